@@ -1,0 +1,50 @@
+# Every target says what it does: `make help`.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+
+.PHONY: help run test check lint types imports bench chaos lock clean
+.DEFAULT_GOAL := help
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+$(READY): requirements.lock pyproject.toml
+	@echo "Installing Zapline and what it needs into $(VENV) ..."
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Zapline needs Python 3.11 or newer; call make PYTHON=/path/to/python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(READY)
+
+run: $(READY) ## Start the whole thing here: embedded PostgreSQL, a simulated Evolution, the daemon
+	@exec $(BIN)/zapline sandbox
+
+test: $(READY) ## Run every test (under 5 minutes)
+	@$(BIN)/python -m pytest -q
+
+check: lint types imports test ## Everything a change must pass: ruff, mypy, import rules, tests
+
+lint: $(READY)
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: $(READY)
+	@$(BIN)/mypy
+
+imports: $(READY)
+	@$(BIN)/lint-imports
+
+bench: $(READY) ## Measure: requests a second, latency and memory, beside a bare "hello" (about 4 minutes)
+	@$(BIN)/python -m tests.bench
+
+chaos: $(READY) ## Kill the daemon and PostgreSQL under load and count what was lost (about 3 minutes)
+	@$(BIN)/python -m tests.chaos
+
+lock: ## Pin the dependencies anew (needs uv)
+	uv pip compile --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
+	  --extra embedded --extra dev pyproject.toml -o requirements.lock
+
+clean: ## Remove the virtual environment and the sandbox's state
+	rm -rf $(VENV) .zapline

@@ -1,0 +1,1 @@
+"""The composition root: settings, logs, signals, systemd, command line."""

@@ -1,0 +1,38 @@
+"""What is known of a message's way to its reader; reports may come late, twice and in any order."""
+
+from enum import IntEnum
+
+
+class Delivery(IntEnum):
+    """A later report never lowers it. The same order as the SQL enum ``zapline.delivery``.
+
+    ``FAILED`` stands between sent and delivered: it overrides "sent", and yields to any proof of arrival
+    (contract, section 3, point 3).
+    """
+
+    QUEUED, SENT, FAILED, DELIVERED, READ, PLAYED = range(6)
+
+    @property
+    def label(self) -> str:
+        return self.name.lower()
+
+
+REPORTED = {
+    "ERROR": Delivery.FAILED,
+    "PENDING": Delivery.QUEUED,
+    "SERVER_ACK": Delivery.SENT,
+    "DELIVERY_ACK": Delivery.DELIVERED,
+    "READ": Delivery.READ,
+    "PLAYED": Delivery.PLAYED,
+}
+"""Evolution's words (contract, section 2, messages.update). ``DELETED`` is not one of them: it is a deletion
+in 1.x and by API, and a missing status in 2.3.0-2.3.6."""
+
+
+def merge(known: Delivery | None, reported: Delivery | None) -> Delivery | None:
+    """The higher of both; commutative, associative and idempotent, as SQL's ``greatest``."""
+    if known is None:
+        return reported
+    if reported is None:
+        return known
+    return max(known, reported)

@@ -1,0 +1,1 @@
+"""The Evolution API: what it sends, what it answers, and how it fails."""

@@ -1,0 +1,1 @@
+"""A whole Zapline on one machine: embedded PostgreSQL and a simulated Evolution server."""

@@ -1,0 +1,256 @@
+"""Answers the chat endpoints: reading back messages, chats, contacts and statuses, edits and deletions."""
+
+import math
+import time
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from zapline.sandbox.answers import Field, Refusal, Schema, answer
+from zapline.sandbox.instances import Instance, Stored, iso_now, message_id
+from zapline.sandbox.sending import check_socket, create_jid, look_up
+from zapline.sandbox.wire import Answer, Request
+from zapline.sandbox.world import World
+
+_NUMBERS = Schema(("numbers",), {"numbers": Field((list,))})
+_READ = Schema(("readMessages",), {"readMessages": Field((list,))})
+_EDIT = Schema(("number", "key", "text"), {"key": Field((dict,)), "text": Field((str,))})
+_DELETE = Schema(("id", "fromMe", "remoteJid"), {"id": Field((str,)), "fromMe": Field((bool,))})
+
+
+def _where(body: Any) -> dict[str, Any]:
+    where = body.get("where") if isinstance(body, dict) else None
+    return where if isinstance(where, dict) else {}
+
+
+def _newest_first(messages: Iterable[Stored]) -> list[Stored]:
+    return sorted(messages, key=lambda stored: int(stored.message["messageTimestamp"]), reverse=True)
+
+
+def _seconds(text: Any) -> int | None:
+    try:
+        return int(datetime.fromisoformat(str(text)).timestamp())
+    except ValueError:
+        return None
+
+
+async def find_messages(world: World, instance: Instance, request: Request, body: Any) -> Answer:
+    """``offset`` is the page size; the time filter counts only with both ends (contract, section 4)."""
+    where = _where(body)
+    found = _newest_first(stored for stored in instance.messages.values() if _fits(stored, where))
+    size = body.get("offset") or 50
+    page = body.get("page") or 1
+    records = [_record(stored) for stored in found[(page - 1) * size : page * size]]
+    pages = math.ceil(len(found) / size)
+    return answer(
+        {"messages": {"total": len(found), "pages": pages, "currentPage": page, "records": records}}
+    )
+
+
+def _fits(stored: Stored, where: dict[str, Any]) -> bool:
+    key = stored.message["key"]
+    wanted = where.get("key") or {}
+    for name in ("id", "remoteJid", "remoteJidAlt", "participant"):
+        if wanted.get(name) and key.get(name) != wanted[name]:
+            return False
+    if wanted.get("fromMe") and not key.get("fromMe"):
+        return False
+    window = where.get("messageTimestamp") or {}
+    low, high = _seconds(window.get("gte")), _seconds(window.get("lte"))
+    if low is None or high is None:
+        return True
+    return low <= int(stored.message["messageTimestamp"]) <= high
+
+
+def _record(stored: Stored) -> dict[str, Any]:
+    message = stored.message
+    return {
+        "id": stored.row_id,
+        "key": message["key"],
+        "pushName": message.get("pushName"),
+        "messageType": message["messageType"],
+        "message": message["message"],
+        "messageTimestamp": message["messageTimestamp"],
+        "instanceId": message["instanceId"],
+        "source": message.get("source"),
+        "contextInfo": message.get("contextInfo"),
+        "MessageUpdate": [{"status": status} for status in stored.statuses],
+    }
+
+
+async def find_status(world: World, instance: Instance, request: Request, body: Any) -> Answer:
+    where = _where(body)
+    rows: list[dict[str, Any]] = []
+    for stored in instance.messages.values():
+        key = stored.message["key"]
+        if where.get("id") not in (None, key["id"]):
+            continue
+        if where.get("remoteJid") not in (None, key["remoteJid"]):
+            continue
+        for position, status in enumerate(stored.statuses):
+            rows.append(_status_row(stored, position, status))
+    size, page = body.get("offset") or 50, body.get("page") or 1
+    return answer(rows[(page - 1) * size : page * size])
+
+
+def _status_row(stored: Stored, position: int, status: str) -> dict[str, Any]:
+    key = stored.message["key"]
+    return {
+        "id": f"{stored.row_id[:-3]}{position:03d}",
+        "keyId": key["id"],
+        "remoteJid": key["remoteJid"],
+        "fromMe": key["fromMe"],
+        "participant": key.get("participant"),
+        "pollUpdates": None,
+        "status": status,
+        "messageId": stored.row_id,
+        "instanceId": stored.message["instanceId"],
+    }
+
+
+async def find_chats(world: World, instance: Instance, request: Request, body: Any) -> Answer:
+    wanted = _where(body).get("remoteJid")
+    last: dict[str, Stored] = {}
+    for stored in _newest_first(instance.messages.values()):
+        last.setdefault(stored.message["key"]["remoteJid"], stored)
+    rows = [_chat(jid, stored) for jid, stored in last.items() if wanted in (None, jid)]
+    skip = body.get("skip") or 0
+    return answer(rows[skip : skip + (body.get("take") or 50)])
+
+
+def _chat(jid: str, stored: Stored) -> dict[str, Any]:
+    message = stored.message
+    last = {
+        "id": stored.row_id,
+        "key": message["key"],
+        "pushName": message.get("pushName"),
+        "participant": message["key"].get("participant"),
+        "messageType": message["messageType"],
+        "message": message["message"],
+        "contextInfo": message.get("contextInfo"),
+        "source": message.get("source"),
+        "messageTimestamp": message["messageTimestamp"],
+        "instanceId": message["instanceId"],
+        "sessionId": None,
+        "status": message.get("status"),
+    }
+    return {
+        "id": stored.row_id,
+        "remoteJid": jid,
+        "pushName": None,
+        "profilePicUrl": None,
+        "updatedAt": iso_now(),
+        "windowStart": None,
+        "windowExpires": None,
+        "windowActive": False,
+        "lastMessage": last,
+        "unreadCount": None,
+        "isSaved": True,
+    }
+
+
+async def find_contacts(world: World, instance: Instance, request: Request, body: Any) -> Answer:
+    wanted = _where(body).get("remoteJid")
+    rows = []
+    for jid, (row, name, created) in instance.contacts.items():
+        if wanted in (None, jid):
+            is_group = jid.endswith("@g.us")
+            rows.append(
+                {
+                    "id": row,
+                    "remoteJid": jid,
+                    "pushName": name,
+                    "profilePicUrl": None,
+                    "createdAt": created,
+                    "updatedAt": created,
+                    "instanceId": instance.id,
+                    "isGroup": is_group,
+                    "isSaved": True,
+                    "type": "group" if is_group else "contact",
+                }
+            )
+    return answer(rows)
+
+
+async def whatsapp_numbers(world: World, instance: Instance, request: Request, body: Any) -> Answer:
+    """Groups come first, then people: not the order of the question. Any trouble is a bare ``{}``."""
+    numbers = [str(number) for number in _NUMBERS.check(body)["numbers"]]
+    try:
+        check_socket(instance)
+        numbers.sort(
+            key=lambda number: 0 if number.endswith("@g.us") else 2 if number.endswith("@lid") else 1
+        )
+        return answer([_known(world, number) for number in numbers])
+    except (Refusal, TimeoutError):
+        return answer({}, 400)
+
+
+def _known(world: World, number: str) -> dict[str, Any]:
+    found = look_up(world, number)
+    row: dict[str, Any] = {
+        "jid": found.jid if found else create_jid(number),
+        "exists": found is not None,
+        "number": number,
+    }
+    name = world.phones.names.get(number)
+    if name is not None:
+        row["name"] = name
+    if number.endswith("@lid"):
+        row["lid"] = "lid"
+    return row
+
+
+async def mark_read(world: World, instance: Instance, request: Request, body: Any) -> Answer:
+    """Keys of @lid chats are silently dropped, and the answer is the same."""
+    _READ.check(body)
+    if instance.socket == "never":
+        words = "TypeError: Cannot read properties of undefined (reading 'readMessages')"
+        raise Refusal(500, ["Read messages fail", words])
+    return answer({"message": "Read messages", "read": "success"}, 201)
+
+
+async def get_base64(world: World, instance: Instance, request: Request, body: Any) -> Answer:
+    key = ((body.get("message") or {}).get("key") or {}).get("id")
+    stored = instance.messages.get(key) if key else None
+    if stored is None:
+        raise Refusal(400, ["Message not found"])
+    kind = stored.message["messageType"]
+    media = stored.message["message"].get(kind)
+    if not isinstance(media, dict) or "mimetype" not in media:
+        raise Refusal(400, ["The message is not of the media type"])
+    found = {"mediaType": kind, "fileName": media.get("fileName", key), "caption": media.get("caption")}
+    found |= {"size": {"fileLength": media.get("fileLength")}, "mimetype": media["mimetype"]}
+    return answer({**found, "base64": "c2ltdWxhdGVk", "buffer": None}, 201)
+
+
+async def update_message(world: World, instance: Instance, request: Request, body: Any) -> Answer:
+    """An edit is a message of its own that names the edited one."""
+    body = _EDIT.check(body)
+    check_socket(instance)
+    protocol = {
+        "key": body["key"],
+        "type": "MESSAGE_EDIT",
+        "editedMessage": {"extendedTextMessage": {"text": body["text"]}},
+        "timestampMs": str(int(time.time() * 1000)),
+    }
+    world.fire(instance, "send.message.update", protocol)
+    return answer(_protocol_answer(world, create_jid(body["number"]), protocol))
+
+
+async def delete_message(world: World, instance: Instance, request: Request, body: Any) -> Answer:
+    body = _DELETE.check(body)
+    check_socket(instance)
+    key = {"remoteJid": body["remoteJid"], "fromMe": body["fromMe"], "id": body["id"]}
+    stored = instance.messages.get(body["id"])
+    if stored is not None:
+        world.fire(instance, "messages.delete", {**stored.message, "id": stored.row_id, "status": "DELETED"})
+    return answer(_protocol_answer(world, body["remoteJid"], {"key": key, "type": "REVOKE"}), 201)
+
+
+def _protocol_answer(world: World, jid: str, protocol: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "key": {"remoteJid": jid, "fromMe": True, "id": message_id(world.chance)},
+        "message": {"protocolMessage": protocol},
+        "messageTimestamp": str(int(time.time())),
+        "status": "PENDING",
+    }

@@ -1,0 +1,144 @@
+"""Answers the control endpoints, by which tests and the demo act as phones, as WhatsApp, and as trouble.
+
+``POST /_control/<word>`` with a JSON object; no key, from this machine only.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import fields
+from functools import partial
+from typing import Any
+
+import trio
+
+from zapline.sandbox import pairing, phone
+from zapline.sandbox.answers import answer
+from zapline.sandbox.faults import Fault
+from zapline.sandbox.instances import Instance
+from zapline.sandbox.wire import Answer, Request
+from zapline.sandbox.world import World
+
+CONTROL = "/_control/"
+_FAULT_FIELDS = frozenset(field.name for field in fields(Fault))
+
+
+async def control(world: World, request: Request) -> Answer:
+    """The answer of a control endpoint: 200, or 400 with what is wrong, 403 from another machine, 404."""
+    if not (request.peer.startswith("127.") or request.peer == "::1"):
+        return answer({"error": "control is for this machine only"}, 403)
+    word = request.path.removeprefix(CONTROL)
+    verb = VERBS.get((request.method, word))
+    if verb is None:
+        return answer({"error": f"no such control: {request.method} {word}"}, 404)
+    try:
+        given = json.loads(request.body) if request.body else dict(request.query)
+        return answer(verb(world, given))
+    except (ValueError, TypeError, AttributeError) as exc:
+        return answer({"error": f"{type(exc).__name__}: {exc}"}, 400)
+    except (KeyError, FileNotFoundError) as exc:
+        return answer({"error": f"unknown: {exc}"}, 404)
+
+
+def _instance(world: World, given: dict[str, Any]) -> Instance:
+    return world.instances[given.pop("instance")]
+
+
+def _scan(world: World, given: dict[str, Any]) -> Any:
+    instance = _instance(world, given)
+    pairing.scan(world, instance, **given)
+    return {"state": instance.state, "wuid": instance.owner_jid}
+
+
+def _close(world: World, given: dict[str, Any]) -> Any:
+    instance = _instance(world, given)
+    pairing.close(world, instance, **given)
+    return {"state": instance.state}
+
+
+def _receive(world: World, given: dict[str, Any]) -> Any:
+    return {"id": phone.receive(world, _instance(world, given), **given)}
+
+
+def _play(world: World, given: dict[str, Any]) -> Any:
+    phone.play(world, _instance(world, given), **given)
+    return {"played": given["name"]}
+
+
+def _storm(world: World, given: dict[str, Any]) -> Any:
+    started = world.spawn(partial(pairing.storm, world, _instance(world, given), **given))
+    return {"started": started}
+
+
+def _status(world: World, given: dict[str, Any]) -> Any:
+    instance = _instance(world, given)
+    phone.status(world, instance, given["id"], given["status"], given.get("jid"))
+    return {"reported": given["status"]}
+
+
+def _plant(world: World, given: dict[str, Any]) -> Any:
+    unknown = set(given) - _FAULT_FIELDS
+    if unknown:
+        raise ValueError(f"not a property of a fault: {', '.join(sorted(unknown))}")
+    world.faults.plant(Fault(**given))
+    return world.faults.rows()
+
+
+def _clear(world: World, given: dict[str, Any]) -> Any:
+    world.faults.clear(given.get("kind"), given.get("instance"))
+    return world.faults.rows()
+
+
+def _faults(world: World, given: dict[str, Any]) -> Any:
+    return world.faults.rows()
+
+
+def _ledger(world: World, given: dict[str, Any]) -> Any:
+    return {**world.ledger.as_json(), "pending": world.courier.pending}
+
+
+def _instances(world: World, given: dict[str, Any]) -> Any:
+    found = world.instances.values()
+    return [{"name": instance.name, "state": instance.state, "id": instance.id} for instance in found]
+
+
+def _phones(world: World, given: dict[str, Any]) -> Any:
+    """Each list given replaces the one known."""
+    phones = world.phones
+    phones.missing = set(given.get("missing", phones.missing))
+    phones.unanswered = set(given.get("unanswered", phones.unanswered))
+    phones.aliases = dict(given.get("aliases", phones.aliases))
+    phones.names = dict(given.get("names", phones.names))
+    groups = given.get("groups", phones.groups)
+    phones.groups = {group: tuple(members) for group, members in groups.items()}
+    return {"missing": sorted(phones.missing)}
+
+
+def _down(world: World, given: dict[str, Any]) -> Any:
+    """Refuse connections for some seconds; begins after this answer is out."""
+    seconds = float(given["seconds"])
+
+    async def away() -> None:
+        await trio.sleep(0.05)
+        world.door.shut()
+        await trio.sleep(seconds)
+        world.door.open()
+
+    world.spawn(away)
+    return {"down": seconds}
+
+
+VERBS: dict[tuple[str, str], Callable[[World, dict[str, Any]], Any]] = {
+    ("POST", "scan"): _scan,
+    ("POST", "close"): _close,
+    ("POST", "receive"): _receive,
+    ("POST", "play"): _play,
+    ("POST", "storm"): _storm,
+    ("POST", "status"): _status,
+    ("POST", "faults"): _plant,
+    ("DELETE", "faults"): _clear,
+    ("GET", "faults"): _faults,
+    ("GET", "ledger"): _ledger,
+    ("GET", "instances"): _instances,
+    ("POST", "phones"): _phones,
+    ("POST", "down"): _down,
+}

@@ -1,0 +1,1 @@
+"""PostgreSQL and the journal: the only rooms that remember."""

@@ -1,0 +1,84 @@
+"""Tells apart what PostgreSQL refuses: psycopg's errors become ours, and a SQLSTATE becomes a verdict."""
+
+from enum import StrEnum
+
+from psycopg import errors
+
+from zapline.domain.errors import DatabaseUnavailable, RemoteError
+
+
+class Trouble(StrEnum):
+    """What a failed statement says about its batch (SQLSTATE classes, PostgreSQL manual, appendix A)."""
+
+    POISON = "poison"
+    """The data cannot be stored: find the entry and bury it."""
+    MISSING = "missing"
+    """It refers to a row that is not there (23503): the unit is gone."""
+    RETRY = "retry"
+    """Nothing is wrong with the data: keep the batch and try again."""
+    STOP = "stop"
+    """Schema, rights or resources: trying again does not help until somebody acts."""
+
+
+def trouble(sqlstate: str) -> Trouble:
+    """Class 54 (a limit of PostgreSQL, such as a key too long for its index) depends on the data: poison.
+
+    What is not listed stops: it is our own mistake, and burying data for it would be wrong.
+    """
+    if sqlstate == "23503":
+        return Trouble.MISSING
+    if sqlstate[:2] in ("22", "23", "54"):
+        return Trouble.POISON
+    if sqlstate[:2] in ("40", "08") or sqlstate in ("55P03", "57014") or sqlstate.startswith("57P0"):
+        return Trouble.RETRY
+    return Trouble.STOP
+
+
+class StatementFailed(RemoteError):
+    """PostgreSQL refused a statement, or it could not be sent as it is. The text holds no parameter."""
+
+    def __init__(self, sqlstate: str, text: str, constraint: str | None = None) -> None:
+        super().__init__(sqlstate, text, constraint)
+        self.sqlstate = sqlstate
+        self.text = text
+        self.constraint = constraint
+
+    @property
+    def trouble(self) -> Trouble:
+        return trouble(self.sqlstate)
+
+    def __str__(self) -> str:
+        return f"{self.text} (SQLSTATE {self.sqlstate})"
+
+
+class CommitUnknown(DatabaseUnavailable):
+    """The commit was sent and no answer came: the transaction may or may not have been stored."""
+
+
+# In these classes the server's text speaks of names and states, never of values, and operators need it.
+_TEXT_IS_SAFE = ("08", "0A", "25", "28", "3D", "3F", "40", "42", "53", "55", "57")
+
+
+def translate(error: Exception) -> DatabaseUnavailable | StatementFailed:
+    if isinstance(error, UnicodeEncodeError):
+        return StatementFailed("22021", "text holds a lone surrogate")
+    assert isinstance(error, errors.Error)
+    diag, sqlstate = error.diag, error.sqlstate
+    if sqlstate is None:
+        if isinstance(error, errors.DataError):
+            nul = "NUL" in str(error)
+            return StatementFailed("22021" if nul else "22000", "text holds NUL" if nul else "value unusable")
+        if isinstance(error, errors.OperationalError | errors.InterfaceError):
+            return DatabaseUnavailable(" ".join(str(error).split()))
+        return StatementFailed("42000", " ".join(str(error).split()))
+    text = type(error).__name__
+    if sqlstate[:2] in _TEXT_IS_SAFE:
+        text = f"{text}: {diag.message_primary}"
+    else:
+        names = [diag.table_name, diag.column_name, diag.constraint_name]
+        text = " ".join([text, *(name for name in names if name)])
+    # A stale plan is mended by a new connection, where the statement is prepared afresh.
+    stale = sqlstate == "26000" or diag.source_function == "RevalidateCachedQuery"
+    if stale or diag.severity_nonlocalized in ("FATAL", "PANIC") or sqlstate[:2] == "08":
+        return DatabaseUnavailable(text)
+    return StatementFailed(sqlstate, text, diag.constraint_name)

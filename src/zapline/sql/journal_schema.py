@@ -1,0 +1,108 @@
+"""Says what the journal's file holds: its tables, its entries, and how a connection to it is made."""
+
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from zapline.domain.errors import JournalRefused
+from zapline.domain.ids import Seq, UnitId
+
+FILE_NAME = "journal.db"
+SCHEMA_VERSION = 1
+
+PAGE_BYTES = 8192
+"""Five usual webhooks to a page; at 4096 only two fit, and a quarter of the disk is lost."""
+ROW_BYTES = 96
+"""What an entry takes beside its body, in round numbers."""
+BUSY_SECONDS = 2.0
+"""Nobody else writes; a foreign lock (somebody looks at the file) must not stop intake for long."""
+WAL_KEPT_BYTES = 32 * 1024 * 1024
+"""A burst may make the WAL larger than this; it is cut back afterwards."""
+
+# starts_before holds how many starts the journal had seen when the entry became unfinished, so that a start
+# costs one row of meta and not a rewrite of a backlog that may have a million rows.
+SCHEMA = """
+create table meta (key text primary key, value) without rowid;
+create table entries (
+    seq integer primary key autoincrement,
+    unit_id blob not null, event text not null, received_at real not null, body blob not null);
+create table unfinished (
+    seq integer primary key,
+    unit_id blob not null,
+    starts_before int not null,
+    crashes int not null default 0,
+    in_hand int not null default 0,
+    deaths_in_hand int not null default 0,
+    replayed int not null default 0);
+create index unfinished_by_unit on unfinished (unit_id, seq);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A webhook as it came in. ``received_at`` is in seconds since the epoch, UTC."""
+
+    unit_id: UnitId
+    event: str
+    received_at: float
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An arrival that is on disk, with what has befallen it since."""
+
+    seq: Seq
+    unit_id: UnitId
+    event: str
+    received_at: float
+    body: bytes
+    starts_seen: int = 0
+    """Starts of the process that found it unfinished."""
+    crashes: int = 0
+    in_hand: int = 0
+    """Deaths of the process while this entry was fed alone."""
+    replayed: bool = False
+
+
+class Scanned(NamedTuple):
+    """One line of the history, without its body. ``unit`` holds the 16 bytes of the unit's id."""
+
+    seq: int
+    unit: bytes
+    event: str
+    received_at: float
+    size: int
+    done: int
+    """1 or 0."""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection to an existing file. It may move between threads, one of which uses it at a time."""
+    connection = sqlite3.connect(
+        f"{path.as_uri()}?mode=rw",
+        uri=True,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        connection.execute("pragma synchronous = full")
+        connection.execute(f"pragma journal_size_limit = {WAL_KEPT_BYTES}")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def used_bytes(connection: sqlite3.Connection) -> int:
+    """Bytes of the pages in use; freed pages stay in the file and are used again."""
+    names = ("page_count", "freelist_count", "page_size")
+    pages, free, size = (connection.execute(f"pragma {name}").fetchone()[0] for name in names)
+    return int((pages - free) * size)
+
+
+def refusal(act: str, error: Exception) -> JournalRefused:
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    return JournalRefused(f"cannot {act} the journal: {error} ({name})")

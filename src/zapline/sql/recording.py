@@ -1,0 +1,145 @@
+"""Performs the recorder's transaction: a batch of many units' entries becomes rows, or nothing does."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from zapline.domain.delivery import Delivery
+from zapline.domain.ids import PROVIDER, ExternalId, Seq, UnitId
+from zapline.sql.driver import Connection, Json
+from zapline.sql.rows import Key, Report, Row, Rows, UnitWrite
+from zapline.sql.statements import Statement, load
+from zapline.sql.writes import Outcome
+
+_SQL = load("recording")
+_KNOWN_BOUND = 50_000
+"""Contacts remembered as written; past it the memory starts anew, which costs only a few statements."""
+
+
+class Known:
+    """What one lane has written of contacts, so that it is not written again with every message."""
+
+    def __init__(self) -> None:
+        self._contacts: dict[UUID, tuple[object, ...]] = {}
+
+    def unwritten(self, rows: Iterable[Row]) -> list[Row]:
+        """The contact rows that say something new."""
+        return [row for row in rows if self._contacts.get(_id(row)) != _told(row)]
+
+    def remember(self, rows: Iterable[Row]) -> None:
+        """Call only after the commit."""
+        if len(self._contacts) > _KNOWN_BOUND:
+            self._contacts.clear()
+        self._contacts.update((_id(row), _told(row)) for row in rows)
+
+    def forget(self) -> None:
+        """Call where the database may have been set back."""
+        self._contacts.clear()
+
+
+def _id(row: Row) -> UUID:
+    identifier = row["id"]
+    assert isinstance(identifier, UUID)
+    return identifier
+
+
+def _told(row: Row) -> tuple[object, ...]:
+    return row["phone"], row["lid"], row["name"], row["name_at"]
+
+
+async def record(conn: Connection, batch: Sequence[UnitWrite], known: Known) -> dict[UnitId, Outcome]:
+    """Store a batch in one transaction; each unit stands in it at most once.
+
+    Raises StatementFailed or DatabaseUnavailable; then nothing of the batch is stored, except where the
+    commit's outcome is unknown. All statements are merges, so the batch may be given again. Cancellation
+    rolls back.
+    """
+    rows = Rows()
+    for write in batch:
+        rows.extend(write.rows)
+    outcomes = {write.unit_id: Outcome() for write in batch}
+    contacts = known.unwritten(rows.contacts)
+    new = {_id(row) for row in contacts}
+    identities = [row for row in rows.identities if row["contact_id"] in new]
+    async with conn.transaction():
+        await _run(conn, _SQL["upsert_contacts"], contacts)
+        await _run(conn, _SQL["upsert_identities"], identities)
+        await _run(conn, _SQL["upsert_conversations"], rows.conversations)
+        await _run(conn, _SQL["merge_conversations"], rows.merges)
+        for one_round in rows.messages:
+            for ord_, row in enumerate(one_round):
+                row["ord"] = ord_
+            for unit_id, external_id, message_id, created in await _run(
+                conn, _SQL["upsert_messages"], one_round
+            ):
+                if created:
+                    outcomes[unit_id].created[external_id] = message_id
+        await _apply_reports(conn, rows.reports, outcomes)
+        await _run(conn, _SQL["upsert_reactions"], rows.reactions)
+        await _run(conn, _SQL["insert_dead_letters"], rows.dead_letters)
+        await _store_positions(conn, batch)
+    known.remember(contacts)
+    for write in batch:
+        buried = [(entry.seq, entry.dead_reason) for entry in write.entries if entry.dead_reason is not None]
+        outcomes[write.unit_id].buried.extend(buried)
+    return outcomes
+
+
+async def _apply_reports(conn: Connection, fresh: dict[Key, Report], outcomes: dict[UnitId, Outcome]) -> None:
+    """Bring reports, new ones and those that waited, to the messages that are known; park the others."""
+    touched = set(fresh)
+    touched.update((unit, external) for unit, outcome in outcomes.items() for external in outcome.created)
+    keys = [_key_row(key) for key in sorted(touched)]
+    reports = dict(fresh)
+    for taken in await _run(conn, _SQL["take_parked"], keys):
+        unit, _, external, delivery, edited_body, edited_at_ms, deleted_at, parked_at = taken
+        edit = (edited_at_ms, edited_body) if edited_at_ms is not None else None
+        label = Delivery[delivery.upper()] if delivery is not None else None
+        waiting = Report(label, edit, deleted_at, parked_at)
+        key = (UnitId(unit), ExternalId(external))
+        if key in reports:
+            waiting.merge(reports[key])
+        reports[key] = waiting
+    rows = [report.row(key) for key, report in sorted(reports.items(), key=lambda item: item[0])]
+    applied = {(unit, external) for unit, _, external in await _run(conn, _SQL["apply_reports"], rows)}
+    await _run(
+        conn,
+        _SQL["park_reports"],
+        [row for row in rows if (row["unit_id"], row["external_id"]) not in applied],
+    )
+
+
+def _key_row(key: Key) -> Row:
+    return {"unit_id": key[0], "provider": PROVIDER, "external_id": key[1]}
+
+
+async def _store_positions(conn: Connection, batch: Sequence[UnitWrite]) -> None:
+    changed, advanced = [], []
+    for write in batch:
+        position: Row = {
+            "unit_id": write.unit_id,
+            "journal_id": write.journal_id if write.applied_seq is not None else None,
+            "applied_seq": write.applied_seq,
+        }
+        if write.connection is not None:
+            stored = {name: getattr(write.connection, name) for name in write.connection.__slots__}
+            changed.append(position | stored | {"status": write.connection.status})
+        elif write.applied_seq is not None:
+            advanced.append(position)
+    await _run(conn, _SQL["write_connections"], changed)
+    await _run(conn, _SQL["advance_units"], advanced)
+
+
+async def _run(conn: Connection, statement: Statement, rows: Sequence[Row]) -> list[Any]:
+    """Run a statement over a list of rows, given as one jsonb; nothing to do for an empty list."""
+    if not rows:
+        return []
+    encoded = Json(msgspec.json.encode(rows))
+    return await conn.fetch(statement.sql, {"rows": encoded})
+
+
+def applied(journal_id: UUID, stored_id: UUID | None, stored_seq: int) -> Seq:
+    """How far this journal is applied: a position of another journal says nothing about this one."""
+    return Seq(stored_seq if stored_id == journal_id else 0)

@@ -1,0 +1,35 @@
+"""What a unit's actor hands to the recorder, and what it gets back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from zapline.domain.events import Fact
+from zapline.domain.ids import ExternalId, Seq
+
+
+@dataclass(frozen=True, slots=True)
+class EntryWrite:
+    """What one journal entry says: its facts, or the reason for which it is a dead letter.
+
+    ``seq`` is None for an entry that the journal refused. ``body`` is the raw body as received.
+    """
+
+    seq: Seq | None
+    event: str
+    received_at: float
+    body: bytes
+    facts: Sequence[Fact] = ()
+    dead_reason: str | None = None
+    dead_detail: str | None = None
+    backfilled: bool = False
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a unit's share once it was committed."""
+
+    created: dict[ExternalId, UUID] = field(default_factory=dict)
+    """Messages that are new, by external id, with their own id."""
+    buried: list[tuple[Seq | None, str]] = field(default_factory=list)
+    """Entries that became dead letters, with the reason."""

@@ -1,0 +1,1 @@
+"""The running parts: units, their keepers, intake, recorder, janitor, health."""

@@ -1,0 +1,75 @@
+"""Accepts a webhook of a known unit: on disk before the answer; else through PostgreSQL, else counted as lost."""
+
+import time
+from collections.abc import Sequence
+
+import structlog
+import trio
+
+from zapline.domain.errors import JournalRefused
+from zapline.domain.ids import Seq
+from zapline.evolution.history import cut_history
+from zapline.evolution.payloads import strip_secrets
+from zapline.sql.journal import Arrival, Entry, Journal
+from zapline.supervisors.counters import Counters
+from zapline.supervisors.mailbox import Direct
+from zapline.supervisors.unit import TOO_LARGE, Unit
+
+HOLD_UP = 20.0
+"""Seconds an answer waits for PostgreSQL where the journal refuses: Evolution gives up after 30."""
+_LOG = structlog.get_logger(scope="Intake")
+
+
+class Intake:
+    """One for the process. Knows nothing of HTTP."""
+
+    def __init__(self, journal: Journal, counters: Counters) -> None:
+        self._journal = journal
+        self._counters = counters
+
+    async def accept(self, unit: Unit, event: str, body: bytes) -> bool:
+        """Make a webhook durable; True unless it is lost. Returns within 20 s in the worst case."""
+        received_at = time.time()
+        arrivals = [
+            Arrival(unit.id, event, received_at, part) for part in cut_history(event, strip_secrets(body))
+        ]
+        return await self._make_durable(unit, arrivals)
+
+    async def accept_too_large(self, unit: Unit, size: int) -> bool:
+        """Remember that a body over the limit came."""
+        return await self._make_durable(unit, [Arrival(unit.id, TOO_LARGE, time.time(), b"%d" % size)])
+
+    async def _make_durable(self, unit: Unit, arrivals: Sequence[Arrival]) -> bool:
+        try:
+            if len(arrivals) == 1:
+                await self._journal.append(arrivals[0])
+            else:
+                await self._journal.append_many(arrivals)
+        except JournalRefused as refused:
+            self._counters.add("journal_refused")
+            _LOG.error("The journal refused a webhook; it goes to PostgreSQL directly", error=str(refused))
+            return await self._through_database(unit, arrivals)
+        return True
+
+    async def _through_database(self, unit: Unit, arrivals: Sequence[Arrival]) -> bool:
+        directs = [Direct(_entry(arrival)) for arrival in arrivals]
+        with trio.move_on_after(HOLD_UP):
+            if unit.state is not None and unit.quarantined_at is None:
+                for direct in directs:
+                    if not unit.mailbox.put_direct(direct):
+                        break
+                    await direct.recorded.wait()
+        lost = sum(1 for direct in directs if not direct.stored)
+        if lost:
+            self._counters.add("lost", amount=lost)
+            unit.gap_since = min(unit.gap_since or arrivals[0].received_at, arrivals[0].received_at)
+            _LOG.critical(
+                "A webhook is lost: neither the journal nor PostgreSQL took it",
+                unit=str(unit.id),
+                webhook_event=arrivals[0].event,
+            )
+        return not lost
+
+
+def _entry(arrival: Arrival) -> Entry:
+    return Entry(Seq(0), arrival.unit_id, arrival.event, arrival.received_at, arrival.body)

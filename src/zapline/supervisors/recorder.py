@@ -1,0 +1,272 @@
+"""Group commit to PostgreSQL across units: lanes that keep each unit's order, and isolate what is poison."""
+
+import math
+import random
+import zlib
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import structlog
+import trio
+
+from zapline.domain.errors import DatabaseUnavailable, RemoteError
+from zapline.domain.ids import UnitId
+from zapline.sql.driver import Connection, StatementFailed, Trouble
+from zapline.sql.recording import Known, record
+from zapline.sql.rows import UnitWrite, prepare
+from zapline.sql.writes import Outcome
+from zapline.supervisors.counters import Counters
+
+BATCH_ENTRIES = 600
+BATCH_BYTES = 16 * 2**20
+"""Bounds of one transaction: large enough to share the commit, small enough to hold locks for milliseconds."""
+_STOPPED_PAUSE = 10.0
+"""Seconds between tries where the schema, a read-only server or missing resources need a person."""
+_FIRST_PAUSE, _LAST_PAUSE = 0.05, 2.0
+_LOG = structlog.get_logger(scope="Recorder")
+
+
+class LaneState(StrEnum):
+    IDLE = "idle"
+    WORKING = "working"
+    RETRYING = "retrying"
+    """The database is away, slow or deadlocked; the batch is kept."""
+    STOPPED = "stopped"
+    """Schema, read-only or resources: it goes on only after a person has acted."""
+
+
+class UnitMissing(RemoteError):
+    """The unit's row is not in the database (set back to an earlier moment, or deleted by hand)."""
+
+
+class _Pending:
+    """One unit's write, and the actor that waits for it."""
+
+    __slots__ = ("done", "outcome", "write")
+
+    def __init__(self, write: UnitWrite) -> None:
+        self.write = write
+        self.done = trio.Event()
+        self.outcome: Outcome | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecorderStatistics:
+    """``waiting``: writes not committed yet. ``trouble``: what the slowest lane struggles with, or None."""
+
+    waiting: int
+    states: tuple[LaneState, ...]
+    trouble: str | None
+    commits: int
+    last_commit_seconds: float
+
+
+class Recorder:
+    """Commits the writes of all units. ``run`` owns the lanes; ``store`` is for the actors.
+
+    ``connect`` opens a connection as the engine role. ``may_write`` returns when this process is the one
+    daemon that may write.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[Connection]],
+        may_write: Callable[[], Awaitable[None]],
+        counters: Counters,
+        lanes: int = 4,
+    ) -> None:
+        self._lanes = [_Lane(connect, may_write, counters) for _ in range(lanes)]
+
+    async def run(self) -> None:
+        """Commit until cancelled."""
+        async with trio.open_nursery() as nursery:
+            for lane in self._lanes:
+                nursery.start_soon(lane.run)
+
+    async def store(self, write: UnitWrite) -> Outcome:
+        """Return when the write is committed, however long the database is away.
+
+        Raises UnitMissing. Cancellation leaves the write with its lane: it may still be committed, and is
+        harmless to give again.
+        """
+        lane = self._lanes[zlib.crc32(write.unit_id.bytes) % len(self._lanes)]
+        return await lane.store(write)
+
+    def forget_known(self) -> None:
+        """The database may have been set back: write contacts anew."""
+        for lane in self._lanes:
+            lane.known.forget()
+
+    def statistics(self) -> RecorderStatistics:
+        troubled = [lane.trouble for lane in self._lanes if lane.trouble is not None]
+        return RecorderStatistics(
+            waiting=sum(lane.waiting for lane in self._lanes),
+            states=tuple(lane.state for lane in self._lanes),
+            trouble=troubled[0] if troubled else None,
+            commits=sum(lane.commits for lane in self._lanes),
+            last_commit_seconds=max(lane.last_commit_seconds for lane in self._lanes),
+        )
+
+
+class _Lane:
+    """One connection, one batch at a time; the units hashed onto it keep their order."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[Connection]],
+        may_write: Callable[[], Awaitable[None]],
+        counters: Counters,
+    ) -> None:
+        self._connect = connect
+        self._may_write = may_write
+        self._counters = counters
+        self._conn: Connection | None = None
+        self._pending: deque[_Pending] = deque()  # bounded: one write a unit
+        self._arrived = trio.Event()
+        self.known = Known()
+        self.state = LaneState.IDLE
+        self.trouble: str | None = None
+        self.commits = 0
+        self.last_commit_seconds = 0.0
+        self._in_work = 0
+
+    @property
+    def waiting(self) -> int:
+        return len(self._pending) + self._in_work
+
+    async def store(self, write: UnitWrite) -> Outcome:
+        pending = _Pending(write)
+        self._pending.append(pending)
+        self._arrived.set()
+        await pending.done.wait()
+        if pending.outcome is None:
+            raise UnitMissing("the unit is not in the database")
+        return pending.outcome
+
+    async def run(self) -> None:
+        try:
+            while True:
+                await self._arrived.wait()
+                batch = self._take()
+                self._in_work = len(batch)
+                await self._commit(batch)
+                self._in_work = 0
+                self.state = LaneState.IDLE
+                if not self._pending:
+                    self._arrived = trio.Event()
+        finally:
+            if self._conn is not None:
+                self._conn.abort()
+
+    def _take(self) -> list[_Pending]:
+        """A batch within its bounds; a unit stands in it once."""
+        batch: list[_Pending] = []
+        units: set[UnitId] = set()
+        entries = size = 0
+        while self._pending and (not batch or (entries < BATCH_ENTRIES and size < BATCH_BYTES)):
+            if self._pending[0].write.unit_id in units:
+                break
+            pending = self._pending.popleft()
+            units.add(pending.write.unit_id)
+            entries += len(pending.write.entries)
+            size += sum(len(entry.body) for entry in pending.write.entries)
+            batch.append(pending)
+        return batch
+
+    async def _commit(self, batch: list[_Pending]) -> None:
+        """Commit a batch; cut it at poison until the poison stands alone and is buried."""
+        try:
+            outcomes = await self._persist([pending.write for pending in batch])
+        except StatementFailed as failure:
+            if len(batch) > 1:
+                middle = len(batch) // 2
+                await self._commit(batch[:middle])
+                await self._commit(batch[middle:])
+                return
+            await self._commit_poisoned(batch[0], failure)
+            return
+        for pending in batch:
+            pending.outcome = outcomes[pending.write.unit_id]
+            pending.done.set()
+
+    async def _commit_poisoned(self, pending: _Pending, failure: StatementFailed) -> None:
+        """One unit's write was refused: find the entry, bury it, store the rest."""
+        outcome = Outcome()
+        if failure.trouble is Trouble.MISSING:
+            pending.done.set()
+            return
+        parts = [pending.write]
+        while parts:
+            part = parts.pop(0)
+            try:
+                stored = (await self._persist([part]))[part.unit_id]
+            except StatementFailed as refused:
+                if refused.trouble is Trouble.MISSING:
+                    pending.done.set()
+                    return
+                parts[:0] = _less(part, refused)
+            else:
+                outcome.created |= stored.created
+                outcome.buried += stored.buried
+        pending.outcome = outcome
+        pending.done.set()
+
+    async def _persist(self, writes: list[UnitWrite]) -> dict[UnitId, Outcome]:
+        """One transaction, tried until the database takes it. Raises StatementFailed for poison only."""
+        tries = 0
+        while True:
+            await self._may_write()
+            self.state = LaneState.WORKING if tries == 0 else self.state
+            started = trio.current_time()
+            try:
+                if self._conn is None or self._conn.closed:
+                    self._conn = await self._connect()
+                outcomes = await record(self._conn, writes, self.known)
+            except StatementFailed as failure:
+                if failure.trouble in (Trouble.POISON, Trouble.MISSING):
+                    raise
+                stopped = failure.trouble is Trouble.STOP
+                self._struggle(LaneState.STOPPED if stopped else LaneState.RETRYING, str(failure))
+                pause = _STOPPED_PAUSE if stopped else _pause(tries)
+            except DatabaseUnavailable as away:
+                self._struggle(LaneState.RETRYING, str(away))
+                pause = _pause(tries)
+            else:
+                self.trouble = None
+                self.commits += 1
+                self.last_commit_seconds = trio.current_time() - started
+                return outcomes
+            tries += 1
+            await trio.sleep(pause)
+
+    def _struggle(self, state: LaneState, why: str) -> None:
+        self._counters.add("recorder_retries", state)
+        if self.trouble is None or state is not self.state:
+            _LOG.warning(
+                "PostgreSQL did not take a batch; it is kept and tried again", state=state, error=why
+            )
+        self.state, self.trouble = state, why
+
+
+def _pause(tries: int) -> float:
+    return min(_FIRST_PAUSE * math.pow(2, min(tries, 10)), _LAST_PAUSE) * random.uniform(0.75, 1.25)  # noqa: S311
+
+
+def _less(part: UnitWrite, refused: StatementFailed) -> list[UnitWrite]:
+    """Cut a refused write in two; an entry that stands alone becomes a dead letter."""
+    if len(part.entries) > 1:
+        return list(part.halves())
+    if part.entries and part.entries[0].dead_reason is None:
+        buried = replace(
+            part.entries[0],
+            facts=(),
+            dead_reason="refused_by_database",
+            dead_detail=f"SQLSTATE {refused.sqlstate}",
+        )
+        return [prepare(part.unit_id, [buried], part.connection, part.applied_seq, part.journal_id)]
+    if part.connection is not None:
+        _LOG.error("The database refuses a unit's connection row", unit=str(part.unit_id), error=str(refused))
+        return [prepare(part.unit_id, part.entries, None, part.applied_seq, part.journal_id)]
+    raise refused
