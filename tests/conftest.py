@@ -47,7 +47,7 @@ def postgres() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def new_database(postgres: PostgresServer) -> Iterator[Callable[..., str]]:
-    """``new_database(template="template0")`` copies a database and returns its URL; dropped after the test."""
+    """``new_database(template="template0")`` copies a database and returns its URL; dropped at the end."""
     made: list[str] = []
 
     def run(words: str, *names: str) -> None:

@@ -158,9 +158,7 @@ def test_secrets_in_urls_headers_and_dsns_are_masked(text: str, masked: str) -> 
     assert mask_url(text) == masked
 
 
-@pytest.mark.parametrize(
-    "text", ["ZAPLINE_MASTER_KEY: write one", "bad secret: unit_x", "https://evo.example/a?b=c"]
-)
+@pytest.mark.parametrize("text", ["ZAPLINE_MASTER_KEY: write one", "bad secret: unit_x", "https://evo.example/a?b=c"])
 def test_explanations_about_secrets_stay_readable(text: str) -> None:
     assert mask_url(text) == text
 
@@ -197,9 +195,7 @@ def test_names_of_secret_fields_are_known(name: str) -> None:
     assert secret_name(name)
 
 
-@pytest.mark.parametrize(
-    "name", ["unit", "instance", "key_id", "message_id", "status", "tokens_left", "monkey"]
-)
+@pytest.mark.parametrize("name", ["unit", "instance", "key_id", "message_id", "status", "tokens_left", "monkey"])
 def test_names_of_other_fields_are_left_alone(name: str) -> None:
     assert not secret_name(name)
 

@@ -39,9 +39,7 @@ def test_a_clock_that_went_back_refills_nothing() -> None:
 
 
 @given(st.floats(0.001, 50), st.integers(1, 20), st.lists(st.floats(0, 5), min_size=1, max_size=80))
-def test_no_window_sees_more_than_capacity_and_refill(
-    rate: float, capacity: int, pauses: list[float]
-) -> None:
+def test_no_window_sees_more_than_capacity_and_refill(rate: float, capacity: int, pauses: list[float]) -> None:
     bucket, now, sent = Bucket(capacity, rate, capacity, NOW), NOW, []
     for pause in pauses:
         now += pause
@@ -132,9 +130,7 @@ def test_equal_times_mean_no_quiet_hours() -> None:
     assert QuietHours(time(8), time(8), LISBON).end_after(NOW) is None
 
 
-@pytest.mark.parametrize(
-    "now", ["2026-10-25T02:10:00+02:00", "2026-10-25T02:45:00+02:00", "2026-10-25T02:29:59+01:00"]
-)
+@pytest.mark.parametrize("now", ["2026-10-25T02:10:00+02:00", "2026-10-25T02:45:00+02:00", "2026-10-25T02:29:59+01:00"])
 def test_an_end_that_comes_twice_is_over_at_its_second_coming(now: str) -> None:
     quiet = QuietHours(time(22), time(2, 30), BERLIN)
     assert quiet.end_after(at(now)) == at("2026-10-25T02:30:00+01:00")

@@ -17,9 +17,7 @@ OTHER = UnitId(UUID(int=2))
 START = Seq(0)
 
 
-def arrival(
-    body: bytes = b"{}", unit: UnitId = UNIT, event: str = "messages.upsert", at: float = 1.0
-) -> Arrival:
+def arrival(body: bytes = b"{}", unit: UnitId = UNIT, event: str = "messages.upsert", at: float = 1.0) -> Arrival:
     return Arrival(unit, event, at, body)
 
 
@@ -114,9 +112,7 @@ async def test_a_group_is_stored_in_one_commit_with_consecutive_numbers(tmp_path
         seqs = await journal.append_many([arrival(b"%d" % n) for n in range(301)])
         assert seqs == list(range(seqs[0], seqs[0] + 301))
         assert told == [seqs]
-        assert [entry.body for entry in await journal.unfinished(START, 999)] == [
-            b"%d" % n for n in range(301)
-        ]
+        assert [entry.body for entry in await journal.unfinished(START, 999)] == [b"%d" % n for n in range(301)]
         assert await journal.append_many([]) == []
 
 
@@ -199,9 +195,7 @@ async def test_unfinished_is_read_in_pages_by_count_bytes_and_unit(tmp_path: Pat
 
 async def test_replay_brings_back_what_was_done_since_then(tmp_path: Path) -> None:
     async with opened(tmp_path) as journal:
-        seqs = await journal.append_many(
-            [arrival(at=float(n), unit=(UNIT, OTHER)[n % 2]) for n in range(600)]
-        )
+        seqs = await journal.append_many([arrival(at=float(n), unit=(UNIT, OTHER)[n % 2]) for n in range(600)])
         journal.mark_done(seqs[:-1])
         await journal.flush()
         assert await journal.replay(500.0, OTHER) == 49

@@ -175,9 +175,7 @@ async def test_an_entry_that_does_not_fit_is_refused_and_a_later_one_is_stored(t
 
 
 @pytest.mark.parametrize("scene", ["fsync", "fsync-reading"])
-async def test_a_commit_whose_fsync_fails_is_not_durable_and_the_next_is_tried_anew(
-    tmp_path: Path, scene: str
-) -> None:
+async def test_a_commit_whose_fsync_fails_is_not_durable_and_the_next_is_tried_anew(tmp_path: Path, scene: str) -> None:
     facts = await report_of(scene, tmp_path)
     assert len(facts["refused"]) == 1
     assert "IOERR_FSYNC" in str(facts["refused"][0])

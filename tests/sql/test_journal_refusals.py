@@ -19,9 +19,7 @@ OTHER = UnitId(UUID(int=2))
 START = Seq(0)
 
 
-def arrival(
-    body: bytes = b"{}", unit: UnitId = UNIT, event: str = "messages.upsert", at: float = 1.0
-) -> Arrival:
+def arrival(body: bytes = b"{}", unit: UnitId = UNIT, event: str = "messages.upsert", at: float = 1.0) -> Arrival:
     return Arrival(unit, event, at, body)
 
 

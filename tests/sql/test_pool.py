@@ -46,11 +46,10 @@ async def test_those_who_wait_are_served_in_their_order(database_url):
             async with pool.connection():
                 order.append(n)
 
-        async with trio.open_nursery() as nursery:
-            async with pool.connection():
-                for n in range(5):
-                    nursery.start_soon(use, n)
-                    await trio.testing.wait_all_tasks_blocked(0.01)
+        async with trio.open_nursery() as nursery, pool.connection():
+            for n in range(5):
+                nursery.start_soon(use, n)
+                await trio.testing.wait_all_tasks_blocked(0.01)
     assert order == [0, 1, 2, 3, 4]
 
 
@@ -69,6 +68,24 @@ async def test_cancelled_waiters_lose_no_connection(database_url):
             async with pool.connection(), pool.connection():
                 seen = pool.statistics()
         assert (seen.in_use, seen.waiting, seen.opening, seen.idle) == (2, 0, 0, 0)
+
+
+async def test_a_connection_handed_to_a_waiter_that_was_just_cancelled_is_not_lost(database_url):
+    async with Pool.open(database_url, size=1, patience=1) as pool:
+        scope = trio.CancelScope()
+
+        async def wait() -> None:
+            with scope:
+                async with pool.connection():
+                    pytest.fail("it was cancelled")
+
+        async with trio.open_nursery() as nursery, pool.connection():
+            nursery.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            scope.cancel()
+        assert pool.statistics().in_use == 0
+        async with pool.connection() as conn:
+            await conn.ping()
 
 
 async def test_a_connection_left_inside_a_transaction_is_not_lent_again(database_url):
@@ -141,3 +158,13 @@ async def test_a_broken_connection_takes_the_idle_ones_with_it(database_url):
                 await one.ping()
         assert pool.statistics().idle == 0
         assert pool.statistics().dropped_total == 2
+
+
+async def test_an_idle_connection_that_the_server_ended_is_not_lent(database_url):
+    async with Pool.open(database_url, size=1) as pool, await connect(database_url) as admin:
+        async with pool.connection() as conn:
+            pid = (await conn.fetch_one("select pg_backend_pid() as pid")).pid
+        await admin.execute("select pg_terminate_backend(%s, 5000)", (pid,))
+        async with pool.connection() as other:
+            await other.ping()
+            assert other is not conn

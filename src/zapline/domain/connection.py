@@ -21,6 +21,7 @@ class Signal(StrEnum):
     STARTED = "daemon started"
     CONNECT_ASKED = "connect asked"
     DISCONNECT_ASKED = "disconnect asked"
+    OUTDATED = "webhook secret or address changed"
     REGISTERED = "instance and webhook registered"
     CONNECT_STARTED = "connect answered without a code"
     LOGOUT_DONE = "logout answered"
@@ -74,6 +75,10 @@ class Move:
     do: tuple[Action, ...] = ()
 
 
+def _registers(phase: Phase) -> dict[Signal, Move]:
+    return {Signal.OUTDATED: Move(phase, do=(Action.REGISTER,))}
+
+
 def _stay(phase: Phase, signals: str) -> dict[Signal, Move]:
     return {Signal[name]: Move(phase) for name in signals.split()}
 
@@ -109,9 +114,8 @@ _COMMON: Mapping[Signal, Move] = {
 TRANSITIONS: Mapping[Phase, Mapping[Signal, Move]] = {
     Phase.IDLE: {
         **_COMMON,
-        **_stay(
-            Phase.IDLE, "STARTED REGISTERED CONNECT_STARTED LOGOUT_DONE TIMER QR_WANTED LOGOUT_ECHO CREATED"
-        ),
+        **_stay(Phase.IDLE, "OUTDATED"),
+        **_stay(Phase.IDLE, "STARTED REGISTERED CONNECT_STARTED LOGOUT_DONE TIMER QR_WANTED LOGOUT_ECHO CREATED"),
         **_stay(Phase.IDLE, "OBSERVED_CONNECTING OBSERVED_CLOSE OBSERVED_MISSING CALL_REFUSED"),
         Signal.CONNECTING_AGAIN: Move(Phase.IDLE, do=(Action.OBSERVE,)),
         Signal.CALL_FAILED: Move(Phase.IDLE, do=(Action.BACK_OFF,)),
@@ -120,6 +124,7 @@ TRANSITIONS: Mapping[Phase, Mapping[Signal, Move]] = {
     },
     Phase.CONNECTING: {
         **_COMMON,
+        **_registers(Phase.CONNECTING),
         **_stay(Phase.CONNECTING, "QR_WANTED CREATED LOGOUT_DONE"),
         Signal.STARTED: Move(Phase.CONNECTING, do=(Action.REGISTER,)),
         Signal.REGISTERED: Move(Phase.CONNECTING, do=(Action.CONNECT,)),
@@ -135,6 +140,7 @@ TRANSITIONS: Mapping[Phase, Mapping[Signal, Move]] = {
     },
     Phase.PAIRING: {
         **_COMMON,
+        **_registers(Phase.PAIRING),
         **_stay(Phase.PAIRING, "CREATED OBSERVED_CONNECTING CALL_FAILED CALL_REFUSED LOGOUT_DONE REGISTERED"),
         Signal.STARTED: Move(Phase.PAIRING, do=(Action.REGISTER, Action.OBSERVE)),
         Signal.CONNECT_ASKED: Move(Phase.PAIRING, do=(Action.REGISTER, Action.PULL_QR)),
@@ -148,6 +154,7 @@ TRANSITIONS: Mapping[Phase, Mapping[Signal, Move]] = {
     },
     Phase.OPEN: {
         **_COMMON,
+        **_registers(Phase.OPEN),
         **_stay(Phase.OPEN, "OPENED OBSERVED_OPEN QR_WANTED CREATED REGISTERED CONNECT_STARTED LOGOUT_DONE"),
         **_stay(Phase.OPEN, "CALL_FAILED CALL_REFUSED"),
         Signal.STARTED: Move(Phase.OPEN, do=(Action.REGISTER, Action.OBSERVE)),
@@ -162,6 +169,7 @@ TRANSITIONS: Mapping[Phase, Mapping[Signal, Move]] = {
     },
     Phase.BACKING_OFF: {
         **_COMMON,
+        **_registers(Phase.BACKING_OFF),
         **_stay(Phase.BACKING_OFF, "QR_WANTED CREATED LOGOUT_DONE CONNECT_STARTED DROPPED"),
         Signal.STARTED: Move(Phase.BACKING_OFF, do=(Action.OBSERVE,)),
         # The phase stays until something is known, so that a server without WhatsApp costs no row a try.
@@ -176,14 +184,14 @@ TRANSITIONS: Mapping[Phase, Mapping[Signal, Move]] = {
     },
     Phase.LOGGED_OUT: {
         **_COMMON,
+        **_registers(Phase.LOGGED_OUT),
         **_stay(Phase.LOGGED_OUT, "STARTED TIMER QR_WANTED CONNECTING CREATED REGISTERED CONNECT_STARTED"),
-        **_stay(
-            Phase.LOGGED_OUT, "LOGOUT_DONE DROPPED LOGGED_OUT REPLACED OBSERVED_CONNECTING OBSERVED_CLOSE"
-        ),
+        **_stay(Phase.LOGGED_OUT, "LOGOUT_DONE DROPPED LOGGED_OUT REPLACED OBSERVED_CONNECTING OBSERVED_CLOSE"),
         **_stay(Phase.LOGGED_OUT, "OBSERVED_MISSING CALL_FAILED CALL_REFUSED"),
     },
     Phase.REFUSED: {
         **_COMMON,
+        **_registers(Phase.REFUSED),
         **_stay(Phase.REFUSED, "STARTED TIMER QR_WANTED CONNECTING CREATED REGISTERED CONNECT_STARTED"),
         **_stay(Phase.REFUSED, "LOGOUT_DONE DROPPED QR_LIMIT STALE_QR OBSERVED_CONNECTING OBSERVED_CLOSE"),
         **_stay(Phase.REFUSED, "OBSERVED_MISSING CALL_FAILED CALL_REFUSED"),
@@ -322,6 +330,7 @@ _PLAIN: Mapping[type[ConnectionEvent], Signal] = {
     events.QrWanted: Signal.QR_WANTED,
     events.ConnectAsked: Signal.CONNECT_ASKED,
     events.DisconnectAsked: Signal.DISCONNECT_ASKED,
+    events.RegistrationOutdated: Signal.OUTDATED,
     events.Registered: Signal.REGISTERED,
     events.ConnectStarted: Signal.CONNECT_STARTED,
     events.LogoutDone: Signal.LOGOUT_DONE,
@@ -396,9 +405,7 @@ def _learn(state: Connection, event: ConnectionEvent, signal: Signal, at: Moment
                 stored = replace(stored, owner_jid=seen[0], profile_name=seen[1], updated_at=at.wall)
         case events.ConnectAsked(number=number):
             stored = replace(stored, wanted=True, number=number, logout_pending=False, updated_at=at.wall)
-            state = replace(
-                state, failures=0, watched_until=at.mono + _WATCHED_FOR, observe_gap=_FIRST_OBSERVE_GAP
-            )
+            state = replace(state, failures=0, watched_until=at.mono + _WATCHED_FOR, observe_gap=_FIRST_OBSERVE_GAP)
         case events.DisconnectAsked():
             stored = replace(stored, wanted=False, logout_pending=True, updated_at=at.wall)
         case events.LogoutDone():
@@ -406,9 +413,7 @@ def _learn(state: Connection, event: ConnectionEvent, signal: Signal, at: Moment
         case events.QrWanted():
             state = replace(state, watched_until=at.mono + _WATCHED_FOR)
         case events.StateObserved():
-            state = replace(
-                state, doubted_until=None, failures=0 if signal is Signal.OBSERVED_OPEN else state.failures
-            )
+            state = replace(state, doubted_until=None, failures=0 if signal is Signal.OBSERVED_OPEN else state.failures)
         case _:
             pass
     return replace(state, stored=stored)

@@ -103,6 +103,11 @@ class StateObserved:
 
 
 @dataclass(frozen=True, slots=True)
+class RegistrationOutdated:
+    """The webhook secret or address has changed; Evolution must be told."""
+
+
+@dataclass(frozen=True, slots=True)
 class Registered:
     """The instance exists on Evolution and its webhook is set and verified."""
 
@@ -141,6 +146,7 @@ ConnectionEvent = (
     | ConnectAsked
     | DisconnectAsked
     | StateObserved
+    | RegistrationOutdated
     | Registered
     | ConnectStarted
     | LogoutDone
@@ -279,15 +285,7 @@ class ContactSeen:
     name: str | None = None
 
 
-Fact = (
-    MessageArrived
-    | StatusReported
-    | MessageEdited
-    | MessageDeleted
-    | ReactionReported
-    | VoteReported
-    | ContactSeen
-)
+Fact = MessageArrived | StatusReported | MessageEdited | MessageDeleted | ReactionReported | VoteReported | ContactSeen
 
 # -- what is neither -----------------------------------------------------------------------------------------
 

@@ -34,7 +34,8 @@ _SERVER = r"@(?:s\.whatsapp\.net|c\.us|lid|hosted\.lid|hosted|g\.us)(?![A-Za-z0-
 
 _CANDIDATE = re.compile(rf"\d(?:(?:{_GAP}){{0,3}}\d){{7}}|\d@")
 _NUMBERS = re.compile(
-    rf"""
+    # The first line spares most letters the alternatives: it halves the time.
+    rf"""(?=[0-9A-Fa-f*+(]|\d)(?:
       (?P<keep> {_UUID}
         | {_DATE}(?:{_CLOCK}|(?![\w-]))(?!\d)
         | (?<![\w.]){_OCTET}(?:\.{_OCTET}){{3}}(?!\w|(?:{_GAP}){{1,3}}\d)
@@ -42,7 +43,7 @@ _NUMBERS = re.compile(
         | \*{{4}}\d{{4}}(?!\d) )
     | (?P<address> (?<!\d)\d+(?:[-:.]\d+){{0,3}}(?={_SERVER}) )
     | (?P<phone> {_START}\+?\(?\d+(?:(?:{_GAP}){{1,3}}\d+)*(?!\w) )
-    """,
+    )""",
     re.VERBOSE,
 )
 _DIGITS = re.compile(r"\d")

@@ -32,9 +32,7 @@ class Bucket:
             raise ValueError("a bucket needs capacity >= 1 and per_second > 0")
 
     @classmethod
-    def rebuilt(
-        cls, capacity: float, per_second: float, sent: Iterable[float], since: float, now: float
-    ) -> "Bucket":
+    def rebuilt(cls, capacity: float, per_second: float, sent: Iterable[float], since: float, now: float) -> "Bucket":
         """The level after a restart, from the times of the messages that left between ``since`` and ``now``.
 
         What was sent before ``since`` is not known, so the bucket counts as empty then: the level may come

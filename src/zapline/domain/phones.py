@@ -176,9 +176,7 @@ def parse_phone(text: str, default_region: str = "BR") -> str:
         raise InvalidPhone("a phone number holds digits, spaces and + ( ) - . only")
     possible: str | None = None
     for number in _readings(typed, default_region):
-        canonical = canonical_phone(
-            f"{number.country_code}{phonenumbers.national_significant_number(number)}"
-        )
+        canonical = canonical_phone(f"{number.country_code}{phonenumbers.national_significant_number(number)}")
         settled = phonenumbers.parse(canonical)
         if phonenumbers.is_valid_number(settled):
             return canonical

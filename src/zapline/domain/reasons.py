@@ -82,8 +82,7 @@ EXPLANATIONS = {
     ),
     Reason.REPLACED_ELSEWHERE: Explanation(
         "Another program opened the same WhatsApp session.",
-        "Find and stop the other program (an old backend, a second Evolution server). "
-        "Zapline then reconnects.",
+        "Find and stop the other program (an old backend, a second Evolution server). Zapline then reconnects.",
     ),
     Reason.BANNED: Explanation(
         "WhatsApp refuses this number.",
@@ -95,8 +94,7 @@ EXPLANATIONS = {
     ),
     Reason.EVOLUTION_UNAVAILABLE: Explanation(
         "The Evolution server cannot be reached or is not ready.",
-        "Check that it runs, that EVOLUTION_API_URL is right and that its licence is active; "
-        "Zapline keeps trying.",
+        "Check that it runs, that EVOLUTION_API_URL is right and that its licence is active; Zapline keeps trying.",
     ),
     Reason.EVOLUTION_REFUSED: Explanation(
         "The Evolution server refuses our calls.",

@@ -132,9 +132,7 @@ def read_created(answer: Any) -> CreatedInstance:
 def read_state(answer: Any) -> str:
     answer = _mapping(answer, "connectionState")
     instance = answer.get("instance")
-    return _required(
-        (instance if isinstance(instance, dict) else answer).get("state"), "connectionState: state"
-    )
+    return _required((instance if isinstance(instance, dict) else answer).get("state"), "connectionState: state")
 
 
 def read_instances(answer: Any) -> list[InstanceInfo]:

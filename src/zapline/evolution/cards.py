@@ -145,9 +145,7 @@ def buttons(value: Obj) -> Card:
 
 def list_menu(value: Obj) -> Card:
     rows = [
-        present(
-            id=note(row.get("rowId")), title=note(row.get("title")), description=note(row.get("description"))
-        )
+        present(id=note(row.get("rowId")), title=note(row.get("title")), description=note(row.get("description")))
         for section in items(value.get("sections"))
         for row in items(section.get("rows"))
     ]
@@ -175,9 +173,7 @@ def template(value: Obj) -> Card:
 
 
 def structured(value: Obj) -> Card:
-    inner = template(
-        obj(obj(value.get("hydratedHsm")).get("templateMessage")) or obj(value.get("hydratedHsm"))
-    )
+    inner = template(obj(obj(value.get("hydratedHsm")).get("templateMessage")) or obj(value.get("hydratedHsm")))
     return Card(Kind.TEMPLATE, inner.text, {**inner.detail, **present(name=note(value.get("elementName")))})
 
 
@@ -195,9 +191,7 @@ def interactive(value: Obj) -> Card:
 
 
 def album(value: Obj) -> Card:
-    detail = present(
-        images=small(value.get("expectedImageCount")), videos=small(value.get("expectedVideoCount"))
-    )
+    detail = present(images=small(value.get("expectedImageCount")), videos=small(value.get("expectedVideoCount")))
     return Card(Kind.ALBUM, None, detail)
 
 

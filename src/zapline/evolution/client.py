@@ -5,15 +5,15 @@ The key travels in a header only. Paths and headers are never logged here.
 """
 
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote
 
 import httpx2
 import trio
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from zapline.evolution.answers import (
     ConnectAnswer,
@@ -40,8 +40,6 @@ from zapline.evolution.failures import (
     failure_of_exception,
 )
 
-T = TypeVar("T")
-
 MAX_CONNECTIONS = 100
 """Above this the pool's own scan costs more CPU than the requests (measured: 0.7 ms a request at 100)."""
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -63,9 +61,7 @@ class CallPolicy:
     longest_wait: float = 2.0
 
 
-def open_http(
-    max_connections: int = MAX_CONNECTIONS, context: ssl.SSLContext | None = None
-) -> httpx2.AsyncClient:
+def open_http(max_connections: int = MAX_CONNECTIONS, context: ssl.SSLContext | None = None) -> httpx2.AsyncClient:
     """The one shared HTTP client; the caller closes it. ``context`` is shared because making one takes 18 ms.
 
     The environment's proxies and .netrc are not used: a .netrc entry would replace our headers.
@@ -86,20 +82,16 @@ def worth_repeating(exc: BaseException) -> bool:
 class EvolutionClient:
     """One Evolution server, seen with the global key. Owns nothing: ``http`` is closed by who opened it."""
 
-    def __init__(
-        self, http: httpx2.AsyncClient, base_url: str, api_key: str, policy: CallPolicy | None = None
-    ) -> None:
+    def __init__(self, http: httpx2.AsyncClient, base_url: str, api_key: str, policy: CallPolicy | None = None) -> None:
         self._http = http
         self._base = base_url.rstrip("/")
         self._headers = {"apikey": api_key, "accept": "application/json"}
         self._policy = policy or CallPolicy()
-        self._timeout = httpx2.Timeout(
-            self._policy.call, connect=self._policy.connect, pool=self._policy.connect
-        )
+        self._timeout = httpx2.Timeout(self._policy.call, connect=self._policy.connect, pool=self._policy.connect)
 
     async def server_info(self) -> ServerInfo:
         """``GET /``: needs no key, so it proves reachability alone."""
-        return read_server(await self._repeat(lambda: self._call("GET", "/")))
+        return read_server(await self._repeat("GET", "/"))
 
     async def create_instance(
         self, name: str, webhook: WebhookRegistration, number: str | None = None
@@ -118,16 +110,16 @@ class EvolutionClient:
     async def connect(self, name: str, number: str | None = None) -> ConnectAnswer:
         """Start pairing, or take the current code; ``number`` (digits) asks for a pairing code too."""
         query = {"number": number} if number is not None else {}
-        return read_connect(await self._repeat(lambda: self._call("GET", _at("connect", name), query=query)))
+        return read_connect(await self._repeat("GET", _at("connect", name), query=query))
 
     async def connection_state(self, name: str) -> str:
         """``open``, ``connecting`` or ``close``, from Evolution's memory. ``InstanceUnknown`` for a 404."""
-        return read_state(await self._repeat(lambda: self._call("GET", _at("connectionState", name))))
+        return read_state(await self._repeat("GET", _at("connectionState", name)))
 
     async def fetch_instances(self, name: str | None = None) -> list[InstanceInfo]:
         """All instances, or the one called ``name``; ``InstanceUnknown`` where there is none."""
         query = {"instanceName": name} if name is not None else {}
-        answer = await self._repeat(lambda: self._call("GET", "/instance/fetchInstances", query=query))
+        answer = await self._repeat("GET", "/instance/fetchInstances", query=query)
         return read_instances(answer)
 
     async def restart(self, name: str) -> str:
@@ -153,11 +145,9 @@ class EvolutionClient:
     async def find_webhook(self, name: str) -> RegisteredWebhook | None:
         """The webhook as Evolution has it, or None."""
         path = f"/webhook/find/{quote(name, safe='')}"
-        return read_webhook(await self._repeat(lambda: self._call("GET", path)))
+        return read_webhook(await self._repeat("GET", path))
 
-    async def find_messages(
-        self, name: str, gte: float, lte: float, page: int = 1, page_size: int = 50
-    ) -> MessagePage:
+    async def find_messages(self, name: str, gte: float, lte: float, page: int = 1, page_size: int = 50) -> MessagePage:
         """One page of the messages between two moments (seconds since the epoch, both inclusive).
 
         Newest first; ``page`` counts from 1. Evolution compares whole seconds (contract, section 4).
@@ -168,23 +158,27 @@ class EvolutionClient:
             "offset": page_size,
         }
         path = f"/chat/findMessages/{quote(name, safe='')}"
-        return read_messages(await self._repeat(lambda: self._call("POST", path, body)))
+        return read_messages(await self._repeat("POST", path, body))
 
-    async def _repeat(self, call: Callable[[], Awaitable[T]]) -> T:
+    async def _repeat(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> Any:
         """Make an idempotent call up to ``attempts`` times. Raises the last failure."""
         policy = self._policy
         retrying = AsyncRetrying(
             sleep=trio.sleep,
             stop=stop_after_attempt(policy.attempts),
-            wait=wait_exponential_jitter(
-                initial=policy.first_wait, max=policy.longest_wait, jitter=policy.first_wait
-            ),
+            wait=wait_random_exponential(multiplier=policy.first_wait, max=policy.longest_wait),
             retry=retry_if_exception(worth_repeating),
             reraise=True,
         )
         try:
             with trio.fail_after(policy.overall):
-                return await retrying(call)
+                return await retrying(self._call, method, path, body, query)
         except trio.TooSlowError:
             raise NoAnswer(f"no answer within {policy.overall:g} s") from None
 

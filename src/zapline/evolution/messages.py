@@ -128,8 +128,7 @@ def _arrived(
         delivery=reports.delivery(data.get("status")),
         quoted_id=optional_id(context.get("stanzaId")),
         forwarded=context.get("isForwarded") is True or bool(small(context.get("forwardingScore"))),
-        view_once=peeled.view_once
-        or (isinstance(peeled.value, dict) and peeled.value.get("viewOnce") is True),
+        view_once=peeled.view_once or (isinstance(peeled.value, dict) and peeled.value.get("viewOnce") is True),
         expires_after=small(context.get("expiration")) or None,
         source=note(data.get("source"), 20),
         origin=origin,

@@ -1,6 +1,7 @@
 """Prints answers and refusals in Evolution's envelope, and checks request bodies as its schemas do."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,10 @@ ERRORS = {
     429: "Too Many Requests",
     500: "Internal Server Error",
 }
+
+
+NUMBER = r"^\d+[\.@\w-]+"
+"""What Evolution takes for a number or a JID."""
 
 
 class Refusal(Exception):
@@ -58,6 +63,7 @@ class Field:
     kinds: tuple[type, ...]
     words: str | None = None
     choices: tuple[str, ...] = ()
+    pattern: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +87,13 @@ class Schema:
 def _complaint(name: str, field: Field, value: Any) -> str | None:
     is_bool = isinstance(value, bool)
     fits = isinstance(value, field.kinds) and (not is_bool or bool in field.kinds)
-    if fits and (not field.choices or value in field.choices):
+    in_form = field.pattern is None or not isinstance(value, str) or re.match(field.pattern, value) is not None
+    if fits and in_form and (not field.choices or value in field.choices):
         return None
     if field.words is not None:
         return field.words
+    if fits and not in_form:
+        return f"{name} does not match pattern {json.dumps(field.pattern)}"
     if field.choices:
         return f"{name} is not one of enum values: {','.join(field.choices)}"
     kinds = {str: "string", bool: "boolean", int: "integer", float: "number", dict: "object", list: "array"}

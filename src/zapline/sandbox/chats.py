@@ -42,9 +42,7 @@ async def find_messages(world: World, instance: Instance, request: Request, body
     page = body.get("page") or 1
     records = [_record(stored) for stored in found[(page - 1) * size : page * size]]
     pages = math.ceil(len(found) / size)
-    return answer(
-        {"messages": {"total": len(found), "pages": pages, "currentPage": page, "records": records}}
-    )
+    return answer({"messages": {"total": len(found), "pages": pages, "currentPage": page, "records": records}})
 
 
 def _fits(stored: Stored, where: dict[str, Any]) -> bool:
@@ -177,9 +175,7 @@ async def whatsapp_numbers(world: World, instance: Instance, request: Request, b
     numbers = [str(number) for number in _NUMBERS.check(body)["numbers"]]
     try:
         check_socket(instance)
-        numbers.sort(
-            key=lambda number: 0 if number.endswith("@g.us") else 2 if number.endswith("@lid") else 1
-        )
+        numbers.sort(key=lambda number: 0 if number.endswith("@g.us") else 2 if number.endswith("@lid") else 1)
         return answer([_known(world, number) for number in numbers])
     except (Refusal, TimeoutError):
         return answer({}, 400)

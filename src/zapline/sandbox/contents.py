@@ -70,7 +70,7 @@ def _media(body: dict[str, Any], world: World) -> Content:
 
 def _audio(body: dict[str, Any], world: World) -> Content:
     inner = _encrypted(world, 0) | {"mimetype": "audio/ogg; codecs=opus", "ptt": True}
-    more = {"statusAttributions": []}
+    more: dict[str, Any] = {"statusAttributions": []}
     return Content({"audioMessage": inner}, "audioMessage", "", inner, more_context=more)
 
 

@@ -54,9 +54,7 @@ class SimulatedEvolution:
         )
         limits = httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
         chance = random.Random(seed)
-        client = httpx2.AsyncClient(
-            limits=limits, timeout=None, trust_env=False, verify=ssl.create_default_context()
-        )
+        client = httpx2.AsyncClient(limits=limits, timeout=None, trust_env=False, verify=ssl.create_default_context())
         async with client, trio.open_nursery() as nursery:
 
             def courier(world: World) -> Courier:

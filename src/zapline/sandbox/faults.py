@@ -59,8 +59,7 @@ class FaultBoard:
         self._faults = [
             fault
             for fault in self._faults
-            if (kind is not None and fault.kind != kind)
-            or (instance is not None and fault.instance != instance)
+            if (kind is not None and fault.kind != kind) or (instance is not None and fault.instance != instance)
         ]
 
     def rows(self) -> list[dict[str, Any]]:

@@ -116,9 +116,7 @@ def programs(place: Path, user: str | None) -> Path:
     home = package / _INSTALLED
     if not (home / "bin" / "postgres").exists():
         raise EmbeddedPostgresFailed(f"no programs of PostgreSQL 18 in {package}: set DATABASE_URL")
-    if user is None or (
-        _passable(home / "bin") and _open(home / "bin" / "postgres") and _open(home / "share")
-    ):
+    if user is None or (_passable(home / "bin") and _open(home / "bin" / "postgres") and _open(home / "share")):
         return home / "bin"
     return _copied(package, place) / _PACKAGE / _INSTALLED / "bin"
 

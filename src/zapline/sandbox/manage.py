@@ -1,13 +1,12 @@
 """Answers the instance, webhook and settings endpoints of the simulated server."""
 
-import re
 import uuid
 from typing import Any
 
 import trio
 
 from zapline.sandbox import pairing
-from zapline.sandbox.answers import Field, Refusal, Schema, answer
+from zapline.sandbox.answers import NUMBER, Field, Refusal, Schema, answer
 from zapline.sandbox.instances import (
     EVENTS,
     SETTINGS,
@@ -21,8 +20,7 @@ from zapline.sandbox.instances import (
 from zapline.sandbox.wire import Answer, Request
 from zapline.sandbox.world import World
 
-_CREATE = Schema((), {"number": Field((str,)), "qrcode": Field((bool,)), "webhook": Field((dict,))})
-_NUMBER = re.compile(r"^\d+[\.@\w-]+")
+_CREATE = Schema((), {"number": Field((str,), pattern=NUMBER), "qrcode": Field((bool,)), "webhook": Field((dict,))})
 _UNDEFINED_LENGTH = "Cannot read properties of undefined (reading 'length')"
 _SETTINGS_REQUIRED = (
     "rejectCall",
@@ -52,11 +50,6 @@ async def create(world: World, body: Any) -> Answer:
     """Guards have passed: the name is free and the key is the global one."""
     body = body if isinstance(body, dict) else {}
     number = body.get("number")
-    if isinstance(number, str) and number and not _NUMBER.match(number):
-        complaints = ['number does not match pattern "^\\\\d+[\\\\.@\\\\w-]+"']
-        if not isinstance(body.get("qrcode", False), bool):
-            complaints.append("qrcode is not of a type(s) boolean")
-        raise Refusal(400, [complaints])
     _CREATE.check(body)
     if body.get("integration") != "WHATSAPP-BAILEYS":
         raise Refusal(400, ["Invalid integration"])

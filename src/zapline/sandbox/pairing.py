@@ -61,9 +61,7 @@ async def _rotate(world: World, instance: Instance, number: str | None) -> None:
 
 def _new_code(chance: random.Random) -> str:
     def part(length: int) -> str:
-        return "".join(
-            chance.choices("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", k=length)
-        )
+        return "".join(chance.choices("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", k=length))
 
     return f"2@{part(44)},{part(43)}=,{part(43)}=,{part(43)}="
 
@@ -73,9 +71,7 @@ def report_connecting(world: World, instance: Instance) -> None:
     world.fire(instance, "connection.update", data)
 
 
-def scan(
-    world: World, instance: Instance, number: str | None = None, profile_name: str | None = None
-) -> None:
+def scan(world: World, instance: Instance, number: str | None = None, profile_name: str | None = None) -> None:
     """The phone scans the code: the line opens, and the sender is known from then on."""
     instance.stop_pairing()
     digits = number or instance.number or _digits(instance.owner_jid) or "5511999990000"
@@ -104,9 +100,7 @@ def _opened(world: World, instance: Instance) -> None:
     world.fire(instance, "connection.update", data)
 
 
-def close(
-    world: World, instance: Instance, code: int, reopen_after: float | None = None, stray: bool = False
-) -> None:
+def close(world: World, instance: Instance, code: int, reopen_after: float | None = None, stray: bool = False) -> None:
     """WhatsApp closes the socket. 401, 402, 403, 406 end the session; else only ``connecting`` is seen.
 
     ``reopen_after``: seconds until the line is open again by itself. ``stray``: a socket still tries after a

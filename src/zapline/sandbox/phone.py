@@ -55,11 +55,7 @@ def _store(world: World, instance: Instance, data: dict[str, Any]) -> None:
     key = data.get("key")
     if not isinstance(key, dict) or not isinstance(key.get("id"), str) or "remoteJid" not in key:
         return
-    if (
-        not isinstance(data.get("messageTimestamp"), int)
-        or "messageType" not in data
-        or "message" not in data
-    ):
+    if not isinstance(data.get("messageTimestamp"), int) or "messageType" not in data or "message" not in data:
         return
     instance.store({**data, "instanceId": instance.id}, row_id(world.chance))
     if not key.get("fromMe"):

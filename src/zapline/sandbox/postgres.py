@@ -121,9 +121,7 @@ class PostgresServer:
         """Whether the launched server takes connections. Raises when it has died instead."""
         assert self._child is not None
         if self._child.poll() is not None:
-            raise EmbeddedPostgresFailed(
-                f"PostgreSQL did not start; the end of {self.log_path}:\n{self._tail()}"
-            )
+            raise EmbeddedPostgresFailed(f"PostgreSQL did not start; the end of {self.log_path}:\n{self._tail()}")
         try:
             lines = (self.data_dir / "postmaster.pid").read_text().splitlines()
         except OSError:
@@ -250,14 +248,14 @@ class PostgresServer:
                 self._single(self.data_dir, f"alter role {NAME} password '{known}'")
             self._password = known
             return
+        if self.data_dir.exists() and any(self.data_dir.iterdir()):
+            raise EmbeddedPostgresFailed(f"{self.data_dir} is not empty and holds no cluster: move it away")
         self._password = _new_secret(secret)
         fresh = self._beside("new")  # renamed when complete: a killed initdb leaves no half cluster
         shutil.rmtree(fresh, ignore_errors=True)
         if self.data_dir.exists():
             if any(self.data_dir.iterdir()):
-                raise EmbeddedPostgresFailed(
-                    f"{self.data_dir} is not empty and holds no cluster: move it away"
-                )
+                raise EmbeddedPostgresFailed(f"{self.data_dir} is not empty and holds no cluster: move it away")
             self.data_dir.rmdir()
         fresh.mkdir(mode=0o700)
         pass_file = self._beside("initdb")
@@ -311,9 +309,7 @@ class EmbeddedPostgres:
 
     @classmethod
     @asynccontextmanager
-    async def running(
-        cls, data_dir: Path, *, port: int | None = None, durable: bool = True
-    ) -> AsyncIterator[Self]:
+    async def running(cls, data_dir: Path, *, port: int | None = None, durable: bool = True) -> AsyncIterator[Self]:
         """Initialise if empty, start, and stop at the end, cancelled or not (within about 20 s).
 
         Raises ``EmbeddedPostgresFailed``.

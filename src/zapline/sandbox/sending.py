@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import trio
 
-from zapline.sandbox.answers import Field, Refusal, Schema, answer
+from zapline.sandbox.answers import NUMBER, Field, Refusal, Schema, answer
 from zapline.sandbox.contents import CONTENTS, Content
 from zapline.sandbox.faults import Fault
 from zapline.sandbox.instances import Instance, Stored, message_id, row_id
@@ -19,13 +19,11 @@ from zapline.sandbox.wire import Answer, Request
 from zapline.sandbox.world import World
 
 _TEXT, _INT = Field((str,)), Field((int,), "Enter a value in milliseconds")
-_COMMON = {"number": Field((str,), "Invalid format"), "delay": _INT, "quoted": Field((dict,))}
+_COMMON = {"number": Field((str,), "Invalid format", pattern=NUMBER), "delay": _INT, "quoted": Field((dict,))}
 _MEDIA_TYPES = ("image", "document", "video", "audio")
 SCHEMAS: dict[str, Schema] = {
     "sendText": Schema(("number", "text"), {**_COMMON, "text": _TEXT}),
-    "sendMedia": Schema(
-        ("number", "mediatype"), {**_COMMON, "mediatype": Field((str,), choices=_MEDIA_TYPES)}
-    ),
+    "sendMedia": Schema(("number", "mediatype"), {**_COMMON, "mediatype": Field((str,), choices=_MEDIA_TYPES)}),
     "sendWhatsAppAudio": Schema(("number", "audio"), {**_COMMON, "audio": _TEXT}),
     "sendReaction": Schema(("key", "reaction"), {"key": Field((dict,)), "reaction": _TEXT}),
     "sendLocation": Schema(
@@ -162,9 +160,7 @@ def _deliver(
     external_id = message_id(world.chance)
     echoed = fault is None
     world.ledger.received(
-        Delivered(
-            external_id, instance.name, recipient.number, content.message_type, content.text, now, echoed
-        )
+        Delivered(external_id, instance.name, recipient.number, content.message_type, content.text, now, echoed)
     )
     if not echoed:
         raise Refusal(400, ["Error: Timed Out"])
@@ -207,9 +203,7 @@ def _prepare(
     return prepared
 
 
-def _context(
-    world: World, instance: Instance, recipient: Recipient, body: dict[str, Any], now: int
-) -> dict[str, Any]:
+def _context(world: World, instance: Instance, recipient: Recipient, body: dict[str, Any], now: int) -> dict[str, Any]:
     if not recipient.is_person:
         everyone = world.phones.groups.get(recipient.jid, ()) if body.get("mentionsEveryOne") else ()
         return {"mentionedJid": list(everyone)}

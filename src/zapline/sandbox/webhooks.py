@@ -156,9 +156,7 @@ class Courier:
         async with self._room:
             with trio.move_on_after(self._policy.timeout):
                 try:
-                    response = await self._client.post(
-                        parcel.url, content=parcel.body, headers=dict(parcel.headers)
-                    )
+                    response = await self._client.post(parcel.url, content=parcel.body, headers=dict(parcel.headers))
                 except (httpx2.HTTPError, httpx2.InvalidURL):
                     return None
                 return response.status_code

@@ -16,7 +16,7 @@ import trio
 
 BODY_LIMIT = 136 * 1024 * 1024  # as Evolution's own (contract, section 1)
 HEAD_LIMIT = 64 * 1024
-IDLE_SECONDS = 65.0  # longer than the keep-alive of the clients, so that they close first
+IDLE_SECONDS = 65.0  # for a whole request to arrive; longer than the keep-alive of the clients
 CHUNK = 64 * 1024
 
 
@@ -55,34 +55,32 @@ Handler = Callable[[Request], Awaitable[Answer | Cut]]
 async def serve_connection(handler: Handler, stream: trio.SocketStream) -> None:
     """Answer requests on one connection until either side ends it. Cancellation closes it at once."""
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT)
-    peer = str(stream.socket.getpeername()[0]) if _connected(stream) else ""
+    peer = _peer(stream)
     try:
         while True:
+            request = None
             with trio.move_on_after(IDLE_SECONDS):
                 request = await _read_request(connection, stream, peer)
-                if request is None:
-                    return
-                outcome = await _outcome(handler, request, stream)
-                if outcome is None:
-                    return
-                await _send(connection, stream, outcome)
-                if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
-                    return
-                connection.start_next_cycle()
-                continue
-            return
+            if request is None:
+                return
+            outcome = await _outcome(handler, request, stream)
+            if outcome is None:
+                return
+            await _send(connection, stream, outcome)
+            if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
+                return
+            connection.start_next_cycle()
     except (trio.BrokenResourceError, trio.ClosedResourceError, h11.RemoteProtocolError, ConnectionError):
         return
     finally:
         await trio.aclose_forcefully(stream)
 
 
-def _connected(stream: trio.SocketStream) -> bool:
+def _peer(stream: trio.SocketStream) -> str:
     try:
-        stream.socket.getpeername()
+        return str(stream.socket.getpeername()[0])
     except OSError:
-        return False
-    return True
+        return ""  # gone already
 
 
 async def _outcome(handler: Handler, request: Request, stream: trio.SocketStream) -> Answer | None:
@@ -166,9 +164,7 @@ class Door:
             self._change.set()
             self._change = trio.Event()
 
-    async def serve(
-        self, handler: Handler, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED
-    ) -> None:
+    async def serve(self, handler: Handler, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled. Started with the port once it listens."""
         started = False
         while True:

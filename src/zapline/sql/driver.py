@@ -163,9 +163,7 @@ class Connection:
     async def _run(self, statement: Any, params: Params) -> Cursor:
         return await self._exchange(self._wire.run, statement, params)
 
-    async def _exchange(
-        self, talk: Callable[..., Awaitable[T]], *args: Any, within: float | None = None
-    ) -> T:
+    async def _exchange(self, talk: Callable[..., Awaitable[T]], *args: Any, within: float | None = None) -> T:
         """One exchange with the server: in turn, in time, with our errors."""
         lock = cast(trio.Lock, self._wire.lock)
         if lock.locked():
@@ -278,9 +276,7 @@ def _parameters(url: str, application_name: str) -> dict[str, Any]:
         return defaults | conninfo_to_dict(url)
     except errors.Error:
         pass  # its text quotes the URL, password and all
-    raise ConfigurationError(
-        "the database URL cannot be read; it is postgresql://user:password@host:port/name"
-    )
+    raise ConfigurationError("the database URL cannot be read; it is postgresql://user:password@host:port/name")
 
 
 async def _settle(wire: Wire, options: ConnectOptions) -> Connection:

@@ -79,6 +79,8 @@ class Journal:
         self._waiting = 0
         self._last_seq = file.last_seq
         self._appended = self._refused = 0
+        self.refusing = False
+        """The last group commit was refused."""
 
     @classmethod
     @asynccontextmanager
@@ -301,6 +303,7 @@ class Journal:
         """A commit was made or refused; its waiters run on after this."""
         if not entries:
             return
+        self.refusing = refused is not None
         if refused is None:
             self._appended += len(entries)
             self._on_committed(entries)
@@ -311,7 +314,5 @@ class Journal:
             self._room.unpark(count=self._max_waiting - self._waiting)
 
 
-def _with_file(
-    act: Callable[[JournalFile, Collection[int]], T], seqs: Collection[int], file: JournalFile
-) -> T:
+def _with_file(act: Callable[[JournalFile, Collection[int]], T], seqs: Collection[int], file: JournalFile) -> T:
     return act(file, seqs)

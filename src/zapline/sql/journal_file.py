@@ -25,8 +25,7 @@ from zapline.sql.journal_schema import (
 ROWS_AT_ONCE = 128
 
 ADD_UNFINISHED = (
-    "insert into unfinished (seq, unit_id, starts_before) select seq, unit_id, ? from entries "
-    "where seq between ? and ?"
+    "insert into unfinished (seq, unit_id, starts_before) select seq, unit_id, ? from entries where seq between ? and ?"
 )
 REPLAY = (
     "insert or ignore into unfinished (seq, unit_id, starts_before, replayed) "
@@ -41,10 +40,7 @@ REMOVE_DONE = (
 CRASHED = "update unfinished set crashes = crashes + 1 where seq in (select value from json_each(?))"
 IN_HAND = "update unfinished set in_hand = ? where seq = ?"
 DIED_IN_HAND = "update unfinished set deaths_in_hand = deaths_in_hand + 1, in_hand = 0 where in_hand"
-OLDEST = (
-    "select seq, (select received_at from entries e where e.seq = u.seq) from unfinished u "
-    "order by seq limit 1"
-)
+OLDEST = "select seq, (select received_at from entries e where e.seq = u.seq) from unfinished u order by seq limit 1"
 
 
 class JournalFile:

@@ -42,9 +42,7 @@ class JournalReader:
                     break
                 seq, unit_id, event, received_at, body, starts, crashes, in_hand, replayed = row
                 owner = UnitId(UUID(bytes=unit_id))
-                rows.append(
-                    Entry(seq, owner, event, received_at, body, starts, crashes, in_hand, bool(replayed))
-                )
+                rows.append(Entry(seq, owner, event, received_at, body, starts, crashes, in_hand, bool(replayed)))
             return rows
 
     def scan(self, after: int, limit: int) -> list[Scanned]:

@@ -32,9 +32,7 @@ class Request:
 
     __slots__ = ("answer", "entries", "refused", "size", "task", "unattended", "work")
 
-    def __init__(
-        self, entries: Sequence[Entry], size: int, work: Work | None = None, unattended: bool = False
-    ) -> None:
+    def __init__(self, entries: Sequence[Entry], size: int, work: Work | None = None, unattended: bool = False) -> None:
         self.entries = entries
         self.size = size
         """Bytes of the bodies."""

@@ -49,9 +49,7 @@ class Pool:
     ``driver.connect`` for such things.
     """
 
-    def __init__(
-        self, nursery: trio.Nursery, url: str, size: int, patience: float, options: ConnectOptions
-    ) -> None:
+    def __init__(self, nursery: trio.Nursery, url: str, size: int, patience: float, options: ConnectOptions) -> None:
         self._nursery = nursery
         self._url = url
         self._size = size
@@ -126,7 +124,7 @@ class Pool:
             with trio.move_on_after(self._patience):
                 await waiter.woken.wait()
         except BaseException:
-            if waiter.connection is not None:  # handed over in the very moment of the cancellation
+            if waiter.connection is not None:  # handed over after the cancellation, before it was delivered
                 self._in_use -= 1
                 self._put_back(waiter.connection)
             raise

@@ -71,12 +71,11 @@ async def record(conn: Connection, batch: Sequence[UnitWrite], known: Known) -> 
         for one_round in rows.messages:
             for ord_, row in enumerate(one_round):
                 row["ord"] = ord_
-            for unit_id, external_id, message_id, created in await _run(
-                conn, _SQL["upsert_messages"], one_round
-            ):
+            for unit_id, external_id, message_id, created in await _run(conn, _SQL["upsert_messages"], one_round):
                 if created:
                     outcomes[unit_id].created[external_id] = message_id
-        await _apply_reports(conn, rows.reports, outcomes)
+        created_keys = [(unit, external) for unit, outcome in outcomes.items() for external in outcome.created]
+        await _apply_reports(conn, rows.reports, created_keys)
         await _run(conn, _SQL["upsert_reactions"], rows.reactions)
         await _run(conn, _SQL["insert_dead_letters"], rows.dead_letters)
         await _store_positions(conn, batch)
@@ -87,13 +86,13 @@ async def record(conn: Connection, batch: Sequence[UnitWrite], known: Known) -> 
     return outcomes
 
 
-async def _apply_reports(conn: Connection, fresh: dict[Key, Report], outcomes: dict[UnitId, Outcome]) -> None:
-    """Bring reports, new ones and those that waited, to the messages that are known; park the others."""
-    touched = set(fresh)
-    touched.update((unit, external) for unit, outcome in outcomes.items() for external in outcome.created)
-    keys = [_key_row(key) for key in sorted(touched)]
+async def _apply_reports(conn: Connection, fresh: dict[Key, Report], touched: Iterable[Key]) -> int:
+    """Bring reports, new ones and those that waited, to the messages that are known; park the others.
+
+    Returns how many messages were reached.
+    """
     reports = dict(fresh)
-    for taken in await _run(conn, _SQL["take_parked"], keys):
+    for taken in await _run(conn, _SQL["take_parked"], [_key_row(key) for key in sorted({*touched, *fresh})]):
         unit, _, external, delivery, edited_body, edited_at_ms, deleted_at, parked_at = taken
         edit = (edited_at_ms, edited_body) if edited_at_ms is not None else None
         label = Delivery[delivery.upper()] if delivery is not None else None
@@ -103,12 +102,24 @@ async def _apply_reports(conn: Connection, fresh: dict[Key, Report], outcomes: d
             waiting.merge(reports[key])
         reports[key] = waiting
     rows = [report.row(key) for key, report in sorted(reports.items(), key=lambda item: item[0])]
-    applied = {(unit, external) for unit, _, external in await _run(conn, _SQL["apply_reports"], rows)}
-    await _run(
-        conn,
-        _SQL["park_reports"],
-        [row for row in rows if (row["unit_id"], row["external_id"]) not in applied],
-    )
+    reached = {(unit, external) for unit, _, external in await _run(conn, _SQL["apply_reports"], rows)}
+    await _run(conn, _SQL["park_reports"], [row for row in rows if (row["unit_id"], row["external_id"]) not in reached])
+    return len(reached)
+
+
+async def apply_waiting(conn: Connection, limit: int) -> int:
+    """Bring parked reports to messages that are known by now; how many messages were reached."""
+    statement = _SQL["find_waiting"]
+    async with conn.transaction():
+        found = await conn.fetch(statement.sql, statement.bind(limit=limit))
+        keys = [(UnitId(row.unit_id), ExternalId(row.external_id)) for row in found]
+        return await _apply_reports(conn, {}, keys) if keys else 0
+
+
+async def expire_parked(conn: Connection, days: float) -> int:
+    """Drop reports whose message never came; how many."""
+    statement = _SQL["expire_parked"]
+    return await conn.execute(statement.sql, statement.bind(days=days))
 
 
 def _key_row(key: Key) -> Row:
@@ -136,8 +147,11 @@ async def _run(conn: Connection, statement: Statement, rows: Sequence[Row]) -> l
     """Run a statement over a list of rows, given as one jsonb; nothing to do for an empty list."""
     if not rows:
         return []
-    encoded = Json(msgspec.json.encode(rows))
-    return await conn.fetch(statement.sql, {"rows": encoded})
+    arguments = {"rows": Json(msgspec.json.encode(rows))}
+    if statement.answers:
+        return await conn.fetch(statement.sql, arguments)
+    await conn.execute(statement.sql, arguments)
+    return []
 
 
 def applied(journal_id: UUID, stored_id: UUID | None, stored_seq: int) -> Seq:

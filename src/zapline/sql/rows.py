@@ -113,7 +113,8 @@ class Rows:
             case StatusReported(external_id=external_id, delivery=delivery):
                 self._report(unit, external_id, Report(delivery=delivery, parked_at=entry.received_at))
             case MessageEdited(external_id=external_id, text=text, edited_at_ms=at_ms):
-                self._report(unit, external_id, Report(edit=(at_ms, text), parked_at=entry.received_at))
+                edited_at_ms = at_ms or int(entry.received_at * 1000)
+                self._report(unit, external_id, Report(edit=(edited_at_ms, text), parked_at=entry.received_at))
             case MessageDeleted(external_id=external_id):
                 at = entry.received_at
                 self._report(unit, external_id, Report(deleted_at=at, parked_at=at))
@@ -168,9 +169,7 @@ class Rows:
         own_lid = f"{address.lid}@lid" if address.phone is not None else None
         # The LID's own spelling stays with the LID's own contact, from before the phone was known or after.
         self.identities.extend(
-            {"unit_id": unit, "identity": jid, "contact_id": contact}
-            for jid in address.jids
-            if jid != own_lid
+            {"unit_id": unit, "identity": jid, "contact_id": contact} for jid in address.jids if jid != own_lid
         )
 
     def _add_link(self, unit: UnitId, address: Address, at: float) -> None:
@@ -229,15 +228,14 @@ class Rows:
                 "kind": kind,
                 "actor": actor,
                 "value": value,
-                "at_ms": at_ms,
+                # 0: the report tells no time (votes counted by Evolution); then its arrival orders it.
+                "at_ms": at_ms or int(entry.received_at * 1000),
                 "received_at": entry.received_at,
             }
         )
 
 
-def _message(
-    unit: UnitId, fact: MessageArrived, entry: EntryWrite, conversation: UUID, sent_at: float
-) -> Row:
+def _message(unit: UnitId, fact: MessageArrived, entry: EntryWrite, conversation: UUID, sent_at: float) -> Row:
     return {
         "id": uuid5(unit, f"message\n{PROVIDER}\n{fact.external_id}"),
         "unit_id": unit,

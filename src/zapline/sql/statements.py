@@ -19,6 +19,11 @@ class Statement:
     sql: str
     arguments: frozenset[str]
 
+    @property
+    def answers(self) -> bool:
+        """Whether rows come back."""
+        return self.sql.startswith("select") or "\nreturning " in self.sql
+
     def bind(self, **arguments: object) -> dict[str, object]:
         """Return the arguments, or raise TypeError where their names are not the statement's."""
         if arguments.keys() != self.arguments:

@@ -105,9 +105,7 @@ async def archive_unit(conn: Connection, unit: UnitId) -> bool:
     return bool(await conn.fetch(statement.sql, statement.bind(id=unit)))
 
 
-async def rotate_secret(
-    conn: Connection, unit: UnitId, generation: int, digest: bytes, grace: float
-) -> float | None:
+async def rotate_secret(conn: Connection, unit: UnitId, generation: int, digest: bytes, grace: float) -> float | None:
     """Set the digest of ``generation``; until when the old secret is valid, or None: somebody was faster.
 
     ``grace`` is in minutes.

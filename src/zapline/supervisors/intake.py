@@ -30,9 +30,7 @@ class Intake:
     async def accept(self, unit: Unit, event: str, body: bytes) -> bool:
         """Make a webhook durable; True unless it is lost. Returns within 20 s in the worst case."""
         received_at = time.time()
-        arrivals = [
-            Arrival(unit.id, event, received_at, part) for part in cut_history(event, strip_secrets(body))
-        ]
+        arrivals = [Arrival(unit.id, event, received_at, part) for part in cut_history(event, strip_secrets(body))]
         return await self._make_durable(unit, arrivals)
 
     async def accept_too_large(self, unit: Unit, size: int) -> bool:

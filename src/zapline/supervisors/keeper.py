@@ -37,9 +37,7 @@ async def keep(child: Child, allowed: Intensity, crashed: Callable[[], None]) ->
         judgement = judge(crashes, trio.current_time(), allowed)
         await child.after_crash()
         if isinstance(judgement, GiveUp):
-            _LOG.critical(
-                "A unit is quarantined: it crashed too often; its webhooks are journaled", unit=child.name
-            )
+            _LOG.critical("A unit is quarantined: it crashed too often; its webhooks are journaled", unit=child.name)
             return judgement
         crashes = judgement.crashes
         await trio.sleep(judgement.delay)

@@ -100,5 +100,6 @@ class Leadership:
             log = _LOG.info if standing is Standing.LEADING else _LOG.warning
             log(f"Database: {standing}", error=why)
         self.standing = standing
-        if standing is not Standing.UNREACHABLE or self._judged.is_set():
+        # The lock of a daemon that was killed a moment ago may linger: only another answer is final at once.
+        if standing is not Standing.ANOTHER_DAEMON:
             self._judged.set()

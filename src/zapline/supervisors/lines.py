@@ -50,9 +50,7 @@ WEBHOOK_EVENTS = (
 """Only what is used: presence and chats alone would double the traffic."""
 
 _EVENTS_SINCE_1_8 = tuple(
-    name
-    for name in WEBHOOK_EVENTS
-    if name not in {"MESSAGES_EDITED", "SEND_MESSAGE_UPDATE", "REMOVE_INSTANCE"}
+    name for name in WEBHOOK_EVENTS if name not in {"MESSAGES_EDITED", "SEND_MESSAGE_UPDATE", "REMOVE_INSTANCE"}
 )
 
 AT_ONCE = 24

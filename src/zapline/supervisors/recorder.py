@@ -244,9 +244,7 @@ class _Lane:
     def _struggle(self, state: LaneState, why: str) -> None:
         self._counters.add("recorder_retries", state)
         if self.trouble is None or state is not self.state:
-            _LOG.warning(
-                "PostgreSQL did not take a batch; it is kept and tried again", state=state, error=why
-            )
+            _LOG.warning("PostgreSQL did not take a batch; it is kept and tried again", state=state, error=why)
         self.state, self.trouble = state, why
 
 

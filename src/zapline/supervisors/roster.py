@@ -93,9 +93,7 @@ class Roster:
         """The unit for which instance, provider and secret all match."""
         found = self.by_secret(provider, secret)
         if isinstance(found, Unit):
-            same = hmac.compare_digest(
-                found.record.instance.encode(), instance.encode("utf-8", "surrogatepass")
-            )
+            same = hmac.compare_digest(found.record.instance.encode(), instance.encode("utf-8", "surrogatepass"))
             if same:
                 return found
             return Refusal.MISMATCH if instance in self._instances else Refusal.INSTANCE

@@ -300,6 +300,7 @@ class UnitActor:
             self._tell_change(run)
         for _, reason in outcome.buried:
             around.counters.add("dead_letters", reason)
+            around.counters.add("webhook_errors", reason)
             _LOG.warning(f"Dead letter: {reason}", unit=str(unit.id))
         created = dict(outcome.created)
         for write in run.writes:

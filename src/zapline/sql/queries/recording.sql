@@ -158,6 +158,17 @@ on conflict (unit_id, provider, external_id) do update
        deleted_at = least(p.deleted_at, excluded.deleted_at),
        parked_at = least(p.parked_at, excluded.parked_at);
 
+-- name: find_waiting
+-- Parked reports whose message is known by now.
+select p.unit_id, p.external_id
+  from zapline.parked_reports p
+  join zapline.messages m on m.unit_id = p.unit_id and m.provider = p.provider and m.external_id = p.external_id
+ limit %(limit)s;
+
+-- name: expire_parked
+-- Reports that have waited in vain.
+delete from zapline.parked_reports where parked_at < now() - %(days)s * interval '1 day';
+
 -- name: upsert_reactions
 -- The latest reaction or vote of each person.
 insert into zapline.message_reactions as x (unit_id, provider, external_id, kind, actor, value, at_ms, received_at)

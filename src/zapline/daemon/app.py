@@ -1,0 +1,252 @@
+"""Opens everything in order and closes it in reverse; the only place that constructs things."""
+
+import fcntl
+import gc
+import os
+import signal
+import sys
+from base64 import urlsafe_b64encode
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from uuid import UUID
+
+import msgspec
+import structlog
+import trio
+
+from zapline.daemon.logs import register_secret
+from zapline.daemon.master_key import derive, master_key
+from zapline.daemon.notify import Notifier
+from zapline.daemon.settings import Settings
+from zapline.domain.errors import StandstillError
+from zapline.domain.ids import UnitId
+from zapline.domain.restart import Intensity
+from zapline.evolution.client import CallPolicy, EvolutionClient, open_http
+from zapline.http.app import create_app
+from zapline.http.intake import IntakePolicy, WebhookApp
+from zapline.http.serve import serve
+from zapline.sql.driver import Connection, ConnectOptions, connect
+from zapline.sql.journal import Journal
+from zapline.sql.pool import Pool
+from zapline.supervisors.control import Control
+from zapline.supervisors.counters import Counters
+from zapline.supervisors.dispatcher import Dispatcher
+from zapline.supervisors.health import Health
+from zapline.supervisors.intake import Intake
+from zapline.supervisors.janitor import Janitor, JournalLimits
+from zapline.supervisors.leadership import Leadership, Standing
+from zapline.supervisors.lines import LineCalls, WebhookAddress
+from zapline.supervisors.recorder import Recorder
+from zapline.supervisors.roster import Roster, RosterPolicy, from_snapshot
+from zapline.supervisors.submit import House, Submit
+from zapline.supervisors.unit import Surroundings
+
+FIRST_JUDGEMENT = 6.0
+"""Seconds in which the lock of a daemon that has just been killed is given back by the database."""
+_SWITCH_INTERVAL = 0.001
+"""Seconds a thread may hold the interpreter: the journal's writer must not wait 5 ms for its turn."""
+_LOG = structlog.get_logger(scope="Daemon")
+
+
+async def run_daemon(settings: Settings, listening: Callable[[list[str]], None] = lambda _: None) -> None:
+    """Run until SIGTERM or SIGINT, then drain. ``listening`` is told the bound addresses.
+
+    Raises StandstillError where another daemon holds the state directory or the database.
+    """
+    notifier = Notifier.from_environment()
+    sys.setswitchinterval(_SWITCH_INTERVAL)
+    with state_lock(settings.state_dir):
+        async with daemon(settings, notifier) as running:
+            addresses = await running.nursery.start(running.serve)
+            listening(addresses)
+            gc.collect()
+            gc.freeze()  # what is alive now stays alive: the collector need not look at it again
+            notifier.ready()
+            notifier.status(f"serving {len(running.roster.units())} units")
+            _LOG.info(f"Ready: {', '.join(addresses)}")
+            if notifier.watchdog_interval is not None:
+                running.nursery.start_soon(_feed_watchdog, notifier, running.health, notifier.watchdog_interval)
+            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+                async for number in signals:
+                    _LOG.info(f"Stopping: {signal.Signals(number).name}")
+                    break
+            notifier.stopping()
+            await running.drain(settings.drain_seconds)
+    _LOG.info("Stopped")
+
+
+@dataclass(slots=True)
+class Running:
+    """The parts of a running daemon that its end needs."""
+
+    nursery: trio.Nursery
+    roster: Roster
+    health: Health
+    journal: Journal
+    recorder: Recorder
+    dispatcher: Dispatcher
+    leadership: Leadership
+    stop_serving: trio.Event
+    served: trio.Event
+    serve: Callable[..., Awaitable[None]]
+
+    async def drain(self, seconds: float) -> None:
+        """Stop listening, then store what is accepted, for at most ``seconds``; the journal keeps the rest."""
+        with trio.move_on_after(seconds):
+            self.stop_serving.set()
+            await self.served.wait()
+            while self.leadership.standing is Standing.LEADING and not self._idle():
+                await trio.sleep(0.02)
+        left = self.journal.statistics().depth
+        if left:
+            _LOG.warning("Stopping with webhooks not stored yet; the journal keeps them", count=left)
+
+    def _idle(self) -> bool:
+        mailboxes = all(unit.mailbox.statistics().entries == 0 for unit in self.roster.units())
+        return mailboxes and self.dispatcher.lagging == 0 and self.recorder.statistics().waiting == 0
+
+
+@contextmanager
+def state_lock(directory: Path) -> Iterator[None]:
+    """Hold the state directory for this process. Raises StandstillError where another daemon has it."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StandstillError(
+                f"another Zapline daemon uses the state directory {directory}; stop it first, "
+                "or give this one its own ZAPLINE_STATE_DIR and DATABASE_URL"
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def webhook_secret(master: bytes, unit: UnitId, generation: int) -> str:
+    """The secret in a unit's webhook URL: derived, so that no database dump holds it."""
+    secret = urlsafe_b64encode(derive(master, f"webhook:{unit}:{generation}")).rstrip(b"=").decode()
+    register_secret(secret)
+    return secret
+
+
+@asynccontextmanager
+async def daemon(settings: Settings, notifier: Notifier) -> AsyncIterator[Running]:
+    """Everything that runs, ready to serve."""
+    master = master_key(settings.master_key, settings.state_dir)
+    counters = Counters(trio.current_time)
+    url = settings.database_url.get_secret_value()
+    direct_url = settings.database_direct_url.get_secret_value() if settings.database_direct_url else url
+    engine: ConnectOptions = {"role": "zapline_engine", "prepare": settings.database_prepare}
+    reader: ConnectOptions = {"role": "zapline_api", "prepare": settings.database_prepare}
+
+    async def open_engine(address: str = url) -> Connection:
+        return await connect(address, **engine)
+
+    async def open_direct() -> Connection:
+        # Without a role: the lock comes before the roles are known to exist.
+        return await connect(direct_url, application_name="zapline-lock")
+
+    intensity = Intensity(settings.restart_limit, settings.restart_period_seconds)
+    dispatcher = Dispatcher(lambda unit: roster.get(unit))
+    roster = Roster(
+        dispatcher,
+        RosterPolicy(intensity, settings.quarantine_seconds, settings.line_probe_seconds),
+        lambda: counters.add("actor_crashes"),
+    )
+    async with AsyncExitStack() as stack:
+        journal = await stack.enter_async_context(
+            Journal.open(settings.state_dir / "journal", on_committed=dispatcher.committed)
+        )
+        dispatcher.journal = journal
+        http = await stack.enter_async_context(open_http(settings.evolution_connections))
+        engine_pool = await stack.enter_async_context(Pool.open(url, size=4, **engine))
+        api_pool = await stack.enter_async_context(Pool.open(url, size=4, **reader))
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        stack.callback(nursery.cancel_scope.cancel)
+
+        def address_of(unit: bytes, generation: int) -> WebhookAddress:
+            return WebhookAddress(webhook_url(settings.base_url, master, UnitId(UUID(bytes=unit)), generation))
+
+        policy = CallPolicy(call=settings.evolution_timeout_seconds)
+        client = EvolutionClient(
+            http, settings.evolution_api_url, settings.evolution_api_key.get_secret_value(), policy
+        )
+        intake = Intake(journal, counters)
+        house = House(settings.instance_prefix, settings.webhook_secret_grace_minutes)
+        secret_of = partial(webhook_secret, master)
+        submit = Submit(engine_pool, journal, roster, dispatcher, intake, secret_of, house)
+        control = Control(submit, engine_pool)
+
+        async def lead() -> None:
+            recorder.forget_known()
+            await submit.reload()
+
+        leadership = Leadership(open_direct, lead, control.heard)
+        recorder = Recorder(open_engine, leadership.may_write, counters, settings.recorder_lanes)
+        health = Health(counters, roster, journal, recorder, dispatcher, leadership, engine_pool)
+        limits = JournalLimits(settings.journal_keep_hours, settings.journal_budget_bytes)
+        janitor = Janitor(engine_pool, journal, leadership, submit, counters, limits)
+        calls = LineCalls(client, address_of, counters)
+        around = Surroundings(journal, recorder, calls, counters, dispatcher.refill, dispatcher.read_again)
+
+        for part in (recorder.run, dispatcher.run):
+            nursery.start_soon(part)
+        await nursery.start(roster.run, around)
+        _know_units_from_snapshot(journal, roster)
+        nursery.start_soon(leadership.run)
+        if await leadership.first_judgement(FIRST_JUDGEMENT) is Standing.ANOTHER_DAEMON:
+            raise StandstillError(
+                "another Zapline daemon works on this database; stop it first (systemctl stop zapline), "
+                "or give this one its own DATABASE_URL"
+            )
+        for part in (janitor.run, health.run):
+            nursery.start_soon(part)
+        stop_serving, served = trio.Event(), trio.Event()
+        # With ZAPLINE_OPS_BIND the public side knows webhooks alone.
+        api = create_app(submit=submit, roster=roster, health=health, counters=counters, pool=api_pool)
+        intake_policy = IntakePolicy(settings.max_body_bytes, settings.body_budget_bytes)
+        front = WebhookApp(roster, intake, counters, intake_policy, rest=None if settings.ops_bind else api)
+        listeners = (
+            [(front, settings.bind), (api, settings.ops_bind)] if settings.ops_bind else [(front, settings.bind)]
+        )
+
+        async def serve_all(task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED) -> None:
+            grace, bound = settings.drain_seconds / 2, []
+            async with trio.open_nursery() as serving:
+                for app, binds in listeners:
+                    bound += await serving.start(partial(serve, app, binds, stop_serving, grace))
+                task_status.started(bound)
+            served.set()
+
+        yield Running(
+            nursery, roster, health, journal, recorder, dispatcher, leadership, stop_serving, served, serve_all
+        )
+
+
+def webhook_url(base_url: str, master: bytes, unit: UnitId, generation: int) -> str:
+    """Where Evolution delivers this unit's webhooks."""
+    return f"{base_url.rstrip('/')}/webhooks/whatsapp/evolution/{webhook_secret(master, unit, generation)}"
+
+
+def _know_units_from_snapshot(journal: Journal, roster: Roster) -> None:
+    saved = journal.load_snapshot()
+    if saved is None:
+        return
+    try:
+        roster.apply(from_snapshot(saved), journal.journal_id)
+    except msgspec.DecodeError:
+        _LOG.error("The journal's snapshot of the units cannot be read; webhooks wait for the database")
+
+
+async def _feed_watchdog(notifier: Notifier, health: Health, every: float) -> None:
+    while True:
+        if health.progressing():
+            notifier.watchdog()
+        else:
+            _LOG.critical("An actor is stuck; the watchdog is not fed", units=health.stuck_units())
+        await trio.sleep(every)

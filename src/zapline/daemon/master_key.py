@@ -1,0 +1,85 @@
+"""Finds or makes the secret that all other keys are derived from, and derives them."""
+
+import contextlib
+import hashlib
+import hmac
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from zapline.domain.errors import ConfigurationError
+
+FILE = "master.key"
+_LEAST = 32
+"""Bytes of text: what ``ZAPLINE_MASTER_KEY`` asks for too."""
+_SALT = b"zapline master key v1"
+
+
+def master_key(given: SecretStr | None, state_dir: Path) -> bytes:
+    """The given key, or the one in ``state_dir``, made at the first call (mode 0600, on disk before it is used).
+
+    Of two processes that make one at the same time, both get the same. Raises ``ConfigurationError`` if the file
+    is empty, cut off, open to others or cannot be read or made. A broken file is never replaced: everything
+    that was derived from the lost key would be lost with it.
+    """
+    if given is not None:
+        return given.get_secret_value().encode()
+    path = state_dir / FILE
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            _make(path)
+        return _read(path)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The key file {path} cannot be read or made ({error.strerror}). Make its directory writable for"
+            " the daemon (ZAPLINE_STATE_DIR), or set ZAPLINE_MASTER_KEY."
+        ) from error
+
+
+def derive(master: bytes, purpose: str) -> bytes:
+    """32 bytes for one purpose, by HKDF-SHA256 (RFC 5869); they tell nothing of the master or of each other."""
+    return _hkdf(master, _SALT, purpose.encode())
+
+
+def _hkdf(key: bytes, salt: bytes, info: bytes) -> bytes:
+    """The first block of the expansion: 32 bytes are all that is asked for."""
+    extracted = hmac.digest(salt or bytes(hashlib.sha256().digest_size), key, "sha256")
+    return hmac.digest(extracted, info + b"\x01", "sha256")
+
+
+def _make(path: Path) -> None:
+    draft = path.with_name(f"{FILE}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_urlsafe(48).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        # A link, unlike a rename, never replaces the key of another process that was faster.
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        draft.unlink()
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _read(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+        key = file.read().strip()
+    if mode & 0o077:
+        raise ConfigurationError(f"The key file {path} is open to others. Run: chmod 600 {path}")
+    if len(key) < _LEAST:
+        raise ConfigurationError(
+            f"The key file {path} is cut off. Restore it from a backup; without one, remove it, and every webhook"
+            " is registered anew with a new secret."
+        )
+    return key

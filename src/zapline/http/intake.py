@@ -1,0 +1,232 @@
+"""The webhook endpoint, as a bare ASGI application in front of all others: routes, answers 200, nothing else."""
+
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+import structlog
+import trio
+
+from zapline.domain.masking import mask_url
+from zapline.evolution.envelope import event_name, extract_envelope
+from zapline.supervisors.counters import Counters
+from zapline.supervisors.intake import Intake
+from zapline.supervisors.roster import Refusal, Roster
+from zapline.supervisors.unit import Unit
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+PREFIX = "/webhooks/"
+SECRET_HEADER = b"x-zapline-secret"
+_START = {
+    "type": "http.response.start",
+    "status": 200,
+    "headers": [(b"content-type", b"application/json"), (b"content-length", b"2"), (b"cache-control", b"no-store")],
+}
+_BODY = {"type": "http.response.body", "body": b"{}"}
+_UNDECLARED = 1_048_576
+"""Bytes that a body without a declared length may have before it counts as one of the largest."""
+_LOGGED_PER_MINUTE = 10
+"""Security events of one source that are written out a minute; the rest is only counted."""
+_SOURCES = 1024
+_LOG = structlog.get_logger(scope="Webhook")
+
+
+class ByteBudget:
+    """Bytes of all bodies in flight; who finds no room waits, and his sender with him (TCP does that)."""
+
+    def __init__(self, total: int) -> None:
+        self.free = total
+        self._queue: deque[tuple[int, trio.Event]] = deque()  # bounded by the connections
+
+    async def reserve(self, size: int) -> None:
+        """Wait until ``size`` bytes are free, first come first served. Cancellation reserves nothing."""
+        if not self._queue and size <= self.free:
+            self.free -= size
+            return
+        turn = (size, trio.Event())
+        self._queue.append(turn)
+        try:
+            await turn[1].wait()
+        except trio.Cancelled:
+            if turn in self._queue:
+                self._queue.remove(turn)
+            else:
+                self.release(size)
+            raise
+
+    def release(self, size: int) -> None:
+        self.free += size
+        while self._queue and self._queue[0][0] <= self.free:
+            waiting, event = self._queue.popleft()
+            self.free -= waiting
+            event.set()
+
+
+@dataclass(frozen=True, slots=True)
+class IntakePolicy:
+    """Bytes of one body at most, and of all bodies in flight."""
+
+    max_body: int
+    body_budget: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    provider: str
+    secret: str
+    event: str | None
+    """Named by the path's suffix, where Evolution sends by events."""
+
+
+class WebhookApp:
+    """``/webhooks/whatsapp/{provider}/{secret}[/event]``; the secret may come in a header instead.
+
+    Whatever comes by POST is answered 200 with ``{}``: Evolution drops a webhook at once on most 4xx and
+    repeats it, whole, on 5xx (contract, section 2). Everything else goes to ``rest``.
+    """
+
+    def __init__(
+        self, roster: Roster, intake: Intake, counters: Counters, policy: IntakePolicy, rest: App | None
+    ) -> None:
+        self._roster = roster
+        self._intake = intake
+        self._counters = counters
+        self._policy = policy
+        self._budget = ByteBudget(max(policy.body_budget, policy.max_body))
+        self._rest = rest
+        self._loud = _Loudness()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith(PREFIX):
+            if scope["method"] == "POST":
+                await self._webhook(scope, receive, send)
+            else:
+                await _answer_not_allowed(send)
+        elif self._rest is not None:
+            await self._rest(scope, receive, send)
+        elif scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
+            await send({"type": "http.response.body", "body": b""})
+
+    async def _webhook(self, scope: Scope, receive: Receive, send: Send) -> None:
+        counters = self._counters
+        counters.add("webhooks")
+        declared = _declared_length(scope["headers"])
+        reserved = min(declared if declared is not None else _UNDECLARED, self._policy.max_body)
+        await self._budget.reserve(reserved)
+        try:
+            body = await _read(receive, self._policy.max_body)
+            if body is None:
+                return  # the sender went away; it will come again
+            stored = await self._route(scope, body)
+        finally:
+            self._budget.release(reserved)
+        if not stored:
+            counters.add("webhook_errors", "lost")
+        await send(_START)
+        await send(_BODY)
+
+    async def _route(self, scope: Scope, body: bytes | int) -> bool:
+        """Bring the body to its unit; False where it is lost. ``body`` is a size where it was over the limit."""
+        route = _route_of(scope)
+        if isinstance(body, int):
+            found = self._roster.by_secret(route.provider, route.secret)
+            if isinstance(found, Unit):
+                return await self._intake.accept_too_large(found, body)
+            self._refuse(found, None, route, scope)
+            return True
+        envelope = extract_envelope(body)
+        if envelope.instance is None:
+            # Nothing says which instance it is for, but the secret alone tells who sends it.
+            found = self._roster.by_secret(route.provider, route.secret)
+        else:
+            found = self._roster.match(route.provider, route.secret, envelope.instance)
+        if isinstance(found, Unit):
+            event = envelope.event or route.event or ""
+            self._counters.add("webhooks_accepted", event or "unknown")
+            return await self._intake.accept(found, event, body)
+        self._refuse(found, envelope.instance, route, scope)
+        return True
+
+    def _refuse(self, why: Refusal, instance: str | None, route: _Route, scope: Scope) -> None:
+        self._counters.add("refused_webhooks", why.value)
+        if why is Refusal.ARCHIVED:
+            return
+        if why is not Refusal.PROVIDER:
+            self._counters.add("unknown_instances")
+        source = str((scope.get("client") or ("unknown",))[0])
+        number = self._counters.total("refused_webhooks")
+        if not self._loud.may_log(source, trio.current_time()):
+            self._counters.add("security_events_unlogged")
+            return
+        name = (instance or "none")[:80]
+        where = mask_url(f"{PREFIX}whatsapp/{route.provider[:40]}/secret")
+        said = "Unknown instance" if why is Refusal.INSTANCE else why.value.replace("_", " ").capitalize()
+        _LOG.warning(f"{said}: {name}, provider: {route.provider[:40]}", scope=f"Webhook:{number:06x}", url=where)
+        _LOG.error(f"Auth failed: {said}: {name}", scope=f"webhook_{number:06x}", source=source, security=True)
+
+
+class _Loudness:
+    """Limits what one source may write into the log; the least recently heard source is forgotten."""
+
+    def __init__(self) -> None:
+        self._heard: OrderedDict[str, tuple[float, int]] = OrderedDict()
+
+    def may_log(self, source: str, now: float) -> bool:
+        since, count = self._heard.pop(source, (now, 0))
+        if now - since >= 60.0:
+            since, count = now, 0
+        self._heard[source] = (since, count + 1)
+        if len(self._heard) > _SOURCES:
+            self._heard.popitem(last=False)
+        return count < _LOGGED_PER_MINUTE
+
+
+def _declared_length(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
+    for name, value in headers:
+        if name == b"content-length" and value.isdigit():
+            return int(value)
+    return None
+
+
+def _route_of(scope: Scope) -> _Route:
+    """Provider and secret from path or header; empty strings match nothing."""
+    parts = [unquote(part, errors="replace") for part in scope["path"][len(PREFIX) :].split("/")]
+    parts += [""] * 4
+    in_header = [value for name, value in scope["headers"] if name == SECRET_HEADER]
+    secret, suffix = (in_header[0].decode("latin-1"), parts[2]) if in_header else (parts[2], parts[3])
+    provider = parts[1] if parts[0] == "whatsapp" else ""
+    return _Route(provider, secret, event_name(suffix) if suffix else None)
+
+
+async def _read(receive: Receive, limit: int) -> bytes | int | None:
+    """The body; its size where it is over the limit (drained, not kept); None where the sender left."""
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            chunks.clear()
+        else:
+            chunks.append(chunk)
+        if not message.get("more_body", False):
+            break
+    if size > limit:
+        return size
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def _answer_not_allowed(send: Send) -> None:
+    headers = [(b"allow", b"POST"), (b"content-length", b"0")]
+    await send({"type": "http.response.start", "status": 405, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})

@@ -1,0 +1,96 @@
+"""Tidies: brings parked reports to their messages, expires them, prunes the journal, refreshes the roster."""
+
+import time
+from dataclasses import dataclass
+
+import structlog
+import trio
+
+from zapline.domain.errors import JournalRefused, RemoteError
+from zapline.sql.journal import Journal
+from zapline.sql.pool import Pool
+from zapline.sql.recording import apply_waiting, expire_parked
+from zapline.supervisors.counters import Counters
+from zapline.supervisors.leadership import Leadership
+from zapline.supervisors.submit import Submit
+
+_PARKED_EVERY = 5.0
+_PARKED_AT_ONCE = 500
+_PARKED_DAYS = 7.0
+"""WhatsApp keeps an undelivered message for 30 days, but a report for a message not seen in a week is noise."""
+_PRUNE_EVERY = 60.0
+_REFRESH_EVERY = 600.0
+_SHED_FIRST = ("presence.update", "chats.update", "chats.upsert", "chats.set", "contacts.update", "contacts.upsert")
+_LOG = structlog.get_logger(scope="Janitor")
+
+
+@dataclass(frozen=True, slots=True)
+class JournalLimits:
+    """How long done entries stay for a replay (hours), and how many bytes all may take."""
+
+    keep_hours: float
+    budget_bytes: int
+
+
+class Janitor:
+    """One for the process; nothing waits for it."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        journal: Journal,
+        leadership: Leadership,
+        submit: Submit,
+        counters: Counters,
+        limits: JournalLimits,
+    ) -> None:
+        self._pool = pool
+        self._journal = journal
+        self._leadership = leadership
+        self._submit = submit
+        self._counters = counters
+        self._limits = limits
+
+    async def run(self) -> None:
+        """Tidy until cancelled. A refusal of disk or database is tried again with the next round."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._prune)
+            nursery.start_soon(self._tend_parked)
+            nursery.start_soon(self._refresh)
+
+    async def _prune(self) -> None:
+        while True:
+            await trio.sleep(_PRUNE_EVERY)
+            older_than = time.time() - self._limits.keep_hours * 3600
+            try:
+                pruned = await self._journal.prune(older_than, self._limits.budget_bytes, _SHED_FIRST)
+            except JournalRefused as refused:
+                _LOG.warning("The journal could not be pruned", error=str(refused))
+                continue
+            self._counters.add("journal_pruned", amount=pruned.removed)
+            if pruned.shed:
+                self._counters.add("journal_shed", amount=pruned.shed)
+                _LOG.warning("The journal is over its budget; unimportant entries were shed", count=pruned.shed)
+
+    async def _tend_parked(self) -> None:
+        while True:
+            await trio.sleep(_PARKED_EVERY)
+            await self._leadership.may_write()
+            try:
+                async with self._pool.connection() as conn:
+                    reached = await apply_waiting(conn, _PARKED_AT_ONCE)
+                    expired = await expire_parked(conn, _PARKED_DAYS)
+            except RemoteError as away:
+                _LOG.debug("Parked reports must wait", error=str(away))
+                continue
+            self._counters.add("parked_applied", amount=reached)
+            self._counters.add("parked_expired", amount=expired)
+
+    async def _refresh(self) -> None:
+        while True:
+            await trio.sleep(_REFRESH_EVERY)
+            await self._leadership.may_write()
+            try:
+                await self._submit.reload()
+            except RemoteError as away:
+                _LOG.debug("The roster is not refreshed", error=str(away))

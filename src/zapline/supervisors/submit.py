@@ -1,0 +1,207 @@
+"""Accepts what people ask for: units, connections, replays. The one way by which handlers and CLI change things."""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID, uuid4
+
+import trio
+
+from zapline.domain.connection import Stored
+from zapline.domain.errors import LocalError
+from zapline.domain.events import ConnectAsked, ConnectionEvent, DisconnectAsked, QrWanted, RegistrationOutdated
+from zapline.domain.ids import UnitId, valid_instance
+from zapline.sql import dead_letters, people
+from zapline.sql.journal import Journal
+from zapline.sql.pool import Pool
+from zapline.sql.units import archive_unit, insert_unit, load_units, rotate_secret
+from zapline.supervisors.dispatcher import Dispatcher
+from zapline.supervisors.intake import Intake
+from zapline.supervisors.roster import Roster, digest, snapshot
+from zapline.supervisors.unit import Unit
+
+ANSWER_WITHIN = 5.0
+"""Seconds that an ask waits for the actor to have stored what it made of it."""
+
+
+class UnknownUnit(LocalError):
+    """There is no such active unit."""
+
+
+class UnknownDeadLetter(LocalError):
+    """There is no such dead letter."""
+
+
+class NotReplayable(LocalError):
+    """The dead letter's body was not kept."""
+
+
+class UnitNotReady(LocalError):
+    """The unit cannot act now: its state is unread (database away), or it is quarantined or overloaded."""
+
+
+class InvalidUnit(LocalError):
+    """The name or instance of a new unit is not acceptable; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What new units get: ``instance_prefix``, and ``grace`` in minutes for which an old secret stays valid."""
+
+    instance_prefix: str
+    grace: float
+
+
+class Submit:
+    """Insert or guarded update only; a unit's connection is changed by asking its actor."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        journal: Journal,
+        roster: Roster,
+        dispatcher: Dispatcher,
+        intake: Intake,
+        secret_of: Callable[[UnitId, int], str],
+        house: House,
+    ) -> None:
+        self._pool = pool
+        self._journal = journal
+        self._roster = roster
+        self._dispatcher = dispatcher
+        self._intake = intake
+        self._secret_of = secret_of
+        self._house = house
+        self._reloading = trio.Lock()
+
+    async def reload(self) -> int:
+        """Read the units again: database -> snapshot on disk -> roster. Returns how many are active."""
+        async with self._reloading:
+            async with self._pool.connection() as conn:
+                records = await load_units(conn)
+            await self._journal.save_snapshot(snapshot(records))
+            self._roster.apply(records, self._journal.journal_id)
+        return len(self._roster.units())
+
+    # -- units -----------------------------------------------------------------------------------------------
+
+    async def create_unit(self, name: str, instance: str | None = None, time_zone: str = "America/Sao_Paulo") -> Unit:
+        """Make a unit; its line is never connected yet. Raises InvalidUnit, InstanceTaken."""
+        unit = UnitId(uuid4())
+        name = name.strip()
+        instance = instance or f"{self._house.instance_prefix}{unit}"
+        if not 1 <= len(name) <= 200 or "\0" in name:
+            raise InvalidUnit("a unit's name has 1 to 200 characters")
+        if not valid_instance(instance):
+            raise InvalidUnit("an instance's name has 1 to 80 letters, digits, '_' or '-'")
+        secret_digest = digest(self._secret_of(unit, 1))
+        async with self._pool.connection() as conn:
+            await insert_unit(
+                conn, id=unit, name=name, instance=instance, secret_digest=secret_digest, time_zone=time_zone
+            )
+        await self.reload()
+        return self.find(unit)
+
+    async def archive_unit(self, unit: UnitId) -> None:
+        """Close a unit: its phone is unlinked, its rows stay. Raises UnknownUnit."""
+        found = self.find(unit)
+        if found.state is not None and found.state.stored.wanted:
+            await self._ask(found, DisconnectAsked(), lambda stored: not stored.wanted)
+        async with self._pool.connection() as conn:
+            if not await archive_unit(conn, unit):
+                raise UnknownUnit("there is no such unit")
+        await self.reload()
+
+    async def rotate_secret(self, unit: UnitId) -> float:
+        """Give the unit a new webhook secret and tell Evolution; until when the old one is valid (UTC seconds)."""
+        generation = self.find(unit).record.secret_generation + 1
+        async with self._pool.connection() as conn:
+            fresh = digest(self._secret_of(unit, generation))
+            until = await rotate_secret(conn, unit, generation, fresh, self._house.grace)
+        await self.reload()
+        if until is None:
+            raise UnitNotReady("somebody else rotated the secret at the same moment; look, and try again")
+        self._roster.ask(self.find(unit), RegistrationOutdated())
+        return until
+
+    def find(self, unit: UnitId) -> Unit:
+        """The active unit. Raises UnknownUnit."""
+        found = self._roster.get(unit)
+        if found is None or found.record.archived_at is not None:
+            raise UnknownUnit("there is no such unit")
+        return found
+
+    def release_unit(self, unit: UnitId) -> None:
+        """End a quarantine by hand."""
+        self._roster.release(self.find(unit))
+
+    # -- connection ------------------------------------------------------------------------------------------
+
+    async def connect(self, unit: UnitId, number: str | None = None) -> Stored:
+        """Ask for a connection; the state once the actor has stored what it made of it."""
+        return await self._ask(self.find(unit), ConnectAsked(number), lambda stored: stored.wanted)
+
+    async def disconnect(self, unit: UnitId) -> Stored:
+        """Ask for the phone to be unlinked."""
+        return await self._ask(self.find(unit), DisconnectAsked(), lambda stored: not stored.wanted)
+
+    def look_at_qr(self, unit: Unit) -> None:
+        """Somebody looks at the pairing page: keep the code fresh for a while."""
+        self._roster.ask(unit, QrWanted())
+
+    async def _ask(self, unit: Unit, event: ConnectionEvent, done: Callable[[Stored], bool]) -> Stored:
+        changed = unit.changed
+        if not self._roster.ask(unit, event):
+            raise UnitNotReady("the unit cannot act now: the database is away, or the unit is quarantined")
+        with trio.move_on_after(ANSWER_WITHIN):
+            await changed.wait()
+            while unit.state is not None and not done(unit.state.stored):
+                await unit.changed.wait()
+            assert unit.state is not None
+            return unit.state.stored
+        raise UnitNotReady("the unit did not store the change in time; the database may be away")
+
+    # -- dead letters and replay -----------------------------------------------------------------------------
+
+    async def replay_dead_letter(self, id: int) -> None:
+        """Give a dead letter's body to its unit again. Raises UnknownDeadLetter, NotReplayable, UnknownUnit."""
+        async with self._pool.connection() as conn:
+            letter = await dead_letters.get_dead_letter(conn, id)
+        if letter is None:
+            raise UnknownDeadLetter("there is no such dead letter")
+        if letter.raw is None:
+            raise NotReplayable("the body was over the limit and was not kept")
+        unit = self.find(UnitId(letter.unit_id))
+        if not await self._intake.accept(unit, letter.event or "", bytes(letter.raw)):
+            raise UnitNotReady("neither the journal nor the database takes anything now")
+        async with self._pool.connection() as conn:
+            await dead_letters.mark_revived(conn, id)
+
+    async def replay(self, since: float, unit: UnitId | None = None) -> int:
+        """Feed what the journal still holds since a time (UTC seconds) again; how many entries.
+
+        Their facts merge into what is there; their connection events are history and step nothing.
+        """
+        count = await self._journal.replay(since, unit)
+        for known in [self.find(unit)] if unit is not None else self._roster.units():
+            self._dispatcher.read_again(known)
+        return count
+
+    # -- people ----------------------------------------------------------------------------------------------
+
+    async def add_admin(self, email: str, password_hash: str) -> UUID:
+        """Add an administrator, or give a known one a new password."""
+        async with self._pool.connection() as conn:
+            return await people.add_admin(conn, email, password_hash)
+
+    async def issue_token(self, admin: UUID, label: str, hours: float) -> tuple[str, datetime]:
+        """A new access token, shown this once, and when it expires."""
+        token = "zl_" + secrets.token_urlsafe(32)
+        async with self._pool.connection() as conn:
+            expires_at = await people.issue_token(conn, digest(token), admin, label, hours)
+        return token, expires_at
+
+    async def revoke_token(self, token: str) -> None:
+        async with self._pool.connection() as conn:
+            await people.revoke_token(conn, digest(token))

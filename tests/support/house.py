@@ -1,0 +1,145 @@
+"""A small house for tests: journal, recorder, roster and actors over a real database; no HTTP."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import msgspec
+import trio
+
+from zapline.domain.connection import Action
+from zapline.domain.events import ConnectionEvent, Registered, StateObserved
+from zapline.domain.ids import UnitId
+from zapline.domain.restart import Intensity
+from zapline.sql.driver import Connection, connect
+from zapline.sql.journal import Journal
+from zapline.sql.units import insert_unit, load_units
+from zapline.supervisors.counters import Counters
+from zapline.supervisors.dispatcher import Dispatcher
+from zapline.supervisors.intake import Intake
+from zapline.supervisors.recorder import Recorder
+from zapline.supervisors.roster import Roster, RosterPolicy, digest
+from zapline.supervisors.unit import Surroundings, Unit
+
+
+class StillLine:
+    """Stands where Evolution would: answers every call at once and remembers it."""
+
+    def __init__(self) -> None:
+        self.made: list[Action] = []
+        self.state = "open"
+
+    async def perform(
+        self, action: Action, instance: str, number: str | None, secret_of: tuple[bytes, int]
+    ) -> ConnectionEvent:
+        self.made.append(action)
+        return StateObserved(self.state) if action is Action.OBSERVE else Registered()
+
+
+@dataclass
+class House:
+    """The running parts and the means to look at what they stored."""
+
+    url: str
+    journal: Journal
+    recorder: Recorder
+    roster: Roster
+    dispatcher: Dispatcher
+    intake: Intake
+    counters: Counters
+    calls: StillLine
+
+    async def add_unit(self, instance: str = "loja") -> Unit:
+        unit = UnitId(uuid4())
+        async with await connect(self.url, role="zapline_engine") as conn:
+            await insert_unit(
+                conn,
+                id=unit,
+                name=instance,
+                instance=instance,
+                secret_digest=digest(str(unit)),
+                time_zone="America/Sao_Paulo",
+            )
+        await self.reload()
+        found = self.roster.get(unit)
+        assert found is not None
+        return found
+
+    async def reload(self) -> None:
+        async with await connect(self.url, role="zapline_engine") as conn:
+            self.roster.apply(await load_units(conn), self.journal.journal_id)
+
+    async def send(self, unit: Unit, event: str, data: object) -> None:
+        """Accept one webhook."""
+        body = {
+            "event": event,
+            "instance": unit.record.instance,
+            "data": data,
+            "sender": "5511999990000@s.whatsapp.net",
+        }
+        assert await self.intake.accept(unit, event, msgspec.json.encode(body))
+
+    async def settled(self, seconds: float = 10) -> None:
+        """Wait until everything accepted is stored."""
+        with trio.fail_after(seconds):
+            await self.journal.flush()
+            while self.journal.statistics().depth:
+                await trio.sleep(0.01)
+                await self.journal.flush()
+
+    async def rows(self, query: str) -> list[tuple[object, ...]]:
+        async with await connect(self.url) as conn:
+            return [tuple(row) for row in await conn.fetch(query)]
+
+
+async def ready() -> None:
+    """Nothing keeps this process from writing."""
+
+
+@asynccontextmanager
+async def house(
+    url: str, directory: Path, *, intensity: Intensity | None = None, quarantine: float = 60.0
+) -> AsyncIterator[House]:
+    """Run the parts as the daemon does."""
+    counters = Counters(trio.current_time)
+
+    async def open_connection() -> Connection:
+        return await connect(url, role="zapline_engine")
+
+    policy = RosterPolicy(intensity or Intensity(5, 60.0), quarantine, 300.0)
+    dispatcher = Dispatcher(lambda unit: roster.get(unit))
+    roster = Roster(dispatcher, policy, lambda: counters.add("actor_crashes"))
+    recorder = Recorder(open_connection, ready, counters, lanes=2)
+    calls = StillLine()
+    async with Journal.open(directory, on_committed=dispatcher.committed) as journal, trio.open_nursery() as nursery:
+        dispatcher.journal = journal
+        around = Surroundings(journal, recorder, calls, counters, dispatcher.refill, dispatcher.read_again)  # type: ignore[arg-type]
+        nursery.start_soon(recorder.run)
+        nursery.start_soon(dispatcher.run)
+        await nursery.start(roster.run, around)
+        made = House(url, journal, recorder, roster, dispatcher, Intake(journal, counters), counters, calls)
+        await made.reload()
+        yield made
+        nursery.cancel_scope.cancel()
+
+
+def text(
+    external_id: str, words: str = "oi", *, jid: str = "5511999990001@s.whatsapp.net", at: int = 0
+) -> dict[str, object]:
+    """Data of a messages.upsert."""
+    return {
+        "key": {"remoteJid": jid, "fromMe": False, "id": external_id},
+        "pushName": "Maria",
+        "message": {"conversation": words},
+        "messageType": "conversation",
+        "messageTimestamp": at or int(time.time()),
+        "status": "DELIVERY_ACK",
+    }
+
+
+def uuid_of(value: object) -> UUID:
+    assert isinstance(value, UUID)
+    return value
