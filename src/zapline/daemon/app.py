@@ -5,7 +5,6 @@ import gc
 import os
 import signal
 import sys
-from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import structlog
 import trio
 
 from zapline.daemon.logs import register_secret
-from zapline.daemon.master_key import derive, master_key
+from zapline.daemon.master_key import master_key, webhook_secret
 from zapline.daemon.notify import Notifier
 from zapline.daemon.settings import Settings
 from zapline.domain.errors import StandstillError
@@ -127,17 +126,11 @@ def state_lock(directory: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def webhook_secret(master: bytes, unit: UnitId, generation: int) -> str:
-    """The secret in a unit's webhook URL: derived, so that no database dump holds it."""
-    secret = urlsafe_b64encode(derive(master, f"webhook:{unit}:{generation}")).rstrip(b"=").decode()
-    register_secret(secret)
-    return secret
-
-
 @asynccontextmanager
 async def daemon(settings: Settings, notifier: Notifier) -> AsyncIterator[Running]:
     """Everything that runs, ready to serve."""
     master = master_key(settings.master_key, settings.state_dir)
+    _keep_out_of_logs(settings)
     counters = Counters(trio.current_time)
     url = settings.database_url.get_secret_value()
     direct_url = settings.database_direct_url.get_secret_value() if settings.database_direct_url else url
@@ -169,8 +162,14 @@ async def daemon(settings: Settings, notifier: Notifier) -> AsyncIterator[Runnin
         nursery = await stack.enter_async_context(trio.open_nursery())
         stack.callback(nursery.cancel_scope.cancel)
 
+        def secret_of(unit: UnitId, generation: int) -> str:
+            secret = webhook_secret(master, unit, generation)
+            register_secret(secret)
+            return secret
+
         def address_of(unit: bytes, generation: int) -> WebhookAddress:
-            return WebhookAddress(webhook_url(settings.base_url, master, UnitId(UUID(bytes=unit)), generation))
+            secret = secret_of(UnitId(UUID(bytes=unit)), generation)
+            return WebhookAddress(f"{settings.base_url.rstrip('/')}/webhooks/whatsapp/evolution/{secret}")
 
         policy = CallPolicy(call=settings.evolution_timeout_seconds)
         client = EvolutionClient(
@@ -178,7 +177,7 @@ async def daemon(settings: Settings, notifier: Notifier) -> AsyncIterator[Runnin
         )
         intake = Intake(journal, counters)
         house = House(settings.instance_prefix, settings.webhook_secret_grace_minutes)
-        secret_of = partial(webhook_secret, master)
+
         submit = Submit(engine_pool, journal, roster, dispatcher, intake, secret_of, house)
         control = Control(submit, engine_pool)
 
@@ -228,9 +227,11 @@ async def daemon(settings: Settings, notifier: Notifier) -> AsyncIterator[Runnin
         )
 
 
-def webhook_url(base_url: str, master: bytes, unit: UnitId, generation: int) -> str:
-    """Where Evolution delivers this unit's webhooks."""
-    return f"{base_url.rstrip('/')}/webhooks/whatsapp/evolution/{webhook_secret(master, unit, generation)}"
+def _keep_out_of_logs(settings: Settings) -> None:
+    secrets = [settings.evolution_api_key, settings.master_key, settings.database_url, settings.database_direct_url]
+    for secret in secrets:
+        if secret is not None:
+            register_secret(secret.get_secret_value())
 
 
 def _know_units_from_snapshot(journal: Journal, roster: Roster) -> None:

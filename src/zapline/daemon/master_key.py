@@ -6,11 +6,13 @@ import hmac
 import os
 import secrets
 import stat
+from base64 import urlsafe_b64encode
 from pathlib import Path
 
 from pydantic import SecretStr
 
 from zapline.domain.errors import ConfigurationError
+from zapline.domain.ids import UnitId
 
 FILE = "master.key"
 _LEAST = 32
@@ -43,6 +45,11 @@ def master_key(given: SecretStr | None, state_dir: Path) -> bytes:
 def derive(master: bytes, purpose: str) -> bytes:
     """32 bytes for one purpose, by HKDF-SHA256 (RFC 5869); they tell nothing of the master or of each other."""
     return _hkdf(master, _SALT, purpose.encode())
+
+
+def webhook_secret(master: bytes, unit: UnitId, generation: int) -> str:
+    """The secret in a unit's webhook URL: derived, so that no database dump holds it."""
+    return urlsafe_b64encode(derive(master, f"webhook:{unit}:{generation}")).rstrip(b"=").decode()
 
 
 def _hkdf(key: bytes, salt: bytes, info: bytes) -> bytes:

@@ -50,10 +50,12 @@ class Scrubber:
         if len(secret) < 4:
             return
         if len(secret) >= _WORDY and _WORD.fullmatch(secret):
-            start = secret[:_WORDY]
-            known = {*self._wordy.get(start, ()), secret}
-            self._wordy[start] = tuple(sorted(known, key=len, reverse=True))
-            self._short.cache_clear()
+            known = self._wordy.get(secret[:_WORDY], ())
+            if secret not in known:
+                self._wordy[secret[:_WORDY]] = tuple(sorted((*known, secret), key=len, reverse=True))
+                self._short.cache_clear()
+            return
+        if secret in self._others:
             return
         escaped = secret.replace("\\", "\\\\")
         self._others |= {secret, quote(secret, safe=""), quote(secret), escaped}

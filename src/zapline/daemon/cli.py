@@ -1,0 +1,100 @@
+"""The command line: ``zapline run``, ``migrate``, ``check``, ``doctor`` and the rest; each imports what it needs."""
+
+from typing import Annotated
+
+import typer
+
+from zapline.daemon.commands import admins, database, letters, units
+from zapline.daemon.commands.terminal import FAILED, AsJson, group, say, show_json, show_table
+
+app = group("A reliable WhatsApp line for every unit: the daemon between the Evolution API and PostgreSQL.")
+app.add_typer(units.app, name="units")
+app.add_typer(letters.app, name="dead-letters")
+app.add_typer(admins.app, name="admin")
+app.add_typer(database.check, name="check")
+app.command()(database.migrate)
+app.command()(letters.replay)
+
+
+@app.command()
+def run() -> None:
+    """Run the daemon until SIGTERM or Ctrl-C.
+
+    \b
+    Example: zapline run
+    """
+    import trio
+
+    from zapline.daemon import logs
+    from zapline.daemon.app import run_daemon
+    from zapline.daemon.settings import Settings, load
+
+    settings = load(Settings)
+    logs.configure(settings.log_format, settings.log_level)
+    for secret in (settings.evolution_api_key, settings.master_key, settings.database_url):
+        if secret is not None:
+            logs.register_secret(secret.get_secret_value())
+    trio.run(run_daemon, settings)
+
+
+@app.command()
+def sandbox() -> None:
+    """Run everything on this machine: PostgreSQL, a simulated Evolution server, and the daemon with two units.
+
+    \b
+    Example: zapline sandbox
+    """
+    from zapline.sandbox.house import main_sandbox
+
+    raise typer.Exit(main_sandbox())
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Look for what newcomers get wrong, and name the next step. Changes nothing.
+
+    \b
+    Example: zapline doctor
+    """
+    import trio
+
+    from zapline.daemon.doctor import Finding, Verdict, examine
+
+    def tell(finding: Finding) -> None:
+        if not as_json:
+            say(f"{finding.verdict.value:4}  {finding.what}: {finding.said}")
+            if finding.next_step:
+                say(f"      -> {finding.next_step}")
+
+    findings = trio.run(examine, tell)
+    if as_json:
+        show_json([finding.as_json() for finding in findings])
+    counts = {verdict: sum(finding.verdict is verdict for finding in findings) for verdict in Verdict}
+    if not as_json:
+        say(f"\n{counts[Verdict.OK]} ok, {counts[Verdict.WARN]} warnings, {counts[Verdict.FAIL]} failures")
+    if counts[Verdict.FAIL]:
+        raise typer.Exit(FAILED)
+
+
+@app.command("settings")
+def list_settings(
+    env: Annotated[bool, typer.Option("--env", help="Print them as an env file.")] = False,
+) -> None:
+    """Print every setting with its default and what it means.
+
+    \b
+    Example: zapline settings --env > zapline.env
+    """
+    from zapline.daemon.settings import Settings
+
+    documented = Settings.documented()
+    if env:
+        for name, default, sentence in documented:
+            say(f"# {sentence}\n{'' if not default else '#'}{name}={default}")
+        return
+    show_table(("NAME", "DEFAULT", "MEANING"), documented, "There are no settings.")
+
+
+def main() -> None:
+    """Entry of the console script."""
+    app()

@@ -1,0 +1,1 @@
+"""The commands of ``zapline``, one module for each thing they act on."""

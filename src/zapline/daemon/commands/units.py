@@ -1,0 +1,116 @@
+"""``zapline units``: lists units, and has the daemon add, archive, release them or rotate their secret."""
+
+from typing import Annotated, Any
+
+import typer
+
+from zapline.daemon.commands.terminal import AsJson, ask, database_urls, group, run, say, show_json, show_table, uuid_of
+
+app = group("The units: one WhatsApp line each.")
+
+UnitArgument = Annotated[str, typer.Argument(metavar="UNIT", help="The unit's id, as `zapline units list` shows it.")]
+
+
+@app.command("list")
+def list_units(as_json: AsJson = False) -> None:
+    """List the units, their instances and how their lines are. No secret is shown.
+
+    \b
+    Example: zapline units list
+    """
+    rows = run(_read, database_urls()[0])
+    if as_json:
+        show_json(rows)
+        return
+    head = ("UNIT", "NAME", "INSTANCE", "STATUS", "REASON", "PHONE", "SECRET", "UPDATED")
+    table = [
+        [row[key] for key in ("id", "name", "instance", "status", "reason", "phone", "secretGeneration", "lastUpdate")]
+        for row in rows
+    ]
+    show_table(head, table, "There is no unit yet. Add one: zapline units add NAME")
+
+
+async def _read(url: str) -> list[dict[str, Any]]:
+    from zapline.daemon.commands.times import iso
+    from zapline.domain.masking import mask_phone
+    from zapline.domain.reasons import STATUS
+    from zapline.sql.driver import connect
+    from zapline.sql.units import load_units
+
+    async with await connect(url, role="zapline_engine", application_name="zapline-command") as conn:
+        records = await load_units(conn)
+    return [
+        {
+            "id": str(record.id),
+            "name": record.name,
+            "instance": record.instance,
+            "status": "archived" if record.archived_at is not None else STATUS[record.stored.phase],
+            "reason": str(record.stored.reason),
+            "phone": mask_phone(record.stored.owner_jid) if record.stored.owner_jid else None,
+            "secretGeneration": record.secret_generation,
+            "lastUpdate": iso(record.stored.updated_at),
+        }
+        for record in records
+        if record.stored is not None
+    ]
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="What people call the unit.")],
+    instance: Annotated[str | None, typer.Option(help="Its instance on Evolution; by default one is named.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add a unit. Its line is connected through the API, by scanning a QR code.
+
+    \b
+    Example: zapline units add "Loja Centro"
+    """
+    made = ask("add-unit", {"name": name} | ({"instance": instance} if instance else {}))
+    if as_json:
+        show_json(made)
+        return
+    say(f"Unit {made['id']} ({made['name']}) with instance {made['instance']}.")
+    say(f"Connect it: POST /units/{made['id']}/whatsapp/connect, then scan the QR code.")
+
+
+@app.command()
+def archive(
+    unit: UnitArgument,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Close a unit: its phone is unlinked, its rows stay.
+
+    \b
+    Example: zapline units archive 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11 --yes
+    """
+    unit = uuid_of(unit)
+    if not yes:
+        typer.confirm(f"Unlink the phone of unit {unit} and close it?", abort=True)
+    ask("archive-unit", {"unit": unit})
+    say(f"Unit {unit} is archived.")
+
+
+@app.command("rotate-secret")
+def rotate_secret(unit: UnitArgument) -> None:
+    """Give a unit a new webhook secret and register it with Evolution; the old one works for a while.
+
+    \b
+    Example: zapline units rotate-secret 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11
+    """
+    from zapline.daemon.commands.times import iso
+
+    until = ask("rotate-secret", {"unit": uuid_of(unit)})["previousValidUntil"]
+    say(f"The secret is replaced; the old one is accepted until {iso(until)}, for webhooks that are under way.")
+
+
+@app.command()
+def release(unit: UnitArgument) -> None:
+    """End a unit's quarantine now, after its cause was mended.
+
+    \b
+    Example: zapline units release 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11
+    """
+    unit = uuid_of(unit)
+    ask("release-unit", {"unit": unit})
+    say(f"Unit {unit} is released.")

@@ -1,0 +1,1 @@
+"""What ``zapline doctor`` looks at: this machine, the database, Evolution, and the way between them."""

@@ -1,0 +1,118 @@
+"""Conversations and messages of a unit, as pages; a conversation is shown with all that was merged into it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from msgspec import Meta
+from quart import Response
+from quart_trio import QuartTrio
+
+from zapline.domain.ids import UnitId
+from zapline.http.paging import BIGINT, Seq, cursor, encode, limit, number
+from zapline.http.problems import Problem
+from zapline.http.wire import iso, reply
+from zapline.sql import reading
+from zapline.sql.pool import Pool
+from zapline.sql.reading import Conversation, Message, Said
+from zapline.supervisors.submit import Submit
+
+_Moment = Annotated[datetime, Meta(tz=True)]
+_InList = tuple[Literal["c"], _Moment, UUID]
+_InThread = tuple[Literal["m"], _Moment, Seq]
+
+
+class Conversations:
+    """``/units/{id}/conversations`` and messages; reads only, one unit a transaction."""
+
+    def __init__(self, submit: Submit, pool: Pool) -> None:
+        self._submit = submit
+        self._pool = pool
+
+    def attach(self, app: QuartTrio) -> None:
+        one = "/units/<uuid:unit>"
+        app.add_url_rule(f"{one}/conversations", "list_conversations", self.list, methods=["GET"])
+        app.add_url_rule(
+            f"{one}/conversations/<uuid:conversation>/messages", "list_thread", self.thread, methods=["GET"]
+        )
+        app.add_url_rule(f"{one}/messages", "list_messages", self.messages, methods=["GET"])
+
+    async def list(self, unit: UUID) -> Response:
+        """Latest message first."""
+        id, most, after = self._submit.find(UnitId(unit)).id, limit(), cursor(_InList)
+        found = await reading.conversations(self._pool, id, after[1:] if after else None, most + 1)
+        page = found[:most]
+        more = encode(("c", page[-1].last_message_at, page[-1].id)) if len(found) > most else None
+        return reply({"items": [_conversation(one) for one in page], "nextCursor": more})
+
+    async def thread(self, unit: UUID, conversation: UUID) -> Response:
+        """Newest first, by (sentAt, seq)."""
+        id, most, after = self._submit.find(UnitId(unit)).id, limit(), cursor(_InThread)
+        found = await reading.thread(self._pool, id, conversation, after[1:] if after else None, most + 1)
+        if found is None:
+            raise Problem(404, "conversation_not_found", "the unit has no such conversation")
+        page = found[:most]
+        more = encode(("m", page[-1].sent_at, page[-1].seq)) if len(found) > most else None
+        return reply({"items": _messages(page), "nextCursor": more})
+
+    async def messages(self, unit: UUID) -> Response:
+        """In the order of arrival after ``afterSeq``; ask again with ``nextAfterSeq``, whatever came."""
+        id, most = self._submit.find(UnitId(unit)).id, limit()
+        after = number("afterSeq", 0, 0, BIGINT)
+        found = await reading.messages_after(self._pool, id, after, most + 1)
+        page = found[:most]
+        last = page[-1].seq if page else after
+        return reply({"items": _messages(page), "nextAfterSeq": last, "hasMore": len(found) > most})
+
+
+def _conversation(one: Conversation) -> dict[str, object]:
+    return {
+        "id": str(one.id),
+        "kind": one.kind,
+        "contact": one.canonical,
+        "phone": one.phone,
+        "lid": one.lid,
+        "name": one.name,
+        "lastMessageAt": iso(one.last_message_at),
+        "createdAt": iso(one.created_at),
+    }
+
+
+def _messages(page: Sequence[Message]) -> list[dict[str, object]]:
+    return [_message(one) for one in page]
+
+
+def _message(one: Message) -> dict[str, object]:
+    return {
+        "id": str(one.id),
+        "seq": one.seq,
+        "conversationId": str(one.conversation_id),
+        "externalId": one.external_id,
+        "clientMessageId": one.client_message_id,
+        "fromMe": one.from_me,
+        "kind": one.kind,
+        "text": one.text,
+        "editedAt": iso(one.edited_at),
+        "deletedAt": iso(one.deleted_at),
+        "media": one.media,
+        "detail": one.detail,
+        "sender": one.sender,
+        "senderName": one.sender_name,
+        "quotedId": one.quoted_id,
+        "forwarded": one.forwarded,
+        "viewOnce": one.view_once,
+        "expiresAfter": one.expires_after,
+        "deliveryStatus": one.delivery,
+        "reactions": [{"actor": said.actor, "emoji": said.emoji} for said in one.reactions],
+        "votes": [_vote(said) for said in one.votes],
+        "sentAt": iso(one.sent_at),
+        "receivedAt": iso(one.received_at),
+        "origin": one.origin,
+        "backfilled": one.backfilled,
+    }
+
+
+def _vote(said: Said) -> dict[str, object]:
+    """``options`` null: the vote is encrypted, and Evolution has not told what it says."""
+    return {"actor": said.actor, "options": said.options}

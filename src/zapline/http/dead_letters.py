@@ -1,0 +1,69 @@
+"""Dead letters: what could not be used, why, and giving it to its unit again."""
+
+from typing import Any, Literal
+from uuid import UUID
+
+from quart import Response, request
+from quart_trio import QuartTrio
+
+from zapline.domain.ids import UnitId
+from zapline.http.paging import BIGINT, Seq, cursor, encode, limit
+from zapline.http.problems import invalid
+from zapline.http.wire import Body, iso, read_body, reply
+from zapline.sql import reading
+from zapline.sql.pool import Pool
+from zapline.supervisors.submit import Submit, UnknownDeadLetter
+
+_Position = tuple[Literal["d"], Seq]
+
+
+class DeadLetters:
+    """``/dead-letters``. Bodies are not shown: they are people's messages."""
+
+    def __init__(self, submit: Submit, pool: Pool) -> None:
+        self._submit = submit
+        self._pool = pool
+
+    def attach(self, app: QuartTrio) -> None:
+        app.add_url_rule("/dead-letters", "list_dead_letters", self.list, methods=["GET"])
+        app.add_url_rule("/dead-letters/<int:letter>/replay", "replay_dead_letter", self.replay, methods=["POST"])
+
+    async def list(self) -> Response:
+        """Newest first; of one unit where ``unitId`` is given."""
+        most, after = limit(), cursor(_Position)
+        rows = await reading.letters(self._pool, _unit_asked(), after[1] if after else None, most + 1)
+        page = rows[:most]
+        more = encode(("d", page[-1].id)) if len(rows) > most else None
+        return reply({"items": [_letter(row) for row in page], "nextCursor": more})
+
+    async def replay(self, letter: int) -> Response:
+        await read_body(Body)
+        if letter > BIGINT:
+            raise UnknownDeadLetter("there is no such dead letter")
+        await self._submit.replay_dead_letter(letter)
+        return reply({"id": letter, "replayed": True}, 202)
+
+
+def _unit_asked() -> UnitId | None:
+    text = request.args.get("unitId")
+    if text is None:
+        return None
+    try:
+        return UnitId(UUID(text))
+    except ValueError:
+        raise invalid("unitId", "is a unit's id") from None
+
+
+def _letter(row: Any) -> dict[str, object]:
+    return {
+        "id": row.id,
+        "unitId": str(row.unit_id),
+        "reason": row.reason,
+        "detail": row.detail,
+        "event": row.event,
+        "size": row.size,
+        "replayable": row.has_raw,
+        "receivedAt": iso(row.received_at),
+        "createdAt": iso(row.created_at),
+        "replayedAt": iso(row.revived_at),
+    }

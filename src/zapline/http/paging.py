@@ -1,0 +1,55 @@
+"""Pages of lists: how many, from where, and the cursor that says where the next one begins.
+
+A cursor holds the position of a page's last row. It is no secret and proves nothing: every page is read
+with the rights of who asks.
+"""
+
+import base64
+import binascii
+from typing import Annotated, TypeVar
+
+import msgspec
+from quart import request
+
+from zapline.http.problems import invalid
+
+T = TypeVar("T")
+BIGINT = 2**63 - 1
+Seq = Annotated[int, msgspec.Meta(ge=0, le=BIGINT)]
+_MOST = 200
+_USUAL = 50
+_LONGEST = 200
+
+
+def limit() -> int:
+    """The query's ``limit``, 1 to 200; 50 where there is none."""
+    return number("limit", _USUAL, 1, _MOST)
+
+
+def number(name: str, usual: int, least: int, most: int) -> int:
+    """A whole number of the query. Raises Problem 422."""
+    text = request.args.get(name)
+    if text is None:
+        return usual
+    if not (text.isascii() and text.isdigit() and len(text) <= 19 and least <= int(text) <= most):
+        raise invalid(name, f"is a whole number from {least} to {most}")
+    return int(text)
+
+
+def cursor(kind: type[T]) -> T | None:
+    """The query's ``cursor`` as a position, or None. ``kind``: a tuple type. Raises Problem 422."""
+    text = request.args.get("cursor")
+    if text is None:
+        return None
+    try:
+        if len(text) > _LONGEST:
+            raise ValueError("too long")
+        padded = text.encode("ascii") + b"=" * (-len(text) % 4)
+        return msgspec.json.decode(base64.b64decode(padded, b"-_", validate=True), type=kind)
+    except (ValueError, binascii.Error):  # msgspec's and Unicode's errors are ValueErrors too
+        raise invalid("cursor", "is not one that this list has given") from None
+
+
+def encode(position: tuple[object, ...]) -> str:
+    """The cursor of a position."""
+    return base64.urlsafe_b64encode(msgspec.json.encode(position)).rstrip(b"=").decode()

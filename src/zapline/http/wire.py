@@ -1,0 +1,59 @@
+"""What crosses the API's wire: bodies in, JSON out, times as text."""
+
+import re
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import msgspec
+from quart import Response, request
+
+from zapline.http.problems import Problem, invalid
+
+T = TypeVar("T")
+_AT = re.compile(r" - at `\$\.?(?P<field>[^`]*)`$")
+_UNKNOWN = re.compile(r"unknown field `(?P<field>.*?)`", re.DOTALL)
+_MISSING = re.compile(r"missing required field `(?P<field>\w+)`")
+_SHOWN = 100
+"""Characters of a caller's own words that are repeated to him."""
+
+
+class Body(msgspec.Struct, forbid_unknown_fields=True, rename="camel", frozen=True):
+    """A request's body: camelCase, and a field that is not known is refused, not ignored."""
+
+
+async def read_body(kind: type[T]) -> T:
+    """The request's body as ``kind``; an empty one counts as ``{}``.
+
+    Raises Problem: 400 for what is no JSON, 422 naming the field for what does not fit.
+    """
+    raw = await request.get_data(cache=False, as_text=False, parse_form_data=False)
+    try:
+        return msgspec.json.decode(raw or b"{}", type=kind)
+    except msgspec.ValidationError as error:
+        raise _unfit(str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise Problem(400, "malformed_json", "the body is not JSON") from None
+
+
+def _unfit(said: str) -> Problem:
+    at, unknown, missing = _AT.search(said), _UNKNOWN.search(said), _MISSING.search(said)
+    place = at["field"] if at else ""
+    if unknown:
+        return invalid(".".join(filter(None, [place, unknown["field"][:_SHOWN]])), "is not known")
+    if missing:
+        return invalid(".".join(filter(None, [place, missing["field"]])), "is missing")
+    message = _AT.sub("", said).replace("`", "")
+    return invalid(place or "body", message[:1].lower() + message[1:])
+
+
+def reply(body: object, status: int = 200) -> Response:
+    """``body`` as JSON."""
+    return Response(msgspec.json.encode(body), status, content_type="application/json")
+
+
+def iso(at: float | datetime | None) -> str | None:
+    """ISO 8601 in UTC with milliseconds and ``Z``; ``at`` in seconds since the epoch, or aware."""
+    if at is None:
+        return None
+    moment = datetime.fromtimestamp(at, UTC) if isinstance(at, float | int) else at.astimezone(UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,39 @@
+-- Taking over from the old system. Its tables are only read here; what is added to them is in legacy.py.
+
+-- name: columns
+-- The columns of a table by name; no row where there is no such table.
+select a.attname::text as name
+  from pg_attribute a
+  join pg_class c on c.oid = a.attrelid
+  join pg_namespace n on n.oid = c.relnamespace
+ where n.nspname = %(schema)s and c.relname = %(relation)s and c.relkind in ('r', 'p')
+   and a.attnum > 0 and not a.attisdropped;
+
+-- name: names_taken
+-- What already bears the index's name or one made from it, and whether it is an index of the old table.
+select c.relname::text as name, coalesce(t.relname = %(relation)s, false) as ours
+  from pg_class c
+  join pg_namespace n on n.oid = c.relnamespace
+  left join pg_index i on i.indexrelid = c.oid
+  left join pg_class t on t.oid = i.indrelid
+ where n.nspname = %(schema)s and c.relname like %(pattern)s;
+
+-- name: schema_there
+-- Whether Zapline's own tables exist yet.
+select to_regclass('zapline.unit_whatsapp_connections') is not null as there;
+
+-- name: known_lines
+-- Every unit that Zapline has, the archived ones included.
+select u.id, c.instance_id as instance, c.archived_at is not null or u.archived_at is not null as archived
+  from zapline.units u join zapline.unit_whatsapp_connections c on c.unit_id = u.id
+ where c.provider = %(provider)s;
+
+-- name: import_unit
+-- A unit of the old system; its own id is kept where ours is made from it.
+insert into zapline.units (id, name, legacy_id) values (%(id)s, %(name)s, %(legacy_id)s);
+
+-- name: import_line
+-- Its line as the old system believes it to be; the daemon looks for itself.
+insert into zapline.unit_whatsapp_connections
+       (unit_id, provider, instance_id, phase, status, status_reason, wanted, secret_digest)
+values (%(unit_id)s, %(provider)s, %(instance)s, %(phase)s, %(status)s, %(reason)s, %(wanted)s, %(digest)s);

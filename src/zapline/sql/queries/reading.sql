@@ -1,0 +1,71 @@
+-- What the API shows of conversations and messages. Row level security sees to it that only the rows of the
+-- unit set for the transaction come back; the statements name the unit all the same, for the indexes.
+
+-- name: enter_unit
+-- The transaction sees one unit's rows.
+select set_config('zapline.unit', %(unit_id)s::text, true);
+
+-- name: enter_admin
+-- The transaction acts for an administrator and sees all units.
+select set_config('zapline.scope', 'admin', true);
+
+-- name: list_conversations
+-- The conversations that are no part of another, latest message first; what was merged into one counts as its own.
+with parts as (
+    select c.merged_into as id, max(c.last_message_at) as last_message_at, max(k.lid) as lid,
+           (array_agg(k.name order by k.name_at desc nulls last) filter (where k.name is not null))[1] as name
+      from zapline.conversations c
+      join zapline.contacts k on k.id = c.contact_id
+     where c.unit_id = %(unit_id)s and c.merged_into is not null
+     group by c.merged_into),
+whole as (
+    select c.id, k.kind, k.canonical, k.phone, coalesce(k.lid, p.lid) as lid, coalesce(k.name, p.name) as name,
+           greatest(c.last_message_at, p.last_message_at) as last_message_at, c.created_at
+      from zapline.conversations c
+      join zapline.contacts k on k.id = c.contact_id
+      left join parts p on p.id = c.id
+     where c.unit_id = %(unit_id)s and c.merged_into is null)
+select * from whole
+ where last_message_at is not null
+   and (%(before_at)s::timestamptz is null or (last_message_at, id) < (%(before_at)s, %(before_id)s::uuid))
+ order by last_message_at desc, id desc limit %(limit)s;
+
+-- name: root_of
+-- The conversation that a conversation belongs to: itself, or the one it was merged into.
+select coalesce(merged_into, id) as id from zapline.conversations
+ where unit_id = %(unit_id)s and id = %(conversation_id)s;
+
+-- name: list_thread
+-- A conversation's messages with those of all merged into it, newest first; each part is read by its index.
+select m.id, m.external_id, m.client_message_id, m.seq, %(root_id)s::uuid as conversation_id, m.from_me, m.kind,
+       m.body, m.media, m.detail, m.sender, m.sender_name, m.quoted_id, m.forwarded, m.view_once, m.expires_after,
+       m.origin, m.backfilled, m.delivery::text, m.edited_body, m.edited_at_ms, m.deleted_at, m.sent_at,
+       m.received_at, told.reports
+  from (select c.id from zapline.conversations c
+         where c.unit_id = %(unit_id)s and (c.id = %(root_id)s or c.merged_into = %(root_id)s)) part
+ cross join lateral (
+       select * from zapline.messages n
+        where n.conversation_id = part.id
+          and (n.sent_at, n.seq) < (coalesce(%(before_at)s::timestamptz, 'infinity'),
+                                    coalesce(%(before_seq)s::bigint, 9223372036854775807))
+        order by n.sent_at desc, n.seq desc limit %(limit)s) m
+  left join lateral (
+       select jsonb_agg(jsonb_build_array(x.kind, x.actor, x.value) order by x.at_ms, x.actor) as reports
+         from zapline.message_reactions x
+        where x.unit_id = m.unit_id and x.provider = m.provider and x.external_id = m.external_id) told on true
+ order by m.sent_at desc, m.seq desc limit %(limit)s;
+
+-- name: list_after
+-- A unit's messages in the order of their arrival, after a sequence number.
+select m.id, m.external_id, m.client_message_id, m.seq, coalesce(c.merged_into, c.id) as conversation_id, m.from_me,
+       m.kind, m.body, m.media, m.detail, m.sender, m.sender_name, m.quoted_id, m.forwarded, m.view_once,
+       m.expires_after, m.origin, m.backfilled, m.delivery::text, m.edited_body, m.edited_at_ms, m.deleted_at,
+       m.sent_at, m.received_at, told.reports
+  from zapline.messages m
+  join zapline.conversations c on c.id = m.conversation_id
+  left join lateral (
+       select jsonb_agg(jsonb_build_array(x.kind, x.actor, x.value) order by x.at_ms, x.actor) as reports
+         from zapline.message_reactions x
+        where x.unit_id = m.unit_id and x.provider = m.provider and x.external_id = m.external_id) told on true
+ where m.unit_id = %(unit_id)s and m.seq > %(after_seq)s
+ order by m.seq limit %(limit)s;

@@ -1,0 +1,194 @@
+"""Reads for the API: conversations and messages of one unit, dead letters of all, and who holds a token."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from zapline.domain.ids import UnitId
+from zapline.sql.dead_letters import list_dead_letters
+from zapline.sql.driver import Connection
+from zapline.sql.pool import Pool
+from zapline.sql.statements import load
+
+_SQL = load("reading")
+_FIND_TOKEN = load("people")["find_token"]
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A conversation with all that was merged into it; ``canonical`` names the chat as in ``domain.phones``."""
+
+    id: UUID
+    kind: str
+    canonical: str
+    phone: str | None
+    lid: str | None
+    name: str | None
+    last_message_at: datetime
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What one person says about a message: an emoji, or options of a poll (None: they are encrypted)."""
+
+    actor: str
+    emoji: str | None = None
+    options: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message as it is to be shown; what a deleted one said is left out. ``conversation_id`` is the root's."""
+
+    id: UUID
+    external_id: str | None
+    client_message_id: str | None
+    seq: int
+    conversation_id: UUID
+    from_me: bool
+    kind: str
+    text: str | None
+    media: dict[str, Any] | None
+    detail: dict[str, Any]
+    sender: str | None
+    sender_name: str | None
+    quoted_id: str | None
+    forwarded: bool
+    view_once: bool
+    expires_after: int | None
+    origin: str
+    backfilled: bool
+    delivery: str | None
+    edited_at: datetime | None
+    deleted_at: datetime | None
+    sent_at: datetime
+    received_at: datetime
+    reactions: tuple[Said, ...]
+    votes: tuple[Said, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Whose token it is, and until when it is valid."""
+
+    admin: UUID
+    expires_at: datetime
+
+
+@asynccontextmanager
+async def _inside(pool: Pool, unit: UnitId | None) -> AsyncIterator[Connection]:
+    """A transaction that sees one unit's rows, or those of all (None)."""
+    async with pool.connection() as conn, conn.transaction():
+        if unit is not None:
+            enter = _SQL["enter_unit"]
+            await conn.execute(enter.sql, enter.bind(unit_id=str(unit)))
+        else:
+            await conn.execute(_SQL["enter_admin"].sql)
+        yield conn
+
+
+async def token_holder(pool: Pool, digest: bytes) -> Holder | None:
+    """Who holds this token, if it is valid now. Raises DatabaseUnavailable."""
+    async with pool.connection() as conn:
+        row = await conn.fetch_one(_FIND_TOKEN.sql, _FIND_TOKEN.bind(digest=digest))
+    return Holder(row.admin_id, row.expires_at) if row is not None else None
+
+
+async def conversations(
+    pool: Pool, unit: UnitId, before: tuple[datetime, UUID] | None, limit: int
+) -> list[Conversation]:
+    """A page, latest message first, below the position ``before``."""
+    statement = _SQL["list_conversations"]
+    at, id = before or (None, None)
+    async with _inside(pool, unit) as conn:
+        rows = await conn.fetch(statement.sql, statement.bind(unit_id=unit, before_at=at, before_id=id, limit=limit))
+    return [Conversation(*row) for row in rows]
+
+
+async def thread(
+    pool: Pool, unit: UnitId, conversation: UUID, before: tuple[datetime, int] | None, limit: int
+) -> list[Message] | None:
+    """A page of a conversation's messages, newest first; None where the unit has no such conversation."""
+    find, read = _SQL["root_of"], _SQL["list_thread"]
+    at, seq = before or (None, None)
+    async with _inside(pool, unit) as conn:
+        root = await conn.fetch_one(find.sql, find.bind(unit_id=unit, conversation_id=conversation))
+        if root is None:
+            return None
+        rows = await conn.fetch(
+            read.sql, read.bind(unit_id=unit, root_id=root.id, before_at=at, before_seq=seq, limit=limit)
+        )
+    return [_message(row) for row in rows]
+
+
+async def messages_after(pool: Pool, unit: UnitId, after_seq: int, limit: int) -> list[Message]:
+    """A page of a unit's messages in the order of their arrival."""
+    statement = _SQL["list_after"]
+    async with _inside(pool, unit) as conn:
+        rows = await conn.fetch(statement.sql, statement.bind(unit_id=unit, after_seq=after_seq, limit=limit))
+    return [_message(row) for row in rows]
+
+
+async def letters(pool: Pool, unit: UnitId | None, before: int | None, limit: int) -> Sequence[Any]:
+    """A page of dead letters, newest first; rows as ``dead_letters.list_dead_letters`` gives them."""
+    async with _inside(pool, None) as conn:
+        return await list_dead_letters(conn, unit, before, limit)
+
+
+def _message(row: Any) -> Message:
+    gone = row.deleted_at is not None
+    edited = row.edited_at_ms is not None
+    text = row.edited_body if edited else row.body
+    return Message(
+        id=row.id,
+        external_id=row.external_id,
+        client_message_id=row.client_message_id,
+        seq=row.seq,
+        conversation_id=row.conversation_id,
+        from_me=row.from_me,
+        kind=row.kind,
+        text=None if gone else text,
+        media=None if gone else row.media,
+        detail={} if gone else row.detail,
+        sender=row.sender,
+        sender_name=row.sender_name,
+        quoted_id=row.quoted_id,
+        forwarded=row.forwarded,
+        view_once=row.view_once,
+        expires_after=row.expires_after,
+        origin=row.origin,
+        backfilled=row.backfilled,
+        delivery=row.delivery,
+        edited_at=_moment(row.edited_at_ms) if edited else None,
+        deleted_at=row.deleted_at,
+        sent_at=row.sent_at,
+        received_at=row.received_at,
+        reactions=tuple(_reactions(row.reports or [])),
+        votes=tuple(_votes(row.reports or [])),
+    )
+
+
+_LAST_MS = 253_402_300_799_999
+"""The end of the year 9999: a sender's clock may say anything."""
+
+
+def _moment(ms: int) -> datetime:
+    return datetime.fromtimestamp(min(max(ms, 0), _LAST_MS) / 1000, UTC)
+
+
+def _reactions(reports: Sequence[tuple[str, str, Any]]) -> list[Said]:
+    """An empty emoji takes the reaction back."""
+    return [Said(actor, emoji=value) for kind, actor, value in reports if kind == "reaction" and value]
+
+
+def _votes(reports: Sequence[tuple[str, str, Any]]) -> list[Said]:
+    """An empty list takes the vote back; what is no list is encrypted."""
+    return [
+        Said(actor, options=tuple(value) if isinstance(value, list) else None)
+        for kind, actor, value in reports
+        if kind == "vote" and value
+    ]

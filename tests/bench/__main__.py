@@ -1,0 +1,279 @@
+"""Measures the inbound path beside a bare "hello" on the same server, and what a unit costs in memory.
+
+``make bench`` runs it: about four minutes, on loopback only. ``--quick`` takes one short round.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import trio
+
+from zapline.daemon.master_key import master_key, webhook_secret
+from zapline.domain.ids import UnitId
+from zapline.sandbox.machine import free_port
+from zapline.sandbox.postgres import PostgresServer
+from zapline.sql.driver import connect
+from zapline.sql.migrate import migrate
+from zapline.supervisors.roster import digest
+
+HERE = Path(__file__).parent
+TICKS = os.sysconf("SC_CLK_TCK")
+RATIO_WANTED = 0.6
+COMMIT_P99_WANTED = 0.250
+UNIT_KIB_WANTED = 40.0
+READY_WANTED = 20.0
+
+
+def say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server process: where it listens, and what the kernel says of it."""
+
+    port: int
+    pid: int
+
+    def cpu_seconds(self) -> float:
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def memory_kib(self) -> int:
+        found = re.search(r"^VmRSS:\s+(\d+)", Path(f"/proc/{self.pid}/status").read_text(), re.MULTILINE)
+        assert found is not None
+        return int(found[1])
+
+
+@contextmanager
+def hello() -> Iterator[Server]:
+    process = subprocess.Popen([sys.executable, str(HERE / "hello.py")], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        yield Server(int(process.stdout.readline()), process.pid)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@dataclass(slots=True)
+class Place:
+    """A directory, a database server that remembers commit times, and a number of units."""
+
+    directory: Path
+    postgres: PostgresServer
+    url: str = ""
+
+    def prepare(self, units: int) -> Path:
+        """A fresh database with so many units; returns the file of targets for the load generator."""
+        name = f"bench_{uuid4().hex[:8]}"
+        with psycopg.connect(self.postgres.url, autocommit=True) as admin:
+            admin.execute(f"create database {name}")
+        self.url = self.postgres.url.rpartition("/")[0] + f"/{name}"
+        trio.run(self._migrate)
+        state = self.directory / name
+        state.mkdir(mode=0o700)
+        key = master_key(None, state)
+        targets = []
+        with psycopg.connect(self.url) as conn, conn.cursor() as cursor:
+            for number in range(units):
+                unit = UnitId(uuid4())
+                secret = webhook_secret(key, unit, 1)
+                cursor.execute("insert into zapline.units (id, name) values (%s, %s)", (unit, f"unit {number}"))
+                cursor.execute(
+                    "insert into zapline.unit_whatsapp_connections (unit_id, provider, instance_id, secret_digest)"
+                    " values (%s, 'evolution', %s, %s)",
+                    (unit, f"bench_{number}", digest(secret)),
+                )
+                targets.append((f"/webhooks/whatsapp/evolution/{secret}", f"bench_{number}"))
+        file = state / "targets.json"
+        file.write_text(json.dumps(targets))
+        return file
+
+    async def _migrate(self) -> None:
+        async with await connect(self.url, statement_timeout_ms=0) as conn:
+            await migrate(conn, lambda line: None)
+
+    @contextmanager
+    def daemon(self, targets: Path) -> Iterator[tuple[Server, float]]:
+        """The daemon in production's settings; with it the seconds until it was ready."""
+        port = free_port()
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("ZAPLINE_")}
+        environment |= {
+            "DATABASE_URL": self.url,
+            "EVOLUTION_API_URL": "http://127.0.0.1:9",
+            "EVOLUTION_API_KEY": "bench",
+            "BASE_URL": f"http://127.0.0.1:{port}",
+            "ZAPLINE_BIND": f"127.0.0.1:{port}",
+            "ZAPLINE_STATE_DIR": str(targets.parent),
+            "ZAPLINE_LOG_FORMAT": "json",
+        }
+        log = (targets.parent / "daemon.log").open("wb")
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "zapline.daemon.cli", "run"], env=environment, stdout=log, stderr=log
+        )
+        try:
+            while b"Ready" not in (targets.parent / "daemon.log").read_bytes():
+                if process.poll() is not None or time.perf_counter() - started > 60:
+                    raise SystemExit(
+                        "the daemon did not start:\n" + (targets.parent / "daemon.log").read_text()[-2000:]
+                    )
+                time.sleep(0.02)
+            yield Server(port, process.pid), time.perf_counter() - started
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            log.close()
+
+    def stored(self, expected: int, seconds: float = 60) -> float:
+        """Wait until so many messages are committed; how long it took."""
+        started = time.perf_counter()
+        with psycopg.connect(self.url, autocommit=True) as conn:
+            while True:
+                row = conn.execute("select count(*) from zapline.messages").fetchone()
+                assert row is not None
+                if row[0] >= expected:
+                    return time.perf_counter() - started
+                if time.perf_counter() - started > seconds:
+                    raise SystemExit(f"only {row[0]} of {expected} messages were stored")
+                time.sleep(0.05)
+
+
+def load(server: Server, targets: Path, **given: Any) -> dict[str, Any]:
+    options = {"port": server.port, "targets": str(targets), "rate": None, "remember": False, **given}
+    done = subprocess.run(
+        [sys.executable, str(HERE / "load.py"), json.dumps(options)], capture_output=True, text=True, timeout=120
+    )
+    if done.returncode:
+        raise SystemExit(done.stderr[-2000:])
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+def throughput(place: Place, rounds: int, seconds: float, connections: int) -> bool:
+    """Interleaved rounds of hello and of the full path."""
+    say(f"\nThroughput, {connections} connections, 1000 units, {rounds} interleaved rounds of {seconds:g} s")
+    say(f"  {'':6} {'requests/s':>11} {'p50':>8} {'p99':>8} {'CPU/request':>12}")
+    targets = place.prepare(1000)
+    rates: dict[str, list[float]] = {"hello": [], "full": []}
+    ratios, posted = [], 0
+    with hello() as yardstick, place.daemon(targets) as (daemon, _):
+        for server in (yardstick, daemon):
+            posted += load(server, targets, connections=connections, seconds=1.0)["requests"] * (server is daemon)
+        for _ in range(rounds):
+            for name, server in (("hello", yardstick), ("full", daemon)):
+                cpu = server.cpu_seconds()
+                told = load(server, targets, connections=connections, seconds=seconds)
+                took = told["seconds"]
+                if name == "full":
+                    posted += told["requests"]
+                    took += place.stored(posted)  # a round lasts until its last message is committed
+                cpu = server.cpu_seconds() - cpu
+                rate = told["requests"] / took
+                rates[name].append(rate)
+                per = cpu / max(1, told["requests"]) * 1e6
+                say(
+                    f"  {name:6} {rate:11.0f} {told['p50'] * 1e3:6.1f}ms {told['p99'] * 1e3:6.1f}ms {per:9.0f} us"
+                    f"{'  errors: ' + str(told['errors']) if told['errors'] else ''}"
+                )
+            ratios.append(rates["full"][-1] / rates["hello"][-1])
+    ratio = statistics.median(ratios)
+    return verdict(f"ratio full/hello, median of {rounds}", ratio, f">= {RATIO_WANTED}", ratio >= RATIO_WANTED)
+
+
+def commit_latency(place: Place, rate: float, seconds: float) -> bool:
+    """From the POST to the commit of its row, at a fixed rate."""
+    say(f"\nPOST to committed row at {rate:g} a second for {seconds:g} s, 1000 units")
+    targets = place.prepare(1000)
+    with place.daemon(targets) as (daemon, _):
+        load(daemon, targets, connections=8, seconds=1.0, rate=100)
+        told = load(daemon, targets, connections=32, seconds=seconds, rate=rate, remember=True)
+        place.stored(int(100 * 1.0) + told["requests"] - 5)
+        time.sleep(0.5)
+    with psycopg.connect(place.url) as conn:
+        rows = conn.execute(
+            "select external_id, extract(epoch from pg_xact_commit_timestamp(xmin))::float8 from zapline.messages"
+        ).fetchall()
+    waits = sorted(committed - told["sent"][external] for external, committed in rows if external in told["sent"])
+    missing = len(told["sent"]) - len(waits)
+    p50, p99 = waits[len(waits) // 2], waits[int(len(waits) * 0.99)]
+    say(f"  answer p50 {told['p50'] * 1e3:.1f} ms, p99 {told['p99'] * 1e3:.1f} ms; not stored: {missing}")
+    say(f"  commit p50 {p50 * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms, worst {waits[-1] * 1e3:.1f} ms")
+    ok = p99 < COMMIT_P99_WANTED and missing == 0
+    return verdict("p99 from POST to committed row", p99, f"< {COMMIT_P99_WANTED} s", ok)
+
+
+def memory(place: Place, units: int) -> bool:
+    """What a unit costs, and how long a large house takes to start."""
+    say(f"\nMemory and start with {units} units")
+    with place.daemon(place.prepare(0)) as (empty, _):
+        time.sleep(2)
+        base = empty.memory_kib()
+    with place.daemon(place.prepare(units)) as (full, ready):
+        time.sleep(5)
+        each = (full.memory_kib() - base) / units
+    say(f"  empty process {base} KiB")
+    good = verdict("KiB a unit", each, f"< {UNIT_KIB_WANTED}", each < UNIT_KIB_WANTED)
+    return verdict("seconds until ready", ready, f"< {READY_WANTED}", ready < READY_WANTED) and good
+
+
+def verdict(name: str, value: float, wanted: str, good: bool) -> bool:
+    say(f"  {'ok  ' if good else 'FAIL'} {name}: {value:.3f} (wanted {wanted})")
+    return good
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one short round of each")
+    parser.add_argument("--only", choices=["throughput", "latency", "memory"])
+    parser.add_argument("--connections", type=int, default=32)
+    given = parser.parse_args()
+    directory = Path(tempfile.mkdtemp(prefix="zapline-bench-"))
+    directory.chmod(0o711)
+    postgres = PostgresServer(directory / "postgres", durable=True)
+    postgres.open()
+    results = []
+    try:
+        postgres.start()
+        with psycopg.connect(postgres.url, autocommit=True) as admin:
+            admin.execute("alter system set track_commit_timestamp = on")
+        postgres.stop()
+        postgres.start()
+        place = Place(directory, postgres)
+        if given.only in (None, "throughput"):
+            results.append(throughput(place, 1 if given.quick else 5, 3.0 if given.quick else 5.0, given.connections))
+        if given.only in (None, "latency"):
+            results.append(commit_latency(place, 500, 5.0 if given.quick else 20.0))
+        if given.only in (None, "memory"):
+            results.append(memory(place, 2000 if given.quick else 10_000))
+    finally:
+        postgres.stop()
+        postgres.close()
+        shutil.rmtree(directory, ignore_errors=True)
+    return 0 if all(results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

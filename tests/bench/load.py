@@ -1,0 +1,197 @@
+"""A small load generator on plain sockets: closed loop for throughput, open loop for latency at a rate.
+
+Run as a process of its own, so that its CPU time is not the server's:
+``python tests/bench/load.py HOST PORT PATHS_FILE MODE ...`` prints one JSON object.
+"""
+
+import json
+import random
+import selectors
+import socket
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(slots=True)
+class Target:
+    """One unit: the path to post to, and its instance."""
+
+    path: str
+    instance: str
+
+
+@dataclass(slots=True)
+class Result:
+    requests: int = 0
+    errors: int = 0
+    seconds: float = 0.0
+    latencies: list[float] = field(default_factory=list)
+    sent: dict[str, float] = field(default_factory=dict)
+    """External id -> wall time of the POST."""
+
+
+FILLER = "x" * 900
+"""Brings a body to the 1.5 kB that a text message with its context takes."""
+
+
+def request(target: Target, external_id: str, host: str) -> bytes:
+    """One messages.upsert as Evolution posts it."""
+    body = json.dumps(
+        {
+            "event": "messages.upsert",
+            "instance": target.instance,
+            "data": {
+                "key": {
+                    "remoteJid": f"55119{random.randrange(10**7, 10**8)}@s.whatsapp.net",
+                    "fromMe": False,
+                    "id": external_id,
+                },
+                "pushName": "Maria Silva",
+                "status": "DELIVERY_ACK",
+                "message": {
+                    "conversation": "oi, tudo bem?",
+                    "messageContextInfo": {"deviceListMetadata": {"senderKeyHash": FILLER}},
+                },
+                "contextInfo": None,
+                "messageType": "conversation",
+                "messageTimestamp": int(time.time()),
+                "instanceId": "3e1c68da-ca8d-49c1-908c-83864ab85c19",
+                "source": "android",
+            },
+            "destination": "https://consumer.example/webhook/evolution",
+            "date_time": "2026-11-22T16:22:39.279Z",
+            "sender": "5511999990000@s.whatsapp.net",
+            "server_url": "http://127.0.0.1:58080",
+            "apikey": None,
+        }
+    ).encode()
+    head = (
+        f"POST {target.path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+        f"User-Agent: axios/1.7\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+class _Line:
+    """One keep-alive connection with at most one request under way."""
+
+    __slots__ = ("answer", "due", "external_id", "sock", "started")
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self.sock = socket.create_connection(address, timeout=10)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.answer = b""
+        self.started = 0.0
+        self.due = 0.0
+        self.external_id = ""
+
+
+def _complete(answer: bytes) -> bool:
+    head, found, body = answer.partition(b"\r\n\r\n")
+    if not found:
+        return False
+    for line in head.split(b"\r\n"):
+        if line.lower().startswith(b"content-length:"):
+            return len(body) >= int(line[15:])
+    return True
+
+
+def run(
+    address: tuple[str, int],
+    targets: list[Target],
+    connections: int,
+    seconds: float,
+    rate: float | None,
+    remember: bool,
+) -> Result:
+    """Post for ``seconds``; with ``rate`` (a second) at fixed times, else as fast as the answers come."""
+    selector = selectors.DefaultSelector()
+    lines = [_Line(address) for _ in range(connections)]
+    for line in lines:
+        selector.register(line.sock, selectors.EVENT_READ, line)
+    result, run_id = Result(), f"{time.time_ns():x}"
+    host, number = f"{address[0]}:{address[1]}", 0
+    # Made beforehand, so that making them costs the measured server nothing.
+    ready = [
+        (f"{run_id}-{index}", request(targets[index % len(targets)], f"{run_id}-{index}", host))
+        for index in range(int((rate or 6000) * seconds) + connections)
+    ]
+    start = time.perf_counter()
+    end = start + seconds
+    idle = list(lines)
+    busy = 0
+
+    def send(line: _Line, due: float) -> None:
+        nonlocal number, busy
+        line.external_id, raw = ready[number]
+        number += 1
+        busy += 1
+        line.started = due
+        if remember:
+            result.sent[line.external_id] = time.time()
+        line.sock.sendall(raw)
+
+    while True:
+        now = time.perf_counter()
+        over = now >= end or number >= len(ready)
+        if not over:
+            if rate is None:
+                while idle and number < len(ready):
+                    send(idle.pop(), time.perf_counter())
+            else:
+                while idle and number < len(ready) and start + number / rate <= now:
+                    send(idle.pop(), start + number / rate)
+        if over and (busy == 0 or now > end + 15):
+            break
+        wait = 0.5 if rate is None or over else max(0.0, min(0.5, start + number / rate - now))
+        for key, _ in selector.select(wait):
+            line = key.data
+            chunk = line.sock.recv(65536)
+            line.answer += chunk
+            if not chunk:
+                result.errors += 1
+                selector.unregister(line.sock)
+                busy -= 1
+                continue
+            if _complete(line.answer):
+                done = time.perf_counter()
+                if line.answer.startswith(b"HTTP/1.1 200"):
+                    result.requests += 1
+                    result.latencies.append(done - line.started)
+                else:
+                    result.errors += 1
+                line.answer = b""
+                busy -= 1
+                idle.append(line)
+    result.seconds = time.perf_counter() - start
+    for line in lines:
+        line.sock.close()
+    return result
+
+
+def main() -> None:
+    given = json.loads(sys.argv[1])
+    targets = [Target(*pair) for pair in json.loads(Path(given["targets"]).read_text())]
+    result = run(
+        ("127.0.0.1", given["port"]), targets, given["connections"], given["seconds"], given["rate"], given["remember"]
+    )
+    latencies = sorted(result.latencies) or [0.0]
+
+    def at(share: float) -> float:
+        return latencies[min(len(latencies) - 1, int(len(latencies) * share))]
+
+    told = {
+        "requests": result.requests,
+        "errors": result.errors,
+        "seconds": result.seconds,
+        "p50": at(0.5),
+        "p99": at(0.99),
+        "sent": result.sent,
+    }
+    sys.stdout.write(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main()
