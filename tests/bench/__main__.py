@@ -127,9 +127,7 @@ class Place:
         }
         log = (targets.parent / "daemon.log").open("wb")
         started = time.perf_counter()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "zapline.daemon.cli", "run"], env=environment, stdout=log, stderr=log
-        )
+        process = subprocess.Popen([sys.executable, "-m", "zapline", "run"], env=environment, stdout=log, stderr=log)
         try:
             while b"Ready" not in (targets.parent / "daemon.log").read_bytes():
                 if process.poll() is not None or time.perf_counter() - started > 60:

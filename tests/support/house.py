@@ -1,20 +1,22 @@
 """A small house for tests: journal, recorder, roster and actors over a real database; no HTTP."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 from uuid import UUID, uuid4
 
 import msgspec
 import trio
 
 from zapline.domain.connection import Action
-from zapline.domain.events import ConnectionEvent, Registered, StateObserved
+from zapline.domain.events import CallFailed, ConnectionEvent, Registered, StateObserved
 from zapline.domain.ids import UnitId
 from zapline.domain.restart import Intensity
-from zapline.sql.driver import Connection, connect
+from zapline.evolution.payloads import extract_envelope
+from zapline.sql.driver import Connection, ConnectOptions, connect
 from zapline.sql.journal import Journal
 from zapline.sql.units import insert_unit, load_units
 from zapline.supervisors.counters import Counters
@@ -31,11 +33,14 @@ class StillLine:
     def __init__(self) -> None:
         self.made: list[Action] = []
         self.state = "open"
+        self.failing = False
 
     async def perform(
         self, action: Action, instance: str, number: str | None, secret_of: tuple[bytes, int]
     ) -> ConnectionEvent:
         self.made.append(action)
+        if self.failing:
+            return CallFailed(action.value, "refused")
         return StateObserved(self.state) if action is Action.OBSERVE else Registered()
 
 
@@ -52,19 +57,32 @@ class House:
     counters: Counters
     calls: StillLine
 
-    async def add_unit(self, instance: str = "loja") -> Unit:
-        unit = UnitId(uuid4())
+    async def add_unit(self, instance: str = "loja", id: UUID | None = None) -> Unit:
+        unit = UnitId(id or uuid4())
+        await self._insert([(unit, instance)])
+        return self.unit(unit)
+
+    async def add_units(self, instances: Iterable[str]) -> list[Unit]:
+        """Many at once."""
+        made = [(UnitId(uuid4()), instance) for instance in instances]
+        await self._insert(made)
+        return [self.unit(unit) for unit, _ in made]
+
+    async def _insert(self, units: Iterable[tuple[UnitId, str]]) -> None:
         async with await connect(self.url, role="zapline_engine") as conn:
-            await insert_unit(
-                conn,
-                id=unit,
-                name=instance,
-                instance=instance,
-                secret_digest=digest(str(unit)),
-                time_zone="America/Sao_Paulo",
-            )
+            for unit, instance in units:
+                await insert_unit(
+                    conn,
+                    id=unit,
+                    name=instance,
+                    instance=instance,
+                    secret_digest=digest(str(unit)),
+                    time_zone="America/Sao_Paulo",
+                )
         await self.reload()
-        found = self.roster.get(unit)
+
+    def unit(self, id: UUID) -> Unit:
+        found = self.roster.get(UnitId(id))
         assert found is not None
         return found
 
@@ -81,6 +99,10 @@ class House:
             "sender": "5511999990000@s.whatsapp.net",
         }
         assert await self.intake.accept(unit, event, msgspec.json.encode(body))
+
+    async def post(self, unit: Unit, body: bytes, event: str | None = None) -> bool:
+        """Accept a raw body as the endpoint does."""
+        return await self.intake.accept(unit, event or extract_envelope(body).event or "", body)
 
     async def settled(self, seconds: float = 10) -> None:
         """Wait until everything accepted is stored."""
@@ -101,18 +123,26 @@ async def ready() -> None:
 
 @asynccontextmanager
 async def house(
-    url: str, directory: Path, *, intensity: Intensity | None = None, quarantine: float = 60.0
+    url: str,
+    directory: Path,
+    *,
+    intensity: Intensity | None = None,
+    quarantine: float = 60.0,
+    lanes: int = 2,
+    stopped_pause: float = 0.2,
+    hold_up: float = 20.0,
+    **options: Unpack[ConnectOptions],
 ) -> AsyncIterator[House]:
-    """Run the parts as the daemon does."""
+    """Run the parts as the daemon does. ``options`` are those of the recorder's connections."""
     counters = Counters(trio.current_time)
 
     async def open_connection() -> Connection:
-        return await connect(url, role="zapline_engine")
+        return await connect(url, role="zapline_engine", **options)
 
     policy = RosterPolicy(intensity or Intensity(5, 60.0), quarantine, 300.0)
     dispatcher = Dispatcher(lambda unit: roster.get(unit))
     roster = Roster(dispatcher, policy, lambda: counters.add("actor_crashes"))
-    recorder = Recorder(open_connection, ready, counters, lanes=2)
+    recorder = Recorder(open_connection, ready, counters, lanes, stopped_pause)
     calls = StillLine()
     async with Journal.open(directory, on_committed=dispatcher.committed) as journal, trio.open_nursery() as nursery:
         dispatcher.journal = journal
@@ -120,7 +150,7 @@ async def house(
         nursery.start_soon(recorder.run)
         nursery.start_soon(dispatcher.run)
         await nursery.start(roster.run, around)
-        made = House(url, journal, recorder, roster, dispatcher, Intake(journal, counters), counters, calls)
+        made = House(url, journal, recorder, roster, dispatcher, Intake(journal, counters, hold_up), counters, calls)
         await made.reload()
         yield made
         nursery.cancel_scope.cancel()

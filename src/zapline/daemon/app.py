@@ -5,7 +5,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +25,7 @@ from zapline.domain.ids import UnitId
 from zapline.domain.restart import Intensity
 from zapline.evolution.client import CallPolicy, EvolutionClient, open_http
 from zapline.http.app import create_app
-from zapline.http.intake import IntakePolicy, WebhookApp
+from zapline.http.intake import App, IntakePolicy, WebhookApp
 from zapline.http.serve import serve
 from zapline.sql.driver import Connection, ConnectOptions, connect
 from zapline.sql.journal import Journal
@@ -210,7 +210,7 @@ async def daemon(settings: Settings, notifier: Notifier) -> AsyncIterator[Runnin
         api = create_app(submit=submit, roster=roster, health=health, counters=counters, pool=api_pool)
         intake_policy = IntakePolicy(settings.max_body_bytes, settings.body_budget_bytes)
         front = WebhookApp(roster, intake, counters, intake_policy, rest=None if settings.ops_bind else api)
-        listeners = (
+        listeners: list[tuple[App, Sequence[str]]] = (
             [(front, settings.bind), (api, settings.ops_bind)] if settings.ops_bind else [(front, settings.bind)]
         )
 

@@ -98,3 +98,7 @@ def list_settings(
 def main() -> None:
     """Entry of the console script."""
     app()
+
+
+if __name__ == "__main__":
+    main()

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import UUID
 
 from msgspec import Meta
@@ -10,7 +10,7 @@ from quart import Response
 from quart_trio import QuartTrio
 
 from zapline.domain.ids import UnitId
-from zapline.http.paging import BIGINT, Seq, cursor, encode, limit, number
+from zapline.http.paging import BIGINT, Position, Seq, cursor, encode, limit, number
 from zapline.http.problems import Problem
 from zapline.http.wire import iso, reply
 from zapline.sql import reading
@@ -19,8 +19,16 @@ from zapline.sql.reading import Conversation, Message, Said
 from zapline.supervisors.submit import Submit
 
 _Moment = Annotated[datetime, Meta(tz=True)]
-_InList = tuple[Literal["c"], _Moment, UUID]
-_InThread = tuple[Literal["m"], _Moment, Seq]
+
+
+class _InList(Position, frozen=True, tag="c"):
+    at: _Moment
+    id: UUID
+
+
+class _InThread(Position, frozen=True, tag="m"):
+    at: _Moment
+    seq: Seq
 
 
 class Conversations:
@@ -41,19 +49,19 @@ class Conversations:
     async def list(self, unit: UUID) -> Response:
         """Latest message first."""
         id, most, after = self._submit.find(UnitId(unit)).id, limit(), cursor(_InList)
-        found = await reading.conversations(self._pool, id, after[1:] if after else None, most + 1)
+        found = await reading.conversations(self._pool, id, (after.at, after.id) if after else None, most + 1)
         page = found[:most]
-        more = encode(("c", page[-1].last_message_at, page[-1].id)) if len(found) > most else None
+        more = encode(_InList(page[-1].last_message_at, page[-1].id)) if len(found) > most else None
         return reply({"items": [_conversation(one) for one in page], "nextCursor": more})
 
     async def thread(self, unit: UUID, conversation: UUID) -> Response:
         """Newest first, by (sentAt, seq)."""
         id, most, after = self._submit.find(UnitId(unit)).id, limit(), cursor(_InThread)
-        found = await reading.thread(self._pool, id, conversation, after[1:] if after else None, most + 1)
+        found = await reading.thread(self._pool, id, conversation, (after.at, after.seq) if after else None, most + 1)
         if found is None:
             raise Problem(404, "conversation_not_found", "the unit has no such conversation")
         page = found[:most]
-        more = encode(("m", page[-1].sent_at, page[-1].seq)) if len(found) > most else None
+        more = encode(_InThread(page[-1].sent_at, page[-1].seq)) if len(found) > most else None
         return reply({"items": _messages(page), "nextCursor": more})
 
     async def messages(self, unit: UUID) -> Response:

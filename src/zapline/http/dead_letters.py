@@ -1,20 +1,22 @@
 """Dead letters: what could not be used, why, and giving it to its unit again."""
 
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 from quart import Response, request
 from quart_trio import QuartTrio
 
 from zapline.domain.ids import UnitId
-from zapline.http.paging import BIGINT, Seq, cursor, encode, limit
+from zapline.http.paging import BIGINT, Position, Seq, cursor, encode, limit
 from zapline.http.problems import invalid
 from zapline.http.wire import Body, iso, read_body, reply
 from zapline.sql import reading
 from zapline.sql.pool import Pool
 from zapline.supervisors.submit import Submit, UnknownDeadLetter
 
-_Position = tuple[Literal["d"], Seq]
+
+class _After(Position, frozen=True, tag="d"):
+    id: Seq
 
 
 class DeadLetters:
@@ -30,10 +32,10 @@ class DeadLetters:
 
     async def list(self) -> Response:
         """Newest first; of one unit where ``unitId`` is given."""
-        most, after = limit(), cursor(_Position)
-        rows = await reading.letters(self._pool, _unit_asked(), after[1] if after else None, most + 1)
+        most, after = limit(), cursor(_After)
+        rows = await reading.letters(self._pool, _unit_asked(), after.id if after else None, most + 1)
         page = rows[:most]
-        more = encode(("d", page[-1].id)) if len(rows) > most else None
+        more = encode(_After(page[-1].id)) if len(rows) > most else None
         return reply({"items": [_letter(row) for row in page], "nextCursor": more})
 
     async def replay(self, letter: int) -> Response:

@@ -13,12 +13,16 @@ from quart import request
 
 from zapline.http.problems import invalid
 
-T = TypeVar("T")
+P = TypeVar("P", bound="Position")
 BIGINT = 2**63 - 1
 Seq = Annotated[int, msgspec.Meta(ge=0, le=BIGINT)]
 _MOST = 200
 _USUAL = 50
 _LONGEST = 200
+
+
+class Position(msgspec.Struct, array_like=True, frozen=True):
+    """Where a page ended; each list has its own kind, told apart by its tag."""
 
 
 def limit() -> int:
@@ -36,8 +40,8 @@ def number(name: str, usual: int, least: int, most: int) -> int:
     return int(text)
 
 
-def cursor(kind: type[T]) -> T | None:
-    """The query's ``cursor`` as a position, or None. ``kind``: a tuple type. Raises Problem 422."""
+def cursor(kind: type[P]) -> P | None:
+    """The query's ``cursor`` as a position of this kind, or None. Raises Problem 422."""
     text = request.args.get("cursor")
     if text is None:
         return None
@@ -50,6 +54,6 @@ def cursor(kind: type[T]) -> T | None:
         raise invalid("cursor", "is not one that this list has given") from None
 
 
-def encode(position: tuple[object, ...]) -> str:
+def encode(position: Position) -> str:
     """The cursor of a position."""
     return base64.urlsafe_b64encode(msgspec.json.encode(position)).rstrip(b"=").decode()

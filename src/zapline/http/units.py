@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -14,7 +14,7 @@ from zapline.domain.connection import QR_LIFE, Stored
 from zapline.domain.ids import PROVIDER, UnitId
 from zapline.domain.masking import MASKED
 from zapline.domain.reasons import EXPLANATIONS, Phase
-from zapline.http.paging import cursor, encode, limit
+from zapline.http.paging import Position, cursor, encode, limit
 from zapline.http.problems import Problem, invalid
 from zapline.http.qr import QrPictures
 from zapline.http.wire import Body, iso, read_body, reply
@@ -23,7 +23,11 @@ from zapline.supervisors.submit import Submit, UnitNotReady
 from zapline.supervisors.unit import Unit
 
 _NUMBER = re.compile(r"\+?(\d{8,15})")
-Position = tuple[Literal["u"], float, UUID]
+
+
+class _After(Position, frozen=True, tag="u"):
+    created_at: float
+    id: UUID
 
 
 class NewUnit(Body, frozen=True):
@@ -69,12 +73,12 @@ class Units:
         return made
 
     async def list(self) -> Response:
-        most, after = limit(), cursor(Position)
+        most, after = limit(), cursor(_After)
         units = sorted(self._roster.units(), key=_position)
         if after is not None:
-            units = [unit for unit in units if _position(unit) > after[1:]]
+            units = [unit for unit in units if _position(unit) > (after.created_at, after.id)]
         page = units[:most]
-        more = encode(("u", *_position(page[-1]))) if len(units) > most else None
+        more = encode(_After(*_position(page[-1]))) if len(units) > most else None
         return reply({"items": [_unit(unit) for unit in page], "nextCursor": more})
 
     async def get(self, unit: UUID) -> Response:

@@ -156,7 +156,7 @@ async def _daemon(home: Path, database_url: str, evolution: Evolution) -> AsyncI
         "ZAPLINE_STATE_DIR": str(home / "state"),
         "ZAPLINE_LOG_FORMAT": os.environ.get("ZAPLINE_LOG_FORMAT", "text"),
     }
-    command = [*death_wrapper(), sys.executable, "-m", "zapline.daemon.cli", "run"]
+    command = [*death_wrapper(), sys.executable, "-m", "zapline", "run"]
     # A session of its own: Ctrl-C reaches it through us, once, when there is nothing left to lose.
     process = await trio.lowlevel.open_process(
         command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True

@@ -22,7 +22,7 @@ class Known:
     """What one lane has written of contacts, so that it is not written again with every message."""
 
     def __init__(self) -> None:
-        self._contacts: dict[UUID, tuple[object, ...]] = {}
+        self._contacts: dict[str, tuple[object, ...]] = {}
 
     def unwritten(self, rows: Iterable[Row]) -> list[Row]:
         """The contact rows that say something new."""
@@ -39,9 +39,9 @@ class Known:
         self._contacts.clear()
 
 
-def _id(row: Row) -> UUID:
+def _id(row: Row) -> str:
     identifier = row["id"]
-    assert isinstance(identifier, UUID)
+    assert isinstance(identifier, str)
     return identifier
 
 

@@ -3,7 +3,7 @@
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import msgspec
 
@@ -22,7 +22,7 @@ from zapline.domain.events import (
     StatusReported,
     VoteReported,
 )
-from zapline.domain.ids import PROVIDER, ExternalId, Seq, UnitId, contact_id, conversation_id
+from zapline.domain.ids import PROVIDER, ExternalId, Seq, UnitId, contact_id, conversation_id, message_id
 from zapline.domain.phones import Address
 from zapline.sql.writes import EntryWrite
 
@@ -235,9 +235,9 @@ class Rows:
         )
 
 
-def _message(unit: UnitId, fact: MessageArrived, entry: EntryWrite, conversation: UUID, sent_at: float) -> Row:
+def _message(unit: UnitId, fact: MessageArrived, entry: EntryWrite, conversation: str, sent_at: float) -> Row:
     return {
-        "id": uuid5(unit, f"message\n{PROVIDER}\n{fact.external_id}"),
+        "id": message_id(unit, fact.external_id),
         "unit_id": unit,
         "conversation_id": conversation,
         "provider": PROVIDER,

@@ -23,12 +23,13 @@ _LOG = structlog.get_logger(scope="Intake")
 class Intake:
     """One for the process. Knows nothing of HTTP."""
 
-    def __init__(self, journal: Journal, counters: Counters) -> None:
+    def __init__(self, journal: Journal, counters: Counters, hold_up: float = HOLD_UP) -> None:
         self._journal = journal
         self._counters = counters
+        self._hold_up = hold_up
 
     async def accept(self, unit: Unit, event: str, body: bytes) -> bool:
-        """Make a webhook durable; True unless it is lost. Returns within 20 s in the worst case."""
+        """Make a webhook durable; True unless it is lost. Returns within the hold-up in the worst case."""
         received_at = time.time()
         arrivals = [Arrival(unit.id, event, received_at, part) for part in cut_history(event, strip_secrets(body))]
         return await self._make_durable(unit, arrivals)
@@ -51,7 +52,7 @@ class Intake:
 
     async def _through_database(self, unit: Unit, arrivals: Sequence[Arrival]) -> bool:
         directs = [Direct(_entry(arrival)) for arrival in arrivals]
-        with trio.move_on_after(HOLD_UP):
+        with trio.move_on_after(self._hold_up):
             if unit.state is not None and unit.quarantined_at is None:
                 for direct in directs:
                     if not unit.mailbox.put_direct(direct):

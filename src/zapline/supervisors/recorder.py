@@ -22,7 +22,7 @@ from zapline.supervisors.counters import Counters
 BATCH_ENTRIES = 600
 BATCH_BYTES = 16 * 2**20
 """Bounds of one transaction: large enough to share the commit, small enough to hold locks for milliseconds."""
-_STOPPED_PAUSE = 10.0
+STOPPED_PAUSE = 10.0
 """Seconds between tries where the schema, a read-only server or missing resources need a person."""
 _FIRST_PAUSE, _LAST_PAUSE = 0.05, 2.0
 _LOG = structlog.get_logger(scope="Recorder")
@@ -76,8 +76,9 @@ class Recorder:
         may_write: Callable[[], Awaitable[None]],
         counters: Counters,
         lanes: int = 4,
+        stopped_pause: float = STOPPED_PAUSE,
     ) -> None:
-        self._lanes = [_Lane(connect, may_write, counters) for _ in range(lanes)]
+        self._lanes = [_Lane(connect, may_write, counters, stopped_pause) for _ in range(lanes)]
 
     async def run(self) -> None:
         """Commit until cancelled."""
@@ -118,10 +119,12 @@ class _Lane:
         connect: Callable[[], Awaitable[Connection]],
         may_write: Callable[[], Awaitable[None]],
         counters: Counters,
+        stopped_pause: float,
     ) -> None:
         self._connect = connect
         self._may_write = may_write
         self._counters = counters
+        self._stopped_pause = stopped_pause
         self._conn: Connection | None = None
         self._pending: deque[_Pending] = deque()  # bounded: one write a unit
         self._arrived = trio.Event()
@@ -229,7 +232,7 @@ class _Lane:
                     raise
                 stopped = failure.trouble is Trouble.STOP
                 self._struggle(LaneState.STOPPED if stopped else LaneState.RETRYING, str(failure))
-                pause = _STOPPED_PAUSE if stopped else _pause(tries)
+                pause = self._stopped_pause if stopped else _pause(tries)
             except DatabaseUnavailable as away:
                 self._struggle(LaneState.RETRYING, str(away))
                 pause = _pause(tries)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from uuid import UUID
 
 import structlog
 import trio
@@ -307,11 +308,11 @@ class UnitActor:
             for fact in write.facts:
                 if isinstance(fact, MessageArrived):
                     message_id = created.pop(fact.external_id, None)
-                    self._tell_message(fact, write, str(message_id) if message_id is not None else None)
+                    self._tell_message(fact, write, message_id)
                 else:
                     around.counters.add("facts", type(fact).__name__)
 
-    def _tell_message(self, fact: MessageArrived, write: EntryWrite, message_id: str | None) -> None:
+    def _tell_message(self, fact: MessageArrived, write: EntryWrite, message_id: UUID | None) -> None:
         unit, counters = self._unit, self._around.counters
         counters.add("messages", fact.kind.value)
         if fact.origin == "live" and not write.backfilled:
@@ -320,13 +321,14 @@ class UnitActor:
         if message_id is None:
             if fact.origin == "live" and not write.backfilled:
                 counters.add("duplicates")
-            _LOG.info(f"Duplicate message deduplicated: {fact.external_id} ({PROVIDER})")
+            _LOG.info("Duplicate message deduplicated: {id} ({provider})", id=fact.external_id, provider=PROVIDER)
             return
         counters.add("messages_created")
         if not fact.from_me:
             who = mask_phone(fact.chat.phone or fact.chat.canonical)
-            _LOG.info(f"New message from {who} (Unit: {unit.id}, Provider: {PROVIDER})")
-        _LOG.info(f"Message created: {message_id}", scope=f"Webhook:{_short(write.seq)}")
+            text = "New message from {sender} (Unit: {unit}, Provider: {provider})"
+            _LOG.info(text, sender=who, unit=unit.id, provider=PROVIDER)
+        _LOG.info("Message created: {message}", message=message_id, scope=f"Webhook:{_short(write.seq)}")
 
     def _tell_change(self, run: _Run) -> None:
         unit, stored, before = self._unit, run.state.stored, run.stored_before

@@ -1,6 +1,5 @@
 """Looks at this machine: the state directory, its disk, the journal, and the limits of the process."""
 
-import contextlib
 import os
 import resource
 import stat
@@ -108,11 +107,11 @@ def _journal(directory: Path) -> Finding:
             file.write(b"x" * 4096)
             file.flush()
             os.fsync(file.fileno())
-        for known in place.glob("*.sqlite*"):
-            with contextlib.closing(open(known, "r+b")):
-                pass
     except OSError as error:
         return fail(JOURNAL, f"{place} cannot be written: {error.strerror}", step)
+    closed = [known.name for known in place.glob("*.db*") if not os.access(known, os.R_OK | os.W_OK)]
+    if closed:
+        return fail(JOURNAL, f"{place}: {', '.join(closed)} belong to another user", step)
     return ok(JOURNAL, f"{place} can be written")
 
 

@@ -1,0 +1,62 @@
+"""The API as one ASGI application: which resources it has, what stands before and behind every request."""
+
+import time
+
+from quart import Response
+from quart_trio import QuartTrio
+
+from zapline.http import problems
+from zapline.http.auth import Auth, AuthPolicy
+from zapline.http.conversations import Conversations
+from zapline.http.dead_letters import DeadLetters
+from zapline.http.ops import OPEN, Ops
+from zapline.http.serve import App, finish_shielded
+from zapline.http.units import Units
+from zapline.sql.pool import Pool
+from zapline.supervisors.counters import Counters
+from zapline.supervisors.health import Health
+from zapline.supervisors.roster import Roster
+from zapline.supervisors.submit import Submit
+
+MAX_BODY = 1024 * 1024
+"""Bytes of a request to the API; webhooks have a limit of their own."""
+_BODY_WITHIN = 15.0
+"""Seconds for a body to arrive; below the server's own limit, so that the answer is a problem of ours."""
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+}
+"""Answers hold people's messages: no cache keeps them, no browser guesses what they are or tells where it was."""
+
+
+def create_app(
+    *,
+    submit: Submit,
+    roster: Roster,
+    health: Health,
+    counters: Counters,
+    pool: Pool,
+    auth: AuthPolicy | None = None,
+) -> App:
+    """The API. ``pool`` lends connections of the role ``zapline_api``, which only reads."""
+    app = QuartTrio("zapline.http", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    app.config["BODY_TIMEOUT"] = _BODY_WITHIN
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False  # a redirect would be answered by nothing of ours
+    problems.install(app)
+    Auth(submit, pool, auth or AuthPolicy()).attach(app, OPEN)
+    Units(submit, roster, time.time).attach(app)
+    Conversations(submit, pool).attach(app)
+    DeadLetters(submit, pool).attach(app)
+    Ops(health, counters, time.time).attach(app)
+
+    async def harden(response: Response) -> Response:
+        for name, value in _HEADERS.items():
+            response.headers.setdefault(name, value)
+        return response
+
+    app.after_request(harden)
+    return finish_shielded(app)  # type: ignore[arg-type]  # quart types the scope more narrowly

@@ -1,0 +1,226 @@
+"""Serves an ASGI application with hypercorn's protocols, in our own nursery, and stops within its grace.
+
+hypercorn's own ``serve`` cannot be stopped while a client does not read: it sends under a shield, out of reach
+of any deadline. Here the sockets are ours, and what is left when the grace is over is closed under the send.
+"""
+
+import socket
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
+import structlog
+import trio
+from hypercorn.config import Config
+from hypercorn.logging import Logger
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState, LifespanState
+from hypercorn.utils import repr_socket_addr, wrap_app
+
+from zapline.domain.errors import ConfigurationError
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_LAST_CALL = 1.0
+"""Seconds that handlers have once their connections are closed; then they are cancelled."""
+_LOG = structlog.get_logger(scope="Server")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a client may take. ``keep_alive``: seconds without a request, and for a request's headers."""
+
+    keep_alive: float = 15.0
+    body_within: float = 30.0
+    """Seconds for a whole body: who trickles holds a connection and a share of the byte budget."""
+    header_bytes: int = 16 * 1024
+    backlog: int = 1024
+
+
+async def serve(
+    app: App,
+    binds: Sequence[str],
+    shutdown: trio.Event,
+    grace: float,
+    *,
+    limits: Limits | None = None,
+    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until ``shutdown``; then requests in hand have ``grace`` seconds, and all connections end.
+
+    ``binds``: ``host:port``, ``unix:/path`` or ``fd://3``; port 0 takes a free one. ``task_status`` gets the
+    addresses once they listen, as ``http://127.0.0.1:8080``. Raises ConfigurationError for an address that
+    cannot be had. Cancellation ends all connections at once.
+    """
+    limits = limits or Limits()
+    config = _config(limits)
+    context = WorkerContext(None)
+    sockets = _listen(config, binds)
+    listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(one)) for one in sockets]
+    streams = _Streams()
+    asgi = wrap_app(cast(Any, _Patient(app, limits.body_within)), 0, "asgi")
+
+    async def handle(stream: trio.SocketStream) -> None:
+        with streams.holding(stream):
+            try:
+                await TCPServer(asgi, config, context, ConnectionState(LifespanState()), cast(Any, stream)).run()
+            except Exception:  # noqa: BLE001 - the error handler of a connection: one must not end them all
+                _LOG.exception("A connection crashed")
+
+    async with trio.open_nursery() as connections:
+        try:
+            async with trio.open_nursery() as accepting:
+                serving = partial(trio.serve_listeners, handle, listeners, handler_nursery=connections)
+                accepting.start_soon(serving)
+                task_status.started([f"http://{repr_socket_addr(one.family, one.getsockname())}" for one in sockets])
+                await shutdown.wait()
+                accepting.cancel_scope.cancel()
+            await context.terminated.set()
+            with trio.move_on_after(grace):
+                await streams.gone()
+        finally:
+            # Also when cancelled: a send that no reader takes ends with its socket, and in no other way.
+            streams.cut()
+        with trio.move_on_after(_LAST_CALL):
+            await streams.gone()
+        connections.cancel_scope.cancel()
+
+
+class _Streams:
+    """The open connections."""
+
+    def __init__(self) -> None:
+        self._open: set[trio.SocketStream] = set()
+        self._none = trio.Event()
+
+    def holding(self, stream: trio.SocketStream) -> "_Held":
+        return _Held(self, stream)
+
+    def add(self, stream: trio.SocketStream) -> None:
+        self._open.add(stream)
+
+    def discard(self, stream: trio.SocketStream) -> None:
+        self._open.discard(stream)
+        if not self._open:
+            self._none.set()
+
+    async def gone(self) -> None:
+        """Return when none is open. No new one may come."""
+        self._none = trio.Event()
+        if self._open:
+            await self._none.wait()
+
+    def cut(self) -> None:
+        """Close all; whoever waits on one of them is woken."""
+        for stream in self._open:
+            stream.socket.close()
+
+
+class _Held:
+    __slots__ = ("_stream", "_streams")
+
+    def __init__(self, streams: _Streams, stream: trio.SocketStream) -> None:
+        self._streams, self._stream = streams, stream
+
+    def __enter__(self) -> None:
+        self._streams.add(self._stream)
+
+    def __exit__(self, *_: object) -> None:
+        self._streams.discard(self._stream)
+
+
+class _Patient:
+    """Waits for a body as long as it may take, then answers 408; refuses what is no HTTP request."""
+
+    def __init__(self, app: App, body_within: float) -> None:
+        self._app = app
+        self._body_within = body_within
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close"})
+            return
+        deadline = trio.current_time() + self._body_within
+        complete = False
+
+        async def patient() -> Message:
+            nonlocal complete
+            if complete:
+                return await receive()
+            with trio.move_on_at(deadline):
+                message = await receive()
+                complete = not message.get("more_body", False)
+                return message
+            complete = True
+            headers = [(b"content-length", b"0"), (b"connection", b"close")]
+            await send({"type": "http.response.start", "status": 408, "headers": headers})
+            await send({"type": "http.response.body", "body": b""})
+            return {"type": "http.disconnect"}
+
+        await self._app(scope, patient, send)
+
+
+def finish_shielded(app: App) -> App:
+    """Let ``app``'s last message of a response out whole.
+
+    At the end of a response hypercorn tells the application that the client is gone, and quart-trio then
+    cancels its nursery while hypercorn is still tidying up inside it: without the shield idle connections
+    would never be closed.
+    """
+
+    async def shielded(scope: Scope, receive: Receive, send: Send) -> None:
+        async def finishing(message: Message) -> None:
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                with trio.CancelScope(shield=True):
+                    await send(message)
+            else:
+                await send(message)
+
+        await app(scope, receive, finishing)
+
+    return shielded
+
+
+class _Silent(Logger):
+    """hypercorn's own log without its greeting; its access log is never on: it would print secrets in paths."""
+
+    async def info(self, message: str, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    async def access(self, request: Any, response: Any, request_time: float) -> None:
+        pass
+
+
+def _config(limits: Limits) -> Config:
+    config = Config()
+    config.accesslog = None
+    config.errorlog = None
+    config.logger_class = _Silent
+    config.include_server_header = False
+    config.keep_alive_timeout = limits.keep_alive
+    config.h11_max_incomplete_size = limits.header_bytes
+    config.backlog = limits.backlog
+    return config
+
+
+def _listen(config: Config, binds: Sequence[str]) -> list[socket.socket]:
+    opened: list[socket.socket] = []
+    for bind in binds:
+        config.bind = [bind]
+        try:
+            found = config.create_sockets().insecure_sockets
+            opened += found
+            for one in found:
+                one.listen(config.backlog)
+        except OSError as error:
+            for one in opened:
+                one.close()
+            raise ConfigurationError(f"cannot listen on {bind}: {error.strerror or error}") from error
+    return opened

@@ -1,0 +1,193 @@
+"""The API as the daemon composes it: real sockets, real PostgreSQL, real journal, simulated Evolution."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import argon2
+import httpx2
+import msgspec
+import psycopg
+import pytest
+import trio
+
+from zapline.domain.ids import UnitId
+from zapline.domain.restart import Intensity
+from zapline.evolution.client import EvolutionClient, open_http
+from zapline.http.app import create_app
+from zapline.http.intake import IntakePolicy, WebhookApp
+from zapline.http.serve import serve
+from zapline.sandbox.evolution import SimulatedEvolution
+from zapline.sandbox.postgres import PostgresServer
+from zapline.sql.driver import Connection, connect
+from zapline.sql.journal import Journal
+from zapline.sql.migrate import migrate
+from zapline.sql.pool import Pool
+from zapline.supervisors.counters import Counters
+from zapline.supervisors.dispatcher import Dispatcher
+from zapline.supervisors.health import Health
+from zapline.supervisors.intake import Intake
+from zapline.supervisors.leadership import Leadership
+from zapline.supervisors.lines import LineCalls, WebhookAddress
+from zapline.supervisors.recorder import Recorder
+from zapline.supervisors.roster import Roster, RosterPolicy
+from zapline.supervisors.submit import House, Submit
+from zapline.supervisors.unit import Surroundings, Unit
+
+PASSWORD = "correct horse battery"
+EMAIL = "ana@example.com"
+HASH = argon2.PasswordHasher(time_cost=1, memory_cost=8192, parallelism=1).hash(PASSWORD)
+
+
+@pytest.fixture(scope="session")
+def migrated_for_http(postgres: PostgresServer) -> Iterator[str]:
+    name = "migrated_http"
+    with psycopg.connect(postgres.url, autocommit=True) as admin:
+        admin.execute(f"create database {name}")
+    url = postgres.url.rpartition("/")[0] + f"/{name}"
+
+    async def apply() -> None:
+        async with await connect(url) as conn:
+            await migrate(conn, lambda line: None)
+
+    trio.run(apply)
+    yield name
+
+
+@pytest.fixture
+def database(new_database: Callable[..., str], migrated_for_http: str) -> str:
+    """URL of a migrated, empty database."""
+    return new_database(migrated_for_http)
+
+
+@dataclass
+class Api:
+    """The running API, a client that is signed in, and the parts behind it."""
+
+    url: str
+    client: httpx2.AsyncClient
+    database: str
+    token: str
+    submit: Submit
+    roster: Roster
+    journal: Journal
+    health: Health
+    counters: Counters
+    intake: Intake
+    evolution: SimulatedEvolution
+    engine_pool: Pool
+    api_pool: Pool
+
+    async def get(self, path: str, expect: int = 200, **query: object) -> Any:
+        answer = await self.client.get(path, params={name: str(value) for name, value in query.items()})
+        assert answer.status_code == expect, answer.text
+        return answer.json()
+
+    async def post(self, path: str, body: object = None, expect: int = 200) -> Any:
+        content = msgspec.json.encode(body) if body is not None else b""
+        answer = await self.client.post(path, content=content)
+        assert answer.status_code == expect, answer.text
+        return answer.json() if answer.content else None
+
+    async def add_unit(self, name: str = "Loja") -> Unit:
+        made = await self.post("/units", {"name": name}, 201)
+        found = self.roster.get(UnitId(UUID(made["id"])))
+        assert found is not None
+        return found
+
+    async def send(self, unit: Unit, event: str, data: object) -> None:
+        """Accept one webhook and wait until it is stored."""
+        body = {"event": event, "instance": unit.record.instance, "data": data, "sender": "5511999990000@s.whatsapp.net"}
+        assert await self.intake.accept(unit, event, msgspec.json.encode(body))
+        with trio.fail_after(10):
+            await self.journal.flush()
+            while self.journal.statistics().depth:
+                await trio.sleep(0.005)
+                await self.journal.flush()
+
+    async def until(self, path: str, wanted: Callable[[Any], bool], seconds: float = 10) -> Any:
+        """Ask until the answer is as wanted."""
+        with trio.fail_after(seconds):
+            while not wanted(answer := await self.get(path)):
+                await trio.sleep(0.02)
+        return answer
+
+    async def sql(self, query: str) -> list[Any]:
+        async with await connect(self.database) as conn:
+            return await conn.fetch(query)
+
+
+@asynccontextmanager
+async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
+    """Everything up, and a client with a token."""
+    counters = Counters(trio.current_time)
+
+    async def open_engine() -> Connection:
+        return await connect(database, role="zapline_engine")
+
+    async def open_direct() -> Connection:
+        return await connect(database)
+
+    async def lead() -> None:
+        await submit.reload()
+
+    async def heard(_: str) -> None:
+        pass
+
+    dispatcher = Dispatcher(lambda unit: roster.get(unit))
+    roster = Roster(dispatcher, RosterPolicy(Intensity(5, 60.0), 60.0, 300.0), lambda: counters.add("actor_crashes"))
+    listening, stop = None, trio.Event()
+    async with (
+        SimulatedEvolution.running() as evolution,
+        Journal.open(directory, on_committed=dispatcher.committed) as journal,
+        open_http() as http,
+        Pool.open(database, size=3, patience=1.0, role="zapline_engine") as engine_pool,
+        Pool.open(database, size=3, patience=1.0, role="zapline_api") as api_pool,
+        trio.open_nursery() as nursery,
+    ):
+        dispatcher.journal = journal
+        intake = Intake(journal, counters)
+        submit = Submit(
+            engine_pool, journal, roster, dispatcher, intake, lambda unit, generation: f"{unit}{generation}",
+            House("unit_", 30.0),
+        )
+        leadership = Leadership(open_direct, lead, heard)
+        recorder = Recorder(open_engine, leadership.may_write, counters, lanes=2)
+        health = Health(counters, roster, journal, recorder, dispatcher, leadership, engine_pool)
+
+        def address_of(unit: bytes, generation: int) -> WebhookAddress:
+            secret = f"{UUID(bytes=unit)}{generation}"
+            return WebhookAddress(f"{listening}/webhooks/whatsapp/evolution/{secret}")
+
+        calls = LineCalls(EvolutionClient(http, evolution.url, evolution.api_key), address_of, counters)
+        around = Surroundings(journal, recorder, calls, counters, dispatcher.refill, dispatcher.read_again)
+        nursery.start_soon(recorder.run)
+        nursery.start_soon(dispatcher.run)
+        await nursery.start(roster.run, around)
+        nursery.start_soon(leadership.run)
+        nursery.start_soon(health.run)
+        app = create_app(submit=submit, roster=roster, health=health, counters=counters, pool=api_pool)
+        front = WebhookApp(roster, intake, counters, IntakePolicy(2**24, 2**26), rest=app)
+        (listening,) = await nursery.start(partial(serve, front, ["127.0.0.1:0"], stop, 2.0))
+        with trio.fail_after(10):
+            await leadership.may_write()
+        admin = await submit.add_admin(EMAIL, HASH)
+        token, _ = await submit.issue_token(admin, "test", 1)
+        headers = {"Authorization": f"Bearer {token}"}
+        async with httpx2.AsyncClient(base_url=listening, headers=headers, timeout=10, trust_env=False) as client:
+            yield Api(
+                listening, client, database, token, submit, roster, journal, health, counters, intake, evolution,
+                engine_pool, api_pool,
+            )
+        stop.set()
+        nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+async def api(database: str, tmp_path: Path) -> AsyncIterator[Api]:
+    async with running_api(database, tmp_path / "journal") as running:
+        yield running
