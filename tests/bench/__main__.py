@@ -137,6 +137,8 @@ class Place:
                 time.sleep(0.02)
             yield Server(port, process.pid), time.perf_counter() - started
         finally:
+            if process.poll() is not None:
+                say(f"  the daemon ended by itself: {process.returncode}")
             process.send_signal(signal.SIGTERM)
             try:
                 process.wait(15)

@@ -1,6 +1,6 @@
 """The API as the daemon composes it: real sockets, real PostgreSQL, real journal, simulated Evolution."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +19,7 @@ from zapline.domain.ids import UnitId
 from zapline.domain.restart import Intensity
 from zapline.evolution.client import EvolutionClient, open_http
 from zapline.http.app import create_app
+from zapline.http.auth import AuthPolicy
 from zapline.http.intake import IntakePolicy, WebhookApp
 from zapline.http.serve import serve
 from zapline.sandbox.evolution import SimulatedEvolution
@@ -40,11 +41,12 @@ from zapline.supervisors.unit import Surroundings, Unit
 
 PASSWORD = "correct horse battery"
 EMAIL = "ana@example.com"
-HASH = argon2.PasswordHasher(time_cost=1, memory_cost=8192, parallelism=1).hash(PASSWORD)
+HASHER = argon2.PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1)
+HASH = HASHER.hash(PASSWORD)
 
 
 @pytest.fixture(scope="session")
-def migrated_for_http(postgres: PostgresServer) -> Iterator[str]:
+def migrated_for_http(postgres: PostgresServer) -> str:
     name = "migrated_http"
     with psycopg.connect(postgres.url, autocommit=True) as admin:
         admin.execute(f"create database {name}")
@@ -55,7 +57,7 @@ def migrated_for_http(postgres: PostgresServer) -> Iterator[str]:
             await migrate(conn, lambda line: None)
 
     trio.run(apply)
-    yield name
+    return name
 
 
 @pytest.fixture
@@ -81,6 +83,7 @@ class Api:
     evolution: SimulatedEvolution
     engine_pool: Pool
     api_pool: Pool
+    front: WebhookApp
 
     async def get(self, path: str, expect: int = 200, **query: object) -> Any:
         answer = await self.client.get(path, params={name: str(value) for name, value in query.items()})
@@ -101,7 +104,12 @@ class Api:
 
     async def send(self, unit: Unit, event: str, data: object) -> None:
         """Accept one webhook and wait until it is stored."""
-        body = {"event": event, "instance": unit.record.instance, "data": data, "sender": "5511999990000@s.whatsapp.net"}
+        body = {
+            "event": event,
+            "instance": unit.record.instance,
+            "data": data,
+            "sender": "5511999990000@s.whatsapp.net",
+        }
         assert await self.intake.accept(unit, event, msgspec.json.encode(body))
         with trio.fail_after(10):
             await self.journal.flush()
@@ -112,7 +120,7 @@ class Api:
     async def until(self, path: str, wanted: Callable[[Any], bool], seconds: float = 10) -> Any:
         """Ask until the answer is as wanted."""
         with trio.fail_after(seconds):
-            while not wanted(answer := await self.get(path)):
+            while not wanted(answer := await self.get(path)):  # noqa: ASYNC110 - it asks as a caller would
                 await trio.sleep(0.02)
         return answer
 
@@ -152,7 +160,12 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
         dispatcher.journal = journal
         intake = Intake(journal, counters)
         submit = Submit(
-            engine_pool, journal, roster, dispatcher, intake, lambda unit, generation: f"{unit}{generation}",
+            engine_pool,
+            journal,
+            roster,
+            dispatcher,
+            intake,
+            lambda unit, generation: f"{unit}{generation}",
             House("unit_", 30.0),
         )
         leadership = Leadership(open_direct, lead, heard)
@@ -170,7 +183,14 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
         await nursery.start(roster.run, around)
         nursery.start_soon(leadership.run)
         nursery.start_soon(health.run)
-        app = create_app(submit=submit, roster=roster, health=health, counters=counters, pool=api_pool)
+        app = create_app(
+            submit=submit,
+            roster=roster,
+            health=health,
+            counters=counters,
+            pool=api_pool,
+            auth=AuthPolicy(hasher=HASHER),
+        )
         front = WebhookApp(roster, intake, counters, IntakePolicy(2**24, 2**26), rest=app)
         (listening,) = await nursery.start(partial(serve, front, ["127.0.0.1:0"], stop, 2.0))
         with trio.fail_after(10):
@@ -180,8 +200,20 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
         headers = {"Authorization": f"Bearer {token}"}
         async with httpx2.AsyncClient(base_url=listening, headers=headers, timeout=10, trust_env=False) as client:
             yield Api(
-                listening, client, database, token, submit, roster, journal, health, counters, intake, evolution,
-                engine_pool, api_pool,
+                listening,
+                client,
+                database,
+                token,
+                submit,
+                roster,
+                journal,
+                health,
+                counters,
+                intake,
+                evolution,
+                engine_pool,
+                api_pool,
+                front,
             )
         stop.set()
         nursery.cancel_scope.cancel()

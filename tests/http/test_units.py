@@ -122,7 +122,6 @@ async def test_a_unit_known_from_the_snapshot_only_is_not_ready(api: Any) -> Non
         assert (await api.get(f"/units/{unit.id}"))["status"] is None
     finally:
         unit.state = state
-        await trio.sleep(0)
 
 
 async def test_a_quarantined_unit_says_so(api: Any) -> None:

@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
+import structlog
 import trio
+from structlog.typing import EventDict
 
 from zapline.sandbox.postgres import PostgresServer
 from zapline.sql.driver import connect
@@ -25,6 +27,18 @@ def migrated(postgres: PostgresServer) -> Iterator[str]:
 
     trio.run(apply)
     yield name
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """No log lines: a rendered traceback takes longer than what is tested."""
+
+    def drop(logger: object, method: str, event: EventDict) -> EventDict:
+        raise structlog.DropEvent
+
+    structlog.configure(processors=[drop])
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

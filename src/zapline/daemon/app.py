@@ -25,6 +25,7 @@ from zapline.domain.ids import UnitId
 from zapline.domain.restart import Intensity
 from zapline.evolution.client import CallPolicy, EvolutionClient, open_http
 from zapline.http.app import create_app
+from zapline.http.auth import AuthPolicy
 from zapline.http.intake import App, IntakePolicy, WebhookApp
 from zapline.http.serve import serve
 from zapline.sql.driver import Connection, ConnectOptions, connect
@@ -206,8 +207,9 @@ async def daemon(settings: Settings, notifier: Notifier) -> AsyncIterator[Runnin
         for part in (janitor.run, health.run):
             nursery.start_soon(part)
         stop_serving, served = trio.Event(), trio.Event()
+        auth = AuthPolicy(trusted=settings.trusted_proxies)
         # With ZAPLINE_OPS_BIND the public side knows webhooks alone.
-        api = create_app(submit=submit, roster=roster, health=health, counters=counters, pool=api_pool)
+        api = create_app(submit=submit, roster=roster, health=health, counters=counters, pool=api_pool, auth=auth)
         intake_policy = IntakePolicy(settings.max_body_bytes, settings.body_budget_bytes)
         front = WebhookApp(roster, intake, counters, intake_policy, rest=None if settings.ops_bind else api)
         listeners: list[tuple[App, Sequence[str]]] = (

@@ -1,6 +1,9 @@
 """The command line: ``zapline run``, ``migrate``, ``check``, ``doctor`` and the rest; each imports what it needs."""
 
+import os
+from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -30,11 +33,29 @@ def run() -> None:
     from zapline.daemon.settings import Settings, load
 
     settings = load(Settings)
+    _require_directory(settings.state_dir)
     logs.configure(settings.log_format, settings.log_level)
-    for secret in (settings.evolution_api_key, settings.master_key, settings.database_url):
+    for secret in (settings.evolution_api_key, settings.master_key):
         if secret is not None:
             logs.register_secret(secret.get_secret_value())
+    for url in (settings.database_url, settings.database_direct_url):
+        if url is not None:
+            logs.register_secret(url.get_secret_value())
+            logs.register_secret(urlsplit(url.get_secret_value()).password or "")
     trio.run(run_daemon, settings)
+
+
+def _require_directory(state_dir: Path) -> None:
+    """Raises ConfigurationError where the daemon could not keep anything in its state directory."""
+    from zapline.domain.errors import ConfigurationError
+
+    step = "Make it for the daemon's user (install -d -m 0700), or set ZAPLINE_STATE_DIR to another."
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"the state directory {state_dir} cannot be made: {error.strerror}. {step}") from error
+    if not os.access(state_dir, os.R_OK | os.W_OK | os.X_OK):
+        raise ConfigurationError(f"the state directory {state_dir} belongs to another user. {step}")
 
 
 @app.command()

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import trio
-
 from zapline.daemon.master_key import FILE, master_key, webhook_secret
 from zapline.daemon.probes.database import DATABASE, look_at_database
 from zapline.daemon.probes.evolution import SERVER, Server, look_at_evolution

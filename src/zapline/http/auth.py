@@ -3,7 +3,7 @@
 import re
 from collections import OrderedDict, deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from math import ceil
@@ -121,6 +121,8 @@ class AuthPolicy:
 
     token_hours: float = 12.0
     trusted: Sequence[IPv4Network | IPv6Network] = ()
+    hasher: argon2.PasswordHasher = field(default_factory=argon2.PasswordHasher)
+    """What a password costs to check: the cost of the stored ones, so that an unknown account takes as long."""
 
 
 class Auth:
@@ -132,7 +134,7 @@ class Auth:
         self._policy = policy
         self._tokens = Tokens(pool)
         self._verifying = trio.CapacityLimiter(_VERIFYING)
-        self._hasher = argon2.PasswordHasher()
+        self._hasher = policy.hasher
         # Checked where there is no such account, so that the answer takes as long.
         self._nobody = self._hasher.hash("nobody has this password")
         self._accounts, self._sources = Attempts(_BY_ACCOUNT), Attempts(_BY_SOURCE)
@@ -174,7 +176,7 @@ class Auth:
         assert token is not None
         await self._submit.revoke_token(token)
         self._tokens.forget(token)
-        return Response(status=204)
+        return Response(b"", 204)  # without a body Quart would look for an asyncio loop
 
     def _admit(self, source: str, account: str) -> None:
         """Count the attempt before it is checked, so that many at once are no way around. Raises Problem 429."""

@@ -14,8 +14,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from zapline import __version__
-from zapline.domain.connection import Action, Signal
 from zapline.domain.events import ConnectionEvent, Fact, Kind, MessageArrived
+from zapline.domain.transitions import Action, Signal
 from zapline.evolution.failures import EvolutionFailure
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.health import Report, Verdict

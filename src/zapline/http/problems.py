@@ -113,7 +113,7 @@ _OF_HTTP: Mapping[int, tuple[str, str]] = {
 def _of_http(error: HTTPException) -> Response:
     status = error.code or 500
     if status < 400:  # a redirect of the router
-        return Response(status=status, headers=dict(error.get_headers()))
+        return Response(b"", status, headers=dict(error.get_headers()))
     fallback = (HTTPStatus(status).phrase.lower().replace(" ", "_"), HTTPStatus(status).phrase)
     code, detail = _OF_HTTP.get(status, fallback)
     kept = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}

@@ -4,10 +4,12 @@ hypercorn's own ``serve`` cannot be stopped while a client does not read: it sen
 of any deadline. Here the sockets are ours, and what is left when the grace is over is closed under the send.
 """
 
+import logging
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import structlog
@@ -61,7 +63,7 @@ async def serve(
     limits = limits or Limits()
     config = _config(limits)
     context = WorkerContext(None)
-    sockets = _listen(config, binds)
+    sockets = _listen(binds, limits.backlog)
     listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(one)) for one in sockets]
     streams = _Streams()
     asgi = wrap_app(cast(Any, _Patient(app, limits.body_within)), 0, "asgi")
@@ -78,7 +80,7 @@ async def serve(
             async with trio.open_nursery() as accepting:
                 serving = partial(trio.serve_listeners, handle, listeners, handler_nursery=connections)
                 accepting.start_soon(serving)
-                task_status.started([f"http://{repr_socket_addr(one.family, one.getsockname())}" for one in sockets])
+                task_status.started([_address(one) for one in sockets])
                 await shutdown.wait()
                 accepting.cancel_scope.cancel()
             await context.terminated.set()
@@ -201,26 +203,45 @@ class _Silent(Logger):
 def _config(limits: Limits) -> Config:
     config = Config()
     config.accesslog = None
-    config.errorlog = None
+    config.errorlog = logging.getLogger("zapline.http.server")  # masked like all others, with no handler of its own
     config.logger_class = _Silent
     config.include_server_header = False
     config.keep_alive_timeout = limits.keep_alive
     config.h11_max_incomplete_size = limits.header_bytes
-    config.backlog = limits.backlog
     return config
 
 
-def _listen(config: Config, binds: Sequence[str]) -> list[socket.socket]:
+def _address(listening: socket.socket) -> str:
+    name = repr_socket_addr(listening.family, listening.getsockname())
+    return name if listening.family == socket.AF_UNIX else f"http://{name}"
+
+
+def _listen(binds: Sequence[str], backlog: int) -> list[socket.socket]:
     opened: list[socket.socket] = []
     for bind in binds:
-        config.bind = [bind]
         try:
-            found = config.create_sockets().insecure_sockets
-            opened += found
-            for one in found:
-                one.listen(config.backlog)
-        except OSError as error:
+            opened.append(_open(bind, backlog))
+        except (OSError, OverflowError, ValueError) as error:
             for one in opened:
                 one.close()
-            raise ConfigurationError(f"cannot listen on {bind}: {error.strerror or error}") from error
+            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise ConfigurationError(f"cannot listen on {bind}: {why}") from error
     return opened
+
+
+def _open(bind: str, backlog: int) -> socket.socket:
+    if bind.startswith("fd://"):
+        given = socket.socket(fileno=int(bind.removeprefix("fd://")))
+        given.listen(backlog)
+        return given
+    if bind.startswith("unix:"):
+        path = Path(bind.removeprefix("unix:"))
+        if path.is_socket():  # of an earlier process
+            path.unlink()
+        return socket.create_server(str(path), family=socket.AF_UNIX, backlog=backlog)
+    host, _, port = bind.rpartition(":")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.create_server((host, int(port)), family=family, backlog=backlog)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what it accepts inherits this
+    return made

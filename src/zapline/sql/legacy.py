@@ -38,6 +38,8 @@ _NAMESPACE = UUID("5a61706c-696e-5500-8000-6c6567616379")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _NOT_ALLOWED = "42501"
 _LOCKED = "55P03"
+_LOCK_SECONDS = 3
+"""While we wait for the old table, everybody else waits behind us."""
 
 
 class LegacyRefused(LocalError):
@@ -89,6 +91,8 @@ class Survey:
     known: int
     without_instance: int
     other_provider: int
+    hijacked_login: bool
+    """Whether the old backend may log in as ``zapline``: its unqualified names would then mean our tables."""
 
 
 async def find_table(conn: Connection, schema: str) -> LegacyTable | None:
@@ -141,6 +145,7 @@ async def survey(conn: Connection, schema: str) -> Survey:
         known=sum(line.unit in known for line in lines),
         without_instance=len(ours) - len(usable),
         other_provider=len(rows) - len(ours),
+        hijacked_login=await _hijacked(conn, table),
     )
 
 
@@ -155,6 +160,7 @@ async def adopt(
     try:
         async with conn.transaction():
             table = (await survey(conn, schema)).table
+            await conn.execute(f"set local lock_timeout = '{_LOCK_SECONDS}s'")
             for statement in await _extend(conn, table):
                 await conn.execute(statement)
                 tell(statement)
@@ -254,6 +260,13 @@ def _line(row: Any) -> LegacyLine:
         phase=phase,
         reason=reason,
     )
+
+
+async def _hijacked(conn: Connection, table: LegacyTable) -> bool:
+    statement = _SQL["hijacked_login"]
+    relation = sql.Identifier(table.schema, TABLE).as_string(None)
+    row = await conn.fetch_one(statement.sql, statement.bind(relation=relation))
+    return row is not None and bool(row.hijacked)
 
 
 async def _known(conn: Connection) -> dict[UnitId, tuple[str, bool]]:

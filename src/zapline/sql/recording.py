@@ -8,7 +8,7 @@ import msgspec
 
 from zapline.domain.delivery import Delivery
 from zapline.domain.ids import PROVIDER, ExternalId, Seq, UnitId
-from zapline.sql.driver import Connection, Json
+from zapline.sql.driver import Connection, Json, StatementFailed
 from zapline.sql.rows import Key, Report, Row, Rows, UnitWrite
 from zapline.sql.statements import Statement, load
 from zapline.sql.writes import Outcome
@@ -22,35 +22,46 @@ class Known:
     """What one lane has written of contacts, so that it is not written again with every message."""
 
     def __init__(self) -> None:
-        self._contacts: dict[str, tuple[object, ...]] = {}
+        self._contacts: dict[object, tuple[object, ...]] = {}
+        self._identities: set[tuple[object, ...]] = set()
 
-    def unwritten(self, rows: Iterable[Row]) -> list[Row]:
-        """The contact rows that say something new."""
-        return [row for row in rows if self._contacts.get(_id(row)) != _told(row)]
+    def __bool__(self) -> bool:
+        return bool(self._contacts or self._identities)
 
-    def remember(self, rows: Iterable[Row]) -> None:
+    def unwritten(self, contacts: Iterable[Row], identities: Iterable[Row]) -> tuple[list[Row], list[Row]]:
+        """The rows that say something new."""
+        return (
+            [row for row in contacts if self._contacts.get(row["id"]) != _told(row)],
+            [row for row in identities if _spelling(row) not in self._identities],
+        )
+
+    def remember(self, contacts: Iterable[Row], identities: Iterable[Row]) -> None:
         """Call only after the commit."""
-        if len(self._contacts) > _KNOWN_BOUND:
-            self._contacts.clear()
-        self._contacts.update((_id(row), _told(row)) for row in rows)
+        if len(self._contacts) > _KNOWN_BOUND or len(self._identities) > _KNOWN_BOUND:
+            self.forget()
+        self._contacts.update((row["id"], _told(row)) for row in contacts)
+        self._identities.update(_spelling(row) for row in identities)
 
     def forget(self) -> None:
         """Call where the database may have been set back."""
         self._contacts.clear()
-
-
-def _id(row: Row) -> str:
-    identifier = row["id"]
-    assert isinstance(identifier, str)
-    return identifier
+        self._identities.clear()
 
 
 def _told(row: Row) -> tuple[object, ...]:
     return row["phone"], row["lid"], row["name"], row["name_at"]
 
 
-async def record(conn: Connection, batch: Sequence[UnitWrite], known: Known) -> dict[UnitId, Outcome]:
+def _spelling(row: Row) -> tuple[object, ...]:
+    return row["unit_id"], row["identity"]
+
+
+async def record(
+    conn: Connection, batch: Sequence[UnitWrite], known: Known, lock_timeout_ms: int | None = None
+) -> dict[UnitId, Outcome]:
     """Store a batch in one transaction; each unit stands in it at most once.
+
+    ``lock_timeout_ms``: how long this transaction waits for a lock, where the connection's own is too long.
 
     Raises StatementFailed or DatabaseUnavailable; then nothing of the batch is stored, except where the
     commit's outcome is unknown. All statements are merges, so the batch may be given again. Cancellation
@@ -60,10 +71,10 @@ async def record(conn: Connection, batch: Sequence[UnitWrite], known: Known) -> 
     for write in batch:
         rows.extend(write.rows)
     outcomes = {write.unit_id: Outcome() for write in batch}
-    contacts = known.unwritten(rows.contacts)
-    new = {_id(row) for row in contacts}
-    identities = [row for row in rows.identities if row["contact_id"] in new]
+    contacts, identities = known.unwritten(rows.contacts, rows.identities)
     async with conn.transaction():
+        if lock_timeout_ms is not None:
+            await conn.fetch(_SQL["wait_less"].sql, _SQL["wait_less"].bind(ms=lock_timeout_ms))
         await _run(conn, _SQL["upsert_contacts"], contacts)
         await _run(conn, _SQL["upsert_identities"], identities)
         await _run(conn, _SQL["upsert_conversations"], rows.conversations)
@@ -79,7 +90,7 @@ async def record(conn: Connection, batch: Sequence[UnitWrite], known: Known) -> 
         await _run(conn, _SQL["upsert_reactions"], rows.reactions)
         await _run(conn, _SQL["insert_dead_letters"], rows.dead_letters)
         await _store_positions(conn, batch)
-    known.remember(contacts)
+    known.remember(contacts, identities)
     for write in batch:
         buried = [(entry.seq, entry.dead_reason) for entry in write.entries if entry.dead_reason is not None]
         outcomes[write.unit_id].buried.extend(buried)
@@ -89,22 +100,24 @@ async def record(conn: Connection, batch: Sequence[UnitWrite], known: Known) -> 
 async def _apply_reports(conn: Connection, fresh: dict[Key, Report], touched: Iterable[Key]) -> int:
     """Bring reports, new ones and those that waited, to the messages that are known; park the others.
 
-    Returns how many messages were reached.
+    What waits for a message that is still unknown is left in peace. Returns how many messages were reached.
     """
-    reports = dict(fresh)
-    for taken in await _run(conn, _SQL["take_parked"], [_key_row(key) for key in sorted({*touched, *fresh})]):
+    rows = _sorted(fresh)
+    reached = {(unit, external) for unit, _, external in await _run(conn, _SQL["apply_reports"], rows)}
+    await _run(conn, _SQL["park_reports"], [row for row in rows if (row["unit_id"], row["external_id"]) not in reached])
+    waiting: dict[Key, Report] = {}
+    for taken in await _run(conn, _SQL["take_parked"], [_key_row(key) for key in sorted({*touched, *reached})]):
         unit, _, external, delivery, edited_body, edited_at_ms, deleted_at, parked_at = taken
         edit = (edited_at_ms, edited_body) if edited_at_ms is not None else None
         label = Delivery[delivery.upper()] if delivery is not None else None
-        waiting = Report(label, edit, deleted_at, parked_at)
-        key = (UnitId(unit), ExternalId(external))
-        if key in reports:
-            waiting.merge(reports[key])
-        reports[key] = waiting
-    rows = [report.row(key) for key, report in sorted(reports.items(), key=lambda item: item[0])]
-    reached = {(unit, external) for unit, _, external in await _run(conn, _SQL["apply_reports"], rows)}
-    await _run(conn, _SQL["park_reports"], [row for row in rows if (row["unit_id"], row["external_id"]) not in reached])
-    return len(reached)
+        waiting[UnitId(unit), ExternalId(external)] = Report(label, edit, deleted_at, parked_at)
+    late = await _run(conn, _SQL["apply_reports"], _sorted(waiting))
+    return len(reached | {(unit, external) for unit, _, external in late})
+
+
+def _sorted(reports: dict[Key, Report]) -> list[Row]:
+    """Rows in the order in which all transactions take their locks."""
+    return [report.row(key) for key, report in sorted(reports.items(), key=lambda item: item[0])]
 
 
 async def apply_waiting(conn: Connection, limit: int) -> int:
@@ -147,7 +160,11 @@ async def _run(conn: Connection, statement: Statement, rows: Sequence[Row]) -> l
     """Run a statement over a list of rows, given as one jsonb; nothing to do for an empty list."""
     if not rows:
         return []
-    arguments = {"rows": Json(msgspec.json.encode(rows))}
+    try:
+        arguments = {"rows": Json(msgspec.json.encode(rows))}
+    except (UnicodeEncodeError, OverflowError) as error:
+        # A lone surrogate, or a number of more than 64 bits: poison like any other.
+        raise StatementFailed("22000", f"a value cannot be written as JSON: {type(error).__name__}") from None
     if statement.answers:
         return await conn.fetch(statement.sql, arguments)
     await conn.execute(statement.sql, arguments)

@@ -24,14 +24,16 @@ from zapline.domain.events import (
 )
 from zapline.domain.ids import PROVIDER, ExternalId, Seq, UnitId, contact_id, conversation_id, message_id
 from zapline.domain.phones import Address
+from zapline.domain.text import clean_text
 from zapline.sql.writes import EntryWrite
 
 Row = dict[str, object]
 Key = tuple[UnitId, ExternalId]
 
-_NAME_GRAIN = 3600.0
-"""Seconds to which the time of a name is cut: a name that every message repeats is written once an hour."""
+_GRAIN = 3600.0
+"""Seconds to which the time of a name or of a link is cut: what every message repeats is written once an hour."""
 
+_LONGEST_EVENT = 200
 _RANK = {Kind.UNKNOWN: 0, Kind.PLACEHOLDER: 1}
 
 
@@ -163,7 +165,7 @@ class Rows:
                 "phone": address.phone,
                 "lid": address.lid,
                 "name": name or None,
-                "name_at": at // _NAME_GRAIN * _NAME_GRAIN if name and at is not None else None,
+                "name_at": at // _GRAIN * _GRAIN if name and at is not None else None,
             }
         )
         own_lid = f"{address.lid}@lid" if address.phone is not None else None
@@ -199,7 +201,7 @@ class Rows:
             {
                 "id": conversation_id(unit, by_lid),
                 "into_id": conversation_id(unit, address.canonical),
-                "at": at,
+                "at": at // _GRAIN * _GRAIN,
             }
         )
 
@@ -290,7 +292,7 @@ def _dead_letter(unit: UnitId, entry: EntryWrite, journal_id: UUID) -> Row:
         "unit_id": unit,
         "reason": entry.dead_reason,
         "detail": entry.dead_detail,
-        "event": entry.event,
+        "event": clean_text(entry.event, _LONGEST_EVENT),
         "raw": b64encode(entry.body).decode() if kept else None,
         "size": len(entry.body) if kept else int(entry.body),
         "received_at": entry.received_at,
@@ -312,12 +314,15 @@ class UnitWrite:
     journal_id: UUID
 
     def halves(self) -> tuple["UnitWrite", "UnitWrite"]:
-        """Cut between entries; the connection goes with the later half."""
+        """Cut between entries; connection and position go with the later half.
+
+        The position must not move before the connection does: a crash between the halves would leave the
+        connection events of the first one unstepped. Its facts may be given again.
+        """
         middle = len(self.entries) // 2
         first, second = self.entries[:middle], self.entries[middle:]
-        reached = max((entry.seq for entry in first if entry.seq is not None), default=None)
         return (
-            prepare(self.unit_id, first, None, reached, self.journal_id),
+            prepare(self.unit_id, first, None, None, self.journal_id),
             prepare(self.unit_id, second, self.connection, self.applied_seq, self.journal_id),
         )
 

@@ -55,8 +55,7 @@ class Intake:
         with trio.move_on_after(self._hold_up):
             if unit.state is not None and unit.quarantined_at is None:
                 for direct in directs:
-                    if not unit.mailbox.put_direct(direct):
-                        break
+                    await unit.mailbox.put_direct(direct)
                     await direct.recorded.wait()
         lost = sum(1 for direct in directs if not direct.stored)
         if lost:

@@ -35,13 +35,17 @@ class Direct:
 
 
 class Mailbox:
-    """Bounded channel into one actor. One task receives; put and ask never wait: full is an answer."""
+    """Bounded channel into one actor. One task receives; put and ask never wait: full is an answer.
 
-    __slots__ = ("_asks", "_bytes", "_direct", "_entries", "_waiting", "on_room")
+    Only who has nowhere else to go with an entry waits for room.
+    """
+
+    __slots__ = ("_asks", "_bytes", "_direct", "_direct_room", "_entries", "_waiting", "on_room")
 
     def __init__(self) -> None:
         self._entries: deque[Entry] = deque()
         self._direct: deque[Direct] = deque()
+        self._direct_room = trio.lowlevel.ParkingLot()
         self._asks: deque[ConnectionEvent] = deque()
         self._bytes = 0
         self._waiting: trio.Event | None = None
@@ -58,12 +62,12 @@ class Mailbox:
         self._wake()
         return True
 
-    def put_direct(self, direct: Direct) -> bool:
-        if len(self._direct) >= ENTRIES:
-            return False
+    async def put_direct(self, direct: Direct) -> None:
+        """Add an entry past the journal; waits for room. Cancellation adds nothing."""
+        while len(self._direct) >= ENTRIES:
+            await self._direct_room.park()
         self._direct.append(direct)
         self._wake()
-        return True
 
     def ask(self, event: ConnectionEvent) -> bool:
         """Add an event of our own; False where too many wait already."""
@@ -106,6 +110,8 @@ class Mailbox:
 
     def take_direct(self) -> list[Direct]:
         taken, self._direct = list(self._direct), deque()
+        if self._direct_room:
+            self._direct_room.unpark(count=ENTRIES)
         return taken
 
     def clear_entries(self) -> None:

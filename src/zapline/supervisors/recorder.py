@@ -22,9 +22,16 @@ from zapline.supervisors.counters import Counters
 BATCH_ENTRIES = 600
 BATCH_BYTES = 16 * 2**20
 """Bounds of one transaction: large enough to share the commit, small enough to hold locks for milliseconds."""
+LINGER = 0.04
+"""Seconds a lane under load waits for more writes: a transaction costs its statements, however few rows it has.
+The first write after a pause goes at once."""
 STOPPED_PAUSE = 10.0
 """Seconds between tries where the schema, a read-only server or missing resources need a person."""
 _FIRST_PAUSE, _LAST_PAUSE = 0.05, 2.0
+_HELD_UP = ("55P03", "57014")
+"""Lock timeout and statement timeout: with one unit out of the way, the others may go on."""
+_SHORT_LOCK_MS = 100
+"""How long a unit that was held up may hold up its lane at each further try."""
 _LOG = structlog.get_logger(scope="Recorder")
 
 
@@ -37,6 +44,10 @@ class LaneState(StrEnum):
     """Schema, read-only or resources: it goes on only after a person has acted."""
 
 
+class _HeldUp(Exception):
+    """A lock, or the time for one statement, was waited for in vain."""
+
+
 class UnitMissing(RemoteError):
     """The unit's row is not in the database (set back to an earlier moment, or deleted by hand)."""
 
@@ -44,12 +55,17 @@ class UnitMissing(RemoteError):
 class _Pending:
     """One unit's write, and the actor that waits for it."""
 
-    __slots__ = ("done", "outcome", "write")
+    __slots__ = ("blocked", "done", "failure", "not_before", "outcome", "tries", "write")
 
     def __init__(self, write: UnitWrite) -> None:
         self.write = write
         self.done = trio.Event()
         self.outcome: Outcome | None = None
+        self.failure: RemoteError | None = None
+        self.not_before = float("-inf")
+        """Monotonic time until which others go before it, because a lock or its size holds it up."""
+        self.blocked: str | None = None
+        self.tries = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +105,7 @@ class Recorder:
     async def store(self, write: UnitWrite) -> Outcome:
         """Return when the write is committed, however long the database is away.
 
-        Raises UnitMissing. Cancellation leaves the write with its lane: it may still be committed, and is
+        Raises UnitMissing, and StatementFailed where even a dead letter is refused. Cancellation leaves the write with its lane: it may still be committed, and is
         harmless to give again.
         """
         lane = self._lanes[zlib.crc32(write.unit_id.bytes) % len(self._lanes)]
@@ -145,43 +161,68 @@ class _Lane:
         self._arrived.set()
         await pending.done.wait()
         if pending.outcome is None:
-            raise UnitMissing("the unit is not in the database")
+            raise pending.failure or UnitMissing("the unit is not in the database")
         return pending.outcome
 
     async def run(self) -> None:
         try:
+            ended = float("-inf")
             while True:
-                await self._arrived.wait()
+                await self._something_due()
+                if trio.current_time() - ended < LINGER:
+                    await trio.sleep_until(ended + LINGER)
                 batch = self._take()
                 self._in_work = len(batch)
                 await self._commit(batch)
                 self._in_work = 0
-                self.state = LaneState.IDLE
-                if not self._pending:
-                    self._arrived = trio.Event()
+                self.trouble = next((pending.blocked for pending in self._pending if pending.blocked), None)
+                self.state = LaneState.IDLE if self.trouble is None else LaneState.RETRYING
+                ended = trio.current_time()
         finally:
             if self._conn is not None:
                 self._conn.abort()
 
+    async def _something_due(self) -> None:
+        """Wait until somebody's write may be taken."""
+        while True:
+            if self._pending and self._pending[0].not_before <= trio.current_time():
+                return
+            first: dict[UnitId, float] = {}
+            for pending in self._pending:
+                first.setdefault(pending.write.unit_id, pending.not_before)
+            due = min(first.values(), default=float("inf"))
+            if due <= trio.current_time():
+                return
+            self._arrived = trio.Event()
+            with trio.move_on_at(due):
+                await self._arrived.wait()
+
     def _take(self) -> list[_Pending]:
         """A batch within its bounds; a unit stands in it once."""
         batch: list[_Pending] = []
+        left: list[_Pending] = []
         units: set[UnitId] = set()
         entries = size = 0
+        now = trio.current_time()
         while self._pending and (not batch or (entries < BATCH_ENTRIES and size < BATCH_BYTES)):
-            if self._pending[0].write.unit_id in units:
-                break
             pending = self._pending.popleft()
+            if pending.write.unit_id in units or pending.not_before > now:
+                left.append(pending)
+            else:
+                entries += len(pending.write.entries)
+                size += sum(len(entry.body) for entry in pending.write.entries)
+                batch.append(pending)
             units.add(pending.write.unit_id)
-            entries += len(pending.write.entries)
-            size += sum(len(entry.body) for entry in pending.write.entries)
-            batch.append(pending)
+        self._pending.extendleft(reversed(left))
         return batch
 
     async def _commit(self, batch: list[_Pending]) -> None:
         """Commit a batch; cut it at poison until the poison stands alone and is buried."""
         try:
-            outcomes = await self._persist([pending.write for pending in batch])
+            outcomes = await self._persist([pending.write for pending in batch], patient=False)
+        except _HeldUp as held_up:
+            await self._commit_around(batch, held_up)
+            return
         except StatementFailed as failure:
             if len(batch) > 1:
                 middle = len(batch) // 2
@@ -193,6 +234,22 @@ class _Lane:
         for pending in batch:
             pending.outcome = outcomes[pending.write.unit_id]
             pending.done.set()
+
+    async def _commit_around(self, batch: list[_Pending], held_up: _HeldUp) -> None:
+        """Somebody's lock, or its size, holds up one of these units: commit each by itself, and that one later."""
+        for pending in batch:
+            try:
+                outcomes = await self._persist([pending.write], patient=False, lock_timeout_ms=_SHORT_LOCK_MS)
+            except _HeldUp:
+                pending.tries += 1
+                pending.blocked = str(held_up)
+                pending.not_before = trio.current_time() + _pause(pending.tries)
+                self._pending.appendleft(pending)
+            except StatementFailed as failure:
+                await self._commit_poisoned(pending, failure)
+            else:
+                pending.outcome = outcomes[pending.write.unit_id]
+                pending.done.set()
 
     async def _commit_poisoned(self, pending: _Pending, failure: StatementFailed) -> None:
         """One unit's write was refused: find the entry, bury it, store the rest."""
@@ -206,18 +263,26 @@ class _Lane:
             try:
                 stored = (await self._persist([part]))[part.unit_id]
             except StatementFailed as refused:
-                if refused.trouble is Trouble.MISSING:
+                less = _less(part, refused)
+                if refused.trouble is Trouble.MISSING or not less:
+                    # Not even a dead letter is taken: the unit's actor fails, its neighbours do not.
+                    pending.failure = None if refused.trouble is Trouble.MISSING else refused
                     pending.done.set()
                     return
-                parts[:0] = _less(part, refused)
+                parts[:0] = less
             else:
                 outcome.created |= stored.created
                 outcome.buried += stored.buried
         pending.outcome = outcome
         pending.done.set()
 
-    async def _persist(self, writes: list[UnitWrite]) -> dict[UnitId, Outcome]:
-        """One transaction, tried until the database takes it. Raises StatementFailed for poison only."""
+    async def _persist(
+        self, writes: list[UnitWrite], *, patient: bool = True, lock_timeout_ms: int | None = None
+    ) -> dict[UnitId, Outcome]:
+        """One transaction, tried until the database takes it. Raises StatementFailed for poison only.
+
+        Not ``patient``: raises _HeldUp where a lock or the time for a statement was waited for in vain.
+        """
         tries = 0
         while True:
             await self._may_write()
@@ -226,10 +291,17 @@ class _Lane:
             try:
                 if self._conn is None or self._conn.closed:
                     self._conn = await self._connect()
-                outcomes = await record(self._conn, writes, self.known)
+                    self.known.forget()  # the server that is back may have been set back
+                outcomes = await record(self._conn, writes, self.known, lock_timeout_ms)
             except StatementFailed as failure:
+                if failure.trouble is Trouble.MISSING and self.known:
+                    self.known.forget()  # perhaps only a contact is gone that was there before
+                    continue
                 if failure.trouble in (Trouble.POISON, Trouble.MISSING):
                     raise
+                if failure.sqlstate in _HELD_UP and not patient:
+                    self._struggle(LaneState.RETRYING, str(failure))
+                    raise _HeldUp(str(failure)) from None
                 stopped = failure.trouble is Trouble.STOP
                 self._struggle(LaneState.STOPPED if stopped else LaneState.RETRYING, str(failure))
                 pause = self._stopped_pause if stopped else _pause(tries)
@@ -256,7 +328,7 @@ def _pause(tries: int) -> float:
 
 
 def _less(part: UnitWrite, refused: StatementFailed) -> list[UnitWrite]:
-    """Cut a refused write in two; an entry that stands alone becomes a dead letter."""
+    """Cut a refused write in two; an entry that stands alone becomes a dead letter; empty: nothing helps."""
     if len(part.entries) > 1:
         return list(part.halves())
     if part.entries and part.entries[0].dead_reason is None:
@@ -270,4 +342,4 @@ def _less(part: UnitWrite, refused: StatementFailed) -> list[UnitWrite]:
     if part.connection is not None:
         _LOG.error("The database refuses a unit's connection row", unit=str(part.unit_id), error=str(refused))
         return [prepare(part.unit_id, part.entries, None, part.applied_seq, part.journal_id)]
-    raise refused
+    return []

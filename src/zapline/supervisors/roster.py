@@ -126,6 +126,9 @@ class Roster:
         """End a unit's quarantine."""
         if unit.quarantined_at is not None:
             unit.quarantined_at = None
+            waiting = self._scopes.pop(unit.id, None)
+            if waiting is not None:
+                waiting.cancel()
             self._start(unit)
 
     # -- changing --------------------------------------------------------------------------------------------
@@ -138,10 +141,10 @@ class Roster:
         for record in listed.values():
             known = self._units.get(record.id)
             if known is None:
-                known = self._units[record.id] = fresh(record)
+                known = self._units[record.id] = fresh(replace(record, stored=None, applied_seq=Seq(0)))
             if known.state is None and record.stored is not None:
-                renewed = fresh(record)
-                known.state = renewed.state
+                known.state = fresh(record).state
+                # Where the position is of another journal, the entries of this one are all new.
                 known.applied_seq = applied(journal_id, record.journal_id, record.applied_seq)
             known.record = replace(record, stored=None)
             if record.archived_at is not None:

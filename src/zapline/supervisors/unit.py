@@ -11,6 +11,7 @@ import structlog
 import trio
 
 from zapline.domain.connection import Action, Connection, Moment, Step, step
+from zapline.domain.errors import JournalRefused
 from zapline.domain.events import (
     ConnectionEvent,
     Fact,
@@ -145,7 +146,11 @@ class UnitActor:
     async def after_crash(self) -> None:
         """Remember durably what was in hand, and have it read again."""
         if self._in_hand:
-            await self._around.journal.note_crash([entry.seq for entry in self._in_hand])
+            try:
+                await self._around.journal.note_crash([entry.seq for entry in self._in_hand])
+            except JournalRefused as refused:
+                # The count is lost, the entries are not; a full disk must not end the process here.
+                _LOG.error("A crash could not be noted in the journal", unit=str(self._unit.id), error=str(refused))
         self._in_hand = []
         self._unit.mailbox.clear_entries()
         self._around.rewind(self._unit)
@@ -209,7 +214,12 @@ class UnitActor:
             run.writes.append(_buried(entry, verdict))
             return
         if alone:
-            await self._around.journal.take_in_hand(entry.seq)
+            try:
+                await self._around.journal.take_in_hand(entry.seq)
+            except BaseException:
+                # Cancelled, the mark may be made all the same: an orderly stop must not look like a death.
+                self._around.journal.release(entry.seq)
+                raise
         self._interpret(run, entry, entry.seq)
         if alone:
             prepare(unit.id, run.writes[-1:], None, None, self._around.journal.journal_id)

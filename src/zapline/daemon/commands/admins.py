@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from zapline.daemon.commands.terminal import AsJson, database_urls, group, run, say, show_json, show_table
+from zapline.daemon.commands.terminal import AsJson, database_url, group, run, say, show_json, show_table
 from zapline.domain.errors import LocalError
 
 app = group("The administrators, who sign in to the API.")
@@ -45,7 +45,7 @@ def list_admins(as_json: AsJson = False) -> None:
     \b
     Example: zapline admin list
     """
-    rows = run(_read, database_urls()[0])
+    rows = run(_read, database_url())
     if as_json:
         show_json(rows)
         return
@@ -60,7 +60,7 @@ def _set(email: str, generate: bool, from_stdin: bool, *, known: bool) -> None:
         raise typer.BadParameter(f"{email!r} is not an e-mail address")
     if generate and from_stdin:
         raise typer.BadParameter("--generate and --password-stdin exclude each other")
-    url, direct = database_urls()
+    url = database_url()
     if run(_is_known, url, email) is not known:
         raise LocalError(
             f"there is no administrator {email}; add one: zapline admin add {email}"
@@ -68,7 +68,7 @@ def _set(email: str, generate: bool, from_stdin: bool, *, known: bool) -> None:
             else f"{email} is an administrator already; for a new password: zapline admin password {email}"
         )
     chosen = _password(generate, from_stdin)
-    run(_store, url, direct, email, _hash(chosen))
+    run(_store, url, email, _hash(chosen))
     say(f"{email} has a new password." if known else f"{email} may sign in: POST /admin/login.")
     if generate:
         say(f"Password, shown only now: {chosen}")
@@ -108,13 +108,13 @@ async def _is_known(url: str, email: str) -> bool:
         return await find_admin(conn, email) is not None
 
 
-async def _store(url: str, direct: str, email: str, password_hash: str) -> None:
+async def _store(url: str, email: str, password_hash: str) -> None:
     from zapline.daemon.control_client import NoDaemon, ask_daemon
     from zapline.sql.driver import connect
     from zapline.sql.people import add_admin
 
     try:
-        await ask_daemon(direct, "add-admin", {"email": email, "passwordHash": password_hash})
+        await ask_daemon(url, "add-admin", {"email": email, "passwordHash": password_hash})
     except NoDaemon:
         # The first administrator is made before the first start. The daemon keeps nothing about
         # administrators in memory, so a row that we write ourselves counts at once.

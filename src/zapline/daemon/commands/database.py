@@ -9,7 +9,7 @@ import typer
 from zapline.daemon.commands.terminal import (
     FAILED,
     AsJson,
-    database_urls,
+    database_url,
     group,
     progress,
     run,
@@ -20,6 +20,7 @@ from zapline.daemon.commands.terminal import (
 if TYPE_CHECKING:
     from zapline.domain.ids import UnitId
     from zapline.sql.driver import Connection
+    from zapline.sql.integrity import Answer
     from zapline.sql.legacy import Survey
 
 check = group("Checks that can be made at any time, also while the daemon runs.")
@@ -53,7 +54,7 @@ def migrate(
     """
     digest_of = _digests() if adopt_legacy and not dry_run else None
     schema = legacy_schema if adopt_legacy else None
-    if not run(_migrate, database_urls()[1], wait, schema, digest_of, dry_run):
+    if not run(_migrate, database_url(), wait, schema, digest_of, dry_run):
         raise typer.Exit(FAILED)
 
 
@@ -134,6 +135,11 @@ def _tell_survey(found: "Survey") -> None:
         f"{len(found.new)} units to import, {found.known} known already, {found.without_instance} rows without "
         f"an instance, {found.other_provider} of another provider."
     )
+    if found.hijacked_login:
+        say(
+            'NOTE      a login is called zapline: where the old backend uses it, "units" will mean zapline.units. '
+            "Before migrating run: alter role zapline set search_path = public"
+        )
     if found.conflicts:
         progress(
             f"zapline: {len(found.conflicts)} conflicts in {found.table.schema}.unit_whatsapp_connections; nothing "
@@ -182,7 +188,7 @@ def integrity(legacy_schema: LegacySchema = "public", as_json: AsJson = False) -
     """
     from zapline.sql.integrity import broken
 
-    answers = run(_integrity, database_urls()[0], legacy_schema)
+    answers = run(_integrity, database_url(), legacy_schema)
     if as_json:
         show_json([asdict(answer) for answer in answers])
     else:
@@ -196,7 +202,7 @@ def integrity(legacy_schema: LegacySchema = "public", as_json: AsJson = False) -
         raise typer.Exit(FAILED)
 
 
-async def _integrity(url: str, legacy_schema: str):  # type: ignore[no-untyped-def]
+async def _integrity(url: str, legacy_schema: str) -> "list[Answer]":
     from zapline.sql.driver import connect
     from zapline.sql.integrity import check_integrity
 

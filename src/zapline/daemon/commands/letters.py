@@ -7,7 +7,7 @@ import typer
 from zapline.daemon.commands.terminal import (
     AsJson,
     ask,
-    database_urls,
+    database_url,
     group,
     progress,
     run,
@@ -35,7 +35,7 @@ def list_letters(
     \b
     Example: zapline dead-letters list --limit 20
     """
-    rows = run(_read, database_urls()[0], uuid_of(unit) if unit else None, before, limit)
+    rows = run(_read, database_url(), uuid_of(unit) if unit else None, before, limit)
     if as_json:
         show_json(rows)
         return

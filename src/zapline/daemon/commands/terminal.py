@@ -82,21 +82,22 @@ def show_table(head: Sequence[str], rows: Sequence[Sequence[object]], empty: str
         say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def database_urls() -> tuple[str, str]:
-    """(the database, the same without a pooler). Raises ConfigurationError."""
+def database_url() -> str:
+    """Of the database itself: behind a pooler in transaction mode a role would not stay ours.
+
+    Raises ConfigurationError.
+    """
     from zapline.daemon.settings import DatabaseSettings, load
 
     settings = load(DatabaseSettings)
-    url = settings.database_url.get_secret_value()
-    direct = settings.database_direct_url
-    return url, direct.get_secret_value() if direct is not None else url
+    return (settings.database_direct_url or settings.database_url).get_secret_value()
 
 
 def ask(do: str, arguments: dict[str, Any], timeout: float = 15.0) -> dict[str, Any]:
     """Have the running daemon do something; its result. Raises ZaplineError."""
     from zapline.daemon.control_client import ask_daemon
 
-    return run(ask_daemon, database_urls()[1], do, arguments, timeout)
+    return run(ask_daemon, database_url(), do, arguments, timeout)
 
 
 def uuid_of(text: str) -> str:

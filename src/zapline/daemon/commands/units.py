@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from zapline.daemon.commands.terminal import AsJson, ask, database_urls, group, run, say, show_json, show_table, uuid_of
+from zapline.daemon.commands.terminal import AsJson, ask, database_url, group, run, say, show_json, show_table, uuid_of
 
 app = group("The units: one WhatsApp line each.")
 
@@ -18,7 +18,7 @@ def list_units(as_json: AsJson = False) -> None:
     \b
     Example: zapline units list
     """
-    rows = run(_read, database_urls()[0])
+    rows = run(_read, database_url())
     if as_json:
         show_json(rows)
         return

@@ -44,13 +44,10 @@ async def look_at_database(url: str, direct_url: str, units: list[UnitRecord], t
         else:
             tell(ok(DATABASE, shown))
         await _clock(conn, tell)
+    # Roles and locks belong to a session, and a pooler's session is not ours.
+    async with await connect(direct_url, application_name="zapline-doctor") as conn:
         if await _schema(conn, tell) and await _roles(conn, tell):
             await _rows(conn, units, tell)
-    if direct_url != url:
-        conn = await connect(direct_url, application_name="zapline-doctor")
-    else:
-        conn = await connect(url, application_name="zapline-doctor")
-    async with conn:
         tell(await _lock(conn))
 
 

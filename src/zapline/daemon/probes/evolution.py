@@ -136,11 +136,14 @@ def _storage(rows: Iterable[dict[str, Any]], tell: Tell) -> None:
 async def _webhooks(server: Server, units: list[UnitRecord], tell: Tell) -> None:
     chosen = units[:MOST_UNITS]
     wrong: list[Finding] = []
-    right = 0
+    right = unconnected = 0
     limiter = trio.CapacityLimiter(AT_ONCE)
 
     async def look(unit: UnitRecord) -> None:
-        nonlocal right
+        nonlocal right, unconnected
+        if unit.stored is not None and unit.stored.phase is Phase.IDLE and not unit.stored.wanted:
+            unconnected += 1  # registered when somebody asks to connect it
+            return
         async with limiter:
             finding = await _webhook(server, unit)
         if finding is None:
@@ -155,26 +158,22 @@ async def _webhooks(server: Server, units: list[UnitRecord], tell: Tell) -> None
         tell(finding)
     if len(wrong) > 10:
         tell(warn(HOOKS, f"{len(wrong) - 10} more units have such findings", "Mend the first ones, then look again."))
-    if right or not chosen:
-        asked = f" (the first {MOST_UNITS} were asked)" if len(units) > MOST_UNITS else ""
-        said = f"{right} of {len(units)} units are registered as they should be{asked}"
-        tell(ok(HOOKS, said if units else "there is no unit yet; add one: zapline units add NAME"))
+    if not units:
+        tell(ok(HOOKS, "there is no unit yet; add one: zapline units add NAME"))
+    elif not wrong:
+        first = f" of the first {MOST_UNITS}" if len(units) > MOST_UNITS else ""
+        tell(ok(HOOKS, f"{right} units{first} are registered as they should be, {unconnected} are not connected"))
 
 
 async def _webhook(server: Server, unit: UnitRecord) -> Finding | None:
-    """None where all is well, or nothing is to be expected yet."""
+    """None where all is well."""
     what = f"webhook of {unit.instance}"
-    never = unit.stored is not None and unit.stored.phase is Phase.IDLE and not unit.stored.wanted
     try:
         registered = await server.client.find_webhook(unit.instance)
     except InstanceUnknown:
-        if never:
-            return None
         return warn(what, "Evolution does not know the instance", f"Connect unit {unit.id} again: it is made anew.")
     except EvolutionFailure as failure:
         return warn(what, str(failure), "Look at Evolution's log.")
-    if never and registered is None:
-        return None
     return _judged(what, server.base_url, unit, registered)
 
 

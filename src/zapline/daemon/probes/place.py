@@ -14,6 +14,7 @@ from zapline.daemon.probes.finding import Finding, Tell, fail, ok, warn
 
 VOLATILE: Final = frozenset({"tmpfs", "ramfs", "devtmpfs", "overlay", "aufs", "rootfs", "squashfs"})
 """File systems that are empty, or reset, after a reboot or a new container."""
+_CLEARED = ("/tmp", "/run", "/var/run")  # noqa: S108 - compared only
 _DESCRIPTORS = 4096
 """Webhooks come in bursts of many connections; below this a burst of a large house is refused."""
 _FREE_BYTES = 1024**3
@@ -24,13 +25,14 @@ STATE, DISK, JOURNAL, LIMITS = "state directory", "disk", "journal", "open files
 
 async def look_at_place(state_dir: Path, tell: Tell) -> None:
     """The disk may hang (network file systems), so all is done in a thread that may be left behind."""
-    findings = await trio.to_thread.run_sync(_look, state_dir.absolute(), abandon_on_cancel=True)
+    findings = await trio.to_thread.run_sync(_look, state_dir, abandon_on_cancel=True)
     for finding in findings:
         tell(finding)
     tell(_descriptors())
 
 
 def _look(directory: Path) -> list[Finding]:
+    directory = directory.absolute()
     where = _existing(directory)
     kind, mount = filesystem(where, Path("/proc/mounts"))
     found = [_state(directory), _disk(where, kind, mount)]
@@ -69,6 +71,9 @@ def _disk(where: Path, kind: str, mount: str) -> Finding:
             f"{where} lies on {kind} ({mount}): accepted webhooks are lost with the next reboot or container",
             "Set ZAPLINE_STATE_DIR to a directory on a real disk or a mounted volume.",
         )
+    if any(where.is_relative_to(place) for place in _CLEARED):
+        step = "Set ZAPLINE_STATE_DIR to a directory of its own, such as /var/lib/zapline."
+        return warn(DISK, f"{where} is a place that systems empty when they start", step)
     try:
         free = os.statvfs(where)
     except OSError as error:

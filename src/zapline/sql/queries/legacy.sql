@@ -37,3 +37,11 @@ insert into zapline.units (id, name, legacy_id) values (%(id)s, %(name)s, %(lega
 insert into zapline.unit_whatsapp_connections
        (unit_id, provider, instance_id, phase, status, status_reason, wanted, secret_digest)
 values (%(unit_id)s, %(provider)s, %(instance)s, %(phase)s, %(status)s, %(reason)s, %(wanted)s, %(digest)s);
+
+-- name: hijacked_login
+-- Whether a login called zapline uses the old table: "$user" puts our schema first in its search path.
+select exists (select from pg_roles r where r.rolname = 'zapline' and r.rolcanlogin
+                  and has_table_privilege(r.oid, %(relation)s::regclass, 'select')
+                  and not exists (select from pg_db_role_setting s, unnest(s.setconfig) as one
+                                   where s.setrole = r.oid and one like 'search\_path=%%'
+                                     and one not like '%%$user%%')) as hijacked;

@@ -4,10 +4,14 @@
 -- name: upsert_contacts
 -- A contact appears, or its name is known better: the name told last (by message time) wins.
 insert into zapline.contacts as c (id, unit_id, kind, canonical, phone, lid, name, name_at)
-select distinct on (r.id) r.id, r.unit_id, r.kind, r.canonical, r.phone, r.lid, r.name, to_timestamp(r.name_at)
+select r.id, r.unit_id, r.kind, r.canonical, max(r.phone), max(r.lid collate "C"),
+       (array_agg(r.name order by r.name_at desc nulls last, r.name collate "C" desc)
+           filter (where r.name is not null))[1],
+       to_timestamp(max(r.name_at) filter (where r.name is not null))
   from jsonb_to_recordset(%(rows)s) as r(id uuid, unit_id uuid, kind text, canonical text, phone text, lid text,
                                          name text, name_at float8)
- order by r.id, r.name_at desc nulls last, r.name collate "C" desc
+ group by r.id, r.unit_id, r.kind, r.canonical
+ order by r.id
 on conflict (id) do update
    set phone = coalesce(c.phone, excluded.phone),
        lid = greatest(c.lid collate "C", excluded.lid collate "C"),
@@ -45,9 +49,8 @@ on conflict (id) do update
 update zapline.conversations as c
    set merged_into = r.into_id, merged_at = to_timestamp(r.at)
   from (select distinct on (id) * from jsonb_to_recordset(%(rows)s) as l(id uuid, into_id uuid, at float8)
-         order by id, at desc, into_id) as r
+         order by id, at desc, into_id desc) as r
  where c.id = r.id and r.id <> r.into_id
-   and c.merged_into is distinct from r.into_id
    and (c.merged_at is null or (to_timestamp(r.at), r.into_id) > (c.merged_at, c.merged_into));
 
 -- name: upsert_messages
@@ -68,7 +71,9 @@ select r.id, r.unit_id, r.conversation_id, r.provider, r.external_id, r.from_me,
        origin text, backfilled boolean, delivery zapline.delivery, sent_at float8, received_at float8)
  order by r.ord
 on conflict (unit_id, provider, external_id) do update
-   set kind = case when excluded.kind_rank > m.kind_rank then excluded.kind
+   set conversation_id = least(m.conversation_id, excluded.conversation_id),
+       from_me = m.from_me or excluded.from_me,
+       kind = case when excluded.kind_rank > m.kind_rank then excluded.kind
                    when excluded.kind_rank < m.kind_rank then m.kind
                    else greatest(m.kind collate "C", excluded.kind collate "C") end,
        body = case when excluded.kind_rank > m.kind_rank then excluded.body
@@ -102,6 +107,8 @@ on conflict (unit_id, provider, external_id) do update
              or excluded.media > m.media or (m.media is null and excluded.media is not null)
              or excluded.detail > m.detail
              or excluded.raw > m.raw or (m.raw is null and excluded.raw is not null)))
+    or excluded.conversation_id < m.conversation_id
+    or (excluded.from_me and not m.from_me)
     or excluded.sender collate "C" < m.sender or (m.sender is null and excluded.sender is not null)
     or excluded.sender_name collate "C" > m.sender_name
     or (m.sender_name is null and excluded.sender_name is not null)
@@ -116,8 +123,12 @@ on conflict (unit_id, provider, external_id) do update
     or excluded.sent_at < m.sent_at
 returning m.unit_id, m.external_id, m.id, (xmax = 0) as created;
 
+-- name: wait_less
+-- Within this transaction a lock is waited for this long (milliseconds) and no longer.
+select set_config('lock_timeout', (%(ms)s)::int::text, true);
+
 -- name: take_parked
--- The reports that wait for these messages; they are merged with new ones and applied or parked again.
+-- The reports that wait for these messages, which are known.
 delete from zapline.parked_reports p
  using jsonb_to_recordset(%(rows)s) as r(unit_id uuid, provider text, external_id text)
  where p.unit_id = r.unit_id and p.provider = r.provider and p.external_id = r.external_id
@@ -126,18 +137,31 @@ returning p.unit_id, p.provider, p.external_id, p.delivery::text, p.edited_body,
 
 -- name: apply_reports
 -- Statuses, edits and deletes reach their message: the status only upward, the latest edit, the first delete.
--- Rows back: the messages that are known; the other reports are parked.
-update zapline.messages m
-   set delivery = greatest(m.delivery, r.delivery),
-       edited_body = case when (r.edited_at_ms, r.edited_body collate "C") > (m.edited_at_ms, m.edited_body)
-                            or (m.edited_at_ms is null and r.edited_at_ms is not null)
-                          then r.edited_body else m.edited_body end,
-       edited_at_ms = greatest(m.edited_at_ms, r.edited_at_ms),
-       deleted_at = least(m.deleted_at, to_timestamp(r.deleted_at))
-  from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, provider text, external_id text, delivery zapline.delivery,
-                                         edited_body text, edited_at_ms bigint, deleted_at float8)
- where m.unit_id = r.unit_id and m.provider = r.provider and m.external_id = r.external_id
-returning m.unit_id, m.provider, m.external_id;
+-- Rows back: the messages that are known, changed or not; the other reports are parked.
+with r as (
+    select * from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, provider text, external_id text,
+                                                    delivery zapline.delivery, edited_body text,
+                                                    edited_at_ms bigint, deleted_at float8)
+), changed as (
+    update zapline.messages m
+       set delivery = greatest(m.delivery, r.delivery),
+           edited_body = case when (r.edited_at_ms, r.edited_body collate "C") > (m.edited_at_ms, m.edited_body)
+                                or (m.edited_at_ms is null and r.edited_at_ms is not null)
+                              then r.edited_body else m.edited_body end,
+           edited_at_ms = greatest(m.edited_at_ms, r.edited_at_ms),
+           deleted_at = least(m.deleted_at, to_timestamp(r.deleted_at))
+      from r
+     where m.unit_id = r.unit_id and m.provider = r.provider and m.external_id = r.external_id
+       and (r.delivery > m.delivery or (m.delivery is null and r.delivery is not null)
+            or (r.edited_at_ms, r.edited_body collate "C") > (m.edited_at_ms, m.edited_body)
+            or (m.edited_at_ms is null and r.edited_at_ms is not null)
+            or to_timestamp(r.deleted_at) < m.deleted_at
+            or (m.deleted_at is null and r.deleted_at is not null))
+returning m.id
+)
+select m.unit_id, m.provider, m.external_id
+  from zapline.messages m
+  join r on m.unit_id = r.unit_id and m.provider = r.provider and m.external_id = r.external_id;
 
 -- name: park_reports
 -- Reports whose message is not known yet.
@@ -156,7 +180,12 @@ on conflict (unit_id, provider, external_id) do update
                           then excluded.edited_body else p.edited_body end,
        edited_at_ms = greatest(p.edited_at_ms, excluded.edited_at_ms),
        deleted_at = least(p.deleted_at, excluded.deleted_at),
-       parked_at = least(p.parked_at, excluded.parked_at);
+       parked_at = least(p.parked_at, excluded.parked_at)
+ where excluded.delivery > p.delivery or (p.delivery is null and excluded.delivery is not null)
+    or (excluded.edited_at_ms, excluded.edited_body collate "C") > (p.edited_at_ms, p.edited_body)
+    or (p.edited_at_ms is null and excluded.edited_at_ms is not null)
+    or excluded.deleted_at < p.deleted_at or (p.deleted_at is null and excluded.deleted_at is not null)
+    or excluded.parked_at < p.parked_at;
 
 -- name: find_waiting
 -- Parked reports whose message is known by now.

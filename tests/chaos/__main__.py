@@ -1,0 +1,112 @@
+"""Kills the daemon and PostgreSQL under load and counts what was lost: ``make chaos``, about three minutes.
+
+``--seed`` repeats the random choices of a run; ``--only`` takes the phases whose names hold a word.
+"""
+
+import argparse
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Sequence
+
+import trio
+
+from . import faults
+from .report import say, table, verdict
+from .run import RATE, Run, open_run
+
+UNITS = 20
+LIMIT = 290.0
+"""Seconds for the whole run; whatever hangs, hangs no longer."""
+KILLS = 10
+
+POINTS = ("after-append", "after-answer", "in-hand", "before-commit", "after-commit", "after-mark-done")
+
+
+def plan() -> list[tuple[str, faults.Fault, float, bool]]:
+    """Name, fault, rate, and whether the daemon is the planted one."""
+    random_kills = [
+        (f"kill {number} {'daemon' if number % 2 else 'PostgreSQL'}", strike, RATE, False)
+        for number in range(1, KILLS + 1)
+        for strike in [faults.daemon_killed if number % 2 else faults.postgres_killed]
+    ]
+    return [
+        ("undisturbed", faults.undisturbed, RATE, False),
+        *random_kills,
+        ("kill both at once", faults.both_killed, RATE, False),
+        ("SIGTERM", faults.terminated, RATE, False),
+        ("PostgreSQL stopped", faults.postgres_stopped, 100.0, False),
+        ("start without PostgreSQL", faults.started_without_postgres, 100.0, False),
+        ("second daemon", faults.second_daemon, 50.0, False),
+        *((f"die {point}", faults.dies_at(point), RATE, True) for point in POINTS),
+        ("die during-snapshot", faults.dies_during_snapshot, RATE, True),
+        ("PostgreSQL dies in transaction", faults.postgres_dies_in_transaction, RATE, True),
+        ("commit-answer-lost", faults.commit_unanswered, RATE, True),
+        ("die during-prune", faults.dies_during_prune, RATE, True),
+    ]
+
+
+async def go_through(run: Run, words: Sequence[str]) -> None:
+    """Every phase of the plan that is wanted, then a last look at the daemon's own health."""
+    planted: bool | None = None
+    for name, fault, rate, wants_planted in plan():
+        if words and not any(word in name for word in words):
+            continue
+        if wants_planted is not planted:
+            if planted is not None:
+                run.place.daemon.process.terminate()
+                await run.place.daemon.ended()
+            await run.place.start(planted=wants_planted)
+            planted = wants_planted
+        row = await run.phase(name, fault, rate)
+        if not run.place.daemon.alive:
+            row.failures.append(f"the daemon is dead:\n{run.place.daemon.tail()}")
+            await run.place.start(planted=wants_planted)
+    health = await run.place.health()
+    journal = health["journal"]
+    if run.rows and isinstance(journal, dict) and journal["depth"]:
+        run.rows[-1].failures.append(f"/health speaks of {journal['depth']} entries not stored")
+
+
+async def main(seed: int, words: Sequence[str]) -> int:
+    """The whole run; 0 if every invariant held."""
+    started = time.monotonic()
+    say(f"Seed {seed}; {UNITS} units; about {RATE:g} webhooks a second")
+    run: Run | None = None
+    ended = "the run was interrupted"
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_cancel_on_signal, nursery.cancel_scope)
+        with trio.move_on_after(LIMIT) as limit:
+            async with open_run(UNITS, seed) as run:
+                await go_through(run, words)
+                ended = ""
+        if limit.cancelled_caught:
+            ended = f"the run did not end within {LIMIT:g} s"
+        nursery.cancel_scope.cancel()
+    rows = run.rows if run is not None else []
+    say("\n" + table(rows))
+    say("\n" + verdict(rows, time.monotonic() - started, seed))
+    if ended:
+        say(f"FAIL: {ended}")
+    return 0 if rows and all(row.sound for row in rows) and not ended else 1
+
+
+async def _cancel_on_signal(scope: trio.CancelScope) -> None:
+    """Also an interrupted run ends what it has started."""
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            scope.cancel()
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--only", action="append", default=[], metavar="WORD")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    given = parse_arguments()
+    chosen = given.seed if given.seed is not None else secrets.randbelow(10**6)
+    sys.exit(trio.run(main, chosen, given.only))

@@ -1,0 +1,339 @@
+"""The command line: what it prints, what it refuses and how, and that the running daemon does what it is asked."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+import trio
+import typer.main
+from argon2 import PasswordHasher
+from typer.testing import CliRunner, Result
+
+from zapline.daemon import master_key as keys
+from zapline.daemon.cli import app
+from zapline.daemon.commands.times import moment
+from zapline.domain.errors import LocalError
+from zapline.sql.driver import connect
+from zapline.supervisors.roster import digest
+
+CANARY = "canary-password-7d1f"
+
+pytestmark = pytest.mark.usefixtures("environment")
+
+
+def invoke(*args: str, input: str | None = None) -> Result:
+    return CliRunner().invoke(app, list(args), input=input)
+
+
+def rows(url: str, query: str) -> list[tuple[object, ...]]:
+    async def read() -> list[tuple[object, ...]]:
+        async with await connect(url) as conn:
+            return [tuple(row) for row in await conn.fetch(query)]
+
+    return trio.run(read)
+
+
+def commands() -> list[list[str]]:
+    """The path of every command there is."""
+
+    def walk(command: object, path: list[str]) -> list[list[str]]:
+        children = getattr(command, "commands", None)
+        if children is None:
+            return [path]
+        return [found for name, child in children.items() for found in walk(child, [*path, name])]
+
+    return walk(typer.main.get_command(app), [])
+
+
+# -- help and failures -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", commands(), ids=" ".join)
+def test_every_command_explains_itself_with_an_example(path: list[str]) -> None:
+    shown = invoke(*path, "--help")
+    assert shown.exit_code == 0
+    assert f"Example: zapline {' '.join(path)}" in shown.output
+    assert len(shown.output.splitlines()[2].strip()) > 20
+
+
+def test_the_commands_are_those_that_operators_were_promised() -> None:
+    names = {" ".join(path) for path in commands()}
+    assert names >= {"run", "migrate", "check integrity", "check config", "doctor", "sandbox", "replay", "settings"}
+    assert names >= {f"units {verb}" for verb in ("list", "add", "archive", "rotate-secret", "release")}
+    assert names >= {"dead-letters list", "dead-letters replay", "admin add", "admin password", "admin list"}
+
+
+def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
+    heavy = ("trio", "psycopg", "pydantic", "httpx2", "quart", "zapline.sandbox", "zapline.sql", "structlog")
+    code = f"import sys, zapline.daemon.cli; print([name for name in {heavy!r} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_a_usage_error_exits_2_and_a_missing_setting_1_without_a_traceback() -> None:
+    assert invoke("units", "archive").exit_code == 2
+    assert invoke("no-such-command").exit_code == 2
+    refused = invoke("units", "list")
+    assert refused.exit_code == 1
+    assert "DATABASE_URL is missing" in refused.stderr
+    assert "Traceback" not in refused.output
+
+
+def test_a_password_in_the_database_url_is_never_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"postgresql://zapline:{CANARY}@127.0.0.1:1/zapline")
+    for args in (["units", "list"], ["migrate", "--wait", "0"], ["admin", "list"], ["check", "integrity"]):
+        refused = invoke(*args)
+        assert refused.exit_code == 1
+        assert refused.stderr.startswith("zapline: ")
+        assert CANARY not in refused.output
+    monkeypatch.setenv("DATABASE_URL", f"postgresql://u:{CANARY}@[bad/zapline")
+    assert CANARY not in invoke("units", "list").output
+
+
+def test_check_config_names_every_problem_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = invoke("check", "config")
+    assert refused.exit_code == 1
+    for name in ("DATABASE_URL", "EVOLUTION_API_URL", "EVOLUTION_API_KEY", "BASE_URL"):
+        assert f"{name} is missing" in refused.stderr
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u@h/d")
+    monkeypatch.setenv("EVOLUTION_API_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("EVOLUTION_API_KEY", CANARY)
+    monkeypatch.setenv("BASE_URL", "http://127.0.0.1:2")
+    fine = invoke("check", "config")
+    assert fine.exit_code == 0
+    assert CANARY not in fine.output
+
+
+def test_settings_are_all_printed_also_as_an_env_file() -> None:
+    shown, file = invoke("settings").output, invoke("settings", "--env").output
+    for name in ("DATABASE_URL", "BASE_URL", "ZAPLINE_BIND", "ZAPLINE_STATE_DIR"):
+        assert name in shown
+        assert name in file
+    assert "#ZAPLINE_BIND=127.0.0.1:8080" in file
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ("2h", 992_800.0),
+        ("30m", 998_200.0),
+        ("1.5d", 870_400.0),
+        ("1970-01-12T13:00:00Z", 997_200.0),
+        ("1970-01-12 13:00", 997_200.0),
+        ("1970-01-12T14:00:00+01:00", 997_200.0),
+    ],
+)
+def test_a_time_is_read_as_people_write_it(told: str, expected: float) -> None:
+    assert moment(told, 1_000_000.0) == expected
+
+
+@pytest.mark.parametrize("told", ["yesterday", "2 weeks", "-2h", "", "2990-01-01T00:00:00Z", "2h; drop"])
+def test_what_is_no_time_or_in_the_future_is_refused(told: str) -> None:
+    with pytest.raises(LocalError):
+        moment(told, time.time())
+
+
+def test_a_state_directory_that_cannot_be_made_is_told_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    for name, value in {
+        "DATABASE_URL": "postgresql://u@127.0.0.1:1/d",
+        "EVOLUTION_API_URL": "http://127.0.0.1:1",
+        "EVOLUTION_API_KEY": CANARY,
+        "BASE_URL": "http://127.0.0.1:2",
+        "ZAPLINE_STATE_DIR": str(tmp_path / "file" / "state"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    refused = invoke("run")
+    assert refused.exit_code == 1
+    assert refused.stderr.startswith("zapline: the state directory")
+    assert "ZAPLINE_STATE_DIR" in refused.stderr
+
+
+# -- migrate ---------------------------------------------------------------------------------------------
+
+
+def test_migrate_applies_once_and_says_so(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    dry = invoke("migrate", "--dry-run")
+    assert "would apply 0001" in dry.output
+    assert rows(database_url, "select 1 from pg_namespace where nspname = 'zapline'") == []
+    first = invoke("migrate")
+    assert (first.exit_code, "applied 0001 units_and_messages" in first.output) == (0, True)
+    again = invoke("migrate")
+    assert (again.exit_code, again.output) == (0, "The schema is up to date.\n")
+
+
+def test_migrate_waits_for_a_database_and_gives_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://zapline@127.0.0.1:1/zapline")
+    started = time.monotonic()
+    refused = invoke("migrate", "--wait", "1.2")
+    assert refused.exit_code == 1
+    assert 1 < time.monotonic() - started < 10
+    assert "Waiting for the database (0 of 1 s)" in refused.stderr
+    assert "Check that it runs and that DATABASE_URL is right" in refused.stderr
+
+
+def legacy_table(url: str, *lines: tuple[UUID, str, str]) -> None:
+    async def make() -> None:
+        async with await connect(url) as conn:
+            await conn.execute(
+                "create table public.units (id uuid, name text);"
+                "create table public.messages (id int); insert into public.messages values (1);"
+                "create table public.unit_whatsapp_connections"
+                " (unit_id uuid, provider text, instance_id text, status text)"
+            )
+            for unit, instance, status in lines:
+                await conn.execute(
+                    "insert into public.unit_whatsapp_connections values (%s, 'evolution', %s, %s)",
+                    (unit, instance, status),
+                )
+
+    trio.run(make)
+
+
+def test_adoption_imports_units_with_the_secret_that_the_daemon_derives(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    unit, key = uuid4(), "k" * 40
+    legacy_table(database_url, (unit, "loja", "open"))
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("ZAPLINE_MASTER_KEY", key)
+    listed = invoke("migrate", "--adopt-legacy", "--dry-run")
+    assert f"unit {unit} (loja), instance loja, open" in listed.output
+    assert rows(database_url, "select 1 from pg_namespace where nspname = 'zapline'") == []
+
+    done = invoke("migrate", "--adopt-legacy")
+
+    assert done.exit_code == 0, done.output
+    assert "1 units imported." in done.output
+    secret = keys.webhook_secret(key.encode(), unit, 1)  # type: ignore[arg-type]
+    stored = rows(database_url, "select unit_id, secret_digest, phase from zapline.unit_whatsapp_connections")
+    assert [(id, bytes(known), phase) for id, known, phase in stored] == [(unit, digest(secret), "open")]  # type: ignore[call-overload]
+    assert secret not in done.output
+    assert "0 units imported." in invoke("migrate", "--adopt-legacy").output
+
+
+def test_conflicts_are_listed_and_not_even_the_schema_is_made(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    legacy_table(database_url, (uuid4(), "shared", "open"), (uuid4(), "shared", "close"))
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("ZAPLINE_STATE_DIR", str(tmp_path / "state"))
+    refused = invoke("migrate", "--adopt-legacy")
+    assert refused.exit_code == 1
+    assert "CONFLICT  instance 'shared' has 2 units" in refused.stdout
+    assert "nothing was changed" in refused.stderr
+    assert rows(database_url, "select 1 from pg_namespace where nspname = 'zapline'") == []
+
+
+def test_the_daemon_and_the_commands_derive_the_same_secret() -> None:
+    daemon = pytest.importorskip("zapline.daemon.app")
+    unit = uuid4()
+    assert daemon.webhook_secret(b"m" * 40, unit, 3) == keys.webhook_secret(b"m" * 40, unit, 3)  # type: ignore[arg-type]
+
+
+# -- check, lists, admins --------------------------------------------------------------------------------
+
+
+def test_check_integrity_passes_prints_json_and_fails_with_1(database: str) -> None:
+    fine = invoke("check", "integrity")
+    assert fine.exit_code == 0, fine.output
+    assert "pass  Every message has a conversation" in fine.output
+    rows(database, "insert into zapline.units (id, name) values (gen_random_uuid(), 'lost') returning 1")
+    wrong = invoke("check", "integrity", "--json")
+    assert wrong.exit_code == 1
+    broken = [answer["name"] for answer in json.loads(wrong.stdout) if answer["ok"] is False]
+    assert broken == ["unit_without_line"]
+
+
+def a_unit(url: str) -> UUID:
+    unit = uuid4()
+    rows(url, f"insert into zapline.units (id, name) values ('{unit}', 'Loja Centro') returning 1")
+    rows(
+        url,
+        "insert into zapline.unit_whatsapp_connections (unit_id, provider, instance_id, secret_digest, owner_jid)"
+        f" values ('{unit}', 'evolution', 'loja', 'digest', '5511987654321@s.whatsapp.net') returning 1",
+    )
+    return unit
+
+
+def test_units_are_listed_with_phones_masked_and_no_secret(database: str) -> None:
+    assert "zapline units add" in invoke("units", "list").output
+    unit = a_unit(database)
+    shown = invoke("units", "list").output
+    assert str(unit) in shown
+    assert "****4321" in shown
+    assert "87654321" not in shown
+    assert "digest" not in shown
+    as_json = json.loads(invoke("units", "list", "--json").output)
+    assert (as_json[0]["name"], as_json[0]["status"], as_json[0]["phone"]) == (
+        "Loja Centro",
+        "disconnected",
+        "****4321",
+    )
+
+
+def test_commands_go_round_a_pooler(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://pooler@127.0.0.1:1/zapline")
+    monkeypatch.setenv("ZAPLINE_DATABASE_DIRECT_URL", database)
+    assert invoke("units", "list").exit_code == 0
+    assert invoke("check", "integrity").exit_code == 0
+
+
+def test_dead_letters_are_listed_newest_first_with_phones_masked(database: str) -> None:
+    unit = a_unit(database)
+    rows(
+        database,
+        "insert into zapline.dead_letters (unit_id, reason, detail, event, size, received_at, raw) select"
+        f" '{unit}', 'unusable', 'no sender in 5511987654321@s.whatsapp.net', 'messages.upsert', n, now(), 'body'"
+        " from generate_series(1, 3) n returning 1",
+    )
+    shown = invoke("dead-letters", "list", "--limit", "2").output
+    assert "87654321" not in shown
+    listed = json.loads(invoke("dead-letters", "list", "--json", "--unit", str(unit), "--before", "3").output)
+    assert [letter["id"] for letter in listed] == [2, 1]
+    assert invoke("dead-letters", "list", "--unit", "loja").exit_code == 1
+
+
+def test_the_first_admin_is_added_without_a_daemon_and_the_password_is_shown_once(database: str) -> None:
+    made = invoke("admin", "add", "Ana@Example.com", "--generate")
+    assert made.exit_code == 0, made.output
+    shown = made.output.rpartition("shown only now: ")[2].strip()
+    [(email, stored)] = rows(database, "select email, password_hash from zapline.admins")
+    assert email == "ana@example.com"
+    assert PasswordHasher().verify(str(stored), shown)
+    assert shown not in str(stored)
+    assert "ana@example.com" in invoke("admin", "list").output
+
+
+def test_a_password_is_read_from_stdin_and_a_short_one_refused(database: str) -> None:
+    assert invoke("admin", "add", "ana@example.com", "--password-stdin", input="short\n").exit_code == 1
+    assert rows(database, "select 1 from zapline.admins") == []
+    assert invoke("admin", "add", "ana@example.com", "--password-stdin", input=f"{CANARY}\n").exit_code == 0
+    taken = invoke("admin", "add", "ana@example.com", "--generate")
+    assert taken.exit_code == 1
+    assert "zapline admin password ana@example.com" in taken.stderr
+    changed = invoke("admin", "password", "ana@example.com", "--password-stdin", input="another-long-one\n")
+    assert changed.exit_code == 0
+    [(stored,)] = rows(database, "select password_hash from zapline.admins")
+    assert PasswordHasher().verify(str(stored), "another-long-one")
+    assert invoke("admin", "password", "bia@example.com", "--generate").exit_code == 1
+    assert invoke("admin", "add", "no-address", "--generate").exit_code == 2
+    refused = invoke("admin", "add", "caio@example.com")
+    assert refused.exit_code == 1
+    assert "--password-stdin" in refused.stderr
+
+
+def test_a_change_without_a_daemon_is_refused_at_once_and_says_how_to_start_it(database: str) -> None:
+    started = time.monotonic()
+    refused = invoke("units", "add", "Loja")
+    assert refused.exit_code == 1
+    assert time.monotonic() - started < 5
+    assert "no Zapline daemon works on this database" in refused.stderr
+    assert "systemctl start zapline" in refused.stderr

@@ -1,0 +1,173 @@
+"""Commands that the running daemon performs: asked over the database, answered, and felt in its roster."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+import trio
+from support.house import House, house, text
+
+from zapline.daemon.control_client import NoDaemon, ask_daemon, ask_over
+from zapline.domain.errors import LocalError
+from zapline.sql.driver import Connection, connect
+from zapline.sql.pool import Pool
+from zapline.sql.units import load_units
+from zapline.supervisors.control import Control
+from zapline.supervisors.leadership import Leadership, Standing
+from zapline.supervisors.submit import House as Rules
+from zapline.supervisors.submit import Submit
+
+ZAPLINE = Path(sys.executable).with_name("zapline")
+
+
+@asynccontextmanager
+async def leading(url: str, directory: Path) -> AsyncIterator[House]:
+    """The parts of the daemon that commands talk to, over real ones."""
+    async with (
+        house(url, directory) as parts,
+        Pool.open(url, size=2, role="zapline_engine") as pool,
+        trio.open_nursery() as nursery,
+    ):
+        rules = Rules("unit_", 30.0)
+        submit = Submit(
+            pool, parts.journal, parts.roster, parts.dispatcher, parts.intake, lambda unit, n: f"{unit} {n}", rules
+        )
+
+        async def lead() -> None:
+            await submit.reload()
+
+        async def direct() -> Connection:
+            return await connect(url)
+
+        leadership = Leadership(direct, lead, Control(submit, pool).heard)
+        nursery.start_soon(leadership.run)
+        with trio.fail_after(10):
+            await leadership.may_write()
+        assert leadership.standing is Standing.LEADING
+        yield parts
+        nursery.cancel_scope.cancel()
+
+
+async def zapline(url: str, *args: str, extra: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[bytes]:
+    """The console script as a process of its own."""
+    environment = {**os.environ, "DATABASE_URL": url, **(extra or {})}
+    with trio.fail_after(30):
+        return await trio.run_process(
+            [str(ZAPLINE), *args], capture_stdout=True, capture_stderr=True, check=False, env=environment
+        )
+
+
+async def test_units_are_added_rotated_and_archived_in_the_running_daemon(database: str, tmp_path: Path) -> None:
+    async with leading(database, tmp_path / "journal") as daemon:
+        added = await zapline(database, "units", "add", "Loja Centro", "--instance", "centro", "--json")
+        assert added.returncode == 0, added.stderr
+        unit = UUID(json.loads(added.stdout)["id"])
+        [known] = daemon.roster.units()
+        assert (known.id, known.record.name, known.record.instance) == (unit, "Loja Centro", "centro")
+
+        taken = await zapline(database, "units", "add", "Loja 2", "--instance", "centro")
+        assert (taken.returncode, taken.stdout) == (1, b"")
+        assert taken.stderr.decode() == "zapline: instance centro belongs to another unit\n"
+
+        rotated = await zapline(database, "units", "rotate-secret", str(unit))
+        assert rotated.returncode == 0, rotated.stderr
+        assert daemon.roster.units()[0].record.secret_generation == 2
+
+        assert (await zapline(database, "units", "release", str(unit))).returncode == 0
+        archived = await zapline(database, "units", "archive", str(unit), "--yes")
+        assert archived.returncode == 0, archived.stderr
+        assert daemon.roster.units() == []
+        unknown = await zapline(database, "units", "rotate-secret", str(uuid4()))
+        assert b"no such unit" in unknown.stderr
+
+
+async def test_replay_brings_back_what_the_journal_holds(database: str, tmp_path: Path) -> None:
+    async with leading(database, tmp_path / "journal") as daemon:
+        unit = await daemon.add_unit()
+        for number in range(3):
+            await daemon.send(unit, "messages.upsert", text(f"ID{number}"))
+        await daemon.settled()
+        await daemon.rows("delete from zapline.messages returning 1")
+        done = await zapline(database, "replay", "--since", "1h")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(b"3 webhooks")
+        assert done.stderr.startswith(b"Asking the daemon to replay")
+        await daemon.settled()
+        assert await daemon.rows("select count(*)::int from zapline.messages") == [(3,)]
+
+
+async def test_a_dead_letter_is_given_to_its_unit_again(database: str, tmp_path: Path) -> None:
+    async with leading(database, tmp_path / "journal") as daemon:
+        unit = await daemon.add_unit()
+        body = json.dumps({"event": "messages.upsert", "instance": "loja", "data": text("LOST")})
+        async with await connect(database) as conn:
+            row = await conn.fetch_one(
+                "insert into zapline.dead_letters (unit_id, reason, event, raw, size, received_at)"
+                " values (%s, 'crashed', 'messages.upsert', %s, 1, now()) returning id",
+                (unit.id, body.encode()),
+            )
+        assert row is not None
+        done = await zapline(database, "dead-letters", "replay", str(row.id))
+        assert done.returncode == 0, done.stderr
+        await daemon.settled()
+        assert await daemon.rows("select external_id from zapline.messages") == [("LOST",)]
+        assert await daemon.rows("select revived_at is not null from zapline.dead_letters") == [(True,)]
+        unknown = await zapline(database, "dead-letters", "replay", "99999")
+        assert unknown.stderr == b"zapline: there is no such dead letter\n"
+
+
+async def test_an_admin_is_added_through_the_running_daemon(database: str, tmp_path: Path) -> None:
+    async with leading(database, tmp_path / "journal"):
+        made = await zapline(database, "admin", "add", "ana@example.com", "--generate")
+        assert made.returncode == 0, made.stderr
+        assert b"shown only now" in made.stdout
+
+
+async def test_adopted_units_reach_the_running_daemon(database: str, tmp_path: Path) -> None:
+    unit = uuid4()
+    async with await connect(database) as conn:
+        await conn.execute("create table public.unit_whatsapp_connections (unit_id uuid, instance text)")
+        await conn.execute("insert into public.unit_whatsapp_connections values (%s, 'velha')", (unit,))
+    async with leading(database, tmp_path / "journal") as daemon:
+        key = {"ZAPLINE_MASTER_KEY": "k" * 40}
+        done = await zapline(database, "migrate", "--adopt-legacy", extra=key)
+        assert done.returncode == 0, done.stderr
+        assert b"The running daemon has them; it serves 1 units now." in done.stdout
+        assert [known.id for known in daemon.roster.units()] == [unit]
+    async with await connect(database) as conn:
+        assert len(await load_units(conn)) == 1
+
+
+async def test_a_daemon_that_does_not_answer_is_told_from_one_that_is_not_there(database: str) -> None:
+    with pytest.raises(NoDaemon):
+        await ask_daemon(database, "reload", {}, 0.2)
+    async with await connect(database) as conn:
+        with pytest.raises(LocalError, match=r"did not answer within 0\.2 s"):
+            await ask_over(conn, "reload", {}, 0.2)
+
+
+async def test_answers_to_others_and_noise_on_the_channel_are_passed_over(database: str, tmp_path: Path) -> None:
+    async with (
+        leading(database, tmp_path / "journal"),
+        await connect(database) as noisy,
+        trio.open_nursery() as nursery,
+    ):
+
+        async def shout() -> None:
+            while True:
+                for text in ("not json", '{"id": "another", "result": {"units": 99}}'):
+                    await noisy.execute("select pg_notify('zapline_reply', %s)", (text,))
+
+        nursery.start_soon(shout)
+        assert await ask_daemon(database, "reload", {}, 5.0) == {"units": 0}
+        with pytest.raises(LocalError, match="unknown request dance"):
+            await ask_daemon(database, "dance", {}, 5.0)
+        with pytest.raises(LocalError, match="too long"):
+            await ask_daemon(database, "add-unit", {"name": "x" * 8000}, 5.0)
+        nursery.cancel_scope.cancel()

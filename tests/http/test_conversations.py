@@ -1,0 +1,206 @@
+"""Conversations and messages over HTTP: merged, paged, and kept apart between units."""
+
+import time
+from typing import Any
+from uuid import uuid4
+
+NOW = 1_795_364_451
+PHONE = "5511999990001@s.whatsapp.net"
+LID = "111222333444555@lid"
+
+
+def text(external_id: str, words: str, at: int = NOW, jid: str = PHONE, **key: object) -> dict[str, object]:
+    """Data of a messages.upsert."""
+    return {
+        "key": {"remoteJid": jid, "fromMe": False, "id": external_id, **key},
+        "pushName": "Maria",
+        "message": {"conversation": words},
+        "messageType": "conversation",
+        "messageTimestamp": at,
+        "status": "DELIVERY_ACK",
+    }
+
+
+async def all_pages(api: Any, path: str, limit: int) -> list[Any]:
+    found, cursor = [], None
+    for _ in range(50):
+        page = await api.get(path, limit=limit, **({"cursor": cursor} if cursor else {}))
+        assert len(page["items"]) <= limit
+        found += page["items"]
+        cursor = page["nextCursor"]
+        if cursor is None:
+            return found
+    raise AssertionError("the pages do not end")
+
+
+async def test_a_message_is_shown_with_all_that_is_known_of_it(api: Any) -> None:
+    unit = await api.add_unit()
+    await api.send(unit, "messages.upsert", text("A1", "bom dia"))
+    (conversation,) = (await api.get(f"/units/{unit.id}/conversations"))["items"]
+    assert conversation["phone"] == "+5511999990001"
+    assert (conversation["name"], conversation["kind"]) == ("Maria", "person")
+    assert conversation["lastMessageAt"] == "2026-11-22T17:00:51.000Z" or conversation["lastMessageAt"].endswith("Z")
+    path = f"/units/{unit.id}/conversations/{conversation['id']}/messages"
+    (message,) = (await api.get(path))["items"]
+    assert message["conversationId"] == conversation["id"]
+    assert message["sentAt"] == conversation["lastMessageAt"]
+    expected = {
+        "externalId": "A1",
+        "clientMessageId": None,
+        "fromMe": False,
+        "kind": "text",
+        "text": "bom dia",
+        "editedAt": None,
+        "deletedAt": None,
+        "media": None,
+        "deliveryStatus": "delivered",
+        "reactions": [],
+        "votes": [],
+        "backfilled": False,
+    }
+    assert {name: message[name] for name in expected} == expected
+
+
+async def test_reactions_edits_and_deletes_show_in_the_message(api: Any) -> None:
+    unit = await api.add_unit()
+    for number in range(3):
+        await api.send(unit, "messages.upsert", text(f"A{number}", f"text {number}", NOW + number))
+    for target, emoji, at in [("A0", "👍", 1), ("A1", "🙏", 1), ("A1", "", 2)]:
+        reaction = {"reactionMessage": {"key": {"id": target, "remoteJid": PHONE}, "text": emoji}}
+        data = text(f"R{target}{at}", "", NOW + 10 + at) | {"message": reaction, "messageType": "reactionMessage"}
+        await api.send(unit, "messages.upsert", data)
+    rows = await api.sql("select external_id, value from zapline.message_reactions order by 1")
+    assert [(row.external_id, row.value) for row in rows] == [("A0", "👍"), ("A1", "")]
+    await api.sql(
+        "update zapline.messages set edited_body = 'better', edited_at_ms = 1795364460123 "
+        "where external_id = 'A1' returning 1"
+    )
+    await api.sql("update zapline.messages set deleted_at = now() where external_id = 'A2' returning 1")
+    found = {one["externalId"]: one for one in (await api.get(f"/units/{unit.id}/messages"))["items"]}
+    assert found["A0"]["reactions"] == [{"actor": "+5511999990001", "emoji": "👍"}]
+    assert found["A1"]["reactions"] == []
+    assert found["A1"]["text"] == "better"
+    assert found["A1"]["editedAt"].endswith(".123Z")
+    assert found["A2"]["text"] is None
+    assert found["A2"]["deletedAt"] is not None
+
+
+async def test_a_merged_conversation_is_one_with_its_root(api: Any) -> None:
+    unit = await api.add_unit()
+    await api.send(unit, "messages.upsert", text("L1", "from the lid", NOW, LID))
+    (before,) = (await api.get(f"/units/{unit.id}/conversations"))["items"]
+    await api.send(unit, "messages.upsert", text("P1", "from the phone", NOW + 1, PHONE, remoteJidAlt=LID))
+    await api.send(unit, "messages.upsert", text("L2", "from the lid again", NOW + 2, LID))
+    (after,) = (await api.get(f"/units/{unit.id}/conversations"))["items"]
+    assert after["phone"] == "+5511999990001"
+    assert after["lid"] == "111222333444555"
+    root = f"/units/{unit.id}/conversations/{after['id']}/messages"
+    page = (await api.get(root))["items"]
+    assert [one["externalId"] for one in page] == ["L2", "P1", "L1"]
+    assert {one["conversationId"] for one in page} == {after["id"]}
+    assert after["lastMessageAt"] == page[0]["sentAt"]
+    rows = await api.sql("select id, merged_into from zapline.conversations where merged_into is not null")
+    assert [str(row.merged_into) for row in rows] == [after["id"]]
+    assert before["id"] == str(rows[0].id)
+    assert (await api.get(f"/units/{unit.id}/conversations/{before['id']}/messages"))["items"] == page
+    polled = (await api.get(f"/units/{unit.id}/messages"))["items"]
+    assert {one["conversationId"] for one in polled} == {after["id"]}
+
+
+async def test_pages_are_whole_also_where_times_are_equal(api: Any) -> None:
+    unit = await api.add_unit()
+    for number in range(7):
+        await api.send(unit, "messages.upsert", text(f"A{number}", "x", NOW + number // 3))
+    (conversation,) = (await api.get(f"/units/{unit.id}/conversations"))["items"]
+    path = f"/units/{unit.id}/conversations/{conversation['id']}/messages"
+    for limit in (1, 2, 3, 7, 200):
+        assert [one["externalId"] for one in await all_pages(api, path, limit)] == [f"A{n}" for n in range(6, -1, -1)]
+
+
+async def test_conversations_are_paged_latest_first(api: Any) -> None:
+    unit = await api.add_unit()
+    for number in range(5):
+        jid = f"551199999{number:04d}@s.whatsapp.net"
+        await api.send(unit, "messages.upsert", text(f"A{number}", "x", NOW + number // 2, jid))
+    found = await all_pages(api, f"/units/{unit.id}/conversations", 2)
+    assert len({one["id"] for one in found}) == 5
+    times = [one["lastMessageAt"] for one in found]
+    assert times == sorted(times, reverse=True)
+
+
+async def test_a_crm_polls_by_sequence_and_misses_nothing(api: Any) -> None:
+    unit = await api.add_unit()
+    await api.send(unit, "messages.upsert", text("NEW", "x", NOW + 50))
+    first = await api.get(f"/units/{unit.id}/messages", afterSeq=0)
+    assert [one["externalId"] for one in first["items"]] == ["NEW"]
+    await api.send(unit, "messages.upsert", text("OLD", "sent earlier, arrived later", NOW))
+    second = await api.get(f"/units/{unit.id}/messages", afterSeq=first["nextAfterSeq"])
+    assert [one["externalId"] for one in second["items"]] == ["OLD"]
+    third = await api.get(f"/units/{unit.id}/messages", afterSeq=second["nextAfterSeq"])
+    assert third == {"items": [], "nextAfterSeq": second["nextAfterSeq"], "hasMore": False}
+    assert (await api.get(f"/units/{unit.id}/messages", limit=1))["hasMore"] is True
+
+
+async def test_units_do_not_see_each_others_rows(api: Any) -> None:
+    one, other = await api.add_unit("one"), await api.add_unit("other")
+    await api.send(one, "messages.upsert", text("A1", "secret of one"))
+    await api.send(other, "messages.upsert", text("A1", "secret of other"))
+    for unit, words in ((one, "secret of one"), (other, "secret of other")):
+        (conversation,) = (await api.get(f"/units/{unit.id}/conversations"))["items"]
+        path = f"conversations/{conversation['id']}/messages"
+        assert [m["text"] for m in (await api.get(f"/units/{unit.id}/{path}"))["items"]] == [words]
+        assert [m["text"] for m in (await api.get(f"/units/{unit.id}/messages"))["items"]] == [words]
+        stranger = other if unit is one else one
+        assert (await api.get(f"/units/{stranger.id}/{path}", 404))["code"] == "conversation_not_found"
+
+
+async def test_the_database_itself_keeps_the_readers_of_two_units_apart(api: Any) -> None:
+    one, other = await api.add_unit("one"), await api.add_unit("other")
+    await api.send(one, "messages.upsert", text("A1", "x"))
+    async with api.api_pool.connection() as conn:
+        assert (await conn.fetch("select * from zapline.messages")) == []
+        async with conn.transaction():
+            await conn.execute("select set_config('zapline.unit', %s, true)", (str(other.id),))
+            assert (await conn.fetch("select * from zapline.messages")) == []
+        async with conn.transaction():
+            await conn.execute("select set_config('zapline.unit', %s, true)", (str(one.id),))
+            assert len(await conn.fetch("select * from zapline.messages")) == 1
+        assert (await conn.fetch("select * from zapline.messages")) == []
+
+
+async def test_a_bad_cursor_or_limit_is_refused(api: Any) -> None:
+    unit = await api.add_unit()
+    await api.send(unit, "messages.upsert", text("A1", "x"))
+    await api.send(unit, "messages.upsert", text("A2", "x", jid="5511999990002@s.whatsapp.net"))
+    base = f"/units/{unit.id}/conversations"
+    mine = (await api.get(base, limit=1))["nextCursor"]
+    thread = f"{base}/{(await api.get(base))['items'][0]['id']}/messages"
+    for cursor in ("", "x", "!!!!", "é", "a" * 500, "W10", "WyJjIiwgIngiXQ"):
+        problem = await api.get(base, 422, cursor=cursor)
+        assert problem["errors"][0]["field"] == "cursor"
+    assert (await api.get(thread, 422, cursor=mine))["errors"][0]["field"] == "cursor"
+    for limit in ("0", "201", "-1", "1.5", "x", "", "٣", "9" * 30):
+        assert (await api.get(base, 422, limit=limit))["errors"][0]["field"] == "limit"
+    for after in ("-1", "x", str(2**63)):
+        assert (await api.get(f"/units/{unit.id}/messages", 422, afterSeq=after))["code"] == "invalid_request"
+    assert (await api.get(f"{base}/{uuid4()}/messages", 404))["code"] == "conversation_not_found"
+
+
+async def test_the_first_page_of_a_long_thread_does_not_read_the_whole_of_it(api: Any) -> None:
+    unit = await api.add_unit()
+    await api.send(unit, "messages.upsert", text("A0", "x"))
+    await api.sql(
+        "insert into zapline.messages (id, unit_id, conversation_id, provider, external_id, from_me, kind, kind_rank, "
+        "origin, sent_at, received_at) select gen_random_uuid(), unit_id, conversation_id, provider, 'B' || n, false, "
+        "'text', 2, 'live', sent_at + n * interval '1 second', now() from zapline.messages, "
+        "generate_series(1, 20000) n returning 1"
+    )
+    async with api.engine_pool.connection() as conn:
+        await conn.execute("select count(*) from zapline.messages")
+    (conversation,) = (await api.get(f"/units/{unit.id}/conversations"))["items"]
+    path = f"/units/{unit.id}/conversations/{conversation['id']}/messages"
+    await api.get(path)
+    started = time.perf_counter()
+    page = await api.get(path, limit=50)
+    assert [one["externalId"] for one in page["items"][:2]] == ["B20000", "B19999"]
+    assert time.perf_counter() - started < 0.25

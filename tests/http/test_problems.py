@@ -1,0 +1,75 @@
+"""Every error is a problem, and none says too much."""
+
+from typing import Any
+
+import pytest
+import structlog
+
+from zapline.http import units as units_module
+
+
+async def test_what_the_router_refuses_is_a_problem_too(api: Any) -> None:
+    for method, path, status, code in [
+        ("GET", "/nothing", 404, "not_found"),
+        ("GET", "/units/../../etc/passwd", 404, "not_found"),
+        ("GET", "/%2e%2e/%00", 404, "not_found"),
+        ("DELETE", "/units", 405, "method_not_allowed"),
+        ("POST", "/health", 405, "method_not_allowed"),
+    ]:
+        answer = await api.client.request(method, path)
+        assert (answer.status_code, answer.json()["code"]) == (status, code), path
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert set(answer.json()) == {"type", "title", "status", "code", "detail", "retryable"}
+        assert answer.json()["status"] == status
+    assert "GET" in (await api.client.delete("/units")).headers["allow"]
+
+
+@pytest.mark.parametrize("body", [b"{", b"\xff\xfe", b'{"name": "\\ud800"}', b"[" * 100_000, b'{"name": "a"} {}'])
+async def test_what_is_no_json_is_refused(api: Any, body: bytes) -> None:
+    answer = await api.client.post("/units", content=body)
+    assert answer.status_code in (400, 422)
+    assert answer.json()["code"] in ("malformed_json", "invalid_request")
+
+
+async def test_a_body_that_is_no_object_is_refused(api: Any) -> None:
+    for body in (b"[]", b"7", b'"x"', b"null"):
+        answer = await api.client.post("/units", content=body)
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["field"] == "body"
+
+
+async def test_a_large_body_is_refused_declared_or_not(api: Any) -> None:
+    async def chunks() -> Any:
+        for _ in range(40):
+            yield b" " * 65536
+
+    for content in (b" " * (2**20 + 1), chunks()):
+        answer = await api.client.post("/units", content=content)
+        assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+
+
+async def test_an_unexpected_error_tells_the_caller_nothing_and_the_log_everything(
+    api: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> Any:
+        raise RuntimeError("the canary password is swordfish")
+
+    await api.add_unit()
+    monkeypatch.setattr(units_module, "_unit", broken)
+    with structlog.testing.capture_logs() as lines:
+        answer = await api.client.get("/units")
+    assert answer.status_code == 500
+    assert answer.json()["code"] == "internal_error"
+    assert "swordfish" not in answer.text
+    assert "RuntimeError" not in answer.text
+    (line,) = [line for line in lines if line["event"] == "A request crashed"]
+    assert isinstance(line["exc_info"], RuntimeError)
+
+
+async def test_every_answer_is_kept_from_caches_and_guesses(api: Any) -> None:
+    for path in ("/units", "/nothing", "/health"):
+        headers = (await api.client.get(path)).headers
+        assert headers["cache-control"] == "no-store"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert "server" not in headers
