@@ -43,6 +43,7 @@ def plan() -> list[tuple[str, faults.Fault, float, bool]]:
         ("die during-snapshot", faults.dies_during_snapshot, RATE, True),
         ("PostgreSQL dies in transaction", faults.postgres_dies_in_transaction, RATE, True),
         ("commit-answer-lost", faults.commit_unanswered, RATE, True),
+        ("snapshot-refused", faults.snapshot_refused, RATE, True),
         ("die during-prune", faults.dies_during_prune, RATE, True),
     ]
 

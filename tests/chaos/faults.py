@@ -93,15 +93,28 @@ async def dies_during_snapshot(run: Run) -> int:
     return 2
 
 
+async def snapshot_refused(run: Run) -> int:
+    """The disk refuses the snapshot when PostgreSQL is back: the daemon goes on with the units it has read."""
+    await run.pause(0.3, 0.6)
+    run.place.arm("snapshot-refused", 1)
+    await run.place.postgres.kill()
+    await run.place.postgres.start()
+    reached = await until(lambda: run.place.reached() == "snapshot-refused", 10)
+    run.require(reached, "the point snapshot-refused was not reached")
+    await run.pause(0.5, 1.0)
+    run.require(run.place.daemon.alive, "the daemon died of it")
+    return 1
+
+
 async def dies_during_prune(run: Run) -> int:
     """Done entries that are old enough go in chunks; the death strikes inside one of them."""
     code = await _terminate(run)
     run.require(code == 0, f"the daemon ended with {code} at SIGTERM")
     run.place.marker.unlink(missing_ok=True)
     hours = {"ZAPLINE_JOURNAL_KEEP_HOURS": str(PRUNE_AFTER / 3600)}
-    run.place.launch(planted=True, CHAOS_ARM=f"during-prune {run.chance.randint(1, 3)}", **hours)
+    run.place.launch(planted=True, extra={**hours, "CHAOS_ARM": f"during-prune {run.chance.randint(1, 3)}"})
     await _died(run, "during-prune")
-    await run.place.start(planted=True, **hours)
+    await run.place.start(planted=True, extra=hours)
     await run.pause(1.0, 1.5)
     return 1
 

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from typing import LiteralString
 from uuid import UUID
 
 import psycopg
@@ -176,6 +177,7 @@ class Inspector:
                 yield path.name, line
 
 
-def _number(conn: psycopg.Connection, query: str) -> int:
-    row = conn.execute(query).fetchone()  # type: ignore[call-overload]
+def _number(conn: psycopg.Connection, query: LiteralString) -> int:
+    row = conn.execute(query).fetchone()
+    assert row is not None
     return int(row[0])

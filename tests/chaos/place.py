@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -150,7 +150,12 @@ class Place:
         return [f"/webhooks/whatsapp/evolution/{secret}" for secret in self.secrets]
 
     def launch(
-        self, *, planted: bool = False, port: int | None = None, state: Path | None = None, **extra: str
+        self,
+        *,
+        planted: bool = False,
+        port: int | None = None,
+        state: Path | None = None,
+        extra: Mapping[str, str] | None = None,
     ) -> DaemonProcess:
         """Start a daemon; with ``port`` or ``state`` it is a second one, which is not remembered as the last."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("ZAPLINE_", "CHAOS_"))}
@@ -167,15 +172,16 @@ class Place:
             "ZAPLINE_LOG_LEVEL": "debug",
             "CHAOS_MARKER": str(self.marker),
             "CHAOS_ORDERS": str(self.directory / "orders"),
-            **extra,
+            **(extra or {}),
         }
         command = [sys.executable, str(PLANTED)] if planted else [sys.executable, "-m", "zapline", "run"]
         life = DaemonProcess(command, environment, self.directory / f"daemon-{len(self.lives):03}.log")
         self.lives.insert(len(self.lives) - 1 if second else len(self.lives), life)
         return life
 
-    async def start(self, *, planted: bool = False, **extra: str) -> None:
-        await self.launch(planted=planted, **extra).ready()
+    async def start(self, *, planted: bool = False, extra: Mapping[str, str] | None = None) -> None:
+        """A daemon that serves; ``extra`` goes into its environment. Raises PlaceFailed."""
+        await self.launch(planted=planted, extra=extra).ready()
 
     def arm(self, point: str, passes: int) -> None:
         """Order the running planted daemon to act at the ``passes``-th time it comes by a point."""

@@ -7,6 +7,7 @@ kill the process where it stands, some hold it still or lose an answer.
 
 import os
 import signal
+import sqlite3
 import sys
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -18,9 +19,12 @@ import trio
 import zapline.sql.recording as recording
 import zapline.supervisors.janitor as janitor
 import zapline.supervisors.recorder as recorder
+from zapline.domain.ids import UnitId
 from zapline.http.intake import WebhookApp
+from zapline.sql.driver import Connection
 from zapline.sql.failures import CommitUnknown
 from zapline.sql.journal_file import JournalFile
+from zapline.sql.writes import Outcome
 from zapline.supervisors.unit import UnitActor
 
 PRUNE_EVERY = 0.3
@@ -84,6 +88,8 @@ def plant_in_journal() -> None:
         finished = True
 
     def planted_save_snapshot(self: JournalFile, data: bytes) -> None:
+        if ARMED.reached("snapshot-refused"):
+            raise sqlite3.OperationalError("planted: database or disk is full")
         save_snapshot(self, data)
         ARMED.die_at("during-snapshot")
 
@@ -106,7 +112,7 @@ def plant_in_intake() -> None:
         await webhook(self, *arguments)
         ARMED.die_at("after-answer")
 
-    WebhookApp._webhook = planted  # type: ignore[method-assign]
+    WebhookApp._webhook = planted  # type: ignore[method-assign, assignment]
 
 
 def plant_in_actor() -> None:
@@ -121,13 +127,13 @@ def plant_in_actor() -> None:
             ARMED.die_at("after-commit")
         finish(self, *arguments)
 
-    UnitActor._interpret = planted_interpret  # type: ignore[method-assign]
-    UnitActor._finish = planted_finish  # type: ignore[method-assign]
+    UnitActor._interpret = planted_interpret  # type: ignore[method-assign, assignment]
+    UnitActor._finish = planted_finish  # type: ignore[method-assign, assignment]
 
 
 def plant_in_recorder() -> None:
     store_positions: Callable[..., Awaitable[None]] = recording._store_positions
-    record = recorder.record
+    record = recording.record
 
     async def planted_positions(*arguments: Any) -> None:
         await store_positions(*arguments)
@@ -135,15 +141,15 @@ def plant_in_recorder() -> None:
         if ARMED.reached("postgresql-in-transaction"):
             await trio.sleep(HOLD)
 
-    async def planted_record(conn: Any, *arguments: Any) -> Any:
-        outcome = await record(conn, *arguments)
+    async def planted_record(conn: Connection, *arguments: Any, **named: Any) -> dict[UnitId, Outcome]:
+        outcome = await record(conn, *arguments, **named)
         if ARMED.reached("commit-answer-lost"):
             conn.abort()
             raise CommitUnknown("planted: the answer to the commit is lost")
         return outcome
 
     recording._store_positions = planted_positions  # type: ignore[assignment]
-    recorder.record = planted_record
+    recorder.record = planted_record  # type: ignore[attr-defined]
 
 
 def arm_on_signal() -> None:

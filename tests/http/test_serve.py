@@ -12,7 +12,7 @@ from quart import Response, request
 from quart_trio import QuartTrio
 
 from zapline.domain.errors import ConfigurationError
-from zapline.http.serve import Limits, finish_shielded, serve
+from zapline.http.serve import Limits, Patient, finish_shielded, serve
 
 GET = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"
 LARGE = 32 * 2**20
@@ -38,7 +38,7 @@ def small_app() -> Any:
     app.add_url_rule("/large", "large", large)
     app.add_url_rule("/slow", "slow", slow)
     app.add_url_rule("/echo", "echo", echo, methods=["POST"])
-    return finish_shielded(app)  # type: ignore[arg-type]
+    return Patient(finish_shielded(app), 0.7)  # type: ignore[arg-type]
 
 
 class Server:
@@ -180,7 +180,7 @@ async def test_nobody_is_let_in_after_the_end() -> None:
 
 
 async def test_a_body_that_trickles_is_given_up() -> None:
-    async with serving(body_within=0.5) as server:
+    async with serving() as server:
         stream = await server.dial()
         await stream.send_all(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n")
         started = trio.current_time()

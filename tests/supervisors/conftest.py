@@ -14,7 +14,7 @@ from zapline.sql.migrate import migrate
 
 
 @pytest.fixture(scope="session")
-def migrated(postgres: PostgresServer) -> Iterator[str]:
+def migrated(postgres: PostgresServer) -> str:
     """Name of a database with every migration applied, to be copied."""
     name = "migrated_template"
     with psycopg.connect(postgres.url, autocommit=True) as admin:
@@ -26,7 +26,7 @@ def migrated(postgres: PostgresServer) -> Iterator[str]:
             await migrate(conn, lambda line: None)
 
     trio.run(apply)
-    yield name
+    return name
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from support.house import House, house, text
+from support.house import House, house, text, until
 
 from zapline.domain.errors import JournalRefused
 from zapline.domain.events import Parsed
@@ -73,16 +73,12 @@ async def test_a_unit_that_crashes_too_often_is_quarantined_and_catches_up_when_
     async with house(database, tmp_path, intensity=Intensity(1, 1.0), quarantine=0.8) as home:
         ill, well = await home.add_units(["mal", "bem"])
         await post(home, ill, ["BOOM", "1"])
-        with trio.fail_after(5):
-            while ill.quarantined_at is None:
-                await trio.sleep(0.01)
+        await until(lambda: ill.quarantined_at is not None, 5)
         await post(home, ill, ["2", "3"])  # it goes on journaling
         await post(home, well, ["9"])
         assert home.journal.statistics().depth >= 4
         assert ill.mailbox.statistics().entries <= 256
-        with trio.fail_after(3):
-            while await identities(home, well) != ["9"]:
-                await trio.sleep(0.02)
+        await home.until(f"select external_id from zapline.messages where unit_id = '{well.id}'", [("9",)], 3)
         await home.settled(15)
         assert await identities(home, ill) == ["1", "2", "3"]
         assert await home.rows("select reason from zapline.dead_letters") == [("crashed_actor",)]
@@ -95,9 +91,7 @@ async def test_a_quarantined_unit_is_released_by_hand_and_catches_up(
     async with house(database, tmp_path, intensity=Intensity(1, 60.0), quarantine=600) as home:
         ill = await home.add_unit("mal")
         await post(home, ill, ["BOOM", *(f"{number:03}" for number in range(400))])
-        with trio.fail_after(10):
-            while ill.quarantined_at is None:
-                await trio.sleep(0.01)
+        await until(lambda: ill.quarantined_at is not None, 10)
         monkeypatch.setattr(unit_module, "parse", real_parse)  # the program was mended
         tasks = home.roster._scopes
         home.roster.release(ill)

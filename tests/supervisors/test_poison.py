@@ -5,7 +5,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import trio
-from support.house import House, house, text
+from support.house import House, house, text, until
 
 from zapline.domain.restart import Intensity
 from zapline.supervisors.recorder import LaneState
@@ -82,13 +82,9 @@ async def test_a_unit_whose_dead_letters_are_refused_is_quarantined_and_its_neig
     async with house(database, tmp_path, lanes=1, intensity=Intensity(3, 10.0)) as home:
         ill, well = await home.add_units(["mal", "bem"])
         await home.send(ill, "messages.upsert", text("POISON"))
-        with trio.fail_after(15):
-            while ill.quarantined_at is None:
-                await trio.sleep(0.02)
+        await until(lambda: ill.quarantined_at is not None, 15)
         await home.send(well, "messages.upsert", text("W"))
-        with trio.fail_after(5):
-            while not await home.rows("select from zapline.messages where external_id = 'W'"):
-                await trio.sleep(0.02)
+        await home.until("select external_id from zapline.messages", [("W",)], 5)
 
 
 async def test_text_that_no_column_takes_is_buried_with_its_raw_body(database: str, tmp_path: Path) -> None:
@@ -113,9 +109,7 @@ async def test_a_schema_that_does_not_fit_stops_the_lanes_and_intake_goes_on(dat
         plant(database, "alter table zapline.messages rename column body to body_away")
         for number in range(80):
             await home.send(units[number % 8], "messages.upsert", text(f"{number:03}"))
-        with trio.fail_after(10):
-            while set(home.recorder.statistics().states) != {LaneState.STOPPED}:
-                await trio.sleep(0.02)
+        await until(lambda: set(home.recorder.statistics().states) == {LaneState.STOPPED})
         started = trio.current_time()
         await home.send(units[1], "messages.upsert", text("late"))
         assert trio.current_time() - started < 1

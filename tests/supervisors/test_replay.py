@@ -4,12 +4,17 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import psycopg
+import pytest
 import trio
 from support.house import House, house, text
 
+from zapline.domain.errors import JournalRefused
 from zapline.domain.reasons import Phase
+from zapline.sql.journal import Entry
+from zapline.supervisors import dispatcher
 from zapline.supervisors.unit import Unit
 
 
@@ -171,3 +176,28 @@ async def test_a_poisoned_replay_does_not_set_the_position_back(database: str, t
         assert positions == {20}
         assert await home.rows("select count(*) as n from zapline.messages") == [(19,)]
         assert await home.rows("select reason, journal_seq from zapline.dead_letters") == [("refused_by_database", 8)]
+
+
+async def test_a_disk_that_refuses_a_read_delays_the_lagging_units_and_ends_nothing(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "REFUSED_PAUSE", 0.05)
+    async with house(database, tmp_path) as home:
+        unit = await home.add_unit()
+        unfinished, refusals = home.journal.unfinished, 0
+
+        async def refuse(*arguments: Any) -> list[Entry]:
+            nonlocal refusals
+            refusals += 1
+            if refusals < 4:
+                raise JournalRefused("planted")
+            return await unfinished(*arguments)
+
+        monkeypatch.setattr(home.journal, "unfinished", refuse)
+        home.dispatcher.read_again(unit)
+        for number in range(20):
+            await home.send(unit, "messages.upsert", text(f"{number:02}"))
+        await home.settled()
+        rows = await home.rows("select external_id from zapline.messages order by seq")
+        assert rows == [(f"{number:02}",) for number in range(20)]
+        assert refusals >= 4

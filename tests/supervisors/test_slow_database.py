@@ -32,9 +32,7 @@ def lane(unit: Unit, lanes: int = 2) -> int:
 async def wait_for(home: House, query: str, count: int, seconds: float = 10) -> float:
     """Seconds until the query counts so many."""
     started = trio.current_time()
-    with trio.fail_after(seconds):
-        while (await home.rows(query))[0][0] != count:
-            await trio.sleep(0.02)
+    await home.until(query, [(count,)], seconds)
     return trio.current_time() - started
 
 

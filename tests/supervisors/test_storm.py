@@ -47,7 +47,7 @@ async def prepare_unit(home: House, state: str) -> None:
 
 
 @pytest.mark.parametrize("state", ["fresh", "open", "unreachable"])
-@pytest.mark.parametrize("seconds", [0.0, 2.5])
+@pytest.mark.parametrize("seconds", [0.0, 1.2])
 async def test_the_storm_writes_few_rows_and_makes_no_call_per_event(
     database: str, tmp_path: Path, state: str, seconds: float
 ) -> None:

@@ -1,7 +1,7 @@
 """A small house for tests: journal, recorder, roster and actors over a real database; no HTTP."""
 
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,9 +112,22 @@ class House:
                 await trio.sleep(0.01)
                 await self.journal.flush()
 
+    async def until(self, query: str, answer: list[tuple[object, ...]], seconds: float = 10) -> None:
+        """Wait until the query answers so."""
+        with trio.fail_after(seconds):
+            while await self.rows(query) != answer:
+                await trio.sleep(0.02)
+
     async def rows(self, query: str) -> list[tuple[object, ...]]:
         async with await connect(self.url) as conn:
             return [tuple(row) for row in await conn.fetch(query)]
+
+
+async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    """Wait for something that nobody announces."""
+    with trio.fail_after(seconds):
+        while not condition():
+            await trio.sleep(0.01)
 
 
 async def ready() -> None:

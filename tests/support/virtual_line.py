@@ -194,6 +194,8 @@ class VirtualLine:
         calls = self._step(event)
         if self.state.wake_at is not None and self.now >= self.state.wake_at:
             raise AssertionError(f"asks to be woken in the past: {self.state}")
+        if not self.stored.wanted and {Action.REGISTER, Action.CONNECT} & set(calls):
+            raise AssertionError(f"connects a line that nobody wants: {calls} after {event}")
         self.rows += self.stored != before
         self._timer = self.state.wake_at
         if self._timer is not None:

@@ -108,7 +108,7 @@ def _learn(state: Connection, event: ConnectionEvent, signal: Signal, at: Moment
             state = replace(state, failures=0, register_at=None, echo_until=at.mono + _ECHO_FOR)
         case events.LogoutDone():
             stored = replace(stored, logout_pending=False)
-            state = replace(state, echo_until=at.mono + _ECHO_FOR)
+            state = replace(state, echo_until=at.mono + _ECHO_FOR, wake_at=None)
         case events.QrWanted():
             state = replace(state, watched_until=at.mono + _WATCHED_FOR)
         case events.StateObserved():

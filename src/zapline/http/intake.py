@@ -29,6 +29,8 @@ _START = {
     "headers": [(b"content-type", b"application/json"), (b"content-length", b"2"), (b"cache-control", b"no-store")],
 }
 _BODY = {"type": "http.response.body", "body": b"{}"}
+BODY_WITHIN = 30.0
+"""Seconds for a whole body: who trickles holds a connection and a share of the byte budget."""
 _UNDECLARED = 1_048_576
 """Bytes that a body without a declared length may have before it counts as one of the largest."""
 _LOGGED_PER_MINUTE = 10
@@ -107,12 +109,13 @@ class WebhookApp:
             if scope["method"] == "POST":
                 await self._webhook(scope, receive, send)
             else:
-                await _answer_not_allowed(send)
+                await _answer_empty(send, 405, (b"allow", b"POST"))
         elif self._rest is not None:
             await self._rest(scope, receive, send)
         elif scope["type"] == "http":
-            await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
-            await send({"type": "http.response.body", "body": b""})
+            await _answer_empty(send, 404)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
 
     async def _webhook(self, scope: Scope, receive: Receive, send: Send) -> None:
         counters = self._counters
@@ -121,7 +124,11 @@ class WebhookApp:
         reserved = min(declared if declared is not None else _UNDECLARED, self._policy.max_body)
         await self._budget.reserve(reserved)
         try:
-            body = await _read(receive, self._policy.max_body)
+            with trio.move_on_after(BODY_WITHIN) as patience:
+                body = await _read(receive, self._policy.max_body)
+            if patience.cancelled_caught:
+                await _answer_empty(send, 408, (b"connection", b"close"))  # Evolution posts it again
+                return
             if body is None:
                 return  # the sender went away; it will come again
             stored = await self._route(scope, body)
@@ -226,7 +233,6 @@ async def _read(receive: Receive, limit: int) -> bytes | int | None:
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-async def _answer_not_allowed(send: Send) -> None:
-    headers = [(b"allow", b"POST"), (b"content-length", b"0")]
-    await send({"type": "http.response.start", "status": 405, "headers": headers})
+async def _answer_empty(send: Send, status: int, *headers: tuple[bytes, bytes]) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, (b"content-length", b"0")]})
     await send({"type": "http.response.body", "body": b""})

@@ -6,7 +6,8 @@ of any deadline. Here the sockets are ours, and what is left when the grace is o
 
 import logging
 import socket
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, cast
 import structlog
 import trio
 from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData
 from hypercorn.logging import Logger
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
@@ -31,6 +33,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _LAST_CALL = 1.0
 """Seconds that handlers have once their connections are closed; then they are cancelled."""
+_READ_BYTES = 2**16
 _LOG = structlog.get_logger(scope="Server")
 
 
@@ -39,8 +42,6 @@ class Limits:
     """What a client may take. ``keep_alive``: seconds without a request, and for a request's headers."""
 
     keep_alive: float = 15.0
-    body_within: float = 30.0
-    """Seconds for a whole body: who trickles holds a connection and a share of the byte budget."""
     header_bytes: int = 16 * 1024
     backlog: int = 1024
 
@@ -66,12 +67,13 @@ async def serve(
     sockets = _listen(binds, limits.backlog)
     listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(one)) for one in sockets]
     streams = _Streams()
-    asgi = wrap_app(cast(Any, _Patient(app, limits.body_within)), 0, "asgi")
+    asgi = wrap_app(cast(Any, app), 0, "asgi")
 
     async def handle(stream: trio.SocketStream) -> None:
-        with streams.holding(stream):
+        connection = Connection(asgi, config, context, ConnectionState(LifespanState()), cast(Any, stream))
+        with streams.holding(stream, connection):
             try:
-                await TCPServer(asgi, config, context, ConnectionState(LifespanState()), cast(Any, stream)).run()
+                await connection.run()
             except Exception:  # noqa: BLE001 - the error handler of a connection: one must not end them all
                 _LOG.exception("A connection crashed")
 
@@ -80,11 +82,13 @@ async def serve(
             async with trio.open_nursery() as accepting:
                 serving = partial(trio.serve_listeners, handle, listeners, handler_nursery=connections)
                 accepting.start_soon(serving)
+                accepting.start_soon(streams.sweep, limits.keep_alive)
                 task_status.started([_address(one) for one in sockets])
                 await shutdown.wait()
                 accepting.cancel_scope.cancel()
             await context.terminated.set()
             with trio.move_on_after(grace):
+                await streams.close_idle(0.0)
                 await streams.gone()
         finally:
             # Also when cancelled: a send that no reader takes ends with its socket, and in no other way.
@@ -94,23 +98,92 @@ async def serve(
         connections.cancel_scope.cancel()
 
 
+class _Idle:
+    """Since when a connection has had no request. hypercorn keeps a task for it, and starts a new one a request."""
+
+    __slots__ = ("since",)
+
+    def __init__(self) -> None:
+        self.since: float | None = None
+
+    async def restart(self, task_group: object, action: object) -> None:
+        self.since = trio.current_time()
+
+    async def stop(self) -> None:
+        self.since = None
+
+
+class Connection(TCPServer):
+    """hypercorn's connection with fewer steps a request: no task for idleness, and one send for head and body."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.idle_task: Any = _Idle()
+        self._head = b""
+
+    def idle_for(self, now: float) -> float:
+        """Seconds without a request; below zero while one is in hand."""
+        return now - self.idle_task.since if self.idle_task.since is not None else -1.0
+
+    async def shut(self) -> None:
+        """End an idle connection."""
+        with trio.CancelScope(shield=True):
+            await self._initiate_server_close()
+
+    async def protocol_send(self, event: Event) -> None:
+        if not isinstance(event, RawData):
+            await self._write(b"")
+            await super().protocol_send(event)
+        elif not self._head and event.data.startswith(b"HTTP/1.1 ") and event.data[9:10] != b"1":
+            self._head = event.data  # waits for what follows; an interim answer (1xx) is followed by nothing
+        else:
+            await self._write(event.data)
+
+    async def _write(self, data: bytes) -> None:
+        data, self._head = self._head + data, b""
+        if data:
+            await super().protocol_send(RawData(data))
+
+    async def _read_data(self) -> None:
+        while True:
+            try:
+                data = bytes(await self.stream.receive_some(_READ_BYTES))
+            except (trio.ClosedResourceError, trio.BrokenResourceError):
+                break
+            await self.protocol.handle(RawData(data))
+            if not data:
+                break
+        await self.protocol.handle(Closed())
+
+
 class _Streams:
     """The open connections."""
 
     def __init__(self) -> None:
-        self._open: set[trio.SocketStream] = set()
+        self._open: dict[trio.SocketStream, Connection] = {}
         self._none = trio.Event()
 
-    def holding(self, stream: trio.SocketStream) -> "_Held":
-        return _Held(self, stream)
+    @contextmanager
+    def holding(self, stream: trio.SocketStream, connection: Connection) -> Iterator[None]:
+        self._open[stream] = connection
+        try:
+            yield
+        finally:
+            del self._open[stream]
+            if not self._open:
+                self._none.set()
 
-    def add(self, stream: trio.SocketStream) -> None:
-        self._open.add(stream)
+    async def sweep(self, keep_alive: float) -> None:
+        """Close what has been idle for too long, until cancelled; up to a twelfth late."""
+        while True:
+            await trio.sleep(keep_alive / 12)
+            await self.close_idle(keep_alive)
 
-    def discard(self, stream: trio.SocketStream) -> None:
-        self._open.discard(stream)
-        if not self._open:
-            self._none.set()
+    async def close_idle(self, least: float) -> None:
+        """Close connections that have been idle for so many seconds."""
+        now = trio.current_time()
+        for connection in [one for one in self._open.values() if one.idle_for(now) >= least]:
+            await connection.shut()
 
     async def gone(self) -> None:
         """Return when none is open. No new one may come."""
@@ -124,20 +197,7 @@ class _Streams:
             stream.socket.close()
 
 
-class _Held:
-    __slots__ = ("_stream", "_streams")
-
-    def __init__(self, streams: _Streams, stream: trio.SocketStream) -> None:
-        self._streams, self._stream = streams, stream
-
-    def __enter__(self) -> None:
-        self._streams.add(self._stream)
-
-    def __exit__(self, *_: object) -> None:
-        self._streams.discard(self._stream)
-
-
-class _Patient:
+class Patient:
     """Waits for a body as long as it may take, then answers 408; refuses what is no HTTP request."""
 
     def __init__(self, app: App, body_within: float) -> None:

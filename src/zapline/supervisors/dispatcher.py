@@ -3,14 +3,19 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import structlog
 import trio
 
+from zapline.domain.errors import JournalRefused
 from zapline.domain.ids import Seq, UnitId
 from zapline.sql.journal import Entry, Journal
 from zapline.supervisors.unit import Unit
 
 PAGE = 128
 """Entries read from disk at once for a unit that lags."""
+REFUSED_PAUSE = 0.5
+"""Seconds until a refused read is tried again."""
+_LOG = structlog.get_logger(scope="Dispatcher")
 
 
 @dataclass(slots=True)
@@ -83,7 +88,13 @@ class Dispatcher:
             while self._todo:
                 unit_id = next(iter(self._todo))
                 del self._todo[unit_id]
-                await self._feed(unit_id)
+                try:
+                    await self._feed(unit_id)
+                except JournalRefused as refused:
+                    # A disk that refuses a read may take the next one; what waits on it is not lost.
+                    _LOG.error("The journal could not be read; it is tried again", error=str(refused))
+                    self._todo[unit_id] = None
+                    await trio.sleep(REFUSED_PAUSE)
             self._rung = trio.Event()
 
     async def _feed(self, unit_id: UnitId) -> None:

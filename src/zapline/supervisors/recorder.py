@@ -105,8 +105,8 @@ class Recorder:
     async def store(self, write: UnitWrite) -> Outcome:
         """Return when the write is committed, however long the database is away.
 
-        Raises UnitMissing, and StatementFailed where even a dead letter is refused. Cancellation leaves the write with its lane: it may still be committed, and is
-        harmless to give again.
+        Raises UnitMissing, and StatementFailed where even a dead letter is refused. Cancellation leaves the
+        write with its lane: it may still be committed, and is harmless to give again.
         """
         lane = self._lanes[zlib.crc32(write.unit_id.bytes) % len(self._lanes)]
         return await lane.store(write)
