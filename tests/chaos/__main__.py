@@ -60,10 +60,7 @@ async def go_through(run: Run, words: Sequence[str]) -> None:
                 await run.place.daemon.ended()
             await run.place.start(planted=wants_planted)
             planted = wants_planted
-        row = await run.phase(name, fault, rate)
-        if not run.place.daemon.alive:
-            row.failures.append(f"the daemon is dead:\n{run.place.daemon.tail()}")
-            await run.place.start(planted=wants_planted)
+        await run.phase(name, fault, rate)
     health = await run.place.health()
     journal = health["journal"]
     if run.rows and isinstance(journal, dict) and journal["depth"]:

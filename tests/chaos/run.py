@@ -58,6 +58,9 @@ class Run:
                 kills = await fault(self)
             except PlaceFailed as failed:
                 self.failures.append(str(failed))
+            if not self.place.daemon.alive:
+                self.failures.append(f"the daemon is dead:\n{self.place.daemon.tail()}")
+                await self.place.start()
             nursery.cancel_scope.cancel()
         with trio.move_on_after(ANSWERED_WITHIN) as patience:
             await self.sender.quiet()

@@ -53,6 +53,9 @@ ODD: list[Any] = [
 ]
 
 
+EXTREMES = [b"", b"\0", b"[]", b"null", b"{}", b"\xff" * 100, b'{"event":"messages.upsert","data":' + b"[" * 100_000]
+
+
 def places(value: Any, found: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
     """Every (holder, key or index) of a body."""
     if isinstance(value, dict):
@@ -84,10 +87,10 @@ def mutate(chance: random.Random) -> bytes:
             )
         elif act == 2 and isinstance(holder, dict):
             holder[chance.choice(["key", "message", "id", "status", "pollUpdates", "keys", "messages"])] = (
-                chance.choice(ODD)
+                copy.deepcopy(chance.choice(ODD))
             )
         else:
-            holder[name] = chance.choice(ODD)
+            holder[name] = copy.deepcopy(chance.choice(ODD))
     body = json.dumps(told, ensure_ascii=chance.random() < 0.7).encode("utf-8", "surrogatepass")
     if chance.random() < 0.1:
         cut = chance.randrange(len(body))
@@ -99,7 +102,7 @@ def mutate(chance: random.Random) -> bytes:
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 def test_mutated_bodies_are_stored_ignored_or_buried_and_crash_nothing(database: str, seed: int, count: int) -> None:
     chance = random.Random(seed)
-    bodies = [addressed(mutate(chance), "unit") for _ in range(count)]
+    bodies = EXTREMES + [addressed(mutate(chance), "unit") for _ in range(count)]
 
     async def run() -> None:
         with tempfile.TemporaryDirectory() as place:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import psycopg
 import pytest
 import trio
@@ -49,8 +50,9 @@ async def test_a_burst_past_the_journal_waits_for_room_and_is_stored(
         answers: list[bool] = []
 
         async def one(number: int) -> None:
-            body = b'{"event":"messages.upsert","instance":"loja","data":{"key":{"remoteJid":"5511999990001@s.whatsapp.net","id":"%d"},"message":{"conversation":"x"}}}'
-            answers.append(await home.post(unit, body % number))
+            data = text(f"{number}")
+            body = msgspec.json.encode({"event": "messages.upsert", "instance": "loja", "data": data})
+            answers.append(await home.post(unit, body))
 
         async with trio.open_nursery() as nursery:
             for number in range(1000):

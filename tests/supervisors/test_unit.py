@@ -124,7 +124,8 @@ async def test_two_units_with_the_same_contact_and_ids_never_share_a_row(databas
             )
         await home.settled()
         rows = await home.rows(
-            "select unit_id, body, count(*) as n, count(deleted_at) as deleted from zapline.messages group by 1, 2 order by body desc"
+            "select unit_id, body, count(*) as n, count(deleted_at) as deleted from zapline.messages "
+            "group by 1, 2 order by body desc"
         )
         assert rows == [(one.id, "um", 20, 0), (other.id, "dois", 20, 20)]
 

@@ -115,7 +115,7 @@ class House:
     async def until(self, query: str, answer: list[tuple[object, ...]], seconds: float = 10) -> None:
         """Wait until the query answers so."""
         with trio.fail_after(seconds):
-            while await self.rows(query) != answer:
+            while await self.rows(query) != answer:  # noqa: ASYNC110
                 await trio.sleep(0.02)
 
     async def rows(self, query: str) -> list[tuple[object, ...]]:
@@ -126,7 +126,7 @@ class House:
 async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
     """Wait for something that nobody announces."""
     with trio.fail_after(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110
             await trio.sleep(0.01)
 
 

@@ -13,7 +13,7 @@ from itertools import count
 from zapline.domain import events
 from zapline.domain.connection import Action, Connection, Moment, Stored, step
 from zapline.domain.events import ConnectionEvent
-from zapline.domain.reasons import Phase
+from zapline.domain.reasons import Phase, Reason
 
 HOUR = 3600.0
 EPOCH = 1_800_000_000.0
@@ -271,4 +271,29 @@ def opened(seed: int = 1) -> VirtualLine:
     line.evolution.scan()
     line.run(300)
     assert line.phase is Phase.OPEN
+    return line
+
+
+def shown(line: VirtualLine) -> tuple[Phase, Reason]:
+    """Phase and reason."""
+    return line.stored.phase, line.stored.reason
+
+
+def made(line: VirtualLine) -> int:
+    """Calls made since counting began."""
+    return sum(line.calls.values())
+
+
+def begin_counting(line: VirtualLine) -> None:
+    line.calls.clear()
+    line.connects.clear()
+    line.turns = line.rows = line.dropped = 0
+
+
+def pairing(seed: int = 1) -> VirtualLine:
+    """A line that shows its first code."""
+    line = VirtualLine(seed)
+    line.feed(events.ConnectAsked())
+    line.run(10)
+    assert line.phase is Phase.PAIRING
     return line

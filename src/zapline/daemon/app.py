@@ -20,7 +20,7 @@ from zapline.daemon.logs import register_secret
 from zapline.daemon.master_key import master_key, webhook_secret
 from zapline.daemon.notify import Notifier
 from zapline.daemon.settings import Settings
-from zapline.domain.errors import StandstillError
+from zapline.domain.errors import JournalRefused, StandstillError
 from zapline.domain.ids import UnitId
 from zapline.domain.restart import Intensity
 from zapline.evolution.client import CallPolicy, EvolutionClient, open_http
@@ -31,6 +31,7 @@ from zapline.http.serve import serve
 from zapline.sql.driver import Connection, ConnectOptions, connect
 from zapline.sql.journal import Journal
 from zapline.sql.pool import Pool
+from zapline.sql.units import load_units
 from zapline.supervisors.control import Control
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.dispatcher import Dispatcher
@@ -98,7 +99,7 @@ class Running:
         with trio.move_on_after(seconds):
             self.stop_serving.set()
             await self.served.wait()
-            while self.leadership.standing is Standing.LEADING and not self._idle():
+            while self.leadership.standing is Standing.LEADING and not self._idle():  # noqa: ASYNC110 - spread over three rooms
                 await trio.sleep(0.02)
         left = self.journal.statistics().depth
         if left:
@@ -184,7 +185,16 @@ async def daemon(settings: Settings, notifier: Notifier) -> AsyncIterator[Runnin
 
         async def lead() -> None:
             recorder.forget_known()
-            await submit.reload()
+            try:
+                await submit.reload()
+            except JournalRefused as refused:
+                # With the journal's disk full, PostgreSQL is the only way left: that must not depend on the disk.
+                _LOG.error(
+                    "The journal did not take the snapshot of the units; they are served all the same",
+                    error=str(refused),
+                )
+                async with engine_pool.connection() as conn:
+                    roster.apply(await load_units(conn), journal.journal_id)
 
         leadership = Leadership(open_direct, lead, control.heard)
         recorder = Recorder(open_engine, leadership.may_write, counters, settings.recorder_lanes)

@@ -1,0 +1,159 @@
+"""The first run, as a newcomer sees it: one command, two units that talk, and nothing left behind."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from zapline.sandbox.machine import processes
+
+
+@dataclass
+class Sandbox:
+    place: Path
+    process: subprocess.Popen[bytes]
+    seconds: float
+    told: dict[str, Any]
+    http: httpx2.Client
+    children: set[int] = field(default_factory=set)
+
+    def get(self, path: str) -> Any:
+        answer = self.http.get(path)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def status(self, unit: int = 0) -> dict[str, Any]:
+        found: dict[str, Any] = self.get(f"/units/{self.told['units'][unit]['id']}/whatsapp/status")
+        return found
+
+    def control(self, word: str, **given: Any) -> Any:
+        answer = httpx2.post(f"{self.told['evolutionUrl']}/_control/{word}", json=given, timeout=10, trust_env=False)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def until(self, true: Callable[[], bool], seconds: float) -> float:
+        started = time.monotonic()
+        while not true():
+            assert time.monotonic() - started < seconds, f"not within {seconds} s"
+            time.sleep(0.02)
+        return time.monotonic() - started
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    made = Path(tempfile.mkdtemp(prefix="zapline-sandbox-"))
+    made.chmod(0o711)
+    yield made
+    shutil.rmtree(made)
+
+
+def below(pid: int) -> set[int]:
+    """All descendants of a process that are alive."""
+    parents = {one.pid: one.parent for one in processes()}
+    found = {pid}
+    while True:
+        more = {child for child, parent in parents.items() if parent in found} - found
+        if not more:
+            return found - {pid}
+        found |= more
+
+
+@contextmanager
+def sandbox(place: Path) -> Iterator[Sandbox]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ZAPLINE_")}
+    for name in ("DATABASE_URL", "EVOLUTION_API_URL", "BASE_URL"):
+        environment.pop(name, None)
+    file = place / ".zapline" / "sandbox.json"
+    file.unlink(missing_ok=True)
+    started = time.monotonic()
+    with (place / "out.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "zapline", "sandbox"], cwd=place, env=environment, stdout=log, stderr=log
+        )
+        try:
+            while not file.exists():
+                assert process.poll() is None, (place / "out.log").read_text()[-3000:]
+                assert time.monotonic() - started < 60, (place / "out.log").read_text()[-3000:]
+                time.sleep(0.02)
+            seconds = time.monotonic() - started
+            told = json.loads(file.read_text())
+            with httpx2.Client(base_url=told["baseUrl"], timeout=10, trust_env=False) as http:
+                login = {"email": told["adminEmail"], "password": told["adminPassword"]}
+                http.headers["authorization"] = f"Bearer {http.post('/admin/login', json=login).json()['token']}"
+                yield Sandbox(place, process, seconds, told, http, below(process.pid))
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                try:
+                    process.wait(30)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+
+
+def test_one_command_shows_recorded_traffic_as_conversations_and_leaves_nothing_behind(place: Path) -> None:
+    with sandbox(place) as box:
+        assert (place / ".zapline" / "sandbox.json").stat().st_mode & 0o077 == 0
+        assert [unit["name"] for unit in box.told["units"]] == ["Loja Centro", "Clínica Sul"]
+        status = box.status()
+        assert (status["status"], status["reason"]) == ("connected", "scan_completed")
+        unit = box.told["units"][0]["id"]
+        box.until(lambda: len(box.get(f"/units/{unit}/conversations")["items"]) >= 3, 15)
+        conversation = box.get(f"/units/{unit}/conversations")["items"][-1]["id"]
+        assert box.get(f"/units/{unit}/conversations/{conversation}/messages")["items"]
+
+        box.control("receive", instance="loja_centro", text="bom dia, canário")
+
+        def arrived() -> bool:
+            messages = box.get(f"/units/{unit}/messages?afterSeq=0&limit=200")["items"]
+            return any(message["text"] == "bom dia, canário" for message in messages)
+
+        box.until(arrived, 2)
+        health = box.get("/health")
+        assert health["checks"]["lostWebhooks"]["verdict"] == "pass", health
+        children = box.children
+        assert len(children) >= 3
+    assert box.process.returncode == 0
+    assert not children & {one.pid for one in processes()}
+
+
+def test_a_scan_connects_within_a_second_and_a_logout_says_what_to_do(place: Path) -> None:
+    with sandbox(place) as box:
+        unit = box.told["units"][0]["id"]
+        box.control("close", instance="loja_centro", code=401)
+        box.until(lambda: box.status()["reason"] == "logged_out", 5)
+        assert "scan" in box.status()["advice"].lower()
+        assert box.status()["disconnectedAt"] is not None
+        assert box.http.post(f"/units/{unit}/whatsapp/connect", json={}).status_code == 202
+        box.until(lambda: box.status()["reason"] == "waiting_scan", 10)
+        assert box.status()["qrCode"].startswith("data:image/png;base64,")
+        assert box.http.get(f"/units/{unit}/whatsapp/qr.svg").headers["content-type"].startswith("image/svg+xml")
+        box.control("scan", instance="loja_centro")
+        assert box.until(lambda: box.status()["status"] == "connected", 5) < 1.0
+        status = box.status()
+        assert list(status)[:7] == [
+            *("status", "reason", "qrCode", "connectedAt", "disconnectedAt", "qrUpdatedAt", "lastUpdate")
+        ]
+        assert status["qrCode"] is None
+
+
+def test_a_second_start_is_quick_also_after_the_sandbox_was_killed(place: Path) -> None:
+    with sandbox(place) as box:
+        units = [unit["id"] for unit in box.told["units"]]
+        box.process.kill()
+        box.process.wait()
+    with sandbox(place) as again:
+        assert again.seconds < 5.0, (place / "out.log").read_text()[-3000:]
+        assert [unit["id"] for unit in again.told["units"]] == units
