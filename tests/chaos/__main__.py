@@ -84,10 +84,8 @@ async def main(seed: int, words: Sequence[str]) -> int:
         nursery.cancel_scope.cancel()
     rows = run.rows if run is not None else []
     say("\n" + table(rows))
-    say("\n" + verdict(rows, time.monotonic() - started, seed))
-    if ended:
-        say(f"FAIL: {ended}")
-    return 0 if rows and all(row.sound for row in rows) and not ended else 1
+    say("\n" + (f"FAIL: {ended} (seed {seed})" if ended else verdict(rows, time.monotonic() - started, seed)))
+    return 0 if all(row.sound for row in rows) and rows and not ended else 1
 
 
 async def _cancel_on_signal(scope: trio.CancelScope) -> None:

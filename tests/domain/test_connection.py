@@ -120,6 +120,17 @@ def test_a_repeated_code_does_not_live_longer() -> None:
     assert (line.stored.qr_updated_at, line.state.qr_fresh_until) == (known_since, fresh_until)
 
 
+def test_looking_at_a_pairing_that_ended_unheard_does_not_begin_another() -> None:
+    line = pairing()
+    line.evolution.reachable = False
+    line.run(60)
+    line.evolution.reachable, line.evolution.state = True, "close"
+    line.feed(events.QrWanted())
+    line.run(30)
+    assert shown(line) == (Phase.REFUSED, Reason.QR_LIMIT_REACHED)
+    assert line.evolution.rounds == 1
+
+
 @pytest.mark.parametrize("code", [408, 428, 515])
 def test_a_close_during_pairing_does_not_begin_codes_again_for_nobody(code: int) -> None:
     line = pairing()

@@ -200,7 +200,7 @@ async def daemon(settings: Settings, notifier: Notifier) -> AsyncIterator[Runnin
         recorder = Recorder(open_engine, leadership.may_write, counters, settings.recorder_lanes)
         health = Health(counters, roster, journal, recorder, dispatcher, leadership, engine_pool)
         limits = JournalLimits(settings.journal_keep_hours, settings.journal_budget_bytes)
-        janitor = Janitor(engine_pool, journal, leadership, submit, counters, limits)
+        janitor = Janitor(engine_pool, journal, leadership, submit, roster, counters, limits)
         calls = LineCalls(client, address_of, counters)
         around = Surroundings(journal, recorder, calls, counters, dispatcher.refill, dispatcher.read_again)
 

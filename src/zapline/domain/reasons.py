@@ -60,13 +60,13 @@ EXPLANATIONS = {
     ),
     Reason.CONNECTING: Explanation(
         "The line is being connected.",
-        "Nothing; if it lasts longer than two minutes, check that the Evolution server reaches WhatsApp.",
+        "Wait a moment; if it lasts longer than two minutes, check that the Evolution server reaches WhatsApp.",
     ),
     Reason.WAITING_SCAN: Explanation(
         "A QR code waits to be scanned.",
         "On the unit's phone open WhatsApp, Linked devices, Link a device, and scan the code.",
     ),
-    Reason.SCAN_COMPLETED: Explanation("The phone is linked and the line is open.", "Nothing."),
+    Reason.SCAN_COMPLETED: Explanation("The phone is linked and the line is open.", "Nothing to do."),
     Reason.DISCONNECTED: Explanation(
         "The line is not connected.",
         "If a person disconnected it, ask to connect when it is needed again; otherwise Zapline is "
@@ -82,7 +82,8 @@ EXPLANATIONS = {
     ),
     Reason.REPLACED_ELSEWHERE: Explanation(
         "Another program opened the same WhatsApp session.",
-        "Find and stop the other program (an old backend, a second Evolution server). Zapline then reconnects.",
+        "Find and stop the other program (an old backend, a second Evolution server); Zapline tries again every "
+        "five minutes.",
     ),
     Reason.BANNED: Explanation(
         "WhatsApp refuses this number.",
@@ -97,7 +98,7 @@ EXPLANATIONS = {
         "Check that it runs, that EVOLUTION_API_URL is right and that its licence is active; Zapline keeps trying.",
     ),
     Reason.EVOLUTION_REFUSED: Explanation(
-        "The Evolution server refuses our calls.",
-        "Check EVOLUTION_API_KEY and run `zapline doctor`.",
+        "The Evolution server is there but refuses Zapline's calls.",
+        "Check EVOLUTION_API_KEY and run `zapline doctor`; Zapline keeps trying.",
     ),
 }

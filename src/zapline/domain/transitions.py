@@ -17,9 +17,12 @@ class Signal(StrEnum):
     REGISTERED = "instance and webhook registered"
     CONNECT_STARTED = "connect answered without a code"
     LOGOUT_DONE = "logout answered"
-    CALL_FAILED = "call failed, may work later"
+    CALL_FAILED = "call failed"
+    """Evolution cannot be reached or is not ready; the same call may work later."""
     CALL_REFUSED = "call refused"
-    LINE_FAILED = "Evolution answered, its line cannot"
+    """Evolution does not want the call: the key or the request is wrong."""
+    LINE_FAILED = "line failed"
+    """Evolution answered that its line cannot do it."""
     TIMER = "timer fired"
     DOUBT_EXPIRED = "no observation in time"
     QR_WANTED = "somebody looks at the code"
@@ -28,14 +31,14 @@ class Signal(StrEnum):
     QR_LIMIT = "QR limit reached"
     STALE_LIMIT = "QR limit of an earlier pairing"
     CONNECTING = "connecting reported"
-    CONNECTING_UNASKED = "connecting reported, nobody asked"
+    CONNECTING_UNASKED = "connecting reported unasked"
     OPENED = "open reported"
-    OPENED_UNASKED = "open reported, nobody asked"
-    DROPPED = "close reported, session kept"
-    LOGGED_OUT = "close reported, session gone"
-    LOGOUT_ECHO = "close reported, expected"
-    BANNED = "close reported, number refused"
-    REPLACED = "close reported, session taken over"
+    OPENED_UNASKED = "open reported unasked"
+    DROPPED = "closed with the session kept"
+    LOGGED_OUT = "closed with the session gone"
+    LOGOUT_ECHO = "closed as expected"
+    BANNED = "closed with the number refused"
+    REPLACED = "closed with the session taken over"
     REMOVED = "instance removed"
     CREATED = "instance created"
     OBSERVED_OPEN = "observed open"
@@ -43,7 +46,7 @@ class Signal(StrEnum):
     OBSERVED_CONNECTING = "observed connecting"
     OBSERVED_CLOSE = "observed close"
     OBSERVED_MISSING = "observed missing"
-    ENDED_UNASKED = "closed or failed, nobody asked"
+    ENDED_UNASKED = "ended unasked"
 
 
 class Action(Enum):
@@ -202,8 +205,8 @@ TRANSITIONS: Mapping[Phase, Mapping[Signal, Move]] = {
         Signal.CALL_REFUSED: _REFUSED_CALL,
         Signal.ENDED_UNASKED: _ENDED,
     },
-    Phase.LOGGED_OUT: _ended(Phase.LOGGED_OUT, "LOGGED_OUT REPLACED"),
-    Phase.REFUSED: _ended(Phase.REFUSED, "STALE_QR"),
+    Phase.LOGGED_OUT: _ended(Phase.LOGGED_OUT, "REPLACED LOGGED_OUT"),
+    Phase.REFUSED: _ended(Phase.REFUSED, "REPLACED STALE_QR"),
 }
 
 _ASKED_FOR = frozenset({Phase.CONNECTING, Phase.PAIRING, Phase.BACKING_OFF})

@@ -136,6 +136,7 @@ class Rows:
         self._add_contact(unit, chat, fact.push_name if named_by_chat else None, sent_at)
         if fact.sender is not None:
             self._add_contact(unit, fact.sender, None if fact.from_me else fact.push_name, sent_at)
+            self._add_link(unit, fact.sender, sent_at)
         conversation = conversation_id(unit, chat.canonical)
         self.conversations.append(
             {

@@ -23,6 +23,7 @@ class EntryWrite:
     dead_reason: str | None = None
     dead_detail: str | None = None
     backfilled: bool = False
+    replayed: bool = False
 
 
 @dataclass(slots=True)

@@ -15,6 +15,8 @@ from zapline.supervisors.counters import Counters
 from zapline.supervisors.mailbox import Direct
 from zapline.supervisors.unit import TOO_LARGE, Unit
 
+APPEND_WITHIN = 8.0
+"""Seconds for one fsync: a disk that hangs longer is as good as one that refuses."""
 HOLD_UP = 20.0
 """Seconds an answer waits for PostgreSQL where the journal refuses: Evolution gives up after 30."""
 _LOG = structlog.get_logger(scope="Intake")
@@ -40,15 +42,15 @@ class Intake:
 
     async def _make_durable(self, unit: Unit, arrivals: Sequence[Arrival]) -> bool:
         try:
-            if len(arrivals) == 1:
-                await self._journal.append(arrivals[0])
-            else:
+            with trio.move_on_after(APPEND_WITHIN):
                 await self._journal.append_many(arrivals)
+                return True
+            why = "no answer from the disk"
         except JournalRefused as refused:
-            self._counters.add("journal_refused")
-            _LOG.error("The journal refused a webhook; it goes to PostgreSQL directly", error=str(refused))
-            return await self._through_database(unit, arrivals)
-        return True
+            why = str(refused)
+        self._counters.add("journal_refused")
+        _LOG.error("The journal refused a webhook; it goes to PostgreSQL directly", error=why)
+        return await self._through_database(unit, arrivals)
 
     async def _through_database(self, unit: Unit, arrivals: Sequence[Arrival]) -> bool:
         directs = [Direct(_entry(arrival)) for arrival in arrivals]

@@ -7,11 +7,13 @@ import structlog
 import trio
 
 from zapline.domain.errors import JournalRefused, RemoteError
-from zapline.sql.journal import Journal
+from zapline.domain.ids import Seq
+from zapline.sql.journal import Entry, Journal
 from zapline.sql.pool import Pool
 from zapline.sql.recording import apply_waiting, expire_parked
 from zapline.supervisors.counters import Counters
-from zapline.supervisors.leadership import Leadership
+from zapline.supervisors.leadership import Leadership, Standing
+from zapline.supervisors.roster import Roster
 from zapline.supervisors.submit import Submit
 
 _PARKED_EVERY = 5.0
@@ -20,6 +22,9 @@ _PARKED_DAYS = 7.0
 """WhatsApp keeps an undelivered message for 30 days, but a report for a message not seen in a week is noise."""
 _PRUNE_EVERY = 60.0
 _REFRESH_EVERY = 600.0
+_ORPHANS_AT_ONCE = 200
+_ORPHAN_AFTER = 3600.0
+"""Seconds: a unit that is only missing for a moment (a database being restored) comes back sooner."""
 _SHED_FIRST = ("presence.update", "chats.update", "chats.upsert", "chats.set", "contacts.update", "contacts.upsert")
 _LOG = structlog.get_logger(scope="Janitor")
 
@@ -41,6 +46,7 @@ class Janitor:
         journal: Journal,
         leadership: Leadership,
         submit: Submit,
+        roster: Roster,
         counters: Counters,
         limits: JournalLimits,
     ) -> None:
@@ -48,6 +54,7 @@ class Janitor:
         self._journal = journal
         self._leadership = leadership
         self._submit = submit
+        self._roster = roster
         self._counters = counters
         self._limits = limits
 
@@ -68,9 +75,35 @@ class Janitor:
                 _LOG.warning("The journal could not be pruned", error=str(refused))
                 continue
             self._counters.add("journal_pruned", amount=pruned.removed)
+            await self._close_orphans()
             if pruned.shed:
                 self._counters.add("journal_shed", amount=pruned.shed)
                 _LOG.warning("The journal is over its budget; unimportant entries were shed", count=pruned.shed)
+
+    async def _close_orphans(self) -> None:
+        """Finish entries that nobody will ever take: their unit was archived, or is not in the database.
+
+        They stay in the journal's history, so a replay finds them if the unit comes back.
+        """
+        if self._leadership.standing is not Standing.LEADING:
+            return
+        try:
+            while True:
+                page = await self._journal.unfinished(Seq(0), _ORPHANS_AT_ONCE)
+                latest = time.time() - _ORPHAN_AFTER
+                orphans = [entry.seq for entry in page if entry.received_at < latest and self._is_orphan(entry)]
+                if not orphans:
+                    return
+                self._journal.mark_done(orphans)
+                await self._journal.flush()
+                self._counters.add("orphaned_entries", amount=len(orphans))
+                _LOG.warning("Webhooks of units that no longer exist were given up", count=len(orphans))
+        except JournalRefused as refused:
+            _LOG.warning("The journal could not be read", error=str(refused))
+
+    def _is_orphan(self, entry: Entry) -> bool:
+        unit = self._roster.get(entry.unit_id)
+        return unit is None or unit.record.archived_at is not None
 
     async def _tend_parked(self) -> None:
         while True:

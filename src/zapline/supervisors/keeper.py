@@ -31,6 +31,14 @@ async def keep(child: Child, allowed: Intensity, crashed: Callable[[], None]) ->
             await child.run()
         except Exception:  # noqa: BLE001 - only our own bugs come this far; the supervisor must outlive them
             _LOG.exception("A unit's actor crashed", unit=child.name)
+        except BaseExceptionGroup as group:
+            # A crash in the very tick of a cancellation: told, but the cancellation goes on.
+            ended, failed = group.split(trio.Cancelled)
+            if failed is not None:
+                _LOG.error("A unit's actor crashed while it was stopped", unit=child.name, exc_info=failed)
+            if ended is not None:
+                raise ended from None
+            raise
         else:
             return None
         crashed()

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
 
+import structlog
 import trio
 
 from zapline.domain.connection import Stored
-from zapline.domain.errors import LocalError
+from zapline.domain.errors import JournalRefused, LocalError
 from zapline.domain.events import ConnectAsked, ConnectionEvent, DisconnectAsked, QrWanted, RegistrationOutdated
 from zapline.domain.ids import UnitId, valid_instance
 from zapline.sql import dead_letters, people
@@ -23,6 +24,8 @@ from zapline.supervisors.unit import Unit
 
 ANSWER_WITHIN = 5.0
 """Seconds that an ask waits for the actor to have stored what it made of it."""
+
+_LOG = structlog.get_logger(scope="Submit")
 
 
 class UnknownUnit(LocalError):
@@ -80,7 +83,11 @@ class Submit:
         async with self._reloading:
             async with self._pool.connection() as conn:
                 records = await load_units(conn)
-            await self._journal.save_snapshot(snapshot(records))
+            try:
+                await self._journal.save_snapshot(snapshot(records))
+            except JournalRefused as refused:
+                # The units are known all the same; only a start without the database would not know them.
+                _LOG.error("The journal could not keep the snapshot of the units", error=str(refused))
             self._roster.apply(records, self._journal.journal_id)
         return len(self._roster.units())
 

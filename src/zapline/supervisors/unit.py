@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from uuid import UUID
 
 import structlog
 import trio
@@ -22,8 +21,7 @@ from zapline.domain.events import (
     TimerFired,
     Unusable,
 )
-from zapline.domain.ids import PROVIDER, Seq, UnitId
-from zapline.domain.masking import mask_phone
+from zapline.domain.ids import Seq, UnitId
 from zapline.evolution.payloads import parse
 from zapline.sql.journal import Entry, Journal
 from zapline.sql.rows import prepare
@@ -33,6 +31,7 @@ from zapline.supervisors.counters import Counters
 from zapline.supervisors.lines import LineCalls
 from zapline.supervisors.mailbox import Direct, Mailbox
 from zapline.supervisors.recorder import Recorder, UnitMissing
+from zapline.supervisors.telling import tell_line, tell_stored
 
 TOO_LARGE = "!too_large"
 """Event of an entry whose body was over the limit; its body is the size in digits."""
@@ -42,9 +41,10 @@ CRASHES_BEFORE_ALONE = 2
 STARTS_BEFORE_ALONE = 3
 """An entry in hand at so many crashes, or seen by so many starts, is taken alone: it may be the cause."""
 
+DEATHS_ALONE = 2
+"""Deaths of the process while an entry was in hand alone: one may be chance, two in the same millisecond are not."""
 _NOTHING = Seq(0)
-_LOG = structlog.get_logger(scope="MessageHandler")
-_LINE_LOG = structlog.get_logger(scope="Line")
+_LOG = structlog.get_logger(scope="Unit")
 
 
 class Doing(StrEnum):
@@ -93,6 +93,8 @@ class Surroundings:
     """Tell the dispatcher that there is room in the mailbox again."""
     rewind: Callable[[Unit], None]
     """Tell the dispatcher to read the unit's unfinished entries again."""
+    alone: trio.Lock = field(default_factory=trio.Lock)
+    """Held while one suspicious entry is in hand: of two in hand at a death nobody could tell which it was."""
 
 
 class _Run:
@@ -213,24 +215,33 @@ class UnitActor:
         if verdict is not None:
             run.writes.append(_buried(entry, verdict))
             return
-        if alone:
-            try:
-                await self._around.journal.take_in_hand(entry.seq)
-            except BaseException:
-                # Cancelled, the mark may be made all the same: an orderly stop must not look like a death.
-                self._around.journal.release(entry.seq)
-                raise
+        if not alone:
+            self._interpret(run, entry, entry.seq)
+            return
+        self._now_doing(Doing.RECORDING)  # waiting for others is no standstill
+        async with self._around.alone:
+            self._now_doing(Doing.STEPPING)
+            await self._take_alone(run, entry)
+
+    async def _take_alone(self, run: _Run, entry: Entry) -> None:
+        """Interpret an entry under a durable mark that says who it was, should the process die of it."""
+        journal = self._around.journal
+        try:
+            await journal.take_in_hand(entry.seq)
+        except BaseException:
+            # Cancelled, the mark may be made all the same: an orderly stop must not look like a death.
+            journal.release(entry.seq)
+            raise
         self._interpret(run, entry, entry.seq)
-        if alone:
-            prepare(unit.id, run.writes[-1:], None, None, self._around.journal.journal_id)
-            self._around.journal.release(entry.seq)
-            await self._around.journal.flush()
+        prepare(self._unit.id, run.writes[-1:], None, None, journal.journal_id)
+        journal.release(entry.seq)
+        await journal.flush()
 
     @staticmethod
     def _condemned(entry: Entry) -> str | None:
         if entry.crashes > CRASHES_BEFORE_ALONE:
             return "crashed_actor"
-        return "killed_process" if entry.in_hand > 0 else None
+        return "killed_process" if entry.in_hand >= DEATHS_ALONE else None
 
     def _interpret(self, run: _Run, entry: Entry, seq: Seq | None) -> None:
         """Parse one entry; its connection events step the machine, its facts are to be stored."""
@@ -259,6 +270,7 @@ class UnitActor:
                 body=entry.body,
                 facts=facts,
                 dead_reason=reasons[0] if reasons else None,
+                replayed=entry.replayed,
             )
         )
 
@@ -308,49 +320,13 @@ class UnitActor:
             direct.recorded.set()
         if changed:
             around.counters.add("connection_rows_written")
-            self._tell_change(run)
-        for _, reason in outcome.buried:
-            around.counters.add("dead_letters", reason)
-            around.counters.add("webhook_errors", reason)
-            _LOG.warning(f"Dead letter: {reason}", unit=str(unit.id))
-        created = dict(outcome.created)
+            event, unit.changed = unit.changed, trio.Event()
+            event.set()
+            tell_line(unit.id, run.stored_before, run.state.stored)
+        tell_stored(unit.id, run.writes, outcome, around.counters)
         for write in run.writes:
-            for fact in write.facts:
-                if isinstance(fact, MessageArrived):
-                    message_id = created.pop(fact.external_id, None)
-                    self._tell_message(fact, write, message_id)
-                else:
-                    around.counters.add("facts", type(fact).__name__)
-
-    def _tell_message(self, fact: MessageArrived, write: EntryWrite, message_id: UUID | None) -> None:
-        unit, counters = self._unit, self._around.counters
-        counters.add("messages", fact.kind.value)
-        if fact.origin == "live" and not write.backfilled:
-            counters.add("messages_seen")
-        unit.last_message_at = max(unit.last_message_at or 0.0, write.received_at)
-        if message_id is None:
-            if fact.origin == "live" and not write.backfilled:
-                counters.add("duplicates")
-            _LOG.info("Duplicate message deduplicated: {id} ({provider})", id=fact.external_id, provider=PROVIDER)
-            return
-        counters.add("messages_created")
-        if not fact.from_me:
-            who = mask_phone(fact.chat.phone or fact.chat.canonical)
-            text = "New message from {sender} (Unit: {unit}, Provider: {provider})"
-            _LOG.info(text, sender=who, unit=unit.id, provider=PROVIDER)
-        _LOG.info("Message created: {message}", message=message_id, scope=f"Webhook:{_short(write.seq)}")
-
-    def _tell_change(self, run: _Run) -> None:
-        unit, stored, before = self._unit, run.state.stored, run.stored_before
-        event, unit.changed = unit.changed, trio.Event()
-        event.set()
-        if (stored.phase, stored.reason) != (before.phase, before.reason):
-            _LINE_LOG.info(
-                f"Line is {stored.status}: {stored.reason}",
-                unit=str(unit.id),
-                phase=stored.phase,
-                before=before.phase,
-            )
+            if any(isinstance(fact, MessageArrived) for fact in write.facts):
+                unit.last_message_at = max(unit.last_message_at or 0.0, write.received_at)
 
     # -- calls to Evolution ----------------------------------------------------------------------------------
 
@@ -376,10 +352,6 @@ class UnitActor:
 
     def _now_doing(self, doing: Doing) -> None:
         self._unit.doing, self._unit.since = doing, trio.current_time()
-
-
-def _short(seq: Seq | None) -> str:
-    return f"{seq:06x}" if seq is not None else "direct"
 
 
 def _buried(entry: Entry, reason: str) -> EntryWrite:

@@ -1,0 +1,65 @@
+"""Tells what became of a unit's webhooks once it is committed: counters move, lines are logged."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import structlog
+
+from zapline.domain.connection import Stored
+from zapline.domain.events import MessageArrived
+from zapline.domain.ids import PROVIDER, Seq, UnitId
+from zapline.domain.masking import mask_phone
+from zapline.sql.writes import EntryWrite, Outcome
+from zapline.supervisors.counters import Counters
+
+_LOG = structlog.get_logger(scope="MessageHandler")
+_LINE_LOG = structlog.get_logger(scope="Line")
+
+
+def tell_stored(unit: UnitId, writes: Sequence[EntryWrite], outcome: Outcome, counters: Counters) -> None:
+    """What a unit's share of a transaction came to."""
+    for _, reason in outcome.buried:
+        counters.add("dead_letters", reason)
+        counters.add("webhook_errors", reason)
+        _LOG.warning("Dead letter: {reason}", reason=reason, unit=unit)
+    created = dict(outcome.created)
+    for write in writes:
+        for fact in write.facts:
+            if isinstance(fact, MessageArrived):
+                _tell_message(unit, fact, write, created.pop(fact.external_id, None), counters)
+            else:
+                counters.add("facts", type(fact).__name__)
+
+
+def _tell_message(
+    unit: UnitId, fact: MessageArrived, write: EntryWrite, message_id: UUID | None, counters: Counters
+) -> None:
+    counters.add("messages", fact.kind.value)
+    # What we fetched or fed again ourselves says nothing about how often Evolution sends twice.
+    rated = fact.origin == "live" and not write.backfilled and not write.replayed
+    if rated:
+        counters.add("messages_seen")
+    if message_id is None:
+        if rated:
+            counters.add("duplicates")
+        _LOG.info("Duplicate message deduplicated: {id} ({provider})", id=fact.external_id, provider=PROVIDER)
+        return
+    counters.add("messages_created")
+    if not fact.from_me:
+        sender = mask_phone(fact.chat.phone or fact.chat.canonical)
+        text = "New message from {sender} (Unit: {unit}, Provider: {provider})"
+        _LOG.info(text, sender=sender, unit=unit, provider=PROVIDER)
+    _LOG.info("Message created: {message}", message=message_id, scope=f"Webhook:{_short(write.seq)}")
+
+
+def tell_line(unit: UnitId, before: Stored, after: Stored) -> None:
+    """A line's status as it changed."""
+    if (after.phase, after.reason) != (before.phase, before.reason):
+        text = "Line is {status}: {reason}"
+        _LINE_LOG.info(
+            text, status=after.status, reason=after.reason, unit=unit, phase=after.phase, before=before.phase
+        )
+
+
+def _short(seq: Seq | None) -> str:
+    return f"{seq:06x}" if seq is not None else "direct"
