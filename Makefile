@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: help run test check lint types imports bench chaos lock clean
+.PHONY: help run test check lint types imports docs bench chaos lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -35,6 +35,9 @@ types: $(READY)
 
 imports: $(READY)
 	@$(BIN)/lint-imports
+
+docs: $(READY) ## Print docs/states.md anew from the tables
+	@$(BIN)/python -m zapline.domain.charts > docs/states.md
 
 bench: $(READY) ## Measure: requests a second, latency and memory, beside a bare "hello" (about 4 minutes)
 	@$(BIN)/python -m tests.bench

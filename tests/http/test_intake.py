@@ -182,7 +182,7 @@ async def test_a_replaced_secret_is_valid_for_its_grace_and_the_token_is_not_sto
         await front.home.settled()
         rows = await front.home.rows("select external_id from zapline.messages order by 1")
         assert rows == [("NEW",), ("OLD",)]
-        files = [path.read_bytes() for path in tmp_path.iterdir() if path.is_file()]
+        files = [path.read_bytes() for path in tmp_path.iterdir() if path.is_file()]  # noqa: ASYNC240
         assert not any(b"INSTANCE-TOKEN-CANARY" in content for content in files)
 
 

@@ -20,7 +20,7 @@ from zapline.daemon.logs import register_secret
 from zapline.daemon.master_key import master_key, webhook_secret
 from zapline.daemon.notify import Notifier
 from zapline.daemon.settings import Settings
-from zapline.domain.errors import JournalRefused, StandstillError
+from zapline.domain.errors import StandstillError
 from zapline.domain.ids import UnitId
 from zapline.domain.restart import Intensity
 from zapline.evolution.client import CallPolicy, EvolutionClient, open_http
@@ -31,7 +31,6 @@ from zapline.http.serve import serve
 from zapline.sql.driver import Connection, ConnectOptions, connect
 from zapline.sql.journal import Journal
 from zapline.sql.pool import Pool
-from zapline.sql.units import load_units
 from zapline.supervisors.control import Control
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.dispatcher import Dispatcher
@@ -185,16 +184,7 @@ async def daemon(settings: Settings, notifier: Notifier) -> AsyncIterator[Runnin
 
         async def lead() -> None:
             recorder.forget_known()
-            try:
-                await submit.reload()
-            except JournalRefused as refused:
-                # With the journal's disk full, PostgreSQL is the only way left: that must not depend on the disk.
-                _LOG.error(
-                    "The journal did not take the snapshot of the units; they are served all the same",
-                    error=str(refused),
-                )
-                async with engine_pool.connection() as conn:
-                    roster.apply(await load_units(conn), journal.journal_id)
+            await submit.reload()
 
         leadership = Leadership(open_direct, lead, control.heard)
         recorder = Recorder(open_engine, leadership.may_write, counters, settings.recorder_lanes)

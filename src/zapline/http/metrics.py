@@ -126,6 +126,9 @@ COUNTED = (
     Counted("journal_shed", "Unimportant entries dropped because the journal is over its budget."),
     Counted("parked_applied", "Parked reports that reached their message late."),
     Counted("parked_expired", "Parked reports whose message never came."),
+    Counted(
+        "answers_dropped", "Answers of Evolution that an overloaded unit could not take; they are asked for again."
+    ),
     Counted("orphaned_entries", "Webhooks given up because their unit no longer exists."),
     Counted("lost_webhooks", "Webhooks answered 200 and stored nowhere.", source="lost"),
     Counted("actor_crashes", "Crashes of units' actors."),

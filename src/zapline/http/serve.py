@@ -120,6 +120,20 @@ class Connection(TCPServer):
         super().__init__(*given)
         self.idle_task: Any = _Idle()
         self._head = b""
+        self._until_closed = trio.CancelScope()
+
+    async def run(self) -> None:
+        """Serve until the connection is closed. hypercorn's reader may wait for ever on a stream that is gone."""
+        with self._until_closed:
+            await super().run()
+
+    async def _close(self) -> None:
+        await super()._close()
+        self._until_closed.cancel()
+
+    async def _initiate_server_close(self) -> None:
+        await super()._initiate_server_close()
+        self._until_closed.cancel()
 
     def idle_for(self, now: float) -> float:
         """Seconds without a request; below zero while one is in hand."""

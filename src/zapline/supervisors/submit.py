@@ -115,6 +115,9 @@ class Submit:
         found = self.find(unit)
         if found.state is not None and found.state.stored.wanted:
             await self._ask(found, DisconnectAsked(), lambda stored: not stored.wanted)
+            with trio.move_on_after(ANSWER_WITHIN):  # Evolution may be away; the unit is closed all the same
+                while found.state.stored.logout_pending:
+                    await found.changed.wait()
         async with self._pool.connection() as conn:
             if not await archive_unit(conn, unit):
                 raise UnknownUnit("there is no such unit")

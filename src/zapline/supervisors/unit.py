@@ -347,7 +347,8 @@ class UnitActor:
             number = unit.state.stored.number
             secret_of = (unit.id.bytes, unit.record.secret_generation)
             answer = await self._around.calls.perform(action, unit.record.instance, number, secret_of)
-            unit.mailbox.ask(answer)
+            if not unit.mailbox.ask(answer):
+                self._around.counters.add("answers_dropped")  # the state asks again by its timer
         self._calling = False
 
     def _now_doing(self, doing: Doing) -> None:
