@@ -263,7 +263,7 @@ def main() -> int:
         postgres.start()
         place = Place(directory, postgres)
         if given.only in (None, "throughput"):
-            results.append(throughput(place, 1 if given.quick else 5, 3.0 if given.quick else 5.0, given.connections))
+            results.append(throughput(place, 1 if given.quick else 5, 3.0 if given.quick else 8.0, given.connections))
         if given.only in (None, "latency"):
             results.append(commit_latency(place, 500, 5.0 if given.quick else 20.0))
         if given.only in (None, "memory"):

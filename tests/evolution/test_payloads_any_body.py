@@ -85,7 +85,9 @@ def mutated(draw: st.DrawFn) -> bytes:
 
 def assert_storable(value: Any) -> None:
     """No NUL, no half of a surrogate pair, no number beyond 64 bits, nothing that is not JSON."""
-    if isinstance(value, str):
+    if isinstance(value, msgspec.Struct):
+        assert_storable(msgspec.structs.asdict(value))
+    elif isinstance(value, str):
         assert "\x00" not in value
         value.encode()
         assert len(value) <= 131_072
@@ -109,7 +111,7 @@ def check(raw: bytes) -> None:
     assert facts
     for fact in facts:
         assert isinstance(fact, KNOWN)
-        assert_storable(dataclasses.asdict(fact))
+        assert_storable(fact if isinstance(fact, msgspec.Struct) else dataclasses.asdict(fact))
         if isinstance(fact, MessageArrived):
             msgspec.json.encode(fact.detail)
     assert parse(raw) == facts

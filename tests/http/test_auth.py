@@ -67,7 +67,7 @@ async def test_every_route_but_the_open_ones_asks_for_a_token(api: Any) -> None:
 def _quart(api: Any) -> Any:
     """The application behind the wrappers, found by what its closures hold."""
     front: WebhookApp = api.front
-    (cell,) = [cell.cell_contents for cell in front._rest._app.__closure__]  # type: ignore[union-attr]
+    (cell,) = [cell.cell_contents for cell in front._rest.__closure__]  # type: ignore[union-attr]
     return cell
 
 

@@ -4,7 +4,6 @@ import fcntl
 import gc
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -46,8 +45,8 @@ from zapline.supervisors.unit import Surroundings
 
 FIRST_JUDGEMENT = 6.0
 """Seconds in which the lock of a daemon that has just been killed is given back by the database."""
-_SWITCH_INTERVAL = 0.001
-"""Seconds a thread may hold the interpreter: the journal's writer must not wait 5 ms for its turn."""
+_COLLECT_EVERY = (20_000, 20, 50)
+"""Thresholds of the collector: requests make thousands of short-lived objects and hardly a cycle."""
 _LOG = structlog.get_logger(scope="Daemon")
 
 
@@ -57,7 +56,7 @@ async def run_daemon(settings: Settings, listening: Callable[[list[str]], None] 
     Raises StandstillError where another daemon holds the state directory or the database.
     """
     notifier = Notifier.from_environment()
-    sys.setswitchinterval(_SWITCH_INTERVAL)
+    gc.set_threshold(*_COLLECT_EVERY)
     with state_lock(settings.state_dir):
         async with daemon(settings, notifier) as running:
             addresses = await running.nursery.start(running.serve)

@@ -123,7 +123,7 @@ class Settings(DatabaseSettings):
     journal_budget_bytes: Size = Field(
         ByteSize(2048 * MIB), description="Size of the journal at which the least important events are shed."
     )
-    recorder_lanes: int = Field(4, ge=1, le=64, description="Transactions that store webhooks at the same time.")
+    recorder_lanes: int = Field(2, ge=1, le=64, description="Transactions that store webhooks at the same time.")
     drain_seconds: Seconds = Field(8.0, description="Time to finish what was accepted when the daemon is stopped.")
     webhook_secret_grace_minutes: float = Field(
         30.0,

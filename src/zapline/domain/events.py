@@ -1,12 +1,15 @@
 """What can happen to a unit, as frozen values: connection events, facts about messages, asks and timers.
 
 Facts may arrive in any order and more than once; their merging is defined where they are stored.
-Times are seconds since the epoch in UTC (``float``) unless a name says ``_ms``.
+Times are seconds since the epoch in UTC (``float``) unless a name says ``_ms``. What is made for every message is
+a msgspec Struct: frozen like the others, and made in a tenth of the time.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from zapline.domain.delivery import Delivery
 from zapline.domain.ids import ExternalId
@@ -190,8 +193,7 @@ class Kind(StrEnum):
     PLACEHOLDER = "placeholder"
 
 
-@dataclass(frozen=True, slots=True)
-class Media:
+class Media(msgspec.Struct, frozen=True):
     """A file's description. The bytes stay with WhatsApp and are fetched through Evolution on demand."""
 
     mimetype: str | None = None
@@ -206,8 +208,7 @@ class Media:
     """``mediaUrl`` of Evolution's S3; it expires."""
 
 
-@dataclass(frozen=True, slots=True)
-class MessageArrived:
+class MessageArrived(msgspec.Struct, frozen=True):
     """A message is known: it came in, was sent from the phone, through Evolution, or lies in the history."""
 
     external_id: ExternalId
@@ -217,7 +218,7 @@ class MessageArrived:
     text: str | None = None
     """Text or caption; for replies to buttons and lists what the person chose."""
     media: Media | None = None
-    detail: Mapping[str, object] = field(default_factory=dict)
+    detail: Mapping[str, object] = msgspec.field(default_factory=dict)
     """What else the kind carries (coordinates, options, cards ...): plain JSON values."""
     sender: Address | None = None
     """Who wrote it in a group."""

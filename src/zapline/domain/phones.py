@@ -6,9 +6,9 @@ else the LID. The forms of JIDs per version are in the contract, section 2.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
 import phonenumbers
 
 from zapline.domain.errors import LocalError
@@ -28,8 +28,7 @@ class AddressKind(StrEnum):
     """A bot, the service account, or a server that is not known here."""
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(msgspec.Struct, frozen=True):
     """Somebody or something that a chat can be with."""
 
     kind: AddressKind

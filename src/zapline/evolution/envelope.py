@@ -5,7 +5,6 @@ One pass of msgspec over the body takes 1-2 us for 1.5 kB.
 
 import json
 import re
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -13,8 +12,7 @@ import msgspec
 from zapline.domain.text import clean_text
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(msgspec.Struct, frozen=True):
     event: str | None
     """Canonical dotted name; ``None`` if absent or not an event of Evolution."""
     instance: str | None

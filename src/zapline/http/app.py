@@ -10,7 +10,7 @@ from zapline.http.auth import Auth, AuthPolicy
 from zapline.http.conversations import Conversations
 from zapline.http.dead_letters import DeadLetters
 from zapline.http.ops import OPEN, Ops
-from zapline.http.serve import App, Patient, finish_shielded
+from zapline.http.serve import App, finish_shielded
 from zapline.http.units import Units
 from zapline.sql.pool import Pool
 from zapline.supervisors.counters import Counters
@@ -59,4 +59,4 @@ def create_app(
         return response
 
     app.after_request(harden)
-    return Patient(finish_shielded(app), _BODY_WITHIN)  # type: ignore[arg-type]  # quart types the scope more narrowly
+    return finish_shielded(app)  # type: ignore[arg-type]  # quart types the scope more narrowly

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
+import msgspec
 import structlog
 import trio
 
@@ -26,11 +27,9 @@ SECRET_HEADER = b"x-zapline-secret"
 _START = {
     "type": "http.response.start",
     "status": 200,
-    "headers": [(b"content-type", b"application/json"), (b"content-length", b"2"), (b"cache-control", b"no-store")],
+    "headers": [(b"content-type", b"application/json"), (b"content-length", b"2")],
 }
 _BODY = {"type": "http.response.body", "body": b"{}"}
-BODY_WITHIN = 30.0
-"""Seconds for a whole body: who trickles holds a connection and a share of the byte budget."""
 _UNDECLARED = 1_048_576
 """Bytes that a body without a declared length may have before it counts as one of the largest."""
 _LOGGED_PER_MINUTE = 10
@@ -78,8 +77,7 @@ class IntakePolicy:
     body_budget: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Route:
+class _Route(msgspec.Struct, frozen=True):
     provider: str
     secret: str
     event: str | None
@@ -114,8 +112,6 @@ class WebhookApp:
             await self._rest(scope, receive, send)
         elif scope["type"] == "http":
             await _answer_empty(send, 404)
-        elif scope["type"] == "websocket":
-            await send({"type": "websocket.close"})
 
     async def _webhook(self, scope: Scope, receive: Receive, send: Send) -> None:
         counters = self._counters
@@ -124,11 +120,7 @@ class WebhookApp:
         reserved = min(declared if declared is not None else _UNDECLARED, self._policy.max_body)
         await self._budget.reserve(reserved)
         try:
-            with trio.move_on_after(BODY_WITHIN) as patience:
-                body = await _read(receive, self._policy.max_body)
-            if patience.cancelled_caught:
-                await _answer_empty(send, 408, (b"connection", b"close"))  # Evolution posts it again
-                return
+            body = await _read(receive, self._policy.max_body)
             if body is None:
                 return  # the sender went away; it will come again
             stored = await self._route(scope, body)

@@ -5,23 +5,31 @@ of any deadline. Here the sockets are ours, and what is left when the grace is o
 """
 
 import logging
+import os
 import socket
+import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+import h11
 import structlog
 import trio
 from hypercorn.config import Config
-from hypercorn.events import Closed, Event, RawData
+from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.logging import Logger
+from hypercorn.protocol.events import Request
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.http_stream import HTTPStream
+from hypercorn.trio.task_group import TaskGroup, _handle
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState, LifespanState
-from hypercorn.utils import repr_socket_addr, wrap_app
+from hypercorn.utils import parse_socket_addr, repr_socket_addr, wrap_app
 
 from zapline.domain.errors import ConfigurationError
 
@@ -34,6 +42,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 _LAST_CALL = 1.0
 """Seconds that handlers have once their connections are closed; then they are cancelled."""
 _READ_BYTES = 2**16
+_INBOX = 10
+"""Messages of a request that may wait for the application; then its sender waits."""
 _LOG = structlog.get_logger(scope="Server")
 
 
@@ -42,6 +52,8 @@ class Limits:
     """What a client may take. ``keep_alive``: seconds without a request, and for a request's headers."""
 
     keep_alive: float = 15.0
+    body_within: float = 30.0
+    """Seconds for a whole body: who trickles holds a connection and a share of the byte budget."""
     header_bytes: int = 16 * 1024
     backlog: int = 1024
 
@@ -70,7 +82,7 @@ async def serve(
     asgi = wrap_app(cast(Any, app), 0, "asgi")
 
     async def handle(stream: trio.SocketStream) -> None:
-        connection = Connection(asgi, config, context, ConnectionState(LifespanState()), cast(Any, stream))
+        connection = Connection(asgi, config, context, LifespanState(), cast(Any, stream))
         with streams.holding(stream, connection):
             try:
                 await connection.run()
@@ -82,7 +94,7 @@ async def serve(
             async with trio.open_nursery() as accepting:
                 serving = partial(trio.serve_listeners, handle, listeners, handler_nursery=connections)
                 accepting.start_soon(serving)
-                accepting.start_soon(streams.sweep, limits.keep_alive)
+                accepting.start_soon(streams.sweep, limits)
                 task_status.started([_address(one) for one in sockets])
                 await shutdown.wait()
                 accepting.cancel_scope.cancel()
@@ -113,48 +125,160 @@ class _Idle:
         self.since = None
 
 
+class _Inbox:
+    """A request's messages on their way to the application: bounded, and no task switch where none is needed."""
+
+    __slots__ = ("_messages", "_news", "_over", "_room", "complete")
+
+    def __init__(self) -> None:
+        self._messages: deque[Any] = deque()
+        self._news: trio.Event | None = None
+        self._room: trio.Event | None = None
+        self._over = False
+        self.complete = False
+        """The whole body has come."""
+
+    async def put(self, message: Any) -> None:
+        """Wait while the application is slow; what nobody will read any more is let go."""
+        if not message.get("more_body", False):
+            self.complete = True
+        while len(self._messages) >= _INBOX and not self._over:
+            self._room = trio.Event()
+            await self._room.wait()
+        self._messages.append(message)
+        if self._news is not None:
+            self._news.set()
+
+    async def get(self) -> Any:
+        while not self._messages:
+            self._news = trio.Event()
+            await self._news.wait()
+        self._news = None
+        message = self._messages.popleft()
+        if self._room is not None:
+            self._room.set()
+            self._room = None
+        return message
+
+    def end(self) -> None:
+        self._over = self.complete = True
+        if self._room is not None:
+            self._room.set()
+
+
+class _Protocol(H11Protocol):
+    """HTTP/1.1 and nothing else: no upgrade to HTTP/2 or websockets is looked for in the headers."""
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        pass
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        self.stream = HTTPStream(
+            *(self.app, self.config, self.context, self.task_group, self.ssl),
+            *(self.client, self.server, self.stream_send, 1),
+        )
+        await self.stream.handle(
+            Request(
+                stream_id=1,
+                headers=list(request.headers),
+                http_version=request.http_version.decode(),
+                method=request.method.decode("ascii").upper(),
+                raw_path=request.target,
+                state=self.connection_state,
+            )
+        )
+        self.keep_alive_requests += 1
+
+
+class _Tasks(TaskGroup):
+    """The tasks of a connection's requests, one at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inbox: _Inbox | None = None
+
+    async def spawn_app(self, app: Any, config: Config, scope: Any, send: Any) -> Any:
+        self.inbox = inbox = _Inbox()
+
+        async def answer() -> None:
+            try:
+                await _handle(app, config, scope, inbox.get, send, trio.to_thread.run_sync, trio.from_thread.run)
+            finally:
+                inbox.end()
+
+        assert self._nursery is not None
+        self._nursery.start_soon(answer)
+        return inbox.put
+
+
 class Connection(TCPServer):
-    """hypercorn's connection with fewer steps a request: no task for idleness, and one send for head and body."""
+    """hypercorn's connection with fewer steps a request.
+
+    There is no task for idleness, no channel a request, one send for head and body, and no lock where the
+    kernel takes the bytes at once.
+    """
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
         self.idle_task: Any = _Idle()
         self._head = b""
+        self._tasks = _Tasks()
+        self._busy_since: float | None = None
         self._until_closed = trio.CancelScope()
 
     async def run(self) -> None:
         """Serve until the connection is closed. hypercorn's reader may wait for ever on a stream that is gone."""
+        plain: trio.SocketStream = cast(Any, self.stream)
         with self._until_closed:
-            await super().run()
-
-    async def _close(self) -> None:
-        await super()._close()
-        self._until_closed.cancel()
-
-    async def _initiate_server_close(self) -> None:
-        await super()._initiate_server_close()
-        self._until_closed.cancel()
+            try:
+                client = parse_socket_addr(plain.socket.family, plain.socket.getpeername())
+                server = parse_socket_addr(plain.socket.family, plain.socket.getsockname())
+                async with self._tasks as tasks:
+                    self._task_group = tasks
+                    state = ConnectionState(self.state)
+                    given = (self.app, self.config, self.context, tasks, state, False)
+                    self.protocol = cast(Any, _Protocol(*given, client, server, self.protocol_send))
+                    await self.protocol.initiate()
+                    await self.idle_task.restart(tasks, None)
+                    await self._read_data()
+            except OSError:
+                pass  # the peer is gone, in whatever way
+            finally:
+                await self._close()
 
     def idle_for(self, now: float) -> float:
         """Seconds without a request; below zero while one is in hand."""
         return now - self.idle_task.since if self.idle_task.since is not None else -1.0
 
+    def trickles_for(self, now: float) -> float:
+        """Seconds for which the body of the request in hand has been coming; 0 once it is here."""
+        inbox = self._tasks.inbox
+        if self._busy_since is None or inbox is None or inbox.complete:
+            return 0.0
+        return now - self._busy_since
+
     async def shut(self) -> None:
-        """End an idle connection."""
+        """End the connection."""
         with trio.CancelScope(shield=True):
             await self._initiate_server_close()
 
     async def protocol_send(self, event: Event) -> None:
-        if not isinstance(event, RawData):
-            await self._write(b"")
-            await super().protocol_send(event)
-        elif not self._head and event.data.startswith(b"HTTP/1.1 ") and event.data[9:10] != b"1":
-            self._head = event.data  # waits for what follows; an interim answer (1xx) is followed by nothing
-        else:
-            await self._write(event.data)
+        if isinstance(event, RawData):
+            if not self._head and event.data.startswith(b"HTTP/1.1 ") and event.data[9:10] != b"1":
+                self._head = event.data  # waits for what follows; an interim answer (1xx) is followed by nothing
+            else:
+                await self._write(event.data)
+            return
+        await self._write(b"")
+        if isinstance(event, Updated):
+            self._busy_since = None if event.idle else trio.current_time()
+        await super().protocol_send(event)
 
     async def _write(self, data: bytes) -> None:
         data, self._head = self._head + data, b""
+        if data and not self.send_lock.locked():
+            with suppress(OSError):  # full or gone: the careful way will tell
+                data = data[os.write(cast(Any, self.stream).socket.fileno(), data) :]
         if data:
             await super().protocol_send(RawData(data))
 
@@ -168,6 +292,14 @@ class Connection(TCPServer):
             if not data:
                 break
         await self.protocol.handle(Closed())
+
+    async def _close(self) -> None:
+        await super()._close()
+        self._until_closed.cancel()
+
+    async def _initiate_server_close(self) -> None:
+        await super()._initiate_server_close()
+        self._until_closed.cancel()
 
 
 class _Streams:
@@ -187,11 +319,14 @@ class _Streams:
             if not self._open:
                 self._none.set()
 
-    async def sweep(self, keep_alive: float) -> None:
-        """Close what has been idle for too long, until cancelled; up to a twelfth late."""
+    async def sweep(self, limits: Limits) -> None:
+        """Close what has been idle, or trickling, for too long, until cancelled; up to a twelfth late."""
         while True:
-            await trio.sleep(keep_alive / 12)
-            await self.close_idle(keep_alive)
+            await trio.sleep(min(limits.keep_alive, limits.body_within) / 12)
+            await self.close_idle(limits.keep_alive)
+            now = trio.current_time()
+            for connection in [one for one in self._open.values() if one.trickles_for(now) > limits.body_within]:
+                await connection.shut()
 
     async def close_idle(self, least: float) -> None:
         """Close connections that have been idle for so many seconds."""
@@ -209,38 +344,6 @@ class _Streams:
         """Close all; whoever waits on one of them is woken."""
         for stream in self._open:
             stream.socket.close()
-
-
-class Patient:
-    """Waits for a body as long as it may take, then answers 408; refuses what is no HTTP request."""
-
-    def __init__(self, app: App, body_within: float) -> None:
-        self._app = app
-        self._body_within = body_within
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            if scope["type"] == "websocket":
-                await send({"type": "websocket.close"})
-            return
-        deadline = trio.current_time() + self._body_within
-        complete = False
-
-        async def patient() -> Message:
-            nonlocal complete
-            if complete:
-                return await receive()
-            with trio.move_on_at(deadline):
-                message = await receive()
-                complete = not message.get("more_body", False)
-                return message
-            complete = True
-            headers = [(b"content-length", b"0"), (b"connection", b"close")]
-            await send({"type": "http.response.start", "status": 408, "headers": headers})
-            await send({"type": "http.response.body", "body": b""})
-            return {"type": "http.disconnect"}
-
-        await self._app(scope, patient, send)
 
 
 def finish_shielded(app: App) -> App:
@@ -274,8 +377,21 @@ class _Silent(Logger):
         pass
 
 
+class _Headers(Config):
+    """hypercorn's configuration; what every answer carries is written once a second."""
+
+    _second = 0
+    _carried: list[tuple[bytes, bytes]] = []  # noqa: RUF012 - replaced, never changed
+
+    def response_headers(self, protocol: str) -> list[tuple[bytes, bytes]]:
+        second = int(time.time())
+        if second != self._second:
+            self._second, self._carried = second, super().response_headers(protocol)
+        return self._carried
+
+
 def _config(limits: Limits) -> Config:
-    config = Config()
+    config = _Headers()
     config.accesslog = None
     config.errorlog = logging.getLogger("zapline.http.server")  # masked like all others, with no handler of its own
     config.logger_class = _Silent

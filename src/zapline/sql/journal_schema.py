@@ -1,9 +1,10 @@
 """Says what the journal's file holds: its tables, its entries, and how a connection to it is made."""
 
 import sqlite3
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+
+import msgspec
 
 from zapline.domain.errors import JournalRefused
 from zapline.domain.ids import Seq, UnitId
@@ -39,8 +40,7 @@ create index unfinished_by_unit on unfinished (unit_id, seq);
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(msgspec.Struct, frozen=True):
     """A webhook as it came in. ``received_at`` is in seconds since the epoch, UTC."""
 
     unit_id: UnitId
@@ -49,8 +49,7 @@ class Arrival:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """An arrival that is on disk, with what has befallen it since."""
 
     seq: Seq

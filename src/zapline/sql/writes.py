@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
+import msgspec
+
 from zapline.domain.events import Fact
 from zapline.domain.ids import ExternalId, Seq
 
 
-@dataclass(frozen=True, slots=True)
-class EntryWrite:
+class EntryWrite(msgspec.Struct, frozen=True):
     """What one journal entry says: its facts, or the reason for which it is a dead letter.
 
     ``seq`` is None for an entry that the journal refused. ``body`` is the raw body as received.

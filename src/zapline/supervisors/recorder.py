@@ -5,9 +5,10 @@ import random
 import zlib
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
 import structlog
 import trio
 
@@ -22,7 +23,7 @@ from zapline.supervisors.counters import Counters
 BATCH_ENTRIES = 600
 BATCH_BYTES = 16 * 2**20
 """Bounds of one transaction: large enough to share the commit, small enough to hold locks for milliseconds."""
-LINGER = 0.04
+LINGER = 0.06
 """Seconds a lane under load waits for more writes: a transaction costs its statements, however few rows it has.
 The first write after a pause goes at once."""
 STOPPED_PAUSE = 10.0
@@ -91,7 +92,7 @@ class Recorder:
         connect: Callable[[], Awaitable[Connection]],
         may_write: Callable[[], Awaitable[None]],
         counters: Counters,
-        lanes: int = 4,
+        lanes: int = 2,
         stopped_pause: float = STOPPED_PAUSE,
     ) -> None:
         self._lanes = [_Lane(connect, may_write, counters, stopped_pause) for _ in range(lanes)]
@@ -332,7 +333,7 @@ def _less(part: UnitWrite, refused: StatementFailed) -> list[UnitWrite]:
     if len(part.entries) > 1:
         return list(part.halves())
     if part.entries and part.entries[0].dead_reason is None:
-        buried = replace(
+        buried = msgspec.structs.replace(
             part.entries[0],
             facts=(),
             dead_reason="refused_by_database",
