@@ -248,7 +248,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round of each")
     parser.add_argument("--only", choices=["throughput", "latency", "memory"])
-    parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--connections", type=int, default=64)
     given = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="zapline-bench-"))
     directory.chmod(0o711)

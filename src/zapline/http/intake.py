@@ -32,6 +32,8 @@ _START = {
 _BODY = {"type": "http.response.body", "body": b"{}"}
 _UNDECLARED = 1_048_576
 """Bytes that a body without a declared length may have before it counts as one of the largest."""
+_UNTRUSTED = 16_384
+"""Bytes kept of a body whose sender is not trusted: enough to name the instance in the log."""
 _LOGGED_PER_MINUTE = 10
 """Security events of one source that are written out a minute; the rest is only counted."""
 _SOURCES = 1024
@@ -116,14 +118,19 @@ class WebhookApp:
     async def _webhook(self, scope: Scope, receive: Receive, send: Send) -> None:
         counters = self._counters
         counters.add("webhooks")
+        route = _route_of(scope)
+        found = self._roster.by_secret(route.provider, route.secret)
+        trusted = isinstance(found, Unit)
+        # Who is not trusted gets no share of the budget: a declared length alone must not keep others out.
+        keep = self._policy.max_body if trusted else _UNTRUSTED
         declared = _declared_length(scope["headers"])
-        reserved = min(declared if declared is not None else _UNDECLARED, self._policy.max_body)
+        reserved = min(declared if declared is not None else _UNDECLARED, keep) if trusted else 0
         await self._budget.reserve(reserved)
         try:
-            body = await _read(receive, self._policy.max_body)
+            body = await _read(receive, keep)
             if body is None:
                 return  # the sender went away; it will come again
-            stored = await self._route(scope, body)
+            stored = await self._route(found, route, scope, body)
         finally:
             self._budget.release(reserved)
         if not stored:
@@ -131,21 +138,19 @@ class WebhookApp:
         await send(_START)
         await send(_BODY)
 
-    async def _route(self, scope: Scope, body: bytes | int) -> bool:
-        """Bring the body to its unit; False where it is lost. ``body`` is a size where it was over the limit."""
-        route = _route_of(scope)
+    async def _route(self, found: Unit | Refusal, route: _Route, scope: Scope, body: bytes | int) -> bool:
+        """Bring the body to its unit; False where it is lost. ``body`` is a size where it was over the limit.
+
+        Where nothing says which instance it is for, the secret alone tells who sends it.
+        """
         if isinstance(body, int):
-            found = self._roster.by_secret(route.provider, route.secret)
             if isinstance(found, Unit):
                 return await self._intake.accept_too_large(found, body)
             self._refuse(found, None, route, scope)
             return True
         envelope = extract_envelope(body)
-        if envelope.instance is None:
-            # Nothing says which instance it is for, but the secret alone tells who sends it.
-            found = self._roster.by_secret(route.provider, route.secret)
-        else:
-            found = self._roster.match(route.provider, route.secret, envelope.instance)
+        if envelope.instance is not None:
+            found = self._roster.match(found, envelope.instance)
         if isinstance(found, Unit):
             event = envelope.event or route.event or ""
             self._counters.add("webhooks_accepted", event or "unknown")

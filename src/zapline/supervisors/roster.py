@@ -89,9 +89,8 @@ class Roster:
             return Refusal.SECRET
         return Refusal.ARCHIVED if unit.record.archived_at is not None else unit
 
-    def match(self, provider: str, secret: str, instance: str) -> Unit | Refusal:
-        """The unit for which instance, provider and secret all match."""
-        found = self.by_secret(provider, secret)
+    def match(self, found: Unit | Refusal, instance: str) -> Unit | Refusal:
+        """``found`` by secret and provider, if the instance is that unit's too."""
         if isinstance(found, Unit):
             same = hmac.compare_digest(found.record.instance.encode(), instance.encode("utf-8", "surrogatepass"))
             if same:
