@@ -218,6 +218,10 @@ def commit_latency(place: Place, rate: float, seconds: float) -> bool:
         ).fetchall()
     waits = sorted(committed - told["sent"][external] for external, committed in rows if external in told["sent"])
     missing = len(told["sent"]) - len(waits)
+    if missing:
+        stored = {external for external, _ in rows}
+        say(f"  not stored: {[one for one in told['sent'] if one not in stored][:5]}, answered {told['requests']}")
+        say(f"  errors {told['errors']}, sent {len(told['sent'])}")
     p50, p99 = waits[len(waits) // 2], waits[int(len(waits) * 0.99)]
     say(f"  answer p50 {told['p50'] * 1e3:.1f} ms, p99 {told['p99'] * 1e3:.1f} ms; not stored: {missing}")
     say(f"  commit p50 {p50 * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms, worst {waits[-1] * 1e3:.1f} ms")

@@ -10,6 +10,7 @@ import selectors
 import socket
 import sys
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -120,7 +121,7 @@ def run(
     ]
     start = time.perf_counter()
     end = start + seconds
-    idle = list(lines)
+    idle = deque(lines)  # in turn, so that none idles until the server closes it
     busy = 0
 
     def send(line: _Line, due: float) -> None:
@@ -139,10 +140,10 @@ def run(
         if not over:
             if rate is None:
                 while idle and number < len(ready):
-                    send(idle.pop(), time.perf_counter())
+                    send(idle.popleft(), time.perf_counter())
             else:
                 while idle and number < len(ready) and start + number / rate <= now:
-                    send(idle.pop(), start + number / rate)
+                    send(idle.popleft(), start + number / rate)
         if over and (busy == 0 or now > end + 15):
             break
         wait = 0.5 if rate is None or over else max(0.0, min(0.5, start + number / rate - now))
