@@ -1,6 +1,8 @@
-"""A real PostgreSQL for the tests: one server for the whole run, an empty database for each test."""
+"""For all tests: one real PostgreSQL with an empty database for each, and one log that must hold no canary."""
 
+import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -11,7 +13,37 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from zapline.daemon import logs
 from zapline.sandbox.postgres import PostgresServer
+
+RUN_LOG = Path(tempfile.mkdtemp(prefix="zapline-log-")) / "run.jsonl"
+CANARIES = re.compile(
+    rb"(?<![0-9A-Za-z-])\+?55119{1,5}[0-9]{4,8}(?![0-9A-Za-z-])|ALPHA-TOKEN|CANARY|sandbox-evolution-key|GLOBAL-KEY-0001"
+)
+"""Phones and keys that the tests use everywhere, and words planted to be found."""
+
+
+@pytest.fixture(autouse=True)
+def logged() -> Iterator[None]:
+    """Everything that is logged goes, masked as in production, to one file for the whole run."""
+    with RUN_LOG.open("ab") as stream:
+        undo = logs.configure("json", "info", stream)
+        yield
+        undo()
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Fail the run if any line of its log holds a canary."""
+    lines = RUN_LOG.read_bytes().splitlines() if RUN_LOG.exists() else []
+    found = [line for line in lines if CANARIES.search(line)]
+    for line in found[:5]:
+        sys.stderr.write(f"\na canary in the log: {line[:400]!r}\n")
+    if found:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    elif exitstatus == 0:
+        sys.stdout.write(f"\nno canary in {len(lines)} log lines of this run\n")
+    shutil.rmtree(RUN_LOG.parent, ignore_errors=True)
+
 
 _numbers = count(1)
 

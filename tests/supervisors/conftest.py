@@ -1,12 +1,10 @@
 """A migrated database for each test of this room."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import psycopg
 import pytest
-import structlog
 import trio
-from structlog.typing import EventDict
 
 from zapline.sandbox.postgres import PostgresServer
 from zapline.sql.driver import connect
@@ -27,18 +25,6 @@ def migrated(postgres: PostgresServer) -> str:
 
     trio.run(apply)
     return name
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    """No log lines: a rendered traceback takes longer than what is tested."""
-
-    def drop(logger: object, method: str, event: EventDict) -> EventDict:
-        raise structlog.DropEvent
-
-    structlog.configure(processors=[drop])
-    yield
-    structlog.reset_defaults()
 
 
 @pytest.fixture
