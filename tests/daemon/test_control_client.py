@@ -15,7 +15,8 @@ from support.house import House, house, text
 
 from zapline.daemon.control_client import NoDaemon, ask_daemon, ask_over
 from zapline.domain.errors import LocalError
-from zapline.sql.driver import Connection, connect
+from zapline.sql.control import ask
+from zapline.sql.driver import Connection, StatementFailed, connect
 from zapline.sql.pool import Pool
 from zapline.sql.units import load_units
 from zapline.supervisors.control import Control
@@ -45,7 +46,9 @@ async def leading(url: str, directory: Path) -> AsyncIterator[House]:
         async def direct() -> Connection:
             return await connect(url)
 
-        leadership = Leadership(direct, lead, Control(submit, pool).heard)
+        control = Control(submit, pool)
+        leadership = Leadership(direct, lead, control.ring)
+        nursery.start_soon(control.run)
         nursery.start_soon(leadership.run)
         with trio.fail_after(10):
             await leadership.may_write()
@@ -168,6 +171,19 @@ async def test_answers_to_others_and_noise_on_the_channel_are_passed_over(databa
         assert await ask_daemon(database, "reload", {}, 5.0) == {"units": 0}
         with pytest.raises(LocalError, match="unknown request dance"):
             await ask_daemon(database, "dance", {}, 5.0)
-        with pytest.raises(LocalError, match="too long"):
+        with pytest.raises(LocalError, match="1 to 200 characters"):
             await ask_daemon(database, "add-unit", {"name": "x" * 8000}, 5.0)
+        for arguments in ({"name": 5}, {}, {"name": "x", "more": 1}):
+            with pytest.raises(LocalError, match="Expected|missing|unknown"):
+                await ask_daemon(database, "add-unit", arguments, 5.0)
         nursery.cancel_scope.cancel()
+
+
+async def test_who_may_only_connect_cannot_make_the_daemon_do_anything(database: str, tmp_path: Path) -> None:
+    async with leading(database, tmp_path / "journal") as daemon, await connect(database, role="zapline_api") as conn:
+        for payload in ("{}", '{"id":"1","do":"add-unit","arguments":{"name":"x"}}', "\u00e9" * 500):
+            await conn.execute("select pg_notify('zapline_control', %s)", (payload,))
+        with pytest.raises(StatementFailed, match="42501"):
+            await ask(conn, uuid4(), "add-unit", {"name": "x"})
+        assert await ask_daemon(database, "reload", {}, 5.0) == {"units": 0}
+        assert daemon.roster.units() == []

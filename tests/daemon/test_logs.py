@@ -286,11 +286,12 @@ def test_structlogs_own_test_tools_still_work(configure: Configure) -> None:
 def test_undoing_the_set_up_leaves_nothing_behind() -> None:
     hooks = sys.excepthook, threading.excepthook, sys.unraisablehook, warnings.showwarning
     handlers, factory = list(logging.getLogger().handlers), logging.getLogRecordFactory()
+    before = structlog.get_config()
     logs.configure("json", "info", io.BytesIO())()
     assert hooks == (sys.excepthook, threading.excepthook, sys.unraisablehook, warnings.showwarning)
     assert logging.getLogger().handlers == handlers
     assert logging.getLogRecordFactory() is factory
-    assert not structlog.is_configured()
+    assert structlog.get_config() == before
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:

@@ -48,7 +48,7 @@ def test_four_names_are_enough() -> None:
     assert settings.state_dir == Path(".zapline/state")
     assert settings.max_body_bytes == 110_000_000
     assert settings.journal_budget_bytes == 2 * 1024**3
-    assert (settings.recorder_lanes, settings.drain_seconds, settings.journal_keep_hours) == (4, 8.0, 24.0)
+    assert (settings.recorder_lanes, settings.drain_seconds, settings.journal_keep_hours) == (2, 8.0, 24.0)
     assert settings.master_key is None
     assert settings.log_format == "json"
 

@@ -4,13 +4,14 @@ import fcntl
 import gc
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from uuid import UUID
 
+import httpx2
 import msgspec
 import structlog
 import trio
@@ -59,7 +60,7 @@ async def run_daemon(settings: Settings, listening: Callable[[list[str]], None] 
     gc.set_threshold(*_COLLECT_EVERY)
     with state_lock(settings.state_dir):
         async with daemon(settings, notifier) as running:
-            addresses = await running.nursery.start(running.serve)
+            addresses = await running.nursery.start(running.serve, settings.drain_seconds / 2)
             listening(addresses)
             gc.collect()
             gc.freeze()  # what is alive now stays alive: the collector need not look at it again
@@ -83,14 +84,23 @@ class Running:
 
     nursery: trio.Nursery
     roster: Roster
-    health: Health
     journal: Journal
     recorder: Recorder
     dispatcher: Dispatcher
     leadership: Leadership
-    stop_serving: trio.Event
-    served: trio.Event
-    serve: Callable[..., Awaitable[None]]
+    health: Health
+    listeners: Sequence[tuple[App, Sequence[str]]]
+    stop_serving: trio.Event = field(default_factory=trio.Event)
+    served: trio.Event = field(default_factory=trio.Event)
+
+    async def serve(self, grace: float, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED) -> None:
+        """Listen until ``stop_serving``; ``task_status`` gets the bound addresses."""
+        bound: list[str] = []
+        async with trio.open_nursery() as serving:
+            for app, binds in self.listeners:
+                bound += await serving.start(partial(serve, app, binds, self.stop_serving, grace))
+            task_status.started(bound)
+        self.served.set()
 
     async def drain(self, seconds: float) -> None:
         """Stop listening, then store what is accepted, for at most ``seconds``; the journal keeps the rest."""
@@ -129,7 +139,7 @@ def state_lock(directory: Path) -> Iterator[None]:
 @asynccontextmanager
 async def daemon(settings: Settings, notifier: Notifier) -> AsyncIterator[Running]:
     """Everything that runs, ready to serve."""
-    master = master_key(settings.master_key, settings.state_dir)
+    addresses = _Addresses(master_key(settings.master_key, settings.state_dir), settings.base_url.rstrip("/"))
     _keep_out_of_logs(settings)
     counters = Counters(trio.current_time)
     url = settings.database_url.get_secret_value()
@@ -162,35 +172,22 @@ async def daemon(settings: Settings, notifier: Notifier) -> AsyncIterator[Runnin
         nursery = await stack.enter_async_context(trio.open_nursery())
         stack.callback(nursery.cancel_scope.cancel)
 
-        def secret_of(unit: UnitId, generation: int) -> str:
-            secret = webhook_secret(master, unit, generation)
-            register_secret(secret)
-            return secret
-
-        def address_of(unit: bytes, generation: int) -> WebhookAddress:
-            secret = secret_of(UnitId(UUID(bytes=unit)), generation)
-            return WebhookAddress(f"{settings.base_url.rstrip('/')}/webhooks/whatsapp/evolution/{secret}")
-
-        policy = CallPolicy(call=settings.evolution_timeout_seconds)
-        client = EvolutionClient(
-            http, settings.evolution_api_url, settings.evolution_api_key.get_secret_value(), policy
-        )
         intake = Intake(journal, counters)
         house = House(settings.instance_prefix, settings.webhook_secret_grace_minutes)
-
-        submit = Submit(engine_pool, journal, roster, dispatcher, intake, secret_of, house)
+        submit = Submit(engine_pool, journal, roster, dispatcher, intake, addresses.secret, house)
         control = Control(submit, engine_pool)
 
         async def lead() -> None:
             recorder.forget_known()
             await submit.reload()
+            await control.ring()
 
-        leadership = Leadership(open_direct, lead, control.heard)
+        leadership = Leadership(open_direct, lead, control.ring)
         recorder = Recorder(open_engine, leadership.may_write, counters, settings.recorder_lanes)
         health = Health(counters, roster, journal, recorder, dispatcher, leadership, engine_pool)
         limits = JournalLimits(settings.journal_keep_hours, settings.journal_budget_bytes)
         janitor = Janitor(engine_pool, journal, leadership, submit, roster, counters, limits)
-        calls = LineCalls(client, address_of, counters)
+        calls = LineCalls(_evolution(settings, http), addresses.address, counters)
         around = Surroundings(journal, recorder, calls, counters, dispatcher.refill, dispatcher.read_again)
 
         for part in (recorder.run, dispatcher.run):
@@ -198,34 +195,51 @@ async def daemon(settings: Settings, notifier: Notifier) -> AsyncIterator[Runnin
         await nursery.start(roster.run, around)
         _know_units_from_snapshot(journal, roster)
         nursery.start_soon(leadership.run)
-        if await leadership.first_judgement(FIRST_JUDGEMENT) is Standing.ANOTHER_DAEMON:
-            raise StandstillError(
-                "another Zapline daemon works on this database; stop it first (systemctl stop zapline), "
-                "or give this one its own DATABASE_URL"
-            )
-        for part in (janitor.run, health.run):
+        await _stand_alone(leadership)
+        for part in (janitor.run, health.run, control.run):
             nursery.start_soon(part)
-        stop_serving, served = trio.Event(), trio.Event()
         auth = AuthPolicy(trusted=settings.trusted_proxies)
         # With ZAPLINE_OPS_BIND the public side knows webhooks alone.
         api = create_app(submit=submit, roster=roster, health=health, counters=counters, pool=api_pool, auth=auth)
         intake_policy = IntakePolicy(settings.max_body_bytes, settings.body_budget_bytes)
         front = WebhookApp(roster, intake, counters, intake_policy, rest=None if settings.ops_bind else api)
-        listeners: list[tuple[App, Sequence[str]]] = (
-            [(front, settings.bind), (api, settings.ops_bind)] if settings.ops_bind else [(front, settings.bind)]
+        listeners: list[_Listener] = [(front, settings.bind)]
+        if settings.ops_bind:
+            listeners.append((api, settings.ops_bind))
+        yield Running(nursery, roster, journal, recorder, dispatcher, leadership, health, listeners)
+
+
+_Listener = tuple[App, Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Addresses:
+    """Where Evolution is to deliver each unit's webhooks; the secrets are derived and kept out of every log."""
+
+    master: bytes
+    base_url: str
+
+    def secret(self, unit: UnitId, generation: int) -> str:
+        secret = webhook_secret(self.master, unit, generation)
+        register_secret(secret)
+        return secret
+
+    def address(self, unit: bytes, generation: int) -> WebhookAddress:
+        secret = self.secret(UnitId(UUID(bytes=unit)), generation)
+        return WebhookAddress(f"{self.base_url}/webhooks/whatsapp/evolution/{secret}")
+
+
+async def _stand_alone(leadership: Leadership) -> None:
+    if await leadership.first_judgement(FIRST_JUDGEMENT) is Standing.ANOTHER_DAEMON:
+        raise StandstillError(
+            "another Zapline daemon works on this database; stop it first (systemctl stop zapline), "
+            "or give this one its own DATABASE_URL"
         )
 
-        async def serve_all(task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED) -> None:
-            grace, bound = settings.drain_seconds / 2, []
-            async with trio.open_nursery() as serving:
-                for app, binds in listeners:
-                    bound += await serving.start(partial(serve, app, binds, stop_serving, grace))
-                task_status.started(bound)
-            served.set()
 
-        yield Running(
-            nursery, roster, health, journal, recorder, dispatcher, leadership, stop_serving, served, serve_all
-        )
+def _evolution(settings: Settings, http: httpx2.AsyncClient) -> EvolutionClient:
+    policy = CallPolicy(call=settings.evolution_timeout_seconds)
+    return EvolutionClient(http, settings.evolution_api_url, settings.evolution_api_key.get_secret_value(), policy)
 
 
 def _keep_out_of_logs(settings: Settings) -> None:

@@ -3,19 +3,19 @@
 from typing import Any
 from uuid import uuid4
 
-import msgspec
 import trio
 
 from zapline.domain.errors import LocalError
+from zapline.sql import control
 from zapline.sql.driver import Connection, connect
-from zapline.supervisors.control import REPLIES, Reply, Request
+from zapline.supervisors.control import REPLIES
 from zapline.supervisors.leadership import CHANNEL, LOCK
 
 HOW_TO_START = (
     "Start it with `systemctl start zapline` (or `zapline run`); `zapline doctor` says what stands in its way."
 )
-_LONGEST = 7900
-"""Bytes of a request: PostgreSQL takes notifications below 8000."""
+_LOOK_EVERY = 0.5
+"""Seconds between looks at the answer: its notification is only a hint."""
 
 
 class NoDaemon(LocalError):
@@ -46,26 +46,24 @@ async def ask_daemon(database_url: str, do: str, arguments: dict[str, Any], time
 
 
 async def ask_over(conn: Connection, do: str, arguments: dict[str, Any], timeout: float) -> dict[str, Any]:
-    """The same over a connection of the caller's, which listens from then on."""
-    request = Request(uuid4().hex, do, arguments)
-    payload = msgspec.json.encode(request)
-    if len(payload) > _LONGEST:
-        raise LocalError("the request is too long; give shorter names")
+    """The same over a connection of the caller's, which listens from then on and acts as the engine's role."""
+    request = uuid4()
     await conn.listen([REPLIES])
-    await conn.execute("select pg_notify(%s, %s)", (CHANNEL, payload.decode()))
-    with trio.move_on_after(timeout):
-        while True:
-            for _, text in await conn.notifications():
-                reply = _reply(text)
-                if reply is not None and reply.id == request.id:
+    await conn.execute("set role zapline_engine")
+    try:
+        await control.ask(conn, request, do, arguments)
+        await conn.execute("select pg_notify(%s, '')", (CHANNEL,))
+        with trio.move_on_after(timeout):
+            while True:
+                reply = await control.read_answer(conn, request)
+                if reply is not None:
                     if reply.error is not None:
                         raise LocalError(reply.error)
-                    return reply.result
+                    found: dict[str, Any] = reply.result
+                    return found
+                with trio.move_on_after(_LOOK_EVERY):
+                    await conn.notifications()
+    finally:
+        with trio.CancelScope(shield=True), trio.move_on_after(_LOOK_EVERY):
+            await conn.execute("reset role")
     raise LocalError(f"the daemon did not answer within {timeout:g} s; look at its log, or restart it. {HOW_TO_START}")
-
-
-def _reply(text: str) -> Reply | None:
-    try:
-        return msgspec.json.decode(text, type=Reply)
-    except msgspec.DecodeError:
-        return None  # the channel is open to all who may connect

@@ -36,6 +36,8 @@ _INSTANCE = msgspec.json.Decoder(_Instance)
 _HEAD = msgspec.json.Decoder(_Head)
 _SECRETS = msgspec.json.Decoder(_Secrets)
 
+_LENIENT_BELOW = 1_048_576
+"""Bytes from which a body that msgspec refuses is not read again by the standard library: that takes a second."""
 _REFUSED = (msgspec.DecodeError, UnicodeDecodeError)
 
 _EVENTS = (
@@ -95,18 +97,23 @@ def extract_instance(body: bytes) -> str | None:
     except msgspec.ValidationError:
         return None
     except _REFUSED:
-        return _instance_of(_decode_leniently(body))
+        return _instance_at_head(body) if len(body) > _LENIENT_BELOW else _instance_of(_decode_leniently(body))
     except RecursionError:
         return _instance_at_head(body)
 
 
 def extract_envelope(body: bytes) -> Envelope:
-    """Event and instance in one pass; both ``None`` for broken JSON."""
+    """Event and instance in one pass; both ``None`` for broken JSON.
+
+    Of a body above 1 MiB that msgspec refuses, only the first 2 KiB are read: the instance, broken or not.
+    """
     try:
         head = _HEAD.decode(body)
     except msgspec.ValidationError:
         return Envelope(None, None)
     except _REFUSED:
+        if len(body) > _LENIENT_BELOW:
+            return Envelope(None, _instance_at_head(body))
         told = _decode_leniently(body)
         event = told.get("event") if isinstance(told, dict) else None
         return Envelope(event_name(event), _instance_of(told))

@@ -2,12 +2,12 @@
 
 import re
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from math import ceil
-from typing import Annotated
+from typing import Annotated, Any
 
 import argon2
 import structlog
@@ -156,7 +156,7 @@ class Auth:
     async def login(self) -> Response:
         """A token for an email and a password; it is shown this once."""
         asked = await read_body(SignIn)
-        source, account = self._source(), asked.email.strip().lower()
+        source, account = source_of(request.scope, self._policy.trusted), asked.email.strip().lower()
         self._admit(source, account)
         async with self._pool.connection() as conn:
             found = await find_admin(conn, account)
@@ -202,18 +202,26 @@ class Auth:
 
         return await trio.to_thread.run_sync(check, limiter=self._verifying)
 
-    def _source(self) -> str:
-        """The caller's address: the nearest one that is no proxy of ours."""
-        nearest = str((request.scope.get("client") or ("unknown",))[0])
-        forwarded = [part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",")]
-        for earlier in reversed(forwarded[-10:]):
-            if not self._trusted(nearest) or not _is_address(earlier):
-                break
-            nearest = earlier
-        return nearest
 
-    def _trusted(self, address: str) -> bool:
-        return _is_address(address) and any(ip_address(address) in network for network in self._policy.trusted)
+def source_of(scope: Mapping[str, Any], trusted: Sequence[IPv4Network | IPv6Network]) -> str:
+    """The address of the caller of an ASGI request: the nearest one that is none of our ``trusted`` proxies.
+
+    ``unknown`` where the connection has none.
+    """
+    nearest = str((scope.get("client") or ("unknown",))[0])
+    if not trusted:
+        return nearest
+    given = b",".join(value for name, value in scope["headers"] if name.lower() == b"x-forwarded-for")
+    forwarded = [part.strip() for part in given.decode("latin-1").split(",")]
+    for earlier in reversed(forwarded[-10:]):
+        if not _within(nearest, trusted) or not _is_address(earlier):
+            break
+        nearest = earlier
+    return nearest
+
+
+def _within(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
+    return _is_address(address) and any(ip_address(address) in network for network in networks)
 
 
 def _is_address(text: str) -> bool:

@@ -20,6 +20,8 @@ from hypercorn.utils import parse_socket_addr
 _READ_BYTES = 2**16
 _INBOX = 10
 """Messages of a request that may wait for the application; then its sender waits."""
+_SHUT_WITHIN = 1.0
+"""Seconds to tell the application of the end in order; then the socket is closed over its head."""
 
 
 class _Idle:
@@ -51,12 +53,19 @@ class _Inbox:
         """The whole body has come."""
 
     async def put(self, message: Any) -> None:
-        """Wait while the application is slow; what nobody will read any more is let go."""
+        """Wait while the application is slow; what nobody will read any more is let go.
+
+        The news that the client is gone never waits: who brings it may hold a shield.
+        """
         if not message.get("more_body", False):
             self.complete = True
-        while len(self._messages) >= _INBOX and not self._over:
-            self._room = trio.Event()
-            await self._room.wait()
+        if message["type"] != "http.disconnect":
+            while len(self._messages) >= _INBOX and not self._over:
+                if self._room is None:
+                    self._room = trio.Event()
+                await self._room.wait()
+            if self._over:
+                return
         self._messages.append(message)
         if self._news is not None:
             self._news.set()
@@ -73,9 +82,11 @@ class _Inbox:
         return message
 
     def end(self) -> None:
+        """Nobody reads any more: whoever waits for room goes on."""
         self._over = self.complete = True
         if self._room is not None:
             self._room.set()
+            self._room = None
 
 
 class _Protocol(H11Protocol):
@@ -136,6 +147,8 @@ class Connection(TCPServer):
         self._head = b""
         self._tasks = _Tasks()
         self._busy_since: float | None = None
+        self._senders = 0
+        self._sending_since: float | None = None
         self._until_closed = trio.CancelScope()
 
     async def run(self) -> None:
@@ -169,10 +182,18 @@ class Connection(TCPServer):
             return 0.0
         return now - self._busy_since
 
+    def unread_for(self, now: float) -> float:
+        """Seconds for which a send has been waiting for the client to read; 0 while none waits."""
+        return now - self._sending_since if self._sending_since is not None else 0.0
+
     async def shut(self) -> None:
-        """End the connection."""
-        with trio.CancelScope(shield=True):
+        """End the connection and its request within a second, whatever they are at. Not cancelled in between."""
+        if self._tasks.inbox is not None:
+            self._tasks.inbox.end()
+        with trio.move_on_after(_SHUT_WITHIN, shield=True):
             await self._initiate_server_close()
+        cast(Any, self.stream).socket.close()
+        self._until_closed.cancel()
 
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, RawData):
@@ -192,7 +213,14 @@ class Connection(TCPServer):
             with suppress(OSError):  # full or gone: the careful way will tell
                 data = data[os.write(cast(Any, self.stream).socket.fileno(), data) :]
         if data:
-            await super().protocol_send(RawData(data))
+            if not self._senders:
+                self._sending_since = trio.current_time()
+            self._senders += 1
+            try:
+                await super().protocol_send(RawData(data))
+            finally:
+                self._senders -= 1
+                self._sending_since = trio.current_time() if self._senders else None
 
     async def _read_data(self) -> None:
         while True:

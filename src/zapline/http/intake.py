@@ -1,17 +1,19 @@
 """The webhook endpoint, as a bare ASGI application in front of all others: routes, answers 200, nothing else."""
 
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any
-from urllib.parse import unquote
 
 import msgspec
 import structlog
 import trio
 
+from zapline.domain.ids import PROVIDER
 from zapline.domain.masking import mask_url
 from zapline.evolution.envelope import event_name, extract_envelope
+from zapline.http.auth import source_of
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.intake import Intake
 from zapline.supervisors.roster import Refusal, Roster
@@ -30,8 +32,9 @@ _START = {
     "headers": [(b"content-type", b"application/json"), (b"content-length", b"2")],
 }
 _BODY = {"type": "http.response.body", "body": b"{}"}
-_UNDECLARED = 1_048_576
-"""Bytes that a body without a declared length may have before it counts as one of the largest."""
+_SMALL = 65_536
+_SMALL_BUDGET = 64 * _SMALL
+"""Declared bytes of a small body, and of all small ones in flight: they do not wait for the large ones."""
 _UNTRUSTED = 16_384
 """Bytes kept of a body whose sender is not trusted: enough to name the instance in the log."""
 _LOGGED_PER_MINUTE = 10
@@ -73,7 +76,11 @@ class ByteBudget:
 
 @dataclass(frozen=True, slots=True)
 class IntakePolicy:
-    """Bytes of one body at most, and of all bodies in flight."""
+    """Bytes of one body at most, and of all bodies in flight.
+
+    Small bodies (64 KiB and less, declared) have 4 MiB of their own; a body without a declared length may
+    be of any size and counts as one of the largest.
+    """
 
     max_body: int
     body_budget: int
@@ -94,18 +101,27 @@ class WebhookApp:
     """
 
     def __init__(
-        self, roster: Roster, intake: Intake, counters: Counters, policy: IntakePolicy, rest: App | None
+        self,
+        roster: Roster,
+        intake: Intake,
+        counters: Counters,
+        policy: IntakePolicy,
+        rest: App | None,
+        trusted: Sequence[IPv4Network | IPv6Network] = (),
     ) -> None:
+        """``trusted``: networks of proxies whose X-Forwarded-For is believed in security events."""
         self._roster = roster
         self._intake = intake
         self._counters = counters
         self._policy = policy
         self._budget = ByteBudget(max(policy.body_budget, policy.max_body))
+        self._small_budget = ByteBudget(_SMALL_BUDGET)
         self._rest = rest
+        self._proxies = trusted
         self._loud = _Loudness()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith(PREFIX):
+        if scope["type"] == "http" and _path_of(scope).startswith(PREFIX):
             if scope["method"] == "POST":
                 await self._webhook(scope, receive, send)
             else:
@@ -124,15 +140,16 @@ class WebhookApp:
         # Who is not trusted gets no share of the budget: a declared length alone must not keep others out.
         keep = self._policy.max_body if trusted else _UNTRUSTED
         declared = _declared_length(scope["headers"])
-        reserved = min(declared if declared is not None else _UNDECLARED, keep) if trusted else 0
-        await self._budget.reserve(reserved)
+        reserved = min(declared if declared is not None else keep, keep) if trusted else 0
+        budget = self._small_budget if reserved <= _SMALL else self._budget
+        await budget.reserve(reserved)
         try:
             body = await _read(receive, keep)
             if body is None:
                 return  # the sender went away; it will come again
             stored = await self._route(found, route, scope, body)
         finally:
-            self._budget.release(reserved)
+            budget.release(reserved)
         if not stored:
             counters.add("webhook_errors", "lost")
         await send(_START)
@@ -164,16 +181,31 @@ class WebhookApp:
             return
         if why is not Refusal.PROVIDER:
             self._counters.add("unknown_instances")
-        source = str((scope.get("client") or ("unknown",))[0])
+        source = source_of(scope, self._proxies)
         number = self._counters.total("refused_webhooks")
         if not self._loud.may_log(source, trio.current_time()):
             self._counters.add("security_events_unlogged")
             return
         name = (instance or "none")[:80]
-        where = mask_url(f"{PREFIX}whatsapp/{route.provider[:40]}/secret")
+        # A path without a provider has the secret in its place.
+        provider = PROVIDER if route.provider == PROVIDER else "unknown"
+        where = mask_url(f"{PREFIX}whatsapp/{provider}/secret")
         said = "Unknown instance" if why is Refusal.INSTANCE else why.value.replace("_", " ").capitalize()
-        _LOG.warning(f"{said}: {name}, provider: {route.provider[:40]}", scope=f"Webhook:{number:06x}", url=where)
-        _LOG.error(f"Auth failed: {said}: {name}", scope=f"webhook_{number:06x}", source=source, security=True)
+        # The name is a stranger's text: as a field it cannot be taken for a part of the template.
+        _LOG.warning(
+            said + ": {instance}, provider: {provider}",
+            scope=f"Webhook:{number:06x}",
+            instance=name,
+            provider=provider,
+            url=where,
+        )
+        _LOG.error(
+            "Auth failed: " + said + ": {instance}",
+            scope=f"webhook_{number:06x}",
+            instance=name,
+            source=source,
+            security=True,
+        )
 
 
 class _Loudness:
@@ -199,12 +231,18 @@ def _declared_length(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
     return None
 
 
+def _path_of(scope: Scope) -> str:
+    """The path with one slash in front: a base address that ends in a slash makes two of it."""
+    path: str = scope["path"]
+    return "/" + path.lstrip("/") if path.startswith("//") else path
+
+
 def _route_of(scope: Scope) -> _Route:
-    """Provider and secret from path or header; empty strings match nothing."""
-    parts = [unquote(part, errors="replace") for part in scope["path"][len(PREFIX) :].split("/")]
+    """Provider and secret from path or header; empty strings match nothing. The path is unquoted already."""
+    parts = [part for part in _path_of(scope)[len(PREFIX) :].split("/") if part]
     parts += [""] * 4
     in_header = [value for name, value in scope["headers"] if name == SECRET_HEADER]
-    secret, suffix = (in_header[0].decode("latin-1"), parts[2]) if in_header else (parts[2], parts[3])
+    secret, suffix = (in_header[0].decode("latin-1"), parts[3] or parts[2]) if in_header else (parts[2], parts[3])
     provider = parts[1] if parts[0] == "whatsapp" else ""
     return _Route(provider, secret, event_name(suffix) if suffix else None)
 

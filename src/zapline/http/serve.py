@@ -31,7 +31,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_LAST_CALL = 1.0
+_LAST_CALL = 0.75
 """Seconds that handlers have once their connections are closed; then they are cancelled."""
 _LOG = structlog.get_logger(scope="Server")
 
@@ -43,6 +43,10 @@ class Limits:
     keep_alive: float = 15.0
     body_within: float = 30.0
     """Seconds for a whole body: who trickles holds a connection and a share of the byte budget."""
+    write_within: float = 30.0
+    """Seconds for which one send may wait for a client that does not read."""
+    connections: int = 4096
+    """Open at once; who comes then waits, unanswered, until one ends."""
     header_bytes: int = 16 * 1024
     backlog: int = 1024
 
@@ -66,17 +70,21 @@ async def serve(
     config = _config(limits)
     context = WorkerContext(None)
     sockets = _listen(binds, limits.backlog)
-    listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(one)) for one in sockets]
+    room = trio.Semaphore(limits.connections)
+    listeners = [_Listener(trio.SocketListener(trio.socket.from_stdlib_socket(one)), room) for one in sockets]
     streams = _Streams()
     asgi = wrap_app(cast(Any, app), 0, "asgi")
 
     async def handle(stream: trio.SocketStream) -> None:
-        connection = Connection(asgi, config, context, LifespanState(), cast(Any, stream))
-        with streams.holding(stream, connection):
-            try:
-                await connection.run()
-            except Exception:  # noqa: BLE001 - the error handler of a connection: one must not end them all
-                _LOG.exception("A connection crashed")
+        try:
+            connection = Connection(asgi, config, context, LifespanState(), cast(Any, stream))
+            with streams.holding(stream, connection):
+                try:
+                    await connection.run()
+                except Exception:  # noqa: BLE001 - the error handler of a connection: one must not end them all
+                    _LOG.exception("A connection crashed")
+        finally:
+            room.release()
 
     async with trio.open_nursery() as connections:
         try:
@@ -89,7 +97,7 @@ async def serve(
                 accepting.cancel_scope.cancel()
             await context.terminated.set()
             with trio.move_on_after(grace):
-                await streams.close_idle(0.0)
+                await streams.close_idle()
                 await streams.gone()
         finally:
             # Also when cancelled: a send that no reader takes ends with its socket, and in no other way.
@@ -97,6 +105,26 @@ async def serve(
         with trio.move_on_after(_LAST_CALL):
             await streams.gone()
         connections.cancel_scope.cancel()
+
+
+class _Listener(trio.abc.Listener[trio.SocketStream]):
+    """Hands on a connection once there is room for it; whoever ends one releases ``room``."""
+
+    def __init__(self, listener: trio.SocketListener, room: trio.Semaphore) -> None:
+        self._listener = listener
+        self._room = room
+
+    async def accept(self) -> trio.SocketStream:
+        stream = await self._listener.accept()
+        try:
+            await self._room.acquire()
+        except trio.Cancelled:
+            stream.socket.close()
+            raise
+        return stream
+
+    async def aclose(self) -> None:
+        await self._listener.aclose()
 
 
 class _Streams:
@@ -117,19 +145,28 @@ class _Streams:
                 self._none.set()
 
     async def sweep(self, limits: Limits) -> None:
-        """Close what has been idle, or trickling, for too long, until cancelled; up to a twelfth late."""
-        while True:
-            await trio.sleep(min(limits.keep_alive, limits.body_within) / 12)
-            await self.close_idle(limits.keep_alive)
-            now = trio.current_time()
-            for connection in [one for one in self._open.values() if one.trickles_for(now) > limits.body_within]:
-                await connection.shut()
+        """Close what is idle, trickling or unread for too long, until cancelled; up to a twelfth late."""
 
-    async def close_idle(self, least: float) -> None:
-        """Close connections that have been idle for so many seconds."""
+        def overdue(one: Connection, now: float) -> bool:
+            return (
+                one.idle_for(now) >= limits.keep_alive
+                or one.trickles_for(now) > limits.body_within
+                or one.unread_for(now) > limits.write_within
+            )
+
+        while True:
+            await trio.sleep(min(limits.keep_alive, limits.body_within, limits.write_within) / 12)
+            await self._close_if(overdue)
+
+    async def close_idle(self) -> None:
+        """Close connections that have no request."""
+        await self._close_if(lambda one, now: one.idle_for(now) >= 0.0)
+
+    async def _close_if(self, due: Callable[[Connection, float], bool]) -> None:
         now = trio.current_time()
-        for connection in [one for one in self._open.values() if one.idle_for(now) >= least]:
-            await connection.shut()
+        for connection in [one for one in self._open.values() if due(one, now)]:
+            if due(connection, trio.current_time()):  # while others were closed, a request may have come
+                await connection.shut()
 
     async def gone(self) -> None:
         """Return when none is open. No new one may come."""

@@ -17,7 +17,7 @@ async def list_dead_letters(conn: Connection, unit: UUID | None, before: int | N
 
 
 async def get_dead_letter(conn: Connection, id: int) -> Any | None:
-    """The row with ``id, unit_id, event, raw, revived_at``; ``raw`` is None for a body over the limit."""
+    """The row with ``id, unit_id, event, raw, received_at, revived_at``; ``raw`` is None for a body over the limit."""
     statement = _SQL["get_dead_letter"]
     return await conn.fetch_one(statement.sql, statement.bind(id=id))
 

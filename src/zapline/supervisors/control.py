@@ -1,4 +1,4 @@
-"""Does what the command line asks of the running daemon: a request by NOTIFY, an answer by NOTIFY."""
+"""Does what the command line asks of the running daemon: requests are rows, a notification is the bell."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -6,9 +6,11 @@ from uuid import UUID
 
 import msgspec
 import structlog
+import trio
 
-from zapline.domain.errors import ZaplineError
+from zapline.domain.errors import RemoteError, ZaplineError
 from zapline.domain.ids import UnitId
+from zapline.sql import control
 from zapline.sql.pool import Pool
 from zapline.supervisors.submit import Submit
 
@@ -16,88 +18,103 @@ REPLIES = "zapline_reply"
 _LOG = structlog.get_logger(scope="Control")
 
 
-class Request(msgspec.Struct, frozen=True):
-    """``id`` returns in the answer; ``do`` is one of the names below; at most 8000 bytes as JSON."""
-
-    id: str
-    do: str
-    arguments: dict[str, Any] = {}
+class _Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    pass
 
 
-class Reply(msgspec.Struct, frozen=True):
-    """``error`` None: it was done, and ``result`` says what came of it."""
+class _NewUnit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    instance: str | None = None
 
-    id: str
-    result: dict[str, Any] = {}
-    error: str | None = None
+
+class _OneUnit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    unit: UUID
+
+
+class _Since(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    since: float
+    """Seconds since the epoch, UTC."""
+    unit: UUID | None = None
+
+
+class _OneLetter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    id: int
 
 
 class Control:
-    """The requests of the command line. ``heard`` is called with each payload of the control channel."""
+    """One for the process. ``ring`` says that there may be requests; ``run`` does them, one after the other."""
 
     def __init__(self, submit: Submit, pool: Pool) -> None:
         self._submit = submit
         self._pool = pool
-        self._known: dict[str, Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]] = {
-            "reload": self._reload,
-            "add-unit": self._add_unit,
-            "archive-unit": self._archive_unit,
-            "release-unit": self._release_unit,
-            "rotate-secret": self._rotate_secret,
-            "replay": self._replay,
-            "replay-dead-letter": self._replay_dead_letter,
-            "add-admin": self._add_admin,
+        self._rung = trio.Event()
+        self._known: dict[str, tuple[type[Any], Callable[[Any], Awaitable[dict[str, Any]]]]] = {
+            "reload": (_Nothing, self._reload),
+            "add-unit": (_NewUnit, self._add_unit),
+            "archive-unit": (_OneUnit, self._archive_unit),
+            "release-unit": (_OneUnit, self._release_unit),
+            "rotate-secret": (_OneUnit, self._rotate_secret),
+            "replay": (_Since, self._replay),
+            "replay-dead-letter": (_OneLetter, self._replay_dead_letter),
         }
 
-    async def heard(self, payload: str) -> None:
-        """Do one request and answer it. Bad requests are answered, never raised."""
-        try:
-            request = msgspec.json.decode(payload, type=Request)
-        except msgspec.DecodeError:
-            _LOG.warning("A control request cannot be read")
-            return
-        perform = self._known.get(request.do)
-        if perform is None:
-            reply = Reply(request.id, error=f"unknown request {request.do}")
-        else:
-            try:
-                reply = Reply(request.id, await perform(request.arguments))
-            except (ZaplineError, KeyError, ValueError, TypeError) as error:
-                reply = Reply(request.id, error=str(error))
-        _LOG.info(f"Done by command: {request.do}", failed=reply.error is not None)
-        async with self._pool.connection() as conn:
-            text = msgspec.json.encode(reply).decode()
-            await conn.execute("select pg_notify(%s, %s)", (REPLIES, text))
+    async def ring(self, payload: str = "") -> None:
+        """Look at the requests soon. What the bell says is of no account: anybody may ring it."""
+        self._rung.set()
 
-    async def _reload(self, _: dict[str, Any]) -> dict[str, Any]:
+    async def run(self) -> None:
+        """Do requests until cancelled. A database that is away ends a round, never the process."""
+        while True:
+            await self._rung.wait()
+            self._rung = trio.Event()
+            try:
+                async with self._pool.connection() as conn:
+                    requests = await control.open_requests(conn)
+                for request in requests:
+                    await self._answer(request.id, request.verb, request.arguments)
+            except RemoteError as away:
+                _LOG.warning("Requests of the command line must wait", error=str(away))
+
+    async def _answer(self, id: UUID, verb: str, arguments: Any) -> None:
+        error, result = None, {}
+        try:
+            result = await self._do(verb, arguments)
+        except (ZaplineError, msgspec.ValidationError) as failure:
+            error = str(failure)
+        _LOG.info("Done by command: {verb}", verb=verb[:40], failed=error is not None)
+        async with self._pool.connection() as conn:
+            await control.answer(conn, id, result, error)
+            await conn.execute("select pg_notify(%s, %s)", (REPLIES, str(id)))
+
+    async def _do(self, verb: str, arguments: Any) -> dict[str, Any]:
+        known = self._known.get(verb)
+        if known is None:
+            raise msgspec.ValidationError(f"unknown request {verb[:40]}")
+        shape, perform = known
+        return await perform(msgspec.convert(arguments, shape))
+
+    async def _reload(self, _: _Nothing) -> dict[str, Any]:
         return {"units": await self._submit.reload()}
 
-    async def _add_unit(self, told: dict[str, Any]) -> dict[str, Any]:
-        unit = await self._submit.create_unit(told["name"], told.get("instance"))
+    async def _add_unit(self, told: _NewUnit) -> dict[str, Any]:
+        unit = await self._submit.create_unit(told.name, told.instance)
         return {"id": str(unit.id), "name": unit.record.name, "instance": unit.record.instance}
 
-    async def _archive_unit(self, told: dict[str, Any]) -> dict[str, Any]:
-        await self._submit.archive_unit(_unit(told))
+    async def _archive_unit(self, told: _OneUnit) -> dict[str, Any]:
+        await self._submit.archive_unit(UnitId(told.unit))
         return {}
 
-    async def _release_unit(self, told: dict[str, Any]) -> dict[str, Any]:
-        self._submit.release_unit(_unit(told))
+    async def _release_unit(self, told: _OneUnit) -> dict[str, Any]:
+        self._submit.release_unit(UnitId(told.unit))
         return {}
 
-    async def _rotate_secret(self, told: dict[str, Any]) -> dict[str, Any]:
-        return {"previousValidUntil": await self._submit.rotate_secret(_unit(told))}
+    async def _rotate_secret(self, told: _OneUnit) -> dict[str, Any]:
+        return {"previousValidUntil": await self._submit.rotate_secret(UnitId(told.unit))}
 
-    async def _replay(self, told: dict[str, Any]) -> dict[str, Any]:
-        unit = _unit(told) if told.get("unit") else None
-        return {"entries": await self._submit.replay(float(told["since"]), unit)}
+    async def _replay(self, told: _Since) -> dict[str, Any]:
+        unit = UnitId(told.unit) if told.unit is not None else None
+        return {"entries": await self._submit.replay(told.since, unit)}
 
-    async def _replay_dead_letter(self, told: dict[str, Any]) -> dict[str, Any]:
-        await self._submit.replay_dead_letter(int(told["id"]))
+    async def _replay_dead_letter(self, told: _OneLetter) -> dict[str, Any]:
+        await self._submit.replay_dead_letter(told.id)
         return {}
-
-    async def _add_admin(self, told: dict[str, Any]) -> dict[str, Any]:
-        return {"id": str(await self._submit.add_admin(told["email"], told["passwordHash"]))}
-
-
-def _unit(told: dict[str, Any]) -> UnitId:
-    return UnitId(UUID(told["unit"]))

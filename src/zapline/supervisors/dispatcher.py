@@ -40,8 +40,9 @@ class Dispatcher:
 
     @property
     def lagging(self) -> int:
-        """Units with entries held back on disk."""
-        return len(self._lags)
+        """Units with entries held back on disk that could be fed."""
+        units = (self._find(unit_id) for unit_id in self._lags)
+        return sum(1 for unit in units if unit is not None and _serving(unit))
 
     def committed(self, entries: Sequence[Entry]) -> None:
         """Route what has just become durable. Never waits: what has no room is read from disk later."""
@@ -52,8 +53,8 @@ class Dispatcher:
                 continue
             unit = self._find(entry.unit_id)
             if unit is None or not _serving(unit):
-                self._lags[entry.unit_id] = _Lag(Seq(entry.seq - 1))
-            elif entry.seq > unit.fed:  # a page read from disk may have been quicker
+                continue  # read from disk when it starts
+            if entry.seq > unit.fed:  # a page read from disk may have been quicker
                 if unit.mailbox.put(entry):
                     unit.fed = entry.seq
                 else:

@@ -19,6 +19,8 @@ APPEND_WITHIN = 8.0
 """Seconds for one fsync: a disk that hangs longer is as good as one that refuses."""
 HOLD_UP = 20.0
 """Seconds an answer waits for PostgreSQL where the journal refuses: Evolution gives up after 30."""
+_LARGE = 256 * 1024
+"""Bytes from which a body is cleaned and cut in a thread, so that the loop serves others meanwhile."""
 _LOG = structlog.get_logger(scope="Intake")
 
 
@@ -29,11 +31,16 @@ class Intake:
         self._journal = journal
         self._counters = counters
         self._hold_up = hold_up
+        self._cleaning = trio.CapacityLimiter(1)
 
     async def accept(self, unit: Unit, event: str, body: bytes) -> bool:
         """Make a webhook durable; True unless it is lost. Returns within the hold-up in the worst case."""
         received_at = time.time()
-        arrivals = [Arrival(unit.id, event, received_at, part) for part in cut_history(event, strip_secrets(body))]
+        if len(body) > _LARGE:
+            parts = await trio.to_thread.run_sync(_cleaned, event, body, limiter=self._cleaning)
+        else:
+            parts = _cleaned(event, body)
+        arrivals = [Arrival(unit.id, event, received_at, part) for part in parts]
         return await self._make_durable(unit, arrivals)
 
     async def accept_too_large(self, unit: Unit, size: int) -> bool:
@@ -59,6 +66,9 @@ class Intake:
                 for direct in directs:
                     await unit.mailbox.put_direct(direct)
                     await direct.recorded.wait()
+        for direct in directs:
+            if not direct.stored:
+                unit.mailbox.withdraw(direct)  # what is counted as lost must not be kept, nor stored later
         lost = sum(1 for direct in directs if not direct.stored)
         if lost:
             self._counters.add("lost", amount=lost)
@@ -69,6 +79,10 @@ class Intake:
                 webhook_event=arrivals[0].event,
             )
         return not lost
+
+
+def _cleaned(event: str, body: bytes) -> list[bytes]:
+    return cut_history(event, strip_secrets(body))
 
 
 def _entry(arrival: Arrival) -> Entry:

@@ -8,6 +8,7 @@ import trio
 
 from zapline.domain.errors import JournalRefused, RemoteError
 from zapline.domain.ids import Seq
+from zapline.sql.control import forget_requests
 from zapline.sql.journal import Entry, Journal
 from zapline.sql.pool import Pool
 from zapline.sql.recording import apply_waiting, expire_parked
@@ -87,13 +88,17 @@ class Janitor:
         """
         if self._leadership.standing is not Standing.LEADING:
             return
+        after = Seq(0)
         try:
             while True:
-                page = await self._journal.unfinished(Seq(0), _ORPHANS_AT_ONCE)
+                page = await self._journal.unfinished(after, _ORPHANS_AT_ONCE)
                 latest = time.time() - _ORPHAN_AFTER
+                if not page or page[0].received_at >= latest:
+                    return
+                after = page[-1].seq
                 orphans = [entry.seq for entry in page if entry.received_at < latest and self._is_orphan(entry)]
                 if not orphans:
-                    return
+                    continue
                 self._journal.mark_done(orphans)
                 await self._journal.flush()
                 self._counters.add("orphaned_entries", amount=len(orphans))
@@ -113,6 +118,7 @@ class Janitor:
                 async with self._pool.connection() as conn:
                     reached = await apply_waiting(conn, _PARKED_AT_ONCE)
                     expired = await expire_parked(conn, _PARKED_DAYS)
+                    await forget_requests(conn)
             except RemoteError as away:
                 _LOG.debug("Parked reports must wait", error=str(away))
                 continue

@@ -1,7 +1,7 @@
 """The only queue into an actor: bounded by entries and bytes, with counters; asks come before entries."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import trio
@@ -26,12 +26,16 @@ class MailboxStatistics:
 class Direct:
     """An entry that the journal refused: it goes to the actor all the same, and somebody waits for it."""
 
-    __slots__ = ("entry", "recorded", "stored")
+    __slots__ = ("crashes", "entry", "recorded", "stored", "withdrawn")
 
     def __init__(self, entry: Entry) -> None:
         self.entry = entry
         self.recorded = trio.Event()
         self.stored = False
+        self.withdrawn = False
+        """Nobody waits for it any more, and it is counted as lost."""
+        self.crashes = 0
+        """Of the actor, in this very entry. Not durable, since nothing else of it is."""
 
 
 class Mailbox:
@@ -40,11 +44,12 @@ class Mailbox:
     Only who has nowhere else to go with an entry waits for room.
     """
 
-    __slots__ = ("_asks", "_bytes", "_direct", "_direct_room", "_entries", "_waiting", "on_room")
+    __slots__ = ("_asks", "_bytes", "_direct", "_direct_bytes", "_direct_room", "_entries", "_waiting", "on_room")
 
     def __init__(self) -> None:
         self._entries: deque[Entry] = deque()
         self._direct: deque[Direct] = deque()
+        self._direct_bytes = 0
         self._direct_room = trio.lowlevel.ParkingLot()
         self._asks: deque[ConnectionEvent] = deque()
         self._bytes = 0
@@ -64,9 +69,26 @@ class Mailbox:
 
     async def put_direct(self, direct: Direct) -> None:
         """Add an entry past the journal; waits for room. Cancellation adds nothing."""
-        while len(self._direct) >= ENTRIES:
+        size = len(direct.entry.body)
+        while self._direct and (len(self._direct) >= ENTRIES or self._direct_bytes + size > BYTES):
             await self._direct_room.park()
         self._direct.append(direct)
+        self._direct_bytes += size
+        self._wake()
+
+    def withdraw(self, direct: Direct) -> None:
+        """Nobody waits for it any more: it is not handed to the actor, or not again if it has it just now."""
+        direct.withdrawn = True
+        if direct in self._direct:
+            self._direct.remove(direct)
+            self._direct_bytes -= len(direct.entry.body)
+            self._direct_room.unpark(count=ENTRIES)
+
+    def put_back(self, directs: Sequence[Direct]) -> None:
+        """Put unfinished ones before all others, past the bounds: they were within them before."""
+        kept = [direct for direct in directs if not (direct.withdrawn or direct.stored)]
+        self._direct.extendleft(reversed(kept))
+        self._direct_bytes += sum(len(direct.entry.body) for direct in kept)
         self._wake()
 
     def ask(self, event: ConnectionEvent) -> bool:
@@ -77,9 +99,12 @@ class Mailbox:
         self._wake()
         return True
 
-    async def wait(self) -> None:
-        """Return when there is something to take. Cancellation loses nothing."""
-        if self._entries or self._asks or self._direct:
+    async def wait(self, *, for_entries: bool = True) -> None:
+        """Return when there is something to take, or something came. Cancellation loses nothing.
+
+        Not ``for_entries``: journal entries that are there already are no reason to return.
+        """
+        if (for_entries and self._entries) or self._asks or self._direct:
             await trio.lowlevel.checkpoint()
             return
         self._waiting = trio.Event()
@@ -110,8 +135,8 @@ class Mailbox:
 
     def take_direct(self) -> list[Direct]:
         taken, self._direct = list(self._direct), deque()
-        if self._direct_room:
-            self._direct_room.unpark(count=ENTRIES)
+        self._direct_bytes = 0
+        self._direct_room.unpark(count=ENTRIES)
         return taken
 
     def clear_entries(self) -> None:

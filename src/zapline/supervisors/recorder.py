@@ -56,7 +56,7 @@ class UnitMissing(RemoteError):
 class _Pending:
     """One unit's write, and the actor that waits for it."""
 
-    __slots__ = ("blocked", "done", "failure", "not_before", "outcome", "tries", "write")
+    __slots__ = ("abandoned", "blocked", "done", "failure", "not_before", "outcome", "partial", "tries", "write")
 
     def __init__(self, write: UnitWrite) -> None:
         self.write = write
@@ -67,6 +67,16 @@ class _Pending:
         """Monotonic time until which others go before it, because a lock or its size holds it up."""
         self.blocked: str | None = None
         self.tries = 0
+        self.abandoned = False
+        """Its actor has ended: it is not tried again once it is out of work."""
+        self.partial = Outcome()
+        """Of the parts that are committed already, where poison made it fall into parts."""
+
+    def finish(self, outcome: Outcome) -> None:
+        self.outcome = self.partial
+        self.outcome.created |= outcome.created
+        self.outcome.buried += outcome.buried
+        self.done.set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +116,9 @@ class Recorder:
     async def store(self, write: UnitWrite) -> Outcome:
         """Return when the write is committed, however long the database is away.
 
-        Raises UnitMissing, and StatementFailed where even a dead letter is refused. Cancellation leaves the
-        write with its lane: it may still be committed, and is harmless to give again.
+        Raises UnitMissing, and StatementFailed where even a dead letter is refused. Cancellation takes the
+        write back, unless it is in work: then it may still be committed, but never after a later write of its
+        unit. Whoever goes on for the cancelled caller must give the same write again, before any other.
         """
         lane = self._lanes[zlib.crc32(write.unit_id.bytes) % len(self._lanes)]
         return await lane.store(write)
@@ -160,7 +171,16 @@ class _Lane:
         pending = _Pending(write)
         self._pending.append(pending)
         self._arrived.set()
-        await pending.done.wait()
+        try:
+            await pending.done.wait()
+        finally:
+            if not pending.done.is_set():
+                # The actor's next life gives the same write again as its first, and a lane commits a unit's
+                # writes in the order given. So it is enough that this one never comes back into the queue:
+                # what is in work now is committed before the repetition, or not at all.
+                pending.abandoned = True
+                if pending in self._pending:
+                    self._pending.remove(pending)
         if pending.outcome is None:
             raise pending.failure or UnitMissing("the unit is not in the database")
         return pending.outcome
@@ -233,8 +253,7 @@ class _Lane:
             await self._commit_poisoned(batch[0], failure)
             return
         for pending in batch:
-            pending.outcome = outcomes[pending.write.unit_id]
-            pending.done.set()
+            pending.finish(outcomes[pending.write.unit_id])
 
     async def _commit_around(self, batch: list[_Pending], held_up: _HeldUp) -> None:
         """Somebody's lock, or its size, holds up one of these units: commit each by itself, and that one later."""
@@ -242,19 +261,23 @@ class _Lane:
             try:
                 outcomes = await self._persist([pending.write], patient=False, lock_timeout_ms=_SHORT_LOCK_MS)
             except _HeldUp:
-                pending.tries += 1
-                pending.blocked = str(held_up)
-                pending.not_before = trio.current_time() + _pause(pending.tries)
-                self._pending.appendleft(pending)
+                self._put_back(pending, held_up)
             except StatementFailed as failure:
                 await self._commit_poisoned(pending, failure)
             else:
-                pending.outcome = outcomes[pending.write.unit_id]
-                pending.done.set()
+                pending.finish(outcomes[pending.write.unit_id])
+
+    def _put_back(self, pending: _Pending, held_up: _HeldUp) -> None:
+        """Try it again a little later; meanwhile others go on, but nothing of its unit."""
+        if pending.abandoned:
+            return
+        pending.tries += 1
+        pending.blocked = str(held_up)
+        pending.not_before = trio.current_time() + _pause(pending.tries)
+        self._pending.appendleft(pending)
 
     async def _commit_poisoned(self, pending: _Pending, failure: StatementFailed) -> None:
-        """One unit's write was refused: find the entry, bury it, store the rest."""
-        outcome = Outcome()
+        """One unit's write was refused: find the entry, bury it, store the rest; what is held up waits."""
         if failure.trouble is Trouble.MISSING:
             pending.done.set()
             return
@@ -262,7 +285,11 @@ class _Lane:
         while parts:
             part = parts.pop(0)
             try:
-                stored = (await self._persist([part]))[part.unit_id]
+                outcomes = await self._persist([part], patient=False, lock_timeout_ms=_SHORT_LOCK_MS)
+            except _HeldUp as held_up:
+                pending.write = _joined([part, *parts])
+                self._put_back(pending, held_up)
+                return
             except StatementFailed as refused:
                 less = _less(part, refused)
                 if refused.trouble is Trouble.MISSING or not less:
@@ -272,10 +299,10 @@ class _Lane:
                     return
                 parts[:0] = less
             else:
-                outcome.created |= stored.created
-                outcome.buried += stored.buried
-        pending.outcome = outcome
-        pending.done.set()
+                stored = outcomes[part.unit_id]
+                pending.partial.created |= stored.created
+                pending.partial.buried += stored.buried
+        pending.finish(Outcome())
 
     async def _persist(
         self, writes: list[UnitWrite], *, patient: bool = True, lock_timeout_ms: int | None = None
@@ -326,6 +353,13 @@ class _Lane:
 
 def _pause(tries: int) -> float:
     return min(_FIRST_PAUSE * math.pow(2, min(tries, 10)), _LAST_PAUSE) * random.uniform(0.75, 1.25)  # noqa: S311
+
+
+def _joined(parts: list[UnitWrite]) -> UnitWrite:
+    """The parts of a write that are left, as one again; connection and position are with the last."""
+    last = parts[-1]
+    entries = [entry for part in parts for entry in part.entries]
+    return prepare(last.unit_id, entries, last.connection, last.applied_seq, last.journal_id)
 
 
 def _less(part: UnitWrite, refused: StatementFailed) -> list[UnitWrite]:

@@ -200,11 +200,6 @@ class Submit:
 
     # -- people ----------------------------------------------------------------------------------------------
 
-    async def add_admin(self, email: str, password_hash: str) -> UUID:
-        """Add an administrator, or give a known one a new password."""
-        async with self._pool.connection() as conn:
-            return await people.add_admin(conn, email, password_hash)
-
     async def issue_token(self, admin: UUID, label: str, hours: float) -> tuple[str, datetime]:
         """A new access token, shown this once, and when it expires."""
         token = "zl_" + secrets.token_urlsafe(32)

@@ -109,17 +109,13 @@ async def _is_known(url: str, email: str) -> bool:
 
 
 async def _store(url: str, email: str, password_hash: str) -> None:
-    from zapline.daemon.control_client import NoDaemon, ask_daemon
     from zapline.sql.driver import connect
     from zapline.sql.people import add_admin
 
-    try:
-        await ask_daemon(url, "add-admin", {"email": email, "passwordHash": password_hash})
-    except NoDaemon:
-        # The first administrator is made before the first start. The daemon keeps nothing about
-        # administrators in memory, so a row that we write ourselves counts at once.
-        async with await connect(url, role="zapline_engine", application_name="zapline-command") as conn:
-            await add_admin(conn, email, password_hash)
+    # The one thing a command writes itself: the daemon keeps nothing of administrators in memory, the first one
+    # is made before its first start, and a password's hash has no business in a request.
+    async with await connect(url, role="zapline_engine", application_name="zapline-command") as conn:
+        await add_admin(conn, email, password_hash)
 
 
 async def _read(url: str) -> list[dict[str, Any]]:

@@ -202,6 +202,18 @@ create table zapline.access_tokens (
     revoked_at   timestamptz
 );
 
+-- What the command line asks of the running daemon; only the engine's role may.
+create table zapline.control_requests (
+    id          uuid primary key,
+    verb        text not null,
+    arguments   jsonb not null,
+    asked_at    timestamptz not null default now(),
+    answered_at timestamptz,
+    result      jsonb,
+    error       text
+);
+create index control_requests_open on zapline.control_requests (asked_at) where answered_at is null;
+
 -- Tenants are kept apart by the database itself. zapline_engine (recorder, janitor) sees all units by an
 -- explicit policy; zapline_api sees the unit set for its transaction, or all in a transaction that says it
 -- acts for an administrator.
@@ -227,4 +239,5 @@ $$;
 grant usage on schema zapline to zapline_engine, zapline_api;
 grant select, insert, update, delete on all tables in schema zapline to zapline_engine;
 grant select on all tables in schema zapline to zapline_api;
+revoke all on zapline.control_requests from zapline_api;
 grant usage on all sequences in schema zapline to zapline_engine;

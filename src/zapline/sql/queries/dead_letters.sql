@@ -10,7 +10,7 @@ select id, unit_id, reason, detail, event, size, raw is not null as has_raw, rec
 
 -- name: get_dead_letter
 -- One, with its raw body.
-select id, unit_id, event, raw, revived_at from zapline.dead_letters where id = %(id)s;
+select id, unit_id, event, raw, received_at, revived_at from zapline.dead_letters where id = %(id)s;
 
 -- name: mark_revived
 -- It was given to its unit again.

@@ -1,0 +1,46 @@
+"""Rules of the house that no linter knows."""
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted((ROOT / "src").rglob("*.py"))
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT / "src")))
+def test_a_module_has_one_job(module: Path) -> None:
+    text = module.read_text()
+    assert len(text.splitlines()) <= 400
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert (node.end_lineno or 0) - node.lineno <= 70, node.name
+    if text.strip() and module.name != "__init__.py":
+        assert ast.get_docstring(ast.parse(text)), "the first line of a module says what it decides or performs"
+
+
+def test_the_lock_file_holds_names_versions_and_hashes_only() -> None:
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    assert len(lines) > 100
+    for line in lines:
+        assert re.fullmatch(r"[a-z0-9.-]+==[^\s/]+(?: ; [^/\\]+)? \\| {4}--hash=sha256:[0-9a-f]{64}(?: \\)?", line), (
+            line
+        )
+
+
+def test_each_target_of_the_makefile_is_explained() -> None:
+    told = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for target in ("run", "test", "check", "bench", "chaos", "docs", "lock"):
+        assert f"make {target}" in told
+
+
+def test_only_keepers_and_error_handlers_catch_any_exception() -> None:
+    found = set()
+    for module in MODULES:
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, ast.ExceptHandler) and isinstance(node.type, ast.Name) and node.type.id == "Exception":
+                found.add(str(module.relative_to(ROOT / "src" / "zapline")))
+    assert found <= {"supervisors/keeper.py", "http/problems.py", "http/serve.py"}, found
