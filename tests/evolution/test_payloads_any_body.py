@@ -177,6 +177,17 @@ def test_the_instance_is_found_or_absent(raw: bytes, instance: str | None) -> No
     assert extract_envelope(raw).instance == instance
 
 
+def test_a_large_body_that_needs_a_lenient_reading_is_known_by_its_head_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(*_: object, **__: object) -> None:
+        raise AssertionError("the standard library was asked")
+
+    monkeypatch.setattr("zapline.evolution.envelope.json.loads", slow)
+    large = b'{"event":"messages.set","instance":"loja","data":["\\ud83d","' + b"x" * 2**20 + b'"]}'
+    assert extract_instance(large) == extract_envelope(large).instance == "loja"
+    late = b'{"data":["\\ud83d","' + b"x" * 2**20 + b'"],"instance":"loja"}'
+    assert extract_instance(late) is extract_envelope(late).instance is None
+
+
 # -- secrets -------------------------------------------------------------------------------------------------
 
 SECRET = "s3cr3t-\\/\u00e9"

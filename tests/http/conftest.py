@@ -27,6 +27,7 @@ from zapline.sandbox.postgres import PostgresServer
 from zapline.sql.driver import Connection, connect
 from zapline.sql.journal import Journal
 from zapline.sql.migrate import migrate
+from zapline.sql.people import add_admin
 from zapline.sql.pool import Pool
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.dispatcher import Dispatcher
@@ -195,7 +196,8 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
         (listening,) = await nursery.start(partial(serve, front, ["127.0.0.1:0"], stop, 2.0))
         with trio.fail_after(10):
             await leadership.may_write()
-        admin = await submit.add_admin(EMAIL, HASH)
+        async with await connect(database) as conn:
+            admin = await add_admin(conn, EMAIL, HASH)
         token, _ = await submit.issue_token(admin, "test", 1)
         headers = {"Authorization": f"Bearer {token}"}
         async with httpx2.AsyncClient(base_url=listening, headers=headers, timeout=10, trust_env=False) as client:

@@ -1,6 +1,7 @@
 """Signing in, tokens, and the gate."""
 
 import time
+from ipaddress import ip_network
 from typing import Any
 
 import argon2
@@ -8,7 +9,7 @@ import pytest
 import trio
 
 from zapline.domain.errors import DatabaseUnavailable
-from zapline.http.auth import Attempts
+from zapline.http.auth import Attempts, source_of
 from zapline.http.intake import WebhookApp
 
 EMAIL = "ana@example.com"
@@ -123,6 +124,26 @@ async def test_a_forwarded_address_is_not_believed_from_a_stranger(api: Any) -> 
         body = {"email": f"user{number}@example.com", "password": "x"}
         codes.append((await api.client.post("/admin/login", json=body, headers=headers)).status_code)
     assert codes[-1] == 429
+
+
+@pytest.mark.parametrize(
+    ("client", "forwarded", "source"),
+    [
+        ("10.0.0.1", ["203.0.113.7"], "203.0.113.7"),
+        ("10.0.0.1", ["198.51.100.1, 203.0.113.7, 10.0.0.2"], "203.0.113.7"),
+        ("10.0.0.1", ["198.51.100.1", "203.0.113.7"], "203.0.113.7"),
+        ("10.0.0.1", ["nonsense"], "10.0.0.1"),
+        ("10.0.0.1", [], "10.0.0.1"),
+        ("203.0.113.9", ["198.51.100.1"], "203.0.113.9"),
+        (None, ["198.51.100.1"], "unknown"),
+    ],
+)
+def test_the_source_is_the_nearest_address_that_is_no_proxy_of_ours(
+    client: str | None, forwarded: list[str], source: str
+) -> None:
+    headers = [(b"host", b"x"), *((b"x-forwarded-for", value.encode()) for value in forwarded)]
+    scope = {"client": (client, 1) if client else None, "headers": headers}
+    assert source_of(scope, [ip_network("10.0.0.0/8")]) == source
 
 
 def test_attempts_slide_out_of_the_window_one_by_one() -> None:

@@ -1,9 +1,11 @@
 """The webhook endpoint over real sockets: always the same 200, and what became of each body."""
 
 import json
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ class Front:
     home: House
     unit: Unit
     port: int
+    app: WebhookApp
 
     @property
     def secret(self) -> str:
@@ -65,7 +68,8 @@ class Front:
 async def open_front(database: str, directory: Path) -> AsyncIterator[Front]:
     async with house(database, directory) as home:
         unit = await home.add_unit()
-        app = WebhookApp(home.roster, home.intake, home.counters, IntakePolicy(LIMIT, 2 * LIMIT), rest=None)
+        policy, proxies = IntakePolicy(LIMIT, 2 * LIMIT), [ip_network("127.0.0.0/8")]
+        app = WebhookApp(home.roster, home.intake, home.counters, policy, rest=None, trusted=proxies)
         stop = trio.Event()
         async with trio.open_nursery() as nursery:
 
@@ -73,7 +77,7 @@ async def open_front(database: str, directory: Path) -> AsyncIterator[Front]:
                 await serve(app, ["127.0.0.1:0"], stop, 1.0, task_status=task_status)
 
             (address,) = await nursery.start(run)
-            yield Front(home, unit, int(address.rpartition(":")[2]))
+            yield Front(home, unit, int(address.rpartition(":")[2]), app)
             stop.set()
 
 
@@ -194,3 +198,85 @@ async def test_other_methods_and_paths_are_no_webhooks(database: str, tmp_path: 
                 async with stream:
                     await stream.send_all(request + b" HTTP/1.1\r\nHost: x\r\n\r\n")
                     assert status in await stream.receive_some()
+
+
+@pytest.mark.parametrize("path", ["{secret}", "{secret}/messages-upsert", "/{secret}", "{secret}/evolution"])
+async def test_a_secret_in_the_place_of_the_provider_never_reaches_the_log(
+    database: str, tmp_path: Path, path: str
+) -> None:
+    async with open_front(database, tmp_path) as front:
+        with structlog.testing.capture_logs() as lines:
+            await front.post("/webhooks/whatsapp/" + path.format(secret=front.secret), front.body())
+        assert [line["provider"] for line in lines if "provider" in line] == ["unknown"]
+        shown = json.dumps(lines, default=str)
+        assert front.secret not in shown
+        assert front.secret[:12] not in shown
+
+
+async def test_a_name_with_braces_is_a_field_of_the_event_and_not_a_part_of_it(database: str, tmp_path: Path) -> None:
+    async with open_front(database, tmp_path) as front:
+        with structlog.testing.capture_logs() as lines:
+            await front.post(front.path, front.body(instance="{url}"), "X-Forwarded-For: 203.0.113.7")
+        said = [(line["event"], line["instance"]) for line in lines if "instance" in line]
+        assert said == [
+            ("Unknown instance: {instance}, provider: {provider}", "{url}"),
+            ("Auth failed: Unknown instance: {instance}", "{url}"),
+        ]
+        assert [line["source"] for line in lines if line.get("security")] == ["203.0.113.7"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["//webhooks/whatsapp/evolution/{}", "/webhooks//whatsapp/evolution/{}/", "/webhooks/whatsapp/evolution//{}"],
+)
+async def test_doubled_slashes_do_not_cost_a_webhook(database: str, tmp_path: Path, path: str) -> None:
+    async with open_front(database, tmp_path) as front:
+        assert await front.post(path.format(front.secret), front.body()) == (200, b"{}")
+        assert await front.post(path.format(front.secret) + "//messages-upsert", front.body(event=...)) == (200, b"{}")
+        assert front.home.counters.totals["webhooks_accepted", "messages.upsert"] == 2
+
+
+async def test_a_path_is_unquoted_once(database: str, tmp_path: Path) -> None:
+    async with open_front(database, tmp_path) as front:
+        once, twice = (front.path.replace("-", dash) for dash in ("%2D", "%252D"))
+        await front.post(once, front.body())
+        await front.post(twice, front.body())
+        assert front.home.counters.total("webhooks_accepted") == 1
+        assert front.home.counters.totals["refused_webhooks", "wrong_secret"] == 1
+
+
+async def test_small_bodies_do_not_wait_for_large_ones_and_undeclared_ones_count_as_the_largest(
+    database: str, tmp_path: Path
+) -> None:
+    async with open_front(database, tmp_path) as front:
+        budget = front.app._budget
+        await budget.reserve(LIMIT + 1)  # large bodies are in flight, and one of the largest has no room
+        body = front.body(data=text("C1"))
+        chunked = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+        head = f"POST {front.path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        async with await trio.open_tcp_stream("127.0.0.1", front.port) as stream:
+            await stream.send_all(head.encode() + chunked)
+            with trio.move_on_after(0.3) as waiting:
+                await stream.receive_some()
+            assert waiting.cancelled_caught
+            assert await front.post(front.path, front.body()) == (200, b"{}")
+            budget.release(LIMIT + 1)
+            with trio.fail_after(5):
+                assert b" 200 " in await stream.receive_some()
+        assert budget.free == 2 * LIMIT
+
+
+async def test_a_large_body_is_cleaned_in_a_thread_and_a_small_one_at_once(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+
+    def noting(body: bytes) -> bytes:
+        threads.append(threading.get_ident() == threading.main_thread().ident)
+        return body
+
+    monkeypatch.setattr("zapline.supervisors.intake.strip_secrets", noting)
+    async with open_front(database, tmp_path) as front:
+        for size in (1000, 300_000):
+            assert await front.home.intake.accept(front.unit, "call", front.body(event="call", data="x" * size))
+    assert threads == [True, False]

@@ -12,10 +12,11 @@ from quart import Response, request
 from quart_trio import QuartTrio
 
 from zapline.domain.errors import ConfigurationError
-from zapline.http.serve import Limits, finish_shielded, serve
+from zapline.http.serve import Limits, _Streams, finish_shielded, serve
 
 GET = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"
 LARGE = 32 * 2**20
+MANY_CHUNKS = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 40
 
 
 def small_app() -> Any:
@@ -41,6 +42,18 @@ def small_app() -> Any:
     return finish_shielded(app)  # type: ignore[arg-type]
 
 
+async def deaf(scope: Any, receive: Any, send: Any) -> None:
+    """Never reads its body, never answers."""
+    await trio.sleep_forever()
+
+
+async def hasty(scope: Any, receive: Any, send: Any) -> None:
+    """Answers without reading its body."""
+    await trio.sleep(0.2)
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"no"})
+
+
 class Server:
     def __init__(self, port: int, stop: trio.Event, ended: trio.Event) -> None:
         self.port, self.stop, self.ended = port, stop, ended
@@ -59,11 +72,12 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(grace: float = 1.0, **limits: Any) -> AsyncIterator[Server]:
+async def serving(grace: float = 1.0, app: Any = None, **limits: Any) -> AsyncIterator[Server]:
     stop, ended = trio.Event(), trio.Event()
 
     async def run(task_status: Any) -> None:
-        await serve(small_app(), ["127.0.0.1:0"], stop, grace, limits=Limits(**limits), task_status=task_status)
+        served = app or small_app()
+        await serve(served, ["127.0.0.1:0"], stop, grace, limits=Limits(**limits), task_status=task_status)
         ended.set()
 
     with trio.fail_after(15):
@@ -256,3 +270,82 @@ async def test_it_takes_a_socket_that_listens_already() -> None:
                 assert b"hello" in await read_answer(stream)
                 await stream.aclose()
             stop.set()
+
+
+async def test_a_handler_that_never_reads_its_body_does_not_hold_up_the_end() -> None:
+    async with serving(grace=0.5, app=deaf) as server:
+        stream = await server.dial()
+        await stream.send_all(MANY_CHUNKS)
+        await trio.sleep(0.2)
+        assert await server.ends_within(4) < 1.5
+
+
+async def test_a_body_that_nobody_reads_is_given_up_and_the_end_still_comes() -> None:
+    async with serving(grace=0.5, app=deaf, body_within=0.3) as server:
+        stream, other = await server.dial(), await server.dial()
+        await stream.send_all(MANY_CHUNKS)
+        assert await closed(stream, 2)
+        await other.send_all(MANY_CHUNKS)
+        assert await closed(other, 2)  # the sweep goes on
+        assert await server.ends_within(4) < 1
+
+
+async def test_an_answer_without_reading_the_body_ends_the_connection() -> None:
+    async with serving(grace=0.5, app=finish_shielded(hasty)) as server:
+        stream = await server.dial()
+        await stream.send_all(MANY_CHUNKS)
+        assert await closed(stream, 2)
+        assert await server.ends_within(4) < 1
+
+
+async def test_a_client_that_does_not_read_its_answer_is_cut() -> None:
+    async with serving(write_within=0.4) as server:
+        stream = await server.dial()
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await stream.send_all(GET % b"large")
+        await trio.sleep(1.5)
+        received = 0
+        with trio.fail_after(5):
+            try:
+                while chunk := await stream.receive_some(65536):
+                    received += len(chunk)
+            except trio.BrokenResourceError:
+                pass
+        assert received < LARGE
+
+
+async def test_who_comes_when_all_connections_are_taken_waits_for_one_to_end() -> None:
+    async with serving(connections=2) as server:
+        first, second, third = [await server.dial() for _ in range(3)]
+        for stream in (first, second):
+            await stream.send_all(GET % b"hello")
+            assert b"hello" in await read_answer(stream)
+        await third.send_all(GET % b"hello")
+        with trio.move_on_after(0.3) as waiting:
+            await third.receive_some(1)
+        assert waiting.cancelled_caught
+        await first.aclose()
+        assert b"hello" in await read_answer(third)
+        await server.dial()  # one waits for room
+        assert await server.ends_within(3) < 1.5
+
+
+async def test_a_connection_that_got_a_request_while_others_were_closed_is_spared() -> None:
+    class Idle:
+        idle, shuts = 1.0, 0
+        other: Any = None
+
+        def idle_for(self, now: float) -> float:
+            return self.idle
+
+        async def shut(self) -> None:
+            self.shuts += 1
+            await trio.lowlevel.checkpoint()
+            self.other.idle = -1.0
+
+    first, second = Idle(), Idle()
+    first.other = second
+    streams: Any = _Streams()
+    with streams.holding(1, first), streams.holding(2, second):
+        await streams.close_idle()
+    assert (first.shuts, second.shuts) == (1, 0)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -125,7 +126,13 @@ def test_one_command_shows_recorded_traffic_as_conversations_and_leaves_nothing_
         assert health["checks"]["lostWebhooks"]["verdict"] == "pass", health
         children = box.children
         assert len(children) >= 3
+        secrets = [unit["webhookUrl"].rpartition("/")[2] for unit in box.told["units"]]
     assert box.process.returncode == 0
+    shown = (place / "out.log").read_text()
+    assert "New message from ****0001" in shown
+    assert not re.search(r"(?<![0-9A-Za-z-])55119\d{7,8}(?![0-9A-Za-z-])", shown)
+    assert not any(secret in shown for secret in secrets)
+    assert "bom dia, canário" not in shown
     assert not children & {one.pid for one in processes()}
 
 

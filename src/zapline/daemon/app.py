@@ -202,7 +202,8 @@ async def daemon(settings: Settings, notifier: Notifier) -> AsyncIterator[Runnin
         # With ZAPLINE_OPS_BIND the public side knows webhooks alone.
         api = create_app(submit=submit, roster=roster, health=health, counters=counters, pool=api_pool, auth=auth)
         intake_policy = IntakePolicy(settings.max_body_bytes, settings.body_budget_bytes)
-        front = WebhookApp(roster, intake, counters, intake_policy, rest=None if settings.ops_bind else api)
+        rest = None if settings.ops_bind else api
+        front = WebhookApp(roster, intake, counters, intake_policy, rest=rest, trusted=settings.trusted_proxies)
         listeners: list[_Listener] = [(front, settings.bind)]
         if settings.ops_bind:
             listeners.append((api, settings.ops_bind))

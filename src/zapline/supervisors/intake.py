@@ -33,9 +33,12 @@ class Intake:
         self._hold_up = hold_up
         self._cleaning = trio.CapacityLimiter(1)
 
-    async def accept(self, unit: Unit, event: str, body: bytes) -> bool:
-        """Make a webhook durable; True unless it is lost. Returns within the hold-up in the worst case."""
-        received_at = time.time()
+    async def accept(self, unit: Unit, event: str, body: bytes, received_at: float | None = None) -> bool:
+        """Make a webhook durable; True unless it is lost. Returns within the hold-up in the worst case.
+
+        ``received_at`` (UTC seconds) is given for a body that came earlier.
+        """
+        received_at = received_at if received_at is not None else time.time()
         if len(body) > _LARGE:
             parts = await trio.to_thread.run_sync(_cleaned, event, body, limiter=self._cleaning)
         else:

@@ -134,7 +134,8 @@ class Mailbox:
         return entry
 
     def take_direct(self) -> list[Direct]:
-        taken, self._direct = list(self._direct), deque()
+        """All of them, but for those stored meanwhile by what a crashed life had given already."""
+        taken, self._direct = [direct for direct in self._direct if not direct.stored], deque()
         self._direct_bytes = 0
         self._direct_room.unpark(count=ENTRIES)
         return taken

@@ -240,7 +240,7 @@ class _Lane:
     async def _commit(self, batch: list[_Pending]) -> None:
         """Commit a batch; cut it at poison until the poison stands alone and is buried."""
         try:
-            outcomes = await self._persist([pending.write for pending in batch], patient=False)
+            outcomes = await self._persist([pending.write for pending in batch])
         except _HeldUp as held_up:
             await self._commit_around(batch, held_up)
             return
@@ -259,7 +259,7 @@ class _Lane:
         """Somebody's lock, or its size, holds up one of these units: commit each by itself, and that one later."""
         for pending in batch:
             try:
-                outcomes = await self._persist([pending.write], patient=False, lock_timeout_ms=_SHORT_LOCK_MS)
+                outcomes = await self._persist([pending.write], lock_timeout_ms=_SHORT_LOCK_MS)
             except _HeldUp:
                 self._put_back(pending, held_up)
             except StatementFailed as failure:
@@ -285,7 +285,7 @@ class _Lane:
         while parts:
             part = parts.pop(0)
             try:
-                outcomes = await self._persist([part], patient=False, lock_timeout_ms=_SHORT_LOCK_MS)
+                outcomes = await self._persist([part], lock_timeout_ms=_SHORT_LOCK_MS)
             except _HeldUp as held_up:
                 pending.write = _joined([part, *parts])
                 self._put_back(pending, held_up)
@@ -304,12 +304,10 @@ class _Lane:
                 pending.partial.buried += stored.buried
         pending.finish(Outcome())
 
-    async def _persist(
-        self, writes: list[UnitWrite], *, patient: bool = True, lock_timeout_ms: int | None = None
-    ) -> dict[UnitId, Outcome]:
+    async def _persist(self, writes: list[UnitWrite], lock_timeout_ms: int | None = None) -> dict[UnitId, Outcome]:
         """One transaction, tried until the database takes it. Raises StatementFailed for poison only.
 
-        Not ``patient``: raises _HeldUp where a lock or the time for a statement was waited for in vain.
+        Raises _HeldUp where a lock or the time for a statement was waited for in vain.
         """
         tries = 0
         while True:
@@ -327,7 +325,7 @@ class _Lane:
                     continue
                 if failure.trouble in (Trouble.POISON, Trouble.MISSING):
                     raise
-                if failure.sqlstate in _HELD_UP and not patient:
+                if failure.sqlstate in _HELD_UP:
                     self._struggle(LaneState.RETRYING, str(failure))
                     raise _HeldUp(str(failure)) from None
                 stopped = failure.trouble is Trouble.STOP

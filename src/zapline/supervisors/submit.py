@@ -22,6 +22,13 @@ from zapline.supervisors.intake import Intake
 from zapline.supervisors.roster import Roster, digest, snapshot
 from zapline.supervisors.unit import Unit
 
+_HISTORY = frozenset(
+    {
+        *("connection.update", "qrcode.updated", "status.instance"),
+        *("logout.instance", "remove.instance", "instance.create", "instance.delete"),
+    }
+)
+"""Events that would step today's machine with yesterday's news."""
 ANSWER_WITHIN = 5.0
 """Seconds that an ask waits for the actor to have stored what it made of it."""
 
@@ -182,8 +189,11 @@ class Submit:
             raise UnknownDeadLetter("there is no such dead letter")
         if letter.raw is None:
             raise NotReplayable("the body was over the limit and was not kept")
+        if letter.event in _HISTORY:
+            raise NotReplayable("it tells of the connection at that time; what the line is now, its status says")
         unit = self.find(UnitId(letter.unit_id))
-        if not await self._intake.accept(unit, letter.event or "", bytes(letter.raw)):
+        came = letter.received_at.timestamp()
+        if not await self._intake.accept(unit, letter.event or "", bytes(letter.raw), came):
             raise UnitNotReady("neither the journal nor the database takes anything now")
         async with self._pool.connection() as conn:
             await dead_letters.mark_revived(conn, id)

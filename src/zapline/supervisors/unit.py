@@ -2,15 +2,15 @@
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 import structlog
 import trio
 
 from zapline.domain.connection import Action, Connection, Moment, Step, step
-from zapline.domain.errors import JournalRefused
+from zapline.domain.errors import JournalRefused, RemoteError
 from zapline.domain.events import (
     ConnectionEvent,
     Fact,
@@ -21,17 +21,19 @@ from zapline.domain.events import (
     TimerFired,
     Unusable,
 )
-from zapline.domain.ids import Seq, UnitId
+from zapline.domain.ids import Seq
 from zapline.evolution.payloads import parse
 from zapline.sql.journal import Entry, Journal
 from zapline.sql.rows import prepare
-from zapline.sql.units import UnitRecord
 from zapline.sql.writes import EntryWrite, Outcome
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.lines import LineCalls
-from zapline.supervisors.mailbox import Direct, Mailbox
-from zapline.supervisors.recorder import Recorder, UnitMissing
+from zapline.supervisors.living import Doing, Run, Unit, fresh
+from zapline.supervisors.mailbox import Direct
+from zapline.supervisors.recorder import Recorder
 from zapline.supervisors.telling import tell_line, tell_stored
+
+__all__ = ["TOO_LARGE", "Doing", "Surroundings", "Unit", "UnitActor", "fresh"]
 
 TOO_LARGE = "!too_large"
 """Event of an entry whose body was over the limit; its body is the size in digits."""
@@ -43,42 +45,11 @@ STARTS_BEFORE_ALONE = 3
 
 DEATHS_ALONE = 2
 """Deaths of the process while an entry was in hand alone: one may be chance, two in the same millisecond are not."""
-_NOTHING = Seq(0)
+JOURNAL_WITHIN = 8.0
+"""Seconds for one fsync: a disk that hangs longer is as good as one that refuses."""
+REFUSED_PAUSE = 1.5
+"""Seconds without journal entries after the journal refused a mark; asks and directs are served meanwhile."""
 _LOG = structlog.get_logger(scope="Unit")
-
-
-class Doing(StrEnum):
-    """Where an actor is, for the watchdog: waiting and recording are progress, stepping must end soon."""
-
-    WAITING = "waiting"
-    STEPPING = "stepping"
-    RECORDING = "recording"
-
-
-@dataclass(slots=True)
-class Unit:
-    """A unit as it lives in this process."""
-
-    record: UnitRecord
-    mailbox: Mailbox = field(default_factory=Mailbox)
-    state: Connection | None = None
-    """None until it has been read from the database: the unit then only journals."""
-    applied_seq: Seq = _NOTHING
-    fed: Seq = _NOTHING
-    """The last journal entry put into the mailbox in this life of the actor."""
-    quarantined_at: float | None = None
-    """Monotonic time since which its actor is stopped."""
-    doing: Doing = Doing.WAITING
-    since: float = 0.0
-    last_message_at: float | None = None
-    gap_since: float | None = None
-    """Time of the first webhook that was lost: from there Evolution must be asked again."""
-    changed: trio.Event = field(default_factory=trio.Event)
-    """Set, and replaced, whenever the connection's stored state has changed."""
-
-    @property
-    def id(self) -> UnitId:
-        return self.record.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,24 +68,6 @@ class Surroundings:
     """Held while one suspicious entry is in hand: of two in hand at a death nobody could tell which it was."""
 
 
-class _Run:
-    """What one pass over the mailbox came to, before it is stored."""
-
-    __slots__ = ("calls", "direct", "entries", "facts", "state", "stored_before", "writes")
-
-    def __init__(self, state: Connection) -> None:
-        self.state = state
-        self.stored_before = state.stored
-        self.calls: list[Action] = []
-        self.entries: list[Entry] = []
-        self.direct: list[Direct] = []
-        self.writes: list[EntryWrite] = []
-
-    @property
-    def worth_storing(self) -> bool:
-        return self.state.stored != self.stored_before or any(w.facts or w.dead_reason for w in self.writes)
-
-
 class UnitActor:
     """One life of a unit's actor. A crash ends it; the keeper starts another."""
 
@@ -123,37 +76,51 @@ class UnitActor:
         self._around = around
         self._probe_every = probe_every
         self._in_hand: list[Entry] = []
+        """What is being interpreted this very moment; left standing by a crash, it is to blame."""
+        self._direct: list[Direct] = []
+        """Taken from the mailbox, not stored yet."""
+        self._held_until: float | None = None
+        """Monotonic time until which the journal's refusal keeps entries where they are."""
         self._calls: list[Action] = []
         self._calling = False
 
     async def run(self) -> None:
-        """Serve the unit until cancelled. Raises UnitMissing, and whatever our own bugs raise."""
+        """Serve the unit until cancelled. Raises UnitMissing, StatementFailed, and what our own bugs raise."""
         unit = self._unit
         assert unit.state is not None
-        unit.state = Connection(stored=unit.state.stored, probe_every=self._probe_every)
-        self._in_hand = []
+        self._in_hand, self._held_until = [], None
         self._calls, self._calling = [], False
+        if unit.unsettled is not None:
+            # The last life ended in the recorder: only with its write committed do state and row agree.
+            self._finish(unit.unsettled, await self._store(unit.unsettled))
+        unit.state = Connection(stored=unit.state.stored, probe_every=self._probe_every)
         async with trio.open_nursery() as nursery:
-            await self._turn(nursery, [Started()], [], [])
+            await self._turn(nursery, [Started()])
             while True:
                 self._now_doing(Doing.WAITING)
                 asks = await self._next_asks()
-                alone = self._next_alone()
-                entries = [alone] if alone is not None else unit.mailbox.take_entries(RUN, self._suspicious)
-                direct = unit.mailbox.take_direct()
-                await self._turn(nursery, asks, entries, direct)
+                await self._turn(nursery, asks, self._next_entries())
+                # A turn of their own: an entry that crashes the actor takes nothing else with it.
+                self._direct = unit.mailbox.take_direct()
+                await self._turn(nursery, (), (), self._direct)
+                self._direct = []
                 if unit.mailbox.on_room:
                     self._around.refill(unit)
 
     async def after_crash(self) -> None:
-        """Remember durably what was in hand, and have it read again."""
-        if self._in_hand:
+        """Remember durably what is to blame, and have it read again."""
+        blamed = [entry.seq for entry in self._in_hand if entry.seq]
+        for direct in self._direct:
+            direct.crashes += any(direct.entry is entry for entry in self._in_hand)
+        self._unit.mailbox.put_back(self._direct)
+        self._in_hand, self._direct = [], []
+        if blamed:
             try:
-                await self._around.journal.note_crash([entry.seq for entry in self._in_hand])
-            except JournalRefused as refused:
+                with trio.fail_after(JOURNAL_WITHIN):
+                    await self._around.journal.note_crash(blamed)
+            except (JournalRefused, trio.TooSlowError) as refused:
                 # The count is lost, the entries are not; a full disk must not end the process here.
-                _LOG.error("A crash could not be noted in the journal", unit=str(self._unit.id), error=str(refused))
-        self._in_hand = []
+                _LOG.error("A crash could not be noted in the journal", unit=str(self._unit.id), error=repr(refused))
         self._unit.mailbox.clear_entries()
         self._around.rewind(self._unit)
 
@@ -161,23 +128,36 @@ class UnitActor:
         """Wait for mail or for the time the state asked for; return the asks, TimerFired among them."""
         state = self._unit.state
         assert state is not None
-        if state.wake_at is None:
-            await self._unit.mailbox.wait()
-        else:
-            with trio.move_on_at(state.wake_at):
-                await self._unit.mailbox.wait()
+        wake_at = min((at for at in (state.wake_at, self._held_until) if at is not None), default=float("inf"))
+        with trio.move_on_at(wake_at):
+            await self._unit.mailbox.wait(for_entries=self._held_until is None)
         asks = self._unit.mailbox.take_asks()
         if state.wake_at is not None and trio.current_time() >= state.wake_at:
             asks.append(TimerFired())
         return asks
+
+    def _next_entries(self) -> list[Entry]:
+        """A run of entries, or a suspicious one alone; none while the journal's refusal holds them up."""
+        unit = self._unit
+        if self._held_until is not None:
+            if trio.current_time() >= self._held_until:
+                self._held_until = None
+                self._around.rewind(unit)  # what was left out comes again, in its place
+            return []
+        alone = unit.mailbox.take_first_if(self._suspicious)
+        return [alone] if alone is not None else unit.mailbox.take_entries(RUN, self._suspicious)
 
     @staticmethod
     def _suspicious(entry: Entry) -> bool:
         crashed = entry.crashes >= CRASHES_BEFORE_ALONE or entry.in_hand > 0
         return crashed or entry.starts_seen >= STARTS_BEFORE_ALONE
 
-    def _next_alone(self) -> Entry | None:
-        return self._unit.mailbox.take_first_if(self._suspicious)
+    @contextmanager
+    def _blamed(self, entries: Sequence[Entry]) -> Iterator[None]:
+        """Blame these for what is raised inside. Nothing is awaited there, so it is nobody else's failure."""
+        self._in_hand = list(entries)
+        yield
+        self._in_hand = []  # on purpose not reached after a crash
 
     # -- one turn: step, store, act -------------------------------------------------------------------------
 
@@ -185,57 +165,90 @@ class UnitActor:
         self,
         nursery: trio.Nursery,
         asks: Sequence[ConnectionEvent],
-        entries: Sequence[Entry],
-        direct: Sequence[Direct],
+        entries: Sequence[Entry] = (),
+        directs: Sequence[Direct] = (),
     ) -> None:
+        if not (asks or entries or directs):
+            return
         unit = self._unit
         assert unit.state is not None
         self._now_doing(Doing.STEPPING)
-        run = _Run(unit.state)
-        self._in_hand = list(entries)
+        run = Run(unit.state)
         for event in asks:
             self._step(run, event, time.time())
         alone = len(entries) == 1 and self._suspicious(entries[0])
         for entry in entries:
             await self._take(run, entry, alone)
-        for extra in direct:
-            run.direct.append(extra)
-            self._interpret(run, extra.entry, None)
+        for direct in directs:
+            run.direct.append(direct)
+            if direct.crashes > CRASHES_BEFORE_ALONE:
+                run.writes.append(_buried(direct.entry, "crashed_actor"))
+                continue
+            with self._blamed([direct.entry]):
+                self._interpret(run, direct.entry, None)
         outcome = await self._store(run)
-        self._in_hand = []
         self._finish(run, outcome)
         self._start_calls(nursery, run.calls)
 
-    async def _take(self, run: _Run, entry: Entry, alone: bool) -> None:
+    async def _take(self, run: Run, entry: Entry, alone: bool) -> None:
         unit = self._unit
-        run.entries.append(entry)
         if entry.seq <= unit.applied_seq and not entry.replayed:
+            run.entries.append(entry)
             return
         verdict = self._condemned(entry) if alone else None
         if verdict is not None:
             run.writes.append(_buried(entry, verdict))
+        elif not alone:
+            with self._blamed([entry]):
+                self._interpret(run, entry, entry.seq)
+        elif not await self._take_alone(run, entry):
             return
-        if not alone:
-            self._interpret(run, entry, entry.seq)
-            return
-        self._now_doing(Doing.RECORDING)  # waiting for others is no standstill
-        async with self._around.alone:
-            self._now_doing(Doing.STEPPING)
-            await self._take_alone(run, entry)
+        run.entries.append(entry)
 
-    async def _take_alone(self, run: _Run, entry: Entry) -> None:
+    async def _take_alone(self, run: Run, entry: Entry) -> bool:
+        """Interpret a suspicious entry under a mark; False where the journal refuses: it stays for later.
+
+        That is a full disk, and neither the entry's fault nor the actor's.
+        """
+        before = (run.state, len(run.calls), len(run.writes))
+        self._now_doing(Doing.RECORDING)  # waiting for others, or for the disk, is no standstill
+        try:
+            with trio.fail_after(JOURNAL_WITHIN):
+                await self._around.alone.acquire()
+            try:
+                await self._under_mark(run, entry)
+            finally:
+                self._around.alone.release()
+        except (JournalRefused, trio.TooSlowError) as refused:
+            run.state = before[0]
+            del run.calls[before[1] :], run.writes[before[2] :]
+            self._held_until = trio.current_time() + REFUSED_PAUSE
+            _LOG.error("An entry waits for the journal", unit=str(self._unit.id), seq=entry.seq, error=repr(refused))
+            return False
+        self._now_doing(Doing.STEPPING)
+        return True
+
+    async def _under_mark(self, run: Run, entry: Entry) -> None:
         """Interpret an entry under a durable mark that says who it was, should the process die of it."""
         journal = self._around.journal
+        marked = True
         try:
-            await journal.take_in_hand(entry.seq)
-        except BaseException:
-            # Cancelled, the mark may be made all the same: an orderly stop must not look like a death.
-            journal.release(entry.seq)
+            with trio.fail_after(JOURNAL_WITHIN):
+                await journal.take_in_hand(entry.seq)
+            self._now_doing(Doing.STEPPING)
+            with self._blamed([entry]):
+                self._interpret(run, entry, entry.seq)
+                prepare(self._unit.id, run.writes[-1:], None, None, journal.journal_id)
+        except JournalRefused:
+            marked = False
             raise
-        self._interpret(run, entry, entry.seq)
-        prepare(self._unit.id, run.writes[-1:], None, None, journal.journal_id)
-        journal.release(entry.seq)
-        await journal.flush()
+        finally:
+            # Cancelled, the mark may be made all the same: an orderly stop must not look like a death.
+            if marked:
+                journal.release(entry.seq)
+            self._now_doing(Doing.RECORDING)
+        with trio.fail_after(JOURNAL_WITHIN):
+            await journal.flush()
 
     @staticmethod
     def _condemned(entry: Entry) -> str | None:
@@ -243,7 +256,7 @@ class UnitActor:
             return "crashed_actor"
         return "killed_process" if entry.in_hand >= DEATHS_ALONE else None
 
-    def _interpret(self, run: _Run, entry: Entry, seq: Seq | None) -> None:
+    def _interpret(self, run: Run, entry: Entry, seq: Seq | None) -> None:
         """Parse one entry; its connection events step the machine, its facts are to be stored."""
         if entry.event == TOO_LARGE:
             run.writes.append(_buried(entry, "too_large"))
@@ -274,7 +287,7 @@ class UnitActor:
             )
         )
 
-    def _step(self, run: _Run, event: ConnectionEvent, wall: float) -> None:
+    def _step(self, run: Run, event: ConnectionEvent, wall: float) -> None:
         at = Moment(wall, trio.current_time())
         made: Step = step(run.state, event, at, random.random())  # noqa: S311 - jitter
         counters = self._around.counters
@@ -286,29 +299,32 @@ class UnitActor:
         run.state = made.state
         run.calls.extend(made.calls)
 
-    async def _store(self, run: _Run) -> Outcome:
+    async def _store(self, run: Run) -> Outcome:
         unit, around = self._unit, self._around
         if not run.worth_storing:
             return Outcome()
         reached = max((entry.seq for entry in run.entries if not entry.replayed), default=None)
-        write = prepare(
-            unit.id,
-            run.writes,
-            run.state.stored if run.state.stored != run.stored_before else None,
-            reached if reached is not None and reached > unit.applied_seq else None,
-            around.journal.journal_id,
-        )
+        with self._blamed([*run.entries, *(direct.entry for direct in run.direct)]):
+            write = prepare(
+                unit.id,
+                run.writes,
+                run.state.stored if run.state.stored != run.stored_before else None,
+                reached if reached is not None and reached > unit.applied_seq else None,
+                around.journal.journal_id,
+            )
         self._now_doing(Doing.RECORDING)
+        unit.unsettled = run
         try:
             outcome = await around.recorder.store(write)
-        except UnitMissing:
-            self._in_hand = []  # no entry is to blame
+        except RemoteError:
+            unit.unsettled = None  # an answer, though a bad one
             raise
+        unit.unsettled = None
         if write.applied_seq is not None:
             unit.applied_seq = write.applied_seq
         return outcome
 
-    def _finish(self, run: _Run, outcome: Outcome) -> None:
+    def _finish(self, run: Run, outcome: Outcome) -> None:
         """After the commit: the state is the new one, entries are done, counters move, lines are logged."""
         unit, around = self._unit, self._around
         changed = run.state.stored != run.stored_before
@@ -363,9 +379,3 @@ def _buried(entry: Entry, reason: str) -> EntryWrite:
 def _as_fact(parsed: Parsed) -> Fact:
     assert isinstance(parsed, Fact)
     return parsed
-
-
-def fresh(record: UnitRecord) -> Unit:
-    """A unit as read from the database, or known from the snapshot only."""
-    state = Connection(stored=record.stored) if record.stored is not None else None
-    return Unit(record, state=state, applied_seq=record.applied_seq)
