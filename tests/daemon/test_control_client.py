@@ -174,7 +174,7 @@ async def test_answers_to_others_and_noise_on_the_channel_are_passed_over(databa
         with pytest.raises(LocalError, match="1 to 200 characters"):
             await ask_daemon(database, "add-unit", {"name": "x" * 8000}, 5.0)
         for arguments in ({"name": 5}, {}, {"name": "x", "more": 1}):
-            with pytest.raises(LocalError, match="Expected|missing|unknown"):
+            with pytest.raises(LocalError, match=r"Expected|missing|unknown"):
                 await ask_daemon(database, "add-unit", arguments, 5.0)
         nursery.cancel_scope.cancel()
 

@@ -11,7 +11,7 @@ from support.house import House, house, text, until
 
 from zapline.domain.connection import Action
 from zapline.domain.errors import JournalRefused
-from zapline.domain.events import ConnectionEvent, Parsed, RegistrationOutdated
+from zapline.domain.events import ConnectAsked, ConnectionEvent, Parsed
 from zapline.domain.ids import Seq, UnitId
 from zapline.sql.journal import Arrival, Entry
 from zapline.sql.rows import prepare
@@ -41,7 +41,8 @@ def refuse_appends(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def noted(home: House, monkeypatch: pytest.MonkeyPatch) -> list[Seq]:
     """The entries for which a crash is noted from here on."""
-    note_crash, seen = home.journal.note_crash, []
+    note_crash = home.journal.note_crash
+    seen: list[Seq] = []
 
     async def note(seqs: Sequence[Seq]) -> None:
         seen.extend(seqs)
@@ -55,8 +56,8 @@ async def test_a_crash_in_a_call_blames_no_entry_and_what_waited_for_postgresql_
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with house(database, tmp_path, lock_timeout_ms=0) as home:
-        perform, go, crashed = home.calls.perform, trio.Event(), []
-        entered = trio.Event()
+        perform, go, entered = home.calls.perform, trio.Event(), trio.Event()
+        crashed: list[Action] = []
 
         async def planted(
             action: Action, instance: str, number: str | None, secret_of: tuple[bytes, int]
@@ -71,7 +72,7 @@ async def test_a_crash_in_a_call_blames_no_entry_and_what_waited_for_postgresql_
         monkeypatch.setattr(home.calls, "perform", planted)
         blamed = noted(home, monkeypatch)
         unit = await home.add_unit()
-        assert home.roster.ask(unit, RegistrationOutdated())
+        assert home.roster.ask(unit, ConnectAsked())
         with trio.fail_after(5):
             await entered.wait()
         with psycopg.connect(database) as other:
