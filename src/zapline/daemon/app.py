@@ -68,7 +68,9 @@ async def run_daemon(settings: Settings, listening: Callable[[list[str]], None] 
             notifier.status(f"serving {len(running.roster.units())} units")
             _LOG.info(f"Ready: {', '.join(addresses)}")
             if notifier.watchdog_interval is not None:
-                running.nursery.start_soon(_feed_watchdog, notifier, running.health, notifier.watchdog_interval)
+                running.nursery.start_soon(
+                    feed_watchdog, notifier, running.health.stuck_units, notifier.watchdog_interval
+                )
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
                 async for number in signals:
                     _LOG.info(f"Stopping: {signal.Signals(number).name}")
@@ -260,10 +262,12 @@ def _know_units_from_snapshot(journal: Journal, roster: Roster) -> None:
         _LOG.error("The journal's snapshot of the units cannot be read; webhooks wait for the database")
 
 
-async def _feed_watchdog(notifier: Notifier, health: Health, every: float) -> None:
+async def feed_watchdog(notifier: Notifier, stuck: Callable[[], list[str]], every: float) -> None:
+    """Send a beat every so many seconds, unless an actor is stuck. A loop that does not turn sends none anyhow."""
     while True:
-        if health.progressing():
-            notifier.watchdog()
+        units = stuck()
+        if units:
+            _LOG.critical("An actor is stuck; the watchdog is not fed", units=units)
         else:
-            _LOG.critical("An actor is stuck; the watchdog is not fed", units=health.stuck_units())
+            notifier.watchdog()
         await trio.sleep(every)

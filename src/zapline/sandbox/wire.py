@@ -147,10 +147,6 @@ class Door:
         self._change = trio.Event()
         self._shut = False
 
-    @property
-    def is_shut(self) -> bool:
-        return self._shut
-
     def shut(self) -> None:
         """Stop listening and break all connections: to the outside the server is down."""
         self._turn(True)

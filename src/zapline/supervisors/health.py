@@ -1,5 +1,6 @@
 """Judges the process: four rates against their thresholds, and what stands still; measures loop and database."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -13,7 +14,7 @@ from zapline.supervisors.dispatcher import Dispatcher
 from zapline.supervisors.leadership import Leadership, Standing
 from zapline.supervisors.recorder import LaneState, Recorder, RecorderStatistics
 from zapline.supervisors.roster import Roster
-from zapline.supervisors.unit import Doing
+from zapline.supervisors.unit import Doing, Unit
 
 
 class Verdict(StrEnum):
@@ -69,7 +70,7 @@ class Report:
 
 
 class Health:
-    """One for the process. ``run`` measures; ``report`` judges; ``progressing`` feeds the watchdog."""
+    """One for the process. ``run`` measures; ``report`` judges."""
 
     def __init__(
         self,
@@ -120,15 +121,8 @@ class Health:
         return None
 
     def stuck_units(self) -> list[str]:
-        """Units whose actor has been stepping for too long. Waiting for the recorder is progress."""
-        now = trio.current_time()
-        return [
-            str(unit.id) for unit in self._roster.units() if unit.doing is Doing.STEPPING and now - unit.since > STUCK
-        ]
-
-    def progressing(self) -> bool:
-        """Whether the watchdog may be fed."""
-        return not self.stuck_units()
+        """Units whose actor does not come to an end; while there is one, the watchdog is not fed."""
+        return stuck_units(self._roster.units(), trio.current_time())
 
     def can_accept(self) -> bool:
         """Whether a webhook can be made durable now: by the journal, or else by the database."""
@@ -216,6 +210,11 @@ class Health:
             Check("stuckUnits", stuck, "0", _above(stuck, 0, 0)),
             Check("loopLagSeconds", self.loop_lag, "< 0.5", _above(self.loop_lag, 0.5, 5.0)),
         ]
+
+
+def stuck_units(units: Iterable[Unit], now: float) -> list[str]:
+    """Units whose actor has been stepping for too long. Waiting for the recorder is progress."""
+    return [str(unit.id) for unit in units if unit.doing is Doing.STEPPING and now - unit.since > STUCK]
 
 
 def _above(value: float, warn: float, fail: float) -> Verdict:
