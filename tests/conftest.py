@@ -11,10 +11,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import trio
 from psycopg import sql
 
 from zapline.daemon import logs
 from zapline.sandbox.postgres import PostgresServer
+from zapline.sql.driver import connect
+from zapline.sql.migrate import migrate
 
 RUN_LOG = Path(tempfile.mkdtemp(prefix="zapline-log-")) / "run.jsonl"
 CANARIES = re.compile(
@@ -101,3 +104,25 @@ def new_database(postgres: PostgresServer) -> Iterator[Callable[..., str]]:
 def database_url(new_database: Callable[..., str]) -> str:
     """An empty database of this test's own."""
     return new_database()
+
+
+@pytest.fixture(scope="session")
+def migrated(postgres: PostgresServer) -> str:
+    """Name of a database with every migration applied, to be copied."""
+    name = "migrated_template"
+    with closing(psycopg.connect(postgres.url, autocommit=True, connect_timeout=5)) as admin:
+        admin.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+    url = postgres.url.rpartition("/")[0] + f"/{name}"
+
+    async def apply() -> None:
+        async with await connect(url) as conn:
+            await migrate(conn, lambda line: None)
+
+    trio.run(apply)
+    return name
+
+
+@pytest.fixture
+def database(new_database: Callable[..., str], migrated: str) -> str:
+    """URL of a migrated, empty database."""
+    return new_database(migrated)

@@ -11,7 +11,6 @@ from uuid import UUID
 import argon2
 import httpx2
 import msgspec
-import psycopg
 import pytest
 import trio
 
@@ -23,10 +22,8 @@ from zapline.http.auth import AuthPolicy
 from zapline.http.intake import IntakePolicy, WebhookApp
 from zapline.http.serve import serve
 from zapline.sandbox.evolution import SimulatedEvolution
-from zapline.sandbox.postgres import PostgresServer
 from zapline.sql.driver import Connection, connect
 from zapline.sql.journal import Journal
-from zapline.sql.migrate import migrate
 from zapline.sql.people import add_admin
 from zapline.sql.pool import Pool
 from zapline.supervisors.counters import Counters
@@ -44,27 +41,6 @@ PASSWORD = "correct horse battery"
 EMAIL = "ana@example.com"
 HASHER = argon2.PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1)
 HASH = HASHER.hash(PASSWORD)
-
-
-@pytest.fixture(scope="session")
-def migrated_for_http(postgres: PostgresServer) -> str:
-    name = "migrated_http"
-    with psycopg.connect(postgres.url, autocommit=True) as admin:
-        admin.execute(f"create database {name}")
-    url = postgres.url.rpartition("/")[0] + f"/{name}"
-
-    async def apply() -> None:
-        async with await connect(url) as conn:
-            await migrate(conn, lambda line: None)
-
-    trio.run(apply)
-    return name
-
-
-@pytest.fixture
-def database(new_database: Callable[..., str], migrated_for_http: str) -> str:
-    """URL of a migrated, empty database."""
-    return new_database(migrated_for_http)
 
 
 @dataclass

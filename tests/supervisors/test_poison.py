@@ -85,6 +85,8 @@ async def test_a_unit_whose_dead_letters_are_refused_is_quarantined_and_its_neig
         await until(lambda: ill.quarantined_at is not None, 15)
         await home.send(well, "messages.upsert", text("W"))
         await home.until("select external_id from zapline.messages", [("W",)], 5)
+        assert ill.quarantined_at is not None
+        assert well.quarantined_at is None
 
 
 async def test_text_that_no_column_takes_is_buried_with_its_raw_body(database: str, tmp_path: Path) -> None:
