@@ -8,6 +8,7 @@ a msgspec Struct: frozen like the others, and made in a tenth of the time.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from uuid import UUID
 
 import msgspec
 
@@ -232,7 +233,8 @@ class MessageArrived(msgspec.Struct, frozen=True):
     """Seconds, in chats with disappearing messages."""
     source: str | None = None
     origin: str = "live"
-    """``live`` from messages.upsert, ``sent`` from send.message, ``history`` from messages.set."""
+    """``live`` from messages.upsert, ``sent`` from send.message, ``history`` from messages.set, ``backfill`` read
+    back from Evolution's store."""
     keep_raw: bool = False
     """The raw body is stored with the row, because the kind is not understood."""
 
@@ -286,7 +288,52 @@ class ContactSeen:
     name: str | None = None
 
 
-Fact = MessageArrived | StatusReported | MessageEdited | MessageDeleted | ReactionReported | VoteReported | ContactSeen
+class SendAnswered(msgspec.Struct, frozen=True):
+    """How a call that was to send a message ended, and what follows from it; decided by the sender.
+
+    It is journaled before anything else is done with it, so it is also its own wire format.
+    """
+
+    attempt: UUID
+    message: UUID
+    fence: int
+    outcome: str
+    """Of the attempt: ``sent``, ``not_sent``, ``rejected`` or ``uncertain``."""
+    move: str
+    """Where the message goes: a ``zapline.domain.outbox.Work``."""
+    ended_at: float
+    external_id: ExternalId | None = None
+    remote_jid: str | None = None
+    """The chat as Evolution answered it, and after a space the JID that was asked for: a LID may be learnt so."""
+    failure: str | None = None
+    """A code of the failure vocabulary, or of our own: ``crashed``."""
+    detail: str | None = None
+    tries: int = 0
+    """1 where the failure was the message's own fault."""
+    due_at: float | None = None
+    look_at: float | None = None
+    """Uncertain: when Evolution's store is to be looked at. None: a person decides."""
+
+
+class OptedOut(msgspec.Struct, frozen=True):
+    """A contact wrote one of the words that end campaigns."""
+
+    address: Address
+    word: str
+    external_id: ExternalId
+
+
+Fact = (
+    MessageArrived
+    | StatusReported
+    | MessageEdited
+    | MessageDeleted
+    | ReactionReported
+    | VoteReported
+    | ContactSeen
+    | SendAnswered
+    | OptedOut
+)
 
 # -- what is neither -----------------------------------------------------------------------------------------
 

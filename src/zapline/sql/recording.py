@@ -1,6 +1,6 @@
 """Performs the recorder's transaction: a batch of many units' entries becomes rows, or nothing does."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -8,7 +8,9 @@ import msgspec
 
 from zapline.domain.delivery import Delivery
 from zapline.domain.ids import PROVIDER, ExternalId, Seq, UnitId
+from zapline.sql.answers import Decided, apply_answers, decide_echoes, hold_echoes, load_aliases
 from zapline.sql.driver import Connection, Json, StatementFailed
+from zapline.sql.opt_outs import record_opt_outs
 from zapline.sql.rows import Key, Report, Row, Rows, UnitWrite
 from zapline.sql.statements import Statement, load
 from zapline.sql.writes import Outcome
@@ -19,9 +21,14 @@ _KNOWN_BOUND = 50_000
 
 
 class Known:
-    """What one lane has written of contacts, so that it is not written again with every message."""
+    """What one lane has written of contacts, so that it is not written again with every message.
+
+    Also the second ids of messages: whoever adds one is this lane.
+    """
 
     def __init__(self) -> None:
+        self.aliases: dict[Key, ExternalId] | None = None
+        """None: not read yet."""
         self._contacts: dict[object, tuple[object, ...]] = {}
         self._identities: set[tuple[object, ...]] = set()
 
@@ -44,6 +51,7 @@ class Known:
 
     def forget(self) -> None:
         """Call where the database may have been set back."""
+        self.aliases = None
         self._contacts.clear()
         self._identities.clear()
 
@@ -72,6 +80,10 @@ async def record(
         rows.extend(write.rows)
     outcomes = {write.unit_id: Outcome() for write in batch}
     contacts, identities = known.unwritten(rows.contacts, rows.identities)
+    if known.aliases is None:
+        known.aliases = await load_aliases(conn)
+    aliases = dict(known.aliases)
+    decided = Decided(aliases=aliases)
     async with conn.transaction():
         if lock_timeout_ms is not None:
             await conn.fetch(_SQL["wait_less"].sql, _SQL["wait_less"].bind(ms=lock_timeout_ms))
@@ -79,25 +91,83 @@ async def record(
         await _run(conn, _SQL["upsert_identities"], identities)
         await _run(conn, _SQL["upsert_conversations"], rows.conversations)
         await _run(conn, _SQL["merge_conversations"], rows.merges)
-        for one_round in rows.messages:
-            for ord_, row in enumerate(one_round):
-                row["ord"] = ord_
-            for unit_id, external_id, message_id, created in await _run(conn, _SQL["upsert_messages"], one_round):
-                if created:
-                    outcomes[unit_id].created[external_id] = message_id
+        await _store_messages(conn, rows, decided, outcomes)
+        reports = _led(rows.reports, aliases)
+        for row in decided.inherited:
+            _inherit(reports, row, aliases)
         created_keys = [(unit, external) for unit, outcome in outcomes.items() for external in outcome.created]
-        await _apply_reports(conn, rows.reports, created_keys)
-        await _run(conn, _SQL["upsert_reactions"], rows.reactions)
+        await _apply_reports(conn, reports, {*created_keys, *decided.touched}, aliases)
+        await _run(conn, _SQL["upsert_reactions"], [_led_row(row, aliases) for row in rows.reactions])
+        for unit_id, count in (await record_opt_outs(conn, rows.opt_outs)).items():
+            outcomes[unit_id].opted_out = count
         await _run(conn, _SQL["insert_dead_letters"], rows.dead_letters)
         await _store_positions(conn, batch)
     known.remember(contacts, identities)
+    known.aliases = aliases
+    for settled in decided.settled:
+        outcomes[settled.unit_id].settled.append(settled)
     for write in batch:
         buried = [(entry.seq, entry.dead_reason) for entry in write.entries if entry.dead_reason is not None]
         outcomes[write.unit_id].buried.extend(buried)
     return outcomes
 
 
-async def _apply_reports(conn: Connection, fresh: dict[Key, Report], touched: Iterable[Key]) -> int:
+async def _store_messages(conn: Connection, rows: Rows, decided: Decided, outcomes: dict[UnitId, Outcome]) -> None:
+    """Messages, and before them how our own calls ended: an echo of ours is no message of its own."""
+    await apply_answers(conn, rows.answers, decided)
+    own = [row for one_round in rows.messages for row in one_round if row["from_me"]]
+    held = await hold_echoes(conn, own)
+    asking = {key[0] for key in held} | {UnitId(row["unit_id"]) for row in rows.answers}  # type: ignore[arg-type]
+    await decide_echoes(conn, asking, decided)
+    rounds = [[row for row in one if not (row["from_me"] and _key_of(row) in held)] for one in rows.messages]
+    rounds.extend([row] for row in decided.rows)
+    for one_round in rounds:
+        led = [_led_row(row, decided.aliases) | {"ord": ord_} for ord_, row in enumerate(one_round)]
+        for unit_id, external_id, message_id, created in await _run(conn, _SQL["upsert_messages"], led):
+            if created and unit_id in outcomes:
+                outcomes[unit_id].created[external_id] = message_id
+
+
+def _key_of(row: Row) -> Key:
+    return row["unit_id"], row["external_id"]  # type: ignore[return-value]
+
+
+def _primary(key: Key, aliases: Mapping[Key, ExternalId]) -> Key:
+    return key[0], aliases.get(key, key[1])
+
+
+def _led_row(row: Row, aliases: Mapping[Key, ExternalId]) -> Row:
+    """The row under the id that its message goes by."""
+    primary = aliases.get(_key_of(row)) if aliases else None
+    return row if primary is None else row | {"external_id": primary}
+
+
+def _led(reports: Mapping[Key, Report], aliases: Mapping[Key, ExternalId]) -> dict[Key, Report]:
+    """The reports under the ids that their messages go by. Those given are left as they are."""
+    if not any(key in aliases for key in reports):
+        return dict(reports)
+    led: dict[Key, Report] = {}
+    for key, report in reports.items():
+        whole = led.setdefault(_primary(key, aliases), Report())
+        whole.merge(report)
+    return led
+
+
+def _inherit(reports: dict[Key, Report], row: Any, aliases: Mapping[Key, ExternalId]) -> None:
+    """What a row knew that is gone now goes to the message that it was an echo of."""
+    key = _primary((UnitId(row.unit_id), ExternalId(row.external_id)), aliases)
+    edit = (row.edited_at_ms, row.edited_body) if row.edited_at_ms is not None else None
+    label = Delivery[row.delivery.upper()] if row.delivery is not None else None
+    whole = Report()
+    if key in reports:
+        whole.merge(reports[key])
+    whole.merge(Report(label, edit, row.deleted_at, row.parked_at))
+    reports[key] = whole
+
+
+async def _apply_reports(
+    conn: Connection, fresh: dict[Key, Report], touched: Iterable[Key], aliases: Mapping[Key, ExternalId]
+) -> int:
     """Bring reports, new ones and those that waited, to the messages that are known; park the others.
 
     What waits for a message that is still unknown is left in peace. Returns how many messages were reached.
@@ -111,7 +181,7 @@ async def _apply_reports(conn: Connection, fresh: dict[Key, Report], touched: It
         edit = (edited_at_ms, edited_body) if edited_at_ms is not None else None
         label = Delivery[delivery.upper()] if delivery is not None else None
         waiting[UnitId(unit), ExternalId(external)] = Report(label, edit, deleted_at, parked_at)
-    late = await _run(conn, _SQL["apply_reports"], _sorted(waiting))
+    late = await _run(conn, _SQL["apply_reports"], _sorted(_led(waiting, aliases)))
     return len(reached | {(unit, external) for unit, _, external in late})
 
 
@@ -126,7 +196,7 @@ async def apply_waiting(conn: Connection, limit: int) -> int:
     async with conn.transaction():
         found = await conn.fetch(statement.sql, statement.bind(limit=limit))
         keys = [(UnitId(row.unit_id), ExternalId(row.external_id)) for row in found]
-        return await _apply_reports(conn, {}, keys) if keys else 0
+        return await _apply_reports(conn, {}, keys, {}) if keys else 0
 
 
 async def expire_parked(conn: Connection, days: float) -> int:

@@ -18,10 +18,13 @@ from zapline.domain.events import (
     MessageArrived,
     MessageDeleted,
     MessageEdited,
+    OptedOut,
     ReactionReported,
+    SendAnswered,
     StatusReported,
     VoteReported,
 )
+from zapline.domain.fingerprints import fingerprint_seen
 from zapline.domain.ids import PROVIDER, ExternalId, Seq, UnitId, contact_id, conversation_id, message_id
 from zapline.domain.phones import Address
 from zapline.domain.text import clean_text
@@ -34,6 +37,7 @@ _GRAIN = 3600.0
 """Seconds to which the time of a name or of a link is cut: what every message repeats is written once an hour."""
 
 _LONGEST_EVENT = 200
+_ANSWER = SendAnswered.__struct_fields__
 _RANK = {Kind.UNKNOWN: 0, Kind.PLACEHOLDER: 1}
 
 
@@ -86,6 +90,9 @@ class Rows:
     reports: dict[Key, Report] = field(default_factory=dict)
     reactions: list[Row] = field(default_factory=list)
     dead_letters: list[Row] = field(default_factory=list)
+    answers: list[Row] = field(default_factory=list)
+    """How calls of ours ended, in the order in which they did."""
+    opt_outs: list[Row] = field(default_factory=list)
     _times_seen: dict[Key, int] = field(default_factory=dict)
 
     def extend(self, other: "Rows") -> None:
@@ -100,6 +107,8 @@ class Rows:
         self.reports |= other.reports
         self.reactions += other.reactions
         self.dead_letters += other.dead_letters
+        self.answers += other.answers
+        self.opt_outs += other.opt_outs
 
     def add(self, unit: UnitId, entry: EntryWrite, journal_id: UUID) -> None:
         """Add what one entry says."""
@@ -128,6 +137,23 @@ class Rows:
             case ContactSeen(address=address, name=name):
                 self._add_contact(unit, address, name, None)
                 self._add_link(unit, address, entry.received_at)
+            case SendAnswered():
+                self.answers.append({"unit_id": unit, **{name: getattr(fact, name) for name in _ANSWER}})
+            case OptedOut(address=address, word=word, external_id=external_id):
+                self._opt_out(unit, address, word, external_id, entry)
+
+    def _opt_out(self, unit: UnitId, address: Address, word: str, external_id: ExternalId, entry: EntryWrite) -> None:
+        self.opt_outs.append(
+            {
+                "unit_id": unit,
+                "canonical": address.canonical,
+                "conversation_id": conversation_id(unit, address.canonical),
+                "address": address.phone.removeprefix("+") if address.phone else address.jids[0],
+                "word": word,
+                "external_id": external_id,
+                "received_at": entry.received_at,
+            }
+        )
 
     def _add_message(self, unit: UnitId, fact: MessageArrived, entry: EntryWrite) -> None:
         sent_at = fact.sent_at if fact.sent_at is not None else entry.received_at
@@ -239,7 +265,7 @@ class Rows:
 
 
 def _message(unit: UnitId, fact: MessageArrived, entry: EntryWrite, conversation: str, sent_at: float) -> Row:
-    return {
+    row: Row = {
         "id": message_id(unit, fact.external_id),
         "unit_id": unit,
         "conversation_id": conversation,
@@ -265,6 +291,9 @@ def _message(unit: UnitId, fact: MessageArrived, entry: EntryWrite, conversation
         "sent_at": sent_at,
         "received_at": entry.received_at,
     }
+    if fact.from_me:
+        row["fingerprint"] = fingerprint_seen(fact)
+    return row
 
 
 def _encoded(value: object) -> msgspec.Raw:

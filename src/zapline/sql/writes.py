@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 
 from zapline.domain.events import Fact
-from zapline.domain.ids import ExternalId, Seq
+from zapline.domain.ids import ExternalId, Seq, UnitId
 
 
 class EntryWrite(msgspec.Struct, frozen=True):
@@ -27,6 +27,20 @@ class EntryWrite(msgspec.Struct, frozen=True):
     replayed: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A message of ours was found to be with Evolution. ``by``: ``reply``, ``echo`` or ``store``."""
+
+    unit_id: UnitId
+    message: UUID
+    external_id: ExternalId
+    by: str
+    was: str
+    """Its work state before."""
+    twice: bool
+    """It had been delivered before."""
+
+
 @dataclass(slots=True)
 class Outcome:
     """What became of a unit's share once it was committed."""
@@ -35,3 +49,6 @@ class Outcome:
     """Messages that are new, by external id, with their own id."""
     buried: list[tuple[Seq | None, str]] = field(default_factory=list)
     """Entries that became dead letters, with the reason."""
+    settled: list[Settled] = field(default_factory=list)
+    opted_out: int = 0
+    """Contacts that want no campaigns from now on."""

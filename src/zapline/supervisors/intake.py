@@ -46,6 +46,10 @@ class Intake:
         arrivals = [Arrival(unit.id, event, received_at, part) for part in parts]
         return await self._make_durable(unit, arrivals)
 
+    async def keep(self, unit: Unit, event: str, body: bytes) -> bool:
+        """Make an entry of our own durable; it goes the way of the webhooks. False where it is lost."""
+        return await self._make_durable(unit, [Arrival(unit.id, event, time.time(), body)])
+
     async def accept_too_large(self, unit: Unit, size: int) -> bool:
         """Remember that a body over the limit came."""
         return await self._make_durable(unit, [Arrival(unit.id, TOO_LARGE, time.time(), b"%d" % size)])

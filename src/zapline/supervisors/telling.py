@@ -6,7 +6,7 @@ from uuid import UUID
 import structlog
 
 from zapline.domain.connection import Stored
-from zapline.domain.events import MessageArrived
+from zapline.domain.events import MessageArrived, SendAnswered
 from zapline.domain.ids import PROVIDER, Seq, UnitId
 from zapline.domain.masking import mask_phone
 from zapline.sql.writes import EntryWrite, Outcome
@@ -22,13 +22,32 @@ def tell_stored(unit: UnitId, writes: Sequence[EntryWrite], outcome: Outcome, co
         counters.add("dead_letters", reason)
         counters.add("webhook_errors", reason)
         _LOG.warning("Dead letter: {reason}", reason=reason, unit=unit)
+    _tell_sending(unit, writes, outcome, counters)
     created = dict(outcome.created)
     for write in writes:
         for fact in write.facts:
             if isinstance(fact, MessageArrived):
                 _tell_message(unit, fact, write, created.pop(fact.external_id, None), counters)
-            else:
+            elif not isinstance(fact, SendAnswered):
                 counters.add("facts", type(fact).__name__)
+
+
+def _tell_sending(unit: UnitId, writes: Sequence[EntryWrite], outcome: Outcome, counters: Counters) -> None:
+    for write in writes:
+        for fact in write.facts:
+            if isinstance(fact, SendAnswered) and not write.replayed:
+                counters.add("calls_ended", fact.failure or fact.outcome)
+                if fact.move in ("dead", "uncertain"):
+                    text = "Message {message} is {move}: {failure}"
+                    told = {"message": str(fact.message), "move": fact.move, "failure": fact.failure}
+                    _LOG.warning(text, **told, unit=str(unit))
+    for settled in outcome.settled:
+        counters.add("settled", settled.by)
+        if settled.twice:
+            counters.add("sent_twice")
+            _LOG.critical("A message was delivered a second time", message=str(settled.message), unit=str(unit))
+    if outcome.opted_out:
+        counters.add("opted_out", amount=outcome.opted_out)
 
 
 def _tell_message(
@@ -42,9 +61,13 @@ def _tell_message(
     if message_id is None:
         if rated:
             counters.add("duplicates")
+        if fact.origin == "sent" or write.backfilled:
+            return  # the echo of what we sent, or what was there already
         _LOG.info("Duplicate message deduplicated: {id} ({provider})", id=fact.external_id, provider=PROVIDER)
         return
     counters.add("messages_created")
+    if write.backfilled:
+        counters.add("backfilled")
     if not fact.from_me:
         sender = mask_phone(fact.chat.phone or fact.chat.canonical)
         text = "New message from {sender} (Unit: {unit}, Provider: {provider})"

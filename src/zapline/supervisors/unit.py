@@ -17,16 +17,18 @@ from zapline.domain.events import (
     Ignored,
     MessageArrived,
     Parsed,
+    SendAnswered,
     Started,
     TimerFired,
     Unusable,
 )
 from zapline.domain.ids import Seq
-from zapline.evolution.payloads import parse
+from zapline.domain.reasons import Phase
 from zapline.sql.journal import Entry, Journal
 from zapline.sql.rows import prepare
 from zapline.sql.writes import EntryWrite, Outcome
 from zapline.supervisors.counters import Counters
+from zapline.supervisors.entries import BACKFILL, read_entry
 from zapline.supervisors.lines import LineCalls
 from zapline.supervisors.living import Doing, Run, Unit, fresh
 from zapline.supervisors.mailbox import Direct
@@ -66,6 +68,11 @@ class Surroundings:
     """Tell the dispatcher to read the unit's unfinished entries again."""
     alone: trio.Lock = field(default_factory=trio.Lock)
     """Held while one suspicious entry is in hand: of two in hand at a death nobody could tell which it was."""
+    opt_out_words: frozenset[str] = frozenset()
+    answered: Callable[[Unit, SendAnswered], None] = lambda unit, answer: None
+    """Tell the unit's sender that what became of its call is stored."""
+    opened: Callable[[Unit], None] = lambda unit: None
+    """The line has become open, as stored."""
 
 
 class UnitActor:
@@ -263,7 +270,7 @@ class UnitActor:
             return
         facts: list[Fact] = []
         reasons: list[str] = []
-        for parsed in parse(entry.body, event_hint=entry.event):
+        for parsed in read_entry(entry, self._around.opt_out_words):
             match parsed:
                 case Unusable(reason=reason):
                     reasons.append(reason)
@@ -283,6 +290,7 @@ class UnitActor:
                 body=entry.body,
                 facts=facts,
                 dead_reason=reasons[0] if reasons else None,
+                backfilled=entry.event == BACKFILL,
                 replayed=entry.replayed,
             )
         )
@@ -339,8 +347,13 @@ class UnitActor:
             event, unit.changed = unit.changed, trio.Event()
             event.set()
             tell_line(unit.id, run.stored_before, run.state.stored)
+            if run.state.stored.phase is Phase.OPEN and run.stored_before.phase is not Phase.OPEN:
+                around.opened(unit)
         tell_stored(unit.id, run.writes, outcome, around.counters)
         for write in run.writes:
+            for fact in write.facts:
+                if isinstance(fact, SendAnswered):
+                    around.answered(unit, fact)
             if any(isinstance(fact, MessageArrived) for fact in write.facts):
                 unit.last_message_at = max(unit.last_message_at or 0.0, write.received_at)
 

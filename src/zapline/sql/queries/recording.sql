@@ -235,6 +235,7 @@ update zapline.unit_whatsapp_connections u
        disconnected_at = to_timestamp(r.disconnected_at), qr_updated_at = to_timestamp(r.qr_updated_at),
        qr_code = r.qr_code, pairing_code = r.pairing_code, owner_jid = r.owner_jid,
        profile_name = r.profile_name, updated_at = to_timestamp(r.updated_at),
+       first_connected_at = coalesce(u.first_connected_at, to_timestamp(r.connected_at)),
        journal_id = coalesce(r.journal_id, u.journal_id), applied_seq = coalesce(r.applied_seq, u.applied_seq)
   from jsonb_to_recordset(%(rows)s) as r(
        unit_id uuid, phase text, status text, reason text, wanted boolean, number text, logout_pending boolean,

@@ -1,0 +1,23 @@
+"""Decides whether somebody asks to be left in peace: a message that is nothing but one of the agreed words."""
+
+import re
+from collections.abc import Collection
+from unicodedata import combining, normalize
+
+_OTHER = re.compile(r"[^\w\s]|_")
+LONGEST = 40
+"""Characters of a message that may be such a word; a longer one says something else."""
+
+
+def plain(text: str) -> str:
+    """Upper case, without accents and punctuation, single spaces."""
+    bare = "".join(letter for letter in normalize("NFKD", text) if not combining(letter))
+    return " ".join(_OTHER.sub(" ", bare).upper().split())
+
+
+def asks_to_stop(text: str | None, words: Collection[str]) -> str | None:
+    """The word, if the message is one. ``words`` are in the form of :func:`plain`."""
+    if text is None or len(text) > LONGEST:
+        return None
+    said = plain(text)
+    return said if said in words else None

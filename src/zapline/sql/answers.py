@@ -1,0 +1,187 @@
+"""Stores how calls ended, and finds out whose an echo is: the part of the recorder's transaction about sending."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from zapline.domain.ids import PROVIDER, ExternalId, UnitId
+from zapline.domain.matching import OpenCall, Sighting, match
+from zapline.sql.driver import Connection, Json
+from zapline.sql.rows import Key, Row
+from zapline.sql.statements import load
+from zapline.sql.writes import Settled
+
+_SQL = load("sending")
+TIMED_OUT = "timed_out_after_relay"
+"""Code of the answer after which the message may be on the phone (``zapline.evolution.failures``)."""
+
+
+@dataclass(slots=True)
+class Decided:
+    """What a transaction found out about messages of ours."""
+
+    settled: list[Settled] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    """Message rows that waited to be decided, now to be stored."""
+    aliases: dict[Key, ExternalId] = field(default_factory=dict)
+    """Second ids that became known, with the id that their message goes by."""
+    inherited: list[Any] = field(default_factory=list)
+    """What rows knew that were stored before anybody knew whose they were."""
+
+    @property
+    def touched(self) -> set[Key]:
+        """Messages that have an id from now on: reports may have waited for it."""
+        return {(each.unit_id, each.external_id) for each in self.settled}
+
+
+async def load_aliases(conn: Connection) -> dict[Key, ExternalId]:
+    """Every second id there is; there are few."""
+    return {
+        (UnitId(row.unit_id), ExternalId(row.external_id)): ExternalId(row.primary_id)
+        for row in await conn.fetch(_SQL["load_aliases"].sql)
+    }
+
+
+async def apply_answers(conn: Connection, answers: Sequence[Row], decided: Decided) -> None:
+    """Store what became of calls. Inside the recorder's transaction."""
+    failed = [row for row in answers if row["external_id"] is None]
+    taken = [row for row in answers if row["external_id"] is not None]
+    if failed:
+        await _execute(conn, "end_attempts", failed)
+        await _execute(conn, "move_messages", failed)
+    if taken:
+        await _settle(conn, [_claim(row, "reply") for row in taken], decided)
+
+
+def _claim(row: Row, by: str) -> Row:
+    return {
+        "attempt": row["attempt"],
+        "message": row["message"],
+        "unit_id": row["unit_id"],
+        "external_id": row["external_id"],
+        "by": by,
+        "at": row["ended_at"],
+    }
+
+
+async def _settle(conn: Connection, claims: Sequence[Row], decided: Decided) -> None:
+    """Give calls their ids, a message at most once a statement."""
+    rounds: list[dict[object, Row]] = []
+    for claim in claims:
+        for one in rounds:
+            if claim["message"] not in one:
+                one[claim["message"]] = claim
+                break
+        else:
+            rounds.append({claim["message"]: claim})
+    for one in rounds:
+        rows = list(one.values())
+        decided.inherited += await _fetch(conn, "take_foreign", rows)
+        for row in await _fetch(conn, "settle", rows, now=time.time()):
+            unit, external = UnitId(row.unit_id), ExternalId(row.external_id)
+            decided.settled.append(Settled(unit, row.message_id, external, row.matched_by, row.was, row.alias))
+            if row.alias:
+                decided.aliases[unit, external] = ExternalId(row.primary_id)
+
+
+async def hold_echoes(conn: Connection, own: Sequence[Row]) -> set[Key]:
+    """Keep back those messages of ours that an open call may own; which they are."""
+    if not own:
+        return set()
+    asked = [{name: row[name] for name in ("unit_id", "external_id", "fingerprint")} for row in own]
+    found = await _fetch(conn, "find_claimable", asked, provider=PROVIDER)
+    held = {(UnitId(row.unit_id), ExternalId(row.external_id)) for row in found}
+    if held:
+        rows = [
+            {
+                "unit_id": row["unit_id"],
+                "external_id": row["external_id"],
+                "conversation_id": row["conversation_id"],
+                "fingerprint": row["fingerprint"],
+                "sent_at": row["sent_at"],
+                "received_at": row["received_at"],
+                "backfilled": row["backfilled"],
+                "row": row,
+            }
+            for row in own
+            if _key(row) in held
+        ]
+        await _execute(conn, "keep_sightings", rows, provider=PROVIDER)
+    return held
+
+
+async def decide_echoes(conn: Connection, units: Iterable[UnitId], decided: Decided) -> None:
+    """Match what waits in these units with their open calls; what is nobody's becomes a message like any other."""
+    asked = sorted(set(units))
+    if not asked:
+        return
+    load_all = _SQL["load_sightings"]
+    seen = await conn.fetch(load_all.sql, load_all.bind(units=asked))
+    if not seen:
+        return
+    fingerprints = sorted({row.fingerprint for row in seen})
+    load_open = _SQL["load_open_calls"]
+    calls = await conn.fetch(load_open.sql, load_open.bind(units=asked, fingerprints=fingerprints))
+    message_of: Mapping[UUID, UUID] = {row.attempt: row.message_id for row in calls}
+    waiting_rows = {(UnitId(row.unit_id), ExternalId(row.external_id)): row for row in seen}
+    # What has become a message meanwhile (its own answer named it) is decided already.
+    over = [key for key, row in waiting_rows.items() if row.known]
+    by_unit: defaultdict[UnitId, list[Any]] = defaultdict(list)
+    for key, row in waiting_rows.items():
+        if not row.known:
+            by_unit[key[0]].append(row)
+    claims: list[Row] = []
+    for unit, rows in by_unit.items():
+        made = match([_open_call(row) for row in calls if row.unit_id == unit], [_sighting(row) for row in rows])
+        for attempt, external in made.pairs:
+            found = waiting_rows[unit, external]
+            claims.append(
+                {
+                    "attempt": attempt,
+                    "message": message_of[attempt],
+                    "unit_id": unit,
+                    "external_id": external,
+                    "by": "store" if found.backfilled else "echo",
+                    "at": found.received_at,
+                }
+            )
+        over += [(unit, external) for external in (*(pair[1] for pair in made.pairs), *made.foreign)]
+    await _settle(conn, claims, decided)
+    if over:
+        gone = [{"unit_id": unit, "external_id": external} for unit, external in over]
+        await _execute(conn, "drop_sightings", gone, provider=PROVIDER)
+        decided.rows += [waiting_rows[key].row for key in over]
+
+
+def _open_call(row: Any) -> OpenCall:
+    answered = row.failure == TIMED_OUT
+    return OpenCall(row.attempt, row.conversation, row.fingerprint, row.started_at, row.ended_at, answered)
+
+
+def _sighting(row: Any) -> Sighting:
+    return Sighting(
+        ExternalId(row.external_id), row.conversation, row.fingerprint, row.sent_at, row.received_at, row.backfilled
+    )
+
+
+def _key(row: Row) -> Key:
+    return row["unit_id"], row["external_id"]  # type: ignore[return-value]
+
+
+async def _fetch(conn: Connection, name: str, rows: Sequence[Row], **arguments: object) -> list[Any]:
+    statement = _SQL[name]
+    return await conn.fetch(statement.sql, statement.bind(rows=_encoded(rows), **arguments))
+
+
+async def _execute(conn: Connection, name: str, rows: Sequence[Row], **arguments: object) -> None:
+    statement = _SQL[name]
+    await conn.execute(statement.sql, statement.bind(rows=_encoded(rows), **arguments))
+
+
+def _encoded(rows: Sequence[Row]) -> Json:
+    return Json(msgspec.json.encode(rows))

@@ -1,0 +1,262 @@
+-- Sending: claims, answers, echoes, and what a sender must remember after a restart.
+
+-- name: claim
+-- The next message that may leave: replies first, then in the order asked. A message does not overtake an earlier
+-- one to the same recipient that is tried again. The call that is about to be made is a row before it is made.
+with next as (
+    select o.message_id from zapline.outbox o
+      left join zapline.campaigns c on c.id = o.campaign_id
+     where o.unit_id = %(unit_id)s and o.state = 'queued' and o.due_at <= to_timestamp(%(now)s)
+       and (o.expires_at is null or o.expires_at > to_timestamp(%(now)s))
+       and o.lane = any(%(lanes)s) and o.recipient <> all(%(blocked)s)
+       and (c.id is null or c.state = 'running')
+       and (o.campaign_id is null or not exists (
+           select from zapline.suppressions s where s.unit_id = o.unit_id and s.canonical = o.recipient))
+       and not exists (
+           select from zapline.outbox e
+            where e.unit_id = o.unit_id and e.recipient = o.recipient and e.lane = o.lane and e.seq < o.seq
+              and e.state in ('queued', 'leased') and (e.tries > 0 or e.due_at <= to_timestamp(%(now)s))
+              and (e.campaign_id is null or e.campaign_id = o.campaign_id))
+     order by o.lane desc, o.seq
+     limit 1
+       for update of o skip locked
+), claimed as (
+    update zapline.outbox o
+       set state = 'leased', fence = o.fence + 1, leased_by = %(process)s, look_at = null,
+           lease_until = to_timestamp(%(now)s) + %(lease)s * interval '1 second'
+      from next
+     where o.message_id = next.message_id and o.state = 'queued'
+    returning o.*
+), called as (
+    insert into zapline.attempts (id, message_id, unit_id, conversation_id, provider, fence, lane, recipient,
+                                  fingerprint, started_at)
+    select %(attempt)s, c.message_id, c.unit_id, c.conversation_id, %(provider)s, c.fence, c.lane, c.recipient,
+           c.fingerprint, to_timestamp(%(now)s)
+      from claimed c
+    returning id
+)
+select c.message_id, called.id as attempt, c.fence, c.lane, c.recipient, c.address, c.content, c.tries, c.resends,
+       extract(epoch from c.expires_at)::float8 as expires_at, c.campaign_id, c.created_at
+  from claimed c, called;
+
+-- name: due_units
+-- Which units have messages to send, and when their next one is due: the one query that wakes senders.
+select o.unit_id, extract(epoch from min(o.due_at))::float8 as due_at
+  from zapline.outbox o
+  left join zapline.campaigns c on c.id = o.campaign_id
+ where o.state = 'queued' and (c.id is null or c.state = 'running')
+ group by o.unit_id;
+
+-- name: left_leases
+-- Calls of this unit that somebody began and nobody ended. No sender of the unit may be at work.
+select a.id as attempt, a.message_id, a.fence, o.leased_by, extract(epoch from a.started_at)::float8 as started_at
+  from zapline.outbox o
+  join zapline.attempts a on a.message_id = o.message_id and a.fence = o.fence and a.outcome = 'calling'
+ where o.unit_id = %(unit_id)s and o.state = 'leased';
+
+-- name: give_back
+-- A claim whose call was never made: the claim's own commit was in doubt.
+with given as (
+    update zapline.outbox set state = 'queued', leased_by = null, lease_until = null
+     where message_id = %(message_id)s and state = 'leased' and fence = %(fence)s
+    returning message_id)
+delete from zapline.attempts a using given g
+ where a.message_id = g.message_id and a.id = %(attempt)s and a.outcome = 'calling'
+returning a.id;
+
+-- name: expire_due
+-- Messages whose time was over before they could be sent; those of a cancelled campaign, and of who wants none.
+with over as (
+    update zapline.outbox o
+       set state = case when o.expires_at <= to_timestamp(%(now)s) then 'expired' else 'cancelled' end,
+           failure = case when o.expires_at <= to_timestamp(%(now)s) then 'expired'
+                          when c.state = 'cancelled' then 'campaign_cancelled' else 'opted_out' end,
+           ended_at = to_timestamp(%(now)s)
+      from zapline.outbox q
+      left join zapline.campaigns c on c.id = q.campaign_id
+     where q.message_id = o.message_id and o.state = 'queued'
+       and (o.expires_at <= to_timestamp(%(now)s) or c.state = 'cancelled'
+            or (o.campaign_id is not null and exists (
+                select from zapline.suppressions s where s.unit_id = o.unit_id and s.canonical = o.recipient)))
+    returning o.message_id, o.unit_id, o.state
+), told as (
+    update zapline.messages m set delivery = greatest(m.delivery, 'failed') from over where m.id = over.message_id)
+select unit_id, message_id, state from over;
+
+-- name: recent_calls
+-- The calls of a unit since a time, oldest first: what its pace is rebuilt from.
+select extract(epoch from started_at)::float8 as started_at, recipient, lane, outcome
+  from zapline.attempts
+ where unit_id = %(unit_id)s and started_at >= to_timestamp(%(since)s)
+ order by started_at;
+
+-- name: calls_today
+-- How many calls of a unit may have left since its day began, by lane.
+select lane, count(*) as calls
+  from zapline.attempts
+ where unit_id = %(unit_id)s and started_at >= to_timestamp(%(since)s) and outcome not in ('not_sent', 'rejected')
+ group by lane;
+
+-- name: load_pace
+-- A unit's own limits, and since when its line is in use. One row, whether it has limits or not.
+select p.per_minute, p.burst, p.gap_seconds, p.daily_cap, p.warm_up_first, p.quiet_from, p.quiet_until,
+       p.campaign_seconds, p.resend_lanes, u.time_zone,
+       extract(epoch from c.first_connected_at)::float8 as line_since
+  from zapline.units u
+  join zapline.unit_whatsapp_connections c on c.unit_id = u.id
+  left join zapline.unit_paces p on p.unit_id = u.id
+ where u.id = %(unit_id)s;
+
+-- name: mark_stalled
+-- What Evolution took long ago and nobody has confirmed since; groups never confirm.
+with found as (
+    select o.message_id from zapline.outbox o
+      join zapline.messages m on m.id = o.message_id
+     where o.state = 'settled' and o.stalled_at is null and o.settled_at < to_timestamp(%(before)s)
+       and o.settled_at > to_timestamp(%(after)s) and m.delivery in ('queued', 'sent')
+       and o.recipient not like 'group:%%' and m.kind <> 'reaction'
+     limit %(limit)s)
+update zapline.outbox o set stalled_at = to_timestamp(%(now)s) from found where o.message_id = found.message_id
+returning o.unit_id, o.message_id;
+
+-- name: totals
+-- How the outbox stands: counts by state and lane (those at work, and the dead of a day), and what is stalled now.
+select state, lane, count(*) as messages, extract(epoch from min(created_at))::float8 as oldest
+  from zapline.outbox where state in ('queued', 'leased', 'uncertain')
+ group by state, lane
+union all
+select 'dead', lane, count(*), extract(epoch from min(ended_at))::float8
+  from zapline.outbox where state = 'dead' and ended_at > now() - interval '1 day'
+ group by lane
+union all
+select 'stalled', o.lane, count(*), extract(epoch from min(o.settled_at))::float8
+  from zapline.messages m
+  join zapline.outbox o on o.message_id = m.id and o.stalled_at is not null
+ where m.client_message_id is not null and m.delivery in ('queued', 'sent') and m.sent_at > now() - interval '3 days'
+ group by o.lane;
+
+-- name: end_attempts
+-- Calls that ended without Evolution having taken the message, or without an answer.
+update zapline.attempts a
+   set ended_at = to_timestamp(r.ended_at), outcome = r.outcome, failure = r.failure, detail = r.detail
+  from jsonb_to_recordset(%(rows)s) as r(attempt uuid, unit_id uuid, outcome text, ended_at float8, failure text,
+                                         detail text)
+ where a.id = r.attempt and a.unit_id = r.unit_id and a.outcome = 'calling';
+
+-- name: move_messages
+-- What follows for their messages; an answer to an older claim moves nothing.
+with moved as (
+    update zapline.outbox o
+       set state = r.move, tries = o.tries + r.tries, due_at = coalesce(to_timestamp(r.due_at), o.due_at),
+           look_at = to_timestamp(r.look_at), looks = 0, failure = r.failure, failure_detail = r.detail,
+           ended_at = case when r.move = 'dead' then to_timestamp(r.ended_at) end,
+           leased_by = null, lease_until = null
+      from jsonb_to_recordset(%(rows)s) as r(message uuid, unit_id uuid, fence int, move text, tries smallint,
+                                             due_at float8, look_at float8, failure text, detail text,
+                                             ended_at float8)
+     where o.message_id = r.message and o.unit_id = r.unit_id and o.state = 'leased' and o.fence = r.fence
+    returning o.message_id, o.unit_id, o.state
+), told as (
+    update zapline.messages m set delivery = greatest(m.delivery, 'failed')
+      from moved where m.id = moved.message_id and moved.state = 'dead')
+select unit_id, message_id, state from moved;
+
+-- name: take_foreign
+-- An echo was stored before anybody knew whose it was: its row goes, what it knew is handed on.
+delete from zapline.messages f
+ using jsonb_to_recordset(%(rows)s) as r(attempt uuid, message uuid, unit_id uuid, external_id text)
+ where f.unit_id = r.unit_id and f.external_id = r.external_id and f.id <> r.message
+   and f.client_message_id is null and f.from_me
+   and exists (select from zapline.attempts a where a.id = r.attempt and a.external_id is null)
+returning f.unit_id, f.external_id, f.delivery::text as delivery, f.edited_body, f.edited_at_ms,
+          extract(epoch from f.deleted_at)::float8 as deleted_at,
+          extract(epoch from f.received_at)::float8 as parked_at;
+
+-- name: settle
+-- Evolution took the message; its answer, its echo or its store says so, whichever comes first. The call owns the
+-- id from now on, unless another owns it. A message that has an id already was delivered a second time.
+with r as (
+    select r.* from jsonb_to_recordset(%(rows)s) as r(attempt uuid, message uuid, unit_id uuid, external_id text,
+                                                      by text, at float8)
+     where not exists (select from zapline.attempts o
+                        where o.unit_id = r.unit_id and o.external_id = r.external_id and o.id <> r.attempt)
+), owned as (
+    update zapline.attempts a
+       set external_id = r.external_id, outcome = 'sent', matched_by = r.by,
+           ended_at = coalesce(a.ended_at, to_timestamp(r.at)),
+           alias = coalesce(m.external_id <> r.external_id, false)
+      from r join zapline.messages m on m.id = r.message and m.unit_id = r.unit_id
+     where a.id = r.attempt and a.unit_id = r.unit_id and a.external_id is null
+    returning a.id, a.message_id, a.unit_id, a.external_id, a.alias, a.started_at, a.matched_by
+), told as (
+    update zapline.messages m
+       set external_id = coalesce(m.external_id, owned.external_id), delivery = greatest(m.delivery, 'sent'),
+           sent_at = case when m.external_id is null then owned.started_at else m.sent_at end
+      from owned where m.id = owned.message_id
+    returning m.id, m.external_id
+), before as (
+    select o.message_id, o.state from zapline.outbox o join owned on owned.message_id = o.message_id
+), done as (
+    update zapline.outbox o
+       set state = 'settled', settled_at = coalesce(o.settled_at, to_timestamp(%(now)s)),
+           ended_at = coalesce(o.settled_at, to_timestamp(%(now)s)),
+           failure = null, failure_detail = null, leased_by = null, lease_until = null, look_at = null,
+           twice = o.twice or owned.alias
+      from owned where o.message_id = owned.message_id)
+select owned.unit_id, owned.message_id, owned.external_id, told.external_id as primary_id, owned.alias,
+       owned.matched_by, before.state as was
+  from owned join told on told.id = owned.message_id join before on before.message_id = owned.message_id;
+
+-- name: find_claimable
+-- Of these messages of ours, those that are not known yet and say what an open call says.
+select distinct r.unit_id, r.external_id
+  from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, external_id text, fingerprint text)
+  join zapline.attempts a on a.unit_id = r.unit_id and a.fingerprint = r.fingerprint and a.external_id is null
+                         and a.outcome in ('calling', 'uncertain')
+ where not exists (select from zapline.messages m
+                    where m.unit_id = r.unit_id and m.provider = %(provider)s and m.external_id = r.external_id);
+
+-- name: keep_sightings
+-- Messages of ours whose sender is not decided yet.
+insert into zapline.sightings as s (unit_id, provider, external_id, conversation_id, fingerprint, sent_at,
+                                    received_at, backfilled, row)
+select distinct on (r.unit_id, r.external_id)
+       r.unit_id, %(provider)s, r.external_id, r.conversation_id, r.fingerprint, to_timestamp(r.sent_at),
+       to_timestamp(r.received_at), r.backfilled, r.row
+  from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, external_id text, conversation_id uuid, fingerprint text,
+                                         sent_at float8, received_at float8, backfilled boolean, row jsonb)
+ order by r.unit_id, r.external_id, r.received_at
+on conflict (unit_id, provider, external_id) do nothing;
+
+-- name: load_sightings
+-- What waits to be matched in these units, by the root of its conversation.
+select s.unit_id, s.external_id, coalesce(c.merged_into, c.id) as conversation, s.fingerprint,
+       extract(epoch from s.sent_at)::float8 as sent_at, extract(epoch from s.received_at)::float8 as received_at,
+       s.backfilled, s.row,
+       exists (select from zapline.messages m where m.unit_id = s.unit_id and m.provider = s.provider
+                                                and m.external_id = s.external_id) as known
+  from zapline.sightings s
+  join zapline.conversations c on c.id = s.conversation_id
+ where s.unit_id = any(%(units)s);
+
+-- name: load_open_calls
+-- The calls without an id that may own one of them.
+select a.unit_id, a.id as attempt, a.message_id, coalesce(c.merged_into, c.id) as conversation, a.fingerprint,
+       extract(epoch from a.started_at)::float8 as started_at,
+       extract(epoch from a.ended_at)::float8 as ended_at, a.failure
+  from zapline.attempts a
+  join zapline.conversations c on c.id = a.conversation_id
+ where a.unit_id = any(%(units)s) and a.fingerprint = any(%(fingerprints)s) and a.external_id is null
+   and a.outcome in ('calling', 'uncertain');
+
+-- name: drop_sightings
+-- They are decided.
+delete from zapline.sightings s
+ using jsonb_to_recordset(%(rows)s) as r(unit_id uuid, external_id text)
+ where s.unit_id = r.unit_id and s.provider = %(provider)s and s.external_id = r.external_id;
+
+-- name: load_aliases
+-- Ids of second deliveries, with the id that their message goes by.
+select a.unit_id, a.external_id, m.external_id as primary_id
+  from zapline.attempts a join zapline.messages m on m.id = a.message_id
+ where a.alias;

@@ -1,0 +1,183 @@
+"""Performs what senders do in the database: claim, rescue, give back, and read what their pace is rebuilt from."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import time
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from zapline.domain.ids import PROVIDER, UnitId
+from zapline.domain.outbox import Lane, Outgoing
+from zapline.sql.driver import Connection
+from zapline.sql.statements import load
+
+_SQL = load("sending")
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A message that this process may send now. ``expires_at`` in UTC seconds."""
+
+    message: UUID
+    attempt: UUID
+    fence: int
+    lane: Lane
+    recipient: str
+    address: str
+    outgoing: Outgoing
+    tries: int
+    resends: int
+    expires_at: float | None
+    campaign: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class LeftLease:
+    """A call that was begun and not ended. ``leased_by``: the process that began it."""
+
+    attempt: UUID
+    message: UUID
+    fence: int
+    leased_by: UUID | None
+    started_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class PastCall:
+    """A call as the pace remembers it; ``outcome`` as in ``attempts``."""
+
+    started_at: float
+    recipient: str
+    lane: Lane
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class PaceRow:
+    """A unit's limits as stored; None in all of them where it has none of its own."""
+
+    per_minute: float | None
+    burst: int | None
+    gap_seconds: float | None
+    daily_cap: int | None
+    warm_up_first: int | None
+    quiet_from: time | None
+    quiet_until: time | None
+    campaign_seconds: float | None
+    resend_lanes: tuple[Lane, ...]
+    time_zone: str
+    line_since: float | None
+
+
+async def claim(
+    conn: Connection,
+    unit: UnitId,
+    *,
+    process: UUID,
+    attempt: UUID,
+    now: float,
+    lease: float,
+    lanes: Collection[Lane],
+    blocked: Collection[str],
+) -> Claimed | None:
+    """Take the next message of a unit; None where none may leave now. It is committed when this returns.
+
+    ``blocked``: recipients that must wait. ``lease`` in seconds. ``attempt`` is the id of the call to be made.
+    Raises DatabaseUnavailable; after it, and after a cancellation, the claim may have been made: ``left_leases``
+    tells.
+    """
+    statement = _SQL["claim"]
+    row = await conn.fetch_one(
+        statement.sql,
+        statement.bind(
+            unit_id=unit,
+            process=process,
+            attempt=attempt,
+            now=now,
+            lease=lease,
+            lanes=[lane.value for lane in lanes],
+            blocked=list(blocked),
+            provider=PROVIDER,
+        ),
+    )
+    if row is None:
+        return None
+    return Claimed(
+        message=row.message_id,
+        attempt=row.attempt,
+        fence=row.fence,
+        lane=Lane(row.lane),
+        recipient=row.recipient,
+        address=row.address,
+        outgoing=msgspec.convert(row.content, Outgoing),
+        tries=row.tries,
+        resends=row.resends,
+        expires_at=row.expires_at,
+        campaign=row.campaign_id,
+    )
+
+
+async def due_units(conn: Connection) -> dict[UnitId, float]:
+    """Units with messages to send, and when their next one is due (UTC seconds)."""
+    return {UnitId(row.unit_id): row.due_at for row in await conn.fetch(_SQL["due_units"].sql)}
+
+
+async def left_leases(conn: Connection, unit: UnitId) -> list[LeftLease]:
+    """Calls of the unit that nobody ended; the unit's sender must not be calling."""
+    statement = _SQL["left_leases"]
+    return [
+        LeftLease(row.attempt, row.message_id, row.fence, row.leased_by, row.started_at)
+        for row in await conn.fetch(statement.sql, statement.bind(unit_id=unit))
+    ]
+
+
+async def give_back(conn: Connection, lease: LeftLease) -> bool:
+    """Undo a claim whose call was never made; False where there was none."""
+    statement = _SQL["give_back"]
+    arguments = statement.bind(message_id=lease.message, fence=lease.fence, attempt=lease.attempt)
+    return await conn.fetch_one(statement.sql, arguments) is not None
+
+
+async def expire_due(conn: Connection, now: float) -> list[Any]:
+    """End what is over before it could be sent; rows (unit_id, message_id, state)."""
+    statement = _SQL["expire_due"]
+    return await conn.fetch(statement.sql, statement.bind(now=now))
+
+
+async def recent_calls(conn: Connection, unit: UnitId, since: float) -> list[PastCall]:
+    """The unit's calls since a time, oldest first."""
+    statement = _SQL["recent_calls"]
+    return [
+        PastCall(row.started_at, row.recipient, Lane(row.lane), row.outcome)
+        for row in await conn.fetch(statement.sql, statement.bind(unit_id=unit, since=since))
+    ]
+
+
+async def calls_today(conn: Connection, unit: UnitId, since: float) -> dict[Lane, int]:
+    """How many messages of the unit may have left since its day began."""
+    statement = _SQL["calls_today"]
+    rows = await conn.fetch(statement.sql, statement.bind(unit_id=unit, since=since))
+    return {Lane(row.lane): row.calls for row in rows}
+
+
+async def load_pace(conn: Connection, unit: UnitId) -> PaceRow | None:
+    """The unit's limits; None where there is no such unit."""
+    statement = _SQL["load_pace"]
+    row = await conn.fetch_one(statement.sql, statement.bind(unit_id=unit))
+    if row is None:
+        return None
+    lanes = tuple(Lane(lane) for lane in row.resend_lanes or ())
+    return PaceRow(*row[:8], lanes, row.time_zone, row.line_since)
+
+
+async def mark_stalled(conn: Connection, before: float, after: float, now: float, limit: int = 500) -> list[Any]:
+    """Mark what Evolution took between ``after`` and ``before`` and nobody confirmed; rows (unit_id, message_id)."""
+    statement = _SQL["mark_stalled"]
+    return await conn.fetch(statement.sql, statement.bind(before=before, after=after, now=now, limit=limit))
+
+
+async def totals(conn: Connection) -> list[Any]:
+    """Rows (state, lane, messages, oldest) of what is at work, dead (of a day) and stalled."""
+    return await conn.fetch(_SQL["totals"].sql)

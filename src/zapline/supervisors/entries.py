@@ -1,0 +1,49 @@
+"""Reads journal entries: webhooks of Evolution, and what Zapline itself puts there to go the same way."""
+
+from collections.abc import Collection
+
+import msgspec
+
+from zapline.domain.events import ContactSeen, MessageArrived, OptedOut, Parsed, SendAnswered, Unusable
+from zapline.domain.opt_outs import asks_to_stop
+from zapline.domain.phones import AddressKind, resolve
+from zapline.evolution.payloads import parse
+from zapline.evolution.stored import parse_stored
+from zapline.sql.journal import Entry
+
+ANSWER = "!answer"
+"""Event of an entry that says how a call to send a message ended. No webhook's event can have such a name."""
+BACKFILL = "!backfill"
+"""Event of an entry with messages read back from Evolution's store."""
+
+_ANSWER = msgspec.json.Decoder(SendAnswered)
+
+
+def read_entry(entry: Entry, opt_out_words: Collection[str] = ()) -> list[Parsed]:
+    """What an entry says. Never raises."""
+    if entry.event == ANSWER:
+        return _answer(entry.body)
+    parsed = parse_stored(entry.body) if entry.event == BACKFILL else parse(entry.body, event_hint=entry.event)
+    if not opt_out_words:
+        return parsed
+    stops = [stop for each in parsed if (stop := _opt_out(each, opt_out_words)) is not None]
+    return [*parsed, *stops] if stops else parsed
+
+
+def _answer(body: bytes) -> list[Parsed]:
+    try:
+        answered = _ANSWER.decode(body)
+    except msgspec.MsgspecError:
+        return [Unusable("bad_answer")]
+    # Evolution names the chat by its LID where it knows one: with the number that was asked for, both are known.
+    learnt = resolve(*answered.remote_jid.split(" ", 1)) if answered.remote_jid else None
+    if learnt is None or learnt.lid is None or learnt.phone is None:
+        return [answered]
+    return [ContactSeen(learnt), answered]
+
+
+def _opt_out(parsed: Parsed, words: Collection[str]) -> OptedOut | None:
+    if not isinstance(parsed, MessageArrived) or parsed.from_me or parsed.chat.kind is not AddressKind.PERSON:
+        return None
+    word = asks_to_stop(parsed.text, words) if parsed.origin != "history" else None
+    return OptedOut(parsed.chat, word, parsed.external_id) if word is not None else None
