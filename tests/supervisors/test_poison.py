@@ -132,7 +132,8 @@ async def test_rows_taken_out_of_the_database_while_it_runs_are_written_again(da
         await home.send(unit, "messages.upsert", text("A"))
         await home.settled()
         plant(
-            database, "truncate zapline.messages, zapline.conversations, zapline.contact_identities, zapline.contacts"
+            database,
+            "truncate zapline.messages, zapline.conversations, zapline.contact_identities, zapline.contacts cascade",
         )
         await home.send(unit, "messages.upsert", text("B"))
         await home.settled()

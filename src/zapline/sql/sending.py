@@ -168,8 +168,19 @@ async def load_pace(conn: Connection, unit: UnitId) -> PaceRow | None:
     row = await conn.fetch_one(statement.sql, statement.bind(unit_id=unit))
     if row is None:
         return None
-    lanes = tuple(Lane(lane) for lane in row.resend_lanes or ())
-    return PaceRow(*row[:8], lanes, row.time_zone, row.line_since)
+    return PaceRow(
+        per_minute=row.per_minute,
+        burst=row.burst,
+        gap_seconds=row.gap_seconds,
+        daily_cap=row.daily_cap,
+        warm_up_first=row.warm_up_first,
+        quiet_from=row.quiet_from,
+        quiet_until=row.quiet_until,
+        campaign_seconds=row.campaign_seconds,
+        resend_lanes=tuple(Lane(lane) for lane in row.resend_lanes or ()),
+        time_zone=row.time_zone,
+        line_since=row.line_since,
+    )
 
 
 async def mark_stalled(conn: Connection, before: float, after: float, now: float, limit: int = 500) -> list[Any]:
