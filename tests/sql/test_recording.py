@@ -298,7 +298,8 @@ def test_what_is_told_of_one_message_merges_alike_in_any_order_and_once(database
             for batches in orders(facts):
                 # One unit for all, or derived ids would differ; each order begins with nothing.
                 await conn.execute(
-                    "truncate zapline.messages, zapline.conversations, zapline.contact_identities, zapline.contacts cascade"
+                    "truncate zapline.messages, zapline.conversations, zapline.contact_identities, "
+                    "zapline.contacts cascade"
                 )
                 if not await rows(conn, f"select from zapline.units where id = '{UNIT}'"):
                     await make_unit(conn, UNIT)

@@ -155,7 +155,7 @@ async def decide_echoes(conn: Connection, units: Iterable[UnitId], decided: Deci
     if over:
         gone = [{"unit_id": unit, "external_id": external} for unit, external in over]
         await _execute(conn, "drop_sightings", gone, provider=PROVIDER)
-        decided.rows += [waiting_rows[key].row for key in over]
+        decided.rows += [waiting_rows[key].row | {"unit_id": key[0]} for key in over]
 
 
 def _open_call(row: Any) -> OpenCall:
