@@ -91,7 +91,8 @@ def new_database(postgres: PostgresServer) -> Iterator[Callable[..., str]]:
 
     def create(template: str = "template0") -> str:
         name = f"test_{next(_numbers)}"
-        run("create database {} template {}", name, template)
+        # Copying files is five times as fast as the default way through the log, and nothing here needs the log.
+        run("create database {} template {} strategy file_copy", name, template)
         made.append(name)
         return postgres.url.rpartition("/")[0] + f"/{name}"
 

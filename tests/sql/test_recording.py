@@ -1,7 +1,7 @@
 """The recorder's statements: merges that agree in any order, parked reports, identities that become one."""
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
@@ -26,9 +26,7 @@ from zapline.domain.events import (
 )
 from zapline.domain.ids import ExternalId, Seq, UnitId
 from zapline.domain.phones import resolve
-from zapline.sandbox.postgres import PostgresServer
 from zapline.sql.driver import Connection, StatementFailed, Trouble, connect
-from zapline.sql.migrate import migrate
 from zapline.sql.recording import Known, apply_waiting, expire_parked, record
 from zapline.sql.rows import UnitWrite, prepare
 from zapline.sql.units import insert_unit
@@ -38,27 +36,6 @@ JOURNAL = UUID(int=1)
 PHONE, NINTH = "5511999990001@s.whatsapp.net", "551199990001@s.whatsapp.net"
 OTHER, LID = "5521988887777@s.whatsapp.net", "111222333444555@lid"
 NOW = 1_795_364_000.0
-
-
-@pytest.fixture(scope="module")
-def template(postgres: PostgresServer) -> str:
-    """Name of a migrated database, to be copied."""
-    name = "recording_template"
-
-    async def apply() -> None:
-        async with await connect(postgres.url) as admin:
-            await admin.execute(f"create database {name}")
-        async with await connect(postgres.url.rpartition("/")[0] + f"/{name}") as conn:
-            await migrate(conn, lambda line: None)
-
-    trio.run(apply)
-    return name
-
-
-@pytest.fixture
-def database(new_database: Callable[..., str], template: str) -> str:
-    """URL of a migrated, empty database."""
-    return new_database(template)
 
 
 async def make_unit(conn: Connection, id: UUID | None = None) -> UnitId:
