@@ -28,6 +28,7 @@ from zapline.daemon.setting_types import (
     Size,
     StrongSecret,
     Url,
+    Words,
     wrong,
 )
 from zapline.domain.errors import ConfigurationError
@@ -147,6 +148,32 @@ class Settings(DatabaseSettings):
     quarantine_seconds: Seconds = Field(300.0, description="How long a quarantined unit waits for its next chance.")
     default_region: str = Field(
         "BR", pattern=r"^[A-Z]{2}$", description="Country of phone numbers that come without one, as two letters."
+    )
+    opt_out_words: Words = Field(
+        ("SAIR", "PARAR", "STOP"),
+        description="Words that end campaigns for whoever writes one and nothing else, parted by commas.",
+    )
+    opt_out_confirmation: str = Field(
+        "Pronto, você não receberá mais nossas campanhas.",
+        max_length=1000,
+        description="What is answered to such a word; a single dash answers nothing.",
+    )
+    message_expiry_hours: float = Field(
+        24.0, gt=0, le=24 * 30, allow_inf_nan=False, description="Age at which an unsent reply is not sent any more."
+    )
+    stalled_minutes: float = Field(
+        30.0,
+        gt=0,
+        le=24 * 60,
+        allow_inf_nan=False,
+        description="Time after which a message that Evolution took and nobody confirmed counts as stalled.",
+    )
+    reconcile_seconds: Seconds = Field(
+        900.0, description="How often each line is compared with Evolution's own store of messages."
+    )
+    upload_max_bytes: Size = Field(ByteSize(16 * MIB), description="Largest file that may be uploaded to be sent.")
+    media_cache_bytes: Size = Field(
+        ByteSize(1024 * MIB), description="Disk for files that were fetched from WhatsApp; the least used go first."
     )
     instance_prefix: str = Field(
         "unit_",

@@ -121,7 +121,8 @@ returning o.unit_id, o.message_id;
 
 -- name: totals
 -- How the outbox stands: counts by state and lane (those at work, and the dead of a day), and what is stalled now.
-select state, lane, count(*) as messages, extract(epoch from min(created_at))::float8 as oldest
+select state, lane, count(*) as messages,
+       extract(epoch from min(due_at) filter (where due_at <= now()))::float8 as oldest
   from zapline.outbox where state in ('queued', 'leased', 'uncertain')
  group by state, lane
 union all
