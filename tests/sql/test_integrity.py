@@ -23,6 +23,19 @@ insert into zapline.messages (id, unit_id, conversation_id, provider, external_i
 select gen_random_uuid(), unit_id, id, 'evolution', id::text, false, 'text', 2, 'webhook', now(),
        now() - interval '1 hour'
   from zapline.conversations;
+insert into zapline.messages (id, unit_id, conversation_id, provider, external_id, client_message_id, from_me, kind,
+                              kind_rank, origin, sent_at, received_at)
+select md5('own' || id)::uuid, unit_id, id, 'evolution', 'own' || id, 'c' || id, true, 'text', 2, 'sent', now(), now()
+  from zapline.conversations;
+insert into zapline.outbox (message_id, unit_id, conversation_id, lane, state, recipient, address, fingerprint,
+                            content, request_digest, due_at)
+select id, unit_id, conversation_id, 'reply', 'settled', 'r', 'r', 'f', '{{}}', '', now()
+  from zapline.messages where client_message_id is not null;
+insert into zapline.attempts (id, message_id, unit_id, conversation_id, provider, fence, lane, recipient, fingerprint,
+                              started_at, outcome, external_id)
+select gen_random_uuid(), o.message_id, o.unit_id, o.conversation_id, 'evolution', 1, 'reply', 'r', 'f', now(), 'sent',
+       m.external_id
+  from zapline.outbox o join zapline.messages m on m.id = o.message_id;
 """
 
 WRONGS = {
@@ -42,11 +55,18 @@ WRONGS = {
     "merge_chain": "with n as (select id, lead(id) over (order by id) as next from zapline.conversations"
     f" where unit_id = '{UNIT}') update zapline.conversations c set merged_into = n.next from n where n.id = c.id",
     "duplicate_message": "alter table zapline.messages drop constraint messages_unit_id_provider_external_id_key;"
-    "update zapline.messages set external_id = 'same'",
+    "update zapline.messages set external_id = 'same' where client_message_id is null",
     "row_without_unit": "alter table zapline.dead_letters drop constraint dead_letters_unit_id_fkey;"
     "insert into zapline.dead_letters (unit_id, reason, size, received_at) values (gen_random_uuid(), 'x', 1, now())",
     "report_not_applied": "insert into zapline.parked_reports (unit_id, provider, external_id, parked_at)"
     "select unit_id, provider, external_id, now() - interval '1 hour' from zapline.messages limit 1",
+    "settled_without_call": "update zapline.attempts set outcome = 'uncertain'",
+    "id_of_no_call": "update zapline.attempts set external_id = external_id || 'x'",
+    "too_many_tries": "update zapline.outbox set tries = 4",
+    "work_of_another_unit": "update zapline.attempts set unit_id = (select id from zapline.units u"
+    " where u.id <> attempts.unit_id limit 1)",
+    "echo_undecided": "insert into zapline.sightings select unit_id, provider, external_id, conversation_id, 'f', now(),"
+    " now() - interval '2 hours', false, '{}' from zapline.messages limit 1",
     "table_without_row_security": "alter table zapline.messages no force row level security",
     "role_too_mighty": "alter table zapline.access_tokens owner to zapline_api",
     "migrations": "update zapline.schema_migrations set checksum = 'other' where number = 1",

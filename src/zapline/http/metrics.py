@@ -15,10 +15,12 @@ from prometheus_client.registry import Collector
 
 from zapline import __version__
 from zapline.domain.events import ConnectionEvent, Fact, Kind, MessageArrived
+from zapline.domain.outbox import Lane
 from zapline.domain.transitions import Action, Signal
 from zapline.evolution.failures import EvolutionFailure
+from zapline.supervisors.checks import Verdict
 from zapline.supervisors.counters import Counters
-from zapline.supervisors.health import Report, Verdict
+from zapline.supervisors.health import Report
 from zapline.supervisors.leadership import Standing
 from zapline.supervisors.recorder import LaneState
 from zapline.supervisors.roster import Refusal
@@ -132,6 +134,16 @@ COUNTED = (
     Counted("orphaned_entries", "Webhooks given up because their unit no longer exists."),
     Counted("lost_webhooks", "Webhooks answered 200 and stored nowhere.", source="lost"),
     Counted("actor_crashes", "Crashes of units' actors."),
+    Counted("calls_started", "Calls made to send a message.", "lane", tuple(lane.value for lane in Lane)),
+    Counted("calls_ended", "Calls that ended, by what went wrong; sent where nothing did.", "outcome", ("sent",)),
+    Counted("settled", "Messages found to be with Evolution, by what told so.", "by", ("reply", "echo", "store")),
+    Counted("sent_twice", "Messages that were delivered a second time."),
+    Counted("stalled", "Messages that Evolution took and nobody confirmed in time."),
+    Counted("line_pauses", "Times a line was paused because Evolution or WhatsApp would not take anything.", "code"),
+    Counted("opted_out", "Contacts that asked for no more campaigns."),
+    Counted("backfilled", "Messages read back from Evolution's store that were not here."),
+    Counted("repairs", "Of these, those older than Evolution's own retries.", "gap", ("known", "unexplained")),
+    Counted("reconciliations", "Comparisons of a line with Evolution's store.", "end", ("done", "failed")),
 )
 
 _VERDICTS = {Verdict.PASS: 0.0, Verdict.WARN: 1.0, Verdict.FAIL: 2.0}
@@ -173,8 +185,27 @@ MEASURED = (
         "Last round trip to PostgreSQL; NaN while it is away.",
         lambda report: nan if report.database_latency is None else report.database_latency,
     ),
+    Measured(
+        "outbox_messages",
+        "Messages by work state; dead: of the last day.",
+        lambda report: _outbox(report),
+        "state",
+    ),
+    Measured(
+        "reply_waits_seconds",
+        "How long the oldest due reply has waited.",
+        lambda report: report.sending.totals.oldest_reply if report.sending.totals else nan,
+    ),
+    Measured("throttled_units", "Units that were asked to slow down.", lambda report: report.sending.throttled_units),
+    Measured("paused_units", "Units whose sender waits for its line.", lambda report: report.sending.paused_units),
     Measured("loop_lag_seconds", "How late the event loop woke last.", lambda report: report.loop_lag),
 )
+
+
+def _outbox(report: Report) -> dict[str, float]:
+    totals = report.sending.totals
+    states = ("queued", "leased", "uncertain", "waits_for_person", "dead", "stalled")
+    return {state: totals.of(state) if totals is not None else nan for state in states}
 
 
 def exported_names() -> frozenset[str]:

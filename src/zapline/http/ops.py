@@ -13,8 +13,9 @@ from zapline.domain.masking import sanitize_error
 from zapline.http.metrics import Metrics
 from zapline.http.problems import Problem
 from zapline.http.wire import iso, reply
+from zapline.supervisors.checks import Check
 from zapline.supervisors.counters import Counters
-from zapline.supervisors.health import Check, Health, Report
+from zapline.supervisors.health import Health, Report
 
 OPEN = frozenset({"livez", "readyz", "health", "metrics"})
 _AS_GOOD = 0.25

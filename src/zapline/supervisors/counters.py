@@ -44,6 +44,8 @@ RATED = (
     "duplicates",
     "unexpected_disconnects",
     "lost",
+    "sent_twice",
+    "repairs_unexplained",
 )
 """Counts that also keep a window."""
 

@@ -1,29 +1,21 @@
 """Judges the process: four rates against their thresholds, and what stands still; measures loop and database."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 
 import trio
 
 from zapline.domain.errors import RemoteError
 from zapline.sql.journal import Journal, JournalStatistics
 from zapline.sql.pool import Pool
+from zapline.supervisors.checks import ORDER, Check, Verdict, above
 from zapline.supervisors.counters import WINDOW, Counters
 from zapline.supervisors.dispatcher import Dispatcher
 from zapline.supervisors.leadership import Leadership, Standing
 from zapline.supervisors.recorder import LaneState, Recorder, RecorderStatistics
 from zapline.supervisors.roster import Roster
+from zapline.supervisors.sending_health import NOTHING_SENT, SendingReport, sending_checks
 from zapline.supervisors.unit import Doing, Unit
-
-
-class Verdict(StrEnum):
-    PASS = "pass"  # noqa: S105 - a verdict
-    WARN = "warn"
-    FAIL = "fail"
-
-
-_ORDER = (Verdict.PASS, Verdict.WARN, Verdict.FAIL)
 
 MAX_ERROR_RATE = 0.001
 """Of all webhooks; what the operators asked for."""
@@ -37,17 +29,6 @@ STUCK = 20.0
 _MEASURE_EVERY = 1.0
 _PING_EVERY = 5.0
 _PING_DEADLINE = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line of the report. ``threshold`` says in words what is expected."""
-
-    name: str
-    value: float
-    threshold: str
-    verdict: Verdict
-    explanation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +48,7 @@ class Report:
     loop_lag: float
     database_latency: float | None
     """Seconds of the last round trip; None while the database is away."""
+    sending: SendingReport
 
 
 class Health:
@@ -81,7 +63,9 @@ class Health:
         dispatcher: Dispatcher,
         leadership: Leadership,
         pool: Pool,
+        sending: Callable[[], SendingReport] = lambda: NOTHING_SENT,
     ) -> None:
+        self._sending = sending
         self.counters = counters
         self._roster = roster
         self._journal = journal
@@ -132,9 +116,10 @@ class Health:
         """``wall``: seconds since the epoch."""
         journal, recorder = self._journal.statistics(), self._recorder.statistics()
         age = max(0.0, wall - journal.oldest) if journal.oldest is not None else 0.0
+        sending = self._sending()
         rates = tuple(self._rates())
-        checks = tuple(self._checks(recorder, age))
-        worst = max((check.verdict for check in rates + checks), key=_ORDER.index)
+        checks = (*self._checks(recorder, age), *sending_checks(sending, self.counters))
+        worst = max((check.verdict for check in rates + checks), key=ORDER.index)
         quarantined = [str(unit.id) for unit in self._roster.units() if unit.quarantined_at is not None]
         return Report(
             verdict=worst,
@@ -149,6 +134,7 @@ class Health:
             lagging_units=self._dispatcher.lagging,
             loop_lag=self.loop_lag,
             database_latency=self.database_latency,
+            sending=sending,
         )
 
     def _rates(self) -> list[Check]:
@@ -166,7 +152,7 @@ class Health:
                 "webhookErrorRate",
                 error_rate,
                 "< 0.1%",
-                _above(error_rate, MAX_ERROR_RATE, 10 * MAX_ERROR_RATE),
+                above(error_rate, MAX_ERROR_RATE, 10 * MAX_ERROR_RATE),
                 "webhooks of known units that could not be used, of all webhooks",
             ),
             Check(
@@ -202,22 +188,16 @@ class Health:
         stuck = len(self.stuck_units())
         return [
             Check("database", float(standing is Standing.LEADING), "reachable, ours alone", leads, standing.value),
-            Check("recorderLanesStopped", stopped, "0", _above(stopped, 0, 0), recorder.trouble or ""),
-            Check("recorderLanesRetrying", retrying, "0", _above(retrying, 0, float("inf")), recorder.trouble or ""),
-            Check("journalAgeSeconds", age, "< 60", _above(age, 60.0, 1200.0), "age of the oldest entry not stored"),
-            Check("lostWebhooks", lost, "0", _above(lost, 0, 0), "answered 200 and stored nowhere"),
-            Check("quarantinedUnits", quarantined, "0", _above(quarantined, 0, float("inf"))),
-            Check("stuckUnits", stuck, "0", _above(stuck, 0, 0)),
-            Check("loopLagSeconds", self.loop_lag, "< 0.5", _above(self.loop_lag, 0.5, 5.0)),
+            Check("recorderLanesStopped", stopped, "0", above(stopped, 0, 0), recorder.trouble or ""),
+            Check("recorderLanesRetrying", retrying, "0", above(retrying, 0, float("inf")), recorder.trouble or ""),
+            Check("journalAgeSeconds", age, "< 60", above(age, 60.0, 1200.0), "age of the oldest entry not stored"),
+            Check("lostWebhooks", lost, "0", above(lost, 0, 0), "answered 200 and stored nowhere"),
+            Check("quarantinedUnits", quarantined, "0", above(quarantined, 0, float("inf"))),
+            Check("stuckUnits", stuck, "0", above(stuck, 0, 0)),
+            Check("loopLagSeconds", self.loop_lag, "< 0.5", above(self.loop_lag, 0.5, 5.0)),
         ]
 
 
 def stuck_units(units: Iterable[Unit], now: float) -> list[str]:
     """Units whose actor has been stepping for too long. Waiting for the recorder is progress."""
     return [str(unit.id) for unit in units if unit.doing is Doing.STEPPING and now - unit.since > STUCK]
-
-
-def _above(value: float, warn: float, fail: float) -> Verdict:
-    if value <= warn:
-        return Verdict.PASS
-    return Verdict.FAIL if value > fail else Verdict.WARN

@@ -114,3 +114,40 @@ select format('role %%s %%s', wanted.name, case
 select format('%%s: %%s', reason, count(*)) as found
   from zapline.dead_letters where revived_at is null
  group by reason order by count(*) desc, reason limit %(most)s;
+
+-- name: settled_without_call
+-- Every settled message has a call that Evolution took.
+select format('message %%s of unit %%s', o.message_id, o.unit_id) as found
+  from zapline.outbox o
+ where o.state = 'settled'
+   and not exists (select from zapline.attempts a where a.message_id = o.message_id and a.outcome = 'sent')
+ order by 1 limit %(most)s;
+
+-- name: id_of_no_call
+-- A message that was sent from here goes by an id that one of its own calls owns.
+select format('message %%s of unit %%s', m.id, m.unit_id) as found
+  from zapline.messages m
+ where m.client_message_id is not null and m.external_id is not null
+   and not exists (select from zapline.attempts a where a.message_id = m.id and a.external_id = m.external_id)
+ order by 1 limit %(most)s;
+
+-- name: too_many_tries
+-- No message was tried more than three times by its own fault.
+select format('message %%s of unit %%s: %%s tries', message_id, unit_id, tries) as found
+  from zapline.outbox where tries > 3
+ order by 1 limit %(most)s;
+
+-- name: work_of_another_unit
+-- A message, its outbox row and its calls are of one unit.
+select format('message %%s', o.message_id) as found
+  from zapline.outbox o
+  join zapline.messages m on m.id = o.message_id
+  left join zapline.attempts a on a.message_id = o.message_id
+ where m.unit_id <> o.unit_id or a.unit_id <> o.unit_id
+ order by 1 limit %(most)s;
+
+-- name: echo_undecided
+-- No echo waits longer than an hour to be matched.
+select format('echo %%s of unit %%s', external_id, unit_id) as found
+  from zapline.sightings where received_at < now() - interval '1 hour'
+ order by 1 limit %(most)s;

@@ -120,7 +120,8 @@ update zapline.outbox o set stalled_at = to_timestamp(%(now)s) from found where 
 returning o.unit_id, o.message_id;
 
 -- name: totals
--- How the outbox stands: counts by state and lane (those at work, and the dead of a day), and what is stalled now.
+-- How the outbox stands: counts by state and lane of those at work, of those a person must decide, of the dead of a
+-- day, and of what is stalled now.
 select state, lane, count(*) as messages,
        extract(epoch from min(due_at) filter (where due_at <= now()))::float8 as oldest
   from zapline.outbox where state in ('queued', 'leased', 'uncertain')
@@ -128,6 +129,10 @@ select state, lane, count(*) as messages,
 union all
 select 'dead', lane, count(*), extract(epoch from min(ended_at))::float8
   from zapline.outbox where state = 'dead' and ended_at > now() - interval '1 day'
+ group by lane
+union all
+select 'waits_for_person', lane, count(*), extract(epoch from min(created_at))::float8
+  from zapline.outbox where state = 'uncertain' and look_at is null
  group by lane
 union all
 select 'stalled', o.lane, count(*), extract(epoch from min(o.settled_at))::float8
