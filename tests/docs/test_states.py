@@ -9,6 +9,7 @@ import pytest
 
 from zapline.domain.charts import states_page
 from zapline.domain.delivery import Delivery
+from zapline.domain.outbox import MOVES, Work
 from zapline.domain.reasons import Phase, Reason
 from zapline.domain.transitions import ONLY_IN, TRANSITIONS, Action, Signal
 
@@ -58,3 +59,11 @@ def test_every_word_of_the_tables_is_explained() -> None:
 
 def test_the_words_of_signals_can_be_listed() -> None:
     assert all("," not in signal and "|" not in signal for signal in Signal)
+
+
+def test_every_work_state_and_every_move_of_a_message_is_told() -> None:
+    section = states_page().split("\n## Work on an outgoing message\n")[1].split("\n## ")[0]
+    drawn = set(re.findall(r"^    (\w+) --> (\w+)$", section, re.MULTILINE))
+    assert drawn == {(work, to) for work in Work for to in MOVES[work]}
+    for work in Work:
+        assert f"\n### {work.capitalize()}\n" in section

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from zapline.domain.delivery import REPORTED, Delivery, merge
+from zapline.domain.outbox_chart import work_section
 from zapline.domain.reasons import EXPLANATIONS, STATUS, Phase, Reason
 from zapline.domain.transitions import ONLY_IN, TRANSITIONS, Action, Move, Signal
 
@@ -85,7 +86,7 @@ and doubts begin anew.
 
 def states_page() -> str:
     """The whole page as Markdown, ending in one newline."""
-    sections = (_HEAD, _chart(), *map(_phase, Phase), _actions(), _only_in(), _reasons(), _delivery())
+    sections = (_HEAD, _chart(), *map(_phase, Phase), _actions(), _only_in(), _reasons(), work_section(), _delivery())
     return "\n".join(sections)
 
 
