@@ -104,6 +104,10 @@ class Place:
     directory: Path
     postgres: EmbeddedPostgres
     port: int
+    evolution_url: str = "http://127.0.0.1:9"
+    """By default there is none."""
+    planted: Path = PLANTED
+    """The daemon with points of death in it."""
     key: bytes = b""
     units: list[UnitId] = field(default_factory=list)
     instances: list[str] = field(default_factory=list)
@@ -163,7 +167,7 @@ class Place:
         listens = port or self.port
         environment |= {
             "DATABASE_URL": self.postgres.url,
-            "EVOLUTION_API_URL": "http://127.0.0.1:9",
+            "EVOLUTION_API_URL": self.evolution_url,
             "EVOLUTION_API_KEY": API_KEY,
             "BASE_URL": f"http://127.0.0.1:{listens}",
             "ZAPLINE_BIND": f"127.0.0.1:{listens}",
@@ -174,7 +178,7 @@ class Place:
             "CHAOS_ORDERS": str(self.directory / "orders"),
             **(extra or {}),
         }
-        command = [sys.executable, str(PLANTED)] if planted else [sys.executable, "-m", "zapline", "run"]
+        command = [sys.executable, str(self.planted)] if planted else [sys.executable, "-m", "zapline", "run"]
         life = DaemonProcess(command, environment, self.directory / f"daemon-{len(self.lives):03}.log")
         self.lives.insert(len(self.lives) - 1 if second else len(self.lives), life)
         return life
@@ -204,12 +208,14 @@ class Place:
 
 
 @asynccontextmanager
-async def open_place(units: int) -> AsyncIterator[Place]:
+async def open_place(
+    units: int, evolution_url: str = "http://127.0.0.1:9", planted: Path = PLANTED
+) -> AsyncIterator[Place]:
     """A prepared place; at its end nothing that it started is left, whatever happened."""
     directory = _make_directory()
     try:
         async with EmbeddedPostgres.running(directory / "postgres", durable=True) as postgres:
-            place = Place(directory, postgres, free_port())
+            place = Place(directory, postgres, free_port(), evolution_url, planted)
             try:
                 await place.prepare(units)
                 yield place

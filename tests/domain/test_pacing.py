@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zapline.domain.pacing import Bucket, Pace, QuietHours, Wait, next_day
+from zapline.domain.pacing import Bucket, QuietHours, Wait, day_began, next_day
 
 LISBON = ZoneInfo("Europe/Lisbon")
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -173,23 +173,10 @@ def test_the_next_day_begins_at_local_midnight() -> None:
     assert next_day(at("2026-11-05T23:59:00-03:00"), SAO_PAULO) == at("2026-11-06T00:00:00-03:00")
 
 
+def test_a_day_began_at_local_midnight_or_where_midnight_is_left_out_at_the_change() -> None:
+    assert day_began(at("2026-11-05T23:59:00-03:00"), SAO_PAULO) == at("2026-11-05T00:00:00-03:00")
+    assert day_began(at("2018-11-04T12:00:00-02:00"), SAO_PAULO) == at("2018-11-04T01:00:00-02:00")
+
+
 def test_a_day_without_midnight_begins_at_the_clock_change() -> None:
     assert next_day(at("2018-11-03T20:00:00-03:00"), SAO_PAULO) == at("2018-11-04T01:00:00-02:00")
-
-
-def test_a_pace_without_rules_allows_at_once() -> None:
-    assert Pace(BERLIN).earliest(NOW, NOW, 10_000) == NOW
-
-
-def test_the_gap_counts_from_the_last_message_to_the_recipient() -> None:
-    pace = Pace(BERLIN, gap=30.0)
-    assert pace.earliest(NOW, NOW - 10, 0) == NOW + 20
-    assert pace.earliest(NOW, NOW - 31, 0) == NOW
-    assert pace.earliest(NOW, None, 0) == NOW
-
-
-def test_a_full_day_and_a_night_are_waited_for_together() -> None:
-    pace = Pace(BERLIN, daily_cap=10, quiet=NIGHT)
-    now = at("2026-11-05T15:00:00+01:00")
-    assert pace.earliest(now, None, 9) == now
-    assert pace.earliest(now, None, 10) == at("2026-11-06T07:00:00+01:00")

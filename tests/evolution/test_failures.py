@@ -7,15 +7,19 @@ import httpx2
 import pytest
 
 import zapline.sandbox
+from zapline.domain.send_reasons import REASONS, reason_of
 from zapline.evolution import failures
+from zapline.evolution.answers import read_sent
 from zapline.evolution.failures import (
     VOCABULARY,
     BadAnswer,
     EvolutionFailure,
+    FailedInside,
     GatewayFailed,
     InstanceExists,
     InstanceUnknown,
     InvalidRequest,
+    MediaGone,
     MediaUnreachable,
     NoAnswer,
     NotConnected,
@@ -31,10 +35,9 @@ from zapline.evolution.failures import (
     Unauthorized,
     Unreachable,
     Verdict,
-    failure_of_answer,
-    failure_of_exception,
     safe_text,
 )
+from zapline.evolution.meanings import failure_of_answer, failure_of_exception, file_is_gone
 
 REST = Path(zapline.sandbox.__file__).parent / "recordings" / "rest"
 
@@ -51,7 +54,7 @@ MEANING = {
     "create-webhook-without-events": InvalidRequest,
     "delete-again": InstanceUnknown,
     "fetch-unknown": InstanceUnknown,
-    "getBase64-notfound": InvalidRequest,
+    "getBase64-notfound": MediaGone,
     "http-2.4-license-required-503": ServerNotReady,
     "logout-close": NotConnected,
     "markMessageAsRead-never-connected": NotConnected,
@@ -133,6 +136,21 @@ def test_a_recorded_refusal_means_what_the_table_says(name: str) -> None:
         (403, b'{"status":403,"response":{"message":["Forbidden"]}}', {}, Unauthorized),
         (404, b"<html>not here</html>", {}, RouteUnknown),
         (302, b"", {}, BadAnswer),
+        (303, b"", {}, BadAnswer),
+        (301, b"<html>moved</html>", {"location": "https://evo.example/"}, RouteUnknown),
+        (308, b"", {"location": "https://evo.example/"}, RouteUnknown),
+        (408, b"", {}, NoAnswer),
+        (500, b"<html>error</html>", {}, GatewayFailed),
+        (504, b"<html>nginx</html>", {}, GatewayFailed),
+        (520, b"<html>cloudflare</html>", {}, GatewayFailed),
+        (503, b"upstream connect error or disconnect/reset before headers. reset reason: overflow", {}, GatewayFailed),
+        (
+            503,
+            b"upstream connect error or disconnect/reset before headers. reset reason: connection failure",
+            {},
+            ServerNotReady,
+        ),
+        (503, b"<html>Error 503 Backend fetch failed</html>", {}, GatewayFailed),
         (400, b"\xff\xfe", {}, BadAnswer),
         (200, b"<html>hello</html>", {}, BadAnswer),
         (200, b"[" * 100_000, {}, BadAnswer),
@@ -144,9 +162,112 @@ def test_answers_of_proxies_and_strangers_have_a_word_too(
     assert type(failure_of_answer(status, body, headers)) is meaning
 
 
+@pytest.mark.parametrize(
+    ("status", "said", "meaning"),
+    [
+        # What Baileys throws while it prepares, before anything leaves.
+        (400, "Error: Connection Closed", NotConnected),
+        (400, "Error: Connection Terminated", NotConnected),
+        (500, "Connection Closed", NotConnected),
+        (500, "Connection Lost", NotConnected),
+        (400, "TypeError: Cannot read properties of undefined (reading 'sendMessage')", NotConnected),
+        (400, "Error: rate-overlimit", Throttled),
+        (500, "rate-overlimit", Throttled),
+        (400, "463", Throttled),
+        (400, "Error: 463", Throttled),
+        (400, "Error: server returned error 463", Throttled),
+        (400, "Error: ack 463", Throttled),
+        (400, "Error: NackCallerReachoutTimelocked", Throttled),
+        (400, "Error: reach-out time-lock is active", Throttled),
+        (400, "Error: Your account has been restricted", Throttled),
+        (500, "Too Many Requests", Throttled),
+        # In the part that sends, and that stores after it has sent.
+        (400, "Error: Timed Out", TimedOutAfterRelay),
+        (400, "Timed Out", TimedOutAfterRelay),
+        (
+            400,
+            "PrismaClientKnownRequestError: \nInvalid `this.prismaRepository.message.create()` invocation in\n"
+            "/evolution/dist/main.js:463:88\n\n  error code: 463 rate-overlimit Connection Closed",
+            FailedInside,
+        ),
+        (400, "PrismaClientInitializationError: Can't reach database server at `postgres:5432`", FailedInside),
+        (400, "TypeError: Cannot read properties of undefined (reading 'key')", FailedInside),
+        (400, "AxiosError: Request failed with status code 429", FailedInside),
+        (400, "RateLimitError: 429 Too Many Requests", FailedInside),
+        (400, "Error: Media upload failed on all hosts", FailedInside),
+        (500, "Do not know how to serialize a BigInt", FailedInside),
+        # Before the part that sends.
+        (500, "Timed Out", NumberCheckTimedOut),
+        (500, "PrismaClientInitializationError: Can't reach database server", ServerError),
+        (500, "Error: getaddrinfo EAI_AGAIN files.example", MediaUnreachable),
+        (500, "AxiosError: connect ECONNREFUSED 192.0.2.1:443", MediaUnreachable),
+        (500, "AxiosError: Request failed with status code 404", MediaUnreachable),
+        (500, "Error: Input buffer contains unsupported image format", InvalidRequest),
+        (500, "Error: ffmpeg exited with code 1: Invalid data found when processing input", InvalidRequest),
+        (400, "Owned media must be a url or base64", InvalidRequest),
+        (400, "[object Object]", InvalidRequest),
+        (400, "Message not found", MediaGone),
+        (400, "The message is not of the media type", InvalidRequest),
+        (404, "Group not found", InvalidRequest),
+        (404, 'The "group" instance does not exist', InstanceUnknown),
+        (404, "Instance not found", InstanceUnknown),
+        (404, "Cannot POST /message/sendPoll/loja", RouteUnknown),
+    ],
+)
+@pytest.mark.parametrize("in_list", [True, False])
+def test_the_words_inside_the_envelope_decide_whether_anything_was_sent(
+    status: int, said: str, meaning: type[EvolutionFailure], in_list: bool
+) -> None:
+    envelope = {"status": status, "error": "x", "response": {"message": [said] if in_list else said}}
+    failure = failure_of_answer(status, json.dumps(envelope).encode(), {})
+    assert type(failure) is meaning
+    assert failure.detail not in ("", "[object Object]")
+
+
+UNANSWERED = {"sendText-client-timeout"}
+"""Recordings without an answer: the caller left before."""
+
+
+def test_every_recorded_send_is_either_sent_or_one_failure_whose_verdict_never_loses_or_repeats_it() -> None:
+    verdicts: dict[Verdict, set[str]] = {verdict: set() for verdict in Verdict}
+    for path in sorted(REST.glob("send*.json")):
+        answer = json.loads(path.read_bytes())["response"]
+        if answer["status"] is None:
+            assert path.stem in UNANSWERED
+            continue
+        if answer["status"] == 201:
+            assert read_sent(answer["body"]).external_id == answer["body"]["key"]["id"], path.stem
+            continue
+        verdicts[MEANING[path.stem].verdict].add(path.stem)
+    assert verdicts[Verdict.UNCERTAIN] == {"sendText-timed-out-after-relay"}
+    assert verdicts[Verdict.RETRY] == {"sendMedia-url-unreachable", "sendText-onWhatsApp-timeout"}
+    assert verdicts[Verdict.LINE] == {
+        "sendText-connection-closed-mid-send",
+        "sendText-never-connected",
+        "sendText-unknown-instance",
+        "sendText-wa-unreachable",
+    }
+    assert len(verdicts[Verdict.REJECTED]) == 12
+
+
 @pytest.mark.parametrize(("given", "seconds"), [("7", 7.0), ("0.5", 0.5), ("Wed, 21 Oct", None), ("", None)])
 def test_retry_after_is_read_where_it_is_in_seconds(given: str, seconds: float | None) -> None:
     assert failure_of_answer(429, b"", {"retry-after": given}).retry_after == seconds
+
+
+@pytest.mark.parametrize(
+    ("until", "seconds"),
+    [
+        ("Wed, 21 Oct 2026 07:28:30 GMT", 30.0),
+        ("Wed, 21 Oct 2026 07:27:00 GMT", 0.0),
+        ("Wed, 21 Oct 2026 07:28:30", None),
+        ("Wed, 99 Oct 2026 07:28:30 GMT", None),
+    ],
+)
+def test_a_date_in_retry_after_counts_from_the_date_of_the_answer(until: str, seconds: float | None) -> None:
+    headers = {"retry-after": until, "date": "Wed, 21 Oct 2026 07:28:00 GMT"}
+    assert failure_of_answer(429, b"", headers).retry_after == seconds
+    assert failure_of_answer(429, b"", {"retry-after": until}).retry_after is None
 
 
 @pytest.mark.parametrize(
@@ -160,6 +281,8 @@ def test_retry_after_is_read_where_it_is_in_seconds(given: str, seconds: float |
         (httpx2.WriteError("x"), NoAnswer),
         (httpx2.ReadError("x"), NoAnswer),
         (httpx2.RemoteProtocolError("x"), NoAnswer),
+        (httpx2.CloseError("x"), NoAnswer),
+        (httpx2.UnsupportedProtocol("x"), Unreachable),
         (httpx2.DecodingError("x"), BadAnswer),
     ],
 )
@@ -182,6 +305,38 @@ def test_the_vocabulary_is_closed_and_every_word_has_its_own_code_and_a_verdict(
     for word in VOCABULARY:
         assert {"code", "verdict"} <= set(vars(word)), word
         assert word.__doc__
+
+
+OURS = {
+    "crashed",
+    "expired",
+    "opted_out",
+    "campaign_cancelled",
+    "cancelled",
+    "given_up",
+    "upload_missing",
+    "unreadable",
+}
+
+
+def test_every_code_has_one_plain_sentence_that_says_whether_anything_was_sent() -> None:
+    assert set(REASONS) == {word.code for word in VOCABULARY} | OURS
+    assert len(set(REASONS.values())) == len(REASONS)
+    for word in VOCABULARY:
+        said = REASONS[word.code]
+        assert said[0].isupper()
+        assert said.endswith(".")
+        assert ("may have been delivered" in said) == (word.verdict is Verdict.UNCERTAIN), word
+    assert reason_of("no_answer") == REASONS["no_answer"]
+    assert "code" in reason_of("of_another_version")
+
+
+def test_a_file_that_whatsapp_no_longer_has_is_told_apart_from_a_broken_way_to_it() -> None:
+    assert file_is_gone(FailedInside("Error: Failed to fetch stream from https://mmg.whatsapp.net/x"))
+    assert file_is_gone(FailedInside("AxiosError: Request failed with status code 410"))
+    assert file_is_gone(FailedInside("Error: Media re-upload failed by device (404)"))
+    assert not file_is_gone(FailedInside("AxiosError: Request failed with status code 500"))
+    assert not file_is_gone(NotConnected("Connection Closed, status code 404"))
 
 
 def test_a_detail_never_holds_a_url_a_key_or_a_full_phone_number() -> None:

@@ -17,6 +17,7 @@ import trio
 import zapline.sandbox
 from zapline.sandbox import pairing
 from zapline.sandbox.evolution import SimulatedEvolution
+from zapline.sandbox.history import Stored
 from zapline.sandbox.instances import iso_now
 from zapline.sandbox.world import Habits
 
@@ -172,7 +173,7 @@ def _sent(evo: SimulatedEvolution, key: str, text: str, at: int, statuses: list[
         "instanceId": evo.instance("alpha").id,
         "source": "web",
     }
-    evo.instance("alpha").store(message, f"cmrow{key}").statuses.extend(statuses)
+    evo.instance("alpha").messages.add(Stored(f"cmrow{key}", message, statuses))
 
 
 async def talked(evo: SimulatedEvolution) -> None:

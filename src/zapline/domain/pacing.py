@@ -1,4 +1,4 @@
-"""Decides when the next message may leave: token bucket, gap per recipient, daily cap, quiet hours.
+"""Decides how much may leave and when nothing may: token bucket, quiet hours, local days, as values.
 
 All times are seconds since the epoch (UTC); hours of the day are local to a given zone.
 """
@@ -86,32 +86,13 @@ class QuietHours:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """What a unit allows itself besides its bucket.
-
-    ``gap``: seconds between two messages to one recipient. ``daily_cap``: messages a day, by the days of
-    ``zone``; None: no cap.
-    """
-
-    zone: tzinfo
-    gap: float = 0.0
-    daily_cap: int | None = None
-    quiet: QuietHours | None = None
-
-    def earliest(self, now: float, last_to_recipient: float | None, sent_today: int) -> float:
-        """The earliest time, at or after ``now``, that all of these rules allow."""
-        at = now
-        if last_to_recipient is not None:
-            at = max(at, last_to_recipient + self.gap)
-        if self.daily_cap is not None and sent_today >= self.daily_cap:
-            at = max(at, next_day(now, self.zone))
-        ends = self.quiet.end_after(at) if self.quiet is not None else None
-        return at if ends is None else ends
-
-
 def local_day(now: float, zone: tzinfo) -> date:
     return datetime.fromtimestamp(now, zone).date()
+
+
+def day_began(now: float, zone: tzinfo) -> float:
+    """When the local day of ``now`` began; where midnight is left out by a clock change, at the change."""
+    return _instant(local_day(now, zone), time(0), zone, first=True)
 
 
 def next_day(now: float, zone: tzinfo) -> float:

@@ -3,13 +3,16 @@
 Version 1.x differs in small ways (``hash`` is an object, instances are wrapped); both are understood.
 """
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
+from zapline.domain.events import Unusable
+from zapline.domain.ids import ExternalId
+from zapline.evolution import envelope
 from zapline.evolution.failures import BadAnswer
+from zapline.evolution.fields import external_id, note
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +89,34 @@ class MessagePage:
 
 
 @dataclass(frozen=True, slots=True)
+class SentMessage:
+    """``remote_jid`` may name the chat otherwise than it was addressed: a ninth digit less, a LID."""
+
+    external_id: ExternalId
+    remote_jid: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class MediaContent:
+    mimetype: str | None
+    file_name: str | None
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class ServerInfo:
     version: str | None
     client_name: str | None
 
 
 def decode(body: bytes, status: int) -> Any:
-    """The JSON value of an answer. Raises ``BadAnswer`` for HTML and other text."""
+    """The JSON value of an answer. Raises ``BadAnswer`` for HTML and other text.
+
+    As lenient as with webhooks: half an emoji in one message must not cost a page of them, nor a send its id.
+    """
     try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        return envelope.decode(body)
+    except (envelope.NotJson, envelope.TooDeep) as exc:
         raise BadAnswer(f"not JSON ({len(body)} bytes)", status=status) from exc
 
 
@@ -186,6 +207,25 @@ def read_messages(answer: Any) -> MessagePage:
         page=_count(page.get("currentPage"), "findMessages: currentPage"),
         records=tuple(records),
     )
+
+
+def read_sent(answer: Any) -> SentMessage:
+    """Of every send. Evolution took the message, so a key that cannot be read leaves it uncertain."""
+    key = _mapping(_mapping(answer, "send").get("key"), "send: key")
+    identity = external_id(key.get("id"))
+    if isinstance(identity, Unusable):
+        raise BadAnswer(f"send: {identity.reason}")
+    return SentMessage(identity, _text(key.get("remoteJid")))
+
+
+def read_media(answer: Any) -> MediaContent:
+    """Of ``getBase64FromMediaMessage``; decodes the file, which takes long for a large one."""
+    answer = _mapping(answer, "media")
+    try:
+        data = base64.b64decode(_required(answer.get("base64"), "media: base64"), validate=True)
+    except ValueError:
+        raise BadAnswer("media: not base64") from None
+    return MediaContent(note(answer.get("mimetype"), 200), note(answer.get("fileName"), 500), data)
 
 
 def read_server(answer: Any) -> ServerInfo:

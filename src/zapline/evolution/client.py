@@ -5,29 +5,37 @@ The key travels in a header only. Paths and headers are never logged here.
 """
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
 import httpx2
+import msgspec
 import trio
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
+from zapline.domain.ids import ExternalId
+from zapline.domain.outbox import File, Outgoing
 from zapline.evolution.answers import (
     ConnectAnswer,
     CreatedInstance,
     InstanceInfo,
+    MediaContent,
     MessagePage,
     RegisteredWebhook,
+    SentMessage,
     ServerInfo,
     WebhookRegistration,
     decode,
     read_connect,
     read_created,
     read_instances,
+    read_media,
     read_messages,
+    read_sent,
     read_server,
     read_state,
     read_webhook,
@@ -35,15 +43,28 @@ from zapline.evolution.answers import (
 from zapline.evolution.failures import (
     BadAnswer,
     EvolutionFailure,
+    InvalidRequest,
+    MediaGone,
     NoAnswer,
-    failure_of_answer,
-    failure_of_exception,
+    RouteUnknown,
+    TooLarge,
 )
+from zapline.evolution.meanings import failure_of_answer, failure_of_exception, file_is_gone
+from zapline.evolution.sends import Dialect, request_of, speaks_other
+
+__all__ = ["CallPolicy", "EvolutionClient", "MediaContent", "MessageKey", "SentMessage", "open_http", "worth_repeating"]
 
 MAX_CONNECTIONS = 100
 """Above this the pool's own scan costs more CPU than the requests (measured: 0.7 ms a request at 100)."""
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
-"""A page of messages with inline thumbnails stays far below; more is not an answer but a fault."""
+"""A page of messages with inline thumbnails stays far below, as does a file that WhatsApp lets people send as
+anything but a document; more is not an answer but a fault."""
+MAX_MEDIA_BYTES = 100 * 1024 * 1024
+"""Evolution takes bodies of 136 MB (contract, section 1), and base64 makes four bytes of three."""
+KEEPALIVE = 2.0
+"""Seconds. Node closes idle connections after 5 s: a request written into a closing one is an uncertain send."""
+_IN_THREAD_ABOVE = 256 * 1024
+"""Bytes whose base64 takes longer than a millisecond or two: a thread costs less than the loop's delay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +75,22 @@ class CallPolicy:
     """Evolution is near; a handshake that takes longer will not end."""
     call: float = 30.0
     """``connect`` waits 2 s and ``create`` up to 5 s inside Evolution (contract, section 1)."""
+    send_file: float = 120.0
+    """Evolution fetches the file, may convert it, and uploads it to WhatsApp before it answers."""
     overall: float = 60.0
     """All attempts and the waits between them."""
     attempts: int = 3
     first_wait: float = 0.2
     longest_wait: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class MessageKey:
+    """Which message, as Evolution names it."""
+
+    external_id: ExternalId
+    remote_jid: str
+    from_me: bool
 
 
 def open_http(max_connections: int = MAX_CONNECTIONS, context: ssl.SSLContext | None = None) -> httpx2.AsyncClient:
@@ -68,7 +100,9 @@ def open_http(max_connections: int = MAX_CONNECTIONS, context: ssl.SSLContext | 
     """
     return httpx2.AsyncClient(
         verify=context or ssl.create_default_context(),
-        limits=httpx2.Limits(max_connections=max_connections, max_keepalive_connections=max_connections),
+        limits=httpx2.Limits(
+            max_connections=max_connections, max_keepalive_connections=max_connections, keepalive_expiry=KEEPALIVE
+        ),
         trust_env=False,
         follow_redirects=False,
     )
@@ -87,7 +121,7 @@ class EvolutionClient:
         self._base = base_url.rstrip("/")
         self._headers = {"apikey": api_key, "accept": "application/json"}
         self._policy = policy or CallPolicy()
-        self._timeout = httpx2.Timeout(self._policy.call, connect=self._policy.connect, pool=self._policy.connect)
+        self._dialect = Dialect.FLAT
 
     async def server_info(self) -> ServerInfo:
         """``GET /``: needs no key, so it proves reachability alone."""
@@ -160,14 +194,84 @@ class EvolutionClient:
         path = f"/chat/findMessages/{quote(name, safe='')}"
         return read_messages(await self._repeat("POST", path, body))
 
+    async def send(self, name: str, address: str, outgoing: Outgoing, media: bytes | None = None) -> SentMessage:
+        """Send one message, once. ``address``: digits, or a JID; ``media``: the bytes of an uploaded file.
+
+        Never repeated: the failure's verdict says whether it may have been sent. Only where a server of the other
+        dialect has refused the request's shape, and so has sent nothing, is it put into that one, within the same
+        deadline. ``InvalidRequest`` also where the content fits no request. Cancelled, it may have been sent.
+        """
+        if media is not None and len(media) > MAX_MEDIA_BYTES:
+            raise TooLarge("the file is larger than Evolution takes")
+        seconds = self._policy.send_file if isinstance(outgoing.content, File) else self._policy.call
+        dialect = self._dialect
+        with _deadline(seconds):
+            try:
+                return await self._send(name, address, outgoing, media, dialect, seconds)
+            except InvalidRequest as refusal:
+                if not speaks_other(refusal.detail, dialect):
+                    raise
+                misfit = refusal
+            try:
+                sent = await self._send(name, address, outgoing, media, dialect.other, seconds)
+            except EvolutionFailure as failure:
+                if isinstance(failure, InvalidRequest) and speaks_other(failure.detail, dialect.other):
+                    raise misfit from None
+                if failure.status == 400:
+                    self._dialect = dialect.other  # it fitted, and something else was wrong
+                raise
+            self._dialect = dialect.other
+            return sent
+
+    async def _send(
+        self, name: str, address: str, outgoing: Outgoing, media: bytes | None, dialect: Dialect, seconds: float
+    ) -> SentMessage:
+        if media is not None and len(media) > _IN_THREAD_ABOVE:
+            route, body = await trio.to_thread.run_sync(request_of, address, outgoing, dialect, media)
+        else:
+            route, body = request_of(address, outgoing, dialect, media)
+        path = f"/message/{route}/{quote(name, safe='')}"
+        status, headers, content = await self._request("POST", path, body, None, seconds)
+        if not 200 <= status < 300:
+            failure = failure_of_answer(status, content, headers)
+            if isinstance(failure, RouteUnknown) and "Cannot POST" in failure.detail and route != "sendText":
+                # It is Evolution that answers, so it is not the line that is at fault.
+                raise InvalidRequest(f"this version of Evolution has no {route}", status=status)
+            raise failure
+        return read_sent(decode(content, status))
+
+    async def mark_read(self, name: str, keys: Sequence[MessageKey]) -> None:
+        """Tell the senders that these messages were read. Keys of ``@lid`` chats have no effect, silently."""
+        told = [{"id": key.external_id, "remoteJid": key.remote_jid, "fromMe": key.from_me} for key in keys]
+        # Version 1 knows the list by the second name; each ignores the other's.
+        body = {"readMessages": told, "read_messages": told}
+        await self._repeat("POST", f"/chat/markMessageAsRead/{quote(name, safe='')}", body)
+
+    async def media_of(self, name: str, external_id: ExternalId) -> MediaContent:
+        """The file of a message that Evolution has stored, from WhatsApp.
+
+        ``MediaGone``: Evolution has not stored the message, or WhatsApp no longer has the file.
+        ``InvalidRequest``: the message has no file. ``BadAnswer`` above :data:`MAX_ANSWER_BYTES`.
+        """
+        body = {"message": {"key": {"id": external_id}}, "convertToMp4": False}
+        path = f"/chat/getBase64FromMediaMessage/{quote(name, safe='')}"
+        try:
+            answer = await self._repeat("POST", path, body, seconds=self._policy.send_file)
+        except EvolutionFailure as failure:
+            if file_is_gone(failure):
+                raise MediaGone(failure.detail, status=failure.status) from failure
+            raise
+        return await trio.to_thread.run_sync(read_media, answer)
+
     async def _repeat(
         self,
         method: str,
         path: str,
         body: Mapping[str, Any] | None = None,
         query: Mapping[str, str] | None = None,
+        seconds: float | None = None,
     ) -> Any:
-        """Make an idempotent call up to ``attempts`` times. Raises the last failure."""
+        """Make an idempotent call up to ``attempts`` times, each within ``seconds``. Raises the last failure."""
         policy = self._policy
         retrying = AsyncRetrying(
             sleep=trio.sleep,
@@ -176,11 +280,8 @@ class EvolutionClient:
             retry=retry_if_exception(worth_repeating),
             reraise=True,
         )
-        try:
-            with trio.fail_after(policy.overall):
-                return await retrying(self._call, method, path, body, query)
-        except trio.TooSlowError:
-            raise NoAnswer(f"no answer within {policy.overall:g} s") from None
+        with _deadline(max(policy.overall, seconds or 0.0)):
+            return await retrying(self._call, method, path, body, query, seconds)
 
     async def _call(
         self,
@@ -188,32 +289,42 @@ class EvolutionClient:
         path: str,
         body: Mapping[str, Any] | None = None,
         query: Mapping[str, str] | None = None,
+        seconds: float | None = None,
     ) -> Any:
         """One request; its JSON. Raises an ``EvolutionFailure``, also for 200 with ``{"error": true}``."""
-        try:
-            with trio.fail_after(self._policy.call):
-                status, headers, content = await self._exchange(method, path, body, query)
-        except (httpx2.HTTPError, httpx2.InvalidURL) as exc:
-            raise failure_of_exception(exc) from exc
-        except trio.TooSlowError:
-            raise NoAnswer(f"no answer within {self._policy.call:g} s") from None
+        content = None if body is None else msgspec.json.encode(body)
+        status, headers, told = await self._request(method, path, content, query, seconds or self._policy.call)
         if not 200 <= status < 300:
-            raise failure_of_answer(status, content, headers)
-        answer = decode(content, status)
+            raise failure_of_answer(status, told, headers)
+        if len(told) > _IN_THREAD_ABOVE:
+            answer = await trio.to_thread.run_sync(decode, told, status)
+        else:
+            answer = decode(told, status)
         if isinstance(answer, dict) and answer.get("error") is True:
-            raise failure_of_answer(status, content, headers)
+            raise failure_of_answer(status, told, headers)
         return answer
 
-    async def _exchange(
-        self, method: str, path: str, body: Mapping[str, Any] | None, query: Mapping[str, str] | None
+    async def _request(
+        self, method: str, path: str, body: bytes | None, query: Mapping[str, str] | None, seconds: float
     ) -> tuple[int, httpx2.Headers, bytes]:
+        """One request under its deadline, with whatever status. Raises an ``EvolutionFailure``."""
+        try:
+            with _deadline(seconds):
+                return await self._exchange(method, path, body, query, seconds)
+        except (httpx2.HTTPError, httpx2.InvalidURL) as exc:
+            raise failure_of_exception(exc) from exc
+
+    async def _exchange(
+        self, method: str, path: str, body: bytes | None, query: Mapping[str, str] | None, seconds: float
+    ) -> tuple[int, httpx2.Headers, bytes]:
+        policy = self._policy
         async with self._http.stream(
             method,
             self._base + path,
             params=query or None,
-            json=body,
-            headers=self._headers,
-            timeout=self._timeout,
+            content=body,
+            headers=self._headers if body is None else self._headers | _JSON,
+            timeout=httpx2.Timeout(seconds, connect=policy.connect, pool=policy.connect),
         ) as response:
             content = bytearray()
             async for chunk in response.aiter_bytes():
@@ -221,6 +332,19 @@ class EvolutionClient:
                 if len(content) > MAX_ANSWER_BYTES:
                     raise BadAnswer("longer than any answer", status=response.status_code)
             return response.status_code, response.headers, bytes(content)
+
+
+_JSON = {"content-type": "application/json"}
+
+
+@contextmanager
+def _deadline(seconds: float) -> Iterator[None]:
+    """As ``trio.fail_after``, with our own failure."""
+    try:
+        with trio.fail_after(seconds):
+            yield
+    except trio.TooSlowError:
+        raise NoAnswer(f"no answer within {seconds:g} s") from None
 
 
 def _at(action: str, name: str) -> str:

@@ -1,5 +1,6 @@
 """Reads back what Evolution has stored: pages of findMessages as entries of ours, and their records as facts."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from zapline.domain.events import MessageArrived, Parsed, StatusReported, Unusab
 from zapline.domain.phones import AddressKind
 from zapline.evolution import reports
 from zapline.evolution.envelope import NotJson, TooDeep, decode
-from zapline.evolution.fields import items, jid
+from zapline.evolution.fields import jid
 from zapline.evolution.messages import message
 
 PART_RECORDS = 50
@@ -21,7 +22,15 @@ PART_RECORDS = 50
 def stored_bodies(records: Sequence[Mapping[str, Any]], own: str | None) -> list[bytes]:
     """Bodies for the journal, each with some of the records; ``own`` is the line's JID."""
     parts = [records[start : start + PART_RECORDS] for start in range(0, len(records), PART_RECORDS)]
-    return [msgspec.json.encode({"sender": own, "records": part}) for part in parts]
+    return [_encoded({"sender": own, "records": part}) for part in parts]
+
+
+def _encoded(told: Mapping[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(told)
+    except UnicodeEncodeError:
+        # Half of an emoji, which the standard library writes as the escape that it came as.
+        return json.dumps(told).encode()
 
 
 def parse_stored(body: bytes) -> list[Parsed]:
@@ -32,8 +41,10 @@ def parse_stored(body: bytes) -> list[Parsed]:
     """
     try:
         told = decode(body)
-    except (NotJson, TooDeep):
+    except NotJson:
         return [Unusable("invalid_json")]
+    except TooDeep:
+        return [Unusable("too_deep")]
     if not isinstance(told, dict):
         return [Unusable("not_an_object")]
     own = jid(told.get("sender"))
@@ -53,7 +64,8 @@ def items_of(value: Any) -> list[dict[str, Any]]:
 
 def _status(record: Mapping[str, Any], fact: MessageArrived) -> StatusReported | None:
     highest: Delivery | None = None
-    for update in items(record.get("MessageUpdate")):
+    # All of them: a chat that is opened again and again repeats READ without end.
+    for update in items_of(record.get("MessageUpdate")):
         reported = reports.delivery(update.get("status"))
         if fact.chat.kind is AddressKind.GROUP and reported is not None and reported >= Delivery.DELIVERED:
             continue

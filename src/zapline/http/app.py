@@ -1,6 +1,8 @@
 """The API as one ASGI application: which resources it has, what stands before and behind every request."""
 
 import time
+from collections.abc import Sequence
+from typing import Protocol
 
 from quart import Response
 from quart_trio import QuartTrio
@@ -9,12 +11,19 @@ from zapline.http import problems
 from zapline.http.auth import Auth, AuthPolicy
 from zapline.http.conversations import Conversations
 from zapline.http.dead_letters import DeadLetters
+from zapline.http.media import MediaFiles
+from zapline.http.messages import Messages
 from zapline.http.ops import OPEN, Ops
+from zapline.http.pace import Paces
 from zapline.http.serve import App, finish_shielded
 from zapline.http.units import Units
+from zapline.http.uploads import MAX_UPLOAD, Uploads, request_class
 from zapline.sql.pool import Pool
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.health import Health
+from zapline.supervisors.media import Media
+from zapline.supervisors.outgoing import Outgoing
+from zapline.supervisors.receipts import Receipts
 from zapline.supervisors.roster import Roster
 from zapline.supervisors.submit import Submit
 
@@ -31,6 +40,13 @@ _HEADERS = {
 """Answers hold people's messages: no cache keeps them, no browser guesses what they are or tells where it was."""
 
 
+class Attachable(Protocol):
+    """A resource of the API."""
+
+    def attach(self, app: QuartTrio) -> None:
+        """Add its routes."""
+
+
 def create_app(
     *,
     submit: Submit,
@@ -39,19 +55,38 @@ def create_app(
     counters: Counters,
     pool: Pool,
     auth: AuthPolicy | None = None,
+    outgoing: Outgoing | None = None,
+    media: Media | None = None,
+    receipts: Receipts | None = None,
+    max_upload: int = MAX_UPLOAD,
+    extra: Sequence[Attachable] = (),
+    more_problems: problems.Register | None = None,
 ) -> App:
-    """The API. ``pool`` lends connections of the role ``zapline_api``, which only reads."""
+    """The API. ``pool`` lends connections of the role ``zapline_api``, which only reads.
+
+    A part that is None has no routes. ``extra`` are resources that know their own parts, ``more_problems`` what
+    their errors are to a caller.
+    """
     app = QuartTrio("zapline.http", static_folder=None)
+    app.request_class = request_class(max_upload)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.config["BODY_TIMEOUT"] = _BODY_WITHIN
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False  # a redirect would be answered by nothing of ours
-    problems.install(app)
+    problems.install(app, more_problems)
     Auth(submit, pool, auth or AuthPolicy()).attach(app, OPEN)
     Units(submit, roster, time.time).attach(app)
-    Conversations(submit, pool).attach(app)
+    Conversations(submit, pool, receipts).attach(app)
+    if outgoing is not None:
+        Messages(submit, outgoing, pool).attach(app)
+        Uploads(submit, outgoing).attach(app)
+        Paces(submit, outgoing, pool).attach(app)
+    if media is not None:
+        MediaFiles(submit, media, pool).attach(app)
     DeadLetters(submit, pool).attach(app)
     Ops(health, counters, time.time).attach(app)
+    for resource in extra:
+        resource.attach(app)
 
     async def harden(response: Response) -> Response:
         for name, value in _HEADERS.items():

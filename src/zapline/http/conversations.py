@@ -12,10 +12,11 @@ from quart_trio import QuartTrio
 from zapline.domain.ids import UnitId
 from zapline.http.paging import BIGINT, Position, Seq, cursor, encode, limit, number
 from zapline.http.problems import Problem
-from zapline.http.wire import iso, reply
+from zapline.http.wire import Body, iso, read_body, reply
 from zapline.sql import reading
 from zapline.sql.pool import Pool
 from zapline.sql.reading import Conversation, Message, Said
+from zapline.supervisors.receipts import Receipts
 from zapline.supervisors.submit import Submit
 
 _Moment = Annotated[datetime, Meta(tz=True)]
@@ -32,11 +33,12 @@ class _InThread(Position, frozen=True, tag="m"):
 
 
 class Conversations:
-    """``/units/{id}/conversations`` and messages; reads only, one unit a transaction."""
+    """``/units/{id}/conversations`` and messages; reads one unit a transaction. Without ``receipts`` it only reads."""
 
-    def __init__(self, submit: Submit, pool: Pool) -> None:
+    def __init__(self, submit: Submit, pool: Pool, receipts: Receipts | None = None) -> None:
         self._submit = submit
         self._pool = pool
+        self._receipts = receipts
 
     def attach(self, app: QuartTrio) -> None:
         one = "/units/<uuid:unit>"
@@ -45,6 +47,10 @@ class Conversations:
             f"{one}/conversations/<uuid:conversation>/messages", "list_thread", self.thread, methods=["GET"]
         )
         app.add_url_rule(f"{one}/messages", "list_messages", self.messages, methods=["GET"])
+        if self._receipts is not None:
+            app.add_url_rule(
+                f"{one}/conversations/<uuid:conversation>/read", "mark_read", self.mark_read, methods=["POST"]
+            )
 
     async def list(self, unit: UUID) -> Response:
         """Latest message first."""
@@ -73,6 +79,13 @@ class Conversations:
         last = page[-1].seq if page else after
         return reply({"items": _messages(page), "nextAfterSeq": last, "hasMore": len(found) > most})
 
+    async def mark_read(self, unit: UUID, conversation: UUID) -> Response:
+        """Tell the senders that what came in was read; ``skippedLid``: those who cannot be told."""
+        assert self._receipts is not None
+        await read_body(Body)
+        found = await self._receipts.mark_read(self._submit.find(UnitId(unit)), conversation)
+        return reply({"marked": found.marked, "skippedLid": found.skipped_lid, "readUpTo": found.read_up_to})
+
 
 def _conversation(one: Conversation) -> dict[str, object]:
     return {
@@ -88,10 +101,11 @@ def _conversation(one: Conversation) -> dict[str, object]:
 
 
 def _messages(page: Sequence[Message]) -> list[dict[str, object]]:
-    return [_message(one) for one in page]
+    return [message_body(one) for one in page]
 
 
-def _message(one: Message) -> dict[str, object]:
+def message_body(one: Message) -> dict[str, object]:
+    """A message as every list shows it; ``workState`` is null for what we did not send."""
     return {
         "id": str(one.id),
         "seq": one.seq,
@@ -112,6 +126,7 @@ def _message(one: Message) -> dict[str, object]:
         "viewOnce": one.view_once,
         "expiresAfter": one.expires_after,
         "deliveryStatus": one.delivery,
+        "workState": one.work_state,
         "reactions": [{"actor": said.actor, "emoji": said.emoji} for said in one.reactions],
         "votes": [_vote(said) for said in one.votes],
         "sentAt": iso(one.sent_at),

@@ -10,9 +10,21 @@ from quart import Response
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
+from zapline.domain.addresses import InvalidMediaUrl
 from zapline.domain.errors import DatabaseUnavailable, JournalRefused, LocalError, RemoteError, ZaplineError
+from zapline.evolution.failures import EvolutionFailure, Verdict
 from zapline.sql.driver import CommitUnknown, StatementFailed, Trouble
 from zapline.sql.units import InstanceTaken
+from zapline.supervisors.composing import InvalidMessage
+from zapline.supervisors.media import MediaBusy
+from zapline.supervisors.media_urls import MediaUrlRefused, MediaUrlUnresolvable
+from zapline.supervisors.outgoing import (
+    ClientIdTaken,
+    NotCancellable,
+    NotUncertain,
+    UnknownConversation,
+    UnknownMessage,
+)
 from zapline.supervisors.submit import InvalidUnit, NotReplayable, UnitNotReady, UnknownDeadLetter, UnknownUnit
 
 _LOG = structlog.get_logger(scope="Api")
@@ -55,28 +67,56 @@ def answer(problem: Problem) -> Response:
     return response
 
 
-_OF_OURS: Mapping[type[ZaplineError], tuple[int, str]] = {
-    UnknownUnit: (404, "unit_not_found"),
-    UnknownDeadLetter: (404, "dead_letter_not_found"),
-    NotReplayable: (409, "not_replayable"),
-    InstanceTaken: (409, "instance_taken"),
-    InvalidUnit: (422, "invalid_unit"),
+@dataclass(frozen=True, slots=True)
+class Known:
+    """How an error is answered whose own text was written for callers."""
+
+    status: int
+    code: str
+    retryable: bool = False
+    """Whether the same request may do later; then the caller is told when to ask again."""
+
+
+Register = Mapping[type[ZaplineError], Known]
+
+KNOWN: Register = {
+    UnknownUnit: Known(404, "unit_not_found"),
+    UnknownDeadLetter: Known(404, "dead_letter_not_found"),
+    UnknownMessage: Known(404, "message_not_found"),
+    UnknownConversation: Known(404, "conversation_not_found"),
+    NotReplayable: Known(409, "not_replayable"),
+    InstanceTaken: Known(409, "instance_taken"),
+    ClientIdTaken: Known(409, "client_message_id_taken"),
+    NotCancellable: Known(409, "not_cancellable"),
+    NotUncertain: Known(409, "not_uncertain"),
+    InvalidUnit: Known(422, "invalid_unit"),
+    InvalidMediaUrl: Known(422, "invalid_media_url"),
+    MediaUrlRefused: Known(422, "media_url_refused"),
+    MediaUrlUnresolvable: Known(422, "media_url_unresolvable", retryable=True),
+    UnitNotReady: Known(503, "unit_not_ready", retryable=True),
+    MediaBusy: Known(503, "media_busy", retryable=True),
 }
-"""Errors whose own text is for the caller, and which come again when the request does."""
+"""What each of our errors is to a caller; a class stands for those derived from it too. Other rooms' errors are
+handed to ``install``."""
 
 _TRY_AGAIN = 5
 """Seconds after which a caller may ask again while the database or a unit comes back."""
 
 
-def of_error(error: ZaplineError) -> Problem:
+def of_error(error: ZaplineError, register: Register = KNOWN) -> Problem:
     """The problem that one of our own errors is; its text is shown only where it was written for callers."""
-    known = _OF_OURS.get(type(error))
-    if known is not None:
-        status, code = known
-        return Problem(status, code, str(error))
+    for kind in type(error).__mro__:
+        known = register.get(kind)
+        if known is not None:
+            wait = _TRY_AGAIN if known.retryable else None
+            return Problem(known.status, known.code, str(error), known.retryable, retry_after=wait)
     match error:
-        case UnitNotReady():
-            return Problem(503, "unit_not_ready", str(error), retryable=True, retry_after=_TRY_AGAIN)
+        case InvalidMessage():
+            return Problem(422, error.code, str(error), errors=[(error.field, error.message)])
+        case EvolutionFailure():
+            # What is asked of Evolution for a caller may be asked again, unless it refuses the very request.
+            said = f"Evolution did not do it ({error.code}): {error.detail}"
+            return Problem(502, "evolution_failed", said, error.verdict is not Verdict.REJECTED)
         case CommitUnknown():
             said = "the database did not confirm the change; look whether it was made before asking again"
             return Problem(503, "outcome_unknown", said)
@@ -120,14 +160,15 @@ def _of_http(error: HTTPException) -> Response:
     return answer(Problem(status, code, detail, retryable=status == 408, headers=kept))
 
 
-def install(app: QuartTrio) -> None:
-    """Have every error of the application answered as a problem."""
+def install(app: QuartTrio, more: Register | None = None) -> None:
+    """Have every error of the application answered as a problem; ``more``: those of other rooms."""
+    register = {**KNOWN, **(more or {})}
 
     async def problem(error: Problem) -> Response:
         return answer(error)
 
     async def ours(error: ZaplineError) -> Response:
-        found = of_error(error)
+        found = of_error(error, register)
         if found.status >= 500:
             _LOG.warning("A request failed", code=found.code, error=str(error))
         return answer(found)

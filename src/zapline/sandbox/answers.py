@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from zapline.sandbox.wire import Answer
 
 ERRORS = {
@@ -32,8 +34,16 @@ class Refusal(Exception):
         self.error = error or ERRORS.get(status, "Internal Server Error")
 
 
+def encode(body: Any) -> bytes:
+    """The body as JSON. Lone surrogates, which recordings may hold, become question marks."""
+    try:
+        return msgspec.json.encode(body)
+    except (UnicodeEncodeError, OverflowError):
+        return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
 def answer(body: Any, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Answer:
-    return Answer(status, json.dumps(body, ensure_ascii=False).encode(), headers=headers)
+    return Answer(status, encode(body), headers=headers)
 
 
 def refuse(refusal: Refusal) -> Answer:
@@ -45,6 +55,10 @@ def read_json(body: bytes) -> Any:
     """The request body. A refusal carries the words of the JSON parser, under an error name that misleads."""
     if not body:
         return {}
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        pass  # it may still be JSON to a more lenient reader, which also has the words
     try:
         return json.loads(body)
     except json.JSONDecodeError as exc:

@@ -7,7 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from zapline.sandbox.answers import Field, Refusal, Schema, answer
-from zapline.sandbox.instances import Instance, Stored, iso_now, message_id
+from zapline.sandbox.history import Stored
+from zapline.sandbox.instances import Instance, iso_now, message_id
+from zapline.sandbox.ledger import Read
 from zapline.sandbox.sending import check_socket, create_jid, look_up
 from zapline.sandbox.wire import Answer, Request
 from zapline.sandbox.world import World
@@ -15,16 +17,14 @@ from zapline.sandbox.world import World
 _NUMBERS = Schema(("numbers",), {"numbers": Field((list,))})
 _READ = Schema(("readMessages",), {"readMessages": Field((list,))})
 _EDIT = Schema(("number", "key", "text"), {"key": Field((dict,)), "text": Field((str,))})
+_KEYS = ("id", "remoteJid", "remoteJidAlt", "participant", "fromMe")
+"""What findMessages filters by; ``fromMe: false`` filters nothing (contract, section 4)."""
 _DELETE = Schema(("id", "fromMe", "remoteJid"), {"id": Field((str,)), "fromMe": Field((bool,))})
 
 
 def _where(body: Any) -> dict[str, Any]:
     where = body.get("where") if isinstance(body, dict) else None
     return where if isinstance(where, dict) else {}
-
-
-def _newest_first(messages: Iterable[Stored]) -> list[Stored]:
-    return sorted(messages, key=lambda stored: int(stored.message["messageTimestamp"]), reverse=True)
 
 
 def _seconds(text: Any) -> int | None:
@@ -37,27 +37,21 @@ def _seconds(text: Any) -> int | None:
 async def find_messages(world: World, instance: Instance, request: Request, body: Any) -> Answer:
     """``offset`` is the page size; the time filter counts only with both ends (contract, section 4)."""
     where = _where(body)
-    found = _newest_first(stored for stored in instance.messages.values() if _fits(stored, where))
-    size = body.get("offset") or 50
-    page = body.get("page") or 1
-    records = [_record(stored) for stored in found[(page - 1) * size : page * size]]
-    pages = math.ceil(len(found) / size)
-    return answer({"messages": {"total": len(found), "pages": pages, "currentPage": page, "records": records}})
-
-
-def _fits(stored: Stored, where: dict[str, Any]) -> bool:
-    key = stored.message["key"]
-    wanted = where.get("key") or {}
-    for name in ("id", "remoteJid", "remoteJidAlt", "participant"):
-        if wanted.get(name) and key.get(name) != wanted[name]:
-            return False
-    if wanted.get("fromMe") and not key.get("fromMe"):
-        return False
+    wanted = {name: value for name, value in (where.get("key") or {}).items() if name in _KEYS and value}
     window = where.get("messageTimestamp") or {}
     low, high = _seconds(window.get("gte")), _seconds(window.get("lte"))
     if low is None or high is None:
-        return True
-    return low <= int(stored.message["messageTimestamp"]) <= high
+        low = high = None
+    size, number = body.get("offset") or 50, body.get("page") or 1
+
+    def fits(stored: Stored) -> bool:
+        key = stored.message["key"]
+        return all(key.get(name) == value for name, value in wanted.items())
+
+    found = instance.messages.page(number, size, low, high, fits if wanted else None)
+    records = [_record(stored) for stored in found.found]
+    pages = math.ceil(found.total / size)
+    return answer({"messages": {"total": found.total, "pages": pages, "currentPage": number, "records": records}})
 
 
 def _record(stored: Stored) -> dict[str, Any]:
@@ -78,15 +72,14 @@ def _record(stored: Stored) -> dict[str, Any]:
 
 async def find_status(world: World, instance: Instance, request: Request, body: Any) -> Answer:
     where = _where(body)
-    rows: list[dict[str, Any]] = []
-    for stored in instance.messages.values():
-        key = stored.message["key"]
-        if where.get("id") not in (None, key["id"]):
-            continue
-        if where.get("remoteJid") not in (None, key["remoteJid"]):
-            continue
-        for position, status in enumerate(stored.statuses):
-            rows.append(_status_row(stored, position, status))
+    known = instance.messages.get(where["id"]) if isinstance(where.get("id"), str) else None
+    candidates: Iterable[Stored] = instance.messages if where.get("id") is None else [known] if known else []
+    rows = [
+        _status_row(stored, position, status)
+        for stored in candidates
+        if where.get("remoteJid") in (None, stored.chat)
+        for position, status in enumerate(stored.statuses)
+    ]
     size, page = body.get("offset") or 50, body.get("page") or 1
     return answer(rows[(page - 1) * size : page * size])
 
@@ -108,15 +101,12 @@ def _status_row(stored: Stored, position: int, status: str) -> dict[str, Any]:
 
 async def find_chats(world: World, instance: Instance, request: Request, body: Any) -> Answer:
     wanted = _where(body).get("remoteJid")
-    last: dict[str, Stored] = {}
-    for stored in _newest_first(instance.messages.values()):
-        last.setdefault(stored.message["key"]["remoteJid"], stored)
-    rows = [_chat(jid, stored) for jid, stored in last.items() if wanted in (None, jid)]
+    rows = [_chat(stored) for stored in instance.messages.chats() if wanted in (None, stored.chat)]
     skip = body.get("skip") or 0
     return answer(rows[skip : skip + (body.get("take") or 50)])
 
 
-def _chat(jid: str, stored: Stored) -> dict[str, Any]:
+def _chat(stored: Stored) -> dict[str, Any]:
     message = stored.message
     last = {
         "id": stored.row_id,
@@ -134,7 +124,7 @@ def _chat(jid: str, stored: Stored) -> dict[str, Any]:
     }
     return {
         "id": stored.row_id,
-        "remoteJid": jid,
+        "remoteJid": stored.chat,
         "pushName": None,
         "profilePicUrl": None,
         "updatedAt": iso_now(),
@@ -198,25 +188,15 @@ def _known(world: World, number: str) -> dict[str, Any]:
 
 async def mark_read(world: World, instance: Instance, request: Request, body: Any) -> Answer:
     """Keys of @lid chats are silently dropped, and the answer is the same."""
-    _READ.check(body)
+    keys = [key for key in _READ.check(body)["readMessages"] if isinstance(key, dict)]
     if instance.socket == "never":
         words = "TypeError: Cannot read properties of undefined (reading 'readMessages')"
         raise Refusal(500, ["Read messages fail", words])
+    for key in keys:
+        jid = str(key.get("remoteJid", ""))
+        if jid.endswith(("@s.whatsapp.net", "@g.us")) and isinstance(key.get("id"), str):
+            world.ledger.reads.append(Read(instance.name, key["id"], jid, time.time()))
     return answer({"message": "Read messages", "read": "success"}, 201)
-
-
-async def get_base64(world: World, instance: Instance, request: Request, body: Any) -> Answer:
-    key = ((body.get("message") or {}).get("key") or {}).get("id")
-    stored = instance.messages.get(key) if key else None
-    if stored is None:
-        raise Refusal(400, ["Message not found"])
-    kind = stored.message["messageType"]
-    media = stored.message["message"].get(kind)
-    if not isinstance(media, dict) or "mimetype" not in media:
-        raise Refusal(400, ["The message is not of the media type"])
-    found = {"mediaType": kind, "fileName": media.get("fileName", key), "caption": media.get("caption")}
-    found |= {"size": {"fileLength": media.get("fileLength")}, "mimetype": media["mimetype"]}
-    return answer({**found, "base64": "c2ltdWxhdGVk", "buffer": None}, 201)
 
 
 async def update_message(world: World, instance: Instance, request: Request, body: Any) -> Answer:

@@ -21,6 +21,8 @@ class Content:
     has_context: bool = True
     context_shown: bool = True
     more_context: dict[str, Any] | None = None
+    media: str | None = None
+    """The file as base64, where it was given as such."""
 
 
 def _bytes(world: World, length: int) -> dict[str, int]:
@@ -30,6 +32,17 @@ def _bytes(world: World, length: int) -> dict[str, int]:
 
 def _long(value: int, unsigned: bool = True) -> dict[str, Any]:
     return {"low": value, "high": 0, "unsigned": unsigned}
+
+
+def _file(given: object) -> str | None:
+    """What was given as base64; a URL is never fetched, so its bytes are not known."""
+    text = str(given)
+    return None if text.startswith(("http://", "https://")) else text
+
+
+def _size(file: str | None) -> int:
+    """Bytes behind the base64; a made-up size for a file that is not known."""
+    return len(file) * 3 // 4 - file[-2:].count("=") if file else 1024
 
 
 def _encrypted(world: World, size: int) -> dict[str, Any]:
@@ -56,7 +69,8 @@ def _media(body: dict[str, Any], world: World) -> Content:
         "audio": "audio/mpeg",
         "document": "application/octet-stream",
     }
-    inner = _encrypted(world, len(str(body.get("media", ""))) * 3 // 4)
+    file = _file(body.get("media", ""))
+    inner = _encrypted(world, _size(file))
     inner["mimetype"] = body.get("mimetype") or default[body["mediatype"]]
     if body.get("caption"):
         inner["caption"] = body["caption"]
@@ -65,13 +79,14 @@ def _media(body: dict[str, Any], world: World) -> Content:
     if body["mediatype"] in ("image", "video"):
         inner |= {"height": 1, "width": 1, "jpegThumbnail": _bytes(world, 274)}
         inner |= {"interactiveAnnotations": [], "scanLengths": [], "annotations": []}
-    return Content({kind: inner}, kind, body.get("caption") or "", inner)
+    return Content({kind: inner}, kind, body.get("caption") or "", inner, media=file)
 
 
 def _audio(body: dict[str, Any], world: World) -> Content:
-    inner = _encrypted(world, 0) | {"mimetype": "audio/ogg; codecs=opus", "ptt": True}
+    file = _file(body["audio"])
+    inner = _encrypted(world, _size(file)) | {"mimetype": "audio/ogg; codecs=opus", "ptt": True}
     more: dict[str, Any] = {"statusAttributions": []}
-    return Content({"audioMessage": inner}, "audioMessage", "", inner, more_context=more)
+    return Content({"audioMessage": inner}, "audioMessage", "", inner, more_context=more, media=file)
 
 
 def _reaction(body: dict[str, Any], world: World) -> Content:

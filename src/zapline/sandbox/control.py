@@ -5,7 +5,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from zapline.sandbox.wire import Answer, Request
 from zapline.sandbox.world import World
 
 CONTROL = "/_control/"
+_HABITS = frozenset({"statuses", "status_gap", "store", "version", "connect_wait", "create_wait", "qr_lifetime"})
 _FAULT_FIELDS = frozenset(field.name for field in fields(Fault))
 
 
@@ -96,6 +97,30 @@ def _ledger(world: World, given: dict[str, Any]) -> Any:
     return {**world.ledger.as_json(), "pending": world.courier.pending}
 
 
+def _deliveries(world: World, given: dict[str, Any]) -> Any:
+    """What reached phones after the first ``since`` messages: id, instance, number, text, at, whether echoed."""
+    since = int(given.get("since", 0))
+    rows = [
+        [entry.id, entry.instance, entry.number, entry.text, entry.at, entry.echoed]
+        for entry in world.ledger.received_since(since)
+    ]
+    return {"next": world.ledger.delivered, "rows": rows, "pending": world.courier.pending}
+
+
+def _struck(world: World, given: dict[str, Any]) -> Any:
+    return dict(world.faults.struck)
+
+
+def _habits(world: World, given: dict[str, Any]) -> Any:
+    """Change how the server behaves from now on; the properties are those of ``world.Habits``."""
+    unknown = set(given) - _HABITS
+    if unknown:
+        raise ValueError(f"not a habit that can be changed: {', '.join(sorted(unknown))}")
+    given = {name: tuple(value) if name == "statuses" else value for name, value in given.items()}
+    world.habits = replace(world.habits, **given)
+    return {name: getattr(world.habits, name) for name in sorted(_HABITS)}
+
+
 def _instances(world: World, given: dict[str, Any]) -> Any:
     found = world.instances.values()
     return [{"name": instance.name, "state": instance.state, "id": instance.id} for instance in found]
@@ -138,6 +163,9 @@ VERBS: dict[tuple[str, str], Callable[[World, dict[str, Any]], Any]] = {
     ("DELETE", "faults"): _clear,
     ("GET", "faults"): _faults,
     ("GET", "ledger"): _ledger,
+    ("GET", "deliveries"): _deliveries,
+    ("GET", "struck"): _struck,
+    ("POST", "habits"): _habits,
     ("GET", "instances"): _instances,
     ("POST", "phones"): _phones,
     ("POST", "down"): _down,

@@ -3,21 +3,20 @@
 import argparse
 import random
 import signal
-import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from typing import Any
 
-import httpx2
 import trio
 
 from zapline.sandbox import pairing, phone
 from zapline.sandbox.faults import Fault
 from zapline.sandbox.instances import Instance
 from zapline.sandbox.ledger import Ledger
+from zapline.sandbox.poster import Poster
 from zapline.sandbox.simulator import handler
-from zapline.sandbox.webhooks import CONNECTIONS, Courier, WebhookRetryPolicy
+from zapline.sandbox.webhooks import Courier, WebhookRetryPolicy
 from zapline.sandbox.wire import Door
 from zapline.sandbox.world import Habits, Phones, World
 
@@ -52,21 +51,20 @@ class SimulatedEvolution:
             qr_limit=qr_limit,
             retry=retry or (habits.retry if habits else WebhookRetryPolicy()),
         )
-        limits = httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
         chance = random.Random(seed)
-        client = httpx2.AsyncClient(limits=limits, timeout=None, trust_env=False, verify=ssl.create_default_context())
-        async with client, trio.open_nursery() as nursery:
+        with closing(Poster()) as poster:
+            async with trio.open_nursery() as nursery:
 
-            def courier(world: World) -> Courier:
-                return Courier(nursery, client, habits.retry, world.faults, world.ledger, chance)
+                def courier(world: World) -> Courier:
+                    return Courier(nursery, poster, habits.retry, world.faults, world.ledger, chance)
 
-            world = World(nursery, courier, Door(port), api_key, habits, chance)
-            bound = await nursery.start(world.door.serve, handler(world))
-            world.url = f"http://127.0.0.1:{bound}"
-            try:
-                yield cls(world)
-            finally:
-                nursery.cancel_scope.cancel()
+                world = World(nursery, courier, Door(port), api_key, habits, chance)
+                bound = await nursery.start(world.door.serve, handler(world))
+                world.url = f"http://127.0.0.1:{bound}"
+                try:
+                    yield cls(world)
+                finally:
+                    nursery.cancel_scope.cancel()
 
     @property
     def url(self) -> str:
@@ -140,6 +138,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--retry-cap", type=float, default=300.0)
     parser.add_argument("--webhook-timeout", type=float, default=30.0)
     parser.add_argument("--statuses", default="SERVER_ACK,DELIVERY_ACK", help="comma separated; empty: none")
+    parser.add_argument("--status-gap", type=float, default=0.2)
+    parser.add_argument("--no-store", action="store_true", help="keep no messages to be read back")
+    parser.add_argument("--evolution-version", default="2.3.7")
     parser.add_argument("--seed", type=int, default=None)
     return parser.parse_args()
 
@@ -152,7 +153,13 @@ async def _main(given: argparse.Namespace) -> None:
         timeout=given.webhook_timeout,
     )
     statuses = tuple(word for word in given.statuses.split(",") if word)
-    habits = Habits(first_qr=given.first_qr, statuses=statuses)
+    habits = Habits(
+        first_qr=given.first_qr,
+        statuses=statuses,
+        status_gap=given.status_gap,
+        store=not given.no_store,
+        version=given.evolution_version,
+    )
     async with SimulatedEvolution.running(
         given.port, given.api_key, given.qr_lifetime, given.qr_limit, retry, habits, given.seed
     ) as evolution:

@@ -1,6 +1,7 @@
 """Decides which of the planted faults strikes a request or a webhook."""
 
 import random
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +15,11 @@ ON_REQUESTS = (
     "slow",  # done and answered, but late
     "drop_reply",  # done, then closed without an answer
     "never_echo",  # sends only: delivered, 400 "Error: Timed Out", no echo and no status ever
+    "act_then_hang",  # sends only: delivered and echoed, no answer comes
+    "act_then_reset",  # sends only: delivered and echoed, then the connection is reset
+    "late",  # sends only: no answer; delivered and echoed some seconds after the client has gone
+    "echo_off",  # sends only: delivered, answered and stored, but no echo
+    "whatsapp_throttle",  # sends only: WhatsApp's rate limit in an error's words, nothing is sent
     "connection_closed",  # sends only: 400 "Error: Connection Closed", nothing is sent
     "number_check_timeout",  # sends only: 500 "Timed Out", nothing is sent
 )
@@ -35,9 +41,10 @@ class Fault:
     count: int | None = None
     probability: float = 1.0
     seconds: float = 1.0
-    """How late (slow), how far apart at most (reorder), or the Retry-After (throttle)."""
+    """How late (slow; late: after the client has gone), how far apart at most (reorder), the Retry-After (throttle)."""
     status: int | None = None
-    """Of ``error`` (default 500) and ``html`` (default 502)."""
+    """Of ``error`` (default 500) and ``html`` (default 502); the three forms of ``whatsapp_throttle`` are 500
+    (default), 400, and 463, which is 400 with that number in the words."""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -48,6 +55,8 @@ class FaultBoard:
     """The faults in force; a used-up one leaves the board."""
 
     def __init__(self, chance: random.Random) -> None:
+        self.struck: Counter[str] = Counter()
+        """How often each kind has struck."""
         self._chance = chance
         self._faults: list[Fault] = []
 
@@ -78,5 +87,6 @@ class FaultBoard:
                 fault.count -= 1
                 if fault.count <= 0:
                     self._faults.remove(fault)
+            self.struck[fault.kind] += 1
             return fault
         return None

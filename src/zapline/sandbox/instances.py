@@ -2,12 +2,13 @@
 
 import random
 import uuid
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import trio
+
+from zapline.sandbox.history import History
 
 EVENTS = (
     "APPLICATION_STARTUP", "QRCODE_UPDATED", "MESSAGES_SET", "MESSAGES_UPSERT", "MESSAGES_EDITED",
@@ -29,8 +30,6 @@ SETTINGS: dict[str, Any] = {
     "syncFullHistory": False,
     "wavoipToken": "",
 }
-STORED_LIMIT = 20_000
-"""Messages kept for findMessages, each instance; older ones go first."""
 
 
 @dataclass(slots=True)
@@ -46,15 +45,6 @@ class WebhookRow:
     base64: bool
     created: str
     updated: str
-
-
-@dataclass(slots=True)
-class Stored:
-    """A message in the instance's database: the row, and the statuses reported for it in order."""
-
-    row_id: str
-    message: dict[str, Any]
-    statuses: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -82,19 +72,9 @@ class Instance:
     disconnection: tuple[int, str, str] | None = None
     """Code, object as JSON text, and moment of the last close."""
     updated: str = ""
-    messages: OrderedDict[str, Stored] = field(default_factory=OrderedDict)
+    messages: History = field(default_factory=History)
     contacts: dict[str, tuple[str, str | None, str]] = field(default_factory=dict)
     """JID -> row id, push name, moment first seen."""
-
-    def store(self, message: dict[str, Any], row_id: str) -> Stored:
-        """Keep a message; a known id keeps its row."""
-        key = message["key"]["id"]
-        stored = self.messages.get(key)
-        if stored is None:
-            stored = self.messages[key] = Stored(row_id, message)
-            if len(self.messages) > STORED_LIMIT:
-                self.messages.popitem(last=False)
-        return stored
 
     def stop_pairing(self) -> None:
         """End what would change the state by itself: code rotation, and a pending reconnection."""
@@ -170,6 +150,6 @@ def instance_row(instance: Instance) -> dict[str, Any]:
         "_count": {
             "Message": len(instance.messages),
             "Contact": len(instance.contacts),
-            "Chat": len({stored.message["key"]["remoteJid"] for stored in instance.messages.values()}),
+            "Chat": instance.messages.chat_count(),
         },
     }

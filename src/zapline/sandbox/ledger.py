@@ -21,6 +21,16 @@ class Delivered:
     echoed: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A received message that was marked as read; ``id`` is the message's."""
+
+    instance: str
+    id: str
+    remote_jid: str
+    at: float
+
+
 @dataclass(slots=True)
 class Webhook:
     """``fate``: pending, acknowledged, lost (given up), refused (never retried), or off (never tried)."""
@@ -38,6 +48,9 @@ class Webhook:
 class Ledger:
     phones: deque[Delivered] = field(default_factory=lambda: deque(maxlen=LIMIT))
     webhooks: deque[Webhook] = field(default_factory=lambda: deque(maxlen=LIMIT))
+    reads: deque[Read] = field(default_factory=lambda: deque(maxlen=LIMIT))
+    delivered: int = 0
+    """All that ever reached a phone, also what is forgotten."""
     fired: int = 0
     forgotten: int = 0
 
@@ -45,6 +58,16 @@ class Ledger:
         if len(self.phones) == LIMIT:
             self.forgotten += 1
         self.phones.append(delivered)
+        self.delivered += 1
+
+    def received_since(self, number: int) -> list[Delivered]:
+        """What reached phones after the first ``number`` messages, in order, as far as it is remembered."""
+        count = min(len(self.phones), self.delivered - number)
+        return [self.phones[index] for index in range(len(self.phones) - count, len(self.phones))]
+
+    def copies(self) -> Counter[tuple[str, str]]:
+        """How often the phones received each text from each instance."""
+        return Counter((entry.instance, entry.text) for entry in self.phones)
 
     def webhook(self, event: str, instance: str, message_id: str | None) -> Webhook:
         """Open the entry of one webhook; its fate is written into it."""
@@ -61,6 +84,7 @@ class Ledger:
     def as_json(self) -> dict[str, Any]:
         return {
             "phones": [asdict(entry) for entry in self.phones],
+            "reads": [asdict(entry) for entry in self.reads],
             "webhooks": [asdict(entry) for entry in self.webhooks],
             "counts": {"fired": self.fired, "forgotten": self.forgotten, **self.fates()},
         }

@@ -38,7 +38,7 @@ async def root(world: World) -> Answer:
         {
             "status": 200,
             "message": "Welcome to the Evolution API, it is working!",
-            "version": "2.3.7",
+            "version": world.habits.version,
             "clientName": "evolution",
             "documentation": "https://doc.evolution-api.com",
             "whatsappWebVersion": "2.3000.1027934701",

@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from zapline.sandbox.instances import Instance, Stored, iso_now, message_id, row_id
+from zapline.sandbox.history import Stored
+from zapline.sandbox.instances import Instance, iso_now, message_id, row_id
 from zapline.sandbox.sending import report_status
 from zapline.sandbox.world import World
 
@@ -27,11 +28,13 @@ def receive(
     message_type: str = "conversation",
     key: dict[str, Any] | None = None,
     at: float | None = None,
+    media: str | None = None,
 ) -> str:
     """A message arrives at the line: it is stored, and a webhook tells so. Returns its id.
 
     ``sender`` is a number or a JID. ``message`` and ``message_type`` replace the text; ``key`` adds to the
-    key. ``at``: seconds since the epoch.
+    key. ``at``: seconds since the epoch. ``media``: the file as base64, which the webhook carries too if it is
+    set to.
     """
     jid = sender if "@" in sender else f"{sender}@s.whatsapp.net"
     external_id = external_id or message_id(world.chance)
@@ -45,19 +48,21 @@ def receive(
         "instanceId": instance.id,
         "source": "android",
     }
-    _store(world, instance, data)
+    _store(world, instance, data, media)
+    if media is not None and instance.webhook is not None and instance.webhook.base64:
+        data = data | {"message": {**(message or {"conversation": text}), "base64": media}}
     world.fire(instance, "messages.upsert", data)
     return external_id
 
 
-def _store(world: World, instance: Instance, data: dict[str, Any]) -> None:
+def _store(world: World, instance: Instance, data: dict[str, Any], media: str | None = None) -> None:
     """Keep the message and its contact, where the data has the parts that the rows need."""
     key = data.get("key")
     if not isinstance(key, dict) or not isinstance(key.get("id"), str) or "remoteJid" not in key:
         return
     if not isinstance(data.get("messageTimestamp"), int) or "messageType" not in data or "message" not in data:
         return
-    instance.store({**data, "instanceId": instance.id}, row_id(world.chance))
+    world.store(instance, Stored(row_id(world.chance), {**data, "instanceId": instance.id}, media=media))
     if not key.get("fromMe"):
         contact = (row_id(world.chance), data.get("pushName"), iso_now())
         instance.contacts.setdefault(key["remoteJid"], contact)

@@ -13,8 +13,10 @@ import trio
 from zapline.sandbox.answers import NUMBER, Field, Refusal, Schema, answer
 from zapline.sandbox.contents import CONTENTS, Content
 from zapline.sandbox.faults import Fault
-from zapline.sandbox.instances import Instance, Stored, message_id, row_id
+from zapline.sandbox.history import Stored
+from zapline.sandbox.instances import Instance, message_id, row_id
 from zapline.sandbox.ledger import Delivered
+from zapline.sandbox.shapes import flattened, is_old
 from zapline.sandbox.wire import Answer, Request
 from zapline.sandbox.world import World
 
@@ -38,6 +40,7 @@ SCHEMAS: dict[str, Schema] = {
     "sendTemplate": Schema(("number", "name", "language"), _COMMON),
 }
 _BRAZIL = re.compile(r"(55)(\d{2})\d(\d{8})")
+_AT_THE_END = ("connection_closed", "whatsapp_throttle", "never_echo", "echo_off")
 LONGEST_DELAY = 120.0  # seconds that a request may ask the server to "type"
 
 
@@ -56,7 +59,7 @@ async def send(world: World, instance: Instance, request: Request, body: Any, ki
     schema = SCHEMAS.get(kind)
     if schema is None:
         raise Refusal(404, [f"Cannot POST {request.path}"])
-    body = schema.check(body)
+    body = schema.check(flattened(kind, body) if is_old(world.habits.version) else body)
     if kind == "sendTemplate":
         raise Refusal(500, "Method not available in the Baileys service")
     _check_rules(kind, body)
@@ -66,10 +69,19 @@ async def send(world: World, instance: Instance, request: Request, body: Any, ki
     delay = body.get("delay", 0)
     if delay:
         await trio.sleep(min(delay / 1000, LONGEST_DELAY))
-    fault = world.faults.strike(("connection_closed", "never_echo"), instance.name, request.path)
+    fault = world.faults.strike(_AT_THE_END, instance.name, request.path)
     if instance.socket != "alive" or (fault is not None and fault.kind == "connection_closed"):
         raise Refusal(400, ["Error: Connection Closed"])
+    if fault is not None and fault.kind == "whatsapp_throttle":
+        raise _throttled(fault)
     return _deliver(world, instance, recipient, CONTENTS[kind](body, world), body, fault)
+
+
+def _throttled(fault: Fault) -> Refusal:
+    """WhatsApp's own limit shows in the words alone: while the number is checked, or while the message is sent."""
+    if fault.status == 463:
+        return Refusal(400, ["Error: 463"])
+    return Refusal(400, ["Error: rate-overlimit"]) if fault.status == 400 else Refusal(500, "rate-overlimit")
 
 
 def _check_rules(kind: str, body: dict[str, Any]) -> None:
@@ -158,16 +170,18 @@ def _deliver(
     """From here on the phone has it."""
     now = time.time()
     external_id = message_id(world.chance)
+    lost = fault is not None and fault.kind == "never_echo"
     echoed = fault is None
     world.ledger.received(
         Delivered(external_id, instance.name, recipient.number, content.message_type, content.text, now, echoed)
     )
-    if not echoed:
+    if lost:
         raise Refusal(400, ["Error: Timed Out"])
     prepared = _prepare(world, instance, recipient, content, body, external_id, int(now))
-    stored = instance.store(prepared, row_id(world.chance))
-    world.fire(instance, "send.message", prepared)
-    if recipient.is_person and world.habits.statuses:
+    stored = world.store(instance, Stored(row_id(world.chance), prepared, media=content.media))
+    if echoed:
+        world.fire(instance, "send.message", prepared)
+    if recipient.is_person and world.habits.statuses and world.habits.store:
         _report_statuses(world, instance, stored)
     return answer(prepared, 201)
 

@@ -11,12 +11,12 @@ from urllib.parse import unquote
 
 import trio
 
-from zapline.sandbox import chats, manage, sending
+from zapline.sandbox import chats, manage, media, sending
 from zapline.sandbox.answers import Refusal, answer, read_json, refuse
 from zapline.sandbox.control import CONTROL, control
 from zapline.sandbox.faults import Fault
 from zapline.sandbox.instances import Instance
-from zapline.sandbox.wire import Answer, Cut, Handler, Request
+from zapline.sandbox.wire import AfterCut, Answer, Cut, Handler, Outcome, Request
 from zapline.sandbox.world import World
 
 Endpoint = Callable[[World, Instance, Request, Any], Awaitable[Answer]]
@@ -37,13 +37,15 @@ ROUTES: dict[tuple[str, str], Endpoint] = {
     ("POST", "chat/findContacts"): chats.find_contacts,
     ("POST", "chat/whatsappNumbers"): chats.whatsapp_numbers,
     ("POST", "chat/markMessageAsRead"): chats.mark_read,
-    ("POST", "chat/getBase64FromMediaMessage"): chats.get_base64,
+    ("POST", "chat/getBase64FromMediaMessage"): media.get_base64,
     ("POST", "chat/updateMessage"): chats.update_message,
     ("DELETE", "chat/deleteMessageForEveryone"): chats.delete_message,
     **{("POST", f"message/{kind}"): partial(sending.send, kind=kind) for kind in sending.SCHEMAS},
 }
 
 _BEFORE = ("refuse", "hang", "error", "throttle", "license", "html", "slow")
+_CUTS = {"drop_reply": Cut.CLOSE, "act_then_hang": Cut.HANG, "act_then_reset": Cut.RESET}
+"""What becomes of the connection after the request was carried out."""
 _LICENSE = {
     "error": "service not activated",
     "code": "LICENSE_REQUIRED",
@@ -57,23 +59,37 @@ _LICENSE = {
 def handler(world: World) -> Handler:
     """The whole simulated server as one function from request to answer."""
 
-    async def handle(request: Request) -> Answer | Cut:
+    async def handle(request: Request) -> Outcome:
         if request.path.startswith(CONTROL):
             return await control(world, request)
         instance = _named(request)
+        sends = request.path.startswith("/message/")
         fault = world.faults.strike(_BEFORE, instance, request.path)
         if fault is not None:
             struck = await _struck(fault)
             if struck is not None:
                 return struck
-        drop = world.faults.strike(("drop_reply",), instance, request.path)
-        try:
-            done = await _route(world, request)
-        except Refusal as refusal:
-            done = refuse(refusal)
-        return done if drop is None else Cut.CLOSE
+        late = world.faults.strike(("late",), instance, request.path) if sends else None
+        if late is not None:
+            return AfterCut(partial(world.spawn, partial(_act_late, world, request, late.seconds)))
+        cut = world.faults.strike(tuple(_CUTS) if sends else ("drop_reply",), instance, request.path)
+        done = await _done(world, request)
+        return done if cut is None else _CUTS[cut.kind]
 
     return handle
+
+
+async def _done(world: World, request: Request) -> Answer:
+    try:
+        return await _route(world, request)
+    except Refusal as refusal:
+        return refuse(refusal)
+
+
+async def _act_late(world: World, request: Request, seconds: float) -> None:
+    """What the client no longer waits for is done all the same (contract, section 3, point 4)."""
+    await trio.sleep(seconds)
+    await _done(world, request)
 
 
 async def _struck(fault: Fault) -> Answer | Cut | None:

@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx2
 import trio
 
 from zapline.sandbox.faults import FaultBoard
 from zapline.sandbox.ledger import Ledger, Webhook
+from zapline.sandbox.poster import Poster
 
 CONNECTIONS = 50
 PENDING_LIMIT = 50_000
@@ -61,19 +61,19 @@ class _Queue:
 
 
 class Courier:
-    """Posts parcels over one client with a bounded number of connections."""
+    """Posts parcels over a bounded number of connections."""
 
     def __init__(
         self,
         nursery: trio.Nursery,
-        client: httpx2.AsyncClient,
+        poster: Poster,
         policy: WebhookRetryPolicy,
         faults: FaultBoard,
         ledger: Ledger,
         chance: random.Random,
     ) -> None:
         self._nursery = nursery
-        self._client = client
+        self._poster = poster
         self._policy = policy
         self._faults = faults
         self._ledger = ledger
@@ -155,11 +155,7 @@ class Courier:
         """The status, or None where there was no answer in time."""
         async with self._room:
             with trio.move_on_after(self._policy.timeout):
-                try:
-                    response = await self._client.post(parcel.url, content=parcel.body, headers=dict(parcel.headers))
-                except (httpx2.HTTPError, httpx2.InvalidURL):
-                    return None
-                return response.status_code
+                return await self._poster.post(parcel.url, parcel.headers, parcel.body)
         return None
 
 

@@ -6,6 +6,7 @@ h11 alone, because the faults need the socket: a connection that is reset, or cl
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import cast
@@ -49,7 +50,15 @@ class Cut(Enum):
     """Say nothing until the client goes away."""
 
 
-Handler = Callable[[Request], Awaitable[Answer | Cut]]
+@dataclass(frozen=True, slots=True)
+class AfterCut:
+    """Say nothing until the client goes away, then do this."""
+
+    act: Callable[[], object]
+
+
+Outcome = Answer | Cut | AfterCut
+Handler = Callable[[Request], Awaitable[Outcome]]
 
 
 async def serve_connection(handler: Handler, stream: trio.SocketStream) -> None:
@@ -90,12 +99,21 @@ async def _outcome(handler: Handler, request: Request, stream: trio.SocketStream
     outcome = await handler(request)
     if isinstance(outcome, Answer):
         return outcome
-    if outcome is Cut.HANG:
-        while await stream.receive_some(CHUNK):
-            pass
+    if isinstance(outcome, AfterCut):
+        await _gone(stream)
+        outcome.act()
+    elif outcome is Cut.HANG:
+        await _gone(stream)
     elif outcome is Cut.RESET:
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     return None
+
+
+async def _gone(stream: trio.SocketStream) -> None:
+    """Wait until the client closes or resets."""
+    with suppress(trio.BrokenResourceError):
+        while await stream.receive_some(CHUNK):
+            pass
 
 
 async def _read_request(connection: h11.Connection, stream: trio.SocketStream, peer: str) -> Request | None:

@@ -1,6 +1,5 @@
 """Holds what all parts of the simulated server share, and turns events into webhooks."""
 
-import json
 import random
 from collections import OrderedDict
 from collections.abc import Callable
@@ -11,7 +10,9 @@ from urllib.parse import quote
 
 import trio
 
+from zapline.sandbox.answers import encode
 from zapline.sandbox.faults import FaultBoard
+from zapline.sandbox.history import Stored
 from zapline.sandbox.instances import Instance
 from zapline.sandbox.ledger import Ledger
 from zapline.sandbox.webhooks import Courier, Parcel, WebhookRetryPolicy, parcel_headers
@@ -36,6 +37,10 @@ class Habits:
     """Reported for each message sent to a person."""
     status_gap: float = 0.2
     retry: WebhookRetryPolicy = field(default_factory=WebhookRetryPolicy)
+    store: bool = True
+    """DATABASE_SAVE_DATA_NEW_MESSAGE: without it nothing can be read back, and no status is ever told."""
+    version: str = "2.3.7"
+    """1.x takes the old shape for sending, and no other."""
     expose_token: bool = False
     """AUTHENTICATION_EXPOSE_IN_FETCH_INSTANCES: the instance's token as ``apikey`` in webhooks."""
 
@@ -93,6 +98,10 @@ class World:
         finally:
             self._tasks -= 1
 
+    def store(self, instance: Instance, stored: Stored) -> Stored:
+        """Keep a message in the instance's database, if it keeps any; a known id keeps its row."""
+        return instance.messages.add(stored) if self.habits.store else stored
+
     def fire(self, instance: Instance, event: str, data: Any) -> None:
         """Hand an event to the instance's webhook, if it subscribes to it. ``event`` is lower dotted."""
         hook = instance.webhook
@@ -119,8 +128,7 @@ class World:
 
     def post(self, instance: Instance, event: str, body: dict[str, Any]) -> None:
         """Post this body to the instance's webhook URL, whatever it subscribes to."""
-        encoded = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-        self.post_raw(instance, event, _id_of(body.get("data")), encoded)
+        self.post_raw(instance, event, _id_of(body.get("data")), encode(body))
 
     def post_raw(self, instance: Instance, event: str, message_id: str | None, body: bytes) -> None:
         """Post these bytes; nothing happens where no webhook is set."""

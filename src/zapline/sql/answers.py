@@ -17,8 +17,8 @@ from zapline.sql.statements import load
 from zapline.sql.writes import Settled
 
 _SQL = load("sending")
-TIMED_OUT = "timed_out_after_relay"
-"""Code of the answer after which the message may be on the phone (``zapline.evolution.failures``)."""
+ANSWERED = frozenset({"timed_out_after_relay", "failed_inside"})
+"""Codes of answers after which the message may be on the phone (``zapline.evolution.failures``)."""
 
 
 @dataclass(slots=True)
@@ -159,7 +159,7 @@ async def decide_echoes(conn: Connection, units: Iterable[UnitId], decided: Deci
 
 
 def _open_call(row: Any) -> OpenCall:
-    answered = row.failure == TIMED_OUT
+    answered = row.failure in ANSWERED
     return OpenCall(row.attempt, row.conversation, row.fingerprint, row.started_at, row.ended_at, answered)
 
 

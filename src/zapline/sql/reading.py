@@ -1,6 +1,6 @@
-"""Reads for the API: conversations and messages of one unit, dead letters of all, and who holds a token."""
+"""Reads for the API: conversations, messages and the outbox of one unit, dead letters of all, who holds a token."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -8,9 +8,11 @@ from typing import Any
 from uuid import UUID
 
 from zapline.domain.ids import UnitId
+from zapline.domain.outbox import Work
 from zapline.sql.dead_letters import list_dead_letters
 from zapline.sql.driver import Connection
 from zapline.sql.pool import Pool
+from zapline.sql.sending import PaceRow, load_pace
 from zapline.sql.statements import load
 
 _SQL = load("reading")
@@ -69,6 +71,50 @@ class Message:
     received_at: datetime
     reactions: tuple[Said, ...]
     votes: tuple[Said, ...]
+    work_state: str | None
+    """How the work on one of ours stands, a ``zapline.domain.outbox.Work``; None for what others sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call to Evolution that was to send a message, as in ``attempts``. Times are UTC seconds."""
+
+    started_at: float
+    ended_at: float | None
+    outcome: str
+    failure: str | None
+    matched_by: str | None
+    external_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """The work on a message of ours. ``calls`` is empty in lists; ``seq`` is its place in the outbox."""
+
+    seq: int
+    state: str
+    lane: str
+    tries: int
+    resends: int
+    due_at: datetime
+    expires_at: datetime | None
+    settled_at: datetime | None
+    ended_at: datetime | None
+    stalled: bool
+    twice: bool
+    failure: str | None
+    failure_detail: str | None
+    look_at: datetime | None
+    campaign: UUID | None
+    calls: tuple[Call, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A message, and the work on it if it is one of ours."""
+
+    message: Message
+    sending: Sending | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +179,41 @@ async def messages_after(pool: Pool, unit: UnitId, after_seq: int, limit: int) -
     return [_message(row) for row in rows]
 
 
+async def get_message(conn: Connection, unit: UnitId, id: UUID) -> Watched | None:
+    """One message of the unit, over any connection that may see it."""
+    statement = _SQL["get_message"]
+    row = await conn.fetch_one(statement.sql, statement.bind(unit_id=unit, id=id))
+    return _watched(row) if row is not None else None
+
+
+async def message(pool: Pool, unit: UnitId, id: UUID) -> Watched | None:
+    """One message of the unit."""
+    async with _inside(pool, unit) as conn:
+        return await get_message(conn, unit, id)
+
+
+async def outbox(pool: Pool, unit: UnitId, states: Collection[Work], before: int | None, limit: int) -> list[Watched]:
+    """A page of the unit's messages in these states of work, those asked for last first, below a ``Sending.seq``."""
+    statement = _SQL["list_outbox"]
+    arguments = statement.bind(unit_id=unit, states=[state.value for state in states], before=before, limit=limit)
+    async with _inside(pool, unit) as conn:
+        return [_watched(row) for row in await conn.fetch(statement.sql, arguments)]
+
+
+async def stalled(pool: Pool, unit: UnitId, before: int | None, limit: int) -> list[Watched]:
+    """The same of messages that Evolution took and nobody has confirmed in time."""
+    statement = _SQL["list_stalled"]
+    async with _inside(pool, unit) as conn:
+        rows = await conn.fetch(statement.sql, statement.bind(unit_id=unit, before=before, limit=limit))
+    return [_watched(row) for row in rows]
+
+
+async def pace(pool: Pool, unit: UnitId) -> PaceRow | None:
+    """The unit's limits as stored."""
+    async with _inside(pool, unit) as conn:
+        return await load_pace(conn, unit)
+
+
 async def letters(pool: Pool, unit: UnitId | None, before: int | None, limit: int) -> Sequence[Any]:
     """A page of dead letters, newest first; rows as ``dead_letters.list_dead_letters`` gives them."""
     async with _inside(pool, None) as conn:
@@ -169,7 +250,32 @@ def _message(row: Any) -> Message:
         received_at=row.received_at,
         reactions=tuple(_reactions(row.reports or [])),
         votes=tuple(_votes(row.reports or [])),
+        work_state=row.work_state,
     )
+
+
+def _watched(row: Any) -> Watched:
+    if row.work_state is None:
+        return Watched(_message(row), None)
+    sending = Sending(
+        seq=row.work_seq,
+        state=row.work_state,
+        lane=row.lane,
+        tries=row.tries,
+        resends=row.resends,
+        due_at=row.due_at,
+        expires_at=row.expires_at,
+        settled_at=row.settled_at,
+        ended_at=row.ended_at,
+        stalled=row.stalled,
+        twice=row.twice,
+        failure=row.failure,
+        failure_detail=row.failure_detail,
+        look_at=row.look_at,
+        campaign=row.campaign_id,
+        calls=tuple(Call(*call) for call in row.calls or ()),
+    )
+    return Watched(_message(row), sending)
 
 
 _LAST_MS = 253_402_300_799_999

@@ -10,6 +10,7 @@ import msgspec
 
 from zapline.domain.ids import PROVIDER, UnitId
 from zapline.domain.outbox import Lane, Outgoing
+from zapline.domain.pacer import PastCall
 from zapline.sql.driver import Connection
 from zapline.sql.statements import load
 
@@ -31,6 +32,8 @@ class Claimed:
     resends: int
     expires_at: float | None
     campaign: UUID | None
+    campaign_seconds: float | None = None
+    """Its campaign's own pace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +48,21 @@ class LeftLease:
 
 
 @dataclass(frozen=True, slots=True)
-class PastCall:
-    """A call as the pace remembers it; ``outcome`` as in ``attempts``."""
+class Due:
+    """What waits in one lane of a unit. ``due_at`` None: nothing is queued; ``leased``: a call is not ended."""
 
-    started_at: float
-    recipient: str
+    unit: UnitId
     lane: Lane
-    outcome: str
+    due_at: float | None
+    leased: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NextDue:
+    """When the next message of a lane is due (UTC seconds); ``later``: the next one that is not due yet."""
+
+    due_at: float
+    later: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +127,21 @@ async def claim(
         resends=row.resends,
         expires_at=row.expires_at,
         campaign=row.campaign_id,
+        campaign_seconds=row.campaign_seconds,
     )
 
 
-async def due_units(conn: Connection) -> dict[UnitId, float]:
-    """Units with messages to send, and when their next one is due (UTC seconds)."""
-    return {UnitId(row.unit_id): row.due_at for row in await conn.fetch(_SQL["due_units"].sql)}
+async def due_units(conn: Connection) -> list[Due]:
+    """What waits to be sent, by unit and lane."""
+    rows = await conn.fetch(_SQL["due_units"].sql)
+    return [Due(UnitId(row.unit_id), Lane(row.lane), row.due_at, row.leased) for row in rows]
+
+
+async def next_due(conn: Connection, unit: UnitId, now: float) -> dict[Lane, NextDue]:
+    """When the lanes of one unit have something to send; a lane without anything is left out."""
+    statement = _SQL["next_due"]
+    rows = await conn.fetch(statement.sql, statement.bind(unit_id=unit, now=now))
+    return {Lane(row.lane): NextDue(row.due_at, row.later) for row in rows}
 
 
 async def left_leases(conn: Connection, unit: UnitId) -> list[LeftLease]:
@@ -150,7 +170,7 @@ async def recent_calls(conn: Connection, unit: UnitId, since: float) -> list[Pas
     """The unit's calls since a time, oldest first."""
     statement = _SQL["recent_calls"]
     return [
-        PastCall(row.started_at, row.recipient, Lane(row.lane), row.outcome)
+        PastCall(row.started_at, row.ended_at, row.recipient, Lane(row.lane))
         for row in await conn.fetch(statement.sql, statement.bind(unit_id=unit, since=since))
     ]
 

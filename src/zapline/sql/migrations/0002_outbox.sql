@@ -23,34 +23,43 @@ create table zapline.campaigns (
     id               uuid primary key,
     unit_id          uuid not null references zapline.units,
     name             text not null check (length(name) between 1 and 200),
+    -- Loading: a list is being read in. Scheduled: started, and waits for its time.
     state            text not null default 'ready'
-                     check (state in ('ready', 'running', 'paused', 'cancelled', 'done')),
+                     check (state in ('ready', 'loading', 'scheduled', 'running', 'paused', 'cancelled', 'done')),
     -- As zapline.domain.outbox.Outgoing, with {{variables}} in its texts.
     content          jsonb not null,
-    seconds          float8,
+    -- Its own pace. Null: the unit's.
+    seconds          float8 check (seconds > 0),
     window_from      time,
     window_until     time,
     start_at         timestamptz,
     started_at       timestamptz,
     ended_at         timestamptz,
     created_at       timestamptz not null default now(),
+    -- Loading: recipients from this number on are of the list that is not read to its end.
+    loading_from     integer,
+    -- SHA-256 of what was asked, which tells a repetition from another request under the same client id.
     request_digest   bytea,
     client_campaign_id text,
     unique (unit_id, client_campaign_id),
-    check ((window_from is null) = (window_until is null))
+    check ((window_from is null) = (window_until is null)),
+    check ((state = 'loading') = (loading_from is not null))
 );
-create index campaigns_by_unit on zapline.campaigns (unit_id, created_at desc, id);
-create index campaigns_at_work on zapline.campaigns (state) where state in ('ready', 'running');
+create index campaigns_by_unit on zapline.campaigns (unit_id, created_at desc, id desc);
+create index campaigns_at_work on zapline.campaigns (state) where state in ('loading', 'scheduled', 'running');
 
 -- One row a recipient, with its parameters frozen. Where it stands is told by its outbox row once it has one.
 create table zapline.campaign_recipients (
     campaign_id uuid not null references zapline.campaigns on delete cascade,
     number      integer not null,
-    unit_id     uuid not null references zapline.units,
+    unit_id     uuid not null,
+    -- Canonical identity; what was given where that names no phone.
     recipient   text not null,
     parameters  jsonb not null default '{}',
     state       text not null default 'pending' check (state in ('pending', 'enqueued', 'skipped', 'cancelled')),
+    -- Why it is skipped, and what of it.
     reason      text,
+    detail      text,
     -- Counts the times a failed one was given another chance; part of the message's client id.
     generation  smallint not null default 0,
     message_id  uuid,
@@ -59,6 +68,18 @@ create table zapline.campaign_recipients (
 create unique index campaign_recipients_once on zapline.campaign_recipients (campaign_id, recipient)
     where state <> 'skipped';
 create index campaign_recipients_pending on zapline.campaign_recipients (campaign_id, number) where state = 'pending';
+
+-- Where a recipient stands, from its own state, the work on its message and its delivery.
+create function zapline.recipient_state(recipient text, work text, delivery zapline.delivery) returns text
+    language sql immutable
+return case when recipient <> 'enqueued' then recipient
+            when work = 'leased' then 'sending'
+            when work in ('dead', 'expired') then 'failed'
+            when work <> 'settled' then work
+            when delivery = 'failed' then 'undelivered'
+            when delivery = 'delivered' then 'delivered'
+            when delivery in ('read', 'played') then 'read'
+            else 'sent' end;
 
 create table zapline.outbox (
     message_id      uuid primary key references zapline.messages,
@@ -163,6 +184,18 @@ create table zapline.suppressions (
     created_at  timestamptz not null default now(),
     primary key (unit_id, canonical)
 );
+
+-- The same with the phones of LIDs that turned out to be one person with them.
+create view zapline.opted_out with (security_invoker = true) as
+    select unit_id, canonical from zapline.suppressions
+    union all
+    select p.unit_id, k.canonical
+      from zapline.contacts k
+      join zapline.conversations c on c.unit_id = k.unit_id and c.contact_id = k.id
+      join zapline.conversations p on p.merged_into = c.id
+      join zapline.contacts l on l.id = p.contact_id
+      join zapline.suppressions s on s.unit_id = l.unit_id and s.canonical = l.canonical;
+grant select on zapline.opted_out to zapline_engine, zapline_api;
 
 -- Files to be sent, until their messages have ended.
 create table zapline.uploads (

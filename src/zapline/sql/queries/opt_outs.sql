@@ -1,17 +1,93 @@
 -- Who wants no campaigns.
 
 -- name: suppress
--- Contacts that asked for no more campaigns; what is queued for them in campaigns is taken back. Rows back: those
--- that are new.
+-- Contacts that want no more campaigns, by their own word or a person's; what lies ready for them in campaigns is
+-- taken back. Rows back: those that are new, with the conversation and the name that they go by.
 with asked as (
     select distinct on (r.unit_id, r.canonical) r.*
       from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, canonical text, conversation_id uuid, address text,
-                                             word text, external_id text, received_at float8)
+                                             reason text, word text, external_id text, received_at float8,
+                                             confirmation text)
      order by r.unit_id, r.canonical, r.received_at
+), known as (
+    select asked.*, coalesce(root.id, asked.conversation_id) as root_id, coalesce(k.canonical, asked.canonical) as root
+      from asked
+      left join zapline.conversations c on c.id = asked.conversation_id and c.unit_id = asked.unit_id
+      left join zapline.conversations root on root.id = coalesce(c.merged_into, c.id)
+      left join zapline.contacts k on k.id = root.contact_id
 ), fresh as (
     insert into zapline.suppressions (unit_id, canonical, reason, word, external_id)
-    select unit_id, canonical, 'opt_out', word, external_id from asked order by unit_id, canonical
+    select unit_id, canonical, coalesce(reason, 'opt_out'), word, external_id from asked order by unit_id, canonical
     on conflict (unit_id, canonical) do nothing
-    returning unit_id, canonical)
-select asked.unit_id, asked.canonical, asked.conversation_id, asked.address, asked.word, asked.external_id
-  from asked join fresh using (unit_id, canonical);
+    returning unit_id, canonical
+), gone as (
+    update zapline.outbox o
+       set state = 'cancelled', failure = 'opted_out', failure_detail = null, ended_at = now()
+      from known
+     where o.unit_id = known.unit_id and o.recipient in (known.canonical, known.root)
+       and o.campaign_id is not null and o.state = 'queued'
+    returning o.message_id
+), told as (
+    update zapline.messages m set delivery = greatest(m.delivery, 'failed')
+      from gone
+     where m.id = gone.message_id
+       and not exists (select from zapline.attempts a
+                        where a.message_id = m.id and a.outcome in ('calling', 'uncertain', 'sent')))
+select known.unit_id, known.canonical, known.root_id, known.root, known.address, known.external_id,
+       known.confirmation, known.received_at
+  from known join fresh using (unit_id, canonical);
+
+-- name: confirm
+-- Each of them is told so, once, before anything else is sent.
+with r as (
+    select * from jsonb_to_recordset(%(rows)s) as r(
+        message_id uuid, unit_id uuid, client_id text, conversation_id uuid, recipient text, address text, body text,
+        fingerprint text, content jsonb, digest text, at float8, expires_at float8)
+), message as (
+    insert into zapline.messages (id, unit_id, conversation_id, provider, client_message_id, from_me, kind, kind_rank,
+                                  body, origin, delivery, sent_at, received_at)
+    select r.message_id, r.unit_id, r.conversation_id, %(provider)s, r.client_id, true, 'text', 2, r.body, 'sent',
+           'queued', to_timestamp(r.at), to_timestamp(r.at)
+      from r
+    on conflict (unit_id, client_message_id) do nothing
+    returning id)
+insert into zapline.outbox (message_id, unit_id, conversation_id, lane, recipient, address, fingerprint, content,
+                            request_digest, due_at, expires_at)
+select r.message_id, r.unit_id, r.conversation_id, 'reply', r.recipient, r.address, r.fingerprint, r.content,
+       decode(r.digest, 'hex'), to_timestamp(r.at), to_timestamp(r.expires_at)
+  from r join message on message.id = r.message_id;
+
+-- name: release
+-- Somebody may be written to again, under whatever name he is known: a phone, and the LIDs that are his.
+with named as (
+    select k.canonical, coalesce(c.merged_into, c.id) as root
+      from zapline.contacts k
+      join zapline.conversations c on c.unit_id = k.unit_id and c.contact_id = k.id
+     where k.unit_id = %(unit_id)s and k.canonical = %(canonical)s
+), names as (
+    select k.canonical
+      from named
+      join zapline.conversations c on c.unit_id = %(unit_id)s and (c.id = named.root or c.merged_into = named.root)
+      join zapline.contacts k on k.id = c.contact_id
+    union
+    select %(canonical)s)
+delete from zapline.suppressions s
+ using names
+ where s.unit_id = %(unit_id)s and s.canonical = names.canonical
+returning s.canonical;
+
+-- name: list_suppressions
+-- Who wants no campaigns, the latest first. A LID whose phone nobody knows needs a person.
+select s.canonical, s.reason, s.word, s.external_id, s.created_at,
+       coalesce(r.phone, case when s.canonical like '+%%' then s.canonical end) as phone, k.lid,
+       coalesce(r.name, k.name) as name
+  from zapline.suppressions s
+  left join zapline.contacts k on k.unit_id = s.unit_id and k.canonical = s.canonical
+  left join zapline.conversations c on c.unit_id = k.unit_id and c.contact_id = k.id
+  left join zapline.conversations p on p.id = coalesce(c.merged_into, c.id)
+  left join zapline.contacts r on r.id = p.contact_id
+ where s.unit_id = %(unit_id)s and (%(canonical)s::text is null or s.canonical = %(canonical)s)
+   and (%(before_at)s::timestamptz is null
+        or (s.created_at, s.canonical collate "C") < (%(before_at)s, %(before)s::text))
+ order by s.created_at desc, s.canonical collate "C" desc
+ limit %(limit)s;

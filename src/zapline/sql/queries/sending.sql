@@ -36,16 +36,28 @@ with next as (
     returning id
 )
 select c.message_id, called.id as attempt, c.fence, c.lane, c.recipient, c.address, c.content, c.tries, c.resends,
-       extract(epoch from c.expires_at)::float8 as expires_at, c.campaign_id, c.created_at
+       extract(epoch from c.expires_at)::float8 as expires_at, c.campaign_id,
+       (select k.seconds from zapline.campaigns k where k.id = c.campaign_id) as campaign_seconds
   from claimed c, called;
 
 -- name: due_units
--- Which units have messages to send, and when their next one is due: the one query that wakes senders.
-select o.unit_id, extract(epoch from min(o.due_at))::float8 as due_at
+-- Which units have messages to send, by lane, and when their next one is due; and which have calls that nobody
+-- ended, though their sender may be at work on them. The one query that wakes senders.
+select o.unit_id, o.lane, extract(epoch from min(o.due_at) filter (where o.state = 'queued'))::float8 as due_at,
+       bool_or(o.state = 'leased') as leased
   from zapline.outbox o
   left join zapline.campaigns c on c.id = o.campaign_id
- where o.state = 'queued' and (c.id is null or c.state = 'running')
- group by o.unit_id;
+ where o.state = 'leased' or (o.state = 'queued' and (c.id is null or c.state = 'running'))
+ group by o.unit_id, o.lane;
+
+-- name: next_due
+-- When the next message of a unit is due, by lane, and the next one after now.
+select o.lane, extract(epoch from min(o.due_at))::float8 as due_at,
+       extract(epoch from min(o.due_at) filter (where o.due_at > to_timestamp(%(now)s)))::float8 as later
+  from zapline.outbox o
+  left join zapline.campaigns c on c.id = o.campaign_id
+ where o.unit_id = %(unit_id)s and o.state = 'queued' and (c.id is null or c.state = 'running')
+ group by o.lane;
 
 -- name: left_leases
 -- Calls of this unit that somebody began and nobody ended. No sender of the unit may be at work.
@@ -85,7 +97,8 @@ select unit_id, message_id, state from over;
 
 -- name: recent_calls
 -- The calls of a unit since a time, oldest first: what its pace is rebuilt from.
-select extract(epoch from started_at)::float8 as started_at, recipient, lane, outcome
+select extract(epoch from started_at)::float8 as started_at, extract(epoch from ended_at)::float8 as ended_at,
+       recipient, lane
   from zapline.attempts
  where unit_id = %(unit_id)s and started_at >= to_timestamp(%(since)s)
  order by started_at;

@@ -1,0 +1,68 @@
+"""Decides which windows of Evolution's store are to be read, so that nothing that was missed stays missed.
+
+Evolution compares whole seconds, both ends included (contract, section 4).
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+SETTLES = 60.0
+"""Seconds until Evolution has surely stored a message: what is younger is left to the next run."""
+OVERLAP = 900.0
+"""Seconds before the watermark that are read once more: WhatsApp hands over what was sent offline with its old time."""
+HORIZON = 1200.0
+"""Seconds for which Evolution repeats a webhook (contract, section 2): until then it may still come by itself."""
+SPAN = 3600
+"""Seconds of one window: after a failure no more than this is read again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Whole seconds since the epoch, both included."""
+
+    since: int
+    until: int
+
+    def __post_init__(self) -> None:
+        if self.since > self.until:
+            raise ValueError("a window ends before it begins")
+
+    def halves(self) -> tuple["Window", "Window"] | None:
+        """The older half and the newer one; None where a single second is left."""
+        if self.since == self.until:
+            return None
+        middle = (self.since + self.until) // 2
+        return Window(self.since, middle), Window(middle + 1, self.until)
+
+
+def beginning(
+    watermark: float | None, first_connected: float | None, gaps: Iterable[float | None], overlap: float = OVERLAP
+) -> float | None:
+    """Where a run begins to read (UTC seconds); None for a line that never was connected.
+
+    ``gaps``: times from which on something may be missing. Nothing from before the line's first connection is
+    read: that is another program's history. Without a watermark the reading begins there.
+    """
+    if first_connected is None:
+        return None
+    if watermark is None:
+        return first_connected
+    known = [watermark, *(gap for gap in gaps if gap is not None)]
+    return max(first_connected, min(known) - overlap)
+
+
+def windows(since: float, until: float, span: int = SPAN) -> list[Window]:
+    """All of [since, until] in windows of ``span`` seconds, oldest first; none where it ends before it begins."""
+    first, last = math.floor(since), math.floor(until)
+    return [Window(start, min(start + span - 1, last)) for start in range(first, last + 1, span)]
+
+
+def explained(sent_at: float, gap_since: float | None, horizon: float = HORIZON) -> bool:
+    """Whether a known gap is why a message was missed: webhooks under way when it began are lost with it."""
+    return gap_since is not None and sent_at >= gap_since - horizon
+
+
+def past_horizon(sent_at: float, at: float, horizon: float = HORIZON) -> bool:
+    """Whether Evolution has given up telling of a message by itself at this time."""
+    return at - sent_at >= horizon

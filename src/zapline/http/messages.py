@@ -1,0 +1,339 @@
+"""Outgoing messages: asking for one, looking at it, taking it back, deciding an uncertain one, and the outbox."""
+
+import re
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from msgspec import Meta
+from quart import Response, request
+from quart_trio import QuartTrio
+
+from zapline.domain.events import Kind
+from zapline.domain.ids import UnitId
+from zapline.domain.outbox import Card, File, Location, Poll, Text, Work
+from zapline.domain.send_reasons import reason_of
+from zapline.domain.text import clean_text
+from zapline.http.conversations import message_body
+from zapline.http.paging import Position, Seq, cursor, encode, limit
+from zapline.http.problems import invalid
+from zapline.http.wire import Body, iso, read_body, reply
+from zapline.sql import reading
+from zapline.sql.pool import Pool
+from zapline.sql.reading import Call, Sending, Watched
+from zapline.supervisors.composing import React, SendAsked, Wanted
+from zapline.supervisors.outgoing import Decision, Outgoing, UnknownMessage
+from zapline.supervisors.submit import Submit
+
+_Moment = Annotated[datetime, Meta(tz=True)]
+_Name = Annotated[str, Meta(max_length=200)]
+_Note = Annotated[str, Meta(max_length=2000)]
+_Caption = Annotated[str, Meta(max_length=65_536)]
+_Url = Annotated[str, Meta(min_length=1, max_length=4096)]
+"""Signed URLs of stores are long."""
+_FileName = Annotated[str, Meta(min_length=1, max_length=255)]
+_Mimetype = Annotated[str, Meta(max_length=150)]
+MIMETYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,80}/[a-z0-9][a-z0-9!#$&^_.+-]{0,80}")
+_MOST_OPTIONS = 12
+"""Of a poll, by WhatsApp's own limit."""
+_LONGEST_EMOJI = 32
+"""Code points: families with skin tones have a dozen."""
+
+
+class _File(Body, frozen=True):
+    """``url`` or ``upload``: the id of what was uploaded."""
+
+    url: _Url | None = None
+    upload: UUID | None = None
+    caption: _Caption | None = None
+    file_name: _FileName | None = None
+    mimetype: _Mimetype | None = None
+
+
+class _Audio(Body, frozen=True):
+    """A voice note; ``voice`` false: a file."""
+
+    url: _Url | None = None
+    upload: UUID | None = None
+    file_name: _FileName | None = None
+    mimetype: _Mimetype | None = None
+    voice: bool = True
+
+
+class _Place(Body, frozen=True):
+    """Degrees."""
+
+    latitude: Annotated[float, Meta(ge=-90, le=90)]
+    longitude: Annotated[float, Meta(ge=-180, le=180)]
+    name: _Note = ""
+    address: _Note = ""
+
+
+class _Contact(Body, frozen=True):
+    """A contact to hand on; ``phone`` in any usual form."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=200)]
+    phone: Annotated[str, Meta(min_length=1, max_length=80)]
+    organization: _Name | None = None
+    email: Annotated[str, Meta(max_length=254)] | None = None
+    url: _Note | None = None
+
+
+class _Reaction(Body, frozen=True):
+    """``emoji`` empty: take the reaction back. ``message_id``: our id of the message reacted to."""
+
+    emoji: Annotated[str, Meta(max_length=_LONGEST_EMOJI)]
+    message_id: UUID
+
+
+class _Poll(Body, frozen=True):
+    """``selectable``: how many options one may choose; 0 is as many as there are."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=255)]
+    options: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=100)], ...], Meta(min_length=2)]
+    selectable: Annotated[int, Meta(ge=0, le=_MOST_OPTIONS)] = 1
+
+
+class NewMessage(Body, frozen=True):
+    """Body of ``POST /units/{id}/messages``: ``to`` or ``conversation_id``, and exactly one content."""
+
+    client_message_id: Annotated[str, Meta(min_length=1, max_length=128)]
+    to: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
+    conversation_id: UUID | None = None
+    text: Annotated[str, Meta(min_length=1, max_length=65_536)] | None = None
+    image: _File | None = None
+    video: _File | None = None
+    audio: _Audio | None = None
+    document: _File | None = None
+    location: _Place | None = None
+    contact: _Contact | None = None
+    reaction: _Reaction | None = None
+    poll: _Poll | None = None
+    reply_to: UUID | None = None
+    send_at: _Moment | None = None
+    expires_at: _Moment | None = None
+    link_preview: bool | None = None
+
+
+class Release(Body, frozen=True):
+    """Body of ``POST .../release``: ``resend`` or ``giveUp``."""
+
+    decision: str
+
+
+_CONTENTS = ("text", "image", "video", "audio", "document", "location", "contact", "reaction", "poll")
+_DECISIONS = {"resend": Decision.RESEND, "giveUp": Decision.GIVE_UP}
+_AT_WORK = (Work.QUEUED, Work.LEASED, Work.UNCERTAIN)
+_STALLED = "stalled"
+
+
+class _InOutbox(Position, frozen=True, tag="o"):
+    seq: Seq
+
+
+class Messages:
+    """``/units/{id}/messages`` as far as it is about sending, and ``/units/{id}/outbox``."""
+
+    def __init__(self, submit: Submit, outgoing: Outgoing, pool: Pool) -> None:
+        self._submit = submit
+        self._outgoing = outgoing
+        self._pool = pool
+
+    def attach(self, app: QuartTrio) -> None:
+        unit = "/units/<uuid:unit>"
+        one = f"{unit}/messages/<uuid:message>"
+        app.add_url_rule(f"{unit}/messages", "send_message", self.send, methods=["POST"])
+        app.add_url_rule(one, "get_message", self.get, methods=["GET"])
+        app.add_url_rule(f"{one}/cancel", "cancel_message", self.cancel, methods=["POST"])
+        app.add_url_rule(f"{one}/release", "release_message", self.release, methods=["POST"])
+        app.add_url_rule(f"{unit}/outbox", "list_outbox", self.outbox, methods=["GET"])
+
+    async def send(self, unit: UUID) -> Response:
+        """202 with the message as it stands; the same for a request that was made before."""
+        id = self._submit.find(UnitId(unit)).id
+        stored, _ = await self._outgoing.send(id, send_asked(await read_body(NewMessage)))
+        made = reply(watched_body(stored), 202)
+        made.headers["Location"] = f"/units/{unit}/messages/{stored.message.id}"
+        return made
+
+    async def get(self, unit: UUID, message: UUID) -> Response:
+        found = await reading.message(self._pool, self._submit.find(UnitId(unit)).id, message)
+        if found is None:
+            raise UnknownMessage("the unit has no such message")
+        return reply(watched_body(found))
+
+    async def cancel(self, unit: UUID, message: UUID) -> Response:
+        await read_body(Body)
+        id = self._submit.find(UnitId(unit)).id
+        return reply(watched_body(await self._outgoing.cancel(id, message)))
+
+    async def release(self, unit: UUID, message: UUID) -> Response:
+        asked = await read_body(Release)
+        decision = _DECISIONS.get(asked.decision)
+        if decision is None:
+            raise invalid("decision", "is 'resend' or 'giveUp'")
+        id = self._submit.find(UnitId(unit)).id
+        return reply(watched_body(await self._outgoing.release(id, message, decision)))
+
+    async def outbox(self, unit: UUID) -> Response:
+        """Those asked for last first; in one ``state`` of work, or ``stalled``, or all that is not done."""
+        id, most, after = self._submit.find(UnitId(unit)).id, limit(), cursor(_InOutbox)
+        before = after.seq if after else None
+        state = request.args.get("state")
+        if state == _STALLED:
+            found = await reading.stalled(self._pool, id, before, most + 1)
+        else:
+            found = await reading.outbox(self._pool, id, _states(state), before, most + 1)
+        page = found[:most]
+        last = page[-1].sending.seq if page and page[-1].sending is not None else 0
+        more = encode(_InOutbox(last)) if len(found) > most else None
+        return reply({"items": [watched_body(one) for one in page], "nextCursor": more})
+
+
+def send_asked(asked: NewMessage) -> SendAsked:
+    """What the body asks for. Raises Problem 422 naming the field."""
+    if not asked.client_message_id.isprintable():
+        raise invalid("clientMessageId", "holds printable characters only")
+    if asked.to is not None and asked.conversation_id is not None:
+        raise invalid("to", "is given, and conversationId too: one of them is enough")
+    if asked.to is None and asked.conversation_id is None and asked.reaction is None:
+        raise invalid("to", "is missing: a phone number, or conversationId instead")
+    given = [name for name in _CONTENTS if getattr(asked, name) is not None]
+    if len(given) != 1:
+        said = "are given: a message has exactly one of" if given else "are missing: a message has one of"
+        raise invalid(given[1] if given else "text", f"{', '.join(given) or 'contents'} {said} {', '.join(_CONTENTS)}")
+    if asked.link_preview is not None and asked.text is None:
+        raise invalid("linkPreview", "is for texts only")
+    if asked.reply_to is not None and asked.reaction is not None:
+        raise invalid("replyTo", "has no use with a reaction, which names its message")
+    return SendAsked(
+        client_id=asked.client_message_id,
+        content=_content(asked),
+        to=asked.to,
+        conversation=asked.conversation_id,
+        reply_to=asked.reply_to,
+        send_at=asked.send_at.timestamp() if asked.send_at else None,
+        expires_at=asked.expires_at.timestamp() if asked.expires_at else None,
+    )
+
+
+def _content(asked: NewMessage) -> Wanted:
+    if asked.text is not None:
+        return Text(_said("text", asked.text), asked.link_preview is not False)
+    for name, kind, file in (
+        ("image", Kind.IMAGE, asked.image),
+        ("video", Kind.VIDEO, asked.video),
+        ("document", Kind.DOCUMENT, asked.document),
+    ):
+        if file is not None:
+            return _file(name, kind, file, file.caption)
+    if asked.audio is not None:
+        return _file("audio", Kind.VOICE if asked.audio.voice else Kind.AUDIO, asked.audio, None)
+    if asked.location is not None:
+        place = asked.location
+        return Location(place.latitude, place.longitude, clean_text(place.name), clean_text(place.address))
+    if asked.contact is not None:
+        card = asked.contact
+        more = (clean_text(given) if given else None for given in (card.organization, card.email, card.url))
+        return Card(_said("contact.name", card.name), clean_text(card.phone), *more)
+    if asked.poll is not None:
+        return _poll(asked.poll)
+    assert asked.reaction is not None
+    emoji = clean_text(asked.reaction.emoji).strip()
+    if emoji and emoji.isascii():
+        raise invalid("reaction.emoji", "is one emoji, or empty to take the reaction back")
+    return React(emoji, asked.reaction.message_id)
+
+
+def _file(name: str, kind: Kind, file: _File | _Audio, caption: str | None) -> File:
+    if (file.url is None) is (file.upload is None):
+        raise invalid(name, "has either url or upload")
+    if file.mimetype is not None and MIMETYPE.fullmatch(file.mimetype.partition(";")[0].strip().lower()) is None:
+        raise invalid(f"{name}.mimetype", "is a media type, as image/jpeg")
+    return File(
+        kind=kind,
+        url=file.url,
+        upload=file.upload,
+        mimetype=file.mimetype.partition(";")[0].strip().lower() if file.mimetype is not None else None,
+        file_name=file_name(f"{name}.fileName", file.file_name) if file.file_name is not None else None,
+        caption=(clean_text(caption) or None) if caption is not None else None,
+    )
+
+
+def _poll(poll: _Poll) -> Poll:
+    options = tuple(_said(f"poll.options[{number}]", option) for number, option in enumerate(poll.options))
+    if len(options) > _MOST_OPTIONS:
+        raise invalid("poll.options", f"has at most {_MOST_OPTIONS} entries")
+    if len(set(options)) != len(options):
+        raise invalid("poll.options", "says something twice")
+    if poll.selectable > len(options):
+        raise invalid("poll.selectable", "is more than there are options")
+    return Poll(_said("poll.name", poll.name), options, poll.selectable)
+
+
+def _said(field: str, text: str) -> str:
+    """The text as it can be stored. Raises Problem 422 where nothing is left of it."""
+    cleaned = clean_text(text)
+    if not cleaned.strip():
+        raise invalid(field, "is empty")
+    return cleaned
+
+
+def file_name(field: str, given: str) -> str:
+    """A file's name without anything that could be a path. Raises Problem 422."""
+    name = clean_text(given).strip()
+    if not name.isprintable() or not name.strip(".") or "/" in name or "\\" in name:
+        raise invalid(field, "is a name without path, as offer.pdf")
+    return name
+
+
+def _states(state: str | None) -> tuple[Work, ...]:
+    if state is None:
+        return _AT_WORK
+    try:
+        return (Work(state),)
+    except ValueError:
+        raise invalid("state", f"is one of {', '.join([*Work, _STALLED])}") from None
+
+
+# -- answers -------------------------------------------------------------------------------------------------
+
+
+def watched_body(one: Watched) -> dict[str, object]:
+    """A message as lists show it, with the work on it; ``work`` is null for what we did not send."""
+    return {**message_body(one.message), "work": _work(one.sending) if one.sending is not None else None}
+
+
+def _work(work: Sending) -> dict[str, object]:
+    return {
+        "state": work.state,
+        "lane": work.lane,
+        "campaignId": str(work.campaign) if work.campaign is not None else None,
+        "tries": work.tries,
+        "resends": work.resends,
+        "dueAt": iso(work.due_at),
+        "expiresAt": iso(work.expires_at),
+        "settledAt": iso(work.settled_at),
+        "endedAt": iso(work.ended_at),
+        "stalled": work.stalled,
+        "twice": work.twice,
+        "failure": _failure(work.failure, work.failure_detail),
+        "lookAt": iso(work.look_at),
+        "waitsForPerson": work.state == Work.UNCERTAIN and work.look_at is None,
+        "attempts": [_attempt(call) for call in work.calls],
+    }
+
+
+def _failure(code: str | None, detail: str | None) -> dict[str, object] | None:
+    return {"code": code, "sentence": reason_of(code), "detail": detail} if code is not None else None
+
+
+def _attempt(call: Call) -> dict[str, object]:
+    return {
+        "startedAt": iso(call.started_at),
+        "endedAt": iso(call.ended_at),
+        "outcome": call.outcome,
+        "failure": call.failure,
+        "matchedBy": call.matched_by,
+        "externalId": call.external_id,
+    }

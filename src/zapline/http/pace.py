@@ -1,0 +1,119 @@
+"""A unit's own limits for sending: shown with the defaults filled in, and replaced."""
+
+import re
+from datetime import time
+from typing import Annotated
+from uuid import UUID
+
+from msgspec import Meta
+from quart import Response
+from quart_trio import QuartTrio
+
+from zapline.domain.ids import UnitId
+from zapline.domain.outbox import Lane
+from zapline.domain.pacer import BURST, CAMPAIGN_SECONDS, GAP, PER_MINUTE
+from zapline.http.problems import invalid
+from zapline.http.wire import Body, read_body, reply
+from zapline.sql import reading
+from zapline.sql.outbox import Limits
+from zapline.sql.pool import Pool
+from zapline.supervisors.outgoing import Outgoing
+from zapline.supervisors.submit import Submit, UnknownUnit
+
+_HOUR = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
+_COUNT = Meta(ge=1, le=1_000_000)
+
+
+class Pace(Body, frozen=True):
+    """Body of ``PUT /units/{id}/pace``; what is left out gets its default. Seconds and counts.
+
+    ``quiet_from`` and ``quiet_until`` are hours of the unit's time zone.
+    """
+
+    per_minute: Annotated[float, Meta(gt=0, le=6000)] = PER_MINUTE
+    burst: Annotated[int, Meta(ge=1, le=1000)] = BURST
+    gap_seconds: Annotated[float, Meta(ge=0, le=3600)] = GAP
+    daily_cap: Annotated[int, _COUNT] | None = None
+    warm_up_first: Annotated[int, _COUNT] | None = None
+    quiet_from: str | None = None
+    quiet_until: str | None = None
+    campaign_seconds: Annotated[float, Meta(gt=0, le=3600)] = CAMPAIGN_SECONDS
+    resend_lanes: tuple[str, ...] = ()
+
+
+class Paces:
+    """``/units/{id}/pace``."""
+
+    def __init__(self, submit: Submit, outgoing: Outgoing, pool: Pool) -> None:
+        self._submit = submit
+        self._outgoing = outgoing
+        self._pool = pool
+
+    def attach(self, app: QuartTrio) -> None:
+        app.add_url_rule("/units/<uuid:unit>/pace", "get_pace", self.get, methods=["GET"])
+        app.add_url_rule("/units/<uuid:unit>/pace", "put_pace", self.put, methods=["PUT"])
+
+    async def get(self, unit: UUID) -> Response:
+        return reply(await self._shown(self._submit.find(UnitId(unit)).id))
+
+    async def put(self, unit: UUID) -> Response:
+        asked = await read_body(Pace)
+        id = self._submit.find(UnitId(unit)).id
+        await self._outgoing.set_pace(id, _limits(asked))
+        return reply(await self._shown(id))
+
+    async def _shown(self, unit: UnitId) -> dict[str, object]:
+        row = await reading.pace(self._pool, unit)
+        if row is None:
+            raise UnknownUnit("there is no such unit")
+        return {
+            "perMinute": PER_MINUTE if row.per_minute is None else row.per_minute,
+            "burst": BURST if row.burst is None else row.burst,
+            "gapSeconds": GAP if row.gap_seconds is None else row.gap_seconds,
+            "dailyCap": row.daily_cap,
+            "warmUpFirst": row.warm_up_first,
+            "quietFrom": _hour(row.quiet_from),
+            "quietUntil": _hour(row.quiet_until),
+            "campaignSeconds": CAMPAIGN_SECONDS if row.campaign_seconds is None else row.campaign_seconds,
+            "resendLanes": [lane.value for lane in row.resend_lanes],
+            "timeZone": row.time_zone,
+        }
+
+
+def _limits(asked: Pace) -> Limits:
+    quiet_from, quiet_until = _time("quietFrom", asked.quiet_from), _time("quietUntil", asked.quiet_until)
+    if (quiet_from is None) is not (quiet_until is None):
+        raise invalid("quietUntil" if quiet_until is None else "quietFrom", "is missing: quiet hours have two ends")
+    if quiet_from is not None and quiet_from == quiet_until:
+        raise invalid("quietUntil", "is the same as quietFrom; leave both out for no quiet hours")
+    return Limits(
+        per_minute=asked.per_minute,
+        burst=asked.burst,
+        gap_seconds=asked.gap_seconds,
+        daily_cap=asked.daily_cap,
+        warm_up_first=asked.warm_up_first,
+        quiet_from=quiet_from,
+        quiet_until=quiet_until,
+        campaign_seconds=asked.campaign_seconds,
+        resend_lanes=_lanes(asked.resend_lanes),
+    )
+
+
+def _lanes(asked: tuple[str, ...]) -> tuple[Lane, ...]:
+    try:
+        return tuple(dict.fromkeys(Lane(lane) for lane in asked))
+    except ValueError:
+        raise invalid("resendLanes", f"holds some of {', '.join(Lane)}") from None
+
+
+def _time(field: str, given: str | None) -> time | None:
+    if given is None:
+        return None
+    read = _HOUR.fullmatch(given)
+    if read is None or not given.isascii():
+        raise invalid(field, "is an hour of the day, as 21:30")
+    return time(int(read[1]), int(read[2]))
+
+
+def _hour(at: time | None) -> str | None:
+    return at.strftime("%H:%M") if at is not None else None

@@ -1,0 +1,79 @@
+"""Uploads: files that are to be sent, taken in whole and bounded."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+from quart import Response, request
+from quart_trio import QuartTrio
+from quart_trio.wrappers import TrioRequest
+
+from zapline.domain.ids import UnitId
+from zapline.http.messages import MIMETYPE, file_name
+from zapline.http.problems import Problem, invalid
+from zapline.http.wire import reply
+from zapline.supervisors.outgoing import Outgoing
+from zapline.supervisors.submit import Submit
+
+MAX_UPLOAD = 16 * 1024 * 1024
+"""Bytes: what WhatsApp takes as picture, sound and film."""
+_AT_ONCE = 4
+"""Uploads in flight, each held in memory a few times over; who comes then is asked to come again."""
+_WITHIN = 28.0
+"""Seconds for an upload's body to arrive; below the server's own limit, so that the answer is a problem of ours."""
+_LONGEST_NAME = 255
+_PATH = re.compile(r"/units/[^/]+/uploads/?")
+
+
+def request_class(max_upload: int = MAX_UPLOAD) -> type[TrioRequest]:
+    """Requests whose bodies may be larger and take longer, where an upload is posted."""
+
+    class Request(TrioRequest):
+        def __init__(self, method: str, scheme: str, path: str, *rest: Any, **options: Any) -> None:
+            if method == "POST" and _PATH.fullmatch(path):
+                options |= {"max_content_length": max_upload, "body_timeout": _WITHIN}
+            super().__init__(method, scheme, path, *rest, **options)
+
+    return Request
+
+
+class Uploads:
+    """``/units/{id}/uploads``."""
+
+    def __init__(self, submit: Submit, outgoing: Outgoing) -> None:
+        self._submit = submit
+        self._outgoing = outgoing
+        self._in_flight = 0
+
+    def attach(self, app: QuartTrio) -> None:
+        app.add_url_rule("/units/<uuid:unit>/uploads", "upload", self.upload, methods=["POST"])
+
+    async def upload(self, unit: UUID) -> Response:
+        """The raw body is the file; its type is the request's Content-Type, its name ``?fileName=``."""
+        id = self._submit.find(UnitId(unit)).id
+        named = request.args.get("fileName")
+        if named is not None and not 0 < len(named) <= _LONGEST_NAME:
+            raise invalid("fileName", f"has 1 to {_LONGEST_NAME} characters")
+        name = file_name("fileName", named) if named is not None else None
+        mimetype = request.headers.get("Content-Type", "application/octet-stream").partition(";")[0].strip().lower()
+        if MIMETYPE.fullmatch(mimetype) is None:
+            raise invalid("Content-Type", "is a media type, as image/jpeg")
+        with self._room():
+            data = await request.get_data(cache=False, as_text=False, parse_form_data=False)
+            if not data:
+                raise invalid("body", "is empty")
+            stored, upload = await self._outgoing.store_upload(id, mimetype, name, data)
+        told = {"id": str(stored), "size": upload.size, "sha256": upload.sha256.hex(), "mimetype": upload.mimetype}
+        return reply({**told, "fileName": upload.file_name}, 201)
+
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        if self._in_flight >= _AT_ONCE:
+            raise Problem(503, "busy", "too many files are uploaded just now", retryable=True, retry_after=2)
+        self._in_flight += 1
+        try:
+            yield
+        finally:
+            self._in_flight -= 1

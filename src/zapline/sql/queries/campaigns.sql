@@ -1,0 +1,156 @@
+-- Campaigns: what people ask about them, and what the API shows of them.
+
+-- name: insert_campaign
+-- A new campaign. No row back: its client id is taken, and nothing has changed.
+insert into zapline.campaigns (id, unit_id, name, state, content, seconds, window_from, window_until, start_at,
+                               created_at, request_digest, client_campaign_id)
+values (%(id)s, %(unit_id)s, %(name)s, 'ready', %(content)s, %(seconds)s, %(window_from)s, %(window_until)s,
+        to_timestamp(%(start_at)s), to_timestamp(%(now)s), %(digest)s, %(client_id)s)
+on conflict (unit_id, client_campaign_id) do nothing
+returning id;
+
+-- name: find_by_client_id
+-- Which campaign a caller's id stands for, and what was asked under it.
+select id, request_digest from zapline.campaigns
+ where unit_id = %(unit_id)s and client_campaign_id = %(client_id)s;
+
+-- name: hold_campaign
+-- A campaign that is about to be changed; nobody else changes it meanwhile.
+select state, content, extract(epoch from start_at)::float8 as start_at, seconds, window_from, window_until,
+       loading_from
+  from zapline.campaigns
+ where unit_id = %(unit_id)s and id = %(id)s
+   for no key update;
+
+-- name: set_state
+-- A campaign is started, paused, resumed, cancelled, or goes on with what had failed.
+update zapline.campaigns
+   set state = %(state)s,
+       started_at = case when %(state)s in ('scheduled', 'running') then coalesce(started_at, to_timestamp(%(now)s))
+                         else started_at end,
+       ended_at = case when %(state)s = 'cancelled' then to_timestamp(%(now)s) end
+ where id = %(id)s;
+
+-- name: skip_opted_out
+-- Recipients who asked for no campaigns after they were put on the list.
+update zapline.campaign_recipients r
+   set state = 'skipped', reason = 'opted_out'
+ where r.campaign_id = %(id)s and r.state = 'pending'
+   and exists (select from zapline.opted_out v where v.unit_id = r.unit_id and v.canonical = r.recipient);
+
+-- name: has_pending
+-- Whether somebody is left to be written to.
+select exists (select from zapline.campaign_recipients where campaign_id = %(id)s and state = 'pending') as pending;
+
+-- name: cancel_recipients
+-- Whoever has not been written to is not written to any more.
+update zapline.campaign_recipients set state = 'cancelled' where campaign_id = %(id)s and state = 'pending';
+
+-- name: cancel_queued
+-- Messages of a cancelled campaign that lie ready. They failed, unless an earlier call may have been carried out.
+with gone as (
+    update zapline.outbox
+       set state = 'cancelled', failure = 'campaign_cancelled', failure_detail = null, ended_at = to_timestamp(%(now)s)
+     where campaign_id = %(id)s and state = 'queued'
+    returning message_id)
+update zapline.messages m set delivery = greatest(m.delivery, 'failed')
+  from gone
+ where m.id = gone.message_id
+   and not exists (select from zapline.attempts a
+                    where a.message_id = m.id and a.outcome in ('calling', 'uncertain', 'sent'));
+
+-- name: retry_failed
+-- Recipients whose message certainly was not sent get another one. What is uncertain is left alone.
+with again as (
+    update zapline.campaign_recipients r
+       set state = 'pending', generation = r.generation + 1, message_id = null
+      from zapline.outbox o
+     where r.campaign_id = %(id)s and r.state = 'enqueued' and o.message_id = r.message_id
+       and o.state in ('dead', 'expired')
+    returning r.number)
+select count(*) as recipients from again;
+
+-- name: promote
+-- Whoever writes is talked with: what lies ready for him goes before the campaigns.
+update zapline.outbox o
+   set lane = 'reply'
+  from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, conversation_id uuid)
+  join zapline.conversations c on c.id = r.conversation_id and c.unit_id = r.unit_id
+  join zapline.conversations root on root.id = coalesce(c.merged_into, c.id)
+  join zapline.contacts k on k.id = root.contact_id
+ where o.unit_id = r.unit_id and o.recipient = k.canonical and o.state = 'queued' and o.lane = 'campaign'
+returning o.unit_id;
+
+-- name: begin_load
+-- A list is going to be read in. No row back: the campaign is not ready for one.
+update zapline.campaigns c
+   set state = 'loading',
+       loading_from = 1 + coalesce((select max(number) from zapline.campaign_recipients where campaign_id = c.id), 0)
+ where c.unit_id = %(unit_id)s and c.id = %(id)s and c.state = 'ready'
+returning c.loading_from, c.content;
+
+-- name: end_load
+-- The list has been read to its end.
+update zapline.campaigns set state = 'ready', loading_from = null where id = %(id)s and state = 'loading'
+returning id;
+
+-- name: drop_loaded
+-- Recipients of a list that was not read to its end.
+delete from zapline.campaign_recipients r
+ using zapline.campaigns c
+ where c.id = %(id)s and c.state = 'loading' and r.campaign_id = c.id and r.number >= c.loading_from;
+
+-- name: left_loads
+-- Campaigns that somebody began to read a list into.
+select id from zapline.campaigns where state = 'loading';
+
+-- name: judge_recipients
+-- Of these recipients, those who want no campaigns and those whom the campaign has already.
+select r.number,
+       case when exists (select from zapline.opted_out v
+                          where v.unit_id = %(unit_id)s and v.canonical = r.recipient)
+            then 'opted_out' else 'duplicate' end as reason
+  from jsonb_to_recordset(%(rows)s) as r(number int, recipient text)
+ where exists (select from zapline.opted_out v where v.unit_id = %(unit_id)s and v.canonical = r.recipient)
+    or exists (select from zapline.campaign_recipients k
+                where k.campaign_id = %(id)s::uuid and k.recipient = r.recipient and k.state <> 'skipped');
+
+-- name: insert_recipients
+-- A part of a list.
+insert into zapline.campaign_recipients (campaign_id, number, unit_id, recipient, parameters, state, reason, detail)
+select %(id)s, r.number, %(unit_id)s, r.recipient, r.parameters,
+       case when r.reason is null then 'pending' else 'skipped' end, r.reason, r.detail
+  from jsonb_to_recordset(%(rows)s) as r(number int, recipient text, parameters jsonb, reason text, detail text);
+
+-- name: list_campaigns
+-- A unit's campaigns, the newest first, or one of them.
+select id, name, state, content, seconds, window_from, window_until, start_at, started_at, ended_at, created_at,
+       client_campaign_id
+  from zapline.campaigns
+ where unit_id = %(unit_id)s and (%(id)s::uuid is null or id = %(id)s)
+   and (%(before_at)s::timestamptz is null or (created_at, id) < (%(before_at)s, %(before_id)s::uuid))
+ order by created_at desc, id desc
+ limit %(limit)s;
+
+-- name: count_recipients
+-- How many recipients of each campaign stand where, and why some are skipped: counted from the rows themselves.
+select r.campaign_id, zapline.recipient_state(r.state, o.state, m.delivery) as state,
+       case when r.state = 'skipped' then r.reason end as reason, count(*) as recipients
+  from zapline.campaign_recipients r
+  left join zapline.outbox o on o.message_id = r.message_id
+  left join zapline.messages m on m.id = r.message_id
+ where r.unit_id = %(unit_id)s and r.campaign_id = any(%(ids)s)
+ group by 1, 2, 3;
+
+-- name: list_recipients
+-- A campaign's recipients in the order of the list, of these states or of all; with what went wrong.
+select r.number, r.recipient, r.parameters, zapline.recipient_state(r.state, o.state, m.delivery) as state,
+       coalesce(r.reason, o.failure) as reason, coalesce(r.detail, o.failure_detail) as detail, r.message_id,
+       o.settled_at
+  from zapline.campaign_recipients r
+  left join zapline.outbox o on o.message_id = r.message_id
+  left join zapline.messages m on m.id = r.message_id
+ where r.unit_id = %(unit_id)s and r.campaign_id = %(id)s and r.number > %(after)s
+   and (%(states)s::text[] is null or zapline.recipient_state(r.state, o.state, m.delivery) = any(%(states)s))
+ order by r.number
+ limit %(limit)s;
