@@ -17,7 +17,8 @@ from zapline import __version__
 from zapline.domain.events import ConnectionEvent, Fact, Kind, MessageArrived
 from zapline.domain.outbox import Lane
 from zapline.domain.transitions import Action, Signal
-from zapline.evolution.failures import EvolutionFailure
+from zapline.evolution.failures import VOCABULARY, EvolutionFailure
+from zapline.evolution.failures import Verdict as SendVerdict
 from zapline.supervisors.checks import Verdict
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.health import Report
@@ -139,7 +140,17 @@ COUNTED = (
     Counted("settled", "Messages found to be with Evolution, by what told so.", "by", ("reply", "echo", "store")),
     Counted("sent_twice", "Messages that were delivered a second time."),
     Counted("stalled", "Messages that Evolution took and nobody confirmed in time."),
-    Counted("line_pauses", "Times a line was paused because Evolution or WhatsApp would not take anything.", "code"),
+    Counted(
+        "line_pauses",
+        "Times a line was paused because Evolution or WhatsApp would not take anything.",
+        "code",
+        tuple(kind.code for kind in VOCABULARY if kind.verdict is SendVerdict.LINE),
+    ),
+    Counted("messages_ended_unsent", "Messages that ended in the queue.", "state", ("expired", "cancelled")),
+    Counted("leases_rescued", "Messages whose call nobody ended, found after a crash."),
+    Counted("claims_failed", "Times the database did not serve a sender."),
+    Counted("answers_refused", "Answers of calls that neither disk nor database took at once."),
+    Counted("sender_crashes", "Crashes of units' senders."),
     Counted("opted_out", "Contacts that asked for no more campaigns."),
     Counted("backfilled", "Messages read back from Evolution's store that were not here."),
     Counted("repairs", "Of these, those older than Evolution's own retries.", "gap", ("known", "unexplained")),
