@@ -11,16 +11,18 @@ import socket
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 
 @dataclass(slots=True)
 class Target:
-    """One unit: the path to post to, and its instance."""
+    """One unit: the path to post to, and its instance; messages to be sent need a token too."""
 
     path: str
     instance: str
+    token: str = ""
 
 
 @dataclass(slots=True)
@@ -75,6 +77,22 @@ def request(target: Target, external_id: str, host: str) -> bytes:
     return head.encode() + body
 
 
+def message(target: Target, client_id: str, host: str) -> bytes:
+    """One message to be sent, as a CRM asks for it; its text is its client id."""
+    phone = f"55119{random.randrange(10**7, 10**8)}"
+    body = json.dumps({"clientMessageId": client_id, "to": phone, "text": client_id, **EXTRA}).encode()
+    head = (
+        f"POST {target.path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+        f"Authorization: Bearer {target.token}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+EXTRA: dict[str, str] = {}
+"""What else each message to be sent says."""
+Make = Callable[[Target, str, str], bytes]
+
+
 class _Line:
     """One keep-alive connection with at most one request under way."""
 
@@ -106,8 +124,13 @@ def run(
     seconds: float,
     rate: float | None,
     remember: bool,
+    make: Make = request,
+    most: int | None = None,
 ) -> Result:
-    """Post for ``seconds``; with ``rate`` (a second) at fixed times, else as fast as the answers come."""
+    """Post for ``seconds``; with ``rate`` (a second) at fixed times, else as fast as the answers come.
+
+    ``most``: stop after so many.
+    """
     selector = selectors.DefaultSelector()
     lines = [_Line(address) for _ in range(connections)]
     for line in lines:
@@ -116,8 +139,8 @@ def run(
     host, number = f"{address[0]}:{address[1]}", 0
     # Made beforehand, so that making them costs the measured server nothing.
     ready = [
-        (f"{run_id}-{index}", request(targets[index % len(targets)], f"{run_id}-{index}", host))
-        for index in range(int((rate or 6000) * seconds) + connections)
+        (f"{run_id}-{index}", make(targets[index % len(targets)], f"{run_id}-{index}", host))
+        for index in range(most or int((rate or 6000) * seconds) + connections)
     ]
     start = time.perf_counter()
     end = start + seconds
@@ -158,7 +181,7 @@ def run(
                 continue
             if _complete(line.answer):
                 done = time.perf_counter()
-                if line.answer.startswith(b"HTTP/1.1 200"):
+                if line.answer.startswith((b"HTTP/1.1 200", b"HTTP/1.1 202")):
                     result.requests += 1
                     result.latencies.append(done - line.started)
                 else:
@@ -174,10 +197,11 @@ def run(
 
 def main() -> None:
     given = json.loads(sys.argv[1])
-    targets = [Target(*pair) for pair in json.loads(Path(given["targets"]).read_text())]
-    result = run(
-        ("127.0.0.1", given["port"]), targets, given["connections"], given["seconds"], given["rate"], given["remember"]
-    )
+    targets = [Target(*known) for known in json.loads(Path(given["targets"]).read_text())]
+    EXTRA.update(given.get("extra", {}))
+    make = message if given.get("messages") else request
+    address, most = ("127.0.0.1", given["port"]), given.get("most")
+    result = run(address, targets, given["connections"], given["seconds"], given["rate"], given["remember"], make, most)
     latencies = sorted(result.latencies) or [0.0]
 
     def at(share: float) -> float:

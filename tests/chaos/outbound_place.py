@@ -21,7 +21,7 @@ from .outbound_simulator import Simulator, open_simulator
 from .place import Place, open_place
 
 PLANTED = Path(__file__).with_name("outbound_planted.py")
-PACE = {"perMinute": 60_000, "burst": 1000, "gapSeconds": 0, "campaignSeconds": 0.05}
+PACE = {"perMinute": 6000, "burst": 1000, "gapSeconds": 0, "campaignSeconds": 0.05}
 TIMEOUT = "2"
 """Seconds that the daemon waits for Evolution."""
 OPEN_WITHIN = 30.0
@@ -61,23 +61,23 @@ class OutboundPlace:
         with trio.fail_after(OPEN_WITHIN):
             line = f"/units/{unit}/whatsapp"
             (await self.client.post(f"{line}/connect", json={})).raise_for_status()
-            while (await self._status(line))["phase"] != "pairing":
-                await trio.sleep(0.1)
+            await self._until(line, "pairing")
             await self.simulator.ask("POST", "scan", {"instance": instance})
-            while (await self._status(line))["phase"] != "open":
-                await trio.sleep(0.1)
+            await self._until(line, "open")
             (await self.client.put(f"/units/{unit}/pace", json=PACE)).raise_for_status()
 
-    async def _status(self, line: str) -> dict[str, object]:
-        answer = await self.client.get(f"{line}/status")
-        answer.raise_for_status()
-        told: dict[str, object] = answer.json()
-        return told
+    async def _until(self, line: str, phase: str) -> None:
+        while True:
+            answer = await self.client.get(f"{line}/status")
+            answer.raise_for_status()
+            if answer.json()["phase"] == phase:
+                return
+            await trio.sleep(0.1)
 
 
 async def _token(place: Place) -> str:
     """A bearer token, as the login would give it."""
-    token = secrets.token_urlsafe(32)
+    token = "zl_" + secrets.token_urlsafe(32)
     hashed = argon2.PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1).hash(secrets.token_hex())
     async with await connect(place.postgres.url, role="zapline_engine") as conn:
         admin = await add_admin(conn, "caos@example.com", hashed)

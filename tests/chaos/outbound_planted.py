@@ -3,7 +3,6 @@
 As ``planted.py``, whose orders it obeys; production code holds no hooks.
 """
 
-import os
 import sys
 from typing import Any
 
@@ -11,7 +10,6 @@ from planted import ARMED, arm_on_signal
 
 import zapline.domain.sending as rules
 import zapline.sql.sending as sending
-import zapline.supervisors.recorder as recorder
 from zapline.domain.retry import Backoff, RetryPolicy
 from zapline.evolution.client import EvolutionClient
 from zapline.supervisors.entries import ANSWER

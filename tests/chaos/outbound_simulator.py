@@ -80,13 +80,16 @@ class Simulator:
             await trio.sleep(0.1)
 
 
+def _launch(options: list[str]) -> subprocess.Popen[str]:
+    """In the calling thread: death_wrapper ends the child when that thread ends."""
+    command = [*death_wrapper(), sys.executable, "-m", "zapline.sandbox.evolution", "--port", str(free_port())]
+    return subprocess.Popen([*command, *HABITS, *options], stdout=subprocess.PIPE, text=True, start_new_session=True)
+
+
 @asynccontextmanager
 async def open_simulator(*, statuses: str = "SERVER_ACK,DELIVERY_ACK", seed: int = 1) -> AsyncIterator[Simulator]:
     """A running simulator; it ends with the block."""
-    command = [*death_wrapper(), sys.executable, "-m", "zapline.sandbox.evolution", "--port", str(free_port())]
-    command += [*HABITS, "--statuses", statuses, "--status-gap", "0.05", "--seed", str(seed)]
-    # In the calling thread: death_wrapper ends the child when that thread ends.
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    process = _launch(["--statuses", statuses, "--status-gap", "0.05", "--seed", str(seed)])
     try:
         assert process.stdout is not None
         with trio.fail_after(STARTED_WITHIN):

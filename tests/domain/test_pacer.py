@@ -256,11 +256,11 @@ class Life:
     def wait_for(self, pacer: Pacer, step: Step) -> None:
         hold = pacer.hold(step.wish, self.moment())
         if hold is not None:
-            self.now = self.boot + hold.until
+            self.now = self.boot + hold.until + 1e-9  # a hair more: the sum is rounded
         while step.recipient in pacer.blocked(self.moment()):
             over = pacer.gap_over(self.moment())
             assert over is not None
-            self.now = self.boot + over
+            self.now = self.boot + over + 1e-9
 
     def live(self, steps: list[Step]) -> None:
         pacer = self.start()

@@ -1,5 +1,6 @@
 """The API as the daemon composes it: real sockets, real PostgreSQL, real journal, simulated Evolution."""
 
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ from zapline.supervisors.health import Health
 from zapline.supervisors.intake import Intake
 from zapline.supervisors.leadership import Leadership
 from zapline.supervisors.lines import LineCalls, WebhookAddress
+from zapline.supervisors.media import Media
+from zapline.supervisors.outgoing import Outgoing
+from zapline.supervisors.receipts import Receipts
 from zapline.supervisors.recorder import Recorder
 from zapline.supervisors.roster import Roster, RosterPolicy
 from zapline.supervisors.submit import House, Submit
@@ -41,6 +45,8 @@ PASSWORD = "correct horse battery"
 EMAIL = "ana@example.com"
 HASHER = argon2.PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1)
 HASH = HASHER.hash(PASSWORD)
+MEDIA_BUDGET = 2048
+"""Bytes: a cache that a test can fill."""
 
 
 @dataclass
@@ -61,6 +67,12 @@ class Api:
     engine_pool: Pool
     api_pool: Pool
     front: WebhookApp
+    outgoing: Outgoing
+    media_cache: Path
+    woken: list[UnitId]
+    """Units whose sender was woken, in order."""
+    repaced: list[UnitId]
+    """Units whose sender was told of new limits."""
 
     async def get(self, path: str, expect: int = 200, **query: object) -> Any:
         answer = await self.client.get(path, params={name: str(value) for name, value in query.items()})
@@ -72,6 +84,11 @@ class Api:
         answer = await self.client.post(path, content=content)
         assert answer.status_code == expect, answer.text
         return answer.json() if answer.content else None
+
+    async def put(self, path: str, body: object, expect: int = 200) -> Any:
+        answer = await self.client.put(path, content=msgspec.json.encode(body))
+        assert answer.status_code == expect, answer.text
+        return answer.json()
 
     async def add_unit(self, name: str = "Loja") -> Unit:
         made = await self.post("/units", {"name": name}, 201)
@@ -153,13 +170,18 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
             secret = f"{UUID(bytes=unit)}{generation}"
             return WebhookAddress(f"{listening}/webhooks/whatsapp/evolution/{secret}")
 
-        calls = LineCalls(EvolutionClient(http, evolution.url, evolution.api_key), address_of, counters)
+        client_of_evolution = EvolutionClient(http, evolution.url, evolution.api_key)
+        calls = LineCalls(client_of_evolution, address_of, counters)
         around = Surroundings(journal, recorder, calls, counters, dispatcher.refill, dispatcher.read_again)
         nursery.start_soon(recorder.run)
         nursery.start_soon(dispatcher.run)
         await nursery.start(roster.run, around)
         nursery.start_soon(leadership.run)
         nursery.start_soon(health.run)
+        woken: list[UnitId] = []
+        repaced: list[UnitId] = []
+        outgoing = Outgoing(engine_pool, time.time, woken.append, repaced.append)
+        media_cache = directory.parent / "media"
         app = create_app(
             submit=submit,
             roster=roster,
@@ -167,6 +189,9 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
             counters=counters,
             pool=api_pool,
             auth=AuthPolicy(hasher=HASHER),
+            outgoing=outgoing,
+            media=Media(client_of_evolution, media_cache, MEDIA_BUDGET, counters),
+            receipts=Receipts(engine_pool, client_of_evolution),
         )
         front = WebhookApp(roster, intake, counters, IntakePolicy(2**24, 2**26), rest=app)
         (listening,) = await nursery.start(partial(serve, front, ["127.0.0.1:0"], stop, 2.0))
@@ -192,6 +217,10 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
                 engine_pool,
                 api_pool,
                 front,
+                outgoing,
+                media_cache,
+                woken,
+                repaced,
             )
         stop.set()
         nursery.cancel_scope.cancel()

@@ -19,6 +19,7 @@ import trio
 from zapline.daemon.logs import register_secret
 from zapline.daemon.master_key import master_key, webhook_secret
 from zapline.daemon.notify import Notifier
+from zapline.daemon.outbound import Inbound, Outbound, opt_outs
 from zapline.daemon.settings import Settings
 from zapline.domain.errors import StandstillError
 from zapline.domain.ids import UnitId
@@ -91,6 +92,7 @@ class Running:
     dispatcher: Dispatcher
     leadership: Leadership
     health: Health
+    outbound: Outbound
     listeners: Sequence[tuple[App, Sequence[str]]]
     stop_serving: trio.Event = field(default_factory=trio.Event)
     served: trio.Event = field(default_factory=trio.Event)
@@ -105,10 +107,15 @@ class Running:
         self.served.set()
 
     async def drain(self, seconds: float) -> None:
-        """Stop listening, then store what is accepted, for at most ``seconds``; the journal keeps the rest."""
+        """Stop listening, end the calls under way, then store what is accepted; the journal keeps the rest.
+
+        All that for at most ``seconds``.
+        """
         with trio.move_on_after(seconds):
             self.stop_serving.set()
-            await self.served.wait()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.outbound.drain, seconds)
+                await self.served.wait()
             while self.leadership.standing is Standing.LEADING and not self._idle():  # noqa: ASYNC110 - spread over three rooms
                 await trio.sleep(0.02)
         left = self.journal.statistics().depth
@@ -144,18 +151,7 @@ async def daemon(settings: Settings, notifier: Notifier) -> AsyncIterator[Runnin
     addresses = _Addresses(master_key(settings.master_key, settings.state_dir), settings.base_url.rstrip("/"))
     _keep_out_of_logs(settings)
     counters = Counters(trio.current_time)
-    url = settings.database_url.get_secret_value()
-    direct_url = settings.database_direct_url.get_secret_value() if settings.database_direct_url else url
-    engine: ConnectOptions = {"role": "zapline_engine", "prepare": settings.database_prepare}
-    reader: ConnectOptions = {"role": "zapline_api", "prepare": settings.database_prepare}
-
-    async def open_engine(address: str = url) -> Connection:
-        return await connect(address, **engine)
-
-    async def open_direct() -> Connection:
-        # Without a role: the lock comes before the roles are known to exist.
-        return await connect(direct_url, application_name="zapline-lock")
-
+    database = _Database(settings)
     intensity = Intensity(settings.restart_limit, settings.restart_period_seconds)
     dispatcher = Dispatcher(lambda unit: roster.get(unit))
     roster = Roster(
@@ -169,47 +165,53 @@ async def daemon(settings: Settings, notifier: Notifier) -> AsyncIterator[Runnin
         )
         dispatcher.journal = journal
         http = await stack.enter_async_context(open_http(settings.evolution_connections))
-        engine_pool = await stack.enter_async_context(Pool.open(url, size=4, **engine))
-        api_pool = await stack.enter_async_context(Pool.open(url, size=4, **reader))
+        pool = await stack.enter_async_context(Pool.open(database.url, size=4, **database.engine))
+        api_pool = await stack.enter_async_context(Pool.open(database.url, size=4, **database.reader))
         nursery = await stack.enter_async_context(trio.open_nursery())
         stack.callback(nursery.cancel_scope.cancel)
 
         intake = Intake(journal, counters)
         house = House(settings.instance_prefix, settings.webhook_secret_grace_minutes)
-        submit = Submit(engine_pool, journal, roster, dispatcher, intake, addresses.secret, house)
-        control = Control(submit, engine_pool)
+        submit = Submit(pool, journal, roster, dispatcher, intake, addresses.secret, house)
 
         async def lead() -> None:
             recorder.forget_known()
             await submit.reload()
             await control.ring()
+            outbound.led_anew()
 
-        leadership = Leadership(open_direct, lead, control.ring)
-        recorder = Recorder(open_engine, leadership.may_write, counters, settings.recorder_lanes)
-        health = Health(counters, roster, journal, recorder, dispatcher, leadership, engine_pool)
+        leadership = Leadership(database.open_direct, lead, lambda payload: control.ring(payload))
+        client = _evolution(settings, http)
+        outbound = Outbound(settings, Inbound(pool, client, intake, journal, roster, leadership, counters, submit))
+        control = Control(submit, pool, outbound.reconciler)
+        campaigning = outbound.campaigning
+        lanes = settings.recorder_lanes
+        recorder = Recorder(database.open_engine, leadership.may_write, counters, lanes, campaigning=campaigning)
+        health = Health(counters, roster, journal, recorder, dispatcher, leadership, pool, outbound.report)
         limits = JournalLimits(settings.journal_keep_hours, settings.journal_budget_bytes)
-        janitor = Janitor(engine_pool, journal, leadership, submit, roster, counters, limits)
-        calls = LineCalls(_evolution(settings, http), addresses.address, counters)
-        around = Surroundings(journal, recorder, calls, counters, dispatcher.refill, dispatcher.read_again)
-
-        for part in (recorder.run, dispatcher.run):
-            nursery.start_soon(part)
+        janitor = Janitor(pool, journal, leadership, submit, roster, counters, limits)
+        around = Surroundings(
+            journal,
+            recorder,
+            LineCalls(client, addresses.address, counters),
+            counters,
+            dispatcher.refill,
+            dispatcher.read_again,
+            opt_outs=opt_outs(settings),
+            answered=outbound.answered,
+            opened=outbound.opened,
+        )
+        nursery.start_soon(recorder.run)
+        nursery.start_soon(dispatcher.run)
         await nursery.start(roster.run, around)
         _know_units_from_snapshot(journal, roster)
         nursery.start_soon(leadership.run)
         await _stand_alone(leadership)
-        for part in (janitor.run, health.run, control.run):
+        for part in (janitor.run, health.run, control.run, outbound.run):
             nursery.start_soon(part)
-        auth = AuthPolicy(trusted=settings.trusted_proxies)
-        # With ZAPLINE_OPS_BIND the public side knows webhooks alone.
-        api = create_app(submit=submit, roster=roster, health=health, counters=counters, pool=api_pool, auth=auth)
-        intake_policy = IntakePolicy(settings.max_body_bytes, settings.body_budget_bytes)
-        rest = None if settings.ops_bind else api
-        front = WebhookApp(roster, intake, counters, intake_policy, rest=rest, trusted=settings.trusted_proxies)
-        listeners: list[_Listener] = [(front, settings.bind)]
-        if settings.ops_bind:
-            listeners.append((api, settings.ops_bind))
-        yield Running(nursery, roster, journal, recorder, dispatcher, leadership, health, listeners)
+        front = _Front(settings, submit, roster, health, counters, api_pool, intake)
+        listeners = front.listeners(outbound)
+        yield Running(nursery, roster, journal, recorder, dispatcher, leadership, health, outbound, listeners)
 
 
 _Listener = tuple[App, Sequence[str]]
@@ -230,6 +232,69 @@ class _Addresses:
     def address(self, unit: bytes, generation: int) -> WebhookAddress:
         secret = self.secret(UnitId(UUID(bytes=unit)), generation)
         return WebhookAddress(f"{self.base_url}/webhooks/whatsapp/evolution/{secret}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Database:
+    """How connections are opened, and for whom."""
+
+    settings: Settings
+
+    @property
+    def url(self) -> str:
+        return self.settings.database_url.get_secret_value()
+
+    @property
+    def engine(self) -> ConnectOptions:
+        return {"role": "zapline_engine", "prepare": self.settings.database_prepare}
+
+    @property
+    def reader(self) -> ConnectOptions:
+        return {"role": "zapline_api", "prepare": self.settings.database_prepare}
+
+    async def open_engine(self) -> Connection:
+        return await connect(self.url, **self.engine)
+
+    async def open_direct(self) -> Connection:
+        """Past a pooler, and without a role: the lock comes before the roles are known to exist."""
+        direct = self.settings.database_direct_url
+        address = direct.get_secret_value() if direct is not None else self.url
+        return await connect(address, application_name="zapline-lock")
+
+
+@dataclass(frozen=True, slots=True)
+class _Front:
+    """What is served, and where."""
+
+    settings: Settings
+    submit: Submit
+    roster: Roster
+    health: Health
+    counters: Counters
+    api_pool: Pool
+    intake: Intake
+
+    def listeners(self, outbound: Outbound) -> list[_Listener]:
+        settings = self.settings
+        auth = AuthPolicy(trusted=settings.trusted_proxies)
+        api = create_app(
+            submit=self.submit,
+            roster=self.roster,
+            health=self.health,
+            counters=self.counters,
+            pool=self.api_pool,
+            auth=auth,
+            outgoing=outbound.outgoing,
+            media=outbound.media,
+            receipts=outbound.receipts,
+            max_upload=int(settings.upload_max_bytes),
+        )
+        policy = IntakePolicy(settings.max_body_bytes, settings.body_budget_bytes)
+        # With ZAPLINE_OPS_BIND the public side knows webhooks alone.
+        rest = None if settings.ops_bind else api
+        front = WebhookApp(self.roster, self.intake, self.counters, policy, rest=rest, trusted=settings.trusted_proxies)
+        public: list[_Listener] = [(front, settings.bind)]
+        return [*public, (api, settings.ops_bind)] if settings.ops_bind else public
 
 
 async def _stand_alone(leadership: Leadership) -> None:

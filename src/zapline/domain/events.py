@@ -321,6 +321,8 @@ class OptedOut(msgspec.Struct, frozen=True):
     address: Address
     word: str
     external_id: ExternalId
+    confirmation: str | None = None
+    """What is answered to it; None for a message that is not live."""
 
 
 Fact = (

@@ -2,11 +2,20 @@
 
 import re
 from collections.abc import Collection
+from dataclasses import dataclass
 from unicodedata import combining, normalize
 
 _OTHER = re.compile(r"[^\w\s]|_")
 LONGEST = 40
 """Characters of a message that may be such a word; a longer one says something else."""
+
+
+@dataclass(frozen=True, slots=True)
+class OptOuts:
+    """The agreed words, in the form of :func:`plain`, and what is answered to one; None: nothing."""
+
+    words: frozenset[str] = frozenset()
+    confirmation: str | None = None
 
 
 def plain(text: str) -> str:

@@ -75,6 +75,8 @@ class Conversations:
         id, most = self._submit.find(UnitId(unit)).id, limit()
         after = number("afterSeq", 0, 0, BIGINT)
         found = await reading.messages_after(self._pool, id, after, most + 1)
+        if found is None:  # somebody writes and takes long over it
+            return reply({"items": [], "nextAfterSeq": after, "hasMore": True})
         page = found[:most]
         last = page[-1].seq if page else after
         return reply({"items": _messages(page), "nextAfterSeq": last, "hasMore": len(found) > most})

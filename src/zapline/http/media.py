@@ -46,6 +46,7 @@ _ENDINGS = {
 _PLAIN_BYTES = "application/octet-stream"
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f"\\/;:<>|?*%]')
 _LONGEST_NAME = 150
+_LONGEST_ENDING = 10
 
 
 class MediaFiles:
@@ -95,8 +96,9 @@ def _external_id(message: Message) -> ExternalId:
 def disposition(name: str) -> str:
     """A Content-Disposition header (RFC 6266) that makes a download of it, whatever a stranger called the file."""
     bare = _UNSAFE.sub("_", "".join(letter if letter.isprintable() else "_" for letter in name)).strip(" .")
-    stem, dot, ending = bare.rpartition(".")
-    whole = f"{stem[: _LONGEST_NAME - 11]}.{ending[:10]}" if dot and stem else bare[:_LONGEST_NAME]
+    stem, _, ending = bare.rpartition(".")
+    keep = len(ending) + 1 if stem and len(ending) <= _LONGEST_ENDING else 0
+    whole = bare if len(bare) <= _LONGEST_NAME else bare[: _LONGEST_NAME - keep] + bare[len(bare) - keep :]
     whole = whole or "file"
     plain = whole.encode("ascii", "replace").decode().replace("?", "_")
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(whole, safe='')}"

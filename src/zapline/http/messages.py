@@ -34,8 +34,8 @@ _Url = Annotated[str, Meta(min_length=1, max_length=4096)]
 _FileName = Annotated[str, Meta(min_length=1, max_length=255)]
 _Mimetype = Annotated[str, Meta(max_length=150)]
 MIMETYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,80}/[a-z0-9][a-z0-9!#$&^_.+-]{0,80}")
-_MOST_OPTIONS = 12
-"""Of a poll, by WhatsApp's own limit."""
+_MOST_OPTIONS = 10
+"""Of a poll: Evolution takes no more, though WhatsApp would."""
 _LONGEST_EMOJI = 32
 """Code points: families with skin tones have a dozen."""
 

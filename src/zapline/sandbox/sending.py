@@ -63,7 +63,7 @@ async def send(world: World, instance: Instance, request: Request, body: Any, ki
     if kind == "sendTemplate":
         raise Refusal(500, "Method not available in the Baileys service")
     _check_rules(kind, body)
-    recipient = _recipient(world, instance, kind, body)
+    recipient = _recipient(world, instance, request.path, body)
     if kind == "sendMedia":
         _check_media_host(str(body.get("media", "")))
     delay = body.get("delay", 0)
@@ -145,10 +145,10 @@ def check_socket(instance: Instance) -> None:
         raise Refusal(500, "Connection Closed")
 
 
-def _recipient(world: World, instance: Instance, kind: str, body: dict[str, Any]) -> Recipient:
-    number = str(body["key"].get("remoteJid", "")) if kind == "sendReaction" else body["number"]
+def _recipient(world: World, instance: Instance, path: str, body: dict[str, Any]) -> Recipient:
+    number = str(body["number"] if "number" in body else body["key"].get("remoteJid", ""))
     check_socket(instance)
-    if world.faults.strike(("number_check_timeout",), instance.name):
+    if world.faults.strike(("number_check_timeout",), instance.name, path):
         raise Refusal(500, "Timed Out")
     try:
         found = look_up(world, number)

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import trio
+
 from zapline.domain.ids import UnitId
 from zapline.domain.outbox import Work
 from zapline.sql.dead_letters import list_dead_letters
@@ -171,11 +173,45 @@ async def thread(
     return [_message(row) for row in rows]
 
 
-async def messages_after(pool: Pool, unit: UnitId, after_seq: int, limit: int) -> list[Message]:
-    """A page of a unit's messages in the order of their arrival."""
-    statement = _SQL["list_after"]
+WRITERS_END_WITHIN = 1.0
+"""Seconds that a page waits for transactions that were under way when it was asked for; they take milliseconds."""
+_LOOK_AGAIN = 0.005
+
+
+async def messages_after(pool: Pool, unit: UnitId, after_seq: int, limit: int) -> list[Message] | None:
+    """A page of a unit's messages in the order of their arrival; None where it cannot be told just now.
+
+    Numbers are taken before transactions are committed, and by several at a time: a message may appear below one
+    that is there already, and who reads on from that one would never see it. So the end of the page is settled
+    first, then those who may still add to it are waited for, and the page is read after that.
+    """
+    ends = _SQL["last_after"]
     async with _inside(pool, unit) as conn:
-        rows = await conn.fetch(statement.sql, statement.bind(unit_id=unit, after_seq=after_seq, limit=limit))
+        row = await conn.fetch_one(ends.sql, ends.bind(unit_id=unit, after_seq=after_seq, limit=limit))
+        if row is None or row.seq is None:
+            return []
+        last: int = row.seq
+        writers = await _writers(conn)
+        if not writers:
+            return await _page_after(conn, unit, after_seq, last)
+    with trio.move_on_after(WRITERS_END_WITHIN):
+        while writers:
+            await trio.sleep(_LOOK_AGAIN)
+            async with pool.connection() as conn:
+                writers &= await _writers(conn)
+    if writers:
+        return None
+    async with _inside(pool, unit) as conn:
+        return await _page_after(conn, unit, after_seq, last)
+
+
+async def _writers(conn: Connection) -> set[str]:
+    return {row.name for row in await conn.fetch(_SQL["writers"].sql)}
+
+
+async def _page_after(conn: Connection, unit: UnitId, after_seq: int, last: int) -> list[Message]:
+    statement = _SQL["list_after"]
+    rows = await conn.fetch(statement.sql, statement.bind(unit_id=unit, after_seq=after_seq, last_seq=last))
     return [_message(row) for row in rows]
 
 

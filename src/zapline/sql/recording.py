@@ -1,6 +1,6 @@
 """Performs the recorder's transaction: a batch of many units' entries becomes rows, or nothing does."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +9,7 @@ import msgspec
 from zapline.domain.delivery import Delivery
 from zapline.domain.ids import PROVIDER, ExternalId, Seq, UnitId
 from zapline.sql.answers import Decided, apply_answers, decide_echoes, hold_echoes, load_aliases
+from zapline.sql.campaigns import promote
 from zapline.sql.driver import Connection, Json, StatementFailed
 from zapline.sql.opt_outs import record_opt_outs
 from zapline.sql.rows import Key, Report, Row, Rows, UnitWrite
@@ -65,11 +66,16 @@ def _spelling(row: Row) -> tuple[object, ...]:
 
 
 async def record(
-    conn: Connection, batch: Sequence[UnitWrite], known: Known, lock_timeout_ms: int | None = None
+    conn: Connection,
+    batch: Sequence[UnitWrite],
+    known: Known,
+    lock_timeout_ms: int | None = None,
+    campaigning: Collection[UnitId] = (),
 ) -> dict[UnitId, Outcome]:
     """Store a batch in one transaction; each unit stands in it at most once.
 
     ``lock_timeout_ms``: how long this transaction waits for a lock, where the connection's own is too long.
+    ``campaigning``: units of which a campaign runs; whoever writes to them is talked with first.
 
     Raises StatementFailed or DatabaseUnavailable; then nothing of the batch is stored, except where the
     commit's outcome is unknown. All statements are merges, so the batch may be given again. Cancellation
@@ -98,6 +104,8 @@ async def record(
         created_keys = [(unit, external) for unit, outcome in outcomes.items() for external in outcome.created]
         await _apply_reports(conn, reports, {*created_keys, *decided.touched}, aliases)
         await _run(conn, _SQL["upsert_reactions"], [_led_row(row, aliases) for row in rows.reactions])
+        if campaigning:
+            await promote(conn, _writers(rows, campaigning))
         for unit_id, count in (await record_opt_outs(conn, rows.opt_outs)).items():
             outcomes[unit_id].opted_out = count
         await _run(conn, _SQL["insert_dead_letters"], rows.dead_letters)
@@ -126,6 +134,15 @@ async def _store_messages(conn: Connection, rows: Rows, decided: Decided, outcom
         for unit_id, external_id, message_id, created in await _run(conn, _SQL["upsert_messages"], led):
             if created and unit_id in outcomes:
                 outcomes[unit_id].created[external_id] = message_id
+
+
+def _writers(rows: Rows, campaigning: Collection[UnitId]) -> list[Row]:
+    return [
+        {"unit_id": row["unit_id"], "conversation_id": row["conversation_id"]}
+        for one_round in rows.messages
+        for row in one_round
+        if not row["from_me"] and row["unit_id"] in campaigning
+    ]
 
 
 def _key_of(row: Row) -> Key:

@@ -139,21 +139,8 @@ class Rows:
                 self._add_link(unit, address, entry.received_at)
             case SendAnswered():
                 self.answers.append({"unit_id": unit, **{name: getattr(fact, name) for name in _ANSWER}})
-            case OptedOut(address=address, word=word, external_id=external_id):
-                self._opt_out(unit, address, word, external_id, entry)
-
-    def _opt_out(self, unit: UnitId, address: Address, word: str, external_id: ExternalId, entry: EntryWrite) -> None:
-        self.opt_outs.append(
-            {
-                "unit_id": unit,
-                "canonical": address.canonical,
-                "conversation_id": conversation_id(unit, address.canonical),
-                "address": address.phone.removeprefix("+") if address.phone else address.jids[0],
-                "word": word,
-                "external_id": external_id,
-                "received_at": entry.received_at,
-            }
-        )
+            case OptedOut():
+                self.opt_outs.append(_opt_out(unit, fact, entry))
 
     def _add_message(self, unit: UnitId, fact: MessageArrived, entry: EntryWrite) -> None:
         sent_at = fact.sent_at if fact.sent_at is not None else entry.received_at
@@ -294,6 +281,20 @@ def _message(unit: UnitId, fact: MessageArrived, entry: EntryWrite, conversation
     if fact.from_me:
         row["fingerprint"] = fingerprint_seen(fact)
     return row
+
+
+def _opt_out(unit: UnitId, fact: OptedOut, entry: EntryWrite) -> Row:
+    address = fact.address
+    return {
+        "unit_id": unit,
+        "canonical": address.canonical,
+        "conversation_id": conversation_id(unit, address.canonical),
+        "address": address.phone.removeprefix("+") if address.phone else address.jids[0],
+        "word": fact.word,
+        "external_id": fact.external_id,
+        "confirmation": fact.confirmation,
+        "received_at": entry.received_at,
+    }
 
 
 def _encoded(value: object) -> msgspec.Raw:

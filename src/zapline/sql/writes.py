@@ -52,3 +52,10 @@ class Outcome:
     settled: list[Settled] = field(default_factory=list)
     opted_out: int = 0
     """Contacts that want no campaigns from now on."""
+
+    def add(self, other: "Outcome") -> None:
+        """What became of another part of the same share."""
+        self.created |= other.created
+        self.buried += other.buried
+        self.settled += other.settled
+        self.opted_out += other.opted_out

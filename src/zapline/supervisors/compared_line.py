@@ -94,15 +94,18 @@ class ComparedLine:
         self.gap_until = max(self.gap_until, time.time())
         self.gap_unwritten = True
 
-    def next_at(self) -> float:
-        """When it may have its turn; a line that is not open has nothing new to tell, but may be asked by hand."""
-        if self.busy:
-            return NEVER
-        if self.run is not None:
-            return self.turn_at
+    @property
+    def due_at(self) -> float:
+        """When its next run of our own is due; a line that is not open has nothing new to tell."""
         unit = self.unit
         ready = unit.state is not None and unit.state.stored.phase is Phase.OPEN and unit.quarantined_at is None
-        return min(self.asked_at, self.due if ready else NEVER)
+        return self.due if ready else NEVER
+
+    def next_at(self) -> float:
+        """Monotonic time of its next turn."""
+        if self.busy:
+            return NEVER
+        return self.turn_at if self.run is not None else min(self.asked_at, self.due_at)
 
     def status(self) -> ReconcileStatus:
         row, running = self.row, self.run is not None

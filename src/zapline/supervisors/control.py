@@ -8,10 +8,11 @@ import msgspec
 import structlog
 import trio
 
-from zapline.domain.errors import RemoteError, ZaplineError
+from zapline.domain.errors import LocalError, RemoteError, ZaplineError
 from zapline.domain.ids import UnitId
 from zapline.sql import control
 from zapline.sql.pool import Pool
+from zapline.supervisors.reconciler import Reconciler
 from zapline.supervisors.submit import Submit
 
 REPLIES = "zapline_reply"
@@ -37,6 +38,10 @@ class _Since(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unit: UUID | None = None
 
 
+class _UnitOrAll(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    unit: UUID | None = None
+
+
 class _OneLetter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: int
 
@@ -44,9 +49,10 @@ class _OneLetter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Control:
     """One for the process. ``ring`` says that there may be requests; ``run`` does them, one after the other."""
 
-    def __init__(self, submit: Submit, pool: Pool) -> None:
+    def __init__(self, submit: Submit, pool: Pool, reconciler: Reconciler | None = None) -> None:
         self._submit = submit
         self._pool = pool
+        self._reconciler = reconciler
         self._rung = trio.Event()
         self._known: dict[str, tuple[type[Any], Callable[[Any], Awaitable[dict[str, Any]]]]] = {
             "reload": (_Nothing, self._reload),
@@ -56,6 +62,8 @@ class Control:
             "rotate-secret": (_OneUnit, self._rotate_secret),
             "replay": (_Since, self._replay),
             "replay-dead-letter": (_OneLetter, self._replay_dead_letter),
+            "reconcile": (_Since, self._reconcile),
+            "reconcile-progress": (_UnitOrAll, self._reconcile_progress),
         }
 
     async def ring(self, payload: str = "") -> None:
@@ -118,3 +126,33 @@ class Control:
     async def _replay_dead_letter(self, told: _OneLetter) -> dict[str, Any]:
         await self._submit.replay_dead_letter(told.id)
         return {}
+
+    async def _reconcile(self, told: _Since) -> dict[str, Any]:
+        """Begin only: reading may take hours, and others ask too. How it goes is asked again and again."""
+        reconciler = self._known_reconciler()
+        if told.unit is None:
+            return {"units": reconciler.begin_all(told.since)}
+        reconciler.begin(self._submit.find(UnitId(told.unit)).id, told.since)
+        return {"units": 1}
+
+    async def _reconcile_progress(self, told: _UnitOrAll) -> dict[str, Any]:
+        """The camel-cased fields of ``zapline.supervisors.runs.Progress``."""
+        found = self._known_reconciler().progress(UnitId(told.unit) if told.unit is not None else None)
+        return {
+            "units": found.units,
+            "running": found.running,
+            "failures": found.failures,
+            "windows": found.windows,
+            "windowsDone": found.windows_done,
+            "pages": found.pages,
+            "records": found.records,
+            "statuses": found.statuses,
+            "repaired": found.repaired,
+            "failed": [{"unit": unit, "error": error} for unit, error in found.failed],
+            "reached": found.reached,
+        }
+
+    def _known_reconciler(self) -> Reconciler:
+        if self._reconciler is None:
+            raise LocalError("this daemon does not reconcile")
+        return self._reconciler

@@ -1,11 +1,9 @@
 """Reads journal entries: webhooks of Evolution, and what Zapline itself puts there to go the same way."""
 
-from collections.abc import Collection
-
 import msgspec
 
 from zapline.domain.events import ContactSeen, MessageArrived, OptedOut, Parsed, SendAnswered, Unusable
-from zapline.domain.opt_outs import asks_to_stop
+from zapline.domain.opt_outs import OptOuts, asks_to_stop
 from zapline.domain.phones import AddressKind, resolve
 from zapline.evolution.payloads import parse
 from zapline.evolution.stored import parse_stored
@@ -19,14 +17,14 @@ BACKFILL = "!backfill"
 _ANSWER = msgspec.json.Decoder(SendAnswered)
 
 
-def read_entry(entry: Entry, opt_out_words: Collection[str] = ()) -> list[Parsed]:
+def read_entry(entry: Entry, opt_outs: OptOuts) -> list[Parsed]:
     """What an entry says. Never raises."""
     if entry.event == ANSWER:
         return _answer(entry.body)
     parsed = parse_stored(entry.body) if entry.event == BACKFILL else parse(entry.body, event_hint=entry.event)
-    if not opt_out_words:
+    if not opt_outs.words:
         return parsed
-    stops = [stop for each in parsed if (stop := _opt_out(each, opt_out_words)) is not None]
+    stops = [stop for each in parsed if (stop := _opt_out(each, opt_outs)) is not None]
     return [*parsed, *stops] if stops else parsed
 
 
@@ -42,8 +40,11 @@ def _answer(body: bytes) -> list[Parsed]:
     return [ContactSeen(learnt), answered]
 
 
-def _opt_out(parsed: Parsed, words: Collection[str]) -> OptedOut | None:
+def _opt_out(parsed: Parsed, opt_outs: OptOuts) -> OptedOut | None:
     if not isinstance(parsed, MessageArrived) or parsed.from_me or parsed.chat.kind is not AddressKind.PERSON:
         return None
-    word = asks_to_stop(parsed.text, words) if parsed.origin != "history" else None
-    return OptedOut(parsed.chat, word, parsed.external_id) if word is not None else None
+    word = asks_to_stop(parsed.text, opt_outs.words) if parsed.origin != "history" else None
+    if word is None:
+        return None
+    confirmation = opt_outs.confirmation if parsed.origin == "live" else None
+    return OptedOut(parsed.chat, word, parsed.external_id, confirmation)

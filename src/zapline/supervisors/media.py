@@ -56,12 +56,14 @@ class OpenFile:
     def __init__(self, content: IO[bytes], header: _Header) -> None:
         self.mimetype = header.mimetype
         self.file_name = header.file_name
-        self.size = header.size
+        self.size = self._left = header.size
         self._content = content
 
     async def read(self) -> bytes:
-        """The next part; empty at the end."""
-        return await trio.to_thread.run_sync(self._content.read, CHUNK)
+        """The next part; empty at the end. Never more in all than ``size``, which the caller has promised."""
+        part = await trio.to_thread.run_sync(self._content.read, min(CHUNK, self._left)) if self._left else b""
+        self._left -= len(part)
+        return part
 
     def close(self) -> None:
         self._content.close()

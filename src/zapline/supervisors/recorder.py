@@ -4,7 +4,7 @@ import math
 import random
 import zlib
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -74,8 +74,7 @@ class _Pending:
 
     def finish(self, outcome: Outcome) -> None:
         self.outcome = self.partial
-        self.outcome.created |= outcome.created
-        self.outcome.buried += outcome.buried
+        self.outcome.add(outcome)
         self.done.set()
 
 
@@ -94,7 +93,7 @@ class Recorder:
     """Commits the writes of all units. ``run`` owns the lanes; ``store`` is for the actors.
 
     ``connect`` opens a connection as the engine role. ``may_write`` returns when this process is the one
-    daemon that may write.
+    daemon that may write. ``campaigning`` tells of which units a campaign runs.
     """
 
     def __init__(
@@ -104,8 +103,9 @@ class Recorder:
         counters: Counters,
         lanes: int = 2,
         stopped_pause: float = STOPPED_PAUSE,
+        campaigning: Callable[[], Collection[UnitId]] = tuple,
     ) -> None:
-        self._lanes = [_Lane(connect, may_write, counters, stopped_pause) for _ in range(lanes)]
+        self._lanes = [_Lane(connect, may_write, counters, stopped_pause, campaigning) for _ in range(lanes)]
 
     async def run(self) -> None:
         """Commit until cancelled."""
@@ -148,7 +148,9 @@ class _Lane:
         may_write: Callable[[], Awaitable[None]],
         counters: Counters,
         stopped_pause: float,
+        campaigning: Callable[[], Collection[UnitId]],
     ) -> None:
+        self._campaigning = campaigning
         self._connect = connect
         self._may_write = may_write
         self._counters = counters
@@ -299,9 +301,7 @@ class _Lane:
                     return
                 parts[:0] = less
             else:
-                stored = outcomes[part.unit_id]
-                pending.partial.created |= stored.created
-                pending.partial.buried += stored.buried
+                pending.partial.add(outcomes[part.unit_id])
         pending.finish(Outcome())
 
     async def _persist(self, writes: list[UnitWrite], lock_timeout_ms: int | None = None) -> dict[UnitId, Outcome]:
@@ -318,7 +318,7 @@ class _Lane:
                 if self._conn is None or self._conn.closed:
                     self._conn = await self._connect()
                     self.known.forget()  # the server that is back may have been set back
-                outcomes = await record(self._conn, writes, self.known, lock_timeout_ms)
+                outcomes = await record(self._conn, writes, self.known, lock_timeout_ms, self._campaigning())
             except StatementFailed as failure:
                 if failure.trouble is Trouble.MISSING and self.known:
                     self.known.forget()  # perhaps only a contact is gone that was there before

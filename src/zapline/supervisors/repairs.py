@@ -32,8 +32,8 @@ class Repairs:
         """When it was sent, and whether a known gap explains it."""
 
     def begin(self, last_seq: int) -> None:
-        """What came before this process looked first is not counted."""
-        if self._mark is None:
+        """What came before this process looked first is not counted. A database may have been set back."""
+        if self._mark is None or last_seq < self._mark:
             self._mark = last_seq
 
     async def count(self, conn: Connection, gap_since: float | None) -> int:

@@ -315,7 +315,7 @@ class Sender:
         now = self._means.clock()
         if lease.attempt == self._desk.unreadable:
             return after_failure(call, Failed(UNREADABLE, "rejected", "the stored message cannot be read"), now, 0.0)
-        self._means.counters.add("leases_rescued")
+        self._means.counters.add("leases_left")
         return after_crash(call, now)
 
     async def _rebuild(self) -> Pacer:

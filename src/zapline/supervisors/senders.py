@@ -4,6 +4,7 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from math import inf
 from uuid import UUID
 
 import structlog
@@ -75,8 +76,11 @@ class Senders:
         self._intensity = intensity
         self._desks: defaultdict[UnitId, Desk] = defaultdict(Desk)  # bounded by the units; the lost ones are dropped
         self._nursery: trio.Nursery | None = None
-        self._round_at = float("-inf")
+        self._round_at = -inf
+        self._agenda: dict[UnitId, float] = {}
+        """When to start which sender without asking the database again; one entry a unit."""
         self._sooner = trio.Event()
+        self._failing = False
 
     # -- telling -----------------------------------------------------------------------------------------------
 
@@ -90,7 +94,8 @@ class Senders:
 
     def ring(self) -> None:
         """Some units may have something new to send: ask which."""
-        self._round_by(trio.current_time())
+        self._round_at = min(self._round_at, trio.current_time())
+        self._sooner.set()
 
     def answered(self, unit: Unit, answer: SendAnswered) -> None:
         """What became of a call is stored (``Surroundings.answered``)."""
@@ -146,18 +151,14 @@ class Senders:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             task_status.started()
-            failing = False
+            earliest = trio.current_time()
             while not self._means.stopping:
                 await self._means.may_write()
-                self._round_at = trio.current_time() + ROUND_EVERY
-                try:
-                    await self._round()
-                    failing = False
-                except (DatabaseUnavailable, StatementFailed) as away:
-                    if not failing:
-                        _LOG.warning("The due messages cannot be read", error=str(away))
-                    failing = True
-                await self._until_next_round(trio.current_time() + ROUND_GAP)
+                self._start_those_due()
+                if trio.current_time() >= max(self._round_at, earliest):
+                    await self._ask_which()
+                    earliest = trio.current_time() + ROUND_GAP
+                await self._until(min(max(self._round_at, earliest), min(self._agenda.values(), default=inf)))
 
     async def drain(self, seconds: float) -> None:
         """Make no claim any more; return when each call under way has ended and its answer is durable.
@@ -165,6 +166,7 @@ class Senders:
         After ``seconds`` at the latest.
         """
         self._means.stopping = True
+        self._round_at = -inf
         self._sooner.set()
         for desk in self._desks.values():
             desk.bell.set()
@@ -172,20 +174,35 @@ class Senders:
             while any(desk.running and desk.in_hand for desk in self._desks.values()):  # noqa: ASYNC110 - of many tasks
                 await trio.sleep(0.02)
 
-    async def _until_next_round(self, earliest: float) -> None:
-        while not self._means.stopping:
-            at = max(self._round_at, earliest)
-            if trio.current_time() >= at:
-                return
-            self._sooner = trio.Event()
-            with trio.move_on_at(at):
-                await self._sooner.wait()
+    async def _until(self, at: float) -> None:
+        """Wait until then, or until somebody has something sooner."""
+        self._sooner = trio.Event()
+        with trio.move_on_at(at):
+            await self._sooner.wait()
 
-    def _round_by(self, at: float) -> None:
-        """Have the next due-query made at this time (monotonic), unless it is made earlier."""
-        if at < self._round_at:
-            self._round_at = at
+    def _later(self, unit: UnitId, at: float) -> None:
+        """Start the unit's sender at this time (monotonic), unless it is to start earlier."""
+        if at < self._agenda.get(unit, inf):
+            self._agenda[unit] = at
             self._sooner.set()
+
+    def _start_those_due(self) -> None:
+        now = trio.current_time()
+        for unit in [unit for unit, at in self._agenda.items() if at <= now]:
+            del self._agenda[unit]
+            self._start(unit)
+
+    async def _ask_which(self) -> None:
+        """One due-query; a database that is away is asked again with the next."""
+        self._round_at = trio.current_time() + ROUND_EVERY
+        try:
+            await self._round()
+        except (DatabaseUnavailable, StatementFailed) as away:
+            if not self._failing:
+                _LOG.warning("The due messages cannot be read", error=str(away))
+            self._failing = True
+        else:
+            self._failing = False
 
     async def _round(self) -> None:
         """End what is over, and start the senders that have something to do."""
@@ -201,8 +218,8 @@ class Senders:
                 continue
             if begin <= at.mono:
                 self._start(due.unit)
-            else:
-                self._round_by(begin)
+            elif begin < self._round_at:
+                self._later(due.unit, begin)
         for id in [id for id, desk in self._desks.items() if not desk.running and self._roster.get(id) is None]:
             del self._desks[id]
 
@@ -243,6 +260,6 @@ class Senders:
             desk.running = False
         if isinstance(gave_up, GiveUp):
             desk.down_until = trio.current_time() + DOWN
-            self._round_by(desk.down_until)
+            self._later(unit.id, desk.down_until)
         elif desk.resume_at is not None:
-            self._round_by(desk.resume_at)
+            self._later(unit.id, desk.resume_at)

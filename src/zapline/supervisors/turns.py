@@ -51,7 +51,7 @@ class Turns:
             self._fail(line, failure)
 
     def _next_run(self, line: ComparedLine) -> Run:
-        if line.asked is not None and line.asked_at <= line.due:
+        if line.asked is not None and line.asked_at <= line.due_at:
             line.run, line.asked_at = line.asked, NEVER
         else:
             until = time.time() - self._policy.settles
@@ -63,15 +63,17 @@ class Turns:
             return
         async with self._pool.connection() as conn:
             row = await reconciling.load_line(conn, run.unit)
-        if row is None:
-            return  # closed a moment ago
-        before, line.row = line.row, row
-        line.repairs.begin(row.last_seq)
-        if not run.by_hand:
-            gaps = [gap for gap in (line.gap, row.gap_since, _set_back(before, row)) if gap is not None]
+            if row is None:
+                return  # closed a moment ago
+            gaps = [gap for gap in (line.gap, row.gap_since, _set_back(line.row, row)) if gap is not None]
             # While an earlier process was gone, nobody listened.
             absent = [] if line.compared else [row.reconciled_at or ALWAYS]
-            run.gap_since = min([*gaps, *absent], default=None)
+            known = min([*gaps, *absent], default=None)
+            line.row = row
+            line.repairs.begin(row.last_seq)
+            await line.repairs.count(conn, known)  # what the search for uncertain messages has found meanwhile
+        if not run.by_hand:
+            run.gap_since = known
             begins = beginning(row.reconciled_until, row.first_connected, gaps, self._policy.overlap)
             run.since = begins if begins is not None else run.until + 1
         run.begin(windows(run.since, run.until, self._policy.span))

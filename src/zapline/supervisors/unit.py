@@ -23,6 +23,7 @@ from zapline.domain.events import (
     Unusable,
 )
 from zapline.domain.ids import Seq
+from zapline.domain.opt_outs import OptOuts
 from zapline.domain.reasons import Phase
 from zapline.sql.journal import Entry, Journal
 from zapline.sql.rows import prepare
@@ -68,7 +69,7 @@ class Surroundings:
     """Tell the dispatcher to read the unit's unfinished entries again."""
     alone: trio.Lock = field(default_factory=trio.Lock)
     """Held while one suspicious entry is in hand: of two in hand at a death nobody could tell which it was."""
-    opt_out_words: frozenset[str] = frozenset()
+    opt_outs: OptOuts = field(default_factory=OptOuts)
     answered: Callable[[Unit, SendAnswered], None] = lambda unit, answer: None
     """Tell the unit's sender that what became of its call is stored."""
     opened: Callable[[Unit], None] = lambda unit: None
@@ -270,7 +271,7 @@ class UnitActor:
             return
         facts: list[Fact] = []
         reasons: list[str] = []
-        for parsed in read_entry(entry, self._around.opt_out_words):
+        for parsed in read_entry(entry, self._around.opt_outs):
             match parsed:
                 case Unusable(reason=reason):
                     reasons.append(reason)

@@ -2,7 +2,7 @@
 
 import hmac
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -34,6 +34,12 @@ MOST_UNITS = 200
 AT_ONCE = 8
 POLICY = CallPolicy(connect=3.0, call=8.0, overall=8.0, attempts=1)
 """A person waits; what does not answer at once is worth telling."""
+_STORES_READ = 5
+"""Lines whose store is read: it is one setting for all."""
+_SENT_ENOUGH = 5
+"""Messages without a status by chance: phones that are off, readers who are away."""
+_STATUS_AFTER, _STORED_SINCE = 300.0, 7 * 86_400.0
+"""Seconds: a status has come by then, if one comes; and how far back is looked."""
 _NEEDED = frozenset({"CONNECTION_UPDATE", "MESSAGES_UPSERT", "MESSAGES_UPDATE", "QRCODE_UPDATED"})
 
 
@@ -58,7 +64,7 @@ async def look_at_evolution(server: Server, units: list[UnitRecord], tell: Tell)
     rows = await _instances(server, tell)
     if rows is None:
         return
-    _storage(rows, tell)
+    await _storage(server, rows, units, tell)
     await _webhooks(server, units, tell)
 
 
@@ -117,20 +123,51 @@ async def _raw_instances(server: Server) -> list[dict[str, Any]]:
     return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
-def _storage(rows: Iterable[dict[str, Any]], tell: Tell) -> None:
+async def _storage(server: Server, rows: Iterable[dict[str, Any]], units: Sequence[UnitRecord], tell: Tell) -> None:
+    """Whether messages and their statuses are kept: what webhooks miss is read back from there."""
     counts = [row["_count"] for row in rows if row.get("connectionStatus") == "open" and row.get("_count")]
     counts = [count for count in counts if isinstance(count, dict)]
     busy = [count for count in counts if count.get("Chat") or count.get("Contact") or count.get("Message")]
     if not busy:
         tell(ok(STORES, "no open line has had traffic yet: look again when one has"))
-    elif any(count.get("Message") for count in busy):
-        tell(ok(STORES, "messages are stored"))
-    else:
+        return
+    if not any(count.get("Message") for count in busy):
         step = (
             "Set DATABASE_SAVE_DATA_NEW_MESSAGE=true (and DATABASE_SAVE_MESSAGE_UPDATE=true) on the Evolution server: "
             "without them nothing that was missed can be fetched afterwards."
         )
         tell(warn(STORES, f"{len(busy)} open lines have chats or contacts, but not one stored message", step))
+        return
+    try:
+        records = [record for unit in _open(units)[:_STORES_READ] for record in await _lately_stored(server, unit)]
+    except EvolutionFailure as failure:
+        step = "Look at Evolution's log: what webhooks miss is read back with findMessages, as was tried here."
+        tell(warn(STORES, f"messages are stored, but cannot be read: {failure}", step))
+        return
+    sent = [record for record in records if _sent_by_us(record)]
+    if len(sent) >= _SENT_ENOUGH and not any(record.get("MessageUpdate") for record in sent):
+        step = "Set DATABASE_SAVE_MESSAGE_UPDATE=true on the Evolution server: without it statuses cannot be read back."
+        tell(warn(STORES, f"messages are stored, but none of {len(sent)} that were sent has a status", step))
+    else:
+        tell(ok(STORES, "messages are stored"))
+
+
+def _open(units: Sequence[UnitRecord]) -> list[UnitRecord]:
+    return [unit for unit in units if unit.stored is not None and unit.stored.phase is Phase.OPEN]
+
+
+async def _lately_stored(server: Server, unit: UnitRecord) -> Sequence[Mapping[str, Any]]:
+    """The newest records of a line; those of the last minutes may not have a status yet."""
+    until = time.time() - _STATUS_AFTER
+    return (await server.client.find_messages(unit.instance, until - _STORED_SINCE, until)).records
+
+
+def _sent_by_us(record: Mapping[str, Any]) -> bool:
+    """To a person: groups and broadcasts report no status."""
+    key = record.get("key")
+    if not isinstance(key, dict) or key.get("fromMe") is not True:
+        return False
+    return str(key.get("remoteJid")).endswith(("@s.whatsapp.net", "@lid"))
 
 
 async def _webhooks(server: Server, units: list[UnitRecord], tell: Tell) -> None:

@@ -16,11 +16,20 @@ select id, request_digest from zapline.campaigns
 
 -- name: hold_campaign
 -- A campaign that is about to be changed; nobody else changes it meanwhile.
-select state, content, extract(epoch from start_at)::float8 as start_at, seconds, window_from, window_until,
-       loading_from
+select state, content, extract(epoch from start_at)::float8 as start_at, seconds, window_from, window_until
   from zapline.campaigns
  where unit_id = %(unit_id)s and id = %(id)s
    for no key update;
+
+-- name: look_at
+-- A campaign as it was planned, and how far its list goes.
+select c.state, c.content, extract(epoch from c.start_at)::float8 as start_at, c.seconds, c.window_from,
+       c.window_until,
+       1 + coalesce((select max(r.number) from zapline.campaign_recipients r where r.campaign_id = c.id), 0) as next,
+       (select count(*) from zapline.campaign_recipients r
+         where r.campaign_id = c.id and r.state = 'pending') as pending
+  from zapline.campaigns c
+ where c.unit_id = %(unit_id)s and c.id = %(id)s;
 
 -- name: set_state
 -- A campaign is started, paused, resumed, cancelled, or goes on with what had failed.
@@ -154,3 +163,9 @@ select r.number, r.recipient, r.parameters, zapline.recipient_state(r.state, o.s
    and (%(states)s::text[] is null or zapline.recipient_state(r.state, o.state, m.delivery) = any(%(states)s))
  order by r.number
  limit %(limit)s;
+
+-- name: variables
+-- The names of all values that a campaign's recipients have.
+select distinct jsonb_object_keys(parameters) as name
+  from zapline.campaign_recipients
+ where unit_id = %(unit_id)s and campaign_id = %(id)s;

@@ -57,8 +57,22 @@ select m.id, m.external_id, m.client_message_id, m.seq, %(root_id)s::uuid as con
   left join zapline.outbox o on m.client_message_id is not null and o.message_id = m.id
  order by m.sent_at desc, m.seq desc limit %(limit)s;
 
+-- name: last_after
+-- Where a page of a unit's messages in the order of their arrival would end; null where it would be empty.
+select max(n.seq) as seq
+  from (select m.seq from zapline.messages m
+         where m.unit_id = %(unit_id)s and m.seq > %(after_seq)s and m.kind <> 'reaction'
+         order by m.seq limit %(limit)s) n;
+
+-- name: writers
+-- The transactions that may have taken a sequence number and are not committed: they hold this lock from before they
+-- take the number until after they are over.
+select distinct virtualtransaction as name from pg_locks
+ where relation = 'zapline.messages'::regclass and mode = 'RowExclusiveLock' and granted
+   and database = (select oid from pg_database where datname = current_database());
+
 -- name: list_after
--- A unit's messages in the order of their arrival, after a sequence number.
+-- A unit's messages in the order of their arrival, after a sequence number and up to another one.
 select m.id, m.external_id, m.client_message_id, m.seq, coalesce(c.merged_into, c.id) as conversation_id, m.from_me,
        m.kind, m.body, m.media, m.detail, m.sender, m.sender_name, m.quoted_id, m.forwarded, m.view_once,
        m.expires_after, m.origin, m.backfilled, m.delivery::text, m.edited_body, m.edited_at_ms, m.deleted_at,
@@ -70,8 +84,8 @@ select m.id, m.external_id, m.client_message_id, m.seq, coalesce(c.merged_into, 
          from zapline.message_reactions x
         where x.unit_id = m.unit_id and x.provider = m.provider and x.external_id = m.external_id) told on true
   left join zapline.outbox o on m.client_message_id is not null and o.message_id = m.id
- where m.unit_id = %(unit_id)s and m.seq > %(after_seq)s and m.kind <> 'reaction'
- order by m.seq limit %(limit)s;
+ where m.unit_id = %(unit_id)s and m.seq > %(after_seq)s and m.seq <= %(last_seq)s and m.kind <> 'reaction'
+ order by m.seq;
 
 -- name: get_message
 -- One message, and for one of ours the work on it with every call that was made.

@@ -1,0 +1,126 @@
+"""Composes the outbound half: senders, what is uncertain, reconciliation, campaigns, and what the API asks of them."""
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import partial
+from uuid import uuid4
+
+import trio
+
+from zapline.daemon.settings import Settings
+from zapline.domain.events import SendAnswered
+from zapline.domain.ids import UnitId
+from zapline.domain.opt_outs import OptOuts, plain
+from zapline.domain.restart import Intensity
+from zapline.evolution.client import EvolutionClient
+from zapline.sql.journal import Journal
+from zapline.sql.outbox import load_upload
+from zapline.sql.pool import Pool
+from zapline.supervisors.campaigns import Campaigns
+from zapline.supervisors.compared_line import ReconcilePolicy
+from zapline.supervisors.counters import Counters
+from zapline.supervisors.feeder import Feeder
+from zapline.supervisors.intake import Intake
+from zapline.supervisors.leadership import Leadership
+from zapline.supervisors.media import Media
+from zapline.supervisors.outbox_watch import OutboxWatch
+from zapline.supervisors.outgoing import Outgoing, OutgoingPolicy
+from zapline.supervisors.receipts import Receipts
+from zapline.supervisors.reconciler import Reconciler
+from zapline.supervisors.roster import Roster
+from zapline.supervisors.senders import Senders
+from zapline.supervisors.sending_health import SendingReport
+from zapline.supervisors.submit import Submit
+from zapline.supervisors.uncertain import Uncertain
+from zapline.supervisors.unit import Unit
+
+SILENCE = "-"
+"""As the confirmation of an opt-out: none is sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """What the outbound half needs of the other."""
+
+    pool: Pool
+    """The engine's."""
+    client: EvolutionClient
+    intake: Intake
+    journal: Journal
+    roster: Roster
+    leadership: Leadership
+    counters: Counters
+    submit: Submit
+
+
+class Outbound:
+    """Everything that sends. ``run`` starts it; ``drain`` comes before the end of the process."""
+
+    def __init__(self, settings: Settings, parts: Inbound) -> None:
+        pool, client, counters = parts.pool, parts.client, parts.counters
+        intake, journal, roster, leadership = parts.intake, parts.journal, parts.roster, parts.leadership
+        self.senders = Senders(
+            pool,
+            intake,
+            roster,
+            leadership.may_write,
+            client,
+            counters,
+            Intensity(settings.restart_limit, settings.restart_period_seconds),
+            partial(load_upload, pool),
+            uuid4(),
+        )
+        policy = ReconcilePolicy(every=settings.reconcile_seconds)
+        self.reconciler = Reconciler(pool, client, intake, journal, roster, leadership, counters, policy)
+        wake = self.senders.wake
+        self.uncertain = Uncertain(pool, client, intake, journal, roster, leadership, counters, wake)
+        self.feeder = feeder = Feeder(pool, roster.get, leadership.may_write, wake)
+        self.watch = OutboxWatch(pool, counters, settings.stalled_minutes * 60)
+        said = OutgoingPolicy(settings.default_region, settings.message_expiry_hours * 3600)
+        self.outgoing = Outgoing(pool, time.time, wake, self.senders.reload_pace, said)
+        cache = settings.state_dir / "media"
+        self.media = Media(client, cache, int(settings.media_cache_bytes), counters)
+        self.receipts = Receipts(pool, client)
+        self.campaigns = Campaigns(pool, feeder, parts.submit.find, settings.default_region)
+
+    def answered(self, unit: Unit, answer: SendAnswered) -> None:
+        """What became of a call is stored."""
+        self.senders.answered(unit, answer)
+
+    def opened(self, unit: Unit) -> None:
+        """A line has become open."""
+        self.senders.opened(unit)
+        self.reconciler.opened(unit)
+
+    def campaigning(self) -> Collection[UnitId]:
+        """Units of which a campaign runs."""
+        return self.feeder.campaigning
+
+    def led_anew(self) -> None:
+        """This process may write again."""
+        self.senders.led_anew()
+        self.feeder.ring()
+
+    async def run(self) -> None:
+        """Send until cancelled."""
+        async with trio.open_nursery() as nursery:
+            for part in (self.senders, self.reconciler, self.uncertain, self.feeder, self.watch):
+                nursery.start_soon(part.run)
+
+    async def drain(self, seconds: float) -> None:
+        """Claim nothing any more, and let the calls under way come to their end."""
+        await self.senders.drain(seconds)
+
+    def report(self) -> SendingReport:
+        """How sending stands, for the health report."""
+        at_work = self.senders.statistics()
+        without_store = len(self.reconciler.units_without_store())
+        return SendingReport(self.watch.totals, at_work.throttled, at_work.paused, without_store)
+
+
+def opt_outs(settings: Settings) -> OptOuts:
+    """The agreed words, and what is answered to them."""
+    confirmation = settings.opt_out_confirmation.strip()
+    words = frozenset(plain(word) for word in settings.opt_out_words)
+    return OptOuts(words - {""}, None if confirmation == SILENCE else confirmation)

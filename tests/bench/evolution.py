@@ -1,0 +1,52 @@
+"""Runs the simulated Evolution as a process of its own, with instances that are open."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import httpx2
+
+from zapline.sandbox.evolution import API_KEY
+
+from .place import Server
+
+
+class Evolution(Server):
+    """The simulator's process."""
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def open_instances(self, instances: Sequence[tuple[str, str | None]]) -> None:
+        """Make and connect these; with a URL they tell it of every message that is sent, and of nothing else."""
+        with httpx2.Client(base_url=self.url, headers={"apikey": API_KEY}, timeout=30, trust_env=False) as http:
+            for name, hook in instances:
+                body: dict[str, Any] = {"instanceName": name, "integration": "WHATSAPP-BAILEYS"}
+                if hook is not None:
+                    body["webhook"] = {"url": hook, "events": ["SEND_MESSAGE", "MESSAGES_UPDATE"]}
+                http.post("/instance/create", json=body).raise_for_status()
+                http.post("/_control/scan", json={"instance": name}).raise_for_status()
+
+    def received(self, since: int = 0) -> tuple[list[tuple[str, float]], int]:
+        """Text and time (UTC seconds) of what has reached phones, and how many webhooks are still to be taken."""
+        with httpx2.Client(base_url=self.url, timeout=60, trust_env=False) as http:
+            told = http.get(f"/_control/deliveries?since={since}").raise_for_status().json()
+        return [(row[3], row[4]) for row in told["rows"]], told["pending"]
+
+
+@contextmanager
+def evolution() -> Iterator[Evolution]:
+    """A fast one: no statuses, no faults, Evolution's own patience with webhooks."""
+    command = [sys.executable, "-m", "zapline.sandbox.evolution", "--statuses", "", "--seed", "1"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        yield Evolution(int(process.stdout.readline().rpartition(":")[2]), process.pid)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()

@@ -1,0 +1,158 @@
+"""Holds what is measured: a database server, units, daemons as real children, and the load on them."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import trio
+
+from zapline.daemon.master_key import master_key, webhook_secret
+from zapline.domain.ids import UnitId
+from zapline.sandbox.machine import free_port
+from zapline.sandbox.postgres import PostgresServer
+from zapline.sql.driver import connect
+from zapline.sql.migrate import migrate
+from zapline.supervisors.roster import digest
+
+HERE = Path(__file__).parent
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server process: where it listens, and what the kernel says of it."""
+
+    port: int
+    pid: int
+
+    def cpu_seconds(self) -> float:
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def memory_kib(self) -> int:
+        found = re.search(r"^VmRSS:\s+(\d+)", Path(f"/proc/{self.pid}/status").read_text(), re.MULTILINE)
+        assert found is not None
+        return int(found[1])
+
+
+@dataclass(slots=True)
+class Place:
+    """A directory, a database server that remembers commit times, and a number of units."""
+
+    directory: Path
+    postgres: PostgresServer
+    url: str = ""
+
+    def prepare(self, units: int) -> Path:
+        """A fresh database with so many units; returns the file of targets for the load generator."""
+        name = f"bench_{uuid4().hex[:8]}"
+        with psycopg.connect(self.postgres.url, autocommit=True) as admin:
+            admin.execute(f"create database {name}")
+        self.url = self.postgres.url.rpartition("/")[0] + f"/{name}"
+        trio.run(self._migrate)
+        state = self.directory / name
+        state.mkdir(mode=0o700)
+        key = master_key(None, state)
+        targets = []
+        with psycopg.connect(self.url) as conn, conn.cursor() as cursor:
+            for number in range(units):
+                unit = UnitId(uuid4())
+                secret = webhook_secret(key, unit, 1)
+                cursor.execute("insert into zapline.units (id, name) values (%s, %s)", (unit, f"unit {number}"))
+                cursor.execute(
+                    "insert into zapline.unit_whatsapp_connections (unit_id, provider, instance_id, secret_digest)"
+                    " values (%s, 'evolution', %s, %s)",
+                    (unit, f"bench_{number}", digest(secret)),
+                )
+                targets.append((f"/webhooks/whatsapp/evolution/{secret}", f"bench_{number}"))
+        file = state / "targets.json"
+        file.write_text(json.dumps(targets))
+        return file
+
+    async def _migrate(self) -> None:
+        async with await connect(self.url, statement_timeout_ms=0) as conn:
+            await migrate(conn, lambda line: None)
+
+    @contextmanager
+    def daemon(
+        self, targets: Path, port: int | None = None, extra: Mapping[str, str] | None = None
+    ) -> Iterator[tuple[Server, float]]:
+        """The daemon in production's settings, but for ``extra``; with it the seconds until it was ready."""
+        port = port or free_port()
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("ZAPLINE_")}
+        environment |= {
+            "DATABASE_URL": self.url,
+            "EVOLUTION_API_URL": "http://127.0.0.1:9",
+            "EVOLUTION_API_KEY": "bench",
+            "BASE_URL": f"http://127.0.0.1:{port}",
+            "ZAPLINE_BIND": f"127.0.0.1:{port}",
+            "ZAPLINE_STATE_DIR": str(targets.parent),
+            "ZAPLINE_LOG_FORMAT": "json",
+            **(extra or {}),
+        }
+        log = (targets.parent / "daemon.log").open("wb")
+        started = time.perf_counter()
+        process = subprocess.Popen([sys.executable, "-m", "zapline", "run"], env=environment, stdout=log, stderr=log)
+        try:
+            while b"Ready" not in (targets.parent / "daemon.log").read_bytes():
+                if process.poll() is not None or time.perf_counter() - started > 60:
+                    raise SystemExit(
+                        "the daemon did not start:\n" + (targets.parent / "daemon.log").read_text()[-2000:]
+                    )
+                time.sleep(0.02)
+            yield Server(port, process.pid), time.perf_counter() - started
+        finally:
+            if process.poll() is not None:
+                say(f"  the daemon ended by itself: {process.returncode}")
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            log.close()
+
+    def stored(self, expected: int, seconds: float = 60) -> float:
+        """Wait until so many messages are committed; how long it took."""
+        started = time.perf_counter()
+        with psycopg.connect(self.url, autocommit=True) as conn:
+            while True:
+                row = conn.execute("select count(*) from zapline.messages").fetchone()
+                assert row is not None
+                if row[0] >= expected:
+                    return time.perf_counter() - started
+                if time.perf_counter() - started > seconds:
+                    raise SystemExit(f"only {row[0]} of {expected} messages were stored")
+                time.sleep(0.05)
+
+
+def load(server: Server, targets: Path, **given: Any) -> dict[str, Any]:
+    options = {"port": server.port, "targets": str(targets), "rate": None, "remember": False, **given}
+    done = subprocess.run(
+        [sys.executable, str(HERE / "load.py"), json.dumps(options)], capture_output=True, text=True, timeout=120
+    )
+    if done.returncode:
+        raise SystemExit(done.stderr[-2000:])
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+def verdict(name: str, value: float, wanted: str, good: bool) -> bool:
+    say(f"  {'ok  ' if good else 'FAIL'} {name}: {value:.3f} (wanted {wanted})")
+    return good

@@ -1,0 +1,307 @@
+"""A house that sends: everything behind the API, a simulated Evolution, and messages put straight into the outbox."""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import msgspec
+import trio
+
+from zapline.domain.fingerprints import fingerprint_of
+from zapline.domain.ids import PROVIDER, UnitId, contact_id, conversation_id
+from zapline.domain.outbox import Content, Lane, Outgoing, Text, kind_of, text_of
+from zapline.domain.reasons import Phase
+from zapline.domain.restart import Intensity
+from zapline.evolution.answers import WebhookRegistration
+from zapline.evolution.client import CallPolicy, EvolutionClient, open_http
+from zapline.http.intake import IntakePolicy, WebhookApp
+from zapline.http.serve import serve
+from zapline.sandbox.evolution import SimulatedEvolution
+from zapline.sandbox.webhooks import WebhookRetryPolicy
+from zapline.sandbox.world import Habits
+from zapline.sql.driver import Connection, Json, connect
+from zapline.sql.journal import Journal
+from zapline.sql.pool import Pool
+from zapline.sql.units import insert_unit, load_units
+from zapline.supervisors.counters import Counters
+from zapline.supervisors.dispatcher import Dispatcher
+from zapline.supervisors.intake import Intake
+from zapline.supervisors.lines import WEBHOOK_EVENTS, LineCalls, WebhookAddress
+from zapline.supervisors.recorder import Recorder
+from zapline.supervisors.roster import Roster, RosterPolicy, digest
+from zapline.supervisors.senders import Senders
+from zapline.supervisors.unit import Surroundings, Unit
+
+PHONE = "+5511999990001"
+QUICK = Habits(
+    first_qr=0.01, statuses=("DELIVERY_ACK",), status_gap=0.01, retry=WebhookRetryPolicy(initial=0.1, cap=0.5)
+)
+FAST = {"per_minute": 6000.0, "burst": 100, "gap_seconds": 0.0, "campaign_seconds": 0.001}
+"""Limits that hold up no test."""
+
+
+async def set_pace(conn: Connection, unit: UnitId, **limits: object) -> None:
+    """Give the unit limits of its own: columns of ``unit_paces``, else those of ``FAST``."""
+    row = FAST | limits
+    columns = ", ".join(row)
+    await conn.execute("delete from zapline.unit_paces where unit_id = %s", (unit,))
+    await conn.execute(
+        f"insert into zapline.unit_paces (unit_id, {columns}) values (%s, {', '.join(['%s'] * len(row))})",
+        (unit, *row.values()),
+    )
+
+
+async def queue(
+    conn: Connection,
+    unit: UnitId,
+    content: Content | str = "oi",
+    *,
+    phone: str = PHONE,
+    lane: Lane = Lane.REPLY,
+    due_in: float = 0.0,
+    expires_in: float | None = None,
+    campaign: UUID | None = None,
+) -> UUID:
+    """Insert a message to a phone as the API does; its id. Nobody is woken."""
+    message, now = uuid4(), time.time()
+    outgoing = Outgoing(Text(content) if isinstance(content, str) else content)
+    contact, conversation = contact_id(unit, phone), conversation_id(unit, phone)
+    await conn.execute(
+        "insert into zapline.contacts (id, unit_id, kind, canonical, phone) values (%s, %s, 'person', %s, %s)"
+        " on conflict do nothing",
+        (contact, unit, phone, phone),
+    )
+    await conn.execute(
+        "insert into zapline.conversations (id, unit_id, contact_id) values (%s, %s, %s) on conflict do nothing",
+        (conversation, unit, contact),
+    )
+    await conn.execute(
+        "insert into zapline.messages (id, unit_id, conversation_id, provider, client_message_id, from_me, kind,"
+        " kind_rank, body, origin, delivery, sent_at, received_at) values (%s, %s, %s, %s, %s, true, %s, 2, %s,"
+        " 'sent', 'queued', to_timestamp(%s), to_timestamp(%s))",
+        (
+            message,
+            unit,
+            conversation,
+            PROVIDER,
+            str(message),
+            kind_of(outgoing.content),
+            text_of(outgoing.content),
+            now + due_in,
+            now,
+        ),
+    )
+    await conn.execute(
+        "insert into zapline.outbox (message_id, unit_id, conversation_id, lane, recipient, address, fingerprint,"
+        " content, request_digest, due_at, expires_at, campaign_id)"
+        " values (%s, %s, %s, %s, %s, %s, %s, %s, '', to_timestamp(%s), to_timestamp(%s), %s)",
+        (
+            message,
+            unit,
+            conversation,
+            lane.value,
+            phone,
+            phone[1:],
+            fingerprint_of(outgoing.content),
+            Json(msgspec.json.encode(outgoing)),
+            now + due_in,
+            now + expires_in if expires_in is not None else None,
+            campaign,
+        ),
+    )
+    return message
+
+
+async def ready() -> None:
+    """Nothing keeps this process from writing."""
+
+
+@dataclass
+class Office:
+    """The running parts, and the means to look at what they stored and at what the phones received."""
+
+    url: str
+    evolution: SimulatedEvolution
+    client: EvolutionClient
+    pool: Pool
+    journal: Journal
+    recorder: Recorder
+    roster: Roster
+    intake: Intake
+    counters: Counters
+    senders: Senders
+    listening: str
+    process: UUID
+    uploads: dict[UUID, bytes] = field(default_factory=dict)
+    broken_loads: int = 0
+    """How many reads of uploads are to fail by a mistake of ours."""
+
+    async def add_unit(self, instance: str = "loja", **limits: object) -> Unit:
+        """A unit with an open line."""
+        unit = UnitId(uuid4())
+        async with await connect(self.url, role="zapline_engine") as conn:
+            await insert_unit(
+                conn,
+                id=unit,
+                name=instance,
+                instance=instance,
+                secret_digest=digest(str(unit)),
+                time_zone="America/Sao_Paulo",
+            )
+            await set_pace(conn, unit, **limits)
+        await self.reload()
+        hook = WebhookRegistration(self.address(unit).url, WEBHOOK_EVENTS)
+        await self.client.create_instance(instance, hook)
+        self.evolution.scan(instance)
+        found = self.roster.get(unit)
+        assert found is not None
+        await self.open(found)
+        return found
+
+    @property
+    def port(self) -> int:
+        return int(self.listening.rpartition(":")[2])
+
+    def address(self, unit: UUID) -> WebhookAddress:
+        return WebhookAddress(f"{self.listening}/webhooks/whatsapp/evolution/{unit}")
+
+    async def open(self, unit: Unit) -> None:
+        await self.until(lambda: unit.state is not None and unit.state.stored.phase is Phase.OPEN)
+
+    async def reload(self) -> None:
+        async with await connect(self.url, role="zapline_engine") as conn:
+            self.roster.apply(await load_units(conn), self.journal.journal_id)
+
+    async def post(self, unit: Unit, *contents: Content | str, **more: Any) -> list[UUID]:
+        """Queue messages and wake their sender, as the API does."""
+        async with self.pool.connection() as conn, conn.transaction():
+            messages = [await queue(conn, unit.id, content, **more) for content in contents]
+        self.senders.wake(unit.id)
+        return messages
+
+    async def until(self, condition: Callable[[], bool], seconds: float = 10) -> None:
+        with trio.fail_after(seconds):
+            while not condition():  # noqa: ASYNC110
+                await trio.sleep(0.005)
+
+    async def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        async with self.pool.connection() as conn:
+            return [tuple(row) for row in await conn.fetch(query, values)]
+
+    async def until_rows(self, query: str, *wanted: tuple[object, ...], seconds: float = 10) -> None:
+        """Wait until the query answers so."""
+        with trio.fail_after(seconds):
+            while await self.rows(query) != list(wanted):  # noqa: ASYNC110
+                await trio.sleep(0.01)
+
+    async def rest(self, states: Sequence[str] = ("queued", "leased", "uncertain"), seconds: float = 20) -> None:
+        """Wait until no message is in any of these states, and everything accepted is stored."""
+        listed = "', '".join(states)
+        await self.until_rows(f"select from zapline.outbox where state in ('{listed}')", seconds=seconds)
+        with trio.fail_after(seconds):
+            await self.evolution.quiet()
+            await self.journal.flush()
+            while self.journal.statistics().depth:
+                await trio.sleep(0.005)
+                await self.journal.flush()
+
+    async def outbox(self) -> list[tuple[Any, ...]]:
+        """(state, tries, failure) of all messages in the order asked."""
+        return await self.rows("select state, tries, failure from zapline.outbox order by seq")
+
+    async def hurry(self) -> None:
+        """Make due what is to be tried again later."""
+        async with self.pool.connection() as conn:
+            found = await conn.fetch(
+                "update zapline.outbox set due_at = now() where state = 'queued' and due_at > now() returning unit_id"
+            )
+        for row in found:
+            self.senders.wake(row.unit_id)
+
+    def received(self, instance: str = "loja") -> list[str]:
+        """What the phones of this instance's contacts were sent, in order."""
+        return [each.text for each in self.evolution.ledger.phones if each.instance == instance]
+
+
+@asynccontextmanager
+async def office(
+    url: str,
+    directory: Path,
+    evolution: SimulatedEvolution,
+    *,
+    call: float = 1.0,
+    attempts: int = 1,
+    port: int = 0,
+    may_record: Callable[[], Awaitable[None]] = ready,
+    intensity: Intensity | None = None,
+) -> AsyncIterator[Office]:
+    """Run the parts as the daemon does; leaving the block is a kill, unless ``senders.drain`` came before.
+
+    ``call``: seconds that a call to Evolution may take. A second office in the same directory, on the
+    same ``port``, is a restart.
+    ``may_record`` holds back the recorder alone.
+    """
+    counters = Counters(trio.current_time)
+
+    async def open_engine() -> Connection:
+        return await connect(url, role="zapline_engine")
+
+    async def load_upload(id: UUID) -> bytes | None:
+        if made.broken_loads:
+            made.broken_loads -= 1
+            raise LookupError("planted")
+        return made.uploads.get(id)
+
+    policy = CallPolicy(call=call, send_file=call, overall=2 * call, attempts=attempts, first_wait=0.01)
+    dispatcher = Dispatcher(lambda unit: roster.get(unit))
+    roster = Roster(dispatcher, RosterPolicy(Intensity(5, 60.0), 60.0, 300.0), lambda: counters.add("actor_crashes"))
+    stop = trio.Event()
+    async with (
+        Journal.open(directory, on_committed=dispatcher.committed) as journal,
+        open_http() as http,
+        Pool.open(url, size=4, role="zapline_engine") as pool,
+        trio.open_nursery() as nursery,
+    ):
+        dispatcher.journal = journal
+        intake = Intake(journal, counters)
+        recorder = Recorder(open_engine, may_record, counters, 2, 0.2)
+        client = EvolutionClient(http, evolution.url, evolution.api_key, policy)
+        front = WebhookApp(roster, intake, counters, IntakePolicy(2**24, 2**26), rest=None)
+        (listening,) = await nursery.start(partial(serve, front, [f"127.0.0.1:{port}"], stop, 0.1))
+        process = uuid4()
+        allowed = intensity or Intensity(5, 60.0)
+        senders = Senders(pool, intake, roster, ready, client, counters, allowed, load_upload, process)
+        made = Office(
+            url, evolution, client, pool, journal, recorder, roster, intake, counters, senders, str(listening), process
+        )
+        calls = LineCalls(client, lambda unit, _: made.address(UUID(bytes=unit)), counters)
+        around = Surroundings(
+            journal,
+            recorder,
+            calls,
+            counters,
+            dispatcher.refill,
+            dispatcher.read_again,
+            answered=senders.answered,
+            opened=senders.opened,
+        )
+        nursery.start_soon(recorder.run)
+        nursery.start_soon(dispatcher.run)
+        await nursery.start(roster.run, around)
+        await made.reload()
+        await nursery.start(senders.run)
+        yield made
+        stop.set()
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def sending(url: str, directory: Path, **more: Any) -> AsyncIterator[Office]:
+    """An office with an Evolution of its own."""
+    async with SimulatedEvolution.running(habits=QUICK) as evolution, office(url, directory, evolution, **more) as made:
+        yield made

@@ -1,0 +1,129 @@
+"""A house beside a simulated Evolution whose store can be read back, and those who read it."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import trio
+from support.house import House, house, until
+
+from zapline.domain.ids import UnitId
+from zapline.domain.reasons import Phase
+from zapline.domain.retry import Backoff
+from zapline.evolution.answers import WebhookRegistration
+from zapline.evolution.client import CallPolicy, EvolutionClient, open_http
+from zapline.sandbox.evolution import SimulatedEvolution
+from zapline.sandbox.world import Habits
+from zapline.sql.driver import Connection, connect
+from zapline.sql.pool import Pool
+from zapline.supervisors.leadership import Leadership
+from zapline.supervisors.living import Unit
+from zapline.supervisors.reconciler import ReconcilePolicy, Reconciler
+from zapline.supervisors.uncertain import LookPolicy, Uncertain
+
+QUICK = ReconcilePolicy(
+    every=3600.0, settles=0.0, look_every=0.02, again=Backoff(base=0.02, factor=1.5, cap=0.2, jitter=0.0)
+)
+LOOKS = LookPolicy(looks=(0.0, 0.05, 0.05), later=0.1, quiet=0.0, every=0.02)
+HOUR = 3600.0
+
+
+@dataclass
+class Store:
+    """The house, Evolution, and what compares them."""
+
+    home: House
+    evolution: SimulatedEvolution
+    client: EvolutionClient
+    pool: Pool
+    leadership: Leadership
+    reconciler: Reconciler
+    uncertain: Uncertain
+    nursery: trio.Nursery
+    woken: list[UnitId] = field(default_factory=list)
+
+    async def open_unit(self, instance: str = "loja", connected: float = 10 * HOUR) -> Unit:
+        """A unit whose line is open, and was connected for the first time so many seconds ago."""
+        unit = await self.home.add_unit(instance)
+        await self.client.create_instance(instance, WebhookRegistration("http://127.0.0.1:9/", ("MESSAGES_UPSERT",)))
+        self.evolution.scan(instance)
+        await self.turn(unit, "open")
+        await self.write(
+            "update zapline.unit_whatsapp_connections set first_connected_at = to_timestamp(%s) where unit_id = %s",
+            time.time() - connected,
+            unit.id,
+        )
+        return unit
+
+    async def turn(self, unit: Unit, state: str) -> None:
+        """Evolution says what the line is now: ``open``, or ``close`` for good."""
+        self.home.calls.state = state
+        data = {"instance": unit.record.instance, "state": state, "statusReason": 200 if state == "open" else 401}
+        await self.home.send(unit, "connection.update", data | {"wuid": "5511999990000@s.whatsapp.net"})
+        await until(lambda: unit.state is not None and (unit.state.stored.phase is Phase.OPEN) == (state == "open"))
+
+    def start(self) -> None:
+        self.nursery.start_soon(self.reconciler.run)
+
+    async def compared(self, unit: Unit, seconds: float = 10) -> None:
+        """Wait until a run begun from now on has ended well."""
+        before = self.home.counters.totals["reconciliations", "done"]
+        self.reconciler.want(unit.id, "test")
+        await until(lambda: self.home.counters.totals["reconciliations", "done"] > before, seconds)
+
+    async def write(self, statement: str, *values: object) -> None:
+        async with await connect(self.home.url) as conn:
+            await conn.execute(statement, values)
+
+    async def watermark(self, unit: Unit) -> float | None:
+        [[found]] = await self.home.rows(
+            "select extract(epoch from reconciled_until)::float8 from zapline.unit_whatsapp_connections"
+            f" where unit_id = '{unit.id}'"
+        )
+        assert found is None or isinstance(found, float)
+        return found
+
+
+@asynccontextmanager
+async def store(
+    url: str, directory: Path, policy: ReconcilePolicy = QUICK, looks: LookPolicy = LOOKS, **habits: object
+) -> AsyncIterator[Store]:
+    """Everything runs, but the reconciler only after ``start``; Evolution's webhooks are off."""
+
+    async def direct() -> Connection:
+        return await connect(url)
+
+    async def lead() -> None:
+        pass
+
+    async def heard(_: str) -> None:
+        pass
+
+    calls = CallPolicy(call=2.0, overall=3.0, attempts=1)
+    async with (
+        SimulatedEvolution.running(habits=replace(Habits(statuses=()), **habits)) as evolution,  # type: ignore[arg-type]
+        house(url, directory) as home,
+        open_http() as http,
+        Pool.open(url, size=3, role="zapline_engine") as pool,
+        trio.open_nursery() as nursery,
+    ):
+        evolution.plant("webhooks_off")
+        client = EvolutionClient(http, evolution.url, evolution.api_key, calls)
+        leadership = Leadership(direct, lead, heard)
+        parts = (pool, client, home.intake, home.journal, home.roster, leadership, home.counters)
+        woken: list[UnitId] = []
+        nursery.start_soon(leadership.run)
+        yield Store(
+            home,
+            evolution,
+            client,
+            pool,
+            leadership,
+            Reconciler(*parts, policy),
+            Uncertain(*parts, woken.append, looks),
+            nursery,
+            woken,
+        )
+        nursery.cancel_scope.cancel()
