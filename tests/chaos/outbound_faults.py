@@ -118,7 +118,7 @@ def sometimes(kind: str, probability: float = 0.25, **more: object) -> dict[str,
 def single_faults() -> list[Phase]:
     return [
         Phase("undisturbed", check=all_settled),
-        Phase("refuse", [sometimes("refuse")]),
+        Phase("reset before acting", [sometimes("refuse")]),
         Phase("hang", [sometimes("hang", 0.05)], each=8),
         Phase("error", [sometimes("error")], dead=SERVER_ERRORS),
         Phase("throttle", [sometimes("throttle", 0.15, seconds=1)], check=all_settled),

@@ -4,24 +4,28 @@ As ``planted.py``, whose orders it obeys; production code holds no hooks.
 """
 
 import sys
+from functools import partial
 from typing import Any
 
 from planted import ARMED, arm_on_signal
 
 import zapline.domain.sending as rules
 import zapline.sql.sending as sending
+import zapline.supervisors.uncertain as uncertain
 from zapline.domain.retry import Backoff, RetryPolicy
 from zapline.evolution.client import EvolutionClient
 from zapline.supervisors.entries import ANSWER
 from zapline.supervisors.intake import Intake
 from zapline.supervisors.senders import Senders
 
-LOOKS = (1.0, 2.0, 4.0)
+LOOKS = (1.5, 2.0, 3.0)
 """Seconds between the looks for an uncertain message; the daemon's own minutes are too long to wait for."""
+LOOK_LATER = 1.0
 
 
 def shorten_waits() -> None:
-    rules.FIRST_LOOK = 1.5
+    rules.FIRST_LOOK = LOOKS[0]
+    uncertain.LookPolicy = partial(uncertain.LookPolicy, looks=LOOKS, later=LOOK_LATER, every=0.3)  # type: ignore[misc, assignment]
     rules.RETRIES = RetryPolicy(Backoff(base=0.2, factor=2.0, cap=1.0, jitter=0.3), rules.RETRIES.limit)
     rules.LINE_REST = Backoff(base=0.1, factor=2.0, cap=1.0, jitter=0.3)
     rules.CHECK_AGAIN = 0.5

@@ -157,8 +157,8 @@ async def test_what_was_read_never_becomes_unread_again(database: str) -> None:
         chat = chat_with(unit)
         await conn.execute(
             "insert into zapline.messages (id, unit_id, conversation_id, provider, external_id, from_me, kind,"
-            " kind_rank, origin, sent_at, received_at) select gen_random_uuid(), %s, %s, 'evolution', 'A' || n, n = 3, 'text', 2,"
-            " 'live', now(), now() from generate_series(1, 5) n",
+            " kind_rank, origin, sent_at, received_at) select gen_random_uuid(), %s, %s, 'evolution', 'A' || n, n = 3,"
+            " 'text', 2, 'live', now(), now() from generate_series(1, 5) n",
             (unit, chat.conversation),
         )
         unread = await outbox.find_unread(conn, unit, chat.conversation, 2)

@@ -70,7 +70,7 @@ async def test_a_call_that_a_kill_has_cut_is_uncertain_at_the_next_start(databas
             assert at.received() == ["seguinte"]
             rows = await at.rows("select outcome, failure from zapline.attempts order by started_at")
             assert rows == [("uncertain", "crashed"), ("sent", None)]
-            assert at.counters.total("leases_left") == 1
+            assert at.counters.total("leases_rescued") == 1
 
 
 async def test_a_lease_is_rescued_though_the_line_is_closed_and_nothing_else_waits(

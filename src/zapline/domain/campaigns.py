@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from enum import StrEnum
-from math import ceil, floor, inf
+from math import ceil, inf
 from uuid import UUID
 
 from zapline.domain.errors import LocalError
@@ -165,7 +165,7 @@ def estimate_end(
         stop = min([tomorrow, *(_begins(each, at) for each in hours)])
         ramp = pace.ramp(at)
         room = min(inf if pace.daily_cap is None else pace.daily_cap - used, inf if ramp is None else ramp - ramped)
-        fits = min(floor((stop - at) / seconds) + 1, room)
+        fits = min(ceil((stop - at) / seconds), room)
         if fits >= count:
             return at + (count - 1) * seconds
         sent = max(0, int(fits))

@@ -19,8 +19,9 @@ MOST_COLUMNS = 50
 LONGEST_VALUE = 1000
 """Characters of a variable: a paragraph, not a book."""
 _LONGEST_GIVEN = 80
-_LONGEST_RECORD = 1024 * 1024
+_LONGEST_RECORD = 256 * 1024
 """Characters of one record that is not ended: a quote that is never closed must not fill the memory."""
+_ENDLESS = "it does not end; is a quote opened and never closed?"
 _PHONE_COLUMNS = ("to", "phone", "telefone")
 """Headers of the column with the phones; the first that is there."""
 CHARSETS = {"utf-8": "utf-8-sig", "utf8": "utf-8-sig", "windows-1252": "cp1252", "iso-8859-1": "latin-1"}
@@ -189,7 +190,7 @@ class CsvReader:
             self._delimiter = _delimiter(self._lines[0])
         found = [one for line, cells in self._records(final) if (one := self._recipient(line, cells)) is not None]
         if len(self._rest) + sum(map(len, self._lines)) > _LONGEST_RECORD:
-            raise InvalidRecipients(f"line {self._line}: a quote that is opened here is never closed")
+            raise InvalidRecipients(f"line {self._line}: {_ENDLESS}")
         return found
 
     def _records(self, final: bool) -> Iterator[tuple[int, list[str]]]:
@@ -209,7 +210,8 @@ class CsvReader:
         except _MoreWanted:
             pass
         except csv.Error as error:
-            raise InvalidRecipients(f"line {first + done}: {error}") from None
+            endless = "field limit" in str(error)
+            raise InvalidRecipients(f"line {first + done}: {_ENDLESS if endless else error}") from None
         self._lines, self._line = lines[done:], first + done
 
     def _recipient(self, line: int, cells: list[str]) -> Given | None:

@@ -150,6 +150,8 @@ COUNTED = (
     Counted("leases_rescued", "Messages whose call nobody ended, found after a crash."),
     Counted("claims_failed", "Times the database did not serve a sender."),
     Counted("answers_refused", "Answers of calls that neither disk nor database took at once."),
+    Counted("media_served", "Files handed out.", "source", ("cache", "fetched")),
+    Counted("media_failed", "Files that Evolution did not give.", "code", ("media_gone",)),
     Counted("sender_crashes", "Crashes of units' senders."),
     Counted("opted_out", "Contacts that asked for no more campaigns."),
     Counted("backfilled", "Messages read back from Evolution's store that were not here."),

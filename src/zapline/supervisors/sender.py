@@ -82,6 +82,7 @@ class Sender:
         """The next life finds out first what this one has left."""
         self._desk.resolved = self._desk.in_hand = False
         self._desk.forget_pace()
+        self._desk.show(Busy.IDLE)
 
     def _there(self) -> bool:
         unit = self._unit
@@ -228,7 +229,7 @@ class Sender:
             tries += 1
             self._means.counters.add("answers_refused")
             _LOG.error("How a call ended could not be written down; it is tried again", unit=str(unit.id))
-            await trio.sleep(_KEEP_AGAIN.delay(tries, random.random()))  # noqa: S311 - jitter
+            await trio.sleep(_KEEP_AGAIN.delay(tries, _chance()))
             kept = await self._means.intake.keep(unit, ANSWER, body)
         desk.in_hand = False
         while not stored.is_set() and self._there():
@@ -254,7 +255,7 @@ class Sender:
         """Let the line rest; the message after that is its one probe, and costs no try either."""
         desk, means, now = self._desk, self._means, trio.current_time()
         desk.failures += 1
-        desk.pause(failed, now + line_rest(failed, desk.failures, random.random()))  # noqa: S311 - jitter
+        desk.pause(failed, now + line_rest(failed, desk.failures, _chance()))
         means.counters.add("line_pauses", failed.code)
         if failed.code == THROTTLED:
             desk.throttles += 1
@@ -315,7 +316,7 @@ class Sender:
         now = self._means.clock()
         if lease.attempt == self._desk.unreadable:
             return after_failure(call, Failed(UNREADABLE, "rejected", "the stored message cannot be read"), now, 0.0)
-        self._means.counters.add("leases_left")
+        self._means.counters.add("leases_rescued")
         return after_crash(call, now)
 
     async def _rebuild(self) -> Pacer:

@@ -124,6 +124,7 @@ create index outbox_due on zapline.outbox (unit_id, lane desc, seq) where state 
 create index outbox_by_recipient on zapline.outbox (unit_id, recipient, seq) where state in ('queued', 'leased');
 create index outbox_at_work on zapline.outbox (state, unit_id) where state in ('queued', 'leased', 'uncertain');
 create index outbox_by_campaign on zapline.outbox (campaign_id, state) where campaign_id is not null;
+create index outbox_by_unit on zapline.outbox (unit_id, state, seq);
 create index outbox_dead on zapline.outbox (unit_id, ended_at desc) where state = 'dead';
 create index outbox_unconfirmed on zapline.outbox (settled_at) where state = 'settled' and stalled_at is null;
 

@@ -62,16 +62,17 @@ select m.external_id, m.from_me, coalesce(c.merged_into, c.id) as conversation,
 -- name: cancel
 -- A queued message is taken back. It failed, unless an earlier call of it may have been carried out.
 with gone as (
-    update zapline.outbox
-       set state = 'cancelled', failure = 'cancelled', failure_detail = null, ended_at = to_timestamp(%(now)s)
-     where unit_id = %(unit_id)s and message_id = %(id)s and state = 'queued'
-    returning message_id
+    update zapline.outbox o
+       set state = 'cancelled', failure_detail = null, ended_at = to_timestamp(%(now)s),
+           failure = case when exists (select from zapline.attempts a
+                                        where a.message_id = o.message_id
+                                          and a.outcome in ('calling', 'uncertain', 'sent'))
+                          then 'given_up' else 'cancelled' end
+     where o.unit_id = %(unit_id)s and o.message_id = %(id)s and o.state = 'queued'
+    returning o.message_id, o.failure
 ), told as (
     update zapline.messages m set delivery = greatest(m.delivery, 'failed')
-      from gone
-     where m.id = gone.message_id
-       and not exists (select from zapline.attempts a
-                        where a.message_id = gone.message_id and a.outcome in ('calling', 'uncertain', 'sent')))
+      from gone where m.id = gone.message_id and gone.failure = 'cancelled')
 select message_id from gone;
 
 -- name: send_again

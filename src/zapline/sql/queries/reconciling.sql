@@ -118,5 +118,5 @@ update zapline.outbox o
           and (a.failure = 'timed_out_after_relay' or a.outcome = 'calling' or a.external_id is not null
                or a.ended_at > to_timestamp(%(now)s - %(quiet)s)))
    and not exists (
-       select from zapline.sightings s where s.unit_id = o.unit_id and s.fingerprint = 'x')
+       select from zapline.sightings s where s.unit_id = o.unit_id and s.fingerprint = o.fingerprint)
 returning o.message_id;

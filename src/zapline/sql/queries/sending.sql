@@ -92,7 +92,12 @@ with over as (
                 select from zapline.suppressions s where s.unit_id = o.unit_id and s.canonical = o.recipient)))
     returning o.message_id, o.unit_id, o.state
 ), told as (
-    update zapline.messages m set delivery = greatest(m.delivery, 'failed') from over where m.id = over.message_id)
+    update zapline.messages m set delivery = greatest(m.delivery, 'failed')
+      from over
+     where m.id = over.message_id
+       -- What was called for before, and released, may have been delivered all the same.
+       and not exists (select from zapline.attempts a
+                        where a.message_id = m.id and a.outcome in ('calling', 'uncertain', 'sent')))
 select unit_id, message_id, state from over;
 
 -- name: recent_calls

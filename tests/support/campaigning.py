@@ -1,0 +1,124 @@
+"""A place for campaigns: a real database, a unit whose line is open, the feeder, and a sender that sends nothing."""
+
+import random
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID, uuid4
+
+from zapline.domain.campaigns import Timing
+from zapline.domain.connection import Stored
+from zapline.domain.ids import UnitId
+from zapline.domain.outbox import Lane, Text
+from zapline.domain.reasons import Phase
+from zapline.sql.driver import connect
+from zapline.sql.pool import Pool
+from zapline.sql.sending import Claimed, claim
+from zapline.sql.units import UnitRecord, insert_unit
+from zapline.supervisors.campaigns import Campaigns, Plan
+from zapline.supervisors.feeder import Feeder
+from zapline.supervisors.submit import UnknownUnit
+from zapline.supervisors.unit import Unit, fresh
+
+
+@dataclass
+class Place:
+    """``now`` is the wall clock of all parts."""
+
+    url: str
+    pool: Pool
+    now: float
+    feeder: Feeder = field(init=False)
+    campaigns: Campaigns = field(init=False)
+    units: dict[UnitId, Unit] = field(default_factory=dict)
+    woken: list[UnitId] = field(default_factory=list)
+
+    async def add_unit(self, zone: str = "America/Sao_Paulo", pace: str | None = None) -> UnitId:
+        """``pace``: columns and values of the unit's own limits, as ``campaign_seconds = 0.01``."""
+        id = UnitId(uuid4())
+        async with self.pool.connection() as conn:
+            await insert_unit(conn, id=id, name="u", instance=str(id), secret_digest=id.bytes, time_zone=zone)
+        await self.sql(
+            "insert into zapline.unit_paces (unit_id, per_minute, burst, gap_seconds, campaign_seconds)"
+            f" values ('{id}', 60, 10, 1, 2)"
+        )
+        if pace is not None:
+            await self.sql(f"update zapline.unit_paces set {pace} where unit_id = '{id}'")
+        self.line(id, Phase.OPEN)
+        return id
+
+    def line(self, unit: UnitId, phase: Phase) -> None:
+        self.units[unit] = fresh(UnitRecord(unit, "u", str(unit), 1, unit.bytes, stored=Stored(phase=phase)))
+
+    def find(self, unit: UnitId) -> Unit:
+        if unit not in self.units:
+            raise UnknownUnit("there is no such unit")
+        return self.units[unit]
+
+    async def make(
+        self, unit: UnitId, count: int = 3, timing: Timing | None = None, start: bool = True, first: int = 0
+    ) -> UUID:
+        """A campaign to so many phones."""
+        listed = [{"to": phone(number), "nome": f"N{number}"} for number in range(first, first + count)]
+        id, _ = await self.campaigns.create(
+            unit, Plan("c", Text("Oi {{nome}}"), listed, timing or Timing(), start=start)
+        )
+        return id
+
+    async def claim(self, unit: UnitId) -> Claimed | None:
+        async with self.pool.connection() as conn:
+            return await claim(
+                conn, unit, process=uuid4(), attempt=uuid4(), now=self.now, lease=60, lanes=list(Lane), blocked=[]
+            )
+
+    async def end(self, message: UUID, state: str = "settled") -> None:
+        """What becomes of a message, without the recorder."""
+        await self.sql(
+            f"update zapline.outbox set state = '{state}', settled_at = now(), ended_at = now()"
+            f" where message_id = '{message}'"
+        )
+
+    async def sql(self, words: str) -> list[Any]:
+        async with await connect(self.url) as conn:
+            if words.startswith("select"):
+                return [tuple(row) for row in await conn.fetch(words)]
+            await conn.execute(words)
+            return []
+
+    async def column(self, words: str) -> list[Any]:
+        return [row[0] for row in await self.sql(words)]
+
+    async def work(self, campaign: UUID) -> Sequence[tuple[Any, ...]]:
+        """(phone, work state, seconds until due) of what was queued, in order."""
+        found = await self.sql(
+            "select recipient, state, extract(epoch from due_at)::float8 from zapline.outbox"
+            f" where campaign_id = '{campaign}' order by seq"
+        )
+        return [(phone_, state, round(due - self.now, 3)) for phone_, state, due in found]
+
+    async def state(self, campaign: UUID) -> str:
+        (state,) = await self.column(f"select state from zapline.campaigns where id = '{campaign}'")
+        return str(state)
+
+
+def phone(number: int) -> str:
+    return f"+55119{90_000_000 + number:08d}"
+
+
+@asynccontextmanager
+async def place(
+    url: str, now: float = 1_795_446_000.0, chance: Callable[[], float] | None = None
+) -> AsyncIterator[Place]:
+    """``now`` is noon of November 23, 2026, in Sao Paulo."""
+
+    async def may_write() -> None:
+        pass
+
+    async with Pool.open(url, size=4, role="zapline_engine") as pool:
+        made = Place(url, pool, now)
+        made.feeder = Feeder(
+            pool, made.units.get, may_write, made.woken.append, lambda: made.now, chance or random.Random(1).random
+        )
+        made.campaigns = Campaigns(pool, made.feeder, made.find, clock=lambda: made.now)
+        yield made
