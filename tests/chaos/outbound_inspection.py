@@ -1,6 +1,8 @@
 """Compares what was asked for with the phones and the database: who got it once, twice, never, or perhaps."""
 
+import sqlite3
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, LiteralString
 
@@ -10,7 +12,7 @@ import trio
 from .ledger import RANKS
 from .outbound_posts import Posted
 from .outbound_simulator import Simulator
-from .place import Place
+from .place import Place, until
 
 MOST_TRIES = 3
 SHOWN = 4
@@ -96,6 +98,16 @@ class OutboundInspector:
             if trio.current_time() > deadline:
                 return False
             await trio.sleep(0.1)
+
+    async def stored(self, seconds: float) -> bool:
+        """Wait until the phones' webhooks are taken and everything in the journal is stored."""
+        taken = await self._simulator.quiet(seconds)
+        return await until(lambda: not self._unfinished(), seconds) and taken
+
+    def _unfinished(self) -> int:
+        path = self._place.state / "journal" / "journal.db"
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=5)) as journal:
+            return int(journal.execute("select count(*) from unfinished").fetchone()[0])
 
     async def compare(self, posted: Iterable[Posted]) -> Outcome:
         """Every message against its copies on the phones. The simulator was looked at before."""

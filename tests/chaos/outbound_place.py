@@ -46,7 +46,6 @@ class OutboundPlace:
         settings = {
             "EVOLUTION_API_KEY": API_KEY,
             "ZAPLINE_EVOLUTION_TIMEOUT_SECONDS": TIMEOUT,
-            "ZAPLINE_RECONCILE_SECONDS": "20",
             **(extra or {}),
         }
         await self.place.start(planted=planted, extra=settings)

@@ -19,6 +19,7 @@ SENDS = "/message/"
 """Path of the requests that faults strike; the line itself stays open."""
 CALM_WITHIN = 45.0
 LOOKED_WITHIN = 40.0
+STORED_WITHIN = 20.0
 FAULTS_LAST = 6.0
 """Seconds after the last POST for which faults go on; what still waits then leaves undisturbed."""
 
@@ -36,7 +37,8 @@ class Phase:
     name: str
     faults: Sequence[Planted] = ()
     strike: Strike | None = None
-    each: int = 10
+    each: int = 8
+    """Messages of each unit."""
     dead: frozenset[str] = frozenset()
     most_uncertain: int | None = None
     check: Callable[["OutboundRun", Outcome], None] | None = None
@@ -86,7 +88,7 @@ class OutboundRun:
         await self.simulator.clear()
         struck = await self._struck_since(before, phase)
         self.require(await self.inspector.calm(CALM_WITHIN), "the queue is not empty")
-        await self.simulator.quiet(15)
+        self.require(await self.inspector.stored(STORED_WITHIN), "webhooks are not taken or not stored")
         outcome = await self._compare(phase, messages)
         took = time.monotonic() - started
         row = OutboundRow(phase.name, struck, kills, outcome, took, self.failures, self.remarks)
@@ -132,8 +134,7 @@ class OutboundRun:
     async def judge(self) -> None:
         """Wait until every uncertain message was looked for, then look at all phases anew and at their promises."""
         calm = await self.inspector.calm(LOOKED_WITHIN, looks=True)
-        await self.simulator.quiet(15)
-        await trio.sleep(0.5)
+        stored = await self.inspector.stored(STORED_WITHIN)
         for row in self.rows:
             phase = self.phases[row.phase]
             row.outcome = await self._compare(phase, self.house.posts.of(row.phase))
@@ -150,6 +151,7 @@ class OutboundRun:
         if self.rows:
             self.failures = self.rows[-1].failures
             self.require(calm, "uncertain messages are still looked for")
+            self.require(stored, "webhooks are not taken or not stored")
             self.failures += await self.inspector.whole()
 
 

@@ -67,7 +67,9 @@ async def test_what_webhooks_missed_comes_back_in_order_and_a_live_message_hides
         assert marked is not None
         assert now - 1 <= marked <= time.time()
 
+        journaled = place.home.journal.statistics().appended
         found = await place.reconciler.reconcile(unit.id, now - 8000)
+        assert place.home.journal.statistics().appended == journaled, "what is known is not written again"
         assert (found.records, found.repaired, found.failures, found.running) == (6, 0, 0, 0)
         assert (found.statuses, found.windows, found.windows_done) == (2, 3, 3)
         assert totals["repairs", "known_gap"] == 5
@@ -153,6 +155,17 @@ async def test_a_run_by_hand_leaves_no_hole_below_the_watermark(database: str, t
         await until(lambda: place.reconciler.progress().running == 0)
         assert place.reconciler.progress().units == 1
 
+        place.evolution.plant("slow", path="/chat/findMessages", seconds=0.2)
+        run = place.reconciler.begin(unit.id, now - 60)
+        await until(lambda: run.begun)
+        await place.write("update zapline.unit_whatsapp_connections set archived_at = now()")
+        await place.home.reload()
+        with trio.fail_after(5):
+            await run.ended.wait()
+        assert run.error == "the unit was closed"
+        assert place.reconciler.status(unit.id) is None
+        await until(lambda: place.reconciler._busy == 0)
+
 
 async def test_a_disconnection_is_a_gap_until_it_was_read_past(database: str, tmp_path: Path) -> None:
     now = time.time()
@@ -160,20 +173,38 @@ async def test_a_disconnection_is_a_gap_until_it_was_read_past(database: str, tm
         unit = await place.open_unit()
         place.start()
         await until(lambda: place.home.counters.totals["reconciliations", "done"] == 1)
-        await place.turn(unit, "close")
+        await place.turn(unit, "close", ago=2000)
         await until(lambda: place.reconciler._lines[unit.id].disconnected is not None)
         # What was sent meanwhile comes in with its own old time, when the line is open again.
-        place.evolution.receive("loja", "enquanto isso", external_id="OFF", at=now - 1250)
+        place.evolution.receive("loja", "enquanto isso", external_id="OFF", at=now - 1500)
+        place.evolution.receive("loja", "pouco antes", external_id="BEFORE", at=now - 2100)
         place.evolution.plant("error", path="/chat/findMessages")
         await place.turn(unit, "open")
         await place.home.until("select gap_since is not null from zapline.unit_whatsapp_connections", [(True,)])
         status = place.reconciler.status(unit.id)
         assert status is not None
-        assert status.gap_since == pytest.approx(time.time(), abs=5)
-        await place.write("update zapline.unit_whatsapp_connections set reconciled_until = to_timestamp(%s)", now - 600)
+        assert status.gap_since == pytest.approx(now - 2000, abs=5)
         place.evolution.clear("error")
-        await until(lambda: place.home.counters.totals["repairs", "known_gap"] == 1)
+        await until(lambda: place.home.counters.totals["repairs", "known_gap"] == 2)
         await place.home.until("select gap_since is null from zapline.unit_whatsapp_connections", [(True,)])
+        assert place.home.counters.totals["repairs_unexplained", ""] == 0
+
+
+async def test_what_a_database_that_was_set_back_has_forgotten_is_a_known_gap(database: str, tmp_path: Path) -> None:
+    now = time.time()
+    async with store(database, tmp_path) as place:
+        unit = await place.open_unit()
+        place.evolution.receive("loja", "esquecida", external_id="GONE", at=now - 5000)
+        place.start()
+        await until(lambda: place.home.counters.totals["reconciliations", "done"] == 1)
+        await place.write("delete from zapline.messages")
+        await place.write(
+            "update zapline.unit_whatsapp_connections set reconciled_until = to_timestamp(%s)", now - 6000
+        )
+        before = place.home.counters.totals["repairs", "known_gap"]
+        place.evolution.plant("error", path="/chat/findMessages", count=1)
+        place.reconciler.want(unit.id, "test")
+        await until(lambda: place.home.counters.totals["repairs", "known_gap"] == before + 1)
         assert place.home.counters.totals["repairs_unexplained", ""] == 0
 
 

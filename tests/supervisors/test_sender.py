@@ -255,7 +255,7 @@ async def test_a_message_that_cannot_be_read_does_not_stand_before_all_others(da
 async def test_a_claim_whose_commit_was_in_doubt_is_given_back(database: str, tmp_path: Path) -> None:
     async with sending(database, tmp_path) as at:
         unit = await at.add_unit()
-        async with at.pool.connection() as conn:
+        async with at.pool.connection() as conn, conn.transaction():
             await queue(conn, unit.id, "oi")
             made = await sql.claim(
                 conn, unit.id, process=at.process, attempt=uuid4(), now=time.time(), lease=60, lanes=list(Lane),

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import msgspec
 import trio
 from support.house import House, house, until
 
@@ -57,11 +58,13 @@ class Store:
         )
         return unit
 
-    async def turn(self, unit: Unit, state: str) -> None:
-        """Evolution says what the line is now: ``open``, or ``close`` for good."""
+    async def turn(self, unit: Unit, state: str, ago: float = 0.0) -> None:
+        """Evolution says what the line is now: ``open``, or ``close`` for good; the webhook came so long ago."""
         self.home.calls.state = state
         data = {"instance": unit.record.instance, "state": state, "statusReason": 200 if state == "open" else 401}
-        await self.home.send(unit, "connection.update", data | {"wuid": "5511999990000@s.whatsapp.net"})
+        data |= {"wuid": "5511999990000@s.whatsapp.net"}
+        body = {"event": "connection.update", "instance": unit.record.instance, "data": data}
+        assert await self.home.intake.accept(unit, "connection.update", msgspec.json.encode(body), time.time() - ago)
         await until(lambda: unit.state is not None and (unit.state.stored.phase is Phase.OPEN) == (state == "open"))
 
     def start(self) -> None:

@@ -287,6 +287,7 @@ class _Front:
             outgoing=outbound.outgoing,
             media=outbound.media,
             receipts=outbound.receipts,
+            sending=outbound.told,
             max_upload=int(settings.upload_max_bytes),
         )
         policy = IntakePolicy(settings.max_body_bytes, settings.body_budget_bytes)

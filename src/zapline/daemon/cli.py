@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from zapline.daemon.commands import admins, database, letters, units
+from zapline.daemon.commands import admins, database, letters, reconcile, units
 from zapline.daemon.commands.terminal import FAILED, AsJson, group, say, show_json, show_table
 
 app = group("A reliable WhatsApp line for every unit: the daemon between the Evolution API and PostgreSQL.")
@@ -17,6 +17,7 @@ app.add_typer(admins.app, name="admin")
 app.add_typer(database.check, name="check")
 app.command()(database.migrate)
 app.command()(letters.replay)
+app.command()(reconcile.reconcile)
 
 
 @app.command()

@@ -15,6 +15,8 @@ HORIZON = 1200.0
 """Seconds for which Evolution repeats a webhook (contract, section 2): until then it may still come by itself."""
 SPAN = 3600
 """Seconds of one window: after a failure no more than this is read again."""
+MOST_WINDOWS = 2000
+"""Of one run: where years are read at once, windows are longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +54,13 @@ def beginning(
     return max(first_connected, min(known) - overlap)
 
 
-def windows(since: float, until: float, span: int = SPAN) -> list[Window]:
-    """All of [since, until] in windows of ``span`` seconds, oldest first; none where it ends before it begins."""
+def windows(since: float, until: float, span: int = SPAN, most: int = MOST_WINDOWS) -> list[Window]:
+    """All of [since, until] in windows of ``span`` seconds, oldest first; none where it ends before it begins.
+
+    Windows are longer where there would be more than ``most``.
+    """
     first, last = math.floor(since), math.floor(until)
+    span = max(span, math.ceil((last - first + 1) / most))
     return [Window(start, min(start + span - 1, last)) for start in range(first, last + 1, span)]
 
 

@@ -51,6 +51,8 @@ def parse_stored(body: bytes) -> list[Parsed]:
     facts: list[Parsed] = []
     for record in items_of(told.get("records")):
         for fact in message(record, "backfill", own):
+            if isinstance(fact, Unusable):
+                continue  # it would be read again by every run: of no use, and no dead letter each time
             facts.append(fact)
             if isinstance(fact, MessageArrived) and (status := _status(record, fact)) is not None:
                 facts.append(status)

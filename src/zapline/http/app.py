@@ -1,12 +1,13 @@
 """The API as one ASGI application: which resources it has, what stands before and behind every request."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from quart import Response
 from quart_trio import QuartTrio
 
+from zapline.domain.ids import UnitId
 from zapline.http import problems
 from zapline.http.auth import Auth, AuthPolicy
 from zapline.http.conversations import Conversations
@@ -59,12 +60,13 @@ def create_app(
     media: Media | None = None,
     receipts: Receipts | None = None,
     max_upload: int = MAX_UPLOAD,
+    sending: Callable[[UnitId], Mapping[str, object]] = lambda unit: {},
     extra: Sequence[Attachable] = (),
     more_problems: problems.Register | None = None,
 ) -> App:
     """The API. ``pool`` lends connections of the role ``zapline_api``, which only reads.
 
-    A part that is None has no routes. ``extra`` are resources that know their own parts, ``more_problems`` what
+    A part that is None has no routes. ``sending`` tells how a unit's sending stands, as part of its status. ``extra`` are resources that know their own parts, ``more_problems`` what
     their errors are to a caller.
     """
     app = QuartTrio("zapline.http", static_folder=None)
@@ -75,7 +77,7 @@ def create_app(
     app.url_map.merge_slashes = False  # a redirect would be answered by nothing of ours
     problems.install(app, more_problems)
     Auth(submit, pool, auth or AuthPolicy()).attach(app, OPEN)
-    Units(submit, roster, time.time).attach(app)
+    Units(submit, roster, time.time, sending).attach(app)
     Conversations(submit, pool, receipts).attach(app)
     if outgoing is not None:
         Messages(submit, outgoing, pool).attach(app)

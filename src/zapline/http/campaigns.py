@@ -146,8 +146,8 @@ class CampaignPages:
         return reply(_forecast(await self._campaigns.try_out(UnitId(unit), plan)))
 
     async def list(self, unit: UUID) -> Response:
-        """Newest first."""
-        id, most, after = self._submit.find(UnitId(unit)).id, limit(), cursor(_InList)
+        """Newest first. Few at a time: the recipients of each are counted."""
+        id, most, after = self._submit.find(UnitId(unit)).id, number("limit", 20, 1, 50), cursor(_InList)
         found = await stored.list_campaigns(self._pool, id, (after.at, after.id) if after else None, most + 1)
         page = found[:most]
         more = encode(_InList(page[-1].created_at, page[-1].id)) if len(found) > most else None

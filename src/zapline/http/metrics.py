@@ -155,7 +155,13 @@ COUNTED = (
     Counted("sender_crashes", "Crashes of units' senders."),
     Counted("opted_out", "Contacts that asked for no more campaigns."),
     Counted("backfilled", "Messages read back from Evolution's store that were not here."),
-    Counted("repairs", "Of these, those older than Evolution's own retries.", "gap", ("known", "unexplained")),
+    Counted("repairs", "Of these, those older than Evolution's own retries.", "gap", ("known_gap", "unexplained")),
+    Counted(
+        "looks",
+        "Uncertain messages looked for in Evolution's store.",
+        "end",
+        ("settled", "again", "waits", "resent", "later"),
+    ),
     Counted("reconciliations", "Comparisons of a line with Evolution's store.", "end", ("done", "failed")),
 )
 

@@ -1,7 +1,7 @@
 """Units and their lines: create, list, connect, disconnect, and the status answer, read from memory alone."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -47,8 +47,15 @@ class Connect(Body, frozen=True):
 class Units:
     """``/units``. Handlers ask ``submit`` and read the roster; nothing here waits for the database but creating."""
 
-    def __init__(self, submit: Submit, roster: Roster, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        submit: Submit,
+        roster: Roster,
+        clock: Callable[[], float],
+        sending: Callable[[UnitId], Mapping[str, object]] = lambda unit: {},
+    ) -> None:
         self._submit = submit
+        self._sending = sending
         self._roster = roster
         self._clock = clock
         self._pictures = QrPictures()
@@ -145,6 +152,7 @@ class Units:
             "ownerJid": stored.owner_jid,
             "lastMessageAt": iso(unit.last_message_at),
             "quarantined": unit.quarantined_at is not None,
+            **self._sending(unit.id),
         }
 
     def _expired(self, stored: Stored) -> bool:

@@ -49,7 +49,8 @@ async def load_aliases(conn: Connection) -> dict[Key, ExternalId]:
 
 async def apply_answers(conn: Connection, answers: Sequence[Row], decided: Decided) -> None:
     """Store what became of calls. Inside the recorder's transaction."""
-    failed = [row for row in answers if row["external_id"] is None]
+    # Of two about one call (its own, and the rescue's after a crash) the first one counts.
+    failed = list({row["attempt"]: row for row in reversed(answers) if row["external_id"] is None}.values())
     taken = [row for row in answers if row["external_id"] is not None]
     if failed:
         await _execute(conn, "end_attempts", failed)

@@ -6,7 +6,8 @@ from uuid import UUID
 
 import msgspec
 
-from zapline.domain.ids import Seq, UnitId
+from zapline.domain.delivery import Delivery
+from zapline.domain.ids import PROVIDER, Seq, UnitId
 from zapline.sql.driver import Connection, Json
 from zapline.sql.statements import load
 
@@ -91,6 +92,13 @@ async def heard_live(conn: Connection, unit: UnitId, since: float, until: float)
     statement = _SQL["heard_live"]
     row = await conn.fetch_one(statement.sql, statement.bind(unit_id=unit, since=since, until=until))
     return row is not None and bool(row.heard)
+
+
+async def known_messages(conn: Connection, unit: UnitId, ids: Collection[str]) -> dict[str, Delivery | None]:
+    """Which of these messages are here with their content, and their delivery."""
+    statement = _SQL["known_messages"]
+    rows = await conn.fetch(statement.sql, statement.bind(unit_id=unit, provider=PROVIDER, ids=list(ids)))
+    return {row.external_id: Delivery[row.delivery.upper()] if row.delivery else None for row in rows}
 
 
 async def stored_anew(conn: Connection, unit: UnitId, after: int) -> list[StoredAnew]:

@@ -47,14 +47,14 @@ class Intake:
         return await self._make_durable(unit, arrivals)
 
     async def keep(self, unit: Unit, event: str, body: bytes) -> bool:
-        """Make an entry of our own durable; it goes the way of the webhooks. False where it is lost."""
-        return await self._make_durable(unit, [Arrival(unit.id, event, time.time(), body)])
+        """Make an entry of our own durable; it goes the way of the webhooks. False: the caller tries again."""
+        return await self._make_durable(unit, [Arrival(unit.id, event, time.time(), body)], repeated=True)
 
     async def accept_too_large(self, unit: Unit, size: int) -> bool:
         """Remember that a body over the limit came."""
         return await self._make_durable(unit, [Arrival(unit.id, TOO_LARGE, time.time(), b"%d" % size)])
 
-    async def _make_durable(self, unit: Unit, arrivals: Sequence[Arrival]) -> bool:
+    async def _make_durable(self, unit: Unit, arrivals: Sequence[Arrival], *, repeated: bool = False) -> bool:
         try:
             with trio.move_on_after(APPEND_WITHIN):
                 await self._journal.append_many(arrivals)
@@ -64,9 +64,13 @@ class Intake:
             why = str(refused)
         self._counters.add("journal_refused")
         _LOG.error("The journal refused a webhook; it goes to PostgreSQL directly", error=why)
-        return await self._through_database(unit, arrivals)
+        stored = await self._through_database(unit, arrivals)
+        if stored < len(arrivals) and not repeated:
+            self._tell_lost(unit, arrivals, len(arrivals) - stored)
+        return stored == len(arrivals)
 
-    async def _through_database(self, unit: Unit, arrivals: Sequence[Arrival]) -> bool:
+    async def _through_database(self, unit: Unit, arrivals: Sequence[Arrival]) -> int:
+        """How many were stored before the hold-up was over."""
         directs = [Direct(_entry(arrival)) for arrival in arrivals]
         with trio.move_on_after(self._hold_up):
             if unit.state is not None and unit.quarantined_at is None:
@@ -76,16 +80,16 @@ class Intake:
         for direct in directs:
             if not direct.stored:
                 unit.mailbox.withdraw(direct)  # what is counted as lost must not be kept, nor stored later
-        lost = sum(1 for direct in directs if not direct.stored)
-        if lost:
-            self._counters.add("lost", amount=lost)
-            unit.gap_since = min(unit.gap_since or arrivals[0].received_at, arrivals[0].received_at)
-            _LOG.critical(
-                "A webhook is lost: neither the journal nor PostgreSQL took it",
-                unit=str(unit.id),
-                webhook_event=arrivals[0].event,
-            )
-        return not lost
+        return sum(1 for direct in directs if direct.stored)
+
+    def _tell_lost(self, unit: Unit, arrivals: Sequence[Arrival], lost: int) -> None:
+        self._counters.add("lost", amount=lost)
+        unit.gap_since = min(unit.gap_since or arrivals[0].received_at, arrivals[0].received_at)
+        _LOG.critical(
+            "A webhook is lost: neither the journal nor PostgreSQL took it",
+            unit=str(unit.id),
+            webhook_event=arrivals[0].event,
+        )
 
 
 def _cleaned(event: str, body: bytes) -> list[bytes]:

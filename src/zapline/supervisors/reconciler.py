@@ -51,7 +51,7 @@ class Reconciler:
         self._leadership = leadership
         self._counters = counters
         self._policy = policy or ReconcilePolicy()
-        reader = StoreReader(client, intake, journal, self._policy.page_size, self._policy.most_pages)
+        reader = StoreReader(pool, client, intake, journal, self._policy.page_size, self._policy.most_pages)
         self._turns = Turns(pool, reader, counters, self._policy)
         self._lines: dict[UnitId, ComparedLine] = {}  # bounded by the number of units
         self._batch: list[Run] = []
@@ -96,7 +96,7 @@ class Reconciler:
         if line.asked is not None and not line.asked.ended.is_set():
             raise AlreadyReconciling("this unit is being reconciled already; look at how far it has come")
         now = time.time()
-        line.asked = run = Run(unit, since, now, now - self._policy.settles, by_hand=True, gap_since=ALWAYS)
+        line.asked = run = Run(unit, max(since, 0.0), now, now - self._policy.settles, by_hand=True, gap_since=ALWAYS)
         line.asked_at = trio.current_time()
         self._rung.set()
         return run
@@ -167,7 +167,7 @@ class Reconciler:
         units = self._roster.units()
         for gone in self._lines.keys() - {unit.id for unit in units}:
             asked = self._lines.pop(gone).asked
-            if asked is not None and not asked.ended.is_set():
+            if asked is not None:
                 asked.end("the unit was closed")
         for unit in units:
             line = self._line(unit.id)

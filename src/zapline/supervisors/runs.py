@@ -50,9 +50,10 @@ class Run:
             self.reached = float(window.until)
 
     def end(self, error: str | None = None) -> None:
-        self.error = error
-        self.todo.clear()
-        self.ended.set()
+        """The first end counts."""
+        if not self.ended.is_set():
+            self.error = error
+            self.ended.set()
 
 
 @dataclass(frozen=True, slots=True)

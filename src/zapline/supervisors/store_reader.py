@@ -1,4 +1,4 @@
-"""Reads windows of Evolution's store to their last page and gives them to the journal, page by page."""
+"""Reads windows of Evolution's store to their last page, and gives what is news to the journal, page by page."""
 
 import time
 from collections import deque
@@ -8,12 +8,16 @@ from typing import Any
 
 import trio
 
+from zapline.domain.delivery import Delivery
 from zapline.domain.errors import RemoteError
 from zapline.domain.windows import Window
 from zapline.evolution.answers import MessagePage
 from zapline.evolution.client import EvolutionClient
+from zapline.evolution.reports import delivery
 from zapline.evolution.stored import stored_bodies
+from zapline.sql import reconciling
 from zapline.sql.journal import Journal
+from zapline.sql.pool import Pool
 from zapline.supervisors.entries import BACKFILL
 from zapline.supervisors.intake import Intake
 from zapline.supervisors.living import Unit
@@ -52,6 +56,7 @@ class StoreReader:
 
     def __init__(
         self,
+        pool: Pool,
         client: EvolutionClient,
         intake: Intake,
         journal: Journal,
@@ -59,6 +64,7 @@ class StoreReader:
         most_pages: int = MOST_PAGES,
         applied_within: float = APPLIED_WITHIN,
     ) -> None:
+        self._pool = pool
         self._client = client
         self._intake = intake
         self._journal = journal
@@ -124,12 +130,40 @@ class StoreReader:
         return await self._client.find_messages(name, window.since, window.until, number, self._page_size)
 
     async def _keep(self, unit: Unit, records: Sequence[Mapping[str, Any]], tally: Tally) -> None:
-        if not records:
-            return
-        own = unit.state.stored.owner_jid if unit.state is not None else None
-        for body in stored_bodies(records, own):
-            if not await self._intake.keep(unit, BACKFILL, body):
-                raise NotApplied("neither the journal nor the database takes anything now")
+        """Journal what is news: of a line that misses nothing, nothing is written."""
         tally.records += len(records)
         tally.statuses += sum(1 for record in records if record.get("MessageUpdate"))
-        await self.applied(unit)
+        ids = [id for record in records if (id := _id(record)) is not None]
+        if not ids:
+            return
+        async with self._pool.connection() as conn:
+            known = await reconciling.known_messages(conn, unit.id, ids)
+        news = [record for record in records if _tells_more(record, known)]
+        own = unit.state.stored.owner_jid if unit.state is not None else None
+        for body in stored_bodies(news, own):
+            if not await self._intake.keep(unit, BACKFILL, body):
+                raise NotApplied("neither the journal nor the database takes anything now")
+        if news:
+            await self.applied(unit)
+
+
+def _id(record: Mapping[str, Any]) -> str | None:
+    key = record.get("key")
+    id = key.get("id") if isinstance(key, dict) else None
+    return id if isinstance(id, str) and "\0" not in id else None
+
+
+def _tells_more(record: Mapping[str, Any], known: Mapping[str, Delivery | None]) -> bool:
+    """Whether a record says what the database may not know: when in doubt, yes."""
+    id, message = _id(record), record.get("message")
+    if id is None:
+        return False  # nobody could say which message it is
+    if id not in known or (isinstance(message, dict) and "editedMessage" in message):
+        return True
+    updates = record.get("MessageUpdate")
+    highest = known[id]
+    for update in updates if isinstance(updates, list) else ():
+        reported = delivery(update.get("status")) if isinstance(update, dict) else None
+        if reported is not None and (highest is None or reported > highest):
+            return True
+    return False

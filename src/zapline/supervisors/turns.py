@@ -65,7 +65,10 @@ class Turns:
             row = await reconciling.load_line(conn, run.unit)
             if row is None:
                 return  # closed a moment ago
-            gaps = [gap for gap in (line.gap, row.gap_since, _set_back(line.row, row)) if gap is not None]
+            set_back = _set_back(line.row, row)
+            if set_back is not None:
+                line.note_gap(set_back)
+            gaps = [gap for gap in (line.gap, row.gap_since) if gap is not None]
             # While an earlier process was gone, nobody listened.
             absent = [] if line.compared else [row.reconciled_at or ALWAYS]
             known = min([*gaps, *absent], default=None)
@@ -154,5 +157,5 @@ class Turns:
 def _set_back(before: LineRow | None, now: LineRow) -> float | None:
     """From when on a database that was set back knows less than we did: what it has forgotten is a gap."""
     was = before.reconciled_until if before is not None else None
-    is_now = now.reconciled_until if now.reconciled_until is not None else ALWAYS
+    is_now = now.reconciled_until or now.first_connected or 0.0
     return is_now if was is not None and is_now < was - _SET_BACK else None

@@ -77,7 +77,7 @@ class Uncertain:
         self._counters = counters
         self._wake = wake
         self._policy = policy or LookPolicy()
-        self._reader = StoreReader(client, intake, journal)
+        self._reader = StoreReader(pool, client, intake, journal)
         self._busy: set[UnitId] = set()
         self._limiter = trio.CapacityLimiter(self._policy.units_at_once)
 

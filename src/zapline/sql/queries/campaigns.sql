@@ -146,7 +146,7 @@ select id, name, state, content, seconds, window_from, window_until, start_at, s
 select r.campaign_id, zapline.recipient_state(r.state, o.state, m.delivery) as state,
        case when r.state = 'skipped' then r.reason end as reason, count(*) as recipients
   from zapline.campaign_recipients r
-  left join zapline.outbox o on o.message_id = r.message_id
+  left join zapline.outbox o on o.message_id = r.message_id and o.campaign_id = r.campaign_id
   left join zapline.messages m on m.id = r.message_id
  where r.unit_id = %(unit_id)s and r.campaign_id = any(%(ids)s)
  group by 1, 2, 3;
@@ -157,7 +157,7 @@ select r.number, r.recipient, r.parameters, zapline.recipient_state(r.state, o.s
        coalesce(r.reason, o.failure) as reason, coalesce(r.detail, o.failure_detail) as detail, r.message_id,
        o.settled_at
   from zapline.campaign_recipients r
-  left join zapline.outbox o on o.message_id = r.message_id
+  left join zapline.outbox o on o.message_id = r.message_id and o.campaign_id = r.campaign_id
   left join zapline.messages m on m.id = r.message_id
  where r.unit_id = %(unit_id)s and r.campaign_id = %(id)s and r.number > %(after)s
    and (%(states)s::text[] is null or zapline.recipient_state(r.state, o.state, m.delivery) = any(%(states)s))

@@ -56,6 +56,12 @@ select exists (
      where m.sent_at between to_timestamp(%(since)s) and to_timestamp(%(until)s)
        and m.external_id is not null and not m.backfilled and m.kind_rank = 2 and m.origin in ('live', 'sent')) as heard;
 
+-- name: known_messages
+-- Which of these messages are here with their content, and what is known of their way.
+select external_id, delivery::text as delivery
+  from zapline.messages
+ where unit_id = %(unit_id)s and provider = %(provider)s and external_id = any(%(ids)s) and kind_rank = 2;
+
 -- name: stored_anew
 -- What came from Evolution's store after a place in the line's order of arrival.
 select id, seq, extract(epoch from sent_at)::float8 as sent_at, extract(epoch from received_at)::float8 as received_at
