@@ -66,8 +66,8 @@ def create_app(
 ) -> App:
     """The API. ``pool`` lends connections of the role ``zapline_api``, which only reads.
 
-    A part that is None has no routes. ``sending`` tells how a unit's sending stands, as part of its status. ``extra`` are resources that know their own parts, ``more_problems`` what
-    their errors are to a caller.
+    A part that is None has no routes. ``sending`` tells how a unit's sending stands, as part of its status. ``extra``
+    are resources that know their own parts, ``more_problems`` what their errors are to a caller.
     """
     app = QuartTrio("zapline.http", static_folder=None)
     app.request_class = request_class(max_upload)
