@@ -66,7 +66,8 @@ WRONGS = {
     "work_of_another_unit": "update zapline.attempts set unit_id = (select id from zapline.units u"
     " where u.id <> attempts.unit_id limit 1)",
     "echo_undecided": "insert into zapline.sightings"
-    " select unit_id, provider, external_id, conversation_id, 'f', now(), now() - interval '2 hours', false, '{}' from zapline.messages limit 1",
+    " select unit_id, provider, external_id, conversation_id, 'f', now(), now() - interval '2 hours', false, '{}'"
+    " from zapline.messages limit 1",
     "table_without_row_security": "alter table zapline.messages no force row level security",
     "role_too_mighty": "alter table zapline.access_tokens owner to zapline_api",
     "migrations": "update zapline.schema_migrations set checksum = 'other' where number = 1",
