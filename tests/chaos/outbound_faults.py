@@ -5,8 +5,11 @@ import trio
 from .faults import AT_SIGKILL
 from .outbound_inspection import Outcome
 from .outbound_run import OutboundRun, Phase
+from .place import until
 from .traffic import CANARY
 
+LOST = ("claim-answer-lost", "answer-refused", "commit-answer-lost")
+"""Points at which nobody dies, but an answer of PostgreSQL or of the journal does not come."""
 POINTS = ("after-claim", "after-201", "after-journaled", "after-stored")
 DOWN_SECONDS = 8.0
 QUEUED_WHILE_DOWN = 1000
@@ -53,11 +56,11 @@ async def all_killed(run: OutboundRun) -> int:
     return kills
 
 
-def dies_at(point: str) -> Phase:
+def dies_at(point: str, most_passes: int = 60) -> Phase:
     """The daemon kills itself at a named point on a message's way."""
 
     async def strike(run: OutboundRun) -> int:
-        run.place.arm(point, run.chance.randint(1, 60))
+        run.place.arm(point, run.chance.randint(1, most_passes))
         code = await run.place.daemon.ended(15)
         run.require(run.place.reached() == point, f"the point {point} was not reached")
         run.require(code == AT_SIGKILL, f"the daemon ended with {code} instead of SIGKILL")
@@ -67,6 +70,15 @@ def dies_at(point: str) -> Phase:
     # What had reached Evolution is settled by its echo, or by its answer in the journal; a claim without a call
     # cannot be told from a call without an answer, and one of each unit may be under way.
     return Phase(f"die {point}", strike=strike, most_uncertain=20)
+
+
+async def answers_lost(run: OutboundRun) -> int:
+    """Each of the points three times."""
+    for point in LOST * 3:
+        run.place.arm(point, run.chance.randint(1, 12))
+        reached = await until(lambda point=point: run.place.reached() == point, 10)
+        run.require(reached, f"the point {point} was not reached")
+    return 0
 
 
 async def evolution_away(run: OutboundRun) -> int:
@@ -160,6 +172,7 @@ def kills() -> list[Phase]:
     return [
         *map(dies_at, POINTS),
         *random_kills,
+        Phase("answers lost on the way", strike=answers_lost, each=40, check=all_settled),
         Phase("SIGTERM", strike=terminated, each=20, check=all_settled),
         away,
     ]
@@ -168,7 +181,7 @@ def kills() -> list[Phase]:
 def promises() -> list[Phase]:
     """The cases that are counted one by one."""
     return [
-        Phase("200 replies dropped", [sometimes("drop_reply", 1.0)], check=nearly_all_settled),
+        Phase("200 replies dropped", [sometimes("drop_reply", 1.0)], each=10, check=nearly_all_settled),
         Phase(
             "50 alike",
             [sometimes("never_echo", 0.25), sometimes("drop_reply", 0.3)],

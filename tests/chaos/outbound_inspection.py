@@ -1,5 +1,6 @@
 """Compares what was asked for with the phones and the database: who got it once, twice, never, or perhaps."""
 
+import re
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -9,10 +10,13 @@ from typing import Any, LiteralString
 import psycopg
 import trio
 
+from zapline.sandbox.evolution import API_KEY
+
 from .ledger import RANKS
 from .outbound_posts import Posted
 from .outbound_simulator import Simulator
 from .place import Place, until
+from .traffic import CANARY
 
 MOST_TRIES = 3
 SHOWN = 4
@@ -79,9 +83,10 @@ class Outcome:
 class OutboundInspector:
     """Reads the database anew for each look."""
 
-    def __init__(self, place: Place, simulator: Simulator) -> None:
+    def __init__(self, place: Place, simulator: Simulator, secrets: Iterable[str] = ()) -> None:
         self._place = place
         self._simulator = simulator
+        self._secrets = [*place.secrets, place.key.decode(), API_KEY, CANARY, *secrets]
 
     async def at_work(self) -> tuple[int, int]:
         """Messages queued or leased, and uncertain ones that are still looked for."""
@@ -150,7 +155,17 @@ class OutboundInspector:
             (row,) = await trio.to_thread.run_sync(self._rows, query)
             if row[0]:
                 said.append(f"{row[0]} {name}")
+        said += [f"a canary in {name}: {line[:200]}" for name, line in self._told_aloud()]
         return said
+
+    def _told_aloud(self) -> list[tuple[str, str]]:
+        """Log lines that hold what must stay inside; a few of them."""
+        forbidden = re.compile("|".join(map(re.escape, self._secrets)))
+        found = []
+        for path in sorted(self._place.directory.glob("daemon-*.log")):
+            with path.open(errors="replace") as log:
+                found += [(path.name, line) for line in log if forbidden.search(line)]
+        return found[:SHOWN]
 
     # -- one message -------------------------------------------------------------------------------------------
 

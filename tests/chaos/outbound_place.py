@@ -37,6 +37,12 @@ class OutboundPlace:
         self.posts = Posts(client, random.Random(seed))
 
     @property
+    def secrets(self) -> list[str]:
+        """What no log line may hold: the token, and phones also without the country's code."""
+        token = self.client.headers["authorization"].removeprefix("Bearer ")
+        return [token, *(phone[2:] for phone in self.posts.phones)]
+
+    @property
     def units(self) -> list[tuple[UUID, str]]:
         """Ids and instances."""
         return list(zip(self.place.units, self.place.instances, strict=True))

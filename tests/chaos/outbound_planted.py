@@ -7,18 +7,19 @@ import sys
 from functools import partial
 from typing import Any
 
-from planted import ARMED, arm_on_signal
+from planted import ARMED, arm_on_signal, plant_in_recorder
 
 import zapline.domain.sending as rules
 import zapline.sql.sending as sending
 import zapline.supervisors.uncertain as uncertain
+from zapline.domain.errors import DatabaseUnavailable
 from zapline.domain.retry import Backoff, RetryPolicy
 from zapline.evolution.client import EvolutionClient
 from zapline.supervisors.entries import ANSWER
 from zapline.supervisors.intake import Intake
 from zapline.supervisors.senders import Senders
 
-LOOKS = (1.5, 2.0, 3.0)
+LOOKS = (1.0, 1.0, 1.5)
 """Seconds between the looks for an uncertain message; the daemon's own minutes are too long to wait for."""
 LOOK_LATER = 1.0
 
@@ -39,6 +40,8 @@ def plant_in_sending() -> None:
         claimed = await claim(*arguments, **named)
         if claimed is not None:
             ARMED.die_at("after-claim")
+            if ARMED.reached("claim-answer-lost"):
+                raise DatabaseUnavailable("planted: the answer to the claim is lost")
         return claimed
 
     async def planted_send(self: EvolutionClient, *arguments: Any, **named: Any) -> Any:
@@ -47,6 +50,8 @@ def plant_in_sending() -> None:
         return sent
 
     async def planted_keep(self: Intake, unit: Any, event: str, body: bytes) -> bool:
+        if event == ANSWER and ARMED.reached("answer-refused"):
+            return False
         kept = await keep(self, unit, event, body)
         if event == ANSWER:
             ARMED.die_at("after-journaled")
@@ -65,6 +70,7 @@ def plant_in_sending() -> None:
 def main() -> None:
     shorten_waits()
     plant_in_sending()
+    plant_in_recorder()
     arm_on_signal()
     from zapline.daemon import cli
 

@@ -56,7 +56,7 @@ class OutboundRun:
         self.simulator = house.simulator
         self.seed = seed
         self.chance = random.Random(seed)
-        self.inspector = OutboundInspector(house.place, house.simulator)
+        self.inspector = OutboundInspector(house.place, house.simulator, house.secrets)
         self.rows: list[OutboundRow] = []
         self.phases: dict[str, Phase] = {}
         self.failures: list[str] = []

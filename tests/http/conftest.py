@@ -27,8 +27,10 @@ from zapline.sql.driver import Connection, connect
 from zapline.sql.journal import Journal
 from zapline.sql.people import add_admin
 from zapline.sql.pool import Pool
+from zapline.supervisors.campaigns import Campaigns
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.dispatcher import Dispatcher
+from zapline.supervisors.feeder import Feeder
 from zapline.supervisors.health import Health
 from zapline.supervisors.intake import Intake
 from zapline.supervisors.leadership import Leadership
@@ -182,6 +184,8 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
         repaced: list[UnitId] = []
         outgoing = Outgoing(engine_pool, time.time, woken.append, repaced.append)
         media_cache = directory.parent / "media"
+        feeder = Feeder(engine_pool, roster.get, leadership.may_write, woken.append)
+        nursery.start_soon(feeder.run)
         app = create_app(
             submit=submit,
             roster=roster,
@@ -190,6 +194,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
             pool=api_pool,
             auth=AuthPolicy(hasher=HASHER),
             outgoing=outgoing,
+            campaigns=Campaigns(engine_pool, feeder, submit.find),
             media=Media(client_of_evolution, media_cache, MEDIA_BUDGET, counters),
             receipts=Receipts(engine_pool, client_of_evolution),
         )

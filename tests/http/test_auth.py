@@ -60,7 +60,7 @@ async def test_every_route_but_the_open_ones_asks_for_a_token(api: Any) -> None:
     quart = _quart(api)
     for rule in quart.url_map.iter_rules():
         path = re.sub(r"<uuid:\w+>", "00000000-0000-0000-0000-000000000000", str(rule))
-        path = re.sub(r"<int:\w+>", "1", path)
+        path = re.sub(r"<(int|string):\w+>", "1", path)
         assert "<" not in path
         for method in rule.methods - {"HEAD", "OPTIONS"}:
             answer = await api.client.request(method, path, headers={"Authorization": ""})

@@ -1,12 +1,14 @@
-"""Campaigns in the database: made once, filled whole or not at all, counted from their rows, stopped and tried again."""
+"""Campaigns in the database: made once, filled whole or not at all, counted from their rows, stopped, tried again."""
 
 from collections.abc import AsyncIterator
+from uuid import UUID
 
 import pytest
 import trio
 from support.campaigning import Place, phone, place
 
 from zapline.domain.campaigns import Ask, WrongCampaignState
+from zapline.domain.ids import UnitId
 from zapline.domain.outbox import File, Text
 from zapline.domain.recipients import InvalidRecipients
 from zapline.domain.templates import InvalidTemplate
@@ -78,14 +80,8 @@ async def test_what_is_no_campaign_is_refused_and_leaves_nothing(database: str) 
         with pytest.raises(NoRecipients):
             await house.campaigns.create(unit, Plan("c", Text("Oi {{nome}}"), one, start=True))
         with pytest.raises(UnknownUnit):
-            await house.campaigns.create(UnitIdOf(1), Plan("c", Text("Oi"), one))
+            await house.campaigns.create(UnitId(UUID(int=1)), Plan("c", Text("Oi"), one))
         assert await house.column("select count(*) from zapline.campaigns") == [0]
-
-
-def UnitIdOf(number: int) -> object:
-    from uuid import UUID
-
-    return UUID(int=number)
 
 
 async def test_a_list_is_judged_and_its_reasons_are_kept_with_it(database: str) -> None:
@@ -93,10 +89,8 @@ async def test_a_list_is_judged_and_its_reasons_are_kept_with_it(database: str) 
         unit = await house.add_unit()
         await house.campaigns.suppress(unit, phone(3))
         id, _ = await house.campaigns.create(unit, Plan("c", Text("Oi {{nome}}"), [{"to": phone(1), "nome": "Ana"}]))
-        data = "telefone;Nome;cidade\n" + "\n".join(
-            [f"{phone(1)};de novo;", f"{phone(2)};Bia;Recife", f"{phone(2)};Bia;", f"{phone(3)};Caio;", "abc;Davi;"]
-            + [f"{phone(4)};;Natal"]
-        )
+        lines = ["telefone;Nome;cidade", f"{phone(1)};de novo;", f"{phone(2)};Bia;Recife", f"{phone(2)};Bia;"]
+        data = "\n".join([*lines, f"{phone(3)};Caio;", "abc;Davi;", f"{phone(4)};;Natal"])
         dry = await house.campaigns.try_list(unit, id, Csv(in_pieces(data.encode())))
         tally = await house.campaigns.load(unit, id, Csv(in_pieces(data[:30].encode(), data[30:].encode())))
         assert dry.tally == tally
@@ -147,7 +141,7 @@ async def test_a_list_that_is_not_read_to_its_end_leaves_nothing(database: str) 
             assert (await shown(house, unit, id)).state == "loading"
             nursery.cancel_scope.cancel()
         assert (await shown(house, unit, id)).counts == {"pending": 1}
-        with pytest.raises(InvalidRecipients, match="line 4999"):
+        with pytest.raises(InvalidRecipients, match="line 5000"):
             await house.campaigns.load(unit, id, Csv(in_pieces(many, b"\xff\n")))
         found = await shown(house, unit, id)
         assert (found.state, found.counts) == ("ready", {"pending": 1})
@@ -172,7 +166,8 @@ async def test_counts_are_those_of_the_rows_whatever_became_of_the_messages(data
         works = ["leased", "settled", "settled", "settled", "settled", "uncertain", "dead", "expired", "cancelled"]
         for number, work in enumerate(works, 1):
             await house.sql(
-                f"update zapline.outbox o set state = '{work}', failure = 'f{number}' from zapline.campaign_recipients r"
+                f"update zapline.outbox o set state = '{work}', failure = 'f{number}'"
+                " from zapline.campaign_recipients r"
                 f" where r.message_id = o.message_id and r.number = {number}"
             )
         for number, delivery in ((3, "delivered"), (4, "played"), (5, "failed")):

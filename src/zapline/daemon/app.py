@@ -285,6 +285,7 @@ class _Front:
             pool=self.api_pool,
             auth=auth,
             outgoing=outbound.outgoing,
+            campaigns=outbound.campaigns,
             media=outbound.media,
             receipts=outbound.receipts,
             sending=outbound.told,

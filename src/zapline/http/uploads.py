@@ -3,12 +3,10 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 from uuid import UUID
 
 from quart import Response, request
 from quart_trio import QuartTrio
-from quart_trio.wrappers import TrioRequest
 
 from zapline.domain.ids import UnitId
 from zapline.http.messages import MIMETYPE, file_name
@@ -21,22 +19,8 @@ MAX_UPLOAD = 16 * 1024 * 1024
 """Bytes: what WhatsApp takes as picture, sound and film."""
 _AT_ONCE = 4
 """Uploads in flight, each held in memory a few times over; who comes then is asked to come again."""
-_WITHIN = 28.0
-"""Seconds for an upload's body to arrive; below the server's own limit, so that the answer is a problem of ours."""
 _LONGEST_NAME = 255
-_PATH = re.compile(r"/units/[^/]+/uploads/?")
-
-
-def request_class(max_upload: int = MAX_UPLOAD) -> type[TrioRequest]:
-    """Requests whose bodies may be larger and take longer, where an upload is posted."""
-
-    class Request(TrioRequest):
-        def __init__(self, method: str, scheme: str, path: str, *rest: Any, **options: Any) -> None:
-            if method == "POST" and _PATH.fullmatch(path):
-                options |= {"max_content_length": max_upload, "body_timeout": _WITHIN}
-            super().__init__(method, scheme, path, *rest, **options)
-
-    return Request
+UPLOAD_PATH = re.compile(r"/units/[^/]+/uploads/?")
 
 
 class Uploads:

@@ -237,6 +237,12 @@ async def find_campaign(pool: Pool, unit: UnitId, id: UUID) -> Campaign | None:
     return found[0] if found else None
 
 
+async def has_campaign(pool: Pool, unit: UnitId, id: UUID) -> bool:
+    """Whether the unit has it."""
+    async with _inside(pool, unit) as conn:
+        return await _one(conn, "has_campaign", unit_id=unit, id=id) is not None
+
+
 async def _campaigns(
     conn: Connection, unit: UnitId, id: UUID | None, before: tuple[datetime, UUID] | None, limit: int
 ) -> list[Campaign]:

@@ -45,7 +45,7 @@ update zapline.campaigns
 update zapline.campaign_recipients r
    set state = 'skipped', reason = 'opted_out'
  where r.campaign_id = %(id)s and r.state = 'pending'
-   and exists (select from zapline.opted_out v where v.unit_id = r.unit_id and v.canonical = r.recipient);
+   and exists (select from zapline.opted_out(r.unit_id, r.recipient));
 
 -- name: has_pending
 -- Whether somebody is left to be written to.
@@ -114,15 +114,18 @@ delete from zapline.campaign_recipients r
 select id from zapline.campaigns where state = 'loading';
 
 -- name: judge_recipients
--- Of these recipients, those who want no campaigns and those whom the campaign has already.
-select r.number,
-       case when exists (select from zapline.opted_out v
-                          where v.unit_id = %(unit_id)s and v.canonical = r.recipient)
-            then 'opted_out' else 'duplicate' end as reason
-  from jsonb_to_recordset(%(rows)s) as r(number int, recipient text)
- where exists (select from zapline.opted_out v where v.unit_id = %(unit_id)s and v.canonical = r.recipient)
-    or exists (select from zapline.campaign_recipients k
-                where k.campaign_id = %(id)s::uuid and k.recipient = r.recipient and k.state <> 'skipped');
+-- Of these recipients, those whom the campaign has already and those who want no campaigns; the latter count if both.
+with r as materialized (
+    select * from jsonb_to_recordset(%(rows)s) as r(number int, recipient text))
+select r.number, 'duplicate' as reason
+  from r
+  join zapline.campaign_recipients k on k.campaign_id = %(id)s::uuid and k.recipient = r.recipient
+                                    and k.state <> 'skipped'
+union all
+select r.number, 'opted_out'
+  from r
+ where exists (select from zapline.opted_out(%(unit_id)s, r.recipient))
+ order by reason;
 
 -- name: insert_recipients
 -- A part of a list.
@@ -140,6 +143,10 @@ select id, name, state, content, seconds, window_from, window_until, start_at, s
    and (%(before_at)s::timestamptz is null or (created_at, id) < (%(before_at)s, %(before_id)s::uuid))
  order by created_at desc, id desc
  limit %(limit)s;
+
+-- name: has_campaign
+-- Whether the unit has this campaign.
+select id from zapline.campaigns where unit_id = %(unit_id)s and id = %(id)s;
 
 -- name: count_recipients
 -- How many recipients of each campaign stand where, and why some are skipped: counted from the rows themselves.

@@ -50,7 +50,7 @@ select extract(epoch from greatest(
 -- name: pick
 -- The next of the list, and whether they want no campaigns by now.
 select r.number, r.recipient, r.parameters, r.generation,
-       exists (select from zapline.opted_out v where v.unit_id = r.unit_id and v.canonical = r.recipient) as opted_out
+       exists (select from zapline.opted_out(r.unit_id, r.recipient)) as opted_out
   from zapline.campaign_recipients r
  where r.campaign_id = %(id)s and r.state = 'pending'
  order by r.number

@@ -1,0 +1,241 @@
+"""What requests about campaigns say and what is answered, as JSON and as CSV."""
+
+import csv
+import io
+import re
+from collections.abc import Iterable
+from datetime import datetime, time
+from typing import Annotated
+from uuid import UUID
+
+from msgspec import Meta, field
+
+from zapline.domain.campaigns import Timing
+from zapline.domain.events import Kind
+from zapline.domain.outbox import File, Text
+from zapline.domain.recipients import Tally
+from zapline.domain.text import clean_text
+from zapline.http.messages import MIMETYPE, file_name
+from zapline.http.problems import invalid
+from zapline.http.wire import Body, iso
+from zapline.sql.campaigns import Campaign, Recipient
+from zapline.supervisors.campaigns import Forecast, Plan
+
+STATES = (
+    *("pending", "queued", "sending", "sent", "delivered", "read", "undelivered", "uncertain", "failed"),
+    *("skipped", "cancelled"),
+)
+"""Where a recipient may stand, as ``zapline.recipient_state`` of the schema names it."""
+_HOUR = re.compile(r"([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
+_Value = Annotated[str, Meta(max_length=1000)] | int | float | None
+_Recipients = tuple[dict[str, _Value], ...]
+_Caption = Annotated[str, Meta(max_length=65_536)]
+_Url = Annotated[str, Meta(min_length=1, max_length=4096)]
+_Name = Annotated[str, Meta(min_length=1, max_length=255)]
+_Mimetype = Annotated[str, Meta(max_length=150)]
+
+
+class _File(Body, frozen=True):
+    """``url`` or ``upload``: the id of what was uploaded. ``caption`` and ``file_name`` may hold variables."""
+
+    url: _Url | None = None
+    upload: UUID | None = None
+    caption: _Caption | None = None
+    file_name: _Name | None = None
+    mimetype: _Mimetype | None = None
+
+
+class _Audio(Body, frozen=True):
+    """A voice note; ``voice`` false: a file."""
+
+    url: _Url | None = None
+    upload: UUID | None = None
+    file_name: _Name | None = None
+    mimetype: _Mimetype | None = None
+    voice: bool = True
+
+
+class _Window(Body, frozen=True):
+    """Hours of the unit's time zone; over midnight if ``until`` is earlier."""
+
+    from_: str = field(name="from")
+    until: str
+
+
+class NewCampaign(Body, frozen=True):
+    """Body of ``POST /units/{id}/campaigns`` and of its dry run: exactly one content; ``recipients`` may follow.
+
+    ``pace``: seconds between two messages; left out, the unit's pace. ``start``: at once, or at ``start_at``.
+    """
+
+    name: Annotated[str, Meta(min_length=1, max_length=200)]
+    text: Annotated[str, Meta(min_length=1, max_length=65_536)] | None = None
+    image: _File | None = None
+    video: _File | None = None
+    audio: _Audio | None = None
+    document: _File | None = None
+    link_preview: bool | None = None
+    recipients: _Recipients = ()
+    pace: Annotated[float, Meta(ge=1, le=86_400)] | None = None
+    window: _Window | None = None
+    start_at: Annotated[datetime, Meta(tz=True)] | None = None
+    client_campaign_id: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
+    start: bool = False
+
+
+class MoreRecipients(Body, frozen=True):
+    """JSON body of ``POST .../recipients``."""
+
+    recipients: Annotated[_Recipients, Meta(min_length=1)]
+
+
+def plan_of(asked: NewCampaign) -> Plan:
+    """What the body asks for. Raises Problem 422 naming the field."""
+    name = clean_text(asked.name).strip()
+    if not name:
+        raise invalid("name", "is empty")
+    if asked.client_campaign_id is not None and not asked.client_campaign_id.isprintable():
+        raise invalid("clientCampaignId", "holds printable characters only")
+    opens = closes = None
+    if asked.window is not None:
+        opens, closes = _hour("window.from", asked.window.from_), _hour("window.until", asked.window.until)
+        if opens == closes:
+            raise invalid("window.until", "is the same as window.from; leave the window out for no window")
+    return Plan(
+        name=name,
+        content=_content(asked),
+        listed=asked.recipients,
+        timing=Timing(asked.pace, opens, closes),
+        start_at=asked.start_at.timestamp() if asked.start_at is not None else None,
+        client_id=asked.client_campaign_id,
+        start=asked.start,
+    )
+
+
+def _content(asked: NewCampaign) -> Text | File:
+    files = {"image": asked.image, "video": asked.video, "audio": asked.audio, "document": asked.document}
+    given = [name for name, one in {"text": asked.text, **files}.items() if one is not None]
+    if len(given) != 1:
+        said = "is one too many" if given else "is missing"
+        raise invalid(given[-1] if given else "text", f"{said}: a campaign has one of text, {', '.join(files)}")
+    if asked.text is not None:
+        return Text(asked.text, asked.link_preview is not False)
+    if asked.link_preview is not None:
+        raise invalid("linkPreview", "is for texts only")
+    (name,) = given
+    file = files[name]
+    assert file is not None
+    kind = Kind(name)
+    if isinstance(file, _Audio):
+        kind = Kind.VOICE if file.voice else Kind.AUDIO
+    mimetype = file.mimetype.partition(";")[0].strip().lower() if file.mimetype is not None else None
+    if mimetype is not None and MIMETYPE.fullmatch(mimetype) is None:
+        raise invalid(f"{name}.mimetype", "is a media type, as image/jpeg")
+    return File(
+        kind=kind,
+        url=file.url,
+        upload=file.upload,
+        mimetype=mimetype,
+        file_name=file_name(f"{name}.fileName", file.file_name) if file.file_name is not None else None,
+        caption=file.caption if isinstance(file, _File) else None,
+    )
+
+
+def _hour(field: str, given: str) -> time:
+    read = _HOUR.fullmatch(given)
+    if read is None:
+        raise invalid(field, "is an hour of the day, as 09:30")
+    return time(int(read[1]), int(read[2]))
+
+
+# -- answers -------------------------------------------------------------------------------------------------
+
+
+def campaign_body(one: Campaign) -> dict[str, object]:
+    window = None
+    if one.timing.window_from is not None and one.timing.window_until is not None:
+        window = {"from": f"{one.timing.window_from:%H:%M}", "until": f"{one.timing.window_until:%H:%M}"}
+    return {
+        "id": str(one.id),
+        "name": one.name,
+        "state": one.state,
+        "content": _shown_content(one.outgoing.content) if isinstance(one.outgoing.content, Text | File) else None,
+        "pace": one.timing.seconds,
+        "window": window,
+        "startAt": iso(one.start_at),
+        "startedAt": iso(one.started_at),
+        "endedAt": iso(one.ended_at),
+        "createdAt": iso(one.created_at),
+        "clientCampaignId": one.client_id,
+        "recipients": one.counts.total(),
+        "counts": {state: one.counts[state] for state in STATES},
+        "skipped": dict(one.skipped),
+    }
+
+
+def _shown_content(content: Text | File) -> dict[str, object]:
+    """The URL of a file stays out of it: a signed one opens the file to whoever reads it."""
+    if isinstance(content, Text):
+        return {"type": "text", "text": content.text, "linkPreview": content.link_preview}
+    return {
+        "type": content.kind,
+        "upload": str(content.upload) if content.upload is not None else None,
+        "caption": content.caption,
+        "fileName": content.file_name,
+        "mimetype": content.mimetype,
+    }
+
+
+def recipient_body(one: Recipient) -> dict[str, object]:
+    return {
+        "number": one.number,
+        "to": one.recipient,
+        "variables": one.values,
+        "state": one.state,
+        "reason": one.reason,
+        "detail": one.detail,
+        "messageId": str(one.message) if one.message is not None else None,
+        "sentAt": iso(one.sent_at),
+    }
+
+
+def tally_body(tally: Tally) -> dict[str, object]:
+    return {
+        "received": tally.received,
+        "accepted": tally.accepted,
+        "skipped": dict(tally.skipped),
+        "skippedExamples": [
+            {"number": one.number, "to": one.recipient, "reason": one.reason, "detail": one.detail}
+            for one in tally.examples
+        ],
+    }
+
+
+def forecast_body(forecast: Forecast) -> dict[str, object]:
+    """``endsAt`` null: under these limits the campaign would not end within three years."""
+    return {
+        **tally_body(forecast.tally),
+        "previews": [{"to": to, "text": text} for to, text in forecast.tally.previews],
+        "startsAt": iso(forecast.starts_at),
+        "endsAt": iso(forecast.ends_at),
+    }
+
+
+# -- export --------------------------------------------------------------------------------------------------
+
+OWN_COLUMNS = ("number", "to", "state", "reason", "detail")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""A cell that begins so is a formula to a spreadsheet, and may do things there."""
+
+
+def cells_of(one: Recipient, names: Iterable[str]) -> list[str]:
+    # Without its plus a phone is no formula, and is read back all the same.
+    to = one.recipient.removeprefix("+")
+    own = [str(one.number), to, one.state, one.reason or "", one.detail or ""]
+    return [*own, *(one.values.get(name, "") for name in names)]
+
+
+def csv_of(rows: Iterable[Iterable[str]]) -> bytes:
+    written = io.StringIO()
+    csv.writer(written).writerows(["'" + cell if cell.startswith(_FORMULA) else cell for cell in row] for row in rows)
+    return written.getvalue().encode()
