@@ -149,6 +149,8 @@ async def test_a_list_is_uploaded_whole_or_not_at_all(api: Any) -> None:
         assert (await upload(api, path, bad, status))["code"] == code
     assert (await upload(api, path, b"x", 415, **{"Content-Type": "text/plain"}))["code"] == "unsupported_media_type"
     assert (await upload(api, path, b"x", 422, **{"Content-Type": "text/csv; charset=utf-16"}))["status"] == 422
+    long = b'{"recipients": [' + b" " * 1024 * 1024 + b"]}"
+    assert (await upload(api, path, long, 413, **{"Content-Type": "application/json"}))["code"] == "body_too_large"
     more = await api.post(path, {"recipients": [{"to": phone(10_000), "nome": "Ana"}]})
     assert (more["list"]["accepted"], more["campaign"]["recipients"]) == (1, 10_001)
     latin = {"Content-Type": "text/csv; charset=windows-1252"}

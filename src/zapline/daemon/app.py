@@ -200,6 +200,7 @@ async def daemon(settings: Settings, notifier: Notifier) -> AsyncIterator[Runnin
             opt_outs=opt_outs(settings),
             answered=outbound.answered,
             opened=outbound.opened,
+            queued=outbound.queued,
         )
         nursery.start_soon(recorder.run)
         nursery.start_soon(dispatcher.run)

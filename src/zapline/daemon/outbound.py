@@ -93,6 +93,11 @@ class Outbound:
         """A line has become open."""
         self.senders.opened(unit)
         self.reconciler.opened(unit)
+        self.feeder.ring()
+
+    def queued(self, unit: Unit) -> None:
+        """Something lies ready for a unit's sender."""
+        self.senders.wake(unit.id)
 
     def campaigning(self) -> Collection[UnitId]:
         """Units of which a campaign runs."""

@@ -63,6 +63,8 @@ PROBLEMS: Register = {
 """What the errors of campaigns are to a caller."""
 MAX_LIST = 32 * 1024 * 1024
 """Bytes of a CSV: a hundred thousand lines of three hundred."""
+_MAX_JSON = 1024 * 1024
+"""Bytes of a list as JSON, which is read at once."""
 LIST_PATH = re.compile(r"/units/[^/]+/campaigns/[^/]+/recipients/?")
 """Where such a body is posted; everywhere else the API's own limit holds."""
 _FAILURES = ("failed", "undelivered", "uncertain", "skipped")
@@ -208,5 +210,7 @@ async def _source(chunks: AsyncIterator[bytes]) -> Csv | Listed:
             raise invalid("Content-Type", f"has a charset of {', '.join(sorted(CHARSETS))}")
         return Csv(chunks, charset)
     if request.mimetype in ("application/json", ""):
+        if (request.content_length or 0) > _MAX_JSON:
+            raise Problem(413, "body_too_large", "a list of this size is sent as text/csv")
         return (await read_body(MoreRecipients)).recipients
     raise Problem(415, "unsupported_media_type", "a list is text/csv or application/json")

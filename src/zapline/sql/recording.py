@@ -105,9 +105,11 @@ async def record(
         await _apply_reports(conn, reports, {*created_keys, *decided.touched}, aliases)
         await _run(conn, _SQL["upsert_reactions"], [_led_row(row, aliases) for row in rows.reactions])
         if campaigning:
-            await promote(conn, _writers(rows, campaigning))
+            for unit_id in await promote(conn, _writers(rows, campaigning)):
+                outcomes[unit_id].queued = True
         for unit_id, count in (await record_opt_outs(conn, rows.opt_outs)).items():
             outcomes[unit_id].opted_out = count
+            outcomes[unit_id].queued = True
         await _run(conn, _SQL["insert_dead_letters"], rows.dead_letters)
         await _store_positions(conn, batch)
     known.remember(contacts, identities)
@@ -141,7 +143,7 @@ def _writers(rows: Rows, campaigning: Collection[UnitId]) -> list[Row]:
         {"unit_id": row["unit_id"], "conversation_id": row["conversation_id"]}
         for one_round in rows.messages
         for row in one_round
-        if not row["from_me"] and row["unit_id"] in campaigning
+        if not row["from_me"] and row["origin"] == "live" and row["unit_id"] in campaigning
     ]
 
 

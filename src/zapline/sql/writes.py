@@ -52,6 +52,8 @@ class Outcome:
     settled: list[Settled] = field(default_factory=list)
     opted_out: int = 0
     """Contacts that want no campaigns from now on."""
+    queued: bool = False
+    """Something lies ready for the unit's sender that was not there, or came behind others."""
 
     def add(self, other: "Outcome") -> None:
         """What became of another part of the same share."""
@@ -59,3 +61,4 @@ class Outcome:
         self.buried += other.buried
         self.settled += other.settled
         self.opted_out += other.opted_out
+        self.queued |= other.queued

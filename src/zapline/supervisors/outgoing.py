@@ -37,8 +37,8 @@ from zapline.supervisors.media_urls import check_media_url
 
 EXPIRY = 24 * 3600.0
 """Seconds after which an unsent reply is of no use to whoever waited for it, unless it says otherwise."""
-RESERVED = "campaign:"
-"""Client ids that begin so are given by campaigns."""
+RESERVED = ("campaign:", "optout:")
+"""Client ids that begin so are given by Zapline itself."""
 _LOG = structlog.get_logger(scope="Outgoing")
 
 
@@ -197,7 +197,7 @@ class Outgoing:
     def _read(self, asked: SendAsked) -> _Read:
         """Raises InvalidMessage."""
         if asked.client_id.startswith(RESERVED):
-            raise InvalidMessage("clientMessageId", f"does not begin with {RESERVED!r}")
+            raise InvalidMessage("clientMessageId", f"does not begin with {' or '.join(RESERVED)}")
         region = self._policy.region
         address = address_of(asked.to, region) if asked.to is not None else None
         content = asked.content

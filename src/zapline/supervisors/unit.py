@@ -74,6 +74,8 @@ class Surroundings:
     """Tell the unit's sender that what became of its call is stored."""
     opened: Callable[[Unit], None] = lambda unit: None
     """The line has become open, as stored."""
+    queued: Callable[[Unit], None] = lambda unit: None
+    """Something lies ready for the unit's sender."""
 
 
 class UnitActor:
@@ -351,6 +353,8 @@ class UnitActor:
             if run.state.stored.phase is Phase.OPEN and run.stored_before.phase is not Phase.OPEN:
                 around.opened(unit)
         tell_stored(unit.id, run.writes, outcome, around.counters)
+        if outcome.queued:
+            around.queued(unit)
         for write in run.writes:
             for fact in write.facts:
                 if isinstance(fact, SendAnswered):

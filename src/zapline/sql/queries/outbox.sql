@@ -118,7 +118,7 @@ delete from zapline.uploads u
                     where o.unit_id = u.unit_id and o.state in ('queued', 'leased', 'uncertain')
                       and o.content -> 'content' ->> 'upload' = u.id::text)
    and not exists (select from zapline.campaigns c
-                    where c.unit_id = u.unit_id and c.state in ('ready', 'running', 'paused')
+                    where c.unit_id = u.unit_id and c.state not in ('cancelled', 'done')
                       and c.content -> 'content' ->> 'upload' = u.id::text);
 
 -- name: find_unread

@@ -10,8 +10,7 @@ with next as (
        and (o.expires_at is null or o.expires_at > to_timestamp(%(now)s))
        and o.lane = any(%(lanes)s) and o.recipient <> all(%(blocked)s)
        and (c.id is null or c.state = 'running')
-       and (o.campaign_id is null or not exists (
-           select from zapline.suppressions s where s.unit_id = o.unit_id and s.canonical = o.recipient))
+       and (o.campaign_id is null or not exists (select from zapline.opted_out(o.unit_id, o.recipient)))
        and not exists (
            select from zapline.outbox e
             where e.unit_id = o.unit_id and e.recipient = o.recipient and e.lane = o.lane and e.seq < o.seq
@@ -88,8 +87,7 @@ with over as (
       left join zapline.campaigns c on c.id = q.campaign_id
      where q.message_id = o.message_id and o.state = 'queued'
        and (o.expires_at <= to_timestamp(%(now)s) or c.state = 'cancelled'
-            or (o.campaign_id is not null and exists (
-                select from zapline.suppressions s where s.unit_id = o.unit_id and s.canonical = o.recipient)))
+            or (o.campaign_id is not null and exists (select from zapline.opted_out(o.unit_id, o.recipient))))
     returning o.message_id, o.unit_id, o.state
 ), told as (
     update zapline.messages m set delivery = greatest(m.delivery, 'failed')
