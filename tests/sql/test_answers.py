@@ -17,7 +17,7 @@ from zapline.domain.phones import resolve
 from zapline.sql.driver import Connection, Json, connect
 from zapline.sql.recording import Known, record
 from zapline.sql.rows import prepare
-from zapline.sql.sending import Claimed, claim
+from zapline.sql.sending import Claimed, claim, due_units, left_leases
 from zapline.sql.units import insert_unit
 from zapline.sql.writes import EntryWrite
 
@@ -253,6 +253,59 @@ async def test_refusals_and_failures_move_the_message_once(database: str) -> Non
             found = await conn.fetch("select state, tries from zapline.outbox where unit_id = %s", (unit,))
             assert [tuple(row) for row in found] == [(move, number)]
         assert [row[1] for row in await state(conn, unit)] == ["failed", "failed"]
+
+
+async def test_an_id_of_another_message_makes_this_one_uncertain(database: str) -> None:
+    async with await connect(database, role="zapline_engine") as conn:
+        unit, known = await make_unit(conn), Known()
+        for words in ("um", "dois"):
+            await queue(conn, unit, words)
+        for _ in range(2):
+            await give(conn, unit, [taken(await call(conn, unit), "X")], known)
+        rows = await state(conn, unit)
+        assert [(row[0], row[2], row[4]) for row in rows] == [
+            ("X", "settled", "sent"),
+            (None, "uncertain", "uncertain"),
+        ]
+        failures = await conn.fetch("select failure from zapline.outbox where state = 'uncertain'")
+        assert [row.failure for row in failures] == ["id_taken"]
+
+
+async def test_an_answer_takes_its_id_back_from_a_guess(database: str) -> None:
+    """The echo of the second call was taken for the first one's: the second one's own answer knows better."""
+    async with await connect(database, role="zapline_engine") as conn:
+        unit, known = await make_unit(conn), Known()
+        for _ in range(2):
+            await queue(conn, unit)
+        first = await call(conn, unit)
+        await give(conn, unit, [unanswered(first)], known)
+        second = await call(conn, unit, NOW + 30)
+        ends = "update zapline.attempts set outcome = %s, ended_at = started_at where id = %s"
+        await conn.execute(ends, ("uncertain", second.attempt))
+        await give(conn, unit, [echo("X", at=NOW)], known, at=NOW + 31)
+        assert [row[0] for row in await state(conn, unit)] == ["X", None]
+        await conn.execute(ends, ("calling", second.attempt))
+        await give(conn, unit, [taken(second, "X", NOW + 31)], known)
+        rows = await state(conn, unit)
+        assert [(row[0], row[2], row[3]) for row in rows] == [(None, "uncertain", None), ("X", "settled", "reply")]
+
+
+async def test_a_call_left_on_a_message_that_another_call_settled_is_found(database: str) -> None:
+    async with await connect(database, role="zapline_engine") as conn:
+        unit, known = await make_unit(conn), Known()
+        message = await queue(conn, unit)
+        first = await call(conn, unit)
+        await give(conn, unit, [unanswered(first)], known)
+        await conn.execute("update zapline.outbox set state = 'queued' where message_id = %s", (message,))
+        second = await call(conn, unit, NOW + 60)
+        read = [echo("X", origin="backfill")]
+        await give(conn, unit, read, known, at=NOW + 61, backfilled=True)
+        left = await left_leases(conn, unit)
+        assert [(lease.attempt, lease.leased_by) for lease in left] == [(second.attempt, None)]
+        assert [due.leased for due in await due_units(conn) if due.unit == unit] == [True]
+        await give(conn, unit, [unanswered(second, NOW + 90, "crashed")], known)
+        assert await left_leases(conn, unit) == []
+        assert {row[2] for row in await state(conn, unit)} == {"settled"}
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -13,10 +13,10 @@ from support.house import House, house, text, until
 from zapline.domain.errors import JournalRefused
 from zapline.domain.events import Parsed
 from zapline.domain.restart import Intensity
-from zapline.supervisors import unit as unit_module
+from zapline.supervisors import entries as entries_module
 from zapline.supervisors.unit import Unit
 
-real_parse = unit_module.parse
+real_parse = entries_module.parse
 Planted = Callable[[bytes], None]
 
 
@@ -30,7 +30,7 @@ def crash_on(monkeypatch: pytest.MonkeyPatch, word: bytes) -> list[bytes]:
             raise RuntimeError("planted")
         return real_parse(body, event_hint=event_hint)
 
-    monkeypatch.setattr(unit_module, "parse", parse)
+    monkeypatch.setattr(entries_module, "parse", parse)
     return fed
 
 
@@ -92,7 +92,7 @@ async def test_a_quarantined_unit_is_released_by_hand_and_catches_up(
         ill = await home.add_unit("mal")
         await post(home, ill, ["BOOM", *(f"{number:03}" for number in range(400))])
         await until(lambda: ill.quarantined_at is not None, 10)
-        monkeypatch.setattr(unit_module, "parse", real_parse)  # the program was mended
+        monkeypatch.setattr(entries_module, "parse", real_parse)  # the program was mended
         tasks = home.roster._scopes
         home.roster.release(ill)
         home.roster.release(ill)  # twice does no harm
@@ -159,16 +159,16 @@ CHILD = """
 import os, sys, trio
 from pathlib import Path
 from support.house import house
-from zapline.supervisors import unit
+from zapline.supervisors import entries
 
-real = unit.parse
+real = entries.parse
 
 def parse(body, *, event_hint=None):
     if b"KILLER" in body:
         os._exit(9)
     return real(body, event_hint=event_hint)
 
-unit.parse = parse
+entries.parse = parse
 
 async def main():
     async with house(sys.argv[1], Path(sys.argv[2])) as home:

@@ -15,11 +15,12 @@ from zapline.domain.events import ConnectAsked, ConnectionEvent, Parsed
 from zapline.domain.ids import Seq, UnitId
 from zapline.sql.journal import Arrival, Entry
 from zapline.sql.rows import prepare
+from zapline.supervisors import entries as entries_module
 from zapline.supervisors import mailbox as mailbox_module
 from zapline.supervisors import unit as unit_module
 from zapline.supervisors.mailbox import Direct, Mailbox
 
-real_parse = unit_module.parse
+real_parse = entries_module.parse
 BODY = b'{"event":"messages.upsert","data":{"key":{"id":"%s","remoteJid":"5511999990001@s.whatsapp.net"},"message":{}}}'
 
 
@@ -29,7 +30,7 @@ def crash_on_boom(monkeypatch: pytest.MonkeyPatch) -> None:
             raise RuntimeError("planted")
         return real_parse(body, event_hint=event_hint)
 
-    monkeypatch.setattr(unit_module, "parse", parse)
+    monkeypatch.setattr(entries_module, "parse", parse)
 
 
 def refuse_appends(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +135,7 @@ async def test_a_full_disk_holds_up_a_suspicious_entry_and_neither_crashes_nor_b
             assert unit.quarantined_at is None
             assert home.journal.statistics().depth >= 2
             assert await home.rows("select reason from zapline.dead_letters") == []
-        monkeypatch.setattr(unit_module, "parse", real_parse)  # it was innocent after all
+        monkeypatch.setattr(entries_module, "parse", real_parse)  # it was innocent after all
         await home.settled()
         stored = await home.rows("select external_id from zapline.messages order by seq")
         assert stored == [("1",), ("direct",), ("BOOM",), ("2",)]

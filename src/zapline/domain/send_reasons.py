@@ -54,6 +54,10 @@ REASONS: Mapping[str, str] = {
         "The service stopped while the message was being sent, and it may have been delivered. "
         "It is looked for in Evolution; look at the phone before sending again."
     ),
+    "id_taken": (
+        "Evolution answered with the id of another message, and this one may have been delivered. "
+        "Look at the phone before sending again."
+    ),
     # Our own decisions, and those of people.
     "cancelled": "A person took the message back before it was sent; nothing was sent.",
     "expired": "Its time was over before it could be sent; nothing was sent.",

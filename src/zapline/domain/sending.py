@@ -28,6 +28,9 @@ UNREADABLE = "unreadable"
 """Code of our own: what is stored of the message cannot be read."""
 _SILENT = frozenset({"no_answer", "gateway_failed", "bad_answer"})
 """Nothing of Evolution was heard in these: the next message would perhaps end the same way."""
+_PERHAPS_ITS_OWN = frozenset({THROTTLED, "unauthorized", "instance_unknown", "route_unknown", "operation_failed"})
+"""Faults of the line that WhatsApp, or a filter in between, may find with one chat or one text alone."""
+_ANOTHER_FIRST = 1.5
 _LONGEST_WISH = 3600.0
 """Seconds: a Retry-After beyond an hour is more likely a mistake than a wish."""
 
@@ -84,14 +87,18 @@ def after_success(call: Call, external_id: ExternalId, remote_jid: str | None, n
     )
 
 
-def after_failure(call: Call, failed: Failed, now: float, spread: float) -> SendAnswered:
+def after_failure(call: Call, failed: Failed, now: float, spread: float, rest: float = 0.0) -> SendAnswered:
     """What a failure means for its message. ``spread`` in 0..1 is drawn by the caller; ``now`` in UTC.
+
+    ``rest``: seconds for which the line rests, where it is at fault. Where it may be this one message or chat after
+    all, another message is the next probe.
 
     What may have been delivered is never sent again from here. A reaction is: the later replaces the earlier.
     """
     verdict = failed.verdict
     if verdict == "line":
-        return _answer(call, failed, now, "not_sent", Work.QUEUED)
+        due_at = now + _ANOTHER_FIRST * rest if failed.code in _PERHAPS_ITS_OWN else None
+        return _answer(call, failed, now, "not_sent", Work.QUEUED, due_at=due_at)
     if verdict == "retry":
         return _again(call, failed, now, spread, "not_sent")
     if verdict == "rejected":
@@ -103,8 +110,13 @@ def after_failure(call: Call, failed: Failed, now: float, spread: float) -> Send
     return _answer(call, failed, now, "uncertain", Work.UNCERTAIN, look_at=now + FIRST_LOOK)
 
 
-def after_crash(call: Call, now: float) -> SendAnswered:
-    """The process ended during the call, or nobody knows whether it was made: it may have been delivered."""
+def after_crash(call: Call, now: float, *, repeatable: bool = False) -> SendAnswered:
+    """The process ended during the call, or nobody knows whether it was made: it may have been delivered.
+
+    ``repeatable``: to send it once more does no harm.
+    """
+    if repeatable:
+        return _answer(call, Failed(CRASHED, "uncertain"), now, "uncertain", Work.QUEUED)
     return _answer(call, Failed(CRASHED, "uncertain"), now, "uncertain", Work.UNCERTAIN, look_at=now + FIRST_LOOK)
 
 

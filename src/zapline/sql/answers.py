@@ -56,7 +56,14 @@ async def apply_answers(conn: Connection, answers: Sequence[Row], decided: Decid
         await _execute(conn, "end_attempts", failed)
         await _execute(conn, "move_messages", failed)
     if taken:
-        await _settle(conn, [_claim(row, "reply") for row in taken], decided)
+        claims = [_claim(row, "reply") for row in taken]
+        await _execute(conn, "take_from_guess", claims, now=time.time())
+        settled = await _settle(conn, claims, decided)
+        # What Evolution calls by the id of another message may have gone out all the same.
+        unclear = [row | _ID_TAKEN for row in taken if UUID(str(row["attempt"])) not in settled]
+        if unclear:
+            await _execute(conn, "end_attempts", unclear)
+            await _execute(conn, "move_messages", unclear)
 
 
 def _claim(row: Row, by: str) -> Row:
@@ -70,8 +77,12 @@ def _claim(row: Row, by: str) -> Row:
     }
 
 
-async def _settle(conn: Connection, claims: Sequence[Row], decided: Decided) -> None:
-    """Give calls their ids, a message at most once a statement."""
+_ID_TAKEN: Row = {"outcome": "uncertain", "move": "uncertain", "failure": "id_taken", "external_id": None}
+
+
+async def _settle(conn: Connection, claims: Sequence[Row], decided: Decided) -> set[UUID]:
+    """Give calls their ids, a message at most once a statement; the calls that got theirs now."""
+    settled: set[UUID] = set()
     rounds: list[dict[object, Row]] = []
     for claim in claims:
         for one in rounds:
@@ -85,9 +96,11 @@ async def _settle(conn: Connection, claims: Sequence[Row], decided: Decided) -> 
         decided.inherited += await _fetch(conn, "take_foreign", rows)
         for row in await _fetch(conn, "settle", rows, now=time.time()):
             unit, external = UnitId(row.unit_id), ExternalId(row.external_id)
+            settled.add(row.attempt)
             decided.settled.append(Settled(unit, row.message_id, external, row.matched_by, row.was, row.alias))
             if row.alias:
                 decided.aliases[unit, external] = ExternalId(row.primary_id)
+    return settled
 
 
 async def hold_echoes(conn: Connection, own: Sequence[Row]) -> set[Key]:

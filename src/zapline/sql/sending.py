@@ -38,13 +38,17 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class LeftLease:
-    """A call that was begun and not ended. ``leased_by``: the process that began it."""
+    """A call that was begun and not ended. ``leased_by``: the process whose claim it is, None where it is none.
+
+    ``repeatable``: to send it once more does no harm.
+    """
 
     attempt: UUID
     message: UUID
     fence: int
     leased_by: UUID | None
     started_at: float
+    repeatable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +152,7 @@ async def left_leases(conn: Connection, unit: UnitId) -> list[LeftLease]:
     """Calls of the unit that nobody ended; the unit's sender must not be calling."""
     statement = _SQL["left_leases"]
     return [
-        LeftLease(row.attempt, row.message_id, row.fence, row.leased_by, row.started_at)
+        LeftLease(row.attempt, row.message_id, row.fence, row.leased_by, row.started_at, row.repeatable)
         for row in await conn.fetch(statement.sql, statement.bind(unit_id=unit))
     ]
 
@@ -160,10 +164,10 @@ async def give_back(conn: Connection, lease: LeftLease) -> bool:
     return await conn.fetch_one(statement.sql, arguments) is not None
 
 
-async def expire_due(conn: Connection, now: float) -> list[Any]:
-    """End what is over before it could be sent; rows (unit_id, message_id, state)."""
+async def expire_due(conn: Connection, now: float, limit: int = 1000) -> list[Any]:
+    """End what is over before it could be sent, at most so many; rows (unit_id, message_id, state)."""
     statement = _SQL["expire_due"]
-    return await conn.fetch(statement.sql, statement.bind(now=now))
+    return await conn.fetch(statement.sql, statement.bind(now=now, limit=limit))
 
 
 async def recent_calls(conn: Connection, unit: UnitId, since: float) -> list[PastCall]:

@@ -77,6 +77,8 @@ class Desk:
     """Grows whenever the pacer is out of date."""
     resolved: bool = False
     """Whether it is certain that no lease is left but the one of the call under way."""
+    claiming: UUID | None = None
+    """The attempt that was to be claimed and has certainly not been called: such a claim may be given back."""
     calling: UUID | None = None
     """The attempt whose call was begun, until what became of it is stored."""
     unreadable: UUID | None = None

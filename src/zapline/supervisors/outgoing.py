@@ -37,6 +37,8 @@ from zapline.supervisors.media_urls import check_media_url
 
 EXPIRY = 24 * 3600.0
 """Seconds after which an unsent reply is of no use to whoever waited for it, unless it says otherwise."""
+SOON = 10.0
+"""Seconds ahead for which the unit's sender is told at once: it may be waiting in place for longer than that."""
 RESERVED = ("campaign:", "optout:")
 """Client ids that begin so are given by Zapline itself."""
 _LOG = structlog.get_logger(scope="Outgoing")
@@ -136,7 +138,7 @@ class Outgoing:
                 if known is None:
                     raise ClientIdTaken("another message has this clientMessageId")
                 return known, False
-            if new.due_at <= now:
+            if new.due_at <= now + SOON:
                 self._wake(unit)
             stored = await get_message(conn, unit, new.id)
         assert stored is not None

@@ -41,6 +41,8 @@ STAY = 10.0
 """Seconds a sender waits in place; for a longer time it ends, and the due-query starts it again."""
 KEEP_WITHIN = 10.0
 """Seconds for which even a cancellation waits until an answer is on disk."""
+_PATIENCE = 90.0
+"""Seconds after which an answer that is not stored is looked for in the database."""
 _LOOK_AGAIN = 5.0
 """Seconds between looks whether the unit, on whose actor the sender waits, is still there."""
 _CLAIM_AGAIN = Backoff(base=0.2, factor=2.0, cap=10.0, jitter=0.3)
@@ -142,6 +144,7 @@ class Sender:
         attempt, means = uuid4(), self._means
         if means.stopping:
             return None
+        self._desk.claiming = attempt
         try:
             async with means.pool.connection() as conn:
                 return await sending.claim(
@@ -197,27 +200,30 @@ class Sender:
             gone = Failed(NO_BYTES, "rejected", "the uploaded file is gone")
             answer = after_failure(call, gone, means.clock(), 0.0)
         else:
-            desk.calling = claimed.attempt
+            desk.claiming, desk.calling = None, claimed.attempt
             desk.show(Busy.CALLING)
             means.counters.add("calls_started", claimed.lane.value)
-            answer, failed = await self._call(call, claimed, media)
-            self._learn(failed, claimed.lane)
+            answer = await self._call(call, claimed, media)
         sent = answer.outcome not in ("not_sent", "rejected")
         pacer.ended(means.moment(), claimed.recipient, claimed.lane, sent=sent)
-        await self._hand_in(answer)
+        desk.resolved = await self._hand_in(answer)
         desk.calling = None
 
-    async def _call(self, call: Call, claimed: Claimed, media: bytes | None) -> tuple[SendAnswered, Failed | None]:
+    async def _call(self, call: Call, claimed: Claimed, media: bytes | None) -> SendAnswered:
         means = self._means
         try:
             sent = await means.client.send(self._unit.record.instance, claimed.address, claimed.outgoing, media)
         except EvolutionFailure as failure:
             failed = _failed(failure)
-            return after_failure(call, failed, means.clock(), _chance()), failed
-        return after_success(call, sent.external_id, sent.remote_jid, means.clock()), None
+            rest = line_rest(failed, self._desk.failures + 1, _chance()) if failed.line_at_fault else 0.0
+            answer = after_failure(call, failed, means.clock(), _chance(), rest)
+            self._learn(failed, claimed.lane, rest)
+            return answer
+        self._learn(None, claimed.lane)
+        return after_success(call, sent.external_id, sent.remote_jid, means.clock())
 
-    async def _hand_in(self, answer: SendAnswered) -> None:
-        """Make an answer durable, then wait until it is stored; an answer is never thrown away."""
+    async def _hand_in(self, answer: SendAnswered) -> bool:
+        """Make an answer durable, then wait until it is stored, and say whether it is; none is ever thrown away."""
         desk, unit = self._desk, self._unit
         stored = trio.Event()
         desk.stored = (answer.attempt, stored)
@@ -232,17 +238,22 @@ class Sender:
             await trio.sleep(_KEEP_AGAIN.delay(tries, _chance()))
             kept = await self._means.intake.keep(unit, ANSWER, body)
         desk.in_hand = False
+        patience = trio.current_time() + _PATIENCE
         while not stored.is_set() and self._there():
             with trio.move_on_after(_LOOK_AGAIN):
                 await stored.wait()
+            if trio.current_time() > patience and not stored.is_set():
+                # Perhaps the entry was buried: what is still open then is ended once more, behind it.
+                break
         desk.stored = None
+        return stored.is_set()
 
     # -- what a failure says of the line -------------------------------------------------------------------------
 
-    def _learn(self, failed: Failed | None, lane: Lane) -> None:
+    def _learn(self, failed: Failed | None, lane: Lane, rest: float = 0.0) -> None:
         desk = self._desk
         if failed is not None and failed.line_at_fault:
-            self._pause(failed)
+            self._pause(failed, rest)
         elif failed is not None and failed.silent:
             desk.silent = True
             self._doubt(failed.code)
@@ -251,11 +262,11 @@ class Sender:
             if failed is None and lane is Lane.CAMPAIGN:
                 desk.throttles = 0
 
-    def _pause(self, failed: Failed) -> None:
+    def _pause(self, failed: Failed, rest: float) -> None:
         """Let the line rest; the message after that is its one probe, and costs no try either."""
         desk, means, now = self._desk, self._means, trio.current_time()
         desk.failures += 1
-        desk.pause(failed, now + line_rest(failed, desk.failures, _chance()))
+        desk.pause(failed, now + rest)
         means.counters.add("line_pauses", failed.code)
         if failed.code == THROTTLED:
             desk.throttles += 1
@@ -282,10 +293,11 @@ class Sender:
         try:
             state = await self._means.client.connection_state(self._unit.record.instance)
         except EvolutionFailure as failure:
-            self._pause(_failed(failure))
-            return False
-        if state != "open":
-            self._pause(Failed("not_connected", "line"))
+            failed: Failed | None = _failed(failure)
+        else:
+            failed = None if state == "open" else Failed("not_connected", "line")
+        if failed is not None:
+            self._pause(failed, line_rest(failed, self._desk.failures + 1, _chance()))
             return False
         self._desk.silent = False
         self._line_works()
@@ -301,15 +313,16 @@ class Sender:
         left: list[LeftLease] = []
         async with means.pool.connection() as conn:
             for lease in await sending.left_leases(conn, self._unit.id):
-                begun = lease.attempt in (desk.calling, desk.unreadable)
-                if lease.leased_by != means.process or begun:
+                uncalled = lease.attempt == desk.claiming and lease.attempt != desk.unreadable
+                if not (uncalled and lease.leased_by == means.process):
                     left.append(lease)
                 elif await sending.give_back(conn, lease):
                     means.counters.add("claims_given_back")
+        ended = True
         for lease in left:
-            await self._hand_in(self._end_of(lease))
-        desk.calling = desk.unreadable = None
-        desk.resolved = self._there()
+            ended = await self._hand_in(self._end_of(lease)) and ended
+        desk.claiming = desk.calling = desk.unreadable = None
+        desk.resolved = ended and self._there()
 
     def _end_of(self, lease: LeftLease) -> SendAnswered:
         call = Call(lease.attempt, lease.message, lease.fence, 0, "")
@@ -317,7 +330,7 @@ class Sender:
         if lease.attempt == self._desk.unreadable:
             return after_failure(call, Failed(UNREADABLE, "rejected", "the stored message cannot be read"), now, 0.0)
         self._means.counters.add("leases_rescued")
-        return after_crash(call, now)
+        return after_crash(call, now, repeatable=lease.repeatable)
 
     async def _rebuild(self) -> Pacer:
         """The pace, from the unit's limits and from what the database knows of its calls."""

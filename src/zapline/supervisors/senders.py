@@ -208,8 +208,6 @@ class Senders:
         """End what is over, and start the senders that have something to do."""
         at = self._means.moment()
         async with self._means.pool.connection() as conn:
-            for row in await sending.expire_due(conn, at.wall):
-                self._counters.add("messages_ended_unsent", row.state)
             dues = await sending.due_units(conn)
         at = self._means.moment()
         for due in dues:
@@ -220,6 +218,9 @@ class Senders:
                 self._start(due.unit)
             elif begin < self._round_at:
                 self._later(due.unit, begin)
+        async with self._means.pool.connection() as conn:
+            for row in await sending.expire_due(conn, at.wall):
+                self._counters.add("messages_ended_unsent", row.state)
         for id in [id for id, desk in self._desks.items() if not desk.running and self._roster.get(id) is None]:
             del self._desks[id]
 

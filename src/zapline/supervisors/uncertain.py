@@ -25,7 +25,7 @@ from zapline.supervisors.living import Unit
 from zapline.supervisors.roster import Roster
 from zapline.supervisors.store_reader import StoreReader, Tally
 
-_BEFORE = 10.0
+_BEFORE = 2 * SKEW
 """Seconds before a call's start that are read too: Evolution's clock may be a little behind ours."""
 _LOG = structlog.get_logger(scope="Uncertain")
 

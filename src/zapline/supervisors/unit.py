@@ -312,9 +312,10 @@ class UnitActor:
 
     async def _store(self, run: Run) -> Outcome:
         unit, around = self._unit, self._around
-        if not run.worth_storing:
-            return Outcome()
         reached = max((entry.seq for entry in run.entries if not entry.replayed), default=None)
+        if not run.worth_storing:
+            unit.applied_seq = max(unit.applied_seq, reached or unit.applied_seq)
+            return Outcome()
         with self._blamed([*run.entries, *(direct.entry for direct in run.direct)]):
             write = prepare(
                 unit.id,

@@ -126,7 +126,7 @@ create index outbox_at_work on zapline.outbox (state, unit_id) where state in ('
 create index outbox_by_campaign on zapline.outbox (campaign_id, state) where campaign_id is not null;
 create index outbox_by_unit on zapline.outbox (unit_id, state, seq);
 create index outbox_dead on zapline.outbox (unit_id, ended_at desc) where state = 'dead';
-create index outbox_unconfirmed on zapline.outbox (settled_at) where state = 'settled' and stalled_at is null;
+create index outbox_stalled on zapline.outbox (stalled_at) where stalled_at is not null;
 
 -- One row a call. It owns the id that Evolution gave the message; a message may have been called several times.
 create table zapline.attempts (
@@ -156,6 +156,7 @@ create unique index attempts_external on zapline.attempts (unit_id, provider, ex
 create index attempts_alias on zapline.attempts (unit_id, provider, external_id) where alias;
 create index attempts_open on zapline.attempts (unit_id, fingerprint)
     where external_id is null and outcome in ('calling', 'uncertain');
+create index attempts_under_way on zapline.attempts (unit_id) where outcome = 'calling' and external_id is null;
 create index attempts_by_time on zapline.attempts (unit_id, started_at);
 create index attempts_by_message on zapline.attempts (message_id, started_at);
 
@@ -225,8 +226,8 @@ alter table zapline.unit_whatsapp_connections
     add column first_connected_at timestamptz;
 
 alter table zapline.conversations add column read_up_to bigint not null default 0;
-create index messages_unconfirmed on zapline.messages (unit_id, sent_at)
-    where client_message_id is not null and delivery in ('queued', 'sent');
+create index messages_unconfirmed on zapline.messages (sent_at)
+    where client_message_id is not null and delivery = 'sent';
 
 do $$
 declare

@@ -76,6 +76,8 @@ with again as (
       from zapline.outbox o
      where r.campaign_id = %(id)s and r.state = 'enqueued' and o.message_id = r.message_id
        and o.state in ('dead', 'expired')
+       and not exists (select from zapline.attempts a
+                        where a.message_id = o.message_id and a.outcome in ('calling', 'uncertain', 'sent'))
     returning r.number)
 select count(*) as recipients from again;
 

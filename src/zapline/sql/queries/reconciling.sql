@@ -121,8 +121,17 @@ update zapline.outbox o
    and not exists (
        select from zapline.attempts a
         where a.message_id = o.message_id
-          and (a.failure = 'timed_out_after_relay' or a.outcome = 'calling' or a.external_id is not null
+          and (a.failure in ('timed_out_after_relay', 'failed_inside') or a.outcome = 'calling' or a.external_id is not null
                or a.ended_at > to_timestamp(%(now)s - %(quiet)s)))
    and not exists (
        select from zapline.sightings s where s.unit_id = o.unit_id and s.fingerprint = o.fingerprint)
+   -- The same words from this line to whomever, that nothing here has sent: perhaps it is this message, under a
+   -- name or a time that could not be matched.
+   and not exists (
+       select from zapline.messages f join zapline.messages m on m.id = o.message_id
+        where f.unit_id = o.unit_id and f.from_me and f.client_message_id is null
+          and replace(f.kind, 'voice', 'audio') = replace(m.kind, 'voice', 'audio')
+          and f.body is not distinct from m.body
+          and f.sent_at >= (select min(a.started_at) from zapline.attempts a where a.message_id = o.message_id)
+                           - interval '15 minutes')
 returning o.message_id;

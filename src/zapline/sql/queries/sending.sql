@@ -14,7 +14,8 @@ with next as (
        and not exists (
            select from zapline.outbox e
             where e.unit_id = o.unit_id and e.recipient = o.recipient and e.lane = o.lane and e.seq < o.seq
-              and e.state in ('queued', 'leased') and (e.tries > 0 or e.due_at <= to_timestamp(%(now)s))
+              and e.state in ('queued', 'leased')
+              and (e.tries > 0 or e.fence > 0 or e.due_at <= to_timestamp(%(now)s))
               and (e.campaign_id is null or e.campaign_id = o.campaign_id))
      order by o.lane desc, o.seq
      limit 1
@@ -42,12 +43,15 @@ select c.message_id, called.id as attempt, c.fence, c.lane, c.recipient, c.addre
 -- name: due_units
 -- Which units have messages to send, by lane, and when their next one is due; and which have calls that nobody
 -- ended, though their sender may be at work on them. The one query that wakes senders.
-select o.unit_id, o.lane, extract(epoch from min(o.due_at) filter (where o.state = 'queued'))::float8 as due_at,
-       bool_or(o.state = 'leased') as leased
-  from zapline.outbox o
-  left join zapline.campaigns c on c.id = o.campaign_id
- where o.state = 'leased' or (o.state = 'queued' and (c.id is null or c.state = 'running'))
- group by o.unit_id, o.lane;
+select w.unit_id, w.lane, extract(epoch from min(w.due_at))::float8 as due_at, bool_or(w.begun) as leased
+  from (select o.unit_id, o.lane, o.due_at, false as begun
+          from zapline.outbox o
+          left join zapline.campaigns c on c.id = o.campaign_id
+         where o.state = 'queued' and (c.id is null or c.state = 'running')
+         union all
+        select a.unit_id, a.lane, null, true from zapline.attempts a
+         where a.outcome = 'calling' and a.external_id is null) w
+ group by w.unit_id, w.lane;
 
 -- name: next_due
 -- When the next message of a unit is due, by lane, and the next one after now.
@@ -59,11 +63,14 @@ select o.lane, extract(epoch from min(o.due_at))::float8 as due_at,
  group by o.lane;
 
 -- name: left_leases
--- Calls of this unit that somebody began and nobody ended. No sender of the unit may be at work.
-select a.id as attempt, a.message_id, a.fence, o.leased_by, extract(epoch from a.started_at)::float8 as started_at
-  from zapline.outbox o
-  join zapline.attempts a on a.message_id = o.message_id and a.fence = o.fence and a.outcome = 'calling'
- where o.unit_id = %(unit_id)s and o.state = 'leased';
+-- Calls of this unit that somebody began and nobody ended, also those whose message another call has settled
+-- meanwhile: these are nobody's lease. No sender of the unit may be at work.
+select a.id as attempt, a.message_id, a.fence, o.leased_by, extract(epoch from a.started_at)::float8 as started_at,
+       exists (select from zapline.messages m where m.id = a.message_id and m.kind = 'reaction') as repeatable
+  from zapline.attempts a
+  left join zapline.outbox o on o.message_id = a.message_id and o.fence = a.fence and o.state = 'leased'
+ where a.unit_id = %(unit_id)s and a.outcome = 'calling' and a.external_id is null
+ order by a.started_at;
 
 -- name: give_back
 -- A claim whose call was never made: the claim's own commit was in doubt.
@@ -77,17 +84,22 @@ returning a.id;
 
 -- name: expire_due
 -- Messages whose time was over before they could be sent; those of a cancelled campaign, and of who wants none.
+-- A part of them, where they are many, and none that somebody else has in hand.
 with over as (
     update zapline.outbox o
-       set state = case when o.expires_at <= to_timestamp(%(now)s) then 'expired' else 'cancelled' end,
-           failure = case when o.expires_at <= to_timestamp(%(now)s) then 'expired'
-                          when c.state = 'cancelled' then 'campaign_cancelled' else 'opted_out' end,
+       set state = case when q.late then 'expired' else 'cancelled' end,
+           failure = case when q.late then 'expired' when q.cancelled then 'campaign_cancelled' else 'opted_out' end,
            ended_at = to_timestamp(%(now)s)
-      from zapline.outbox q
-      left join zapline.campaigns c on c.id = q.campaign_id
-     where q.message_id = o.message_id and o.state = 'queued'
-       and (o.expires_at <= to_timestamp(%(now)s) or c.state = 'cancelled'
-            or (o.campaign_id is not null and exists (select from zapline.opted_out(o.unit_id, o.recipient))))
+      from (select w.message_id, coalesce(w.expires_at <= to_timestamp(%(now)s), false) as late,
+                   coalesce(c.state = 'cancelled', false) as cancelled
+              from zapline.outbox w
+              left join zapline.campaigns c on c.id = w.campaign_id
+             where w.state = 'queued'
+               and (w.expires_at <= to_timestamp(%(now)s) or c.state = 'cancelled'
+                    or (w.campaign_id is not null and exists (select from zapline.opted_out(w.unit_id, w.recipient))))
+             limit %(limit)s
+               for update of w skip locked) q
+     where o.message_id = q.message_id and o.state = 'queued'
     returning o.message_id, o.unit_id, o.state
 ), told as (
     update zapline.messages m set delivery = greatest(m.delivery, 'failed')
@@ -125,12 +137,15 @@ select p.per_minute, p.burst, p.gap_seconds, p.daily_cap, p.warm_up_first, p.qui
 
 -- name: mark_stalled
 -- What Evolution took long ago and nobody has confirmed since; groups never confirm.
-with found as (
-    select o.message_id from zapline.outbox o
-      join zapline.messages m on m.id = o.message_id
+with waiting as materialized (
+    select m.id from zapline.messages m
+     where m.client_message_id is not null and m.delivery = 'sent' and m.kind <> 'reaction'
+       and m.sent_at > to_timestamp(%(after)s) and m.sent_at < to_timestamp(%(before)s)
+), found as (
+    select o.message_id from waiting
+      join zapline.outbox o on o.message_id = waiting.id
      where o.state = 'settled' and o.stalled_at is null and o.settled_at < to_timestamp(%(before)s)
-       and o.settled_at > to_timestamp(%(after)s) and m.delivery in ('queued', 'sent')
-       and o.recipient not like 'group:%%' and m.kind <> 'reaction'
+       and o.recipient not like 'group:%%'
      limit %(limit)s)
 update zapline.outbox o set stalled_at = to_timestamp(%(now)s) from found where o.message_id = found.message_id
 returning o.unit_id, o.message_id;
@@ -152,9 +167,9 @@ select 'waits_for_person', lane, count(*), extract(epoch from min(created_at))::
  group by lane
 union all
 select 'stalled', o.lane, count(*), extract(epoch from min(o.settled_at))::float8
-  from zapline.messages m
-  join zapline.outbox o on o.message_id = m.id and o.stalled_at is not null
- where m.client_message_id is not null and m.delivery in ('queued', 'sent') and m.sent_at > now() - interval '3 days'
+  from zapline.outbox o
+  join zapline.messages m on m.id = o.message_id
+ where o.stalled_at > now() - interval '3 days' and m.delivery = 'sent'
  group by o.lane;
 
 -- name: end_attempts
@@ -194,6 +209,25 @@ returning f.unit_id, f.external_id, f.delivery::text as delivery, f.edited_body,
           extract(epoch from f.deleted_at)::float8 as deleted_at,
           extract(epoch from f.received_at)::float8 as parked_at;
 
+-- name: take_from_guess
+-- An id that the echo or the store had given to another call is this call's, as its own answer says: the other one
+-- is without an answer again.
+with wrong as (
+    update zapline.attempts a
+       set external_id = null, matched_by = null, alias = false, outcome = 'uncertain'
+      from jsonb_to_recordset(%(rows)s) as r(attempt uuid, unit_id uuid, external_id text)
+     where a.unit_id = r.unit_id and a.external_id = r.external_id and a.id <> r.attempt and a.matched_by <> 'reply'
+    returning a.id, a.message_id, r.external_id
+), told as (
+    update zapline.messages m set external_id = null
+      from wrong where m.id = wrong.message_id and m.external_id = wrong.external_id)
+update zapline.outbox o
+   set state = 'uncertain', settled_at = null, ended_at = null, looks = 0, look_at = to_timestamp(%(now)s) + interval '8 s'
+  from wrong
+ where o.message_id = wrong.message_id and o.state = 'settled'
+   and not exists (select from zapline.attempts b
+                    where b.message_id = o.message_id and b.id <> wrong.id and b.external_id is not null);
+
 -- name: settle
 -- Evolution took the message; its answer, its echo or its store says so, whichever comes first. The call owns the
 -- id from now on, unless another owns it. A message that has an id already was delivered a second time.
@@ -225,7 +259,7 @@ with r as (
            failure = null, failure_detail = null, leased_by = null, lease_until = null, look_at = null,
            twice = o.twice or owned.alias
       from owned where o.message_id = owned.message_id)
-select owned.unit_id, owned.message_id, owned.external_id, told.external_id as primary_id, owned.alias,
+select owned.id as attempt, owned.unit_id, owned.message_id, owned.external_id, told.external_id as primary_id, owned.alias,
        owned.matched_by, before.state as was
   from owned join told on told.id = owned.message_id join before on before.message_id = owned.message_id;
 
@@ -248,7 +282,9 @@ select distinct on (r.unit_id, r.external_id)
   from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, external_id text, conversation_id uuid, fingerprint text,
                                          sent_at float8, received_at float8, backfilled boolean, row jsonb)
  order by r.unit_id, r.external_id, r.received_at
-on conflict (unit_id, provider, external_id) do nothing;
+on conflict (unit_id, provider, external_id) do update
+   -- What the first one told stays, gaps are filled.
+   set row = s.row || jsonb_strip_nulls(excluded.row) || jsonb_strip_nulls(s.row);
 
 -- name: load_sightings
 -- What waits to be matched in these units, by the root of its conversation.
