@@ -35,6 +35,8 @@ class OutboundPlace:
         self.simulator = simulator
         self.client = client
         self.posts = Posts(client, random.Random(seed))
+        self.settings: dict[str, str] = {"EVOLUTION_API_KEY": API_KEY, "ZAPLINE_EVOLUTION_TIMEOUT_SECONDS": TIMEOUT}
+        """Environment of every daemon that is started here."""
 
     @property
     def secrets(self) -> list[str]:
@@ -47,14 +49,9 @@ class OutboundPlace:
         """Ids and instances."""
         return list(zip(self.place.units, self.place.instances, strict=True))
 
-    async def start(self, *, planted: bool = True, extra: Mapping[str, str] | None = None) -> None:
-        """A daemon with short deadlines. Raises PlaceFailed."""
-        settings = {
-            "EVOLUTION_API_KEY": API_KEY,
-            "ZAPLINE_EVOLUTION_TIMEOUT_SECONDS": TIMEOUT,
-            **(extra or {}),
-        }
-        await self.place.start(planted=planted, extra=settings)
+    async def start(self) -> None:
+        """A planted daemon with short deadlines. Raises PlaceFailed."""
+        await self.place.start(planted=True, extra=self.settings)
 
     async def open_lines(self) -> None:
         """Connect every unit and scan its code; returns when all lines are open."""
@@ -91,10 +88,17 @@ async def _token(place: Place) -> str:
 
 
 @asynccontextmanager
-async def open_outbound(units: int, seed: int, planted: Path = PLANTED) -> AsyncIterator[OutboundPlace]:
-    """Everything up and every line open."""
+async def open_outbound(
+    units: int,
+    seed: int,
+    planted: Path = PLANTED,
+    *,
+    statuses: str = "SERVER_ACK,DELIVERY_ACK",
+    settings: Mapping[str, str] | None = None,
+) -> AsyncIterator[OutboundPlace]:
+    """Everything up and every line open. ``statuses``: what the phones report of each message."""
     async with (
-        open_simulator(seed=seed) as simulator,
+        open_simulator(statuses=statuses, seed=seed) as simulator,
         open_place(units, simulator.url, planted) as place,
     ):
         headers = {"Authorization": f"Bearer {await _token(place)}"}
@@ -103,6 +107,7 @@ async def open_outbound(units: int, seed: int, planted: Path = PLANTED) -> Async
             base_url=f"http://127.0.0.1:{place.port}", headers=headers, timeout=25, trust_env=False, limits=limits
         ) as client:
             made = OutboundPlace(place, simulator, client, seed)
+            made.settings |= settings or {}
             await made.start()
             await made.open_lines()
             yield made

@@ -314,6 +314,7 @@ OURS = {
     "campaign_cancelled",
     "cancelled",
     "given_up",
+    "id_taken",
     "upload_missing",
     "unreadable",
 }

@@ -78,6 +78,8 @@ class Place:
             f"update zapline.outbox set state = '{state}', settled_at = now(), ended_at = now()"
             f" where message_id = '{message}'"
         )
+        outcome = {"settled": "sent", "uncertain": "uncertain"}.get(state, "not_sent")
+        await self.sql(f"update zapline.attempts set outcome = '{outcome}' where message_id = '{message}'")
 
     async def sql(self, words: str) -> list[Any]:
         async with await connect(self.url) as conn:
