@@ -141,7 +141,7 @@ def single_faults() -> list[Phase]:
         Phase("drop_reply", [sometimes("drop_reply")], check=nearly_all_settled),
         Phase("act_then_hang", [sometimes("act_then_hang", 0.1)], each=6, check=nearly_all_settled),
         Phase("act_then_reset", [sometimes("act_then_reset")], check=nearly_all_settled),
-        Phase("late", [sometimes("late", 0.1, seconds=2)], each=6, check=nearly_all_settled),
+        Phase("late", [sometimes("late", 0.1, seconds=2)], each=6, check=nearly_all_settled, put_off=3),
         Phase("never_echo", [sometimes("never_echo")]),
         Phase("echo_off", [sometimes("echo_off", 0.5)], check=all_settled),
         Phase(

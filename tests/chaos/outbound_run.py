@@ -43,6 +43,8 @@ class Phase:
     most_uncertain: int | None = None
     check: Callable[["OutboundRun", Outcome], None] | None = None
     text: str | None = None
+    put_off: float = 0.0
+    """Seconds for which a fault may put off what it does: the next phase's faults must not strike it too."""
     units: int | None = None
     """How many of the units write; None: all."""
 
@@ -86,6 +88,7 @@ class OutboundRun:
         with trio.move_on_after(FAULTS_LAST if phase.faults else 0):
             await self.inspector.calm(FAULTS_LAST)
         await self.simulator.clear()
+        await trio.sleep(phase.put_off)
         struck = await self._struck_since(before, phase)
         self.require(await self.inspector.calm(CALM_WITHIN), "the queue is not empty")
         self.require(await self.inspector.stored(STORED_WITHIN), "webhooks are not taken or not stored")
