@@ -2,7 +2,8 @@
 
 Two parts: inbound (webhooks, about three minutes) and outbound (messages that are sent, about four). ``--seed``
 repeats the random choices of a run. ``--only`` takes a part by its name, or the phases whose names hold a word;
-``--only campaign10k`` is a campaign of 10,000 recipients (about two minutes), which is not part of the whole.
+two are not part of the whole: ``campaign10k``, a campaign of 10,000 recipients (about two minutes), and
+``neighbours``, a line that hangs and a campaign of 50,000 beside others that reply (half a minute).
 """
 
 import argparse
@@ -16,11 +17,12 @@ import trio
 
 from . import inbound, outbound
 from .outbound_campaign import campaign10k
+from .outbound_neighbours import neighbours
 from .report import say
 
 Part = Callable[[int, Sequence[str]], Awaitable[bool]]
 PARTS: dict[str, Part] = {"inbound": inbound.part, "outbound": outbound.part}
-ON_DEMAND: dict[str, Part] = {"campaign10k": campaign10k}
+ON_DEMAND: dict[str, Part] = {"campaign10k": campaign10k, "neighbours": neighbours}
 
 
 async def main(seed: int, words: Sequence[str]) -> int:
