@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 import msgspec
 import trio
 
+from zapline.domain.errors import DatabaseUnavailable
 from zapline.domain.fingerprints import fingerprint_of
 from zapline.domain.ids import PROVIDER, UnitId, contact_id, conversation_id
 from zapline.domain.outbox import Content, Lane, Outgoing, Text, kind_of, text_of
@@ -194,9 +195,12 @@ class Office:
             return [tuple(row) for row in await conn.fetch(query, values)]
 
     async def until_rows(self, query: str, *wanted: tuple[object, ...], seconds: float = 10) -> None:
-        """Wait until the query answers so."""
+        """Wait until the query answers so; a server that leaves meanwhile is asked again."""
         with trio.fail_after(seconds):
-            while await self.rows(query) != list(wanted):  # noqa: ASYNC110
+            while True:
+                with suppress(DatabaseUnavailable):
+                    if await self.rows(query) == list(wanted):
+                        return
                 await trio.sleep(0.01)
 
     async def rest(self, states: Sequence[str] = ("queued", "leased", "uncertain"), seconds: float = 20) -> None:

@@ -26,6 +26,8 @@ BATCH_BYTES = 16 * 2**20
 LINGER = 0.06
 """Seconds a lane under load waits for more writes: a transaction costs its statements, however few rows it has.
 The first write after a pause goes at once."""
+LINGER_FOR_ANSWERS = 0.008
+"""The same where a sender waits, whose next message leaves only after this."""
 STOPPED_PAUSE = 10.0
 """Seconds between tries where the schema, a read-only server or missing resources need a person."""
 _FIRST_PAUSE, _LAST_PAUSE = 0.05, 2.0
@@ -164,6 +166,8 @@ class _Lane:
         self.commits = 0
         self.last_commit_seconds = 0.0
         self._in_work = 0
+        self._linger = LINGER
+        self._hurry = trio.Event()
 
     @property
     def waiting(self) -> int:
@@ -172,6 +176,9 @@ class _Lane:
     async def store(self, write: UnitWrite) -> Outcome:
         pending = _Pending(write)
         self._pending.append(pending)
+        if write.rows.answers:
+            self._linger = LINGER_FOR_ANSWERS
+            self._hurry.set()
         self._arrived.set()
         try:
             await pending.done.wait()
@@ -192,8 +199,7 @@ class _Lane:
             ended = float("-inf")
             while True:
                 await self._something_due()
-                if trio.current_time() - ended < LINGER:
-                    await trio.sleep_until(ended + LINGER)
+                await self._gather(ended)
                 batch = self._take()
                 self._in_work = len(batch)
                 await self._commit(batch)
@@ -204,6 +210,14 @@ class _Lane:
         finally:
             if self._conn is not None:
                 self._conn.abort()
+
+    async def _gather(self, ended: float) -> None:
+        """Let others come along, for less time where a sender waits."""
+        while trio.current_time() < (until := ended + self._linger):
+            self._hurry = trio.Event()
+            with trio.move_on_at(until):
+                await self._hurry.wait()
+        self._linger = LINGER
 
     async def _something_due(self) -> None:
         """Wait until somebody's write may be taken."""

@@ -121,7 +121,8 @@ create table zapline.outbox (
     created_at      timestamptz not null default now()
 );
 create index outbox_due on zapline.outbox (unit_id, lane desc, seq) where state = 'queued';
-create index outbox_by_recipient on zapline.outbox (unit_id, recipient, seq) where state in ('queued', 'leased');
+create index outbox_waiting on zapline.outbox (unit_id, recipient, lane, campaign_id, seq)
+    where state in ('queued', 'leased');
 create index outbox_at_work on zapline.outbox (state, unit_id) where state in ('queued', 'leased', 'uncertain');
 create index outbox_by_campaign on zapline.outbox (campaign_id, state) where campaign_id is not null;
 create index outbox_by_unit on zapline.outbox (unit_id, state, seq);
@@ -226,6 +227,7 @@ alter table zapline.unit_whatsapp_connections
     add column first_connected_at timestamptz;
 
 alter table zapline.conversations add column read_up_to bigint not null default 0;
+create index conversations_by_contact on zapline.conversations (contact_id);
 create index messages_unconfirmed on zapline.messages (sent_at)
     where client_message_id is not null and delivery = 'sent';
 

@@ -2,22 +2,27 @@
 
 -- name: claim
 -- The next message that may leave: replies first, then in the order asked. A message does not overtake an earlier
--- one to the same recipient that is tried again. The call that is about to be made is a row before it is made.
+-- one to the same recipient that is tried again: of each recipient only the first one stands for election. The call
+-- that is about to be made is a row before it is made.
 with next as (
-    select o.message_id from zapline.outbox o
-      left join zapline.campaigns c on c.id = o.campaign_id
-     where o.unit_id = %(unit_id)s and o.state = 'queued' and o.due_at <= to_timestamp(%(now)s)
-       and (o.expires_at is null or o.expires_at > to_timestamp(%(now)s))
-       and o.lane = any(%(lanes)s) and o.recipient <> all(%(blocked)s)
-       and (c.id is null or c.state = 'running')
+    select o.message_id
+      from (select w.message_id, w.lane, w.seq
+              from (select q.message_id, q.lane, q.seq, q.state, q.due_at, q.expires_at, q.recipient, q.campaign_id,
+                           row_number() over (partition by q.recipient, q.lane, q.campaign_id order by q.seq) as place
+                      from zapline.outbox q
+                     where q.unit_id = %(unit_id)s and q.state in ('queued', 'leased')
+                       and (q.tries > 0 or q.fence > 0 or q.due_at <= to_timestamp(%(now)s))) w
+              left join zapline.campaigns c on c.id = w.campaign_id
+             where w.place = 1 and w.state = 'queued' and w.due_at <= to_timestamp(%(now)s)
+               and (w.expires_at is null or w.expires_at > to_timestamp(%(now)s))
+               and w.lane = any(%(lanes)s) and w.recipient <> all(%(blocked)s)
+               and (c.id is null or c.state = 'running')
+             order by w.lane desc, w.seq
+             limit 50) first
+      join zapline.outbox o on o.message_id = first.message_id
+     where o.state = 'queued'
        and (o.campaign_id is null or not exists (select from zapline.opted_out(o.unit_id, o.recipient)))
-       and not exists (
-           select from zapline.outbox e
-            where e.unit_id = o.unit_id and e.recipient = o.recipient and e.lane = o.lane and e.seq < o.seq
-              and e.state in ('queued', 'leased')
-              and (e.tries > 0 or e.fence > 0 or e.due_at <= to_timestamp(%(now)s))
-              and (e.campaign_id is null or e.campaign_id = o.campaign_id))
-     order by o.lane desc, o.seq
+     order by first.lane desc, first.seq
      limit 1
        for update of o skip locked
 ), claimed as (
