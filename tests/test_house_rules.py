@@ -44,3 +44,14 @@ def test_only_keepers_and_error_handlers_catch_any_exception() -> None:
             if isinstance(node, ast.ExceptHandler) and isinstance(node.type, ast.Name) and node.type.id == "Exception":
                 found.add(str(module.relative_to(ROOT / "src" / "zapline")))
     assert found <= {"supervisors/keeper.py", "http/problems.py", "http/serve.py"}, found
+
+
+def test_the_two_halves_of_make_test_are_the_whole() -> None:
+    text = (ROOT / "Makefile").read_text()
+    halves = re.findall(r"^(?:FIRST|SECOND) := (.+)$", text, re.MULTILINE)
+    listed = [place for half in halves for place in half.split()]
+    found = {
+        str(path.relative_to(ROOT).parts[0] + "/" + path.relative_to(ROOT).parts[1])
+        for path in (ROOT / "tests").rglob("test_*.py")
+    }
+    assert sorted(listed) == sorted(found)
