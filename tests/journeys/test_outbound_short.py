@@ -14,8 +14,8 @@ UNITS = 3
 FAULTS = [
     sometimes("drop_reply", 0.3),
     sometimes("never_echo", 0.15),
-    sometimes("error", 0.1),
-    sometimes("connection_closed", 0.1),
+    sometimes("error", 0.25),
+    sometimes("connection_closed", 0.25),
     sometimes("duplicate", 0.3, path="/"),
 ]
 
