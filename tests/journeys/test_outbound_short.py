@@ -14,8 +14,8 @@ UNITS = 3
 FAULTS = [
     sometimes("drop_reply", 0.3),
     sometimes("never_echo", 0.15),
-    sometimes("error", 0.25),
-    sometimes("connection_closed", 0.25),
+    sometimes("error", 0.18),
+    sometimes("connection_closed", 0.18),
     sometimes("duplicate", 0.3, path="/"),
 ]
 
@@ -56,7 +56,7 @@ async def test_each_message_is_sent_once_or_reported_uncertain_and_a_slip_would_
             for row in run.rows:
                 assert row.sound, (row.failures, row.outcome.notes)
             first, second = (row.outcome for row in run.rows)
-            assert first.sent + second.sent >= 50
+            assert first.sent + second.sent >= 44
             assert first.uncertain >= 1
             nearly_all_settled(run, second)
 
