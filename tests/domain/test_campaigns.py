@@ -312,3 +312,22 @@ def test_an_estimate_never_stands_still() -> None:
 def test_a_recipients_client_id_tells_campaign_number_and_chance() -> None:
     campaign = uuid4()
     assert client_id(campaign, 7, 2) == f"campaign:{campaign}:7:2"
+
+
+def test_a_letter_is_bounded_before_it_is_written() -> None:
+    letter = Letter.read(Outgoing(Text("{{a}}" * 10_000)))
+    judged = judge(
+        [Given("+5511999990001", {"a": "x" * 1000}), Given("+5511999990002", {"a": "x"})], 1, letter, set(), "BR"
+    )
+    assert [one.reason for one in judged] == ["too_long", None]
+    with pytest.raises(InvalidTemplate, match="at most 50"):
+        Letter.read(Outgoing(Text("".join(f"{{{{v{number}}}}}" for number in range(51)))))
+    accents = "a" + "\u0301" * 200_000 + "\u0323" * 200_000
+    assert len(variable_name(accents)) <= 256
+
+
+def test_a_file_name_made_of_values_is_no_path() -> None:
+    letter = Letter.read(Outgoing(File(Kind.DOCUMENT, url="https://example.com/a", file_name="{{n}}.pdf")))
+    written = letter.write({"n": "../../x\n"}).content
+    assert isinstance(written, File)
+    assert written.file_name == "_.._x_.pdf"

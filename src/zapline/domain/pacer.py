@@ -22,6 +22,8 @@ GAP = 1.0
 """Seconds between two messages to one recipient: they arrive in the order in which they were sent."""
 CAMPAIGN_SECONDS = 2.0
 """Seconds between two messages of campaigns."""
+SLOWEST, QUICKEST = 0.1, 0.001
+"""Calls a minute, and seconds between campaign messages: what a row says beyond is a mistake, and must do no harm."""
 JITTER = 0.25
 """The part by which chance shortens or lengthens these: a machine's even beat is what a spammer's line looks like."""
 WARMED_UP = 10_000
@@ -73,13 +75,13 @@ class UnitPace:
         )
         return cls(
             zone=zone,
-            per_minute=PER_MINUTE if per_minute is None else per_minute,
+            per_minute=PER_MINUTE if per_minute is None else max(SLOWEST, per_minute),
             burst=BURST if burst is None else burst,
             gap=GAP if gap is None else gap,
             daily_cap=daily_cap,
             warm_up_first=warm_up_first,
             quiet=quiet,
-            campaign_seconds=CAMPAIGN_SECONDS if campaign_seconds is None else campaign_seconds,
+            campaign_seconds=CAMPAIGN_SECONDS if campaign_seconds is None else max(QUICKEST, campaign_seconds),
             line_since=line_since,
             resend_lanes=frozenset(resend_lanes),
         )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from zapline.domain.errors import LocalError
 from zapline.domain.masking import mask_phone, mask_text
 from zapline.domain.phones import InvalidPhone, parse_phone
-from zapline.domain.templates import Letter, variable_name
+from zapline.domain.templates import LONGEST_TEXT, Letter, variable_name
 from zapline.domain.text import clean_text
 
 MOST_RECIPIENTS = 100_000
@@ -85,13 +85,16 @@ def judge(given: Iterable[Given], first: int, letter: Letter, seen: set[str], re
         elif phone in seen:
             made.append(Judged(number, phone, one.values, "duplicate"))
         elif missing := letter.missing(one.values):
-            made.append(Judged(number, phone, one.values, "missing_variable", ", ".join(missing)))
+            made.append(Judged(number, phone, one.values, "missing_variable", ", ".join(missing)[:_LONGEST_DETAIL]))
+        elif letter.length(one.values) > LONGEST_TEXT:
+            made.append(Judged(number, phone, one.values, "too_long"))
         else:
             seen.add(phone)
             made.append(Judged(number, phone, one.values))
     return made
 
 
+_LONGEST_DETAIL = 200
 _EXAMPLES = 10
 _PREVIEWS = 3
 
@@ -258,7 +261,11 @@ def read_listed(listed: Iterable[Mapping[str, str | int | float | None]], first:
     """
     made: list[Given] = []
     for number, one in enumerate(listed, first):
-        told = {variable_name(name): clean_text(str(value)).strip() for name, value in one.items() if value is not None}
+        told = {
+            variable_name(clean_text(name)): clean_text(str(value)).strip()
+            for name, value in one.items()
+            if value is not None
+        }
         if len(told) > MOST_COLUMNS:
             raise InvalidRecipients(f"recipient {number}: more than {MOST_COLUMNS} variables")
         for name, value in told.items():

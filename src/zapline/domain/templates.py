@@ -17,6 +17,12 @@ from zapline.domain.outbox import Content, File, Outgoing, Text
 _FIELD = re.compile(r"\{\{([^{}]*)\}\}")
 _NAME = re.compile(r"[\w.]{1,64}")
 _GAPS = re.compile(r"[\s-]+")
+MOST_VARIABLES = 50
+LONGEST_TEXT = 65_536
+"""Characters of a message, by WhatsApp's own limit."""
+_LONGEST_READ = 256
+_LONGEST_NAME = 200
+_NO_NAME = re.compile(r"[/\\\x00-\x1f\x7f]")
 _TEXTS: Mapping[type[Content], tuple[str, ...]] = {Text: ("text",), File: ("caption", "file_name")}
 """The fields of a content in which variables stand."""
 
@@ -27,7 +33,8 @@ class InvalidTemplate(LocalError):
 
 def variable_name(text: str) -> str:
     """One form for ``Nome do cliente``, ``nome-do-cliente`` and ``NOME DO CLIENTE``: ``nome_do_cliente``."""
-    return _GAPS.sub("_", normalize("NFC", text).strip().casefold())
+    # Cut first: to put thousands of accents in their order takes seconds.
+    return _GAPS.sub("_", normalize("NFC", text[:_LONGEST_READ]).strip().casefold())
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,13 @@ class Template:
         """The variables that every recipient must have."""
         return {part.name for part in self.parts if isinstance(part, Field) and part.fallback is None}
 
+    def length(self, values: Mapping[str, str]) -> int:
+        """Characters of the text for one recipient."""
+        return sum(
+            len(part) if isinstance(part, str) else len(values.get(part.name) or part.fallback or "")
+            for part in self.parts
+        )
+
     def write(self, values: Mapping[str, str]) -> str:
         """The text for one recipient; an empty value counts as none. Raises KeyError where a needed one is missing."""
         return "".join(part if isinstance(part, str) else _said(part, values) for part in self.parts)
@@ -96,13 +110,22 @@ class Letter:
         given = {name: getattr(content, name) for name in _TEXTS.get(type(content), ())}
         texts = {name: Template.read(text) for name, text in given.items() if text is not None}
         needed = set[str]().union(*(template.needed for template in texts.values()))
+        if len(needed) > MOST_VARIABLES:
+            raise InvalidTemplate(f"a campaign has at most {MOST_VARIABLES} variables")
         return cls(outgoing, texts, tuple(sorted(needed)))
 
     def missing(self, values: Mapping[str, str]) -> list[str]:
         """The variables that these values lack."""
         return [name for name in self.needed if not values.get(name)]
 
+    def length(self, values: Mapping[str, str]) -> int:
+        """Characters of its longest text for these values, without writing it."""
+        return max((template.length(values) for template in self.texts.values()), default=0)
+
     def write(self, values: Mapping[str, str]) -> Outgoing:
         """What one recipient is sent. Raises KeyError where a needed variable is missing."""
         written = {name: template.write(values) for name, template in self.texts.items()}
+        if "file_name" in written:
+            # What a recipient's values put into it may be no part of a path.
+            written["file_name"] = _NO_NAME.sub("_", written["file_name"]).strip(". ")[:_LONGEST_NAME] or "file"
         return Outgoing(msgspec.structs.replace(self.outgoing.content, **written), self.outgoing.quoted)

@@ -31,7 +31,7 @@ from zapline.http.campaign_bodies import (
 )
 from zapline.http.paging import Position, cursor, encode, limit, number
 from zapline.http.problems import Known, Problem, Register, invalid
-from zapline.http.wire import Body, read_body, reply
+from zapline.http.wire import Body, decode_body, read_body, reply
 from zapline.sql import campaigns as stored
 from zapline.sql.campaigns import Campaign
 from zapline.sql.pool import Pool
@@ -210,7 +210,10 @@ async def _source(chunks: AsyncIterator[bytes]) -> Csv | Listed:
             raise invalid("Content-Type", f"has a charset of {', '.join(sorted(CHARSETS))}")
         return Csv(chunks, charset)
     if request.mimetype in ("application/json", ""):
-        if (request.content_length or 0) > _MAX_JSON:
-            raise Problem(413, "body_too_large", "a list of this size is sent as text/csv")
-        return (await read_body(MoreRecipients)).recipients
+        raw = bytearray()
+        async for chunk in chunks:
+            raw += chunk
+            if len(raw) > _MAX_JSON:
+                raise Problem(413, "body_too_large", "a list of this size is sent as text/csv")
+        return decode_body(bytes(raw), MoreRecipients).recipients
     raise Problem(415, "unsupported_media_type", "a list is text/csv or application/json")

@@ -30,14 +30,14 @@ class Pace(Body, frozen=True):
     ``quiet_from`` and ``quiet_until`` are hours of the unit's time zone.
     """
 
-    per_minute: Annotated[float, Meta(gt=0, le=6000)] = PER_MINUTE
+    per_minute: Annotated[float, Meta(ge=0.1, le=6000)] = PER_MINUTE
     burst: Annotated[int, Meta(ge=1, le=1000)] = BURST
     gap_seconds: Annotated[float, Meta(ge=0, le=3600)] = GAP
     daily_cap: Annotated[int, _COUNT] | None = None
     warm_up_first: Annotated[int, _COUNT] | None = None
     quiet_from: str | None = None
     quiet_until: str | None = None
-    campaign_seconds: Annotated[float, Meta(gt=0, le=3600)] = CAMPAIGN_SECONDS
+    campaign_seconds: Annotated[float, Meta(ge=0.001, le=3600)] = CAMPAIGN_SECONDS
     resend_lanes: tuple[str, ...] = ()
 
 

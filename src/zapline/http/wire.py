@@ -26,7 +26,11 @@ async def read_body(kind: type[T]) -> T:
 
     Raises Problem: 400 for what is no JSON, 422 naming the field for what does not fit.
     """
-    raw = await request.get_data(cache=False, as_text=False, parse_form_data=False)
+    return decode_body(await request.get_data(cache=False, as_text=False, parse_form_data=False), kind)
+
+
+def decode_body(raw: bytes, kind: type[T]) -> T:
+    """The same for a body that was read already."""
     try:
         return msgspec.json.decode(raw or b"{}", type=kind)
     except msgspec.ValidationError as error:

@@ -38,6 +38,10 @@ _FILES = frozenset({Kind.IMAGE, Kind.VIDEO, Kind.AUDIO, Kind.VOICE, Kind.DOCUMEN
 _LOG = structlog.get_logger(scope="Campaigns")
 
 
+_EARLIEST, _LATEST = 1_230_768_000, 4_102_444_800
+"""2009 and 2100: a start outside is a mistake."""
+
+
 class UnknownCampaign(LocalError):
     """The unit has no such campaign."""
 
@@ -126,6 +130,7 @@ class Campaigns:
             return known, False
         if len(plan.listed) > MOST_RECIPIENTS:
             raise InvalidRecipients(f"a campaign has at most {MOST_RECIPIENTS:,} recipients")
+        _require_start(plan.start_at)
         letter = Letter.read(Outgoing(await self._checked(unit, plan.content)))
         judged = await self._lists.judge(plan.listed, letter)
         id, now = uuid4(), self._clock()
@@ -253,6 +258,7 @@ class Campaigns:
     async def try_out(self, unit: UnitId, plan: Plan) -> Forecast:
         """What would become of a campaign; nothing is stored. Raises as ``create``."""
         self._find(unit)
+        _require_start(plan.start_at)
         letter = Letter.read(Outgoing(await self._checked(unit, plan.content)))
         tally = Tally()
         await self._lists.read(plan.listed, letter, 1, unfit=self._unfit(unit, None), store=None, tally=tally)
@@ -348,3 +354,9 @@ class Campaigns:
         if phone is None:
             raise InvalidPhone("this is neither a phone number nor a LID; write it with country and area code")
         return phone
+
+
+def _require_start(start_at: float | None) -> None:
+    """Raises InvalidCampaign for a time that no calendar of ours holds."""
+    if start_at is not None and not _EARLIEST <= start_at <= _LATEST:
+        raise InvalidCampaign("startAt is between the years 2009 and 2100")

@@ -100,7 +100,7 @@ class Feeder:
             try:
                 async with self._pool.connection() as conn:
                     pauses.append(await self._tend(conn, work, now))
-            except (StatementFailed, msgspec.ValidationError) as failed:
+            except (StatementFailed, msgspec.ValidationError, ArithmeticError, ValueError, KeyError) as failed:
                 # Whatever is wrong with it is its own: the others go on.
                 _LOG.error("A campaign cannot be fed", campaign=str(work.id), unit=str(work.unit), error=str(failed))
                 pauses.append(_AGAIN)
