@@ -111,6 +111,13 @@ def all_settled(run: OutboundRun, found: Outcome) -> None:
     run.require(found.settled == found.posted, f"{found.settled} of {found.posted} settled")
 
 
+def all_but_the_calls_under_way(run: OutboundRun, found: Outcome) -> None:
+    """Evolution goes while the first ones are posted: what is in a call then may have been delivered."""
+    run.require(found.failed == 0, f"{found.failed} dead")
+    run.require(found.settled + found.uncertain == found.posted, f"{found.settled} of {found.posted} settled")
+    run.require(found.uncertain <= len(run.house.units), f"{found.uncertain} uncertain: more than calls under way")
+
+
 def each_id_once(run: OutboundRun, found: Outcome) -> None:
     run.require(found.known == 0, f"{found.known} copies that Evolution knows belong to nobody")
     run.require(
@@ -168,7 +175,9 @@ def kills() -> list[Phase]:
         for number in range(1, 4)
         for strike in [postgres_killed if number % 3 == 0 else daemon_killed]
     ]
-    away = Phase("Evolution away", strike=evolution_away, each=QUEUED_WHILE_DOWN // 20, check=all_settled)
+    away = Phase(
+        "Evolution away", strike=evolution_away, each=QUEUED_WHILE_DOWN // 20, check=all_but_the_calls_under_way
+    )
     return [
         *map(dies_at, POINTS),
         *random_kills,
