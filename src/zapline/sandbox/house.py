@@ -78,7 +78,7 @@ async def _run(home: Path, scope: trio.CancelScope) -> None:
         house = House(daemon.url, database_url, evolution, password, home / "sandbox.json")
         async with httpx2.AsyncClient(base_url=daemon.url, timeout=30, trust_env=False) as http:
             await house.open(http, daemon)
-            await daemon.process.wait()
+            await ended(daemon.process)
         _say(f"The daemon ended by itself with code {daemon.process.returncode}.")
         scope.cancel()
 
@@ -95,7 +95,7 @@ class Evolution:
 @dataclass(frozen=True, slots=True)
 class Daemon:
     url: str
-    process: trio.Process
+    process: subprocess.Popen[bytes]
 
 
 async def _database(stack: AsyncExitStack, home: Path) -> str:
@@ -158,20 +158,26 @@ async def _daemon(home: Path, database_url: str, evolution: Evolution) -> AsyncI
     }
     command = [*death_wrapper(), sys.executable, "-m", "zapline", "run"]
     # A session of its own: Ctrl-C reaches it through us, once, when there is nothing left to lose.
-    process = await trio.lowlevel.open_process(
+    # In this very thread: the wrapper stops the child when the thread that started it ends, and threads of a pool do.
+    process = subprocess.Popen(  # noqa: ASYNC220 - takes a few milliseconds
         command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True
     )
     try:
         yield Daemon(f"http://127.0.0.1:{port}", process)
     finally:
         with trio.CancelScope(shield=True):
-            if process.returncode is None:
-                process.terminate()
-                with trio.move_on_after(STOP_WITHIN):
-                    await process.wait()
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+            process.terminate()
+            with trio.move_on_after(STOP_WITHIN):
+                await ended(process)
+            process.kill()
+            await ended(process)
+
+
+async def ended(process: subprocess.Popen[bytes]) -> int:
+    """Wait for the end of a child; its exit code."""
+    while (code := process.poll()) is None:  # noqa: ASYNC110 - nothing tells of it everywhere
+        await trio.sleep(0.05)
+    return code
 
 
 @dataclass(slots=True)
@@ -202,7 +208,7 @@ class House:
 
     async def _until_ready(self, http: httpx2.AsyncClient, daemon: Daemon) -> None:
         with trio.move_on_after(READY_WITHIN):
-            while daemon.process.returncode is None:
+            while daemon.process.poll() is None:
                 try:
                     if (await http.get("/readyz")).status_code == 200:
                         return
