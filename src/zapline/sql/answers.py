@@ -7,16 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-import msgspec
-
 from zapline.domain.ids import PROVIDER, ExternalId, UnitId
 from zapline.domain.matching import OpenCall, Sighting, match
-from zapline.sql.driver import Connection, Json
+from zapline.sql.driver import Connection
 from zapline.sql.rows import Key, Row
-from zapline.sql.statements import load
+from zapline.sql.topic import Topic, as_json
 from zapline.sql.writes import Settled
 
-_SQL = load("sending")
+_SQL = Topic("sending")
 ANSWERED = frozenset({"timed_out_after_relay", "failed_inside"})
 """Codes of answers after which the message may be on the phone (``zapline.evolution.failures``)."""
 
@@ -43,7 +41,7 @@ async def load_aliases(conn: Connection) -> dict[Key, ExternalId]:
     """Every second id there is; there are few."""
     return {
         (UnitId(row.unit_id), ExternalId(row.external_id)): ExternalId(row.primary_id)
-        for row in await conn.fetch(_SQL["load_aliases"].sql)
+        for row in await _SQL.rows(conn, "load_aliases")
     }
 
 
@@ -53,17 +51,17 @@ async def apply_answers(conn: Connection, answers: Sequence[Row], decided: Decid
     failed = list({row["attempt"]: row for row in reversed(answers) if row["external_id"] is None}.values())
     taken = [row for row in answers if row["external_id"] is not None]
     if failed:
-        await _execute(conn, "end_attempts", failed)
-        await _execute(conn, "move_messages", failed)
+        await _SQL.execute(conn, "end_attempts", rows=as_json(failed))
+        await _SQL.execute(conn, "move_messages", rows=as_json(failed))
     if taken:
         claims = [_claim(row, "reply") for row in taken]
-        await _execute(conn, "take_from_guess", claims, now=time.time())
+        await _SQL.execute(conn, "take_from_guess", rows=as_json(claims), now=time.time())
         settled = await _settle(conn, claims, decided)
         # What Evolution calls by the id of another message may have gone out all the same.
         unclear = [row | _ID_TAKEN for row in taken if UUID(str(row["attempt"])) not in settled]
         if unclear:
-            await _execute(conn, "end_attempts", unclear)
-            await _execute(conn, "move_messages", unclear)
+            await _SQL.execute(conn, "end_attempts", rows=as_json(unclear))
+            await _SQL.execute(conn, "move_messages", rows=as_json(unclear))
 
 
 def _claim(row: Row, by: str) -> Row:
@@ -93,8 +91,8 @@ async def _settle(conn: Connection, claims: Sequence[Row], decided: Decided) -> 
             rounds.append({claim["message"]: claim})
     for one in rounds:
         rows = list(one.values())
-        decided.inherited += await _fetch(conn, "take_foreign", rows)
-        for row in await _fetch(conn, "settle", rows, now=time.time()):
+        decided.inherited += await _SQL.rows(conn, "take_foreign", rows=as_json(rows))
+        for row in await _SQL.rows(conn, "settle", rows=as_json(rows), now=time.time()):
             unit, external = UnitId(row.unit_id), ExternalId(row.external_id)
             settled.add(row.attempt)
             decided.settled.append(Settled(unit, row.message_id, external, row.matched_by, row.was, row.alias))
@@ -108,7 +106,7 @@ async def hold_echoes(conn: Connection, own: Sequence[Row]) -> set[Key]:
     if not own:
         return set()
     asked = [{name: row[name] for name in ("unit_id", "external_id", "fingerprint")} for row in own]
-    found = await _fetch(conn, "find_claimable", asked, provider=PROVIDER)
+    found = await _SQL.rows(conn, "find_claimable", rows=as_json(asked), provider=PROVIDER)
     held = {(UnitId(row.unit_id), ExternalId(row.external_id)) for row in found}
     if held:
         rows = [
@@ -125,7 +123,7 @@ async def hold_echoes(conn: Connection, own: Sequence[Row]) -> set[Key]:
             for row in own
             if _key(row) in held
         ]
-        await _execute(conn, "keep_sightings", rows, provider=PROVIDER)
+        await _SQL.execute(conn, "keep_sightings", rows=as_json(rows), provider=PROVIDER)
     return held
 
 
@@ -134,13 +132,11 @@ async def decide_echoes(conn: Connection, units: Iterable[UnitId], decided: Deci
     asked = sorted(set(units))
     if not asked:
         return
-    load_all = _SQL["load_sightings"]
-    seen = await conn.fetch(load_all.sql, load_all.bind(units=asked))
+    seen = await _SQL.rows(conn, "load_sightings", units=asked)
     if not seen:
         return
     fingerprints = sorted({row.fingerprint for row in seen})
-    load_open = _SQL["load_open_calls"]
-    calls = await conn.fetch(load_open.sql, load_open.bind(units=asked, fingerprints=fingerprints))
+    calls = await _SQL.rows(conn, "load_open_calls", units=asked, fingerprints=fingerprints)
     message_of: Mapping[UUID, UUID] = {row.attempt: row.message_id for row in calls}
     waiting_rows = {(UnitId(row.unit_id), ExternalId(row.external_id)): row for row in seen}
     # What has become a message meanwhile (its own answer named it) is decided already.
@@ -168,7 +164,7 @@ async def decide_echoes(conn: Connection, units: Iterable[UnitId], decided: Deci
     await _settle(conn, claims, decided)
     if over:
         gone = [{"unit_id": unit, "external_id": external} for unit, external in over]
-        await _execute(conn, "drop_sightings", gone, provider=PROVIDER)
+        await _SQL.execute(conn, "drop_sightings", rows=as_json(gone), provider=PROVIDER)
         decided.rows += [waiting_rows[key].row | {"unit_id": key[0]} for key in over]
 
 
@@ -185,17 +181,3 @@ def _sighting(row: Any) -> Sighting:
 
 def _key(row: Row) -> Key:
     return row["unit_id"], row["external_id"]  # type: ignore[return-value]
-
-
-async def _fetch(conn: Connection, name: str, rows: Sequence[Row], **arguments: object) -> list[Any]:
-    statement = _SQL[name]
-    return await conn.fetch(statement.sql, statement.bind(rows=_encoded(rows), **arguments))
-
-
-async def _execute(conn: Connection, name: str, rows: Sequence[Row], **arguments: object) -> None:
-    statement = _SQL[name]
-    await conn.execute(statement.sql, statement.bind(rows=_encoded(rows), **arguments))
-
-
-def _encoded(rows: Sequence[Row]) -> Json:
-    return Json(msgspec.json.encode(rows))

@@ -14,11 +14,12 @@ from zapline.domain.campaigns import CampaignState, Timing
 from zapline.domain.ids import UnitId
 from zapline.domain.outbox import Outgoing
 from zapline.domain.recipients import Judged
-from zapline.sql.driver import Connection, Json
+from zapline.sql.driver import Connection
 from zapline.sql.pool import Pool
 from zapline.sql.statements import load
+from zapline.sql.topic import Topic, as_json
 
-_SQL = load("campaigns")
+_SQL = Topic("campaigns")
 _ENTER = load("reading")["enter_unit"]
 
 
@@ -85,13 +86,13 @@ class Recipient:
 
 async def insert_campaign(conn: Connection, unit: UnitId, new: NewCampaign) -> bool:
     """Make it; False where its client id is taken, and nothing has changed then."""
-    row = await _one(
+    row = await _SQL.one(
         conn,
         "insert_campaign",
         id=new.id,
         unit_id=unit,
         name=new.name,
-        content=_json(new.outgoing),
+        content=as_json(new.outgoing),
         seconds=new.timing.seconds,
         window_from=new.timing.window_from,
         window_until=new.timing.window_until,
@@ -105,19 +106,19 @@ async def insert_campaign(conn: Connection, unit: UnitId, new: NewCampaign) -> b
 
 async def find_by_client_id(conn: Connection, unit: UnitId, client_id: str) -> tuple[UUID, bytes] | None:
     """The campaign of this client id, with the digest of what was asked."""
-    row = await _one(conn, "find_by_client_id", unit_id=unit, client_id=client_id)
+    row = await _SQL.one(conn, "find_by_client_id", unit_id=unit, client_id=client_id)
     return (row.id, bytes(row.request_digest or b"")) if row is not None else None
 
 
 async def hold(conn: Connection, unit: UnitId, id: UUID) -> Held | None:
     """The campaign, locked until the transaction ends; None where the unit has none of this id."""
-    row = await _one(conn, "hold_campaign", unit_id=unit, id=id)
+    row = await _SQL.one(conn, "hold_campaign", unit_id=unit, id=id)
     return _held(row) if row is not None else None
 
 
 async def look_at(conn: Connection, unit: UnitId, id: UUID) -> tuple[Held, int, int] | None:
     """The campaign, the number of the next recipient, and how many are still to be written to."""
-    row = await _one(conn, "look_at", unit_id=unit, id=id)
+    row = await _SQL.one(conn, "look_at", unit_id=unit, id=id)
     return (_held(row), row.next, row.pending) if row is not None else None
 
 
@@ -128,25 +129,25 @@ def _held(row: Any) -> Held:
 
 async def set_state(conn: Connection, id: UUID, state: CampaignState, now: float) -> None:
     """Change the state of a campaign that is held."""
-    await _execute(conn, "set_state", id=id, state=state.value, now=now)
+    await _SQL.execute(conn, "set_state", id=id, state=state.value, now=now)
 
 
 async def skip_opted_out(conn: Connection, id: UUID) -> bool:
     """Skip who wants no campaigns by now; whether anybody is left to be written to."""
-    await _execute(conn, "skip_opted_out", id=id)
-    row = await _one(conn, "has_pending", id=id)
+    await _SQL.execute(conn, "skip_opted_out", id=id)
+    row = await _SQL.one(conn, "has_pending", id=id)
     return bool(row.pending)
 
 
 async def cancel_rest(conn: Connection, id: UUID, now: float) -> None:
     """Take back all of a held campaign that has not been called for."""
-    await _execute(conn, "cancel_recipients", id=id)
-    await _execute(conn, "cancel_queued", id=id, now=now)
+    await _SQL.execute(conn, "cancel_recipients", id=id)
+    await _SQL.execute(conn, "cancel_queued", id=id, now=now)
 
 
 async def retry_failed(conn: Connection, id: UUID) -> int:
     """Give those whose message certainly was not sent another one; how many."""
-    row = await _one(conn, "retry_failed", id=id)
+    row = await _SQL.one(conn, "retry_failed", id=id)
     return int(row.recipients)
 
 
@@ -157,8 +158,7 @@ async def promote(conn: Connection, rows: Sequence[dict[str, object]]) -> set[Un
     """
     if not rows:
         return set()
-    statement = _SQL["promote"]
-    return {UnitId(row.unit_id) for row in await conn.fetch(statement.sql, statement.bind(rows=_json(rows)))}
+    return {UnitId(row.unit_id) for row in await _SQL.rows(conn, "promote", rows=as_json(rows))}
 
 
 # -- filling -------------------------------------------------------------------------------------------------
@@ -166,25 +166,25 @@ async def promote(conn: Connection, rows: Sequence[dict[str, object]]) -> set[Un
 
 async def begin_load(conn: Connection, unit: UnitId, id: UUID) -> tuple[int, Outgoing] | None:
     """Mark the campaign as being filled: the number of the next recipient; None where it is not ready for it."""
-    row = await _one(conn, "begin_load", unit_id=unit, id=id)
+    row = await _SQL.one(conn, "begin_load", unit_id=unit, id=id)
     return (row.loading_from, msgspec.convert(row.content, Outgoing)) if row is not None else None
 
 
 async def end_load(conn: Connection, id: UUID) -> bool:
     """The list is read to its end; False where it was given up meanwhile."""
-    return await _one(conn, "end_load", id=id) is not None
+    return await _SQL.one(conn, "end_load", id=id) is not None
 
 
 async def abandon_load(conn: Connection, id: UUID) -> None:
     """Take back what was read of a list, if it was not read to its end."""
     async with conn.transaction():
-        await _execute(conn, "drop_loaded", id=id)
-        await _execute(conn, "end_load", id=id)
+        await _SQL.execute(conn, "drop_loaded", id=id)
+        await _SQL.execute(conn, "end_load", id=id)
 
 
 async def left_loads(conn: Connection) -> list[UUID]:
     """Campaigns that are marked as being filled."""
-    return [row.id for row in await conn.fetch(_SQL["left_loads"].sql)]
+    return [row.id for row in await _SQL.rows(conn, "left_loads")]
 
 
 async def find_unfit(conn: Connection, unit: UnitId, id: UUID | None, judged: Iterable[Judged]) -> dict[int, str]:
@@ -192,8 +192,7 @@ async def find_unfit(conn: Connection, unit: UnitId, id: UUID | None, judged: It
     rows = [{"number": one.number, "recipient": one.recipient} for one in judged if one.reason is None]
     if not rows:
         return {}
-    statement = _SQL["judge_recipients"]
-    found = await conn.fetch(statement.sql, statement.bind(unit_id=unit, id=id, rows=_json(rows)))
+    found = await _SQL.rows(conn, "judge_recipients", unit_id=unit, id=id, rows=as_json(rows))
     return {row.number: row.reason for row in found}
 
 
@@ -210,7 +209,7 @@ async def insert_recipients(conn: Connection, unit: UnitId, id: UUID, judged: It
         for one in judged
     ]
     if rows:
-        await _execute(conn, "insert_recipients", unit_id=unit, id=id, rows=_json(rows))
+        await _SQL.execute(conn, "insert_recipients", unit_id=unit, id=id, rows=as_json(rows))
 
 
 # -- showing -------------------------------------------------------------------------------------------------
@@ -240,17 +239,16 @@ async def find_campaign(pool: Pool, unit: UnitId, id: UUID) -> Campaign | None:
 async def has_campaign(pool: Pool, unit: UnitId, id: UUID) -> bool:
     """Whether the unit has it."""
     async with _inside(pool, unit) as conn:
-        return await _one(conn, "has_campaign", unit_id=unit, id=id) is not None
+        return await _SQL.one(conn, "has_campaign", unit_id=unit, id=id) is not None
 
 
 async def _campaigns(
     conn: Connection, unit: UnitId, id: UUID | None, before: tuple[datetime, UUID] | None, limit: int
 ) -> list[Campaign]:
-    show, count = _SQL["list_campaigns"], _SQL["count_recipients"]
     at, last = before or (None, None)
-    rows = await conn.fetch(show.sql, show.bind(unit_id=unit, id=id, before_at=at, before_id=last, limit=limit))
+    rows = await _SQL.rows(conn, "list_campaigns", unit_id=unit, id=id, before_at=at, before_id=last, limit=limit)
     found = {row.id: _campaign(row) for row in rows}
-    for counted in await conn.fetch(count.sql, count.bind(unit_id=unit, ids=list(found))):
+    for counted in await _SQL.rows(conn, "count_recipients", unit_id=unit, ids=list(found)):
         found[counted.campaign_id].counts[counted.state] += counted.recipients
         if counted.reason is not None:
             found[counted.campaign_id].skipped[counted.reason] += counted.recipients
@@ -276,31 +274,13 @@ async def recipients(
     pool: Pool, unit: UnitId, id: UUID, states: Collection[str] | None, after: int, limit: int
 ) -> list[Recipient]:
     """A page in the order of the list, behind the number ``after``; of these states, or of all (None)."""
-    statement = _SQL["list_recipients"]
     asked = list(states) if states is not None else None
     async with _inside(pool, unit) as conn:
-        rows = await conn.fetch(
-            statement.sql, statement.bind(unit_id=unit, id=id, states=asked, after=after, limit=limit)
-        )
+        rows = await _SQL.rows(conn, "list_recipients", unit_id=unit, id=id, states=asked, after=after, limit=limit)
     return [Recipient(*row) for row in rows]
 
 
 async def variables(pool: Pool, unit: UnitId, id: UUID) -> set[str]:
     """The names of all values that the campaign's recipients have."""
-    statement = _SQL["variables"]
     async with _inside(pool, unit) as conn:
-        return {row.name for row in await conn.fetch(statement.sql, statement.bind(unit_id=unit, id=id))}
-
-
-async def _one(conn: Connection, name: str, /, **arguments: object) -> Any:
-    statement = _SQL[name]
-    return await conn.fetch_one(statement.sql, statement.bind(**arguments))
-
-
-async def _execute(conn: Connection, name: str, /, **arguments: object) -> int:
-    statement = _SQL[name]
-    return await conn.execute(statement.sql, statement.bind(**arguments))
-
-
-def _json(value: object) -> Json:
-    return Json(msgspec.json.encode(value))
+        return {row.name for row in await _SQL.rows(conn, "variables", unit_id=unit, id=id)}

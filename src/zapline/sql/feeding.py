@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 from uuid import UUID, uuid4
-from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -13,13 +12,11 @@ from zapline.domain.campaigns import CampaignState, Timing, client_id
 from zapline.domain.fingerprints import fingerprint_of
 from zapline.domain.ids import PROVIDER, UnitId, contact_id, conversation_id
 from zapline.domain.outbox import Content, File, Outgoing, kind_of, text_of
-from zapline.domain.pacer import UnitPace
 from zapline.domain.templates import Letter
-from zapline.sql.driver import Connection, Json
-from zapline.sql.sending import load_pace
-from zapline.sql.statements import load
+from zapline.sql.driver import Connection
+from zapline.sql.topic import Topic, as_json
 
-_SQL = load("feeding")
+_SQL = Topic("feeding")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +48,12 @@ class Fed:
 
 async def start_due(conn: Connection, now: float) -> list[Any]:
     """Start what is scheduled for now; rows (id, unit_id)."""
-    return await _rows(conn, "start_due", now=now)
+    return await _SQL.rows(conn, "start_due", now=now)
 
 
 async def reopen(conn: Connection) -> list[Any]:
     """Let campaigns go on that have work again after their end; rows (id, unit_id)."""
-    return await _rows(conn, "reopen")
+    return await _SQL.rows(conn, "reopen")
 
 
 async def at_work(conn: Connection) -> list[AtWork]:
@@ -73,19 +70,18 @@ async def at_work(conn: Connection) -> list[AtWork]:
             due_before=row.due_before,
             pending=row.pending,
         )
-        for row in await _rows(conn, "at_work")
+        for row in await _SQL.rows(conn, "at_work")
     ]
 
 
 async def postpone(conn: Connection, campaign: UUID, opens: float) -> None:
     """Let what lies ready wait until the campaign's window opens (UTC seconds)."""
-    statement = _SQL["postpone"]
-    await conn.execute(statement.sql, statement.bind(id=campaign, opens=opens))
+    await _SQL.execute(conn, "postpone", id=campaign, opens=opens)
 
 
 async def finish(conn: Connection, campaign: UUID, now: float) -> bool:
     """End a campaign of which nothing is left to be sent; False where there is."""
-    return bool(await _rows(conn, "finish", id=campaign, now=now))
+    return bool(await _SQL.rows(conn, "finish", id=campaign, now=now))
 
 
 async def feed(conn: Connection, work: AtWork, most: int, now: float, chance: Callable[[], float]) -> Fed:
@@ -95,14 +91,13 @@ async def feed(conn: Connection, work: AtWork, most: int, now: float, chance: Ca
     queued: asking again queues the next ones, and nobody twice.
     """
     async with conn.transaction():
-        held = await _rows(conn, "hold_running", id=work.id)
+        held = await _SQL.rows(conn, "hold_running", id=work.id)
         if not held:
             return Fed()
-        picked = await _rows(conn, "pick", id=work.id, limit=most)
+        picked = await _SQL.rows(conn, "pick", id=work.id, limit=most)
         unwilling = [row.number for row in picked if row.opted_out]
         if unwilling:
-            skip = _SQL["skip"]
-            await conn.execute(skip.sql, skip.bind(id=work.id, numbers=unwilling))
+            await _SQL.execute(conn, "skip", id=work.id, numbers=unwilling)
         willing = [row for row in picked if not row.opted_out]
         if not willing:
             return Fed(skipped=len(unwilling))
@@ -118,7 +113,7 @@ async def _dues(conn: Connection, work: AtWork, count: int, now: float, chance: 
     seconds = work.timing.seconds
     if seconds is None:
         return [now] * count
-    (row,) = await _rows(conn, "last_due", id=work.id, unit_id=work.unit, since=now - 2 * seconds)
+    (row,) = await _SQL.rows(conn, "last_due", id=work.id, unit_id=work.unit, since=now - 2 * seconds)
     last, dues = row.at, []
     for _ in range(count):
         last = work.timing.due(last, now, chance())
@@ -155,34 +150,8 @@ def _media(content: Content) -> dict[str, str] | None:
 
 
 async def _enqueue(conn: Connection, work: AtWork, rows: Sequence[dict[str, object]], now: float) -> int:
-    encoded = Json(msgspec.json.encode(rows))
-    contacts, conversations = _SQL["add_contacts"], _SQL["add_conversations"]
-    await conn.execute(contacts.sql, contacts.bind(unit_id=work.unit, rows=encoded))
-    await conn.execute(conversations.sql, conversations.bind(unit_id=work.unit, rows=encoded, now=now))
-    (row,) = await _rows(conn, "enqueue", id=work.id, unit_id=work.unit, provider=PROVIDER, rows=encoded, now=now)
+    encoded = as_json(rows)
+    await _SQL.execute(conn, "add_contacts", unit_id=work.unit, rows=encoded)
+    await _SQL.execute(conn, "add_conversations", unit_id=work.unit, rows=encoded, now=now)
+    (row,) = await _SQL.rows(conn, "enqueue", id=work.id, unit_id=work.unit, provider=PROVIDER, rows=encoded, now=now)
     return int(row.queued)
-
-
-async def _rows(conn: Connection, name: str, /, **arguments: object) -> list[Any]:
-    statement = _SQL[name]
-    return await conn.fetch(statement.sql, statement.bind(**arguments))
-
-
-async def read_pace(conn: Connection, unit: UnitId) -> UnitPace | None:
-    """What the unit allows itself; None where there is no such unit."""
-    row = await load_pace(conn, unit)
-    if row is None:
-        return None
-    return UnitPace.given(
-        ZoneInfo(row.time_zone),
-        per_minute=row.per_minute,
-        burst=row.burst,
-        gap=row.gap_seconds,
-        daily_cap=row.daily_cap,
-        warm_up_first=row.warm_up_first,
-        quiet_from=row.quiet_from,
-        quiet_until=row.quiet_until,
-        campaign_seconds=row.campaign_seconds,
-        line_since=row.line_since,
-        resend_lanes=row.resend_lanes,
-    )

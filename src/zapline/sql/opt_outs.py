@@ -13,12 +13,13 @@ import msgspec
 from zapline.domain.fingerprints import fingerprint_of
 from zapline.domain.ids import PROVIDER, UnitId, conversation_id
 from zapline.domain.outbox import Outgoing, Text
-from zapline.sql.driver import Connection, Json
+from zapline.sql.driver import Connection
 from zapline.sql.pool import Pool
 from zapline.sql.rows import Row
 from zapline.sql.statements import load
+from zapline.sql.topic import Topic, as_json
 
-_SQL = load("opt_outs")
+_SQL = Topic("opt_outs")
 _ENTER = load("reading")["enter_unit"]
 _CONFIRMED_WITHIN = 86_400.0
 """Seconds after which nobody waits for the confirmation any more."""
@@ -49,14 +50,12 @@ async def record_opt_outs(conn: Connection, rows: Sequence[Row]) -> dict[UnitId,
     fresh = await _suppress(conn, rows)
     told = [_confirmation(row) for row in fresh if row.confirmation and row.external_id]
     if told:
-        statement = _SQL["confirm"]
-        await conn.execute(statement.sql, statement.bind(provider=PROVIDER, rows=_json(told)))
+        await _SQL.execute(conn, "confirm", provider=PROVIDER, rows=as_json(told))
     return dict(Counter(UnitId(row.unit_id) for row in fresh))
 
 
 async def _suppress(conn: Connection, rows: Sequence[Row]) -> list[Any]:
-    statement = _SQL["suppress"]
-    return await conn.fetch(statement.sql, statement.bind(rows=_json(rows)))
+    return await _SQL.rows(conn, "suppress", rows=as_json(rows))
 
 
 def _confirmation(row: Any) -> Row:
@@ -93,24 +92,17 @@ async def suppress(conn: Connection, unit: UnitId, canonical: str, now: float) -
 
 async def release(conn: Connection, unit: UnitId, canonical: str) -> bool:
     """Somebody may be written to again, under all his names; False where he always could."""
-    statement = _SQL["release"]
-    return bool(await conn.fetch(statement.sql, statement.bind(unit_id=unit, canonical=canonical)))
+    return bool(await _SQL.rows(conn, "release", unit_id=unit, canonical=canonical))
 
 
 async def list_suppressions(
     pool: Pool, unit: UnitId, before: tuple[datetime, str] | None, limit: int, canonical: str | None = None
 ) -> list[Suppression]:
     """A page, the latest first, below the position ``before``; or the one of this name."""
-    statement = _SQL["list_suppressions"]
     at, last = before or (None, None)
     async with pool.connection() as conn, conn.transaction():
         await conn.execute(_ENTER.sql, _ENTER.bind(unit_id=str(unit)))
-        rows = await conn.fetch(
-            statement.sql,
-            statement.bind(unit_id=unit, canonical=canonical, before_at=at, before=last, limit=limit),
+        rows = await _SQL.rows(
+            conn, "list_suppressions", unit_id=unit, canonical=canonical, before_at=at, before=last, limit=limit
         )
     return [Suppression(*row) for row in rows]
-
-
-def _json(value: object) -> Json:
-    return Json(msgspec.json.encode(value))

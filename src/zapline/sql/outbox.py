@@ -3,19 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import time
-from typing import Any
 from uuid import UUID
-
-import msgspec
 
 from zapline.domain.fingerprints import fingerprint_of
 from zapline.domain.ids import PROVIDER, ExternalId, UnitId
 from zapline.domain.outbox import Lane, Outgoing, kind_of, text_of
-from zapline.sql.driver import Connection, Json
+from zapline.sql.driver import Connection
 from zapline.sql.pool import Pool
-from zapline.sql.statements import load
+from zapline.sql.topic import Topic, as_json
 
-_SQL = load("outbox")
+_SQL = Topic("outbox")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +93,7 @@ async def enqueue(conn: Connection, unit: UnitId, new: NewMessage) -> bool:
     outgoing, chat = new.outgoing, new.chat
     quoted = outgoing.quoted.external_id if outgoing.quoted is not None else None
     kind = kind_of(outgoing.content)
-    row = await _one(
+    row = await _SQL.one(
         conn,
         "enqueue",
         id=new.id,
@@ -111,8 +108,8 @@ async def enqueue(conn: Connection, unit: UnitId, new: NewMessage) -> bool:
         lid=chat.lid,
         kind=kind,
         body=text_of(outgoing.content),
-        media=_json(new.media) if new.media is not None else None,
-        detail=_json(new.detail),
+        media=as_json(new.media) if new.media is not None else None,
+        detail=as_json(new.detail),
         quoted_id=quoted,
         sent_at=new.due_at,
         now=new.now,
@@ -121,7 +118,7 @@ async def enqueue(conn: Connection, unit: UnitId, new: NewMessage) -> bool:
         lane=new.lane.value,
         address=new.address,
         fingerprint=fingerprint_of(outgoing.content),
-        content=_json(outgoing),
+        content=as_json(outgoing),
         digest=new.digest,
         due_at=new.due_at,
         expires_at=new.expires_at,
@@ -131,13 +128,13 @@ async def enqueue(conn: Connection, unit: UnitId, new: NewMessage) -> bool:
 
 async def find_by_client_id(conn: Connection, unit: UnitId, client_id: str) -> tuple[UUID, bytes] | None:
     """The message of this client id, with the digest of what was asked."""
-    row = await _one(conn, "find_by_client_id", unit_id=unit, client_id=client_id)
+    row = await _SQL.one(conn, "find_by_client_id", unit_id=unit, client_id=client_id)
     return (row.id, bytes(row.request_digest or b"")) if row is not None else None
 
 
 async def find_chat(conn: Connection, unit: UnitId, conversation: UUID) -> Chat | None:
     """Whom a conversation of the unit is with, merged or not."""
-    row = await _one(conn, "find_chat", unit_id=unit, conversation_id=conversation)
+    row = await _SQL.one(conn, "find_chat", unit_id=unit, conversation_id=conversation)
     if row is None:
         return None
     jids, read = tuple(row.jids), row.read_up_to
@@ -146,29 +143,29 @@ async def find_chat(conn: Connection, unit: UnitId, conversation: UUID) -> Chat 
 
 async def find_target(conn: Connection, unit: UnitId, message: UUID) -> Target | None:
     """A message of the unit that can be replied or reacted to."""
-    row = await _one(conn, "find_target", unit_id=unit, id=message)
+    row = await _SQL.one(conn, "find_target", unit_id=unit, id=message)
     return Target(row.external_id, row.from_me, row.conversation, row.body) if row is not None else None
 
 
 async def cancel(conn: Connection, unit: UnitId, message: UUID, now: float) -> bool:
     """Take a queued message back; False where it is not queued."""
-    return await _one(conn, "cancel", unit_id=unit, id=message, now=now) is not None
+    return await _SQL.one(conn, "cancel", unit_id=unit, id=message, now=now) is not None
 
 
 async def send_again(conn: Connection, unit: UnitId, message: UUID, now: float, expires_at: float) -> bool:
     """Queue an uncertain message once more, to live at least until ``expires_at``; False where it is not uncertain."""
-    row = await _one(conn, "send_again", unit_id=unit, id=message, now=now, expires_at=expires_at)
+    row = await _SQL.one(conn, "send_again", unit_id=unit, id=message, now=now, expires_at=expires_at)
     return row is not None
 
 
 async def give_up(conn: Connection, unit: UnitId, message: UUID, now: float) -> bool:
     """Leave an uncertain message alone; False where it is not uncertain."""
-    return await _one(conn, "give_up", unit_id=unit, id=message, now=now) is not None
+    return await _SQL.one(conn, "give_up", unit_id=unit, id=message, now=now) is not None
 
 
 async def find_state(conn: Connection, unit: UnitId, message: UUID) -> str | None:
     """Where the work on a message stands, ``received`` for one that came in; None where there is no such message."""
-    row = await _one(conn, "find_state", unit_id=unit, id=message)
+    row = await _SQL.one(conn, "find_state", unit_id=unit, id=message)
     return str(row.state) if row is not None else None
 
 
@@ -176,37 +173,35 @@ async def find_state(conn: Connection, unit: UnitId, message: UUID) -> str | Non
 
 
 async def insert_upload(conn: Connection, unit: UnitId, id: UUID, upload: Upload, data: bytes) -> None:
-    statement = _SQL["insert_upload"]
-    await conn.execute(
-        statement.sql,
-        statement.bind(
-            id=id,
-            unit_id=unit,
-            mimetype=upload.mimetype,
-            file_name=upload.file_name,
-            size=upload.size,
-            sha256=upload.sha256,
-            bytes=data,
-        ),
+    await _SQL.execute(
+        conn,
+        "insert_upload",
+        id=id,
+        unit_id=unit,
+        mimetype=upload.mimetype,
+        file_name=upload.file_name,
+        size=upload.size,
+        sha256=upload.sha256,
+        bytes=data,
     )
 
 
 async def find_upload(conn: Connection, unit: UnitId, id: UUID) -> Upload | None:
     """A file of the unit."""
-    row = await _one(conn, "find_upload", unit_id=unit, id=id)
+    row = await _SQL.one(conn, "find_upload", unit_id=unit, id=id)
     return Upload(row.mimetype, row.file_name, row.size, bytes(row.sha256)) if row is not None else None
 
 
 async def load_upload(pool: Pool, id: UUID) -> bytes | None:
     """The bytes of a file; None where it is gone. Raises DatabaseUnavailable."""
     async with pool.connection() as conn:
-        row = await _one(conn, "load_upload", id=id)
+        row = await _SQL.one(conn, "load_upload", id=id)
     return bytes(row.bytes) if row is not None else None
 
 
 async def prune_uploads(conn: Connection) -> int:
     """Drop files of more than 30 days ago that nothing at work will send; how many."""
-    return await conn.execute(_SQL["prune_uploads"].sql)
+    return await _SQL.execute(conn, "prune_uploads")
 
 
 # -- receipts ------------------------------------------------------------------------------------------------
@@ -216,15 +211,13 @@ async def find_unread(
     conn: Connection, unit: UnitId, conversation: UUID, limit: int
 ) -> Sequence[tuple[ExternalId, int]]:
     """Ids and sequence numbers of what came in and was not read yet, newest first; ``conversation`` is a root."""
-    statement = _SQL["find_unread"]
-    rows = await conn.fetch(statement.sql, statement.bind(unit_id=unit, conversation_id=conversation, limit=limit))
+    rows = await _SQL.rows(conn, "find_unread", unit_id=unit, conversation_id=conversation, limit=limit)
     return [(ExternalId(row.external_id), row.seq) for row in rows]
 
 
 async def read_up_to(conn: Connection, unit: UnitId, conversation: UUID, seq: int) -> None:
     """Somebody has read the conversation as far as ``seq``; it never goes back."""
-    statement = _SQL["read_up_to"]
-    await conn.execute(statement.sql, statement.bind(unit_id=unit, conversation_id=conversation, seq=seq))
+    await _SQL.execute(conn, "read_up_to", unit_id=unit, conversation_id=conversation, seq=seq)
 
 
 # -- pace ----------------------------------------------------------------------------------------------------
@@ -232,16 +225,6 @@ async def read_up_to(conn: Connection, unit: UnitId, conversation: UUID, seq: in
 
 async def put_pace(conn: Connection, unit: UnitId, limits: Limits) -> None:
     """Replace the unit's limits."""
-    statement = _SQL["put_pace"]
     values = {name: getattr(limits, name) for name in Limits.__slots__}
     values["resend_lanes"] = [lane.value for lane in limits.resend_lanes]
-    await conn.execute(statement.sql, statement.bind(unit_id=unit, **values))
-
-
-async def _one(conn: Connection, name: str, **arguments: object) -> Any:
-    statement = _SQL[name]
-    return await conn.fetch_one(statement.sql, statement.bind(**arguments))
-
-
-def _json(value: object) -> Json:
-    return Json(msgspec.json.encode(value))
+    await _SQL.execute(conn, "put_pace", unit_id=unit, **values)

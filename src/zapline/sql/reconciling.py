@@ -9,9 +9,9 @@ import msgspec
 from zapline.domain.delivery import Delivery
 from zapline.domain.ids import PROVIDER, Seq, UnitId
 from zapline.sql.driver import Connection, Json
-from zapline.sql.statements import load
+from zapline.sql.topic import Topic
 
-_SQL = load("reconciling")
+_SQL = Topic("reconciling")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,83 +54,73 @@ class DueLook:
 
 async def load_lines(conn: Connection) -> list[LineRow]:
     """Where all lines in use stand."""
-    return [LineRow(*row) for row in await conn.fetch(_SQL["load_lines"].sql)]
+    return [LineRow(*row) for row in await _SQL.rows(conn, "load_lines")]
 
 
 async def load_line(conn: Connection, unit: UnitId) -> LineRow | None:
     """Where one line stands; None where it is not in use."""
-    statement = _SQL["load_line"]
-    row = await conn.fetch_one(statement.sql, statement.bind(unit_id=unit))
+    row = await _SQL.one(conn, "load_line", unit_id=unit)
     return LineRow(*row) if row is not None else None
 
 
 async def advance(conn: Connection, unit: UnitId, since: float, until: float) -> bool:
     """The window [since, until] was read to its last page; whether the watermark moved."""
-    statement = _SQL["advance"]
-    return bool(await conn.fetch(statement.sql, statement.bind(unit_id=unit, since=since, until=until)))
+    return bool(await _SQL.rows(conn, "advance", unit_id=unit, since=since, until=until))
 
 
 async def note_gap(conn: Connection, unit: UnitId, since: float | None) -> None:
     """Remember from when on webhooks may be missing; None: no known gap."""
-    statement = _SQL["note_gap"]
-    await conn.execute(statement.sql, statement.bind(unit_id=unit, since=since))
+    await _SQL.execute(conn, "note_gap", unit_id=unit, since=since)
 
 
 async def finish_run(conn: Connection, unit: UnitId, at: float) -> None:
-    statement = _SQL["finish_run"]
-    await conn.execute(statement.sql, statement.bind(unit_id=unit, at=at))
+    await _SQL.execute(conn, "finish_run", unit_id=unit, at=at)
 
 
 async def note_store(conn: Connection, unit: UnitId, kept: bool) -> bool:
     """Remember whether Evolution keeps messages; whether that is news."""
-    statement = _SQL["note_store"]
-    return bool(await conn.fetch(statement.sql, statement.bind(unit_id=unit, kept=kept)))
+    return bool(await _SQL.rows(conn, "note_store", unit_id=unit, kept=kept))
 
 
 async def heard_live(conn: Connection, unit: UnitId, since: float, until: float) -> bool:
     """Whether webhooks told of messages of this time, among the last that came."""
-    statement = _SQL["heard_live"]
-    row = await conn.fetch_one(statement.sql, statement.bind(unit_id=unit, since=since, until=until))
+    row = await _SQL.one(conn, "heard_live", unit_id=unit, since=since, until=until)
     return row is not None and bool(row.heard)
 
 
 async def known_messages(conn: Connection, unit: UnitId, ids: Collection[str]) -> dict[str, Delivery | None]:
     """Which of these messages are here with their content, and their delivery."""
-    statement = _SQL["known_messages"]
-    rows = await conn.fetch(statement.sql, statement.bind(unit_id=unit, provider=PROVIDER, ids=list(ids)))
+    rows = await _SQL.rows(conn, "known_messages", unit_id=unit, provider=PROVIDER, ids=list(ids))
     return {row.external_id: Delivery[row.delivery.upper()] if row.delivery else None for row in rows}
 
 
 async def stored_anew(conn: Connection, unit: UnitId, after: int) -> list[StoredAnew]:
     """What came from Evolution's store after a place in the unit's order of arrival."""
-    statement = _SQL["stored_anew"]
-    return [StoredAnew(*row) for row in await conn.fetch(statement.sql, statement.bind(unit_id=unit, after=after))]
+    return [StoredAnew(*row) for row in await _SQL.rows(conn, "stored_anew", unit_id=unit, after=after)]
 
 
 async def still_untold(conn: Connection, ids: Collection[UUID]) -> set[UUID]:
     """Which of these messages no webhook has told of since."""
-    statement = _SQL["still_untold"]
-    return {row.id for row in await conn.fetch(statement.sql, statement.bind(ids=list(ids)))}
+    return {row.id for row in await _SQL.rows(conn, "still_untold", ids=list(ids))}
 
 
 async def due_looks(conn: Connection, now: float, busy: Collection[UnitId], units: int, messages: int) -> list[DueLook]:
     """Uncertain messages that are to be looked for; at most so many, of at most so many units that are not busy."""
-    statement = _SQL["due_looks"]
-    arguments = statement.bind(now=now, busy=list(busy), units=units, messages=messages)
-    return [DueLook(*row) for row in await conn.fetch(statement.sql, arguments)]
+    return [
+        DueLook(*row)
+        for row in await _SQL.rows(conn, "due_looks", now=now, busy=list(busy), units=units, messages=messages)
+    ]
 
 
 async def look_later(conn: Connection, looks: Sequence[DueLook], at: float) -> None:
     """Nothing could be seen: look again at ``at``, and do not count this."""
-    statement = _SQL["look_later"]
-    await conn.execute(statement.sql, statement.bind(rows=_rows(looks), at=at))
+    await _SQL.execute(conn, "look_later", rows=_rows(looks), at=at)
 
 
 async def end_looks(conn: Connection, looks: Sequence[tuple[DueLook, float | None]]) -> tuple[int, int]:
     """They were not found: each is looked for again at its time. How many are, and how many wait for a person."""
-    statement = _SQL["end_looks"]
     rows = [{**_row(look), "look_at": at} for look, at in looks]
-    found = await conn.fetch(statement.sql, statement.bind(rows=Json(msgspec.json.encode(rows))))
+    found = await _SQL.rows(conn, "end_looks", rows=Json(msgspec.json.encode(rows)))
     waiting = sum(1 for row in found if row.waits)
     return len(found) - waiting, waiting
 
@@ -140,8 +130,7 @@ async def resend(conn: Connection, looks: Sequence[DueLook], now: float, quiet: 
 
     Only for messages that Evolution's store was proved not to hold. ``quiet``: seconds since their last call ended.
     """
-    statement = _SQL["resend"]
-    found = await conn.fetch(statement.sql, statement.bind(rows=_rows(looks), now=now, quiet=quiet))
+    found = await _SQL.rows(conn, "resend", rows=_rows(looks), now=now, quiet=quiet)
     return {row.message_id for row in found}
 
 

@@ -5,16 +5,17 @@ from dataclasses import dataclass
 from datetime import time
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import msgspec
 
 from zapline.domain.ids import PROVIDER, UnitId
 from zapline.domain.outbox import Lane, Outgoing
-from zapline.domain.pacer import PastCall
+from zapline.domain.pacer import PastCall, UnitPace
 from zapline.sql.driver import Connection
-from zapline.sql.statements import load
+from zapline.sql.topic import Topic
 
-_SQL = load("sending")
+_SQL = Topic("sending")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,19 +104,17 @@ async def claim(
     Raises DatabaseUnavailable; after it, and after a cancellation, the claim may have been made: ``left_leases``
     tells.
     """
-    statement = _SQL["claim"]
-    row = await conn.fetch_one(
-        statement.sql,
-        statement.bind(
-            unit_id=unit,
-            process=process,
-            attempt=attempt,
-            now=now,
-            lease=lease,
-            lanes=[lane.value for lane in lanes],
-            blocked=list(blocked),
-            provider=PROVIDER,
-        ),
+    row = await _SQL.one(
+        conn,
+        "claim",
+        unit_id=unit,
+        process=process,
+        attempt=attempt,
+        now=now,
+        lease=lease,
+        lanes=[lane.value for lane in lanes],
+        blocked=list(blocked),
+        provider=PROVIDER,
     )
     if row is None:
         return None
@@ -137,59 +136,54 @@ async def claim(
 
 async def due_units(conn: Connection) -> list[Due]:
     """What waits to be sent, by unit and lane."""
-    rows = await conn.fetch(_SQL["due_units"].sql)
+    rows = await _SQL.rows(conn, "due_units")
     return [Due(UnitId(row.unit_id), Lane(row.lane), row.due_at, row.leased) for row in rows]
 
 
 async def next_due(conn: Connection, unit: UnitId, now: float) -> dict[Lane, NextDue]:
     """When the lanes of one unit have something to send; a lane without anything is left out."""
-    statement = _SQL["next_due"]
-    rows = await conn.fetch(statement.sql, statement.bind(unit_id=unit, now=now))
+    rows = await _SQL.rows(conn, "next_due", unit_id=unit, now=now)
     return {Lane(row.lane): NextDue(row.due_at, row.later) for row in rows}
 
 
 async def left_leases(conn: Connection, unit: UnitId) -> list[LeftLease]:
     """Calls of the unit that nobody ended; the unit's sender must not be calling."""
-    statement = _SQL["left_leases"]
     return [
         LeftLease(row.attempt, row.message_id, row.fence, row.leased_by, row.started_at, row.repeatable)
-        for row in await conn.fetch(statement.sql, statement.bind(unit_id=unit))
+        for row in await _SQL.rows(conn, "left_leases", unit_id=unit)
     ]
 
 
 async def give_back(conn: Connection, lease: LeftLease) -> bool:
     """Undo a claim whose call was never made; False where there was none."""
-    statement = _SQL["give_back"]
-    arguments = statement.bind(message_id=lease.message, fence=lease.fence, attempt=lease.attempt)
-    return await conn.fetch_one(statement.sql, arguments) is not None
+    return (
+        await _SQL.one(conn, "give_back", message_id=lease.message, fence=lease.fence, attempt=lease.attempt)
+        is not None
+    )
 
 
 async def expire_due(conn: Connection, now: float, limit: int = 1000) -> list[Any]:
     """End what is over before it could be sent, at most so many; rows (unit_id, message_id, state)."""
-    statement = _SQL["expire_due"]
-    return await conn.fetch(statement.sql, statement.bind(now=now, limit=limit))
+    return await _SQL.rows(conn, "expire_due", now=now, limit=limit)
 
 
 async def recent_calls(conn: Connection, unit: UnitId, since: float) -> list[PastCall]:
     """The unit's calls since a time, oldest first."""
-    statement = _SQL["recent_calls"]
     return [
         PastCall(row.started_at, row.ended_at, row.recipient, Lane(row.lane))
-        for row in await conn.fetch(statement.sql, statement.bind(unit_id=unit, since=since))
+        for row in await _SQL.rows(conn, "recent_calls", unit_id=unit, since=since)
     ]
 
 
 async def calls_today(conn: Connection, unit: UnitId, since: float) -> dict[Lane, int]:
     """How many messages of the unit may have left since its day began."""
-    statement = _SQL["calls_today"]
-    rows = await conn.fetch(statement.sql, statement.bind(unit_id=unit, since=since))
+    rows = await _SQL.rows(conn, "calls_today", unit_id=unit, since=since)
     return {Lane(row.lane): row.calls for row in rows}
 
 
 async def load_pace(conn: Connection, unit: UnitId) -> PaceRow | None:
     """The unit's limits; None where there is no such unit."""
-    statement = _SQL["load_pace"]
-    row = await conn.fetch_one(statement.sql, statement.bind(unit_id=unit))
+    row = await _SQL.one(conn, "load_pace", unit_id=unit)
     if row is None:
         return None
     return PaceRow(
@@ -207,12 +201,31 @@ async def load_pace(conn: Connection, unit: UnitId) -> PaceRow | None:
     )
 
 
+async def read_pace(conn: Connection, unit: UnitId) -> UnitPace | None:
+    """What the unit allows itself; None where there is no such unit."""
+    row = await load_pace(conn, unit)
+    if row is None:
+        return None
+    return UnitPace.given(
+        ZoneInfo(row.time_zone),
+        per_minute=row.per_minute,
+        burst=row.burst,
+        gap=row.gap_seconds,
+        daily_cap=row.daily_cap,
+        warm_up_first=row.warm_up_first,
+        quiet_from=row.quiet_from,
+        quiet_until=row.quiet_until,
+        campaign_seconds=row.campaign_seconds,
+        line_since=row.line_since,
+        resend_lanes=row.resend_lanes,
+    )
+
+
 async def mark_stalled(conn: Connection, before: float, after: float, now: float, limit: int = 500) -> list[Any]:
     """Mark what Evolution took between ``after`` and ``before`` and nobody confirmed; rows (unit_id, message_id)."""
-    statement = _SQL["mark_stalled"]
-    return await conn.fetch(statement.sql, statement.bind(before=before, after=after, now=now, limit=limit))
+    return await _SQL.rows(conn, "mark_stalled", before=before, after=after, now=now, limit=limit)
 
 
 async def totals(conn: Connection) -> list[Any]:
     """Rows (state, lane, messages, oldest) of what is at work, dead (of a day) and stalled."""
-    return await conn.fetch(_SQL["totals"].sql)
+    return await _SQL.rows(conn, "totals")

@@ -23,10 +23,9 @@ from zapline.domain.text import clean_text
 from zapline.sql import campaigns, opt_outs
 from zapline.sql.campaigns import NewCampaign
 from zapline.sql.driver import Connection
-from zapline.sql.feeding import read_pace
 from zapline.sql.outbox import find_upload
 from zapline.sql.pool import Pool
-from zapline.sql.sending import calls_today
+from zapline.sql.sending import calls_today, read_pace
 from zapline.supervisors.composing import file_of
 from zapline.supervisors.feeder import Feeder
 from zapline.supervisors.loading import Csv, Listed, Lists, parted, refused

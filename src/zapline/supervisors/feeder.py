@@ -18,6 +18,7 @@ from zapline.sql import campaigns, feeding
 from zapline.sql.driver import Connection, StatementFailed
 from zapline.sql.feeding import AtWork
 from zapline.sql.pool import Pool
+from zapline.sql.sending import read_pace
 from zapline.supervisors.unit import Unit
 
 _SOON = 0.25
@@ -143,7 +144,7 @@ class Feeder:
         kept = self._paces.get(unit)
         if kept is not None and trio.current_time() - kept[0] < _PACE_FOR:
             return kept[1]
-        pace = await feeding.read_pace(conn, unit)
+        pace = await read_pace(conn, unit)
         if pace is not None:
             self._paces[unit] = (trio.current_time(), pace)
         return pace
