@@ -18,7 +18,7 @@ import trio
 from zapline.domain.ids import UnitId
 from zapline.domain.restart import Intensity
 from zapline.evolution.client import EvolutionClient, open_http
-from zapline.http.app import create_app
+from zapline.http.app import Parts, create_app
 from zapline.http.auth import AuthPolicy
 from zapline.http.intake import IntakePolicy, WebhookApp
 from zapline.http.serve import serve
@@ -186,7 +186,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
         media_cache = directory.parent / "media"
         feeder = Feeder(engine_pool, roster.get, leadership.may_write, woken.append)
         nursery.start_soon(feeder.run)
-        app = create_app(
+        parts = Parts(
             submit=submit,
             roster=roster,
             health=health,
@@ -198,6 +198,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
             media=Media(client_of_evolution, media_cache, MEDIA_BUDGET, counters),
             receipts=Receipts(engine_pool, client_of_evolution),
         )
+        app = create_app(parts)
         front = WebhookApp(roster, intake, counters, IntakePolicy(2**24, 2**26), rest=app)
         (listening,) = await nursery.start(partial(serve, front, ["127.0.0.1:0"], stop, 2.0))
         with trio.fail_after(10):

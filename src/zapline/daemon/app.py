@@ -25,7 +25,7 @@ from zapline.domain.errors import StandstillError
 from zapline.domain.ids import UnitId
 from zapline.domain.restart import Intensity
 from zapline.evolution.client import CallPolicy, EvolutionClient, open_http
-from zapline.http.app import create_app
+from zapline.http.app import Parts, create_app
 from zapline.http.auth import AuthPolicy
 from zapline.http.intake import App, IntakePolicy, WebhookApp
 from zapline.http.serve import serve
@@ -278,7 +278,7 @@ class _Front:
     def listeners(self, outbound: Outbound) -> list[_Listener]:
         settings = self.settings
         auth = AuthPolicy(trusted=settings.trusted_proxies)
-        api = create_app(
+        parts = Parts(
             submit=self.submit,
             roster=self.roster,
             health=self.health,
@@ -292,6 +292,7 @@ class _Front:
             sending=outbound.told,
             max_upload=int(settings.upload_max_bytes),
         )
+        api = create_app(parts)
         policy = IntakePolicy(settings.max_body_bytes, settings.body_budget_bytes)
         # With ZAPLINE_OPS_BIND the public side knows webhooks alone.
         rest = None if settings.ops_bind else api

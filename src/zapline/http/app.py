@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from quart import Response
 from quart_trio import QuartTrio
@@ -15,8 +16,9 @@ from zapline.http.dead_letters import DeadLetters
 from zapline.http.large_bodies import Larger, request_class
 from zapline.http.media import MediaFiles
 from zapline.http.messages import Messages
-from zapline.http.ops import OPEN, Ops
+from zapline.http.ops import Ops
 from zapline.http.pace import Paces
+from zapline.http.routes import Routes
 from zapline.http.serve import App, finish_shielded
 from zapline.http.suppressions import Suppressions
 from zapline.http.units import Units
@@ -46,48 +48,38 @@ _HEADERS = {
 """Answers hold people's messages: no cache keeps them, no browser guesses what they are or tells where it was."""
 
 
-def create_app(
-    *,
-    submit: Submit,
-    roster: Roster,
-    health: Health,
-    counters: Counters,
-    pool: Pool,
-    auth: AuthPolicy | None = None,
-    outgoing: Outgoing | None = None,
-    campaigns: Campaigns | None = None,
-    media: Media | None = None,
-    receipts: Receipts | None = None,
-    max_upload: int = MAX_UPLOAD,
-    sending: Callable[[UnitId], Mapping[str, object]] = lambda unit: {},
-) -> App:
-    """The API. ``pool`` lends connections of the role ``zapline_api``, which only reads.
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the API stands on. A part that is None has no routes."""
 
-    A part that is None has no routes. ``sending`` tells how a unit's sending stands, as part of its status.
-    """
+    submit: Submit
+    roster: Roster
+    health: Health
+    counters: Counters
+    pool: Pool
+    """Lends connections of the role ``zapline_api``, which only reads."""
+    auth: AuthPolicy = field(default_factory=AuthPolicy)
+    outgoing: Outgoing | None = None
+    campaigns: Campaigns | None = None
+    media: Media | None = None
+    receipts: Receipts | None = None
+    max_upload: int = MAX_UPLOAD
+    sending: Callable[[UnitId], Mapping[str, object]] = lambda unit: {}
+    """Tells how a unit's sending stands, as part of its status."""
+
+
+def create_app(parts: Parts) -> App:
+    """The API."""
     app = QuartTrio("zapline.http", static_folder=None)
     app.request_class = request_class(
-        [Larger(UPLOAD_PATH, max_upload, _LARGE_WITHIN), Larger(LIST_PATH, MAX_LIST, _LARGE_WITHIN)]
+        [Larger(UPLOAD_PATH, parts.max_upload, _LARGE_WITHIN), Larger(LIST_PATH, MAX_LIST, _LARGE_WITHIN)]
     )
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.config["BODY_TIMEOUT"] = _BODY_WITHIN
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False  # a redirect would be answered by nothing of ours
     problems.install(app, PROBLEMS)
-    Auth(submit, pool, auth or AuthPolicy()).attach(app, OPEN)
-    Units(submit, roster, time.time, sending).attach(app)
-    Conversations(submit, pool, receipts).attach(app)
-    if outgoing is not None:
-        Messages(submit, outgoing, pool).attach(app)
-        Uploads(submit, outgoing).attach(app)
-        Paces(submit, outgoing, pool).attach(app)
-    if campaigns is not None:
-        CampaignPages(submit, campaigns, pool).attach(app)
-        Suppressions(submit, campaigns, pool).attach(app)
-    if media is not None:
-        MediaFiles(submit, media, pool).attach(app)
-    DeadLetters(submit, pool).attach(app)
-    Ops(health, counters, time.time).attach(app)
+    _attach(app, parts)
 
     async def harden(response: Response) -> Response:
         for name, value in _HEADERS.items():
@@ -96,3 +88,22 @@ def create_app(
 
     app.after_request(harden)
     return finish_shielded(app)  # type: ignore[arg-type]  # quart types the scope more narrowly
+
+
+def _attach(app: QuartTrio, parts: Parts) -> None:
+    """Give the application its routes."""
+    routes, submit, pool = Routes(app), parts.submit, parts.pool
+    Auth(submit, pool, parts.auth).attach(app, routes)
+    Units(submit, parts.roster, time.time, parts.sending).attach(routes)
+    Conversations(submit, pool, parts.receipts).attach(routes)
+    if parts.outgoing is not None:
+        Messages(submit, parts.outgoing, pool).attach(routes)
+        Uploads(submit, parts.outgoing).attach(routes)
+        Paces(submit, parts.outgoing, pool).attach(routes)
+    if parts.campaigns is not None:
+        CampaignPages(submit, parts.campaigns, pool).attach(routes)
+        Suppressions(submit, parts.campaigns, pool).attach(routes)
+    if parts.media is not None:
+        MediaFiles(submit, parts.media, pool).attach(routes)
+    DeadLetters(submit, pool).attach(routes)
+    Ops(parts.health, parts.counters, time.time).attach(routes)

@@ -18,6 +18,7 @@ from quart_trio import QuartTrio
 
 from zapline.domain.errors import DatabaseUnavailable
 from zapline.http.problems import Problem
+from zapline.http.routes import Access, Routes
 from zapline.http.wire import Body, iso, read_body, reply
 from zapline.sql.people import find_admin
 from zapline.sql.pool import Pool
@@ -139,13 +140,14 @@ class Auth:
         self._nobody = self._hasher.hash("nobody has this password")
         self._accounts, self._sources = Attempts(_BY_ACCOUNT), Attempts(_BY_SOURCE)
 
-    def attach(self, app: QuartTrio, open_endpoints: frozenset[str]) -> None:
-        """Add the routes, and ask every matched request for its token but those to ``open_endpoints``."""
-        app.add_url_rule("/admin/login", "login", self.login, methods=["POST"])
-        app.add_url_rule("/admin/logout", "logout", self.logout, methods=["POST"])
+    def attach(self, app: QuartTrio, routes: Routes) -> None:
+        """Add the routes, and ask every request to a route of ``routes`` that is not open for its token."""
+        routes.add("POST", "/admin/login", "login", self.login, Access.OPEN)
+        routes.add("POST", "/admin/logout", "logout", self.logout, Access.SIGNED_IN)
 
         async def gate() -> None:
-            if request.endpoint is None or request.endpoint in open_endpoints | {"login"}:
+            route = routes.get(request.endpoint or "")
+            if route is None or route.access is Access.OPEN:
                 return
             token = _presented()
             if token is None or await self._tokens.check(token) is None:

@@ -9,7 +9,6 @@ from uuid import UUID
 
 from msgspec import Meta
 from quart import Response, request
-from quart_trio import QuartTrio
 
 from zapline.domain.campaigns import Ask, WrongCampaignState
 from zapline.domain.ids import UnitId
@@ -31,6 +30,7 @@ from zapline.http.campaign_bodies import (
 )
 from zapline.http.paging import Position, cursor, encode, limit, number
 from zapline.http.problems import Known, Problem, Register, invalid
+from zapline.http.routes import Access, Routes
 from zapline.http.wire import Body, decode_body, read_body, reply
 from zapline.sql import campaigns as stored
 from zapline.sql.campaigns import Campaign
@@ -86,18 +86,18 @@ class CampaignPages:
         self._campaigns = campaigns
         self._pool = pool
 
-    def attach(self, app: QuartTrio) -> None:
+    def attach(self, routes: Routes) -> None:
         all_, one = "/units/<uuid:unit>/campaigns", "/units/<uuid:unit>/campaigns/<uuid:campaign>"
-        app.add_url_rule(all_, "create_campaign", self.create, methods=["POST"])
-        app.add_url_rule(f"{all_}/dry-run", "try_campaign", self.try_out, methods=["POST"])
-        app.add_url_rule(all_, "list_campaigns", self.list, methods=["GET"])
-        app.add_url_rule(one, "get_campaign", self.get, methods=["GET"])
-        app.add_url_rule(f"{one}/recipients", "add_recipients", self.add, methods=["POST"])
-        app.add_url_rule(f"{one}/recipients", "list_recipients", self.recipients, methods=["GET"])
-        app.add_url_rule(f"{one}/failures.csv", "export_failures", self.failures, methods=["GET"])
+        routes.add("POST", all_, "create_campaign", self.create, Access.SEND)
+        routes.add("POST", f"{all_}/dry-run", "try_campaign", self.try_out, Access.SEND)
+        routes.add("GET", all_, "list_campaigns", self.list, Access.READ)
+        routes.add("GET", one, "get_campaign", self.get, Access.READ)
+        routes.add("POST", f"{one}/recipients", "add_recipients", self.add, Access.SEND)
+        routes.add("GET", f"{one}/recipients", "list_recipients", self.recipients, Access.READ)
+        routes.add("GET", f"{one}/failures.csv", "export_failures", self.failures, Access.READ)
         for ask in Ask:
             name = f"{ask.value.replace('-', '_')}_campaign"
-            app.add_url_rule(f"{one}/{ask.value}", name, self._asking(ask), methods=["POST"])
+            routes.add("POST", f"{one}/{ask.value}", name, self._asking(ask), Access.SEND)
 
     async def create(self, unit: UUID) -> Response:
         """201 with the campaign; 200 where the same was asked for under this ``clientCampaignId`` before."""

@@ -7,11 +7,11 @@ from uuid import UUID
 
 from msgspec import Meta
 from quart import Response
-from quart_trio import QuartTrio
 
 from zapline.domain.ids import UnitId
 from zapline.http.paging import BIGINT, Position, Seq, cursor, encode, limit, number
 from zapline.http.problems import Problem
+from zapline.http.routes import Access, Routes
 from zapline.http.wire import Body, iso, read_body, reply
 from zapline.sql import reading
 from zapline.sql.pool import Pool
@@ -40,16 +40,14 @@ class Conversations:
         self._pool = pool
         self._receipts = receipts
 
-    def attach(self, app: QuartTrio) -> None:
+    def attach(self, routes: Routes) -> None:
         one = "/units/<uuid:unit>"
-        app.add_url_rule(f"{one}/conversations", "list_conversations", self.list, methods=["GET"])
-        app.add_url_rule(
-            f"{one}/conversations/<uuid:conversation>/messages", "list_thread", self.thread, methods=["GET"]
-        )
-        app.add_url_rule(f"{one}/messages", "list_messages", self.messages, methods=["GET"])
+        routes.add("GET", f"{one}/conversations", "list_conversations", self.list, Access.READ)
+        routes.add("GET", f"{one}/conversations/<uuid:conversation>/messages", "list_thread", self.thread, Access.READ)
+        routes.add("GET", f"{one}/messages", "list_messages", self.messages, Access.READ)
         if self._receipts is not None:
-            app.add_url_rule(
-                f"{one}/conversations/<uuid:conversation>/read", "mark_read", self.mark_read, methods=["POST"]
+            routes.add(
+                "POST", f"{one}/conversations/<uuid:conversation>/read", "mark_read", self.mark_read, Access.SEND
             )
 
     async def list(self, unit: UUID) -> Response:

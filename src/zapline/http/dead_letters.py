@@ -4,11 +4,11 @@ from typing import Any
 from uuid import UUID
 
 from quart import Response, request
-from quart_trio import QuartTrio
 
 from zapline.domain.ids import UnitId
 from zapline.http.paging import BIGINT, Position, Seq, cursor, encode, limit
 from zapline.http.problems import invalid
+from zapline.http.routes import Access, Routes
 from zapline.http.wire import Body, iso, read_body, reply
 from zapline.sql import reading
 from zapline.sql.pool import Pool
@@ -26,9 +26,9 @@ class DeadLetters:
         self._submit = submit
         self._pool = pool
 
-    def attach(self, app: QuartTrio) -> None:
-        app.add_url_rule("/dead-letters", "list_dead_letters", self.list, methods=["GET"])
-        app.add_url_rule("/dead-letters/<int:letter>/replay", "replay_dead_letter", self.replay, methods=["POST"])
+    def attach(self, routes: Routes) -> None:
+        routes.add("GET", "/dead-letters", "list_dead_letters", self.list, Access.ADMIN)
+        routes.add("POST", "/dead-letters/<int:letter>/replay", "replay_dead_letter", self.replay, Access.ADMIN)
 
     async def list(self) -> Response:
         """Newest first; of one unit where ``unitId`` is given."""

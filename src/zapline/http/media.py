@@ -8,12 +8,12 @@ from uuid import UUID
 
 from quart import Response
 from quart.wrappers.response import ResponseBody
-from quart_trio import QuartTrio
 
 from zapline.domain.events import Kind
 from zapline.domain.ids import ExternalId, UnitId
 from zapline.evolution.failures import MediaGone
 from zapline.http.problems import Problem
+from zapline.http.routes import Access, Routes
 from zapline.sql import reading
 from zapline.sql.pool import Pool
 from zapline.sql.reading import Message
@@ -57,9 +57,9 @@ class MediaFiles:
         self._media = media
         self._pool = pool
 
-    def attach(self, app: QuartTrio) -> None:
+    def attach(self, routes: Routes) -> None:
         path = "/units/<uuid:unit>/messages/<uuid:message>/media"
-        app.add_url_rule(path, "get_media", self.get, methods=["GET"])
+        routes.add("GET", path, "get_media", self.get, Access.READ)
 
     async def get(self, unit: UUID, message: UUID) -> Response:
         """404 where there is no file to be had, with the reason."""

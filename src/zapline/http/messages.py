@@ -7,7 +7,6 @@ from uuid import UUID
 
 from msgspec import Meta
 from quart import Response, request
-from quart_trio import QuartTrio
 
 from zapline.domain.events import Kind
 from zapline.domain.ids import UnitId
@@ -17,6 +16,7 @@ from zapline.domain.text import clean_text
 from zapline.http.conversations import message_body
 from zapline.http.paging import Position, Seq, cursor, encode, limit
 from zapline.http.problems import invalid
+from zapline.http.routes import Access, Routes
 from zapline.http.wire import Body, iso, read_body, reply
 from zapline.sql import reading
 from zapline.sql.pool import Pool
@@ -139,14 +139,14 @@ class Messages:
         self._outgoing = outgoing
         self._pool = pool
 
-    def attach(self, app: QuartTrio) -> None:
+    def attach(self, routes: Routes) -> None:
         unit = "/units/<uuid:unit>"
         one = f"{unit}/messages/<uuid:message>"
-        app.add_url_rule(f"{unit}/messages", "send_message", self.send, methods=["POST"])
-        app.add_url_rule(one, "get_message", self.get, methods=["GET"])
-        app.add_url_rule(f"{one}/cancel", "cancel_message", self.cancel, methods=["POST"])
-        app.add_url_rule(f"{one}/release", "release_message", self.release, methods=["POST"])
-        app.add_url_rule(f"{unit}/outbox", "list_outbox", self.outbox, methods=["GET"])
+        routes.add("POST", f"{unit}/messages", "send_message", self.send, Access.SEND)
+        routes.add("GET", one, "get_message", self.get, Access.READ)
+        routes.add("POST", f"{one}/cancel", "cancel_message", self.cancel, Access.SEND)
+        routes.add("POST", f"{one}/release", "release_message", self.release, Access.SEND)
+        routes.add("GET", f"{unit}/outbox", "list_outbox", self.outbox, Access.READ)
 
     async def send(self, unit: UUID) -> Response:
         """202 with the message as it stands; the same for a request that was made before."""

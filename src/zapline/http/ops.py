@@ -6,18 +6,17 @@ from typing import Any
 import trio
 from prometheus_client import CONTENT_TYPE_LATEST
 from quart import Response
-from quart_trio import QuartTrio
 
 from zapline import __version__
 from zapline.domain.masking import sanitize_error
 from zapline.http.metrics import Metrics
 from zapline.http.problems import Problem
+from zapline.http.routes import Access, Routes
 from zapline.http.wire import iso, reply
 from zapline.supervisors.checks import Check
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.health import Health, Report
 
-OPEN = frozenset({"livez", "readyz", "health", "metrics"})
 _AS_GOOD = 0.25
 """Seconds for which a report is good: judging ten thousand units takes milliseconds, and anybody may ask."""
 
@@ -31,11 +30,11 @@ class Ops:
         self._metrics = Metrics(counters, self._report)
         self._known: tuple[float, Report] | None = None
 
-    def attach(self, app: QuartTrio) -> None:
-        app.add_url_rule("/livez", "livez", self.livez, methods=["GET"])
-        app.add_url_rule("/readyz", "readyz", self.readyz, methods=["GET"])
-        app.add_url_rule("/health", "health", self.health, methods=["GET"])
-        app.add_url_rule("/metrics", "metrics", self.metrics, methods=["GET"])
+    def attach(self, routes: Routes) -> None:
+        routes.add("GET", "/livez", "livez", self.livez, Access.OPEN)
+        routes.add("GET", "/readyz", "readyz", self.readyz, Access.OPEN)
+        routes.add("GET", "/health", "health", self.health, Access.OPEN)
+        routes.add("GET", "/metrics", "metrics", self.metrics, Access.OPEN)
 
     async def livez(self) -> Response:
         """The loop turns, or nobody would answer."""

@@ -7,12 +7,12 @@ from uuid import UUID
 
 from msgspec import Meta
 from quart import Response
-from quart_trio import QuartTrio
 
 from zapline.domain.ids import UnitId
 from zapline.domain.outbox import Lane
 from zapline.domain.pacer import BURST, CAMPAIGN_SECONDS, GAP, PER_MINUTE
 from zapline.http.problems import invalid
+from zapline.http.routes import Access, Routes
 from zapline.http.wire import Body, read_body, reply
 from zapline.sql import reading
 from zapline.sql.outbox import Limits
@@ -49,9 +49,9 @@ class Paces:
         self._outgoing = outgoing
         self._pool = pool
 
-    def attach(self, app: QuartTrio) -> None:
-        app.add_url_rule("/units/<uuid:unit>/pace", "get_pace", self.get, methods=["GET"])
-        app.add_url_rule("/units/<uuid:unit>/pace", "put_pace", self.put, methods=["PUT"])
+    def attach(self, routes: Routes) -> None:
+        routes.add("GET", "/units/<uuid:unit>/pace", "get_pace", self.get, Access.READ)
+        routes.add("PUT", "/units/<uuid:unit>/pace", "put_pace", self.put, Access.CONTROL)
 
     async def get(self, unit: UUID) -> Response:
         return reply(await self._shown(self._submit.find(UnitId(unit)).id))

@@ -6,10 +6,10 @@ from uuid import UUID
 
 from msgspec import Meta
 from quart import Response
-from quart_trio import QuartTrio
 
 from zapline.domain.ids import UnitId
 from zapline.http.paging import Position, cursor, encode, limit
+from zapline.http.routes import Access, Routes
 from zapline.http.wire import Body, iso, read_body, reply
 from zapline.sql.opt_outs import Suppression, list_suppressions
 from zapline.sql.pool import Pool
@@ -36,11 +36,11 @@ class Suppressions:
         self._campaigns = campaigns
         self._pool = pool
 
-    def attach(self, app: QuartTrio) -> None:
+    def attach(self, routes: Routes) -> None:
         all_ = "/units/<uuid:unit>/suppressions"
-        app.add_url_rule(all_, "list_suppressions", self.list, methods=["GET"])
-        app.add_url_rule(all_, "suppress", self.add, methods=["POST"])
-        app.add_url_rule(f"{all_}/<string:contact>", "release_suppression", self.release, methods=["DELETE"])
+        routes.add("GET", all_, "list_suppressions", self.list, Access.READ)
+        routes.add("POST", all_, "suppress", self.add, Access.SEND)
+        routes.add("DELETE", f"{all_}/<string:contact>", "release_suppression", self.release, Access.SEND)
 
     async def list(self, unit: UUID) -> Response:
         """The latest first. ``needsPerson``: only a LID is known, and somebody must find out whose it is."""

@@ -8,7 +8,6 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Meta
 from quart import Response
-from quart_trio import QuartTrio
 
 from zapline.domain.connection import QR_LIFE, Stored
 from zapline.domain.ids import PROVIDER, UnitId
@@ -17,6 +16,7 @@ from zapline.domain.reasons import EXPLANATIONS, Phase
 from zapline.http.paging import Position, cursor, encode, limit
 from zapline.http.problems import Problem, invalid
 from zapline.http.qr import QrPictures
+from zapline.http.routes import Access, Routes
 from zapline.http.wire import Body, iso, read_body, reply
 from zapline.supervisors.roster import Roster
 from zapline.supervisors.submit import Submit, UnitNotReady
@@ -60,15 +60,15 @@ class Units:
         self._clock = clock
         self._pictures = QrPictures()
 
-    def attach(self, app: QuartTrio) -> None:
+    def attach(self, routes: Routes) -> None:
         one = "/units/<uuid:unit>"
-        app.add_url_rule("/units", "create_unit", self.create, methods=["POST"])
-        app.add_url_rule("/units", "list_units", self.list, methods=["GET"])
-        app.add_url_rule(one, "get_unit", self.get, methods=["GET"])
-        app.add_url_rule(f"{one}/whatsapp/connect", "connect", self.connect, methods=["POST"])
-        app.add_url_rule(f"{one}/whatsapp/disconnect", "disconnect", self.disconnect, methods=["POST"])
-        app.add_url_rule(f"{one}/whatsapp/status", "status", self.status, methods=["GET"])
-        app.add_url_rule(f"{one}/whatsapp/qr.svg", "qr_svg", self.qr_svg, methods=["GET"])
+        routes.add("POST", "/units", "create_unit", self.create, Access.ADMIN)
+        routes.add("GET", "/units", "list_units", self.list, Access.ADMIN)
+        routes.add("GET", one, "get_unit", self.get, Access.READ)
+        routes.add("POST", f"{one}/whatsapp/connect", "connect", self.connect, Access.CONTROL)
+        routes.add("POST", f"{one}/whatsapp/disconnect", "disconnect", self.disconnect, Access.CONTROL)
+        routes.add("GET", f"{one}/whatsapp/status", "status", self.status, Access.READ)
+        routes.add("GET", f"{one}/whatsapp/qr.svg", "qr_svg", self.qr_svg, Access.CONTROL)
 
     async def create(self) -> Response:
         asked = await read_body(NewUnit)

@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from uuid import UUID
 
 from quart import Response, request
-from quart_trio import QuartTrio
 
 from zapline.domain.ids import UnitId
 from zapline.http.messages import MIMETYPE, file_name
 from zapline.http.problems import Problem, invalid
+from zapline.http.routes import Access, Routes
 from zapline.http.wire import reply
 from zapline.supervisors.outgoing import Outgoing
 from zapline.supervisors.submit import Submit
@@ -31,8 +31,8 @@ class Uploads:
         self._outgoing = outgoing
         self._in_flight = 0
 
-    def attach(self, app: QuartTrio) -> None:
-        app.add_url_rule("/units/<uuid:unit>/uploads", "upload", self.upload, methods=["POST"])
+    def attach(self, routes: Routes) -> None:
+        routes.add("POST", "/units/<uuid:unit>/uploads", "upload", self.upload, Access.SEND)
 
     async def upload(self, unit: UUID) -> Response:
         """The raw body is the file; its type is the request's Content-Type, its name ``?fileName=``."""

@@ -1,8 +1,7 @@
 """Performs what people ask about campaigns: make, fill, start, stop, try again, and show them."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -16,11 +15,10 @@ from zapline.domain.outbox import Outgoing
 from zapline.domain.recipients import Judged
 from zapline.sql.driver import Connection
 from zapline.sql.pool import Pool
-from zapline.sql.statements import load
+from zapline.sql.scope import unit_scope
 from zapline.sql.topic import Topic, as_json
 
 _SQL = Topic("campaigns")
-_ENTER = load("reading")["enter_unit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,30 +213,22 @@ async def insert_recipients(conn: Connection, unit: UnitId, id: UUID, judged: It
 # -- showing -------------------------------------------------------------------------------------------------
 
 
-@asynccontextmanager
-async def _inside(pool: Pool, unit: UnitId) -> AsyncIterator[Connection]:
-    """A transaction that sees one unit's rows."""
-    async with pool.connection() as conn, conn.transaction():
-        await conn.execute(_ENTER.sql, _ENTER.bind(unit_id=str(unit)))
-        yield conn
-
-
 async def list_campaigns(pool: Pool, unit: UnitId, before: tuple[datetime, UUID] | None, limit: int) -> list[Campaign]:
     """A page, newest first, below the position ``before``."""
-    async with _inside(pool, unit) as conn:
+    async with unit_scope(pool, unit) as conn:
         return await _campaigns(conn, unit, None, before, limit)
 
 
 async def find_campaign(pool: Pool, unit: UnitId, id: UUID) -> Campaign | None:
     """One campaign of the unit."""
-    async with _inside(pool, unit) as conn:
+    async with unit_scope(pool, unit) as conn:
         found = await _campaigns(conn, unit, id, None, 1)
     return found[0] if found else None
 
 
 async def has_campaign(pool: Pool, unit: UnitId, id: UUID) -> bool:
     """Whether the unit has it."""
-    async with _inside(pool, unit) as conn:
+    async with unit_scope(pool, unit) as conn:
         return await _SQL.one(conn, "has_campaign", unit_id=unit, id=id) is not None
 
 
@@ -275,12 +265,12 @@ async def recipients(
 ) -> list[Recipient]:
     """A page in the order of the list, behind the number ``after``; of these states, or of all (None)."""
     asked = list(states) if states is not None else None
-    async with _inside(pool, unit) as conn:
+    async with unit_scope(pool, unit) as conn:
         rows = await _SQL.rows(conn, "list_recipients", unit_id=unit, id=id, states=asked, after=after, limit=limit)
     return [Recipient(*row) for row in rows]
 
 
 async def variables(pool: Pool, unit: UnitId, id: UUID) -> set[str]:
     """The names of all values that the campaign's recipients have."""
-    async with _inside(pool, unit) as conn:
+    async with unit_scope(pool, unit) as conn:
         return {row.name for row in await _SQL.rows(conn, "variables", unit_id=unit, id=id)}

@@ -16,11 +16,10 @@ from zapline.domain.outbox import Outgoing, Text
 from zapline.sql.driver import Connection
 from zapline.sql.pool import Pool
 from zapline.sql.rows import Row
-from zapline.sql.statements import load
+from zapline.sql.scope import unit_scope
 from zapline.sql.topic import Topic, as_json
 
 _SQL = Topic("opt_outs")
-_ENTER = load("reading")["enter_unit"]
 _CONFIRMED_WITHIN = 86_400.0
 """Seconds after which nobody waits for the confirmation any more."""
 
@@ -100,8 +99,7 @@ async def list_suppressions(
 ) -> list[Suppression]:
     """A page, the latest first, below the position ``before``; or the one of this name."""
     at, last = before or (None, None)
-    async with pool.connection() as conn, conn.transaction():
-        await conn.execute(_ENTER.sql, _ENTER.bind(unit_id=str(unit)))
+    async with unit_scope(pool, unit) as conn:
         rows = await _SQL.rows(
             conn, "list_suppressions", unit_id=unit, canonical=canonical, before_at=at, before=last, limit=limit
         )

@@ -1,7 +1,6 @@
 """Reads for the API: conversations, messages and the outbox of one unit, dead letters of all, who holds a token."""
 
-from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +13,7 @@ from zapline.domain.outbox import Work
 from zapline.sql.dead_letters import list_dead_letters
 from zapline.sql.driver import Connection
 from zapline.sql.pool import Pool
+from zapline.sql.scope import admin_scope, unit_scope
 from zapline.sql.sending import PaceRow, load_pace
 from zapline.sql.statements import load
 
@@ -127,18 +127,6 @@ class Holder:
     expires_at: datetime
 
 
-@asynccontextmanager
-async def _inside(pool: Pool, unit: UnitId | None) -> AsyncIterator[Connection]:
-    """A transaction that sees one unit's rows, or those of all (None)."""
-    async with pool.connection() as conn, conn.transaction():
-        if unit is not None:
-            enter = _SQL["enter_unit"]
-            await conn.execute(enter.sql, enter.bind(unit_id=str(unit)))
-        else:
-            await conn.execute(_SQL["enter_admin"].sql)
-        yield conn
-
-
 async def token_holder(pool: Pool, digest: bytes) -> Holder | None:
     """Who holds this token, if it is valid now. Raises DatabaseUnavailable."""
     async with pool.connection() as conn:
@@ -152,7 +140,7 @@ async def conversations(
     """A page, latest message first, below the position ``before``."""
     statement = _SQL["list_conversations"]
     at, id = before or (None, None)
-    async with _inside(pool, unit) as conn:
+    async with unit_scope(pool, unit) as conn:
         rows = await conn.fetch(statement.sql, statement.bind(unit_id=unit, before_at=at, before_id=id, limit=limit))
     return [Conversation(*row) for row in rows]
 
@@ -163,7 +151,7 @@ async def thread(
     """A page of a conversation's messages, newest first; None where the unit has no such conversation."""
     find, read = _SQL["root_of"], _SQL["list_thread"]
     at, seq = before or (None, None)
-    async with _inside(pool, unit) as conn:
+    async with unit_scope(pool, unit) as conn:
         root = await conn.fetch_one(find.sql, find.bind(unit_id=unit, conversation_id=conversation))
         if root is None:
             return None
@@ -186,7 +174,7 @@ async def messages_after(pool: Pool, unit: UnitId, after_seq: int, limit: int) -
     first, then those who may still add to it are waited for, and the page is read after that.
     """
     ends = _SQL["last_after"]
-    async with _inside(pool, unit) as conn:
+    async with unit_scope(pool, unit) as conn:
         row = await conn.fetch_one(ends.sql, ends.bind(unit_id=unit, after_seq=after_seq, limit=limit))
         if row is None or row.seq is None:
             return []
@@ -201,7 +189,7 @@ async def messages_after(pool: Pool, unit: UnitId, after_seq: int, limit: int) -
                 writers &= await _writers(conn)
     if writers:
         return None
-    async with _inside(pool, unit) as conn:
+    async with unit_scope(pool, unit) as conn:
         return await _page_after(conn, unit, after_seq, last)
 
 
@@ -224,7 +212,7 @@ async def get_message(conn: Connection, unit: UnitId, id: UUID) -> Watched | Non
 
 async def message(pool: Pool, unit: UnitId, id: UUID) -> Watched | None:
     """One message of the unit."""
-    async with _inside(pool, unit) as conn:
+    async with unit_scope(pool, unit) as conn:
         return await get_message(conn, unit, id)
 
 
@@ -232,27 +220,27 @@ async def outbox(pool: Pool, unit: UnitId, states: Collection[Work], before: int
     """A page of the unit's messages in these states of work, those asked for last first, below a ``Sending.seq``."""
     statement = _SQL["list_outbox"]
     arguments = statement.bind(unit_id=unit, states=[state.value for state in states], before=before, limit=limit)
-    async with _inside(pool, unit) as conn:
+    async with unit_scope(pool, unit) as conn:
         return [_watched(row) for row in await conn.fetch(statement.sql, arguments)]
 
 
 async def stalled(pool: Pool, unit: UnitId, before: int | None, limit: int) -> list[Watched]:
     """The same of messages that Evolution took and nobody has confirmed in time."""
     statement = _SQL["list_stalled"]
-    async with _inside(pool, unit) as conn:
+    async with unit_scope(pool, unit) as conn:
         rows = await conn.fetch(statement.sql, statement.bind(unit_id=unit, before=before, limit=limit))
     return [_watched(row) for row in rows]
 
 
 async def pace(pool: Pool, unit: UnitId) -> PaceRow | None:
     """The unit's limits as stored."""
-    async with _inside(pool, unit) as conn:
+    async with unit_scope(pool, unit) as conn:
         return await load_pace(conn, unit)
 
 
 async def letters(pool: Pool, unit: UnitId | None, before: int | None, limit: int) -> Sequence[Any]:
     """A page of dead letters, newest first; rows as ``dead_letters.list_dead_letters`` gives them."""
-    async with _inside(pool, None) as conn:
+    async with admin_scope(pool) as conn:
         return await list_dead_letters(conn, unit, before, limit)
 
 

@@ -1,14 +1,6 @@
 -- What the API shows of conversations and messages. Row level security sees to it that only the rows of the
 -- unit set for the transaction come back; the statements name the unit all the same, for the indexes.
 
--- name: enter_unit
--- The transaction sees one unit's rows.
-select set_config('zapline.unit', %(unit_id)s::text, true);
-
--- name: enter_admin
--- The transaction acts for an administrator and sees all units.
-select set_config('zapline.scope', 'admin', true);
-
 -- name: list_conversations
 -- The conversations that are no part of another, latest message first; what was merged into one counts as its own.
 with parts as (
