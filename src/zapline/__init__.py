@@ -1,3 +1,3 @@
 """Zapline: a reliable WhatsApp line for every unit of a business."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
