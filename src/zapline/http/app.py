@@ -18,6 +18,7 @@ from zapline.http.media import MediaFiles
 from zapline.http.messages import Messages
 from zapline.http.ops import Ops
 from zapline.http.pace import Paces
+from zapline.http.reference import Reference
 from zapline.http.routes import Routes
 from zapline.http.serve import App, finish_shielded
 from zapline.http.suppressions import Suppressions
@@ -107,3 +108,4 @@ def _attach(app: QuartTrio, parts: Parts) -> None:
         MediaFiles(submit, parts.media, pool).attach(routes)
     DeadLetters(submit, pool).attach(routes)
     Ops(parts.health, parts.counters, time.time).attach(routes)
+    Reference(routes).attach()

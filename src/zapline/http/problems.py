@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Annotated
 
 import msgspec
 import structlog
+from msgspec import UNSET, Meta, UnsetType
 from quart import Response
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
@@ -48,18 +50,36 @@ def invalid(field: str, message: str) -> Problem:
     return Problem(422, "invalid_request", f"{field}: {message}", errors=[(field, message)])
 
 
+class FieldError(msgspec.Struct, frozen=True):
+    """A field that does not validate, as ``contact.phone``, and what is wrong with it."""
+
+    field: str
+    message: str
+
+
+class ProblemBody(msgspec.Struct, frozen=True):
+    """Every error (RFC 9457). ``code`` is for programs and stays as it is; ``title`` and ``detail`` are for people."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    retryable: Annotated[bool, Meta(description="Whether the same request may succeed later, as it is.")]
+    errors: Annotated[tuple[FieldError, ...] | UnsetType, Meta(description="Of 422: the fields at fault.")] = UNSET
+
+
 def answer(problem: Problem) -> Response:
     """The problem as a response."""
-    body: dict[str, object] = {
-        "type": "about:blank",
-        "title": HTTPStatus(problem.status).phrase,
-        "status": problem.status,
-        "code": problem.code,
-        "detail": problem.detail,
-        "retryable": problem.retryable,
-    }
-    if problem.errors:
-        body["errors"] = [{"field": field, "message": message} for field, message in problem.errors]
+    body = ProblemBody(
+        type="about:blank",
+        title=HTTPStatus(problem.status).phrase,
+        status=problem.status,
+        code=problem.code,
+        detail=problem.detail,
+        retryable=problem.retryable,
+        errors=tuple(FieldError(field, message) for field, message in problem.errors) or UNSET,
+    )
     response = Response(msgspec.json.encode(body), problem.status, content_type="application/problem+json")
     response.headers.update(problem.headers or {})
     if problem.retry_after is not None:

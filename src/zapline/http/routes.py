@@ -42,7 +42,8 @@ class Doc:
 
     ``answers``: by status, a msgspec type for JSON, a media type as ``image/svg+xml`` for other bodies, None for no
     body. ``errors``: problem codes of its own with their status; those that every such route has are added by the
-    document. ``example``: a body that works.
+    document. ``example``: a body that works. ``detail``: more than the summary says. ``other_bodies``: media types
+    that are taken instead of ``body``. ``headers``: of the answers, with what they say.
     """
 
     summary: str
@@ -51,6 +52,9 @@ class Doc:
     query: tuple[Query, ...] = ()
     errors: Mapping[str, int] = field(default_factory=dict)
     example: Any = None
+    detail: str = ""
+    other_bodies: tuple[str, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
