@@ -20,6 +20,7 @@ from zapline.domain.restart import Intensity
 from zapline.evolution.client import EvolutionClient, open_http
 from zapline.http.app import Parts, create_app
 from zapline.http.auth import AuthPolicy
+from zapline.http.events import Streams
 from zapline.http.intake import IntakePolicy, WebhookApp
 from zapline.http.serve import serve
 from zapline.sandbox.evolution import SimulatedEvolution
@@ -30,6 +31,7 @@ from zapline.sql.pool import Pool
 from zapline.supervisors.campaigns import Campaigns
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.dispatcher import Dispatcher
+from zapline.supervisors.feed import Feed
 from zapline.supervisors.feeder import Feeder
 from zapline.supervisors.health import Health
 from zapline.supervisors.intake import Intake
@@ -71,6 +73,8 @@ class Api:
     front: WebhookApp
     outgoing: Outgoing
     media_cache: Path
+    feed: Feed
+    streams: Streams
     woken: list[UnitId]
     """Units whose sender was woken, in order."""
     repaced: list[UnitId]
@@ -174,7 +178,9 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
 
         client_of_evolution = EvolutionClient(http, evolution.url, evolution.api_key)
         calls = LineCalls(client_of_evolution, address_of, counters)
-        around = Surroundings(journal, recorder, calls, counters, dispatcher.refill, dispatcher.read_again)
+        feed = Feed()
+        streams = Streams(feed)
+        around = Surroundings(journal, recorder, calls, counters, dispatcher.refill, dispatcher.read_again, feed=feed)
         nursery.start_soon(recorder.run)
         nursery.start_soon(dispatcher.run)
         await nursery.start(roster.run, around)
@@ -197,6 +203,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
             campaigns=Campaigns(engine_pool, feeder, submit.find),
             media=Media(client_of_evolution, media_cache, MEDIA_BUDGET, counters),
             receipts=Receipts(engine_pool, client_of_evolution),
+            streams=streams,
         )
         app = create_app(parts)
         front = WebhookApp(roster, intake, counters, IntakePolicy(2**24, 2**26), rest=app)
@@ -225,6 +232,8 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
                 front,
                 outgoing,
                 media_cache,
+                feed,
+                streams,
                 woken,
                 repaced,
             )

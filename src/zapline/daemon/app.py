@@ -27,6 +27,7 @@ from zapline.domain.restart import Intensity
 from zapline.evolution.client import CallPolicy, EvolutionClient, open_http
 from zapline.http.app import Parts, create_app
 from zapline.http.auth import AuthPolicy
+from zapline.http.events import Streams
 from zapline.http.intake import App, IntakePolicy, WebhookApp
 from zapline.http.serve import serve
 from zapline.sql.driver import Connection, ConnectOptions, connect
@@ -35,6 +36,7 @@ from zapline.sql.pool import Pool
 from zapline.supervisors.control import Control
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.dispatcher import Dispatcher
+from zapline.supervisors.feed import Feed
 from zapline.supervisors.health import Health
 from zapline.supervisors.intake import Intake
 from zapline.supervisors.janitor import Janitor, JournalLimits
@@ -93,6 +95,7 @@ class Running:
     leadership: Leadership
     health: Health
     outbound: Outbound
+    feed: Feed
     listeners: Sequence[tuple[App, Sequence[str]]]
     stop_serving: trio.Event = field(default_factory=trio.Event)
     served: trio.Event = field(default_factory=trio.Event)
@@ -112,6 +115,7 @@ class Running:
         All that for at most ``seconds``.
         """
         with trio.move_on_after(seconds):
+            self.feed.end()
             self.stop_serving.set()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.outbound.drain, seconds)
@@ -151,6 +155,7 @@ async def daemon(settings: Settings, notifier: Notifier) -> AsyncIterator[Runnin
     addresses = _Addresses(master_key(settings.master_key, settings.state_dir), settings.base_url.rstrip("/"))
     _keep_out_of_logs(settings)
     counters = Counters(trio.current_time)
+    feed = Feed()
     database = _Database(settings)
     intensity = Intensity(settings.restart_limit, settings.restart_period_seconds)
     dispatcher = Dispatcher(lambda unit: roster.get(unit))
@@ -198,6 +203,7 @@ async def daemon(settings: Settings, notifier: Notifier) -> AsyncIterator[Runnin
             dispatcher.refill,
             dispatcher.read_again,
             opt_outs=opt_outs(settings),
+            feed=feed,
             answered=outbound.answered,
             opened=outbound.opened,
             queued=outbound.queued,
@@ -210,9 +216,9 @@ async def daemon(settings: Settings, notifier: Notifier) -> AsyncIterator[Runnin
         await _stand_alone(leadership)
         for part in (janitor.run, health.run, control.run, outbound.run):
             nursery.start_soon(part)
-        front = _Front(settings, submit, roster, health, counters, api_pool, intake)
+        front = _Front(settings, submit, roster, health, counters, api_pool, intake, feed)
         listeners = front.listeners(outbound)
-        yield Running(nursery, roster, journal, recorder, dispatcher, leadership, health, outbound, listeners)
+        yield Running(nursery, roster, journal, recorder, dispatcher, leadership, health, outbound, feed, listeners)
 
 
 _Listener = tuple[App, Sequence[str]]
@@ -274,6 +280,7 @@ class _Front:
     counters: Counters
     api_pool: Pool
     intake: Intake
+    feed: Feed
 
     def listeners(self, outbound: Outbound) -> list[_Listener]:
         settings = self.settings
@@ -289,6 +296,7 @@ class _Front:
             campaigns=outbound.campaigns,
             media=outbound.media,
             receipts=outbound.receipts,
+            streams=Streams(self.feed),
             sending=outbound.told,
             max_upload=int(settings.upload_max_bytes),
         )

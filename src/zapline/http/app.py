@@ -13,6 +13,7 @@ from zapline.http.auth import Auth, AuthPolicy
 from zapline.http.campaigns import LIST_PATH, MAX_LIST, PROBLEMS, CampaignPages
 from zapline.http.conversations import Conversations
 from zapline.http.dead_letters import DeadLetters
+from zapline.http.events import Events, Streams
 from zapline.http.large_bodies import Larger, request_class
 from zapline.http.media import MediaFiles
 from zapline.http.messages import Messages
@@ -64,6 +65,8 @@ class Parts:
     campaigns: Campaigns | None = None
     media: Media | None = None
     receipts: Receipts | None = None
+    streams: Streams | None = None
+    """Live events, of one unit and of all."""
     max_upload: int = MAX_UPLOAD
     sending: Callable[[UnitId], Mapping[str, object]] = lambda unit: {}
     """Tells how a unit's sending stands, as part of its status."""
@@ -94,7 +97,8 @@ def create_app(parts: Parts) -> App:
 def _attach(app: QuartTrio, parts: Parts) -> None:
     """Give the application its routes."""
     routes, submit, pool = Routes(app), parts.submit, parts.pool
-    Auth(submit, pool, parts.auth).attach(app, routes)
+    auth = Auth(submit, pool, parts.auth)
+    auth.attach(app, routes)
     Units(submit, parts.roster, time.time, parts.sending).attach(routes)
     Conversations(submit, pool, parts.receipts).attach(routes)
     if parts.outgoing is not None:
@@ -106,6 +110,8 @@ def _attach(app: QuartTrio, parts: Parts) -> None:
         Suppressions(submit, parts.campaigns, pool).attach(routes)
     if parts.media is not None:
         MediaFiles(submit, parts.media, pool).attach(routes)
+    if parts.streams is not None:
+        Events(submit, parts.streams, auth.recognised).attach(routes)
     DeadLetters(submit, pool).attach(routes)
     Ops(parts.health, parts.counters, time.time).attach(routes)
     Reference(routes).attach()

@@ -2,7 +2,7 @@
 
 import re
 from collections import OrderedDict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Network, ip_address
@@ -179,6 +179,15 @@ class Auth:
         await self._submit.revoke_token(token)
         self._tokens.forget(token)
         return Response(b"", 204)  # without a body Quart would look for an asyncio loop
+
+    def recognised(self) -> Callable[[], Awaitable[bool]]:
+        """Tells later, of an answer that lasts, whether whoever made the present request is still let in."""
+        token = _presented()
+
+        async def still() -> bool:
+            return token is not None and await self._tokens.check(token) is not None
+
+        return still
 
     def _admit(self, source: str, account: str) -> None:
         """Count the attempt before it is checked, so that many at once are no way around. Raises Problem 429."""

@@ -1,12 +1,12 @@
 """What crosses the API's wire: bodies in, JSON out, times as text."""
 
 import re
-from datetime import UTC, datetime
 from typing import TypeVar
 
 import msgspec
 from quart import Response, request
 
+from zapline.domain.instants import iso as iso
 from zapline.http.problems import Problem, invalid
 
 T = TypeVar("T")
@@ -53,11 +53,3 @@ def _unfit(said: str) -> Problem:
 def reply(body: object, status: int = 200) -> Response:
     """``body`` as JSON."""
     return Response(msgspec.json.encode(body), status, content_type="application/json")
-
-
-def iso(at: float | datetime | None) -> str | None:
-    """ISO 8601 in UTC with milliseconds and ``Z``; ``at`` in seconds since the epoch, or aware."""
-    if at is None:
-        return None
-    moment = datetime.fromtimestamp(at, UTC) if isinstance(at, float | int) else at.astimezone(UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

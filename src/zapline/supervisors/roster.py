@@ -19,8 +19,11 @@ from zapline.domain.restart import GiveUp, Intensity
 from zapline.sql.recording import applied
 from zapline.sql.units import UnitRecord
 from zapline.supervisors.dispatcher import Dispatcher
+from zapline.supervisors.feed import Kind
 from zapline.supervisors.keeper import Child, keep
-from zapline.supervisors.unit import Surroundings, Unit, UnitActor, fresh
+from zapline.supervisors.news import status_news
+from zapline.supervisors.surroundings import Surroundings
+from zapline.supervisors.unit import Unit, UnitActor, fresh
 
 _LOG = structlog.get_logger(scope="Roster")
 
@@ -125,6 +128,7 @@ class Roster:
         """End a unit's quarantine."""
         if unit.quarantined_at is not None:
             unit.quarantined_at = None
+            self._tell(unit)
             waiting = self._scopes.pop(unit.id, None)
             if waiting is not None:
                 waiting.cancel()
@@ -181,12 +185,19 @@ class Roster:
             gave_up = await keep(child, self._policy.intensity, self._count_crash)
             if isinstance(gave_up, GiveUp):
                 unit.quarantined_at = trio.current_time()
+                self._tell(unit)
                 await trio.sleep(self._policy.quarantine)
                 _LOG.warning("Quarantine is over; the unit is tried again", unit=str(unit.id))
         if self._scopes.get(unit.id) is scope:
             del self._scopes[unit.id]
             if unit.quarantined_at is not None:
                 self.release(unit)
+
+    def _tell(self, unit: Unit) -> None:
+        """A quarantine begins or ends."""
+        if self._around is not None and unit.state is not None:
+            stored, quarantined = unit.state.stored, unit.quarantined_at is not None
+            self._around.feed.publish(unit.id, Kind.STATUS, lambda: status_news(unit.id, stored, quarantined))
 
 
 # -- the snapshot: enough to take in webhooks while the database is down -----------------------------------

@@ -9,8 +9,12 @@ from zapline.domain.connection import Stored
 from zapline.domain.events import MessageArrived, SendAnswered
 from zapline.domain.ids import PROVIDER, Seq, UnitId
 from zapline.domain.masking import mask_phone
+from zapline.domain.reasons import Phase
 from zapline.sql.writes import EntryWrite, Outcome
 from zapline.supervisors.counters import Counters
+from zapline.supervisors.feed import Feed, Kind
+from zapline.supervisors.living import Unit
+from zapline.supervisors.news import qr_news, status_news
 
 _LOG = structlog.get_logger(scope="MessageHandler")
 _LINE_LOG = structlog.get_logger(scope="Line")
@@ -75,13 +79,23 @@ def _tell_message(
     _LOG.info("Message created: {message}", message=message_id, scope=f"Webhook:{_short(write.seq)}")
 
 
-def tell_line(unit: UnitId, before: Stored, after: Stored) -> None:
-    """A line's status as it changed."""
+def tell_line(unit: Unit, before: Stored, after: Stored, feed: Feed) -> None:
+    """A line as it changed."""
     if (after.phase, after.reason) != (before.phase, before.reason):
         text = "Line is {status}: {reason}"
         _LINE_LOG.info(
-            text, status=after.status, reason=after.reason, unit=unit, phase=after.phase, before=before.phase
+            text, status=after.status, reason=after.reason, unit=unit.id, phase=after.phase, before=before.phase
         )
+        feed.publish(unit.id, Kind.STATUS, lambda: status_news(unit.id, after, unit.quarantined_at is not None))
+    if _code(after) != _code(before):
+        feed.publish(unit.id, Kind.QR, lambda: qr_news(unit.id, after))
+
+
+def _code(stored: Stored) -> tuple[str, float | None] | None:
+    """The code that can be scanned now."""
+    if stored.phase is not Phase.PAIRING or stored.qr_code is None:
+        return None
+    return stored.qr_code, stored.qr_updated_at
 
 
 def _short(seq: Seq | None) -> str:

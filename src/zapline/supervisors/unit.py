@@ -2,9 +2,8 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 import structlog
 import trio
@@ -23,17 +22,14 @@ from zapline.domain.events import (
     Unusable,
 )
 from zapline.domain.ids import Seq
-from zapline.domain.opt_outs import OptOuts
 from zapline.domain.reasons import Phase
-from zapline.sql.journal import Entry, Journal
+from zapline.sql.journal import Entry
 from zapline.sql.rows import prepare
 from zapline.sql.writes import EntryWrite, Outcome
-from zapline.supervisors.counters import Counters
 from zapline.supervisors.entries import BACKFILL, read_entry
-from zapline.supervisors.lines import LineCalls
 from zapline.supervisors.living import Doing, Run, Unit, fresh
 from zapline.supervisors.mailbox import Direct
-from zapline.supervisors.recorder import Recorder
+from zapline.supervisors.surroundings import Surroundings
 from zapline.supervisors.telling import tell_line, tell_stored
 
 __all__ = ["TOO_LARGE", "Doing", "Surroundings", "Unit", "UnitActor", "fresh"]
@@ -53,29 +49,6 @@ JOURNAL_WITHIN = 8.0
 REFUSED_PAUSE = 1.5
 """Seconds without journal entries after the journal refused a mark; asks and directs are served meanwhile."""
 _LOG = structlog.get_logger(scope="Unit")
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What an actor needs of the others."""
-
-    journal: Journal
-    recorder: Recorder
-    calls: LineCalls
-    counters: Counters
-    refill: Callable[[Unit], None]
-    """Tell the dispatcher that there is room in the mailbox again."""
-    rewind: Callable[[Unit], None]
-    """Tell the dispatcher to read the unit's unfinished entries again."""
-    alone: trio.Lock = field(default_factory=trio.Lock)
-    """Held while one suspicious entry is in hand: of two in hand at a death nobody could tell which it was."""
-    opt_outs: OptOuts = field(default_factory=OptOuts)
-    answered: Callable[[Unit, SendAnswered], None] = lambda unit, answer: None
-    """Tell the unit's sender that what became of its call is stored."""
-    opened: Callable[[Unit], None] = lambda unit: None
-    """The line has become open, as stored."""
-    queued: Callable[[Unit], None] = lambda unit: None
-    """Something lies ready for the unit's sender."""
 
 
 class UnitActor:
@@ -350,7 +323,7 @@ class UnitActor:
             around.counters.add("connection_rows_written")
             event, unit.changed = unit.changed, trio.Event()
             event.set()
-            tell_line(unit.id, run.stored_before, run.state.stored)
+            tell_line(unit, run.stored_before, run.state.stored, around.feed)
             if run.state.stored.phase is Phase.OPEN and run.stored_before.phase is not Phase.OPEN:
                 around.opened(unit)
         tell_stored(unit.id, run.writes, outcome, around.counters)

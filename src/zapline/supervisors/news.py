@@ -1,0 +1,124 @@
+"""What is told of a unit as it happens: the data of live events and of the CRM's webhooks, in one form."""
+
+from collections.abc import Mapping
+from uuid import UUID
+
+import msgspec
+
+from zapline.domain.connection import QR_LIFE, Stored
+from zapline.domain.ids import UnitId
+from zapline.domain.instants import iso
+from zapline.domain.reasons import EXPLANATIONS, Phase
+
+
+class News(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """Whatever is told says of which unit."""
+
+    unit_id: UUID
+
+
+class StatusNews(News, frozen=True):
+    """A line's status as it is now."""
+
+    status: str
+    reason: str
+    phase: str
+    sentence: str
+    advice: str
+    connected_at: str | None
+    disconnected_at: str | None
+    updated_at: str | None
+    quarantined: bool = False
+
+
+class QrNews(News, frozen=True):
+    """There is another code to scan, or none any more. The code itself is read by who may control the line."""
+
+    available: bool
+    qr_updated_at: str | None
+    qr_expires_at: str | None
+
+
+class MessageNews(News, frozen=True):
+    """A message that is new. ``conversation_id`` is that under which it is shown, merged ones followed."""
+
+    id: UUID
+    seq: int
+    conversation_id: UUID
+    contact: str | None
+    phone: str | None
+    external_id: str | None
+    client_message_id: str | None
+    from_me: bool
+    kind: str
+    text: str | None
+    sender_name: str | None
+    delivery_status: str | None
+    work_state: str | None
+    sent_at: str
+    backfilled: bool = False
+
+
+class DeliveryNews(News, frozen=True):
+    """Something of a message has changed: how far it has come, our work on it, its text, that it is there at all.
+
+    What is null has not changed, or is not known here.
+    """
+
+    message_id: UUID
+    external_id: str | None = None
+    client_message_id: str | None = None
+    conversation_id: UUID | None = None
+    delivery_status: str | None = None
+    work_state: str | None = None
+    failure: str | None = None
+    edited: bool = False
+    deleted: bool = False
+
+
+class Hello(News, frozen=True):
+    """How a unit stands at this moment. Null: its state has not been read yet, the database is away."""
+
+    status: StatusNews | None
+    qr: QrNews | None
+
+
+class CampaignNews(News, frozen=True):
+    """Where a campaign stands: ``counts`` by state of its recipients, null where nobody has counted."""
+
+    campaign_id: UUID
+    state: str
+    counts: Mapping[str, int] | None = None
+
+
+def status_news(unit: UnitId, stored: Stored, quarantined: bool = False) -> StatusNews:
+    explained = EXPLANATIONS[stored.reason]
+    return StatusNews(
+        unit_id=unit,
+        status=stored.status,
+        reason=stored.reason.value,
+        phase=stored.phase.value,
+        sentence=explained.sentence,
+        advice=explained.advice,
+        connected_at=iso(stored.connected_at),
+        disconnected_at=iso(stored.disconnected_at),
+        updated_at=iso(stored.updated_at),
+        quarantined=quarantined,
+    )
+
+
+def qr_news(unit: UnitId, stored: Stored) -> QrNews:
+    there = stored.phase is Phase.PAIRING and stored.qr_code is not None
+    expires = stored.qr_updated_at + QR_LIFE if there and stored.qr_updated_at is not None else None
+    return QrNews(
+        unit_id=unit,
+        available=there,
+        qr_updated_at=iso(stored.qr_updated_at) if there else None,
+        qr_expires_at=iso(expires),
+    )
+
+
+def hello(unit: UnitId, stored: Stored | None, quarantined: bool) -> Hello:
+    if stored is None:
+        return Hello(unit_id=unit, status=None, qr=None)
+    return Hello(unit_id=unit, status=status_news(unit, stored, quarantined), qr=qr_news(unit, stored))
