@@ -55,7 +55,7 @@ async def test_an_unexpected_error_tells_the_caller_nothing_and_the_log_everythi
         raise RuntimeError("the canary password is swordfish")
 
     await api.add_unit()
-    monkeypatch.setattr(units_module, "_unit", broken)
+    monkeypatch.setattr(units_module, "unit_body", broken)
     with structlog.testing.capture_logs() as lines:
         answer = await api.client.get("/units")
     assert answer.status_code == 500

@@ -14,6 +14,7 @@ from zapline.domain.ids import UnitId
 from zapline.domain.opt_outs import OptOuts, plain
 from zapline.domain.restart import Intensity
 from zapline.evolution.client import EvolutionClient
+from zapline.http.unit_bodies import OutboundBody, ReconciliationBody, SendingBody
 from zapline.http.wire import iso
 from zapline.sql.journal import Journal
 from zapline.sql.outbox import load_upload
@@ -118,26 +119,25 @@ class Outbound:
         """Claim nothing any more, and let the calls under way come to their end."""
         await self.senders.drain(seconds)
 
-    def told(self, unit: UnitId) -> dict[str, object]:
+    def told(self, unit: UnitId) -> OutboundBody:
         """How a unit's sending and its comparison with Evolution's store stand, for its status."""
         sender, compared = self.senders.status(unit), self.reconciler.status(unit)
-        return {
-            "sending": {
-                "state": sender.state.value,
-                "reason": sender.reason,
-                "pausedUntil": iso(sender.paused_until),
-                "campaignsPausedUntil": iso(sender.throttled_until),
-            },
-            "reconciliation": {
-                "reconciledUntil": iso(compared.reconciled_until),
-                "gapSince": iso(compared.gap_since),
-                "running": compared.running,
-                "storeKept": compared.store_kept,
-                "error": compared.error,
-            }
-            if compared is not None
-            else None,
-        }
+        sending = SendingBody(
+            state=sender.state.value,
+            reason=sender.reason,
+            paused_until=iso(sender.paused_until),
+            campaigns_paused_until=iso(sender.throttled_until),
+        )
+        if compared is None:
+            return OutboundBody(sending, None)
+        reconciliation = ReconciliationBody(
+            reconciled_until=iso(compared.reconciled_until),
+            gap_since=iso(compared.gap_since),
+            running=compared.running,
+            store_kept=compared.store_kept,
+            error=compared.error,
+        )
+        return OutboundBody(sending, reconciliation)
 
     def report(self) -> SendingReport:
         """How sending stands, for the health report."""

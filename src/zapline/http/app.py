@@ -1,7 +1,7 @@
 """The API as one ASGI application: which resources it has, what stands before and behind every request."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from quart import Response
@@ -23,6 +23,7 @@ from zapline.http.reference import Reference
 from zapline.http.routes import Routes
 from zapline.http.serve import App, finish_shielded
 from zapline.http.suppressions import Suppressions
+from zapline.http.unit_bodies import OutboundBody
 from zapline.http.units import Units
 from zapline.http.uploads import MAX_UPLOAD, UPLOAD_PATH, Uploads
 from zapline.sql.pool import Pool
@@ -68,7 +69,7 @@ class Parts:
     streams: Streams | None = None
     """Live events, of one unit and of all."""
     max_upload: int = MAX_UPLOAD
-    sending: Callable[[UnitId], Mapping[str, object]] = lambda unit: {}
+    sending: Callable[[UnitId], OutboundBody | None] = lambda unit: None
     """Tells how a unit's sending stands, as part of its status."""
 
 

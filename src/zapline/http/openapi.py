@@ -59,6 +59,8 @@ _WHO: Mapping[Access, str] = {
     Access.CONTROL: "An administrator, or a token of the unit with the scope `control`.",
     Access.ADMIN: "An administrator.",
 }
+_SUFFIX = "Body"
+"""A Struct that is what an answer says of something is called so in the source; the document calls it as the thing."""
 _SCHEMA = "#/components/schemas/{name}"
 _ABOUT = """\
 Zapline stands between the Evolution API (WhatsApp) and a CRM. Every request carries `Authorization: Bearer TOKEN`,
@@ -115,7 +117,7 @@ class _Schemas:
         self._types = list(types)
         found, components = msgspec.json.schema_components(self._types, ref_template=_SCHEMA)
         self._found = [_plain(schema) for schema in found]
-        self.components: Json = _plain(components)
+        self.components: Json = {name.removesuffix(_SUFFIX): _plain(one) for name, one in components.items()}
 
     def of(self, kind: Any) -> Json:
         return next(schema for known, schema in zip(self._types, self._found, strict=True) if known is kind)
@@ -124,12 +126,19 @@ class _Schemas:
 def _plain(schema: Any) -> Any:
     """The schema as a reader of the API sees it: docstrings are written for the source."""
     if isinstance(schema, Mapping):
-        return {name: _sentence(part) if name == "description" else _plain(part) for name, part in schema.items()}
+        return {name: _worded(name, part) for name, part in schema.items()}
     return [_plain(part) for part in schema] if isinstance(schema, list | tuple) else schema
 
 
-def _sentence(text: Any) -> Any:
-    return " ".join(text.replace("``", "`").split()) if isinstance(text, str) else _plain(text)
+def _worded(name: str, part: Any) -> Any:
+    if not isinstance(part, str):
+        return _plain(part)
+    match name:
+        case "description":
+            return " ".join(part.replace("``", "`").split())
+        case "$ref" | "title":
+            return part.removesuffix(_SUFFIX)
+    return part
 
 
 def _types(docs: Iterable[Doc]) -> Iterator[Any]:

@@ -6,19 +6,37 @@ with the rights of who asks.
 
 import base64
 import binascii
-from typing import Annotated, TypeVar
+from collections.abc import Sequence
+from typing import Annotated, Generic, TypeVar
 
 import msgspec
+from msgspec import Meta
 from quart import request
 
 from zapline.http.problems import invalid
+from zapline.http.routes import Query
+from zapline.http.wire import Answer
 
+T = TypeVar("T")
 P = TypeVar("P", bound="Position")
 BIGINT = 2**63 - 1
-Seq = Annotated[int, msgspec.Meta(ge=0, le=BIGINT)]
+Seq = Annotated[int, Meta(ge=0, le=BIGINT)]
 _MOST = 200
 _USUAL = 50
 _LONGEST = 200
+
+
+LIMIT = Query("limit", Annotated[int, Meta(ge=1, le=_MOST)], f"How many at most; {_USUAL} unless told.")
+CURSOR = Query("cursor", Annotated[str, Meta(max_length=_LONGEST)], "`nextCursor` of the page before this one.")
+PAGED = (LIMIT, CURSOR)
+"""The parameters that a list has."""
+
+
+class Page(Answer, Generic[T], frozen=True):
+    """A page of a list."""
+
+    items: Sequence[T]
+    next_cursor: Annotated[str | None, Meta(description="For the next page; null on the last one.")]
 
 
 class Position(msgspec.Struct, array_like=True, frozen=True):

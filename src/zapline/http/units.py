@@ -1,7 +1,7 @@
 """Units and their lines: create, list, connect, disconnect, and the status answer, read from memory alone."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Annotated
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -9,15 +9,15 @@ from zoneinfo import ZoneInfo
 from msgspec import Meta
 from quart import Response
 
-from zapline.domain.connection import QR_LIFE, Stored
-from zapline.domain.ids import PROVIDER, UnitId
-from zapline.domain.masking import MASKED
+from zapline.domain.connection import Stored
+from zapline.domain.ids import UnitId
 from zapline.domain.reasons import EXPLANATIONS, Phase
-from zapline.http.paging import Position, cursor, encode, limit
+from zapline.http.paging import PAGED, Position, cursor, encode, limit
 from zapline.http.problems import Problem, invalid
 from zapline.http.qr import QrPictures
-from zapline.http.routes import Access, Routes
-from zapline.http.wire import Body, iso, read_body, reply
+from zapline.http.routes import Access, Doc, Routes
+from zapline.http.unit_bodies import OutboundBody, StatusBody, UnitBody, UnitPage, status_body, unit_body
+from zapline.http.wire import Body, read_body, reply
 from zapline.supervisors.roster import Roster
 from zapline.supervisors.submit import Submit, UnitNotReady
 from zapline.supervisors.unit import Unit
@@ -44,6 +44,44 @@ class Connect(Body, frozen=True):
     number: Annotated[str, Meta(max_length=32)] | None = None
 
 
+_CREATE = Doc(
+    "Make a unit",
+    {201: UnitBody},
+    body=NewUnit,
+    errors={"instance_taken": 409, "invalid_unit": 422},
+    example={"name": "Loja Centro", "instance": "loja_centro", "timeZone": "America/Sao_Paulo"},
+    detail="Give `instance` to be sure that a repeated request makes no second unit: it answers 409 then.",
+    headers={"Location": "Where the unit is."},
+)
+_LIST = Doc("All units", {200: UnitPage}, query=PAGED)
+_STATUS = Doc(
+    "The line's status, why it is so, and what to do next",
+    {200: StatusBody},
+    errors={"unit_not_ready": 503},
+    detail="While a code waits to be scanned, `qrCode` holds it as a picture; who looks keeps it fresh.",
+)
+_CONNECT = Doc(
+    "Connect the line: start pairing, or reconnect",
+    {202: StatusBody},
+    body=Connect,
+    errors={"unit_not_ready": 503, "journal_refused": 503},
+    example={"number": "5511999990001"},
+    detail="With `number` there is also a pairing code to type in on the phone. May be repeated.",
+)
+_DISCONNECT = Doc(
+    "Disconnect the line: the phone is unlinked",
+    {202: StatusBody},
+    body=Body,
+    errors={"unit_not_ready": 503, "journal_refused": 503},
+    detail="It stays so until somebody asks to connect. May be repeated.",
+)
+_QR = Doc(
+    "The code to scan, as a picture",
+    {200: "image/svg+xml"},
+    errors={"no_qr_code": 404, "unit_not_ready": 503},
+)
+
+
 class Units:
     """``/units``. Handlers ask ``submit`` and read the roster; nothing here waits for the database but creating."""
 
@@ -52,7 +90,7 @@ class Units:
         submit: Submit,
         roster: Roster,
         clock: Callable[[], float],
-        sending: Callable[[UnitId], Mapping[str, object]] = lambda unit: {},
+        sending: Callable[[UnitId], OutboundBody | None] = lambda unit: None,
     ) -> None:
         self._submit = submit
         self._sending = sending
@@ -62,20 +100,21 @@ class Units:
 
     def attach(self, routes: Routes) -> None:
         one = "/units/<uuid:unit>"
-        routes.add("POST", "/units", "create_unit", self.create, Access.ADMIN)
-        routes.add("GET", "/units", "list_units", self.list, Access.ADMIN)
-        routes.add("GET", one, "get_unit", self.get, Access.READ)
-        routes.add("POST", f"{one}/whatsapp/connect", "connect", self.connect, Access.CONTROL)
-        routes.add("POST", f"{one}/whatsapp/disconnect", "disconnect", self.disconnect, Access.CONTROL)
-        routes.add("GET", f"{one}/whatsapp/status", "status", self.status, Access.READ)
-        routes.add("GET", f"{one}/whatsapp/qr.svg", "qr_svg", self.qr_svg, Access.CONTROL)
+        line = f"{one}/whatsapp"
+        routes.add("POST", "/units", "create_unit", self.create, Access.ADMIN, _CREATE)
+        routes.add("GET", "/units", "list_units", self.list, Access.ADMIN, _LIST)
+        routes.add("GET", one, "get_unit", self.get, Access.READ, Doc("One unit", {200: UnitBody}))
+        routes.add("POST", f"{line}/connect", "connect", self.connect, Access.CONTROL, _CONNECT)
+        routes.add("POST", f"{line}/disconnect", "disconnect", self.disconnect, Access.CONTROL, _DISCONNECT)
+        routes.add("GET", f"{line}/status", "status", self.status, Access.READ, _STATUS)
+        routes.add("GET", f"{line}/qr.svg", "qr_svg", self.qr_svg, Access.CONTROL, _QR)
 
     async def create(self) -> Response:
         asked = await read_body(NewUnit)
         if not _is_time_zone(asked.time_zone):
             raise invalid("timeZone", "is a name of the IANA time zone database, as America/Sao_Paulo")
         unit = await self._submit.create_unit(asked.name, asked.instance, asked.time_zone)
-        made = reply(_unit(unit), 201)
+        made = reply(unit_body(unit), 201)
         made.headers["Location"] = f"/units/{unit.id}"
         return made
 
@@ -86,10 +125,10 @@ class Units:
             units = [unit for unit in units if _position(unit) > (after.created_at, after.id)]
         page = units[:most]
         more = encode(_After(*_position(page[-1]))) if len(units) > most else None
-        return reply({"items": [_unit(unit) for unit in page], "nextCursor": more})
+        return reply(UnitPage([unit_body(unit) for unit in page], more))
 
     async def get(self, unit: UUID) -> Response:
-        return reply(_unit(self._submit.find(UnitId(unit))))
+        return reply(unit_body(self._submit.find(UnitId(unit))))
 
     async def connect(self, unit: UUID) -> Response:
         asked = await read_body(Connect)
@@ -129,58 +168,14 @@ class Units:
             self._submit.look_at_qr(found)
         return found, stored
 
-    async def _status(self, unit: Unit, stored: Stored) -> dict[str, object]:
+    async def _status(self, unit: Unit, stored: Stored) -> StatusBody:
         code = stored.qr_code if stored.phase is Phase.PAIRING else None
-        explained = EXPLANATIONS[stored.reason]
-        return {
-            "status": stored.status,
-            "reason": stored.reason.value,
-            "qrCode": await self._pictures.png(code) if code is not None else None,
-            "connectedAt": iso(stored.connected_at),
-            "disconnectedAt": iso(stored.disconnected_at),
-            "qrUpdatedAt": iso(stored.qr_updated_at),
-            "lastUpdate": iso(stored.updated_at),
-            "phase": stored.phase.value,
-            "sentence": explained.sentence,
-            "advice": explained.advice,
-            "wanted": stored.wanted,
-            "qrText": code,
-            "pairingCode": stored.pairing_code if code is not None else None,
-            "qrExpiresAt": iso(stored.qr_updated_at + QR_LIFE) if code is not None and stored.qr_updated_at else None,
-            "qrExpired": self._expired(stored) if code is not None else None,
-            "profileName": stored.profile_name,
-            "ownerJid": stored.owner_jid,
-            "lastMessageAt": iso(unit.last_message_at),
-            "quarantined": unit.quarantined_at is not None,
-            **self._sending(unit.id),
-        }
-
-    def _expired(self, stored: Stored) -> bool:
-        return stored.qr_updated_at is not None and self._clock() >= stored.qr_updated_at + QR_LIFE
+        picture = await self._pictures.png(code) if code is not None else None
+        return status_body(unit, stored, picture, self._sending(unit.id), self._clock())
 
 
 def _position(unit: Unit) -> tuple[float, UUID]:
     return unit.record.created_at or 0.0, unit.id
-
-
-def _unit(unit: Unit) -> dict[str, object]:
-    """A unit as lists show it; ``status`` and what follows is null while its state has not been read."""
-    record, stored = unit.record, unit.state.stored if unit.state is not None else None
-    return {
-        "id": str(unit.id),
-        "name": record.name,
-        "instance": record.instance,
-        "status": stored.status if stored else None,
-        "reason": stored.reason.value if stored else None,
-        "phase": stored.phase.value if stored else None,
-        "sentence": EXPLANATIONS[stored.reason].sentence if stored else None,
-        "quarantined": unit.quarantined_at is not None,
-        "provider": PROVIDER,
-        "timeZone": record.time_zone,
-        "createdAt": iso(record.created_at),
-        "lastMessageAt": iso(unit.last_message_at),
-        "webhookPath": f"/webhooks/whatsapp/{PROVIDER}/{MASKED}",
-    }
 
 
 def _is_time_zone(name: str) -> bool:

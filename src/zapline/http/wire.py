@@ -1,9 +1,11 @@
 """What crosses the API's wire: bodies in, JSON out, times as text."""
 
 import re
-from typing import TypeVar
+from collections.abc import Iterable
+from typing import Annotated, TypeVar
 
 import msgspec
+from msgspec import Meta
 from quart import Response, request
 
 from zapline.domain.instants import iso as iso
@@ -19,6 +21,19 @@ _SHOWN = 100
 
 class Body(msgspec.Struct, forbid_unknown_fields=True, rename="camel", frozen=True):
     """A request's body: camelCase, and a field that is not known is refused, not ignored."""
+
+
+class Answer(msgspec.Struct, rename="camel", frozen=True):
+    """An answer's body: camelCase, and every field is there, null where there is nothing to say."""
+
+
+Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+"""What ``iso`` writes."""
+
+
+def one_of(words: Iterable[str], sentence: str | None = None) -> Meta:
+    """Of an answer's text: it is one of these."""
+    return Meta(description=sentence, extra_json_schema={"enum": list(words)})
 
 
 async def read_body(kind: type[T]) -> T:
