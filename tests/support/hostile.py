@@ -1,0 +1,137 @@
+"""Texts that try to be code wherever they end up, and the ways by which strangers and callers get them in."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from support.whole_house import WholeHouse
+
+from zapline.sandbox.evolution import API_KEY
+
+CORPUS: dict[str, list[str]] = json.loads(Path(__file__).with_suffix(".json").read_text("utf-8"))
+"""Scripts call ``zaplineRan``; formulas, SQL, log lines and odd characters by name. Each text has a mark of its own."""
+TEXTS = [text for texts in CORPUS.values() for text in texts]
+QUIET = "5511999980000@s.whatsapp.net"
+
+
+def messages(number: int, text: str) -> Iterator[dict[str, Any]]:
+    """Every kind of message with this text in every field that a stranger fills in."""
+    sender = f"55119999{70000 + number // 10:05}@s.whatsapp.net"
+    file = {"mimetype": text, "fileName": text, "title": text, "caption": text, "url": text, "fileLength": text}
+    quoted = {"contextInfo": {"stanzaId": text, "participant": text, "quotedMessage": {"conversation": text}}}
+    link = {"text": text, "canonicalUrl": text, "matchedText": text, "title": text, "description": text}
+    card = {"displayName": text, "vcard": f"BEGIN:VCARD\nFN:{text}\nTEL;waid=5511999990002:{text}\nEND:VCARD"}
+    place = {"degreesLatitude": 1, "degreesLongitude": text, "name": text, "address": text, "url": text}
+    poll = {"name": text, "options": [{"optionName": text}, {"optionName": f"{text} 2"}]}
+    event = {"name": text, "description": text, "joinLink": text, "location": place}
+    contents: dict[str, dict[str, Any]] = {
+        "extendedTextMessage": {**link, **quoted},
+        "documentMessage": file,
+        "imageMessage": {"mimetype": "image/jpeg", "caption": text, "url": text, "jpegThumbnail": text},
+        "contactMessage": card,
+        "locationMessage": place,
+        "pollCreationMessageV3": poll,
+        "eventMessage": event,
+        "groupInviteMessage": {"groupJid": text, "groupName": text, "caption": text, "inviteCode": text},
+        "buttonsResponseMessage": {"selectedButtonId": text, "selectedDisplayText": text},
+        "listResponseMessage": {"title": text, "description": text, "singleSelectReply": {"selectedRowId": text}},
+        "reactionMessage": {"text": text, "key": {"remoteJid": text, "id": text}},
+        "productMessage": {"product": {"title": text, "description": text, "url": text}},
+        text[:60]: {"text": text},
+    }
+    for place_in, (kind, content) in enumerate(contents.items()):
+        yield message(f"HOSTILE{number:03}{place_in:02}", sender, text, {kind: content}, kind)
+    yield message(f"HOSTILE{number:03}90", sender, text, {"conversation": text}, "conversation", quoted)
+    yield message(text[:80], sender, text, {"conversation": text}, "conversation")
+    yield message(f"HOSTILE{number:03}91", text, text, {"conversation": text}, "conversation")
+    # A stranger for each text, whose name it is in the list of conversations.
+    yield message(f"HOSTILE{number:03}92", f"55119999{60000 + number:05}@s.whatsapp.net", text, {"conversation": "oi"})
+
+
+def message(
+    id: str,
+    sender: str,
+    name: str,
+    content: dict[str, Any],
+    kind: str = "conversation",
+    more: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The data of a ``messages.upsert``."""
+    return {
+        "key": {"remoteJid": sender, "fromMe": False, "id": id, "participant": name},
+        "pushName": name,
+        "status": "DELIVERY_ACK",
+        "message": content,
+        "messageType": kind,
+        "messageTimestamp": int(time.time()),
+        "source": name,
+        **(more or {}),
+    }
+
+
+class Stranger:
+    """Posts webhooks as Evolution does for one instance, with bodies of a stranger's making."""
+
+    def __init__(self, house: WholeHouse, instance: str) -> None:
+        self._house, self.instance = house, instance
+        asked = f"{house.evolution_url}/webhook/find/{instance}"
+        found = httpx2.get(asked, headers={"apikey": API_KEY}, timeout=5, trust_env=False).json()
+        self.url = str(found["url"])
+        self._http = httpx2.Client(timeout=15, trust_env=False)
+
+    def post(self, event: str, data: Any, **more: Any) -> None:
+        self.raw(json.dumps({"event": event, "instance": self.instance, "data": data, **more}).encode())
+
+    def raw(self, body: bytes) -> None:
+        answer = self._http.post(self.url, content=body, headers={"content-type": "application/json"})
+        assert answer.status_code == 200, answer.text
+
+    def close(self) -> None:
+        self._http.close()
+
+
+def attack(house: WholeHouse, instance: str) -> int:
+    """Every text through every field of a webhook; how many messages have to be found afterwards."""
+    stranger = Stranger(house, instance)
+    sent = 0
+    for number, text in enumerate(TEXTS):
+        for data in messages(number, text):
+            stranger.post("messages.upsert", data)
+            sent += 1
+        sender = data["key"]["remoteJid"]
+        stranger.post("contacts.upsert", [{"remoteJid": sender, "pushName": text}])
+        stranger.post("groups.upsert", [{"id": "120363025246125486@g.us", "subject": text, "owner": text}])
+        stranger.post("messages.update", {"keyId": text, "remoteJid": text, "status": text, "fromMe": True})
+        stranger.post(
+            "messages.edited", {"key": {"id": f"HOSTILE{number:03}90"}, "editedMessage": {"conversation": text}}
+        )
+        stranger.post("call", {"id": text, "from": text, "status": text})
+        stranger.post(text, {"x": text}, sender=text, server_url=text, date_time=text, apikey=text, destination=text)
+        stranger.raw(
+            f'{{"event": "messages.upsert", "instance": "{instance}", "data": "{text}'.encode(errors="replace")
+        )
+    stranger.post("messages.upsert", message("LAST", QUIET, "Fim", {"conversation": "last of all"}))
+    stranger.close()
+    return sent
+
+
+def fingerprint(house: WholeHouse, unit: str) -> dict[str, str | None]:
+    """The schema, and every row of a unit that must not be touched, by table."""
+    columns = house.rows(
+        "select table_name, string_agg(column_name || ' ' || data_type, ',' order by ordinal_position)"
+        " from information_schema.columns where table_schema = 'zapline' group by table_name"
+    )
+    tables = house.rows(
+        "select table_name, column_name from information_schema.columns"
+        " where table_schema = 'zapline' and column_name = 'unit_id'"
+    )
+    found: dict[str, str | None] = {f"schema of {table}": told for table, told in columns}
+    for table, column in [*tables, ("units", "id")]:
+        told = "(to_jsonb(t) - array['applied_seq', 'updated_at'])::text"
+        query = f"select string_agg({told}, ' ' order by {told}) from zapline.{table} t"
+        found[table] = house.rows(f"{query} where t.{column} = %s", unit)[0][0]
+    ((found["admins"],),) = house.rows("select string_agg(email, ',' order by email) from zapline.admins")
+    return found
