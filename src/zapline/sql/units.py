@@ -34,6 +34,9 @@ class UnitRecord:
     archived_at: float | None = None
     time_zone: str = "America/Sao_Paulo"
     created_at: float | None = None
+    paused_at: float | None = None
+    """Since when nothing is sent, because a person asked for that."""
+    retention_days: int | None = None
     stored: Stored | None = None
     """None where only the journal's snapshot is known: the unit then only journals."""
     journal_id: UUID | None = None
@@ -58,6 +61,8 @@ async def load_units(conn: Connection) -> list[UnitRecord]:
             archived_at=_seconds(row.archived_at),
             time_zone=row.time_zone,
             created_at=_seconds(row.created_at),
+            paused_at=_seconds(row.paused_at),
+            retention_days=row.retention_days,
             journal_id=row.journal_id,
             applied_seq=Seq(row.applied_seq),
             stored=Stored(
@@ -119,3 +124,27 @@ async def rotate_secret(conn: Connection, unit: UnitId, generation: int, digest:
 def active(records: Sequence[UnitRecord]) -> list[UnitRecord]:
     """Those not archived."""
     return [record for record in records if record.archived_at is None]
+
+
+async def change_unit(
+    conn: Connection, unit: UnitId, name: str | None, time_zone: str | None, retention_days: int | None, keep: bool
+) -> bool:
+    """Change what is not None, and the days unless ``keep``; False where there is no such active unit."""
+    statement = _SQL["change_unit"]
+    arguments = statement.bind(
+        id=unit, name=name, time_zone=time_zone, retention_days=retention_days, with_retention=not keep
+    )
+    return bool(await conn.fetch(statement.sql, arguments))
+
+
+async def pause_unit(conn: Connection, unit: UnitId, paused: bool) -> bool:
+    """Pause a unit's sending or resume it, whatever it was before; False where there is no such active unit."""
+    statement = _SQL["pause_unit" if paused else "resume_unit"]
+    return bool(await conn.fetch(statement.sql, statement.bind(id=unit)))
+
+
+async def find_archived(conn: Connection, unit: UnitId) -> float | None:
+    """When a unit was archived; None where it was not, or is not there."""
+    statement = _SQL["find_archived"]
+    row = await conn.fetch_one(statement.sql, statement.bind(id=unit))
+    return _seconds(row.archived_at) if row is not None else None

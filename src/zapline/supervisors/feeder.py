@@ -151,6 +151,6 @@ class Feeder:
 
     def _line_open(self, id: UnitId) -> bool:
         unit = self._find(id)
-        if unit is None or unit.state is None or unit.quarantined_at is not None:
+        if unit is None or unit.state is None or unit.quarantined_at is not None or unit.record.paused_at is not None:
             return False
         return unit.record.archived_at is None and unit.state.stored.phase is Phase.OPEN

@@ -92,7 +92,9 @@ class Sender:
 
     def _open(self) -> bool:
         unit = self._unit
-        return unit.state is not None and unit.quarantined_at is None and unit.state.stored.phase is Phase.OPEN
+        if unit.state is None or unit.quarantined_at is not None or unit.record.paused_at is not None:
+            return False
+        return unit.state.stored.phase is Phase.OPEN
 
     # -- one turn ----------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from uuid import UUID
 
@@ -34,6 +34,8 @@ ROUND_EVERY = 5.0
 """Seconds between due-queries where nobody rings: what was inserted without a word waits no longer."""
 ROUND_GAP = 0.2
 """Seconds between due-queries at least, however often the bell is rung."""
+BY_REQUEST = "paused_by_request"
+"""Why a unit that a person has paused sends nothing."""
 DOWN = 60.0
 """Seconds for which a sender that crashed too often stays down."""
 _LOG = structlog.get_logger(scope="Senders")
@@ -128,8 +130,11 @@ class Senders:
     # -- asking ------------------------------------------------------------------------------------------------
 
     def status(self, unit: UnitId) -> SenderStatus:
-        desk = self._desks.get(unit)
-        return desk.status(self._means.moment()) if desk is not None else SenderStatus()
+        desk, known = self._desks.get(unit), self._roster.get(unit)
+        found = desk.status(self._means.moment()) if desk is not None else SenderStatus()
+        if known is not None and known.record.paused_at is not None and found.state is not Busy.CALLING:
+            return replace(found, state=Busy.PAUSED, paused_until=None, reason=BY_REQUEST)
+        return found
 
     def statistics(self) -> SendersStatistics:
         now, desks = trio.current_time(), list(self._desks.values())
@@ -234,6 +239,8 @@ class Senders:
                 desk.resolved = False  # nobody is at work on it, so it was left behind
             return max(at.mono, desk.down_until) if desk is not None else at.mono
         if unit is None or unit.state is None or unit.state.stored.phase is not Phase.OPEN or due.due_at is None:
+            return None
+        if unit.record.paused_at is not None:
             return None
         ready = at.mono + (due.due_at - at.wall)
         if desk is None:

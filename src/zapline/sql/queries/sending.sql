@@ -21,6 +21,7 @@ with next as (
              limit 50) first
       join zapline.outbox o on o.message_id = first.message_id
      where o.state = 'queued'
+       and not exists (select from zapline.units u where u.id = %(unit_id)s and u.paused_at is not null)
        and (o.campaign_id is null or not exists (select from zapline.opted_out(o.unit_id, o.recipient)))
      order by first.lane desc, first.seq
      limit 1
