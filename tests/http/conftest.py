@@ -44,6 +44,7 @@ from zapline.supervisors.recorder import Recorder
 from zapline.supervisors.roster import Roster, RosterPolicy
 from zapline.supervisors.submit import House, Submit
 from zapline.supervisors.unit import Surroundings, Unit
+from zapline.supervisors.unit_changes import UnitChanges
 
 PASSWORD = "correct horse battery"
 EMAIL = "ana@example.com"
@@ -204,6 +205,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
             media=Media(client_of_evolution, media_cache, MEDIA_BUDGET, counters),
             receipts=Receipts(engine_pool, client_of_evolution),
             streams=streams,
+            changes=UnitChanges(submit, engine_pool, repaced.append),
         )
         app = create_app(parts)
         front = WebhookApp(roster, intake, counters, IntakePolicy(2**24, 2**26), rest=app)

@@ -297,6 +297,7 @@ class _Front:
             media=outbound.media,
             receipts=outbound.receipts,
             streams=Streams(self.feed),
+            changes=outbound.changes,
             sending=outbound.told,
             max_upload=int(settings.upload_max_bytes),
         )

@@ -36,6 +36,7 @@ from zapline.supervisors.sending_health import SendingReport
 from zapline.supervisors.submit import Submit
 from zapline.supervisors.uncertain import Uncertain
 from zapline.supervisors.unit import Unit
+from zapline.supervisors.unit_changes import UnitChanges
 
 SILENCE = "-"
 """As the confirmation of an opt-out: none is sent."""
@@ -79,6 +80,7 @@ class Outbound:
         self.uncertain = Uncertain(pool, client, intake, journal, roster, leadership, counters, wake)
         self.feeder = feeder = Feeder(pool, roster.get, leadership.may_write, wake)
         self.watch = OutboxWatch(pool, counters, settings.stalled_minutes * 60)
+        self.changes = UnitChanges(parts.submit, pool, self._renewed)
         said = OutgoingPolicy(settings.default_region, settings.message_expiry_hours * 3600)
         self.outgoing = Outgoing(pool, time.time, wake, self.senders.reload_pace, said)
         cache = settings.state_dir / "media"
@@ -94,6 +96,12 @@ class Outbound:
         """A line has become open."""
         self.senders.opened(unit)
         self.reconciler.opened(unit)
+        self.feeder.ring()
+
+    def _renewed(self, unit: UnitId) -> None:
+        """A unit's settings have changed."""
+        self.senders.reload_pace(unit)
+        self.senders.wake(unit)
         self.feeder.ring()
 
     def queued(self, unit: Unit) -> None:

@@ -24,6 +24,8 @@ from zapline.http.routes import Routes
 from zapline.http.serve import App, finish_shielded
 from zapline.http.suppressions import Suppressions
 from zapline.http.unit_bodies import OutboundBody
+from zapline.http.unit_changes import PROBLEMS as UNIT_PROBLEMS
+from zapline.http.unit_changes import UnitLife
 from zapline.http.units import Units
 from zapline.http.uploads import MAX_UPLOAD, UPLOAD_PATH, Uploads
 from zapline.sql.pool import Pool
@@ -35,6 +37,7 @@ from zapline.supervisors.outgoing import Outgoing
 from zapline.supervisors.receipts import Receipts
 from zapline.supervisors.roster import Roster
 from zapline.supervisors.submit import Submit
+from zapline.supervisors.unit_changes import UnitChanges
 
 MAX_BODY = 1024 * 1024
 """Bytes of a request to the API; webhooks have a limit of their own."""
@@ -68,6 +71,7 @@ class Parts:
     receipts: Receipts | None = None
     streams: Streams | None = None
     """Live events, of one unit and of all."""
+    changes: UnitChanges | None = None
     max_upload: int = MAX_UPLOAD
     sending: Callable[[UnitId], OutboundBody | None] = lambda unit: None
     """Tells how a unit's sending stands, as part of its status."""
@@ -83,7 +87,7 @@ def create_app(parts: Parts) -> App:
     app.config["BODY_TIMEOUT"] = _BODY_WITHIN
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False  # a redirect would be answered by nothing of ours
-    problems.install(app, PROBLEMS)
+    problems.install(app, {**PROBLEMS, **UNIT_PROBLEMS})
     _attach(app, parts)
 
     async def harden(response: Response) -> Response:
@@ -100,7 +104,9 @@ def _attach(app: QuartTrio, parts: Parts) -> None:
     routes, submit, pool = Routes(app), parts.submit, parts.pool
     auth = Auth(submit, pool, parts.auth)
     auth.attach(app, routes)
-    Units(submit, parts.roster, time.time, parts.sending).attach(routes)
+    Units(submit, parts.roster, time.time, pool, parts.sending).attach(routes)
+    if parts.changes is not None:
+        UnitLife(submit, parts.changes, pool).attach(routes)
     Conversations(submit, pool, parts.receipts).attach(routes)
     if parts.outgoing is not None:
         Messages(submit, parts.outgoing, pool).attach(routes)

@@ -1,4 +1,4 @@
-"""What the API says of a unit and of its line."""
+"""What the API says of a unit, of its line, and of what it has to do."""
 
 from typing import Annotated
 from uuid import UUID
@@ -11,6 +11,7 @@ from zapline.domain.masking import MASKED
 from zapline.domain.reasons import EXPLANATIONS, STATUS, Phase, Reason
 from zapline.http.paging import Page
 from zapline.http.wire import Answer, Moment, iso, one_of
+from zapline.sql.unit_reading import Archived, UnitTotals
 from zapline.supervisors.unit import Unit
 
 _Status = Annotated[str, one_of(dict.fromkeys(STATUS.values()), "The line in one word.")]
@@ -18,6 +19,7 @@ _Reason = Annotated[Reason, Meta(description="Why the line is so, for programs."
 _Phase = Annotated[Phase, Meta(description="Where the connection stands inside its machine.")]
 _Sentence = Annotated[str, Meta(description="The reason as a sentence for people.")]
 _Quarantined = Annotated[bool, Meta(description="Stopped after too many crashes; webhooks are kept meanwhile.")]
+_Paused = Annotated[Moment | None, Meta(description="Since when nothing is sent, because somebody asked for that.")]
 _LastMessage = Annotated[Moment | None, Meta(description="When the latest message went in or out.")]
 
 
@@ -37,10 +39,41 @@ class UnitBody(Answer, frozen=True):
     created_at: Moment | None
     last_message_at: _LastMessage
     webhook_path: Annotated[str, Meta(description="Where Evolution delivers; the secret in it is never shown.")]
+    secret_generation: Annotated[int | None, Meta(description="How often the webhook secret was replaced, plus one.")]
+    paused_at: _Paused
+    retention_days: Annotated[int | None, Meta(description="Messages are deleted after so many days; null: never.")]
+    archived_at: Moment | None = None
 
 
 class UnitPage(Page[UnitBody], frozen=True):
     """Units in the order of their making."""
+
+
+class ArchivedBody(Answer, frozen=True):
+    """A unit that was closed."""
+
+    id: UUID
+    archived_at: Moment | None
+
+
+class RotatedBody(Answer, frozen=True):
+    """The webhook secret's generation since a rotation. The secret itself is never shown."""
+
+    id: UUID
+    secret_generation: int
+    previous_valid_until: Annotated[Moment | None, Meta(description="Until then the one before is accepted too.")]
+
+
+class QueueBody(Answer, frozen=True):
+    """What a unit has to do, and when it was last heard of."""
+
+    queued: int
+    oldest_queued_at: Annotated[Moment | None, Meta(description="Since when the oldest one that is due waits.")]
+    uncertain: int
+    dead: Annotated[int, Meta(description="Messages given up in the last day.")]
+    dead_letters: Annotated[int, Meta(description="Dead letters that nobody has dealt with.")]
+    last_inbound_at: Moment | None
+    last_outbound_at: Moment | None
 
 
 class SendingBody(Answer, frozen=True):
@@ -91,6 +124,7 @@ class StatusBody(Answer, frozen=True):
     owner_jid: Annotated[str | None, Meta(description="WhatsApp's id of the linked phone.")]
     last_message_at: _LastMessage
     quarantined: _Quarantined
+    paused_at: _Paused
     sending: SendingBody | UnsetType = UNSET
     reconciliation: ReconciliationBody | UnsetType | None = UNSET
 
@@ -112,6 +146,45 @@ def unit_body(unit: Unit) -> UnitBody:
         created_at=iso(record.created_at),
         last_message_at=iso(unit.last_message_at),
         webhook_path=f"/webhooks/whatsapp/{PROVIDER}/{MASKED}",
+        secret_generation=record.secret_generation,
+        paused_at=iso(record.paused_at),
+        retention_days=record.retention_days,
+    )
+
+
+def archived_body(unit: Archived) -> UnitBody:
+    """A unit that is closed."""
+    return UnitBody(
+        id=unit.id,
+        name=unit.name,
+        instance=unit.instance,
+        status=None,
+        reason=None,
+        phase=None,
+        sentence=None,
+        quarantined=False,
+        provider=PROVIDER,
+        time_zone=unit.time_zone,
+        created_at=iso(unit.created_at),
+        last_message_at=None,
+        webhook_path=f"/webhooks/whatsapp/{PROVIDER}/{MASKED}",
+        secret_generation=None,
+        paused_at=None,
+        retention_days=unit.retention_days,
+        archived_at=iso(unit.archived_at),
+    )
+
+
+def queue_body(totals: UnitTotals) -> QueueBody:
+    """What a unit has to do."""
+    return QueueBody(
+        queued=totals.queued,
+        oldest_queued_at=iso(totals.oldest_queued),
+        uncertain=totals.uncertain,
+        dead=totals.dead,
+        dead_letters=totals.letters,
+        last_inbound_at=iso(totals.last_in),
+        last_outbound_at=iso(totals.last_out),
     )
 
 
@@ -142,6 +215,7 @@ def status_body(
         owner_jid=stored.owner_jid,
         last_message_at=iso(unit.last_message_at),
         quarantined=unit.quarantined_at is not None,
+        paused_at=iso(unit.record.paused_at),
         sending=outbound.sending if outbound is not None else UNSET,
         reconciliation=outbound.reconciliation if outbound is not None else UNSET,
     )

@@ -4,10 +4,9 @@ import re
 from collections.abc import Callable
 from typing import Annotated
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from msgspec import Meta
-from quart import Response
+from quart import Response, request
 
 from zapline.domain.connection import Stored
 from zapline.domain.ids import UnitId
@@ -15,12 +14,15 @@ from zapline.domain.reasons import EXPLANATIONS, Phase
 from zapline.http.paging import PAGED, Position, cursor, encode, limit
 from zapline.http.problems import Problem, invalid
 from zapline.http.qr import QrPictures
-from zapline.http.routes import Access, Doc, Routes
-from zapline.http.unit_bodies import OutboundBody, StatusBody, UnitBody, UnitPage, status_body, unit_body
+from zapline.http.routes import Access, Doc, Query, Routes
+from zapline.http.unit_bodies import OutboundBody, StatusBody, UnitBody, UnitPage, archived_body, status_body, unit_body
 from zapline.http.wire import Body, read_body, reply
+from zapline.sql.pool import Pool
+from zapline.sql.unit_reading import archived_units
 from zapline.supervisors.roster import Roster
 from zapline.supervisors.submit import Submit, UnitNotReady
 from zapline.supervisors.unit import Unit
+from zapline.supervisors.unit_changes import is_time_zone
 
 _NUMBER = re.compile(r"\+?(\d{8,15})")
 
@@ -53,7 +55,11 @@ _CREATE = Doc(
     detail="Give `instance` to be sure that a repeated request makes no second unit: it answers 409 then.",
     headers={"Location": "Where the unit is."},
 )
-_LIST = Doc("All units", {200: UnitPage}, query=PAGED)
+_LIST = Doc(
+    "All units",
+    {200: UnitPage},
+    query=(*PAGED, Query("archived", bool, "`true`: those that are closed, instead of those at work.")),
+)
 _STATUS = Doc(
     "The line's status, why it is so, and what to do next",
     {200: StatusBody},
@@ -90,8 +96,10 @@ class Units:
         submit: Submit,
         roster: Roster,
         clock: Callable[[], float],
+        pool: Pool,
         sending: Callable[[UnitId], OutboundBody | None] = lambda unit: None,
     ) -> None:
+        self._pool = pool
         self._submit = submit
         self._sending = sending
         self._roster = roster
@@ -111,7 +119,7 @@ class Units:
 
     async def create(self) -> Response:
         asked = await read_body(NewUnit)
-        if not _is_time_zone(asked.time_zone):
+        if not is_time_zone(asked.time_zone):
             raise invalid("timeZone", "is a name of the IANA time zone database, as America/Sao_Paulo")
         unit = await self._submit.create_unit(asked.name, asked.instance, asked.time_zone)
         made = reply(unit_body(unit), 201)
@@ -119,13 +127,23 @@ class Units:
         return made
 
     async def list(self) -> Response:
+        """Those at work; with ``archived=true`` those that are closed."""
         most, after = limit(), cursor(_After)
+        if _archived_asked():
+            return await self._archived(most, after)
         units = sorted(self._roster.units(), key=_position)
         if after is not None:
             units = [unit for unit in units if _position(unit) > (after.created_at, after.id)]
         page = units[:most]
         more = encode(_After(*_position(page[-1]))) if len(units) > most else None
         return reply(UnitPage([unit_body(unit) for unit in page], more))
+
+    async def _archived(self, most: int, after: _After | None) -> Response:
+        position = (after.created_at, after.id) if after is not None else None
+        units = await archived_units(self._pool, position, most + 1)
+        page = units[:most]
+        more = encode(_After(page[-1].created_at, page[-1].id)) if len(units) > most else None
+        return reply(UnitPage([archived_body(unit) for unit in page], more))
 
     async def get(self, unit: UUID) -> Response:
         return reply(unit_body(self._submit.find(UnitId(unit))))
@@ -178,9 +196,8 @@ def _position(unit: Unit) -> tuple[float, UUID]:
     return unit.record.created_at or 0.0, unit.id
 
 
-def _is_time_zone(name: str) -> bool:
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):  # not there; not a name; a directory
-        return False
-    return True
+def _archived_asked() -> bool:
+    asked = request.args.get("archived", "false")
+    if asked not in ("true", "false"):
+        raise invalid("archived", "is true or false")
+    return asked == "true"

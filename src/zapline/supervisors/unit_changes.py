@@ -24,7 +24,7 @@ class SecretChanged(LocalError):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What is to change; None: it stays. ``retention_days`` counts where ``keep_retention`` is False; None: for ever."""
+    """What is to change; None: it stays. The days count unless ``keep_retention``; None of them: for ever."""
 
     name: str | None = None
     time_zone: str | None = None
@@ -54,9 +54,7 @@ class UnitChanges:
             raise InvalidUnit(f"messages are kept for 1 to {MOST_DAYS} days")
         self._submit.find(unit)
         async with self._pool.connection() as conn:
-            await units.change_unit(
-                conn, unit, name, asked.time_zone, asked.retention_days, keep=asked.keep_retention
-            )
+            await units.change_unit(conn, unit, name, asked.time_zone, asked.retention_days, keep=asked.keep_retention)
         return await self._renew(unit)
 
     async def pause(self, unit: UnitId) -> Unit:
