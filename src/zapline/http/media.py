@@ -13,7 +13,7 @@ from zapline.domain.events import Kind
 from zapline.domain.ids import ExternalId, UnitId
 from zapline.evolution.failures import MediaGone
 from zapline.http.problems import Problem
-from zapline.http.routes import Access, Routes
+from zapline.http.routes import Access, Doc, Routes
 from zapline.sql import reading
 from zapline.sql.pool import Pool
 from zapline.sql.reading import Message
@@ -49,6 +49,19 @@ _LONGEST_NAME = 150
 _LONGEST_ENDING = 10
 
 
+_GET = Doc(
+    "A message's file",
+    {200: "*/*"},
+    errors={
+        **dict.fromkeys(("message_not_found", "no_media", "media_gone", "media_not_sent"), 404),
+        "evolution_failed": 502,
+        "media_busy": 503,
+    },
+    detail="Brought from WhatsApp when asked for, so it may take seconds. Always a download, never shown by a browser.",
+    headers={"Content-Disposition": "The file's name.", "Content-Length": "Its size in bytes."},
+)
+
+
 class MediaFiles:
     """``/units/{id}/messages/{messageId}/media``."""
 
@@ -59,7 +72,7 @@ class MediaFiles:
 
     def attach(self, routes: Routes) -> None:
         path = "/units/<uuid:unit>/messages/<uuid:message>/media"
-        routes.add("GET", path, "get_media", self.get, Access.READ)
+        routes.add("GET", path, "get_media", self.get, Access.READ, _GET)
 
     async def get(self, unit: UUID, message: UUID) -> Response:
         """404 where there is no file to be had, with the reason."""

@@ -2,7 +2,7 @@
 
 import re
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from msgspec import Meta
@@ -11,16 +11,14 @@ from quart import Response, request
 from zapline.domain.events import Kind
 from zapline.domain.ids import UnitId
 from zapline.domain.outbox import Card, File, Location, Poll, Text, Work
-from zapline.domain.send_reasons import reason_of
 from zapline.domain.text import clean_text
-from zapline.http.conversations import message_body
-from zapline.http.paging import Position, Seq, cursor, encode, limit
+from zapline.http.message_bodies import OutboxPage, WatchedMessageBody, watched_body
+from zapline.http.paging import PAGED, Position, Seq, cursor, encode, limit
 from zapline.http.problems import invalid
-from zapline.http.routes import Access, Routes
-from zapline.http.wire import Body, iso, read_body, reply
+from zapline.http.routes import Access, Doc, Query, Routes
+from zapline.http.wire import Body, read_body, reply
 from zapline.sql import reading
 from zapline.sql.pool import Pool
-from zapline.sql.reading import Call, Sending, Watched
 from zapline.supervisors.composing import React, SendAsked, Wanted
 from zapline.supervisors.outgoing import Decision, Outgoing, UnknownMessage
 from zapline.supervisors.submit import Submit
@@ -116,9 +114,9 @@ class NewMessage(Body, frozen=True):
 
 
 class Release(Body, frozen=True):
-    """Body of ``POST .../release``: ``resend`` or ``giveUp``."""
+    """What becomes of an uncertain message."""
 
-    decision: str
+    decision: Literal["resend", "giveUp"]
 
 
 _CONTENTS = ("text", "image", "video", "audio", "document", "location", "contact", "reaction", "poll")
@@ -129,6 +127,50 @@ _STALLED = "stalled"
 
 class _InOutbox(Position, frozen=True, tag="o"):
     seq: Seq
+
+
+_EXAMPLE = {"clientMessageId": "order-4711", "to": "(11) 99999-0001", "text": "Seu pedido saiu para entrega."}
+_NOT_FOUND = {"message_not_found": 404}
+_SEND = Doc(
+    "Send a message",
+    {202: WatchedMessageBody},
+    body=NewMessage,
+    errors={
+        **_NOT_FOUND,
+        "conversation_not_found": 404,
+        "client_message_id_taken": 409,
+        **dict.fromkeys(("invalid_media_url", "media_url_refused", "media_url_unresolvable"), 422),
+    },
+    example=_EXAMPLE,
+    detail="""\
+Name `to` or `conversationId`, and exactly one of `text`, `image`, `video`, `audio`, `document`, `location`, `contact`,
+`reaction` and `poll`. It is stored before the answer, and sent as soon as line and pace allow.
+
+The same `clientMessageId` is the same message: a repeated request sends nothing and answers how the message stands;
+with another content it is refused (409). So repeat a request without an answer as often as you like.""",
+    headers={"Location": "Where the message is."},
+)
+_GET = Doc("One message, and how the work on it stands", {200: WatchedMessageBody}, errors=_NOT_FOUND)
+_CANCEL = Doc(
+    "Take a message back that has not been sent",
+    {200: WatchedMessageBody},
+    body=Body,
+    errors={**_NOT_FOUND, "not_cancellable": 409},
+)
+_RELEASE = Doc(
+    "Decide an uncertain message",
+    {200: WatchedMessageBody},
+    body=Release,
+    errors={**_NOT_FOUND, "not_uncertain": 409},
+    example={"decision": "giveUp"},
+    detail="Look at the phone first: `resend` sends it again, and if it had arrived it will be there twice.",
+)
+_STATE = Query(
+    "state",
+    Literal["queued", "leased", "uncertain", "settled", "dead", "cancelled", "expired", "stalled"],
+    "Only those; without it all that is not done. `stalled`: taken by Evolution and confirmed by nobody in time.",
+)
+_OUTBOX = Doc("What is to be sent, and what waits for a person", {200: OutboxPage}, query=(_STATE, *PAGED))
 
 
 class Messages:
@@ -142,11 +184,11 @@ class Messages:
     def attach(self, routes: Routes) -> None:
         unit = "/units/<uuid:unit>"
         one = f"{unit}/messages/<uuid:message>"
-        routes.add("POST", f"{unit}/messages", "send_message", self.send, Access.SEND)
-        routes.add("GET", one, "get_message", self.get, Access.READ)
-        routes.add("POST", f"{one}/cancel", "cancel_message", self.cancel, Access.SEND)
-        routes.add("POST", f"{one}/release", "release_message", self.release, Access.SEND)
-        routes.add("GET", f"{unit}/outbox", "list_outbox", self.outbox, Access.READ)
+        routes.add("POST", f"{unit}/messages", "send_message", self.send, Access.SEND, _SEND)
+        routes.add("GET", one, "get_message", self.get, Access.READ, _GET)
+        routes.add("POST", f"{one}/cancel", "cancel_message", self.cancel, Access.SEND, _CANCEL)
+        routes.add("POST", f"{one}/release", "release_message", self.release, Access.SEND, _RELEASE)
+        routes.add("GET", f"{unit}/outbox", "list_outbox", self.outbox, Access.READ, _OUTBOX)
 
     async def send(self, unit: UUID) -> Response:
         """202 with the message as it stands; the same for a request that was made before."""
@@ -169,9 +211,7 @@ class Messages:
 
     async def release(self, unit: UUID, message: UUID) -> Response:
         asked = await read_body(Release)
-        decision = _DECISIONS.get(asked.decision)
-        if decision is None:
-            raise invalid("decision", "is 'resend' or 'giveUp'")
+        decision = _DECISIONS[asked.decision]
         id = self._submit.find(UnitId(unit)).id
         return reply(watched_body(await self._outgoing.release(id, message, decision)))
 
@@ -187,7 +227,7 @@ class Messages:
         page = found[:most]
         last = page[-1].sending.seq if page and page[-1].sending is not None else 0
         more = encode(_InOutbox(last)) if len(found) > most else None
-        return reply({"items": [watched_body(one) for one in page], "nextCursor": more})
+        return reply(OutboxPage([watched_body(one) for one in page], more))
 
 
 def send_asked(asked: NewMessage) -> SendAsked:
@@ -294,46 +334,3 @@ def _states(state: str | None) -> tuple[Work, ...]:
         return (Work(state),)
     except ValueError:
         raise invalid("state", f"is one of {', '.join([*Work, _STALLED])}") from None
-
-
-# -- answers -------------------------------------------------------------------------------------------------
-
-
-def watched_body(one: Watched) -> dict[str, object]:
-    """A message as lists show it, with the work on it; ``work`` is null for what we did not send."""
-    return {**message_body(one.message), "work": _work(one.sending) if one.sending is not None else None}
-
-
-def _work(work: Sending) -> dict[str, object]:
-    return {
-        "state": work.state,
-        "lane": work.lane,
-        "campaignId": str(work.campaign) if work.campaign is not None else None,
-        "tries": work.tries,
-        "resends": work.resends,
-        "dueAt": iso(work.due_at),
-        "expiresAt": iso(work.expires_at),
-        "settledAt": iso(work.settled_at),
-        "endedAt": iso(work.ended_at),
-        "stalled": work.stalled,
-        "twice": work.twice,
-        "failure": _failure(work.failure, work.failure_detail),
-        "lookAt": iso(work.look_at),
-        "waitsForPerson": work.state == Work.UNCERTAIN and work.look_at is None,
-        "attempts": [_attempt(call) for call in work.calls],
-    }
-
-
-def _failure(code: str | None, detail: str | None) -> dict[str, object] | None:
-    return {"code": code, "sentence": reason_of(code), "detail": detail} if code is not None else None
-
-
-def _attempt(call: Call) -> dict[str, object]:
-    return {
-        "startedAt": iso(call.started_at),
-        "endedAt": iso(call.ended_at),
-        "outcome": call.outcome,
-        "failure": call.failure,
-        "matchedBy": call.matched_by,
-        "externalId": call.external_id,
-    }

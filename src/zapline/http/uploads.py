@@ -3,15 +3,17 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Annotated
 from uuid import UUID
 
+from msgspec import Meta
 from quart import Response, request
 
 from zapline.domain.ids import UnitId
 from zapline.http.messages import MIMETYPE, file_name
 from zapline.http.problems import Problem, invalid
-from zapline.http.routes import Access, Routes
-from zapline.http.wire import reply
+from zapline.http.routes import Access, Doc, Query, Routes
+from zapline.http.wire import Answer, reply
 from zapline.supervisors.outgoing import Outgoing
 from zapline.supervisors.submit import Submit
 
@@ -23,6 +25,26 @@ _LONGEST_NAME = 255
 UPLOAD_PATH = re.compile(r"/units/[^/]+/uploads/?")
 
 
+class UploadBody(Answer, frozen=True):
+    """A file that can be sent: name its `id` as `upload` in a message or campaign."""
+
+    id: UUID
+    size: Annotated[int, Meta(description="Bytes.")]
+    sha256: str
+    mimetype: str
+    file_name: str | None
+
+
+_UPLOAD = Doc(
+    "Upload a file that is to be sent",
+    {201: UploadBody},
+    other_bodies=("*/*",),
+    query=(Query("fileName", Annotated[str, Meta(min_length=1, max_length=_LONGEST_NAME)], "Its name, without path."),),
+    errors={"busy": 503},
+    detail="The body is the file itself, at most 16 MiB; its type is the request's `Content-Type`.",
+)
+
+
 class Uploads:
     """``/units/{id}/uploads``."""
 
@@ -32,7 +54,7 @@ class Uploads:
         self._in_flight = 0
 
     def attach(self, routes: Routes) -> None:
-        routes.add("POST", "/units/<uuid:unit>/uploads", "upload", self.upload, Access.SEND)
+        routes.add("POST", "/units/<uuid:unit>/uploads", "upload", self.upload, Access.SEND, _UPLOAD)
 
     async def upload(self, unit: UUID) -> Response:
         """The raw body is the file; its type is the request's Content-Type, its name ``?fileName=``."""
@@ -49,8 +71,8 @@ class Uploads:
             if not data:
                 raise invalid("body", "is empty")
             stored, upload = await self._outgoing.store_upload(id, mimetype, name, data)
-        told = {"id": str(stored), "size": upload.size, "sha256": upload.sha256.hex(), "mimetype": upload.mimetype}
-        return reply({**told, "fileName": upload.file_name}, 201)
+        told = UploadBody(stored, upload.size, upload.sha256.hex(), upload.mimetype, upload.file_name)
+        return reply(told, 201)
 
     @contextmanager
     def _room(self) -> Iterator[None]:
