@@ -1,5 +1,6 @@
 """Dead letters over HTTP: listed without bodies, replayed once more."""
 
+from base64 import b64decode
 from typing import Any
 from uuid import uuid4
 
@@ -44,3 +45,30 @@ async def test_what_cannot_be_replayed_is_a_problem(api: Any) -> None:
     for id in (0, 987654, 2**63, 10**30):
         assert (await api.post(f"/dead-letters/{id}/replay", None, 404))["code"] == "dead_letter_not_found"
     assert (await api.post("/dead-letters/-1/replay", None, 404))["code"] == "not_found"
+
+
+async def test_a_units_letters_are_shown_raw_replayed_and_given_up_in_their_unit_alone(api: Any) -> None:
+    unit, other = await api.add_unit("one"), await api.add_unit("other")
+    await api.send(unit, "messages.upsert", "no object")
+    await api.intake.accept(unit, "messages.upsert", b'{"event": "messages.upsert", "data": "\xff"}')
+    mine, theirs = f"/units/{unit.id}/dead-letters", f"/units/{other.id}/dead-letters"
+    found = await api.until(mine, lambda page: len(page["items"]) == 2)
+    broken, letter = found["items"]
+    assert (await api.get(theirs))["items"] == []
+    first = await api.get(mine, limit=1)
+    assert [one["id"] for one in (await api.get(mine, cursor=first["nextCursor"]))["items"]] == [letter["id"]]
+    assert "no object" in (await api.get(f"{mine}/{letter['id']}"))["text"]
+    raw = await api.get(f"{mine}/{broken['id']}")
+    assert raw["text"] is None
+    assert b"\xff" in b64decode(raw["base64"])
+    given = {"id": broken["id"], "givenUp": True}
+    assert await api.post(f"{mine}/{broken['id']}/give-up") == given
+    when = (await api.get(mine))["items"][0]["givenUpAt"]
+    assert await api.post(f"{mine}/{broken['id']}/give-up") == given
+    assert (await api.get(mine))["items"][0]["givenUpAt"] == when is not None
+    assert (await api.get(f"/units/{unit.id}/queue"))["deadLetters"] == 1
+    for path in (f"{theirs}/{letter['id']}/replay", f"{theirs}/{letter['id']}/give-up", f"{mine}/{2**63}/give-up"):
+        assert (await api.post(path, None, 404))["code"] == "dead_letter_not_found"
+    assert (await api.get(f"{theirs}/{letter['id']}", 404))["code"] == "dead_letter_not_found"
+    await api.post(f"{mine}/{letter['id']}/replay", None, 202)
+    await api.until(mine, lambda page: len(page["items"]) == 3)

@@ -10,7 +10,7 @@ import trio
 
 from zapline.domain.ids import UnitId
 from zapline.domain.outbox import Work
-from zapline.sql.dead_letters import list_dead_letters
+from zapline.sql.dead_letters import Letter, get_dead_letter, list_dead_letters
 from zapline.sql.driver import Connection
 from zapline.sql.pool import Pool
 from zapline.sql.scope import admin_scope, unit_scope
@@ -238,10 +238,22 @@ async def pace(pool: Pool, unit: UnitId) -> PaceRow | None:
         return await load_pace(conn, unit)
 
 
-async def letters(pool: Pool, unit: UnitId | None, before: int | None, limit: int) -> Sequence[Any]:
-    """A page of dead letters, newest first; rows as ``dead_letters.list_dead_letters`` gives them."""
+async def letters(pool: Pool, unit: UnitId | None, before: int | None, limit: int) -> list[Letter]:
+    """A page of dead letters of all units, or of one, newest first. For administrators."""
     async with admin_scope(pool) as conn:
         return await list_dead_letters(conn, unit, before, limit)
+
+
+async def unit_letters(pool: Pool, unit: UnitId, before: int | None, limit: int) -> list[Letter]:
+    """A page of a unit's dead letters, newest first."""
+    async with unit_scope(pool, unit) as conn:
+        return await list_dead_letters(conn, unit, before, limit)
+
+
+async def letter(pool: Pool, unit: UnitId, id: int) -> Letter | None:
+    """One of a unit's dead letters, with its body."""
+    async with unit_scope(pool, unit) as conn:
+        return await get_dead_letter(conn, id, unit)
 
 
 def _message(row: Any) -> Message:

@@ -184,6 +184,7 @@ class Health:
         stopped = recorder.states.count(LaneState.STOPPED)
         retrying = recorder.states.count(LaneState.RETRYING)
         quarantined = sum(1 for unit in self._roster.units() if unit.quarantined_at is not None)
+        paused = sum(1 for unit in self._roster.units() if unit.record.paused_at is not None)
         lost = self.counters.recent("lost")
         stuck = len(self.stuck_units())
         return [
@@ -193,6 +194,7 @@ class Health:
             Check("journalAgeSeconds", age, "< 60", above(age, 60.0, 1200.0), "age of the oldest entry not stored"),
             Check("lostWebhooks", lost, "0", above(lost, 0, 0), "answered 200 and stored nowhere"),
             Check("quarantinedUnits", quarantined, "0", above(quarantined, 0, float("inf"))),
+            Check("pausedUnits", paused, "as asked", Verdict.PASS, "a person has paused their sending"),
             Check("stuckUnits", stuck, "0", above(stuck, 0, 0)),
             Check("loopLagSeconds", self.loop_lag, "< 0.5", above(self.loop_lag, 0.5, 5.0)),
         ]

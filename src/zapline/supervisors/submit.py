@@ -181,10 +181,13 @@ class Submit:
 
     # -- dead letters and replay -----------------------------------------------------------------------------
 
-    async def replay_dead_letter(self, id: int) -> None:
-        """Give a dead letter's body to its unit again. Raises UnknownDeadLetter, NotReplayable, UnknownUnit."""
+    async def replay_dead_letter(self, id: int, of: UnitId | None = None) -> None:
+        """Give a dead letter's body to its unit again; only one ``of`` a unit, where that is named.
+
+        Raises UnknownDeadLetter, NotReplayable, UnknownUnit, UnitNotReady.
+        """
         async with self._pool.connection() as conn:
-            letter = await dead_letters.get_dead_letter(conn, id)
+            letter = await dead_letters.get_dead_letter(conn, id, of)
         if letter is None:
             raise UnknownDeadLetter("there is no such dead letter")
         if letter.raw is None:
@@ -193,10 +196,17 @@ class Submit:
             raise NotReplayable("it tells of the connection at that time; what the line is now, its status says")
         unit = self.find(UnitId(letter.unit_id))
         came = letter.received_at.timestamp()
-        if not await self._intake.accept(unit, letter.event or "", bytes(letter.raw), came):
+        if not await self._intake.accept(unit, letter.event or "", letter.raw, came):
             raise UnitNotReady("neither the journal nor the database takes anything now")
         async with self._pool.connection() as conn:
             await dead_letters.mark_revived(conn, id)
+
+    async def give_up_dead_letter(self, unit: UnitId, id: int) -> None:
+        """A person leaves a dead letter alone; it is kept like the others. Raises UnknownUnit, UnknownDeadLetter."""
+        self.find(unit)
+        async with self._pool.connection() as conn:
+            if not await dead_letters.give_up(conn, unit, id):
+                raise UnknownDeadLetter("there is no such dead letter")
 
     async def replay(self, since: float, unit: UnitId | None = None) -> int:
         """Feed what the journal still holds since a time (UTC seconds) again; how many entries.

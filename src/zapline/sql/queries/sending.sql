@@ -158,11 +158,13 @@ returning o.unit_id, o.message_id;
 
 -- name: totals
 -- How the outbox stands: counts by state and lane of those at work, of those a person must decide, of the dead of a
--- day, and of what is stalled now.
-select state, lane, count(*) as messages,
-       extract(epoch from min(due_at) filter (where due_at <= now()))::float8 as oldest
-  from zapline.outbox where state in ('queued', 'leased', 'uncertain')
- group by state, lane
+-- day, and of what is stalled now. What waits in a unit that a person has paused makes nobody impatient.
+select o.state, o.lane, count(*) as messages,
+       extract(epoch from min(o.due_at) filter (where o.due_at <= now() and p.id is null))::float8 as oldest
+  from zapline.outbox o
+  left join zapline.units p on p.id = o.unit_id and p.paused_at is not null
+ where o.state in ('queued', 'leased', 'uncertain')
+ group by o.state, o.lane
 union all
 select 'dead', lane, count(*), extract(epoch from min(ended_at))::float8
   from zapline.outbox where state = 'dead' and ended_at > now() - interval '1 day'
