@@ -189,9 +189,9 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
         nursery.start_soon(health.run)
         woken: list[UnitId] = []
         repaced: list[UnitId] = []
-        outgoing = Outgoing(engine_pool, time.time, woken.append, repaced.append)
+        outgoing = Outgoing(engine_pool, time.time, woken.append, repaced.append, feed=feed)
         media_cache = directory.parent / "media"
-        feeder = Feeder(engine_pool, roster.get, leadership.may_write, woken.append)
+        feeder = Feeder(engine_pool, roster.get, leadership.may_write, woken.append, feed=feed)
         nursery.start_soon(feeder.run)
         parts = Parts(
             submit=submit,

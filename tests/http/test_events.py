@@ -18,6 +18,8 @@ from zapline.http import events as streaming
 from zapline.http.serve import Limits, serve
 from zapline.supervisors.feed import Kind
 
+PHONE, LID = "5511999990001@s.whatsapp.net", "111222333444555@lid"
+
 
 class Stream:
     """A client that reads events."""
@@ -83,6 +85,71 @@ async def test_a_stream_begins_with_how_the_line_stands_and_tells_its_changes_an
     async with watching(api, unit, "another-process-7") as stream:
         assert (await stream.next())[0] == "hello"
         assert await stream.next() == ("reset", {"reason": "unknown"})
+
+
+async def test_messages_their_deliveries_and_campaigns_are_told(api: Any) -> None:
+    unit = await api.add_unit()
+    base = f"/units/{unit.id}"
+    async with watching(api, unit) as stream:
+        await stream.next()
+        await api.send(unit, "messages.upsert", _message("A1", PHONE))
+        kind, came = await stream.next()
+        (stored,) = (await api.get(f"{base}/messages"))["items"]
+        assert kind == "message"
+        assert {name: came[name] for name in stored.keys() & came.keys()} == {
+            name: stored[name] for name in stored.keys() & came.keys()
+        }
+        assert (came["phone"], came["text"], came["senderName"]) == ("+5511999990001", "oi", "Maria")
+        # A LID that is known to be the phone: the conversation is the phone's.
+        await api.send(unit, "messages.upsert", _message("A2", PHONE, senderLid=LID))
+        await stream.next()
+        await api.send(unit, "messages.upsert", _message("A3", LID))
+        kind, by_lid = await stream.next()
+        assert (kind, by_lid["externalId"], by_lid["conversationId"]) == ("message", "A3", came["conversationId"])
+        status = {"keyId": "A1", "remoteJid": PHONE, "fromMe": False, "status": "READ", "messageId": "x"}
+        await api.send(unit, "messages.update", status)
+        kind, told = await stream.next()
+        assert (kind, told["messageId"], told["deliveryStatus"]) == ("delivery", came["id"], "read")
+
+        sent = await api.post(
+            f"{base}/messages", {"to": "+5511999990001", "text": "ja vai", "clientMessageId": "c"}, 202
+        )
+        kind, queued = await stream.next()
+        assert (kind, queued["id"], queued["clientMessageId"], queued["workState"]) == (
+            *("message", sent["id"], "c", "queued"),
+        )
+        assert queued["conversationId"] == came["conversationId"]
+        await api.post(f"{base}/messages/{sent['id']}/cancel")
+        kind, told = await stream.next()
+        assert (kind, told["workState"], told["deliveryStatus"]) == ("delivery", "cancelled", "failed")
+
+        plan = {
+            "name": "Natal",
+            "text": "oi",
+            "recipients": [{"to": "+5511999990007"}],
+            "startAt": "2099-01-01T12:00:00Z",
+        }
+        made = await api.post(f"{base}/campaigns", plan, 201)
+        kind, told = await stream.next()
+        assert (kind, told["campaignId"], told["state"], told["counts"]) == (
+            "campaign",
+            made["id"],
+            "ready",
+            {"pending": 1},
+        )
+        await api.post(f"{base}/campaigns/{made['id']}/cancel")
+        kind, told = await stream.next()
+        assert (kind, told["state"], told["counts"]) == ("campaign", "cancelled", {"cancelled": 1})
+
+
+def _message(id: str, jid: str, **key: str) -> dict[str, object]:
+    return {
+        "key": {"remoteJid": jid, "fromMe": False, "id": id, **key},
+        "pushName": "Maria",
+        "message": {"conversation": "oi"},
+        "messageType": "conversation",
+        "messageTimestamp": 1_795_364_451,
+    }
 
 
 async def test_streams_end_with_the_token_with_the_unit_and_with_the_process(

@@ -117,12 +117,13 @@ async def test_the_janitor_brings_a_stray_report_to_its_message(database: str) -
                 "edited_at_ms, deleted_at) values (%s, 'evolution', %s, 'read', 'dois', 5, now())",
                 (unit, identity),
             )
-        assert await apply_waiting(conn, 100) == 1
+        reached, (told,) = await apply_waiting(conn, 100)
+        assert (reached, told.external_id, told.delivery, told.edited, told.deleted) == (1, "A", "read", True, True)
         assert await rows(
             conn, "select delivery::text, edited_body, deleted_at is null as kept from zapline.messages"
         ) == [("read", "dois", False)]
         assert await rows(conn, "select external_id from zapline.parked_reports") == [("B",)]
-        assert await apply_waiting(conn, 100) == 0
+        assert await apply_waiting(conn, 100) == (0, [])
 
 
 async def test_a_new_report_takes_a_stray_one_along(database: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import pytest
 import trio
 from support.outgoing import Office, queue, sending
@@ -50,6 +51,28 @@ async def test_a_message_is_sent_once_and_settled(database: str, tmp_path: Path)
         assert at.senders.status(unit.id) == SenderStatus()
         await at.until(lambda: at.senders.statistics().running == 0)
         assert at.counters.totals["calls_started", "reply"] == 1
+
+
+async def test_whoever_watches_hears_how_far_a_message_has_come(database: str, tmp_path: Path) -> None:
+    async with sending(database, tmp_path) as at:
+        unit = await at.add_unit()
+        with at.feed.watch(unit.id) as watcher:
+            (message,) = await at.post(unit, "bom dia")
+            await at.rest()
+            told: list[Any] = []
+            with trio.fail_after(10):
+                while not told or told[-1]["deliveryStatus"] != "delivered":
+                    await watcher.wait(10)
+                    told += [msgspec.json.decode(event.data) for event in watcher.take()]
+            assert {each["messageId"] for each in told} == {str(message)}
+            assert {each["clientMessageId"] for each in told} != {None}
+            assert (told[0]["workState"], told[0]["deliveryStatus"]) == ("settled", "sent")
+            at.evolution.plant("error", path="/message/", count=3)
+            (message,) = await at.post(unit, "nunca")
+            await dead_or_settled(at)
+            await watcher.wait(10)
+            last = msgspec.json.decode(watcher.take()[-1].data)
+            assert (last["messageId"], last["workState"], last["failure"]) == (str(message), "dead", "server_error")
 
 
 async def test_three_failures_of_its_own_are_the_end_of_a_message_and_hold_up_no_other(

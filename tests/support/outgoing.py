@@ -31,6 +31,7 @@ from zapline.sql.pool import Pool
 from zapline.sql.units import insert_unit, load_units
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.dispatcher import Dispatcher
+from zapline.supervisors.feed import Feed
 from zapline.supervisors.intake import Intake
 from zapline.supervisors.lines import WEBHOOK_EVENTS, LineCalls, WebhookAddress
 from zapline.supervisors.recorder import Recorder
@@ -138,6 +139,7 @@ class Office:
     senders: Senders
     listening: str
     process: UUID
+    feed: Feed
     uploads: dict[UUID, bytes] = field(default_factory=dict)
     broken_loads: int = 0
     """How many reads of uploads are to fail by a mistake of ours."""
@@ -278,11 +280,10 @@ async def office(
         front = WebhookApp(roster, intake, counters, IntakePolicy(2**24, 2**26), rest=None)
         (listening,) = await nursery.start(partial(serve, front, [f"127.0.0.1:{port}"], stop, 0.1))
         process = uuid4()
-        allowed = intensity or Intensity(5, 60.0)
-        senders = Senders(pool, intake, roster, ready, client, counters, allowed, load_upload, process)
-        made = Office(
-            url, evolution, client, pool, journal, recorder, roster, intake, counters, senders, str(listening), process
-        )
+        allowed, feed = intensity or Intensity(5, 60.0), Feed()
+        senders = Senders(pool, intake, roster, ready, client, counters, allowed, load_upload, process, feed=feed)
+        parts = (pool, journal, recorder, roster, intake, counters, senders)
+        made = Office(url, evolution, client, *parts, str(listening), process, feed)
         calls = LineCalls(client, lambda unit, _: made.address(UUID(bytes=unit)), counters)
         around = Surroundings(
             journal,
@@ -291,6 +292,7 @@ async def office(
             counters,
             dispatcher.refill,
             dispatcher.read_again,
+            feed=feed,
             answered=senders.answered,
             opened=senders.opened,
         )

@@ -187,14 +187,16 @@ async def daemon(settings: Settings, notifier: Notifier) -> AsyncIterator[Runnin
 
         leadership = Leadership(database.open_direct, lead, lambda payload: control.ring(payload))
         client = _evolution(settings, http)
-        outbound = Outbound(settings, Inbound(pool, client, intake, journal, roster, leadership, counters, submit))
+        outbound = Outbound(
+            settings, Inbound(pool, client, intake, journal, roster, leadership, counters, submit, feed)
+        )
         control = Control(submit, pool, outbound.reconciler)
         campaigning = outbound.campaigning
         lanes = settings.recorder_lanes
         recorder = Recorder(database.open_engine, leadership.may_write, counters, lanes, campaigning=campaigning)
         health = Health(counters, roster, journal, recorder, dispatcher, leadership, pool, outbound.report)
         limits = JournalLimits(settings.journal_keep_hours, settings.journal_budget_bytes)
-        janitor = Janitor(pool, journal, leadership, submit, roster, counters, limits)
+        janitor = Janitor(pool, journal, leadership, submit, roster, counters, limits, feed)
         around = Surroundings(
             journal,
             recorder,

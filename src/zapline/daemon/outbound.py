@@ -22,6 +22,7 @@ from zapline.sql.pool import Pool
 from zapline.supervisors.campaigns import Campaigns
 from zapline.supervisors.compared_line import ReconcilePolicy
 from zapline.supervisors.counters import Counters
+from zapline.supervisors.feed import Feed
 from zapline.supervisors.feeder import Feeder
 from zapline.supervisors.intake import Intake
 from zapline.supervisors.leadership import Leadership
@@ -55,6 +56,7 @@ class Inbound:
     leadership: Leadership
     counters: Counters
     submit: Submit
+    feed: Feed
 
 
 class Outbound:
@@ -73,16 +75,17 @@ class Outbound:
             Intensity(settings.restart_limit, settings.restart_period_seconds),
             partial(load_upload, pool),
             uuid4(),
+            feed=parts.feed,
         )
         policy = ReconcilePolicy(every=settings.reconcile_seconds)
         self.reconciler = Reconciler(pool, client, intake, journal, roster, leadership, counters, policy)
         wake = self.senders.wake
         self.uncertain = Uncertain(pool, client, intake, journal, roster, leadership, counters, wake)
-        self.feeder = feeder = Feeder(pool, roster.get, leadership.may_write, wake)
+        self.feeder = feeder = Feeder(pool, roster.get, leadership.may_write, wake, feed=parts.feed)
         self.watch = OutboxWatch(pool, counters, settings.stalled_minutes * 60)
         self.changes = UnitChanges(parts.submit, pool, self._renewed)
         said = OutgoingPolicy(settings.default_region, settings.message_expiry_hours * 3600)
-        self.outgoing = Outgoing(pool, time.time, wake, self.senders.reload_pace, said)
+        self.outgoing = Outgoing(pool, time.time, wake, self.senders.reload_pace, said, feed=parts.feed)
         cache = settings.state_dir / "media"
         self.media = Media(client, cache, int(settings.media_cache_bytes), counters)
         self.receipts = Receipts(pool, client)

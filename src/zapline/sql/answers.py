@@ -95,7 +95,8 @@ async def _settle(conn: Connection, claims: Sequence[Row], decided: Decided) -> 
         for row in await _SQL.rows(conn, "settle", rows=as_json(rows), now=time.time()):
             unit, external = UnitId(row.unit_id), ExternalId(row.external_id)
             settled.add(row.attempt)
-            decided.settled.append(Settled(unit, row.message_id, external, row.matched_by, row.was, row.alias))
+            found = (row.message_id, external, row.matched_by, row.was, row.alias)
+            decided.settled.append(Settled(unit, *found, row.client_message_id, row.conversation_id, row.delivery))
             if row.alias:
                 decided.aliases[unit, external] = ExternalId(row.primary_id)
     return settled

@@ -1,7 +1,7 @@
 """Performs what people ask about campaigns: make, fill, start, stop, try again, and show them."""
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -63,6 +63,15 @@ class Campaign:
     """By state, as ``zapline.recipient_state`` of the schema names them."""
     skipped: Counter[str] = field(default_factory=Counter)
     """Those skipped, by reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a campaign stands at one moment; ``counts`` as in ``Campaign``."""
+
+    name: str
+    state: str
+    counts: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +220,17 @@ async def insert_recipients(conn: Connection, unit: UnitId, id: UUID, judged: It
 
 
 # -- showing -------------------------------------------------------------------------------------------------
+
+
+async def standings(conn: Connection, units: Sequence[UnitId], ids: Sequence[UUID]) -> dict[UUID, Standing]:
+    """How these campaigns of these units stand, counted from the rows themselves."""
+    found: dict[UUID, Standing] = {}
+    counts: defaultdict[UUID, dict[str, int]] = defaultdict(dict)
+    for row in await _SQL.rows(conn, "standings", units=list(units), ids=list(ids)):
+        if row.recipients is not None:
+            counts[row.id][row.recipients_state] = row.recipients
+        found[row.id] = Standing(row.name, row.state, counts[row.id])
+    return found
 
 
 async def list_campaigns(pool: Pool, unit: UnitId, before: tuple[datetime, UUID] | None, limit: int) -> list[Campaign]:

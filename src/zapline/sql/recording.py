@@ -1,6 +1,7 @@
 """Performs the recorder's transaction: a batch of many units' entries becomes rows, or nothing does."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from zapline.sql.driver import Connection, Json, StatementFailed
 from zapline.sql.opt_outs import record_opt_outs
 from zapline.sql.rows import Key, Report, Row, Rows, UnitWrite
 from zapline.sql.statements import Statement, load
-from zapline.sql.writes import Outcome
+from zapline.sql.writes import Created, Outcome, Reported
 
 _SQL = load("recording")
 _KNOWN_BOUND = 50_000
@@ -102,7 +103,8 @@ async def record(
         for row in decided.inherited:
             _inherit(reports, row, aliases)
         created_keys = [(unit, external) for unit, outcome in outcomes.items() for external in outcome.created]
-        await _apply_reports(conn, reports, {*created_keys, *decided.touched}, aliases)
+        for reported in (await _apply_reports(conn, reports, {*created_keys, *decided.touched}, aliases))[1]:
+            outcomes[reported.unit_id].reported.append(reported)
         await _run(conn, _SQL["upsert_reactions"], [_led_row(row, aliases) for row in rows.reactions])
         if campaigning:
             for unit_id in await promote(conn, _writers(rows, campaigning)):
@@ -133,9 +135,29 @@ async def _store_messages(conn: Connection, rows: Rows, decided: Decided, outcom
     rounds.extend([row] for row in decided.rows)
     for one_round in rounds:
         led = [_led_row(row, decided.aliases) | {"ord": ord_} for ord_, row in enumerate(one_round)]
-        for unit_id, external_id, message_id, created in await _run(conn, _SQL["upsert_messages"], led):
+        by_key = {(row["unit_id"], row["external_id"]): row for row in led}
+        for unit_id, external_id, id, created, seq, conversation in await _run(conn, _SQL["upsert_messages"], led):
             if created and unit_id in outcomes:
-                outcomes[unit_id].created[external_id] = message_id
+                made = Created(id, seq, conversation, by_key[unit_id, external_id])
+                outcomes[unit_id].created[external_id] = made
+    await _lead_to_roots(conn, outcomes)
+
+
+async def _lead_to_roots(conn: Connection, outcomes: Mapping[UnitId, Outcome]) -> None:
+    """Name the conversations of new messages as they are shown. Only that of a LID may be part of another."""
+    by_lid = [
+        (outcome, external_id, made)
+        for outcome in outcomes.values()
+        for external_id, made in outcome.created.items()
+        if str(made.row["contact"]).startswith("lid:")
+    ]
+    if not by_lid:
+        return
+    asked = {"ids": sorted({made.conversation_id for _, _, made in by_lid})}
+    roots = {row.id: row.merged_into for row in await conn.fetch(_SQL["find_roots"].sql, asked)}
+    for outcome, external_id, made in by_lid:
+        if made.conversation_id in roots:
+            outcome.created[external_id] = replace(made, conversation_id=roots[made.conversation_id])
 
 
 def _writers(rows: Rows, campaigning: Collection[UnitId]) -> list[Row]:
@@ -186,13 +208,14 @@ def _inherit(reports: dict[Key, Report], row: Any, aliases: Mapping[Key, Externa
 
 async def _apply_reports(
     conn: Connection, fresh: dict[Key, Report], touched: Iterable[Key], aliases: Mapping[Key, ExternalId]
-) -> int:
+) -> tuple[int, list[Reported]]:
     """Bring reports, new ones and those that waited, to the messages that are known; park the others.
 
-    What waits for a message that is still unknown is left in peace. Returns how many messages were reached.
+    What waits for a message that is still unknown is left in peace. Returns how many messages were reached, and
+    what has changed of them.
     """
-    rows = _sorted(fresh)
-    reached = {(unit, external) for unit, _, external in await _run(conn, _SQL["apply_reports"], rows)}
+    rows, changed = _sorted(fresh), list[Reported]()
+    reached = await _reach(conn, rows, changed)
     await _run(conn, _SQL["park_reports"], [row for row in rows if (row["unit_id"], row["external_id"]) not in reached])
     waiting: dict[Key, Report] = {}
     for taken in await _run(conn, _SQL["take_parked"], [_key_row(key) for key in sorted({*touched, *reached})]):
@@ -200,8 +223,20 @@ async def _apply_reports(
         edit = (edited_at_ms, edited_body) if edited_at_ms is not None else None
         label = Delivery[delivery.upper()] if delivery is not None else None
         waiting[UnitId(unit), ExternalId(external)] = Report(label, edit, deleted_at, parked_at)
-    late = await _run(conn, _SQL["apply_reports"], _sorted(_led(waiting, aliases)))
-    return len(reached | {(unit, external) for unit, _, external in late})
+    late = await _reach(conn, _sorted(_led(waiting, aliases)), changed)
+    return len(reached | late), changed
+
+
+async def _reach(conn: Connection, rows: Sequence[Row], changed: list[Reported]) -> set[Key]:
+    """Which of the messages are known; of those that have changed, ``changed`` gets what of them."""
+    reached: set[Key] = set()
+    for row in await _run(conn, _SQL["apply_reports"], rows):
+        unit, external = UnitId(row.unit_id), ExternalId(row.external_id)
+        reached.add((unit, external))
+        if row.id is not None:
+            what = (row.delivery, row.edited, row.deleted)
+            changed.append(Reported(unit, row.id, external, row.client_message_id, row.conversation_id, *what))
+    return reached
 
 
 def _sorted(reports: dict[Key, Report]) -> list[Row]:
@@ -209,13 +244,13 @@ def _sorted(reports: dict[Key, Report]) -> list[Row]:
     return [report.row(key) for key, report in sorted(reports.items(), key=lambda item: item[0])]
 
 
-async def apply_waiting(conn: Connection, limit: int) -> int:
-    """Bring parked reports to messages that are known by now; how many messages were reached."""
+async def apply_waiting(conn: Connection, limit: int) -> tuple[int, list[Reported]]:
+    """Bring parked reports to messages that are known by now; how many messages were reached, and what changed."""
     statement = _SQL["find_waiting"]
     async with conn.transaction():
         found = await conn.fetch(statement.sql, statement.bind(limit=limit))
         keys = [(UnitId(row.unit_id), ExternalId(row.external_id)) for row in found]
-        return await _apply_reports(conn, {}, keys, {}) if keys else 0
+        return await _apply_reports(conn, {}, keys, {}) if keys else (0, [])
 
 
 async def expire_parked(conn: Connection, days: float) -> int:

@@ -256,6 +256,7 @@ def _message(unit: UnitId, fact: MessageArrived, entry: EntryWrite, conversation
         "id": message_id(unit, fact.external_id),
         "unit_id": unit,
         "conversation_id": conversation,
+        "contact": fact.chat.canonical,  # of the conversation, for those who are told
         "provider": PROVIDER,
         "external_id": fact.external_id,
         "from_me": fact.from_me,

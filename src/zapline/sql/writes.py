@@ -1,6 +1,6 @@
 """What a unit's actor hands to the recorder, and what it gets back."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -39,14 +39,42 @@ class Settled:
     """Its work state before."""
     twice: bool
     """It had been delivered before."""
+    client_message_id: str
+    conversation_id: UUID
+    delivery: str
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A message that is new. ``conversation_id`` is that under which it is shown; ``row`` is what was stored."""
+
+    id: UUID
+    seq: int
+    conversation_id: UUID
+    row: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """A message of which something has become known. ``delivery``: None where it is what it was."""
+
+    unit_id: UnitId
+    message: UUID
+    external_id: ExternalId
+    client_message_id: str | None
+    conversation_id: UUID
+    delivery: str | None
+    edited: bool
+    deleted: bool
 
 
 @dataclass(slots=True)
 class Outcome:
     """What became of a unit's share once it was committed."""
 
-    created: dict[ExternalId, UUID] = field(default_factory=dict)
-    """Messages that are new, by external id, with their own id."""
+    created: dict[ExternalId, Created] = field(default_factory=dict)
+    """Messages that are new, by external id."""
+    reported: list[Reported] = field(default_factory=list)
     buried: list[tuple[Seq | None, str]] = field(default_factory=list)
     """Entries that became dead letters, with the reason."""
     settled: list[Settled] = field(default_factory=list)
@@ -58,6 +86,7 @@ class Outcome:
     def add(self, other: "Outcome") -> None:
         """What became of another part of the same share."""
         self.created |= other.created
+        self.reported += other.reported
         self.buried += other.buried
         self.settled += other.settled
         self.opted_out += other.opted_out

@@ -144,7 +144,7 @@ class Campaigns:
             known = await self._known(unit, plan)
             assert known is not None
             return known, False
-        self._feeder.ring()
+        self._feeder.changed(unit, id)
         return id, True
 
     async def _known(self, unit: UnitId, plan: Plan) -> UUID | None:
@@ -301,7 +301,7 @@ class Campaigns:
         self._find(unit)
         async with self._pool.connection() as conn, conn.transaction():
             count = await self._move(conn, unit, id, ask)
-        self._feeder.ring()
+        self._feeder.changed(unit, id)
         return count
 
     async def _move(self, conn: Connection, unit: UnitId, id: UUID, ask: Ask) -> int:

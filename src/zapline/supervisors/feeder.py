@@ -19,6 +19,8 @@ from zapline.sql.driver import Connection, StatementFailed
 from zapline.sql.feeding import AtWork
 from zapline.sql.pool import Pool
 from zapline.sql.sending import read_pace
+from zapline.supervisors.feed import Feed
+from zapline.supervisors.progress import Progress
 from zapline.supervisors.unit import Unit
 
 _SOON = 0.25
@@ -50,7 +52,9 @@ class Feeder:
         wake: Callable[[UnitId], None],
         clock: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
+        feed: Feed | None = None,
     ) -> None:
+        self._progress = Progress(pool, feed or Feed())
         self._pool = pool
         self._find = find
         self._may_write = may_write
@@ -68,6 +72,11 @@ class Feeder:
     def ring(self) -> None:
         """Something has changed about a campaign: look soon."""
         self._bell.set()
+
+    def changed(self, unit: UnitId, campaign: UUID) -> None:
+        """A person has changed where a campaign stands."""
+        self._progress.changed(unit, campaign)
+        self.ring()
 
     async def run(self) -> None:
         """Feed until cancelled. A database that is away is asked again with the next round."""
@@ -92,6 +101,7 @@ class Feeder:
                 self._look_around_at = trio.current_time() + _IDLE
             for row in await feeding.start_due(conn, now):
                 _LOG.info("A campaign starts", campaign=str(row.id), unit=str(row.unit_id))
+                self._progress.changed(UnitId(row.unit_id), row.id)
             works = await feeding.at_work(conn)
         running = [work for work in works if work.state is CampaignState.RUNNING]
         self.campaigning = frozenset(work.unit for work in running)
@@ -105,6 +115,7 @@ class Feeder:
                 # Whatever is wrong with it is its own: the others go on.
                 _LOG.error("A campaign cannot be fed", campaign=str(work.id), unit=str(work.unit), error=str(failed))
                 pauses.append(_AGAIN)
+        await self._progress.tell((work.id, work.unit) for work in running)
         return min(pauses)
 
     async def _look_around(self, conn: Connection) -> None:
@@ -115,6 +126,7 @@ class Feeder:
                 _LOG.warning("A list that was not read to its end is taken back", campaign=str(left))
         for row in await feeding.reopen(conn):
             _LOG.info("A campaign has work again", campaign=str(row.id), unit=str(row.unit_id))
+            self._progress.changed(UnitId(row.unit_id), row.id)
 
     async def _tend(self, conn: Connection, work: AtWork, now: float) -> float:
         """Look after one running campaign; seconds until the next look."""
@@ -127,6 +139,7 @@ class Feeder:
         if not work.pending:
             if not work.open and await feeding.finish(conn, work.id, now):
                 _LOG.info("A campaign is done", campaign=str(work.id), unit=str(work.unit))
+                self._progress.changed(work.unit, work.id)
             return _AT_WORK
         if work.timing.opens_at(pace, now) != now or not self._line_open(work.unit):
             return _HELD

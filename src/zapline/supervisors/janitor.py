@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 import trio
@@ -13,7 +14,9 @@ from zapline.sql.journal import Entry, Journal
 from zapline.sql.pool import Pool
 from zapline.sql.recording import apply_waiting, expire_parked
 from zapline.supervisors.counters import Counters
+from zapline.supervisors.feed import Feed, Kind
 from zapline.supervisors.leadership import Leadership, Standing
+from zapline.supervisors.news import reported_news
 from zapline.supervisors.roster import Roster
 from zapline.supervisors.submit import Submit
 
@@ -50,6 +53,7 @@ class Janitor:
         roster: Roster,
         counters: Counters,
         limits: JournalLimits,
+        feed: Feed,
     ) -> None:
         self._pool = pool
         self._journal = journal
@@ -58,6 +62,7 @@ class Janitor:
         self._roster = roster
         self._counters = counters
         self._limits = limits
+        self._feed = feed
 
     async def run(self) -> None:
         """Tidy until cancelled. A refusal of disk or database is tried again with the next round."""
@@ -116,12 +121,14 @@ class Janitor:
             await self._leadership.may_write()
             try:
                 async with self._pool.connection() as conn:
-                    reached = await apply_waiting(conn, _PARKED_AT_ONCE)
+                    reached, changed = await apply_waiting(conn, _PARKED_AT_ONCE)
                     expired = await expire_parked(conn, _PARKED_DAYS)
                     await forget_requests(conn)
             except RemoteError as away:
                 _LOG.debug("Parked reports must wait", error=str(away))
                 continue
+            for told in changed:
+                self._feed.publish(told.unit_id, Kind.DELIVERY, partial(reported_news, told))
             self._counters.add("parked_applied", amount=reached)
             self._counters.add("parked_expired", amount=expired)
 

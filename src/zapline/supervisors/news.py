@@ -1,14 +1,19 @@
 """What is told of a unit as it happens: the data of live events and of the CRM's webhooks, in one form."""
 
 from collections.abc import Mapping
+from typing import cast
 from uuid import UUID
 
 import msgspec
 
 from zapline.domain.connection import QR_LIFE, Stored
+from zapline.domain.events import SendAnswered
 from zapline.domain.ids import UnitId
 from zapline.domain.instants import iso
+from zapline.domain.outbox import Work
 from zapline.domain.reasons import EXPLANATIONS, Phase
+from zapline.sql.reading import Watched
+from zapline.sql.writes import Created, Reported, Settled
 
 
 class News(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -122,3 +127,102 @@ def hello(unit: UnitId, stored: Stored | None, quarantined: bool) -> Hello:
     if stored is None:
         return Hello(unit_id=unit, status=None, qr=None)
     return Hello(unit_id=unit, status=status_news(unit, stored, quarantined), qr=qr_news(unit, stored))
+
+
+def created_news(unit: UnitId, made: Created) -> MessageNews:
+    """A message that the recorder has stored."""
+    row = made.row
+    contact = str(row["contact"])
+    return MessageNews(
+        unit_id=unit,
+        id=made.id,
+        seq=made.seq,
+        conversation_id=made.conversation_id,
+        contact=contact,
+        phone=contact if contact.startswith("+") else None,
+        external_id=_text(row["external_id"]),
+        client_message_id=None,
+        from_me=bool(row["from_me"]),
+        kind=str(row["kind"]),
+        text=_text(row["body"]),
+        sender_name=_text(row["sender_name"]),
+        delivery_status=_text(row["delivery"]),
+        work_state=None,
+        sent_at=iso(cast(float, row["sent_at"])) or "",
+        backfilled=bool(row["backfilled"]),
+    )
+
+
+def queued_news(unit: UnitId, stored: Watched, contact: str) -> MessageNews:
+    """A message that somebody has asked to be sent."""
+    message = stored.message
+    return MessageNews(
+        unit_id=unit,
+        id=message.id,
+        seq=message.seq,
+        conversation_id=message.conversation_id,
+        contact=contact,
+        phone=contact if contact.startswith("+") else None,
+        external_id=message.external_id,
+        client_message_id=message.client_message_id,
+        from_me=message.from_me,
+        kind=message.kind,
+        text=message.text,
+        sender_name=message.sender_name,
+        delivery_status=message.delivery,
+        work_state=message.work_state,
+        sent_at=iso(message.sent_at) or "",
+    )
+
+
+def reported_news(told: Reported) -> DeliveryNews:
+    return DeliveryNews(
+        unit_id=told.unit_id,
+        message_id=told.message,
+        external_id=told.external_id,
+        client_message_id=told.client_message_id,
+        conversation_id=told.conversation_id,
+        delivery_status=told.delivery,
+        edited=told.edited,
+        deleted=told.deleted,
+    )
+
+
+def settled_news(settled: Settled) -> DeliveryNews:
+    return DeliveryNews(
+        unit_id=settled.unit_id,
+        message_id=settled.message,
+        external_id=settled.external_id,
+        client_message_id=settled.client_message_id,
+        conversation_id=settled.conversation_id,
+        delivery_status=settled.delivery,
+        work_state=Work.SETTLED.value,
+    )
+
+
+def ended_news(unit: UnitId, answer: SendAnswered) -> DeliveryNews:
+    """A call that did not send its message."""
+    return DeliveryNews(unit_id=unit, message_id=answer.message, work_state=answer.move, failure=answer.failure)
+
+
+def unsent_news(unit: UnitId, message: UUID, work: str) -> DeliveryNews:
+    """A message of ours whose time was over before it could be sent."""
+    return DeliveryNews(unit_id=unit, message_id=message, work_state=work)
+
+
+def watched_news(unit: UnitId, stored: Watched) -> DeliveryNews:
+    """A message of ours about which somebody has decided."""
+    message = stored.message
+    return DeliveryNews(
+        unit_id=unit,
+        message_id=message.id,
+        external_id=message.external_id,
+        client_message_id=message.client_message_id,
+        conversation_id=message.conversation_id,
+        delivery_status=message.delivery,
+        work_state=message.work_state,
+    )
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

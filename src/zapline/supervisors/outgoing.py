@@ -33,7 +33,9 @@ from zapline.supervisors.composing import (
     remote_jid,
     untimely,
 )
+from zapline.supervisors.feed import Feed, Kind
 from zapline.supervisors.media_urls import check_media_url
+from zapline.supervisors.news import queued_news, watched_news
 
 EXPIRY = 24 * 3600.0
 """Seconds after which an unsent reply is of no use to whoever waited for it, unless it says otherwise."""
@@ -103,7 +105,9 @@ class Outgoing:
         reload_pace: Callable[[UnitId], None] = lambda unit: None,
         policy: OutgoingPolicy | None = None,
         check_url: Callable[[str], Awaitable[str]] = check_media_url,
+        feed: Feed | None = None,
     ) -> None:
+        self._feed = feed or Feed()
         self._pool = pool
         self._clock = clock
         self._wake = wake
@@ -142,6 +146,7 @@ class Outgoing:
                 self._wake(unit)
             stored = await get_message(conn, unit, new.id)
         assert stored is not None
+        self._feed.publish(unit, Kind.MESSAGE, lambda: queued_news(unit, stored, new.chat.canonical))
         return stored, True
 
     async def get(self, unit: UnitId, message: UUID) -> Watched:
@@ -156,7 +161,7 @@ class Outgoing:
                 state = await self._state(conn, unit, message)
                 raise NotCancellable(f"only a queued message can be cancelled; this one is {state}")
             _LOG.info("A message was cancelled", unit=str(unit), message=str(message))
-            return await self._found(conn, unit, message)
+            return await self._told(conn, unit, message)
 
     async def release(self, unit: UnitId, message: UUID, decision: Decision) -> Watched:
         """Decide about an uncertain message: send it once more, or leave it alone.
@@ -175,7 +180,7 @@ class Outgoing:
             if decision is Decision.RESEND:
                 self._wake(unit)
             _LOG.info("An uncertain message was decided", unit=str(unit), message=str(message), decision=decision.value)
-            return await self._found(conn, unit, message)
+            return await self._told(conn, unit, message)
 
     # -- what else is asked ----------------------------------------------------------------------------------
 
@@ -220,6 +225,12 @@ class Outgoing:
         if known[1] != read.digest:
             raise ClientIdTaken("another message was asked for under this clientMessageId")
         return await get_message(conn, unit, known[0])
+
+    async def _told(self, conn: Connection, unit: UnitId, message: UUID) -> Watched:
+        """A message of which something has changed just now."""
+        found = await self._found(conn, unit, message)
+        self._feed.publish(unit, Kind.DELIVERY, lambda: watched_news(unit, found))
+        return found
 
     async def _found(self, conn: Connection, unit: UnitId, message: UUID) -> Watched:
         found = await get_message(conn, unit, message)

@@ -4,6 +4,7 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from math import inf
 from uuid import UUID
 
@@ -22,8 +23,10 @@ from zapline.sql.driver import StatementFailed
 from zapline.sql.pool import Pool
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.desk import Busy, Desk, Means, SenderStatus
+from zapline.supervisors.feed import Feed, Kind
 from zapline.supervisors.intake import Intake
 from zapline.supervisors.keeper import Child, keep
+from zapline.supervisors.news import unsent_news
 from zapline.supervisors.roster import Roster
 from zapline.supervisors.sender import Sender
 from zapline.supervisors.unit import Unit
@@ -71,7 +74,9 @@ class Senders:
         load_upload: Callable[[UUID], Awaitable[bytes | None]],
         process: UUID,
         clock: Callable[[], float] = time.time,
+        feed: Feed | None = None,
     ) -> None:
+        self._feed = feed or Feed()
         self._means = Means(pool, intake, roster, may_write, client, counters, load_upload, process, clock)
         self._roster = roster
         self._counters = counters
@@ -226,6 +231,8 @@ class Senders:
         async with self._means.pool.connection() as conn:
             for row in await sending.expire_due(conn, at.wall):
                 self._counters.add("messages_ended_unsent", row.state)
+                unit, news = UnitId(row.unit_id), partial(unsent_news, row.unit_id, row.message_id, row.state)
+                self._feed.publish(unit, Kind.DELIVERY, news)
         for id in [id for id, desk in self._desks.items() if not desk.running and self._roster.get(id) is None]:
             del self._desks[id]
 

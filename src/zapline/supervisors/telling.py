@@ -1,7 +1,7 @@
 """Tells what became of a unit's webhooks once it is committed: counters move, lines are logged."""
 
 from collections.abc import Sequence
-from uuid import UUID
+from functools import partial
 
 import structlog
 
@@ -10,18 +10,19 @@ from zapline.domain.events import MessageArrived, SendAnswered
 from zapline.domain.ids import PROVIDER, Seq, UnitId
 from zapline.domain.masking import mask_phone
 from zapline.domain.reasons import Phase
-from zapline.sql.writes import EntryWrite, Outcome
+from zapline.sql.writes import Created, EntryWrite, Outcome
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.feed import Feed, Kind
 from zapline.supervisors.living import Unit
-from zapline.supervisors.news import qr_news, status_news
+from zapline.supervisors.news import created_news, ended_news, qr_news, reported_news, settled_news, status_news
 
 _LOG = structlog.get_logger(scope="MessageHandler")
 _LINE_LOG = structlog.get_logger(scope="Line")
 
 
-def tell_stored(unit: UnitId, writes: Sequence[EntryWrite], outcome: Outcome, counters: Counters) -> None:
+def tell_stored(unit: UnitId, writes: Sequence[EntryWrite], outcome: Outcome, counters: Counters, feed: Feed) -> None:
     """What a unit's share of a transaction came to."""
+    tell_watchers(unit, writes, outcome, feed)
     for _, reason in outcome.buried:
         counters.add("dead_letters", reason)
         counters.add("webhook_errors", reason)
@@ -34,6 +35,24 @@ def tell_stored(unit: UnitId, writes: Sequence[EntryWrite], outcome: Outcome, co
                 _tell_message(unit, fact, write, created.pop(fact.external_id, None), counters)
             elif not isinstance(fact, SendAnswered):
                 counters.add("facts", type(fact).__name__)
+
+
+def tell_watchers(unit: UnitId, writes: Sequence[EntryWrite], outcome: Outcome, feed: Feed) -> None:
+    """The same, to those who look on live."""
+    if not feed.watched(unit):
+        return
+    for made in outcome.created.values():
+        feed.count_message(unit, bool(made.row["from_me"]))
+        feed.publish(unit, Kind.MESSAGE, partial(created_news, unit, made))
+    for settled in outcome.settled:
+        feed.count_message(unit, from_me=True)
+        feed.publish(unit, Kind.DELIVERY, partial(settled_news, settled))
+    for told in outcome.reported:
+        feed.publish(unit, Kind.DELIVERY, partial(reported_news, told))
+    for write in writes:
+        for fact in write.facts:
+            if isinstance(fact, SendAnswered) and fact.external_id is None and not write.replayed:
+                feed.publish(unit, Kind.DELIVERY, partial(ended_news, unit, fact))
 
 
 def _tell_sending(unit: UnitId, writes: Sequence[EntryWrite], outcome: Outcome, counters: Counters) -> None:
@@ -55,14 +74,14 @@ def _tell_sending(unit: UnitId, writes: Sequence[EntryWrite], outcome: Outcome, 
 
 
 def _tell_message(
-    unit: UnitId, fact: MessageArrived, write: EntryWrite, message_id: UUID | None, counters: Counters
+    unit: UnitId, fact: MessageArrived, write: EntryWrite, made: Created | None, counters: Counters
 ) -> None:
     counters.add("messages", fact.kind.value)
     # What we fetched or fed again ourselves says nothing about how often Evolution sends twice.
     rated = fact.origin == "live" and not write.backfilled and not write.replayed
     if rated:
         counters.add("messages_seen")
-    if message_id is None:
+    if made is None:
         if rated:
             counters.add("duplicates")
         if fact.origin == "sent" or write.backfilled:
@@ -76,7 +95,7 @@ def _tell_message(
         sender = mask_phone(fact.chat.phone or fact.chat.canonical)
         text = "New message from {sender} (Unit: {unit}, Provider: {provider})"
         _LOG.info(text, sender=sender, unit=unit, provider=PROVIDER)
-    _LOG.info("Message created: {message}", message=message_id, scope=f"Webhook:{_short(write.seq)}")
+    _LOG.info("Message created: {message}", message=made.id, scope=f"Webhook:{_short(write.seq)}")
 
 
 def tell_line(unit: Unit, before: Stored, after: Stored, feed: Feed) -> None:

@@ -326,7 +326,7 @@ class UnitActor:
             tell_line(unit, run.stored_before, run.state.stored, around.feed)
             if run.state.stored.phase is Phase.OPEN and run.stored_before.phase is not Phase.OPEN:
                 around.opened(unit)
-        tell_stored(unit.id, run.writes, outcome, around.counters)
+        tell_stored(unit.id, run.writes, outcome, around.counters, around.feed)
         if outcome.queued:
             around.queued(unit)
         for write in run.writes:

@@ -160,6 +160,19 @@ select r.campaign_id, zapline.recipient_state(r.state, o.state, m.delivery) as s
  where r.unit_id = %(unit_id)s and r.campaign_id = any(%(ids)s)
  group by 1, 2, 3;
 
+-- name: standings
+-- How these campaigns stand, and how many of their recipients stand where; no state where there are none.
+select c.id, c.name, c.state, s.state as recipients_state, s.recipients
+  from zapline.campaigns c
+  left join lateral (
+       select zapline.recipient_state(r.state, o.state, m.delivery) as state, count(*) as recipients
+         from zapline.campaign_recipients r
+         left join zapline.outbox o on o.message_id = r.message_id and o.campaign_id = r.campaign_id
+         left join zapline.messages m on m.id = r.message_id
+        where r.campaign_id = c.id and r.unit_id = c.unit_id
+        group by 1) s on true
+ where c.unit_id = any(%(units)s) and c.id = any(%(ids)s);
+
 -- name: list_recipients
 -- A campaign's recipients in the order of the list, of these states or of all; with what went wrong.
 select r.number, r.recipient, r.parameters, zapline.recipient_state(r.state, o.state, m.delivery) as state,

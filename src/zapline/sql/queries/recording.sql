@@ -121,7 +121,11 @@ on conflict (unit_id, provider, external_id) do update
     or (m.backfilled and not excluded.backfilled)
     or excluded.delivery > m.delivery or (m.delivery is null and excluded.delivery is not null)
     or excluded.sent_at < m.sent_at
-returning m.unit_id, m.external_id, m.id, (xmax = 0) as created;
+returning m.unit_id, m.external_id, m.id, (xmax = 0) as created, m.seq, m.conversation_id;
+
+-- name: find_roots
+-- Which of these conversations are shown as part of another.
+select id, merged_into from zapline.conversations where id = any(%(ids)s) and merged_into is not null;
 
 -- name: wait_less
 -- Within this transaction a lock is waited for this long (milliseconds) and no longer.
@@ -137,7 +141,7 @@ returning p.unit_id, p.provider, p.external_id, p.delivery::text, p.edited_body,
 
 -- name: apply_reports
 -- Statuses, edits and deletes reach their message: the status only upward, the latest edit, the first delete.
--- Rows back: the messages that are known, changed or not; the other reports are parked.
+-- Rows back: the messages that are known, with what they are now where they changed; other reports are parked.
 with r as (
     select * from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, provider text, external_id text,
                                                     delivery zapline.delivery, edited_body text,
@@ -157,11 +161,15 @@ with r as (
             or (m.edited_at_ms is null and r.edited_at_ms is not null)
             or to_timestamp(r.deleted_at) < m.deleted_at
             or (m.deleted_at is null and r.deleted_at is not null))
-returning m.id
+returning m.id, m.client_message_id, m.conversation_id, m.delivery::text as delivery, m.edited_at_ms, m.deleted_at
 )
-select m.unit_id, m.provider, m.external_id
+select m.unit_id, m.external_id, c.id, c.client_message_id,
+       (select coalesce(k.merged_into, k.id) from zapline.conversations k where k.id = c.conversation_id) as conversation_id,
+       case when c.delivery is distinct from m.delivery::text then c.delivery end as delivery,
+       c.edited_at_ms is distinct from m.edited_at_ms as edited, c.deleted_at is distinct from m.deleted_at as deleted
   from zapline.messages m
-  join r on m.unit_id = r.unit_id and m.provider = r.provider and m.external_id = r.external_id;
+  join r on m.unit_id = r.unit_id and m.provider = r.provider and m.external_id = r.external_id
+  left join changed c on c.id = m.id;
 
 -- name: park_reports
 -- Reports whose message is not known yet.

@@ -257,7 +257,7 @@ with r as (
        set external_id = coalesce(m.external_id, owned.external_id), delivery = greatest(m.delivery, 'sent'),
            sent_at = case when m.external_id is null then owned.started_at else m.sent_at end
       from owned where m.id = owned.message_id
-    returning m.id, m.external_id
+    returning m.id, m.external_id, m.client_message_id, m.conversation_id, m.delivery::text as delivery
 ), before as (
     select o.message_id, o.state from zapline.outbox o join owned on owned.message_id = o.message_id
 ), done as (
@@ -268,7 +268,8 @@ with r as (
            twice = o.twice or owned.alias
       from owned where o.message_id = owned.message_id)
 select owned.id as attempt, owned.unit_id, owned.message_id, owned.external_id, told.external_id as primary_id, owned.alias,
-       owned.matched_by, before.state as was
+       owned.matched_by, before.state as was, told.client_message_id, told.delivery,
+       (select coalesce(k.merged_into, k.id) from zapline.conversations k where k.id = told.conversation_id) as conversation_id
   from owned join told on told.id = owned.message_id join before on before.message_id = owned.message_id;
 
 -- name: find_claimable
