@@ -1,0 +1,1 @@
+"""The operators' console: pages made on the server, one stylesheet, one small script, a session cookie."""

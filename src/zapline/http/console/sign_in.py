@@ -1,0 +1,71 @@
+"""Signs operators in and out."""
+
+from urllib.parse import quote
+
+from quart import Response, g, request
+
+from zapline.http.console.frame import Frame, asked, me
+from zapline.http.console.gate import Carriage, Sessions, give_cookie, own_path, take_cookie
+from zapline.http.console.language import _
+from zapline.http.problems import Problem
+
+PATH = "/console/sign-in"
+
+
+def way_in() -> str:
+    """Where to sign in, and then to go on with the present page."""
+    here = request.full_path.rstrip("?") if request.method == "GET" else ""
+    back = own_path(here)
+    return PATH if back == "/console/" else f"{PATH}?next={quote(back, safe='')}"
+
+
+class SignInPages:
+    """``/console/sign-in`` and ``/console/sign-out``."""
+
+    def __init__(self, frame: Frame, sessions: Sessions) -> None:
+        self._frame = frame
+        self._sessions = sessions
+
+    def attach(self) -> None:
+        self._frame.get(PATH, "sign_in", self.show, open=True)
+        self._frame.post(PATH, "sign_in_form", self.sign_in, open=True)
+        self._frame.post("/console/sign-out", "sign_out", self.sign_out)
+
+    async def show(self) -> Response:
+        if g.principal is not None:
+            return self._frame.go(own_path(asked("next", 600)))
+        return self._page(200, own_path(asked("next", 600)))
+
+    async def sign_in(self) -> Response:
+        form = await self._frame.form()
+        back, email = own_path(form.text("next", 600)), form.text("email", 254)
+        if self._frame.front.carriage() is Carriage.PLAIN:
+            return self._page(403, back, email)
+        password = form.secret("password")
+        if not email or not password:
+            return self._page(422, back, email, _("Enter your e-mail address and your password."))
+        try:
+            principal = await self._sessions.sign_in(email, password, self._frame.source())
+        except Problem as problem:
+            if problem.status not in (401, 429):
+                raise
+            answer = self._page(problem.status, back, email, _(problem.detail).capitalize() + ".")
+            if problem.retry_after is not None:
+                answer.headers["Retry-After"] = str(problem.retry_after)
+            return answer
+        token, ends = await self._sessions.open_session(principal)
+        answer = self._frame.go(back)
+        give_cookie(answer, self._frame.front, token, ends)
+        return answer
+
+    async def sign_out(self) -> Response:
+        assert me() is not None
+        await self._sessions.close(g.session)
+        self._frame.flashes.take(g.session)
+        answer = self._frame.go(PATH)
+        take_cookie(answer, self._frame.front)
+        return answer
+
+    def _page(self, status: int, back: str, email: str = "", said: str = "") -> Response:
+        plain = self._frame.front.carriage() is Carriage.PLAIN
+        return self._frame.render("sign_in.html", status, back=back, email=email, said=said, plain=plain)
