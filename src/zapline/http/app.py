@@ -11,6 +11,8 @@ from zapline.domain.ids import UnitId
 from zapline.http import problems
 from zapline.http.auth import Auth, AuthPolicy
 from zapline.http.campaigns import LIST_PATH, MAX_LIST, PROBLEMS, CampaignPages
+from zapline.http.console.app import beside, create_console
+from zapline.http.console.gate import Sessions
 from zapline.http.conversations import Conversations
 from zapline.http.dead_letters import DeadLetters
 from zapline.http.events import Events, Streams
@@ -73,12 +75,16 @@ class Parts:
     """Live events, of one unit and of all."""
     changes: UnitChanges | None = None
     max_upload: int = MAX_UPLOAD
+    sessions: Sessions | None = None
+    """Lets operators into the console."""
+    base_url: str = ""
+    """The address that people and Evolution are given."""
     sending: Callable[[UnitId], OutboundBody | None] = lambda unit: None
     """Tells how a unit's sending stands, as part of its status."""
 
 
 def create_app(parts: Parts) -> App:
-    """The API."""
+    """The API, and the console beside it."""
     app = QuartTrio("zapline.http", static_folder=None)
     app.request_class = request_class(
         [Larger(UPLOAD_PATH, parts.max_upload, _LARGE_WITHIN), Larger(LIST_PATH, MAX_LIST, _LARGE_WITHIN)]
@@ -96,7 +102,8 @@ def create_app(parts: Parts) -> App:
         return response
 
     app.after_request(harden)
-    return finish_shielded(app)  # type: ignore[arg-type]  # quart types the scope more narrowly
+    api: App = finish_shielded(app)  # type: ignore[arg-type]  # quart types the scope more narrowly
+    return beside(api, create_console(parts, parts.sessions)) if parts.sessions is not None else api
 
 
 def _attach(app: QuartTrio, parts: Parts) -> None:

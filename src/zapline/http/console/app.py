@@ -6,6 +6,7 @@ from quart import Response, g, request
 from quart_trio import QuartTrio
 
 from zapline.http.campaigns import PROBLEMS
+from zapline.http.console.about import About
 from zapline.http.console.assets import PREFIX
 from zapline.http.console.errors import Errors
 from zapline.http.console.frame import Frame
@@ -55,6 +56,7 @@ def _attach(frame: Frame, parts: "Parts", sessions: Sessions) -> None:
     frame.get(PREFIX + "<name>", "asset", frame.assets.serve, open=True)
     Preferences(frame).attach()
     SignInPages(frame, sessions).attach()
+    About(frame).attach()
 
 
 def _guard(app: QuartTrio, frame: Frame, sessions: Sessions) -> None:

@@ -159,6 +159,7 @@ def _environment(frame: Frame) -> Environment:
         "sections": lambda: frame.sections,
         "tabs": lambda: frame.tabs,
         "script_texts": lambda: {text: _(text) for text in shown.SCRIPT_TEXTS},
+        "now": shown.now,
         "when": shown.when,
         "stamp": shown.stamp,
         "clock_time": shown.clock_time,

@@ -40,7 +40,7 @@ class Sessions(Protocol):
         """Whose session it is, if it is valid; ``use``: whether this counts against its idle end."""
         ...
 
-    async def close(self, token: str) -> None:
+    async def close(self, token: str, principal: Principal, source: str) -> None:
         """End a session."""
         ...
 

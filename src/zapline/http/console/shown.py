@@ -16,6 +16,11 @@ def moment(at: float | datetime) -> datetime:
     return at if isinstance(at, datetime) else datetime.fromtimestamp(at, UTC)
 
 
+def now() -> str:
+    """This moment, as the script reads it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
 def clock_time(at: float | datetime | None, zone: str = "UTC") -> str:
     """A day and a time of the day as that zone's clocks show it."""
     if at is None:

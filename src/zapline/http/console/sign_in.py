@@ -59,8 +59,7 @@ class SignInPages:
         return answer
 
     async def sign_out(self) -> Response:
-        assert me() is not None
-        await self._sessions.close(g.session)
+        await self._sessions.close(g.session, me(), self._frame.source())
         self._frame.flashes.take(g.session)
         answer = self._frame.go(PATH)
         take_cookie(answer, self._frame.front)
