@@ -155,10 +155,16 @@ async def test_a_list_is_uploaded_whole_or_not_at_all(api: Any) -> None:
     assert (more["list"]["accepted"], more["campaign"]["recipients"]) == (1, 10_001)
     latin = {"Content-Type": "text/csv; charset=windows-1252"}
     await upload(api, path, "to,nome\n+5511988887777,José".encode("cp1252"), **latin)
-    page = await api.get(path, after=10_000, limit=1)
-    assert (page["items"][0]["to"], page["nextAfter"]) == (phone(10_000), 10_001)
-    (last,) = (await api.get(path, after=10_001, state="pending"))["items"]
-    assert last == {
+    listed, cursor = [], {}
+    while True:
+        page = await api.get(path, limit=200, state="pending", **cursor)
+        listed += page["items"]
+        if page["nextCursor"] is None:
+            break
+        cursor = {"cursor": page["nextCursor"]}
+    assert [one["number"] for one in listed] == list(range(1, 10_003))
+    assert listed[10_000]["to"] == phone(10_000)
+    assert listed[-1] == {
         "number": 10_002,
         "to": "+5511988887777",
         "variables": {"nome": "José"},
@@ -169,6 +175,7 @@ async def test_a_list_is_uploaded_whole_or_not_at_all(api: Any) -> None:
         "sentAt": None,
     }
     await api.get(path, 422, state="lost")
+    await api.get(path, 422, cursor="lost")
 
 
 async def test_a_client_that_goes_away_leaves_nothing(api: Any) -> None:

@@ -1,4 +1,4 @@
-"""What requests about campaigns say and what is answered, as JSON and as CSV."""
+"""What requests about campaigns say, and what became of recipients as CSV."""
 
 import csv
 import io
@@ -13,19 +13,13 @@ from msgspec import Meta, field
 from zapline.domain.campaigns import Timing
 from zapline.domain.events import Kind
 from zapline.domain.outbox import File, Text
-from zapline.domain.recipients import Tally
 from zapline.domain.text import clean_text
 from zapline.http.messages import MIMETYPE, file_name
 from zapline.http.problems import invalid
-from zapline.http.wire import Body, iso
-from zapline.sql.campaigns import Campaign, Recipient
-from zapline.supervisors.campaigns import Forecast, Plan
+from zapline.http.wire import Body
+from zapline.sql.campaigns import Recipient
+from zapline.supervisors.campaigns import Plan
 
-STATES = (
-    *("pending", "queued", "sending", "sent", "delivered", "read", "undelivered", "uncertain", "failed"),
-    *("skipped", "cancelled"),
-)
-"""Where a recipient may stand, as ``zapline.recipient_state`` of the schema names it."""
 _HOUR = re.compile(r"([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
 _Value = Annotated[str, Meta(max_length=1000)] | int | float | None
 _Recipients = tuple[dict[str, _Value], ...]
@@ -146,79 +140,6 @@ def _hour(field: str, given: str) -> time:
     if read is None:
         raise invalid(field, "is an hour of the day, as 09:30")
     return time(int(read[1]), int(read[2]))
-
-
-# -- answers -------------------------------------------------------------------------------------------------
-
-
-def campaign_body(one: Campaign) -> dict[str, object]:
-    window = None
-    if one.timing.window_from is not None and one.timing.window_until is not None:
-        window = {"from": f"{one.timing.window_from:%H:%M}", "until": f"{one.timing.window_until:%H:%M}"}
-    return {
-        "id": str(one.id),
-        "name": one.name,
-        "state": one.state,
-        "content": _shown_content(one.outgoing.content) if isinstance(one.outgoing.content, Text | File) else None,
-        "pace": one.timing.seconds,
-        "window": window,
-        "startAt": iso(one.start_at),
-        "startedAt": iso(one.started_at),
-        "endedAt": iso(one.ended_at),
-        "createdAt": iso(one.created_at),
-        "clientCampaignId": one.client_id,
-        "recipients": one.counts.total(),
-        "counts": {state: one.counts[state] for state in STATES},
-        "skipped": dict(one.skipped),
-    }
-
-
-def _shown_content(content: Text | File) -> dict[str, object]:
-    """The URL of a file stays out of it: a signed one opens the file to whoever reads it."""
-    if isinstance(content, Text):
-        return {"type": "text", "text": content.text, "linkPreview": content.link_preview}
-    return {
-        "type": content.kind,
-        "upload": str(content.upload) if content.upload is not None else None,
-        "caption": content.caption,
-        "fileName": content.file_name,
-        "mimetype": content.mimetype,
-    }
-
-
-def recipient_body(one: Recipient) -> dict[str, object]:
-    return {
-        "number": one.number,
-        "to": one.recipient,
-        "variables": one.values,
-        "state": one.state,
-        "reason": one.reason,
-        "detail": one.detail,
-        "messageId": str(one.message) if one.message is not None else None,
-        "sentAt": iso(one.sent_at),
-    }
-
-
-def tally_body(tally: Tally) -> dict[str, object]:
-    return {
-        "received": tally.received,
-        "accepted": tally.accepted,
-        "skipped": dict(tally.skipped),
-        "skippedExamples": [
-            {"number": one.number, "to": one.recipient, "reason": one.reason, "detail": one.detail}
-            for one in tally.examples
-        ],
-    }
-
-
-def forecast_body(forecast: Forecast) -> dict[str, object]:
-    """``endsAt`` null: under these limits the campaign would not end within three years."""
-    return {
-        **tally_body(forecast.tally),
-        "previews": [{"to": to, "text": text} for to, text in forecast.tally.previews],
-        "startsAt": iso(forecast.starts_at),
-        "endsAt": iso(forecast.ends_at),
-    }
 
 
 # -- export --------------------------------------------------------------------------------------------------

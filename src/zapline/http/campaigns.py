@@ -15,19 +15,19 @@ from zapline.domain.ids import UnitId
 from zapline.domain.phones import InvalidPhone
 from zapline.domain.recipients import CHARSETS, InvalidRecipients
 from zapline.domain.templates import InvalidTemplate
-from zapline.http.campaign_bodies import (
-    OWN_COLUMNS,
+from zapline.http import campaign_docs as docs
+from zapline.http.campaign_answers import (
     STATES,
-    MoreRecipients,
-    NewCampaign,
+    CampaignPage,
+    LoadedBody,
+    RecipientPage,
     campaign_body,
-    cells_of,
-    csv_of,
     forecast_body,
-    plan_of,
     recipient_body,
+    steered_body,
     tally_body,
 )
+from zapline.http.campaign_bodies import OWN_COLUMNS, MoreRecipients, NewCampaign, cells_of, csv_of, plan_of
 from zapline.http.paging import Position, cursor, encode, limit, number
 from zapline.http.problems import Known, Problem, Register, invalid
 from zapline.http.routes import Access, Routes
@@ -78,6 +78,10 @@ class _InList(Position, frozen=True, tag="g"):
     id: UUID
 
 
+class _InRecipients(Position, frozen=True, tag="r"):
+    number: Annotated[int, Meta(ge=0, le=2**31 - 1)]
+
+
 class CampaignPages:
     """``/units/{id}/campaigns``."""
 
@@ -88,16 +92,16 @@ class CampaignPages:
 
     def attach(self, routes: Routes) -> None:
         all_, one = "/units/<uuid:unit>/campaigns", "/units/<uuid:unit>/campaigns/<uuid:campaign>"
-        routes.add("POST", all_, "create_campaign", self.create, Access.SEND)
-        routes.add("POST", f"{all_}/dry-run", "try_campaign", self.try_out, Access.SEND)
-        routes.add("GET", all_, "list_campaigns", self.list, Access.READ)
-        routes.add("GET", one, "get_campaign", self.get, Access.READ)
-        routes.add("POST", f"{one}/recipients", "add_recipients", self.add, Access.SEND)
-        routes.add("GET", f"{one}/recipients", "list_recipients", self.recipients, Access.READ)
-        routes.add("GET", f"{one}/failures.csv", "export_failures", self.failures, Access.READ)
+        routes.add("POST", all_, "create_campaign", self.create, Access.SEND, docs.CREATE)
+        routes.add("POST", f"{all_}/dry-run", "try_campaign", self.try_out, Access.SEND, docs.TRY)
+        routes.add("GET", all_, "list_campaigns", self.list, Access.READ, docs.LIST)
+        routes.add("GET", one, "get_campaign", self.get, Access.READ, docs.GET)
+        routes.add("POST", f"{one}/recipients", "add_recipients", self.add, Access.SEND, docs.ADD)
+        routes.add("GET", f"{one}/recipients", "list_recipients", self.recipients, Access.READ, docs.RECIPIENTS)
+        routes.add("GET", f"{one}/failures.csv", "export_failures", self.failures, Access.READ, docs.FAILURES)
         for ask in Ask:
             name = f"{ask.value.replace('-', '_')}_campaign"
-            routes.add("POST", f"{one}/{ask.value}", name, self._asking(ask), Access.SEND)
+            routes.add("POST", f"{one}/{ask.value}", name, self._asking(ask), Access.SEND, docs.STEER[ask])
 
     async def create(self, unit: UUID) -> Response:
         """201 with the campaign; 200 where the same was asked for under this ``clientCampaignId`` before."""
@@ -118,7 +122,7 @@ class CampaignPages:
         found = await stored.list_campaigns(self._pool, id, (after.at, after.id) if after else None, most + 1)
         page = found[:most]
         more = encode(_InList(page[-1].created_at, page[-1].id)) if len(found) > most else None
-        return reply({"items": [campaign_body(one) for one in page], "nextCursor": more})
+        return reply(CampaignPage([campaign_body(one) for one in page], more))
 
     async def get(self, unit: UUID, campaign: UUID) -> Response:
         return await self._shown(self._submit.find(UnitId(unit)).id, campaign)
@@ -134,20 +138,21 @@ class CampaignPages:
                 return reply(forecast_body(await self._campaigns.try_list(UnitId(unit), campaign, source)))
             tally = await self._campaigns.load(UnitId(unit), campaign, source)
         found = await self._find(UnitId(unit), campaign)
-        return reply({"list": tally_body(tally), "campaign": campaign_body(found)})
+        return reply(LoadedBody(tally_body(tally), campaign_body(found)))
 
     async def recipients(self, unit: UUID, campaign: UUID) -> Response:
-        """In the order of the list behind ``after``; in one ``state``, or all."""
-        id, most, after = self._submit.find(UnitId(unit)).id, limit(), number("after", 0, 0, 2**31 - 1)
+        """In the order of the list; in one ``state``, or all."""
+        id, most, after = self._submit.find(UnitId(unit)).id, limit(), cursor(_InRecipients)
         state = request.args.get("state")
         if state is not None and state not in STATES:
             raise invalid("state", f"is one of {', '.join(STATES)}")
         await self._look_for(id, campaign)
         states = (state,) if state is not None else None
-        found = await stored.recipients(self._pool, id, campaign, states, after, most + 1)
+        behind = after.number if after is not None else 0
+        found = await stored.recipients(self._pool, id, campaign, states, behind, most + 1)
         page = found[:most]
-        more = page[-1].number if len(found) > most else None
-        return reply({"items": [recipient_body(one) for one in page], "nextAfter": more})
+        more = encode(_InRecipients(page[-1].number)) if len(found) > most else None
+        return reply(RecipientPage([recipient_body(one) for one in page], more))
 
     async def failures(self, unit: UUID, campaign: UUID) -> Response:
         """Whoever was not written to, or not surely, as CSV: it can be mended and sent in again as a list."""
@@ -170,8 +175,8 @@ class CampaignPages:
         async def asked(unit: UUID, campaign: UUID) -> Response:
             await read_body(Body)
             count = await self._campaigns.ask(UnitId(unit), campaign, ask)
-            found = campaign_body(await self._find(UnitId(unit), campaign))
-            return reply({**found, "retried": count} if ask is Ask.RETRY_FAILED else found)
+            found = await self._find(UnitId(unit), campaign)
+            return reply(steered_body(found, count) if ask is Ask.RETRY_FAILED else steered_body(found))
 
         return asked
 

@@ -120,6 +120,9 @@ class _Schemas:
         self.components: Json = {name.removesuffix(_SUFFIX): _plain(one) for name, one in components.items()}
 
     def of(self, kind: Any) -> Json:
+        """Of a type, or of a tuple of types that are alternatives."""
+        if isinstance(kind, tuple):
+            return {"anyOf": [self.of(one) for one in kind]}
         return next(schema for known, schema in zip(self._types, self._found, strict=True) if known is kind)
 
 
@@ -143,10 +146,13 @@ def _worded(name: str, part: Any) -> Any:
 
 def _types(docs: Iterable[Doc]) -> Iterator[Any]:
     for doc in docs:
-        yield from (
-            kind for kind in (doc.body, *doc.answers.values()) if kind is not None and not isinstance(kind, str)
-        )
+        for kind in (doc.body, *doc.answers.values()):
+            yield from (one for one in _alternatives(kind) if one is not None and not isinstance(one, str))
         yield from (asked.kind for asked in doc.query)
+
+
+def _alternatives(kind: Any) -> Sequence[Any]:
+    return kind if isinstance(kind, tuple) else (kind,)
 
 
 def _operation(route: Route, doc: Doc, schemas: _Schemas) -> Json:

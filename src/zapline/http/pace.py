@@ -1,6 +1,7 @@
 """A unit's own limits for sending: shown with the defaults filled in, and replaced."""
 
 import re
+from collections.abc import Sequence
 from datetime import time
 from typing import Annotated
 from uuid import UUID
@@ -12,8 +13,8 @@ from zapline.domain.ids import UnitId
 from zapline.domain.outbox import Lane
 from zapline.domain.pacer import BURST, CAMPAIGN_SECONDS, GAP, PER_MINUTE
 from zapline.http.problems import invalid
-from zapline.http.routes import Access, Routes
-from zapline.http.wire import Body, read_body, reply
+from zapline.http.routes import Access, Doc, Routes
+from zapline.http.wire import Answer, Body, read_body, reply
 from zapline.sql import reading
 from zapline.sql.outbox import Limits
 from zapline.sql.pool import Pool
@@ -24,21 +25,54 @@ _HOUR = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
 _COUNT = Meta(ge=1, le=1_000_000)
 
 
+_PER_MINUTE = Meta(description="Messages a minute, in the long run.")
+_BURST = Meta(description="How many may go at once after a pause.")
+_GAP = Meta(description="Seconds between two messages to the same recipient.")
+_CAP = Meta(description="Messages a day at most, replies too; null: no cap.")
+_WARM_UP = Meta(description="Messages of campaigns on the first day, doubled every day; null: no warm-up.")
+_QUIET_FROM = Meta(description="From this hour no campaign is sent, as 21:30 in the unit's time zone.")
+_QUIET_UNTIL = Meta(description="Until this hour.")
+_CAMPAIGN_SECONDS = Meta(description="Seconds between two messages of campaigns.")
+_RESEND = Meta(description="Lanes in which an uncertain message is sent once more by itself; it may arrive twice.")
+
+
 class Pace(Body, frozen=True):
-    """Body of ``PUT /units/{id}/pace``; what is left out gets its default. Seconds and counts.
+    """The limits as they shall be; what is left out gets its default."""
 
-    ``quiet_from`` and ``quiet_until`` are hours of the unit's time zone.
-    """
+    per_minute: Annotated[float, Meta(ge=0.1, le=6000), _PER_MINUTE] = PER_MINUTE
+    burst: Annotated[int, Meta(ge=1, le=1000), _BURST] = BURST
+    gap_seconds: Annotated[float, Meta(ge=0, le=3600), _GAP] = GAP
+    daily_cap: Annotated[Annotated[int, _COUNT] | None, _CAP] = None
+    warm_up_first: Annotated[Annotated[int, _COUNT] | None, _WARM_UP] = None
+    quiet_from: Annotated[str | None, _QUIET_FROM] = None
+    quiet_until: Annotated[str | None, _QUIET_UNTIL] = None
+    campaign_seconds: Annotated[float, Meta(ge=0.001, le=3600), _CAMPAIGN_SECONDS] = CAMPAIGN_SECONDS
+    resend_lanes: Annotated[tuple[str, ...], _RESEND] = ()
 
-    per_minute: Annotated[float, Meta(ge=0.1, le=6000)] = PER_MINUTE
-    burst: Annotated[int, Meta(ge=1, le=1000)] = BURST
-    gap_seconds: Annotated[float, Meta(ge=0, le=3600)] = GAP
-    daily_cap: Annotated[int, _COUNT] | None = None
-    warm_up_first: Annotated[int, _COUNT] | None = None
-    quiet_from: str | None = None
-    quiet_until: str | None = None
-    campaign_seconds: Annotated[float, Meta(ge=0.001, le=3600)] = CAMPAIGN_SECONDS
-    resend_lanes: tuple[str, ...] = ()
+
+class PaceBody(Answer, frozen=True):
+    """A unit's limits for sending, with the defaults filled in."""
+
+    per_minute: Annotated[float, _PER_MINUTE]
+    burst: Annotated[int, _BURST]
+    gap_seconds: Annotated[float, _GAP]
+    daily_cap: Annotated[int | None, _CAP]
+    warm_up_first: Annotated[int | None, _WARM_UP]
+    quiet_from: Annotated[str | None, _QUIET_FROM]
+    quiet_until: Annotated[str | None, _QUIET_UNTIL]
+    campaign_seconds: Annotated[float, _CAMPAIGN_SECONDS]
+    resend_lanes: Annotated[Sequence[Lane], _RESEND]
+    time_zone: str
+
+
+_GET = Doc("The unit's limits for sending", {200: PaceBody})
+_PUT = Doc(
+    "Replace the unit's limits for sending",
+    {200: PaceBody},
+    body=Pace,
+    example={"perMinute": 20, "gapSeconds": 2, "dailyCap": 1000, "quietFrom": "20:00", "quietUntil": "08:00"},
+    detail="What is left out gets its default. It holds for what is sent from now on.",
+)
 
 
 class Paces:
@@ -50,8 +84,8 @@ class Paces:
         self._pool = pool
 
     def attach(self, routes: Routes) -> None:
-        routes.add("GET", "/units/<uuid:unit>/pace", "get_pace", self.get, Access.READ)
-        routes.add("PUT", "/units/<uuid:unit>/pace", "put_pace", self.put, Access.CONTROL)
+        routes.add("GET", "/units/<uuid:unit>/pace", "get_pace", self.get, Access.READ, _GET)
+        routes.add("PUT", "/units/<uuid:unit>/pace", "put_pace", self.put, Access.CONTROL, _PUT)
 
     async def get(self, unit: UUID) -> Response:
         return reply(await self._shown(self._submit.find(UnitId(unit)).id))
@@ -62,22 +96,22 @@ class Paces:
         await self._outgoing.set_pace(id, _limits(asked))
         return reply(await self._shown(id))
 
-    async def _shown(self, unit: UnitId) -> dict[str, object]:
+    async def _shown(self, unit: UnitId) -> PaceBody:
         row = await reading.pace(self._pool, unit)
         if row is None:
             raise UnknownUnit("there is no such unit")
-        return {
-            "perMinute": PER_MINUTE if row.per_minute is None else row.per_minute,
-            "burst": BURST if row.burst is None else row.burst,
-            "gapSeconds": GAP if row.gap_seconds is None else row.gap_seconds,
-            "dailyCap": row.daily_cap,
-            "warmUpFirst": row.warm_up_first,
-            "quietFrom": _hour(row.quiet_from),
-            "quietUntil": _hour(row.quiet_until),
-            "campaignSeconds": CAMPAIGN_SECONDS if row.campaign_seconds is None else row.campaign_seconds,
-            "resendLanes": [lane.value for lane in row.resend_lanes],
-            "timeZone": row.time_zone,
-        }
+        return PaceBody(
+            per_minute=PER_MINUTE if row.per_minute is None else row.per_minute,
+            burst=BURST if row.burst is None else row.burst,
+            gap_seconds=GAP if row.gap_seconds is None else row.gap_seconds,
+            daily_cap=row.daily_cap,
+            warm_up_first=row.warm_up_first,
+            quiet_from=_hour(row.quiet_from),
+            quiet_until=_hour(row.quiet_until),
+            campaign_seconds=CAMPAIGN_SECONDS if row.campaign_seconds is None else row.campaign_seconds,
+            resend_lanes=row.resend_lanes,
+            time_zone=row.time_zone,
+        )
 
 
 def _limits(asked: Pace) -> Limits:

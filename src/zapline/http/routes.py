@@ -40,10 +40,11 @@ class Query:
 class Doc:
     """What the OpenAPI document says of a route.
 
-    ``answers``: by status, a msgspec type for JSON, a media type as ``image/svg+xml`` for other bodies, None for no
-    body. ``errors``: problem codes of its own with their status; those that every such route has are added by the
-    document. ``example``: a body that works. ``detail``: more than the summary says. ``other_bodies``: media types
-    that are taken instead of ``body``. ``headers``: of the answers, with what they say.
+    ``answers``: by status, a msgspec type for JSON (a tuple of them: one or the other), a media type as
+    ``image/svg+xml`` for other bodies, None for no body. ``errors``: problem codes of its own with their status; those
+    that every such route has are added by the document. ``example``: a body that works. ``detail``: more than the
+    summary says. ``other_bodies``: media types that are taken instead of ``body``. ``headers``: of the answers, with
+    what they say.
     """
 
     summary: str

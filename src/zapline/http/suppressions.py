@@ -8,9 +8,9 @@ from msgspec import Meta
 from quart import Response
 
 from zapline.domain.ids import UnitId
-from zapline.http.paging import Position, cursor, encode, limit
-from zapline.http.routes import Access, Routes
-from zapline.http.wire import Body, iso, read_body, reply
+from zapline.http.paging import PAGED, Page, Position, cursor, encode, limit
+from zapline.http.routes import Access, Doc, Routes
+from zapline.http.wire import Answer, Body, Moment, iso, read_body, reply
 from zapline.sql.opt_outs import Suppression, list_suppressions
 from zapline.sql.pool import Pool
 from zapline.supervisors.campaigns import Campaigns
@@ -28,6 +28,41 @@ class _InList(Position, frozen=True, tag="s"):
     contact: str
 
 
+class SuppressionBody(Answer, frozen=True):
+    """A contact that gets no campaigns."""
+
+    contact: Annotated[str, Meta(description="Names it in the path: a phone with its plus, or `lid:` and digits.")]
+    phone: str | None
+    lid: str | None
+    name: str | None
+    needs_person: Annotated[bool, Meta(description="Only a LID is known; somebody must find out whose it is.")]
+    reason: Annotated[str, Meta(description="Why: the contact said so, or somebody added it.")]
+    word: Annotated[str | None, Meta(description="What the contact wrote.")]
+    external_id: Annotated[str | None, Meta(description="WhatsApp's id of the message in which it did.")]
+    created_at: Moment | None
+
+
+class SuppressionPage(Page[SuppressionBody], frozen=True):
+    """Contacts that get no campaigns, the latest first."""
+
+
+_LIST = Doc("Who wants no campaigns", {200: SuppressionPage}, query=PAGED)
+_ADD = Doc(
+    "Write no campaigns to a contact",
+    {201: SuppressionBody, 200: SuppressionBody},
+    body=NewSuppression,
+    errors={"invalid_phone": 422},
+    example={"to": "(11) 99999-0001"},
+    detail="200 where it was so already. Replies are not touched by it.",
+)
+_RELEASE = Doc(
+    "Let campaigns be written to a contact again",
+    {204: None},
+    errors={"suppression_not_found": 404, "invalid_phone": 422},
+    detail="By its phone and by its LIDs.",
+)
+
+
 class Suppressions:
     """``/units/{id}/suppressions``."""
 
@@ -38,9 +73,9 @@ class Suppressions:
 
     def attach(self, routes: Routes) -> None:
         all_ = "/units/<uuid:unit>/suppressions"
-        routes.add("GET", all_, "list_suppressions", self.list, Access.READ)
-        routes.add("POST", all_, "suppress", self.add, Access.SEND)
-        routes.add("DELETE", f"{all_}/<string:contact>", "release_suppression", self.release, Access.SEND)
+        routes.add("GET", all_, "list_suppressions", self.list, Access.READ, _LIST)
+        routes.add("POST", all_, "suppress", self.add, Access.SEND, _ADD)
+        routes.add("DELETE", f"{all_}/<string:contact>", "release_suppression", self.release, Access.SEND, _RELEASE)
 
     async def list(self, unit: UUID) -> Response:
         """The latest first. ``needsPerson``: only a LID is known, and somebody must find out whose it is."""
@@ -48,7 +83,7 @@ class Suppressions:
         found = await list_suppressions(self._pool, id, (after.at, after.contact) if after else None, most + 1)
         page = found[:most]
         more = encode(_InList(page[-1].created_at, page[-1].canonical)) if len(found) > most else None
-        return reply({"items": [_suppression(one) for one in page], "nextCursor": more})
+        return reply(SuppressionPage([_suppression(one) for one in page], more))
 
     async def add(self, unit: UUID) -> Response:
         """201, or 200 where it was so already."""
@@ -63,15 +98,15 @@ class Suppressions:
         return Response(b"", 204)
 
 
-def _suppression(one: Suppression) -> dict[str, object]:
-    return {
-        "contact": one.canonical,
-        "phone": one.phone,
-        "lid": one.lid,
-        "name": one.name,
-        "needsPerson": one.phone is None,
-        "reason": one.reason,
-        "word": one.word,
-        "externalId": one.external_id,
-        "createdAt": iso(one.created_at),
-    }
+def _suppression(one: Suppression) -> SuppressionBody:
+    return SuppressionBody(
+        contact=one.canonical,
+        phone=one.phone,
+        lid=one.lid,
+        name=one.name,
+        needs_person=one.phone is None,
+        reason=one.reason,
+        word=one.word,
+        external_id=one.external_id,
+        created_at=iso(one.created_at),
+    )
