@@ -24,7 +24,7 @@ def executable() -> str:
 
 
 @pytest.fixture(scope="session")
-def house(executable: str) -> Iterator[WholeHouse]:
+def house() -> Iterator[WholeHouse]:
     """What all journeys share; each makes units of its own."""
     with whole_house() as opened:
         yield opened

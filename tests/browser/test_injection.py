@@ -1,14 +1,19 @@
 """Hostile texts by every way in: nothing runs, nothing leaks into another row, a log line or a spreadsheet."""
 
+import csv
+import io
 import json
 import re
 from dataclasses import dataclass
 
 import pytest
-from support.hostile import TEXTS, attack, fingerprint
+from support.hostile import CORPUS, TEXTS, attack, fingerprint
+from support.hostile_calls import hostile_calls
 from support.whole_house import WholeHouse, wait_until
 
 INSTANCE = "hostile"
+LEFT_OUT = {"login", "logout", "disconnect", "watch_unit"}
+"""What would end the session or the line that the others need, and what never ends."""
 _RAW = re.compile(rb"[\x00-\x09\x0b-\x1f\x7f]|\xc2[\x80-\x9f]|\xe2\x80[\x8e\x8f\xa8-\xae]|\xe2\x81[\xa6-\xa9]")
 """Control characters as they stand in UTF-8, but for the end of a line."""
 
@@ -44,9 +49,73 @@ def test_what_strangers_write_touches_no_other_row(house: WholeHouse, attacked: 
     assert house.status(attacked.unit)["status"] == "connected"
 
 
+def test_what_callers_send_is_taken_or_refused_and_touches_no_other_row(house: WholeHouse, attacked: Attacked) -> None:
+    document = house.call("GET", "/openapi.json")
+    ids = known_ids(house, attacked.unit)
+    calls = list(hostile_calls(document, ids, LEFT_OUT))
+    assert len({(call.operation, call.where) for call in calls}) > 10
+    wrong = []
+    for call in calls:
+        answer = call.make(house.http)
+        if answer.status_code >= 500:
+            wrong.append(f"{call.operation} {call.where} {call.text[:60]!r}: {answer.status_code} {answer.text[:300]}")
+        kind = answer.headers.get("content-type", "")
+        assert kind.partition(";")[0] in ("application/json", "application/problem+json", "text/csv", ""), kind
+    assert not wrong, "\n".join(wrong)
+    assert fingerprint(house, attacked.neighbour) == attacked.before
+
+
+def test_no_cell_of_an_export_is_a_formula(house: WholeHouse, attacked: Attacked) -> None:
+    path = f"/units/{attacked.unit}/campaigns"
+    campaign = house.call("POST", path, {"name": "=1+1", "text": "Oi {{nome}}"})["id"]
+    columns = [text for text in CORPUS["formulas"] if "\n" not in text and "\r" not in text]
+    for head in ["nome", *columns]:
+        rows = [["to", "nome", head], *([text, text, text] for text in TEXTS), ["11 99999-0001", "", columns[0]]]
+        answer = house.http.post(
+            f"{path}/{campaign}/recipients", content=csv_of(rows), headers={"content-type": "text/csv"}
+        )
+        assert answer.status_code in (200, 422), answer.text
+    listed = [{"to": text, text: text, "nome": text} for text in TEXTS if text.isprintable()]
+    house.http.post(f"{path}/{campaign}/recipients", json={"recipients": listed})
+    exported = house.http.get(f"{path}/{campaign}/failures.csv")
+    assert "attachment" in exported.headers["content-disposition"]
+    cells = [cell for row in csv.reader(io.StringIO(exported.content.decode(), newline="")) for cell in row]
+    assert sum("f01" in cell for cell in cells) >= 2
+    assert [cell for cell in cells if is_formula(cell)] == []
+
+
+def csv_of(rows: list[list[str]]) -> bytes:
+    written = io.StringIO()
+    csv.writer(written).writerows(rows)
+    return written.getvalue().encode(errors="replace")
+
+
+def is_formula(cell: str) -> bool:
+    """Whether any spreadsheet might compute it: what has no shape in front is skipped by some."""
+    seen = cell.lstrip("\ufeff\u200b\xa0 \t\r\n\0")
+    return cell[:1] in ("\t", "\r", "\n") or seen[:1] in tuple("=+-@＝＋－＠")
+
+
 def test_no_log_line_is_forged(house: WholeHouse, attacked: Attacked) -> None:
     for line in house.log.read_bytes().split(b"\n")[:-1]:
         assert not _RAW.search(line), line[:500]
         told = json.loads(line)
         assert {"ts", "level", "scope", "event"} <= set(told), line[:500]
         assert told["scope"] != "Forged", line[:500]
+
+
+def known_ids(house: WholeHouse, unit: str) -> dict[str, str]:
+    """Real ids for the paths of calls, so that a hostile body gets as far as it can."""
+    thread = house.call("GET", f"/units/{unit}/conversations?limit=1")["items"][0]["id"]
+    message = house.call("GET", f"/units/{unit}/messages?afterSeq=0&limit=1")["items"][0]["id"]
+    recipients = [{"to": "11 99999-0001", "nome": "Ana"}]
+    campaign = house.call("POST", f"/units/{unit}/campaigns", {"name": "Natal", "text": "Oi", "recipients": recipients})
+    letters = house.call("GET", f"/dead-letters?unitId={unit}&limit=1")["items"]
+    return {
+        "unit": unit,
+        "conversation": thread,
+        "message": message,
+        "campaign": campaign["id"],
+        "letter": str(letters[0]["id"]) if letters else "1",
+        "contact": "+5511999990001",
+    }

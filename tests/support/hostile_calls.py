@@ -1,12 +1,14 @@
 """Reads the OpenAPI document for every text that a caller may give, and makes calls with a hostile one in its place."""
 
 import copy
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import cycle, islice
 from typing import Any
 from urllib.parse import quote
 
+import httpx2
 from support.hostile import CORPUS
 
 Json = dict[str, Any]
@@ -26,6 +28,16 @@ class HostileCall:
     where: str
     body: Any = None
     query: tuple[tuple[str, str], ...] = ()
+
+    def make(self, http: httpx2.Client) -> httpx2.Response:
+        # A connection of its own: one whose request is refused before its body was read is closed by the server.
+        given: Json = {"headers": {"connection": "close"}}
+        if self.body is not None and self.method != "GET":
+            # Escaped, so that half of a surrogate pair gets through.
+            given["content"] = json.dumps(self.body).encode()
+            given["headers"]["content-type"] = "application/json"
+        query = [(name, text.encode(errors="replace").decode()) for name, text in self.query]
+        return http.request(self.method, self.path, params=query, **given)
 
 
 def hostile_calls(document: Json, ids: dict[str, str], left_out: set[str]) -> Iterator[HostileCall]:

@@ -145,8 +145,8 @@ def _hour(field: str, given: str) -> time:
 # -- export --------------------------------------------------------------------------------------------------
 
 OWN_COLUMNS = ("number", "to", "state", "reason", "detail")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""A cell that begins so is a formula to a spreadsheet, and may do things there."""
+_FORMULA = re.compile(r"[\t\r\n]|[\s\ufeff\u200b-\u200f\u2060\x00-\x1f]*[=+\-@\uff1d\uff0b\uff0d\uff20]")
+"""A cell that begins so is a formula to some spreadsheet, and may do things there; what has no shape is skipped."""
 
 
 def cells_of(one: Recipient, names: Iterable[str]) -> list[str]:
@@ -158,5 +158,5 @@ def cells_of(one: Recipient, names: Iterable[str]) -> list[str]:
 
 def csv_of(rows: Iterable[Iterable[str]]) -> bytes:
     written = io.StringIO()
-    csv.writer(written).writerows(["'" + cell if cell.startswith(_FORMULA) else cell for cell in row] for row in rows)
+    csv.writer(written).writerows(["'" + cell if _FORMULA.match(cell) else cell for cell in row] for row in rows)
     return written.getvalue().encode()
