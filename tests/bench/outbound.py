@@ -15,10 +15,12 @@ import argon2
 import psycopg
 import trio
 
+from zapline.domain.principals import TokenKind
 from zapline.sandbox.evolution import API_KEY
 from zapline.sandbox.machine import free_port
+from zapline.sql.access_tokens import Grant, issue
 from zapline.sql.driver import connect
-from zapline.sql.people import add_admin, issue_token
+from zapline.sql.people import add_admin
 from zapline.supervisors.roster import digest
 
 from .evolution import Evolution, evolution
@@ -98,7 +100,8 @@ async def _token(url: str) -> str:
     token = "zl_" + secrets.token_urlsafe(32)
     hashed = argon2.PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1).hash(secrets.token_hex())
     async with await connect(url, role="zapline_engine") as conn:
-        await issue_token(conn, digest(token), await add_admin(conn, "bench@example.com", hashed), "bench", 24.0)
+        admin = await add_admin(conn, "bench@example.com", hashed)
+        await issue(conn, digest(token), Grant(TokenKind.ADMIN, "bench", "bench", admin=admin, lasts=86400.0))
     return token
 
 

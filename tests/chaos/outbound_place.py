@@ -11,9 +11,11 @@ import argon2
 import httpx2
 import trio
 
+from zapline.domain.principals import TokenKind
 from zapline.sandbox.evolution import API_KEY
+from zapline.sql.access_tokens import Grant, issue
 from zapline.sql.driver import connect
-from zapline.sql.people import add_admin, issue_token
+from zapline.sql.people import add_admin
 from zapline.supervisors.roster import digest
 
 from .outbound_posts import AT_ONCE, Posts
@@ -83,7 +85,7 @@ async def _token(place: Place) -> str:
     hashed = argon2.PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1).hash(secrets.token_hex())
     async with await connect(place.postgres.url, role="zapline_engine") as conn:
         admin = await add_admin(conn, "caos@example.com", hashed)
-        await issue_token(conn, digest(token), admin, "chaos", 24.0)
+        await issue(conn, digest(token), Grant(TokenKind.ADMIN, "chaos", "chaos", admin=admin, lasts=86400.0))
     return token
 
 

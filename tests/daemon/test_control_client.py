@@ -15,7 +15,7 @@ from support.house import House, house, text
 
 from zapline.daemon.control_client import NoDaemon, ask_daemon, ask_over
 from zapline.domain.errors import LocalError
-from zapline.sql.control import ask
+from zapline.sql.control import Request, ask
 from zapline.sql.driver import Connection, StatementFailed, connect
 from zapline.sql.pool import Pool
 from zapline.sql.units import load_units
@@ -184,6 +184,6 @@ async def test_who_may_only_connect_cannot_make_the_daemon_do_anything(database:
         for payload in ("{}", '{"id":"1","do":"add-unit","arguments":{"name":"x"}}', "\u00e9" * 500):
             await conn.execute("select pg_notify('zapline_control', %s)", (payload,))
         with pytest.raises(StatementFailed, match="42501"):
-            await ask(conn, uuid4(), "add-unit", {"name": "x"})
+            await ask(conn, Request(uuid4(), "add-unit", {"name": "x"}, "x", None))
         assert await ask_daemon(database, "reload", {}, 5.0) == {"units": 0}
         assert daemon.roster.units() == []

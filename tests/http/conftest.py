@@ -16,24 +16,27 @@ import pytest
 import trio
 
 from zapline.domain.ids import UnitId
+from zapline.domain.principals import ActorKind, Principal
 from zapline.domain.restart import Intensity
 from zapline.evolution.client import EvolutionClient, open_http
 from zapline.http.app import Parts, create_app
-from zapline.http.auth import AuthPolicy
 from zapline.http.events import Streams
 from zapline.http.intake import IntakePolicy, WebhookApp
 from zapline.http.serve import serve
+from zapline.http.sign_in import AuthPolicy
 from zapline.sandbox.evolution import SimulatedEvolution
 from zapline.sql.driver import Connection, connect
 from zapline.sql.journal import Journal
 from zapline.sql.people import add_admin
 from zapline.sql.pool import Pool
+from zapline.supervisors.audit import AuditLog
 from zapline.supervisors.campaigns import Campaigns
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.dispatcher import Dispatcher
 from zapline.supervisors.feed import Feed
 from zapline.supervisors.feeder import Feeder
 from zapline.supervisors.health import Health
+from zapline.supervisors.identity import Identity
 from zapline.supervisors.intake import Intake
 from zapline.supervisors.leadership import Leadership
 from zapline.supervisors.lines import LineCalls, WebhookAddress
@@ -62,6 +65,7 @@ class Api:
     client: httpx2.AsyncClient
     database: str
     token: str
+    identity: Identity
     submit: Submit
     roster: Roster
     journal: Journal
@@ -169,6 +173,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
             lambda unit, generation: f"{unit}{generation}",
             House("unit_", 30.0),
         )
+        identity = Identity(engine_pool)
         leadership = Leadership(open_direct, lead, heard)
         recorder = Recorder(open_engine, leadership.may_write, counters, lanes=2)
         health = Health(counters, roster, journal, recorder, dispatcher, leadership, engine_pool)
@@ -199,6 +204,8 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
             health=health,
             counters=counters,
             pool=api_pool,
+            identity=identity,
+            audit=AuditLog(engine_pool),
             auth=AuthPolicy(hasher=HASHER),
             outgoing=outgoing,
             campaigns=Campaigns(engine_pool, feeder, submit.find),
@@ -214,7 +221,8 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
             await leadership.may_write()
         async with await connect(database) as conn:
             admin = await add_admin(conn, EMAIL, HASH)
-        token, _ = await submit.issue_token(admin, "test", 1)
+        assert admin is not None
+        token, _ = await identity.open_login(Principal(ActorKind.ADMIN, admin, EMAIL))
         headers = {"Authorization": f"Bearer {token}"}
         async with httpx2.AsyncClient(base_url=listening, headers=headers, timeout=10, trust_env=False) as client:
             yield Api(
@@ -222,6 +230,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
                 client,
                 database,
                 token,
+                identity,
                 submit,
                 roster,
                 journal,

@@ -10,8 +10,9 @@ import pytest
 import trio
 
 from zapline.domain.errors import DatabaseUnavailable
-from zapline.http.auth import Attempts, source_of
 from zapline.http.intake import WebhookApp
+from zapline.http.sign_in import Attempts
+from zapline.http.source import source_of
 
 EMAIL = "ana@example.com"
 PASSWORD = "correct horse battery"
@@ -175,7 +176,7 @@ async def test_a_known_token_still_reads_the_status_while_the_database_is_away(a
 
     for pool in (api.api_pool, api.engine_pool):
         monkeypatch.setattr(pool, "connection", away)
-    monkeypatch.setattr("zapline.http.auth._FRESH", 0.0)
+    monkeypatch.setattr("zapline.supervisors.believing.FRESH", 0.0)
     started = time.perf_counter()
     assert (await api.get(f"/units/{unit.id}/whatsapp/status"))["status"] == "disconnected"
     assert time.perf_counter() - started < 1

@@ -26,18 +26,20 @@ from zapline.domain.ids import UnitId
 from zapline.domain.restart import Intensity
 from zapline.evolution.client import CallPolicy, EvolutionClient, open_http
 from zapline.http.app import Parts, create_app
-from zapline.http.auth import AuthPolicy
 from zapline.http.events import Streams
 from zapline.http.intake import App, IntakePolicy, WebhookApp
 from zapline.http.serve import serve
+from zapline.http.sign_in import AuthPolicy
 from zapline.sql.driver import Connection, ConnectOptions, connect
 from zapline.sql.journal import Journal
 from zapline.sql.pool import Pool
+from zapline.supervisors.audit import AuditLog
 from zapline.supervisors.control import Control
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.dispatcher import Dispatcher
 from zapline.supervisors.feed import Feed
 from zapline.supervisors.health import Health
+from zapline.supervisors.identity import Identity
 from zapline.supervisors.intake import Intake
 from zapline.supervisors.janitor import Janitor, JournalLimits
 from zapline.supervisors.leadership import Leadership, Standing
@@ -179,6 +181,8 @@ async def daemon(settings: Settings, notifier: Notifier) -> AsyncIterator[Runnin
         house = House(settings.instance_prefix, settings.webhook_secret_grace_minutes)
         submit = Submit(pool, journal, roster, dispatcher, intake, addresses.secret, house)
 
+        identity, audit = Identity(pool), AuditLog(pool)
+
         async def lead() -> None:
             recorder.forget_known()
             await submit.reload()
@@ -187,10 +191,9 @@ async def daemon(settings: Settings, notifier: Notifier) -> AsyncIterator[Runnin
 
         leadership = Leadership(database.open_direct, lead, lambda payload: control.ring(payload))
         client = _evolution(settings, http)
-        outbound = Outbound(
-            settings, Inbound(pool, client, intake, journal, roster, leadership, counters, submit, feed)
-        )
-        control = Control(submit, pool, outbound.reconciler)
+        inbound = Inbound(pool, client, intake, journal, roster, leadership, counters, submit, feed)
+        outbound = Outbound(settings, inbound)
+        control = Control(submit, pool, outbound.reconciler, audit, identity.doubt)
         campaigning = outbound.campaigning
         lanes = settings.recorder_lanes
         recorder = Recorder(database.open_engine, leadership.may_write, counters, lanes, campaigning=campaigning)
@@ -216,9 +219,9 @@ async def daemon(settings: Settings, notifier: Notifier) -> AsyncIterator[Runnin
         _know_units_from_snapshot(journal, roster)
         nursery.start_soon(leadership.run)
         await _stand_alone(leadership)
-        for part in (janitor.run, health.run, control.run, outbound.run):
+        for part in (janitor.run, health.run, control.run, identity.run, outbound.run):
             nursery.start_soon(part)
-        front = _Front(settings, submit, roster, health, counters, api_pool, intake, feed)
+        front = _Front(settings, submit, roster, health, counters, api_pool, intake, feed, identity, audit)
         listeners = front.listeners(outbound)
         yield Running(nursery, roster, journal, recorder, dispatcher, leadership, health, outbound, feed, listeners)
 
@@ -283,6 +286,8 @@ class _Front:
     api_pool: Pool
     intake: Intake
     feed: Feed
+    identity: Identity
+    audit: AuditLog
 
     def listeners(self, outbound: Outbound) -> list[_Listener]:
         settings = self.settings
@@ -293,6 +298,8 @@ class _Front:
             health=self.health,
             counters=self.counters,
             pool=self.api_pool,
+            identity=self.identity,
+            audit=self.audit,
             auth=auth,
             outgoing=outbound.outgoing,
             campaigns=outbound.campaigns,

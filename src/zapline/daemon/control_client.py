@@ -5,8 +5,10 @@ from uuid import uuid4
 
 import trio
 
+from zapline.daemon.operator import operator
 from zapline.domain.errors import LocalError
 from zapline.sql import control
+from zapline.sql.control import Request
 from zapline.sql.driver import Connection, connect
 from zapline.supervisors.control import REPLIES
 from zapline.supervisors.leadership import CHANNEL, LOCK
@@ -47,11 +49,11 @@ async def ask_daemon(database_url: str, do: str, arguments: dict[str, Any], time
 
 async def ask_over(conn: Connection, do: str, arguments: dict[str, Any], timeout: float) -> dict[str, Any]:
     """The same over a connection of the caller's, which listens from then on and acts as the engine's role."""
-    request = uuid4()
+    who, request = operator(), uuid4()
     await conn.listen([REPLIES])
     await conn.execute("set role zapline_engine")
     try:
-        await control.ask(conn, request, do, arguments)
+        await control.ask(conn, Request(request, do, arguments, who.name, who.source))
         await conn.execute("select pg_notify(%s, '')", (CHANNEL,))
         with trio.move_on_after(timeout):
             while True:

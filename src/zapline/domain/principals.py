@@ -18,6 +18,17 @@ class ActorKind(StrEnum):
     """Zapline of its own accord."""
 
 
+class TokenKind(StrEnum):
+    """What a token is good for, as in ``access_tokens.kind``."""
+
+    SESSION = "session"
+    """The console's cookie, and nothing else."""
+    ADMIN = "admin"
+    """An administrator's bearer token."""
+    UNIT = "unit"
+    """A bearer token of one unit."""
+
+
 class Scope(StrEnum):
     """What a unit's token may."""
 
@@ -39,3 +50,21 @@ class Principal:
     def may(self, scope: Scope) -> bool:
         """Whether he may do such things, of the units that he may see at all."""
         return self.unit is None or scope in self.scopes
+
+    def sees(self, unit: UnitId) -> bool:
+        """Whether there is such a unit, as far as he is told."""
+        return self.unit is None or self.unit == unit
+
+    def at(self, source: str | None) -> "Actor":
+        """The same for the audit log, at this address."""
+        return Actor(self.kind, self.name, self.id, source)
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who makes a change, as the audit log remembers him; ``source``: the address or the machine."""
+
+    kind: ActorKind
+    name: str
+    id: UUID | None = None
+    source: str | None = None

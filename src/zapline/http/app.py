@@ -9,7 +9,8 @@ from quart_trio import QuartTrio
 
 from zapline.domain.ids import UnitId
 from zapline.http import problems
-from zapline.http.auth import Auth, AuthPolicy
+from zapline.http.auditing import attach_auditing
+from zapline.http.auth import Auth
 from zapline.http.campaigns import LIST_PATH, MAX_LIST, PROBLEMS, CampaignPages
 from zapline.http.console.app import beside, create_console
 from zapline.http.console.gate import Sessions
@@ -24,6 +25,7 @@ from zapline.http.pace import Paces
 from zapline.http.reference import Reference
 from zapline.http.routes import Routes
 from zapline.http.serve import App, finish_shielded
+from zapline.http.sign_in import AuthPolicy, SignIn
 from zapline.http.suppressions import Suppressions
 from zapline.http.unit_bodies import OutboundBody
 from zapline.http.unit_changes import PROBLEMS as UNIT_PROBLEMS
@@ -31,9 +33,11 @@ from zapline.http.unit_changes import UnitLife
 from zapline.http.units import Units
 from zapline.http.uploads import MAX_UPLOAD, UPLOAD_PATH, Uploads
 from zapline.sql.pool import Pool
+from zapline.supervisors.audit import AuditLog
 from zapline.supervisors.campaigns import Campaigns
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.health import Health
+from zapline.supervisors.identity import Identity
 from zapline.supervisors.media import Media
 from zapline.supervisors.outgoing import Outgoing
 from zapline.supervisors.receipts import Receipts
@@ -66,6 +70,8 @@ class Parts:
     counters: Counters
     pool: Pool
     """Lends connections of the role ``zapline_api``, which only reads."""
+    identity: Identity
+    audit: AuditLog
     auth: AuthPolicy = field(default_factory=AuthPolicy)
     outgoing: Outgoing | None = None
     campaigns: Campaigns | None = None
@@ -109,8 +115,10 @@ def create_app(parts: Parts) -> App:
 def _attach(app: QuartTrio, parts: Parts) -> None:
     """Give the application its routes."""
     routes, submit, pool = Routes(app), parts.submit, parts.pool
-    auth = Auth(submit, pool, parts.auth)
+    sign_in = SignIn(parts.identity, parts.audit, parts.auth)
+    auth = Auth(parts.identity, parts.audit, sign_in, parts.auth)
     auth.attach(app, routes)
+    attach_auditing(app, parts.audit)
     Units(submit, parts.roster, time.time, pool, parts.sending).attach(routes)
     if parts.changes is not None:
         UnitLife(submit, parts.changes, pool).attach(routes)

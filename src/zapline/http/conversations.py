@@ -91,9 +91,8 @@ class Conversations:
         )
         routes.add("GET", f"{one}/messages", "list_messages", self.messages, Access.READ, _ARRIVED)
         if self._receipts is not None:
-            routes.add(
-                "POST", f"{one}/conversations/<uuid:conversation>/read", "mark_read", self.mark_read, Access.SEND, _READ
-            )
+            path = f"{one}/conversations/<uuid:conversation>/read"
+            routes.add("POST", path, "mark_read", self.mark_read, Access.SEND, _READ, audited=False)
 
     async def list(self, unit: UUID) -> Response:
         """Latest message first."""

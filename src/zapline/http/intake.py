@@ -13,7 +13,7 @@ import trio
 from zapline.domain.ids import PROVIDER
 from zapline.domain.masking import mask_url
 from zapline.evolution.envelope import event_name, extract_envelope
-from zapline.http.auth import source_of
+from zapline.http.source import source_of
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.intake import Intake
 from zapline.supervisors.roster import Refusal, Roster

@@ -184,7 +184,7 @@ class Messages:
     def attach(self, routes: Routes) -> None:
         unit = "/units/<uuid:unit>"
         one = f"{unit}/messages/<uuid:message>"
-        routes.add("POST", f"{unit}/messages", "send_message", self.send, Access.SEND, _SEND)
+        routes.add("POST", f"{unit}/messages", "send_message", self.send, Access.SEND, _SEND, audited=False)
         routes.add("GET", one, "get_message", self.get, Access.READ, _GET)
         routes.add("POST", f"{one}/cancel", "cancel_message", self.cancel, Access.SEND, _CANCEL)
         routes.add("POST", f"{one}/release", "release_message", self.release, Access.SEND, _RELEASE)

@@ -68,6 +68,9 @@ class Route:
     handler: Handler
     access: Access
     doc: Doc | None = None
+    audited: bool = True
+    """Whether a call that is no GET goes into the audit log, as changes do. What leaves a row of its own that tells
+    more (a message, an upload) does not, nor what changes nothing."""
 
 
 class Routes:
@@ -84,9 +87,19 @@ class Routes:
         """The route of this endpoint."""
         return self._known.get(name)
 
-    def add(self, method: str, path: str, name: str, handler: Handler, access: Access, doc: Doc | None = None) -> None:
+    def add(
+        self,
+        method: str,
+        path: str,
+        name: str,
+        handler: Handler,
+        access: Access,
+        doc: Doc | None = None,
+        *,
+        audited: bool = True,
+    ) -> None:
         """Serve ``handler`` there. Raises ValueError for a name that is taken."""
         if name in self._known:
             raise ValueError(f"two routes are called {name}")
-        self._known[name] = Route(method, path, name, handler, access, doc)
+        self._known[name] = Route(method, path, name, handler, access, doc, audited)
         self._app.add_url_rule(path, name, handler, methods=[method])

@@ -191,14 +191,16 @@ def queue_body(totals: UnitTotals) -> QueueBody:
 def status_body(
     unit: Unit, stored: Stored, picture: str | None, outbound: OutboundBody | None, now: float
 ) -> StatusBody:
-    """The line as it stands. ``picture``: of its code, where there is one; ``now`` in seconds since the epoch."""
-    code = stored.qr_code if stored.phase is Phase.PAIRING else None
+    """The line as it stands. ``picture``: of its code, where there is one and it may be seen; without it what else
+    would link a phone is left out too. ``now`` in seconds since the epoch.
+    """
+    code = stored.qr_code if stored.phase is Phase.PAIRING and picture is not None else None
     drawn_at = stored.qr_updated_at if code is not None else None
     explained = EXPLANATIONS[stored.reason]
     return StatusBody(
         status=stored.status,
         reason=stored.reason,
-        qr_code=picture if code is not None else None,
+        qr_code=picture,
         connected_at=iso(stored.connected_at),
         disconnected_at=iso(stored.disconnected_at),
         qr_updated_at=iso(stored.qr_updated_at),

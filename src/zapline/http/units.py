@@ -10,8 +10,10 @@ from quart import Response, request
 
 from zapline.domain.connection import Stored
 from zapline.domain.ids import UnitId
+from zapline.domain.principals import Scope
 from zapline.domain.reasons import EXPLANATIONS, Phase
 from zapline.http.paging import PAGED, Position, cursor, encode, limit
+from zapline.http.principal import principal
 from zapline.http.problems import Problem, invalid
 from zapline.http.qr import QrPictures
 from zapline.http.routes import Access, Doc, Query, Routes
@@ -187,7 +189,9 @@ class Units:
         return found, stored
 
     async def _status(self, unit: Unit, stored: Stored) -> StatusBody:
-        code = stored.qr_code if stored.phase is Phase.PAIRING else None
+        # Who sees a code can link a phone: that is to control the line.
+        seen = stored.phase is Phase.PAIRING and principal().may(Scope.CONTROL)
+        code = stored.qr_code if seen else None
         picture = await self._pictures.png(code) if code is not None else None
         return status_body(unit, stored, picture, self._sending(unit.id), self._clock())
 

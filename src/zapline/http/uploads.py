@@ -54,7 +54,7 @@ class Uploads:
         self._in_flight = 0
 
     def attach(self, routes: Routes) -> None:
-        routes.add("POST", "/units/<uuid:unit>/uploads", "upload", self.upload, Access.SEND, _UPLOAD)
+        routes.add("POST", "/units/<uuid:unit>/uploads", "upload", self.upload, Access.SEND, _UPLOAD, audited=False)
 
     async def upload(self, unit: UUID) -> Response:
         """The raw body is the file; its type is the request's Content-Type, its name ``?fileName=``."""

@@ -25,7 +25,7 @@ from zapline.sandbox.machine import death_wrapper, free_port
 from zapline.sandbox.postgres import EmbeddedPostgres
 from zapline.sql.driver import connect
 from zapline.sql.migrate import migrate
-from zapline.sql.people import add_admin
+from zapline.sql.people import add_admin, set_password
 
 HOME = Path(".zapline")
 ADMIN = "admin@sandbox.test"
@@ -125,7 +125,8 @@ async def _prepare(database_url: str) -> str:
     hashed = await trio.to_thread.run_sync(PasswordHasher().hash, password)
     async with await connect(database_url, statement_timeout_ms=0) as conn:
         await migrate(conn, lambda line: _say(f"Database: {line}"))
-        await add_admin(conn, ADMIN, hashed)
+        if await add_admin(conn, ADMIN, hashed) is None:
+            await set_password(conn, ADMIN, hashed)
     return password
 
 

@@ -1,5 +1,6 @@
 """The table through which the command line asks the daemon."""
 
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -11,16 +12,33 @@ from zapline.sql.statements import load
 _SQL = load("control")
 
 
-async def ask(conn: Connection, id: UUID, verb: str, arguments: dict[str, Any]) -> None:
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the command line asks, and who typed it on which machine."""
+
+    id: UUID
+    verb: str
+    arguments: Any
+    asked_by: str
+    asked_from: str | None
+
+
+async def ask(conn: Connection, request: Request) -> None:
     """Store a request."""
     statement = _SQL["ask_control"]
-    encoded = Json(msgspec.json.encode(arguments))
-    await conn.execute(statement.sql, statement.bind(id=id, verb=verb, arguments=encoded))
+    arguments = statement.bind(
+        id=request.id,
+        verb=request.verb,
+        arguments=Json(msgspec.json.encode(request.arguments)),
+        asked_by=request.asked_by,
+        asked_from=request.asked_from,
+    )
+    await conn.execute(statement.sql, arguments)
 
 
-async def open_requests(conn: Connection) -> list[Any]:
-    """Rows with ``id, verb, arguments`` that wait for their answer, oldest first."""
-    return await conn.fetch(_SQL["open_requests"].sql)
+async def open_requests(conn: Connection) -> list[Request]:
+    """What waits for its answer, oldest first."""
+    return [Request(*row) for row in await conn.fetch(_SQL["open_requests"].sql)]
 
 
 async def answer(conn: Connection, id: UUID, result: dict[str, Any], error: str | None) -> None:

@@ -1,47 +1,50 @@
-"""Administrators and access tokens; only digests and hashes are stored."""
+"""The administrators; of their passwords only argon2's hashes are stored."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from zapline.sql.driver import Connection
-from zapline.sql.statements import load
+from zapline.sql.topic import Topic
 
-_SQL = load("people")
-
-
-async def add_admin(conn: Connection, email: str, password_hash: str) -> UUID:
-    """Add an administrator, or set the password of a known one."""
-    statement = _SQL["add_admin"]
-    row = await conn.fetch_one(statement.sql, statement.bind(email=email, password_hash=password_hash))
-    assert row is not None
-    return UUID(str(row.id))
+_SQL = Topic("people")
 
 
-async def find_admin(conn: Connection, email: str) -> tuple[UUID, str] | None:
-    """(id, argon2 hash) of an enabled administrator."""
-    statement = _SQL["find_admin"]
-    row = await conn.fetch_one(statement.sql, statement.bind(email=email))
-    return (row.id, row.password_hash) if row is not None else None
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """An administrator as stored."""
+
+    id: UUID
+    email: str
+    password_hash: str
+    created_at: datetime
+    disabled_at: datetime | None
 
 
-async def issue_token(conn: Connection, digest: bytes, admin: UUID, label: str, hours: float) -> datetime:
-    """Store a token's digest; returns when it expires."""
-    statement = _SQL["issue_token"]
-    arguments = statement.bind(digest=digest, admin_id=admin, label=label, hours=hours)
-    row = await conn.fetch_one(statement.sql, arguments)
-    assert row is not None
-    expires_at: datetime = row.expires_at
-    return expires_at
+async def add_admin(conn: Connection, email: str, password_hash: str) -> UUID | None:
+    """Add an administrator; None where the address is known."""
+    row = await _SQL.one(conn, "add_admin", email=email, password_hash=password_hash)
+    return row.id if row is not None else None
 
 
-async def holder(conn: Connection, digest: bytes) -> UUID | None:
-    """The administrator who holds this valid token."""
-    statement = _SQL["find_token"]
-    row = await conn.fetch_one(statement.sql, statement.bind(digest=digest))
-    return row.admin_id if row is not None else None
+async def set_password(conn: Connection, email: str, password_hash: str) -> UUID | None:
+    """Give a known administrator a new password; None where there is none."""
+    row = await _SQL.one(conn, "set_password", email=email, password_hash=password_hash)
+    return row.id if row is not None else None
 
 
-async def revoke_token(conn: Connection, digest: bytes) -> None:
-    """End a token."""
-    statement = _SQL["revoke_token"]
-    await conn.execute(statement.sql, statement.bind(digest=digest))
+async def set_enabled(conn: Connection, email: str, enabled: bool) -> UUID | None:
+    """Let an administrator in, or not; None where there is none."""
+    row = await _SQL.one(conn, "set_enabled", email=email, enabled=enabled)
+    return row.id if row is not None else None
+
+
+async def get_admin(conn: Connection, email: str) -> Admin | None:
+    """An administrator, enabled or not."""
+    row = await _SQL.one(conn, "get_admin", email=email)
+    return Admin(*row) if row is not None else None
+
+
+async def list_admins(conn: Connection) -> list[Admin]:
+    """All of them, by address."""
+    return [Admin(*row) for row in await _SQL.rows(conn, "list_admins")]

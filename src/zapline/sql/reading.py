@@ -1,4 +1,4 @@
-"""Reads for the API: conversations, messages and the outbox of one unit, dead letters of all, who holds a token."""
+"""Reads for the API: conversations, messages and the outbox of one unit; dead letters and the audit log of all."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,6 @@ from zapline.sql.sending import PaceRow, load_pace
 from zapline.sql.statements import load
 
 _SQL = load("reading")
-_FIND_TOKEN = load("people")["find_token"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,21 +116,6 @@ class Watched:
 
     message: Message
     sending: Sending | None
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """Whose token it is, and until when it is valid."""
-
-    admin: UUID
-    expires_at: datetime
-
-
-async def token_holder(pool: Pool, digest: bytes) -> Holder | None:
-    """Who holds this token, if it is valid now. Raises DatabaseUnavailable."""
-    async with pool.connection() as conn:
-        row = await conn.fetch_one(_FIND_TOKEN.sql, _FIND_TOKEN.bind(digest=digest))
-    return Holder(row.admin_id, row.expires_at) if row is not None else None
 
 
 async def conversations(

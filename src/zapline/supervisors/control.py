@@ -10,12 +10,17 @@ import trio
 
 from zapline.domain.errors import LocalError, RemoteError, ZaplineError
 from zapline.domain.ids import UnitId
+from zapline.domain.principals import Actor, ActorKind
 from zapline.sql import control
+from zapline.sql.control import Request
 from zapline.sql.pool import Pool
+from zapline.supervisors.audit import AuditLog
 from zapline.supervisors.reconciler import Reconciler
 from zapline.supervisors.submit import Submit
 
 REPLIES = "zapline_reply"
+_ASKING = frozenset({"reload", "reconcile-progress"})
+"""Requests that change nothing; all others go into the audit log."""
 _LOG = structlog.get_logger(scope="Control")
 
 
@@ -49,8 +54,17 @@ class _OneLetter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Control:
     """One for the process. ``ring`` says that there may be requests; ``run`` does them, one after the other."""
 
-    def __init__(self, submit: Submit, pool: Pool, reconciler: Reconciler | None = None) -> None:
+    def __init__(
+        self,
+        submit: Submit,
+        pool: Pool,
+        reconciler: Reconciler | None = None,
+        audit: AuditLog | None = None,
+        rung: Callable[[], None] = lambda: None,
+    ) -> None:
         self._submit = submit
+        self._audit = audit or AuditLog(pool)
+        self._on_ring = rung
         self._pool = pool
         self._reconciler = reconciler
         self._rung = trio.Event()
@@ -67,7 +81,11 @@ class Control:
         }
 
     async def ring(self, payload: str = "") -> None:
-        """Look at the requests soon. What the bell says is of no account: anybody may ring it."""
+        """Look at the requests soon. What the bell says is of no account: anybody may ring it.
+
+        A command may also have changed by itself who may come in; ``rung`` is told, each time.
+        """
+        self._on_ring()
         self._rung.set()
 
     async def run(self) -> None:
@@ -79,27 +97,34 @@ class Control:
                 async with self._pool.connection() as conn:
                     requests = await control.open_requests(conn)
                 for request in requests:
-                    await self._answer(request.id, request.verb, request.arguments)
+                    await self._answer(request)
             except RemoteError as away:
                 _LOG.warning("Requests of the command line must wait", error=str(away))
 
-    async def _answer(self, id: UUID, verb: str, arguments: Any) -> None:
+    async def _answer(self, request: Request) -> None:
         error, result = None, {}
         try:
-            result = await self._do(verb, arguments)
+            result = await self._do(request)
         except (ZaplineError, msgspec.ValidationError) as failure:
             error = str(failure)
-        _LOG.info("Done by command: {verb}", verb=verb[:40], failed=error is not None)
+        _LOG.info("Done by command: {verb}", verb=request.verb[:40], failed=error is not None)
         async with self._pool.connection() as conn:
-            await control.answer(conn, id, result, error)
-            await conn.execute("select pg_notify(%s, %s)", (REPLIES, str(id)))
+            await control.answer(conn, request.id, result, error)
+            await conn.execute("select pg_notify(%s, %s)", (REPLIES, str(request.id)))
 
-    async def _do(self, verb: str, arguments: Any) -> dict[str, Any]:
-        known = self._known.get(verb)
+    async def _do(self, request: Request) -> dict[str, Any]:
+        known = self._known.get(request.verb)
         if known is None:
-            raise msgspec.ValidationError(f"unknown request {verb[:40]}")
+            raise msgspec.ValidationError(f"unknown request {request.verb[:40]}")
         shape, perform = known
-        return await perform(msgspec.convert(arguments, shape))
+        told = msgspec.convert(request.arguments, shape)
+        if request.verb in _ASKING:
+            return await perform(told)
+        actor = Actor(ActorKind.COMMAND, request.asked_by, source=request.asked_from)
+        unit, target = getattr(told, "unit", None), getattr(told, "id", None)
+        said = str(target) if target is not None else None
+        async with self._audit.audited(actor, request.verb, UnitId(unit) if unit else None, said):
+            return await perform(told)
 
     async def _reload(self, _: _Nothing) -> dict[str, Any]:
         return {"units": await self._submit.reload()}

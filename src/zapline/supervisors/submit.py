@@ -1,10 +1,8 @@
 """Accepts what people ask for: units, connections, replays. The one way by which handlers and CLI change things."""
 
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import structlog
 import trio
@@ -13,7 +11,7 @@ from zapline.domain.connection import Stored
 from zapline.domain.errors import JournalRefused, LocalError
 from zapline.domain.events import ConnectAsked, ConnectionEvent, DisconnectAsked, QrWanted, RegistrationOutdated
 from zapline.domain.ids import UnitId, valid_instance
-from zapline.sql import dead_letters, people
+from zapline.sql import dead_letters
 from zapline.sql.journal import Journal
 from zapline.sql.pool import Pool
 from zapline.sql.units import archive_unit, insert_unit, load_units, rotate_secret
@@ -217,16 +215,3 @@ class Submit:
         for known in [self.find(unit)] if unit is not None else self._roster.units():
             self._dispatcher.read_again(known)
         return count
-
-    # -- people ----------------------------------------------------------------------------------------------
-
-    async def issue_token(self, admin: UUID, label: str, hours: float) -> tuple[str, datetime]:
-        """A new access token, shown this once, and when it expires."""
-        token = "zl_" + secrets.token_urlsafe(32)
-        async with self._pool.connection() as conn:
-            expires_at = await people.issue_token(conn, digest(token), admin, label, hours)
-        return token, expires_at
-
-    async def revoke_token(self, token: str) -> None:
-        async with self._pool.connection() as conn:
-            await people.revoke_token(conn, digest(token))

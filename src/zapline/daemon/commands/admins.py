@@ -1,4 +1,4 @@
-"""``zapline admin``: the people who may sign in. Passwords never stand in arguments."""
+"""``zapline admin``: the people who may sign in. Passwords never stand in arguments, nor in requests to the daemon."""
 
 import sys
 from typing import Annotated, Any
@@ -30,7 +30,7 @@ def add(email: Email, generate: Generate = False, password_stdin: FromStdin = Fa
 
 @app.command()
 def password(email: Email, generate: Generate = False, password_stdin: FromStdin = False) -> None:
-    """Give an administrator a new password.
+    """Give an administrator a new password. His sessions and his own tokens end; tokens of units stay.
 
     \b
     Example: zapline admin password ana@example.com
@@ -54,6 +54,28 @@ def list_admins(as_json: AsJson = False) -> None:
     show_table(("EMAIL", "CREATED", "DISABLED"), [[row[key] for key in keys] for row in rows], empty)
 
 
+@app.command()
+def disable(email: Email) -> None:
+    """Keep an administrator out: his sessions and his own tokens end at once.
+
+    \b
+    Example: zapline admin disable ana@example.com
+    """
+    run(_enable, database_url(), email.strip().lower(), False)
+    say(f"{email} may not sign in any more, and what was signed in is ended.")
+
+
+@app.command()
+def enable(email: Email) -> None:
+    """Let a disabled administrator in again, with the password he had.
+
+    \b
+    Example: zapline admin enable ana@example.com
+    """
+    run(_enable, database_url(), email.strip().lower(), True)
+    say(f"{email} may sign in again.")
+
+
 def _set(email: str, generate: bool, from_stdin: bool, *, known: bool) -> None:
     email = email.strip().lower()
     if email.count("@") != 1 or email.startswith("@") or email.endswith("@") or any(map(str.isspace, email)):
@@ -62,16 +84,24 @@ def _set(email: str, generate: bool, from_stdin: bool, *, known: bool) -> None:
         raise typer.BadParameter("--generate and --password-stdin exclude each other")
     url = database_url()
     if run(_is_known, url, email) is not known:
-        raise LocalError(
-            f"there is no administrator {email}; add one: zapline admin add {email}"
-            if known
-            else f"{email} is an administrator already; for a new password: zapline admin password {email}"
-        )
+        raise _unknown(email) if known else _known(email)
     chosen = _password(generate, from_stdin)
-    run(_store, url, email, _hash(chosen))
-    say(f"{email} has a new password." if known else f"{email} may sign in: POST /admin/login.")
+    if known:
+        ended = run(_change, url, email, _hash(chosen))
+        say(f"{email} has a new password; {ended} sessions and tokens of the old one are ended.")
+    else:
+        run(_add, url, email, _hash(chosen))
+        say(f"{email} may sign in: POST /admin/login.")
     if generate:
         say(f"Password, shown only now: {chosen}")
+
+
+def _unknown(email: str) -> LocalError:
+    return LocalError(f"there is no administrator {email}; add one: zapline admin add {email}")
+
+
+def _known(email: str) -> LocalError:
+    return LocalError(f"{email} is an administrator already; for a new password: zapline admin password {email}")
 
 
 def _password(generate: bool, from_stdin: bool) -> str:
@@ -102,33 +132,59 @@ def _hash(chosen: str) -> str:
 
 async def _is_known(url: str, email: str) -> bool:
     from zapline.sql.driver import connect
-    from zapline.sql.people import find_admin
+    from zapline.sql.people import get_admin
 
     async with await connect(url, role="zapline_engine", application_name="zapline-command") as conn:
-        return await find_admin(conn, email) is not None
+        return await get_admin(conn, email) is not None
 
 
-async def _store(url: str, email: str, password_hash: str) -> None:
-    from zapline.sql.driver import connect
+async def _add(url: str, email: str, password_hash: str) -> None:
+    from zapline.daemon.commands.own_changes import own_change
     from zapline.sql.people import add_admin
 
-    # The one thing a command writes itself: the daemon keeps nothing of administrators in memory, the first one
-    # is made before its first start, and a password's hash has no business in a request.
-    async with await connect(url, role="zapline_engine", application_name="zapline-command") as conn:
-        await add_admin(conn, email, password_hash)
+    async with own_change(url, "admin add", email) as conn:
+        if await add_admin(conn, email, password_hash) is None:
+            raise _known(email)
+
+
+async def _change(url: str, email: str, password_hash: str) -> int:
+    """How many sessions and tokens it has ended."""
+    from zapline.daemon.commands.own_changes import own_change
+    from zapline.sql.access_tokens import revoke_all_of_admin
+    from zapline.sql.people import set_password
+
+    async with own_change(url, "admin password", email) as conn:
+        admin = await set_password(conn, email, password_hash)
+        if admin is None:
+            raise _unknown(email)
+        return await revoke_all_of_admin(conn, admin)
+
+
+async def _enable(url: str, email: str, enabled: bool) -> None:
+    from zapline.daemon.commands.own_changes import own_change
+    from zapline.sql.access_tokens import revoke_all_of_admin
+    from zapline.sql.people import set_enabled
+
+    async with own_change(url, "admin enable" if enabled else "admin disable", email) as conn:
+        admin = await set_enabled(conn, email, enabled)
+        if admin is None:
+            raise _unknown(email)
+        if not enabled:
+            await revoke_all_of_admin(conn, admin)
 
 
 async def _read(url: str) -> list[dict[str, Any]]:
     from zapline.daemon.commands.times import iso
     from zapline.sql.driver import connect
+    from zapline.sql.people import list_admins
 
     async with await connect(url, role="zapline_engine", application_name="zapline-command") as conn:
-        rows = await conn.fetch("select email, created_at, disabled_at from zapline.admins order by email")
+        found = await list_admins(conn)
     return [
         {
-            "email": row.email,
-            "createdAt": iso(row.created_at.timestamp()),
-            "disabledAt": iso(row.disabled_at.timestamp()) if row.disabled_at else None,
+            "email": admin.email,
+            "createdAt": iso(admin.created_at.timestamp()),
+            "disabledAt": iso(admin.disabled_at.timestamp()) if admin.disabled_at else None,
         }
-        for row in rows
+        for admin in found
     ]

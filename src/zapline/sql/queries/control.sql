@@ -3,11 +3,12 @@
 
 -- name: ask_control
 -- A request.
-insert into zapline.control_requests (id, verb, arguments) values (%(id)s, %(verb)s, %(arguments)s);
+insert into zapline.control_requests (id, verb, arguments, asked_by, asked_from)
+values (%(id)s, %(verb)s, %(arguments)s, %(asked_by)s, %(asked_from)s);
 
 -- name: open_requests
 -- Requests that wait for their answer; those that nobody waits for any more are left alone.
-select id, verb, arguments from zapline.control_requests
+select id, verb, arguments, asked_by, asked_from from zapline.control_requests
  where answered_at is null and asked_at > now() - interval '60 seconds'
  order by asked_at limit 20;
 

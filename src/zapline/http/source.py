@@ -1,0 +1,43 @@
+"""Tells where a request comes from, behind proxies that are ours."""
+
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Any
+
+Networks = Sequence[IPv4Network | IPv6Network]
+
+
+def source_of(scope: Mapping[str, Any], trusted: Networks) -> str:
+    """The address of the caller of an ASGI request: the nearest one that is none of our ``trusted`` proxies.
+
+    ``unknown`` where the connection has none.
+    """
+    nearest = str((scope.get("client") or ("unknown",))[0])
+    if not trusted:
+        return nearest
+    given = b",".join(value for name, value in scope["headers"] if name.lower() == b"x-forwarded-for")
+    forwarded = [part.strip() for part in given.decode("latin-1").split(",")]
+    for earlier in reversed(forwarded[-10:]):
+        if not _within(nearest, trusted) or not _is_address(earlier):
+            break
+        nearest = earlier
+    return nearest
+
+
+def _within(address: str, networks: Networks) -> bool:
+    return _is_address(address) and any(ip_address(address) in network for network in networks)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def party_of(source: str) -> str:
+    """Who is counted as one: an IPv4 address, or the 64 bits that a single IPv6 subscriber has for himself."""
+    if ":" not in source or not _is_address(source):
+        return source
+    return str(ip_network((source.partition("%")[0], 64), strict=False))
