@@ -159,13 +159,8 @@ async def daemon(settings: Settings, notifier: Notifier) -> AsyncIterator[Runnin
     counters = Counters(trio.current_time)
     feed = Feed()
     database = _Database(settings)
-    intensity = Intensity(settings.restart_limit, settings.restart_period_seconds)
     dispatcher = Dispatcher(lambda unit: roster.get(unit))
-    roster = Roster(
-        dispatcher,
-        RosterPolicy(intensity, settings.quarantine_seconds, settings.line_probe_seconds),
-        lambda: counters.add("actor_crashes"),
-    )
+    roster = Roster(dispatcher, _roster_policy(settings), lambda: counters.add("actor_crashes"))
     async with AsyncExitStack() as stack:
         journal = await stack.enter_async_context(
             Journal.open(settings.state_dir / "journal", on_committed=dispatcher.committed)
@@ -180,7 +175,6 @@ async def daemon(settings: Settings, notifier: Notifier) -> AsyncIterator[Runnin
         intake = Intake(journal, counters)
         house = House(settings.instance_prefix, settings.webhook_secret_grace_minutes)
         submit = Submit(pool, journal, roster, dispatcher, intake, addresses.secret, house)
-
         identity, audit = Identity(pool), AuditLog(pool)
 
         async def lead() -> None:
@@ -325,6 +319,11 @@ async def _stand_alone(leadership: Leadership) -> None:
             "another Zapline daemon works on this database; stop it first (systemctl stop zapline), "
             "or give this one its own DATABASE_URL"
         )
+
+
+def _roster_policy(settings: Settings) -> RosterPolicy:
+    intensity = Intensity(settings.restart_limit, settings.restart_period_seconds)
+    return RosterPolicy(intensity, settings.quarantine_seconds, settings.line_probe_seconds)
 
 
 def _evolution(settings: Settings, http: httpx2.AsyncClient) -> EvolutionClient:
