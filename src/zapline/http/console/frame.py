@@ -12,13 +12,13 @@ from quart_trio import QuartTrio
 from zapline import __version__
 from zapline.domain.ids import UnitId
 from zapline.domain.principals import Principal
-from zapline.http.auth import source_of
 from zapline.http.console import shown
 from zapline.http.console.assets import Assets
 from zapline.http.console.flashes import Flash, Flashes, Tone
 from zapline.http.console.forms import Form, form
 from zapline.http.console.gate import FIELD, Front, form_token
 from zapline.http.console.language import LANGUAGES, _, plural, spoken
+from zapline.http.source import source_of
 
 Handler = Callable[..., Awaitable[Any]]
 LOOK_COOKIE = "zapline-look"
