@@ -1,14 +1,17 @@
 """One house and one Chromium for all journeys; each test is played on the browser's stage with a visitor of its own."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser
+from support.looking import SCREENSHOTS
 from support.visiting import Stage, Visitor, chromium, find_chromium
-from support.whole_house import WholeHouse, whole_house
+from support.whole_house import ADMIN, WholeHouse, whole_house
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +23,9 @@ def stage() -> Iterator[Stage]:
 
 @pytest.fixture(scope="session")
 def executable() -> str:
-    return find_chromium(os.environ)
+    found = find_chromium(os.environ)
+    shutil.rmtree(SCREENSHOTS, ignore_errors=True)  # those of the last run
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -37,9 +42,23 @@ def browser(executable: str, stage: Stage) -> Iterator[Browser]:
     stage.run(stack.close)
 
 
+@pytest.fixture(scope="session")
+def session(house: WholeHouse, browser: Browser, stage: Stage) -> Any:
+    """The cookies of the administrator, who has signed in once for all visits."""
+
+    def enter() -> Any:
+        visitor = Visitor(browser.new_context(), house.url)
+        visitor.sign_in(ADMIN, house.password)
+        kept = visitor.context.storage_state()
+        visitor.context.close()
+        return kept
+
+    return stage.run(enter)
+
+
 @pytest.fixture
-def visit(house: WholeHouse, browser: Browser, stage: Stage) -> Iterator[Callable[..., Visitor]]:
-    """``visit(**more)`` gives a new visitor; ``more`` as playwright's ``new_context``. To be called on the stage.
+def stranger(house: WholeHouse, browser: Browser, stage: Stage) -> Iterator[Callable[..., Visitor]]:
+    """``stranger(**more)`` gives a new visitor; ``more`` as playwright's ``new_context``. To be called on the stage.
 
     At the end the test fails if any visitor met trouble.
     """
@@ -56,6 +75,19 @@ def visit(house: WholeHouse, browser: Browser, stage: Stage) -> Iterator[Callabl
     finally:
         for one in visitors:
             stage.run(one.context.close)
+
+
+@pytest.fixture
+def visit(stranger: Callable[..., Visitor], session: Any) -> Callable[..., Visitor]:
+    """The same, signed in."""
+    return partial(stranger, storage_state=session)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say where the pictures are."""
+    pictures = sorted(SCREENSHOTS.glob("*.png"))
+    if pictures:
+        terminalreporter.write_line(f"{len(pictures)} screenshots of the console in {SCREENSHOTS}")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -62,6 +62,7 @@ def test_what_callers_send_is_taken_or_refused_and_touches_no_other_row(house: W
         kind = answer.headers.get("content-type", "")
         assert kind.partition(";")[0] in ("application/json", "application/problem+json", "text/csv", ""), kind
     assert not wrong, "\n".join(wrong)
+    assert house.status(attacked.unit)["status"] == "connected"
     assert fingerprint(house, attacked.neighbour) == attacked.before
 
 

@@ -18,8 +18,8 @@ def test_without_a_browser_tests_are_skipped_and_fail_in_continuous_integration(
         find_chromium({"CI": "true"}, lambda name: None)
 
 
-def test_the_watch_sees_scripts_reports_errors_and_strangers(visit: Callable[..., Visitor], stage: Stage) -> None:
-    visitor = visit()
+def test_the_watch_sees_scripts_reports_errors_and_strangers(stranger: Callable[..., Visitor], stage: Stage) -> None:
+    visitor = stranger()
     policy = {"content-security-policy": "img-src 'none'"}
     visitor.context.route(
         "**/hostile", lambda route: route.fulfill(body=HOSTILE, content_type="text/html", headers=policy)

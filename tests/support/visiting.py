@@ -107,6 +107,14 @@ class Visitor:
         assert answer.status < 400, f"{path}: {answer.status}"
         return self.page
 
+    def sign_in(self, email: str, password: str) -> None:
+        """By the form, as somebody who came to the console's front door."""
+        self.go("/console/")
+        self.page.get_by_label("E-mail").fill(email)
+        self.page.get_by_label("Password").fill(password)
+        self.page.get_by_role("button", name="Sign in").click()
+        self.page.get_by_role("button", name="Sign out").wait_for()
+
     @contextmanager
     def forgiving(self, pattern: str) -> Iterator[None]:
         """Within the block, trouble that looks so is expected."""
