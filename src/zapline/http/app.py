@@ -13,7 +13,6 @@ from zapline.http.auditing import attach_auditing
 from zapline.http.auth import Auth
 from zapline.http.campaigns import LIST_PATH, MAX_LIST, PROBLEMS, CampaignPages
 from zapline.http.console.app import beside, create_console
-from zapline.http.console.gate import Sessions
 from zapline.http.conversations import Conversations
 from zapline.http.dead_letters import DeadLetters
 from zapline.http.events import Events, Streams
@@ -55,9 +54,16 @@ _HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    "Content-Security-Policy": (
+        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "X-Frame-Options": "DENY",
 }
-"""Answers hold people's messages: no cache keeps them, no browser guesses what they are or tells where it was."""
+"""Answers hold people's messages: no cache keeps them, no browser guesses what they are, runs anything of them or
+tells where it was. The console and the reference, which are pages, have policies of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +87,6 @@ class Parts:
     """Live events, of one unit and of all."""
     changes: UnitChanges | None = None
     max_upload: int = MAX_UPLOAD
-    sessions: Sessions | None = None
-    """Lets operators into the console."""
     base_url: str = ""
     """The address that people and Evolution are given."""
     sending: Callable[[UnitId], OutboundBody | None] = lambda unit: None
@@ -100,7 +104,8 @@ def create_app(parts: Parts) -> App:
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False  # a redirect would be answered by nothing of ours
     problems.install(app, {**PROBLEMS, **UNIT_PROBLEMS})
-    _attach(app, parts)
+    sign_in = SignIn(parts.identity, parts.audit, parts.auth)  # one for both: they count the same attempts
+    _attach(app, parts, sign_in)
 
     async def harden(response: Response) -> Response:
         for name, value in _HEADERS.items():
@@ -109,13 +114,12 @@ def create_app(parts: Parts) -> App:
 
     app.after_request(harden)
     api: App = finish_shielded(app)  # type: ignore[arg-type]  # quart types the scope more narrowly
-    return beside(api, create_console(parts, parts.sessions)) if parts.sessions is not None else api
+    return beside(api, create_console(parts, sign_in))
 
 
-def _attach(app: QuartTrio, parts: Parts) -> None:
+def _attach(app: QuartTrio, parts: Parts, sign_in: SignIn) -> None:
     """Give the application its routes."""
     routes, submit, pool = Routes(app), parts.submit, parts.pool
-    sign_in = SignIn(parts.identity, parts.audit, parts.auth)
     auth = Auth(parts.identity, parts.audit, sign_in, parts.auth)
     auth.attach(app, routes)
     attach_auditing(app, parts.audit)
