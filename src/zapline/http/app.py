@@ -9,6 +9,7 @@ from quart_trio import QuartTrio
 
 from zapline.domain.ids import UnitId
 from zapline.http import problems
+from zapline.http.audit_lines import AuditLines
 from zapline.http.auditing import attach_auditing
 from zapline.http.auth import Auth
 from zapline.http.campaigns import LIST_PATH, MAX_LIST, PROBLEMS, CampaignPages
@@ -26,6 +27,8 @@ from zapline.http.routes import Routes
 from zapline.http.serve import App, finish_shielded
 from zapline.http.sign_in import AuthPolicy, SignIn
 from zapline.http.suppressions import Suppressions
+from zapline.http.tokens import PROBLEMS as TOKEN_PROBLEMS
+from zapline.http.tokens import Tokens
 from zapline.http.unit_bodies import OutboundBody
 from zapline.http.unit_changes import PROBLEMS as UNIT_PROBLEMS
 from zapline.http.unit_changes import UnitLife
@@ -103,7 +106,7 @@ def create_app(parts: Parts) -> App:
     app.config["BODY_TIMEOUT"] = _BODY_WITHIN
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False  # a redirect would be answered by nothing of ours
-    problems.install(app, {**PROBLEMS, **UNIT_PROBLEMS})
+    problems.install(app, {**PROBLEMS, **UNIT_PROBLEMS, **TOKEN_PROBLEMS})
     sign_in = SignIn(parts.identity, parts.audit, parts.auth)  # one for both: they count the same attempts
     _attach(app, parts, sign_in)
 
@@ -123,6 +126,8 @@ def _attach(app: QuartTrio, parts: Parts, sign_in: SignIn) -> None:
     auth = Auth(parts.identity, parts.audit, sign_in, parts.auth)
     auth.attach(app, routes)
     attach_auditing(app, parts.audit)
+    Tokens(submit, parts.identity).attach(routes)
+    AuditLines(pool).attach(routes)
     Units(submit, parts.roster, time.time, pool, parts.sending).attach(routes)
     if parts.changes is not None:
         UnitLife(submit, parts.changes, pool).attach(routes)

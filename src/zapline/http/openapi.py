@@ -32,6 +32,7 @@ _NAMED = {
     "campaign": "The campaign's id.",
     "contact": "As the list names it: a phone with its plus, or `lid:` and digits.",
     "letter": "The dead letter's number.",
+    "token": "The token's id, not the token.",
 }
 _GROUPS = {
     "units": "Units",

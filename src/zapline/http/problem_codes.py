@@ -48,6 +48,7 @@ MEANINGS: Mapping[str, str] = {
     "refused": "it cannot be done in the present state",
     "request_timeout": "the body did not arrive in time",
     "suppression_not_found": "the contact is not suppressed",
+    "token_not_found": "there is no such token",
     "too_many_attempts": "too many attempts to sign in",
     "unauthorized": "a valid token is needed",
     "unavailable": "something that is needed is away",

@@ -9,6 +9,8 @@ from uuid import UUID
 from zapline.domain.ids import UnitId
 from zapline.domain.principals import Actor
 from zapline.sql.driver import Connection
+from zapline.sql.pool import Pool
+from zapline.sql.scope import admin_scope
 from zapline.sql.topic import Topic, as_json
 
 _SQL = Topic("audit")
@@ -80,6 +82,12 @@ async def list_audit(conn: Connection, wanted: Wanted, before: int | None, limit
         limit=limit,
     )
     return [AuditLine(*row) for row in rows]
+
+
+async def read_audit(pool: Pool, wanted: Wanted, before: int | None, limit: int) -> list[AuditLine]:
+    """The same for an administrator. Raises DatabaseUnavailable."""
+    async with admin_scope(pool) as conn:
+        return await list_audit(conn, wanted, before, limit)
 
 
 def _of(deed: Deed) -> dict[str, object]:
