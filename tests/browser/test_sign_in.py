@@ -1,0 +1,69 @@
+"""Coming in: by the keyboard alone, in the operator's language, and never by a guess or from elsewhere."""
+
+from collections.abc import Callable
+
+from support.looking import look
+from support.visiting import Stage, Visitor
+from support.whole_house import ADMIN, WholeHouse
+
+MOST_STEPS = 30
+
+
+def by_tab(visitor: Visitor, selector: str) -> None:
+    """Go on with the tabulator until this has the focus."""
+    for _ in range(MOST_STEPS):
+        visitor.page.keyboard.press("Tab")
+        if visitor.page.evaluate("selector => document.activeElement.matches(selector)", selector):
+            return
+    raise AssertionError(f"the tabulator does not lead to {selector}")
+
+
+def test_an_operator_signs_in_and_out_by_the_keyboard_alone(
+    stranger: Callable[..., Visitor], stage: Stage, house: WholeHouse
+) -> None:
+    visitor = stranger()
+    page = visitor.go("/console/")
+    look(visitor, "sign-in")
+    assert "/console/sign-in" in page.url
+    by_tab(visitor, "[type=email]")
+    page.keyboard.type(ADMIN)
+    by_tab(visitor, "[type=password]")
+    page.keyboard.type("not the password")
+    with visitor.forgiving("status of 401"):
+        page.keyboard.press("Enter")
+        page.get_by_role("alert").wait_for()
+    look(visitor, "sign-in-refused")
+    assert page.get_by_label("E-mail").input_value() == ADMIN
+    assert page.get_by_label("Password").input_value() == ""
+    by_tab(visitor, "[type=password]")
+    page.keyboard.type(house.password)
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Sign out").wait_for()
+    assert page.url == f"{house.url}/console/"
+    (cookie,) = [one for one in visitor.context.cookies() if "zapline" in one["name"] and one["httpOnly"]]
+    assert cookie["sameSite"] in ("Strict", "Lax")
+    page.reload()
+    by_tab(visitor, "a.skip")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    page.get_by_role("button", name="Sign out").focus()
+    page.keyboard.press("Enter")
+    page.get_by_label("Password").wait_for()
+    visitor.context.add_cookies([cookie])
+    visitor.go("/console/")
+    assert "/console/sign-in" in page.url, "a session that was ended lets nobody in"
+
+
+def test_the_console_speaks_portuguese_to_who_asks_for_it(
+    stranger: Callable[..., Visitor], stage: Stage, house: WholeHouse
+) -> None:
+    visitor = stranger(locale="pt-BR")
+    page = visitor.go("/console/")
+    assert page.locator("html").get_attribute("lang") == "pt-BR"
+    page.get_by_label("Senha").wait_for()
+    look(visitor, "sign-in-pt")
+    page.locator("select[name=language]").select_option("en")
+    page.get_by_label("Password").wait_for()
+    assert page.locator("html").get_attribute("lang") == "en"
+    page.locator("select[name=look]").select_option("dark")
+    page.wait_for_function("document.documentElement.dataset.look === 'dark'")
