@@ -22,7 +22,7 @@ def test_an_operator_signs_in_and_out_by_the_keyboard_alone(
     stranger: Callable[..., Visitor], stage: Stage, house: WholeHouse
 ) -> None:
     visitor = stranger()
-    page = visitor.go("/console/")
+    page = visitor.go("/console/about")
     look(visitor, "sign-in")
     assert "/console/sign-in" in page.url
     by_tab(visitor, "[type=email]")
@@ -39,7 +39,7 @@ def test_an_operator_signs_in_and_out_by_the_keyboard_alone(
     page.keyboard.type(house.password)
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Sign out").wait_for()
-    assert page.url == f"{house.url}/console/"
+    assert page.url == f"{house.url}/console/about", "one is led to where one wanted"
     (cookie,) = [one for one in visitor.context.cookies() if "zapline" in one["name"] and one["httpOnly"]]
     assert cookie["sameSite"] in ("Strict", "Lax")
     page.reload()
@@ -50,7 +50,7 @@ def test_an_operator_signs_in_and_out_by_the_keyboard_alone(
     page.keyboard.press("Enter")
     page.get_by_label("Password").wait_for()
     visitor.context.add_cookies([cookie])
-    visitor.go("/console/")
+    visitor.go("/console/about")
     assert "/console/sign-in" in page.url, "a session that was ended lets nobody in"
 
 
@@ -58,7 +58,7 @@ def test_the_console_speaks_portuguese_to_who_asks_for_it(
     stranger: Callable[..., Visitor], stage: Stage, house: WholeHouse
 ) -> None:
     visitor = stranger(locale="pt-BR")
-    page = visitor.go("/console/")
+    page = visitor.go("/console/sign-in?next=/console/about")
     assert page.locator("html").get_attribute("lang") == "pt-BR"
     page.get_by_label("Senha").wait_for()
     look(visitor, "sign-in-pt")

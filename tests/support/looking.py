@@ -23,7 +23,7 @@ def look(visitor: Visitor, name: str) -> None:
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         tall = min(page.evaluate("document.documentElement.scrollHeight"), _LONGEST)
         clip = {"x": 0, "y": 0, "width": size["width"], "height": max(tall, size["height"])}
-        page.screenshot(path=SCREENSHOTS / f"{name}-{variant}.png", full_page=True, clip=clip)  # type: ignore[arg-type]
+        page.screenshot(path=SCREENSHOTS / f"{name}-{variant}.png", full_page=True, caret="initial", clip=clip)  # type: ignore[arg-type]
         wrong += [f"{name}, {variant}: {sentence}" for sentence in faults(visitor)]
     page.set_viewport_size(DESK)  # type: ignore[arg-type]
     page.emulate_media(color_scheme="light")
