@@ -8,7 +8,7 @@ from quart import Response
 from quart_trio import QuartTrio
 
 from zapline.domain.ids import UnitId
-from zapline.http import problems
+from zapline.http import checking, problems
 from zapline.http.audit_lines import AuditLines
 from zapline.http.auditing import attach_auditing
 from zapline.http.auth import Auth
@@ -125,6 +125,7 @@ def _attach(app: QuartTrio, parts: Parts, sign_in: SignIn) -> None:
     routes, submit, pool = Routes(app), parts.submit, parts.pool
     auth = Auth(parts.identity, parts.audit, sign_in, parts.auth)
     auth.attach(app, routes)
+    checking.install(app, routes)
     attach_auditing(app, parts.audit)
     Tokens(submit, parts.identity).attach(routes)
     AuditLines(pool).attach(routes)

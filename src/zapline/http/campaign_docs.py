@@ -56,8 +56,10 @@ TRY = Doc(
     detail="Counts who would be written to and who would be skipped, shows some messages, and when it would end.",
 )
 _FEW = Query("limit", Annotated[int, Meta(ge=1, le=50)], "How many at most; 20 unless told.")
-LIST = Doc("Campaigns, newest first", {200: CampaignPage}, query=(_FEW, CURSOR))
-GET = Doc("One campaign, with how many of its recipients stand where", {200: CampaignBody}, errors=_UNKNOWN)
+LIST = Doc("Campaigns, newest first", {200: CampaignPage}, query=(_FEW, CURSOR), polled=True)
+GET = Doc(
+    "One campaign, with how many of its recipients stand where", {200: CampaignBody}, errors=_UNKNOWN, polled=True
+)
 _DRY = Query("dryRun", Literal["true", "false"], "`true`: only say what the list would come to.")
 ADD = Doc(
     "Add a list of recipients",

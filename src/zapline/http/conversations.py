@@ -10,7 +10,7 @@ from quart import Response
 from zapline.domain.ids import UnitId
 from zapline.domain.phones import AddressKind
 from zapline.http.message_bodies import ArrivedBody, ThreadPage, message_body
-from zapline.http.paging import BIGINT, LIMIT, PAGED, Page, Position, Seq, cursor, encode, limit, number
+from zapline.http.paging import BIGINT, LIMIT, PAGED, Page, Position, Seq, cursor, encode, limit, moment, number
 from zapline.http.problems import Problem
 from zapline.http.routes import Access, Doc, Query, Routes
 from zapline.http.wire import Answer, Body, Moment, iso, one_of, read_body, reply
@@ -59,13 +59,15 @@ class ReadBody(Answer, frozen=True):
 
 
 _UNKNOWN = {"conversation_not_found": 404}
-_LIST = Doc("Conversations, the latest first", {200: ConversationPage}, query=PAGED)
-_THREAD = Doc("A conversation's messages, newest first", {200: ThreadPage}, query=PAGED, errors=_UNKNOWN)
+_SINCE = Query("updatedSince", _At, "Only those with a message after this time, as `lastMessageAt` shows it.")
+_LIST = Doc("Conversations, the latest first", {200: ConversationPage}, query=(_SINCE, *PAGED), polled=True)
+_THREAD = Doc("A conversation's messages, newest first", {200: ThreadPage}, query=PAGED, errors=_UNKNOWN, polled=True)
 _ARRIVED = Doc(
     "What has arrived since",
     {200: ArrivedBody},
     query=(Query("afterSeq", Seq, "Only what arrived after this `seq`; 0 unless told."), LIMIT),
     detail="For a CRM that polls. Ask with the last answer's `nextAfterSeq`: nothing is left out, nothing comes twice.",
+    polled=True,
 )
 _READ = Doc(
     "Tell the senders that what came in was read",
@@ -97,7 +99,8 @@ class Conversations:
     async def list(self, unit: UUID) -> Response:
         """Latest message first."""
         id, most, after = self._submit.find(UnitId(unit)).id, limit(), cursor(_InList)
-        found = await reading.conversations(self._pool, id, (after.at, after.id) if after else None, most + 1)
+        position = (after.at, after.id) if after else None
+        found = await reading.conversations(self._pool, id, position, most + 1, moment("updatedSince"))
         page = found[:most]
         more = encode(_InList(page[-1].last_message_at, page[-1].id)) if len(found) > most else None
         return reply(ConversationPage([_conversation(one) for one in page], more))

@@ -150,7 +150,7 @@ The same `clientMessageId` is the same message: a repeated request sends nothing
 with another content it is refused (409). So repeat a request without an answer as often as you like.""",
     headers={"Location": "Where the message is."},
 )
-_GET = Doc("One message, and how the work on it stands", {200: WatchedMessageBody}, errors=_NOT_FOUND)
+_GET = Doc("One message, and how the work on it stands", {200: WatchedMessageBody}, errors=_NOT_FOUND, polled=True)
 _CANCEL = Doc(
     "Take a message back that has not been sent",
     {200: WatchedMessageBody},
@@ -170,7 +170,7 @@ _STATE = Query(
     Literal["queued", "leased", "uncertain", "settled", "dead", "cancelled", "expired", "stalled"],
     "Only those; without it all that is not done. `stalled`: taken by Evolution and confirmed by nobody in time.",
 )
-_OUTBOX = Doc("What is to be sent, and what waits for a person", {200: OutboxPage}, query=(_STATE, *PAGED))
+_OUTBOX = Doc("What is to be sent, and what waits for a person", {200: OutboxPage}, query=(_STATE, *PAGED), polled=True)
 
 
 class Messages:

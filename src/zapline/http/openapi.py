@@ -63,6 +63,13 @@ _WHO: Mapping[Access, str] = {
 _SUFFIX = "Body"
 """A Struct that is what an answer says of something is called so in the source; the document calls it as the thing."""
 _SCHEMA = "#/components/schemas/{name}"
+_ETAG = {"ETag": "Names this state of things."}
+_IF_NONE_MATCH: Json = {
+    "name": "If-None-Match",
+    "in": "header",
+    "description": "The `ETag` of the answer that you have; 304 where it still holds.",
+    "schema": {"type": "string"},
+}
 _ABOUT = """\
 Zapline stands between the Evolution API (WhatsApp) and a CRM. Every request carries `Authorization: Bearer TOKEN`,
 but for those that say otherwise. Bodies and answers are JSON in camelCase, times ISO 8601 in UTC. A field or a
@@ -165,6 +172,8 @@ def _operation(route: Route, doc: Doc, schemas: _Schemas) -> Json:
         "x-access": route.access.value,
     }
     parameters = [*_path_parameters(route.path), *(_query(asked, schemas) for asked in doc.query)]
+    if doc.polled:
+        parameters.append(_IF_NONE_MATCH)
     if parameters:
         made["parameters"] = parameters
     if doc.body is not None or doc.other_bodies:
@@ -217,7 +226,8 @@ def _responses(route: Route, doc: Doc, schemas: _Schemas) -> Json:
     made: Json = {}
     for status, kind in sorted(doc.answers.items()):
         answer: Json = {"description": HTTPStatus(status).phrase}
-        headers = {name: {"description": said, "schema": {"type": "string"}} for name, said in doc.headers.items()}
+        named = {**doc.headers, **(_ETAG if doc.polled else {})}
+        headers = {name: {"description": said, "schema": {"type": "string"}} for name, said in named.items()}
         if headers:
             answer["headers"] = headers
         if isinstance(kind, str):
@@ -225,6 +235,8 @@ def _responses(route: Route, doc: Doc, schemas: _Schemas) -> Json:
         elif kind is not None:
             answer["content"] = {"application/json": {"schema": schemas.of(kind)}}
         made[str(status)] = answer
+    if doc.polled:
+        made["304"] = {"description": "Nothing has changed: what you have is still so. There is no body."}
     by_status: dict[int, list[str]] = defaultdict(list)
     for code, status in {**_usual(route, doc), **doc.errors}.items():
         by_status[status].append(code)

@@ -7,6 +7,7 @@ with the rights of who asks.
 import base64
 import binascii
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated, Generic, TypeVar
 
 import msgspec
@@ -56,6 +57,18 @@ def number(name: str, usual: int, least: int, most: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 19 and least <= int(text) <= most):
         raise invalid(name, f"is a whole number from {least} to {most}")
     return int(text)
+
+
+def moment(name: str) -> datetime | None:
+    """A time of the query, or None. Raises Problem 422."""
+    text = request.args.get(name)
+    if text is None:
+        return None
+    try:
+        read: datetime = msgspec.convert(text, Annotated[datetime, Meta(tz=True)])
+        return read
+    except msgspec.ValidationError:
+        raise invalid(name, "is a time with its zone, as 2026-06-01T12:00:00Z") from None
 
 
 def cursor(kind: type[P]) -> P | None:

@@ -44,7 +44,7 @@ class Doc:
     ``image/svg+xml`` for other bodies, None for no body. ``errors``: problem codes of its own with their status; those
     that every such route has are added by the document. ``example``: a body that works. ``detail``: more than the
     summary says. ``other_bodies``: media types that are taken instead of ``body``. ``headers``: of the answers, with
-    what they say.
+    what they say. ``polled``: callers ask again and again, so the answer has an ETag.
     """
 
     summary: str
@@ -56,6 +56,7 @@ class Doc:
     detail: str = ""
     other_bodies: tuple[str, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
+    polled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,12 +61,14 @@ _LIST = Doc(
     "All units",
     {200: UnitPage},
     query=(*PAGED, Query("archived", bool, "`true`: those that are closed, instead of those at work.")),
+    polled=True,
 )
 _STATUS = Doc(
     "The line's status, why it is so, and what to do next",
     {200: StatusBody},
     errors={"unit_not_ready": 503},
     detail="While a code waits to be scanned, `qrCode` holds it as a picture; who looks keeps it fresh.",
+    polled=True,
 )
 _CONNECT = Doc(
     "Connect the line: start pairing, or reconnect",
@@ -113,7 +115,7 @@ class Units:
         line = f"{one}/whatsapp"
         routes.add("POST", "/units", "create_unit", self.create, Access.ADMIN, _CREATE)
         routes.add("GET", "/units", "list_units", self.list, Access.ADMIN, _LIST)
-        routes.add("GET", one, "get_unit", self.get, Access.READ, Doc("One unit", {200: UnitBody}))
+        routes.add("GET", one, "get_unit", self.get, Access.READ, Doc("One unit", {200: UnitBody}, polled=True))
         routes.add("POST", f"{line}/connect", "connect", self.connect, Access.CONTROL, _CONNECT)
         routes.add("POST", f"{line}/disconnect", "disconnect", self.disconnect, Access.CONTROL, _DISCONNECT)
         routes.add("GET", f"{line}/status", "status", self.status, Access.READ, _STATUS)

@@ -119,13 +119,14 @@ class Watched:
 
 
 async def conversations(
-    pool: Pool, unit: UnitId, before: tuple[datetime, UUID] | None, limit: int
+    pool: Pool, unit: UnitId, before: tuple[datetime, UUID] | None, limit: int, since: datetime | None = None
 ) -> list[Conversation]:
-    """A page, latest message first, below the position ``before``."""
+    """A page, latest message first, below the position ``before``; only those with a message after ``since``."""
     statement = _SQL["list_conversations"]
     at, id = before or (None, None)
     async with unit_scope(pool, unit) as conn:
-        rows = await conn.fetch(statement.sql, statement.bind(unit_id=unit, before_at=at, before_id=id, limit=limit))
+        bound = statement.bind(unit_id=unit, before_at=at, before_id=id, since=since, limit=limit)
+        rows = await conn.fetch(statement.sql, bound)
     return [Conversation(*row) for row in rows]
 
 

@@ -19,6 +19,7 @@ whole as (
      where c.unit_id = %(unit_id)s and c.merged_into is null)
 select * from whole
  where last_message_at is not null
+   and (%(since)s::timestamptz is null or date_trunc('milliseconds', last_message_at) > %(since)s)
    and (%(before_at)s::timestamptz is null or (last_message_at, id) < (%(before_at)s, %(before_id)s::uuid))
  order by last_message_at desc, id desc limit %(limit)s;
 
