@@ -1,0 +1,61 @@
+"""Says how a unit's line is: one word with its tone, why it is so, and what to do next."""
+
+from dataclasses import dataclass
+
+from zapline.domain.reasons import EXPLANATIONS, Phase
+from zapline.http.console.language import _, mark
+from zapline.supervisors.unit import Unit
+
+_WORDS = {
+    Phase.IDLE: ("idle", mark("Not connected")),
+    Phase.CONNECTING: ("busy", mark("Connecting")),
+    Phase.PAIRING: ("busy", mark("Waiting for the scan")),
+    Phase.OPEN: ("good", mark("Connected")),
+    Phase.BACKING_OFF: ("warn", mark("Reconnecting")),
+    Phase.LOGGED_OUT: ("bad", mark("Logged out")),
+    Phase.REFUSED: ("bad", mark("Refused")),
+}
+_RANKS = {"bad": 0, "warn": 1, "busy": 2, "idle": 3, "good": 4}
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a line is, in the operator's language. ``tone`` chooses shape and colour, ``rank`` sorts: trouble first."""
+
+    tone: str
+    word: str
+    sentence: str
+    advice: str
+
+    @property
+    def rank(self) -> int:
+        return _RANKS[self.tone]
+
+
+def standing(unit: Unit) -> Standing:
+    """How this unit's line is now, from memory."""
+    if unit.quarantined_at is not None:
+        return Standing(
+            "bad",
+            _("Quarantined"),
+            _("It crashed too often and was stopped; its webhooks are kept meanwhile."),
+            _("It is tried again by itself. Look into the log for the cause, or end the quarantine."),
+        )
+    if unit.state is None:
+        return Standing(
+            "idle",
+            _("Not read yet"),
+            _("Its state has not been read: the database is away. Its webhooks are kept on disk."),
+            _("See that PostgreSQL is up; everything goes on by itself then."),
+        )
+    stored = unit.state.stored
+    tone, word = _WORDS[stored.phase]
+    explained = EXPLANATIONS[stored.reason]
+    if stored.phase is Phase.OPEN and unit.record.paused_at is not None:
+        return Standing(
+            "warn",
+            _("Sending is paused"),
+            _("The line is open and takes in messages; somebody paused the sending."),
+            _("Resume the sending when it may go on."),
+        )
+    return Standing(tone, _(word), _(explained.sentence), _(explained.advice))
