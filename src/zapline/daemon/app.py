@@ -39,6 +39,7 @@ from zapline.supervisors.counters import Counters
 from zapline.supervisors.dispatcher import Dispatcher
 from zapline.supervisors.feed import Feed
 from zapline.supervisors.health import Health
+from zapline.supervisors.health_history import HealthHistory
 from zapline.supervisors.identity import Identity
 from zapline.supervisors.intake import Intake
 from zapline.supervisors.janitor import Janitor, JournalLimits
@@ -192,6 +193,7 @@ async def daemon(settings: Settings, notifier: Notifier) -> AsyncIterator[Runnin
         lanes = settings.recorder_lanes
         recorder = Recorder(database.open_engine, leadership.may_write, counters, lanes, campaigning=campaigning)
         health = Health(counters, roster, journal, recorder, dispatcher, leadership, pool, outbound.report)
+        history = HealthHistory(pool, health, leadership)
         limits = JournalLimits(settings.journal_keep_hours, settings.journal_budget_bytes)
         janitor = Janitor(pool, journal, leadership, submit, roster, counters, limits, feed)
         around = Surroundings(
@@ -213,7 +215,7 @@ async def daemon(settings: Settings, notifier: Notifier) -> AsyncIterator[Runnin
         _know_units_from_snapshot(journal, roster)
         nursery.start_soon(leadership.run)
         await _stand_alone(leadership)
-        for part in (janitor.run, health.run, control.run, identity.run, outbound.run):
+        for part in (janitor.run, health.run, history.run, control.run, identity.run, outbound.run):
             nursery.start_soon(part)
         front = _Front(settings, submit, roster, health, counters, api_pool, intake, feed, identity, audit)
         listeners = front.listeners(outbound)
@@ -300,6 +302,8 @@ class _Front:
             media=outbound.media,
             receipts=outbound.receipts,
             streams=Streams(self.feed),
+            feed=self.feed,
+            base_url=settings.base_url,
             changes=outbound.changes,
             sending=outbound.told,
             max_upload=int(settings.upload_max_bytes),

@@ -38,6 +38,7 @@ from zapline.sql.pool import Pool
 from zapline.supervisors.audit import AuditLog
 from zapline.supervisors.campaigns import Campaigns
 from zapline.supervisors.counters import Counters
+from zapline.supervisors.feed import Feed
 from zapline.supervisors.health import Health
 from zapline.supervisors.identity import Identity
 from zapline.supervisors.media import Media
@@ -90,6 +91,8 @@ class Parts:
     """Live events, of one unit and of all."""
     changes: UnitChanges | None = None
     max_upload: int = MAX_UPLOAD
+    feed: Feed | None = None
+    """What the console shows of the last events."""
     base_url: str = ""
     """The address that people and Evolution are given."""
     sending: Callable[[UnitId], OutboundBody | None] = lambda unit: None

@@ -18,13 +18,14 @@ def source_of(scope: Mapping[str, Any], trusted: Networks) -> str:
     given = b",".join(value for name, value in scope["headers"] if name.lower() == b"x-forwarded-for")
     forwarded = [part.strip() for part in given.decode("latin-1").split(",")]
     for earlier in reversed(forwarded[-10:]):
-        if not _within(nearest, trusted) or not _is_address(earlier):
+        if not is_within(nearest, trusted) or not _is_address(earlier):
             break
         nearest = earlier
     return nearest
 
 
-def _within(address: str, networks: Networks) -> bool:
+def is_within(address: str, networks: Networks) -> bool:
+    """Whether an address lies in one of the networks; what is no address does not."""
     return _is_address(address) and any(ip_address(address) in network for network in networks)
 
 

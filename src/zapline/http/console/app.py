@@ -9,13 +9,18 @@ from zapline.http.campaigns import PROBLEMS
 from zapline.http.console.about import About
 from zapline.http.console.assets import PREFIX
 from zapline.http.console.errors import Errors
+from zapline.http.console.figures import History, Totals
 from zapline.http.console.frame import Frame
-from zapline.http.console.gate import IDLE, LIVE, Front, Sessions, check_form, check_origin, presented
+from zapline.http.console.gate import IDLE, LIVE, Front, check_form, check_origin, presented
 from zapline.http.console.language import choose
+from zapline.http.console.live import Live
+from zapline.http.console.overview import Overview
 from zapline.http.console.preferences import Preferences
 from zapline.http.console.sign_in import SignInPages, way_in
 from zapline.http.problems import KNOWN
 from zapline.http.serve import App, Message, Receive, Scope, Send, finish_shielded
+from zapline.http.sign_in import SignIn
+from zapline.http.unit_changes import PROBLEMS as UNIT_PROBLEMS
 
 if TYPE_CHECKING:
     from zapline.http.app import Parts
@@ -38,28 +43,33 @@ _HEADERS = {
 """Nothing of a page comes from elsewhere or stands in the page itself as script or style; no cache keeps it."""
 
 
-def create_console(parts: "Parts", sessions: Sessions) -> App:
+def create_console(parts: "Parts", sessions: SignIn) -> App:
     """The console, for what lies under ``/console/``."""
     app = QuartTrio("zapline.http.console", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = _MAX_FORM
     app.config["BODY_TIMEOUT"] = _FORM_WITHIN
     app.url_map.merge_slashes = False
-    frame = Frame(app, Front(parts.auth.trusted, parts.base_url))
-    Errors(frame, {**KNOWN, **PROBLEMS}).attach(app)
+    frame = Frame(app, Front(parts.auth.trusted, parts.base_url), parts.audit)
+    Errors(frame, {**KNOWN, **PROBLEMS, **UNIT_PROBLEMS}).attach(app)
     _guard(app, frame, sessions)
     _attach(frame, parts, sessions)
     return finish_shielded(app)  # type: ignore[arg-type]  # quart types the scope more narrowly
 
 
-def _attach(frame: Frame, parts: "Parts", sessions: Sessions) -> None:
+def _attach(frame: Frame, parts: "Parts", sessions: SignIn) -> None:
     """Give the console its pages."""
     frame.get(PREFIX + "<name>", "asset", frame.assets.serve, open=True)
     Preferences(frame).attach()
     SignInPages(frame, sessions).attach()
     About(frame).attach()
+    if parts.streams is not None:
+        Live(frame, sessions, parts.streams, parts.submit).attach()
+    history = History(parts.pool)
+    totals = Totals(parts.pool)
+    Overview(frame, parts.roster, parts.health, totals, history).attach()
 
 
-def _guard(app: QuartTrio, frame: Frame, sessions: Sessions) -> None:
+def _guard(app: QuartTrio, frame: Frame, sessions: SignIn) -> None:
     """Ask every request for its session, and every form for where it comes from."""
 
     async def gate() -> Response | None:

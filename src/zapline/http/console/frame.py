@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -12,6 +12,7 @@ from quart_trio import QuartTrio
 from zapline import __version__
 from zapline.domain.ids import UnitId
 from zapline.domain.principals import Principal
+from zapline.http.auditing import audited
 from zapline.http.console import shown
 from zapline.http.console.assets import Assets
 from zapline.http.console.flashes import Flash, Flashes, Tone
@@ -19,19 +20,11 @@ from zapline.http.console.forms import Form, form
 from zapline.http.console.gate import FIELD, Front, form_token
 from zapline.http.console.language import LANGUAGES, _, plural, spoken
 from zapline.http.source import source_of
+from zapline.supervisors.audit import Audited, AuditLog
 
 Handler = Callable[..., Awaitable[Any]]
 LOOK_COOKIE = "zapline-look"
 LOOKS = ("auto", "light", "dark")
-
-
-class UnitHead(Protocol):
-    """What the layout shows of the unit that a page is about; a ``supervisors.unit.Unit`` has it in its record."""
-
-    @property
-    def id(self) -> UnitId: ...
-    @property
-    def name(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +40,9 @@ class Link:
 class Frame:
     """One for the console; the pages are attached to it. Only administrators come past its gate."""
 
-    def __init__(self, app: QuartTrio, front: Front) -> None:
+    def __init__(self, app: QuartTrio, front: Front, audit: AuditLog) -> None:
         self._app = app
+        self._audit = audit
         self.front = front
         self.assets = Assets()
         self.flashes = Flashes()
@@ -83,12 +77,16 @@ class Frame:
 
     # -- answers ---------------------------------------------------------------------------------------------
 
-    def render(self, template: str, status: int = 200, **values: object) -> Response:
-        """A page, or a part of one. ``at`` names the section or tab it belongs to, ``unit`` whose page it is."""
+    def render(self, template: str, status: int = 200, **values: Any) -> Response:
+        """A page, or a part of one.
+
+        ``at`` names the section or tab it belongs to, ``unit`` (a record) whose page it is, and ``events`` the stream
+        that its live parts listen to.
+        """
         text = self.text(template, **values)
         return Response(text, status, content_type="text/html; charset=utf-8")
 
-    def text(self, template: str, **values: object) -> str:
+    def text(self, template: str, **values: Any) -> str:
         """The same as text."""
         return self._templates.get_template(template).render(_given(values))
 
@@ -107,6 +105,13 @@ class Frame:
     async def form(self) -> Form:
         """The form that was sent."""
         return await form()
+
+    def audited(self, action: str, unit: UnitId | None = None, target: str | None = None) -> Audited:
+        """Stand around a change: ``async with frame.audited("rename_unit", unit) as line``, ``line.note(name=...)``.
+
+        Actions are called as the API's operations that do the same. Raises DatabaseUnavailable before anything is done.
+        """
+        return audited(self._audit, me(), self.source(), action, unit, target)
 
     def source(self) -> str:
         """The address of who asks."""

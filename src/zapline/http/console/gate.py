@@ -3,18 +3,16 @@
 import base64
 import hashlib
 import hmac
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import Protocol
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from quart import Response, g, request
 
-from zapline.domain.principals import Principal
 from zapline.http.problems import Problem
+from zapline.http.source import Networks, is_within
 
 COOKIE, PLAIN_COOKIE = "__Host-zapline", "zapline"
 """The session's cookie; the second one over plain HTTP on this very machine, where browsers refuse the first."""
@@ -23,26 +21,6 @@ LIVE = "X-Zapline-Live"
 """Header of what the script asks for by itself: an answer that is no page goes to the script, not to a person."""
 IDLE = "X-Zapline-Idle"
 """Header by which the script says that nobody has touched the page for a while."""
-
-
-class Sessions(Protocol):
-    """Who may come in, and who is in."""
-
-    async def sign_in(self, email: str, password: str, source: str) -> Principal:
-        """Whose password it is. Raises Problem 401 and 429."""
-        ...
-
-    async def open_session(self, principal: Principal) -> tuple[str, datetime]:
-        """A new session's token, and when it ends at the latest."""
-        ...
-
-    async def session(self, token: str, *, use: bool = True) -> Principal | None:
-        """Whose session it is, if it is valid; ``use``: whether this counts against its idle end."""
-        ...
-
-    async def close(self, token: str, principal: Principal, source: str) -> None:
-        """End a session."""
-        ...
 
 
 class Carriage(Enum):
@@ -59,13 +37,13 @@ class Carriage(Enum):
 class Front:
     """How the console is reached: proxies whose headers are believed, and the address that people are given."""
 
-    trusted: Sequence[IPv4Network | IPv6Network] = ()
+    trusted: Networks = ()
     base_url: str = ""
 
     def carriage(self) -> Carriage:
         """How the present request came."""
         peer = str((request.scope.get("client") or ("",))[0])
-        believed = any(_address(peer, network) for network in self.trusted)
+        believed = is_within(peer, self.trusted)
         if request.scope.get("scheme") == "https" or (
             believed and request.headers.get("X-Forwarded-Proto", "").strip().lower() == "https"
         ):
@@ -144,13 +122,6 @@ def own_path(text: str | None) -> str:
     if any(character in "\\" or ord(character) < 33 or ord(character) > 126 for character in text) or "//" in text:
         return "/console/"
     return text
-
-
-def _address(text: str, network: IPv4Network | IPv6Network) -> bool:
-    try:
-        return ip_address(text) in network
-    except ValueError:
-        return False
 
 
 def _loopback(host: str) -> bool:

@@ -5,9 +5,10 @@ from urllib.parse import quote
 from quart import Response, g, request
 
 from zapline.http.console.frame import Frame, asked, me
-from zapline.http.console.gate import Carriage, Sessions, give_cookie, own_path, take_cookie
+from zapline.http.console.gate import Carriage, give_cookie, own_path, take_cookie
 from zapline.http.console.language import _
 from zapline.http.problems import Problem
+from zapline.http.sign_in import SignIn
 
 PATH = "/console/sign-in"
 
@@ -22,7 +23,7 @@ def way_in() -> str:
 class SignInPages:
     """``/console/sign-in`` and ``/console/sign-out``."""
 
-    def __init__(self, frame: Frame, sessions: Sessions) -> None:
+    def __init__(self, frame: Frame, sessions: SignIn) -> None:
         self._frame = frame
         self._sessions = sessions
 

@@ -1,0 +1,70 @@
+"""Numbers that many pages show at once, read from the database once for all of them and kept for moments."""
+
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+
+import trio
+
+from zapline.domain.errors import RemoteError
+from zapline.domain.ids import UnitId
+from zapline.http.console.charts import Chart, chart
+from zapline.sql import health_samples, unit_reading
+from zapline.sql.health_samples import Step
+from zapline.sql.pool import Pool
+from zapline.sql.unit_reading import UnitTotals
+
+_TOTALS_FOR = 2.0
+"""Seconds for which the totals of all units are good: a thousand units cost the database some 50 ms."""
+_HISTORY_FOR = 30.0
+DAY = 86400.0
+STEP = 600.0
+"""Seconds of one step of a day's chart: 144 of them, as wide as a phone."""
+LIMITS: Mapping[str, float] = {"webhookErrorRate": 0.001, "dedupeRate": 0.02}
+"""Thresholds that can be drawn; of the other two rates it is zero."""
+
+
+class Totals:
+    """What every unit has to do. While the database is away, what was last known, or nothing."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._known: Mapping[UnitId, UnitTotals] = {}
+        self._read_at = float("-inf")
+        self._reading = trio.Lock()
+        self.away = False
+        """Whether the last reading failed: the numbers are old, then."""
+
+    async def all(self) -> Mapping[UnitId, UnitTotals]:
+        async with self._reading:
+            if trio.current_time() - self._read_at >= _TOTALS_FOR:
+                try:
+                    self._known = await unit_reading.all_totals(self._pool)
+                    self.away = False
+                except RemoteError:
+                    self.away = True
+                self._read_at = trio.current_time()
+        return self._known
+
+
+class History:
+    """How the health's rates were in the last day."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._known: list[Step] = []
+        self._read_at = float("-inf")
+        self._reading = trio.Lock()
+
+    async def charts(self) -> dict[str, Chart]:
+        """A chart for each rate, by its name in the health report. While the database is away: what was last known."""
+        async with self._reading:
+            if trio.current_time() - self._read_at >= _HISTORY_FOR:
+                with suppress(RemoteError):
+                    self._known = await health_samples.worst(self._pool, DAY, STEP)
+                self._read_at = trio.current_time()
+        now = time.time()
+        return {
+            name: chart([(step.at, step.rates[name]) for step in self._known], now - DAY, now, STEP, LIMITS.get(name))
+            for name in health_samples.COLUMNS
+        }
