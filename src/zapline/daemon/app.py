@@ -307,7 +307,6 @@ class _Front:
             changes=outbound.changes,
             sending=outbound.told,
             max_upload=int(settings.upload_max_bytes),
-            base_url=settings.base_url,
         )
         api = create_app(parts)
         policy = IntakePolicy(settings.max_body_bytes, settings.body_budget_bytes)
