@@ -1,5 +1,6 @@
 """Makes accepted webhooks durable: one writer thread, one fsync for all that wait (group commit)."""
 
+import re
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from zapline.domain.errors import JournalRefused
 from zapline.domain.ids import Seq, UnitId
 from zapline.sql.journal_file import JournalFile
 from zapline.sql.journal_reader import JournalReader
-from zapline.sql.journal_schema import ROW_BYTES, Arrival, Entry, Scanned
+from zapline.sql.journal_schema import ROW_BYTES, Arrival, Entry, Scanned, clear_wal
 from zapline.sql.journal_writer import JournalWriter, Request
 
 __all__ = ["Arrival", "Entry", "Journal", "JournalStatistics", "Pruned"]
@@ -27,6 +28,8 @@ CHUNK = 250
 """Entries removed or replayed in one commit: some milliseconds of the writer."""
 PRUNE_COMMITS = 400
 """In one call; the janitor comes back for the rest."""
+SEARCHED_AT_ONCE = 2000
+"""Entries looked through in one read: some 10 ms of a thread."""
 READ_BYTES = 4 * 1024 * 1024
 
 T = TypeVar("T")
@@ -199,6 +202,23 @@ class Journal:
             if seqs:
                 found += await self._call(partial(_with_file, JournalFile.replay, seqs))
         return found
+
+    async def erase(self, unit: UnitId, names: re.Pattern[bytes], until: float) -> tuple[int, int]:
+        """Remove a unit's done entries that hold the pattern and came in until then (UTC seconds).
+
+        Returns how many went, and how many hold it and are unfinished: they must be done first. Their bytes are
+        overwritten, in the file and in its WAL. Raises ``JournalRefused``; it may be asked again.
+        """
+        last, after, found, waiting = self._last_seq, 0, 0, 0
+        while after < last:
+            upto = min(after + SEARCHED_AT_ONCE, last)
+            done, undone = await self._read(self._reader.search, after, upto, unit, until, names)
+            after, waiting = upto, waiting + undone
+            for at in range(0, len(done), CHUNK):
+                found += await self._call(partial(_with_file, JournalFile.remove, done[at : at + CHUNK]))
+        if found:
+            await self._read(clear_wal, self._file.path)
+        return found, waiting
 
     async def save_snapshot(self, data: bytes) -> None:
         """Keep ``data`` (one value, the last) on disk. Raises ``JournalRefused``."""

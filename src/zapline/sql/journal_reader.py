@@ -1,5 +1,6 @@
 """Reads the journal beside its writer: unfinished entries, the history, the snapshot."""
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -19,6 +20,11 @@ UNFINISHED = (
 SCAN = (
     "select e.seq, e.unit_id, e.event, e.received_at, length(e.body), u.seq is null "
     "from entries e left join unfinished u on u.seq = e.seq where e.seq > ? order by e.seq limit ?"
+)
+
+SEARCH = (
+    "select e.seq, e.body, u.seq is null from entries e left join unfinished u on u.seq = e.seq "
+    "where e.seq > ? and e.seq <= ? and e.unit_id = ? and e.received_at <= ?"
 )
 
 
@@ -48,6 +54,21 @@ class JournalReader:
     def scan(self, after: int, limit: int) -> list[Scanned]:
         with self._reading() as connection:
             return [Scanned._make(row) for row in connection.execute(SCAN, (after, limit)).fetchall()]
+
+    def search(
+        self, after: int, last: int, unit: UnitId, until: float, names: re.Pattern[bytes]
+    ) -> tuple[list[int], int]:
+        """Done entries between two numbers that hold the pattern, and how many unfinished ones do."""
+        done, waiting = [], 0
+        with self._reading() as connection, closing(connection.cursor()) as cursor:
+            for seq, body, finished in cursor.execute(SEARCH, (after, last, unit.bytes, until)):
+                if names.search(body) is None:
+                    continue
+                if finished:
+                    done.append(seq)
+                else:
+                    waiting += 1
+        return done, waiting
 
     def used_bytes(self) -> int:
         with self._reading() as connection:

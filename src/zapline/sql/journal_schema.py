@@ -1,6 +1,7 @@
 """Says what the journal's file holds: its tables, its entries, and how a connection to it is made."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,8 @@ ROW_BYTES = 96
 """What an entry takes beside its body, in round numbers."""
 BUSY_SECONDS = 2.0
 """Nobody else writes; a foreign lock (somebody looks at the file) must not stop intake for long."""
+_TRIES_TO_CLEAR = 3
+"""Each waits for others as long as they may be waited for."""
 WAL_KEPT_BYTES = 32 * 1024 * 1024
 """A burst may make the WAL larger than this; it is cut back afterwards."""
 
@@ -88,6 +91,8 @@ def connect(path: Path) -> sqlite3.Connection:
     )
     try:
         connection.execute("pragma synchronous = full")
+        # What is deleted is overwritten with zeros: it is people's messages.
+        connection.execute("pragma secure_delete = on")
         connection.execute(f"pragma journal_size_limit = {WAL_KEPT_BYTES}")
     except sqlite3.Error:
         connection.close()
@@ -100,6 +105,19 @@ def used_bytes(connection: sqlite3.Connection) -> int:
     names = ("page_count", "freelist_count", "page_size")
     pages, free, size = (connection.execute(f"pragma {name}").fetchone()[0] for name in names)
     return int((pages - free) * size)
+
+
+def clear_wal(path: Path) -> None:
+    """Bring everything from the WAL into the file and empty it. Raises JournalRefused; the writer waits meanwhile."""
+    try:
+        with closing(connect(path)) as connection:
+            for _ in range(_TRIES_TO_CLEAR):
+                busy = connection.execute("pragma wal_checkpoint(truncate)").fetchone()[0]
+                if not busy:
+                    return
+    except sqlite3.Error as error:
+        raise refusal("clear", error) from error
+    raise JournalRefused("the journal is so busy that its WAL could not be emptied")
 
 
 def refusal(act: str, error: Exception) -> JournalRefused:

@@ -23,6 +23,7 @@ from zapline.domain.text import clean_text
 from zapline.sql import campaigns, opt_outs
 from zapline.sql.campaigns import NewCampaign
 from zapline.sql.driver import Connection
+from zapline.sql.erasing import forget_opt_out, opted_out_before
 from zapline.sql.outbox import find_upload
 from zapline.sql.pool import Pool
 from zapline.sql.sending import calls_today, read_pace
@@ -105,7 +106,9 @@ class Campaigns:
         region: str = "BR",
         clock: Callable[[], float] = time.time,
         check_url: Callable[[str], Awaitable[str]] = check_media_url,
+        erasure_key: bytes = b"",
     ) -> None:
+        self._erasure_key = erasure_key
         self._pool = pool
         self._feeder = feeder
         self._find = find
@@ -157,10 +160,9 @@ class Campaigns:
             raise CampaignConflict("this clientCampaignId stands for a campaign that was asked for in other words")
         return found[0] if found is not None else None
 
-    @staticmethod
-    async def _fill(conn: Connection, unit: UnitId, id: UUID, judged: Sequence[Judged]) -> None:
+    async def _fill(self, conn: Connection, unit: UnitId, id: UUID, judged: Sequence[Judged]) -> None:
         for part in parted(judged):
-            unfit = await campaigns.find_unfit(conn, unit, id, part)
+            unfit = await self._find_unfit(conn, unit, id, part)
             await campaigns.insert_recipients(conn, unit, id, refused(part, unfit))
 
     async def load(self, unit: UnitId, id: UUID, source: Csv | Listed) -> Tally:
@@ -221,9 +223,16 @@ class Campaigns:
     def _unfit(self, unit: UnitId, id: UUID | None) -> Callable[[Sequence[Judged]], Awaitable[dict[int, str]]]:
         async def unfit(part: Sequence[Judged]) -> dict[int, str]:
             async with self._pool.connection() as conn:
-                return await campaigns.find_unfit(conn, unit, id, part)
+                return await self._find_unfit(conn, unit, id, part)
 
         return unfit
+
+    async def _find_unfit(
+        self, conn: Connection, unit: UnitId, id: UUID | None, part: Sequence[Judged]
+    ) -> dict[int, str]:
+        found = await campaigns.find_unfit(conn, unit, id, part)
+        asked = {one.number: one.recipient for one in part if one.reason is None}
+        return found | await opted_out_before(conn, self._erasure_key, unit, asked)
 
     async def _checked(self, unit: UnitId, content: Text | File) -> Text | File:
         """The content, cleaned. Raises InvalidCampaign, and what is wrong with a media URL."""
@@ -342,7 +351,8 @@ class Campaigns:
         self._find(unit)
         canonical = self._canonical(who)
         async with self._pool.connection() as conn:
-            if not await opt_outs.release(conn, unit, canonical):
+            before = await forget_opt_out(conn, self._erasure_key, unit, canonical)
+            if not await opt_outs.release(conn, unit, canonical) and not before:
                 raise UnknownSuppression("campaigns were not kept from this contact")
 
     def _canonical(self, who: str) -> str:

@@ -6,6 +6,7 @@ from enum import StrEnum
 import trio
 
 from zapline.domain.connection import Action, Connection
+from zapline.domain.erasure import Erased
 from zapline.domain.ids import Seq, UnitId
 from zapline.sql.journal import Entry
 from zapline.sql.units import UnitRecord
@@ -43,6 +44,8 @@ class Unit:
     """Time of the first webhook that was lost: from there Evolution must be asked again."""
     unsettled: "Run | None" = None
     """Given to the recorder by a life that ended before the answer: the next one gives it again, first."""
+    erased: Erased | None = None
+    """Whose messages from before are not taken in; None: nobody was erased."""
     changed: trio.Event = field(default_factory=trio.Event)
     """Set, and replaced, whenever the connection's stored state has changed."""
 

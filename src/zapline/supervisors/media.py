@@ -8,7 +8,7 @@ import io
 import os
 import struct
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -21,7 +21,7 @@ import structlog
 import trio
 
 from zapline.domain.errors import LocalError
-from zapline.domain.ids import ExternalId
+from zapline.domain.ids import ExternalId, UnitId
 from zapline.evolution.client import EvolutionClient, MediaContent
 from zapline.evolution.failures import EvolutionFailure
 from zapline.supervisors.counters import Counters
@@ -155,6 +155,12 @@ class MediaCache:
         while self.total > self._budget and self._sizes:
             self._drop(next(iter(self._sizes)))
 
+    def drop(self, names: Iterable[str]) -> None:
+        """Let go of these files, where they are here."""
+        for name in names:
+            if name in self._sizes:
+                self._drop(name)
+
     def _drop(self, name: str) -> None:
         self._forget(name)
         with suppress(OSError):  # a directory that nobody may write to any more: the next start finds it again
@@ -162,6 +168,10 @@ class MediaCache:
 
     def _forget(self, name: str) -> None:
         self.total -= self._sizes.pop(name, 0)
+
+
+def _name(unit: UnitId, external_id: ExternalId) -> str:
+    return sha256(f"{unit}\n{external_id}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class Media:
@@ -188,7 +198,7 @@ class Media:
 
         Raises EvolutionFailure (``MediaGone`` where there is nothing to be had) and MediaBusy.
         """
-        name = sha256(f"{unit.id}\n{external_id}".encode("utf-8", "surrogatepass")).hexdigest()
+        name = _name(unit.id, external_id)
         kept = await self._kept(name)
         if kept is not None:
             self._counters.add("media_served", "cache")
@@ -204,6 +214,12 @@ class Media:
                 raise type(failed)(failed.detail, status=failed.status, retry_after=failed.retry_after)
             async with self._fetching:
                 return await self._fetch(unit, external_id, name, flight)
+
+    async def drop(self, unit: UnitId, external_ids: Sequence[ExternalId]) -> None:
+        """Let go of the files of these messages. A disk that refuses keeps none for long: the bound takes them."""
+        names = [_name(unit, external_id) for external_id in external_ids]
+        async with self._disk:
+            await trio.to_thread.run_sync(self._cache.drop, names)
 
     async def _fetch(self, unit: Unit, external_id: ExternalId, name: str, flight: _Flight) -> OpenFile:
         try:

@@ -12,6 +12,7 @@ from zapline.domain.errors import JournalRefused, LocalError
 from zapline.domain.events import ConnectAsked, ConnectionEvent, DisconnectAsked, QrWanted, RegistrationOutdated
 from zapline.domain.ids import UnitId, valid_instance
 from zapline.sql import dead_letters
+from zapline.sql.erasing import load_erased
 from zapline.sql.journal import Journal
 from zapline.sql.pool import Pool
 from zapline.sql.units import archive_unit, insert_unit, load_units, rotate_secret
@@ -55,10 +56,14 @@ class InvalidUnit(LocalError):
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """What new units get: ``instance_prefix``, and ``grace`` in minutes for which an old secret stays valid."""
+    """What new units get: ``instance_prefix``, and ``grace`` in minutes for which an old secret stays valid.
+
+    ``erasure_key``: what the digests of erased people are made with.
+    """
 
     instance_prefix: str
     grace: float
+    erasure_key: bytes = b""
 
 
 class Submit:
@@ -88,12 +93,15 @@ class Submit:
         async with self._reloading:
             async with self._pool.connection() as conn:
                 records = await load_units(conn)
+                erased = await load_erased(conn, self._house.erasure_key)
             try:
                 await self._journal.save_snapshot(snapshot(records))
             except JournalRefused as refused:
                 # The units are known all the same; only a start without the database would not know them.
                 _LOG.error("The journal could not keep the snapshot of the units", error=str(refused))
             self._roster.apply(records, self._journal.journal_id)
+            for unit in self._roster.units():  # before any of their actors has run
+                unit.erased = erased.get(unit.id)
         return len(self._roster.units())
 
     # -- units -----------------------------------------------------------------------------------------------

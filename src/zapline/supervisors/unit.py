@@ -9,6 +9,7 @@ import structlog
 import trio
 
 from zapline.domain.connection import Action, Connection, Moment, Step, step
+from zapline.domain.erasure import spared
 from zapline.domain.errors import JournalRefused, RemoteError
 from zapline.domain.events import (
     ConnectionEvent,
@@ -246,7 +247,8 @@ class UnitActor:
             return
         facts: list[Fact] = []
         reasons: list[str] = []
-        for parsed in read_entry(entry, self._around.opt_outs):
+        read = read_entry(entry, self._around.opt_outs)
+        for parsed in spared(read, self._unit.erased, entry.received_at):
             match parsed:
                 case Unusable(reason=reason):
                     reasons.append(reason)

@@ -13,14 +13,24 @@ create index dead_letters_open on zapline.dead_letters (unit_id) where revived_a
 -- The last message in and the last one out, and the oldest of both.
 create index messages_by_side on zapline.messages (unit_id, from_me, received_at);
 
+-- Messages of groups, by who wrote them.
+create index messages_by_sender on zapline.messages (unit_id, sender) where sender is not null;
+
+-- Where a recipient stood when his message was deleted: the counts of a campaign outlive the people in it.
+alter table zapline.campaign_recipients add column ended_as text;
+create index campaign_recipients_by_message on zapline.campaign_recipients (message_id) where message_id is not null;
+create index campaign_recipients_by_name on zapline.campaign_recipients (unit_id, recipient);
+
 -- One job each: everything that is held of one person, under all his names.
 create table zapline.erasures (
     id         uuid primary key,
     unit_id    uuid not null references zapline.units,
     state      text not null default 'running' check (state in ('running', 'done')),
-    -- Whom: canonical names, the digits by which others name him, and his own file's ids. Emptied at the end.
+    -- Whom: canonical names, and the digits by which others name him. Emptied at the end.
     names      text[] not null,
     digits     text[] not null,
+    -- How far the messages of others were searched for him.
+    searched   bigint not null default 0,
     -- What came in before is erased; what comes later is somebody new.
     erased_at  timestamptz not null default now(),
     ended_at   timestamptz,

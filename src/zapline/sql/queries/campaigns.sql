@@ -152,7 +152,7 @@ select id from zapline.campaigns where unit_id = %(unit_id)s and id = %(id)s;
 
 -- name: count_recipients
 -- How many recipients of each campaign stand where, and why some are skipped: counted from the rows themselves.
-select r.campaign_id, zapline.recipient_state(r.state, o.state, m.delivery) as state,
+select r.campaign_id, coalesce(r.ended_as, zapline.recipient_state(r.state, o.state, m.delivery)) as state,
        case when r.state = 'skipped' then r.reason end as reason, count(*) as recipients
   from zapline.campaign_recipients r
   left join zapline.outbox o on o.message_id = r.message_id and o.campaign_id = r.campaign_id
@@ -165,7 +165,7 @@ select r.campaign_id, zapline.recipient_state(r.state, o.state, m.delivery) as s
 select c.id, c.name, c.state, s.state as recipients_state, s.recipients
   from zapline.campaigns c
   left join lateral (
-       select zapline.recipient_state(r.state, o.state, m.delivery) as state, count(*) as recipients
+       select coalesce(r.ended_as, zapline.recipient_state(r.state, o.state, m.delivery)) as state, count(*) as recipients
          from zapline.campaign_recipients r
          left join zapline.outbox o on o.message_id = r.message_id and o.campaign_id = r.campaign_id
          left join zapline.messages m on m.id = r.message_id
@@ -175,14 +175,16 @@ select c.id, c.name, c.state, s.state as recipients_state, s.recipients
 
 -- name: list_recipients
 -- A campaign's recipients in the order of the list, of these states or of all; with what went wrong.
-select r.number, r.recipient, r.parameters, zapline.recipient_state(r.state, o.state, m.delivery) as state,
+select r.number, r.recipient, r.parameters,
+       coalesce(r.ended_as, zapline.recipient_state(r.state, o.state, m.delivery)) as state,
        coalesce(r.reason, o.failure) as reason, coalesce(r.detail, o.failure_detail) as detail, r.message_id,
        o.settled_at
   from zapline.campaign_recipients r
   left join zapline.outbox o on o.message_id = r.message_id and o.campaign_id = r.campaign_id
   left join zapline.messages m on m.id = r.message_id
  where r.unit_id = %(unit_id)s and r.campaign_id = %(id)s and r.number > %(after)s
-   and (%(states)s::text[] is null or zapline.recipient_state(r.state, o.state, m.delivery) = any(%(states)s))
+   and (%(states)s::text[] is null
+        or coalesce(r.ended_as, zapline.recipient_state(r.state, o.state, m.delivery)) = any(%(states)s))
  order by r.number
  limit %(limit)s;
 

@@ -1,0 +1,28 @@
+"""Composes what the law asks for: the erasure of people, and what units do not keep any longer."""
+
+from collections.abc import Callable
+
+import trio
+
+from zapline.daemon.outbound import Inbound, Outbound
+from zapline.supervisors.erasures import Erasures
+from zapline.supervisors.retention import Retention
+
+
+class PrivacyParts:
+    """``erasures`` for who asks; ``run`` works until cancelled."""
+
+    def __init__(
+        self, parts: Inbound, outbound: Outbound, forget_known: Callable[[], None], key: bytes, region: str
+    ) -> None:
+        may_write, drop = parts.leadership.may_write, outbound.media.drop
+        self.erasures = Erasures(
+            parts.pool, parts.journal, parts.submit, may_write, parts.counters, drop, forget_known, key, region
+        )
+        self.retention = Retention(parts.pool, may_write, parts.counters, drop, forget_known)
+
+    async def run(self) -> None:
+        """Erase and tidy until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.erasures.run)
+            nursery.start_soon(self.retention.run)

@@ -1,0 +1,238 @@
+-- Erasure of one person: what is held under any of his names goes, in pieces that hold nobody up for long.
+
+-- name: find_names
+-- Every name of a person: from the contacts given to those that were found to be the same, both ways.
+with recursive person(id) as (
+    select k.id from zapline.contacts k
+     where k.unit_id = %(unit_id)s and k.kind = 'person'
+       and (k.canonical = any(%(names)s) or k.lid = any(%(lids)s) or k.id = %(id)s::uuid
+            or k.id in (select c.contact_id from zapline.conversations c
+                         where c.unit_id = %(unit_id)s and c.id = %(id)s::uuid))
+    union
+    select k.id
+      from person
+      join zapline.contacts known on known.id = person.id
+      join lateral (
+           select l.contact_id as id
+             from zapline.conversations c
+             join zapline.conversations l on l.id = c.merged_into or l.merged_into = c.id
+            where c.contact_id = known.id and c.unit_id = %(unit_id)s
+           union all
+           select x.id from zapline.contacts x
+            where x.unit_id = %(unit_id)s and x.canonical in (known.phone, 'lid:' || known.lid)
+           union all
+           select x.id from zapline.contacts x
+            where x.unit_id = %(unit_id)s and x.kind = 'person' and x.lid = known.lid) k on true)
+select array(select distinct name
+               from person join zapline.contacts k on k.id = person.id,
+                    unnest(array[k.canonical, k.phone, 'lid:' || k.lid]) as name
+              where name is not null order by name) as names,
+       array(select distinct split_part(i.identity, '@', 1)
+               from person join zapline.contact_identities i on i.contact_id = person.id
+              where i.unit_id = %(unit_id)s
+              order by 1) as digits;
+
+-- name: insert_erasure
+-- The job. No row back: the same person is being erased already.
+insert into zapline.erasures (id, unit_id, names, digits, erased_at)
+select %(id)s, %(unit_id)s, %(names)s, %(digits)s, to_timestamp(%(at)s)
+ where not exists (select from zapline.erasures e
+                    where e.unit_id = %(unit_id)s and e.state = 'running' and e.names && %(names)s)
+returning id;
+
+-- name: running_of
+-- The job that erases somebody of these names now.
+select id from zapline.erasures
+ where unit_id = %(unit_id)s and state = 'running' and names && %(names)s
+ order by erased_at limit 1;
+
+-- name: drop_suppressions
+-- He is not on the list any more; that he wanted no campaigns is kept by the digest.
+delete from zapline.suppressions where unit_id = %(unit_id)s and canonical = any(%(names)s)
+returning canonical;
+
+-- name: put_digests
+-- Who is erased, and until when.
+insert into zapline.erased_people as e (unit_id, digest, erased_at, opted_out)
+select %(unit_id)s, d, to_timestamp(%(at)s), %(opted_out)s from unnest(%(digests)s::bytea[]) as d order by d
+on conflict (unit_id, digest) do update
+   set erased_at = greatest(e.erased_at, excluded.erased_at), opted_out = e.opted_out or excluded.opted_out;
+
+-- name: load_erased
+-- Who is erased, of all units.
+select unit_id, digest, extract(epoch from erased_at)::float8 as erased_at from zapline.erased_people;
+
+-- name: opted_out_digests
+-- Those of the erased of a unit who wanted no campaigns.
+select digest from zapline.erased_people where unit_id = %(unit_id)s and opted_out and digest = any(%(digests)s);
+
+-- name: any_opted_out
+-- Whether a unit has erased anybody who wanted no campaigns.
+select exists (select from zapline.erased_people where unit_id = %(unit_id)s and opted_out) as any;
+
+-- name: forget_opt_out
+-- Somebody may be written to again.
+update zapline.erased_people set opted_out = false
+ where unit_id = %(unit_id)s and digest = %(digest)s and opted_out;
+
+-- name: has_unit
+-- Whether there is such a unit, at work or closed.
+select id from zapline.units where id = %(id)s;
+
+-- name: running_erasures
+-- Jobs that are not at their end, oldest first.
+select id, unit_id, names, digits, extract(epoch from erased_at)::float8 as erased_at, searched, waits_for
+  from zapline.erasures where state = 'running' order by erased_at, id;
+
+-- name: list_erasures
+-- A unit's jobs, the newest first, or one of them. Whom they are about is nobody's to read.
+select id, state, erased_at, ended_at, waits_for, counts
+  from zapline.erasures
+ where unit_id = %(unit_id)s and (%(id)s::uuid is null or id = %(id)s)
+   and (%(before_at)s::timestamptz is null or (erased_at, id) < (%(before_at)s, %(before_id)s::uuid))
+ order by erased_at desc, id desc
+ limit %(limit)s;
+
+-- name: note
+-- How far a job is: rows that went add up.
+update zapline.erasures e
+   set waits_for = %(waits_for)s, searched = greatest(searched, %(searched)s),
+       counts = e.counts || (
+           select coalesce(jsonb_object_agg(k.key, k.value::bigint + coalesce((e.counts ->> k.key)::bigint, 0)), '{}')
+             from jsonb_each_text(%(counts)s) as k)
+ where e.id = %(id)s and e.state = 'running';
+
+-- name: end_erasure
+-- It is done, and does not name anybody any more.
+update zapline.erasures set state = 'done', ended_at = now(), waits_for = null, names = '{}', digits = '{}'
+ where id = %(id)s and state = 'running'
+returning id;
+
+-- name: cancel_queued
+-- What waits to be sent to him is taken back.
+update zapline.outbox o set state = 'cancelled', failure = 'erased', failure_detail = null, ended_at = now()
+  from zapline.messages m
+ where o.unit_id = %(unit_id)s and o.state = 'queued' and m.id = o.message_id
+   and m.received_at <= to_timestamp(%(until)s)
+   and (o.conversation_id = any(%(conversations)s) or o.recipient = any(%(names)s));
+
+-- name: pass_over
+-- Campaigns that have not come to him yet do not know him any more.
+update zapline.campaign_recipients r
+   set recipient = 'erased:' || r.number, parameters = '{}', detail = null, state = 'skipped', reason = 'erased'
+ where r.unit_id = %(unit_id)s and r.recipient = any(%(names)s) and r.state = 'pending';
+
+-- name: calls_under_way
+-- How many calls to him are under way.
+select count(*) as calls from zapline.outbox
+ where unit_id = %(unit_id)s and state = 'leased'
+   and (conversation_id = any(%(conversations)s) or recipient = any(%(names)s));
+
+-- name: find_his
+-- Some of the messages of his conversations from before.
+select m.id, m.external_id
+  from zapline.messages m
+ where m.unit_id = %(unit_id)s and m.conversation_id = any(%(conversations)s)
+   and m.received_at <= to_timestamp(%(until)s)
+   and not exists (select from zapline.outbox o where o.message_id = m.id and o.state in ('queued', 'leased'))
+ limit %(limit)s
+   for update of m skip locked;
+
+-- name: find_his_in_groups
+-- Some of the messages that he wrote to groups before.
+select m.id, m.external_id
+  from zapline.messages m
+ where m.unit_id = %(unit_id)s and m.sender = any(%(names)s) and m.received_at <= to_timestamp(%(until)s)
+ limit %(limit)s
+   for update of m skip locked;
+
+-- name: delete_his_reactions
+-- What he said about the messages of others.
+delete from zapline.message_reactions
+ where unit_id = %(unit_id)s and actor = any(%(names)s) and received_at <= to_timestamp(%(until)s);
+
+-- name: delete_sightings
+-- Echoes of messages to him that nobody owned yet.
+delete from zapline.sightings
+ where unit_id = %(unit_id)s and received_at <= to_timestamp(%(until)s)
+   and (conversation_id = any(%(conversations)s) or row ->> 'sender' = any(%(names)s));
+
+-- name: blank_recipients
+-- In campaigns he is a number, and counted where he stood.
+update zapline.campaign_recipients r
+   set recipient = 'erased:' || r.number, parameters = '{}', detail = null,
+       ended_as = coalesce(r.ended_as, (select zapline.recipient_state(r.state, o.state, m.delivery)
+                                          from zapline.outbox o join zapline.messages m on m.id = o.message_id
+                                         where o.message_id = r.message_id)),
+       reason = coalesce(r.reason, (select o.failure from zapline.outbox o where o.message_id = r.message_id))
+ where r.unit_id = %(unit_id)s and r.recipient = any(%(names)s);
+
+-- name: find_letters
+-- Some dead letters whose body or detail holds one of the digits; whether it names him is seen in the body.
+select id, raw, detail
+  from zapline.dead_letters d
+ where d.unit_id = %(unit_id)s and d.id > %(after)s and d.received_at <= to_timestamp(%(until)s)
+   and exists (select from unnest(%(digits)s::text[]) as t
+                where position(convert_to(t, 'UTF8') in d.raw) > 0 or strpos(d.detail, t) > 0)
+ order by d.id
+ limit %(limit)s;
+
+-- name: delete_letters
+-- Dead letters that name him.
+delete from zapline.dead_letters where unit_id = %(unit_id)s and id = any(%(ids)s);
+
+-- name: last_seq
+-- Up to where there are messages.
+select coalesce(max(seq), 0) as seq from zapline.messages where unit_id = %(unit_id)s;
+
+-- name: blot
+-- Where others name him in a piece of the unit's messages, stars are left. Rows back: those that named him.
+update zapline.messages m
+   set body = regexp_replace(m.body, %(pattern)s, '****', 'g'),
+       edited_body = regexp_replace(m.edited_body, %(pattern)s, '****', 'g'),
+       sender_name = regexp_replace(m.sender_name, %(pattern)s, '****', 'g'),
+       detail = case when m.detail::text ~ %(pattern)s then '{}' else m.detail end,
+       media = case when m.media::text ~ %(pattern)s
+                    then m.media - 'fileName' - 'url' else m.media end,
+       raw = case when exists (select from unnest(%(digits)s::text[]) as t
+                                where position(convert_to(t, 'UTF8') in m.raw) > 0) then null else m.raw end
+ where m.unit_id = %(unit_id)s and m.seq > %(after)s and m.seq <= %(last)s
+   and m.received_at <= to_timestamp(%(until)s)
+   and (m.body ~ %(pattern)s or m.edited_body ~ %(pattern)s or m.sender_name ~ %(pattern)s
+        or m.detail::text ~ %(pattern)s or m.media::text ~ %(pattern)s
+        or exists (select from unnest(%(digits)s::text[]) as t where position(convert_to(t, 'UTF8') in m.raw) > 0))
+returning m.id;
+
+-- name: last_of_piece
+-- Where a piece of so many of the unit's messages ends.
+select max(seq) as seq from (select seq from zapline.messages
+                              where unit_id = %(unit_id)s and seq > %(after)s order by seq limit %(limit)s) piece;
+
+-- name: delete_conversations
+-- His conversations, where nothing new has come since. What was merged goes before what it was merged into.
+delete from zapline.conversations c
+ where c.unit_id = %(unit_id)s and c.id = any(%(conversations)s) and (c.merged_into is not null) = %(merged)s
+   and not exists (select from zapline.messages m where m.conversation_id = c.id)
+   and not exists (select from zapline.conversations p where p.merged_into = c.id);
+
+-- name: delete_identities
+-- Spellings of contacts that are about to go; who has written to a group since stays.
+delete from zapline.contact_identities i
+ using zapline.contacts k
+ where i.unit_id = %(unit_id)s and i.contact_id = any(%(contacts)s) and k.id = i.contact_id
+   and not exists (select from zapline.conversations c where c.contact_id = k.id)
+   and not exists (select from zapline.messages m where m.unit_id = k.unit_id and m.sender = k.canonical);
+
+-- name: delete_contacts
+-- His contacts, where nothing new has come since.
+delete from zapline.contacts k
+ where k.unit_id = %(unit_id)s and k.id = any(%(contacts)s)
+   and not exists (select from zapline.conversations c where c.contact_id = k.id)
+   and not exists (select from zapline.contact_identities i where i.contact_id = k.id)
+   and not exists (select from zapline.messages m where m.unit_id = k.unit_id and m.sender = k.canonical);
+
+-- name: unname_contacts
+-- Where something new has come, the name of before goes.
+update zapline.contacts set name = null, name_at = null
+ where unit_id = %(unit_id)s and id = any(%(contacts)s) and name is not null
+   and coalesce(name_at, '-infinity') <= to_timestamp(%(until)s);

@@ -1,0 +1,164 @@
+"""Erases people: accepts who is to be erased, and works each job to its end, also after a kill."""
+
+import re
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from uuid import UUID, uuid4
+
+import structlog
+import trio
+
+from zapline.domain.erasure import digest_of, mention, spellings
+from zapline.domain.errors import DatabaseUnavailable, JournalRefused, LocalError
+from zapline.domain.ids import UnitId
+from zapline.domain.phones import parse_phone
+from zapline.sql import erasing
+from zapline.sql.driver import StatementFailed
+from zapline.sql.erasing import DropFiles, Job
+from zapline.sql.journal import Journal
+from zapline.sql.pool import Pool
+from zapline.supervisors.counters import Counters
+from zapline.supervisors.submit import Submit, UnknownUnit
+
+_AT_ONCE = 200
+"""Messages deleted in one transaction: some 20 ms."""
+_SEARCHED_AT_ONCE = 5000
+"""Messages of others searched for a name in one transaction."""
+_AGAIN = 1.0
+"""Seconds until a job that waits for something, or that was refused, is taken up again."""
+_BREATH = 0.02
+"""Seconds between two pieces, so that others get their turn."""
+_LOOK_EVERY = 60.0
+_LID = re.compile(r"lid:\d{1,20}")
+_LOG = structlog.get_logger(scope="Erasure")
+
+
+class UnknownContact(LocalError):
+    """The unit knows no such contact."""
+
+
+def canonical_of(who: str, region: str) -> str:
+    """The canonical name that a person's phone or LID (``lid:`` and digits) has. Raises InvalidPhone."""
+    asked = who.strip().lower()
+    return asked if asked.isascii() and _LID.fullmatch(asked) else parse_phone(who, region)
+
+
+class Erasures:
+    """One for the process.
+
+    ``key``: what the digests of erased people are made with. ``drop_files`` empties the media cache of messages.
+    ``forget_known``: contacts that were written may be gone. ``region``: that of phones without country.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        journal: Journal,
+        submit: Submit,
+        may_write: Callable[[], Awaitable[None]],
+        counters: Counters,
+        drop_files: DropFiles,
+        forget_known: Callable[[], None],
+        key: bytes,
+        region: str = "BR",
+    ) -> None:
+        self._pool = pool
+        self._journal = journal
+        self._submit = submit
+        self._may_write = may_write
+        self._counters = counters
+        self._drop_files = drop_files
+        self._forget_known = forget_known
+        self._key = key
+        self._region = region
+        self._bell = trio.Event()
+
+    async def ask(self, unit: UnitId, who: str | None = None, id: UUID | None = None) -> UUID:
+        """Erase a person, by phone or LID, or by the id of a contact or a conversation; the job's id.
+
+        Everything that came in until now goes, under all his names. Asked again meanwhile, it is the same job.
+        Raises UnknownUnit, UnknownContact, InvalidPhone.
+        """
+        given = [canonical_of(who, self._region)] if who is not None else []
+        async with self._pool.connection() as conn:
+            if not await erasing.has_unit(conn, unit):
+                raise UnknownUnit("there is no such unit")
+            known, others = await erasing.find_names(conn, unit, given, id)
+            names = sorted({*given, *known})
+            if not names:
+                raise UnknownContact("the unit has no such contact")
+            digits = {spelled for name in names for spelled in spellings(name)}
+            job = Job(uuid4(), unit, tuple(names), tuple(sorted(digits | set(others))), time.time())
+            made = await erasing.begin(conn, job, [digest_of(self._key, unit, name) for name in names])
+            if made is None:
+                made = await erasing.running_of(conn, unit, names)
+        if made is None:  # it came to its end in between
+            return await self.ask(unit, who, id)
+        _LOG.info("A person is to be erased", unit=str(unit), erasure=str(made), security=True)
+        self._bell.set()
+        return made
+
+    async def run(self) -> None:
+        """Work the jobs until cancelled. What refuses is asked again; a kill loses nothing that was done."""
+        while True:
+            await self._may_write()
+            self._bell = trio.Event()
+            left = True
+            try:
+                left = await self._round()
+            except (DatabaseUnavailable, StatementFailed, JournalRefused) as refused:
+                _LOG.warning("An erasure must wait", error=str(refused))
+            with trio.move_on_after(_AGAIN if left else _LOOK_EVERY):
+                await self._bell.wait()
+
+    async def _round(self) -> bool:
+        """Take up every job; whether one of them is left."""
+        async with self._pool.connection() as conn:
+            jobs = await erasing.running(conn)
+        if not jobs:
+            return False
+        await self._submit.reload()  # from here on nothing of before is taken in
+        ended = [await self._advance(job) for job in jobs]
+        return not all(ended)
+
+    async def _advance(self, job: Job) -> bool:
+        """Do all that can be done of a job; False where it waits for something.
+
+        The journal comes first: what an actor has in hand is stored once its entry is done, and deleted after that.
+        """
+        async with self._pool.connection() as conn:
+            if await erasing.calls_under_way(conn, job):
+                await erasing.note(conn, job, Counter(), waits_for="call")
+                return False
+        names = mention(job.digits)
+        erased, waiting = await self._journal.erase(job.unit, names, job.erased_at)
+        async with self._pool.connection() as conn:
+            await erasing.note(conn, job, Counter(journal=erased), waits_for="journal" if waiting else None)
+        if waiting:
+            return False
+        await self._delete(job)
+        async with self._pool.connection() as conn:
+            await erasing.delete_traces(conn, job)
+            await erasing.delete_letters(conn, job)
+        after: int | None = job.searched
+        while after is not None:
+            async with self._pool.connection() as conn:
+                after = await erasing.blot_some(conn, job, after, _SEARCHED_AT_ONCE)
+            await trio.sleep(_BREATH)
+        await self._delete(job)  # what was on its way meanwhile
+        async with self._pool.connection() as conn:
+            await erasing.delete_person(conn, job)
+            await erasing.finish(conn, job)
+        self._forget_known()
+        self._counters.add("people_erased")
+        _LOG.info("A person is erased", unit=str(job.unit), erasure=str(job.id), security=True)
+        return True
+
+    async def _delete(self, job: Job) -> None:
+        gone = 1
+        while gone:
+            async with self._pool.connection() as conn:
+                gone = await erasing.delete_some(conn, job, _AT_ONCE, self._drop_files)
+            self._counters.add("messages_erased", amount=gone)
+            await trio.sleep(_BREATH)
