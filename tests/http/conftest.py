@@ -33,6 +33,7 @@ from zapline.supervisors.audit import AuditLog
 from zapline.supervisors.campaigns import Campaigns
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.dispatcher import Dispatcher
+from zapline.supervisors.erasures import Erasures
 from zapline.supervisors.feed import Feed
 from zapline.supervisors.feeder import Feeder
 from zapline.supervisors.health import Health
@@ -53,6 +54,7 @@ PASSWORD = "correct horse battery"
 EMAIL = "ana@example.com"
 HASHER = argon2.PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1)
 HASH = HASHER.hash(PASSWORD)
+ERASURE_KEY = bytes(range(32))
 MEDIA_BUDGET = 2048
 """Bytes: a cache that a test can fill."""
 
@@ -171,7 +173,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
             dispatcher,
             intake,
             lambda unit, generation: f"{unit}{generation}",
-            House("unit_", 30.0),
+            House("unit_", 30.0, ERASURE_KEY),
         )
         identity = Identity(engine_pool)
         leadership = Leadership(open_direct, lead, heard)
@@ -198,6 +200,11 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
         media_cache = directory.parent / "media"
         feeder = Feeder(engine_pool, roster.get, leadership.may_write, woken.append, feed=feed)
         nursery.start_soon(feeder.run)
+        media = Media(client_of_evolution, media_cache, MEDIA_BUDGET, counters)
+        forget = recorder.forget_known
+        lawful = (engine_pool, journal, submit, leadership.may_write, counters, media.drop, forget, ERASURE_KEY)
+        erasures = Erasures(*lawful)
+        nursery.start_soon(erasures.run)
         parts = Parts(
             submit=submit,
             roster=roster,
@@ -208,11 +215,12 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
             audit=AuditLog(engine_pool),
             auth=AuthPolicy(hasher=HASHER),
             outgoing=outgoing,
-            campaigns=Campaigns(engine_pool, feeder, submit.find),
-            media=Media(client_of_evolution, media_cache, MEDIA_BUDGET, counters),
+            campaigns=Campaigns(engine_pool, feeder, submit.find, erasure_key=ERASURE_KEY),
+            media=media,
             receipts=Receipts(engine_pool, client_of_evolution),
             streams=streams,
             changes=UnitChanges(submit, engine_pool, repaced.append),
+            erasures=erasures,
         )
         app = create_app(parts)
         front = WebhookApp(roster, intake, counters, IntakePolicy(2**24, 2**26), rest=app)

@@ -17,9 +17,10 @@ import structlog
 import trio
 
 from zapline.daemon.logs import register_secret
-from zapline.daemon.master_key import master_key, webhook_secret
+from zapline.daemon.master_key import derive, master_key, webhook_secret
 from zapline.daemon.notify import Notifier
 from zapline.daemon.outbound import Inbound, Outbound, opt_outs
+from zapline.daemon.privacy import PrivacyParts
 from zapline.daemon.settings import Settings
 from zapline.domain.errors import StandstillError
 from zapline.domain.ids import UnitId
@@ -174,7 +175,7 @@ async def daemon(settings: Settings, notifier: Notifier) -> AsyncIterator[Runnin
         stack.callback(nursery.cancel_scope.cancel)
 
         intake = Intake(journal, counters)
-        house = House(settings.instance_prefix, settings.webhook_secret_grace_minutes)
+        house = House(settings.instance_prefix, settings.webhook_secret_grace_minutes, addresses.erasure_key)
         submit = Submit(pool, journal, roster, dispatcher, intake, addresses.secret, house)
         identity, audit = Identity(pool), AuditLog(pool)
 
@@ -187,11 +188,12 @@ async def daemon(settings: Settings, notifier: Notifier) -> AsyncIterator[Runnin
         leadership = Leadership(database.open_direct, lead, lambda payload: control.ring(payload))
         client = _evolution(settings, http)
         inbound = Inbound(pool, client, intake, journal, roster, leadership, counters, submit, feed)
-        outbound = Outbound(settings, inbound)
+        outbound = Outbound(settings, inbound, addresses.erasure_key)
         control = Control(submit, pool, outbound.reconciler, audit, identity.doubt)
         campaigning = outbound.campaigning
         lanes = settings.recorder_lanes
         recorder = Recorder(database.open_engine, leadership.may_write, counters, lanes, campaigning=campaigning)
+        privacy = PrivacyParts(settings, inbound, outbound, recorder.forget_known, addresses.erasure_key)
         health = Health(counters, roster, journal, recorder, dispatcher, leadership, pool, outbound.report)
         history = HealthHistory(pool, health, leadership)
         limits = JournalLimits(settings.journal_keep_hours, settings.journal_budget_bytes)
@@ -215,10 +217,11 @@ async def daemon(settings: Settings, notifier: Notifier) -> AsyncIterator[Runnin
         _know_units_from_snapshot(journal, roster)
         nursery.start_soon(leadership.run)
         await _stand_alone(leadership)
-        for part in (janitor.run, health.run, history.run, control.run, identity.run, outbound.run):
-            nursery.start_soon(part)
+        background = (janitor, health, history, control, identity, outbound, privacy)
+        for part in background:
+            nursery.start_soon(part.run)
         front = _Front(settings, submit, roster, health, counters, api_pool, intake, feed, identity, audit)
-        listeners = front.listeners(outbound)
+        listeners = front.listeners(outbound, privacy)
         yield Running(nursery, roster, journal, recorder, dispatcher, leadership, health, outbound, feed, listeners)
 
 
@@ -236,6 +239,11 @@ class _Addresses:
         secret = webhook_secret(self.master, unit, generation)
         register_secret(secret)
         return secret
+
+    @property
+    def erasure_key(self) -> bytes:
+        """What the digests of erased people are made with."""
+        return derive(self.master, "erasure")
 
     def address(self, unit: bytes, generation: int) -> WebhookAddress:
         secret = self.secret(UnitId(UUID(bytes=unit)), generation)
@@ -285,7 +293,7 @@ class _Front:
     identity: Identity
     audit: AuditLog
 
-    def listeners(self, outbound: Outbound) -> list[_Listener]:
+    def listeners(self, outbound: Outbound, privacy: PrivacyParts) -> list[_Listener]:
         settings = self.settings
         auth = AuthPolicy(trusted=settings.trusted_proxies)
         parts = Parts(
@@ -305,6 +313,8 @@ class _Front:
             feed=self.feed,
             base_url=settings.base_url,
             changes=outbound.changes,
+            erasures=privacy.erasures,
+            region=settings.default_region,
             sending=outbound.told,
             max_upload=int(settings.upload_max_bytes),
         )

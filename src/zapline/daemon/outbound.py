@@ -62,7 +62,7 @@ class Inbound:
 class Outbound:
     """Everything that sends. ``run`` starts it; ``drain`` comes before the end of the process."""
 
-    def __init__(self, settings: Settings, parts: Inbound) -> None:
+    def __init__(self, settings: Settings, parts: Inbound, erasure_key: bytes) -> None:
         pool, client, counters = parts.pool, parts.client, parts.counters
         intake, journal, roster, leadership = parts.intake, parts.journal, parts.roster, parts.leadership
         self.senders = Senders(
@@ -89,7 +89,7 @@ class Outbound:
         cache = settings.state_dir / "media"
         self.media = Media(client, cache, int(settings.media_cache_bytes), counters)
         self.receipts = Receipts(pool, client)
-        self.campaigns = Campaigns(pool, feeder, parts.submit.find, settings.default_region)
+        self.campaigns = Campaigns(pool, feeder, parts.submit.find, settings.default_region, erasure_key=erasure_key)
 
     def answered(self, unit: Unit, answer: SendAnswered) -> None:
         """What became of a call is stored."""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import trio
 
 from zapline.daemon.outbound import Inbound, Outbound
+from zapline.daemon.settings import Settings
 from zapline.supervisors.erasures import Erasures
 from zapline.supervisors.retention import Retention
 
@@ -13,8 +14,9 @@ class PrivacyParts:
     """``erasures`` for who asks; ``run`` works until cancelled."""
 
     def __init__(
-        self, parts: Inbound, outbound: Outbound, forget_known: Callable[[], None], key: bytes, region: str
+        self, settings: Settings, parts: Inbound, outbound: Outbound, forget_known: Callable[[], None], key: bytes
     ) -> None:
+        region = settings.default_region
         may_write, drop = parts.leadership.may_write, outbound.media.drop
         self.erasures = Erasures(
             parts.pool, parts.journal, parts.submit, may_write, parts.counters, drop, forget_known, key, region

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from zapline.domain.events import (
     ContactSeen,
+    Ignored,
     MessageArrived,
     MessageEdited,
     OptedOut,
@@ -17,6 +18,8 @@ from zapline.domain.events import (
 from zapline.domain.ids import UnitId
 from zapline.domain.phones import Address, AddressKind, canonical_phone
 
+ERASED = "erased"
+"""Why a fact about an erased person's past is of no use."""
 _LID = "lid:"
 
 
@@ -81,7 +84,7 @@ class Erased:
 
 
 def spared(facts: Sequence[Parsed], erased: Erased | None, received_at: float) -> Sequence[Parsed]:
-    """The facts without those of erased people from before their erasure."""
+    """The facts, with ``Ignored`` in the place of those of erased people from before their erasure."""
     if erased is None:
         return facts
     gone = {id(fact) for fact in facts if erased.drops(fact, received_at)}
@@ -89,7 +92,8 @@ def spared(facts: Sequence[Parsed], erased: Erased | None, received_at: float) -
         return facts
     messages = {fact.external_id for fact in facts if id(fact) in gone and isinstance(fact, MessageArrived)}
     return [
-        fact
+        Ignored(ERASED)
+        if id(fact) in gone or (isinstance(fact, MessageEdited | OptedOut) and fact.external_id in messages)
+        else fact
         for fact in facts
-        if id(fact) not in gone and not (isinstance(fact, MessageEdited | OptedOut) and fact.external_id in messages)
     ]

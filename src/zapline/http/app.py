@@ -22,6 +22,8 @@ from zapline.http.media import MediaFiles
 from zapline.http.messages import Messages
 from zapline.http.ops import Ops
 from zapline.http.pace import Paces
+from zapline.http.privacy import PROBLEMS as PRIVACY_PROBLEMS
+from zapline.http.privacy import Privacy
 from zapline.http.reference import Reference
 from zapline.http.routes import Routes
 from zapline.http.serve import App, finish_shielded
@@ -38,6 +40,7 @@ from zapline.sql.pool import Pool
 from zapline.supervisors.audit import AuditLog
 from zapline.supervisors.campaigns import Campaigns
 from zapline.supervisors.counters import Counters
+from zapline.supervisors.erasures import Erasures
 from zapline.supervisors.feed import Feed
 from zapline.supervisors.health import Health
 from zapline.supervisors.identity import Identity
@@ -90,6 +93,9 @@ class Parts:
     streams: Streams | None = None
     """Live events, of one unit and of all."""
     changes: UnitChanges | None = None
+    erasures: Erasures | None = None
+    region: str = "BR"
+    """Of phones that are given without a country."""
     max_upload: int = MAX_UPLOAD
     feed: Feed | None = None
     """What the console shows of the last events."""
@@ -109,7 +115,7 @@ def create_app(parts: Parts) -> App:
     app.config["BODY_TIMEOUT"] = _BODY_WITHIN
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False  # a redirect would be answered by nothing of ours
-    problems.install(app, {**PROBLEMS, **UNIT_PROBLEMS, **TOKEN_PROBLEMS})
+    problems.install(app, {**PROBLEMS, **UNIT_PROBLEMS, **TOKEN_PROBLEMS, **PRIVACY_PROBLEMS})
     sign_in = SignIn(parts.identity, parts.audit, parts.auth)  # one for both: they count the same attempts
     _attach(app, parts, sign_in)
 
@@ -135,6 +141,8 @@ def _attach(app: QuartTrio, parts: Parts, sign_in: SignIn) -> None:
     Units(submit, parts.roster, time.time, pool, parts.sending).attach(routes)
     if parts.changes is not None:
         UnitLife(submit, parts.changes, pool).attach(routes)
+    if parts.erasures is not None:
+        Privacy(parts.erasures, pool, parts.audit, parts.auth.trusted, parts.region).attach(routes)
     Conversations(submit, pool, parts.receipts).attach(routes)
     if parts.outgoing is not None:
         Messages(submit, parts.outgoing, pool).attach(routes)

@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from zapline import __version__
+from zapline.domain.erasure import ERASED
 from zapline.domain.events import ConnectionEvent, Fact, Kind, MessageArrived
 from zapline.domain.outbox import Lane
 from zapline.domain.transitions import Action, Signal
@@ -84,7 +85,22 @@ _EVENTS = (
     *("send.message.update", "connection.update", "qrcode.updated", "status.instance", "contacts.upsert"),
     *("contacts.update", "group-participants.update", "unknown"),
 )
-_IGNORED = ("presence", "chats", "groups", "labels", "call", "status_broadcast", "newsletter", "broadcast", "protocol")
+_IGNORED = (
+    "presence",
+    "chats",
+    "groups",
+    "labels",
+    "call",
+    "status_broadcast",
+    "newsletter",
+    "broadcast",
+    "protocol",
+    ERASED,
+)
+_KEPT = (
+    *("messages", "outbox", "attempts", "reactions", "reports", "sightings", "recipients", "uploads", "letters"),
+    *("conversations", "identities", "contacts"),
+)
 _CALLS = tuple(action.value for action in (Action.REGISTER, Action.CONNECT, Action.OBSERVE, Action.LOGOUT))
 _FACTS = tuple(name for name in _names(Fact) if name != MessageArrived.__name__)
 
@@ -106,6 +122,9 @@ COUNTED = (
     Counted("duplicates", "Messages reported live that were there already."),
     Counted("facts", "Statuses, edits, deletes, reactions, votes and names stored.", "fact", _FACTS),
     Counted("ignored", "Events that are understood and of no use here.", "reason", _IGNORED),
+    Counted("people_erased", "People erased because somebody asked for it."),
+    Counted("messages_erased", "Messages that went with them."),
+    Counted("retention_deleted", "Rows that were older than their unit keeps them.", "what", _KEPT),
     Counted("dead_letters", "Events that could not be used and are kept.", "reason", _DEAD),
     Counted("unexpected_disconnects", "Open lines lost without anybody having asked."),
     Counted("connection_events", "Events stepped by the connection machines.", "event", _names(ConnectionEvent)),

@@ -1,9 +1,10 @@
 """Privacy: what is held of one person, and erasing him."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
+from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated
 from uuid import UUID
 
@@ -11,16 +12,21 @@ from msgspec import Meta
 from quart import Response, request
 
 from zapline.domain.ids import UnitId
+from zapline.domain.masking import mask_phone
 from zapline.domain.phones import InvalidPhone
+from zapline.http.auditing import audited, note
 from zapline.http.paging import PAGED, Page, Position, cursor, encode, limit
+from zapline.http.principal import principal
 from zapline.http.problems import Known, Problem, Register, invalid
 from zapline.http.routes import Access, Doc, Query, Routes
+from zapline.http.source import source_of
 from zapline.http.wire import Answer, Body, Moment, iso, one_of, read_body, reply
 from zapline.sql import erasing, exporting
 from zapline.sql.erasing import Erasure
 from zapline.sql.exporting import Person
 from zapline.sql.pool import Pool
 from zapline.sql.scope import unit_scope
+from zapline.supervisors.audit import AuditLog
 from zapline.supervisors.erasures import Erasures, UnknownContact, canonical_of
 from zapline.supervisors.submit import UnknownUnit
 
@@ -83,7 +89,16 @@ _EXPORT = Doc(
 class Privacy:
     """``/units/{unit}/privacy``, for administrators; also of units that are closed."""
 
-    def __init__(self, erasures: Erasures, pool: Pool, region: str) -> None:
+    def __init__(
+        self,
+        erasures: Erasures,
+        pool: Pool,
+        audit: AuditLog,
+        trusted: Sequence[IPv4Network | IPv6Network],
+        region: str,
+    ) -> None:
+        self._audit = audit
+        self._trusted = trusted
         self._erasures = erasures
         self._pool = pool
         self._region = region
@@ -100,6 +115,7 @@ class Privacy:
         asked = await read_body(WhoBody)
         if (asked.phone is None) is (asked.contact_id is None):
             raise invalid("phone", "is given, or else contactId is")
+        note(who=mask_phone(asked.phone) if asked.phone is not None else str(asked.contact_id))
         try:
             id = await self._erasures.ask(UnitId(unit), asked.phone, asked.contact_id)
         except InvalidPhone as wrong:
@@ -129,7 +145,11 @@ class Privacy:
 
     async def export(self, unit: UUID) -> Response:
         await self._require(UnitId(unit))
-        person = await self._person(UnitId(unit))
+        who = request.args.get("phone")
+        source = source_of(request.scope, self._trusted)
+        async with audited(self._audit, principal(), source, "export_person", UnitId(unit)) as line:
+            line.note(who=mask_phone(who) if who is not None else request.args.get("contactId"))
+            person = await self._person(UnitId(unit))
         answer = Response(self._streamed(person), content_type="application/json")
         answer.headers["Content-Disposition"] = 'attachment; filename="export.json"'
         answer.timeout = None  # the server itself ends what a client does not read

@@ -23,10 +23,10 @@ with recursive person(id) as (
            union all
            select x.id from zapline.contacts x
             where x.unit_id = %(unit_id)s and x.kind = 'person' and x.lid = known.lid) k on true)
-select array(select distinct name
+select array(select distinct told.name
                from person join zapline.contacts k on k.id = person.id,
-                    unnest(array[k.canonical, k.phone, 'lid:' || k.lid]) as name
-              where name is not null order by name) as names,
+                    unnest(array[k.canonical, k.phone, 'lid:' || k.lid]) as told(name)
+              where told.name is not null order by told.name) as names,
        array(select distinct split_part(i.identity, '@', 1)
                from person join zapline.contact_identities i on i.contact_id = person.id
               where i.unit_id = %(unit_id)s
