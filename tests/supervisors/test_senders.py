@@ -15,7 +15,7 @@ from zapline.domain.restart import Intensity
 from zapline.sandbox.evolution import SimulatedEvolution
 from zapline.sandbox.ledger import Delivered
 from zapline.supervisors.desk import Busy
-from zapline.supervisors.senders import ROUND_EVERY
+from zapline.supervisors.senders import BY_REQUEST, ROUND_EVERY
 
 
 async def test_the_due_query_finds_what_nobody_announced_and_what_becomes_due(database: str, tmp_path: Path) -> None:
@@ -197,3 +197,34 @@ async def test_a_sender_that_crashes_too_often_stays_down_for_a_while_alone(data
         assert at.received("bad") == []
         assert at.senders.statistics().running <= 1
         assert at.counters.total("sender_crashes") == 2
+
+
+async def test_a_paused_unit_sends_nothing_until_it_is_resumed_also_after_a_restart(
+    database: str, tmp_path: Path
+) -> None:
+    async with SimulatedEvolution.running(habits=QUICK) as evolution:
+        async with office(database, tmp_path, evolution) as at:
+            unit, other = await at.add_unit(), await at.add_unit("outra")
+            await at.rows("update zapline.units set paused_at = now() where id = %s returning id", unit.id)
+            await at.post(unit, "espera")  # the sender does not know of it yet: the database does
+            await at.reload()
+            await at.post(unit, "espera também")
+            await at.post(other, "vai")
+            await at.until(lambda: at.received("outra") == ["vai"])
+            await at.until(lambda: at.senders.statistics().running == 0)
+            assert at.senders.status(unit.id).state is Busy.PAUSED
+            assert at.senders.status(unit.id).reason == BY_REQUEST
+        async with office(database, tmp_path, evolution, port=at.port) as at:
+            await at.until(lambda: at.roster.get(unit.id) is not None)
+            at.senders.ring()
+            await trio.sleep(0.5)
+            assert at.received() == []
+            assert await at.rows("select distinct state, tries from zapline.outbox where unit_id = %s", unit.id) == [
+                ("queued", 0)
+            ]
+            assert at.senders.statistics().running == 0
+            await at.rows("update zapline.units set paused_at = null returning id")
+            await at.reload()
+            at.senders.wake(unit.id)
+            await at.rest()
+            assert at.received() == ["espera", "espera também"]

@@ -1,0 +1,120 @@
+"""What is not kept: an erasure that a kill has cut goes on, and retention takes what is old and not at work."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import trio
+from support.house import House, house, ready, text
+from support.outgoing import queue
+
+from zapline.domain.ids import ExternalId, UnitId
+from zapline.sql.driver import connect
+from zapline.sql.pool import Pool
+from zapline.supervisors.counters import Counters
+from zapline.supervisors.erasures import Erasures
+from zapline.supervisors.retention import Retention
+from zapline.supervisors.submit import House as Given
+from zapline.supervisors.submit import Submit
+from zapline.supervisors.unit import Unit
+
+PHONE, OTHER = "+5511999990001", "+5511888880002"
+KEY = bytes(32)
+DAY = 86_400.0
+
+
+async def fill(at: House, unit: Unit, messages: int) -> None:
+    """So many messages of the person, stored an hour ago."""
+    await at.send(unit, "messages.upsert", text("A0"))
+    await at.settled()
+    async with await connect(at.url) as conn:
+        await conn.execute(
+            "insert into zapline.messages (id, unit_id, conversation_id, provider, external_id, from_me, kind,"
+            " kind_rank, body, origin, sent_at, received_at)"
+            " select gen_random_uuid(), unit_id, conversation_id, provider, 'F' || n, false, kind, 2, body, origin,"
+            " sent_at, received_at - interval '1 hour' from zapline.messages, generate_series(2, %s) as n",
+            (messages,),
+        )
+
+
+async def test_an_erasure_that_is_cut_by_a_kill_is_taken_up_and_counted_once(database: str, tmp_path: Path) -> None:
+    dropped: list[ExternalId] = []
+    cut = trio.CancelScope()
+
+    async def drop(unit: UnitId, ids: Sequence[ExternalId]) -> None:
+        dropped.extend(ids)
+        if len(dropped) >= 400 and not cut.cancel_called:
+            cut.cancel()
+            await trio.sleep_forever()  # before the commit of the second piece
+
+    def erasures(at: House, pool: Pool) -> Erasures:
+        given = Given("unit_", 30.0, KEY)
+        submit = Submit(pool, at.journal, at.roster, at.dispatcher, at.intake, lambda unit, generation: "", given)
+        return Erasures(pool, at.journal, submit, ready, at.counters, drop, at.recorder.forget_known, KEY)
+
+    async with house(database, tmp_path) as at, Pool.open(database, size=3, role="zapline_engine") as pool:
+        unit = await at.add_unit()
+        await fill(at, unit, 450)
+        first = erasures(at, pool)
+        await first.ask(unit.id, PHONE)
+        with trio.fail_after(10), cut:
+            await first.run()
+        assert await at.rows("select state, counts ->> 'messages' from zapline.erasures") == [("running", "200")]
+        assert await at.rows("select count(*) from zapline.messages") == [(250,)]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(erasures(at, pool).run)
+            await at.until("select state, counts ->> 'messages' from zapline.erasures", [("done", "450")])
+            nursery.cancel_scope.cancel()
+        assert len(set(dropped)) == 450
+        left = "select (select count(*) from zapline.contacts) + (select count(*) from zapline.conversations)"
+        assert await at.rows(left) == [(0,)]
+        assert await at.rows("select names, digits from zapline.erasures") == [([], [])]
+        # Nothing remembers that the contact was written: a new message makes it anew.
+        await at.send(unit, "messages.upsert", text("N1", "de volta", at=int(time.time()) + 5))
+        await at.settled()
+        assert await at.rows("select name from zapline.contacts") == [("Maria",)]
+
+
+async def test_retention_deletes_what_is_old_and_leaves_what_is_at_work(database: str, tmp_path: Path) -> None:
+    gone: list[ExternalId] = []
+
+    async def drop(unit: UnitId, ids: Sequence[ExternalId]) -> None:
+        gone.extend(ids)
+
+    async with house(database, tmp_path) as at, Pool.open(database, size=2, role="zapline_engine") as pool:
+        unit, keeper = await at.add_unit(), await at.add_unit("guarda")
+        for each in (unit, keeper):
+            await at.send(each, "messages.upsert", text("OLD", "antiga"))
+            await at.send(each, "messages.upsert", text("NEW", "nova", jid="5511888880002@s.whatsapp.net"))
+            await at.send(each, "messages.upsert", "no object")
+        await at.settled()
+        async with pool.connection() as conn:
+            for state in ("settled", "queued", "uncertain", "dead"):
+                await queue(conn, unit.id, state, phone=OTHER if state == "uncertain" else "+5511777770003")
+                await conn.execute(
+                    "update zapline.outbox set state = %s where content -> 'content' ->> 'text' = %s", (state, state)
+                )
+            await conn.execute("update zapline.units set retention_days = 30 where id = %s", (unit.id,))
+            old = "now() - interval '31 days'"
+            await conn.execute(
+                f"update zapline.messages set received_at = {old} where external_id is distinct from 'NEW'"
+            )
+            await conn.execute(f"update zapline.dead_letters set created_at = {old}")
+            await conn.execute(f"update zapline.contacts set created_at = {old}")
+            await conn.execute(
+                f"update zapline.conversations c set created_at = {old}, last_message_at = (select max(received_at)"
+                " from zapline.messages m where m.conversation_id = c.id)"
+            )
+        counters = Counters(trio.current_time)
+        retention = Retention(pool, ready, counters, drop, at.recorder.forget_known)
+        await retention.round()
+        await retention.round()
+        bodies = "select body from zapline.messages where unit_id = '{}' order by body"
+        assert await at.rows(bodies.format(unit.id)) == [("nova",), ("queued",), ("uncertain",)]
+        assert await at.rows(bodies.format(keeper.id)) == [("antiga",), ("nova",)]
+        assert gone == ["OLD"]
+        assert await at.rows("select unit_id from zapline.dead_letters") == [(keeper.id,)]
+        people = f"select phone from zapline.contacts where unit_id = '{unit.id}' order by phone"
+        assert await at.rows(people) == [("+5511777770003",), (OTHER,)]
+        assert counters.totals["retention_deleted", "messages"] == 3
+        assert counters.totals["retention_deleted", "letters"] == 1
