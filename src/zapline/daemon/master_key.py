@@ -8,6 +8,7 @@ import secrets
 import stat
 from base64 import urlsafe_b64encode
 from pathlib import Path
+from uuid import UUID
 
 from pydantic import SecretStr
 
@@ -50,6 +51,11 @@ def derive(master: bytes, purpose: str) -> bytes:
 def webhook_secret(master: bytes, unit: UnitId, generation: int) -> str:
     """The secret in a unit's webhook URL: derived, so that no database dump holds it."""
     return urlsafe_b64encode(derive(master, f"webhook:{unit}:{generation}")).rstrip(b"=").decode()
+
+
+def hook_key(master: bytes, hook: UUID, generation: int) -> bytes:
+    """The key that signs what is delivered to a CRM's hook: derived like the others."""
+    return derive(master, f"hook:{hook}:{generation}")
 
 
 def _hkdf(key: bytes, salt: bytes, info: bytes) -> bytes:

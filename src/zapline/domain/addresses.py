@@ -114,6 +114,7 @@ LONGEST_URL = 2048
 _PORTS = {"http": 80, "https": 443}
 _URL = re.compile(r"(?i:(https?)):// (\[[^\]]*\]|[^/?#:@\[\]]*) (?::(\d{1,5}))? ((?:[/?][^#]*)?) (?:\#.*)?", re.VERBOSE)
 _NAME = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+_LOCAL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*")
 _NUMBER = re.compile(r"\d+|0x[0-9a-f]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
 """And the backslash, which some readers of URLs take for a slash."""
@@ -122,12 +123,12 @@ _LOCAL_NAMES = frozenset({"localhost", "localdomain", "local", "internal", "intr
 _IN_PATH = "/?:@!$&'()*+,;=-._~%[]|"
 
 
-def read_media_url(url: str) -> MediaUrl:
+def read_media_url(url: str, *, local: bool = False) -> MediaUrl:
     """The host, port and plain form of a URL, without looking anything up.
 
     Strict, because Evolution reads the URL again with another parser: what two parsers could take for two hosts is
-    refused. Names are put into ASCII, spaces and letters of the path percent-encoded. Raises
-    :class:`InvalidMediaUrl`.
+    refused. Names are put into ASCII, spaces and letters of the path percent-encoded. ``local``: names that only our
+    own network answers will do. Raises :class:`InvalidMediaUrl`.
     """
     url = url.strip(" ")
     if len(url) > LONGEST_URL:
@@ -142,7 +143,7 @@ def read_media_url(url: str) -> MediaUrl:
     if found is None:
         raise InvalidMediaUrl("The URL cannot be read.")
     scheme, host, port, rest = found[1].lower(), found[2], found[3], found[4]
-    host = _host_of(host)
+    host = _host_of(host, local)
     number = int(port) if port is not None else _PORTS[scheme]
     if not 0 < number < 65536:
         raise InvalidMediaUrl("The port in the URL is not one.")
@@ -161,7 +162,7 @@ def read_media_url(url: str) -> MediaUrl:
     return MediaUrl(host, number, plain)
 
 
-def _host_of(host: str) -> str:
+def _host_of(host: str, local: bool) -> str:
     """The host in its plain form: an address as the standard writes it, or a name of at least two parts."""
     if host.startswith("["):
         try:
@@ -185,6 +186,8 @@ def _host_of(host: str) -> str:
             return str(IPv4Address(name))
         except ValueError:
             raise InvalidMediaUrl("An address in a URL is written as four plain numbers.") from None
+    if local and len(name) <= 253 and _LOCAL.fullmatch(name) is not None:
+        return name
     if len(name) > 253 or _NAME.fullmatch(name) is None or last in _LOCAL_NAMES:
         raise InvalidMediaUrl("The host in the URL is not a name in the public network.")
     return name

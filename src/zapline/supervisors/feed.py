@@ -171,6 +171,8 @@ class Feed:
         self._traffic_due = float("inf")
         self._published = 0
         self.ended = False
+        self.happened: Callable[[UnitId], None] = lambda unit: None
+        """Is told of a unit to which something has happened, watched or not."""
 
     # -- telling ---------------------------------------------------------------------------------------------
 
@@ -180,6 +182,7 @@ class Feed:
 
     def publish(self, unit: UnitId, kind: Kind, build: Callable[[], object]) -> None:
         """Tell what is committed. ``build`` makes the data, a Struct, only where somebody is to see it."""
+        self.happened(unit)
         ring = self._rings.get(unit)
         wanted = self._all if kind in _OF_ALL else None
         if ring is None and wanted is None:

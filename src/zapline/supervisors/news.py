@@ -1,7 +1,7 @@
 """What is told of a unit as it happens: the data of live events and of the CRM's webhooks, in one form."""
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
 import msgspec
@@ -57,10 +57,19 @@ class MessageNews(News, frozen=True):
     from_me: bool
     kind: str
     text: str | None
+    media: Any
+    """What the file is, as the API shows it; its bytes are at ``.../media``."""
+    detail: Any
+    """What is particular to its kind, as a place or a poll."""
+    sender: str | None
+    """Who has written it, in a group."""
     sender_name: str | None
+    quoted_id: str | None
     delivery_status: str | None
     work_state: str | None
     sent_at: str
+    edited_at: str | None = None
+    deleted_at: str | None = None
     backfilled: bool = False
 
 
@@ -92,6 +101,7 @@ class CampaignNews(News, frozen=True):
     """Where a campaign stands: ``counts`` by state of its recipients, null where nobody has counted."""
 
     campaign_id: UUID
+    name: str
     state: str
     counts: Mapping[str, int] | None = None
 
@@ -145,6 +155,10 @@ def created_news(unit: UnitId, made: Created) -> MessageNews:
         from_me=bool(row["from_me"]),
         kind=str(row["kind"]),
         text=_text(row["body"]),
+        media=row["media"],
+        detail=row["detail"] or {},
+        sender=_text(row["sender"]),
+        quoted_id=_text(row["quoted_id"]),
         sender_name=_text(row["sender_name"]),
         delivery_status=_text(row["delivery"]),
         work_state=None,
@@ -168,6 +182,10 @@ def queued_news(unit: UnitId, stored: Watched, contact: str) -> MessageNews:
         from_me=message.from_me,
         kind=message.kind,
         text=message.text,
+        media=message.media,
+        detail=message.detail,
+        sender=message.sender,
+        quoted_id=message.quoted_id,
         sender_name=message.sender_name,
         delivery_status=message.delivery,
         work_state=message.work_state,

@@ -1,6 +1,7 @@
 """Tells those who watch how campaigns stand: each about once a second while it runs, and whenever it changes."""
 
 from collections.abc import Iterable
+from functools import partial
 from uuid import UUID
 
 import trio
@@ -29,6 +30,7 @@ class Progress:
 
     def changed(self, unit: UnitId, campaign: UUID) -> None:
         """Its state is another one, as committed."""
+        self._feed.happened(unit)
         if self._feed.watched(unit):
             self._changed[campaign] = unit
 
@@ -49,8 +51,11 @@ class Progress:
             standing = found.get(campaign)
             if standing is not None and standing != self._told.get(campaign):
                 self._told[campaign] = standing
-                news = CampaignNews(
-                    unit_id=unit, campaign_id=campaign, state=standing.state, counts=dict(standing.counts)
-                )
-                self._feed.publish(unit, Kind.CAMPAIGN, lambda news=news: news)  # type: ignore[misc]
+                self._feed.publish(unit, Kind.CAMPAIGN, partial(_news, unit, campaign, standing))
         self._told = {campaign: standing for campaign, standing in self._told.items() if campaign in asked}
+
+
+def _news(unit: UnitId, campaign: UUID, standing: Standing) -> CampaignNews:
+    return CampaignNews(
+        unit_id=unit, campaign_id=campaign, name=standing.name, state=standing.state, counts=standing.counts
+    )

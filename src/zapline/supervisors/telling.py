@@ -39,6 +39,7 @@ def tell_stored(unit: UnitId, writes: Sequence[EntryWrite], outcome: Outcome, co
 
 def tell_watchers(unit: UnitId, writes: Sequence[EntryWrite], outcome: Outcome, feed: Feed) -> None:
     """The same, to those who look on live."""
+    feed.happened(unit)
     if not feed.watched(unit):
         return
     for made in outcome.created.values():

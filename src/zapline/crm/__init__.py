@@ -1,0 +1,1 @@
+"""The CRM: how it is told what happened."""

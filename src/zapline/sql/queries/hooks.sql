@@ -1,0 +1,164 @@
+-- Webhooks to the CRM: hooks, and the deliveries that wait for them. What fills the deliveries are the triggers of
+-- migration 0004.
+
+-- name: insert_hook
+-- A new hook, unless the unit has as many as it may.
+insert into zapline.hooks (id, unit_id, url, events)
+select %(id)s, %(unit_id)s, %(url)s, %(events)s
+ where (select count(*) from zapline.hooks where unit_id = %(unit_id)s) < %(most)s
+returning id;
+
+-- name: list_hooks
+-- The hooks of a unit, or one of them, with what waits for each and what is dead.
+select h.id, h.unit_id, h.url, h.events, h.key_generation, h.previous_until, h.created_at, h.failing_since,
+       h.disabled_at, h.disabled_reason, w.waiting, w.oldest,
+       (select count(*) from zapline.hook_deliveries d where d.hook_id = h.id and d.state = 'dead') as dead
+  from zapline.hooks h
+ cross join lateral (
+       select count(*) as waiting, min(d.created_at) as oldest
+         from zapline.hook_deliveries d where d.hook_id = h.id and d.state = 'queued') w
+ where h.unit_id = %(unit_id)s and (%(id)s::uuid is null or h.id = %(id)s)
+ order by h.created_at, h.id;
+
+-- name: delete_hook
+-- A hook goes, and all that waits for it.
+delete from zapline.hooks where id = %(id)s and unit_id = %(unit_id)s returning id;
+
+-- name: rotate_key
+-- The next key; the one before signs too for a while.
+update zapline.hooks
+   set key_generation = key_generation + 1, previous_until = to_timestamp(%(until)s)
+ where id = %(id)s and unit_id = %(unit_id)s
+returning key_generation;
+
+-- name: enable
+-- A hook that was disabled is served again; what fails from now on counts from now on.
+update zapline.hooks
+   set disabled_at = null, disabled_reason = null, failing_since = null
+ where id = %(id)s and unit_id = %(unit_id)s
+returning id;
+
+-- name: insert_test
+-- A delivery that says nothing but that it arrives.
+insert into zapline.hook_deliveries (hook_id, unit_id, event)
+select h.id, h.unit_id, 'hook.test' from zapline.hooks h
+ where h.id = %(id)s and h.unit_id = %(unit_id)s and h.disabled_at is null
+returning id;
+
+-- name: list_deliveries
+-- Deliveries of a hook, latest first, in one state or in all, below a place.
+select d.id, d.seq, d.event, d.subject, d.state, d.tries, d.due_at, d.last_status, d.last_error, d.created_at, d.ended_at
+  from zapline.hook_deliveries d
+ where d.hook_id = %(hook)s and d.unit_id = %(unit_id)s and (%(state)s::text is null or d.state = %(state)s)
+   and (%(before)s::bigint is null or d.seq < %(before)s)
+ order by d.seq desc
+ limit %(limit)s;
+
+-- name: replay_one
+-- A delivery that has ended is to be made once more, under the same id. No row back: it has not ended, or is none.
+update zapline.hook_deliveries d
+   set state = 'queued', tries = 0, due_at = now(), ended_at = null
+ where d.id = %(id)s and d.hook_id = %(hook)s and d.unit_id = %(unit_id)s and d.state <> 'queued'
+returning d.id;
+
+-- name: replay_dead
+-- The dead ones since a time are to be made once more, the oldest first.
+update zapline.hook_deliveries d
+   set state = 'queued', tries = 0, due_at = now(), ended_at = null
+ where d.id in (select q.id from zapline.hook_deliveries q
+                 where q.hook_id = %(hook)s and q.unit_id = %(unit_id)s and q.state = 'dead'
+                   and q.created_at >= to_timestamp(%(since)s)
+                 order by q.seq limit %(limit)s);
+
+-- name: has_delivery
+-- Whether the hook has this delivery.
+select id from zapline.hook_deliveries where id = %(id)s and hook_id = %(hook)s and unit_id = %(unit_id)s;
+
+-- name: due_hooks
+-- Every hook that is served, and when its next delivery is due; null where nothing waits.
+select h.id, h.unit_id, h.url, h.key_generation, extract(epoch from h.previous_until)::float8 as previous_until,
+       extract(epoch from h.failing_since)::float8 as failing_since,
+       (select extract(epoch from min(d.due_at))::float8
+          from zapline.hook_deliveries d where d.hook_id = h.id and d.state = 'queued') as due_at
+  from zapline.hooks h
+ where h.disabled_at is null;
+
+-- name: next_deliveries
+-- What is due for a hook, in the order in which it happened.
+select d.id, d.unit_id, d.event, d.subject, d.facts, d.tries, extract(epoch from d.created_at)::float8 as created_at
+  from zapline.hook_deliveries d
+ where d.hook_id = %(hook)s and d.state = 'queued' and d.due_at <= to_timestamp(%(now)s)
+ order by d.seq
+ limit %(limit)s;
+
+-- name: load_messages
+-- Messages as they are told: what a deleted one said is left out.
+select m.id, m.unit_id, m.seq, coalesce(c.merged_into, c.id) as conversation_id, k.canonical, k.phone, m.external_id,
+       m.client_message_id, m.from_me, m.kind,
+       case when m.deleted_at is null then coalesce(m.edited_body, m.body) end as body,
+       case when m.deleted_at is null then m.media end as media,
+       case when m.deleted_at is null then m.detail end as detail, m.sender, m.sender_name, m.quoted_id,
+       m.delivery::text as delivery, o.state as work_state, o.failure, m.sent_at, m.received_at, m.edited_at_ms, m.deleted_at,
+       m.backfilled
+  from zapline.messages m
+  join zapline.conversations c on c.id = m.conversation_id
+  join zapline.conversations r on r.id = coalesce(c.merged_into, c.id)
+  join zapline.contacts k on k.id = r.contact_id
+  left join zapline.outbox o on m.client_message_id is not null and o.message_id = m.id
+ where m.unit_id = %(unit_id)s and m.id = any(%(ids)s);
+
+-- name: delivered
+-- The CRM has taken it, so the hook does not fail.
+with done as (
+    update zapline.hook_deliveries
+       set state = 'delivered', tries = tries + 1, last_status = %(status)s, last_error = null, ended_at = now()
+     where id = %(id)s and hook_id = %(hook)s and state = 'queued')
+update zapline.hooks set failing_since = null where id = %(hook)s and failing_since is not null;
+
+-- name: not_delivered
+-- It is tried again, or never more (no time).
+with failed as (
+    update zapline.hook_deliveries
+       set tries = tries + 1, last_status = %(status)s, last_error = %(error)s,
+           due_at = coalesce(to_timestamp(%(due_at)s), due_at),
+           state = case when %(due_at)s::float8 is null then 'dead' else 'queued' end,
+           ended_at = case when %(due_at)s::float8 is null then now() end
+     where id = %(id)s and hook_id = %(hook)s and state = 'queued')
+update zapline.hooks set failing_since = to_timestamp(%(now)s) where id = %(hook)s and failing_since is null;
+
+-- name: drop_delivery
+-- What it was about is not there any more.
+update zapline.hook_deliveries
+   set state = 'dead', last_error = %(error)s, ended_at = now()
+ where id = %(id)s and hook_id = %(hook)s and state = 'queued';
+
+-- name: hurry
+-- The CRM answers again: what waits because it did not is due now.
+update zapline.hook_deliveries set due_at = to_timestamp(%(now)s)
+ where hook_id = %(hook)s and state = 'queued' and due_at > to_timestamp(%(now)s);
+
+-- name: disable
+-- The hook is served no more; what waits for it is dead, and may be replayed.
+with ended as (
+    update zapline.hooks set disabled_at = now(), disabled_reason = %(reason)s
+     where id = %(hook)s and disabled_at is null
+    returning id)
+update zapline.hook_deliveries d
+   set state = 'dead', last_error = coalesce(d.last_error, 'hook_disabled'), ended_at = now()
+  from ended where d.hook_id = ended.id and d.state = 'queued';
+
+-- name: prune
+-- Deliveries that ended long ago, a part of them.
+delete from zapline.hook_deliveries
+ where id in (select id from zapline.hook_deliveries
+               where (state = 'delivered' and ended_at < now() - %(delivered_days)s * interval '1 day')
+                  or (state = 'dead' and ended_at < now() - %(dead_days)s * interval '1 day')
+               limit %(limit)s);
+
+-- name: totals
+-- How many wait and since when, how many died within a day, and how many hooks were disabled because they failed.
+select (select count(*) from zapline.hook_deliveries where state = 'queued') as waiting,
+       (select extract(epoch from min(created_at))::float8 from zapline.hook_deliveries where state = 'queued') as oldest,
+       (select count(*) from zapline.hook_deliveries where state = 'dead' and ended_at > now() - interval '1 day') as dead,
+       (select count(*) from zapline.hooks where disabled_at is null) as active,
+       (select count(*) from zapline.hooks where disabled_reason in ('gone', 'failing')) as disabled;

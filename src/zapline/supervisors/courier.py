@@ -1,0 +1,230 @@
+"""Brings to CRMs what waits for their hooks: at least once, each by itself, and no ill one holds up another."""
+
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import structlog
+import trio
+
+from zapline.crm.client import CrmClient, NotDelivered
+from zapline.domain.errors import DatabaseUnavailable, RemoteError
+from zapline.domain.hooks import FAILING_DAYS, REST_AFTER, Verdict, judge, rest_after, signature, wait_after
+from zapline.domain.ids import UnitId
+from zapline.sql import hooks
+from zapline.sql.driver import StatementFailed
+from zapline.sql.hooks import Due, HookTotals, Served
+from zapline.sql.pool import Pool
+from zapline.supervisors.counters import Counters
+from zapline.supervisors.hook_news import bodies
+
+AT_ONCE = 32
+"""CRMs that are called at a time; of each hook one delivery, so that what happened first is told first."""
+BATCH = 50
+"""Deliveries of one hook that are read together."""
+_BREATH = 0.2
+"""Seconds between two looks at what is due, however often the bell rings."""
+_IDLE = 15.0
+"""The same where nobody rings: for what another process stored."""
+_AGAIN = 5.0
+"""After the database did not serve a look."""
+_TIDY_EVERY = 5.0
+_PRUNE_AT_ONCE = 2000
+DELIVERED_DAYS, DEAD_DAYS = 1.0, 14.0
+"""Days for which deliveries can be looked at after their end, and the dead ones be replayed."""
+_AGENT = "Zapline-Webhooks/1"
+_LOG = structlog.get_logger(scope="Hooks")
+
+
+@dataclass(slots=True)
+class _Desk:
+    """What is remembered of one hook in this process."""
+
+    busy: bool = False
+    failures: int = 0
+    """In a row."""
+    rest_until: float = float("-inf")
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+
+
+class Courier:
+    """One for the process; only the one that may write delivers. A kill repeats what was under way, same id."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        client: CrmClient,
+        may_write: Callable[[], Awaitable[None]],
+        key_of: Callable[[UUID, int], bytes],
+        counters: Counters,
+        clock: Callable[[], float] = time.time,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._pool = pool
+        self._client = client
+        self._may_write = may_write
+        self._key_of = key_of
+        self._counters = counters
+        self._clock = clock
+        self._chance = chance
+        self._desks: dict[UUID, _Desk] = {}
+        self._room = trio.CapacityLimiter(AT_ONCE)
+        self._bell = trio.Event()
+        self._units: frozenset[UnitId] = frozenset()
+        self.totals: HookTotals | None = None
+        """As counted last; None while the database has not been asked."""
+
+    def ring(self, unit: UnitId) -> None:
+        """Something has happened to a unit: look soon, if it has hooks."""
+        if unit in self._units:
+            self._bell.set()
+
+    def changed(self, hook: UUID | None = None) -> None:
+        """A person has changed hooks or asked for deliveries: look at once, and let none of it rest."""
+        desk = self._desks.get(hook) if hook is not None else None
+        if desk is not None:
+            desk.failures, desk.rest_until = 0, float("-inf")
+        self._bell.set()
+
+    async def run(self) -> None:
+        """Deliver until cancelled. A database that is away is asked again."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._tidy)
+            while True:
+                await self._may_write()
+                self._bell = trio.Event()
+                try:
+                    pause = await self._look(nursery)
+                except (DatabaseUnavailable, StatementFailed) as away:
+                    _LOG.warning("Webhooks to the CRM must wait", error=str(away))
+                    pause = _AGAIN
+                await trio.sleep(_BREATH)
+                with trio.move_on_after(pause):
+                    await self._bell.wait()
+
+    async def _look(self, nursery: trio.Nursery) -> float:
+        """Serve every hook for which something is due; seconds until the next look."""
+        async with self._pool.connection() as conn:
+            served = await hooks.served(conn)
+        self._units = frozenset(hook.unit for hook in served)
+        listed = {hook.id for hook in served}
+        for gone in self._desks.keys() - listed:
+            self._desks.pop(gone).scope.cancel()
+        pauses, now, wall = [_IDLE], trio.current_time(), self._clock()
+        for hook in served:
+            if hook.due_at is None:
+                continue
+            desk = self._desks.setdefault(hook.id, _Desk())
+            wait = max(hook.due_at - wall, desk.rest_until - now)
+            if wait > 0:
+                pauses.append(wait)
+            elif not desk.busy:
+                desk.busy = True
+                nursery.start_soon(self._serve, hook, desk)
+        return min(pauses)
+
+    async def _serve(self, hook: Served, desk: _Desk) -> None:
+        """Deliver what is due for one hook, up to a batch, or until it fails; then it is looked at anew."""
+        desk.scope = trio.CancelScope()
+        try:
+            with desk.scope:
+                async with self._room:
+                    await self._deliver_due(hook, desk)
+        except RemoteError as away:
+            _LOG.warning("A webhook's outcome could not be stored; it is delivered again", error=str(away))
+            desk.rest_until = trio.current_time() + _AGAIN
+        finally:
+            desk.busy = False
+            self._bell.set()
+
+    async def _deliver_due(self, hook: Served, desk: _Desk) -> None:
+        async with self._pool.connection() as conn:
+            dues = await hooks.next_deliveries(conn, hook.id, self._clock(), BATCH)
+            made = await bodies(conn, dues)
+        for due, body in zip(dues, made, strict=True):
+            await self._may_write()
+            if body is None:
+                async with self._pool.connection() as conn:
+                    await hooks.drop_delivery(conn, hook.id, due.id, "subject_gone")
+            elif not await self._deliver(hook, desk, due, body):
+                return
+
+    async def _deliver(self, hook: Served, desk: _Desk, due: Due, body: bytes) -> bool:
+        """Deliver one; False where the hook is to be left alone for now."""
+        status, asked, code = None, None, ""
+        try:
+            answer = await self._client.post(hook.url, self._headers(hook, due, body), body)
+            status, asked = answer.status, answer.retry_after
+            verdict = judge(status)
+        except NotDelivered as failed:
+            verdict, code = Verdict.FAILED, failed.code
+        self._counters.add("hook_deliveries", _outcome(verdict, status, code))
+        async with self._pool.connection() as conn:
+            if verdict is Verdict.DELIVERED and status is not None:
+                await hooks.note_delivered(conn, hook.id, due.id, status)
+                if desk.failures >= REST_AFTER:
+                    await hooks.hurry(conn, hook.id, self._clock())
+                desk.failures = 0
+                return True
+            error = code or f"status_{status}"
+            now = self._clock()
+            wait = wait_after(due.tries + 1, self._chance(), asked)
+            due_at = now + wait if wait is not None else None
+            await hooks.note_failed(conn, hook.id, due.id, status=status, error=error, due_at=due_at, now=now)
+            desk.failures += 1
+            reason = _end_of(hook, verdict, now)
+            if reason is not None:
+                await hooks.disable(conn, hook.id, reason)
+                _LOG.warning("A hook is disabled: {reason}", reason=reason, hook=str(hook.id), unit=str(hook.unit))
+                return False
+        if due_at is None:
+            _LOG.warning("A webhook to the CRM is dead", error=error, hook=str(hook.id), unit=str(hook.unit))
+        rest = max(rest_after(desk.failures), asked or 0.0 if status in (429, 503) else 0.0)
+        desk.rest_until = trio.current_time() + min(rest, 3600.0)
+        return rest == 0.0
+
+    def _headers(self, hook: Served, due: Due, body: bytes) -> dict[str, str]:
+        now = self._clock()
+        keys = [self._key_of(hook.id, hook.key_generation)]
+        if hook.previous_until is not None and now < hook.previous_until:
+            keys.append(self._key_of(hook.id, hook.key_generation - 1))
+        id, timestamp = f"msg_{due.id.hex}", int(now)
+        return {
+            "Host": hook.url.split("/")[2],
+            "Content-Type": "application/json",
+            "Content-Length": str(len(body)),
+            "User-Agent": _AGENT,
+            "webhook-id": id,
+            "webhook-timestamp": str(timestamp),
+            "webhook-signature": signature(keys, id, timestamp, body),
+        }
+
+    async def _tidy(self) -> None:
+        """Count what waits, and delete what ended long ago, until cancelled."""
+        while True:
+            await self._may_write()
+            try:
+                async with self._pool.connection() as conn:
+                    self.totals = await hooks.totals(conn)
+                    pruned = await hooks.prune(conn, DELIVERED_DAYS, DEAD_DAYS, _PRUNE_AT_ONCE)
+            except RemoteError as away:
+                _LOG.debug("Webhooks to the CRM are not counted", error=str(away))
+                pruned = 0
+            await trio.sleep(_TIDY_EVERY if pruned < _PRUNE_AT_ONCE else _BREATH)
+
+
+def _outcome(verdict: Verdict, status: int | None, code: str) -> str:
+    """A label of a bounded set."""
+    if status is None:
+        return code
+    return verdict.value if verdict is not Verdict.FAILED else f"status_{status // 100}xx"
+
+
+def _end_of(hook: Served, verdict: Verdict, now: float) -> str | None:
+    """Why a hook that has just failed is served no more, or None."""
+    if verdict is Verdict.GONE:
+        return "gone"
+    failing = hook.failing_since is not None and now - hook.failing_since > FAILING_DAYS * 86_400
+    return "failing" if failing else None
