@@ -23,7 +23,7 @@ run: $(READY) ## Start the whole thing here: embedded PostgreSQL, a simulated Ev
 	@exec $(BIN)/zapline sandbox
 
 # Two halves at a time, each with a PostgreSQL of its own; what the second one says is shown at its end.
-FIRST := tests/supervisors tests/daemon tests/sandbox tests/deploy tests/docs tests/evolution tests/browser
+FIRST := tests/crm tests/supervisors tests/daemon tests/sandbox tests/deploy tests/docs tests/evolution tests/browser
 SECOND := tests/domain tests/http tests/journeys tests/sql tests/test_house_rules.py
 
 test: $(READY) ## Run every test (under 5 minutes)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ import msgspec
 import pytest
 import trio
 
+from zapline.daemon.telling import open_told
 from zapline.domain.ids import UnitId
 from zapline.domain.principals import ActorKind, Principal
 from zapline.domain.restart import Intensity
@@ -163,6 +164,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
         Pool.open(database, size=3, patience=1.0, role="zapline_engine") as engine_pool,
         Pool.open(database, size=3, patience=1.0, role="zapline_api") as api_pool,
         trio.open_nursery() as nursery,
+        AsyncExitStack() as stack,
     ):
         dispatcher.journal = journal
         intake = Intake(journal, counters)
@@ -188,12 +190,15 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
         calls = LineCalls(client_of_evolution, address_of, counters)
         feed = Feed()
         streams = Streams(feed)
+        hooks = open_told(b"k" * 32, True, engine_pool, submit, leadership, counters, feed)
+        told = await stack.enter_async_context(hooks)
         around = Surroundings(journal, recorder, calls, counters, dispatcher.refill, dispatcher.read_again, feed=feed)
         nursery.start_soon(recorder.run)
         nursery.start_soon(dispatcher.run)
         await nursery.start(roster.run, around)
         nursery.start_soon(leadership.run)
         nursery.start_soon(health.run)
+        nursery.start_soon(told.courier.run)
         woken: list[UnitId] = []
         repaced: list[UnitId] = []
         outgoing = Outgoing(engine_pool, time.time, woken.append, repaced.append, feed=feed)
@@ -219,6 +224,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
             media=media,
             receipts=Receipts(engine_pool, client_of_evolution),
             streams=streams,
+            hooks=told.hooks,
             changes=UnitChanges(submit, engine_pool, repaced.append),
             erasures=erasures,
         )

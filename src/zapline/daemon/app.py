@@ -22,6 +22,7 @@ from zapline.daemon.notify import Notifier
 from zapline.daemon.outbound import Inbound, Outbound, opt_outs
 from zapline.daemon.privacy import PrivacyParts
 from zapline.daemon.settings import Settings
+from zapline.daemon.telling import Told, open_told
 from zapline.domain.errors import StandstillError
 from zapline.domain.ids import UnitId
 from zapline.domain.restart import Intensity
@@ -189,6 +190,8 @@ async def daemon(settings: Settings, notifier: Notifier) -> AsyncIterator[Runnin
         client = _evolution(settings, http)
         inbound = Inbound(pool, client, intake, journal, roster, leadership, counters, submit, feed)
         outbound = Outbound(settings, inbound, addresses.erasure_key)
+        open_hooks = open_told(addresses.master, settings.hook_private_hosts, pool, submit, leadership, counters, feed)
+        told = await stack.enter_async_context(open_hooks)
         control = Control(submit, pool, outbound.reconciler, audit, identity.doubt)
         campaigning = outbound.campaigning
         lanes = settings.recorder_lanes
@@ -217,10 +220,10 @@ async def daemon(settings: Settings, notifier: Notifier) -> AsyncIterator[Runnin
         _know_units_from_snapshot(journal, roster)
         nursery.start_soon(leadership.run)
         await _stand_alone(leadership)
-        background = (janitor, health, history, control, identity, outbound, privacy)
+        background = (janitor, health, history, control, identity, outbound, told.courier, privacy)
         for part in background:
             nursery.start_soon(part.run)
-        front = _Front(settings, submit, roster, health, counters, api_pool, intake, feed, identity, audit)
+        front = _Front(settings, submit, roster, health, counters, api_pool, intake, told, identity, audit)
         listeners = front.listeners(outbound, privacy)
         yield Running(nursery, roster, journal, recorder, dispatcher, leadership, health, outbound, feed, listeners)
 
@@ -289,7 +292,7 @@ class _Front:
     counters: Counters
     api_pool: Pool
     intake: Intake
-    feed: Feed
+    told: Told
     identity: Identity
     audit: AuditLog
 
@@ -309,8 +312,9 @@ class _Front:
             campaigns=outbound.campaigns,
             media=outbound.media,
             receipts=outbound.receipts,
-            streams=Streams(self.feed),
-            feed=self.feed,
+            streams=Streams(self.told.feed),
+            feed=self.told.feed,
+            hooks=self.told.hooks,
             base_url=settings.base_url,
             changes=outbound.changes,
             erasures=privacy.erasures,

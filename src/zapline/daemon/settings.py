@@ -171,6 +171,11 @@ class Settings(DatabaseSettings):
     reconcile_seconds: Seconds = Field(
         900.0, description="How often each line is compared with Evolution's own store of messages."
     )
+    hook_private_hosts: bool = Field(
+        False,
+        description="Whether webhooks to the CRM may go into private networks and without TLS; true where the CRM"
+        " runs beside Zapline.",
+    )
     upload_max_bytes: Size = Field(ByteSize(16 * MIB), description="Largest file that may be uploaded to be sent.")
     media_cache_bytes: Size = Field(
         ByteSize(1024 * MIB), description="Disk for files that were fetched from WhatsApp; the least used go first."

@@ -4,6 +4,7 @@ import hmac
 from base64 import b64encode
 from collections.abc import Sequence
 from enum import StrEnum
+from uuid import UUID
 
 
 class HookEvent(StrEnum):
@@ -67,6 +68,11 @@ def rest_after(failures: int) -> float:
     """Seconds for which a CRM is left alone after so many failures in a row."""
     over = failures - REST_AFTER
     return min(2.0 ** min(over, 10), _LONGEST_REST) if over >= 0 else 0.0
+
+
+def webhook_id(delivery: UUID) -> str:
+    """The header ``webhook-id``: by it a CRM knows what it has seen."""
+    return f"msg_{delivery}"
 
 
 def secret(key: bytes) -> str:

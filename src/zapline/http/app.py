@@ -17,6 +17,8 @@ from zapline.http.console.app import beside, create_console
 from zapline.http.conversations import Conversations
 from zapline.http.dead_letters import DeadLetters
 from zapline.http.events import Events, Streams
+from zapline.http.hooks import PROBLEMS as HOOK_PROBLEMS
+from zapline.http.hooks import HookPages
 from zapline.http.large_bodies import Larger, request_class
 from zapline.http.media import MediaFiles
 from zapline.http.messages import Messages
@@ -43,6 +45,7 @@ from zapline.supervisors.counters import Counters
 from zapline.supervisors.erasures import Erasures
 from zapline.supervisors.feed import Feed
 from zapline.supervisors.health import Health
+from zapline.supervisors.hooks import Hooks
 from zapline.supervisors.identity import Identity
 from zapline.supervisors.media import Media
 from zapline.supervisors.outgoing import Outgoing
@@ -92,6 +95,7 @@ class Parts:
     receipts: Receipts | None = None
     streams: Streams | None = None
     """Live events, of one unit and of all."""
+    hooks: Hooks | None = None
     changes: UnitChanges | None = None
     erasures: Erasures | None = None
     region: str = "BR"
@@ -115,7 +119,7 @@ def create_app(parts: Parts) -> App:
     app.config["BODY_TIMEOUT"] = _BODY_WITHIN
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False  # a redirect would be answered by nothing of ours
-    problems.install(app, {**PROBLEMS, **UNIT_PROBLEMS, **TOKEN_PROBLEMS, **PRIVACY_PROBLEMS})
+    problems.install(app, {**PROBLEMS, **UNIT_PROBLEMS, **TOKEN_PROBLEMS, **PRIVACY_PROBLEMS, **HOOK_PROBLEMS})
     sign_in = SignIn(parts.identity, parts.audit, parts.auth)  # one for both: they count the same attempts
     _attach(app, parts, sign_in)
 
@@ -155,6 +159,8 @@ def _attach(app: QuartTrio, parts: Parts, sign_in: SignIn) -> None:
         MediaFiles(submit, parts.media, pool).attach(routes)
     if parts.streams is not None:
         Events(submit, parts.streams, auth.recognised).attach(routes)
+    if parts.hooks is not None:
+        HookPages(submit, parts.hooks, pool).attach(routes)
     DeadLetters(submit, pool).attach(routes)
     Ops(parts.health, parts.counters, time.time).attach(routes)
     Reference(routes).attach()

@@ -9,7 +9,7 @@ from msgspec import Meta
 from quart import Response, request
 
 from zapline.domain.addresses import LONGEST_URL
-from zapline.domain.hooks import HookEvent
+from zapline.domain.hooks import HookEvent, webhook_id
 from zapline.domain.ids import UnitId
 from zapline.http.paging import PAGED, Page, Position, Seq, cursor, encode, limit
 from zapline.http.problems import Known, Problem, Register, invalid
@@ -48,7 +48,7 @@ class NewHook(Body, frozen=True):
     """Body of ``POST .../hooks``. Without ``events`` it is told all of them."""
 
     url: Annotated[str, Meta(min_length=8, max_length=LONGEST_URL)]
-    events: Annotated[list[HookEvent], Meta(min_length=1, max_length=20)] = list(HookEvent)  # noqa: RUF009 - copied
+    events: Annotated[tuple[HookEvent, ...], Meta(min_length=1, max_length=20)] = tuple(HookEvent)
 
 
 class ReplayDead(Body, frozen=True):
@@ -90,9 +90,10 @@ class HooksBody(Answer, frozen=True):
 
 
 class DeliveryBody(Answer, frozen=True, kw_only=True):
-    """One delivery. ``id`` is its ``webhook-id``, the same at every try."""
+    """One delivery."""
 
-    id: str
+    id: UUID
+    webhook_id: Annotated[str, Meta(description="The header `webhook-id`, the same at every try.")]
     event: str
     subject: Annotated[UUID | None, Meta(description="The message or campaign that it is about.")]
     state: Annotated[str, one_of(STATES)]
@@ -111,7 +112,8 @@ class DeliveryPage(Page[DeliveryBody], frozen=True):
 class QueuedBody(Answer, frozen=True):
     """A delivery that is to be made now."""
 
-    id: str
+    id: UUID
+    webhook_id: str
 
 
 class ReplayedBody(Answer, frozen=True):
@@ -207,7 +209,8 @@ class HookPages:
 
     async def test(self, unit: UUID, hook: UUID) -> Response:
         await read_body(Body)
-        return reply(QueuedBody(webhook_id(await self._hooks.test(UnitId(unit), hook))), 202)
+        made = await self._hooks.test(UnitId(unit), hook)
+        return reply(QueuedBody(made, webhook_id(made)), 202)
 
     async def deliveries(self, unit: UUID, hook: UUID) -> Response:
         """Latest first."""
@@ -225,7 +228,7 @@ class HookPages:
     async def replay(self, unit: UUID, hook: UUID, delivery: UUID) -> Response:
         await read_body(Body)
         await self._hooks.replay(UnitId(unit), hook, delivery)
-        return reply(QueuedBody(webhook_id(delivery)), 202)
+        return reply(QueuedBody(delivery, webhook_id(delivery)), 202)
 
     async def replay_dead(self, unit: UUID, hook: UUID) -> Response:
         asked = await read_body(ReplayDead)
@@ -266,7 +269,8 @@ def _with_secret(one: Hook, secret: str) -> SecretHookBody:
 
 def _delivery(one: Delivery) -> DeliveryBody:
     return DeliveryBody(
-        id=webhook_id(one.id),
+        id=one.id,
+        webhook_id=webhook_id(one.id),
         event=one.event,
         subject=one.subject,
         state=one.state,

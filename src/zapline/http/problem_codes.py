@@ -15,11 +15,16 @@ MEANINGS: Mapping[str, str] = {
     "database_refused": "the database refuses; /health and the log say why",
     "database_unavailable": "the database cannot be reached just now",
     "dead_letter_not_found": "there is no such dead letter",
+    "delivery_not_found": "the hook has no such delivery",
+    "delivery_waits": "the delivery has not ended yet",
     "evolution_failed": "the Evolution server did not do it",
     "forbidden": "the token may not do this",
+    "hook_disabled": "the hook is disabled; enable it first",
+    "hook_not_found": "the unit has no such hook",
     "instance_taken": "another unit has this instance",
     "internal_error": "an error of Zapline itself; it is in the log",
     "invalid_campaign": "the campaign cannot be as asked for",
+    "invalid_hook_url": "nothing is delivered to this URL",
     "invalid_media_url": "the URL of a file is none that is fetched",
     "invalid_phone": "a phone number is none",
     "invalid_recipients": "the list of recipients cannot be read",
@@ -50,6 +55,9 @@ MEANINGS: Mapping[str, str] = {
     "suppression_not_found": "the contact is not suppressed",
     "token_not_found": "there is no such token",
     "too_many_attempts": "too many attempts to sign in",
+    "too_many_hooks": "the unit has as many hooks as it may",
+    "too_many_streams": "too many look on at this unit",
+    "too_many_streams_in_all": "too many look on just now",
     "unauthorized": "a valid token is needed",
     "unavailable": "something that is needed is away",
     "unit_not_found": "there is no such unit, or the token is not for it",
@@ -61,6 +69,14 @@ MEANINGS: Mapping[str, str] = {
 
 RETRYABLE = frozenset(
     {"busy", "database_busy", "database_unavailable", "journal_refused", "media_busy", "media_url_unresolvable"}
-    | {"not_ready", "request_timeout", "too_many_attempts", "unavailable", "unit_not_ready"}
+    | {
+        "too_many_streams",
+        "too_many_streams_in_all",
+        "not_ready",
+        "request_timeout",
+        "too_many_attempts",
+        "unavailable",
+        "unit_not_ready",
+    }
 )
 """Codes whose request may simply be made again later; of ``evolution_failed`` the answer itself says it."""

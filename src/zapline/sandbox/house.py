@@ -154,6 +154,7 @@ async def _daemon(home: Path, database_url: str, evolution: Evolution) -> AsyncI
         "EVOLUTION_API_KEY": evolution.api_key,
         "BASE_URL": base_url,
         "ZAPLINE_BIND": f"127.0.0.1:{port}",
+        "ZAPLINE_HOOK_PRIVATE_HOSTS": "true",
         "ZAPLINE_STATE_DIR": str(home / "state"),
         "ZAPLINE_LOG_FORMAT": os.environ.get("ZAPLINE_LOG_FORMAT", "text"),
     }

@@ -11,7 +11,7 @@ import trio
 
 from zapline.crm.client import CrmClient, NotDelivered
 from zapline.domain.errors import DatabaseUnavailable, RemoteError
-from zapline.domain.hooks import FAILING_DAYS, REST_AFTER, Verdict, judge, rest_after, signature, wait_after
+from zapline.domain.hooks import FAILING_DAYS, REST_AFTER, Verdict, judge, rest_after, signature, wait_after, webhook_id
 from zapline.domain.ids import UnitId
 from zapline.sql import hooks
 from zapline.sql.driver import StatementFailed
@@ -190,7 +190,7 @@ class Courier:
         keys = [self._key_of(hook.id, hook.key_generation)]
         if hook.previous_until is not None and now < hook.previous_until:
             keys.append(self._key_of(hook.id, hook.key_generation - 1))
-        id, timestamp = f"msg_{due.id.hex}", int(now)
+        id, timestamp = webhook_id(due.id), int(now)
         return {
             "Host": hook.url.split("/")[2],
             "Content-Type": "application/json",

@@ -1,0 +1,47 @@
+"""Composes what tells the CRM: the hooks that people ask about, and the courier that delivers to them."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from uuid import UUID
+
+from zapline.crm.client import open_crm
+from zapline.daemon.logs import register_secret
+from zapline.daemon.master_key import hook_key
+from zapline.domain.hooks import secret
+from zapline.sql.pool import Pool
+from zapline.supervisors.counters import Counters
+from zapline.supervisors.courier import Courier
+from zapline.supervisors.feed import Feed
+from zapline.supervisors.hooks import Hooks
+from zapline.supervisors.leadership import Leadership
+from zapline.supervisors.media_urls import look_up
+from zapline.supervisors.submit import Submit
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What stands between a unit and its CRM."""
+
+    feed: Feed
+    """For those who watch."""
+    hooks: Hooks
+    courier: Courier
+
+
+@asynccontextmanager
+async def open_told(
+    master: bytes, private: bool, pool: Pool, submit: Submit, leadership: Leadership, counters: Counters, feed: Feed
+) -> AsyncIterator[Told]:
+    """``private``: hooks may lead into our own networks. ``courier.run`` is started by whoever opens it."""
+
+    def key_of(hook: UUID, generation: int) -> bytes:
+        key = hook_key(master, hook, generation)
+        register_secret(secret(key))
+        return key
+
+    async with open_crm(time.time, look_up, private=private) as client:
+        courier = Courier(pool, client, leadership.may_write, key_of, counters)
+        feed.happened = courier.ring
+        yield Told(feed, Hooks(pool, submit.find, key_of, courier.changed, private=private), courier)

@@ -1,0 +1,104 @@
+"""One delivery to a CRM: where it may go, how long it may take, and what is read of the answer."""
+
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from support.crm import Call, Crm, crm, status
+
+from zapline.crm.client import MOST_READ, CrmClient, NotDelivered, Resolver, open_crm
+
+HEADERS = {"Content-Type": "application/json", "Content-Length": "2"}
+
+
+def telling(*addresses: str) -> Resolver:
+    async def resolver(host: str, port: int) -> Iterable[str]:
+        await trio.lowlevel.checkpoint()
+        if not addresses:
+            raise OSError("no such host")
+        return addresses
+
+    return resolver
+
+
+@asynccontextmanager
+async def client(*addresses: str, private: bool = True, call: float = 5.0) -> AsyncIterator[CrmClient]:
+    async with open_crm(time.time, telling(*addresses), private=private, call=call) as made:
+        yield made
+
+
+def named(at: Crm) -> str:
+    """The receiver under a name that only the resolver knows."""
+    return at.url.replace("127.0.0.1", "crm.example.com") + "/hook"
+
+
+async def failure(made: CrmClient, url: str) -> str:
+    with pytest.raises(NotDelivered) as caught:
+        await made.post(url, HEADERS, b"{}")
+    return caught.value.code
+
+
+async def test_it_goes_to_the_address_that_was_looked_at_and_only_to_a_public_one() -> None:
+    async with crm() as at:
+        async with client("127.0.0.1") as made:
+            for _ in range(2):
+                assert (await made.post(named(at), HEADERS, b"{}")).status == 204
+        mapped = "::ffff:127.0.0.1"
+        for inside in (["127.0.0.1"], ["10.0.0.1"], ["93.184.216.34", "169.254.169.254"], ["::1"], [mapped]):
+            async with client(*inside, private=False) as made:
+                assert await failure(made, named(at)) == "address_refused"
+        assert len(at.calls) == 2
+
+
+async def test_what_keeps_a_delivery_from_arriving_has_a_word() -> None:
+    async def never(call: Call) -> bytes:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async with crm() as at, client("127.0.0.1", call=0.3) as made:
+        at.answers["/hook"] = never
+        started = trio.current_time()
+        assert await failure(made, named(at)) == "timeout"
+        assert trio.current_time() - started < 2
+        at.always("/hook", b"that is no HTTP\r\n\r\n")
+        assert await failure(made, named(at)) == "broken_connection"
+        by_tls = await failure(made, named(at).replace("http:", "https:"))
+        assert by_tls in ("tls_failed", "timeout")
+        assert await failure(made, "http://127.0.0.1:1/") == "unreachable"
+    async with client() as made:
+        assert await failure(made, "https://nobody.example.com/") == "unreachable"
+
+
+async def test_a_redirection_is_not_followed_and_a_long_answer_is_not_read() -> None:
+    async with crm() as at, client("127.0.0.1") as made:
+        at.always("/hook", status(307, f"Location: {at.url}/elsewhere"))
+        assert (await made.post(named(at), HEADERS, b"{}")).status == 307
+        endless = b"HTTP/1.1 200 OK\r\nContent-Length: 999999999\r\n\r\n" + b"x" * (4 * MOST_READ)
+        at.always("/hook", endless)
+        with trio.fail_after(5):
+            assert (await made.post(named(at), HEADERS, b"{}")).status == 200
+        assert at.at("/elsewhere") == []
+
+
+@pytest.mark.parametrize(
+    ("given", "least", "most"),
+    [
+        ("120", 120, 120),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0, 0),
+        ("Fri, 31 Dec 2100 23:59:59 GMT", 1e8, 1e10),
+        ("soon", None, None),
+        ("-1", None, None),
+    ],
+)
+async def test_what_it_asks_us_to_wait_is_understood(given: str, least: float | None, most: float | None) -> None:
+    async with crm() as at, client("127.0.0.1") as made:
+        at.always("/hook", status(429, f"Retry-After: {given}"))
+        answer = await made.post(named(at), HEADERS, b"{}")
+        assert answer.status == 429
+        if least is None or most is None:
+            assert answer.retry_after is None
+        else:
+            assert answer.retry_after is not None
+            assert least <= answer.retry_after <= most
