@@ -1,6 +1,5 @@
 """Runs a whole Zapline here: embedded PostgreSQL, a simulated Evolution, the daemon, two units that talk."""
 
-import json
 import os
 import secrets
 import signal
@@ -23,6 +22,7 @@ from zapline.sandbox import phone
 from zapline.sandbox.evolution import SimulatedEvolution
 from zapline.sandbox.machine import death_wrapper, free_port
 from zapline.sandbox.postgres import EmbeddedPostgres
+from zapline.sandbox.whereabouts import Whereabouts
 from zapline.sql.driver import connect
 from zapline.sql.migrate import migrate
 from zapline.sql.people import add_admin, set_password
@@ -31,6 +31,8 @@ HOME = Path(".zapline")
 ADMIN = "admin@sandbox.test"
 DEMO_UNITS = (("Loja Centro", "loja_centro"), ("Clínica Sul", "clinica_sul"))
 WANTED_PORTS = {"daemon": 8080, "evolution": 8081}
+TOKEN_DAYS = 7
+"""Each start gives the demo units new tokens; the old ones end by themselves."""
 READY_WITHIN = 60.0
 STOP_WITHIN = 15.0
 
@@ -75,7 +77,7 @@ async def _run(home: Path, scope: trio.CancelScope) -> None:
         evolution = await _evolution(stack)
         password = await _prepare(database_url)
         daemon = await stack.enter_async_context(_daemon(home, database_url, evolution))
-        house = House(daemon.url, database_url, evolution, password, home / "sandbox.json")
+        house = House(daemon.url, database_url, evolution, password, home)
         async with httpx2.AsyncClient(base_url=daemon.url, timeout=30, trust_env=False) as http:
             await house.open(http, daemon)
             await ended(daemon.process)
@@ -190,7 +192,7 @@ class House:
     database_url: str
     evolution: Evolution
     password: str
-    file: Path
+    home: Path
     units: list[dict[str, Any]] = field(default_factory=list)
 
     async def open(self, http: httpx2.AsyncClient, daemon: Daemon) -> None:
@@ -204,9 +206,15 @@ class House:
                 answer = await http.post("/units", json={"name": name, "instance": instance})
                 known[instance] = self._json(answer)
             await self._connect(http, known[instance])
-        self._write()
+        simulated = self.evolution.simulated is not None
+        told = Whereabouts(
+            *(self.base_url, ADMIN, self.password, self.database_url, self.evolution.url, self.evolution.api_key),
+            simulated=simulated,
+            units=tuple(self.units),
+        )
+        told.write(self.home)
         await self._talk()
-        self._tell()
+        _say(str(told))
 
     async def _until_ready(self, http: httpx2.AsyncClient, daemon: Daemon) -> None:
         with trio.move_on_after(READY_WITHIN):
@@ -237,12 +245,15 @@ class House:
         hook = None
         if simulated is not None:
             hook = simulated.instance(unit["instance"]).webhook
+        asked = {"label": "sandbox", "scopes": ["read", "send"], "expiresInDays": TOKEN_DAYS}
+        minted = self._json(await http.post(f"/units/{unit['id']}/tokens", json=asked))
         self.units.append(
             {
                 "id": unit["id"],
                 "name": unit["name"],
                 "instance": unit["instance"],
                 "webhookUrl": hook.url if hook is not None else None,
+                "token": minted["token"],
             }
         )
 
@@ -259,45 +270,6 @@ class House:
                     simulated.play(unit["instance"], name)
         with trio.move_on_after(10):
             await simulated.quiet()
-
-    def _write(self) -> None:
-        """Write ``sandbox.json`` for programs; it holds a password, so it is ours alone."""
-        told = {
-            "baseUrl": self.base_url,
-            "adminEmail": ADMIN,
-            "adminPassword": self.password,
-            "databaseUrl": self.database_url,
-            "evolutionUrl": self.evolution.url,
-            "evolutionApiKey": self.evolution.api_key,
-            "units": self.units,
-        }
-        draft = self.file.with_suffix(".new")
-        draft.touch(mode=0o600)
-        draft.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        draft.replace(self.file)
-
-    def _tell(self) -> None:
-        lines = [
-            "",
-            f"  Zapline is ready    {self.base_url}   (health: /health, metrics: /metrics)",
-            f"  Administrator       {ADMIN}   password: {self.password}",
-            f"  PostgreSQL          {self.database_url}",
-            f"  Evolution           {self.evolution.url}",
-            *(
-                f"  Unit                {unit['name']}: {unit['id']} (instance {unit['instance']})"
-                for unit in self.units
-            ),
-            f"  All of this is in   {self.file}",
-        ]
-        if self.evolution.simulated is not None and self.units:
-            instance = self.units[0]["instance"]
-            lines += [
-                "  Write to a unit     curl -s "
-                f'{self.evolution.url}/_control/receive -d \'{{"instance": "{instance}", "text": "oi"}}\'',
-            ]
-        else:
-            lines += [f"  Scan the code       {self.base_url}/units/<id>/whatsapp/qr.svg (with the token)"]
-        _say("\n".join([*lines, "  Stop with Ctrl-C.", ""]))
 
     @staticmethod
     def _json(answer: httpx2.Response) -> Any:
