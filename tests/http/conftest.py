@@ -14,6 +14,7 @@ import httpx2
 import msgspec
 import pytest
 import trio
+from support.console import Operator
 
 from zapline.daemon.telling import open_told
 from zapline.domain.ids import UnitId
@@ -225,6 +226,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
             receipts=Receipts(engine_pool, client_of_evolution),
             streams=streams,
             hooks=told.hooks,
+            feed=feed,
             changes=UnitChanges(submit, engine_pool, repaced.append),
             erasures=erasures,
         )
@@ -270,3 +272,12 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
 async def api(database: str, tmp_path: Path) -> AsyncIterator[Api]:
     async with running_api(database, tmp_path / "journal") as running:
         yield running
+
+
+@pytest.fixture
+async def operator(api: Api) -> AsyncIterator[Operator]:
+    """An administrator at the console, without a browser."""
+    one = Operator(api.url)
+    await one.sign_in(EMAIL, PASSWORD)
+    yield one
+    await one.close()

@@ -1,23 +1,13 @@
 """The console's frame: who gets in, which forms are taken, what stands around every page."""
 
 import re
-from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
 
 import httpx2
-import pytest
 from support.console import BROWSER, Operator
 
 EMAIL, PASSWORD = "ana@example.com", "correct horse battery"
-
-
-@pytest.fixture
-async def operator(api: Any) -> AsyncIterator[Operator]:
-    one = Operator(api.url)
-    await one.sign_in(EMAIL, PASSWORD)
-    yield one
-    await one.close()
 
 
 async def test_a_stranger_is_led_to_the_sign_in_and_back_to_where_he_was_going(api: Any) -> None:

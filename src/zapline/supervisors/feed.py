@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
+from time import time
 
 import msgspec
 import trio
@@ -45,11 +46,12 @@ _OF_ALL = frozenset({Kind.STATUS, Kind.QR, Kind.CAMPAIGN})
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """``id`` resumes behind it; ``data`` is JSON."""
+    """``id`` resumes behind it; ``data`` is JSON; ``at``: when it was told, in UTC seconds."""
 
     id: str
     kind: Kind
     data: bytes
+    at: float = 0.0
 
 
 class Traffic(msgspec.Struct, frozen=True, rename="camel"):
@@ -94,7 +96,7 @@ class _Ring:
 
     def append(self, kind: Kind, data: bytes) -> None:
         self.last += 1
-        self.events.append(Event(self.id(self.last), kind, data))
+        self.events.append(Event(self.id(self.last), kind, data, time()))
         self._size += len(data)
         while len(self.events) > self._most or self._size > self._most_bytes:
             self._size -= len(self.events.popleft().data)
@@ -238,6 +240,11 @@ class Feed:
         finally:
             ring.watchers -= 1
             ring.left_at = self._clock()
+
+    def recent(self, unit: UnitId, most: int) -> list[Event]:
+        """The latest events of a unit that are remembered, the newest first; only while somebody watches, or has."""
+        ring = self._rings.get(unit)
+        return list(islice(reversed(ring.events), most)) if ring is not None else []
 
     def statistics(self) -> FeedStatistics:
         rings = [*self._rings.values(), *([self._all] if self._all is not None else [])]

@@ -14,9 +14,12 @@ from zapline.http.console.frame import Frame
 from zapline.http.console.gate import IDLE, LIVE, Front, check_form, check_origin, presented
 from zapline.http.console.language import choose
 from zapline.http.console.live import Live
+from zapline.http.console.new_unit import NewUnit
 from zapline.http.console.overview import Overview
 from zapline.http.console.preferences import Preferences
 from zapline.http.console.sign_in import SignInPages, way_in
+from zapline.http.console.unit_actions import UnitActions
+from zapline.http.console.unit_page import UnitPage
 from zapline.http.problems import KNOWN
 from zapline.http.serve import App, Message, Receive, Scope, Send, finish_shielded
 from zapline.http.sign_in import SignIn
@@ -67,6 +70,10 @@ def _attach(frame: Frame, parts: "Parts", sessions: SignIn) -> None:
     history = History(parts.pool)
     totals = Totals(parts.pool)
     Overview(frame, parts.roster, parts.health, totals, history).attach()
+    NewUnit(frame, parts.submit).attach()
+    UnitPage(frame, parts.submit, parts.pool, parts.feed, parts.sending).attach()
+    if parts.changes is not None:
+        UnitActions(frame, parts.submit, parts.changes).attach()
 
 
 def _guard(app: QuartTrio, frame: Frame, sessions: SignIn) -> None:

@@ -168,6 +168,7 @@ def _environment(frame: Frame) -> Environment:
         "when": shown.when,
         "stamp": shown.stamp,
         "clock_time": shown.clock_time,
+        "iso_time": shown.iso_time,
         "number": shown.number,
         "masked": shown.masked,
     }

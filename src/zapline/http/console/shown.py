@@ -11,8 +11,10 @@ from zapline.http.console.language import PORTUGUESE, _, spoken
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
-def moment(at: float | datetime) -> datetime:
-    """Seconds since the epoch, or an aware time, as an aware time."""
+def moment(at: float | str | datetime) -> datetime:
+    """Seconds since the epoch, ISO 8601, or an aware time, as an aware time."""
+    if isinstance(at, str):
+        return datetime.fromisoformat(at)
     return at if isinstance(at, datetime) else datetime.fromtimestamp(at, UTC)
 
 
@@ -21,7 +23,12 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def clock_time(at: float | datetime | None, zone: str = "UTC") -> str:
+def iso_time(at: float | str | datetime) -> str:
+    """A time as the script reads it."""
+    return moment(at).astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+def clock_time(at: float | str | datetime | None, zone: str = "UTC") -> str:
     """A day and a time of the day as that zone's clocks show it."""
     if at is None:
         return ""
@@ -29,7 +36,7 @@ def clock_time(at: float | datetime | None, zone: str = "UTC") -> str:
     return local.strftime("%d/%m/%Y %H:%M:%S" if spoken() == PORTUGUESE else "%Y-%m-%d %H:%M:%S")
 
 
-def distance(at: float | datetime, now: datetime) -> str:
+def distance(at: float | str | datetime, now: datetime) -> str:
     """How long ago it was, or in what time it will be; the script says the same while the page stays open."""
     seconds = (now - moment(at)).total_seconds()
     far, ahead = abs(seconds), seconds < 0
@@ -44,7 +51,7 @@ def distance(at: float | datetime, now: datetime) -> str:
     return _("in {n} d", n=int(far // _DAY)) if ahead else _("{n} d ago", n=int(far // _DAY))
 
 
-def when(at: float | datetime | None, zone: str = "UTC") -> Markup:
+def when(at: float | str | datetime | None, zone: str = "UTC") -> Markup:
     """A relative time whose title is the absolute one; a dash where there is none."""
     if at is None:
         return Markup('<span class="none" aria-label="{}">–</span>').format(_("never"))
@@ -57,7 +64,7 @@ def when(at: float | datetime | None, zone: str = "UTC") -> Markup:
     )
 
 
-def stamp(at: float | datetime | None, zone: str = "UTC") -> Markup:
+def stamp(at: float | str | datetime | None, zone: str = "UTC") -> Markup:
     """An absolute time whose title is its zone; a dash where there is none."""
     if at is None:
         return Markup('<span class="none" aria-label="{}">–</span>').format(_("never"))
