@@ -197,7 +197,7 @@ async def daemon(settings: Settings, notifier: Notifier) -> AsyncIterator[Runnin
         lanes = settings.recorder_lanes
         recorder = Recorder(database.open_engine, leadership.may_write, counters, lanes, campaigning=campaigning)
         privacy = PrivacyParts(settings, inbound, outbound, recorder.forget_known, addresses.erasure_key)
-        health = Health(counters, roster, journal, recorder, dispatcher, leadership, pool, outbound.report)
+        health = Health(counters, roster, journal, recorder, dispatcher, leadership, pool, outbound.report, told.report)
         history = HealthHistory(pool, health, leadership)
         limits = JournalLimits(settings.journal_keep_hours, settings.journal_budget_bytes)
         janitor = Janitor(pool, journal, leadership, submit, roster, counters, limits, feed)

@@ -18,6 +18,7 @@ from zapline.supervisors.hooks import Hooks
 from zapline.supervisors.leadership import Leadership
 from zapline.supervisors.media_urls import look_up
 from zapline.supervisors.submit import Submit
+from zapline.supervisors.telling_health import TellingReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,10 @@ class Told:
     """For those who watch."""
     hooks: Hooks
     courier: Courier
+
+    def report(self) -> TellingReport:
+        """How telling stands, for the health report."""
+        return TellingReport(self.courier.totals, self.feed.statistics().watchers)
 
 
 @asynccontextmanager

@@ -20,6 +20,7 @@ from zapline.domain.outbox import Lane
 from zapline.domain.transitions import Action, Signal
 from zapline.evolution.failures import VOCABULARY, EvolutionFailure
 from zapline.evolution.failures import Verdict as SendVerdict
+from zapline.sql.hooks import HookTotals
 from zapline.supervisors.checks import Verdict
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.health import Report
@@ -181,6 +182,15 @@ COUNTED = (
         "end",
         ("settled", "again", "waits", "resent", "later"),
     ),
+    Counted(
+        "hook_deliveries",
+        "Webhooks to CRMs that were tried, by what became of it.",
+        "outcome",
+        (
+            *("delivered", "gone", "status_1xx", "status_3xx", "status_4xx", "status_5xx"),
+            *("timeout", "address_refused", "tls_failed", "unreachable", "broken_connection"),
+        ),
+    ),
     Counted("reconciliations", "Comparisons of a line with Evolution's store.", "end", ("done", "failed")),
 )
 
@@ -236,6 +246,13 @@ MEASURED = (
     ),
     Measured("throttled_units", "Units that were asked to slow down.", lambda report: report.sending.throttled_units),
     Measured("paused_units", "Units whose sender waits for its line.", lambda report: report.sending.paused_units),
+    Measured(
+        "hook_deliveries_waiting", "Webhooks to CRMs that wait to be taken.", lambda report: _told(report).waiting
+    ),
+    Measured("hook_waits_seconds", "How long the oldest of them has waited.", lambda report: report.told.waits),
+    Measured("hook_deliveries_dead", "Webhooks to CRMs given up within a day.", lambda report: _told(report).dead),
+    Measured("hooks_disabled", "Hooks that failed and are served no more.", lambda report: _told(report).disabled),
+    Measured("streams", "Clients that watch live events.", lambda report: report.told.streams),
     Measured("loop_lag_seconds", "How late the event loop woke last.", lambda report: report.loop_lag),
 )
 
@@ -244,6 +261,10 @@ def _outbox(report: Report) -> dict[str, float]:
     totals = report.sending.totals
     states = ("queued", "leased", "uncertain", "waits_for_person", "dead", "stalled")
     return {state: totals.of(state) if totals is not None else nan for state in states}
+
+
+def _told(report: Report) -> HookTotals:
+    return report.told.totals or HookTotals()
 
 
 def exported_names() -> frozenset[str]:

@@ -15,6 +15,7 @@ from zapline.supervisors.leadership import Leadership, Standing
 from zapline.supervisors.recorder import LaneState, Recorder, RecorderStatistics
 from zapline.supervisors.roster import Roster
 from zapline.supervisors.sending_health import NOTHING_SENT, SendingReport, sending_checks
+from zapline.supervisors.telling_health import NOTHING_TOLD, TellingReport, telling_checks
 from zapline.supervisors.unit import Doing, Unit
 
 MAX_ERROR_RATE = 0.001
@@ -49,6 +50,7 @@ class Report:
     database_latency: float | None
     """Seconds of the last round trip; None while the database is away."""
     sending: SendingReport
+    told: TellingReport = NOTHING_TOLD
 
 
 class Health:
@@ -64,8 +66,10 @@ class Health:
         leadership: Leadership,
         pool: Pool,
         sending: Callable[[], SendingReport] = lambda: NOTHING_SENT,
+        told: Callable[[], TellingReport] = lambda: NOTHING_TOLD,
     ) -> None:
         self._sending = sending
+        self._told = told
         self.counters = counters
         self._roster = roster
         self._journal = journal
@@ -116,9 +120,9 @@ class Health:
         """``wall``: seconds since the epoch."""
         journal, recorder = self._journal.statistics(), self._recorder.statistics()
         age = max(0.0, wall - journal.oldest) if journal.oldest is not None else 0.0
-        sending = self._sending()
+        sending, told = self._sending(), self._told()
         rates = tuple(self._rates())
-        checks = (*self._checks(recorder, age), *sending_checks(sending, self.counters))
+        checks = (*self._checks(recorder, age), *sending_checks(sending, self.counters), *telling_checks(told))
         worst = max((check.verdict for check in rates + checks), key=ORDER.index)
         quarantined = [str(unit.id) for unit in self._roster.units() if unit.quarantined_at is not None]
         return Report(
@@ -135,6 +139,7 @@ class Health:
             loop_lag=self.loop_lag,
             database_latency=self.database_latency,
             sending=sending,
+            told=told,
         )
 
     def _rates(self) -> list[Check]:

@@ -138,6 +138,22 @@ ABOUT: Mapping[str, About] = {
         mark("Evolution keeps no messages for these, so nothing lost can be read back."),
         mark("Set DATABASE_SAVE_DATA_NEW_MESSAGE=true on the Evolution server."),
     ),
+    "hookWaitsSeconds": About(
+        mark("Oldest waiting webhook to a CRM"),
+        mark("How long a CRM has not taken what it is to be told."),
+        mark("Look at the CRM's log; what waits is delivered once it answers again."),
+        "seconds",
+    ),
+    "deadHookDeliveries": About(
+        mark("Webhooks given up"),
+        mark("Webhooks to a CRM that were tried for a day and given up, within the last day."),
+        mark("Mend the CRM, then replay them."),
+    ),
+    "hooksDisabled": About(
+        mark("Hooks disabled"),
+        mark("CRMs that are not told any more, because they failed for days or asked for it."),
+        mark("Mend the CRM, then enable its hook and replay."),
+    ),
 }
 _STANDINGS: Mapping[str, str] = {
     Standing.LEADING.value: mark("reachable"),
