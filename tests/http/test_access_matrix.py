@@ -1,0 +1,164 @@
+"""Every route of the API, asked by everybody: who gets in, whom it refuses, and whom it tells that nothing is there."""
+
+import re
+from typing import Any
+from uuid import UUID, uuid4
+
+from quart_trio import QuartTrio
+
+from zapline.domain.ids import UnitId
+from zapline.domain.principals import ActorKind, Principal, Scope
+
+OPEN = {"login", "livez", "readyz", "health", "metrics", "openapi", "docs", "docs_style"}
+SIGNED_IN = {"logout", "me"}
+READ = {
+    *("get_unit", "status", "get_queue", "get_pace", "watch_unit", "list_unit_dead_letters", "list_suppressions"),
+    *("list_conversations", "list_thread", "list_messages", "get_message", "get_media", "list_outbox"),
+    *("list_campaigns", "get_campaign", "list_recipients", "export_failures"),
+}
+SEND = {
+    *("send_message", "cancel_message", "release_message", "upload", "mark_read", "suppress", "release_suppression"),
+    *("create_campaign", "try_campaign", "add_recipients", "start_campaign", "pause_campaign", "resume_campaign"),
+    *("cancel_campaign", "retry_failed_campaign"),
+}
+CONTROL = {
+    *("connect", "disconnect", "qr_svg", "pause_unit", "resume_unit", "put_pace"),
+    *("get_dead_letter", "replay_unit_dead_letter", "give_up_dead_letter"),
+}
+ADMIN = {
+    *("create_unit", "list_units", "change_unit", "archive_unit", "rotate_secret", "release_unit"),
+    *("mint_token", "list_tokens", "revoke_token", "mint_own_token", "list_own_tokens", "revoke_own_token"),
+    *("list_dead_letters", "replay_dead_letter", "list_audit"),
+}
+"""Written by hand: who adds a route decides here, a second time, who may call it."""
+WHO = [(OPEN, "open"), (SIGNED_IN, "signed_in"), (READ, "read"), (SEND, "send"), (CONTROL, "control"), (ADMIN, "admin")]
+LAST = ("logout", "archive_unit")
+"""What ends the caller, or the unit, is asked at the end."""
+REFUSED = {401: "unauthorized", 403: "forbidden", 404: "unit_not_found"}
+
+Operation = tuple[str, str, str]
+
+
+async def test_every_route_lets_in_whom_it_is_for_and_nobody_else(api: Any) -> None:
+    operations = await described(api)
+    assert {name for _, _, name in operations} == set().union(*(names for names, _ in WHO))
+    assert served(api) == {(method, name) for method, _, name in operations}, "a route is served and not described"
+    ours, theirs = await api.add_unit("Ours"), await api.add_unit("Theirs")
+    for caller, token in (await powerless(api, ours.id)).items():
+        for operation in operations:
+            expected = 0 if access_of(operation) == "open" else 401
+            await ask(api, caller, token, operation, ours.id, expected)
+    for scope in Scope:
+        foreign = (await api.identity.mint_unit_token(theirs.id, "t", frozenset({scope}), "test", None)).token
+        token = (await api.identity.mint_unit_token(ours.id, "t", frozenset({scope}), "test", None)).token
+        for operation in operations:
+            access = access_of(operation)
+            inside = 0 if access in ("open", "signed_in", scope.value) else 403
+            await ask(api, f"ours/{scope}", token, operation, ours.id, inside)
+            outside = 404 if "{unit}" in operation[1] else inside
+            await ask(api, f"theirs/{scope}", foreign, operation, ours.id, outside)
+    for operation in operations:
+        await ask(api, "admin", api.token, operation, ours.id, 0)
+
+
+async def test_the_unit_of_others_and_one_that_is_not_there_look_the_same(api: Any) -> None:
+    ours, theirs = await api.add_unit("Ours"), await api.add_unit("Theirs")
+    scopes = frozenset({Scope.READ})
+    token = (await api.identity.mint_unit_token(ours.id, "t", scopes, "test", None)).token
+    operations = [one for one in await described(api) if "{unit}" in one[1]]
+    assert len(operations) > 40
+    for method, path, _ in operations:
+        answers = [
+            await api.client.request(method, filled(path, unit), headers={"Authorization": f"Bearer {token}"})
+            for unit in (theirs.id, uuid4())
+        ]
+        assert answers[0].status_code == answers[1].status_code == 404
+        assert answers[0].content == answers[1].content
+        assert answers[0].headers.keys() == answers[1].headers.keys()
+    (unknown,) = [await api.client.get(f"/units/{uuid4()}")]
+    assert unknown.content == answers[0].content
+
+
+async def described(api: Any) -> list[Operation]:
+    """(method, path, name) of the OpenAPI document, in an order in which all can be asked."""
+    document = (await api.client.get("/openapi.json")).json()
+    found = [
+        (method.upper(), path, operation["operationId"])
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+    ]
+    return sorted(found, key=lambda one: (one[2] in LAST, one[2]))
+
+
+def served(api: Any) -> set[tuple[str, str]]:
+    """What the application answers at all, whoever has added it."""
+    rules = application(api.front._rest).url_map.iter_rules()
+    return {(method, rule.endpoint) for rule in rules for method in rule.methods - {"HEAD", "OPTIONS"}}
+
+
+def application(found: Any) -> QuartTrio:
+    """The API behind its wrappers, found by what their closures hold."""
+    inside = [cell.cell_contents for cell in found.__closure__]
+    for one in inside:
+        if isinstance(one, QuartTrio) and one.import_name == "zapline.http":
+            return one
+    return next(application(one) for one in inside if callable(one) and getattr(one, "__closure__", None))
+
+
+def access_of(operation: Operation) -> str:
+    (access,) = [access for names, access in WHO if operation[2] in names]
+    return access
+
+
+async def powerless(api: Any, unit: UnitId) -> dict[str, str]:
+    """Whoever has no valid bearer token, in every way."""
+    scopes = frozenset(Scope)
+
+    async def made() -> Any:
+        return await api.identity.mint_unit_token(unit, "t", scopes, "test", None)
+
+    revoked, expired, idle = await made(), await made(), await made()
+    await api.identity.revoke_unit_token(unit, revoked.record.id)
+    late, rests = "expires_at = now() - interval '1 s'", "idle_seconds = 60, created_at = now() - interval '61 s'"
+    for token, change in ((expired, late), (idle, rests)):
+        await api.sql(f"update zapline.access_tokens set {change} where id = '{token.record.id}' returning 1")
+    (admin,) = await api.sql("select id, email from zapline.admins")
+    session, _ = await api.identity.open_session(Principal(ActorKind.ADMIN, admin.id, admin.email))
+    closed = await api.add_unit("Closed")
+    archived = (await api.identity.mint_unit_token(closed.id, "t", scopes, "test", None)).token
+    await api.submit.archive_unit(closed.id)
+    return {
+        "nobody": "",
+        "a stranger": "zl_" + "A" * 43,
+        "revoked": revoked.token,
+        "expired": expired.token,
+        "idle": idle.token,
+        "a console session": session,
+        "of an archived unit": archived,
+    }
+
+
+def filled(path: str, unit: UUID) -> str:
+    """The path for this unit, and for other things that are not there."""
+    path = path.replace("{unit}", str(unit)).replace("{letter}", "1").replace("{contact}", "lid:1")
+    return re.sub(r"\{\w+\}", lambda _: str(uuid4()), path)
+
+
+async def ask(api: Any, caller: str, token: str, operation: Operation, unit: UUID, refused: int) -> None:
+    """``refused`` 0: the handler itself answers, whatever it says of what it was asked."""
+    method, path, name = operation
+    headers = {"Authorization": f"Bearer {token}"} if token else {"Authorization": ""}
+    content = b"{}" if method != "GET" else b""
+    async with api.client.stream(method, filled(path, unit), headers=headers, content=content) as answer:
+        status, kind = answer.status_code, answer.headers.get("content-type", "")
+        body = b"" if kind.startswith("text/event-stream") else await answer.aread()
+    code = re.search(rb'"code":"(\w+)"', body)
+    told = f"{caller} asks {method} {path} ({name}): {status} {body[:200]!r}"
+    if refused:
+        assert status == refused, told
+        assert code is not None, told
+        assert code[1].decode() == REFUSED[refused], told
+        assert refused != 401 or answer.headers["www-authenticate"].startswith("Bearer"), told
+    else:
+        assert status not in (401, 403), told
+        assert code is None or code[1] not in (b"unit_not_found", b"internal_error"), told
