@@ -13,7 +13,8 @@ from zapline.sql.driver import Connection, StatementFailed, connect
 OURS, THEIRS = UUID(int=1), UUID(int=2)
 ENGINE_ALONE = {"admins", "access_tokens", "control_requests", "erased_people"}
 OF_NOBODY = {"schema_migrations"}
-"""Tables that hold nothing of a unit."""
+OF_ALL = {"health_samples"}
+"""What tells of the whole house is for administrators."""
 TABLES = """
 select c.relname as name, c.relrowsecurity and c.relforcerowsecurity as guarded,
        (select a.attname from pg_attribute a where a.attrelid = c.oid and not a.attisdropped
@@ -61,7 +62,7 @@ def value_of(column: Any, key: str | None, unit: UUID) -> object:
         return unit.int
     if column.type.startswith("_"):
         return []
-    return "{}" if column.type == "jsonb" else "2026-01-01 00:00:00"
+    return "{}" if column.type == "jsonb" else f"2026-01-0{unit.int} 00:00:00"
 
 
 async def test_a_statement_by_hand_sees_the_rows_of_the_unit_that_is_set_and_no_other(database: str) -> None:
@@ -72,8 +73,8 @@ async def test_a_statement_by_hand_sees_the_rows_of_the_unit_that_is_set_and_no_
             (stored,) = await owner.fetch(f"select count(*) as n from zapline.{table.name}")
             assert stored.n >= 2, f"nothing was seeded in {table.name}"
     assert [table.name for table in tables if not table.guarded] == sorted(OF_NOBODY)
-    assert {table.name for table in tables if table.key is None} <= ENGINE_ALONE | OF_NOBODY
-    of_units = [table for table in tables if table.name not in ENGINE_ALONE | OF_NOBODY]
+    assert {table.name for table in tables if table.key is None} <= ENGINE_ALONE | OF_NOBODY | OF_ALL
+    of_units = [table for table in tables if table.name not in ENGINE_ALONE | OF_NOBODY | OF_ALL]
     assert len(of_units) > 15
     async with await connect(database, role="zapline_api") as api:
         for table in of_units:
@@ -88,11 +89,14 @@ async def test_a_statement_by_hand_sees_the_rows_of_the_unit_that_is_set_and_no_
                     await api.execute(scope)
                     assert await rows(api, table) == seen, (table.name, scope)
             assert await rows(api, table) == [], f"what was set for a transaction outlives it in {table.name}"
-        for name in ENGINE_ALONE:
+        for name in OF_ALL:
+            assert await api.fetch(f"select 1 from zapline.{name}") == []
             async with api.transaction():
-                await api.execute("set local zapline.scope = 'admin'")
-                with pytest.raises(StatementFailed, match="42501"):
-                    await api.fetch(f"select 1 from zapline.{name}")
+                await api.execute(f"set local zapline.unit = '{OURS}'")
+                assert await api.fetch(f"select 1 from zapline.{name}") == []
+        for name in ENGINE_ALONE:
+            with pytest.raises(StatementFailed, match="42501"):
+                await api.fetch(f"select 1 from zapline.{name}")
     async with await connect(database, role="zapline_engine") as engine:
         for table in of_units:
             assert await rows(engine, table) == [OURS, THEIRS]
