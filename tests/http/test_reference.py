@@ -1,10 +1,16 @@
 """The API's own description: true to the routes, and a page that needs nobody else."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import httpx2
 from jsonschema_rs import validator_for
+
+from zapline import http
+from zapline.http.problem_codes import MEANINGS, RETRYABLE
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 async def test_the_document_and_its_page_are_open_to_all(api: Any) -> None:
@@ -37,6 +43,44 @@ async def test_the_document_points_to_nothing_that_is_not_in_it(api: Any) -> Non
     for name in set(re.findall(r'"#/components/schemas/([^"]+)"', text)):
         assert name in made["components"]["schemas"]
     for schema in made["components"]["schemas"].values():
-        validator_for(
-            {**schema, "components": made["components"], "$schema": "https://json-schema.org/draft/2020-12/schema"}
-        )
+        validator_for({**schema, "components": made["components"], "$schema": DIALECT})
+
+
+def test_every_code_that_can_be_answered_has_a_meaning() -> None:
+    sources = [path for path in Path(http.__file__).parent.glob("*.py")]
+    said = re.compile(r'(?:Problem|Known)\(\s*(?:status=)?\d+,\s*(?:code=)?"(\w+)"')
+    found = {code for path in sources for code in said.findall(path.read_text())}
+    assert found > {"unit_not_found", "wrong_credentials"}
+    assert found - set(MEANINGS) == set()
+    assert set(MEANINGS) > RETRYABLE
+
+
+async def test_the_document_knows_every_code_that_it_names(api: Any) -> None:
+    made = (await api.client.get("/openapi.json")).json()
+    for path, methods in made["paths"].items():
+        for operation in methods.values():
+            for status, answer in operation["responses"].items():
+                problem = answer.get("content", {}).get("application/problem+json")
+                if problem is not None:
+                    assert set(problem["schema"]["properties"]["code"]["enum"]) <= set(MEANINGS), (path, status)
+            assert {"500"} <= set(operation["responses"])
+            if operation["security"]:
+                assert {"401", "503"} <= set(operation["responses"])
+            if "{unit}" in path:
+                assert "unit_not_found" in str(operation["responses"]["404"])
+            if "requestBody" in operation:
+                assert {"400", "413", "415", "422"} <= set(operation["responses"])
+                assert "x-codeSamples" in operation
+
+
+async def test_the_examples_of_bodies_are_what_their_schemas_say(api: Any) -> None:
+    made = (await api.client.get("/openapi.json")).json()
+    shown = 0
+    for path, methods in made["paths"].items():
+        for operation in methods.values():
+            body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+            if "example" in body:
+                schema = {**body["schema"], "components": made["components"], "$schema": DIALECT}
+                assert validator_for(schema).is_valid(body["example"]), path
+                shown += 1
+    assert shown > 10

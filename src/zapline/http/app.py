@@ -33,6 +33,7 @@ from zapline.http.sign_in import AuthPolicy, SignIn
 from zapline.http.suppressions import Suppressions
 from zapline.http.tokens import PROBLEMS as TOKEN_PROBLEMS
 from zapline.http.tokens import Tokens
+from zapline.http.told import TOLD
 from zapline.http.unit_bodies import OutboundBody
 from zapline.http.unit_changes import PROBLEMS as UNIT_PROBLEMS
 from zapline.http.unit_changes import UnitLife
@@ -163,4 +164,4 @@ def _attach(app: QuartTrio, parts: Parts, sign_in: SignIn) -> None:
         HookPages(submit, parts.hooks, pool).attach(routes)
     DeadLetters(submit, pool).attach(routes)
     Ops(parts.health, parts.counters, time.time).attach(routes)
-    Reference(routes).attach()
+    Reference(routes, TOLD if parts.hooks is not None else ()).attach()

@@ -29,7 +29,7 @@ _Name = Annotated[str, Meta(min_length=1, max_length=255)]
 _Mimetype = Annotated[str, Meta(max_length=150)]
 
 
-class _File(Body, frozen=True):
+class CampaignFile(Body, frozen=True):
     """``url`` or ``upload``: the id of what was uploaded. ``caption`` and ``file_name`` may hold variables."""
 
     url: _Url | None = None
@@ -39,7 +39,7 @@ class _File(Body, frozen=True):
     mimetype: _Mimetype | None = None
 
 
-class _Audio(Body, frozen=True):
+class CampaignAudio(Body, frozen=True):
     """A voice note; ``voice`` false: a file."""
 
     url: _Url | None = None
@@ -49,7 +49,7 @@ class _Audio(Body, frozen=True):
     voice: bool = True
 
 
-class _Window(Body, frozen=True):
+class CampaignWindow(Body, frozen=True):
     """Hours of the unit's time zone; over midnight if ``until`` is earlier."""
 
     from_: str = field(name="from")
@@ -64,14 +64,14 @@ class NewCampaign(Body, frozen=True):
 
     name: Annotated[str, Meta(min_length=1, max_length=200)]
     text: Annotated[str, Meta(min_length=1, max_length=65_536)] | None = None
-    image: _File | None = None
-    video: _File | None = None
-    audio: _Audio | None = None
-    document: _File | None = None
+    image: CampaignFile | None = None
+    video: CampaignFile | None = None
+    audio: CampaignAudio | None = None
+    document: CampaignFile | None = None
     link_preview: bool | None = None
     recipients: _Recipients = ()
     pace: Annotated[float, Meta(ge=1, le=86_400)] | None = None
-    window: _Window | None = None
+    window: CampaignWindow | None = None
     start_at: Annotated[datetime, Meta(tz=True)] | None = None
     client_campaign_id: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
     start: bool = False
@@ -120,7 +120,7 @@ def _content(asked: NewCampaign) -> Text | File:
     file = files[name]
     assert file is not None
     kind = Kind(name)
-    if isinstance(file, _Audio):
+    if isinstance(file, CampaignAudio):
         kind = Kind.VOICE if file.voice else Kind.AUDIO
     mimetype = file.mimetype.partition(";")[0].strip().lower() if file.mimetype is not None else None
     if mimetype is not None and MIMETYPE.fullmatch(mimetype) is None:
@@ -131,7 +131,7 @@ def _content(asked: NewCampaign) -> Text | File:
         upload=file.upload,
         mimetype=mimetype,
         file_name=file_name(f"{name}.fileName", file.file_name) if file.file_name is not None else None,
-        caption=file.caption if isinstance(file, _File) else None,
+        caption=file.caption if isinstance(file, CampaignFile) else None,
     )
 
 

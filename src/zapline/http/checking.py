@@ -17,7 +17,7 @@ def install(app: QuartTrio, routes: Routes) -> None:
 
     async def check() -> None:
         route = routes.get(request.endpoint or "")
-        if route is None or route.doc is None:
+        if route is None:
             return
         if route.access is not Access.OPEN:  # a probe may be called with whatever its caller likes
             _check_query(route.doc)
@@ -25,7 +25,7 @@ def install(app: QuartTrio, routes: Routes) -> None:
 
     async def tag(answer: Response) -> Response:
         route = routes.get(request.endpoint or "")
-        polled = route is not None and route.doc is not None and route.doc.polled
+        polled = route is not None and route.doc.polled
         return await _tagged(answer) if polled and answer.status_code == 200 else answer
 
     app.before_request(check)

@@ -116,7 +116,7 @@ class QueuedBody(Answer, frozen=True):
     webhook_id: str
 
 
-class ReplayedBody(Answer, frozen=True):
+class RevivedBody(Answer, frozen=True):
     """How many are to be made once more; ask again where it is as many as can be at one time."""
 
     replayed: int
@@ -174,7 +174,7 @@ class HookPages:
         routes.add("POST", path, "replay_delivery", self.replay, control, again)
         dead = Doc(
             "Make all deliveries once more that died since a time",
-            {202: ReplayedBody},
+            {202: RevivedBody},
             body=ReplayDead,
             errors=off,
             example={"since": "2026-01-31T12:00:00Z"},
@@ -232,7 +232,7 @@ class HookPages:
 
     async def replay_dead(self, unit: UUID, hook: UUID) -> Response:
         asked = await read_body(ReplayDead)
-        return reply(ReplayedBody(await self._hooks.replay_dead(UnitId(unit), hook, asked.since.timestamp())), 202)
+        return reply(RevivedBody(await self._hooks.replay_dead(UnitId(unit), hook, asked.since.timestamp())), 202)
 
     async def _found(self, unit: UUID, hook: UUID) -> Hook:
         found = await reading.hook(self._pool, self._submit.find(UnitId(unit)).id, hook)

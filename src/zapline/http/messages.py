@@ -38,7 +38,7 @@ _LONGEST_EMOJI = 32
 """Code points: families with skin tones have a dozen."""
 
 
-class _File(Body, frozen=True):
+class MessageFile(Body, frozen=True):
     """``url`` or ``upload``: the id of what was uploaded."""
 
     url: _Url | None = None
@@ -48,7 +48,7 @@ class _File(Body, frozen=True):
     mimetype: _Mimetype | None = None
 
 
-class _Audio(Body, frozen=True):
+class MessageAudio(Body, frozen=True):
     """A voice note; ``voice`` false: a file."""
 
     url: _Url | None = None
@@ -58,7 +58,7 @@ class _Audio(Body, frozen=True):
     voice: bool = True
 
 
-class _Place(Body, frozen=True):
+class Place(Body, frozen=True):
     """Degrees."""
 
     latitude: Annotated[float, Meta(ge=-90, le=90)]
@@ -67,7 +67,7 @@ class _Place(Body, frozen=True):
     address: _Note = ""
 
 
-class _Contact(Body, frozen=True):
+class ContactCard(Body, frozen=True):
     """A contact to hand on; ``phone`` in any usual form."""
 
     name: Annotated[str, Meta(min_length=1, max_length=200)]
@@ -77,14 +77,14 @@ class _Contact(Body, frozen=True):
     url: _Note | None = None
 
 
-class _Reaction(Body, frozen=True):
+class NewReaction(Body, frozen=True):
     """``emoji`` empty: take the reaction back. ``message_id``: our id of the message reacted to."""
 
     emoji: Annotated[str, Meta(max_length=_LONGEST_EMOJI)]
     message_id: UUID
 
 
-class _Poll(Body, frozen=True):
+class NewPoll(Body, frozen=True):
     """``selectable``: how many options one may choose; 0 is as many as there are."""
 
     name: Annotated[str, Meta(min_length=1, max_length=255)]
@@ -99,14 +99,14 @@ class NewMessage(Body, frozen=True):
     to: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
     conversation_id: UUID | None = None
     text: Annotated[str, Meta(min_length=1, max_length=65_536)] | None = None
-    image: _File | None = None
-    video: _File | None = None
-    audio: _Audio | None = None
-    document: _File | None = None
-    location: _Place | None = None
-    contact: _Contact | None = None
-    reaction: _Reaction | None = None
-    poll: _Poll | None = None
+    image: MessageFile | None = None
+    video: MessageFile | None = None
+    audio: MessageAudio | None = None
+    document: MessageFile | None = None
+    location: Place | None = None
+    contact: ContactCard | None = None
+    reaction: NewReaction | None = None
+    poll: NewPoll | None = None
     reply_to: UUID | None = None
     send_at: _Moment | None = None
     expires_at: _Moment | None = None
@@ -140,6 +140,8 @@ _SEND = Doc(
         "conversation_not_found": 404,
         "client_message_id_taken": 409,
         **dict.fromkeys(("invalid_media_url", "media_url_refused", "media_url_unresolvable"), 422),
+        **dict.fromkeys(("target_not_found", "target_not_sent", "target_elsewhere", "not_writable"), 422),
+        "upload_not_found": 422,
     },
     example=_EXAMPLE,
     detail="""\
@@ -285,7 +287,7 @@ def _content(asked: NewMessage) -> Wanted:
     return React(emoji, asked.reaction.message_id)
 
 
-def _file(name: str, kind: Kind, file: _File | _Audio, caption: str | None) -> File:
+def _file(name: str, kind: Kind, file: MessageFile | MessageAudio, caption: str | None) -> File:
     if (file.url is None) is (file.upload is None):
         raise invalid(name, "has either url or upload")
     if file.mimetype is not None and MIMETYPE.fullmatch(file.mimetype.partition(";")[0].strip().lower()) is None:
@@ -300,7 +302,7 @@ def _file(name: str, kind: Kind, file: _File | _Audio, caption: str | None) -> F
     )
 
 
-def _poll(poll: _Poll) -> Poll:
+def _poll(poll: NewPoll) -> Poll:
     options = tuple(_said(f"poll.options[{number}]", option) for number, option in enumerate(poll.options))
     if len(options) > _MOST_OPTIONS:
         raise invalid("poll.options", f"has at most {_MOST_OPTIONS} entries")

@@ -47,7 +47,7 @@ _GROUPS = {
     "hooks": "Events and webhooks",
     "admin": "Signing in and tokens",
     "tokens": "Signing in and tokens",
-    "contacts": "Privacy",
+    "privacy": "Privacy",
     "dead-letters": "Operations",
     "audit": "Operations",
 }
@@ -62,6 +62,8 @@ _WHO: Mapping[Access, str] = {
 }
 _SUFFIX = "Body"
 """A Struct that is what an answer says of something is called so in the source; the document calls it as the thing."""
+_NOTHING = "Nothing"
+"""How a body without any field is called there."""
 _SCHEMA = "#/components/schemas/{name}"
 _ETAG = {"ETag": "Names this state of things."}
 _IF_NONE_MATCH: Json = {
@@ -88,14 +90,14 @@ class Told:
 
 
 def document(routes: Iterable[Route], told: Sequence[Told] = ()) -> Json:
-    """The document; a route without a Doc is not in it."""
-    described = [(route, route.doc) for route in routes if route.doc is not None]
-    schemas = _Schemas([ProblemBody, *_types(doc for _, doc in described), *(one.body for one in told)])
+    """The document."""
+    routes = list(routes)
+    schemas = _Schemas([ProblemBody, *_types(route.doc for route in routes), *(one.body for one in told)])
     paths: dict[str, Json] = {}
-    for route, doc in described:
+    for route in routes:
         path = PARAMETER.sub(r"{\g<name>}", route.path)
-        paths.setdefault(path, {})[route.method.lower()] = _operation(route, doc, schemas)
-    groups = dict.fromkeys(group_of(route.path) for route, _ in described)
+        paths.setdefault(path, {})[route.method.lower()] = _operation(route, route.doc, schemas)
+    groups = dict.fromkeys(group_of(route.path) for route in routes)
     made: Json = {
         "openapi": "3.1.0",
         "info": {"title": "Zapline", "version": __version__, "description": _ABOUT},
@@ -125,7 +127,10 @@ class _Schemas:
         self._types = list(types)
         found, components = msgspec.json.schema_components(self._types, ref_template=_SCHEMA)
         self._found = [_plain(schema) for schema in found]
-        self.components: Json = {name.removesuffix(_SUFFIX): _plain(one) for name, one in components.items()}
+        self.components: Json = {}
+        for name, one in components.items():
+            if self.components.setdefault(_called(name), plain := _plain(one)) is not plain:
+                raise ValueError(f"two schemas are called {_called(name)}")
 
     def of(self, kind: Any) -> Json:
         """Of a type, or of a tuple of types that are alternatives."""
@@ -141,6 +146,12 @@ def _plain(schema: Any) -> Any:
     return [_plain(part) for part in schema] if isinstance(schema, list | tuple) else schema
 
 
+def _called(name: str) -> str:
+    """The name of a schema, or what refers to it."""
+    before, slash, bare = name.rpartition("/")
+    return before + slash + (bare.removesuffix(_SUFFIX) or _NOTHING)
+
+
 def _worded(name: str, part: Any) -> Any:
     if not isinstance(part, str):
         return _plain(part)
@@ -148,7 +159,7 @@ def _worded(name: str, part: Any) -> Any:
         case "description":
             return " ".join(part.replace("``", "`").split())
         case "$ref" | "title":
-            return part.removesuffix(_SUFFIX)
+            return _called(part)
     return part
 
 

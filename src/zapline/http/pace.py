@@ -36,7 +36,7 @@ _CAMPAIGN_SECONDS = Meta(description="Seconds between two messages of campaigns.
 _RESEND = Meta(description="Lanes in which an uncertain message is sent once more by itself; it may arrive twice.")
 
 
-class Pace(Body, frozen=True):
+class NewPace(Body, frozen=True):
     """The limits as they shall be; what is left out gets its default."""
 
     per_minute: Annotated[float, Meta(ge=0.1, le=6000), _PER_MINUTE] = PER_MINUTE
@@ -69,7 +69,7 @@ _GET = Doc("The unit's limits for sending", {200: PaceBody})
 _PUT = Doc(
     "Replace the unit's limits for sending",
     {200: PaceBody},
-    body=Pace,
+    body=NewPace,
     example={"perMinute": 20, "gapSeconds": 2, "dailyCap": 1000, "quietFrom": "20:00", "quietUntil": "08:00"},
     detail="What is left out gets its default. It holds for what is sent from now on.",
 )
@@ -91,7 +91,7 @@ class Paces:
         return reply(await self._shown(self._submit.find(UnitId(unit)).id))
 
     async def put(self, unit: UUID) -> Response:
-        asked = await read_body(Pace)
+        asked = await read_body(NewPace)
         id = self._submit.find(UnitId(unit)).id
         await self._outgoing.set_pace(id, _limits(asked))
         return reply(await self._shown(id))
@@ -114,7 +114,7 @@ class Paces:
         )
 
 
-def _limits(asked: Pace) -> Limits:
+def _limits(asked: NewPace) -> Limits:
     quiet_from, quiet_until = _time("quietFrom", asked.quiet_from), _time("quietUntil", asked.quiet_until)
     if (quiet_from is None) is not (quiet_until is None):
         raise invalid("quietUntil" if quiet_until is None else "quietFrom", "is missing: quiet hours have two ends")

@@ -68,7 +68,7 @@ class Route:
     name: str
     handler: Handler
     access: Access
-    doc: Doc | None = None
+    doc: Doc
     audited: bool = True
     """Whether a call that is no GET goes into the audit log, as changes do. What leaves a row of its own that tells
     more (a message, an upload) does not, nor what changes nothing."""
@@ -95,7 +95,7 @@ class Routes:
         name: str,
         handler: Handler,
         access: Access,
-        doc: Doc | None = None,
+        doc: Doc,
         *,
         audited: bool = True,
     ) -> None:
