@@ -47,7 +47,7 @@ async def test_the_document_points_to_nothing_that_is_not_in_it(api: Any) -> Non
 
 
 def test_every_code_that_can_be_answered_has_a_meaning() -> None:
-    sources = [path for path in Path(http.__file__).parent.glob("*.py")]
+    sources = Path(http.__file__).parent.glob("*.py")
     said = re.compile(r'(?:Problem|Known)\(\s*(?:status=)?\d+,\s*(?:code=)?"(\w+)"')
     found = {code for path in sources for code in said.findall(path.read_text())}
     assert found > {"unit_not_found", "wrong_credentials"}
