@@ -65,6 +65,7 @@ def test_the_commands_are_those_that_operators_were_promised() -> None:
     assert names >= {"run", "migrate", "check integrity", "check config", "doctor", "sandbox", "replay", "settings"}
     assert names >= {f"units {verb}" for verb in ("list", "add", "archive", "rotate-secret", "release")}
     assert names >= {"dead-letters list", "dead-letters replay", "admin add", "admin password", "admin list"}
+    assert names >= {"admin disable", "admin enable", "tokens mint", "tokens list", "tokens revoke"}
 
 
 def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
@@ -310,6 +311,45 @@ def test_the_first_admin_is_added_without_a_daemon_and_the_password_is_shown_onc
     assert PasswordHasher().verify(str(stored), shown)
     assert shown not in str(stored)
     assert "ana@example.com" in invoke("admin", "list").output
+
+
+def test_who_is_disabled_or_gets_a_new_password_loses_what_he_has_opened(database: str) -> None:
+    assert invoke("admin", "add", "ana@example.com", "--generate").exit_code == 0
+    opened = (
+        "insert into zapline.access_tokens (digest, kind, admin_id, label, created_by, idle_seconds, expires_at)"
+        " select gen_random_uuid()::text::bytea, kind, id, 'x', 'x', 60, now() + interval '1 hour'"
+        " from zapline.admins, unnest(array['session', 'admin']) as kind returning 1"
+    )
+    valid = "select 1 from zapline.access_tokens where revoked_at is null"
+    rows(database, opened)
+    changed = invoke("admin", "password", "ana@example.com", "--generate")
+    assert "2 sessions and tokens of the old one are ended" in changed.output
+    assert rows(database, valid) == []
+    rows(database, opened)
+    assert invoke("admin", "disable", "Ana@example.com").exit_code == 0
+    assert rows(database, valid) == []
+    assert json.loads(invoke("admin", "list", "--json").output)[0]["disabledAt"] is not None
+    assert invoke("admin", "enable", "ana@example.com").exit_code == 0
+    assert json.loads(invoke("admin", "list", "--json").output)[0]["disabledAt"] is None
+    unknown = invoke("admin", "disable", "bia@example.com")
+    assert unknown.exit_code == 1
+    assert "zapline admin add bia@example.com" in unknown.stderr
+    told = [(action, target) for action, target in rows(database, "select action, target from zapline.audit_log")]
+    assert told == [(f"admin {verb}", "ana@example.com") for verb in ("add", "password", "disable", "enable")]
+
+
+def test_a_token_command_that_cannot_be_done_says_what_to_do_next(database: str) -> None:
+    unit = str(uuid4())
+    refused = invoke("tokens", "mint", "--unit", unit, "--label", "CRM", "--scope", "read")
+    assert refused.exit_code == 1
+    assert "zapline units list" in refused.stderr
+    assert invoke("tokens", "mint", "--unit", unit, "--label", "CRM").exit_code == 2
+    assert invoke("tokens", "mint", "--unit", unit, "--label", "CRM", "--scope", "everything").exit_code == 2
+    assert invoke("tokens", "mint", "--unit", unit, "--label", " ", "--scope", "read").exit_code == 2
+    assert "zapline units list" in invoke("tokens", "list", "--unit", unit).stderr
+    assert "zapline tokens list" in invoke("tokens", "revoke", "zl_x", "--unit", unit).stderr
+    assert "zapline tokens list" in invoke("tokens", "revoke", str(uuid4()), "--unit", unit).stderr
+    assert rows(database, "select 1 from zapline.audit_log") == []
 
 
 def test_a_password_is_read_from_stdin_and_a_short_one_refused(database: str) -> None:

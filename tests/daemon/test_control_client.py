@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -14,12 +14,16 @@ import trio
 from support.house import House, house, text
 
 from zapline.daemon.control_client import NoDaemon, ask_daemon, ask_over
+from zapline.daemon.operator import operator
 from zapline.domain.errors import LocalError
+from zapline.domain.principals import Scope
+from zapline.sql.audit import Wanted, list_audit
 from zapline.sql.control import Request, ask
 from zapline.sql.driver import Connection, StatementFailed, connect
 from zapline.sql.pool import Pool
 from zapline.sql.units import load_units
 from zapline.supervisors.control import Control
+from zapline.supervisors.identity import Identity
 from zapline.supervisors.leadership import Leadership, Standing
 from zapline.supervisors.submit import House as Rules
 from zapline.supervisors.submit import Submit
@@ -28,7 +32,7 @@ ZAPLINE = Path(sys.executable).with_name("zapline")
 
 
 @asynccontextmanager
-async def leading(url: str, directory: Path) -> AsyncIterator[House]:
+async def leading(url: str, directory: Path, rung: Callable[[], None] = lambda: None) -> AsyncIterator[House]:
     """The parts of the daemon that commands talk to, over real ones."""
     async with (
         house(url, directory) as parts,
@@ -46,7 +50,7 @@ async def leading(url: str, directory: Path) -> AsyncIterator[House]:
         async def direct() -> Connection:
             return await connect(url)
 
-        control = Control(submit, pool)
+        control = Control(submit, pool, rung=rung)
         leadership = Leadership(direct, lead, control.ring)
         nursery.start_soon(control.run)
         nursery.start_soon(leadership.run)
@@ -64,6 +68,37 @@ async def zapline(url: str, *args: str, extra: Mapping[str, str] | None = None) 
         return await trio.run_process(
             [str(ZAPLINE), *args], capture_stdout=True, capture_stderr=True, check=False, env=environment
         )
+
+
+async def test_a_token_made_and_ended_by_command_works_and_ends_at_once(database: str, tmp_path: Path) -> None:
+    async with Pool.open(database, size=2, role="zapline_engine") as pool:
+        identity = Identity(pool)
+        async with leading(database, tmp_path / "journal", identity.doubt) as daemon:
+            await zapline(database, "units", "add", "Loja Centro")
+            [unit] = [str(one.id) for one in daemon.roster.units()]
+            made = await zapline(
+                database, "tokens", "mint", "--unit", unit, "--label", "CRM", "--scope", "read", "--json"
+            )
+            assert made.returncode == 0, made.stderr
+            told = json.loads(made.stdout)
+            holder = await identity.holder(told["token"])
+            assert holder is not None
+            assert (str(holder.principal.unit), holder.principal.name) == (unit, "CRM")
+            assert holder.principal.scopes == {Scope.READ}
+            ended = await zapline(database, "tokens", "revoke", told["id"], "--unit", unit)
+            assert ended.returncode == 0, ended.stderr
+            with trio.fail_after(5):
+                while await identity.holder(told["token"]) is not None:  # noqa: ASYNC110 - the bell is on its way
+                    await trio.sleep(0.01)
+            async with pool.connection() as conn:
+                lines = await list_audit(conn, Wanted(), None, 10)
+            assert [(line.action, line.outcome) for line in lines] == [
+                ("tokens revoke", 200),
+                ("tokens mint", 200),
+                ("add-unit", 200),
+            ]
+            assert {line.actor for line in lines} == {operator().name}
+            assert {str(line.unit) for line in lines[:2]} == {unit}
 
 
 async def test_units_are_added_rotated_and_archived_in_the_running_daemon(database: str, tmp_path: Path) -> None:

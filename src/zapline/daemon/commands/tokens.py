@@ -1,0 +1,149 @@
+"""``zapline tokens``: the bearer tokens of a unit. A token is printed once, and its digest alone is kept."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+
+from zapline.daemon.commands.terminal import AsJson, database_url, group, run, say, show_json, show_table, uuid_of
+from zapline.domain.errors import LocalError
+from zapline.domain.ids import UnitId
+from zapline.domain.principals import Scope
+
+app = group("The tokens with which a unit's CRM calls the API.")
+
+UnitOption = Annotated[str, typer.Option("--unit", help="The unit's id, as `zapline units list` shows it.")]
+
+
+@app.command()
+def mint(
+    unit: UnitOption,
+    label: Annotated[str, typer.Option("--label", help="What people will know it by.")],
+    scope: Annotated[list[Scope], typer.Option("--scope", help="What it may do; give it once for each.")],
+    expires_days: Annotated[
+        int | None, typer.Option("--expires-days", min=1, max=3650, help="Days until it ends; by default it does not.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a token for one unit and print it, this once. The daemon need not run.
+
+    \b
+    Example: zapline tokens mint --unit 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11 --label CRM --scope read --scope send
+    """
+    label = label.strip()
+    if not (1 <= len(label) <= 100 and label.isprintable()):
+        raise typer.BadParameter("a label is a line of 1 to 100 characters", param_hint="--label")
+    token, row = run(_mint, database_url(), UnitId(UUID(uuid_of(unit))), label, frozenset(scope), expires_days)
+    if as_json:
+        show_json({**row, "token": token})
+        return
+    say(f"Token {row['id']} ({label}) may {', '.join(row['scopes'])}. It is shown only now:")
+    say(token)
+    say(f"Try it: curl -H 'Authorization: Bearer TOKEN' BASE_URL/units/{row['unitId']}")
+
+
+@app.command("list")
+def list_tokens(unit: UnitOption, as_json: AsJson = False) -> None:
+    """List a unit's tokens, the newest first, also those that have ended. No token is shown.
+
+    \b
+    Example: zapline tokens list --unit 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11
+    """
+    unit = uuid_of(unit)
+    rows = run(_read, database_url(), UnitId(UUID(unit)))
+    if as_json:
+        show_json(rows)
+        return
+    keys = ("id", "label", "scopes", "createdBy", "createdAt", "lastUsedAt", "expiresAt", "revokedAt")
+    head = ("TOKEN", "LABEL", "MAY", "BY", "CREATED", "LAST USED", "EXPIRES", "REVOKED")
+    table = [[",".join(row[key]) if key == "scopes" else row[key] for key in keys] for row in rows]
+    empty = f"There is no token yet. Make one: zapline tokens mint --unit {unit} --label CRM --scope read"
+    show_table(head, table, empty)
+
+
+@app.command()
+def revoke(
+    token: Annotated[str, typer.Argument(metavar="ID", help="The token's id, as `zapline tokens list` shows it.")],
+    unit: UnitOption,
+) -> None:
+    """End a token. A running daemon refuses it at once.
+
+    \b
+    Example: zapline tokens revoke 0b6f8f3b-6a55-4a35-9d3c-7f1d9f5e6c11 --unit 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11
+    """
+    try:
+        id = UUID(token)
+    except ValueError:
+        raise LocalError("that is not a token's id; `zapline tokens list --unit UNIT` shows them") from None
+    label = run(_revoke, database_url(), UnitId(UUID(uuid_of(unit))), id)
+    say(f"Token {id} ({label}) is revoked.")
+
+
+async def _mint(
+    url: str, unit: UnitId, label: str, scopes: frozenset[Scope], days: int | None
+) -> tuple[str, dict[str, Any]]:
+    from zapline.daemon.commands.own_changes import own_change
+    from zapline.daemon.operator import operator
+    from zapline.domain.principals import TokenKind
+    from zapline.sql.access_tokens import Grant, issue
+    from zapline.sql.units import load_units
+    from zapline.supervisors.identity import new_token
+    from zapline.supervisors.roster import digest
+
+    token = new_token()
+    lasts = days * 86400.0 if days is not None else None
+    grant = Grant(TokenKind.UNIT, label, operator().name, unit=unit, scopes=scopes, lasts=lasts)
+    async with own_change(url, "tokens mint", label, unit) as conn:
+        if not any(record.id == unit and record.archived_at is None for record in await load_units(conn)):
+            raise _no_unit(unit)
+        return token, _shown(await issue(conn, digest(token), grant))
+
+
+async def _read(url: str, unit: UnitId) -> list[dict[str, Any]]:
+    from zapline.sql.access_tokens import list_of_unit
+    from zapline.sql.driver import connect
+    from zapline.sql.units import load_units
+
+    async with await connect(url, role="zapline_engine", application_name="zapline-command") as conn:
+        if not any(record.id == unit for record in await load_units(conn)):
+            raise _no_unit(unit)
+        return [_shown(record) for record in await list_of_unit(conn, unit, None, _MOST)]
+
+
+async def _revoke(url: str, unit: UnitId, id: UUID) -> str:
+    from zapline.daemon.commands.own_changes import own_change
+    from zapline.sql.access_tokens import revoke_of_unit
+
+    async with own_change(url, "tokens revoke", str(id), unit) as conn:
+        label = await revoke_of_unit(conn, unit, id)
+        if label is None:
+            raise LocalError(f"unit {unit} has no such token; `zapline tokens list --unit {unit}` shows them")
+        return label
+
+
+_MOST = 1000
+"""Tokens in a list: more than a unit will ever have."""
+
+
+def _no_unit(unit: UnitId) -> LocalError:
+    return LocalError(f"there is no unit {unit}; `zapline units list` shows them")
+
+
+def _shown(record: Any) -> dict[str, Any]:
+    """The same names as the API's."""
+    from zapline.daemon.commands.times import iso
+
+    def at(moment: Any) -> str | None:
+        return iso(moment.timestamp()) if moment is not None else None
+
+    return {
+        "id": str(record.id),
+        "unitId": str(record.unit),
+        "label": record.label,
+        "scopes": [scope.value for scope in record.scopes],
+        "createdBy": record.created_by,
+        "createdAt": at(record.created_at),
+        "lastUsedAt": at(record.last_used_at),
+        "expiresAt": at(record.expires_at),
+        "revokedAt": at(record.revoked_at),
+    }
