@@ -84,3 +84,23 @@ async def test_the_examples_of_bodies_are_what_their_schemas_say(api: Any) -> No
                 assert validator_for(schema).is_valid(body["example"]), path
                 shown += 1
     assert shown > 10
+
+
+async def test_the_guide_lists_every_route_as_the_document_has_it(api: Any) -> None:
+    made = (await api.client.get("/openapi.json")).json()
+    text = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+    section = text.partition("## All routes\n")[2].partition("\n## ")[0]
+    assert section.strip() == route_list(made).strip()
+
+
+def route_list(made: Any) -> str:
+    """The routes by their groups, as the guide has them."""
+    lines = []
+    for group in (tag["name"] for tag in made["tags"]):
+        lines += ["", f"### {group}", "", "| call | what it does | who |", "|---|---|---|"]
+        for path, methods in made["paths"].items():
+            for method, operation in methods.items():
+                if group in operation["tags"]:
+                    call = f"`{method.upper()} {path}`"
+                    lines.append(f"| {call} | {operation['summary']} | {operation['x-access'].replace('_', ' ')} |")
+    return "\n".join(lines)

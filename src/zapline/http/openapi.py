@@ -35,6 +35,8 @@ _NAMED = {
     "token": "The token's id, not the token.",
 }
 _GROUPS = {
+    "admin": "Signing in and tokens",
+    "tokens": "Signing in and tokens",
     "units": "Units",
     "whatsapp": "Line",
     "conversations": "Conversations and messages",
@@ -45,8 +47,6 @@ _GROUPS = {
     "suppressions": "Campaigns",
     "events": "Events and webhooks",
     "hooks": "Events and webhooks",
-    "admin": "Signing in and tokens",
-    "tokens": "Signing in and tokens",
     "privacy": "Privacy",
     "dead-letters": "Operations",
     "audit": "Operations",
@@ -65,6 +65,11 @@ _SUFFIX = "Body"
 _NOTHING = "Nothing"
 """How a body without any field is called there."""
 _SCHEMA = "#/components/schemas/{name}"
+_EVENT: Json = {
+    "type": "object",
+    "description": "An event, one after the other; `data` is JSON.",
+    "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
+}
 _ETAG = {"ETag": "Names this state of things."}
 _IF_NONE_MATCH: Json = {
     "name": "If-None-Match",
@@ -97,12 +102,12 @@ def document(routes: Iterable[Route], told: Sequence[Told] = ()) -> Json:
     for route in routes:
         path = PARAMETER.sub(r"{\g<name>}", route.path)
         paths.setdefault(path, {})[route.method.lower()] = _operation(route, route.doc, schemas)
-    groups = dict.fromkeys(group_of(route.path) for route in routes)
+    there = {group_of(route.path) for route in routes}
     made: Json = {
         "openapi": "3.1.0",
         "info": {"title": "Zapline", "version": __version__, "description": _ABOUT},
         "servers": [{"url": "/"}],
-        "tags": [{"name": group} for group in groups],
+        "tags": [{"name": group} for group in dict.fromkeys(_GROUPS.values()) if group in there],
         "paths": paths,
     }
     if told:
@@ -242,7 +247,7 @@ def _responses(route: Route, doc: Doc, schemas: _Schemas) -> Json:
         if headers:
             answer["headers"] = headers
         if isinstance(kind, str):
-            answer["content"] = {kind: {"schema": {"type": "string"}}}
+            answer["content"] = {kind: {"schema": _EVENT if kind == "text/event-stream" else {"type": "string"}}}
         elif kind is not None:
             answer["content"] = {"application/json": {"schema": schemas.of(kind)}}
         made[str(status)] = answer

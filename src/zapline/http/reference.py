@@ -69,10 +69,10 @@ class Reference:
 
     def attach(self) -> None:
         add = self._routes.add
-        shown = Doc("This document", {200: "application/json"})
+        shown = Doc("The API as an OpenAPI 3.1 document", {200: "application/json"})
         add("GET", "/openapi.json", "openapi", self.openapi, Access.OPEN, shown)
-        add("GET", "/docs", "docs", self.docs, Access.OPEN, Doc("The same as a page to read", {200: "text/html"}))
-        sheet = Doc("The stylesheet of that page", {200: "text/css"})
+        add("GET", "/docs", "docs", self.docs, Access.OPEN, Doc("The API as a page to read", {200: "text/html"}))
+        sheet = Doc("The stylesheet of the page", {200: "text/css"})
         add("GET", "/docs/style.css", "docs_style", self.style, Access.OPEN, sheet)
 
     async def openapi(self) -> Response:
