@@ -57,6 +57,7 @@ async def totals(pool: Pool, unit: UnitId) -> UnitTotals:
 
 
 async def _totals(conn: Connection, unit: UnitId | None) -> list[UnitTotals]:
+    await _SQL.one(conn, "walk_indexes")
     return [
         UnitTotals(
             unit=UnitId(row.unit_id),
