@@ -64,6 +64,8 @@ def test_the_commands_are_those_that_operators_were_promised() -> None:
     names = {" ".join(path) for path in commands()}
     assert names >= {"run", "migrate", "check integrity", "check config", "doctor", "sandbox", "replay", "settings"}
     assert names >= {f"units {verb}" for verb in ("list", "add", "archive", "rotate-secret", "release")}
+    assert names >= {"units rename", "units pause", "units resume"}
+    assert names >= {"privacy export", "privacy erase", "privacy retention"}
     assert names >= {"dead-letters list", "dead-letters replay", "admin add", "admin password", "admin list"}
     assert names >= {"admin disable", "admin enable", "tokens mint", "tokens list", "tokens revoke"}
 

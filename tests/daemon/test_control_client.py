@@ -4,18 +4,19 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 import trio
-from support.house import House, house, text
+from support.house import House, house, ready, text
 
 from zapline.daemon.control_client import NoDaemon, ask_daemon, ask_over
 from zapline.daemon.operator import operator
 from zapline.domain.errors import LocalError
+from zapline.domain.ids import ExternalId, UnitId
 from zapline.domain.principals import Scope
 from zapline.sql.audit import Wanted, list_audit
 from zapline.sql.control import Request, ask
@@ -23,10 +24,13 @@ from zapline.sql.driver import Connection, StatementFailed, connect
 from zapline.sql.pool import Pool
 from zapline.sql.units import load_units
 from zapline.supervisors.control import Control
+from zapline.supervisors.erasures import Erasures
 from zapline.supervisors.identity import Identity
 from zapline.supervisors.leadership import Leadership, Standing
 from zapline.supervisors.submit import House as Rules
 from zapline.supervisors.submit import Submit
+from zapline.supervisors.unit_changes import UnitChanges
+from zapline.supervisors.unit_verbs import unit_verbs
 
 ZAPLINE = Path(sys.executable).with_name("zapline")
 
@@ -50,7 +54,13 @@ async def leading(url: str, directory: Path, rung: Callable[[], None] = lambda: 
         async def direct() -> Connection:
             return await connect(url)
 
-        control = Control(submit, pool, rung=rung)
+        async def drop(unit: UnitId, ids: Sequence[ExternalId]) -> None:
+            pass
+
+        forget = parts.recorder.forget_known
+        erasures = Erasures(pool, parts.journal, submit, ready, parts.counters, drop, forget, bytes(32))
+        nursery.start_soon(erasures.run)
+        control = Control(submit, pool, rung=rung, more=unit_verbs(UnitChanges(submit, pool), erasures))
         leadership = Leadership(direct, lead, control.ring)
         nursery.start_soon(control.run)
         nursery.start_soon(leadership.run)
@@ -123,6 +133,41 @@ async def test_units_are_added_rotated_and_archived_in_the_running_daemon(databa
         assert daemon.roster.units() == []
         unknown = await zapline(database, "units", "rotate-secret", str(uuid4()))
         assert b"no such unit" in unknown.stderr
+
+
+async def test_units_are_renamed_paused_and_kept_short(database: str, tmp_path: Path) -> None:
+    async with leading(database, tmp_path / "journal") as daemon:
+        unit = await daemon.add_unit()
+        assert (await zapline(database, "units", "rename", str(unit.id), "Loja Norte")).returncode == 0
+        assert (await zapline(database, "units", "pause", str(unit.id))).returncode == 0
+        assert (unit.record.name, unit.record.paused_at is not None) == ("Loja Norte", True)
+        listed = await zapline(database, "units", "list")
+        assert b"disconnected, paused" in listed.stdout
+        await ask_daemon(database, "resume-unit", {"unit": str(unit.id)})
+        kept = await zapline(database, "privacy", "retention", "--unit", str(unit.id), "--days", "90", "--yes")
+        assert b"for 90 days" in kept.stdout
+        assert (unit.record.paused_at, unit.record.retention_days) == (None, 90)
+        await ask_daemon(database, "keep-messages", {"unit": str(unit.id), "days": None})
+        assert unit.record.retention_days is None
+
+
+async def test_a_person_is_exported_and_erased(database: str, tmp_path: Path) -> None:
+    async with leading(database, tmp_path / "journal") as daemon:
+        unit = await daemon.add_unit()
+        await daemon.send(unit, "messages.upsert", text("A1", "um segredo"))
+        await daemon.settled()
+        who, file = ("--unit", str(unit.id), "--phone", "11 99999-0001"), tmp_path / "export.json"
+        exported = await zapline(database, "privacy", "export", *who, "--out", str(file))
+        assert exported.returncode == 0, exported.stderr
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert [message["text"] for message in json.loads(file.read_bytes())["messages"]] == ["um segredo"]
+        erased = await zapline(database, "privacy", "erase", *who, "--yes", "--json")
+        assert erased.returncode == 0, erased.stderr
+        assert json.loads(erased.stdout)["counts"]["messages"] == 1
+        assert await daemon.rows("select count(*) from zapline.messages") == [(0,)]
+        assert await daemon.rows("select distinct arguments from zapline.control_requests") == [({},)]
+        lines = await daemon.rows("select action, target from zapline.audit_log order by id")
+        assert lines == [("export-person", "****0001"), ("erase-person", "****0001")]
 
 
 async def test_replay_brings_back_what_the_journal_holds(database: str, tmp_path: Path) -> None:

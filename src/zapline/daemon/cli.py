@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from zapline.daemon.commands import admins, database, letters, reconcile, tokens, units
+from zapline.daemon.commands import admins, database, letters, privacy, reconcile, tokens, units
 from zapline.daemon.commands.terminal import FAILED, AsJson, group, say, show_json, show_table
 
 app = group("A reliable WhatsApp line for every unit: the daemon between the Evolution API and PostgreSQL.")
@@ -15,6 +15,7 @@ app.add_typer(units.app, name="units")
 app.add_typer(letters.app, name="dead-letters")
 app.add_typer(admins.app, name="admin")
 app.add_typer(tokens.app, name="tokens")
+app.add_typer(privacy.app, name="privacy")
 app.add_typer(database.check, name="check")
 app.command()(database.migrate)
 app.command()(letters.replay)

@@ -1,6 +1,6 @@
 """Does what the command line asks of the running daemon: requests are rows, a notification is the bell."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +19,8 @@ from zapline.supervisors.reconciler import Reconciler
 from zapline.supervisors.submit import Submit
 
 REPLIES = "zapline_reply"
+Verb = tuple[type[Any], Callable[[Any], Awaitable[dict[str, Any]]]]
+"""What a request's arguments are, and who does it."""
 _ASKING = frozenset({"reload", "reconcile-progress"})
 """Requests that change nothing; all others go into the audit log."""
 _LOG = structlog.get_logger(scope="Control")
@@ -61,6 +63,7 @@ class Control:
         reconciler: Reconciler | None = None,
         audit: AuditLog | None = None,
         rung: Callable[[], None] = lambda: None,
+        more: Mapping[str, Verb] | None = None,
     ) -> None:
         self._submit = submit
         self._audit = audit or AuditLog(pool)
@@ -68,7 +71,8 @@ class Control:
         self._pool = pool
         self._reconciler = reconciler
         self._rung = trio.Event()
-        self._known: dict[str, tuple[type[Any], Callable[[Any], Awaitable[dict[str, Any]]]]] = {
+        self._known: dict[str, Verb] = {
+            **(more or {}),
             "reload": (_Nothing, self._reload),
             "add-unit": (_NewUnit, self._add_unit),
             "archive-unit": (_OneUnit, self._archive_unit),

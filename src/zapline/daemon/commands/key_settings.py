@@ -13,3 +13,9 @@ class KeySettings(DatabaseSettings):
 
     state_dir: Path = cast(Path, copy(Settings.model_fields["state_dir"]))
     master_key: StrongSecret | None = cast(None, copy(Settings.model_fields["master_key"]))
+
+
+class RegionSettings(DatabaseSettings):
+    """A part of ``Settings`` for commands that are given phones."""
+
+    default_region: str = cast(str, copy(Settings.model_fields["default_region"]))

@@ -1,4 +1,4 @@
-"""``zapline units``: lists units, and has the daemon add, archive, release them or rotate their secret."""
+"""``zapline units``: lists units, and has the daemon add, rename, pause, archive, release them, rotate their secret."""
 
 from typing import Annotated, Any
 
@@ -44,7 +44,9 @@ async def _read(url: str) -> list[dict[str, Any]]:
             "id": str(record.id),
             "name": record.name,
             "instance": record.instance,
-            "status": "archived" if record.archived_at is not None else STATUS[record.stored.phase],
+            "status": _status(record.archived_at, record.paused_at, STATUS[record.stored.phase]),
+            "pausedAt": iso(record.paused_at),
+            "retentionDays": record.retention_days,
             "reason": str(record.stored.reason),
             "phone": mask_phone(record.stored.owner_jid) if record.stored.owner_jid else None,
             "secretGeneration": record.secret_generation,
@@ -53,6 +55,12 @@ async def _read(url: str) -> list[dict[str, Any]]:
         for record in records
         if record.stored is not None
     ]
+
+
+def _status(archived_at: float | None, paused_at: float | None, status: str) -> str:
+    if archived_at is not None:
+        return "archived"
+    return f"{status}, paused" if paused_at is not None else status
 
 
 @app.command()
@@ -72,6 +80,42 @@ def add(
         return
     say(f"Unit {made['id']} ({made['name']}) with instance {made['instance']}.")
     say(f"Connect it: POST /units/{made['id']}/whatsapp/connect, then scan the QR code.")
+
+
+@app.command()
+def rename(unit: UnitArgument, name: Annotated[str, typer.Argument(help="What people shall call it.")]) -> None:
+    """Give a unit another name.
+
+    \b
+    Example: zapline units rename 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11 "Loja Norte"
+    """
+    unit = uuid_of(unit)
+    said = ask("rename-unit", {"unit": unit, "name": name})
+    say(f"Unit {unit} is called {said['name']}.")
+
+
+@app.command()
+def pause(unit: UnitArgument) -> None:
+    """Send nothing until it is resumed; what comes in is stored, what is to be sent waits.
+
+    \b
+    Example: zapline units pause 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11
+    """
+    unit = uuid_of(unit)
+    ask("pause-unit", {"unit": unit})
+    say(f"Unit {unit} sends nothing. Let it go on: zapline units resume {unit}")
+
+
+@app.command()
+def resume(unit: UnitArgument) -> None:
+    """Let a paused unit send again what has waited.
+
+    \b
+    Example: zapline units resume 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11
+    """
+    unit = uuid_of(unit)
+    ask("resume-unit", {"unit": unit})
+    say(f"Unit {unit} sends again.")
 
 
 @app.command()

@@ -13,9 +13,9 @@ select id, verb, arguments, asked_by, asked_from from zapline.control_requests
  order by asked_at limit 20;
 
 -- name: answer_control
--- The answer.
+-- The answer. What was asked is in the audit log, masked; here it would stay for a day as it was typed.
 update zapline.control_requests
-   set answered_at = now(), result = %(result)s, error = %(error)s
+   set answered_at = now(), result = %(result)s, error = %(error)s, arguments = '{}'
  where id = %(id)s and answered_at is null;
 
 -- name: read_answer

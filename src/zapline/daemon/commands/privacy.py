@@ -1,0 +1,169 @@
+"""``zapline privacy``: what is held of a person, erasing him, and for how long a unit keeps its messages."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from zapline.daemon.commands.terminal import AsJson, ask, database_url, group, progress, run, say, show_json, uuid_of
+from zapline.domain.errors import LocalError
+
+app = group("What is held of people: export, erasure, and for how long it is kept.")
+
+UnitOption = Annotated[str, typer.Option("--unit", help="The unit's id, as `zapline units list` shows it.")]
+Phone = Annotated[str | None, typer.Option(help="The person's phone in any spelling, or lid: and digits.")]
+Contact = Annotated[str | None, typer.Option(help="Or the id of a contact or a conversation.")]
+LOOK_EVERY = 0.5
+"""Seconds between looks at a job."""
+
+
+@app.command()
+def export(
+    unit: UnitOption,
+    phone: Phone = None,
+    contact: Contact = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A file to write to, for its owner alone; else standard output.")
+    ] = None,
+) -> None:
+    """Write everything that is held of one person, as one JSON object.
+
+    \b
+    Example: zapline privacy export --unit 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11 --phone "+55 11 99999-0001"
+    """
+    _require_one(phone, contact)
+    run(_export, database_url(), uuid_of(unit), phone, contact, out)
+    if out is not None:
+        progress(f"Written to {out}.")
+
+
+@app.command()
+def erase(
+    unit: UnitOption,
+    phone: Phone = None,
+    contact: Contact = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Erase a person from a unit, under all his names; it cannot be undone.
+
+    \b
+    Example: zapline privacy erase --unit 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11 --phone "+55 11 99999-0001" --yes
+    """
+    from zapline.domain.masking import mask_phone
+
+    _require_one(phone, contact)
+    unit = uuid_of(unit)
+    who = mask_phone(phone) if phone is not None else contact
+    if not yes:
+        typer.confirm(f"Erase everything that is held of {who} in unit {unit}? It cannot be undone.", abort=True)
+    given = {"phone": phone} if phone is not None else {"contact": uuid_of(contact or "")}
+    job = ask("erase-person", {"unit": unit} | given)["erasure"]
+    progress(f"Erasing {who}; should this command end, the daemon goes on ...")
+    found = run(_follow, database_url(), unit, job)
+    if as_json:
+        show_json(found)
+        return
+    went = ", ".join(f"{count} {what}" for what, count in sorted(found["counts"].items()))
+    say(f"Erased ({job}): {went or 'nothing was held'}.")
+
+
+@app.command()
+def retention(
+    unit: UnitOption,
+    days: Annotated[int | None, typer.Option(min=1, max=36500, help="Delete what is older than so many days.")] = None,
+    forever: Annotated[bool, typer.Option("--forever", help="Delete nothing because of its age.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Show for how long a unit keeps its messages, or change it.
+
+    \b
+    Example: zapline privacy retention --unit 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11 --days 365 --yes
+    """
+    unit = uuid_of(unit)
+    if days is not None and forever:
+        raise typer.BadParameter("--days and --forever exclude each other")
+    if days is None and not forever:
+        kept = run(_kept, database_url(), unit)
+        say(f"Unit {unit} keeps its messages {f'for {kept} days' if kept is not None else 'for ever'}.")
+        return
+    if days is not None and not yes:
+        typer.confirm(f"Delete for good what unit {unit} holds that is older than {days} days?", abort=True)
+    ask("keep-messages", {"unit": unit, "days": days})
+    say(f"Unit {unit} keeps its messages {f'for {days} days' if days is not None else 'for ever'}.")
+
+
+def _require_one(phone: str | None, contact: str | None) -> None:
+    if (phone is None) is (contact is None):
+        raise typer.BadParameter("give either --phone or --contact")
+
+
+async def _export(url: str, unit: str, phone: str | None, contact: str | None, out: Path | None) -> None:
+    import os
+    import time
+    from contextlib import aclosing
+    from uuid import UUID
+
+    from zapline.daemon.commands.key_settings import RegionSettings
+    from zapline.daemon.commands.own_changes import own_change
+    from zapline.daemon.settings import load
+    from zapline.domain.ids import UnitId
+    from zapline.domain.masking import mask_phone
+    from zapline.sql import exporting
+    from zapline.sql.pool import Pool
+    from zapline.supervisors.erasures import UnknownContact, canonical_of
+
+    id = UnitId(UUID(unit))
+    names = [canonical_of(phone, load(RegionSettings).default_region)] if phone is not None else []
+    async with own_change(url, "export-person", mask_phone(phone) if phone is not None else contact, id):
+        pass  # it is written down before anything is read
+    async with Pool.open(url, size=1, role="zapline_api") as pool:
+        person = await exporting.find_person(pool, id, names, UUID(uuid_of(contact)) if contact else None)
+        if person is None:
+            raise UnknownContact("the unit has no such contact")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        target = os.fdopen(os.open(out, flags, 0o600), "wb") if out is not None else sys.stdout.buffer
+        async with aclosing(exporting.export(pool, person, time.time())) as pieces:
+            async for piece in pieces:
+                target.write(piece)
+        target.flush()
+        if out is not None:
+            target.close()
+
+
+async def _follow(url: str, unit: str, job: str) -> dict[str, Any]:
+    """How the job has ended; says what it waits for."""
+    from uuid import UUID
+
+    import trio
+
+    from zapline.domain.ids import UnitId
+    from zapline.sql.erasing import list_erasures
+    from zapline.sql.pool import Pool
+
+    said = None
+    async with Pool.open(url, size=1, role="zapline_api") as pool:
+        while True:
+            found = await list_erasures(pool, UnitId(UUID(unit)), None, 1, UUID(job))
+            if not found:
+                raise LocalError("the job is gone; ask again")
+            if found[0].state == "done":
+                return {"id": job, "state": "done", "counts": found[0].counts}
+            if found[0].waits_for != said:
+                said = found[0].waits_for
+                progress(f"It waits: {said}." if said else "It goes on ...")
+            await trio.sleep(LOOK_EVERY)
+
+
+async def _kept(url: str, unit: str) -> int | None:
+    from uuid import UUID
+
+    from zapline.sql.driver import connect
+    from zapline.sql.units import load_units
+
+    async with await connect(url, role="zapline_engine", application_name="zapline-command") as conn:
+        for record in await load_units(conn):
+            if record.id == UUID(unit):
+                return record.retention_days
+    raise LocalError(f"there is no unit {unit}; `zapline units list` shows them")
