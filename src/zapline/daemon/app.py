@@ -51,7 +51,6 @@ from zapline.supervisors.recorder import Recorder
 from zapline.supervisors.roster import Roster, RosterPolicy, from_snapshot
 from zapline.supervisors.submit import House, Submit
 from zapline.supervisors.unit import Surroundings
-from zapline.supervisors.unit_verbs import unit_verbs
 
 FIRST_JUDGEMENT = 6.0
 """Seconds in which the lock of a daemon that has just been killed is given back by the database."""
@@ -193,13 +192,11 @@ async def daemon(settings: Settings, notifier: Notifier) -> AsyncIterator[Runnin
         outbound = Outbound(settings, inbound, addresses.erasure_key)
         open_hooks = open_told(addresses.master, settings.hook_private_hosts, pool, submit, leadership, counters, feed)
         told = await stack.enter_async_context(open_hooks)
-        campaigning = outbound.campaigning
-        lanes = settings.recorder_lanes
+        lanes, campaigning = settings.recorder_lanes, outbound.campaigning
         recorder = Recorder(database.open_engine, leadership.may_write, counters, lanes, campaigning=campaigning)
         privacy = PrivacyParts(settings, inbound, outbound, recorder.forget_known, addresses.erasure_key)
         health = Health(counters, roster, journal, recorder, dispatcher, leadership, pool, outbound.report, told.report)
-        verbs = unit_verbs(outbound.changes, privacy.erasures)
-        control = Control(submit, pool, outbound.reconciler, audit, identity.doubt, verbs)
+        control = Control(submit, pool, outbound.reconciler, audit, identity.doubt, privacy.verbs)
         history = HealthHistory(pool, health, leadership)
         limits = JournalLimits(settings.journal_keep_hours, settings.journal_budget_bytes)
         janitor = Janitor(pool, journal, leadership, submit, roster, counters, limits, feed)
@@ -222,8 +219,7 @@ async def daemon(settings: Settings, notifier: Notifier) -> AsyncIterator[Runnin
         _know_units_from_snapshot(journal, roster)
         nursery.start_soon(leadership.run)
         await _stand_alone(leadership)
-        background = (janitor, health, history, control, identity, outbound, told.courier, privacy)
-        for part in background:
+        for part in (janitor, health, history, control, identity, outbound, told.courier, privacy):
             nursery.start_soon(part.run)
         front = _Front(settings, submit, roster, health, counters, api_pool, intake, told, identity, audit)
         listeners = front.listeners(outbound, privacy)

@@ -8,6 +8,7 @@ from zapline.daemon.outbound import Inbound, Outbound
 from zapline.daemon.settings import Settings
 from zapline.supervisors.erasures import Erasures
 from zapline.supervisors.retention import Retention
+from zapline.supervisors.unit_verbs import unit_verbs
 
 
 class PrivacyParts:
@@ -21,6 +22,8 @@ class PrivacyParts:
         self.erasures = Erasures(
             parts.pool, parts.journal, parts.submit, may_write, parts.counters, drop, forget_known, key, region
         )
+        self.verbs = unit_verbs(outbound.changes, self.erasures)
+        """What commands may ask of it, and of units."""
         self.retention = Retention(parts.pool, may_write, parts.counters, drop, forget_known)
 
     async def run(self) -> None:
