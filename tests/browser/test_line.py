@@ -1,0 +1,97 @@
+"""A unit's line from nothing to connected, watched on one page that nobody reloads, also over a kill of the daemon."""
+
+import time
+from collections.abc import Callable
+
+from playwright.sync_api import Page, expect
+from support.looking import look
+from support.visiting import Stage, Visitor
+from support.whole_house import WholeHouse
+
+LIVE_SECONDS = 2.0
+"""In which a page shows by itself what has happened."""
+AWAY = "ERR_CONNECTION|ERR_EMPTY_RESPONSE|ERR_INCOMPLETE_CHUNKED|ERR_SOCKET|Failed to load resource|Failed to fetch"
+
+
+def unit_of(page: Page) -> str:
+    return page.url.partition("/units/")[2].partition("/")[0].partition("?")[0]
+
+
+def remember(page: Page) -> None:
+    """Mark the document that is open, so that a reload would be noticed."""
+    page.evaluate("window.stillTheSame = true")
+
+
+def assert_not_reloaded(page: Page) -> None:
+    assert page.evaluate("window.stillTheSame") is True
+
+
+def test_a_unit_is_made_and_its_line_connected_by_a_scan(
+    visit: Callable[..., Visitor], stage: Stage, house: WholeHouse
+) -> None:
+    house.control("habits", qr_lifetime=3)
+    try:
+        visitor = visit()
+        page = visitor.go("/console/")
+        look(visitor, "overview-empty" if page.get_by_text("There is no unit yet").count() else "overview")
+        page.get_by_role("link", name="New unit").click()
+        look(visitor, "new-unit")
+        page.get_by_label("Name", exact=True).fill("Padaria Norte")
+        page.get_by_label("Instance").fill("padaria_norte")
+        page.get_by_role("button", name="Make it").click()
+        page.get_by_role("button", name="Connect", exact=True).wait_for()
+        unit = unit_of(page)
+        look(visitor, "unit-new")
+        page.get_by_role("button", name="Connect", exact=True).click()
+        code = page.get_by_alt_text("QR code to scan with WhatsApp")
+        code.wait_for()
+        remember(page)
+        look(visitor, "unit-pairing")
+        first = shown_code(page)
+        assert first == house.http.get(f"/units/{unit}/whatsapp/qr.svg").content
+        page.wait_for_function(
+            "old => document.querySelector('.qr img').src !== old", arg=code.evaluate("image => image.src")
+        )
+        assert shown_code(page) != first, "Evolution has rotated the code, and the page shows the new one"
+        assert code.evaluate("image => image.complete && image.naturalWidth > 0")
+        house.control("scan", instance="padaria_norte")
+        started = time.monotonic()
+        expect(page.locator("#line-title")).to_have_text("Connected", timeout=LIVE_SECONDS * 1000)
+        print(f"connected on the page {time.monotonic() - started:.2f} s after the scan")
+        assert_not_reloaded(page)
+        assert house.status(unit)["status"] == "connected"
+        look(visitor, "unit-connected")
+    finally:
+        house.control("habits", qr_lifetime=45)
+
+
+def shown_code(page: Page) -> bytes:
+    source = page.get_by_alt_text("QR code to scan with WhatsApp").get_attribute("src")
+    assert source is not None
+    answer = page.request.get(page.url.partition("/console")[0] + source)
+    assert answer.headers["content-type"].startswith("image/svg+xml")
+    assert answer.headers["cache-control"] == "no-store"
+    return answer.body()
+
+
+def test_a_page_says_that_the_daemon_is_gone_and_recovers_by_itself(
+    visit: Callable[..., Visitor], stage: Stage, house: WholeHouse
+) -> None:
+    unit = house.new_unit("Farmácia Leste", "farmacia_leste")
+    visitor = visit()
+    page = visitor.go(f"/console/units/{unit}")
+    expect(page.locator("#line-title")).to_have_text("Connected")
+    remember(page)
+    with visitor.forgiving(AWAY):
+        house.kill_daemon()
+        page.get_by_text("Connection to Zapline lost").wait_for()
+        look(visitor, "unit-lost")
+        house.start_daemon()
+        page.get_by_text("Connection to Zapline lost").wait_for(state="hidden")
+    expect(page.locator("#line-title")).to_have_text("Connected")
+    house.control("receive", instance="farmacia_leste", text="voltou?", sender="5511999940001")
+    expect(page.locator("#tail")).to_contain_text("message", timeout=LIVE_SECONDS * 1000)
+    assert_not_reloaded(page)
+    page.get_by_role("link", name="Overview").first.click()
+    page.get_by_role("heading", name="Units").wait_for()
+    assert page.get_by_role("button", name="Sign out").is_visible(), "the session has outlived the daemon"
