@@ -80,7 +80,7 @@ class MediaFiles:
         found = await reading.message(self._pool, line.id, message)
         if found is None:
             raise UnknownMessage("the unit has no such message")
-        external_id = _external_id(found.message)
+        external_id = external_id_of(found.message)
         try:
             file = await self._media.open(line, external_id)
         except MediaGone:
@@ -96,7 +96,8 @@ class MediaFiles:
         return answer
 
 
-def _external_id(message: Message) -> ExternalId:
+def external_id_of(message: Message) -> ExternalId:
+    """WhatsApp's id of a message that has a file. Raises Problem 404 with the reason where it has none."""
     if message.deleted_at is not None:
         raise Problem(404, "media_gone", "the message was deleted")
     if message.kind not in _WITH_FILES:

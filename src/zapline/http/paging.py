@@ -71,9 +71,9 @@ def moment(name: str) -> datetime | None:
         raise invalid(name, "is a time with its zone, as 2026-06-01T12:00:00Z") from None
 
 
-def cursor(kind: type[P]) -> P | None:
+def cursor(kind: type[P], name: str = "cursor") -> P | None:
     """The query's ``cursor`` as a position of this kind, or None. Raises Problem 422."""
-    text = request.args.get("cursor")
+    text = request.args.get(name)
     if text is None:
         return None
     try:
@@ -82,7 +82,7 @@ def cursor(kind: type[P]) -> P | None:
         padded = text.encode("ascii") + b"=" * (-len(text) % 4)
         return msgspec.json.decode(base64.b64decode(padded, b"-_", validate=True), type=kind)
     except (ValueError, binascii.Error):  # msgspec's and Unicode's errors are ValueErrors too
-        raise invalid("cursor", "is not one that this list has given") from None
+        raise invalid(name, "is not one that this list has given") from None
 
 
 def encode(position: Position) -> str:

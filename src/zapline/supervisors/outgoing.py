@@ -185,10 +185,10 @@ class Outgoing:
     # -- what else is asked ----------------------------------------------------------------------------------
 
     async def store_upload(
-        self, unit: UnitId, mimetype: str, file_name: str | None, data: bytes
+        self, unit: UnitId, mimetype: str, file_name: str | None, data: bytes, id: UUID | None = None
     ) -> tuple[UUID, Upload]:
-        """Keep a file to be sent."""
-        id, upload = uuid4(), Upload(mimetype, file_name, len(data), sha256(data).digest())
+        """Keep a file to be sent. ``id``: under which the same file may come again."""
+        id, upload = id or uuid4(), Upload(mimetype, file_name, len(data), sha256(data).digest())
         async with self._pool.connection() as conn:
             await outbox.insert_upload(conn, unit, id, upload, data)
         return id, upload

@@ -14,12 +14,14 @@ from zapline.http.console.frame import Frame
 from zapline.http.console.gate import IDLE, LIVE, Front, check_form, check_origin, presented
 from zapline.http.console.language import choose
 from zapline.http.console.live import Live
+from zapline.http.console.message_pages import attach_messages, larger
 from zapline.http.console.new_unit import NewUnit
 from zapline.http.console.overview import Overview
 from zapline.http.console.preferences import Preferences
 from zapline.http.console.sign_in import SignInPages, way_in
 from zapline.http.console.unit_actions import UnitActions
 from zapline.http.console.unit_page import UnitPage
+from zapline.http.large_bodies import request_class
 from zapline.http.problems import KNOWN
 from zapline.http.serve import App, Message, Receive, Scope, Send, finish_shielded
 from zapline.http.sign_in import SignIn
@@ -51,6 +53,7 @@ def create_console(parts: "Parts", sessions: SignIn) -> App:
     app = QuartTrio("zapline.http.console", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = _MAX_FORM
     app.config["BODY_TIMEOUT"] = _FORM_WITHIN
+    app.request_class = request_class(larger(parts.max_upload))
     app.url_map.merge_slashes = False
     frame = Frame(app, Front(parts.auth.trusted, parts.base_url), parts.audit)
     Errors(frame, {**KNOWN, **PROBLEMS, **UNIT_PROBLEMS}).attach(app)
@@ -74,6 +77,7 @@ def _attach(frame: Frame, parts: "Parts", sessions: SignIn) -> None:
     UnitPage(frame, parts.submit, parts.pool, parts.feed, parts.sending).attach()
     if parts.changes is not None:
         UnitActions(frame, parts.submit, parts.changes).attach()
+    attach_messages(frame, parts)
 
 
 def _guard(app: QuartTrio, frame: Frame, sessions: SignIn) -> None:

@@ -1,6 +1,7 @@
 """Reads what a form of the console has sent; nothing in it is believed before it is looked at."""
 
 from dataclasses import dataclass
+from typing import IO
 from uuid import UUID
 
 from quart import request
@@ -11,11 +12,17 @@ from zapline.http.problems import invalid
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file that came with a form."""
+    """A file that came with a form. A large one lies on disk; it is gone with the request."""
 
     name: str
     mimetype: str
-    content: bytes
+    stream: IO[bytes]
+
+    @property
+    def content(self) -> bytes:
+        """All of it."""
+        self.stream.seek(0)
+        return self.stream.read()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +89,7 @@ async def form() -> Form:
     """
     fields = await request.form
     files = {
-        name: File((given.filename or "")[:255], given.mimetype, given.read())
+        name: File((given.filename or "")[:255], given.mimetype, given.stream)
         for name, given in (await request.files).items()
         if given.filename
     }

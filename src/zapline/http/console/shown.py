@@ -90,5 +90,6 @@ def masked(phone: str | None) -> str:
 SCRIPT_TEXTS = (
     *("just now", "in {n} s", "{n} s ago", "in {n} min", "{n} min ago"),
     *("in {n} h", "{n} h ago", "in {n} d", "{n} d ago"),
+    *("It did not arrive. Send it again: it is sent once.",),
 )
 """What the script says in the page's language; ``lost`` and the like are the layout's own."""

@@ -98,9 +98,10 @@ select coalesce(o.state, 'received') as state
  where m.unit_id = %(unit_id)s and m.id = %(id)s;
 
 -- name: insert_upload
--- A file to be sent.
+-- A file to be sent; one that is there already stays as it is.
 insert into zapline.uploads (id, unit_id, mimetype, file_name, size, sha256, bytes)
-values (%(id)s, %(unit_id)s, %(mimetype)s, %(file_name)s, %(size)s, %(sha256)s, %(bytes)s);
+values (%(id)s, %(unit_id)s, %(mimetype)s, %(file_name)s, %(size)s, %(sha256)s, %(bytes)s)
+on conflict (id) do nothing;
 
 -- name: find_upload
 -- What is known of a file to be sent, without its bytes.

@@ -95,16 +95,30 @@
     const opened = [...part.querySelectorAll("details[open][id]")].map(each => each.id);
     const scrolled = [part, ...part.querySelectorAll("[id]")].filter(each => each.scrollTop || each.scrollLeft)
       .map(each => [each === part ? null : each.id, each.scrollTop, each.scrollLeft]);
-    const end = part.scrollHeight - part.clientHeight - part.scrollTop < 40;
+    const stuck = part.closest("[data-stick]");
+    const end = stuck && stuck.scrollHeight - stuck.clientHeight - stuck.scrollTop < 40;
     const fresh = new DOMParser().parseFromString(text, "text/html").body;
-    part.replaceChildren(...fresh.childNodes);
+    if ("keyed" in part.dataset) merge(part, fresh); else part.replaceChildren(...fresh.childNodes);
     own.shown = text;
     for (const id of opened) { const each = document.getElementById(id); if (each) each.open = true; }
     for (const [id, top, left] of scrolled) { const each = id ? document.getElementById(id) : part; if (each) { each.scrollTop = top; each.scrollLeft = left; } }
-    if ("stick" in part.dataset && end) part.scrollTop = part.scrollHeight;
+    if (end) stuck.scrollTop = stuck.scrollHeight;
     if (key) { const again = part.querySelector(key); if (again) again.focus({ preventScroll: true }); }
     tick();
     part.dispatchEvent(new CustomEvent("zapline:replaced", { bubbles: true }));
+  }
+
+  // Keeps the elements that are as they were: a picture is not loaded again, a sound that plays goes on.
+  function merge(part, fresh) {
+    const known = new Map([...part.children].filter(each => each.id).map(each => [each.id, each]));
+    const wanted = [...fresh.children].map(each => {
+      const old = known.get(each.id);
+      return old && old.outerHTML === each.outerHTML ? old : each;
+    });
+    const kept = new Set(wanted);
+    for (const node of [...part.childNodes]) if (!kept.has(node)) node.remove();
+    let at = part.firstChild;
+    for (const each of wanted) { if (each === at) at = at.nextSibling; else part.insertBefore(each, at); }
   }
 
   function edited(field) {
@@ -213,8 +227,9 @@
     if (event.target.matches("[data-sends]")) event.target.form.requestSubmit();
   });
   document.addEventListener("submit", event => {
-    const form = event.target;
+    const form = event.target, part = (event.submitter && event.submitter.dataset.part) || form.dataset.part;
     if (form.method !== "post") return;
+    if (part || "quietly" in form.dataset) { event.preventDefault(); send(form, event.submitter, part); return; }
     if (form.dataset.sent) { event.preventDefault(); return; }
     form.dataset.sent = "1";   // a second click is not a second wish
     setTimeout(() => { delete form.dataset.sent; }, 3000);
@@ -232,6 +247,58 @@
       refresh(part);
     }, 200);
   });
+  // Sends a form and puts what comes back into a part of the page; what was typed stays where it did not arrive.
+  async function send(form, submitter, part) {
+    if (form.dataset.sent) return;
+    form.dataset.sent = "1";
+    const target = part ? document.getElementById(part) : null, error = form.querySelector("[data-error]");
+    const fail = text => { if (error) { error.textContent = text; error.hidden = false; } };
+    const limit = new AbortController(), timer = setTimeout(() => limit.abort(), 60000);
+    if (target) target.setAttribute("aria-busy", "true");
+    try {
+      const answer = await fetch(submitter && submitter.hasAttribute("formaction") ? submitter.formAction : form.action, {
+        method: "POST", body: new FormData(form, submitter), headers: { "X-Zapline-Live": "1" }, signal: limit.signal, credentials: "same-origin",
+      });
+      if (answer.status === 401) { over(); return; }
+      const text = await answer.text(), page = (answer.headers.get("Content-Type") || "").startsWith("text/html");
+      if (page && target) {
+        const focused = target.contains(document.activeElement);
+        target.replaceChildren(...new DOMParser().parseFromString(text, "text/html").body.childNodes);
+        const field = focused && target.querySelector("textarea");
+        if (field) field.focus({ preventScroll: true });
+        if (!target.contains(form)) target.scrollIntoView?.({ block: "nearest" });
+      } else if (!answer.ok) fail(text || say("It did not arrive. Send it again: it is sent once."));
+      const stuck = answer.ok && form.dataset.wakes && document.querySelector("[data-stick]");
+      if (stuck) stuck.scrollTop = stuck.scrollHeight;
+      for (const kind of (form.dataset.wakes || "message").split(" ")) wake(kind);
+    } catch { fail(say("It did not arrive. Send it again: it is sent once.")); doubt(); } finally {
+      clearTimeout(timer);
+      delete form.dataset.sent;
+      if (target) target.removeAttribute("aria-busy");
+    }
+  }
+
+  document.addEventListener("keydown", event => {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing || !event.target.matches("[data-enter-sends]")) return;
+    if (matchMedia("(pointer: coarse)").matches) return;   // a phone's keyboard has no Shift+Enter
+    event.preventDefault();
+    event.target.form.requestSubmit();
+  });
+
+  // Puts older messages above the others; what is read stays where it is.
+  document.addEventListener("click", async event => {
+    const above = event.target.closest("a[data-above]");
+    if (!above || event.metaKey || event.ctrlKey) return;
+    event.preventDefault();
+    const place = above.closest(".older"), box = above.closest(".messages"), from = box.scrollHeight - box.scrollTop;
+    try {
+      const answer = await ask(above.dataset.above);
+      if (!answer.ok) throw new Error("away");
+      place.replaceWith(...new DOMParser().parseFromString(await answer.text(), "text/html").body.childNodes);
+      box.scrollTop = box.scrollHeight - from;
+    } catch { location.href = above.href; }
+  });
+
   document.addEventListener("click", async event => {
     const button = event.target.closest("[data-copy]");
     if (!button) return;

@@ -1,0 +1,31 @@
+"""The pages about messages: which there are, and which of their forms may bring a file."""
+
+from typing import TYPE_CHECKING
+
+from zapline.http.console.chats import Chats
+from zapline.http.console.files import Files
+from zapline.http.console.frame import Frame
+from zapline.http.console.reply import REPLY_PATH
+from zapline.http.console.thread import Threads
+from zapline.http.large_bodies import Larger
+
+if TYPE_CHECKING:
+    from zapline.http.app import Parts
+
+_FIELDS = 1024 * 1024
+"""Bytes of a form beside its files."""
+_WITHIN = 28.0
+"""Seconds for a form with a file to arrive; below the server's own limit."""
+
+
+def larger(max_upload: int) -> list[Larger]:
+    """The forms that may bring a file."""
+    return [Larger(REPLY_PATH, max_upload + _FIELDS, _WITHIN)]
+
+
+def attach_messages(frame: Frame, parts: "Parts") -> None:
+    """Give the console these pages, as far as there are parts for them."""
+    Chats(frame, parts.submit, parts.pool).attach()
+    Threads(frame, parts.submit, parts.pool, parts.outgoing, parts.receipts).attach()
+    if parts.media is not None:
+        Files(frame, parts.submit, parts.media, parts.pool).attach()
