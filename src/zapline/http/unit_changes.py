@@ -7,6 +7,7 @@ from msgspec import UNSET, Meta, UnsetType
 from quart import Response
 
 from zapline.domain.ids import UnitId
+from zapline.http.auditing import note
 from zapline.http.problems import Known, Register, invalid
 from zapline.http.routes import Access, Doc, Routes
 from zapline.http.unit_bodies import ArchivedBody, QueueBody, RotatedBody, UnitBody, queue_body, unit_body
@@ -81,6 +82,10 @@ class UnitLife:
             retention_days=days if days is not UNSET else None,
             keep_retention=days is UNSET,
         )
+        told = {"name": wanted.name, "timeZone": wanted.time_zone}
+        note(**{field: value for field, value in told.items() if value is not None})
+        if not wanted.keep_retention:
+            note(retentionDays=wanted.retention_days)
         return reply(unit_body(await self._changes.change(UnitId(unit), wanted)))
 
     async def pause(self, unit: UUID) -> Response:
