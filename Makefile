@@ -46,7 +46,7 @@ imports: $(READY)
 docs: $(READY) ## Print docs/states.md anew from the tables
 	@$(BIN)/python -m zapline.domain.charts > docs/states.md
 
-bench: $(READY) ## Measure: requests a second, latency and memory, beside a bare "hello" (about 6 minutes)
+bench: $(READY) ## Measure: requests a second, latency and memory, beside a bare "hello" (about 9 minutes)
 	@$(BIN)/python -m tests.bench
 
 chaos: $(READY) ## Kill the daemon and PostgreSQL under load and break Evolution, count what was lost or sent twice (about 7 minutes)

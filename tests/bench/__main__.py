@@ -1,6 +1,6 @@
 """Measures both directions: the inbound path beside a bare "hello", the outbound one beside a bare loop, and memory.
 
-``make bench`` runs it: about six minutes, on loopback only. ``--quick`` takes one short round of each.
+``make bench`` runs it: about nine minutes, on loopback only. ``--quick`` takes one short round of each.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from zapline.sandbox.postgres import PostgresServer
 
 from .outbound import outbound
 from .place import HERE, Place, Server, load, say, verdict
+from .sse import live
 
 RATIO_WANTED = 0.6
 COMMIT_P99_WANTED = 0.250
@@ -112,7 +113,7 @@ def memory(place: Place, units: int) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round of each")
-    parser.add_argument("--only", choices=["throughput", "latency", "memory", "outbound"])
+    parser.add_argument("--only", choices=["throughput", "latency", "memory", "outbound", "sse"])
     parser.add_argument("--connections", type=int, default=64)
     given = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="zapline-bench-"))
@@ -133,6 +134,8 @@ def main() -> int:
             results.append(commit_latency(place, 500, 5.0 if given.quick else 20.0))
         if given.only in (None, "outbound"):
             results.append(outbound(place, given.quick))
+        if given.only in (None, "sse"):
+            results.append(live(place, given.quick))
         if given.only in (None, "memory"):
             results.append(memory(place, 2000 if given.quick else 10_000))
     finally:

@@ -76,7 +76,7 @@ def opened(place: Place) -> Iterator[Bench]:
     known = json.loads(place.prepare(UNITS).read_text())
     file = max(place.directory.glob("*/targets.json"), key=lambda path: path.stat().st_mtime_ns)
     port = free_port()
-    token = trio.run(_token, place.url)
+    token = trio.run(token_of, place.url)
     with psycopg.connect(place.url, autocommit=True) as conn:
         conn.execute(
             "update zapline.unit_whatsapp_connections set phase = 'open', status = 'connected', wanted = true,"
@@ -96,7 +96,8 @@ def opened(place: Place) -> Iterator[Bench]:
             yield Bench(place, daemon, server, file, [instance for instance, _ in hooks])
 
 
-async def _token(url: str) -> str:
+async def token_of(url: str) -> str:
+    """A token of an administrator."""
     token = "zl_" + secrets.token_urlsafe(32)
     hashed = argon2.PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1).hash(secrets.token_hex())
     async with await connect(url, role="zapline_engine") as conn:

@@ -45,9 +45,9 @@ create index hook_deliveries_by_state on zapline.hook_deliveries (hook_id, state
 create index hook_deliveries_ended on zapline.hook_deliveries (state, ended_at) where state <> 'queued';
 
 -- New messages. History is not news: of what was read back, only what was written after the hook was made.
-create function zapline.tell_created() returns trigger language plpgsql as $$
+create function zapline.tell_created() returns trigger language plpgsql set enable_nestloop = off as $$
 begin
-    if exists (select from zapline.hooks where disabled_at is null) then
+    if exists (select from zapline.hooks where disabled_at is null) and exists (select from fresh) then
         insert into zapline.hook_deliveries (hook_id, unit_id, event, subject)
         select h.id, h.unit_id, e.event, f.id
           from fresh f
@@ -63,10 +63,11 @@ $$;
 create trigger tell_created after insert on zapline.messages
     referencing new table as fresh for each statement execute function zapline.tell_created();
 
--- What has changed of messages: how far ours have come, and texts of all.
-create function zapline.tell_changed() returns trigger language plpgsql as $$
+-- What has changed of messages: how far ours have come, and texts of all. The plan is made once, at a time when few
+-- rows may have changed: without nested loops it is good for many too.
+create function zapline.tell_changed() returns trigger language plpgsql set enable_nestloop = off as $$
 begin
-    if exists (select from zapline.hooks where disabled_at is null) then
+    if exists (select from zapline.hooks where disabled_at is null) and exists (select from later) then
         insert into zapline.hook_deliveries (hook_id, unit_id, event, subject, facts)
         select h.id, h.unit_id, e.event, n.id, e.facts
           from earlier o
