@@ -5,25 +5,14 @@ from collections.abc import Callable
 
 from playwright.sync_api import Page, expect
 from support.looking import look
-from support.visiting import Stage, Visitor
+from support.visiting import LIVE_SECONDS, Stage, Visitor
 from support.whole_house import WholeHouse
 
-LIVE_SECONDS = 2.0
-"""In which a page shows by itself what has happened."""
 AWAY = "ERR_CONNECTION|ERR_EMPTY_RESPONSE|ERR_INCOMPLETE_CHUNKED|ERR_SOCKET|Failed to load resource|Failed to fetch"
 
 
 def unit_of(page: Page) -> str:
     return page.url.partition("/units/")[2].partition("/")[0].partition("?")[0]
-
-
-def remember(page: Page) -> None:
-    """Mark the document that is open, so that a reload would be noticed."""
-    page.evaluate("window.stillTheSame = true")
-
-
-def assert_not_reloaded(page: Page) -> None:
-    assert page.evaluate("window.stillTheSame") is True
 
 
 def test_a_unit_is_made_and_its_line_connected_by_a_scan(
@@ -45,7 +34,7 @@ def test_a_unit_is_made_and_its_line_connected_by_a_scan(
         page.get_by_role("button", name="Connect", exact=True).click()
         code = page.get_by_alt_text("QR code to scan with WhatsApp")
         code.wait_for()
-        remember(page)
+        visitor.remember()
         look(visitor, "unit-pairing")
         first = shown_code(page)
         assert first == house.http.get(f"/units/{unit}/whatsapp/qr.svg").content
@@ -58,7 +47,7 @@ def test_a_unit_is_made_and_its_line_connected_by_a_scan(
         started = time.monotonic()
         expect(page.locator("#line-title")).to_have_text("Connected", timeout=LIVE_SECONDS * 1000)
         print(f"connected on the page {time.monotonic() - started:.2f} s after the scan")
-        assert_not_reloaded(page)
+        visitor.assert_not_reloaded()
         assert house.status(unit)["status"] == "connected"
         look(visitor, "unit-connected")
     finally:
@@ -81,7 +70,7 @@ def test_a_page_says_that_the_daemon_is_gone_and_recovers_by_itself(
     visitor = visit()
     page = visitor.go(f"/console/units/{unit}")
     expect(page.locator("#line-title")).to_have_text("Connected")
-    remember(page)
+    visitor.remember()
     with visitor.forgiving(AWAY):
         house.kill_daemon()
         page.get_by_text("Connection to Zapline lost").wait_for()
@@ -91,7 +80,7 @@ def test_a_page_says_that_the_daemon_is_gone_and_recovers_by_itself(
     expect(page.locator("#line-title")).to_have_text("Connected")
     house.control("receive", instance="farmacia_leste", text="voltou?", sender="5511999940001")
     expect(page.locator("#tail")).to_contain_text("message", timeout=LIVE_SECONDS * 1000)
-    assert_not_reloaded(page)
+    visitor.assert_not_reloaded()
     page.get_by_role("link", name="Overview").first.click()
     page.get_by_role("heading", name="Units").wait_for()
     assert page.get_by_role("button", name="Sign out").is_visible(), "the session has outlived the daemon"

@@ -29,6 +29,8 @@ window.zaplineRan = what => zaplineTrouble(`a script ran: ${what}`);
 """Runs before each page's own scripts. ``zaplineRan`` is what hostile texts call."""
 SECONDS = 10.0
 """For whatever a page is waited for."""
+LIVE_SECONDS = 2.0
+"""In which a page shows by itself what has happened."""
 
 
 def find_chromium(environment: Mapping[str, str], which: Callable[[str], str | None] = shutil.which) -> str:
@@ -124,6 +126,13 @@ class Visitor:
             self.page.wait_for_timeout(50)  # what happened is told a little later
         finally:
             self._forgiven.pop()
+
+    def remember(self) -> None:
+        """Mark the document that is open, so that a reload would be noticed."""
+        self.page.evaluate("window.stillTheSame = true")
+
+    def assert_not_reloaded(self) -> None:
+        assert self.page.evaluate("window.stillTheSame") is True
 
     def judge(self) -> None:
         """Fail if there was any trouble."""
