@@ -53,7 +53,7 @@ class CampaignWindow(Body, frozen=True):
     """Hours of the unit's time zone; over midnight if ``until`` is earlier."""
 
     from_: str = field(name="from")
-    until: str
+    until: Annotated[str, Meta(description="Over midnight if it is earlier than `from`.")]
 
 
 class NewCampaign(Body, frozen=True):
@@ -62,19 +62,32 @@ class NewCampaign(Body, frozen=True):
     ``pace``: seconds between two messages; left out, the unit's pace. ``start``: at once, or at ``start_at``.
     """
 
-    name: Annotated[str, Meta(min_length=1, max_length=200)]
-    text: Annotated[str, Meta(min_length=1, max_length=65_536)] | None = None
+    name: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=200)], Meta(description="For people; recipients do not see it.")
+    ]
+    text: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=65_536)] | None,
+        Meta(description="May hold variables, as `Olá {{nome}}`, with a fallback as `{{nome|cliente}}`."),
+    ] = None
     image: CampaignFile | None = None
     video: CampaignFile | None = None
     audio: CampaignAudio | None = None
     document: CampaignFile | None = None
     link_preview: bool | None = None
-    recipients: _Recipients = ()
-    pace: Annotated[float, Meta(ge=1, le=86_400)] | None = None
-    window: CampaignWindow | None = None
-    start_at: Annotated[datetime, Meta(tz=True)] | None = None
-    client_campaign_id: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
-    start: bool = False
+    recipients: Annotated[_Recipients, Meta(description="Who gets it: `to`, and the variables.")] = ()
+    pace: Annotated[
+        Annotated[float, Meta(ge=1, le=86_400)] | None,
+        Meta(description="Seconds between two messages; null: as the unit's pace says. The slower of both counts."),
+    ] = None
+    window: Annotated[CampaignWindow | None, Meta(description="Hours between which it sends.")] = None
+    start_at: Annotated[
+        Annotated[datetime, Meta(tz=True)] | None, Meta(description="Start at this time, with its zone.")
+    ] = None
+    client_campaign_id: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=128)] | None,
+        Meta(description="Your key for this campaign; repeating it is safe."),
+    ] = None
+    start: Annotated[bool, Meta(description="Start it at once, or at `startAt`.")] = False
 
 
 class MoreRecipients(Body, frozen=True):

@@ -65,9 +65,10 @@ class HookBody(Answer, frozen=True, kw_only=True):
     events: Sequence[str]
     active: bool
     disabled_at: Moment | None
-    disabled_reason: Annotated[
-        str | None, one_of(["gone", "failing", "unit_archived"], "`gone`: it answered 410. `failing`: for days.")
-    ]
+    disabled_reason: (
+        Annotated[str, one_of(["gone", "failing", "unit_archived"], "`gone`: it answered 410. `failing`: for days.")]
+        | None
+    )
     failing_since: Annotated[Moment | None, Meta(description="The first failure since the last success.")]
     key_generation: int
     previous_key_until: Annotated[Moment | None, Meta(description="Until then the old secret signs too.")]

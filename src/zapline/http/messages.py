@@ -41,21 +41,21 @@ _LONGEST_EMOJI = 32
 class MessageFile(Body, frozen=True):
     """``url`` or ``upload``: the id of what was uploaded."""
 
-    url: _Url | None = None
-    upload: UUID | None = None
+    url: Annotated[_Url | None, Meta(description="Where the file is; it is fetched by Evolution.")] = None
+    upload: Annotated[UUID | None, Meta(description="Instead of `url`: the id of an upload.")] = None
     caption: _Caption | None = None
     file_name: _FileName | None = None
-    mimetype: _Mimetype | None = None
+    mimetype: Annotated[_Mimetype | None, Meta(description="Its media type, where it cannot be told.")] = None
 
 
 class MessageAudio(Body, frozen=True):
     """A voice note; ``voice`` false: a file."""
 
-    url: _Url | None = None
-    upload: UUID | None = None
+    url: Annotated[_Url | None, Meta(description="Where the file is; it is fetched by Evolution.")] = None
+    upload: Annotated[UUID | None, Meta(description="Instead of `url`: the id of an upload.")] = None
     file_name: _FileName | None = None
-    mimetype: _Mimetype | None = None
-    voice: bool = True
+    mimetype: Annotated[_Mimetype | None, Meta(description="Its media type, where it cannot be told.")] = None
+    voice: Annotated[bool, Meta(description="`false`: a file of sound instead of a voice note.")] = True
 
 
 class Place(Body, frozen=True):
@@ -71,7 +71,7 @@ class ContactCard(Body, frozen=True):
     """A contact to hand on; ``phone`` in any usual form."""
 
     name: Annotated[str, Meta(min_length=1, max_length=200)]
-    phone: Annotated[str, Meta(min_length=1, max_length=80)]
+    phone: Annotated[Annotated[str, Meta(min_length=1, max_length=80)], Meta(description="In any usual form.")]
     organization: _Name | None = None
     email: Annotated[str, Meta(max_length=254)] | None = None
     url: _Note | None = None
@@ -80,8 +80,10 @@ class ContactCard(Body, frozen=True):
 class NewReaction(Body, frozen=True):
     """``emoji`` empty: take the reaction back. ``message_id``: our id of the message reacted to."""
 
-    emoji: Annotated[str, Meta(max_length=_LONGEST_EMOJI)]
-    message_id: UUID
+    emoji: Annotated[
+        Annotated[str, Meta(max_length=_LONGEST_EMOJI)], Meta(description="Empty: take the reaction back.")
+    ]
+    message_id: Annotated[UUID, Meta(description="Our id of the message that is reacted to.")]
 
 
 class NewPoll(Body, frozen=True):
@@ -89,28 +91,46 @@ class NewPoll(Body, frozen=True):
 
     name: Annotated[str, Meta(min_length=1, max_length=255)]
     options: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=100)], ...], Meta(min_length=2)]
-    selectable: Annotated[int, Meta(ge=0, le=_MOST_OPTIONS)] = 1
+    selectable: Annotated[
+        Annotated[int, Meta(ge=0, le=_MOST_OPTIONS)],
+        Meta(description="How many options one may choose; 0: as many as there are."),
+    ] = 1
 
 
 class NewMessage(Body, frozen=True):
     """Body of ``POST /units/{id}/messages``: ``to`` or ``conversation_id``, and exactly one content."""
 
-    client_message_id: Annotated[str, Meta(min_length=1, max_length=128)]
-    to: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
-    conversation_id: UUID | None = None
-    text: Annotated[str, Meta(min_length=1, max_length=65_536)] | None = None
-    image: MessageFile | None = None
-    video: MessageFile | None = None
-    audio: MessageAudio | None = None
-    document: MessageFile | None = None
-    location: Place | None = None
-    contact: ContactCard | None = None
-    reaction: NewReaction | None = None
-    poll: NewPoll | None = None
-    reply_to: UUID | None = None
-    send_at: _Moment | None = None
-    expires_at: _Moment | None = None
-    link_preview: bool | None = None
+    client_message_id: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=128)],
+        Meta(description="Your key for this message, printable; repeating it is safe."),
+    ]
+    to: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=128)] | None,
+        Meta(description="A phone in any usual form, or the JID of a person or group."),
+    ] = None
+    conversation_id: Annotated[UUID | None, Meta(description="Instead of `to`: write into this conversation.")] = None
+    text: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=65_536)] | None,
+        Meta(description="With WhatsApp's own marks, as `*bold*`."),
+    ] = None
+    image: Annotated[MessageFile | None, Meta(description="A picture.")] = None
+    video: Annotated[MessageFile | None, Meta(description="A film.")] = None
+    audio: Annotated[MessageAudio | None, Meta(description="A voice note, or a file of sound.")] = None
+    document: Annotated[MessageFile | None, Meta(description="Any file.")] = None
+    location: Annotated[Place | None, Meta(description="A place.")] = None
+    contact: Annotated[ContactCard | None, Meta(description="A contact to hand on.")] = None
+    reaction: Annotated[NewReaction | None, Meta(description="An emoji on a message.")] = None
+    poll: Annotated[NewPoll | None, Meta(description="A poll.")] = None
+    reply_to: Annotated[UUID | None, Meta(description="Our id of the message that is answered.")] = None
+    send_at: Annotated[
+        _Moment | None, Meta(description="Not before this time, with its zone; at most a year ahead.")
+    ] = None
+    expires_at: Annotated[
+        _Moment | None, Meta(description="Not after this time: what has not been sent by then never is.")
+    ] = None
+    link_preview: Annotated[
+        bool | None, Meta(description="Of a text: whether WhatsApp shows what a link leads to; true unless told.")
+    ] = None
 
 
 class Release(Body, frozen=True):

@@ -70,6 +70,7 @@ _EVENT: Json = {
     "description": "An event, one after the other; `data` is JSON.",
     "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
 }
+_OTHERS: Mapping[str, Json] = {"text/event-stream": _EVENT, "application/json": {"type": "object"}}
 _ETAG = {"ETag": "Names this state of things."}
 _IF_NONE_MATCH: Json = {
     "name": "If-None-Match",
@@ -247,7 +248,7 @@ def _responses(route: Route, doc: Doc, schemas: _Schemas) -> Json:
         if headers:
             answer["headers"] = headers
         if isinstance(kind, str):
-            answer["content"] = {kind: {"schema": _EVENT if kind == "text/event-stream" else {"type": "string"}}}
+            answer["content"] = {kind: {"schema": _OTHERS.get(kind, {"type": "string"})}}
         elif kind is not None:
             answer["content"] = {"application/json": {"schema": schemas.of(kind)}}
         made[str(status)] = answer
@@ -264,15 +265,18 @@ def _responses(route: Route, doc: Doc, schemas: _Schemas) -> Json:
 def _usual(route: Route, doc: Doc) -> Mapping[str, int]:
     """The problems that every route of this kind has, with their status."""
     usual = {"internal_error": 500}
+    changes = route.method in ("POST", "PUT", "PATCH", "DELETE")
     if route.access is not Access.OPEN:
-        usual |= {"unauthorized": 401, "database_unavailable": 503, "database_busy": 503, "database_refused": 503}
+        usual["unauthorized"] = 401
+    if route.access is not Access.OPEN or changes:
+        usual |= {"database_unavailable": 503, "database_busy": 503, "database_refused": 503}
     if route.access not in (Access.OPEN, Access.SIGNED_IN):
         usual["forbidden"] = 403
     if "<" in route.path:
         usual["not_found"] = 404
     if "<uuid:unit>" in route.path:
         usual["unit_not_found"] = 404
-    if route.method in ("POST", "PUT", "PATCH", "DELETE") and route.access is not Access.OPEN:
+    if changes:
         usual["outcome_unknown"] = 503
     if doc.body is not None or doc.other_bodies:
         usual |= {"bad_request": 400, "request_timeout": 408, "body_too_large": 413, "unsupported_media_type": 415}

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup, escape
 from quart import Response
 
 from zapline.http.openapi import Json, Told, document
@@ -16,6 +17,7 @@ from zapline.http.routes import Access, Doc, Routes
 _PAGES = "docs_page"
 _POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 _METHODS = ("get", "post", "put", "patch", "delete")
+_COUNTED = {"Length": "characters", "Items": "entries"}
 _DEEPEST = 4
 """Levels of a body's fields that are shown; the document has them all."""
 
@@ -108,12 +110,19 @@ class Reference:
             trim_blocks=True,
             lstrip_blocks=True,
         )
+        pages.filters["marked"] = _marked
         made = self._document
         groups = {
             tag["name"]: [one for tagged, one in _operations(made) if tagged == tag["name"]] for tag in made["tags"]
         }
         info = made["info"]
         return pages.get_template("docs.html").render(info=info, groups=groups, webhooks=list(_webhooks(made)))
+
+
+def _marked(text: str) -> Markup:
+    """The text, escaped, with what stands in backticks as code."""
+    parts = [escape(part) for part in text.split("`")]
+    return Markup("").join(Markup("<code>{}</code>").format(part) if n % 2 else part for n, part in enumerate(parts))
 
 
 def _operations(made: Json) -> Iterator[tuple[str, Operation]]:
@@ -218,12 +227,14 @@ def _kind(schema: Json, made: Json) -> str:
     if kind == "array":
         inner = found.get("items")
         return f"list of {_kind(inner, made)}" if isinstance(inner, dict) else "list"
-    bounds = [
-        f"{word} {found[name]:,}"
-        for name, word in (
-            *(("minimum", "at least"), ("maximum", "at most"), ("minLength", "at least"), ("maxLength", "at most")),
-            *(("minItems", "at least"), ("maxItems", "at most")),
-        )
-        if name in found
-    ]
-    return ", ".join([found.get("format", kind), *bounds])
+    bounds = [_bounds(found, f"min{what}", f"max{what}", words) for what, words in _COUNTED.items()]
+    bounds.append(_bounds(found, "minimum", "maximum", ""))
+    return ", ".join(filter(None, [found.get("format", kind), *bounds]))
+
+
+def _bounds(schema: Json, least: str, most: str, words: str) -> str:
+    low, high = schema.get(least), schema.get(most)
+    if low is None and high is None:
+        return ""
+    told = f"from {low:,}" if high is None else f"up to {high:,}" if low is None else f"{low:,} to {high:,}"
+    return f"{told} {words}".strip()
