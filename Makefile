@@ -5,11 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: help run test check lint types imports docs bench chaos lock clean
+.PHONY: help run test check lint types imports docs bench conformance chaos lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 $(READY): requirements.lock pyproject.toml
 	@echo "Installing Zapline and what it needs into $(VENV) ..."
@@ -48,6 +48,9 @@ docs: $(READY) ## Print docs/states.md anew from the tables
 
 bench: $(READY) ## Measure: requests a second, latency and memory, beside a bare "hello" (about 9 minutes)
 	@$(BIN)/python -m tests.bench
+
+conformance: $(READY) ## Think of requests for three minutes, and hold every answer to the OpenAPI document
+	@ZAPLINE_CONFORMANCE_SECONDS=180 $(BIN)/python -m pytest -q tests/http/test_conformance.py
 
 chaos: $(READY) ## Kill the daemon and PostgreSQL under load and break Evolution, count what was lost or sent twice (about 7 minutes)
 	@$(BIN)/python -m tests.chaos

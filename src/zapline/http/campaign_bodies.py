@@ -14,7 +14,7 @@ from zapline.domain.campaigns import Timing
 from zapline.domain.events import Kind
 from zapline.domain.outbox import File, Text
 from zapline.domain.text import clean_text
-from zapline.http.messages import MIMETYPE, file_name
+from zapline.http.new_messages import MIMETYPE, file_name
 from zapline.http.problems import invalid
 from zapline.http.wire import Body
 from zapline.sql.campaigns import Recipient

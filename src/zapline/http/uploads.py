@@ -10,7 +10,7 @@ from msgspec import Meta
 from quart import Response, request
 
 from zapline.domain.ids import UnitId
-from zapline.http.messages import MIMETYPE, file_name
+from zapline.http.new_messages import MIMETYPE, file_name
 from zapline.http.problems import Problem, invalid
 from zapline.http.routes import Access, Doc, Query, Routes
 from zapline.http.wire import Answer, reply

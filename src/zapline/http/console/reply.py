@@ -14,7 +14,7 @@ from zapline.domain.text import clean_text
 from zapline.http.console.forms import File as Given
 from zapline.http.console.frame import Frame
 from zapline.http.console.language import _, mark
-from zapline.http.messages import MIMETYPE
+from zapline.http.new_messages import MIMETYPE
 from zapline.http.problems import Problem
 from zapline.supervisors.composing import InvalidMessage, SendAsked
 from zapline.supervisors.outgoing import ClientIdTaken, Outgoing
