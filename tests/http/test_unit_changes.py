@@ -45,7 +45,10 @@ async def test_a_unit_is_renamed_and_its_settings_change_alone(api: Any) -> None
 async def test_a_pause_is_kept_and_may_be_asked_twice(api: Any) -> None:
     unit = await api.add_unit()
     one = f"/units/{unit.id}"
-    paused = await api.post(f"{one}/pause")
+    with api.feed.watch(unit.id) as watcher:
+        paused = await api.post(f"{one}/pause")
+        (told,) = watcher.take()
+    assert b'"paused":true' in told.data
     assert paused["pausedAt"] is not None
     assert await api.post(f"{one}/pause") == paused
     assert (await api.get(f"{one}/whatsapp/status"))["pausedAt"] == paused["pausedAt"]

@@ -118,7 +118,7 @@ def watch_unit(streams: Streams, submit: Submit, unit: UnitId, welcome: Welcome)
     def greet() -> Hello:
         found = submit.find(unit)
         stored = found.state.stored if found.state is not None else None
-        return hello(unit, stored, found.quarantined_at is not None)
+        return hello(unit, stored, found.quarantined_at is not None, found.record.paused_at is not None)
 
     async def still() -> bool:
         try:

@@ -73,6 +73,8 @@ class Erasures:
         self._key = key
         self._region = region
         self._bell = trio.Event()
+        self._taken_up: set[UUID] = set()
+        """Jobs whose people the actors know of."""
 
     async def ask(self, unit: UnitId, who: str | None = None, id: UUID | None = None) -> UUID:
         """Erase a person, by phone or LID, or by the id of a contact or a conversation; the job's id.
@@ -118,7 +120,9 @@ class Erasures:
             jobs = await erasing.running(conn)
         if not jobs:
             return False
-        await self._submit.reload()  # from here on nothing of before is taken in
+        if not self._taken_up.issuperset(job.id for job in jobs):
+            await self._submit.reload()  # from here on nothing of before is taken in
+            self._taken_up = {job.id for job in jobs}
         ended = [await self._advance(job) for job in jobs]
         return not all(ended)
 

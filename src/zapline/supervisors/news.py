@@ -34,6 +34,8 @@ class StatusNews(News, frozen=True):
     disconnected_at: str | None
     updated_at: str | None
     quarantined: bool = False
+    paused: bool | msgspec.UnsetType = msgspec.UNSET
+    """Whether a person has paused its sending, where that is known."""
 
 
 class QrNews(News, frozen=True):
@@ -106,7 +108,7 @@ class CampaignNews(News, frozen=True):
     counts: Mapping[str, int] | None = None
 
 
-def status_news(unit: UnitId, stored: Stored, quarantined: bool = False) -> StatusNews:
+def status_news(unit: UnitId, stored: Stored, quarantined: bool, paused: bool) -> StatusNews:
     explained = EXPLANATIONS[stored.reason]
     return StatusNews(
         unit_id=unit,
@@ -119,6 +121,7 @@ def status_news(unit: UnitId, stored: Stored, quarantined: bool = False) -> Stat
         disconnected_at=iso(stored.disconnected_at),
         updated_at=iso(stored.updated_at),
         quarantined=quarantined,
+        paused=paused,
     )
 
 
@@ -133,10 +136,10 @@ def qr_news(unit: UnitId, stored: Stored) -> QrNews:
     )
 
 
-def hello(unit: UnitId, stored: Stored | None, quarantined: bool) -> Hello:
+def hello(unit: UnitId, stored: Stored | None, quarantined: bool, paused: bool) -> Hello:
     if stored is None:
         return Hello(unit_id=unit, status=None, qr=None)
-    return Hello(unit_id=unit, status=status_news(unit, stored, quarantined), qr=qr_news(unit, stored))
+    return Hello(unit_id=unit, status=status_news(unit, stored, quarantined, paused), qr=qr_news(unit, stored))
 
 
 def created_news(unit: UnitId, made: Created) -> MessageNews:

@@ -128,7 +128,7 @@ class Roster:
         """End a unit's quarantine."""
         if unit.quarantined_at is not None:
             unit.quarantined_at = None
-            self._tell(unit)
+            self.tell(unit)
             waiting = self._scopes.pop(unit.id, None)
             if waiting is not None:
                 waiting.cancel()
@@ -185,7 +185,7 @@ class Roster:
             gave_up = await keep(child, self._policy.intensity, self._count_crash)
             if isinstance(gave_up, GiveUp):
                 unit.quarantined_at = trio.current_time()
-                self._tell(unit)
+                self.tell(unit)
                 await trio.sleep(self._policy.quarantine)
                 _LOG.warning("Quarantine is over; the unit is tried again", unit=str(unit.id))
         if self._scopes.get(unit.id) is scope:
@@ -193,11 +193,12 @@ class Roster:
             if unit.quarantined_at is not None:
                 self.release(unit)
 
-    def _tell(self, unit: Unit) -> None:
-        """A quarantine begins or ends."""
+    def tell(self, unit: Unit) -> None:
+        """A quarantine begins or ends, or a pause."""
         if self._around is not None and unit.state is not None:
             stored, quarantined = unit.state.stored, unit.quarantined_at is not None
-            self._around.feed.publish(unit.id, Kind.STATUS, lambda: status_news(unit.id, stored, quarantined))
+            paused = unit.record.paused_at is not None
+            self._around.feed.publish(unit.id, Kind.STATUS, lambda: status_news(unit.id, stored, quarantined, paused))
 
 
 # -- the snapshot: enough to take in webhooks while the database is down -----------------------------------

@@ -159,6 +159,10 @@ class Submit:
         """End a quarantine by hand."""
         self._roster.release(self.find(unit))
 
+    def tell(self, unit: Unit) -> None:
+        """Tell those who watch how a unit stands, after something of it has changed that is not its line."""
+        self._roster.tell(unit)
+
     # -- connection ------------------------------------------------------------------------------------------
 
     async def connect(self, unit: UnitId, number: str | None = None) -> Stored:

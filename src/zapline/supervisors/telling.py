@@ -106,7 +106,8 @@ def tell_line(unit: Unit, before: Stored, after: Stored, feed: Feed) -> None:
         _LINE_LOG.info(
             text, status=after.status, reason=after.reason, unit=unit.id, phase=after.phase, before=before.phase
         )
-        feed.publish(unit.id, Kind.STATUS, lambda: status_news(unit.id, after, unit.quarantined_at is not None))
+        quarantined, paused = unit.quarantined_at is not None, unit.record.paused_at is not None
+        feed.publish(unit.id, Kind.STATUS, lambda: status_news(unit.id, after, quarantined, paused))
     if _code(after) != _code(before):
         feed.publish(unit.id, Kind.QR, lambda: qr_news(unit.id, after))
 

@@ -70,7 +70,9 @@ class UnitChanges:
         async with self._pool.connection() as conn:
             await units.pause_unit(conn, unit, paused)
         _LOG.info("Sending is {state}", state="paused" if paused else "resumed", unit=str(unit))
-        return await self._renew(unit)
+        found = await self._renew(unit)
+        self._submit.tell(found)
+        return found
 
     async def archive(self, unit: UnitId) -> float:
         """Close a unit: its phone is unlinked, its rows stay; when that was done (UTC seconds)."""
