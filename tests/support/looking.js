@@ -62,6 +62,9 @@
     const out = all("body *").filter(one => shown(one) && one.getBoundingClientRect().right > innerWidth + 1);
     found.push(`the page is ${wide} px too wide: ${out.slice(0, 3).map(named).join(" | ")}`);
   }
+  const below = document.documentElement.scrollHeight - Math.max(innerHeight, document.body.getBoundingClientRect().bottom
+    + scrollY);
+  if (below > 40) found.push(`there are ${Math.round(below)} px of nothing below the page`);
   const paint = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
   const rgba = color => {
     paint.clearRect(0, 0, 1, 1); paint.fillStyle = color; paint.fillRect(0, 0, 1, 1);
