@@ -172,6 +172,7 @@ class Place:
             "BASE_URL": f"http://127.0.0.1:{listens}",
             "ZAPLINE_BIND": f"127.0.0.1:{listens}",
             "ZAPLINE_STATE_DIR": str(state or self.state),
+            "ZAPLINE_HOOK_PRIVATE_HOSTS": "true",
             "ZAPLINE_LOG_FORMAT": "json",
             "ZAPLINE_LOG_LEVEL": "debug",
             "CHAOS_MARKER": str(self.marker),

@@ -1,12 +1,36 @@
 """A short chaos run: a few kills under load, and the proof that its inspection would have told of a loss."""
 
+from uuid import uuid4
+
 import psycopg
 import pytest
 import trio
 from chaos import faults
 from chaos.run import Run, open_run
+from support.crm import Crm, crm
+
+from zapline.sql import hooks
+from zapline.sql.driver import connect
 
 LIMIT = 60.0
+
+
+async def give_hooks(run: Run, crm: Crm) -> None:
+    """Every unit tells a CRM of the messages that come in."""
+    async with await connect(run.place.postgres.url, role="zapline_engine") as conn:
+        for unit in run.place.units:
+            assert await hooks.insert_hook(conn, unit, uuid4(), f"{crm.url}/hook", ["message.received"], 1)
+
+
+async def the_crm_is_told_of_all(run: Run, crm: Crm) -> None:
+    """Of every message that was stored, whatever was killed between its row and the call."""
+    async with await connect(run.place.postgres.url, role="zapline_engine") as conn:
+        with trio.fail_after(20):
+            while await conn.fetch("select from zapline.hook_deliveries where state = 'queued' limit 1"):  # noqa: ASYNC110
+                await trio.sleep(0.1)
+        stored = {str(row.id) for row in await conn.fetch("select id from zapline.messages where not from_me")}
+    assert {call.told["data"]["id"] for call in crm.calls} == stored
+    assert len({call.id for call in crm.calls}) == len(stored)
 
 
 async def every_phase_is_sound(run: Run) -> None:
@@ -30,9 +54,11 @@ def tamper(url: str, *statements: str) -> None:
 @pytest.mark.slow
 async def test_kills_under_load_lose_nothing_and_a_loss_would_be_seen() -> None:
     with trio.fail_after(LIMIT):
-        async with open_run(units=6, seed=7) as run:
+        async with crm() as told, open_run(units=6, seed=7) as run:
+            await give_hooks(run, told)
             await run.place.start(planted=True)
             await every_phase_is_sound(run)
+            await the_crm_is_told_of_all(run, told)
             assert run.rows[-1].findings.stored > 200
 
             # Everything that must not be is now brought about by hand, and has to be found.
