@@ -77,7 +77,7 @@ def _attach(frame: Frame, parts: "Parts", sessions: SignIn) -> None:
     UnitPage(frame, parts.submit, parts.pool, parts.feed, parts.sending).attach()
     if parts.changes is not None:
         UnitActions(frame, parts.submit, parts.changes).attach()
-    attach_messages(frame, parts)
+    attach_messages(frame, parts, totals)
 
 
 def _guard(app: QuartTrio, frame: Frame, sessions: SignIn) -> None:

@@ -35,6 +35,11 @@ class Totals:
         self.away = False
         """Whether the last reading failed: the numbers are old, then."""
 
+    @property
+    def latest(self) -> Mapping[UnitId, UnitTotals]:
+        """What was read last, without asking."""
+        return self._known
+
     async def all(self) -> Mapping[UnitId, UnitTotals]:
         async with self._reading:
             if trio.current_time() - self._read_at >= _TOTALS_FOR:

@@ -35,6 +35,8 @@ class Link:
     label: str
     path: str
     place: int
+    count: Callable[[UnitId | None], int] | None = None
+    """How much waits there, by what is known just now."""
 
 
 class Frame:
@@ -67,13 +69,17 @@ class Frame:
             self.open.add(name)
         self._app.add_url_rule(path, name, handler, methods=[method])
 
-    def section(self, name: str, label: str, path: str, place: int) -> None:
+    def section(
+        self, name: str, label: str, path: str, place: int, count: Callable[[UnitId | None], int] | None = None
+    ) -> None:
         """Lead to a page from every page. ``label`` is marked for translation."""
-        self.sections = sorted([*self.sections, Link(name, label, path, place)], key=lambda link: link.place)
+        self.sections = sorted([*self.sections, Link(name, label, path, place, count)], key=lambda link: link.place)
 
-    def tab(self, name: str, label: str, path: str, place: int) -> None:
+    def tab(
+        self, name: str, label: str, path: str, place: int, count: Callable[[UnitId | None], int] | None = None
+    ) -> None:
         """Lead to a page from every page of a unit."""
-        self.tabs = sorted([*self.tabs, Link(name, label, path, place)], key=lambda link: link.place)
+        self.tabs = sorted([*self.tabs, Link(name, label, path, place, count)], key=lambda link: link.place)
 
     # -- answers ---------------------------------------------------------------------------------------------
 

@@ -2,9 +2,12 @@
 
 from typing import TYPE_CHECKING
 
+from zapline.http.console.attention import AttentionPages
 from zapline.http.console.chats import Chats
+from zapline.http.console.figures import Totals
 from zapline.http.console.files import Files
 from zapline.http.console.frame import Frame
+from zapline.http.console.letters import LetterPages
 from zapline.http.console.reply import REPLY_PATH
 from zapline.http.console.thread import Threads
 from zapline.http.large_bodies import Larger
@@ -23,9 +26,11 @@ def larger(max_upload: int) -> list[Larger]:
     return [Larger(REPLY_PATH, max_upload + _FIELDS, _WITHIN)]
 
 
-def attach_messages(frame: Frame, parts: "Parts") -> None:
+def attach_messages(frame: Frame, parts: "Parts", totals: Totals) -> None:
     """Give the console these pages, as far as there are parts for them."""
     Chats(frame, parts.submit, parts.pool).attach()
     Threads(frame, parts.submit, parts.pool, parts.outgoing, parts.receipts).attach()
     if parts.media is not None:
         Files(frame, parts.submit, parts.media, parts.pool).attach()
+    AttentionPages(frame, parts.submit, parts.roster, parts.pool, totals, parts.outgoing).attach()
+    LetterPages(frame, parts.submit, parts.roster, parts.pool).attach()
