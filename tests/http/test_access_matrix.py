@@ -15,6 +15,7 @@ READ = {
     *("get_unit", "status", "get_queue", "get_pace", "watch_unit", "list_unit_dead_letters", "list_suppressions"),
     *("list_conversations", "list_thread", "list_messages", "get_message", "get_media", "list_outbox"),
     *("list_campaigns", "get_campaign", "list_recipients", "export_failures"),
+    *("list_hooks", "get_hook", "list_deliveries"),
 }
 SEND = {
     *("send_message", "cancel_message", "release_message", "upload", "mark_read", "suppress", "release_suppression"),
@@ -24,6 +25,8 @@ SEND = {
 CONTROL = {
     *("connect", "disconnect", "qr_svg", "pause_unit", "resume_unit", "put_pace"),
     *("get_dead_letter", "replay_unit_dead_letter", "give_up_dead_letter"),
+    *("create_hook", "delete_hook", "rotate_hook_key", "enable_hook", "test_hook", "replay_delivery"),
+    "replay_dead_deliveries",
 }
 ADMIN = {
     *("create_unit", "list_units", "change_unit", "archive_unit", "rotate_secret", "release_unit"),
