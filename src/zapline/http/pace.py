@@ -93,7 +93,7 @@ class Paces:
     async def put(self, unit: UUID) -> Response:
         asked = await read_body(NewPace)
         id = self._submit.find(UnitId(unit)).id
-        await self._outgoing.set_pace(id, _limits(asked))
+        await self._outgoing.set_pace(id, limits_of(asked))
         return reply(await self._shown(id))
 
     async def _shown(self, unit: UnitId) -> PaceBody:
@@ -114,7 +114,8 @@ class Paces:
         )
 
 
-def _limits(asked: NewPace) -> Limits:
+def limits_of(asked: NewPace) -> Limits:
+    """The limits that were asked for. Raises Problem 422 for what no type can tell."""
     quiet_from, quiet_until = _time("quietFrom", asked.quiet_from), _time("quietUntil", asked.quiet_until)
     if (quiet_from is None) is not (quiet_until is None):
         raise invalid("quietUntil" if quiet_until is None else "quietFrom", "is missing: quiet hours have two ends")

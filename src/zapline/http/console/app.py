@@ -9,22 +9,21 @@ from zapline.http.campaigns import PROBLEMS
 from zapline.http.console.about import About
 from zapline.http.console.assets import PREFIX
 from zapline.http.console.errors import Errors
-from zapline.http.console.figures import History, Totals
+from zapline.http.console.figures import Totals
 from zapline.http.console.frame import Frame
 from zapline.http.console.gate import IDLE, LIVE, Front, check_form, check_origin, presented
 from zapline.http.console.language import choose
+from zapline.http.console.line_pages import attach_lines
 from zapline.http.console.live import Live
 from zapline.http.console.message_pages import attach_messages, larger
-from zapline.http.console.new_unit import NewUnit
-from zapline.http.console.overview import Overview
 from zapline.http.console.preferences import Preferences
 from zapline.http.console.sign_in import SignInPages, way_in
-from zapline.http.console.unit_actions import UnitActions
-from zapline.http.console.unit_page import UnitPage
+from zapline.http.hooks import PROBLEMS as HOOK_PROBLEMS
 from zapline.http.large_bodies import request_class
 from zapline.http.problems import KNOWN
 from zapline.http.serve import App, Message, Receive, Scope, Send, finish_shielded
 from zapline.http.sign_in import SignIn
+from zapline.http.tokens import PROBLEMS as TOKEN_PROBLEMS
 from zapline.http.unit_changes import PROBLEMS as UNIT_PROBLEMS
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ def create_console(parts: "Parts", sessions: SignIn) -> App:
     app.request_class = request_class(larger(parts.max_upload))
     app.url_map.merge_slashes = False
     frame = Frame(app, Front(parts.auth.trusted, parts.base_url), parts.audit)
-    Errors(frame, {**KNOWN, **PROBLEMS, **UNIT_PROBLEMS}).attach(app)
+    Errors(frame, {**KNOWN, **PROBLEMS, **UNIT_PROBLEMS, **TOKEN_PROBLEMS, **HOOK_PROBLEMS}).attach(app)
     _guard(app, frame, sessions)
     _attach(frame, parts, sessions)
     return finish_shielded(app)  # type: ignore[arg-type]  # quart types the scope more narrowly
@@ -70,13 +69,8 @@ def _attach(frame: Frame, parts: "Parts", sessions: SignIn) -> None:
     About(frame).attach()
     if parts.streams is not None:
         Live(frame, sessions, parts.streams, parts.submit).attach()
-    history = History(parts.pool)
     totals = Totals(parts.pool)
-    Overview(frame, parts.roster, parts.health, totals, history).attach()
-    NewUnit(frame, parts.submit).attach()
-    UnitPage(frame, parts.submit, parts.pool, parts.feed, parts.sending).attach()
-    if parts.changes is not None:
-        UnitActions(frame, parts.submit, parts.changes).attach()
+    attach_lines(frame, parts, totals)
     attach_messages(frame, parts, totals)
 
 
