@@ -57,7 +57,8 @@ def translations(language: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for file in language.iterdir():
         more = json.loads(file.read_text())
-        assert not found.keys() & more.keys(), file
+        differ = {text for text in found.keys() & more.keys() if found[text] != more[text]}
+        assert not differ, f"{file.name} says it otherwise"
         found |= more
     return found
 

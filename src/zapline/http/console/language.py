@@ -15,14 +15,12 @@ COOKIE = "zapline-language"
 
 @cache
 def catalogue(language: str) -> Mapping[str, str]:
-    """English text -> its translation, from every file of ``languages/<language>/``; a text is in one file only."""
+    """English text -> its translation, from every file of ``languages/<language>/``."""
     found: dict[str, str] = {}
     if language == ENGLISH:
         return found
     for file in sorted(files(__package__).joinpath("languages", language).iterdir(), key=lambda each: each.name):
-        for text, translation in json.loads(file.read_text("utf-8")).items():
-            assert text not in found, f"{file.name} translates again: {text}"
-            found[text] = translation
+        found |= json.loads(file.read_text("utf-8"))
     return found
 
 
