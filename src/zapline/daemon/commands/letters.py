@@ -64,6 +64,7 @@ async def _read(url: str, unit: str | None, before: int | None, limit: int) -> l
             "hasBody": row.has_raw,
             "receivedAt": iso(row.received_at.timestamp()),
             "revivedAt": iso(row.revived_at.timestamp()) if row.revived_at else None,
+            "givenUpAt": iso(row.given_up_at.timestamp()) if row.given_up_at else None,
             "detail": sanitize_error(row.detail) if row.detail else None,
         }
         for row in rows

@@ -110,9 +110,9 @@ select format('role %%s %%s', wanted.name, case
  order by 1 limit %(most)s;
 
 -- name: dead_letters_by_reason
--- Dead letters that nobody has revived, by reason.
+-- Dead letters that nobody has revived or given up, by reason.
 select format('%%s: %%s', reason, count(*)) as found
-  from zapline.dead_letters where revived_at is null
+  from zapline.dead_letters where revived_at is null and given_up_at is null
  group by reason order by count(*) desc, reason limit %(most)s;
 
 -- name: settled_without_call
