@@ -21,7 +21,7 @@ LEFT_OUT = (
 )
 DEEP = int(os.environ.get("ZAPLINE_CONFORMANCE_SECONDS", "0"))
 """Seconds of a deep run, which finds more than the short one that is part of every run of the tests."""
-SHORT = ("--phases", "examples,fuzzing", "--max-examples", "4", "--seed", "1")
+SHORT = ("--phases", "examples,fuzzing", "--max-examples", "3", "--seed", "1")
 WITHIN = 120.0
 
 

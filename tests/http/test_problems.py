@@ -1,11 +1,13 @@
 """Every error is a problem, and none says too much."""
 
+import re
 from typing import Any
 
 import pytest
 import structlog
 
 from zapline.http import units as units_module
+from zapline.http.problem_codes import MEANINGS
 
 
 async def test_what_the_router_refuses_is_a_problem_too(api: Any) -> None:
@@ -73,3 +75,38 @@ async def test_every_answer_is_kept_from_caches_and_guesses(api: Any) -> None:
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["referrer-policy"] == "no-referrer"
         assert "server" not in headers
+
+
+async def test_every_error_of_every_route_has_its_code_and_gives_nothing_away(api: Any) -> None:
+    """Asked with ids of another unit, with what is no JSON, with a field and a parameter that nobody knows."""
+    unit, other = await api.add_unit(), await api.add_unit("Canary Store")
+    theirs = await api.post(
+        f"/units/{other.id}/messages", {"clientMessageId": "a", "to": "+5511999990007", "text": "oi"}, 202
+    )
+    foreign = theirs["id"]
+    made = (await api.client.get("/openapi.json")).json()
+    secrets = [str(other.id), foreign, api.token, api.database, "site-packages", ".py", "Traceback", "zapline."]
+    bodies = (b"{", b'{"colour": "red"}', b"[]", b'{"name": "\\u0000", "text": "\\u0000", "to": "\\u0000"}')
+    seen = set()
+    for path, methods in made["paths"].items():
+        filled = path.replace("{unit}", str(unit.id)).replace("{letter}", "7").replace("{contact}", "+5511999990008")
+        filled = re.sub(r"\{\w+\}", foreign, filled)
+        for method in methods:
+            if path.endswith(("/events", "/logout", "/archive")):
+                continue
+            for given, body in (("", b""), ("?colour=red", b""), *(("", body) for body in bodies)):
+                if method == "get" and body:
+                    continue
+                answer = await api.client.request(method, filled + given, content=body)
+                if answer.status_code < 400:
+                    continue
+                problem = answer.json()
+                seen.add(problem["code"])
+                assert answer.headers["content-type"] == "application/problem+json", (method, path)
+                assert problem["code"] in MEANINGS, (method, path, problem)
+                assert isinstance(problem["retryable"], bool)
+                assert (answer.status_code == 422) == ("errors" in problem), (method, path, problem)
+                assert answer.status_code != 500, (method, path, problem)
+                for secret in secrets:
+                    assert secret not in answer.text, (method, path, problem)
+    assert seen > {"invalid_request", "malformed_json", "message_not_found", "campaign_not_found"}

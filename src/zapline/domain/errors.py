@@ -6,6 +6,7 @@
     +-- LocalError            our own state or input is wrong; trying again does not help
     |   +-- ConfigurationError
     |   +-- StandstillError   another daemon holds the lock, or the schema does not fit
+    |   +-- Unfit             what somebody asks for is not acceptable, in one field of it
     +-- RemoteError           something outside failed; the verdict says what follows
         +-- DatabaseUnavailable
         +-- JournalRefused    the disk did not take an entry
@@ -27,6 +28,14 @@ class ConfigurationError(LocalError):
 
 class StandstillError(LocalError):
     """This process must not write: another daemon runs, or the schema is not the expected one."""
+
+
+class Unfit(LocalError):
+    """What somebody asks for is not acceptable; the text says why. ``field``: where, as the API calls it."""
+
+    def __init__(self, said: str, field: str) -> None:
+        super().__init__(said)
+        self.field = field
 
 
 class RemoteError(ZaplineError):

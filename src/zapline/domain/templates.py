@@ -11,7 +11,7 @@ from unicodedata import normalize
 
 import msgspec
 
-from zapline.domain.errors import LocalError
+from zapline.domain.errors import Unfit
 from zapline.domain.outbox import Content, File, Outgoing, Text
 
 _FIELD = re.compile(r"\{\{([^{}]*)\}\}")
@@ -25,10 +25,15 @@ _LONGEST_NAME = 200
 _NO_NAME = re.compile(r"[/\\\x00-\x1f\x7f]")
 _TEXTS: Mapping[type[Content], tuple[str, ...]] = {Text: ("text",), File: ("caption", "file_name")}
 """The fields of a content in which variables stand."""
+_CALLED = {"file_name": "fileName"}
+"""Those that the API calls otherwise."""
 
 
-class InvalidTemplate(LocalError):
+class InvalidTemplate(Unfit):
     """A text's variables cannot be read; the message says which."""
+
+    def __init__(self, said: str, field: str = "text") -> None:
+        super().__init__(said, field)
 
 
 def variable_name(text: str) -> str:
@@ -94,6 +99,14 @@ def _said(field: Field, values: Mapping[str, str]) -> str:
     return field.fallback
 
 
+def _read(name: str, text: str) -> Template:
+    try:
+        return Template.read(text)
+    except InvalidTemplate as unread:
+        unread.field = _CALLED.get(name, name)
+        raise
+
+
 @dataclass(frozen=True, slots=True)
 class Letter:
     """A campaign's content, ready to be written for one recipient after the other."""
@@ -108,7 +121,7 @@ class Letter:
         """Raises :class:`InvalidTemplate`."""
         content = outgoing.content
         given = {name: getattr(content, name) for name in _TEXTS.get(type(content), ())}
-        texts = {name: Template.read(text) for name, text in given.items() if text is not None}
+        texts = {name: _read(name, text) for name, text in given.items() if text is not None}
         needed = set[str]().union(*(template.needed for template in texts.values()))
         if len(needed) > MOST_VARIABLES:
             raise InvalidTemplate(f"a campaign has at most {MOST_VARIABLES} variables")

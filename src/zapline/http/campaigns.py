@@ -56,8 +56,8 @@ PROBLEMS: Register = {
     NoRecipients: Known(409, "no_recipients"),
     InvalidCampaign: Known(422, "invalid_campaign"),
     InvalidTemplate: Known(422, "invalid_template"),
-    InvalidRecipients: Known(422, "invalid_recipients"),
-    InvalidPhone: Known(422, "invalid_phone"),
+    InvalidRecipients: Known(422, "invalid_recipients", field="recipients"),
+    InvalidPhone: Known(422, "invalid_phone", field="to"),
     TooManyLists: Known(503, "busy", retryable=True),
 }
 """What the errors of campaigns are to a caller."""

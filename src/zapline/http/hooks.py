@@ -32,7 +32,7 @@ from zapline.supervisors.submit import Submit
 PROBLEMS: Register = {
     UnknownHook: Known(404, "hook_not_found"),
     UnknownDelivery: Known(404, "delivery_not_found"),
-    InvalidHookUrl: Known(422, "invalid_hook_url"),
+    InvalidHookUrl: Known(422, "invalid_hook_url", field="url"),
     TooManyHooks: Known(409, "too_many_hooks"),
     HookDisabled: Known(409, "hook_disabled"),
     DeliveryWaits: Known(409, "delivery_waits"),

@@ -258,7 +258,7 @@ def _responses(route: Route, doc: Doc, schemas: _Schemas) -> Json:
     for code, status in {**_usual(route, doc), **doc.errors}.items():
         by_status[status].append(code)
     for status, codes in sorted(by_status.items()):
-        made[str(status)] = _problem(sorted(codes), schemas)
+        made[str(status)] = _problem(status, sorted(codes), schemas)
     return made
 
 
@@ -286,13 +286,15 @@ def _usual(route: Route, doc: Doc) -> Mapping[str, int]:
     return usual
 
 
-def _problem(codes: Sequence[str], schemas: _Schemas) -> Json:
+def _problem(status: int, codes: Sequence[str], schemas: _Schemas) -> Json:
     said = "; ".join(f"`{code}`: {MEANINGS.get(code, code)}" for code in codes)
     made: Json = {"description": said}
     if any(code in RETRYABLE for code in codes):
         seconds = {"type": "integer", "minimum": 1}
         made["headers"] = {"Retry-After": {"description": "Seconds after which to ask again.", "schema": seconds}}
-    schema = {"allOf": [schemas.of(ProblemBody)], "properties": {"code": {"enum": list(codes)}}}
+    schema: Json = {"allOf": [schemas.of(ProblemBody)], "properties": {"code": {"enum": list(codes)}}}
+    if status == 422:
+        schema["required"] = ["errors"]
     made["content"] = {"application/problem+json": {"schema": schema}}
     return made
 

@@ -13,7 +13,7 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from zapline.domain.addresses import InvalidMediaUrl
-from zapline.domain.errors import DatabaseUnavailable, JournalRefused, LocalError, RemoteError, ZaplineError
+from zapline.domain.errors import DatabaseUnavailable, JournalRefused, LocalError, RemoteError, Unfit, ZaplineError
 from zapline.evolution.failures import EvolutionFailure, Verdict
 from zapline.sql.driver import CommitUnknown, StatementFailed, Trouble
 from zapline.sql.units import InstanceTaken
@@ -95,6 +95,8 @@ class Known:
     code: str
     retryable: bool = False
     """Whether the same request may do later; then the caller is told when to ask again."""
+    field: str = ""
+    """Of 422: what is at fault, where the error itself does not say it."""
 
 
 Register = Mapping[type[ZaplineError], Known]
@@ -110,9 +112,9 @@ KNOWN: Register = {
     NotCancellable: Known(409, "not_cancellable"),
     NotUncertain: Known(409, "not_uncertain"),
     InvalidUnit: Known(422, "invalid_unit"),
-    InvalidMediaUrl: Known(422, "invalid_media_url"),
-    MediaUrlRefused: Known(422, "media_url_refused"),
-    MediaUrlUnresolvable: Known(422, "media_url_unresolvable", retryable=True),
+    InvalidMediaUrl: Known(422, "invalid_media_url", field="url"),
+    MediaUrlRefused: Known(422, "media_url_refused", field="url"),
+    MediaUrlUnresolvable: Known(422, "media_url_unresolvable", retryable=True, field="url"),
     UnitNotReady: Known(503, "unit_not_ready", retryable=True),
     MediaBusy: Known(503, "media_busy", retryable=True),
 }
@@ -129,7 +131,9 @@ def of_error(error: ZaplineError, register: Register = KNOWN) -> Problem:
         known = register.get(kind)
         if known is not None:
             wait = _TRY_AGAIN if known.retryable else None
-            return Problem(known.status, known.code, str(error), known.retryable, retry_after=wait)
+            field = error.field if isinstance(error, Unfit) else known.field
+            fields = [(field, str(error))] if field else []
+            return Problem(known.status, known.code, str(error), known.retryable, fields, wait)
     match error:
         case InvalidMessage():
             return Problem(422, error.code, str(error), errors=[(error.field, error.message)])
@@ -147,7 +151,8 @@ def of_error(error: ZaplineError, register: Register = KNOWN) -> Problem:
             said = "the journal's disk takes nothing just now"
             return Problem(503, "journal_refused", said, retryable=True, retry_after=_TRY_AGAIN)
         case StatementFailed(trouble=Trouble.POISON):
-            return Problem(422, "invalid_text", "a text holds characters that cannot be stored")
+            said = "a text holds characters that cannot be stored"
+            return Problem(422, "invalid_text", said, errors=[("body", said)])
         case StatementFailed(trouble=Trouble.RETRY):
             return Problem(503, "database_busy", "the database is busy", retryable=True, retry_after=_TRY_AGAIN)
         case StatementFailed():

@@ -11,7 +11,7 @@ import structlog
 import trio
 
 from zapline.domain.campaigns import Ask, CampaignState, Timing, estimate_end, follow
-from zapline.domain.errors import LocalError, RemoteError
+from zapline.domain.errors import LocalError, RemoteError, Unfit
 from zapline.domain.events import Kind
 from zapline.domain.ids import UnitId
 from zapline.domain.outbox import File, Lane, Outgoing, Text
@@ -58,7 +58,7 @@ class NoRecipients(LocalError):
     """Nobody on the list can be written to."""
 
 
-class InvalidCampaign(LocalError):
+class InvalidCampaign(Unfit):
     """What is asked for is no campaign; the text says why."""
 
 
@@ -239,14 +239,14 @@ class Campaigns:
         if isinstance(content, Text):
             text = clean_text(content.text)
             if not text.strip():
-                raise InvalidCampaign("the text is empty")
+                raise InvalidCampaign("the text is empty", "text")
             return msgspec.structs.replace(content, text=text)
         if content.kind not in _FILES:
-            raise InvalidCampaign(f"a file is one of {', '.join(sorted(_FILES))}")
+            raise InvalidCampaign(f"a file is one of {', '.join(sorted(_FILES))}", content.kind)
         if (content.url is None) == (content.upload is None):
-            raise InvalidCampaign("a file has either a url or an upload")
+            raise InvalidCampaign("a file has either a url or an upload", content.kind)
         if content.caption is not None and content.kind in (Kind.AUDIO, Kind.VOICE):
-            raise InvalidCampaign("WhatsApp shows no caption with audio")
+            raise InvalidCampaign("WhatsApp shows no caption with audio", "audio")
         content = msgspec.structs.replace(
             content,
             caption=clean_text(content.caption) if content.caption is not None else None,
@@ -258,7 +258,7 @@ class Campaigns:
         async with self._pool.connection() as conn:
             upload = await find_upload(conn, unit, content.upload)
         if upload is None:
-            raise InvalidCampaign("the unit has no such upload")
+            raise InvalidCampaign("the unit has no such upload", "upload")
         return file_of(content, None, upload)
 
     # -- trying out ----------------------------------------------------------------------------------------------
@@ -368,4 +368,4 @@ class Campaigns:
 def _require_start(start_at: float | None) -> None:
     """Raises InvalidCampaign for a time that no calendar of ours holds."""
     if start_at is not None and not _EARLIEST <= start_at <= _LATEST:
-        raise InvalidCampaign("startAt is between the years 2009 and 2100")
+        raise InvalidCampaign("startAt is between the years 2009 and 2100", "startAt")

@@ -8,7 +8,7 @@ import structlog
 import trio
 
 from zapline.domain.connection import Stored
-from zapline.domain.errors import JournalRefused, LocalError
+from zapline.domain.errors import JournalRefused, LocalError, Unfit
 from zapline.domain.events import ConnectAsked, ConnectionEvent, DisconnectAsked, QrWanted, RegistrationOutdated
 from zapline.domain.ids import UnitId, valid_instance
 from zapline.sql import dead_letters
@@ -50,7 +50,7 @@ class UnitNotReady(LocalError):
     """The unit cannot act now: its state is unread (database away), or it is quarantined or overloaded."""
 
 
-class InvalidUnit(LocalError):
+class InvalidUnit(Unfit):
     """The name or instance of a new unit is not acceptable; the text says why."""
 
 
@@ -112,9 +112,9 @@ class Submit:
         name = name.strip()
         instance = instance or f"{self._house.instance_prefix}{unit}"
         if not 1 <= len(name) <= 200 or "\0" in name:
-            raise InvalidUnit("a unit's name has 1 to 200 characters")
+            raise InvalidUnit("a unit's name has 1 to 200 characters", "name")
         if not valid_instance(instance):
-            raise InvalidUnit("an instance's name has 1 to 80 letters, digits, '_' or '-'")
+            raise InvalidUnit("an instance's name has 1 to 80 letters, digits, '_' or '-'", "instance")
         secret_digest = digest(self._secret_of(unit, 1))
         async with self._pool.connection() as conn:
             await insert_unit(

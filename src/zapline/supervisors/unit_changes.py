@@ -47,11 +47,11 @@ class UnitChanges:
         """Change a unit's settings. Raises InvalidUnit."""
         name = asked.name.strip() if asked.name is not None else None
         if name is not None and (not 1 <= len(name) <= 200 or "\0" in name):
-            raise InvalidUnit("a unit's name has 1 to 200 characters")
+            raise InvalidUnit("a unit's name has 1 to 200 characters", "name")
         if asked.time_zone is not None and not is_time_zone(asked.time_zone):
-            raise InvalidUnit("a time zone is a name of the IANA time zone database, as America/Sao_Paulo")
+            raise InvalidUnit("a time zone is a name of the IANA time zone database, as America/Sao_Paulo", "timeZone")
         if asked.retention_days is not None and not 1 <= asked.retention_days <= MOST_DAYS:
-            raise InvalidUnit(f"messages are kept for 1 to {MOST_DAYS} days")
+            raise InvalidUnit(f"messages are kept for 1 to {MOST_DAYS} days", "retentionDays")
         self._submit.find(unit)
         async with self._pool.connection() as conn:
             await units.change_unit(conn, unit, name, asked.time_zone, asked.retention_days, keep=asked.keep_retention)
