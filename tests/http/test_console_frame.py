@@ -1,11 +1,17 @@
 """The console's frame: who gets in, which forms are taken, what stands around every page."""
 
 import re
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
 from typing import Any
 from urllib.parse import quote
 
 import httpx2
+from quart import Response
+from quart_trio import QuartTrio
 from support.console import BROWSER, Operator
+
+from zapline.http.console.gate import Carriage, Front, give_cookie
 
 EMAIL, PASSWORD = "ana@example.com", "correct horse battery"
 
@@ -70,8 +76,8 @@ async def test_a_form_from_elsewhere_or_of_another_session_is_refused(api: Any, 
     assert await post({"Origin": api.url}, fields) == 303, "a browser without Sec-Fetch-Site"
 
 
-async def test_behind_a_trusted_proxy_with_https_the_cookie_is_bound_to_the_host(api: Any) -> None:
-    """No proxy is trusted here, so the header is not believed; a host of the network over plain HTTP gets nothing."""
+async def test_nobody_signs_in_over_plain_http_through_a_network(api: Any) -> None:
+    """No proxy is trusted here, so what it says of https is not believed."""
     async with httpx2.AsyncClient(base_url=api.url, trust_env=False) as client:
         headers = {"Host": "zapline.example.com", "X-Forwarded-Proto": "https"}
         answer = await client.get("/console/sign-in", headers=headers)
@@ -80,6 +86,29 @@ async def test_behind_a_trusted_proxy_with_https_the_cookie_is_bound_to_the_host
         answer = await client.post("/console/sign-in", data=data, headers={**headers, **BROWSER})
         assert answer.status_code == 403
         assert "set-cookie" not in answer.headers
+
+
+async def test_over_https_the_cookie_is_bound_to_the_host() -> None:
+    app = QuartTrio(__name__)
+    behind = Front((ip_network("10.0.0.0/8"),), "https://zapline.example.com")
+    for client, headers, wanted in (
+        ("10.0.0.1", {"Host": "other.example.com", "X-Forwarded-Proto": "https"}, Carriage.HTTPS),
+        ("10.0.0.1", {"Host": "other.example.com", "X-Forwarded-Proto": "http"}, Carriage.PLAIN),
+        ("192.0.2.7", {"Host": "other.example.com", "X-Forwarded-Proto": "https"}, Carriage.PLAIN),
+        ("192.0.2.7", {"Host": "zapline.example.com"}, Carriage.HTTPS),
+        ("127.0.0.1", {"Host": "127.0.0.1:8080"}, Carriage.LOOPBACK),
+        ("127.0.0.1", {"Host": "[::1]:8080"}, Carriage.LOOPBACK),
+        ("127.0.0.1", {"Host": "127.0.0.1.evil.example"}, Carriage.PLAIN),
+    ):
+        async with app.test_request_context("/", headers=headers, scope_base={"client": (client, 1)}):
+            assert behind.carriage() is wanted, headers
+    async with app.test_request_context("/", headers={"Host": "zapline.example.com"}):
+        answer = Response(b"")
+        give_cookie(answer, behind, "zl_token", datetime.now(UTC) + timedelta(hours=1))
+        cookie = answer.headers["Set-Cookie"]
+    assert cookie.startswith("__Host-zapline=zl_token; ")
+    assert {"Secure", "HttpOnly", "Path=/", "SameSite=Lax"} <= set(cookie.split("; "))
+    assert "Domain" not in cookie
 
 
 async def test_a_session_that_has_ended_leads_to_the_sign_in_and_tells_the_script(api: Any, operator: Operator) -> None:

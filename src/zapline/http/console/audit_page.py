@@ -1,5 +1,6 @@
 """The audit log: who changed what, when, from where, and what came of it."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -30,7 +31,6 @@ class Shown:
     line: AuditLine
     kind: str
     unit: str
-    zone: str
     tone: str
     word: str
     detail: str
@@ -63,12 +63,21 @@ class AuditPage:
             at="audit",
             rows=[self._shown(line) for line in rows[:_PAGE]],
             units=sorted(found.record.name for found in self._roster.units())[:500],
+            zone=self._zone(chosen),
             wanted_unit=unit,
             wanted_actor=actor,
             wanted_action=action,
             older=f"/console/audit?{older}" if older else None,
             newer=f"/console/audit?{urlencode(query)}" if before is not None else None,
         )
+
+    def _zone(self, chosen: UnitId | None) -> str:
+        """One for the page: that of the chosen unit, else that of most units."""
+        found = self._roster.get(chosen) if chosen is not None else None
+        if found is not None:
+            return found.record.time_zone
+        common = Counter(unit.record.time_zone for unit in self._roster.units()).most_common(1)
+        return common[0][0] if common else "UTC"
 
     def _unit(self, text: str) -> UnitId | None:
         """The unit of this name or id; a closed one by its id alone."""
@@ -85,7 +94,6 @@ class AuditPage:
             line=line,
             kind=_(KINDS[line.actor_kind]) if line.actor_kind in KINDS else line.actor_kind,
             unit=found.record.name if found is not None else str(line.unit or ""),
-            zone=found.record.time_zone if found is not None else "UTC",
             tone=tone,
             word=word,
             detail=", ".join(f"{name}: {_told(value)}" for name, value in line.detail.items()),

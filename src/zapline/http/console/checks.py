@@ -52,7 +52,7 @@ ABOUT: Mapping[str, About] = {
     "unexpectedDisconnects": About(
         mark("Lines lost"),
         mark("Open lines that were lost without anybody having asked for it."),
-        mark("Look at the units below: each says why it was lost and what to do."),
+        mark("Look at the units in the overview: each says why it was lost and what to do."),
     ),
     "database": About(
         mark("Database"),
