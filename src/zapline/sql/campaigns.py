@@ -294,3 +294,10 @@ async def variables(pool: Pool, unit: UnitId, id: UUID) -> set[str]:
     """The names of all values that the campaign's recipients have."""
     async with unit_scope(pool, unit) as conn:
         return {row.name for row in await _SQL.rows(conn, "variables", unit_id=unit, id=id)}
+
+
+async def reasons(pool: Pool, unit: UnitId, id: UUID) -> list[tuple[str, str | None, int]]:
+    """(state, reason, how many) of whoever was not written to, or not surely; the most frequent first."""
+    async with unit_scope(pool, unit) as conn:
+        rows = await _SQL.rows(conn, "count_reasons", unit_id=unit, id=id)
+    return [(row.state, row.reason, row.recipients) for row in rows]

@@ -263,13 +263,17 @@ class Campaigns:
 
     # -- trying out ----------------------------------------------------------------------------------------------
 
-    async def try_out(self, unit: UnitId, plan: Plan) -> Forecast:
-        """What would become of a campaign; nothing is stored. Raises as ``create``."""
+    async def try_out(self, unit: UnitId, plan: Plan, source: Csv | None = None) -> Forecast:
+        """What would become of a campaign with the plan's list, or a CSV instead; nothing is stored.
+
+        Raises as ``create``, and TooManyLists.
+        """
         self._find(unit)
         _require_start(plan.start_at)
         letter = Letter.read(Outgoing(await self._checked(unit, plan.content)))
         tally = Tally()
-        await self._lists.read(plan.listed, letter, 1, unfit=self._unfit(unit, None), store=None, tally=tally)
+        listed = plan.listed if source is None else source
+        await self._lists.read(listed, letter, 1, unfit=self._unfit(unit, None), store=None, tally=tally)
         return await self._forecast(unit, plan.timing, plan.start_at, tally)
 
     async def try_list(self, unit: UnitId, id: UUID, source: Csv | Listed) -> Forecast:

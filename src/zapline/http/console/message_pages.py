@@ -2,7 +2,10 @@
 
 from typing import TYPE_CHECKING
 
+from zapline.http.campaigns import MAX_LIST
 from zapline.http.console.attention import AttentionPages
+from zapline.http.console.campaign_form import NEW_PATH, CampaignForms
+from zapline.http.console.campaigns import CampaignViews
 from zapline.http.console.chats import Chats
 from zapline.http.console.figures import Totals
 from zapline.http.console.files import Files
@@ -23,7 +26,10 @@ _WITHIN = 28.0
 
 def larger(max_upload: int) -> list[Larger]:
     """The forms that may bring a file."""
-    return [Larger(REPLY_PATH, max_upload + _FIELDS, _WITHIN)]
+    return [
+        Larger(REPLY_PATH, max_upload + _FIELDS, _WITHIN),
+        Larger(NEW_PATH, MAX_LIST + max_upload + _FIELDS, _WITHIN),
+    ]
 
 
 def attach_messages(frame: Frame, parts: "Parts", totals: Totals) -> None:
@@ -34,3 +40,6 @@ def attach_messages(frame: Frame, parts: "Parts", totals: Totals) -> None:
         Files(frame, parts.submit, parts.media, parts.pool).attach()
     AttentionPages(frame, parts.submit, parts.roster, parts.pool, totals, parts.outgoing).attach()
     LetterPages(frame, parts.submit, parts.roster, parts.pool).attach()
+    if parts.campaigns is not None and parts.outgoing is not None:
+        CampaignForms(frame, parts.submit, parts.campaigns, parts.outgoing, parts.pool).attach()
+        CampaignViews(frame, parts.submit, parts.campaigns, parts.pool).attach()

@@ -193,3 +193,16 @@ select r.number, r.recipient, r.parameters,
 select distinct jsonb_object_keys(parameters) as name
   from zapline.campaign_recipients
  where unit_id = %(unit_id)s and campaign_id = %(id)s;
+
+-- name: count_reasons
+-- Why recipients of a campaign were not written to, or not surely, the most frequent reason first.
+select coalesce(r.ended_as, zapline.recipient_state(r.state, o.state, m.delivery)) as state,
+       coalesce(r.reason, o.failure) as reason, count(*) as recipients
+  from zapline.campaign_recipients r
+  left join zapline.outbox o on o.message_id = r.message_id and o.campaign_id = r.campaign_id
+  left join zapline.messages m on m.id = r.message_id
+ where r.unit_id = %(unit_id)s and r.campaign_id = %(id)s
+   and coalesce(r.ended_as, zapline.recipient_state(r.state, o.state, m.delivery)) in
+       ('failed', 'undelivered', 'uncertain', 'skipped')
+ group by 1, 2
+ order by 3 desc, 1, 2;

@@ -1,0 +1,113 @@
+"""Campaigns in the console: tried with nothing stored, made once, read from long lists, steered, and exported."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from support.console import BROWSER, Operator, Page
+
+LIST = (
+    "telefone;nome;=cmd\n11 99999-0001;Ana;x\n11 99999-0002;<script>alert(1)</script>;y\n123;Zé;z\n11999990001;Ana;x\n"
+)
+
+
+@pytest.fixture
+async def operator(api: Any) -> AsyncIterator[Operator]:
+    one = Operator(api.url)
+    await one.sign_in("ana@example.com", "correct horse battery")
+    yield one
+    await one.close()
+
+
+async def submit(operator: Operator, action: str, fields: dict[str, str], expect: int = 303, **more: Any) -> Page:
+    answer = await operator.client.post(action, data=fields, headers=BROWSER | more.pop("headers", {}), **more)
+    assert answer.status_code == expect, answer.text[:2000]
+    operator.answer = answer
+    return Page(answer.text)
+
+
+async def test_a_campaign_is_tried_with_nothing_stored_then_made_once_started_and_steered(
+    api: Any, operator: Operator
+) -> None:
+    unit = await api.add_unit()
+    base = f"/console/units/{unit.id}/campaigns"
+    assert "No campaign yet" in (await operator.get(base)).plain
+    form = (await operator.get(f"{base}/new")).forms[f"{base}/new"]
+    asked = form | {"name": "Natal <b>", "text": "Oi {{nome}}", "seconds": "2,5", "opens": "08:00", "closes": "18:00"}
+    list_ = {"list": ("lista.csv", LIST.encode("cp1252"), "text/csv")}
+    page = await submit(operator, f"{base}/try", asked, 200, files=list_, headers={"X-Zapline-Live": "1"})
+    for words in ("4 lines", "2 are written to", "2 are skipped", "This is no phone number.", "line 3"):
+        assert words in page.plain, words
+    assert "Oi Ana" in page.plain
+    assert "end about" in page.plain
+    assert "<script>alert" not in page.text
+    assert "<html" not in page.text
+    whole = await submit(operator, f"{base}/try", asked | {"pasted": LIST}, 200)
+    assert "2 are written to" in whole.plain
+    assert "Natal &lt;b&gt;" in whole.text
+    wrong = await submit(operator, f"{base}/new", asked | {"pasted": "nome\nAna"}, 422)
+    assert "header has no column" in wrong.plain
+    assert (await api.sql("select count(*) from zapline.campaigns"))[0][0] == 0
+    for _ in range(2):
+        await submit(operator, f"{base}/new", asked, files=list_)
+    (one,) = [row.id for row in await api.sql("select id from zapline.campaigns")]
+    assert operator.answer is not None
+    assert operator.answer.headers["location"] == f"{base}/{one}"
+    page = await operator.get(f"{base}/{one}")
+    for words in ("Not started", "0 of 2", "Oi Ana", "2 skipped", "one message every 2.5 s", "08:00 – 18:00"):
+        assert words in page.plain, words
+    await operator.send(f"{base}/{one}/start")
+    await operator.follow()
+    await operator.send(f"{base}/{one}/pause")
+    page = await operator.follow()
+    assert "The campaign is paused." in page.plain
+    await operator.send(f"{base}/{one}/resume")
+    page = await operator.follow()
+    assert "Running" in page.plain
+    assert "0 of 2" in (await operator.get(f"{base}/{one}/part")).plain
+    await operator.get(f"{base}/{one}")
+    await operator.send(f"{base}/{one}/cancel")
+    page = await operator.follow()
+    assert "2 of 2" in page.plain
+    assert "This is no phone number." in page.plain
+    deeds = [
+        row.action for row in await api.sql("select action from zapline.audit_log where outcome = 200 order by id")
+    ]
+    assert deeds[-4:] == ["start_campaign", "pause_campaign", "resume_campaign", "cancel_campaign"]
+    assert "create_campaign" in deeds
+
+
+async def test_recipients_are_masked_in_pages_and_an_export_holds_no_formula(api: Any, operator: Operator) -> None:
+    unit = await api.add_unit()
+    base = f"/console/units/{unit.id}/campaigns"
+    form = (await operator.get(f"{base}/new")).forms[f"{base}/new"]
+    evil = ["=1+1", "+1", "-1", "@x", "\t=1", "＝1", " =HYPERLINK(1)"]
+    rows = "".join(f'1199999{n:04};"{cell}"\n' for n, cell in enumerate(evil, 1)) * 2
+    await submit(operator, f"{base}/new", form | {"name": "n", "text": "{{v}}", "pasted": f"telefone;v\n{rows}"})
+    assert operator.answer is not None
+    one = operator.answer.headers["location"]
+    page = await operator.get(f"{one}/recipients?state=skipped")
+    assert "****0001" in page.plain
+    assert "99990001" not in page.plain
+    assert "The phone is on the list already." in page.plain
+    assert "Nobody is in this state." in (await operator.get(f"{one}/recipients?state=read")).plain
+    exported = await operator.client.get(f"{one}/failures.csv")
+    assert exported.headers["content-disposition"].startswith("attachment")
+    for cell in exported.text.replace("\r\n", ",").replace('"', "").split(","):
+        assert not cell.strip().startswith(("=", "+", "-", "@", "＝")), cell
+    other = await api.add_unit("Outra")
+    for path in ("", "/part", "/recipients", "/failures.csv"):
+        await operator.get(one.replace(str(unit.id), str(other.id)) + path, 404)
+
+
+async def test_a_list_that_is_larger_than_any_other_form_is_tried_and_read_in(api: Any, operator: Operator) -> None:
+    unit = await api.add_unit()
+    base = f"/console/units/{unit.id}/campaigns"
+    form = (await operator.get(f"{base}/new")).forms[f"{base}/new"]
+    lines = "".join(f"119{90_000_000 + n:08},Cliente {n} {'x' * 60}\n" for n in range(20_000))
+    list_ = {"list": ("lista.csv", f"telefone,nome\n{lines}".encode(), "text/csv")}
+    operator.client.timeout = 60
+    asked = form | {"name": "grande", "text": "Oi {{nome}}"}
+    await submit(operator, f"{base}/new", asked, files=list_)
+    assert operator.answer is not None
+    assert "0 of 20,000" in (await operator.get(operator.answer.headers["location"])).plain
