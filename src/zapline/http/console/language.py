@@ -2,15 +2,18 @@
 
 import json
 from collections.abc import Mapping
+from contextvars import ContextVar
 from functools import cache
 from importlib.resources import files
 
-from quart import g, has_request_context, request
+from quart import request
 
 ENGLISH, PORTUGUESE = "en", "pt-BR"
 LANGUAGES = {ENGLISH: "English", PORTUGUESE: "Português"}
 """What a page may be in, in its own words."""
 COOKIE = "zapline-language"
+_SPOKEN = ContextVar("language", default=ENGLISH)
+"""Each request runs in a context of its own. A page asks a thousand times: ``g`` would be too slow."""
 
 
 @cache
@@ -30,12 +33,12 @@ def choose() -> None:
     if chosen not in LANGUAGES:
         asked = request.accept_languages.best_match([ENGLISH, PORTUGUESE, "pt"])
         chosen = PORTUGUESE if asked == "pt" else asked or ENGLISH
-    g.language = chosen
+    _SPOKEN.set(chosen)
 
 
 def spoken() -> str:
     """The language of the present request."""
-    return g.get("language", ENGLISH) if has_request_context() else ENGLISH
+    return _SPOKEN.get()
 
 
 def mark(text: str) -> str:

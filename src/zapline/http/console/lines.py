@@ -20,16 +20,21 @@ _RANKS = {"bad": 0, "warn": 1, "busy": 2, "idle": 3, "good": 4}
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a line is, in the operator's language. ``tone`` chooses shape and colour, ``rank`` sorts: trouble first."""
+    """How a line is, in the operator's language. ``tone`` chooses shape and colour."""
 
     tone: str
     word: str
     sentence: str
     advice: str
 
-    @property
-    def rank(self) -> int:
-        return _RANKS[self.tone]
+
+def rank(unit: Unit) -> int:
+    """Sorts units: trouble first."""
+    if unit.quarantined_at is not None or unit.state is None:
+        return _RANKS["bad" if unit.quarantined_at is not None else "idle"]
+    phase = unit.state.stored.phase
+    paused = phase is Phase.OPEN and unit.record.paused_at is not None
+    return _RANKS["warn" if paused else _WORDS[phase][0]]
 
 
 def standing(unit: Unit) -> Standing:

@@ -11,15 +11,15 @@ from zapline.http.console.checks import VERDICTS, tell
 from zapline.http.console.figures import History, Totals
 from zapline.http.console.frame import Frame, asked, number_of
 from zapline.http.console.language import _, mark
-from zapline.http.console.lines import Standing, standing
+from zapline.http.console.lines import Standing, rank, standing
 from zapline.http.console.live import ALL
 from zapline.sql.unit_reading import UnitTotals
 from zapline.supervisors.health import Health
 from zapline.supervisors.roster import Roster
 from zapline.supervisors.unit import Unit
 
-_PAGE = 100
-"""Units of a page: a thousand are ten pages, and the filter finds one at once."""
+_PAGE = 50
+"""Units of a page: those with trouble are on the first one, and the filter finds any at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +29,6 @@ class Shown:
     unit: Unit
     line: Standing
     totals: UnitTotals | None
-
-    @property
-    def order(self) -> tuple[int, int, str]:
-        waits = self.totals is not None and self.totals.uncertain + self.totals.letters > 0
-        return self.line.rank, 0 if waits else 1, self.unit.record.name.lower()
 
 
 class Overview:
@@ -66,10 +61,8 @@ class Overview:
         wanted, page = asked("q"), number_of("page", 1, 10_000) or 1
         totals = await self._totals.all()
         every = self._roster.units()
-        found = [
-            Shown(unit, standing(unit), totals.get(unit.id)) for unit in every if _matches(unit, wanted.casefold())
-        ]
-        found.sort(key=lambda shown: shown.order)
+        found = [unit for unit in every if _matches(unit, wanted.casefold())]
+        found.sort(key=lambda unit: _order(unit, totals.get(unit.id)))
         start = (page - 1) * _PAGE
 
         def link(to: int) -> str:
@@ -77,7 +70,7 @@ class Overview:
 
         query = urlencode({name: value for name, value in (("q", wanted), ("page", page)) if value not in ("", 1)})
         return {
-            "shown": found[start : start + _PAGE],
+            "shown": [Shown(unit, standing(unit), totals.get(unit.id)) for unit in found[start : start + _PAGE]],
             "total": len(every),
             "found": len(found),
             "wanted": wanted,
@@ -97,6 +90,12 @@ class Overview:
             "rates": [(tell(rate), charts[rate.name]) for rate in report.rates],
             "failing": [tell(check) for check in report.checks if check.verdict.value != "pass"],
         }
+
+
+def _order(unit: Unit, totals: UnitTotals | None) -> tuple[int, int, str]:
+    """Trouble first; among equals those for whom something waits for a person."""
+    waits = totals is not None and totals.uncertain + totals.letters > 0
+    return rank(unit), 0 if waits else 1, unit.record.name.casefold()
 
 
 def _matches(unit: Unit, wanted: str) -> bool:

@@ -1,7 +1,7 @@
 /* Keeps the console's pages up to date. Every page works without it, by plain forms and reloads.
  *
  * An element says `data-live="status qr"` and `data-src="/console/.../part"`: on an event of that kind its content is
- * fetched from the server and replaced. `data-every="30"` has it fetched every so many seconds too, `data-stick` keeps
+ * fetched from the server and replaced, at most each `data-gap` milliseconds. `data-every="30"` has it fetched every so many seconds too, `data-stick` keeps
  * it scrolled to its end. The page's one stream of events is `data-events` of the body.
  */
 "use strict";
@@ -52,7 +52,7 @@
   }
 
   function soon(part, delay) {
-    const own = state(part), due = Math.max(Date.now() + delay, own.last + GAP);
+    const own = state(part), due = Math.max(Date.now() + delay, own.last + Number(part.dataset.gap || GAP));
     if (own.due && own.due <= due) return;
     own.due = due;
     clearTimeout(own.timer);
