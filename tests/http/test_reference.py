@@ -6,8 +6,10 @@ from typing import Any
 
 import httpx2
 from jsonschema_rs import validator_for
+from support.crm import crm
 
 from zapline import http
+from zapline.domain.hooks import TEST, HookEvent
 from zapline.http.problem_codes import MEANINGS, RETRYABLE
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -104,3 +106,23 @@ def route_list(made: Any) -> str:
                     call = f"`{method.upper()} {path}`"
                     lines.append(f"| {call} | {operation['summary']} | {operation['x-access'].replace('_', ' ')} |")
     return "\n".join(lines)
+
+
+async def test_what_the_crm_is_told_is_what_the_document_says(api: Any) -> None:
+    unit = await api.add_unit()
+    made = (await api.client.get("/openapi.json")).json()
+    assert {*HookEvent, TEST} == set(made["webhooks"])
+    key = {"id": "A", "remoteJid": "5511999990001@s.whatsapp.net", "fromMe": False}
+    text = {"message": {"conversation": "oi"}, "messageType": "conversation", "messageTimestamp": 1_750_000_000}
+    async with crm() as at:
+        hook = await api.post(f"/units/{unit.id}/hooks", {"url": f"{at.url}/hook"}, 201)
+        await api.post(f"/units/{unit.id}/hooks/{hook['id']}/test", {}, 202)
+        await api.send(unit, "messages.upsert", {"key": key, **text})
+        await api.post(f"/units/{unit.id}/whatsapp/connect", {}, 202)
+        calls = await at.until(3)
+    assert {"hook.test", "message.received"} < {call.told["type"] for call in calls}
+    for call in calls:
+        told = made["webhooks"][call.told["type"]]["post"]
+        body = told["requestBody"]["content"]["application/json"]["schema"]
+        schema = {**body, "components": made["components"], "$schema": DIALECT}
+        assert [error.message for error in validator_for(schema).iter_errors(call.told)] == []

@@ -32,6 +32,10 @@ _NAMED = {
     "campaign": "The campaign's id.",
     "contact": "As the list names it: a phone with its plus, or `lid:` and digits.",
     "letter": "The dead letter's number.",
+    "hook": "The hook's id.",
+    "delivery": "The delivery's id.",
+    "erasure": "The erasure's id.",
+    "token": "The token's id; the token itself is never shown again.",
     "token": "The token's id, not the token.",
 }
 _GROUPS = {
