@@ -35,7 +35,6 @@ _NAMED = {
     "hook": "The hook's id.",
     "delivery": "The delivery's id.",
     "erasure": "The erasure's id.",
-    "token": "The token's id; the token itself is never shown again.",
     "token": "The token's id, not the token.",
 }
 _GROUPS = {
