@@ -206,8 +206,8 @@ class Journal:
     async def erase(self, unit: UnitId, names: re.Pattern[bytes], until: float) -> tuple[int, int]:
         """Remove a unit's done entries that hold the pattern and came in until then (UTC seconds).
 
-        Returns how many went, and how many hold it and are unfinished: they must be done first. Their bytes are
-        overwritten, in the file and in its WAL. Raises ``JournalRefused``; it may be asked again.
+        Returns how many went, and how many hold it and are unfinished: they must be done first. Once none is
+        left, their bytes are gone from the file and from its WAL. Raises ``JournalRefused``; it may be asked again.
         """
         last, after, found, waiting = self._last_seq, 0, 0, 0
         while after < last:
@@ -216,7 +216,7 @@ class Journal:
             after, waiting = upto, waiting + undone
             for at in range(0, len(done), CHUNK):
                 found += await self._call(partial(_with_file, JournalFile.remove, done[at : at + CHUNK]))
-        if found:
+        if not waiting:  # also where an earlier call removed them and could not do this
             await self._read(clear_wal, self._file.path)
         return found, waiting
 
