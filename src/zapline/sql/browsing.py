@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from zapline.domain.ids import PROVIDER, UnitId
+from zapline.domain.ids import PROVIDER, UnitId, conversation_id
 from zapline.sql.pool import Pool
 from zapline.sql.scope import unit_scope
 from zapline.sql.topic import Topic
@@ -134,3 +134,23 @@ async def beside(
             for row in await _SQL.rows(conn, "works", unit_id=unit, ids=list(ours)):
                 works[row.message_id] = Works(*row)
     return found, works
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """How much is held of a person, in rows. ``files``: of his messages, those with one."""
+
+    messages: int
+    in_groups: int
+    files: int
+    reactions: int
+    campaigns: int
+    suppressions: int
+
+
+async def held_of(pool: Pool, unit: UnitId, names: Sequence[str]) -> Held:
+    """Of the person of these canonical names."""
+    conversations = [conversation_id(unit, name) for name in names]
+    async with unit_scope(pool, unit) as conn:
+        row = await _SQL.one(conn, "held_of", unit_id=unit, names=list(names), conversations=conversations)
+    return Held(*row)

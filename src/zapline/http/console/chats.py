@@ -81,7 +81,7 @@ class Chats:
         query = urlencode({"q": wanted}) if wanted else urlencode({"cursor": encode(after)}) if after else ""
         found: Sequence[Chat]
         older = None
-        if _findable(wanted):
+        if findable(wanted):
             found = await browsing.search(self._pool, unit, wanted, _PAGE)
         else:
             place = (after.at, after.id) if after is not None else None
@@ -92,7 +92,7 @@ class Chats:
         return {
             "chats": [entry(one) for one in found if not one.shadowed],
             "wanted": wanted,
-            "searched": _findable(wanted),
+            "searched": findable(wanted),
             "most": _PAGE,
             "newest": base if after is not None and not wanted else None,
             "older": older,
@@ -100,13 +100,15 @@ class Chats:
         }
 
 
-def _findable(wanted: str) -> bool:
+def findable(wanted: str) -> bool:
+    """Whether a search by this would find somebody, and not half of all."""
     digits = sum(letter.isdigit() for letter in wanted)
     named = any(letter.isalpha() for letter in wanted)
     return len(wanted) >= _LEAST_LETTERS if named else digits >= _LEAST_DIGITS
 
 
 def entry(one: Chat) -> Entry:
+    """A conversation as lists show it."""
     group = one.kind == AddressKind.GROUP
     last = gist(one.said_kind, one.text, deleted=bool(one.deleted)) if one.message is not None else ""
     if group and one.sender_name and not one.from_me:

@@ -11,6 +11,7 @@ from zapline.http.console.figures import Totals
 from zapline.http.console.files import Files
 from zapline.http.console.frame import Frame
 from zapline.http.console.letters import LetterPages
+from zapline.http.console.privacy_page import PrivacyPage
 from zapline.http.console.reply import REPLY_PATH
 from zapline.http.console.thread import Threads
 from zapline.http.large_bodies import Larger
@@ -43,3 +44,5 @@ def attach_messages(frame: Frame, parts: "Parts", totals: Totals) -> None:
     if parts.campaigns is not None and parts.outgoing is not None:
         CampaignForms(frame, parts.submit, parts.campaigns, parts.outgoing, parts.pool).attach()
         CampaignViews(frame, parts.submit, parts.campaigns, parts.pool).attach()
+    if parts.erasures is not None:
+        PrivacyPage(frame, parts.submit, parts.erasures, parts.pool).attach()
