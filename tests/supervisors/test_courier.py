@@ -24,6 +24,7 @@ from zapline.sql.recording import Known, record
 from zapline.sql.rows import prepare
 from zapline.sql.units import insert_unit
 from zapline.sql.writes import EntryWrite
+from zapline.supervisors import courier
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.courier import Courier
 from zapline.supervisors.hooks import KEY_GRACE, HookDisabled, Hooks, UnknownDelivery
@@ -104,11 +105,11 @@ async def posting(url: str, run: bool = True, call: float = 2.0) -> AsyncIterato
         def clock() -> float:
             return time.time() + made.late
 
-        courier = Courier(pool, client, ready, key_of, counters, clock, chance=lambda: 0.0)
-        asking = Hooks(pool, lambda unit: unit, key_of, courier.changed, private=True, clock=clock)
-        made = Post(url, at, pool, asking, courier, unit, counters)
+        carrier = Courier(pool, client, ready, key_of, counters, clock, chance=lambda: 0.0)
+        asking = Hooks(pool, lambda unit: unit, key_of, carrier.changed, private=True, clock=clock)
+        made = Post(url, at, pool, asking, carrier, unit, counters)
         if run:
-            nursery.start_soon(courier.run)
+            nursery.start_soon(carrier.run)
         yield made
         nursery.cancel_scope.cancel()
 
@@ -180,6 +181,28 @@ async def test_one_that_hangs_holds_up_no_other_hook(database: str) -> None:
             works = await post.crm.until(5, "/works")
         assert [call.told["data"]["text"] for call in works] == [f"oi A{number}" for number in range(5)]
         assert len(post.crm.at("/hangs")) == 1
+
+
+async def test_a_host_that_hangs_for_many_hooks_leaves_room_for_others(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(call: Call) -> bytes:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    monkeypatch.setattr(courier, "AT_ONCE", 3)
+    monkeypatch.setattr(courier, "OF_HOST", 2)
+    async with posting(database, call=30.0) as post, crm() as other:
+        for number in range(5):
+            path = f"/{number}"
+            await post.hook(path)
+            post.crm.answers[path] = never
+        await post.hooks.create(post.unit, other.url, tuple(HookEvent))
+        await post.arrive("A")
+        await other.until(1)
+        await post.crm.until(2)
+        await trio.sleep(0.3)
+        assert len(post.crm.calls) == 2
 
 
 async def test_an_ill_crm_rests_and_gets_all_that_waits_once_it_answers(database: str) -> None:

@@ -63,6 +63,11 @@ class Served:
     failing_since: float | None
     due_at: float | None
 
+    @property
+    def host(self) -> str:
+        """With its port, as a request names it."""
+        return self.url.split("/")[2]
+
 
 @dataclass(frozen=True, slots=True)
 class Due:

@@ -20,8 +20,10 @@ from zapline.sql.pool import Pool
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.hook_news import bodies
 
-AT_ONCE = 32
-"""CRMs that are called at a time; of each hook one delivery, so that what happened first is told first."""
+AT_ONCE = 64
+"""Calls at a time; of each hook one, so that what happened first is told first."""
+OF_HOST = 8
+"""Of these, calls to one host: a CRM of many units that hangs leaves room for the CRMs of others."""
 BATCH = 50
 """Deliveries of one hook that are read together."""
 _BREATH = 0.2
@@ -71,6 +73,7 @@ class Courier:
         self._chance = chance
         self._desks: dict[UUID, _Desk] = {}
         self._room = trio.CapacityLimiter(AT_ONCE)
+        self._hosts: dict[str, trio.CapacityLimiter] = {}
         self._bell = trio.Event()
         self._units: frozenset[UnitId] = frozenset()
         self.totals: HookTotals | None = None
@@ -112,6 +115,7 @@ class Courier:
         listed = {hook.id for hook in served}
         for gone in self._desks.keys() - listed:
             self._desks.pop(gone).scope.cancel()
+        self._hosts = {host: room for host, room in self._hosts.items() if room.borrowed_tokens}
         pauses, now, wall = [_IDLE], trio.current_time(), self._clock()
         for hook in served:
             if hook.due_at is None:
@@ -130,7 +134,7 @@ class Courier:
         desk.scope = trio.CancelScope()
         try:
             with desk.scope:
-                async with self._room:
+                async with self._hosts.setdefault(hook.host, trio.CapacityLimiter(OF_HOST)), self._room:
                     await self._deliver_due(hook, desk)
         except RemoteError as away:
             _LOG.warning("A webhook's outcome could not be stored; it is delivered again", error=str(away))
@@ -192,7 +196,7 @@ class Courier:
             keys.append(self._key_of(hook.id, hook.key_generation - 1))
         id, timestamp = webhook_id(due.id), int(now)
         return {
-            "Host": hook.url.split("/")[2],
+            "Host": hook.host,
             "Content-Type": "application/json",
             "Content-Length": str(len(body)),
             "User-Agent": _AGENT,
