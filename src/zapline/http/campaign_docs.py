@@ -30,7 +30,11 @@ _EXAMPLE = {
 }
 _UNKNOWN = {"campaign_not_found": 404}
 _INVALID = dict.fromkeys(
-    ("invalid_campaign", "invalid_template", "invalid_recipients", "invalid_phone", "invalid_media_url"), 422
+    (
+        *("invalid_campaign", "invalid_template", "invalid_recipients", "invalid_phone"),
+        *("invalid_media_url", "media_url_refused", "media_url_unresolvable"),
+    ),
+    422,
 )
 CREATE = Doc(
     "Make a campaign",

@@ -273,6 +273,7 @@ def _usual(route: Route, doc: Doc) -> Mapping[str, int]:
         usual["unauthorized"] = 401
     if route.access is not Access.OPEN or changes:
         usual |= {"database_unavailable": 503, "database_busy": 503, "database_refused": 503}
+        usual["unavailable"] = 503
     if route.access not in (Access.OPEN, Access.SIGNED_IN):
         usual["forbidden"] = 403
     if "<" in route.path:
@@ -280,7 +281,7 @@ def _usual(route: Route, doc: Doc) -> Mapping[str, int]:
     if "<uuid:unit>" in route.path:
         usual["unit_not_found"] = 404
     if changes:
-        usual["outcome_unknown"] = 503
+        usual |= {"outcome_unknown": 503, "refused": 409}
     if doc.body is not None or doc.other_bodies:
         usual |= {"bad_request": 400, "request_timeout": 408, "body_too_large": 413, "unsupported_media_type": 415}
         usual |= {"malformed_json": 400, "invalid_request": 422, "invalid_text": 422}
