@@ -1,8 +1,10 @@
 """One delivery to a CRM: where it may go, how long it may take, and what is read of the answer."""
 
+import ssl
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 import trio
@@ -10,6 +12,8 @@ from support.crm import Call, Crm, crm, status
 
 from zapline.crm.client import MOST_READ, CrmClient, NotDelivered, Resolver, open_crm
 
+CERTIFICATE = Path(__file__).with_name("crm.example.com.pem")
+"""Signed by itself, with its key: it opens nothing but this test."""
 HEADERS = {"Content-Type": "application/json", "Content-Length": "2"}
 
 
@@ -69,6 +73,29 @@ async def test_what_keeps_a_delivery_from_arriving_has_a_word() -> None:
         assert await failure(made, "http://127.0.0.1:1/") == "unreachable"
     async with client() as made:
         assert await failure(made, "https://nobody.example.com/") == "unreachable"
+
+
+async def test_the_certificate_is_looked_at_for_the_name_and_not_for_the_address() -> None:
+    serving, trusting = (
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH),
+        ssl.create_default_context(cafile=CERTIFICATE),
+    )
+    serving.load_cert_chain(CERTIFICATE)
+    async with crm(serving) as at:
+        named_as = at.url.replace("http://127.0.0.1", "https://{}")
+        for context, name, told in (
+            (trusting, "crm.example.com", "204"),
+            (trusting, "other.example.com", "tls_failed"),
+            (None, "crm.example.com", "tls_failed"),
+        ):
+            resolver = telling("127.0.0.1")
+            async with open_crm(time.time, resolver, private=True, context=context, call=5.0) as made:
+                try:
+                    said = str((await made.post(named_as.format(name), HEADERS, b"{}")).status)
+                except NotDelivered as failed:
+                    said = failed.code
+                assert said == told, name
+        assert len(at.calls) == 1
 
 
 async def test_a_redirection_is_not_followed_and_a_long_answer_is_not_read() -> None:
