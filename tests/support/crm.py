@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -72,7 +73,7 @@ class Crm:
                 await trio.sleep(0.005)
         return found
 
-    async def serve(self, stream: trio.SocketStream) -> None:
+    async def serve(self, stream: trio.abc.Stream) -> None:
         try:
             while (call := await _read(stream)) is not None:
                 self.calls.append(call)
@@ -82,7 +83,7 @@ class Crm:
             pass
 
 
-async def _read(stream: trio.SocketStream) -> Call | None:
+async def _read(stream: trio.abc.Stream) -> Call | None:
     data = b""
     while b"\r\n\r\n" not in data:
         part = await stream.receive_some()
@@ -99,11 +100,12 @@ async def _read(stream: trio.SocketStream) -> Call | None:
 
 
 @asynccontextmanager
-async def crm() -> AsyncIterator[Crm]:
-    """A receiver on loopback."""
+async def crm(context: ssl.SSLContext | None = None) -> AsyncIterator[Crm]:
+    """A receiver on loopback; with a context it speaks TLS."""
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     made = Crm(f"http://127.0.0.1:{listener.socket.getsockname()[1]}")
+    listening = listener if context is None else trio.SSLListener(listener, context, https_compatible=True)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(trio.serve_listeners, made.serve, [listener])
+        nursery.start_soon(trio.serve_listeners, made.serve, [listening])
         yield made
         nursery.cancel_scope.cancel()
