@@ -15,7 +15,8 @@
   const HIDDEN = 30000;     // ms after which a page that nobody sees gives its stream back: browsers have few
   const IDLE = 300000;      // ms without a touch after which what the script asks for is no use of the session
   const PROBE = "/console/session";
-  let touched = Date.now(), leaving = false;
+  const SILENT = 10000;     // ms without a word of the server after which it is asked whether it is there
+  let touched = Date.now(), heard = Date.now(), leaving = false;
 
   document.documentElement.classList.add("scripted");
 
@@ -25,6 +26,7 @@
     const headers = { "X-Zapline-Live": "1" };
     if (Date.now() - touched > IDLE) headers["X-Zapline-Idle"] = "1";
     const answer = await fetch(path, { headers, signal, cache: "no-store", credentials: "same-origin" });
+    heard = Date.now();
     if (answer.status === 401) over();
     return answer;
   }
@@ -48,6 +50,7 @@
   }
 
   function wake(kind) {
+    heard = Date.now();
     for (const part of parts(kind)) soon(part, 0);
   }
 
@@ -66,7 +69,7 @@
     own.last = Date.now();
     if (own.fetching) own.fetching.abort();
     const mine = own.fetching = new AbortController();
-    const limit = setTimeout(() => mine.abort("slow"), 15000);
+    const limit = setTimeout(() => mine.abort("slow"), 8000);
     try {
       const answer = await ask(part.dataset.src, mine.signal);
       if (answer.ok) {
@@ -89,7 +92,9 @@
   function replace(part, text) {
     const own = state(part);
     if (own.shown === text) return;
-    if ([...part.querySelectorAll("input, textarea, select")].some(edited)) { soon(part, 2000); return; }
+    const fresh = new DOMParser().parseFromString(text, "text/html").body;
+    const typed = [...part.querySelectorAll("input, textarea, select")].filter(edited);
+    if (typed.some(field => fresh.querySelector(`[name="${CSS.escape(field.name)}"]`))) { soon(part, 2000); return; }
     const active = part.contains(document.activeElement) ? document.activeElement : null;
     const key = active && (active.id ? `#${CSS.escape(active.id)}` : active.getAttribute("href") ? `[href="${CSS.escape(active.getAttribute("href"))}"]` : null);
     const opened = [...part.querySelectorAll("details[open][id]")].map(each => each.id);
@@ -97,13 +102,13 @@
       .map(each => [each === part ? null : each.id, each.scrollTop, each.scrollLeft]);
     const stuck = part.closest("[data-stick]");
     const end = stuck && stuck.scrollHeight - stuck.clientHeight - stuck.scrollTop < 40;
-    const fresh = new DOMParser().parseFromString(text, "text/html").body;
     if ("keyed" in part.dataset) merge(part, fresh); else part.replaceChildren(...fresh.childNodes);
     own.shown = text;
     for (const id of opened) { const each = document.getElementById(id); if (each) each.open = true; }
     for (const [id, top, left] of scrolled) { const each = id ? document.getElementById(id) : part; if (each) { each.scrollTop = top; each.scrollLeft = left; } }
     if (end) stuck.scrollTop = stuck.scrollHeight;
     if (key) { const again = part.querySelector(key); if (again) again.focus({ preventScroll: true }); }
+    tell(part);
     tick();
     part.dispatchEvent(new CustomEvent("zapline:replaced", { bubbles: true }));
   }
@@ -119,6 +124,13 @@
     for (const node of [...part.childNodes]) if (!kept.has(node)) node.remove();
     let at = part.firstChild;
     for (const each of wanted) { if (each === at) at = at.nextSibling; else part.insertBefore(each, at); }
+  }
+
+  /* What a part wants told to who cannot see it change: its `data-say`, when it has become another. */
+  function tell(part) {
+    const own = state(part), say = part.querySelector("[data-say]"), text = say ? say.textContent.trim() : "";
+    if (own.said !== undefined && text && text !== own.said) document.getElementById("said").textContent = text;
+    own.said = text;
   }
 
   function edited(field) {
@@ -311,13 +323,14 @@
   const again = document.querySelector("[data-again]");
   if (again) setTimeout(() => location.reload(), again.dataset.again * 1000);
   for (const part of document.querySelectorAll("[data-stick]")) part.scrollTop = part.scrollHeight;
+  parts(null).forEach(tell);
   setInterval(tick, 1000);
   tick();
   if (document.querySelector("form.who")) {
     if (body.dataset.events) open();
     setInterval(() => {
       if (document.hidden || ended) return;
-      if (!body.dataset.events && !retry) look();
+      if (!retry && Date.now() - heard > SILENT) look();
       const now = Date.now();
       for (const part of parts(null)) if (part.dataset.every && now - state(part).last >= part.dataset.every * 1000) soon(part, 0);
     }, 5000);
