@@ -4,16 +4,23 @@ import csv
 import io
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
+from support.crawling import crawl
 from support.hostile import CORPUS, TEXTS, attack, fingerprint
 from support.hostile_calls import hostile_calls
+from support.looking import PHONE, faults, seen
+from support.visiting import Stage, Visitor
 from support.whole_house import WholeHouse, wait_until
 
 INSTANCE = "hostile"
 LEFT_OUT = {"login", "logout", "disconnect", "watch_unit"}
 """What would end the session or the line that the others need, and what never ends."""
+THREADS = "/conversations/"
+LABELS = [CORPUS["scripts"][0], CORPUS["scripts"][35], CORPUS["odd"][0].encode(errors="replace").decode()]
 _RAW = re.compile(rb"[\x00-\x09\x0b-\x1f\x7f]|\xc2[\x80-\x9f]|\xe2\x80[\x8e\x8f\xa8-\xae]|\xe2\x81[\xa6-\xa9]")
 """Control characters as they stand in UTF-8, but for the end of a line."""
 
@@ -29,7 +36,7 @@ class Attacked:
 def attacked(house: WholeHouse) -> Attacked:
     """A unit that had all of it, and one beside it that had a single message."""
     neighbour = house.new_unit("Vizinha", "neighbour")
-    unit = house.new_unit("Alvo", INSTANCE)
+    unit = house.new_unit(CORPUS["scripts"][2], INSTANCE)
     house.control("receive", instance="neighbour", text="bom dia", sender="5511999980001")
     wait_until(lambda: house.call("GET", f"/units/{neighbour}/conversations")["items"], 10, "the neighbour's message")
     before = fingerprint(house, neighbour)
@@ -95,6 +102,32 @@ def is_formula(cell: str) -> bool:
     """Whether any spreadsheet might compute it: what has no shape in front is skipped by some."""
     seen = cell.lstrip("\ufeff\u200b\xa0 \t\r\n\0")
     return cell[:1] in ("\t", "\r", "\n") or seen[:1] in tuple("=+-@＝＋－＠")
+
+
+def test_no_page_takes_a_text_for_code(
+    visit: Callable[..., Visitor], stage: Stage, house: WholeHouse, attacked: Attacked
+) -> None:
+    for text in LABELS:
+        if text.isprintable():
+            house.call("POST", f"/units/{attacked.unit}/tokens", {"label": text, "scopes": ["read"]})
+        given: Any = {"name": text, "text": "Oi {{nome}}", "recipients": [{"to": text, "nome": text}]}
+        house.call("POST", f"/units/{attacked.unit}/campaigns", given)
+        sent = {"clientMessageId": text if text.isprintable() else "odd", "to": "5511999970001", "text": text}
+        house.call("POST", f"/units/{attacked.unit}/messages", sent)
+    visitor = visit(viewport=PHONE)
+    wrong, read = list[str](), set[str]()
+    with visitor.forgiving("Failed to load resource"):  # pictures that strangers name and nobody has
+        for path in crawl(visitor, f"/console/units/{attacked.unit}", lambda kind: 12 if THREADS in kind else 3):
+            read |= {seen(visitor.page.inner_text("body")), seen(" ".join(visitor.page.evaluate(_VALUES)))}
+            wrong += [f"{path}: {sentence}" for sentence in [*faults(visitor), *visitor.troubles]]
+            visitor.troubles.clear()
+    assert not wrong, f"{len(wrong)}:\n" + "\n".join(wrong[:40])
+    everything = "\n".join(read)
+    missing = [text for text in TEXTS if seen(text)[:60] not in everything]
+    assert not missing, missing
+
+
+_VALUES = "[...document.querySelectorAll('input, textarea')].map(one => one.value)"
 
 
 def test_no_log_line_is_forged(house: WholeHouse, attacked: Attacked) -> None:

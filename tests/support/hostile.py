@@ -78,6 +78,15 @@ def message(
     }
 
 
+def reports_of(id: str, sender: str, text: str) -> Iterator[tuple[str, Any]]:
+    """What else is told about messages and people."""
+    yield "contacts.upsert", [{"remoteJid": sender, "pushName": text}]
+    yield "groups.upsert", [{"id": "120363025246125486@g.us", "subject": text, "owner": text}]
+    yield "messages.update", {"keyId": text, "remoteJid": text, "status": text, "fromMe": True}
+    yield "messages.edited", {"key": {"id": id}, "editedMessage": {"conversation": text}}
+    yield "call", {"id": text, "from": text, "status": text}
+
+
 class Stranger:
     """Posts webhooks as Evolution does for one instance, with bodies of a stranger's making."""
 
@@ -107,18 +116,13 @@ def attack(house: WholeHouse, instance: str) -> int:
         for data in messages(number, text):
             stranger.post("messages.upsert", data)
             sent += 1
-        sender = data["key"]["remoteJid"]
-        stranger.post("contacts.upsert", [{"remoteJid": sender, "pushName": text}])
-        stranger.post("groups.upsert", [{"id": "120363025246125486@g.us", "subject": text, "owner": text}])
-        stranger.post("messages.update", {"keyId": text, "remoteJid": text, "status": text, "fromMe": True})
-        stranger.post(
-            "messages.edited", {"key": {"id": f"HOSTILE{number:03}90"}, "editedMessage": {"conversation": text}}
-        )
-        stranger.post("call", {"id": text, "from": text, "status": text})
-        stranger.post(text, {"x": text}, sender=text, server_url=text, date_time=text, apikey=text, destination=text)
-        stranger.raw(
-            f'{{"event": "messages.upsert", "instance": "{instance}", "data": "{text}'.encode(errors="replace")
-        )
+        reports = [*reports_of(f"HOSTILE{number:03}90", data["key"]["remoteJid"], text)]
+        for event, told in (reports[number % len(reports)], reports[(number + 1) % len(reports)]):
+            stranger.post(event, told)
+        if number % 4 == 0:
+            head = {"sender": text, "server_url": text, "date_time": text, "apikey": text, "destination": text}
+            stranger.post(text, {"x": text}, **head)
+            stranger.raw(f'{{"event": "messages.upsert", "instance": "{instance}", "data": "{number}'.encode())
     stranger.post("messages.upsert", message("LAST", QUIET, "Fim", {"conversation": "last of all"}))
     stranger.close()
     return sent
