@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from support.crawling import crawl
-from support.hostile import CORPUS, TEXTS, attack, fingerprint
+from support.hostile import CORPUS, TEXTS, THREADS, attack, fingerprint
 from support.hostile_calls import hostile_calls
 from support.looking import PHONE, faults, seen
 from support.visiting import Stage, Visitor
@@ -19,7 +19,6 @@ from support.whole_house import WholeHouse, wait_until
 INSTANCE = "hostile"
 LEFT_OUT = {"login", "logout", "disconnect", "watch_unit"}
 """What would end the session or the line that the others need, and what never ends."""
-THREADS = "/conversations/"
 LABELS = [CORPUS["scripts"][0], CORPUS["scripts"][35], CORPUS["odd"][0].encode(errors="replace").decode()]
 _RAW = re.compile(rb"[\x00-\x09\x0b-\x1f\x7f]|\xc2[\x80-\x9f]|\xe2\x80[\x8e\x8f\xa8-\xae]|\xe2\x81[\xa6-\xa9]")
 """Control characters as they stand in UTF-8, but for the end of a line."""
@@ -116,17 +115,26 @@ def test_no_page_takes_a_text_for_code(
         house.call("POST", f"/units/{attacked.unit}/messages", sent)
     visitor = visit(viewport=PHONE)
     wrong, read = list[str](), set[str]()
+
+    def check(path: str) -> None:
+        read.update((seen(visitor.page.inner_text("body")), seen(" ".join(visitor.page.evaluate(_VALUES)))))
+        wrong.extend(f"{path}: {sentence}" for sentence in [*faults(visitor, colors=False), *visitor.troubles])
+        visitor.troubles.clear()
+
     with visitor.forgiving("Failed to load resource"):  # pictures that strangers name and nobody has
-        for path in crawl(visitor, f"/console/units/{attacked.unit}", lambda kind: 12 if THREADS in kind else 3):
-            read |= {seen(visitor.page.inner_text("body")), seen(" ".join(visitor.page.evaluate(_VALUES)))}
-            wrong += [f"{path}: {sentence}" for sentence in [*faults(visitor), *visitor.troubles]]
-            visitor.troubles.clear()
+        for path in crawl(visitor, f"/console/units/{attacked.unit}", lambda kind: 2):
+            check(path)
+        for thread in house.rows(_THREADS, attacked.unit, f"+{THREADS}__"):
+            visitor.go(f"/console/units/{attacked.unit}/conversations/{thread[0]}")
+            check(str(thread[0]))
     assert not wrong, f"{len(wrong)}:\n" + "\n".join(wrong[:40])
     everything = "\n".join(read)
     missing = [text for text in TEXTS if seen(text)[:60] not in everything]
     assert not missing, missing
 
 
+_THREADS = """select c.id from zapline.conversations c join zapline.contacts p on p.id = c.contact_id
+ where c.unit_id = %s and p.phone like %s and c.merged_into is null"""
 _VALUES = "[...document.querySelectorAll('input, textarea')].map(one => one.value)"
 
 

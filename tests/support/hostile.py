@@ -18,12 +18,16 @@ _TICKING = ("applied_seq", "updated_at", "reconciled_until", "reconciled_at", "g
 """Columns that move by themselves while a line is open."""
 _ALWAYS = 4
 """Kinds of message that carry every text; the others take turns."""
+THREADS = "55119999700"
+"""How the phones begin that all kinds of messages come from; two digits follow."""
+_IN_THREAD = 5
+"""Texts from one phone, so that a page of its thread holds them all."""
 QUIET = "5511999980000@s.whatsapp.net"
 
 
 def messages(number: int, text: str) -> Iterator[dict[str, Any]]:
     """Every kind of message with this text in every field that a stranger fills in."""
-    sender = f"55119999{70000 + number // 10:05}@s.whatsapp.net"
+    sender = f"{THREADS}{number // _IN_THREAD:02}@s.whatsapp.net"
     file = {"mimetype": text, "fileName": text, "title": text, "caption": text, "url": text, "fileLength": text}
     quoted = {"contextInfo": {"stanzaId": text, "participant": text, "quotedMessage": {"conversation": text}}}
     link = {"text": text, "canonicalUrl": text, "matchedText": text, "title": text, "description": text}

@@ -1,5 +1,5 @@
 // What a careful eye would find wrong with a page; gives a list of sentences. Run in the page by support/looking.py.
-() => {
+({colors}) => {
   const found = [];
   const shown = element => element.checkVisibility({checkOpacity: true, checkVisibilityCSS: true});
   const named = element => element.outerHTML.replace(/\s+/g, " ").slice(0, 120);
@@ -65,6 +65,7 @@
   const below = document.documentElement.scrollHeight - Math.max(innerHeight, document.body.getBoundingClientRect().bottom
     + scrollY);
   if (below > 40) found.push(`there are ${Math.round(below)} px of nothing below the page`);
+  if (!colors) return found;
   const paint = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
   const rgba = color => {
     paint.clearRect(0, 0, 1, 1); paint.fillStyle = color; paint.fillRect(0, 0, 1, 1);

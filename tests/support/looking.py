@@ -31,9 +31,9 @@ def look(visitor: Visitor, name: str) -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def faults(visitor: Visitor) -> list[str]:
-    """What is wrong with the page as it is shown now."""
-    found: list[str] = visitor.page.evaluate(_SCRIPT)
+def faults(visitor: Visitor, *, colors: bool = True) -> list[str]:
+    """What is wrong with the page as it is shown now. ``colors``: also whether texts stand out, which takes long."""
+    found: list[str] = visitor.page.evaluate(_SCRIPT, {"colors": colors})
     return found
 
 
