@@ -19,6 +19,7 @@ from zapline.http.console.gate import LIVE
 from zapline.http.console.language import _, plural
 from zapline.http.console.live import of_unit
 from zapline.http.console.reply import Draft, Replies
+from zapline.http.console.said import plain
 from zapline.http.paging import Position, Seq, cursor, encode
 from zapline.http.problems import Problem
 from zapline.sql import browsing, reading
@@ -122,7 +123,7 @@ class Threads:
             status,
             at="conversations",
             events=of_unit(record.id),
-            name=title(head.kind, head.name, head.phone),
+            name=plain(head.name or "") or head.phone or title(head.kind, head.name, head.phone),
             draft=draft,
             can_reply=self._replies is not None and head.kind in (AddressKind.PERSON, AddressKind.GROUP),
             can_read=self._receipts is not None and newest is not None,
