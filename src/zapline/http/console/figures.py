@@ -1,8 +1,9 @@
 """Numbers that many pages show at once, read from the database once for all of them and kept for moments."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from typing import TypeVar
 
 import trio
 
@@ -14,14 +15,24 @@ from zapline.sql.health_samples import Step
 from zapline.sql.pool import Pool
 from zapline.sql.unit_reading import UnitTotals
 
+T = TypeVar("T")
 _TOTALS_FOR = 2.0
 """Seconds for which the totals of all units are good: a thousand units cost the database some 50 ms."""
 _HISTORY_FOR = 30.0
+_WITHIN = 1.5
+"""Seconds for such a reading: a page is not to wait for a database that is away."""
 DAY = 86400.0
 STEP = 600.0
 """Seconds of one step of a day's chart: 144 of them, as wide as a phone."""
 LIMITS: Mapping[str, float] = {"webhookErrorRate": 0.001, "dedupeRate": 0.02}
 """Thresholds that can be drawn; of the other two rates it is zero."""
+
+
+async def soon(read: Callable[[], Awaitable[T]]) -> T | None:
+    """What is read, or None where the database is away or slow: the rest of the page comes from memory."""
+    with trio.move_on_after(_WITHIN), suppress(RemoteError):
+        return await read()
+    return None
 
 
 class Totals:
@@ -43,11 +54,9 @@ class Totals:
     async def all(self) -> Mapping[UnitId, UnitTotals]:
         async with self._reading:
             if trio.current_time() - self._read_at >= _TOTALS_FOR:
-                try:
-                    self._known = await unit_reading.all_totals(self._pool)
-                    self.away = False
-                except RemoteError:
-                    self.away = True
+                found = await soon(lambda: unit_reading.all_totals(self._pool))
+                self._known = self._known if found is None else found
+                self.away = found is None
                 self._read_at = trio.current_time()
         return self._known
 
@@ -65,8 +74,8 @@ class History:
         """A chart for each rate, by its name in the health report. While the database is away: what was last known."""
         async with self._reading:
             if trio.current_time() - self._read_at >= _HISTORY_FOR:
-                with suppress(RemoteError):
-                    self._known = await health_samples.worst(self._pool, DAY, STEP)
+                found = await soon(lambda: health_samples.worst(self._pool, DAY, STEP))
+                self._known = self._known if found is None else found
                 self._read_at = trio.current_time()
         now = time.time()
         return {

@@ -12,6 +12,7 @@ from zapline.domain.connection import QR_LIFE, Stored
 from zapline.domain.ids import UnitId
 from zapline.domain.reasons import Phase
 from zapline.domain.send_reasons import reason_of
+from zapline.http.console.figures import soon
 from zapline.http.console.frame import Frame
 from zapline.http.console.language import _, mark
 from zapline.http.console.lines import standing
@@ -98,7 +99,7 @@ class UnitPage:
         }
 
     async def _work(self, unit: Unit) -> dict[str, Any]:
-        totals = await unit_reading.totals(self._pool, unit.id)
+        totals = await soon(lambda: unit_reading.totals(self._pool, unit.id))
         told = self._sending(unit.id)
         return {
             "record": unit.record,
