@@ -16,7 +16,6 @@ from zapline.http.console.shown import SCRIPT_TEXTS
 CONSOLE = Path(__file__).parents[2] / "src" / "zapline" / "http" / "console"
 WORDS = {"_": 1, "mark": 1, "plural": 2}
 """What marks a text, and how many of its first arguments are texts."""
-NOT_SHOWN_YET: frozenset[str] = frozenset()
 
 
 def in_templates() -> Iterator[str]:

@@ -5,6 +5,9 @@ from typing import Any
 
 from support.console import Operator
 
+from zapline.supervisors.health_history import HealthHistory
+from zapline.supervisors.leadership import Leadership
+
 
 async def test_settings_are_saved_and_what_does_not_fit_is_named(api: Any, operator: Operator) -> None:
     unit = await api.add_unit("Loja")
@@ -99,15 +102,26 @@ async def test_the_audit_log_tells_who_did_what_to_which_unit(api: Any, operator
     await operator.get("/console/audit?before=7&unit=%00%ff")
 
 
-async def test_health_explains_every_check(api: Any, operator: Operator) -> None:
-    await api.sql(
-        "insert into zapline.health_samples values (now() - interval '1 hour', 'pass', 0.0005, 1, 0.01, 2) returning 1"
+async def _nothing(*_: object) -> Any:
+    """No lock is asked for: a sample is taken by hand."""
+
+
+async def test_health_explains_every_check_and_draws_the_day(api: Any, operator: Operator) -> None:
+    old = "insert into zapline.health_samples values (now() - interval '8 days', 'pass', 0, 0, 0, 0) returning 1"
+    await api.sql(old)
+    api.counters.add("unknown_instances", amount=3)
+    history = HealthHistory(api.engine_pool, api.health, Leadership(_nothing, _nothing, _nothing))
+    await history.sample(prune=True)
+    await history.sample()
+    (row,) = await api.sql(
+        "select verdict, unknown_instances, at > now() - interval '2 minutes' as new from zapline.health_samples"
     )
+    assert (row.verdict, row.unknown_instances, row.new) == ("warn", 3, True), "one a minute, and no old one"
     page = await operator.get("/console/health")
     for word in ("Webhooks that failed", "Lines lost", "Database", "reachable", "Uncertain messages", "Checks"):
         assert word in page.plain
     assert page.text.count('class="line" d="M') == 4, "one step of the day is drawn in each chart"
-    assert "All is well" in page.plain
+    assert "Something needs a look" in page.plain
     report = api.health.report(0.0)
     for check in (*report.rates, *report.checks):
         assert f'id="{check.name}"' in page.text

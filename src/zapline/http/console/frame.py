@@ -165,7 +165,7 @@ def _environment(frame: Frame) -> Environment:
         "asset": frame.assets.path,
         "csrf": _csrf,
         "me": lambda: g.get("principal"),
-        "here": lambda: request.full_path.rstrip("?"),
+        "here": _here,
         "flashes": lambda: frame.flashes.take(g.session) if g.get("session") else [],
         "sections": lambda: frame.sections,
         "tabs": lambda: frame.tabs,
@@ -186,6 +186,11 @@ def _csrf() -> Markup:
     session = g.get("session")
     token = form_token(session) if session else ""
     return Markup('<input type="hidden" name="{}" value="{}">').format(FIELD, token)
+
+
+def _here() -> str:
+    """Where the page can be seen again; one that answers a form cannot."""
+    return request.full_path.rstrip("?") if request.method == "GET" else "/console/"
 
 
 def _look() -> str:
