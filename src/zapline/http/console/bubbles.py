@@ -116,7 +116,7 @@ def _bubble(
         at=one.sent_at,
         clock=at.strftime("%H:%M"),
         sender=_sender(one) if group and not one.from_me else None,
-        text=linked(one.text) if one.text and not gone else None,
+        text=linked(one.text) if one.text and not gone and one.kind not in (Kind.CONTACT, Kind.CONTACTS) else None,
         note=None if one.kind == Kind.TEXT or gone else (f"{word}: {plain(name)}" if isinstance(name, str) else word),
         rows=tuple(_rows(one)) if not gone else (),
         deleted=gone,

@@ -322,7 +322,12 @@
 
   const again = document.querySelector("[data-again]");
   if (again) setTimeout(() => location.reload(), again.dataset.again * 1000);
-  for (const part of document.querySelectorAll("[data-stick]")) part.scrollTop = part.scrollHeight;
+  for (const part of document.querySelectorAll("[data-stick]")) {
+    let end = true;   // a picture that comes late makes what is above longer
+    part.scrollTop = part.scrollHeight;
+    part.addEventListener("scroll", () => { end = part.scrollHeight - part.clientHeight - part.scrollTop < 40; }, { passive: true });
+    part.addEventListener("load", () => { if (end) part.scrollTop = part.scrollHeight; }, true);
+  }
   parts(null).forEach(tell);
   setInterval(tick, 1000);
   tick();
