@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from support.console import BROWSER, Operator, Page
 
+from zapline.evolution.client import EvolutionClient, MediaContent
+
 PHONE = "5511999990001@s.whatsapp.net"
 NOW = 1_795_364_451
 HOSTILE = (
@@ -64,7 +66,13 @@ async def test_a_conversation_is_listed_found_and_read_and_an_empty_list_says_wh
     assert "****0001" in page
     assert "99999" not in page
     assert "2 unread messages" in page
-    for wanted, there in (("conceicao", True), ("99999-0001", True), ("joao", False), ("4444", False)):
+    for wanted, there in (
+        ("conceicao", True),
+        ("99999-0001", True),
+        ("joao", False),
+        ("4444", False),
+        ("c_nceicao", False),
+    ):
         assert ("Conceição" in (await operator.get(f"{listed}/part?q={wanted}")).text) is there, wanted
     thread = (await operator.get(await first_chat(api, unit))).text
     assert "+5511999990001" in thread
@@ -174,3 +182,55 @@ async def test_what_strangers_write_is_shown_as_text_and_turns_nothing(api: Any,
     # A mark that turns the direction stands in the block of its message alone, and in no name.
     for found in re.finditer("\u202e", thread):
         assert thread.rindex('<p class="text" dir="auto">', 0, found.start()) > thread.rindex("</p>", 0, found.start())
+
+
+async def test_conversations_that_are_one_person_are_one_entry_with_the_latest_of_both(
+    api: Any, operator: Operator
+) -> None:
+    unit = await api.add_unit()
+    await api.send(unit, "messages.upsert", text("A1", "do telefone", NOW))
+    hidden = text("A2", "do LID", NOW + 60) | {"key": {"remoteJid": "111222333@lid", "fromMe": False, "id": "A2"}}
+    await api.send(unit, "messages.upsert", hidden)
+    listed = f"/console/units/{unit.id}/conversations"
+    assert (await operator.get(listed)).text.count('class="chat unread"') == 2
+    async with api.engine_pool.connection() as conn:
+        await conn.execute(
+            "update zapline.conversations c set merged_into = r.id from zapline.conversations r, zapline.contacts k"
+            " where k.id = r.contact_id and k.phone is not null and c.id <> r.id"
+        )
+    page = await operator.get(listed)
+    assert page.text.count('class="chat unread"') == 1
+    assert "do LID" in page.plain
+    assert "2 unread messages" in page.plain
+    thread = (await operator.get(next(link for link in page.links if link.startswith(f"{listed}/")))).plain
+    assert thread.index("do telefone") < thread.index("do LID")
+
+
+async def test_a_picture_is_shown_for_what_its_bytes_are_and_nothing_else_is(
+    api: Any, operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, bytes] = {
+        "PNG": b"\x89PNG\r\n\x1a\n" + b"x" * 100,
+        "HTML": b"<script>alert(1)</script>",
+        "SVG": b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>",
+    }
+
+    async def media_of(client: EvolutionClient, name: str, external_id: str) -> MediaContent:
+        return MediaContent("image/png", "<b>.png", given[external_id])
+
+    monkeypatch.setattr(EvolutionClient, "media_of", media_of)
+    unit = await api.add_unit()
+    for name in given:
+        await api.send(unit, "messages.upsert", text(name, "", imageMessage={"mimetype": "image/png"}))
+    ids = {row.external_id: row.id for row in await api.sql("select external_id, id from zapline.messages")}
+    for name, body in given.items():
+        path = f"/console/units/{unit.id}/messages/{ids[name]}"
+        answer = await operator.client.get(f"{path}/shown")
+        assert answer.status_code == (200 if name == "PNG" else 404), name
+        if name == "PNG":
+            assert (answer.headers["content-type"], answer.content) == ("image/png", body)
+            assert answer.headers["content-security-policy"].endswith("sandbox")
+            assert answer.headers["x-content-type-options"] == "nosniff"
+        file = await operator.client.get(f"{path}/file")
+        assert file.content == body
+        assert file.headers["content-disposition"].startswith("attachment")
