@@ -6,7 +6,7 @@ from collections.abc import Callable
 from playwright.sync_api import Page, expect
 from support.looking import look
 from support.visiting import LIVE_SECONDS, Stage, Visitor
-from support.whole_house import WholeHouse
+from support.whole_house import WholeHouse, wait_until
 
 AWAY = "ERR_CONNECTION|ERR_EMPTY_RESPONSE|ERR_INCOMPLETE_CHUNKED|ERR_SOCKET|Failed to load resource|Failed to fetch"
 
@@ -36,11 +36,9 @@ def test_a_unit_is_made_and_its_line_connected_by_a_scan(
         code.wait_for()
         visitor.remember()
         look(visitor, "unit-pairing")
-        first = shown_code(page)
+        first, shown = shown_code(page), code.get_attribute("src")
         assert first == house.http.get(f"/units/{unit}/whatsapp/qr.svg").content
-        page.wait_for_function(
-            "old => document.querySelector('.qr img').src !== old", arg=code.evaluate("image => image.src")
-        )
+        wait_until(lambda: code.get_attribute("src") != shown, 10, "another code")
         assert shown_code(page) != first, "Evolution has rotated the code, and the page shows the new one"
         assert code.evaluate("image => image.complete && image.naturalWidth > 0")
         house.control("scan", instance="padaria_norte")

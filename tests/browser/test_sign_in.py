@@ -66,4 +66,4 @@ def test_the_console_speaks_portuguese_to_who_asks_for_it(
     page.get_by_label("Password").wait_for()
     assert page.locator("html").get_attribute("lang") == "en"
     page.locator("select[name=look]").select_option("dark")
-    page.wait_for_function("document.documentElement.dataset.look === 'dark'")
+    page.locator("html[data-look=dark]").wait_for()

@@ -20,7 +20,7 @@ def look(visitor: Visitor, name: str) -> None:
     for variant, scheme, size in (("light", "light", DESK), ("dark", "dark", DESK), ("phone", "light", PHONE)):
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
         page.set_viewport_size(size)  # type: ignore[arg-type]
-        page.wait_for_function("[...document.images].every(one => one.complete || one.loading === 'lazy')")
+        visitor.until("[...document.images].every(one => one.complete || one.loading === 'lazy')")
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         tall = min(page.evaluate("document.documentElement.scrollHeight"), _LONGEST)
         clip = {"x": 0, "y": 0, "width": size["width"], "height": max(tall, size["height"])}

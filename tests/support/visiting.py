@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, Request, Route, sync_playwright
+from support.whole_house import wait_until
 
 T = TypeVar("T")
 
@@ -133,6 +134,10 @@ class Visitor:
 
     def assert_not_reloaded(self) -> None:
         assert self.page.evaluate("window.stillTheSame") is True
+
+    def until(self, expression: str, seconds: float = SECONDS) -> None:
+        """Wait until this is so in the page; playwright's own way of asking is refused by the pages' CSP."""
+        wait_until(lambda: self.page.evaluate(expression), seconds, expression)
 
     def judge(self) -> None:
         """Fail if there was any trouble."""
