@@ -5,7 +5,7 @@ from uuid import UUID
 import pytest
 
 from zapline.domain.delivery import Delivery
-from zapline.domain.erasure import ERASED, Erased, digest_of, mention, spared, spellings
+from zapline.domain.erasure import ERASED, Erased, digest_of, digits_of, mention, spared, spellings
 from zapline.domain.events import (
     ContactSeen,
     Ignored,
@@ -51,6 +51,12 @@ def test_a_mention_is_not_a_part_of_a_longer_number() -> None:
         assert found.search(body)
     for body in (b"15511999990001", b"55119999900012", b"551199990", b"11999990001"):
         assert not found.search(body)
+
+
+def test_a_few_digits_stand_for_nobody() -> None:
+    assert digits_of(["lid:5", "+551133334444"], ["0", "111222333444555", "a@b"]) == ("111222333444555", "551133334444")
+    none = mention(digits_of(["lid:5"]))
+    assert not any(none.search(body) for body in (b"", b"5", b"R$ 5\n", b'{"a":5}'))
 
 
 def test_facts_of_before_are_dropped_and_those_of_after_and_of_others_stay() -> None:

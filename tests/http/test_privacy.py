@@ -179,7 +179,10 @@ async def test_who_is_to_be_erased_is_named_rightly(api: Any) -> None:
     page = await api.get(f"{base}/erasures", limit=1)
     rest = await api.get(f"{base}/erasures", limit=1, cursor=page["nextCursor"])
     assert [page["items"][0]["id"], rest["items"][0]["id"]] == [second["id"], first["id"]]
-    await api.send(unit, "messages.upsert", text("A1", "oi", f"{OTHER}@s.whatsapp.net"))
+    await api.send(unit, "messages.upsert", text("A1", "R$ 5", f"{OTHER}@s.whatsapp.net"))
+    short = await api.post(f"{base}/erasures", {"phone": "lid:5"}, 202)
+    done = await api.until(f"{base}/erasures/{short['id']}", lambda job: job["state"] == "done")
+    assert not done["counts"]
     (conversation,) = (await api.get(f"/units/{unit.id}/conversations"))["items"]
     asked = await api.post(f"{base}/erasures", {"contactId": conversation["id"]}, 202)
     done = await api.until(f"{base}/erasures/{asked['id']}", lambda job: job["state"] == "done")

@@ -21,6 +21,8 @@ from zapline.domain.phones import Address, AddressKind, canonical_phone
 ERASED = "erased"
 """Why a fact about an erased person's past is of no use."""
 _LID = "lid:"
+_LEAST = 7
+"""Digits of the shortest phones of the world. Fewer may stand for anything: a price, a year, a status code."""
 
 
 def spellings(canonical: str) -> tuple[str, ...]:
@@ -38,10 +40,16 @@ def spellings(canonical: str) -> tuple[str, ...]:
     return (digits, *(other for other in others if canonical_phone(other) == canonical))
 
 
+def digits_of(names: Iterable[str], others: Iterable[str] = ()) -> tuple[str, ...]:
+    """The digits by which a person of these names may be found in what others say; ``others``: known beside these."""
+    every = {spelled for name in names for spelled in spellings(name)} | set(others)
+    return tuple(sorted(digits for digits in every if digits.isascii() and digits.isdigit() and len(digits) >= _LEAST))
+
+
 def mention(digits: Iterable[str]) -> re.Pattern[bytes]:
-    """Finds a person in a body: any of the digits, where no other digit touches them. ``digits`` is not empty."""
+    """Finds a person in a body: any of the digits, where no other digit touches them. Without digits it finds none."""
     listed = "|".join(sorted(map(re.escape, digits), key=len, reverse=True))
-    return re.compile(rf"(?<![0-9])(?:{listed})(?![0-9])".encode())
+    return re.compile(rf"(?<![0-9])(?:{listed})(?![0-9])".encode() if listed else rb"$.")
 
 
 def digest_of(key: bytes, unit: UnitId, canonical: str) -> bytes:

@@ -63,10 +63,10 @@ class Erasure:
 async def find_names(
     conn: Connection, unit: UnitId, names: Collection[str], id: UUID | None = None
 ) -> tuple[list[str], list[str]]:
-    """All names of a person, and the digits of them; ``id``: of a contact or a conversation. Empty: not known."""
+    """All names of a person, and what else he was called; ``id``: of a contact or a conversation. Empty: not known."""
     lids = [name.removeprefix("lid:") for name in names if name.startswith("lid:")]
     row = await _SQL.one(conn, "find_names", unit_id=unit, names=list(names), lids=lids, id=id)
-    return list(row.names), [digits for digits in row.digits if digits.isdigit()]
+    return list(row.names), list(row.digits)
 
 
 async def begin(conn: Connection, job: Job, digests: Sequence[bytes]) -> UUID | None:
@@ -92,17 +92,22 @@ async def begin(conn: Connection, job: Job, digests: Sequence[bytes]) -> UUID | 
             conn, "put_digests", unit_id=job.unit, digests=list(digests), at=job.erased_at, opted_out=bool(opted_out)
         )
         passed = await _SQL.execute(conn, "pass_over", unit_id=job.unit, names=names)
-        cancelled = await _SQL.execute(
-            conn,
-            "cancel_queued",
-            unit_id=job.unit,
-            names=names,
-            conversations=job.conversations,
-            until=job.erased_at,
-        )
-        counts = Counter(suppressions=len(opted_out), recipients=passed, cancelled=cancelled)
-        await note(conn, job, counts)
+        await note(conn, job, Counter(suppressions=len(opted_out), recipients=passed))
+        await _take_back(conn, job)
     return job.id
+
+
+async def take_back(conn: Connection, job: Job) -> None:
+    """Have nothing sent to the person that is not being sent now: what was called for may be queued once more."""
+    async with conn.transaction():
+        await _take_back(conn, job)
+
+
+async def _take_back(conn: Connection, job: Job) -> None:
+    his = {"unit_id": job.unit, "names": list(job.names), "conversations": job.conversations}
+    await _SQL.execute(conn, "end_left_calls", **his)
+    cancelled = await _SQL.execute(conn, "cancel_queued", until=job.erased_at, **his)
+    await note(conn, job, Counter(cancelled=cancelled), waits_for=job.waits_for)
 
 
 async def running_of(conn: Connection, unit: UnitId, names: Collection[str]) -> UUID | None:
@@ -158,6 +163,19 @@ async def delete_some(conn: Connection, job: Job, limit: int, drop_files: DropFi
         await note(conn, job, gone.counts)
         await drop_files(job.unit, gone.external_ids)
     return gone.counts["messages"]
+
+
+async def anything_left(conn: Connection, job: Job) -> bool:
+    """Whether messages of the person are still there: what somebody else holds for a moment is passed by."""
+    row = await _SQL.one(
+        conn,
+        "anything_left",
+        unit_id=job.unit,
+        names=list(job.names),
+        conversations=job.conversations,
+        until=job.erased_at,
+    )
+    return bool(row.any)
 
 
 async def delete_traces(conn: Connection, job: Job) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from zapline.domain.erasure import mention, spellings
+from zapline.domain.erasure import digits_of, mention
 from zapline.domain.ids import UnitId, conversation_id
 from zapline.domain.instants import iso
 from zapline.sql.erasing import find_names
@@ -39,8 +39,7 @@ async def find_person(pool: Pool, unit: UnitId, names: Collection[str], id: UUID
     every = sorted({*names, *known})
     if not every:
         return None
-    digits = {spelled for name in every for spelled in spellings(name)} | set(others)
-    return Person(unit, tuple(every), tuple(sorted(digits)))
+    return Person(unit, tuple(every), digits_of(every, others))
 
 
 async def export(pool: Pool, person: Person, now: float) -> AsyncGenerator[bytes, None]:

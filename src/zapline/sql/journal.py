@@ -209,7 +209,8 @@ class Journal:
         Returns how many went, and how many hold it and are unfinished: they must be done first. Once none is
         left, their bytes are gone from the file and from its WAL. Raises ``JournalRefused``; it may be asked again.
         """
-        last, after, found, waiting = self._last_seq, 0, 0, 0
+        last, found, waiting = self._last_seq, 0, 0
+        after = await self._read(self._reader.first) - 1
         while after < last:
             upto = min(after + SEARCHED_AT_ONCE, last)
             done, undone = await self._read(self._reader.search, after, upto, unit, until, names)

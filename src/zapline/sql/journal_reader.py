@@ -70,6 +70,11 @@ class JournalReader:
                     waiting += 1
         return done, waiting
 
+    def first(self) -> int:
+        """The lowest number; numbers never begin anew, so most of those below are long gone. 1 where there is none."""
+        with self._reading() as connection:
+            return int(connection.execute("select coalesce(min(seq), 1) from entries").fetchone()[0])
+
     def used_bytes(self) -> int:
         with self._reading() as connection:
             return used_bytes(connection)

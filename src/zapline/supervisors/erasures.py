@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import structlog
 import trio
 
-from zapline.domain.erasure import digest_of, mention, spellings
+from zapline.domain.erasure import digest_of, digits_of, mention
 from zapline.domain.errors import DatabaseUnavailable, JournalRefused, LocalError
 from zapline.domain.ids import UnitId
 from zapline.domain.phones import parse_phone
@@ -26,11 +26,14 @@ _AT_ONCE = 200
 _SEARCHED_AT_ONCE = 5000
 """Messages of others searched for a name in one transaction."""
 _AGAIN = 1.0
-"""Seconds until a job that waits for something, or that was refused, is taken up again."""
+"""Seconds until a job that waits for something, or that was refused, is taken up again, at the least."""
+_REST = 4.0
+"""The same for each second that the round before took: to search a large journal once more costs others time."""
 _BREATH = 0.02
 """Seconds between two pieces, so that others get their turn."""
 _LOOK_EVERY = 60.0
 _LID = re.compile(r"lid:\d{1,20}")
+_REFUSALS = (DatabaseUnavailable, StatementFailed, JournalRefused)
 _LOG = structlog.get_logger(scope="Erasure")
 
 
@@ -90,8 +93,7 @@ class Erasures:
             names = sorted({*given, *known})
             if not names:
                 raise UnknownContact("the unit has no such contact")
-            digits = {spelled for name in names for spelled in spellings(name)}
-            job = Job(uuid4(), unit, tuple(names), tuple(sorted(digits | set(others))), time.time())
+            job = Job(uuid4(), unit, tuple(names), digits_of(names, others), time.time())
             made = await erasing.begin(conn, job, [digest_of(self._key, unit, name) for name in names])
             if made is None:
                 made = await erasing.running_of(conn, unit, names)
@@ -106,12 +108,13 @@ class Erasures:
         while True:
             await self._may_write()
             self._bell = trio.Event()
-            left = True
+            began, left = trio.current_time(), True
             try:
                 left = await self._round()
-            except (DatabaseUnavailable, StatementFailed, JournalRefused) as refused:
-                _LOG.warning("An erasure must wait", error=str(refused))
-            with trio.move_on_after(_AGAIN if left else _LOOK_EVERY):
+            except _REFUSALS as refused:
+                _LOG.warning("Erasures must wait", error=str(refused))
+            pause = max(_AGAIN, _REST * (trio.current_time() - began)) if left else _LOOK_EVERY
+            with trio.move_on_after(min(pause, _LOOK_EVERY)):
                 await self._bell.wait()
 
     async def _round(self) -> bool:
@@ -123,8 +126,16 @@ class Erasures:
         if not self._taken_up.issuperset(job.id for job in jobs):
             await self._submit.reload()  # from here on nothing of before is taken in
             self._taken_up = {job.id for job in jobs}
-        ended = [await self._advance(job) for job in jobs]
+        ended = [await self._try(job) for job in jobs]
         return not all(ended)
+
+    async def _try(self, job: Job) -> bool:
+        """Advance a job; what refuses one of them holds up no other."""
+        try:
+            return await self._advance(job)
+        except _REFUSALS as refused:
+            _LOG.warning("An erasure must wait", unit=str(job.unit), erasure=str(job.id), error=str(refused))
+            return False
 
     async def _advance(self, job: Job) -> bool:
         """Do all that can be done of a job; False where it waits for something.
@@ -132,6 +143,7 @@ class Erasures:
         The journal comes first: what an actor has in hand is stored once its entry is done, and deleted after that.
         """
         async with self._pool.connection() as conn:
+            await erasing.take_back(conn, job)
             if await erasing.calls_under_way(conn, job):
                 await erasing.note(conn, job, Counter(), waits_for="call")
                 return False
@@ -152,6 +164,8 @@ class Erasures:
             await trio.sleep(_BREATH)
         await self._delete(job)  # what was on its way meanwhile
         async with self._pool.connection() as conn:
+            if await erasing.anything_left(conn, job):  # somebody held it, or it came back to the queue
+                return False
             await erasing.delete_person(conn, job)
             await erasing.finish(conn, job)
         self._forget_known()

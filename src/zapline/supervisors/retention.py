@@ -57,11 +57,18 @@ class Retention:
             await trio.sleep(_EVERY)
 
     async def round(self) -> None:
-        """Delete everything that is too old by now. Raises DatabaseUnavailable, StatementFailed; may be done again."""
+        """Delete everything that is too old by now. Raises DatabaseUnavailable, StatementFailed; may be done again.
+
+        A unit in which something is refused waits for the next round.
+        """
         async with self._pool.connection() as conn:
             kept = await deleting.kept_for(conn)
         for unit, days in kept.items():
-            counts = await self._tidy(unit, self._clock() - days * _DAY)
+            try:
+                counts = await self._tidy(unit, self._clock() - days * _DAY)
+            except StatementFailed as refused:  # whatever is wrong with it is its own: the others go on
+                _LOG.error("What is too old of a unit is refused", unit=str(unit), error=str(refused))
+                continue
             for what, count in counts.items():
                 self._counters.add("retention_deleted", what, count)
             if counts.total():

@@ -116,6 +116,14 @@ update zapline.outbox o set state = 'cancelled', failure = 'erased', failure_det
    and m.received_at <= to_timestamp(%(until)s)
    and (o.conversation_id = any(%(conversations)s) or o.recipient = any(%(names)s));
 
+-- name: end_left_calls
+-- Calls to him that a closed unit has left: none of its senders will find out any more what became of them.
+update zapline.outbox o set state = 'uncertain', leased_by = null, lease_until = null, look_at = null
+  from zapline.units u
+ where o.unit_id = %(unit_id)s and u.id = o.unit_id and u.archived_at is not null
+   and o.state = 'leased' and o.lease_until < now()
+   and (o.conversation_id = any(%(conversations)s) or o.recipient = any(%(names)s));
+
 -- name: pass_over
 -- Campaigns that have not come to him yet do not know him any more.
 update zapline.campaign_recipients r
@@ -145,6 +153,12 @@ select m.id, m.external_id
  where m.unit_id = %(unit_id)s and m.sender = any(%(names)s) and m.received_at <= to_timestamp(%(until)s)
  limit %(limit)s
    for update of m skip locked;
+
+-- name: anything_left
+-- Whether messages of him are there from before.
+select exists (select from zapline.messages m
+                where m.unit_id = %(unit_id)s and m.received_at <= to_timestamp(%(until)s)
+                  and (m.conversation_id = any(%(conversations)s) or m.sender = any(%(names)s))) as any;
 
 -- name: delete_his_reactions
 -- What he said about the messages of others.
