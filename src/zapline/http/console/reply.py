@@ -69,7 +69,9 @@ class Replies:
         try:
             if given is not None:
                 draft = await self._keep(unit, draft, given)
-            await self._outgoing.send(unit, SendAsked(key, content_of(draft), conversation=conversation))
+            asked = SendAsked(key, content_of(draft), conversation=conversation)
+            async with self._frame.audited("send_message", unit, str(conversation)):
+                await self._outgoing.send(unit, asked)
         except ClientIdTaken:
             # The first of two tabs, or a text that was changed after it had been sent: what is here was not.
             return replace(

@@ -156,7 +156,8 @@ class Threads:
         record, head = await self._head(unit, conversation)
         here = f"/console/units/{record.id}/conversations/{head.id}"
         try:
-            marked = await self._receipts.mark_read(self._submit.find(record.id), head.id)
+            async with self._frame.audited("mark_read", record.id, str(head.id)):
+                marked = await self._receipts.mark_read(self._submit.find(record.id), head.id)
         except ZaplineError as error:
             return self._frame.go(here, Tone.BAD, _("The read receipts could not be sent: {why}", why=_(str(error))))
         if marked.skipped_lid:
