@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: help run test check lint types imports docs bench conformance chaos lock clean
+.PHONY: help run test check lint types imports docs picture bench conformance chaos lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -45,6 +45,10 @@ imports: $(READY)
 
 docs: $(READY) ## Print docs/states.md anew from the tables
 	@$(BIN)/python -m zapline.domain.charts > docs/states.md
+
+picture: $(READY) ## Take the README's picture of the console anew (needs Chromium)
+	@$(BIN)/python -m pytest -q tests/browser/test_first_steps.py
+	@cp build/screenshots/first-steps-light.png docs/images/console.png
 
 bench: $(READY) ## Measure: requests a second, latency and memory, beside a bare "hello" (about 9 minutes)
 	@$(BIN)/python -m tests.bench

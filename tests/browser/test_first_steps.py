@@ -5,8 +5,10 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from support.looking import ROOT
+from playwright.sync_api import Browser, expect
+from support.looking import ROOT, look
 from support.sandboxes import Sandbox, new_place, sandbox
+from support.visiting import Stage, Visitor
 from support.whole_house import wait_until
 
 STEPS = re.compile(r"```sh\n(.+?)```", re.DOTALL)
@@ -38,3 +40,21 @@ def test_the_readmes_lines_send_a_message(box: Sandbox) -> None:
     wait_until(sent, 15, "the message's delivery")
     for picture in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", readme):
         assert 0 < (ROOT / picture).stat().st_size < 150_000
+
+
+def test_the_message_is_seen_in_the_console(box: Sandbox, browser: Browser, stage: Stage) -> None:
+    visitor = Visitor(browser.new_context(), box.told["baseUrl"])
+    page = visitor.page
+    visitor.sign_in(box.told["adminEmail"], box.told["adminPassword"])
+    page.get_by_role("link", name="Loja Centro").click()
+    page.get_by_role("link", name="Conversations", exact=True).click()
+    page.locator("a.chat").first.click()
+    thread = page.get_by_role("log")
+    expect(thread.locator(".ours").last).to_contain_text(SAID)
+    expect(thread.locator(".ours .tick").last).to_have_attribute("title", "Delivered")
+    expect(thread.locator(".said").last).to_contain_text("Obrigada!")
+    thread.evaluate("log => { log.scrollTop = log.scrollHeight; }")
+    with visitor.forgiving("Failed to load resource"):  # the recorded files are on no phone
+        look(visitor, "first-steps")
+    visitor.judge()
+    visitor.context.close()
