@@ -11,6 +11,7 @@ import trio
 from zapline.domain.errors import DatabaseUnavailable
 from zapline.http.sign_in import Attempts
 from zapline.http.source import source_of
+from zapline.sql.driver import connect
 
 EMAIL = "ana@example.com"
 PASSWORD = "correct horse battery"
@@ -34,6 +35,25 @@ async def test_the_right_password_gives_a_token_that_opens_and_ends(api: Any) ->
     assert refused.json()["code"] == "unauthorized"
     stored = await api.sql("select digest from zapline.access_tokens")
     assert all(token.encode() not in bytes(row.digest) for row in stored)
+
+
+async def test_who_signs_in_while_the_password_is_changed_is_not_let_in_by_the_old_one(api: Any) -> None:
+    async with await connect(api.database) as other, trio.open_nursery() as nursery:
+        answers: list[Any] = []
+
+        async def come_in() -> None:
+            answers.append(await sign_in(api, EMAIL, PASSWORD))
+
+        async with other.transaction():
+            await other.execute("update zapline.admins set password_hash = password_hash || 'x'")
+            await other.execute("update zapline.access_tokens set revoked_at = now()")
+            nursery.start_soon(come_in)
+            await trio.sleep(0.5)
+            assert not answers
+    assert (answers[0].status_code, answers[0].json()["code"]) == (401, "wrong_credentials")
+    assert await api.sql("select from zapline.access_tokens where revoked_at is null") == []
+    (line,) = await api.sql("select outcome from zapline.audit_log where action = 'sign_in'")
+    assert line.outcome == 401
 
 
 @pytest.mark.parametrize(
@@ -117,6 +137,8 @@ async def test_a_forwarded_address_is_not_believed_from_a_stranger(api: Any) -> 
         ("10.0.0.1", ["nonsense"], "10.0.0.1"),
         ("10.0.0.1", [], "10.0.0.1"),
         ("203.0.113.9", ["198.51.100.1"], "203.0.113.9"),
+        ("::ffff:10.0.0.1", ["::ffff:203.0.113.7"], "203.0.113.7"),
+        ("::ffff:203.0.113.9", ["198.51.100.1"], "203.0.113.9"),
         (None, ["198.51.100.1"], "unknown"),
     ],
 )

@@ -113,8 +113,7 @@ class Auth:
     async def login(self) -> Response:
         """A token for an email and a password; it is shown this once."""
         asked = await read_body(Login)
-        found = await self._sign_in.sign_in(asked.email, asked.password, self._source())
-        token, expires_at = await self._identity.open_login(found)
+        token, expires_at = await self._sign_in.open_login(asked.email, asked.password, self._source())
         return reply(LoggedIn(token, iso(expires_at)))
 
     async def logout(self) -> Response:

@@ -1,6 +1,7 @@
 """Lets administrators in by password: how often somebody may try, and what a try costs him."""
 
 from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import ceil
@@ -12,6 +13,8 @@ import trio
 from zapline.domain.principals import Actor, ActorKind, Principal, TokenKind
 from zapline.http.problems import Problem
 from zapline.http.source import Networks, party_of
+from zapline.sql.access_tokens import ShutOut
+from zapline.sql.people import Admin
 from zapline.supervisors.audit import AuditLog
 from zapline.supervisors.identity import Identity
 
@@ -78,31 +81,52 @@ class SignIn:
         self._nobody = self._hasher.hash("nobody has this password")
         self._accounts, self._sources = Attempts(_BY_ACCOUNT), Attempts(_BY_SOURCE)
 
-    async def sign_in(self, email: str, password: str, source: str) -> Principal:
-        """The administrator with this e-mail and password.
+    async def open_session(self, email: str, password: str, source: str) -> tuple[str, datetime]:
+        """A session of the console for its cookie, and when it ends at the latest. Raises Problem as below."""
+        return await self._let_in(email, password, source, self._identity.open_session)
 
-        Raises Problem 401 where there is none, and 429 where he or his address has tried too often.
+    async def open_login(self, email: str, password: str, source: str) -> tuple[str, datetime]:
+        """A bearer token, and when it ends at the latest.
+
+        Raises Problem 401 where nobody has this e-mail and password, and 429 where he or his address has tried too
+        often.
         """
+
+        async def open_login(principal: Principal, password_hash: str) -> tuple[str, datetime]:
+            return await self._identity.open_login(principal, password_hash=password_hash)
+
+        return await self._let_in(email, password, source, open_login)
+
+    async def _let_in(
+        self,
+        email: str,
+        password: str,
+        source: str,
+        open: Callable[[Principal, str], Awaitable[tuple[str, datetime]]],
+    ) -> tuple[str, datetime]:
         account = email.strip().lower()
         self._admit(source, account)
         # An address with a NUL is nobody's, and no database would look for it.
         found = await self._identity.account(account.replace("\0", "?").encode("utf-8", "replace").decode())
         right = await self._verify(found.password_hash if found else self._nobody, password)
         if found is None or not right or found.disabled_at is not None:
-            _LOG.warning("Sign-in failed", source=source, security=True)
-            known = Actor(ActorKind.ADMIN, found.email, found.id, source) if found else None
-            await self._audit.happened(known or Actor(ActorKind.ADMIN, _STRANGER, None, source), "sign_in", 401)
-            raise Problem(401, "wrong_credentials", "email or password is wrong")
+            raise await self._refused(found, source)
+        principal = Principal(ActorKind.ADMIN, found.id, found.email)
+        try:
+            opened = await open(principal, found.password_hash)
+        except ShutOut:  # changed while it was checked
+            raise await self._refused(found, source) from None
         self._accounts.forgive(account)
         self._sources.forgive(party_of(source))
-        principal = Principal(ActorKind.ADMIN, found.id, found.email)
         await self._audit.happened(principal.at(source), "sign_in", 200)
         _LOG.info("Signed in", admin=str(found.id), source=source)
-        return principal
+        return opened
 
-    async def open_session(self, principal: Principal) -> tuple[str, datetime]:
-        """A session of the console for its cookie, and when it ends at the latest."""
-        return await self._identity.open_session(principal)
+    async def _refused(self, found: Admin | None, source: str) -> Problem:
+        _LOG.warning("Sign-in failed", source=source, security=True)
+        known = Actor(ActorKind.ADMIN, found.email, found.id, source) if found else None
+        await self._audit.happened(known or Actor(ActorKind.ADMIN, _STRANGER, None, source), "sign_in", 401)
+        return Problem(401, "wrong_credentials", "email or password is wrong")
 
     async def session(self, token: str, *, use: bool = True) -> Principal | None:
         """Who has this session, if it is valid; a bearer token is none. ``use`` False: only to look.

@@ -16,11 +16,11 @@ from zapline.http.principal import principal
 from zapline.http.problems import Known, Register, invalid
 from zapline.http.routes import Access, Doc, Routes
 from zapline.http.wire import Answer, Body, Moment, iso, read_body, reply
-from zapline.sql.access_tokens import TokenRecord
+from zapline.sql.access_tokens import ShutOut, TokenRecord
 from zapline.supervisors.identity import Identity, Minted, UnknownToken
 from zapline.supervisors.submit import Submit
 
-PROBLEMS: Register = {UnknownToken: Known(404, "token_not_found")}
+PROBLEMS: Register = {UnknownToken: Known(404, "token_not_found"), ShutOut: Known(401, "unauthorized")}
 _Moment = Annotated[datetime, Meta(tz=True)]
 _Label = Annotated[str, Meta(min_length=1, max_length=100, description="What people will know it by.")]
 _Scopes = Annotated[list[Scope], Meta(min_length=1, max_length=3, description="What it may do.")]

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId
 from zapline.domain.principals import ActorKind, Principal, Scope, TokenKind
 from zapline.sql.driver import Connection
@@ -26,6 +27,12 @@ class Grant:
     scopes: frozenset[Scope] = frozenset()
     lasts: float | None = None
     idle: int | None = None
+    password_hash: str | None = None
+    """Of the password that the administrator has just shown; None: he has shown none."""
+
+
+class ShutOut(LocalError):
+    """The administrator is disabled, or has another password by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +69,11 @@ class Holder:
 
 
 async def issue(conn: Connection, digest: bytes, grant: Grant) -> TokenRecord:
-    """Store a new token's digest. Raises StatementFailed for a unit or administrator that is not there."""
+    """Store a new token's digest. Raises ShutOut, and StatementFailed for a unit that is not there.
+
+    Whoever changes a password or disables an administrator, and ends his tokens in the same transaction, ends this
+    one too, or it is not issued.
+    """
     row = await _SQL.one(
         conn,
         "issue",
@@ -75,7 +86,10 @@ async def issue(conn: Connection, digest: bytes, grant: Grant) -> TokenRecord:
         created_by=grant.created_by,
         idle_seconds=grant.idle,
         seconds=grant.lasts,
+        password_hash=grant.password_hash,
     )
+    if row is None:
+        raise ShutOut("this administrator may not come in any more")
     return _record(row)
 
 

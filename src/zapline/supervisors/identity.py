@@ -93,19 +93,24 @@ class Identity:
 
     # -- what is opened --------------------------------------------------------------------------------------
 
-    async def open_session(self, admin: Principal) -> tuple[str, datetime]:
-        """A session of the console, and when it ends at the latest."""
-        last = self._lasting
-        return _timed(await self._open(admin, TokenKind.SESSION, "console", last.session, last.session_idle))
+    async def open_session(self, admin: Principal, password_hash: str | None = None) -> tuple[str, datetime]:
+        """A session of the console, and when it ends at the latest.
 
-    async def open_login(self, admin: Principal, seconds: float | None = None) -> tuple[str, datetime]:
-        """The bearer token of who has signed in by API, and when it ends at the latest."""
-        last = self._lasting
+        ``password_hash``: that of the password that was shown. Raises ShutOut where it is another by now.
+        """
+        last, kind = self._lasting, TokenKind.SESSION
+        return _timed(await self._open(admin, kind, "console", last.session, last.session_idle, password_hash))
+
+    async def open_login(
+        self, admin: Principal, seconds: float | None = None, password_hash: str | None = None
+    ) -> tuple[str, datetime]:
+        """The bearer token of who has signed in by API, and when it ends at the latest. Raises ShutOut."""
+        last, kind = self._lasting, TokenKind.ADMIN
         lasts = last.login if seconds is None else seconds
-        return _timed(await self._open(admin, TokenKind.ADMIN, "login", lasts, last.login_idle))
+        return _timed(await self._open(admin, kind, "login", lasts, last.login_idle, password_hash))
 
     async def mint_admin_token(self, admin: Principal, label: str, days: int) -> Minted:
-        """A bearer token for a machine that works in an administrator's name."""
+        """A bearer token for a machine that works in an administrator's name. Raises ShutOut."""
         return await self._open(admin, TokenKind.ADMIN, label, days * 86400.0, self._lasting.machine_idle)
 
     async def mint_unit_token(
@@ -115,10 +120,13 @@ class Identity:
         lasts = days * 86400.0 if days is not None else None
         return await self._issue(Grant(TokenKind.UNIT, label, created_by, unit=unit, scopes=scopes, lasts=lasts))
 
-    async def _open(self, admin: Principal, kind: TokenKind, label: str, lasts: float, idle: int) -> Minted:
+    async def _open(
+        self, admin: Principal, kind: TokenKind, label: str, lasts: float, idle: int, password_hash: str | None = None
+    ) -> Minted:
         if admin.kind is not ActorKind.ADMIN:
             raise LocalError("only an administrator has sessions and tokens of his own")
-        return await self._issue(Grant(kind, label, admin.name, admin=admin.id, lasts=lasts, idle=idle))
+        grant = Grant(kind, label, admin.name, admin=admin.id, lasts=lasts, idle=idle, password_hash=password_hash)
+        return await self._issue(grant)
 
     async def _issue(self, grant: Grant) -> Minted:
         token = new_token()

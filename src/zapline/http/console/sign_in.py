@@ -46,7 +46,7 @@ class SignInPages:
         if not email or not password:
             return self._page(422, back, email, _("Enter your e-mail address and your password."))
         try:
-            principal = await self._sessions.sign_in(email, password, self._frame.source())
+            token, ends = await self._sessions.open_session(email, password, self._frame.source())
         except Problem as problem:
             if problem.status not in (401, 429):
                 raise
@@ -54,7 +54,6 @@ class SignInPages:
             if problem.retry_after is not None:
                 answer.headers["Retry-After"] = str(problem.retry_after)
             return answer
-        token, ends = await self._sessions.open_session(principal)
         answer = self._frame.go(back)
         give_cookie(answer, self._frame.front, token, ends)
         return answer

@@ -1,11 +1,18 @@
 -- Sessions and bearer tokens; only digests are stored, so what is read here opens nothing.
 
 -- name: issue
--- A token's digest; the token itself is shown once and kept nowhere.
+-- A token's digest; the token itself is shown once and kept nowhere. No row back: its administrator is disabled, or
+-- has another password by now. He is held until the commit, so that who changes that waits, and ends this token too.
+with holder as (
+    select id from zapline.admins
+     where id = %(admin_id)s and disabled_at is null
+       and password_hash = coalesce(%(password_hash)s::text, password_hash)
+       for share)
 insert into zapline.access_tokens
        (digest, kind, admin_id, unit_id, scopes, label, created_by, idle_seconds, expires_at)
-values (%(digest)s, %(kind)s, %(admin_id)s, %(unit_id)s, %(scopes)s::text[], %(label)s, %(created_by)s,
-        %(idle_seconds)s::integer, now() + %(seconds)s::double precision * interval '1 second')
+select %(digest)s::bytea, %(kind)s::text, %(admin_id)s::uuid, %(unit_id)s::uuid, %(scopes)s::text[], %(label)s::text,
+       %(created_by)s::text, %(idle_seconds)s::integer, now() + %(seconds)s::double precision * interval '1 second'
+ where %(admin_id)s::uuid is null or exists (select from holder)
 returning id, kind, unit_id, scopes, label, created_by, created_at, last_used_at, idle_seconds, expires_at, revoked_at;
 
 -- name: find_holder
