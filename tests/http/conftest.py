@@ -190,7 +190,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
         client_of_evolution = EvolutionClient(http, evolution.url, evolution.api_key)
         calls = LineCalls(client_of_evolution, address_of, counters)
         feed = Feed()
-        streams = Streams(feed)
+        streams = Streams(feed, ended=identity.ended)
         hooks = open_told(b"k" * 32, True, engine_pool, submit, leadership, counters, feed)
         told = await stack.enter_async_context(hooks)
         around = Surroundings(journal, recorder, calls, counters, dispatcher.refill, dispatcher.read_again, feed=feed)

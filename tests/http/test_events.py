@@ -168,6 +168,7 @@ async def test_streams_end_with_the_token_with_the_unit_and_with_the_process(
         api.feed.end()
         await stream.ends()
     api.feed.ended = False
+    monkeypatch.setattr(streaming, "ASK_AGAIN", 60.0)  # no need to ask: it is known at once
     async with watching(api, unit) as stream:
         await stream.next()
         await api.post("/admin/logout", expect=204)

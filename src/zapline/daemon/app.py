@@ -310,7 +310,7 @@ class _Front:
             campaigns=outbound.campaigns,
             media=outbound.media,
             receipts=outbound.receipts,
-            streams=Streams(self.told.feed),
+            streams=Streams(self.told.feed, ended=self.identity.ended),
             feed=self.told.feed,
             hooks=self.told.hooks,
             base_url=settings.base_url,

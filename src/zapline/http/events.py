@@ -33,10 +33,20 @@ Welcome = Callable[[], Awaitable[bool]]
 
 
 class Streams:
-    """The open streams, counted; who comes when there are too many is told to come later."""
+    """The open streams, counted; who comes when there are too many is told to come later.
 
-    def __init__(self, feed: Feed, most_of_unit: int = MOST_OF_UNIT, most: int = MOST) -> None:
+    ``ended`` counts how often somebody may have been shut out: then all are asked anew before they see more.
+    """
+
+    def __init__(
+        self,
+        feed: Feed,
+        most_of_unit: int = MOST_OF_UNIT,
+        most: int = MOST,
+        ended: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._feed = feed
+        self._ended = ended
         self._most_of_unit, self._most = most_of_unit, most
         self._open: dict[UnitId | None, int] = {}
         self.count = 0
@@ -69,12 +79,13 @@ class Streams:
                 yield chunk
 
     async def _chunks(self, watcher: Watcher, welcome: Welcome) -> AsyncIterator[bytes]:
-        ask_at = trio.current_time() + ASK_AGAIN
+        ask_at, ended = trio.current_time() + ASK_AGAIN, self._ended()
         while True:
             await watcher.wait(HEARTBEAT)
             if self._feed.ended:
                 return
-            if trio.current_time() >= ask_at:
+            if trio.current_time() >= ask_at or self._ended() != ended:
+                ended = self._ended()
                 if not await _still(welcome):
                     return
                 ask_at = trio.current_time() + ASK_AGAIN

@@ -40,7 +40,8 @@ class Believed:
         self._find = find
         self._clock = clock
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
-        self._forgotten = 0
+        self.forgotten = 0
+        """How often something was no longer to be believed."""
         self._asking = trio.CapacityLimiter(_ASKING)
 
     async def holder(self, token: str, *, use: bool = True) -> Holder | None:
@@ -61,7 +62,7 @@ class Believed:
 
     async def _ask(self, key: bytes) -> _Known | None:
         while True:
-            known, forgotten = self._known.get(key), self._forgotten
+            known, forgotten = self._known.get(key), self.forgotten
             try:
                 async with self._asking:
                     holder = await self._find(key, known.used_at if known is not None else None)
@@ -70,7 +71,7 @@ class Believed:
                 if known is None or not self._believable(known):
                     raise
                 return known
-            if self._forgotten == forgotten:  # else it may have been revoked behind the answer's back
+            if self.forgotten == forgotten:  # else it may have been revoked behind the answer's back
                 break
         if holder is None:
             self._known.pop(key, None)
@@ -90,17 +91,17 @@ class Believed:
 
     def forget(self, which: Callable[[Holder], bool]) -> None:
         """What was believed of these is over; the database is asked before they are let in again."""
-        self._forgotten += 1
+        self.forgotten += 1
         for key in [key for key, known in self._known.items() if which(known.holder)]:
             del self._known[key]
 
     def forget_token(self, token: str) -> None:
-        self._forgotten += 1
+        self.forgotten += 1
         self._known.pop(digest(token), None)
 
     def doubt(self) -> None:
         """Another process may have changed something: ask again at the next use, if the database can be asked."""
-        self._forgotten += 1
+        self.forgotten += 1
         for known in self._known.values():
             known.asked_at = min(known.asked_at, trio.current_time() - FRESH)
 

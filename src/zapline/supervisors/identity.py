@@ -91,6 +91,10 @@ class Identity:
         """Another process may have ended something: ask anew."""
         self._believed.doubt()
 
+    def ended(self) -> int:
+        """How often something may have ended: who lets somebody see things for longer asks anew when it grows."""
+        return self._believed.forgotten
+
     # -- what is opened --------------------------------------------------------------------------------------
 
     async def open_session(self, admin: Principal, password_hash: str | None = None) -> tuple[str, datetime]:
