@@ -162,6 +162,36 @@ async def test_an_erased_person_is_gone_from_one_unit_and_does_not_come_back(
     assert (await api.client.delete(f"/units/{mine.id}/suppressions/+{PHONE}")).status_code in (200, 204)
 
 
+async def test_a_file_that_is_on_its_way_is_not_kept(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    unit = await api.add_unit()
+    base = f"/units/{unit.id}"
+    picture = text("P1", "", f"{PHONE}@s.whatsapp.net") | {
+        "message": {"imageMessage": {"mimetype": "image/png"}},
+        "messageType": "imageMessage",
+    }
+    await api.send(unit, "messages.upsert", picture)
+    (message,) = (await api.get(f"{base}/messages"))["items"]
+    asked, go = trio.Event(), trio.Event()
+
+    async def media_of(client: EvolutionClient, name: str, external_id: str) -> MediaContent:
+        asked.set()
+        await go.wait()
+        return MediaContent("image/png", "a.png", b"x" * 99)
+
+    monkeypatch.setattr(EvolutionClient, "media_of", media_of)
+
+    async def look() -> None:
+        assert (await api.client.get(f"{base}/messages/{message['id']}/media")).content == b"x" * 99
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(look)
+        await asked.wait()
+        job = await api.post(f"{base}/privacy/erasures", {"phone": f"+{PHONE}"}, 202)
+        await api.until(f"{base}/privacy/erasures/{job['id']}", lambda job: job["state"] == "done")
+        go.set()
+    assert not kept(api, unit.id).exists()
+
+
 async def test_who_is_to_be_erased_is_named_rightly(api: Any) -> None:
     unit = await api.add_unit()
     base = f"/units/{unit.id}/privacy"

@@ -58,6 +58,7 @@ async def delete_old(
             old = await _SQL.rows(conn, "find_old", unit_id=unit, from_me=from_me, before=before, limit=limit)
             await delete_messages(conn, unit, old, gone)
         await drop_files(unit, gone.external_ids)
+    await drop_files(unit, gone.external_ids)  # somebody may have looked at one until the commit
     return gone.counts
 
 
@@ -71,6 +72,11 @@ _REST = (
     ("identities", "delete_empty_identities", False),
     ("contacts", "delete_empty_contacts", False),
 )
+
+
+async def end_old_work(conn: Connection, unit: UnitId, before: float) -> int:
+    """End what a closed unit had still to do from before a time (UTC seconds), so that it may go; how many messages."""
+    return await _SQL.execute(conn, "end_old_work", unit_id=unit, before=before)
 
 
 async def delete_rest(conn: Connection, unit: UnitId, before: float, limit: int) -> Counter[str]:

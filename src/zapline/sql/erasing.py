@@ -162,6 +162,7 @@ async def delete_some(conn: Connection, job: Job, limit: int, drop_files: DropFi
         await delete_messages(conn, job.unit, his, gone)
         await note(conn, job, gone.counts)
         await drop_files(job.unit, gone.external_ids)
+    await drop_files(job.unit, gone.external_ids)  # somebody may have looked at one until the commit
     return gone.counts["messages"]
 
 

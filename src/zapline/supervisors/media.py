@@ -79,6 +79,8 @@ class _Flight:
     lock: trio.Lock
     waiting: int = 0
     failure: EvolutionFailure | None = None
+    dropped: bool = False
+    """Nobody may have the file any more, but for who asked already."""
 
 
 class MediaCache:
@@ -218,6 +220,8 @@ class Media:
     async def drop(self, unit: UnitId, external_ids: Sequence[ExternalId]) -> None:
         """Let go of the files of these messages. A disk that refuses keeps none for long: the bound takes them."""
         names = [_name(unit, external_id) for external_id in external_ids]
+        for flight in filter(None, map(self._flights.get, names)):
+            flight.dropped = True
         async with self._disk:
             await trio.to_thread.run_sync(self._cache.drop, names)
 
@@ -231,7 +235,10 @@ class Media:
             raise
         self._counters.add("media_served", "fetched")
         async with self._disk:
-            return await trio.to_thread.run_sync(self._cache.put, name, content)
+            fetched = await trio.to_thread.run_sync(self._cache.put, name, content)
+            if flight.dropped:  # for who asked, and for nobody after him
+                await trio.to_thread.run_sync(self._cache.drop, [name])
+            return fetched
 
     async def _kept(self, name: str) -> OpenFile | None:
         async with self._disk:

@@ -76,6 +76,8 @@ class Retention:
 
     async def _tidy(self, unit: UnitId, before: float) -> Counter[str]:
         counts: Counter[str] = Counter()
+        async with self._pool.connection() as conn:
+            await deleting.end_old_work(conn, unit, before)
         gone = 1
         while gone:
             async with self._pool.connection() as conn:
@@ -83,8 +85,13 @@ class Retention:
             gone = some["messages"]
             counts += some
             await trio.sleep(_BREATH)
-        async with self._pool.connection() as conn:
-            counts += await deleting.delete_rest(conn, unit, before, _AT_ONCE)
+        full = True
+        while full:
+            async with self._pool.connection() as conn:
+                some = await deleting.delete_rest(conn, unit, before, _AT_ONCE)
+            full = max(some["letters"], some["conversations"]) >= _AT_ONCE
+            counts += some
+            await trio.sleep(_BREATH)
         if counts["contacts"]:
             self._forget_known()
         return counts

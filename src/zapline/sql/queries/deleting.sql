@@ -69,6 +69,16 @@ select m.id, m.external_id
  limit %(limit)s
    for update of m skip locked;
 
+-- name: end_old_work
+-- What a unit that was closed a day ago had still to do is nobody's any more, as far as it is too old.
+update zapline.outbox o
+   set state = 'cancelled', failure = 'given_up', look_at = null, leased_by = null, lease_until = null, ended_at = now()
+  from zapline.units u
+ where u.id = %(unit_id)s and u.archived_at < now() - interval '1 day' and o.unit_id = u.id
+   and o.state in ('queued', 'leased', 'uncertain')
+   and exists (select from zapline.messages m
+                where m.id = o.message_id and m.received_at < to_timestamp(%(before)s));
+
 -- name: delete_old_letters
 -- Dead letters of the same age.
 delete from zapline.dead_letters
@@ -83,12 +93,14 @@ delete from zapline.message_reactions r
                     where m.unit_id = r.unit_id and m.provider = r.provider and m.external_id = r.external_id);
 
 -- name: blank_old_recipients
--- The people in campaigns that ended at that time and were not sent anything.
+-- The people in campaigns that ended at that time, or whose unit did, and were not sent anything.
 update zapline.campaign_recipients r
    set recipient = 'erased:' || r.number, parameters = '{}', detail = null
   from zapline.campaigns c
- where c.id = r.campaign_id and c.unit_id = %(unit_id)s and c.state in ('done', 'cancelled')
-   and c.ended_at < to_timestamp(%(before)s) and r.message_id is null and r.recipient not like 'erased:%%';
+  join zapline.units u on u.id = c.unit_id
+ where c.id = r.campaign_id and c.unit_id = %(unit_id)s
+   and (c.state in ('done', 'cancelled') and c.ended_at < to_timestamp(%(before)s)
+        or u.archived_at < to_timestamp(%(before)s)) and r.message_id is null and r.recipient not like 'erased:%%';
 
 -- name: delete_old_uploads
 -- Files of that time that nothing at work will send.
@@ -110,6 +122,8 @@ delete from zapline.conversations c
           and coalesce(e.last_message_at, '-infinity') < to_timestamp(%(before)s)
           and not exists (select from zapline.messages m where m.conversation_id = e.id)
           and not exists (select from zapline.sightings s where s.conversation_id = e.id)
+          and not exists (select from zapline.outbox o where o.conversation_id = e.id)
+          and not exists (select from zapline.attempts a where a.conversation_id = e.id)
           and not exists (select from zapline.conversations p where p.merged_into = e.id)
         limit %(limit)s
           for update skip locked);
