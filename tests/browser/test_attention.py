@@ -15,7 +15,7 @@ def test_uncertain_messages_are_decided_and_a_dead_letter_is_replayed(
     house.quick(unit)
     visitor = visit()
     page = visitor.go(f"/console/units/{unit}/attention")
-    look(visitor, "attention-empty")
+    look(visitor, "attention-empty", once=True)
     visitor.remember()
     house.control("faults", kind="never_echo", instance="pet_lapa", count=2)
     for number, text in enumerate(("Seu cão está pronto.", "Banho às 15h?"), 1):
@@ -34,7 +34,7 @@ def test_uncertain_messages_are_decided_and_a_dead_letter_is_replayed(
     expect(uncertain).to_have_count(0)
     again = page.get_by_role("listitem").filter(has_text="Banho às 15h?")
     again.get_by_text("Send again", exact=True).click()
-    look(visitor, "attention-asked")
+    look(visitor, "attention-asked", once=True)
     again.get_by_role("button", name="Send it again").click()
     expect(again).to_have_count(0)
 
@@ -49,6 +49,6 @@ def test_uncertain_messages_are_decided_and_a_dead_letter_is_replayed(
     page.locator(".flash").wait_for()
     letters = house.call("GET", f"/units/{unit}/dead-letters")["items"]
     assert any(letter["replayedAt"] is not None for letter in letters)
-    look(visitor, "letter-replayed")
+    look(visitor, "letter-replayed", once=True)
     visitor.go("/console/attention")
-    look(visitor, "attention-of-all")
+    look(visitor, "attention-of-all", once=True)

@@ -18,7 +18,7 @@ def test_a_customer_writes_and_the_reply_gets_its_ticks(
     try:
         visitor = visit()
         page = visitor.go(f"/console/units/{unit}/conversations")
-        look(visitor, "conversations-empty")
+        look(visitor, "conversations-empty", once=True)
         visitor.remember()
         hear(house, "oi, vocês abrem amanhã?", push_name="Joana Prado")
         page.get_by_text("Joana Prado").wait_for(timeout=LIVE_SECONDS * 1000)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from support.crawling import crawl
+from support.crawling import crawl, kind_of
 from support.hostile import CORPUS, TEXTS, THREADS, attack, fingerprint
 from support.hostile_calls import hostile_calls
 from support.looking import PHONE, faults, seen
@@ -113,8 +113,8 @@ def test_no_page_takes_a_text_for_code(
         house.call("POST", f"/units/{attacked.unit}/campaigns", given)
         sent = {"clientMessageId": text if text.isprintable() else "odd", "to": "5511999970001", "text": text}
         house.call("POST", f"/units/{attacked.unit}/messages", sent)
-    visitor = visit(viewport=PHONE)
-    wrong, read = list[str](), set[str]()
+    visitor = visit(viewport=PHONE, locale="pt-BR")
+    wrong, read, kinds = list[str](), set[str](), set[str]()
 
     def check(path: str) -> None:
         read.update((seen(visitor.page.inner_text("body")), seen(" ".join(visitor.page.evaluate(_VALUES)))))
@@ -122,12 +122,16 @@ def test_no_page_takes_a_text_for_code(
         visitor.troubles.clear()
 
     with visitor.forgiving("Failed to load resource"):  # pictures that strangers name and nobody has
-        for path in crawl(visitor, f"/console/units/{attacked.unit}", lambda kind: 2):
+        for path in crawl(visitor, f"/console/units/{attacked.unit}", lambda kind: 1):
+            kinds.add(kind_of(path))
+            assert visitor.page.locator("html").get_attribute("lang") == "pt-BR"
             check(path)
         for thread in house.rows(_THREADS, attacked.unit, f"+{THREADS}__"):
             visitor.go(f"/console/units/{attacked.unit}/conversations/{thread[0]}")
             check(str(thread[0]))
+        visitor.go("/console/about")  # away from where files are still asked for
     assert not wrong, f"{len(wrong)}:\n" + "\n".join(wrong[:40])
+    assert len(kinds) > 20, sorted(kinds)
     everything = "\n".join(read)
     missing = [text for text in TEXTS if seen(text)[:60] not in everything]
     assert not missing, missing

@@ -30,7 +30,7 @@ def test_a_unit_is_made_and_its_line_connected_by_a_scan(
         page.get_by_role("button", name="Make it").click()
         page.get_by_role("button", name="Connect", exact=True).wait_for()
         unit = unit_of(page)
-        look(visitor, "unit-new")
+        look(visitor, "unit-new", once=True)
         page.get_by_role("button", name="Connect", exact=True).click()
         code = page.get_by_alt_text("QR code to scan with WhatsApp")
         code.wait_for()
@@ -40,7 +40,7 @@ def test_a_unit_is_made_and_its_line_connected_by_a_scan(
         assert first == house.http.get(f"/units/{unit}/whatsapp/qr.svg").content
         wait_until(lambda: code.get_attribute("src") != shown, 10, "another code")
         assert shown_code(page) != first, "Evolution has rotated the code, and the page shows the new one"
-        assert code.evaluate("image => image.complete && image.naturalWidth > 0")
+        visitor.until("document.querySelector('.qr img').naturalWidth > 0")
         house.control("scan", instance="padaria_norte")
         started = time.monotonic()
         expect(page.locator("#line-title")).to_have_text("Connected", timeout=LIVE_SECONDS * 1000)
@@ -72,7 +72,7 @@ def test_a_page_says_that_the_daemon_is_gone_and_recovers_by_itself(
     with visitor.forgiving(AWAY):
         house.kill_daemon()
         page.get_by_text("Connection to Zapline lost").wait_for()
-        look(visitor, "unit-lost")
+        look(visitor, "unit-lost", once=True)
         house.start_daemon()
         page.get_by_text("Connection to Zapline lost").wait_for(state="hidden")
     expect(page.locator("#line-title")).to_have_text("Connected")

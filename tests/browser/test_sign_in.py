@@ -32,7 +32,7 @@ def test_an_operator_signs_in_and_out_by_the_keyboard_alone(
     with visitor.forgiving("status of 401"):
         page.keyboard.press("Enter")
         page.get_by_role("alert").wait_for()
-    look(visitor, "sign-in-refused")
+    look(visitor, "sign-in-refused", once=True)
     assert page.get_by_label("E-mail").input_value() == ADMIN
     assert page.get_by_label("Password").input_value() == ""
     by_tab(visitor, "[type=password]")
@@ -61,7 +61,7 @@ def test_the_console_speaks_portuguese_to_who_asks_for_it(
     page = visitor.go("/console/sign-in?next=/console/about")
     assert page.locator("html").get_attribute("lang") == "pt-BR"
     page.get_by_label("Senha").wait_for()
-    look(visitor, "sign-in-pt")
+    look(visitor, "sign-in-pt", once=True)
     page.locator("select[name=language]").select_option("en")
     page.get_by_label("Password").wait_for()
     assert page.locator("html").get_attribute("lang") == "en"

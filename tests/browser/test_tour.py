@@ -1,13 +1,12 @@
-"""Every other page, looked at in light, dark and on a phone, in Portuguese too."""
+"""Every other page, looked at in light, dark and on a phone."""
 
 from collections.abc import Callable
 
-from support.crawling import crawl, kind_of
-from support.looking import faults, look
+from support.looking import look
 from support.visiting import Stage, Visitor
 from support.whole_house import WholeHouse
 
-UNIT_PAGES = ("settings", "opt-outs", "tokens", "hooks", "privacy", "disconnect", "rotate-secret", "archive")
+UNIT_PAGES = ("settings", "opt-outs", "tokens", "hooks", "privacy", "archive")
 PAGES = ("", "health", "audit", "about", "attention/letters")
 
 
@@ -26,17 +25,3 @@ def test_every_page_is_fit_to_be_seen(visit: Callable[..., Visitor], stage: Stag
     with visitor.forgiving("status of 404"):
         visitor.page.goto(f"{house.url}/console/nowhere")
         look(visitor, "error")
-
-
-def test_every_page_of_the_first_kind_is_sound_in_portuguese(
-    visit: Callable[..., Visitor], stage: Stage, house: WholeHouse
-) -> None:
-    unit = house.new_unit("Feira Livre", "feira_livre")
-    visitor = visit(locale="pt-BR", viewport={"width": 360, "height": 740})
-    kinds, wrong = set[str](), list[str]()
-    for path in crawl(visitor, f"/console/units/{unit}", lambda kind: 1):
-        kinds.add(kind_of(path))
-        assert visitor.page.locator("html").get_attribute("lang") == "pt-BR"
-        wrong += [f"{path}: {sentence}" for sentence in faults(visitor, colors=False)]
-    assert not wrong, "\n".join(wrong)
-    assert len(kinds) > 20, sorted(kinds)
