@@ -126,6 +126,31 @@ async def test_an_erasure_leaves_nothing_that_came_back_to_the_queue_or_that_som
         assert await at.rows("select count(*) from zapline.messages") == [(0,)]
 
 
+async def test_texts_that_take_long_to_search_are_searched_in_smaller_pieces(database: str, tmp_path: Path) -> None:
+    async with (
+        house(database, tmp_path) as at,
+        Pool.open(database, size=2, role="zapline_engine", statement_timeout_ms=400) as pool,
+    ):
+        unit = await at.add_unit()
+        await fill(at, unit, 100)
+        async with await connect(database) as owner:
+            await owner.execute("update zapline.messages set body = 'ask 5511888880002'")
+            await owner.execute(
+                "create function public.dawdle() returns trigger language plpgsql as"
+                " $$ begin perform pg_sleep(0.005); return new; end $$"
+            )
+            await owner.execute(
+                "create trigger dawdle before update on zapline.messages for each row execute function public.dawdle()"
+            )
+        job = erasures(at, pool)
+        await job.ask(unit.id, OTHER)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(job.run)
+            await at.until("select state, counts ->> 'mentions' from zapline.erasures", [("done", "100")])
+            nursery.cancel_scope.cancel()
+        assert await at.rows("select distinct body from zapline.messages") == [("ask ****",)]
+
+
 async def test_what_is_refused_of_one_unit_holds_up_no_other(database: str, tmp_path: Path) -> None:
     async with house(database, tmp_path) as at, Pool.open(database, size=3, role="zapline_engine") as pool:
         units = [await at.add_unit(name) for name in ("um", "dois")]

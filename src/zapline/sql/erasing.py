@@ -199,26 +199,27 @@ async def delete_traces(conn: Connection, job: Job) -> None:
         await note(conn, job, counts)
 
 
+async def find_letters(
+    conn: Connection, unit: UnitId, digits: Sequence[str], after: int, until: float
+) -> tuple[int, list[Any]] | None:
+    """Where a piece of the dead letters behind ``after`` ends, and what may name somebody in it; None: no more."""
+    piece = await _SQL.one(conn, "last_letter_of_piece", unit_id=unit, after=after, limit=_LETTERS)
+    if piece.id is None:
+        return None
+    span = {"unit_id": unit, "after": after, "last": piece.id, "until": until}
+    return piece.id, list(await _SQL.rows(conn, "find_letters", digits=list(digits), **span))
+
+
 async def delete_letters(conn: Connection, job: Job) -> None:
     """Delete the dead letters that name the person."""
     names, after = mention(job.digits), 0
-    while True:
-        rows = await _SQL.rows(
-            conn,
-            "find_letters",
-            unit_id=job.unit,
-            digits=list(job.digits),
-            after=after,
-            until=job.erased_at,
-            limit=_LETTERS,
-        )
-        if not rows:
-            return
-        after = rows[-1].id
+    while (piece := await find_letters(conn, job.unit, job.digits, after, job.erased_at)) is not None:
+        after, rows = piece
         ids = [row.id for row in rows if _names(names, row)]
-        async with conn.transaction():
-            gone = await _SQL.execute(conn, "delete_letters", unit_id=job.unit, ids=ids)
-            await note(conn, job, Counter(letters=gone))
+        if ids:
+            async with conn.transaction():
+                gone = await _SQL.execute(conn, "delete_letters", unit_id=job.unit, ids=ids)
+                await note(conn, job, Counter(letters=gone))
 
 
 def _names(names: Any, row: Any) -> bool:

@@ -10,15 +10,13 @@ import msgspec
 from zapline.domain.erasure import digits_of, mention
 from zapline.domain.ids import UnitId, conversation_id
 from zapline.domain.instants import iso
-from zapline.sql.erasing import find_names
+from zapline.sql.erasing import find_letters, find_names
 from zapline.sql.pool import Pool
 from zapline.sql.scope import unit_scope
 from zapline.sql.topic import Topic
 
 _SQL = Topic("exporting")
-_ERASING = Topic("erasing")
 _PIECE = 500
-_LETTERS = 100
 _LATEST = 253_402_300_799.0
 """The end of the year 9999, in UTC seconds."""
 
@@ -85,18 +83,10 @@ async def _letters(pool: Pool, person: Person) -> AsyncGenerator[bytes, None]:
     after, first, named = 0, True, mention(person.digits)
     while True:
         async with unit_scope(pool, person.unit) as conn:
-            rows = await _ERASING.rows(
-                conn,
-                "find_letters",
-                unit_id=person.unit,
-                digits=list(person.digits),
-                after=after,
-                until=_LATEST,
-                limit=_LETTERS,
-            )
-        if not rows:
+            piece = await find_letters(conn, person.unit, person.digits, after, _LATEST)
+        if piece is None:
             return
-        after = rows[-1].id
+        after, rows = piece
         letters = [_letter(row.id, bytes(row.raw)) for row in rows if row.raw and named.search(bytes(row.raw))]
         if letters:
             yield (b"" if first else b",") + msgspec.json.encode(letters)[1:-1]

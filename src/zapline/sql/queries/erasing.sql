@@ -181,15 +181,20 @@ update zapline.campaign_recipients r
        reason = coalesce(r.reason, (select o.failure from zapline.outbox o where o.message_id = r.message_id))
  where r.unit_id = %(unit_id)s and r.recipient = any(%(names)s);
 
+-- name: last_letter_of_piece
+-- Where a piece of so many of the unit's dead letters ends: to read the bodies of all of them may take too long.
+select max(id) as id from (select id from zapline.dead_letters
+                            where unit_id = %(unit_id)s and id > %(after)s order by id limit %(limit)s) piece;
+
 -- name: find_letters
--- Some dead letters whose body or detail holds one of the digits; whether it names him is seen in the body.
+-- Dead letters of a piece whose body or detail holds one of the digits; whether it names him is seen in the body.
 select id, raw, detail
   from zapline.dead_letters d
- where d.unit_id = %(unit_id)s and d.id > %(after)s and d.received_at <= to_timestamp(%(until)s)
+ where d.unit_id = %(unit_id)s and d.id > %(after)s and d.id <= %(last)s
+   and d.received_at <= to_timestamp(%(until)s)
    and exists (select from unnest(%(digits)s::text[]) as t
                 where position(convert_to(t, 'UTF8') in d.raw) > 0 or strpos(d.detail, t) > 0)
- order by d.id
- limit %(limit)s;
+ order by d.id;
 
 -- name: delete_letters
 -- Dead letters that name him.
