@@ -49,6 +49,9 @@ async def test_it_goes_to_the_address_that_was_looked_at_and_only_to_a_public_on
         async with client("127.0.0.1") as made:
             for _ in range(2):
                 assert (await made.post(named(at), HEADERS, b"{}")).status == 204
+            for target in ("/a;b=1/c;d?e=f;g&h=%2F", "/?", "/"):
+                await made.post(named(at).removesuffix("/hook") + target, HEADERS, b"{}")
+                assert at.calls.pop().path == target
         mapped = "::ffff:127.0.0.1"
         for inside in (["127.0.0.1"], ["10.0.0.1"], ["93.184.216.34", "169.254.169.254"], ["::1"], [mapped]):
             async with client(*inside, private=False) as made:

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+import trio
 
 from zapline.domain.campaigns import CampaignState, Timing
 from zapline.domain.delivery import Delivery
@@ -160,12 +161,50 @@ async def test_an_archived_unit_tells_nothing_any_more(database: str) -> None:
         await record(conn, [write(unit, [message("A", sent_at=at)])], known)
         assert await archive_unit(conn, unit)
         await record(conn, [write(unit, [message("B", sent_at=at)])], known)
+        assert await hooks.end_waiting(conn, 10) == 1
         query = "select state, last_error from zapline.hook_deliveries"
         assert [tuple(row) for row in await conn.fetch(query)] == [("dead", "unit_archived")]
         found = await hooks.find_hook(conn, unit, hook)
         assert found is not None
         assert (found.disabled_reason, found.dead) == ("unit_archived", 1)
         assert await hooks.served(conn) == []
+        assert (await hooks.totals(conn)).dead == 0  # nobody misses it
+
+
+async def test_who_deletes_a_hook_keeps_nobody_from_storing_and_its_rows_go_in_parts(database: str) -> None:
+    role, at = "zapline_engine", NOW + 1e8
+    async with await connect(database, role=role) as conn, await connect(database, role=role) as other:
+        unit = await make_unit(conn)
+        hook = await make_hook(conn, unit)
+        async with other.transaction():
+            assert await hooks.delete_hook(other, unit, hook)
+            with trio.fail_after(1.5):  # the hook is still seen, and its delivery refers to it
+                await record(conn, [write(unit, [message("A", sent_at=at), message("B", sent_at=at)])], Known())
+        await record(conn, [write(unit, [message("C", sent_at=at)])], Known())
+        assert not await hooks.delete_hook(conn, unit, hook)
+        assert not await hooks.enable(conn, unit, hook)
+        assert await hooks.rotate_key(conn, unit, hook, at) is None
+        assert await hooks.find_hook(conn, unit, hook) is None
+        left = "select count(*)::int, max(url) from zapline.hooks left join zapline.hook_deliveries on true"
+        assert [tuple(row) for row in await conn.fetch(left)] == [(2, "")]
+        assert [await hooks.prune(conn, 1, 1, 1) for _ in range(3)] == [1, 1, 0]
+        await conn.execute("update zapline.hooks set disabled_at = now() - interval '61 minutes'")
+        await hooks.prune(conn, 1, 1, 1)
+        assert [tuple(row) for row in await conn.fetch(left)] == [(0, None)]
+
+
+async def test_what_was_stored_while_its_hook_was_disabled_does_not_wait_for_ever(database: str) -> None:
+    role = "zapline_engine"
+    async with await connect(database, role=role) as conn, await connect(database, role=role) as other:
+        unit = await make_unit(conn)
+        hook = await make_hook(conn, unit)
+        async with conn.transaction():
+            assert await hooks.insert_test(conn, unit, hook) is not None
+            await hooks.disable(other, hook, "failing")
+        assert (await hooks.totals(conn)).waiting == 1
+        assert await hooks.end_waiting(conn, 10) == 1
+        totals = await hooks.totals(conn)
+        assert (totals.waiting, totals.oldest, totals.dead, totals.disabled) == (0, None, 1, 1)
 
 
 async def test_a_tenant_sees_his_own_hooks_and_deliveries_alone(database: str) -> None:

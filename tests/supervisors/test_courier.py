@@ -257,11 +257,44 @@ async def test_410_and_days_of_failures_disable_a_hook_until_somebody_enables_it
 
         ill = await post.hook("/ill")
         post.crm.always("/ill", status(500))
-        await post.arrive("C")
+        await post.arrive(*"CDE")
+        await post.crm.until(REST_AFTER, "/ill")
         await post.until_rows("select disabled_at from zapline.hooks where failing_since is not null", (None,))
         await post.pass_by((FAILING_DAYS + 0.1) * 86_400)
         post.courier.changed(ill)
         await post.until_rows("select disabled_reason from zapline.hooks where url like '%/ill'", ("failing",))
+
+
+async def test_a_hook_that_was_told_nothing_for_days_is_not_disabled_by_what_failed_before(database: str) -> None:
+    answers = iter([500, 204, 500, 500, 500])
+
+    async def one_after_the_other(call: Call) -> bytes:
+        return status(next(answers, 204))
+
+    async with posting(database) as post:
+        await post.hook("/hook", HookEvent.MESSAGE_RECEIVED)
+        long_ago = f"now() - {FAILING_DAYS + 1} * interval '1 day'"
+        await post.rows(f"update zapline.hooks set failing_since = {long_ago} returning 1")
+        post.crm.answers["/hook"] = one_after_the_other
+        await post.arrive(*"ABCDE")  # one failure, a success, and then so many that it is an ill one of a moment ago
+        await post.crm.until(5)
+        await post.until_rows("select count(*) from zapline.hook_deliveries where last_error is not null", (4,))
+        await trio.sleep(0.2)
+        assert await post.rows(
+            "select disabled_reason, failing_since > now() - interval '1 minute' from zapline.hooks"
+        ) == [(None, True)]
+
+
+async def test_a_test_that_arrives_brings_all_that_waits(database: str) -> None:
+    async with posting(database) as post:
+        hook = await post.hook("/hook", HookEvent.MESSAGE_RECEIVED)
+        post.crm.always("/hook", status(503))
+        await post.arrive(*"ABC")
+        await post.until_rows("select count(*) from zapline.hook_deliveries where tries = 1", (3,))
+        await post.rows(f"{LATER} returning 1")
+        post.crm.always("/hook", status(204))
+        await post.hooks.test(post.unit, hook)
+        await post.until_rows("select count(*) from zapline.hook_deliveries where state = 'delivered'", (4,))
 
 
 async def test_after_a_rotation_both_secrets_verify_for_a_day(database: str) -> None:

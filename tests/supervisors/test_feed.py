@@ -91,16 +91,18 @@ async def test_a_ring_is_bounded_by_count_and_by_bytes_and_who_falls_behind_is_r
 async def test_a_ring_outlives_its_last_watcher_for_a_while_only() -> None:
     now = 0.0
     feed = Feed(lambda: now)
-    with feed.watch(ONE) as watcher:
+    with feed.watch(ONE) as watcher, feed.watch(None):
         id = watcher.last_id
     now = LINGER / 2
+    assert feed.watched(ONE)
     feed.publish(ONE, Kind.STATUS, lambda: "kept")
     with feed.watch(ONE, id) as again:
         assert _texts(again.take()) == ["kept"]
     now += LINGER + 1
+    assert not feed.watched(ONE)
     feed.publish(ONE, Kind.STATUS, lambda: "for nobody")
-    assert feed.statistics().rings == 0
     with feed.watch(ONE, id) as late:
+        assert feed.statistics().rings == 1
         assert late.take()[0].kind is Kind.RESET
 
 

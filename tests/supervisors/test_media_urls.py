@@ -1,6 +1,7 @@
 """A media URL is let through only where every address of its host is public."""
 
 import socket
+import threading
 from collections.abc import Iterable
 
 import pytest
@@ -81,3 +82,30 @@ async def test_the_system_tells_the_addresses_of_this_machine_and_none_of_a_name
         assert "127.0.0.1" in await look_up("127.0.0.1", 80)
         with pytest.raises(OSError, match=r"."):
             await look_up("no-such-host.invalid", 80)
+
+
+async def test_names_that_nobody_answers_for_hold_up_only_those_who_share_their_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answered = threading.Event()
+
+    def silent(host: str, port: int, **more: object) -> list[tuple[object, ...]]:
+        if host == "silent.example.com":
+            answered.wait(10)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.216.34", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    room = trio.CapacityLimiter(2)
+    try:
+        with trio.move_on_after(0.05):
+            async with trio.open_nursery() as nursery:
+                for _ in range(3):
+                    nursery.start_soon(look_up, "silent.example.com", 443, room)
+        assert room.borrowed_tokens == 2  # their threads go on, though nobody waits for them
+        with trio.fail_after(2):
+            assert await look_up("files.example.com", 443) == ["93.184.216.34"]
+        with trio.move_on_after(0.05) as waiting:
+            await look_up("files.example.com", 443, room)
+        assert waiting.cancelled_caught
+    finally:
+        answered.set()

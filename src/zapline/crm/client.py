@@ -55,7 +55,7 @@ class CrmClient:
         try:
             with trio.fail_after(self._call):
                 async with self._pool.stream(
-                    "POST", url, headers=listed, content=body, extensions={"timeout": times}
+                    "POST", _whole(url), headers=listed, content=body, extensions={"timeout": times}
                 ) as answer:
                     await _read_a_little(answer)
                     return Answer(answer.status, self._wait_of(answer.headers))
@@ -153,6 +153,13 @@ async def _read_a_little(answer: httpcore2.Response) -> None:
         size += len(part)
         if size > MOST_READ:
             return
+
+
+def _whole(url: str) -> httpcore2.URL:
+    """The URL as it was given: httpcore's own reading leaves out what follows a semicolon in the path."""
+    read = httpcore2.URL(url)
+    target = "/" + "".join(url.split("/", 3)[3:])
+    return httpcore2.URL(scheme=read.scheme, host=read.host, port=read.port, target=target)
 
 
 def _is_tls(error: BaseException) -> bool:

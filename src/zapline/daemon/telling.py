@@ -4,7 +4,10 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
+
+import trio
 
 from zapline.crm.client import open_crm
 from zapline.daemon.logs import register_secret
@@ -12,7 +15,7 @@ from zapline.daemon.master_key import hook_key
 from zapline.domain.hooks import secret
 from zapline.sql.pool import Pool
 from zapline.supervisors.counters import Counters
-from zapline.supervisors.courier import Courier
+from zapline.supervisors.courier import AT_ONCE, Courier
 from zapline.supervisors.feed import Feed
 from zapline.supervisors.hooks import Hooks
 from zapline.supervisors.leadership import Leadership
@@ -46,7 +49,10 @@ async def open_told(
         register_secret(secret(key))
         return key
 
-    async with open_crm(time.time, look_up, private=private) as client:
+    # Names whose servers are silent hold their thread longer than a delivery may take: they must not use up the room
+    # of others, nor that of the URLs of files that somebody wants to send.
+    resolver = partial(look_up, room=trio.CapacityLimiter(2 * AT_ONCE))
+    async with open_crm(time.time, resolver, private=private) as client:
         courier = Courier(pool, client, leadership.may_write, key_of, counters)
         feed.happened = courier.ring
         yield Told(feed, Hooks(pool, submit.find, key_of, courier.changed, private=private), courier)

@@ -1,7 +1,7 @@
 """Live events of a unit, as server-sent events: each stream holds a place in the feed, and little else."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from uuid import UUID
 
 import msgspec
@@ -75,10 +75,11 @@ class Streams:
     ) -> AsyncIterator[bytes]:
         with self._counted(unit), self._feed.watch(unit, last_id) as watcher:
             yield b"retry: %d\n\n" % RETRY_MS + _line(watcher.last_id, "hello", msgspec.json.encode(greet()))
-            async for chunk in self._chunks(watcher, welcome):
-                yield chunk
+            async with aclosing(self._chunks(watcher, welcome)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
 
-    async def _chunks(self, watcher: Watcher, welcome: Welcome) -> AsyncIterator[bytes]:
+    async def _chunks(self, watcher: Watcher, welcome: Welcome) -> AsyncGenerator[bytes, None]:
         ask_at, ended = trio.current_time() + ASK_AGAIN, self._ended()
         while True:
             await watcher.wait(HEARTBEAT)

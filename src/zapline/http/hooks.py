@@ -11,7 +11,9 @@ from quart import Response, request
 from zapline.domain.addresses import LONGEST_URL
 from zapline.domain.hooks import HookEvent, webhook_id
 from zapline.domain.ids import UnitId
+from zapline.domain.principals import Scope
 from zapline.http.paging import PAGED, Page, Position, Seq, cursor, encode, limit
+from zapline.http.principal import principal
 from zapline.http.problems import Known, Problem, Register, invalid
 from zapline.http.routes import Access, Doc, Query, Routes
 from zapline.http.wire import Answer, Body, Moment, iso, one_of, read_body, reply
@@ -61,7 +63,7 @@ class HookBody(Answer, frozen=True, kw_only=True):
     """A hook, and how it stands. Its secret is shown by the answers that make one, and never again."""
 
     id: UUID
-    url: str
+    url: Annotated[str, Meta(description="Who may not control the unit sees its host alone: a path may hold a secret.")]
     events: Sequence[str]
     active: bool
     disabled_at: Moment | None
@@ -261,7 +263,10 @@ def _shown(one: Hook) -> dict[str, object]:
 
 
 def _hook(one: Hook) -> HookBody:
-    return HookBody(**_shown(one))  # type: ignore[arg-type]
+    shown = _shown(one)
+    if not principal().may(Scope.CONTROL):
+        shown["url"] = f"{one.origin}/..."
+    return HookBody(**shown)  # type: ignore[arg-type]
 
 
 def _with_secret(one: Hook, secret: str) -> SecretHookBody:

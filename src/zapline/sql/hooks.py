@@ -33,6 +33,11 @@ class Hook:
     oldest: datetime | None
     dead: int
 
+    @property
+    def origin(self) -> str:
+        """The URL without its path."""
+        return "/".join(self.url.split("/")[:3])
+
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
@@ -60,7 +65,6 @@ class Served:
     url: str
     key_generation: int
     previous_until: float | None
-    failing_since: float | None
     due_at: float | None
 
     @property
@@ -175,7 +179,6 @@ async def served(conn: Connection) -> list[Served]:
             row.url,
             row.key_generation,
             row.previous_until,
-            row.failing_since,
             row.due_at,
         )
         for row in await _SQL.rows(conn, "due_hooks")
@@ -201,10 +204,11 @@ async def note_delivered(conn: Connection, hook: UUID, id: UUID, status: int) ->
 
 async def note_failed(
     conn: Connection, hook: UUID, id: UUID, *, status: int | None, error: str, due_at: float | None, now: float
-) -> None:
-    """It is tried again at ``due_at``, or never more (None)."""
+) -> float | None:
+    """It is tried again at ``due_at``, or never more (None). Since when the hook has failed; None: it is gone."""
     said = {"status": status, "error": error, "due_at": due_at, "now": now}
-    await _SQL.execute(conn, "not_delivered", hook=hook, id=id, **said)
+    row = await _SQL.one(conn, "not_delivered", hook=hook, id=id, **said)
+    return row.failing_since if row is not None else None
 
 
 async def drop_delivery(conn: Connection, hook: UUID, id: UUID, error: str) -> None:
@@ -217,14 +221,22 @@ async def hurry(conn: Connection, hook: UUID, now: float) -> int:
 
 
 async def disable(conn: Connection, hook: UUID, reason: str) -> None:
-    """Deliver to it no more."""
+    """Deliver to it no more; ``end_waiting`` ends what waits for it."""
     await _SQL.execute(conn, "disable", hook=hook, reason=reason)
 
 
+async def end_waiting(conn: Connection, limit: int) -> int:
+    """Bury what waits for hooks that are served no more; how many, at most ``limit``."""
+    return await _SQL.execute(conn, "end_waiting", limit=limit)
+
+
 async def prune(conn: Connection, delivered_days: float, dead_days: float, limit: int) -> int:
-    """Delete what ended so long ago; how many, at most ``limit``."""
+    """Delete what ended so long ago, and what is left of deleted hooks; how many, of each at most ``limit``."""
+    left = await _SQL.execute(conn, "prune_deleted", limit=limit)
+    if not left:
+        await _SQL.execute(conn, "forget_deleted")
     days = {"delivered_days": delivered_days, "dead_days": dead_days}
-    return await _SQL.execute(conn, "prune", **days, limit=limit)
+    return left + await _SQL.execute(conn, "prune", **days, limit=limit)
 
 
 async def totals(conn: Connection) -> HookTotals:

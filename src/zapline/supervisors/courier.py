@@ -32,8 +32,11 @@ _IDLE = 15.0
 """The same where nobody rings: for what another process stored."""
 _AGAIN = 5.0
 """After the database did not serve a look."""
+_TURN = 30.0
+"""Seconds after which a hook makes room for others: a CRM that takes each delivery, but slowly, is ill too."""
 _TIDY_EVERY = 5.0
-_PRUNE_AT_ONCE = 2000
+_TIDY_AT_ONCE = 2000
+"""Rows: a CRM that was away for days leaves a million, and no statement may last."""
 DELIVERED_DAYS, DEAD_DAYS = 1.0, 14.0
 """Days for which deliveries can be looked at after their end, and the dead ones be replayed."""
 _AGENT = "Zapline-Webhooks/1"
@@ -47,6 +50,8 @@ class _Desk:
     busy: bool = False
     failures: int = 0
     """In a row."""
+    proven: bool = False
+    """It has taken something in this process's time. What waits may wait because of failures of an earlier one."""
     rest_until: float = float("-inf")
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
@@ -75,6 +80,7 @@ class Courier:
         self._room = trio.CapacityLimiter(AT_ONCE)
         self._hosts: dict[str, trio.CapacityLimiter] = {}
         self._bell = trio.Event()
+        self._untidy = trio.Event()
         self._units: frozenset[UnitId] = frozenset()
         self.totals: HookTotals | None = None
         """As counted last; None while the database has not been asked."""
@@ -85,11 +91,15 @@ class Courier:
             self._bell.set()
 
     def changed(self, hook: UUID | None = None) -> None:
-        """A person has changed hooks or asked for deliveries: look at once, and let none of it rest."""
+        """A person has changed hooks or asked for deliveries: look at once, and let none of it rest.
+
+        Its failures still count: what waits because of them is due with the first success.
+        """
         desk = self._desks.get(hook) if hook is not None else None
         if desk is not None:
-            desk.failures, desk.rest_until = 0, float("-inf")
+            desk.rest_until = float("-inf")
         self._bell.set()
+        self._untidy.set()
 
     async def run(self) -> None:
         """Deliver until cancelled. A database that is away is asked again."""
@@ -147,7 +157,10 @@ class Courier:
         async with self._pool.connection() as conn:
             dues = await hooks.next_deliveries(conn, hook.id, self._clock(), BATCH)
             made = await bodies(conn, dues)
+        until = trio.current_time() + _TURN
         for due, body in zip(dues, made, strict=True):
+            if trio.current_time() >= until:
+                return
             await self._may_write()
             if body is None:
                 async with self._pool.connection() as conn:
@@ -168,19 +181,22 @@ class Courier:
         async with self._pool.connection() as conn:
             if verdict is Verdict.DELIVERED and status is not None:
                 await hooks.note_delivered(conn, hook.id, due.id, status)
-                if desk.failures >= REST_AFTER:
+                if desk.failures >= REST_AFTER or not desk.proven:
                     await hooks.hurry(conn, hook.id, self._clock())
-                desk.failures = 0
+                desk.failures, desk.proven = 0, True
                 return True
             error = code or f"status_{status}"
             now = self._clock()
             wait = wait_after(due.tries + 1, self._chance(), asked)
             due_at = now + wait if wait is not None else None
-            await hooks.note_failed(conn, hook.id, due.id, status=status, error=error, due_at=due_at, now=now)
+            failing_since = await hooks.note_failed(
+                conn, hook.id, due.id, status=status, error=error, due_at=due_at, now=now
+            )
             desk.failures += 1
-            reason = _end_of(hook, verdict, now)
+            reason = _end_of(verdict, desk.failures, now - (failing_since or now))
             if reason is not None:
                 await hooks.disable(conn, hook.id, reason)
+                self._untidy.set()
                 _LOG.warning("A hook is disabled: {reason}", reason=reason, hook=str(hook.id), unit=str(hook.unit))
                 return False
         if due_at is None:
@@ -206,17 +222,22 @@ class Courier:
         }
 
     async def _tidy(self) -> None:
-        """Count what waits, and delete what ended long ago, until cancelled."""
+        """Count what waits, end what waits in vain, and delete what ended long ago, until cancelled."""
         while True:
             await self._may_write()
+            self._untidy = trio.Event()
             try:
                 async with self._pool.connection() as conn:
+                    done = await hooks.end_waiting(conn, _TIDY_AT_ONCE)
+                    done = max(done, await hooks.prune(conn, DELIVERED_DAYS, DEAD_DAYS, _TIDY_AT_ONCE))
                     self.totals = await hooks.totals(conn)
-                    pruned = await hooks.prune(conn, DELIVERED_DAYS, DEAD_DAYS, _PRUNE_AT_ONCE)
             except RemoteError as away:
-                _LOG.debug("Webhooks to the CRM are not counted", error=str(away))
-                pruned = 0
-            await trio.sleep(_TIDY_EVERY if pruned < _PRUNE_AT_ONCE else _BREATH)
+                _LOG.debug("Webhooks to the CRM are not tidied", error=str(away))
+                done = 0
+            await trio.sleep(_BREATH)
+            if done < _TIDY_AT_ONCE:
+                with trio.move_on_after(_TIDY_EVERY):
+                    await self._untidy.wait()
 
 
 def _outcome(verdict: Verdict, status: int | None, code: str) -> str:
@@ -226,9 +247,11 @@ def _outcome(verdict: Verdict, status: int | None, code: str) -> str:
     return verdict.value if verdict is not Verdict.FAILED else f"status_{status // 100}xx"
 
 
-def _end_of(hook: Served, verdict: Verdict, now: float) -> str | None:
-    """Why a hook that has just failed is served no more, or None."""
+def _end_of(verdict: Verdict, failures: int, failing_for: float) -> str | None:
+    """Why a hook that has just failed is served no more, or None.
+
+    A single failure ends none: who is told something once a week has had no success for days each time.
+    """
     if verdict is Verdict.GONE:
         return "gone"
-    failing = hook.failing_since is not None and now - hook.failing_since > FAILING_DAYS * 86_400
-    return "failing" if failing else None
+    return "failing" if failures >= REST_AFTER and failing_for > FAILING_DAYS * 86_400 else None

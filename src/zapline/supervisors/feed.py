@@ -180,7 +180,7 @@ class Feed:
 
     def watched(self, unit: UnitId) -> bool:
         """Whether what happens to this unit is remembered at all; ask before what is dear to build."""
-        return self._all is not None or unit in self._rings
+        return any(ring is not None and not self._is_left(ring) for ring in (self._all, self._rings.get(unit)))
 
     def publish(self, unit: UnitId, kind: Kind, build: Callable[[], object]) -> None:
         """Tell what is committed. ``build`` makes the data, a Struct, only where somebody is to see it."""
@@ -189,7 +189,7 @@ class Feed:
         wanted = self._all if kind in _OF_ALL else None
         if ring is None and wanted is None:
             return
-        if ring is not None and not ring.watchers and self._clock() - ring.left_at > LINGER:
+        if ring is not None and self._is_left(ring):
             del self._rings[unit]
             ring = None
         data = msgspec.json.encode(build())
@@ -265,12 +265,16 @@ class Feed:
     def _drop_left(self) -> None:
         """Forget the rings that nobody has watched for a while."""
         now = self._clock()
-        if self._all is not None and not self._all.watchers and now - self._all.left_at > LINGER:
+        if self._all is not None and self._is_left(self._all):
             self._all, self._traffic, self._traffic_due = None, {}, float("inf")
         left = sorted((ring.left_at, unit) for unit, ring in self._rings.items() if not ring.watchers)
         for place, (at, unit) in enumerate(left):
             if now - at > LINGER or len(left) - place > _MOST_LINGERING:
                 del self._rings[unit]
+
+    def _is_left(self, ring: _Ring) -> bool:
+        """Whether nobody comes back to it."""
+        return not ring.watchers and self._clock() - ring.left_at > LINGER
 
     @staticmethod
     def _wake(ring: _Ring) -> None:

@@ -33,17 +33,25 @@ class MediaUrlUnresolvable(RemoteError):
 _look_ups: RunVar[trio.CapacityLimiter] = RunVar("zapline_look_ups")
 
 
-async def look_up(host: str, port: int) -> list[str]:
-    """The addresses that the system's resolver tells. Abandons the thread when cancelled. Raises ``OSError``."""
-    try:
-        limiter = _look_ups.get()
-    except LookupError:
-        limiter = trio.CapacityLimiter(_MOST_LOOK_UPS)
-        _look_ups.set(limiter)
+async def look_up(host: str, port: int, room: trio.CapacityLimiter | None = None) -> list[str]:
+    """The addresses that the system's resolver tells. Abandons the thread when cancelled. Raises ``OSError``.
+
+    ``room``: for a caller who shares the look-ups at a time with nobody else.
+    """
+    limiter = room or _shared_room()
     found = await trio.to_thread.run_sync(
         lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), abandon_on_cancel=True, limiter=limiter
     )
     return [str(address[0]) for *_, address in found]
+
+
+def _shared_room() -> trio.CapacityLimiter:
+    try:
+        return _look_ups.get()
+    except LookupError:
+        limiter = trio.CapacityLimiter(_MOST_LOOK_UPS)
+        _look_ups.set(limiter)
+        return limiter
 
 
 async def check_media_url(url: str, resolver: Resolver = look_up) -> str:

@@ -5,7 +5,8 @@
 -- A new hook, unless the unit has as many as it may.
 insert into zapline.hooks (id, unit_id, url, events)
 select %(id)s, %(unit_id)s, %(url)s, %(events)s
- where (select count(*) from zapline.hooks where unit_id = %(unit_id)s) < %(most)s
+ where (select count(*) from zapline.hooks
+         where unit_id = %(unit_id)s and disabled_reason is distinct from 'deleted') < %(most)s
 returning id;
 
 -- name: list_hooks
@@ -18,24 +19,28 @@ select h.id, h.unit_id, h.url, h.events, h.key_generation, h.previous_until, h.c
        select count(*) as waiting, min(d.created_at) as oldest
          from zapline.hook_deliveries d where d.hook_id = h.id and d.state = 'queued') w
  where h.unit_id = %(unit_id)s and (%(id)s::uuid is null or h.id = %(id)s)
+   and h.disabled_reason is distinct from 'deleted'
  order by h.created_at, h.id;
 
 -- name: delete_hook
--- A hook goes, and all that waits for it.
-delete from zapline.hooks where id = %(id)s and unit_id = %(unit_id)s returning id;
+-- A hook goes; its rows go later, in parts. To delete it at once would lock out, and then refuse, whoever stores a fact
+-- at that moment and has seen it still.
+update zapline.hooks set disabled_at = now(), disabled_reason = 'deleted', url = ''
+ where id = %(id)s and unit_id = %(unit_id)s and disabled_reason is distinct from 'deleted'
+returning id;
 
 -- name: rotate_key
 -- The next key; the one before signs too for a while.
 update zapline.hooks
    set key_generation = key_generation + 1, previous_until = to_timestamp(%(until)s)
- where id = %(id)s and unit_id = %(unit_id)s
+ where id = %(id)s and unit_id = %(unit_id)s and disabled_reason is distinct from 'deleted'
 returning key_generation;
 
 -- name: enable
 -- A hook that was disabled is served again; what fails from now on counts from now on.
 update zapline.hooks
    set disabled_at = null, disabled_reason = null, failing_since = null
- where id = %(id)s and unit_id = %(unit_id)s
+ where id = %(id)s and unit_id = %(unit_id)s and disabled_reason is distinct from 'deleted'
 returning id;
 
 -- name: insert_test
@@ -77,7 +82,6 @@ select id from zapline.hook_deliveries where id = %(id)s and hook_id = %(hook)s 
 -- name: due_hooks
 -- Every hook that is served, and when its next delivery is due; null where nothing waits.
 select h.id, h.unit_id, h.url, h.key_generation, extract(epoch from h.previous_until)::float8 as previous_until,
-       extract(epoch from h.failing_since)::float8 as failing_since,
        (select extract(epoch from min(d.due_at))::float8
           from zapline.hook_deliveries d where d.hook_id = h.id and d.state = 'queued') as due_at
   from zapline.hooks h
@@ -116,7 +120,7 @@ with done as (
 update zapline.hooks set failing_since = null where id = %(hook)s and failing_since is not null;
 
 -- name: not_delivered
--- It is tried again, or never more (no time).
+-- It is tried again, or never more (no time). Since when the hook has failed is told.
 with failed as (
     update zapline.hook_deliveries
        set tries = tries + 1, last_status = %(status)s, last_error = %(error)s,
@@ -124,7 +128,8 @@ with failed as (
            state = case when %(due_at)s::float8 is null then 'dead' else 'queued' end,
            ended_at = case when %(due_at)s::float8 is null then now() end
      where id = %(id)s and hook_id = %(hook)s and state = 'queued')
-update zapline.hooks set failing_since = to_timestamp(%(now)s) where id = %(hook)s and failing_since is null;
+update zapline.hooks set failing_since = coalesce(failing_since, to_timestamp(%(now)s)) where id = %(hook)s
+returning extract(epoch from failing_since)::float8 as failing_since;
 
 -- name: drop_delivery
 -- What it was about is not there any more.
@@ -138,14 +143,34 @@ update zapline.hook_deliveries set due_at = to_timestamp(%(now)s)
  where hook_id = %(hook)s and state = 'queued' and due_at > to_timestamp(%(now)s);
 
 -- name: disable
--- The hook is served no more; what waits for it is dead, and may be replayed.
-with ended as (
-    update zapline.hooks set disabled_at = now(), disabled_reason = %(reason)s
-     where id = %(hook)s and disabled_at is null
-    returning id)
+-- The hook is served no more.
+update zapline.hooks set disabled_at = now(), disabled_reason = %(reason)s where id = %(hook)s and disabled_at is null;
+
+-- name: end_waiting
+-- What waits for hooks that are served no more is dead, a part of it, and may be replayed. Also what was stored by whoever
+-- had seen the hook served and committed only after its end.
 update zapline.hook_deliveries d
-   set state = 'dead', last_error = coalesce(d.last_error, 'hook_disabled'), ended_at = now()
-  from ended where d.hook_id = ended.id and d.state = 'queued';
+   set state = 'dead', ended_at = now(),
+       last_error = coalesce(d.last_error, case when h.disabled_reason = 'unit_archived' then h.disabled_reason
+                                                else 'hook_disabled' end)
+  from zapline.hooks h
+ where h.id = d.hook_id and d.state = 'queued'
+   and d.id in (select q.id from zapline.hooks e join zapline.hook_deliveries q on q.hook_id = e.id
+                 where e.disabled_at is not null and e.disabled_reason <> 'deleted' and q.state = 'queued'
+                 limit %(limit)s);
+
+-- name: prune_deleted
+-- Deliveries of hooks that were deleted, a part of them.
+delete from zapline.hook_deliveries
+ where id in (select d.id from zapline.hooks h join zapline.hook_deliveries d on d.hook_id = h.id
+               where h.disabled_reason = 'deleted'
+               limit %(limit)s);
+
+-- name: forget_deleted
+-- Hooks that were deleted, once nothing refers to them and nobody can have them in view any more.
+delete from zapline.hooks h
+ where h.disabled_reason = 'deleted' and h.disabled_at < now() - interval '1 hour'
+   and not exists (select from zapline.hook_deliveries d where d.hook_id = h.id);
 
 -- name: prune
 -- Deliveries that ended long ago, a part of them.
@@ -156,9 +181,13 @@ delete from zapline.hook_deliveries
                limit %(limit)s);
 
 -- name: totals
--- How many wait and since when, how many died within a day, and how many hooks were disabled because they failed.
-select (select count(*) from zapline.hook_deliveries where state = 'queued') as waiting,
-       (select extract(epoch from min(created_at))::float8 from zapline.hook_deliveries where state = 'queued') as oldest,
-       (select count(*) from zapline.hook_deliveries where state = 'dead' and ended_at > now() - interval '1 day') as dead,
+-- How many wait and since when, how many died within a day, and how many hooks were disabled because they failed. What was
+-- about something that is gone, or of a closed unit, nobody misses.
+select w.waiting, w.oldest,
+       (select count(*) from zapline.hook_deliveries
+         where state = 'dead' and ended_at > now() - interval '1 day'
+           and last_error not in ('subject_gone', 'unit_archived')) as dead,
        (select count(*) from zapline.hooks where disabled_at is null) as active,
-       (select count(*) from zapline.hooks where disabled_reason in ('gone', 'failing')) as disabled;
+       (select count(*) from zapline.hooks where disabled_reason in ('gone', 'failing')) as disabled
+  from (select count(*) as waiting, extract(epoch from min(created_at))::float8 as oldest
+          from zapline.hook_deliveries where state = 'queued') w;
