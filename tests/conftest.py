@@ -1,5 +1,6 @@
 """For all tests: one real PostgreSQL with an empty database for each, and one log that must hold no canary."""
 
+import os
 import re
 import shutil
 import sys
@@ -51,8 +52,20 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 _numbers = count(1)
 
 
-def _make_place() -> Path:
-    place = Path(tempfile.mkdtemp(prefix="zapline-tests-"))
+IN_MEMORY = Path("/dev/shm")
+"""Where it is there, each test's database is copied in a tenth of the time that a disk takes."""
+ROOM = 4 * 2**30
+"""Bytes that must be free in it."""
+
+
+def _in_memory() -> Path | None:
+    """A place for a server that forgets at its end anyhow; None where the machine has no such place."""
+    usable = IN_MEMORY.is_dir() and os.access(IN_MEMORY, os.W_OK) and shutil.disk_usage(IN_MEMORY).free > ROOM
+    return IN_MEMORY if usable else None
+
+
+def _make_place(within: Path | None = None) -> Path:
+    place = Path(tempfile.mkdtemp(prefix="zapline-tests-", dir=within))
     place.chmod(0o711)  # as root the server runs as another user, who must get in; tmp_path is closed to him
     return place
 
@@ -68,7 +81,7 @@ def server_place() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """The session's server. A test that stops or kills a server starts one of its own."""
-    place = _make_place()
+    place = _make_place(_in_memory())
     server = PostgresServer(place / "postgres", durable=False)
     server.open()
     try:
