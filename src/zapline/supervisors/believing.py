@@ -15,6 +15,8 @@ FRESH = 30.0
 """Seconds for which a token is believed without asking the database again."""
 STALE = 900.0
 """The same while the database is away: the status of a line must be readable then."""
+_AWAY = 5.0
+"""Seconds for which a database that did not answer is not asked again about what may be believed meanwhile."""
 _REMEMBERED = 4096
 """Tokens that are remembered; the least recently asked for is forgotten."""
 _ASKING = 2
@@ -43,6 +45,7 @@ class Believed:
         self.forgotten = 0
         """How often something was no longer to be believed."""
         self._asking = trio.CapacityLimiter(_ASKING)
+        self._away_until = float("-inf")
 
     async def holder(self, token: str, *, use: bool = True) -> Holder | None:
         """Who holds the token, if it is valid; ``use`` says that this counts as a use of it.
@@ -51,7 +54,7 @@ class Believed:
         """
         key = digest(token)
         known = self._known.get(key)
-        if known is None or not self._fresh(known):
+        if known is None or not self._enough(known):
             known = await self._ask(key)
         if known is not None and use:
             known.used_at, known.noted = self._clock(), False
@@ -60,13 +63,21 @@ class Believed:
     def _fresh(self, known: _Known) -> bool:
         return trio.current_time() - known.asked_at < FRESH and known.holder.valid(self._clock(), known.used_at)
 
+    def _enough(self, known: _Known) -> bool:
+        """Whether the database need not be asked."""
+        return self._fresh(known) or (trio.current_time() < self._away_until and self._believable(known))
+
     async def _ask(self, key: bytes) -> _Known | None:
         while True:
-            known, forgotten = self._known.get(key), self.forgotten
+            forgotten = self.forgotten
             try:
                 async with self._asking:
+                    known = self._known.get(key)
+                    if known is not None and self._enough(known):
+                        return known  # who was before in the queue has asked, or has waited in vain
                     holder = await self._find(key, known.used_at if known is not None else None)
             except DatabaseUnavailable:
+                self._away_until = trio.current_time() + _AWAY
                 known = self._known.get(key)
                 if known is None or not self._believable(known):
                     raise
@@ -102,6 +113,7 @@ class Believed:
     def doubt(self) -> None:
         """Another process may have changed something: ask again at the next use, if the database can be asked."""
         self.forgotten += 1
+        self._away_until = float("-inf")
         for known in self._known.values():
             known.asked_at = min(known.asked_at, trio.current_time() - FRESH)
 
