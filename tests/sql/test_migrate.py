@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from zapline.domain.principals import TokenKind
 from zapline.sql import migrate as module
+from zapline.sql.access_tokens import find_holder
 from zapline.sql.driver import StatementFailed, connect
 from zapline.sql.migrate import Fit, Migration, MigrationRefused, applied, fit, migrate, migrations
 
@@ -63,6 +65,44 @@ async def test_a_migration_that_fails_leaves_nothing_of_itself(
         row = await conn.fetch_one("select to_regclass('zapline.half') as half")
         assert row == (None,)
         assert bad.number not in await applied(conn)
+
+
+async def test_whoever_deletes_a_row_finds_what_refers_to_it_by_an_index(database_url: str) -> None:
+    async with await connect(database_url) as conn:
+        await migrate(conn, lambda text: None)
+        missing = await conn.fetch(
+            "select c.conrelid::regclass::text as of, c.conname as name from pg_constraint c"
+            " where c.contype = 'f' and c.connamespace = 'zapline'::regnamespace"
+            # Neither units nor administrators are ever deleted.
+            " and c.confrelid not in ('zapline.units'::regclass, 'zapline.admins'::regclass)"
+            " and not exists (select from pg_index i where i.indrelid = c.conrelid and i.indkey[0] = c.conkey[1])"
+        )
+    assert [tuple(row) for row in missing] == []
+
+
+async def test_who_was_let_in_before_tokens_had_kinds_still_is(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everything = migrations()
+    monkeypatch.setattr(module, "migrations", lambda: everything[:2])
+    async with await connect(database_url) as conn:
+        await migrate(conn, lambda text: None)
+        await conn.execute("insert into zapline.admins (email, password_hash) values ('ana@example.com', 'x')")
+        await conn.execute(
+            "insert into zapline.access_tokens (digest, admin_id, label, expires_at, revoked_at)"
+            " select v.digest::bytea, a.id, 'login', now() + interval '1 hour', v.ended from zapline.admins a,"
+            " (values ('one', null), ('two', now())) as v(digest, ended)"
+        )
+        await conn.execute(
+            "insert into zapline.control_requests (id, verb, arguments) values (gen_random_uuid(), 'reload', '{}')"
+        )
+        monkeypatch.setattr(module, "migrations", lambda: everything)
+        await migrate(conn, lambda text: None)
+    async with await connect(database_url, role="zapline_engine") as conn:
+        found = await find_holder(conn, b"one", None)
+        assert found is not None
+        assert (found.kind, found.principal.name) == (TokenKind.ADMIN, "ana@example.com")
+        assert await find_holder(conn, b"two", None) is None
 
 
 async def test_the_previous_release_fits_a_newer_schema(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
