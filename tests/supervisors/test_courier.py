@@ -342,6 +342,33 @@ async def test_a_kill_at_any_moment_loses_nothing(database: str) -> None:
             nursery.cancel_scope.cancel()
 
 
+async def test_who_may_not_write_for_a_while_looks_again_before_he_delivers(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached, leading = trio.Event(), trio.Event()
+
+    async def may_write() -> None:
+        if "_serve" in trio.lowlevel.current_task().name:
+            reached.set()
+            await leading.wait()
+
+    async with posting(database, run=False) as post:
+        await post.hook("/hook", HookEvent.MESSAGE_RECEIVED)
+        await post.arrive("A")
+        monkeypatch.setattr(courier, "_TURN", 0.2)
+        monkeypatch.setattr(post.courier, "_may_write", may_write)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(post.courier.run)
+            await reached.wait()
+            await post.rows("update zapline.hook_deliveries set state = 'delivered', ended_at = now() returning 1")
+            await trio.sleep(0.25)
+            leading.set()
+            await post.arrive("B")
+            (call,) = await post.crm.until(1)
+            assert call.told["data"]["text"] == "oi B"
+            nursery.cancel_scope.cancel()
+
+
 async def test_what_is_gone_is_not_told_and_what_is_old_is_forgotten(database: str) -> None:
     async with posting(database, run=False) as post:
         await post.hook()

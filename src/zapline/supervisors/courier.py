@@ -159,9 +159,9 @@ class Courier:
             made = await bodies(conn, dues)
         until = trio.current_time() + _TURN
         for due, body in zip(dues, made, strict=True):
-            if trio.current_time() >= until:
-                return
             await self._may_write()
+            if trio.current_time() >= until:
+                return  # also where another process has delivered meanwhile
             if body is None:
                 async with self._pool.connection() as conn:
                     await hooks.drop_delivery(conn, hook.id, due.id, "subject_gone")
