@@ -1,6 +1,7 @@
 """Privacy over HTTP: a person known under many names is exported and erased in one unit, and nowhere else."""
 
 import time
+from base64 import urlsafe_b64encode
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -209,6 +210,8 @@ async def test_who_is_to_be_erased_is_named_rightly(api: Any) -> None:
     page = await api.get(f"{base}/erasures", limit=1)
     rest = await api.get(f"{base}/erasures", limit=1, cursor=page["nextCursor"])
     assert [page["items"][0]["id"], rest["items"][0]["id"]] == [second["id"], first["id"]]
+    forged = urlsafe_b64encode(f'["e",1e300,"{uuid4()}"]'.encode()).rstrip(b"=").decode()
+    assert (await api.get(f"{base}/erasures", 422, cursor=forged))["errors"][0]["field"] == "cursor"
     await api.send(unit, "messages.upsert", text("A1", "R$ 5", f"{OTHER}@s.whatsapp.net"))
     short = await api.post(f"{base}/erasures", {"phone": "lid:5"}, 202)
     done = await api.until(f"{base}/erasures/{short['id']}", lambda job: job["state"] == "done")

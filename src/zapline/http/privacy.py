@@ -3,7 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from datetime import UTC, datetime
+from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated
 from uuid import UUID
@@ -35,7 +35,7 @@ _LONGEST = 80
 
 
 class _After(Position, frozen=True, tag="e"):
-    erased_at: float
+    erased_at: Annotated[datetime, Meta(tz=True)]
     id: UUID
 
 
@@ -126,11 +126,11 @@ class Privacy:
 
     async def list(self, unit: UUID) -> Response:
         most, after = limit(), cursor(_After)
-        before = (datetime.fromtimestamp(after.erased_at, UTC), after.id) if after is not None else None
+        before = (after.erased_at, after.id) if after is not None else None
         await self._require(UnitId(unit))
         found = await erasing.list_erasures(self._pool, UnitId(unit), before, most + 1)
         page = found[:most]
-        more = encode(_After(page[-1].erased_at.timestamp(), page[-1].id)) if len(found) > most else None
+        more = encode(_After(page[-1].erased_at, page[-1].id)) if len(found) > most else None
         return reply(ErasurePage([_body(erasure) for erasure in page], more))
 
     async def get(self, unit: UUID, erasure: UUID) -> Response:
