@@ -3,6 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 from quart import Response
@@ -18,6 +19,7 @@ from zapline.supervisors.unit_changes import UnitChanges
 
 _NUMBER = re.compile(r"\d{8,15}")
 _BETWEEN = re.compile(r"[\s().+-]")
+_MOST_GENERATIONS = 2_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +116,11 @@ class UnitActions:
         return await self._do(unit, "resume_unit", lambda: self._changes.resume(UnitId(unit)), _("Sending goes on."))
 
     async def rotate(self, unit: UUID) -> Response:
+        """A form that is sent twice must not take away the secret that Evolution still calls with."""
+        generation = (await self._frame.form()).whole("generation", 1, _MOST_GENERATIONS)
         said = _("The unit has a new webhook secret; Evolution is being told.")
-        return await self._do(unit, "rotate_secret", lambda: self._changes.rotate_secret(UnitId(unit)), said)
+        change = partial(self._changes.rotate_secret, UnitId(unit), generation)
+        return await self._do(unit, "rotate_secret", change, said)
 
     async def release(self, unit: UUID) -> Response:
         async def change() -> None:
