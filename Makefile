@@ -23,8 +23,8 @@ run: $(READY) ## Start the whole thing here: embedded PostgreSQL, a simulated Ev
 	@exec $(BIN)/zapline sandbox
 
 # Two halves at a time, each with a PostgreSQL of its own; what the second one says is shown at its end.
-FIRST := tests/crm tests/supervisors tests/daemon tests/sandbox tests/deploy tests/docs tests/evolution tests/browser
-SECOND := tests/domain tests/http tests/journeys tests/sql tests/test_house_rules.py
+FIRST := tests/crm tests/supervisors tests/daemon tests/sandbox tests/deploy tests/docs tests/evolution
+SECOND := tests/browser tests/domain tests/http tests/journeys tests/sql tests/test_house_rules.py
 
 test: $(READY) ## Run every test (under 5 minutes)
 	@said=$$(mktemp); trap 'rm -f $$said' EXIT; \
