@@ -182,6 +182,10 @@ async def test_only_so_many_look_on_at_one_unit_and_only_at_units_that_are(
     api: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unit = await api.add_unit()
+    with trio.fail_after(5):
+        head = await api.client.head(f"/units/{unit.id}/events")
+    assert (head.status_code, head.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+    assert api.streams.count == 0
     monkeypatch.setattr(api.streams, "_most_of_unit", 1)
     async with watching(api, unit) as stream:
         await stream.next()

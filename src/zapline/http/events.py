@@ -65,8 +65,11 @@ class Streams:
             raise Problem(429, "too_many_streams", said, retryable=True, retry_after=10)
         last_id = request.headers.get("Last-Event-ID") or request.args.get("lastEventId") or None
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        kind = "text/event-stream; charset=utf-8"
+        if request.method == "HEAD":  # has no body to wait for, and would wait for its end for ever
+            return Response(b"", headers=headers, content_type=kind)
         body = self._stream(unit, last_id[:_LONGEST_ID] if last_id else None, greet, welcome)
-        made = Response(body, headers=headers, content_type="text/event-stream; charset=utf-8")
+        made = Response(body, headers=headers, content_type=kind)
         made.timeout = None
         return made
 
