@@ -232,7 +232,11 @@ async def test_an_erasure_waits_for_a_call_that_is_under_way(api: Any) -> None:
     waiting = await api.until(path, lambda job: job["waitsFor"] == "call")
     assert waiting["state"] == "running"
     assert (await api.post(f"{base}/privacy/erasures", {"phone": f"+{PHONE}"}, 202))["id"] == asked["id"]
+    plan = {"name": "Natal", "text": "Oi", "recipients": [{"to": f"+{PHONE}"}, {"to": f"+{OTHER}"}]}
+    await api.post(f"{base}/campaigns", plan, 201)
     await api.sql("update zapline.outbox set state = 'settled' returning message_id")
     with trio.fail_after(5):
         done = await api.until(path, lambda job: job["state"] == "done")
     assert done["counts"]["messages"] == 1
+    listed = await api.sql("select recipient, state, reason from zapline.campaign_recipients order by number")
+    assert [tuple(row) for row in listed] == [("erased:1", "skipped", "erased"), (f"+{OTHER}", "pending", None)]

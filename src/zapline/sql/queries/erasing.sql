@@ -172,13 +172,16 @@ delete from zapline.sightings
    and (conversation_id = any(%(conversations)s) or row ->> 'sender' = any(%(names)s));
 
 -- name: blank_recipients
--- In campaigns he is a number, and counted where he stood.
+-- In campaigns he is a number, and counted where he stood. Who was put on a list meanwhile is passed over, too: a
+-- number can not be written to.
 update zapline.campaign_recipients r
    set recipient = 'erased:' || r.number, parameters = '{}', detail = null,
+       state = case when r.state = 'pending' then 'skipped' else r.state end,
        ended_as = coalesce(r.ended_as, (select zapline.recipient_state(r.state, o.state, m.delivery)
                                           from zapline.outbox o join zapline.messages m on m.id = o.message_id
                                          where o.message_id = r.message_id)),
-       reason = coalesce(r.reason, (select o.failure from zapline.outbox o where o.message_id = r.message_id))
+       reason = case when r.state = 'pending' then 'erased' else
+                coalesce(r.reason, (select o.failure from zapline.outbox o where o.message_id = r.message_id)) end
  where r.unit_id = %(unit_id)s and r.recipient = any(%(names)s);
 
 -- name: last_letter_of_piece
