@@ -75,7 +75,7 @@ with again as (
        set state = 'pending', generation = r.generation + 1, message_id = null
       from zapline.outbox o
      where r.campaign_id = %(id)s and r.state = 'enqueued' and o.message_id = r.message_id
-       and o.state in ('dead', 'expired')
+       and o.state in ('dead', 'expired') and r.recipient not like 'erased:%%'
        and not exists (select from zapline.attempts a
                         where a.message_id = o.message_id and a.outcome in ('calling', 'uncertain', 'sent'))
     returning r.number)
