@@ -56,6 +56,9 @@ async def test_it_goes_to_the_address_that_was_looked_at_and_only_to_a_public_on
         for inside in (["127.0.0.1"], ["10.0.0.1"], ["93.184.216.34", "169.254.169.254"], ["::1"], [mapped]):
             async with client(*inside, private=False) as made:
                 assert await failure(made, named(at)) == "address_refused"
+        for nowhere in ("169.254.169.254", "168.63.129.16", "fe80::1%lo", "0.0.0.0", mapped):
+            async with client(nowhere) as made:
+                assert await failure(made, named(at)) == "address_refused"
         assert len(at.calls) == 2
 
 
@@ -76,6 +79,24 @@ async def test_what_keeps_a_delivery_from_arriving_has_a_word() -> None:
         assert await failure(made, "http://127.0.0.1:1/") == "unreachable"
     async with client() as made:
         assert await failure(made, "https://nobody.example.com/") == "unreachable"
+
+
+async def test_a_handshake_that_hangs_leaves_no_connection_behind() -> None:
+    left = trio.Event()
+
+    async def silent(stream: trio.abc.Stream) -> None:
+        while await stream.receive_some():
+            pass
+        left.set()
+
+    async with trio.open_nursery() as nursery, client("127.0.0.1", call=0.3) as made:
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, silent, [listener])
+        port = listener.socket.getsockname()[1]
+        assert await failure(made, f"https://crm.example.com:{port}/") == "timeout"
+        with trio.fail_after(2):
+            await left.wait()
+        nursery.cancel_scope.cancel()
 
 
 async def test_the_certificate_is_looked_at_for_the_name_and_not_for_the_address() -> None:

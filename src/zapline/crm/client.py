@@ -22,6 +22,8 @@ _CONNECT = 5.0
 MOST_READ = 64 * 1024
 """Bytes of an answer that are read and thrown away, so that the connection can be used again."""
 _CONNECTIONS, _KEPT, _KEPT_FOR = 64, 32, 30.0
+_NO_CRM = frozenset({"link-local", "cloud metadata", "multicast", "unspecified", "IPv4 in IPv6"})
+"""No CRM has such an address, in no network of ours; the keys of a machine in a cloud are handed out at some."""
 
 
 class NotDelivered(RemoteError):
@@ -128,22 +130,55 @@ class _Checked(httpcore2.AsyncNetworkBackend):
             addresses = []
         if not addresses:
             raise httpcore2.ConnectError("the host is not known")
-        if not self._private and any(refusal_of(address) is not None for address in addresses):
+        if any(self._refuses(address) for address in addresses):
             raise _Refused
         last: httpcore2.ConnectError | None = None
         for address in addresses[:3]:
             try:
-                return await self._plain.connect_tcp(address, port, timeout, local_address, socket_options)
+                return _Closing(await self._plain.connect_tcp(address, port, timeout, local_address, socket_options))
             except httpcore2.ConnectError as error:
                 last = error
         assert last is not None
         raise last
+
+    def _refuses(self, address: str) -> bool:
+        why = refusal_of(address)
+        return why is not None and (not self._private or why in _NO_CRM)
 
     async def connect_unix_socket(self, *given: Any, **more: Any) -> httpcore2.AsyncNetworkStream:
         raise _Refused
 
     async def sleep(self, seconds: float) -> None:
         await trio.sleep(seconds)
+
+
+class _Closing(httpcore2.AsyncNetworkStream):
+    """A connection that is closed where its handshake is cancelled; httpcore closes it after errors alone."""
+
+    def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
+        self._stream = stream
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore2.AsyncNetworkStream:
+        try:
+            return await self._stream.start_tls(ssl_context, server_hostname, timeout)
+        except trio.Cancelled:
+            with trio.CancelScope(shield=True):
+                await self._stream.aclose()
+            raise
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return await self._stream.read(max_bytes, timeout)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
 
 
 async def _read_a_little(answer: httpcore2.Response) -> None:
