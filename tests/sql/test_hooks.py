@@ -167,7 +167,7 @@ async def test_an_archived_unit_tells_nothing_any_more(database: str) -> None:
         found = await hooks.find_hook(conn, unit, hook)
         assert found is not None
         assert (found.disabled_reason, found.dead) == ("unit_archived", 1)
-        assert await hooks.served(conn) == []
+        assert await hooks.served(conn, NOW) == []
         assert (await hooks.totals(conn)).dead == 0  # nobody misses it
 
 

@@ -285,6 +285,19 @@ async def test_a_hook_that_was_told_nothing_for_days_is_not_disabled_by_what_fai
         ) == [(None, True)]
 
 
+async def test_a_clock_behind_the_databases_keeps_nothing_waiting(database: str) -> None:
+    async with posting(database) as post:
+        post.late = -600.0
+        await post.hook()
+        post.crm.always("/hook", status(500))
+        await post.arrive("A")
+        await post.until_rows(
+            "select tries, due_at > now() + interval '3 seconds' from zapline.hook_deliveries", (1, True)
+        )
+        await post.arrive("B")
+        await post.crm.until(2)
+
+
 async def test_a_test_that_arrives_brings_all_that_waits(database: str) -> None:
     async with posting(database) as post:
         hook = await post.hook("/hook", HookEvent.MESSAGE_RECEIVED)

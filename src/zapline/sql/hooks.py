@@ -58,14 +58,17 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A hook that is delivered to. Times in UTC seconds; ``due_at`` None: nothing waits."""
+    """A hook that is delivered to. ``previous_until`` in UTC seconds.
+
+    ``wait``: seconds until something is due; None: nothing waits.
+    """
 
     id: UUID
     unit: UnitId
     url: str
     key_generation: int
     previous_until: float | None
-    due_at: float | None
+    wait: float | None
 
     @property
     def host(self) -> str:
@@ -170,7 +173,7 @@ async def replay_dead(conn: Connection, unit: UnitId, hook: UUID, since: float, 
 # -- delivering ------------------------------------------------------------------------------------------------
 
 
-async def served(conn: Connection) -> list[Served]:
+async def served(conn: Connection, now: float) -> list[Served]:
     """Every hook that is delivered to."""
     return [
         Served(
@@ -179,9 +182,9 @@ async def served(conn: Connection) -> list[Served]:
             row.url,
             row.key_generation,
             row.previous_until,
-            row.due_at,
+            row.wait,
         )
-        for row in await _SQL.rows(conn, "due_hooks")
+        for row in await _SQL.rows(conn, "due_hooks", now=now)
     ]
 
 
@@ -203,10 +206,10 @@ async def note_delivered(conn: Connection, hook: UUID, id: UUID, status: int) ->
 
 
 async def note_failed(
-    conn: Connection, hook: UUID, id: UUID, *, status: int | None, error: str, due_at: float | None, now: float
+    conn: Connection, hook: UUID, id: UUID, *, status: int | None, error: str, wait: float | None, now: float
 ) -> float | None:
-    """It is tried again at ``due_at``, or never more (None). Since when the hook has failed; None: it is gone."""
-    said = {"status": status, "error": error, "due_at": due_at, "now": now}
+    """It is tried again after ``wait``, or never more (None). Since when the hook has failed; None: it is gone."""
+    said = {"status": status, "error": error, "wait": wait, "now": now}
     row = await _SQL.one(conn, "not_delivered", hook=hook, id=id, **said)
     return row.failing_since if row is not None else None
 

@@ -120,18 +120,18 @@ class Courier:
     async def _look(self, nursery: trio.Nursery) -> float:
         """Serve every hook for which something is due; seconds until the next look."""
         async with self._pool.connection() as conn:
-            served = await hooks.served(conn)
+            served = await hooks.served(conn, self._clock())
         self._units = frozenset(hook.unit for hook in served)
         listed = {hook.id for hook in served}
         for gone in self._desks.keys() - listed:
             self._desks.pop(gone).scope.cancel()
         self._hosts = {host: room for host, room in self._hosts.items() if room.borrowed_tokens}
-        pauses, now, wall = [_IDLE], trio.current_time(), self._clock()
+        pauses, now = [_IDLE], trio.current_time()
         for hook in served:
-            if hook.due_at is None:
+            if hook.wait is None:
                 continue
             desk = self._desks.setdefault(hook.id, _Desk())
-            wait = max(hook.due_at - wall, desk.rest_until - now)
+            wait = max(hook.wait, desk.rest_until - now)
             if wait > 0:
                 pauses.append(wait)
             elif not desk.busy:
@@ -188,9 +188,8 @@ class Courier:
             error = code or f"status_{status}"
             now = self._clock()
             wait = wait_after(due.tries + 1, self._chance(), asked)
-            due_at = now + wait if wait is not None else None
             failing_since = await hooks.note_failed(
-                conn, hook.id, due.id, status=status, error=error, due_at=due_at, now=now
+                conn, hook.id, due.id, status=status, error=error, wait=wait, now=now
             )
             desk.failures += 1
             reason = _end_of(verdict, desk.failures, now - (failing_since or now))
@@ -199,7 +198,7 @@ class Courier:
                 self._untidy.set()
                 _LOG.warning("A hook is disabled: {reason}", reason=reason, hook=str(hook.id), unit=str(hook.unit))
                 return False
-        if due_at is None:
+        if wait is None:
             _LOG.warning("A webhook to the CRM is dead", error=error, hook=str(hook.id), unit=str(hook.unit))
         rest = max(rest_after(desk.failures), asked or 0.0 if status in (429, 503) else 0.0)
         desk.rest_until = trio.current_time() + min(rest, 3600.0)

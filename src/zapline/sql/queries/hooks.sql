@@ -80,10 +80,11 @@ update zapline.hook_deliveries d
 select id from zapline.hook_deliveries where id = %(id)s and hook_id = %(hook)s and unit_id = %(unit_id)s;
 
 -- name: due_hooks
--- Every hook that is served, and when its next delivery is due; null where nothing waits.
+-- Every hook that is served, and the seconds until its next delivery is due; null where nothing waits. Deliveries are
+-- stored by the server's clock: where the daemon's is behind it, nothing waits for that.
 select h.id, h.unit_id, h.url, h.key_generation, extract(epoch from h.previous_until)::float8 as previous_until,
-       (select extract(epoch from min(d.due_at))::float8
-          from zapline.hook_deliveries d where d.hook_id = h.id and d.state = 'queued') as due_at
+       (select extract(epoch from min(d.due_at) - greatest(now(), to_timestamp(%(now)s)))::float8
+          from zapline.hook_deliveries d where d.hook_id = h.id and d.state = 'queued') as wait
   from zapline.hooks h
  where h.disabled_at is null;
 
@@ -91,7 +92,7 @@ select h.id, h.unit_id, h.url, h.key_generation, extract(epoch from h.previous_u
 -- What is due for a hook, in the order in which it happened.
 select d.id, d.unit_id, d.event, d.subject, d.facts, d.tries, extract(epoch from d.created_at)::float8 as created_at
   from zapline.hook_deliveries d
- where d.hook_id = %(hook)s and d.state = 'queued' and d.due_at <= to_timestamp(%(now)s)
+ where d.hook_id = %(hook)s and d.state = 'queued' and d.due_at <= greatest(now(), to_timestamp(%(now)s))
  order by d.seq
  limit %(limit)s;
 
@@ -120,13 +121,13 @@ with done as (
 update zapline.hooks set failing_since = null where id = %(hook)s and failing_since is not null;
 
 -- name: not_delivered
--- It is tried again, or never more (no time). Since when the hook has failed is told.
+-- It is tried again after so many seconds, or never more (none). Since when the hook has failed is told.
 with failed as (
     update zapline.hook_deliveries
        set tries = tries + 1, last_status = %(status)s, last_error = %(error)s,
-           due_at = coalesce(to_timestamp(%(due_at)s), due_at),
-           state = case when %(due_at)s::float8 is null then 'dead' else 'queued' end,
-           ended_at = case when %(due_at)s::float8 is null then now() end
+           due_at = coalesce(greatest(now(), to_timestamp(%(now)s)) + %(wait)s * interval '1 second', due_at),
+           state = case when %(wait)s::float8 is null then 'dead' else 'queued' end,
+           ended_at = case when %(wait)s::float8 is null then now() end
      where id = %(id)s and hook_id = %(hook)s and state = 'queued')
 update zapline.hooks set failing_since = coalesce(failing_since, to_timestamp(%(now)s)) where id = %(hook)s
 returning extract(epoch from failing_since)::float8 as failing_since;
