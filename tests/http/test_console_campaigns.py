@@ -1,9 +1,11 @@
 """Campaigns in the console: tried with nothing stored, made once, read from long lists, steered, and exported."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import trio
 from support.console import BROWSER, Operator, Page
 
 LIST = (
@@ -46,7 +48,10 @@ async def test_a_campaign_is_tried_with_nothing_stored_then_made_once_started_an
     assert "2 are written to" in whole.plain
     assert "Natal &lt;b&gt;" in whole.text
     wrong = await submit(operator, f"{base}/new", asked | {"pasted": "nome\nAna"}, 422)
-    assert "header has no column" in wrong.plain
+    assert "Line 1: the header has no column" in wrong.plain
+    spoken = {"headers": {"Accept-Language": "pt-BR"}}
+    wrong = await submit(operator, f"{base}/new", asked | {"pasted": "nome\nAna"}, 422, **spoken)
+    assert "Linha 1: o cabeçalho não tem coluna telefone" in wrong.plain
     assert (await api.sql("select count(*) from zapline.campaigns"))[0][0] == 0
     for _ in range(2):
         await submit(operator, f"{base}/new", asked, files=list_)
@@ -75,6 +80,32 @@ async def test_a_campaign_is_tried_with_nothing_stored_then_made_once_started_an
     ]
     assert deeds[-4:] == ["start_campaign", "pause_campaign", "resume_campaign", "cancel_campaign"]
     assert "create_campaign" in deeds
+
+
+async def test_a_campaign_that_runs_and_has_to_wait_says_why_and_until_when(api: Any, operator: Operator) -> None:
+    unit = await api.add_unit()
+    base, here = f"/console/units/{unit.id}/campaigns", f"/units/{unit.id}"
+    form = (await operator.get(f"{base}/new")).forms[f"{base}/new"]
+    await submit(operator, f"{base}/new", form | {"name": "Natal", "text": "Oi", "pasted": "telefone\n11999990001"})
+    (one,) = [f"{base}/{row.id}" for row in await api.sql("select id from zapline.campaigns")]
+    assert "The line is not open" not in (await operator.get(one)).plain, "it has not been started"
+    await operator.send(f"{one}/start")
+    page = await operator.follow()
+    assert "The line is not open: This line has never been connected" in page.plain
+    await api.client.post(f"{here}/whatsapp/connect")
+    scan = f"{api.evolution.url}/_control/scan"
+    with trio.fail_after(10):
+        while "The line is not open" in (await operator.get(f"{one}/part")).plain:
+            await operator.client.post(scan, json={"instance": unit.record.instance})
+            await trio.sleep(0.05)
+    assert "goes on by itself" not in (await operator.get(f"{one}/part")).plain, "nothing holds it"
+    now = datetime.now(UTC) - timedelta(hours=3)
+    quiet = {"quietFrom": f"{now - timedelta(hours=1):%H:%M}", "quietUntil": f"{now + timedelta(hours=1):%H:%M}"}
+    await api.put(f"{here}/pace", quiet)
+    page = await operator.get(f"{one}/part")
+    assert f"quiet hours: it goes on by itself at {now + timedelta(hours=1):%Y-%m-%d %H:%M}" in page.plain
+    await api.post(f"{here}/pause")
+    assert "The unit's sending is paused" in (await operator.get(f"{one}/part")).plain
 
 
 async def test_recipients_are_masked_in_pages_and_an_export_holds_no_formula(api: Any, operator: Operator) -> None:

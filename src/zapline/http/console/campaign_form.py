@@ -44,6 +44,14 @@ _LONGEST = 65_536
 _MOST_FILE = 16 * 1024 * 1024
 _MADE = "console:"
 _HOUR = re.compile(r"([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
+_PLACED = re.compile(r"line (?P<line>\d+): (?P<what>.+)", re.DOTALL | re.ASCII)
+_OF_LISTS = (
+    mark("the list is empty; it begins with a header"),
+    mark("the header has no column to, phone or telefone"),
+    mark("more cells than the header has columns"),
+    mark("it does not end; is a quote opened and never closed?"),
+)
+"""What is wrong with a line of a list, in the words of ``domain.recipients``."""
 _CHARSET_ADVICE = mark("Save the list as CSV with one column named telefone (or phone, or to).")
 
 
@@ -223,8 +231,11 @@ class CampaignForms:
 def _told(error: Exception) -> str:
     if isinstance(error, _Unfit):
         return error.said
-    said = _(str(error))
-    said = said[:1].upper() + said[1:] + ("" if said.endswith(".") else ".")
+    said = str(error)
+    if (placed := _PLACED.fullmatch(said)) is not None:
+        said = _("Line {n}: {what}", n=placed["line"], what=_(placed["what"]))
+    said = _(said)
+    said = said[:1].upper() + said[1:] + ("" if said.endswith((".", "?")) else ".")
     return f"{said} {_(_CHARSET_ADVICE)}" if "header has no column" in str(error) else said
 
 

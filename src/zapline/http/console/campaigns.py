@@ -1,5 +1,6 @@
 """Campaigns of a unit in the console: the list, one with its progress, and how it is steered."""
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,8 +25,10 @@ from zapline.http.console.language import _, mark, plural
 from zapline.http.console.live import of_unit
 from zapline.http.console.said import kind_word, plain, whole
 from zapline.http.console.shown import masked
+from zapline.http.console.waiting import campaign_waits
 from zapline.http.paging import Position, cursor, encode
 from zapline.sql import campaigns as stored
+from zapline.sql import reading
 from zapline.sql.campaigns import Campaign, Recipient
 from zapline.sql.pool import Pool
 from zapline.sql.units import UnitRecord
@@ -175,12 +178,14 @@ class CampaignViews:
 
     async def _shown(self, record: UnitRecord, one: Campaign) -> dict[str, Any]:
         reasons = await stored.reasons(self._pool, record.id, one.id)
+        pace = await reading.pace(self._pool, record.id) if one.state is CampaignState.RUNNING else None
         content = one.outgoing.content
         return {
             "unit": record,
             "campaign": one,
             "name": plain(one.name),
             "standing": standing(one),
+            "waits": campaign_waits(self._submit.find(record.id), one, pace, time.time()),
             "reasons": [(_(RECIPIENT_STATES[state]), reason_word(reason), count) for state, reason, count in reasons],
             "text": whole(content.text if isinstance(content, Text) else getattr(content, "caption", None) or ""),
             "file": _file_word(content) if isinstance(content, File) else "",
