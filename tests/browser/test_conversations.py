@@ -40,6 +40,8 @@ def test_a_customer_writes_and_the_reply_gets_its_ticks(
         mine = thread.locator(".ours", has_text="às 9h")
         expect(mine).to_have_count(1)
         expect(mine.locator(".tick")).to_have_attribute("title", "Sent")
+        page.keyboard.press("Enter")
+        assert page.get_by_role("alert").count() == 0, "Enter in an empty box asks for nothing"
         assert page.get_by_label("Message", exact=True).input_value() == ""
         ((id,),) = [row[:1] for row in house.control("deliveries", "GET")["rows"] if row[1] == "clinica_oeste"]
         for word, shown in (("DELIVERY_ACK", "Delivered"), ("READ", "Read")):

@@ -67,3 +67,23 @@ def test_the_console_speaks_portuguese_to_who_asks_for_it(
     assert page.locator("html").get_attribute("lang") == "en"
     page.locator("select[name=look]").select_option("dark")
     page.locator("html[data-look=dark]").wait_for()
+
+
+def test_what_was_typed_outlives_a_session_that_ended(
+    visit: Callable[..., Visitor], stage: Stage, house: WholeHouse
+) -> None:
+    visitor = visit()
+    page = visitor.go(f"/console/units/{house.new_unit('Padaria Norte', 'padaria_norte')}/campaigns/new")
+    text = page.get_by_label("Text", exact=True)
+    text.fill("Olá! <b>Pão</b> quente.\nTodo dia.")
+    visitor.context.clear_cookies()
+    with visitor.forgiving("status of 401"):
+        page.get_by_role("button", name="Try").click()
+        page.get_by_role("link", name="Sign in again").click()
+        page.get_by_label("E-mail").fill(ADMIN)
+        page.get_by_label("Password").fill(house.password)
+        page.keyboard.press("Enter")
+        text.wait_for()
+    assert text.input_value() == "Olá! <b>Pão</b> quente.\nTodo dia."
+    page.reload()
+    assert text.input_value() == "", "it is kept once"

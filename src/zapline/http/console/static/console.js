@@ -96,7 +96,7 @@
     const typed = [...part.querySelectorAll("input, textarea, select")].filter(edited);
     if (typed.some(field => fresh.querySelector(`[name="${CSS.escape(field.name)}"]`))) { soon(part, 2000); return; }
     const active = part.contains(document.activeElement) ? document.activeElement : null;
-    const key = active && (active.id ? `#${CSS.escape(active.id)}` : active.getAttribute("href") ? `[href="${CSS.escape(active.getAttribute("href"))}"]` : null);
+    const key = active && nameOf(active);
     const opened = [...part.querySelectorAll("details[open][id]")].map(each => each.id);
     const scrolled = [part, ...part.querySelectorAll("[id]")].filter(each => each.scrollTop || each.scrollLeft)
       .map(each => [each === part ? null : each.id, each.scrollTop, each.scrollLeft]);
@@ -107,10 +107,25 @@
     for (const id of opened) { const each = document.getElementById(id); if (each) each.open = true; }
     for (const [id, top, left] of scrolled) { const each = id ? document.getElementById(id) : part; if (each) { each.scrollTop = top; each.scrollLeft = left; } }
     if (end) stuck.scrollTop = stuck.scrollHeight;
-    if (key) { const again = part.querySelector(key); if (again) again.focus({ preventScroll: true }); }
+    if (active && !active.isConnected) focusIn(part, key);
     tell(part);
     tick();
     part.dispatchEvent(new CustomEvent("zapline:replaced", { bubbles: true }));
+  }
+
+  // What finds an element again after its part was replaced.
+  function nameOf(element) {
+    if (element.id) return `#${CSS.escape(element.id)}`;
+    if (element.hasAttribute("href")) return `[href="${CSS.escape(element.getAttribute("href"))}"]`;
+    const form = element.form;
+    return form && form.hasAttribute("action") ? `form[action="${CSS.escape(form.getAttribute("action"))}"] ${element.localName}` : null;
+  }
+
+  // Gives the focus to the same element; where it is gone to its part, so that the next Tab goes on from there.
+  function focusIn(part, key) {
+    const again = (key && part.querySelector(key)) || part;
+    if (again === part && !part.hasAttribute("tabindex")) part.tabIndex = -1;
+    again.focus({ preventScroll: true });
   }
 
   // Keeps the elements that are as they were: a picture is not loaded again, a sound that plays goes on.
@@ -194,6 +209,20 @@
     overBanner.hidden = false;
     const link = overBanner.querySelector("a");
     link.href = `/console/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`;
+  }
+
+  // What was typed outlives the way over the sign-in: in this tab alone, and only until it stands there again.
+  const kept = `zapline:${location.pathname}`;
+
+  function keep() {
+    const typed = [...document.querySelectorAll("textarea[id], input[type=text][id]")].filter(edited);
+    try { if (typed.length) sessionStorage.setItem(kept, JSON.stringify(typed.map(field => [field.id, field.value]))); } catch { /* no room */ }
+  }
+
+  function restore() {
+    let typed = [];
+    try { typed = JSON.parse(sessionStorage.getItem(kept) || "[]"); sessionStorage.removeItem(kept); } catch { /* not allowed */ }
+    for (const [id, text] of typed) { const field = document.getElementById(id); if (field && !edited(field)) field.value = text; }
   }
 
   let asleep = null;
@@ -294,7 +323,8 @@
     if (event.key !== "Enter" || event.shiftKey || event.isComposing || !event.target.matches("[data-enter-sends]")) return;
     if (matchMedia("(pointer: coarse)").matches) return;   // a phone's keyboard has no Shift+Enter
     event.preventDefault();
-    event.target.form.requestSubmit();
+    const file = event.target.form.querySelector("input[type=file]");
+    if (event.target.value.trim() || (file && file.value) || event.target.form.upload?.value) event.target.form.requestSubmit();
   });
 
   // Puts older messages above the others; what is read stays where it is.
@@ -332,6 +362,8 @@
   setInterval(tick, 1000);
   tick();
   if (document.querySelector("form.who")) {
+    overBanner.querySelector("a").addEventListener("click", keep);
+    restore();
     if (body.dataset.events) open();
     setInterval(() => {
       if (document.hidden || ended) return;
