@@ -6,6 +6,7 @@ from html import unescape
 from typing import Any
 
 import pytest
+import trio
 from support.console import BROWSER, Operator, Page
 
 from zapline.evolution.client import EvolutionClient, MediaContent
@@ -140,6 +141,21 @@ async def test_a_form_that_is_sent_twice_sends_one_message_and_a_queued_one_can_
     assert "Cancelled" in (await operator.get(chat)).text
     deeds = await api.sql("select actor, action, outcome from zapline.audit_log where action like '%message'")
     assert [tuple(deed) for deed in deeds][-1] == ("ana@example.com", "cancel_message", 200)
+
+
+async def test_a_thread_says_why_a_reply_would_have_to_wait(api: Any, operator: Operator) -> None:
+    unit = await api.add_unit()
+    part = f"/console/units/{unit.id}/part/waits"
+    assert "The line is not open: This line has never been connected" in (await operator.get(part)).plain
+    await api.post(f"/units/{unit.id}/pause")
+    assert "sending is paused" in (await operator.get(part)).plain
+    await api.post(f"/units/{unit.id}/resume")
+    await api.client.post(f"/units/{unit.id}/whatsapp/connect")
+    with trio.fail_after(10):
+        while (await operator.get(part)).plain:
+            scan = {"instance": unit.record.instance}
+            await operator.client.post(f"{api.evolution.url}/_control/scan", json=scan)
+            await trio.sleep(0.05)
 
 
 async def test_a_reply_whose_form_is_not_of_this_session_is_refused(api: Any, operator: Operator) -> None:

@@ -40,6 +40,10 @@ _AWAY_SENTENCE = mark(
     "this page tries again by itself."
 )
 
+_AWAY_UNSURE = mark(
+    "What you sent may not have been stored. Send it again once the database is back; webhooks are still taken in."
+)
+
 
 class Errors:
     """Handlers of the console's application."""
@@ -63,7 +67,8 @@ class Errors:
 
     async def _ours(self, error: ZaplineError) -> Response:
         if type(error) is DatabaseUnavailable:
-            answer = self._page(503, _(_AWAY), _(_AWAY_SENTENCE), again=request.method == "GET")
+            looking = request.method == "GET"
+            answer = self._page(503, _(_AWAY), _(_AWAY_SENTENCE if looking else _AWAY_UNSURE), again=looking)
             answer.headers["Retry-After"] = "5"
             return answer
         problem = of_error(error, self._register)

@@ -35,6 +35,15 @@ STATES = {
     "dead": ("bad", mark("given up")),
 }
 
+ANSWERS = {
+    "unreachable": mark("no answer: nothing listens there, or no way leads there"),
+    "timeout": mark("no answer within the time"),
+    "address_refused": mark("the address is not a public one"),
+    "tls_failed": mark("its certificate is not trusted"),
+    "broken_connection": mark("the connection broke"),
+}
+"""What came of a call that got no answer, by its code."""
+
 
 class HooksPage:
     """``/console/units/{unit}/hooks``."""
@@ -153,6 +162,7 @@ class HooksPage:
             hook=hook,
             reason=_(REASONS[hook.disabled_reason]) if hook.disabled_reason in REASONS else "",
             rows=[(one, *_state(one.state)) for one in rows],
+            answers=ANSWERS,
             secret=secret,
         )
 

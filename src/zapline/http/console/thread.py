@@ -20,6 +20,7 @@ from zapline.http.console.language import _, plural
 from zapline.http.console.live import of_unit
 from zapline.http.console.reply import Draft, Replies
 from zapline.http.console.said import plain
+from zapline.http.console.waiting import unit_waits
 from zapline.http.paging import Position, Seq, cursor, encode
 from zapline.http.problems import Problem
 from zapline.sql import browsing, reading
@@ -59,6 +60,7 @@ class Threads:
         self._frame.get(one, "thread", self.show)
         self._frame.get(f"{one}/part", "thread_part", self.part)
         self._frame.get(f"{one}/older", "thread_older", self.older)
+        self._frame.get("/console/units/<uuid:unit>/part/waits", "unit_waits", self.waits)
         if self._receipts is not None:
             self._frame.post(f"{one}/read", "thread_read", self.mark_read)
         if self._replies is not None:
@@ -79,6 +81,10 @@ class Threads:
         found = await reading.thread(self._pool, record.id, head.id, None, _MOST) or []
         kept = [one for one in found if since is None or (one.sent_at, one.seq) >= (since.at, since.seq)]
         return self._frame.render("thread_messages.html", **await self._shown(record, head, kept))
+
+    async def waits(self, unit: UUID) -> Response:
+        """Why a reply would have to wait; from memory alone."""
+        return self._frame.render("thread_waits.html", waits=unit_waits(self._submit.find(UnitId(unit))))
 
     async def older(self, unit: UUID, conversation: UUID) -> Response:
         """A page before ``cursor``, to be put above the others."""
@@ -125,6 +131,7 @@ class Threads:
             events=of_unit(record.id),
             name=plain(head.name or "") or head.phone or title(head.kind, head.name, head.phone),
             draft=draft,
+            waits=unit_waits(self._submit.find(record.id)),
             can_reply=self._replies is not None and head.kind in (AddressKind.PERSON, AddressKind.GROUP),
             can_read=self._receipts is not None and newest is not None,
             **values,
