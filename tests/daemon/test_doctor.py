@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
+import httpx2
 import pytest
 import trio
 from typer.testing import CliRunner
@@ -353,11 +354,29 @@ async def finished(*args: str) -> tuple[int, str]:
     return done.returncode, (done.stdout + done.stderr).decode()
 
 
-async def test_a_daemon_runs_is_found_well_refuses_a_second_and_stops(clinic: Clinic) -> None:
+async def free_address() -> str:
     [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
     address = f"127.0.0.1:{listener.socket.getsockname()[1]}"
     await listener.aclose()
+    return address
+
+
+async def knows_webhooks_alone(public: str, private: str) -> None:
+    """With two listeners, the public one has nothing but the webhooks' path."""
+    async with httpx2.AsyncClient(timeout=10, trust_env=False) as http:
+        posted = await http.post(f"http://{public}/webhooks/whatsapp/evolution/{'x' * 43}", content=b"{}")
+        assert (posted.status_code, posted.content) == (200, b"{}")
+        for path in ("/", "/console/", "/health", "/metrics", "/units", "/openapi.json", "/docs", "/admin/login"):
+            assert (await http.get(f"http://{public}{path}")).status_code == 404, path
+        assert (await http.post(f"http://{public}/admin/login", json={})).status_code == 404
+        assert (await http.get(f"http://{private}/health")).status_code == 200
+        assert (await http.get(f"http://{private}/console/sign-in")).status_code == 200
+
+
+async def test_a_daemon_runs_is_found_well_refuses_a_second_and_stops(clinic: Clinic) -> None:
+    address, private = await free_address(), await free_address()
     clinic.set("ZAPLINE_BIND", address)
+    clinic.set("ZAPLINE_OPS_BIND", private)
     clinic.set("BASE_URL", f"http://{address}")
     async with trio.open_nursery() as nursery:
         start = partial(trio.run_process, [str(ZAPLINE), "run"], check=False, capture_stdout=True)
@@ -372,6 +391,7 @@ async def test_a_daemon_runs_is_found_well_refuses_a_second_and_stops(clinic: Cl
         assert "ok    daemon: it runs" in said
         assert "ok    daemon's lock: a daemon works on this database" in said
         assert "0 units are registered as they should be, 1 are not connected" in said
+        await knows_webhooks_alone(address, private)
         code, said = await finished("run")
         assert code == 1
         assert said.startswith("zapline: another Zapline daemon uses the state directory")
