@@ -237,14 +237,20 @@ def test_as_root_programs_that_others_cannot_reach_are_copied_to_where_they_can(
 @AS_ROOT
 async def test_as_root_a_closed_directory_gets_a_stand_in_that_is_found_again(server_place):
     server_place.chmod(0o700)
-    places = set()
+    places, seen = set(), set()
     try:
         for _ in range(2):
             async with EmbeddedPostgres.running(server_place / "pg", durable=False) as pg:
                 places.add(pg.data_dir)
-                assert await value(pg.url, "1") == 1
+                started = await value(pg.url, "(select system_identifier::text from pg_control_system())")
+                seen.add(started)
         (place,) = places
         assert place.parent.parent == Path("/var/tmp")
+        assert len(seen) == 1
+        (server_place / "pg.elsewhere").unlink()
+        async with EmbeddedPostgres.running(server_place / "pg", durable=False) as pg:
+            anew = await value(pg.url, "(select system_identifier::text from pg_control_system())")
+        assert anew not in seen, "where the directory was removed, its data are gone too"
     finally:
         for place in places:
             shutil.rmtree(place.parent)

@@ -79,7 +79,7 @@ class PostgresServer:
 
     def open(self) -> None:
         """Take the directory for this process, stop what a dead sandbox left, and initialise if empty."""
-        self.data_dir = reachable(self.data_dir, self._user)
+        asked, self.data_dir = self.data_dir, reachable(self.data_dir, self._user)
         self._lock = os.open(self._beside("lock"), os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -89,10 +89,19 @@ class PostgresServer:
         try:
             self._bin = programs(self.data_dir.parent, self._user)
             self._clear_remains()
+            if self.data_dir != asked:
+                self._drop_orphan(asked)
             self._read_or_make_cluster()
         except BaseException:
             self.close()
             raise
+
+    def _drop_orphan(self, asked: Path) -> None:
+        """A stand-in outlives the directory it stands for: where that was removed and made anew, it begins anew too."""
+        sign = asked.with_name(f"{asked.name}.elsewhere")
+        if self.data_dir.exists() and not any(asked.parent.iterdir()):
+            shutil.rmtree(self.data_dir)
+        sign.write_text(f"{self.data_dir}\n")
 
     def close(self) -> None:
         if self._lock >= 0:
