@@ -52,6 +52,8 @@ async def test_a_campaign_is_tried_with_nothing_stored_then_made_once_started_an
     spoken = {"headers": {"Accept-Language": "pt-BR"}}
     wrong = await submit(operator, f"{base}/new", asked | {"pasted": "nome\nAna"}, 422, **spoken)
     assert "Linha 1: o cabeçalho não tem coluna telefone" in wrong.plain
+    wrong = await submit(operator, f"{base}/try", asked | {"pasted": LIST, "text": "Oi {{nome"}, 422, **spoken)
+    assert "Uma variável foi aberta com {{ e nunca fechada com }}." in wrong.plain
     assert (await api.sql("select count(*) from zapline.campaigns"))[0][0] == 0
     for _ in range(2):
         await submit(operator, f"{base}/new", asked, files=list_)

@@ -68,6 +68,7 @@ async def test_an_uncertain_message_is_decided_and_a_failed_one_is_sent_anew_onc
     await operator.send(f"{base}/messages/{unsure}/give-up")
     page = await operator.follow()
     assert "It is left alone." in page.plain
+    assert "1 waits" not in page.plain, "the number is that of now"
     assert "talvez" not in page.plain
     deeds = [row.action for row in await api.sql("select action from zapline.audit_log where actor_kind = 'admin'")]
     assert deeds.count("release_message") == 2

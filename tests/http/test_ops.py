@@ -114,6 +114,7 @@ async def test_a_stored_message_moves_the_counters(api: Any) -> None:
     assert found["zapline_messages_total"][("text",)] == 2
     assert found["zapline_messages_created_total"] == {(): 1}
     assert found["zapline_duplicates_total"] == {(): 1}
+    assert (await api.get("/health"))["rates"]["dedupeRate"]["threshold"].endswith("too few messages to judge")
     assert sum(found["zapline_dead_letters_total"].values()) == 1
     assert found["zapline_journal_depth"] == {(): 0}
 

@@ -149,8 +149,8 @@ class Health:
         seen, duplicates = recent("messages_seen"), recent("duplicates")
         dedupe_rate = duplicates / seen if seen else 0.0
         unknown, dropped = recent("unknown_instances"), recent("unexpected_disconnects")
-        dedupe = Verdict.PASS
-        if seen >= MIN_SAMPLE and dedupe_rate > MAX_DEDUPE_RATE:
+        dedupe, enough = Verdict.PASS, seen >= MIN_SAMPLE
+        if enough and dedupe_rate > MAX_DEDUPE_RATE:
             dedupe = Verdict.FAIL if dedupe_rate > FAIL_DEDUPE_RATE else Verdict.WARN
         return [
             Check(
@@ -170,7 +170,7 @@ class Health:
             Check(
                 "dedupeRate",
                 dedupe_rate,
-                "1-2% is normal",
+                "1-2% is normal" if enough or not duplicates else "1-2% is normal; too few messages to judge",
                 dedupe,
                 "messages that came again, of all messages",
             ),

@@ -165,6 +165,7 @@ class AttentionPages:
                 await self._outgoing.release(id, message, decision)
         except ZaplineError as error:
             return self._frame.go(back, Tone.BAD, _(str(error)))
+        await self._totals.anew()
         return self._frame.go(back, Tone.GOOD, said)
 
     async def send_anew(self, unit: UUID, message: UUID) -> Response:

@@ -52,6 +52,8 @@ _OF_LISTS = (
     mark("it does not end; is a quote opened and never closed?"),
 )
 """What is wrong with a line of a list, in the words of ``domain.recipients``."""
+_UNCLOSED = mark("a variable is opened by {{ and never closed by }}")
+"""In the words of ``domain.templates``."""
 _CHARSET_ADVICE = mark("Save the list as CSV with one column named telefone (or phone, or to).")
 
 

@@ -208,6 +208,7 @@ def _value(check: Check, form: str) -> str:
 THRESHOLDS = (
     mark("< 0.1%"),
     mark("1-2% is normal"),
+    mark("1-2% is normal; too few messages to judge"),
     mark("reachable, ours alone"),
     mark("< 60"),
     mark("as asked"),

@@ -60,6 +60,11 @@ class Totals:
                 self._read_at = trio.current_time()
         return self._known
 
+    async def anew(self) -> None:
+        """Read them now: somebody has changed what they tell, and is about to look at them."""
+        self._read_at = float("-inf")
+        await self.all()
+
 
 class History:
     """How the health's rates were in the last day."""

@@ -41,6 +41,7 @@ ANSWERS = {
     "address_refused": mark("the address is not a public one"),
     "tls_failed": mark("its certificate is not trusted"),
     "broken_connection": mark("the connection broke"),
+    "subject_gone": mark("nothing was told: what it was about is erased"),
 }
 """What came of a call that got no answer, by its code."""
 
