@@ -87,3 +87,26 @@ def test_what_was_typed_outlives_a_session_that_ended(
     assert text.input_value() == "Olá! <b>Pão</b> quente.\nTodo dia."
     page.reload()
     assert text.input_value() == "", "it is kept once"
+
+
+def test_a_reload_of_the_page_with_a_new_secret_makes_no_other_one(
+    visit: Callable[..., Visitor], stage: Stage, house: WholeHouse
+) -> None:
+    unit = house.new_unit("Padaria Leste", "padaria_leste")
+    visitor = visit()
+    page = visitor.go(f"/console/units/{unit}/tokens")
+    page.get_by_label("Label").fill("CRM da padaria")
+    page.get_by_role("button", name="Make a token").click()
+    page.get_by_role("heading", name="The new token").wait_for()
+    page.reload()
+    assert page.get_by_role("heading", name="The new token").count() == 0
+    assert page.get_by_text("CRM da padaria").count() == 1
+    page.goto(f"{house.url}/console/units/{unit}/hooks")
+    page.get_by_label("Address").fill("https://crm.example.com/zapline")
+    page.get_by_role("button", name="Add").click()
+    page.get_by_role("heading", name="The secret that signs").wait_for()
+    page.get_by_role("button", name="New secret").click()
+    page.get_by_text("generation 2").wait_for()
+    page.reload()
+    assert page.get_by_text("generation 2").count() == 1
+    assert page.get_by_role("heading", name="The secret that signs").count() == 0

@@ -350,6 +350,8 @@
 
   // -- to work ---------------------------------------------------------------------------------------------------
 
+  const instead = document.querySelector("[data-instead]");
+  if (instead) history.replaceState(null, "", instead.dataset.instead);   // a reload is not to make another secret
   const again = document.querySelector("[data-again]");
   if (again) setTimeout(() => location.reload(), again.dataset.again * 1000);
   for (const part of document.querySelectorAll("[data-stick]")) {
