@@ -213,7 +213,7 @@ class House:
             units=tuple(self.units),
         )
         told.write(self.home)
-        await self._talk()
+        await self._talk(http)
         _say(str(told))
 
     async def _until_ready(self, http: httpx2.AsyncClient, daemon: Daemon) -> None:
@@ -257,8 +257,8 @@ class House:
             }
         )
 
-    async def _talk(self) -> None:
-        """Let the demo units receive every recorded message."""
+    async def _talk(self, http: httpx2.AsyncClient) -> None:
+        """Let the demo units receive every recorded message, and the daemon say what it has to of them."""
         simulated = self.evolution.simulated
         if simulated is None:
             return
@@ -270,6 +270,8 @@ class House:
                     simulated.play(unit["instance"], name)
         with trio.move_on_after(10):
             await simulated.quiet()
+            while (await http.get("/health")).json()["journal"]["depth"]:  # noqa: ASYNC110 - another process has it
+                await trio.sleep(0.1)
 
     @staticmethod
     def _json(answer: httpx2.Response) -> Any:
