@@ -115,6 +115,12 @@ async def test_a_session_that_has_ended_leads_to_the_sign_in_and_tells_the_scrip
     assert (await operator.client.get("/console/session")).status_code == 204
     await api.sql("update zapline.access_tokens set expires_at = now() where kind = 'session' returning 1")
     api.identity.doubt()
+    lost = await operator.client.post("/console/units/new", data={"name": "Loja"}, headers=BROWSER)
+    assert lost.headers["location"] == "/console/sign-in?undone=1"
+    page = await operator.get(lost.headers["location"])
+    assert "nothing came of what you sent" in page.plain
+    out = await operator.client.post("/console/sign-out", headers=BROWSER)
+    assert out.headers["location"] == "/console/sign-in", "who signs out twice is out"
     await operator.get("/console/", 303)
     answer = await operator.client.get("/console/part/units", headers={"X-Zapline-Live": "1"})
     assert answer.status_code == 401

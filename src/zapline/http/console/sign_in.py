@@ -11,12 +11,14 @@ from zapline.http.problems import Problem
 from zapline.http.sign_in import SignIn
 
 PATH = "/console/sign-in"
+SIGN_OUT = "/console/sign-out"
 
 
 def way_in() -> str:
-    """Where to sign in, and then to go on with the present page."""
-    here = request.full_path.rstrip("?") if request.method == "GET" else ""
-    back = own_path(here)
+    """Where to sign in, and then to go on with the present page. Of a form it is told that nothing came of it."""
+    if request.method != "GET":
+        return PATH if request.path == SIGN_OUT else f"{PATH}?undone=1"
+    back = own_path(request.full_path.rstrip("?"))
     return PATH if back == "/console/" else f"{PATH}?next={quote(back, safe='')}"
 
 
@@ -30,12 +32,13 @@ class SignInPages:
     def attach(self) -> None:
         self._frame.get(PATH, "sign_in", self.show, open=True)
         self._frame.post(PATH, "sign_in_form", self.sign_in, open=True)
-        self._frame.post("/console/sign-out", "sign_out", self.sign_out)
+        self._frame.post(SIGN_OUT, "sign_out", self.sign_out)
 
     async def show(self) -> Response:
         if g.principal is not None:
             return self._frame.go(own_path(asked("next", 600)))
-        return self._page(200, own_path(asked("next", 600)))
+        undone = _("Your session is over, so nothing came of what you sent. Sign in and send it again.")
+        return self._page(200, own_path(asked("next", 600)), said=undone if asked("undone", 1) else "")
 
     async def sign_in(self) -> Response:
         form = await self._frame.form()
