@@ -73,7 +73,7 @@ def test_what_was_typed_outlives_a_session_that_ended(
     visit: Callable[..., Visitor], stage: Stage, house: WholeHouse
 ) -> None:
     visitor = visit()
-    page = visitor.go(f"/console/units/{house.new_unit('Padaria Norte', 'padaria_norte')}/campaigns/new")
+    page = visitor.go(f"/console/units/{house.new_unit('Loja do Porto', 'loja_do_porto')}/campaigns/new")
     text = page.get_by_label("Text", exact=True)
     text.fill("Olá! <b>Pão</b> quente.\nTodo dia.")
     visitor.context.clear_cookies()

