@@ -103,6 +103,7 @@ def is_formula(cell: str) -> bool:
     return cell[:1] in ("\t", "\r", "\n") or seen[:1] in tuple("=+-@＝＋－＠")
 
 
+@pytest.mark.long
 def test_no_page_takes_a_text_for_code(
     visit: Callable[..., Visitor], stage: Stage, house: WholeHouse, attacked: Attacked
 ) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import pytest
 from support.looking import look
 from support.visiting import Stage, Visitor
 from support.whole_house import WholeHouse
@@ -10,6 +11,7 @@ UNIT_PAGES = ("settings", "opt-outs", "tokens", "hooks", "privacy", "archive")
 PAGES = ("", "health", "audit", "about", "attention/letters")
 
 
+@pytest.mark.long
 def test_every_page_is_fit_to_be_seen(visit: Callable[..., Visitor], stage: Stage, house: WholeHouse) -> None:
     unit = house.new_unit("Mercado Modelo", "mercado_modelo")
     path = f"/units/{unit}"
