@@ -21,9 +21,10 @@ from zapline.domain.ids import UnitId
 from zapline.domain.principals import ActorKind, Principal
 from zapline.domain.restart import Intensity
 from zapline.evolution.client import EvolutionClient, open_http
-from zapline.http.app import Parts, create_app
+from zapline.http.app import create_app
 from zapline.http.events import Streams
 from zapline.http.intake import IntakePolicy, WebhookApp
+from zapline.http.parts import Parts
 from zapline.http.serve import serve
 from zapline.http.sign_in import AuthPolicy
 from zapline.sandbox.evolution import SimulatedEvolution

@@ -1,13 +1,10 @@
 """The API as one ASGI application: which resources it has, what stands before and behind every request."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from quart import Response
 from quart_trio import QuartTrio
 
-from zapline.domain.ids import UnitId
 from zapline.http import checking, problems
 from zapline.http.audit_lines import AuditLines
 from zapline.http.auditing import attach_auditing
@@ -16,7 +13,7 @@ from zapline.http.campaigns import LIST_PATH, MAX_LIST, PROBLEMS, CampaignPages
 from zapline.http.console.app import beside, create_console
 from zapline.http.conversations import Conversations
 from zapline.http.dead_letters import DeadLetters
-from zapline.http.events import Events, Streams
+from zapline.http.events import Events
 from zapline.http.hooks import PROBLEMS as HOOK_PROBLEMS
 from zapline.http.hooks import HookPages
 from zapline.http.large_bodies import Larger, request_class
@@ -24,36 +21,21 @@ from zapline.http.media import MediaFiles
 from zapline.http.messages import Messages
 from zapline.http.ops import Ops
 from zapline.http.pace import Paces
+from zapline.http.parts import Parts
 from zapline.http.privacy import PROBLEMS as PRIVACY_PROBLEMS
 from zapline.http.privacy import Privacy
 from zapline.http.reference import Reference
 from zapline.http.routes import Routes
 from zapline.http.serve import App, finish_shielded
-from zapline.http.sign_in import AuthPolicy, SignIn
+from zapline.http.sign_in import SignIn
 from zapline.http.suppressions import Suppressions
 from zapline.http.tokens import PROBLEMS as TOKEN_PROBLEMS
 from zapline.http.tokens import Tokens
 from zapline.http.told import TOLD
-from zapline.http.unit_bodies import OutboundBody
 from zapline.http.unit_changes import PROBLEMS as UNIT_PROBLEMS
 from zapline.http.unit_changes import UnitLife
 from zapline.http.units import Units
-from zapline.http.uploads import MAX_UPLOAD, UPLOAD_PATH, Uploads
-from zapline.sql.pool import Pool
-from zapline.supervisors.audit import AuditLog
-from zapline.supervisors.campaigns import Campaigns
-from zapline.supervisors.counters import Counters
-from zapline.supervisors.erasures import Erasures
-from zapline.supervisors.feed import Feed
-from zapline.supervisors.health import Health
-from zapline.supervisors.hooks import Hooks
-from zapline.supervisors.identity import Identity
-from zapline.supervisors.media import Media
-from zapline.supervisors.outgoing import Outgoing
-from zapline.supervisors.receipts import Receipts
-from zapline.supervisors.roster import Roster
-from zapline.supervisors.submit import Submit
-from zapline.supervisors.unit_changes import UnitChanges
+from zapline.http.uploads import UPLOAD_PATH, Uploads
 
 MAX_BODY = 1024 * 1024
 """Bytes of a request to the API; webhooks have a limit of their own."""
@@ -75,39 +57,6 @@ _HEADERS = {
 }
 """Answers hold people's messages: no cache keeps them, no browser guesses what they are, runs anything of them or
 tells where it was. The console and the reference, which are pages, have policies of their own."""
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What the API stands on. A part that is None has no routes."""
-
-    submit: Submit
-    roster: Roster
-    health: Health
-    counters: Counters
-    pool: Pool
-    """Lends connections of the role ``zapline_api``, which only reads."""
-    identity: Identity
-    audit: AuditLog
-    auth: AuthPolicy = field(default_factory=AuthPolicy)
-    outgoing: Outgoing | None = None
-    campaigns: Campaigns | None = None
-    media: Media | None = None
-    receipts: Receipts | None = None
-    streams: Streams | None = None
-    """Live events, of one unit and of all."""
-    hooks: Hooks | None = None
-    changes: UnitChanges | None = None
-    erasures: Erasures | None = None
-    region: str = "BR"
-    """Of phones that are given without a country."""
-    max_upload: int = MAX_UPLOAD
-    feed: Feed | None = None
-    """What the console shows of the last events."""
-    base_url: str = ""
-    """The address that people and Evolution are given."""
-    sending: Callable[[UnitId], OutboundBody | None] = lambda unit: None
-    """Tells how a unit's sending stands, as part of its status."""
 
 
 def create_app(parts: Parts) -> App:

@@ -1,7 +1,5 @@
 """The console as one ASGI application of its own: its gate, its headers, and which pages it has."""
 
-from typing import TYPE_CHECKING
-
 from quart import Response, g, request
 from quart_trio import QuartTrio
 
@@ -20,14 +18,12 @@ from zapline.http.console.preferences import Preferences
 from zapline.http.console.sign_in import SignInPages, way_in
 from zapline.http.hooks import PROBLEMS as HOOK_PROBLEMS
 from zapline.http.large_bodies import request_class
+from zapline.http.parts import Parts
 from zapline.http.problems import KNOWN
 from zapline.http.serve import App, Message, Receive, Scope, Send, finish_shielded
 from zapline.http.sign_in import SignIn
 from zapline.http.tokens import PROBLEMS as TOKEN_PROBLEMS
 from zapline.http.unit_changes import PROBLEMS as UNIT_PROBLEMS
-
-if TYPE_CHECKING:
-    from zapline.http.app import Parts
 
 _MAX_FORM = 1024 * 1024
 _FORM_WITHIN = 15.0
@@ -47,7 +43,7 @@ _HEADERS = {
 """Nothing of a page comes from elsewhere or stands in the page itself as script or style; no cache keeps it."""
 
 
-def create_console(parts: "Parts", sessions: SignIn) -> App:
+def create_console(parts: Parts, sessions: SignIn) -> App:
     """The console, for what lies under ``/console/``."""
     app = QuartTrio("zapline.http.console", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = _MAX_FORM
@@ -61,7 +57,7 @@ def create_console(parts: "Parts", sessions: SignIn) -> App:
     return finish_shielded(app)  # type: ignore[arg-type]  # quart types the scope more narrowly
 
 
-def _attach(frame: Frame, parts: "Parts", sessions: SignIn) -> None:
+def _attach(frame: Frame, parts: Parts, sessions: SignIn) -> None:
     """Give the console its pages."""
     frame.get(PREFIX + "<name>", "asset", frame.assets.serve, open=True)
     Preferences(frame).attach()

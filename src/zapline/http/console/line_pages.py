@@ -1,7 +1,5 @@
 """Which pages of the console are about units and their lines, about the whole, and what is set for a unit."""
 
-from typing import TYPE_CHECKING
-
 from zapline.http.console.audit_page import AuditPage
 from zapline.http.console.figures import History, Totals
 from zapline.http.console.frame import Frame
@@ -14,12 +12,10 @@ from zapline.http.console.settings_page import SettingsPage
 from zapline.http.console.tokens_page import TokensPage
 from zapline.http.console.unit_actions import UnitActions
 from zapline.http.console.unit_page import UnitPage
-
-if TYPE_CHECKING:
-    from zapline.http.app import Parts
+from zapline.http.parts import Parts
 
 
-def attach_lines(frame: Frame, parts: "Parts", totals: Totals) -> None:
+def attach_lines(frame: Frame, parts: Parts, totals: Totals) -> None:
     """Give the console these pages; those whose parts are not there are left out."""
     history, submit, pool = History(parts.pool), parts.submit, parts.pool
     Overview(frame, parts.roster, parts.health, totals, history).attach()

@@ -1,7 +1,5 @@
 """The pages about messages: which there are, and which of their forms may bring a file."""
 
-from typing import TYPE_CHECKING
-
 from zapline.http.campaigns import MAX_LIST
 from zapline.http.console.attention import AttentionPages
 from zapline.http.console.campaign_form import NEW_PATH, CampaignForms
@@ -15,9 +13,7 @@ from zapline.http.console.privacy_page import PrivacyPage
 from zapline.http.console.reply import REPLY_PATH
 from zapline.http.console.thread import Threads
 from zapline.http.large_bodies import Larger
-
-if TYPE_CHECKING:
-    from zapline.http.app import Parts
+from zapline.http.parts import Parts
 
 _FIELDS = 1024 * 1024
 """Bytes of a form beside its files."""
@@ -33,7 +29,7 @@ def larger(max_upload: int) -> list[Larger]:
     ]
 
 
-def attach_messages(frame: Frame, parts: "Parts", totals: Totals) -> None:
+def attach_messages(frame: Frame, parts: Parts, totals: Totals) -> None:
     """Give the console these pages, as far as there are parts for them."""
     Chats(frame, parts.submit, parts.pool).attach()
     Threads(frame, parts.submit, parts.pool, parts.outgoing, parts.receipts).attach()
