@@ -23,9 +23,9 @@ run: $(READY) ## Start the whole thing here: embedded PostgreSQL, a simulated Ev
 	@exec $(BIN)/zapline sandbox
 
 # Three parts at a time, each with a PostgreSQL of its own; what the other two say is shown at the end.
-FIRST := tests/supervisors tests/evolution tests/deploy tests/docs
+FIRST := tests/supervisors tests/evolution tests/deploy tests/docs tests/sandbox
 SECOND := tests/domain tests/http tests/sql tests/test_house_rules.py
-THIRD := tests/browser tests/journeys tests/daemon tests/sandbox tests/crm
+THIRD := tests/browser tests/journeys tests/daemon tests/crm
 
 test: $(READY) ## Run the tests (5 to 6 minutes on two cores)
 	@said=$$(mktemp -d); trap 'rm -rf $$said' EXIT; \
@@ -34,8 +34,8 @@ test: $(READY) ## Run the tests (5 to 6 minutes on two cores)
 	$(BIN)/python -m pytest -q -m "not long" $(FIRST); failed=$$?; \
 	wait $$second || failed=1; wait $$third || failed=1; cat $$said/second $$said/third; exit $$failed
 
-long: $(READY) ## Walk the console's every page in a browser, also with hostile texts in all of them (about 2 minutes)
-	@$(BIN)/python -m pytest -q -m long tests/browser
+long: $(READY) ## Time the sandbox's second start; walk every page of the console, also with hostile texts (about 2 minutes)
+	@$(BIN)/python -m pytest -q -m long tests/journeys tests/browser
 
 check: lint types imports test long ## Everything a change must pass: ruff, mypy, import rules, tests
 

@@ -62,6 +62,7 @@ def test_a_scan_connects_within_a_second_and_a_logout_says_what_to_do(box: Sandb
     assert status["qrCode"] is None
 
 
+@pytest.mark.long
 def test_a_second_start_is_quick_also_after_a_kill_and_nothing_is_left_behind() -> None:
     took: list[float] = []
     with new_place() as place:
