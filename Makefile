@@ -24,8 +24,8 @@ run: $(READY) ## Start the whole thing here: embedded PostgreSQL, a simulated Ev
 
 # Three parts at a time, each with a PostgreSQL of its own; what the other two say is shown at the end.
 FIRST := tests/supervisors tests/evolution tests/deploy tests/docs tests/sandbox
-SECOND := tests/domain tests/http tests/sql tests/test_house_rules.py
-THIRD := tests/browser tests/journeys tests/daemon tests/crm
+SECOND := tests/http tests/sql tests/test_house_rules.py
+THIRD := tests/browser tests/journeys tests/daemon tests/crm tests/domain
 
 test: $(READY) ## Run the tests (5 to 6 minutes on two cores)
 	@said=$$(mktemp -d); trap 'rm -rf $$said' EXIT; \
