@@ -34,8 +34,8 @@ test: $(READY) ## Run the tests (5 to 6 minutes on two cores)
 	$(BIN)/python -m pytest -q -m "not long" $(FIRST); failed=$$?; \
 	wait $$second || failed=1; wait $$third || failed=1; cat $$said/second $$said/third; exit $$failed
 
-long: $(READY) ## Time the sandbox's second start; walk every page of the console, also with hostile texts (about 2 minutes)
-	@$(BIN)/python -m pytest -q -m long tests/journeys tests/browser
+long: $(READY) ## Time what wants the machine alone; walk every page of the console, also with hostile texts (about 2 minutes)
+	@$(BIN)/python -m pytest -q -m long tests/supervisors tests/journeys tests/browser
 
 check: lint types imports test long ## Everything a change must pass: ruff, mypy, import rules, tests
 

@@ -64,20 +64,15 @@ def test_a_scan_connects_within_a_second_and_a_logout_says_what_to_do(box: Sandb
 
 @pytest.mark.long
 def test_a_second_start_is_quick_also_after_a_kill_and_nothing_is_left_behind() -> None:
-    took: list[float] = []
     with new_place() as place:
         with sandbox(place) as first:
             units = [unit["id"] for unit in first.told["units"]]
             first.process.kill()
             first.process.wait()
         with sandbox(place) as again:
-            took.append(again.seconds)
+            assert again.seconds < 5.0, (place / "out.log").read_text()[-3000:]
             assert [unit["id"] for unit in again.told["units"]] == units
             assert len(again.children) >= 3
-        while min(took) >= 5.0 and len(took) < 3:  # other tests share the machine: the best of three counts
-            with sandbox(place) as again:
-                took.append(again.seconds)
-        assert min(took) < 5.0, (place / "out.log").read_text()[-3000:]
         assert again.process.returncode == 0
         assert not again.children & {one.pid for one in processes()}
 

@@ -13,7 +13,7 @@ from zapline.supervisors.unit import Unit
 FLOOD, TASKS, QUIET = 10_000, 500, 50
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_ten_thousand_webhooks_for_one_unit_leave_fifty_others_their_latency(
     database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -72,7 +72,6 @@ async def test_ten_thousand_webhooks_for_one_unit_leave_fifty_others_their_laten
             )
         assert await home.rows(f"select count(*) as n from zapline.messages where unit_id = '{loud.id}'") == [(FLOOD,)]
         assert isinstance(p99, float)
-        # A second; and on a machine that is busy otherwise, far from what it would be to stand behind the flood.
-        assert p99 < max(1, took / 6)
+        assert p99 < 1
         assert 0 < most_entries <= mailbox.ENTRIES
         assert most_bytes <= mailbox.BYTES
