@@ -15,10 +15,10 @@ import pytest
 import trio
 from psycopg import sql
 
-from zapline.daemon import logs
-from zapline.sandbox.postgres import PostgresServer
-from zapline.sql.driver import connect
-from zapline.sql.migrate import migrate
+from zapline.daemon.logs import setup
+from zapline.sandbox.embedded_postgres.server import PostgresServer
+from zapline.sql.postgres.connection import connect
+from zapline.sql.postgres.migrate import migrate
 
 RUN_LOG = Path(tempfile.mkdtemp(prefix="zapline-log-")) / "run.jsonl"
 CANARIES = re.compile(
@@ -31,7 +31,7 @@ CANARIES = re.compile(
 def logged() -> Iterator[None]:
     """Everything that is logged goes, masked as in production, to one file for the whole run."""
     with RUN_LOG.open("ab") as stream:
-        undo = logs.configure("json", "info", stream)
+        undo = setup.configure("json", "info", stream)
         yield
         undo()
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psycopg
 
-from zapline.sandbox.postgres import PostgresServer
+from zapline.sandbox.embedded_postgres.server import PostgresServer
 
 from .outbound import outbound
 from .place import HERE, Place, Server, load, say, verdict

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx2
 
-from zapline.sandbox.evolution import API_KEY
+from zapline.sandbox.simulator.server import API_KEY
 
 from .place import Server
 
@@ -41,7 +41,7 @@ class Evolution(Server):
 @contextmanager
 def evolution() -> Iterator[Evolution]:
     """A fast one: no statuses, no faults, Evolution's own patience with webhooks."""
-    command = [sys.executable, "-m", "zapline.sandbox.evolution", "--statuses", "", "--seed", "1"]
+    command = [sys.executable, "-m", "zapline.sandbox.simulator.server", "--statuses", "", "--seed", "1"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:

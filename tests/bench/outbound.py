@@ -16,12 +16,12 @@ import psycopg
 import trio
 
 from zapline.domain.principals import TokenKind
-from zapline.sandbox.evolution import API_KEY
-from zapline.sandbox.machine import free_port
-from zapline.sql.access_tokens import Grant, issue
-from zapline.sql.driver import connect
-from zapline.sql.people import add_admin
-from zapline.supervisors.roster import digest
+from zapline.sandbox.embedded_postgres.host import free_port
+from zapline.sandbox.simulator.server import API_KEY
+from zapline.sql.accounts.access_tokens import Grant, issue
+from zapline.sql.accounts.administrators import add_admin
+from zapline.sql.postgres.connection import connect
+from zapline.supervisors.units.roster import digest
 
 from .evolution import Evolution, evolution
 from .place import HERE, Place, Server, load, say, verdict

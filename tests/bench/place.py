@@ -19,11 +19,11 @@ import trio
 
 from zapline.daemon.master_key import master_key, webhook_secret
 from zapline.domain.ids import UnitId
-from zapline.sandbox.machine import free_port
-from zapline.sandbox.postgres import PostgresServer
-from zapline.sql.driver import connect
-from zapline.sql.migrate import migrate
-from zapline.supervisors.roster import digest
+from zapline.sandbox.embedded_postgres.host import free_port
+from zapline.sandbox.embedded_postgres.server import PostgresServer
+from zapline.sql.postgres.connection import connect
+from zapline.sql.postgres.migrate import migrate
+from zapline.supervisors.units.roster import digest
 
 HERE = Path(__file__).parent
 TICKS = os.sysconf("SC_CLK_TCK")

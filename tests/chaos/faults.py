@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from zapline.sandbox.machine import free_port
+from zapline.sandbox.embedded_postgres.host import free_port
 
 from .place import PlaceFailed, until
 from .run import Run

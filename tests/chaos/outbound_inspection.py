@@ -10,7 +10,7 @@ from typing import Any, LiteralString
 import psycopg
 import trio
 
-from zapline.sandbox.evolution import API_KEY
+from zapline.sandbox.simulator.server import API_KEY
 
 from .ledger import RANKS
 from .outbound_posts import Posted

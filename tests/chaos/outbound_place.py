@@ -12,11 +12,11 @@ import httpx2
 import trio
 
 from zapline.domain.principals import TokenKind
-from zapline.sandbox.evolution import API_KEY
-from zapline.sql.access_tokens import Grant, issue
-from zapline.sql.driver import connect
-from zapline.sql.people import add_admin
-from zapline.supervisors.roster import digest
+from zapline.sandbox.simulator.server import API_KEY
+from zapline.sql.accounts.access_tokens import Grant, issue
+from zapline.sql.accounts.administrators import add_admin
+from zapline.sql.postgres.connection import connect
+from zapline.supervisors.units.roster import digest
 
 from .outbound_posts import AT_ONCE, Posts
 from .outbound_simulator import Simulator, open_simulator

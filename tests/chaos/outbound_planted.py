@@ -10,16 +10,16 @@ from typing import Any
 
 from planted import ARMED, arm_on_signal, plant_in_recorder
 
-import zapline.domain.sending as rules
-import zapline.sql.sending as sending
-import zapline.supervisors.recorder as recorder
-import zapline.supervisors.uncertain as uncertain
+import zapline.domain.outbox.send_outcomes as rules
+import zapline.sql.outbound.claims as sending
+import zapline.supervisors.inbound.recorder as recorder
+import zapline.supervisors.outbound.uncertain_sends as uncertain
 from zapline.domain.errors import DatabaseUnavailable
-from zapline.domain.retry import Backoff, RetryPolicy
-from zapline.evolution.client import EvolutionClient
-from zapline.supervisors.entries import ANSWER
-from zapline.supervisors.intake import Intake
-from zapline.supervisors.senders import Senders
+from zapline.domain.retry_policy import Backoff, RetryPolicy
+from zapline.evolution.client.rest_client import EvolutionClient
+from zapline.supervisors.inbound.intake import Intake
+from zapline.supervisors.inbound.journal_entries import ANSWER
+from zapline.supervisors.outbound.sender_pool import Senders
 
 LOOKS = (1.0, 1.0, 1.5)
 """Seconds between the looks for an uncertain message; the daemon's own minutes are too long to wait for."""

@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import trio
 
-from zapline.sandbox.machine import death_wrapper, free_port
+from zapline.sandbox.embedded_postgres.host import death_wrapper, free_port
 
 STARTED_WITHIN = 15.0
 HABITS = ("--retry-attempts", "200", "--retry-initial", "0.2", "--retry-cap", "1", "--webhook-timeout", "25")
@@ -82,7 +82,7 @@ class Simulator:
 
 def _launch(options: list[str]) -> subprocess.Popen[str]:
     """In the calling thread: death_wrapper ends the child when that thread ends."""
-    command = [*death_wrapper(), sys.executable, "-m", "zapline.sandbox.evolution", "--port", str(free_port())]
+    command = [*death_wrapper(), sys.executable, "-m", "zapline.sandbox.simulator.server", "--port", str(free_port())]
     return subprocess.Popen([*command, *HABITS, *options], stdout=subprocess.PIPE, text=True, start_new_session=True)
 
 

@@ -17,12 +17,12 @@ import trio
 
 from zapline.daemon.master_key import master_key, webhook_secret
 from zapline.domain.ids import UnitId
-from zapline.sandbox.machine import death_wrapper, free_port
-from zapline.sandbox.postgres import EmbeddedPostgres
-from zapline.sql.driver import connect
-from zapline.sql.migrate import migrate
-from zapline.sql.units import insert_unit
-from zapline.supervisors.roster import digest
+from zapline.sandbox.embedded_postgres.host import death_wrapper, free_port
+from zapline.sandbox.embedded_postgres.server import EmbeddedPostgres
+from zapline.sql.postgres.connection import connect
+from zapline.sql.postgres.migrate import migrate
+from zapline.sql.units.units import insert_unit
+from zapline.supervisors.units.roster import digest
 
 from .traffic import CANARY
 

@@ -16,16 +16,16 @@ from typing import Any
 
 import trio
 
-import zapline.sql.recording as recording
-import zapline.supervisors.janitor as janitor
-import zapline.supervisors.recorder as recorder
+import zapline.sql.inbound.recorder_transaction as recording
+import zapline.supervisors.inbound.recorder as recorder
+import zapline.supervisors.operations.housekeeping as janitor
 from zapline.domain.ids import UnitId
-from zapline.http.intake import WebhookApp
-from zapline.sql.driver import Connection
-from zapline.sql.failures import CommitUnknown
-from zapline.sql.journal_file import JournalFile
-from zapline.sql.writes import Outcome
-from zapline.supervisors.unit import UnitActor
+from zapline.http.webhooks.endpoint import WebhookApp
+from zapline.sql.inbound.batches import Outcome
+from zapline.sql.journal.sqlite_file import JournalFile
+from zapline.sql.postgres.connection import Connection
+from zapline.sql.postgres.error_classes import CommitUnknown
+from zapline.supervisors.units.actor import UnitActor
 
 PRUNE_EVERY = 0.3
 """Seconds; the daemon's own minute is too long to wait for."""

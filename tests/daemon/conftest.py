@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from zapline.sql.driver import connect
-from zapline.sql.migrate import migrate
+from zapline.sql.postgres.connection import connect
+from zapline.sql.postgres.migrate import migrate
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ from typer.testing import CliRunner, Result
 
 from zapline.daemon import master_key as keys
 from zapline.daemon.cli import app
-from zapline.daemon.commands.times import moment
+from zapline.daemon.commands.date_times import moment
 from zapline.domain.errors import LocalError
-from zapline.sql.driver import connect
-from zapline.supervisors.roster import digest
+from zapline.sql.postgres.connection import connect
+from zapline.supervisors.units.roster import digest
 
 CANARY = "canary-password-7d1f"
 
@@ -236,7 +236,7 @@ def test_conflicts_are_listed_and_not_even_the_schema_is_made(
 
 
 def test_the_daemon_and_the_commands_derive_the_same_secret() -> None:
-    daemon = pytest.importorskip("zapline.daemon.app")
+    daemon = pytest.importorskip("zapline.daemon.composition.app")
     unit = uuid4()
     assert daemon.webhook_secret(b"m" * 40, unit, 3) == keys.webhook_secret(b"m" * 40, unit, 3)  # type: ignore[arg-type]
 

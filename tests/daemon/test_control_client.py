@@ -14,23 +14,24 @@ import trio
 from support.house import House, house, ready, text
 
 from zapline.daemon.control_client import NoDaemon, ask_daemon, ask_over
-from zapline.daemon.operator import operator
+from zapline.daemon.invoking_user import operator
 from zapline.domain.errors import LocalError
 from zapline.domain.ids import ExternalId, UnitId
 from zapline.domain.principals import Scope
-from zapline.sql.audit import Wanted, list_audit
-from zapline.sql.control import Request, ask
-from zapline.sql.driver import Connection, StatementFailed, connect
-from zapline.sql.pool import Pool
-from zapline.sql.units import load_units
-from zapline.supervisors.control import Control
-from zapline.supervisors.erasures import Erasures
-from zapline.supervisors.identity import Identity
+from zapline.sql.accounts.audit_log import Wanted, list_audit
+from zapline.sql.postgres.connection import Connection, connect
+from zapline.sql.postgres.error_classes import StatementFailed
+from zapline.sql.postgres.pool import Pool
+from zapline.sql.units.control_requests import Request, ask
+from zapline.sql.units.units import load_units
+from zapline.supervisors.accounts.authentication import Identity
 from zapline.supervisors.leadership import Leadership, Standing
-from zapline.supervisors.submit import House as Rules
-from zapline.supervisors.submit import Submit
-from zapline.supervisors.unit_changes import UnitChanges
-from zapline.supervisors.unit_verbs import unit_verbs
+from zapline.supervisors.operations.control_requests import Control
+from zapline.supervisors.operations.unit_requests import unit_verbs
+from zapline.supervisors.privacy.erasure_jobs import Erasures
+from zapline.supervisors.units.unit_commands import House as Rules
+from zapline.supervisors.units.unit_commands import Submit
+from zapline.supervisors.units.unit_lifecycle import UnitChanges
 
 ZAPLINE = Path(sys.executable).with_name("zapline")
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from zapline.domain.reasons import Phase
-from zapline.http.metrics import COUNTED, MEASURED, exported_names
+from zapline.domain.line.reasons import Phase
+from zapline.http.ops.metrics import COUNTED, MEASURED, exported_names
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 PROCESS = {

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from zapline.domain.hooks import TEST, HookEvent, secret, signature, wait_after
+from zapline.domain.crm_webhooks import TEST, HookEvent, secret, signature, wait_after
 
 TEXT = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text(encoding="utf-8")
 

@@ -16,42 +16,43 @@ import pytest
 import trio
 from support.console import Operator
 
-from zapline.daemon.telling import open_told
+from zapline.daemon.composition.notifications import open_told
 from zapline.domain.ids import UnitId
 from zapline.domain.principals import ActorKind, Principal
-from zapline.domain.restart import Intensity
-from zapline.evolution.client import EvolutionClient, open_http
+from zapline.domain.restart_policy import Intensity
+from zapline.evolution.client.rest_client import EvolutionClient, open_http
+from zapline.http.api.framework.password_sign_in import AuthPolicy
+from zapline.http.api.notifications.live_events import Streams
 from zapline.http.app import create_app
-from zapline.http.events import Streams
-from zapline.http.intake import IntakePolicy, WebhookApp
-from zapline.http.parts import Parts
-from zapline.http.serve import serve
-from zapline.http.sign_in import AuthPolicy
-from zapline.sandbox.evolution import SimulatedEvolution
-from zapline.sql.driver import Connection, connect
-from zapline.sql.journal import Journal
-from zapline.sql.people import add_admin
-from zapline.sql.pool import Pool
-from zapline.supervisors.audit import AuditLog
-from zapline.supervisors.campaigns import Campaigns
+from zapline.http.dependencies import Parts
+from zapline.http.server.serve import serve
+from zapline.http.webhooks.endpoint import IntakePolicy, WebhookApp
+from zapline.sandbox.simulator.server import SimulatedEvolution
+from zapline.sql.accounts.administrators import add_admin
+from zapline.sql.journal.journal import Journal
+from zapline.sql.postgres.connection import Connection, connect
+from zapline.sql.postgres.pool import Pool
+from zapline.supervisors.accounts.audit_log import AuditLog
+from zapline.supervisors.accounts.authentication import Identity
+from zapline.supervisors.campaigns.campaign_commands import Campaigns
+from zapline.supervisors.campaigns.feeder import Feeder
 from zapline.supervisors.counters import Counters
-from zapline.supervisors.dispatcher import Dispatcher
-from zapline.supervisors.erasures import Erasures
-from zapline.supervisors.feed import Feed
-from zapline.supervisors.feeder import Feeder
-from zapline.supervisors.health import Health
-from zapline.supervisors.identity import Identity
-from zapline.supervisors.intake import Intake
+from zapline.supervisors.health.health_report import Health
+from zapline.supervisors.inbound.dispatcher import Dispatcher
+from zapline.supervisors.inbound.intake import Intake
+from zapline.supervisors.inbound.media_cache import Media
+from zapline.supervisors.inbound.recorder import Recorder
+from zapline.supervisors.inbound.unit_runtime import Unit
 from zapline.supervisors.leadership import Leadership
-from zapline.supervisors.lines import LineCalls, WebhookAddress
-from zapline.supervisors.media import Media
-from zapline.supervisors.outgoing import Outgoing
-from zapline.supervisors.receipts import Receipts
-from zapline.supervisors.recorder import Recorder
-from zapline.supervisors.roster import Roster, RosterPolicy
-from zapline.supervisors.submit import House, Submit
-from zapline.supervisors.unit import Surroundings, Unit
-from zapline.supervisors.unit_changes import UnitChanges
+from zapline.supervisors.notifications.live_feed import Feed
+from zapline.supervisors.outbound.read_receipts import Receipts
+from zapline.supervisors.outbound.submission import Outgoing
+from zapline.supervisors.privacy.erasure_jobs import Erasures
+from zapline.supervisors.units.actor_context import Surroundings
+from zapline.supervisors.units.line_calls import LineCalls, WebhookAddress
+from zapline.supervisors.units.roster import Roster, RosterPolicy
+from zapline.supervisors.units.unit_commands import House, Submit
+from zapline.supervisors.units.unit_lifecycle import UnitChanges
 
 PASSWORD = "correct horse battery"
 EMAIL = "ana@example.com"

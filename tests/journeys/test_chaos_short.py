@@ -9,8 +9,8 @@ from chaos import faults
 from chaos.run import Run, open_run
 from support.crm import Crm, crm
 
-from zapline.sql import hooks
-from zapline.sql.driver import connect
+from zapline.sql.notifications import crm_webhooks
+from zapline.sql.postgres.connection import connect
 
 LIMIT = 60.0
 
@@ -19,7 +19,7 @@ async def give_hooks(run: Run, crm: Crm) -> None:
     """Every unit tells a CRM of the messages that come in."""
     async with await connect(run.place.postgres.url, role="zapline_engine") as conn:
         for unit in run.place.units:
-            assert await hooks.insert_hook(conn, unit, uuid4(), f"{crm.url}/hook", ["message.received"], 1)
+            assert await crm_webhooks.insert_hook(conn, unit, uuid4(), f"{crm.url}/hook", ["message.received"], 1)
 
 
 async def the_crm_is_told_of_all(run: Run, crm: Crm) -> None:

@@ -7,7 +7,7 @@ import trio
 from chaos.outbound_faults import dies_at, nearly_all_settled, sometimes
 from chaos.outbound_run import OutboundRun, Phase, open_outbound_run
 
-from zapline.sandbox.evolution import API_KEY
+from zapline.sandbox.simulator.server import API_KEY
 
 LIMIT = 40.0
 UNITS = 3

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from support.sandboxes import Sandbox, new_place, sandbox
 
-from zapline.sandbox.machine import processes
+from zapline.sandbox.embedded_postgres.host import processes
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 
-from zapline.sandbox.wire import Answer, Cut, Door, Request
+from zapline.sandbox.simulator.http.http_server import Answer, Cut, Door, Request
 
 
 @dataclass

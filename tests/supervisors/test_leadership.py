@@ -4,9 +4,9 @@ from pathlib import Path
 
 import trio
 
-from zapline.sandbox.postgres import EmbeddedPostgres
-from zapline.sql.driver import Connection, connect
-from zapline.sql.migrate import migrate
+from zapline.sandbox.embedded_postgres.server import EmbeddedPostgres
+from zapline.sql.postgres.connection import Connection, connect
+from zapline.sql.postgres.migrate import migrate
 from zapline.supervisors.leadership import CHANNEL, Leadership, Standing
 
 

@@ -7,19 +7,19 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
-from zapline.domain.campaigns import Timing
-from zapline.domain.connection import Stored
+from zapline.domain.campaigns.states import Timing
 from zapline.domain.ids import UnitId
-from zapline.domain.outbox import Lane, Text
-from zapline.domain.reasons import Phase
-from zapline.sql.driver import connect
-from zapline.sql.pool import Pool
-from zapline.sql.sending import Claimed, claim
-from zapline.sql.units import UnitRecord, insert_unit
-from zapline.supervisors.campaigns import Campaigns, Plan
-from zapline.supervisors.feeder import Feeder
-from zapline.supervisors.submit import UnknownUnit
-from zapline.supervisors.unit import Unit, fresh
+from zapline.domain.line.reasons import Phase
+from zapline.domain.line.state import Stored
+from zapline.domain.outbox.work_states import Lane, Text
+from zapline.sql.outbound.claims import Claimed, claim
+from zapline.sql.postgres.connection import connect
+from zapline.sql.postgres.pool import Pool
+from zapline.sql.units.units import UnitRecord, insert_unit
+from zapline.supervisors.campaigns.campaign_commands import Campaigns, Plan
+from zapline.supervisors.campaigns.feeder import Feeder
+from zapline.supervisors.inbound.unit_runtime import Unit, fresh
+from zapline.supervisors.units.unit_commands import UnknownUnit
 
 
 @dataclass

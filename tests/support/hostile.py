@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 from support.whole_house import WholeHouse
 
-from zapline.sandbox.evolution import API_KEY
+from zapline.sandbox.simulator.server import API_KEY
 
 CORPUS: dict[str, list[str]] = json.loads(Path(__file__).with_suffix(".json").read_text("utf-8"))
 """Scripts call ``zaplineRan``; formulas, SQL, log lines and odd characters by name. Each text has a mark of its own."""

@@ -11,20 +11,21 @@ from uuid import UUID, uuid4
 import msgspec
 import trio
 
-from zapline.domain.connection import Action
-from zapline.domain.events import CallFailed, ConnectionEvent, Registered, StateObserved
 from zapline.domain.ids import UnitId
-from zapline.domain.restart import Intensity
-from zapline.evolution.payloads import extract_envelope
-from zapline.sql.driver import Connection, ConnectOptions, connect
-from zapline.sql.journal import Journal
-from zapline.sql.units import insert_unit, load_units
+from zapline.domain.line.transitions import Action
+from zapline.domain.messages.events import CallFailed, ConnectionEvent, Registered, StateObserved
+from zapline.domain.restart_policy import Intensity
+from zapline.evolution.webhooks.envelope import extract_envelope
+from zapline.sql.journal.journal import Journal
+from zapline.sql.postgres.connection import Connection, ConnectOptions, connect
+from zapline.sql.units.units import insert_unit, load_units
 from zapline.supervisors.counters import Counters
-from zapline.supervisors.dispatcher import Dispatcher
-from zapline.supervisors.intake import Intake
-from zapline.supervisors.recorder import Recorder
-from zapline.supervisors.roster import Roster, RosterPolicy, digest
-from zapline.supervisors.unit import Surroundings, Unit
+from zapline.supervisors.inbound.dispatcher import Dispatcher
+from zapline.supervisors.inbound.intake import Intake
+from zapline.supervisors.inbound.recorder import Recorder
+from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.units.actor_context import Surroundings
+from zapline.supervisors.units.roster import Roster, RosterPolicy, digest
 
 
 class StillLine:

@@ -13,31 +13,33 @@ import msgspec
 import trio
 
 from zapline.domain.errors import DatabaseUnavailable
-from zapline.domain.fingerprints import fingerprint_of
 from zapline.domain.ids import PROVIDER, UnitId, contact_id, conversation_id
-from zapline.domain.outbox import Content, Lane, Outgoing, Text, kind_of, text_of
-from zapline.domain.reasons import Phase
-from zapline.domain.restart import Intensity
-from zapline.evolution.answers import WebhookRegistration
-from zapline.evolution.client import CallPolicy, EvolutionClient, open_http
-from zapline.http.intake import IntakePolicy, WebhookApp
-from zapline.http.serve import serve
-from zapline.sandbox.evolution import SimulatedEvolution
-from zapline.sandbox.webhooks import WebhookRetryPolicy
-from zapline.sandbox.world import Habits
-from zapline.sql.driver import Connection, Json, connect
-from zapline.sql.journal import Journal
-from zapline.sql.pool import Pool
-from zapline.sql.units import insert_unit, load_units
+from zapline.domain.line.reasons import Phase
+from zapline.domain.outbox.content_fingerprint import fingerprint_of
+from zapline.domain.outbox.work_states import Content, Lane, Outgoing, Text, kind_of, text_of
+from zapline.domain.restart_policy import Intensity
+from zapline.evolution.client.response_parser import WebhookRegistration
+from zapline.evolution.client.rest_client import CallPolicy, EvolutionClient, open_http
+from zapline.http.server.serve import serve
+from zapline.http.webhooks.endpoint import IntakePolicy, WebhookApp
+from zapline.sandbox.simulator.server import SimulatedEvolution
+from zapline.sandbox.simulator.state.webhook_delivery import WebhookRetryPolicy
+from zapline.sandbox.simulator.state.world import Habits
+from zapline.sql.journal.journal import Journal
+from zapline.sql.postgres.connection import Connection, connect
+from zapline.sql.postgres.pool import Pool
+from zapline.sql.postgres.psycopg_trio import Json
+from zapline.sql.units.units import insert_unit, load_units
 from zapline.supervisors.counters import Counters
-from zapline.supervisors.dispatcher import Dispatcher
-from zapline.supervisors.feed import Feed
-from zapline.supervisors.intake import Intake
-from zapline.supervisors.lines import WEBHOOK_EVENTS, LineCalls, WebhookAddress
-from zapline.supervisors.recorder import Recorder
-from zapline.supervisors.roster import Roster, RosterPolicy, digest
-from zapline.supervisors.senders import Senders
-from zapline.supervisors.unit import Surroundings, Unit
+from zapline.supervisors.inbound.dispatcher import Dispatcher
+from zapline.supervisors.inbound.intake import Intake
+from zapline.supervisors.inbound.recorder import Recorder
+from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.notifications.live_feed import Feed
+from zapline.supervisors.outbound.sender_pool import Senders
+from zapline.supervisors.units.actor_context import Surroundings
+from zapline.supervisors.units.line_calls import WEBHOOK_EVENTS, LineCalls, WebhookAddress
+from zapline.supervisors.units.roster import Roster, RosterPolicy, digest
 
 PHONE = "+5511999990001"
 QUICK = Habits(

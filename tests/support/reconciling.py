@@ -11,18 +11,19 @@ import trio
 from support.house import House, house, until
 
 from zapline.domain.ids import UnitId
-from zapline.domain.reasons import Phase
-from zapline.domain.retry import Backoff
-from zapline.evolution.answers import WebhookRegistration
-from zapline.evolution.client import CallPolicy, EvolutionClient, open_http
-from zapline.sandbox.evolution import SimulatedEvolution
-from zapline.sandbox.world import Habits
-from zapline.sql.driver import Connection, connect
-from zapline.sql.pool import Pool
+from zapline.domain.line.reasons import Phase
+from zapline.domain.retry_policy import Backoff
+from zapline.evolution.client.response_parser import WebhookRegistration
+from zapline.evolution.client.rest_client import CallPolicy, EvolutionClient, open_http
+from zapline.sandbox.simulator.server import SimulatedEvolution
+from zapline.sandbox.simulator.state.world import Habits
+from zapline.sql.postgres.connection import Connection, connect
+from zapline.sql.postgres.pool import Pool
+from zapline.supervisors.inbound.unit_runtime import Unit
 from zapline.supervisors.leadership import Leadership
-from zapline.supervisors.living import Unit
-from zapline.supervisors.reconciler import ReconcilePolicy, Reconciler
-from zapline.supervisors.uncertain import LookPolicy, Uncertain
+from zapline.supervisors.outbound.uncertain_sends import LookPolicy, Uncertain
+from zapline.supervisors.reconciliation.line_state import ReconcilePolicy
+from zapline.supervisors.reconciliation.scheduler import Reconciler
 
 QUICK = ReconcilePolicy(
     every=3600.0, settles=0.0, look_every=0.02, again=Backoff(base=0.02, factor=1.5, cap=0.2, jitter=0.0)

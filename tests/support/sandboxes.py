@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx2
 
-from zapline.sandbox.machine import processes
+from zapline.sandbox.embedded_postgres.host import processes
 
 
 @dataclass

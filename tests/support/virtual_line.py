@@ -10,10 +10,12 @@ from collections import Counter
 from collections.abc import Callable
 from itertools import count
 
-from zapline.domain import events
-from zapline.domain.connection import Action, Connection, Moment, Stored, step
-from zapline.domain.events import ConnectionEvent
-from zapline.domain.reasons import Phase, Reason
+from zapline.domain.line.reasons import Phase, Reason
+from zapline.domain.line.state import Connection, Moment, Stored
+from zapline.domain.line.state_machine import step
+from zapline.domain.line.transitions import Action
+from zapline.domain.messages import events
+from zapline.domain.messages.events import ConnectionEvent
 
 HOUR = 3600.0
 EPOCH = 1_800_000_000.0

@@ -17,9 +17,9 @@ from typing import Any
 import httpx2
 import psycopg
 
-from zapline.sandbox.evolution import API_KEY
-from zapline.sandbox.machine import death_wrapper, free_port
-from zapline.sandbox.postgres import PostgresServer
+from zapline.sandbox.embedded_postgres.host import death_wrapper, free_port
+from zapline.sandbox.embedded_postgres.server import PostgresServer
+from zapline.sandbox.simulator.server import API_KEY
 
 ADMIN = "ana@example.com"
 READY_SECONDS = 60.0
@@ -64,7 +64,7 @@ class WholeHouse:
         self._run("admin", "add", ADMIN, "--password-stdin", said=f"{self.password}\n")
         port = free_port()
         self.evolution_url = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-m", "zapline.sandbox.evolution", "--port", str(port)]
+        command = [sys.executable, "-m", "zapline.sandbox.simulator.server", "--port", str(port)]
         self._evolution = self._child(command, self.place / "evolution.log")
         self.start_daemon()
         self.http = httpx2.Client(base_url=self.url, timeout=15, trust_env=False)

@@ -7,18 +7,18 @@ from urllib.parse import urlsplit
 
 import typer
 
-from zapline.daemon.commands import admins, database, letters, privacy, reconcile, tokens, units
+from zapline.daemon.commands import admins, database, dead_letters, privacy, reconcile, tokens, units
 from zapline.daemon.commands.terminal import FAILED, AsJson, group, say, show_json, show_table
 
 app = group("A reliable WhatsApp line for every unit: the daemon between the Evolution API and PostgreSQL.")
 app.add_typer(units.app, name="units")
-app.add_typer(letters.app, name="dead-letters")
+app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(admins.app, name="admin")
 app.add_typer(tokens.app, name="tokens")
 app.add_typer(privacy.app, name="privacy")
 app.add_typer(database.check, name="check")
 app.command()(database.migrate)
-app.command()(letters.replay)
+app.command()(dead_letters.replay)
 app.command()(reconcile.reconcile)
 
 
@@ -31,20 +31,20 @@ def run() -> None:
     """
     import trio
 
-    from zapline.daemon import logs
-    from zapline.daemon.app import run_daemon
+    from zapline.daemon.composition.app import run_daemon
+    from zapline.daemon.logs import setup
     from zapline.daemon.settings import Settings, load
 
     settings = load(Settings)
     _require_directory(settings.state_dir)
-    logs.configure(settings.log_format, settings.log_level)
+    setup.configure(settings.log_format, settings.log_level)
     for secret in (settings.evolution_api_key, settings.master_key):
         if secret is not None:
-            logs.register_secret(secret.get_secret_value())
+            setup.register_secret(secret.get_secret_value())
     for url in (settings.database_url, settings.database_direct_url):
         if url is not None:
-            logs.register_secret(url.get_secret_value())
-            logs.register_secret(urlsplit(url.get_secret_value()).password or "")
+            setup.register_secret(url.get_secret_value())
+            setup.register_secret(urlsplit(url.get_secret_value()).password or "")
     trio.run(run_daemon, settings)
 
 
@@ -68,7 +68,7 @@ def sandbox() -> None:
     \b
     Example: zapline sandbox
     """
-    from zapline.sandbox.house import main_sandbox
+    from zapline.sandbox.sandbox import main_sandbox
 
     raise typer.Exit(main_sandbox())
 
@@ -82,7 +82,8 @@ def doctor(as_json: AsJson = False) -> None:
     """
     import trio
 
-    from zapline.daemon.doctor import Finding, Verdict, examine
+    from zapline.daemon.doctor.doctor import examine
+    from zapline.daemon.doctor.finding import Finding, Verdict
 
     def tell(finding: Finding) -> None:
         if not as_json:

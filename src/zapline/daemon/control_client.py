@@ -5,13 +5,13 @@ from uuid import uuid4
 
 import trio
 
-from zapline.daemon.operator import operator
+from zapline.daemon.invoking_user import operator
 from zapline.domain.errors import LocalError
-from zapline.sql import control
-from zapline.sql.control import Request
-from zapline.sql.driver import Connection, connect
-from zapline.supervisors.control import REPLIES
+from zapline.sql.postgres.connection import Connection, connect
+from zapline.sql.units import control_requests
+from zapline.sql.units.control_requests import Request
 from zapline.supervisors.leadership import CHANNEL, LOCK
+from zapline.supervisors.operations.control_requests import REPLIES
 
 HOW_TO_START = (
     "Start it with `systemctl start zapline` (or `zapline run`); `zapline doctor` says what stands in its way."
@@ -53,11 +53,11 @@ async def ask_over(conn: Connection, do: str, arguments: dict[str, Any], timeout
     await conn.listen([REPLIES])
     await conn.execute("set role zapline_engine")
     try:
-        await control.ask(conn, Request(request, do, arguments, who.name, who.source))
+        await control_requests.ask(conn, Request(request, do, arguments, who.name, who.source))
         await conn.execute("select pg_notify(%s, '')", (CHANNEL,))
         with trio.move_on_after(timeout):
             while True:
-                reply = await control.read_answer(conn, request)
+                reply = await control_requests.read_answer(conn, request)
                 if reply is not None:
                     if reply.error is not None:
                         raise LocalError(reply.error)

@@ -10,7 +10,7 @@
     +-- RemoteError           something outside failed; the verdict says what follows
         +-- DatabaseUnavailable
         +-- JournalRefused    the disk did not take an entry
-        +-- EvolutionFailure  (its own tree in zapline.evolution.failures)
+        +-- EvolutionFailure  (its own tree in zapline.evolution.client.failures)
 """
 
 

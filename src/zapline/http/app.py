@@ -5,37 +5,37 @@ import time
 from quart import Response
 from quart_trio import QuartTrio
 
-from zapline.http import checking, problems
-from zapline.http.audit_lines import AuditLines
-from zapline.http.auditing import attach_auditing
-from zapline.http.auth import Auth
-from zapline.http.campaigns import LIST_PATH, MAX_LIST, PROBLEMS, CampaignPages
+from zapline.http.api.accounts.audit_log import AuditLines
+from zapline.http.api.accounts.privacy import PROBLEMS as PRIVACY_PROBLEMS
+from zapline.http.api.accounts.privacy import Privacy
+from zapline.http.api.accounts.tokens import PROBLEMS as TOKEN_PROBLEMS
+from zapline.http.api.accounts.tokens import Tokens
+from zapline.http.api.campaigns.campaigns import LIST_PATH, MAX_LIST, PROBLEMS, CampaignPages
+from zapline.http.api.campaigns.suppressions import Suppressions
+from zapline.http.api.documentation.reference_page import Reference
+from zapline.http.api.documentation.webhook_event_schemas import TOLD
+from zapline.http.api.framework import problems, request_validation
+from zapline.http.api.framework.audit_trail import attach_auditing
+from zapline.http.api.framework.authentication import Auth
+from zapline.http.api.framework.password_sign_in import SignIn
+from zapline.http.api.framework.routes import Routes
+from zapline.http.api.messages.conversations import Conversations
+from zapline.http.api.messages.dead_letters import DeadLetters
+from zapline.http.api.messages.media import MediaFiles
+from zapline.http.api.messages.messages import Messages
+from zapline.http.api.messages.uploads import UPLOAD_PATH, Uploads
+from zapline.http.api.notifications.hooks import PROBLEMS as HOOK_PROBLEMS
+from zapline.http.api.notifications.hooks import HookPages
+from zapline.http.api.notifications.live_events import Events
+from zapline.http.api.units.pace import Paces
+from zapline.http.api.units.unit_changes import PROBLEMS as UNIT_PROBLEMS
+from zapline.http.api.units.unit_changes import UnitLife
+from zapline.http.api.units.units import Units
 from zapline.http.console.app import beside, create_console
-from zapline.http.conversations import Conversations
-from zapline.http.dead_letters import DeadLetters
-from zapline.http.events import Events
-from zapline.http.hooks import PROBLEMS as HOOK_PROBLEMS
-from zapline.http.hooks import HookPages
-from zapline.http.large_bodies import Larger, request_class
-from zapline.http.media import MediaFiles
-from zapline.http.messages import Messages
-from zapline.http.ops import Ops
-from zapline.http.pace import Paces
-from zapline.http.parts import Parts
-from zapline.http.privacy import PROBLEMS as PRIVACY_PROBLEMS
-from zapline.http.privacy import Privacy
-from zapline.http.reference import Reference
-from zapline.http.routes import Routes
-from zapline.http.serve import App, finish_shielded
-from zapline.http.sign_in import SignIn
-from zapline.http.suppressions import Suppressions
-from zapline.http.tokens import PROBLEMS as TOKEN_PROBLEMS
-from zapline.http.tokens import Tokens
-from zapline.http.told import TOLD
-from zapline.http.unit_changes import PROBLEMS as UNIT_PROBLEMS
-from zapline.http.unit_changes import UnitLife
-from zapline.http.units import Units
-from zapline.http.uploads import UPLOAD_PATH, Uploads
+from zapline.http.dependencies import Parts
+from zapline.http.ops.probes import Ops
+from zapline.http.server.body_limits import Larger, request_class
+from zapline.http.server.serve import App, finish_shielded
 
 MAX_BODY = 1024 * 1024
 """Bytes of a request to the API; webhooks have a limit of their own."""
@@ -88,7 +88,7 @@ def _attach(app: QuartTrio, parts: Parts, sign_in: SignIn) -> None:
     routes, submit, pool = Routes(app), parts.submit, parts.pool
     auth = Auth(parts.identity, parts.audit, sign_in, parts.auth)
     auth.attach(app, routes)
-    checking.install(app, routes)
+    request_validation.install(app, routes)
     attach_auditing(app, parts.audit)
     Tokens(submit, parts.identity).attach(routes)
     AuditLines(pool).attach(routes)

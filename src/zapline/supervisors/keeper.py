@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import structlog
 import trio
 
-from zapline.domain.restart import GiveUp, Intensity, judge
+from zapline.domain.restart_policy import GiveUp, Intensity, judge
 
 _LOG = structlog.get_logger(scope="Keeper")
 

@@ -7,8 +7,9 @@ import structlog
 import trio
 
 from zapline.domain.errors import DatabaseUnavailable
-from zapline.sql.driver import Connection, StatementFailed
-from zapline.sql.migrate import Fit, fit
+from zapline.sql.postgres.connection import Connection
+from zapline.sql.postgres.error_classes import StatementFailed
+from zapline.sql.postgres.migrate import Fit, fit
 
 LOCK = 0x7A61706C696E65
 """Key of the advisory lock: the letters of zapline."""

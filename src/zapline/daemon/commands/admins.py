@@ -131,16 +131,16 @@ def _hash(chosen: str) -> str:
 
 
 async def _is_known(url: str, email: str) -> bool:
-    from zapline.sql.driver import connect
-    from zapline.sql.people import get_admin
+    from zapline.sql.accounts.administrators import get_admin
+    from zapline.sql.postgres.connection import connect
 
     async with await connect(url, role="zapline_engine", application_name="zapline-command") as conn:
         return await get_admin(conn, email) is not None
 
 
 async def _add(url: str, email: str, password_hash: str) -> None:
-    from zapline.daemon.commands.own_changes import own_change
-    from zapline.sql.people import add_admin
+    from zapline.daemon.commands.audited_changes import own_change
+    from zapline.sql.accounts.administrators import add_admin
 
     async with own_change(url, "admin add", email) as conn:
         if await add_admin(conn, email, password_hash) is None:
@@ -149,9 +149,9 @@ async def _add(url: str, email: str, password_hash: str) -> None:
 
 async def _change(url: str, email: str, password_hash: str) -> int:
     """How many sessions and tokens it has ended."""
-    from zapline.daemon.commands.own_changes import own_change
-    from zapline.sql.access_tokens import revoke_all_of_admin
-    from zapline.sql.people import set_password
+    from zapline.daemon.commands.audited_changes import own_change
+    from zapline.sql.accounts.access_tokens import revoke_all_of_admin
+    from zapline.sql.accounts.administrators import set_password
 
     async with own_change(url, "admin password", email) as conn:
         admin = await set_password(conn, email, password_hash)
@@ -161,9 +161,9 @@ async def _change(url: str, email: str, password_hash: str) -> int:
 
 
 async def _enable(url: str, email: str, enabled: bool) -> None:
-    from zapline.daemon.commands.own_changes import own_change
-    from zapline.sql.access_tokens import revoke_all_of_admin
-    from zapline.sql.people import set_enabled
+    from zapline.daemon.commands.audited_changes import own_change
+    from zapline.sql.accounts.access_tokens import revoke_all_of_admin
+    from zapline.sql.accounts.administrators import set_enabled
 
     async with own_change(url, "admin enable" if enabled else "admin disable", email) as conn:
         admin = await set_enabled(conn, email, enabled)
@@ -174,9 +174,9 @@ async def _enable(url: str, email: str, enabled: bool) -> None:
 
 
 async def _read(url: str) -> list[dict[str, Any]]:
-    from zapline.daemon.commands.times import iso
-    from zapline.sql.driver import connect
-    from zapline.sql.people import list_admins
+    from zapline.daemon.commands.date_times import iso
+    from zapline.sql.accounts.administrators import list_admins
+    from zapline.sql.postgres.connection import connect
 
     async with await connect(url, role="zapline_engine", application_name="zapline-command") as conn:
         found = await list_admins(conn)

@@ -6,22 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zapline.daemon.commands.terminal import (
-    FAILED,
-    AsJson,
-    database_url,
-    group,
-    progress,
-    run,
-    say,
-    show_json,
-)
+from zapline.daemon.commands.terminal import FAILED, AsJson, database_url, group, progress, run, say, show_json
 
 if TYPE_CHECKING:
     from zapline.domain.ids import UnitId
-    from zapline.sql.driver import Connection
-    from zapline.sql.integrity import Answer
-    from zapline.sql.legacy import Survey
+    from zapline.sql.health.integrity import Answer
+    from zapline.sql.postgres.connection import Connection
+    from zapline.sql.units.legacy_import import Survey
 
 check = group("Checks that can be made at any time, also while the daemon runs.")
 
@@ -60,10 +51,10 @@ def migrate(
 
 def _digests() -> "Callable[[UnitId], bytes]":
     """SHA-256 of each unit's first webhook secret, from the key that the daemon uses."""
-    from zapline.daemon.commands.key_settings import KeySettings
+    from zapline.daemon.commands.database_settings import KeySettings
     from zapline.daemon.master_key import FILE, master_key, webhook_secret
     from zapline.daemon.settings import load
-    from zapline.supervisors.roster import digest
+    from zapline.supervisors.units.roster import digest
 
     settings = load(KeySettings)
     master = master_key(settings.master_key, settings.state_dir)
@@ -77,10 +68,10 @@ async def _migrate(
 ) -> bool:
     """False where conflicts stand against an adoption; then nothing was changed."""
     from zapline.domain.errors import LocalError
-    from zapline.sql.driver import StatementFailed
-    from zapline.sql.legacy import adopt, survey
-    from zapline.sql.migrate import applied, migrations
-    from zapline.sql.migrate import migrate as apply
+    from zapline.sql.postgres.error_classes import StatementFailed
+    from zapline.sql.postgres.migrate import applied, migrations
+    from zapline.sql.postgres.migrate import migrate as apply
+    from zapline.sql.units.legacy_import import adopt, survey
 
     async with await _connect_patiently(url, wait) as conn:
         if legacy_schema is not None:
@@ -152,7 +143,7 @@ async def _connect_patiently(url: str, wait: float) -> "Connection":
     import trio
 
     from zapline.domain.errors import DatabaseUnavailable
-    from zapline.sql.driver import connect
+    from zapline.sql.postgres.connection import connect
 
     started = trio.current_time()
     told = -_TELL_EVERY
@@ -174,7 +165,7 @@ async def _connect_patiently(url: str, wait: float) -> "Connection":
 
 
 def _masked(error: Exception) -> str:
-    from zapline.domain.masking import mask_url
+    from zapline.domain.privacy.masking import mask_url
 
     return mask_url(str(error))
 
@@ -186,7 +177,7 @@ def integrity(legacy_schema: LegacySchema = "public", as_json: AsJson = False) -
     \b
     Example: zapline check integrity
     """
-    from zapline.sql.integrity import broken
+    from zapline.sql.health.integrity import broken
 
     answers = run(_integrity, database_url(), legacy_schema)
     if as_json:
@@ -203,8 +194,8 @@ def integrity(legacy_schema: LegacySchema = "public", as_json: AsJson = False) -
 
 
 async def _integrity(url: str, legacy_schema: str) -> "list[Answer]":
-    from zapline.sql.driver import connect
-    from zapline.sql.integrity import check_integrity
+    from zapline.sql.health.integrity import check_integrity
+    from zapline.sql.postgres.connection import connect
 
     conn = await connect(url, application_name="zapline-check", statement_timeout_ms=_CHECK_SECONDS * 1000)
     async with conn:

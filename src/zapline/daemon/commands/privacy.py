@@ -51,7 +51,7 @@ def erase(
     \b
     Example: zapline privacy erase --unit 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11 --phone "+55 11 99999-0001" --yes
     """
-    from zapline.domain.masking import mask_phone
+    from zapline.domain.privacy.masking import mask_phone
 
     _require_one(phone, contact)
     unit = uuid_of(unit)
@@ -105,26 +105,26 @@ async def _export(url: str, unit: str, phone: str | None, contact: str | None, o
     from contextlib import aclosing
     from uuid import UUID
 
-    from zapline.daemon.commands.key_settings import RegionSettings
-    from zapline.daemon.commands.own_changes import own_change
+    from zapline.daemon.commands.audited_changes import own_change
+    from zapline.daemon.commands.database_settings import RegionSettings
     from zapline.daemon.settings import load
     from zapline.domain.ids import UnitId
-    from zapline.domain.masking import mask_phone
-    from zapline.sql import exporting
-    from zapline.sql.pool import Pool
-    from zapline.supervisors.erasures import UnknownContact, canonical_of
+    from zapline.domain.privacy.masking import mask_phone
+    from zapline.sql.postgres.pool import Pool
+    from zapline.sql.privacy import export
+    from zapline.supervisors.privacy.erasure_jobs import UnknownContact, canonical_of
 
     id = UnitId(UUID(unit))
     names = [canonical_of(phone, load(RegionSettings).default_region)] if phone is not None else []
     async with own_change(url, "export-person", mask_phone(phone) if phone is not None else contact, id):
         pass  # it is written down before anything is read
     async with Pool.open(url, size=1, role="zapline_api") as pool:
-        person = await exporting.find_person(pool, id, names, UUID(uuid_of(contact)) if contact else None)
+        person = await export.find_person(pool, id, names, UUID(uuid_of(contact)) if contact else None)
         if person is None:
             raise UnknownContact("the unit has no such contact")
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
         target = os.fdopen(os.open(out, flags, 0o600), "wb") if out is not None else sys.stdout.buffer
-        async with aclosing(exporting.export(pool, person, time.time())) as pieces:
+        async with aclosing(export.export(pool, person, time.time())) as pieces:
             async for piece in pieces:
                 target.write(piece)
         target.flush()
@@ -139,8 +139,8 @@ async def _follow(url: str, unit: str, job: str) -> dict[str, Any]:
     import trio
 
     from zapline.domain.ids import UnitId
-    from zapline.sql.erasing import list_erasures
-    from zapline.sql.pool import Pool
+    from zapline.sql.postgres.pool import Pool
+    from zapline.sql.privacy.erasure import list_erasures
 
     said = None
     async with Pool.open(url, size=1, role="zapline_api") as pool:
@@ -159,8 +159,8 @@ async def _follow(url: str, unit: str, job: str) -> dict[str, Any]:
 async def _kept(url: str, unit: str) -> int | None:
     from uuid import UUID
 
-    from zapline.sql.driver import connect
-    from zapline.sql.units import load_units
+    from zapline.sql.postgres.connection import connect
+    from zapline.sql.units.units import load_units
 
     async with await connect(url, role="zapline_engine", application_name="zapline-command") as conn:
         for record in await load_units(conn):

@@ -26,7 +26,7 @@ def reconcile(
     \b
     Example: zapline reconcile --unit 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11 --since 2h
     """
-    from zapline.daemon.commands.times import iso, moment
+    from zapline.daemon.commands.date_times import iso, moment
 
     if (unit is None) is not every:
         raise typer.BadParameter("name one unit with --unit, or all of them with --all")
@@ -67,7 +67,7 @@ def _follow(whose: dict[str, Any]) -> dict[str, Any]:
 
 
 def _what_next(result: dict[str, Any], since: str) -> str:
-    from zapline.daemon.commands.times import iso
+    from zapline.daemon.commands.date_times import iso
 
     reasons = "; ".join(f"unit {each['unit']}: {each['error']}" for each in result["failed"])
     more = result["failures"] - len(result["failed"])

@@ -61,7 +61,7 @@ def progress(text: str) -> None:
 
 
 def fail(*errors: BaseException) -> None:
-    from zapline.domain.masking import mask_text, mask_url
+    from zapline.domain.privacy.masking import mask_text, mask_url
 
     for error in errors:
         typer.echo(f"zapline: {mask_text(mask_url(str(error)))}", err=True)

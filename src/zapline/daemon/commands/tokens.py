@@ -82,13 +82,13 @@ def revoke(
 async def _mint(
     url: str, unit: UnitId, label: str, scopes: frozenset[Scope], days: int | None
 ) -> tuple[str, dict[str, Any]]:
-    from zapline.daemon.commands.own_changes import own_change
-    from zapline.daemon.operator import operator
+    from zapline.daemon.commands.audited_changes import own_change
+    from zapline.daemon.invoking_user import operator
     from zapline.domain.principals import TokenKind
-    from zapline.sql.access_tokens import Grant, issue
-    from zapline.sql.units import load_units
-    from zapline.supervisors.identity import new_token
-    from zapline.supervisors.roster import digest
+    from zapline.sql.accounts.access_tokens import Grant, issue
+    from zapline.sql.units.units import load_units
+    from zapline.supervisors.accounts.authentication import new_token
+    from zapline.supervisors.units.roster import digest
 
     token = new_token()
     lasts = days * 86400.0 if days is not None else None
@@ -100,9 +100,9 @@ async def _mint(
 
 
 async def _read(url: str, unit: UnitId) -> list[dict[str, Any]]:
-    from zapline.sql.access_tokens import list_of_unit
-    from zapline.sql.driver import connect
-    from zapline.sql.units import load_units
+    from zapline.sql.accounts.access_tokens import list_of_unit
+    from zapline.sql.postgres.connection import connect
+    from zapline.sql.units.units import load_units
 
     async with await connect(url, role="zapline_engine", application_name="zapline-command") as conn:
         if not any(record.id == unit for record in await load_units(conn)):
@@ -111,8 +111,8 @@ async def _read(url: str, unit: UnitId) -> list[dict[str, Any]]:
 
 
 async def _revoke(url: str, unit: UnitId, id: UUID) -> str:
-    from zapline.daemon.commands.own_changes import own_change
-    from zapline.sql.access_tokens import revoke_of_unit
+    from zapline.daemon.commands.audited_changes import own_change
+    from zapline.sql.accounts.access_tokens import revoke_of_unit
 
     async with own_change(url, "tokens revoke", str(id), unit) as conn:
         label = await revoke_of_unit(conn, unit, id)
@@ -131,7 +131,7 @@ def _no_unit(unit: UnitId) -> LocalError:
 
 def _shown(record: Any) -> dict[str, Any]:
     """The same names as the API's."""
-    from zapline.daemon.commands.times import iso
+    from zapline.daemon.commands.date_times import iso
 
     def at(moment: Any) -> str | None:
         return iso(moment.timestamp()) if moment is not None else None

@@ -31,11 +31,11 @@ def list_units(as_json: AsJson = False) -> None:
 
 
 async def _read(url: str) -> list[dict[str, Any]]:
-    from zapline.daemon.commands.times import iso
-    from zapline.domain.masking import mask_phone
-    from zapline.domain.reasons import STATUS
-    from zapline.sql.driver import connect
-    from zapline.sql.units import load_units
+    from zapline.daemon.commands.date_times import iso
+    from zapline.domain.line.reasons import STATUS
+    from zapline.domain.privacy.masking import mask_phone
+    from zapline.sql.postgres.connection import connect
+    from zapline.sql.units.units import load_units
 
     async with await connect(url, role="zapline_engine", application_name="zapline-command") as conn:
         records = await load_units(conn)
@@ -142,7 +142,7 @@ def rotate_secret(unit: UnitArgument) -> None:
     \b
     Example: zapline units rotate-secret 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11
     """
-    from zapline.daemon.commands.times import iso
+    from zapline.daemon.commands.date_times import iso
 
     until = ask("rotate-secret", {"unit": uuid_of(unit)})["previousValidUntil"]
     say(f"The secret is replaced; the old one is accepted until {iso(until)}, for webhooks that are under way.")

@@ -3,27 +3,27 @@
 from quart import Response, g, request
 from quart_trio import QuartTrio
 
-from zapline.http.campaigns import PROBLEMS
-from zapline.http.console.about import About
-from zapline.http.console.assets import PREFIX
-from zapline.http.console.errors import Errors
-from zapline.http.console.figures import Totals
-from zapline.http.console.frame import Frame
-from zapline.http.console.gate import IDLE, LIVE, Front, check_form, check_origin, presented
-from zapline.http.console.language import choose
-from zapline.http.console.line_pages import attach_lines
-from zapline.http.console.live import Live
-from zapline.http.console.message_pages import attach_messages, larger
-from zapline.http.console.preferences import Preferences
-from zapline.http.console.sign_in import SignInPages, way_in
-from zapline.http.hooks import PROBLEMS as HOOK_PROBLEMS
-from zapline.http.large_bodies import request_class
-from zapline.http.parts import Parts
-from zapline.http.problems import KNOWN
-from zapline.http.serve import App, Message, Receive, Scope, Send, finish_shielded
-from zapline.http.sign_in import SignIn
-from zapline.http.tokens import PROBLEMS as TOKEN_PROBLEMS
-from zapline.http.unit_changes import PROBLEMS as UNIT_PROBLEMS
+from zapline.http.api.accounts.tokens import PROBLEMS as TOKEN_PROBLEMS
+from zapline.http.api.campaigns.campaigns import PROBLEMS
+from zapline.http.api.framework.password_sign_in import SignIn
+from zapline.http.api.framework.problems import KNOWN
+from zapline.http.api.notifications.hooks import PROBLEMS as HOOK_PROBLEMS
+from zapline.http.api.units.unit_changes import PROBLEMS as UNIT_PROBLEMS
+from zapline.http.console.accounts.about import About
+from zapline.http.console.accounts.preferences import Preferences
+from zapline.http.console.accounts.sign_in import SignInPages, way_in
+from zapline.http.console.framework.counts import Totals
+from zapline.http.console.framework.error_pages import Errors
+from zapline.http.console.framework.layout import Frame
+from zapline.http.console.framework.live_updates import Live
+from zapline.http.console.framework.session_guard import IDLE, LIVE, Front, check_form, check_origin, presented
+from zapline.http.console.framework.static_assets import PREFIX
+from zapline.http.console.framework.translation import choose
+from zapline.http.console.message_routes import attach_messages, larger
+from zapline.http.console.unit_routes import attach_lines
+from zapline.http.dependencies import Parts
+from zapline.http.server.body_limits import request_class
+from zapline.http.server.serve import App, Message, Receive, Scope, Send, finish_shielded
 
 _MAX_FORM = 1024 * 1024
 _FORM_WITHIN = 15.0

@@ -1,0 +1,260 @@
+"""The connection state machine of a unit: a pure step over the transition table.
+
+Webhooks come late, twice and unordered, so no single one is believed for ever: whatever raises a doubt asks
+for an observation (``connectionState``), and the observation decides. What is not in the table is counted
+by the caller, never raised.
+"""
+
+from dataclasses import dataclass, replace
+
+from zapline.domain.line.reasons import Phase, Reason
+from zapline.domain.line.signals import signal_of
+from zapline.domain.line.state import FIRST_OBSERVE_GAP, NEVER, Connection, Moment, Stored
+from zapline.domain.line.transitions import TRANSITIONS, Action, Move, Signal
+from zapline.domain.messages import events
+from zapline.domain.messages.events import ConnectionEvent
+from zapline.domain.retry_policy import Backoff
+
+__all__ = ["QR_LIFE", "RECONNECT", "Action", "Connection", "Moment", "Step", "Stored", "signal_of", "step"]
+
+QR_LIFE = 45.0
+"""Seconds a code can be scanned (contract, section 2)."""
+_QR_GRACE = 5.0
+"""Evolution itself sends the next code; only when it is this late do we ask."""
+_WATCHED_FOR = 60.0
+"""Seconds for which a look at the code counts as somebody waiting: pages look again every few seconds."""
+_DOUBT_FOR = 60.0
+"""Seconds an open line may stay unconfirmed: a call with its repetitions takes at most 40."""
+_ECHO_FOR = 30.0
+"""Seconds after a logout in which a close is its echo, though a person has asked to connect again."""
+_SETTLED_AFTER = 120.0
+"""Seconds a line must have been open before its next loss counts as the first."""
+_REGISTER_AGAIN = 120.0
+"""Seconds until an unanswered registration is repeated: an old secret stays valid for 30 minutes."""
+_LAST_OBSERVE_GAP = 60.0
+"""The gap between observations doubles between these, so that a storm of 4 events a second costs little."""
+RECONNECT = Backoff(base=3.0, factor=2.0, cap=300.0, jitter=0.3)
+"""Delays of our own connect calls: a blink of the network costs 3 s, a day without WhatsApp 12 tries an hour."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a step leads to. ``unexpected`` names a signal that the table does not know in that phase."""
+
+    state: Connection
+    calls: tuple[Action, ...] = ()
+    unexpected: Signal | None = None
+    dropped: bool = False
+    """An open line was lost without anybody having asked."""
+
+
+def step(state: Connection, event: ConnectionEvent, at: Moment, spread: float) -> Step:
+    """Decide what ``event`` makes of ``state``. ``spread`` in 0..1 is drawn by the caller for jitter."""
+    signal = signal_of(event, state, at)
+    before = state.stored
+    move = TRANSITIONS[before.phase].get(signal)
+    if move is None:
+        return Step(state, unexpected=signal)
+    state = _learn(_enter(state, move, at), event, signal, at)
+    asked = signal in (Signal.CONNECT_ASKED, Signal.DISCONNECT_ASKED)
+    if state.stored != before or asked:
+        state = replace(state, stored=replace(state.stored, updated_at=at.wall))
+    state, calls = _plan(state, move, signal, at, spread)
+    dropped = before.phase is Phase.OPEN and move.to is not Phase.OPEN and signal is not Signal.DISCONNECT_ASKED
+    return Step(state, calls, dropped=dropped)
+
+
+# -- what it changes ---------------------------------------------------------------------------------------
+
+
+def _enter(state: Connection, move: Move, at: Moment) -> Connection:
+    """What entering and leaving a phase changes, whatever led there."""
+    before = state.stored
+    after = replace(before, phase=move.to, reason=move.reason or before.reason)
+    if after.phase is not before.phase:
+        state = replace(state, wake_at=None, retry_at=NEVER, doubted_until=None)
+        if before.phase is Phase.OPEN:
+            after = replace(after, disconnected_at=at.wall)
+            if at.mono >= state.opened_at + _SETTLED_AFTER:
+                state = replace(state, failures=0)
+        if before.phase is Phase.PAIRING:
+            after = replace(after, qr_code=None, pairing_code=None)
+            state = replace(state, qr_fresh_until=NEVER)
+        if after.phase is Phase.OPEN:
+            after = replace(after, connected_at=at.wall, disconnected_at=None, number=None, wanted=True)
+            state = replace(state, opened_at=at.mono)
+        if after.phase is Phase.REFUSED:
+            state = replace(state, refused_at=at.mono)
+        if after.phase in (Phase.LOGGED_OUT, Phase.REFUSED):
+            after = replace(after, disconnected_at=after.disconnected_at or at.wall)
+    return replace(state, stored=after)
+
+
+def _learn(state: Connection, event: ConnectionEvent, signal: Signal, at: Moment) -> Connection:
+    """What the event itself tells, beyond where it leads."""
+    stored = state.stored
+    match event:
+        case events.QrOffered() if stored.phase is Phase.PAIRING:
+            return _learn_code(state, event, at)
+        case events.Opened(owner_jid=owner, profile_name=name):
+            known = stored.owner_jid, stored.profile_name
+            stored = replace(stored, owner_jid=owner or known[0], profile_name=name or known[1])
+        case events.ConnectAsked(number=number):
+            stored = replace(stored, wanted=True, number=number, logout_pending=False)
+            state = replace(state, failures=0, retry_at=NEVER, wake_at=None, observe_gap=FIRST_OBSERVE_GAP)
+            state = replace(state, asked_at=at.mono, watched_until=at.mono + _WATCHED_FOR, pulls=0)
+        case events.DisconnectAsked():
+            stored = replace(stored, wanted=False, logout_pending=True)
+            state = replace(state, failures=0, register_at=None, echo_until=at.mono + _ECHO_FOR)
+        case events.LogoutDone():
+            stored = replace(stored, logout_pending=False)
+            state = replace(state, echo_until=at.mono + _ECHO_FOR, wake_at=None)
+        case events.QrWanted():
+            state = replace(state, watched_until=at.mono + _WATCHED_FOR)
+        case events.StateObserved():
+            # The next probe of an open line counts from here.
+            wake_at = None if stored.phase is Phase.OPEN else state.wake_at
+            state = replace(state, doubted_until=None, observe_owed=False, wake_at=wake_at)
+        case events.CallFailed():
+            state = replace(state, observe_owed=False)
+        case events.RegistrationOutdated():
+            state = replace(state, register_at=at.mono)
+        case events.Registered():
+            state = replace(state, register_at=None)
+        case _:
+            pass
+    blamed = stored.reason in (Reason.EVOLUTION_UNAVAILABLE, Reason.EVOLUTION_REFUSED)
+    if blamed and signal in (Signal.REGISTERED, Signal.OBSERVED_CONNECTING):
+        stored = replace(stored, reason=Reason.DISCONNECTED)  # Evolution is there and takes our key
+    return replace(state, stored=stored)
+
+
+def _learn_code(state: Connection, offered: events.QrOffered, at: Moment) -> Connection:
+    """A code, new or known: the answer of connect repeats the current one, which may be about to end."""
+    stored = state.stored
+    shown = offered.code, offered.pairing_code or stored.pairing_code
+    if shown[0] == stored.qr_code:
+        return replace(state, stored=replace(stored, pairing_code=shown[1]))
+    return replace(
+        state,
+        stored=replace(stored, qr_code=shown[0], pairing_code=offered.pairing_code, qr_updated_at=at.wall),
+        qr_fresh_until=at.mono + QR_LIFE,
+        pulls=0,
+        pull_after=NEVER,
+        failures=0,
+        wake_at=None,
+        observe_gap=FIRST_OBSERVE_GAP,
+    )
+
+
+# -- what it asks for --------------------------------------------------------------------------------------
+
+
+def _plan(
+    state: Connection, move: Move, signal: Signal, at: Moment, spread: float
+) -> tuple[Connection, tuple[Action, ...]]:
+    """Turn the actions of a move into calls to make now and a time to wake up."""
+    calls: list[Action] = []
+    for action in (*move.do, *_derived(state, signal, at)):
+        state, call = _decide(state, action, at, spread)
+        if call is not None and call not in calls:
+            calls.append(call)
+    return replace(state, wake_at=_wake(state, at, spread)), tuple(calls)
+
+
+def _derived(state: Connection, signal: Signal, at: Moment) -> tuple[Action, ...]:
+    """What is still to be done of earlier moves; a start and a timer ask for it."""
+    if signal not in (Signal.STARTED, Signal.TIMER):
+        return ()
+    if state.stored.logout_pending:
+        return (Action.LOGOUT,)
+    due = state.register_at is not None and at.mono >= state.register_at and _keeps_registered(state.stored)
+    return (Action.REGISTER,) if due else ()
+
+
+def _keeps_registered(stored: Stored) -> bool:
+    return stored.wanted and stored.phase in (Phase.OPEN, Phase.PAIRING)
+
+
+def _decide(state: Connection, action: Action, at: Moment, spread: float) -> tuple[Connection, Action | None]:
+    """The call that an action comes to now, if any."""
+    wanted, expired = state.stored.wanted, at.mono >= state.qr_fresh_until + _QR_GRACE
+    match action:
+        case Action.BACK_OFF:
+            return (_back_off(state, at, spread), None) if at.mono >= state.retry_at else (state, None)
+        case Action.STAND_BACK:
+            until = at.mono + RECONNECT.cap * (1 - RECONNECT.jitter * spread)
+            return replace(state, retry_at=until, wake_at=until), None
+        case Action.RETRY if at.mono >= state.retry_at:
+            return _decide(_back_off(state, at, spread), Action.REGISTER, at, spread)
+        case Action.PULL_QR if wanted and expired and state.pull_after <= at.mono < state.watched_until:
+            pause = RECONNECT.delay(state.pulls + 1, spread)
+            return replace(state, pulls=state.pulls + 1, pull_after=at.mono + pause), Action.CONNECT
+        case Action.RETRY | Action.PULL_QR:
+            return state, None
+        case Action.FRESHEN:
+            return _observe(state, at) if expired else (state, None)
+        case Action.REGISTER | Action.CONNECT if not wanted:
+            return _observe(state, at)
+        case Action.REGISTER:
+            return replace(state, register_at=at.mono + _REGISTER_AGAIN), Action.REGISTER
+        case Action.OBSERVE:
+            return _observe(state, at)
+        case Action.DOUBT:
+            due = max(at.mono, _observe_due(state))
+            return _observe(replace(state, doubted_until=state.doubted_until or due + _DOUBT_FOR), at)
+        case Action.CONNECT | Action.LOGOUT:
+            return state, action
+
+
+def _back_off(state: Connection, at: Moment, spread: float) -> Connection:
+    until = at.mono + RECONNECT.delay(state.failures + 1, spread)
+    return replace(state, failures=state.failures + 1, retry_at=until, wake_at=until)
+
+
+def _observe_due(state: Connection) -> float:
+    return state.observed_at + state.observe_gap if state.observed_at is not None else NEVER
+
+
+def _observe(state: Connection, at: Moment) -> tuple[Connection, Action | None]:
+    registering = state.register_at is not None and at.mono < state.register_at
+    if state.stored.logout_pending or (registering and state.stored.phase is Phase.CONNECTING):
+        return state, None  # the answer of the logout, or of the connect that follows, tells
+    if at.mono < _observe_due(state):
+        return replace(state, observe_owed=True), None
+    quiet = state.observed_at is None or at.mono >= state.observed_at + 2 * _LAST_OBSERVE_GAP
+    gap = min((FIRST_OBSERVE_GAP if quiet else state.observe_gap) * 2, _LAST_OBSERVE_GAP)
+    return replace(state, observed_at=at.mono, observe_gap=gap, observe_owed=False), Action.OBSERVE
+
+
+def _wake(state: Connection, at: Moment, spread: float) -> float | None:
+    """The next time at which the state wants to be asked again, always later than now; None: not by itself."""
+    stored = state.stored
+    soon = at.mono + FIRST_OBSERVE_GAP
+    observe_at = max(_observe_due(state), soon)
+    times = [observe_at] if state.observe_owed else []
+    register_at = state.register_at if state.register_at is not None else NEVER
+    if register_at > NEVER and _keeps_registered(stored):
+        times.append(max(register_at, soon))
+    kept = state.wake_at if state.wake_at is not None and state.wake_at > at.mono else None
+    match stored.phase:
+        case Phase.CONNECTING:
+            times.append(kept or max(observe_at, register_at))
+        case Phase.BACKING_OFF:
+            times.append(kept or max(state.retry_at, observe_at))
+        case Phase.PAIRING:
+            # The code's end; once it is over, look with the growing gap of observations.
+            fresh = state.qr_fresh_until + _QR_GRACE
+            watched = at.mono < state.watched_until
+            late = max(observe_at, state.pull_after) if watched else observe_at
+            times.append(kept or (fresh if fresh > at.mono else late))
+        case _ if stored.logout_pending:
+            times.append(kept or at.mono + RECONNECT.cap)
+        case _ if stored.wanted:
+            # Spread, so that the lines of a large house are not all probed in the same second.
+            times.append(kept or at.mono + state.probe_every * (0.75 + 0.5 * spread))
+        case _ if kept is not None:
+            times.append(kept)
+    if state.doubted_until is not None:
+        times.append(max(state.doubted_until, soon))
+    return min(times, default=None)

@@ -1,0 +1,357 @@
+"""What can happen to a unit, as frozen values: connection events, facts about messages, asks and timers.
+
+Facts may arrive in any order and more than once; their merging is defined where they are stored.
+Times are seconds since the epoch in UTC (``float``) unless a name says ``_ms``. What is made for every message is
+a msgspec Struct: frozen like the others, and made in a tenth of the time.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID
+
+import msgspec
+
+from zapline.domain.contacts.phone_numbers import Address
+from zapline.domain.ids import ExternalId
+from zapline.domain.messages.delivery_status import Delivery
+
+# -- connection: reported by webhooks ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class QrOffered:
+    """``qrcode.updated`` or the answer of connect: a code to scan; it lives 45 s (contract, section 2)."""
+
+    code: str
+    pairing_code: str | None = None
+    count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QrLimitReached:
+    """Evolution offers no more codes until somebody asks to connect again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectingSeen:
+    """``connection.update`` with state ``connecting``; comes in storms, about 4 a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """``connection.update`` with state ``open``."""
+
+    owner_jid: str | None = None
+    profile_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """``connection.update`` with state ``close``, or ``status.instance``; ``code`` is the statusReason."""
+
+    code: int | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedOutSeen:
+    """``logout.instance``: the session is gone from Evolution."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceCreated:
+    """``instance.create``."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceRemoved:
+    """``remove.instance`` or ``instance.delete``: Evolution no longer knows the instance."""
+
+
+# -- connection: our own ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The actor starts from stored state; unfinished effects are derived again from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimerFired:
+    """The time that the state asked to be woken at has passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class QrWanted:
+    """Somebody looks at the pairing page now."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectAsked:
+    """A person asked to connect; ``number`` (digits) asks for a pairing code too."""
+
+    number: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DisconnectAsked:
+    """A person asked to disconnect the phone."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateObserved:
+    """The answer of ``connectionState``: ``open``, ``connecting``, ``close``, or ``missing`` for a 404."""
+
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationOutdated:
+    """The webhook secret or address has changed; Evolution must be told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """The instance exists on Evolution and its webhook is set and verified."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectStarted:
+    """Evolution took our connect call and had no code yet (``{"count": 0}``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogoutDone:
+    """Evolution answered our logout call."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallFailed:
+    """A call to Evolution for this unit failed; ``code`` is from the failure vocabulary."""
+
+    call: str
+    code: str
+    retryable: bool = True
+
+
+ConnectionEvent = (
+    QrOffered
+    | QrLimitReached
+    | ConnectingSeen
+    | Opened
+    | Closed
+    | LoggedOutSeen
+    | InstanceCreated
+    | InstanceRemoved
+    | Started
+    | TimerFired
+    | QrWanted
+    | ConnectAsked
+    | DisconnectAsked
+    | StateObserved
+    | RegistrationOutdated
+    | Registered
+    | ConnectStarted
+    | LogoutDone
+    | CallFailed
+)
+
+# -- facts about messages ----------------------------------------------------------------------------------
+
+
+class Kind(StrEnum):
+    """What a message is. ``UNKNOWN`` yields to any other kind when the message comes again."""
+
+    UNKNOWN = "unknown"
+    TEXT = "text"
+    IMAGE = "image"
+    VIDEO = "video"
+    AUDIO = "audio"
+    VOICE = "voice"
+    DOCUMENT = "document"
+    STICKER = "sticker"
+    LOCATION = "location"
+    LIVE_LOCATION = "live_location"
+    CONTACT = "contact"
+    CONTACTS = "contacts"
+    POLL = "poll"
+    BUTTON_REPLY = "button_reply"
+    LIST_REPLY = "list_reply"
+    TEMPLATE_REPLY = "template_reply"
+    INTERACTIVE_REPLY = "interactive_reply"
+    BUTTONS = "buttons"
+    LIST = "list"
+    TEMPLATE = "template"
+    INTERACTIVE = "interactive"
+    ALBUM = "album"
+    ORDER = "order"
+    PRODUCT = "product"
+    EVENT = "event"
+    GROUP_INVITE = "group_invite"
+    PAYMENT = "payment"
+    CALL_LOG = "call_log"
+    PLACEHOLDER = "placeholder"
+
+
+class Media(msgspec.Struct, frozen=True):
+    """A file's description. The bytes stay with WhatsApp and are fetched through Evolution on demand."""
+
+    mimetype: str | None = None
+    file_name: str | None = None
+    size: int | None = None
+    seconds: int | None = None
+    width: int | None = None
+    height: int | None = None
+    sha256: str | None = None
+    """Base64 of the file's digest."""
+    url: str | None = None
+    """``mediaUrl`` of Evolution's S3; it expires."""
+
+
+class MessageArrived(msgspec.Struct, frozen=True):
+    """A message is known: it came in, was sent from the phone, through Evolution, or lies in the history."""
+
+    external_id: ExternalId
+    chat: Address
+    from_me: bool
+    kind: Kind
+    text: str | None = None
+    """Text or caption; for replies to buttons and lists what the person chose."""
+    media: Media | None = None
+    detail: Mapping[str, object] = msgspec.field(default_factory=dict)
+    """What else the kind carries (coordinates, options, cards ...): plain JSON values."""
+    sender: Address | None = None
+    """Who wrote it in a group."""
+    push_name: str | None = None
+    sent_at: float | None = None
+    delivery: Delivery | None = None
+    quoted_id: ExternalId | None = None
+    forwarded: bool = False
+    view_once: bool = False
+    expires_after: int | None = None
+    """Seconds, in chats with disappearing messages."""
+    source: str | None = None
+    origin: str = "live"
+    """``live`` from messages.upsert, ``sent`` from send.message, ``history`` from messages.set, ``backfill`` read
+    back from Evolution's store."""
+    keep_raw: bool = False
+    """The raw body is stored with the row, because the kind is not understood."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReported:
+    external_id: ExternalId
+    delivery: Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class MessageEdited:
+    external_id: ExternalId
+    text: str
+    edited_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class MessageDeleted:
+    external_id: ExternalId
+
+
+@dataclass(frozen=True, slots=True)
+class ReactionReported:
+    """``emoji`` empty: the reaction was taken back. The latest per actor counts."""
+
+    external_id: ExternalId
+    """The message reacted to."""
+    actor: str
+    """Canonical identity, or ``me``."""
+    emoji: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class VoteReported:
+    """``options`` None: the vote is encrypted and Evolution has not told what it says."""
+
+    external_id: ExternalId
+    """The poll."""
+    actor: str
+    options: tuple[str, ...] | None
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContactSeen:
+    """A contact's name is known, or that a LID and a phone are one person."""
+
+    address: Address
+    name: str | None = None
+
+
+class SendAnswered(msgspec.Struct, frozen=True):
+    """How a call that was to send a message ended, and what follows from it; decided by the sender.
+
+    It is journaled before anything else is done with it, so it is also its own wire format.
+    """
+
+    attempt: UUID
+    message: UUID
+    fence: int
+    outcome: str
+    """Of the attempt: ``sent``, ``not_sent``, ``rejected`` or ``uncertain``."""
+    move: str
+    """Where the message goes: a ``zapline.domain.outbox.work_states.Work``."""
+    ended_at: float
+    external_id: ExternalId | None = None
+    remote_jid: str | None = None
+    """The chat as Evolution answered it, and after a space the JID that was asked for: a LID may be learnt so."""
+    failure: str | None = None
+    """A code of the failure vocabulary, or of our own: ``crashed``."""
+    detail: str | None = None
+    tries: int = 0
+    """1 where the failure was the message's own fault."""
+    due_at: float | None = None
+    look_at: float | None = None
+    """Uncertain: when Evolution's store is to be looked at. None: a person decides."""
+
+
+class OptedOut(msgspec.Struct, frozen=True):
+    """A contact wrote one of the words that end campaigns."""
+
+    address: Address
+    word: str
+    external_id: ExternalId
+    confirmation: str | None = None
+    """What is answered to it; None for a message that is not live."""
+
+
+Fact = (
+    MessageArrived
+    | StatusReported
+    | MessageEdited
+    | MessageDeleted
+    | ReactionReported
+    | VoteReported
+    | ContactSeen
+    | SendAnswered
+    | OptedOut
+)
+
+# -- what is neither -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """Understood, and of no use here; counted under ``reason`` (a short snake_case word)."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """Cannot be understood; the body becomes a dead letter with ``reason`` (a short snake_case word)."""
+
+    reason: str
+
+
+Parsed = ConnectionEvent | Fact | Ignored | Unusable

@@ -1,0 +1,60 @@
+"""Decides when a message that was seen says the same as one that was sent: by a fingerprint of what it says.
+
+Only what survives the way through Evolution and WhatsApp counts: the text, the caption, the place, the options;
+not a file's bytes or name, which both may change.
+"""
+
+from collections.abc import Iterable
+from hashlib import sha256
+
+from zapline.domain.messages.events import Kind, MessageArrived
+from zapline.domain.outbox.work_states import Card, Content, File, Location, Poll, Reaction, Text
+from zapline.domain.text import clean_text
+
+_DEGREE_DIGITS = 4
+"""Ten metres: coordinates are rounded on the way."""
+
+
+def fingerprint_of(content: Content) -> str:
+    """Of what is to be sent."""
+    match content:
+        case Text(text=text):
+            return _digest("text", text)
+        case File(kind=kind, caption=caption):
+            return _digest(_file_kind(kind), caption or "")
+        case Location(latitude=latitude, longitude=longitude):
+            return _digest("location", *_place(latitude, longitude))
+        case Card(name=name):
+            return _digest("contact", name)
+        case Poll(name=name, options=options):
+            return _digest("poll", name, *options)
+        case Reaction(emoji=emoji, external_id=external_id):
+            return _digest("reaction", emoji, external_id)
+
+
+def fingerprint_seen(message: MessageArrived) -> str:
+    """Of a message that Evolution told of."""
+    kind, detail = message.kind, message.detail
+    if kind in (Kind.IMAGE, Kind.VIDEO, Kind.AUDIO, Kind.VOICE, Kind.DOCUMENT):
+        return _digest(_file_kind(kind), message.text or "")
+    if kind is Kind.LOCATION:
+        return _digest("location", *_place(detail.get("latitude"), detail.get("longitude")))
+    if kind is Kind.POLL:
+        options = detail.get("options")
+        return _digest("poll", message.text or "", *(map(str, options) if isinstance(options, list) else ()))
+    return _digest(kind.value, message.text or "")
+
+
+def _file_kind(kind: Kind) -> str:
+    # What is sent as audio may come back as a voice note, and the other way round.
+    return "audio" if kind is Kind.VOICE else kind.value
+
+
+def _place(*degrees: object) -> Iterable[str]:
+    for degree in degrees:
+        yield f"{degree:.{_DEGREE_DIGITS}f}" if isinstance(degree, int | float) else ""
+
+
+def _digest(*parts: str) -> str:
+    told = "\0".join(" ".join(clean_text(part).split()) for part in parts)
+    return sha256(told.encode()).hexdigest()[:32]

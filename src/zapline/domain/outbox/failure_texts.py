@@ -1,0 +1,76 @@
+"""Decides what people are told about a message that was not sent, or not surely: a sentence per failure code.
+
+Each says what happened and what can be done. The codes are those of ``zapline.evolution.client.failures`` and our own.
+"""
+
+from collections.abc import Mapping
+
+REASONS: Mapping[str, str] = {
+    # The line or the server: nothing was sent, and the message waits.
+    "unreachable": "Evolution could not be reached; nothing was sent, and it is tried again by itself.",
+    "throttled": (
+        "WhatsApp or Evolution asked for fewer messages; nothing was sent, and the line goes on later by itself. "
+        "Write to fewer new contacts."
+    ),
+    "server_not_ready": (
+        "Evolution is starting, in maintenance or without a licence; nothing was sent, and it is tried again by itself."
+    ),
+    "not_connected": "The line is not connected to WhatsApp; nothing was sent. It is sent once the line is connected.",
+    "operation_failed": "Evolution could not restart or connect the line; connect it again if it stays disconnected.",
+    "instance_unknown": "Evolution does not know this line any more; nothing was sent. Connect the line again.",
+    "route_unknown": "The address of Evolution does not lead to Evolution; nothing was sent. Check the setting.",
+    "unauthorized": "Evolution refused our key; nothing was sent. Check the API key.",
+    # The message itself: nothing was sent, and the same message never will be.
+    "instance_exists": "Evolution has another line of this name; remove it there or choose another name.",
+    "invalid_request": "Evolution refused the content as invalid; nothing was sent. Change it and send it anew.",
+    "number_not_on_whatsapp": "This number is not on WhatsApp; nothing was sent. Check the number.",
+    "media_gone": "The file is no longer available from WhatsApp; ask the contact to send it again.",
+    "too_large": "The file is larger than can be sent; nothing was sent. Send a smaller one.",
+    # The message itself: nothing was sent, and it was tried up to three times.
+    "media_unreachable": "Evolution could not fetch the file from its URL; nothing was sent. Check the URL.",
+    "number_check_timed_out": "WhatsApp did not say whether this number exists; nothing was sent. Send it again later.",
+    "server_error": "Evolution failed before it sent the message; nothing was sent. Send it again later.",
+    # It may have been sent.
+    "timed_out_after_relay": (
+        "WhatsApp did not confirm the message, and it may have been delivered. Look at the phone before sending again."
+    ),
+    "failed_inside": (
+        "Evolution failed while it handled the message, which may have been delivered. "
+        "Look at the phone before sending again."
+    ),
+    "gateway_failed": (
+        "The proxy in front of Evolution lost the answer, and the message may have been delivered. "
+        "It is looked for in Evolution; look at the phone before sending again."
+    ),
+    "no_answer": (
+        "Evolution did not answer, and the message may have been delivered. "
+        "It is looked for in Evolution; look at the phone before sending again."
+    ),
+    "bad_answer": (
+        "Evolution's answer could not be read, and the message may have been delivered. "
+        "It is looked for in Evolution; look at the phone before sending again."
+    ),
+    "crashed": (
+        "The service stopped while the message was being sent, and it may have been delivered. "
+        "It is looked for in Evolution; look at the phone before sending again."
+    ),
+    "id_taken": (
+        "Evolution answered with the id of another message, and this one may have been delivered. "
+        "Look at the phone before sending again."
+    ),
+    # Our own decisions, and those of people.
+    "cancelled": "A person took the message back before it was sent; nothing was sent.",
+    "expired": "Its time was over before it could be sent; nothing was sent.",
+    "opted_out": "The contact asked not to receive campaigns; nothing was sent.",
+    "campaign_cancelled": "The campaign was cancelled before this message's turn; nothing was sent.",
+    "upload_missing": "The uploaded file is no longer there; nothing was sent. Upload it again and send it anew.",
+    "unreadable": "What is stored of the message cannot be read; nothing was sent. Send it anew.",
+    "given_up": "A person decided not to send it again; whether it was delivered is not known.",
+}
+
+_UNKNOWN = "The message was not sent, or not surely; the reason is given by its code alone."
+
+
+def reason_of(code: str) -> str:
+    """The sentence for a failure's code; also for one that an older or newer version has stored."""
+    return REASONS.get(code, _UNKNOWN)

@@ -1,0 +1,216 @@
+"""Decides what may go wrong in a call to Evolution: a closed vocabulary, each word with its verdict.
+
+Which answer means which word: ``zapline.evolution.client.failure_classifier``.
+"""
+
+import re
+from enum import Enum
+from typing import ClassVar
+
+from zapline.domain.errors import RemoteError
+
+
+class Verdict(Enum):
+    LINE = "line"
+    """The line or the server is at fault; nothing was sent; pause, and use up no try of any message."""
+    RETRY = "retry"
+    """Nothing was sent; the same call may be tried again."""
+    REJECTED = "rejected"
+    """Nothing was sent, and the same call will never work."""
+    UNCERTAIN = "uncertain"
+    """Evolution may have acted; a send must not be repeated blindly."""
+
+
+class EvolutionFailure(RemoteError):
+    """A call to Evolution did not do what was asked.
+
+    ``status`` is the HTTP status where there was an answer. ``detail`` is safe to log and to show: it holds
+    no URL, no key and no full phone number. ``retry_after`` is in seconds.
+    """
+
+    code: ClassVar[str] = "evolution_failure"
+    verdict: ClassVar[Verdict] = Verdict.UNCERTAIN
+    transient: ClassVar[bool] = False
+    """Whether an idempotent call is worth repeating within a second or two."""
+
+    def __init__(self, detail: str = "", *, status: int | None = None, retry_after: float | None = None):
+        self.status = status
+        self.detail = safe_text(detail)
+        self.retry_after = retry_after
+        answered = f" ({status})" if status is not None else ""
+        super().__init__(f"{self.code}{answered}: {self.detail}")
+
+
+class Unreachable(EvolutionFailure):
+    """Refused, unknown host, or no free connection: the request never left."""
+
+    code = "unreachable"
+    verdict = Verdict.LINE
+    transient = True
+
+
+class Throttled(EvolutionFailure):
+    """Evolution, a proxy or WhatsApp asks to slow down; nothing was sent."""
+
+    code = "throttled"
+    verdict = Verdict.LINE
+
+
+class ServerNotReady(EvolutionFailure):
+    """503: not licensed (2.4 and later), starting, or in maintenance; nothing was sent."""
+
+    code = "server_not_ready"
+    verdict = Verdict.LINE
+
+
+class NotConnected(EvolutionFailure):
+    """The instance has no living WhatsApp socket; Evolution says so in four ways, with 400 and with 500."""
+
+    code = "not_connected"
+    verdict = Verdict.LINE
+
+
+class OperationFailed(EvolutionFailure):
+    """200 with ``{"error": true}``: restart or connect did not work; the text is of no use."""
+
+    code = "operation_failed"
+    verdict = Verdict.LINE
+
+
+class InstanceUnknown(EvolutionFailure):
+    """Evolution does not know the instance; answered before the key is checked."""
+
+    code = "instance_unknown"
+    verdict = Verdict.LINE
+
+
+class RouteUnknown(EvolutionFailure):
+    """404 without an instance: another version, or a base URL that is not Evolution's."""
+
+    code = "route_unknown"
+    verdict = Verdict.LINE
+
+
+class Unauthorized(EvolutionFailure):
+    """The key is missing or wrong, or may not do this."""
+
+    code = "unauthorized"
+    verdict = Verdict.LINE
+
+
+class InstanceExists(EvolutionFailure):
+    """The name is in use."""
+
+    code = "instance_exists"
+    verdict = Verdict.REJECTED
+
+
+class InvalidRequest(EvolutionFailure):
+    """Schema or business rule violated, or not available on this channel."""
+
+    code = "invalid_request"
+    verdict = Verdict.REJECTED
+
+
+class NumberNotOnWhatsApp(EvolutionFailure):
+    """Evolution says that the number does not exist; sometimes wrong (contract, section 3, point 5)."""
+
+    code = "number_not_on_whatsapp"
+    verdict = Verdict.REJECTED
+
+
+class MediaGone(EvolutionFailure):
+    """Evolution has not stored the message, or WhatsApp no longer keeps its file."""
+
+    code = "media_gone"
+    verdict = Verdict.REJECTED
+
+
+class TooLarge(EvolutionFailure):
+    """413: the body is over the limit of Evolution or of a proxy."""
+
+    code = "too_large"
+    verdict = Verdict.REJECTED
+
+
+class MediaUnreachable(EvolutionFailure):
+    """Evolution could not fetch the media URL; nothing was sent."""
+
+    code = "media_unreachable"
+    verdict = Verdict.RETRY
+
+
+class NumberCheckTimedOut(EvolutionFailure):
+    """The look-up of the number came to no result, which happens before anything is sent."""
+
+    code = "number_check_timed_out"
+    verdict = Verdict.RETRY
+    transient = True
+
+
+class ServerError(EvolutionFailure):
+    """Evolution itself answers 5xx in its own envelope: it failed before it sent."""
+
+    code = "server_error"
+    verdict = Verdict.RETRY
+    transient = True
+
+
+class TimedOutAfterRelay(EvolutionFailure):
+    """400 "Error: Timed Out": perhaps delivered, and no echo and no status will ever come."""
+
+    code = "timed_out_after_relay"
+    verdict = Verdict.UNCERTAIN
+
+
+class FailedInside(EvolutionFailure):
+    """400 with an exception's text: Evolution failed while it was sending, or while it stored what it had sent."""
+
+    code = "failed_inside"
+    verdict = Verdict.UNCERTAIN
+
+
+class GatewayFailed(EvolutionFailure):
+    """A 5xx that is not Evolution's own: a proxy lost Evolution while it may have been acting."""
+
+    code = "gateway_failed"
+    verdict = Verdict.UNCERTAIN
+    transient = True
+
+
+class NoAnswer(EvolutionFailure):
+    """Timeout after writing, reset, or closed without an answer: these cannot be told apart from "acted"."""
+
+    code = "no_answer"
+    verdict = Verdict.UNCERTAIN
+    transient = True
+
+
+class BadAnswer(EvolutionFailure):
+    """An answer that is not JSON, or not of the shape that the contract gives."""
+
+    code = "bad_answer"
+    verdict = Verdict.UNCERTAIN
+
+
+VOCABULARY: tuple[type[EvolutionFailure], ...] = (
+    Unreachable, Throttled, ServerNotReady, NotConnected, OperationFailed, InstanceUnknown, RouteUnknown,
+    Unauthorized, InstanceExists, InvalidRequest, NumberNotOnWhatsApp, MediaGone, TooLarge, MediaUnreachable,
+    NumberCheckTimedOut, ServerError, TimedOutAfterRelay, FailedInside, GatewayFailed, NoAnswer, BadAnswer,
+)  # fmt: skip
+"""Every failure there is; nothing else leaves this room."""
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
+_HOST = re.compile(r"\b(getaddrinfo \w+) \S+")
+_SECRET = re.compile(r"\b(?=\w*\d)[A-Za-z0-9_-]{24,}\b")
+_PHONE = re.compile(r"\d{4,}(\d{4})")
+_LONGEST_DETAIL = 240  # enough for every recorded sentence; a stack trace is of no use to a reader
+
+
+def safe_text(text: str) -> str:
+    """The text without URLs, hosts, long tokens and full phone numbers, on one line and of bounded length."""
+    text = _URL.sub("[url]", text[: 4 * _LONGEST_DETAIL])
+    text = _HOST.sub(r"\1 [host]", text)
+    text = _SECRET.sub("[secret]", text)
+    text = _PHONE.sub(r"****\1", text)
+    return " ".join(text.split())[:_LONGEST_DETAIL]

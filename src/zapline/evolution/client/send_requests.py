@@ -1,0 +1,165 @@
+"""Decides what a request to send looks like: the route and the body of each content, in both dialects. No I/O.
+
+Version 2 takes the content flat; version 1 wraps it and puts the rest under ``options``. Each refuses the other's
+shape with a 400 that names the property it misses, before anything is sent (contract, section 1).
+"""
+
+import base64
+import re
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from zapline.domain.messages.events import Kind
+from zapline.domain.outbox.work_states import Card, File, Location, Outgoing, Poll, Quoted, Reaction, Text
+from zapline.evolution.client.failures import InvalidRequest
+
+
+class Dialect(Enum):
+    FLAT = 2
+    """Version 2 and later."""
+    WRAPPED = 1
+    """Version 1."""
+
+    @property
+    def other(self) -> "Dialect":
+        return Dialect.WRAPPED if self is Dialect.FLAT else Dialect.FLAT
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """``route``: last word of the path. ``wrapper``: what version 1 calls the content. ``options``: beside it."""
+
+    route: str
+    wrapper: str
+    fields: dict[str, Any] = field(repr=False)
+    options: dict[str, Any] = field(default_factory=dict, repr=False)
+    items: bool = False
+    """The wrapper holds the one list among the fields, not the fields."""
+
+
+_MEDIATYPES = {Kind.IMAGE: "image", Kind.VIDEO: "video", Kind.AUDIO: "audio", Kind.DOCUMENT: "document"}
+
+_FALLBACK_NAMES = {Kind.IMAGE: "image", Kind.VIDEO: "video.mp4", Kind.AUDIO: "audio", Kind.DOCUMENT: "file"}
+"""For bytes without a name: Evolution refuses a document without one, and 2.3 reads the type off its ending."""
+
+_ENDINGS = {
+    "image/jpeg": ".jpg",
+    "image/png": ".png",
+    "image/webp": ".webp",
+    "image/gif": ".gif",
+    "audio/mpeg": ".mp3",
+    "audio/mp4": ".m4a",
+    "audio/ogg": ".ogg",
+    "application/pdf": ".pdf",
+    "text/plain": ".txt",
+    "text/csv": ".csv",
+}
+
+
+def request_of(address: str, outgoing: Outgoing, dialect: Dialect, media: bytes | None = None) -> tuple[str, bytes]:
+    """(route, JSON body) of a message to ``address``: digits, or a JID.
+
+    ``media`` are the bytes of an uploaded file; base64 and JSON of a large one take long: call it in a thread.
+    Raises ``InvalidRequest`` where the content fits no request.
+    """
+    send = _send_of(outgoing, media)
+    options = dict(send.options)
+    if outgoing.quoted is not None and send.route != "sendReaction":
+        options["quoted"] = _quoted(outgoing.quoted)
+    body: dict[str, Any] = {} if send.route == "sendReaction" else {"number": address.removeprefix("+")}
+    if dialect is Dialect.FLAT:
+        body |= send.fields | options
+    else:
+        body[send.wrapper] = next(iter(send.fields.values())) if send.items else send.fields
+        if options:
+            body["options"] = options
+    try:
+        return send.route, msgspec.json.encode(body)
+    except UnicodeEncodeError:
+        raise InvalidRequest("the text holds half of a character") from None
+
+
+def _send_of(outgoing: Outgoing, media: bytes | None) -> Send:
+    match outgoing.content:
+        case Text(text=text, link_preview=link_preview):
+            return Send("sendText", "textMessage", {"text": text}, {"linkPreview": link_preview})
+        case File() as file:
+            return _file(file, media)
+        case Location(latitude=latitude, longitude=longitude, name=name, address=address):
+            # Both texts are required, and 2.3 takes empty ones.
+            place = {"latitude": latitude, "longitude": longitude, "name": name, "address": address}
+            return Send("sendLocation", "locationMessage", place)
+        case Card() as card:
+            return Send("sendContact", "contactMessage", {"contact": [_card(card)]}, items=True)
+        case Reaction(emoji=emoji, external_id=external_id, remote_jid=remote_jid, from_me=from_me):
+            key = {"id": external_id, "remoteJid": remote_jid, "fromMe": from_me}
+            return Send("sendReaction", "reactionMessage", {"key": key, "reaction": emoji})
+        case Poll(name=name, options=options, selectable=selectable):
+            poll = {"name": name, "selectableCount": selectable, "values": list(options)}
+            return Send("sendPoll", "pollMessage", poll)
+
+
+def _file(file: File, media: bytes | None) -> Send:
+    """``sendMedia``, or for a voice note the route that turns any audio into one."""
+    if media is not None:
+        source = base64.b64encode(media).decode("ascii")
+    elif file.url is not None:
+        source = file.url
+    else:
+        raise InvalidRequest("a file without a URL and without bytes")
+    if file.kind is Kind.VOICE:
+        return Send("sendWhatsAppAudio", "audioMessage", {"audio": source}, {"encoding": True})
+    mediatype = _MEDIATYPES.get(file.kind)
+    if mediatype is None:
+        raise InvalidRequest(f"{file.kind.value} is not a kind of file")
+    fields: dict[str, Any] = {"mediatype": mediatype, "media": source}
+    if file.mimetype is not None:
+        fields["mimetype"] = file.mimetype
+    name = file.file_name or (_fallback_name(file) if media is not None else None)
+    if name is not None:
+        fields["fileName"] = name
+    if file.caption:
+        fields["caption"] = file.caption
+    return Send("sendMedia", "mediaMessage", fields)
+
+
+def _fallback_name(file: File) -> str:
+    ending = _ENDINGS.get((file.mimetype or "").partition(";")[0].strip().lower(), "")
+    return _FALLBACK_NAMES[file.kind].partition(".")[0] + (ending or ".mp4" * (file.kind is Kind.VIDEO))
+
+
+def _card(card: Card) -> dict[str, str]:
+    """``wuid`` are the digits that WhatsApp knows the phone by; without them the card has no button to write."""
+    contact = {"fullName": card.name, "wuid": card.phone.removeprefix("+"), "phoneNumber": card.phone}
+    more = {"organization": card.organization, "email": card.email, "url": card.url}
+    return contact | {name: value for name, value in more.items() if value}
+
+
+def _quoted(quoted: Quoted) -> dict[str, Any]:
+    """Evolution shows this text as the quoted message; without one it looks in its store, and version 1 refuses
+    what it does not find there.
+    """
+    key = {"id": quoted.external_id, "remoteJid": quoted.remote_jid, "fromMe": quoted.from_me}
+    return {"key": key, "message": {"conversation": quoted.text}}
+
+
+# -- which dialect -------------------------------------------------------------------------------------------
+
+_MISSING = re.compile(r'instance requires property "(\w+)"')
+_WRAPPERS = frozenset({
+    "textMessage", "mediaMessage", "audioMessage", "locationMessage", "contactMessage", "reactionMessage",
+    "pollMessage",
+})  # fmt: skip
+_NO_AUDIO = "Owned media must be"
+"""Version 2 requires no ``audio`` in its schema: a wrapped one is missed by the controller."""
+
+
+def speaks_other(refusal: str, dialect: Dialect) -> bool:
+    """Whether the words of a 400 say that the server takes the other dialect. Nothing was sent then."""
+    missing = frozenset(_MISSING.findall(refusal)) - {"number"}
+    if dialect is Dialect.FLAT:
+        return bool(missing & _WRAPPERS)
+    return bool(missing - _WRAPPERS) or _NO_AUDIO in refusal

@@ -1,0 +1,76 @@
+"""Decides what the events about the line itself mean: codes to scan, open, closed, logged out, removed."""
+
+import json
+from typing import Any
+
+from zapline.domain.contacts.phone_numbers import resolve
+from zapline.domain.messages.events import (
+    Closed,
+    ConnectingSeen,
+    Ignored,
+    Opened,
+    Parsed,
+    QrLimitReached,
+    QrOffered,
+    Unusable,
+)
+from zapline.evolution.webhooks.json_fields import LONGEST_NAME, Obj, jid, note, obj, small
+
+_LONGEST_CODE = 4096
+_LONGEST_REASON = 200
+_LONGEST_DISCONNECTION = 65_536
+
+
+def qr(data: Obj) -> Parsed:
+    """qrcode.updated: a code (it lives 45 s), or the word that there will be no more."""
+    offered = obj(data.get("qrcode")) or data
+    code = note(offered.get("code"), _LONGEST_CODE)
+    if code is not None:
+        return QrOffered(code, note(offered.get("pairingCode"), 40), small(offered.get("count")))
+    said = data.get("message")
+    if small(data.get("statusCode")) == 500 or (isinstance(said, str) and "limit" in said.lower()):
+        return QrLimitReached()
+    if offered.get("count") is not None:
+        return Ignored("qr_not_ready")
+    return Unusable("no_qr_code")
+
+
+def connection(data: Obj) -> Parsed:
+    """connection.update; ``refused`` is only sent when the limit of codes is reached."""
+    state = data.get("state")
+    if state == "connecting":
+        return ConnectingSeen()
+    if state == "open":
+        owner = resolve(jid(data.get("wuid")))
+        return Opened(owner.jids[0] if owner else None, note(data.get("profileName"), LONGEST_NAME))
+    if state == "close":
+        return Closed(small(data.get("statusReason")))
+    if state == "refused":
+        return QrLimitReached()
+    return Unusable("unknown_state")
+
+
+def instance_status(data: Obj) -> Parsed:
+    """status.instance: comes before the close that it explains (contract, section 2)."""
+    if data.get("status") != "closed":
+        return Ignored("instance_status")
+    return Closed(small(data.get("disconnectionReasonCode")), _why(data.get("disconnectionObject")))
+
+
+def _why(told: Any) -> str | None:
+    """The shortest telling words of ``disconnectionObject``, a JSON string: ``conflict: replaced``."""
+    if isinstance(told, str):
+        if len(told) > _LONGEST_DISCONNECTION:
+            return None
+        try:
+            told = json.loads(told)
+        except (ValueError, RecursionError):
+            return None
+    error = obj(obj(told).get("error")) or obj(told)
+    node = obj(error.get("data"))
+    tag = note(node.get("tag"), 60)
+    kind = note(obj(node.get("attrs")).get("type"), 60)
+    if tag is not None:
+        return f"{tag}: {kind}" if kind is not None else tag
+    payload = obj(obj(error.get("output")).get("payload"))
+    return note(payload.get("message"), _LONGEST_REASON) or note(error.get("message"), _LONGEST_REASON)

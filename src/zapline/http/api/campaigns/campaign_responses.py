@@ -1,0 +1,212 @@
+"""What the API says of campaigns, their recipients, and lists that are tried or read in."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+from uuid import UUID
+
+from msgspec import UNSET, Meta, UnsetType
+
+from zapline.domain.campaigns.recipients_csv import Tally
+from zapline.domain.campaigns.states import CampaignState
+from zapline.domain.outbox.work_states import File, Text
+from zapline.domain.timestamps import iso
+from zapline.http.api.framework.json_bodies import Answer, Moment, one_of
+from zapline.http.api.framework.paging import Page
+from zapline.sql.campaigns.campaigns import Campaign, Recipient
+from zapline.supervisors.campaigns.campaign_commands import Forecast
+
+STATES = (
+    *("pending", "queued", "sending", "sent", "delivered", "read", "undelivered", "uncertain", "failed"),
+    *("skipped", "cancelled"),
+)
+"""Where a recipient may stand, as ``zapline.recipient_state`` of the schema names it."""
+_ContentType = Annotated[str, one_of(["text", "image", "video", "audio", "voice", "document"])]
+_Skipped = Annotated[Mapping[str, int], Meta(description="How many are not written to, by reason.")]
+
+
+class CampaignContentBody(Answer, frozen=True):
+    """What is sent. The URL of a file stays out of it: a signed one opens the file to whoever reads it."""
+
+    type: _ContentType
+    text: str | UnsetType = UNSET
+    link_preview: bool | UnsetType = UNSET
+    upload: UUID | UnsetType | None = UNSET
+    caption: str | UnsetType | None = UNSET
+    file_name: str | UnsetType | None = UNSET
+    mimetype: str | UnsetType | None = UNSET
+
+
+class WindowBody(Answer, frozen=True, rename={"from_": "from"}):
+    """Hours of the unit's time zone between which it sends."""
+
+    from_: str
+    until: str
+
+
+class CampaignBody(Answer, frozen=True, kw_only=True):
+    """A campaign, with how many of its recipients stand where."""
+
+    id: UUID
+    name: str
+    state: CampaignState
+    content: CampaignContentBody | None
+    pace: Annotated[float | None, Meta(description="Seconds between two messages; null: as the unit's pace says.")]
+    window: WindowBody | None
+    start_at: Moment | None
+    started_at: Moment | None
+    ended_at: Moment | None
+    created_at: Moment | None
+    client_campaign_id: str | None
+    recipients: Annotated[int, Meta(description="All of them, also those skipped.")]
+    counts: Annotated[Mapping[str, int], Meta(description="How many stand where, for every state.")]
+    skipped: _Skipped
+
+
+class SteeredCampaignBody(CampaignBody, frozen=True, kw_only=True):
+    """A campaign after it was steered."""
+
+    retried: Annotated[int | UnsetType, Meta(description="Of retry-failed: how many are tried again.")] = UNSET
+
+
+class CampaignPage(Page[CampaignBody], frozen=True):
+    """Campaigns, newest first."""
+
+
+class RecipientBody(Answer, frozen=True):
+    """How a recipient stands."""
+
+    number: Annotated[int, Meta(description="Its place in the list, from 1.")]
+    to: str
+    variables: Mapping[str, str]
+    state: Annotated[str, one_of(STATES)]
+    reason: Annotated[str | None, Meta(description="Why it was not written to, for programs.")]
+    detail: Annotated[str | None, Meta(description="The same for people.")]
+    message_id: UUID | None
+    sent_at: Moment | None
+
+
+class RecipientPage(Page[RecipientBody], frozen=True):
+    """Recipients in the order of the list."""
+
+
+class SkippedBody(Answer, frozen=True):
+    """A line of a list that is not written to, and why."""
+
+    number: int
+    to: str
+    reason: str
+    detail: str | None
+
+
+class TallyBody(Answer, frozen=True, kw_only=True):
+    """What a list comes to."""
+
+    received: int
+    accepted: int
+    skipped: _Skipped
+    skipped_examples: Sequence[SkippedBody]
+
+
+class PreviewBody(Answer, frozen=True):
+    """A message as a recipient would see it."""
+
+    to: str
+    text: str
+
+
+class ForecastBody(TallyBody, frozen=True, kw_only=True):
+    """What would become of a campaign; nothing is stored."""
+
+    previews: Sequence[PreviewBody]
+    starts_at: Moment | None
+    ends_at: Annotated[Moment | None, Meta(description="Null: under these limits not within three years.")]
+
+
+class LoadedBody(Answer, frozen=True):
+    """What a list came to, and the campaign with it."""
+
+    list: TallyBody
+    campaign: CampaignBody
+
+
+def campaign_body(one: Campaign) -> CampaignBody:
+    """A campaign as lists show it."""
+    return CampaignBody(**_shown(one))
+
+
+def steered_body(one: Campaign, retried: int | UnsetType = UNSET) -> SteeredCampaignBody:
+    """A campaign after it was steered."""
+    return SteeredCampaignBody(**_shown(one), retried=retried)
+
+
+def _shown(one: Campaign) -> dict[str, Any]:
+    window = None
+    if one.timing.window_from is not None and one.timing.window_until is not None:
+        window = WindowBody(f"{one.timing.window_from:%H:%M}", f"{one.timing.window_until:%H:%M}")
+    return {
+        "id": one.id,
+        "name": one.name,
+        "state": one.state,
+        "content": _content(one.outgoing.content) if isinstance(one.outgoing.content, Text | File) else None,
+        "pace": one.timing.seconds,
+        "window": window,
+        "start_at": iso(one.start_at),
+        "started_at": iso(one.started_at),
+        "ended_at": iso(one.ended_at),
+        "created_at": iso(one.created_at),
+        "client_campaign_id": one.client_id,
+        "recipients": one.counts.total(),
+        "counts": {state: one.counts[state] for state in STATES},
+        "skipped": dict(one.skipped),
+    }
+
+
+def _content(content: Text | File) -> CampaignContentBody:
+    if isinstance(content, Text):
+        return CampaignContentBody("text", text=content.text, link_preview=content.link_preview)
+    return CampaignContentBody(
+        type=content.kind,
+        upload=content.upload,
+        caption=content.caption,
+        file_name=content.file_name,
+        mimetype=content.mimetype,
+    )
+
+
+def recipient_body(one: Recipient) -> RecipientBody:
+    """A recipient as lists show it."""
+    return RecipientBody(
+        number=one.number,
+        to=one.recipient,
+        variables=one.values,
+        state=one.state,
+        reason=one.reason,
+        detail=one.detail,
+        message_id=one.message,
+        sent_at=iso(one.sent_at),
+    )
+
+
+def tally_body(tally: Tally) -> TallyBody:
+    """What a list came to."""
+    return TallyBody(**_tallied(tally))
+
+
+def _tallied(tally: Tally) -> dict[str, Any]:
+    examples = [SkippedBody(one.number, one.recipient, str(one.reason), one.detail) for one in tally.examples]
+    return {
+        "received": tally.received,
+        "accepted": tally.accepted,
+        "skipped": dict(tally.skipped),
+        "skipped_examples": examples,
+    }
+
+
+def forecast_body(forecast: Forecast) -> ForecastBody:
+    """What would become of a campaign."""
+    return ForecastBody(
+        **_tallied(forecast.tally),
+        previews=[PreviewBody(to, text) for to, text in forecast.tally.previews],
+        starts_at=iso(forecast.starts_at),
+        ends_at=iso(forecast.ends_at),
+    )

@@ -1,0 +1,76 @@
+"""What the CRM is told through hooks, for the API's document: Standard Webhooks, one form for each event."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from zapline.domain.crm_webhooks import TEST, HookEvent
+from zapline.http.api.documentation.openapi import Told
+from zapline.http.api.framework.json_bodies import Moment
+from zapline.supervisors.notifications.crm_webhook_payloads import Tested
+from zapline.supervisors.notifications.event_payloads import CampaignNews, DeliveryNews, MessageNews, StatusNews
+
+_At = Annotated[Moment, Meta(description="When it happened.")]
+
+
+class MessageTold(msgspec.Struct, frozen=True):
+    """A message, whole."""
+
+    type: str
+    timestamp: _At
+    data: MessageNews
+
+
+class DeliveryTold(msgspec.Struct, frozen=True):
+    """What has changed of a message."""
+
+    type: str
+    timestamp: _At
+    data: DeliveryNews
+
+
+class StatusTold(msgspec.Struct, frozen=True):
+    """A line's status."""
+
+    type: str
+    timestamp: _At
+    data: StatusNews
+
+
+class CampaignTold(msgspec.Struct, frozen=True):
+    """A campaign's state."""
+
+    type: str
+    timestamp: _At
+    data: CampaignNews
+
+
+class TestTold(msgspec.Struct, frozen=True):
+    """A test that somebody asked for."""
+
+    type: str
+    timestamp: _At
+    data: Tested
+
+
+_HEADERS = {
+    "webhook-id": "The same at every try: drop what you have seen.",
+    "webhook-timestamp": "Seconds since the epoch at which this try was made; refuse what is older than five minutes.",
+    "webhook-signature": (
+        "`v1,` and the base64 of HMAC-SHA256 over `{webhook-id}.{webhook-timestamp}.{body}` with the hook's key; "
+        "two of them with a space between while a key is being replaced."
+    ),
+}
+_EVENTS = {
+    HookEvent.MESSAGE_RECEIVED: ("A message came in", MessageTold),
+    HookEvent.MESSAGE_SENT: ("The line's own people wrote a message on a phone", MessageTold),
+    HookEvent.MESSAGE_DELIVERY: ("A message has come further, or failed", DeliveryTold),
+    HookEvent.MESSAGE_EDITED: ("A message was edited", MessageTold),
+    HookEvent.MESSAGE_DELETED: ("A message was deleted", DeliveryTold),
+    HookEvent.UNIT_STATUS: ("The line's status has changed", StatusTold),
+    HookEvent.CAMPAIGN_STATE: ("A campaign has started, ended, or was paused", CampaignTold),
+    TEST: ("A person asked for a test", TestTold),
+}
+TOLD: Sequence[Told] = [Told(str(event), said, body, _HEADERS) for event, (said, body) in _EVENTS.items()]

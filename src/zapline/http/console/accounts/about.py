@@ -1,0 +1,23 @@
+"""Tells which Zapline this is, and whether the session of who asks is still open."""
+
+from quart import Response
+
+from zapline.http.console.framework.layout import Frame
+
+
+class About:
+    """``/console/about`` and ``/console/session``."""
+
+    def __init__(self, frame: Frame) -> None:
+        self._frame = frame
+
+    def attach(self) -> None:
+        self._frame.get("/console/about", "about", self.show)
+        self._frame.get("/console/session", "session", self.session)
+
+    async def show(self) -> Response:
+        return self._frame.render("about.html")
+
+    async def session(self) -> Response:
+        """For the script: that Zapline is there, and lets its page's reader in."""
+        return Response(b"", 204)

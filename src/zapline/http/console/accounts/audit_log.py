@@ -1,0 +1,112 @@
+"""The audit log: who changed what, when, from where, and what came of it."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from quart import Response
+
+from zapline.domain.ids import UnitId
+from zapline.http.console.framework.layout import Frame, asked, number_of
+from zapline.http.console.framework.translation import _, mark
+from zapline.sql.accounts.audit_log import AuditLine, Wanted, read_audit
+from zapline.sql.postgres.pool import Pool
+from zapline.supervisors.units.roster import Roster
+
+_PAGE = 50
+KINDS = {
+    "admin": mark("administrator"),
+    "unit_token": mark("token"),
+    "command": mark("command line"),
+    "system": mark("Zapline itself"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A line as the page shows it."""
+
+    line: AuditLine
+    kind: str
+    unit: str
+    tone: str
+    word: str
+    detail: str
+
+
+class AuditPage:
+    """``/console/audit``."""
+
+    def __init__(self, frame: Frame, roster: Roster, pool: Pool) -> None:
+        self._frame = frame
+        self._roster = roster
+        self._pool = pool
+
+    def attach(self) -> None:
+        self._frame.get("/console/audit", "audit", self.show)
+        self._frame.section("audit", mark("Audit"), "/console/audit", 90)
+
+    async def show(self) -> Response:
+        unit, actor, action = asked("unit", 200), asked("actor", 254), asked("action")
+        chosen = self._unit(unit)
+        before = number_of("before", 0, 2**62) or None
+        rows: list[AuditLine] = []
+        if not unit or chosen is not None:
+            wanted = Wanted(chosen, actor or None, action or None)
+            rows = list(await read_audit(self._pool, wanted, before, _PAGE + 1))
+        query = {name: value for name, value in (("unit", unit), ("actor", actor), ("action", action)) if value}
+        older = urlencode({**query, "before": rows[_PAGE - 1].id}) if len(rows) > _PAGE else None
+        return self._frame.render(
+            "audit.html",
+            at="audit",
+            rows=[self._shown(line) for line in rows[:_PAGE]],
+            units=sorted(found.record.name for found in self._roster.units())[:500],
+            zone=self._zone(chosen),
+            wanted_unit=unit,
+            wanted_actor=actor,
+            wanted_action=action,
+            older=f"/console/audit?{older}" if older else None,
+            newer=f"/console/audit?{urlencode(query)}" if before is not None else None,
+        )
+
+    def _zone(self, chosen: UnitId | None) -> str:
+        """One for the page: that of the chosen unit, else that of most units."""
+        found = self._roster.get(chosen) if chosen is not None else None
+        if found is not None:
+            return found.record.time_zone
+        common = Counter(unit.record.time_zone for unit in self._roster.units()).most_common(1)
+        return common[0][0] if common else "UTC"
+
+    def _unit(self, text: str) -> UnitId | None:
+        """The unit of this name or id; a closed one by its id alone."""
+        try:
+            return UnitId(UUID(text))
+        except ValueError:
+            named = [found.id for found in self._roster.units() if found.record.name == text]
+            return named[0] if named else None
+
+    def _shown(self, line: AuditLine) -> Shown:
+        found = self._roster.get(line.unit) if line.unit is not None else None
+        tone, word = _outcome(line.outcome)
+        return Shown(
+            line=line,
+            kind=_(KINDS[line.actor_kind]) if line.actor_kind in KINDS else line.actor_kind,
+            unit=found.record.name if found is not None else str(line.unit or ""),
+            tone=tone,
+            word=word,
+            detail=", ".join(f"{name}: {_told(value)}" for name, value in line.detail.items()),
+        )
+
+
+def _outcome(status: int | None) -> tuple[str, str]:
+    if status is None:
+        return "warn", _("outcome unknown")
+    if status < 400:
+        return "good", _("done")
+    return "bad", _("refused ({status})", status=status)
+
+
+def _told(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

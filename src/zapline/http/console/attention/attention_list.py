@@ -1,0 +1,208 @@
+"""What needs a person: messages that may have been sent, that failed or that nobody confirmed; and dead letters."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from quart import Response
+
+from zapline.domain.errors import ZaplineError
+from zapline.domain.ids import UnitId
+from zapline.domain.outbox.failure_texts import reason_of
+from zapline.http.console.framework.counts import Totals
+from zapline.http.console.framework.flash_messages import Tone
+from zapline.http.console.framework.formatting import masked
+from zapline.http.console.framework.layout import Frame
+from zapline.http.console.framework.live_updates import ALL, of_unit
+from zapline.http.console.framework.message_labels import gist, plain
+from zapline.http.console.framework.session_guard import own_path
+from zapline.http.console.framework.translation import _, mark
+from zapline.sql.conversations import attention
+from zapline.sql.conversations.attention import AGAIN, Waiting
+from zapline.sql.conversations.conversations import Call
+from zapline.sql.postgres.pool import Pool
+from zapline.supervisors.outbound.message_composition import SendAsked
+from zapline.supervisors.outbound.submission import Decision, Outgoing, UnknownMessage
+from zapline.supervisors.units.roster import Roster
+from zapline.supervisors.units.unit_commands import Submit
+
+_MOST = 50
+"""Of each kind on one page: who has more waiting deals with these first."""
+PATH = "/console/units/{unit}/attention"
+REASONS: Mapping[str, str] = {
+    "refused_by_database": mark("The database refused what it says."),
+    "crashed_actor": mark("Zapline crashed over it, twice."),
+    "invalid_json": mark("It is no JSON."),
+    "not_an_object": mark("It is JSON, but no webhook."),
+    "too_deep": mark("It is nested deeper than anything that Evolution sends."),
+    "too_large": mark("It is larger than the limit; its body was not kept."),
+    "unknown_event": mark("Its event is not known to this version of Zapline."),
+    "no_data": mark("It has no data."),
+    "no_chat": mark("It does not say which conversation it belongs to."),
+    "no_message_id": mark("It does not say which message it is about."),
+    "id_too_long": mark("Its message id is longer than anything that WhatsApp gives."),
+}
+_OTHER = mark("It could not be understood.")
+_OUTCOMES: Mapping[str, str] = {
+    "calling": mark("no answer yet"),
+    "sent": mark("sent"),
+    "not_sent": mark("certainly not sent"),
+    "rejected": mark("refused"),
+    "uncertain": mark("no certain answer"),
+}
+_FOUND: Mapping[str, str] = {
+    "reply": mark("found by Evolution's answer"),
+    "echo": mark("found by its echo"),
+    "store": mark("found in Evolution's store"),
+}
+
+
+class AttentionPages:
+    """``/console/attention`` over all units, ``/console/units/{unit}/attention`` of one, and what is decided there."""
+
+    def __init__(
+        self, frame: Frame, submit: Submit, roster: Roster, pool: Pool, totals: Totals, outgoing: Outgoing | None
+    ) -> None:
+        self._frame = frame
+        self._submit = submit
+        self._roster = roster
+        self._pool = pool
+        self._totals = totals
+        self._outgoing = outgoing
+
+    def attach(self) -> None:
+        frame, one = self._frame, "/console/units/<uuid:unit>/attention"
+        frame.get("/console/attention", "attention_all", self.show_all)
+        frame.get("/console/attention/part", "attention_all_part", self.part_all)
+        frame.get("/console/attention/count", "attention_count_all", self.count_all)
+        frame.section("attention", mark("Needs a person"), "/console/attention", 20, self._count_all)
+        frame.get(one, "attention", self.show)
+        frame.get(f"{one}/part", "attention_part", self.part)
+        frame.get(f"{one}/count", "attention_count", self.count)
+        frame.tab("attention", mark("Needs a person"), PATH, 30, self._count)
+        if self._outgoing is not None:
+            frame.post(f"{one}/messages/<uuid:message>/resend", "attention_resend", self.resend)
+            frame.post(f"{one}/messages/<uuid:message>/give-up", "attention_give_up", self.give_up)
+            frame.post(f"{one}/messages/<uuid:message>/again", "attention_again", self.send_anew)
+
+    # -- looking ---------------------------------------------------------------------------------------------
+
+    async def show(self, unit: UUID) -> Response:
+        record = self._submit.find(UnitId(unit)).record
+        values = await self._listed(record.id)
+        return self._frame.render("attention.html", at="attention", unit=record, events=of_unit(record.id), **values)
+
+    async def part(self, unit: UUID) -> Response:
+        record = self._submit.find(UnitId(unit)).record
+        return self._frame.render("attention_list.html", unit=record, **await self._listed(record.id))
+
+    async def show_all(self) -> Response:
+        return self._frame.render("attention.html", at="attention", events=ALL, **await self._listed(None))
+
+    async def part_all(self) -> Response:
+        return self._frame.render("attention_list.html", **await self._listed(None))
+
+    async def _listed(self, unit: UnitId | None) -> dict[str, Any]:
+        found = await attention.waiting(self._pool, unit, _MOST)
+        return {
+            "uncertain": [self._entry(one) for one in found.uncertain],
+            "failed": [self._entry(one) for one in found.failed],
+            "stalled": [self._entry(one) for one in found.stalled],
+            "letters": found.letters,
+            "names": {one.id: one.record.name for one in self._roster.units()},
+            "most": _MOST,
+            "reason_word": reason_word,
+            "base": PATH.format(unit=unit) if unit is not None else "/console/attention",
+        }
+
+    def _entry(self, one: Waiting) -> dict[str, Any]:
+        known = self._roster.get(one.unit)
+        return {
+            "one": one,
+            "path": PATH.format(unit=one.unit),
+            "who": plain(one.name or "") or masked(one.recipient),
+            "phone": masked(one.recipient),
+            "said": gist(one.kind, one.text),
+            "reason": _(reason_of(one.failure)) if one.failure is not None else "",
+            "calls": [_call(call) for call in one.calls],
+            "zone": known.record.time_zone if known is not None else "UTC",
+        }
+
+    # -- how much of it --------------------------------------------------------------------------------------
+
+    async def count(self, unit: UUID) -> Response:
+        """The number beside the tab, as it is now."""
+        await self._totals.all()
+        return self._frame.render("count.html", waiting=self._count(UnitId(unit)))
+
+    async def count_all(self) -> Response:
+        await self._totals.all()
+        return self._frame.render("count.html", waiting=self._count_all(None))
+
+    def _count(self, unit: UnitId | None) -> int:
+        found = self._totals.latest.get(unit) if unit is not None else None
+        return found.uncertain + found.letters if found is not None else 0
+
+    def _count_all(self, unit: UnitId | None) -> int:
+        return sum(one.uncertain + one.letters for one in self._totals.latest.values())
+
+    # -- deciding --------------------------------------------------------------------------------------------
+
+    async def resend(self, unit: UUID, message: UUID) -> Response:
+        said = _("It is sent again. Watch the conversation for its ticks.")
+        return await self._decide(unit, message, Decision.RESEND, said)
+
+    async def give_up(self, unit: UUID, message: UUID) -> Response:
+        return await self._decide(unit, message, Decision.GIVE_UP, _("It is left alone."))
+
+    async def _decide(self, unit: UUID, message: UUID, decision: Decision, said: str) -> Response:
+        assert self._outgoing is not None
+        back, id = await self._back(unit), self._submit.find(UnitId(unit)).id
+        try:
+            async with self._frame.audited("release_message", id, str(message)) as line:
+                line.note(decision=decision.value)
+                await self._outgoing.release(id, message, decision)
+        except ZaplineError as error:
+            return self._frame.go(back, Tone.BAD, _(str(error)))
+        await self._totals.anew()
+        return self._frame.go(back, Tone.GOOD, said)
+
+    async def send_anew(self, unit: UUID, message: UUID) -> Response:
+        """Send what failed as a new message; asked twice, it is one."""
+        assert self._outgoing is not None
+        back, id = await self._back(unit), self._submit.find(UnitId(unit)).id
+        try:
+            found = await attention.content_of(self._pool, id, message)
+            if found is None:
+                raise UnknownMessage("the unit has no such message")
+            content, conversation = found
+            if content.__struct_config__.tag == "reaction":
+                raise UnknownMessage("a reaction is not sent anew")
+            wanted = SendAsked(f"{AGAIN}{message}", content, conversation=conversation)  # type: ignore[arg-type]  # no reaction
+            async with self._frame.audited("send_message", id, str(message)):
+                await self._outgoing.send(id, wanted)
+        except (ZaplineError, msgspec.ValidationError) as error:
+            said = _(str(error)) if isinstance(error, ZaplineError) else _("What is stored of it cannot be read.")
+            return self._frame.go(back, Tone.BAD, said)
+        return self._frame.go(back, Tone.GOOD, _("It is sent as a new message."))
+
+    async def _back(self, unit: UUID) -> str:
+        """Where the form was: the unit's page, or the one over all units."""
+        given = own_path((await self._frame.form()).text("back", 300))
+        return given if given == "/console/attention" else PATH.format(unit=unit)
+
+
+def _call(call: Call) -> dict[str, object]:
+    return {
+        "at": call.started_at,
+        "ended": call.ended_at,
+        "outcome": _(_OUTCOMES.get(call.outcome, call.outcome)),
+        "reason": _(reason_of(call.failure)) if call.failure is not None else "",
+        "found": _(_FOUND[call.matched_by]) if call.matched_by is not None and call.matched_by in _FOUND else "",
+    }
+
+
+def reason_word(code: str) -> str:
+    """Why a letter is dead, for people."""
+    return _(REASONS.get(code, _OTHER))

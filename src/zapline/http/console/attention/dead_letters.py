@@ -1,0 +1,132 @@
+"""Dead letters in the console: one with its body, escaped and bounded, and what becomes of it."""
+
+from collections.abc import Awaitable, Callable
+from uuid import UUID
+
+from quart import Response
+
+from zapline.domain.errors import ZaplineError
+from zapline.domain.ids import UnitId
+from zapline.http.api.framework.paging import BIGINT
+from zapline.http.console.attention.attention_list import PATH, reason_word
+from zapline.http.console.framework.flash_messages import Tone
+from zapline.http.console.framework.layout import Frame, number_of
+from zapline.http.console.framework.session_guard import own_path
+from zapline.http.console.framework.translation import _
+from zapline.sql.conversations import attention, conversations
+from zapline.sql.inbound.dead_letters import Letter
+from zapline.sql.postgres.pool import Pool
+from zapline.supervisors.units.roster import Roster
+from zapline.supervisors.units.unit_commands import Submit, UnknownDeadLetter
+
+_PAGE = 50
+_SHOWN = 20_000
+"""Characters of a body that a page shows; the download has all of it."""
+
+
+class LetterPages:
+    """``/console/units/{unit}/attention/letters/...``, and the list of all that there were."""
+
+    def __init__(self, frame: Frame, submit: Submit, roster: Roster, pool: Pool) -> None:
+        self._frame = frame
+        self._submit = submit
+        self._roster = roster
+        self._pool = pool
+
+    def attach(self) -> None:
+        every, of = "/console/attention/letters", "/console/units/<uuid:unit>/attention/letters"
+        self._frame.get(every, "letters_all", self.list_all)
+        self._frame.get(of, "letters", self.list_of)
+        self._frame.get(f"{of}/<int:letter>", "letter", self.show)
+        self._frame.get(f"{of}/<int:letter>/raw", "letter_raw", self.raw)
+        self._frame.post(f"{of}/<int:letter>/replay", "letter_replay", self.replay)
+        self._frame.post(f"{of}/<int:letter>/give-up", "letter_give_up", self.give_up)
+
+    async def list_all(self) -> Response:
+        return await self._list(None)
+
+    async def list_of(self, unit: UUID) -> Response:
+        return await self._list(UnitId(unit))
+
+    async def _list(self, unit: UnitId | None) -> Response:
+        record = self._submit.find(unit).record if unit is not None else None
+        before = number_of("before", BIGINT, BIGINT)
+        found = await attention.letters(self._pool, unit, before, _PAGE + 1)
+        page = found[:_PAGE]
+        base = f"{PATH.format(unit=unit)}/letters" if unit is not None else "/console/attention/letters"
+        return self._frame.render(
+            "letters.html",
+            at="attention",
+            unit=record,
+            letters=page,
+            older=f"{base}?before={page[-1].id}" if len(found) > _PAGE else None,
+            newest=base if before != BIGINT else None,
+            names={one.id: one.record.name for one in self._roster.units()},
+            reason_word=reason_word,
+        )
+
+    async def show(self, unit: UUID, letter: int) -> Response:
+        record = self._submit.find(UnitId(unit)).record
+        found = await self._found(record.id, letter)
+        text = None
+        if found.raw is not None:
+            text = found.raw[: 4 * _SHOWN].decode("utf-8", "replace")
+        return self._frame.render(
+            "letter.html",
+            at="attention",
+            unit=record,
+            letter=found,
+            text=_readable(text[:_SHOWN]) if text is not None else None,
+            cut=found.raw is not None and ((text is not None and len(text) > _SHOWN) or len(found.raw) > 4 * _SHOWN),
+            shown=_SHOWN,
+            reason=reason_word(found.reason),
+            zone=record.time_zone,
+        )
+
+    async def raw(self, unit: UUID, letter: int) -> Response:
+        """The body, as it came, to be kept and not to be shown."""
+        found = await self._found(self._submit.find(UnitId(unit)).id, letter)
+        if found.raw is None:
+            raise UnknownDeadLetter("the body was not kept")
+        answer = Response(found.raw, content_type="application/octet-stream")
+        answer.headers["Content-Disposition"] = f'attachment; filename="dead-letter-{found.id}.json"'
+        return answer
+
+    async def replay(self, unit: UUID, letter: int) -> Response:
+        id = self._submit.find(UnitId(unit)).id
+        said = _("It was given to the unit again. If it cannot be used again, it comes back here.")
+        return await self._do(
+            id, letter, "replay_unit_dead_letter", lambda: self._submit.replay_dead_letter(letter, id), said
+        )
+
+    async def give_up(self, unit: UUID, letter: int) -> Response:
+        id = self._submit.find(UnitId(unit)).id
+        said = _("It is left alone.")
+        return await self._do(
+            id, letter, "give_up_dead_letter", lambda: self._submit.give_up_dead_letter(id, letter), said
+        )
+
+    async def _do(
+        self, unit: UnitId, letter: int, action: str, change: Callable[[], Awaitable[object]], said: str
+    ) -> Response:
+        given = own_path((await self._frame.form()).text("back", 300))
+        back = given if given == "/console/attention" else PATH.format(unit=unit)
+        if letter > BIGINT:
+            raise UnknownDeadLetter("there is no such dead letter")
+        try:
+            async with self._frame.audited(action, unit, str(letter)):
+                await change()
+        except ZaplineError as error:
+            return self._frame.go(back, Tone.BAD, _(str(error)))
+        return self._frame.go(back, Tone.GOOD, said)
+
+    async def _found(self, unit: UnitId, letter: int) -> Letter:
+        found = await conversations.letter(self._pool, unit, letter) if letter <= BIGINT else None
+        if found is None:
+            raise UnknownDeadLetter("there is no such dead letter")
+        return found
+
+
+def _readable(text: str) -> str:
+    """A body with what cannot be seen or would turn its surroundings written out."""
+    return "".join(one if one.isprintable() or one in "\n\t" else f"\\u{ord(one):04x}" for one in text)

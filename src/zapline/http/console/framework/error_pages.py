@@ -1,0 +1,93 @@
+"""Shows every error as a page that says what happened and where to go on."""
+
+import structlog
+from quart import Response, g, request
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException
+
+from zapline.domain.errors import DatabaseUnavailable, ZaplineError
+from zapline.http.api.framework.problems import Problem, Register, of_error
+from zapline.http.console.framework.layout import Frame
+from zapline.http.console.framework.session_guard import LIVE
+from zapline.http.console.framework.translation import _, mark
+
+_LOG = structlog.get_logger(scope="Console")
+_TITLES = {
+    400: mark("This cannot be understood"),
+    403: mark("This is not allowed"),
+    404: mark("There is nothing here"),
+    405: mark("This is not allowed"),
+    408: mark("It took too long"),
+    409: mark("This cannot be done just now"),
+    413: mark("This is too large"),
+    422: mark("Something in the form does not fit"),
+    429: mark("Too often"),
+    502: mark("Evolution did not do it"),
+    503: mark("Something that is needed is away"),
+}
+_AWAY = mark("The database is away")
+_OURS = mark("An error of Zapline itself")
+_SENTENCES = {
+    400: mark("Go back and try again."),
+    404: mark("The address is wrong, or what was here is gone."),
+    405: mark("This address does not take this kind of request."),
+    408: mark("What you sent did not arrive in time. Go back and try again."),
+    413: mark("What you sent is over the limit."),
+    500: mark("It is written in the log. Try again; if it stays, tell whoever runs Zapline."),
+}
+_AWAY_SENTENCE = mark(
+    "Webhooks are still taken in and kept on disk. Messages and lists can be read again once the database is back; "
+    "this page tries again by itself."
+)
+
+_AWAY_UNSURE = mark(
+    "What you sent may not have been stored. Send it again once the database is back; webhooks are still taken in."
+)
+
+
+class Errors:
+    """Handlers of the console's application."""
+
+    def __init__(self, frame: Frame, register: Register) -> None:
+        self._frame = frame
+        self._register = register
+
+    def attach(self, app: QuartTrio) -> None:
+        app.register_error_handler(Problem, self._problem)
+        app.register_error_handler(ZaplineError, self._ours)
+        app.register_error_handler(HTTPException, self._http)
+        app.register_error_handler(Exception, self._unexpected)
+
+    async def _problem(self, problem: Problem) -> Response:
+        text = "; ".join(f"{field}: {_(message)}" for field, message in problem.errors) or _(problem.detail)
+        answer = self._page(problem.status, _(_TITLES.get(problem.status, _OURS)), text)
+        if problem.retry_after is not None:
+            answer.headers["Retry-After"] = str(problem.retry_after)
+        return answer
+
+    async def _ours(self, error: ZaplineError) -> Response:
+        if type(error) is DatabaseUnavailable:
+            looking = request.method == "GET"
+            answer = self._page(503, _(_AWAY), _(_AWAY_SENTENCE if looking else _AWAY_UNSURE), again=looking)
+            answer.headers["Retry-After"] = "5"
+            return answer
+        problem = of_error(error, self._register)
+        if problem.status >= 500:
+            _LOG.warning("A page failed", code=problem.code, error=str(error))
+        return await self._problem(problem)
+
+    async def _http(self, error: HTTPException) -> Response:
+        status = error.code or 500
+        if status < 400:  # a redirect of the router
+            return Response(b"", status, headers=dict(error.get_headers()))
+        return self._page(status, _(_TITLES.get(status, _OURS)), _(_SENTENCES.get(status, _SENTENCES[400])))
+
+    async def _unexpected(self, error: Exception) -> Response:
+        _LOG.error("A page crashed", exc_info=error)
+        return self._page(500, _(_OURS), _(_SENTENCES[500]))
+
+    def _page(self, status: int, title: str, text: str, *, again: bool = False) -> Response:
+        if LIVE in request.headers:
+            return Response(text, status, content_type="text/plain; charset=utf-8")
+        g.setdefault("session", None)
+        return self._frame.render("error.html", status, title=title, text=text, code=status, again=again)

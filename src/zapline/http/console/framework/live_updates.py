@@ -1,0 +1,48 @@
+"""Gives the console's pages their live events, by the session's cookie."""
+
+from uuid import UUID
+
+from quart import Response, g
+
+from zapline.domain.ids import UnitId
+from zapline.http.api.framework.password_sign_in import SignIn
+from zapline.http.api.notifications.live_events import Streams, Welcome, watch_unit
+from zapline.http.console.framework.layout import Frame
+from zapline.supervisors.units.unit_commands import Submit
+
+ALL = "/console/events"
+"""The stream over all units: ``status``, ``qr``, ``campaign``, ``traffic``."""
+
+
+class Live:
+    """``/console/events`` and ``/console/units/{unit}/events``."""
+
+    def __init__(self, frame: Frame, sessions: SignIn, streams: Streams, submit: Submit) -> None:
+        self._frame = frame
+        self._sessions = sessions
+        self._streams = streams
+        self._submit = submit
+
+    def attach(self) -> None:
+        self._frame.get(ALL, "watch_all", self.all)
+        self._frame.get("/console/units/<uuid:unit>/events", "watch_unit", self.one)
+
+    async def all(self) -> Response:
+        return self._streams.response(None, dict, self._welcome())
+
+    async def one(self, unit: UUID) -> Response:
+        return watch_unit(self._streams, self._submit, UnitId(unit), self._welcome())
+
+    def _welcome(self) -> Welcome:
+        """Whether the session is still open; to look on is no use of it."""
+        token: str = g.session
+
+        async def still() -> bool:
+            return await self._sessions.session(token, use=False) is not None
+
+        return still
+
+
+def of_unit(unit: UnitId) -> str:
+    """The stream of one unit, for ``render(..., events=of_unit(unit))``."""
+    return f"/console/units/{unit}/events"

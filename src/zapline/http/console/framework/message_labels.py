@@ -1,0 +1,158 @@
+"""Says in words what a message is, how far it has come and on which day; makes foreign texts fit for a page."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from markupsafe import Markup, escape
+
+from zapline.domain.messages.delivery_status import Delivery
+from zapline.domain.messages.events import Kind
+from zapline.domain.outbox.work_states import Work
+from zapline.http.console.framework.translation import PORTUGUESE, _, mark, plural, spoken
+
+_NO_SHAPE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+_TURNING = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Marks that turn the direction of what follows them, also behind the end of the name they came in."""
+_LINK = re.compile(r"https?://[^\s<>\"'`\u200b-\u200f\u202a-\u202e\u2066-\u2069]{1,2000}", re.IGNORECASE)
+_LOOSE = ".,;:!?)]}»”’"
+"""Ends a sentence behind a link more often than the link itself."""
+_KINDS: Mapping[str, str] = {
+    Kind.UNKNOWN: mark("A message of a kind that Zapline does not know yet"),
+    Kind.TEXT: mark("Text"),
+    Kind.IMAGE: mark("Photo"),
+    Kind.VIDEO: mark("Video"),
+    Kind.AUDIO: mark("Audio"),
+    Kind.VOICE: mark("Voice message"),
+    Kind.DOCUMENT: mark("Document"),
+    Kind.STICKER: mark("Sticker"),
+    Kind.LOCATION: mark("Location"),
+    Kind.LIVE_LOCATION: mark("Live location"),
+    Kind.CONTACT: mark("Contact"),
+    Kind.CONTACTS: mark("Contacts"),
+    Kind.POLL: mark("Poll"),
+    Kind.BUTTON_REPLY: mark("Reply to a button"),
+    Kind.LIST_REPLY: mark("Choice from a list"),
+    Kind.TEMPLATE_REPLY: mark("Reply to a button"),
+    Kind.INTERACTIVE_REPLY: mark("Reply to a form"),
+    Kind.BUTTONS: mark("Message with buttons"),
+    Kind.LIST: mark("Message with a list"),
+    Kind.TEMPLATE: mark("Message with buttons"),
+    Kind.INTERACTIVE: mark("Message with buttons"),
+    Kind.ALBUM: mark("Album"),
+    Kind.ORDER: mark("Order"),
+    Kind.PRODUCT: mark("Product"),
+    Kind.EVENT: mark("Event"),
+    Kind.GROUP_INVITE: mark("Invitation to a group"),
+    Kind.PAYMENT: mark("Payment"),
+    Kind.CALL_LOG: mark("Call"),
+    Kind.PLACEHOLDER: mark("Waiting for this message; look at the phone"),
+}
+_UNKNOWN_KIND = _KINDS[Kind.UNKNOWN]
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """How far one of ours has come. ``shape``: which sign; ``word``: the same for who does not see it."""
+
+    shape: str
+    word: str
+
+
+_TICKS: Mapping[str, tuple[str, str]] = {
+    Work.QUEUED: ("clock", mark("Queued")),
+    Work.LEASED: ("clock", mark("Being sent")),
+    Work.UNCERTAIN: ("uncertain", mark("Uncertain: it may have been delivered")),
+    Work.DEAD: ("failed", mark("Not sent")),
+    Work.EXPIRED: ("failed", mark("Not sent: its time was over")),
+    Work.CANCELLED: ("cancelled", mark("Cancelled")),
+}
+_REACHED: Mapping[str | None, tuple[str, str]] = {
+    None: ("one", mark("Sent")),
+    Delivery.QUEUED.label: ("clock", mark("Queued")),
+    Delivery.SENT.label: ("one", mark("Sent")),
+    Delivery.FAILED.label: ("failed", mark("Not delivered")),
+    Delivery.DELIVERED.label: ("two", mark("Delivered")),
+    Delivery.READ.label: ("read", mark("Read")),
+    Delivery.PLAYED.label: ("read", mark("Played")),
+}
+
+
+def tick(work: str | None, delivery: str | None) -> Tick:
+    """How far a message of ours has come. What its reader's phone said counts before what became of our work."""
+    further = delivery in (Delivery.DELIVERED.label, Delivery.READ.label, Delivery.PLAYED.label)
+    shape, word = _REACHED.get(delivery, _REACHED[None])
+    if work is not None and not further:
+        shape, word = _TICKS.get(work, (shape, word))
+    return Tick(shape, _(word))
+
+
+def plain(text: str) -> str:
+    """A name on one line: without controls, and without what would turn the direction of its surroundings."""
+    return " ".join(_TURNING.sub("", _NO_SHAPE.sub(" ", text)).split())
+
+
+def whole(text: str) -> str:
+    """A text with its lines, without controls. What turns it stays: its block keeps that to itself."""
+    return _NO_SHAPE.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def linked(text: str) -> Markup:
+    """A text whose addresses of the web are links; everything else in it is text."""
+    made, at = [], 0
+    cleaned = whole(text)
+    for found in _LINK.finditer(cleaned):
+        address = found[0].rstrip(_LOOSE)
+        made += [escape(cleaned[at : found.start()]), link(address, address)]
+        at = found.start() + len(address)
+    return Markup("").join([*made, escape(cleaned[at:])])
+
+
+def link(address: str, text: str) -> Markup:
+    """A link to another site, which is told nothing of where it came from; only text where it is no web address."""
+    if _LINK.fullmatch(address) is None:
+        return escape(text)
+    return Markup('<a href="{}" rel="noopener noreferrer nofollow" target="_blank">{}</a>').format(address, text)
+
+
+def kind_word(kind: str | None) -> str:
+    return _(_KINDS.get(kind or "", _UNKNOWN_KIND))
+
+
+def gist(kind: str | None, text: str | None, *, deleted: bool = False) -> str:
+    """A message on one line."""
+    if deleted:
+        return _("This message was deleted")
+    said = plain(text) if text else ""
+    if kind == Kind.TEXT:
+        return said
+    return f"{kind_word(kind)}: {said}" if said else kind_word(kind)
+
+
+def size_word(size: object) -> str:
+    """Bytes as people count them; empty where the number is none."""
+    if not isinstance(size, int) or size < 0:
+        return ""
+    for unit, least in (("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1000)):
+        if size >= least:
+            shown = f"{size / least:.1f}" if size < 10 * least and unit != "kB" else f"{size / least:.0f}"
+            return f"{shown.replace('.', ',') if spoken() == PORTUGUESE else shown} {unit}"
+    return f"{size} B"
+
+
+# -- days ----------------------------------------------------------------------------------------------------
+
+
+def day_word(day: date, today: date) -> str:
+    """A day as the heading of its messages."""
+    if day == today:
+        return _("Today")
+    if day == today - timedelta(days=1):
+        return _("Yesterday")
+    return day.strftime("%d/%m/%Y" if spoken() == PORTUGUESE else "%Y-%m-%d")
+
+
+def unread_word(count: int, most: int) -> str:
+    """How many are unread, for who does not see the badge."""
+    return plural("{count} unread message", "{count} unread messages", min(count, most))

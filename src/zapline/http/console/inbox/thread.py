@@ -1,0 +1,185 @@
+"""One conversation: its messages with the newest at the bottom, and what can be done in it."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from msgspec import Meta
+from quart import Response, request
+
+from zapline.domain.contacts.phone_numbers import AddressKind
+from zapline.domain.errors import ZaplineError
+from zapline.domain.ids import UnitId
+from zapline.http.api.framework.paging import Position, Seq, cursor, encode
+from zapline.http.api.framework.problems import Problem
+from zapline.http.console.framework.flash_messages import Tone
+from zapline.http.console.framework.layout import Frame
+from zapline.http.console.framework.live_updates import of_unit
+from zapline.http.console.framework.message_labels import plain
+from zapline.http.console.framework.session_guard import LIVE
+from zapline.http.console.framework.translation import _, plural
+from zapline.http.console.inbox.conversation_list import title
+from zapline.http.console.inbox.message_view import bubbles
+from zapline.http.console.inbox.reply import Draft, Replies
+from zapline.http.console.units.sending_hold import unit_waits
+from zapline.sql.conversations import conversation_search, conversations
+from zapline.sql.conversations.conversation_search import ChatHead
+from zapline.sql.conversations.conversations import Message
+from zapline.sql.postgres.pool import Pool
+from zapline.sql.units.units import UnitRecord
+from zapline.supervisors.outbound.read_receipts import Receipts
+from zapline.supervisors.outbound.submission import Outgoing
+from zapline.supervisors.units.unit_commands import Submit
+
+_PAGE = 40
+_MOST = 300
+"""Messages that a page keeps live; who reads further back than that reads pages that stand still."""
+
+
+class _InThread(Position, frozen=True, tag="tt"):
+    at: Annotated[datetime, Meta(tz=True)]
+    seq: Seq
+
+
+class Threads:
+    """``/console/units/{unit}/conversations/{conversation}``."""
+
+    def __init__(
+        self, frame: Frame, submit: Submit, pool: Pool, outgoing: Outgoing | None, receipts: Receipts | None
+    ) -> None:
+        self._frame = frame
+        self._submit = submit
+        self._pool = pool
+        self._outgoing = outgoing
+        self._receipts = receipts
+        self._replies = Replies(frame, outgoing) if outgoing is not None else None
+
+    def attach(self) -> None:
+        one = "/console/units/<uuid:unit>/conversations/<uuid:conversation>"
+        self._frame.get(one, "thread", self.show)
+        self._frame.get(f"{one}/part", "thread_part", self.part)
+        self._frame.get(f"{one}/older", "thread_older", self.older)
+        self._frame.get("/console/units/<uuid:unit>/part/waits", "unit_waits", self.waits)
+        if self._receipts is not None:
+            self._frame.post(f"{one}/read", "thread_read", self.mark_read)
+        if self._replies is not None:
+            self._frame.post(f"{one}/reply", "thread_reply", self.reply)
+            self._frame.post(f"{one}/cancel/<uuid:message>", "thread_cancel", self.cancel)
+
+    # -- looking ---------------------------------------------------------------------------------------------
+
+    async def show(self, unit: UUID, conversation: UUID) -> Response:
+        """The newest messages, or those before ``cursor``."""
+        record, head = await self._head(unit, conversation)
+        return await self._page(record, head, Draft.fresh())
+
+    async def part(self, unit: UUID, conversation: UUID) -> Response:
+        """The messages from ``from`` on, as they are now."""
+        record, head = await self._head(unit, conversation)
+        since = cursor(_InThread, "from")
+        found = await conversations.thread(self._pool, record.id, head.id, None, _MOST) or []
+        kept = [one for one in found if since is None or (one.sent_at, one.seq) >= (since.at, since.seq)]
+        return self._frame.render("thread_messages.html", **await self._shown(record, head, kept))
+
+    async def waits(self, unit: UUID) -> Response:
+        """Why a reply would have to wait; from memory alone."""
+        return self._frame.render("thread_waits.html", waits=unit_waits(self._submit.find(UnitId(unit))))
+
+    async def older(self, unit: UUID, conversation: UUID) -> Response:
+        """A page before ``cursor``, to be put above the others."""
+        record, head = await self._head(unit, conversation)
+        return self._frame.render("thread_older.html", **await self._older(record, head))
+
+    async def _older(self, record: UnitRecord, head: ChatHead) -> dict[str, Any]:
+        after = cursor(_InThread)
+        place = (after.at, after.seq) if after is not None else None
+        found = await conversations.thread(self._pool, record.id, head.id, place, _PAGE + 1) or []
+        page, more = found[:_PAGE], len(found) > _PAGE
+        base = f"/console/units/{record.id}/conversations/{head.id}"
+        values = await self._shown(record, head, page)
+        query = urlencode({"cursor": encode(_InThread(page[-1].sent_at, page[-1].seq))}) if page else ""
+        return values | {
+            "older": f"{base}?{query}" if more else None,
+            "older_part": f"{base}/older?{query}" if more else None,
+            "first": encode(_InThread(page[-1].sent_at, page[-1].seq)) if page else "",
+            "back": after is not None,
+        }
+
+    async def _shown(self, record: UnitRecord, head: ChatHead, newest_first: list[Message]) -> dict[str, Any]:
+        messages = newest_first[::-1]
+        quoted = {one.quoted_id for one in messages if one.quoted_id is not None}
+        ours = [one.id for one in messages if one.client_message_id is not None]
+        told, works = await conversation_search.beside(self._pool, record.id, sorted(quoted), ours)
+        group = head.kind == AddressKind.GROUP
+        made = bubbles(messages, told, works, record.time_zone, datetime.now(UTC), group=group)
+        return {
+            "unit": record,
+            "chat": head,
+            "bubbles": list(made),
+            "zone": record.time_zone,
+            "base": f"/console/units/{record.id}/conversations/{head.id}",
+        }
+
+    async def _page(self, record: UnitRecord, head: ChatHead, draft: Draft, status: int = 200) -> Response:
+        values = await self._older(record, head)
+        newest = next((one for one in reversed(values["bubbles"]) if not one.ours), None)
+        return self._frame.render(
+            "thread.html",
+            status,
+            at="conversations",
+            events=of_unit(record.id),
+            name=plain(head.name or "") or head.phone or title(head.kind, head.name, head.phone),
+            draft=draft,
+            waits=unit_waits(self._submit.find(record.id)),
+            can_reply=self._replies is not None and head.kind in (AddressKind.PERSON, AddressKind.GROUP),
+            can_read=self._receipts is not None and newest is not None,
+            **values,
+        )
+
+    async def _head(self, unit: UUID, conversation: UUID) -> tuple[UnitRecord, ChatHead]:
+        record = self._submit.find(UnitId(unit)).record
+        head = await conversation_search.chat(self._pool, record.id, conversation)
+        if head is None:
+            raise Problem(404, "conversation_not_found", "the unit has no such conversation")
+        return record, head
+
+    # -- doing -----------------------------------------------------------------------------------------------
+
+    async def reply(self, unit: UUID, conversation: UUID) -> Response:
+        """Send what was typed; where that cannot be, the box comes back as it was, with the reason beside it."""
+        assert self._replies is not None
+        record, head = await self._head(unit, conversation)
+        draft = await self._replies.send(record.id, head.id)
+        if LIVE in request.headers:
+            values = {"unit": record, "base": f"/console/units/{record.id}/conversations/{head.id}", "draft": draft}
+            return self._frame.render("thread_reply.html", 422 if draft.error else 200, **values)
+        if draft.error:
+            return await self._page(record, head, draft, 422)
+        return self._frame.go(f"/console/units/{record.id}/conversations/{head.id}#end")
+
+    async def mark_read(self, unit: UUID, conversation: UUID) -> Response:
+        assert self._receipts is not None
+        record, head = await self._head(unit, conversation)
+        here = f"/console/units/{record.id}/conversations/{head.id}"
+        try:
+            async with self._frame.audited("mark_read", record.id, str(head.id)):
+                marked = await self._receipts.mark_read(self._submit.find(record.id), head.id)
+        except ZaplineError as error:
+            return self._frame.go(here, Tone.BAD, _("The read receipts could not be sent: {why}", why=_(str(error))))
+        if marked.skipped_lid:
+            return self._frame.go(
+                here, Tone.WARN, _("Marked as read here. WhatsApp takes no receipt for this contact.")
+            )
+        said = plural("{count} message marked as read.", "{count} messages marked as read.", marked.marked)
+        return self._frame.go(here, Tone.GOOD, said)
+
+    async def cancel(self, unit: UUID, conversation: UUID, message: UUID) -> Response:
+        """Take a queued message back."""
+        assert self._outgoing is not None
+        record, head = await self._head(unit, conversation)
+        async with self._frame.audited("cancel_message", record.id, str(message)):
+            await self._outgoing.cancel(record.id, message)
+        if LIVE in request.headers:
+            return Response(b"", 204)
+        return self._frame.go(f"/console/units/{record.id}/conversations/{head.id}#end")

@@ -1,0 +1,44 @@
+"""The pages about messages: which there are, and which of their forms may bring a file."""
+
+from zapline.http.api.campaigns.campaigns import MAX_LIST
+from zapline.http.console.attention.attention_list import AttentionPages
+from zapline.http.console.attention.dead_letters import LetterPages
+from zapline.http.console.campaigns.campaign_form import NEW_PATH, CampaignForms
+from zapline.http.console.campaigns.campaign_pages import CampaignViews
+from zapline.http.console.framework.counts import Totals
+from zapline.http.console.framework.layout import Frame
+from zapline.http.console.inbox.conversation_list import Chats
+from zapline.http.console.inbox.files import Files
+from zapline.http.console.inbox.reply import REPLY_PATH
+from zapline.http.console.inbox.thread import Threads
+from zapline.http.console.settings.privacy import PrivacyPage
+from zapline.http.dependencies import Parts
+from zapline.http.server.body_limits import Larger
+
+_FIELDS = 1024 * 1024
+"""Bytes of a form beside its files."""
+_WITHIN = 28.0
+"""Seconds for a form with a file to arrive; below the server's own limit."""
+
+
+def larger(max_upload: int) -> list[Larger]:
+    """The forms that may bring a file."""
+    return [
+        Larger(REPLY_PATH, max_upload + _FIELDS, _WITHIN),
+        Larger(NEW_PATH, MAX_LIST + max_upload + _FIELDS, _WITHIN),
+    ]
+
+
+def attach_messages(frame: Frame, parts: Parts, totals: Totals) -> None:
+    """Give the console these pages, as far as there are parts for them."""
+    Chats(frame, parts.submit, parts.pool).attach()
+    Threads(frame, parts.submit, parts.pool, parts.outgoing, parts.receipts).attach()
+    if parts.media is not None:
+        Files(frame, parts.submit, parts.media, parts.pool).attach()
+    AttentionPages(frame, parts.submit, parts.roster, parts.pool, totals, parts.outgoing).attach()
+    LetterPages(frame, parts.submit, parts.roster, parts.pool).attach()
+    if parts.campaigns is not None and parts.outgoing is not None:
+        CampaignForms(frame, parts.submit, parts.campaigns, parts.outgoing, parts.pool).attach()
+        CampaignViews(frame, parts.submit, parts.campaigns, parts.pool).attach()
+    if parts.erasures is not None:
+        PrivacyPage(frame, parts.submit, parts.erasures, parts.pool).attach()

@@ -1,0 +1,173 @@
+"""A unit's hooks: where its CRM is told of what happens; made, tried, replayed, removed."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from quart import Response
+from werkzeug.exceptions import NotFound
+
+from zapline.domain.crm_webhooks import HookEvent
+from zapline.domain.errors import LocalError
+from zapline.domain.ids import UnitId
+from zapline.http.console.framework.flash_messages import Tone
+from zapline.http.console.framework.layout import Frame
+from zapline.http.console.framework.translation import _, mark
+from zapline.http.console.units.unit_page import PATH
+from zapline.sql.notifications import crm_webhooks as reading
+from zapline.sql.notifications.crm_webhooks import Hook
+from zapline.sql.postgres.pool import Pool
+from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.notifications.crm_webhook_commands import Hooks
+from zapline.supervisors.units.unit_commands import Submit
+
+_ONE = f"{PATH}/hooks/<uuid:hook>"
+_SHOWN = 50
+_DEAD_SINCE = timedelta(days=14)
+"""Dead deliveries are kept that long."""
+REASONS = {
+    "gone": mark("Disabled: it answered 410, which means that nobody wants it any more."),
+    "failing": mark("Disabled: it has failed for days."),
+    "unit_archived": mark("Disabled: the unit is closed."),
+}
+STATES = {
+    "queued": ("busy", mark("waits")),
+    "delivered": ("good", mark("delivered")),
+    "dead": ("bad", mark("given up")),
+}
+
+ANSWERS = {
+    "unreachable": mark("no answer: nothing listens there, or no way leads there"),
+    "timeout": mark("no answer within the time"),
+    "address_refused": mark("the address is not a public one"),
+    "tls_failed": mark("its certificate is not trusted"),
+    "broken_connection": mark("the connection broke"),
+    "subject_gone": mark("nothing was told: what it was about is erased"),
+}
+"""What came of a call that got no answer, by its code."""
+
+
+class HooksPage:
+    """``/console/units/{unit}/hooks``."""
+
+    def __init__(self, frame: Frame, submit: Submit, hooks: Hooks, pool: Pool) -> None:
+        self._frame = frame
+        self._submit = submit
+        self._hooks = hooks
+        self._pool = pool
+
+    def attach(self) -> None:
+        self._frame.get(f"{PATH}/hooks", "hooks", self.show)
+        self._frame.post(f"{PATH}/hooks", "create_hook", self.create)
+        self._frame.get(_ONE, "hook", self.one)
+        self._frame.post(f"{_ONE}/test", "test_hook", self.test)
+        self._frame.post(f"{_ONE}/enable", "enable_hook", self.enable)
+        self._frame.post(f"{_ONE}/rotate-key", "rotate_hook_key", self.rotate)
+        self._frame.post(f"{_ONE}/replay", "replay_dead_deliveries", self.replay_dead)
+        self._frame.post(f"{_ONE}/deliveries/<uuid:delivery>/replay", "replay_delivery", self.replay)
+        self._frame.get(f"{_ONE}/delete", "ask_delete_hook", self.ask)
+        self._frame.post(f"{_ONE}/delete", "delete_hook", self.delete)
+
+    async def show(self, unit: UUID) -> Response:
+        return await self._list(self._submit.find(UnitId(unit)))
+
+    async def create(self, unit: UUID) -> Response:
+        """The secret stands in the answer to this form and nowhere else."""
+        found, form = self._submit.find(UnitId(unit)), await self._frame.form()
+        url = form.text("url", 2048)
+        events = [event for event in HookEvent if form.checked(event.value)] or list(HookEvent)
+        try:
+            async with self._frame.audited("create_hook", found.id) as line:
+                line.note(events=[event.value for event in events])
+                made, secret = await self._hooks.create(found.id, url, events)
+        except LocalError as refused:
+            return await self._list(found, url, _(str(refused)))
+        return await self._one(found, made, secret)
+
+    async def one(self, unit: UUID, hook: UUID) -> Response:
+        return await self._one(*await self._find(unit, hook))
+
+    async def rotate(self, unit: UUID, hook: UUID) -> Response:
+        """The new secret stands in the answer to this form and nowhere else."""
+        found = self._submit.find(UnitId(unit))
+        async with self._frame.audited("rotate_hook_key", found.id, str(hook)):
+            changed, secret = await self._hooks.rotate_key(found.id, hook)
+        return await self._one(found, changed, secret)
+
+    async def test(self, unit: UUID, hook: UUID) -> Response:
+        return await self._do("test_hook", unit, hook, None, _("A hook.test is on its way; it appears below."))
+
+    async def enable(self, unit: UUID, hook: UUID) -> Response:
+        return await self._do("enable_hook", unit, hook, None, _("The hook is served again."))
+
+    async def replay(self, unit: UUID, hook: UUID, delivery: UUID) -> Response:
+        return await self._do("replay_delivery", unit, hook, delivery, _("It is delivered once more."))
+
+    async def replay_dead(self, unit: UUID, hook: UUID) -> Response:
+        return await self._do("replay_dead_deliveries", unit, hook, None, _("What died is delivered once more."))
+
+    async def ask(self, unit: UUID, hook: UUID) -> Response:
+        found, known = await self._find(unit, hook)
+        return self._frame.render("delete_hook.html", at="settings", unit=found.record, hook=known)
+
+    async def delete(self, unit: UUID, hook: UUID) -> Response:
+        async with self._frame.audited("delete_hook", UnitId(unit), str(hook)):
+            await self._hooks.delete(UnitId(unit), hook)
+        return self._frame.go(f"/console/units/{unit}/hooks", Tone.GOOD, _("The hook is removed."))
+
+    async def _do(self, action: str, unit: UUID, hook: UUID, delivery: UUID | None, said: str) -> Response:
+        """Ask for it and go back to the hook, which shows what comes of it."""
+        id, back = UnitId(unit), f"/console/units/{unit}/hooks/{hook}"
+        target = f"{hook} {delivery}" if delivery is not None else str(hook)
+        try:
+            async with self._frame.audited(action, id, target):
+                match action:
+                    case "test_hook":
+                        await self._hooks.test(id, hook)
+                    case "enable_hook":
+                        await self._hooks.enable(id, hook)
+                    case "replay_dead_deliveries":
+                        await self._hooks.replay_dead(id, hook, (datetime.now(UTC) - _DEAD_SINCE).timestamp())
+                    case _:
+                        assert delivery is not None
+                        await self._hooks.replay(id, hook, delivery)
+        except LocalError as refused:
+            return self._frame.go(back, Tone.BAD, _(str(refused)))
+        return self._frame.go(back, Tone.GOOD, said)
+
+    async def _find(self, unit: UUID, hook: UUID) -> tuple[Unit, Hook]:
+        found = self._submit.find(UnitId(unit))
+        known = await reading.hook(self._pool, found.id, hook)
+        if known is None:
+            raise NotFound
+        return found, known
+
+    async def _list(self, unit: Unit, url: str = "", error: str = "") -> Response:
+        rows = await reading.hooks(self._pool, unit.id)
+        return self._frame.render(
+            "hooks.html",
+            422 if error else 200,
+            at="settings",
+            unit=unit.record,
+            rows=rows,
+            events_known=[event.value for event in HookEvent],
+            url=url,
+            error=error,
+        )
+
+    async def _one(self, unit: Unit, hook: Hook, secret: str = "") -> Response:
+        rows = await reading.deliveries(self._pool, unit.id, hook.id, None, None, _SHOWN)
+        return self._frame.render(
+            "hook.html",
+            at="settings",
+            unit=unit.record,
+            hook=hook,
+            reason=_(REASONS[hook.disabled_reason]) if hook.disabled_reason in REASONS else "",
+            rows=[(one, *_state(one.state)) for one in rows],
+            answers=ANSWERS,
+            secret=secret,
+        )
+
+
+def _state(name: str) -> tuple[str, str]:
+    tone, word = STATES.get(name, ("idle", name))
+    return tone, _(word)

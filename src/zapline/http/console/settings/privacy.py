@@ -1,0 +1,171 @@
+"""Privacy: what is held of one person, handing it out, erasing it, and how long anything is kept."""
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from typing import Any
+from uuid import UUID
+
+from quart import Response
+
+from zapline.domain.errors import ZaplineError
+from zapline.domain.ids import UnitId
+from zapline.http.api.framework.problems import Problem
+from zapline.http.console.framework.flash_messages import Tone
+from zapline.http.console.framework.layout import Frame, asked
+from zapline.http.console.framework.translation import _, mark
+from zapline.http.console.inbox.conversation_list import entry, findable
+from zapline.sql.conversations import conversation_search
+from zapline.sql.conversations.conversation_search import ChatHead
+from zapline.sql.postgres.pool import Pool
+from zapline.sql.privacy import erasure, export
+from zapline.sql.privacy.export import Person
+from zapline.sql.units.units import UnitRecord
+from zapline.supervisors.privacy.erasure_jobs import Erasures
+from zapline.supervisors.units.unit_commands import Submit
+
+PATH = "/console/units/{unit}/privacy"
+_FOUND = 20
+_JOBS = 20
+_LAST = 4
+"""Digits that whoever erases types: enough to have looked whom it is about."""
+_WAITS: Mapping[str, str] = {
+    "call": mark("waits for a message that is being sent"),
+    "journal": mark("waits for webhooks that are being stored"),
+}
+_WHAT: Mapping[str, str] = {
+    "messages": mark("messages"),
+    "journal": mark("webhooks in the journal"),
+    "letters": mark("dead letters"),
+    "reactions": mark("reactions"),
+    "recipients": mark("places on campaign lists"),
+    "suppressions": mark("opt-outs"),
+    "cancelled": mark("queued messages"),
+    "mentions": mark("mentions by others"),
+    "contacts": mark("contacts"),
+    "conversations": mark("conversations"),
+}
+
+
+class PrivacyPage:
+    """``/console/units/{unit}/privacy``."""
+
+    def __init__(self, frame: Frame, submit: Submit, erasures: Erasures, pool: Pool) -> None:
+        self._frame = frame
+        self._submit = submit
+        self._erasures = erasures
+        self._pool = pool
+
+    def attach(self) -> None:
+        path = "/console/units/<uuid:unit>/privacy"
+        self._frame.get(path, "privacy", self.show)
+        self._frame.get(f"{path}/jobs", "privacy_jobs", self.jobs)
+        self._frame.post(f"{path}/export", "privacy_export", self.export)
+        self._frame.post(f"{path}/erase", "privacy_erase", self.erase)
+        self._frame.tab("privacy", mark("Privacy"), PATH, 80)
+
+    async def show(self, unit: UUID) -> Response:
+        record = self._submit.find(UnitId(unit)).record
+        wanted = asked("q")
+        chosen = _id(asked("contact", 40))
+        found = await conversation_search.search(self._pool, record.id, wanted, _FOUND) if findable(wanted) else []
+        values = await self._chosen(record, chosen) if chosen is not None else {}
+        return self._page(record, await self._jobs(record), wanted, [entry(one) for one in found], **values)
+
+    async def jobs(self, unit: UUID) -> Response:
+        record = self._submit.find(UnitId(unit)).record
+        return self._frame.render("privacy_jobs.html", **await self._jobs(record))
+
+    async def export(self, unit: UUID) -> Response:
+        """Everything that is held, as one JSON file; that it was handed out is in the audit log."""
+        record, head, person = await self._asked(unit)
+        async with self._frame.audited("export_person", record.id, str(head.id)):
+            pass
+        answer = Response(self._streamed(person), content_type="application/json")
+        answer.headers["Content-Disposition"] = 'attachment; filename="export.json"'
+        answer.timeout = None  # the server itself ends what a client does not read
+        return answer
+
+    async def _streamed(self, person: Person) -> AsyncIterator[bytes]:
+        async with aclosing(export.export(self._pool, person, time.time())) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def erase(self, unit: UUID) -> Response:
+        """Begin to erase a person whose last digits were typed."""
+        record, head, _person = await self._asked(unit)
+        here = PATH.format(unit=record.id)
+        typed = (await self._frame.form()).text("digits", 20)
+        if typed != _last(head):
+            page = f"{here}?contact={head.id}"
+            return self._frame.go(page, Tone.BAD, _("These are not the last four digits. Nothing was erased."))
+        try:
+            async with self._frame.audited("erase_person", record.id, str(head.id)) as line:
+                line.note(who=f"****{_last(head)}")
+                await self._erasures.ask(record.id, id=head.id)
+        except ZaplineError as error:
+            return self._frame.go(here, Tone.BAD, _(str(error)))
+        return self._frame.go(here, Tone.GOOD, _("The person is being erased. This cannot be taken back."))
+
+    async def _asked(self, unit: UUID) -> tuple[UnitRecord, ChatHead, Person]:
+        record = self._submit.find(UnitId(unit)).record
+        head, person = await self._person(record, (await self._frame.form()).uuid("contact"))
+        if head is None or person is None:
+            raise Problem(404, "contact_not_found", "the unit has no such contact")
+        return record, head, person
+
+    async def _person(self, record: UnitRecord, conversation: UUID) -> tuple[ChatHead | None, Person | None]:
+        head = await conversation_search.chat(self._pool, record.id, conversation)
+        person = await export.find_person(self._pool, record.id, (), head.id) if head is not None else None
+        return head, person
+
+    async def _chosen(self, record: UnitRecord, conversation: UUID) -> dict[str, Any]:
+        head, person = await self._person(record, conversation)
+        if head is None:
+            raise Problem(404, "contact_not_found", "the unit has no such contact")
+        if person is None:
+            return {"refused": _("This is a group. People are erased one by one, with what they wrote here too.")}
+        held = await conversation_search.held_of(self._pool, record.id, person.names)
+        return {"head": head, "held": held, "lid_only": head.phone is None, "last": len(_last(head))}
+
+    async def _jobs(self, record: UnitRecord) -> dict[str, Any]:
+        found = await erasure.list_erasures(self._pool, record.id, None, _JOBS)
+        return {
+            "jobs": [
+                {
+                    "one": job,
+                    "waits": _(_WAITS[job.waits_for]) if job.waits_for is not None and job.waits_for in _WAITS else "",
+                    "counts": [(_(word), job.counts[what]) for what, word in _WHAT.items() if job.counts.get(what)],
+                }
+                for job in found
+            ],
+            "running": any(job.state == "running" for job in found),
+            "zone": record.time_zone,
+            "unit": record,
+        }
+
+    def _page(self, record: UnitRecord, jobs: dict[str, Any], wanted: str, found: list[Any], **more: Any) -> Response:
+        shown = {"head": None, "held": None, "lid_only": False, "last": _LAST, "refused": ""} | more
+        return self._frame.render(
+            "privacy.html",
+            at="privacy",
+            wanted=wanted,
+            found=found,
+            base=PATH.format(unit=record.id),
+            searched=findable(wanted),
+            **jobs,
+            **shown,
+        )
+
+
+def _last(head: ChatHead) -> str:
+    """The last digits of a phone, or of the LID of somebody who hides it."""
+    digits = "".join(one for one in head.phone or head.lid or head.canonical if one.isdigit())
+    return digits[-_LAST:]
+
+
+def _id(text: str) -> UUID | None:
+    try:
+        return UUID(text) if text else None
+    except ValueError:
+        raise Problem(404, "contact_not_found", "the unit has no such contact") from None

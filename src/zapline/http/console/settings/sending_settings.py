@@ -1,0 +1,148 @@
+"""A unit's settings: its name, time zone and retention, and how fast and when it sends."""
+
+from typing import Any
+from uuid import UUID
+
+from quart import Response
+
+from zapline.domain.errors import LocalError
+from zapline.domain.ids import UnitId
+from zapline.domain.outbox.pacing import BURST, CAMPAIGN_SECONDS, GAP, PER_MINUTE
+from zapline.domain.outbox.work_states import Lane
+from zapline.http.api.framework.problems import Problem
+from zapline.http.api.units.pace import NewPace, limits_of
+from zapline.http.console.framework.flash_messages import Tone
+from zapline.http.console.framework.forms import Form
+from zapline.http.console.framework.layout import Frame
+from zapline.http.console.framework.translation import _, mark
+from zapline.http.console.units.time_zones import ZONES
+from zapline.http.console.units.unit_page import PATH
+from zapline.sql.conversations import conversations
+from zapline.sql.postgres.pool import Pool
+from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.outbound.submission import Outgoing
+from zapline.supervisors.units.unit_commands import Submit, UnknownUnit
+from zapline.supervisors.units.unit_lifecycle import MOST_DAYS, Settings, UnitChanges
+
+
+class SettingsPage:
+    """``/console/units/{unit}/settings``."""
+
+    def __init__(self, frame: Frame, submit: Submit, changes: UnitChanges, outgoing: Outgoing, pool: Pool) -> None:
+        self._frame = frame
+        self._submit = submit
+        self._changes = changes
+        self._outgoing = outgoing
+        self._pool = pool
+
+    def attach(self) -> None:
+        self._frame.get(f"{PATH}/settings", "settings", self.show)
+        self._frame.post(f"{PATH}/settings", "change_settings", self.change)
+        self._frame.post(f"{PATH}/settings/pace", "change_pace", self.pace)
+        self._frame.tab("settings", mark("Settings"), "/console/units/{unit}/settings", 90)
+
+    async def show(self, unit: UUID) -> Response:
+        return await self._page(self._submit.find(UnitId(unit)))
+
+    async def change(self, unit: UUID) -> Response:
+        found, form = self._submit.find(UnitId(unit)), await self._frame.form()
+        try:
+            days = form.whole("retention_days", 1, MOST_DAYS)
+            asked = Settings(
+                name=form.text("name"),
+                time_zone=form.text("time_zone", 64),
+                retention_days=days,
+                keep_retention=False,
+            )
+            async with self._frame.audited("change_unit", found.id) as line:
+                line.note(name=asked.name, timeZone=asked.time_zone, retentionDays=days)
+                await self._changes.change(found.id, asked)
+        except (LocalError, Problem) as refused:
+            return await self._page(found, said_of(refused), dict(form.fields.items()))
+        return self._frame.go(f"/console/units/{unit}/settings", Tone.GOOD, _("Saved."))
+
+    async def pace(self, unit: UUID) -> Response:
+        found, form = self._submit.find(UnitId(unit)), await self._frame.form()
+        try:
+            limits = limits_of(_pace(form))
+            async with self._frame.audited("put_pace", found.id) as line:
+                line.note(perMinute=limits.per_minute, dailyCap=limits.daily_cap)
+                await self._outgoing.set_pace(found.id, limits)
+        except (LocalError, Problem) as refused:
+            return await self._page(found, said_of(refused), dict(form.fields.items()))
+        return self._frame.go(
+            f"/console/units/{unit}/settings", Tone.GOOD, _("Saved. It holds for what is sent from now on.")
+        )
+
+    async def _page(self, unit: Unit, error: str = "", typed: dict[str, str] | None = None) -> Response:
+        row = await conversations.pace(self._pool, unit.id)
+        if row is None:
+            raise UnknownUnit("there is no such unit")
+        record = unit.record
+        values: dict[str, Any] = {
+            "name": record.name,
+            "time_zone": record.time_zone,
+            "retention_days": record.retention_days or "",
+            "per_minute": f"{PER_MINUTE if row.per_minute is None else row.per_minute:g}",
+            "burst": BURST if row.burst is None else row.burst,
+            "gap_seconds": f"{GAP if row.gap_seconds is None else row.gap_seconds:g}",
+            "campaign_seconds": f"{CAMPAIGN_SECONDS if row.campaign_seconds is None else row.campaign_seconds:g}",
+            "daily_cap": row.daily_cap or "",
+            "warm_up_first": row.warm_up_first or "",
+            "quiet_from": f"{row.quiet_from:%H:%M}" if row.quiet_from is not None else "",
+            "quiet_until": f"{row.quiet_until:%H:%M}" if row.quiet_until is not None else "",
+        }
+        return self._frame.render(
+            "settings.html",
+            422 if error else 200,
+            at="settings",
+            unit=record,
+            values={**values, **(typed or {})},
+            resend=[lane.value for lane in row.resend_lanes],
+            zones=ZONES,
+            most_days=MOST_DAYS,
+            error=error,
+        )
+
+
+def said_of(refused: LocalError | Problem) -> str:
+    """What to tell of a form that was refused. Raises what is no refusal of a form."""
+    if isinstance(refused, Problem):
+        if refused.status != 422:
+            raise refused
+        return "; ".join(f"{_(FIELDS.get(field, field))}: {_(message)}" for field, message in refused.errors)
+    return _(str(refused))
+
+
+FIELDS = {
+    "retention_days": mark("Days that messages are kept"),
+    "per_minute": mark("Messages a minute"),
+    "burst": mark("At once after a pause"),
+    "gap_seconds": mark("Seconds between two to one contact"),
+    "campaign_seconds": mark("Seconds between two of a campaign"),
+    "daily_cap": mark("Messages a day at most"),
+    "warm_up_first": mark("Campaign messages on the first day"),
+    "quietFrom": mark("Quiet from"),
+    "quietUntil": mark("Quiet until"),
+}
+"""What the fields are called on the page."""
+
+
+def _pace(form: Form) -> NewPace:
+    """What the form asks for, in the ranges that the API has. Raises Problem 422."""
+
+    def number(name: str, least: float, most: float, usual: float) -> float:
+        found = form.number(name, least, most)
+        return usual if found is None else found
+
+    return NewPace(
+        per_minute=number("per_minute", 0.1, 6000, PER_MINUTE),
+        burst=form.whole("burst", 1, 1000) or BURST,
+        gap_seconds=number("gap_seconds", 0, 3600, GAP),
+        daily_cap=form.whole("daily_cap", 1, 1_000_000),
+        warm_up_first=form.whole("warm_up_first", 1, 1_000_000),
+        quiet_from=form.text("quiet_from", 5) or None,
+        quiet_until=form.text("quiet_until", 5) or None,
+        campaign_seconds=number("campaign_seconds", 0.001, 3600, CAMPAIGN_SECONDS),
+        resend_lanes=tuple(lane.value for lane in Lane if form.checked(f"resend_{lane.value}")),
+    )

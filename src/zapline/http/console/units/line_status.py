@@ -1,0 +1,66 @@
+"""Says how a unit's line is: one word with its tone, why it is so, and what to do next."""
+
+from dataclasses import dataclass
+
+from zapline.domain.line.reasons import EXPLANATIONS, Phase
+from zapline.http.console.framework.translation import _, mark
+from zapline.supervisors.inbound.unit_runtime import Unit
+
+_WORDS = {
+    Phase.IDLE: ("idle", mark("Not connected")),
+    Phase.CONNECTING: ("busy", mark("Connecting")),
+    Phase.PAIRING: ("busy", mark("Waiting for the scan")),
+    Phase.OPEN: ("good", mark("Connected")),
+    Phase.BACKING_OFF: ("warn", mark("Reconnecting")),
+    Phase.LOGGED_OUT: ("bad", mark("Logged out")),
+    Phase.REFUSED: ("bad", mark("Refused")),
+}
+_RANKS = {"bad": 0, "warn": 1, "busy": 2, "idle": 3, "good": 4}
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a line is, in the operator's language. ``tone`` chooses shape and colour."""
+
+    tone: str
+    word: str
+    sentence: str
+    advice: str
+
+
+def rank(unit: Unit) -> int:
+    """Sorts units: trouble first."""
+    if unit.quarantined_at is not None or unit.state is None:
+        return _RANKS["bad" if unit.quarantined_at is not None else "idle"]
+    phase = unit.state.stored.phase
+    paused = phase is Phase.OPEN and unit.record.paused_at is not None
+    return _RANKS["warn" if paused else _WORDS[phase][0]]
+
+
+def standing(unit: Unit) -> Standing:
+    """How this unit's line is now, from memory."""
+    if unit.quarantined_at is not None:
+        return Standing(
+            "bad",
+            _("Quarantined"),
+            _("It crashed too often and was stopped; its webhooks are kept meanwhile."),
+            _("It is tried again by itself. Look into the log for the cause, or end the quarantine."),
+        )
+    if unit.state is None:
+        return Standing(
+            "idle",
+            _("Not read yet"),
+            _("Its state has not been read: the database is away. Its webhooks are kept on disk."),
+            _("See that PostgreSQL is up; everything goes on by itself then."),
+        )
+    stored = unit.state.stored
+    tone, word = _WORDS[stored.phase]
+    explained = EXPLANATIONS[stored.reason]
+    if stored.phase is Phase.OPEN and unit.record.paused_at is not None:
+        return Standing(
+            "warn",
+            _("Sending is paused"),
+            _("The line is open and takes in messages; somebody paused the sending."),
+            _("Resume the sending when it may go on."),
+        )
+    return Standing(tone, _(word), _(explained.sentence), _(explained.advice))

@@ -1,0 +1,84 @@
+"""Says in one line each what happened to a unit lately, from the live events that are remembered."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from zapline.domain.ids import UnitId
+from zapline.domain.outbox.failure_texts import reason_of
+from zapline.domain.privacy.masking import mask_phone
+from zapline.http.console.framework import labels
+from zapline.http.console.framework.formatting import number
+from zapline.http.console.framework.translation import _, mark
+from zapline.supervisors.notifications.live_feed import Event, Feed, Kind
+
+MOST = 50
+_KINDS = {
+    Kind.STATUS: mark("line"),
+    Kind.QR: mark("QR code"),
+    Kind.MESSAGE: mark("message"),
+    Kind.DELIVERY: mark("delivery"),
+    Kind.CAMPAIGN: mark("campaign"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """One line. ``at`` in UTC seconds."""
+
+    at: float
+    kind: str
+    text: str
+
+
+def tail(feed: Feed, unit: UnitId) -> list[Happened]:
+    """The last events of the unit, the newest first; phones are masked, and no text of anybody is in it."""
+    return [
+        Happened(event.at, _(_KINDS[event.kind]), _told(event))
+        for event in feed.recent(unit, MOST)
+        if event.kind in _KINDS
+    ]
+
+
+def _told(event: Event) -> str:
+    data: dict[str, Any] = msgspec.json.decode(event.data)
+    match event.kind:
+        case Kind.STATUS:
+            return _(data["sentence"])
+        case Kind.QR:
+            return _("a new code to scan") if data["available"] else _("no code to scan any more")
+        case Kind.MESSAGE:
+            return _message(data)
+        case Kind.DELIVERY:
+            return _delivery(data)
+        case Kind.CAMPAIGN:
+            return _campaign(data)
+    return event.kind.value
+
+
+def _message(data: dict[str, Any]) -> str:
+    who, what = mask_phone(data["contact"] or "") or "?", labels.kind(data["kind"])
+    if data["backfilled"]:
+        return _("{what} with {who}, read back from Evolution", what=what, who=who)
+    return _("{what} to {who}", what=what, who=who) if data["fromMe"] else _("{what} from {who}", what=what, who=who)
+
+
+def _delivery(data: dict[str, Any]) -> str:
+    if data["failure"]:
+        return _(reason_of(data["failure"]))
+    if data["deleted"]:
+        return _("a message was deleted")
+    if data["edited"]:
+        return _("a message was changed")
+    if data["deliveryStatus"]:
+        return _("a message is: {state}", state=labels.delivery(data["deliveryStatus"]))
+    return _("a message is: {state}", state=labels.work(data["workState"] or ""))
+
+
+def _campaign(data: dict[str, Any]) -> str:
+    state, counts = labels.campaign(data["state"]), data["counts"] or {}
+    if not counts:
+        return _("a campaign is: {state}", state=state)
+    sent = number(sum(counts.get(each, 0) for each in ("sent", "delivered", "read")))
+    return _("a campaign is: {state}; {sent} of {all} sent", state=state, sent=sent, all=number(sum(counts.values())))

@@ -1,0 +1,44 @@
+"""Says why nothing of a unit leaves just now, or nothing of a campaign that runs, and what to do about it."""
+
+from zoneinfo import ZoneInfo
+
+from zapline.domain.campaigns.states import CampaignState
+from zapline.domain.line.reasons import Phase
+from zapline.domain.outbox.pacing import UnitPace
+from zapline.http.console.framework.formatting import clock_time
+from zapline.http.console.framework.translation import _
+from zapline.http.console.units.line_status import standing
+from zapline.sql.campaigns.campaigns import Campaign
+from zapline.sql.outbound.claims import PaceRow
+from zapline.supervisors.inbound.unit_runtime import Unit
+
+
+def unit_waits(unit: Unit) -> str:
+    """Why nothing of the unit leaves, in a sentence and an advice; empty where its line is open and it may send."""
+    free = unit.quarantined_at is None and unit.state is not None and unit.record.paused_at is None
+    if free and unit.state is not None and unit.state.stored.phase is Phase.OPEN:
+        return ""
+    line = standing(unit)
+    if unit.record.paused_at is None:
+        return _("The line is not open: {sentence} {advice}", sentence=line.sentence, advice=line.advice)
+    return _("The unit's sending is paused. What waits leaves once it is resumed, on the page of the line.")
+
+
+def campaign_waits(unit: Unit, one: Campaign, pace: PaceRow | None, now: float) -> str:
+    """Why a running campaign sends nothing at ``now`` (UTC seconds); empty where nothing holds it or nobody waits."""
+    if one.state is not CampaignState.RUNNING or not (one.counts["pending"] or one.counts["queued"]):
+        return ""
+    if held := unit_waits(unit):
+        return held
+    zone = unit.record.time_zone
+    quiet = (pace.quiet_from, pace.quiet_until) if pace is not None else (None, None)
+    limits = UnitPace.given(ZoneInfo(zone), quiet_from=quiet[0], quiet_until=quiet[1])
+    opens = one.timing.opens_at(limits, now)
+    if opens is None:
+        return _("Its hours and the unit's quiet hours leave no time to send. Change the quiet hours in the settings.")
+    if opens <= now:
+        return ""
+    at = clock_time(opens, zone)
+    if limits.quiet is not None and limits.quiet.end_after(now) is not None:
+        return _("The unit has its quiet hours: it goes on by itself at {at}. The settings change them.", at=at)
+    return _("It is outside of its hours: it goes on by itself at {at}.", at=at)

@@ -1,0 +1,153 @@
+"""What is done to a unit from its page: connect, pause, log out, a new secret, its end; each in the audit log."""
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from uuid import UUID
+
+from quart import Response
+
+from zapline.domain.errors import LocalError
+from zapline.domain.ids import UnitId
+from zapline.http.console.framework.flash_messages import Tone
+from zapline.http.console.framework.layout import Frame
+from zapline.http.console.framework.translation import _, mark
+from zapline.http.console.units.unit_page import PATH
+from zapline.supervisors.units.unit_commands import Submit, UnknownUnit
+from zapline.supervisors.units.unit_lifecycle import UnitChanges
+
+_NUMBER = re.compile(r"\d{8,15}")
+_BETWEEN = re.compile(r"[\s().+-]")
+_MOST_GENERATIONS = 2_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A page that asks before something is done. ``typed``: the unit's name must be typed in."""
+
+    title: str
+    text: str
+    button: str
+    typed: bool = False
+
+
+ASKED = {
+    "disconnect": Asked(
+        mark("Log out?"),
+        mark(
+            "The phone is unlinked. Nothing comes in and nothing is sent until somebody connects the line again and "
+            "scans a new code. Messages that wait stay."
+        ),
+        mark("Log out"),
+    ),
+    "rotate-secret": Asked(
+        mark("Give it a new webhook secret?"),
+        mark(
+            "Zapline tells Evolution the new address by itself. The old one is accepted for a while, for webhooks "
+            "that are on their way."
+        ),
+        mark("Rotate the secret"),
+    ),
+    "archive": Asked(
+        mark("Close this unit?"),
+        mark(
+            "Its phone is unlinked, nothing is sent any more, and its webhooks are refused. Its conversations stay in "
+            "the database. This cannot be taken back."
+        ),
+        mark("Close the unit"),
+        typed=True,
+    ),
+}
+
+
+class UnitActions:
+    """The forms below ``/console/units/{unit}``."""
+
+    def __init__(self, frame: Frame, submit: Submit, changes: UnitChanges) -> None:
+        self._frame = frame
+        self._submit = submit
+        self._changes = changes
+
+    def attach(self) -> None:
+        for name in ASKED:
+            self._frame.get(f"{PATH}/{name}", f"ask_{name}", self._asking(name))
+        for name, handler in (
+            ("connect", self.connect),
+            ("disconnect", self.disconnect),
+            ("pause", self.pause),
+            ("resume", self.resume),
+            ("rotate-secret", self.rotate),
+            ("release", self.release),
+            ("archive", self.archive),
+        ):
+            self._frame.post(f"{PATH}/{name}", f"unit_{name}", handler)
+
+    def _asking(self, name: str) -> Callable[[UUID], Awaitable[Response]]:
+        async def ask(unit: UUID) -> Response:
+            return self._ask(name, UnitId(unit))
+
+        return ask
+
+    def _ask(self, name: str, unit: UnitId, error: str = "", status: int = 200) -> Response:
+        found = self._submit.find(unit)
+        return self._frame.render(
+            "ask.html", status, at="unit", unit=found.record, name=name, asked=ASKED[name], error=error
+        )
+
+    async def connect(self, unit: UUID) -> Response:
+        """Start pairing or reconnect; with a number there is a code to type in too."""
+        text = (await self._frame.form()).text("number", 40)
+        number = _BETWEEN.sub("", text) or None
+        if number is not None and not _NUMBER.fullmatch(number):
+            said = _("A number has 8 to 15 digits with the country's code, as 55 11 99999 0001.")
+            return self._frame.go(_page(unit), Tone.BAD, said)
+        return await self._do(unit, "connect", lambda: self._submit.connect(UnitId(unit), number), "")
+
+    async def disconnect(self, unit: UUID) -> Response:
+        said = _("The phone is being unlinked.")
+        return await self._do(unit, "disconnect", lambda: self._submit.disconnect(UnitId(unit)), said)
+
+    async def pause(self, unit: UUID) -> Response:
+        said = _("Nothing is sent until you resume.")
+        return await self._do(unit, "pause_unit", lambda: self._changes.pause(UnitId(unit)), said)
+
+    async def resume(self, unit: UUID) -> Response:
+        return await self._do(unit, "resume_unit", lambda: self._changes.resume(UnitId(unit)), _("Sending goes on."))
+
+    async def rotate(self, unit: UUID) -> Response:
+        """A form that is sent twice must not take away the secret that Evolution still calls with."""
+        generation = (await self._frame.form()).whole("generation", 1, _MOST_GENERATIONS)
+        said = _("The unit has a new webhook secret; Evolution is being told.")
+        change = partial(self._changes.rotate_secret, UnitId(unit), generation)
+        return await self._do(unit, "rotate_secret", change, said)
+
+    async def release(self, unit: UUID) -> Response:
+        async def change() -> None:
+            self._changes.release(UnitId(unit))
+
+        return await self._do(unit, "release_unit", change, _("The quarantine is over; the unit is tried again."))
+
+    async def archive(self, unit: UUID) -> Response:
+        name = (await self._frame.form()).text("name", 200)
+        found = self._submit.find(UnitId(unit))
+        if name != found.record.name.strip():
+            return self._ask("archive", found.id, _("This is not the unit's name."), 422)
+        async with self._frame.audited("archive_unit", found.id):
+            await self._changes.archive(found.id)
+        return self._frame.go("/console/", Tone.GOOD, _("{name} is closed.", name=name))
+
+    async def _do(self, unit: UUID, action: str, change: Callable[[], Awaitable[object]], said: str) -> Response:
+        """Make the change and go back to the unit, which says what came of it."""
+        try:
+            async with self._frame.audited(action, UnitId(unit)):
+                await change()
+        except UnknownUnit:
+            raise
+        except LocalError as refused:
+            return self._frame.go(_page(unit), Tone.BAD, _(str(refused)))
+        return self._frame.go(_page(unit), Tone.GOOD if said else None, said)
+
+
+def _page(unit: UUID) -> str:
+    return f"/console/units/{unit}"

@@ -1,0 +1,123 @@
+"""A unit's page: its line with the code to scan, what it has to do, and what happens to it, live."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from quart import Response
+from werkzeug.exceptions import NotFound
+
+from zapline.domain.ids import UnitId
+from zapline.domain.line.reasons import Phase
+from zapline.domain.line.state import Stored
+from zapline.domain.line.state_machine import QR_LIFE
+from zapline.domain.outbox.failure_texts import reason_of
+from zapline.http.api.units.qr_codes import QrPictures
+from zapline.http.api.units.unit_schemas import OutboundBody, SendingBody
+from zapline.http.console.framework.counts import soon
+from zapline.http.console.framework.layout import Frame
+from zapline.http.console.framework.live_updates import of_unit
+from zapline.http.console.framework.translation import _, mark
+from zapline.http.console.units.line_status import standing
+from zapline.http.console.units.recent_activity import tail
+from zapline.sql.postgres.pool import Pool
+from zapline.sql.units import unit_summaries
+from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.notifications.live_feed import Feed
+from zapline.supervisors.units.unit_commands import Submit
+
+Sending = Callable[[UnitId], OutboundBody | None]
+PATH = "/console/units/<uuid:unit>"
+SENDERS = {
+    "idle": ("good", mark("Nothing waits to be sent")),
+    "pacing": ("busy", mark("Waits for its pace")),
+    "calling": ("busy", mark("Is sending")),
+    "paused": ("warn", mark("Rests for a while")),
+}
+"""What a unit's sender does; as ``supervisors.desk.Busy``."""
+
+
+class UnitPage:
+    """``/console/units/{unit}`` and its live parts."""
+
+    def __init__(self, frame: Frame, submit: Submit, pool: Pool, feed: Feed | None, sending: Sending) -> None:
+        self._frame = frame
+        self._submit = submit
+        self._pool = pool
+        self._feed = feed
+        self._sending = sending
+        self._pictures = QrPictures()
+
+    def attach(self) -> None:
+        self._frame.get(PATH, "unit", self.show)
+        self._frame.get(f"{PATH}/part/line", "unit_line", self.line)
+        self._frame.get(f"{PATH}/part/work", "unit_work", self.work)
+        self._frame.get(f"{PATH}/part/tail", "unit_tail", self.tail)
+        self._frame.get(f"{PATH}/qr.svg", "unit_qr", self.qr)
+        self._frame.tab("unit", mark("Line"), "/console/units/{unit}", 0)
+
+    async def show(self, unit: UUID) -> Response:
+        found = self._submit.find(UnitId(unit))
+        values = {**self._line(found), **await self._work(found), **self._tail(found)}
+        return self._frame.render("unit.html", at="unit", unit=found.record, events=of_unit(found.id), **values)
+
+    async def line(self, unit: UUID) -> Response:
+        return self._frame.render("unit_line.html", **self._line(self._submit.find(UnitId(unit))))
+
+    async def work(self, unit: UUID) -> Response:
+        return self._frame.render("unit_work.html", **await self._work(self._submit.find(UnitId(unit))))
+
+    async def tail(self, unit: UUID) -> Response:
+        return self._frame.render("unit_tail.html", **self._tail(self._submit.find(UnitId(unit))))
+
+    async def qr(self, unit: UUID) -> Response:
+        """The code to scan; whoever looks at it keeps it fresh."""
+        found = self._submit.find(UnitId(unit))
+        stored = found.state.stored if found.state is not None else None
+        if stored is None or stored.phase is not Phase.PAIRING or stored.qr_code is None:
+            raise NotFound
+        return Response(await self._pictures.svg(stored.qr_code), content_type="image/svg+xml")
+
+    def _line(self, unit: Unit) -> dict[str, Any]:
+        stored = unit.state.stored if unit.state is not None else Stored()
+        if stored.phase in (Phase.CONNECTING, Phase.PAIRING):
+            self._submit.look_at_qr(unit)
+        pairing = stored.phase is Phase.PAIRING and stored.qr_code is not None
+        drawn_at = stored.qr_updated_at if pairing else None
+        left = max(0.0, drawn_at + QR_LIFE - time.time()) if drawn_at is not None else 0.0
+        return {
+            "record": unit.record,
+            "stored": stored,
+            "line": standing(unit),
+            "phase": stored.phase.value,
+            "quarantined": unit.quarantined_at is not None,
+            "drawn_at": drawn_at,
+            "expires_at": drawn_at + QR_LIFE if drawn_at is not None else None,
+            "left": round(left),
+            "life": round(QR_LIFE),
+            "pairing": pairing,
+        }
+
+    async def _work(self, unit: Unit) -> dict[str, Any]:
+        totals = await soon(lambda: unit_summaries.totals(self._pool, unit.id))
+        told = self._sending(unit.id)
+        return {
+            "record": unit.record,
+            "totals": totals,
+            "sender": _sender(unit, told.sending if told is not None else None),
+            "compared": told.reconciliation if told is not None else None,
+        }
+
+    def _tail(self, unit: Unit) -> dict[str, Any]:
+        return {"record": unit.record, "happened": tail(self._feed, unit.id) if self._feed is not None else []}
+
+
+def _sender(unit: Unit, sending: SendingBody | None) -> dict[str, Any]:
+    """How sending stands: tone, word and reason."""
+    if unit.record.paused_at is not None:
+        said = _("What waits stays; what comes in is stored.")
+        return {"tone": "warn", "word": _("Paused by a person"), "reason": said, "since": unit.record.paused_at}
+    tone, word = SENDERS[sending.state if sending is not None else "idle"]
+    reason = _(reason_of(sending.reason)) if sending is not None and sending.reason else ""
+    return {"tone": tone, "word": _(word), "reason": reason, "since": None}

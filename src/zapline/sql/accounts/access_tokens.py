@@ -1,0 +1,163 @@
+"""Sessions and bearer tokens as stored: by digest, with whom they let in and how long."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from zapline.domain.errors import LocalError
+from zapline.domain.ids import UnitId
+from zapline.domain.principals import ActorKind, Principal, Scope, TokenKind
+from zapline.sql.postgres.connection import Connection
+from zapline.sql.postgres.named_queries import Topic
+
+_SQL = Topic(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a new token is to be: one administrator's, or one unit's. Times in seconds; None: without such an end."""
+
+    kind: TokenKind
+    label: str
+    created_by: str
+    admin: UUID | None = None
+    unit: UnitId | None = None
+    scopes: frozenset[Scope] = frozenset()
+    lasts: float | None = None
+    idle: int | None = None
+    password_hash: str | None = None
+    """Of the password that the administrator has just shown; None: he has shown none."""
+
+
+class ShutOut(LocalError):
+    """The administrator is disabled, or has another password by now."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRecord:
+    """A token as lists show it; nothing of the token itself is known."""
+
+    id: UUID
+    kind: TokenKind
+    unit: UnitId | None
+    scopes: tuple[Scope, ...]
+    label: str
+    created_by: str
+    created_at: datetime
+    last_used_at: datetime | None
+    idle: int | None
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Whom a valid token lets in, and until when. Times in UTC seconds, ``idle`` in seconds."""
+
+    token: UUID
+    kind: TokenKind
+    principal: Principal
+    used_at: float
+    idle: int | None
+    expires_at: float | None
+
+    def valid(self, now: float, used_at: float) -> bool:
+        """Whether it still is, last used then."""
+        return (self.expires_at is None or now < self.expires_at) and (self.idle is None or now < used_at + self.idle)
+
+
+async def issue(conn: Connection, digest: bytes, grant: Grant) -> TokenRecord:
+    """Store a new token's digest. Raises ShutOut, and StatementFailed for a unit that is not there.
+
+    Whoever changes a password or disables an administrator, and ends his tokens in the same transaction, ends this
+    one too, or it is not issued.
+    """
+    row = await _SQL.one(
+        conn,
+        "issue",
+        digest=digest,
+        kind=grant.kind.value,
+        admin_id=grant.admin,
+        unit_id=grant.unit,
+        scopes=[scope.value for scope in Scope if scope in grant.scopes],
+        label=grant.label,
+        created_by=grant.created_by,
+        idle_seconds=grant.idle,
+        seconds=grant.lasts,
+        password_hash=grant.password_hash,
+    )
+    if row is None:
+        raise ShutOut("this administrator may not come in any more")
+    return _record(row)
+
+
+async def find_holder(conn: Connection, digest: bytes, used_at: float | None) -> Holder | None:
+    """Who holds this token, if it is valid; ``used_at``: a use (UTC seconds) that is not stored yet."""
+    row = await _SQL.one(conn, "find_holder", digest=digest, used_at=used_at)
+    if row is None:
+        return None
+    scopes = frozenset(Scope(scope) for scope in row.scopes)
+    principal = (
+        Principal(ActorKind.UNIT_TOKEN, row.id, row.label, UnitId(row.unit_id), scopes)
+        if row.unit_id is not None
+        else Principal(ActorKind.ADMIN, row.admin_id, row.email)
+    )
+    expires_at = row.expires_at.timestamp() if row.expires_at is not None else None
+    return Holder(row.id, TokenKind(row.kind), principal, row.used_at.timestamp(), row.idle_seconds, expires_at)
+
+
+async def touch(conn: Connection, used: Mapping[UUID, float]) -> None:
+    """Store when tokens were last used (UTC seconds)."""
+    await _SQL.execute(conn, "touch", ids=list(used), seconds=list(used.values()))
+
+
+async def list_of_unit(
+    conn: Connection, unit: UnitId, before: tuple[datetime, UUID] | None, limit: int
+) -> list[TokenRecord]:
+    """A page of a unit's tokens, the newest first, also those that have ended."""
+    at, id = before or (None, None)
+    rows = await _SQL.rows(conn, "list_of_unit", unit_id=unit, before_at=at, before_id=id, limit=limit)
+    return [_record(row) for row in rows]
+
+
+async def list_of_admin(
+    conn: Connection, admin: UUID, before: tuple[datetime, UUID] | None, limit: int
+) -> list[TokenRecord]:
+    """A page of an administrator's tokens and sessions, the newest first, also those that have ended."""
+    at, id = before or (None, None)
+    rows = await _SQL.rows(conn, "list_of_admin", admin_id=admin, before_at=at, before_id=id, limit=limit)
+    return [_record(row) for row in rows]
+
+
+async def revoke_digest(conn: Connection, digest: bytes) -> None:
+    """End a token of which the holder knows no more than itself."""
+    await _SQL.execute(conn, "revoke_digest", digest=digest)
+
+
+async def revoke_of_unit(conn: Connection, unit: UnitId, id: UUID) -> str | None:
+    """End a token of this unit; its label, or None where the unit has no such token."""
+    row = await _SQL.one(conn, "revoke_of_unit", unit_id=unit, id=id)
+    return row.label if row is not None else None
+
+
+async def revoke_of_admin(conn: Connection, admin: UUID, id: UUID) -> str | None:
+    """End a token or session of this administrator; its label, or None where he has no such token."""
+    row = await _SQL.one(conn, "revoke_of_admin", admin_id=admin, id=id)
+    return row.label if row is not None else None
+
+
+async def revoke_all_of_admin(conn: Connection, admin: UUID) -> int:
+    """End all tokens and sessions of an administrator; how many were valid."""
+    return await _SQL.execute(conn, "revoke_all_of_admin", admin_id=admin)
+
+
+async def forget(conn: Connection, days: int) -> int:
+    """Delete what ended so many days ago; how many."""
+    return await _SQL.execute(conn, "forget", days=days)
+
+
+def _record(row: Any) -> TokenRecord:
+    id, kind, unit, scopes, *rest = row
+    return TokenRecord(id, TokenKind(kind), unit, tuple(Scope(scope) for scope in scopes), *rest)

@@ -1,0 +1,50 @@
+"""The administrators; of their passwords only argon2's hashes are stored."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from zapline.sql.postgres.connection import Connection
+from zapline.sql.postgres.named_queries import Topic
+
+_SQL = Topic(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """An administrator as stored."""
+
+    id: UUID
+    email: str
+    password_hash: str
+    created_at: datetime
+    disabled_at: datetime | None
+
+
+async def add_admin(conn: Connection, email: str, password_hash: str) -> UUID | None:
+    """Add an administrator; None where the address is known."""
+    row = await _SQL.one(conn, "add_admin", email=email, password_hash=password_hash)
+    return row.id if row is not None else None
+
+
+async def set_password(conn: Connection, email: str, password_hash: str) -> UUID | None:
+    """Give a known administrator a new password; None where there is none."""
+    row = await _SQL.one(conn, "set_password", email=email, password_hash=password_hash)
+    return row.id if row is not None else None
+
+
+async def set_enabled(conn: Connection, email: str, enabled: bool) -> UUID | None:
+    """Let an administrator in, or not; None where there is none."""
+    row = await _SQL.one(conn, "set_enabled", email=email, enabled=enabled)
+    return row.id if row is not None else None
+
+
+async def get_admin(conn: Connection, email: str) -> Admin | None:
+    """An administrator, enabled or not."""
+    row = await _SQL.one(conn, "get_admin", email=email)
+    return Admin(*row) if row is not None else None
+
+
+async def list_admins(conn: Connection) -> list[Admin]:
+    """All of them, by address."""
+    return [Admin(*row) for row in await _SQL.rows(conn, "list_admins")]

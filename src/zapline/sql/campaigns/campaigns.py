@@ -1,0 +1,303 @@
+"""Performs what people ask about campaigns: make, fill, start, stop, try again, and show them."""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from zapline.domain.campaigns.recipients_csv import Judged
+from zapline.domain.campaigns.states import CampaignState, Timing
+from zapline.domain.ids import UnitId
+from zapline.domain.outbox.work_states import Outgoing
+from zapline.sql.postgres.connection import Connection
+from zapline.sql.postgres.named_queries import Topic, as_json
+from zapline.sql.postgres.pool import Pool
+from zapline.sql.postgres.row_level_security import unit_scope
+
+_SQL = Topic(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class NewCampaign:
+    """A campaign to be made. ``digest``: SHA-256 of what was asked. ``start_at`` and ``now`` in UTC seconds."""
+
+    id: UUID
+    name: str
+    outgoing: Outgoing
+    timing: Timing
+    start_at: float | None
+    client_id: str | None
+    digest: bytes
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A campaign as it was planned. ``start_at`` in UTC seconds."""
+
+    state: CampaignState
+    outgoing: Outgoing
+    timing: Timing
+    start_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """A campaign as it is shown, with how many of its recipients stand where."""
+
+    id: UUID
+    name: str
+    state: CampaignState
+    outgoing: Outgoing
+    timing: Timing
+    start_at: datetime | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    created_at: datetime
+    client_id: str | None
+    counts: Counter[str] = field(default_factory=Counter)
+    """By state, as ``zapline.recipient_state`` of the schema names them."""
+    skipped: Counter[str] = field(default_factory=Counter)
+    """Those skipped, by reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a campaign stands at one moment; ``counts`` as in ``Campaign``."""
+
+    name: str
+    state: str
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """A recipient as it is shown."""
+
+    number: int
+    recipient: str
+    values: dict[str, str]
+    state: str
+    reason: str | None
+    detail: str | None
+    message: UUID | None
+    sent_at: datetime | None
+
+
+# -- asking --------------------------------------------------------------------------------------------------
+
+
+async def insert_campaign(conn: Connection, unit: UnitId, new: NewCampaign) -> bool:
+    """Make it; False where its client id is taken, and nothing has changed then."""
+    row = await _SQL.one(
+        conn,
+        "insert_campaign",
+        id=new.id,
+        unit_id=unit,
+        name=new.name,
+        content=as_json(new.outgoing),
+        seconds=new.timing.seconds,
+        window_from=new.timing.window_from,
+        window_until=new.timing.window_until,
+        start_at=new.start_at,
+        now=new.now,
+        digest=new.digest,
+        client_id=new.client_id,
+    )
+    return row is not None
+
+
+async def find_by_client_id(conn: Connection, unit: UnitId, client_id: str) -> tuple[UUID, bytes] | None:
+    """The campaign of this client id, with the digest of what was asked."""
+    row = await _SQL.one(conn, "find_by_client_id", unit_id=unit, client_id=client_id)
+    return (row.id, bytes(row.request_digest or b"")) if row is not None else None
+
+
+async def hold(conn: Connection, unit: UnitId, id: UUID) -> Held | None:
+    """The campaign, locked until the transaction ends; None where the unit has none of this id."""
+    row = await _SQL.one(conn, "hold_campaign", unit_id=unit, id=id)
+    return _held(row) if row is not None else None
+
+
+async def look_at(conn: Connection, unit: UnitId, id: UUID) -> tuple[Held, int, int] | None:
+    """The campaign, the number of the next recipient, and how many are still to be written to."""
+    row = await _SQL.one(conn, "look_at", unit_id=unit, id=id)
+    return (_held(row), row.next, row.pending) if row is not None else None
+
+
+def _held(row: Any) -> Held:
+    timing = Timing(row.seconds, row.window_from, row.window_until)
+    return Held(CampaignState(row.state), msgspec.convert(row.content, Outgoing), timing, row.start_at)
+
+
+async def set_state(conn: Connection, id: UUID, state: CampaignState, now: float) -> None:
+    """Change the state of a campaign that is held."""
+    await _SQL.execute(conn, "set_state", id=id, state=state.value, now=now)
+
+
+async def skip_opted_out(conn: Connection, id: UUID) -> bool:
+    """Skip who wants no campaigns by now; whether anybody is left to be written to."""
+    await _SQL.execute(conn, "skip_opted_out", id=id)
+    row = await _SQL.one(conn, "has_pending", id=id)
+    return bool(row.pending)
+
+
+async def cancel_rest(conn: Connection, id: UUID, now: float) -> None:
+    """Take back all of a held campaign that has not been called for."""
+    await _SQL.execute(conn, "cancel_recipients", id=id)
+    await _SQL.execute(conn, "cancel_queued", id=id, now=now)
+
+
+async def retry_failed(conn: Connection, id: UUID) -> int:
+    """Give those whose message certainly was not sent another one; how many."""
+    row = await _SQL.one(conn, "retry_failed", id=id)
+    return int(row.recipients)
+
+
+async def promote(conn: Connection, rows: Sequence[dict[str, object]]) -> set[UnitId]:
+    """Put what lies ready for whoever has written into the reply lane. Rows: ``unit_id``, ``conversation_id``.
+
+    Returns the units whose senders have something new to look at.
+    """
+    if not rows:
+        return set()
+    return {UnitId(row.unit_id) for row in await _SQL.rows(conn, "promote", rows=as_json(rows))}
+
+
+# -- filling -------------------------------------------------------------------------------------------------
+
+
+async def begin_load(conn: Connection, unit: UnitId, id: UUID) -> tuple[int, Outgoing] | None:
+    """Mark the campaign as being filled: the number of the next recipient; None where it is not ready for it."""
+    row = await _SQL.one(conn, "begin_load", unit_id=unit, id=id)
+    return (row.loading_from, msgspec.convert(row.content, Outgoing)) if row is not None else None
+
+
+async def end_load(conn: Connection, id: UUID) -> bool:
+    """The list is read to its end; False where it was given up meanwhile."""
+    return await _SQL.one(conn, "end_load", id=id) is not None
+
+
+async def abandon_load(conn: Connection, id: UUID) -> None:
+    """Take back what was read of a list, if it was not read to its end."""
+    async with conn.transaction():
+        await _SQL.execute(conn, "drop_loaded", id=id)
+        await _SQL.execute(conn, "end_load", id=id)
+
+
+async def left_loads(conn: Connection) -> list[UUID]:
+    """Campaigns that are marked as being filled."""
+    return [row.id for row in await _SQL.rows(conn, "left_loads")]
+
+
+async def find_unfit(conn: Connection, unit: UnitId, id: UUID | None, judged: Iterable[Judged]) -> dict[int, str]:
+    """Of those that may be written to so far: who wants no campaigns, whom the campaign has already; by number."""
+    rows = [{"number": one.number, "recipient": one.recipient} for one in judged if one.reason is None]
+    if not rows:
+        return {}
+    found = await _SQL.rows(conn, "judge_recipients", unit_id=unit, id=id, rows=as_json(rows))
+    return {row.number: row.reason for row in found}
+
+
+async def insert_recipients(conn: Connection, unit: UnitId, id: UUID, judged: Iterable[Judged]) -> None:
+    """Store a part of a list as it was judged."""
+    rows = [
+        {
+            "number": one.number,
+            "recipient": one.recipient,
+            "parameters": one.values,
+            "reason": one.reason,
+            "detail": one.detail,
+        }
+        for one in judged
+    ]
+    if rows:
+        await _SQL.execute(conn, "insert_recipients", unit_id=unit, id=id, rows=as_json(rows))
+
+
+# -- showing -------------------------------------------------------------------------------------------------
+
+
+async def standings(conn: Connection, units: Sequence[UnitId], ids: Sequence[UUID]) -> dict[UUID, Standing]:
+    """How these campaigns of these units stand, counted from the rows themselves."""
+    found: dict[UUID, Standing] = {}
+    counts: defaultdict[UUID, dict[str, int]] = defaultdict(dict)
+    for row in await _SQL.rows(conn, "standings", units=list(units), ids=list(ids)):
+        if row.recipients is not None:
+            counts[row.id][row.recipients_state] = row.recipients
+        found[row.id] = Standing(row.name, row.state, counts[row.id])
+    return found
+
+
+async def list_campaigns(pool: Pool, unit: UnitId, before: tuple[datetime, UUID] | None, limit: int) -> list[Campaign]:
+    """A page, newest first, below the position ``before``."""
+    async with unit_scope(pool, unit) as conn:
+        return await _campaigns(conn, unit, None, before, limit)
+
+
+async def find_campaign(pool: Pool, unit: UnitId, id: UUID) -> Campaign | None:
+    """One campaign of the unit."""
+    async with unit_scope(pool, unit) as conn:
+        found = await _campaigns(conn, unit, id, None, 1)
+    return found[0] if found else None
+
+
+async def has_campaign(pool: Pool, unit: UnitId, id: UUID) -> bool:
+    """Whether the unit has it."""
+    async with unit_scope(pool, unit) as conn:
+        return await _SQL.one(conn, "has_campaign", unit_id=unit, id=id) is not None
+
+
+async def _campaigns(
+    conn: Connection, unit: UnitId, id: UUID | None, before: tuple[datetime, UUID] | None, limit: int
+) -> list[Campaign]:
+    at, last = before or (None, None)
+    rows = await _SQL.rows(conn, "list_campaigns", unit_id=unit, id=id, before_at=at, before_id=last, limit=limit)
+    found = {row.id: _campaign(row) for row in rows}
+    for counted in await _SQL.rows(conn, "count_recipients", unit_id=unit, ids=list(found)):
+        found[counted.campaign_id].counts[counted.state] += counted.recipients
+        if counted.reason is not None:
+            found[counted.campaign_id].skipped[counted.reason] += counted.recipients
+    return list(found.values())
+
+
+def _campaign(row: Any) -> Campaign:
+    return Campaign(
+        id=row.id,
+        name=row.name,
+        state=CampaignState(row.state),
+        outgoing=msgspec.convert(row.content, Outgoing),
+        timing=Timing(row.seconds, row.window_from, row.window_until),
+        start_at=row.start_at,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        created_at=row.created_at,
+        client_id=row.client_campaign_id,
+    )
+
+
+async def recipients(
+    pool: Pool, unit: UnitId, id: UUID, states: Collection[str] | None, after: int, limit: int
+) -> list[Recipient]:
+    """A page in the order of the list, behind the number ``after``; of these states, or of all (None)."""
+    asked = list(states) if states is not None else None
+    async with unit_scope(pool, unit) as conn:
+        rows = await _SQL.rows(conn, "list_recipients", unit_id=unit, id=id, states=asked, after=after, limit=limit)
+    return [Recipient(*row) for row in rows]
+
+
+async def variables(pool: Pool, unit: UnitId, id: UUID) -> set[str]:
+    """The names of all values that the campaign's recipients have."""
+    async with unit_scope(pool, unit) as conn:
+        return {row.name for row in await _SQL.rows(conn, "variables", unit_id=unit, id=id)}
+
+
+async def reasons(pool: Pool, unit: UnitId, id: UUID) -> list[tuple[str, str | None, int]]:
+    """(state, reason, how many) of whoever was not written to, or not surely; the most frequent first."""
+    async with unit_scope(pool, unit) as conn:
+        rows = await _SQL.rows(conn, "count_reasons", unit_id=unit, id=id)
+    return [(row.state, row.reason, row.recipients) for row in rows]

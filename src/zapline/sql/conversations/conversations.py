@@ -1,0 +1,321 @@
+"""Reads for the API: conversations, messages and the outbox of one unit; dead letters and the audit log of all."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import trio
+
+from zapline.domain.ids import UnitId
+from zapline.domain.outbox.work_states import Work
+from zapline.sql.inbound.dead_letters import Letter, get_dead_letter, list_dead_letters
+from zapline.sql.outbound.claims import PaceRow, load_pace
+from zapline.sql.postgres.connection import Connection
+from zapline.sql.postgres.pool import Pool
+from zapline.sql.postgres.row_level_security import admin_scope, unit_scope
+from zapline.sql.postgres.statements import load
+
+_SQL = load(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A conversation with all that was merged into it; ``canonical`` names the chat as in ``domain.phones``."""
+
+    id: UUID
+    kind: str
+    canonical: str
+    phone: str | None
+    lid: str | None
+    name: str | None
+    last_message_at: datetime
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What one person says about a message: an emoji, or options of a poll (None: they are encrypted)."""
+
+    actor: str
+    emoji: str | None = None
+    options: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message as it is to be shown; what a deleted one said is left out. ``conversation_id`` is the root's."""
+
+    id: UUID
+    external_id: str | None
+    client_message_id: str | None
+    seq: int
+    conversation_id: UUID
+    from_me: bool
+    kind: str
+    text: str | None
+    media: dict[str, Any] | None
+    detail: dict[str, Any]
+    sender: str | None
+    sender_name: str | None
+    quoted_id: str | None
+    forwarded: bool
+    view_once: bool
+    expires_after: int | None
+    origin: str
+    backfilled: bool
+    delivery: str | None
+    edited_at: datetime | None
+    deleted_at: datetime | None
+    sent_at: datetime
+    received_at: datetime
+    reactions: tuple[Said, ...]
+    votes: tuple[Said, ...]
+    work_state: str | None
+    """How the work on one of ours stands, a ``zapline.domain.outbox.work_states.Work``; None for what others sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call to Evolution that was to send a message, as in ``attempts``. Times are UTC seconds."""
+
+    started_at: float
+    ended_at: float | None
+    outcome: str
+    failure: str | None
+    matched_by: str | None
+    external_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """The work on a message of ours. ``calls`` is empty in lists; ``seq`` is its place in the outbox."""
+
+    seq: int
+    state: str
+    lane: str
+    tries: int
+    resends: int
+    due_at: datetime
+    expires_at: datetime | None
+    settled_at: datetime | None
+    ended_at: datetime | None
+    stalled: bool
+    twice: bool
+    failure: str | None
+    failure_detail: str | None
+    look_at: datetime | None
+    campaign: UUID | None
+    calls: tuple[Call, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A message, and the work on it if it is one of ours."""
+
+    message: Message
+    sending: Sending | None
+
+
+async def conversations(
+    pool: Pool, unit: UnitId, before: tuple[datetime, UUID] | None, limit: int, since: datetime | None = None
+) -> list[Conversation]:
+    """A page, latest message first, below the position ``before``; only those with a message after ``since``."""
+    statement = _SQL["list_conversations"]
+    at, id = before or (None, None)
+    async with unit_scope(pool, unit) as conn:
+        bound = statement.bind(unit_id=unit, before_at=at, before_id=id, since=since, limit=limit)
+        rows = await conn.fetch(statement.sql, bound)
+    return [Conversation(*row) for row in rows]
+
+
+async def thread(
+    pool: Pool, unit: UnitId, conversation: UUID, before: tuple[datetime, int] | None, limit: int
+) -> list[Message] | None:
+    """A page of a conversation's messages, newest first; None where the unit has no such conversation."""
+    find, read = _SQL["root_of"], _SQL["list_thread"]
+    at, seq = before or (None, None)
+    async with unit_scope(pool, unit) as conn:
+        root = await conn.fetch_one(find.sql, find.bind(unit_id=unit, conversation_id=conversation))
+        if root is None:
+            return None
+        rows = await conn.fetch(
+            read.sql, read.bind(unit_id=unit, root_id=root.id, before_at=at, before_seq=seq, limit=limit)
+        )
+    return [_message(row) for row in rows]
+
+
+WRITERS_END_WITHIN = 1.0
+"""Seconds that a page waits for transactions that were under way when it was asked for; they take milliseconds."""
+_LOOK_AGAIN = 0.005
+
+
+async def messages_after(pool: Pool, unit: UnitId, after_seq: int, limit: int) -> list[Message] | None:
+    """A page of a unit's messages in the order of their arrival; None where it cannot be told just now.
+
+    Numbers are taken before transactions are committed, and by several at a time: a message may appear below one
+    that is there already, and who reads on from that one would never see it. So the end of the page is settled
+    first, then those who may still add to it are waited for, and the page is read after that.
+    """
+    ends = _SQL["last_after"]
+    async with unit_scope(pool, unit) as conn:
+        row = await conn.fetch_one(ends.sql, ends.bind(unit_id=unit, after_seq=after_seq, limit=limit))
+        if row is None or row.seq is None:
+            return []
+        last: int = row.seq
+        writers = await _writers(conn)
+        if not writers:
+            return await _page_after(conn, unit, after_seq, last)
+    with trio.move_on_after(WRITERS_END_WITHIN):
+        while writers:
+            await trio.sleep(_LOOK_AGAIN)
+            async with pool.connection() as conn:
+                writers &= await _writers(conn)
+    if writers:
+        return None
+    async with unit_scope(pool, unit) as conn:
+        return await _page_after(conn, unit, after_seq, last)
+
+
+async def _writers(conn: Connection) -> set[str]:
+    return {row.name for row in await conn.fetch(_SQL["writers"].sql)}
+
+
+async def _page_after(conn: Connection, unit: UnitId, after_seq: int, last: int) -> list[Message]:
+    statement = _SQL["list_after"]
+    rows = await conn.fetch(statement.sql, statement.bind(unit_id=unit, after_seq=after_seq, last_seq=last))
+    return [_message(row) for row in rows]
+
+
+async def get_message(conn: Connection, unit: UnitId, id: UUID) -> Watched | None:
+    """One message of the unit, over any connection that may see it."""
+    statement = _SQL["get_message"]
+    row = await conn.fetch_one(statement.sql, statement.bind(unit_id=unit, id=id))
+    return _watched(row) if row is not None else None
+
+
+async def message(pool: Pool, unit: UnitId, id: UUID) -> Watched | None:
+    """One message of the unit."""
+    async with unit_scope(pool, unit) as conn:
+        return await get_message(conn, unit, id)
+
+
+async def outbox(pool: Pool, unit: UnitId, states: Collection[Work], before: int | None, limit: int) -> list[Watched]:
+    """A page of the unit's messages in these states of work, those asked for last first, below a ``Sending.seq``."""
+    statement = _SQL["list_outbox"]
+    arguments = statement.bind(unit_id=unit, states=[state.value for state in states], before=before, limit=limit)
+    async with unit_scope(pool, unit) as conn:
+        return [_watched(row) for row in await conn.fetch(statement.sql, arguments)]
+
+
+async def stalled(pool: Pool, unit: UnitId, before: int | None, limit: int) -> list[Watched]:
+    """The same of messages that Evolution took and nobody has confirmed in time."""
+    statement = _SQL["list_stalled"]
+    async with unit_scope(pool, unit) as conn:
+        rows = await conn.fetch(statement.sql, statement.bind(unit_id=unit, before=before, limit=limit))
+    return [_watched(row) for row in rows]
+
+
+async def pace(pool: Pool, unit: UnitId) -> PaceRow | None:
+    """The unit's limits as stored."""
+    async with unit_scope(pool, unit) as conn:
+        return await load_pace(conn, unit)
+
+
+async def letters(pool: Pool, unit: UnitId | None, before: int | None, limit: int) -> list[Letter]:
+    """A page of dead letters of all units, or of one, newest first. For administrators."""
+    async with admin_scope(pool) as conn:
+        return await list_dead_letters(conn, unit, before, limit)
+
+
+async def unit_letters(pool: Pool, unit: UnitId, before: int | None, limit: int) -> list[Letter]:
+    """A page of a unit's dead letters, newest first."""
+    async with unit_scope(pool, unit) as conn:
+        return await list_dead_letters(conn, unit, before, limit)
+
+
+async def letter(pool: Pool, unit: UnitId, id: int) -> Letter | None:
+    """One of a unit's dead letters, with its body."""
+    async with unit_scope(pool, unit) as conn:
+        return await get_dead_letter(conn, id, unit)
+
+
+def _message(row: Any) -> Message:
+    gone = row.deleted_at is not None
+    edited = row.edited_at_ms is not None
+    text = row.edited_body if edited else row.body
+    return Message(
+        id=row.id,
+        external_id=row.external_id,
+        client_message_id=row.client_message_id,
+        seq=row.seq,
+        conversation_id=row.conversation_id,
+        from_me=row.from_me,
+        kind=row.kind,
+        text=None if gone else text,
+        media=None if gone else row.media,
+        detail={} if gone else row.detail,
+        sender=row.sender,
+        sender_name=row.sender_name,
+        quoted_id=row.quoted_id,
+        forwarded=row.forwarded,
+        view_once=row.view_once,
+        expires_after=row.expires_after,
+        origin=row.origin,
+        backfilled=row.backfilled,
+        delivery=row.delivery,
+        edited_at=_moment(row.edited_at_ms) if edited else None,
+        deleted_at=row.deleted_at,
+        sent_at=row.sent_at,
+        received_at=row.received_at,
+        reactions=tuple(_reactions(row.reports or [])),
+        votes=tuple(_votes(row.reports or [])),
+        work_state=row.work_state,
+    )
+
+
+def _watched(row: Any) -> Watched:
+    if row.work_state is None:
+        return Watched(_message(row), None)
+    sending = Sending(
+        seq=row.work_seq,
+        state=row.work_state,
+        lane=row.lane,
+        tries=row.tries,
+        resends=row.resends,
+        due_at=row.due_at,
+        expires_at=row.expires_at,
+        settled_at=row.settled_at,
+        ended_at=row.ended_at,
+        stalled=row.stalled,
+        twice=row.twice,
+        failure=row.failure,
+        failure_detail=row.failure_detail,
+        look_at=row.look_at,
+        campaign=row.campaign_id,
+        calls=tuple(Call(*call) for call in row.calls or ()),
+    )
+    return Watched(_message(row), sending)
+
+
+_LAST_MS = 253_402_300_799_999
+"""The end of the year 9999: a sender's clock may say anything."""
+
+
+def _moment(ms: int) -> datetime:
+    return datetime.fromtimestamp(min(max(ms, 0), _LAST_MS) / 1000, UTC)
+
+
+def _reactions(reports: Sequence[tuple[str, str, Any]]) -> list[Said]:
+    """An empty emoji takes the reaction back."""
+    return [Said(actor, emoji=value) for kind, actor, value in reports if kind == "reaction" and value]
+
+
+def _votes(reports: Sequence[tuple[str, str, Any]]) -> list[Said]:
+    """An empty list takes the vote back; what is no list is encrypted."""
+    return [
+        Said(actor, options=tuple(value) if isinstance(value, list) else None)
+        for kind, actor, value in reports
+        if kind == "vote" and value
+    ]

@@ -1,0 +1,43 @@
+"""How the health's four rates were, minute by minute, as stored."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from zapline.sql.postgres.connection import Connection
+from zapline.sql.postgres.named_queries import Topic
+from zapline.sql.postgres.pool import Pool
+from zapline.sql.postgres.row_level_security import admin_scope
+
+_SQL = Topic(__name__)
+COLUMNS: Mapping[str, str] = {
+    "webhookErrorRate": "webhook_error_rate",
+    "unknownInstances": "unknown_instances",
+    "dedupeRate": "dedupe_rate",
+    "unexpectedDisconnects": "unexpected_disconnects",
+}
+"""The rates of the health report and their columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The highest of each rate from ``at`` (UTC seconds) on, by its name in the health report."""
+
+    at: float
+    rates: Mapping[str, float]
+
+
+async def add(conn: Connection, verdict: str, rates: Mapping[str, float]) -> None:
+    """Store the present minute; ``rates`` by their names in the health report."""
+    await _SQL.execute(conn, "add", verdict=verdict, **{column: rates[name] for name, column in COLUMNS.items()})
+
+
+async def prune(conn: Connection, days: float) -> int:
+    """Delete what is older; how many."""
+    return await _SQL.execute(conn, "prune", days=days)
+
+
+async def worst(pool: Pool, seconds: float, step: float) -> list[Step]:
+    """The latest ``seconds`` in steps, oldest first. For administrators. Raises DatabaseUnavailable."""
+    async with admin_scope(pool) as conn:
+        rows = await _SQL.rows(conn, "worst", seconds=seconds, step=step)
+    return [Step(row.at, {name: getattr(row, column) for name, column in COLUMNS.items()}) for row in rows]

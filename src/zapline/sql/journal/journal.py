@@ -1,0 +1,339 @@
+"""Makes accepted webhooks durable: one writer thread, one fsync for all that wait (group commit)."""
+
+import re
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar, cast
+from uuid import UUID
+
+import trio
+
+from zapline.domain.errors import JournalRefused
+from zapline.domain.ids import Seq, UnitId
+from zapline.sql.journal.reader import JournalReader
+from zapline.sql.journal.schema import ROW_BYTES, Arrival, Entry, Scanned, clear_wal
+from zapline.sql.journal.sqlite_file import JournalFile
+from zapline.sql.journal.writer import JournalWriter, Request
+
+__all__ = ["Arrival", "Entry", "Journal", "JournalStatistics", "Pruned"]
+
+MAX_WAITING = 4096
+"""Entries in the queue of the writer; about a second of the fastest intake."""
+WAIT_FOR_ROOM_SECONDS = 5.0
+"""A disk that stands still this long is as good as refusing: the other way into PostgreSQL takes over."""
+CHUNK = 250
+"""Entries removed or replayed in one commit: some milliseconds of the writer."""
+PRUNE_COMMITS = 400
+"""In one call; the janitor comes back for the rest."""
+SEARCHED_AT_ONCE = 2000
+"""Entries looked through in one read: some 10 ms of a thread."""
+READ_BYTES = 4 * 1024 * 1024
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class JournalStatistics:
+    """``oldest`` is the ``received_at`` of the oldest unfinished entry. Counters start with the process."""
+
+    depth: int
+    oldest: float | None
+    stored_bytes: int
+    appended: int
+    refused: int
+    commits: int
+    last_commit_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """Done entries removed, unfinished ones shed, and the bytes of both bodies together."""
+
+    removed: int
+    shed: int
+    bytes: int
+
+
+class Journal:
+    """The durable intake journal. Methods are for the trio thread; ``open`` makes the only instance.
+
+    An entry is on disk when ``append`` returns, and comes back from ``unfinished`` after any crash until it
+    was marked done. At least once, that is: a refused or cancelled append may still turn out to be stored.
+    """
+
+    def __init__(
+        self,
+        file: JournalFile,
+        on_committed: Callable[[list[Entry]], None],
+        max_waiting: int,
+        room_seconds: float,
+    ) -> None:
+        self._file = file
+        self._writer = JournalWriter(file, self._tell)
+        self._reader = JournalReader(file.path)
+        self._reading = trio.CapacityLimiter(1)
+        self._on_committed = on_committed
+        self._max_waiting = max_waiting
+        self._room_seconds = room_seconds
+        self._room = trio.lowlevel.ParkingLot()
+        self._waiting = 0
+        self._last_seq = file.last_seq
+        self._appended = self._refused = 0
+        self.refusing = False
+        """The last group commit was refused."""
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        directory: Path,
+        *,
+        on_committed: Callable[[list[Entry]], None],
+        max_waiting: int = MAX_WAITING,
+        room_seconds: float = WAIT_FOR_ROOM_SECONDS,
+    ) -> AsyncIterator["Journal"]:
+        """Open or make the journal; one more start is counted for every unfinished entry.
+
+        ``on_committed`` gets the entries of each group commit, in order, on the trio thread, before any of
+        the appends returns; it must not raise. Leaving drains the writer, also when cancelled. Raises
+        ``JournalRefused``, and ``StandstillError`` for a file of a later release; what the body raises
+        comes in an exception group, since a death of the writer ends the body.
+        """
+        file = await trio.to_thread.run_sync(JournalFile.open, directory)
+        journal = cls(file, on_committed, max_waiting, room_seconds)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(journal._write)
+                try:
+                    yield journal
+                finally:
+                    journal._writer.stop()
+                    journal._room.unpark_all()
+        finally:
+            journal._reader.close()
+
+    @property
+    def journal_id(self) -> UUID:
+        """Random, made with the file: sequence numbers of another file mean nothing here."""
+        return self._file.journal_id
+
+    async def append(self, arrival: Arrival) -> Seq:
+        """Store one arrival; returns when it is on disk.
+
+        Raises ``JournalRefused`` when the disk did not take it, or when the queue was full for
+        ``room_seconds``. Cancellation: the entry may be stored all the same.
+        """
+        return (await self.append_many((arrival,)))[0]
+
+    async def append_many(self, arrivals: Sequence[Arrival]) -> list[Seq]:
+        """Store all or none, in one commit, with consecutive numbers; otherwise as ``append``."""
+        if not arrivals:
+            return []
+        if self._waiting >= self._max_waiting:
+            await self._wait_for_room()
+        if self._writer.closing:
+            raise JournalRefused("the journal is closed")
+        seq = self._last_seq
+        entries: list[Entry] = []
+        size = 0
+        for arrival in arrivals:
+            seq += 1
+            body = arrival.body
+            size += len(body)
+            event = arrival.event
+            if not event.isascii():
+                # A lone surrogate, which JSON allows, is no text for SQLite.
+                event = event.encode("utf-8", "backslashreplace").decode()
+            entries.append(Entry(Seq(seq), arrival.unit_id, event, arrival.received_at, body))
+        # A number is used up even when its entry is refused: nobody ever sees it twice.
+        self._last_seq = seq
+        self._waiting += len(entries)
+        await self._writer.submit(Request(entries, size))
+        return [entry.seq for entry in entries]
+
+    def mark_done(self, seqs: Sequence[Seq]) -> None:
+        """Entries are finished; written with the next commit or within about 50 ms, and again if refused."""
+        if seqs:
+            self._writer.submit_done(tuple(seqs))
+
+    async def flush(self) -> None:
+        """Wait until everything asked before is on disk. Raises ``JournalRefused``; cancellation is free."""
+        await self._call(lambda file: None)
+
+    async def note_crash(self, seqs: Sequence[Seq]) -> None:
+        """Count an actor's crash for each entry, durably. Raises ``JournalRefused``."""
+        await self._call(lambda file: file.note_crash(seqs))
+
+    async def take_in_hand(self, seq: Seq) -> None:
+        """Mark, durably, that this entry is about to be fed alone. Raises ``JournalRefused``."""
+        await self._call(lambda file: file.set_in_hand(seq, True))
+
+    def release(self, seq: Seq) -> None:
+        """Take the mark back: the process survived. Not waited for; tried again if refused."""
+        self._writer.submit_unattended(lambda file: file.set_in_hand(seq, False))
+
+    async def unfinished(
+        self, after: Seq, limit: int, unit: UnitId | None = None, max_bytes: int = READ_BYTES
+    ) -> list[Entry]:
+        """Unfinished entries with a number above ``after``, in order, of one unit or all.
+
+        At most ``limit``, and at most ``max_bytes`` of bodies, but at least one if there is one. Raises
+        ``JournalRefused`` when the file cannot be read. Cancellation waits for the short read.
+        """
+        return await self._read(self._reader.unfinished, after, limit, unit, max_bytes)
+
+    async def replay(self, since: float, unit: UnitId | None = None) -> int:
+        """Make entries that were done, and were received at or after ``since``, unfinished again.
+
+        Returns how many. In chunks: when cancelled or refused, a part has been done, and may be asked again.
+        """
+        last, after, found = self._last_seq, 0, 0
+        wanted = None if unit is None else unit.bytes
+        while after < last and (rows := await self._read(self._reader.scan, after, CHUNK)):
+            after = rows[-1].seq
+            seqs = [
+                row.seq
+                for row in rows
+                if row.done and row.seq <= last and row.received_at >= since and wanted in (None, row.unit)
+            ]
+            if seqs:
+                found += await self._call(partial(_with_file, JournalFile.replay, seqs))
+        return found
+
+    async def erase(self, unit: UnitId, names: re.Pattern[bytes], until: float) -> tuple[int, int]:
+        """Remove a unit's done entries that hold the pattern and came in until then (UTC seconds).
+
+        Returns how many went, and how many hold it and are unfinished: they must be done first. Once none is
+        left, their bytes are gone from the file and from its WAL. Raises ``JournalRefused``; it may be asked again.
+        """
+        last, found, waiting = self._last_seq, 0, 0
+        after = await self._read(self._reader.first) - 1
+        while after < last:
+            upto = min(after + SEARCHED_AT_ONCE, last)
+            done, undone = await self._read(self._reader.search, after, upto, unit, until, names)
+            after, waiting = upto, waiting + undone
+            for at in range(0, len(done), CHUNK):
+                found += await self._call(partial(_with_file, JournalFile.remove, done[at : at + CHUNK]))
+        if not waiting:  # also where an earlier call removed them and could not do this
+            await self._read(clear_wal, self._file.path)
+        return found, waiting
+
+    async def save_snapshot(self, data: bytes) -> None:
+        """Keep ``data`` (one value, the last) on disk. Raises ``JournalRefused``."""
+        await self._call(lambda file: file.save_snapshot(data))
+
+    def load_snapshot(self) -> bytes | None:
+        """What was saved last, or None. Blocks for a short read; raises ``JournalRefused``."""
+        reader = JournalReader(self._file.path)
+        try:
+            return reader.snapshot()
+        finally:
+            reader.close()
+
+    async def prune(self, older_than: float, budget_bytes: int, shed_first: Collection[str]) -> Pruned:
+        """Remove done entries received before ``older_than``, and the oldest done ones above the budget.
+
+        If that is not enough, unfinished entries whose event is in ``shed_first`` go as well, oldest first.
+        The budget is of bytes used inside the file, which itself never shrinks. Work is done in chunks
+        of 250 entries, a commit each, 400 at most in one call. Raises ``JournalRefused``.
+        """
+        excess = await self._read(self._reader.used_bytes) - budget_bytes
+        removed, freed, excess = await self._sweep(
+            JournalFile.remove, excess, lambda row: bool(row.done), lambda row: row.received_at < older_than
+        )
+        shed = 0
+        if excess > 0:
+            excess = min(excess, await self._read(self._reader.used_bytes) - budget_bytes)
+            shed, more, _ = await self._sweep(
+                JournalFile.shed,
+                excess,
+                lambda row: not row.done and row.event in shed_first,
+                lambda row: False,
+            )
+            freed += more
+        if removed or shed:
+            await self._call(JournalFile.measure)
+        return Pruned(removed, shed, freed)
+
+    def statistics(self) -> JournalStatistics:
+        """From memory; depth and oldest are exact as of the last commit, bytes are roughly right."""
+        file = self._file
+        return JournalStatistics(
+            file.depth,
+            file.oldest,
+            file.stored_bytes,
+            self._appended,
+            self._refused,
+            self._writer.commits,
+            self._writer.last_commit_seconds,
+        )
+
+    async def _sweep(
+        self,
+        act: Callable[[JournalFile, Collection[int]], int],
+        excess: int,
+        fits: Callable[[Scanned], bool],
+        always: Callable[[Scanned], bool],
+    ) -> tuple[int, int, int]:
+        """Walk from the oldest entry, ``act`` on what fits and is over the budget, or goes in any case.
+
+        Returns how many went, the bytes of their bodies, and the excess that is left.
+        """
+        after = count = freed = 0
+        commits = 0
+        while commits < PRUNE_COMMITS:
+            rows = await self._read(self._reader.scan, after, CHUNK)
+            if not rows or (excess <= 0 and not any(always(row) for row in rows)):
+                break
+            after = rows[-1].seq
+            seqs = []
+            for row in rows:
+                if fits(row) and (excess > 0 or always(row)):
+                    seqs.append(row.seq)
+                    freed += row.size
+                    excess -= row.size + ROW_BYTES
+            if seqs:
+                commits += 1
+                count += await self._call(partial(_with_file, act, seqs))
+        return count, freed, excess
+
+    async def _write(self) -> None:
+        # Only ``stop`` ends the writer: a cancelled daemon still drains.
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(self._writer.run, limiter=trio.CapacityLimiter(1))
+
+    async def _call(self, work: Callable[[JournalFile], T]) -> T:
+        """Have the writer do this in its next commit. Cancellation: it may happen all the same."""
+        return cast(T, await self._writer.submit(Request((), 0, work)))
+
+    async def _read(self, read: Callable[..., T], *arguments: Any) -> T:
+        return await trio.to_thread.run_sync(read, *arguments, limiter=self._reading)
+
+    async def _wait_for_room(self) -> None:
+        with trio.move_on_after(self._room_seconds):
+            while self._waiting >= self._max_waiting and not self._writer.closing:
+                await self._room.park()
+            return
+        self._refused += 1
+        raise JournalRefused(f"the journal is behind: no room in its queue for {self._room_seconds:g} s")
+
+    def _tell(self, entries: list[Entry], refused: str | None) -> None:
+        """A commit was made or refused; its waiters run on after this."""
+        if not entries:
+            return
+        self.refusing = refused is not None
+        if refused is None:
+            self._appended += len(entries)
+            self._on_committed(entries)
+        else:
+            self._refused += len(entries)
+        self._waiting -= len(entries)
+        if self._room and self._waiting < self._max_waiting:
+            self._room.unpark(count=self._max_waiting - self._waiting)
+
+
+def _with_file(act: Callable[[JournalFile, Collection[int]], T], seqs: Collection[int], file: JournalFile) -> T:
+    return act(file, seqs)

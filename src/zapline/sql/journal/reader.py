@@ -1,0 +1,101 @@
+"""Reads the journal beside its writer: unfinished entries, the history, the snapshot."""
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import cast
+from uuid import UUID
+
+from zapline.domain.ids import UnitId
+from zapline.sql.journal.schema import Entry, Scanned, connect, refusal, used_bytes
+
+UNFINISHED = (
+    "select u.seq, u.unit_id, e.event, e.received_at, e.body, "
+    "(select value from meta where key = 'starts') - u.starts_before, "
+    "u.crashes, u.deaths_in_hand, u.replayed "
+    "from unfinished u join entries e on e.seq = u.seq where u.seq > ?"
+)
+SCAN = (
+    "select e.seq, e.unit_id, e.event, e.received_at, length(e.body), u.seq is null "
+    "from entries e left join unfinished u on u.seq = e.seq where e.seq > ? order by e.seq limit ?"
+)
+
+SEARCH = (
+    "select e.seq, e.body, u.seq is null from entries e left join unfinished u on u.seq = e.seq "
+    "where e.seq > ? and e.seq <= ? and e.unit_id = ? and e.received_at <= ?"
+)
+
+
+class JournalReader:
+    """Short reads beside the writer; for one thread at a time. Every method may raise ``JournalRefused``."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+
+    def unfinished(self, after: int, limit: int, unit: UnitId | None, max_bytes: int) -> list[Entry]:
+        query, values = UNFINISHED, cast(list[object], [after])
+        if unit is not None:
+            query, values = query + " and u.unit_id = ?", [*values, unit.bytes]
+        with self._reading() as connection, closing(connection.cursor()) as cursor:
+            rows: list[Entry] = []
+            size = 0
+            for row in cursor.execute(query + " order by u.seq limit ?", [*values, limit]):
+                size += len(row[4])
+                if rows and size > max_bytes:
+                    break
+                seq, unit_id, event, received_at, body, starts, crashes, in_hand, replayed = row
+                owner = UnitId(UUID(bytes=unit_id))
+                rows.append(Entry(seq, owner, event, received_at, body, starts, crashes, in_hand, bool(replayed)))
+            return rows
+
+    def scan(self, after: int, limit: int) -> list[Scanned]:
+        with self._reading() as connection:
+            return [Scanned._make(row) for row in connection.execute(SCAN, (after, limit)).fetchall()]
+
+    def search(
+        self, after: int, last: int, unit: UnitId, until: float, names: re.Pattern[bytes]
+    ) -> tuple[list[int], int]:
+        """Done entries between two numbers that hold the pattern, and how many unfinished ones do."""
+        done, waiting = [], 0
+        with self._reading() as connection, closing(connection.cursor()) as cursor:
+            for seq, body, finished in cursor.execute(SEARCH, (after, last, unit.bytes, until)):
+                if names.search(body) is None:
+                    continue
+                if finished:
+                    done.append(seq)
+                else:
+                    waiting += 1
+        return done, waiting
+
+    def first(self) -> int:
+        """The lowest number; numbers never begin anew, so most of those below are long gone. 1 where there is none."""
+        with self._reading() as connection:
+            return int(connection.execute("select coalesce(min(seq), 1) from entries").fetchone()[0])
+
+    def used_bytes(self) -> int:
+        with self._reading() as connection:
+            return used_bytes(connection)
+
+    def snapshot(self) -> bytes | None:
+        with self._reading() as connection:
+            row = connection.execute("select value from meta where key = 'snapshot'").fetchone()
+            return row[0] if row else None
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        try:
+            if self._connection is None:
+                self._connection = connect(self._path)
+                self._connection.execute("pragma query_only = on")
+            yield self._connection
+        except sqlite3.Error as error:
+            self.close()
+            raise refusal("read", error) from error

@@ -1,0 +1,27 @@
+"""Transactions of the API's role: each sees the rows of one unit, or says that it acts for an administrator."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from zapline.domain.ids import UnitId
+from zapline.sql.postgres.connection import Connection
+from zapline.sql.postgres.named_queries import Topic
+from zapline.sql.postgres.pool import Pool
+
+_SQL = Topic(__name__)
+
+
+@asynccontextmanager
+async def unit_scope(pool: Pool, unit: UnitId) -> AsyncIterator[Connection]:
+    """A transaction that sees the rows of this unit and of no other. Raises DatabaseUnavailable."""
+    async with pool.connection() as conn, conn.transaction():
+        await _SQL.execute(conn, "enter_unit", unit_id=str(unit))
+        yield conn
+
+
+@asynccontextmanager
+async def admin_scope(pool: Pool) -> AsyncIterator[Connection]:
+    """A transaction that sees the rows of all units: for what an administrator asked, and for nothing else."""
+    async with pool.connection() as conn, conn.transaction():
+        await _SQL.execute(conn, "enter_admin")
+        yield conn

@@ -1,0 +1,101 @@
+"""Reads everything that is held of one person, as JSON in pieces, for whoever asks what is known of him."""
+
+from base64 import b64encode
+from collections.abc import AsyncGenerator, Collection
+from dataclasses import dataclass
+from uuid import UUID
+
+import msgspec
+
+from zapline.domain.ids import UnitId, conversation_id
+from zapline.domain.privacy.erasure import digits_of, mention
+from zapline.domain.timestamps import iso
+from zapline.sql.postgres.named_queries import Topic
+from zapline.sql.postgres.pool import Pool
+from zapline.sql.postgres.row_level_security import unit_scope
+from zapline.sql.privacy.erasure import find_letters, find_names
+
+_SQL = Topic(__name__)
+_PIECE = 500
+_LATEST = 253_402_300_799.0
+"""The end of the year 9999, in UTC seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Whose data it is: all his names, and the digits by which others name him."""
+
+    unit: UnitId
+    names: tuple[str, ...]
+    digits: tuple[str, ...]
+
+
+async def find_person(pool: Pool, unit: UnitId, names: Collection[str], id: UUID | None = None) -> Person | None:
+    """The person of these names, or of the id of a contact or a conversation; None where an id names nobody."""
+    async with unit_scope(pool, unit) as conn:
+        known, others = await find_names(conn, unit, names, id)
+    every = sorted({*names, *known})
+    if not every:
+        return None
+    return Person(unit, tuple(every), digits_of(every, others))
+
+
+async def export(pool: Pool, person: Person, now: float) -> AsyncGenerator[bytes, None]:
+    """One JSON object, piece by piece; each piece is read by itself. Raises DatabaseUnavailable.
+
+    Messages of others that only mention him are theirs, and not in it.
+    """
+    names, unit = list(person.names), person.unit
+    async with unit_scope(pool, unit) as conn:
+        held = (await _SQL.one(conn, "person", unit_id=unit, names=names)).held
+    told = {"unitId": str(unit), "exportedAt": iso(now), "names": names} | held
+    yield msgspec.json.encode(told)[:-1] + b',"messages":['
+    async for piece in _messages(pool, person):
+        yield piece
+    yield b'],"deadLetters":['
+    async for piece in _letters(pool, person):
+        yield piece
+    yield b"]}\n"
+
+
+async def _messages(pool: Pool, person: Person) -> AsyncGenerator[bytes, None]:
+    after, first = 0, True
+    conversations = [conversation_id(person.unit, name) for name in person.names]
+    while True:
+        async with unit_scope(pool, person.unit) as conn:
+            rows = await _SQL.rows(
+                conn,
+                "messages",
+                unit_id=person.unit,
+                names=list(person.names),
+                conversations=conversations,
+                after=after,
+                limit=_PIECE,
+            )
+        if not rows:
+            return
+        after = rows[-1].seq
+        yield (b"" if first else b",") + msgspec.json.encode([row.message for row in rows])[1:-1]
+        first = False
+
+
+async def _letters(pool: Pool, person: Person) -> AsyncGenerator[bytes, None]:
+    after, first, named = 0, True, mention(person.digits)
+    while True:
+        async with unit_scope(pool, person.unit) as conn:
+            piece = await find_letters(conn, person.unit, person.digits, after, _LATEST)
+        if piece is None:
+            return
+        after, rows = piece
+        letters = [_letter(row.id, bytes(row.raw)) for row in rows if row.raw and named.search(bytes(row.raw))]
+        if letters:
+            yield (b"" if first else b",") + msgspec.json.encode(letters)[1:-1]
+            first = False
+
+
+def _letter(id: int, raw: bytes) -> dict[str, object]:
+    """Its body as text where it is UTF-8, else in base64."""
+    try:
+        return {"id": id, "text": raw.decode()}
+    except UnicodeDecodeError:
+        return {"id": id, "base64": b64encode(raw).decode()}

@@ -1,0 +1,44 @@
+-- name: list_archived
+-- Units that are closed, oldest first.
+select u.id, u.name, u.time_zone, u.created_at, u.archived_at, u.retention_days, c.instance_id
+  from zapline.units u
+  join zapline.unit_whatsapp_connections c on c.unit_id = u.id
+ where u.archived_at is not null
+   and (%(after_at)s::float8 is null
+        or (extract(epoch from u.created_at)::float8, u.id) > (%(after_at)s::float8, %(after_id)s::uuid))
+ order by u.created_at, u.id
+ limit %(limit)s;
+
+-- name: walk_indexes
+-- In this transaction indexes are walked in their order: the policies hide from the planner how few rows are needed.
+select set_config('enable_bitmapscan', 'off', true) as bitmaps;
+
+-- name: unit_totals
+-- What every active unit, or one, has to do, and when it was last heard of. A line a unit; times in UTC seconds.
+select u.id as unit_id, coalesce(w.queued, 0) as queued, coalesce(w.uncertain, 0) as uncertain, d.dead, l.letters,
+       extract(epoch from w.oldest)::float8 as oldest_queued, extract(epoch from i.at)::float8 as last_in,
+       extract(epoch from o.at)::float8 as last_out
+  from zapline.units u
+  left join (
+       select unit_id, count(*) filter (where state in ('queued', 'leased')) as queued,
+              count(*) filter (where state = 'uncertain') as uncertain,
+              min(created_at) filter (where state = 'queued' and due_at <= now()) as oldest
+         from zapline.outbox
+        where state in ('queued', 'leased', 'uncertain') and (%(unit_id)s::uuid is null or unit_id = %(unit_id)s)
+        group by unit_id) w on w.unit_id = u.id
+ cross join lateral (
+       select count(*) as dead from zapline.outbox x
+        where x.unit_id = u.id and x.state = 'dead' and x.ended_at > now() - interval '1 day') d
+ cross join lateral (
+       select count(*) as letters from zapline.dead_letters x
+        where x.unit_id = u.id and x.revived_at is null and x.given_up_at is null) l
+  left join lateral (
+       select x.received_at as at from zapline.messages x
+        where x.unit_id = u.id and not x.from_me
+        order by x.received_at desc limit 1) i on true
+  left join lateral (
+       select coalesce((select b.settled_at from zapline.outbox b where b.message_id = x.id), x.received_at) as at
+         from zapline.messages x
+        where x.unit_id = u.id and x.from_me and x.delivery in ('sent', 'delivered', 'read', 'played')
+        order by x.received_at desc limit 1) o on true
+ where u.archived_at is null and (%(unit_id)s::uuid is null or u.id = %(unit_id)s);

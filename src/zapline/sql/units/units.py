@@ -1,0 +1,151 @@
+"""Reads and writes units and their lines."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from zapline.domain.errors import LocalError
+from zapline.domain.ids import PROVIDER, Seq, UnitId
+from zapline.domain.line.reasons import Phase, Reason
+from zapline.domain.line.state import Stored
+from zapline.sql.postgres.connection import Connection
+from zapline.sql.postgres.error_classes import StatementFailed
+from zapline.sql.postgres.statements import load
+
+_SQL = load(__name__)
+_NOTHING = Seq(0)
+
+
+class InstanceTaken(LocalError):
+    """Another unit has this instance."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnitRecord:
+    """A unit as the database knows it. Digests are SHA-256 of the webhook secrets; times are UTC seconds."""
+
+    id: UnitId
+    name: str
+    instance: str
+    secret_generation: int
+    secret_digest: bytes
+    previous_digest: bytes | None = None
+    previous_until: float | None = None
+    archived_at: float | None = None
+    time_zone: str = "America/Sao_Paulo"
+    created_at: float | None = None
+    paused_at: float | None = None
+    """Since when nothing is sent, because a person asked for that."""
+    retention_days: int | None = None
+    stored: Stored | None = None
+    """None where only the journal's snapshot is known: the unit then only journals."""
+    journal_id: UUID | None = None
+    applied_seq: Seq = _NOTHING
+
+
+def _seconds(at: datetime | None) -> float | None:
+    return at.timestamp() if at is not None else None
+
+
+async def load_units(conn: Connection) -> list[UnitRecord]:
+    """All units whose webhooks are to be recognised, oldest first."""
+    return [
+        UnitRecord(
+            id=UnitId(row.id),
+            name=row.name,
+            instance=row.instance_id,
+            secret_generation=row.secret_generation,
+            secret_digest=bytes(row.secret_digest),
+            previous_digest=bytes(row.previous_secret_digest) if row.previous_secret_digest else None,
+            previous_until=_seconds(row.previous_secret_until),
+            archived_at=_seconds(row.archived_at),
+            time_zone=row.time_zone,
+            created_at=_seconds(row.created_at),
+            paused_at=_seconds(row.paused_at),
+            retention_days=row.retention_days,
+            journal_id=row.journal_id,
+            applied_seq=Seq(row.applied_seq),
+            stored=Stored(
+                phase=Phase(row.phase),
+                reason=Reason(row.status_reason),
+                wanted=row.wanted,
+                number=row.number,
+                logout_pending=row.logout_pending,
+                connected_at=_seconds(row.connected_at),
+                disconnected_at=_seconds(row.disconnected_at),
+                qr_updated_at=_seconds(row.qr_updated_at),
+                qr_code=row.qr_code,
+                pairing_code=row.pairing_code,
+                owner_jid=row.owner_jid,
+                profile_name=row.profile_name,
+                updated_at=_seconds(row.updated_at),
+            ),
+        )
+        for row in await conn.fetch(_SQL["load_units"].sql)
+    ]
+
+
+async def insert_unit(
+    conn: Connection, *, id: UnitId, name: str, instance: str, secret_digest: bytes, time_zone: str
+) -> None:
+    """Store a new unit and its line. Raises InstanceTaken."""
+    try:
+        async with conn.transaction():
+            unit = _SQL["insert_unit"]
+            await conn.execute(unit.sql, unit.bind(id=id, name=name, time_zone=time_zone))
+            line = _SQL["insert_connection"]
+            await conn.execute(
+                line.sql,
+                line.bind(unit_id=id, provider=PROVIDER, instance_id=instance, secret_digest=secret_digest),
+            )
+    except StatementFailed as failure:
+        if failure.constraint == "idx_unit_whatsapp_instance_lookup":
+            raise InstanceTaken(f"instance {instance} belongs to another unit") from failure
+        raise
+
+
+async def archive_unit(conn: Connection, unit: UnitId) -> bool:
+    """Close a unit; False where there is no such active unit."""
+    statement = _SQL["archive_unit"]
+    return bool(await conn.fetch(statement.sql, statement.bind(id=unit)))
+
+
+async def rotate_secret(conn: Connection, unit: UnitId, generation: int, digest: bytes, grace: float) -> float | None:
+    """Set the digest of ``generation``; until when the old secret is valid, or None: somebody was faster.
+
+    ``grace`` is in minutes.
+    """
+    statement = _SQL["rotate_secret"]
+    arguments = statement.bind(id=unit, generation=generation, digest=digest, grace=grace)
+    rows = await conn.fetch(statement.sql, arguments)
+    return rows[0].previous_secret_until.timestamp() if rows else None
+
+
+def active(records: Sequence[UnitRecord]) -> list[UnitRecord]:
+    """Those not archived."""
+    return [record for record in records if record.archived_at is None]
+
+
+async def change_unit(
+    conn: Connection, unit: UnitId, name: str | None, time_zone: str | None, retention_days: int | None, keep: bool
+) -> bool:
+    """Change what is not None, and the days unless ``keep``; False where there is no such active unit."""
+    statement = _SQL["change_unit"]
+    arguments = statement.bind(
+        id=unit, name=name, time_zone=time_zone, retention_days=retention_days, with_retention=not keep
+    )
+    return bool(await conn.fetch(statement.sql, arguments))
+
+
+async def pause_unit(conn: Connection, unit: UnitId, paused: bool) -> bool:
+    """Pause a unit's sending or resume it, whatever it was before; False where there is no such active unit."""
+    statement = _SQL["pause_unit" if paused else "resume_unit"]
+    return bool(await conn.fetch(statement.sql, statement.bind(id=unit)))
+
+
+async def find_archived(conn: Connection, unit: UnitId) -> float | None:
+    """When a unit was archived; None where it was not, or is not there."""
+    statement = _SQL["find_archived"]
+    row = await conn.fetch_one(statement.sql, statement.bind(id=unit))
+    return _seconds(row.archived_at) if row is not None else None

@@ -1,0 +1,59 @@
+-- Units and their lines.
+
+-- name: load_units
+-- Every unit that webhooks may still come for: the active ones, and those archived within a day.
+select u.id, u.name, u.time_zone, u.created_at, u.paused_at, u.retention_days, c.archived_at, c.provider, c.instance_id, c.secret_generation,
+       c.secret_digest, c.previous_secret_digest, c.previous_secret_until, c.journal_id, c.applied_seq,
+       c.phase, c.status_reason, c.wanted, c.number, c.logout_pending, c.connected_at, c.disconnected_at,
+       c.qr_updated_at, c.qr_code, c.pairing_code, c.owner_jid, c.profile_name, c.updated_at
+  from zapline.units u
+  join zapline.unit_whatsapp_connections c on c.unit_id = u.id
+ where c.archived_at is null or c.archived_at > now() - interval '1 day'
+ order by u.created_at, u.id;
+
+-- name: insert_unit
+-- A new unit.
+insert into zapline.units (id, name, time_zone) values (%(id)s, %(name)s, %(time_zone)s);
+
+-- name: insert_connection
+-- The new unit's line; its instance must be free.
+insert into zapline.unit_whatsapp_connections (unit_id, provider, instance_id, secret_digest)
+values (%(unit_id)s, %(provider)s, %(instance_id)s, %(secret_digest)s);
+
+-- name: archive_unit
+-- The unit is closed; its rows stay, and its late webhooks are still recognised for a day.
+with archived as (
+    update zapline.units set archived_at = now() where id = %(id)s and archived_at is null returning id)
+update zapline.unit_whatsapp_connections c
+   set archived_at = now(), wanted = false from archived a where c.unit_id = a.id
+returning c.unit_id;
+
+-- name: rotate_secret
+-- A new webhook secret; the old one stays valid for the grace, because retries carry the old URL.
+update zapline.unit_whatsapp_connections
+   set secret_generation = %(generation)s, secret_digest = %(digest)s,
+       previous_secret_digest = secret_digest, previous_secret_until = now() + %(grace)s * interval '1 minute'
+ where unit_id = %(id)s and archived_at is null and secret_generation = %(generation)s - 1
+returning previous_secret_until;
+
+-- name: change_unit
+-- Its name, its time zone and how long its messages are kept; what is null stays, but for the days, where that is said.
+update zapline.units
+   set name = coalesce(%(name)s::text, name), time_zone = coalesce(%(time_zone)s::text, time_zone),
+       retention_days = case when %(with_retention)s then %(retention_days)s::int else retention_days end
+ where id = %(id)s and archived_at is null
+returning id;
+
+-- name: pause_unit
+-- Nothing is sent from now on.
+update zapline.units set paused_at = coalesce(paused_at, now()) where id = %(id)s and archived_at is null
+returning id;
+
+-- name: resume_unit
+-- What waits may leave again.
+update zapline.units set paused_at = null where id = %(id)s and archived_at is null
+returning id;
+
+-- name: find_archived
+-- When a unit was archived. No row: there is no such unit.
+select archived_at from zapline.units where id = %(id)s;

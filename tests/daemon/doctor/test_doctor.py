@@ -1,0 +1,401 @@
+"""The doctor: each thing that newcomers get wrong is found, with a next step, while the rest is still looked at."""
+
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from uuid import uuid4
+
+import httpx2
+import pytest
+import trio
+from typer.testing import CliRunner
+
+from zapline.daemon.cli import app
+from zapline.daemon.doctor import doctor, evolution_checks
+from zapline.daemon.doctor.doctor import examine
+from zapline.daemon.doctor.finding import Finding, Verdict
+from zapline.daemon.master_key import webhook_secret
+from zapline.domain.ids import UnitId
+from zapline.evolution.client.response_parser import WebhookRegistration
+from zapline.evolution.client.rest_client import CallPolicy, EvolutionClient, open_http
+from zapline.sandbox.simulator.server import SimulatedEvolution
+from zapline.sql.postgres.connection import connect
+from zapline.sql.postgres.migrate import migrate
+from zapline.sql.units.units import insert_unit
+from zapline.supervisors.units.line_calls import WEBHOOK_EVENTS
+from zapline.supervisors.units.roster import digest
+
+ZAPLINE = Path(sys.executable).with_name("zapline")
+KEY = "k" * 40
+CANARY = "canary-evolution-key-55d1"
+
+
+@dataclass
+class Clinic:
+    """An installation to examine, and the means to break it."""
+
+    url: str
+    evolution: SimulatedEvolution
+    base_url: str
+    set: Callable[[str, str], None]
+
+    async def examine(self) -> dict[str, Finding]:
+        """The worst finding of each thing."""
+        with trio.fail_after(60):
+            findings = await examine()
+        order = list(Verdict)
+        worst: dict[str, Finding] = {}
+        for finding in findings:
+            assert (finding.verdict is Verdict.OK) == (finding.next_step == ""), finding
+            known = worst.get(finding.what)
+            if known is None or order.index(known.verdict) < order.index(finding.verdict):
+                worst[finding.what] = finding
+        return worst
+
+    async def add_unit(self, instance: str, *, path: str = "/webhooks/whatsapp/evolution/{secret}") -> UnitId:
+        """A unit whose line is open and whose webhook is registered."""
+        unit = UnitId(uuid4())
+        secret = webhook_secret(KEY.encode(), unit, 1)
+        async with await connect(self.url, role="zapline_engine") as conn:
+            await insert_unit(
+                conn,
+                id=unit,
+                name=instance,
+                instance=instance,
+                secret_digest=digest(secret),
+                time_zone="America/Sao_Paulo",
+            )
+            await conn.execute("update zapline.unit_whatsapp_connections set phase = 'open', wanted = true")
+        hook = path.format(secret=secret)
+        async with open_http() as http:
+            client = EvolutionClient(http, self.evolution.url, CANARY)
+            address = hook if "://" in hook else self.base_url + hook
+            await client.create_instance(instance, WebhookRegistration(address, WEBHOOK_EVENTS))
+        return unit
+
+
+async def livez(stream: trio.SocketStream, status: str = "200 OK") -> None:
+    """The smallest daemon there is."""
+    async with stream:
+        with trio.move_on_after(5):
+            await stream.receive_some(4096)
+            await stream.send_all(f"HTTP/1.1 {status}\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok".encode())
+
+
+@pytest.fixture
+async def clinic(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[Clinic]:
+    """A healthy installation: migrated database, Evolution, and a daemon's port. Its disk is the test machine's."""
+    for name in [name for name in os.environ if name.startswith("ZAPLINE_")]:
+        monkeypatch.delenv(name)
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    async with await connect(database_url) as conn:
+        await migrate(conn, lambda line: None)
+    async with SimulatedEvolution.running(api_key=CANARY) as simulated, serving() as port:
+        base_url = f"http://127.0.0.1:{port}"
+        for name, value in {
+            "DATABASE_URL": database_url,
+            "EVOLUTION_API_URL": simulated.url,
+            "EVOLUTION_API_KEY": CANARY,
+            "BASE_URL": base_url,
+            "ZAPLINE_BIND": f"127.0.0.1:{port}",
+            "ZAPLINE_STATE_DIR": str(state),
+            "ZAPLINE_MASTER_KEY": KEY,
+        }.items():
+            monkeypatch.setenv(name, value)
+        yield Clinic(database_url, simulated, base_url, monkeypatch.setenv)
+
+
+@asynccontextmanager
+async def serving(status: str = "200 OK") -> AsyncIterator[int]:
+    async with trio.open_nursery() as nursery:
+        [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, partial(livez, status=status), [listener])
+        yield listener.socket.getsockname()[1]
+        nursery.cancel_scope.cancel()
+
+
+def only_the_machine_is_wrong(findings: dict[str, Finding]) -> None:
+    """What depends on the machine that runs the tests, and the lock, which no daemon holds here."""
+    wrong = {name: finding for name, finding in findings.items() if finding.verdict is not Verdict.OK}
+    assert set(wrong) <= {"disk", "open files", "daemon's lock"}, wrong
+
+
+async def test_a_healthy_installation_has_no_complaint(clinic: Clinic) -> None:
+    await clinic.add_unit("loja")
+    findings = await clinic.examine()
+    only_the_machine_is_wrong(findings)
+    expected = {"settings", "state directory", "disk", "journal", "open files", "database", "migrations", "stored rows"}
+    assert set(findings) >= expected | {"clock", "database roles", "daemon's lock", "master key", "webhooks", "daemon"}
+    assert findings["Evolution"].said.startswith("version 2.")
+    assert findings["webhooks"].said.startswith("1 units are registered")
+    assert findings["daemon's lock"].verdict is Verdict.WARN
+
+
+async def test_missing_settings_are_each_named_and_the_database_is_still_examined(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("BASE_URL")
+    monkeypatch.delenv("EVOLUTION_API_URL")
+    told: list[Finding] = []
+    await examine(told.append)
+    wrong = [finding.said for finding in told if finding.what == "settings"]
+    assert len(wrong) == 2
+    assert "BASE_URL is missing" in " ".join(wrong)
+    assert any(finding.what == "migrations" and finding.verdict is Verdict.OK for finding in told)
+
+
+async def test_nothing_set_at_all_still_ends_in_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DATABASE_URL", "BASE_URL", "EVOLUTION_API_URL", "EVOLUTION_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    findings = await examine()
+    assert {finding.verdict for finding in findings} == {Verdict.FAIL}
+    assert len(findings) >= 4
+
+
+async def test_a_database_that_is_away_is_one_finding_among_the_others(clinic: Clinic) -> None:
+    clinic.set("DATABASE_URL", f"postgresql://zapline:{CANARY}@127.0.0.1:1/zapline")
+    findings = await clinic.examine()
+    assert findings["database"].verdict is Verdict.FAIL
+    assert "pg_hba.conf" in findings["database"].next_step
+    assert CANARY not in findings["database"].said
+    assert findings["Evolution"].verdict is Verdict.OK
+
+
+async def test_an_empty_database_is_to_be_migrated(clinic: Clinic, new_database: Callable[..., str]) -> None:
+    clinic.set("DATABASE_URL", new_database())
+    found = (await clinic.examine())["migrations"]
+    assert (found.verdict, found.next_step) == (Verdict.FAIL, "Run: zapline migrate")
+
+
+async def test_a_login_that_may_not_take_the_roles_is_told_what_to_grant(clinic: Clinic) -> None:
+    name = f"guest_{uuid4().hex[:8]}"
+    async with await connect(clinic.url) as conn:
+        await conn.execute(
+            f"create role {name} login password 'guest'; grant usage on schema zapline to {name};"
+            f"grant select on zapline.schema_migrations to {name}"
+        )
+        try:
+            clinic.set("DATABASE_URL", f"postgresql://{name}:guest@{clinic.url.rpartition('@')[2]}")
+            findings = await clinic.examine()
+            assert findings["database roles"].verdict is Verdict.FAIL
+            assert "grant zapline_engine, zapline_api" in findings["database roles"].next_step
+        finally:
+            await conn.execute(f"drop owned by {name}; drop role {name}")
+
+
+async def test_broken_rows_lead_to_the_integrity_check(clinic: Clinic) -> None:
+    async with await connect(clinic.url) as conn:
+        await conn.execute("insert into zapline.units (id, name) values (gen_random_uuid(), 'lost')")
+    assert (await clinic.examine())["stored rows"].next_step == "Run: zapline check integrity"
+
+
+# -- Evolution -------------------------------------------------------------------------------------------
+
+
+async def test_an_evolution_that_refuses_connections_is_unreachable(clinic: Clinic) -> None:
+    clinic.set("EVOLUTION_API_URL", "http://127.0.0.1:1")
+    found = (await clinic.examine())["Evolution"]
+    assert found.verdict is Verdict.FAIL
+    assert "EVOLUTION_API_URL" in found.next_step
+
+
+async def test_an_evolution_that_hangs_is_given_up_in_time(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert evolution_checks.POLICY.overall * evolution_checks.POLICY.attempts < 10
+    monkeypatch.setattr(evolution_checks, "POLICY", CallPolicy(call=0.3, overall=0.3, attempts=1))
+    clinic.evolution.plant("hang")
+    started = time.monotonic()
+    assert (await clinic.examine())["Evolution"].verdict is Verdict.FAIL
+    assert time.monotonic() - started < 10
+
+
+async def test_a_group_of_probes_that_hangs_ends_at_its_deadline_and_the_rest_goes_on(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "NETWORK_SECONDS", 0.3)
+    clinic.evolution.plant("hang")
+    findings = await clinic.examine()
+    assert "no answer within 0.3 s" in findings["Evolution"].said
+    assert findings["daemon"].verdict is Verdict.OK
+
+
+@pytest.mark.parametrize("fault", ["html", "license"])
+async def test_a_proxy_page_and_a_missing_licence_are_told_apart(clinic: Clinic, fault: str) -> None:
+    clinic.evolution.plant(fault, status=200) if fault == "html" else clinic.evolution.plant(fault)
+    found = (await clinic.examine())["Evolution"]
+    assert found.verdict is Verdict.FAIL
+    assert ("licence" in found.next_step) == (fault == "license")
+    assert ("not Evolution" in found.said) == (fault == "html")
+
+
+async def test_something_else_at_evolutions_address_is_recognised(clinic: Clinic) -> None:
+    clinic.set("EVOLUTION_API_URL", clinic.base_url)
+    assert "not Evolution" in (await clinic.examine())["Evolution"].said
+
+
+async def test_a_wrong_key_is_told_which_key_to_take_and_never_shown(clinic: Clinic) -> None:
+    clinic.set("EVOLUTION_API_KEY", CANARY + "-wrong")
+    findings = await clinic.examine()
+    assert "AUTHENTICATION_API_KEY" in findings["Evolution's key"].next_step
+    assert CANARY not in str(findings)
+
+
+async def test_an_evolution_that_stores_no_messages_is_found(clinic: Clinic) -> None:
+    await clinic.add_unit("loja")
+    instance = clinic.evolution.instance("loja")
+    instance.state = "open"
+    instance.contacts["5511999990001@s.whatsapp.net"] = ("row", "Maria", "2026-11-22T10:00:00.000Z")
+    found = (await clinic.examine())["Evolution's storage"]
+    assert found.verdict is Verdict.WARN
+    assert "DATABASE_SAVE_DATA_NEW_MESSAGE=true" in found.next_step
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("http://other.example/webhooks/whatsapp/evolution/{secret}", "leads to http://other.example"),
+        ("/webhooks/whatsapp/evolution/another-secret", "secret that is not this unit's"),
+    ],
+)
+async def test_a_webhook_that_leads_elsewhere_is_found(clinic: Clinic, path: str, words: str) -> None:
+    unit = await clinic.add_unit("loja", path=path)
+    found = (await clinic.examine())["webhook of loja"]
+    assert found.verdict is Verdict.FAIL
+    assert words in found.said
+    assert f"rotate-secret {unit}" in found.next_step
+    assert webhook_secret(KEY.encode(), unit, 1) not in found.said
+
+
+async def test_a_missing_instance_and_a_missing_webhook_are_found(clinic: Clinic) -> None:
+    await clinic.add_unit("gone")
+    await clinic.add_unit("silent")
+    del clinic.evolution.world.instances["gone"]
+    clinic.evolution.instance("silent").webhook = None
+    findings = await clinic.examine()
+    assert "does not know the instance" in findings["webhook of gone"].said
+    assert findings["webhook of silent"].said == "none is registered"
+
+
+async def test_another_master_key_than_the_units_were_made_with_is_found(clinic: Clinic) -> None:
+    await clinic.add_unit("loja")
+    clinic.set("ZAPLINE_MASTER_KEY", "x" * 40)
+    found = (await clinic.examine())["master key"]
+    assert found.verdict is Verdict.FAIL
+    assert "1 of 1 units" in found.said
+
+
+async def test_a_lost_key_file_is_found_and_not_made_anew(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    await clinic.add_unit("loja")
+    monkeypatch.delenv("ZAPLINE_MASTER_KEY")
+    assert (await clinic.examine())["master key"].verdict is Verdict.FAIL
+    assert os.listdir(os.environ["ZAPLINE_STATE_DIR"]) == []
+
+
+# -- the way in ------------------------------------------------------------------------------------------
+
+
+async def test_a_daemon_that_does_not_run_is_to_be_started(clinic: Clinic) -> None:
+    clinic.set("ZAPLINE_BIND", "127.0.0.1:1")
+    clinic.set("BASE_URL", "http://127.0.0.1:1")
+    findings = await clinic.examine()
+    assert "systemctl start zapline" in findings["daemon"].next_step
+    assert findings["BASE_URL"].verdict is Verdict.WARN
+
+
+async def test_a_daemon_on_a_unix_socket_is_asked_there(clinic: Clinic, tmp_path: Path) -> None:
+    path = tmp_path / "zapline.sock"
+    with trio.socket.socket(trio.socket.AF_UNIX) as listening:
+        await listening.bind(str(path))
+        listening.listen()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.serve_listeners, livez, [trio.SocketListener(listening)])
+            clinic.set("ZAPLINE_BIND", f"unix:{path}")
+            assert (await clinic.examine())["daemon"].verdict is Verdict.OK
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("status", "words"), [("502 Bad Gateway", "does not reach the daemon"), ("301 Moved", "redirects")]
+)
+async def test_a_proxy_that_does_not_pass_webhooks_on_is_found(clinic: Clinic, status: str, words: str) -> None:
+    async with serving(status) as port:
+        clinic.set("BASE_URL", f"http://127.0.0.1:{port}")
+        found = (await clinic.examine())["BASE_URL"]
+    assert found.verdict is Verdict.FAIL
+    assert words in found.said
+
+
+# -- the command -----------------------------------------------------------------------------------------
+
+
+def test_the_command_exits_1_on_a_failure_and_prints_next_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DATABASE_URL", "BASE_URL", "EVOLUTION_API_URL", "EVOLUTION_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    done = CliRunner().invoke(app, ["doctor"])
+    assert done.exit_code == 1
+    assert "FAIL  settings: DATABASE_URL is missing" in done.output
+    assert "      -> " in done.output
+    assert '"verdict": "fail"' in CliRunner().invoke(app, ["doctor", "--json"]).output
+
+
+# -- together with a running daemon ----------------------------------------------------------------------
+
+
+async def finished(*args: str) -> tuple[int, str]:
+    with trio.fail_after(40):
+        done = await trio.run_process(
+            [str(ZAPLINE), *args], capture_stdout=True, capture_stderr=True, check=False, stdin=b""
+        )
+    return done.returncode, (done.stdout + done.stderr).decode()
+
+
+async def free_address() -> str:
+    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    address = f"127.0.0.1:{listener.socket.getsockname()[1]}"
+    await listener.aclose()
+    return address
+
+
+async def knows_webhooks_alone(public: str, private: str) -> None:
+    """With two listeners, the public one has nothing but the webhooks' path."""
+    async with httpx2.AsyncClient(timeout=10, trust_env=False) as http:
+        posted = await http.post(f"http://{public}/webhooks/whatsapp/evolution/{'x' * 43}", content=b"{}")
+        assert (posted.status_code, posted.content) == (200, b"{}")
+        for path in ("/", "/console/", "/health", "/metrics", "/units", "/openapi.json", "/docs", "/admin/login"):
+            assert (await http.get(f"http://{public}{path}")).status_code == 404, path
+        assert (await http.post(f"http://{public}/admin/login", json={})).status_code == 404
+        assert (await http.get(f"http://{private}/health")).status_code == 200
+        assert (await http.get(f"http://{private}/console/sign-in")).status_code == 200
+
+
+async def test_a_daemon_runs_is_found_well_refuses_a_second_and_stops(clinic: Clinic) -> None:
+    address, private = await free_address(), await free_address()
+    clinic.set("ZAPLINE_BIND", address)
+    clinic.set("ZAPLINE_OPS_BIND", private)
+    clinic.set("BASE_URL", f"http://{address}")
+    async with trio.open_nursery() as nursery:
+        start = partial(trio.run_process, [str(ZAPLINE), "run"], check=False, capture_stdout=True)
+        daemon = await nursery.start(start)
+        for _ in range(20):
+            code, said = await finished("units", "add", "Loja")
+            if code == 0:
+                break
+        assert code == 0, said
+        code, said = await finished("doctor")
+        assert code == 0, said
+        assert "ok    daemon: it runs" in said
+        assert "ok    daemon's lock: a daemon works on this database" in said
+        assert "0 units are registered as they should be, 1 are not connected" in said
+        await knows_webhooks_alone(address, private)
+        code, said = await finished("run")
+        assert code == 1
+        assert said.startswith("zapline: another Zapline daemon uses the state directory")
+        assert "Traceback" not in said
+        daemon.terminate()
+        with trio.fail_after(10):
+            assert await daemon.wait() == 0

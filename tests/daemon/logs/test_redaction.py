@@ -1,0 +1,153 @@
+import secrets
+import uuid
+from enum import StrEnum
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zapline.daemon.logs.redaction import TEXT_LIMIT, Scrubber
+
+TOKEN = "tR4ns1ent-S3cret_0f-A-W3bhook"
+
+
+class Colour(StrEnum):
+    RED = "red"
+
+
+class Mute:
+    def __str__(self) -> str:
+        raise ValueError("5511999999999")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TOKEN,
+        f"before {TOKEN} after",
+        f"/hook/{TOKEN}/messages-upsert",
+        f"joined{TOKEN}joined",
+        f"{TOKEN}{TOKEN}",
+        f"x={TOKEN}&y",
+    ],
+)
+def test_a_registered_secret_is_replaced_wherever_it_stands(text: str) -> None:
+    scrubber = Scrubber()
+    assert scrubber.text(text) == text
+    scrubber.register(TOKEN)
+    assert TOKEN not in scrubber.text(text)
+    assert "[MASKED]" in scrubber.text(text)
+
+
+@pytest.mark.parametrize(
+    ("secret", "text"),
+    [
+        ("p@ss w0rd", "DSN with p@ss w0rd in it"),
+        ("p@ss w0rd", "https://h/?q=p%40ss%20w0rd"),
+        ('quo"te', '{"x": "a quo\\"te b"}'),
+        ("back\\slash", repr("a back\\slash b")),
+        ("short", "a short one"),
+    ],
+)
+def test_secrets_with_special_characters_are_found_in_every_spelling(secret: str, text: str) -> None:
+    scrubber = Scrubber()
+    scrubber.register(secret)
+    assert "[MASKED]" in scrubber.text(text)
+
+
+def test_of_two_secrets_with_one_beginning_the_longer_is_replaced() -> None:
+    scrubber = Scrubber()
+    scrubber.register("a" * 16)
+    scrubber.register("a" * 16 + "tail")
+    assert scrubber.text("a" * 16 + "tail") == "[MASKED]"
+
+
+def test_too_short_a_secret_does_not_eat_the_lines() -> None:
+    scrubber = Scrubber()
+    scrubber.register("")
+    scrubber.register("abc")
+    assert scrubber.text("abc") == "abc"
+
+
+@given(st.lists(st.text(min_size=4, max_size=40), min_size=1, max_size=5), st.text(max_size=20), st.data())
+def test_no_registered_secret_survives(known: list[str], around: str, data: st.DataObject) -> None:
+    scrubber = Scrubber()
+    for secret in known:
+        scrubber.register(secret)
+    secret = data.draw(st.sampled_from(known))
+    text = around + secret + around
+    if secret not in "[MASKED]" and secret not in around + "[MASKED]" + around:
+        assert secret not in scrubber.text(text)
+
+
+def test_thousands_of_secrets_cost_next_to_nothing() -> None:
+    scrubber = Scrubber()
+    known = [secrets.token_urlsafe(32) for _ in range(5_000)]
+    for secret in known:
+        scrubber.register(secret)
+    assert all(scrubber.text(f"POST /x/{secret}") == "POST /x/[MASKED]" for secret in known)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("a\nb\r\tc", "a\\nb\\r\\tc"),
+        ("\x1b[31mred", "\\x1b[31mred"),
+        ("\u2028\u202e\x85", "\\u2028\\u202e\\x85"),
+        ("\ud800", "\\ud800"),
+        ("Olá 👋", "Olá 👋"),
+        (5511999999999, 5511999999999),
+        (2**70, str(2**70)),
+        (float("nan"), "nan"),
+        (1.5, 1.5),
+        (True, True),
+        (None, None),
+        (Colour.RED, "red"),
+        (uuid.UUID(int=0), "00000000-0000-0000-0000-000000000000"),
+        (Path("/tmp/x"), "/tmp/x"),
+        (b"5511999999999 \xff", "****9999 \\xff"),
+        (["5511999999999", {"token": 1, "n": "5511999999999"}], ["****9999", {"token": "[MASKED]", "n": "****9999"}]),
+        ({"5511999999999@lid": 1}, {"****9999@lid": 1}),
+        (ValueError("5511999999999"), "ValueError: ****9999"),
+        (Mute(), "<Mute>"),
+    ],
+)
+def test_every_kind_of_value_becomes_masked_json(value: object, shown: object) -> None:
+    assert Scrubber().plain(value) == shown
+
+
+def test_fields_with_telling_names_show_nothing() -> None:
+    shown = Scrubber().fields({"apikey": ["x"], "token": None, "password": 5, "key": {"a": 1}, "unit": "u"})
+    assert shown == {
+        "apikey": "[MASKED]",
+        "token": "[MASKED]",
+        "password": "[MASKED]",
+        "key": "[MASKED]",
+        "unit": "u",
+    }
+
+
+def test_values_are_bounded_in_length_depth_and_number() -> None:
+    scrubber = Scrubber()
+    assert len(str(scrubber.plain("word " * 50_000))) < TEXT_LIMIT + 50
+    assert scrubber.plain(list(range(60)))[-1] == "... 10 more"  # type: ignore[index]
+    assert scrubber.plain({str(number): 1 for number in range(60)})["..."] == "10 more"  # type: ignore[index,call-overload]
+    circle: list[object] = []
+    circle.append(circle)
+    assert "..." in str(scrubber.plain(circle))
+
+
+def test_a_long_block_keeps_its_beginning_and_its_end() -> None:
+    shown = Scrubber().block("first\n" + "word\n" * 100_000 + "last 5511999999999")
+    assert shown.startswith("first\n")
+    assert shown.endswith("\nlast ****9999")
+    assert len(shown) < 3 * TEXT_LIMIT
+
+
+def test_no_secret_is_cut_in_half_by_the_limits() -> None:
+    scrubber = Scrubber()
+    scrubber.register(TOKEN)
+    for shift in range(len(TOKEN)):
+        padding = "x " * ((TEXT_LIMIT - shift) // 2)
+        assert TOKEN[:5] not in scrubber.text(padding + TOKEN + padding)

@@ -1,0 +1,269 @@
+"""What holds for the connection machine whatever happens, in whatever order."""
+
+import random
+from dataclasses import fields, replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.virtual_line import HOUR, VirtualLine
+
+from zapline.domain.line.reasons import STATUS, Phase, Reason
+from zapline.domain.line.signals import signal_of
+from zapline.domain.line.state import Connection, Moment, Stored
+from zapline.domain.line.state_machine import step
+from zapline.domain.line.transitions import ONLY_IN, TRANSITIONS, Action, Signal
+from zapline.domain.messages import events
+
+EVENTS: list[events.ConnectionEvent] = [
+    events.QrOffered("a"),
+    events.QrOffered("b", "PAIR"),
+    events.QrLimitReached(),
+    events.ConnectingSeen(),
+    events.Opened(),
+    events.Opened("5511999990000@s.whatsapp.net", "Loja"),
+    *(events.Closed(code) for code in (None, 401, 402, 403, 406, 408, 428, 440, 500, 515)),
+    events.LoggedOutSeen(),
+    events.InstanceCreated(),
+    events.InstanceRemoved(),
+    events.Started(),
+    events.TimerFired(),
+    events.QrWanted(),
+    events.ConnectAsked(),
+    events.ConnectAsked("5511999990000"),
+    events.DisconnectAsked(),
+    *(events.StateObserved(state) for state in ("open", "connecting", "close", "missing", "refused")),
+    events.RegistrationOutdated(),
+    events.Registered(),
+    events.ConnectStarted(),
+    events.LogoutDone(),
+    events.CallFailed("connect", "unreachable"),
+    events.CallFailed("connect", "operation_failed"),
+    events.CallFailed("register", "unauthorized", retryable=False),
+]
+CALLS = {Action.REGISTER, Action.CONNECT, Action.OBSERVE, Action.LOGOUT}
+LATER = st.sampled_from([0.0, 0.25, 1.0, 7.0, 50.0, 400.0])
+
+
+def test_the_table_has_a_move_for_every_signal_in_every_phase_where_it_is_told_apart() -> None:
+    assert set(TRANSITIONS) == set(Phase)
+    for phase in Phase:
+        told = {signal for signal in Signal if phase in ONLY_IN.get(signal, frozenset(Phase))}
+        assert told - set(TRANSITIONS[phase]) == set(), phase
+
+
+def test_every_move_of_the_table_can_be_reached_and_no_event_makes_a_signal_without_one() -> None:
+    reached = set()
+    at = Moment(0.0, 1000.0)
+    volatile = [
+        {},
+        {"doubted_until": 999.0},
+        {"refused_at": 999.0},
+        {"asked_at": 999.0},
+        {"echo_until": 1001.0},
+    ]
+    for phase in Phase:
+        for reason in Reason:
+            for wanted, pending in ((True, False), (False, False), (False, True)):
+                stored = Stored(phase=phase, reason=reason, wanted=wanted, logout_pending=pending)
+                for more in volatile:
+                    state = replace(Connection(stored=stored), **more)
+                    reached |= {(phase, signal_of(event, state, at)) for event in EVENTS}
+    written = {(phase, signal) for phase, moves in TRANSITIONS.items() for signal in moves}
+    assert reached - written == set()
+    assert written - reached == set()
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(EVENTS), LATER), max_size=60),
+    st.floats(0, 1),
+    st.sampled_from(list(Phase)),
+    st.booleans(),
+)
+def test_no_sequence_of_events_breaks_what_must_hold(
+    happened: list[tuple[events.ConnectionEvent, float]], spread: float, phase: Phase, wanted: bool
+) -> None:
+    begun = Stored(phase=phase, reason=Reason.DISCONNECTED, wanted=wanted or phase is Phase.OPEN, connected_at=1.0)
+    state = Connection(stored=begun if phase is not Phase.IDLE else Stored())
+    now = 1000.0
+    for event, later in happened:
+        now += later
+        before = state.stored
+        made = step(state, event, Moment(now + 1e9, now), spread)
+        state, stored = made.state, made.state.stored
+        assert made.unexpected is None
+        assert set(made.calls) <= CALLS
+        assert len(made.calls) == len(set(made.calls))
+        assert state.wake_at is None or state.wake_at > now
+        assert stored.status == STATUS[stored.phase]
+        if stored.phase is Phase.OPEN:
+            assert stored.connected_at is not None
+            assert stored.wanted
+        if stored.phase is not Phase.PAIRING:
+            assert stored.qr_code is None
+            assert stored.pairing_code is None
+        if stored.logout_pending:
+            assert (stored.phase, stored.wanted) == (Phase.IDLE, False)
+        if not stored.wanted:
+            assert not {Action.REGISTER, Action.CONNECT} & set(made.calls)
+        if stored.wanted or stored.logout_pending or stored.phase in (Phase.CONNECTING, Phase.PAIRING):
+            assert state.wake_at is not None, "nothing would ever ask again"
+        asked = isinstance(event, events.ConnectAsked | events.DisconnectAsked)
+        assert (stored.updated_at == now + 1e9) == (asked or differs(before, stored) or before.updated_at == now + 1e9)
+        assert made.dropped == (
+            before.phase is Phase.OPEN
+            and stored.phase is not Phase.OPEN
+            and not isinstance(event, events.DisconnectAsked)
+        )
+
+
+def differs(one: Stored, other: Stored) -> bool:
+    return any(getattr(one, f.name) != getattr(other, f.name) for f in fields(Stored) if f.name != "updated_at")
+
+
+HAPPENINGS = [
+    *("away", "back", "key_wrong", "key_right", "connect_fails", "connect_works", "lose_all", "lose_none"),
+    *("ask", "stop", "look", "scan", "crash", "late"),
+    *("storm", "end401", "end403", "taken", "delete", "restart", "restart_cold", "lost_open"),
+]
+
+
+def happen(line: VirtualLine, what: str) -> None:
+    """One thing that goes right or wrong outside."""
+    evolution = line.evolution
+    match what:
+        case "away" | "back":
+            evolution.reachable = what == "back"
+        case "key_wrong" | "key_right":
+            evolution.key_right = what == "key_right"
+        case "storm":
+            evolution.storm(30)
+        case "end401" | "end403" if evolution.state != "missing":
+            evolution.end(int(what[3:]))
+        case "taken" if evolution.state == "open":
+            evolution.state = "close"
+            line.webhook(events.Closed(440))
+        case "delete":
+            evolution.delete()
+        case "restart":
+            evolution.restart()
+        case "restart_cold" if evolution.state != "missing":
+            evolution.session = False
+            evolution.restart()
+        case "ask":
+            line.feed(events.ConnectAsked())
+        case "stop":
+            line.feed(events.DisconnectAsked())
+        case "crash":
+            line.crash()
+        case "scan" if evolution.state == "connecting" and evolution.whatsapp_up:
+            evolution.scan()
+        case "lose_all" | "lose_none":
+            line.loss = 1.0 if what == "lose_all" else 0.0
+        case "late":
+            line.feed(line.draw.choice([event for event in EVENTS if not isinstance(event, events.Started)][:20]))
+        case "look":
+            line.watch(60)
+        case "lost_open" if evolution.state == "open":
+            evolution.state = "connecting"
+        case "connect_fails" | "connect_works":
+            evolution.connect_fails = what == "connect_fails"
+        case _:
+            pass
+
+
+def pair(line: VirtualLine) -> None:
+    """A person asks, takes the phone, and scans."""
+    line.feed(events.ConnectAsked())
+    line.run(10)
+    if line.phase is Phase.PAIRING:
+        happen(line, "scan")
+        line.run(5)
+
+
+HISTORY = st.lists(st.tuples(st.sampled_from(HAPPENINGS), st.sampled_from([0.0, 0.5, 3.0, 40.0, 400.0])), max_size=25)
+
+
+def lived(history: list[tuple[str, float]], seed: int) -> VirtualLine:
+    line = VirtualLine(seed)
+    line.feed(events.ConnectAsked())
+    if seed % 2:
+        pair(line)
+    line.duplication = 0.2
+    line.lateness = 5.0
+    for what, later in history:
+        happen(line, what)
+        line.run(later)
+    evolution = line.evolution
+    evolution.reachable = evolution.key_right = evolution.whatsapp_up = True
+    evolution.connect_fails = False
+    line.run(60)  # what is still on its way arrives
+    return line
+
+
+@settings(max_examples=120, deadline=None)
+@given(HISTORY, st.integers(0, 2**16))
+def test_a_wanted_line_that_evolution_says_is_open_becomes_open_whatever_happened(
+    history: list[tuple[str, float]], seed: int
+) -> None:
+    line = lived(history, seed)
+    if not line.stored.wanted:
+        return
+    line.loss = 1.0
+    line.evolution.state, line.evolution.session = "open", True
+    assert line.run_until(lambda: line.phase is Phase.OPEN and line.stored.wanted, 900) <= 460
+    line.run(1000)
+    assert line.phase is Phase.OPEN
+
+
+@settings(max_examples=120, deadline=None)
+@given(HISTORY, st.integers(0, 2**16))
+def test_a_wanted_line_that_evolution_says_is_closed_is_tried_for_ever_unless_a_person_must_act(
+    history: list[tuple[str, float]], seed: int
+) -> None:
+    line = lived(history, seed)
+    evolution = line.evolution
+    evolution.state, evolution.connect_fails, evolution.first_code = "close", True, float("inf")
+    evolution._pairing += 1
+    line.run(HOUR)
+    if line.phase in (Phase.IDLE, Phase.LOGGED_OUT, Phase.REFUSED):
+        return
+    assert line.phase is Phase.BACKING_OFF
+    line.connects.clear()
+    line.run(2 * HOUR)
+    assert 24 <= len(line.connects) <= 36
+    assert line.phase is Phase.BACKING_OFF
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_day_of_random_faults_costs_a_bounded_number_of_steps_and_calls(seed: int) -> None:
+    line, chance = VirtualLine(seed), random.Random(seed)
+    line.duplication, line.lateness = 0.2, 20.0
+    line.feed(events.ConnectAsked())
+    webhooks = 0
+
+    def counted(event: events.ConnectionEvent, put: object = line.webhook) -> None:
+        nonlocal webhooks
+        webhooks += 1
+        put(event)  # type: ignore[operator]
+
+    line.webhook = counted  # type: ignore[method-assign]
+    end = line.now + 24 * HOUR
+    happened = 0
+    while line.now < end:
+        line.loss = chance.choice([0.0, 0.1, 1.0])
+        happen(line, chance.choice(HAPPENINGS))
+        if line.phase is not Phase.OPEN and chance.random() < 0.3:
+            line.loss = 0.0
+            for healed in ("back", "key_right", "connect_works"):
+                happen(line, healed)
+            pair(line)
+        happened += 1
+        line.run(chance.expovariate(1 / 300))
+    calls = sum(line.calls.values())
+    assert line.unexpected == 0
+    # A step is caused by a webhook (some twice), an answer, an ask, or a timer; a timer comes with few of them.
+    assert line.turns <= 1.3 * webhooks + 4 * calls + 25 * happened
+    assert calls <= 24 * 120
+    assert line.calls[Action.CONNECT] <= 24 * 25

@@ -1,0 +1,69 @@
+"""What is stored alone must lead to the same end after a crash."""
+
+from collections.abc import Callable
+
+import pytest
+from support.virtual_line import VirtualLine, opened, pairing, shown
+
+from zapline.domain.line.reasons import Phase
+from zapline.domain.messages import events
+
+
+def _ask(line: VirtualLine) -> None:
+    line.feed(events.ConnectAsked())
+
+
+def _stop(line: VirtualLine) -> None:
+    line.feed(events.DisconnectAsked())
+
+
+def _close(line: VirtualLine) -> None:
+    line.evolution.state = "close"
+    line.feed(events.Closed(428))
+
+
+def _doubt(line: VirtualLine) -> None:
+    line.evolution.state = "connecting"
+    line.feed(events.ConnectingSeen())
+
+
+def _end(line: VirtualLine) -> None:
+    line.evolution.end(401)
+    line.run(1)
+
+
+def _delete(line: VirtualLine) -> None:
+    line.evolution.delete()
+    line.run(1)
+
+
+CRASHES: dict[str, tuple[Callable[[], VirtualLine], Callable[[VirtualLine], None], float]] = {
+    "registering": (VirtualLine, _ask, 0.01),
+    "connecting": (VirtualLine, _ask, 1.0),
+    "showing a code": (VirtualLine, _ask, 10.0),
+    "logging out": (opened, _stop, 0.01),
+    "logging out of a pairing": (pairing, _stop, 0.01),
+    "waiting to reconnect": (opened, _close, 1.0),
+    "reconnecting": (opened, _close, 4.0),
+    "in doubt": (opened, _doubt, 0.01),
+    "ended": (opened, _end, 0.1),
+    "removed": (opened, _delete, 0.1),
+}
+
+
+@pytest.mark.parametrize("moment", CRASHES)
+def test_what_is_stored_alone_leads_to_the_same_end_after_a_crash(moment: str) -> None:
+    make, happen, later = CRASHES[moment]
+    ends = []
+    for crashed in (False, True):
+        line = make()
+        happen(line)
+        line.run(later)
+        if crashed:
+            line.crash()
+        line.run(900)
+        if line.evolution.state == "connecting" and line.phase is not Phase.PAIRING:
+            line.evolution.scan()
+        line.run(900)
+        ends.append((*shown(line), line.stored.wanted, line.stored.logout_pending, line.evolution.state))
+    assert ends[0] == ends[1]

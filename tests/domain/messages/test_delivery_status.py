@@ -1,0 +1,67 @@
+"""Reports about a message may come late, twice and in any order, and end at the same status."""
+
+import re
+from importlib import resources
+from itertools import permutations, product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zapline.domain.messages.delivery_status import REPORTED, Delivery, merge
+
+ANY = [None, *Delivery]
+REPORTS = st.lists(st.sampled_from(ANY), max_size=12)
+
+
+@pytest.mark.parametrize(("one", "other"), list(product(ANY, ANY)))
+def test_merging_is_commutative_and_idempotent_and_never_lowers(one: Delivery | None, other: Delivery | None) -> None:
+    merged = merge(one, other)
+    assert merged == merge(other, one)
+    assert merge(merged, other) == merge(merged, one) == merged
+    assert merged in (one, other)
+    for part in (one, other):
+        assert part is None or (merged is not None and merged >= part)
+
+
+def test_merging_is_associative() -> None:
+    for one, two, three in product(ANY, ANY, ANY):
+        assert merge(merge(one, two), three) == merge(one, merge(two, three))
+
+
+@given(REPORTS, st.randoms(use_true_random=False))
+def test_reports_in_any_order_and_number_end_at_the_highest(reports: list[Delivery | None], chance: object) -> None:
+    shuffled = reports + reports[::2]
+    chance.shuffle(shuffled)  # type: ignore[attr-defined]
+    ends = []
+    for order in (reports, shuffled):
+        known: Delivery | None = None
+        for report in order:
+            known = merge(known, report)
+        ends.append(known)
+    assert ends[0] == ends[1] == max((report for report in reports if report is not None), default=None)
+
+
+def test_failed_overrides_sent_and_yields_to_any_proof_of_arrival() -> None:
+    for known in (Delivery.QUEUED, Delivery.SENT):
+        assert merge(known, Delivery.FAILED) is Delivery.FAILED
+    for proof in (Delivery.DELIVERED, Delivery.READ, Delivery.PLAYED):
+        for order in permutations((Delivery.FAILED, proof, Delivery.SENT)):
+            known = None
+            for report in order:
+                known = merge(known, report)
+            assert known is proof
+
+
+def test_evolution_s_words_cover_every_status_once_and_deleted_is_none_of_them() -> None:
+    assert sorted(REPORTED.values()) == list(Delivery)
+    assert "DELETED" not in REPORTED
+
+
+def test_the_database_ranks_the_statuses_in_the_same_order() -> None:
+    migrations = resources.files("zapline.sql").joinpath("migrations").iterdir()
+    sql = "\n".join(path.read_text(encoding="utf-8") for path in sorted(migrations, key=lambda path: path.name))
+    made = re.search(r"create type zapline\.delivery as enum\s*\(([^)]*)\)", sql)
+    assert made is not None
+    assert re.findall(r"'(\w+)'", made[1]) == [delivery.label for delivery in Delivery]
+    assert "alter type zapline.delivery" not in sql

@@ -1,0 +1,327 @@
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, time
+from itertools import pairwise
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zapline.domain.line.state import Moment
+from zapline.domain.outbox.pacing import BURST, GAP, PER_MINUTE, WARMED_UP, Pacer, PastCall, UnitPace
+from zapline.domain.outbox.work_states import Lane
+
+BERLIN = ZoneInfo("Europe/Berlin")
+NOW = datetime(2026, 11, 5, 12, tzinfo=BERLIN).timestamp()
+BOTH = list(Lane)
+REPLY = [Lane.REPLY]
+
+
+def at(seconds: float = 0.0, mono: float | None = None) -> Moment:
+    return Moment(NOW + seconds, seconds if mono is None else mono)
+
+
+def paced(**limits: Any) -> Pacer:
+    """At rest, in Berlin; without a gap unless one is given."""
+    pace = UnitPace(BERLIN, **{"gap": 0.0, **limits})
+    return Pacer.rebuilt(pace, [], {}, at())
+
+
+def call(pacer: Pacer, when: float, lane: Lane = Lane.REPLY, recipient: str = "a", sent: bool = True) -> None:
+    pacer.took(at(when), recipient, lane, 0.5)
+    pacer.ended(at(when), recipient, lane, sent=sent)
+
+
+def reason(pacer: Pacer, lane: Lane, when: float = 0.0) -> tuple[float, str] | None:
+    hold = pacer.hold(lane, at(when))
+    return (hold.until, hold.reason) if hold is not None else None
+
+
+def test_without_limits_of_its_own_a_unit_has_the_defaults() -> None:
+    assert UnitPace.given(BERLIN) == UnitPace(BERLIN, PER_MINUTE, BURST, GAP, campaign_seconds=2.0)
+    own = UnitPace.given(BERLIN, per_minute=6, burst=2, gap=0, quiet_from=time(22), quiet_until=time(7))
+    assert (own.per_minute, own.burst, own.gap) == (6, 2, 0)
+    assert own.quiet is not None
+    assert own.quiet.zone is BERLIN
+
+
+def test_the_rate_holds_both_lanes() -> None:
+    pacer = paced(per_minute=60, burst=2, campaign_seconds=0.001)
+    call(pacer, 0)
+    call(pacer, 0)
+    assert pacer.may(at()) == []
+    assert reason(pacer, Lane.REPLY) == (1.0, "rate")
+    assert pacer.may(at(1)) == BOTH
+
+
+def test_a_bucket_that_ran_over_during_a_call_lets_only_the_rest_follow_it() -> None:
+    pacer = paced(per_minute=60, burst=2)
+    pacer.took(at(0), "a", Lane.REPLY, 0.5)
+    pacer.ended(at(10), "a", Lane.REPLY, sent=True)  # perhaps Evolution received it only now
+    call(pacer, 10)
+    assert reason(pacer, Lane.REPLY, 10) == (11.0, "rate")
+
+
+def test_a_recipient_rests_for_the_gap_after_the_call_has_ended() -> None:
+    pacer = paced(gap=10.0)
+    pacer.took(at(0), "a", Lane.REPLY, 0.5)
+    pacer.ended(at(4), "a", Lane.REPLY, sent=True)
+    call(pacer, 5, recipient="b")
+    assert list(pacer.blocked(at(6))) == ["a", "b"]
+    assert pacer.gap_over(at(6)) == 14
+    assert list(pacer.blocked(at(14))) == ["b"]
+    assert list(pacer.blocked(at(15))) == []
+    assert pacer.gap_over(at(15)) is None
+
+
+def test_a_daily_cap_counts_and_holds_both_lanes_until_local_midnight() -> None:
+    pacer = paced(daily_cap=3, campaign_seconds=0.001)
+    call(pacer, 0)
+    call(pacer, 1, Lane.CAMPAIGN)
+    call(pacer, 2, sent=False)  # certainly nothing was sent
+    assert pacer.may(at(3)) == BOTH
+    call(pacer, 3)
+    midnight = 12 * 3600.0
+    assert reason(pacer, Lane.REPLY, 4) == (midnight, "daily_cap")
+    assert reason(pacer, Lane.CAMPAIGN, 4) == (midnight, "daily_cap")
+    assert pacer.may(at(midnight)) == BOTH
+    assert pacer.may(at(5, mono=midnight + 5)) == BOTH, "a clock that goes back brings no day back"
+
+
+def test_a_new_line_warms_up_with_campaigns_while_replies_go_on() -> None:
+    pacer = paced(warm_up_first=2, line_since=NOW, campaign_seconds=0.001)
+    call(pacer, 0, Lane.CAMPAIGN)
+    call(pacer, 1, Lane.REPLY)
+    assert pacer.may(at(2)) == BOTH
+    call(pacer, 2, Lane.CAMPAIGN)
+    assert reason(pacer, Lane.CAMPAIGN, 3) == (12 * 3600.0, "warm_up")
+    assert pacer.may(at(3)) == REPLY
+    tomorrow = 12 * 3600.0
+    for number in range(4):
+        assert pacer.may(at(tomorrow + number)) == BOTH
+        call(pacer, tomorrow + number, Lane.CAMPAIGN)
+    assert pacer.may(at(tomorrow + 9)) == REPLY
+
+
+@pytest.mark.parametrize(
+    ("days", "cap", "allowed"),
+    [(0, None, 20), (1, None, 40), (8, None, 5120), (9, None, None), (400, None, None), (3, 160, 160), (3, 159, None)],
+)
+def test_the_ramp_doubles_each_day_until_the_line_is_warm(days: int, cap: int | None, allowed: int | None) -> None:
+    pace = UnitPace(BERLIN, warm_up_first=20, line_since=NOW - days * 86_400, daily_cap=cap)
+    assert pace.ramp(NOW) == allowed
+    assert allowed is None or allowed <= WARMED_UP
+    assert replace(pace, warm_up_first=None).ramp(NOW) is None
+    assert replace(pace, line_since=None).ramp(NOW) == 20
+
+
+def test_quiet_hours_hold_campaigns_only_and_end_by_the_wall_clock_over_a_clock_change() -> None:
+    evening = datetime(2026, 10, 24, 23, tzinfo=BERLIN).timestamp()
+    pace = UnitPace.given(BERLIN, quiet_from=time(22), quiet_until=time(7))
+    pacer = Pacer.rebuilt(pace, [], {}, Moment(evening, 100.0))
+    assert pacer.may(Moment(evening, 100.0)) == REPLY
+    hold = pacer.hold(Lane.CAMPAIGN, Moment(evening, 100.0))
+    assert hold is not None
+    assert (hold.until, hold.reason) == (100.0 + 9 * 3600, "quiet_hours"), "that night is an hour longer"
+    assert pacer.may(Moment(evening + 9 * 3600, hold.until)) == BOTH
+
+
+def test_campaigns_keep_their_seconds_with_jitter_and_a_campaign_may_be_slower() -> None:
+    for spread, least in ((0.0, 1.5), (0.5, 2.0), (1.0, 2.5)):
+        pacer = paced()
+        pacer.took(at(0), "a", Lane.CAMPAIGN, spread)
+        assert reason(pacer, Lane.CAMPAIGN) == (least, "campaign_pace")
+        assert pacer.may(at(0)) == REPLY
+        assert pacer.may(at(least)) == BOTH
+    pacer = paced()
+    pacer.took(at(0), "a", Lane.CAMPAIGN, 0.5, seconds=30.0)
+    assert reason(pacer, Lane.CAMPAIGN) == (30.0, "campaign_pace")
+    pacer = paced()
+    pacer.took(at(0), "a", Lane.CAMPAIGN, 0.5, seconds=0.1)
+    assert reason(pacer, Lane.CAMPAIGN) == (2.0, "campaign_pace"), "never quicker than its unit"
+
+
+def test_a_throttled_unit_sends_replies_only() -> None:
+    pacer = paced()
+    pacer.throttled_until = 30.0
+    assert pacer.may(at(0)) == REPLY
+    assert reason(pacer, Lane.CAMPAIGN) == (30.0, "throttled")
+    first = pacer.next_at(at(0))
+    assert first is not None
+    assert first.until == 30.0
+    assert pacer.next_at(at(30)) is None
+
+
+def test_what_is_rebuilt_remembers_rate_gap_day_and_campaign() -> None:
+    pace = UnitPace(BERLIN, per_minute=60, burst=2, gap=5.0, daily_cap=4, campaign_seconds=8.0)
+    calls = [
+        PastCall(NOW - 3, NOW - 2, "a", Lane.CAMPAIGN),
+        PastCall(NOW - 1, None, "b", Lane.REPLY),
+    ]
+    pacer = Pacer.rebuilt(pace, calls, {Lane.REPLY: 2, Lane.CAMPAIGN: 1}, at(0, mono=50.0))
+    assert list(pacer.blocked(at(0, mono=50.0))) == ["a", "b"]
+    assert pacer.gap_over(at(0, mono=50.0)) == 53.0
+    assert list(pacer.blocked(at(0, mono=54.0))) == ["b"], "how long its call took is not known"
+    assert pacer.hold(Lane.CAMPAIGN, at(0, mono=50.0)) == pacer.next_at(at(0, mono=50.0))
+    hold = pacer.hold(Lane.CAMPAIGN, at(0, mono=50.0))
+    assert hold is not None
+    assert hold.until == pytest.approx(57.0)
+    assert pacer.may(at(0, mono=50.0)) == REPLY
+    pacer.took(at(0, mono=50.0), "c", Lane.REPLY, 0.5)
+    hold = pacer.hold(Lane.REPLY, at(0, mono=50.0))
+    assert hold is not None
+    assert hold.reason == "daily_cap"
+
+
+def test_after_a_long_rest_everything_is_free() -> None:
+    pace = UnitPace(BERLIN, per_minute=6, burst=5, gap=20.0, campaign_seconds=30.0)
+    calls = [PastCall(NOW - seconds, NOW - seconds, "a", Lane.CAMPAIGN) for seconds in range(200, 60, -10)]
+    pacer = Pacer.rebuilt(pace, calls, {}, at())
+    assert pacer.may(at()) == BOTH
+    assert list(pacer.blocked(at())) == []
+    for number in range(5):
+        assert Lane.REPLY in pacer.may(at()), number
+        call(pacer, 0)
+    assert pacer.may(at()) == []
+
+
+def test_past_calls_that_seem_to_come_count_as_made_just_now() -> None:
+    pace = UnitPace(BERLIN, per_minute=60, burst=2, gap=5.0)
+    calls = [PastCall(NOW + 3600 + number, NOW + 3601 + number, "a", Lane.CAMPAIGN) for number in range(3)]
+    pacer = Pacer.rebuilt(pace, calls, {}, at())
+    assert pacer.may(at()) == []
+    assert pacer.gap_over(at()) == 5.0
+    assert pacer.may(at(3)) == BOTH, "and it does not take the hour"
+
+
+# -- the whole guarantee -----------------------------------------------------------------------------------------
+
+
+@dataclass
+class Step:
+    """Something that happens to a unit: seconds that pass, then a call, and perhaps the end of the process."""
+
+    wait: float
+    patient: bool  # wait besides until the pace allows the call, and not a moment longer
+    duration: float
+    reached: float  # when within the call Evolution receives it
+    recipient: str
+    wish: Lane
+    spread: float
+    killed: bool
+    rescued: bool
+    back: float  # seconds by which the wall clock is set back before
+
+
+STEPS = st.lists(
+    st.builds(
+        Step,
+        wait=st.one_of(st.just(0.0), st.floats(0, 0.2), st.floats(0, 40)),
+        patient=st.booleans(),
+        duration=st.one_of(st.just(0.0), st.floats(0, 30)),
+        reached=st.one_of(st.just(0.0), st.just(1.0), st.floats(0, 1)),
+        recipient=st.sampled_from("abc"),
+        wish=st.sampled_from(Lane),
+        spread=st.floats(0, 1),
+        killed=st.integers(0, 3).map(lambda drawn: drawn == 0),
+        rescued=st.booleans(),
+        back=st.one_of(st.just(0.0), st.just(0.0), st.floats(0, 600)),
+    ),
+    min_size=1,
+    max_size=50,
+)
+
+
+@dataclass
+class Life:
+    """A unit whose process is killed again and again; the world's own time, and what Evolution has received."""
+
+    pace: UnitPace
+    now: float = 10_000.0
+    wall: float = NOW  # at world time 10,000
+    boot: float = 0.0  # the monotonic clock begins anew with the machine
+    calls: list[PastCall] = field(default_factory=list)
+    received: list[tuple[float, str, Lane]] = field(default_factory=list)
+    began: list[tuple[float, Lane]] = field(default_factory=list)
+
+    def moment(self) -> Moment:
+        return Moment(self.wall + self.now - 10_000.0, self.now - self.boot)
+
+    def start(self) -> Pacer:
+        at = self.moment()
+        recent = [call for call in self.calls if call.started_at >= at.wall - self.pace.memory]
+        return Pacer.rebuilt(self.pace, recent, {}, at)
+
+    def wait_for(self, pacer: Pacer, step: Step) -> None:
+        hold = pacer.hold(step.wish, self.moment())
+        if hold is not None:
+            self.now = self.boot + hold.until + 1e-9  # a hair more: the sum is rounded
+        while step.recipient in pacer.blocked(self.moment()):
+            over = pacer.gap_over(self.moment())
+            assert over is not None
+            self.now = self.boot + over + 1e-9
+
+    def live(self, steps: list[Step]) -> None:
+        pacer = self.start()
+        for step in steps:
+            self.now += step.wait
+            self.wall -= step.back
+            if step.patient:
+                self.wait_for(pacer, step)
+            at = self.moment()
+            if step.wish not in pacer.may(at) or step.recipient in pacer.blocked(at):
+                continue
+            pacer.took(at, step.recipient, step.wish, step.spread)
+            self.began.append((self.now, step.wish))
+            self.received.append((self.now + step.reached * step.duration, step.recipient, step.wish))
+            self.now += step.duration
+            ended = None if step.killed else self.moment()
+            self.calls.append(PastCall(at.wall, ended.wall if ended is not None else None, step.recipient, step.wish))
+            if ended is not None:
+                pacer.ended(ended, step.recipient, step.wish, sent=True)
+                continue
+            self.boot += step.spread * 100
+            pacer = self.start()
+            if step.rescued:
+                self.calls[-1] = replace(self.calls[-1], ended_at=self.moment().wall)
+
+
+@given(
+    st.floats(1, 600),
+    st.integers(1, 8),
+    st.sampled_from([0.0, 0.5, 7.0, 100.0]),
+    st.sampled_from([0.5, 2.0, 20.0]),
+    STEPS,
+)
+def test_no_window_sees_more_than_the_pace_whatever_is_killed_when(
+    per_minute: float, burst: int, gap: float, seconds: float, steps: list[Step]
+) -> None:
+    life = Life(UnitPace(UTC, per_minute, burst, gap, campaign_seconds=seconds))
+    life.live(steps)
+    times = [when for when, _, _ in life.received]
+    assert times == sorted(times)
+    for first in range(len(times)):
+        for last in range(first, len(times)):
+            allowed = burst + (times[last] - times[first]) * per_minute / 60
+            assert last - first + 1 <= allowed + 1e-3
+    for recipient in "abc":
+        own = [when for when, to, _ in life.received if to == recipient]
+        assert all(later - earlier >= gap - 1e-6 for earlier, later in pairwise(own))
+    campaign = [when for when, lane in life.began if lane is Lane.CAMPAIGN]
+    assert all(later - earlier >= seconds * 0.75 - 1e-6 for earlier, later in pairwise(campaign))
+
+
+@given(STEPS)
+def test_whatever_has_happened_each_hold_ends_when_it_says(steps: list[Step]) -> None:
+    life = Life(UnitPace(UTC, per_minute=20, burst=3, gap=7.0, campaign_seconds=5.0))
+    life.live(steps)
+    pacer = life.start()
+    for lane in Lane:
+        for _ in range(5):
+            hold = pacer.hold(lane, life.moment())
+            if hold is None:
+                break
+            assert hold.until - life.moment().mono <= life.pace.span + 1e-3
+            life.now += hold.until - life.moment().mono
+        assert pacer.hold(lane, life.moment()) is None

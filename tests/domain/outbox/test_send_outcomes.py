@@ -1,0 +1,139 @@
+from uuid import uuid4
+
+import pytest
+
+from zapline.domain.ids import ExternalId
+from zapline.domain.messages.events import Kind, SendAnswered
+from zapline.domain.outbox.send_outcomes import (
+    CAMPAIGN_REST,
+    LINE_REST,
+    Call,
+    Failed,
+    after_crash,
+    after_failure,
+    after_success,
+    campaign_rest,
+    line_rest,
+)
+from zapline.domain.outbox.work_states import MOST_TRIES, MOVES, Content, File, Reaction, Text, Work
+from zapline.evolution.client.failures import VOCABULARY, Verdict
+
+NOW = 1_795_364_000.0
+
+
+def made(tries: int = 0, content: Content | None = None, address: str = "5511999990001") -> Call:
+    return Call(uuid4(), uuid4(), 3, tries, address, content or Text("oi"))
+
+
+def parts(answer: SendAnswered) -> tuple[object, ...]:
+    """What follows, times as seconds from now."""
+    due = answer.due_at - NOW if answer.due_at is not None else None
+    look = answer.look_at - NOW if answer.look_at is not None else None
+    return answer.outcome, answer.move, answer.tries, due, look
+
+
+def failed(code: str, verdict: str, retry_after: float | None = None) -> Failed:
+    return Failed(code, verdict, "said so", retry_after)
+
+
+def test_an_answer_names_its_call_and_why_it_failed() -> None:
+    call = made()
+    answer = after_failure(call, Failed("server_error", "retry", "with a \x00 in it"), NOW, 0.5)
+    assert (answer.attempt, answer.message, answer.fence) == (call.attempt, call.message, 3)
+    assert (answer.failure, answer.detail, answer.ended_at) == ("server_error", "with a  in it", NOW)
+    assert after_failure(call, Failed("server_error", "retry"), NOW, 0.5).detail is None
+
+
+def test_the_lines_fault_costs_no_try_and_leaves_the_message_where_it_was() -> None:
+    for tries in (0, 2):
+        answer = after_failure(made(tries), failed("unreachable", "line", 30.0), NOW, 0.5)
+        assert parts(answer) == ("not_sent", "queued", 0, None, None)
+
+
+def test_the_messages_own_faults_are_three_at_most_with_growing_delays() -> None:
+    first = after_failure(made(0), failed("server_error", "retry"), NOW, 0.0)
+    assert parts(first) == ("not_sent", "queued", 1, 2.0, None)
+    second = after_failure(made(1), failed("media_unreachable", "retry"), NOW, 0.0)
+    assert parts(second) == ("not_sent", "queued", 1, 8.0, None)
+    assert after_failure(made(1), failed("server_error", "retry"), NOW, 1.0).due_at == pytest.approx(NOW + 5.6)
+    third = after_failure(made(MOST_TRIES - 1), failed("server_error", "retry"), NOW, 0.0)
+    assert parts(third) == ("not_sent", "dead", 1, None, None)
+
+
+def test_a_retry_waits_as_long_as_evolution_asks_but_no_longer_than_an_hour() -> None:
+    assert after_failure(made(), failed("server_error", "retry", 60.0), NOW, 0.0).due_at == NOW + 60
+    assert after_failure(made(), failed("server_error", "retry", 0.5), NOW, 0.0).due_at == NOW + 2
+    assert after_failure(made(), failed("server_error", "retry", 999_999.0), NOW, 0.0).due_at == NOW + 3600
+
+
+def test_what_is_refused_is_dead_at_once_but_a_missing_number_is_asked_for_once_more() -> None:
+    assert parts(after_failure(made(), failed("invalid_request", "rejected"), NOW, 0.0)) == (
+        "rejected", "dead", 0, None, None,
+    )  # fmt: skip
+    missing = failed("number_not_on_whatsapp", "rejected")
+    assert parts(after_failure(made(0), missing, NOW, 0.0)) == ("rejected", "queued", 1, 20.0, None)
+    assert parts(after_failure(made(1), missing, NOW, 0.0)) == ("rejected", "dead", 0, None, None)
+
+
+@pytest.mark.parametrize("code", ["no_answer", "timed_out_after_relay", "gateway_failed", "bad_answer"])
+@pytest.mark.parametrize("content", [Text("oi"), File(Kind.IMAGE, "https://x.example/a.jpg")])
+def test_what_may_have_been_delivered_is_looked_for_and_not_sent_again(code: str, content: Content) -> None:
+    answer = after_failure(made(0, content), failed(code, "uncertain"), NOW, 0.5)
+    assert parts(answer) == ("uncertain", "uncertain", 0, None, 8.0)
+
+
+def test_a_reaction_may_be_sent_again_since_the_later_replaces_the_earlier() -> None:
+    reaction = Reaction("👍", ExternalId("X"), "5511999990001@s.whatsapp.net", False)
+    lost = failed("no_answer", "uncertain")
+    assert parts(after_failure(made(0, reaction), lost, NOW, 0.0)) == ("uncertain", "queued", 1, 2.0, None)
+    assert parts(after_failure(made(2, reaction), lost, NOW, 0.0)) == ("uncertain", "dead", 1, None, None)
+
+
+def test_a_call_that_a_crash_has_cut_may_have_been_delivered() -> None:
+    answer = after_crash(made(), NOW)
+    assert parts(answer) == ("uncertain", "uncertain", 0, None, 8.0)
+    assert answer.failure == "crashed"
+
+
+@pytest.mark.parametrize(
+    ("address", "answered", "learnt"),
+    [
+        ("5511999990001", "111222333444555@lid", "111222333444555@lid 5511999990001@s.whatsapp.net"),
+        ("5511999990001", "551199990001@s.whatsapp.net", None),
+        ("111222333444555@lid", "111222333444555@lid", None),
+        ("120363000000000001@g.us", "120363000000000001@g.us", None),
+        ("5511999990001", None, None),
+    ],
+)
+def test_whose_a_lid_is_is_learnt_where_a_number_was_asked_for(
+    address: str, answered: str | None, learnt: str | None
+) -> None:
+    answer = after_success(made(address=address), ExternalId("X"), answered, NOW)
+    assert parts(answer) == ("sent", "settled", 0, None, None)
+    assert (answer.external_id, answer.remote_jid) == ("X", learnt)
+
+
+def test_every_failure_there_is_leads_to_an_allowed_move() -> None:
+    assert {verdict.value for verdict in Verdict} == {"line", "retry", "rejected", "uncertain"}
+    for kind in VOCABULARY:
+        for tries in range(MOST_TRIES):
+            answer = after_failure(made(tries), Failed(kind.code, kind.verdict.value), NOW, 0.5)
+            assert Work(answer.move) in MOVES[Work.LEASED]
+            assert tries + answer.tries <= MOST_TRIES
+            assert (answer.move == "uncertain") == (kind.verdict is Verdict.UNCERTAIN)
+            assert (answer.look_at is not None) == (answer.move == "uncertain")
+
+
+def test_a_line_rests_longer_each_time_and_as_long_as_it_is_told() -> None:
+    down = failed("unreachable", "line")
+    assert [line_rest(down, number, 0.0) for number in (1, 2, 3, 20)] == [1.0, 2.0, 4.0, LINE_REST.cap]
+    slow = failed("throttled", "line", 45.0)
+    assert line_rest(slow, 1, 0.5) == 45.0
+    assert campaign_rest(slow, 1, 0.0) == 45.0
+    assert [campaign_rest(slow, number, 0.0) for number in (2, 3, 20)] == [60.0, 120.0, CAMPAIGN_REST.cap]
+
+
+def test_only_silence_asks_for_a_sign_of_life() -> None:
+    silent = {kind.code for kind in VOCABULARY if Failed(kind.code, kind.verdict.value).silent}
+    assert silent == {"no_answer", "gateway_failed", "bad_answer"}
+    assert not Failed("no_answer", "line").silent

@@ -1,0 +1,92 @@
+"""Who is erased, and which facts are of before."""
+
+from uuid import UUID
+
+import pytest
+
+from zapline.domain.contacts.phone_numbers import Address, resolve
+from zapline.domain.ids import ExternalId, UnitId
+from zapline.domain.messages.delivery_status import Delivery
+from zapline.domain.messages.events import (
+    ContactSeen,
+    Ignored,
+    Kind,
+    MessageArrived,
+    MessageEdited,
+    OptedOut,
+    ReactionReported,
+    StatusReported,
+)
+from zapline.domain.privacy.erasure import ERASED, Erased, digest_of, digits_of, mention, spared, spellings
+
+UNIT, OTHER_UNIT = UnitId(UUID(int=1)), UnitId(UUID(int=2))
+KEY = bytes(32)
+PHONE, LID, GROUP = "5511999990001@s.whatsapp.net", "111222333444555@lid", "120363000000000001@g.us"
+
+
+def address(*jids: str) -> Address:
+    found = resolve(*jids)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("canonical", "expected"),
+    [
+        ("+5511999990001", {"5511999990001", "551199990001"}),
+        ("+551133334444", {"551133334444"}),
+        ("+525512345678", {"525512345678", "5215512345678"}),
+        ("+5491122334455", {"5491122334455", "541122334455"}),
+        ("+14155550100", {"14155550100"}),
+        ("lid:111222333444555", {"111222333444555"}),
+    ],
+)
+def test_a_number_is_found_under_every_spelling(canonical: str, expected: set[str]) -> None:
+    assert set(spellings(canonical)) == expected
+
+
+def test_a_mention_is_not_a_part_of_a_longer_number() -> None:
+    found = mention(["551199990001", "5511999990001"])
+    for body in (b"5511999990001", b'"551199990001@s.whatsapp.net"', b"@5511999990001 oi", b"\xff+551199990001\xff"):
+        assert found.search(body)
+    for body in (b"15511999990001", b"55119999900012", b"551199990", b"11999990001"):
+        assert not found.search(body)
+
+
+def test_a_few_digits_stand_for_nobody() -> None:
+    assert digits_of(["lid:5", "+551133334444"], ["0", "111222333444555", "a@b"]) == ("111222333444555", "551133334444")
+    none = mention(digits_of(["lid:5"]))
+    assert not any(none.search(body) for body in (b"", b"5", b"R$ 5\n", b'{"a":5}'))
+
+
+def test_facts_of_before_are_dropped_and_those_of_after_and_of_others_stay() -> None:
+    known = {digest_of(KEY, UNIT, "+5511999990001"): 1000.0, digest_of(KEY, UNIT, "lid:111222333444555"): 1000.0}
+    erased = Erased(KEY, UNIT, known)
+
+    def message(id: str, at: float | None, *jids: str, sender: str | None = None) -> MessageArrived:
+        by = address(sender) if sender is not None else None
+        return MessageArrived(ExternalId(id), address(*jids), False, Kind.TEXT, "oi", sender=by, sent_at=at)
+
+    old = [
+        message("A", 1000.0, PHONE),
+        message("B", 999.0, LID),
+        message("C", None, "551199990001@s.whatsapp.net"),
+        message("D", 5.0, GROUP, sender=LID),
+        MessageEdited(ExternalId("A"), "segredo", 0),
+        OptedOut(address(PHONE), "sair", ExternalId("B")),
+        ReactionReported(ExternalId("Z"), "+5511999990001", "x", 999_000),
+        ContactSeen(address(LID, PHONE), "Maria"),
+    ]
+    new = [
+        message("E", 1001.0, PHONE),
+        message("F", 5.0, "5511888880002@s.whatsapp.net"),
+        message("G", 5.0, GROUP),
+        MessageEdited(ExternalId("E"), "novo", 0),
+        ReactionReported(ExternalId("Z"), "+5511999990001", "x", 1_001_000),
+        StatusReported(ExternalId("A"), Delivery.READ),
+        ContactSeen(address("5511888880002@s.whatsapp.net"), "Rui"),
+    ]
+    assert spared([*old, *new], erased, 500.0) == [*[Ignored(ERASED)] * len(old), *new]
+    assert spared(old, None, 500.0) is old
+    assert spared(new, erased, 500.0) is new
+    assert digest_of(KEY, UNIT, "+5511999990001") != digest_of(KEY, OTHER_UNIT, "+5511999990001")

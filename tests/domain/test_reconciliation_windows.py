@@ -1,0 +1,77 @@
+"""Which windows of Evolution's store are read: without a hole, oldest first, and nothing from before the line."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zapline.domain.reconciliation_windows import HORIZON, OVERLAP, Window, beginning, explained, past_horizon, windows
+
+NOW = 1_795_364_000.0
+TIMES = st.floats(NOW - 1e6, NOW, allow_nan=False)
+
+
+@given(TIMES, st.floats(0, 1e5), st.integers(1, 7200), st.integers(1, 200))
+def test_windows_cover_every_second_once_oldest_first(since: float, length: float, span: int, most: int) -> None:
+    made = windows(since, since + length, span, most)
+    assert made[0].since == int(since)
+    assert made[-1].until == int(since + length)
+    for earlier, later in pairwise(made):
+        assert later.since == earlier.until + 1
+    assert len(made) <= most
+    if len(windows(since, since + length, span)) <= most:
+        assert all(window.until - window.since < span for window in made)
+
+
+def test_a_run_that_ends_before_it_begins_reads_nothing() -> None:
+    assert windows(NOW, NOW - 1) == []
+    assert windows(NOW, NOW) == [Window(int(NOW), int(NOW))]
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6))
+def test_a_window_is_cut_into_two_halves_without_a_hole_until_one_second_is_left(since: int, length: int) -> None:
+    window = Window(since, since + length)
+    halves = window.halves()
+    if halves is None:
+        assert length == 0
+    else:
+        older, newer = halves
+        assert (older.since, newer.until) == (window.since, window.until)
+        assert newer.since == older.until + 1
+
+
+def test_a_window_does_not_end_before_it_begins() -> None:
+    with pytest.raises(ValueError, match="before it begins"):
+        Window(2, 1)
+
+
+@pytest.mark.parametrize(
+    ("watermark", "first", "gaps", "expected"),
+    [
+        (None, None, [], None),
+        (NOW, None, [NOW - 5], None),
+        (None, NOW - 9000, [NOW - 5], NOW - 9000),
+        (NOW, NOW - 9000, [], NOW - OVERLAP),
+        (NOW, NOW - 9000, [None, NOW + 50], NOW - OVERLAP),
+        (NOW, NOW - 9000, [NOW - 3000, NOW - 100], NOW - 3000 - OVERLAP),
+        (NOW, NOW - 100, [NOW - 3000], NOW - 100),
+        (NOW, NOW - 9000, [float("-inf")], NOW - 9000),
+    ],
+)
+def test_a_run_begins_before_whatever_is_missing_and_never_before_the_line(
+    watermark: float | None, first: float | None, gaps: list[float | None], expected: float | None
+) -> None:
+    assert beginning(watermark, first, gaps) == expected
+
+
+def test_a_gap_explains_what_was_under_way_when_it_began() -> None:
+    assert explained(NOW, NOW)
+    assert explained(NOW - HORIZON, NOW)
+    assert not explained(NOW - HORIZON - 1, NOW)
+    assert not explained(NOW, None)
+
+
+def test_a_webhook_may_come_until_evolution_gives_up() -> None:
+    assert not past_horizon(NOW, NOW + HORIZON - 1)
+    assert past_horizon(NOW, NOW + HORIZON)

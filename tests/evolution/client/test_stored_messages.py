@@ -1,0 +1,161 @@
+"""What Evolution has stored reads as what its webhooks told, in every version's shape."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import zapline.sandbox
+from zapline.domain.messages.delivery_status import Delivery
+from zapline.domain.messages.events import MessageArrived, Parsed, StatusReported, Unusable
+from zapline.evolution.client.response_parser import decode, read_messages
+from zapline.evolution.client.stored_messages import PART_RECORDS, parse_stored, stored_bodies
+from zapline.evolution.webhooks.event_parser import parse
+
+RECORDINGS = Path(zapline.sandbox.__file__).parent / "recordings"
+OWN = "5511999990000@s.whatsapp.net"
+
+
+def page(name: str) -> list[dict[str, Any]]:
+    answer = json.loads((RECORDINGS / "rest" / f"{name}.json").read_bytes())["response"]
+    return [dict(record) for record in read_messages(answer["body"]).records]
+
+
+def read_back(records: list[dict[str, Any]], own: str | None = OWN) -> list[Parsed]:
+    return [fact for body in stored_bodies(records, own) for fact in parse_stored(body)]
+
+
+def record(status: list[str], jid: str = "5511999990001@s.whatsapp.net", **more: Any) -> dict[str, Any]:
+    key = {"id": "3EB0A", "fromMe": True, "remoteJid": jid}
+    plain = {"key": key, "message": {"conversation": "oi"}, "messageType": "conversation"}
+    return {**plain, "messageTimestamp": 1795364543, "MessageUpdate": [{"status": one} for one in status], **more}
+
+
+def test_a_recorded_page_reads_as_messages_each_followed_by_its_highest_status() -> None:
+    facts = read_back(page("findMessages-some"))
+    assert [(type(fact).__name__, fact.external_id) for fact in facts] == [  # type: ignore[union-attr]
+        ("MessageArrived", "3EB0646F7AA356A3352DB2"),
+        ("MessageArrived", "3EB008DF49AE04DF72E5C4"),
+        ("StatusReported", "3EB008DF49AE04DF72E5C4"),
+    ]
+    first, second, status = facts
+    assert isinstance(first, MessageArrived)
+    assert isinstance(second, MessageArrived)
+    assert (first.text, first.from_me, first.origin, first.sent_at) == ("slow", True, "backfill", 1795364543.0)
+    assert first.chat.canonical == "+5511999990001"
+    assert second.text == "race"
+    assert status == StatusReported(second.external_id, Delivery.SENT)
+
+
+def test_the_highest_of_unordered_statuses_counts_and_failure_yields_to_arrival() -> None:
+    _, status = read_back(page("findMessages-by-id"))
+    assert isinstance(status, StatusReported)
+    assert status.delivery is Delivery.PLAYED
+    for told, known in (
+        ([], None),
+        (["SERVER_ACK", "ERROR"], Delivery.FAILED),
+        (["ERROR", "DELIVERY_ACK"], Delivery.DELIVERED),
+        (["DELETED", "nonsense"], None),
+        (["SERVER_ACK", "DELETED"], Delivery.SENT),
+        (["SERVER_ACK"] * 150 + ["READ"], Delivery.READ),
+    ):
+        found = [fact.delivery for fact in read_back([record(told)]) if isinstance(fact, StatusReported)]
+        assert found == ([] if known is None else [known]), told
+
+
+def test_one_reader_does_not_speak_for_a_group() -> None:
+    group = "120363025246125486@g.us"
+    assert [type(fact) for fact in read_back([record(["READ"], group)])] == [MessageArrived]
+    _, status = read_back([record(["READ", "SERVER_ACK"], group)])
+    assert status == StatusReported("3EB0A", Delivery.SENT)
+
+
+def test_numbers_and_names_of_other_versions_are_understood() -> None:
+    long = {"low": 1795364543, "high": 0, "unsigned": False}
+    for told in (1795364543, "1795364543", long):
+        (fact,) = read_back([record([], messageTimestamp=told)])
+        assert isinstance(fact, MessageArrived)
+        assert fact.sent_at == 1795364543.0
+    (fact,) = read_back([record([], MessageUpdate=None, _id="65f0", owner="loja", source=None)])
+    assert isinstance(fact, MessageArrived)
+    (waiting,) = read_back([record([], message={})])
+    assert isinstance(waiting, MessageArrived)
+    assert waiting.keep_raw
+
+
+MESSAGES = sorted(
+    path.stem
+    for path in (RECORDINGS / "webhooks").glob("*.json")
+    if "messages.upsert" in path.stem or path.stem.startswith("send.message")
+)
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_a_message_reads_back_as_its_webhook_told_it(name: str) -> None:
+    body = (RECORDINGS / "webhooks" / f"{name}.json").read_bytes()
+    told = json.loads(body)
+    data = told["data"] if isinstance(told["data"], list) else [told["data"]]
+    facts = read_back(data, told.get("sender"))
+    expected = [
+        msgspec.structs.replace(fact, origin="backfill") if isinstance(fact, MessageArrived) else fact
+        for fact in parse(body)
+    ]
+    assert facts == expected
+
+
+def test_a_long_page_becomes_several_bodies_and_loses_nothing() -> None:
+    records = [record([]) | {"key": {"id": f"M{n}", "remoteJid": "1@lid"}} for n in range(2 * PART_RECORDS + 1)]
+    bodies = stored_bodies(records, None)
+    assert [len(json.loads(body)["records"]) for body in bodies] == [PART_RECORDS, PART_RECORDS, 1]
+    ids = [fact.external_id for body in bodies for fact in parse_stored(body) if isinstance(fact, MessageArrived)]
+    assert ids == [f"M{n}" for n in range(2 * PART_RECORDS + 1)]
+    assert stored_bodies([], OWN) == []
+
+
+def test_half_an_emoji_costs_neither_the_page_nor_the_message() -> None:
+    raw = json.dumps({"messages": {"total": 1, "pages": 1, "currentPage": 1, "records": [record(["READ"])]}})
+    cut = raw.replace('"oi"', '"oi \\ud83d"').encode()
+    facts = read_back([dict(each) for each in read_messages(decode(cut, 200)).records])
+    assert [type(fact) for fact in facts] == [MessageArrived, StatusReported]
+    assert isinstance(facts[0], MessageArrived)
+    assert facts[0].text == "oi �"
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [(b"", "invalid_json"), (b"[" * 100_000, "too_deep"), (b"[]", "not_an_object"), (b'"x"', "not_an_object")],
+)
+def test_a_body_that_is_not_ours_is_unusable(body: bytes, reason: str) -> None:
+    assert parse_stored(body) == [Unusable(reason)]
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    # Half characters too, and the words that mean something.
+    | st.text(st.characters(codec=None), max_size=8)
+    | st.sampled_from(["READ", "1@lid", "5511999990001@s.whatsapp.net", "3EB0A"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+        st.sampled_from(["key", "id", "remoteJid", "fromMe", "message", "conversation", "MessageUpdate", "status"]),
+        inner, max_size=4,
+    ),
+    max_leaves=10,
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(records=st.lists(st.dictionaries(st.sampled_from(list(record([]))), anything, max_size=5), max_size=3))
+def test_any_records_survive_the_journal_and_read_to_storable_facts(records: list[dict[str, Any]]) -> None:
+    for fact in read_back([record(["READ"]) | each for each in records]):
+        told = fact if isinstance(fact, msgspec.Struct) else dataclasses.asdict(fact)
+        assert "\\u0000" not in msgspec.json.encode(told).decode()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=40) | anything.map(lambda value: json.dumps({"sender": value, "records": [value]}).encode()))
+def test_any_body_is_read_without_raising(body: bytes) -> None:
+    assert isinstance(parse_stored(body), list)

@@ -1,0 +1,244 @@
+"""A body never seen before: parsing never raises, and what comes out can be stored."""
+
+import dataclasses
+import json
+import typing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import zapline.sandbox
+from zapline.domain.messages.events import MessageArrived, Parsed, Unusable
+from zapline.evolution.webhooks.envelope import extract_envelope, extract_instance, strip_secrets
+from zapline.evolution.webhooks.event_parser import parse
+
+WEBHOOKS = Path(zapline.sandbox.__file__).parent / "recordings" / "webhooks"
+RAW = [path.read_bytes() for path in sorted(WEBHOOKS.glob("*.json"))]
+TOLD = [json.loads(raw) for raw in RAW if raw.rstrip().endswith(b"}")]
+KNOWN = typing.get_args(Parsed)
+
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(min_value=10**15, max_value=10**25)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(codec=None), max_size=20)
+    | st.sampled_from(["x" * 300, "5511999990001@s.whatsapp.net", "1@lid", "REVOKE", "MESSAGE_EDIT", "\x00"])
+)
+values = st.recursive(
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["id", "key", "message", "type", "low", "high", "keys", "pollUpdates", "0", "data"]),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=8,
+)
+
+
+def places(value: Any, found: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+    """Every (holder, key or index) of a body; index objects count as one place."""
+    if isinstance(value, dict) and "0" not in value:
+        for name, inner in value.items():
+            found.append((value, name))
+            places(inner, found)
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            found.append((value, place))
+            places(inner, found)
+    return found
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> bytes:
+    told = json.loads(json.dumps(draw(st.sampled_from(TOLD))))
+    for _ in range(draw(st.integers(1, 4))):
+        spots = places(told, [])
+        if not spots:
+            break
+        holder, name = spots[draw(st.integers(0, len(spots) - 1))]
+        match draw(st.sampled_from(["delete", "replace", "nest", "list", "double"])):
+            case "delete":
+                del holder[name]
+            case "replace":
+                holder[name] = draw(values)
+            case "nest":
+                holder[name] = {"message": holder[name]}
+            case "list":
+                holder[name] = [holder[name]]
+            case _ if isinstance(holder, dict):
+                holder[draw(st.sampled_from(["conversation", "protocolMessage", "pollUpdates", "keys"]))] = json.loads(
+                    json.dumps(holder[name])
+                )
+    raw = json.dumps(told, ensure_ascii=draw(st.booleans())).encode("utf-8", "surrogatepass")
+    if draw(st.integers(0, 9)) == 0:
+        raw = raw[: draw(st.integers(0, len(raw)))]
+    return raw
+
+
+def assert_storable(value: Any) -> None:
+    """No NUL, no half of a surrogate pair, no number beyond 64 bits, nothing that is not JSON."""
+    if isinstance(value, msgspec.Struct):
+        assert_storable(msgspec.structs.asdict(value))
+    elif isinstance(value, str):
+        assert "\x00" not in value
+        value.encode()
+        assert len(value) <= 131_072
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            assert_storable(name)
+            assert_storable(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            assert_storable(inner)
+    elif isinstance(value, int):
+        assert -(2**63) <= value < 2**63
+    elif isinstance(value, float):
+        json.dumps(value, allow_nan=False)
+    else:
+        assert value is None
+
+
+def check(raw: bytes) -> None:
+    facts = parse(raw)
+    assert facts
+    for fact in facts:
+        assert isinstance(fact, KNOWN)
+        assert_storable(fact if isinstance(fact, msgspec.Struct) else dataclasses.asdict(fact))
+        if isinstance(fact, MessageArrived):
+            msgspec.json.encode(fact.detail)
+    assert parse(raw) == facts
+    extract_instance(raw)
+    extract_envelope(raw)
+    stripped = strip_secrets(raw)
+    assert b'"apikey": "ALPHA-TOKEN"' not in stripped
+    if facts != [Unusable("invalid_json")] and facts != [Unusable("too_deep")]:
+        assert parse(stripped) == facts
+
+
+@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(mutated())
+def test_a_mutated_body_is_read_to_known_facts(raw: bytes) -> None:
+    check(raw)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(["messages.upsert", "messages.update", "messages.edited", "contacts.upsert", "call"]), values)
+def test_any_data_under_a_known_event_is_read_to_known_facts(event: str, data: Any) -> None:
+    check(json.dumps({"event": event, "instance": "a", "data": data}).encode())
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=60))
+def test_any_bytes_are_read_to_known_facts(raw: bytes) -> None:
+    check(raw)
+
+
+@pytest.mark.parametrize("opening", ['{"a":', "[", '{"message":', '{"keys":[', '{"ephemeralMessage":{"message":'])
+@pytest.mark.parametrize("depth", [100, 450, 900, 10_000, 100_000])
+def test_depth_is_no_way_to_break_it(opening: str, depth: int) -> None:
+    closing = "".join({"{": "}", "[": "]"}[letter] for letter in reversed(opening) if letter in "{[")
+    deep = opening * depth + "1" + closing * depth
+    for event in ("messages.upsert", "messages.update", "messages.delete", "messages.edited"):
+        raw = f'{{"event":"{event}","instance":"loja","data":{deep}}}'.encode()
+        check(raw)
+        assert extract_instance(raw) == "loja"
+        assert extract_envelope(raw).instance == "loja"
+
+
+# -- envelope ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("raw", "instance"),
+    [
+        (b'{"instance":"loja"}', "loja"),
+        (b'{"data":{"instance":"other"},"instance":"loja"}', "loja"),
+        (b'{"instance":"loja","data":"\\ud83d"}', "loja"),
+        (b'{"instance":"loja","data":1e999}', "loja"),
+        (b'{"instance":"loja"', None),
+        (b'{"instance":5}', None),
+        (b'{"instance":null}', None),
+        (b"{}", None),
+        (b"[]", None),
+        (b'"loja"', None),
+        (b"", None),
+    ],
+)
+def test_the_instance_is_found_or_absent(raw: bytes, instance: str | None) -> None:
+    assert extract_instance(raw) == instance
+    assert extract_envelope(raw).instance == instance
+
+
+def test_a_large_body_that_needs_a_lenient_reading_is_known_by_its_head_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(*_: object, **__: object) -> None:
+        raise AssertionError("the standard library was asked")
+
+    monkeypatch.setattr("zapline.evolution.webhooks.envelope.json.loads", slow)
+    large = b'{"event":"messages.set","instance":"loja","data":["\\ud83d","' + b"x" * 2**20 + b'"]}'
+    assert extract_instance(large) == extract_envelope(large).instance == "loja"
+    late = b'{"data":["\\ud83d","' + b"x" * 2**20 + b'"],"instance":"loja"}'
+    assert extract_instance(late) is extract_envelope(late).instance is None
+
+
+# -- secrets -------------------------------------------------------------------------------------------------
+
+SECRET = "s3cr3t-\\/\u00e9"
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(["apikey", "data", "destination", 'a"apikey', "event"]),
+        values | st.sampled_from([SECRET, '"apikey":"x"', '{"apikey": "nested"}', "apikey"]),
+        max_size=5,
+    ),
+    st.sampled_from([None, (",", ":"), (" , ", " : ")]),
+)
+def test_only_the_envelopes_own_key_is_taken_out(told: dict[str, Any], separators: Any) -> None:
+    raw = json.dumps(told, separators=separators).encode()
+    expected = dict(told)
+    if "apikey" in expected:
+        expected["apikey"] = None
+    assert json.loads(strip_secrets(raw)) == json.loads(json.dumps(expected))
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"apikey":"SECRET","x":1}',
+        b'{"data":{"apikey":"kept"},"apikey" : "SECRET"}',
+        b'{"apikey":"SECRET","data":{"apikey":"kept"}}',
+        b'{"\\u0061pikey":"SECRET","apikey":null}',
+        b'{"apikey":"SECRET","apikey":null}',
+        b'{"apikey":{"deep":["SECRET"]}}',
+        b'{"apikey":"SECRET","data":"\\ud83d"}',
+        b'{"event":"x","apikey":"SECRET',
+        b'{"apikey":"SECRET","data":1e999}',
+        b'{"apikey":"SECRET","data":' + b"[" * 20_000 + b"]" * 20_000 + b"}",
+    ],
+)
+def test_a_key_is_found_wherever_it_hides(raw: bytes) -> None:
+    assert b"SECRET" not in strip_secrets(raw)
+    assert (b"kept" in raw) == (b"kept" in strip_secrets(raw))
+
+
+def test_our_own_secret_path_is_taken_out_and_a_foreign_destination_stays() -> None:
+    ours = b'{"destination":"http://h/webhooks/whatsapp/evolution/SECRET/messages-upsert","data":{"n":1.50}}'
+    assert strip_secrets(ours) == b'{"destination":null,"data":{"n":1.50}}'
+    assert b"SECRET" not in strip_secrets(ours[:-1])
+    foreign = b'{"destination":"http://h/hook/alpha","apikey":null}'
+    assert strip_secrets(foreign) is foreign
+
+
+def test_the_rest_of_the_body_keeps_its_very_bytes() -> None:
+    raw = b'{ "data" : { "n" : 1.50, "t" : "\\"apikey\\":\\"x\\"" } , "apikey" : "SECRET" }'
+    assert strip_secrets(raw) == raw.replace(b'"SECRET"', b"null")

@@ -1,0 +1,243 @@
+"""Privacy over HTTP: a person known under many names is exported and erased in one unit, and nowhere else."""
+
+import time
+from base64 import urlsafe_b64encode
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import msgspec
+import pytest
+import trio
+
+from zapline.evolution.client.response_parser import MediaContent
+from zapline.evolution.client.rest_client import EvolutionClient
+
+PHONE, OLD_PHONE, LID = "5511999990001", "551199990001", "111222333444555"
+GROUP = "120363000000000001@g.us"
+OTHER = "5511888880002"
+NAMES = f"({PHONE}|{OLD_PHONE}|{LID})"
+BEFORE = int(time.time()) - 3600
+
+
+def text(external_id: str, words: str, jid: str, at: int = BEFORE, **key: object) -> dict[str, object]:
+    return {
+        "key": {"remoteJid": jid, "fromMe": False, "id": external_id, **key},
+        "pushName": "Maria",
+        "message": {"conversation": words},
+        "messageType": "conversation",
+        "messageTimestamp": at,
+    }
+
+
+async def plant(api: Any, unit: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, object]]:
+    """A person under every spelling, through the whole chain; what was sent of him as (event, data)."""
+    word = f"segredo-{unit.id}"
+    picture = text("P1", "", f"{PHONE}@s.whatsapp.net") | {
+        "message": {"imageMessage": {"mimetype": "image/png", "caption": word}},
+        "messageType": "imageMessage",
+    }
+    reaction = {"key": {"id": "G2", "remoteJid": GROUP}, "text": "👍", "senderTimestampMs": str(BEFORE * 1000)}
+    sent: list[tuple[str, object]] = [
+        ("messages.upsert", text("L1", f"{word} by lid", f"{LID}@lid")),
+        ("messages.upsert", text("O1", f"{word} by the old spelling", f"{OLD_PHONE}@s.whatsapp.net")),
+        ("messages.upsert", text("M1", word, f"{LID}@lid", remoteJidAlt=f"{PHONE}@s.whatsapp.net")),
+        ("messages.upsert", picture),
+        ("messages.upsert", text("G1", f"{word} in a group", GROUP, participant=f"{LID}@lid")),
+        (
+            "messages.upsert",
+            text("R1", "", GROUP, participant=f"{PHONE}@s.whatsapp.net")
+            | {"message": {"reactionMessage": reaction}, "messageType": "reactionMessage"},
+        ),
+        ("messages.upsert", text("M2", f"{word} pare", f"{PHONE}@s.whatsapp.net")),
+    ]
+    for event, data in sent:
+        await api.send(unit, event, data)
+    await api.send(
+        unit, "messages.upsert", text("G2", f"ask @{PHONE} about it", GROUP, participant=f"{OTHER}@s.whatsapp.net")
+    )
+    await api.send(unit, "messages.upsert", text("X1", "of another", f"{OTHER}@s.whatsapp.net"))
+    await api.send(unit, "messages.upsert", f"no object but {PHONE}@s.whatsapp.net and {word}")
+    await api.send(unit, "messages.upsert", "no object of anybody")
+    base = f"/units/{unit.id}"
+    await api.post(f"{base}/suppressions", {"to": f"+{PHONE}"}, 201)
+    await api.post(f"{base}/messages", {"to": f"+{PHONE}", "text": f"{word} queued", "clientMessageId": "q"}, 202)
+    plan = {"name": "Natal", "text": "Oi {{nome}}", "recipients": [{"to": f"+{OTHER}", "nome": "Rui"}]}
+    await api.post(f"{base}/campaigns", plan, 201)
+    async with api.engine_pool.connection() as conn:
+        await conn.execute(
+            "insert into zapline.campaign_recipients (campaign_id, number, unit_id, recipient, parameters)"
+            " select id, 2, unit_id, %s, jsonb_build_object('nome', %s::text)"
+            " from zapline.campaigns where unit_id = %s",
+            (f"+{PHONE}", word, unit.id),
+        )
+
+    async def media_of(client: EvolutionClient, name: str, external_id: str) -> MediaContent:
+        return MediaContent("image/png", "a.png", b"x" * 99)
+
+    monkeypatch.setattr(EvolutionClient, "media_of", media_of)
+    messages = (await api.get(f"{base}/messages", limit=200))["items"]
+    (shown,) = [message["id"] for message in messages if message["externalId"] == "P1"]
+    assert (await api.client.get(f"{base}/messages/{shown}/media")).status_code == 200
+    return sent
+
+
+async def holds(api: Any, unit: UUID) -> dict[str, int]:
+    """Rows of a unit, by table, in any of whose columns the person's names or words stand."""
+    tables = await api.sql(
+        "select table_name as name, bool_or(column_name = 'raw') as raw from information_schema.columns"
+        " where table_schema = 'zapline' and table_name not in ('audit_log')"
+        " group by table_name having bool_or(column_name = 'unit_id')"
+    )
+    found = {}
+    for table in tables:
+        bodies = f" or encode(t.raw, 'escape') ~ '{NAMES}'" if table.raw else ""
+        (row,) = await api.sql(
+            f"select count(*) as rows from zapline.{table.name} t where t.unit_id = '{unit}'"
+            f" and (t::text ~ '{NAMES}' or t::text ~ 'segredo-{unit}'{bodies})"
+        )
+        found[table.name] = row.rows
+    return {name: rows for name, rows in found.items() if rows}
+
+
+def kept(api: Any, unit: UUID) -> Path:
+    return Path(api.media_cache / sha256(f"{unit}\nP1".encode()).hexdigest())
+
+
+def journal_bytes(api: Any) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(api.media_cache.parent.glob("journal/journal.db*")))
+
+
+async def test_an_erased_person_is_gone_from_one_unit_and_does_not_come_back(
+    api: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, theirs = await api.add_unit("mine"), await api.add_unit("theirs")
+    sent = await plant(api, mine, monkeypatch)
+    await plant(api, theirs, monkeypatch)
+    before = await holds(api, theirs.id)
+    assert set(await holds(api, mine.id)) == set(before)
+    assert {"messages", "contacts", "contact_identities", "outbox", "suppressions", "dead_letters"} <= set(before)
+    assert {"campaign_recipients", "message_reactions"} <= set(before)
+    base = f"/units/{mine.id}/privacy"
+
+    exported = msgspec.json.decode((await api.client.get(f"{base}/export", params={"phone": "11 9999-0001"})).content)
+    assert set(exported["names"]) == {f"+{PHONE}", f"lid:{LID}"}
+    assert {message["text"] for message in exported["messages"] if message["text"]} >= {f"segredo-{mine.id} queued"}
+    assert len(exported["messages"]) == 7
+    assert len(exported["deadLetters"]) == 1
+    assert len(exported["reactions"]) == len(exported["suppressions"]) == len(exported["campaigns"]) == 1
+    assert str(theirs.id) not in str(exported)
+
+    asked = await api.post(f"{base}/erasures", {"phone": "+55 (11) 99999-0001"}, 202)
+    done = await api.until(f"{base}/erasures/{asked['id']}", lambda job: job["state"] == "done")
+    assert done["counts"]["messages"] == 7
+    assert done["counts"]["journal"] >= 8
+    assert done["counts"]["letters"] == done["counts"]["mentions"] == done["counts"]["suppressions"] == 1
+    assert await holds(api, mine.id) == {}
+    assert await holds(api, theirs.id) == before
+    assert not kept(api, mine.id).exists()
+    assert kept(api, theirs.id).exists()
+    journal = journal_bytes(api)
+    assert f"segredo-{mine.id}".encode() not in journal
+    assert f"segredo-{theirs.id}".encode() in journal
+    texts = [message["text"] for message in (await api.get(f"/units/{mine.id}/messages"))["items"]]
+    assert texts == ["ask @**** about it", "of another"]
+    assert len((await api.get(f"/units/{mine.id}/dead-letters"))["items"]) == 1
+    (campaign,) = (await api.get(f"/units/{mine.id}/campaigns"))["items"]
+    assert (campaign["recipients"], campaign["skipped"]) == (2, {"erased": 1})
+    (told,) = await api.sql("select detail from zapline.audit_log where action = 'erase_person'")
+    assert told.detail["who"] == "****0001"
+
+    await api.submit.replay(0.0)
+    for event, data in sent:  # what Evolution repeats, or its store gives back
+        await api.send(mine, event, data)
+    assert await holds(api, mine.id) == {}
+    assert await holds(api, theirs.id) == before
+    assert api.counters.totals["ignored", "erased"] >= len(sent)
+    plan = {"name": "Outra", "text": "Oi", "recipients": [{"to": f"+{PHONE}"}, {"to": f"+{OTHER}"}]}
+    again = await api.post(f"/units/{mine.id}/campaigns", plan, 201)
+    assert again["skipped"] == {"opted_out": 1}
+    await api.send(mine, "messages.upsert", text("N1", "sou novo", f"{PHONE}@s.whatsapp.net", int(time.time()) + 5))
+    people = (await api.get(f"/units/{mine.id}/conversations"))["items"]
+    assert f"+{PHONE}" in {person["phone"] for person in people}
+    assert (await api.client.delete(f"/units/{mine.id}/suppressions/+{PHONE}")).status_code in (200, 204)
+
+
+async def test_a_file_that_is_on_its_way_is_not_kept(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    unit = await api.add_unit()
+    base = f"/units/{unit.id}"
+    picture = text("P1", "", f"{PHONE}@s.whatsapp.net") | {
+        "message": {"imageMessage": {"mimetype": "image/png"}},
+        "messageType": "imageMessage",
+    }
+    await api.send(unit, "messages.upsert", picture)
+    (message,) = (await api.get(f"{base}/messages"))["items"]
+    asked, go = trio.Event(), trio.Event()
+
+    async def media_of(client: EvolutionClient, name: str, external_id: str) -> MediaContent:
+        asked.set()
+        await go.wait()
+        return MediaContent("image/png", "a.png", b"x" * 99)
+
+    monkeypatch.setattr(EvolutionClient, "media_of", media_of)
+
+    async def look() -> None:
+        assert (await api.client.get(f"{base}/messages/{message['id']}/media")).content == b"x" * 99
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(look)
+        await asked.wait()
+        job = await api.post(f"{base}/privacy/erasures", {"phone": f"+{PHONE}"}, 202)
+        await api.until(f"{base}/privacy/erasures/{job['id']}", lambda job: job["state"] == "done")
+        go.set()
+    assert not kept(api, unit.id).exists()
+
+
+async def test_who_is_to_be_erased_is_named_rightly(api: Any) -> None:
+    unit = await api.add_unit()
+    base = f"/units/{unit.id}/privacy"
+    for body in ({}, {"phone": "12"}, {"phone": f"+{PHONE}", "contactId": str(uuid4())}):
+        assert (await api.post(f"{base}/erasures", body, 422))["errors"][0]["field"] == "phone"
+    assert (await api.post(f"{base}/erasures", {"contactId": str(uuid4())}, 404))["code"] == "contact_not_found"
+    assert (await api.get(f"{base}/erasures/{uuid4()}", 404))["code"] == "erasure_not_found"
+    assert (await api.get(f"{base}/export", 422))["errors"][0]["field"] == "phone"
+    assert (await api.get(f"{base}/export", 404, contactId=uuid4()))["code"] == "contact_not_found"
+    for path in ("erasures", f"export?phone=+{PHONE}"):
+        assert (await api.get(f"/units/{uuid4()}/privacy/{path}", 404))["code"] == "unit_not_found"
+    first = await api.post(f"{base}/erasures", {"phone": f"+{PHONE}"}, 202)
+    await api.until(f"{base}/erasures/{first['id']}", lambda job: job["state"] == "done")
+    second = await api.post(f"{base}/erasures", {"phone": f"lid:{LID}"}, 202)
+    page = await api.get(f"{base}/erasures", limit=1)
+    rest = await api.get(f"{base}/erasures", limit=1, cursor=page["nextCursor"])
+    assert [page["items"][0]["id"], rest["items"][0]["id"]] == [second["id"], first["id"]]
+    forged = urlsafe_b64encode(f'["e",1e300,"{uuid4()}"]'.encode()).rstrip(b"=").decode()
+    assert (await api.get(f"{base}/erasures", 422, cursor=forged))["errors"][0]["field"] == "cursor"
+    await api.send(unit, "messages.upsert", text("A1", "R$ 5", f"{OTHER}@s.whatsapp.net"))
+    short = await api.post(f"{base}/erasures", {"phone": "lid:5"}, 202)
+    done = await api.until(f"{base}/erasures/{short['id']}", lambda job: job["state"] == "done")
+    assert not done["counts"]
+    (conversation,) = (await api.get(f"/units/{unit.id}/conversations"))["items"]
+    asked = await api.post(f"{base}/erasures", {"contactId": conversation["id"]}, 202)
+    done = await api.until(f"{base}/erasures/{asked['id']}", lambda job: job["state"] == "done")
+    assert (done["counts"]["messages"], done["counts"]["contacts"]) == (1, 1)
+
+
+async def test_an_erasure_waits_for_a_call_that_is_under_way(api: Any) -> None:
+    unit = await api.add_unit()
+    base = f"/units/{unit.id}"
+    await api.post(f"{base}/messages", {"to": f"+{PHONE}", "text": "oi", "clientMessageId": "a"}, 202)
+    await api.sql("update zapline.outbox set state = 'leased' returning message_id")
+    asked = await api.post(f"{base}/privacy/erasures", {"phone": f"+{PHONE}"}, 202)
+    path = f"{base}/privacy/erasures/{asked['id']}"
+    waiting = await api.until(path, lambda job: job["waitsFor"] == "call")
+    assert waiting["state"] == "running"
+    assert (await api.post(f"{base}/privacy/erasures", {"phone": f"+{PHONE}"}, 202))["id"] == asked["id"]
+    plan = {"name": "Natal", "text": "Oi", "recipients": [{"to": f"+{PHONE}"}, {"to": f"+{OTHER}"}]}
+    await api.post(f"{base}/campaigns", plan, 201)
+    await api.sql("update zapline.outbox set state = 'settled' returning message_id")
+    with trio.fail_after(5):
+        done = await api.until(path, lambda job: job["state"] == "done")
+    assert done["counts"]["messages"] == 1
+    listed = await api.sql("select recipient, state, reason from zapline.campaign_recipients order by number")
+    assert [tuple(row) for row in listed] == [("erased:1", "skipped", "erased"), (f"+{OTHER}", "pending", None)]

@@ -1,0 +1,231 @@
+"""Campaigns and suppressions over HTTP: as somebody who writes a CRM meets them."""
+
+import csv
+import io
+from typing import Any
+from uuid import uuid4
+
+import trio
+
+from zapline.http.api.campaigns.campaigns import MAX_LIST
+
+PLAN: dict[str, Any] = {"name": "Natal", "text": "Oi {{nome}}, {{oferta|oferta}}"}
+CSV = {"Content-Type": "text/csv"}
+
+
+def phone(number: int) -> str:
+    return f"+55119{90_000_000 + number:08d}"
+
+
+def listed(count: int) -> list[dict[str, object]]:
+    return [{"to": phone(number), "nome": f"N{number}"} for number in range(count)]
+
+
+async def upload(api: Any, path: str, body: bytes, expect: int = 200, **headers: str) -> Any:
+    answer = await api.client.post(path, content=body, headers=headers or CSV)
+    assert answer.status_code == expect, answer.text
+    return answer.json()
+
+
+async def test_a_campaign_is_made_shown_and_controlled(api: Any) -> None:
+    unit = await api.add_unit()
+    base = f"/units/{unit.id}/campaigns"
+    asked = PLAN | {
+        "recipients": [*listed(2), {"telefone": "x", "nome": "Ana"}],
+        "pace": 5,
+        "window": {"from": "09:00", "until": "18:30"},
+        "startAt": "2099-01-01T12:00:00Z",
+        "clientCampaignId": "k1",
+    }
+    made = await api.post(base, asked, 201)
+    assert made["state"] == "ready"
+    assert made["content"] == {"type": "text", "text": PLAN["text"], "linkPreview": True}
+    assert (made["pace"], made["window"]) == (5.0, {"from": "09:00", "until": "18:30"})
+    assert (made["recipients"], made["counts"]["pending"], made["skipped"]) == (3, 2, {"invalid_phone": 1})
+    assert set(made["counts"]) >= {"queued", "sending", "sent", "delivered", "read", "failed", "uncertain", "cancelled"}
+    one = f"{base}/{made['id']}"
+    assert await api.get(one) == made
+    assert await api.post(base, asked, 200) == made
+    refused = await api.post(base, asked | {"name": "x"}, 409)
+    assert refused["code"] == "client_campaign_id_taken"
+    assert (await api.post(f"{one}/start"))["state"] == "scheduled"
+    assert (await api.post(f"{one}/start"))["state"] == "scheduled"
+    assert (await api.post(f"{one}/pause"))["state"] == "paused"
+    assert (await api.post(f"{one}/resume"))["state"] == "scheduled"
+    assert (await api.post(f"{one}/cancel"))["counts"]["cancelled"] == 2
+    assert (await api.post(f"{one}/start", None, 409))["code"] == "campaign_state"
+    assert (await api.post(f"{one}/retry-failed", None, 409))["code"] == "campaign_state"
+    second = await api.post(base, PLAN, 201)
+    assert (await api.post(f"{base}/{second['id']}/start", None, 409))["code"] == "no_recipients"
+    page = await api.get(base, limit=1)
+    assert [item["id"] for item in page["items"]] == [second["id"]]
+    rest = await api.get(base, cursor=page["nextCursor"])
+    assert ([item["id"] for item in rest["items"]], rest["nextCursor"]) == ([made["id"]], None)
+    # What is another unit's is not there.
+    other = await api.add_unit("Outra")
+    for method, path in (("GET", ""), ("GET", "/recipients"), ("GET", "/failures.csv"), ("POST", "/cancel")):
+        answer = await api.client.request(method, f"/units/{other.id}/campaigns/{made['id']}{path}")
+        assert (answer.status_code, answer.json()["code"]) == (404, "campaign_not_found")
+    assert (await api.post(f"/units/{uuid4()}/campaigns", PLAN, 404))["code"] == "unit_not_found"
+
+
+async def test_a_campaign_with_a_file_keeps_its_url_to_itself(api: Any) -> None:
+    unit = await api.add_unit()
+    asked = {
+        "name": "c",
+        "image": {"url": "https://93.184.216.34/offer.jpg?signature=x", "caption": "Oi {{nome}}"},
+        "recipients": listed(1),
+        "start": True,
+    }
+    made = await api.post(f"/units/{unit.id}/campaigns", asked, 201)
+    assert made["state"] == "running"
+    assert made["content"] == {
+        "type": "image",
+        "upload": None,
+        "caption": "Oi {{nome}}",
+        "fileName": None,
+        "mimetype": None,
+    }
+    inside = asked | {"image": {"url": "https://192.168.0.1/a.jpg"}}
+    assert (await api.post(f"/units/{unit.id}/campaigns", inside, 422))["code"] == "media_url_refused"
+    lost = asked | {"image": {"upload": str(uuid4())}}
+    assert (await api.post(f"/units/{unit.id}/campaigns", lost, 422))["code"] == "invalid_campaign"
+
+
+async def test_a_field_that_does_not_fit_is_named(api: Any) -> None:
+    unit = await api.add_unit()
+    changes: list[tuple[dict[str, object], str]] = [
+        ({"name": " "}, "name"),
+        ({"text": None}, "text"),
+        ({"image": {"url": "https://x.example/a"}}, "image"),
+        ({"pace": 0.5}, "pace"),
+        ({"window": {"from": "9h", "until": "18:00"}}, "window.from"),
+        ({"window": {"from": "09:00", "until": "09:00"}}, "window.until"),
+        ({"startAt": "2026-01-01"}, "startAt"),
+        ({"recipients": [{"to": ["x"]}]}, "recipients"),
+        ({"text": None, "linkPreview": True, "audio": {"url": "https://x.example/a"}}, "linkPreview"),
+        ({"colour": 1}, "colour"),
+    ]
+    for change, field in changes:
+        problem = await api.post(f"/units/{unit.id}/campaigns", PLAN | change, 422)
+        assert problem["errors"][0]["field"].startswith(field), problem
+    broken = await api.post(f"/units/{unit.id}/campaigns", PLAN | {"text": "Oi {{nome"}, 422)
+    assert broken["code"] == "invalid_template"
+
+
+async def test_a_dry_run_tells_what_would_become_of_it(api: Any) -> None:
+    unit = await api.add_unit()
+    base = f"/units/{unit.id}/campaigns"
+    await api.post(f"/units/{unit.id}/suppressions", {"to": phone(1)}, 201)
+    told = await api.post(f"{base}/dry-run", PLAN | {"recipients": [*listed(3), {"to": phone(3)}, *listed(1)]})
+    assert (told["received"], told["accepted"]) == (5, 2)
+    assert told["skipped"] == {"opted_out": 1, "missing_variable": 1, "duplicate": 1}
+    assert told["skippedExamples"][1] == {"number": 4, "to": "****0003", "reason": "missing_variable", "detail": "nome"}
+    assert told["previews"][0] == {"to": "****0000", "text": "Oi N0, oferta"}
+    assert told["endsAt"] > told["startsAt"]
+    assert (await api.get(base))["items"] == []
+    made = await api.post(base, PLAN, 201)
+    told = await upload(api, f"{base}/{made['id']}/recipients?dryRun=true", f"to,nome\n{phone(5)},Ana\n".encode())
+    assert told["accepted"] == 1
+    assert (await api.get(f"{base}/{made['id']}"))["recipients"] == 0
+
+
+async def test_a_list_is_uploaded_whole_or_not_at_all(api: Any) -> None:
+    unit = await api.add_unit()
+    made = await api.post(f"/units/{unit.id}/campaigns", PLAN, 201)
+    one = f"/units/{unit.id}/campaigns/{made['id']}"
+    path = f"{one}/recipients"
+    lines = "".join(f"{phone(number)};José {number};{'x' * 100}\n" for number in range(10_000))
+    body = ("telefone;nome;oferta\n" + lines).encode()
+    assert len(body) > 1024 * 1024
+    done = await upload(api, path, body)
+    assert (done["list"]["accepted"], done["campaign"]["counts"]["pending"]) == (10_000, 10_000)
+    assert done["campaign"]["state"] == "ready"
+    for bad, status, code in (
+        (b"nome;cidade\nAna;x\n", 422, "invalid_recipients"),
+        (b"to,nome\n1,Jos\xe9\n", 422, "invalid_recipients"),
+        (b"x" * (MAX_LIST + 1), 413, "body_too_large"),
+    ):
+        assert (await upload(api, path, bad, status))["code"] == code
+    assert (await upload(api, path, b"x", 415, **{"Content-Type": "text/plain"}))["code"] == "unsupported_media_type"
+    assert (await upload(api, path, b"x", 422, **{"Content-Type": "text/csv; charset=utf-16"}))["status"] == 422
+    long = b'{"recipients": [' + b" " * 1024 * 1024 + b"]}"
+    assert (await upload(api, path, long, 413, **{"Content-Type": "application/json"}))["code"] == "body_too_large"
+    more = await api.post(path, {"recipients": [{"to": phone(10_000), "nome": "Ana"}]})
+    assert (more["list"]["accepted"], more["campaign"]["recipients"]) == (1, 10_001)
+    latin = {"Content-Type": "text/csv; charset=windows-1252"}
+    await upload(api, path, "to,nome\n+5511988887777,José".encode("cp1252"), **latin)
+    listed, cursor = [], {}
+    while True:
+        page = await api.get(path, limit=200, state="pending", **cursor)
+        listed += page["items"]
+        if page["nextCursor"] is None:
+            break
+        cursor = {"cursor": page["nextCursor"]}
+    assert [one["number"] for one in listed] == list(range(1, 10_003))
+    assert listed[10_000]["to"] == phone(10_000)
+    assert listed[-1] == {
+        "number": 10_002,
+        "to": "+5511988887777",
+        "variables": {"nome": "José"},
+        "state": "pending",
+        "reason": None,
+        "detail": None,
+        "messageId": None,
+        "sentAt": None,
+    }
+    await api.get(path, 422, state="lost")
+    await api.get(path, 422, cursor="lost")
+
+
+async def test_a_client_that_goes_away_leaves_nothing(api: Any) -> None:
+    unit = await api.add_unit()
+    made = await api.post(f"/units/{unit.id}/campaigns", PLAN | {"recipients": listed(1)}, 201)
+    one = f"/units/{unit.id}/campaigns/{made['id']}"
+    host, port = api.url.removeprefix("http://").split(":")
+    stream = await trio.open_tcp_stream(host, int(port))
+    head = f"POST {one}/recipients HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.token}\r\n"
+    head += "Content-Type: text/csv\r\nContent-Length: 9999999\r\n\r\n"
+    rows = "".join(f"{phone(number)},N\n" for number in range(10, 6000))
+    await stream.send_all((head + "to,nome\n" + rows).encode())
+    shown = await api.until(one, lambda told: told["recipients"] > 1)
+    assert shown["state"] == "loading"
+    await stream.aclose()
+    shown = await api.until(one, lambda told: told["state"] == "ready")
+    assert shown["recipients"] == 1
+
+
+async def test_failures_are_exported_safe_for_spreadsheets_and_can_be_sent_in_again(api: Any) -> None:
+    unit = await api.add_unit()
+    nasty = ["=1+1", "+1", "-1", "@x", "Ana\t", 'Bia "B", C']
+    people = [{"to": phone(number), "nome": name} for number, name in enumerate(nasty)]
+    made = await api.post(f"/units/{unit.id}/campaigns", PLAN | {"recipients": [*people, *people, {"to": "=x"}]}, 201)
+    answer = await api.client.get(f"/units/{unit.id}/campaigns/{made['id']}/failures.csv")
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    assert "attachment" in answer.headers["content-disposition"]
+    rows = list(csv.reader(io.StringIO(answer.text)))
+    assert rows[0] == ["number", "to", "state", "reason", "detail", "nome"]
+    assert rows[1] == ["7", phone(0)[1:], "skipped", "duplicate", "", "'=1+1"]
+    assert [row[5] for row in rows[1:5]] == ["'=1+1", "'+1", "'-1", "'@x"]
+    assert rows[-1][1] == "'=x"
+    second = await api.post(f"/units/{unit.id}/campaigns", PLAN, 201)
+    done = await upload(api, f"/units/{unit.id}/campaigns/{second['id']}/recipients", answer.content)
+    assert (done["list"]["received"], done["list"]["accepted"]) == (7, 6)
+
+
+async def test_suppressions_are_listed_added_and_taken_off(api: Any) -> None:
+    unit = await api.add_unit()
+    path = f"/units/{unit.id}/suppressions"
+    added = await api.post(path, {"to": "(11) 99000-0001"}, 201)
+    assert (added["contact"], added["phone"], added["needsPerson"]) == (phone(1), phone(1), False)
+    assert await api.post(path, {"to": phone(1)}, 200) == added
+    lid = await api.post(path, {"to": "lid:123"}, 201)
+    assert (lid["contact"], lid["phone"], lid["needsPerson"], lid["reason"]) == ("lid:123", None, True, "manual")
+    page = await api.get(path, limit=1)
+    assert page["items"] == [lid]
+    assert (await api.get(path, cursor=page["nextCursor"]))["items"] == [added]
+    assert (await api.post(path, {"to": "ninguém"}, 422))["code"] == "invalid_phone"
+    for contact in (phone(1), "lid:123"):
+        assert (await api.client.delete(f"{path}/{contact}")).status_code == 204
+        assert (await api.client.delete(f"{path}/{contact}")).json()["code"] == "suppression_not_found"
+    assert (await api.get(path))["items"] == []

@@ -1,0 +1,128 @@
+"""The API's own description: true to the routes, and a page that needs nobody else."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from jsonschema_rs import validator_for
+from support.crm import crm
+
+from zapline import http
+from zapline.domain.crm_webhooks import TEST, HookEvent
+from zapline.http.api.framework.problem_codes import MEANINGS, RETRYABLE
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+async def test_the_document_and_its_page_are_open_to_all(api: Any) -> None:
+    async with httpx2.AsyncClient(base_url=api.url, trust_env=False) as stranger:
+        told = await stranger.get("/openapi.json")
+        page = await stranger.get("/docs")
+        style = await stranger.get("/docs/style.css")
+    assert told.headers["content-type"] == "application/json"
+    made = told.json()
+    assert made["openapi"] == "3.1.0"
+    assert page.headers["content-type"].startswith("text/html")
+    assert style.headers["content-type"].startswith("text/css")
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    for path, methods in made["paths"].items():
+        for method, operation in methods.items():
+            assert f'id="{operation["operationId"]}"' in page.text, (method, path)
+
+
+async def test_the_page_asks_nobody_else_for_anything_and_has_nothing_inline(api: Any) -> None:
+    page = (await api.client.get("/docs")).text
+    assert re.findall(r'(?:src|href)="(?!/|#)[^"]*"', page) == []
+    assert not re.search(r"<script|<style|\sstyle=|\son\w+=", page)
+
+
+async def test_the_document_points_to_nothing_that_is_not_in_it(api: Any) -> None:
+    made = (await api.client.get("/openapi.json")).json()
+    text = (await api.client.get("/openapi.json")).text
+    for name in set(re.findall(r'"#/components/schemas/([^"]+)"', text)):
+        assert name in made["components"]["schemas"]
+    for schema in made["components"]["schemas"].values():
+        validator_for({**schema, "components": made["components"], "$schema": DIALECT})
+
+
+def test_every_code_that_can_be_answered_has_a_meaning() -> None:
+    sources = Path(http.__file__).parent.glob("*.py")
+    said = re.compile(r'(?:Problem|Known)\(\s*(?:status=)?\d+,\s*(?:code=)?"(\w+)"')
+    found = {code for path in sources for code in said.findall(path.read_text())}
+    assert found > {"unit_not_found", "wrong_credentials"}
+    assert found - set(MEANINGS) == set()
+    assert set(MEANINGS) > RETRYABLE
+
+
+async def test_the_document_knows_every_code_that_it_names(api: Any) -> None:
+    made = (await api.client.get("/openapi.json")).json()
+    for path, methods in made["paths"].items():
+        for operation in methods.values():
+            for status, answer in operation["responses"].items():
+                problem = answer.get("content", {}).get("application/problem+json")
+                if problem is not None:
+                    assert set(problem["schema"]["properties"]["code"]["enum"]) <= set(MEANINGS), (path, status)
+            assert {"500"} <= set(operation["responses"])
+            if operation["security"]:
+                assert {"401", "503"} <= set(operation["responses"])
+            if "{unit}" in path:
+                assert "unit_not_found" in str(operation["responses"]["404"])
+            if "requestBody" in operation:
+                assert {"400", "413", "415", "422"} <= set(operation["responses"])
+                assert "x-codeSamples" in operation
+
+
+async def test_the_examples_of_bodies_are_what_their_schemas_say(api: Any) -> None:
+    made = (await api.client.get("/openapi.json")).json()
+    shown = 0
+    for path, methods in made["paths"].items():
+        for operation in methods.values():
+            body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+            if "example" in body:
+                schema = {**body["schema"], "components": made["components"], "$schema": DIALECT}
+                assert validator_for(schema).is_valid(body["example"]), path
+                shown += 1
+    assert shown > 10
+
+
+async def test_the_guide_lists_every_route_as_the_document_has_it(api: Any) -> None:
+    made = (await api.client.get("/openapi.json")).json()
+    text = (Path(__file__).parents[4] / "docs" / "api.md").read_text()
+    section = text.partition("## All routes\n")[2].partition("\n## ")[0]
+    assert section.strip() == route_list(made).strip()
+
+
+def route_list(made: Any) -> str:
+    """The routes by their groups, as the guide has them."""
+    lines = []
+    for group in (tag["name"] for tag in made["tags"]):
+        lines += ["", f"### {group}", "", "| call | what it does | who |", "|---|---|---|"]
+        for path, methods in made["paths"].items():
+            for method, operation in methods.items():
+                if group in operation["tags"]:
+                    call = f"`{method.upper()} {path}`"
+                    lines.append(f"| {call} | {operation['summary']} | {operation['x-access'].replace('_', ' ')} |")
+    return "\n".join(lines)
+
+
+async def test_what_the_crm_is_told_is_what_the_document_says(api: Any) -> None:
+    unit = await api.add_unit()
+    made = (await api.client.get("/openapi.json")).json()
+    assert {*HookEvent, TEST} == set(made["webhooks"])
+    key = {"id": "A", "remoteJid": "5511999990001@s.whatsapp.net", "fromMe": False}
+    text = {"message": {"conversation": "oi"}, "messageType": "conversation", "messageTimestamp": 1_750_000_000}
+    async with crm() as at:
+        hook = await api.post(f"/units/{unit.id}/hooks", {"url": f"{at.url}/hook"}, 201)
+        await api.post(f"/units/{unit.id}/hooks/{hook['id']}/test", {}, 202)
+        await api.send(unit, "messages.upsert", {"key": key, **text})
+        await api.post(f"/units/{unit.id}/whatsapp/connect", {}, 202)
+        calls = await at.until(3)
+    assert {"hook.test", "message.received"} < {call.told["type"] for call in calls}
+    for call in calls:
+        told = made["webhooks"][call.told["type"]]["post"]
+        body = told["requestBody"]["content"]["application/json"]["schema"]
+        schema = {**body, "components": made["components"], "$schema": DIALECT}
+        assert [error.message for error in validator_for(schema).iter_errors(call.told)] == []

@@ -1,0 +1,234 @@
+"""Live events over real sockets: what a client sees, how it resumes, and how a stream ends."""
+
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import msgspec
+import pytest
+import trio
+
+from zapline.http.api.notifications import live_events as streaming
+from zapline.http.server.serve import Limits, serve
+from zapline.supervisors.notifications.live_feed import Kind
+
+PHONE, LID = "5511999990001@s.whatsapp.net", "111222333444555@lid"
+
+
+class Stream:
+    """A client that reads events."""
+
+    def __init__(self, lines: AsyncIterator[str]) -> None:
+        self._lines = lines
+        self.last_id: str | None = None
+
+    async def next(self) -> tuple[str, Any]:
+        """The next event's kind and data; comments are passed over."""
+        fields: dict[str, str] = {}
+        with trio.fail_after(10):
+            async for line in self._lines:
+                if not line and "event" in fields:
+                    self.last_id = fields["id"]
+                    return fields["event"], msgspec.json.decode(fields["data"])
+                name, _, value = line.partition(": ")
+                if name:
+                    fields[name] = value
+        raise EOFError
+
+    async def ends(self) -> None:
+        """Return when the server has ended the stream in order."""
+        with suppress(EOFError):
+            while True:
+                await self.next()
+
+
+@asynccontextmanager
+async def watching(api: Any, unit: Any, last_id: str | None = None, **query: str) -> AsyncIterator[Stream]:
+    headers = {"Last-Event-ID": last_id} if last_id else {}
+    async with api.client.stream("GET", f"/units/{unit.id}/events", headers=headers, params=query) as answer:
+        assert answer.status_code == 200, await answer.aread()
+        assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+        assert answer.headers["cache-control"] == "no-store"
+        yield Stream(answer.aiter_lines())
+
+
+async def test_a_stream_begins_with_how_the_line_stands_and_tells_its_changes_and_resumes(api: Any) -> None:
+    unit = await api.add_unit()
+    other = await api.add_unit("Outra")
+    async with watching(api, unit) as stream:
+        kind, data = await stream.next()
+        assert (kind, data["unitId"], data["status"]["status"]) == ("hello", str(unit.id), "disconnected")
+        assert data["qr"] == {"unitId": str(unit.id), "available": False, "qrUpdatedAt": None, "qrExpiresAt": None}
+        start = stream.last_id
+        await api.send(other, "connection.update", {"instance": other.record.instance, "state": "connecting"})
+        await api.post(f"/units/{unit.id}/whatsapp/connect", {}, 202)
+        seen = []
+        while not seen or seen[-1][0] != "qr":
+            seen.append(await stream.next())
+        assert {kind for kind, _ in seen} == {"status", "qr"}
+        assert all(data["unitId"] == str(unit.id) for _, data in seen)
+        assert seen[-1][1]["available"]
+        assert seen[-1][1]["qrExpiresAt"] > seen[-1][1]["qrUpdatedAt"]
+        assert "qrCode" not in seen[-1][1]
+        last = stream.last_id
+    for resumed in ({"last_id": start}, {"lastEventId": start}):
+        async with watching(api, unit, **resumed) as again:
+            assert (await again.next())[0] == "hello"
+            assert [await again.next() for _ in seen] == seen
+            assert again.last_id == last
+    async with watching(api, unit, "another-process-7") as stream:
+        assert (await stream.next())[0] == "hello"
+        assert await stream.next() == ("reset", {"reason": "unknown"})
+
+
+async def test_messages_their_deliveries_and_campaigns_are_told(api: Any) -> None:
+    unit = await api.add_unit()
+    base = f"/units/{unit.id}"
+    async with watching(api, unit) as stream:
+        await stream.next()
+        await api.send(unit, "messages.upsert", _message("A1", PHONE))
+        kind, came = await stream.next()
+        (stored,) = (await api.get(f"{base}/messages"))["items"]
+        assert kind == "message"
+        assert {name: came[name] for name in stored.keys() & came.keys()} == {
+            name: stored[name] for name in stored.keys() & came.keys()
+        }
+        assert (came["phone"], came["text"], came["senderName"]) == ("+5511999990001", "oi", "Maria")
+        # A LID that is known to be the phone: the conversation is the phone's.
+        await api.send(unit, "messages.upsert", _message("A2", PHONE, senderLid=LID))
+        await stream.next()
+        await api.send(unit, "messages.upsert", _message("A3", LID))
+        kind, by_lid = await stream.next()
+        assert (kind, by_lid["externalId"], by_lid["conversationId"]) == ("message", "A3", came["conversationId"])
+        status = {"keyId": "A1", "remoteJid": PHONE, "fromMe": False, "status": "READ", "messageId": "x"}
+        await api.send(unit, "messages.update", status)
+        kind, told = await stream.next()
+        assert (kind, told["messageId"], told["deliveryStatus"]) == ("delivery", came["id"], "read")
+
+        sent = await api.post(
+            f"{base}/messages", {"to": "+5511999990001", "text": "ja vai", "clientMessageId": "c"}, 202
+        )
+        kind, queued = await stream.next()
+        assert (kind, queued["id"], queued["clientMessageId"], queued["workState"]) == (
+            *("message", sent["id"], "c", "queued"),
+        )
+        assert queued["conversationId"] == came["conversationId"]
+        await api.post(f"{base}/messages/{sent['id']}/cancel")
+        kind, told = await stream.next()
+        assert (kind, told["workState"], told["deliveryStatus"]) == ("delivery", "cancelled", "failed")
+
+        plan = {
+            "name": "Natal",
+            "text": "oi",
+            "recipients": [{"to": "+5511999990007"}],
+            "startAt": "2099-01-01T12:00:00Z",
+        }
+        made = await api.post(f"{base}/campaigns", plan, 201)
+        kind, told = await stream.next()
+        assert (kind, told["campaignId"], told["state"], told["counts"]) == (
+            "campaign",
+            made["id"],
+            "ready",
+            {"pending": 1},
+        )
+        await api.post(f"{base}/campaigns/{made['id']}/cancel")
+        kind, told = await stream.next()
+        assert (kind, told["state"], told["counts"]) == ("campaign", "cancelled", {"cancelled": 1})
+
+
+def _message(id: str, jid: str, **key: str) -> dict[str, object]:
+    return {
+        "key": {"remoteJid": jid, "fromMe": False, "id": id, **key},
+        "pushName": "Maria",
+        "message": {"conversation": "oi"},
+        "messageType": "conversation",
+        "messageTimestamp": 1_795_364_451,
+    }
+
+
+async def test_streams_end_with_the_token_with_the_unit_and_with_the_process(
+    api: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streaming, "ASK_AGAIN", 0.05)
+    monkeypatch.setattr(streaming, "HEARTBEAT", 0.1)
+    unit = await api.add_unit()
+    async with watching(api, unit) as stream:
+        await stream.next()
+        await api.submit.archive_unit(unit.id)
+        await stream.ends()
+    unit = await api.add_unit()
+    async with watching(api, unit) as stream:
+        await stream.next()
+        api.feed.end()
+        await stream.ends()
+    api.feed.ended = False
+    monkeypatch.setattr(streaming, "ASK_AGAIN", 60.0)  # no need to ask: it is known at once
+    async with watching(api, unit) as stream:
+        await stream.next()
+        await api.post("/admin/logout", expect=204)
+        await stream.ends()
+    with trio.fail_after(5):
+        while api.feed.statistics().watchers:  # noqa: ASYNC110 - it asks as a scrape would
+            await trio.sleep(0.01)
+
+
+async def test_only_so_many_look_on_at_one_unit_and_only_at_units_that_are(
+    api: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit = await api.add_unit()
+    with trio.fail_after(5):
+        head = await api.client.head(f"/units/{unit.id}/events")
+    assert (head.status_code, head.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+    assert api.streams.count == 0
+    monkeypatch.setattr(api.streams, "_most_of_unit", 1)
+    async with watching(api, unit) as stream:
+        await stream.next()
+        refused = await api.get(f"/units/{unit.id}/events", 429)
+        assert (refused["code"], refused["retryable"]) == ("too_many_streams", True)
+        monkeypatch.setattr(api.streams, "_most", 1)
+        other = await api.add_unit("Outra")
+        refused = await api.get(f"/units/{other.id}/events", 503)
+        assert refused["code"] == "too_many_streams_in_all"
+    assert (await api.get(f"/units/{uuid4()}/events", 404))["code"] == "unit_not_found"
+
+
+async def test_a_client_that_never_reads_costs_bounded_memory_and_is_dropped(api: Any) -> None:
+    """Its socket holds what the kernel gives it; the stream waits with one piece in hand, then it is cut."""
+    unit, stop = await api.add_unit(), trio.Event()
+    limits = Limits(write_within=1.0)
+    async with trio.open_nursery() as nursery:
+        serving = partial(serve, api.front, ["127.0.0.1:0"], stop, 1.0, limits=limits)
+        (url,) = await nursery.start(serving)
+        await _watch_deaf(api, unit, url)
+        stop.set()
+
+
+async def _watch_deaf(api: Any, unit: Any, url: str) -> None:
+    place = urlsplit(url)
+    with socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.connect((place.hostname, place.port))
+        head = f"GET /units/{unit.id}/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.token}\r\n\r\n"
+        deaf.sendall(head.encode())
+        with trio.fail_after(5):
+            while not api.feed.statistics().watchers:  # noqa: ASYNC110 - it asks as a scrape would
+                await trio.sleep(0.01)
+        text = "x" * 16_000
+        before = _resident()
+        with trio.fail_after(20):
+            while api.feed.statistics().watchers:
+                for _ in range(3):  # as much as a ring holds at a time
+                    api.feed.publish(unit.id, Kind.MESSAGE, lambda: text)
+                await trio.sleep(0.1)
+        grown = _resident() - before
+    assert grown < 16 * 2**20
+
+
+def _resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,253 @@
+"""Conversations in the console: lists, threads, replies that are sent once, and strangers' texts that stay texts."""
+
+import re
+from collections.abc import AsyncIterator
+from html import unescape
+from typing import Any
+
+import pytest
+import trio
+from support.console import BROWSER, Operator, Page
+
+from zapline.evolution.client.response_parser import MediaContent
+from zapline.evolution.client.rest_client import EvolutionClient
+
+PHONE = "5511999990001@s.whatsapp.net"
+NOW = 1_795_364_451
+HOSTILE = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onmouseover='alert(1)",
+    "{{7*7}} {% raw %}",
+    "\u202egnp.exe",
+    "javascript:alert(1)",
+    "</textarea><script>alert(1)</script>",
+)
+
+
+def text(external_id: str, words: str, at: int = NOW, name: str = "Maria", **more: Any) -> dict[str, object]:
+    return {
+        "key": {"remoteJid": PHONE, "fromMe": False, "id": external_id},
+        "pushName": name,
+        "message": more or {"conversation": words},
+        "messageType": "conversation",
+        "messageTimestamp": at,
+    }
+
+
+@pytest.fixture
+async def operator(api: Any) -> AsyncIterator[Operator]:
+    one = Operator(api.url)
+    await one.sign_in("ana@example.com", "correct horse battery")
+    yield one
+    await one.close()
+
+
+async def first_chat(api: Any, unit: Any) -> str:
+    (one,) = (await api.get(f"/units/{unit.id}/conversations"))["items"]
+    return f"/console/units/{unit.id}/conversations/{one['id']}"
+
+
+async def submit(operator: Operator, action: str, fields: dict[str, str], expect: int = 303, **more: Any) -> str:
+    """Send a form as it was given, be it for the second time; what comes back."""
+    answer = await operator.client.post(action, data=fields, headers=BROWSER | more.pop("headers", {}), **more)
+    assert answer.status_code == expect, answer.text[:2000]
+    return answer.text
+
+
+async def test_a_conversation_is_listed_found_and_read_and_an_empty_list_says_what_to_expect(
+    api: Any, operator: Operator
+) -> None:
+    unit = await api.add_unit()
+    listed = f"/console/units/{unit.id}/conversations"
+    assert "No conversation yet" in (await operator.get(listed)).text
+    await api.send(unit, "messages.upsert", text("A1", "bom dia", NOW - 90_000, "Conceição"))
+    await api.send(unit, "messages.upsert", text("A2", "tudo bem? https://example.com/a?b=1. ok", NOW, "Conceição"))
+    page = (await operator.get(listed)).text
+    assert "Conceição" in page
+    assert "****0001" in page
+    assert "99999" not in page
+    assert "2 unread messages" in page
+    for wanted, there in (
+        ("conceicao", True),
+        ("99999-0001", True),
+        ("joao", False),
+        ("4444", False),
+        ("c_nceicao", False),
+    ):
+        assert ("Conceição" in (await operator.get(f"{listed}/part?q={wanted}")).text) is there, wanted
+    thread = (await operator.get(await first_chat(api, unit))).text
+    assert "+5511999990001" in thread
+    assert thread.index("bom dia") < thread.index("tudo bem?")
+    assert thread.count('class="day"') == 2
+    assert '<a href="https://example.com/a?b=1" rel="noopener noreferrer nofollow" target="_blank">' in thread
+    await operator.get(f"{listed}/11111111-1111-1111-1111-111111111111", 404)
+    other = await api.add_unit("Outra")
+    moved = (await first_chat(api, unit)).replace(str(unit.id), str(other.id))
+    await operator.get(moved, 404)
+
+
+async def test_older_messages_come_on_demand_and_the_live_part_begins_where_the_page_does(
+    api: Any, operator: Operator
+) -> None:
+    unit = await api.add_unit()
+    await api.send(unit, "messages.upsert", [text(f"A{n}", f"number {n};", NOW - 100 + n) for n in range(60)])
+    chat = await first_chat(api, unit)
+    page = (await operator.get(chat)).text
+    assert "number 59;" in page
+    assert "number 19;" not in page
+    older = re.search(r'data-above="([^"]+)"', page)
+    live = re.search(r'data-src="([^"]+/part[^"]*)"', page)
+    assert older is not None
+    assert live is not None
+    above = (await operator.get(unescape(older[1]))).text
+    assert "number 19;" in above
+    assert "number 20;" not in above
+    assert "data-above" not in above
+    part = (await operator.get(unescape(live[1]))).text
+    assert "number 20;" in part
+    assert "number 19;" not in part
+    still = (await operator.get(unescape(older[1]).replace("/older?", "?"))).text
+    assert "number 19;" in still
+    assert "To the newest messages" in still
+
+
+async def test_a_form_that_is_sent_twice_sends_one_message_and_a_queued_one_can_be_taken_back(
+    api: Any, operator: Operator
+) -> None:
+    unit = await api.add_unit()
+    await api.send(unit, "messages.upsert", text("A1", "oi"))
+    chat = await first_chat(api, unit)
+    action = f"{chat}/reply"
+    form = (await operator.get(chat)).forms[action]
+    for _ in range(2):
+        await submit(operator, action, form | {"text": "  já vai\r\nsair  "})
+    page = (await operator.get(chat)).text
+    assert page.count("já vai\nsair") == 1
+    assert "Queued" in page
+    again = await submit(operator, action, form | {"text": "another"}, 422)
+    assert "another</textarea>" in again
+    assert Page(again).forms[action]["key"] != form["key"]
+    empty = await submit(operator, action, form | {"text": " "}, 422, headers={"X-Zapline-Live": "1"})
+    assert "Type a message" in empty
+    assert "<html" not in empty
+    form = (await operator.get(chat)).forms[action]
+    for _ in range(2):  # the same file of the same form, too
+        file = {"file": ("../a\u202eb.pdf", b"%PDF-1.4", "application/pdf")}
+        await submit(operator, action, form | {"text": "a oferta"}, files=file)
+    assert (await api.sql("select count(*) from zapline.outbox"))[0][0] == 2
+    assert [row.file_name for row in await api.sql("select file_name from zapline.uploads")] == ["ab.pdf"]
+    cancel = next(action for action in (await operator.get(chat)).forms if "/cancel/" in action)
+    await operator.send(cancel)
+    assert "Cancelled" in (await operator.get(chat)).text
+    deeds = await api.sql("select actor, action, outcome from zapline.audit_log where action like '%message'")
+    assert [tuple(deed) for deed in deeds][-1] == ("ana@example.com", "cancel_message", 200)
+
+
+async def test_a_thread_says_why_a_reply_would_have_to_wait(api: Any, operator: Operator) -> None:
+    unit = await api.add_unit()
+    part = f"/console/units/{unit.id}/part/waits"
+    assert "The line is not open: This line has never been connected" in (await operator.get(part)).plain
+    await api.post(f"/units/{unit.id}/pause")
+    assert "sending is paused" in (await operator.get(part)).plain
+    await api.post(f"/units/{unit.id}/resume")
+    await api.client.post(f"/units/{unit.id}/whatsapp/connect")
+    with trio.fail_after(10):
+        while (await operator.get(part)).plain:
+            scan = {"instance": unit.record.instance}
+            await operator.client.post(f"{api.evolution.url}/_control/scan", json=scan)
+            await trio.sleep(0.05)
+
+
+async def test_a_reply_whose_form_is_not_of_this_session_is_refused(api: Any, operator: Operator) -> None:
+    unit = await api.add_unit()
+    await api.send(unit, "messages.upsert", text("A1", "oi"))
+    chat = await first_chat(api, unit)
+    form = (await operator.get(chat)).forms[f"{chat}/reply"] | {"text": "não"}
+    await submit(operator, f"{chat}/reply", form | {"csrf": "wrong"}, 403)
+    await submit(operator, f"{chat}/reply", form, 403, headers={"Sec-Fetch-Site": "cross-site"})
+    assert (await api.sql("select count(*) from zapline.outbox"))[0][0] == 0
+
+
+async def test_what_strangers_write_is_shown_as_text_and_turns_nothing(api: Any, operator: Operator) -> None:
+    unit = await api.add_unit("<b>Loja</b>")
+    place = {"degreesLatitude": -23.5, "degreesLongitude": -46.6, "name": HOSTILE[0], "url": HOSTILE[5]}
+    card = {"displayName": HOSTILE[1], "contacts": [{"displayName": HOSTILE[4], "vcard": "waid=5511999990009"}]}
+    poll = {"name": HOSTILE[2], "options": [{"optionName": words} for words in HOSTILE]}
+    sent = [text(f"H{n}", words, NOW + n, HOSTILE[n]) for n, words in enumerate(HOSTILE)]
+    sent += [
+        text("L", "", NOW + 20, locationMessage=place),
+        text("C", "", NOW + 21, contactsArrayMessage=card),
+        text("P", "", NOW + 22, pollCreationMessage=poll),
+        text("D", "", NOW + 23, documentMessage={"fileName": HOSTILE[1], "caption": HOSTILE[0], "mimetype": "x/y"}),
+        text("I", "", NOW + 24, HOSTILE[4], imageMessage={"caption": HOSTILE[6], "mimetype": "text/html"}),
+    ]
+    for one in sent:
+        await api.send(unit, "messages.upsert", one)
+    chat = await first_chat(api, unit)
+    for path in (chat, f"/console/units/{unit.id}/conversations", f"{chat}/part"):
+        page = (await operator.get(path)).text
+        assert "<script>alert" not in page
+        assert not re.search(r"<[a-z]+[^<>]*\son\w+\s*=", page)
+        assert "<img src=x" not in page
+        assert 'href="javascript' not in page
+        assert "<b>Loja" not in page
+    thread = (await operator.get(chat)).text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in thread
+    assert "https://www.openstreetmap.org/?mlat=-23.50000" in thread
+    assert 'href="https://www.openstreetmap.org' in thread
+    # A mark that turns the direction stands in the block of its message alone, and in no name.
+    for found in re.finditer("\u202e", thread):
+        assert thread.rindex('<p class="text" dir="auto">', 0, found.start()) > thread.rindex("</p>", 0, found.start())
+
+
+async def test_conversations_that_are_one_person_are_one_entry_with_the_latest_of_both(
+    api: Any, operator: Operator
+) -> None:
+    unit = await api.add_unit()
+    await api.send(unit, "messages.upsert", text("A1", "do telefone", NOW))
+    hidden = text("A2", "do LID", NOW + 60) | {"key": {"remoteJid": "111222333@lid", "fromMe": False, "id": "A2"}}
+    await api.send(unit, "messages.upsert", hidden)
+    listed = f"/console/units/{unit.id}/conversations"
+    assert (await operator.get(listed)).text.count('class="chat unread"') == 2
+    async with api.engine_pool.connection() as conn:
+        await conn.execute(
+            "update zapline.conversations c set merged_into = r.id from zapline.conversations r, zapline.contacts k"
+            " where k.id = r.contact_id and k.phone is not null and c.id <> r.id"
+        )
+    page = await operator.get(listed)
+    assert page.text.count('class="chat unread"') == 1
+    assert "do LID" in page.plain
+    assert "2 unread messages" in page.plain
+    thread = (await operator.get(next(link for link in page.links if link.startswith(f"{listed}/")))).plain
+    assert thread.index("do telefone") < thread.index("do LID")
+
+
+async def test_a_picture_is_shown_for_what_its_bytes_are_and_nothing_else_is(
+    api: Any, operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, bytes] = {
+        "PNG": b"\x89PNG\r\n\x1a\n" + b"x" * 100,
+        "HTML": b"<script>alert(1)</script>",
+        "SVG": b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>",
+    }
+
+    async def media_of(client: EvolutionClient, name: str, external_id: str) -> MediaContent:
+        return MediaContent("image/png", "<b>.png", given[external_id])
+
+    monkeypatch.setattr(EvolutionClient, "media_of", media_of)
+    unit = await api.add_unit()
+    for name in given:
+        await api.send(unit, "messages.upsert", text(name, "", imageMessage={"mimetype": "image/png"}))
+    ids = {row.external_id: row.id for row in await api.sql("select external_id, id from zapline.messages")}
+    for name, body in given.items():
+        path = f"/console/units/{unit.id}/messages/{ids[name]}"
+        answer = await operator.client.get(f"{path}/shown")
+        assert answer.status_code == (200 if name == "PNG" else 404), name
+        if name == "PNG":
+            assert (answer.headers["content-type"], answer.content) == ("image/png", body)
+            assert answer.headers["content-security-policy"].endswith("sandbox")
+            assert answer.headers["x-content-type-options"] == "nosniff"
+        file = await operator.client.get(f"{path}/file")
+        assert file.content == body
+        assert file.headers["content-disposition"].startswith("attachment")

@@ -1,0 +1,351 @@
+"""The server: it says where it listens, closes what idles, and stops in time whatever its clients do."""
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+import trio
+from quart import Response, request
+from quart_trio import QuartTrio
+
+from zapline.domain.errors import ConfigurationError
+from zapline.http.server.serve import Limits, _Streams, finish_shielded, serve
+
+GET = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"
+LARGE = 32 * 2**20
+MANY_CHUNKS = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 40
+
+
+def small_app() -> Any:
+    app = QuartTrio("small")
+
+    async def hello() -> Response:
+        return Response(b"hello")
+
+    async def large() -> Response:
+        return Response(b"x" * LARGE)
+
+    async def slow() -> Response:
+        await trio.sleep(0.5)
+        return Response(b"done")
+
+    async def echo() -> Response:
+        return Response(await request.get_data())
+
+    app.add_url_rule("/hello", "hello", hello)
+    app.add_url_rule("/large", "large", large)
+    app.add_url_rule("/slow", "slow", slow)
+    app.add_url_rule("/echo", "echo", echo, methods=["POST"])
+    return finish_shielded(app)  # type: ignore[arg-type]
+
+
+async def deaf(scope: Any, receive: Any, send: Any) -> None:
+    """Never reads its body, never answers."""
+    await trio.sleep_forever()
+
+
+async def hasty(scope: Any, receive: Any, send: Any) -> None:
+    """Answers without reading its body."""
+    await trio.sleep(0.2)
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"no"})
+
+
+class Server:
+    def __init__(self, port: int, stop: trio.Event, ended: trio.Event) -> None:
+        self.port, self.stop, self.ended = port, stop, ended
+        self.dialled: list[trio.SocketStream] = []
+
+    async def dial(self) -> trio.SocketStream:
+        self.dialled.append(await trio.open_tcp_stream("127.0.0.1", self.port))
+        return self.dialled[-1]
+
+    async def ends_within(self, seconds: float) -> float:
+        started = trio.current_time()
+        self.stop.set()
+        with trio.fail_after(seconds):
+            await self.ended.wait()
+        return trio.current_time() - started
+
+
+@asynccontextmanager
+async def serving(grace: float = 1.0, app: Any = None, **limits: Any) -> AsyncIterator[Server]:
+    stop, ended = trio.Event(), trio.Event()
+
+    async def run(task_status: Any) -> None:
+        served = app or small_app()
+        await serve(served, ["127.0.0.1:0"], stop, grace, limits=Limits(**limits), task_status=task_status)
+        ended.set()
+
+    with trio.fail_after(15):
+        async with trio.open_nursery() as nursery:
+            (address,) = await nursery.start(run)
+            assert address.startswith("http://127.0.0.1:")
+            server = Server(int(address.rpartition(":")[2]), stop, ended)
+            try:
+                yield server
+            finally:
+                for stream in server.dialled:
+                    stream.socket.close()
+            stop.set()
+
+
+async def read_answer(stream: trio.SocketStream) -> bytes:
+    """Head and body."""
+    data = await read_head(stream)
+    length = int(data.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+    with trio.fail_after(5):
+        while len(data.partition(b"\r\n\r\n")[2]) < length:
+            data += await stream.receive_some(65536)
+    return data
+
+
+async def read_head(stream: trio.SocketStream) -> bytes:
+    data = b""
+    with trio.fail_after(5):
+        while b"\r\n\r\n" not in data:
+            chunk = await stream.receive_some(4096)
+            if not chunk:
+                break
+            data += chunk
+    return data
+
+
+async def closed(stream: trio.SocketStream, within: float) -> bool:
+    with trio.move_on_after(within):
+        while True:
+            try:
+                if not await stream.receive_some(65536):
+                    return True
+            except trio.BrokenResourceError:
+                return True
+    return False
+
+
+async def test_an_idle_connection_serves_again_and_is_closed_when_it_idles_too_long() -> None:
+    async with serving(keep_alive=0.5) as server:
+        stream = await server.dial()
+        for _ in range(3):
+            await stream.send_all(GET % b"hello")
+            assert b"hello" in await read_answer(stream)
+            await trio.sleep(0.1)
+        assert await closed(stream, 2)
+
+
+async def test_idle_connections_do_not_hold_up_the_end() -> None:
+    async with serving(grace=5.0) as server:
+        streams = [await server.dial() for _ in range(40)]
+        for stream in streams[:30]:  # the others never say a word
+            await stream.send_all(GET % b"hello")
+            await read_answer(stream)
+        assert await server.ends_within(2) < 1
+        for stream in streams:
+            assert await closed(stream, 1)
+
+
+async def test_a_request_in_hand_is_answered_within_the_grace() -> None:
+    async with serving(grace=3.0) as server:
+        stream = await server.dial()
+        await stream.send_all(GET % b"slow")
+        await trio.sleep(0.1)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.ends_within, 3)
+            assert b"done" in await read_answer(stream)
+
+
+async def test_a_client_that_stops_reading_does_not_hold_up_the_end() -> None:
+    async with serving(grace=0.5) as server:
+        stream = await server.dial()
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await stream.send_all(GET % b"large")
+        await trio.sleep(0.3)
+        assert await server.ends_within(4) < 3
+
+
+async def test_a_cancelled_server_ends_though_a_client_does_not_read() -> None:
+    async with trio.open_nursery() as nursery:
+        ended = trio.Event()
+
+        async def run(task_status: Any) -> None:
+            try:
+                await serve(small_app(), ["127.0.0.1:0"], trio.Event(), 30.0, task_status=task_status)
+            finally:
+                ended.set()
+
+        (address,) = await nursery.start(run)
+        stream = await trio.open_tcp_stream("127.0.0.1", int(address.rpartition(":")[2]))
+        await stream.send_all(GET % b"large")
+        await trio.sleep(0.3)
+        nursery.cancel_scope.cancel()
+        with trio.move_on_after(3, shield=True):
+            await ended.wait()
+        stream.socket.close()  # else a server that hangs would hang the test
+        assert ended.is_set()
+
+
+async def test_nobody_is_let_in_after_the_end() -> None:
+    async with serving() as server:
+        await server.ends_within(2)
+        with pytest.raises(OSError, match="connect"):
+            await server.dial()
+
+
+async def test_a_body_that_trickles_is_given_up() -> None:
+    async with serving(body_within=0.5) as server:
+        stream = await server.dial()
+        await stream.send_all(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n")
+        started = trio.current_time()
+        with trio.move_on_after(3):
+            try:
+                while True:
+                    await stream.send_all(b"x")
+                    await trio.sleep(0.1)
+            except trio.BrokenResourceError:
+                pass
+        assert trio.current_time() - started < 2
+
+
+async def test_headers_that_trickle_or_swell_are_given_up() -> None:
+    async with serving(keep_alive=0.5) as server:
+        slow = await server.dial()
+        await slow.send_all(b"GET /hello HTTP/1.1\r\nHost: x\r\nX-A: ")
+        assert await closed(slow, 2)
+        large = await server.dial()
+        await large.send_all(b"GET /hello HTTP/1.1\r\nHost: x\r\n" + b"X-A: " + b"a" * 60_000)
+        assert b" 431 " in await read_head(large)
+
+
+async def test_what_is_no_http_ends_its_own_connection_alone() -> None:
+    async with serving() as server:
+        other = await server.dial()
+        for nonsense in (b"\x16\x03\x01\x02\x00\x01\x00", b"nonsense\r\n\r\n", b"GET  HTTP/9.9\r\n\r\n", b"\0" * 100):
+            stream = await server.dial()
+            await stream.send_all(nonsense)
+            await stream.aclose()
+        upgrade = await server.dial()
+        await upgrade.send_all(
+            b"GET /hello HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        assert b" 200 " in await read_head(upgrade)  # a wish to upgrade may be passed over (RFC 9110, 7.8)
+        await other.send_all(GET % b"hello")
+        assert b"hello" in await read_answer(other)
+
+
+async def test_answers_do_not_name_the_server() -> None:
+    async with serving() as server:
+        stream = await server.dial()
+        await stream.send_all(GET % b"hello")
+        head = await read_head(stream)
+        assert b"hypercorn" not in head.lower()
+        assert b"server:" not in head.lower()
+
+
+async def test_an_address_that_is_taken_is_named() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        bind = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(ConfigurationError, match=f"cannot listen on {bind}"):
+            await serve(small_app(), ["127.0.0.1:0", bind], trio.Event(), 1.0)
+
+
+async def test_it_takes_a_socket_that_listens_already() -> None:
+    inherited = socket.socket()
+    inherited.bind(("127.0.0.1", 0))
+    inherited.listen()
+    stop = trio.Event()
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            addresses = await nursery.start(
+                partial(serve, small_app(), [f"fd://{inherited.detach()}", "127.0.0.1:0"], stop, 1.0)
+            )
+            assert len(addresses) == 2
+            for address in addresses:
+                stream = await trio.open_tcp_stream("127.0.0.1", int(address.rpartition(":")[2]))
+                await stream.send_all(GET % b"hello")
+                assert b"hello" in await read_answer(stream)
+                await stream.aclose()
+            stop.set()
+
+
+async def test_a_handler_that_never_reads_its_body_does_not_hold_up_the_end() -> None:
+    async with serving(grace=0.5, app=deaf) as server:
+        stream = await server.dial()
+        await stream.send_all(MANY_CHUNKS)
+        await trio.sleep(0.2)
+        assert await server.ends_within(4) < 1.5
+
+
+async def test_a_body_that_nobody_reads_is_given_up_and_the_end_still_comes() -> None:
+    async with serving(grace=0.5, app=deaf, body_within=0.3) as server:
+        stream, other = await server.dial(), await server.dial()
+        await stream.send_all(MANY_CHUNKS)
+        assert await closed(stream, 2)
+        await other.send_all(MANY_CHUNKS)
+        assert await closed(other, 2)  # the sweep goes on
+        assert await server.ends_within(4) < 1
+
+
+async def test_an_answer_without_reading_the_body_ends_the_connection() -> None:
+    async with serving(grace=0.5, app=finish_shielded(hasty)) as server:
+        stream = await server.dial()
+        await stream.send_all(MANY_CHUNKS)
+        assert await closed(stream, 2)
+        assert await server.ends_within(4) < 1
+
+
+async def test_a_client_that_does_not_read_its_answer_is_cut() -> None:
+    async with serving(write_within=0.4) as server:
+        stream = await server.dial()
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await stream.send_all(GET % b"large")
+        await trio.sleep(1.5)
+        received = 0
+        with trio.fail_after(5):
+            try:
+                while chunk := await stream.receive_some(65536):
+                    received += len(chunk)
+            except trio.BrokenResourceError:
+                pass
+        assert received < LARGE
+
+
+async def test_who_comes_when_all_connections_are_taken_waits_for_one_to_end() -> None:
+    async with serving(connections=2) as server:
+        first, second, third = [await server.dial() for _ in range(3)]
+        for stream in (first, second):
+            await stream.send_all(GET % b"hello")
+            assert b"hello" in await read_answer(stream)
+        await third.send_all(GET % b"hello")
+        with trio.move_on_after(0.3) as waiting:
+            await third.receive_some(1)
+        assert waiting.cancelled_caught
+        await first.aclose()
+        assert b"hello" in await read_answer(third)
+        await server.dial()  # one waits for room
+        assert await server.ends_within(3) < 1.5
+
+
+async def test_a_connection_that_got_a_request_while_others_were_closed_is_spared() -> None:
+    class Idle:
+        idle, shuts = 1.0, 0
+        other: Any = None
+
+        def idle_for(self, now: float) -> float:
+            return self.idle
+
+        async def shut(self) -> None:
+            self.shuts += 1
+            await trio.lowlevel.checkpoint()
+            self.other.idle = -1.0
+
+    first, second = Idle(), Idle()
+    first.other = second
+    streams: Any = _Streams()
+    with streams.holding(1, first), streams.holding(2, second):
+        await streams.close_idle()
+    assert (first.shuts, second.shuts) == (1, 0)

@@ -1,0 +1,282 @@
+"""The webhook endpoint over real sockets: always the same 200, and what became of each body."""
+
+import json
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+import trio
+from support.house import House, house, text
+
+from zapline.http.server.serve import serve
+from zapline.http.webhooks.endpoint import IntakePolicy, WebhookApp
+from zapline.sql.postgres.connection import connect
+from zapline.sql.units.units import rotate_secret
+from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.units.roster import digest
+
+LIMIT = 200_000
+
+
+@dataclass
+class Front:
+    home: House
+    unit: Unit
+    port: int
+    app: WebhookApp
+
+    @property
+    def secret(self) -> str:
+        return str(self.unit.id)  # what tests.support.house gives as the secret
+
+    @property
+    def path(self) -> str:
+        return f"/webhooks/whatsapp/evolution/{self.secret}"
+
+    async def post(self, path: str, body: bytes, *headers: str) -> tuple[int, bytes]:
+        """Status and body of the answer."""
+        with trio.fail_after(10):
+            stream = await trio.open_tcp_stream("127.0.0.1", self.port)
+            async with stream:
+                lines = [f"POST {path} HTTP/1.1", "Host: x", f"Content-Length: {len(body)}", *headers]
+                await stream.send_all("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
+                answer = b""
+                while b"\r\n\r\n" not in answer or not answer.endswith(b"}"):
+                    chunk = await stream.receive_some()
+                    if not chunk:
+                        break
+                    answer += chunk
+        head, _, content = answer.partition(b"\r\n\r\n")
+        return int(head.split()[1]), content
+
+    def body(self, **changes: Any) -> bytes:
+        told = {"event": "messages.upsert", "instance": self.unit.record.instance, "data": text("A1"), **changes}
+        return json.dumps({name: value for name, value in told.items() if value is not ...}).encode()
+
+    async def dead_letters(self) -> list[tuple[object, ...]]:
+        await self.home.settled()
+        return await self.home.rows("select reason, size from zapline.dead_letters order by id")
+
+
+@asynccontextmanager
+async def open_front(database: str, directory: Path) -> AsyncIterator[Front]:
+    async with house(database, directory) as home:
+        unit = await home.add_unit()
+        policy, proxies = IntakePolicy(LIMIT, 2 * LIMIT), [ip_network("127.0.0.0/8")]
+        app = WebhookApp(home.roster, home.intake, home.counters, policy, rest=None, trusted=proxies)
+        stop = trio.Event()
+        async with trio.open_nursery() as nursery:
+
+            async def run(task_status: trio.TaskStatus[list[str]]) -> None:
+                await serve(app, ["127.0.0.1:0"], stop, 1.0, task_status=task_status)
+
+            (address,) = await nursery.start(run)
+            yield Front(home, unit, int(address.rpartition(":")[2]), app)
+            stop.set()
+
+
+async def test_a_known_unit_with_its_secret_is_stored(database: str, tmp_path: Path) -> None:
+    async with open_front(database, tmp_path) as front:
+        assert await front.post(front.path, front.body()) == (200, b"{}")
+        await front.home.settled()
+        assert await front.home.rows("select external_id from zapline.messages") == [("A1",)]
+
+
+async def test_the_event_may_stand_in_the_path_and_the_secret_in_a_header(database: str, tmp_path: Path) -> None:
+    async with open_front(database, tmp_path) as front:
+        body = front.body(event=..., data=text("B1"))
+        assert await front.post(f"{front.path}/messages-upsert", body) == (200, b"{}")
+        body = front.body(event=..., data=text("B2"))
+        bare = "/webhooks/whatsapp/evolution/messages-upsert"
+        assert await front.post(bare, body, f"X-Zapline-Secret: {front.secret}") == (200, b"{}")
+        await front.home.settled()
+        rows = await front.home.rows("select external_id from zapline.messages order by 1")
+        assert rows == [("B1",), ("B2",)]
+
+
+@pytest.mark.parametrize(
+    ("provider", "secret", "instance", "counted"),
+    [
+        ("evolution", "wrong", "loja", "wrong_secret"),
+        ("evolution", None, "another", "unknown_instance"),
+        ("evolution", "wrong", "another", "unknown_instance"),
+        ("waha", None, "loja", "unknown_provider"),
+        ("evolution", "", "loja", "wrong_secret"),
+        ("evolution", "%00%FF", "loja", "wrong_secret"),
+    ],
+)
+async def test_who_is_not_trusted_gets_the_same_answer_is_counted_and_leaves_no_secret_in_the_log(
+    database: str, tmp_path: Path, provider: str, secret: str | None, instance: str, counted: str
+) -> None:
+    async with open_front(database, tmp_path) as front:
+        used = front.secret if secret is None else secret
+        with structlog.testing.capture_logs() as lines:
+            answer = await front.post(f"/webhooks/whatsapp/{provider}/{used}", front.body(instance=instance))
+        assert answer == (200, b"{}")
+        assert front.home.counters.totals["refused_webhooks", counted] == 1
+        assert front.home.journal.statistics().appended == 0
+        assert any(line.get("security") for line in lines)
+        assert front.secret not in json.dumps(lines, default=str)
+
+
+async def test_a_secret_of_one_unit_does_not_open_another(database: str, tmp_path: Path) -> None:
+    async with open_front(database, tmp_path) as front:
+        await front.home.add_unit("clinica")
+        assert await front.post(front.path, front.body(instance="clinica")) == (200, b"{}")
+        assert front.home.counters.totals["refused_webhooks", "secret_of_another_instance"] == 1
+        assert front.home.counters.total("unknown_instances") == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "invalid_json"),
+        (b'{"event":"messages.upsert","instance":"loja","data":{"key":{"remoteJid":"5511', "invalid_json"),
+        (b"[]", "not_an_object"),
+        (b'{"event":"messages.upsert"}', "no_data"),
+        (b"\xff\xfe\x00", "invalid_json"),
+        (b'{"event":"foo.bar","instance":"loja","data":{}}', "unknown_event"),
+    ],
+)
+async def test_what_a_known_unit_sends_and_cannot_be_used_is_a_dead_letter(
+    database: str, tmp_path: Path, body: bytes, reason: str
+) -> None:
+    async with open_front(database, tmp_path) as front:
+        assert await front.post(front.path, body) == (200, b"{}")
+        assert await front.dead_letters() == [(reason, len(body))]
+        assert front.home.counters.total("webhook_errors") == 1
+
+
+async def test_a_body_over_the_limit_is_drained_and_remembered_by_its_size(database: str, tmp_path: Path) -> None:
+    async with open_front(database, tmp_path) as front:
+        body = front.body(data={"x": "y" * (3 * LIMIT)})
+        assert await front.post(front.path, body) == (200, b"{}")
+        assert await front.dead_letters() == [("too_large", len(body))]
+        assert await front.home.rows("select raw from zapline.dead_letters") == [(None,)]
+        assert await front.post("/webhooks/whatsapp/evolution/wrong", body) == (200, b"{}")
+        assert len(await front.dead_letters()) == 1
+
+
+async def test_guesses_are_answered_alike_and_only_some_are_logged(database: str, tmp_path: Path) -> None:
+    async with open_front(database, tmp_path) as front:
+        with structlog.testing.capture_logs() as lines:
+            for number in range(60):
+                answer = await front.post(f"/webhooks/whatsapp/evolution/guess-{number}", front.body())
+                assert answer == (200, b"{}")
+        assert front.home.counters.total("refused_webhooks") == 60
+        assert sum(1 for line in lines if line.get("security")) == 10
+        assert front.home.counters.total("security_events_unlogged") == 50
+
+
+async def test_a_replaced_secret_is_valid_for_its_grace_and_the_token_is_not_stored(
+    database: str, tmp_path: Path
+) -> None:
+    async with open_front(database, tmp_path) as front:
+        async with await connect(database, role="zapline_engine") as conn:
+            assert await rotate_secret(conn, front.unit.id, 2, digest("fresh"), 30) is not None
+        await front.home.reload()
+        await front.post(front.path, front.body(data=text("OLD"), apikey="INSTANCE-TOKEN-CANARY"))
+        await front.post("/webhooks/whatsapp/evolution/fresh", front.body(data=text("NEW")))
+        await front.home.settled()
+        rows = await front.home.rows("select external_id from zapline.messages order by 1")
+        assert rows == [("NEW",), ("OLD",)]
+        files = [path.read_bytes() for path in tmp_path.iterdir() if path.is_file()]  # noqa: ASYNC240
+        assert not any(b"INSTANCE-TOKEN-CANARY" in content for content in files)
+
+
+async def test_other_methods_and_paths_are_no_webhooks(database: str, tmp_path: Path) -> None:
+    async with open_front(database, tmp_path) as front:
+        with trio.fail_after(5):
+            for request, status in ((b"GET " + front.path.encode(), b" 405 "), (b"GET /units", b" 404 ")):
+                stream = await trio.open_tcp_stream("127.0.0.1", front.port)
+                async with stream:
+                    await stream.send_all(request + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+                    assert status in await stream.receive_some()
+
+
+@pytest.mark.parametrize("path", ["{secret}", "{secret}/messages-upsert", "/{secret}", "{secret}/evolution"])
+async def test_a_secret_in_the_place_of_the_provider_never_reaches_the_log(
+    database: str, tmp_path: Path, path: str
+) -> None:
+    async with open_front(database, tmp_path) as front:
+        with structlog.testing.capture_logs() as lines:
+            await front.post("/webhooks/whatsapp/" + path.format(secret=front.secret), front.body())
+        assert [line["provider"] for line in lines if "provider" in line] == ["unknown"]
+        shown = json.dumps(lines, default=str)
+        assert front.secret not in shown
+        assert front.secret[:12] not in shown
+
+
+async def test_a_name_with_braces_is_a_field_of_the_event_and_not_a_part_of_it(database: str, tmp_path: Path) -> None:
+    async with open_front(database, tmp_path) as front:
+        with structlog.testing.capture_logs() as lines:
+            await front.post(front.path, front.body(instance="{url}"), "X-Forwarded-For: 203.0.113.7")
+        said = [(line["event"], line["instance"]) for line in lines if "instance" in line]
+        assert said == [
+            ("Unknown instance: {instance}, provider: {provider}", "{url}"),
+            ("Auth failed: Unknown instance: {instance}", "{url}"),
+        ]
+        assert [line["source"] for line in lines if line.get("security")] == ["203.0.113.7"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["//webhooks/whatsapp/evolution/{}", "/webhooks//whatsapp/evolution/{}/", "/webhooks/whatsapp/evolution//{}"],
+)
+async def test_doubled_slashes_do_not_cost_a_webhook(database: str, tmp_path: Path, path: str) -> None:
+    async with open_front(database, tmp_path) as front:
+        assert await front.post(path.format(front.secret), front.body()) == (200, b"{}")
+        assert await front.post(path.format(front.secret) + "//messages-upsert", front.body(event=...)) == (200, b"{}")
+        assert front.home.counters.totals["webhooks_accepted", "messages.upsert"] == 2
+
+
+async def test_a_path_is_unquoted_once(database: str, tmp_path: Path) -> None:
+    async with open_front(database, tmp_path) as front:
+        once, twice = (front.path.replace("-", dash) for dash in ("%2D", "%252D"))
+        await front.post(once, front.body())
+        await front.post(twice, front.body())
+        assert front.home.counters.total("webhooks_accepted") == 1
+        assert front.home.counters.totals["refused_webhooks", "wrong_secret"] == 1
+
+
+async def test_small_bodies_do_not_wait_for_large_ones_and_undeclared_ones_count_as_the_largest(
+    database: str, tmp_path: Path
+) -> None:
+    async with open_front(database, tmp_path) as front:
+        budget = front.app._budget
+        await budget.reserve(LIMIT + 1)  # large bodies are in flight, and one of the largest has no room
+        body = front.body(data=text("C1"))
+        chunked = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+        head = f"POST {front.path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        async with await trio.open_tcp_stream("127.0.0.1", front.port) as stream:
+            await stream.send_all(head.encode() + chunked)
+            with trio.move_on_after(0.3) as waiting:
+                await stream.receive_some()
+            assert waiting.cancelled_caught
+            assert await front.post(front.path, front.body()) == (200, b"{}")
+            budget.release(LIMIT + 1)
+            with trio.fail_after(5):
+                assert b" 200 " in await stream.receive_some()
+        assert budget.free == 2 * LIMIT
+
+
+async def test_a_large_body_is_cleaned_in_a_thread_and_a_small_one_at_once(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+
+    def noting(body: bytes) -> bytes:
+        threads.append(threading.get_ident() == threading.main_thread().ident)
+        return body
+
+    monkeypatch.setattr("zapline.supervisors.inbound.intake.strip_secrets", noting)
+    async with open_front(database, tmp_path) as front:
+        for size in (1000, 300_000):
+            assert await front.home.intake.accept(front.unit, "call", front.body(event="call", data="x" * size))
+    assert threads == [True, False]

@@ -1,0 +1,271 @@
+"""Webhooks leave the simulated server as they leave the real one: envelope, retries, order, faults."""
+
+import base64
+import hashlib
+import hmac
+import json
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import trio
+
+from zapline.sandbox.simulator.endpoints.phones import recorded_names
+from zapline.sandbox.simulator.server import SimulatedEvolution
+from zapline.sandbox.simulator.state.instances import EVENTS, Instance, WebhookRow, iso_now
+from zapline.sandbox.simulator.state.webhook_delivery import WebhookRetryPolicy
+from zapline.sandbox.simulator.state.world import Habits
+
+QUICK = WebhookRetryPolicy(attempts=4, initial=0.05, cap=0.25, timeout=0.5)
+SILENT = Habits(statuses=())
+
+
+@asynccontextmanager
+async def serving(
+    receiver: Any, retry: WebhookRetryPolicy = QUICK, habits: Habits = SILENT
+) -> AsyncIterator[SimulatedEvolution]:
+    """A simulated server with the open instance ``alpha``, whose ``open`` event is not delivered."""
+    with trio.fail_after(15):
+        async with SimulatedEvolution.running(retry=retry, habits=habits, seed=3) as evo:
+            add(evo, "alpha", receiver.url)
+            evo.instance("alpha").webhook.enabled = False
+            evo.scan("alpha", "5511999990000")
+            evo.instance("alpha").webhook.enabled = True
+            yield evo
+
+
+def add(evo: SimulatedEvolution, name: str, url: str) -> Instance:
+    now = iso_now()
+    row = WebhookRow("cm1", url, None, True, list(EVENTS), False, False, now, now)
+    instance = Instance(name, "TOKEN", "WHATSAPP-BAILEYS", None, now, webhook=row)
+    evo.world.instances[name] = instance
+    return instance
+
+
+def test_the_default_delays_are_those_of_evolution() -> None:
+    policy = WebhookRetryPolicy()
+    plain = [policy.delay(failed, 0.5) for failed in range(1, 10)]
+    assert plain == [5, 10, 20, 40, 80, 160, 300, 300, 300]
+    assert policy.delay(1, 0.0) == 4.0
+    assert policy.delay(1, 1.0) == 6.0
+    assert (policy.attempts, policy.timeout) == (10, 30.0)
+
+
+async def test_the_envelope_has_the_fields_of_the_contract_and_no_key(receiver: Any) -> None:
+    async with serving(receiver) as evo:
+        sent = evo.receive("alpha", "olá")
+        (arrival,) = await receiver.until("messages.upsert")
+    body = arrival.body
+    assert list(body) == [
+        "event", "instance", "data", "destination", "date_time", "sender", "server_url", "apikey"
+    ]  # fmt: skip
+    assert body["apikey"] is None
+    assert body["sender"] == "5511999990000@s.whatsapp.net"
+    assert body["destination"] == receiver.url
+    assert body["data"]["key"] == {"remoteJid": "5511999990001@s.whatsapp.net", "fromMe": False, "id": sent}
+    assert arrival.headers["user-agent"].startswith("axios/")
+    assert "olá".encode() in arrival.raw
+
+
+async def test_the_sender_is_absent_before_the_first_login(receiver: Any) -> None:
+    async with serving(receiver) as evo:
+        add(evo, "new", receiver.url)
+        await evo.storm("new", 1, rate=1000)
+        (arrival,) = await receiver.until("connection.update")
+    assert "sender" not in arrival.body
+
+
+async def test_only_subscribed_events_are_sent_and_none_when_disabled(receiver: Any) -> None:
+    async with serving(receiver) as evo:
+        hook = evo.instance("alpha").webhook
+        hook.events = ["MESSAGES_UPDATE"]
+        evo.receive("alpha", "not subscribed")
+        evo.status("alpha", "3EB0", "READ")
+        hook.enabled = False
+        evo.status("alpha", "3EB0", "READ")
+        await evo.quiet()
+    assert receiver.events() == ["messages.update"]
+
+
+async def test_a_url_per_event_has_a_suffix_and_the_destination_has_not(receiver: Any) -> None:
+    async with serving(receiver) as evo:
+        evo.instance("alpha").webhook.by_events = True
+        evo.receive("alpha")
+        evo.play("alpha", "group-participants.update-add")
+        await evo.quiet()
+    assert sorted(arrival.path for arrival in receiver.arrivals) == [
+        "/hook/alpha/group-participants-update",
+        "/hook/alpha/messages-upsert",
+    ]
+    assert {arrival.body["destination"] for arrival in receiver.arrivals} == {receiver.url}
+
+
+async def test_configured_headers_are_verbatim_and_jwt_key_becomes_a_bearer_token(receiver: Any) -> None:
+    async with serving(receiver) as evo:
+        evo.instance("alpha").webhook.headers = {"X-Secret": "abc", "jwt_key": "k3y"}
+        evo.receive("alpha")
+        (arrival,) = await receiver.until("messages.upsert")
+    assert arrival.headers["x-secret"] == "abc"
+    assert "jwt_key" not in arrival.headers
+    scheme, _, token = arrival.headers["authorization"].partition(" ")
+    signed, _, signature = token.rpartition(".")
+    made = base64.urlsafe_b64encode(hmac.new(b"k3y", signed.encode(), hashlib.sha256).digest())
+    assert (scheme, signature.encode()) == ("Bearer", made.rstrip(b"="))
+    claims = json.loads(base64.urlsafe_b64decode(signed.split(".")[1] + "=="))
+    assert (claims["app"], claims["action"]) == ("evolution", "webhook")
+    assert claims["exp"] - claims["iat"] == 600
+
+
+async def test_retries_interleave_and_bodies_stay_the_same(receiver: Any) -> None:
+    """The story of webhook-retry-500.json: 500 for a while; a later event does not wait for the first."""
+    receiver.statuses = [500] * 6
+    async with serving(receiver, WebhookRetryPolicy(attempts=4, initial=0.1, cap=0.5)) as evo:
+        evo.receive("alpha", "retry me")
+        await trio.sleep(0.03)
+        evo.receive("alpha", "second, after first failed")
+        await evo.quiet()
+        fates = evo.ledger.fates()
+    texts = [arrival.data["message"]["conversation"] for arrival in receiver.arrivals]
+    assert texts[:2] == ["retry me", "second, after first failed"]
+    assert sorted(texts[2:]) == ["retry me"] * 3 + ["second, after first failed"] * 3
+    assert len({arrival.raw for arrival in receiver.arrivals}) == 2
+    assert [arrival.answered for arrival in receiver.arrivals] == [500] * 6 + [200] * 2
+    first = [arrival.at for arrival, text in zip(receiver.arrivals, texts, strict=True) if text == "retry me"]
+    gaps = [later - earlier for earlier, later in pairwise(first)]
+    for gap, plain in zip(gaps, (0.1, 0.2, 0.4), strict=True):
+        assert plain * 0.8 <= gap <= plain * 1.2 + 0.5
+    assert fates == {"acknowledged": 2}
+
+
+async def test_a_receiver_slower_than_the_timeout_gets_the_same_event_again(receiver: Any) -> None:
+    """The story of webhook-timeout-duplicate.json."""
+    receiver.slow = 0.2
+    policy = WebhookRetryPolicy(attempts=3, initial=0.05, cap=0.05, timeout=0.1)
+    async with serving(receiver, policy) as evo:
+        evo.receive("alpha", "slow")
+        await evo.quiet()
+        (entry,) = evo.ledger.webhooks
+    assert len(receiver.arrivals) == 3
+    assert len({arrival.raw for arrival in receiver.arrivals}) == 1
+    assert (entry.fate, entry.attempts, entry.last_status) == ("lost", 3, None)
+
+
+async def test_an_edit_holds_up_the_later_events_of_its_instance_alone(receiver: Any) -> None:
+    """The story of webhook-edited-blocks-queue.json."""
+    receiver.statuses = [500, 500, 500]
+    async with serving(receiver) as evo:
+        evo.play("alpha", "messages.edited-text")
+        await receiver.until("messages.edited")
+        evo.receive("alpha", "waits behind the edit")
+        await evo.quiet()
+        assert receiver.events() == ["messages.edited"] * 4 + ["messages.upsert"]
+        assert [arrival.answered for arrival in receiver.arrivals] == [500, 500, 500, 200, 200]
+
+        receiver.arrivals.clear()
+        receiver.statuses = [500]
+        add(evo, "beta", receiver.url)
+        evo.play("alpha", "messages.edited-text")
+        await receiver.until("messages.edited")
+        evo.receive("beta", "does not wait")
+        await evo.quiet()
+    assert receiver.events() == ["messages.edited", "messages.upsert", "messages.edited"]
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
+async def test_some_refusals_are_never_retried(receiver: Any, status: int) -> None:
+    receiver.status = status
+    async with serving(receiver) as evo:
+        evo.receive("alpha")
+        await evo.quiet()
+        (entry,) = evo.ledger.webhooks
+    assert len(receiver.arrivals) == 1
+    assert (entry.fate, entry.last_status) == ("refused", status)
+
+
+@pytest.mark.parametrize("status", [429, 500, 503, 302])
+async def test_other_refusals_are_retried_until_the_attempts_are_used_up(receiver: Any, status: int) -> None:
+    receiver.status = status
+    async with serving(receiver, WebhookRetryPolicy(attempts=3, initial=0.01, cap=0.01)) as evo:
+        evo.receive("alpha")
+        await evo.quiet()
+        assert evo.ledger.fates() == {"lost": 1}
+    assert len(receiver.arrivals) == 3
+
+
+async def test_a_receiver_that_is_down_is_tried_again(receiver: Any) -> None:
+    async with serving(receiver, WebhookRetryPolicy(attempts=3, initial=0.01, cap=0.01)) as evo:
+        evo.instance("alpha").webhook.url = "http://127.0.0.1:1/closed"
+        evo.receive("alpha")
+        await evo.quiet()
+        (entry,) = evo.ledger.webhooks
+    assert (entry.fate, entry.attempts) == ("lost", 3)
+
+
+async def test_the_planted_faults_double_shuffle_and_drop_webhooks(receiver: Any) -> None:
+    async with serving(receiver) as evo:
+        evo.plant("duplicate", count=1)
+        evo.receive("alpha", "twice")
+        await evo.quiet()
+        assert len(receiver.arrivals) == 2
+        assert receiver.arrivals[0].raw == receiver.arrivals[1].raw
+
+        receiver.arrivals.clear()
+        evo.plant("reorder", seconds=0.2)
+        sent = [evo.receive("alpha", str(n)) for n in range(20)]
+        await evo.quiet()
+        came = [arrival.data["key"]["id"] for arrival in receiver.arrivals]
+        assert sorted(came) == sorted(sent)
+        assert came != sent
+
+        receiver.arrivals.clear()
+        evo.clear("reorder")
+        evo.plant("webhooks_off", instance="alpha")
+        missed = evo.receive("alpha", "missed")
+        await evo.quiet()
+        assert receiver.arrivals == []
+        assert missed in evo.instance("alpha").messages  # so that it can be read back
+        assert evo.ledger.webhooks[-1].fate == "off"
+
+
+async def test_the_server_ends_at_once_with_retries_and_requests_under_way(receiver: Any) -> None:
+    receiver.slow = 30
+    async with serving(receiver, WebhookRetryPolicy(initial=60, timeout=60)) as evo:
+        for _ in range(100):
+            evo.receive("alpha")
+        await receiver.until("messages.upsert", 10)
+        ending = trio.current_time()
+    assert trio.current_time() - ending < 0.5
+
+
+async def test_every_recording_can_be_played_under_this_instances_name(receiver: Any) -> None:
+    names = recorded_names("webhooks")
+    assert len(names) > 80
+    async with serving(receiver) as evo:
+        for name in names:
+            evo.play("alpha", name)
+        await evo.quiet()
+        assert evo.ledger.fates() == {"acknowledged": len(names)}
+    assert len(receiver.arrivals) == len(names)
+    for arrival in receiver.arrivals:
+        if b'"instance":"' in arrival.raw and arrival.raw.endswith(b"}"):
+            assert arrival.body["instance"] == "alpha"
+
+
+async def test_a_storm_is_as_fast_as_asked(receiver: Any) -> None:
+    async with serving(receiver) as evo:
+        began = trio.current_time()
+        await evo.storm("alpha", 40, rate=200)
+        assert trio.current_time() - began >= 0.2
+        await evo.quiet()
+    states = {(a.data["state"], a.data["statusReason"]) for a in receiver.of("connection.update")}
+    assert (len(receiver.arrivals), states) == (40, {("connecting", 200)})
+
+
+def test_spread_stays_within_a_fifth() -> None:
+    policy, chance = WebhookRetryPolicy(), random.Random(1)
+    drawn = [policy.delay(1, chance.random()) for _ in range(1000)]
+    assert 4.0 <= min(drawn) < 4.1
+    assert 5.9 < max(drawn) <= 6.0

@@ -1,0 +1,357 @@
+"""The recorder's statements: merges that agree in any order, parked reports, identities that become one."""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import trio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from zapline.domain.contacts.phone_numbers import resolve
+from zapline.domain.ids import ExternalId, Seq, UnitId
+from zapline.domain.messages.delivery_status import Delivery
+from zapline.domain.messages.delivery_status import merge as merge_delivery
+from zapline.domain.messages.events import (
+    ContactSeen,
+    Fact,
+    Kind,
+    Media,
+    MessageArrived,
+    MessageDeleted,
+    MessageEdited,
+    ReactionReported,
+    StatusReported,
+)
+from zapline.sql.inbound.batches import EntryWrite
+from zapline.sql.inbound.message_rows import UnitWrite, prepare
+from zapline.sql.inbound.recorder_transaction import Known, apply_waiting, expire_parked, record
+from zapline.sql.postgres.connection import Connection, connect
+from zapline.sql.postgres.error_classes import StatementFailed, Trouble
+from zapline.sql.units.units import insert_unit
+
+JOURNAL = UUID(int=1)
+PHONE, NINTH = "5511999990001@s.whatsapp.net", "551199990001@s.whatsapp.net"
+OTHER, LID = "5521988887777@s.whatsapp.net", "111222333444555@lid"
+NOW = 1_795_364_000.0
+
+
+async def make_unit(conn: Connection, id: UUID | None = None) -> UnitId:
+    unit = UnitId(id or uuid4())
+    await insert_unit(
+        conn, id=unit, name="u", instance=str(unit), secret_digest=unit.bytes, time_zone="America/Sao_Paulo"
+    )
+    return unit
+
+
+def write(unit: UnitId, facts: Iterable[Fact], at: float = NOW) -> UnitWrite:
+    entries = [EntryWrite(Seq(n + 1), "messages.upsert", at, b"{}", facts=(fact,)) for n, fact in enumerate(facts)]
+    return prepare(unit, entries, None, None, JOURNAL)
+
+
+def message(identity: str, *jids: str, text: str | None = "oi", **more: Any) -> MessageArrived:
+    chat = resolve(*(jids or (PHONE,)))
+    assert chat is not None
+    fields: dict[str, Any] = {"kind": Kind.TEXT, "from_me": False, "sent_at": NOW}
+    return MessageArrived(ExternalId(identity), chat, text=text, **(fields | more))
+
+
+async def rows(conn: Connection, query: str) -> list[tuple[Any, ...]]:
+    return [tuple(row) for row in await conn.fetch(query)]
+
+
+def orders(facts: Sequence[Fact]) -> list[list[list[Fact]]]:
+    """Every order of the facts, each in one transaction and in one for each fact."""
+    made: list[list[list[Fact]]] = []
+    for order in itertools.permutations(facts):
+        made += [[list(order)], [[fact] for fact in order]]
+    return made
+
+
+async def end_of(conn: Connection, batches: list[list[Fact]], query: str) -> list[tuple[Any, ...]]:
+    """What the query says of a new unit (``$unit``) after these transactions."""
+    unit, known = await make_unit(conn), Known()
+    for facts in batches:
+        await record(conn, [write(unit, facts)], known)
+    return await rows(conn, query.replace("$unit", f"'{unit}'"))
+
+
+# -- parked reports ------------------------------------------------------------------------------------------
+
+REPORTS: list[Fact] = [
+    StatusReported(ExternalId("A"), Delivery.READ),
+    MessageEdited(ExternalId("A"), "dois", 1_795_364_451_000),
+    MessageDeleted(ExternalId("A")),
+]
+
+
+async def test_reports_in_any_order_around_their_message_end_in_the_same_row(database: str) -> None:
+    query = (
+        "select m.body, m.edited_body, m.delivery::text, m.deleted_at is not null as gone, "
+        "(select count(*) from zapline.parked_reports p where p.unit_id = m.unit_id) as parked "
+        "from zapline.messages m where unit_id = $unit"
+    )
+    async with await connect(database) as conn:
+        for batches in orders([message("A"), *REPORTS]):
+            assert await end_of(conn, batches, query) == [("oi", "dois", "read", True, 0)], batches
+
+
+async def test_a_reaction_before_its_message_waits_by_itself_and_the_latest_counts(database: str) -> None:
+    reactions = [ReactionReported(ExternalId("A"), "+55", emoji, at) for emoji, at in (("👍", 1), ("❤", 3), ("", 2))]
+    query = "select value, at_ms from zapline.message_reactions where unit_id = $unit"
+    async with await connect(database) as conn:
+        for batches in orders([message("A"), *reactions]):
+            assert await end_of(conn, batches, query) == [("❤", 3)]
+
+
+async def test_the_janitor_brings_a_stray_report_to_its_message(database: str) -> None:
+    """Two transactions that did not see each other leave a parked report beside its message."""
+    async with await connect(database) as conn:
+        unit = await make_unit(conn)
+        await record(conn, [write(unit, [message("A")])], Known())
+        for identity in ("A", "B"):
+            await conn.execute(
+                "insert into zapline.parked_reports (unit_id, provider, external_id, delivery, edited_body, "
+                "edited_at_ms, deleted_at) values (%s, 'evolution', %s, 'read', 'dois', 5, now())",
+                (unit, identity),
+            )
+        reached, (told,) = await apply_waiting(conn, 100)
+        assert (reached, told.external_id, told.delivery, told.edited, told.deleted) == (1, "A", "read", True, True)
+        assert await rows(
+            conn, "select delivery::text, edited_body, deleted_at is null as kept from zapline.messages"
+        ) == [("read", "dois", False)]
+        assert await rows(conn, "select external_id from zapline.parked_reports") == [("B",)]
+        assert await apply_waiting(conn, 100) == (0, [])
+
+
+async def test_a_new_report_takes_a_stray_one_along(database: str) -> None:
+    async with await connect(database) as conn:
+        unit = await make_unit(conn)
+        await record(conn, [write(unit, [message("A")])], Known())
+        await conn.execute(
+            "insert into zapline.parked_reports (unit_id, provider, external_id, delivery) "
+            "values (%s, 'evolution', 'A', 'read')",
+            (unit,),
+        )
+        await record(conn, [write(unit, [StatusReported(ExternalId("A"), Delivery.DELIVERED)])], Known())
+        assert await rows(conn, "select delivery::text from zapline.messages") == [("read",)]
+        assert await rows(conn, "select external_id from zapline.parked_reports") == []
+
+
+async def test_reports_whose_message_never_comes_expire(database: str) -> None:
+    async with await connect(database) as conn:
+        unit = await make_unit(conn)
+        await record(conn, [write(unit, [StatusReported(ExternalId("A"), Delivery.READ)], NOW - 8 * 86400)], Known())
+        await conn.execute("update zapline.parked_reports set parked_at = now() - interval '8 days'")
+        await record(conn, [write(unit, [StatusReported(ExternalId("B"), Delivery.READ)])], Known())
+        await conn.execute("update zapline.parked_reports set parked_at = now() where external_id = 'B'")
+        assert await expire_parked(conn, 7.0) == 1
+        assert await rows(conn, "select external_id from zapline.parked_reports") == [("B",)]
+
+
+# -- identity ------------------------------------------------------------------------------------------------
+
+PEOPLE = (
+    "select c.canonical, c.phone, c.lid, k.canonical as into_contact from zapline.contacts c "
+    "join zapline.conversations v on v.contact_id = c.id "
+    "left join zapline.conversations r on r.id = v.merged_into left join zapline.contacts k on k.id = r.contact_id "
+    "where c.unit_id = $unit order by 1"
+)
+MERGED = [
+    ("+5511999990001", "+5511999990001", "111222333444555", None),
+    ("lid:111222333444555", None, "111222333444555", "+5511999990001"),
+]
+
+
+async def test_a_lid_and_a_phone_become_one_conversation_in_any_order(database: str) -> None:
+    facts: list[Fact] = [message("L", LID), message("B", LID, PHONE), message("P", PHONE)]
+    async with await connect(database) as conn:
+        for batches in orders(facts):
+            assert await end_of(conn, batches, PEOPLE) == MERGED, batches
+        seen = resolve(PHONE, LID)
+        assert seen is not None
+        for batches in orders([message("L", LID), ContactSeen(seen, "Maria"), message("P", PHONE)]):
+            assert await end_of(conn, batches, PEOPLE) == MERGED, batches
+
+
+async def test_the_latest_evidence_decides_to_whom_a_lid_belongs_in_any_order(database: str) -> None:
+    """Two links to one phone around a link to another must not make the middle one win."""
+    facts: list[Fact] = [
+        message("1", LID, PHONE, sent_at=NOW),
+        message("2", LID, PHONE, sent_at=NOW + 10 * 3600),
+        message("3", LID, OTHER, sent_at=NOW + 5 * 3600),
+    ]
+    async with await connect(database) as conn:
+        for batches in orders(facts):
+            found = await end_of(conn, batches, PEOPLE)
+            assert [(row[0], row[3]) for row in found] == [
+                ("+5511999990001", None),
+                ("+5521988887777", None),
+                ("lid:111222333444555", "+5511999990001"),
+            ], batches
+
+
+async def test_two_conversations_with_different_phones_are_never_merged(database: str) -> None:
+    facts: list[Fact] = [message("1", PHONE, LID), message("2", OTHER, LID), message("3", PHONE), message("4", OTHER)]
+    query = (
+        "select count(*) as n from zapline.conversations v join zapline.contacts c on c.id = v.contact_id "
+        "where c.phone is not null and v.merged_into is not null and v.unit_id = $unit"
+    )
+    async with await connect(database) as conn:
+        for batches in orders(facts):
+            assert await end_of(conn, batches, query) == [(0,)]
+
+
+async def test_both_spellings_of_a_brazilian_mobile_are_one_contact_with_both_identities(database: str) -> None:
+    """Also where the contact itself is known already and tells nothing new."""
+    query = (
+        "select c.canonical, i.identity from zapline.contacts c join zapline.contact_identities i "
+        "on i.contact_id = c.id where c.unit_id = $unit order by 2"
+    )
+    async with await connect(database) as conn:
+        for batches in orders([message("1", PHONE), message("2", NINTH), message("3", PHONE)]):
+            assert await end_of(conn, batches, query) == [("+5511999990001", NINTH), ("+5511999990001", PHONE)]
+
+
+async def test_what_one_message_tells_of_a_contact_is_not_lost_to_another_of_the_same_batch(database: str) -> None:
+    facts: list[Fact] = [
+        message("1", PHONE, LID, sent_at=NOW),
+        message("2", PHONE, push_name="Maria", sent_at=NOW + 7200),
+        ContactSeen(message("x").chat, "Antiga"),
+    ]
+    query = "select phone, lid, name from zapline.contacts where canonical like '+%' and unit_id = $unit"
+    async with await connect(database) as conn:
+        for batches in orders(facts):
+            assert await end_of(conn, batches, query) == [("+5511999990001", "111222333444555", "Maria")], batches
+
+
+# -- merging -------------------------------------------------------------------------------------------------
+
+texts = st.sampled_from([None, "", "a", "B", "é", "Z", "ab"])
+media = st.none() | st.builds(
+    Media,
+    mimetype=st.sampled_from(["image/jpeg", "image/png"]),
+    size=st.sampled_from([None, 1, 10, 9]),
+    url=st.sampled_from([None, "https://a/1", "https://b/2"]),
+)
+messages = st.builds(
+    MessageArrived,
+    external_id=st.just(ExternalId("A")),
+    chat=st.sampled_from([resolve(PHONE), resolve(LID), resolve(LID, PHONE), resolve(NINTH)]),
+    from_me=st.booleans(),
+    kind=st.sampled_from([Kind.UNKNOWN, Kind.PLACEHOLDER, Kind.TEXT, Kind.IMAGE]),
+    text=texts,
+    media=media,
+    detail=st.sampled_from([{}, {"a": 1}, {"a": 2}, {"a": 1, "b": [1]}]),
+    sender=st.sampled_from([None, resolve(PHONE), resolve(OTHER)]),
+    push_name=st.sampled_from([None, "Ana", "ana", "Zé"]),
+    sent_at=st.sampled_from([NOW, NOW + 1, NOW - 7200.5]),
+    delivery=st.none() | st.sampled_from(Delivery),
+    quoted_id=st.sampled_from([None, ExternalId("Q1"), ExternalId("Q2")]),
+    forwarded=st.booleans(),
+    view_once=st.booleans(),
+    expires_after=st.sampled_from([None, 10, 9]),
+    source=st.sampled_from([None, "ios", "web"]),
+    origin=st.sampled_from(["live", "sent", "history"]),
+    keep_raw=st.booleans(),
+)
+EVERYTHING = (
+    "select to_jsonb(m) - 'seq' - 'received_at' - 'unit_id' as row from zapline.messages m where unit_id = $unit "
+    "union all select to_jsonb(c) - 'created_at' - 'unit_id' - 'id' from zapline.contacts c where unit_id = $unit "
+    "union all select to_jsonb(v) - 'created_at' - 'unit_id' from zapline.conversations v where unit_id = $unit "
+    "union all select to_jsonb(i) - 'created_at' - 'unit_id' from zapline.contact_identities i where unit_id = $unit "
+    "order by 1"
+)
+UNIT = UUID(int=9)
+
+
+@given(facts=st.lists(messages, min_size=2, max_size=3))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+def test_what_is_told_of_one_message_merges_alike_in_any_order_and_once(database: str, facts: list[Fact]) -> None:
+    async def run() -> None:
+        async with await connect(database) as conn:
+            results: dict[str, list[tuple[Any, ...]]] = {}
+            for batches in orders(facts):
+                # One unit for all, or derived ids would differ; each order begins with nothing.
+                await conn.execute(
+                    "truncate zapline.messages, zapline.conversations, zapline.contact_identities, "
+                    "zapline.contacts cascade"
+                )
+                if not await rows(conn, f"select from zapline.units where id = '{UNIT}'"):
+                    await make_unit(conn, UNIT)
+                unit, known = UnitId(UNIT), Known()
+                for batch in batches:
+                    await record(conn, [write(unit, batch)], known)
+                found = await rows(conn, EVERYTHING.replace("$unit", f"'{UNIT}'"))
+                results[repr(batches)] = found
+                marks = "select xmin::text from zapline.messages union all select xmin::text from zapline.contacts"
+                before = await rows(conn, marks)
+                await record(conn, [write(unit, facts)], Known())
+                assert await rows(conn, marks) == before
+            first = next(iter(results.values()))
+            for batches_told, found in results.items():
+                assert found == first, batches_told
+
+    trio.run(run)
+
+
+async def test_sql_and_python_agree_on_every_pair_of_delivery_statuses(database: str) -> None:
+    every: list[Delivery | None] = [None, *Delivery]
+    async with await connect(database) as conn:
+        for one, other in itertools.product(every, every):
+            labels = [None if value is None else value.label for value in (one, other)]
+            [(merged,)] = await conn.fetch(
+                "select greatest(%s::zapline.delivery, %s::zapline.delivery)::text as merged", tuple(labels)
+            )
+            expected = merge_delivery(one, other)
+            assert merged == (None if expected is None else expected.label)
+
+
+async def test_a_status_reaches_the_row_only_upward_on_every_pair(database: str) -> None:
+    async with await connect(database) as conn:
+        unit = await make_unit(conn)
+        for one, other in itertools.product(Delivery, Delivery):
+            identity = ExternalId(f"{one.label}-{other.label}")
+            await record(conn, [write(unit, [message(identity, delivery=one)])], Known())
+            await record(conn, [write(unit, [StatusReported(identity, other)])], Known())
+            [(found,)] = await rows(
+                conn, f"select delivery::text from zapline.messages where external_id = '{identity}'"
+            )
+            assert found == max(one, other).label
+
+
+async def test_units_share_no_row_even_in_one_transaction(database: str) -> None:
+    async with await connect(database) as conn:
+        one, other = await make_unit(conn), await make_unit(conn)
+        batch = [write(one, [message("A", text="um")]), write(other, [message("A", text="dois"), *REPORTS])]
+        outcomes = await record(conn, batch, Known())
+        assert outcomes[one].created.keys() == outcomes[other].created.keys() == {"A"}
+        assert await rows(conn, "select unit_id, body, delivery::text from zapline.messages order by body desc") == [
+            (one, "um", None),
+            (other, "dois", "read"),
+        ]
+
+
+async def test_a_write_cut_in_two_moves_the_position_with_its_second_half_alone(database: str) -> None:
+    async with await connect(database) as conn:
+        unit = await make_unit(conn)
+        whole = replace(write(unit, [message(f"{n}") for n in range(4)]), applied_seq=Seq(4))
+        first, second = whole.halves()
+        assert (first.connection, first.applied_seq) == (None, None)
+        await record(conn, [first], Known())
+        assert await rows(conn, "select applied_seq from zapline.unit_whatsapp_connections") == [(0,)]
+        await record(conn, [second], Known())
+        assert await rows(conn, "select applied_seq from zapline.unit_whatsapp_connections") == [(4,)]
+
+
+async def test_a_value_that_json_or_a_column_cannot_hold_is_poison(database: str) -> None:
+    async with await connect(database) as conn:
+        unit = await make_unit(conn)
+        for fact in (message("A", text="\ud800"), ReactionReported(ExternalId("A"), "+55", "x", 2**70)):
+            with pytest.raises(StatementFailed) as caught:
+                await record(conn, [write(unit, [fact])], Known())
+            assert caught.value.trouble is Trouble.POISON
+        await record(conn, [write(unit, [message("B")])], Known())

@@ -1,0 +1,355 @@
+"""How a call's answer, its echo, its status and Evolution's store meet: one message, whatever comes first."""
+
+import itertools
+import random
+from collections.abc import Sequence
+from uuid import UUID, uuid4
+
+import msgspec
+import pytest
+
+from zapline.domain.contacts.phone_numbers import resolve
+from zapline.domain.ids import PROVIDER, ExternalId, Seq, UnitId, contact_id, conversation_id
+from zapline.domain.messages.delivery_status import Delivery
+from zapline.domain.messages.events import (
+    ContactSeen,
+    Fact,
+    Kind,
+    MessageArrived,
+    MessageEdited,
+    SendAnswered,
+    StatusReported,
+)
+from zapline.domain.outbox.content_fingerprint import fingerprint_of
+from zapline.domain.outbox.work_states import Lane, Outgoing, Text
+from zapline.sql.inbound.batches import EntryWrite
+from zapline.sql.inbound.message_rows import prepare
+from zapline.sql.inbound.recorder_transaction import Known, record
+from zapline.sql.outbound.claims import Claimed, claim, due_units, left_leases
+from zapline.sql.postgres.connection import Connection, connect
+from zapline.sql.postgres.psycopg_trio import Json
+from zapline.sql.units.units import insert_unit
+
+JID, LID = "5511999990001@s.whatsapp.net", "111222333444555@lid"
+PHONE = "+5511999990001"
+NOW = 1_795_364_000.0
+JOURNAL = UUID(int=1)
+
+
+async def make_unit(conn: Connection) -> UnitId:
+    unit = UnitId(uuid4())
+    await insert_unit(conn, id=unit, name="u", instance=str(unit), secret_digest=unit.bytes, time_zone="UTC")
+    return unit
+
+
+async def queue(conn: Connection, unit: UnitId, words: str = "oi") -> UUID:
+    """A text to one contact, queued."""
+    message = uuid4()
+    contact, conversation = contact_id(unit, PHONE), conversation_id(unit, PHONE)
+    outgoing = Outgoing(Text(words))
+    await conn.execute(
+        "insert into zapline.contacts (id, unit_id, kind, canonical, phone) values (%s, %s, 'person', %s, %s)"
+        " on conflict do nothing",
+        (contact, unit, PHONE, PHONE),
+    )
+    await conn.execute(
+        "insert into zapline.conversations (id, unit_id, contact_id) values (%s, %s, %s) on conflict do nothing",
+        (conversation, unit, contact),
+    )
+    await conn.execute(
+        "insert into zapline.messages (id, unit_id, conversation_id, provider, client_message_id, from_me, kind,"
+        " kind_rank, body, origin, delivery, sent_at, received_at) values (%s, %s, %s, %s, %s, true, 'text', 2, %s,"
+        " 'sent', 'queued', to_timestamp(%s), to_timestamp(%s))",
+        (message, unit, conversation, PROVIDER, str(message), words, NOW, NOW),
+    )
+    await conn.execute(
+        "insert into zapline.outbox (message_id, unit_id, conversation_id, lane, recipient, address, fingerprint,"
+        " content, request_digest, due_at) values (%s, %s, %s, 'reply', %s, %s, %s, %s, '', to_timestamp(%s))",
+        (
+            message,
+            unit,
+            conversation,
+            PHONE,
+            PHONE[1:],
+            fingerprint_of(outgoing.content),
+            Json(msgspec.json.encode(outgoing)),
+            NOW - 10,
+        ),
+    )
+    return message
+
+
+async def call(conn: Connection, unit: UnitId, at: float = NOW) -> Claimed:
+    claimed = await claim(conn, unit, process=uuid4(), attempt=uuid4(), now=at, lease=60, lanes=list(Lane), blocked=[])
+    assert claimed is not None
+    return claimed
+
+
+def taken(claimed: Claimed, external: str, at: float = NOW + 1, remote: str | None = None) -> SendAnswered:
+    return SendAnswered(
+        claimed.attempt, claimed.message, claimed.fence, "sent", "settled", at, ExternalId(external), remote
+    )
+
+
+def unanswered(claimed: Claimed, at: float = NOW + 1, failure: str = "no_answer") -> SendAnswered:
+    return SendAnswered(
+        claimed.attempt, claimed.message, claimed.fence, "uncertain", "uncertain", at, failure=failure, look_at=at + 8
+    )
+
+
+def echo(external: str, words: str = "oi", at: float = NOW, *jids: str, origin: str = "sent") -> MessageArrived:
+    chat = resolve(*(jids or (JID,)))
+    assert chat is not None
+    return MessageArrived(ExternalId(external), chat, True, Kind.TEXT, words, sent_at=float(int(at)), origin=origin)
+
+
+async def give(
+    conn: Connection, unit: UnitId, facts: Sequence[Fact], known: Known, at: float = NOW + 1, backfilled: bool = False
+) -> None:
+    """One transaction of the recorder."""
+    entries = [EntryWrite(Seq(1), "x", at, b"{}", facts=facts, backfilled=backfilled)]
+    await record(conn, [prepare(unit, entries, None, None, JOURNAL)], known)
+
+
+STATE = """
+select m.external_id, m.delivery::text, o.state, a.matched_by, a.outcome, a.external_id as owned, o.twice
+  from zapline.messages m
+  left join zapline.outbox o on o.message_id = m.id
+  left join zapline.attempts a on a.message_id = m.id
+ where m.unit_id = %s order by m.seq, a.started_at
+"""
+
+
+async def state(conn: Connection, unit: UnitId) -> list[tuple[object, ...]]:
+    left = await conn.fetch("select external_id from zapline.sightings where unit_id = %s", (unit,))
+    assert left == [], "an echo is still undecided"
+    return [tuple(row) for row in await conn.fetch(STATE, (unit,))]
+
+
+async def test_answer_echo_and_status_make_one_row_in_every_order(database: str) -> None:
+    async with await connect(database, role="zapline_engine") as conn:
+        for order in itertools.permutations(range(3)):
+            for together in (True, False):
+                unit, known = await make_unit(conn), Known()
+                await queue(conn, unit)
+                claimed = await call(conn, unit)
+                facts: list[Fact] = [
+                    taken(claimed, "X"),
+                    echo("X"),
+                    StatusReported(ExternalId("X"), Delivery.DELIVERED),
+                ]
+                given = [facts[place] for place in order]
+                for batch in [given] if together else [[fact] for fact in given]:
+                    await give(conn, unit, batch, known)
+                expected = [("X", "delivered", "settled", "reply", "sent", "X", False)]
+                assert await state(conn, unit) == expected, (order, together)
+                # Once more, as after a replay: nothing moves.
+                await give(conn, unit, given, known)
+                assert await state(conn, unit) == expected
+
+
+async def test_a_call_without_an_answer_is_settled_by_its_echo_in_either_order(database: str) -> None:
+    async with await connect(database, role="zapline_engine") as conn:
+        for order in ((0, 1), (1, 0)):
+            unit, known = await make_unit(conn), Known()
+            await queue(conn, unit)
+            claimed = await call(conn, unit)
+            facts: list[Fact] = [unanswered(claimed), echo("X")]
+            for place in order:
+                await give(conn, unit, [facts[place]], known)
+            assert await state(conn, unit) == [("X", "sent", "settled", "echo", "sent", "X", False)]
+
+
+async def test_while_the_call_is_under_way_its_echo_waits(database: str) -> None:
+    async with await connect(database, role="zapline_engine") as conn:
+        unit, known = await make_unit(conn), Known()
+        await queue(conn, unit)
+        await call(conn, unit)
+        await give(conn, unit, [echo("X")], known)
+        assert len(await conn.fetch("select from zapline.sightings")) == 1
+        assert len(await conn.fetch("select from zapline.messages")) == 1
+
+
+async def test_evolutions_store_settles_what_no_echo_told_of(database: str) -> None:
+    async with await connect(database, role="zapline_engine") as conn:
+        unit, known = await make_unit(conn), Known()
+        await queue(conn, unit)
+        claimed = await call(conn, unit)
+        await give(conn, unit, [unanswered(claimed)], known)
+        read = [echo("X", origin="backfill"), StatusReported(ExternalId("X"), Delivery.READ)]
+        await give(conn, unit, read, known, at=NOW + 400, backfilled=True)
+        assert await state(conn, unit) == [("X", "read", "settled", "store", "sent", "X", False)]
+
+
+async def test_what_somebody_else_sent_is_a_message_of_its_own(database: str) -> None:
+    async with await connect(database, role="zapline_engine") as conn:
+        unit, known = await make_unit(conn), Known()
+        await queue(conn, unit)
+        await give(conn, unit, [echo("BEFORE")], known, at=NOW - 5)
+        claimed = await call(conn, unit)
+        await give(conn, unit, [echo("OTHER", "outra coisa")], known)
+        await give(conn, unit, [unanswered(claimed)], known)
+        await give(conn, unit, [echo("LATE", at=NOW + 4000)], known, at=NOW + 4000)
+        rows = await state(conn, unit)
+        assert [row[0] for row in rows] == [None, "BEFORE", "OTHER", "LATE"]
+        assert rows[0][2] == "uncertain"
+
+
+async def test_a_second_delivery_is_told_and_its_statuses_reach_the_message(database: str) -> None:
+    async with await connect(database, role="zapline_engine") as conn:
+        for late in (False, True):
+            unit, known = await make_unit(conn), Known()
+            message = await queue(conn, unit)
+            first = await call(conn, unit)
+            await give(conn, unit, [unanswered(first)], known)
+            await conn.execute("update zapline.outbox set state = 'queued' where message_id = %s", (message,))
+            second = await call(conn, unit, NOW + 60)
+            if not late:  # the echo of the first comes while the second is under way, long after its own time
+                await give(conn, unit, [echo("X", at=NOW)], known, at=NOW + 61)
+            await give(conn, unit, [taken(second, "Y", NOW + 61)], known)
+            if late:
+                await give(conn, unit, [echo("X", at=NOW)], known, at=NOW + 300)
+            await give(conn, unit, [echo("Y", at=NOW + 60)], known, at=NOW + 62)
+            await give(conn, unit, [StatusReported(ExternalId("X"), Delivery.READ)], Known())
+            assert await state(conn, unit) == [
+                ("Y", "read", "settled", "echo", "sent", "X", True),
+                ("Y", "read", "settled", "reply", "sent", "Y", True),
+            ]
+
+
+async def test_the_echo_of_an_earlier_call_takes_a_message_out_of_the_queue(database: str) -> None:
+    async with await connect(database, role="zapline_engine") as conn:
+        unit, known = await make_unit(conn), Known()
+        message = await queue(conn, unit)
+        first = await call(conn, unit)
+        await give(conn, unit, [unanswered(first)], known)
+        await conn.execute("update zapline.outbox set state = 'queued' where message_id = %s", (message,))
+        await give(conn, unit, [echo("X")], known)
+        assert await state(conn, unit) == [("X", "sent", "settled", "echo", "sent", "X", False)]
+
+
+async def test_an_echo_under_an_unknown_lid_is_taken_over_once_the_answer_names_it(database: str) -> None:
+    async with await connect(database, role="zapline_engine") as conn:
+        for order in ((0, 1), (1, 0)):
+            unit, known = await make_unit(conn), Known()
+            await queue(conn, unit)
+            claimed = await call(conn, unit)
+            both = resolve(LID, JID)
+            assert both is not None
+            facts: list[list[Fact]] = [
+                [ContactSeen(both), taken(claimed, "X", remote=f"{LID} {JID}")],
+                [echo("X", "oi", NOW, LID), MessageEdited(ExternalId("X"), "olá", 1_795_364_451_000)],
+            ]
+            for place in order:
+                await give(conn, unit, facts[place], known)
+            assert await state(conn, unit) == [("X", "sent", "settled", "reply", "sent", "X", False)]
+            edited = await conn.fetch("select edited_body from zapline.messages where unit_id = %s", (unit,))
+            assert [row.edited_body for row in edited] == ["olá"]
+
+
+async def test_refusals_and_failures_move_the_message_once(database: str) -> None:
+    async with await connect(database, role="zapline_engine") as conn:
+        unit, known = await make_unit(conn), Known()
+        await queue(conn, unit)
+        for number in (1, 2):
+            claimed = await call(conn, unit)
+            move = "queued" if number == 1 else "dead"
+            answer = SendAnswered(
+                claimed.attempt, claimed.message, claimed.fence, "not_sent", move, NOW, failure="server_error", tries=1
+            )
+            for _ in range(2):  # the second time says nothing new
+                await give(conn, unit, [answer], known)
+            found = await conn.fetch("select state, tries from zapline.outbox where unit_id = %s", (unit,))
+            assert [tuple(row) for row in found] == [(move, number)]
+        assert [row[1] for row in await state(conn, unit)] == ["failed", "failed"]
+
+
+async def test_an_id_of_another_message_makes_this_one_uncertain(database: str) -> None:
+    async with await connect(database, role="zapline_engine") as conn:
+        unit, known = await make_unit(conn), Known()
+        for words in ("um", "dois"):
+            await queue(conn, unit, words)
+        for _ in range(2):
+            await give(conn, unit, [taken(await call(conn, unit), "X")], known)
+        rows = await state(conn, unit)
+        assert [(row[0], row[2], row[4]) for row in rows] == [
+            ("X", "settled", "sent"),
+            (None, "uncertain", "uncertain"),
+        ]
+        failures = await conn.fetch("select failure from zapline.outbox where state = 'uncertain'")
+        assert [row.failure for row in failures] == ["id_taken"]
+
+
+async def test_an_answer_takes_its_id_back_from_a_guess(database: str) -> None:
+    """The echo of the second call was taken for the first one's: the second one's own answer knows better."""
+    async with await connect(database, role="zapline_engine") as conn:
+        unit, known = await make_unit(conn), Known()
+        for _ in range(2):
+            await queue(conn, unit)
+        first = await call(conn, unit)
+        await give(conn, unit, [unanswered(first)], known)
+        second = await call(conn, unit, NOW + 30)
+        ends = "update zapline.attempts set outcome = %s, ended_at = started_at where id = %s"
+        await conn.execute(ends, ("uncertain", second.attempt))
+        await give(conn, unit, [echo("X", at=NOW)], known, at=NOW + 31)
+        assert [row[0] for row in await state(conn, unit)] == ["X", None]
+        await conn.execute(ends, ("calling", second.attempt))
+        await give(conn, unit, [taken(second, "X", NOW + 31)], known)
+        rows = await state(conn, unit)
+        assert [(row[0], row[2], row[3]) for row in rows] == [(None, "uncertain", None), ("X", "settled", "reply")]
+
+
+async def test_a_call_left_on_a_message_that_another_call_settled_is_found(database: str) -> None:
+    async with await connect(database, role="zapline_engine") as conn:
+        unit, known = await make_unit(conn), Known()
+        message = await queue(conn, unit)
+        first = await call(conn, unit)
+        await give(conn, unit, [unanswered(first)], known)
+        await conn.execute("update zapline.outbox set state = 'queued' where message_id = %s", (message,))
+        second = await call(conn, unit, NOW + 60)
+        read = [echo("X", origin="backfill")]
+        await give(conn, unit, read, known, at=NOW + 61, backfilled=True)
+        left = await left_leases(conn, unit)
+        assert [(lease.attempt, lease.leased_by) for lease in left] == [(second.attempt, None)]
+        assert [due.leased for due in await due_units(conn) if due.unit == unit] == [True]
+        await give(conn, unit, [unanswered(second, NOW + 90, "crashed")], known)
+        assert await left_leases(conn, unit) == []
+        assert {row[2] for row in await state(conn, unit)} == {"settled"}
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_of_fifty_identical_texts_each_id_is_claimed_once(database: str, seed: int) -> None:
+    """Half of them get no answer, and of these only some an echo."""
+    chance = random.Random(seed)
+    async with await connect(database, role="zapline_engine") as conn:
+        unit, known = await make_unit(conn), Known()
+        for _ in range(50):
+            await queue(conn, unit)
+        echoes: list[tuple[float, str]] = []
+        lost = 0
+        for number in range(50):
+            at = NOW + 2 * number
+            claimed = await call(conn, unit, at)
+            if chance.random() < 0.5:
+                if chance.random() < 0.3:
+                    lost += 1
+                    failure = "timed_out_after_relay"
+                else:
+                    echoes.append((at + chance.uniform(0.1, 30), f"X{number}"))
+                    failure = "no_answer"
+                await give(conn, unit, [unanswered(claimed, at + 1, failure)], known, at + 1)
+            else:
+                await give(conn, unit, [taken(claimed, f"X{number}", at + 1)], known, at + 1)
+                echoes.append((at + chance.uniform(0.1, 30), f"X{number}"))
+            for due, external in sorted(echoes):
+                if due <= at + 1.9:
+                    await give(conn, unit, [echo(external, at=NOW + 2 * int(external[1:]))], known, due)
+                    echoes.remove((due, external))
+        for due, external in sorted(echoes):
+            await give(conn, unit, [echo(external, at=NOW + 2 * int(external[1:]))], known, due)
+        rows = await state(conn, unit)
+        ids = [row[5] for row in rows if row[5] is not None]
+        assert len(rows) == 50
+        assert len(ids) == len(set(ids)) == 50 - lost
+        assert sum(row[2] == "uncertain" for row in rows) == lost
+        assert not any(row[6] for row in rows)

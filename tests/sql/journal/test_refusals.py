@@ -1,0 +1,193 @@
+"""The journal when it cannot take an entry, or when its caller or its writer goes away."""
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+import trio
+
+from zapline.domain.errors import JournalRefused, StandstillError
+from zapline.domain.ids import Seq, UnitId
+from zapline.sql.journal.journal import Journal
+from zapline.sql.journal.schema import Arrival, Entry
+from zapline.sql.journal.sqlite_file import JournalFile
+
+UNIT = UnitId(UUID(int=1))
+OTHER = UnitId(UUID(int=2))
+START = Seq(0)
+
+
+def arrival(body: bytes = b"{}", unit: UnitId = UNIT, event: str = "messages.upsert", at: float = 1.0) -> Arrival:
+    return Arrival(unit, event, at, body)
+
+
+def ignore(entries: list[Entry]) -> None:
+    pass
+
+
+@asynccontextmanager
+async def opened(
+    directory: Path,
+    on_committed: Callable[[list[Entry]], None] = ignore,
+    max_waiting: int = 4096,
+    room_seconds: float = 5.0,
+) -> AsyncIterator[Journal]:
+    with trio.fail_after(20):
+        async with Journal.open(
+            directory, on_committed=on_committed, max_waiting=max_waiting, room_seconds=room_seconds
+        ) as journal:
+            yield journal
+
+
+def hold_writer(directory: Path) -> sqlite3.Connection:
+    """Take SQLite's write lock, so that the writer stands still until ``rollback``."""
+    foreign = sqlite3.connect(directory / "journal.db", isolation_level=None)
+    foreign.execute("begin immediate")
+    return foreign
+
+
+async def numbers(journal: Journal) -> list[int]:
+    return [entry.seq for entry in await journal.unfinished(START, 10_000)]
+
+
+async def test_an_append_that_is_cancelled_may_be_stored_and_is_told(tmp_path: Path) -> None:
+    told: list[Entry] = []
+    async with opened(tmp_path, told.extend) as journal:
+        foreign = hold_writer(tmp_path)
+        with trio.move_on_after(0.05) as scope:
+            await journal.append(arrival(b"orphan"))
+        assert scope.cancelled_caught
+        foreign.rollback()
+        foreign.close()
+        await journal.append(arrival(b"next"))
+        assert [entry.body for entry in told] == [b"orphan", b"next"]
+        assert len(await numbers(journal)) == 2
+
+
+async def test_a_full_queue_waits_for_room_and_refuses_in_the_end(tmp_path: Path) -> None:
+    async with opened(tmp_path, max_waiting=3, room_seconds=0.2) as journal:
+        foreign = hold_writer(tmp_path)
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(journal.append, arrival())
+            await trio.sleep(0.05)
+            with pytest.raises(JournalRefused, match="no room"):
+                await journal.append(arrival())
+            nursery.start_soon(journal.append, arrival(b"waits"))
+            await trio.sleep(0.05)
+            foreign.rollback()
+        foreign.close()
+        assert journal.statistics().refused == 1
+        assert (await journal.unfinished(Seq(3), 9))[0].body == b"waits"
+
+
+async def test_a_commit_that_fails_refuses_its_entries_and_the_next_is_tried_anew(tmp_path: Path) -> None:
+    told: list[int] = []
+    async with opened(tmp_path, lambda entries: told.extend(entry.seq for entry in entries)) as journal:
+        kept = await journal.append(arrival())
+        foreign = hold_writer(tmp_path)
+        journal.mark_done([kept])
+        with pytest.raises(JournalRefused, match="locked"):
+            await journal.append(arrival())
+        foreign.rollback()
+        foreign.close()
+        assert journal.statistics().depth == 1
+        await trio.sleep(1.5)
+        assert journal.statistics().depth == 0  # the done mark was owed
+        later = await journal.append(arrival())
+        assert told == [kept, later]
+        assert later > kept + 1
+        assert journal.statistics().refused == 1
+
+
+async def test_leaving_drains_what_is_queued_even_when_cancelled(tmp_path: Path) -> None:
+    async with opened(tmp_path) as journal:
+        seqs = await journal.append_many([arrival()] * 3)
+    with trio.move_on_after(5) as scope:
+        async with AsyncExitStack() as stack:
+            journal = await stack.enter_async_context(opened(tmp_path))
+            journal.mark_done(seqs[:2])
+            scope.cancel()
+            await trio.sleep(1)
+    async with opened(tmp_path) as journal:
+        assert await numbers(journal) == seqs[2:]
+
+
+async def test_a_closed_journal_refuses(tmp_path: Path) -> None:
+    async with opened(tmp_path) as journal:
+        pass
+    with pytest.raises(JournalRefused, match="closed"):
+        await journal.append(arrival())
+    with pytest.raises(JournalRefused, match="closed"):
+        await journal.flush()
+
+
+async def test_the_death_of_the_writer_ends_the_body_and_strands_nobody(tmp_path: Path) -> None:
+    woken: list[str] = []
+
+    async def wait(journal: Journal, work: Callable[[JournalFile], object]) -> None:
+        try:
+            await journal._call(work)
+        except JournalRefused as refused:
+            woken.append(str(refused))
+        except trio.Cancelled:
+            woken.append("cancelled")
+            raise
+
+    async def run() -> None:
+        async with opened(tmp_path) as journal, trio.open_nursery() as nursery:
+            nursery.start_soon(wait, journal, lambda file: 1 // 0)
+            nursery.start_soon(wait, journal, lambda file: None)
+            await trio.sleep_forever()
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await run()
+    assert caught.group_contains(ZeroDivisionError)
+    assert len(woken) == 2
+
+
+async def test_a_file_of_a_later_release_is_left_alone(tmp_path: Path) -> None:
+    async with opened(tmp_path) as journal:
+        await journal.append(arrival())
+    with sqlite3.connect(tmp_path / "journal.db") as connection:
+        connection.execute("pragma user_version = 99")
+    connection.close()
+    with pytest.raises(StandstillError, match="format 99"):
+        async with opened(tmp_path):
+            pytest.fail("it opened")
+
+
+async def test_a_journal_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "journal.db").write_bytes(b"this is no database, whatever it is called" * 100)
+    with pytest.raises(JournalRefused, match="NOTADB"):
+        async with opened(tmp_path):
+            pytest.fail("it opened")
+    (tmp_path / "plain").write_text("")
+    with pytest.raises(JournalRefused):
+        async with opened(tmp_path / "plain" / "journal"):
+            pytest.fail("it opened")
+
+
+def test_a_refused_commit_that_comes_to_life_is_taken_out(tmp_path: Path) -> None:
+    """An fsync that fails may leave a whole commit in the WAL; its entries were refused to their callers."""
+    file = JournalFile.open(tmp_path)
+    with file.transaction():
+        file.insert([Entry(Seq(1), UNIT, "e", 1.0, b"good")])
+    file.close()
+    ghost = JournalFile.open(tmp_path)
+    with ghost.transaction():
+        ghost.insert([Entry(Seq(2), UNIT, "e", 1.0, b"ghost")])
+    ghost.close()
+    with file.transaction():
+        file.insert([Entry(Seq(3), UNIT, "e", 1.0, b"later")])
+    assert (file.depth, file.last_seq) == (2, 3)
+    file.close()
+    rows = sqlite3.connect(tmp_path / "journal.db")
+    assert rows.execute("select e.body from unfinished u join entries e using (seq)").fetchall() == [
+        (b"good",),
+        (b"later",),
+    ]
+    rows.close()

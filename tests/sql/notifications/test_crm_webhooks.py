@@ -1,0 +1,227 @@
+"""The triggers that fill a hook's deliveries: in the very transaction of the fact, for whoever stores it."""
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import trio
+
+from zapline.domain.campaigns.states import CampaignState, Timing
+from zapline.domain.contacts.phone_numbers import resolve
+from zapline.domain.crm_webhooks import HookEvent
+from zapline.domain.ids import ExternalId, Seq, UnitId
+from zapline.domain.line.reasons import Phase, Reason
+from zapline.domain.line.state import Stored
+from zapline.domain.messages.delivery_status import Delivery
+from zapline.domain.messages.events import Fact, Kind, MessageArrived, MessageDeleted, MessageEdited, StatusReported
+from zapline.domain.outbox.work_states import Outgoing, Text
+from zapline.sql.campaigns import campaigns
+from zapline.sql.inbound.batches import EntryWrite
+from zapline.sql.inbound.message_rows import UnitWrite, prepare
+from zapline.sql.inbound.recorder_transaction import Known, record
+from zapline.sql.notifications import crm_webhooks
+from zapline.sql.postgres.connection import Connection, connect
+from zapline.sql.postgres.pool import Pool
+from zapline.sql.units.units import archive_unit, insert_unit
+
+JOURNAL = UUID(int=1)
+NOW = 1_795_364_000.0
+
+
+async def make_unit(conn: Connection) -> UnitId:
+    unit, zone = UnitId(uuid4()), "America/Sao_Paulo"
+    await insert_unit(conn, id=unit, name="u", instance=str(unit), secret_digest=unit.bytes, time_zone=zone)
+    return unit
+
+
+def write(unit: UnitId, facts: Iterable[Fact]) -> UnitWrite:
+    entries = [EntryWrite(Seq(n + 1), "messages.upsert", NOW, b"{}", facts=(fact,)) for n, fact in enumerate(facts)]
+    return prepare(unit, entries, None, None, JOURNAL)
+
+
+def message(identity: str, **more: Any) -> MessageArrived:
+    chat = resolve("5511999990001@s.whatsapp.net")
+    assert chat is not None
+    fields: dict[str, Any] = {"kind": Kind.TEXT, "from_me": False, "sent_at": NOW, "text": "oi"}
+    return MessageArrived(ExternalId(identity), chat, **(fields | more))
+
+
+async def make_hook(conn: Connection, unit: UnitId, *events: str) -> UUID:
+    hook = uuid4()
+    asked = events or tuple(HookEvent)
+    assert await crm_webhooks.insert_hook(conn, unit, hook, "https://crm.example.com/", asked, 10)
+    return hook
+
+
+async def told(conn: Connection, hook: UUID) -> list[tuple[Any, ...]]:
+    query = "select event, facts from zapline.hook_deliveries where hook_id = %s order by seq"
+    return [tuple(row) for row in await conn.fetch(query, (hook,))]
+
+
+async def test_every_fact_about_a_message_is_told_once_and_only_to_its_units_hooks(database: str) -> None:
+    async with await connect(database, role="zapline_engine") as conn:
+        unit, other, known = await make_unit(conn), await make_unit(conn), Known()
+        await record(conn, [write(unit, [message("before")])], known)
+        everything, deleted_only = await make_hook(conn, unit), await make_hook(conn, unit, "message.deleted")
+        elsewhere = await make_hook(conn, other)
+        at = NOW + 1e8  # after the hooks were made
+        arrived, own = message("A", sent_at=at), message("B", sent_at=at, from_me=True, delivery=Delivery.SENT)
+        await record(conn, [write(unit, [arrived, arrived, own])], known)
+        await record(conn, [write(unit, [arrived, own])], known)
+        assert await told(conn, everything) == [("message.received", {}), ("message.sent", {})]
+        reports = [
+            StatusReported(ExternalId("B"), Delivery.READ),
+            StatusReported(ExternalId("A"), Delivery.READ),  # that we read theirs is no news to us
+            MessageEdited(ExternalId("A"), "dois", 5),
+            MessageDeleted(ExternalId("A")),
+        ]
+        for _ in range(2):
+            await record(conn, [write(unit, reports)], known)
+        assert sorted((await told(conn, everything))[2:], key=str) == [
+            ("message.deleted", {}),
+            ("message.delivery", {"deliveryStatus": "read"}),
+            ("message.edited", {}),
+        ]
+        assert await told(conn, deleted_only) == [("message.deleted", {})]
+        assert await told(conn, elsewhere) == []
+
+
+async def test_history_is_no_news_and_content_that_comes_later_is(database: str) -> None:
+    async with await connect(database, role="zapline_engine") as conn:
+        unit, known = await make_unit(conn), Known()
+        hook = await make_hook(conn, unit)
+        old = message("A", sent_at=1_000_000_000.0, origin="history")
+        await record(conn, [write(unit, [old])], known)
+        assert await told(conn, hook) == []
+        missed = message("B", sent_at=NOW + 1e8, origin="backfill")
+        late = message("C", sent_at=1_000_000_000.0, text=None, kind=Kind.PLACEHOLDER)  # live, though it says long ago
+        await record(conn, [write(unit, [missed, late])], known)
+        await record(conn, [write(unit, [message("C", sent_at=1_000_000_000.0)])], known)
+        assert [event for event, _ in await told(conn, hook)] == ["message.received"] * 2 + ["message.edited"]
+
+
+class Undone(Exception):
+    pass
+
+
+async def test_what_is_rolled_back_is_told_to_nobody(database: str) -> None:
+    async with await connect(database, role="zapline_engine") as conn:
+        unit = await make_unit(conn)
+        hook, id = await make_hook(conn, unit), {"id": unit}
+
+        async def store_and_undo() -> None:
+            async with conn.transaction():
+                await conn.execute(_CONTACT, id)
+                await conn.execute(_CONVERSATION, id)
+                await conn.execute(_MESSAGE, id)
+                assert await told(conn, hook) == [("message.received", {})]
+                raise Undone
+
+        with pytest.raises(Undone):
+            await store_and_undo()
+        assert await told(conn, hook) == []
+
+
+_CONTACT = "insert into zapline.contacts (id, unit_id, kind, canonical) values (%(id)s, %(id)s, 'person', 'x')"
+_CONVERSATION = "insert into zapline.conversations (id, unit_id, contact_id) values (%(id)s, %(id)s, %(id)s)"
+_MESSAGE = """
+insert into zapline.messages (id, unit_id, conversation_id, provider, external_id, from_me, kind, kind_rank, origin,
+                              sent_at, received_at)
+values (%(id)s, %(id)s, %(id)s, 'evolution', 'A', false, 'text', 2, 'live', now(), now())"""
+
+
+async def test_a_lines_status_and_a_campaigns_state_are_told_where_they_change(database: str) -> None:
+    async with await connect(database, role="zapline_engine") as conn:
+        unit, known = await make_unit(conn), Known()
+        hook = await make_hook(conn, unit)
+        open_line = Stored(
+            phase=Phase.OPEN, reason=Reason.SCAN_COMPLETED, wanted=True, connected_at=NOW, updated_at=NOW
+        )
+        for _ in range(2):  # the second one changes nothing that is told
+            await record(conn, [prepare(unit, [], open_line, None, JOURNAL)], known)
+        assert [(event, facts["status"], facts["reason"]) for event, facts in await told(conn, hook)] == [
+            ("unit.status", "connected", "scan_completed")
+        ]
+        id = uuid4()
+        new = campaigns.NewCampaign(id, "Natal", Outgoing(Text("oi")), Timing(), None, None, b"", NOW)
+        assert await campaigns.insert_campaign(conn, unit, new)
+        for state in (CampaignState.SCHEDULED, CampaignState.SCHEDULED, CampaignState.CANCELLED):
+            await campaigns.set_state(conn, id, state, NOW)
+        assert (await told(conn, hook))[1:] == [
+            ("campaign.state", {"state": "scheduled"}),
+            ("campaign.state", {"state": "cancelled"}),
+        ]
+
+
+async def test_an_archived_unit_tells_nothing_any_more(database: str) -> None:
+    async with await connect(database, role="zapline_engine") as conn:
+        unit, known = await make_unit(conn), Known()
+        hook = await make_hook(conn, unit)
+        at = NOW + 1e8
+        await record(conn, [write(unit, [message("A", sent_at=at)])], known)
+        assert await archive_unit(conn, unit)
+        await record(conn, [write(unit, [message("B", sent_at=at)])], known)
+        assert await crm_webhooks.end_waiting(conn, 10) == 1
+        query = "select state, last_error from zapline.hook_deliveries"
+        assert [tuple(row) for row in await conn.fetch(query)] == [("dead", "unit_archived")]
+        found = await crm_webhooks.find_hook(conn, unit, hook)
+        assert found is not None
+        assert (found.disabled_reason, found.dead) == ("unit_archived", 1)
+        assert await crm_webhooks.served(conn, NOW) == []
+        assert (await crm_webhooks.totals(conn)).dead == 0  # nobody misses it
+
+
+async def test_who_deletes_a_hook_keeps_nobody_from_storing_and_its_rows_go_in_parts(database: str) -> None:
+    role, at = "zapline_engine", NOW + 1e8
+    async with await connect(database, role=role) as conn, await connect(database, role=role) as other:
+        unit = await make_unit(conn)
+        hook = await make_hook(conn, unit)
+        async with other.transaction():
+            assert await crm_webhooks.delete_hook(other, unit, hook)
+            with trio.fail_after(1.5):  # the hook is still seen, and its delivery refers to it
+                await record(conn, [write(unit, [message("A", sent_at=at), message("B", sent_at=at)])], Known())
+        await record(conn, [write(unit, [message("C", sent_at=at)])], Known())
+        assert not await crm_webhooks.delete_hook(conn, unit, hook)
+        assert not await crm_webhooks.enable(conn, unit, hook)
+        assert await crm_webhooks.rotate_key(conn, unit, hook, at) is None
+        assert await crm_webhooks.find_hook(conn, unit, hook) is None
+        left = "select count(*)::int, max(url) from zapline.hooks left join zapline.hook_deliveries on true"
+        assert [tuple(row) for row in await conn.fetch(left)] == [(2, "")]
+        assert [await crm_webhooks.prune(conn, 1, 1, 1) for _ in range(3)] == [1, 1, 0]
+        await conn.execute("update zapline.hooks set disabled_at = now() - interval '61 minutes'")
+        await crm_webhooks.prune(conn, 1, 1, 1)
+        assert [tuple(row) for row in await conn.fetch(left)] == [(0, None)]
+
+
+async def test_what_was_stored_while_its_hook_was_disabled_does_not_wait_for_ever(database: str) -> None:
+    role = "zapline_engine"
+    async with await connect(database, role=role) as conn, await connect(database, role=role) as other:
+        unit = await make_unit(conn)
+        hook = await make_hook(conn, unit)
+        async with conn.transaction():
+            assert await crm_webhooks.insert_test(conn, unit, hook) is not None
+            await crm_webhooks.disable(other, hook, "failing")
+        assert (await crm_webhooks.totals(conn)).waiting == 1
+        assert await crm_webhooks.end_waiting(conn, 10) == 1
+        totals = await crm_webhooks.totals(conn)
+        assert (totals.waiting, totals.oldest, totals.dead, totals.disabled) == (0, None, 1, 1)
+
+
+async def test_a_tenant_sees_his_own_hooks_and_deliveries_alone(database: str) -> None:
+    async with await connect(database, role="zapline_engine") as conn:
+        one, other = await make_unit(conn), await make_unit(conn)
+        mine, theirs = await make_hook(conn, one), await make_hook(conn, other)
+        for unit, hook in ((one, mine), (other, theirs)):
+            assert await crm_webhooks.insert_test(conn, unit, hook) is not None
+            assert await crm_webhooks.insert_test(conn, one if unit is other else other, hook) is None
+        assert not await crm_webhooks.delete_hook(conn, one, theirs)
+        assert await crm_webhooks.rotate_key(conn, one, theirs, NOW) is None
+    async with Pool.open(database, size=1, patience=1.0, role="zapline_api") as pool:
+        assert [hook.id for hook in await crm_webhooks.hooks(pool, one)] == [mine]
+        assert await crm_webhooks.hook(pool, one, theirs) is None
+        assert len(await crm_webhooks.deliveries(pool, one, mine, None, None, 10)) == 1
+        assert await crm_webhooks.deliveries(pool, one, theirs, None, None, 10) == []
+        async with pool.connection() as conn:
+            for table in ("hooks", "hook_deliveries"):
+                assert await conn.fetch(f"select * from zapline.{table}") == []

@@ -1,0 +1,374 @@
+"""The driver against a real server: types, errors, transactions and cancellation."""
+
+import random
+import socket
+import time
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import msgspec
+import pytest
+import trio
+
+from zapline.domain.errors import ConfigurationError, DatabaseUnavailable, LocalError
+from zapline.sql.postgres import connection
+from zapline.sql.postgres.connection import Connection, connect
+from zapline.sql.postgres.error_classes import CommitUnknown, StatementFailed, Trouble, trouble
+from zapline.sql.postgres.psycopg_trio import Json
+
+
+@pytest.fixture
+async def conn(database_url):
+    async with await connect(database_url) as connection:
+        yield connection
+
+
+@pytest.fixture
+async def table(conn: Connection):
+    await conn.execute("create table things (id int primary key, word text)")
+    return conn
+
+
+async def insert(conn: Connection, *ids: int, then: type[Exception] | None = None) -> None:
+    async with conn.transaction():
+        for n in ids:
+            await conn.execute("insert into things values (%s)", (n,))
+        if then is not None:
+            raise then
+
+
+async def ids(conn: Connection) -> list[int]:
+    return [row.id for row in await conn.fetch("select id from things order by id")]
+
+
+# -- values ------------------------------------------------------------------------------------------------
+
+
+async def test_rows_are_named_tuples_with_decoded_values(conn):
+    wanted = uuid4()
+    row = await conn.fetch_one(
+        "select %(u)s::uuid as unit, now() as at, %(b)s::bytea as body, %(n)s::bigint as n",
+        {"u": wanted, "b": b"\x00\xff", "n": 2**40},
+    )
+    unit, at, body, n = row
+    assert (row.unit, body, n) == (wanted, b"\x00\xff", 2**40)
+    assert isinstance(unit, UUID)
+    assert at.utcoffset() == timedelta(0)
+    assert abs(at - datetime.now(UTC)) < timedelta(minutes=5)
+
+
+async def test_times_come_back_in_utc_whatever_zone_they_went_in(conn):
+    row = await conn.fetch_one("select timestamptz '2026-01-02 03:04:05-03' as at")
+    assert row.at == datetime(2026, 1, 2, 6, 4, 5, tzinfo=UTC)
+    assert row.at.tzinfo is UTC
+
+
+async def test_encoded_json_goes_in_as_jsonb_and_comes_out_decoded(conn):
+    rows = [{"id": i, "word": f"é{i}"} for i in range(3)]
+    got = await conn.fetch(
+        "select * from jsonb_to_recordset(%(rows)s) as r(id int, word text) order by id",
+        {"rows": Json(msgspec.json.encode(rows))},
+    )
+    assert [(r.id, r.word) for r in got] == [(0, "é0"), (1, "é1"), (2, "é2")]
+    row = await conn.fetch_one("select %s as j, pg_typeof(%s)::text as t", (Json(b'{"a":[1,2.5,null]}'), Json(b"1")))
+    assert row.j == {"a": [1, 2.5, None]}
+    assert row.t == "jsonb"
+
+
+async def test_a_statement_larger_than_the_socket_buffers_is_sent_whole(conn):
+    body = b"x" * 20_000_000
+    row = await conn.fetch_one("select length(%s::bytea) as n", (body,))
+    assert row.n == len(body)
+
+
+async def test_a_script_of_several_statements_runs_without_parameters(conn):
+    await conn.execute("create table a (n int); insert into a values (1), (2)")
+    assert await conn.execute("update a set n = n + 1") == 2
+    assert await conn.fetch_one("select 1 as one where false") is None
+
+
+async def test_repeated_statements_are_prepared_unless_switched_off(database_url):
+    prepared = "select count(*) as n from pg_prepared_statements"
+    for on, least, most in ((True, 1, 2), (False, 0, 0)):
+        async with await connect(database_url, prepare=on) as conn:
+            for _ in range(5):
+                async with conn.transaction():
+                    await conn.fetch("select %(a)s::int as a", {"a": 1})
+            assert least <= (await conn.fetch_one(prepared)).n <= most
+
+
+# -- errors ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "a\ud800b"])
+async def test_text_that_postgresql_cannot_hold_is_poison_and_leaves_the_connection_usable(conn, text):
+    with pytest.raises(StatementFailed) as told:
+        await conn.execute("select %s::text", (text,))
+    assert told.value.sqlstate == "22021"
+    assert told.value.trouble is Trouble.POISON
+    await conn.ping()
+
+
+@pytest.mark.parametrize("encoded", [rb'{"a":"\u0000"}', rb'{"a":"\ud800"}', b'{"a":"\x00"}', b"{"])
+async def test_json_that_postgresql_cannot_hold_is_poison(conn, encoded):
+    with pytest.raises(StatementFailed) as told:
+        await conn.execute("select %s::jsonb", (Json(encoded),))
+    assert told.value.trouble is Trouble.POISON
+
+
+@pytest.mark.parametrize(
+    ("statement", "sqlstate", "expected"),
+    [
+        ("insert into things values (1, 'again')", "23505", Trouble.POISON),
+        ("insert into parts values (7)", "23503", Trouble.MISSING),
+        ("select 1/0", "22012", Trouble.POISON),
+        ("insert into things values (2, repeat(md5(random()::text), 100000))", "54000", Trouble.POISON),
+        ("select * from nowhere", "42P01", Trouble.STOP),
+        ("set transaction_read_only = on; insert into things values (3)", "25006", Trouble.STOP),
+        ("set statement_timeout = 50; select pg_sleep(5)", "57014", Trouble.RETRY),
+    ],
+)
+async def test_each_refusal_carries_its_sqlstate_and_verdict(table, statement, sqlstate, expected):
+    await table.execute("create table parts (thing int references things)")
+    await table.execute("create index on things (word)")
+    await table.execute("insert into things values (1, 'one')")
+    with pytest.raises(StatementFailed) as told:
+        await table.execute(statement)
+    assert (told.value.sqlstate, told.value.trouble) == (sqlstate, expected)
+
+
+async def test_waiting_for_a_lock_ends_and_may_be_tried_again(table, database_url):
+    async with await connect(database_url, lock_timeout_ms=50) as other:
+        async with table.transaction():
+            await table.execute("insert into things values (1)")
+            await table.execute("lock table things in exclusive mode")
+            with pytest.raises(StatementFailed) as told:
+                await other.execute("insert into things values (1)")
+        assert told.value.sqlstate == "55P03"
+        assert told.value.trouble is Trouble.RETRY
+
+
+async def test_a_deadlock_may_be_tried_again(table, database_url):
+    await table.execute("insert into things values (1), (2)")
+    failed: list[str] = []
+
+    async def swap(conn: Connection, first: int, second: int, met: trio.Event, other: trio.Event) -> None:
+        try:
+            async with conn.transaction():
+                await conn.execute("update things set word = 'x' where id = %s", (first,))
+                met.set()
+                await other.wait()
+                await conn.execute("update things set word = 'x' where id = %s", (second,))
+        except StatementFailed as failure:
+            failed.append(failure.sqlstate)
+
+    one, two = trio.Event(), trio.Event()
+    async with await connect(database_url, lock_timeout_ms=0) as other:
+        await table.execute("set lock_timeout = 0")
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(swap, table, 1, 2, one, two)
+                nursery.start_soon(swap, other, 2, 1, two, one)
+    assert failed == ["40P01"]
+    assert trouble("40P01") is Trouble.RETRY
+
+
+async def test_an_error_shows_names_but_no_values_and_chains_nothing(table):
+    await table.execute("insert into things values (1, 'one')")
+    for params in ((1, "canary"), ("canary", "x"), (2, "canary\x00")):
+        with pytest.raises(StatementFailed) as told:
+            await table.execute("insert into things values (%s, %s)", params)
+        assert "canary" not in f"{told.value!r} {told.value}"
+        assert told.value.__context__ is None
+    with pytest.raises(StatementFailed) as told:
+        await table.execute("insert into things values (1, 'canary')")
+    assert told.value.constraint == "things_pkey"
+
+
+async def test_a_statement_with_missing_parameters_is_our_own_mistake(conn):
+    with pytest.raises(StatementFailed) as told:
+        await conn.execute("select %(a)s", {"b": 1})
+    assert told.value.trouble is Trouble.STOP
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "expected"),
+    [("08006", Trouble.RETRY), ("57P01", Trouble.RETRY), ("53300", Trouble.STOP), ("XX000", Trouble.STOP)],
+)
+def test_states_that_are_hard_to_bring_about_are_classified(sqlstate, expected):
+    assert trouble(sqlstate) is expected
+
+
+async def test_connecting_to_a_closed_port_fails_at_once_and_names_no_password():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        began = time.monotonic()
+        for host in ("127.0.0.1", "localhost"):
+            with pytest.raises(DatabaseUnavailable) as told:
+                await connect(f"postgresql://u:canary@{host}:{port}/x")
+            assert "refused" in str(told.value)
+            assert "canary" not in str(told.value)
+        assert time.monotonic() - began < 1
+
+
+async def test_a_server_that_accepts_and_says_nothing_is_given_up_after_the_timeout():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        with pytest.raises(DatabaseUnavailable):
+            await connect(f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/x", connect_timeout=0.2)
+        assert 0.1 < time.monotonic() - began < 1.5
+
+
+async def test_a_url_that_cannot_be_read_is_told_without_its_password():
+    with pytest.raises(ConfigurationError) as told:
+        await connect("postgresql://u:canary@h/x?nonsense=1")
+    assert "canary" not in str(told.value)
+    assert told.value.__context__ is None
+
+
+async def test_a_role_is_taken_and_one_that_is_missing_stops(conn, database_url):
+    name = f'odd "role" {uuid4().hex}'
+    quoted = '"' + name.replace('"', '""') + '"'
+    await conn.execute(f"create role {quoted}")
+    try:
+        async with await connect(database_url, role=name) as other:
+            assert (await other.fetch_one("select current_user as me")).me == name
+    finally:
+        await conn.execute(f"drop role {quoted}")
+    with pytest.raises(StatementFailed) as told:
+        await connect(database_url, role=name)
+    assert told.value.trouble is Trouble.STOP
+
+
+# -- transactions ------------------------------------------------------------------------------------------
+
+
+async def test_a_transaction_commits_at_its_end_and_rolls_back_on_an_error(table):
+    await insert(table, 1)
+    with pytest.raises(ZeroDivisionError):
+        await insert(table, 2, then=ZeroDivisionError)
+    with pytest.raises(StatementFailed):
+        await insert(table, 3, 1)
+    assert await ids(table) == [1]
+    assert table.clean
+
+
+async def test_a_swallowed_failure_does_not_pass_for_a_commit(table):
+    async def swallow() -> None:
+        async with table.transaction():
+            await table.execute("insert into things values (1)")
+            with pytest.raises(StatementFailed):
+                await table.execute("select 1/0")
+
+    with pytest.raises(StatementFailed) as told:
+        await swallow()
+    assert told.value.sqlstate == "25P02"
+    assert await ids(table) == []
+
+
+async def test_a_constraint_checked_at_the_commit_is_a_refusal_not_an_unknown_outcome(table):
+    await table.execute("create table parts (thing int references things deferrable initially deferred)")
+    with pytest.raises(StatementFailed) as told:
+        async with table.transaction():
+            await table.execute("insert into parts values (7)")
+    assert told.value.trouble is Trouble.MISSING
+    assert table.clean
+
+
+async def test_transactions_do_not_nest(table):
+    with pytest.raises(LocalError):
+        async with table.transaction(), table.transaction():
+            pass
+    assert table.clean
+
+
+async def test_a_commit_without_an_answer_is_reported_as_unknown(table, database_url, monkeypatch):
+    monkeypatch.setattr(connection, "COMMIT_SECONDS", 0.2)
+    await table.execute(
+        "create function dawdle() returns trigger language plpgsql as $$ begin perform pg_sleep(3); return null; end $$"
+    )
+    await table.execute(
+        "create constraint trigger slow after insert on things deferrable initially deferred "
+        "for each row execute function dawdle()"
+    )
+    with pytest.raises(CommitUnknown):
+        async with table.transaction():
+            await table.execute("insert into things values (1)")
+    assert table.closed
+
+
+# -- cancellation ------------------------------------------------------------------------------------------
+
+
+async def test_cancelling_a_running_statement_leaves_the_connection_usable(table):
+    began = time.monotonic()
+    with trio.move_on_after(0.05) as scope:
+        await table.execute("select pg_sleep(5)")
+    assert scope.cancelled_caught
+    assert time.monotonic() - began < 1
+    assert not table.closed
+    assert (await table.fetch_one("select 1 as one")).one == 1
+
+
+async def test_cancelling_inside_a_transaction_rolls_it_back(table):
+    with trio.move_on_after(0.05):
+        async with table.transaction():
+            await table.execute("insert into things values (1)")
+            await table.execute("select pg_sleep(5)")
+    assert table.clean
+    assert await ids(table) == []
+
+
+async def test_a_cancellation_before_the_commit_was_sent_rolls_back(table):
+    with trio.CancelScope() as scope:
+        async with table.transaction():
+            await table.execute("insert into things values (1)")
+            scope.cancel()
+    assert scope.cancelled_caught
+    assert await ids(table) == []
+
+
+async def test_a_second_task_waits_its_turn_on_the_same_connection(conn):
+    found: list[int] = []
+
+    async def ask(n: int) -> None:
+        found.append((await conn.fetch_one("select %s::int as n, pg_sleep(0.01)", (n,))).n)
+
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            for n in range(5):
+                nursery.start_soon(ask, n)
+    assert sorted(found) == [0, 1, 2, 3, 4]
+
+
+async def test_transactions_cancelled_at_random_never_hang_and_never_commit_by_halves(database_url):
+    chance = random.Random(7)
+    async with await connect(database_url) as setup:
+        await setup.execute("create table halves (run int, half int, unique (run, half))")
+        outcomes: dict[int, str] = {}
+
+        async def worker(runs: range) -> None:
+            conn = await connect(database_url)
+            for run in runs:
+                with trio.move_on_after(chance.uniform(0, 0.012)):
+                    async with conn.transaction():
+                        for half in (1, 2):
+                            await conn.execute("insert into halves values (%s, %s)", (run, half))
+                            await conn.fetch("select pg_sleep(%s)", (chance.uniform(0, 0.004),))
+                    outcomes[run] = "committed"
+                if conn.closed:
+                    conn = await connect(database_url)
+                assert conn.clean
+            await conn.close()
+
+        with trio.fail_after(60):
+            async with trio.open_nursery() as nursery:
+                for start in range(0, 300, 75):
+                    nursery.start_soon(worker, range(start, start + 75))
+        rows = await setup.fetch("select run, count(*) as n from halves group by run")
+        assert {row.n for row in rows} == {2}
+        stored = {row.run for row in rows}
+        # A commit that was sent is waited for, so what is stored is what was reported, both ways.
+        assert stored == set(outcomes)
+        assert 20 < len(stored) < 280

@@ -1,0 +1,59 @@
+"""The driver when its server goes away, and what a session holds until then."""
+
+import pytest
+import trio
+
+from zapline.domain.errors import DatabaseUnavailable
+from zapline.sandbox.embedded_postgres.server import EmbeddedPostgres
+from zapline.sql.postgres.connection import connect
+
+
+@pytest.fixture
+async def conn(database_url):
+    async with await connect(database_url) as connection:
+        yield connection
+
+
+async def test_a_killed_server_is_unavailable_also_in_the_middle_of_statements(server_place):
+    async with EmbeddedPostgres.running(server_place / "pg", durable=False) as server:
+        busy, idle = await connect(server.url), await connect(server.url)
+        told: list[type[BaseException]] = []
+
+        async def work() -> None:
+            try:
+                async with busy.transaction():
+                    await busy.execute("select pg_sleep(20)")
+            except DatabaseUnavailable as failure:
+                told.append(type(failure))
+
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(work)
+                await trio.sleep(0.1)
+                await server.kill()
+        assert told == [DatabaseUnavailable]
+        assert busy.closed
+        assert busy.lost
+        assert not idle.looks_alive()
+        with pytest.raises(DatabaseUnavailable):
+            await idle.ping()
+        with pytest.raises(DatabaseUnavailable):
+            async with idle.transaction():
+                pass
+
+
+async def test_a_connection_ended_by_the_operator_is_unavailable(conn, database_url):
+    async with await connect(database_url) as victim:
+        pid = (await victim.fetch_one("select pg_backend_pid() as pid")).pid
+        await conn.execute("select pg_terminate_backend(%s, 5000)", (pid,))
+        with pytest.raises(DatabaseUnavailable):
+            await victim.ping()
+
+
+async def test_an_advisory_lock_has_one_holder_until_its_connection_ends(conn, database_url):
+    async with await connect(database_url) as first:
+        assert await first.try_advisory_lock(2**62)
+        assert not await conn.try_advisory_lock(2**62)
+    with trio.fail_after(5):
+        while not await conn.try_advisory_lock(2**62):  # noqa: ASYNC110  # the server tells nobody
+            await trio.sleep(0.01)

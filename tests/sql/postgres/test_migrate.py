@@ -1,0 +1,146 @@
+"""Migrations: each once and in order, told apart by checksum, one process at a time, and the schema they leave."""
+
+from dataclasses import replace
+
+import pytest
+
+from zapline.domain.principals import TokenKind
+from zapline.sql.accounts.access_tokens import find_holder
+from zapline.sql.postgres import migrate as module
+from zapline.sql.postgres.connection import connect
+from zapline.sql.postgres.error_classes import StatementFailed
+from zapline.sql.postgres.migrate import Fit, Migration, MigrationRefused, applied, fit, migrate, migrations
+
+
+def add_migrations(monkeypatch: pytest.MonkeyPatch, *more: Migration) -> None:
+    all_of_them = (*migrations(), *more)
+    monkeypatch.setattr(module, "migrations", lambda: all_of_them)
+
+
+def next_one(sql: str) -> Migration:
+    return Migration(migrations()[-1].number + 1, "of_a_test", sql)
+
+
+async def test_an_empty_database_gets_every_migration_once(database_url: str) -> None:
+    told: list[str] = []
+    async with await connect(database_url) as conn:
+        assert await fit(conn) is Fit.MISSING
+        assert await migrate(conn, told.append) == len(migrations()) == len(told)
+        assert await fit(conn) is Fit.FITS
+        assert await migrate(conn, told.append) == 0
+        assert list(await applied(conn)) == [migration.number for migration in migrations()]
+
+
+def test_migrations_are_numbered_without_gaps() -> None:
+    assert [migration.number for migration in migrations()] == list(range(1, len(migrations()) + 1))
+
+
+async def test_an_applied_migration_that_reads_differently_is_refused(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with await connect(database_url) as conn:
+        await migrate(conn, lambda text: None)
+        changed = tuple(replace(migration, sql=migration.sql + "\n-- later") for migration in migrations())
+        monkeypatch.setattr(module, "migrations", lambda: changed)
+        with pytest.raises(MigrationRefused, match="another text"):
+            await migrate(conn, lambda text: None)
+
+
+async def test_of_two_processes_one_migrates(database_url: str) -> None:
+    async with await connect(database_url) as first, await connect(database_url) as second:
+        await migrate(first, lambda text: None)
+        with pytest.raises(MigrationRefused, match="another process"):
+            await migrate(second, lambda text: None)
+
+
+async def test_a_migration_that_fails_leaves_nothing_of_itself(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with await connect(database_url) as conn:
+        await migrate(conn, lambda text: None)
+        bad = next_one("create table zapline.half (x int); select 1 / 0")
+        add_migrations(monkeypatch, bad)
+        assert await fit(conn) is Fit.OLD
+        with pytest.raises(StatementFailed):
+            await migrate(conn, lambda text: None)
+        row = await conn.fetch_one("select to_regclass('zapline.half') as half")
+        assert row == (None,)
+        assert bad.number not in await applied(conn)
+
+
+async def test_whoever_deletes_a_row_finds_what_refers_to_it_by_an_index(database_url: str) -> None:
+    async with await connect(database_url) as conn:
+        await migrate(conn, lambda text: None)
+        missing = await conn.fetch(
+            "select c.conrelid::regclass::text as of, c.conname as name from pg_constraint c"
+            " where c.contype = 'f' and c.connamespace = 'zapline'::regnamespace"
+            # Neither units nor administrators are ever deleted.
+            " and c.confrelid not in ('zapline.units'::regclass, 'zapline.admins'::regclass)"
+            " and not exists (select from pg_index i where i.indrelid = c.conrelid and i.indkey[0] = c.conkey[1])"
+        )
+    assert [tuple(row) for row in missing] == []
+
+
+async def test_who_was_let_in_before_tokens_had_kinds_still_is(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everything = migrations()
+    monkeypatch.setattr(module, "migrations", lambda: everything[:2])
+    async with await connect(database_url) as conn:
+        await migrate(conn, lambda text: None)
+        await conn.execute("insert into zapline.admins (email, password_hash) values ('ana@example.com', 'x')")
+        await conn.execute(
+            "insert into zapline.access_tokens (digest, admin_id, label, expires_at, revoked_at)"
+            " select v.digest::bytea, a.id, 'login', now() + interval '1 hour', v.ended from zapline.admins a,"
+            " (values ('one', null), ('two', now())) as v(digest, ended)"
+        )
+        await conn.execute(
+            "insert into zapline.control_requests (id, verb, arguments) values (gen_random_uuid(), 'reload', '{}')"
+        )
+        monkeypatch.setattr(module, "migrations", lambda: everything)
+        await migrate(conn, lambda text: None)
+    async with await connect(database_url, role="zapline_engine") as conn:
+        found = await find_holder(conn, b"one", None)
+        assert found is not None
+        assert (found.kind, found.principal.name) == (TokenKind.ADMIN, "ana@example.com")
+        assert await find_holder(conn, b"two", None) is None
+
+
+async def test_the_previous_release_fits_a_newer_schema(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with await connect(database_url) as conn:
+        with monkeypatch.context() as newer:
+            add_migrations(newer, next_one("create table zapline.later (x int)"))
+            await migrate(conn, lambda text: None)
+        assert await fit(conn) is Fit.FITS
+        assert await migrate(conn, lambda text: None) == 0
+
+
+async def test_tables_of_a_crm_with_the_same_names_are_left_alone(database_url: str) -> None:
+    async with await connect(database_url) as conn:
+        await conn.execute(
+            "create table public.units (id int); create table public.messages (id int);"
+            "insert into public.units values (7)"
+        )
+        await migrate(conn, lambda text: None)
+        assert await conn.fetch("select id from public.units") == [(7,)]
+        rows = await conn.fetch("select tablename from pg_tables where schemaname = 'public' order by 1")
+        assert [row.tablename for row in rows] == ["messages", "units"]
+
+
+async def test_the_api_role_sees_only_the_unit_of_its_transaction_and_writes_nothing(database_url: str) -> None:
+    mine, other = ("00000000-0000-4000-8000-00000000000" + end for end in "12")
+    async with await connect(database_url) as conn:
+        await migrate(conn, lambda text: None)
+        await conn.execute(f"insert into zapline.units (id, name) values ('{mine}', 'mine'), ('{other}', 'other')")
+    async with await connect(database_url, role="zapline_api") as conn:
+        assert await conn.fetch("select name from zapline.units") == []
+        async with conn.transaction():
+            await conn.execute("select set_config('zapline.unit', %s, true)", (mine,))
+            assert await conn.fetch("select name from zapline.units") == [("mine",)]
+        async with conn.transaction():
+            await conn.execute("select set_config('zapline.scope', 'admin', true)")
+            assert len(await conn.fetch("select name from zapline.units")) == 2
+        with pytest.raises(StatementFailed, match="permission denied"):
+            await conn.execute("update zapline.units set name = 'x'")
+    async with await connect(database_url, role="zapline_engine") as conn:
+        assert len(await conn.fetch("select name from zapline.units")) == 2

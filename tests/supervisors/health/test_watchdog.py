@@ -1,0 +1,57 @@
+"""systemd's watchdog is fed while the loop turns and actors make progress, and not one beat longer."""
+
+import socket
+from pathlib import Path
+
+import trio
+from support.house import house, text
+
+from zapline.daemon.composition.app import feed_watchdog
+from zapline.daemon.systemd import Notifier
+from zapline.supervisors.health.health_report import STUCK, stuck_units
+from zapline.supervisors.inbound.unit_runtime import Doing
+
+
+async def test_waiting_and_recording_are_progress_and_stepping_without_end_is_not(
+    database: str, tmp_path: Path
+) -> None:
+    async with house(database, tmp_path) as home:
+        unit = await home.add_unit()
+        await home.send(unit, "messages.upsert", text("A1"))
+        await home.settled()
+        long_ago = trio.current_time() - STUCK - 1
+        for doing, stuck in ((Doing.WAITING, False), (Doing.RECORDING, False), (Doing.STEPPING, True)):
+            unit.doing, unit.since = doing, long_ago
+            assert bool(stuck_units([unit], trio.current_time())) is stuck
+        unit.since = trio.current_time()
+        assert stuck_units([unit], trio.current_time()) == []
+
+
+async def test_no_beat_is_sent_while_an_actor_is_stuck(tmp_path: Path) -> None:
+    beats = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    beats.bind(str(tmp_path / "notify"))
+    beats.setblocking(False)
+    stuck: list[str] = []
+
+    def count() -> int:
+        found = 0
+        while True:
+            try:
+                found += beats.recv(100) == b"WATCHDOG=1"
+            except BlockingIOError:
+                return found
+
+    notifier = Notifier.from_environment({"NOTIFY_SOCKET": str(tmp_path / "notify")})
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(feed_watchdog, notifier, lambda: stuck, 0.02)
+            await trio.sleep(0.2)
+            assert count() >= 3
+            stuck.append("one")
+            await trio.sleep(0.05)
+            count()
+            await trio.sleep(0.2)
+            assert count() == 0
+            nursery.cancel_scope.cancel()
+    finally:
+        beats.close()

@@ -1,0 +1,77 @@
+"""A flood for one unit costs disk, and neither memory nor its neighbours' time."""
+
+from pathlib import Path
+
+import psycopg
+import pytest
+import trio
+from support.house import house, text
+
+from zapline.supervisors.inbound import mailbox
+from zapline.supervisors.inbound.unit_runtime import Unit
+
+FLOOD, TASKS, QUIET = 10_000, 500, 50
+
+
+@pytest.mark.long
+async def test_ten_thousand_webhooks_for_one_unit_leave_fifty_others_their_latency(
+    database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with psycopg.connect(database, autocommit=True) as admin:
+        admin.execute("alter table zapline.messages add stored_at timestamptz default clock_timestamp()")
+    async with house(database, tmp_path, lanes=4) as home:
+        loud, *quiet = await home.add_units(f"u{number}" for number in range(QUIET + 1))
+        most_entries = most_bytes = 0
+        posted = trio.Event()
+
+        async def flood(task: int, still: list[int]) -> None:
+            for number in range(FLOOD // TASKS):
+                await home.send(loud, "messages.upsert", text(f"L{task}-{number}"))
+            still.pop()
+            if not still:
+                posted.set()
+
+        async def murmur(unit: Unit, place: int) -> None:
+            await trio.sleep(place / QUIET / 10)
+            number = 0
+            while not posted.is_set() or home.dispatcher.lagging:
+                await home.send(unit, "messages.upsert", text(f"Q{number}"))
+                number += 1
+                await trio.sleep(0.1)
+
+        async def watch() -> None:
+            nonlocal most_entries, most_bytes
+            while True:
+                seen = loud.mailbox.statistics()
+                most_entries, most_bytes = max(most_entries, seen.entries), max(most_bytes, seen.bytes)
+                await trio.sleep(0.001)
+
+        started = trio.current_time()
+        with trio.fail_after(50):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(watch)
+                async with trio.open_nursery() as posting:
+                    still = list(range(TASKS))
+                    for task in range(TASKS):
+                        posting.start_soon(flood, task, still)
+                    for place, unit in enumerate(quiet):
+                        posting.start_soon(murmur, unit, place)
+                nursery.cancel_scope.cancel()
+        await home.settled(30)
+        took = trio.current_time() - started
+        waits = "extract(epoch from stored_at - received_at)::float8"
+        [(count, median, p99, worst)] = await home.rows(
+            f"select count(*) as n, percentile_cont(0.5) within group (order by {waits}) as p50, "
+            f"percentile_cont(0.99) within group (order by {waits}) as p99, max({waits}) as most "
+            f"from zapline.messages where unit_id <> '{loud.id}'"
+        )
+        with capsys.disabled():
+            print(
+                f"\nflood of {FLOOD} stored in {took:.1f} s; quiet units: {count} messages, time to row "
+                f"p50 {median:.3f} p99 {p99:.3f} worst {worst:.3f} s; mailbox at most {most_entries} entries"
+            )
+        assert await home.rows(f"select count(*) as n from zapline.messages where unit_id = '{loud.id}'") == [(FLOOD,)]
+        assert isinstance(p99, float)
+        assert p99 < 1
+        assert 0 < most_entries <= mailbox.ENTRIES
+        assert most_bytes <= mailbox.BYTES
