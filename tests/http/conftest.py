@@ -42,13 +42,13 @@ from zapline.supervisors.inbound.dispatcher import Dispatcher
 from zapline.supervisors.inbound.intake import Intake
 from zapline.supervisors.inbound.media_cache import Media
 from zapline.supervisors.inbound.recorder import Recorder
-from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.leadership import Leadership
 from zapline.supervisors.notifications.live_feed import Feed
 from zapline.supervisors.outbound.read_receipts import Receipts
 from zapline.supervisors.outbound.submission import Outgoing
 from zapline.supervisors.privacy.erasure_jobs import Erasures
-from zapline.supervisors.units.actor_context import Surroundings
+from zapline.supervisors.units.actor_context import ActorContext
 from zapline.supervisors.units.line_calls import LineCalls, WebhookAddress
 from zapline.supervisors.units.roster import Roster, RosterPolicy
 from zapline.supervisors.units.unit_commands import House, Submit
@@ -195,7 +195,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
         streams = Streams(feed, ended=identity.ended)
         hooks = open_told(b"k" * 32, True, engine_pool, submit, leadership, counters, feed)
         told = await stack.enter_async_context(hooks)
-        around = Surroundings(journal, recorder, calls, counters, dispatcher.refill, dispatcher.read_again, feed=feed)
+        around = ActorContext(journal, recorder, calls, counters, dispatcher.refill, dispatcher.read_again, feed=feed)
         nursery.start_soon(recorder.run)
         nursery.start_soon(dispatcher.run)
         await nursery.start(roster.run, around)

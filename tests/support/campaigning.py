@@ -18,7 +18,7 @@ from zapline.sql.postgres.pool import Pool
 from zapline.sql.units.units import UnitRecord, insert_unit
 from zapline.supervisors.campaigns.campaign_commands import Campaigns, Plan
 from zapline.supervisors.campaigns.feeder import Feeder
-from zapline.supervisors.inbound.unit_runtime import Unit, fresh
+from zapline.supervisors.inbound.unit_state import Unit, fresh
 from zapline.supervisors.units.unit_commands import UnknownUnit
 
 

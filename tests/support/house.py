@@ -23,8 +23,8 @@ from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.dispatcher import Dispatcher
 from zapline.supervisors.inbound.intake import Intake
 from zapline.supervisors.inbound.recorder import Recorder
-from zapline.supervisors.inbound.unit_runtime import Unit
-from zapline.supervisors.units.actor_context import Surroundings
+from zapline.supervisors.inbound.unit_state import Unit
+from zapline.supervisors.units.actor_context import ActorContext
 from zapline.supervisors.units.roster import Roster, RosterPolicy, digest
 
 
@@ -160,7 +160,7 @@ async def house(
     calls = StillLine()
     async with Journal.open(directory, on_committed=dispatcher.committed) as journal, trio.open_nursery() as nursery:
         dispatcher.journal = journal
-        around = Surroundings(journal, recorder, calls, counters, dispatcher.refill, dispatcher.read_again)  # type: ignore[arg-type]
+        around = ActorContext(journal, recorder, calls, counters, dispatcher.refill, dispatcher.read_again)  # type: ignore[arg-type]
         nursery.start_soon(recorder.run)
         nursery.start_soon(dispatcher.run)
         await nursery.start(roster.run, around)

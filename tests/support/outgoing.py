@@ -34,10 +34,10 @@ from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.dispatcher import Dispatcher
 from zapline.supervisors.inbound.intake import Intake
 from zapline.supervisors.inbound.recorder import Recorder
-from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.notifications.live_feed import Feed
 from zapline.supervisors.outbound.sender_pool import Senders
-from zapline.supervisors.units.actor_context import Surroundings
+from zapline.supervisors.units.actor_context import ActorContext
 from zapline.supervisors.units.line_calls import WEBHOOK_EVENTS, LineCalls, WebhookAddress
 from zapline.supervisors.units.roster import Roster, RosterPolicy, digest
 
@@ -287,7 +287,7 @@ async def office(
         parts = (pool, journal, recorder, roster, intake, counters, senders)
         made = Office(url, evolution, client, *parts, str(listening), process, feed)
         calls = LineCalls(client, lambda unit, _: made.address(UUID(bytes=unit)), counters)
-        around = Surroundings(
+        around = ActorContext(
             journal,
             recorder,
             calls,

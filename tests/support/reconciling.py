@@ -19,7 +19,7 @@ from zapline.sandbox.simulator.server import SimulatedEvolution
 from zapline.sandbox.simulator.state.world import Habits
 from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.postgres.pool import Pool
-from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.leadership import Leadership
 from zapline.supervisors.outbound.uncertain_sends import LookPolicy, Uncertain
 from zapline.supervisors.reconciliation.line_state import ReconcilePolicy

@@ -18,7 +18,7 @@ from zapline.http.server.serve import serve
 from zapline.http.webhooks.endpoint import IntakePolicy, WebhookApp
 from zapline.sql.postgres.connection import connect
 from zapline.sql.units.units import rotate_secret
-from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.units.roster import digest
 
 LIMIT = 200_000

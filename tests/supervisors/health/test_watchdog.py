@@ -9,7 +9,7 @@ from support.house import house, text
 from zapline.daemon.composition.app import feed_watchdog
 from zapline.daemon.systemd import Notifier
 from zapline.supervisors.health.health_report import STUCK, stuck_units
-from zapline.supervisors.inbound.unit_runtime import Doing
+from zapline.supervisors.inbound.unit_state import Doing
 
 
 async def test_waiting_and_recording_are_progress_and_stepping_without_end_is_not(

@@ -8,7 +8,7 @@ import trio
 from support.house import house, text
 
 from zapline.supervisors.inbound import mailbox
-from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.inbound.unit_state import Unit
 
 FLOOD, TASKS, QUIET = 10_000, 500, 50
 

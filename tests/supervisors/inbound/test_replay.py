@@ -15,7 +15,7 @@ from zapline.domain.errors import JournalRefused
 from zapline.domain.line.reasons import Phase
 from zapline.sql.journal.schema import Entry
 from zapline.supervisors.inbound import dispatcher
-from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.inbound.unit_state import Unit
 
 
 async def report(home: House, unit: Unit, state: str, code: int = 200) -> None:

@@ -13,7 +13,7 @@ from support.house import House, house, text
 from zapline.sandbox.embedded_postgres.server import PostgresServer
 from zapline.sql.postgres.connection import connect
 from zapline.sql.postgres.migrate import migrate
-from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.inbound.unit_state import Unit
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from zapline.sandbox.simulator.state.faults import Fault
 from zapline.sql.outbound import claims as sql
 from zapline.sql.postgres.connection import connect
 from zapline.sql.postgres.error_classes import CommitUnknown
-from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.outbound.sender_state import Busy, SenderStatus
 
 OTHER = "+5511999990002"

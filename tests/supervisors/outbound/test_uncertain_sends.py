@@ -18,7 +18,7 @@ from zapline.sql.outbound.claims import Claimed, claim
 from zapline.sql.postgres.connection import connect
 from zapline.sql.postgres.psycopg_trio import Json
 from zapline.supervisors.inbound.journal_entries import ANSWER
-from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.inbound.unit_state import Unit
 
 PHONE = "+5511999990001"
 

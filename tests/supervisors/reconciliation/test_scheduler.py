@@ -11,7 +11,7 @@ from support.reconciling import HOUR, QUICK, Store, store
 
 from zapline.evolution.client.response_parser import MessagePage
 from zapline.sandbox.simulator.state.message_store import History
-from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.reconciliation.scheduler import AlreadyReconciling
 
 

@@ -14,7 +14,7 @@ from zapline.domain.errors import JournalRefused
 from zapline.domain.messages.events import Parsed
 from zapline.domain.restart_policy import Intensity
 from zapline.supervisors.inbound import journal_entries as entries_module
-from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.inbound.unit_state import Unit
 
 real_parse = entries_module.parse
 Planted = Callable[[bytes], None]

@@ -13,7 +13,7 @@ from zapline.sql.postgres.connection import connect
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.privacy.erasure import DropFiles
 from zapline.supervisors.counters import Counters
-from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.privacy.erasure_jobs import Erasures
 from zapline.supervisors.privacy.retention import Retention
 from zapline.supervisors.units.unit_commands import House as Given

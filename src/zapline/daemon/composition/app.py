@@ -48,7 +48,7 @@ from zapline.supervisors.leadership import Leadership, Standing
 from zapline.supervisors.notifications.live_feed import Feed
 from zapline.supervisors.operations.control_requests import Control
 from zapline.supervisors.operations.housekeeping import Janitor, JournalLimits
-from zapline.supervisors.units.actor_context import Surroundings
+from zapline.supervisors.units.actor_context import ActorContext
 from zapline.supervisors.units.line_calls import LineCalls, WebhookAddress
 from zapline.supervisors.units.roster import Roster, RosterPolicy, from_snapshot
 from zapline.supervisors.units.unit_commands import House, Submit
@@ -201,7 +201,7 @@ async def daemon(settings: Settings, notifier: Notifier) -> AsyncIterator[Runnin
         history = HealthHistory(pool, health, leadership)
         limits = JournalLimits(settings.journal_keep_hours, settings.journal_budget_bytes)
         janitor = Janitor(pool, journal, leadership, submit, roster, counters, limits, feed)
-        around = Surroundings(
+        around = ActorContext(
             journal,
             recorder,
             LineCalls(client, addresses.address, counters),

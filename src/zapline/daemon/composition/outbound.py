@@ -25,7 +25,7 @@ from zapline.supervisors.counters import Counters
 from zapline.supervisors.health.outbound_checks import SendingReport
 from zapline.supervisors.inbound.intake import Intake
 from zapline.supervisors.inbound.media_cache import Media
-from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.leadership import Leadership
 from zapline.supervisors.notifications.live_feed import Feed
 from zapline.supervisors.outbound.outbox_monitor import OutboxWatch

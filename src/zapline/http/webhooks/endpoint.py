@@ -16,7 +16,7 @@ from zapline.evolution.webhooks.envelope import event_name, extract_envelope
 from zapline.http.server.client_address import source_of
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.intake import Intake
-from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.units.roster import Refusal, Roster
 
 Scope = MutableMapping[str, Any]

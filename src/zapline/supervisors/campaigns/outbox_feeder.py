@@ -21,7 +21,7 @@ from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.error_classes import StatementFailed
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.campaigns.progress import Progress
-from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.notifications.live_feed import Feed
 
 _SOON = 0.25

@@ -14,7 +14,7 @@ from zapline.supervisors.health.notification_checks import NOTHING_TOLD, Telling
 from zapline.supervisors.health.outbound_checks import NOTHING_SENT, SendingReport, sending_checks
 from zapline.supervisors.inbound.dispatcher import Dispatcher
 from zapline.supervisors.inbound.recorder import LaneState, Recorder, RecorderStatistics
-from zapline.supervisors.inbound.unit_runtime import Doing, Unit
+from zapline.supervisors.inbound.unit_state import Doing, Unit
 from zapline.supervisors.leadership import Leadership, Standing
 from zapline.supervisors.units.roster import Roster
 

@@ -12,7 +12,7 @@ from zapline.domain.messages.events import MessageArrived, SendAnswered
 from zapline.domain.privacy.masking import mask_phone
 from zapline.sql.inbound.batches import Created, EntryWrite, Outcome
 from zapline.supervisors.counters import Counters
-from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.notifications.event_payloads import (
     created_news,
     ended_news,

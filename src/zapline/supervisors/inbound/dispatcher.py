@@ -10,7 +10,7 @@ from zapline.domain.errors import JournalRefused
 from zapline.domain.ids import Seq, UnitId
 from zapline.sql.journal.journal import Journal
 from zapline.sql.journal.schema import Entry
-from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.inbound.unit_state import Unit
 
 PAGE = 128
 """Entries read from disk at once for a unit that lags."""

@@ -15,7 +15,7 @@ from zapline.sql.journal.schema import Arrival, Entry
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.journal_entries import TOO_LARGE
 from zapline.supervisors.inbound.mailbox import Direct
-from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.inbound.unit_state import Unit
 
 APPEND_WITHIN = 8.0
 """Seconds for one fsync: a disk that hangs longer is as good as one that refuses."""

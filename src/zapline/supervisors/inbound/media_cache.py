@@ -26,7 +26,7 @@ from zapline.evolution.client.failures import EvolutionFailure
 from zapline.evolution.client.response_parser import MediaContent
 from zapline.evolution.client.rest_client import EvolutionClient
 from zapline.supervisors.counters import Counters
-from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.inbound.unit_state import Unit
 
 FETCHES = 4
 """At a time: each holds a whole file in memory, a few times over while it is decoded."""

@@ -7,7 +7,7 @@ from zapline.domain.contacts.phone_numbers import AddressKind
 from zapline.evolution.client.rest_client import EvolutionClient, MessageKey
 from zapline.sql.outbound import outbox
 from zapline.sql.postgres.pool import Pool
-from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.outbound.message_composition import remote_jid
 from zapline.supervisors.outbound.submission import UnknownConversation
 

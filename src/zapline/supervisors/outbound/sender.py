@@ -34,7 +34,7 @@ from zapline.sql.outbound import claims
 from zapline.sql.outbound.claims import Claimed, LeftLease
 from zapline.sql.postgres.error_classes import StatementFailed
 from zapline.supervisors.inbound.journal_entries import ANSWER
-from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.outbound.sender_state import Busy, Desk, Means
 
 STAY = 10.0

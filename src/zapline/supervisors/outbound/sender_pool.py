@@ -23,7 +23,7 @@ from zapline.sql.postgres.error_classes import StatementFailed
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.intake import Intake
-from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.keeper import Child, keep
 from zapline.supervisors.notifications.event_payloads import unsent_news
 from zapline.supervisors.notifications.live_feed import Feed, Kind
@@ -105,13 +105,13 @@ class Senders:
         self._sooner.set()
 
     def answered(self, unit: Unit, answer: SendAnswered) -> None:
-        """What became of a call is stored (``Surroundings.answered``)."""
+        """What became of a call is stored (``ActorContext.answered``)."""
         desk = self._desks.get(unit.id)
         if desk is not None and desk.stored is not None and desk.stored[0] == answer.attempt:
             desk.stored[1].set()
 
     def opened(self, unit: Unit) -> None:
-        """A line has become open (``Surroundings.opened``)."""
+        """A line has become open (``ActorContext.opened``)."""
         desk = self._desks.get(unit.id)
         if desk is not None:
             desk.line_opened()

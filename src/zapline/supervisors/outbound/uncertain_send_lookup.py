@@ -20,7 +20,7 @@ from zapline.sql.outbound.reconciliation import DueLook
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.intake import Intake
-from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.leadership import Leadership
 from zapline.supervisors.reconciliation.store_reader import StoreReader, Tally
 from zapline.supervisors.units.roster import Roster

@@ -9,7 +9,7 @@ from zapline.domain.line.reasons import Phase
 from zapline.domain.reconciliation_windows import OVERLAP, SETTLES, SPAN
 from zapline.domain.retry_policy import Backoff
 from zapline.sql.outbound.reconciliation import LineRow
-from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.reconciliation.repairs import Repairs
 from zapline.supervisors.reconciliation.run import Run
 from zapline.supervisors.reconciliation.store_reader import MOST_PAGES, PAGE_SIZE

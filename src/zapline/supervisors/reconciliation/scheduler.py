@@ -14,7 +14,7 @@ from zapline.sql.outbound import reconciliation
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.intake import Intake
-from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.leadership import Leadership
 from zapline.supervisors.reconciliation.line_state import ALWAYS, ComparedLine, ReconcilePolicy, ReconcileStatus
 from zapline.supervisors.reconciliation.repairs import Repairs

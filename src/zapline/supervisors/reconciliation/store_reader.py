@@ -20,7 +20,7 @@ from zapline.sql.outbound import reconciliation
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.inbound.intake import Intake
 from zapline.supervisors.inbound.journal_entries import BACKFILL
-from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.inbound.unit_state import Unit
 
 PAGE_SIZE = 100
 """Records of one page: with thumbnails some megabytes."""

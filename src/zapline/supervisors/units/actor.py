@@ -32,8 +32,8 @@ from zapline.sql.journal.schema import Entry
 from zapline.supervisors.inbound.after_commit import tell_line, tell_stored
 from zapline.supervisors.inbound.journal_entries import BACKFILL, TOO_LARGE, read_entry
 from zapline.supervisors.inbound.mailbox import Direct
-from zapline.supervisors.inbound.unit_runtime import Doing, Run, Unit
-from zapline.supervisors.units.actor_context import Surroundings
+from zapline.supervisors.inbound.unit_state import Doing, Run, Unit
+from zapline.supervisors.units.actor_context import ActorContext
 
 RUN = 256
 """Entries stepped and stored together."""
@@ -53,7 +53,7 @@ _LOG = structlog.get_logger(scope="Unit")
 class UnitActor:
     """One life of a unit's actor. A crash ends it; the keeper starts another."""
 
-    def __init__(self, unit: Unit, around: Surroundings, probe_every: float) -> None:
+    def __init__(self, unit: Unit, around: ActorContext, probe_every: float) -> None:
         self._unit = unit
         self._around = around
         self._probe_every = probe_every

@@ -10,13 +10,13 @@ from zapline.domain.messages.events import SendAnswered
 from zapline.sql.journal.journal import Journal
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.recorder import Recorder
-from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.notifications.live_feed import Feed
 from zapline.supervisors.units.line_calls import LineCalls
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class ActorContext:
     """What an actor needs of the others."""
 
     journal: Journal

@@ -19,12 +19,12 @@ from zapline.domain.restart_policy import GiveUp, Intensity
 from zapline.sql.inbound.recorder_transaction import applied
 from zapline.sql.units.units import UnitRecord
 from zapline.supervisors.inbound.dispatcher import Dispatcher
-from zapline.supervisors.inbound.unit_runtime import Unit, fresh
+from zapline.supervisors.inbound.unit_state import Unit, fresh
 from zapline.supervisors.keeper import Child, keep
 from zapline.supervisors.notifications.event_payloads import status_news
 from zapline.supervisors.notifications.live_feed import Kind
 from zapline.supervisors.units.actor import UnitActor
-from zapline.supervisors.units.actor_context import Surroundings
+from zapline.supervisors.units.actor_context import ActorContext
 
 _LOG = structlog.get_logger(scope="Roster")
 
@@ -65,9 +65,9 @@ class Roster:
         self._instances: set[str] = set()
         self._scopes: dict[UnitId, trio.CancelScope] = {}
         self._nursery: trio.Nursery | None = None
-        self._around: Surroundings | None = None
+        self._around: ActorContext | None = None
 
-    async def run(self, around: Surroundings, *, task_status: trio.TaskStatus[None]) -> None:
+    async def run(self, around: ActorContext, *, task_status: trio.TaskStatus[None]) -> None:
         """Keep the actors until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery, self._around = nursery, around

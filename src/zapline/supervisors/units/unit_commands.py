@@ -24,7 +24,7 @@ from zapline.sql.privacy.erasure import load_erased
 from zapline.sql.units.units import archive_unit, insert_unit, load_units, rotate_secret
 from zapline.supervisors.inbound.dispatcher import Dispatcher
 from zapline.supervisors.inbound.intake import Intake
-from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.units.roster import Roster, digest, snapshot
 
 _HISTORY = frozenset(

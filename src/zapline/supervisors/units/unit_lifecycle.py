@@ -10,7 +10,7 @@ from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.units import units
-from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.units.unit_commands import InvalidUnit, Submit, UnknownUnit
 
 _LOG = structlog.get_logger(scope="Units")

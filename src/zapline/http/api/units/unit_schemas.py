@@ -14,7 +14,7 @@ from zapline.domain.timestamps import iso
 from zapline.http.api.framework.json_bodies import Answer, Moment, one_of
 from zapline.http.api.framework.paging import Page
 from zapline.sql.units.unit_summaries import Archived, UnitTotals
-from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.inbound.unit_state import Unit
 
 _Status = Annotated[str, one_of(dict.fromkeys(STATUS.values()), "The line in one word.")]
 _Reason = Annotated[Reason, Meta(description="Why the line is so, for programs.")]

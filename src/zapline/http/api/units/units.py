@@ -29,7 +29,7 @@ from zapline.http.api.units.unit_schemas import (
 )
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.units.unit_summaries import archived_units
-from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.units.roster import Roster
 from zapline.supervisors.units.unit_commands import Submit, UnitNotReady
 from zapline.supervisors.units.unit_lifecycle import is_time_zone

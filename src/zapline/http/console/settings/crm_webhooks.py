@@ -16,7 +16,7 @@ from zapline.http.console.units.unit_page import PATH
 from zapline.sql.notifications import crm_webhooks as reading
 from zapline.sql.notifications.crm_webhooks import Hook
 from zapline.sql.postgres.pool import Pool
-from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.notifications.crm_webhook_commands import Hooks
 from zapline.supervisors.units.unit_commands import Submit
 

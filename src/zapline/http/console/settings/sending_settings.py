@@ -19,7 +19,7 @@ from zapline.http.console.units.time_zones import ZONES
 from zapline.http.console.units.unit_page import PATH
 from zapline.sql.conversations import conversations
 from zapline.sql.postgres.pool import Pool
-from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.outbound.submission import Outgoing
 from zapline.supervisors.units.unit_commands import Submit, UnknownUnit
 from zapline.supervisors.units.unit_lifecycle import MOST_DAYS, Settings, UnitChanges

@@ -16,7 +16,7 @@ from zapline.http.console.settings.sending_settings import said_of
 from zapline.http.console.units.unit_page import PATH
 from zapline.sql.accounts.access_tokens import TokenRecord
 from zapline.supervisors.accounts.authentication import Identity
-from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.units.unit_commands import Submit
 
 _MOST = 200

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from zapline.domain.line.reasons import EXPLANATIONS, Phase
 from zapline.http.console.framework.translation import _, mark
-from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.inbound.unit_state import Unit
 
 _WORDS = {
     Phase.IDLE: ("idle", mark("Not connected")),

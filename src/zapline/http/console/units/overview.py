@@ -15,7 +15,7 @@ from zapline.http.console.health.check_explanations import VERDICTS, tell
 from zapline.http.console.units.line_status import Standing, rank, standing
 from zapline.sql.units.unit_summaries import UnitTotals
 from zapline.supervisors.health.health_report import Health
-from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.units.roster import Roster
 
 _PAGE = 50

@@ -10,7 +10,7 @@ from zapline.http.console.framework.translation import _
 from zapline.http.console.units.line_status import standing
 from zapline.sql.campaigns.campaigns import Campaign
 from zapline.sql.outbound.claims import PaceRow
-from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.inbound.unit_state import Unit
 
 
 def unit_waits(unit: Unit) -> str:

@@ -23,7 +23,7 @@ from zapline.http.console.units.line_status import standing
 from zapline.http.console.units.recent_activity import tail
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.units import unit_summaries
-from zapline.supervisors.inbound.unit_runtime import Unit
+from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.notifications.live_feed import Feed
 from zapline.supervisors.units.unit_commands import Submit
 

@@ -1,1 +1,0 @@
-"""What ``zapline doctor`` looks at: this machine, the database, Evolution, and the way between them."""
