@@ -295,7 +295,7 @@ def test_undoing_the_set_up_leaves_nothing_behind() -> None:
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
-    start = f"from zapline.daemon import logs\nlogs.configure('json')\nlogs.register_secret({SECRET!r})\n"
+    start = f"from zapline.daemon.logs import setup\nsetup.configure('json')\nsetup.register_secret({SECRET!r})\n"
     return subprocess.run(
         [sys.executable, "-c", start + textwrap.dedent(code)], capture_output=True, text=True, timeout=30, check=False
     )

@@ -130,7 +130,7 @@ def child(command: list[str]) -> "subprocess.Popen[str]":
 RUN_FOR_EVER = """
 import sys, time
 from pathlib import Path
-from zapline.sandbox import postgres
+from zapline.sandbox.embedded_postgres import server as postgres
 if sys.argv[2] == "unwatched":
     postgres.death_wrapper = lambda: ()
 server = postgres.PostgresServer(Path(sys.argv[1]), durable=False)

@@ -11,7 +11,7 @@ import trio
 from support.house import House, house, text, until
 
 from zapline.domain.errors import JournalRefused
-from zapline.domain.messages.events import Parsed
+from zapline.domain.inbound_events import Parsed
 from zapline.domain.restart_policy import Intensity
 from zapline.supervisors.inbound import journal_entries as entries_module
 from zapline.supervisors.inbound.unit_state import Unit
@@ -159,16 +159,16 @@ CHILD = """
 import os, sys, trio
 from pathlib import Path
 from support.house import house
-from zapline.supervisors import entries
+from zapline.supervisors.inbound import journal_entries
 
-real = entries.parse
+real = journal_entries.parse
 
 def parse(body, *, event_hint=None):
     if b"KILLER" in body:
         os._exit(9)
     return real(body, event_hint=event_hint)
 
-entries.parse = parse
+journal_entries.parse = parse
 
 async def main():
     async with house(sys.argv[1], Path(sys.argv[2])) as home:
