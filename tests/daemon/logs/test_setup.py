@@ -336,10 +336,10 @@ def test_a_pipe_that_nobody_reads_does_not_end_the_process() -> None:
         import os, sys
         reading, writing = os.pipe()
         os.close(reading)
-        logs.configure("json", "info", os.fdopen(writing, "wb"))
+        setup.configure("json", "info", os.fdopen(writing, "wb"))
         for number in range(100):
-            logs.get_logger("x").info("nobody reads this")
-        sys.stderr.write(str(logs.lost_lines()))
+            setup.get_logger("x").info("nobody reads this")
+        sys.stderr.write(str(setup.lost_lines()))
         sys.stderr.flush()
         os._exit(0)
         """
