@@ -49,7 +49,7 @@ imports: $(READY)
 	@$(BIN)/lint-imports
 
 docs: $(READY) ## Print docs/states.md anew from the tables
-	@$(BIN)/python -m zapline.domain.state_charts > docs/states.md
+	@$(BIN)/python -m zapline.domain.states_document > docs/states.md
 
 picture: $(READY) ## Take the README's picture of the console anew (needs Chromium)
 	@$(BIN)/python -m pytest -q tests/browser/test_first_steps.py

@@ -11,7 +11,7 @@ from zapline.domain.line.reasons import Phase, Reason
 from zapline.domain.line.transitions import ONLY_IN, TRANSITIONS, Action, Signal
 from zapline.domain.messages.delivery_status import Delivery
 from zapline.domain.outbox.work_states import MOVES, Work
-from zapline.domain.state_charts import states_page
+from zapline.domain.states_document import states_page
 
 PAGE = Path(__file__).parents[2] / "docs" / "states.md"
 
@@ -21,7 +21,7 @@ def test_the_page_is_printed_from_the_tables_as_they_are_now() -> None:
 
 
 def test_the_command_prints_the_page() -> None:
-    command = [sys.executable, "-m", "zapline.domain.state_charts"]
+    command = [sys.executable, "-m", "zapline.domain.states_document"]
     printed = subprocess.run(command, capture_output=True, timeout=30, check=True)
     assert printed.stdout.decode() == states_page()
     assert printed.stderr == b""

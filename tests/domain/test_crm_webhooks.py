@@ -5,18 +5,8 @@ from uuid import UUID
 
 import pytest
 
-from zapline.domain.crm_webhooks import (
-    FAILING_DAYS,
-    MOST_ASKED,
-    REST_AFTER,
-    Verdict,
-    judge,
-    rest_after,
-    secret,
-    signature,
-    wait_after,
-    webhook_id,
-)
+from zapline.domain.crm_webhook_signature import secret, signature, webhook_id
+from zapline.domain.crm_webhooks import FAILING_DAYS, MOST_ASKED, REST_AFTER, Verdict, judge, rest_after, wait_after
 
 
 @pytest.mark.parametrize(

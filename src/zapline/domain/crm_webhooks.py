@@ -1,10 +1,6 @@
 """Decides about webhooks to the CRM: their events, their signature, and when what failed is tried again."""
 
-import hmac
-from base64 import b64encode
-from collections.abc import Sequence
 from enum import StrEnum
-from uuid import UUID
 
 
 class HookEvent(StrEnum):
@@ -68,19 +64,3 @@ def rest_after(failures: int) -> float:
     """Seconds for which a CRM is left alone after so many failures in a row."""
     over = failures - REST_AFTER
     return min(2.0 ** min(over, 10), _LONGEST_REST) if over >= 0 else 0.0
-
-
-def webhook_id(delivery: UUID) -> str:
-    """The header ``webhook-id``: by it a CRM knows what it has seen."""
-    return f"msg_{delivery}"
-
-
-def secret(key: bytes) -> str:
-    """A key as it is shown to a person."""
-    return "whsec_" + b64encode(key).decode()
-
-
-def signature(keys: Sequence[bytes], id: str, timestamp: int, body: bytes) -> str:
-    """The header ``webhook-signature`` of the Standard Webhooks: one for each key, the newest first."""
-    signed = b"%s.%d.%s" % (id.encode(), timestamp, body)
-    return " ".join("v1," + b64encode(hmac.digest(key, signed, "sha256")).decode() for key in keys)

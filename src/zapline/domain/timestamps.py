@@ -1,6 +1,18 @@
-"""Writes moments as the API shows them."""
+"""Defines readings of the wall and the monotonic clock, and writes times as the API shows them."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
+
+NEVER = float("-inf")
+"""A time that lies before every reading of a clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """``wall``: seconds since the epoch, for times shown; ``mono``: the monotonic clock, for delays."""
+
+    wall: float
+    mono: float
 
 
 def iso(at: float | datetime | None) -> str | None:

@@ -21,21 +21,14 @@ from zapline.domain.campaigns.recipients_csv import (
     read_listed,
     read_phone,
 )
-from zapline.domain.campaigns.states import (
-    Ask,
-    CampaignState,
-    Timing,
-    WrongCampaignState,
-    client_id,
-    estimate_end,
-    follow,
-)
+from zapline.domain.campaigns.schedule import Timing, estimate_end
+from zapline.domain.campaigns.states import Ask, CampaignState, WrongCampaignState, client_id, follow
 from zapline.domain.campaigns.text_templates import InvalidTemplate, Letter, Template, variable_name
 from zapline.domain.contacts.phone_numbers import InvalidPhone, parse_phone
-from zapline.domain.messages.events import Kind
+from zapline.domain.messages.facts import Kind
+from zapline.domain.outbox.contents import File, Outgoing, Text
 from zapline.domain.outbox.pacing import UnitPace
-from zapline.domain.outbox.rate_limits import QuietHours
-from zapline.domain.outbox.work_states import File, Outgoing, Text
+from zapline.domain.outbox.quiet_hours import QuietHours
 
 SAO_PAULO, NEW_YORK = ZoneInfo("America/Sao_Paulo"), ZoneInfo("America/New_York")
 

@@ -4,14 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zapline.domain.contacts.phone_numbers import (
-    Address,
-    AddressKind,
-    InvalidPhone,
-    canonical_phone,
-    parse_phone,
-    resolve,
-)
+from zapline.domain.contacts.addresses import Address, AddressKind, resolve
+from zapline.domain.contacts.phone_numbers import InvalidPhone, canonical_phone, parse_phone
 
 PHONE, LID = "5511999990001@s.whatsapp.net", "111222333444555@lid"
 MARIA = Address(AddressKind.PERSON, "+5511999990001", "+5511999990001", "111222333444555", (LID, PHONE))

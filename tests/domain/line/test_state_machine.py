@@ -3,25 +3,33 @@
 from collections.abc import Callable
 
 import pytest
-from support.virtual_line import HOUR, VirtualLine, begin_counting, made, opened, pairing, shown
+from support.virtual_line import (
+    HOUR,
+    VirtualLine,
+    call_count,
+    open_line,
+    pairing_line,
+    phase_and_reason,
+    reset_counters,
+)
 
+from zapline.domain.line import events
 from zapline.domain.line.reasons import Phase, Reason
 from zapline.domain.line.state import Stored
 from zapline.domain.line.transitions import Action
-from zapline.domain.messages import events
 
 
 def test_asking_registers_then_connects_and_a_scan_opens_the_line() -> None:
     line = VirtualLine()
     line.feed(events.ConnectAsked())
-    assert shown(line) == (Phase.CONNECTING, Reason.CONNECTING)
+    assert phase_and_reason(line) == (Phase.CONNECTING, Reason.CONNECTING)
     line.run(10)
-    assert shown(line) == (Phase.PAIRING, Reason.WAITING_SCAN)
+    assert phase_and_reason(line) == (Phase.PAIRING, Reason.WAITING_SCAN)
     assert line.stored.qr_code is not None
     assert (line.calls[Action.REGISTER], line.calls[Action.CONNECT]) == (1, 1)
     line.evolution.scan()
     line.run(1)
-    assert shown(line) == (Phase.OPEN, Reason.SCAN_COMPLETED)
+    assert phase_and_reason(line) == (Phase.OPEN, Reason.SCAN_COMPLETED)
     assert (line.stored.qr_code, line.stored.profile_name) == (None, "Loja")
 
 
@@ -57,7 +65,7 @@ def test_an_answer_without_a_code_is_asked_again_with_growing_pauses_while_someb
     line.run(HOUR)
     assert line.phase is Phase.CONNECTING
     assert 5 < line.calls[Action.CONNECT] <= 25
-    assert made(line) <= 100
+    assert call_count(line) <= 100
 
 
 def test_an_answer_without_a_code_is_only_observed_when_nobody_looks() -> None:
@@ -80,14 +88,14 @@ def test_codes_end_at_the_limit_and_never_begin_anew_by_themselves(watched: bool
     if watched:
         line.watch(8 * HOUR)
     line.run(8 * HOUR)
-    assert shown(line) == (Phase.REFUSED, Reason.QR_LIMIT_REACHED)
+    assert phase_and_reason(line) == (Phase.REFUSED, Reason.QR_LIMIT_REACHED)
     assert line.stored.qr_code is None
-    assert line.evolution.rounds == 1
+    assert line.evolution.pairings_started == 1
     assert line.calls[Action.CONNECT] <= 31
     line.feed(events.ConnectAsked())
     line.run(10)
     assert line.phase is Phase.PAIRING
-    assert line.evolution.rounds == 2
+    assert line.evolution.pairings_started == 2
 
 
 def test_asking_again_right_after_the_limit_is_not_stopped_by_the_limit_s_second_webhook() -> None:
@@ -104,7 +112,7 @@ def test_asking_again_right_after_the_limit_is_not_stopped_by_the_limit_s_second
 
 
 def test_a_code_overtaken_by_the_limit_is_not_shown() -> None:
-    line = pairing()
+    line = pairing_line()
     line.run(60)
     line.feed(events.QrLimitReached())
     line.feed(events.QrOffered("overtaken"))
@@ -112,7 +120,7 @@ def test_a_code_overtaken_by_the_limit_is_not_shown() -> None:
 
 
 def test_a_repeated_code_does_not_live_longer() -> None:
-    line = pairing()
+    line = pairing_line()
     code, known_since = line.stored.qr_code, line.stored.qr_updated_at
     assert code is not None
     fresh_until = line.state.qr_fresh_until
@@ -122,28 +130,28 @@ def test_a_repeated_code_does_not_live_longer() -> None:
 
 
 def test_looking_at_a_pairing_that_ended_unheard_does_not_begin_another() -> None:
-    line = pairing()
+    line = pairing_line()
     line.evolution.reachable = False
     line.run(60)
     line.evolution.reachable, line.evolution.state = True, "close"
     line.feed(events.QrWanted())
     line.run(30)
-    assert shown(line) == (Phase.REFUSED, Reason.QR_LIMIT_REACHED)
-    assert line.evolution.rounds == 1
+    assert phase_and_reason(line) == (Phase.REFUSED, Reason.QR_LIMIT_REACHED)
+    assert line.evolution.pairings_started == 1
 
 
 @pytest.mark.parametrize("code", [408, 428, 515])
 def test_a_close_during_pairing_does_not_begin_codes_again_for_nobody(code: int) -> None:
-    line = pairing()
+    line = pairing_line()
     line.evolution.state = "close"
     line.feed(events.Closed(code))
     line.run(6 * HOUR)
-    assert shown(line) == (Phase.REFUSED, Reason.QR_LIMIT_REACHED)
-    assert line.evolution.rounds == 1
+    assert phase_and_reason(line) == (Phase.REFUSED, Reason.QR_LIMIT_REACHED)
+    assert line.evolution.pairings_started == 1
 
 
 def test_the_restart_after_a_scan_is_no_end_of_the_pairing() -> None:
-    line = pairing()
+    line = pairing_line()
     line.feed(events.Closed(515))
     line.run(0.5)
     line.evolution.scan()
@@ -152,23 +160,23 @@ def test_the_restart_after_a_scan_is_no_end_of_the_pairing() -> None:
 
 
 def test_disconnecting_logs_out_and_the_echoes_change_nothing() -> None:
-    line = opened()
-    begin_counting(line)
+    line = open_line()
+    reset_counters(line)
     line.feed(events.DisconnectAsked())
     assert (line.phase, line.dropped) == (Phase.IDLE, 0)
     line.run(HOUR)
-    assert shown(line) == (Phase.IDLE, Reason.DISCONNECTED)
+    assert phase_and_reason(line) == (Phase.IDLE, Reason.DISCONNECTED)
     assert (line.stored.wanted, line.stored.logout_pending) == (False, False)
-    assert made(line) == line.calls[Action.LOGOUT] == 1
+    assert call_count(line) == line.calls[Action.LOGOUT] == 1
 
 
 def test_disconnecting_while_pairing_ends_it_though_codes_come_late() -> None:
-    line = pairing()
+    line = pairing_line()
     line.feed(events.DisconnectAsked())
     line.feed(events.QrOffered("late"))
     line.feed(events.ConnectingSeen())
     line.run(HOUR)
-    assert shown(line) == (Phase.IDLE, Reason.DISCONNECTED)
+    assert phase_and_reason(line) == (Phase.IDLE, Reason.DISCONNECTED)
     assert not line.stored.wanted
     assert line.evolution.state == "close"
 
@@ -180,38 +188,38 @@ def test_the_answer_of_a_connect_under_way_does_not_undo_a_disconnect() -> None:
     assert line.calls[Action.CONNECT] == 1
     line.feed(events.DisconnectAsked())
     line.run(HOUR)
-    assert shown(line) == (Phase.IDLE, Reason.DISCONNECTED)
+    assert phase_and_reason(line) == (Phase.IDLE, Reason.DISCONNECTED)
     assert line.evolution.state == "close"
 
 
 def test_a_late_open_after_a_disconnect_is_observed_and_connects_nothing() -> None:
-    line = opened()
+    line = open_line()
     line.feed(events.DisconnectAsked())
     line.run(60)
     line.feed(events.Opened())
     line.run(HOUR)
-    assert shown(line) == (Phase.IDLE, Reason.DISCONNECTED)
-    assert line.evolution.rounds == 1
+    assert phase_and_reason(line) == (Phase.IDLE, Reason.DISCONNECTED)
+    assert line.evolution.pairings_started == 1
 
 
 def test_a_logout_that_fails_is_repeated_through_a_crash_until_it_is_answered() -> None:
-    line = opened()
-    begin_counting(line)
+    line = open_line()
+    reset_counters(line)
     line.evolution.reachable = False
     line.feed(events.DisconnectAsked())
     line.run(HOUR)
     line.crash()
     line.run(HOUR)
     assert (line.phase, line.stored.logout_pending) == (Phase.IDLE, True)
-    assert made(line) <= 60
+    assert call_count(line) <= 60
     line.evolution.reachable = True
     line.run(320)
     assert (line.evolution.state, line.stored.logout_pending) == ("close", False)
 
 
 def test_an_open_line_that_is_to_be_logged_out_stays_idle() -> None:
-    line = opened()
-    line.evolution.key_right = False
+    line = open_line()
+    line.evolution.key_valid = False
     line.feed(events.DisconnectAsked())
     line.run(10)
     line.feed(events.StateObserved("open"))
@@ -221,19 +229,19 @@ def test_an_open_line_that_is_to_be_logged_out_stays_idle() -> None:
 
 
 def test_connecting_right_after_disconnecting_is_not_ended_by_the_echo_of_the_logout() -> None:
-    line = opened()
+    line = open_line()
     line.lateness = 8.0
     line.feed(events.DisconnectAsked())
     line.run(1)
     line.feed(events.ConnectAsked())
     line.run(20)
-    assert shown(line) == (Phase.PAIRING, Reason.WAITING_SCAN)
+    assert phase_and_reason(line) == (Phase.PAIRING, Reason.WAITING_SCAN)
 
 
 IN_EVERY_PHASE: dict[str, Callable[[], VirtualLine]] = {
     "idle": VirtualLine,
     "connecting": lambda: _put(Phase.CONNECTING),
-    "pairing": pairing,
+    "pairing": pairing_line,
     "backing_off": lambda: _put(Phase.BACKING_OFF),
     "logged_out": lambda: _put(Phase.LOGGED_OUT),
     "refused": lambda: _put(Phase.REFUSED),
@@ -257,8 +265,8 @@ def test_asking_to_connect_leads_to_a_code_from_every_phase(place: str) -> None:
 
 
 def test_asking_to_connect_an_open_line_verifies_it() -> None:
-    line = opened()
-    begin_counting(line)
+    line = open_line()
+    reset_counters(line)
     line.feed(events.ConnectAsked())
     line.run(10)
     assert line.phase is Phase.OPEN
@@ -273,7 +281,7 @@ def test_a_line_that_others_pair_is_shown_but_never_connected_by_us() -> None:
     line.run(600)
     assert line.phase is Phase.PAIRING
     line.run(HOUR)
-    assert (line.stored.wanted, line.evolution.rounds) == (False, 1)
+    assert (line.stored.wanted, line.evolution.pairings_started) == (False, 1)
     assert set(line.calls) <= {Action.OBSERVE}
 
 
@@ -283,7 +291,7 @@ def test_a_close_of_a_line_that_nobody_asked_for_is_only_told(code: int) -> None
     line.feed(events.Closed(code))
     line.run(HOUR)
     assert line.phase is Phase.IDLE
-    assert made(line) == 0
+    assert call_count(line) == 0
 
 
 def test_a_storm_over_a_line_that_nobody_asked_for_ends_idle() -> None:
@@ -294,4 +302,4 @@ def test_a_storm_over_a_line_that_nobody_asked_for_ends_idle() -> None:
     line.run(HOUR)
     assert line.phase is Phase.IDLE
     assert line.rows <= 3
-    assert made(line) <= 40
+    assert call_count(line) <= 40

@@ -8,12 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.virtual_line import HOUR, VirtualLine
 
+from zapline.domain.line import events
 from zapline.domain.line.reasons import STATUS, Phase, Reason
 from zapline.domain.line.signals import signal_of
-from zapline.domain.line.state import Connection, Moment, Stored
+from zapline.domain.line.state import Connection, Stored
 from zapline.domain.line.state_machine import step
 from zapline.domain.line.transitions import ONLY_IN, TRANSITIONS, Action, Signal
-from zapline.domain.messages import events
+from zapline.domain.timestamps import Moment
 
 EVENTS: list[events.ConnectionEvent] = [
     events.QrOffered("a"),
@@ -136,11 +137,11 @@ def happen(line: VirtualLine, what: str) -> None:
         case "away" | "back":
             evolution.reachable = what == "back"
         case "key_wrong" | "key_right":
-            evolution.key_right = what == "key_right"
+            evolution.key_valid = what == "key_right"
         case "storm":
             evolution.storm(30)
         case "end401" | "end403" if evolution.state != "missing":
-            evolution.end(int(what[3:]))
+            evolution.end_session(int(what[3:]))
         case "taken" if evolution.state == "open":
             evolution.state = "close"
             line.webhook(events.Closed(440))
@@ -162,7 +163,7 @@ def happen(line: VirtualLine, what: str) -> None:
         case "lose_all" | "lose_none":
             line.loss = 1.0 if what == "lose_all" else 0.0
         case "late":
-            line.feed(line.draw.choice([event for event in EVENTS if not isinstance(event, events.Started)][:20]))
+            line.feed(line.rng.choice([event for event in EVENTS if not isinstance(event, events.Started)][:20]))
         case "look":
             line.watch(60)
         case "lost_open" if evolution.state == "open":
@@ -196,7 +197,7 @@ def lived(history: list[tuple[str, float]], seed: int) -> VirtualLine:
         happen(line, what)
         line.run(later)
     evolution = line.evolution
-    evolution.reachable = evolution.key_right = evolution.whatsapp_up = True
+    evolution.reachable = evolution.key_valid = evolution.whatsapp_up = True
     evolution.connect_fails = False
     line.run(60)  # what is still on its way arrives
     return line
@@ -264,6 +265,6 @@ def test_a_day_of_random_faults_costs_a_bounded_number_of_steps_and_calls(seed: 
     calls = sum(line.calls.values())
     assert line.unexpected == 0
     # A step is caused by a webhook (some twice), an answer, an ask, or a timer; a timer comes with few of them.
-    assert line.turns <= 1.3 * webhooks + 4 * calls + 25 * happened
+    assert line.events_fed <= 1.3 * webhooks + 4 * calls + 25 * happened
     assert calls <= 24 * 120
     assert line.calls[Action.CONNECT] <= 24 * 25

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 import pytest
-from support.virtual_line import VirtualLine, opened, pairing, shown
+from support.virtual_line import VirtualLine, open_line, pairing_line, phase_and_reason
 
+from zapline.domain.line import events
 from zapline.domain.line.reasons import Phase
-from zapline.domain.messages import events
 
 
 def _ask(line: VirtualLine) -> None:
@@ -28,7 +28,7 @@ def _doubt(line: VirtualLine) -> None:
 
 
 def _end(line: VirtualLine) -> None:
-    line.evolution.end(401)
+    line.evolution.end_session(401)
     line.run(1)
 
 
@@ -41,13 +41,13 @@ CRASHES: dict[str, tuple[Callable[[], VirtualLine], Callable[[VirtualLine], None
     "registering": (VirtualLine, _ask, 0.01),
     "connecting": (VirtualLine, _ask, 1.0),
     "showing a code": (VirtualLine, _ask, 10.0),
-    "logging out": (opened, _stop, 0.01),
-    "logging out of a pairing": (pairing, _stop, 0.01),
-    "waiting to reconnect": (opened, _close, 1.0),
-    "reconnecting": (opened, _close, 4.0),
-    "in doubt": (opened, _doubt, 0.01),
-    "ended": (opened, _end, 0.1),
-    "removed": (opened, _delete, 0.1),
+    "logging out": (open_line, _stop, 0.01),
+    "logging out of a pairing": (pairing_line, _stop, 0.01),
+    "waiting to reconnect": (open_line, _close, 1.0),
+    "reconnecting": (open_line, _close, 4.0),
+    "in doubt": (open_line, _doubt, 0.01),
+    "ended": (open_line, _end, 0.1),
+    "removed": (open_line, _delete, 0.1),
 }
 
 
@@ -65,5 +65,5 @@ def test_what_is_stored_alone_leads_to_the_same_end_after_a_crash(moment: str) -
         if line.evolution.state == "connecting" and line.phase is not Phase.PAIRING:
             line.evolution.scan()
         line.run(900)
-        ends.append((*shown(line), line.stored.wanted, line.stored.logout_pending, line.evolution.state))
+        ends.append((*phase_and_reason(line), line.stored.wanted, line.stored.logout_pending, line.evolution.state))
     assert ends[0] == ends[1]

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zapline.domain.line.state import Moment
 from zapline.domain.outbox.pacing import BURST, GAP, PER_MINUTE, WARMED_UP, Pacer, PastCall, UnitPace
 from zapline.domain.outbox.work_states import Lane
+from zapline.domain.timestamps import Moment
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOW = datetime(2026, 11, 5, 12, tzinfo=BERLIN).timestamp()

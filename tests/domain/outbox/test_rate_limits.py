@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zapline.domain.outbox.rate_limits import Bucket, QuietHours, Wait, day_began, next_day
+from zapline.domain.outbox.quiet_hours import QuietHours, day_began, next_day
+from zapline.domain.outbox.token_bucket import Bucket, Wait
 
 LISBON = ZoneInfo("Europe/Lisbon")
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -3,7 +3,8 @@ from uuid import uuid4
 import pytest
 
 from zapline.domain.ids import ExternalId
-from zapline.domain.messages.events import Kind, SendAnswered
+from zapline.domain.messages.facts import Kind, SendAnswered
+from zapline.domain.outbox.contents import Content, File, Reaction, Text
 from zapline.domain.outbox.send_outcomes import (
     CAMPAIGN_REST,
     LINE_REST,
@@ -15,7 +16,7 @@ from zapline.domain.outbox.send_outcomes import (
     campaign_rest,
     line_rest,
 )
-from zapline.domain.outbox.work_states import MOST_TRIES, MOVES, Content, File, Reaction, Text, Work
+from zapline.domain.outbox.work_states import MOST_TRIES, MOVES, Work
 from zapline.evolution.client.failures import VOCABULARY, Verdict
 
 NOW = 1_795_364_000.0

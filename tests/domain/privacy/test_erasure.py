@@ -4,12 +4,12 @@ from uuid import UUID
 
 import pytest
 
-from zapline.domain.contacts.phone_numbers import Address, resolve
+from zapline.domain.contacts.addresses import Address, resolve
 from zapline.domain.ids import ExternalId, UnitId
+from zapline.domain.inbound_events import Ignored
 from zapline.domain.messages.delivery_status import Delivery
-from zapline.domain.messages.events import (
+from zapline.domain.messages.facts import (
     ContactSeen,
-    Ignored,
     Kind,
     MessageArrived,
     MessageEdited,

@@ -12,8 +12,8 @@ import pytest
 import trio
 
 from zapline.domain.ids import ExternalId
-from zapline.domain.messages.events import Kind
-from zapline.domain.outbox.work_states import Card, Content, File, Location, Outgoing, Poll, Quoted, Reaction, Text
+from zapline.domain.messages.facts import Kind
+from zapline.domain.outbox.contents import Card, Content, File, Location, Outgoing, Poll, Quoted, Reaction, Text
 from zapline.evolution.client import rest_client as client_room
 from zapline.evolution.client.failures import (
     BadAnswer,

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import zapline.sandbox
+from zapline.domain.inbound_events import Parsed, Unusable
 from zapline.domain.messages.delivery_status import Delivery
-from zapline.domain.messages.events import MessageArrived, Parsed, StatusReported, Unusable
+from zapline.domain.messages.facts import MessageArrived, StatusReported
 from zapline.evolution.client.response_parser import decode, read_messages
 from zapline.evolution.client.stored_messages import PART_RECORDS, parse_stored, stored_bodies
 from zapline.evolution.webhooks.event_parser import parse

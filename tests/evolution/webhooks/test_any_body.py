@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import zapline.sandbox
-from zapline.domain.messages.events import MessageArrived, Parsed, Unusable
+from zapline.domain.inbound_events import Parsed, Unusable
+from zapline.domain.messages.facts import MessageArrived
 from zapline.evolution.webhooks.envelope import extract_envelope, extract_instance, strip_secrets
 from zapline.evolution.webhooks.event_parser import parse
 

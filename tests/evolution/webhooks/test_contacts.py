@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from zapline.domain.contacts.phone_numbers import Address, AddressKind
-from zapline.domain.messages.events import Ignored, MessageArrived, Parsed
+from zapline.domain.contacts.addresses import Address, AddressKind
+from zapline.domain.inbound_events import Ignored, Parsed
+from zapline.domain.messages.facts import MessageArrived
 from zapline.evolution.webhooks.event_parser import parse
 
 PHONE, LID, OWN = "5511999990001@s.whatsapp.net", "111222333444555@lid", "5511999990000@s.whatsapp.net"

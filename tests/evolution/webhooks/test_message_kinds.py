@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from zapline.domain.ids import ExternalId
-from zapline.domain.messages.events import Ignored, Kind, MessageArrived, Parsed
+from zapline.domain.inbound_events import Ignored, Parsed
+from zapline.domain.messages.facts import Kind, MessageArrived
 from zapline.evolution.webhooks.event_parser import parse
 
 PHONE, LID, OWN = "5511999990001@s.whatsapp.net", "111222333444555@lid", "5511999990000@s.whatsapp.net"

@@ -5,22 +5,18 @@ from typing import Any
 
 import pytest
 
-from zapline.domain.contacts.phone_numbers import Address, AddressKind
+from zapline.domain.contacts.addresses import Address, AddressKind
 from zapline.domain.ids import ExternalId
+from zapline.domain.inbound_events import Ignored, Parsed, Unusable
+from zapline.domain.line.events import Closed, QrLimitReached, QrOffered
 from zapline.domain.messages.delivery_status import Delivery
-from zapline.domain.messages.events import (
-    Closed,
+from zapline.domain.messages.facts import (
     ContactSeen,
-    Ignored,
     MessageArrived,
     MessageDeleted,
     MessageEdited,
-    Parsed,
-    QrLimitReached,
-    QrOffered,
     ReactionReported,
     StatusReported,
-    Unusable,
     VoteReported,
 )
 from zapline.evolution.webhooks.event_parser import parse

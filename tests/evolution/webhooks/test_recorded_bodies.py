@@ -8,29 +8,29 @@ from typing import Any
 import pytest
 
 import zapline.sandbox
-from zapline.domain.contacts.phone_numbers import Address, AddressKind
+from zapline.domain.contacts.addresses import Address, AddressKind
 from zapline.domain.ids import ExternalId
-from zapline.domain.messages.delivery_status import Delivery
-from zapline.domain.messages.events import (
+from zapline.domain.inbound_events import Ignored, Parsed, Unusable
+from zapline.domain.line.events import (
     Closed,
     ConnectingSeen,
-    ContactSeen,
-    Ignored,
     InstanceCreated,
     InstanceRemoved,
-    Kind,
     LoggedOutSeen,
+    Opened,
+    QrLimitReached,
+    QrOffered,
+)
+from zapline.domain.messages.delivery_status import Delivery
+from zapline.domain.messages.facts import (
+    ContactSeen,
+    Kind,
     Media,
     MessageArrived,
     MessageDeleted,
     MessageEdited,
-    Opened,
-    Parsed,
-    QrLimitReached,
-    QrOffered,
     ReactionReported,
     StatusReported,
-    Unusable,
 )
 from zapline.evolution.webhooks.envelope import extract_envelope, extract_instance, strip_secrets
 from zapline.evolution.webhooks.event_parser import parse

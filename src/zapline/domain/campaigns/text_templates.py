@@ -12,7 +12,7 @@ from unicodedata import normalize
 import msgspec
 
 from zapline.domain.errors import Unfit
-from zapline.domain.outbox.work_states import Content, File, Outgoing, Text
+from zapline.domain.outbox.contents import Content, File, Outgoing, Text
 
 _FIELD = re.compile(r"\{\{([^{}]*)\}\}")
 _NAME = re.compile(r"[\w.]{1,64}")

@@ -1,59 +1,20 @@
-"""Decides who an address is: E.164, the Brazilian ninth digit, and the JIDs and LIDs that mean one contact.
-
-A person has one canonical name, whatever a version of Evolution calls them: the phone when it is known,
-else the LID. The forms of JIDs per version are in the contract, section 2.
-"""
+"""Normalises phone numbers to canonical E.164: the Brazilian ninth digit, Mexico, Argentina, and what people type."""
 
 import re
 from collections.abc import Iterator
-from enum import StrEnum
 
-import msgspec
 import phonenumbers
 
+from zapline.domain.contacts.jids import PHONE_SERVER, parse_jid
 from zapline.domain.errors import LocalError
+
+_LONGEST_INPUT = 80
+_TYPED = re.compile(r"[\d\s+().\-/\u2010-\u2015\u00a0]+")
+_LINK = re.compile(r"(?:https?://)?(?:wa\.me/|api\.whatsapp\.com/send/?\?phone=)\+?(\d+)", re.IGNORECASE)
 
 
 class InvalidPhone(LocalError):
     """What a person typed is not a phone number; the text says what is wrong with it."""
-
-
-class AddressKind(StrEnum):
-    PERSON = "person"
-    GROUP = "group"
-    BROADCAST = "broadcast"
-    STATUS = "status"
-    NEWSLETTER = "newsletter"
-    OTHER = "other"
-    """A bot, the service account, or a server that is not known here."""
-
-
-class Address(msgspec.Struct, frozen=True):
-    """Somebody or something that a chat can be with."""
-
-    kind: AddressKind
-    canonical: str
-    """``+5511999990001``, ``lid:111222333444555``, ``group:120363...@g.us``: equal means the same chat."""
-    phone: str | None = None
-    """E.164 with ``+``, in canonical form."""
-    lid: str | None = None
-    """Digits only."""
-    jids: tuple[str, ...] = ()
-    """Every JID seen, as WhatsApp wrote its digits, without device part; sorted."""
-
-
-_LONGEST_JID = 128
-_PHONE_SERVERS = frozenset({"s.whatsapp.net", "c.us", "hosted"})
-"""``c.us`` is the old name; ``hosted`` are the lines that Meta runs for a business."""
-_LID_SERVERS = frozenset({"lid", "hosted.lid"})
-_OTHER_KINDS = {
-    "g.us": AddressKind.GROUP,
-    "broadcast": AddressKind.BROADCAST,
-    "newsletter": AddressKind.NEWSLETTER,
-}
-_USER = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,99}")
-_SERVER = re.compile(r"[a-z][a-z0-9.-]{0,39}")
-_STATUS = "status@broadcast"
 
 
 def canonical_phone(digits: str) -> str:
@@ -74,78 +35,6 @@ def canonical_phone(digits: str) -> str:
     return "+" + digits
 
 
-def resolve(primary: str | None, *others: str | None) -> Address | None:
-    """One address from all the JIDs a body gives for it; ``None`` if none of them can be read.
-
-    ``primary`` says what kind of chat it is; the others add a phone to a LID or a LID to a phone. An
-    alias that contradicts what is known already (another phone, another LID, a group) is left out: two
-    people taken for one cannot be parted again.
-    """
-    phone: str | None = None
-    lid: str | None = None
-    jids: set[str] = set()
-    for raw in (primary, *others):
-        read = _read(raw)
-        if read is None:
-            continue
-        user, server = read
-        if server == "s.whatsapp.net":
-            spelled = canonical_phone(user)
-            if phone is None or phone == spelled:
-                phone = spelled
-                jids.add(f"{user}@{server}")
-        elif server == "lid":
-            if lid is None or lid == user:
-                lid = user
-                jids.add(f"{user}@{server}")
-        elif not jids:
-            return _other(user, server)
-    if not jids:
-        return None
-    canonical = phone if phone is not None else f"lid:{lid}"
-    return Address(AddressKind.PERSON, canonical, phone, lid, tuple(sorted(jids)))
-
-
-def _other(user: str, server: str) -> Address:
-    jid = f"{user}@{server}"
-    if jid == _STATUS:
-        return Address(AddressKind.STATUS, "status", jids=(jid,))
-    kind = _OTHER_KINDS.get(server, AddressKind.OTHER)
-    return Address(kind, f"{kind.value}:{jid}", jids=(jid,))
-
-
-def _read(raw: str | None) -> tuple[str, str] | None:
-    """(user, server) with the server's aliases folded and device and agent taken off."""
-    if not isinstance(raw, str) or len(raw) > _LONGEST_JID:
-        return None
-    user, at, server = raw.strip().partition("@")
-    if not at:
-        return None
-    server = server.lower()
-    if server in _PHONE_SERVERS:
-        user = user.partition(":")[0].partition("_")[0]
-        if not (user.isascii() and user.isdigit()):
-            return None
-        if 7 <= len(user) <= 15 and user[0] != "0":
-            return user, "s.whatsapp.net"
-        # WhatsApp's own service account is 0@s.whatsapp.net: an address, but nobody's phone.
-        return (user, "service.whatsapp.net") if len(user) <= 20 else None
-    if server in _LID_SERVERS:
-        user = user.partition(":")[0].partition("_")[0]
-        return (user, "lid") if user.isascii() and user.isdigit() and len(user) <= 20 else None
-    user = user.partition(":")[0]
-    if _USER.fullmatch(user) is None or _SERVER.fullmatch(server) is None:
-        return None
-    return user, server
-
-
-# -- what people type ------------------------------------------------------------------------------------
-
-_LONGEST_INPUT = 80
-_TYPED = re.compile(r"[\d\s+().\-/\u2010-\u2015\u00a0]+")
-_LINK = re.compile(r"(?:https?://)?(?:wa\.me/|api\.whatsapp\.com/send/?\?phone=)\+?(\d+)", re.IGNORECASE)
-
-
 def parse_phone(text: str, default_region: str = "BR") -> str:
     """A number as people write it -> canonical E.164.
 
@@ -161,10 +50,10 @@ def parse_phone(text: str, default_region: str = "BR") -> str:
     if len(typed) > _LONGEST_INPUT:
         raise InvalidPhone("the phone number is too long")
     if "@" in typed:
-        address = resolve(typed)
-        if address is None or address.phone is None:
+        user, server = parse_jid(typed) or ("", "")
+        if server != PHONE_SERVER:
             raise InvalidPhone("this address does not name a phone")
-        return address.phone
+        return canonical_phone(user)
     link = _LINK.match(typed)
     if link is not None:
         typed = "+" + link.group(1)

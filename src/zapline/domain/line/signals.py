@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 
+from zapline.domain.line import events
+from zapline.domain.line.events import ConnectionEvent
 from zapline.domain.line.reasons import Phase, Reason
-from zapline.domain.line.state import Connection, Moment
+from zapline.domain.line.state import Connection
 from zapline.domain.line.transitions import Signal
-from zapline.domain.messages import events
-from zapline.domain.messages.events import ConnectionEvent
+from zapline.domain.timestamps import Moment
 
 # Close codes (contract, section 3, point 7): 401 and 406 end the session, 402 and 403 refuse the number,
 # 440 says that another program took the session; all others leave the session as it is.

@@ -3,17 +3,9 @@
 from dataclasses import dataclass
 
 from zapline.domain.line.reasons import STATUS, Phase, Reason
+from zapline.domain.timestamps import NEVER
 
-NEVER = float("-inf")
 FIRST_OBSERVE_GAP = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """``wall``: seconds since the epoch, for times shown; ``mono``: the monotonic clock, for delays."""
-
-    wall: float
-    mono: float
 
 
 @dataclass(frozen=True, slots=True)

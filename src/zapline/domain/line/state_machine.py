@@ -7,13 +7,14 @@ by the caller, never raised.
 
 from dataclasses import dataclass, replace
 
+from zapline.domain.line import events
+from zapline.domain.line.events import ConnectionEvent
 from zapline.domain.line.reasons import Phase, Reason
 from zapline.domain.line.signals import signal_of
-from zapline.domain.line.state import FIRST_OBSERVE_GAP, NEVER, Connection, Moment, Stored
+from zapline.domain.line.state import FIRST_OBSERVE_GAP, Connection, Stored
 from zapline.domain.line.transitions import TRANSITIONS, Action, Move, Signal
-from zapline.domain.messages import events
-from zapline.domain.messages.events import ConnectionEvent
 from zapline.domain.retry_policy import Backoff
+from zapline.domain.timestamps import NEVER, Moment
 
 __all__ = ["QR_LIFE", "RECONNECT", "Action", "Connection", "Moment", "Step", "Stored", "signal_of", "step"]
 

@@ -7,8 +7,8 @@ not a file's bytes or name, which both may change.
 from collections.abc import Iterable
 from hashlib import sha256
 
-from zapline.domain.messages.events import Kind, MessageArrived
-from zapline.domain.outbox.work_states import Card, Content, File, Location, Poll, Reaction, Text
+from zapline.domain.messages.facts import Kind, MessageArrived
+from zapline.domain.outbox.contents import Card, Content, File, Location, Poll, Reaction, Text
 from zapline.domain.text import clean_text
 
 _DEGREE_DIGITS = 4

@@ -10,9 +10,10 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import time, tzinfo
 
-from zapline.domain.line.state import NEVER, Moment
-from zapline.domain.outbox.rate_limits import Bucket, QuietHours, Wait, local_day, next_day
+from zapline.domain.outbox.quiet_hours import QuietHours, local_day, next_day
+from zapline.domain.outbox.token_bucket import Bucket, Wait
 from zapline.domain.outbox.work_states import Lane
+from zapline.domain.timestamps import NEVER, Moment
 
 PER_MINUTE = 60.0
 """A call a second over time: more than a shop's people write, less than what WhatsApp frowns upon."""

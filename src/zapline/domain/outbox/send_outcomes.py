@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from zapline.domain.ids import ExternalId
-from zapline.domain.messages.events import SendAnswered
-from zapline.domain.outbox.work_states import MOST_TRIES, Content, Reaction, Work
+from zapline.domain.messages.facts import SendAnswered
+from zapline.domain.outbox.contents import Content, Reaction
+from zapline.domain.outbox.work_states import MOST_TRIES, Work
 from zapline.domain.retry_policy import Backoff, DeadLetter, RetryPolicy
 from zapline.domain.text import clean_text
 

@@ -5,15 +5,15 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from zapline.domain.contacts.phone_numbers import Address, AddressKind, canonical_phone
+from zapline.domain.contacts.addresses import Address, AddressKind
+from zapline.domain.contacts.phone_numbers import canonical_phone
 from zapline.domain.ids import UnitId
-from zapline.domain.messages.events import (
+from zapline.domain.inbound_events import Ignored, Parsed
+from zapline.domain.messages.facts import (
     ContactSeen,
-    Ignored,
     MessageArrived,
     MessageEdited,
     OptedOut,
-    Parsed,
     ReactionReported,
     VoteReported,
 )

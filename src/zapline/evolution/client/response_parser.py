@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from zapline.domain.ids import ExternalId
-from zapline.domain.messages.events import Unusable
+from zapline.domain.inbound_events import Unusable
 from zapline.evolution.client.failures import BadAnswer
 from zapline.evolution.webhooks import envelope
 from zapline.evolution.webhooks.json_fields import external_id, note

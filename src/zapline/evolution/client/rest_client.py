@@ -18,7 +18,7 @@ import trio
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from zapline.domain.ids import ExternalId
-from zapline.domain.outbox.work_states import File, Outgoing
+from zapline.domain.outbox.contents import File, Outgoing
 from zapline.evolution.client.failure_classifier import failure_of_answer, failure_of_exception, file_is_gone
 from zapline.evolution.client.failures import (
     BadAnswer,

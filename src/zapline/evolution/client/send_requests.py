@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from zapline.domain.messages.events import Kind
-from zapline.domain.outbox.work_states import Card, File, Location, Outgoing, Poll, Quoted, Reaction, Text
+from zapline.domain.messages.facts import Kind
+from zapline.domain.outbox.contents import Card, File, Location, Outgoing, Poll, Quoted, Reaction, Text
 from zapline.evolution.client.failures import InvalidRequest
 
 

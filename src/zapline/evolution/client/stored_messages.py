@@ -6,10 +6,11 @@ from typing import Any
 
 import msgspec
 
-from zapline.domain.contacts.phone_numbers import AddressKind
+from zapline.domain.contacts.addresses import AddressKind
+from zapline.domain.inbound_events import Parsed, Unusable
 from zapline.domain.messages.delivery_status import Delivery
 from zapline.domain.messages.delivery_status import merge as merge_delivery
-from zapline.domain.messages.events import MessageArrived, Parsed, StatusReported, Unusable
+from zapline.domain.messages.facts import MessageArrived, StatusReported
 from zapline.evolution.webhooks import message_updates
 from zapline.evolution.webhooks.envelope import NotJson, TooDeep, decode
 from zapline.evolution.webhooks.json_fields import jid

@@ -3,17 +3,9 @@
 import json
 from typing import Any
 
-from zapline.domain.contacts.phone_numbers import resolve
-from zapline.domain.messages.events import (
-    Closed,
-    ConnectingSeen,
-    Ignored,
-    Opened,
-    Parsed,
-    QrLimitReached,
-    QrOffered,
-    Unusable,
-)
+from zapline.domain.contacts.addresses import resolve
+from zapline.domain.inbound_events import Ignored, Parsed, Unusable
+from zapline.domain.line.events import Closed, ConnectingSeen, Opened, QrLimitReached, QrOffered
 from zapline.evolution.webhooks.json_fields import LONGEST_NAME, Obj, jid, note, obj, small
 
 _LONGEST_CODE = 4096

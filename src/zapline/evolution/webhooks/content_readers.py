@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from zapline.domain.messages.events import Kind
+from zapline.domain.messages.facts import Kind
 from zapline.evolution.webhooks.json_fields import (
     LONGEST_NAME,
     LONGEST_TEXT,

@@ -2,18 +2,16 @@
 
 from typing import Any
 
-from zapline.domain.contacts.phone_numbers import AddressKind, resolve
+from zapline.domain.contacts.addresses import AddressKind, resolve
 from zapline.domain.ids import ExternalId
+from zapline.domain.inbound_events import Ignored, Parsed, Unusable
 from zapline.domain.messages.delivery_status import REPORTED, Delivery
-from zapline.domain.messages.events import (
-    Ignored,
+from zapline.domain.messages.facts import (
     Kind,
     MessageDeleted,
     MessageEdited,
-    Parsed,
     ReactionReported,
     StatusReported,
-    Unusable,
     VoteReported,
 )
 from zapline.evolution.webhooks.json_fields import Obj, external_id, items, jid, moment_ms, note, obj

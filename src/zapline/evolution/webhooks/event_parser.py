@@ -7,16 +7,10 @@ Pure. Nothing in a body can make :func:`parse` raise: what is understood and use
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from zapline.domain.contacts.phone_numbers import AddressKind, resolve
-from zapline.domain.messages.events import (
-    ContactSeen,
-    Ignored,
-    InstanceCreated,
-    InstanceRemoved,
-    LoggedOutSeen,
-    Parsed,
-    Unusable,
-)
+from zapline.domain.contacts.addresses import AddressKind, resolve
+from zapline.domain.inbound_events import Ignored, Parsed, Unusable
+from zapline.domain.line.events import InstanceCreated, InstanceRemoved, LoggedOutSeen
+from zapline.domain.messages.facts import ContactSeen
 from zapline.evolution.webhooks import connection_events, message_updates
 from zapline.evolution.webhooks.envelope import (
     Envelope,

@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from zapline.domain.ids import ExternalId
-from zapline.domain.messages.events import Unusable
+from zapline.domain.inbound_events import Unusable
 from zapline.domain.text import clean_text
 
 Obj = dict[str, Any]

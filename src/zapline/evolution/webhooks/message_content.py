@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from zapline.domain.messages.events import Kind, Media
+from zapline.domain.messages.facts import Kind, Media
 from zapline.evolution.webhooks import rich_content
 from zapline.evolution.webhooks.json_fields import Obj, digest, note, obj, present, small, text, whole
 from zapline.evolution.webhooks.rich_content import Card

@@ -5,9 +5,10 @@ Serves messages.upsert, messages.set and send.message, whose elements have one s
 
 from typing import Any
 
-from zapline.domain.contacts.phone_numbers import Address, AddressKind, resolve
+from zapline.domain.contacts.addresses import Address, AddressKind, resolve
 from zapline.domain.ids import ExternalId
-from zapline.domain.messages.events import Ignored, Kind, MessageArrived, MessageEdited, Parsed, Unusable
+from zapline.domain.inbound_events import Ignored, Parsed, Unusable
+from zapline.domain.messages.facts import Kind, MessageArrived, MessageEdited
 from zapline.evolution.webhooks import message_updates
 from zapline.evolution.webhooks.json_fields import (
     LONGEST_NAME,

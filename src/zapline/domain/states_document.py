@@ -1,4 +1,4 @@
-"""Prints docs/states.md from the tables: ``python -m zapline.domain.state_charts > docs/states.md``."""
+"""Prints docs/states.md from the tables: ``python -m zapline.domain.states_document > docs/states.md``."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from zapline.domain.line.reasons import EXPLANATIONS, STATUS, Phase, Reason
 from zapline.domain.line.transitions import ONLY_IN, TRANSITIONS, Action, Move, Signal
 from zapline.domain.messages.delivery_status import REPORTED, Delivery, merge
-from zapline.domain.outbox.state_chart import work_section
+from zapline.domain.outbox.work_states_document import work_section
 
 _TOLD: dict[Phase, tuple[str, str, str]] = {
     Phase.IDLE: (

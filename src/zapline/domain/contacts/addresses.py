@@ -1,0 +1,83 @@
+"""Resolves all JIDs, LIDs and phones that name one contact or chat to one canonical address.
+
+A person has one canonical name, whatever a version of Evolution calls them: the phone when it is known, else the LID.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+from zapline.domain.contacts.jids import LID_SERVER, PHONE_SERVER, parse_jid
+from zapline.domain.contacts.phone_numbers import canonical_phone
+
+
+class AddressKind(StrEnum):
+    PERSON = "person"
+    GROUP = "group"
+    BROADCAST = "broadcast"
+    STATUS = "status"
+    NEWSLETTER = "newsletter"
+    OTHER = "other"
+    """A bot, the service account, or a server that is not known here."""
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Somebody or something that a chat can be with."""
+
+    kind: AddressKind
+    canonical: str
+    """``+5511999990001``, ``lid:111222333444555``, ``group:120363...@g.us``: equal means the same chat."""
+    phone: str | None = None
+    """E.164 with ``+``, in canonical form."""
+    lid: str | None = None
+    """Digits only."""
+    jids: tuple[str, ...] = ()
+    """Every JID seen, as WhatsApp wrote its digits, without device part; sorted."""
+
+
+_OTHER_KINDS = {
+    "g.us": AddressKind.GROUP,
+    "broadcast": AddressKind.BROADCAST,
+    "newsletter": AddressKind.NEWSLETTER,
+}
+_STATUS = "status@broadcast"
+
+
+def resolve(primary: str | None, *others: str | None) -> Address | None:
+    """One address from all the JIDs a body gives for it; ``None`` if none of them can be read.
+
+    ``primary`` says what kind of chat it is; the others add a phone to a LID or a LID to a phone. An
+    alias that contradicts what is known already (another phone, another LID, a group) is left out: two
+    people taken for one cannot be parted again.
+    """
+    phone: str | None = None
+    lid: str | None = None
+    jids: set[str] = set()
+    for raw in (primary, *others):
+        read = parse_jid(raw)
+        if read is None:
+            continue
+        user, server = read
+        if server == PHONE_SERVER:
+            spelled = canonical_phone(user)
+            if phone is None or phone == spelled:
+                phone = spelled
+                jids.add(f"{user}@{server}")
+        elif server == LID_SERVER:
+            if lid is None or lid == user:
+                lid = user
+                jids.add(f"{user}@{server}")
+        elif not jids:
+            return _other(user, server)
+    if not jids:
+        return None
+    canonical = phone if phone is not None else f"lid:{lid}"
+    return Address(AddressKind.PERSON, canonical, phone, lid, tuple(sorted(jids)))
+
+
+def _other(user: str, server: str) -> Address:
+    jid = f"{user}@{server}"
+    if jid == _STATUS:
+        return Address(AddressKind.STATUS, "status", jids=(jid,))
+    kind = _OTHER_KINDS.get(server, AddressKind.OTHER)
+    return Address(kind, f"{kind.value}:{jid}", jids=(jid,))

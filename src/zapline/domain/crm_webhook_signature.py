@@ -1,0 +1,22 @@
+"""Signs webhooks to the CRM as the Standard Webhooks specification says."""
+
+import hmac
+from base64 import b64encode
+from collections.abc import Sequence
+from uuid import UUID
+
+
+def webhook_id(delivery: UUID) -> str:
+    """The header ``webhook-id``: by it a CRM knows what it has seen."""
+    return f"msg_{delivery}"
+
+
+def secret(key: bytes) -> str:
+    """A key as it is shown to a person."""
+    return "whsec_" + b64encode(key).decode()
+
+
+def signature(keys: Sequence[bytes], id: str, timestamp: int, body: bytes) -> str:
+    """The header ``webhook-signature`` of the Standard Webhooks: one for each key, the newest first."""
+    signed = b"%s.%d.%s" % (id.encode(), timestamp, body)
+    return " ".join("v1," + b64encode(hmac.digest(key, signed, "sha256")).decode() for key in keys)

@@ -1,0 +1,23 @@
+"""Defines what one element of a webhook body, or of Evolution's store, is parsed into."""
+
+from dataclasses import dataclass
+
+from zapline.domain.line.events import ConnectionEvent
+from zapline.domain.messages.facts import Fact
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """Understood, and of no use here; counted under ``reason`` (a short snake_case word)."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """Cannot be understood; the body becomes a dead letter with ``reason`` (a short snake_case word)."""
+
+    reason: str
+
+
+Parsed = ConnectionEvent | Fact | Ignored | Unusable

@@ -1,0 +1,147 @@
+"""Defines the events of a line's connection: webhook reports, requests of people, answers to our calls, timers.
+
+:mod:`zapline.domain.line.state_machine` steps over them. The class names are label values of a metric.
+"""
+
+from dataclasses import dataclass
+
+# -- reported by webhooks ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class QrOffered:
+    """``qrcode.updated`` or the answer of connect: a code to scan; it lives 45 s (contract, section 2)."""
+
+    code: str
+    pairing_code: str | None = None
+    count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QrLimitReached:
+    """Evolution offers no more codes until somebody asks to connect again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectingSeen:
+    """``connection.update`` with state ``connecting``; comes in storms, about 4 a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """``connection.update`` with state ``open``."""
+
+    owner_jid: str | None = None
+    profile_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """``connection.update`` with state ``close``, or ``status.instance``; ``code`` is the statusReason."""
+
+    code: int | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedOutSeen:
+    """``logout.instance``: the session is gone from Evolution."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceCreated:
+    """``instance.create``."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceRemoved:
+    """``remove.instance`` or ``instance.delete``: Evolution no longer knows the instance."""
+
+
+# -- our own ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The actor starts from stored state; unfinished effects are derived again from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimerFired:
+    """The time that the state asked to be woken at has passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class QrWanted:
+    """Somebody looks at the pairing page now."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectAsked:
+    """A person asked to connect; ``number`` (digits) asks for a pairing code too."""
+
+    number: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DisconnectAsked:
+    """A person asked to disconnect the phone."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateObserved:
+    """The answer of ``connectionState``: ``open``, ``connecting``, ``close``, or ``missing`` for a 404."""
+
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationOutdated:
+    """The webhook secret or address has changed; Evolution must be told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """The instance exists on Evolution and its webhook is set and verified."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectStarted:
+    """Evolution took our connect call and had no code yet (``{"count": 0}``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogoutDone:
+    """Evolution answered our logout call."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallFailed:
+    """A call to Evolution for this unit failed; ``code`` is from the failure vocabulary."""
+
+    call: str
+    code: str
+    retryable: bool = True
+
+
+ConnectionEvent = (
+    QrOffered
+    | QrLimitReached
+    | ConnectingSeen
+    | Opened
+    | Closed
+    | LoggedOutSeen
+    | InstanceCreated
+    | InstanceRemoved
+    | Started
+    | TimerFired
+    | QrWanted
+    | ConnectAsked
+    | DisconnectAsked
+    | StateObserved
+    | RegistrationOutdated
+    | Registered
+    | ConnectStarted
+    | LogoutDone
+    | CallFailed
+)

@@ -1,0 +1,111 @@
+"""Defines what can be sent: text, file, location, contact card, reaction, poll; stored as ``outbox.content``."""
+
+from uuid import UUID
+
+import msgspec
+
+from zapline.domain.ids import ExternalId
+from zapline.domain.messages.facts import Kind
+
+
+class File(msgspec.Struct, frozen=True, tag="file", rename="camel"):
+    """Image, video, audio, voice note or document: by ``url``, or by the id of what was uploaded."""
+
+    kind: Kind
+    url: str | None = None
+    upload: UUID | None = None
+    mimetype: str | None = None
+    file_name: str | None = None
+    caption: str | None = None
+
+
+class Text(msgspec.Struct, frozen=True, tag="text", rename="camel"):
+    text: str
+    link_preview: bool = True
+
+
+class Location(msgspec.Struct, frozen=True, tag="location", rename="camel"):
+    """Degrees."""
+
+    latitude: float
+    longitude: float
+    name: str = ""
+    address: str = ""
+
+
+class Card(msgspec.Struct, frozen=True, tag="contact", rename="camel"):
+    """A contact to hand on; ``phone`` is canonical E.164."""
+
+    name: str
+    phone: str
+    organization: str | None = None
+    email: str | None = None
+    url: str | None = None
+
+
+class Reaction(msgspec.Struct, frozen=True, tag="reaction", rename="camel"):
+    """``emoji`` empty: take the reaction back. The message reacted to is named by its key."""
+
+    emoji: str
+    external_id: ExternalId
+    remote_jid: str
+    from_me: bool
+
+
+class Poll(msgspec.Struct, frozen=True, tag="poll", rename="camel"):
+    name: str
+    options: tuple[str, ...]
+    selectable: int = 1
+
+
+Content = Text | File | Location | Card | Reaction | Poll
+
+
+class Quoted(msgspec.Struct, frozen=True, rename="camel"):
+    """The message replied to."""
+
+    external_id: ExternalId
+    remote_jid: str
+    from_me: bool
+    text: str
+
+
+class Outgoing(msgspec.Struct, frozen=True, rename="camel"):
+    """A message as it is to be sent; stored in ``outbox.content``."""
+
+    content: Content
+    quoted: Quoted | None = None
+
+
+def kind_of(content: Content) -> str:
+    """``messages.kind`` of an outgoing message: the inbound kinds, and ``reaction``."""
+    match content:
+        case File(kind=kind):
+            return kind.value
+        case Text():
+            return Kind.TEXT.value
+        case Location():
+            return Kind.LOCATION.value
+        case Card():
+            return Kind.CONTACT.value
+        case Poll():
+            return Kind.POLL.value
+        case Reaction():
+            return "reaction"
+
+
+def text_of(content: Content) -> str | None:
+    """What a person reads of it: ``messages.body``."""
+    match content:
+        case Text(text=text):
+            return text
+        case File(caption=caption):
+            return caption
+        case Location():
+            return None
+        case Card(name=name):
+            return name
+        case Poll(name=name):
+            return name
+        case Reaction(emoji=emoji):
+            return emoji
