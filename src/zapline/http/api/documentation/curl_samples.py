@@ -4,12 +4,12 @@ import re
 
 import msgspec
 
-from zapline.http.api.framework.routes import Access, Doc, Route
+from zapline.http.api.framework.routes import Access, Route, RouteDoc
 
 _PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>")
 
 
-def curl_line(route: Route, doc: Doc) -> str:
+def curl_line(route: Route, doc: RouteDoc) -> str:
     """The line, with variables of the shell for what is not known."""
     path = _PARAMETER.sub(lambda found: f"${found[1].upper()}", route.path)
     words = ["curl"]

@@ -13,7 +13,7 @@ from zapline import __version__
 from zapline.http.api.documentation.curl_samples import curl_line
 from zapline.http.api.framework.problem_codes import MEANINGS, RETRYABLE
 from zapline.http.api.framework.problems import ProblemBody
-from zapline.http.api.framework.routes import Access, Doc, Route
+from zapline.http.api.framework.routes import Access, Route, RouteDoc
 
 Json = dict[str, Any]
 
@@ -89,7 +89,7 @@ parameter of the query that is not known is refused, not ignored. Every error is
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class WebhookEvent:
     """Something that Zapline tells the CRM by itself: the OpenAPI document's ``webhooks``."""
 
     name: str
@@ -98,7 +98,7 @@ class Told:
     headers: Mapping[str, str]
 
 
-def document(routes: Iterable[Route], told: Sequence[Told] = ()) -> Json:
+def openapi_document(routes: Iterable[Route], told: Sequence[WebhookEvent] = ()) -> Json:
     """The document."""
     routes = list(routes)
     schemas = _Schemas([ProblemBody, *_types(route.doc for route in routes), *(one.body for one in told)])
@@ -106,7 +106,7 @@ def document(routes: Iterable[Route], told: Sequence[Told] = ()) -> Json:
     for route in routes:
         path = PARAMETER.sub(r"{\g<name>}", route.path)
         paths.setdefault(path, {})[route.method.lower()] = _operation(route, route.doc, schemas)
-    there = {group_of(route.path) for route in routes}
+    there = {tag_of(route.path) for route in routes}
     made: Json = {
         "openapi": "3.1.0",
         "info": {"title": "Zapline", "version": __version__, "description": _ABOUT},
@@ -121,7 +121,7 @@ def document(routes: Iterable[Route], told: Sequence[Told] = ()) -> Json:
     return made
 
 
-def group_of(path: str) -> str:
+def tag_of(path: str) -> str:
     """The resource that a route is about, as a heading."""
     parts = [part for part in path.split("/") if part and not part.startswith("<")]
     if len(parts) > 1 and parts[0] == "units":
@@ -172,7 +172,7 @@ def _worded(name: str, part: Any) -> Any:
     return part
 
 
-def _types(docs: Iterable[Doc]) -> Iterator[Any]:
+def _types(docs: Iterable[RouteDoc]) -> Iterator[Any]:
     for doc in docs:
         for kind in (doc.body, *doc.answers.values()):
             yield from (one for one in _alternatives(kind) if one is not None and not isinstance(one, str))
@@ -183,12 +183,12 @@ def _alternatives(kind: Any) -> Sequence[Any]:
     return kind if isinstance(kind, tuple) else (kind,)
 
 
-def _operation(route: Route, doc: Doc, schemas: _Schemas) -> Json:
+def _operation(route: Route, doc: RouteDoc, schemas: _Schemas) -> Json:
     made: Json = {
         "operationId": route.name,
         "summary": doc.summary,
         "description": "\n\n".join(filter(None, [doc.detail, f"Who may: {_WHO[route.access]}"])),
-        "tags": [group_of(route.path)],
+        "tags": [tag_of(route.path)],
         "x-access": route.access.value,
     }
     parameters = [*_path_parameters(route.path), *(_query(asked, schemas) for asked in doc.query)]
@@ -221,7 +221,7 @@ def _query(asked: Any, schemas: _Schemas) -> Json:
     return {"name": asked.name, "in": "query", "description": asked.sentence, "schema": schemas.of(asked.kind)}
 
 
-def _body(doc: Doc, schemas: _Schemas) -> Json:
+def _body(doc: RouteDoc, schemas: _Schemas) -> Json:
     content: Json = {media: {"schema": {"type": "string", "format": "binary"}} for media in doc.other_bodies}
     if isinstance(doc.body, str):
         content[doc.body] = {"schema": {"type": "string", "format": "binary"}}
@@ -242,7 +242,7 @@ def _required(kind: Any) -> Sequence[str]:
 # -- answers -------------------------------------------------------------------------------------------------
 
 
-def _responses(route: Route, doc: Doc, schemas: _Schemas) -> Json:
+def _responses(route: Route, doc: RouteDoc, schemas: _Schemas) -> Json:
     made: Json = {}
     for status, kind in sorted(doc.answers.items()):
         answer: Json = {"description": HTTPStatus(status).phrase}
@@ -265,7 +265,7 @@ def _responses(route: Route, doc: Doc, schemas: _Schemas) -> Json:
     return made
 
 
-def _usual(route: Route, doc: Doc) -> Mapping[str, int]:
+def _usual(route: Route, doc: RouteDoc) -> Mapping[str, int]:
     """The problems that every route of this kind has, with their status."""
     usual = {"internal_error": 500}
     changes = route.method in ("POST", "PUT", "PATCH", "DELETE")
@@ -303,7 +303,7 @@ def _problem(status: int, codes: Sequence[str], schemas: _Schemas) -> Json:
     return made
 
 
-def _webhook(one: Told, schemas: _Schemas) -> Json:
+def _webhook(one: WebhookEvent, schemas: _Schemas) -> Json:
     headers = [
         {"name": name, "in": "header", "required": True, "description": said, "schema": {"type": "string"}}
         for name, said in one.headers.items()

@@ -7,52 +7,57 @@ import msgspec
 from msgspec import Meta
 
 from zapline.domain.crm_webhooks import TEST, HookEvent
-from zapline.http.api.documentation.openapi import Told
-from zapline.http.api.framework.json_bodies import Moment
-from zapline.supervisors.notifications.crm_webhook_payloads import Tested
-from zapline.supervisors.notifications.event_payloads import CampaignNews, DeliveryNews, MessageNews, StatusNews
+from zapline.http.api.documentation.openapi import WebhookEvent
+from zapline.http.api.framework.json_bodies import Timestamp
+from zapline.supervisors.notifications.crm_webhook_payloads import HookTestPayload
+from zapline.supervisors.notifications.event_payloads import (
+    CampaignPayload,
+    DeliveryPayload,
+    MessagePayload,
+    StatusPayload,
+)
 
-_At = Annotated[Moment, Meta(description="When it happened.")]
+_At = Annotated[Timestamp, Meta(description="When it happened.")]
 
 
-class MessageTold(msgspec.Struct, frozen=True):
+class MessageEvent(msgspec.Struct, frozen=True):
     """A message, whole."""
 
     type: str
     timestamp: _At
-    data: MessageNews
+    data: MessagePayload
 
 
-class DeliveryTold(msgspec.Struct, frozen=True):
+class DeliveryEvent(msgspec.Struct, frozen=True):
     """What has changed of a message."""
 
     type: str
     timestamp: _At
-    data: DeliveryNews
+    data: DeliveryPayload
 
 
-class StatusTold(msgspec.Struct, frozen=True):
+class StatusEvent(msgspec.Struct, frozen=True):
     """A line's status."""
 
     type: str
     timestamp: _At
-    data: StatusNews
+    data: StatusPayload
 
 
-class CampaignTold(msgspec.Struct, frozen=True):
+class CampaignEvent(msgspec.Struct, frozen=True):
     """A campaign's state."""
 
     type: str
     timestamp: _At
-    data: CampaignNews
+    data: CampaignPayload
 
 
-class TestTold(msgspec.Struct, frozen=True):
+class TestEvent(msgspec.Struct, frozen=True):
     """A test that somebody asked for."""
 
     type: str
     timestamp: _At
-    data: Tested
+    data: HookTestPayload
 
 
 _HEADERS = {
@@ -64,13 +69,13 @@ _HEADERS = {
     ),
 }
 _EVENTS = {
-    HookEvent.MESSAGE_RECEIVED: ("A message came in", MessageTold),
-    HookEvent.MESSAGE_SENT: ("The line's own people wrote a message on a phone", MessageTold),
-    HookEvent.MESSAGE_DELIVERY: ("A message has come further, or failed", DeliveryTold),
-    HookEvent.MESSAGE_EDITED: ("A message was edited", MessageTold),
-    HookEvent.MESSAGE_DELETED: ("A message was deleted", DeliveryTold),
-    HookEvent.UNIT_STATUS: ("The line's status has changed", StatusTold),
-    HookEvent.CAMPAIGN_STATE: ("A campaign has started, ended, or was paused", CampaignTold),
-    TEST: ("A person asked for a test", TestTold),
+    HookEvent.MESSAGE_RECEIVED: ("A message came in", MessageEvent),
+    HookEvent.MESSAGE_SENT: ("The line's own people wrote a message on a phone", MessageEvent),
+    HookEvent.MESSAGE_DELIVERY: ("A message has come further, or failed", DeliveryEvent),
+    HookEvent.MESSAGE_EDITED: ("A message was edited", MessageEvent),
+    HookEvent.MESSAGE_DELETED: ("A message was deleted", DeliveryEvent),
+    HookEvent.UNIT_STATUS: ("The line's status has changed", StatusEvent),
+    HookEvent.CAMPAIGN_STATE: ("A campaign has started, ended, or was paused", CampaignEvent),
+    TEST: ("A person asked for a test", TestEvent),
 }
-TOLD: Sequence[Told] = [Told(str(event), said, body, _HEADERS) for event, (said, body) in _EVENTS.items()]
+WEBHOOK_EVENTS: Sequence[WebhookEvent] = [WebhookEvent(str(event), said, body, _HEADERS) for event, (said, body) in _EVENTS.items()]

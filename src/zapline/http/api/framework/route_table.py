@@ -28,7 +28,7 @@ class Access(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class QueryParameter:
     """A parameter of the query. ``kind``: a type that msgspec can describe."""
 
     name: str
@@ -37,7 +37,7 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
-class Doc:
+class RouteDoc:
     """What the OpenAPI document says of a route.
 
     ``answers``: by status, a msgspec type for JSON (a tuple of them: one or the other), a media type as
@@ -50,7 +50,7 @@ class Doc:
     summary: str
     answers: Mapping[int, Any]
     body: Any = None
-    query: tuple[Query, ...] = ()
+    query: tuple[QueryParameter, ...] = ()
     errors: Mapping[str, int] = field(default_factory=dict)
     example: Any = None
     detail: str = ""
@@ -68,13 +68,15 @@ class Route:
     name: str
     handler: Handler
     access: Access
-    doc: Doc
+    doc: RouteDoc
     audited: bool = True
     """Whether a call that is no GET goes into the audit log, as changes do. What leaves a row of its own that tells
     more (a message, an upload) does not, nor what changes nothing."""
+    documented: bool = True
+    """Whether the OpenAPI document lists it."""
 
 
-class Routes:
+class RouteTable:
     """All routes of the application; whoever adds one says who may call it."""
 
     def __init__(self, app: QuartTrio) -> None:
@@ -95,12 +97,13 @@ class Routes:
         name: str,
         handler: Handler,
         access: Access,
-        doc: Doc,
+        doc: RouteDoc,
         *,
         audited: bool = True,
+        documented: bool = True,
     ) -> None:
         """Serve ``handler`` there. Raises ValueError for a name that is taken."""
         if name in self._known:
             raise ValueError(f"two routes are called {name}")
-        self._known[name] = Route(method, path, name, handler, access, doc, audited)
+        self._known[name] = Route(method, path, name, handler, access, doc, audited, documented)
         self._app.add_url_rule(path, name, handler, methods=[method])

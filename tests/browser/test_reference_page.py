@@ -1,0 +1,30 @@
+"""The reference of the API in a real browser: every operation, nothing from elsewhere, and a request that is tried."""
+
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from support.looking import look
+from support.running_system import RunningSystem
+from support.visiting import Stage, Visitor
+
+
+def test_the_reference_shows_every_operation_and_asks_nobody_else(
+    stranger: Callable[..., Visitor], stage: Stage, system: RunningSystem
+) -> None:
+    visitor = stranger()
+    requests: list[str] = []
+    visitor.page.on("request", lambda request: requests.append(request.url))
+    page = visitor.go("/docs")
+    page.locator(".opblock").first.wait_for()
+    document = page.evaluate("fetch('/openapi.json').then(answer => answer.json())")
+    methods = [(path, method) for path, operations in document["paths"].items() for method in operations]
+    shown = page.locator("[id^=operations-]:not([id^=operations-tag]):not([id^=operations-webhooks])")
+    page.wait_for_function("count => document.querySelectorAll('.opblock').length >= count", arg=len(methods))
+    assert shown.count() >= len(methods)
+    look(visitor, "api-reference")
+    page.get_by_role("button", name="GET /livez", exact=False).first.click()
+    page.get_by_role("button", name="Try it out").click()
+    page.get_by_role("button", name="Execute").click()
+    page.locator(".live-responses-table .response-col_status", has_text="200").wait_for()
+    for url in requests:
+        assert url.startswith("data:") or urlsplit(url).netloc == urlsplit(system.url).netloc, url
