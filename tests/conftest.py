@@ -71,7 +71,7 @@ def _make_place(within: Path | None = None) -> Path:
 
 
 @pytest.fixture
-def server_place() -> Iterator[Path]:
+def server_directory() -> Iterator[Path]:
     """A directory for a server of the test's own."""
     place = _make_place()
     yield place

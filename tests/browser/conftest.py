@@ -1,4 +1,4 @@
-"""One house and one Chromium for all journeys; each test is played on the browser's stage with a visitor of its own."""
+"""Fixtures of the browser tests: one running system and one Chromium, and a visitor for each test."""
 
 import os
 import shutil
@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 from support.looking import SCREENSHOTS
+from support.running_system import ADMIN, RunningSystem, running_system
 from support.visiting import Stage, Visitor, chromium, find_chromium
-from support.whole_house import ADMIN, WholeHouse, whole_house
 
 
 @pytest.fixture(scope="session")
@@ -29,9 +29,9 @@ def executable() -> str:
 
 
 @pytest.fixture(scope="session")
-def house() -> Iterator[WholeHouse]:
+def system() -> Iterator[RunningSystem]:
     """What all journeys share; each makes units of its own."""
-    with whole_house() as opened:
+    with running_system() as opened:
         yield opened
 
 
@@ -43,12 +43,12 @@ def browser(executable: str, stage: Stage) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def session(house: WholeHouse, browser: Browser, stage: Stage) -> Any:
+def session(system: RunningSystem, browser: Browser, stage: Stage) -> Any:
     """The cookies of the administrator, who has signed in once for all visits."""
 
     def enter() -> Any:
-        visitor = Visitor(browser.new_context(), house.url)
-        visitor.sign_in(ADMIN, house.password)
+        visitor = Visitor(browser.new_context(), system.url)
+        visitor.sign_in(ADMIN, system.password)
         kept = visitor.context.storage_state()
         visitor.context.close()
         return kept
@@ -57,7 +57,7 @@ def session(house: WholeHouse, browser: Browser, stage: Stage) -> Any:
 
 
 @pytest.fixture
-def stranger(house: WholeHouse, browser: Browser, stage: Stage) -> Iterator[Callable[..., Visitor]]:
+def stranger(system: RunningSystem, browser: Browser, stage: Stage) -> Iterator[Callable[..., Visitor]]:
     """``stranger(**more)`` gives a new visitor; ``more`` as playwright's ``new_context``. To be called on the stage.
 
     At the end the test fails if any visitor met trouble.
@@ -65,7 +65,7 @@ def stranger(house: WholeHouse, browser: Browser, stage: Stage) -> Iterator[Call
     visitors: list[Visitor] = []
 
     def enter(**more: Any) -> Visitor:
-        visitors.append(Visitor(browser.new_context(**more), house.url))
+        visitors.append(Visitor(browser.new_context(**more), system.url))
         return visitors[-1]
 
     yield enter

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from playwright.sync_api import expect
 from support.looking import look
+from support.running_system import RunningSystem
 from support.visiting import Stage, Visitor
-from support.whole_house import WholeHouse
 
 COUNT = 50
 WATCH = """() => {
@@ -21,11 +21,11 @@ WATCH = """() => {
 
 
 def test_a_campaign_of_fifty_is_tried_paused_resumed_and_ends(
-    visit: Callable[..., Visitor], stage: Stage, house: WholeHouse
+    visit: Callable[..., Visitor], stage: Stage, system: RunningSystem
 ) -> None:
-    unit = house.new_unit("Livraria Sul", "livraria_sul")
+    unit = system.new_unit("Livraria Sul", "livraria_sul")
     pace = {"perMinute": 6000, "burst": 1000, "gapSeconds": 0, "campaignSeconds": 0.08}
-    house.call("PUT", f"/units/{unit}/pace", pace)
+    system.call("PUT", f"/units/{unit}/pace", pace)
     visitor = visit()
     page = visitor.go(f"/console/units/{unit}/campaigns")
     look(visitor, "campaigns-empty", once=True)
@@ -39,7 +39,7 @@ def test_a_campaign_of_fifty_is_tried_paused_resumed_and_ends(
     expect(page.locator("#trial .figure").nth(1)).to_contain_text(str(COUNT))
     expect(page.locator("#trial .figure").nth(2)).to_contain_text("2")
     look(visitor, "campaign-trial")
-    assert not house.call("GET", f"/units/{unit}/campaigns")["items"], "a trial stores nothing"
+    assert not system.call("GET", f"/units/{unit}/campaigns")["items"], "a trial stores nothing"
 
     page.get_by_role("button", name="Make the campaign").click()
     page.get_by_role("heading", name="Volta às aulas").wait_for()
@@ -54,9 +54,9 @@ def test_a_campaign_of_fifty_is_tried_paused_resumed_and_ends(
     page.get_by_role("button", name="Pause").click()
     page.get_by_role("button", name="Resume").wait_for()
     page.wait_for_timeout(300)  # what was being sent is let go
-    paused = delivered(house)
+    paused = delivered(system)
     page.wait_for_timeout(800)
-    assert delivered(house) == paused < COUNT, "nothing is sent while it is paused"
+    assert delivered(system) == paused < COUNT, "nothing is sent while it is paused"
     look(visitor, "campaign-paused", once=True)
     page.get_by_role("button", name="Resume").click()
     page.get_by_role("button", name="Pause").wait_for()
@@ -69,7 +69,7 @@ def test_a_campaign_of_fifty_is_tried_paused_resumed_and_ends(
     visitor.assert_not_reloaded()
     expect(page.locator("#state-title")).to_have_text("Done")
     assert bar.is_visible()
-    assert delivered(house) == COUNT
+    assert delivered(system) == COUNT
     look(visitor, "campaign-done")
     page.get_by_role("link", name="skipped").click()
     look(visitor, "campaign-recipients", once=True)
@@ -77,5 +77,5 @@ def test_a_campaign_of_fifty_is_tried_paused_resumed_and_ends(
     look(visitor, "campaigns")
 
 
-def delivered(house: WholeHouse) -> int:
-    return sum(row[1] == "livraria_sul" for row in house.control("deliveries", "GET")["rows"])
+def delivered(system: RunningSystem) -> int:
+    return sum(row[1] == "livraria_sul" for row in system.control("deliveries", "GET")["rows"])

@@ -4,27 +4,27 @@ from collections.abc import Callable
 
 from playwright.sync_api import expect
 from support.looking import look
+from support.running_system import RunningSystem, wait_until
 from support.visiting import LIVE_SECONDS, Stage, Visitor
-from support.whole_house import WholeHouse, wait_until
 
 CUSTOMER = "5511999950001"
 
 
 def test_a_customer_writes_and_the_reply_gets_its_ticks(
-    visit: Callable[..., Visitor], stage: Stage, house: WholeHouse
+    visit: Callable[..., Visitor], stage: Stage, system: RunningSystem
 ) -> None:
-    unit = house.new_unit("Clínica Oeste", "clinica_oeste")
-    house.control("habits", statuses=[])
+    unit = system.new_unit("Clínica Oeste", "clinica_oeste")
+    system.control("habits", statuses=[])
     try:
         visitor = visit()
         page = visitor.go(f"/console/units/{unit}/conversations")
         look(visitor, "conversations-empty", once=True)
         visitor.remember()
-        hear(house, "oi, vocês abrem amanhã?", push_name="Joana Prado")
+        hear(system, "oi, vocês abrem amanhã?", push_name="Joana Prado")
         page.get_by_text("Joana Prado").wait_for(timeout=LIVE_SECONDS * 1000)
         assert CUSTOMER not in page.content(), "lists mask phones"
         for line in ("Queria marcar um horário\npara a minha filha.", "E quanto custa?"):
-            hear(house, line)
+            hear(system, line)
         visitor.assert_not_reloaded()
         look(visitor, "conversations")
         page.get_by_text("Joana Prado").click()
@@ -32,7 +32,7 @@ def test_a_customer_writes_and_the_reply_gets_its_ticks(
         expect(thread).to_contain_text("quanto custa")
         visitor.remember()
 
-        hear(house, "Alguém aí?")
+        hear(system, "Alguém aí?")
         expect(thread).to_contain_text("Alguém aí?", timeout=LIVE_SECONDS * 1000)
 
         page.get_by_label("Message", exact=True).fill("Abrimos sim, às 9h. 👍")
@@ -43,28 +43,30 @@ def test_a_customer_writes_and_the_reply_gets_its_ticks(
         page.keyboard.press("Enter")
         assert page.get_by_role("alert").count() == 0, "Enter in an empty box asks for nothing"
         assert page.get_by_label("Message", exact=True).input_value() == ""
-        ((id,),) = [row[:1] for row in house.control("deliveries", "GET")["rows"] if row[1] == "clinica_oeste"]
+        ((id,),) = [row[:1] for row in system.control("deliveries", "GET")["rows"] if row[1] == "clinica_oeste"]
         for word, shown in (("DELIVERY_ACK", "Delivered"), ("READ", "Read")):
-            house.control("status", instance="clinica_oeste", id=id, status=word)
+            system.control("status", instance="clinica_oeste", id=id, status=word)
             expect(mine.locator(".tick")).to_have_attribute("title", shown, timeout=LIVE_SECONDS * 1000)
         visitor.assert_not_reloaded()
         look(visitor, "thread")
     finally:
-        house.control("habits", statuses=["SERVER_ACK", "DELIVERY_ACK"])
+        system.control("habits", statuses=["SERVER_ACK", "DELIVERY_ACK"])
 
 
-def hear(house: WholeHouse, text: str, **more: object) -> None:
+def hear(system: RunningSystem, text: str, **more: object) -> None:
     more = {"push_name": "Joana Prado", **more}
-    house.control("receive", instance="clinica_oeste", text=text, sender=CUSTOMER, **more)
+    system.control("receive", instance="clinica_oeste", text=text, sender=CUSTOMER, **more)
 
 
-def test_a_thread_shows_what_else_people_send(visit: Callable[..., Visitor], stage: Stage, house: WholeHouse) -> None:
-    unit = house.new_unit("Ótica Central", "otica_central")
+def test_a_thread_shows_what_else_people_send(
+    visit: Callable[..., Visitor], stage: Stage, system: RunningSystem
+) -> None:
+    unit = system.new_unit("Ótica Central", "otica_central")
     for name in RECORDED:
-        house.control("play", instance="otica_central", name=f"messages.upsert-{name}")
+        system.control("play", instance="otica_central", name=f"messages.upsert-{name}")
 
     def all_there() -> bool:
-        found = house.rows("select count(*) from zapline.messages where unit_id = %s", unit)
+        found = system.rows("select count(*) from zapline.messages where unit_id = %s", unit)
         return bool(found[0][0] >= len(RECORDED) - 1)
 
     wait_until(all_there, 10, "the recorded messages")

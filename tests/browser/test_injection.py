@@ -13,8 +13,8 @@ from support.crawling import crawl, kind_of
 from support.hostile import CORPUS, TEXTS, THREADS, attack, fingerprint
 from support.hostile_calls import hostile_calls
 from support.looking import PHONE, faults, seen
+from support.running_system import RunningSystem, wait_until
 from support.visiting import Stage, Visitor
-from support.whole_house import WholeHouse, wait_until
 
 INSTANCE = "hostile"
 LEFT_OUT = {"login", "logout", "disconnect", "watch_unit"}
@@ -32,59 +32,61 @@ class Attacked:
 
 
 @pytest.fixture(scope="module")
-def attacked(house: WholeHouse) -> Attacked:
+def attacked(system: RunningSystem) -> Attacked:
     """A unit that had all of it, and one beside it that had a single message."""
-    neighbour = house.new_unit("Vizinha", "neighbour")
-    unit = house.new_unit(CORPUS["scripts"][2], INSTANCE)
-    house.control("receive", instance="neighbour", text="bom dia", sender="5511999980001")
-    wait_until(lambda: house.call("GET", f"/units/{neighbour}/conversations")["items"], 10, "the neighbour's message")
-    before = fingerprint(house, neighbour)
-    attack(house, INSTANCE)
+    neighbour = system.new_unit("Vizinha", "neighbour")
+    unit = system.new_unit(CORPUS["scripts"][2], INSTANCE)
+    system.control("receive", instance="neighbour", text="bom dia", sender="5511999980001")
+    wait_until(lambda: system.call("GET", f"/units/{neighbour}/conversations")["items"], 10, "the neighbour's message")
+    before = fingerprint(system, neighbour)
+    attack(system, INSTANCE)
     wait_until(
-        lambda: house.rows("select 1 from zapline.messages where unit_id = %s and external_id = 'LAST'", unit),
+        lambda: system.rows("select 1 from zapline.messages where unit_id = %s and external_id = 'LAST'", unit),
         60,
         "the end of the attack",
     )
     return Attacked(unit, neighbour, before)
 
 
-def test_what_strangers_write_touches_no_other_row(house: WholeHouse, attacked: Attacked) -> None:
-    assert fingerprint(house, attacked.neighbour) == attacked.before
-    bodies = house.rows("select count(distinct body) from zapline.messages where unit_id = %s", attacked.unit)
+def test_what_strangers_write_touches_no_other_row(system: RunningSystem, attacked: Attacked) -> None:
+    assert fingerprint(system, attacked.neighbour) == attacked.before
+    bodies = system.rows("select count(distinct body) from zapline.messages where unit_id = %s", attacked.unit)
     assert bodies[0][0] >= len(TEXTS)
-    assert house.status(attacked.unit)["status"] == "connected"
+    assert system.status(attacked.unit)["status"] == "connected"
 
 
-def test_what_callers_send_is_taken_or_refused_and_touches_no_other_row(house: WholeHouse, attacked: Attacked) -> None:
-    document = house.call("GET", "/openapi.json")
-    ids = known_ids(house, attacked.unit)
+def test_what_callers_send_is_taken_or_refused_and_touches_no_other_row(
+    system: RunningSystem, attacked: Attacked
+) -> None:
+    document = system.call("GET", "/openapi.json")
+    ids = known_ids(system, attacked.unit)
     calls = list(hostile_calls(document, ids, LEFT_OUT))
     assert len({(call.operation, call.where) for call in calls}) > 10
     wrong = []
     for call in calls:
-        answer = call.make(house.http)
+        answer = call.make(system.http)
         if answer.status_code >= 500:
             wrong.append(f"{call.operation} {call.where} {call.text[:60]!r}: {answer.status_code} {answer.text[:300]}")
         kind = answer.headers.get("content-type", "")
         assert kind.partition(";")[0] in ("application/json", "application/problem+json", "text/csv", ""), kind
     assert not wrong, "\n".join(wrong)
-    assert house.status(attacked.unit)["status"] == "connected"
-    assert fingerprint(house, attacked.neighbour) == attacked.before
+    assert system.status(attacked.unit)["status"] == "connected"
+    assert fingerprint(system, attacked.neighbour) == attacked.before
 
 
-def test_no_cell_of_an_export_is_a_formula(house: WholeHouse, attacked: Attacked) -> None:
+def test_no_cell_of_an_export_is_a_formula(system: RunningSystem, attacked: Attacked) -> None:
     path = f"/units/{attacked.unit}/campaigns"
-    campaign = house.call("POST", path, {"name": "=1+1", "text": "Oi {{nome}}"})["id"]
+    campaign = system.call("POST", path, {"name": "=1+1", "text": "Oi {{nome}}"})["id"]
     columns = [text for text in CORPUS["formulas"] if "\n" not in text and "\r" not in text]
     for head in ["nome", *columns]:
         rows = [["to", "nome", head], *([text, text, text] for text in TEXTS), ["11 99999-0001", "", columns[0]]]
-        answer = house.http.post(
+        answer = system.http.post(
             f"{path}/{campaign}/recipients", content=csv_of(rows), headers={"content-type": "text/csv"}
         )
         assert answer.status_code in (200, 422), answer.text
     listed = [{"to": text, text: text, "nome": text} for text in TEXTS if text.isprintable()]
-    house.http.post(f"{path}/{campaign}/recipients", json={"recipients": listed})
-    exported = house.http.get(f"{path}/{campaign}/failures.csv")
+    system.http.post(f"{path}/{campaign}/recipients", json={"recipients": listed})
+    exported = system.http.get(f"{path}/{campaign}/failures.csv")
     assert "attachment" in exported.headers["content-disposition"]
     cells = [cell for row in csv.reader(io.StringIO(exported.content.decode(), newline="")) for cell in row]
     assert sum("f01" in cell for cell in cells) >= 2
@@ -105,15 +107,15 @@ def is_formula(cell: str) -> bool:
 
 @pytest.mark.long
 def test_no_page_takes_a_text_for_code(
-    visit: Callable[..., Visitor], stage: Stage, house: WholeHouse, attacked: Attacked
+    visit: Callable[..., Visitor], stage: Stage, system: RunningSystem, attacked: Attacked
 ) -> None:
     for text in LABELS:
         if text.isprintable():
-            house.call("POST", f"/units/{attacked.unit}/tokens", {"label": text, "scopes": ["read"]})
+            system.call("POST", f"/units/{attacked.unit}/tokens", {"label": text, "scopes": ["read"]})
         given: Any = {"name": text, "text": "Oi {{nome}}", "recipients": [{"to": text, "nome": text}]}
-        house.call("POST", f"/units/{attacked.unit}/campaigns", given)
+        system.call("POST", f"/units/{attacked.unit}/campaigns", given)
         sent = {"clientMessageId": text if text.isprintable() else "odd", "to": "5511999970001", "text": text}
-        house.call("POST", f"/units/{attacked.unit}/messages", sent)
+        system.call("POST", f"/units/{attacked.unit}/messages", sent)
     visitor = visit(viewport=PHONE, locale="pt-BR")
     wrong, read, kinds = list[str](), set[str](), set[str]()
 
@@ -127,7 +129,7 @@ def test_no_page_takes_a_text_for_code(
             kinds.add(kind_of(path))
             assert visitor.page.locator("html").get_attribute("lang") == "pt-BR"
             check(path)
-        for thread in house.rows(_THREADS, attacked.unit, f"+{THREADS}__"):
+        for thread in system.rows(_THREADS, attacked.unit, f"+{THREADS}__"):
             visitor.go(f"/console/units/{attacked.unit}/conversations/{thread[0]}")
             check(str(thread[0]))
         visitor.go("/console/about")  # away from where files are still asked for
@@ -143,21 +145,23 @@ _THREADS = """select c.id from zapline.conversations c join zapline.contacts p o
 _VALUES = "[...document.querySelectorAll('input, textarea')].map(one => one.value)"
 
 
-def test_no_log_line_is_forged(house: WholeHouse, attacked: Attacked) -> None:
-    for line in house.log.read_bytes().split(b"\n")[:-1]:
+def test_no_log_line_is_forged(system: RunningSystem, attacked: Attacked) -> None:
+    for line in system.log.read_bytes().split(b"\n")[:-1]:
         assert not _RAW.search(line), line[:500]
         told = json.loads(line)
         assert {"ts", "level", "scope", "event"} <= set(told), line[:500]
         assert told["scope"] != "Forged", line[:500]
 
 
-def known_ids(house: WholeHouse, unit: str) -> dict[str, str]:
+def known_ids(system: RunningSystem, unit: str) -> dict[str, str]:
     """Real ids for the paths of calls, so that a hostile body gets as far as it can."""
-    thread = house.call("GET", f"/units/{unit}/conversations?limit=1")["items"][0]["id"]
-    message = house.call("GET", f"/units/{unit}/messages?afterSeq=0&limit=1")["items"][0]["id"]
+    thread = system.call("GET", f"/units/{unit}/conversations?limit=1")["items"][0]["id"]
+    message = system.call("GET", f"/units/{unit}/messages?afterSeq=0&limit=1")["items"][0]["id"]
     recipients = [{"to": "11 99999-0001", "nome": "Ana"}]
-    campaign = house.call("POST", f"/units/{unit}/campaigns", {"name": "Natal", "text": "Oi", "recipients": recipients})
-    letters = house.call("GET", f"/dead-letters?unitId={unit}&limit=1")["items"]
+    campaign = system.call(
+        "POST", f"/units/{unit}/campaigns", {"name": "Natal", "text": "Oi", "recipients": recipients}
+    )
+    letters = system.call("GET", f"/dead-letters?unitId={unit}&limit=1")["items"]
     return {
         "unit": unit,
         "conversation": thread,

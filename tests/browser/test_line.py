@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 from playwright.sync_api import Page, expect
 from support.looking import look
+from support.running_system import RunningSystem, wait_until
 from support.visiting import LIVE_SECONDS, Stage, Visitor
-from support.whole_house import WholeHouse, wait_until
 
 AWAY = "ERR_CONNECTION|ERR_EMPTY_RESPONSE|ERR_INCOMPLETE_CHUNKED|ERR_SOCKET|Failed to load resource|Failed to fetch"
 
@@ -16,9 +16,9 @@ def unit_of(page: Page) -> str:
 
 
 def test_a_unit_is_made_and_its_line_connected_by_a_scan(
-    visit: Callable[..., Visitor], stage: Stage, house: WholeHouse
+    visit: Callable[..., Visitor], stage: Stage, system: RunningSystem
 ) -> None:
-    house.control("habits", qr_lifetime=3)
+    system.control("habits", qr_lifetime=3)
     try:
         visitor = visit()
         page = visitor.go("/console/")
@@ -37,19 +37,19 @@ def test_a_unit_is_made_and_its_line_connected_by_a_scan(
         visitor.remember()
         look(visitor, "unit-pairing")
         first, shown = shown_code(page), code.get_attribute("src")
-        assert first == house.http.get(f"/units/{unit}/whatsapp/qr.svg").content
+        assert first == system.http.get(f"/units/{unit}/whatsapp/qr.svg").content
         wait_until(lambda: code.get_attribute("src") != shown, 10, "another code")
         assert shown_code(page) != first, "Evolution has rotated the code, and the page shows the new one"
         visitor.until("document.querySelector('.qr img').naturalWidth > 0")
-        house.control("scan", instance="padaria_norte")
+        system.control("scan", instance="padaria_norte")
         started = time.monotonic()
         expect(page.locator("#line-title")).to_have_text("Connected", timeout=LIVE_SECONDS * 1000)
         print(f"connected on the page {time.monotonic() - started:.2f} s after the scan")
         visitor.assert_not_reloaded()
-        assert house.status(unit)["status"] == "connected"
+        assert system.status(unit)["status"] == "connected"
         look(visitor, "unit-connected")
     finally:
-        house.control("habits", qr_lifetime=45)
+        system.control("habits", qr_lifetime=45)
 
 
 def shown_code(page: Page) -> bytes:
@@ -62,21 +62,21 @@ def shown_code(page: Page) -> bytes:
 
 
 def test_a_page_says_that_the_daemon_is_gone_and_recovers_by_itself(
-    visit: Callable[..., Visitor], stage: Stage, house: WholeHouse
+    visit: Callable[..., Visitor], stage: Stage, system: RunningSystem
 ) -> None:
-    unit = house.new_unit("Farmácia Leste", "farmacia_leste")
+    unit = system.new_unit("Farmácia Leste", "farmacia_leste")
     visitor = visit()
     page = visitor.go(f"/console/units/{unit}")
     expect(page.locator("#line-title")).to_have_text("Connected")
     visitor.remember()
     with visitor.forgiving(AWAY):
-        house.kill_daemon()
+        system.kill_daemon()
         page.get_by_text("Connection to Zapline lost").wait_for()
         look(visitor, "unit-lost", once=True)
-        house.start_daemon()
+        system.start_daemon()
         page.get_by_text("Connection to Zapline lost").wait_for(state="hidden")
     expect(page.locator("#line-title")).to_have_text("Connected")
-    house.control("receive", instance="farmacia_leste", text="voltou?", sender="5511999940001")
+    system.control("receive", instance="farmacia_leste", text="voltou?", sender="5511999940001")
     expect(page.locator("#tail")).to_contain_text("message", timeout=LIVE_SECONDS * 1000)
     visitor.assert_not_reloaded()
     page.get_by_role("link", name="Overview").first.click()

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from support.looking import look
+from support.running_system import ADMIN, RunningSystem
 from support.visiting import Stage, Visitor
-from support.whole_house import ADMIN, WholeHouse
 
 MOST_STEPS = 30
 
@@ -19,7 +19,7 @@ def by_tab(visitor: Visitor, selector: str) -> None:
 
 
 def test_an_operator_signs_in_and_out_by_the_keyboard_alone(
-    stranger: Callable[..., Visitor], stage: Stage, house: WholeHouse
+    stranger: Callable[..., Visitor], stage: Stage, system: RunningSystem
 ) -> None:
     visitor = stranger()
     page = visitor.go("/console/about")
@@ -36,10 +36,10 @@ def test_an_operator_signs_in_and_out_by_the_keyboard_alone(
     assert page.get_by_label("E-mail").input_value() == ADMIN
     assert page.get_by_label("Password").input_value() == ""
     by_tab(visitor, "[type=password]")
-    page.keyboard.type(house.password)
+    page.keyboard.type(system.password)
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Sign out").wait_for()
-    assert page.url == f"{house.url}/console/about", "one is led to where one wanted"
+    assert page.url == f"{system.url}/console/about", "one is led to where one wanted"
     (cookie,) = [one for one in visitor.context.cookies() if "zapline" in one["name"] and one["httpOnly"]]
     assert cookie["sameSite"] in ("Strict", "Lax")
     page.reload()
@@ -55,7 +55,7 @@ def test_an_operator_signs_in_and_out_by_the_keyboard_alone(
 
 
 def test_the_console_speaks_portuguese_to_who_asks_for_it(
-    stranger: Callable[..., Visitor], stage: Stage, house: WholeHouse
+    stranger: Callable[..., Visitor], stage: Stage, system: RunningSystem
 ) -> None:
     visitor = stranger(locale="pt-BR")
     page = visitor.go("/console/sign-in?next=/console/about")
@@ -70,10 +70,10 @@ def test_the_console_speaks_portuguese_to_who_asks_for_it(
 
 
 def test_what_was_typed_outlives_a_session_that_ended(
-    visit: Callable[..., Visitor], stage: Stage, house: WholeHouse
+    visit: Callable[..., Visitor], stage: Stage, system: RunningSystem
 ) -> None:
     visitor = visit()
-    page = visitor.go(f"/console/units/{house.new_unit('Loja do Porto', 'loja_do_porto')}/campaigns/new")
+    page = visitor.go(f"/console/units/{system.new_unit('Loja do Porto', 'loja_do_porto')}/campaigns/new")
     text = page.get_by_label("Text", exact=True)
     text.fill("Olá! <b>Pão</b> quente.\nTodo dia.")
     visitor.context.clear_cookies()
@@ -81,7 +81,7 @@ def test_what_was_typed_outlives_a_session_that_ended(
         page.get_by_role("button", name="Try").click()
         page.get_by_role("link", name="Sign in again").click()
         page.get_by_label("E-mail").fill(ADMIN)
-        page.get_by_label("Password").fill(house.password)
+        page.get_by_label("Password").fill(system.password)
         page.keyboard.press("Enter")
         text.wait_for()
     assert text.input_value() == "Olá! <b>Pão</b> quente.\nTodo dia."
@@ -90,9 +90,9 @@ def test_what_was_typed_outlives_a_session_that_ended(
 
 
 def test_a_reload_of_the_page_with_a_new_secret_makes_no_other_one(
-    visit: Callable[..., Visitor], stage: Stage, house: WholeHouse
+    visit: Callable[..., Visitor], stage: Stage, system: RunningSystem
 ) -> None:
-    unit = house.new_unit("Padaria Leste", "padaria_leste")
+    unit = system.new_unit("Padaria Leste", "padaria_leste")
     visitor = visit()
     page = visitor.go(f"/console/units/{unit}/tokens")
     page.get_by_label("Label").fill("CRM da padaria")
@@ -101,7 +101,7 @@ def test_a_reload_of_the_page_with_a_new_secret_makes_no_other_one(
     page.reload()
     assert page.get_by_role("heading", name="The new token").count() == 0
     assert page.get_by_text("CRM da padaria").count() == 1
-    page.goto(f"{house.url}/console/units/{unit}/hooks")
+    page.goto(f"{system.url}/console/units/{unit}/hooks")
     page.get_by_label("Address").fill("https://crm.example.com/zapline")
     page.get_by_role("button", name="Add").click()
     page.get_by_role("heading", name="The secret that signs").wait_for()

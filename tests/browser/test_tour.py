@@ -4,19 +4,19 @@ from collections.abc import Callable
 
 import pytest
 from support.looking import look
+from support.running_system import RunningSystem
 from support.visiting import Stage, Visitor
-from support.whole_house import WholeHouse
 
 UNIT_PAGES = ("settings", "opt-outs", "tokens", "hooks", "privacy", "archive")
 PAGES = ("", "health", "audit", "about", "attention/letters")
 
 
 @pytest.mark.long
-def test_every_page_is_fit_to_be_seen(visit: Callable[..., Visitor], stage: Stage, house: WholeHouse) -> None:
-    unit = house.new_unit("Mercado Modelo", "mercado_modelo")
+def test_every_page_is_fit_to_be_seen(visit: Callable[..., Visitor], stage: Stage, system: RunningSystem) -> None:
+    unit = system.new_unit("Mercado Modelo", "mercado_modelo")
     path = f"/units/{unit}"
-    house.call("POST", f"{path}/tokens", {"label": "CRM da loja", "scopes": ["read", "send"]})
-    house.call("POST", f"{path}/suppressions", {"to": "(11) 99994-0001"})
+    system.call("POST", f"{path}/tokens", {"label": "CRM da loja", "scopes": ["read", "send"]})
+    system.call("POST", f"{path}/suppressions", {"to": "(11) 99994-0001"})
     visitor = visit()
     for name in PAGES:
         visitor.go(f"/console/{name}")
@@ -25,5 +25,5 @@ def test_every_page_is_fit_to_be_seen(visit: Callable[..., Visitor], stage: Stag
         visitor.go(f"/console{path}/{name}")
         look(visitor, f"unit-{name}")
     with visitor.forgiving("status of 404"):
-        visitor.page.goto(f"{house.url}/console/nowhere")
+        visitor.page.goto(f"{system.url}/console/nowhere")
         look(visitor, "error")

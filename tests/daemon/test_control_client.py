@@ -11,46 +11,46 @@ from uuid import UUID, uuid4
 
 import pytest
 import trio
-from support.house import House, house, ready, text
+from support.inbound_stack import InboundStack, inbound_stack, ready_at_once, text
 
-from zapline.daemon.control_client import NoDaemon, ask_daemon, ask_over
-from zapline.daemon.invoking_user import operator
+from zapline.daemon.control_client import DaemonNotRunning, request_daemon, request_over
+from zapline.daemon.invoking_user import invoking_user
 from zapline.domain.errors import LocalError
 from zapline.domain.ids import ExternalId, UnitId
 from zapline.domain.principals import Scope
 from zapline.sql.accounts.audit_log import Wanted, list_audit
 from zapline.sql.postgres.connection import Connection, connect
-from zapline.sql.postgres.error_classes import StatementFailed
+from zapline.sql.postgres.database_errors import StatementFailed
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.units.control_requests import Request, ask
 from zapline.sql.units.units import load_units
-from zapline.supervisors.accounts.authentication import Identity
-from zapline.supervisors.leadership import Leadership, Standing
-from zapline.supervisors.operations.control_requests import Control
+from zapline.supervisors.accounts.authentication import Authentication
+from zapline.supervisors.leadership import Leadership, LeadershipStatus
+from zapline.supervisors.operations.control_requests import ControlRequests
 from zapline.supervisors.operations.unit_requests import unit_verbs
-from zapline.supervisors.privacy.erasure_jobs import Erasures
-from zapline.supervisors.units.unit_commands import House as Rules
-from zapline.supervisors.units.unit_commands import Submit
-from zapline.supervisors.units.unit_lifecycle import UnitChanges
+from zapline.supervisors.privacy.erasure_jobs import ErasureJobs
+from zapline.supervisors.units.unit_commands import UnitCommands
+from zapline.supervisors.units.unit_commands import UnitPolicy as Rules
+from zapline.supervisors.units.unit_lifecycle import UnitLifecycle
 
 ZAPLINE = Path(sys.executable).with_name("zapline")
 
 
 @asynccontextmanager
-async def leading(url: str, directory: Path, rung: Callable[[], None] = lambda: None) -> AsyncIterator[House]:
+async def leading(url: str, directory: Path, rung: Callable[[], None] = lambda: None) -> AsyncIterator[InboundStack]:
     """The parts of the daemon that commands talk to, over real ones."""
     async with (
-        house(url, directory) as parts,
+        inbound_stack(url, directory) as stack,
         Pool.open(url, size=2, role="zapline_engine") as pool,
         trio.open_nursery() as nursery,
     ):
         rules = Rules("unit_", 30.0)
-        submit = Submit(
-            pool, parts.journal, parts.roster, parts.dispatcher, parts.intake, lambda unit, n: f"{unit} {n}", rules
+        commands = UnitCommands(
+            pool, stack.journal, stack.roster, stack.dispatcher, stack.intake, lambda unit, n: f"{unit} {n}", rules
         )
 
         async def lead() -> None:
-            await submit.reload()
+            await commands.reload()
 
         async def direct() -> Connection:
             return await connect(url)
@@ -58,17 +58,17 @@ async def leading(url: str, directory: Path, rung: Callable[[], None] = lambda: 
         async def drop(unit: UnitId, ids: Sequence[ExternalId]) -> None:
             pass
 
-        forget = parts.recorder.forget_known
-        erasures = Erasures(pool, parts.journal, submit, ready, parts.counters, drop, forget, bytes(32))
+        forget = stack.recorder.forget_contacts
+        erasures = ErasureJobs(pool, stack.journal, commands, ready_at_once, stack.counters, drop, forget, bytes(32))
         nursery.start_soon(erasures.run)
-        control = Control(submit, pool, rung=rung, more=unit_verbs(UnitChanges(submit, pool), erasures))
-        leadership = Leadership(direct, lead, control.ring)
+        control = ControlRequests(commands, pool, rung=rung, more=unit_verbs(UnitLifecycle(commands, pool), erasures))
+        leadership = Leadership(direct, lead, control.notify)
         nursery.start_soon(control.run)
         nursery.start_soon(leadership.run)
         with trio.fail_after(10):
             await leadership.may_write()
-        assert leadership.standing is Standing.LEADING
-        yield parts
+        assert leadership.status is LeadershipStatus.LEADING
+        yield stack
         nursery.cancel_scope.cancel()
 
 
@@ -83,7 +83,7 @@ async def zapline(url: str, *args: str, extra: Mapping[str, str] | None = None) 
 
 async def test_a_token_made_and_ended_by_command_works_and_ends_at_once(database: str, tmp_path: Path) -> None:
     async with Pool.open(database, size=2, role="zapline_engine") as pool:
-        identity = Identity(pool)
+        identity = Authentication(pool)
         async with leading(database, tmp_path / "journal", identity.doubt) as daemon:
             await zapline(database, "units", "add", "Loja Centro")
             [unit] = [str(one.id) for one in daemon.roster.units()]
@@ -108,7 +108,7 @@ async def test_a_token_made_and_ended_by_command_works_and_ends_at_once(database
                 ("tokens mint", 200),
                 ("add-unit", 200),
             ]
-            assert {line.actor for line in lines} == {operator().name}
+            assert {line.actor for line in lines} == {invoking_user().name}
             assert {str(line.unit) for line in lines[:2]} == {unit}
 
 
@@ -144,11 +144,11 @@ async def test_units_are_renamed_paused_and_kept_short(database: str, tmp_path: 
         assert (unit.record.name, unit.record.paused_at is not None) == ("Loja Norte", True)
         listed = await zapline(database, "units", "list")
         assert b"disconnected, paused" in listed.stdout
-        await ask_daemon(database, "resume-unit", {"unit": str(unit.id)})
+        await request_daemon(database, "resume-unit", {"unit": str(unit.id)})
         kept = await zapline(database, "privacy", "retention", "--unit", str(unit.id), "--days", "90", "--yes")
         assert b"for 90 days" in kept.stdout
         assert (unit.record.paused_at, unit.record.retention_days) == (None, 90)
-        await ask_daemon(database, "keep-messages", {"unit": str(unit.id), "days": None})
+        await request_daemon(database, "keep-messages", {"unit": str(unit.id), "days": None})
         assert unit.record.retention_days is None
 
 
@@ -156,7 +156,7 @@ async def test_a_person_is_exported_and_erased(database: str, tmp_path: Path) ->
     async with leading(database, tmp_path / "journal") as daemon:
         unit = await daemon.add_unit()
         await daemon.send(unit, "messages.upsert", text("A1", "um segredo"))
-        await daemon.settled()
+        await daemon.wait_until_stored()
         who, file = ("--unit", str(unit.id), "--phone", "11 99999-0001"), tmp_path / "export.json"
         exported = await zapline(database, "privacy", "export", *who, "--out", str(file))
         assert exported.returncode == 0, exported.stderr
@@ -176,13 +176,13 @@ async def test_replay_brings_back_what_the_journal_holds(database: str, tmp_path
         unit = await daemon.add_unit()
         for number in range(3):
             await daemon.send(unit, "messages.upsert", text(f"ID{number}"))
-        await daemon.settled()
+        await daemon.wait_until_stored()
         await daemon.rows("delete from zapline.messages returning 1")
         done = await zapline(database, "replay", "--since", "1h")
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith(b"3 webhooks")
         assert done.stderr.startswith(b"Asking the daemon to replay")
-        await daemon.settled()
+        await daemon.wait_until_stored()
         assert await daemon.rows("select count(*)::int from zapline.messages") == [(3,)]
 
 
@@ -199,7 +199,7 @@ async def test_a_dead_letter_is_given_to_its_unit_again(database: str, tmp_path:
         assert row is not None
         done = await zapline(database, "dead-letters", "replay", str(row.id))
         assert done.returncode == 0, done.stderr
-        await daemon.settled()
+        await daemon.wait_until_stored()
         assert await daemon.rows("select external_id from zapline.messages") == [("LOST",)]
         assert await daemon.rows("select revived_at is not null from zapline.dead_letters") == [(True,)]
         unknown = await zapline(database, "dead-letters", "replay", "99999")
@@ -229,11 +229,11 @@ async def test_adopted_units_reach_the_running_daemon(database: str, tmp_path: P
 
 
 async def test_a_daemon_that_does_not_answer_is_told_from_one_that_is_not_there(database: str) -> None:
-    with pytest.raises(NoDaemon):
-        await ask_daemon(database, "reload", {}, 0.2)
+    with pytest.raises(DaemonNotRunning):
+        await request_daemon(database, "reload", {}, 0.2)
     async with await connect(database) as conn:
         with pytest.raises(LocalError, match=r"did not answer within 0\.2 s"):
-            await ask_over(conn, "reload", {}, 0.2)
+            await request_over(conn, "reload", {}, 0.2)
 
 
 async def test_answers_to_others_and_noise_on_the_channel_are_passed_over(database: str, tmp_path: Path) -> None:
@@ -249,14 +249,14 @@ async def test_answers_to_others_and_noise_on_the_channel_are_passed_over(databa
                     await noisy.execute("select pg_notify('zapline_reply', %s)", (text,))
 
         nursery.start_soon(shout)
-        assert await ask_daemon(database, "reload", {}, 5.0) == {"units": 0}
+        assert await request_daemon(database, "reload", {}, 5.0) == {"units": 0}
         with pytest.raises(LocalError, match="unknown request dance"):
-            await ask_daemon(database, "dance", {}, 5.0)
+            await request_daemon(database, "dance", {}, 5.0)
         with pytest.raises(LocalError, match="1 to 200 characters"):
-            await ask_daemon(database, "add-unit", {"name": "x" * 8000}, 5.0)
+            await request_daemon(database, "add-unit", {"name": "x" * 8000}, 5.0)
         for arguments in ({"name": 5}, {}, {"name": "x", "more": 1}):
             with pytest.raises(LocalError, match=r"Expected|missing|unknown"):
-                await ask_daemon(database, "add-unit", arguments, 5.0)
+                await request_daemon(database, "add-unit", arguments, 5.0)
         nursery.cancel_scope.cancel()
 
 
@@ -266,5 +266,5 @@ async def test_who_may_only_connect_cannot_make_the_daemon_do_anything(database:
             await conn.execute("select pg_notify('zapline_control', %s)", (payload,))
         with pytest.raises(StatementFailed, match="42501"):
             await ask(conn, Request(uuid4(), "add-unit", {"name": "x"}, "x", None))
-        assert await ask_daemon(database, "reload", {}, 5.0) == {"units": 0}
+        assert await request_daemon(database, "reload", {}, 5.0) == {"units": 0}
         assert daemon.roster.units() == []

@@ -7,7 +7,7 @@ import trio
 from zapline.sandbox.embedded_postgres.server import EmbeddedPostgres
 from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.postgres.migrate import migrate
-from zapline.supervisors.leadership import CHANNEL, Leadership, Standing
+from zapline.supervisors.leadership import CONTROL_CHANNEL, Leadership, LeadershipStatus
 
 
 class Ear:
@@ -33,7 +33,7 @@ class Ear:
 
 async def ring(url: str, payload: str) -> None:
     async with await connect(url) as conn:
-        await conn.execute("select pg_notify(%s, %s)", (CHANNEL, payload))
+        await conn.execute("select pg_notify(%s, %s)", (CONTROL_CHANNEL, payload))
 
 
 async def until_heard(ear: Ear, payload: str) -> None:
@@ -41,8 +41,8 @@ async def until_heard(ear: Ear, payload: str) -> None:
         await trio.sleep(0.01)
 
 
-async def until_standing(leadership: Leadership, standing: Standing) -> None:
-    while leadership.standing is not standing:  # noqa: ASYNC110 - asks from outside
+async def until_standing(leadership: Leadership, standing: LeadershipStatus) -> None:
+    while leadership.status is not standing:  # noqa: ASYNC110 - asks from outside
         await trio.sleep(0.01)
 
 
@@ -61,7 +61,7 @@ async def test_of_two_one_leads_and_the_other_follows_when_it_ends(database: str
             await leading.may_write()
             waiting = second.leadership()
             nursery.start_soon(waiting.run)
-            await until_standing(waiting, Standing.ANOTHER_DAEMON)
+            await until_standing(waiting, LeadershipStatus.ANOTHER_DAEMON)
             assert second.led == 0
             scope.cancel()
             await waiting.may_write()
@@ -75,7 +75,7 @@ async def test_a_schema_that_is_missing_keeps_the_daemon_from_writing(database_u
         async with trio.open_nursery() as nursery:
             leadership = ear.leadership()
             nursery.start_soon(leadership.run)
-            assert await leadership.first_judgement(5) is Standing.SCHEMA_MISSING
+            assert await leadership.first_status(5) is LeadershipStatus.SCHEMA_MISSING
             with trio.move_on_after(0.2) as waited:
                 await leadership.may_write()
             assert waited.cancelled_caught
@@ -85,9 +85,9 @@ async def test_a_schema_that_is_missing_keeps_the_daemon_from_writing(database_u
             nursery.cancel_scope.cancel()
 
 
-async def test_after_a_crash_of_the_server_the_lock_is_taken_and_the_bell_heard_again(server_place: Path) -> None:
+async def test_after_a_crash_of_the_server_the_lock_is_taken_and_the_bell_heard_again(server_directory: Path) -> None:
     with trio.fail_after(60):
-        async with EmbeddedPostgres.running(server_place / "postgres", durable=False) as server:
+        async with EmbeddedPostgres.running(server_directory / "postgres", durable=False) as server:
             async with await connect(server.url) as conn:
                 await migrate(conn, lambda line: None)
             ear = Ear(server.url)
@@ -98,7 +98,7 @@ async def test_after_a_crash_of_the_server_the_lock_is_taken_and_the_bell_heard_
                 await ring(server.url, "before")
                 await until_heard(ear, "before")
                 await server.kill()
-                await until_standing(leadership, Standing.UNREACHABLE)
+                await until_standing(leadership, LeadershipStatus.UNREACHABLE)
                 await server.start()
                 await leadership.may_write()
                 assert ear.led == 2

@@ -7,18 +7,19 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
-from zapline.domain.campaigns.states import Timing
+from zapline.domain.campaigns.schedule import Timing
 from zapline.domain.ids import UnitId
 from zapline.domain.line.reasons import Phase
 from zapline.domain.line.state import Stored
-from zapline.domain.outbox.work_states import Lane, Text
-from zapline.sql.outbound.claims import Claimed, claim
+from zapline.domain.outbox.contents import Text
+from zapline.domain.outbox.work_states import Lane
+from zapline.sql.outbound.send_claims import Claimed, claim
 from zapline.sql.postgres.connection import connect
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.units.units import UnitRecord, insert_unit
-from zapline.supervisors.campaigns.campaign_commands import Campaigns, Plan
-from zapline.supervisors.campaigns.feeder import Feeder
-from zapline.supervisors.inbound.unit_state import Unit, fresh
+from zapline.supervisors.campaigns.campaign_commands import CampaignPlan, Campaigns
+from zapline.supervisors.campaigns.outbox_feeder import OutboxFeeder
+from zapline.supervisors.inbound.unit_state import Unit, unit_from_record
 from zapline.supervisors.units.unit_commands import UnknownUnit
 
 
@@ -29,7 +30,7 @@ class Place:
     url: str
     pool: Pool
     now: float
-    feeder: Feeder = field(init=False)
+    feeder: OutboxFeeder = field(init=False)
     campaigns: Campaigns = field(init=False)
     units: dict[UnitId, Unit] = field(default_factory=dict)
     woken: list[UnitId] = field(default_factory=list)
@@ -49,7 +50,7 @@ class Place:
         return id
 
     def line(self, unit: UnitId, phase: Phase) -> None:
-        self.units[unit] = fresh(UnitRecord(unit, "u", str(unit), 1, unit.bytes, stored=Stored(phase=phase)))
+        self.units[unit] = unit_from_record(UnitRecord(unit, "u", str(unit), 1, unit.bytes, stored=Stored(phase=phase)))
 
     def find(self, unit: UnitId) -> Unit:
         if unit not in self.units:
@@ -62,7 +63,7 @@ class Place:
         """A campaign to so many phones."""
         listed = [{"to": phone(number), "nome": f"N{number}"} for number in range(first, first + count)]
         id, _ = await self.campaigns.create(
-            unit, Plan("c", Text("Oi {{nome}}"), listed, timing or Timing(), start=start)
+            unit, CampaignPlan("c", Text("Oi {{nome}}"), listed, timing or Timing(), start=start)
         )
         return id
 
@@ -119,7 +120,7 @@ async def place(
 
     async with Pool.open(url, size=4, role="zapline_engine") as pool:
         made = Place(url, pool, now)
-        made.feeder = Feeder(
+        made.feeder = OutboxFeeder(
             pool, made.units.get, may_write, made.woken.append, lambda: made.now, chance or random.Random(1).random
         )
         made.campaigns = Campaigns(pool, made.feeder, made.find, clock=lambda: made.now)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from support.whole_house import WholeHouse
+from support.running_system import RunningSystem
 
 from zapline.sandbox.simulator.server import API_KEY
 
@@ -94,9 +94,9 @@ def reports_of(id: str, sender: str, text: str) -> Iterator[tuple[str, Any]]:
 class Stranger:
     """Posts webhooks as Evolution does for one instance, with bodies of a stranger's making."""
 
-    def __init__(self, house: WholeHouse, instance: str) -> None:
-        self._house, self.instance = house, instance
-        asked = f"{house.evolution_url}/webhook/find/{instance}"
+    def __init__(self, system: RunningSystem, instance: str) -> None:
+        self._system, self.instance = system, instance
+        asked = f"{system.evolution_url}/webhook/find/{instance}"
         found = httpx2.get(asked, headers={"apikey": API_KEY}, timeout=5, trust_env=False).json()
         self.url = str(found["url"])
         self._http = httpx2.Client(timeout=15, trust_env=False)
@@ -112,9 +112,9 @@ class Stranger:
         self._http.close()
 
 
-def attack(house: WholeHouse, instance: str) -> int:
+def attack(system: RunningSystem, instance: str) -> int:
     """Every text through every field of a webhook; how many messages have to be found afterwards."""
-    stranger = Stranger(house, instance)
+    stranger = Stranger(system, instance)
     sent = 0
     for number, text in enumerate(TEXTS):
         for data in messages(number, text):
@@ -132,13 +132,13 @@ def attack(house: WholeHouse, instance: str) -> int:
     return sent
 
 
-def fingerprint(house: WholeHouse, unit: str) -> dict[str, str | None]:
+def fingerprint(system: RunningSystem, unit: str) -> dict[str, str | None]:
     """The schema, and every row of a unit that must not be touched, by table."""
-    columns = house.rows(
+    columns = system.rows(
         "select table_name, string_agg(column_name || ' ' || data_type, ',' order by ordinal_position)"
         " from information_schema.columns where table_schema = 'zapline' group by table_name"
     )
-    tables = house.rows(
+    tables = system.rows(
         "select table_name, column_name from information_schema.columns"
         " where table_schema = 'zapline' and column_name = 'unit_id'"
     )
@@ -146,6 +146,6 @@ def fingerprint(house: WholeHouse, unit: str) -> dict[str, str | None]:
     for table, column in [*tables, ("units", "id")]:
         told = "(to_jsonb(t) - %s::text[])::text"
         query = f"select string_agg({told}, ' ' order by {told}) from zapline.{table} t"
-        found[table] = house.rows(f"{query} where t.{column} = %s", list(_TICKING), list(_TICKING), unit)[0][0]
-    ((found["admins"],),) = house.rows("select string_agg(email, ',' order by email) from zapline.admins")
+        found[table] = system.rows(f"{query} where t.{column} = %s", list(_TICKING), list(_TICKING), unit)[0][0]
+    ((found["admins"],),) = system.rows("select string_agg(email, ',' order by email) from zapline.admins")
     return found

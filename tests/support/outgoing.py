@@ -1,4 +1,4 @@
-"""A house that sends: everything behind the API, a simulated Evolution, and messages put straight into the outbox."""
+"""A stack that sends: everything behind the API, a simulated Evolution, and messages put straight into the outbox."""
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -16,7 +16,8 @@ from zapline.domain.errors import DatabaseUnavailable
 from zapline.domain.ids import PROVIDER, UnitId, contact_id, conversation_id
 from zapline.domain.line.reasons import Phase
 from zapline.domain.outbox.content_fingerprint import fingerprint_of
-from zapline.domain.outbox.work_states import Content, Lane, Outgoing, Text, kind_of, text_of
+from zapline.domain.outbox.contents import Content, Outgoing, Text, kind_of, text_of
+from zapline.domain.outbox.work_states import Lane
 from zapline.domain.restart_policy import Intensity
 from zapline.evolution.client.response_parser import WebhookRegistration
 from zapline.evolution.client.rest_client import CallPolicy, EvolutionClient, open_http
@@ -28,18 +29,18 @@ from zapline.sandbox.simulator.state.world import Habits
 from zapline.sql.journal.journal import Journal
 from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.postgres.pool import Pool
-from zapline.sql.postgres.psycopg_trio import Json
+from zapline.sql.postgres.psycopg_on_trio import Json
 from zapline.sql.units.units import insert_unit, load_units
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.dispatcher import Dispatcher
 from zapline.supervisors.inbound.intake import Intake
 from zapline.supervisors.inbound.recorder import Recorder
 from zapline.supervisors.inbound.unit_state import Unit
-from zapline.supervisors.notifications.live_feed import Feed
-from zapline.supervisors.outbound.sender_pool import Senders
+from zapline.supervisors.notifications.live_feed import LiveFeed
+from zapline.supervisors.outbound.sender_pool import SenderPool
 from zapline.supervisors.units.actor_context import ActorContext
 from zapline.supervisors.units.line_calls import WEBHOOK_EVENTS, LineCalls, WebhookAddress
-from zapline.supervisors.units.roster import Roster, RosterPolicy, digest
+from zapline.supervisors.units.roster import Roster, RosterPolicy, digest_secret
 
 PHONE = "+5511999990001"
 QUICK = Habits(
@@ -138,10 +139,10 @@ class Office:
     roster: Roster
     intake: Intake
     counters: Counters
-    senders: Senders
+    senders: SenderPool
     listening: str
     process: UUID
-    feed: Feed
+    feed: LiveFeed
     uploads: dict[UUID, bytes] = field(default_factory=dict)
     broken_loads: int = 0
     """How many reads of uploads are to fail by a mistake of ours."""
@@ -155,7 +156,7 @@ class Office:
                 id=unit,
                 name=instance,
                 instance=instance,
-                secret_digest=digest(str(unit)),
+                secret_digest=digest_secret(str(unit)),
                 time_zone="America/Sao_Paulo",
             )
             await set_pace(conn, unit, **limits)
@@ -270,7 +271,7 @@ async def office(
     roster = Roster(dispatcher, RosterPolicy(Intensity(5, 60.0), 60.0, 300.0), lambda: counters.add("actor_crashes"))
     stop = trio.Event()
     async with (
-        Journal.open(directory, on_committed=dispatcher.committed) as journal,
+        Journal.open(directory, on_committed=dispatcher.dispatch) as journal,
         open_http() as http,
         Pool.open(url, size=4, role="zapline_engine") as pool,
         trio.open_nursery() as nursery,
@@ -282,25 +283,25 @@ async def office(
         front = WebhookApp(roster, intake, counters, IntakePolicy(2**24, 2**26), rest=None)
         (listening,) = await nursery.start(partial(serve, front, [f"127.0.0.1:{port}"], stop, 0.1))
         process = uuid4()
-        allowed, feed = intensity or Intensity(5, 60.0), Feed()
-        senders = Senders(pool, intake, roster, ready, client, counters, allowed, load_upload, process, feed=feed)
+        allowed, feed = intensity or Intensity(5, 60.0), LiveFeed()
+        senders = SenderPool(pool, intake, roster, ready, client, counters, allowed, load_upload, process, feed=feed)
         parts = (pool, journal, recorder, roster, intake, counters, senders)
         made = Office(url, evolution, client, *parts, str(listening), process, feed)
         calls = LineCalls(client, lambda unit, _: made.address(UUID(bytes=unit)), counters)
-        around = ActorContext(
+        context = ActorContext(
             journal,
             recorder,
             calls,
             counters,
             dispatcher.refill,
-            dispatcher.read_again,
+            dispatcher.rewind,
             feed=feed,
-            answered=senders.answered,
-            opened=senders.opened,
+            on_send_answered=senders.answered,
+            on_line_opened=senders.opened,
         )
         nursery.start_soon(recorder.run)
         nursery.start_soon(dispatcher.run)
-        await nursery.start(roster.run, around)
+        await nursery.start(roster.run, context)
         await made.reload()
         await nursery.start(senders.run)
         yield made

@@ -1,6 +1,6 @@
-"""Drives the connection machine through hours of virtual time, against a model of Evolution and WhatsApp.
+"""Runs the connection state machine through hours of virtual time, against a model of Evolution and WhatsApp.
 
-The machine is driven as the actor drives it: calls queue, each kind once, and run one at a time; answers come
+The machine is driven as the actor drives it: calls queue, each kind once, and run one at a time; responses come
 back as events; TimerFired comes when ``wake_at`` has passed. Webhooks may be delayed, repeated and lost.
 """
 
@@ -10,50 +10,51 @@ from collections import Counter
 from collections.abc import Callable
 from itertools import count
 
+from zapline.domain.line import events
+from zapline.domain.line.events import ConnectionEvent
 from zapline.domain.line.reasons import Phase, Reason
-from zapline.domain.line.state import Connection, Moment, Stored
+from zapline.domain.line.state import Connection, Stored
 from zapline.domain.line.state_machine import step
 from zapline.domain.line.transitions import Action
-from zapline.domain.messages import events
-from zapline.domain.messages.events import ConnectionEvent
+from zapline.domain.timestamps import Moment
 
 HOUR = 3600.0
 EPOCH = 1_800_000_000.0
 
 
 class Evolution:
-    """What the machine talks to; tests change the fields as they like."""
+    """A model of the Evolution server; tests set its fields to simulate faults."""
 
-    def __init__(self, world: "VirtualLine") -> None:
-        self.world = world
+    def __init__(self, line: "VirtualLine") -> None:
+        self.line = line
         self.state = "missing"
-        """As connectionState would say."""
+        """The state that connectionState reports."""
         self.session = False
         """The phone is linked."""
         self.reachable = True
-        self.key_right = True
+        self.key_valid = True
         self.whatsapp_up = True
         self.connect_fails = False
         self.first_code = 1.0
-        """Seconds until a code exists; ``inf``: connect answers ``{"count": 0}`` for ever."""
+        """Seconds until a QR code exists; ``inf``: connect returns ``{"count": 0}`` for ever."""
         self.code_limit = 30
         self.open_after = 1.0
-        self.rounds = 0
-        """Pairings begun."""
+        self.pairings_started = 0
+        """Pairings started since the beginning."""
         self._code = 0
         self._pairing = 0
 
     def perform(self, action: Action) -> tuple[float, Callable[[], ConnectionEvent]]:
-        """Seconds until the answer, and what it is then."""
+        """Return the seconds until the response, and a function that computes it at that time."""
         if not self.reachable:
             return 5.0, lambda: events.CallFailed(action.value, "unreachable")
-        if not self.key_right:
+        if not self.key_valid:
             return 0.02, lambda: events.CallFailed(action.value, "unauthorized", retryable=False)
         if action is Action.CONNECT and self.state == "close" and not self.connect_fails:
-            self.begin()
-        return (2.0 if action is Action.CONNECT else 0.05), lambda: self._answer(action)
+            self.connect()
+        return (2.0 if action is Action.CONNECT else 0.05), lambda: self._respond(action)
 
-    def _answer(self, action: Action) -> ConnectionEvent:
+    def _respond(self, action: Action) -> ConnectionEvent:
         match action:
             case Action.OBSERVE:
                 return events.StateObserved(self.state)
@@ -63,7 +64,7 @@ class Evolution:
                 return events.Registered()
             case Action.LOGOUT:
                 if self.state not in ("close", "missing"):
-                    self.end(401)
+                    self.end_session(401)
                 return events.LogoutDone()
             case Action.CONNECT:
                 if self.state == "missing":
@@ -75,28 +76,28 @@ class Evolution:
                 return events.QrOffered(f"code-{self._code}") if self._code else events.ConnectStarted()
         raise AssertionError(action)
 
-    def begin(self) -> None:
-        """Leave close: open again where the session lives, else offer codes."""
+    def connect(self) -> None:
+        """Leave ``close``: reopen the session if there is one, else offer QR codes."""
         self.state, self._code = "connecting", 0
         self._pairing += 1
-        self.world.webhook(events.ConnectingSeen())
+        self.line.webhook(events.ConnectingSeen())
         if self.session:
-            self.world.after(self.open_after, self.reopen)
+            self.line.after(self.open_after, self.reopen)
         elif self.first_code < float("inf"):
-            self.rounds += 1
-            self.world.after(self.first_code, lambda number=self._pairing: self._rotate(number, 1))
+            self.pairings_started += 1
+            self.line.after(self.first_code, lambda number=self._pairing: self._rotate(number, 1))
 
     def _rotate(self, pairing: int, number: int) -> None:
         if pairing != self._pairing or self.state != "connecting":
             return
         if number > self.code_limit:
-            self.world.webhook(events.QrLimitReached())
-            self.world.webhook(events.QrLimitReached())
+            self.line.webhook(events.QrLimitReached())
+            self.line.webhook(events.QrLimitReached())
             self.state, self._code = "close", 0
             return
-        self._code = self.world.draw.randrange(1, 2**60)
-        self.world.webhook(events.QrOffered(f"code-{self._code}"))
-        self.world.after(45.0, lambda: self._rotate(pairing, number + 1))
+        self._code = self.line.rng.randrange(1, 2**60)
+        self.line.webhook(events.QrOffered(f"code-{self._code}"))
+        self.line.after(45.0, lambda: self._rotate(pairing, number + 1))
 
     def reopen(self) -> None:
         if self.whatsapp_up and self.session and self.state == "connecting":
@@ -105,10 +106,10 @@ class Evolution:
     def scan(self) -> None:
         self._pairing += 1
         self.state, self.session, self._code = "open", True, 0
-        self.world.webhook(events.Opened("5511999990000@s.whatsapp.net", "Loja"))
+        self.line.webhook(events.Opened("5511999990000@s.whatsapp.net", "Loja"))
 
     def storm(self, seconds: float, rate: float = 4.2) -> None:
-        """WhatsApp is away: Evolution tries for ever and says so at each try."""
+        """WhatsApp is unreachable: Evolution reconnects for ever and reports each attempt."""
         self.whatsapp_up = False
         if self.state == "open":
             self.state = "connecting"
@@ -118,52 +119,52 @@ class Evolution:
                 self.whatsapp_up = True
                 self.reopen()
             elif self.state != "missing":
-                self.world.webhook(events.ConnectingSeen())
-                self.world.after(1 / rate, lambda: again(left - 1 / rate))
+                self.line.webhook(events.ConnectingSeen())
+                self.line.after(1 / rate, lambda: again(left - 1 / rate))
 
         again(seconds)
 
-    def end(self, code: int) -> None:
-        """The session ends: three webhooks, in any order."""
+    def end_session(self, code: int) -> None:
+        """End the session; three webhooks follow, in any order."""
         self._pairing += 1
         self.state, self.session, self._code = "close", False, 0
         for event in (events.Closed(code), events.LoggedOutSeen(), events.Closed(code)):
-            self.world.webhook(event)
+            self.line.webhook(event)
 
     def restart(self) -> None:
-        """The server stops and starts: what it had to deliver is gone, lines with a session open again."""
+        """Restart the server: undelivered webhooks are lost, and lines with a session open again."""
         self._pairing += 1
         self._code = 0
         if self.state == "missing":
             return
         self.state = "close"
         if self.session:
-            self.begin()
+            self.connect()
 
     def delete(self) -> None:
         self._pairing += 1
         self.state, self.session, self._code = "missing", False, 0
         for event in (events.LoggedOutSeen(), events.InstanceRemoved(), events.InstanceRemoved(), events.Closed(401)):
-            self.world.webhook(event)
+            self.line.webhook(event)
 
 
 class VirtualLine:
-    """One unit, its machine, and the time."""
+    """One unit's state machine on a virtual clock."""
 
     def __init__(self, seed: int = 1, stored: Stored | None = None) -> None:
-        self.draw = random.Random(seed)
+        self.rng = random.Random(seed)
         self.now = 1000.0
         self.state = Connection(stored=stored or Stored())
         self.evolution = Evolution(self)
         self.loss = 0.0
-        """The part of webhooks that never arrives."""
+        """Share of the webhooks that never arrive, 0 to 1."""
         self.duplication = 0.0
         self.lateness = 0.05
-        """Seconds a webhook takes at most."""
+        """Longest delay of a webhook, in seconds."""
         self.calls: Counter[Action] = Counter()
         self.connects: list[float] = []
-        self.steps = self.turns = self.rows = self.unexpected = self.dropped = 0
-        self._life = 0
+        self.events_fed = self.rows = self.unexpected = self.dropped = 0
+        self._incarnation = 0
         self._order = count()
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._timer: float | None = None
@@ -179,25 +180,25 @@ class VirtualLine:
     def phase(self) -> Phase:
         return self.state.stored.phase
 
-    def after(self, seconds: float, do: Callable[[], None]) -> None:
-        heapq.heappush(self._heap, (self.now + seconds, next(self._order), do))
+    def after(self, seconds: float, action: Callable[[], None]) -> None:
+        heapq.heappush(self._heap, (self.now + seconds, next(self._order), action))
 
     def webhook(self, event: ConnectionEvent) -> None:
-        if not self.evolution.reachable or self.draw.random() < self.loss:
+        if not self.evolution.reachable or self.rng.random() < self.loss:
             return
-        self.after(self.draw.random() * self.lateness, lambda: self.feed(event))
-        if self.draw.random() < self.duplication:
-            self.after(self.draw.random() * max(self.lateness, 30.0), lambda: self.feed(event))
+        self.after(self.rng.random() * self.lateness, lambda: self.feed(event))
+        if self.rng.random() < self.duplication:
+            self.after(self.rng.random() * max(self.lateness, 30.0), lambda: self.feed(event))
 
     def feed(self, event: ConnectionEvent) -> None:
-        """One turn of the actor."""
-        self.turns += 1
+        """Process one event as the actor does: step, store, schedule the timer, queue the calls."""
+        self.events_fed += 1
         before = self.stored
         calls = self._step(event)
         if self.state.wake_at is not None and self.now >= self.state.wake_at:
-            raise AssertionError(f"asks to be woken in the past: {self.state}")
+            raise AssertionError(f"wake_at is in the past: {self.state}")
         if not self.stored.wanted and {Action.REGISTER, Action.CONNECT} & set(calls):
-            raise AssertionError(f"connects a line that nobody wants: {calls} after {event}")
+            raise AssertionError(f"connects a line that is not wanted: {calls} after {event}")
         self.rows += self.stored != before
         self._timer = self.state.wake_at
         if self._timer is not None:
@@ -206,8 +207,8 @@ class VirtualLine:
         self._next_call()
 
     def crash(self) -> None:
-        """Everything but what is stored is gone, calls under way too."""
-        self._life += 1
+        """Lose everything but the stored state, including calls in progress."""
+        self._incarnation += 1
         self.state = Connection(stored=self.stored)
         self._queue, self._calling = [], False
         self.feed(events.Started())
@@ -215,22 +216,22 @@ class VirtualLine:
     def run(self, seconds: float) -> None:
         end = self.now + seconds
         while self._heap and self._heap[0][0] <= end:
-            self.now, _, do = heapq.heappop(self._heap)
-            do()
+            self.now, _, action = heapq.heappop(self._heap)
+            action()
         self.now = end
 
     def run_until(self, done: Callable[[], bool], seconds: float) -> float:
-        """Seconds it took; raises where it is not done in time."""
+        """Run until ``done()``; return the seconds it took. Raises ``AssertionError`` after ``seconds``."""
         start = self.now
         while not done():
             if not self._heap or self._heap[0][0] > start + seconds:
                 raise AssertionError(f"not within {seconds} s: {self.state}")
-            self.now, _, do = heapq.heappop(self._heap)
-            do()
+            self.now, _, action = heapq.heappop(self._heap)
+            action()
         return self.now - start
 
     def watch(self, seconds: float, every: float = 3.0) -> None:
-        """Somebody has the pairing page open."""
+        """Keep the pairing page open: it asks for the QR code every few seconds."""
         for number in range(int(seconds / every)):
             self.after(number * every, lambda: self.feed(events.QrWanted()))
 
@@ -239,34 +240,33 @@ class VirtualLine:
             self.feed(events.TimerFired())
 
     def _step(self, event: ConnectionEvent) -> tuple[Action, ...]:
-        made = step(self.state, event, Moment(EPOCH + self.now, self.now), self.draw.random())
-        self.steps += 1
-        self.state = made.state
-        self.unexpected += made.unexpected is not None
-        self.dropped += made.dropped
-        return made.calls
+        result = step(self.state, event, Moment(EPOCH + self.now, self.now), self.rng.random())
+        self.state = result.state
+        self.unexpected += result.unexpected is not None
+        self.dropped += result.dropped
+        return result.calls
 
     def _next_call(self) -> None:
         if self._calling or not self._queue:
             return
-        action, life = self._queue.pop(0), self._life
+        action, incarnation = self._queue.pop(0), self._incarnation
         self._calling = True
         self.calls[action] += 1
         if action is Action.CONNECT:
             self.connects.append(self.now)
-        seconds, answer = self.evolution.perform(action)
+        seconds, respond = self.evolution.perform(action)
 
-        def answered() -> None:
-            event = answer()
-            if life == self._life:
+        def complete() -> None:
+            event = respond()
+            if incarnation == self._incarnation:
                 self._calling = False
                 self.feed(event)
 
-        self.after(seconds, answered)
+        self.after(seconds, complete)
 
 
-def opened(seed: int = 1) -> VirtualLine:
-    """A line that was paired and is open."""
+def open_line(seed: int = 1) -> VirtualLine:
+    """Return a line that was paired and is open."""
     line = VirtualLine(seed)
     line.feed(events.ConnectAsked())
     line.run(5)
@@ -276,24 +276,23 @@ def opened(seed: int = 1) -> VirtualLine:
     return line
 
 
-def shown(line: VirtualLine) -> tuple[Phase, Reason]:
-    """Phase and reason."""
+def phase_and_reason(line: VirtualLine) -> tuple[Phase, Reason]:
     return line.stored.phase, line.stored.reason
 
 
-def made(line: VirtualLine) -> int:
-    """Calls made since counting began."""
+def call_count(line: VirtualLine) -> int:
+    """Calls since the last ``reset_counters``."""
     return sum(line.calls.values())
 
 
-def begin_counting(line: VirtualLine) -> None:
+def reset_counters(line: VirtualLine) -> None:
     line.calls.clear()
     line.connects.clear()
-    line.turns = line.rows = line.dropped = 0
+    line.events_fed = line.rows = line.dropped = 0
 
 
-def pairing(seed: int = 1) -> VirtualLine:
-    """A line that shows its first code."""
+def pairing_line(seed: int = 1) -> VirtualLine:
+    """Return a line that offers its first QR code."""
     line = VirtualLine(seed)
     line.feed(events.ConnectAsked())
     line.run(10)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, Request, Route, sync_playwright
-from support.whole_house import wait_until
+from support.running_system import wait_until
 
 T = TypeVar("T")
 

@@ -10,47 +10,53 @@ from uuid import UUID, uuid4
 import pytest
 import trio
 from click.testing import Result
-from support.reconciling import HOUR, Store, store
+from support.reconciliation_stack import HOUR, ReconciliationStack, reconciliation_stack
 from typer.testing import CliRunner
 
 from zapline.daemon.commands.reconcile import reconcile
-from zapline.daemon.commands.terminal import group
-from zapline.daemon.control_client import ask_daemon
+from zapline.daemon.commands.terminal import command_group
+from zapline.daemon.control_client import request_daemon
 from zapline.domain.errors import LocalError
 from zapline.sql.postgres.connection import connect
-from zapline.supervisors.leadership import CHANNEL
-from zapline.supervisors.operations.control_requests import Control
-from zapline.supervisors.units.unit_commands import House as Rules
-from zapline.supervisors.units.unit_commands import Submit
+from zapline.supervisors.leadership import CONTROL_CHANNEL
+from zapline.supervisors.operations.control_requests import ControlRequests
+from zapline.supervisors.units.unit_commands import UnitCommands
+from zapline.supervisors.units.unit_commands import UnitPolicy as Rules
 
-APP = group("Test.")
+APP = command_group("Test.")
 APP.command()(reconcile)
 APP.command()(lambda: None)  # one command alone would be called without its name
 
 
 @asynccontextmanager
-async def daemon(url: str, directory: Path) -> AsyncIterator[Store]:
+async def daemon(url: str, directory: Path) -> AsyncIterator[ReconciliationStack]:
     """The parts of the daemon that the command talks to; nothing but the command makes a run."""
-    async with store(url, directory) as place, trio.open_nursery() as nursery:
-        home = place.home
+    async with reconciliation_stack(url, directory) as stack, trio.open_nursery() as nursery:
+        inbound = stack.inbound
         rules = Rules("unit_", 30.0)
-        submit = Submit(
-            place.pool, home.journal, home.roster, home.dispatcher, home.intake, lambda unit, n: f"{unit} {n}", rules
+        commands = UnitCommands(
+            stack.pool,
+            inbound.journal,
+            inbound.roster,
+            inbound.dispatcher,
+            inbound.intake,
+            lambda unit, n: f"{unit} {n}",
+            rules,
         )
-        control = Control(submit, place.pool, place.reconciler)
+        control = ControlRequests(commands, stack.pool, stack.reconciler)
         nursery.start_soon(control.run)
 
         async def listen() -> None:
             async with await connect(url) as conn:
-                await conn.listen([CHANNEL])
+                await conn.listen([CONTROL_CHANNEL])
                 while True:
-                    await control.ring()
+                    await control.notify()
                     await conn.notifications()
 
         nursery.start_soon(listen)
-        await place.leadership.may_write()
-        place.start()
-        yield place
+        await stack.leadership.may_write()
+        stack.start()
+        yield stack
         nursery.cancel_scope.cancel()
 
 
@@ -65,16 +71,16 @@ async def test_a_unit_is_read_back_with_a_bar_and_a_second_time_nothing_is_missi
     database: str, tmp_path: Path
 ) -> None:
     now = time.time()
-    async with daemon(database, tmp_path / "journal") as place:
-        unit = await place.open_unit(connected=0.0)
+    async with daemon(database, tmp_path / "journal") as stack:
+        unit = await stack.open_unit(connected=0.0)
         for number in range(3):
-            place.evolution.receive("loja", "perdida", external_id=f"L{number}", at=now - 3 * HOUR + number)
+            stack.evolution.receive("loja", "perdida", external_id=f"L{number}", at=now - 3 * HOUR + number)
         done = await zapline("--unit", str(unit.id), "--since", "4h")
         assert done.exit_code == 0, done.stderr
         assert done.stdout.startswith("3 messages read in ")
         assert "; 3 were missing and are stored now." in done.stdout
         assert "Reconciling" in done.stderr
-        assert await place.home.rows("select count(*)::int from zapline.messages where backfilled") == [(3,)]
+        assert await stack.inbound.rows("select count(*)::int from zapline.messages where backfilled") == [(3,)]
 
         again = await zapline("--all", "--since", "4h", "--json")
         assert again.exit_code == 0, again.stderr
@@ -84,9 +90,9 @@ async def test_a_unit_is_read_back_with_a_bar_and_a_second_time_nothing_is_missi
 
 
 async def test_a_run_that_fails_says_what_to_do_next(database: str, tmp_path: Path) -> None:
-    async with daemon(database, tmp_path / "journal") as place:
-        unit = await place.open_unit(connected=0.0)
-        place.evolution.plant("error", path="/chat/findMessages")
+    async with daemon(database, tmp_path / "journal") as stack:
+        unit = await stack.open_unit(connected=0.0)
+        stack.evolution.plant("error", path="/chat/findMessages")
         failed = await zapline("--unit", str(unit.id), "--since", "1h")
         assert failed.exit_code == 1
         told = failed.stderr
@@ -106,6 +112,6 @@ async def test_wrong_questions_are_answered_in_words(database: str, tmp_path: Pa
             ({"unit": str(UUID(int=1))}, "since"),
         ):
             with pytest.raises(LocalError, match=words):
-                await ask_daemon(database, "reconcile", arguments, 5.0)
-        assert (await ask_daemon(database, "reconcile-progress", {}, 5.0))["units"] == 0
-        assert await ask_daemon(database, "reconcile", {"since": 0.0}, 5.0) == {"units": 0}
+                await request_daemon(database, "reconcile", arguments, 5.0)
+        assert (await request_daemon(database, "reconcile-progress", {}, 5.0))["units"] == 0
+        assert await request_daemon(database, "reconcile", {"since": 0.0}, 5.0) == {"units": 0}

@@ -12,28 +12,28 @@ from typing import Any
 import pytest
 import structlog
 import trio
-from support.house import House, house, text
+from support.inbound_stack import InboundStack, inbound_stack, text
 
 from zapline.http.server.serve import serve
 from zapline.http.webhooks.endpoint import IntakePolicy, WebhookApp
 from zapline.sql.postgres.connection import connect
 from zapline.sql.units.units import rotate_secret
 from zapline.supervisors.inbound.unit_state import Unit
-from zapline.supervisors.units.roster import digest
+from zapline.supervisors.units.roster import digest_secret
 
 LIMIT = 200_000
 
 
 @dataclass
 class Front:
-    home: House
+    stack: InboundStack
     unit: Unit
     port: int
     app: WebhookApp
 
     @property
     def secret(self) -> str:
-        return str(self.unit.id)  # what tests.support.house gives as the secret
+        return str(self.unit.id)  # what tests.support.inbound_stack gives as the secret
 
     @property
     def path(self) -> str:
@@ -60,16 +60,16 @@ class Front:
         return json.dumps({name: value for name, value in told.items() if value is not ...}).encode()
 
     async def dead_letters(self) -> list[tuple[object, ...]]:
-        await self.home.settled()
-        return await self.home.rows("select reason, size from zapline.dead_letters order by id")
+        await self.stack.wait_until_stored()
+        return await self.stack.rows("select reason, size from zapline.dead_letters order by id")
 
 
 @asynccontextmanager
 async def open_front(database: str, directory: Path) -> AsyncIterator[Front]:
-    async with house(database, directory) as home:
-        unit = await home.add_unit()
+    async with inbound_stack(database, directory) as stack:
+        unit = await stack.add_unit()
         policy, proxies = IntakePolicy(LIMIT, 2 * LIMIT), [ip_network("127.0.0.0/8")]
-        app = WebhookApp(home.roster, home.intake, home.counters, policy, rest=None, trusted=proxies)
+        app = WebhookApp(stack.roster, stack.intake, stack.counters, policy, rest=None, trusted=proxies)
         stop = trio.Event()
         async with trio.open_nursery() as nursery:
 
@@ -77,15 +77,15 @@ async def open_front(database: str, directory: Path) -> AsyncIterator[Front]:
                 await serve(app, ["127.0.0.1:0"], stop, 1.0, task_status=task_status)
 
             (address,) = await nursery.start(run)
-            yield Front(home, unit, int(address.rpartition(":")[2]), app)
+            yield Front(stack, unit, int(address.rpartition(":")[2]), app)
             stop.set()
 
 
 async def test_a_known_unit_with_its_secret_is_stored(database: str, tmp_path: Path) -> None:
     async with open_front(database, tmp_path) as front:
         assert await front.post(front.path, front.body()) == (200, b"{}")
-        await front.home.settled()
-        assert await front.home.rows("select external_id from zapline.messages") == [("A1",)]
+        await front.stack.wait_until_stored()
+        assert await front.stack.rows("select external_id from zapline.messages") == [("A1",)]
 
 
 async def test_the_event_may_stand_in_the_path_and_the_secret_in_a_header(database: str, tmp_path: Path) -> None:
@@ -95,8 +95,8 @@ async def test_the_event_may_stand_in_the_path_and_the_secret_in_a_header(databa
         body = front.body(event=..., data=text("B2"))
         bare = "/webhooks/whatsapp/evolution/messages-upsert"
         assert await front.post(bare, body, f"X-Zapline-Secret: {front.secret}") == (200, b"{}")
-        await front.home.settled()
-        rows = await front.home.rows("select external_id from zapline.messages order by 1")
+        await front.stack.wait_until_stored()
+        rows = await front.stack.rows("select external_id from zapline.messages order by 1")
         assert rows == [("B1",), ("B2",)]
 
 
@@ -119,18 +119,18 @@ async def test_who_is_not_trusted_gets_the_same_answer_is_counted_and_leaves_no_
         with structlog.testing.capture_logs() as lines:
             answer = await front.post(f"/webhooks/whatsapp/{provider}/{used}", front.body(instance=instance))
         assert answer == (200, b"{}")
-        assert front.home.counters.totals["refused_webhooks", counted] == 1
-        assert front.home.journal.statistics().appended == 0
+        assert front.stack.counters.totals["refused_webhooks", counted] == 1
+        assert front.stack.journal.statistics().appended == 0
         assert any(line.get("security") for line in lines)
         assert front.secret not in json.dumps(lines, default=str)
 
 
 async def test_a_secret_of_one_unit_does_not_open_another(database: str, tmp_path: Path) -> None:
     async with open_front(database, tmp_path) as front:
-        await front.home.add_unit("clinica")
+        await front.stack.add_unit("clinica")
         assert await front.post(front.path, front.body(instance="clinica")) == (200, b"{}")
-        assert front.home.counters.totals["refused_webhooks", "secret_of_another_instance"] == 1
-        assert front.home.counters.total("unknown_instances") == 1
+        assert front.stack.counters.totals["refused_webhooks", "secret_of_another_instance"] == 1
+        assert front.stack.counters.total("unknown_instances") == 1
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ async def test_what_a_known_unit_sends_and_cannot_be_used_is_a_dead_letter(
     async with open_front(database, tmp_path) as front:
         assert await front.post(front.path, body) == (200, b"{}")
         assert await front.dead_letters() == [(reason, len(body))]
-        assert front.home.counters.total("webhook_errors") == 1
+        assert front.stack.counters.total("webhook_errors") == 1
 
 
 async def test_a_body_over_the_limit_is_drained_and_remembered_by_its_size(database: str, tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ async def test_a_body_over_the_limit_is_drained_and_remembered_by_its_size(datab
         body = front.body(data={"x": "y" * (3 * LIMIT)})
         assert await front.post(front.path, body) == (200, b"{}")
         assert await front.dead_letters() == [("too_large", len(body))]
-        assert await front.home.rows("select raw from zapline.dead_letters") == [(None,)]
+        assert await front.stack.rows("select raw from zapline.dead_letters") == [(None,)]
         assert await front.post("/webhooks/whatsapp/evolution/wrong", body) == (200, b"{}")
         assert len(await front.dead_letters()) == 1
 
@@ -169,9 +169,9 @@ async def test_guesses_are_answered_alike_and_only_some_are_logged(database: str
             for number in range(60):
                 answer = await front.post(f"/webhooks/whatsapp/evolution/guess-{number}", front.body())
                 assert answer == (200, b"{}")
-        assert front.home.counters.total("refused_webhooks") == 60
+        assert front.stack.counters.total("refused_webhooks") == 60
         assert sum(1 for line in lines if line.get("security")) == 10
-        assert front.home.counters.total("security_events_unlogged") == 50
+        assert front.stack.counters.total("security_events_unlogged") == 50
 
 
 async def test_a_replaced_secret_is_valid_for_its_grace_and_the_token_is_not_stored(
@@ -179,12 +179,12 @@ async def test_a_replaced_secret_is_valid_for_its_grace_and_the_token_is_not_sto
 ) -> None:
     async with open_front(database, tmp_path) as front:
         async with await connect(database, role="zapline_engine") as conn:
-            assert await rotate_secret(conn, front.unit.id, 2, digest("fresh"), 30) is not None
-        await front.home.reload()
+            assert await rotate_secret(conn, front.unit.id, 2, digest_secret("fresh"), 30) is not None
+        await front.stack.reload()
         await front.post(front.path, front.body(data=text("OLD"), apikey="INSTANCE-TOKEN-CANARY"))
         await front.post("/webhooks/whatsapp/evolution/fresh", front.body(data=text("NEW")))
-        await front.home.settled()
-        rows = await front.home.rows("select external_id from zapline.messages order by 1")
+        await front.stack.wait_until_stored()
+        rows = await front.stack.rows("select external_id from zapline.messages order by 1")
         assert rows == [("NEW",), ("OLD",)]
         files = [path.read_bytes() for path in tmp_path.iterdir() if path.is_file()]  # noqa: ASYNC240
         assert not any(b"INSTANCE-TOKEN-CANARY" in content for content in files)
@@ -233,7 +233,7 @@ async def test_doubled_slashes_do_not_cost_a_webhook(database: str, tmp_path: Pa
     async with open_front(database, tmp_path) as front:
         assert await front.post(path.format(front.secret), front.body()) == (200, b"{}")
         assert await front.post(path.format(front.secret) + "//messages-upsert", front.body(event=...)) == (200, b"{}")
-        assert front.home.counters.totals["webhooks_accepted", "messages.upsert"] == 2
+        assert front.stack.counters.totals["webhooks_accepted", "messages.upsert"] == 2
 
 
 async def test_a_path_is_unquoted_once(database: str, tmp_path: Path) -> None:
@@ -241,8 +241,8 @@ async def test_a_path_is_unquoted_once(database: str, tmp_path: Path) -> None:
         once, twice = (front.path.replace("-", dash) for dash in ("%2D", "%252D"))
         await front.post(once, front.body())
         await front.post(twice, front.body())
-        assert front.home.counters.total("webhooks_accepted") == 1
-        assert front.home.counters.totals["refused_webhooks", "wrong_secret"] == 1
+        assert front.stack.counters.total("webhooks_accepted") == 1
+        assert front.stack.counters.totals["refused_webhooks", "wrong_secret"] == 1
 
 
 async def test_small_bodies_do_not_wait_for_large_ones_and_undeclared_ones_count_as_the_largest(
@@ -278,5 +278,5 @@ async def test_a_large_body_is_cleaned_in_a_thread_and_a_small_one_at_once(
     monkeypatch.setattr("zapline.supervisors.inbound.intake.strip_secrets", noting)
     async with open_front(database, tmp_path) as front:
         for size in (1000, 300_000):
-            assert await front.home.intake.accept(front.unit, "call", front.body(event="call", data="x" * size))
+            assert await front.stack.intake.accept(front.unit, "call", front.body(event="call", data="x" * size))
     assert threads == [True, False]

@@ -10,7 +10,7 @@ import trio.testing
 from zapline.domain.errors import DatabaseUnavailable
 from zapline.sandbox.embedded_postgres.server import EmbeddedPostgres
 from zapline.sql.postgres.connection import connect
-from zapline.sql.postgres.error_classes import StatementFailed
+from zapline.sql.postgres.database_errors import StatementFailed
 from zapline.sql.postgres.pool import Pool
 
 
@@ -128,9 +128,9 @@ async def test_a_role_that_may_not_be_taken_is_told_to_the_borrower(database_url
                     pass
 
 
-async def test_after_a_crash_of_the_server_the_pool_recovers_without_failing_a_new_borrower(server_place):
+async def test_after_a_crash_of_the_server_the_pool_recovers_without_failing_a_new_borrower(server_directory):
     async with (
-        EmbeddedPostgres.running(server_place / "pg", durable=False) as server,
+        EmbeddedPostgres.running(server_directory / "pg", durable=False) as server,
         Pool.open(server.url, size=3) as pool,
     ):
         async with pool.connection() as one, pool.connection() as two, pool.connection() as three:

@@ -4,26 +4,30 @@ import socket
 from pathlib import Path
 
 import trio
-from support.house import house, text
+from support.inbound_stack import inbound_stack, text
 
 from zapline.daemon.composition.app import feed_watchdog
-from zapline.daemon.systemd import Notifier
-from zapline.supervisors.health.health_report import STUCK, stuck_units
-from zapline.supervisors.inbound.unit_state import Doing
+from zapline.daemon.systemd import SystemdNotifier
+from zapline.supervisors.health.health_report import STUCK_AFTER, stuck_units
+from zapline.supervisors.inbound.unit_state import ActorActivity
 
 
 async def test_waiting_and_recording_are_progress_and_stepping_without_end_is_not(
     database: str, tmp_path: Path
 ) -> None:
-    async with house(database, tmp_path) as home:
-        unit = await home.add_unit()
-        await home.send(unit, "messages.upsert", text("A1"))
-        await home.settled()
-        long_ago = trio.current_time() - STUCK - 1
-        for doing, stuck in ((Doing.WAITING, False), (Doing.RECORDING, False), (Doing.STEPPING, True)):
-            unit.doing, unit.since = doing, long_ago
+    async with inbound_stack(database, tmp_path) as stack:
+        unit = await stack.add_unit()
+        await stack.send(unit, "messages.upsert", text("A1"))
+        await stack.wait_until_stored()
+        long_ago = trio.current_time() - STUCK_AFTER - 1
+        for doing, stuck in (
+            (ActorActivity.WAITING, False),
+            (ActorActivity.RECORDING, False),
+            (ActorActivity.STEPPING, True),
+        ):
+            unit.activity, unit.activity_since = doing, long_ago
             assert bool(stuck_units([unit], trio.current_time())) is stuck
-        unit.since = trio.current_time()
+        unit.activity_since = trio.current_time()
         assert stuck_units([unit], trio.current_time()) == []
 
 
@@ -41,7 +45,7 @@ async def test_no_beat_is_sent_while_an_actor_is_stuck(tmp_path: Path) -> None:
             except BlockingIOError:
                 return found
 
-    notifier = Notifier.from_environment({"NOTIFY_SOCKET": str(tmp_path / "notify")})
+    notifier = SystemdNotifier.from_environment({"NOTIFY_SOCKET": str(tmp_path / "notify")})
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(feed_watchdog, notifier, lambda: stuck, 0.02)

@@ -11,12 +11,12 @@ from uuid import uuid4
 import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.house import house
-from support.recordings import BODIES, addressed
+from support.inbound_stack import inbound_stack
+from support.recorded_webhooks import BODIES, for_instance
 
-from zapline.domain.messages.events import Unusable
-from zapline.evolution.webhooks.envelope import strip_secrets
+from zapline.domain.inbound_events import Unusable
 from zapline.evolution.webhooks.event_parser import parse
+from zapline.evolution.webhooks.secret_stripping import strip_secrets
 
 TOLD = [json.loads(body) for body in BODIES.values() if body.rstrip().endswith(b"}")]
 ODD: list[Any] = [
@@ -103,18 +103,18 @@ def mutate(chance: random.Random) -> bytes:
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 def test_mutated_bodies_are_stored_ignored_or_buried_and_crash_nothing(database: str, seed: int, count: int) -> None:
     chance = random.Random(seed)
-    bodies = EXTREMES + [addressed(mutate(chance), "unit") for _ in range(count)]
+    bodies = EXTREMES + [for_instance(mutate(chance), "unit") for _ in range(count)]
 
     async def run() -> None:
         with tempfile.TemporaryDirectory() as place:
-            async with house(database, Path(place)) as home:
-                unit = await home.add_unit(uuid4().hex)
+            async with inbound_stack(database, Path(place)) as stack:
+                unit = await stack.add_unit(uuid4().hex)
                 async with trio.open_nursery() as nursery:
                     for body in bodies:
-                        nursery.start_soon(home.post, unit, body)
-                await home.settled(15)
-                assert home.counters.total("actor_crashes") == 0
-                letters = await home.rows(f"select reason from zapline.dead_letters where unit_id = '{unit.id}'")
+                        nursery.start_soon(stack.post, unit, body)
+                await stack.wait_until_stored(15)
+                assert stack.counters.total("actor_crashes") == 0
+                letters = await stack.rows(f"select reason from zapline.dead_letters where unit_id = '{unit.id}'")
                 unusable = sum(
                     any(isinstance(parsed, Unusable) for parsed in parse(strip_secrets(body))) for body in bodies
                 )

@@ -5,7 +5,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import trio
-from support.house import house, text
+from support.inbound_stack import inbound_stack, text
 
 from zapline.supervisors.inbound import mailbox
 from zapline.supervisors.inbound.unit_state import Unit
@@ -19,14 +19,14 @@ async def test_ten_thousand_webhooks_for_one_unit_leave_fifty_others_their_laten
 ) -> None:
     with psycopg.connect(database, autocommit=True) as admin:
         admin.execute("alter table zapline.messages add stored_at timestamptz default clock_timestamp()")
-    async with house(database, tmp_path, lanes=4) as home:
-        loud, *quiet = await home.add_units(f"u{number}" for number in range(QUIET + 1))
+    async with inbound_stack(database, tmp_path, lanes=4) as stack:
+        loud, *quiet = await stack.add_units(f"u{number}" for number in range(QUIET + 1))
         most_entries = most_bytes = 0
         posted = trio.Event()
 
         async def flood(task: int, still: list[int]) -> None:
             for number in range(FLOOD // TASKS):
-                await home.send(loud, "messages.upsert", text(f"L{task}-{number}"))
+                await stack.send(loud, "messages.upsert", text(f"L{task}-{number}"))
             still.pop()
             if not still:
                 posted.set()
@@ -34,8 +34,8 @@ async def test_ten_thousand_webhooks_for_one_unit_leave_fifty_others_their_laten
         async def murmur(unit: Unit, place: int) -> None:
             await trio.sleep(place / QUIET / 10)
             number = 0
-            while not posted.is_set() or home.dispatcher.lagging:
-                await home.send(unit, "messages.upsert", text(f"Q{number}"))
+            while not posted.is_set() or stack.dispatcher.lagging:
+                await stack.send(unit, "messages.upsert", text(f"Q{number}"))
                 number += 1
                 await trio.sleep(0.1)
 
@@ -57,10 +57,10 @@ async def test_ten_thousand_webhooks_for_one_unit_leave_fifty_others_their_laten
                     for place, unit in enumerate(quiet):
                         posting.start_soon(murmur, unit, place)
                 nursery.cancel_scope.cancel()
-        await home.settled(30)
+        await stack.wait_until_stored(30)
         took = trio.current_time() - started
         waits = "extract(epoch from stored_at - received_at)::float8"
-        [(count, median, p99, worst)] = await home.rows(
+        [(count, median, p99, worst)] = await stack.rows(
             f"select count(*) as n, percentile_cont(0.5) within group (order by {waits}) as p50, "
             f"percentile_cont(0.99) within group (order by {waits}) as p99, max({waits}) as most "
             f"from zapline.messages where unit_id <> '{loud.id}'"
@@ -70,8 +70,8 @@ async def test_ten_thousand_webhooks_for_one_unit_leave_fifty_others_their_laten
                 f"\nflood of {FLOOD} stored in {took:.1f} s; quiet units: {count} messages, time to row "
                 f"p50 {median:.3f} p99 {p99:.3f} worst {worst:.3f} s; mailbox at most {most_entries} entries"
             )
-        assert await home.rows(f"select count(*) as n from zapline.messages where unit_id = '{loud.id}'") == [(FLOOD,)]
+        assert await stack.rows(f"select count(*) as n from zapline.messages where unit_id = '{loud.id}'") == [(FLOOD,)]
         assert isinstance(p99, float)
         assert p99 < 1
-        assert 0 < most_entries <= mailbox.ENTRIES
-        assert most_bytes <= mailbox.BYTES
+        assert 0 < most_entries <= mailbox.MAX_ENTRIES
+        assert most_bytes <= mailbox.MAX_BYTES

@@ -5,7 +5,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import trio
-from support.house import House, house, text, until
+from support.inbound_stack import InboundStack, inbound_stack, text, until
 
 from zapline.domain.restart_policy import Intensity
 from zapline.supervisors.inbound.recorder import LaneState
@@ -27,11 +27,11 @@ def plant(url: str, sql: str) -> None:
         conn.execute(sql)
 
 
-async def post_at_once(home: House, posts: list[tuple[object, str]]) -> None:
+async def post_at_once(stack: InboundStack, posts: list[tuple[object, str]]) -> None:
     """Journal entries in this order, in as few commits as they make by themselves."""
     async with trio.open_nursery() as nursery:
         for unit, identity in posts:
-            nursery.start_soon(home.send, unit, "messages.upsert", text(identity))
+            nursery.start_soon(stack.send, unit, "messages.upsert", text(identity))
             await trio.lowlevel.checkpoint()
 
 
@@ -40,31 +40,31 @@ async def test_one_refused_row_among_two_hundred_is_buried_and_the_rest_is_store
     database: str, tmp_path: Path, sqlstate: str
 ) -> None:
     plant(database, REFUSING % sqlstate)
-    async with house(database, tmp_path, lanes=1) as home:
-        units = await home.add_units(["um", "dois", "tres", "quatro"])
+    async with inbound_stack(database, tmp_path, lanes=1) as stack:
+        units = await stack.add_units(["um", "dois", "tres", "quatro"])
         posts = [(units[number % 4], f"{number:03}" if number != 101 else "POISON") for number in range(200)]
-        await post_at_once(home, posts)
-        await home.settled()
-        stored = await home.rows("select unit_id, external_id from zapline.messages order by seq")
+        await post_at_once(stack, posts)
+        await stack.wait_until_stored()
+        stored = await stack.rows("select unit_id, external_id from zapline.messages order by seq")
         for unit in units:
             mine = [identity for owner, identity in stored if owner == unit.id]
             assert mine == [identity for owner, identity in posts if owner is unit and identity != "POISON"]
-        letters = await home.rows(
+        letters = await stack.rows(
             "select unit_id, reason, detail, position('POISON'::bytea in raw) > 0 as kept from zapline.dead_letters"
         )
         assert letters == [(units[101 % 4].id, "refused_by_database", f"SQLSTATE {sqlstate}", True)]
-        assert home.counters.total("actor_crashes") == 0
+        assert stack.counters.total("actor_crashes") == 0
 
 
 async def test_several_poisons_of_one_unit_are_each_buried(database: str, tmp_path: Path) -> None:
     plant(database, REFUSING % "22000")
-    async with house(database, tmp_path) as home:
-        unit = await home.add_unit()
+    async with inbound_stack(database, tmp_path) as stack:
+        unit = await stack.add_unit()
         identities = [f"POISON{number}" if number % 10 == 3 else f"{number}" for number in range(60)]
-        await post_at_once(home, [(unit, identity) for identity in identities])
-        await home.settled()
-        assert await home.rows("select count(*) from zapline.messages") == [(54,)]
-        assert await home.rows(
+        await post_at_once(stack, [(unit, identity) for identity in identities])
+        await stack.wait_until_stored()
+        assert await stack.rows("select count(*) from zapline.messages") == [(54,)]
+        assert await stack.rows(
             "select count(*) as n, count(distinct journal_seq) as entries from zapline.dead_letters"
         ) == [(6, 6)]
 
@@ -79,64 +79,64 @@ async def test_a_unit_whose_dead_letters_are_refused_is_quarantined_and_its_neig
         "$$ begin raise exception 'no' using errcode = '22000'; end $$; "
         "create trigger never before insert on zapline.dead_letters for each row execute function zapline.never()",
     )
-    async with house(database, tmp_path, lanes=1, intensity=Intensity(3, 10.0)) as home:
-        ill, well = await home.add_units(["mal", "bem"])
-        await home.send(ill, "messages.upsert", text("POISON"))
+    async with inbound_stack(database, tmp_path, lanes=1, intensity=Intensity(3, 10.0)) as stack:
+        ill, well = await stack.add_units(["mal", "bem"])
+        await stack.send(ill, "messages.upsert", text("POISON"))
         await until(lambda: ill.quarantined_at is not None, 15)
-        await home.send(well, "messages.upsert", text("W"))
-        await home.until("select external_id from zapline.messages", [("W",)], 5)
+        await stack.send(well, "messages.upsert", text("W"))
+        await stack.wait_for_rows("select external_id from zapline.messages", [("W",)], 5)
         assert ill.quarantined_at is not None
         assert well.quarantined_at is None
 
 
 async def test_text_that_no_column_takes_is_buried_with_its_raw_body(database: str, tmp_path: Path) -> None:
     """Event names come from the body, through the journal and past it."""
-    async with house(database, tmp_path) as home:
-        unit = await home.add_unit()
+    async with inbound_stack(database, tmp_path) as stack:
+        unit = await stack.add_unit()
         for event in ("a\0b", "a\ud800b", "x" * 5000):
-            await home.post(unit, b"{not json", event)
-        await home.settled()
-        letters = await home.rows(
+            await stack.post(unit, b"{not json", event)
+        await stack.wait_until_stored()
+        letters = await stack.rows(
             "select reason, raw = '{not json'::bytea as kept, length(event) < 300 as short from zapline.dead_letters"
         )
         assert letters == [("invalid_json", True, True)] * 3
-        assert home.counters.total("actor_crashes") == 0
+        assert stack.counters.total("actor_crashes") == 0
 
 
 async def test_a_schema_that_does_not_fit_stops_the_lanes_and_intake_goes_on(database: str, tmp_path: Path) -> None:
-    async with house(database, tmp_path) as home:
-        units = await home.add_units(f"u{number}" for number in range(8))
-        await home.send(units[0], "messages.upsert", text("before"))
-        await home.settled()
+    async with inbound_stack(database, tmp_path) as stack:
+        units = await stack.add_units(f"u{number}" for number in range(8))
+        await stack.send(units[0], "messages.upsert", text("before"))
+        await stack.wait_until_stored()
         plant(database, "alter table zapline.messages rename column body to body_away")
         for number in range(80):
-            await home.send(units[number % 8], "messages.upsert", text(f"{number:03}"))
-        await until(lambda: set(home.recorder.statistics().states) == {LaneState.STOPPED})
+            await stack.send(units[number % 8], "messages.upsert", text(f"{number:03}"))
+        await until(lambda: set(stack.recorder.statistics().states) == {LaneState.STOPPED})
         started = trio.current_time()
-        await home.send(units[1], "messages.upsert", text("late"))
+        await stack.send(units[1], "messages.upsert", text("late"))
         assert trio.current_time() - started < 1
-        assert home.journal.statistics().depth == 81
-        assert home.recorder.statistics().trouble is not None
+        assert stack.journal.statistics().depth == 81
+        assert stack.recorder.statistics().trouble is not None
         plant(database, "alter table zapline.messages rename column body_away to body")
-        await home.settled()
-        assert await home.rows("select count(*) from zapline.messages") == [(82,)]
-        assert await home.rows("select count(*) from zapline.dead_letters") == [(0,)]
-        assert set(home.recorder.statistics().states) == {LaneState.IDLE}
-        assert home.recorder.statistics().trouble is None
+        await stack.wait_until_stored()
+        assert await stack.rows("select count(*) from zapline.messages") == [(82,)]
+        assert await stack.rows("select count(*) from zapline.dead_letters") == [(0,)]
+        assert set(stack.recorder.statistics().states) == {LaneState.IDLE}
+        assert stack.recorder.statistics().trouble is None
 
 
 async def test_rows_taken_out_of_the_database_while_it_runs_are_written_again(database: str, tmp_path: Path) -> None:
     """The recorder remembers which contacts it wrote; somebody may have set the database back since."""
-    async with house(database, tmp_path) as home:
-        unit = await home.add_unit()
-        await home.send(unit, "messages.upsert", text("A"))
-        await home.settled()
+    async with inbound_stack(database, tmp_path) as stack:
+        unit = await stack.add_unit()
+        await stack.send(unit, "messages.upsert", text("A"))
+        await stack.wait_until_stored()
         plant(
             database,
             "truncate zapline.messages, zapline.conversations, zapline.contact_identities, zapline.contacts cascade",
         )
-        await home.send(unit, "messages.upsert", text("B"))
-        await home.settled()
-        assert await home.rows("select external_id from zapline.messages") == [("B",)]
-        assert await home.rows("select canonical from zapline.contacts") == [("+5511999990001",)]
-        assert home.counters.total("actor_crashes") == 0
+        await stack.send(unit, "messages.upsert", text("B"))
+        await stack.wait_until_stored()
+        assert await stack.rows("select external_id from zapline.messages") == [("B",)]
+        assert await stack.rows("select canonical from zapline.contacts") == [("+5511999990001",)]
+        assert stack.counters.total("actor_crashes") == 0

@@ -8,8 +8,8 @@ from uuid import UUID
 
 import pytest
 import trio
-from support.house import House, house
-from support.recordings import BODIES, CONNECTION, addressed
+from support.inbound_stack import InboundStack, inbound_stack
+from support.recorded_webhooks import BODIES, CONNECTION_EVENTS, for_instance
 
 EXPECTED = {
     "application.startup": "ignored application_startup",
@@ -124,63 +124,63 @@ def test_the_table_of_outcomes_names_every_recorded_file() -> None:
 
 
 async def test_every_recorded_body_ends_as_what_it_is(database: str, tmp_path: Path) -> None:
-    async with house(database, tmp_path) as home:
-        units = await home.add_units(f"unit{number}" for number in range(len(BODIES)))
+    async with inbound_stack(database, tmp_path) as stack:
+        units = await stack.add_units(f"unit{number}" for number in range(len(BODIES)))
         observed: dict[str, str] = {}
         for unit, (name, body) in zip(units, BODIES.items(), strict=True):
-            before = Counter(home.counters.totals)
-            await home.post(unit, addressed(body, unit.record.instance))
-            await home.settled()
-            new = Counter(home.counters.totals) - before
+            before = Counter(stack.counters.totals)
+            await stack.post(unit, for_instance(body, unit.record.instance))
+            await stack.wait_until_stored()
+            new = Counter(stack.counters.totals) - before
             found = [f"{WORDS[kind]} {label}" for kind, label in new if kind in WORDS and label not in OWN]
             for word, query in ROWS.items():
-                rows = await home.rows(f"{query} where unit_id = '{unit.id}'")
+                rows = await stack.rows(f"{query} where unit_id = '{unit.id}'")
                 found += [" ".join([word, *map(str, row)]) for row in rows]
             if not found:
                 query = f"select canonical, name from zapline.contacts where unit_id = '{unit.id}' order by canonical"
-                people = await home.rows(query)
+                people = await stack.rows(query)
                 found = ["contact " + ", ".join(f"{who}={name}" if name else f"{who}" for who, name in people)]
             observed[name] = " + ".join(found)
         assert observed == EXPECTED
-        assert home.counters.total("actor_crashes") == 0
+        assert stack.counters.total("actor_crashes") == 0
         # The message kinds that WhatsApp understands and we do not keep their body; the dead letters keep theirs.
-        kept = await home.rows("select reason, encode(raw, 'escape') from zapline.dead_letters where raw is null")
+        kept = await stack.rows("select reason, encode(raw, 'escape') from zapline.dead_letters where raw is null")
         assert kept == []
 
 
 # Connection events are left out: webhooks come unordered, so the phase is only as true as the last of them.
-FACTS = {name: body for name, body in BODIES.items() if not name.startswith(CONNECTION)}
+FACTS = {name: body for name, body in BODIES.items() if not name.startswith(CONNECTION_EVENTS)}
 TABLES = ("messages", "contacts", "contact_identities", "conversations", "parked_reports", "message_reactions")
 ARRIVAL = ("seq", "received_at", "created_at", "parked_at", "merged_at")
 """Columns that tell when or in which order something came."""
 
 
-async def stored(home: House) -> dict[str, list[object]]:
+async def stored(stack: InboundStack) -> dict[str, list[object]]:
     """All rows without what depends on the time of arrival; a deletion's time is that of its arrival."""
     rows: dict[str, list[object]] = {}
     for table in TABLES:
         less = " - ".join(["to_jsonb(t)", *(f"'{column}'" for column in ARRIVAL)])
         if table in ("messages", "parked_reports"):
             less = f"({less}) || jsonb_build_object('deleted_at', deleted_at is not null)"
-        rows[table] = [row[0] for row in await home.rows(f"select {less} as r from zapline.{table} t order by 1")]
+        rows[table] = [row[0] for row in await stack.rows(f"select {less} as r from zapline.{table} t order by 1")]
     return rows
 
 
-async def marks(home: House, table: str) -> set[tuple[object, ...]]:
+async def marks(stack: InboundStack, table: str) -> set[tuple[object, ...]]:
     """Every row with the transaction that wrote it last."""
-    return set(await home.rows(f"select t::text, xmin::text, ctid::text from zapline.{table} t"))
+    return set(await stack.rows(f"select t::text, xmin::text, ctid::text from zapline.{table} t"))
 
 
-async def post_in(home: House, order: list[str], size: int) -> None:
+async def post_in(stack: InboundStack, order: list[str], size: int) -> None:
     """Post in groups that arrive at once, so that batches are cut at other places each time."""
-    unit = home.unit(UNIT)
+    unit = stack.unit(UNIT)
     for start in range(0, len(order), size):
         async with trio.open_nursery() as nursery:
             for name in order[start : start + size]:
-                nursery.start_soon(home.post, unit, addressed(FACTS[name], unit.record.instance))
+                nursery.start_soon(stack.post, unit, for_instance(FACTS[name], unit.record.instance))
         if size < 20:
-            await home.settled()
-    await home.settled()
+            await stack.wait_until_stored()
+    await stack.wait_until_stored()
 
 
 def orders() -> list[tuple[list[str], int]]:
@@ -196,11 +196,11 @@ async def test_recorded_facts_in_any_order_end_in_identical_rows(
 ) -> None:
     first: dict[str, list[object]] | None = None
     for number, (order, size) in enumerate(orders()):
-        async with house(new_database(migrated), tmp_path / str(number)) as home:
-            await home.add_unit("ordem", UNIT)
-            await post_in(home, order, size)
-            assert home.counters.total("actor_crashes") == 0
-            found = await stored(home)
+        async with inbound_stack(new_database(migrated), tmp_path / str(number)) as stack:
+            await stack.add_unit("ordem", UNIT)
+            await post_in(stack, order, size)
+            assert stack.counters.total("actor_crashes") == 0
+            found = await stored(stack)
         first = first or found
         for table in TABLES:
             assert found[table] == first[table], f"order {number}: {table}"
@@ -211,14 +211,14 @@ async def test_recorded_facts_in_any_order_end_in_identical_rows(
 @pytest.mark.parametrize("size", [100, 9])
 async def test_posting_all_again_changes_no_row(database: str, tmp_path: Path, size: int) -> None:
     """A dead letter stands for its journal entry, so each posting has its own; those that are there stay."""
-    async with house(database, tmp_path) as home:
-        await home.add_unit("ordem", UNIT)
+    async with inbound_stack(database, tmp_path) as stack:
+        await stack.add_unit("ordem", UNIT)
         order = random.Random(9).sample(sorted(FACTS), len(FACTS))
-        await post_in(home, order, size)
+        await post_in(stack, order, size)
         every = (*TABLES, "units")
-        before = {table: await marks(home, table) for table in (*every, "dead_letters")}
+        before = {table: await marks(stack, table) for table in (*every, "dead_letters")}
         for seed in (10, 11):
-            await post_in(home, random.Random(seed).sample(order, len(order)), size)
+            await post_in(stack, random.Random(seed).sample(order, len(order)), size)
         for table in every:
-            assert await marks(home, table) == before[table], table
-        assert await marks(home, "dead_letters") >= before["dead_letters"]
+            assert await marks(stack, table) == before[table], table
+        assert await marks(stack, "dead_letters") >= before["dead_letters"]

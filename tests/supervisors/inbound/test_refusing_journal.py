@@ -7,94 +7,94 @@ import msgspec
 import psycopg
 import pytest
 import trio
-from support.house import House, house, text
+from support.inbound_stack import InboundStack, inbound_stack, text
 
 from zapline.domain.errors import JournalRefused
 from zapline.sql.journal.schema import Arrival
 
 
-def refuse(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def refuse(stack: InboundStack, monkeypatch: pytest.MonkeyPatch) -> None:
     async def append(arrival: Arrival) -> None:
         raise JournalRefused("planted")
 
     async def append_many(arrivals: Sequence[Arrival]) -> None:
         raise JournalRefused("planted")
 
-    monkeypatch.setattr(home.journal, "append", append)
-    monkeypatch.setattr(home.journal, "append_many", append_many)
+    monkeypatch.setattr(stack.journal, "append", append)
+    monkeypatch.setattr(stack.journal, "append_many", append_many)
 
 
 async def test_a_refused_webhook_is_stored_before_it_is_answered(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with house(database, tmp_path) as home:
-        unit = await home.add_unit()
-        refuse(home, monkeypatch)
+    async with inbound_stack(database, tmp_path) as stack:
+        unit = await stack.add_unit()
+        refuse(stack, monkeypatch)
         for number in range(20):
-            await home.send(unit, "messages.upsert", text(f"{number:02}"))
-            rows = await home.rows(f"select from zapline.messages where external_id = '{number:02}'")
+            await stack.send(unit, "messages.upsert", text(f"{number:02}"))
+            rows = await stack.rows(f"select from zapline.messages where external_id = '{number:02}'")
             assert len(rows) == 1  # nothing was awaited in between
-        assert await home.post(unit, b"{broken", "a\ud800\0")
-        assert await home.rows("select reason, journal_seq from zapline.dead_letters") == [("invalid_json", None)]
-        assert home.counters.total("lost") == 0
+        assert await stack.post(unit, b"{broken", "a\ud800\0")
+        assert await stack.rows("select reason, journal_seq from zapline.dead_letters") == [("invalid_json", None)]
+        assert stack.counters.total("lost") == 0
         assert unit.gap_since is None
-        assert home.counters.total("actor_crashes") == 0
+        assert stack.counters.total("actor_crashes") == 0
 
 
 async def test_a_burst_past_the_journal_waits_for_room_and_is_stored(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with house(database, tmp_path, hold_up=8) as home:
-        unit = await home.add_unit()
-        refuse(home, monkeypatch)
+    async with inbound_stack(database, tmp_path, database_timeout=8) as stack:
+        unit = await stack.add_unit()
+        refuse(stack, monkeypatch)
         answers: list[bool] = []
 
         async def one(number: int) -> None:
             data = text(f"{number}")
             body = msgspec.json.encode({"event": "messages.upsert", "instance": "loja", "data": data})
-            answers.append(await home.post(unit, body))
+            answers.append(await stack.post(unit, body))
 
         async with trio.open_nursery() as nursery:
             for number in range(1000):
                 nursery.start_soon(one, number)
-        assert await home.rows("select count(*) as n from zapline.messages") == [(1000,)]
+        assert await stack.rows("select count(*) as n from zapline.messages") == [(1000,)]
         assert answers == [True] * 1000
-        assert home.counters.total("lost") == 0
+        assert stack.counters.total("lost") == 0
 
 
 async def test_when_both_refuse_the_answer_comes_within_the_hold_up_and_the_loss_is_counted(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with house(database, tmp_path, hold_up=0.5, lock_timeout_ms=0) as home:
-        unit = await home.add_unit()
-        refuse(home, monkeypatch)
+    async with inbound_stack(database, tmp_path, database_timeout=0.5, lock_timeout_ms=0) as stack:
+        unit = await stack.add_unit()
+        refuse(stack, monkeypatch)
         with psycopg.connect(database) as other:
             other.execute("lock table zapline.messages in exclusive mode")
             started = trio.current_time()
-            assert not await home.post(
+            assert not await stack.post(
                 unit,
                 b'{"event":"messages.upsert","data":{"key":{"id":"1","remoteJid":"5511999990001@s.whatsapp.net"},"message":{}}}',
             )
             assert 0.4 < trio.current_time() - started < 1.5
             other.rollback()
-        assert home.counters.total("lost") == 1
+        assert stack.counters.total("lost") == 1
         assert unit.gap_since is not None
         first = unit.gap_since
         monkeypatch.undo()
-        await home.send(unit, "messages.upsert", text("after"))
-        await home.settled()
+        await stack.send(unit, "messages.upsert", text("after"))
+        await stack.wait_until_stored()
         assert unit.gap_since == first
-        assert ("after",) in await home.rows("select external_id from zapline.messages")
+        assert ("after",) in await stack.rows("select external_id from zapline.messages")
 
 
 async def test_an_unread_or_quarantined_unit_loses_at_once_and_says_so(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with house(database, tmp_path, hold_up=5) as home:
-        unit = await home.add_unit()
-        refuse(home, monkeypatch)
+    async with inbound_stack(database, tmp_path, database_timeout=5) as stack:
+        unit = await stack.add_unit()
+        refuse(stack, monkeypatch)
         unit.quarantined_at = 1.0
         started = trio.current_time()
-        assert not await home.post(unit, b"{}")
+        assert not await stack.post(unit, b"{}")
         assert trio.current_time() - started < 1
-        assert home.counters.total("lost") == 1
+        assert stack.counters.total("lost") == 1

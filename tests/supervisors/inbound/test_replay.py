@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 import trio
-from support.house import House, house, text
+from support.inbound_stack import InboundStack, inbound_stack, text
 
 from zapline.domain.errors import JournalRefused
 from zapline.domain.line.reasons import Phase
@@ -18,9 +18,9 @@ from zapline.supervisors.inbound import dispatcher
 from zapline.supervisors.inbound.unit_state import Unit
 
 
-async def report(home: House, unit: Unit, state: str, code: int = 200) -> None:
+async def report(stack: InboundStack, unit: Unit, state: str, code: int = 200) -> None:
     data = {"instance": unit.record.instance, "state": state, "statusReason": code}
-    await home.send(unit, "connection.update", data)
+    await stack.send(unit, "connection.update", data)
 
 
 def phase(unit: Unit) -> Phase:
@@ -39,71 +39,72 @@ def put_back(journal: Path) -> None:
 
 
 async def test_an_old_open_before_a_committed_close_is_not_stepped_again(database: str, tmp_path: Path) -> None:
-    async with house(database, tmp_path) as home:
-        unit = await home.add_unit()
-        home.calls.state = "close"
-        await home.send(unit, "messages.upsert", text("A"))
-        await report(home, unit, "open")
-        await home.settled()
-        await report(home, unit, "close", 401)
-        await home.settled()
-        await home.send(unit, "messages.upsert", text("B"))
-        await home.settled()
+    async with inbound_stack(database, tmp_path) as stack:
+        unit = await stack.add_unit()
+        stack.calls.state = "close"
+        await stack.send(unit, "messages.upsert", text("A"))
+        await report(stack, unit, "open")
+        await stack.wait_until_stored()
+        await report(stack, unit, "close", 401)
+        await stack.wait_until_stored()
+        await stack.send(unit, "messages.upsert", text("B"))
+        await stack.wait_until_stored()
         assert phase(unit) is Phase.LOGGED_OUT
-        before = await home.rows("select m::text, xmin::text from zapline.messages m order by 1")
-        row = await home.rows("select phase, connected_at, disconnected_at from zapline.unit_whatsapp_connections")
+        before = await stack.rows("select m::text, xmin::text from zapline.messages m order by 1")
+        row = await stack.rows("select phase, connected_at, disconnected_at from zapline.unit_whatsapp_connections")
     put_back(tmp_path)
-    async with house(database, tmp_path) as home:
-        assert home.journal.statistics().depth == 4
-        home.calls.state = "close"
-        await home.settled()
-        assert home.counters.totals["connection_events", "Opened"] == 0
-        assert phase(home.unit(unit.id)) is Phase.LOGGED_OUT
-        assert await home.rows("select m::text, xmin::text from zapline.messages m order by 1") == before
+    async with inbound_stack(database, tmp_path) as stack:
+        assert stack.journal.statistics().depth == 4
+        stack.calls.state = "close"
+        await stack.wait_until_stored()
+        assert stack.counters.totals["connection_events", "Opened"] == 0
+        assert phase(stack.unit(unit.id)) is Phase.LOGGED_OUT
+        assert await stack.rows("select m::text, xmin::text from zapline.messages m order by 1") == before
         assert (
-            await home.rows("select phase, connected_at, disconnected_at from zapline.unit_whatsapp_connections") == row
+            await stack.rows("select phase, connected_at, disconnected_at from zapline.unit_whatsapp_connections")
+            == row
         )
 
 
 async def test_a_new_journal_with_low_numbers_is_not_taken_for_the_old_one(database: str, tmp_path: Path) -> None:
-    async with house(database, tmp_path / "old") as home:
-        unit = await home.add_unit()
+    async with inbound_stack(database, tmp_path / "old") as stack:
+        unit = await stack.add_unit()
         for number in range(30):
-            await home.send(unit, "messages.upsert", text(f"old{number:02}"))
-        await home.settled()
-    async with house(database, tmp_path / "new") as home:
-        again = home.unit(unit.id)
+            await stack.send(unit, "messages.upsert", text(f"old{number:02}"))
+        await stack.wait_until_stored()
+    async with inbound_stack(database, tmp_path / "new") as stack:
+        again = stack.unit(unit.id)
         assert again.applied_seq == 0
         for number in range(5):
-            await home.send(again, "messages.upsert", text(f"new{number}"))
-        await home.settled()
-        assert await home.rows("select count(*) as n from zapline.messages") == [(35,)]
-        assert await home.rows("select applied_seq, journal_id from zapline.unit_whatsapp_connections") == [
-            (5, home.journal.journal_id)
+            await stack.send(again, "messages.upsert", text(f"new{number}"))
+        await stack.wait_until_stored()
+        assert await stack.rows("select count(*) as n from zapline.messages") == [(35,)]
+        assert await stack.rows("select applied_seq, journal_id from zapline.unit_whatsapp_connections") == [
+            (5, stack.journal.journal_id)
         ]
 
 
 async def test_a_pruned_journal_goes_on_counting(database: str, tmp_path: Path) -> None:
-    async with house(database, tmp_path) as home:
-        unit = await home.add_unit()
+    async with inbound_stack(database, tmp_path) as stack:
+        unit = await stack.add_unit()
         for number in range(30):
-            await home.send(unit, "messages.upsert", text(f"old{number:02}"))
-        await home.settled()
-        assert (await home.journal.prune(2**40, 0, ())).removed == 30
-    async with house(database, tmp_path) as home:
-        again = home.unit(unit.id)
+            await stack.send(unit, "messages.upsert", text(f"old{number:02}"))
+        await stack.wait_until_stored()
+        assert (await stack.journal.prune(2**40, 0, ())).removed == 30
+    async with inbound_stack(database, tmp_path) as stack:
+        again = stack.unit(unit.id)
         assert again.applied_seq == 30
         for number in range(5):
-            await home.send(again, "messages.upsert", text(f"new{number}"))
-        await home.settled()
-        assert await home.rows("select count(*) as n from zapline.messages") == [(35,)]
+            await stack.send(again, "messages.upsert", text(f"new{number}"))
+        await stack.wait_until_stored()
+        assert await stack.rows("select count(*) as n from zapline.messages") == [(35,)]
 
 
-async def replay(home: House) -> int:
+async def replay(stack: InboundStack) -> int:
     """As asked for by command."""
-    count = await home.journal.replay(0.0)
-    for unit in home.roster.units():
-        home.dispatcher.read_again(unit)
+    count = await stack.journal.replay(0.0)
+    for unit in stack.roster.units():
+        stack.dispatcher.rewind(unit)
     return count
 
 
@@ -113,78 +114,78 @@ async def test_a_replay_into_a_database_set_back_brings_messages_edits_and_statu
     url = new_database(migrated)
     key = {"remoteJid": "5511999990001@s.whatsapp.net", "fromMe": True, "id": "A"}
     place, name = url.rpartition("/")[0], url.rpartition("/")[2]
-    async with house(url, tmp_path) as home:
-        unit = await home.add_unit()
-        await home.send(unit, "messages.upsert", text("before"))
-        await home.settled()
+    async with inbound_stack(url, tmp_path) as stack:
+        unit = await stack.add_unit()
+        await stack.send(unit, "messages.upsert", text("before"))
+        await stack.wait_until_stored()
     earlier = new_database(name)  # the copy of an hour ago
-    async with house(url, tmp_path) as home:
-        unit = home.unit(unit.id)
-        home.calls.state = "close"
-        await home.send(unit, "send.message", {**text("A", "um"), "key": key, "status": "PENDING"})
-        await home.send(unit, "messages.update", {"keyId": "A", "remoteJid": key["remoteJid"], "status": "READ"})
+    async with inbound_stack(url, tmp_path) as stack:
+        unit = stack.unit(unit.id)
+        stack.calls.state = "close"
+        await stack.send(unit, "send.message", {**text("A", "um"), "key": key, "status": "PENDING"})
+        await stack.send(unit, "messages.update", {"keyId": "A", "remoteJid": key["remoteJid"], "status": "READ"})
         edit = {
             "key": key,
             "type": "MESSAGE_EDIT",
             "editedMessage": {"conversation": "dois"},
             "timestampMs": "1795364451000",
         }
-        await home.send(unit, "messages.edited", edit)
-        await report(home, unit, "open")
-        await home.settled()
-        await report(home, unit, "close", 401)
-        await home.settled()
+        await stack.send(unit, "messages.edited", edit)
+        await report(stack, unit, "open")
+        await stack.wait_until_stored()
+        await report(stack, unit, "close", 401)
+        await stack.wait_until_stored()
         rows = "select external_id, body, edited_body, delivery::text from zapline.messages order by 1"
-        whole = await home.rows(rows)
+        whole = await stack.rows(rows)
         # Set back while the daemon runs: everybody is thrown out, and the copy takes the name.
         with psycopg.connect(f"{place}/postgres", autocommit=True) as admin:
             admin.execute(f"drop database {name} with (force)")
             admin.execute(f"create database {name} template {earlier.rpartition('/')[2]}")
-        assert await home.rows("select external_id from zapline.messages") == [("before",)]
-        opened = home.counters.totals["connection_events", "Opened"]
-        assert await replay(home) == 6
-        await home.settled()
-        assert await home.rows(rows) == whole
+        assert await stack.rows("select external_id from zapline.messages") == [("before",)]
+        opened = stack.counters.totals["connection_events", "Opened"]
+        assert await replay(stack) == 6
+        await stack.wait_until_stored()
+        assert await stack.rows(rows) == whole
         assert whole[0] == ("A", "um", "dois", "read")
-        assert home.counters.totals["connection_events", "Opened"] == opened
+        assert stack.counters.totals["connection_events", "Opened"] == opened
         assert phase(unit) is Phase.LOGGED_OUT
-        assert home.counters.total("actor_crashes") == 0
+        assert stack.counters.total("actor_crashes") == 0
         # A replayed entry lies below what is applied; the position must not go back to it.
-        assert int(str((await home.rows("select applied_seq from zapline.unit_whatsapp_connections"))[0][0])) < 7
-        await home.send(unit, "messages.upsert", text("C"))
-        await home.settled()
-        assert await home.rows("select applied_seq from zapline.unit_whatsapp_connections") == [(7,)]
+        assert int(str((await stack.rows("select applied_seq from zapline.unit_whatsapp_connections"))[0][0])) < 7
+        await stack.send(unit, "messages.upsert", text("C"))
+        await stack.wait_until_stored()
+        assert await stack.rows("select applied_seq from zapline.unit_whatsapp_connections") == [(7,)]
 
 
 async def test_a_poisoned_replay_does_not_set_the_position_back(database: str, tmp_path: Path) -> None:
-    async with house(database, tmp_path) as home:
-        unit = await home.add_unit()
+    async with inbound_stack(database, tmp_path) as stack:
+        unit = await stack.add_unit()
         for number in range(20):
-            await home.send(unit, "messages.upsert", text(f"{number:02}"))
-        await home.settled()
+            await stack.send(unit, "messages.upsert", text(f"{number:02}"))
+        await stack.wait_until_stored()
         with psycopg.connect(database, autocommit=True) as admin:
             admin.execute("delete from zapline.messages")
             admin.execute("alter table zapline.messages add check (external_id <> '07')")
-        await replay(home)
+        await replay(stack)
         positions: set[object] = set()
         with trio.fail_after(10):
-            while home.journal.statistics().depth:
+            while stack.journal.statistics().depth:
                 positions |= {
-                    row[0] for row in await home.rows("select applied_seq from zapline.unit_whatsapp_connections")
+                    row[0] for row in await stack.rows("select applied_seq from zapline.unit_whatsapp_connections")
                 }
-                await home.journal.flush()
+                await stack.journal.flush()
         assert positions == {20}
-        assert await home.rows("select count(*) as n from zapline.messages") == [(19,)]
-        assert await home.rows("select reason, journal_seq from zapline.dead_letters") == [("refused_by_database", 8)]
+        assert await stack.rows("select count(*) as n from zapline.messages") == [(19,)]
+        assert await stack.rows("select reason, journal_seq from zapline.dead_letters") == [("refused_by_database", 8)]
 
 
 async def test_a_disk_that_refuses_a_read_delays_the_lagging_units_and_ends_nothing(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatcher, "REFUSED_PAUSE", 0.05)
-    async with house(database, tmp_path) as home:
-        unit = await home.add_unit()
-        unfinished, refusals = home.journal.unfinished, 0
+    monkeypatch.setattr(dispatcher, "READ_RETRY_PAUSE", 0.05)
+    async with inbound_stack(database, tmp_path) as stack:
+        unit = await stack.add_unit()
+        unfinished, refusals = stack.journal.unfinished, 0
 
         async def refuse(*arguments: Any) -> list[Entry]:
             nonlocal refusals
@@ -193,11 +194,11 @@ async def test_a_disk_that_refuses_a_read_delays_the_lagging_units_and_ends_noth
                 raise JournalRefused("planted")
             return await unfinished(*arguments)
 
-        monkeypatch.setattr(home.journal, "unfinished", refuse)
-        home.dispatcher.read_again(unit)
+        monkeypatch.setattr(stack.journal, "unfinished", refuse)
+        stack.dispatcher.rewind(unit)
         for number in range(20):
-            await home.send(unit, "messages.upsert", text(f"{number:02}"))
-        await home.settled()
-        rows = await home.rows("select external_id from zapline.messages order by seq")
+            await stack.send(unit, "messages.upsert", text(f"{number:02}"))
+        await stack.wait_until_stored()
+        rows = await stack.rows("select external_id from zapline.messages order by seq")
         assert rows == [(f"{number:02}",) for number in range(20)]
         assert refusals >= 4

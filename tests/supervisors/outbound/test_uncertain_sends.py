@@ -7,27 +7,28 @@ from uuid import UUID, uuid4
 
 import msgspec
 import trio
-from support.house import until
-from support.reconciling import LOOKS, Store, store
+from support.inbound_stack import until
+from support.reconciliation_stack import LOOKS, ReconciliationStack, reconciliation_stack
 
 from zapline.domain.ids import PROVIDER, contact_id, conversation_id
-from zapline.domain.messages.events import SendAnswered
+from zapline.domain.messages.facts import SendAnswered
 from zapline.domain.outbox.content_fingerprint import fingerprint_of
-from zapline.domain.outbox.work_states import Lane, Outgoing, Text
-from zapline.sql.outbound.claims import Claimed, claim
+from zapline.domain.outbox.contents import Outgoing, Text
+from zapline.domain.outbox.work_states import Lane
+from zapline.sql.outbound.send_claims import Claimed, claim
 from zapline.sql.postgres.connection import connect
-from zapline.sql.postgres.psycopg_trio import Json
-from zapline.supervisors.inbound.journal_entries import ANSWER
+from zapline.sql.postgres.psycopg_on_trio import Json
+from zapline.supervisors.inbound.journal_entries import SEND_ANSWER
 from zapline.supervisors.inbound.unit_state import Unit
 
 PHONE = "+5511999990001"
 
 
-async def calling(place: Store, unit: Unit, words: str, at: float) -> Claimed:
+async def calling(stack: ReconciliationStack, unit: Unit, words: str, at: float) -> Claimed:
     """A text that a sender has claimed, as it stands while Evolution is called."""
     message, outgoing = uuid4(), Outgoing(Text(words))
     contact, conversation = contact_id(unit.id, PHONE), conversation_id(unit.id, PHONE)
-    async with await connect(place.home.url, role="zapline_engine") as conn:
+    async with await connect(stack.inbound.url, role="zapline_engine") as conn:
         await conn.execute(
             "insert into zapline.contacts (id, unit_id, kind, canonical, phone) values (%s, %s, 'person', %s, %s)"
             " on conflict do nothing",
@@ -60,11 +61,11 @@ async def calling(place: Store, unit: Unit, words: str, at: float) -> Claimed:
 
 
 async def left_uncertain(
-    place: Store, unit: Unit, words: str, *, ago: float = 40.0, failure: str = "no_answer"
+    stack: ReconciliationStack, unit: Unit, words: str, *, ago: float = 40.0, failure: str = "no_answer"
 ) -> UUID:
     """The call got no answer; it ended so many seconds ago, and is to be looked for."""
     at = time.time() - ago - 1
-    claimed = await calling(place, unit, words, at)
+    claimed = await calling(stack, unit, words, at)
     answer = SendAnswered(
         claimed.attempt,
         claimed.message,
@@ -75,44 +76,44 @@ async def left_uncertain(
         failure=failure,
         look_at=time.time(),
     )
-    assert await place.home.intake.keep(unit, ANSWER, msgspec.json.encode(answer))
-    await place.home.settled()
+    assert await stack.inbound.intake.accept_internal(unit, SEND_ANSWER, msgspec.json.encode(answer))
+    await stack.inbound.wait_until_stored()
     return claimed.message
 
 
-def kept_by_evolution(place: Store, words: str, external_id: str, ago: float = 40.0) -> None:
+def kept_by_evolution(stack: ReconciliationStack, words: str, external_id: str, ago: float = 40.0) -> None:
     """Evolution has sent it, but the answer was lost and no webhook came."""
-    place.evolution.receive("loja", words, PHONE[1:], from_me=True, external_id=external_id, at=time.time() - ago)
+    stack.evolution.receive("loja", words, PHONE[1:], from_me=True, external_id=external_id, at=time.time() - ago)
 
 
 STATE = "select state, looks, look_at is null from zapline.outbox order by seq"
 
 
 async def test_what_evolution_has_is_settled_and_the_rest_waits_for_a_person(database: str, tmp_path: Path) -> None:
-    async with store(database, tmp_path) as place:
-        unit = await place.open_unit()
-        found = await left_uncertain(place, unit, "foi")
-        kept_by_evolution(place, "foi", "FOUND")
-        kept_by_evolution(place, "outra", "FOREIGN")
-        await left_uncertain(place, unit, "não foi")
-        await left_uncertain(place, unit, "talvez", failure="timed_out_after_relay")
-        place.nursery.start_soon(place.uncertain.run)
-        await place.home.until(STATE, [("settled", 0, True), ("uncertain", 3, True), ("uncertain", 3, True)])
-        assert await place.home.rows(
+    async with reconciliation_stack(database, tmp_path) as stack:
+        unit = await stack.open_unit()
+        found = await left_uncertain(stack, unit, "foi")
+        kept_by_evolution(stack, "foi", "FOUND")
+        kept_by_evolution(stack, "outra", "FOREIGN")
+        await left_uncertain(stack, unit, "não foi")
+        await left_uncertain(stack, unit, "talvez", failure="timed_out_after_relay")
+        stack.nursery.start_soon(stack.uncertain.run)
+        await stack.inbound.wait_for_rows(STATE, [("settled", 0, True), ("uncertain", 3, True), ("uncertain", 3, True)])
+        assert await stack.inbound.rows(
             "select external_id, matched_by, outcome from zapline.attempts where external_id is not null"
         ) == [("FOUND", "store", "sent")]
-        assert await place.home.rows(
+        assert await stack.inbound.rows(
             f"select external_id, delivery::text from zapline.messages where id = '{found}'"
         ) == [("FOUND", "sent")]
-        assert await place.home.rows("select count(*)::int from zapline.messages") == [(4,)]
-        totals = place.home.counters.totals
+        assert await stack.inbound.rows("select count(*)::int from zapline.messages") == [(4,)]
+        totals = stack.inbound.counters.totals
         assert (totals["looks", "settled"], totals["looks", "again"], totals["looks", "waits"]) == (1, 4, 2)
         assert totals["looks", "resent"] == 0
 
         # What waits for a person is not looked for again, but its echo still settles it.
-        kept_by_evolution(place, "não foi", "LATE", ago=20.0)
-        place.start()
-        await place.home.until(
+        kept_by_evolution(stack, "não foi", "LATE", ago=20.0)
+        stack.start()
+        await stack.inbound.wait_for_rows(
             "select state from zapline.outbox order by seq",
             [
                 ("settled",),
@@ -123,36 +124,36 @@ async def test_what_evolution_has_is_settled_and_the_rest_waits_for_a_person(dat
 
 
 async def test_a_look_that_saw_nothing_does_not_count(database: str, tmp_path: Path) -> None:
-    async with store(database, tmp_path) as place:
-        unit = await place.open_unit()
-        await left_uncertain(place, unit, "foi")
-        place.evolution.plant("error", path="/chat/findMessages")
-        place.nursery.start_soon(place.uncertain.run)
-        totals = place.home.counters.totals
+    async with reconciliation_stack(database, tmp_path) as stack:
+        unit = await stack.open_unit()
+        await left_uncertain(stack, unit, "foi")
+        stack.evolution.plant("error", path="/chat/findMessages")
+        stack.nursery.start_soon(stack.uncertain.run)
+        totals = stack.inbound.counters.totals
         await until(lambda: totals["looks", "later"] >= 2)
-        assert await place.home.rows(STATE) == [("uncertain", 0, False)]
-        await place.turn(unit, "close")
-        place.evolution.clear("error")
+        assert await stack.inbound.rows(STATE) == [("uncertain", 0, False)]
+        await stack.set_line_state(unit, "close")
+        stack.evolution.clear("error")
         before = totals["looks", "later"]
         await until(lambda: totals["looks", "later"] > before + 1)
-        assert await place.home.rows(STATE) == [("uncertain", 0, False)]
-        kept_by_evolution(place, "foi", "FOUND")
-        await place.turn(unit, "open")
-        await place.home.until(STATE, [("settled", 0, True)])
+        assert await stack.inbound.rows(STATE) == [("uncertain", 0, False)]
+        kept_by_evolution(stack, "foi", "FOUND")
+        await stack.set_line_state(unit, "open")
+        await stack.inbound.wait_for_rows(STATE, [("settled", 0, True)])
 
 
 async def test_a_message_is_sent_once_more_only_where_its_absence_is_proved(database: str, tmp_path: Path) -> None:
-    async with store(database, tmp_path, looks=replace(LOOKS, quiet=30.0)) as place:
-        unit = await place.open_unit()
-        await left_uncertain(place, unit, "de novo")
-        await left_uncertain(place, unit, "talvez", failure="timed_out_after_relay")
-        await left_uncertain(place, unit, "agora mesmo", ago=0.0)
-        expired = await left_uncertain(place, unit, "tarde demais")
-        second = await left_uncertain(place, unit, "segunda vez")
-        sighted = await left_uncertain(place, unit, "com eco")
-        await place.write("update zapline.outbox set expires_at = now() where message_id = %s", expired)
-        await place.write("update zapline.outbox set resends = 1 where message_id = %s", second)
-        await place.write(
+    async with reconciliation_stack(database, tmp_path, looks=replace(LOOKS, quiet=30.0)) as stack:
+        unit = await stack.open_unit()
+        await left_uncertain(stack, unit, "de novo")
+        await left_uncertain(stack, unit, "talvez", failure="timed_out_after_relay")
+        await left_uncertain(stack, unit, "agora mesmo", ago=0.0)
+        expired = await left_uncertain(stack, unit, "tarde demais")
+        second = await left_uncertain(stack, unit, "segunda vez")
+        sighted = await left_uncertain(stack, unit, "com eco")
+        await stack.write("update zapline.outbox set expires_at = now() where message_id = %s", expired)
+        await stack.write("update zapline.outbox set resends = 1 where message_id = %s", second)
+        await stack.write(
             "insert into zapline.sightings (unit_id, provider, external_id, conversation_id, fingerprint, sent_at,"
             " received_at, backfilled, row) select unit_id, 'evolution', 'SEEN', conversation_id, fingerprint, now(),"
             " now(), false, '{}' from zapline.outbox where message_id = %s",
@@ -161,59 +162,59 @@ async def test_a_message_is_sent_once_more_only_where_its_absence_is_proved(data
         allow = (
             "insert into zapline.unit_paces (unit_id, per_minute, burst, gap_seconds, campaign_seconds, resend_lanes)"
         )
-        await place.write(allow + " values (%s, 60, 1, 0, 1, '{reply}')", unit.id)
-        await place.write("update zapline.unit_whatsapp_connections set store_kept = true")
-        place.nursery.start_soon(place.uncertain.run)
+        await stack.write(allow + " values (%s, 60, 1, 0, 1, '{reply}')", unit.id)
+        await stack.write("update zapline.unit_whatsapp_connections set store_kept = true")
+        stack.nursery.start_soon(stack.uncertain.run)
         query = "select state, resends from zapline.outbox where look_at is null order by seq"
         waits = ("uncertain", 0)
-        await place.home.until(query, [("queued", 1), waits, waits, waits, ("uncertain", 1), waits])
-        assert place.woken == [unit.id]
-        assert place.home.counters.totals["looks", "resent"] == 1
+        await stack.inbound.wait_for_rows(query, [("queued", 1), waits, waits, waits, ("uncertain", 1), waits])
+        assert stack.woken == [unit.id]
+        assert stack.inbound.counters.totals["looks", "resent"] == 1
 
 
 async def test_where_the_store_is_not_kept_or_not_allowed_nothing_is_sent_again(database: str, tmp_path: Path) -> None:
-    async with store(database, tmp_path) as place:
-        unit = await place.open_unit()
-        await left_uncertain(place, unit, "um")
-        place.nursery.start_soon(place.uncertain.run)
+    async with reconciliation_stack(database, tmp_path) as stack:
+        unit = await stack.open_unit()
+        await left_uncertain(stack, unit, "um")
+        stack.nursery.start_soon(stack.uncertain.run)
         # The lane may be sent again, but nobody has seen yet whether Evolution keeps messages.
         allow = (
             "insert into zapline.unit_paces (unit_id, per_minute, burst, gap_seconds, campaign_seconds, resend_lanes)"
         )
-        await place.write(allow + " values (%s, 60, 1, 0, 1, '{reply}')", unit.id)
-        await place.home.until(STATE, [("uncertain", 3, True)])
+        await stack.write(allow + " values (%s, 60, 1, 0, 1, '{reply}')", unit.id)
+        await stack.inbound.wait_for_rows(STATE, [("uncertain", 3, True)])
         # It did, and does no more: webhooks tell of a message that is not there.
-        await place.write("update zapline.unit_whatsapp_connections set store_kept = true")
+        await stack.write("update zapline.unit_whatsapp_connections set store_kept = true")
         data = {
             "key": {"remoteJid": "5511999990002@s.whatsapp.net", "fromMe": False, "id": "HEARD"},
             "message": {"conversation": "oi"},
             "messageType": "conversation",
             "messageTimestamp": int(time.time() - 40),
         }
-        await place.home.send(unit, "messages.upsert", data)
-        await left_uncertain(place, unit, "dois")
-        await place.home.until(STATE, [("uncertain", 3, True), ("uncertain", 3, True)])
+        await stack.inbound.send(unit, "messages.upsert", data)
+        await left_uncertain(stack, unit, "dois")
+        await stack.inbound.wait_for_rows(STATE, [("uncertain", 3, True), ("uncertain", 3, True)])
         # And now the other lane only.
-        place.evolution.receive("loja", "está lá", at=time.time() - 40)
-        await place.write("update zapline.unit_paces set resend_lanes = '{campaign}'")
-        await left_uncertain(place, unit, "três")
-        await place.home.until(STATE, [("uncertain", 3, True)] * 3)
-        await place.write("update zapline.unit_paces set resend_lanes = '{reply}'")
-        await left_uncertain(place, unit, "quatro")
-        await place.home.until("select state from zapline.outbox order by seq desc limit 1", [("queued",)])
+        stack.evolution.receive("loja", "está lá", at=time.time() - 40)
+        await stack.write("update zapline.unit_paces set resend_lanes = '{campaign}'")
+        await left_uncertain(stack, unit, "três")
+        await stack.inbound.wait_for_rows(STATE, [("uncertain", 3, True)] * 3)
+        await stack.write("update zapline.unit_paces set resend_lanes = '{reply}'")
+        await left_uncertain(stack, unit, "quatro")
+        await stack.inbound.wait_for_rows("select state from zapline.outbox order by seq desc limit 1", [("queued",)])
 
 
 async def test_an_echo_that_is_still_in_the_journal_is_waited_for(database: str, tmp_path: Path) -> None:
     """Sent again while its echo lies on the disk: that would be a second delivery."""
-    async with store(database, tmp_path) as place:
-        unit = await place.open_unit()
-        await left_uncertain(place, unit, "de novo")
+    async with reconciliation_stack(database, tmp_path) as stack:
+        unit = await stack.open_unit()
+        await left_uncertain(stack, unit, "de novo")
         allow = (
             "insert into zapline.unit_paces (unit_id, per_minute, burst, gap_seconds, campaign_seconds, resend_lanes)"
         )
-        await place.write(allow + " values (%s, 60, 1, 0, 1, '{reply}')", unit.id)
-        await place.write("update zapline.unit_whatsapp_connections set store_kept = true")
-        async with await connect(place.home.url) as blocker, blocker.transaction():
+        await stack.write(allow + " values (%s, 60, 1, 0, 1, '{reply}')", unit.id)
+        await stack.write("update zapline.unit_whatsapp_connections set store_kept = true")
+        async with await connect(stack.inbound.url) as blocker, blocker.transaction():
             await blocker.execute("lock table zapline.contacts in access exclusive mode")
             data = {
                 "key": {"remoteJid": f"{PHONE[1:]}@s.whatsapp.net", "fromMe": True, "id": "ECHO"},
@@ -221,9 +222,9 @@ async def test_an_echo_that_is_still_in_the_journal_is_waited_for(database: str,
                 "messageType": "conversation",
                 "messageTimestamp": int(time.time() - 40),
             }
-            await place.home.send(unit, "send.message", data)
-            place.nursery.start_soon(place.uncertain.run)
+            await stack.inbound.send(unit, "send.message", data)
+            stack.nursery.start_soon(stack.uncertain.run)
             await trio.sleep(0.3)
-            assert await place.home.rows(STATE) == [("uncertain", 0, False)]
-        await place.home.until(STATE, [("settled", 0, True)])
-        assert place.woken == []
+            assert await stack.inbound.rows(STATE) == [("uncertain", 0, False)]
+        await stack.inbound.wait_for_rows(STATE, [("settled", 0, True)])
+        assert stack.woken == []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from support.house import House, house, text, until
+from support.inbound_stack import InboundStack, inbound_stack, text, until
 
 from zapline.domain.errors import JournalRefused
 from zapline.domain.inbound_events import Parsed
@@ -34,13 +34,13 @@ def crash_on(monkeypatch: pytest.MonkeyPatch, word: bytes) -> list[bytes]:
     return fed
 
 
-async def post(home: House, unit: Unit, identities: list[str]) -> None:
+async def post(stack: InboundStack, unit: Unit, identities: list[str]) -> None:
     for identity in identities:
-        await home.send(unit, "messages.upsert", text(identity))
+        await stack.send(unit, "messages.upsert", text(identity))
 
 
-async def identities(home: House, unit: Unit) -> list[object]:
-    rows = await home.rows(f"select external_id from zapline.messages where unit_id = '{unit.id}' order by seq")
+async def identities(stack: InboundStack, unit: Unit) -> list[object]:
+    rows = await stack.rows(f"select external_id from zapline.messages where unit_id = '{unit.id}' order by seq")
     return [row[0] for row in rows]
 
 
@@ -48,56 +48,56 @@ async def test_a_crashing_event_is_fed_alone_after_two_crashes_and_then_buried(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fed = crash_on(monkeypatch, b"BOOM")
-    async with house(database, tmp_path) as home:
-        ill, well = await home.add_units(["mal", "bem"])
-        await post(home, ill, ["1", "2", "BOOM", "3", "4"])
-        await post(home, well, ["5", "6"])
-        await home.settled()
-        assert await identities(home, ill) == ["1", "2", "3", "4"]
-        assert await identities(home, well) == ["5", "6"]
-        assert await home.rows(
+    async with inbound_stack(database, tmp_path) as stack:
+        ill, well = await stack.add_units(["mal", "bem"])
+        await post(stack, ill, ["1", "2", "BOOM", "3", "4"])
+        await post(stack, well, ["5", "6"])
+        await stack.wait_until_stored()
+        assert await identities(stack, ill) == ["1", "2", "3", "4"]
+        assert await identities(stack, well) == ["5", "6"]
+        assert await stack.rows(
             "select unit_id, reason, position('BOOM'::bytea in raw) > 0 as kept from zapline.dead_letters"
         ) == [(ill.id, "crashed_actor", True)]
         assert sum(b"BOOM" in body for body in fed) == 3
-        assert home.counters.total("actor_crashes") == 3
+        assert stack.counters.total("actor_crashes") == 3
         assert ill.quarantined_at is None
-        await post(home, ill, ["7"])
-        await home.settled()
-        assert await identities(home, ill) == ["1", "2", "3", "4", "7"]
+        await post(stack, ill, ["7"])
+        await stack.wait_until_stored()
+        assert await identities(stack, ill) == ["1", "2", "3", "4", "7"]
 
 
 async def test_a_unit_that_crashes_too_often_is_quarantined_and_catches_up_when_the_timer_releases_it(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crash_on(monkeypatch, b"BOOM")
-    async with house(database, tmp_path, intensity=Intensity(1, 1.0), quarantine=0.8) as home:
-        ill, well = await home.add_units(["mal", "bem"])
-        await post(home, ill, ["BOOM", "1"])
+    async with inbound_stack(database, tmp_path, intensity=Intensity(1, 1.0), quarantine=0.8) as stack:
+        ill, well = await stack.add_units(["mal", "bem"])
+        await post(stack, ill, ["BOOM", "1"])
         await until(lambda: ill.quarantined_at is not None, 5)
-        await post(home, ill, ["2", "3"])  # it goes on journaling
-        await post(home, well, ["9"])
-        assert home.journal.statistics().depth >= 4
+        await post(stack, ill, ["2", "3"])  # it goes on journaling
+        await post(stack, well, ["9"])
+        assert stack.journal.statistics().depth >= 4
         assert ill.mailbox.statistics().entries <= 256
-        await home.until(f"select external_id from zapline.messages where unit_id = '{well.id}'", [("9",)], 3)
-        await home.settled(15)
-        assert await identities(home, ill) == ["1", "2", "3"]
-        assert await home.rows("select reason from zapline.dead_letters") == [("crashed_actor",)]
+        await stack.wait_for_rows(f"select external_id from zapline.messages where unit_id = '{well.id}'", [("9",)], 3)
+        await stack.wait_until_stored(15)
+        assert await identities(stack, ill) == ["1", "2", "3"]
+        assert await stack.rows("select reason from zapline.dead_letters") == [("crashed_actor",)]
 
 
 async def test_a_quarantined_unit_is_released_by_hand_and_catches_up(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crash_on(monkeypatch, b"BOOM")
-    async with house(database, tmp_path, intensity=Intensity(1, 60.0), quarantine=600) as home:
-        ill = await home.add_unit("mal")
-        await post(home, ill, ["BOOM", *(f"{number:03}" for number in range(400))])
+    async with inbound_stack(database, tmp_path, intensity=Intensity(1, 60.0), quarantine=600) as stack:
+        ill = await stack.add_unit("mal")
+        await post(stack, ill, ["BOOM", *(f"{number:03}" for number in range(400))])
         await until(lambda: ill.quarantined_at is not None, 10)
         monkeypatch.setattr(entries_module, "parse", real_parse)  # the program was mended
-        tasks = home.roster._scopes
-        home.roster.release(ill)
-        home.roster.release(ill)  # twice does no harm
-        await home.settled(20)
-        assert (await identities(home, ill))[1:] == [f"{number:03}" for number in range(400)]
+        tasks = stack.roster._scopes
+        stack.roster.release(ill)
+        stack.roster.release(ill)  # twice does no harm
+        await stack.wait_until_stored(20)
+        assert (await identities(stack, ill))[1:] == [f"{number:03}" for number in range(400)]
         assert len(tasks) == 1
 
 
@@ -105,9 +105,9 @@ async def test_a_full_disk_at_the_moment_of_a_crash_costs_the_count_and_not_the_
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crash_on(monkeypatch, b"BOOM")
-    async with house(database, tmp_path) as home:
-        ill, well = await home.add_units(["mal", "bem"])
-        note_crash, refusals = home.journal.note_crash, []
+    async with inbound_stack(database, tmp_path) as stack:
+        ill, well = await stack.add_units(["mal", "bem"])
+        note_crash, refusals = stack.journal.note_crash, []
 
         async def refuse(seqs: list[int]) -> None:
             refusals.append(seqs)
@@ -115,29 +115,29 @@ async def test_a_full_disk_at_the_moment_of_a_crash_costs_the_count_and_not_the_
                 raise JournalRefused("planted")
             await note_crash(seqs)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(home.journal, "note_crash", refuse)
-        await post(home, ill, ["BOOM", "1"])
-        await post(home, well, ["2"])
-        await home.settled()
-        assert await identities(home, ill) == ["1"]
-        assert await identities(home, well) == ["2"]
-        assert home.counters.total("actor_crashes") == 4
+        monkeypatch.setattr(stack.journal, "note_crash", refuse)
+        await post(stack, ill, ["BOOM", "1"])
+        await post(stack, well, ["2"])
+        await stack.wait_until_stored()
+        assert await identities(stack, ill) == ["1"]
+        assert await identities(stack, well) == ["2"]
+        assert stack.counters.total("actor_crashes") == 4
 
 
 async def test_an_orderly_stop_with_an_entry_in_hand_is_no_death(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An entry that has seen three starts is fed alone under a mark; a stop meanwhile must not bury it."""
-    async with house(database, tmp_path) as home:
-        unit = (await home.add_unit("so")).id
+    async with inbound_stack(database, tmp_path) as stack:
+        unit = (await stack.add_unit("so")).id
     for _ in range(3):
-        async with house(database, tmp_path) as home:
-            home.unit(unit).quarantined_at = 1.0  # nothing is fed
-            await home.send(home.unit(unit), "messages.upsert", text("A"))
-    async with house(database, tmp_path) as home:
+        async with inbound_stack(database, tmp_path) as stack:
+            stack.unit(unit).quarantined_at = 1.0  # nothing is fed
+            await stack.send(stack.unit(unit), "messages.upsert", text("A"))
+    async with inbound_stack(database, tmp_path) as stack:
         pass  # stopped at once, wherever the actor is
-    async with house(database, tmp_path) as home:
-        take_in_hand = home.journal.take_in_hand
+    async with inbound_stack(database, tmp_path) as stack:
+        take_in_hand = stack.journal.take_in_hand
         marking = trio.Event()
 
         async def slowly(seq: int) -> None:
@@ -145,20 +145,20 @@ async def test_an_orderly_stop_with_an_entry_in_hand_is_no_death(
             marking.set()
             await trio.sleep_forever()
 
-        monkeypatch.setattr(home.journal, "take_in_hand", slowly)
-        home.dispatcher.read_again(home.unit(unit))
+        monkeypatch.setattr(stack.journal, "take_in_hand", slowly)
+        stack.dispatcher.rewind(stack.unit(unit))
         with trio.move_on_after(1):
             await marking.wait()
-    async with house(database, tmp_path) as home:
-        await home.settled()
-        assert await identities(home, home.unit(unit)) == ["A"]
-        assert await home.rows("select reason from zapline.dead_letters") == []
+    async with inbound_stack(database, tmp_path) as stack:
+        await stack.wait_until_stored()
+        assert await identities(stack, stack.unit(unit)) == ["A"]
+        assert await stack.rows("select reason from zapline.dead_letters") == []
 
 
 CHILD = """
 import os, sys, trio
 from pathlib import Path
-from support.house import house
+from support.inbound_stack import inbound_stack
 from zapline.supervisors.inbound import journal_entries
 
 real = journal_entries.parse
@@ -171,8 +171,8 @@ def parse(body, *, event_hint=None):
 journal_entries.parse = parse
 
 async def main():
-    async with house(sys.argv[1], Path(sys.argv[2])) as home:
-        await home.settled(15)
+    async with inbound_stack(sys.argv[1], Path(sys.argv[2])) as stack:
+        await stack.wait_until_stored(15)
 
 trio.run(main)
 """
@@ -183,12 +183,12 @@ async def test_an_event_that_kills_the_process_is_buried_after_some_starts_and_a
 ) -> None:
     script = tmp_path / "child.py"
     script.write_text(CHILD)
-    async with house(database, tmp_path / "journal") as home:
-        one, other = await home.add_units(["um", "dois"])
+    async with inbound_stack(database, tmp_path / "journal") as stack:
+        one, other = await stack.add_units(["um", "dois"])
         for unit in (one, other):
             unit.quarantined_at = 1.0  # only journaled, for the children to find
-        await post(home, one, ["1", "2", "KILLER", "3"])
-        await post(home, other, ["4", "5"])
+        await post(stack, one, ["1", "2", "KILLER", "3"])
+        await post(stack, other, ["4", "5"])
     codes: list[int] = []
     tests = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tests), os.environ.get("PYTHONPATH", "")])}
@@ -203,10 +203,10 @@ async def test_an_event_that_kills_the_process_is_buried_after_some_starts_and_a
         assert len(codes) < 8
     assert set(codes[:-1]) == {9}
     print("starts", codes)
-    async with house(database, tmp_path / "journal") as home:
-        assert home.journal.statistics().depth == 0
-        assert await identities(home, home.unit(one.id)) == ["1", "2", "3"]
-        assert await identities(home, home.unit(other.id)) == ["4", "5"]
-        assert await home.rows(
+    async with inbound_stack(database, tmp_path / "journal") as stack:
+        assert stack.journal.statistics().depth == 0
+        assert await identities(stack, stack.unit(one.id)) == ["1", "2", "3"]
+        assert await identities(stack, stack.unit(other.id)) == ["4", "5"]
+        assert await stack.rows(
             "select reason, position('KILLER'::bytea in raw) > 0 as kept from zapline.dead_letters"
         ) == [("killed_process", True)]

@@ -7,14 +7,15 @@ import msgspec
 import psycopg
 import pytest
 import trio
-from support.house import House, StillLine, house
-from support.recordings import STORM
+from support.inbound_stack import FakeLineCalls, InboundStack, inbound_stack
+from support.recorded_webhooks import STORM
 
+from zapline.domain.line.events import CallFailed, ConnectionEvent, Registered, Started, StateObserved, TimerFired
 from zapline.domain.line.reasons import Phase, Reason
-from zapline.domain.line.state import Connection, Moment, Stored
+from zapline.domain.line.state import Connection, Stored
 from zapline.domain.line.state_machine import step
 from zapline.domain.line.transitions import Action
-from zapline.domain.messages.events import CallFailed, ConnectionEvent, Registered, Started, StateObserved, TimerFired
+from zapline.domain.timestamps import Moment
 from zapline.evolution.webhooks.event_parser import parse
 
 COUNTING = """
@@ -32,20 +33,20 @@ MOST_ROWS = 5
 MOST_CALLS = 12
 
 
-def line_of(state: str, calls: StillLine) -> None:
+def line_of(state: str, calls: FakeLineCalls) -> None:
     calls.failing = state == "unreachable"
     calls.state = {"fresh": "connecting", "open": "open", "unreachable": "close"}[state]
 
 
-async def prepare_unit(home: House, state: str) -> None:
-    unit = await home.add_unit("alpha")
-    line_of(state, home.calls)
+async def prepare_unit(stack: InboundStack, state: str) -> None:
+    unit = await stack.add_unit("alpha")
+    line_of(state, stack.calls)
     if state != "fresh":
         reported = b'{"event":"connection.update","instance":"alpha","data":{"state":"open","statusReason":200}}'
-        home.calls.failing, home.calls.state = False, "open"
-        await home.post(unit, reported)
-        await home.settled()
-        line_of(state, home.calls)
+        stack.calls.failing, stack.calls.state = False, "open"
+        await stack.post(unit, reported)
+        await stack.wait_until_stored()
+        line_of(state, stack.calls)
 
 
 @pytest.mark.parametrize("state", ["fresh", "open", "unreachable"])
@@ -53,23 +54,23 @@ async def prepare_unit(home: House, state: str) -> None:
 async def test_the_storm_writes_few_rows_and_makes_no_call_per_event(
     database: str, tmp_path: Path, state: str, seconds: float
 ) -> None:
-    async with house(database, tmp_path) as home:
-        await prepare_unit(home, state)
+    async with inbound_stack(database, tmp_path) as stack:
+        await prepare_unit(stack, state)
         with psycopg.connect(database, autocommit=True) as admin:
             admin.execute(COUNTING)
-        [unit] = home.roster.units()
-        before, home.calls.made = home.counters.total("connection_rows_written"), []
+        [unit] = stack.roster.units()
+        before, stack.calls.performed = stack.counters.total("connection_rows_written"), []
         for body in STORM:
-            await home.post(unit, msgspec.json.encode(body))
+            await stack.post(unit, msgspec.json.encode(body))
             await trio.sleep(seconds / len(STORM))
-        await home.settled()
-        written = home.counters.total("connection_rows_written") - before
+        await stack.wait_until_stored()
+        written = stack.counters.total("connection_rows_written") - before
         assert written <= MOST_ROWS
-        [(updates,)] = await home.rows("select count(*) as n from zapline.written")
+        [(updates,)] = await stack.rows("select count(*) as n from zapline.written")
         assert isinstance(updates, int)
         assert updates <= MOST_ROWS
-        assert len(home.calls.made) <= MOST_CALLS
-        assert home.counters.total("actor_crashes") == 0
+        assert len(stack.calls.performed) <= MOST_CALLS
+        assert stack.counters.total("actor_crashes") == 0
 
 
 def moments() -> list[tuple[float, ConnectionEvent]]:
@@ -86,7 +87,7 @@ def test_the_storm_at_its_own_pace_writes_few_rows_and_makes_few_calls(state: st
     """The machine alone, over the recorded times: timers fire and calls are answered when they would be."""
     stored = Stored() if state == "fresh" else Stored(Phase.OPEN, Reason.SCAN_COMPLETED, wanted=True)
     connection, calls, rows = Connection(stored=stored), 0, 0
-    line = StillLine()
+    line = FakeLineCalls()
     line_of(state, line)
     waiting: list[tuple[float, ConnectionEvent]] = [(0.0, Started()), *moments()]
     end = waiting[-1][0]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import trio
-from support.house import House, house, ready, text
+from support.inbound_stack import InboundStack, inbound_stack, ready_at_once, text
 from support.outgoing import queue
 
 from zapline.domain.ids import ExternalId, UnitId
@@ -14,20 +14,20 @@ from zapline.sql.postgres.pool import Pool
 from zapline.sql.privacy.erasure import DropFiles
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.unit_state import Unit
-from zapline.supervisors.privacy.erasure_jobs import Erasures
+from zapline.supervisors.privacy.erasure_jobs import ErasureJobs
 from zapline.supervisors.privacy.retention import Retention
-from zapline.supervisors.units.unit_commands import House as Given
-from zapline.supervisors.units.unit_commands import Submit
+from zapline.supervisors.units.unit_commands import UnitCommands
+from zapline.supervisors.units.unit_commands import UnitPolicy as Given
 
 PHONE, OTHER = "+5511999990001", "+5511888880002"
 KEY = bytes(32)
 DAY = 86_400.0
 
 
-async def fill(at: House, unit: Unit, messages: int) -> None:
+async def fill(at: InboundStack, unit: Unit, messages: int) -> None:
     """So many messages of the person, stored an hour ago."""
     await at.send(unit, "messages.upsert", text("A0"))
-    await at.settled()
+    await at.wait_until_stored()
     async with await connect(at.url) as conn:
         await conn.execute(
             "insert into zapline.messages (id, unit_id, conversation_id, provider, external_id, from_me, kind,"
@@ -47,10 +47,10 @@ async def keep(unit: UnitId, ids: Sequence[ExternalId]) -> None:
     """There are no files."""
 
 
-def erasures(at: House, pool: Pool, drop: DropFiles = keep) -> Erasures:
+def erasures(at: InboundStack, pool: Pool, drop: DropFiles = keep) -> ErasureJobs:
     given = Given("unit_", 30.0, KEY)
-    submit = Submit(pool, at.journal, at.roster, at.dispatcher, at.intake, lambda unit, generation: "", given)
-    return Erasures(pool, at.journal, submit, ready, at.counters, drop, at.recorder.forget_known, KEY)
+    commands = UnitCommands(pool, at.journal, at.roster, at.dispatcher, at.intake, lambda unit, generation: "", given)
+    return ErasureJobs(pool, at.journal, commands, ready_at_once, at.counters, drop, at.recorder.forget_contacts, KEY)
 
 
 async def test_an_erasure_that_is_cut_by_a_kill_is_taken_up_and_counted_once(database: str, tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ async def test_an_erasure_that_is_cut_by_a_kill_is_taken_up_and_counted_once(dat
             cut.cancel()
             await trio.sleep_forever()  # before the commit of the second piece
 
-    async with house(database, tmp_path) as at, Pool.open(database, size=3, role="zapline_engine") as pool:
+    async with inbound_stack(database, tmp_path) as at, Pool.open(database, size=3, role="zapline_engine") as pool:
         unit = await at.add_unit()
         await fill(at, unit, 450)
         first = erasures(at, pool, drop)
@@ -74,7 +74,7 @@ async def test_an_erasure_that_is_cut_by_a_kill_is_taken_up_and_counted_once(dat
         assert await at.rows("select count(*) from zapline.messages") == [(250,)]
         async with trio.open_nursery() as nursery:
             nursery.start_soon(erasures(at, pool, drop).run)
-            await at.until("select state, counts ->> 'messages' from zapline.erasures", [("done", "450")])
+            await at.wait_for_rows("select state, counts ->> 'messages' from zapline.erasures", [("done", "450")])
             nursery.cancel_scope.cancel()
         assert len(set(dropped)) == 450
         left = "select (select count(*) from zapline.contacts) + (select count(*) from zapline.conversations)"
@@ -82,7 +82,7 @@ async def test_an_erasure_that_is_cut_by_a_kill_is_taken_up_and_counted_once(dat
         assert await at.rows("select names, digits from zapline.erasures") == [([], [])]
         # Nothing remembers that the contact was written: a new message makes it anew.
         await at.send(unit, "messages.upsert", text("N1", "de volta", at=int(time.time()) + 5))
-        await at.settled()
+        await at.wait_until_stored()
         assert await at.rows("select name from zapline.contacts") == [("Maria",)]
 
 
@@ -90,14 +90,14 @@ async def test_an_erasure_leaves_nothing_that_came_back_to_the_queue_or_that_som
     database: str, tmp_path: Path
 ) -> None:
     async with (
-        house(database, tmp_path) as at,
+        inbound_stack(database, tmp_path) as at,
         Pool.open(database, size=3, role="zapline_engine") as pool,
         await connect(database) as other,
     ):
         unit, second, closed = [await at.add_unit(name) for name in ("um", "dois", "fechada")]
         for each in (unit, second):
             await at.send(each, "messages.upsert", text("A0"))
-        await at.settled()
+        await at.wait_until_stored()
         async with pool.connection() as conn:
             for each in (unit, closed):
                 await queue(conn, each.id, "oi", phone=PHONE)
@@ -111,24 +111,24 @@ async def test_an_erasure_leaves_nothing_that_came_back_to_the_queue_or_that_som
             nursery.start_soon(first.run)
             # A call of the first unit is under way; that of the closed one is nobody's any more.
             waiting, done = (unit.id, "running", "call"), [(each.id, "done", None) for each in (second, closed)]
-            await at.until(jobs, [waiting, *done])
+            await at.wait_for_rows(jobs, [waiting, *done])
             async with other.transaction():
                 await other.execute("select from zapline.messages where external_id = 'A0' for update")
                 # Evolution has not taken it: it is to be tried again.
                 await conn_sql(pool, "update zapline.outbox set state = 'queued', due_at = now() + interval '1 hour'")
-                await at.until("select state from zapline.outbox", [])
+                await at.wait_for_rows("select state from zapline.outbox", [])
                 await first.ask(unit.id, PHONE)
                 await trio.sleep(0.3)
                 assert await at.rows(jobs) == [(unit.id, "running", None), *done]
             await first.ask(unit.id, PHONE)
-            await at.until(jobs, [(unit.id, "done", None), *done])
+            await at.wait_for_rows(jobs, [(unit.id, "done", None), *done])
             nursery.cancel_scope.cancel()
         assert await at.rows("select count(*) from zapline.messages") == [(0,)]
 
 
 async def test_texts_that_take_long_to_search_are_searched_in_smaller_pieces(database: str, tmp_path: Path) -> None:
     async with (
-        house(database, tmp_path) as at,
+        inbound_stack(database, tmp_path) as at,
         Pool.open(database, size=2, role="zapline_engine", statement_timeout_ms=400) as pool,
     ):
         unit = await at.add_unit()
@@ -146,18 +146,18 @@ async def test_texts_that_take_long_to_search_are_searched_in_smaller_pieces(dat
         await job.ask(unit.id, OTHER)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(job.run)
-            await at.until("select state, counts ->> 'mentions' from zapline.erasures", [("done", "100")])
+            await at.wait_for_rows("select state, counts ->> 'mentions' from zapline.erasures", [("done", "100")])
             nursery.cancel_scope.cancel()
         assert await at.rows("select distinct body from zapline.messages") == [("ask ****",)]
 
 
 async def test_what_is_refused_of_one_unit_holds_up_no_other(database: str, tmp_path: Path) -> None:
-    async with house(database, tmp_path) as at, Pool.open(database, size=3, role="zapline_engine") as pool:
+    async with inbound_stack(database, tmp_path) as at, Pool.open(database, size=3, role="zapline_engine") as pool:
         units = [await at.add_unit(name) for name in ("um", "dois")]
         for each in units:
             await at.send(each, "messages.upsert", text("A0"))
             await at.send(each, "messages.upsert", text("B0", "antiga", jid=f"{OTHER[1:]}@s.whatsapp.net"))
-        await at.settled()
+        await at.wait_until_stored()
         await conn_sql(pool, "update zapline.units set retention_days = 1")
         await conn_sql(
             pool, "update zapline.messages set received_at = now() - interval '2 days' where external_id = 'B0'"
@@ -172,7 +172,7 @@ async def test_what_is_refused_of_one_unit_holds_up_no_other(database: str, tmp_
                 "create trigger refuse before delete on zapline.messages"
                 f" for each row when (old.unit_id = '{first.id}') execute function public.refuse()"
             )
-        await Retention(pool, ready, at.counters, keep, at.recorder.forget_known).round()
+        await Retention(pool, ready_at_once, at.counters, keep, at.recorder.forget_contacts).round()
         left = "select unit_id, external_id from zapline.messages order by external_id, unit_id"
         assert await at.rows(left) == [(first.id, "A0"), (second.id, "A0"), (first.id, "B0")]
         both = erasures(at, pool)
@@ -180,7 +180,7 @@ async def test_what_is_refused_of_one_unit_holds_up_no_other(database: str, tmp_
             await both.ask(each.id, PHONE)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(both.run)
-            await at.until("select unit_id from zapline.erasures where state = 'done'", [(second.id,)])
+            await at.wait_for_rows("select unit_id from zapline.erasures where state = 'done'", [(second.id,)])
             nursery.cancel_scope.cancel()
 
 
@@ -190,13 +190,13 @@ async def test_retention_deletes_what_is_old_and_leaves_what_is_at_work(database
     async def drop(unit: UnitId, ids: Sequence[ExternalId]) -> None:
         gone.extend(ids)
 
-    async with house(database, tmp_path) as at, Pool.open(database, size=2, role="zapline_engine") as pool:
+    async with inbound_stack(database, tmp_path) as at, Pool.open(database, size=2, role="zapline_engine") as pool:
         unit, keeper, closed = [await at.add_unit(name) for name in ("um", "guarda", "fechada")]
         for each in (unit, keeper):
             await at.send(each, "messages.upsert", text("OLD", "antiga"))
             await at.send(each, "messages.upsert", text("NEW", "nova", jid="5511888880002@s.whatsapp.net"))
             await at.send(each, "messages.upsert", "no object")
-        await at.settled()
+        await at.wait_until_stored()
         async with pool.connection() as conn:
             for state in ("settled", "queued", "uncertain", "dead"):
                 await queue(conn, unit.id, state, phone=OTHER if state == "uncertain" else "+5511777770003")
@@ -220,7 +220,7 @@ async def test_retention_deletes_what_is_old_and_leaves_what_is_at_work(database
                 " from zapline.messages m where m.conversation_id = c.id)"
             )
         counters = Counters(trio.current_time)
-        retention = Retention(pool, ready, counters, drop, at.recorder.forget_known)
+        retention = Retention(pool, ready_at_once, counters, drop, at.recorder.forget_contacts)
         await retention.round()
         await retention.round()
         bodies = "select body from zapline.messages where unit_id = '{}' order by body"

@@ -1,4 +1,4 @@
-"""A house beside a simulated Evolution whose store can be read back, and those who read it."""
+"""Runs the inbound stack beside a simulated Evolution, with the reconciler and the search for uncertain sends."""
 
 import time
 from collections.abc import AsyncIterator
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 import trio
-from support.house import House, house, until
+from support.inbound_stack import InboundStack, inbound_stack, until
 
 from zapline.domain.ids import UnitId
 from zapline.domain.line.reasons import Phase
@@ -21,37 +21,37 @@ from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.leadership import Leadership
-from zapline.supervisors.outbound.uncertain_sends import LookPolicy, Uncertain
+from zapline.supervisors.outbound.uncertain_send_lookup import LookupPolicy, UncertainSendLookup
 from zapline.supervisors.reconciliation.line_state import ReconcilePolicy
 from zapline.supervisors.reconciliation.scheduler import Reconciler
 
 QUICK = ReconcilePolicy(
     every=3600.0, settles=0.0, look_every=0.02, again=Backoff(base=0.02, factor=1.5, cap=0.2, jitter=0.0)
 )
-LOOKS = LookPolicy(looks=(0.0, 0.05, 0.05), later=0.1, quiet=0.0, every=0.02)
+LOOKS = LookupPolicy(looks=(0.0, 0.05, 0.05), later=0.1, quiet=0.0, every=0.02)
 HOUR = 3600.0
 
 
 @dataclass
-class Store:
-    """The house, Evolution, and what compares them."""
+class ReconciliationStack:
+    """The inbound stack, the simulated Evolution, and the tasks that compare them."""
 
-    home: House
+    inbound: InboundStack
     evolution: SimulatedEvolution
     client: EvolutionClient
     pool: Pool
     leadership: Leadership
     reconciler: Reconciler
-    uncertain: Uncertain
+    uncertain: UncertainSendLookup
     nursery: trio.Nursery
     woken: list[UnitId] = field(default_factory=list)
 
     async def open_unit(self, instance: str = "loja", connected: float = 10 * HOUR) -> Unit:
-        """A unit whose line is open, and was connected for the first time so many seconds ago."""
-        unit = await self.home.add_unit(instance)
+        """Add a unit with an open line that was first connected ``connected`` seconds ago."""
+        unit = await self.inbound.add_unit(instance)
         await self.client.create_instance(instance, WebhookRegistration("http://127.0.0.1:9/", ("MESSAGES_UPSERT",)))
         self.evolution.scan(instance)
-        await self.turn(unit, "open")
+        await self.set_line_state(unit, "open")
         await self.write(
             "update zapline.unit_whatsapp_connections set first_connected_at = to_timestamp(%s) where unit_id = %s",
             time.time() - connected,
@@ -60,41 +60,41 @@ class Store:
         return unit
 
     async def turn(self, unit: Unit, state: str, ago: float = 0.0) -> None:
-        """Evolution says what the line is now: ``open``, or ``close`` for good; the webhook came so long ago."""
-        self.home.calls.state = state
+        """Report the line as ``open`` or logged out (``close``), by a webhook received ``ago`` seconds ago."""
+        self.inbound.calls.state = state
         data = {"instance": unit.record.instance, "state": state, "statusReason": 200 if state == "open" else 401}
         data |= {"wuid": "5511999990000@s.whatsapp.net"}
         body = {"event": "connection.update", "instance": unit.record.instance, "data": data}
-        assert await self.home.intake.accept(unit, "connection.update", msgspec.json.encode(body), time.time() - ago)
+        assert await self.inbound.intake.accept(unit, "connection.update", msgspec.json.encode(body), time.time() - ago)
         await until(lambda: unit.state is not None and (unit.state.stored.phase is Phase.OPEN) == (state == "open"))
 
     def start(self) -> None:
         self.nursery.start_soon(self.reconciler.run)
 
     async def compared(self, unit: Unit, seconds: float = 10) -> None:
-        """Wait until a run begun from now on has ended well."""
-        before = self.home.counters.totals["reconciliations", "done"]
-        self.reconciler.want(unit.id, "test")
-        await until(lambda: self.home.counters.totals["reconciliations", "done"] > before, seconds)
+        """Request a run, and wait until one more run has completed."""
+        before = self.inbound.counters.totals["reconciliations", "done"]
+        self.reconciler.schedule(unit.id, "test")
+        await until(lambda: self.inbound.counters.totals["reconciliations", "done"] > before, seconds)
 
     async def write(self, statement: str, *values: object) -> None:
-        async with await connect(self.home.url) as conn:
+        async with await connect(self.inbound.url) as conn:
             await conn.execute(statement, values)
 
     async def watermark(self, unit: Unit) -> float | None:
-        [[found]] = await self.home.rows(
+        [[value]] = await self.inbound.rows(
             "select extract(epoch from reconciled_until)::float8 from zapline.unit_whatsapp_connections"
             f" where unit_id = '{unit.id}'"
         )
-        assert found is None or isinstance(found, float)
-        return found
+        assert value is None or isinstance(value, float)
+        return value
 
 
 @asynccontextmanager
-async def store(
-    url: str, directory: Path, policy: ReconcilePolicy = QUICK, looks: LookPolicy = LOOKS, **habits: object
-) -> AsyncIterator[Store]:
-    """Everything runs, but the reconciler only after ``start``; Evolution's webhooks are off."""
+async def reconciliation_stack(
+    url: str, directory: Path, policy: ReconcilePolicy = QUICK, looks: LookupPolicy = LOOKS, **habits: object
+) -> AsyncIterator[ReconciliationStack]:
+    """Run everything but the reconciler, which waits for ``start``; Evolution's webhooks are off."""
 
     async def direct() -> Connection:
         return await connect(url)
@@ -108,7 +108,7 @@ async def store(
     calls = CallPolicy(call=2.0, overall=3.0, attempts=1)
     async with (
         SimulatedEvolution.running(habits=replace(Habits(statuses=()), **habits)) as evolution,  # type: ignore[arg-type]
-        house(url, directory) as home,
+        inbound_stack(url, directory) as inbound,
         open_http() as http,
         Pool.open(url, size=3, role="zapline_engine") as pool,
         trio.open_nursery() as nursery,
@@ -116,17 +116,17 @@ async def store(
         evolution.plant("webhooks_off")
         client = EvolutionClient(http, evolution.url, evolution.api_key, calls)
         leadership = Leadership(direct, lead, heard)
-        parts = (pool, client, home.intake, home.journal, home.roster, leadership, home.counters)
+        parts = (pool, client, inbound.intake, inbound.journal, inbound.roster, leadership, inbound.counters)
         woken: list[UnitId] = []
         nursery.start_soon(leadership.run)
-        yield Store(
-            home,
+        yield ReconciliationStack(
+            inbound,
             evolution,
             client,
             pool,
             leadership,
             Reconciler(*parts, policy),
-            Uncertain(*parts, woken.append, looks),
+            UncertainSendLookup(*parts, woken.append, looks),
             nursery,
             woken,
         )

@@ -1,4 +1,4 @@
-"""A small house for tests: journal, recorder, roster and actors over a real database; no HTTP."""
+"""Runs the inbound path for tests: journal, dispatcher, recorder, roster and actors over a real database; no HTTP."""
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -12,8 +12,8 @@ import msgspec
 import trio
 
 from zapline.domain.ids import UnitId
+from zapline.domain.line.events import CallFailed, ConnectionEvent, Registered, StateObserved
 from zapline.domain.line.transitions import Action
-from zapline.domain.messages.events import CallFailed, ConnectionEvent, Registered, StateObserved
 from zapline.domain.restart_policy import Intensity
 from zapline.evolution.webhooks.envelope import extract_envelope
 from zapline.sql.journal.journal import Journal
@@ -25,29 +25,29 @@ from zapline.supervisors.inbound.intake import Intake
 from zapline.supervisors.inbound.recorder import Recorder
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.units.actor_context import ActorContext
-from zapline.supervisors.units.roster import Roster, RosterPolicy, digest
+from zapline.supervisors.units.roster import Roster, RosterPolicy, digest_secret
 
 
-class StillLine:
-    """Stands where Evolution would: answers every call at once and remembers it."""
+class FakeLineCalls:
+    """Replaces the calls to Evolution: records each one and returns its result at once."""
 
     def __init__(self) -> None:
-        self.made: list[Action] = []
+        self.performed: list[Action] = []
         self.state = "open"
         self.failing = False
 
     async def perform(
         self, action: Action, instance: str, number: str | None, secret_of: tuple[bytes, int]
     ) -> ConnectionEvent:
-        self.made.append(action)
+        self.performed.append(action)
         if self.failing:
             return CallFailed(action.value, "refused")
         return StateObserved(self.state) if action is Action.OBSERVE else Registered()
 
 
 @dataclass
-class House:
-    """The running parts and the means to look at what they stored."""
+class InboundStack:
+    """The running components, and queries on what they stored."""
 
     url: str
     journal: Journal
@@ -56,7 +56,7 @@ class House:
     dispatcher: Dispatcher
     intake: Intake
     counters: Counters
-    calls: StillLine
+    calls: FakeLineCalls
 
     async def add_unit(self, instance: str = "loja", id: UUID | None = None) -> Unit:
         unit = UnitId(id or uuid4())
@@ -64,10 +64,10 @@ class House:
         return self.unit(unit)
 
     async def add_units(self, instances: Iterable[str]) -> list[Unit]:
-        """Many at once."""
-        made = [(UnitId(uuid4()), instance) for instance in instances]
-        await self._insert(made)
-        return [self.unit(unit) for unit, _ in made]
+        """Add one unit for each instance."""
+        units = [(UnitId(uuid4()), instance) for instance in instances]
+        await self._insert(units)
+        return [self.unit(unit) for unit, _ in units]
 
     async def _insert(self, units: Iterable[tuple[UnitId, str]]) -> None:
         async with await connect(self.url, role="zapline_engine") as conn:
@@ -77,22 +77,22 @@ class House:
                     id=unit,
                     name=instance,
                     instance=instance,
-                    secret_digest=digest(str(unit)),
+                    secret_digest=digest_secret(str(unit)),
                     time_zone="America/Sao_Paulo",
                 )
         await self.reload()
 
     def unit(self, id: UUID) -> Unit:
-        found = self.roster.get(UnitId(id))
-        assert found is not None
-        return found
+        unit = self.roster.get(UnitId(id))
+        assert unit is not None
+        return unit
 
     async def reload(self) -> None:
         async with await connect(self.url, role="zapline_engine") as conn:
             self.roster.apply(await load_units(conn), self.journal.journal_id)
 
     async def send(self, unit: Unit, event: str, data: object) -> None:
-        """Accept one webhook."""
+        """Accept one webhook; fails where the intake refuses it."""
         body = {
             "event": event,
             "instance": unit.record.instance,
@@ -102,21 +102,21 @@ class House:
         assert await self.intake.accept(unit, event, msgspec.json.encode(body))
 
     async def post(self, unit: Unit, body: bytes, event: str | None = None) -> bool:
-        """Accept a raw body as the endpoint does."""
+        """Pass a raw body to the intake, as the endpoint does; False where it is refused."""
         return await self.intake.accept(unit, event or extract_envelope(body).event or "", body)
 
     async def settled(self, seconds: float = 10) -> None:
-        """Wait until everything accepted is stored."""
+        """Wait until the journal has no unfinished entry; fails after ``seconds``."""
         with trio.fail_after(seconds):
             await self.journal.flush()
             while self.journal.statistics().depth:
                 await trio.sleep(0.01)
                 await self.journal.flush()
 
-    async def until(self, query: str, answer: list[tuple[object, ...]], seconds: float = 10) -> None:
-        """Wait until the query answers so."""
+    async def wait_for_rows(self, query: str, expected: list[tuple[object, ...]], seconds: float = 10) -> None:
+        """Wait until the query returns these rows; fails after ``seconds``."""
         with trio.fail_after(seconds):
-            while await self.rows(query) != answer:  # noqa: ASYNC110
+            while await self.rows(query) != expected:  # noqa: ASYNC110
                 await trio.sleep(0.02)
 
     async def rows(self, query: str) -> list[tuple[object, ...]]:
@@ -125,18 +125,18 @@ class House:
 
 
 async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
-    """Wait for something that nobody announces."""
+    """Poll until the condition holds; fails after ``seconds``."""
     with trio.fail_after(seconds):
         while not condition():  # noqa: ASYNC110
             await trio.sleep(0.01)
 
 
-async def ready() -> None:
-    """Nothing keeps this process from writing."""
+async def ready_at_once() -> None:
+    """Replaces the wait for leadership: this process may write at once."""
 
 
 @asynccontextmanager
-async def house(
+async def inbound_stack(
     url: str,
     directory: Path,
     *,
@@ -144,10 +144,10 @@ async def house(
     quarantine: float = 60.0,
     lanes: int = 2,
     stopped_pause: float = 0.2,
-    hold_up: float = 20.0,
+    database_timeout: float = 20.0,
     **options: Unpack[ConnectOptions],
-) -> AsyncIterator[House]:
-    """Run the parts as the daemon does. ``options`` are those of the recorder's connections."""
+) -> AsyncIterator[InboundStack]:
+    """Run the components as the daemon does. ``options`` go to the recorder's connections."""
     counters = Counters(trio.current_time)
 
     async def open_connection() -> Connection:
@@ -156,28 +156,29 @@ async def house(
     policy = RosterPolicy(intensity or Intensity(5, 60.0), quarantine, 300.0)
     dispatcher = Dispatcher(lambda unit: roster.get(unit))
     roster = Roster(dispatcher, policy, lambda: counters.add("actor_crashes"))
-    recorder = Recorder(open_connection, ready, counters, lanes, stopped_pause)
-    calls = StillLine()
-    async with Journal.open(directory, on_committed=dispatcher.committed) as journal, trio.open_nursery() as nursery:
+    recorder = Recorder(open_connection, ready_at_once, counters, lanes, stopped_pause)
+    calls = FakeLineCalls()
+    async with Journal.open(directory, on_committed=dispatcher.dispatch) as journal, trio.open_nursery() as nursery:
         dispatcher.journal = journal
-        around = ActorContext(journal, recorder, calls, counters, dispatcher.refill, dispatcher.read_again)  # type: ignore[arg-type]
+        context = ActorContext(journal, recorder, calls, counters, dispatcher.refill, dispatcher.rewind)  # type: ignore[arg-type]
         nursery.start_soon(recorder.run)
         nursery.start_soon(dispatcher.run)
-        await nursery.start(roster.run, around)
-        made = House(url, journal, recorder, roster, dispatcher, Intake(journal, counters, hold_up), counters, calls)
-        await made.reload()
-        yield made
+        await nursery.start(roster.run, context)
+        intake = Intake(journal, counters, database_timeout)
+        stack = InboundStack(url, journal, recorder, roster, dispatcher, intake, counters, calls)
+        await stack.reload()
+        yield stack
         nursery.cancel_scope.cancel()
 
 
 def text(
-    external_id: str, words: str = "oi", *, jid: str = "5511999990001@s.whatsapp.net", at: int = 0
+    external_id: str, body: str = "oi", *, jid: str = "5511999990001@s.whatsapp.net", at: int = 0
 ) -> dict[str, object]:
-    """Data of a messages.upsert."""
+    """Return the ``data`` of a messages.upsert event."""
     return {
         "key": {"remoteJid": jid, "fromMe": False, "id": external_id},
         "pushName": "Maria",
-        "message": {"conversation": words},
+        "message": {"conversation": body},
         "messageType": "conversation",
         "messageTimestamp": at or int(time.time()),
         "status": "DELIVERY_ACK",

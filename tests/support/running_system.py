@@ -1,4 +1,4 @@
-"""All of Zapline as real processes, driven by plain functions: PostgreSQL, a simulated Evolution, the daemon."""
+"""Runs all of Zapline as real processes: PostgreSQL, a simulated Evolution, and the daemon; without trio."""
 
 import json
 import os
@@ -26,20 +26,20 @@ READY_SECONDS = 60.0
 STOP_SECONDS = 15.0
 
 
-def wait_until(true: Callable[[], Any], seconds: float, what: str) -> float:
-    """Ask again and again; how long it took. Fails naming ``what`` where it does not become true in time."""
+def wait_until(condition: Callable[[], Any], seconds: float, what: str) -> float:
+    """Poll until the condition holds; return the seconds it took. Fails naming ``what`` after ``seconds``."""
     started = time.monotonic()
-    while not true():
+    while not condition():
         assert time.monotonic() - started < seconds, f"{what}: not within {seconds:g} s"
         time.sleep(0.02)
     return time.monotonic() - started
 
 
 @dataclass
-class WholeHouse:
-    """Only made by ``whole_house``."""
+class RunningSystem:
+    """The processes and the client that drives them. Created by ``running_system``."""
 
-    place: Path
+    directory: Path
     postgres: PostgresServer
     password: str = field(default_factory=lambda: secrets.token_urlsafe(12))
     port: int = field(default_factory=free_port)
@@ -54,27 +54,27 @@ class WholeHouse:
 
     @property
     def log(self) -> Path:
-        """Everything that all lives of the daemon have written."""
-        return self.place / "daemon.log"
+        """The log of all daemon processes, one after the other."""
+        return self.directory / "daemon.log"
 
-    # -- its parts -----------------------------------------------------------------------------------------
+    # -- the processes -------------------------------------------------------------------------------------
 
     def open(self) -> None:
         self._run("migrate")
-        self._run("admin", "add", ADMIN, "--password-stdin", said=f"{self.password}\n")
+        self._run("admin", "add", ADMIN, "--password-stdin", stdin=f"{self.password}\n")
         port = free_port()
         self.evolution_url = f"http://127.0.0.1:{port}"
         command = [sys.executable, "-m", "zapline.sandbox.simulator.server", "--port", str(port)]
-        self._evolution = self._child(command, self.place / "evolution.log")
+        self._evolution = self._start_process(command, self.directory / "evolution.log")
         self.start_daemon()
         self.http = httpx2.Client(base_url=self.url, timeout=15, trust_env=False)
         answer = self.http.post("/admin/login", json={"email": ADMIN, "password": self.password})
         self.http.headers["authorization"] = f"Bearer {answer.json()['token']}"
 
     def start_daemon(self) -> None:
-        """A daemon that serves. Its port is the same each time."""
-        self.daemon = self._child([sys.executable, "-m", "zapline", "run"], self.log)
-        wait_until(self._serves, READY_SECONDS, "the daemon's start")
+        """Start the daemon and wait until it is ready; the port stays the same."""
+        self.daemon = self._start_process([sys.executable, "-m", "zapline", "run"], self.log)
+        wait_until(self._is_ready, READY_SECONDS, "the daemon's start")
 
     def kill_daemon(self) -> None:
         assert self.daemon is not None
@@ -92,7 +92,7 @@ class WholeHouse:
                     child.kill()
                     child.wait()
 
-    def _child(self, command: list[str], log: Path) -> subprocess.Popen[bytes]:
+    def _start_process(self, command: list[str], log: Path) -> subprocess.Popen[bytes]:
         with log.open("ab") as out:
             return subprocess.Popen(
                 [*death_wrapper(), *command],
@@ -103,25 +103,27 @@ class WholeHouse:
                 start_new_session=True,
             )
 
-    def _run(self, *words: str, said: str = "") -> None:
-        command = [sys.executable, "-m", "zapline", *words]
-        done = subprocess.run(command, env=self._environment(), input=said, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, done.stdout + done.stderr
+    def _run(self, *arguments: str, stdin: str = "") -> None:
+        command = [sys.executable, "-m", "zapline", *arguments]
+        result = subprocess.run(
+            command, env=self._environment(), input=stdin, capture_output=True, text=True, timeout=60
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
 
     def _environment(self) -> dict[str, str]:
-        known = {name: value for name, value in os.environ.items() if not name.startswith("ZAPLINE_")}
-        return known | {
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("ZAPLINE_")}
+        return inherited | {
             "DATABASE_URL": self.postgres.url,
             "EVOLUTION_API_URL": self.evolution_url or "http://127.0.0.1:9",
             "EVOLUTION_API_KEY": API_KEY,
             "BASE_URL": self.url,
             "ZAPLINE_BIND": f"127.0.0.1:{self.port}",
-            "ZAPLINE_STATE_DIR": str(self.place / "state"),
+            "ZAPLINE_STATE_DIR": str(self.directory / "state"),
             "ZAPLINE_LOG_FORMAT": "json",
             "ZAPLINE_LOG_LEVEL": "debug",
         }
 
-    def _serves(self) -> bool:
+    def _is_ready(self) -> bool:
         assert self.daemon is not None
         assert self.daemon.poll() is None, self.log.read_text(errors="replace")[-3000:]
         try:
@@ -129,29 +131,29 @@ class WholeHouse:
         except httpx2.TransportError:
             return False
 
-    # -- what people and phones do ---------------------------------------------------------------------------
+    # -- what users and phones do ----------------------------------------------------------------------------
 
     def call(self, method: str, path: str, body: Any = None, expect: int | None = None, **more: Any) -> Any:
-        """A call of the API as the administrator; the JSON answer."""
+        """Call the API as the administrator; return the JSON response. Fails on an unexpected status."""
         answer = self.http.request(method, path, **({"json": body} if body is not None else {}), **more)
         assert answer.status_code == expect if expect else answer.status_code < 400, (
             f"{method} {path}: {answer.status_code} {answer.text[:500]}"
         )
         return answer.json() if answer.content else None
 
-    def control(self, word: str, method: str = "POST", **given: Any) -> Any:
-        """Have the simulated phones, WhatsApp, or trouble do something."""
-        url = f"{self.evolution_url}/_control/{word}"
-        answer = httpx2.request(method, url, json=given, timeout=10, trust_env=False)
+    def control(self, command: str, method: str = "POST", **arguments: Any) -> Any:
+        """Call a control endpoint of the simulated Evolution."""
+        url = f"{self.evolution_url}/_control/{command}"
+        answer = httpx2.request(method, url, json=arguments, timeout=10, trust_env=False)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
     def status(self, unit: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.call("GET", f"/units/{unit}/whatsapp/status")
-        return found
+        status: dict[str, Any] = self.call("GET", f"/units/{unit}/whatsapp/status")
+        return status
 
     def new_unit(self, name: str, instance: str, *, connected: bool = True) -> str:
-        """A unit, with its line open if so asked; its id."""
+        """Create a unit, by default with an open line; return its id."""
         unit = str(self.call("POST", "/units", {"name": name, "instance": instance})["id"])
         if connected:
             self.call("POST", f"/units/{unit}/whatsapp/connect", {})
@@ -160,45 +162,42 @@ class WholeHouse:
             wait_until(lambda: self.status(unit)["status"] == "connected", 10, "the connection")
         return unit
 
-    def quick(self, unit: str) -> None:
-        """Let this unit send as fast as it may."""
+    def allow_fast_sending(self, unit: str) -> None:
+        """Set the unit's pace to the highest allowed."""
         self.call(
             "PUT",
             f"/units/{unit}/pace",
             {"perMinute": 6000, "burst": 1000, "gapSeconds": 0, "campaignSeconds": 0.001},
         )
 
-    def rows(self, query: str, *given: Any) -> list[tuple[Any, ...]]:
-        """What the database's owner sees."""
+    def rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """Run a query as the owner of the database."""
         with psycopg.connect(self.postgres.url, autocommit=True, connect_timeout=5) as conn:
-            return conn.execute(query, given).fetchall()  # type: ignore[arg-type]
+            return conn.execute(query, parameters).fetchall()  # type: ignore[arg-type]
 
     def log_lines(self) -> list[dict[str, Any]]:
-        """All lines of the daemon. Raises ValueError where one is no JSON record."""
-        found = []
-        for line in self.log.read_bytes().splitlines():
-            found.append(json.loads(line))
-        return found
+        """The records of the daemon's log. Raises ``ValueError`` for a line that is not JSON."""
+        return [json.loads(line) for line in self.log.read_bytes().splitlines()]
 
 
 @contextmanager
-def whole_house() -> Iterator[WholeHouse]:
-    """Everything, until the block is left; then nothing of it is left."""
-    place = Path(tempfile.mkdtemp(prefix="zapline-house-"))
-    place.chmod(0o711)  # as root the database runs as another user, who must get in
-    server = PostgresServer(place / "postgres", durable=False)
+def running_system() -> Iterator[RunningSystem]:
+    """Run the whole system until the block ends; then remove everything."""
+    directory = Path(tempfile.mkdtemp(prefix="zapline-system-"))
+    directory.chmod(0o711)  # as root the database runs as another user, who must get in
+    server = PostgresServer(directory / "postgres", durable=False)
     try:
         server.open()
         try:
             server.start()
-            house = WholeHouse(place, server)
+            system = RunningSystem(directory, server)
             try:
-                house.open()
-                yield house
+                system.open()
+                yield system
             finally:
-                house.close()
+                system.close()
         finally:
             server.stop()
             server.close()
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(directory, ignore_errors=True)
