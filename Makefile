@@ -5,11 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: help run test long check lint types imports docs picture bench conformance chaos lock clean
+.PHONY: help run test long check lint types imports docs translations picture bench conformance chaos lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 $(READY): requirements.lock pyproject.toml
 	@echo "Installing Zapline and what it needs into $(VENV) ..."
@@ -50,6 +50,11 @@ imports: $(READY)
 
 docs: $(READY) ## Print docs/states.md anew from the tables
 	@$(BIN)/python -m zapline.domain.states_document > docs/states.md
+
+# The flag of %-format is removed: no text has such places, but "1-2% is normal" looks like one.
+translations: $(READY) ## Bring the console's catalogue up to date with the texts of its sources; fill in what is empty
+	@mkdir -p build && export PYTHONPATH=tests && $(BIN)/pybabel -q extract && $(BIN)/pybabel -q update
+	@sed -i '/^#, python-format$$/d' src/zapline/http/console/locale/*/LC_MESSAGES/console.po
 
 picture: $(READY) ## Take the README's picture of the console anew (needs Chromium)
 	@$(BIN)/python -m pytest -q tests/browser/test_first_steps.py

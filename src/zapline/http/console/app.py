@@ -5,8 +5,8 @@ from quart_trio import QuartTrio
 
 from zapline.http.api.accounts.tokens import PROBLEMS as TOKEN_PROBLEMS
 from zapline.http.api.campaigns.campaigns import PROBLEMS
-from zapline.http.api.framework.password_sign_in import SignIn
-from zapline.http.api.framework.problems import KNOWN
+from zapline.http.api.framework.password_sign_in import PasswordSignIn
+from zapline.http.api.framework.problems import COMMON_PROBLEMS
 from zapline.http.api.notifications.hooks import PROBLEMS as HOOK_PROBLEMS
 from zapline.http.api.units.unit_changes import PROBLEMS as UNIT_PROBLEMS
 from zapline.http.console.accounts.about import About
@@ -18,12 +18,12 @@ from zapline.http.console.framework.layout import Frame
 from zapline.http.console.framework.live_updates import Live
 from zapline.http.console.framework.session_guard import IDLE, LIVE, Front, check_form, check_origin, presented
 from zapline.http.console.framework.static_assets import PREFIX
-from zapline.http.console.framework.translation import choose
+from zapline.http.console.framework.translation import choose_language
 from zapline.http.console.message_routes import attach_messages, larger
 from zapline.http.console.unit_routes import attach_lines
-from zapline.http.dependencies import Parts
-from zapline.http.server.body_limits import request_class
-from zapline.http.server.serve import App, Message, Receive, Scope, Send, finish_shielded
+from zapline.http.dependencies import Dependencies
+from zapline.http.server.body_limits import limited_request_class
+from zapline.http.server.serve import App, Message, Receive, Scope, Send, shield_last_message
 
 _MAX_FORM = 1024 * 1024
 _FORM_WITHIN = 15.0
@@ -43,38 +43,38 @@ _HEADERS = {
 """Nothing of a page comes from elsewhere or stands in the page itself as script or style; no cache keeps it."""
 
 
-def create_console(parts: Parts, sessions: SignIn) -> App:
+def create_console(parts: Dependencies, sessions: PasswordSignIn) -> App:
     """The console, for what lies under ``/console/``."""
     app = QuartTrio("zapline.http.console", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = _MAX_FORM
     app.config["BODY_TIMEOUT"] = _FORM_WITHIN
-    app.request_class = request_class(larger(parts.max_upload))
+    app.request_class = limited_request_class(larger(parts.max_upload))
     app.url_map.merge_slashes = False
     frame = Frame(app, Front(parts.auth.trusted, parts.base_url), parts.audit)
-    Errors(frame, {**KNOWN, **PROBLEMS, **UNIT_PROBLEMS, **TOKEN_PROBLEMS, **HOOK_PROBLEMS}).attach(app)
+    Errors(frame, {**COMMON_PROBLEMS, **PROBLEMS, **UNIT_PROBLEMS, **TOKEN_PROBLEMS, **HOOK_PROBLEMS}).attach(app)
     _guard(app, frame, sessions)
     _attach(frame, parts, sessions)
-    return finish_shielded(app)  # type: ignore[arg-type]  # quart types the scope more narrowly
+    return shield_last_message(app)  # type: ignore[arg-type]  # quart types the scope more narrowly
 
 
-def _attach(frame: Frame, parts: Parts, sessions: SignIn) -> None:
+def _attach(frame: Frame, parts: Dependencies, sessions: PasswordSignIn) -> None:
     """Give the console its pages."""
     frame.get(PREFIX + "<name>", "asset", frame.assets.serve, open=True)
     Preferences(frame).attach()
     SignInPages(frame, sessions).attach()
     About(frame).attach()
     if parts.streams is not None:
-        Live(frame, sessions, parts.streams, parts.submit).attach()
+        Live(frame, sessions, parts.streams, parts.commands).attach()
     totals = Totals(parts.pool)
     attach_lines(frame, parts, totals)
     attach_messages(frame, parts, totals)
 
 
-def _guard(app: QuartTrio, frame: Frame, sessions: SignIn) -> None:
+def _guard(app: QuartTrio, frame: Frame, sessions: PasswordSignIn) -> None:
     """Ask every request for its session, and every form for where it comes from."""
 
     async def gate() -> Response | None:
-        choose()
+        choose_language()
         g.principal = g.session = None
         if request.method == "POST":
             check_origin(frame.front)

@@ -12,8 +12,8 @@ from zapline.http.console.inbox.files import Files
 from zapline.http.console.inbox.reply import REPLY_PATH
 from zapline.http.console.inbox.thread import Threads
 from zapline.http.console.settings.privacy import PrivacyPage
-from zapline.http.dependencies import Parts
-from zapline.http.server.body_limits import Larger
+from zapline.http.dependencies import Dependencies
+from zapline.http.server.body_limits import BodyLimit
 
 _FIELDS = 1024 * 1024
 """Bytes of a form beside its files."""
@@ -21,24 +21,24 @@ _WITHIN = 28.0
 """Seconds for a form with a file to arrive; below the server's own limit."""
 
 
-def larger(max_upload: int) -> list[Larger]:
+def larger(max_upload: int) -> list[BodyLimit]:
     """The forms that may bring a file."""
     return [
-        Larger(REPLY_PATH, max_upload + _FIELDS, _WITHIN),
-        Larger(NEW_PATH, MAX_LIST + max_upload + _FIELDS, _WITHIN),
+        BodyLimit(REPLY_PATH, max_upload + _FIELDS, _WITHIN),
+        BodyLimit(NEW_PATH, MAX_LIST + max_upload + _FIELDS, _WITHIN),
     ]
 
 
-def attach_messages(frame: Frame, parts: Parts, totals: Totals) -> None:
+def attach_messages(frame: Frame, parts: Dependencies, totals: Totals) -> None:
     """Give the console these pages, as far as there are parts for them."""
-    Chats(frame, parts.submit, parts.pool).attach()
-    Threads(frame, parts.submit, parts.pool, parts.outgoing, parts.receipts).attach()
+    Chats(frame, parts.commands, parts.pool).attach()
+    Threads(frame, parts.commands, parts.pool, parts.outgoing, parts.receipts).attach()
     if parts.media is not None:
-        Files(frame, parts.submit, parts.media, parts.pool).attach()
-    AttentionPages(frame, parts.submit, parts.roster, parts.pool, totals, parts.outgoing).attach()
-    LetterPages(frame, parts.submit, parts.roster, parts.pool).attach()
+        Files(frame, parts.commands, parts.media, parts.pool).attach()
+    AttentionPages(frame, parts.commands, parts.roster, parts.pool, totals, parts.outgoing).attach()
+    LetterPages(frame, parts.commands, parts.roster, parts.pool).attach()
     if parts.campaigns is not None and parts.outgoing is not None:
-        CampaignForms(frame, parts.submit, parts.campaigns, parts.outgoing, parts.pool).attach()
-        CampaignViews(frame, parts.submit, parts.campaigns, parts.pool).attach()
+        CampaignForms(frame, parts.commands, parts.campaigns, parts.outgoing, parts.pool).attach()
+        CampaignViews(frame, parts.commands, parts.campaigns, parts.pool).attach()
     if parts.erasures is not None:
-        PrivacyPage(frame, parts.submit, parts.erasures, parts.pool).attach()
+        PrivacyPage(frame, parts.commands, parts.erasures, parts.pool).attach()

@@ -12,23 +12,23 @@ from zapline.http.console.units.new_unit import NewUnit
 from zapline.http.console.units.overview import Overview
 from zapline.http.console.units.unit_actions import UnitActions
 from zapline.http.console.units.unit_page import UnitPage
-from zapline.http.dependencies import Parts
+from zapline.http.dependencies import Dependencies
 
 
-def attach_lines(frame: Frame, parts: Parts, totals: Totals) -> None:
+def attach_lines(frame: Frame, parts: Dependencies, totals: Totals) -> None:
     """Give the console these pages; those whose parts are not there are left out."""
-    history, submit, pool = History(parts.pool), parts.submit, parts.pool
+    history, commands, pool = History(parts.pool), parts.commands, parts.pool
     Overview(frame, parts.roster, parts.health, totals, history).attach()
-    NewUnit(frame, submit).attach()
-    UnitPage(frame, submit, pool, parts.feed, parts.sending).attach()
+    NewUnit(frame, commands).attach()
+    UnitPage(frame, commands, pool, parts.feed, parts.sending).attach()
     if parts.changes is not None:
-        UnitActions(frame, submit, parts.changes).attach()
+        UnitActions(frame, commands, parts.changes).attach()
     if parts.changes is not None and parts.outgoing is not None:
-        SettingsPage(frame, submit, parts.changes, parts.outgoing, pool).attach()
+        SettingsPage(frame, commands, parts.changes, parts.outgoing, pool).attach()
     if parts.campaigns is not None:
-        OptOutsPage(frame, submit, parts.campaigns, pool).attach()
-    TokensPage(frame, submit, parts.identity).attach()
+        OptOutsPage(frame, commands, parts.campaigns, pool).attach()
+    TokensPage(frame, commands, parts.identity).attach()
     if parts.hooks is not None:
-        HooksPage(frame, submit, parts.hooks, pool).attach()
+        HooksPage(frame, commands, parts.hooks, pool).attach()
     HealthPage(frame, parts.health, history).attach()
     AuditPage(frame, parts.roster, pool).attach()

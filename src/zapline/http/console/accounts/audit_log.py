@@ -10,17 +10,17 @@ from quart import Response
 
 from zapline.domain.ids import UnitId
 from zapline.http.console.framework.layout import Frame, asked, number_of
-from zapline.http.console.framework.translation import _, mark
+from zapline.http.console.framework.translation import N_, _
 from zapline.sql.accounts.audit_log import AuditLine, Wanted, read_audit
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.units.roster import Roster
 
 _PAGE = 50
 KINDS = {
-    "admin": mark("administrator"),
-    "unit_token": mark("token"),
-    "command": mark("command line"),
-    "system": mark("Zapline itself"),
+    "admin": N_("administrator"),
+    "unit_token": N_("token"),
+    "command": N_("command line"),
+    "system": N_("Zapline itself"),
 }
 
 
@@ -46,7 +46,7 @@ class AuditPage:
 
     def attach(self) -> None:
         self._frame.get("/console/audit", "audit", self.show)
-        self._frame.section("audit", mark("Audit"), "/console/audit", 90)
+        self._frame.section("audit", N_("Audit"), "/console/audit", 90)
 
     async def show(self) -> Response:
         unit, actor, action = asked("unit", 200), asked("actor", 254), asked("action")

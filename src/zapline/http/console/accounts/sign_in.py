@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 from quart import Response, g, request
 
-from zapline.http.api.framework.password_sign_in import SignIn
+from zapline.http.api.framework.password_sign_in import PasswordSignIn
 from zapline.http.api.framework.problems import Problem
 from zapline.http.console.framework.layout import Frame, asked, me
 from zapline.http.console.framework.session_guard import Carriage, give_cookie, own_path, take_cookie
@@ -25,7 +25,7 @@ def way_in() -> str:
 class SignInPages:
     """``/console/sign-in`` and ``/console/sign-out``."""
 
-    def __init__(self, frame: Frame, sessions: SignIn) -> None:
+    def __init__(self, frame: Frame, sessions: PasswordSignIn) -> None:
         self._frame = frame
         self._sessions = sessions
 

@@ -17,44 +17,44 @@ from zapline.http.console.framework.layout import Frame
 from zapline.http.console.framework.live_updates import ALL, of_unit
 from zapline.http.console.framework.message_labels import gist, plain
 from zapline.http.console.framework.session_guard import own_path
-from zapline.http.console.framework.translation import _, mark
+from zapline.http.console.framework.translation import N_, _
 from zapline.sql.conversations import attention
 from zapline.sql.conversations.attention import AGAIN, Waiting
 from zapline.sql.conversations.conversations import Call
 from zapline.sql.postgres.pool import Pool
-from zapline.supervisors.outbound.message_composition import SendAsked
-from zapline.supervisors.outbound.submission import Decision, Outgoing, UnknownMessage
+from zapline.supervisors.outbound.message_composition import SendRequest
+from zapline.supervisors.outbound.submission import Decision, Submissions, UnknownMessage
 from zapline.supervisors.units.roster import Roster
-from zapline.supervisors.units.unit_commands import Submit
+from zapline.supervisors.units.unit_commands import UnitCommands
 
 _MOST = 50
 """Of each kind on one page: who has more waiting deals with these first."""
 PATH = "/console/units/{unit}/attention"
 REASONS: Mapping[str, str] = {
-    "refused_by_database": mark("The database refused what it says."),
-    "crashed_actor": mark("Zapline crashed over it, twice."),
-    "invalid_json": mark("It is no JSON."),
-    "not_an_object": mark("It is JSON, but no webhook."),
-    "too_deep": mark("It is nested deeper than anything that Evolution sends."),
-    "too_large": mark("It is larger than the limit; its body was not kept."),
-    "unknown_event": mark("Its event is not known to this version of Zapline."),
-    "no_data": mark("It has no data."),
-    "no_chat": mark("It does not say which conversation it belongs to."),
-    "no_message_id": mark("It does not say which message it is about."),
-    "id_too_long": mark("Its message id is longer than anything that WhatsApp gives."),
+    "refused_by_database": N_("The database refused what it says."),
+    "crashed_actor": N_("Zapline crashed over it, twice."),
+    "invalid_json": N_("It is no JSON."),
+    "not_an_object": N_("It is JSON, but no webhook."),
+    "too_deep": N_("It is nested deeper than anything that Evolution sends."),
+    "too_large": N_("It is larger than the limit; its body was not kept."),
+    "unknown_event": N_("Its event is not known to this version of Zapline."),
+    "no_data": N_("It has no data."),
+    "no_chat": N_("It does not say which conversation it belongs to."),
+    "no_message_id": N_("It does not say which message it is about."),
+    "id_too_long": N_("Its message id is longer than anything that WhatsApp gives."),
 }
-_OTHER = mark("It could not be understood.")
+_OTHER = N_("It could not be understood.")
 _OUTCOMES: Mapping[str, str] = {
-    "calling": mark("no answer yet"),
-    "sent": mark("sent"),
-    "not_sent": mark("certainly not sent"),
-    "rejected": mark("refused"),
-    "uncertain": mark("no certain answer"),
+    "calling": N_("no answer yet"),
+    "sent": N_("sent"),
+    "not_sent": N_("certainly not sent"),
+    "rejected": N_("refused"),
+    "uncertain": N_("no certain answer"),
 }
 _FOUND: Mapping[str, str] = {
-    "reply": mark("found by Evolution's answer"),
-    "echo": mark("found by its echo"),
-    "store": mark("found in Evolution's store"),
+    "reply": N_("found by Evolution's answer"),
+    "echo": N_("found by its echo"),
+    "store": N_("found in Evolution's store"),
 }
 
 
@@ -62,10 +62,16 @@ class AttentionPages:
     """``/console/attention`` over all units, ``/console/units/{unit}/attention`` of one, and what is decided there."""
 
     def __init__(
-        self, frame: Frame, submit: Submit, roster: Roster, pool: Pool, totals: Totals, outgoing: Outgoing | None
+        self,
+        frame: Frame,
+        commands: UnitCommands,
+        roster: Roster,
+        pool: Pool,
+        totals: Totals,
+        outgoing: Submissions | None,
     ) -> None:
         self._frame = frame
-        self._submit = submit
+        self._commands = commands
         self._roster = roster
         self._pool = pool
         self._totals = totals
@@ -76,11 +82,11 @@ class AttentionPages:
         frame.get("/console/attention", "attention_all", self.show_all)
         frame.get("/console/attention/part", "attention_all_part", self.part_all)
         frame.get("/console/attention/count", "attention_count_all", self.count_all)
-        frame.section("attention", mark("Needs a person"), "/console/attention", 20, self._count_all)
+        frame.section("attention", N_("Needs a person"), "/console/attention", 20, self._count_all)
         frame.get(one, "attention", self.show)
         frame.get(f"{one}/part", "attention_part", self.part)
         frame.get(f"{one}/count", "attention_count", self.count)
-        frame.tab("attention", mark("Needs a person"), PATH, 30, self._count)
+        frame.tab("attention", N_("Needs a person"), PATH, 30, self._count)
         if self._outgoing is not None:
             frame.post(f"{one}/messages/<uuid:message>/resend", "attention_resend", self.resend)
             frame.post(f"{one}/messages/<uuid:message>/give-up", "attention_give_up", self.give_up)
@@ -89,12 +95,12 @@ class AttentionPages:
     # -- looking ---------------------------------------------------------------------------------------------
 
     async def show(self, unit: UUID) -> Response:
-        record = self._submit.find(UnitId(unit)).record
+        record = self._commands.find(UnitId(unit)).record
         values = await self._listed(record.id)
         return self._frame.render("attention.html", at="attention", unit=record, events=of_unit(record.id), **values)
 
     async def part(self, unit: UUID) -> Response:
-        record = self._submit.find(UnitId(unit)).record
+        record = self._commands.find(UnitId(unit)).record
         return self._frame.render("attention_list.html", unit=record, **await self._listed(record.id))
 
     async def show_all(self) -> Response:
@@ -158,7 +164,7 @@ class AttentionPages:
 
     async def _decide(self, unit: UUID, message: UUID, decision: Decision, said: str) -> Response:
         assert self._outgoing is not None
-        back, id = await self._back(unit), self._submit.find(UnitId(unit)).id
+        back, id = await self._back(unit), self._commands.find(UnitId(unit)).id
         try:
             async with self._frame.audited("release_message", id, str(message)) as line:
                 line.note(decision=decision.value)
@@ -171,7 +177,7 @@ class AttentionPages:
     async def send_anew(self, unit: UUID, message: UUID) -> Response:
         """Send what failed as a new message; asked twice, it is one."""
         assert self._outgoing is not None
-        back, id = await self._back(unit), self._submit.find(UnitId(unit)).id
+        back, id = await self._back(unit), self._commands.find(UnitId(unit)).id
         try:
             found = await attention.content_of(self._pool, id, message)
             if found is None:
@@ -179,7 +185,7 @@ class AttentionPages:
             content, conversation = found
             if content.__struct_config__.tag == "reaction":
                 raise UnknownMessage("a reaction is not sent anew")
-            wanted = SendAsked(f"{AGAIN}{message}", content, conversation=conversation)  # type: ignore[arg-type]  # no reaction
+            wanted = SendRequest(f"{AGAIN}{message}", content, conversation=conversation)  # type: ignore[arg-type]  # no reaction
             async with self._frame.audited("send_message", id, str(message)):
                 await self._outgoing.send(id, wanted)
         except (ZaplineError, msgspec.ValidationError) as error:

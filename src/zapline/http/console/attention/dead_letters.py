@@ -14,10 +14,10 @@ from zapline.http.console.framework.layout import Frame, number_of
 from zapline.http.console.framework.session_guard import own_path
 from zapline.http.console.framework.translation import _
 from zapline.sql.conversations import attention, conversations
-from zapline.sql.inbound.dead_letters import Letter
+from zapline.sql.inbound.dead_letters import DeadLetter
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.units.roster import Roster
-from zapline.supervisors.units.unit_commands import Submit, UnknownDeadLetter
+from zapline.supervisors.units.unit_commands import UnitCommands, UnknownDeadLetter
 
 _PAGE = 50
 _SHOWN = 20_000
@@ -27,9 +27,9 @@ _SHOWN = 20_000
 class LetterPages:
     """``/console/units/{unit}/attention/letters/...``, and the list of all that there were."""
 
-    def __init__(self, frame: Frame, submit: Submit, roster: Roster, pool: Pool) -> None:
+    def __init__(self, frame: Frame, commands: UnitCommands, roster: Roster, pool: Pool) -> None:
         self._frame = frame
-        self._submit = submit
+        self._commands = commands
         self._roster = roster
         self._pool = pool
 
@@ -49,7 +49,7 @@ class LetterPages:
         return await self._list(UnitId(unit))
 
     async def _list(self, unit: UnitId | None) -> Response:
-        record = self._submit.find(unit).record if unit is not None else None
+        record = self._commands.find(unit).record if unit is not None else None
         before = number_of("before", BIGINT, BIGINT)
         found = await attention.letters(self._pool, unit, before, _PAGE + 1)
         page = found[:_PAGE]
@@ -66,7 +66,7 @@ class LetterPages:
         )
 
     async def show(self, unit: UUID, letter: int) -> Response:
-        record = self._submit.find(UnitId(unit)).record
+        record = self._commands.find(UnitId(unit)).record
         found = await self._found(record.id, letter)
         text = None
         if found.raw is not None:
@@ -85,7 +85,7 @@ class LetterPages:
 
     async def raw(self, unit: UUID, letter: int) -> Response:
         """The body, as it came, to be kept and not to be shown."""
-        found = await self._found(self._submit.find(UnitId(unit)).id, letter)
+        found = await self._found(self._commands.find(UnitId(unit)).id, letter)
         if found.raw is None:
             raise UnknownDeadLetter("the body was not kept")
         answer = Response(found.raw, content_type="application/octet-stream")
@@ -93,17 +93,17 @@ class LetterPages:
         return answer
 
     async def replay(self, unit: UUID, letter: int) -> Response:
-        id = self._submit.find(UnitId(unit)).id
+        id = self._commands.find(UnitId(unit)).id
         said = _("It was given to the unit again. If it cannot be used again, it comes back here.")
         return await self._do(
-            id, letter, "replay_unit_dead_letter", lambda: self._submit.replay_dead_letter(letter, id), said
+            id, letter, "replay_unit_dead_letter", lambda: self._commands.replay_dead_letter(letter, id), said
         )
 
     async def give_up(self, unit: UUID, letter: int) -> Response:
-        id = self._submit.find(UnitId(unit)).id
+        id = self._commands.find(UnitId(unit)).id
         said = _("It is left alone.")
         return await self._do(
-            id, letter, "give_up_dead_letter", lambda: self._submit.give_up_dead_letter(id, letter), said
+            id, letter, "give_up_dead_letter", lambda: self._commands.give_up_dead_letter(id, letter), said
         )
 
     async def _do(
@@ -120,7 +120,7 @@ class LetterPages:
             return self._frame.go(back, Tone.BAD, _(str(error)))
         return self._frame.go(back, Tone.GOOD, said)
 
-    async def _found(self, unit: UnitId, letter: int) -> Letter:
+    async def _found(self, unit: UnitId, letter: int) -> DeadLetter:
         found = await conversations.letter(self._pool, unit, letter) if letter <= BIGINT else None
         if found is None:
             raise UnknownDeadLetter("there is no such dead letter")

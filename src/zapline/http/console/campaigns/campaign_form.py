@@ -15,11 +15,11 @@ from zoneinfo import ZoneInfo
 import trio
 from quart import Response, request
 
-from zapline.domain.campaigns.states import Timing
+from zapline.domain.campaigns.schedule import Timing
 from zapline.domain.errors import ZaplineError
 from zapline.domain.ids import UnitId
-from zapline.domain.messages.events import Kind
-from zapline.domain.outbox.work_states import File, Text
+from zapline.domain.messages.facts import Kind
+from zapline.domain.outbox.contents import File, Text
 from zapline.domain.text import clean_text
 from zapline.http.api.framework.problems import Problem
 from zapline.http.console.campaigns.campaign_pages import PATH, reason_word
@@ -28,14 +28,14 @@ from zapline.http.console.framework.forms import File as Given
 from zapline.http.console.framework.forms import Form
 from zapline.http.console.framework.layout import Frame
 from zapline.http.console.framework.session_guard import LIVE
-from zapline.http.console.framework.translation import _, mark, plural
+from zapline.http.console.framework.translation import N_, _, ngettext
 from zapline.http.console.inbox.reply import file_kind, own_name, own_type
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.units.units import UnitRecord
-from zapline.supervisors.campaigns.campaign_commands import CampaignConflict, Campaigns, Forecast, Plan
-from zapline.supervisors.campaigns.recipient_loading import Csv
-from zapline.supervisors.outbound.submission import Outgoing
-from zapline.supervisors.units.unit_commands import Submit
+from zapline.supervisors.campaigns.campaign_commands import CampaignConflict, CampaignPlan, Campaigns, Forecast
+from zapline.supervisors.campaigns.recipient_loading import RecipientCsv
+from zapline.supervisors.outbound.submission import Submissions
+from zapline.supervisors.units.unit_commands import UnitCommands
 
 NEW_PATH = re.compile(r"/console/units/[^/]+/campaigns/(?:new|try|[0-9a-f-]{36}/list)")
 """Where a list may come with the form."""
@@ -46,15 +46,13 @@ _MADE = "console:"
 _HOUR = re.compile(r"([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
 _PLACED = re.compile(r"line (?P<line>\d+): (?P<what>.+)", re.DOTALL | re.ASCII)
 _OF_LISTS = (
-    mark("the list is empty; it begins with a header"),
-    mark("the header has no column to, phone or telefone"),
-    mark("more cells than the header has columns"),
-    mark("it does not end; is a quote opened and never closed?"),
+    N_("the list is empty; it begins with a header"),
+    N_("the header has no column to, phone or telefone"),
+    N_("more cells than the header has columns"),
+    N_("it does not end; is a quote opened and never closed?"),
 )
 """What is wrong with a line of a list, in the words of ``domain.recipients``."""
-_UNCLOSED = mark("a variable is opened by {{ and never closed by }}")
-"""In the words of ``domain.templates``."""
-_CHARSET_ADVICE = mark("Save the list as CSV with one column named telefone (or phone, or to).")
+_CHARSET_ADVICE = N_("Save the list as CSV with one column named telefone (or phone, or to).")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +97,18 @@ class _Unfit(Exception):
 class _Asked:
     """What a form asks for."""
 
-    plan: Plan
+    plan: CampaignPlan
     list: IO[bytes] | None = field(default=None)
 
 
 class CampaignForms:
     """``/console/units/{unit}/campaigns/new`` and ``/try``, and lists for a campaign that is not started."""
 
-    def __init__(self, frame: Frame, submit: Submit, campaigns: Campaigns, outgoing: Outgoing, pool: Pool) -> None:
+    def __init__(
+        self, frame: Frame, commands: UnitCommands, campaigns: Campaigns, outgoing: Submissions, pool: Pool
+    ) -> None:
         self._frame = frame
-        self._submit = submit
+        self._commands = commands
         self._campaigns = campaigns
         self._outgoing = outgoing
         self._pool = pool
@@ -121,11 +121,11 @@ class CampaignForms:
         self._frame.post(f"{all}/<uuid:campaign>/list", "campaign_list", self.add)
 
     async def show(self, unit: UUID) -> Response:
-        return self._page(self._submit.find(UnitId(unit)).record, Draft.fresh())
+        return self._page(self._commands.find(UnitId(unit)).record, Draft.fresh())
 
     async def try_out(self, unit: UUID) -> Response:
         """What would become of it. Nothing is stored."""
-        record = self._submit.find(UnitId(unit)).record
+        record = self._commands.find(UnitId(unit)).record
         form = await self._frame.form()
         draft = Draft.of(form)
         forecast: Forecast | None = None
@@ -147,7 +147,7 @@ class CampaignForms:
 
     async def create(self, unit: UUID) -> Response:
         """Make it and read its list in; it is not started, so that its page can be looked at first."""
-        record = self._submit.find(UnitId(unit)).record
+        record = self._commands.find(UnitId(unit)).record
         form = await self._frame.form()
         draft = Draft.of(form)
         try:
@@ -168,7 +168,7 @@ class CampaignForms:
 
     async def add(self, unit: UUID, campaign: UUID) -> Response:
         """Add a list to a campaign that is not started."""
-        record = self._submit.find(UnitId(unit)).record
+        record = self._commands.find(UnitId(unit)).record
         form = await self._frame.form()
         here = f"{PATH.format(unit=record.id)}/{campaign}"
         try:
@@ -179,14 +179,14 @@ class CampaignForms:
                 tally = await self._campaigns.load(record.id, campaign, await csv_of(given))
         except (_Unfit, ZaplineError) as error:
             return self._frame.go(here, Tone.BAD, _told(error))
-        said = plural("{count} recipient was added.", "{count} recipients were added.", tally.accepted)
+        said = ngettext("{count} recipient was added.", "{count} recipients were added.", tally.accepted)
         return self._frame.go(here, Tone.GOOD if tally.accepted else Tone.WARN, said)
 
     # -- reading ---------------------------------------------------------------------------------------------
 
     async def _tried(self, record: UnitRecord, asked: _Asked) -> Forecast:
         source = await csv_of(asked.list) if asked.list is not None else None
-        return await self._campaigns.try_out(record.id, asked.plan, source)
+        return await self._campaigns.forecast(record.id, asked.plan, source)
 
     async def _kept(self, unit: UnitId, form: Form, draft: Draft) -> Draft:
         """Store the file that is to be sent, so that the form needs it only once."""
@@ -207,7 +207,7 @@ class CampaignForms:
             raise _Unfit(_("A name has at most {n} characters.", n=200))
         if len(draft.text) > _LONGEST:
             raise _Unfit(_("The text is longer than {n} characters.", n=_LONGEST))
-        plan = Plan(
+        plan = CampaignPlan(
             name=draft.name,
             content=_content(form, draft, trying=trying),
             timing=_timing(draft),
@@ -314,9 +314,9 @@ def _list_of(form: Form) -> IO[bytes] | None:
     return io.BytesIO(pasted.encode("utf-8", "replace")) if pasted else None
 
 
-async def csv_of(stream: IO[bytes]) -> Csv:
+async def csv_of(stream: IO[bytes]) -> RecipientCsv:
     """A list that lies on disk, to be read in pieces. What is not UTF-8 is what spreadsheets of Windows write."""
-    return Csv(_pieces(stream), await trio.to_thread.run_sync(_charset, stream))
+    return RecipientCsv(_pieces(stream), await trio.to_thread.run_sync(_charset, stream))
 
 
 async def _pieces(stream: IO[bytes]) -> AsyncIterator[bytes]:

@@ -15,17 +15,17 @@ from zapline.domain.campaigns.states import FROM, Ask, CampaignState
 from zapline.domain.campaigns.text_templates import Letter
 from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId
+from zapline.domain.outbox.contents import File, Text
 from zapline.domain.outbox.failure_texts import REASONS, reason_of
-from zapline.domain.outbox.work_states import File, Text
 from zapline.domain.privacy.masking import mask_text
-from zapline.http.api.campaigns.campaigns import CampaignPages as Exports
+from zapline.http.api.campaigns.campaigns import CampaignRoutes as Exports
 from zapline.http.api.framework.paging import Position, cursor, encode
 from zapline.http.console.framework.flash_messages import Tone
 from zapline.http.console.framework.formatting import masked
 from zapline.http.console.framework.layout import Frame, asked, number_of
 from zapline.http.console.framework.live_updates import of_unit
 from zapline.http.console.framework.message_labels import kind_word, plain, whole
-from zapline.http.console.framework.translation import _, mark, plural
+from zapline.http.console.framework.translation import N_, _, ngettext
 from zapline.http.console.units.sending_hold import campaign_waits
 from zapline.sql.campaigns import campaigns as stored
 from zapline.sql.campaigns.campaigns import Campaign, Recipient
@@ -33,7 +33,7 @@ from zapline.sql.conversations import conversations
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.units.units import UnitRecord
 from zapline.supervisors.campaigns.campaign_commands import Campaigns, Forecast, UnknownCampaign
-from zapline.supervisors.units.unit_commands import Submit
+from zapline.supervisors.units.unit_commands import UnitCommands
 
 _PAGE = 20
 _RECIPIENTS = 50
@@ -41,40 +41,40 @@ _PREVIEWS = 3
 _EXAMPLES = 10
 PATH = "/console/units/{unit}/campaigns"
 STATES: Mapping[str, tuple[str, str]] = {
-    CampaignState.READY: ("idle", mark("Not started")),
-    CampaignState.LOADING: ("busy", mark("List is being read")),
-    CampaignState.SCHEDULED: ("busy", mark("Scheduled")),
-    CampaignState.RUNNING: ("busy", mark("Running")),
-    CampaignState.PAUSED: ("warn", mark("Paused")),
-    CampaignState.CANCELLED: ("idle", mark("Cancelled")),
-    CampaignState.DONE: ("good", mark("Done")),
+    CampaignState.READY: ("idle", N_("Not started")),
+    CampaignState.LOADING: ("busy", N_("List is being read")),
+    CampaignState.SCHEDULED: ("busy", N_("Scheduled")),
+    CampaignState.RUNNING: ("busy", N_("Running")),
+    CampaignState.PAUSED: ("warn", N_("Paused")),
+    CampaignState.CANCELLED: ("idle", N_("Cancelled")),
+    CampaignState.DONE: ("good", N_("Done")),
 }
 RECIPIENT_STATES: Mapping[str, str] = {
-    "pending": mark("waiting"),
-    "queued": mark("queued"),
-    "sending": mark("being sent"),
-    "sent": mark("sent"),
-    "delivered": mark("delivered"),
-    "read": mark("read"),
-    "undelivered": mark("not delivered"),
-    "uncertain": mark("uncertain"),
-    "failed": mark("failed"),
-    "skipped": mark("skipped"),
-    "cancelled": mark("cancelled"),
+    "pending": N_("waiting"),
+    "queued": N_("queued"),
+    "sending": N_("being sent"),
+    "sent": N_("sent"),
+    "delivered": N_("delivered"),
+    "read": N_("read"),
+    "undelivered": N_("not delivered"),
+    "uncertain": N_("uncertain"),
+    "failed": N_("failed"),
+    "skipped": N_("skipped"),
+    "cancelled": N_("cancelled"),
 }
 _OPEN = frozenset({"pending", "queued", "sending"})
 SKIPPED: Mapping[str, str] = {
-    "invalid_phone": mark("This is no phone number."),
-    "duplicate": mark("The phone is on the list already."),
-    "missing_variable": mark("A value that the text needs is missing."),
-    "too_long": mark("The text would be too long for WhatsApp."),
-    "opted_out": mark("The contact wants no campaigns."),
+    "invalid_phone": N_("This is no phone number."),
+    "duplicate": N_("The phone is on the list already."),
+    "missing_variable": N_("A value that the text needs is missing."),
+    "too_long": N_("The text would be too long for WhatsApp."),
+    "opted_out": N_("The contact wants no campaigns."),
 }
 _DONE: Mapping[Ask, str] = {
-    Ask.START: mark("The campaign is started."),
-    Ask.PAUSE: mark("The campaign is paused. What lies ready waits too."),
-    Ask.RESUME: mark("The campaign goes on."),
-    Ask.CANCEL: mark("The campaign is cancelled. Nothing more of it is sent."),
+    Ask.START: N_("The campaign is started."),
+    Ask.PAUSE: N_("The campaign is paused. What lies ready waits too."),
+    Ask.RESUME: N_("The campaign goes on."),
+    Ask.CANCEL: N_("The campaign is cancelled. Nothing more of it is sent."),
 }
 
 
@@ -116,19 +116,19 @@ def reason_word(code: str | None) -> str:
 class CampaignViews:
     """``/console/units/{unit}/campaigns``."""
 
-    def __init__(self, frame: Frame, submit: Submit, campaigns: Campaigns, pool: Pool) -> None:
+    def __init__(self, frame: Frame, commands: UnitCommands, campaigns: Campaigns, pool: Pool) -> None:
         self._frame = frame
-        self._submit = submit
+        self._commands = commands
         self._campaigns = campaigns
         self._pool = pool
-        self._exports = Exports(submit, campaigns, pool)
+        self._exports = Exports(commands, campaigns, pool)
 
     def attach(self) -> None:
         all, one = "/console/units/<uuid:unit>/campaigns", "/console/units/<uuid:unit>/campaigns/<uuid:campaign>"
         frame = self._frame
         frame.get(all, "campaigns", self.list)
         frame.get(f"{all}/part", "campaigns_part", self.list_part)
-        frame.tab("campaigns", mark("Campaigns"), PATH, 20)
+        frame.tab("campaigns", N_("Campaigns"), PATH, 20)
         frame.get(one, "campaign", self.show)
         frame.get(f"{one}/part", "campaign_part", self.part)
         frame.get(f"{one}/recipients", "campaign_recipients", self.recipients)
@@ -139,12 +139,12 @@ class CampaignViews:
     # -- the list --------------------------------------------------------------------------------------------
 
     async def list(self, unit: UUID) -> Response:
-        record = self._submit.find(UnitId(unit)).record
+        record = self._commands.find(UnitId(unit)).record
         values = await self._listed(record)
         return self._frame.render("campaigns.html", at="campaigns", events=of_unit(record.id), **values)
 
     async def list_part(self, unit: UUID) -> Response:
-        record = self._submit.find(UnitId(unit)).record
+        record = self._commands.find(UnitId(unit)).record
         return self._frame.render("campaigns_list.html", **await self._listed(record))
 
     async def _listed(self, record: UnitRecord) -> dict[str, Any]:
@@ -185,7 +185,7 @@ class CampaignViews:
             "campaign": one,
             "name": plain(one.name),
             "standing": standing(one),
-            "waits": campaign_waits(self._submit.find(record.id), one, pace, time.time()),
+            "waits": campaign_waits(self._commands.find(record.id), one, pace, time.time()),
             "reasons": [(_(RECIPIENT_STATES[state]), reason_word(reason), count) for state, reason, count in reasons],
             "text": whole(content.text if isinstance(content, Text) else getattr(content, "caption", None) or ""),
             "file": _file_word(content) if isinstance(content, File) else "",
@@ -200,7 +200,7 @@ class CampaignViews:
         skipped = await stored.recipients(self._pool, record.id, one.id, ("skipped",), 0, _EXAMPLES)
         forecast: Forecast | None = None
         if first:
-            forecast = await self._campaigns.try_list(record.id, one.id, ())
+            forecast = await self._campaigns.forecast_load(record.id, one.id, ())
         return {
             "previews": [(masked(each.recipient), _written(letter, each)) for each in first],
             "examples": [_recipient(each) for each in skipped],
@@ -231,7 +231,7 @@ class CampaignViews:
         )
 
     async def _find(self, unit: UUID, campaign: UUID) -> tuple[UnitRecord, Campaign]:
-        record = self._submit.find(UnitId(unit)).record
+        record = self._commands.find(UnitId(unit)).record
         one = await stored.find_campaign(self._pool, record.id, campaign)
         if one is None:
             raise UnknownCampaign("the unit has no such campaign")
@@ -241,16 +241,16 @@ class CampaignViews:
 
     def _asking(self, ask: Ask) -> Callable[[UUID, UUID], Awaitable[Response]]:
         async def asked(unit: UUID, campaign: UUID) -> Response:
-            id, here = self._submit.find(UnitId(unit)).id, f"{PATH.format(unit=unit)}/{campaign}"
+            id, here = self._commands.find(UnitId(unit)).id, f"{PATH.format(unit=unit)}/{campaign}"
             try:
                 async with self._frame.audited(f"{ask.value.replace('-', '_')}_campaign", id, str(campaign)):
-                    count = await self._campaigns.ask(id, campaign, ask)
+                    count = await self._campaigns.change_state(id, campaign, ask)
             except UnknownCampaign:
                 raise
             except LocalError as error:
                 return self._frame.go(here, Tone.BAD, _(str(error)))
             if ask is Ask.RETRY_FAILED:
-                said = plural("{count} recipient is tried again.", "{count} recipients are tried again.", count)
+                said = ngettext("{count} recipient is tried again.", "{count} recipients are tried again.", count)
                 return self._frame.go(here, Tone.GOOD if count else Tone.WARN, said)
             return self._frame.go(here, Tone.GOOD, _(_DONE[ask]))
 

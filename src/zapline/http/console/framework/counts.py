@@ -13,8 +13,8 @@ from zapline.http.console.framework.sparkline import Chart, chart
 from zapline.sql.health import health_samples
 from zapline.sql.health.health_samples import Step
 from zapline.sql.postgres.pool import Pool
-from zapline.sql.units import unit_summaries
-from zapline.sql.units.unit_summaries import UnitTotals
+from zapline.sql.units import unit_totals
+from zapline.sql.units.unit_totals import UnitTotals
 
 T = TypeVar("T")
 _TOTALS_FOR = 2.0
@@ -55,7 +55,7 @@ class Totals:
     async def all(self) -> Mapping[UnitId, UnitTotals]:
         async with self._reading:
             if trio.current_time() - self._read_at >= _TOTALS_FOR:
-                found = await soon(lambda: unit_summaries.all_totals(self._pool))
+                found = await soon(lambda: unit_totals.all_totals(self._pool))
                 self._known = self._known if found is None else found
                 self.away = found is None
                 self._read_at = trio.current_time()

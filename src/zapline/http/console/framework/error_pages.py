@@ -6,41 +6,41 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from zapline.domain.errors import DatabaseUnavailable, ZaplineError
-from zapline.http.api.framework.problems import Problem, Register, of_error
+from zapline.http.api.framework.problems import Problem, ProblemTypes, problem_of
 from zapline.http.console.framework.layout import Frame
 from zapline.http.console.framework.session_guard import LIVE
-from zapline.http.console.framework.translation import _, mark
+from zapline.http.console.framework.translation import N_, _
 
 _LOG = structlog.get_logger(scope="Console")
 _TITLES = {
-    400: mark("This cannot be understood"),
-    403: mark("This is not allowed"),
-    404: mark("There is nothing here"),
-    405: mark("This is not allowed"),
-    408: mark("It took too long"),
-    409: mark("This cannot be done just now"),
-    413: mark("This is too large"),
-    422: mark("Something in the form does not fit"),
-    429: mark("Too often"),
-    502: mark("Evolution did not do it"),
-    503: mark("Something that is needed is away"),
+    400: N_("This cannot be understood"),
+    403: N_("This is not allowed"),
+    404: N_("There is nothing here"),
+    405: N_("This is not allowed"),
+    408: N_("It took too long"),
+    409: N_("This cannot be done just now"),
+    413: N_("This is too large"),
+    422: N_("Something in the form does not fit"),
+    429: N_("Too often"),
+    502: N_("Evolution did not do it"),
+    503: N_("Something that is needed is away"),
 }
-_AWAY = mark("The database is away")
-_OURS = mark("An error of Zapline itself")
+_AWAY = N_("The database is away")
+_OURS = N_("An error of Zapline itself")
 _SENTENCES = {
-    400: mark("Go back and try again."),
-    404: mark("The address is wrong, or what was here is gone."),
-    405: mark("This address does not take this kind of request."),
-    408: mark("What you sent did not arrive in time. Go back and try again."),
-    413: mark("What you sent is over the limit."),
-    500: mark("It is written in the log. Try again; if it stays, tell whoever runs Zapline."),
+    400: N_("Go back and try again."),
+    404: N_("The address is wrong, or what was here is gone."),
+    405: N_("This address does not take this kind of request."),
+    408: N_("What you sent did not arrive in time. Go back and try again."),
+    413: N_("What you sent is over the limit."),
+    500: N_("It is written in the log. Try again; if it stays, tell whoever runs Zapline."),
 }
-_AWAY_SENTENCE = mark(
+_AWAY_SENTENCE = N_(
     "Webhooks are still taken in and kept on disk. Messages and lists can be read again once the database is back; "
     "this page tries again by itself."
 )
 
-_AWAY_UNSURE = mark(
+_AWAY_UNSURE = N_(
     "What you sent may not have been stored. Send it again once the database is back; webhooks are still taken in."
 )
 
@@ -48,7 +48,7 @@ _AWAY_UNSURE = mark(
 class Errors:
     """Handlers of the console's application."""
 
-    def __init__(self, frame: Frame, register: Register) -> None:
+    def __init__(self, frame: Frame, register: ProblemTypes) -> None:
         self._frame = frame
         self._register = register
 
@@ -71,7 +71,7 @@ class Errors:
             answer = self._page(503, _(_AWAY), _(_AWAY_SENTENCE if looking else _AWAY_UNSURE), again=looking)
             answer.headers["Retry-After"] = "5"
             return answer
-        problem = of_error(error, self._register)
+        problem = problem_of(error, self._register)
         if problem.status >= 500:
             _LOG.warning("A page failed", code=problem.code, error=str(error))
         return await self._problem(problem)

@@ -1,95 +1,118 @@
-"""Shows times, numbers and phones: in the unit's time zone, in the operator's language, masked."""
+"""Formats times, numbers and phones for pages: in the unit's time zone, in the operator's language, masked."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from zoneinfo import ZoneInfo
 
+from babel.dates import format_date, format_time
+from babel.numbers import format_decimal, format_percent
 from markupsafe import Markup
 
 from zapline.domain.privacy.masking import mask_phone
-from zapline.http.console.framework.translation import PORTUGUESE, _, spoken
+from zapline.http.console.framework.translation import N_, _, language
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
-def moment(at: float | str | datetime) -> datetime:
+def as_datetime(at: float | str | datetime) -> datetime:
     """Seconds since the epoch, ISO 8601, or an aware time, as an aware time."""
     if isinstance(at, str):
         return datetime.fromisoformat(at)
     return at if isinstance(at, datetime) else datetime.fromtimestamp(at, UTC)
 
 
-def now() -> str:
-    """This moment, as the script reads it."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+def now_iso() -> str:
+    """The current time in the form that the script parses."""
+    return iso_time(datetime.now(UTC))
 
 
 def iso_time(at: float | str | datetime) -> str:
-    """A time as the script reads it."""
-    return moment(at).astimezone(UTC).isoformat(timespec="milliseconds")
+    """A time in the form that the script parses: ISO 8601 in UTC, with milliseconds."""
+    return as_datetime(at).astimezone(UTC).isoformat(timespec="milliseconds")
 
 
-def clock_time(at: float | str | datetime | None, zone: str = "UTC") -> str:
-    """A day and a time of the day as that zone's clocks show it."""
+def date_time(at: float | str | datetime | None, zone: str = "UTC") -> str:
+    """Date and time of day on the clocks of ``zone``; empty for None."""
     if at is None:
         return ""
-    local = moment(at).astimezone(ZoneInfo(zone))
-    return local.strftime("%d/%m/%Y %H:%M:%S" if spoken() == PORTUGUESE else "%Y-%m-%d %H:%M:%S")
+    local = as_datetime(at).astimezone(ZoneInfo(zone))
+    return f"{short_date(local)} {format_time(local, 'medium', tzinfo=local.tzinfo, locale=language().dates)}"
 
 
-def distance(at: float | str | datetime, now: datetime) -> str:
-    """How long ago it was, or in what time it will be; the script says the same while the page stays open."""
-    seconds = (now - moment(at)).total_seconds()
-    far, ahead = abs(seconds), seconds < 0
-    if far < 10:
+def short_date(day: date) -> str:
+    """A day in numbers."""
+    return format_date(day, "short", language().dates)
+
+
+def clock_time(at: float | datetime | time, zone: str = "UTC", *, seconds: bool = False) -> str:
+    """The time of day on the clocks of ``zone``; a ``time`` is shown as it is."""
+    local = at if isinstance(at, time) else as_datetime(at).astimezone(ZoneInfo(zone))
+    return format_time(local, "medium" if seconds else "short", tzinfo=local.tzinfo, locale=language().dates)
+
+
+def relative_time(at: float | str | datetime, now: datetime) -> str:
+    """How long ago it was, or how long it will take; the script shows the same while the page stays open."""
+    seconds = (now - as_datetime(at)).total_seconds()
+    distance, ahead = abs(seconds), seconds < 0
+    if distance < 10:
         return _("just now")
-    if far < _MINUTE:
-        return _("in {n} s", n=int(far)) if ahead else _("{n} s ago", n=int(far))
-    if far < _HOUR:
-        return _("in {n} min", n=int(far // _MINUTE)) if ahead else _("{n} min ago", n=int(far // _MINUTE))
-    if far < _DAY:
-        return _("in {n} h", n=int(far // _HOUR)) if ahead else _("{n} h ago", n=int(far // _HOUR))
-    return _("in {n} d", n=int(far // _DAY)) if ahead else _("{n} d ago", n=int(far // _DAY))
+    if distance < _MINUTE:
+        return _("in {n} s", n=int(distance)) if ahead else _("{n} s ago", n=int(distance))
+    if distance < _HOUR:
+        return _("in {n} min", n=int(distance // _MINUTE)) if ahead else _("{n} min ago", n=int(distance // _MINUTE))
+    if distance < _DAY:
+        return _("in {n} h", n=int(distance // _HOUR)) if ahead else _("{n} h ago", n=int(distance // _HOUR))
+    return _("in {n} d", n=int(distance // _DAY)) if ahead else _("{n} d ago", n=int(distance // _DAY))
 
 
 def when(at: float | str | datetime | None, zone: str = "UTC") -> Markup:
-    """A relative time whose title is the absolute one; a dash where there is none."""
+    """A ``<time>`` that shows the relative time, with the absolute one as its title; a dash for None."""
     if at is None:
-        return Markup('<span class="none" aria-label="{}">–</span>').format(_("never"))
-    made = moment(at)
+        return _never()
+    moment = as_datetime(at)
     return Markup('<time datetime="{}" title="{} ({})" data-ago>{}</time>').format(
-        made.astimezone(UTC).isoformat(timespec="seconds"),
-        clock_time(made, zone),
+        moment.astimezone(UTC).isoformat(timespec="seconds"),
+        date_time(moment, zone),
         zone,
-        distance(made, datetime.now(UTC)),
+        relative_time(moment, datetime.now(UTC)),
     )
 
 
 def stamp(at: float | str | datetime | None, zone: str = "UTC") -> Markup:
-    """An absolute time whose title is its zone; a dash where there is none."""
+    """A ``<time>`` that shows the absolute time, with the zone as its title; a dash for None."""
     if at is None:
-        return Markup('<span class="none" aria-label="{}">–</span>').format(_("never"))
-    made = moment(at)
+        return _never()
+    moment = as_datetime(at)
     return Markup('<time datetime="{}" title="{}">{}</time>').format(
-        made.astimezone(UTC).isoformat(timespec="seconds"), zone, clock_time(made, zone)
+        moment.astimezone(UTC).isoformat(timespec="seconds"), zone, date_time(moment, zone)
     )
 
 
+def _never() -> Markup:
+    return Markup('<span class="none" aria-label="{}">–</span>').format(_("never"))
+
+
 def number(value: float | None, digits: int = 0) -> str:
-    """A number with its thousands apart."""
-    if value is None:
-        return "–"
-    text = f"{value:,.{digits}f}"
-    return text.translate(str.maketrans(",.", ".,")) if spoken() == PORTUGUESE else text
+    """A number with grouped thousands and this many digits behind the point; a dash for None."""
+    return "–" if value is None else format_decimal(value, _pattern(digits), locale=language().numbers)
+
+
+def percent(value: float, digits: int) -> str:
+    """A share of one as a percentage."""
+    return format_percent(value, f"{_pattern(digits)}%", locale=language().numbers)
+
+
+def _pattern(digits: int) -> str:
+    return "#,##0" + ("." + "0" * digits if digits else "")
 
 
 def masked(phone: str | None) -> str:
-    """A phone as lists show it."""
+    """A phone as lists show it; a dash for None."""
     return mask_phone(phone) if phone else "–"
 
 
 SCRIPT_TEXTS = (
-    *("just now", "in {n} s", "{n} s ago", "in {n} min", "{n} min ago"),
-    *("in {n} h", "{n} h ago", "in {n} d", "{n} d ago"),
-    *("It did not arrive. Send it again: it is sent once.",),
+    *(N_("just now"), N_("in {n} s"), N_("{n} s ago"), N_("in {n} min"), N_("{n} min ago")),
+    *(N_("in {n} h"), N_("{n} h ago"), N_("in {n} d"), N_("{n} d ago")),
+    N_("It did not arrive. Send it again: it is sent once."),
 )
-"""What the script says in the page's language; ``lost`` and the like are the layout's own."""
+"""Texts that the script shows in the language of the page."""

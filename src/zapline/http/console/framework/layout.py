@@ -13,15 +13,15 @@ from quart_trio import QuartTrio
 from zapline import __version__
 from zapline.domain.ids import UnitId
 from zapline.domain.principals import Principal
-from zapline.http.api.framework.audit_trail import audited
+from zapline.http.api.framework.audit_trail import audited_change
 from zapline.http.console.framework import formatting
 from zapline.http.console.framework.flash_messages import Flash, Flashes, Tone
 from zapline.http.console.framework.forms import Form, form
 from zapline.http.console.framework.session_guard import FIELD, Front, form_token
 from zapline.http.console.framework.static_assets import Assets
-from zapline.http.console.framework.translation import LANGUAGES, _, plural, spoken
-from zapline.http.server.client_address import source_of
-from zapline.supervisors.accounts.audit_log import Audited, AuditLog
+from zapline.http.console.framework.translation import LANGUAGES, _, language, ngettext
+from zapline.http.server.client_address import client_address
+from zapline.supervisors.accounts.audit_log import AuditedChange, AuditLog
 
 Handler = Callable[..., Awaitable[Any]]
 LOOK_COOKIE = "zapline-look"
@@ -113,16 +113,16 @@ class Frame:
         """The form that was sent."""
         return await form()
 
-    def audited(self, action: str, unit: UnitId | None = None, target: str | None = None) -> Audited:
+    def audited(self, action: str, unit: UnitId | None = None, target: str | None = None) -> AuditedChange:
         """Stand around a change: ``async with frame.audited("rename_unit", unit) as line``, ``line.note(name=...)``.
 
         Actions are called as the API's operations that do the same. Raises DatabaseUnavailable before anything is done.
         """
-        return audited(self._audit, me(), self.source(), action, unit, target)
+        return audited_change(self._audit, me(), self.source(), action, unit, target)
 
     def source(self) -> str:
         """The address of who asks."""
-        return source_of(request.scope, self.front.trusted)
+        return client_address(request.scope, self.front.trusted)
 
 
 def me() -> Principal:
@@ -164,8 +164,8 @@ def _environment(frame: Frame) -> Environment:
     )
     made.globals |= {
         "_": _,
-        "plural": plural,
-        "language": spoken,
+        "ngettext": ngettext,
+        "language": language,
         "LANGUAGES": LANGUAGES,
         "LOOKS": LOOKS,
         "look": _look,
@@ -178,9 +178,10 @@ def _environment(frame: Frame) -> Environment:
         "sections": lambda: frame.sections,
         "tabs": lambda: frame.tabs,
         "script_texts": lambda: {text: _(text) for text in formatting.SCRIPT_TEXTS},
-        "now": formatting.now,
+        "now": formatting.now_iso,
         "when": formatting.when,
         "stamp": formatting.stamp,
+        "date_time": formatting.date_time,
         "clock_time": formatting.clock_time,
         "iso_time": formatting.iso_time,
         "number": formatting.number,

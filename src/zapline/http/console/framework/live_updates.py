@@ -5,10 +5,10 @@ from uuid import UUID
 from quart import Response, g
 
 from zapline.domain.ids import UnitId
-from zapline.http.api.framework.password_sign_in import SignIn
-from zapline.http.api.notifications.live_events import Streams, Welcome, watch_unit
+from zapline.http.api.framework.password_sign_in import PasswordSignIn
+from zapline.http.api.notifications.live_events import AccessCheck, EventStreams, watch_unit
 from zapline.http.console.framework.layout import Frame
-from zapline.supervisors.units.unit_commands import Submit
+from zapline.supervisors.units.unit_commands import UnitCommands
 
 ALL = "/console/events"
 """The stream over all units: ``status``, ``qr``, ``campaign``, ``traffic``."""
@@ -17,11 +17,11 @@ ALL = "/console/events"
 class Live:
     """``/console/events`` and ``/console/units/{unit}/events``."""
 
-    def __init__(self, frame: Frame, sessions: SignIn, streams: Streams, submit: Submit) -> None:
+    def __init__(self, frame: Frame, sessions: PasswordSignIn, streams: EventStreams, commands: UnitCommands) -> None:
         self._frame = frame
         self._sessions = sessions
         self._streams = streams
-        self._submit = submit
+        self._commands = commands
 
     def attach(self) -> None:
         self._frame.get(ALL, "watch_all", self.all)
@@ -31,9 +31,9 @@ class Live:
         return self._streams.response(None, dict, self._welcome())
 
     async def one(self, unit: UUID) -> Response:
-        return watch_unit(self._streams, self._submit, UnitId(unit), self._welcome())
+        return watch_unit(self._streams, self._commands, UnitId(unit), self._welcome())
 
-    def _welcome(self) -> Welcome:
+    def _welcome(self) -> AccessCheck:
         """Whether the session is still open; to look on is no use of it."""
         token: str = g.session
 

@@ -8,9 +8,10 @@ from datetime import date, timedelta
 from markupsafe import Markup, escape
 
 from zapline.domain.messages.delivery_status import Delivery
-from zapline.domain.messages.events import Kind
+from zapline.domain.messages.facts import Kind
 from zapline.domain.outbox.work_states import Work
-from zapline.http.console.framework.translation import PORTUGUESE, _, mark, plural, spoken
+from zapline.http.console.framework.formatting import number, short_date
+from zapline.http.console.framework.translation import N_, _, ngettext
 
 _NO_SHAPE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _TURNING = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -19,35 +20,35 @@ _LINK = re.compile(r"https?://[^\s<>\"'`\u200b-\u200f\u202a-\u202e\u2066-\u2069]
 _LOOSE = ".,;:!?)]}»”’"
 """Ends a sentence behind a link more often than the link itself."""
 _KINDS: Mapping[str, str] = {
-    Kind.UNKNOWN: mark("A message of a kind that Zapline does not know yet"),
-    Kind.TEXT: mark("Text"),
-    Kind.IMAGE: mark("Photo"),
-    Kind.VIDEO: mark("Video"),
-    Kind.AUDIO: mark("Audio"),
-    Kind.VOICE: mark("Voice message"),
-    Kind.DOCUMENT: mark("Document"),
-    Kind.STICKER: mark("Sticker"),
-    Kind.LOCATION: mark("Location"),
-    Kind.LIVE_LOCATION: mark("Live location"),
-    Kind.CONTACT: mark("Contact"),
-    Kind.CONTACTS: mark("Contacts"),
-    Kind.POLL: mark("Poll"),
-    Kind.BUTTON_REPLY: mark("Reply to a button"),
-    Kind.LIST_REPLY: mark("Choice from a list"),
-    Kind.TEMPLATE_REPLY: mark("Reply to a button"),
-    Kind.INTERACTIVE_REPLY: mark("Reply to a form"),
-    Kind.BUTTONS: mark("Message with buttons"),
-    Kind.LIST: mark("Message with a list"),
-    Kind.TEMPLATE: mark("Message with buttons"),
-    Kind.INTERACTIVE: mark("Message with buttons"),
-    Kind.ALBUM: mark("Album"),
-    Kind.ORDER: mark("Order"),
-    Kind.PRODUCT: mark("Product"),
-    Kind.EVENT: mark("Event"),
-    Kind.GROUP_INVITE: mark("Invitation to a group"),
-    Kind.PAYMENT: mark("Payment"),
-    Kind.CALL_LOG: mark("Call"),
-    Kind.PLACEHOLDER: mark("Waiting for this message; look at the phone"),
+    Kind.UNKNOWN: N_("A message of a kind that Zapline does not know yet"),
+    Kind.TEXT: N_("Text"),
+    Kind.IMAGE: N_("Photo"),
+    Kind.VIDEO: N_("Video"),
+    Kind.AUDIO: N_("Audio"),
+    Kind.VOICE: N_("Voice message"),
+    Kind.DOCUMENT: N_("Document"),
+    Kind.STICKER: N_("Sticker"),
+    Kind.LOCATION: N_("Location"),
+    Kind.LIVE_LOCATION: N_("Live location"),
+    Kind.CONTACT: N_("Contact"),
+    Kind.CONTACTS: N_("Contacts"),
+    Kind.POLL: N_("Poll"),
+    Kind.BUTTON_REPLY: N_("Reply to a button"),
+    Kind.LIST_REPLY: N_("Choice from a list"),
+    Kind.TEMPLATE_REPLY: N_("Reply to a button"),
+    Kind.INTERACTIVE_REPLY: N_("Reply to a form"),
+    Kind.BUTTONS: N_("Message with buttons"),
+    Kind.LIST: N_("Message with a list"),
+    Kind.TEMPLATE: N_("Message with buttons"),
+    Kind.INTERACTIVE: N_("Message with buttons"),
+    Kind.ALBUM: N_("Album"),
+    Kind.ORDER: N_("Order"),
+    Kind.PRODUCT: N_("Product"),
+    Kind.EVENT: N_("Event"),
+    Kind.GROUP_INVITE: N_("Invitation to a group"),
+    Kind.PAYMENT: N_("Payment"),
+    Kind.CALL_LOG: N_("Call"),
+    Kind.PLACEHOLDER: N_("Waiting for this message; look at the phone"),
 }
 _UNKNOWN_KIND = _KINDS[Kind.UNKNOWN]
 
@@ -61,21 +62,21 @@ class Tick:
 
 
 _TICKS: Mapping[str, tuple[str, str]] = {
-    Work.QUEUED: ("clock", mark("Queued")),
-    Work.LEASED: ("clock", mark("Being sent")),
-    Work.UNCERTAIN: ("uncertain", mark("Uncertain: it may have been delivered")),
-    Work.DEAD: ("failed", mark("Not sent")),
-    Work.EXPIRED: ("failed", mark("Not sent: its time was over")),
-    Work.CANCELLED: ("cancelled", mark("Cancelled")),
+    Work.QUEUED: ("clock", N_("Queued")),
+    Work.LEASED: ("clock", N_("Being sent")),
+    Work.UNCERTAIN: ("uncertain", N_("Uncertain: it may have been delivered")),
+    Work.DEAD: ("failed", N_("Not sent")),
+    Work.EXPIRED: ("failed", N_("Not sent: its time was over")),
+    Work.CANCELLED: ("cancelled", N_("Cancelled")),
 }
 _REACHED: Mapping[str | None, tuple[str, str]] = {
-    None: ("one", mark("Sent")),
-    Delivery.QUEUED.label: ("clock", mark("Queued")),
-    Delivery.SENT.label: ("one", mark("Sent")),
-    Delivery.FAILED.label: ("failed", mark("Not delivered")),
-    Delivery.DELIVERED.label: ("two", mark("Delivered")),
-    Delivery.READ.label: ("read", mark("Read")),
-    Delivery.PLAYED.label: ("read", mark("Played")),
+    None: ("one", N_("Sent")),
+    Delivery.QUEUED.label: ("clock", N_("Queued")),
+    Delivery.SENT.label: ("one", N_("Sent")),
+    Delivery.FAILED.label: ("failed", N_("Not delivered")),
+    Delivery.DELIVERED.label: ("two", N_("Delivered")),
+    Delivery.READ.label: ("read", N_("Read")),
+    Delivery.PLAYED.label: ("read", N_("Played")),
 }
 
 
@@ -136,8 +137,7 @@ def size_word(size: object) -> str:
         return ""
     for unit, least in (("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1000)):
         if size >= least:
-            shown = f"{size / least:.1f}" if size < 10 * least and unit != "kB" else f"{size / least:.0f}"
-            return f"{shown.replace('.', ',') if spoken() == PORTUGUESE else shown} {unit}"
+            return f"{number(size / least, 1 if size < 10 * least and unit != 'kB' else 0)} {unit}"
     return f"{size} B"
 
 
@@ -150,9 +150,9 @@ def day_word(day: date, today: date) -> str:
         return _("Today")
     if day == today - timedelta(days=1):
         return _("Yesterday")
-    return day.strftime("%d/%m/%Y" if spoken() == PORTUGUESE else "%Y-%m-%d")
+    return short_date(day)
 
 
 def unread_word(count: int, most: int) -> str:
     """How many are unread, for who does not see the badge."""
-    return plural("{count} unread message", "{count} unread messages", min(count, most))
+    return ngettext("{count} unread message", "{count} unread messages", min(count, most))

@@ -1,59 +1,77 @@
-"""Speaks the operator's language: the English text is the key, every other language is a catalogue of them."""
+"""Translates the console's texts by gettext catalogues, and settles the language of each request."""
 
-import json
-from collections.abc import Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import cache
+from gettext import GNUTranslations, NullTranslations
 from importlib.resources import files
+from io import BytesIO
 
+from babel import Locale
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from babel.numbers import format_decimal
 from quart import request
 
-ENGLISH, PORTUGUESE = "en", "pt-BR"
-LANGUAGES = {ENGLISH: "English", PORTUGUESE: "Português"}
-"""What a page may be in, in its own words."""
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """A language of the console: its tag as in HTML, its own name, and the CLDR locales of its numbers and dates."""
+
+    tag: str
+    name: str
+    numbers: Locale
+    dates: Locale
+
+
+ENGLISH = Language("en", "English", Locale("en"), Locale("en", "SE"))
+"""Dates as in Sweden: ISO 8601 and a 24-hour clock, which no English reader takes for another day."""
+PORTUGUESE = Language("pt-BR", "Português", Locale("pt", "BR"), Locale("pt", "BR"))
+LANGUAGES = {language.tag: language for language in (ENGLISH, PORTUGUESE)}
 COOKIE = "zapline-language"
-_SPOKEN = ContextVar("language", default=ENGLISH)
+_CURRENT = ContextVar("language", default=ENGLISH)
 """Each request runs in a context of its own. A page asks a thousand times: ``g`` would be too slow."""
 
 
 @cache
-def catalogue(language: str) -> Mapping[str, str]:
-    """English text -> its translation, from every file of ``languages/<language>/``."""
-    found: dict[str, str] = {}
-    if language == ENGLISH:
-        return found
-    for file in sorted(
-        files("zapline.http.console").joinpath("languages", language).iterdir(), key=lambda each: each.name
-    ):
-        found |= json.loads(file.read_text("utf-8"))
-    return found
+def catalogue(tag: str) -> NullTranslations:
+    """The translations of ``locale/<tag>/LC_MESSAGES/console.po``, compiled on first use; English has none."""
+    source = files("zapline.http.console").joinpath("locale", tag.replace("-", "_"), "LC_MESSAGES", "console.po")
+    if not source.is_file():
+        return NullTranslations()
+    compiled = BytesIO()
+    with source.open("rb") as stream:
+        write_mo(compiled, read_po(stream))
+    compiled.seek(0)
+    return GNUTranslations(compiled)
 
 
-def choose() -> None:
-    """Settle the language of the present request: what was chosen on a page, else what the browser asks for."""
-    chosen = request.cookies.get(COOKIE)
-    if chosen not in LANGUAGES:
-        asked = request.accept_languages.best_match([ENGLISH, PORTUGUESE, "pt"])
-        chosen = PORTUGUESE if asked == "pt" else asked or ENGLISH
-    _SPOKEN.set(chosen)
+def choose_language() -> None:
+    """Settle the language of the current request: the cookie's, else the one that the browser prefers."""
+    tag = request.cookies.get(COOKIE)
+    if tag not in LANGUAGES:
+        tag = request.accept_languages.best_match([*LANGUAGES, "pt"], ENGLISH.tag)
+    _CURRENT.set(PORTUGUESE if tag == "pt" else LANGUAGES[tag])
 
 
-def spoken() -> str:
-    """The language of the present request."""
-    return _SPOKEN.get()
+def language() -> Language:
+    """The language of the current request."""
+    return _CURRENT.get()
 
 
-def mark(text: str) -> str:
-    """A text that is translated where it is shown; the test of the catalogue finds it by this word."""
+def N_(text: str) -> str:
+    """Mark a text for extraction that is translated where it is shown."""
     return text
 
 
 def _(text: str, **values: object) -> str:
-    """The text in the operator's language, its ``{places}`` filled in. It is escaped where it is shown."""
-    translated = catalogue(spoken()).get(text, text)
+    """The text in the operator's language with its ``{placeholders}`` filled in. It is escaped where it is shown."""
+    translated = catalogue(language().tag).gettext(text) if text else text
     return translated.format(**values) if values else translated
 
 
-def plural(one: str, many: str, count: float, **values: object) -> str:
-    """``one`` or ``many`` by ``count``, which both may name as ``{count}``."""
-    return _(one if count == 1 else many, count=f"{count:n}", **values)
+def ngettext(singular: str, plural: str, count: int, **values: object) -> str:
+    """The form for ``count`` by the catalogue's plural rule. Both texts may use ``{count}``."""
+    current = language()
+    translated = catalogue(current.tag).ngettext(singular, plural, count)
+    return translated.format(count=format_decimal(count, locale=current.numbers), **values)

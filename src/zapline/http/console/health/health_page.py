@@ -8,15 +8,15 @@ from quart import Response
 from zapline.http.console.framework.counts import History
 from zapline.http.console.framework.layout import Frame
 from zapline.http.console.framework.live_updates import ALL
-from zapline.http.console.framework.translation import _, mark
+from zapline.http.console.framework.translation import N_, _
 from zapline.http.console.health.check_explanations import VERDICTS, tell
-from zapline.supervisors.health.health_report import Health
+from zapline.supervisors.health.health_report import HealthMonitor
 
 
 class HealthPage:
     """``/console/health``."""
 
-    def __init__(self, frame: Frame, health: Health, history: History) -> None:
+    def __init__(self, frame: Frame, health: HealthMonitor, history: History) -> None:
         self._frame = frame
         self._health = health
         self._history = history
@@ -24,7 +24,7 @@ class HealthPage:
     def attach(self) -> None:
         self._frame.get("/console/health", "health", self.show)
         self._frame.get("/console/part/health", "health_part", self.part)
-        self._frame.section("health", mark("Health"), "/console/health", 80)
+        self._frame.section("health", N_("Health"), "/console/health", 80)
 
     async def show(self) -> Response:
         return self._frame.render("health.html", at="health", events=ALL, **await self._judged())

@@ -10,18 +10,18 @@ from uuid import UUID
 from msgspec import Meta
 from quart import Response
 
-from zapline.domain.contacts.phone_numbers import AddressKind
+from zapline.domain.contacts.addresses import AddressKind
 from zapline.domain.ids import UnitId
 from zapline.http.api.framework.paging import Position, cursor, encode
 from zapline.http.console.framework.formatting import masked
 from zapline.http.console.framework.layout import Frame, asked
 from zapline.http.console.framework.live_updates import of_unit
 from zapline.http.console.framework.message_labels import Tick, gist, plain, tick, unread_word
-from zapline.http.console.framework.translation import _, mark
-from zapline.sql.conversations import conversation_search
-from zapline.sql.conversations.conversation_search import MOST_UNREAD, Chat
+from zapline.http.console.framework.translation import N_, _
+from zapline.sql.conversations import inbox
+from zapline.sql.conversations.inbox import MOST_UNREAD, Chat
 from zapline.sql.postgres.pool import Pool
-from zapline.supervisors.units.unit_commands import Submit
+from zapline.supervisors.units.unit_commands import UnitCommands
 
 _PAGE = 30
 _LEAST_LETTERS, _LEAST_DIGITS = 2, 3
@@ -52,26 +52,26 @@ class Entry:
 class Chats:
     """``/console/units/{unit}/conversations`` and its live part."""
 
-    def __init__(self, frame: Frame, submit: Submit, pool: Pool) -> None:
+    def __init__(self, frame: Frame, commands: UnitCommands, pool: Pool) -> None:
         self._frame = frame
-        self._submit = submit
+        self._commands = commands
         self._pool = pool
 
     def attach(self) -> None:
         path = "/console/units/<uuid:unit>/conversations"
         self._frame.get(path, "chats", self.show)
         self._frame.get(f"{path}/part", "chats_part", self.part)
-        self._frame.tab("conversations", mark("Conversations"), "/console/units/{unit}/conversations", 10)
+        self._frame.tab("conversations", N_("Conversations"), "/console/units/{unit}/conversations", 10)
 
     async def show(self, unit: UUID) -> Response:
-        record = self._submit.find(UnitId(unit)).record
+        record = self._commands.find(UnitId(unit)).record
         values = await self._listed(record.id)
         return self._frame.render(
             "chats.html", at="conversations", unit=record, events=of_unit(record.id), zone=record.time_zone, **values
         )
 
     async def part(self, unit: UUID) -> Response:
-        record = self._submit.find(UnitId(unit)).record
+        record = self._commands.find(UnitId(unit)).record
         values = await self._listed(record.id)
         return self._frame.render("chats_list.html", unit=record, zone=record.time_zone, **values)
 
@@ -82,10 +82,10 @@ class Chats:
         found: Sequence[Chat]
         older = None
         if findable(wanted):
-            found = await conversation_search.search(self._pool, unit, wanted, _PAGE)
+            found = await inbox.search(self._pool, unit, wanted, _PAGE)
         else:
             place = (after.at, after.id) if after is not None else None
-            found = await conversation_search.chats(self._pool, unit, place, _PAGE + 1)
+            found = await inbox.chats(self._pool, unit, place, _PAGE + 1)
             if len(found) > _PAGE:
                 found = found[:_PAGE]
                 older = f"{base}?" + urlencode({"cursor": encode(_InList(found[-1].last_message_at, found[-1].part))})

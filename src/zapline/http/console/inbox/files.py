@@ -7,14 +7,14 @@ from quart import Response
 
 from zapline.domain.ids import UnitId
 from zapline.http.api.framework.problems import Problem
-from zapline.http.api.messages.media import MediaFiles, external_id_of
+from zapline.http.api.messages.media import MediaRoutes, external_id_of
 from zapline.http.console.framework.layout import Frame
 from zapline.http.console.inbox.message_view import INLINE_IMAGES, INLINE_SOUNDS
 from zapline.sql.conversations import conversations
 from zapline.sql.postgres.pool import Pool
-from zapline.supervisors.inbound.media_cache import Media, OpenFile
+from zapline.supervisors.inbound.media_cache import MediaFetcher, OpenFile
 from zapline.supervisors.outbound.submission import UnknownMessage
-from zapline.supervisors.units.unit_commands import Submit
+from zapline.supervisors.units.unit_commands import UnitCommands
 
 _SANDBOXED = "default-src 'none'; frame-ancestors 'none'; sandbox"
 _MOST = 8_000_000
@@ -24,12 +24,12 @@ _MOST = 8_000_000
 class Files:
     """``/console/units/{unit}/messages/{message}/file`` and ``/shown``."""
 
-    def __init__(self, frame: Frame, submit: Submit, media: Media, pool: Pool) -> None:
+    def __init__(self, frame: Frame, commands: UnitCommands, media: MediaFetcher, pool: Pool) -> None:
         self._frame = frame
-        self._submit = submit
+        self._commands = commands
         self._media = media
         self._pool = pool
-        self._downloads = MediaFiles(submit, media, pool)
+        self._downloads = MediaRoutes(commands, media, pool)
 
     def attach(self) -> None:
         one = "/console/units/<uuid:unit>/messages/<uuid:message>"
@@ -38,7 +38,7 @@ class Files:
 
     async def shown(self, unit: UUID, message: UUID) -> Response:
         """A picture or a sound, by what its bytes are and not by what its sender calls it. 404 for anything else."""
-        line = self._submit.find(UnitId(unit))
+        line = self._commands.find(UnitId(unit))
         found = await conversations.message(self._pool, line.id, message)
         if found is None:
             raise UnknownMessage("the unit has no such message")

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from markupsafe import Markup, escape
 
-from zapline.domain.messages.events import Kind
+from zapline.domain.messages.facts import Kind
 from zapline.domain.outbox.failure_texts import reason_of
 from zapline.domain.outbox.work_states import Work
 from zapline.http.console.framework.message_labels import (
@@ -25,8 +25,8 @@ from zapline.http.console.framework.message_labels import (
     tick,
 )
 from zapline.http.console.framework.translation import _
-from zapline.sql.conversations.conversation_search import Quoted, Works
 from zapline.sql.conversations.conversations import Message
+from zapline.sql.conversations.inbox import Quoted, Works
 
 INLINE_IMAGES = frozenset({Kind.IMAGE, Kind.STICKER})
 INLINE_SOUNDS = frozenset({Kind.VOICE, Kind.AUDIO})
@@ -50,7 +50,6 @@ class Bubble:
     kind: str
     day: str | None
     at: datetime
-    clock: str
     sender: str | None
     text: Markup | None
     note: str | None
@@ -124,7 +123,6 @@ def _bubble(
         kind=one.kind,
         day=day,
         at=one.sent_at,
-        clock=at.strftime("%H:%M"),
         sender=_sender(one) if group and not one.from_me else None,
         text=linked(one.text) if one.text and not gone and one.kind not in (Kind.CONTACT, Kind.CONTACTS) else None,
         note=None if one.kind == Kind.TEXT or gone else (f"{word}: {plain(name)}" if isinstance(name, str) else word),

@@ -8,16 +8,16 @@ from uuid import UUID, uuid5
 
 from zapline.domain.errors import DatabaseUnavailable, LocalError
 from zapline.domain.ids import UnitId
-from zapline.domain.messages.events import Kind
-from zapline.domain.outbox.work_states import File, Text
+from zapline.domain.messages.facts import Kind
+from zapline.domain.outbox.contents import File, Text
 from zapline.domain.text import clean_text
 from zapline.http.api.framework.problems import Problem
-from zapline.http.api.messages.send_requests import MIMETYPE
+from zapline.http.api.messages.message_requests import MIMETYPE
 from zapline.http.console.framework.forms import File as Given
 from zapline.http.console.framework.layout import Frame
-from zapline.http.console.framework.translation import _, mark
-from zapline.supervisors.outbound.message_composition import InvalidMessage, SendAsked
-from zapline.supervisors.outbound.submission import ClientIdTaken, Outgoing
+from zapline.http.console.framework.translation import N_, _
+from zapline.supervisors.outbound.message_composition import InvalidMessage, SendRequest
+from zapline.supervisors.outbound.submission import ClientIdTaken, Submissions
 
 LONGEST = 65_536
 _KINDS = {"image": Kind.IMAGE, "video": Kind.VIDEO, "audio": Kind.AUDIO}
@@ -27,7 +27,7 @@ REPLY_PATH = re.compile(r"/console/units/[^/]+/conversations/[^/]+/reply")
 """Where a file may come with the form."""
 _MADE = "console:"
 _LONGEST_ID = 64
-_LATER = mark("It could not be stored: the database is away. Nothing was sent; send it again in a moment.")
+_LATER = N_("It could not be stored: the database is away. Nothing was sent; send it again in a moment.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Draft:
 class Replies:
     """Reads the box's form. Every form carries an id made by the server, so a double submit is one message."""
 
-    def __init__(self, frame: Frame, outgoing: Outgoing) -> None:
+    def __init__(self, frame: Frame, outgoing: Submissions) -> None:
         self._frame = frame
         self._outgoing = outgoing
 
@@ -69,7 +69,7 @@ class Replies:
         try:
             if given is not None:
                 draft = await self._keep(unit, draft, given)
-            asked = SendAsked(key, content_of(draft), conversation=conversation)
+            asked = SendRequest(key, content_of(draft), conversation=conversation)
             async with self._frame.audited("send_message", unit, str(conversation)):
                 await self._outgoing.send(unit, asked)
         except ClientIdTaken:

@@ -8,7 +8,7 @@ from uuid import UUID
 from msgspec import Meta
 from quart import Response, request
 
-from zapline.domain.contacts.phone_numbers import AddressKind
+from zapline.domain.contacts.addresses import AddressKind
 from zapline.domain.errors import ZaplineError
 from zapline.domain.ids import UnitId
 from zapline.http.api.framework.paging import Position, Seq, cursor, encode
@@ -18,19 +18,19 @@ from zapline.http.console.framework.layout import Frame
 from zapline.http.console.framework.live_updates import of_unit
 from zapline.http.console.framework.message_labels import plain
 from zapline.http.console.framework.session_guard import LIVE
-from zapline.http.console.framework.translation import _, plural
+from zapline.http.console.framework.translation import _, ngettext
 from zapline.http.console.inbox.conversation_list import title
 from zapline.http.console.inbox.message_view import bubbles
 from zapline.http.console.inbox.reply import Draft, Replies
 from zapline.http.console.units.sending_hold import unit_waits
-from zapline.sql.conversations import conversation_search, conversations
-from zapline.sql.conversations.conversation_search import ChatHead
+from zapline.sql.conversations import conversations, inbox
 from zapline.sql.conversations.conversations import Message
+from zapline.sql.conversations.inbox import ChatHead
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.units.units import UnitRecord
-from zapline.supervisors.outbound.read_receipts import Receipts
-from zapline.supervisors.outbound.submission import Outgoing
-from zapline.supervisors.units.unit_commands import Submit
+from zapline.supervisors.outbound.read_receipts import ReadReceipts
+from zapline.supervisors.outbound.submission import Submissions
+from zapline.supervisors.units.unit_commands import UnitCommands
 
 _PAGE = 40
 _MOST = 300
@@ -46,10 +46,15 @@ class Threads:
     """``/console/units/{unit}/conversations/{conversation}``."""
 
     def __init__(
-        self, frame: Frame, submit: Submit, pool: Pool, outgoing: Outgoing | None, receipts: Receipts | None
+        self,
+        frame: Frame,
+        commands: UnitCommands,
+        pool: Pool,
+        outgoing: Submissions | None,
+        receipts: ReadReceipts | None,
     ) -> None:
         self._frame = frame
-        self._submit = submit
+        self._commands = commands
         self._pool = pool
         self._outgoing = outgoing
         self._receipts = receipts
@@ -84,7 +89,7 @@ class Threads:
 
     async def waits(self, unit: UUID) -> Response:
         """Why a reply would have to wait; from memory alone."""
-        return self._frame.render("thread_waits.html", waits=unit_waits(self._submit.find(UnitId(unit))))
+        return self._frame.render("thread_waits.html", waits=unit_waits(self._commands.find(UnitId(unit))))
 
     async def older(self, unit: UUID, conversation: UUID) -> Response:
         """A page before ``cursor``, to be put above the others."""
@@ -110,7 +115,7 @@ class Threads:
         messages = newest_first[::-1]
         quoted = {one.quoted_id for one in messages if one.quoted_id is not None}
         ours = [one.id for one in messages if one.client_message_id is not None]
-        told, works = await conversation_search.beside(self._pool, record.id, sorted(quoted), ours)
+        told, works = await inbox.beside(self._pool, record.id, sorted(quoted), ours)
         group = head.kind == AddressKind.GROUP
         made = bubbles(messages, told, works, record.time_zone, datetime.now(UTC), group=group)
         return {
@@ -131,15 +136,15 @@ class Threads:
             events=of_unit(record.id),
             name=plain(head.name or "") or head.phone or title(head.kind, head.name, head.phone),
             draft=draft,
-            waits=unit_waits(self._submit.find(record.id)),
+            waits=unit_waits(self._commands.find(record.id)),
             can_reply=self._replies is not None and head.kind in (AddressKind.PERSON, AddressKind.GROUP),
             can_read=self._receipts is not None and newest is not None,
             **values,
         )
 
     async def _head(self, unit: UUID, conversation: UUID) -> tuple[UnitRecord, ChatHead]:
-        record = self._submit.find(UnitId(unit)).record
-        head = await conversation_search.chat(self._pool, record.id, conversation)
+        record = self._commands.find(UnitId(unit)).record
+        head = await inbox.chat(self._pool, record.id, conversation)
         if head is None:
             raise Problem(404, "conversation_not_found", "the unit has no such conversation")
         return record, head
@@ -164,14 +169,14 @@ class Threads:
         here = f"/console/units/{record.id}/conversations/{head.id}"
         try:
             async with self._frame.audited("mark_read", record.id, str(head.id)):
-                marked = await self._receipts.mark_read(self._submit.find(record.id), head.id)
+                marked = await self._receipts.mark_read(self._commands.find(record.id), head.id)
         except ZaplineError as error:
             return self._frame.go(here, Tone.BAD, _("The read receipts could not be sent: {why}", why=_(str(error))))
         if marked.skipped_lid:
             return self._frame.go(
                 here, Tone.WARN, _("Marked as read here. WhatsApp takes no receipt for this contact.")
             )
-        said = plural("{count} message marked as read.", "{count} messages marked as read.", marked.marked)
+        said = ngettext("{count} message marked as read.", "{count} messages marked as read.", marked.marked)
         return self._frame.go(here, Tone.GOOD, said)
 
     async def cancel(self, unit: UUID, conversation: UUID, message: UUID) -> Response:

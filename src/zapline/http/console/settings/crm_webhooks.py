@@ -11,37 +11,37 @@ from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId
 from zapline.http.console.framework.flash_messages import Tone
 from zapline.http.console.framework.layout import Frame
-from zapline.http.console.framework.translation import _, mark
+from zapline.http.console.framework.translation import N_, _
 from zapline.http.console.units.unit_page import PATH
 from zapline.sql.notifications import crm_webhooks as reading
 from zapline.sql.notifications.crm_webhooks import Hook
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.inbound.unit_state import Unit
-from zapline.supervisors.notifications.crm_webhook_commands import Hooks
-from zapline.supervisors.units.unit_commands import Submit
+from zapline.supervisors.notifications.crm_webhook_commands import CrmWebhooks
+from zapline.supervisors.units.unit_commands import UnitCommands
 
 _ONE = f"{PATH}/hooks/<uuid:hook>"
 _SHOWN = 50
 _DEAD_SINCE = timedelta(days=14)
 """Dead deliveries are kept that long."""
 REASONS = {
-    "gone": mark("Disabled: it answered 410, which means that nobody wants it any more."),
-    "failing": mark("Disabled: it has failed for days."),
-    "unit_archived": mark("Disabled: the unit is closed."),
+    "gone": N_("Disabled: it answered 410, which means that nobody wants it any more."),
+    "failing": N_("Disabled: it has failed for days."),
+    "unit_archived": N_("Disabled: the unit is closed."),
 }
 STATES = {
-    "queued": ("busy", mark("waits")),
-    "delivered": ("good", mark("delivered")),
-    "dead": ("bad", mark("given up")),
+    "queued": ("busy", N_("waits")),
+    "delivered": ("good", N_("delivered")),
+    "dead": ("bad", N_("given up")),
 }
 
 ANSWERS = {
-    "unreachable": mark("no answer: nothing listens there, or no way leads there"),
-    "timeout": mark("no answer within the time"),
-    "address_refused": mark("the address is not a public one"),
-    "tls_failed": mark("its certificate is not trusted"),
-    "broken_connection": mark("the connection broke"),
-    "subject_gone": mark("nothing was told: what it was about is erased"),
+    "unreachable": N_("no answer: nothing listens there, or no way leads there"),
+    "timeout": N_("no answer within the time"),
+    "address_refused": N_("the address is not a public one"),
+    "tls_failed": N_("its certificate is not trusted"),
+    "broken_connection": N_("the connection broke"),
+    "subject_gone": N_("nothing was told: what it was about is erased"),
 }
 """What came of a call that got no answer, by its code."""
 
@@ -49,9 +49,9 @@ ANSWERS = {
 class HooksPage:
     """``/console/units/{unit}/hooks``."""
 
-    def __init__(self, frame: Frame, submit: Submit, hooks: Hooks, pool: Pool) -> None:
+    def __init__(self, frame: Frame, commands: UnitCommands, hooks: CrmWebhooks, pool: Pool) -> None:
         self._frame = frame
-        self._submit = submit
+        self._commands = commands
         self._hooks = hooks
         self._pool = pool
 
@@ -68,11 +68,11 @@ class HooksPage:
         self._frame.post(f"{_ONE}/delete", "delete_hook", self.delete)
 
     async def show(self, unit: UUID) -> Response:
-        return await self._list(self._submit.find(UnitId(unit)))
+        return await self._list(self._commands.find(UnitId(unit)))
 
     async def create(self, unit: UUID) -> Response:
         """The secret stands in the answer to this form and nowhere else."""
-        found, form = self._submit.find(UnitId(unit)), await self._frame.form()
+        found, form = self._commands.find(UnitId(unit)), await self._frame.form()
         url = form.text("url", 2048)
         events = [event for event in HookEvent if form.checked(event.value)] or list(HookEvent)
         try:
@@ -88,7 +88,7 @@ class HooksPage:
 
     async def rotate(self, unit: UUID, hook: UUID) -> Response:
         """The new secret stands in the answer to this form and nowhere else."""
-        found = self._submit.find(UnitId(unit))
+        found = self._commands.find(UnitId(unit))
         async with self._frame.audited("rotate_hook_key", found.id, str(hook)):
             changed, secret = await self._hooks.rotate_key(found.id, hook)
         return await self._one(found, changed, secret)
@@ -122,7 +122,7 @@ class HooksPage:
             async with self._frame.audited(action, id, target):
                 match action:
                     case "test_hook":
-                        await self._hooks.test(id, hook)
+                        await self._hooks.send_test(id, hook)
                     case "enable_hook":
                         await self._hooks.enable(id, hook)
                     case "replay_dead_deliveries":
@@ -135,7 +135,7 @@ class HooksPage:
         return self._frame.go(back, Tone.GOOD, said)
 
     async def _find(self, unit: UUID, hook: UUID) -> tuple[Unit, Hook]:
-        found = self._submit.find(UnitId(unit))
+        found = self._commands.find(UnitId(unit))
         known = await reading.hook(self._pool, found.id, hook)
         if known is None:
             raise NotFound

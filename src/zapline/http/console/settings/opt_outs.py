@@ -15,7 +15,7 @@ from zapline.http.console.units.unit_page import PATH
 from zapline.sql.inbound.opt_outs import list_suppressions
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.campaigns.campaign_commands import Campaigns
-from zapline.supervisors.units.unit_commands import Submit
+from zapline.supervisors.units.unit_commands import UnitCommands
 
 _PAGE = 50
 
@@ -23,9 +23,9 @@ _PAGE = 50
 class OptOutsPage:
     """``/console/units/{unit}/opt-outs``."""
 
-    def __init__(self, frame: Frame, submit: Submit, campaigns: Campaigns, pool: Pool) -> None:
+    def __init__(self, frame: Frame, commands: UnitCommands, campaigns: Campaigns, pool: Pool) -> None:
         self._frame = frame
-        self._submit = submit
+        self._commands = commands
         self._campaigns = campaigns
         self._pool = pool
 
@@ -35,7 +35,7 @@ class OptOutsPage:
         self._frame.post(f"{PATH}/opt-outs/release", "release_opt_out", self.release)
 
     async def show(self, unit: UUID) -> Response:
-        found = self._submit.find(UnitId(unit))
+        found = self._commands.find(UnitId(unit))
         rows = await list_suppressions(self._pool, found.id, _before(), _PAGE + 1)
         older = None
         if len(rows) > _PAGE:

@@ -13,16 +13,16 @@ from zapline.domain.ids import UnitId
 from zapline.http.api.framework.problems import Problem
 from zapline.http.console.framework.flash_messages import Tone
 from zapline.http.console.framework.layout import Frame, asked
-from zapline.http.console.framework.translation import _, mark
+from zapline.http.console.framework.translation import N_, _
 from zapline.http.console.inbox.conversation_list import entry, findable
-from zapline.sql.conversations import conversation_search
-from zapline.sql.conversations.conversation_search import ChatHead
+from zapline.sql.conversations import inbox
+from zapline.sql.conversations.inbox import ChatHead
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.privacy import erasure, export
 from zapline.sql.privacy.export import Person
 from zapline.sql.units.units import UnitRecord
-from zapline.supervisors.privacy.erasure_jobs import Erasures
-from zapline.supervisors.units.unit_commands import Submit
+from zapline.supervisors.privacy.erasure_jobs import ErasureJobs
+from zapline.supervisors.units.unit_commands import UnitCommands
 
 PATH = "/console/units/{unit}/privacy"
 _FOUND = 20
@@ -30,29 +30,29 @@ _JOBS = 20
 _LAST = 4
 """Digits that whoever erases types: enough to have looked whom it is about."""
 _WAITS: Mapping[str, str] = {
-    "call": mark("waits for a message that is being sent"),
-    "journal": mark("waits for webhooks that are being stored"),
+    "call": N_("waits for a message that is being sent"),
+    "journal": N_("waits for webhooks that are being stored"),
 }
 _WHAT: Mapping[str, str] = {
-    "messages": mark("messages"),
-    "journal": mark("webhooks in the journal"),
-    "letters": mark("dead letters"),
-    "reactions": mark("reactions"),
-    "recipients": mark("places on campaign lists"),
-    "suppressions": mark("opt-outs"),
-    "cancelled": mark("queued messages"),
-    "mentions": mark("mentions by others"),
-    "contacts": mark("contacts"),
-    "conversations": mark("conversations"),
+    "messages": N_("messages"),
+    "journal": N_("webhooks in the journal"),
+    "letters": N_("dead letters"),
+    "reactions": N_("reactions"),
+    "recipients": N_("places on campaign lists"),
+    "suppressions": N_("opt-outs"),
+    "cancelled": N_("queued messages"),
+    "mentions": N_("mentions by others"),
+    "contacts": N_("contacts"),
+    "conversations": N_("conversations"),
 }
 
 
 class PrivacyPage:
     """``/console/units/{unit}/privacy``."""
 
-    def __init__(self, frame: Frame, submit: Submit, erasures: Erasures, pool: Pool) -> None:
+    def __init__(self, frame: Frame, commands: UnitCommands, erasures: ErasureJobs, pool: Pool) -> None:
         self._frame = frame
-        self._submit = submit
+        self._commands = commands
         self._erasures = erasures
         self._pool = pool
 
@@ -62,18 +62,18 @@ class PrivacyPage:
         self._frame.get(f"{path}/jobs", "privacy_jobs", self.jobs)
         self._frame.post(f"{path}/export", "privacy_export", self.export)
         self._frame.post(f"{path}/erase", "privacy_erase", self.erase)
-        self._frame.tab("privacy", mark("Privacy"), PATH, 80)
+        self._frame.tab("privacy", N_("Privacy"), PATH, 80)
 
     async def show(self, unit: UUID) -> Response:
-        record = self._submit.find(UnitId(unit)).record
+        record = self._commands.find(UnitId(unit)).record
         wanted = asked("q")
         chosen = _id(asked("contact", 40))
-        found = await conversation_search.search(self._pool, record.id, wanted, _FOUND) if findable(wanted) else []
+        found = await inbox.search(self._pool, record.id, wanted, _FOUND) if findable(wanted) else []
         values = await self._chosen(record, chosen) if chosen is not None else {}
         return self._page(record, await self._jobs(record), wanted, [entry(one) for one in found], **values)
 
     async def jobs(self, unit: UUID) -> Response:
-        record = self._submit.find(UnitId(unit)).record
+        record = self._commands.find(UnitId(unit)).record
         return self._frame.render("privacy_jobs.html", **await self._jobs(record))
 
     async def export(self, unit: UUID) -> Response:
@@ -102,20 +102,20 @@ class PrivacyPage:
         try:
             async with self._frame.audited("erase_person", record.id, str(head.id)) as line:
                 line.note(who=f"****{_last(head)}")
-                await self._erasures.ask(record.id, id=head.id)
+                await self._erasures.request(record.id, id=head.id)
         except ZaplineError as error:
             return self._frame.go(here, Tone.BAD, _(str(error)))
         return self._frame.go(here, Tone.GOOD, _("The person is being erased. This cannot be taken back."))
 
     async def _asked(self, unit: UUID) -> tuple[UnitRecord, ChatHead, Person]:
-        record = self._submit.find(UnitId(unit)).record
+        record = self._commands.find(UnitId(unit)).record
         head, person = await self._person(record, (await self._frame.form()).uuid("contact"))
         if head is None or person is None:
             raise Problem(404, "contact_not_found", "the unit has no such contact")
         return record, head, person
 
     async def _person(self, record: UnitRecord, conversation: UUID) -> tuple[ChatHead | None, Person | None]:
-        head = await conversation_search.chat(self._pool, record.id, conversation)
+        head = await inbox.chat(self._pool, record.id, conversation)
         person = await export.find_person(self._pool, record.id, (), head.id) if head is not None else None
         return head, person
 
@@ -125,7 +125,7 @@ class PrivacyPage:
             raise Problem(404, "contact_not_found", "the unit has no such contact")
         if person is None:
             return {"refused": _("This is a group. People are erased one by one, with what they wrote here too.")}
-        held = await conversation_search.held_of(self._pool, record.id, person.names)
+        held = await inbox.held_of(self._pool, record.id, person.names)
         return {"head": head, "held": held, "lid_only": head.phone is None, "last": len(_last(head))}
 
     async def _jobs(self, record: UnitRecord) -> dict[str, Any]:

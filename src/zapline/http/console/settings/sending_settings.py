@@ -14,23 +14,25 @@ from zapline.http.api.units.pace import NewPace, limits_of
 from zapline.http.console.framework.flash_messages import Tone
 from zapline.http.console.framework.forms import Form
 from zapline.http.console.framework.layout import Frame
-from zapline.http.console.framework.translation import _, mark
+from zapline.http.console.framework.translation import N_, _
 from zapline.http.console.units.time_zones import ZONES
 from zapline.http.console.units.unit_page import PATH
 from zapline.sql.conversations import conversations
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.inbound.unit_state import Unit
-from zapline.supervisors.outbound.submission import Outgoing
-from zapline.supervisors.units.unit_commands import Submit, UnknownUnit
-from zapline.supervisors.units.unit_lifecycle import MOST_DAYS, Settings, UnitChanges
+from zapline.supervisors.outbound.submission import Submissions
+from zapline.supervisors.units.unit_commands import UnitCommands, UnknownUnit
+from zapline.supervisors.units.unit_lifecycle import MAX_RETENTION_DAYS, UnitLifecycle, UnitSettingsChange
 
 
 class SettingsPage:
     """``/console/units/{unit}/settings``."""
 
-    def __init__(self, frame: Frame, submit: Submit, changes: UnitChanges, outgoing: Outgoing, pool: Pool) -> None:
+    def __init__(
+        self, frame: Frame, commands: UnitCommands, changes: UnitLifecycle, outgoing: Submissions, pool: Pool
+    ) -> None:
         self._frame = frame
-        self._submit = submit
+        self._commands = commands
         self._changes = changes
         self._outgoing = outgoing
         self._pool = pool
@@ -39,16 +41,16 @@ class SettingsPage:
         self._frame.get(f"{PATH}/settings", "settings", self.show)
         self._frame.post(f"{PATH}/settings", "change_settings", self.change)
         self._frame.post(f"{PATH}/settings/pace", "change_pace", self.pace)
-        self._frame.tab("settings", mark("Settings"), "/console/units/{unit}/settings", 90)
+        self._frame.tab("settings", N_("Settings"), "/console/units/{unit}/settings", 90)
 
     async def show(self, unit: UUID) -> Response:
-        return await self._page(self._submit.find(UnitId(unit)))
+        return await self._page(self._commands.find(UnitId(unit)))
 
     async def change(self, unit: UUID) -> Response:
-        found, form = self._submit.find(UnitId(unit)), await self._frame.form()
+        found, form = self._commands.find(UnitId(unit)), await self._frame.form()
         try:
-            days = form.whole("retention_days", 1, MOST_DAYS)
-            asked = Settings(
+            days = form.whole("retention_days", 1, MAX_RETENTION_DAYS)
+            asked = UnitSettingsChange(
                 name=form.text("name"),
                 time_zone=form.text("time_zone", 64),
                 retention_days=days,
@@ -62,7 +64,7 @@ class SettingsPage:
         return self._frame.go(f"/console/units/{unit}/settings", Tone.GOOD, _("Saved."))
 
     async def pace(self, unit: UUID) -> Response:
-        found, form = self._submit.find(UnitId(unit)), await self._frame.form()
+        found, form = self._commands.find(UnitId(unit)), await self._frame.form()
         try:
             limits = limits_of(_pace(form))
             async with self._frame.audited("put_pace", found.id) as line:
@@ -100,7 +102,7 @@ class SettingsPage:
             values={**values, **(typed or {})},
             resend=[lane.value for lane in row.resend_lanes],
             zones=ZONES,
-            most_days=MOST_DAYS,
+            most_days=MAX_RETENTION_DAYS,
             error=error,
         )
 
@@ -115,15 +117,15 @@ def said_of(refused: LocalError | Problem) -> str:
 
 
 FIELDS = {
-    "retention_days": mark("Days that messages are kept"),
-    "per_minute": mark("Messages a minute"),
-    "burst": mark("At once after a pause"),
-    "gap_seconds": mark("Seconds between two to one contact"),
-    "campaign_seconds": mark("Seconds between two of a campaign"),
-    "daily_cap": mark("Messages a day at most"),
-    "warm_up_first": mark("Campaign messages on the first day"),
-    "quietFrom": mark("Quiet from"),
-    "quietUntil": mark("Quiet until"),
+    "retention_days": N_("Days that messages are kept"),
+    "per_minute": N_("Messages a minute"),
+    "burst": N_("At once after a pause"),
+    "gap_seconds": N_("Seconds between two to one contact"),
+    "campaign_seconds": N_("Seconds between two of a campaign"),
+    "daily_cap": N_("Messages a day at most"),
+    "warm_up_first": N_("Campaign messages on the first day"),
+    "quietFrom": N_("Quiet from"),
+    "quietUntil": N_("Quiet until"),
 }
 """What the fields are called on the page."""
 

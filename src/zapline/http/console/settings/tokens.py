@@ -11,29 +11,29 @@ from zapline.domain.principals import Scope
 from zapline.http.api.framework.problems import Problem, invalid
 from zapline.http.console.framework.flash_messages import Tone
 from zapline.http.console.framework.layout import Frame, me
-from zapline.http.console.framework.translation import _, mark
+from zapline.http.console.framework.translation import N_, _
 from zapline.http.console.settings.sending_settings import said_of
 from zapline.http.console.units.unit_page import PATH
 from zapline.sql.accounts.access_tokens import TokenRecord
-from zapline.supervisors.accounts.authentication import Identity
+from zapline.supervisors.accounts.authentication import Authentication
 from zapline.supervisors.inbound.unit_state import Unit
-from zapline.supervisors.units.unit_commands import Submit
+from zapline.supervisors.units.unit_commands import UnitCommands
 
 _MOST = 200
 """Tokens that are shown; a unit has a few."""
 SCOPES = {
-    Scope.READ: mark("read: see the line, conversations and messages"),
-    Scope.SEND: mark("send: write messages and run campaigns"),
-    Scope.CONTROL: mark("control: connect the line and change its settings"),
+    Scope.READ: N_("read: see the line, conversations and messages"),
+    Scope.SEND: N_("send: write messages and run campaigns"),
+    Scope.CONTROL: N_("control: connect the line and change its settings"),
 }
 
 
 class TokensPage:
     """``/console/units/{unit}/tokens``."""
 
-    def __init__(self, frame: Frame, submit: Submit, identity: Identity) -> None:
+    def __init__(self, frame: Frame, commands: UnitCommands, identity: Authentication) -> None:
         self._frame = frame
-        self._submit = submit
+        self._commands = commands
         self._identity = identity
 
     def attach(self) -> None:
@@ -43,11 +43,11 @@ class TokensPage:
         self._frame.post(f"{PATH}/tokens/<uuid:token>/revoke", "revoke_token", self.revoke)
 
     async def show(self, unit: UUID) -> Response:
-        return await self._page(self._submit.find(UnitId(unit)))
+        return await self._page(self._commands.find(UnitId(unit)))
 
     async def mint(self, unit: UUID) -> Response:
         """The token stands in the answer to this form and nowhere else."""
-        found, form = self._submit.find(UnitId(unit)), await self._frame.form()
+        found, form = self._commands.find(UnitId(unit)), await self._frame.form()
         try:
             label, days = form.text("label", 100), form.whole("days", 1, 3650)
             if not label or not label.isprintable():
@@ -63,7 +63,7 @@ class TokensPage:
         return await self._page(found, minted=minted.token)
 
     async def ask(self, unit: UUID, token: UUID) -> Response:
-        found = self._submit.find(UnitId(unit))
+        found = self._commands.find(UnitId(unit))
         known = [one for one in await self._identity.unit_tokens(found.id, None, _MOST) if one.id == token]
         if not known:
             return self._frame.go(f"/console/units/{unit}/tokens")

@@ -3,17 +3,17 @@
 from dataclasses import dataclass
 
 from zapline.domain.line.reasons import EXPLANATIONS, Phase
-from zapline.http.console.framework.translation import _, mark
+from zapline.http.console.framework.translation import N_, _
 from zapline.supervisors.inbound.unit_state import Unit
 
 _WORDS = {
-    Phase.IDLE: ("idle", mark("Not connected")),
-    Phase.CONNECTING: ("busy", mark("Connecting")),
-    Phase.PAIRING: ("busy", mark("Waiting for the scan")),
-    Phase.OPEN: ("good", mark("Connected")),
-    Phase.BACKING_OFF: ("warn", mark("Reconnecting")),
-    Phase.LOGGED_OUT: ("bad", mark("Logged out")),
-    Phase.REFUSED: ("bad", mark("Refused")),
+    Phase.IDLE: ("idle", N_("Not connected")),
+    Phase.CONNECTING: ("busy", N_("Connecting")),
+    Phase.PAIRING: ("busy", N_("Waiting for the scan")),
+    Phase.OPEN: ("good", N_("Connected")),
+    Phase.BACKING_OFF: ("warn", N_("Reconnecting")),
+    Phase.LOGGED_OUT: ("bad", N_("Logged out")),
+    Phase.REFUSED: ("bad", N_("Refused")),
 }
 _RANKS = {"bad": 0, "warn": 1, "busy": 2, "idle": 3, "good": 4}
 

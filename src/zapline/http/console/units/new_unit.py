@@ -7,7 +7,7 @@ from zapline.http.console.framework.flash_messages import Tone
 from zapline.http.console.framework.layout import Frame
 from zapline.http.console.framework.translation import _
 from zapline.http.console.units.time_zones import ZONES
-from zapline.supervisors.units.unit_commands import Submit
+from zapline.supervisors.units.unit_commands import UnitCommands
 from zapline.supervisors.units.unit_lifecycle import is_time_zone
 
 _USUAL = "America/Sao_Paulo"
@@ -16,9 +16,9 @@ _USUAL = "America/Sao_Paulo"
 class NewUnit:
     """``/console/units/new``."""
 
-    def __init__(self, frame: Frame, submit: Submit) -> None:
+    def __init__(self, frame: Frame, commands: UnitCommands) -> None:
         self._frame = frame
-        self._submit = submit
+        self._commands = commands
 
     def attach(self) -> None:
         self._frame.get("/console/units/new", "new_unit", self.show)
@@ -36,7 +36,7 @@ class NewUnit:
         try:
             async with self._frame.audited("create_unit") as line:
                 line.note(name=name, instance=instance, timeZone=zone)
-                made = await self._submit.create_unit(name, instance or None, zone)
+                made = await self._commands.create_unit(name, instance or None, zone)
                 line.note(made=str(made.id))
         except LocalError as refused:
             return self._page(422, name, instance, zone, _(str(refused)))

@@ -10,11 +10,11 @@ from quart import Response
 from zapline.http.console.framework.counts import History, Totals
 from zapline.http.console.framework.layout import Frame, asked, number_of
 from zapline.http.console.framework.live_updates import ALL
-from zapline.http.console.framework.translation import _, mark
+from zapline.http.console.framework.translation import N_, _
 from zapline.http.console.health.check_explanations import VERDICTS, tell
 from zapline.http.console.units.line_status import Standing, rank, standing
-from zapline.sql.units.unit_summaries import UnitTotals
-from zapline.supervisors.health.health_report import Health
+from zapline.sql.units.unit_totals import UnitTotals
+from zapline.supervisors.health.health_report import HealthMonitor
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.units.roster import Roster
 
@@ -34,7 +34,7 @@ class Shown:
 class Overview:
     """``/console/`` and its live parts."""
 
-    def __init__(self, frame: Frame, roster: Roster, health: Health, totals: Totals, history: History) -> None:
+    def __init__(self, frame: Frame, roster: Roster, health: HealthMonitor, totals: Totals, history: History) -> None:
         self._frame = frame
         self._roster = roster
         self._health = health
@@ -45,7 +45,7 @@ class Overview:
         self._frame.get("/console/", "overview", self.show)
         self._frame.get("/console/part/units", "overview_units", self.units)
         self._frame.get("/console/part/rates", "overview_rates", self.rates)
-        self._frame.section("overview", mark("Overview"), "/console/", 0)
+        self._frame.section("overview", N_("Overview"), "/console/", 0)
 
     async def show(self) -> Response:
         values = {**await self._listed(), **await self._judged()}

@@ -10,16 +10,16 @@ from zapline.domain.outbox.failure_texts import reason_of
 from zapline.domain.privacy.masking import mask_phone
 from zapline.http.console.framework import labels
 from zapline.http.console.framework.formatting import number
-from zapline.http.console.framework.translation import _, mark
-from zapline.supervisors.notifications.live_feed import Event, Feed, Kind
+from zapline.http.console.framework.translation import N_, _
+from zapline.supervisors.notifications.live_feed import EventKind, LiveEvent, LiveFeed
 
 MOST = 50
 _KINDS = {
-    Kind.STATUS: mark("line"),
-    Kind.QR: mark("QR code"),
-    Kind.MESSAGE: mark("message"),
-    Kind.DELIVERY: mark("delivery"),
-    Kind.CAMPAIGN: mark("campaign"),
+    EventKind.STATUS: N_("line"),
+    EventKind.QR: N_("QR code"),
+    EventKind.MESSAGE: N_("message"),
+    EventKind.DELIVERY: N_("delivery"),
+    EventKind.CAMPAIGN: N_("campaign"),
 }
 
 
@@ -32,7 +32,7 @@ class Happened:
     text: str
 
 
-def tail(feed: Feed, unit: UnitId) -> list[Happened]:
+def tail(feed: LiveFeed, unit: UnitId) -> list[Happened]:
     """The last events of the unit, the newest first; phones are masked, and no text of anybody is in it."""
     return [
         Happened(event.at, _(_KINDS[event.kind]), _told(event))
@@ -41,18 +41,18 @@ def tail(feed: Feed, unit: UnitId) -> list[Happened]:
     ]
 
 
-def _told(event: Event) -> str:
+def _told(event: LiveEvent) -> str:
     data: dict[str, Any] = msgspec.json.decode(event.data)
     match event.kind:
-        case Kind.STATUS:
+        case EventKind.STATUS:
             return _(data["sentence"])
-        case Kind.QR:
+        case EventKind.QR:
             return _("a new code to scan") if data["available"] else _("no code to scan any more")
-        case Kind.MESSAGE:
+        case EventKind.MESSAGE:
             return _message(data)
-        case Kind.DELIVERY:
+        case EventKind.DELIVERY:
             return _delivery(data)
-        case Kind.CAMPAIGN:
+        case EventKind.CAMPAIGN:
             return _campaign(data)
     return event.kind.value
 

@@ -5,11 +5,11 @@ from zoneinfo import ZoneInfo
 from zapline.domain.campaigns.states import CampaignState
 from zapline.domain.line.reasons import Phase
 from zapline.domain.outbox.pacing import UnitPace
-from zapline.http.console.framework.formatting import clock_time
+from zapline.http.console.framework.formatting import date_time
 from zapline.http.console.framework.translation import _
 from zapline.http.console.units.line_status import standing
 from zapline.sql.campaigns.campaigns import Campaign
-from zapline.sql.outbound.claims import PaceRow
+from zapline.sql.outbound.send_claims import PaceRow
 from zapline.supervisors.inbound.unit_state import Unit
 
 
@@ -38,7 +38,7 @@ def campaign_waits(unit: Unit, one: Campaign, pace: PaceRow | None, now: float) 
         return _("Its hours and the unit's quiet hours leave no time to send. Change the quiet hours in the settings.")
     if opens <= now:
         return ""
-    at = clock_time(opens, zone)
+    at = date_time(opens, zone)
     if limits.quiet is not None and limits.quiet.end_after(now) is not None:
         return _("The unit has its quiet hours: it goes on by itself at {at}. The settings change them.", at=at)
     return _("It is outside of its hours: it goes on by itself at {at}.", at=at)

@@ -12,10 +12,10 @@ from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId
 from zapline.http.console.framework.flash_messages import Tone
 from zapline.http.console.framework.layout import Frame
-from zapline.http.console.framework.translation import _, mark
+from zapline.http.console.framework.translation import N_, _
 from zapline.http.console.units.unit_page import PATH
-from zapline.supervisors.units.unit_commands import Submit, UnknownUnit
-from zapline.supervisors.units.unit_lifecycle import UnitChanges
+from zapline.supervisors.units.unit_commands import UnitCommands, UnknownUnit
+from zapline.supervisors.units.unit_lifecycle import UnitLifecycle
 
 _NUMBER = re.compile(r"\d{8,15}")
 _BETWEEN = re.compile(r"[\s().+-]")
@@ -34,28 +34,28 @@ class Asked:
 
 ASKED = {
     "disconnect": Asked(
-        mark("Log out?"),
-        mark(
+        N_("Log out?"),
+        N_(
             "The phone is unlinked. Nothing comes in and nothing is sent until somebody connects the line again and "
             "scans a new code. Messages that wait stay."
         ),
-        mark("Log out"),
+        N_("Log out"),
     ),
     "rotate-secret": Asked(
-        mark("Give it a new webhook secret?"),
-        mark(
+        N_("Give it a new webhook secret?"),
+        N_(
             "Zapline tells Evolution the new address by itself. The old one is accepted for a while, for webhooks "
             "that are on their way."
         ),
-        mark("Rotate the secret"),
+        N_("Rotate the secret"),
     ),
     "archive": Asked(
-        mark("Close this unit?"),
-        mark(
+        N_("Close this unit?"),
+        N_(
             "Its phone is unlinked, nothing is sent any more, and its webhooks are refused. Its conversations stay in "
             "the database. This cannot be taken back."
         ),
-        mark("Close the unit"),
+        N_("Close the unit"),
         typed=True,
     ),
 }
@@ -64,9 +64,9 @@ ASKED = {
 class UnitActions:
     """The forms below ``/console/units/{unit}``."""
 
-    def __init__(self, frame: Frame, submit: Submit, changes: UnitChanges) -> None:
+    def __init__(self, frame: Frame, commands: UnitCommands, changes: UnitLifecycle) -> None:
         self._frame = frame
-        self._submit = submit
+        self._commands = commands
         self._changes = changes
 
     def attach(self) -> None:
@@ -90,7 +90,7 @@ class UnitActions:
         return ask
 
     def _ask(self, name: str, unit: UnitId, error: str = "", status: int = 200) -> Response:
-        found = self._submit.find(unit)
+        found = self._commands.find(unit)
         return self._frame.render(
             "ask.html", status, at="unit", unit=found.record, name=name, asked=ASKED[name], error=error
         )
@@ -102,11 +102,11 @@ class UnitActions:
         if number is not None and not _NUMBER.fullmatch(number):
             said = _("A number has 8 to 15 digits with the country's code, as 55 11 99999 0001.")
             return self._frame.go(_page(unit), Tone.BAD, said)
-        return await self._do(unit, "connect", lambda: self._submit.connect(UnitId(unit), number), "")
+        return await self._do(unit, "connect", lambda: self._commands.connect(UnitId(unit), number), "")
 
     async def disconnect(self, unit: UUID) -> Response:
         said = _("The phone is being unlinked.")
-        return await self._do(unit, "disconnect", lambda: self._submit.disconnect(UnitId(unit)), said)
+        return await self._do(unit, "disconnect", lambda: self._commands.disconnect(UnitId(unit)), said)
 
     async def pause(self, unit: UUID) -> Response:
         said = _("Nothing is sent until you resume.")
@@ -130,7 +130,7 @@ class UnitActions:
 
     async def archive(self, unit: UUID) -> Response:
         name = (await self._frame.form()).text("name", 200)
-        found = self._submit.find(UnitId(unit))
+        found = self._commands.find(UnitId(unit))
         if name != found.record.name.strip():
             return self._ask("archive", found.id, _("This is not the unit's name."), 422)
         async with self._frame.audited("archive_unit", found.id):

@@ -14,26 +14,26 @@ from zapline.domain.line.state import Stored
 from zapline.domain.line.state_machine import QR_LIFE
 from zapline.domain.outbox.failure_texts import reason_of
 from zapline.http.api.units.qr_codes import QrPictures
-from zapline.http.api.units.unit_schemas import OutboundBody, SendingBody
+from zapline.http.api.units.unit_responses import OutboundBody, SendingBody
 from zapline.http.console.framework.counts import soon
 from zapline.http.console.framework.layout import Frame
 from zapline.http.console.framework.live_updates import of_unit
-from zapline.http.console.framework.translation import _, mark
+from zapline.http.console.framework.translation import N_, _
 from zapline.http.console.units.line_status import standing
 from zapline.http.console.units.recent_activity import tail
 from zapline.sql.postgres.pool import Pool
-from zapline.sql.units import unit_summaries
+from zapline.sql.units import unit_totals
 from zapline.supervisors.inbound.unit_state import Unit
-from zapline.supervisors.notifications.live_feed import Feed
-from zapline.supervisors.units.unit_commands import Submit
+from zapline.supervisors.notifications.live_feed import LiveFeed
+from zapline.supervisors.units.unit_commands import UnitCommands
 
 Sending = Callable[[UnitId], OutboundBody | None]
 PATH = "/console/units/<uuid:unit>"
 SENDERS = {
-    "idle": ("good", mark("Nothing waits to be sent")),
-    "pacing": ("busy", mark("Waits for its pace")),
-    "calling": ("busy", mark("Is sending")),
-    "paused": ("warn", mark("Rests for a while")),
+    "idle": ("good", N_("Nothing waits to be sent")),
+    "pacing": ("busy", N_("Waits for its pace")),
+    "calling": ("busy", N_("Is sending")),
+    "paused": ("warn", N_("Rests for a while")),
 }
 """What a unit's sender does; as ``supervisors.desk.Busy``."""
 
@@ -41,9 +41,11 @@ SENDERS = {
 class UnitPage:
     """``/console/units/{unit}`` and its live parts."""
 
-    def __init__(self, frame: Frame, submit: Submit, pool: Pool, feed: Feed | None, sending: Sending) -> None:
+    def __init__(
+        self, frame: Frame, commands: UnitCommands, pool: Pool, feed: LiveFeed | None, sending: Sending
+    ) -> None:
         self._frame = frame
-        self._submit = submit
+        self._commands = commands
         self._pool = pool
         self._feed = feed
         self._sending = sending
@@ -55,25 +57,25 @@ class UnitPage:
         self._frame.get(f"{PATH}/part/work", "unit_work", self.work)
         self._frame.get(f"{PATH}/part/tail", "unit_tail", self.tail)
         self._frame.get(f"{PATH}/qr.svg", "unit_qr", self.qr)
-        self._frame.tab("unit", mark("Line"), "/console/units/{unit}", 0)
+        self._frame.tab("unit", N_("Line"), "/console/units/{unit}", 0)
 
     async def show(self, unit: UUID) -> Response:
-        found = self._submit.find(UnitId(unit))
+        found = self._commands.find(UnitId(unit))
         values = {**self._line(found), **await self._work(found), **self._tail(found)}
         return self._frame.render("unit.html", at="unit", unit=found.record, events=of_unit(found.id), **values)
 
     async def line(self, unit: UUID) -> Response:
-        return self._frame.render("unit_line.html", **self._line(self._submit.find(UnitId(unit))))
+        return self._frame.render("unit_line.html", **self._line(self._commands.find(UnitId(unit))))
 
     async def work(self, unit: UUID) -> Response:
-        return self._frame.render("unit_work.html", **await self._work(self._submit.find(UnitId(unit))))
+        return self._frame.render("unit_work.html", **await self._work(self._commands.find(UnitId(unit))))
 
     async def tail(self, unit: UUID) -> Response:
-        return self._frame.render("unit_tail.html", **self._tail(self._submit.find(UnitId(unit))))
+        return self._frame.render("unit_tail.html", **self._tail(self._commands.find(UnitId(unit))))
 
     async def qr(self, unit: UUID) -> Response:
         """The code to scan; whoever looks at it keeps it fresh."""
-        found = self._submit.find(UnitId(unit))
+        found = self._commands.find(UnitId(unit))
         stored = found.state.stored if found.state is not None else None
         if stored is None or stored.phase is not Phase.PAIRING or stored.qr_code is None:
             raise NotFound
@@ -82,7 +84,7 @@ class UnitPage:
     def _line(self, unit: Unit) -> dict[str, Any]:
         stored = unit.state.stored if unit.state is not None else Stored()
         if stored.phase in (Phase.CONNECTING, Phase.PAIRING):
-            self._submit.look_at_qr(unit)
+            self._commands.keep_qr_fresh(unit)
         pairing = stored.phase is Phase.PAIRING and stored.qr_code is not None
         drawn_at = stored.qr_updated_at if pairing else None
         left = max(0.0, drawn_at + QR_LIFE - time.time()) if drawn_at is not None else 0.0
@@ -100,7 +102,7 @@ class UnitPage:
         }
 
     async def _work(self, unit: Unit) -> dict[str, Any]:
-        totals = await soon(lambda: unit_summaries.totals(self._pool, unit.id))
+        totals = await soon(lambda: unit_totals.totals(self._pool, unit.id))
         told = self._sending(unit.id)
         return {
             "record": unit.record,
