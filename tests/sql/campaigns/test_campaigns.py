@@ -8,21 +8,21 @@ import trio
 from support.campaigning import Place, phone, place
 
 from zapline.domain.campaigns.recipients_csv import InvalidRecipients
-from zapline.domain.campaigns.states import Ask, WrongCampaignState
+from zapline.domain.campaigns.states import CampaignCommand, WrongCampaignState
 from zapline.domain.campaigns.text_templates import InvalidTemplate
 from zapline.domain.ids import UnitId
-from zapline.domain.outbox.work_states import File, Text
+from zapline.domain.outbox.contents import File, Text
 from zapline.sql.campaigns.campaigns import Campaign, find_campaign, list_campaigns, recipients, variables
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.campaigns.campaign_commands import (
     CampaignConflict,
+    CampaignPlan,
     InvalidCampaign,
     NoRecipients,
     NotFillable,
-    Plan,
     UnknownCampaign,
 )
-from zapline.supervisors.campaigns.recipient_loading import Csv
+from zapline.supervisors.campaigns.recipient_loading import RecipientCsv
 from zapline.supervisors.units.unit_commands import UnknownUnit
 
 
@@ -42,7 +42,7 @@ async def shown(house: Place, unit: object, id: object) -> Campaign:
 async def test_fifty_times_the_same_campaign_is_made_once_and_other_words_are_refused(database: str) -> None:
     async with place(database) as house:
         unit = await house.add_unit()
-        plan = Plan("c", Text("Oi {{nome}}"), [{"to": phone(1), "nome": "Ana"}], client_id="k")
+        plan = CampaignPlan("c", Text("Oi {{nome}}"), [{"to": phone(1), "nome": "Ana"}], client_id="k")
         made = []
 
         async def make() -> None:
@@ -55,7 +55,7 @@ async def test_fifty_times_the_same_campaign_is_made_once_and_other_words_are_re
         assert [fresh for _, fresh in made].count(True) == 1
         assert await house.column("select count(*) from zapline.campaign_recipients") == [1]
         with pytest.raises(CampaignConflict):
-            await house.campaigns.create(unit, Plan("c", Text("Oi"), plan.listed, client_id="k"))
+            await house.campaigns.create(unit, CampaignPlan("c", Text("Oi"), plan.listed, client_id="k"))
         # Another unit has client ids of its own.
         other = await house.add_unit()
         assert (await house.campaigns.create(other, plan))[1]
@@ -74,13 +74,13 @@ async def test_what_is_no_campaign_is_refused_and_leaves_nothing(database: str) 
             (File("voice", url="https://x.example/a", caption="x"), InvalidCampaign),  # type: ignore[arg-type]
         ]:
             with pytest.raises(error):
-                await house.campaigns.create(unit, Plan("c", content, one))
+                await house.campaigns.create(unit, CampaignPlan("c", content, one))
         with pytest.raises(InvalidRecipients):
-            await house.campaigns.create(unit, Plan("c", Text("Oi"), [*one, {"nome": "Ana"}]))
+            await house.campaigns.create(unit, CampaignPlan("c", Text("Oi"), [*one, {"nome": "Ana"}]))
         with pytest.raises(NoRecipients):
-            await house.campaigns.create(unit, Plan("c", Text("Oi {{nome}}"), one, start=True))
+            await house.campaigns.create(unit, CampaignPlan("c", Text("Oi {{nome}}"), one, start=True))
         with pytest.raises(UnknownUnit):
-            await house.campaigns.create(UnitId(UUID(int=1)), Plan("c", Text("Oi"), one))
+            await house.campaigns.create(UnitId(UUID(int=1)), CampaignPlan("c", Text("Oi"), one))
         assert await house.column("select count(*) from zapline.campaigns") == [0]
 
 
@@ -88,11 +88,11 @@ async def test_a_list_is_judged_and_its_reasons_are_kept_with_it(database: str) 
     async with place(database) as house:
         unit = await house.add_unit()
         await house.campaigns.suppress(unit, phone(3))
-        id, _ = await house.campaigns.create(unit, Plan("c", Text("Oi {{nome}}"), [{"to": phone(1), "nome": "Ana"}]))
+        id, _ = await house.campaigns.create(unit, CampaignPlan("c", Text("Oi {{nome}}"), [{"to": phone(1), "nome": "Ana"}]))
         lines = ["telefone;Nome;cidade", f"{phone(1)};de novo;", f"{phone(2)};Bia;Recife", f"{phone(2)};Bia;"]
         data = "\n".join([*lines, f"{phone(3)};Caio;", "abc;Davi;", f"{phone(4)};;Natal"])
-        dry = await house.campaigns.try_list(unit, id, Csv(in_pieces(data.encode())))
-        tally = await house.campaigns.load(unit, id, Csv(in_pieces(data[:30].encode(), data[30:].encode())))
+        dry = await house.campaigns.forecast_load(unit, id, RecipientCsv(in_pieces(data.encode())))
+        tally = await house.campaigns.load(unit, id, RecipientCsv(in_pieces(data[:30].encode(), data[30:].encode())))
         assert dry.tally == tally
         assert (tally.received, tally.accepted) == (6, 1)
         assert dry.ends_at == house.now + 2
@@ -115,7 +115,7 @@ async def test_a_list_is_judged_and_its_reasons_are_kept_with_it(database: str) 
 async def test_a_list_that_is_not_read_to_its_end_leaves_nothing(database: str) -> None:
     async with place(database) as house:
         unit = await house.add_unit()
-        id, _ = await house.campaigns.create(unit, Plan("c", Text("Oi"), [{"to": phone(1)}]))
+        id, _ = await house.campaigns.create(unit, CampaignPlan("c", Text("Oi"), [{"to": phone(1)}]))
         many = b"to\n" + b"".join(f"{phone(number)}\n".encode() for number in range(2, 5000))
         hangs = trio.Event()
 
@@ -125,24 +125,24 @@ async def test_a_list_that_is_not_read_to_its_end_leaves_nothing(database: str) 
             await trio.sleep_forever()
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(house.campaigns.load, unit, id, Csv(endless()))
+            nursery.start_soon(house.campaigns.load, unit, id, RecipientCsv(endless()))
             await hangs.wait()
             # While it comes in it is counted, and nobody else meddles.
             found = await shown(house, unit, id)
             assert (found.state, found.counts.total() > 1) == ("loading", True)
             for refused in (
                 house.campaigns.load(unit, id, [{"to": phone(9)}]),
-                house.campaigns.ask(unit, id, Ask.START),
+                house.campaigns.change_state(unit, id, CampaignCommand.START),
             ):
                 with pytest.raises((NotFillable, WrongCampaignState)):
                     await refused
-            house.feeder._look_around_at = 0.0
+            house.feeder._sweep_at = 0.0
             await house.feeder.round()
             assert (await shown(house, unit, id)).state == "loading"
             nursery.cancel_scope.cancel()
         assert (await shown(house, unit, id)).counts == {"pending": 1}
         with pytest.raises(InvalidRecipients, match="line 5000"):
-            await house.campaigns.load(unit, id, Csv(in_pieces(many, b"\xff\n")))
+            await house.campaigns.load(unit, id, RecipientCsv(in_pieces(many, b"\xff\n")))
         found = await shown(house, unit, id)
         assert (found.state, found.counts) == ("ready", {"pending": 1})
         # As after a kill: the rows are there, and nobody reads them in.
@@ -151,11 +151,11 @@ async def test_a_list_that_is_not_read_to_its_end_leaves_nothing(database: str) 
             "insert into zapline.campaign_recipients (campaign_id, number, unit_id, recipient)"
             f" values ('{id}', 2, '{unit}', 'x')"
         )
-        house.feeder._look_around_at = 0.0
+        house.feeder._sweep_at = 0.0
         await house.feeder.round()
         found = await shown(house, unit, id)
         assert (found.state, found.counts) == ("ready", {"pending": 1})
-        assert (await house.campaigns.load(unit, id, Csv(in_pieces(many)))).accepted == 4998
+        assert (await house.campaigns.load(unit, id, RecipientCsv(in_pieces(many)))).accepted == 4998
 
 
 async def test_counts_are_those_of_the_rows_whatever_became_of_the_messages(database: str) -> None:
@@ -208,9 +208,9 @@ async def test_what_failed_is_tried_again_and_what_is_uncertain_is_not(database:
         await house.feeder.round()
         assert await house.state(campaign) == "done"
         await house.campaigns.suppress(unit, phone(1))
-        assert await house.campaigns.ask(unit, campaign, Ask.RETRY_FAILED) == 2
+        assert await house.campaigns.change_state(unit, campaign, CampaignCommand.RETRY_FAILED) == 2
         assert (await shown(house, unit, campaign)).counts == {"pending": 1, "skipped": 1, "uncertain": 1, "sent": 1}
-        assert await house.campaigns.ask(unit, campaign, Ask.RETRY_FAILED) == 0
+        assert await house.campaigns.change_state(unit, campaign, CampaignCommand.RETRY_FAILED) == 0
         await house.feeder.round()
         claimed = await house.claim(unit)
         assert claimed is not None
@@ -220,7 +220,7 @@ async def test_what_failed_is_tried_again_and_what_is_uncertain_is_not(database:
         await house.end(claimed.message)
         await house.feeder.round()
         assert await house.state(campaign) == "done"
-        assert await house.campaigns.ask(unit, campaign, Ask.RETRY_FAILED) == 0
+        assert await house.campaigns.change_state(unit, campaign, CampaignCommand.RETRY_FAILED) == 0
         assert await house.state(campaign) == "done"
 
 
@@ -230,31 +230,31 @@ async def test_a_campaign_is_paused_resumed_and_cancelled(database: str) -> None
         campaign = await house.make(unit, 12)
         await house.feeder.round()
         for _ in range(2):
-            await house.campaigns.ask(unit, campaign, Ask.PAUSE)
+            await house.campaigns.change_state(unit, campaign, CampaignCommand.PAUSE)
         await house.feeder.round()
         assert await house.claim(unit) is None
         assert house.feeder.campaigning == set()
-        await house.campaigns.ask(unit, campaign, Ask.RESUME)
+        await house.campaigns.change_state(unit, campaign, CampaignCommand.RESUME)
         claimed = await house.claim(unit)
         assert claimed is not None
         for _ in range(2):
-            await house.campaigns.ask(unit, campaign, Ask.CANCEL)
+            await house.campaigns.change_state(unit, campaign, CampaignCommand.CANCEL)
         found = await shown(house, unit, campaign)
         assert found.counts == {"sending": 1, "cancelled": 11}
         assert (found.started_at is not None, found.ended_at is not None) == (True, True)
         told = "select distinct o.failure, m.delivery::text from zapline.outbox o join zapline.messages m"
         told += " on m.id = o.message_id where o.state = 'cancelled'"
         assert await house.sql(told) == [("campaign_cancelled", "failed")]
-        for ask in (Ask.START, Ask.RESUME, Ask.PAUSE, Ask.RETRY_FAILED):
+        for ask in (CampaignCommand.START, CampaignCommand.RESUME, CampaignCommand.PAUSE, CampaignCommand.RETRY_FAILED):
             with pytest.raises(WrongCampaignState):
-                await house.campaigns.ask(unit, campaign, ask)
+                await house.campaigns.change_state(unit, campaign, ask)
         with pytest.raises(NotFillable):
             await house.campaigns.load(unit, campaign, [{"to": phone(99)}])
         for unknown in (
-            house.campaigns.ask(unit, unit, Ask.START),
+            house.campaigns.change_state(unit, unit, CampaignCommand.START),
             house.campaigns.load(unit, unit, []),
-            house.campaigns.try_list(unit, unit, []),
-            house.campaigns.ask(await house.add_unit(), campaign, Ask.CANCEL),
+            house.campaigns.forecast_load(unit, unit, []),
+            house.campaigns.change_state(await house.add_unit(), campaign, CampaignCommand.CANCEL),
         ):
             with pytest.raises(UnknownCampaign):
                 await unknown
@@ -265,7 +265,7 @@ async def test_a_dry_run_stores_nothing_and_tells_the_end(database: str) -> None
         unit = await house.add_unit(pace="daily_cap = 2, warm_up_first = 1")
         await house.campaigns.suppress(unit, phone(2))
         listed = [{"to": phone(number), "nome": f"N{number}"} for number in range(1, 6)]
-        forecast = await house.campaigns.try_out(unit, Plan("c", Text("Oi {{nome}}"), [*listed, {"to": "x"}]))
+        forecast = await house.campaigns.forecast(unit, CampaignPlan("c", Text("Oi {{nome}}"), [*listed, {"to": "x"}]))
         tally = forecast.tally
         assert (tally.received, tally.accepted, tally.skipped) == (6, 4, {"opted_out": 1, "invalid_phone": 1})
         assert tally.previews[0] == ("****0001", "Oi N1")

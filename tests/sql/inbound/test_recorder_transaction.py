@@ -11,26 +11,28 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from zapline.domain.contacts.phone_numbers import resolve
+from zapline.domain.contacts.addresses import resolve_address
 from zapline.domain.ids import ExternalId, Seq, UnitId
-from zapline.domain.messages.delivery_status import Delivery
-from zapline.domain.messages.delivery_status import merge as merge_delivery
-from zapline.domain.messages.events import (
+from zapline.domain.messages.delivery_status import DeliveryStatus
+from zapline.domain.messages.delivery_status import merge_statuses as merge_delivery
+from zapline.domain.messages.facts import (
     ContactSeen,
-    Fact,
-    Kind,
-    Media,
+    MediaInfo,
     MessageArrived,
     MessageDeleted,
     MessageEdited,
+    MessageFact,
+    MessageKind,
     ReactionReported,
     StatusReported,
 )
-from zapline.sql.inbound.batches import EntryWrite
-from zapline.sql.inbound.message_rows import UnitWrite, prepare
-from zapline.sql.inbound.recorder_transaction import Known, apply_waiting, expire_parked, record
+from zapline.sql.inbound.contact_identities import RecorderCache
+from zapline.sql.inbound.parked_reports import apply_parked_reports, expire_parked_reports
+from zapline.sql.inbound.recorder_transaction import record
+from zapline.sql.inbound.recorder_types import EntryFacts
+from zapline.sql.inbound.unit_batches import UnitBatch, prepare_batch
 from zapline.sql.postgres.connection import Connection, connect
-from zapline.sql.postgres.error_classes import StatementFailed, Trouble
+from zapline.sql.postgres.database_errors import StatementFailed, Trouble
 from zapline.sql.units.units import insert_unit
 
 JOURNAL = UUID(int=1)
@@ -47,15 +49,15 @@ async def make_unit(conn: Connection, id: UUID | None = None) -> UnitId:
     return unit
 
 
-def write(unit: UnitId, facts: Iterable[Fact], at: float = NOW) -> UnitWrite:
-    entries = [EntryWrite(Seq(n + 1), "messages.upsert", at, b"{}", facts=(fact,)) for n, fact in enumerate(facts)]
-    return prepare(unit, entries, None, None, JOURNAL)
+def write(unit: UnitId, facts: Iterable[MessageFact], at: float = NOW) -> UnitBatch:
+    entries = [EntryFacts(Seq(n + 1), "messages.upsert", at, b"{}", facts=(fact,)) for n, fact in enumerate(facts)]
+    return prepare_batch(unit, entries, None, None, JOURNAL)
 
 
 def message(identity: str, *jids: str, text: str | None = "oi", **more: Any) -> MessageArrived:
-    chat = resolve(*(jids or (PHONE,)))
+    chat = resolve_address(*(jids or (PHONE,)))
     assert chat is not None
-    fields: dict[str, Any] = {"kind": Kind.TEXT, "from_me": False, "sent_at": NOW}
+    fields: dict[str, Any] = {"kind": MessageKind.TEXT, "from_me": False, "sent_at": NOW}
     return MessageArrived(ExternalId(identity), chat, text=text, **(fields | more))
 
 
@@ -63,17 +65,17 @@ async def rows(conn: Connection, query: str) -> list[tuple[Any, ...]]:
     return [tuple(row) for row in await conn.fetch(query)]
 
 
-def orders(facts: Sequence[Fact]) -> list[list[list[Fact]]]:
+def orders(facts: Sequence[MessageFact]) -> list[list[list[MessageFact]]]:
     """Every order of the facts, each in one transaction and in one for each fact."""
-    made: list[list[list[Fact]]] = []
+    made: list[list[list[MessageFact]]] = []
     for order in itertools.permutations(facts):
         made += [[list(order)], [[fact] for fact in order]]
     return made
 
 
-async def end_of(conn: Connection, batches: list[list[Fact]], query: str) -> list[tuple[Any, ...]]:
+async def end_of(conn: Connection, batches: list[list[MessageFact]], query: str) -> list[tuple[Any, ...]]:
     """What the query says of a new unit (``$unit``) after these transactions."""
-    unit, known = await make_unit(conn), Known()
+    unit, known = await make_unit(conn), RecorderCache()
     for facts in batches:
         await record(conn, [write(unit, facts)], known)
     return await rows(conn, query.replace("$unit", f"'{unit}'"))
@@ -81,8 +83,8 @@ async def end_of(conn: Connection, batches: list[list[Fact]], query: str) -> lis
 
 # -- parked reports ------------------------------------------------------------------------------------------
 
-REPORTS: list[Fact] = [
-    StatusReported(ExternalId("A"), Delivery.READ),
+REPORTS: list[MessageFact] = [
+    StatusReported(ExternalId("A"), DeliveryStatus.READ),
     MessageEdited(ExternalId("A"), "dois", 1_795_364_451_000),
     MessageDeleted(ExternalId("A")),
 ]
@@ -111,32 +113,32 @@ async def test_the_janitor_brings_a_stray_report_to_its_message(database: str) -
     """Two transactions that did not see each other leave a parked report beside its message."""
     async with await connect(database) as conn:
         unit = await make_unit(conn)
-        await record(conn, [write(unit, [message("A")])], Known())
+        await record(conn, [write(unit, [message("A")])], RecorderCache())
         for identity in ("A", "B"):
             await conn.execute(
                 "insert into zapline.parked_reports (unit_id, provider, external_id, delivery, edited_body, "
                 "edited_at_ms, deleted_at) values (%s, 'evolution', %s, 'read', 'dois', 5, now())",
                 (unit, identity),
             )
-        reached, (told,) = await apply_waiting(conn, 100)
+        reached, (told,) = await apply_parked_reports(conn, 100)
         assert (reached, told.external_id, told.delivery, told.edited, told.deleted) == (1, "A", "read", True, True)
         assert await rows(
             conn, "select delivery::text, edited_body, deleted_at is null as kept from zapline.messages"
         ) == [("read", "dois", False)]
         assert await rows(conn, "select external_id from zapline.parked_reports") == [("B",)]
-        assert await apply_waiting(conn, 100) == (0, [])
+        assert await apply_parked_reports(conn, 100) == (0, [])
 
 
 async def test_a_new_report_takes_a_stray_one_along(database: str) -> None:
     async with await connect(database) as conn:
         unit = await make_unit(conn)
-        await record(conn, [write(unit, [message("A")])], Known())
+        await record(conn, [write(unit, [message("A")])], RecorderCache())
         await conn.execute(
             "insert into zapline.parked_reports (unit_id, provider, external_id, delivery) "
             "values (%s, 'evolution', 'A', 'read')",
             (unit,),
         )
-        await record(conn, [write(unit, [StatusReported(ExternalId("A"), Delivery.DELIVERED)])], Known())
+        await record(conn, [write(unit, [StatusReported(ExternalId("A"), DeliveryStatus.DELIVERED)])], RecorderCache())
         assert await rows(conn, "select delivery::text from zapline.messages") == [("read",)]
         assert await rows(conn, "select external_id from zapline.parked_reports") == []
 
@@ -144,11 +146,11 @@ async def test_a_new_report_takes_a_stray_one_along(database: str) -> None:
 async def test_reports_whose_message_never_comes_expire(database: str) -> None:
     async with await connect(database) as conn:
         unit = await make_unit(conn)
-        await record(conn, [write(unit, [StatusReported(ExternalId("A"), Delivery.READ)], NOW - 8 * 86400)], Known())
+        await record(conn, [write(unit, [StatusReported(ExternalId("A"), DeliveryStatus.READ)], NOW - 8 * 86400)], RecorderCache())
         await conn.execute("update zapline.parked_reports set parked_at = now() - interval '8 days'")
-        await record(conn, [write(unit, [StatusReported(ExternalId("B"), Delivery.READ)])], Known())
+        await record(conn, [write(unit, [StatusReported(ExternalId("B"), DeliveryStatus.READ)])], RecorderCache())
         await conn.execute("update zapline.parked_reports set parked_at = now() where external_id = 'B'")
-        assert await expire_parked(conn, 7.0) == 1
+        assert await expire_parked_reports(conn, 7.0) == 1
         assert await rows(conn, "select external_id from zapline.parked_reports") == [("B",)]
 
 
@@ -167,11 +169,11 @@ MERGED = [
 
 
 async def test_a_lid_and_a_phone_become_one_conversation_in_any_order(database: str) -> None:
-    facts: list[Fact] = [message("L", LID), message("B", LID, PHONE), message("P", PHONE)]
+    facts: list[MessageFact] = [message("L", LID), message("B", LID, PHONE), message("P", PHONE)]
     async with await connect(database) as conn:
         for batches in orders(facts):
             assert await end_of(conn, batches, PEOPLE) == MERGED, batches
-        seen = resolve(PHONE, LID)
+        seen = resolve_address(PHONE, LID)
         assert seen is not None
         for batches in orders([message("L", LID), ContactSeen(seen, "Maria"), message("P", PHONE)]):
             assert await end_of(conn, batches, PEOPLE) == MERGED, batches
@@ -179,7 +181,7 @@ async def test_a_lid_and_a_phone_become_one_conversation_in_any_order(database: 
 
 async def test_the_latest_evidence_decides_to_whom_a_lid_belongs_in_any_order(database: str) -> None:
     """Two links to one phone around a link to another must not make the middle one win."""
-    facts: list[Fact] = [
+    facts: list[MessageFact] = [
         message("1", LID, PHONE, sent_at=NOW),
         message("2", LID, PHONE, sent_at=NOW + 10 * 3600),
         message("3", LID, OTHER, sent_at=NOW + 5 * 3600),
@@ -195,7 +197,7 @@ async def test_the_latest_evidence_decides_to_whom_a_lid_belongs_in_any_order(da
 
 
 async def test_two_conversations_with_different_phones_are_never_merged(database: str) -> None:
-    facts: list[Fact] = [message("1", PHONE, LID), message("2", OTHER, LID), message("3", PHONE), message("4", OTHER)]
+    facts: list[MessageFact] = [message("1", PHONE, LID), message("2", OTHER, LID), message("3", PHONE), message("4", OTHER)]
     query = (
         "select count(*) as n from zapline.conversations v join zapline.contacts c on c.id = v.contact_id "
         "where c.phone is not null and v.merged_into is not null and v.unit_id = $unit"
@@ -217,7 +219,7 @@ async def test_both_spellings_of_a_brazilian_mobile_are_one_contact_with_both_id
 
 
 async def test_what_one_message_tells_of_a_contact_is_not_lost_to_another_of_the_same_batch(database: str) -> None:
-    facts: list[Fact] = [
+    facts: list[MessageFact] = [
         message("1", PHONE, LID, sent_at=NOW),
         message("2", PHONE, push_name="Maria", sent_at=NOW + 7200),
         ContactSeen(message("x").chat, "Antiga"),
@@ -232,7 +234,7 @@ async def test_what_one_message_tells_of_a_contact_is_not_lost_to_another_of_the
 
 texts = st.sampled_from([None, "", "a", "B", "é", "Z", "ab"])
 media = st.none() | st.builds(
-    Media,
+    MediaInfo,
     mimetype=st.sampled_from(["image/jpeg", "image/png"]),
     size=st.sampled_from([None, 1, 10, 9]),
     url=st.sampled_from([None, "https://a/1", "https://b/2"]),
@@ -240,16 +242,16 @@ media = st.none() | st.builds(
 messages = st.builds(
     MessageArrived,
     external_id=st.just(ExternalId("A")),
-    chat=st.sampled_from([resolve(PHONE), resolve(LID), resolve(LID, PHONE), resolve(NINTH)]),
+    chat=st.sampled_from([resolve_address(PHONE), resolve_address(LID), resolve_address(LID, PHONE), resolve_address(NINTH)]),
     from_me=st.booleans(),
-    kind=st.sampled_from([Kind.UNKNOWN, Kind.PLACEHOLDER, Kind.TEXT, Kind.IMAGE]),
+    kind=st.sampled_from([MessageKind.UNKNOWN, MessageKind.PLACEHOLDER, MessageKind.TEXT, MessageKind.IMAGE]),
     text=texts,
     media=media,
     detail=st.sampled_from([{}, {"a": 1}, {"a": 2}, {"a": 1, "b": [1]}]),
-    sender=st.sampled_from([None, resolve(PHONE), resolve(OTHER)]),
+    sender=st.sampled_from([None, resolve_address(PHONE), resolve_address(OTHER)]),
     push_name=st.sampled_from([None, "Ana", "ana", "Zé"]),
     sent_at=st.sampled_from([NOW, NOW + 1, NOW - 7200.5]),
-    delivery=st.none() | st.sampled_from(Delivery),
+    delivery=st.none() | st.sampled_from(DeliveryStatus),
     quoted_id=st.sampled_from([None, ExternalId("Q1"), ExternalId("Q2")]),
     forwarded=st.booleans(),
     view_once=st.booleans(),
@@ -270,7 +272,7 @@ UNIT = UUID(int=9)
 
 @given(facts=st.lists(messages, min_size=2, max_size=3))
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
-def test_what_is_told_of_one_message_merges_alike_in_any_order_and_once(database: str, facts: list[Fact]) -> None:
+def test_what_is_told_of_one_message_merges_alike_in_any_order_and_once(database: str, facts: list[MessageFact]) -> None:
     async def run() -> None:
         async with await connect(database) as conn:
             results: dict[str, list[tuple[Any, ...]]] = {}
@@ -282,14 +284,14 @@ def test_what_is_told_of_one_message_merges_alike_in_any_order_and_once(database
                 )
                 if not await rows(conn, f"select from zapline.units where id = '{UNIT}'"):
                     await make_unit(conn, UNIT)
-                unit, known = UnitId(UNIT), Known()
+                unit, known = UnitId(UNIT), RecorderCache()
                 for batch in batches:
                     await record(conn, [write(unit, batch)], known)
                 found = await rows(conn, EVERYTHING.replace("$unit", f"'{UNIT}'"))
                 results[repr(batches)] = found
                 marks = "select xmin::text from zapline.messages union all select xmin::text from zapline.contacts"
                 before = await rows(conn, marks)
-                await record(conn, [write(unit, facts)], Known())
+                await record(conn, [write(unit, facts)], RecorderCache())
                 assert await rows(conn, marks) == before
             first = next(iter(results.values()))
             for batches_told, found in results.items():
@@ -299,7 +301,7 @@ def test_what_is_told_of_one_message_merges_alike_in_any_order_and_once(database
 
 
 async def test_sql_and_python_agree_on_every_pair_of_delivery_statuses(database: str) -> None:
-    every: list[Delivery | None] = [None, *Delivery]
+    every: list[DeliveryStatus | None] = [None, *DeliveryStatus]
     async with await connect(database) as conn:
         for one, other in itertools.product(every, every):
             labels = [None if value is None else value.label for value in (one, other)]
@@ -313,10 +315,10 @@ async def test_sql_and_python_agree_on_every_pair_of_delivery_statuses(database:
 async def test_a_status_reaches_the_row_only_upward_on_every_pair(database: str) -> None:
     async with await connect(database) as conn:
         unit = await make_unit(conn)
-        for one, other in itertools.product(Delivery, Delivery):
+        for one, other in itertools.product(DeliveryStatus, DeliveryStatus):
             identity = ExternalId(f"{one.label}-{other.label}")
-            await record(conn, [write(unit, [message(identity, delivery=one)])], Known())
-            await record(conn, [write(unit, [StatusReported(identity, other)])], Known())
+            await record(conn, [write(unit, [message(identity, delivery=one)])], RecorderCache())
+            await record(conn, [write(unit, [StatusReported(identity, other)])], RecorderCache())
             [(found,)] = await rows(
                 conn, f"select delivery::text from zapline.messages where external_id = '{identity}'"
             )
@@ -327,7 +329,7 @@ async def test_units_share_no_row_even_in_one_transaction(database: str) -> None
     async with await connect(database) as conn:
         one, other = await make_unit(conn), await make_unit(conn)
         batch = [write(one, [message("A", text="um")]), write(other, [message("A", text="dois"), *REPORTS])]
-        outcomes = await record(conn, batch, Known())
+        outcomes = await record(conn, batch, RecorderCache())
         assert outcomes[one].created.keys() == outcomes[other].created.keys() == {"A"}
         assert await rows(conn, "select unit_id, body, delivery::text from zapline.messages order by body desc") == [
             (one, "um", None),
@@ -341,9 +343,9 @@ async def test_a_write_cut_in_two_moves_the_position_with_its_second_half_alone(
         whole = replace(write(unit, [message(f"{n}") for n in range(4)]), applied_seq=Seq(4))
         first, second = whole.halves()
         assert (first.connection, first.applied_seq) == (None, None)
-        await record(conn, [first], Known())
+        await record(conn, [first], RecorderCache())
         assert await rows(conn, "select applied_seq from zapline.unit_whatsapp_connections") == [(0,)]
-        await record(conn, [second], Known())
+        await record(conn, [second], RecorderCache())
         assert await rows(conn, "select applied_seq from zapline.unit_whatsapp_connections") == [(4,)]
 
 
@@ -352,6 +354,6 @@ async def test_a_value_that_json_or_a_column_cannot_hold_is_poison(database: str
         unit = await make_unit(conn)
         for fact in (message("A", text="\ud800"), ReactionReported(ExternalId("A"), "+55", "x", 2**70)):
             with pytest.raises(StatementFailed) as caught:
-                await record(conn, [write(unit, [fact])], Known())
+                await record(conn, [write(unit, [fact])], RecorderCache())
             assert caught.value.trouble is Trouble.POISON
-        await record(conn, [write(unit, [message("B")])], Known())
+        await record(conn, [write(unit, [message("B")])], RecorderCache())

@@ -8,26 +8,28 @@ from uuid import UUID, uuid4
 import msgspec
 import pytest
 
-from zapline.domain.contacts.phone_numbers import resolve
+from zapline.domain.contacts.addresses import resolve_address
 from zapline.domain.ids import PROVIDER, ExternalId, Seq, UnitId, contact_id, conversation_id
-from zapline.domain.messages.delivery_status import Delivery
-from zapline.domain.messages.events import (
+from zapline.domain.messages.delivery_status import DeliveryStatus
+from zapline.domain.messages.facts import (
     ContactSeen,
-    Fact,
-    Kind,
     MessageArrived,
     MessageEdited,
+    MessageFact,
+    MessageKind,
     SendAnswered,
     StatusReported,
 )
-from zapline.domain.outbox.content_fingerprint import fingerprint_of
-from zapline.domain.outbox.work_states import Lane, Outgoing, Text
-from zapline.sql.inbound.batches import EntryWrite
-from zapline.sql.inbound.message_rows import prepare
-from zapline.sql.inbound.recorder_transaction import Known, record
-from zapline.sql.outbound.claims import Claimed, claim, due_units, left_leases
+from zapline.domain.outbox.content_fingerprint import fingerprint_content
+from zapline.domain.outbox.contents import OutgoingMessage, Text
+from zapline.domain.outbox.work_states import Lane
+from zapline.sql.inbound.contact_identities import RecorderCache
+from zapline.sql.inbound.recorder_transaction import record
+from zapline.sql.inbound.recorder_types import EntryFacts
+from zapline.sql.inbound.unit_batches import prepare_batch
+from zapline.sql.outbound.send_claims import Claimed, claim, due_units, left_leases
 from zapline.sql.postgres.connection import Connection, connect
-from zapline.sql.postgres.psycopg_trio import Json
+from zapline.sql.postgres.psycopg_on_trio import Json
 from zapline.sql.units.units import insert_unit
 
 JID, LID = "5511999990001@s.whatsapp.net", "111222333444555@lid"
@@ -46,7 +48,7 @@ async def queue(conn: Connection, unit: UnitId, words: str = "oi") -> UUID:
     """A text to one contact, queued."""
     message = uuid4()
     contact, conversation = contact_id(unit, PHONE), conversation_id(unit, PHONE)
-    outgoing = Outgoing(Text(words))
+    outgoing = OutgoingMessage(Text(words))
     await conn.execute(
         "insert into zapline.contacts (id, unit_id, kind, canonical, phone) values (%s, %s, 'person', %s, %s)"
         " on conflict do nothing",
@@ -71,7 +73,7 @@ async def queue(conn: Connection, unit: UnitId, words: str = "oi") -> UUID:
             conversation,
             PHONE,
             PHONE[1:],
-            fingerprint_of(outgoing.content),
+            fingerprint_content(outgoing.content),
             Json(msgspec.json.encode(outgoing)),
             NOW - 10,
         ),
@@ -98,17 +100,17 @@ def unanswered(claimed: Claimed, at: float = NOW + 1, failure: str = "no_answer"
 
 
 def echo(external: str, words: str = "oi", at: float = NOW, *jids: str, origin: str = "sent") -> MessageArrived:
-    chat = resolve(*(jids or (JID,)))
+    chat = resolve_address(*(jids or (JID,)))
     assert chat is not None
-    return MessageArrived(ExternalId(external), chat, True, Kind.TEXT, words, sent_at=float(int(at)), origin=origin)
+    return MessageArrived(ExternalId(external), chat, True, MessageKind.TEXT, words, sent_at=float(int(at)), origin=origin)
 
 
 async def give(
-    conn: Connection, unit: UnitId, facts: Sequence[Fact], known: Known, at: float = NOW + 1, backfilled: bool = False
+    conn: Connection, unit: UnitId, facts: Sequence[MessageFact], known: RecorderCache, at: float = NOW + 1, backfilled: bool = False
 ) -> None:
     """One transaction of the recorder."""
-    entries = [EntryWrite(Seq(1), "x", at, b"{}", facts=facts, backfilled=backfilled)]
-    await record(conn, [prepare(unit, entries, None, None, JOURNAL)], known)
+    entries = [EntryFacts(Seq(1), "x", at, b"{}", facts=facts, backfilled=backfilled)]
+    await record(conn, [prepare_batch(unit, entries, None, None, JOURNAL)], known)
 
 
 STATE = """
@@ -130,13 +132,13 @@ async def test_answer_echo_and_status_make_one_row_in_every_order(database: str)
     async with await connect(database, role="zapline_engine") as conn:
         for order in itertools.permutations(range(3)):
             for together in (True, False):
-                unit, known = await make_unit(conn), Known()
+                unit, known = await make_unit(conn), RecorderCache()
                 await queue(conn, unit)
                 claimed = await call(conn, unit)
-                facts: list[Fact] = [
+                facts: list[MessageFact] = [
                     taken(claimed, "X"),
                     echo("X"),
-                    StatusReported(ExternalId("X"), Delivery.DELIVERED),
+                    StatusReported(ExternalId("X"), DeliveryStatus.DELIVERED),
                 ]
                 given = [facts[place] for place in order]
                 for batch in [given] if together else [[fact] for fact in given]:
@@ -151,10 +153,10 @@ async def test_answer_echo_and_status_make_one_row_in_every_order(database: str)
 async def test_a_call_without_an_answer_is_settled_by_its_echo_in_either_order(database: str) -> None:
     async with await connect(database, role="zapline_engine") as conn:
         for order in ((0, 1), (1, 0)):
-            unit, known = await make_unit(conn), Known()
+            unit, known = await make_unit(conn), RecorderCache()
             await queue(conn, unit)
             claimed = await call(conn, unit)
-            facts: list[Fact] = [unanswered(claimed), echo("X")]
+            facts: list[MessageFact] = [unanswered(claimed), echo("X")]
             for place in order:
                 await give(conn, unit, [facts[place]], known)
             assert await state(conn, unit) == [("X", "sent", "settled", "echo", "sent", "X", False)]
@@ -162,7 +164,7 @@ async def test_a_call_without_an_answer_is_settled_by_its_echo_in_either_order(d
 
 async def test_while_the_call_is_under_way_its_echo_waits(database: str) -> None:
     async with await connect(database, role="zapline_engine") as conn:
-        unit, known = await make_unit(conn), Known()
+        unit, known = await make_unit(conn), RecorderCache()
         await queue(conn, unit)
         await call(conn, unit)
         await give(conn, unit, [echo("X")], known)
@@ -172,18 +174,18 @@ async def test_while_the_call_is_under_way_its_echo_waits(database: str) -> None
 
 async def test_evolutions_store_settles_what_no_echo_told_of(database: str) -> None:
     async with await connect(database, role="zapline_engine") as conn:
-        unit, known = await make_unit(conn), Known()
+        unit, known = await make_unit(conn), RecorderCache()
         await queue(conn, unit)
         claimed = await call(conn, unit)
         await give(conn, unit, [unanswered(claimed)], known)
-        read = [echo("X", origin="backfill"), StatusReported(ExternalId("X"), Delivery.READ)]
+        read = [echo("X", origin="backfill"), StatusReported(ExternalId("X"), DeliveryStatus.READ)]
         await give(conn, unit, read, known, at=NOW + 400, backfilled=True)
         assert await state(conn, unit) == [("X", "read", "settled", "store", "sent", "X", False)]
 
 
 async def test_what_somebody_else_sent_is_a_message_of_its_own(database: str) -> None:
     async with await connect(database, role="zapline_engine") as conn:
-        unit, known = await make_unit(conn), Known()
+        unit, known = await make_unit(conn), RecorderCache()
         await queue(conn, unit)
         await give(conn, unit, [echo("BEFORE")], known, at=NOW - 5)
         claimed = await call(conn, unit)
@@ -198,7 +200,7 @@ async def test_what_somebody_else_sent_is_a_message_of_its_own(database: str) ->
 async def test_a_second_delivery_is_told_and_its_statuses_reach_the_message(database: str) -> None:
     async with await connect(database, role="zapline_engine") as conn:
         for late in (False, True):
-            unit, known = await make_unit(conn), Known()
+            unit, known = await make_unit(conn), RecorderCache()
             message = await queue(conn, unit)
             first = await call(conn, unit)
             await give(conn, unit, [unanswered(first)], known)
@@ -210,7 +212,7 @@ async def test_a_second_delivery_is_told_and_its_statuses_reach_the_message(data
             if late:
                 await give(conn, unit, [echo("X", at=NOW)], known, at=NOW + 300)
             await give(conn, unit, [echo("Y", at=NOW + 60)], known, at=NOW + 62)
-            await give(conn, unit, [StatusReported(ExternalId("X"), Delivery.READ)], Known())
+            await give(conn, unit, [StatusReported(ExternalId("X"), DeliveryStatus.READ)], RecorderCache())
             assert await state(conn, unit) == [
                 ("Y", "read", "settled", "echo", "sent", "X", True),
                 ("Y", "read", "settled", "reply", "sent", "Y", True),
@@ -219,7 +221,7 @@ async def test_a_second_delivery_is_told_and_its_statuses_reach_the_message(data
 
 async def test_the_echo_of_an_earlier_call_takes_a_message_out_of_the_queue(database: str) -> None:
     async with await connect(database, role="zapline_engine") as conn:
-        unit, known = await make_unit(conn), Known()
+        unit, known = await make_unit(conn), RecorderCache()
         message = await queue(conn, unit)
         first = await call(conn, unit)
         await give(conn, unit, [unanswered(first)], known)
@@ -231,12 +233,12 @@ async def test_the_echo_of_an_earlier_call_takes_a_message_out_of_the_queue(data
 async def test_an_echo_under_an_unknown_lid_is_taken_over_once_the_answer_names_it(database: str) -> None:
     async with await connect(database, role="zapline_engine") as conn:
         for order in ((0, 1), (1, 0)):
-            unit, known = await make_unit(conn), Known()
+            unit, known = await make_unit(conn), RecorderCache()
             await queue(conn, unit)
             claimed = await call(conn, unit)
-            both = resolve(LID, JID)
+            both = resolve_address(LID, JID)
             assert both is not None
-            facts: list[list[Fact]] = [
+            facts: list[list[MessageFact]] = [
                 [ContactSeen(both), taken(claimed, "X", remote=f"{LID} {JID}")],
                 [echo("X", "oi", NOW, LID), MessageEdited(ExternalId("X"), "olá", 1_795_364_451_000)],
             ]
@@ -249,7 +251,7 @@ async def test_an_echo_under_an_unknown_lid_is_taken_over_once_the_answer_names_
 
 async def test_refusals_and_failures_move_the_message_once(database: str) -> None:
     async with await connect(database, role="zapline_engine") as conn:
-        unit, known = await make_unit(conn), Known()
+        unit, known = await make_unit(conn), RecorderCache()
         await queue(conn, unit)
         for number in (1, 2):
             claimed = await call(conn, unit)
@@ -266,7 +268,7 @@ async def test_refusals_and_failures_move_the_message_once(database: str) -> Non
 
 async def test_an_id_of_another_message_makes_this_one_uncertain(database: str) -> None:
     async with await connect(database, role="zapline_engine") as conn:
-        unit, known = await make_unit(conn), Known()
+        unit, known = await make_unit(conn), RecorderCache()
         for words in ("um", "dois"):
             await queue(conn, unit, words)
         for _ in range(2):
@@ -283,7 +285,7 @@ async def test_an_id_of_another_message_makes_this_one_uncertain(database: str) 
 async def test_an_answer_takes_its_id_back_from_a_guess(database: str) -> None:
     """The echo of the second call was taken for the first one's: the second one's own answer knows better."""
     async with await connect(database, role="zapline_engine") as conn:
-        unit, known = await make_unit(conn), Known()
+        unit, known = await make_unit(conn), RecorderCache()
         for _ in range(2):
             await queue(conn, unit)
         first = await call(conn, unit)
@@ -301,7 +303,7 @@ async def test_an_answer_takes_its_id_back_from_a_guess(database: str) -> None:
 
 async def test_a_call_left_on_a_message_that_another_call_settled_is_found(database: str) -> None:
     async with await connect(database, role="zapline_engine") as conn:
-        unit, known = await make_unit(conn), Known()
+        unit, known = await make_unit(conn), RecorderCache()
         message = await queue(conn, unit)
         first = await call(conn, unit)
         await give(conn, unit, [unanswered(first)], known)
@@ -322,7 +324,7 @@ async def test_of_fifty_identical_texts_each_id_is_claimed_once(database: str, s
     """Half of them get no answer, and of these only some an echo."""
     chance = random.Random(seed)
     async with await connect(database, role="zapline_engine") as conn:
-        unit, known = await make_unit(conn), Known()
+        unit, known = await make_unit(conn), RecorderCache()
         for _ in range(50):
             await queue(conn, unit)
         echoes: list[tuple[float, str]] = []

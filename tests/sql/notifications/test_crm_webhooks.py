@@ -7,19 +7,28 @@ from uuid import UUID, uuid4
 import pytest
 import trio
 
-from zapline.domain.campaigns.states import CampaignState, Timing
-from zapline.domain.contacts.phone_numbers import resolve
+from zapline.domain.campaigns.schedule import Timing
+from zapline.domain.campaigns.states import CampaignState
+from zapline.domain.contacts.addresses import resolve_address
 from zapline.domain.crm_webhooks import HookEvent
 from zapline.domain.ids import ExternalId, Seq, UnitId
 from zapline.domain.line.reasons import Phase, Reason
-from zapline.domain.line.state import Stored
-from zapline.domain.messages.delivery_status import Delivery
-from zapline.domain.messages.events import Fact, Kind, MessageArrived, MessageDeleted, MessageEdited, StatusReported
-from zapline.domain.outbox.work_states import Outgoing, Text
+from zapline.domain.line.state import StoredLineState
+from zapline.domain.messages.delivery_status import DeliveryStatus
+from zapline.domain.messages.facts import (
+    MessageArrived,
+    MessageDeleted,
+    MessageEdited,
+    MessageFact,
+    MessageKind,
+    StatusReported,
+)
+from zapline.domain.outbox.contents import OutgoingMessage, Text
 from zapline.sql.campaigns import campaigns
-from zapline.sql.inbound.batches import EntryWrite
-from zapline.sql.inbound.message_rows import UnitWrite, prepare
-from zapline.sql.inbound.recorder_transaction import Known, record
+from zapline.sql.inbound.contact_identities import RecorderCache
+from zapline.sql.inbound.recorder_transaction import record
+from zapline.sql.inbound.recorder_types import EntryFacts
+from zapline.sql.inbound.unit_batches import UnitBatch, prepare_batch
 from zapline.sql.notifications import crm_webhooks
 from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.postgres.pool import Pool
@@ -35,15 +44,15 @@ async def make_unit(conn: Connection) -> UnitId:
     return unit
 
 
-def write(unit: UnitId, facts: Iterable[Fact]) -> UnitWrite:
-    entries = [EntryWrite(Seq(n + 1), "messages.upsert", NOW, b"{}", facts=(fact,)) for n, fact in enumerate(facts)]
-    return prepare(unit, entries, None, None, JOURNAL)
+def write(unit: UnitId, facts: Iterable[MessageFact]) -> UnitBatch:
+    entries = [EntryFacts(Seq(n + 1), "messages.upsert", NOW, b"{}", facts=(fact,)) for n, fact in enumerate(facts)]
+    return prepare_batch(unit, entries, None, None, JOURNAL)
 
 
 def message(identity: str, **more: Any) -> MessageArrived:
-    chat = resolve("5511999990001@s.whatsapp.net")
+    chat = resolve_address("5511999990001@s.whatsapp.net")
     assert chat is not None
-    fields: dict[str, Any] = {"kind": Kind.TEXT, "from_me": False, "sent_at": NOW, "text": "oi"}
+    fields: dict[str, Any] = {"kind": MessageKind.TEXT, "from_me": False, "sent_at": NOW, "text": "oi"}
     return MessageArrived(ExternalId(identity), chat, **(fields | more))
 
 
@@ -61,18 +70,18 @@ async def told(conn: Connection, hook: UUID) -> list[tuple[Any, ...]]:
 
 async def test_every_fact_about_a_message_is_told_once_and_only_to_its_units_hooks(database: str) -> None:
     async with await connect(database, role="zapline_engine") as conn:
-        unit, other, known = await make_unit(conn), await make_unit(conn), Known()
+        unit, other, known = await make_unit(conn), await make_unit(conn), RecorderCache()
         await record(conn, [write(unit, [message("before")])], known)
         everything, deleted_only = await make_hook(conn, unit), await make_hook(conn, unit, "message.deleted")
         elsewhere = await make_hook(conn, other)
         at = NOW + 1e8  # after the hooks were made
-        arrived, own = message("A", sent_at=at), message("B", sent_at=at, from_me=True, delivery=Delivery.SENT)
+        arrived, own = message("A", sent_at=at), message("B", sent_at=at, from_me=True, delivery=DeliveryStatus.SENT)
         await record(conn, [write(unit, [arrived, arrived, own])], known)
         await record(conn, [write(unit, [arrived, own])], known)
         assert await told(conn, everything) == [("message.received", {}), ("message.sent", {})]
         reports = [
-            StatusReported(ExternalId("B"), Delivery.READ),
-            StatusReported(ExternalId("A"), Delivery.READ),  # that we read theirs is no news to us
+            StatusReported(ExternalId("B"), DeliveryStatus.READ),
+            StatusReported(ExternalId("A"), DeliveryStatus.READ),  # that we read theirs is no news to us
             MessageEdited(ExternalId("A"), "dois", 5),
             MessageDeleted(ExternalId("A")),
         ]
@@ -89,13 +98,13 @@ async def test_every_fact_about_a_message_is_told_once_and_only_to_its_units_hoo
 
 async def test_history_is_no_news_and_content_that_comes_later_is(database: str) -> None:
     async with await connect(database, role="zapline_engine") as conn:
-        unit, known = await make_unit(conn), Known()
+        unit, known = await make_unit(conn), RecorderCache()
         hook = await make_hook(conn, unit)
         old = message("A", sent_at=1_000_000_000.0, origin="history")
         await record(conn, [write(unit, [old])], known)
         assert await told(conn, hook) == []
         missed = message("B", sent_at=NOW + 1e8, origin="backfill")
-        late = message("C", sent_at=1_000_000_000.0, text=None, kind=Kind.PLACEHOLDER)  # live, though it says long ago
+        late = message("C", sent_at=1_000_000_000.0, text=None, kind=MessageKind.PLACEHOLDER)  # live, though it says long ago
         await record(conn, [write(unit, [missed, late])], known)
         await record(conn, [write(unit, [message("C", sent_at=1_000_000_000.0)])], known)
         assert [event for event, _ in await told(conn, hook)] == ["message.received"] * 2 + ["message.edited"]
@@ -133,18 +142,18 @@ values (%(id)s, %(id)s, %(id)s, 'evolution', 'A', false, 'text', 2, 'live', now(
 
 async def test_a_lines_status_and_a_campaigns_state_are_told_where_they_change(database: str) -> None:
     async with await connect(database, role="zapline_engine") as conn:
-        unit, known = await make_unit(conn), Known()
+        unit, known = await make_unit(conn), RecorderCache()
         hook = await make_hook(conn, unit)
-        open_line = Stored(
+        open_line = StoredLineState(
             phase=Phase.OPEN, reason=Reason.SCAN_COMPLETED, wanted=True, connected_at=NOW, updated_at=NOW
         )
         for _ in range(2):  # the second one changes nothing that is told
-            await record(conn, [prepare(unit, [], open_line, None, JOURNAL)], known)
+            await record(conn, [prepare_batch(unit, [], open_line, None, JOURNAL)], known)
         assert [(event, facts["status"], facts["reason"]) for event, facts in await told(conn, hook)] == [
             ("unit.status", "connected", "scan_completed")
         ]
         id = uuid4()
-        new = campaigns.NewCampaign(id, "Natal", Outgoing(Text("oi")), Timing(), None, None, b"", NOW)
+        new = campaigns.NewCampaign(id, "Natal", OutgoingMessage(Text("oi")), Timing(), None, None, b"", NOW)
         assert await campaigns.insert_campaign(conn, unit, new)
         for state in (CampaignState.SCHEDULED, CampaignState.SCHEDULED, CampaignState.CANCELLED):
             await campaigns.set_state(conn, id, state, NOW)
@@ -156,7 +165,7 @@ async def test_a_lines_status_and_a_campaigns_state_are_told_where_they_change(d
 
 async def test_an_archived_unit_tells_nothing_any_more(database: str) -> None:
     async with await connect(database, role="zapline_engine") as conn:
-        unit, known = await make_unit(conn), Known()
+        unit, known = await make_unit(conn), RecorderCache()
         hook = await make_hook(conn, unit)
         at = NOW + 1e8
         await record(conn, [write(unit, [message("A", sent_at=at)])], known)
@@ -180,8 +189,8 @@ async def test_who_deletes_a_hook_keeps_nobody_from_storing_and_its_rows_go_in_p
         async with other.transaction():
             assert await crm_webhooks.delete_hook(other, unit, hook)
             with trio.fail_after(1.5):  # the hook is still seen, and its delivery refers to it
-                await record(conn, [write(unit, [message("A", sent_at=at), message("B", sent_at=at)])], Known())
-        await record(conn, [write(unit, [message("C", sent_at=at)])], Known())
+                await record(conn, [write(unit, [message("A", sent_at=at), message("B", sent_at=at)])], RecorderCache())
+        await record(conn, [write(unit, [message("C", sent_at=at)])], RecorderCache())
         assert not await crm_webhooks.delete_hook(conn, unit, hook)
         assert not await crm_webhooks.enable(conn, unit, hook)
         assert await crm_webhooks.rotate_key(conn, unit, hook, at) is None

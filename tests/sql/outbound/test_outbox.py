@@ -7,14 +7,15 @@ import msgspec
 import trio
 
 from zapline.domain.ids import ExternalId, UnitId, contact_id, conversation_id
-from zapline.domain.outbox.work_states import Lane, Location, Outgoing, Reaction, Text
+from zapline.domain.outbox.contents import Location, OutgoingMessage, Reaction, Text
+from zapline.domain.outbox.work_states import Lane
 from zapline.sql.conversations.conversations import get_message
 from zapline.sql.outbound import outbox
-from zapline.sql.outbound.claims import claim
 from zapline.sql.outbound.outbox import Chat, NewMessage, Upload
+from zapline.sql.outbound.send_claims import claim
 from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.postgres.pool import Pool
-from zapline.sql.postgres.psycopg_trio import Json
+from zapline.sql.postgres.psycopg_on_trio import Json
 from zapline.sql.units.units import insert_unit
 
 PHONE, NOW = "+5511999990001", 1_795_364_000.0
@@ -30,10 +31,10 @@ def chat_with(unit: UnitId, phone: str = PHONE) -> Chat:
     return Chat(UUID(conversation_id(unit, phone)), UUID(contact_id(unit, phone)), "person", phone, phone)
 
 
-def message(unit: UnitId, client_id: str, outgoing: Outgoing | None = None, **more: object) -> NewMessage:
+def message(unit: UnitId, client_id: str, outgoing: OutgoingMessage | None = None, **more: object) -> NewMessage:
     chat = chat_with(unit)
     told = {"digest": b"d", "media": None, "detail": {}, "now": NOW, "due_at": NOW, "expires_at": NOW + 60} | more
-    return NewMessage(uuid4(), client_id, chat, PHONE[1:], outgoing or Outgoing(Text("oi")), **told)  # type: ignore[arg-type]
+    return NewMessage(uuid4(), client_id, chat, PHONE[1:], outgoing or OutgoingMessage(Text("oi")), **told)  # type: ignore[arg-type]
 
 
 async def test_one_of_many_inserts_under_one_client_id_wins_and_the_others_change_nothing(database: str) -> None:
@@ -43,7 +44,7 @@ async def test_one_of_many_inserts_under_one_client_id_wins_and_the_others_chang
         results: Counter[bool] = Counter()
 
         async def insert(number: int) -> None:
-            new = message(unit, f"c{number % 2}", Outgoing(Text(str(number))))
+            new = message(unit, f"c{number % 2}", OutgoingMessage(Text(str(number))))
             async with pool.connection() as conn:
                 results[await outbox.enqueue(conn, unit, new)] += 1
 
@@ -67,7 +68,7 @@ async def test_one_of_many_inserts_under_one_client_id_wins_and_the_others_chang
 async def test_a_queued_message_is_claimed_as_it_was_asked_for(database: str) -> None:
     async with await connect(database, role="zapline_engine") as conn:
         unit = await make_unit(conn)
-        outgoing = Outgoing(Location(-23.5, -46.6, "Loja"))
+        outgoing = OutgoingMessage(Location(-23.5, -46.6, "Loja"))
         new = message(unit, "c1", outgoing, detail={"latitude": -23.5}, due_at=NOW + 5, expires_at=NOW + 10)
         assert await outbox.enqueue(conn, unit, new)
         arguments = {"process": uuid4(), "lease": 60, "lanes": list(Lane), "blocked": []}
@@ -92,7 +93,7 @@ async def test_a_conversation_is_as_recent_as_its_last_message_and_no_reaction_m
             assert row is not None
             return row.at.timestamp() if row.at is not None else None
 
-        reaction = Outgoing(Reaction("👍", ExternalId("A1"), "5511999990001@s.whatsapp.net", False))
+        reaction = OutgoingMessage(Reaction("👍", ExternalId("A1"), "5511999990001@s.whatsapp.net", False))
         assert await outbox.enqueue(conn, unit, message(unit, "r1", reaction))
         assert await recency() is None
         assert await outbox.enqueue(conn, unit, message(unit, "c1", now=NOW + 10))
@@ -134,7 +135,7 @@ async def test_uploads_go_after_a_month_unless_something_at_work_needs_them(data
         )
         for name in ("queued", "done"):
             content = {"content": {"type": "file", "kind": "image", "upload": str(ids[name])}}
-            new = message(unit, name, msgspec.convert(content, Outgoing))
+            new = message(unit, name, msgspec.convert(content, OutgoingMessage))
             assert await outbox.enqueue(conn, unit, new)
             if name == "done":
                 await conn.execute("update zapline.outbox set state = 'settled' where message_id = %s", (new.id,))

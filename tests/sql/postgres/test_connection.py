@@ -13,8 +13,8 @@ import trio
 from zapline.domain.errors import ConfigurationError, DatabaseUnavailable, LocalError
 from zapline.sql.postgres import connection
 from zapline.sql.postgres.connection import Connection, connect
-from zapline.sql.postgres.error_classes import CommitUnknown, StatementFailed, Trouble, trouble
-from zapline.sql.postgres.psycopg_trio import Json
+from zapline.sql.postgres.database_errors import CommitUnknown, StatementFailed, Trouble, trouble
+from zapline.sql.postgres.psycopg_on_trio import Json
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from zapline.domain.principals import TokenKind
 from zapline.sql.accounts.access_tokens import find_holder
 from zapline.sql.postgres import migrate as module
 from zapline.sql.postgres.connection import connect
-from zapline.sql.postgres.error_classes import StatementFailed
+from zapline.sql.postgres.database_errors import StatementFailed
 from zapline.sql.postgres.migrate import Fit, Migration, MigrationRefused, applied, fit, migrate, migrations
 
 

@@ -9,7 +9,7 @@ from zapline.domain.principals import Actor, ActorKind
 from zapline.sql.accounts import audit_log
 from zapline.sql.accounts.audit_log import Deed, Wanted
 from zapline.sql.postgres.connection import Connection, connect
-from zapline.sql.postgres.error_classes import StatementFailed
+from zapline.sql.postgres.database_errors import StatementFailed
 
 OURS, THEIRS = UUID(int=1), UUID(int=2)
 ENGINE_ALONE = {"admins", "access_tokens", "control_requests", "erased_people"}

@@ -10,9 +10,9 @@ from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId
 from zapline.domain.principals import ActorKind, Principal, Scope, TokenKind
 from zapline.sql.postgres.connection import Connection
-from zapline.sql.postgres.named_queries import Topic
+from zapline.sql.postgres.queries import Queries
 
-_SQL = Topic(__name__)
+_SQL = Queries(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ from datetime import datetime
 from uuid import UUID
 
 from zapline.sql.postgres.connection import Connection
-from zapline.sql.postgres.named_queries import Topic
+from zapline.sql.postgres.queries import Queries
 
-_SQL = Topic(__name__)
+_SQL = Queries(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ from uuid import UUID
 from zapline.domain.ids import UnitId
 from zapline.domain.principals import Actor
 from zapline.sql.postgres.connection import Connection
-from zapline.sql.postgres.named_queries import Topic, as_json
 from zapline.sql.postgres.pool import Pool
+from zapline.sql.postgres.queries import Queries, as_json
 from zapline.sql.postgres.row_level_security import admin_scope
 
-_SQL = Topic(__name__)
+_SQL = Queries(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,15 +10,16 @@ from uuid import UUID
 import msgspec
 
 from zapline.domain.campaigns.recipients_csv import Judged
-from zapline.domain.campaigns.states import CampaignState, Timing
+from zapline.domain.campaigns.schedule import Timing
+from zapline.domain.campaigns.states import CampaignState
 from zapline.domain.ids import UnitId
-from zapline.domain.outbox.work_states import Outgoing
+from zapline.domain.outbox.contents import OutgoingMessage
 from zapline.sql.postgres.connection import Connection
-from zapline.sql.postgres.named_queries import Topic, as_json
 from zapline.sql.postgres.pool import Pool
+from zapline.sql.postgres.queries import Queries, as_json
 from zapline.sql.postgres.row_level_security import unit_scope
 
-_SQL = Topic(__name__)
+_SQL = Queries(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class NewCampaign:
 
     id: UUID
     name: str
-    outgoing: Outgoing
+    outgoing: OutgoingMessage
     timing: Timing
     start_at: float | None
     client_id: str | None
@@ -40,7 +41,7 @@ class Held:
     """A campaign as it was planned. ``start_at`` in UTC seconds."""
 
     state: CampaignState
-    outgoing: Outgoing
+    outgoing: OutgoingMessage
     timing: Timing
     start_at: float | None
 
@@ -52,7 +53,7 @@ class Campaign:
     id: UUID
     name: str
     state: CampaignState
-    outgoing: Outgoing
+    outgoing: OutgoingMessage
     timing: Timing
     start_at: datetime | None
     started_at: datetime | None
@@ -131,7 +132,7 @@ async def look_at(conn: Connection, unit: UnitId, id: UUID) -> tuple[Held, int, 
 
 def _held(row: Any) -> Held:
     timing = Timing(row.seconds, row.window_from, row.window_until)
-    return Held(CampaignState(row.state), msgspec.convert(row.content, Outgoing), timing, row.start_at)
+    return Held(CampaignState(row.state), msgspec.convert(row.content, OutgoingMessage), timing, row.start_at)
 
 
 async def set_state(conn: Connection, id: UUID, state: CampaignState, now: float) -> None:
@@ -171,10 +172,10 @@ async def promote(conn: Connection, rows: Sequence[dict[str, object]]) -> set[Un
 # -- filling -------------------------------------------------------------------------------------------------
 
 
-async def begin_load(conn: Connection, unit: UnitId, id: UUID) -> tuple[int, Outgoing] | None:
+async def begin_load(conn: Connection, unit: UnitId, id: UUID) -> tuple[int, OutgoingMessage] | None:
     """Mark the campaign as being filled: the number of the next recipient; None where it is not ready for it."""
     row = await _SQL.one(conn, "begin_load", unit_id=unit, id=id)
-    return (row.loading_from, msgspec.convert(row.content, Outgoing)) if row is not None else None
+    return (row.loading_from, msgspec.convert(row.content, OutgoingMessage)) if row is not None else None
 
 
 async def end_load(conn: Connection, id: UUID) -> bool:
@@ -270,7 +271,7 @@ def _campaign(row: Any) -> Campaign:
         id=row.id,
         name=row.name,
         state=CampaignState(row.state),
-        outgoing=msgspec.convert(row.content, Outgoing),
+        outgoing=msgspec.convert(row.content, OutgoingMessage),
         timing=Timing(row.seconds, row.window_from, row.window_until),
         start_at=row.start_at,
         started_at=row.started_at,

@@ -9,15 +9,15 @@ from uuid import UUID
 import msgspec
 
 from zapline.domain.ids import UnitId
-from zapline.domain.outbox.work_states import Content, Outgoing
+from zapline.domain.outbox.contents import Content, OutgoingMessage
 from zapline.sql.conversations.conversations import Call
-from zapline.sql.inbound.dead_letters import Letter
+from zapline.sql.inbound.dead_letters import DeadLetter
 from zapline.sql.postgres.connection import Connection
-from zapline.sql.postgres.named_queries import Topic
 from zapline.sql.postgres.pool import Pool
+from zapline.sql.postgres.queries import Queries
 from zapline.sql.postgres.row_level_security import admin_scope, unit_scope
 
-_SQL = Topic(__name__)
+_SQL = Queries(__name__)
 AGAIN = "console:again:"
 """Client ids of messages that are sent anew begin so, and go on with the id of the one that failed."""
 DAYS = 7
@@ -53,7 +53,7 @@ class Attention:
     uncertain: list[Waiting]
     failed: list[Waiting]
     stalled: list[Waiting]
-    letters: list[Letter]
+    letters: list[DeadLetter]
 
 
 def _scope(pool: Pool, unit: UnitId | None) -> AbstractAsyncContextManager[Connection]:
@@ -72,7 +72,7 @@ async def waiting(pool: Pool, unit: UnitId | None, limit: int) -> Attention:
         )
 
 
-async def letters(pool: Pool, unit: UnitId | None, before: int | None, limit: int) -> list[Letter]:
+async def letters(pool: Pool, unit: UnitId | None, before: int | None, limit: int) -> list[DeadLetter]:
     """A page of dead letters, those dealt with too."""
     async with _scope(pool, unit) as conn:
         return await _letters(conn, unit, before, limit, every=True)
@@ -85,15 +85,15 @@ async def content_of(pool: Pool, unit: UnitId, message: UUID) -> tuple[Content, 
     """
     async with unit_scope(pool, unit) as conn:
         row = await _SQL.one(conn, "content_of", unit_id=unit, id=message)
-    return (msgspec.convert(row.content, Outgoing).content, row.conversation_id) if row is not None else None
+    return (msgspec.convert(row.content, OutgoingMessage).content, row.conversation_id) if row is not None else None
 
 
 async def _letters(
     conn: Connection, unit: UnitId | None, before: int | None, limit: int, *, every: bool
-) -> list[Letter]:
+) -> list[DeadLetter]:
     rows = await _SQL.rows(conn, "letters", unit_id=unit, before=before, limit=limit, every=every)
     return [
-        Letter(
+        DeadLetter(
             id=row.id,
             unit_id=UnitId(row.unit_id),
             reason=row.reason,

@@ -9,15 +9,15 @@ from uuid import UUID
 import trio
 
 from zapline.domain.ids import UnitId
-from zapline.domain.outbox.work_states import Work
-from zapline.sql.inbound.dead_letters import Letter, get_dead_letter, list_dead_letters
-from zapline.sql.outbound.claims import PaceRow, load_pace
+from zapline.domain.outbox.work_states import WorkState
+from zapline.sql.inbound.dead_letters import DeadLetter, get_dead_letter, list_dead_letters
+from zapline.sql.outbound.send_claims import PaceRow, load_pace
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.pool import Pool
+from zapline.sql.postgres.queries import Queries
 from zapline.sql.postgres.row_level_security import admin_scope, unit_scope
-from zapline.sql.postgres.statements import load
 
-_SQL = load(__name__)
+_SQL = Queries(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Message:
     reactions: tuple[Said, ...]
     votes: tuple[Said, ...]
     work_state: str | None
-    """How the work on one of ours stands, a ``zapline.domain.outbox.work_states.Work``; None for what others sent."""
+    """How the work on one of ours stands, a ``zapline.domain.outbox.work_states.WorkState``; None for what others sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +122,10 @@ async def conversations(
     pool: Pool, unit: UnitId, before: tuple[datetime, UUID] | None, limit: int, since: datetime | None = None
 ) -> list[Conversation]:
     """A page, latest message first, below the position ``before``; only those with a message after ``since``."""
-    statement = _SQL["list_conversations"]
     at, id = before or (None, None)
+    position = {"before_at": at, "before_id": id, "since": since}
     async with unit_scope(pool, unit) as conn:
-        bound = statement.bind(unit_id=unit, before_at=at, before_id=id, since=since, limit=limit)
-        rows = await conn.fetch(statement.sql, bound)
+        rows = await _SQL.rows(conn, "list_conversations", unit_id=unit, limit=limit, **position)
     return [Conversation(*row) for row in rows]
 
 
@@ -134,15 +133,13 @@ async def thread(
     pool: Pool, unit: UnitId, conversation: UUID, before: tuple[datetime, int] | None, limit: int
 ) -> list[Message] | None:
     """A page of a conversation's messages, newest first; None where the unit has no such conversation."""
-    find, read = _SQL["root_of"], _SQL["list_thread"]
     at, seq = before or (None, None)
+    position = {"before_at": at, "before_seq": seq}
     async with unit_scope(pool, unit) as conn:
-        root = await conn.fetch_one(find.sql, find.bind(unit_id=unit, conversation_id=conversation))
+        root = await _SQL.one(conn, "find_root", unit_id=unit, conversation_id=conversation)
         if root is None:
             return None
-        rows = await conn.fetch(
-            read.sql, read.bind(unit_id=unit, root_id=root.id, before_at=at, before_seq=seq, limit=limit)
-        )
+        rows = await _SQL.rows(conn, "list_thread", unit_id=unit, root_id=root.id, limit=limit, **position)
     return [_message(row) for row in rows]
 
 
@@ -158,9 +155,8 @@ async def messages_after(pool: Pool, unit: UnitId, after_seq: int, limit: int) -
     that is there already, and who reads on from that one would never see it. So the end of the page is settled
     first, then those who may still add to it are waited for, and the page is read after that.
     """
-    ends = _SQL["last_after"]
     async with unit_scope(pool, unit) as conn:
-        row = await conn.fetch_one(ends.sql, ends.bind(unit_id=unit, after_seq=after_seq, limit=limit))
+        row = await _SQL.one(conn, "find_page_end", unit_id=unit, after_seq=after_seq, limit=limit)
         if row is None or row.seq is None:
             return []
         last: int = row.seq
@@ -179,19 +175,17 @@ async def messages_after(pool: Pool, unit: UnitId, after_seq: int, limit: int) -
 
 
 async def _writers(conn: Connection) -> set[str]:
-    return {row.name for row in await conn.fetch(_SQL["writers"].sql)}
+    return {row.name for row in await _SQL.rows(conn, "list_open_writers")}
 
 
 async def _page_after(conn: Connection, unit: UnitId, after_seq: int, last: int) -> list[Message]:
-    statement = _SQL["list_after"]
-    rows = await conn.fetch(statement.sql, statement.bind(unit_id=unit, after_seq=after_seq, last_seq=last))
+    rows = await _SQL.rows(conn, "list_messages_after", unit_id=unit, after_seq=after_seq, last_seq=last)
     return [_message(row) for row in rows]
 
 
 async def get_message(conn: Connection, unit: UnitId, id: UUID) -> Watched | None:
     """One message of the unit, over any connection that may see it."""
-    statement = _SQL["get_message"]
-    row = await conn.fetch_one(statement.sql, statement.bind(unit_id=unit, id=id))
+    row = await _SQL.one(conn, "get_message", unit_id=unit, id=id)
     return _watched(row) if row is not None else None
 
 
@@ -201,19 +195,18 @@ async def message(pool: Pool, unit: UnitId, id: UUID) -> Watched | None:
         return await get_message(conn, unit, id)
 
 
-async def outbox(pool: Pool, unit: UnitId, states: Collection[Work], before: int | None, limit: int) -> list[Watched]:
+async def outbox(pool: Pool, unit: UnitId, states: Collection[WorkState], before: int | None, limit: int) -> list[Watched]:
     """A page of the unit's messages in these states of work, those asked for last first, below a ``Sending.seq``."""
-    statement = _SQL["list_outbox"]
-    arguments = statement.bind(unit_id=unit, states=[state.value for state in states], before=before, limit=limit)
+    chosen = [state.value for state in states]
     async with unit_scope(pool, unit) as conn:
-        return [_watched(row) for row in await conn.fetch(statement.sql, arguments)]
+        rows = await _SQL.rows(conn, "list_outbox", unit_id=unit, states=chosen, before=before, limit=limit)
+    return [_watched(row) for row in rows]
 
 
 async def stalled(pool: Pool, unit: UnitId, before: int | None, limit: int) -> list[Watched]:
     """The same of messages that Evolution took and nobody has confirmed in time."""
-    statement = _SQL["list_stalled"]
     async with unit_scope(pool, unit) as conn:
-        rows = await conn.fetch(statement.sql, statement.bind(unit_id=unit, before=before, limit=limit))
+        rows = await _SQL.rows(conn, "list_stalled", unit_id=unit, before=before, limit=limit)
     return [_watched(row) for row in rows]
 
 
@@ -223,19 +216,19 @@ async def pace(pool: Pool, unit: UnitId) -> PaceRow | None:
         return await load_pace(conn, unit)
 
 
-async def letters(pool: Pool, unit: UnitId | None, before: int | None, limit: int) -> list[Letter]:
+async def letters(pool: Pool, unit: UnitId | None, before: int | None, limit: int) -> list[DeadLetter]:
     """A page of dead letters of all units, or of one, newest first. For administrators."""
     async with admin_scope(pool) as conn:
         return await list_dead_letters(conn, unit, before, limit)
 
 
-async def unit_letters(pool: Pool, unit: UnitId, before: int | None, limit: int) -> list[Letter]:
+async def unit_letters(pool: Pool, unit: UnitId, before: int | None, limit: int) -> list[DeadLetter]:
     """A page of a unit's dead letters, newest first."""
     async with unit_scope(pool, unit) as conn:
         return await list_dead_letters(conn, unit, before, limit)
 
 
-async def letter(pool: Pool, unit: UnitId, id: int) -> Letter | None:
+async def letter(pool: Pool, unit: UnitId, id: int) -> DeadLetter | None:
     """One of a unit's dead letters, with its body."""
     async with unit_scope(pool, unit) as conn:
         return await get_dead_letter(conn, id, unit)

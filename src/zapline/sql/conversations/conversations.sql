@@ -23,7 +23,7 @@ select * from whole
    and (%(before_at)s::timestamptz is null or (last_message_at, id) < (%(before_at)s, %(before_id)s::uuid))
  order by last_message_at desc, id desc limit %(limit)s;
 
--- name: root_of
+-- name: find_root
 -- The conversation that a conversation belongs to: itself, or the one it was merged into.
 select coalesce(merged_into, id) as id from zapline.conversations
  where unit_id = %(unit_id)s and id = %(conversation_id)s;
@@ -50,21 +50,21 @@ select m.id, m.external_id, m.client_message_id, m.seq, %(root_id)s::uuid as con
   left join zapline.outbox o on m.client_message_id is not null and o.message_id = m.id
  order by m.sent_at desc, m.seq desc limit %(limit)s;
 
--- name: last_after
+-- name: find_page_end
 -- Where a page of a unit's messages in the order of their arrival would end; null where it would be empty.
 select max(n.seq) as seq
   from (select m.seq from zapline.messages m
          where m.unit_id = %(unit_id)s and m.seq > %(after_seq)s and m.kind <> 'reaction'
          order by m.seq limit %(limit)s) n;
 
--- name: writers
+-- name: list_open_writers
 -- The transactions that may have taken a sequence number and are not committed: they hold this lock from before they
 -- take the number until after they are over.
 select distinct virtualtransaction as name from pg_locks
  where relation = 'zapline.messages'::regclass and mode = 'RowExclusiveLock' and granted
    and database = (select oid from pg_database where datname = current_database());
 
--- name: list_after
+-- name: list_messages_after
 -- A unit's messages in the order of their arrival, after a sequence number and up to another one.
 select m.id, m.external_id, m.client_message_id, m.seq, coalesce(c.merged_into, c.id) as conversation_id, m.from_me,
        m.kind, m.body, m.media, m.detail, m.sender, m.sender_name, m.quoted_id, m.forwarded, m.view_once,

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from zapline.sql.postgres.connection import Connection
-from zapline.sql.postgres.named_queries import Topic
 from zapline.sql.postgres.pool import Pool
+from zapline.sql.postgres.queries import Queries
 from zapline.sql.postgres.row_level_security import admin_scope
 
-_SQL = Topic(__name__)
+_SQL = Queries(__name__)
 COLUMNS: Mapping[str, str] = {
     "webhookErrorRate": "webhook_error_rate",
     "unknownInstances": "unknown_instances",

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.migrate import Fit, applied, fit, migrations
-from zapline.sql.postgres.statements import load
+from zapline.sql.postgres.queries import Queries
 from zapline.sql.units import legacy_import
 
-_SQL = load(__name__)
+_SQL = Queries(__name__)
 _TOLD_ONLY = frozenset({"dead_letters_by_reason"})
 MOST = 20
 """Offending rows that are named for each sentence: enough to see what they have in common."""
@@ -33,9 +33,8 @@ async def check_integrity(conn: Connection, legacy_schema: str = "public") -> li
     if await fit(conn) is not Fit.MISSING:
         # Without an explicit policy even the owner would see no rows, and everything would look well.
         await conn.execute("set role zapline_engine")
-        for statement in _SQL.values():
-            rows = await conn.fetch(statement.sql, statement.bind(most=MOST))
-            found = tuple(row.found for row in rows)
+        for statement in _SQL:
+            found = tuple(row.found for row in await _SQL.rows(conn, statement.name, most=MOST))
             ok = None if statement.name in _TOLD_ONLY else not found
             answers.append(Answer(statement.name, statement.sentence, ok, found))
         await conn.execute("reset role")

@@ -7,13 +7,13 @@ from uuid import UUID
 
 from zapline.domain.ids import UnitId
 from zapline.sql.postgres.connection import Connection
-from zapline.sql.postgres.statements import load
+from zapline.sql.postgres.queries import Queries
 
-_SQL = load(__name__)
+_SQL = Queries(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class DeadLetter:
     """A dead letter. ``raw``: its body, where it was asked for and kept; ``has_raw``: whether it was kept."""
 
     id: int
@@ -30,22 +30,20 @@ class Letter:
     raw: bytes | None = None
 
 
-async def list_dead_letters(conn: Connection, unit: UUID | None, before: int | None, limit: int) -> list[Letter]:
+async def list_dead_letters(conn: Connection, unit: UUID | None, before: int | None, limit: int) -> list[DeadLetter]:
     """The newest first, of one unit or of all, before an id. Without bodies."""
-    statement = _SQL["list_dead_letters"]
-    rows = await conn.fetch(statement.sql, statement.bind(unit_id=unit, before=before, limit=limit))
+    rows = await _SQL.rows(conn, "list_dead_letters", unit_id=unit, before=before, limit=limit)
     return [_letter(row, None) for row in rows]
 
 
-async def get_dead_letter(conn: Connection, id: int, unit: UUID | None = None) -> Letter | None:
+async def get_dead_letter(conn: Connection, id: int, unit: UUID | None = None) -> DeadLetter | None:
     """One, with its body; of this unit, where one is named."""
-    statement = _SQL["get_dead_letter"]
-    row = await conn.fetch_one(statement.sql, statement.bind(id=id, unit_id=unit))
+    row = await _SQL.one(conn, "get_dead_letter", id=id, unit_id=unit)
     return _letter(row, row.raw) if row is not None else None
 
 
-def _letter(row: Any, raw: bytes | None) -> Letter:
-    return Letter(
+def _letter(row: Any, raw: bytes | None) -> DeadLetter:
+    return DeadLetter(
         id=row.id,
         unit_id=UnitId(row.unit_id),
         reason=row.reason,
@@ -63,11 +61,9 @@ def _letter(row: Any, raw: bytes | None) -> Letter:
 
 async def give_up(conn: Connection, unit: UUID, id: int) -> bool:
     """A person leaves a letter alone; False where the unit has none of this id."""
-    statement = _SQL["give_up_letter"]
-    return await conn.fetch_one(statement.sql, statement.bind(unit_id=unit, id=id)) is not None
+    return await _SQL.one(conn, "give_up_letter", unit_id=unit, id=id) is not None
 
 
 async def mark_revived(conn: Connection, id: int) -> None:
     """Remember that the letter was given to its unit again."""
-    statement = _SQL["mark_revived"]
-    await conn.execute(statement.sql, statement.bind(id=id))
+    await _SQL.execute(conn, "mark_revived", id=id)

@@ -11,15 +11,15 @@ from uuid import uuid4
 import msgspec
 
 from zapline.domain.ids import PROVIDER, UnitId, conversation_id
-from zapline.domain.outbox.content_fingerprint import fingerprint_of
-from zapline.domain.outbox.work_states import Outgoing, Text
-from zapline.sql.inbound.message_rows import Row
+from zapline.domain.outbox.content_fingerprint import fingerprint_content
+from zapline.domain.outbox.contents import OutgoingMessage, Text
+from zapline.sql.inbound.recorder_types import Row
 from zapline.sql.postgres.connection import Connection
-from zapline.sql.postgres.named_queries import Topic, as_json
 from zapline.sql.postgres.pool import Pool
+from zapline.sql.postgres.queries import Queries, as_json
 from zapline.sql.postgres.row_level_security import unit_scope
 
-_SQL = Topic(__name__)
+_SQL = Queries(__name__)
 _CONFIRMED_WITHIN = 86_400.0
 """Seconds after which nobody waits for the confirmation any more."""
 
@@ -58,7 +58,7 @@ async def _suppress(conn: Connection, rows: Sequence[Row]) -> list[Any]:
 
 
 def _confirmation(row: Any) -> Row:
-    outgoing = Outgoing(Text(row.confirmation))
+    outgoing = OutgoingMessage(Text(row.confirmation))
     encoded = msgspec.json.encode(outgoing)
     by_phone = row.root.startswith("+")
     return {
@@ -69,7 +69,7 @@ def _confirmation(row: Any) -> Row:
         "recipient": row.root,
         "address": row.root.removeprefix("+") if by_phone else row.address,
         "body": row.confirmation,
-        "fingerprint": fingerprint_of(outgoing.content),
+        "fingerprint": fingerprint_content(outgoing.content),
         "content": msgspec.Raw(encoded),
         "digest": sha256(encoded).hexdigest(),
         "at": row.received_at,

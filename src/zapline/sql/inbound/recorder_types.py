@@ -1,4 +1,4 @@
-"""What a unit's actor hands to the recorder, and what it gets back."""
+"""The types that actors hand to the recorder, and that it returns after the commit."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,11 +7,18 @@ from uuid import UUID
 import msgspec
 
 from zapline.domain.ids import ExternalId, Seq, UnitId
-from zapline.domain.messages.events import Fact
+from zapline.domain.messages.facts import MessageFact
+
+Row = dict[str, object]
+MessageKey = tuple[UnitId, ExternalId]
 
 
-class EntryWrite(msgspec.Struct, frozen=True):
-    """What one journal entry says: its facts, or the reason for which it is a dead letter.
+def message_key(row: Row) -> MessageKey:
+    return row["unit_id"], row["external_id"]  # type: ignore[return-value]
+
+
+class EntryFacts(msgspec.Struct, frozen=True):
+    """The facts of one journal entry, or the reason why it is a dead letter.
 
     ``seq`` is None for an entry that the journal refused. ``body`` is the raw body as received.
     """
@@ -20,7 +27,7 @@ class EntryWrite(msgspec.Struct, frozen=True):
     event: str
     received_at: float
     body: bytes
-    facts: Sequence[Fact] = ()
+    facts: Sequence[MessageFact] = ()
     dead_reason: str | None = None
     dead_detail: str | None = None
     backfilled: bool = False
@@ -28,25 +35,25 @@ class EntryWrite(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
-    """A message of ours was found to be with Evolution. ``by``: ``reply``, ``echo`` or ``store``."""
+class SettledSend:
+    """A send that Evolution has accepted. ``by`` names the evidence: ``reply``, ``echo`` or ``store``."""
 
     unit_id: UnitId
     message: UUID
     external_id: ExternalId
     by: str
     was: str
-    """Its work state before."""
+    """The work state before."""
     twice: bool
-    """It had been delivered before."""
+    """The message had already been delivered."""
     client_message_id: str
     conversation_id: UUID
     delivery: str
 
 
 @dataclass(frozen=True, slots=True)
-class Created:
-    """A message that is new. ``conversation_id`` is that under which it is shown; ``row`` is what was stored."""
+class CreatedMessage:
+    """A new message. ``conversation_id`` is the root conversation; ``row`` is what was stored."""
 
     id: UUID
     seq: int
@@ -55,8 +62,8 @@ class Created:
 
 
 @dataclass(frozen=True, slots=True)
-class Reported:
-    """A message of which something has become known. ``delivery``: None where it is what it was."""
+class ChangedMessage:
+    """A message that a report has changed. ``delivery``: None where the status is unchanged."""
 
     unit_id: UnitId
     message: UUID
@@ -69,24 +76,24 @@ class Reported:
 
 
 @dataclass(slots=True)
-class Outcome:
-    """What became of a unit's share once it was committed."""
+class UnitOutcome:
+    """What a commit has changed for one unit."""
 
-    created: dict[ExternalId, Created] = field(default_factory=dict)
-    """Messages that are new, by external id."""
-    reported: list[Reported] = field(default_factory=list)
+    created: dict[ExternalId, CreatedMessage] = field(default_factory=dict)
+    """New messages by external id."""
+    changed: list[ChangedMessage] = field(default_factory=list)
     buried: list[tuple[Seq | None, str]] = field(default_factory=list)
     """Entries that became dead letters, with the reason."""
-    settled: list[Settled] = field(default_factory=list)
+    settled: list[SettledSend] = field(default_factory=list)
     opted_out: int = 0
-    """Contacts that want no campaigns from now on."""
+    """Contacts that opted out of campaigns."""
     queued: bool = False
-    """Something lies ready for the unit's sender that was not there, or came behind others."""
+    """Messages were queued or moved forward for the unit's sender."""
 
-    def add(self, other: "Outcome") -> None:
-        """What became of another part of the same share."""
+    def add(self, other: "UnitOutcome") -> None:
+        """Add the outcome of another part of the same unit's batch."""
         self.created |= other.created
-        self.reported += other.reported
+        self.changed += other.changed
         self.buried += other.buried
         self.settled += other.settled
         self.opted_out += other.opted_out

@@ -1,5 +1,7 @@
+-- Results of send calls, from Evolution's response, an echo or Evolution's store.
+
 -- name: end_attempts
--- Calls that ended without Evolution having taken the message, or without an answer.
+-- Ends calls that Evolution did not accept or did not answer.
 update zapline.attempts a
    set ended_at = to_timestamp(r.ended_at), outcome = r.outcome, failure = r.failure, detail = r.detail
   from jsonb_to_recordset(%(rows)s) as r(attempt uuid, unit_id uuid, outcome text, ended_at float8, failure text,
@@ -7,7 +9,7 @@ update zapline.attempts a
  where a.id = r.attempt and a.unit_id = r.unit_id and a.outcome = 'calling';
 
 -- name: move_messages
--- What follows for their messages; an answer to an older claim moves nothing.
+-- Changes the state of their messages; the result of an older claim changes nothing.
 with moved as (
     update zapline.outbox o
        set state = r.move, tries = o.tries + r.tries, due_at = coalesce(to_timestamp(r.due_at), o.due_at),
@@ -24,8 +26,8 @@ with moved as (
       from moved where m.id = moved.message_id and moved.state = 'dead')
 select unit_id, message_id, state from moved;
 
--- name: take_foreign
--- An echo was stored before anybody knew whose it was: its row goes, what it knew is handed on.
+-- name: take_unmatched_echoes
+-- Deletes messages that were stored from an echo before its send was known; what their rows knew is returned.
 delete from zapline.messages f
  using jsonb_to_recordset(%(rows)s) as r(attempt uuid, message uuid, unit_id uuid, external_id text)
  where f.unit_id = r.unit_id and f.external_id = r.external_id and f.id <> r.message
@@ -35,9 +37,9 @@ returning f.unit_id, f.external_id, f.delivery::text as delivery, f.edited_body,
           extract(epoch from f.deleted_at)::float8 as deleted_at,
           extract(epoch from f.received_at)::float8 as parked_at;
 
--- name: take_from_guess
--- An id that the echo or the store had given to another call is this call's, as its own answer says: the other one
--- is without an answer again.
+-- name: revoke_guessed_ids
+-- Takes ids from calls that were matched by echo or store, because the response names another call. Those calls are
+-- uncertain again.
 with wrong as (
     update zapline.attempts a
        set external_id = null, matched_by = null, alias = false, outcome = 'uncertain'
@@ -54,9 +56,9 @@ update zapline.outbox o
    and not exists (select from zapline.attempts b
                     where b.message_id = o.message_id and b.id <> wrong.id and b.external_id is not null);
 
--- name: settle
--- Evolution took the message; its answer, its echo or its store says so, whichever comes first. The call owns the
--- id from now on, unless another owns it. A message that has an id already was delivered a second time.
+-- name: settle_sends
+-- Settles sends that Evolution accepted, as its response, echo or store says, whichever comes first. The call owns the id
+-- unless another call does. A message that has an id already was delivered twice.
 with r as (
     select r.* from jsonb_to_recordset(%(rows)s) as r(attempt uuid, message uuid, unit_id uuid, external_id text,
                                                       by text, at float8)
@@ -90,58 +92,8 @@ select owned.id as attempt, owned.unit_id, owned.message_id, owned.external_id, 
        (select coalesce(k.merged_into, k.id) from zapline.conversations k where k.id = told.conversation_id) as conversation_id
   from owned join told on told.id = owned.message_id join before on before.message_id = owned.message_id;
 
--- name: find_claimable
--- Of these messages of ours, those that are not known yet and say what an open call says.
-select distinct r.unit_id, r.external_id
-  from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, external_id text, fingerprint text)
-  join zapline.attempts a on a.unit_id = r.unit_id and a.fingerprint = r.fingerprint and a.external_id is null
-                         and a.outcome in ('calling', 'uncertain')
- where not exists (select from zapline.messages m
-                    where m.unit_id = r.unit_id and m.provider = %(provider)s and m.external_id = r.external_id);
-
--- name: keep_sightings
--- Messages of ours whose sender is not decided yet.
-insert into zapline.sightings as s (unit_id, provider, external_id, conversation_id, fingerprint, sent_at,
-                                    received_at, backfilled, row)
-select distinct on (r.unit_id, r.external_id)
-       r.unit_id, %(provider)s, r.external_id, r.conversation_id, r.fingerprint, to_timestamp(r.sent_at),
-       to_timestamp(r.received_at), r.backfilled, r.row
-  from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, external_id text, conversation_id uuid, fingerprint text,
-                                         sent_at float8, received_at float8, backfilled boolean, row jsonb)
- order by r.unit_id, r.external_id, r.received_at
-on conflict (unit_id, provider, external_id) do update
-   -- What the first one told stays, gaps are filled.
-   set row = s.row || jsonb_strip_nulls(excluded.row) || jsonb_strip_nulls(s.row);
-
--- name: load_sightings
--- What waits to be matched in these units, by the root of its conversation.
-select s.unit_id, s.external_id, coalesce(c.merged_into, c.id) as conversation, s.fingerprint,
-       extract(epoch from s.sent_at)::float8 as sent_at, extract(epoch from s.received_at)::float8 as received_at,
-       s.backfilled, s.row,
-       exists (select from zapline.messages m where m.unit_id = s.unit_id and m.provider = s.provider
-                                                and m.external_id = s.external_id) as known
-  from zapline.sightings s
-  join zapline.conversations c on c.id = s.conversation_id
- where s.unit_id = any(%(units)s);
-
--- name: load_open_calls
--- The calls without an id that may own one of them.
-select a.unit_id, a.id as attempt, a.message_id, coalesce(c.merged_into, c.id) as conversation, a.fingerprint,
-       extract(epoch from a.started_at)::float8 as started_at,
-       extract(epoch from a.ended_at)::float8 as ended_at, a.failure
-  from zapline.attempts a
-  join zapline.conversations c on c.id = a.conversation_id
- where a.unit_id = any(%(units)s) and a.fingerprint = any(%(fingerprints)s) and a.external_id is null
-   and a.outcome in ('calling', 'uncertain');
-
--- name: drop_sightings
--- They are decided.
-delete from zapline.sightings s
- using jsonb_to_recordset(%(rows)s) as r(unit_id uuid, external_id text)
- where s.unit_id = r.unit_id and s.provider = %(provider)s and s.external_id = r.external_id;
-
 -- name: load_aliases
--- Ids of second deliveries, with the id that their message goes by.
+-- Ids of second deliveries, with the primary id of their message.
 select a.unit_id, a.external_id, m.external_id as primary_id
   from zapline.attempts a join zapline.messages m on m.id = a.message_id
  where a.alias;

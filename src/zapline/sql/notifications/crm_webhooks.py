@@ -8,11 +8,11 @@ from uuid import UUID
 
 from zapline.domain.ids import UnitId
 from zapline.sql.postgres.connection import Connection
-from zapline.sql.postgres.named_queries import Topic
 from zapline.sql.postgres.pool import Pool
+from zapline.sql.postgres.queries import Queries
 from zapline.sql.postgres.row_level_security import unit_scope
 
-_SQL = Topic(__name__)
+_SQL = Queries(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,14 @@ from datetime import time
 from uuid import UUID
 
 from zapline.domain.ids import PROVIDER, ExternalId, UnitId
-from zapline.domain.outbox.content_fingerprint import fingerprint_of
-from zapline.domain.outbox.work_states import Lane, Outgoing, kind_of, text_of
+from zapline.domain.outbox.content_fingerprint import fingerprint_content
+from zapline.domain.outbox.contents import OutgoingMessage, kind_of_content, text_of_content
+from zapline.domain.outbox.work_states import Lane
 from zapline.sql.postgres.connection import Connection
-from zapline.sql.postgres.named_queries import Topic, as_json
 from zapline.sql.postgres.pool import Pool
+from zapline.sql.postgres.queries import Queries, as_json
 
-_SQL = Topic(__name__)
+_SQL = Queries(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class NewMessage:
     client_id: str
     chat: Chat
     address: str
-    outgoing: Outgoing
+    outgoing: OutgoingMessage
     digest: bytes
     """SHA-256 of what was asked."""
     media: dict[str, object] | None
@@ -92,7 +93,7 @@ async def enqueue(conn: Connection, unit: UnitId, new: NewMessage) -> bool:
     """
     outgoing, chat = new.outgoing, new.chat
     quoted = outgoing.quoted.external_id if outgoing.quoted is not None else None
-    kind = kind_of(outgoing.content)
+    kind = kind_of_content(outgoing.content)
     row = await _SQL.one(
         conn,
         "enqueue",
@@ -107,7 +108,7 @@ async def enqueue(conn: Connection, unit: UnitId, new: NewMessage) -> bool:
         phone=chat.phone,
         lid=chat.lid,
         kind=kind,
-        body=text_of(outgoing.content),
+        body=text_of_content(outgoing.content),
         media=as_json(new.media) if new.media is not None else None,
         detail=as_json(new.detail),
         quoted_id=quoted,
@@ -117,7 +118,7 @@ async def enqueue(conn: Connection, unit: UnitId, new: NewMessage) -> bool:
         shown_at=None if kind == "reaction" else new.now,
         lane=new.lane.value,
         address=new.address,
-        fingerprint=fingerprint_of(outgoing.content),
+        fingerprint=fingerprint_content(outgoing.content),
         content=as_json(outgoing),
         digest=new.digest,
         due_at=new.due_at,

@@ -7,12 +7,12 @@ from uuid import UUID
 import msgspec
 
 from zapline.domain.ids import PROVIDER, Seq, UnitId
-from zapline.domain.messages.delivery_status import Delivery
+from zapline.domain.messages.delivery_status import DeliveryStatus
 from zapline.sql.postgres.connection import Connection
-from zapline.sql.postgres.named_queries import Topic
-from zapline.sql.postgres.psycopg_trio import Json
+from zapline.sql.postgres.psycopg_on_trio import Json
+from zapline.sql.postgres.queries import Queries
 
-_SQL = Topic(__name__)
+_SQL = Queries(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +89,10 @@ async def heard_live(conn: Connection, unit: UnitId, since: float, until: float)
     return row is not None and bool(row.heard)
 
 
-async def known_messages(conn: Connection, unit: UnitId, ids: Collection[str]) -> dict[str, Delivery | None]:
+async def known_messages(conn: Connection, unit: UnitId, ids: Collection[str]) -> dict[str, DeliveryStatus | None]:
     """Which of these messages are here with their content, and their delivery."""
     rows = await _SQL.rows(conn, "known_messages", unit_id=unit, provider=PROVIDER, ids=list(ids))
-    return {row.external_id: Delivery[row.delivery.upper()] if row.delivery else None for row in rows}
+    return {row.external_id: DeliveryStatus[row.delivery.upper()] if row.delivery else None for row in rows}
 
 
 async def stored_anew(conn: Connection, unit: UnitId, after: int) -> list[StoredAnew]:

@@ -14,8 +14,8 @@ from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict
 
 from zapline.domain.errors import ConfigurationError, DatabaseUnavailable, LocalError, RemoteError
-from zapline.sql.postgres.error_classes import CommitUnknown, StatementFailed, Trouble, translate, trouble
-from zapline.sql.postgres.psycopg_trio import Cursor, Json, Params, Wire, dial
+from zapline.sql.postgres.database_errors import CommitUnknown, StatementFailed, Trouble, translate, trouble
+from zapline.sql.postgres.psycopg_on_trio import Cursor, Json, Params, Wire, dial
 
 __all__ = [
     "CommitUnknown",

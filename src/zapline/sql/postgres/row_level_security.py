@@ -5,10 +5,10 @@ from contextlib import asynccontextmanager
 
 from zapline.domain.ids import UnitId
 from zapline.sql.postgres.connection import Connection
-from zapline.sql.postgres.named_queries import Topic
 from zapline.sql.postgres.pool import Pool
+from zapline.sql.postgres.queries import Queries
 
-_SQL = Topic(__name__)
+_SQL = Queries(__name__)
 
 
 @asynccontextmanager

@@ -7,9 +7,9 @@ from typing import Any
 
 from zapline.domain.ids import ExternalId, UnitId
 from zapline.sql.postgres.connection import Connection
-from zapline.sql.postgres.named_queries import Topic
+from zapline.sql.postgres.queries import Queries
 
-_SQL = Topic(__name__)
+_SQL = Queries(__name__)
 
 
 @dataclass(slots=True)

@@ -10,12 +10,12 @@ from uuid import UUID
 from zapline.domain.ids import ExternalId, UnitId, contact_id, conversation_id
 from zapline.domain.privacy.erasure import Erased, digest_of, mention
 from zapline.sql.postgres.connection import Connection
-from zapline.sql.postgres.named_queries import Topic, as_json
 from zapline.sql.postgres.pool import Pool
+from zapline.sql.postgres.queries import Queries, as_json
 from zapline.sql.postgres.row_level_security import unit_scope
 from zapline.sql.privacy.deletion import Deleted, delete_messages
 
-_SQL = Topic(__name__)
+_SQL = Queries(__name__)
 _LETTERS = 100
 """Dead letters looked at in one go: their bodies come along."""
 

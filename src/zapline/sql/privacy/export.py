@@ -10,12 +10,12 @@ import msgspec
 from zapline.domain.ids import UnitId, conversation_id
 from zapline.domain.privacy.erasure import digits_of, mention
 from zapline.domain.timestamps import iso
-from zapline.sql.postgres.named_queries import Topic
 from zapline.sql.postgres.pool import Pool
+from zapline.sql.postgres.queries import Queries
 from zapline.sql.postgres.row_level_security import unit_scope
 from zapline.sql.privacy.erasure import find_letters, find_names
 
-_SQL = Topic(__name__)
+_SQL = Queries(__name__)
 _PIECE = 500
 _LATEST = 253_402_300_799.0
 """The end of the year 9999, in UTC seconds."""

@@ -15,12 +15,12 @@ from psycopg import sql
 
 from zapline.domain.errors import LocalError
 from zapline.domain.ids import PROVIDER, UnitId, valid_instance
-from zapline.domain.line.reasons import STATUS, Phase, Reason
+from zapline.domain.line.reasons import STATUS_OF_PHASE, Phase, Reason
 from zapline.sql.postgres.connection import Connection
-from zapline.sql.postgres.error_classes import StatementFailed
-from zapline.sql.postgres.statements import load
+from zapline.sql.postgres.database_errors import StatementFailed
+from zapline.sql.postgres.queries import Queries
 
-_SQL = load(__name__)
+_SQL = Queries(__name__)
 
 TABLE = "unit_whatsapp_connections"
 INDEX = "idx_unit_whatsapp_instance_lookup"
@@ -191,20 +191,18 @@ def _refused(schema: str, failed: StatementFailed) -> Exception:
 
 
 async def _import(conn: Connection, line: LegacyLine, digest: bytes) -> None:
-    unit, connection = _SQL["import_unit"], _SQL["import_line"]
-    await conn.execute(unit.sql, unit.bind(id=line.unit, name=line.name, legacy_id=line.legacy_id))
-    await conn.execute(
-        connection.sql,
-        connection.bind(
-            unit_id=line.unit,
-            provider=PROVIDER,
-            instance=line.instance,
-            phase=line.phase,
-            status=STATUS[line.phase],
-            reason=line.reason,
-            wanted=line.phase is Phase.OPEN,
-            digest=digest,
-        ),
+    await _SQL.execute(conn, "import_unit", id=line.unit, name=line.name, legacy_id=line.legacy_id)
+    await _SQL.execute(
+        conn,
+        "import_line",
+        unit_id=line.unit,
+        provider=PROVIDER,
+        instance=line.instance,
+        phase=line.phase,
+        status=STATUS_OF_PHASE[line.phase],
+        reason=line.reason,
+        wanted=line.phase is Phase.OPEN,
+        digest=digest,
     )
 
 
@@ -216,8 +214,7 @@ def _first(columns: Iterable[str], names: Sequence[str]) -> str | None:
 
 
 async def _columns(conn: Connection, schema: str, relation: str) -> set[str]:
-    statement = _SQL["columns"]
-    return {row.name for row in await conn.fetch(statement.sql, statement.bind(schema=schema, relation=relation))}
+    return {row.name for row in await _SQL.rows(conn, "columns", schema=schema, relation=relation)}
 
 
 def _select(table: LegacyTable) -> str:
@@ -264,20 +261,18 @@ def _line(row: Any) -> LegacyLine:
 
 
 async def _hijacked(conn: Connection, table: LegacyTable) -> bool:
-    statement = _SQL["hijacked_login"]
     relation = sql.Identifier(table.schema, TABLE).as_string(None)
-    row = await conn.fetch_one(statement.sql, statement.bind(relation=relation))
+    row = await _SQL.one(conn, "hijacked_login", relation=relation)
     return row is not None and bool(row.hijacked)
 
 
 async def _known(conn: Connection) -> dict[UnitId, tuple[str, bool]]:
     """Unit -> (instance, archived) of those that Zapline has already."""
-    there = await conn.fetch_one(_SQL["schema_there"].sql)
+    there = await _SQL.one(conn, "schema_there")
     if there is None or not there.there:
         return {}
-    statement = _SQL["known_lines"]
     await conn.execute("set role zapline_engine")
-    rows = await conn.fetch(statement.sql, statement.bind(provider=PROVIDER))
+    rows = await _SQL.rows(conn, "known_lines", provider=PROVIDER)
     await conn.execute("reset role")
     return {UnitId(row.id): (row.instance, row.archived) for row in rows}
 
@@ -329,9 +324,9 @@ async def _extend(conn: Connection, table: LegacyTable) -> list[str]:
             sql.SQL("add column if not exists {} " + ADDED[name]).format(sql.Identifier(name)) for name in table.missing
         )
         done.append(sql.SQL("alter table {} ").format(relation) + added)
-    statement = _SQL["names_taken"]
-    arguments = statement.bind(schema=table.schema, relation=TABLE, pattern=INDEX.replace("_", r"\_") + "%")
-    taken = {row.name: row.ours for row in await conn.fetch(statement.sql, arguments)}
+    pattern = INDEX.replace("_", r"\_") + "%"
+    rows = await _SQL.rows(conn, "names_taken", schema=table.schema, relation=TABLE, pattern=pattern)
+    taken = {row.name: row.ours for row in rows}
     if not any(taken.values()):
         name = next(name for name in (INDEX, *(f"{INDEX}_{n}" for n in range(2, 1000))) if name not in taken)
         columns = [column for column in (table.provider, table.instance) if column is not None]

@@ -8,12 +8,12 @@ from uuid import UUID
 from zapline.domain.errors import LocalError
 from zapline.domain.ids import PROVIDER, Seq, UnitId
 from zapline.domain.line.reasons import Phase, Reason
-from zapline.domain.line.state import Stored
+from zapline.domain.line.state import StoredLineState
 from zapline.sql.postgres.connection import Connection
-from zapline.sql.postgres.error_classes import StatementFailed
-from zapline.sql.postgres.statements import load
+from zapline.sql.postgres.database_errors import StatementFailed
+from zapline.sql.postgres.queries import Queries
 
-_SQL = load(__name__)
+_SQL = Queries(__name__)
 _NOTHING = Seq(0)
 
 
@@ -38,7 +38,7 @@ class UnitRecord:
     paused_at: float | None = None
     """Since when nothing is sent, because a person asked for that."""
     retention_days: int | None = None
-    stored: Stored | None = None
+    stored: StoredLineState | None = None
     """None where only the journal's snapshot is known: the unit then only journals."""
     journal_id: UUID | None = None
     applied_seq: Seq = _NOTHING
@@ -66,7 +66,7 @@ async def load_units(conn: Connection) -> list[UnitRecord]:
             retention_days=row.retention_days,
             journal_id=row.journal_id,
             applied_seq=Seq(row.applied_seq),
-            stored=Stored(
+            stored=StoredLineState(
                 phase=Phase(row.phase),
                 reason=Reason(row.status_reason),
                 wanted=row.wanted,
@@ -82,7 +82,7 @@ async def load_units(conn: Connection) -> list[UnitRecord]:
                 updated_at=_seconds(row.updated_at),
             ),
         )
-        for row in await conn.fetch(_SQL["load_units"].sql)
+        for row in await _SQL.rows(conn, "load_units")
     ]
 
 
@@ -92,13 +92,9 @@ async def insert_unit(
     """Store a new unit and its line. Raises InstanceTaken."""
     try:
         async with conn.transaction():
-            unit = _SQL["insert_unit"]
-            await conn.execute(unit.sql, unit.bind(id=id, name=name, time_zone=time_zone))
-            line = _SQL["insert_connection"]
-            await conn.execute(
-                line.sql,
-                line.bind(unit_id=id, provider=PROVIDER, instance_id=instance, secret_digest=secret_digest),
-            )
+            await _SQL.execute(conn, "insert_unit", id=id, name=name, time_zone=time_zone)
+            line = {"unit_id": id, "provider": PROVIDER, "instance_id": instance, "secret_digest": secret_digest}
+            await _SQL.execute(conn, "insert_connection", **line)
     except StatementFailed as failure:
         if failure.constraint == "idx_unit_whatsapp_instance_lookup":
             raise InstanceTaken(f"instance {instance} belongs to another unit") from failure
@@ -107,8 +103,7 @@ async def insert_unit(
 
 async def archive_unit(conn: Connection, unit: UnitId) -> bool:
     """Close a unit; False where there is no such active unit."""
-    statement = _SQL["archive_unit"]
-    return bool(await conn.fetch(statement.sql, statement.bind(id=unit)))
+    return bool(await _SQL.rows(conn, "archive_unit", id=unit))
 
 
 async def rotate_secret(conn: Connection, unit: UnitId, generation: int, digest: bytes, grace: float) -> float | None:
@@ -116,10 +111,8 @@ async def rotate_secret(conn: Connection, unit: UnitId, generation: int, digest:
 
     ``grace`` is in minutes.
     """
-    statement = _SQL["rotate_secret"]
-    arguments = statement.bind(id=unit, generation=generation, digest=digest, grace=grace)
-    rows = await conn.fetch(statement.sql, arguments)
-    return rows[0].previous_secret_until.timestamp() if rows else None
+    row = await _SQL.one(conn, "rotate_secret", id=unit, generation=generation, digest=digest, grace=grace)
+    return row.previous_secret_until.timestamp() if row is not None else None
 
 
 def active(records: Sequence[UnitRecord]) -> list[UnitRecord]:
@@ -131,21 +124,16 @@ async def change_unit(
     conn: Connection, unit: UnitId, name: str | None, time_zone: str | None, retention_days: int | None, keep: bool
 ) -> bool:
     """Change what is not None, and the days unless ``keep``; False where there is no such active unit."""
-    statement = _SQL["change_unit"]
-    arguments = statement.bind(
-        id=unit, name=name, time_zone=time_zone, retention_days=retention_days, with_retention=not keep
-    )
-    return bool(await conn.fetch(statement.sql, arguments))
+    changes = {"name": name, "time_zone": time_zone, "retention_days": retention_days, "with_retention": not keep}
+    return bool(await _SQL.rows(conn, "change_unit", id=unit, **changes))
 
 
 async def pause_unit(conn: Connection, unit: UnitId, paused: bool) -> bool:
     """Pause a unit's sending or resume it, whatever it was before; False where there is no such active unit."""
-    statement = _SQL["pause_unit" if paused else "resume_unit"]
-    return bool(await conn.fetch(statement.sql, statement.bind(id=unit)))
+    return bool(await _SQL.rows(conn, "pause_unit" if paused else "resume_unit", id=unit))
 
 
 async def find_archived(conn: Connection, unit: UnitId) -> float | None:
     """When a unit was archived; None where it was not, or is not there."""
-    statement = _SQL["find_archived"]
-    row = await conn.fetch_one(statement.sql, statement.bind(id=unit))
+    row = await _SQL.one(conn, "find_archived", id=unit)
     return _seconds(row.archived_at) if row is not None else None

@@ -10,12 +10,13 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from zapline.domain.ids import PROVIDER, UnitId
-from zapline.domain.outbox.pacing import PastCall, UnitPace
-from zapline.domain.outbox.work_states import Lane, Outgoing
+from zapline.domain.outbox.contents import OutgoingMessage
+from zapline.domain.outbox.pacing import PaceLimits, PastSend
+from zapline.domain.outbox.work_states import Lane
 from zapline.sql.postgres.connection import Connection
-from zapline.sql.postgres.named_queries import Topic
+from zapline.sql.postgres.queries import Queries
 
-_SQL = Topic(__name__)
+_SQL = Queries(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Claimed:
     lane: Lane
     recipient: str
     address: str
-    outgoing: Outgoing
+    outgoing: OutgoingMessage
     tries: int
     resends: int
     expires_at: float | None
@@ -125,7 +126,7 @@ async def claim(
         lane=Lane(row.lane),
         recipient=row.recipient,
         address=row.address,
-        outgoing=msgspec.convert(row.content, Outgoing),
+        outgoing=msgspec.convert(row.content, OutgoingMessage),
         tries=row.tries,
         resends=row.resends,
         expires_at=row.expires_at,
@@ -167,10 +168,10 @@ async def expire_due(conn: Connection, now: float, limit: int = 1000) -> list[An
     return await _SQL.rows(conn, "expire_due", now=now, limit=limit)
 
 
-async def recent_calls(conn: Connection, unit: UnitId, since: float) -> list[PastCall]:
+async def recent_calls(conn: Connection, unit: UnitId, since: float) -> list[PastSend]:
     """The unit's calls since a time, oldest first."""
     return [
-        PastCall(row.started_at, row.ended_at, row.recipient, Lane(row.lane))
+        PastSend(row.started_at, row.ended_at, row.recipient, Lane(row.lane))
         for row in await _SQL.rows(conn, "recent_calls", unit_id=unit, since=since)
     ]
 
@@ -201,12 +202,12 @@ async def load_pace(conn: Connection, unit: UnitId) -> PaceRow | None:
     )
 
 
-async def read_pace(conn: Connection, unit: UnitId) -> UnitPace | None:
+async def read_pace(conn: Connection, unit: UnitId) -> PaceLimits | None:
     """What the unit allows itself; None where there is no such unit."""
     row = await load_pace(conn, unit)
     if row is None:
         return None
-    return UnitPace.given(
+    return PaceLimits.given(
         ZoneInfo(row.time_zone),
         per_minute=row.per_minute,
         burst=row.burst,

@@ -8,15 +8,16 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from zapline.domain.campaigns.states import CampaignState, Timing, client_id
+from zapline.domain.campaigns.schedule import Timing
+from zapline.domain.campaigns.states import CampaignState, campaign_client_id
 from zapline.domain.campaigns.text_templates import Letter
 from zapline.domain.ids import PROVIDER, UnitId, contact_id, conversation_id
-from zapline.domain.outbox.content_fingerprint import fingerprint_of
-from zapline.domain.outbox.work_states import Content, File, Outgoing, kind_of, text_of
+from zapline.domain.outbox.content_fingerprint import fingerprint_content
+from zapline.domain.outbox.contents import Content, File, OutgoingMessage, kind_of_content, text_of_content
 from zapline.sql.postgres.connection import Connection
-from zapline.sql.postgres.named_queries import Topic, as_json
+from zapline.sql.postgres.queries import Queries, as_json
 
-_SQL = Topic(__name__)
+_SQL = Queries(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ async def feed(conn: Connection, work: AtWork, most: int, now: float, chance: Ca
         willing = [row for row in picked if not row.opted_out]
         if not willing:
             return Fed(skipped=len(unwilling))
-        letter = Letter.read(msgspec.convert(held[0].content, Outgoing))
+        letter = Letter.read(msgspec.convert(held[0].content, OutgoingMessage))
         dues = await _dues(conn, work, len(willing), now, chance)
         rows = [_row(work, row, letter.write(row.parameters), due) for row, due in zip(willing, dues, strict=True)]
         queued = await _enqueue(conn, work, rows, now)
@@ -121,20 +122,20 @@ async def _dues(conn: Connection, work: AtWork, count: int, now: float, chance: 
     return dues
 
 
-def _row(work: AtWork, picked: Any, outgoing: Outgoing, due_at: float) -> dict[str, object]:
+def _row(work: AtWork, picked: Any, outgoing: OutgoingMessage, due_at: float) -> dict[str, object]:
     encoded = msgspec.json.encode(outgoing)
     return {
         "number": picked.number,
         "message_id": uuid4(),
-        "client_id": client_id(work.id, picked.number, picked.generation),
+        "client_id": campaign_client_id(work.id, picked.number, picked.generation),
         "contact_id": contact_id(work.unit, picked.recipient),
         "conversation_id": conversation_id(work.unit, picked.recipient),
         "recipient": picked.recipient,
         "address": picked.recipient.removeprefix("+"),
-        "kind": kind_of(outgoing.content),
-        "body": text_of(outgoing.content),
+        "kind": kind_of_content(outgoing.content),
+        "body": text_of_content(outgoing.content),
         "media": _media(outgoing.content),
-        "fingerprint": fingerprint_of(outgoing.content),
+        "fingerprint": fingerprint_content(outgoing.content),
         "content": msgspec.Raw(encoded),
         "digest": sha256(encoded).hexdigest(),
         "due_at": due_at,

@@ -7,11 +7,11 @@ from typing import Any
 from uuid import UUID
 
 from zapline.domain.ids import PROVIDER, UnitId, conversation_id
-from zapline.sql.postgres.named_queries import Topic
 from zapline.sql.postgres.pool import Pool
+from zapline.sql.postgres.queries import Queries
 from zapline.sql.postgres.row_level_security import unit_scope
 
-_SQL = Topic(__name__)
+_SQL = Queries(__name__)
 PREVIEW = 140
 """Characters of the last text that a list shows."""
 MOST_UNREAD = 30

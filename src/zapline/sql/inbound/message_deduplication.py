@@ -1,0 +1,51 @@
+"""Stores messages; a duplicate is merged into the row of its first arrival."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from zapline.domain.ids import ExternalId, UnitId
+from zapline.sql.inbound.recorder_types import CreatedMessage, MessageKey, Row, UnitOutcome, message_key
+from zapline.sql.postgres.connection import Connection
+from zapline.sql.postgres.queries import Queries
+
+_SQL = Queries(__name__)
+
+
+def with_primary_id(row: Row, aliases: Mapping[MessageKey, ExternalId]) -> Row:
+    """The row under the primary id of its message."""
+    primary = aliases.get(message_key(row)) if aliases else None
+    return row if primary is None else row | {"external_id": primary}
+
+
+async def store_messages(
+    conn: Connection,
+    rounds: Iterable[Sequence[Row]],
+    aliases: Mapping[MessageKey, ExternalId],
+    outcomes: Mapping[UnitId, UnitOutcome],
+) -> None:
+    """Store rounds of message rows; no round holds a message twice. Adds the new ones to ``outcomes``."""
+    for one_round in rounds:
+        rows = [with_primary_id(row, aliases) | {"ord": ord_} for ord_, row in enumerate(one_round)]
+        by_key = {message_key(row): row for row in rows}
+        for unit_id, external_id, id, created, seq, conversation in await _SQL.run_batch(conn, "upsert_messages", rows):
+            if created and unit_id in outcomes:
+                message = CreatedMessage(id, seq, conversation, by_key[unit_id, external_id])
+                outcomes[unit_id].created[external_id] = message
+    await _use_root_conversations(conn, outcomes)
+
+
+async def _use_root_conversations(conn: Connection, outcomes: Mapping[UnitId, UnitOutcome]) -> None:
+    """Name the root conversation of each new message. Only the conversation of a LID may be merged into another."""
+    by_lid = [
+        (outcome, external_id, message)
+        for outcome in outcomes.values()
+        for external_id, message in outcome.created.items()
+        if str(message.row["contact"]).startswith("lid:")
+    ]
+    if not by_lid:
+        return
+    ids = sorted({message.conversation_id for _, _, message in by_lid})
+    roots = {row.id: row.merged_into for row in await _SQL.rows(conn, "find_roots", ids=ids)}
+    for outcome, external_id, message in by_lid:
+        if message.conversation_id in roots:
+            outcome.created[external_id] = replace(message, conversation_id=roots[message.conversation_id])

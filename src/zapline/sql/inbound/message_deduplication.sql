@@ -1,0 +1,75 @@
+-- Messages as they arrive, once or more often.
+
+-- name: upsert_messages
+-- Stores messages; a duplicate is merged into the row that exists. The first arrival sets the sequence number, content
+-- replaces the kind `unknown`, gaps are filled. Returns the rows that are new and those that gained content.
+insert into zapline.messages as m (
+    id, unit_id, conversation_id, provider, external_id, from_me, kind, kind_rank, body, media, detail, raw,
+    sender, sender_name, quoted_id, forwarded, view_once, expires_after, source, origin, backfilled, delivery,
+    sent_at, received_at)
+select r.id, r.unit_id, r.conversation_id, r.provider, r.external_id, r.from_me, r.kind, r.kind_rank, r.body,
+       r.media, coalesce(r.detail, '{}'), decode(r.raw, 'base64'), r.sender, r.sender_name, r.quoted_id,
+       coalesce(r.forwarded, false), coalesce(r.view_once, false), r.expires_after, r.source, r.origin,
+       coalesce(r.backfilled, false), r.delivery, to_timestamp(r.sent_at), to_timestamp(r.received_at)
+  from jsonb_to_recordset(%(rows)s) as r(
+       ord int, id uuid, unit_id uuid, conversation_id uuid, provider text, external_id text, from_me boolean,
+       kind text, kind_rank smallint, body text, media jsonb, detail jsonb, raw text, sender text,
+       sender_name text, quoted_id text, forwarded boolean, view_once boolean, expires_after int, source text,
+       origin text, backfilled boolean, delivery zapline.delivery, sent_at float8, received_at float8)
+ order by r.ord
+on conflict (unit_id, provider, external_id) do update
+   set conversation_id = least(m.conversation_id, excluded.conversation_id),
+       from_me = m.from_me or excluded.from_me,
+       kind = case when excluded.kind_rank > m.kind_rank then excluded.kind
+                   when excluded.kind_rank < m.kind_rank then m.kind
+                   else greatest(m.kind collate "C", excluded.kind collate "C") end,
+       body = case when excluded.kind_rank > m.kind_rank then excluded.body
+                   when excluded.kind_rank < m.kind_rank then m.body
+                   else greatest(m.body collate "C", excluded.body collate "C") end,
+       media = case when excluded.kind_rank > m.kind_rank then excluded.media
+                    when excluded.kind_rank < m.kind_rank then m.media
+                    else greatest(m.media, excluded.media) end,
+       detail = case when excluded.kind_rank > m.kind_rank then excluded.detail
+                     when excluded.kind_rank < m.kind_rank then m.detail
+                     else greatest(m.detail, excluded.detail) end,
+       raw = case when excluded.kind_rank > m.kind_rank then excluded.raw
+                  when excluded.kind_rank < m.kind_rank then m.raw
+                  else greatest(m.raw, excluded.raw) end,
+       kind_rank = greatest(m.kind_rank, excluded.kind_rank),
+       sender = least(m.sender collate "C", excluded.sender collate "C"),
+       sender_name = greatest(m.sender_name collate "C", excluded.sender_name collate "C"),
+       quoted_id = greatest(m.quoted_id collate "C", excluded.quoted_id collate "C"),
+       forwarded = m.forwarded or excluded.forwarded,
+       view_once = m.view_once or excluded.view_once,
+       expires_after = greatest(m.expires_after, excluded.expires_after),
+       source = greatest(m.source collate "C", excluded.source collate "C"),
+       origin = greatest(m.origin collate "C", excluded.origin collate "C"),
+       backfilled = m.backfilled and excluded.backfilled,
+       delivery = greatest(m.delivery, excluded.delivery),
+       sent_at = least(m.sent_at, excluded.sent_at)
+ where excluded.kind_rank > m.kind_rank
+    or (excluded.kind_rank = m.kind_rank
+        and (excluded.kind collate "C" > m.kind
+             or excluded.body collate "C" > m.body or (m.body is null and excluded.body is not null)
+             or excluded.media > m.media or (m.media is null and excluded.media is not null)
+             or excluded.detail > m.detail
+             or excluded.raw > m.raw or (m.raw is null and excluded.raw is not null)))
+    or excluded.conversation_id < m.conversation_id
+    or (excluded.from_me and not m.from_me)
+    or excluded.sender collate "C" < m.sender or (m.sender is null and excluded.sender is not null)
+    or excluded.sender_name collate "C" > m.sender_name
+    or (m.sender_name is null and excluded.sender_name is not null)
+    or excluded.quoted_id collate "C" > m.quoted_id or (m.quoted_id is null and excluded.quoted_id is not null)
+    or (excluded.forwarded and not m.forwarded)
+    or (excluded.view_once and not m.view_once)
+    or excluded.expires_after > m.expires_after or (m.expires_after is null and excluded.expires_after is not null)
+    or excluded.source collate "C" > m.source or (m.source is null and excluded.source is not null)
+    or excluded.origin collate "C" > m.origin
+    or (m.backfilled and not excluded.backfilled)
+    or excluded.delivery > m.delivery or (m.delivery is null and excluded.delivery is not null)
+    or excluded.sent_at < m.sent_at
+returning m.unit_id, m.external_id, m.id, (xmax = 0) as created, m.seq, m.conversation_id;
+
+-- name: find_roots
+-- Which of these conversations are merged into another one.
+select id, merged_into from zapline.conversations where id = any(%(ids)s) and merged_into is not null;

@@ -1,0 +1,84 @@
+"""Merges reports into their messages: the highest delivery status, the latest edit, the first delete."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from zapline.domain.ids import PROVIDER, ExternalId, UnitId
+from zapline.domain.messages.delivery_status import DeliveryStatus
+from zapline.domain.messages.delivery_status import merge_statuses as merge_delivery
+from zapline.sql.inbound.recorder_types import ChangedMessage, MessageKey, Row
+from zapline.sql.postgres.connection import Connection
+from zapline.sql.postgres.queries import Queries
+
+_SQL = Queries(__name__)
+
+
+@dataclass(slots=True)
+class MessageReport:
+    """Status, edit and delete of one message, merged; commutative, as in SQL."""
+
+    delivery: DeliveryStatus | None = None
+    edit: tuple[int, str] | None = None
+    """(``edited_at_ms``, text)"""
+    deleted_at: float | None = None
+    parked_at: float | None = None
+
+    def merge(self, other: "MessageReport") -> None:
+        self.delivery = merge_delivery(self.delivery, other.delivery)
+        if other.edit is not None and (self.edit is None or other.edit > self.edit):
+            self.edit = other.edit
+        self.deleted_at = _earlier(self.deleted_at, other.deleted_at)
+        self.parked_at = _earlier(self.parked_at, other.parked_at)
+
+    def row(self, key: MessageKey) -> Row:
+        return {
+            "unit_id": key[0],
+            "provider": PROVIDER,
+            "external_id": key[1],
+            "delivery": self.delivery.label if self.delivery is not None else None,
+            "edited_body": self.edit[1] if self.edit else None,
+            "edited_at_ms": self.edit[0] if self.edit else None,
+            "deleted_at": self.deleted_at,
+            "parked_at": self.parked_at,
+        }
+
+
+def _earlier(one: float | None, other: float | None) -> float | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return min(one, other)
+
+
+def report_of(row: Any) -> MessageReport:
+    """The report in a row of parked reports, or of what a deleted message row knew."""
+    edit = (row.edited_at_ms, row.edited_body) if row.edited_at_ms is not None else None
+    label = DeliveryStatus[row.delivery.upper()] if row.delivery is not None else None
+    return MessageReport(label, edit, row.deleted_at, row.parked_at)
+
+
+def by_primary_id(
+    reports: Iterable[tuple[MessageKey, MessageReport]], aliases: Mapping[MessageKey, ExternalId]
+) -> dict[MessageKey, MessageReport]:
+    """Merge reports under the primary ids of their messages. The arguments are not changed."""
+    merged: dict[MessageKey, MessageReport] = {}
+    for (unit, external_id), report in reports:
+        merged.setdefault((unit, aliases.get((unit, external_id), external_id)), MessageReport()).merge(report)
+    return merged
+
+
+def report_rows(reports: Mapping[MessageKey, MessageReport]) -> list[Row]:
+    """Rows in the order in which all transactions take their locks."""
+    return [report.row(key) for key, report in sorted(reports.items(), key=lambda item: item[0])]
+
+
+async def merge_reports(conn: Connection, rows: list[Row], changed: list[ChangedMessage]) -> set[MessageKey]:
+    """Merge reports into the messages that exist, whose keys are returned. Adds what changed to ``changed``."""
+    existing: set[MessageKey] = set()
+    for row in await _SQL.run_batch(conn, "merge_reports", rows):
+        unit, external = UnitId(row.unit_id), ExternalId(row.external_id)
+        existing.add((unit, external))
+        if row.id is not None:
+            what = (row.delivery, row.edited, row.deleted)
+            changed.append(ChangedMessage(unit, row.id, external, row.client_message_id, row.conversation_id, *what))
+    return existing
