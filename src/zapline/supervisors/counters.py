@@ -1,16 +1,16 @@
-"""What happened, counted: totals for Prometheus and sliding windows for the health verdict."""
+"""Counts events: totals for Prometheus, and sliding windows for the health verdict."""
 
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 _SLOT = 10.0
-"""Seconds of one slot of a window: a window of five minutes is thirty numbers, whatever the load."""
+"""Seconds per slot of a window: five minutes take thirty numbers, whatever the load."""
 
 
 @dataclass(slots=True)
-class Window:
-    """A sum over the last ``seconds``, kept in slots."""
+class SlidingWindow:
+    """A sum over the last ``seconds``, in slots of ten seconds."""
 
     seconds: float
     _slots: deque[tuple[int, float]] = field(default_factory=deque)
@@ -33,10 +33,10 @@ class Window:
             self._slots.popleft()
 
 
-WINDOW = 300.0
-"""Seconds over which the four rates of the health verdict are taken."""
+RATE_WINDOW = 300.0
+"""Seconds over which the rates of the health verdict are computed."""
 
-RATED = (
+RATED_COUNTERS = (
     "webhooks",
     "webhook_errors",
     "unknown_instances",
@@ -47,16 +47,16 @@ RATED = (
     "sent_twice",
     "repairs_unexplained",
 )
-"""Counts that also keep a window."""
+"""Counters that also have a window."""
 
 
 class Counters:
-    """Totals by name and bounded label, and windows for the rated ones. One instance a process."""
+    """Totals by name and label, and a window for each rated counter. One instance per process."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self.totals: Counter[tuple[str, str]] = Counter()
-        self._windows = {name: Window(WINDOW) for name in RATED}
+        self._windows = {name: SlidingWindow(RATE_WINDOW) for name in RATED_COUNTERS}
 
     def add(self, name: str, label: str = "", amount: int = 1) -> None:
         """Count; ``label`` must come from a bounded set (a reason, an event, a phase), never from a caller."""
@@ -66,7 +66,7 @@ class Counters:
             window.add(self._clock(), amount)
 
     def total(self, name: str) -> int:
-        return sum(count for (known, _), count in self.totals.items() if known == name)
+        return sum(count for (counted, _), count in self.totals.items() if counted == name)
 
     def recent(self, name: str) -> float:
         """The sum over the last five minutes."""

@@ -1,4 +1,4 @@
-"""Holds the one-daemon lock in PostgreSQL; without it recorder and actors stand still. Hears control calls."""
+"""Holds the advisory lock that lets one daemon write, and receives the notifications of the command line."""
 
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
@@ -8,19 +8,19 @@ import trio
 
 from zapline.domain.errors import DatabaseUnavailable
 from zapline.sql.postgres.connection import Connection
-from zapline.sql.postgres.error_classes import StatementFailed
+from zapline.sql.postgres.database_errors import StatementFailed
 from zapline.sql.postgres.migrate import Fit, fit
 
-LOCK = 0x7A61706C696E65
+ADVISORY_LOCK_KEY = 0x7A61706C696E65
 """Key of the advisory lock: the letters of zapline."""
-CHANNEL = "zapline_control"
-_RETRY = 0.5
-_PING_EVERY = 10.0
+CONTROL_CHANNEL = "zapline_control"
+_RETRY_PAUSE = 0.5
+_PING_INTERVAL = 10.0
 _LOG = structlog.get_logger(scope="Leadership")
 
 
-class Standing(StrEnum):
-    """Whether this process may write, and if not, why."""
+class LeadershipStatus(StrEnum):
+    """Whether this process may write, and if not, why not."""
 
     UNREACHABLE = "database_unreachable"
     ANOTHER_DAEMON = "another_daemon"
@@ -30,10 +30,10 @@ class Standing(StrEnum):
 
 
 class Leadership:
-    """One direct connection whose session holds the lock; lost with it, and taken again.
+    """Takes the lock on one direct connection, and takes it again after the connection is lost.
 
-    ``connect`` opens it (never through a pooler). ``on_lead`` runs each time the lock was taken: whatever
-    was heard before may be out of date. ``on_notify`` gets the payload of each control call.
+    ``connect`` opens it (never through a pooler). ``on_lead`` runs each time the lock is taken:
+    what was loaded before may be out of date. ``on_notify`` gets the payload of each notification.
     """
 
     def __init__(
@@ -46,19 +46,19 @@ class Leadership:
         self._on_lead = on_lead
         self._on_notify = on_notify
         self._leading = trio.Event()
-        self._judged = trio.Event()
-        self.standing = Standing.UNREACHABLE
+        self._status_known = trio.Event()
+        self.status = LeadershipStatus.UNREACHABLE
 
     async def may_write(self) -> None:
         """Return once this process holds the lock and the schema fits."""
         if not self._leading.is_set():
             await self._leading.wait()
 
-    async def first_judgement(self, seconds: float) -> Standing:
-        """Where this process stands after its first tries; at most ``seconds`` from now."""
+    async def first_status(self, seconds: float) -> LeadershipStatus:
+        """The status after the first attempts, or after ``seconds``."""
         with trio.move_on_after(seconds):
-            await self._judged.wait()
-        return self.standing
+            await self._status_known.wait()
+        return self.status
 
     async def run(self) -> None:
         """Take the lock whenever it can be had, until cancelled."""
@@ -69,38 +69,38 @@ class Leadership:
                     await self._lead(connection)
                 finally:
                     connection.abort()
-            except (DatabaseUnavailable, StatementFailed) as away:
-                self._stand(Standing.UNREACHABLE, str(away))
-            await trio.sleep(_RETRY)
+            except (DatabaseUnavailable, StatementFailed) as failure:
+                self._set_status(LeadershipStatus.UNREACHABLE, str(failure))
+            await trio.sleep(_RETRY_PAUSE)
 
     async def _lead(self, connection: Connection) -> None:
-        if not await connection.try_advisory_lock(LOCK):
-            self._stand(Standing.ANOTHER_DAEMON)
+        if not await connection.try_advisory_lock(ADVISORY_LOCK_KEY):
+            self._set_status(LeadershipStatus.ANOTHER_DAEMON)
             return
         fits = await fit(connection)
         if fits is not Fit.FITS:
-            self._stand(Standing.SCHEMA_MISSING if fits is Fit.MISSING else Standing.SCHEMA_OLD)
+            self._set_status(LeadershipStatus.SCHEMA_MISSING if fits is Fit.MISSING else LeadershipStatus.SCHEMA_OLD)
             return
-        await connection.listen([CHANNEL])
+        await connection.listen([CONTROL_CHANNEL])
         await self._on_lead()
-        self._stand(Standing.LEADING)
+        self._set_status(LeadershipStatus.LEADING)
         self._leading.set()
         while True:
-            heard: list[tuple[str, str]] = []
-            with trio.move_on_after(_PING_EVERY):
-                heard = await connection.notifications()
-            if not heard:
+            notifications: list[tuple[str, str]] = []
+            with trio.move_on_after(_PING_INTERVAL):
+                notifications = await connection.notifications()
+            if not notifications:
                 await connection.ping()
-            for _, payload in heard:
+            for _, payload in notifications:
                 await self._on_notify(payload)
 
-    def _stand(self, standing: Standing, why: str = "") -> None:
-        if standing is not Standing.LEADING and self._leading.is_set():
+    def _set_status(self, status: LeadershipStatus, error: str = "") -> None:
+        if status is not LeadershipStatus.LEADING and self._leading.is_set():
             self._leading = trio.Event()
-        if standing is not self.standing or not self._judged.is_set():
-            log = _LOG.info if standing is Standing.LEADING else _LOG.warning
-            log(f"Database: {standing}", error=why)
-        self.standing = standing
-        # The lock of a daemon that was killed a moment ago may linger: only another answer is final at once.
-        if standing is not Standing.ANOTHER_DAEMON:
-            self._judged.set()
+        if status is not self.status or not self._status_known.is_set():
+            log = _LOG.info if status is LeadershipStatus.LEADING else _LOG.warning
+            log(f"Database: {status}", error=error)
+        self.status = status
+        # A daemon killed a moment ago may still hold the lock for a while; any other status is final at once.
+        if status is not LeadershipStatus.ANOTHER_DAEMON:
+            self._status_known.set()

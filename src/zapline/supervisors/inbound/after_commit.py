@@ -1,4 +1,4 @@
-"""Tells what became of a unit's webhooks once it is committed: counters move, lines are logged."""
+"""Updates counters and logs, and publishes live events, after a unit's writes are committed."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -7,71 +7,73 @@ import structlog
 
 from zapline.domain.ids import PROVIDER, Seq, UnitId
 from zapline.domain.line.reasons import Phase
-from zapline.domain.line.state import Stored
-from zapline.domain.messages.events import MessageArrived, SendAnswered
+from zapline.domain.line.state import StoredLineState
+from zapline.domain.messages.facts import MessageArrived, SendAnswered
 from zapline.domain.privacy.masking import mask_phone
-from zapline.sql.inbound.batches import Created, EntryWrite, Outcome
+from zapline.sql.inbound.recorder_types import CreatedMessage, EntryFacts, UnitOutcome
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.notifications.event_payloads import (
-    created_news,
-    ended_news,
-    qr_news,
-    reported_news,
-    settled_news,
-    status_news,
+    failed_send_payload,
+    qr_payload,
+    recorded_message_payload,
+    reported_delivery_payload,
+    settled_delivery_payload,
+    status_payload,
 )
-from zapline.supervisors.notifications.live_feed import Feed, Kind
+from zapline.supervisors.notifications.live_feed import EventKind, LiveFeed
 
 _LOG = structlog.get_logger(scope="MessageHandler")
 _LINE_LOG = structlog.get_logger(scope="Line")
 
 
-def tell_stored(unit: UnitId, writes: Sequence[EntryWrite], outcome: Outcome, counters: Counters, feed: Feed) -> None:
-    """What a unit's share of a transaction came to."""
-    tell_watchers(unit, writes, outcome, feed)
+def report_stored(
+    unit: UnitId, writes: Sequence[EntryFacts], outcome: UnitOutcome, counters: Counters, feed: LiveFeed
+) -> None:
+    """Count, log and publish the outcome of a unit's writes."""
+    publish_stored(unit, writes, outcome, feed)
     for _, reason in outcome.buried:
         counters.add("dead_letters", reason)
         counters.add("webhook_errors", reason)
         _LOG.warning("Dead letter: {reason}", reason=reason, unit=unit)
-    _tell_sending(unit, writes, outcome, counters)
+    _report_sends(unit, writes, outcome, counters)
     created = dict(outcome.created)
     for write in writes:
         for fact in write.facts:
             if isinstance(fact, MessageArrived):
-                _tell_message(unit, fact, write, created.pop(fact.external_id, None), counters)
+                _report_message(unit, fact, write, created.pop(fact.external_id, None), counters)
             elif not isinstance(fact, SendAnswered):
                 counters.add("facts", type(fact).__name__)
 
 
-def tell_watchers(unit: UnitId, writes: Sequence[EntryWrite], outcome: Outcome, feed: Feed) -> None:
-    """The same, to those who look on live."""
-    feed.happened(unit)
-    if not feed.watched(unit):
+def publish_stored(unit: UnitId, writes: Sequence[EntryFacts], outcome: UnitOutcome, feed: LiveFeed) -> None:
+    """Publish the outcome to the live feed."""
+    feed.on_event(unit)
+    if not feed.is_watched(unit):
         return
-    for made in outcome.created.values():
-        feed.count_message(unit, bool(made.row["from_me"]))
-        feed.publish(unit, Kind.MESSAGE, partial(created_news, unit, made))
+    for message in outcome.created.values():
+        feed.count_message(unit, bool(message.row["from_me"]))
+        feed.publish(unit, EventKind.MESSAGE, partial(recorded_message_payload, unit, message))
     for settled in outcome.settled:
         feed.count_message(unit, from_me=True)
-        feed.publish(unit, Kind.DELIVERY, partial(settled_news, settled))
-    for told in outcome.reported:
-        feed.publish(unit, Kind.DELIVERY, partial(reported_news, told))
+        feed.publish(unit, EventKind.DELIVERY, partial(settled_delivery_payload, settled))
+    for report in outcome.changed:
+        feed.publish(unit, EventKind.DELIVERY, partial(reported_delivery_payload, report))
     for write in writes:
         for fact in write.facts:
             if isinstance(fact, SendAnswered) and fact.external_id is None and not write.replayed:
-                feed.publish(unit, Kind.DELIVERY, partial(ended_news, unit, fact))
+                feed.publish(unit, EventKind.DELIVERY, partial(failed_send_payload, unit, fact))
 
 
-def _tell_sending(unit: UnitId, writes: Sequence[EntryWrite], outcome: Outcome, counters: Counters) -> None:
+def _report_sends(unit: UnitId, writes: Sequence[EntryFacts], outcome: UnitOutcome, counters: Counters) -> None:
     for write in writes:
         for fact in write.facts:
             if isinstance(fact, SendAnswered) and not write.replayed:
                 counters.add("calls_ended", fact.failure or fact.outcome)
                 if fact.move in ("dead", "uncertain"):
                     text = "Message {message} is {move}: {failure}"
-                    told = {"message": str(fact.message), "move": fact.move, "failure": fact.failure}
-                    _LOG.warning(text, **told, unit=str(unit))
+                    fields = {"message": str(fact.message), "move": fact.move, "failure": fact.failure}
+                    _LOG.warning(text, **fields, unit=str(unit))
     for settled in outcome.settled:
         counters.add("settled", settled.by)
         if settled.twice:
@@ -81,19 +83,19 @@ def _tell_sending(unit: UnitId, writes: Sequence[EntryWrite], outcome: Outcome, 
         counters.add("opted_out", amount=outcome.opted_out)
 
 
-def _tell_message(
-    unit: UnitId, fact: MessageArrived, write: EntryWrite, made: Created | None, counters: Counters
+def _report_message(
+    unit: UnitId, fact: MessageArrived, write: EntryFacts, message: CreatedMessage | None, counters: Counters
 ) -> None:
     counters.add("messages", fact.kind.value)
-    # What we fetched or fed again ourselves says nothing about how often Evolution sends twice.
+    # Backfilled and replayed entries say nothing about how often Evolution sends twice.
     rated = fact.origin == "live" and not write.backfilled and not write.replayed
     if rated:
         counters.add("messages_seen")
-    if made is None:
+    if message is None:
         if rated:
             counters.add("duplicates")
         if fact.origin == "sent" or write.backfilled:
-            return  # the echo of what we sent, or what was there already
+            return  # the echo of our own send, or stored already
         _LOG.info("Duplicate message deduplicated: {id} ({provider})", id=fact.external_id, provider=PROVIDER)
         return
     counters.add("messages_created")
@@ -103,28 +105,28 @@ def _tell_message(
         sender = mask_phone(fact.chat.phone or fact.chat.canonical)
         text = "New message from {sender} (Unit: {unit}, Provider: {provider})"
         _LOG.info(text, sender=sender, unit=unit, provider=PROVIDER)
-    _LOG.info("Message created: {message}", message=made.id, scope=f"Webhook:{_short(write.seq)}")
+    _LOG.info("Message created: {message}", message=message.id, scope=f"Webhook:{_short_seq(write.seq)}")
 
 
-def tell_line(unit: Unit, before: Stored, after: Stored, feed: Feed) -> None:
-    """A line as it changed."""
+def report_line_change(unit: Unit, before: StoredLineState, after: StoredLineState, feed: LiveFeed) -> None:
+    """Log and publish the change of a line's status or QR code."""
     if (after.phase, after.reason) != (before.phase, before.reason):
         text = "Line is {status}: {reason}"
         _LINE_LOG.info(
             text, status=after.status, reason=after.reason, unit=unit.id, phase=after.phase, before=before.phase
         )
         quarantined, paused = unit.quarantined_at is not None, unit.record.paused_at is not None
-        feed.publish(unit.id, Kind.STATUS, lambda: status_news(unit.id, after, quarantined, paused))
-    if _code(after) != _code(before):
-        feed.publish(unit.id, Kind.QR, lambda: qr_news(unit.id, after))
+        feed.publish(unit.id, EventKind.STATUS, lambda: status_payload(unit.id, after, quarantined, paused))
+    if _scannable_code(after) != _scannable_code(before):
+        feed.publish(unit.id, EventKind.QR, lambda: qr_payload(unit.id, after))
 
 
-def _code(stored: Stored) -> tuple[str, float | None] | None:
-    """The code that can be scanned now."""
+def _scannable_code(stored: StoredLineState) -> tuple[str, float | None] | None:
+    """The QR code that can be scanned now, and its time."""
     if stored.phase is not Phase.PAIRING or stored.qr_code is None:
         return None
     return stored.qr_code, stored.qr_updated_at
 
 
-def _short(seq: Seq | None) -> str:
+def _short_seq(seq: Seq | None) -> str:
     return f"{seq:06x}" if seq is not None else "direct"

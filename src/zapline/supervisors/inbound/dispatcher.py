@@ -1,4 +1,4 @@
-"""Feeds the mailboxes strictly in journal order; a full mailbox holds back its own unit, and nobody else."""
+"""Puts journal entries into the mailboxes in journal order; a full mailbox delays only its own unit."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,113 +12,113 @@ from zapline.sql.journal.journal import Journal
 from zapline.sql.journal.schema import Entry
 from zapline.supervisors.inbound.unit_state import Unit
 
-PAGE = 128
-"""Entries read from disk at once for a unit that lags."""
-REFUSED_PAUSE = 0.5
+PAGE_ENTRIES = 128
+"""Entries read from disk at once for a unit with a backlog."""
+READ_RETRY_PAUSE = 0.5
 """Seconds until a refused read is tried again."""
 _LOG = structlog.get_logger(scope="Dispatcher")
 
 
 @dataclass(slots=True)
-class _Lag:
-    """A unit whose entries wait on disk."""
+class _Backlog:
+    """Entries of a unit that wait on disk."""
 
-    fed: Seq
-    """Read on after this one."""
-    touched: bool = True
-    """Something was committed for the unit since the last read began."""
+    read_until: Seq
+    """The next read begins after this entry."""
+    grew: bool = True
+    """Entries were committed for the unit since the last read began."""
 
 
 class Dispatcher:
-    """``committed`` is called by the journal with every group commit, in order; ``run`` feeds those that lag."""
+    """``dispatch`` gets every group commit of the journal, in order; ``run`` reads the backlogs from disk."""
 
     def __init__(self, find: Callable[[UnitId], Unit | None]) -> None:
         self._find = find
-        self._lags: dict[UnitId, _Lag] = {}  # bounded by the number of units
-        self._todo: dict[UnitId, None] = {}
-        self._rung = trio.Event()
+        self._backlogs: dict[UnitId, _Backlog] = {}  # bounded by the number of units
+        self._pending_reads: dict[UnitId, None] = {}
+        self._wake = trio.Event()
         self.journal: Journal | None = None
 
     @property
     def lagging(self) -> int:
-        """Units with entries held back on disk that could be fed."""
-        units = (self._find(unit_id) for unit_id in self._lags)
-        return sum(1 for unit in units if unit is not None and _serving(unit))
+        """Active units with a backlog on disk."""
+        units = (self._find(unit_id) for unit_id in self._backlogs)
+        return sum(1 for unit in units if unit is not None and _takes_entries(unit))
 
-    def committed(self, entries: Sequence[Entry]) -> None:
-        """Route what has just become durable. Never waits: what has no room is read from disk later."""
+    def dispatch(self, entries: Sequence[Entry]) -> None:
+        """Route entries that have just become durable. Never waits: what has no room is read from disk later."""
         for entry in entries:
-            lag = self._lags.get(entry.unit_id)
-            if lag is not None:
-                lag.touched = True
+            backlog = self._backlogs.get(entry.unit_id)
+            if backlog is not None:
+                backlog.grew = True
                 continue
             unit = self._find(entry.unit_id)
-            if unit is None or not _serving(unit):
+            if unit is None or not _takes_entries(unit):
                 continue  # read from disk when it starts
-            if entry.seq > unit.fed:  # a page read from disk may have been quicker
-                if unit.mailbox.put(entry):
-                    unit.fed = entry.seq
+            if entry.seq > unit.last_fed_seq:  # else a page read from disk was faster
+                if unit.mailbox.put_entry(entry):
+                    unit.last_fed_seq = entry.seq
                 else:
-                    self._lags[entry.unit_id] = _Lag(unit.fed)
-                    unit.mailbox.on_room = True
+                    self._backlogs[entry.unit_id] = _Backlog(unit.last_fed_seq)
+                    unit.mailbox.room_wanted = True
 
-    def read_again(self, unit: Unit) -> None:
-        """Feed all unfinished entries of a unit from disk: after a start, a crash, a release or a replay.
+    def rewind(self, unit: Unit) -> None:
+        """Read all unfinished entries of a unit from disk: after a start, a crash, a release or a replay.
 
-        What is in hand just now is fed again too; the actor skips what is applied.
+        Entries being processed at the moment are read again too; the actor skips those already applied.
         """
         unit.mailbox.clear_entries()
-        unit.fed = Seq(0)
-        self._lags[unit.id] = _Lag(Seq(0))
+        unit.last_fed_seq = Seq(0)
+        self._backlogs[unit.id] = _Backlog(Seq(0))
         self.refill(unit)
 
     def refill(self, unit: Unit) -> None:
-        """There may be room in this unit's mailbox."""
-        if unit.id in self._lags and _serving(unit):
-            self._todo[unit.id] = None
-            self._rung.set()
+        """Continue with a unit's backlog, since its mailbox may have room."""
+        if unit.id in self._backlogs and _takes_entries(unit):
+            self._pending_reads[unit.id] = None
+            self._wake.set()
 
     def forget(self, unit: UnitId) -> None:
-        """The unit is gone from the roster; its entries stay in the journal."""
-        self._lags.pop(unit, None)
-        self._todo.pop(unit, None)
+        """Drop a unit that left the roster; its entries stay in the journal."""
+        self._backlogs.pop(unit, None)
+        self._pending_reads.pop(unit, None)
 
     async def run(self) -> None:
-        """Feed lagging units in turn, a page each, until cancelled."""
+        """Read the backlogs in turn, one page each, until cancelled."""
         while True:
-            await self._rung.wait()
-            while self._todo:
-                unit_id = next(iter(self._todo))
-                del self._todo[unit_id]
+            await self._wake.wait()
+            while self._pending_reads:
+                unit_id = next(iter(self._pending_reads))
+                del self._pending_reads[unit_id]
                 try:
-                    await self._feed(unit_id)
+                    await self._read_page(unit_id)
                 except JournalRefused as refused:
-                    # A disk that refuses a read may take the next one; what waits on it is not lost.
+                    # The next read may succeed; the entries on disk are not lost.
                     _LOG.error("The journal could not be read; it is tried again", error=str(refused))
-                    self._todo[unit_id] = None
-                    await trio.sleep(REFUSED_PAUSE)
-            self._rung = trio.Event()
+                    self._pending_reads[unit_id] = None
+                    await trio.sleep(READ_RETRY_PAUSE)
+            self._wake = trio.Event()
 
-    async def _feed(self, unit_id: UnitId) -> None:
-        unit, lag = self._find(unit_id), self._lags.get(unit_id)
-        if unit is None or lag is None or not _serving(unit):
+    async def _read_page(self, unit_id: UnitId) -> None:
+        unit, backlog = self._find(unit_id), self._backlogs.get(unit_id)
+        if unit is None or backlog is None or not _takes_entries(unit):
             return
         assert self.journal is not None
-        lag.touched = False
-        page = await self.journal.unfinished(lag.fed, PAGE, unit_id)
-        if self._lags.get(unit_id) is not lag:
-            return  # read_again began anew meanwhile
+        backlog.grew = False
+        page = await self.journal.unfinished(backlog.read_until, PAGE_ENTRIES, unit_id)
+        if self._backlogs.get(unit_id) is not backlog:
+            return  # rewound meanwhile
         for entry in page:
-            if not unit.mailbox.put(entry):
-                unit.mailbox.on_room = True
+            if not unit.mailbox.put_entry(entry):
+                unit.mailbox.room_wanted = True
                 return
-            lag.fed = unit.fed = entry.seq
-        if page or lag.touched:
+            backlog.read_until = unit.last_fed_seq = entry.seq
+        if page or backlog.grew:
             self.refill(unit)
         else:
-            del self._lags[unit_id]
-            unit.mailbox.on_room = False
+            del self._backlogs[unit_id]
+            unit.mailbox.room_wanted = False
 
 
-def _serving(unit: Unit) -> bool:
+def _takes_entries(unit: Unit) -> bool:
     return unit.state is not None and unit.quarantined_at is None

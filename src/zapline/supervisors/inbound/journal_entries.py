@@ -1,52 +1,53 @@
-"""Reads journal entries: webhooks of Evolution, and what Zapline itself puts there to go the same way."""
+"""Parses journal entries: Evolution's webhooks, and internal entries (``!answer``, ``!backfill``, ``!too_large``)."""
 
 import msgspec
 
-from zapline.domain.campaigns.opt_out_words import OptOuts, asks_to_stop
-from zapline.domain.contacts.phone_numbers import AddressKind, resolve
-from zapline.domain.messages.events import ContactSeen, MessageArrived, OptedOut, Parsed, SendAnswered, Unusable
+from zapline.domain.campaigns.opt_out_words import OptOutWords, match_opt_out
+from zapline.domain.contacts.addresses import AddressKind, resolve_address
+from zapline.domain.inbound_events import InboundEvent, Unusable
+from zapline.domain.messages.facts import ContactSeen, MessageArrived, OptedOut, SendAnswered
 from zapline.evolution.client.stored_messages import parse_stored
-from zapline.evolution.webhooks.event_parser import parse
+from zapline.evolution.webhooks.event_parser import parse_webhook
 from zapline.sql.journal.schema import Entry
 
-ANSWER = "!answer"
+SEND_ANSWER = "!answer"
 """Event of an entry that says how a call to send a message ended. No webhook's event can have such a name."""
 BACKFILL = "!backfill"
 """Event of an entry with messages read back from Evolution's store."""
 TOO_LARGE = "!too_large"
 """Event of an entry whose body was over the limit; its body is the size in digits."""
 
-_ANSWER = msgspec.json.Decoder(SendAnswered)
+_ANSWER_DECODER = msgspec.json.Decoder(SendAnswered)
 
 
-def read_entry(entry: Entry, opt_outs: OptOuts) -> list[Parsed]:
-    """What an entry says. Never raises."""
-    if entry.event == ANSWER:
-        return _answer(entry.body)
-    parsed = parse_stored(entry.body) if entry.event == BACKFILL else parse(entry.body, event_hint=entry.event)
-    if not opt_outs.words:
+def parse_entry(entry: Entry, opt_out_policy: OptOutWords) -> list[InboundEvent]:
+    """The events and facts of an entry, with opt-outs. Never raises."""
+    if entry.event == SEND_ANSWER:
+        return _parse_answer(entry.body)
+    parsed = parse_stored(entry.body) if entry.event == BACKFILL else parse_webhook(entry.body, event_hint=entry.event)
+    if not opt_out_policy.words:
         return parsed
-    stops = [stop for each in parsed if (stop := _opt_out(each, opt_outs)) is not None]
+    stops = [stop for item in parsed if (stop := _opt_out(item, opt_out_policy)) is not None]
     return [*parsed, *stops] if stops else parsed
 
 
-def _answer(body: bytes) -> list[Parsed]:
+def _parse_answer(body: bytes) -> list[InboundEvent]:
     try:
-        answered = _ANSWER.decode(body)
+        answered = _ANSWER_DECODER.decode(body)
     except msgspec.MsgspecError:
         return [Unusable("bad_answer")]
-    # Evolution names the chat by its LID where it knows one: with the number that was asked for, both are known.
-    learnt = resolve(*answered.remote_jid.split(" ", 1)) if answered.remote_jid else None
-    if learnt is None or learnt.lid is None or learnt.phone is None:
+    # If Evolution answers with the chat's LID, LID and the requested number belong to one person.
+    identity = resolve_address(*answered.remote_jid.split(" ", 1)) if answered.remote_jid else None
+    if identity is None or identity.lid is None or identity.phone is None:
         return [answered]
-    return [ContactSeen(learnt), answered]
+    return [ContactSeen(identity), answered]
 
 
-def _opt_out(parsed: Parsed, opt_outs: OptOuts) -> OptedOut | None:
+def _opt_out(parsed: InboundEvent, opt_out_policy: OptOutWords) -> OptedOut | None:
     if not isinstance(parsed, MessageArrived) or parsed.from_me or parsed.chat.kind is not AddressKind.PERSON:
         return None
-    word = asks_to_stop(parsed.text, opt_outs.words) if parsed.origin != "history" else None
+    word = match_opt_out(parsed.text, opt_out_policy.words) if parsed.origin != "history" else None
     if word is None:
         return None
-    confirmation = opt_outs.confirmation if parsed.origin == "live" else None
+    confirmation = opt_out_policy.confirmation if parsed.origin == "live" else None
     return OptedOut(parsed.chat, word, parsed.external_id, confirmation)

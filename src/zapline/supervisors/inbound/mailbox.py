@@ -1,4 +1,4 @@
-"""The only queue into an actor: bounded by entries and bytes, with counters; asks come before entries."""
+"""The only queue into an actor, bounded by entries and bytes; events come before entries."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -6,105 +6,105 @@ from dataclasses import dataclass
 
 import trio
 
-from zapline.domain.messages.events import ConnectionEvent
+from zapline.domain.line.events import ConnectionEvent
 from zapline.sql.journal.schema import Entry
 
-ENTRIES = 256
-BYTES = 4 * 2**20
-"""Bounds of one mailbox: a burst costs disk, not memory. One larger entry is let in when it is alone."""
-ASKS = 64
-"""Events of our own (asks, answers, timers) that may wait; they come from few places, each with few at a time."""
+MAX_ENTRIES = 256
+MAX_BYTES = 4 * 2**20
+"""Bounds of one mailbox: a burst costs disk, not memory. One larger entry is accepted if the mailbox is empty."""
+MAX_EVENTS = 64
+"""Internal events (commands, answers of calls) that may wait; each source has only a few at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class MailboxStatistics:
     entries: int
     bytes: int
-    asks: int
+    events: int
 
 
-class Direct:
-    """An entry that the journal refused: it goes to the actor all the same, and somebody waits for it."""
+class DirectEntry:
+    """An entry that the journal refused: it bypasses the journal, and the intake waits until it is stored."""
 
-    __slots__ = ("crashes", "entry", "recorded", "stored", "withdrawn")
+    __slots__ = ("crashes", "entry", "processed", "stored", "withdrawn")
 
     def __init__(self, entry: Entry) -> None:
         self.entry = entry
-        self.recorded = trio.Event()
+        self.processed = trio.Event()
         self.stored = False
         self.withdrawn = False
-        """Nobody waits for it any more, and it is counted as lost."""
+        """The intake stopped waiting, and counted it as lost."""
         self.crashes = 0
-        """Of the actor, in this very entry. Not durable, since nothing else of it is."""
+        """Crashes of the actor on this entry. Not durable, as the entry is not either."""
 
 
 class Mailbox:
-    """Bounded channel into one actor. One task receives; put and ask never wait: full is an answer.
+    """Bounded channel into one actor. One task receives; ``put_entry`` and ``put_event`` never wait for room.
 
-    Only who has nowhere else to go with an entry waits for room.
+    Only ``put_direct`` waits, because a direct entry is not stored anywhere else.
     """
 
-    __slots__ = ("_asks", "_bytes", "_direct", "_direct_bytes", "_direct_room", "_entries", "_waiting", "on_room")
+    __slots__ = ("_bytes", "_direct", "_direct_bytes", "_direct_room", "_entries", "_events", "_waiting", "room_wanted")
 
     def __init__(self) -> None:
         self._entries: deque[Entry] = deque()
-        self._direct: deque[Direct] = deque()
+        self._direct: deque[DirectEntry] = deque()
         self._direct_bytes = 0
         self._direct_room = trio.lowlevel.ParkingLot()
-        self._asks: deque[ConnectionEvent] = deque()
+        self._events: deque[ConnectionEvent] = deque()
         self._bytes = 0
         self._waiting: trio.Event | None = None
-        self.on_room: bool = False
-        """Somebody holds back entries of this unit and wants to hear when there is room again."""
+        self.room_wanted: bool = False
+        """The dispatcher holds back entries of this unit and wants a ``refill`` when there is room."""
 
-    def put(self, entry: Entry) -> bool:
-        """Add a journal entry; False where there is no room."""
+    def put_entry(self, entry: Entry) -> bool:
+        """Add a journal entry; False if there is no room."""
         size = len(entry.body)
-        if self._entries and (len(self._entries) >= ENTRIES or self._bytes + size > BYTES):
+        if self._entries and (len(self._entries) >= MAX_ENTRIES or self._bytes + size > MAX_BYTES):
             return False
         self._entries.append(entry)
         self._bytes += size
         self._wake()
         return True
 
-    async def put_direct(self, direct: Direct) -> None:
-        """Add an entry past the journal; waits for room. Cancellation adds nothing."""
+    async def put_direct(self, direct: DirectEntry) -> None:
+        """Add a direct entry; waits for room. Cancellation adds nothing."""
         size = len(direct.entry.body)
-        while self._direct and (len(self._direct) >= ENTRIES or self._direct_bytes + size > BYTES):
+        while self._direct and (len(self._direct) >= MAX_ENTRIES or self._direct_bytes + size > MAX_BYTES):
             await self._direct_room.park()
         self._direct.append(direct)
         self._direct_bytes += size
         self._wake()
 
-    def withdraw(self, direct: Direct) -> None:
-        """Nobody waits for it any more: it is not handed to the actor, or not again if it has it just now."""
+    def withdraw(self, direct: DirectEntry) -> None:
+        """Remove a direct entry; if the actor has it already, it is not queued again."""
         direct.withdrawn = True
         if direct in self._direct:
             self._direct.remove(direct)
             self._direct_bytes -= len(direct.entry.body)
-            self._direct_room.unpark(count=ENTRIES)
+            self._direct_room.unpark(count=MAX_ENTRIES)
 
-    def put_back(self, directs: Sequence[Direct]) -> None:
-        """Put unfinished ones before all others, past the bounds: they were within them before."""
-        kept = [direct for direct in directs if not (direct.withdrawn or direct.stored)]
-        self._direct.extendleft(reversed(kept))
-        self._direct_bytes += sum(len(direct.entry.body) for direct in kept)
+    def requeue_direct(self, directs: Sequence[DirectEntry]) -> None:
+        """Put unfinished direct entries back at the front; the bounds do not apply to them a second time."""
+        unfinished = [direct for direct in directs if not (direct.withdrawn or direct.stored)]
+        self._direct.extendleft(reversed(unfinished))
+        self._direct_bytes += sum(len(direct.entry.body) for direct in unfinished)
         self._wake()
 
-    def ask(self, event: ConnectionEvent) -> bool:
-        """Add an event of our own; False where too many wait already."""
-        if len(self._asks) >= ASKS:
+    def put_event(self, event: ConnectionEvent) -> bool:
+        """Add an internal event; False if too many are waiting."""
+        if len(self._events) >= MAX_EVENTS:
             return False
-        self._asks.append(event)
+        self._events.append(event)
         self._wake()
         return True
 
     async def wait(self, *, for_entries: bool = True) -> None:
-        """Return when there is something to take, or something came. Cancellation loses nothing.
+        """Return when there is something to take, or something arrived. Cancellation loses nothing.
 
-        Not ``for_entries``: journal entries that are there already are no reason to return.
+        Without ``for_entries``, journal entries that are already there are not a reason to return.
         """
-        if (for_entries and self._entries) or self._asks or self._direct:
+        if (for_entries and self._entries) or self._events or self._direct:
             await trio.lowlevel.checkpoint()
             return
         self._waiting = trio.Event()
@@ -113,40 +113,40 @@ class Mailbox:
         finally:
             self._waiting = None
 
-    def take_asks(self) -> list[ConnectionEvent]:
-        taken, self._asks = list(self._asks), deque()
+    def take_events(self) -> list[ConnectionEvent]:
+        taken, self._events = list(self._events), deque()
         return taken
 
     def take_entries(self, limit: int, until: Callable[[Entry], bool]) -> list[Entry]:
-        """Up to ``limit`` entries in order; stops before one for which ``until`` says so."""
+        """Up to ``limit`` entries in order; stops before the first for which ``until`` is true."""
         taken: list[Entry] = []
         while self._entries and len(taken) < limit and not until(self._entries[0]):
             taken.append(self._entries.popleft())
         self._bytes -= sum(len(entry.body) for entry in taken)
         return taken
 
-    def take_first_if(self, wanted: Callable[[Entry], bool]) -> Entry | None:
-        """The first entry, if ``wanted`` says so."""
+    def take_entry_if(self, wanted: Callable[[Entry], bool]) -> Entry | None:
+        """The first entry, if ``wanted`` is true for it."""
         if not self._entries or not wanted(self._entries[0]):
             return None
         entry = self._entries.popleft()
         self._bytes -= len(entry.body)
         return entry
 
-    def take_direct(self) -> list[Direct]:
-        """All of them, but for those stored meanwhile by what a crashed life had given already."""
+    def take_direct(self) -> list[DirectEntry]:
+        """All direct entries, except those stored meanwhile from what a crashed actor had given to the recorder."""
         taken, self._direct = [direct for direct in self._direct if not direct.stored], deque()
         self._direct_bytes = 0
-        self._direct_room.unpark(count=ENTRIES)
+        self._direct_room.unpark(count=MAX_ENTRIES)
         return taken
 
     def clear_entries(self) -> None:
-        """Forget journal entries: they are read again from the journal."""
+        """Drop the journal entries: they are read again from the journal."""
         self._entries.clear()
         self._bytes = 0
 
     def statistics(self) -> MailboxStatistics:
-        return MailboxStatistics(len(self._entries), self._bytes, len(self._asks))
+        return MailboxStatistics(len(self._entries), self._bytes, len(self._events))
 
     def _wake(self) -> None:
         if self._waiting is not None:

@@ -1,4 +1,4 @@
-"""Group commit to PostgreSQL across units: lanes that keep each unit's order, and isolate what is poison."""
+"""Commits the writes of many units in shared transactions, in order per unit, and isolates poison entries."""
 
 import math
 import random
@@ -14,28 +14,29 @@ import trio
 
 from zapline.domain.errors import DatabaseUnavailable, RemoteError
 from zapline.domain.ids import UnitId
-from zapline.sql.inbound.batches import Outcome
-from zapline.sql.inbound.message_rows import UnitWrite, prepare
-from zapline.sql.inbound.recorder_transaction import Known, record
+from zapline.sql.inbound.contact_identities import RecorderCache
+from zapline.sql.inbound.recorder_transaction import record
+from zapline.sql.inbound.recorder_types import UnitOutcome
+from zapline.sql.inbound.unit_batches import UnitBatch, prepare_batch
 from zapline.sql.postgres.connection import Connection
-from zapline.sql.postgres.error_classes import StatementFailed, Trouble
+from zapline.sql.postgres.database_errors import StatementFailed, Trouble
 from zapline.supervisors.counters import Counters
 
 BATCH_ENTRIES = 600
 BATCH_BYTES = 16 * 2**20
 """Bounds of one transaction: large enough to share the commit, small enough to hold locks for milliseconds."""
 LINGER = 0.06
-"""Seconds a lane under load waits for more writes: a transaction costs its statements, however few rows it has.
-The first write after a pause goes at once."""
+"""Seconds a lane under load waits for more writes: the cost of a transaction hardly depends on its rows.
+The first write after a pause is committed at once."""
 LINGER_FOR_ANSWERS = 0.008
-"""The same where a sender waits, whose next message leaves only after this."""
+"""The same if a sender waits, whose next message leaves only after the commit."""
 STOPPED_PAUSE = 10.0
-"""Seconds between tries where the schema, a read-only server or missing resources need a person."""
-_FIRST_PAUSE, _LAST_PAUSE = 0.05, 2.0
-_HELD_UP = ("55P03", "57014")
-"""Lock timeout and statement timeout: with one unit out of the way, the others may go on."""
+"""Seconds between tries if the schema, a read-only server or missing resources need a person."""
+_MIN_PAUSE, _MAX_PAUSE = 0.05, 2.0
+_TIMEOUT_SQLSTATES = ("55P03", "57014")
+"""Lock timeout and statement timeout: without the unit that causes it, the others can be committed."""
 _SHORT_LOCK_MS = 100
-"""How long a unit that was held up may hold up its lane at each further try."""
+"""Lock timeout for a unit that has timed out before, so that it delays its lane less."""
 _LOG = structlog.get_logger(scope="Recorder")
 
 
@@ -43,13 +44,13 @@ class LaneState(StrEnum):
     IDLE = "idle"
     WORKING = "working"
     RETRYING = "retrying"
-    """The database is away, slow or deadlocked; the batch is kept."""
+    """The database is down, slow or deadlocked; the batch is tried again."""
     STOPPED = "stopped"
-    """Schema, read-only or resources: it goes on only after a person has acted."""
+    """Wrong schema, read-only server or missing resources: a person must act."""
 
 
-class _HeldUp(Exception):
-    """A lock, or the time for one statement, was waited for in vain."""
+class _TimedOut(Exception):
+    """A lock timeout or a statement timeout."""
 
 
 class UnitMissing(RemoteError):
@@ -57,25 +58,25 @@ class UnitMissing(RemoteError):
 
 
 class _Pending:
-    """One unit's write, and the actor that waits for it."""
+    """One unit's write, which its actor waits for."""
 
     __slots__ = ("abandoned", "blocked", "done", "failure", "not_before", "outcome", "partial", "tries", "write")
 
-    def __init__(self, write: UnitWrite) -> None:
+    def __init__(self, write: UnitBatch) -> None:
         self.write = write
         self.done = trio.Event()
-        self.outcome: Outcome | None = None
+        self.outcome: UnitOutcome | None = None
         self.failure: RemoteError | None = None
         self.not_before = float("-inf")
-        """Monotonic time until which others go before it, because a lock or its size holds it up."""
+        """Monotonic time before which it is not tried again, after a timeout."""
         self.blocked: str | None = None
         self.tries = 0
         self.abandoned = False
-        """Its actor has ended: it is not tried again once it is out of work."""
-        self.partial = Outcome()
-        """Of the parts that are committed already, where poison made it fall into parts."""
+        """Its actor has ended: it is not tried again after the current try."""
+        self.partial = UnitOutcome()
+        """Outcome of the parts already committed, if it was split because of poison."""
 
-    def finish(self, outcome: Outcome) -> None:
+    def finish(self, outcome: UnitOutcome) -> None:
         self.outcome = self.partial
         self.outcome.add(outcome)
         self.done.set()
@@ -83,7 +84,7 @@ class _Pending:
 
 @dataclass(frozen=True, slots=True)
 class RecorderStatistics:
-    """``waiting``: writes not committed yet. ``trouble``: what the slowest lane struggles with, or None."""
+    """``waiting``: writes not committed yet. ``trouble``: error of the first lane that has one, or None."""
 
     waiting: int
     states: tuple[LaneState, ...]
@@ -95,8 +96,8 @@ class RecorderStatistics:
 class Recorder:
     """Commits the writes of all units. ``run`` owns the lanes; ``store`` is for the actors.
 
-    ``connect`` opens a connection as the engine role. ``may_write`` returns when this process is the one
-    daemon that may write. ``campaigning`` tells of which units a campaign runs.
+    ``connect`` opens a connection as the engine role. ``may_write`` returns once this process is the
+    daemon that may write. ``campaigning`` returns the units with a running campaign.
     """
 
     def __init__(
@@ -111,23 +112,23 @@ class Recorder:
         self._lanes = [_Lane(connect, may_write, counters, stopped_pause, campaigning) for _ in range(lanes)]
 
     async def run(self) -> None:
-        """Commit until cancelled."""
+        """Run the lanes until cancelled."""
         async with trio.open_nursery() as nursery:
             for lane in self._lanes:
                 nursery.start_soon(lane.run)
 
-    async def store(self, write: UnitWrite) -> Outcome:
-        """Return when the write is committed, however long the database is away.
+    async def store(self, write: UnitBatch) -> UnitOutcome:
+        """Return when the write is committed, however long the database is down.
 
-        Raises UnitMissing, and StatementFailed where even a dead letter is refused. Cancellation takes the
-        write back, unless it is in work: then it may still be committed, but never after a later write of its
-        unit. Whoever goes on for the cancelled caller must give the same write again, before any other.
+        Raises UnitMissing, and StatementFailed if even a dead letter is refused. Cancellation withdraws the
+        write, unless it is being committed: then it may still be committed, but never after a later write of its
+        unit. The next actor of the unit must store the same write again, before any other.
         """
         lane = self._lanes[zlib.crc32(write.unit_id.bytes) % len(self._lanes)]
         return await lane.store(write)
 
-    def forget_known(self) -> None:
-        """The database may have been set back: write contacts anew."""
+    def forget_contacts(self) -> None:
+        """Write all contacts again: the database may have been restored from a backup, or contacts deleted."""
         for lane in self._lanes:
             lane.known.forget()
 
@@ -143,7 +144,7 @@ class Recorder:
 
 
 class _Lane:
-    """One connection, one batch at a time; the units hashed onto it keep their order."""
+    """One connection and one batch at a time; units are assigned to lanes by hash, so each keeps its order."""
 
     def __init__(
         self,
@@ -161,33 +162,33 @@ class _Lane:
         self._conn: Connection | None = None
         self._pending: deque[_Pending] = deque()  # bounded: one write a unit
         self._arrived = trio.Event()
-        self.known = Known()
+        self.known = RecorderCache()
         self.state = LaneState.IDLE
         self.trouble: str | None = None
         self.commits = 0
         self.last_commit_seconds = 0.0
-        self._in_work = 0
+        self._committing = 0
         self._linger = LINGER
-        self._hurry = trio.Event()
+        self._answer_waiting = trio.Event()
 
     @property
     def waiting(self) -> int:
-        return len(self._pending) + self._in_work
+        return len(self._pending) + self._committing
 
-    async def store(self, write: UnitWrite) -> Outcome:
+    async def store(self, write: UnitBatch) -> UnitOutcome:
         pending = _Pending(write)
         self._pending.append(pending)
         if write.rows.answers:
             self._linger = LINGER_FOR_ANSWERS
-            self._hurry.set()
+            self._answer_waiting.set()
         self._arrived.set()
         try:
             await pending.done.wait()
         finally:
             if not pending.done.is_set():
-                # The actor's next life gives the same write again as its first, and a lane commits a unit's
-                # writes in the order given. So it is enough that this one never comes back into the queue:
-                # what is in work now is committed before the repetition, or not at all.
+                # The unit's next actor stores the same write again as its first, and a lane commits a unit's
+                # writes in order. So it is enough that this one never returns to the queue: if it is being
+                # committed now, that ends before the repetition is committed.
                 pending.abandoned = True
                 if pending in self._pending:
                     self._pending.remove(pending)
@@ -199,12 +200,12 @@ class _Lane:
         try:
             ended = float("-inf")
             while True:
-                await self._something_due()
-                await self._gather(ended)
-                batch = self._take()
-                self._in_work = len(batch)
+                await self._wait_until_due()
+                await self._wait_for_more(ended)
+                batch = self._next_batch()
+                self._committing = len(batch)
                 await self._commit(batch)
-                self._in_work = 0
+                self._committing = 0
                 self.trouble = next((pending.blocked for pending in self._pending if pending.blocked), None)
                 self.state = LaneState.IDLE if self.trouble is None else LaneState.RETRYING
                 ended = trio.current_time()
@@ -212,16 +213,16 @@ class _Lane:
             if self._conn is not None:
                 self._conn.abort()
 
-    async def _gather(self, ended: float) -> None:
-        """Let others come along, for less time where a sender waits."""
+    async def _wait_for_more(self, ended: float) -> None:
+        """Linger so that more writes share the transaction; for less time if a sender waits."""
         while trio.current_time() < (until := ended + self._linger):
-            self._hurry = trio.Event()
+            self._answer_waiting = trio.Event()
             with trio.move_on_at(until):
-                await self._hurry.wait()
+                await self._answer_waiting.wait()
         self._linger = LINGER
 
-    async def _something_due(self) -> None:
-        """Wait until somebody's write may be taken."""
+    async def _wait_until_due(self) -> None:
+        """Wait until a pending write is due."""
         while True:
             if self._pending and self._pending[0].not_before <= trio.current_time():
                 return
@@ -235,8 +236,8 @@ class _Lane:
             with trio.move_on_at(due):
                 await self._arrived.wait()
 
-    def _take(self) -> list[_Pending]:
-        """A batch within its bounds; a unit stands in it once."""
+    def _next_batch(self) -> list[_Pending]:
+        """The next batch within its bounds, with at most one write per unit."""
         batch: list[_Pending] = []
         left: list[_Pending] = []
         units: set[UnitId] = set()
@@ -255,11 +256,11 @@ class _Lane:
         return batch
 
     async def _commit(self, batch: list[_Pending]) -> None:
-        """Commit a batch; cut it at poison until the poison stands alone and is buried."""
+        """Commit a batch; if it contains poison, split it until the poison entry is alone and becomes a dead letter."""
         try:
             outcomes = await self._persist([pending.write for pending in batch])
-        except _HeldUp as held_up:
-            await self._commit_around(batch, held_up)
+        except _TimedOut as timeout:
+            await self._commit_one_by_one(batch, timeout)
             return
         except StatementFailed as failure:
             if len(batch) > 1:
@@ -272,29 +273,29 @@ class _Lane:
         for pending in batch:
             pending.finish(outcomes[pending.write.unit_id])
 
-    async def _commit_around(self, batch: list[_Pending], held_up: _HeldUp) -> None:
-        """Somebody's lock, or its size, holds up one of these units: commit each by itself, and that one later."""
+    async def _commit_one_by_one(self, batch: list[_Pending], timeout: _TimedOut) -> None:
+        """One of these units ran into a timeout: commit each by itself, and that one later."""
         for pending in batch:
             try:
                 outcomes = await self._persist([pending.write], lock_timeout_ms=_SHORT_LOCK_MS)
-            except _HeldUp:
-                self._put_back(pending, held_up)
+            except _TimedOut:
+                self._postpone(pending, timeout)
             except StatementFailed as failure:
                 await self._commit_poisoned(pending, failure)
             else:
                 pending.finish(outcomes[pending.write.unit_id])
 
-    def _put_back(self, pending: _Pending, held_up: _HeldUp) -> None:
-        """Try it again a little later; meanwhile others go on, but nothing of its unit."""
+    def _postpone(self, pending: _Pending, timeout: _TimedOut) -> None:
+        """Try a write again a little later; meanwhile other units go on, but not its own."""
         if pending.abandoned:
             return
         pending.tries += 1
-        pending.blocked = str(held_up)
-        pending.not_before = trio.current_time() + _pause(pending.tries)
+        pending.blocked = str(timeout)
+        pending.not_before = trio.current_time() + _retry_pause(pending.tries)
         self._pending.appendleft(pending)
 
     async def _commit_poisoned(self, pending: _Pending, failure: StatementFailed) -> None:
-        """One unit's write was refused: find the entry, bury it, store the rest; what is held up waits."""
+        """One unit's write was refused: find the poison entry, store it as a dead letter, and the rest normally."""
         if failure.trouble is Trouble.MISSING:
             pending.done.set()
             return
@@ -303,80 +304,80 @@ class _Lane:
             part = parts.pop(0)
             try:
                 outcomes = await self._persist([part], lock_timeout_ms=_SHORT_LOCK_MS)
-            except _HeldUp as held_up:
-                pending.write = _joined([part, *parts])
-                self._put_back(pending, held_up)
+            except _TimedOut as timeout:
+                pending.write = _rejoined([part, *parts])
+                self._postpone(pending, timeout)
                 return
             except StatementFailed as refused:
-                less = _less(part, refused)
-                if refused.trouble is Trouble.MISSING or not less:
-                    # Not even a dead letter is taken: the unit's actor fails, its neighbours do not.
+                smaller = _narrowed(part, refused)
+                if refused.trouble is Trouble.MISSING or not smaller:
+                    # Even a dead letter is refused: this unit's actor fails, other units do not.
                     pending.failure = None if refused.trouble is Trouble.MISSING else refused
                     pending.done.set()
                     return
-                parts[:0] = less
+                parts[:0] = smaller
             else:
                 pending.partial.add(outcomes[part.unit_id])
-        pending.finish(Outcome())
+        pending.finish(UnitOutcome())
 
-    async def _persist(self, writes: list[UnitWrite], lock_timeout_ms: int | None = None) -> dict[UnitId, Outcome]:
-        """One transaction, tried until the database takes it. Raises StatementFailed for poison only.
+    async def _persist(self, writes: list[UnitBatch], lock_timeout_ms: int | None = None) -> dict[UnitId, UnitOutcome]:
+        """Run one transaction, and try again until the database takes it.
 
-        Raises _HeldUp where a lock or the time for a statement was waited for in vain.
+        Raises StatementFailed for poison or a missing unit, and _TimedOut at a lock or statement timeout.
         """
         tries = 0
         while True:
             await self._may_write()
             self.state = LaneState.WORKING if tries == 0 else self.state
-            started = trio.current_time()
+            began = trio.current_time()
             try:
                 if self._conn is None or self._conn.closed:
                     self._conn = await self._connect()
-                    self.known.forget()  # the server that is back may have been set back
+                    self.known.forget()  # the database may have been restored meanwhile
                 outcomes = await record(self._conn, writes, self.known, lock_timeout_ms, self._campaigning())
             except StatementFailed as failure:
                 if failure.trouble is Trouble.MISSING and self.known:
-                    self.known.forget()  # perhaps only a contact is gone that was there before
+                    self.known.forget()  # perhaps only a known contact was deleted
                     continue
                 if failure.trouble in (Trouble.POISON, Trouble.MISSING):
                     raise
-                if failure.sqlstate in _HELD_UP:
-                    self._struggle(LaneState.RETRYING, str(failure))
-                    raise _HeldUp(str(failure)) from None
+                if failure.sqlstate in _TIMEOUT_SQLSTATES:
+                    self._note_failure(LaneState.RETRYING, str(failure))
+                    raise _TimedOut(str(failure)) from None
                 stopped = failure.trouble is Trouble.STOP
-                self._struggle(LaneState.STOPPED if stopped else LaneState.RETRYING, str(failure))
-                pause = self._stopped_pause if stopped else _pause(tries)
+                self._note_failure(LaneState.STOPPED if stopped else LaneState.RETRYING, str(failure))
+                pause = self._stopped_pause if stopped else _retry_pause(tries)
             except DatabaseUnavailable as away:
-                self._struggle(LaneState.RETRYING, str(away))
-                pause = _pause(tries)
+                self._note_failure(LaneState.RETRYING, str(away))
+                pause = _retry_pause(tries)
             else:
                 self.trouble = None
                 self.commits += 1
-                self.last_commit_seconds = trio.current_time() - started
+                self.last_commit_seconds = trio.current_time() - began
                 return outcomes
             tries += 1
             await trio.sleep(pause)
 
-    def _struggle(self, state: LaneState, why: str) -> None:
+    def _note_failure(self, state: LaneState, why: str) -> None:
         self._counters.add("recorder_retries", state)
         if self.trouble is None or state is not self.state:
             _LOG.warning("PostgreSQL did not take a batch; it is kept and tried again", state=state, error=why)
         self.state, self.trouble = state, why
 
 
-def _pause(tries: int) -> float:
-    return min(_FIRST_PAUSE * math.pow(2, min(tries, 10)), _LAST_PAUSE) * random.uniform(0.75, 1.25)  # noqa: S311
+def _retry_pause(tries: int) -> float:
+    return min(_MIN_PAUSE * math.pow(2, min(tries, 10)), _MAX_PAUSE) * random.uniform(0.75, 1.25)  # noqa: S311
 
 
-def _joined(parts: list[UnitWrite]) -> UnitWrite:
-    """The parts of a write that are left, as one again; connection and position are with the last."""
+def _rejoined(parts: list[UnitBatch]) -> UnitBatch:
+    """The remaining parts of a write as one write; connection row and position are in the last part."""
     last = parts[-1]
     entries = [entry for part in parts for entry in part.entries]
-    return prepare(last.unit_id, entries, last.connection, last.applied_seq, last.journal_id)
+    return prepare_batch(last.unit_id, entries, last.connection, last.applied_seq, last.journal_id)
 
 
-def _less(part: UnitWrite, refused: StatementFailed) -> list[UnitWrite]:
-    """Cut a refused write in two; an entry that stands alone becomes a dead letter; empty: nothing helps."""
+def _narrowed(part: UnitBatch, refused: StatementFailed) -> list[UnitBatch]:
+    """Split a refused write in two; a single entry becomes a dead letter. Empty: nothing is left to try."""
     if len(part.entries) > 1:
         return list(part.halves())
     if part.entries and part.entries[0].dead_reason is None:
@@ -386,8 +387,8 @@ def _less(part: UnitWrite, refused: StatementFailed) -> list[UnitWrite]:
             dead_reason="refused_by_database",
             dead_detail=f"SQLSTATE {refused.sqlstate}",
         )
-        return [prepare(part.unit_id, [buried], part.connection, part.applied_seq, part.journal_id)]
+        return [prepare_batch(part.unit_id, [buried], part.connection, part.applied_seq, part.journal_id)]
     if part.connection is not None:
         _LOG.error("The database refuses a unit's connection row", unit=str(part.unit_id), error=str(refused))
-        return [prepare(part.unit_id, part.entries, None, part.applied_seq, part.journal_id)]
+        return [prepare_batch(part.unit_id, part.entries, None, part.applied_seq, part.journal_id)]
     return []

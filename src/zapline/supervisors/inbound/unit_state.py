@@ -1,4 +1,4 @@
-"""A unit as it lives in this process, and what one turn of its actor came to before it is stored."""
+"""A unit's state in memory, and the result of one turn of its actor before it is stored."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -6,19 +6,19 @@ from enum import StrEnum
 import trio
 
 from zapline.domain.ids import Seq, UnitId
-from zapline.domain.line.state import Connection
-from zapline.domain.line.transitions import Action
-from zapline.domain.privacy.erasure import Erased
-from zapline.sql.inbound.batches import EntryWrite
+from zapline.domain.line.state import LineState
+from zapline.domain.line.transitions import LineAction
+from zapline.domain.privacy.erasure import ErasedPeople
+from zapline.sql.inbound.recorder_types import EntryFacts
 from zapline.sql.journal.schema import Entry
 from zapline.sql.units.units import UnitRecord
-from zapline.supervisors.inbound.mailbox import Direct, Mailbox
+from zapline.supervisors.inbound.mailbox import DirectEntry, Mailbox
 
 _NOTHING = Seq(0)
 
 
-class Doing(StrEnum):
-    """Where an actor is, for the watchdog: waiting and recording are progress, stepping must end soon."""
+class ActorActivity(StrEnum):
+    """What an actor is doing, for the watchdog: waiting and recording may take long, stepping must end soon."""
 
     WAITING = "waiting"
     STEPPING = "stepping"
@@ -27,53 +27,54 @@ class Doing(StrEnum):
 
 @dataclass(slots=True)
 class Unit:
-    """A unit as it lives in this process."""
+    """A unit's state in memory; changed by its actor, and by the roster and the dispatcher."""
 
     record: UnitRecord
     mailbox: Mailbox = field(default_factory=Mailbox)
-    state: Connection | None = None
-    """None until it has been read from the database: the unit then only journals."""
+    state: LineState | None = None
+    """None until it is read from the database; until then webhooks are only journaled."""
     applied_seq: Seq = _NOTHING
-    fed: Seq = _NOTHING
-    """The last journal entry put into the mailbox in this life of the actor."""
+    last_fed_seq: Seq = _NOTHING
+    """The last journal entry put into the mailbox since the actor started."""
     quarantined_at: float | None = None
-    """Monotonic time since which its actor is stopped."""
-    doing: Doing = Doing.WAITING
-    since: float = 0.0
+    """Monotonic time at which its actor was stopped."""
+    activity: ActorActivity = ActorActivity.WAITING
+    activity_since: float = 0.0
+    """Monotonic time."""
     last_message_at: float | None = None
     gap_since: float | None = None
-    """Time of the first webhook that was lost: from there Evolution must be asked again."""
-    unsettled: "Run | None" = None
-    """Given to the recorder by a life that ended before the answer: the next one gives it again, first."""
-    erased: Erased | None = None
-    """Whose messages from before are not taken in; None: nobody was erased."""
-    changed: trio.Event = field(default_factory=trio.Event)
-    """Set, and replaced, whenever the connection's stored state has changed."""
+    """UTC seconds of the first webhook that was lost: messages since then must be read back from Evolution."""
+    uncommitted: "TurnResult | None" = None
+    """Given to the recorder by an actor that ended before the answer; the next one stores it first."""
+    erased: ErasedPeople | None = None
+    """People whose earlier messages are not stored; None: nobody was erased."""
+    state_changed: trio.Event = field(default_factory=trio.Event)
+    """Set and replaced whenever the stored state of the connection changes."""
 
     @property
     def id(self) -> UnitId:
         return self.record.id
 
 
-class Run:
-    """What one turn came to, before it is stored."""
+class TurnResult:
+    """The new state, entries, writes and calls of one turn, before they are stored."""
 
     __slots__ = ("calls", "direct", "entries", "facts", "state", "stored_before", "writes")
 
-    def __init__(self, state: Connection) -> None:
+    def __init__(self, state: LineState) -> None:
         self.state = state
         self.stored_before = state.stored
-        self.calls: list[Action] = []
+        self.calls: list[LineAction] = []
         self.entries: list[Entry] = []
-        self.direct: list[Direct] = []
-        self.writes: list[EntryWrite] = []
+        self.direct: list[DirectEntry] = []
+        self.writes: list[EntryFacts] = []
 
     @property
     def worth_storing(self) -> bool:
         return self.state.stored != self.stored_before or any(w.facts or w.dead_reason for w in self.writes)
 
 
-def fresh(record: UnitRecord) -> Unit:
-    """A unit as read from the database, or known from the snapshot only."""
-    state = Connection(stored=record.stored) if record.stored is not None else None
+def unit_from_record(record: UnitRecord) -> Unit:
+    """A unit from its database row, or from the snapshot (without state)."""
+    state = LineState(stored=record.stored) if record.stored is not None else None
     return Unit(record, state=state, applied_seq=record.applied_seq)

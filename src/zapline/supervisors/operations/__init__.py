@@ -1,1 +1,4 @@
-"""TODO"""
+"""Requests of the command line to the running daemon, and periodic housekeeping.
+
+Imported by daemon only.
+"""

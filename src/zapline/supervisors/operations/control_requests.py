@@ -1,4 +1,4 @@
-"""Does what the command line asks of the running daemon: requests are rows, a notification is the bell."""
+"""Executes requests of the command line: rows of a table, announced by a PostgreSQL notification."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -10,23 +10,23 @@ import trio
 
 from zapline.domain.errors import LocalError, RemoteError, ZaplineError
 from zapline.domain.ids import UnitId
-from zapline.domain.principals import Actor, ActorKind
+from zapline.domain.principals import ActorKind, AuditActor
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.units import control_requests
 from zapline.sql.units.control_requests import Request
 from zapline.supervisors.accounts.audit_log import AuditLog
 from zapline.supervisors.reconciliation.scheduler import Reconciler
-from zapline.supervisors.units.unit_commands import Submit
+from zapline.supervisors.units.unit_commands import UnitCommands
 
-REPLIES = "zapline_reply"
-Verb = tuple[type[Any], Callable[[Any], Awaitable[dict[str, Any]]]]
-"""What a request's arguments are, and who does it."""
-_ASKING = frozenset({"reload", "reconcile-progress"})
-"""Requests that change nothing; all others go into the audit log."""
+REPLY_CHANNEL = "zapline_reply"
+VerbHandler = tuple[type[Any], Callable[[Any], Awaitable[dict[str, Any]]]]
+"""Type of a request's arguments, and the function that executes it."""
+_READ_ONLY_VERBS = frozenset({"reload", "reconcile-progress"})
+"""Requests that change nothing; all others are written to the audit log."""
 _LOG = structlog.get_logger(scope="Control")
 
 
-class _Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _NoArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pass
 
 
@@ -49,54 +49,54 @@ class _UnitOrAll(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unit: UUID | None = None
 
 
-class _OneLetter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _OneDeadLetter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: int
 
 
-class Control:
-    """One for the process. ``ring`` says that there may be requests; ``run`` does them, one after the other."""
+class ControlRequests:
+    """One instance per process. ``notify`` announces requests; ``run`` executes them one after the other."""
 
     def __init__(
         self,
-        submit: Submit,
+        commands: UnitCommands,
         pool: Pool,
         reconciler: Reconciler | None = None,
         audit: AuditLog | None = None,
-        rung: Callable[[], None] = lambda: None,
-        more: Mapping[str, Verb] | None = None,
+        on_notify: Callable[[], None] = lambda: None,
+        extra_verbs: Mapping[str, VerbHandler] | None = None,
     ) -> None:
-        self._submit = submit
+        self._commands = commands
         self._audit = audit or AuditLog(pool)
-        self._on_ring = rung
+        self._on_notify = on_notify
         self._pool = pool
         self._reconciler = reconciler
-        self._rung = trio.Event()
-        self._known: dict[str, Verb] = {
-            **(more or {}),
-            "reload": (_Nothing, self._reload),
+        self._wake = trio.Event()
+        self._verbs: dict[str, VerbHandler] = {
+            **(extra_verbs or {}),
+            "reload": (_NoArguments, self._reload),
             "add-unit": (_NewUnit, self._add_unit),
             "archive-unit": (_OneUnit, self._archive_unit),
             "release-unit": (_OneUnit, self._release_unit),
             "rotate-secret": (_OneUnit, self._rotate_secret),
             "replay": (_Since, self._replay),
-            "replay-dead-letter": (_OneLetter, self._replay_dead_letter),
+            "replay-dead-letter": (_OneDeadLetter, self._replay_dead_letter),
             "reconcile": (_Since, self._reconcile),
             "reconcile-progress": (_UnitOrAll, self._reconcile_progress),
         }
 
-    async def ring(self, payload: str = "") -> None:
-        """Look at the requests soon. What the bell says is of no account: anybody may ring it.
+    async def notify(self, payload: str = "") -> None:
+        """Look for requests soon. ``payload`` is ignored, since any database role may notify.
 
-        A command may also have changed by itself who may come in; ``rung`` is told, each time.
+        Also calls ``on_notify``: a command may have changed tokens or administrators in the database itself.
         """
-        self._on_ring()
-        self._rung.set()
+        self._on_notify()
+        self._wake.set()
 
     async def run(self) -> None:
-        """Do requests until cancelled. A database that is away ends a round, never the process."""
+        """Execute requests until cancelled. A database failure ends one round, never the process."""
         while True:
-            await self._rung.wait()
-            self._rung = trio.Event()
+            await self._wake.wait()
+            self._wake = trio.Event()
             try:
                 async with self._pool.connection() as conn:
                     requests = await control_requests.open_requests(conn)
@@ -108,80 +108,80 @@ class Control:
     async def _answer(self, request: Request) -> None:
         error, result = None, {}
         try:
-            result = await self._do(request)
+            result = await self._perform(request)
         except (ZaplineError, msgspec.ValidationError) as failure:
             error = str(failure)
         _LOG.info("Done by command: {verb}", verb=request.verb[:40], failed=error is not None)
         async with self._pool.connection() as conn:
             await control_requests.answer(conn, request.id, result, error)
-            await conn.execute("select pg_notify(%s, %s)", (REPLIES, str(request.id)))
+            await conn.execute("select pg_notify(%s, %s)", (REPLY_CHANNEL, str(request.id)))
 
-    async def _do(self, request: Request) -> dict[str, Any]:
-        known = self._known.get(request.verb)
-        if known is None:
+    async def _perform(self, request: Request) -> dict[str, Any]:
+        handler = self._verbs.get(request.verb)
+        if handler is None:
             raise msgspec.ValidationError(f"unknown request {request.verb[:40]}")
-        shape, perform = known
-        told = msgspec.convert(request.arguments, shape)
-        if request.verb in _ASKING:
-            return await perform(told)
-        actor = Actor(ActorKind.COMMAND, request.asked_by, source=request.asked_from)
-        unit, target = getattr(told, "unit", None), getattr(told, "id", None)
-        said = str(target) if target is not None else None
-        async with self._audit.audited(actor, request.verb, UnitId(unit) if unit else None, said):
-            return await perform(told)
+        arguments_type, perform = handler
+        arguments = msgspec.convert(request.arguments, arguments_type)
+        if request.verb in _READ_ONLY_VERBS:
+            return await perform(arguments)
+        actor = AuditActor(ActorKind.COMMAND, request.asked_by, source=request.asked_from)
+        unit, target = getattr(arguments, "unit", None), getattr(arguments, "id", None)
+        target_text = str(target) if target is not None else None
+        async with self._audit.audited(actor, request.verb, UnitId(unit) if unit else None, target_text):
+            return await perform(arguments)
 
-    async def _reload(self, _: _Nothing) -> dict[str, Any]:
-        return {"units": await self._submit.reload()}
+    async def _reload(self, _: _NoArguments) -> dict[str, Any]:
+        return {"units": await self._commands.reload()}
 
-    async def _add_unit(self, told: _NewUnit) -> dict[str, Any]:
-        unit = await self._submit.create_unit(told.name, told.instance)
+    async def _add_unit(self, arguments: _NewUnit) -> dict[str, Any]:
+        unit = await self._commands.create_unit(arguments.name, arguments.instance)
         return {"id": str(unit.id), "name": unit.record.name, "instance": unit.record.instance}
 
-    async def _archive_unit(self, told: _OneUnit) -> dict[str, Any]:
-        await self._submit.archive_unit(UnitId(told.unit))
+    async def _archive_unit(self, arguments: _OneUnit) -> dict[str, Any]:
+        await self._commands.archive_unit(UnitId(arguments.unit))
         return {}
 
-    async def _release_unit(self, told: _OneUnit) -> dict[str, Any]:
-        self._submit.release_unit(UnitId(told.unit))
+    async def _release_unit(self, arguments: _OneUnit) -> dict[str, Any]:
+        self._commands.release_unit(UnitId(arguments.unit))
         return {}
 
-    async def _rotate_secret(self, told: _OneUnit) -> dict[str, Any]:
-        return {"previousValidUntil": await self._submit.rotate_secret(UnitId(told.unit))}
+    async def _rotate_secret(self, arguments: _OneUnit) -> dict[str, Any]:
+        return {"previousValidUntil": await self._commands.rotate_secret(UnitId(arguments.unit))}
 
-    async def _replay(self, told: _Since) -> dict[str, Any]:
-        unit = UnitId(told.unit) if told.unit is not None else None
-        return {"entries": await self._submit.replay(told.since, unit)}
+    async def _replay(self, arguments: _Since) -> dict[str, Any]:
+        unit = UnitId(arguments.unit) if arguments.unit is not None else None
+        return {"entries": await self._commands.replay(arguments.since, unit)}
 
-    async def _replay_dead_letter(self, told: _OneLetter) -> dict[str, Any]:
-        await self._submit.replay_dead_letter(told.id)
+    async def _replay_dead_letter(self, arguments: _OneDeadLetter) -> dict[str, Any]:
+        await self._commands.replay_dead_letter(arguments.id)
         return {}
 
-    async def _reconcile(self, told: _Since) -> dict[str, Any]:
-        """Begin only: reading may take hours, and others ask too. How it goes is asked again and again."""
-        reconciler = self._known_reconciler()
-        if told.unit is None:
-            return {"units": reconciler.begin_all(told.since)}
-        reconciler.begin(self._submit.find(UnitId(told.unit)).id, told.since)
+    async def _reconcile(self, arguments: _Since) -> dict[str, Any]:
+        """Only start the run, which may take hours; the command polls its progress."""
+        reconciler = self._require_reconciler()
+        if arguments.unit is None:
+            return {"units": reconciler.start_all(arguments.since)}
+        reconciler.start_run(self._commands.find(UnitId(arguments.unit)).id, arguments.since)
         return {"units": 1}
 
-    async def _reconcile_progress(self, told: _UnitOrAll) -> dict[str, Any]:
-        """The camel-cased fields of ``zapline.supervisors.reconciliation.run.Progress``."""
-        found = self._known_reconciler().progress(UnitId(told.unit) if told.unit is not None else None)
+    async def _reconcile_progress(self, arguments: _UnitOrAll) -> dict[str, Any]:
+        """The camel-cased fields of ``zapline.supervisors.reconciliation.run.RunProgress``."""
+        progress = self._require_reconciler().progress(UnitId(arguments.unit) if arguments.unit is not None else None)
         return {
-            "units": found.units,
-            "running": found.running,
-            "failures": found.failures,
-            "windows": found.windows,
-            "windowsDone": found.windows_done,
-            "pages": found.pages,
-            "records": found.records,
-            "statuses": found.statuses,
-            "repaired": found.repaired,
-            "failed": [{"unit": unit, "error": error} for unit, error in found.failed],
-            "reached": found.reached,
+            "units": progress.units,
+            "running": progress.running,
+            "failures": progress.failures,
+            "windows": progress.windows,
+            "windowsDone": progress.windows_done,
+            "pages": progress.pages,
+            "records": progress.records,
+            "statuses": progress.statuses,
+            "repaired": progress.repaired,
+            "failed": [{"unit": unit, "error": error} for unit, error in progress.failed],
+            "reached": progress.reached,
         }
 
-    def _known_reconciler(self) -> Reconciler:
+    def _require_reconciler(self) -> Reconciler:
         if self._reconciler is None:
             raise LocalError("this daemon does not reconcile")
         return self._reconciler

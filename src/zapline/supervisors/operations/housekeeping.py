@@ -1,4 +1,4 @@
-"""Tidies: brings parked reports to their messages, expires them, prunes the journal, refreshes the roster."""
+"""Periodic work: applies and expires parked reports, prunes the journal, finishes orphans, reloads the roster."""
 
 import time
 from dataclasses import dataclass
@@ -9,75 +9,75 @@ import trio
 
 from zapline.domain.errors import JournalRefused, RemoteError
 from zapline.domain.ids import Seq
-from zapline.sql.inbound.recorder_transaction import apply_waiting, expire_parked
+from zapline.sql.inbound.parked_reports import apply_parked_reports, expire_parked_reports
 from zapline.sql.journal.journal import Journal
 from zapline.sql.journal.schema import Entry
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.units.control_requests import forget_requests
 from zapline.supervisors.counters import Counters
-from zapline.supervisors.leadership import Leadership, Standing
-from zapline.supervisors.notifications.event_payloads import reported_news
-from zapline.supervisors.notifications.live_feed import Feed, Kind
+from zapline.supervisors.leadership import Leadership, LeadershipStatus
+from zapline.supervisors.notifications.event_payloads import reported_delivery_payload
+from zapline.supervisors.notifications.live_feed import EventKind, LiveFeed
 from zapline.supervisors.units.roster import Roster
-from zapline.supervisors.units.unit_commands import Submit
+from zapline.supervisors.units.unit_commands import UnitCommands
 
-_PARKED_EVERY = 5.0
-_PARKED_AT_ONCE = 500
+_PARKED_INTERVAL = 5.0
+_PARKED_BATCH = 500
 _PARKED_DAYS = 7.0
-"""WhatsApp keeps an undelivered message for 30 days, but a report for a message not seen in a week is noise."""
-_PRUNE_EVERY = 60.0
-_REFRESH_EVERY = 600.0
-_ORPHANS_AT_ONCE = 200
+"""WhatsApp keeps an undelivered message for 30 days, but a report whose message is unknown for a week is noise."""
+_PRUNE_INTERVAL = 60.0
+_REFRESH_INTERVAL = 600.0
+_ORPHANS_BATCH = 200
 _ORPHAN_AFTER = 3600.0
-"""Seconds: a unit that is only missing for a moment (a database being restored) comes back sooner."""
-_SHED_FIRST = ("presence.update", "chats.update", "chats.upsert", "chats.set", "contacts.update", "contacts.upsert")
+"""Seconds: a unit missing only for a moment (a database being restored) is back sooner."""
+_SHED_EVENTS = ("presence.update", "chats.update", "chats.upsert", "chats.set", "contacts.update", "contacts.upsert")
 _LOG = structlog.get_logger(scope="Janitor")
 
 
 @dataclass(frozen=True, slots=True)
 class JournalLimits:
-    """How long done entries stay for a replay (hours), and how many bytes all may take."""
+    """Hours for which done entries stay replayable, and the bytes that the journal may take."""
 
     keep_hours: float
     budget_bytes: int
 
 
-class Janitor:
-    """One for the process; nothing waits for it."""
+class Housekeeping:
+    """One instance per process; nothing waits for it."""
 
     def __init__(
         self,
         pool: Pool,
         journal: Journal,
         leadership: Leadership,
-        submit: Submit,
+        commands: UnitCommands,
         roster: Roster,
         counters: Counters,
         limits: JournalLimits,
-        feed: Feed,
+        feed: LiveFeed,
     ) -> None:
         self._pool = pool
         self._journal = journal
         self._leadership = leadership
-        self._submit = submit
+        self._commands = commands
         self._roster = roster
         self._counters = counters
         self._limits = limits
         self._feed = feed
 
     async def run(self) -> None:
-        """Tidy until cancelled. A refusal of disk or database is tried again with the next round."""
+        """Run until cancelled. What disk or database refuses is tried again in the next round."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._prune)
-            nursery.start_soon(self._tend_parked)
-            nursery.start_soon(self._refresh)
+            nursery.start_soon(self._prune_journal)
+            nursery.start_soon(self._process_parked_reports)
+            nursery.start_soon(self._refresh_roster)
 
-    async def _prune(self) -> None:
+    async def _prune_journal(self) -> None:
         while True:
-            await trio.sleep(_PRUNE_EVERY)
+            await trio.sleep(_PRUNE_INTERVAL)
             older_than = time.time() - self._limits.keep_hours * 3600
             try:
-                pruned = await self._journal.prune(older_than, self._limits.budget_bytes, _SHED_FIRST)
+                pruned = await self._journal.prune(older_than, self._limits.budget_bytes, _SHED_EVENTS)
             except JournalRefused as refused:
                 _LOG.warning("The journal could not be pruned", error=str(refused))
                 continue
@@ -88,16 +88,16 @@ class Janitor:
                 _LOG.warning("The journal is over its budget; unimportant entries were shed", count=pruned.shed)
 
     async def _close_orphans(self) -> None:
-        """Finish entries that nobody will ever take: their unit was archived, or is not in the database.
+        """Finish entries that no actor will take: their unit is archived, or not in the database.
 
-        They stay in the journal's history, so a replay finds them if the unit comes back.
+        They stay replayable, for the case that the unit comes back.
         """
-        if self._leadership.standing is not Standing.LEADING:
+        if self._leadership.status is not LeadershipStatus.LEADING:
             return
         after = Seq(0)
         try:
             while True:
-                page = await self._journal.unfinished(after, _ORPHANS_AT_ONCE)
+                page = await self._journal.unfinished(after, _ORPHANS_BATCH)
                 latest = time.time() - _ORPHAN_AFTER
                 if not page or page[0].received_at >= latest:
                     return
@@ -116,28 +116,28 @@ class Janitor:
         unit = self._roster.get(entry.unit_id)
         return unit is None or unit.record.archived_at is not None
 
-    async def _tend_parked(self) -> None:
+    async def _process_parked_reports(self) -> None:
         while True:
-            await trio.sleep(_PARKED_EVERY)
+            await trio.sleep(_PARKED_INTERVAL)
             await self._leadership.may_write()
             try:
                 async with self._pool.connection() as conn:
-                    reached, changed = await apply_waiting(conn, _PARKED_AT_ONCE)
-                    expired = await expire_parked(conn, _PARKED_DAYS)
+                    applied, changed = await apply_parked_reports(conn, _PARKED_BATCH)
+                    expired = await expire_parked_reports(conn, _PARKED_DAYS)
                     await forget_requests(conn)
             except RemoteError as away:
                 _LOG.debug("Parked reports must wait", error=str(away))
                 continue
-            for told in changed:
-                self._feed.publish(told.unit_id, Kind.DELIVERY, partial(reported_news, told))
-            self._counters.add("parked_applied", amount=reached)
+            for report in changed:
+                self._feed.publish(report.unit_id, EventKind.DELIVERY, partial(reported_delivery_payload, report))
+            self._counters.add("parked_applied", amount=applied)
             self._counters.add("parked_expired", amount=expired)
 
-    async def _refresh(self) -> None:
+    async def _refresh_roster(self) -> None:
         while True:
-            await trio.sleep(_REFRESH_EVERY)
+            await trio.sleep(_REFRESH_INTERVAL)
             await self._leadership.may_write()
             try:
-                await self._submit.reload()
+                await self._commands.reload()
             except RemoteError as away:
                 _LOG.debug("The roster is not refreshed", error=str(away))

@@ -1,4 +1,4 @@
-"""What the command line may ask about a unit's settings and its people, as verbs of ``supervisors.control``."""
+"""Control requests on a unit's settings and on the people in it; extra verbs of ``control_requests``."""
 
 from typing import Any
 from uuid import UUID
@@ -7,9 +7,9 @@ import msgspec
 
 from zapline.domain.ids import UnitId
 from zapline.domain.privacy.masking import mask_phone
-from zapline.supervisors.operations.control_requests import Verb
-from zapline.supervisors.privacy.erasure_jobs import Erasures
-from zapline.supervisors.units.unit_lifecycle import Settings, UnitChanges
+from zapline.supervisors.operations.control_requests import VerbHandler
+from zapline.supervisors.privacy.erasure_jobs import ErasureJobs
+from zapline.supervisors.units.unit_lifecycle import UnitLifecycle, UnitSettingsChange
 
 
 class _OneUnit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,29 +34,30 @@ class _Erase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def id(self) -> str:
-        """What the audit log may know of it."""
+        """The person as shown in the audit log."""
         return mask_phone(self.phone) if self.phone is not None else str(self.contact)
 
 
-def unit_verbs(changes: UnitChanges, erasures: Erasures) -> dict[str, Verb]:
-    """The verbs, by name."""
+def unit_verbs(lifecycle: UnitLifecycle, erasures: ErasureJobs) -> dict[str, VerbHandler]:
+    """Handlers by verb."""
 
-    async def rename(told: _Rename) -> dict[str, Any]:
-        return {"name": (await changes.change(UnitId(told.unit), Settings(name=told.name))).record.name}
+    async def rename(arguments: _Rename) -> dict[str, Any]:
+        change = UnitSettingsChange(name=arguments.name)
+        return {"name": (await lifecycle.change(UnitId(arguments.unit), change)).record.name}
 
-    async def keep(told: _Keep) -> dict[str, Any]:
-        asked = Settings(retention_days=told.days, keep_retention=False)
-        return {"retentionDays": (await changes.change(UnitId(told.unit), asked)).record.retention_days}
+    async def keep(arguments: _Keep) -> dict[str, Any]:
+        change = UnitSettingsChange(retention_days=arguments.days, keep_retention=False)
+        return {"retentionDays": (await lifecycle.change(UnitId(arguments.unit), change)).record.retention_days}
 
-    async def pause(told: _OneUnit) -> dict[str, Any]:
-        return {"pausedAt": (await changes.pause(UnitId(told.unit))).record.paused_at}
+    async def pause(arguments: _OneUnit) -> dict[str, Any]:
+        return {"pausedAt": (await lifecycle.pause(UnitId(arguments.unit))).record.paused_at}
 
-    async def resume(told: _OneUnit) -> dict[str, Any]:
-        await changes.resume(UnitId(told.unit))
+    async def resume(arguments: _OneUnit) -> dict[str, Any]:
+        await lifecycle.resume(UnitId(arguments.unit))
         return {}
 
-    async def erase(told: _Erase) -> dict[str, Any]:
-        return {"erasure": str(await erasures.ask(UnitId(told.unit), told.phone, told.contact))}
+    async def erase(arguments: _Erase) -> dict[str, Any]:
+        return {"erasure": str(await erasures.request(UnitId(arguments.unit), arguments.phone, arguments.contact))}
 
     return {
         "rename-unit": (_Rename, rename),

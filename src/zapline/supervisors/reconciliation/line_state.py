@@ -1,4 +1,4 @@
-"""Holds where one unit's line stands in its comparison with Evolution's store, and when it has its next turn."""
+"""Reconciliation state of one unit's line: watermark, known gap, current run, and when its next turn is due."""
 
 import time
 from dataclasses import dataclass, field
@@ -6,47 +6,47 @@ from dataclasses import dataclass, field
 import trio
 
 from zapline.domain.line.reasons import Phase
-from zapline.domain.reconciliation_windows import OVERLAP, SETTLES, SPAN
+from zapline.domain.reconciliation_windows import OVERLAP, SETTLE_TIME, WINDOW_SPAN
 from zapline.domain.retry_policy import Backoff
-from zapline.sql.outbound.reconciliation import LineRow
+from zapline.sql.outbound.reconciliation import ReconciledLine
 from zapline.supervisors.inbound.unit_state import Unit
-from zapline.supervisors.reconciliation.repairs import Repairs
-from zapline.supervisors.reconciliation.run import Run
-from zapline.supervisors.reconciliation.store_reader import MOST_PAGES, PAGE_SIZE
+from zapline.supervisors.reconciliation.repairs import RepairCounter
+from zapline.supervisors.reconciliation.run import ReconciliationRun
+from zapline.supervisors.reconciliation.store_reader import MAX_PAGES, PAGE_SIZE
 
-_AND_A_LITTLE = 1.02
-"""The two clocks do not go quite alike."""
+_CLOCK_DRIFT = 1.02
+"""Allowance for the drift between the wall clock and the monotonic clock."""
 NEVER, ALWAYS = float("inf"), float("-inf")
 
 
 @dataclass(frozen=True, slots=True)
 class ReconcilePolicy:
-    """Seconds, except where it says otherwise."""
+    """Seconds, unless stated otherwise."""
 
-    every: float = 900.0
-    """Between runs of a line of which nothing special is known; spread by a tenth."""
-    at_once: int = 4
-    """Lines: a start with thousands must not flood Evolution."""
-    settles: float = SETTLES
+    interval: float = 900.0
+    """Between regular runs of a line, varied by a tenth."""
+    max_lines: int = 4
+    """Lines read at the same time: a start with thousands must not flood Evolution."""
+    settle_delay: float = SETTLE_TIME
     overlap: float = OVERLAP
-    span: int = SPAN
+    window_span: int = WINDOW_SPAN
     page_size: int = PAGE_SIZE
-    most_pages: int = MOST_PAGES
-    """Of one window."""
-    pages_a_turn: int = 100
-    """Pages of one line before the others have their turn."""
-    look_every: float = 2.0
-    """Between looks at the lines: which are open, which have a gap."""
-    again: Backoff = field(default_factory=lambda: Backoff(base=5.0, factor=2.0, cap=900.0, jitter=0.3))
+    max_pages: int = MAX_PAGES
+    """Pages of one window."""
+    pages_per_turn: int = 100
+    """Pages of one line before other lines have their turn."""
+    check_every: float = 2.0
+    """Between checks of which lines are open and which have a gap."""
+    backoff: Backoff = field(default_factory=lambda: Backoff(base=5.0, factor=2.0, cap=900.0, jitter=0.3))
 
-    def after_gap(self, line: "ComparedLine") -> float:
-        """Monotonic time at which everything up to the end of the line's gap has settled: one run is enough then."""
-        return trio.current_time() + max(0.0, line.gap_until - time.time() + self.settles * _AND_A_LITTLE)
+    def after_gap(self, line: "LineState") -> float:
+        """Monotonic time at which everything in the line's gap has settled, so that one run is enough."""
+        return trio.current_time() + max(0.0, line.gap_until - time.time() + self.settle_delay * _CLOCK_DRIFT)
 
 
 @dataclass(frozen=True, slots=True)
 class ReconcileStatus:
-    """Where a line stands; times in UTC seconds. ``store_kept`` None: not seen yet. ``error``: of the last run."""
+    """Status of a line; times in UTC seconds. ``store_kept`` None: not known yet. ``error``: of the last run."""
 
     reconciled_until: float | None
     reconciled_at: float | None
@@ -57,28 +57,28 @@ class ReconcileStatus:
 
 
 @dataclass(slots=True)
-class ComparedLine:
-    """One unit's line as the reconciler knows it."""
+class LineState:
+    """Reconciliation state of one unit's line."""
 
     unit: Unit
-    repairs: Repairs
-    row: LineRow | None = None
-    """As read or written last."""
+    repairs: RepairCounter
+    row: ReconciledLine | None = None
+    """The database row as last read or written."""
     due: float = NEVER
-    """Monotonic time of the next run."""
-    turn_at: float = NEVER
-    """Monotonic time from which the run under way waits for its next turn."""
+    """Monotonic time of the next automatic run."""
+    resume_at: float = NEVER
+    """Monotonic time since which the current run waits for its next turn."""
     seen_open: bool = False
     busy: bool = False
-    run: Run | None = None
-    asked: Run | None = None
-    """The last run asked for by hand."""
-    asked_at: float = NEVER
-    compared: bool = False
-    """A run of this process has come to its end."""
+    run: ReconciliationRun | None = None
+    manual_run: ReconciliationRun | None = None
+    """The last run requested by a person."""
+    manual_due: float = NEVER
+    has_run: bool = False
+    """An automatic run of this process has completed."""
     gap: float | None = None
     gap_until: float = 0.0
-    """Known to last until here (UTC seconds): it is over when everything up to here was read after it."""
+    """UTC seconds: the gap is closed once everything up to this time has been read."""
     gap_unwritten: bool = False
     disconnected: float | None = None
     quarantined: float | None = None
@@ -96,7 +96,7 @@ class ComparedLine:
 
     @property
     def due_at(self) -> float:
-        """When its next run of our own is due; a line that is not open has nothing new to tell."""
+        """When its next automatic run is due; a line that is not open has none."""
         unit = self.unit
         ready = unit.state is not None and unit.state.stored.phase is Phase.OPEN and unit.quarantined_at is None
         return self.due if ready else NEVER
@@ -105,7 +105,7 @@ class ComparedLine:
         """Monotonic time of its next turn."""
         if self.busy:
             return NEVER
-        return self.turn_at if self.run is not None else min(self.asked_at, self.due_at)
+        return self.resume_at if self.run is not None else min(self.manual_due, self.due_at)
 
     def status(self) -> ReconcileStatus:
         row, running = self.row, self.run is not None

@@ -1,4 +1,4 @@
-"""Asks Evolution for what was missed: at the start, after every gap, on a slow timer, and when a person asks."""
+"""Schedules reconciliation runs: at the start, after every gap, at regular intervals, and when a person asks."""
 
 import time
 
@@ -16,24 +16,22 @@ from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.intake import Intake
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.leadership import Leadership
-from zapline.supervisors.reconciliation.line_state import ALWAYS, ComparedLine, ReconcilePolicy, ReconcileStatus
-from zapline.supervisors.reconciliation.repairs import Repairs
-from zapline.supervisors.reconciliation.run import Progress, Run, added_up
-from zapline.supervisors.reconciliation.run_steps import Turns
+from zapline.supervisors.reconciliation.line_state import ALWAYS, LineState, ReconcilePolicy, ReconcileStatus
+from zapline.supervisors.reconciliation.repairs import RepairCounter
+from zapline.supervisors.reconciliation.run import ReconciliationRun, RunProgress, total_progress
+from zapline.supervisors.reconciliation.run_executor import RunExecutor
 from zapline.supervisors.reconciliation.store_reader import StoreReader
 from zapline.supervisors.units.roster import Roster
-
-__all__ = ["AlreadyReconciling", "Progress", "ReconcilePolicy", "ReconcileStatus", "Reconciler", "Run"]
 
 _LOG = structlog.get_logger(scope="Reconciler")
 
 
 class AlreadyReconciling(LocalError):
-    """A run asked for by hand is under way for this unit."""
+    """A manual run of this unit is in progress."""
 
 
 class Reconciler:
-    """One for the process. ``run`` works; the other methods are quick and come from the same thread."""
+    """One instance per process. ``run`` does the work; the other methods do not block."""
 
     def __init__(
         self,
@@ -51,124 +49,126 @@ class Reconciler:
         self._leadership = leadership
         self._counters = counters
         self._policy = policy or ReconcilePolicy()
-        reader = StoreReader(pool, client, intake, journal, self._policy.page_size, self._policy.most_pages)
-        self._turns = Turns(pool, reader, counters, self._policy)
-        self._lines: dict[UnitId, ComparedLine] = {}  # bounded by the number of units
-        self._batch: list[Run] = []
-        """The runs of the last request for all units."""
-        self._loaded = False
-        self._busy = 0
-        self._rung = trio.Event()
+        reader = StoreReader(pool, client, intake, journal, self._policy.page_size, self._policy.max_pages)
+        self._executor = RunExecutor(pool, reader, counters, self._policy)
+        self._lines: dict[UnitId, LineState] = {}  # bounded by the number of units
+        self._last_batch: list[ReconciliationRun] = []
+        """The runs of the last manual request for all units."""
+        self._rows_loaded = False
+        self._busy_lines = 0
+        self._wake = trio.Event()
 
-    # -- asking ----------------------------------------------------------------------------------------------
+    # -- requests --------------------------------------------------------------------------------------------
 
-    def want(self, unit: UnitId, reason: str) -> None:
-        """Compare this line soon; once it is open, if it is not."""
+    def schedule(self, unit: UnitId, reason: str) -> None:
+        """Reconcile a line soon, or as soon as it is open."""
         line = self._line(unit)
         if line is not None:
             _LOG.debug("A line is to be compared with Evolution's store: {reason}", reason=reason, unit=str(unit))
             line.due = min(line.due, trio.current_time())
-            self._rung.set()
+            self._wake.set()
 
-    def opened(self, unit: Unit) -> None:
-        """The line has become open: what was sent to it meanwhile comes in now, by its old time."""
+    def line_opened(self, unit: Unit) -> None:
+        """The line has become open: messages sent meanwhile arrive now, with their original times."""
         line = self._line(unit.id)
         if line is None:
             return
         if line.disconnected is not None or line.seen_open:
-            line.note_gap(line.disconnected or time.time() - self._policy.look_every)
+            line.note_gap(line.disconnected or time.time() - self._policy.check_every)
         line.disconnected, line.seen_open = None, True
         line.due = self._policy.after_gap(line)
 
     def note_gap(self, unit: UnitId, since: float) -> None:
-        """Webhooks of this line may be missing from a time on (UTC seconds) until now; it is compared soon."""
+        """Webhooks may be missing from ``since`` (UTC seconds) until now; reconcile the line soon."""
         line = self._line(unit)
         if line is not None:
             line.note_gap(since)
-            if not line.failures:  # else its next try has its time
+            if not line.failures:  # else its next try keeps its backoff
                 line.due = min(line.due, self._policy.after_gap(line))
 
-    def begin(self, unit: UnitId, since: float) -> Run:
-        """Have a person's run over [since, now] made. Raises AlreadyReconciling, and LocalError: no such unit."""
+    def start_run(self, unit: UnitId, since: float) -> ReconciliationRun:
+        """Start a manual run over [since, now]. Raises AlreadyReconciling, and LocalError (no such unit)."""
         line = self._line(unit)
         if line is None:
             raise LocalError("there is no such unit")
-        if line.asked is not None and not line.asked.ended.is_set():
+        if line.manual_run is not None and not line.manual_run.ended.is_set():
             raise AlreadyReconciling("this unit is being reconciled already; look at how far it has come")
         now = time.time()
-        line.asked = run = Run(unit, max(since, 0.0), now, now - self._policy.settles, by_hand=True, gap_since=ALWAYS)
-        line.asked_at = trio.current_time()
-        self._rung.set()
+        line.manual_run = run = ReconciliationRun(
+            unit, max(since, 0.0), now, now - self._policy.settle_delay, manual=True, gap_since=ALWAYS
+        )
+        line.manual_due = trio.current_time()
+        self._wake.set()
         return run
 
-    def begin_all(self, since: float) -> int:
-        """The same for every unit, except those that are at it; how many."""
-        self._batch = []
+    def start_all(self, since: float) -> int:
+        """Start a manual run for every unit that has none in progress; return how many."""
+        self._last_batch = []
         for unit in self._roster.units():
             line = self._lines.get(unit.id)
-            if line is None or line.asked is None or line.asked.ended.is_set():
-                self._batch.append(self.begin(unit.id, since))
-        return len(self._batch)
+            if line is None or line.manual_run is None or line.manual_run.ended.is_set():
+                self._last_batch.append(self.start_run(unit.id, since))
+        return len(self._last_batch)
 
-    async def reconcile(self, unit: UnitId, since: float) -> Progress:
-        """A person's run from its beginning to its end. Cancelled, it goes on without the caller."""
-        run = self.begin(unit, since)
+    async def reconcile(self, unit: UnitId, since: float) -> RunProgress:
+        """Start a manual run and wait for its end. If the caller is cancelled, the run goes on."""
+        run = self.start_run(unit, since)
         await run.ended.wait()
-        return added_up([run])
+        return total_progress([run])
 
-    # -- telling ---------------------------------------------------------------------------------------------
+    # -- status ----------------------------------------------------------------------------------------------
 
-    def progress(self, unit: UnitId | None = None) -> Progress:
-        """Of the last run asked for by hand for a unit; None: for all. ``units`` is 0 where there was none."""
+    def progress(self, unit: UnitId | None = None) -> RunProgress:
+        """Progress of the last manual run of a unit; None: of all units. ``units`` is 0 if there was none."""
         if unit is None:
-            return added_up(self._batch)
+            return total_progress(self._last_batch)
         line = self._lines.get(unit)
-        return added_up([line.asked] if line is not None and line.asked is not None else [])
+        return total_progress([line.manual_run] if line is not None and line.manual_run is not None else [])
 
     def status(self, unit: UnitId) -> ReconcileStatus | None:
-        """None where the unit is not known."""
+        """Reconciliation status of a unit; None if it is not known."""
         line = self._lines.get(unit)
         return line.status() if line is not None else None
 
     def units_without_store(self) -> list[UnitId]:
-        """Units whose messages Evolution does not keep: what their webhooks miss is lost."""
+        """Units whose messages Evolution does not store: a missed webhook is lost for good."""
         return [id for id, line in self._lines.items() if line.row is not None and line.row.store_kept is False]
 
-    # -- working ---------------------------------------------------------------------------------------------
+    # -- scheduling ------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Compare lines until cancelled. What fails is tried again later; the watermark stays where it was."""
-        look_at = trio.current_time()
+        """Reconcile lines until cancelled. A failed run is tried again later; the watermark does not move."""
+        check_at = trio.current_time()
         async with trio.open_nursery() as nursery:
             while True:
                 await self._leadership.may_write()
-                if trio.current_time() >= look_at:
-                    look_at = trio.current_time() + self._policy.look_every
-                    self._watch()
-                    await self._load()
+                if trio.current_time() >= check_at:
+                    check_at = trio.current_time() + self._policy.check_every
+                    self._check_units()
+                    await self._load_rows()
                     await self._write_gaps()
-                if self._loaded:
+                if self._rows_loaded:
                     self._start_due(nursery)
-                with trio.move_on_at(look_at):
-                    await self._rung.wait()
-                self._rung = trio.Event()
+                with trio.move_on_at(check_at):
+                    await self._wake.wait()
+                self._wake = trio.Event()
 
-    def _line(self, id: UnitId) -> ComparedLine | None:
+    def _line(self, id: UnitId) -> LineState | None:
         unit = self._roster.get(id)
         if unit is None or unit.record.archived_at is not None:
             return None
         line = self._lines.get(id)
         if line is None:
-            line = self._lines[id] = ComparedLine(unit, Repairs(id, self._counters))
+            line = self._lines[id] = LineState(unit, RepairCounter(id, self._counters))
         return line
 
-    def _watch(self) -> None:
-        """See which lines there are, which are open, and what happened to them."""
+    def _check_units(self) -> None:
+        """Update the lines from the units: which exist, which are open, which have a gap."""
         units = self._roster.units()
-        for gone in self._lines.keys() - {unit.id for unit in units}:
-            asked = self._lines.pop(gone).asked
-            if asked is not None:
-                asked.end("the unit was closed")
+        for removed in self._lines.keys() - {unit.id for unit in units}:
+            manual_run = self._lines.pop(removed).manual_run
+            if manual_run is not None:
+                manual_run.end("the unit was closed")
         for unit in units:
             line = self._line(unit.id)
             if line is None:
@@ -188,13 +188,13 @@ class Reconciler:
                 line.disconnected = unit.state.stored.disconnected_at
             elif not line.seen_open:
                 line.seen_open = True
-                self.want(unit.id, "start")
+                self.schedule(unit.id, "start")
             elif line.disconnected is not None:
-                self.opened(unit)
+                self.line_opened(unit)
 
-    async def _load(self) -> None:
-        """Learn once how far an earlier process came."""
-        if self._loaded:
+    async def _load_rows(self) -> None:
+        """Load the watermarks and gaps of an earlier process, once."""
+        if self._rows_loaded:
             return
         try:
             async with self._pool.connection() as conn:
@@ -208,31 +208,31 @@ class Reconciler:
                 line.row = line.row or row
                 if row.gap_since is not None:
                     line.note_gap(row.gap_since)
-        self._loaded = True
+        self._rows_loaded = True
 
     def _start_due(self, nursery: trio.Nursery) -> None:
         now = trio.current_time()
-        waiting = sorted((line for line in self._lines.values() if line.next_at() <= now), key=ComparedLine.next_at)
-        for line in waiting[: max(0, self._policy.at_once - self._busy)]:
+        waiting = sorted((line for line in self._lines.values() if line.next_at() <= now), key=LineState.next_at)
+        for line in waiting[: max(0, self._policy.max_lines - self._busy_lines)]:
             line.busy = True
-            self._busy += 1
-            nursery.start_soon(self._serve, line)
+            self._busy_lines += 1
+            nursery.start_soon(self._run_turn, line)
 
-    async def _serve(self, line: ComparedLine) -> None:
-        """One turn of a line: a run begins, goes on, or comes to its end."""
+    async def _run_turn(self, line: LineState) -> None:
+        """Run one turn of a line."""
         try:
-            await self._turns.take(line)
+            await self._executor.run_turn(line)
         finally:
             line.busy = False
-            self._busy -= 1
-            self._rung.set()
+            self._busy_lines -= 1
+            self._wake.set()
 
     async def _write_gaps(self) -> None:
         for line in [line for line in self._lines.values() if line.gap_unwritten]:
             line.gap_unwritten = False
             try:
                 async with self._pool.connection() as conn:
-                    await reconciliation.note_gap(conn, line.unit.id, line.gap)
+                    await reconciliation.store_gap(conn, line.unit.id, line.gap)
             except RemoteError as away:
                 line.gap_unwritten = True
                 _LOG.debug("A gap could not be stored yet", error=str(away), unit=str(line.unit.id))

@@ -1,4 +1,4 @@
-"""Reads windows of Evolution's store to their last page, and gives what is news to the journal, page by page."""
+"""Reads windows of Evolution's message store page by page, and journals what the database does not have."""
 
 import time
 from collections import deque
@@ -9,12 +9,12 @@ from typing import Any
 import trio
 
 from zapline.domain.errors import RemoteError
-from zapline.domain.messages.delivery_status import Delivery
+from zapline.domain.messages.delivery_status import DeliveryStatus
 from zapline.domain.reconciliation_windows import Window
 from zapline.evolution.client.response_parser import MessagePage
 from zapline.evolution.client.rest_client import EvolutionClient
 from zapline.evolution.client.stored_messages import stored_bodies
-from zapline.evolution.webhooks.message_updates import delivery
+from zapline.evolution.webhooks.status_updates import parse_delivery_status
 from zapline.sql.journal.journal import Journal
 from zapline.sql.outbound import reconciliation
 from zapline.sql.postgres.pool import Pool
@@ -23,28 +23,28 @@ from zapline.supervisors.inbound.journal_entries import BACKFILL
 from zapline.supervisors.inbound.unit_state import Unit
 
 PAGE_SIZE = 100
-"""Records of one page: with thumbnails some megabytes."""
-MOST_PAGES = 20
-"""A window with more is cut in two, so that its end, where the watermark moves, is never far."""
-APPLIED_WITHIN = 30.0
-"""Seconds for the database to take a page; past it the database is away, and the rest waits too."""
-_FIRST_LOOK, _LAST_LOOK = 0.01, 0.25
-"""Seconds between looks at how far the unit's actor has come."""
-_STARTS = 3
-"""How often one window is begun: rows that vanish meanwhile move others to pages that were read already."""
+"""Records per page: some megabytes with thumbnails."""
+MAX_PAGES = 20
+"""A window with more pages is split in two, so that the watermark moves often."""
+APPLY_TIMEOUT = 30.0
+"""Seconds for a page to be stored; after that the database counts as down, and the run fails."""
+_MIN_POLL, _MAX_POLL = 0.01, 0.25
+"""Seconds between checks of how far the unit's actor has come."""
+_MAX_STARTS = 3
+"""How often a window is started: rows deleted meanwhile move others to pages that were read already."""
 
 
 class NotApplied(RemoteError):
-    """What was read is in the journal, but not in the database yet."""
+    """The messages read are in the journal, but not in the database yet."""
 
 
 class StoreUnsteady(RemoteError):
-    """Evolution's pages do not fit together; the window must be read again."""
+    """Evolution's pages are inconsistent; the window must be read again."""
 
 
 @dataclass(slots=True)
-class Tally:
-    """What was read. ``statuses``: records that told one."""
+class ReadCounts:
+    """Pages and records read; ``statuses``: records with a status."""
 
     pages: int = 0
     records: int = 0
@@ -52,7 +52,7 @@ class Tally:
 
 
 class StoreReader:
-    """One serves all units. What it reads goes the way of the webhooks, in the journal's order."""
+    """One instance serves all units. Messages read back are processed like webhooks, in the journal's order."""
 
     def __init__(
         self,
@@ -61,109 +61,109 @@ class StoreReader:
         intake: Intake,
         journal: Journal,
         page_size: int = PAGE_SIZE,
-        most_pages: int = MOST_PAGES,
-        applied_within: float = APPLIED_WITHIN,
+        max_pages: int = MAX_PAGES,
+        apply_timeout: float = APPLY_TIMEOUT,
     ) -> None:
         self._pool = pool
         self._client = client
         self._intake = intake
         self._journal = journal
         self._page_size = page_size
-        self._most_pages = most_pages
-        self._applied_within = applied_within
+        self._max_pages = max_pages
+        self._apply_timeout = apply_timeout
 
-    async def step(self, unit: Unit, todo: deque[Window], tally: Tally) -> Window | None:
-        """Read the first window of ``todo``, take it away and return it; or cut it in two, and return None.
+    async def read_window(self, unit: Unit, windows: deque[Window], counts: ReadCounts) -> Window | None:
+        """Read the first window of ``windows``, remove and return it; or split it in two, and return None.
 
-        When it returns, everything of the window is in the database. The unit's own webhooks wait for one page at
-        most. Raises an EvolutionFailure, NotApplied, StoreUnsteady or JournalRefused; the window then stays.
-        Cancelled, a part may be journaled; reading it again does no harm.
+        When it returns, the whole window is in the database. The unit's own webhooks are delayed by one page at
+        most. Raises EvolutionFailure, NotApplied, StoreUnsteady or JournalRefused; the window then stays first.
+        If cancelled, a part may be journaled; reading it again is harmless.
         """
-        window = todo[0]
-        for _ in range(_STARTS):
-            first = await self._page(unit, window, 1, tally)
-            halves = window.halves() if first.total > self._page_size * self._most_pages else None
+        window = windows[0]
+        for _ in range(_MAX_STARTS):
+            first = await self._page(unit, window, 1, counts)
+            halves = window.halves() if first.total > self._page_size * self._max_pages else None
             if halves is not None:
-                todo.popleft()
-                todo.extendleft(reversed(halves))
+                windows.popleft()
+                windows.extendleft(reversed(halves))
                 return None
-            if await self._read(unit, window, first, tally):
-                return todo.popleft()
+            if await self._read_pages(unit, window, first, counts):
+                return windows.popleft()
         raise StoreUnsteady("messages vanish from Evolution's store while it is read")
 
-    async def applied(self, unit: Unit) -> None:
-        """Return once everything that was journaled for the unit until now is in the database.
+    async def wait_applied(self, unit: Unit) -> None:
+        """Return once everything journaled for the unit until now is in the database.
 
-        Raises NotApplied where that takes too long, or the unit is quarantined.
+        Raises NotApplied if that takes too long or the unit is quarantined.
         """
         until = time.time()
-        pause = _FIRST_LOOK
-        with trio.move_on_after(self._applied_within):
+        pause = _MIN_POLL
+        with trio.move_on_after(self._apply_timeout):
             while unit.quarantined_at is None:
-                # Cheap to see; the journal itself is asked only when it may be so.
-                if unit.state is not None and unit.applied_seq >= unit.fed:
+                # A cheap check; the journal is read only if this is true.
+                if unit.state is not None and unit.applied_seq >= unit.last_fed_seq:
                     left = await self._journal.unfinished(unit.applied_seq, 1, unit.id)
                     if not left or left[0].received_at > until:
                         return
                 await trio.sleep(pause)
-                pause = min(pause * 1.5, _LAST_LOOK)
+                pause = min(pause * 1.5, _MAX_POLL)
         raise NotApplied("what was read is journaled, but the database has not taken it yet")
 
-    async def _read(self, unit: Unit, window: Window, page: MessagePage, tally: Tally) -> bool:
-        """Journal a window from its first page on; False where it must be begun anew."""
+    async def _read_pages(self, unit: Unit, window: Window, page: MessagePage, counts: ReadCounts) -> bool:
+        """Journal the pages of a window; False if it must be read again from its first page."""
         number, total = 1, page.total
         while True:
-            await self._keep(unit, page.records, tally)
+            await self._journal_new(unit, page.records, counts)
             if number >= page.pages:
                 return True
             number += 1
-            page = await self._page(unit, window, number, tally)
+            page = await self._page(unit, window, number, counts)
             if page.total < total:
                 return False
             if not page.records:
                 raise StoreUnsteady(f"page {number} of {page.pages} is empty")
             total = page.total
 
-    async def _page(self, unit: Unit, window: Window, number: int, tally: Tally) -> MessagePage:
+    async def _page(self, unit: Unit, window: Window, number: int, counts: ReadCounts) -> MessagePage:
         name = unit.record.instance
-        tally.pages += 1
+        counts.pages += 1
         return await self._client.find_messages(name, window.since, window.until, number, self._page_size)
 
-    async def _keep(self, unit: Unit, records: Sequence[Mapping[str, Any]], tally: Tally) -> None:
-        """Journal what is news: of a line that misses nothing, nothing is written."""
-        tally.records += len(records)
-        tally.statuses += sum(1 for record in records if record.get("MessageUpdate"))
-        ids = [id for record in records if (id := _id(record)) is not None]
+    async def _journal_new(self, unit: Unit, records: Sequence[Mapping[str, Any]], counts: ReadCounts) -> None:
+        """Journal the records that the database does not have, and wait until they are stored."""
+        counts.records += len(records)
+        counts.statuses += sum(1 for record in records if record.get("MessageUpdate"))
+        ids = [id for record in records if (id := _external_id(record)) is not None]
         if not ids:
             return
         async with self._pool.connection() as conn:
-            known = await reconciliation.known_messages(conn, unit.id, ids)
-        news = [record for record in records if _tells_more(record, known)]
+            known = await reconciliation.find_known_messages(conn, unit.id, ids)
+        new = [record for record in records if _adds_information(record, known)]
         own = unit.state.stored.owner_jid if unit.state is not None else None
-        for body in stored_bodies(news, own):
-            if not await self._intake.keep(unit, BACKFILL, body):
+        for body in stored_bodies(new, own):
+            if not await self._intake.accept_internal(unit, BACKFILL, body):
                 raise NotApplied("neither the journal nor the database takes anything now")
-        if news:
-            await self.applied(unit)
+        if new:
+            await self.wait_applied(unit)
 
 
-def _id(record: Mapping[str, Any]) -> str | None:
+def _external_id(record: Mapping[str, Any]) -> str | None:
     key = record.get("key")
     id = key.get("id") if isinstance(key, dict) else None
     return id if isinstance(id, str) and "\0" not in id else None
 
 
-def _tells_more(record: Mapping[str, Any], known: Mapping[str, Delivery | None]) -> bool:
-    """Whether a record says what the database may not know: when in doubt, yes."""
-    id, message = _id(record), record.get("message")
+def _adds_information(record: Mapping[str, Any], known: Mapping[str, DeliveryStatus | None]) -> bool:
+    """Whether a record may contain something that the database does not have."""
+    id, message = _external_id(record), record.get("message")
     if id is None:
-        return False  # nobody could say which message it is
+        return False  # no way to tell which message it is
     if id not in known or (isinstance(message, dict) and "editedMessage" in message):
         return True
     updates = record.get("MessageUpdate")
     highest = known[id]
     for update in updates if isinstance(updates, list) else ():
-        reported = delivery(update.get("status")) if isinstance(update, dict) else None
+        reported = parse_delivery_status(update.get("status")) if isinstance(update, dict) else None
         if reported is not None and (highest is None or reported > highest):
             return True
     return False

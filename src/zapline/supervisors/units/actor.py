@@ -1,4 +1,4 @@
-"""The unit's actor: receive, parse, step the machine, store, then act. The only writer of its connection."""
+"""The unit's actor: receives, parses, steps the state machine, stores, then acts. The connection's only writer."""
 
 import random
 import time
@@ -10,256 +10,249 @@ import trio
 
 from zapline.domain.errors import JournalRefused, RemoteError
 from zapline.domain.ids import Seq
+from zapline.domain.inbound_events import Ignored, InboundEvent, Unusable
+from zapline.domain.line.events import ConnectionEvent, Started, TimerFired
 from zapline.domain.line.reasons import Phase
-from zapline.domain.line.state import Connection, Moment
+from zapline.domain.line.state import LineState
 from zapline.domain.line.state_machine import Step, step
-from zapline.domain.line.transitions import Action
-from zapline.domain.messages.events import (
-    ConnectionEvent,
-    Fact,
-    Ignored,
-    MessageArrived,
-    Parsed,
-    SendAnswered,
-    Started,
-    TimerFired,
-    Unusable,
-)
-from zapline.domain.privacy.erasure import spared
-from zapline.sql.inbound.batches import EntryWrite, Outcome
-from zapline.sql.inbound.message_rows import prepare
+from zapline.domain.line.transitions import LineAction
+from zapline.domain.messages.facts import MessageArrived, MessageFact, SendAnswered
+from zapline.domain.privacy.erasure import drop_erased
+from zapline.domain.timestamps import Moment
+from zapline.sql.inbound.recorder_types import EntryFacts, UnitOutcome
+from zapline.sql.inbound.unit_batches import prepare_batch
 from zapline.sql.journal.schema import Entry
-from zapline.supervisors.inbound.after_commit import tell_line, tell_stored
-from zapline.supervisors.inbound.journal_entries import BACKFILL, TOO_LARGE, read_entry
-from zapline.supervisors.inbound.mailbox import Direct
-from zapline.supervisors.inbound.unit_state import Doing, Run, Unit
+from zapline.supervisors.inbound.after_commit import report_line_change, report_stored
+from zapline.supervisors.inbound.journal_entries import BACKFILL, TOO_LARGE, parse_entry
+from zapline.supervisors.inbound.mailbox import DirectEntry
+from zapline.supervisors.inbound.unit_state import ActorActivity, TurnResult, Unit
 from zapline.supervisors.units.actor_context import ActorContext
 
-RUN = 256
-"""Entries stepped and stored together."""
-CRASHES_BEFORE_ALONE = 2
-STARTS_BEFORE_ALONE = 3
-"""An entry in hand at so many crashes, or seen by so many starts, is taken alone: it may be the cause."""
+MAX_TURN_ENTRIES = 256
+"""Entries processed and stored together."""
+SUSPECT_AFTER_CRASHES = 2
+SUSPECT_AFTER_STARTS = 3
+"""An entry that was part of so many crashes, or is unfinished after so many starts, is processed alone."""
 
-DEATHS_ALONE = 2
-"""Deaths of the process while an entry was in hand alone: one may be chance, two in the same millisecond are not."""
-JOURNAL_WITHIN = 8.0
-"""Seconds for one fsync: a disk that hangs longer is as good as one that refuses."""
-REFUSED_PAUSE = 1.5
-"""Seconds without journal entries after the journal refused a mark; asks and directs are served meanwhile."""
+POISON_AFTER_DEATHS = 2
+"""Deaths of the process during an entry processed alone: one may be chance, two in the same millisecond are not."""
+JOURNAL_TIMEOUT = 8.0
+"""Seconds for one fsync: a disk that hangs for longer counts as one that refuses."""
+JOURNAL_RETRY_PAUSE = 1.5
+"""Seconds without journal entries after the journal refused a mark; events and direct entries go on meanwhile."""
 _LOG = structlog.get_logger(scope="Unit")
 
 
 class UnitActor:
-    """One life of a unit's actor. A crash ends it; the keeper starts another."""
+    """One run of a unit's actor. A crash ends it; the keeper starts it again."""
 
-    def __init__(self, unit: Unit, around: ActorContext, probe_every: float) -> None:
+    def __init__(self, unit: Unit, context: ActorContext, probe_every: float) -> None:
         self._unit = unit
-        self._around = around
+        self._context = context
         self._probe_every = probe_every
-        self._in_hand: list[Entry] = []
-        """What is being interpreted this very moment; left standing by a crash, it is to blame."""
-        self._direct: list[Direct] = []
-        """Taken from the mailbox, not stored yet."""
-        self._held_until: float | None = None
-        """Monotonic time until which the journal's refusal keeps entries where they are."""
-        self._calls: list[Action] = []
-        self._calling = False
+        self._interpreting: list[Entry] = []
+        """Entries being interpreted at this moment; still set after a crash, they are to blame."""
+        self._direct: list[DirectEntry] = []
+        """Direct entries taken from the mailbox and not stored yet."""
+        self._paused_until: float | None = None
+        """Monotonic time until which no entries are taken, because the journal refused."""
+        self._queued_calls: list[LineAction] = []
+        self._calls_running = False
 
     async def run(self) -> None:
-        """Serve the unit until cancelled. Raises UnitMissing, StatementFailed, and what our own bugs raise."""
+        """Serve the unit until cancelled. Raises UnitMissing, StatementFailed, and whatever our own bugs raise."""
         unit = self._unit
         assert unit.state is not None
-        self._in_hand, self._held_until = [], None
-        self._calls, self._calling = [], False
-        if unit.unsettled is not None:
-            # The last life ended in the recorder: only with its write committed do state and row agree.
-            self._finish(unit.unsettled, await self._store(unit.unsettled))
-        unit.state = Connection(stored=unit.state.stored, probe_every=self._probe_every)
+        self._interpreting, self._paused_until = [], None
+        self._queued_calls, self._calls_running = [], False
+        if unit.uncommitted is not None:
+            # The last run ended in the recorder: state and row agree only once its write is committed.
+            self._finish(unit.uncommitted, await self._store(unit.uncommitted))
+        unit.state = LineState(stored=unit.state.stored, probe_every=self._probe_every)
         async with trio.open_nursery() as nursery:
-            await self._turn(nursery, [Started()])
+            await self._process(nursery, [Started()])
             while True:
-                self._now_doing(Doing.WAITING)
-                asks = await self._next_asks()
-                await self._turn(nursery, asks, self._next_entries())
-                # A turn of their own: an entry that crashes the actor takes nothing else with it.
+                self._set_activity(ActorActivity.WAITING)
+                events = await self._next_events()
+                await self._process(nursery, events, self._next_entries())
+                # In a turn of their own: one that crashes the actor takes nothing else with it.
                 self._direct = unit.mailbox.take_direct()
-                await self._turn(nursery, (), (), self._direct)
+                await self._process(nursery, (), (), self._direct)
                 self._direct = []
-                if unit.mailbox.on_room:
-                    self._around.refill(unit)
+                if unit.mailbox.room_wanted:
+                    self._context.refill(unit)
 
     async def after_crash(self) -> None:
-        """Remember durably what is to blame, and have it read again."""
-        blamed = [entry.seq for entry in self._in_hand if entry.seq]
+        """Note the crash in the journal for the entries to blame, and have all unfinished entries read again."""
+        blamed = [entry.seq for entry in self._interpreting if entry.seq]
         for direct in self._direct:
-            direct.crashes += any(direct.entry is entry for entry in self._in_hand)
-        self._unit.mailbox.put_back(self._direct)
-        self._in_hand, self._direct = [], []
+            direct.crashes += any(direct.entry is entry for entry in self._interpreting)
+        self._unit.mailbox.requeue_direct(self._direct)
+        self._interpreting, self._direct = [], []
         if blamed:
             try:
-                with trio.fail_after(JOURNAL_WITHIN):
-                    await self._around.journal.note_crash(blamed)
+                with trio.fail_after(JOURNAL_TIMEOUT):
+                    await self._context.journal.note_crash(blamed)
             except (JournalRefused, trio.TooSlowError) as refused:
                 # The count is lost, the entries are not; a full disk must not end the process here.
                 _LOG.error("A crash could not be noted in the journal", unit=str(self._unit.id), error=repr(refused))
         self._unit.mailbox.clear_entries()
-        self._around.rewind(self._unit)
+        self._context.rewind(self._unit)
 
-    async def _next_asks(self) -> list[ConnectionEvent]:
-        """Wait for mail or for the time the state asked for; return the asks, TimerFired among them."""
+    async def _next_events(self) -> list[ConnectionEvent]:
+        """Wait for the mailbox or the state's timer; return the events, with TimerFired if the timer is due."""
         state = self._unit.state
         assert state is not None
-        wake_at = min((at for at in (state.wake_at, self._held_until) if at is not None), default=float("inf"))
+        wake_at = min((at for at in (state.wake_at, self._paused_until) if at is not None), default=float("inf"))
         with trio.move_on_at(wake_at):
-            await self._unit.mailbox.wait(for_entries=self._held_until is None)
-        asks = self._unit.mailbox.take_asks()
+            await self._unit.mailbox.wait(for_entries=self._paused_until is None)
+        events = self._unit.mailbox.take_events()
         if state.wake_at is not None and trio.current_time() >= state.wake_at:
-            asks.append(TimerFired())
-        return asks
+            events.append(TimerFired())
+        return events
 
     def _next_entries(self) -> list[Entry]:
-        """A run of entries, or a suspicious one alone; none while the journal's refusal holds them up."""
+        """Several entries, or one suspect entry alone; none while entries are paused."""
         unit = self._unit
-        if self._held_until is not None:
-            if trio.current_time() >= self._held_until:
-                self._held_until = None
-                self._around.rewind(unit)  # what was left out comes again, in its place
+        if self._paused_until is not None:
+            if trio.current_time() >= self._paused_until:
+                self._paused_until = None
+                self._context.rewind(unit)  # the skipped entries come again, in order
             return []
-        alone = unit.mailbox.take_first_if(self._suspicious)
-        return [alone] if alone is not None else unit.mailbox.take_entries(RUN, self._suspicious)
+        suspect = unit.mailbox.take_entry_if(self._is_suspect)
+        return [suspect] if suspect is not None else unit.mailbox.take_entries(MAX_TURN_ENTRIES, self._is_suspect)
 
     @staticmethod
-    def _suspicious(entry: Entry) -> bool:
-        crashed = entry.crashes >= CRASHES_BEFORE_ALONE or entry.in_hand > 0
-        return crashed or entry.starts_seen >= STARTS_BEFORE_ALONE
+    def _is_suspect(entry: Entry) -> bool:
+        crashed = entry.crashes >= SUSPECT_AFTER_CRASHES or entry.in_hand > 0
+        return crashed or entry.starts_seen >= SUSPECT_AFTER_STARTS
 
     @contextmanager
-    def _blamed(self, entries: Sequence[Entry]) -> Iterator[None]:
-        """Blame these for what is raised inside. Nothing is awaited there, so it is nobody else's failure."""
-        self._in_hand = list(entries)
+    def _blaming(self, entries: Sequence[Entry]) -> Iterator[None]:
+        """Blame these entries for what is raised inside. Nothing is awaited there, so no other task can raise in it."""
+        self._interpreting = list(entries)
         yield
-        self._in_hand = []  # on purpose not reached after a crash
+        self._interpreting = []  # not reached after a crash, on purpose
 
     # -- one turn: step, store, act -------------------------------------------------------------------------
 
-    async def _turn(
+    async def _process(
         self,
         nursery: trio.Nursery,
-        asks: Sequence[ConnectionEvent],
+        events: Sequence[ConnectionEvent],
         entries: Sequence[Entry] = (),
-        directs: Sequence[Direct] = (),
+        directs: Sequence[DirectEntry] = (),
     ) -> None:
-        if not (asks or entries or directs):
+        if not (events or entries or directs):
             return
         unit = self._unit
         assert unit.state is not None
-        self._now_doing(Doing.STEPPING)
-        run = Run(unit.state)
-        for event in asks:
-            self._step(run, event, time.time())
-        alone = len(entries) == 1 and self._suspicious(entries[0])
+        self._set_activity(ActorActivity.STEPPING)
+        turn = TurnResult(unit.state)
+        for event in events:
+            self._step(turn, event, time.time())
+        suspect = len(entries) == 1 and self._is_suspect(entries[0])
         for entry in entries:
-            await self._take(run, entry, alone)
+            await self._process_entry(turn, entry, suspect)
         for direct in directs:
-            run.direct.append(direct)
-            if direct.crashes > CRASHES_BEFORE_ALONE:
-                run.writes.append(_buried(direct.entry, "crashed_actor"))
+            turn.direct.append(direct)
+            if direct.crashes > SUSPECT_AFTER_CRASHES:
+                turn.writes.append(_dead_letter(direct.entry, "crashed_actor"))
                 continue
-            with self._blamed([direct.entry]):
-                self._interpret(run, direct.entry, None)
-        outcome = await self._store(run)
-        self._finish(run, outcome)
-        self._start_calls(nursery, run.calls)
+            with self._blaming([direct.entry]):
+                self._interpret(turn, direct.entry, None)
+        outcome = await self._store(turn)
+        self._finish(turn, outcome)
+        self._queue_calls(nursery, turn.calls)
 
-    async def _take(self, run: Run, entry: Entry, alone: bool) -> None:
+    async def _process_entry(self, turn: TurnResult, entry: Entry, suspect: bool) -> None:
         unit = self._unit
         if entry.seq <= unit.applied_seq and not entry.replayed:
-            run.entries.append(entry)
+            turn.entries.append(entry)
             return
-        verdict = self._condemned(entry) if alone else None
-        if verdict is not None:
-            run.writes.append(_buried(entry, verdict))
-        elif not alone:
-            with self._blamed([entry]):
-                self._interpret(run, entry, entry.seq)
-        elif not await self._take_alone(run, entry):
+        reason = self._poison_reason(entry) if suspect else None
+        if reason is not None:
+            turn.writes.append(_dead_letter(entry, reason))
+        elif not suspect:
+            with self._blaming([entry]):
+                self._interpret(turn, entry, entry.seq)
+        elif not await self._process_suspect(turn, entry):
             return
-        run.entries.append(entry)
+        turn.entries.append(entry)
 
-    async def _take_alone(self, run: Run, entry: Entry) -> bool:
-        """Interpret a suspicious entry under a mark; False where the journal refuses: it stays for later.
+    async def _process_suspect(self, turn: TurnResult, entry: Entry) -> bool:
+        """Interpret a suspect entry while the journal marks it; False if the journal refuses: it stays for later.
 
-        That is a full disk, and neither the entry's fault nor the actor's.
+        A refusal means a full disk; it is neither the entry's fault nor the actor's.
         """
-        before = (run.state, len(run.calls), len(run.writes))
-        self._now_doing(Doing.RECORDING)  # waiting for others, or for the disk, is no standstill
+        before = (turn.state, len(turn.calls), len(turn.writes))
+        self._set_activity(ActorActivity.RECORDING)  # waiting for other units or the disk does not count as stuck
         try:
-            with trio.fail_after(JOURNAL_WITHIN):
-                await self._around.alone.acquire()
+            with trio.fail_after(JOURNAL_TIMEOUT):
+                await self._context.suspect_lock.acquire()
             try:
-                await self._under_mark(run, entry)
+                await self._interpret_marked(turn, entry)
             finally:
-                self._around.alone.release()
+                self._context.suspect_lock.release()
         except (JournalRefused, trio.TooSlowError) as refused:
-            run.state = before[0]
-            del run.calls[before[1] :], run.writes[before[2] :]
-            self._held_until = trio.current_time() + REFUSED_PAUSE
+            turn.state = before[0]
+            del turn.calls[before[1] :], turn.writes[before[2] :]
+            self._paused_until = trio.current_time() + JOURNAL_RETRY_PAUSE
             _LOG.error("An entry waits for the journal", unit=str(self._unit.id), seq=entry.seq, error=repr(refused))
             return False
-        self._now_doing(Doing.STEPPING)
+        self._set_activity(ActorActivity.STEPPING)
         return True
 
-    async def _under_mark(self, run: Run, entry: Entry) -> None:
-        """Interpret an entry under a durable mark that says who it was, should the process die of it."""
-        journal = self._around.journal
+    async def _interpret_marked(self, turn: TurnResult, entry: Entry) -> None:
+        """Interpret an entry under a durable mark, which names it if the process dies of it."""
+        journal = self._context.journal
         marked = True
         try:
-            with trio.fail_after(JOURNAL_WITHIN):
+            with trio.fail_after(JOURNAL_TIMEOUT):
                 await journal.take_in_hand(entry.seq)
-            self._now_doing(Doing.STEPPING)
-            with self._blamed([entry]):
-                self._interpret(run, entry, entry.seq)
-                prepare(self._unit.id, run.writes[-1:], None, None, journal.journal_id)
+            self._set_activity(ActorActivity.STEPPING)
+            with self._blaming([entry]):
+                self._interpret(turn, entry, entry.seq)
+                prepare_batch(self._unit.id, turn.writes[-1:], None, None, journal.journal_id)
         except JournalRefused:
             marked = False
             raise
         finally:
-            # Cancelled, the mark may be made all the same: an orderly stop must not look like a death.
+            # Even if cancelled, the mark may have been written: an orderly stop must not look like a death.
             if marked:
                 journal.release(entry.seq)
-            self._now_doing(Doing.RECORDING)
-        with trio.fail_after(JOURNAL_WITHIN):
+            self._set_activity(ActorActivity.RECORDING)
+        with trio.fail_after(JOURNAL_TIMEOUT):
             await journal.flush()
 
     @staticmethod
-    def _condemned(entry: Entry) -> str | None:
-        if entry.crashes > CRASHES_BEFORE_ALONE:
+    def _poison_reason(entry: Entry) -> str | None:
+        if entry.crashes > SUSPECT_AFTER_CRASHES:
             return "crashed_actor"
-        return "killed_process" if entry.in_hand >= DEATHS_ALONE else None
+        return "killed_process" if entry.in_hand >= POISON_AFTER_DEATHS else None
 
-    def _interpret(self, run: Run, entry: Entry, seq: Seq | None) -> None:
-        """Parse one entry; its connection events step the machine, its facts are to be stored."""
+    def _interpret(self, turn: TurnResult, entry: Entry, seq: Seq | None) -> None:
+        """Parse one entry: its connection events step the state machine, its facts are added to the writes."""
         if entry.event == TOO_LARGE:
-            run.writes.append(_buried(entry, "too_large"))
+            turn.writes.append(_dead_letter(entry, "too_large"))
             return
-        facts: list[Fact] = []
+        facts: list[MessageFact] = []
         reasons: list[str] = []
-        read = read_entry(entry, self._around.opt_outs)
-        for parsed in spared(read, self._unit.erased, entry.received_at):
+        parsed_entry = parse_entry(entry, self._context.opt_out_policy)
+        for parsed in drop_erased(parsed_entry, self._unit.erased, entry.received_at):
             match parsed:
                 case Unusable(reason=reason):
                     reasons.append(reason)
                 case Ignored(reason=reason):
-                    self._around.counters.add("ignored", reason)
+                    self._context.counters.add("ignored", reason)
                 case _ if isinstance(parsed, ConnectionEvent):
                     # A replayed entry may be older than the state: its facts merge, its events are history.
                     if not entry.replayed:
-                        self._step(run, parsed, entry.received_at)
+                        self._step(turn, parsed, entry.received_at)
                 case _:
                     facts.append(_as_fact(parsed))
-        run.writes.append(
-            EntryWrite(
+        turn.writes.append(
+            EntryFacts(
                 seq=seq,
                 event=entry.event,
                 received_at=entry.received_at,
@@ -271,103 +264,103 @@ class UnitActor:
             )
         )
 
-    def _step(self, run: Run, event: ConnectionEvent, wall: float) -> None:
+    def _step(self, turn: TurnResult, event: ConnectionEvent, wall: float) -> None:
         at = Moment(wall, trio.current_time())
-        made: Step = step(run.state, event, at, random.random())  # noqa: S311 - jitter
-        counters = self._around.counters
+        result: Step = step(turn.state, event, at, random.random())  # noqa: S311 - jitter
+        counters = self._context.counters
         counters.add("connection_events", type(event).__name__)
-        if made.unexpected is not None:
-            counters.add("unexpected_events", made.unexpected.name.lower())
-        if made.dropped:
+        if result.unexpected is not None:
+            counters.add("unexpected_events", result.unexpected.name.lower())
+        if result.dropped:
             counters.add("unexpected_disconnects")
-        run.state = made.state
-        run.calls.extend(made.calls)
+        turn.state = result.state
+        turn.calls.extend(result.calls)
 
-    async def _store(self, run: Run) -> Outcome:
-        unit, around = self._unit, self._around
-        reached = max((entry.seq for entry in run.entries if not entry.replayed), default=None)
-        if not run.worth_storing:
+    async def _store(self, turn: TurnResult) -> UnitOutcome:
+        unit, context = self._unit, self._context
+        reached = max((entry.seq for entry in turn.entries if not entry.replayed), default=None)
+        if not turn.worth_storing:
             unit.applied_seq = max(unit.applied_seq, reached or unit.applied_seq)
-            return Outcome()
-        with self._blamed([*run.entries, *(direct.entry for direct in run.direct)]):
-            write = prepare(
+            return UnitOutcome()
+        with self._blaming([*turn.entries, *(direct.entry for direct in turn.direct)]):
+            write = prepare_batch(
                 unit.id,
-                run.writes,
-                run.state.stored if run.state.stored != run.stored_before else None,
+                turn.writes,
+                turn.state.stored if turn.state.stored != turn.stored_before else None,
                 reached if reached is not None and reached > unit.applied_seq else None,
-                around.journal.journal_id,
+                context.journal.journal_id,
             )
-        self._now_doing(Doing.RECORDING)
-        unit.unsettled = run
+        self._set_activity(ActorActivity.RECORDING)
+        unit.uncommitted = turn
         try:
-            outcome = await around.recorder.store(write)
+            outcome = await context.recorder.store(write)
         except RemoteError:
-            unit.unsettled = None  # an answer, though a bad one
+            unit.uncommitted = None  # the recorder has answered
             raise
-        unit.unsettled = None
+        unit.uncommitted = None
         if write.applied_seq is not None:
             unit.applied_seq = write.applied_seq
         return outcome
 
-    def _finish(self, run: Run, outcome: Outcome) -> None:
-        """After the commit: the state is the new one, entries are done, counters move, lines are logged."""
-        unit, around = self._unit, self._around
-        changed = run.state.stored != run.stored_before
-        unit.state = run.state
-        if run.entries:
-            around.journal.mark_done([entry.seq for entry in run.entries])
-        for direct in run.direct:
+    def _finish(self, turn: TurnResult, outcome: UnitOutcome) -> None:
+        """After the commit: replace the state, mark entries done, update counters and logs, notify others."""
+        unit, context = self._unit, self._context
+        changed = turn.state.stored != turn.stored_before
+        unit.state = turn.state
+        if turn.entries:
+            context.journal.mark_done([entry.seq for entry in turn.entries])
+        for direct in turn.direct:
             direct.stored = True
-            direct.recorded.set()
+            direct.processed.set()
         if changed:
-            around.counters.add("connection_rows_written")
-            event, unit.changed = unit.changed, trio.Event()
+            context.counters.add("connection_rows_written")
+            event, unit.state_changed = unit.state_changed, trio.Event()
             event.set()
-            tell_line(unit, run.stored_before, run.state.stored, around.feed)
-            if run.state.stored.phase is Phase.OPEN and run.stored_before.phase is not Phase.OPEN:
-                around.opened(unit)
-        tell_stored(unit.id, run.writes, outcome, around.counters, around.feed)
+            report_line_change(unit, turn.stored_before, turn.state.stored, context.feed)
+            if turn.state.stored.phase is Phase.OPEN and turn.stored_before.phase is not Phase.OPEN:
+                context.on_line_opened(unit)
+        report_stored(unit.id, turn.writes, outcome, context.counters, context.feed)
         if outcome.queued:
-            around.queued(unit)
-        for write in run.writes:
+            context.on_queued(unit)
+        for write in turn.writes:
             for fact in write.facts:
                 if isinstance(fact, SendAnswered):
-                    around.answered(unit, fact)
+                    context.on_send_answered(unit, fact)
             if any(isinstance(fact, MessageArrived) for fact in write.facts):
                 unit.last_message_at = max(unit.last_message_at or 0.0, write.received_at)
 
     # -- calls to Evolution ----------------------------------------------------------------------------------
 
-    def _start_calls(self, nursery: trio.Nursery, calls: Sequence[Action]) -> None:
-        """Queue calls, each kind at most once; they run one at a time, so that answers keep their order."""
+    def _queue_calls(self, nursery: trio.Nursery, calls: Sequence[LineAction]) -> None:
+        """Queue calls, each kind at most once; they run one at a time, so their answers keep their order."""
         for action in calls:
-            if action not in self._calls:
-                self._calls.append(action)
-        if self._calls and not self._calling:
-            self._calling = True
+            if action not in self._queued_calls:
+                self._queued_calls.append(action)
+        if self._queued_calls and not self._calls_running:
+            self._calls_running = True
             nursery.start_soon(self._perform_calls)
 
     async def _perform_calls(self) -> None:
         unit = self._unit
-        while self._calls:
-            action = self._calls.pop(0)
+        while self._queued_calls:
+            action = self._queued_calls.pop(0)
             assert unit.state is not None
             number = unit.state.stored.number
-            secret_of = (unit.id.bytes, unit.record.secret_generation)
-            answer = await self._around.calls.perform(action, unit.record.instance, number, secret_of)
-            if not unit.mailbox.ask(answer):
-                self._around.counters.add("answers_dropped")  # the state asks again by its timer
-        self._calling = False
+            secret_id = (unit.id.bytes, unit.record.secret_generation)
+            answer = await self._context.calls.perform(action, unit.record.instance, number, secret_id)
+            if not unit.mailbox.put_event(answer):
+                self._context.counters.add("answers_dropped")  # the state's timer repeats the call
+        self._calls_running = False
 
-    def _now_doing(self, doing: Doing) -> None:
-        self._unit.doing, self._unit.since = doing, trio.current_time()
+    def _set_activity(self, activity: ActorActivity) -> None:
+        self._unit.activity, self._unit.activity_since = activity, trio.current_time()
 
 
-def _buried(entry: Entry, reason: str) -> EntryWrite:
+def _dead_letter(entry: Entry, reason: str) -> EntryFacts:
     seq = entry.seq or None
-    return EntryWrite(seq, entry.event, entry.received_at, entry.body, dead_reason=reason)
+    return EntryFacts(seq, entry.event, entry.received_at, entry.body, dead_reason=reason)
 
 
-def _as_fact(parsed: Parsed) -> Fact:
-    assert isinstance(parsed, Fact)
+def _as_fact(parsed: InboundEvent) -> MessageFact:
+    assert isinstance(parsed, MessageFact)
     return parsed

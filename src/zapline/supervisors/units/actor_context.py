@@ -1,40 +1,40 @@
-"""What a unit's actor needs of the others."""
+"""What a unit's actor uses of the rest of the process: journal, recorder, Evolution, and callbacks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import trio
 
-from zapline.domain.campaigns.opt_out_words import OptOuts
-from zapline.domain.messages.events import SendAnswered
+from zapline.domain.campaigns.opt_out_words import OptOutWords
+from zapline.domain.messages.facts import SendAnswered
 from zapline.sql.journal.journal import Journal
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.recorder import Recorder
 from zapline.supervisors.inbound.unit_state import Unit
-from zapline.supervisors.notifications.live_feed import Feed
+from zapline.supervisors.notifications.live_feed import LiveFeed
 from zapline.supervisors.units.line_calls import LineCalls
 
 
 @dataclass(frozen=True, slots=True)
 class ActorContext:
-    """What an actor needs of the others."""
+    """Dependencies of all actors; one instance per process."""
 
     journal: Journal
     recorder: Recorder
     calls: LineCalls
     counters: Counters
     refill: Callable[[Unit], None]
-    """Tell the dispatcher that there is room in the mailbox again."""
+    """Called when the mailbox has room again."""
     rewind: Callable[[Unit], None]
-    """Tell the dispatcher to read the unit's unfinished entries again."""
-    alone: trio.Lock = field(default_factory=trio.Lock)
-    """Held while one suspicious entry is in hand: of two in hand at a death nobody could tell which it was."""
-    opt_outs: OptOuts = field(default_factory=OptOuts)
-    answered: Callable[[Unit, SendAnswered], None] = lambda unit, answer: None
-    """Tell the unit's sender that what became of its call is stored."""
-    opened: Callable[[Unit], None] = lambda unit: None
-    """The line has become open, as stored."""
-    feed: Feed = field(default_factory=Feed)
-    """Is told what is stored, for those who watch."""
-    queued: Callable[[Unit], None] = lambda unit: None
-    """Something lies ready for the unit's sender."""
+    """Called to have the unit's unfinished entries read again from the journal."""
+    suspect_lock: trio.Lock = field(default_factory=trio.Lock)
+    """Held while a suspect entry is processed: of two at a time, nobody could tell which one killed the process."""
+    opt_out_policy: OptOutWords = field(default_factory=OptOutWords)
+    on_send_answered: Callable[[Unit, SendAnswered], None] = lambda unit, answer: None
+    """Called once the outcome of a send call is stored."""
+    on_line_opened: Callable[[Unit], None] = lambda unit: None
+    """Called once it is stored that the line is open."""
+    feed: LiveFeed = field(default_factory=LiveFeed)
+    """Live event feed."""
+    on_queued: Callable[[Unit], None] = lambda unit: None
+    """Called once a message is stored that the unit's sender is to send."""

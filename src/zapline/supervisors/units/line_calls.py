@@ -1,4 +1,4 @@
-"""Performs a line's calls to Evolution, one at a time a unit; every answer comes back as an event."""
+"""Calls Evolution for the units' lines: register, connect, observe, log out. Every outcome is returned as an event."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 
 import trio
 
-from zapline.domain.line.transitions import Action
-from zapline.domain.messages.events import (
+from zapline.domain.line.events import (
     CallFailed,
     ConnectionEvent,
     ConnectStarted,
@@ -16,6 +15,7 @@ from zapline.domain.messages.events import (
     Registered,
     StateObserved,
 )
+from zapline.domain.line.transitions import LineAction
 from zapline.evolution.client.failures import (
     EvolutionFailure,
     InstanceExists,
@@ -47,28 +47,28 @@ WEBHOOK_EVENTS = (
     "CONTACTS_UPDATE",
     "GROUP_PARTICIPANTS_UPDATE",
 )
-"""Only what is used: presence and chats alone would double the traffic."""
+"""Only the events that are used: presence and chats alone would double the traffic."""
 
 _EVENTS_SINCE_1_8 = tuple(
     name for name in WEBHOOK_EVENTS if name not in {"MESSAGES_EDITED", "SEND_MESSAGE_UPDATE", "REMOVE_INSTANCE"}
 )
 
-AT_ONCE = 24
-"""Calls under way over all units: a start with thousands of lines must not flood Evolution."""
+MAX_CONCURRENT_CALLS = 24
+"""Calls in progress over all units: a start with thousands of lines must not flood Evolution."""
 CALL_DEADLINE = 40.0
-"""Seconds for one call with its repetitions; connect itself takes two."""
+"""Seconds for one call including its retries; connect alone takes two."""
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookAddress:
-    """Where Evolution is to deliver; the secret stands in the URL, or in a header where it must stay out."""
+    """Where Evolution delivers webhooks. The secret is in the URL, or in a header if it must not be in the URL."""
 
     url: str
     headers: tuple[tuple[str, str], ...] = ()
 
 
 class LineCalls:
-    """The calls that a unit's actor asks for; one instance serves all units."""
+    """Performs the calls of all actors; one instance per process."""
 
     def __init__(
         self, client: EvolutionClient, address_of: Callable[[bytes, int], WebhookAddress], counters: Counters
@@ -76,17 +76,17 @@ class LineCalls:
         self._client = client
         self._address_of = address_of
         self._counters = counters
-        self._limiter = trio.CapacityLimiter(AT_ONCE)
+        self._limiter = trio.CapacityLimiter(MAX_CONCURRENT_CALLS)
 
     async def perform(
-        self, action: Action, instance: str, number: str | None, secret_of: tuple[bytes, int]
+        self, action: LineAction, instance: str, number: str | None, secret_id: tuple[bytes, int]
     ) -> ConnectionEvent:
-        """Make one call; its answer or failure is returned, never raised. ``secret_of``: unit id, generation."""
+        """Make one call; return its answer or failure, never raise it. ``secret_id``: unit id and generation."""
         async with self._limiter:
             self._counters.add("evolution_calls", action.value)
             try:
                 with trio.fail_after(CALL_DEADLINE):
-                    return await self._call(action, instance, number, secret_of)
+                    return await self._call(action, instance, number, secret_id)
             except trio.TooSlowError:
                 self._counters.add("evolution_failures", "deadline")
                 return CallFailed(action.value, "deadline")
@@ -96,21 +96,21 @@ class LineCalls:
                 return CallFailed(action.value, failure.code, retryable=not refused)
 
     async def _call(
-        self, action: Action, instance: str, number: str | None, secret_of: tuple[bytes, int]
+        self, action: LineAction, instance: str, number: str | None, secret_id: tuple[bytes, int]
     ) -> ConnectionEvent:
         match action:
-            case Action.REGISTER:
-                await self._register(instance, number, self._address_of(*secret_of))
+            case LineAction.REGISTER:
+                await self._register(instance, number, self._address_of(*secret_id))
                 return Registered()
-            case Action.CONNECT:
+            case LineAction.CONNECT:
                 return await self._connect(instance, number)
-            case Action.OBSERVE:
+            case LineAction.OBSERVE:
                 try:
                     return StateObserved(await self._client.connection_state(instance))
                 except InstanceUnknown:
                     return StateObserved("missing")
-            case Action.LOGOUT:
-                with suppress(NotConnected, InstanceUnknown):  # what was asked for is so already
+            case LineAction.LOGOUT:
+                with suppress(NotConnected, InstanceUnknown):  # it is logged out already
                     await self._client.logout(instance)
                 return LogoutDone()
         raise AssertionError(f"{action} is no call")
@@ -124,29 +124,29 @@ class LineCalls:
         return ConnectStarted()
 
     async def _register(self, instance: str, number: str | None, address: WebhookAddress) -> None:
-        """Create the instance if it is missing; set its webhook and read it back, unless it is right already."""
+        """Create the instance if it is missing; set its webhook and read it back, unless it is already right."""
         wanted = WebhookRegistration(address.url, WEBHOOK_EVENTS, dict(address.headers))
         try:
             registered = await self._client.find_webhook(instance)
         except InstanceUnknown:
-            # Somebody else may be as quick as we are: then the name is in use, which is as good.
+            # If another process creates it at the same moment, the name is in use, which is just as good.
             with suppress(InstanceExists):
                 await self._client.create_instance(instance, wanted, number)
             registered = await self._client.find_webhook(instance)
-        if _fits(registered, wanted):
+        if _same_registration(registered, wanted):
             return
         try:
             await self._client.set_webhook(instance, wanted)
         except InvalidRequest:
-            # Servers before 2.3 check the names and know fewer of them.
+            # Servers before 2.3 validate the event names and know fewer of them.
             await self._client.set_webhook(instance, replace(wanted, events=_EVENTS_SINCE_1_8))
-        if not _fits(await self._client.find_webhook(instance), wanted):
+        if not _same_registration(await self._client.find_webhook(instance), wanted):
             raise EvolutionFailure("the webhook that was set does not read back the same")
 
 
-def _fits(registered: RegisteredWebhook | None, wanted: WebhookRegistration) -> bool:
-    """Whether Evolution will deliver what is wanted to where it is wanted."""
+def _same_registration(registered: RegisteredWebhook | None, wanted: WebhookRegistration) -> bool:
+    """Whether Evolution delivers the wanted events to the wanted address."""
     if registered is None or not registered.enabled or registered.base64:
         return False
-    same_place = registered.url == wanted.url and dict(registered.headers) == dict(wanted.headers)
-    return same_place and set(registered.events) in (set(wanted.events), set(_EVENTS_SINCE_1_8))
+    same_address = registered.url == wanted.url and dict(registered.headers) == dict(wanted.headers)
+    return same_address and set(registered.events) in (set(wanted.events), set(_EVENTS_SINCE_1_8))

@@ -1,4 +1,4 @@
-"""Knows every unit: instance + secret -> unit -> mailbox, in memory alone; keeps one actor running for each."""
+"""Maps instances and webhook secrets to units and their mailboxes, in memory; keeps one actor running per unit."""
 
 import hashlib
 import hmac
@@ -13,16 +13,16 @@ import structlog
 import trio
 
 from zapline.domain.ids import PROVIDER, Seq, UnitId
+from zapline.domain.line.events import ConnectionEvent
 from zapline.domain.line.reasons import Phase
-from zapline.domain.messages.events import ConnectionEvent
-from zapline.domain.restart_policy import GiveUp, Intensity
-from zapline.sql.inbound.recorder_transaction import applied
+from zapline.domain.restart_policy import GiveUp, RestartIntensity
+from zapline.sql.inbound.recorder_transaction import applied_position
 from zapline.sql.units.units import UnitRecord
 from zapline.supervisors.inbound.dispatcher import Dispatcher
-from zapline.supervisors.inbound.unit_state import Unit, fresh
-from zapline.supervisors.keeper import Child, keep
-from zapline.supervisors.notifications.event_payloads import status_news
-from zapline.supervisors.notifications.live_feed import Kind
+from zapline.supervisors.inbound.unit_state import Unit, unit_from_record
+from zapline.supervisors.notifications.event_payloads import status_payload
+from zapline.supervisors.notifications.live_feed import EventKind
+from zapline.supervisors.restart_keeper import Child, keep_running
 from zapline.supervisors.units.actor import UnitActor
 from zapline.supervisors.units.actor_context import ActorContext
 
@@ -30,7 +30,7 @@ _LOG = structlog.get_logger(scope="Roster")
 
 
 class Refusal(StrEnum):
-    """Why a webhook's caller is not trusted."""
+    """Why a webhook is not accepted."""
 
     PROVIDER = "unknown_provider"
     INSTANCE = "unknown_instance"
@@ -43,18 +43,18 @@ class Refusal(StrEnum):
 class RosterPolicy:
     """Restart intensity of the actors, seconds in quarantine, seconds between probes of an open line."""
 
-    intensity: Intensity
+    intensity: RestartIntensity
     quarantine: float
     probe_every: float
 
 
-def digest(secret: str) -> bytes:
-    """What is stored of a webhook secret; the secret itself is 256 random bits, so no salt is needed."""
+def digest_secret(secret: str) -> bytes:
+    """The digest stored for a webhook secret or token; the secret is 256 random bits, so it needs no salt."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
 class Roster:
-    """All units of this process. ``apply`` brings it to what the database (or the snapshot) says."""
+    """All units of this process. ``apply`` updates it to what the database (or the snapshot) says."""
 
     def __init__(self, dispatcher: Dispatcher, policy: RosterPolicy, count_crash: Callable[[], None]) -> None:
         self._dispatcher = dispatcher
@@ -65,12 +65,12 @@ class Roster:
         self._instances: set[str] = set()
         self._scopes: dict[UnitId, trio.CancelScope] = {}
         self._nursery: trio.Nursery | None = None
-        self._around: ActorContext | None = None
+        self._context: ActorContext | None = None
 
-    async def run(self, around: ActorContext, *, task_status: trio.TaskStatus[None]) -> None:
-        """Keep the actors until cancelled."""
+    async def run(self, context: ActorContext, *, task_status: trio.TaskStatus[None]) -> None:
+        """Run the actors until cancelled."""
         async with trio.open_nursery() as nursery:
-            self._nursery, self._around = nursery, around
+            self._nursery, self._context = nursery, context
             task_status.started()
             await trio.sleep_forever()
 
@@ -84,52 +84,52 @@ class Roster:
         return [unit for unit in self._units.values() if unit.record.archived_at is None]
 
     def by_secret(self, provider: str, secret: str) -> Unit | Refusal:
-        """Whose secret this is. The lookup is by digest, so its timing tells nothing about a near miss."""
-        presented = digest(secret)
+        """The unit with this secret. The lookup is by digest, so its timing reveals nothing about a near miss."""
+        presented = digest_secret(secret)
         unit = self._by_digest.get(presented)
         if provider != PROVIDER:
             return Refusal.PROVIDER
-        if unit is None or not self._valid(unit.record, presented):
+        if unit is None or not self._is_valid(unit.record, presented):
             return Refusal.SECRET
         return Refusal.ARCHIVED if unit.record.archived_at is not None else unit
 
-    def match(self, found: Unit | Refusal, instance: str) -> Unit | Refusal:
-        """``found`` by secret and provider, if the instance is that unit's too."""
-        if isinstance(found, Unit):
-            same = hmac.compare_digest(found.record.instance.encode(), instance.encode("utf-8", "surrogatepass"))
+    def match(self, owner: Unit | Refusal, instance: str) -> Unit | Refusal:
+        """``owner``, as ``by_secret`` returned it, if the instance is that unit's too; else why not."""
+        if isinstance(owner, Unit):
+            same = hmac.compare_digest(owner.record.instance.encode(), instance.encode("utf-8", "surrogatepass"))
             if same:
-                return found
+                return owner
             return Refusal.MISMATCH if instance in self._instances else Refusal.INSTANCE
-        if found is Refusal.SECRET and instance not in self._instances:
+        if owner is Refusal.SECRET and instance not in self._instances:
             return Refusal.INSTANCE
-        return found
+        return owner
 
     @staticmethod
-    def _valid(record: UnitRecord, presented: bytes) -> bool:
+    def _is_valid(record: UnitRecord, presented: bytes) -> bool:
         if hmac.compare_digest(record.secret_digest, presented):
             return True
         previous, until = record.previous_digest, record.previous_until
         in_grace = previous is not None and until is not None and time.time() < until
         return in_grace and hmac.compare_digest(previous or b"", presented)
 
-    def phases(self) -> Mapping[str, int]:
-        """How many active units stand in each phase; ``unread`` for those known from the snapshot only."""
+    def phase_counts(self) -> Mapping[str, int]:
+        """Active units by phase; ``unread`` for units read from the snapshot only."""
         counts = dict.fromkeys([*(phase.value for phase in Phase), "unread"], 0)
         for unit in self.units():
             counts[unit.state.stored.phase.value if unit.state is not None else "unread"] += 1
         return counts
 
-    # -- asking ----------------------------------------------------------------------------------------------
+    # -- events and quarantine -------------------------------------------------------------------------------
 
-    def ask(self, unit: Unit, event: ConnectionEvent) -> bool:
-        """Put an event of our own before the unit's actor; False where it cannot take it now."""
-        return unit.state is not None and unit.quarantined_at is None and unit.mailbox.ask(event)
+    def send_event(self, unit: Unit, event: ConnectionEvent) -> bool:
+        """Put an internal event into the unit's mailbox; False if its actor cannot take it now."""
+        return unit.state is not None and unit.quarantined_at is None and unit.mailbox.put_event(event)
 
     def release(self, unit: Unit) -> None:
         """End a unit's quarantine."""
         if unit.quarantined_at is not None:
             unit.quarantined_at = None
-            self.tell(unit)
+            self.publish_status(unit)
             waiting = self._scopes.pop(unit.id, None)
             if waiting is not None:
                 waiting.cancel()
@@ -138,23 +138,23 @@ class Roster:
     # -- changing --------------------------------------------------------------------------------------------
 
     def apply(self, records: Iterable[UnitRecord], journal_id: UUID) -> None:
-        """Start units that are new, renew those that changed, stop those that are archived or gone."""
+        """Start new units, update changed ones, stop those that are archived or gone."""
         listed = {record.id: record for record in records}
-        for gone in self._units.keys() - listed.keys():
-            self._stop(self._units.pop(gone))
+        for removed in self._units.keys() - listed.keys():
+            self._stop(self._units.pop(removed))
         for record in listed.values():
-            known = self._units.get(record.id)
-            if known is None:
-                known = self._units[record.id] = fresh(replace(record, stored=None, applied_seq=Seq(0)))
-            if known.state is None and record.stored is not None:
-                known.state = fresh(record).state
-                # Where the position is of another journal, the entries of this one are all new.
-                known.applied_seq = applied(journal_id, record.journal_id, record.applied_seq)
-            known.record = replace(record, stored=None)
+            unit = self._units.get(record.id)
+            if unit is None:
+                unit = self._units[record.id] = unit_from_record(replace(record, stored=None, applied_seq=Seq(0)))
+            if unit.state is None and record.stored is not None:
+                unit.state = unit_from_record(record).state
+                # If the position belongs to another journal, all entries of this one are new.
+                unit.applied_seq = applied_position(journal_id, record.journal_id, record.applied_seq)
+            unit.record = replace(record, stored=None)
             if record.archived_at is not None:
-                self._stop(known)
-            elif known.state is not None and known.quarantined_at is None and record.id not in self._scopes:
-                self._start(known)
+                self._stop(unit)
+            elif unit.state is not None and unit.quarantined_at is None and record.id not in self._scopes:
+                self._start(unit)
         self._index()
 
     def _index(self) -> None:
@@ -169,8 +169,8 @@ class Roster:
     def _start(self, unit: Unit) -> None:
         assert self._nursery is not None
         self._scopes[unit.id] = scope = trio.CancelScope()
-        self._nursery.start_soon(self._keep, unit, scope, name=f"unit {unit.id}")
-        self._dispatcher.read_again(unit)
+        self._nursery.start_soon(self._run_actor, unit, scope, name=f"unit {unit.id}")
+        self._dispatcher.rewind(unit)
 
     def _stop(self, unit: Unit) -> None:
         scope = self._scopes.pop(unit.id, None)
@@ -178,15 +178,15 @@ class Roster:
             scope.cancel()
         self._dispatcher.forget(unit.id)
 
-    async def _keep(self, unit: Unit, scope: trio.CancelScope) -> None:
-        assert self._around is not None
+    async def _run_actor(self, unit: Unit, scope: trio.CancelScope) -> None:
+        assert self._context is not None
         with scope:
-            actor = UnitActor(unit, self._around, self._policy.probe_every)
+            actor = UnitActor(unit, self._context, self._policy.probe_every)
             child = Child(str(unit.id), actor.run, actor.after_crash)
-            gave_up = await keep(child, self._policy.intensity, self._count_crash)
+            gave_up = await keep_running(child, self._policy.intensity, self._count_crash)
             if isinstance(gave_up, GiveUp):
                 unit.quarantined_at = trio.current_time()
-                self.tell(unit)
+                self.publish_status(unit)
                 await trio.sleep(self._policy.quarantine)
                 _LOG.warning("Quarantine is over; the unit is tried again", unit=str(unit.id))
         if self._scopes.get(unit.id) is scope:
@@ -194,18 +194,20 @@ class Roster:
             if unit.quarantined_at is not None:
                 self.release(unit)
 
-    def tell(self, unit: Unit) -> None:
-        """A quarantine begins or ends, or a pause."""
-        if self._around is not None and unit.state is not None:
+    def publish_status(self, unit: Unit) -> None:
+        """Publish the line's status to the live feed, after a quarantine or a pause began or ended."""
+        if self._context is not None and unit.state is not None:
             stored, quarantined = unit.state.stored, unit.quarantined_at is not None
             paused = unit.record.paused_at is not None
-            self._around.feed.publish(unit.id, Kind.STATUS, lambda: status_news(unit.id, stored, quarantined, paused))
+            self._context.feed.publish(
+                unit.id, EventKind.STATUS, lambda: status_payload(unit.id, stored, quarantined, paused)
+            )
 
 
-# -- the snapshot: enough to take in webhooks while the database is down -----------------------------------
+# -- the snapshot: enough to accept webhooks while the database is down ------------------------------------
 
 
-class _Line(msgspec.Struct, array_like=True):
+class _SnapshotUnit(msgspec.Struct, array_like=True):
     id: UUID
     name: str
     instance: str
@@ -216,11 +218,11 @@ class _Line(msgspec.Struct, array_like=True):
     archived_at: float | None
 
 
-def snapshot(records: Iterable[UnitRecord]) -> bytes:
-    """What the journal keeps of the units; no secret is in it, only digests."""
+def encode_snapshot(records: Iterable[UnitRecord]) -> bytes:
+    """The units as stored in the journal; it contains no secret, only digests."""
     return msgspec.msgpack.encode(
         [
-            _Line(
+            _SnapshotUnit(
                 record.id,
                 record.name,
                 record.instance,
@@ -235,8 +237,8 @@ def snapshot(records: Iterable[UnitRecord]) -> bytes:
     )
 
 
-def from_snapshot(data: bytes) -> list[UnitRecord]:
-    """The units of a snapshot, their state unread. Raises msgspec.DecodeError for foreign bytes."""
+def decode_snapshot(data: bytes) -> list[UnitRecord]:
+    """The units of a snapshot, without state. Raises msgspec.DecodeError for foreign bytes."""
     return [
         UnitRecord(
             id=UnitId(line.id),
@@ -249,5 +251,5 @@ def from_snapshot(data: bytes) -> list[UnitRecord]:
             archived_at=line.archived_at,
             applied_seq=Seq(0),
         )
-        for line in msgspec.msgpack.decode(data, type=list[_Line])
+        for line in msgspec.msgpack.decode(data, type=list[_SnapshotUnit])
     ]

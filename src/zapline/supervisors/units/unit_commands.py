@@ -1,4 +1,4 @@
-"""Accepts what people ask for: units, connections, replays. The one way by which handlers and CLI change things."""
+"""Commands on units, for the HTTP handlers and the command line: create, connect, rotate secrets, replay."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,16 +7,10 @@ from uuid import uuid4
 import structlog
 import trio
 
-from zapline.domain.errors import JournalRefused, LocalError, Unfit
-from zapline.domain.ids import UnitId, valid_instance
-from zapline.domain.line.state import Stored
-from zapline.domain.messages.events import (
-    ConnectAsked,
-    ConnectionEvent,
-    DisconnectAsked,
-    QrWanted,
-    RegistrationOutdated,
-)
+from zapline.domain.errors import InvalidField, JournalRefused, LocalError
+from zapline.domain.ids import UnitId, is_valid_instance_name
+from zapline.domain.line.events import ConnectAsked, ConnectionEvent, DisconnectAsked, QrWanted, RegistrationOutdated
+from zapline.domain.line.state import StoredLineState
 from zapline.sql.inbound import dead_letters
 from zapline.sql.journal.journal import Journal
 from zapline.sql.postgres.pool import Pool
@@ -25,17 +19,17 @@ from zapline.sql.units.units import archive_unit, insert_unit, load_units, rotat
 from zapline.supervisors.inbound.dispatcher import Dispatcher
 from zapline.supervisors.inbound.intake import Intake
 from zapline.supervisors.inbound.unit_state import Unit
-from zapline.supervisors.units.roster import Roster, digest, snapshot
+from zapline.supervisors.units.roster import Roster, digest_secret, encode_snapshot
 
-_HISTORY = frozenset(
+_CONNECTION_EVENTS = frozenset(
     {
         *("connection.update", "qrcode.updated", "status.instance"),
         *("logout.instance", "remove.instance", "instance.create", "instance.delete"),
     }
 )
-"""Events that would step today's machine with yesterday's news."""
-ANSWER_WITHIN = 5.0
-"""Seconds that an ask waits for the actor to have stored what it made of it."""
+"""Events that are out of date at a replay: they would change today's state."""
+COMMAND_TIMEOUT = 5.0
+"""Seconds that a command waits for the actor to store the resulting state."""
 
 _LOG = structlog.get_logger(scope="Submit")
 
@@ -53,18 +47,18 @@ class NotReplayable(LocalError):
 
 
 class UnitNotReady(LocalError):
-    """The unit cannot act now: its state is unread (database away), or it is quarantined or overloaded."""
+    """The unit cannot act now: its state is unread (database down), or it is quarantined or overloaded."""
 
 
-class InvalidUnit(Unfit):
+class InvalidUnit(InvalidField):
     """The name or instance of a new unit is not acceptable; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
-class House:
-    """What new units get: ``instance_prefix``, and ``grace`` in minutes for which an old secret stays valid.
+class UnitPolicy:
+    """``instance_prefix`` of new units; ``grace`` in minutes for which an old secret stays valid.
 
-    ``erasure_key``: what the digests of erased people are made with.
+    ``erasure_key`` is the key of the digests of erased people.
     """
 
     instance_prefix: str
@@ -72,8 +66,8 @@ class House:
     erasure_key: bytes = b""
 
 
-class Submit:
-    """Insert or guarded update only; a unit's connection is changed by asking its actor."""
+class UnitCommands:
+    """Inserts and guarded updates only; a unit's connection is changed by an event to its actor."""
 
     def __init__(
         self,
@@ -83,7 +77,7 @@ class Submit:
         dispatcher: Dispatcher,
         intake: Intake,
         secret_of: Callable[[UnitId, int], str],
-        house: House,
+        policy: UnitPolicy,
     ) -> None:
         self._pool = pool
         self._journal = journal
@@ -91,37 +85,37 @@ class Submit:
         self._dispatcher = dispatcher
         self._intake = intake
         self._secret_of = secret_of
-        self._house = house
+        self._policy = policy
         self._reloading = trio.Lock()
 
     async def reload(self) -> int:
-        """Read the units again: database -> snapshot on disk -> roster. Returns how many are active."""
+        """Load the units from the database into the snapshot and the roster; return how many are active."""
         async with self._reloading:
             async with self._pool.connection() as conn:
                 records = await load_units(conn)
-                erased = await load_erased(conn, self._house.erasure_key)
+                erased = await load_erased(conn, self._policy.erasure_key)
             try:
-                await self._journal.save_snapshot(snapshot(records))
+                await self._journal.save_snapshot(encode_snapshot(records))
             except JournalRefused as refused:
-                # The units are known all the same; only a start without the database would not know them.
+                # The units are loaded all the same; only a start without the database would not know them.
                 _LOG.error("The journal could not keep the snapshot of the units", error=str(refused))
             self._roster.apply(records, self._journal.journal_id)
-            for unit in self._roster.units():  # before any of their actors has run
+            for unit in self._roster.units():  # before any of their actors runs
                 unit.erased = erased.get(unit.id)
         return len(self._roster.units())
 
     # -- units -----------------------------------------------------------------------------------------------
 
     async def create_unit(self, name: str, instance: str | None = None, time_zone: str = "America/Sao_Paulo") -> Unit:
-        """Make a unit; its line is never connected yet. Raises InvalidUnit, InstanceTaken."""
+        """Create a unit; its line is not connected yet. Raises InvalidUnit, InstanceTaken."""
         unit = UnitId(uuid4())
         name = name.strip()
-        instance = instance or f"{self._house.instance_prefix}{unit}"
+        instance = instance or f"{self._policy.instance_prefix}{unit}"
         if not 1 <= len(name) <= 200 or "\0" in name:
             raise InvalidUnit("a unit's name has 1 to 200 characters", "name")
-        if not valid_instance(instance):
+        if not is_valid_instance_name(instance):
             raise InvalidUnit("an instance's name has 1 to 80 letters, digits, '_' or '-'", "instance")
-        secret_digest = digest(self._secret_of(unit, 1))
+        secret_digest = digest_secret(self._secret_of(unit, 1))
         async with self._pool.connection() as conn:
             await insert_unit(
                 conn, id=unit, name=name, instance=instance, secret_digest=secret_digest, time_zone=time_zone
@@ -130,67 +124,69 @@ class Submit:
         return self.find(unit)
 
     async def archive_unit(self, unit: UnitId) -> None:
-        """Close a unit: its phone is unlinked, its rows stay. Raises UnknownUnit."""
-        found = self.find(unit)
-        if found.state is not None and found.state.stored.wanted:
-            await self._ask(found, DisconnectAsked(), lambda stored: not stored.wanted)
-            with trio.move_on_after(ANSWER_WITHIN):  # Evolution may be away; the unit is closed all the same
-                while found.state.stored.logout_pending:
-                    await found.changed.wait()
+        """Archive a unit: its phone is unlinked, its rows stay. Raises UnknownUnit, UnitNotReady."""
+        active = self.find(unit)
+        if active.state is not None and active.state.stored.wanted:
+            await self._send_and_wait(active, DisconnectAsked(), lambda stored: not stored.wanted)
+            with trio.move_on_after(COMMAND_TIMEOUT):  # Evolution may be down; the unit is archived all the same
+                while active.state.stored.logout_pending:
+                    await active.state_changed.wait()
         async with self._pool.connection() as conn:
             if not await archive_unit(conn, unit):
                 raise UnknownUnit("there is no such unit")
         await self.reload()
 
     async def rotate_secret(self, unit: UnitId) -> float:
-        """Give the unit a new webhook secret and tell Evolution; until when the old one is valid (UTC seconds)."""
+        """Give the unit a new webhook secret and register it; return until when the old one is valid (UTC seconds)."""
         generation = self.find(unit).record.secret_generation + 1
         async with self._pool.connection() as conn:
-            fresh = digest(self._secret_of(unit, generation))
-            until = await rotate_secret(conn, unit, generation, fresh, self._house.grace)
+            new_digest = digest_secret(self._secret_of(unit, generation))
+            until = await rotate_secret(conn, unit, generation, new_digest, self._policy.grace)
         await self.reload()
         if until is None:
             raise UnitNotReady("somebody else rotated the secret at the same moment; look, and try again")
-        self._roster.ask(self.find(unit), RegistrationOutdated())
+        self._roster.send_event(self.find(unit), RegistrationOutdated())
         return until
 
     def find(self, unit: UnitId) -> Unit:
         """The active unit. Raises UnknownUnit."""
-        found = self._roster.get(unit)
-        if found is None or found.record.archived_at is not None:
+        active = self._roster.get(unit)
+        if active is None or active.record.archived_at is not None:
             raise UnknownUnit("there is no such unit")
-        return found
+        return active
 
     def release_unit(self, unit: UnitId) -> None:
         """End a quarantine by hand."""
         self._roster.release(self.find(unit))
 
-    def tell(self, unit: Unit) -> None:
-        """Tell those who watch how a unit stands, after something of it has changed that is not its line."""
-        self._roster.tell(unit)
+    def publish_status(self, unit: Unit) -> None:
+        """Publish the line's status after something else of the unit has changed."""
+        self._roster.publish_status(unit)
 
     # -- connection ------------------------------------------------------------------------------------------
 
-    async def connect(self, unit: UnitId, number: str | None = None) -> Stored:
-        """Ask for a connection; the state once the actor has stored what it made of it."""
-        return await self._ask(self.find(unit), ConnectAsked(number), lambda stored: stored.wanted)
+    async def connect(self, unit: UnitId, number: str | None = None) -> StoredLineState:
+        """Connect the line; return the state once the actor has stored it. Raises UnknownUnit, UnitNotReady."""
+        return await self._send_and_wait(self.find(unit), ConnectAsked(number), lambda stored: stored.wanted)
 
-    async def disconnect(self, unit: UnitId) -> Stored:
-        """Ask for the phone to be unlinked."""
-        return await self._ask(self.find(unit), DisconnectAsked(), lambda stored: not stored.wanted)
+    async def disconnect(self, unit: UnitId) -> StoredLineState:
+        """Unlink the phone; like ``connect``."""
+        return await self._send_and_wait(self.find(unit), DisconnectAsked(), lambda stored: not stored.wanted)
 
-    def look_at_qr(self, unit: Unit) -> None:
-        """Somebody looks at the pairing page: keep the code fresh for a while."""
-        self._roster.ask(unit, QrWanted())
+    def keep_qr_fresh(self, unit: Unit) -> None:
+        """Keep the QR code fresh for a while, because somebody looks at it."""
+        self._roster.send_event(unit, QrWanted())
 
-    async def _ask(self, unit: Unit, event: ConnectionEvent, done: Callable[[Stored], bool]) -> Stored:
-        changed = unit.changed
-        if not self._roster.ask(unit, event):
+    async def _send_and_wait(
+        self, unit: Unit, event: ConnectionEvent, done: Callable[[StoredLineState], bool]
+    ) -> StoredLineState:
+        changed = unit.state_changed
+        if not self._roster.send_event(unit, event):
             raise UnitNotReady("the unit cannot act now: the database is away, or the unit is quarantined")
-        with trio.move_on_after(ANSWER_WITHIN):
+        with trio.move_on_after(COMMAND_TIMEOUT):
             await changed.wait()
             while unit.state is not None and not done(unit.state.stored):
-                await unit.changed.wait()
+                await unit.state_changed.wait()
             assert unit.state is not None
             return unit.state.stored
         raise UnitNotReady("the unit did not store the change in time; the database may be away")
@@ -198,38 +194,38 @@ class Submit:
     # -- dead letters and replay -----------------------------------------------------------------------------
 
     async def replay_dead_letter(self, id: int, of: UnitId | None = None) -> None:
-        """Give a dead letter's body to its unit again; only one ``of`` a unit, where that is named.
+        """Accept a dead letter's body again; only if it belongs to the unit ``of``, where that is given.
 
         Raises UnknownDeadLetter, NotReplayable, UnknownUnit, UnitNotReady.
         """
         async with self._pool.connection() as conn:
-            letter = await dead_letters.get_dead_letter(conn, id, of)
-        if letter is None:
+            dead_letter = await dead_letters.get_dead_letter(conn, id, of)
+        if dead_letter is None:
             raise UnknownDeadLetter("there is no such dead letter")
-        if letter.raw is None:
+        if dead_letter.raw is None:
             raise NotReplayable("the body was over the limit and was not kept")
-        if letter.event in _HISTORY:
+        if dead_letter.event in _CONNECTION_EVENTS:
             raise NotReplayable("it tells of the connection at that time; what the line is now, its status says")
-        unit = self.find(UnitId(letter.unit_id))
-        came = letter.received_at.timestamp()
-        if not await self._intake.accept(unit, letter.event or "", letter.raw, came):
+        unit = self.find(UnitId(dead_letter.unit_id))
+        received_at = dead_letter.received_at.timestamp()
+        if not await self._intake.accept(unit, dead_letter.event or "", dead_letter.raw, received_at):
             raise UnitNotReady("neither the journal nor the database takes anything now")
         async with self._pool.connection() as conn:
             await dead_letters.mark_revived(conn, id)
 
     async def give_up_dead_letter(self, unit: UnitId, id: int) -> None:
-        """A person leaves a dead letter alone; it is kept like the others. Raises UnknownUnit, UnknownDeadLetter."""
+        """Mark a dead letter as given up; it is kept like the others. Raises UnknownUnit, UnknownDeadLetter."""
         self.find(unit)
         async with self._pool.connection() as conn:
             if not await dead_letters.give_up(conn, unit, id):
                 raise UnknownDeadLetter("there is no such dead letter")
 
     async def replay(self, since: float, unit: UnitId | None = None) -> int:
-        """Feed what the journal still holds since a time (UTC seconds) again; how many entries.
+        """Process again what the journal still holds since a time (UTC seconds); return how many entries.
 
-        Their facts merge into what is there; their connection events are history and step nothing.
+        Their facts merge into what is stored; their connection events are out of date and ignored.
         """
         count = await self._journal.replay(since, unit)
-        for known in [self.find(unit)] if unit is not None else self._roster.units():
-            self._dispatcher.read_again(known)
+        for replayed in [self.find(unit)] if unit is not None else self._roster.units():
+            self._dispatcher.rewind(replayed)
         return count
