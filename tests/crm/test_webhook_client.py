@@ -10,7 +10,7 @@ import pytest
 import trio
 from support.crm import Call, Crm, crm, status
 
-from zapline.crm.webhook_client import MOST_READ, CrmClient, NotDelivered, Resolver, open_crm
+from zapline.crm.webhook_client import MAX_RESPONSE_BYTES, CrmWebhookClient, NotDelivered, Resolver, open_crm_client
 
 CERTIFICATE = Path(__file__).with_name("crm.example.com.pem")
 """Signed by itself, with its key: it opens nothing but this test."""
@@ -28,8 +28,8 @@ def telling(*addresses: str) -> Resolver:
 
 
 @asynccontextmanager
-async def client(*addresses: str, private: bool = True, call: float = 5.0) -> AsyncIterator[CrmClient]:
-    async with open_crm(time.time, telling(*addresses), private=private, call=call) as made:
+async def client(*addresses: str, private: bool = True, call: float = 5.0) -> AsyncIterator[CrmWebhookClient]:
+    async with open_crm_client(time.time, telling(*addresses), private=private, call=call) as made:
         yield made
 
 
@@ -38,7 +38,7 @@ def named(at: Crm) -> str:
     return at.url.replace("127.0.0.1", "crm.example.com") + "/hook"
 
 
-async def failure(made: CrmClient, url: str) -> str:
+async def failure(made: CrmWebhookClient, url: str) -> str:
     with pytest.raises(NotDelivered) as caught:
         await made.post(url, HEADERS, b"{}")
     return caught.value.code
@@ -113,7 +113,7 @@ async def test_the_certificate_is_looked_at_for_the_name_and_not_for_the_address
             (None, "crm.example.com", "tls_failed"),
         ):
             resolver = telling("127.0.0.1")
-            async with open_crm(time.time, resolver, private=True, context=context, call=5.0) as made:
+            async with open_crm_client(time.time, resolver, private=True, context=context, call=5.0) as made:
                 try:
                     said = str((await made.post(named_as.format(name), HEADERS, b"{}")).status)
                 except NotDelivered as failed:
@@ -126,7 +126,7 @@ async def test_a_redirection_is_not_followed_and_a_long_answer_is_not_read() -> 
     async with crm() as at, client("127.0.0.1") as made:
         at.always("/hook", status(307, f"Location: {at.url}/elsewhere"))
         assert (await made.post(named(at), HEADERS, b"{}")).status == 307
-        endless = b"HTTP/1.1 200 OK\r\nContent-Length: 999999999\r\n\r\n" + b"x" * (4 * MOST_READ)
+        endless = b"HTTP/1.1 200 OK\r\nContent-Length: 999999999\r\n\r\n" + b"x" * (4 * MAX_RESPONSE_BYTES)
         at.always("/hook", endless)
         with trio.fail_after(5):
             assert (await made.post(named(at), HEADERS, b"{}")).status == 200

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zapline.domain.network_addresses import LONGEST_URL, InvalidMediaUrl, MediaUrl, read_media_url, refusal_of
+from zapline.domain.network_addresses import MAX_URL_LENGTH, InvalidMediaUrl, MediaUrl, parse_media_url, refusal_reason
 
 PUBLIC = (
     "1.1.1.1",
@@ -82,20 +82,20 @@ REFUSED = {
 
 @pytest.mark.parametrize("address", PUBLIC)
 def test_a_public_address_may_be_fetched_from(address: str) -> None:
-    assert refusal_of(address) is None
+    assert refusal_reason(address) is None
 
 
 @pytest.mark.parametrize(("address", "why"), REFUSED.items())
 def test_an_address_inside_or_of_no_one_is_refused_with_its_kind(address: str, why: str) -> None:
-    assert refusal_of(address) == why
+    assert refusal_reason(address) == why
 
 
 @given(st.ip_addresses(v=4))
 def test_an_embedded_address_is_never_judged_more_mildly_than_the_plain_one(address: object) -> None:
-    plain = refusal_of(str(address))
-    assert refusal_of(f"64:ff9b::{address}") == plain
+    plain = refusal_reason(str(address))
+    assert refusal_reason(f"64:ff9b::{address}") == plain
     for form in ("::{}", "::ffff:{}", "64:ff9b:1::{}", "2606:4700::5efe:{}"):
-        assert refusal_of(form.format(address)) is not None
+        assert refusal_reason(form.format(address)) is not None
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,8 @@ def test_an_embedded_address_is_never_judged_more_mildly_than_the_plain_one(addr
     ],
 )
 def test_a_url_is_read_into_its_plain_form(url: str, read: MediaUrl) -> None:
-    assert read_media_url(url) == read
-    assert read_media_url(read.url) == read
+    assert parse_media_url(url) == read
+    assert parse_media_url(read.url) == read
     assert read.is_address == (read.host in ("93.184.216.34", "1.1.1.1", "2606:4700::1"))
 
 
@@ -184,8 +184,8 @@ REFUSED_URLS = (
     "http://a,b.example.com/",
     "http://" + "a" * 64 + ".example.com/",
     "http://" + "abc." * 80 + "com/",
-    "https://files.example.com/" + "a" * LONGEST_URL,
-    "https://files.example.com/" + "á" * (LONGEST_URL // 3),
+    "https://files.example.com/" + "a" * MAX_URL_LENGTH,
+    "https://files.example.com/" + "á" * (MAX_URL_LENGTH // 3),
     "https://files.example.com/\ud800",
 )
 
@@ -193,7 +193,7 @@ REFUSED_URLS = (
 @pytest.mark.parametrize("url", REFUSED_URLS)
 def test_a_url_that_two_readers_may_read_in_two_ways_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(InvalidMediaUrl) as caught:
-        read_media_url(url)
+        parse_media_url(url)
     said = str(caught.value)
     assert said.endswith(".")
     assert not url.strip() or url not in said
@@ -210,9 +210,9 @@ def test_a_url_that_two_readers_may_read_in_two_ways_is_refused_without_repeatin
 )
 def test_any_text_is_either_refused_or_read_into_a_form_that_reads_the_same(url: str) -> None:
     try:
-        read = read_media_url(url)
+        read = parse_media_url(url)
     except InvalidMediaUrl:
         return
     assert read.url.isascii()
-    assert read_media_url(read.url) == read
-    assert not read.is_address or refusal_of(read.host) != "not an address"
+    assert parse_media_url(read.url) == read
+    assert not read.is_address or refusal_reason(read.host) != "not an address"

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zapline.domain.reconciliation_windows import HORIZON, OVERLAP, Window, beginning, explained, past_horizon, windows
+from zapline.domain.reconciliation_windows import (
+    OVERLAP,
+    WEBHOOK_HORIZON,
+    Window,
+    explained_by_gap,
+    past_webhook_horizon,
+    reading_start,
+    split_into_windows,
+)
 
 NOW = 1_795_364_000.0
 TIMES = st.floats(NOW - 1e6, NOW, allow_nan=False)
@@ -14,19 +22,19 @@ TIMES = st.floats(NOW - 1e6, NOW, allow_nan=False)
 
 @given(TIMES, st.floats(0, 1e5), st.integers(1, 7200), st.integers(1, 200))
 def test_windows_cover_every_second_once_oldest_first(since: float, length: float, span: int, most: int) -> None:
-    made = windows(since, since + length, span, most)
+    made = split_into_windows(since, since + length, span, most)
     assert made[0].since == int(since)
     assert made[-1].until == int(since + length)
     for earlier, later in pairwise(made):
         assert later.since == earlier.until + 1
     assert len(made) <= most
-    if len(windows(since, since + length, span)) <= most:
+    if len(split_into_windows(since, since + length, span)) <= most:
         assert all(window.until - window.since < span for window in made)
 
 
 def test_a_run_that_ends_before_it_begins_reads_nothing() -> None:
-    assert windows(NOW, NOW - 1) == []
-    assert windows(NOW, NOW) == [Window(int(NOW), int(NOW))]
+    assert split_into_windows(NOW, NOW - 1) == []
+    assert split_into_windows(NOW, NOW) == [Window(int(NOW), int(NOW))]
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**6))
@@ -62,16 +70,16 @@ def test_a_window_does_not_end_before_it_begins() -> None:
 def test_a_run_begins_before_whatever_is_missing_and_never_before_the_line(
     watermark: float | None, first: float | None, gaps: list[float | None], expected: float | None
 ) -> None:
-    assert beginning(watermark, first, gaps) == expected
+    assert reading_start(watermark, first, gaps) == expected
 
 
 def test_a_gap_explains_what_was_under_way_when_it_began() -> None:
-    assert explained(NOW, NOW)
-    assert explained(NOW - HORIZON, NOW)
-    assert not explained(NOW - HORIZON - 1, NOW)
-    assert not explained(NOW, None)
+    assert explained_by_gap(NOW, NOW)
+    assert explained_by_gap(NOW - WEBHOOK_HORIZON, NOW)
+    assert not explained_by_gap(NOW - WEBHOOK_HORIZON - 1, NOW)
+    assert not explained_by_gap(NOW, None)
 
 
 def test_a_webhook_may_come_until_evolution_gives_up() -> None:
-    assert not past_horizon(NOW, NOW + HORIZON - 1)
-    assert past_horizon(NOW, NOW + HORIZON)
+    assert not past_webhook_horizon(NOW, NOW + WEBHOOK_HORIZON - 1)
+    assert past_webhook_horizon(NOW, NOW + WEBHOOK_HORIZON)

@@ -11,15 +11,15 @@ import httpcore2
 import trio
 
 from zapline.domain.errors import RemoteError
-from zapline.domain.network_addresses import refusal_of
+from zapline.domain.network_addresses import refusal_reason
 
 Resolver = Callable[[str, int], Awaitable[Iterable[str]]]
 """From a host's name and a port to its addresses. Raises ``OSError`` where there are none."""
 
-CALL = 15.0
+DELIVERY_TIMEOUT = 15.0
 """Seconds for a whole delivery, the look-up of the name included: who needs longer should answer first, work later."""
 _CONNECT = 5.0
-MOST_READ = 64 * 1024
+MAX_RESPONSE_BYTES = 64 * 1024
 """Bytes of an answer that are read and thrown away, so that the connection can be used again."""
 _CONNECTIONS, _KEPT, _KEPT_FOR = 64, 32, 30.0
 _NO_CRM = frozenset({"link-local", "cloud metadata", "multicast", "unspecified", "IPv4 in IPv6"})
@@ -35,22 +35,24 @@ class NotDelivered(RemoteError):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CrmResponse:
     """What a CRM answered. ``retry_after`` in seconds, from now."""
 
     status: int
     retry_after: float | None
 
 
-class CrmClient:
-    """One for the process. ``pool`` is closed by who opened it; see ``open_crm``."""
+class CrmWebhookClient:
+    """One for the process. ``pool`` is closed by who opened it; see ``open_crm_client``."""
 
-    def __init__(self, pool: httpcore2.AsyncConnectionPool, clock: Callable[[], float], call: float = CALL) -> None:
+    def __init__(
+        self, pool: httpcore2.AsyncConnectionPool, clock: Callable[[], float], call: float = DELIVERY_TIMEOUT
+    ) -> None:
         self._pool = pool
         self._clock = clock
         self._call = call
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> CrmResponse:
         """Deliver once; redirections are answers like any other. Raises NotDelivered."""
         listed = [(name.encode(), value.encode()) for name, value in headers.items()]
         times = {"connect": _CONNECT, "read": self._call, "write": self._call, "pool": self._call}
@@ -60,7 +62,7 @@ class CrmClient:
                     "POST", _whole(url), headers=listed, content=body, extensions={"timeout": times}
                 ) as answer:
                     await _read_a_little(answer)
-                    return Answer(answer.status, self._wait_of(answer.headers))
+                    return CrmResponse(answer.status, self._wait_of(answer.headers))
         except (trio.TooSlowError, httpcore2.TimeoutException):
             raise NotDelivered("timeout") from None
         except _Refused:
@@ -84,14 +86,14 @@ class CrmClient:
 
 
 @asynccontextmanager
-async def open_crm(
+async def open_crm_client(
     clock: Callable[[], float],
     resolver: Resolver,
     *,
     private: bool = False,
     context: ssl.SSLContext | None = None,
-    call: float = CALL,
-) -> AsyncIterator[CrmClient]:
+    call: float = DELIVERY_TIMEOUT,
+) -> AsyncIterator[CrmWebhookClient]:
     """The client, with connections that are kept for a while. ``private``: it may reach into our own networks."""
     pool = httpcore2.AsyncConnectionPool(
         ssl_context=context or ssl.create_default_context(),
@@ -101,7 +103,7 @@ async def open_crm(
         network_backend=_Checked(resolver, private),
     )
     async with pool:
-        yield CrmClient(pool, clock, call)
+        yield CrmWebhookClient(pool, clock, call)
 
 
 class _Refused(Exception):
@@ -142,7 +144,7 @@ class _Checked(httpcore2.AsyncNetworkBackend):
         raise last
 
     def _refuses(self, address: str) -> bool:
-        why = refusal_of(address)
+        why = refusal_reason(address)
         return why is not None and (not self._private or why in _NO_CRM)
 
     async def connect_unix_socket(self, *given: Any, **more: Any) -> httpcore2.AsyncNetworkStream:
@@ -186,7 +188,7 @@ async def _read_a_little(answer: httpcore2.Response) -> None:
     size = 0
     async for part in answer.aiter_stream():
         size += len(part)
-        if size > MOST_READ:
+        if size > MAX_RESPONSE_BYTES:
             return
 
 

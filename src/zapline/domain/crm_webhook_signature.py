@@ -11,12 +11,12 @@ def webhook_id(delivery: UUID) -> str:
     return f"msg_{delivery}"
 
 
-def secret(key: bytes) -> str:
+def format_secret(key: bytes) -> str:
     """A key as it is shown to a person."""
     return "whsec_" + b64encode(key).decode()
 
 
-def signature(keys: Sequence[bytes], id: str, timestamp: int, body: bytes) -> str:
+def sign_webhook(keys: Sequence[bytes], id: str, timestamp: int, body: bytes) -> str:
     """The header ``webhook-signature`` of the Standard Webhooks: one for each key, the newest first."""
     signed = b"%s.%d.%s" % (id.encode(), timestamp, body)
     return " ".join("v1," + b64encode(hmac.digest(key, signed, "sha256")).decode() for key in keys)

@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 
-class HookEvent(StrEnum):
+class CrmWebhookEvent(StrEnum):
     """What a hook may be told."""
 
     MESSAGE_RECEIVED = "message.received"
@@ -16,24 +16,24 @@ class HookEvent(StrEnum):
     CAMPAIGN_STATE = "campaign.state"
 
 
-TEST = "hook.test"
+TEST_EVENT = "hook.test"
 """What a person asks for; no hook is without it."""
 
 _WAITS = (5.0, 30.0, 120.0, 600.0, 3600.0, 3 * 3600.0, 6 * 3600.0, 6 * 3600.0, 6 * 3600.0)
 """Seconds before each further try: soon for a restart of the CRM, a day in all for a night without anybody."""
 _JITTER = 0.2
 """Part of a wait that chance takes away, so that what failed together does not come back together."""
-MOST_ASKED = 3600.0
+MAX_RETRY_AFTER = 3600.0
 """Seconds that a CRM may ask us to wait by Retry-After."""
-FAILING_DAYS = 3.0
+DISABLE_AFTER_DAYS = 3.0
 """After so many days without a success a hook is disabled: nobody is there."""
-REST_AFTER = 3
+PAUSE_AFTER_FAILURES = 3
 """Failures in a row after which it is the CRM that is ill, not one delivery."""
 _LONGEST_REST = 60.0
 """Seconds between two tries of a CRM that is ill, whatever waits for it."""
 
 
-class Verdict(StrEnum):
+class DeliveryVerdict(StrEnum):
     """What an answer means."""
 
     DELIVERED = "delivered"
@@ -42,14 +42,14 @@ class Verdict(StrEnum):
     FAILED = "failed"
 
 
-def judge(status: int) -> Verdict:
+def verdict_of_status(status: int) -> DeliveryVerdict:
     """What a status means. A redirection is a failure: what is signed for one address is for no other."""
     if 200 <= status < 300:
-        return Verdict.DELIVERED
-    return Verdict.GONE if status == 410 else Verdict.FAILED
+        return DeliveryVerdict.DELIVERED
+    return DeliveryVerdict.GONE if status == 410 else DeliveryVerdict.FAILED
 
 
-def wait_after(tries: int, spread: float, asked: float | None = None) -> float | None:
+def retry_delay(tries: int, spread: float, asked: float | None = None) -> float | None:
     """Seconds until the next try after ``tries`` failures; None: it was the last one.
 
     ``spread`` in 0..1 is drawn by the caller. ``asked``: what the CRM asked for.
@@ -57,10 +57,10 @@ def wait_after(tries: int, spread: float, asked: float | None = None) -> float |
     if tries > len(_WAITS):
         return None
     wait = _WAITS[tries - 1] * (1 - _JITTER * spread)
-    return max(wait, min(asked, MOST_ASKED)) if asked is not None else wait
+    return max(wait, min(asked, MAX_RETRY_AFTER)) if asked is not None else wait
 
 
-def rest_after(failures: int) -> float:
+def endpoint_pause(failures: int) -> float:
     """Seconds for which a CRM is left alone after so many failures in a row."""
-    over = failures - REST_AFTER
+    over = failures - PAUSE_AFTER_FAILURES
     return min(2.0 ** min(over, 10), _LONGEST_REST) if over >= 0 else 0.0

@@ -26,11 +26,11 @@ class ConfigurationError(LocalError):
     """A setting is missing or wrong; the text names every problem and what to do."""
 
 
-class StandstillError(LocalError):
+class MustNotWrite(LocalError):
     """This process must not write: another daemon runs, or the schema is not the expected one."""
 
 
-class Unfit(LocalError):
+class InvalidField(LocalError):
     """What somebody asks for is not acceptable; the text says why. ``field``: where, as the API calls it."""
 
     def __init__(self, said: str, field: str) -> None:

@@ -16,7 +16,7 @@ PROVIDER = "evolution"
 _INSTANCE = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
-def valid_instance(name: str) -> bool:
+def is_valid_instance_name(name: str) -> bool:
     """Whether Zapline gives this name to an instance.
 
     Evolution accepts more, but trailing spaces make an instance unreachable and slashes need

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from zapline.domain.line.events import ConnectionEvent
-from zapline.domain.messages.facts import Fact
+from zapline.domain.messages.facts import MessageFact
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,4 +20,4 @@ class Unusable:
     reason: str
 
 
-Parsed = ConnectionEvent | Fact | Ignored | Unusable
+InboundEvent = ConnectionEvent | MessageFact | Ignored | Unusable

@@ -84,7 +84,7 @@ _ISATAP = frozenset({0x0000_5EFE, 0x0200_5EFE})
 """The upper half of an interface id that ends in an IPv4 address (RFC 5214)."""
 
 
-def refusal_of(address: str) -> str | None:
+def refusal_reason(address: str) -> str | None:
     """Why nothing may be fetched from this IP address, in a word or two; None where it may."""
     if "%" in address:
         return "link-local"  # a zone names an interface of ours
@@ -110,7 +110,7 @@ def _refusal_4(address: IPv4Address) -> str | None:
 
 # -- URLs ----------------------------------------------------------------------------------------------------
 
-LONGEST_URL = 2048
+MAX_URL_LENGTH = 2048
 _PORTS = {"http": 80, "https": 443}
 _URL = re.compile(r"(?i:(https?)):// (\[[^\]]*\]|[^/?#:@\[\]]*) (?::(\d{1,5}))? ((?:[/?][^#]*)?) (?:\#.*)?", re.VERBOSE)
 _NAME = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
@@ -123,7 +123,7 @@ _LOCAL_NAMES = frozenset({"localhost", "localdomain", "local", "internal", "intr
 _IN_PATH = "/?:@!$&'()*+,;=-._~%[]|"
 
 
-def read_media_url(url: str, *, local: bool = False) -> MediaUrl:
+def parse_media_url(url: str, *, local: bool = False) -> MediaUrl:
     """The host, port and plain form of a URL, without looking anything up.
 
     Strict, because Evolution reads the URL again with another parser: what two parsers could take for two hosts is
@@ -131,8 +131,8 @@ def read_media_url(url: str, *, local: bool = False) -> MediaUrl:
     own network answers will do. Raises :class:`InvalidMediaUrl`.
     """
     url = url.strip(" ")
-    if len(url) > LONGEST_URL:
-        raise InvalidMediaUrl(f"The URL is longer than {LONGEST_URL} characters.")
+    if len(url) > MAX_URL_LENGTH:
+        raise InvalidMediaUrl(f"The URL is longer than {MAX_URL_LENGTH} characters.")
     if _CONTROL.search(url) is not None:
         raise InvalidMediaUrl("The URL holds a control character or a backslash.")
     if not url.lower().startswith(("http://", "https://")):
@@ -157,8 +157,8 @@ def read_media_url(url: str, *, local: bool = False) -> MediaUrl:
     if not path.startswith("/"):
         path = "/" + path
     plain = f"{scheme}://{shown}{path}"
-    if len(plain) > LONGEST_URL:
-        raise InvalidMediaUrl(f"The URL is longer than {LONGEST_URL} characters.")
+    if len(plain) > MAX_URL_LENGTH:
+        raise InvalidMediaUrl(f"The URL is longer than {MAX_URL_LENGTH} characters.")
     return MediaUrl(host, number, plain)
 
 

@@ -55,13 +55,13 @@ class Principal:
         """Whether there is such a unit, as far as he is told."""
         return self.unit is None or self.unit == unit
 
-    def at(self, source: str | None) -> "Actor":
+    def at(self, source: str | None) -> "AuditActor":
         """The same for the audit log, at this address."""
-        return Actor(self.kind, self.name, self.id, source)
+        return AuditActor(self.kind, self.name, self.id, source)
 
 
 @dataclass(frozen=True, slots=True)
-class Actor:
+class AuditActor:
     """Who makes a change, as the audit log remembers him; ``source``: the address or the machine."""
 
     kind: ActorKind

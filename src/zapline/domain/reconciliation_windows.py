@@ -7,15 +7,15 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-SETTLES = 60.0
+SETTLE_TIME = 60.0
 """Seconds until Evolution has surely stored a message: what is younger is left to the next run."""
 OVERLAP = 900.0
 """Seconds before the watermark that are read once more: WhatsApp hands over what was sent offline with its old time."""
-HORIZON = 1200.0
+WEBHOOK_HORIZON = 1200.0
 """Seconds for which Evolution repeats a webhook (contract, section 2): until then it may still come by itself."""
-SPAN = 3600
+WINDOW_SPAN = 3600
 """Seconds of one window: after a failure no more than this is read again."""
-MOST_WINDOWS = 2000
+MAX_WINDOWS = 2000
 """Of one run: where years are read at once, windows are longer."""
 
 
@@ -38,7 +38,7 @@ class Window:
         return Window(self.since, middle), Window(middle + 1, self.until)
 
 
-def beginning(
+def reading_start(
     watermark: float | None, first_connected: float | None, gaps: Iterable[float | None], overlap: float = OVERLAP
 ) -> float | None:
     """Where a run begins to read (UTC seconds); None for a line that never was connected.
@@ -54,7 +54,7 @@ def beginning(
     return max(first_connected, min(known) - overlap)
 
 
-def windows(since: float, until: float, span: int = SPAN, most: int = MOST_WINDOWS) -> list[Window]:
+def split_into_windows(since: float, until: float, span: int = WINDOW_SPAN, most: int = MAX_WINDOWS) -> list[Window]:
     """All of [since, until] in windows of ``span`` seconds, oldest first; none where it ends before it begins.
 
     Windows are longer where there would be more than ``most``.
@@ -64,11 +64,11 @@ def windows(since: float, until: float, span: int = SPAN, most: int = MOST_WINDO
     return [Window(start, min(start + span - 1, last)) for start in range(first, last + 1, span)]
 
 
-def explained(sent_at: float, gap_since: float | None, horizon: float = HORIZON) -> bool:
+def explained_by_gap(sent_at: float, gap_since: float | None, horizon: float = WEBHOOK_HORIZON) -> bool:
     """Whether a known gap is why a message was missed: webhooks under way when it began are lost with it."""
     return gap_since is not None and sent_at >= gap_since - horizon
 
 
-def past_horizon(sent_at: float, at: float, horizon: float = HORIZON) -> bool:
+def past_webhook_horizon(sent_at: float, at: float, horizon: float = WEBHOOK_HORIZON) -> bool:
     """Whether Evolution has given up telling of a message by itself at this time."""
     return at - sent_at >= horizon

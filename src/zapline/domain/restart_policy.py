@@ -9,7 +9,7 @@ _FIRST_DELAY = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Intensity:
+class RestartIntensity:
     """At most ``limit`` crashes within ``period`` seconds; one more and the child stays down."""
 
     limit: int
@@ -35,7 +35,7 @@ class GiveUp:
     crashes: tuple[float, ...]
 
 
-def judge(crashes: tuple[float, ...], now: float, allowed: Intensity) -> Restart | GiveUp:
+def decide_restart(crashes: tuple[float, ...], now: float, allowed: RestartIntensity) -> Restart | GiveUp:
     """What follows after a crash at ``now`` (monotonic seconds); ``crashes`` are those before it.
 
     The tuple never grows above ``allowed.limit + 1``.
@@ -46,7 +46,7 @@ def judge(crashes: tuple[float, ...], now: float, allowed: Intensity) -> Restart
     return Restart(_delay(len(recent), allowed), recent)
 
 
-def _delay(count: int, allowed: Intensity) -> float:
+def _delay(count: int, allowed: RestartIntensity) -> float:
     # All delays of a period take half of it at most, or a child that crashes at once, and waits longer each
     # time, would never crash often enough to be given up.
     cap = allowed.period / (2 * allowed.limit)

@@ -3,9 +3,9 @@
 import sys
 from collections.abc import Iterable, Iterator
 
-from zapline.domain.line.reasons import EXPLANATIONS, STATUS, Phase, Reason
-from zapline.domain.line.transitions import ONLY_IN, TRANSITIONS, Action, Move, Signal
-from zapline.domain.messages.delivery_status import REPORTED, Delivery, merge
+from zapline.domain.line.reasons import EXPLANATIONS, STATUS_OF_PHASE, Phase, Reason
+from zapline.domain.line.transitions import SIGNALS_OF_SOME_PHASES, TRANSITIONS, LineAction, LineSignal, Transition
+from zapline.domain.messages.delivery_status import EVOLUTION_STATUSES, DeliveryStatus, merge_statuses
 from zapline.domain.outbox.work_states_document import work_section
 
 _TOLD: dict[Phase, tuple[str, str, str]] = {
@@ -56,17 +56,17 @@ _TOLD: dict[Phase, tuple[str, str, str]] = {
 }
 """For each phase: who moves a line in, who moves it out, what a crash does."""
 
-_ACTIONS: dict[Action, str] = {
-    Action.REGISTER: "create the instance if it is missing, set and verify its webhook; repeated until answered",
-    Action.CONNECT: "call connect",
-    Action.OBSERVE: "ask for the connection's state; at most once in a gap that grows from 1 to 60 seconds, else later",
-    Action.LOGOUT: "unlink the phone; repeated until answered",
-    Action.RETRY: "register, and then connect, if the delay is over; take the next, longer delay",
-    Action.PULL_QR: "connect, if the code is too old and somebody looks; each repetition waits longer",
-    Action.FRESHEN: "observe, if the code is too old",
-    Action.DOUBT: "observe, and give the line up if no observation succeeds within a minute",
-    Action.BACK_OFF: "wake up after the next, longer delay, unless one is running",
-    Action.STAND_BACK: "wake up after the longest delay",
+_ACTIONS: dict[LineAction, str] = {
+    LineAction.REGISTER: "create the instance if it is missing, set and verify its webhook; repeated until answered",
+    LineAction.CONNECT: "call connect",
+    LineAction.OBSERVE: "ask for the connection's state; at most once in a gap that grows from 1 to 60 seconds, else later",
+    LineAction.LOGOUT: "unlink the phone; repeated until answered",
+    LineAction.RETRY: "register, and then connect, if the delay is over; take the next, longer delay",
+    LineAction.PULL_QR: "connect, if the code is too old and somebody looks; each repetition waits longer",
+    LineAction.FRESHEN: "observe, if the code is too old",
+    LineAction.DOUBT: "observe, and give the line up if no observation succeeds within a minute",
+    LineAction.BACK_OFF: "wake up after the next, longer delay, unless one is running",
+    LineAction.STAND_BACK: "wake up after the longest delay",
 }
 
 _HEAD = """\
@@ -113,26 +113,26 @@ def _chart() -> str:
 _SHOWN = 3
 
 
-def _shortened(signals: list[Signal]) -> str:
+def _shortened(signals: list[LineSignal]) -> str:
     named = ", ".join(signals[:_SHOWN])
     return named if len(signals) <= _SHOWN else f"{named}, +{len(signals) - _SHOWN}"
 
 
-def _ordered(phase: Phase) -> Iterator[Signal]:
-    return (signal for signal in Signal if signal in TRANSITIONS[phase])
+def _ordered(phase: Phase) -> Iterator[LineSignal]:
+    return (signal for signal in LineSignal if signal in TRANSITIONS[phase])
 
 
 def _phase(phase: Phase) -> str:
     enters, leaves, crash = _TOLD[phase]
     moves = [(signal, TRANSITIONS[phase][signal]) for signal in _ordered(phase)]
-    told = [(signal, move) for signal, move in moves if move != Move(phase)]
-    silent = [signal for signal, move in moves if move == Move(phase)]
+    told = [(signal, move) for signal, move in moves if move != Transition(phase)]
+    silent = [signal for signal, move in moves if move == Transition(phase)]
     rows = ((signal.value, _leads(phase, move), _does(move)) for signal, move in told)
     return "\n".join(
         [
             f"## {_title(phase)}",
             "",
-            f"Shown as `{STATUS[phase]}`.",
+            f"Shown as `{STATUS_OF_PHASE[phase]}`.",
             "",
             f"**In:** {enters}",
             "",
@@ -146,25 +146,25 @@ def _phase(phase: Phase) -> str:
     )
 
 
-def _leads(phase: Phase, move: Move) -> str:
+def _leads(phase: Phase, move: Transition) -> str:
     place = "(stays)" if move.to is phase else f"**{_title(move.to).lower()}**"
     return place if move.reason is None else f"{place}, `{move.reason}`"
 
 
-def _does(move: Move) -> str:
+def _does(move: Transition) -> str:
     return ", ".join(action.value for action in move.do)
 
 
 def _actions() -> str:
-    rows = ((action.value, _ACTIONS[action]) for action in Action)
+    rows = ((action.value, _ACTIONS[action]) for action in LineAction)
     return "## What a move asks for\n\n" + _table(("word", "meaning"), rows)
 
 
 def _only_in() -> str:
     rows = (
-        (signal.value, ", ".join(_title(phase).lower() for phase in Phase if phase in ONLY_IN[signal]))
-        for signal in Signal
-        if signal in ONLY_IN
+        (signal.value, ", ".join(_title(phase).lower() for phase in Phase if phase in SIGNALS_OF_SOME_PHASES[signal]))
+        for signal in LineSignal
+        if signal in SIGNALS_OF_SOME_PHASES
     )
     text = (
         "## Signals of some phases only\n\n"
@@ -181,11 +181,13 @@ def _reasons() -> str:
 
 
 def _delivery() -> str:
-    words = {status: [word for word, meant in REPORTED.items() if meant is status] for status in Delivery}
-    rows = ((status.label, str(int(status)), ", ".join(f"`{w}`" for w in words[status])) for status in Delivery)
+    words = {
+        status: [word for word, meant in EVOLUTION_STATUSES.items() if meant is status] for status in DeliveryStatus
+    }
+    rows = ((status.label, str(int(status)), ", ".join(f"`{w}`" for w in words[status])) for status in DeliveryStatus)
     merged = (
-        (f"**{known.label}**", *(f"{merge(known, reported).label}" for reported in Delivery))  # type: ignore[union-attr]
-        for known in Delivery
+        (f"**{known.label}**", *(f"{merge_statuses(known, reported).label}" for reported in DeliveryStatus))  # type: ignore[union-attr]
+        for known in DeliveryStatus
     )
     return "\n".join(
         [
@@ -198,7 +200,7 @@ def _delivery() -> str:
             _table(("status", "rank", "Evolution's word"), rows),
             "Known (row) and reported (column) become:",
             "",
-            _table(("", *(status.label for status in Delivery)), merged).rstrip("\n"),
+            _table(("", *(status.label for status in DeliveryStatus)), merged).rstrip("\n"),
             "",
         ]
     )

@@ -11,37 +11,41 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from zapline.domain.campaigns.recipient_checks import RecipientCounts, check_recipients, parse_recipient_phone
 from zapline.domain.campaigns.recipients_csv import (
     LONGEST_VALUE,
     CsvReader,
-    Given,
     InvalidRecipients,
-    Tally,
-    judge,
-    read_listed,
-    read_phone,
+    RecipientInput,
+    parse_json_recipients,
 )
-from zapline.domain.campaigns.schedule import Timing, estimate_end
-from zapline.domain.campaigns.states import Ask, CampaignState, WrongCampaignState, client_id, follow
-from zapline.domain.campaigns.text_templates import InvalidTemplate, Letter, Template, variable_name
+from zapline.domain.campaigns.schedule import CampaignTiming, estimate_end
+from zapline.domain.campaigns.states import (
+    CampaignCommand,
+    CampaignState,
+    WrongCampaignState,
+    campaign_client_id,
+    next_state,
+)
+from zapline.domain.campaigns.text_templates import InvalidTemplate, MessageTemplate, TextTemplate, variable_name
 from zapline.domain.contacts.phone_numbers import InvalidPhone, parse_phone
-from zapline.domain.messages.facts import Kind
-from zapline.domain.outbox.contents import File, Outgoing, Text
-from zapline.domain.outbox.pacing import UnitPace
+from zapline.domain.messages.facts import MessageKind
+from zapline.domain.outbox.contents import File, OutgoingMessage, Text
+from zapline.domain.outbox.pacing import PaceLimits
 from zapline.domain.outbox.quiet_hours import QuietHours
 
 SAO_PAULO, NEW_YORK = ZoneInfo("America/Sao_Paulo"), ZoneInfo("America/New_York")
 
 
-def letter(text: str = "Olá {{nome}}") -> Letter:
-    return Letter.read(Outgoing(Text(text)))
+def letter(text: str = "Olá {{nome}}") -> MessageTemplate:
+    return MessageTemplate.read(OutgoingMessage(Text(text)))
 
 
 # -- templates -----------------------------------------------------------------------------------------------
 
 
 def test_a_variable_is_replaced_and_an_empty_one_falls_back() -> None:
-    template = Template.read("Oi {{ Nome }}, {{Nome do plano|seu plano}} vence {{dia}}. }} {x}")
+    template = TextTemplate.read("Oi {{ Nome }}, {{Nome do plano|seu plano}} vence {{dia}}. }} {x}")
     assert template.needed == {"nome", "dia"}
     said = template.write({"nome": "Ana", "nome_do_plano": "", "dia": "{{nome}}"})
     assert said == "Oi Ana, seu plano vence {{nome}}. }} {x}"
@@ -55,22 +59,22 @@ def test_a_variable_is_replaced_and_an_empty_one_falls_back() -> None:
 )
 def test_a_text_with_broken_variables_is_refused(text: str) -> None:
     with pytest.raises(InvalidTemplate):
-        Template.read(text)
+        TextTemplate.read(text)
 
 
 def test_a_files_caption_and_name_hold_variables_and_nothing_else_does() -> None:
-    file = File(Kind.DOCUMENT, url="https://x.example/{{a}}", caption="Para {{nome}}", file_name="{{nome}}.pdf")
-    made = Letter.read(Outgoing(file))
+    file = File(MessageKind.DOCUMENT, url="https://x.example/{{a}}", caption="Para {{nome}}", file_name="{{nome}}.pdf")
+    made = MessageTemplate.read(OutgoingMessage(file))
     assert made.needed == ("nome",)
     written = made.write({"nome": "Ana"}).content
-    assert written == File(Kind.DOCUMENT, url="https://x.example/{{a}}", caption="Para Ana", file_name="Ana.pdf")
+    assert written == File(MessageKind.DOCUMENT, url="https://x.example/{{a}}", caption="Para Ana", file_name="Ana.pdf")
     assert letter("a{{b}}{{a}}").missing({"a": ""}) == ["a", "b"]
 
 
 @given(st.text(alphabet="ab{}| ", max_size=30), st.text(max_size=10))
 def test_any_text_is_read_or_refused_and_a_value_stays_as_it_is(text: str, value: str) -> None:
     try:
-        template = Template.read(text)
+        template = TextTemplate.read(text)
     except InvalidTemplate:
         return
     written = template.write(dict.fromkeys(template.needed, value or "x"))
@@ -92,20 +96,20 @@ def test_the_quick_way_to_read_a_phone_finds_what_the_slow_one_finds(text: str, 
         slow: str | None = parse_phone(text.removeprefix("'"), region)
     except InvalidPhone:
         slow = None
-    assert read_phone(text, region) == slow
+    assert parse_recipient_phone(text, region) == slow
 
 
 def test_each_recipient_is_judged_once_and_told_why() -> None:
     given_ = [
-        Given("(11) 99999-0001", {"nome": "Ana"}),
-        Given("5511999990001", {"nome": "Ana de novo"}),
-        Given("ninguém", {"nome": "Bia"}),
-        Given("+5511999990002", {}),
-        Given("+5511999990002", {"nome": "Caio"}),
-        Given("1199990003", {"nome": "Davi"}),
+        RecipientInput("(11) 99999-0001", {"nome": "Ana"}),
+        RecipientInput("5511999990001", {"nome": "Ana de novo"}),
+        RecipientInput("ninguém", {"nome": "Bia"}),
+        RecipientInput("+5511999990002", {}),
+        RecipientInput("+5511999990002", {"nome": "Caio"}),
+        RecipientInput("1199990003", {"nome": "Davi"}),
     ]
     seen: set[str] = set()
-    judged = judge(given_, 7, letter(), seen, "BR")
+    judged = check_recipients(given_, 7, letter(), seen, "BR")
     assert [(one.number, one.recipient, one.reason) for one in judged] == [
         (7, "+5511999990001", None),
         (8, "+5511999990001", "duplicate"),
@@ -115,8 +119,11 @@ def test_each_recipient_is_judged_once_and_told_why() -> None:
         (12, "+5511999990003", None),
     ]
     assert judged[3].detail == "nome"
-    assert judge([Given("11999990003", {"nome": "E"})], 13, letter(), seen, "BR")[0].reason == "duplicate"
-    tally = Tally()
+    assert (
+        check_recipients([RecipientInput("11999990003", {"nome": "E"})], 13, letter(), seen, "BR")[0].reason
+        == "duplicate"
+    )
+    tally = RecipientCounts()
     tally.add(judged, letter())
     assert (tally.received, tally.accepted, tally.skipped.total()) == (6, 3, 3)
     assert tally.previews[0] == ("****0001", "Olá Ana")
@@ -127,9 +134,9 @@ def test_each_recipient_is_judged_once_and_told_why() -> None:
     ]
 
 
-def read_all(data: bytes, size: int, charset: str = "utf-8") -> list[Given]:
+def read_all(data: bytes, size: int, charset: str = "utf-8") -> list[RecipientInput]:
     reader = CsvReader(charset)
-    found: list[Given] = []
+    found: list[RecipientInput] = []
     for at in range(0, len(data), size):
         found += reader.feed(data[at : at + size])
     return found + reader.end()
@@ -147,13 +154,13 @@ LIST = (
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 50, 10_000])
 def test_a_csv_reads_the_same_in_pieces_of_any_size(size: int) -> None:
     assert read_all(LIST.encode(), size) == [
-        Given("11999990001", {"nome_do_cliente": "Ana", "observação": 'diz "oi"; e\nassina'}),
-        Given("'+5511999990002", {"nome_do_cliente": "José"}),
-        Given("", {"nome_do_cliente": "Bia"}),
+        RecipientInput("11999990001", {"nome_do_cliente": "Ana", "observação": 'diz "oi"; e\nassina'}),
+        RecipientInput("'+5511999990002", {"nome_do_cliente": "José"}),
+        RecipientInput("", {"nome_do_cliente": "Bia"}),
     ]
     latin = LIST.removeprefix("\ufeff").encode("cp1252")
     assert read_all(latin, size, "windows-1252")[1].values == {"nome_do_cliente": "José"}
-    assert read_all(b"to\n5511999990001\n", size) == [Given("5511999990001", {})]
+    assert read_all(b"to\n5511999990001\n", size) == [RecipientInput("5511999990001", {})]
     assert read_all(b'name,"a;b;c",to\nAna,x,1\n', size)[0].to == "1"
 
 
@@ -182,12 +189,14 @@ def test_a_broken_list_is_refused_and_the_line_is_named(data: bytes, said: str) 
 
 
 def test_recipients_given_as_json_are_read_like_those_of_a_list() -> None:
-    found = read_listed([{"to": 5511999990001, "Nome": "Ana", "saldo": 1.5, "x": None, "y": ""}, {"telefone": "2"}])
-    assert found == [Given("5511999990001", {"nome": "Ana", "saldo": "1.5"}), Given("2", {})]
+    found = parse_json_recipients(
+        [{"to": 5511999990001, "Nome": "Ana", "saldo": 1.5, "x": None, "y": ""}, {"telefone": "2"}]
+    )
+    assert found == [RecipientInput("5511999990001", {"nome": "Ana", "saldo": "1.5"}), RecipientInput("2", {})]
     with pytest.raises(InvalidRecipients, match="recipient 8: it has no"):
-        read_listed([{"to": "1"}, {"nome": "Ana"}], 7)
+        parse_json_recipients([{"to": "1"}, {"nome": "Ana"}], 7)
     with pytest.raises(InvalidRecipients, match="recipient 1, nome: longer"):
-        read_listed([{"to": "1", "nome": "x" * (LONGEST_VALUE + 1)}])
+        parse_json_recipients([{"to": "1", "nome": "x" * (LONGEST_VALUE + 1)}])
 
 
 @given(st.lists(st.tuples(st.text(max_size=12), st.text(max_size=12)), max_size=6), st.integers(1, 40))
@@ -209,22 +218,27 @@ def test_whatever_a_csv_writer_writes_is_read_back_whole(rows: list[tuple[str, s
 def test_what_is_asked_of_a_campaign_follows_the_table_and_may_be_repeated() -> None:
     s = CampaignState
     allowed = {
-        Ask.START: {s.READY: s.RUNNING, s.RUNNING: None, s.SCHEDULED: None},
-        Ask.PAUSE: {s.RUNNING: s.PAUSED, s.SCHEDULED: s.PAUSED, s.PAUSED: None},
-        Ask.RESUME: {s.PAUSED: s.RUNNING, s.RUNNING: None, s.SCHEDULED: None},
-        Ask.CANCEL: {s.READY: s.CANCELLED, s.RUNNING: s.CANCELLED, s.SCHEDULED: s.CANCELLED, s.PAUSED: s.CANCELLED}
+        CampaignCommand.START: {s.READY: s.RUNNING, s.RUNNING: None, s.SCHEDULED: None},
+        CampaignCommand.PAUSE: {s.RUNNING: s.PAUSED, s.SCHEDULED: s.PAUSED, s.PAUSED: None},
+        CampaignCommand.RESUME: {s.PAUSED: s.RUNNING, s.RUNNING: None, s.SCHEDULED: None},
+        CampaignCommand.CANCEL: {
+            s.READY: s.CANCELLED,
+            s.RUNNING: s.CANCELLED,
+            s.SCHEDULED: s.CANCELLED,
+            s.PAUSED: s.CANCELLED,
+        }
         | {s.CANCELLED: None},
-        Ask.RETRY_FAILED: {s.RUNNING: s.RUNNING, s.PAUSED: s.PAUSED, s.DONE: s.RUNNING},
+        CampaignCommand.RETRY_FAILED: {s.RUNNING: s.RUNNING, s.PAUSED: s.PAUSED, s.DONE: s.RUNNING},
     }
-    for ask in Ask:
+    for ask in CampaignCommand:
         for state in s:
             if state in allowed[ask]:
-                assert follow(ask, state, None, 100.0) == allowed[ask][state]
+                assert next_state(ask, state, None, 100.0) == allowed[ask][state]
             else:
                 with pytest.raises(WrongCampaignState, match=state.value):
-                    follow(ask, state, None, 100.0)
-    assert follow(Ask.START, s.READY, 101.0, 100.0) is s.SCHEDULED
-    assert follow(Ask.RESUME, s.PAUSED, 99.0, 100.0) is s.RUNNING
+                    next_state(ask, state, None, 100.0)
+    assert next_state(CampaignCommand.START, s.READY, 101.0, 100.0) is s.SCHEDULED
+    assert next_state(CampaignCommand.RESUME, s.PAUSED, 99.0, 100.0) is s.RUNNING
 
 
 # -- time ----------------------------------------------------------------------------------------------------
@@ -235,8 +249,8 @@ def at(text: str, zone: ZoneInfo = SAO_PAULO) -> float:
 
 
 def test_a_window_and_the_units_night_both_hold() -> None:
-    timing = Timing(None, time(9), time(18))
-    pace = UnitPace(SAO_PAULO, quiet=QuietHours(time(12), time(13, 30), SAO_PAULO))
+    timing = CampaignTiming(None, time(9), time(18))
+    pace = PaceLimits(SAO_PAULO, quiet=QuietHours(time(12), time(13, 30), SAO_PAULO))
     for now, opens in [
         ("2026-11-23T08:59:59", "2026-11-23T09:00"),
         ("2026-11-23T09:00", "2026-11-23T09:00"),
@@ -244,52 +258,52 @@ def test_a_window_and_the_units_night_both_hold() -> None:
         ("2026-11-23T18:00", "2026-11-24T09:00"),
     ]:
         assert timing.opens_at(pace, at(now)) == at(opens)
-    assert Timing(None, time(12, 10), time(13)).opens_at(pace, at("2026-11-23T08:00")) is None
-    night = Timing(None, time(22), time(2))
-    assert night.opens_at(UnitPace(SAO_PAULO), at("2026-11-23T01:00")) == at("2026-11-23T01:00")
+    assert CampaignTiming(None, time(12, 10), time(13)).opens_at(pace, at("2026-11-23T08:00")) is None
+    night = CampaignTiming(None, time(22), time(2))
+    assert night.opens_at(PaceLimits(SAO_PAULO), at("2026-11-23T01:00")) == at("2026-11-23T01:00")
     assert night.window_opens_at(SAO_PAULO, at("2026-11-23T02:00")) == at("2026-11-23T22:00")
     # The clocks go forward at 2 in the night of March 8, 2026: a window from 2:30 opens at the change.
-    spring = Timing(None, time(2, 30), time(5))
-    assert spring.opens_at(UnitPace(NEW_YORK), at("2026-03-08T00:00", NEW_YORK)) == at("2026-03-08T03:00", NEW_YORK)
+    spring = CampaignTiming(None, time(2, 30), time(5))
+    assert spring.opens_at(PaceLimits(NEW_YORK), at("2026-03-08T00:00", NEW_YORK)) == at("2026-03-08T03:00", NEW_YORK)
 
 
 def test_a_slow_campaign_lies_ready_in_ones_and_a_fast_one_in_hundreds() -> None:
-    pace = UnitPace(SAO_PAULO)
-    assert Timing().ahead(pace) == 10
-    assert Timing(60.0).ahead(pace) == 1
-    assert Timing(1.0).ahead(pace) == 10
-    assert Timing().ahead(UnitPace(SAO_PAULO, campaign_seconds=0.001)) == 500
-    assert Timing().due(5.0, 10.0, 0.5) == 10.0
-    assert Timing(60.0).due(None, 10.0, 0.5) == 10.0
-    assert [Timing(60.0).due(5.0, 10.0, spread) for spread in (0.0, 0.5, 1.0)] == [50.0, 65.0, 80.0]
-    assert Timing(60.0).due(5.0, 500.0, 1.0) == 500.0
+    pace = PaceLimits(SAO_PAULO)
+    assert CampaignTiming().ahead(pace) == 10
+    assert CampaignTiming(60.0).ahead(pace) == 1
+    assert CampaignTiming(1.0).ahead(pace) == 10
+    assert CampaignTiming().ahead(PaceLimits(SAO_PAULO, campaign_seconds=0.001)) == 500
+    assert CampaignTiming().due(5.0, 10.0, 0.5) == 10.0
+    assert CampaignTiming(60.0).due(None, 10.0, 0.5) == 10.0
+    assert [CampaignTiming(60.0).due(5.0, 10.0, spread) for spread in (0.0, 0.5, 1.0)] == [50.0, 65.0, 80.0]
+    assert CampaignTiming(60.0).due(5.0, 500.0, 1.0) == 500.0
 
 
 def test_the_end_is_told_from_pace_window_night_cap_and_ramp() -> None:
-    start, pace = at("2026-11-23T08:00"), UnitPace(SAO_PAULO)
-    assert estimate_end(0, Timing(), pace, start) == start
-    assert estimate_end(1, Timing(), pace, start) == start
-    assert estimate_end(101, Timing(), pace, start) == start + 200
-    assert estimate_end(101, Timing(10.0), pace, start) == start + 1000
+    start, pace = at("2026-11-23T08:00"), PaceLimits(SAO_PAULO)
+    assert estimate_end(0, CampaignTiming(), pace, start) == start
+    assert estimate_end(1, CampaignTiming(), pace, start) == start
+    assert estimate_end(101, CampaignTiming(), pace, start) == start + 200
+    assert estimate_end(101, CampaignTiming(10.0), pace, start) == start + 1000
     # A call a second at most, whatever the campaign wants.
-    fast = UnitPace(SAO_PAULO, campaign_seconds=0.01)
-    assert estimate_end(61, Timing(), fast, start) == start + 60
+    fast = PaceLimits(SAO_PAULO, campaign_seconds=0.01)
+    assert estimate_end(61, CampaignTiming(), fast, start) == start + 60
     # An hour a day at one a minute: 60 on the first day, the 61st as the window opens again.
-    hour = Timing(60.0, time(9), time(10))
+    hour = CampaignTiming(60.0, time(9), time(10))
     assert estimate_end(60, hour, pace, start) == at("2026-11-23T09:59")
     assert estimate_end(61, hour, pace, start) == at("2026-11-24T09:00")
-    capped = UnitPace(SAO_PAULO, daily_cap=100)
-    assert estimate_end(250, Timing(), capped, start) == at("2026-11-25T00:00") + 49 * 2
-    assert estimate_end(250, Timing(), capped, start, sent_today=90) == at("2026-11-26T00:00") + 39 * 2
-    ramped = UnitPace(SAO_PAULO, warm_up_first=10)
-    assert estimate_end(30, Timing(), ramped, start) == at("2026-11-24T00:00") + 19 * 2
-    assert estimate_end(31, Timing(), ramped, start) == at("2026-11-25T00:00")
-    assert estimate_end(31, Timing(), ramped, start, 5, 5) == at("2026-11-25T00:00") + 5 * 2
-    quiet = UnitPace(SAO_PAULO, quiet=QuietHours(time(9), time(8), SAO_PAULO))
-    assert estimate_end(1801, Timing(), quiet, start) == at("2026-11-24T08:00")
-    never = UnitPace(SAO_PAULO, quiet=QuietHours(time(9), time(18), SAO_PAULO))
-    assert estimate_end(1, Timing(None, time(9), time(18)), never, start) is None
-    assert estimate_end(100_000, Timing(), UnitPace(SAO_PAULO, daily_cap=1), start) is None
+    capped = PaceLimits(SAO_PAULO, daily_cap=100)
+    assert estimate_end(250, CampaignTiming(), capped, start) == at("2026-11-25T00:00") + 49 * 2
+    assert estimate_end(250, CampaignTiming(), capped, start, sent_today=90) == at("2026-11-26T00:00") + 39 * 2
+    ramped = PaceLimits(SAO_PAULO, warm_up_first=10)
+    assert estimate_end(30, CampaignTiming(), ramped, start) == at("2026-11-24T00:00") + 19 * 2
+    assert estimate_end(31, CampaignTiming(), ramped, start) == at("2026-11-25T00:00")
+    assert estimate_end(31, CampaignTiming(), ramped, start, 5, 5) == at("2026-11-25T00:00") + 5 * 2
+    quiet = PaceLimits(SAO_PAULO, quiet=QuietHours(time(9), time(8), SAO_PAULO))
+    assert estimate_end(1801, CampaignTiming(), quiet, start) == at("2026-11-24T08:00")
+    never = PaceLimits(SAO_PAULO, quiet=QuietHours(time(9), time(18), SAO_PAULO))
+    assert estimate_end(1, CampaignTiming(None, time(9), time(18)), never, start) is None
+    assert estimate_end(100_000, CampaignTiming(), PaceLimits(SAO_PAULO, daily_cap=1), start) is None
 
 
 def test_an_estimate_never_stands_still() -> None:
@@ -297,13 +311,13 @@ def test_an_estimate_never_stands_still() -> None:
     for _ in range(150):
         hours = [time(chance.randrange(24), chance.choice((0, 30))) for _ in range(4)]
         zone = chance.choice((SAO_PAULO, NEW_YORK))
-        pace = UnitPace(
+        pace = PaceLimits(
             zone,
             daily_cap=chance.choice((None, 3, 500)),
             warm_up_first=chance.choice((None, 1, 50)),
             quiet=chance.choice((None, QuietHours(hours[0], hours[1], zone))),
         )
-        timing = Timing(chance.choice((None, 1.0, 90.0)), *chance.choice(((None, None), (hours[2], hours[3]))))
+        timing = CampaignTiming(chance.choice((None, 1.0, 90.0)), *chance.choice(((None, None), (hours[2], hours[3]))))
         start = at("2026-03-01T00:00", zone) + chance.random() * 1e7
         few, many = (estimate_end(count, timing, pace, start) for count in (1, 400))
         assert few is None or few >= start
@@ -312,23 +326,29 @@ def test_an_estimate_never_stands_still() -> None:
 
 def test_a_recipients_client_id_tells_campaign_number_and_chance() -> None:
     campaign = uuid4()
-    assert client_id(campaign, 7, 2) == f"campaign:{campaign}:7:2"
+    assert campaign_client_id(campaign, 7, 2) == f"campaign:{campaign}:7:2"
 
 
 def test_a_letter_is_bounded_before_it_is_written() -> None:
-    letter = Letter.read(Outgoing(Text("{{a}}" * 10_000)))
-    judged = judge(
-        [Given("+5511999990001", {"a": "x" * 1000}), Given("+5511999990002", {"a": "x"})], 1, letter, set(), "BR"
+    letter = MessageTemplate.read(OutgoingMessage(Text("{{a}}" * 10_000)))
+    judged = check_recipients(
+        [RecipientInput("+5511999990001", {"a": "x" * 1000}), RecipientInput("+5511999990002", {"a": "x"})],
+        1,
+        letter,
+        set(),
+        "BR",
     )
     assert [one.reason for one in judged] == ["too_long", None]
     with pytest.raises(InvalidTemplate, match="at most 50"):
-        Letter.read(Outgoing(Text("".join(f"{{{{v{number}}}}}" for number in range(51)))))
+        MessageTemplate.read(OutgoingMessage(Text("".join(f"{{{{v{number}}}}}" for number in range(51)))))
     accents = "a" + "\u0301" * 200_000 + "\u0323" * 200_000
     assert len(variable_name(accents)) <= 256
 
 
 def test_a_file_name_made_of_values_is_no_path() -> None:
-    letter = Letter.read(Outgoing(File(Kind.DOCUMENT, url="https://example.com/a", file_name="{{n}}.pdf")))
+    letter = MessageTemplate.read(
+        OutgoingMessage(File(MessageKind.DOCUMENT, url="https://example.com/a", file_name="{{n}}.pdf"))
+    )
     written = letter.write({"n": "../../x\n"}).content
     assert isinstance(written, File)
     assert written.file_name == "_.._x_.pdf"

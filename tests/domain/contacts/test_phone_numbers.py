@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zapline.domain.contacts.addresses import Address, AddressKind, resolve
+from zapline.domain.contacts.addresses import Address, AddressKind, resolve_address
 from zapline.domain.contacts.phone_numbers import InvalidPhone, canonical_phone, parse_phone
 
 PHONE, LID = "5511999990001@s.whatsapp.net", "111222333444555@lid"
@@ -58,7 +58,7 @@ def test_every_spelling_of_a_number_has_one_canonical_form(digits: str, canonica
     ],
 )
 def test_a_jid_alone_says_who_it_is(jid: str, kind: AddressKind, canonical: str) -> None:
-    address = resolve(jid)
+    address = resolve_address(jid)
     assert address is not None
     assert (address.kind, address.canonical) == (kind, canonical)
 
@@ -68,38 +68,38 @@ def test_a_jid_alone_says_who_it_is(jid: str, kind: AddressKind, canonical: str)
     [None, "", "@", "x", "5511999990001", "@s.whatsapp.net", "a b@s.whatsapp.net", "٥٥@lid", "x" * 200],
 )
 def test_garbage_is_nobody(garbage: str | None) -> None:
-    assert resolve(garbage) is None
+    assert resolve_address(garbage) is None
 
 
 def test_phone_and_lid_in_any_order_are_one_person_named_by_the_phone() -> None:
     for jids in itertools.permutations([PHONE, LID, None, "5511999990001:4@s.whatsapp.net"]):
-        assert resolve(*jids) == MARIA
+        assert resolve_address(*jids) == MARIA
 
 
 def test_a_spelling_without_the_ninth_digit_is_kept_as_a_jid() -> None:
-    address = resolve("551199990001@s.whatsapp.net", PHONE)
+    address = resolve_address("551199990001@s.whatsapp.net", PHONE)
     assert address is not None
     assert address.jids == ("551199990001@s.whatsapp.net", PHONE)
     assert address.phone == "+5511999990001"
 
 
 def test_an_alias_that_contradicts_is_left_out() -> None:
-    assert resolve(PHONE, LID, "5511999990002@s.whatsapp.net", "999@lid") == MARIA
-    assert resolve(PHONE, LID, "120363025246125486@g.us") == MARIA
+    assert resolve_address(PHONE, LID, "5511999990002@s.whatsapp.net", "999@lid") == MARIA
+    assert resolve_address(PHONE, LID, "120363025246125486@g.us") == MARIA
 
 
 def test_a_group_takes_no_alias() -> None:
-    address = resolve("120363025246125486@g.us", PHONE)
+    address = resolve_address("120363025246125486@g.us", PHONE)
     assert address is not None
     assert (address.kind, address.phone) == (AddressKind.GROUP, None)
 
 
 @given(st.lists(st.none() | st.text(max_size=60) | st.from_regex(r"[0-9:_]{0,20}@[a-z.]{0,15}"), max_size=4))
 def test_resolving_never_raises_and_is_settled_by_its_own_jids(jids: list[str | None]) -> None:
-    address = resolve(*jids) if jids else None
+    address = resolve_address(*jids) if jids else None
     if address is not None and address.kind is AddressKind.PERSON:
         assert address.canonical in (address.phone, f"lid:{address.lid}")
-        again = resolve(*address.jids)
+        again = resolve_address(*address.jids)
         assert again == address
 
 

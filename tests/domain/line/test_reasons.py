@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from zapline.domain.line.reasons import EXPLANATIONS, STATUS, Phase, Reason
+from zapline.domain.line.reasons import EXPLANATIONS, STATUS_OF_PHASE, Phase, Reason
 from zapline.domain.line.transitions import TRANSITIONS
 
 JARGON = re.compile(
@@ -19,12 +19,12 @@ STEPS = re.compile(
 
 def test_every_reason_and_every_phase_is_explained() -> None:
     assert set(EXPLANATIONS) == set(Reason)
-    assert set(STATUS) == set(Phase)
-    assert set(STATUS.values()) == {"connected", "connecting", "disconnected"}
+    assert set(STATUS_OF_PHASE) == set(Phase)
+    assert set(STATUS_OF_PHASE.values()) == {"connected", "connecting", "disconnected"}
 
 
 def test_only_an_open_line_is_called_connected() -> None:
-    assert [phase for phase in Phase if STATUS[phase] == "connected"] == [Phase.OPEN]
+    assert [phase for phase in Phase if STATUS_OF_PHASE[phase] == "connected"] == [Phase.OPEN]
 
 
 @pytest.mark.parametrize("reason", list(Reason))

@@ -15,8 +15,8 @@ from support.virtual_line import (
 
 from zapline.domain.line import events
 from zapline.domain.line.reasons import Phase, Reason
-from zapline.domain.line.state import Stored
-from zapline.domain.line.transitions import Action
+from zapline.domain.line.state import StoredLineState
+from zapline.domain.line.transitions import LineAction
 
 
 def test_asking_registers_then_connects_and_a_scan_opens_the_line() -> None:
@@ -26,7 +26,7 @@ def test_asking_registers_then_connects_and_a_scan_opens_the_line() -> None:
     line.run(10)
     assert phase_and_reason(line) == (Phase.PAIRING, Reason.WAITING_SCAN)
     assert line.stored.qr_code is not None
-    assert (line.calls[Action.REGISTER], line.calls[Action.CONNECT]) == (1, 1)
+    assert (line.calls[LineAction.REGISTER], line.calls[LineAction.CONNECT]) == (1, 1)
     line.evolution.scan()
     line.run(1)
     assert phase_and_reason(line) == (Phase.OPEN, Reason.SCAN_COMPLETED)
@@ -64,7 +64,7 @@ def test_an_answer_without_a_code_is_asked_again_with_growing_pauses_while_someb
     line.watch(HOUR)
     line.run(HOUR)
     assert line.phase is Phase.CONNECTING
-    assert 5 < line.calls[Action.CONNECT] <= 25
+    assert 5 < line.calls[LineAction.CONNECT] <= 25
     assert call_count(line) <= 100
 
 
@@ -73,7 +73,7 @@ def test_an_answer_without_a_code_is_only_observed_when_nobody_looks() -> None:
     line.evolution.first_code = float("inf")
     line.feed(events.ConnectAsked())
     line.run(HOUR)
-    assert line.calls[Action.CONNECT] <= 6
+    assert line.calls[LineAction.CONNECT] <= 6
     line.evolution.session = True
     line.evolution.scan()
     assert line.run_until(lambda: line.phase is Phase.OPEN, 60) <= 60
@@ -91,7 +91,7 @@ def test_codes_end_at_the_limit_and_never_begin_anew_by_themselves(watched: bool
     assert phase_and_reason(line) == (Phase.REFUSED, Reason.QR_LIMIT_REACHED)
     assert line.stored.qr_code is None
     assert line.evolution.pairings_started == 1
-    assert line.calls[Action.CONNECT] <= 31
+    assert line.calls[LineAction.CONNECT] <= 31
     line.feed(events.ConnectAsked())
     line.run(10)
     assert line.phase is Phase.PAIRING
@@ -167,7 +167,7 @@ def test_disconnecting_logs_out_and_the_echoes_change_nothing() -> None:
     line.run(HOUR)
     assert phase_and_reason(line) == (Phase.IDLE, Reason.DISCONNECTED)
     assert (line.stored.wanted, line.stored.logout_pending) == (False, False)
-    assert call_count(line) == line.calls[Action.LOGOUT] == 1
+    assert call_count(line) == line.calls[LineAction.LOGOUT] == 1
 
 
 def test_disconnecting_while_pairing_ends_it_though_codes_come_late() -> None:
@@ -185,7 +185,7 @@ def test_the_answer_of_a_connect_under_way_does_not_undo_a_disconnect() -> None:
     line = VirtualLine()
     line.feed(events.ConnectAsked())
     line.run(0.5)
-    assert line.calls[Action.CONNECT] == 1
+    assert line.calls[LineAction.CONNECT] == 1
     line.feed(events.DisconnectAsked())
     line.run(HOUR)
     assert phase_and_reason(line) == (Phase.IDLE, Reason.DISCONNECTED)
@@ -249,7 +249,7 @@ IN_EVERY_PHASE: dict[str, Callable[[], VirtualLine]] = {
 
 
 def _put(phase: Phase) -> VirtualLine:
-    line = VirtualLine(stored=Stored(phase=phase, reason=Reason.DISCONNECTED, wanted=True))
+    line = VirtualLine(stored=StoredLineState(phase=phase, reason=Reason.DISCONNECTED, wanted=True))
     line.evolution.state = "close"
     return line
 
@@ -270,7 +270,7 @@ def test_asking_to_connect_an_open_line_verifies_it() -> None:
     line.feed(events.ConnectAsked())
     line.run(10)
     assert line.phase is Phase.OPEN
-    assert set(line.calls) == {Action.REGISTER, Action.OBSERVE}
+    assert set(line.calls) == {LineAction.REGISTER, LineAction.OBSERVE}
 
 
 def test_a_line_that_others_pair_is_shown_but_never_connected_by_us() -> None:
@@ -282,7 +282,7 @@ def test_a_line_that_others_pair_is_shown_but_never_connected_by_us() -> None:
     assert line.phase is Phase.PAIRING
     line.run(HOUR)
     assert (line.stored.wanted, line.evolution.pairings_started) == (False, 1)
-    assert set(line.calls) <= {Action.OBSERVE}
+    assert set(line.calls) <= {LineAction.OBSERVE}
 
 
 @pytest.mark.parametrize("code", [428, 440])

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from support.virtual_line import HOUR, VirtualLine
 
 from zapline.domain.line import events
-from zapline.domain.line.reasons import STATUS, Phase, Reason
-from zapline.domain.line.signals import signal_of
-from zapline.domain.line.state import Connection, Stored
+from zapline.domain.line.reasons import STATUS_OF_PHASE, Phase, Reason
+from zapline.domain.line.signals import classify_event
+from zapline.domain.line.state import LineState, StoredLineState
 from zapline.domain.line.state_machine import step
-from zapline.domain.line.transitions import ONLY_IN, TRANSITIONS, Action, Signal
+from zapline.domain.line.transitions import SIGNALS_OF_SOME_PHASES, TRANSITIONS, LineAction, LineSignal
 from zapline.domain.timestamps import Moment
 
 EVENTS: list[events.ConnectionEvent] = [
@@ -42,14 +42,14 @@ EVENTS: list[events.ConnectionEvent] = [
     events.CallFailed("connect", "operation_failed"),
     events.CallFailed("register", "unauthorized", retryable=False),
 ]
-CALLS = {Action.REGISTER, Action.CONNECT, Action.OBSERVE, Action.LOGOUT}
+CALLS = {LineAction.REGISTER, LineAction.CONNECT, LineAction.OBSERVE, LineAction.LOGOUT}
 LATER = st.sampled_from([0.0, 0.25, 1.0, 7.0, 50.0, 400.0])
 
 
 def test_the_table_has_a_move_for_every_signal_in_every_phase_where_it_is_told_apart() -> None:
     assert set(TRANSITIONS) == set(Phase)
     for phase in Phase:
-        told = {signal for signal in Signal if phase in ONLY_IN.get(signal, frozenset(Phase))}
+        told = {signal for signal in LineSignal if phase in SIGNALS_OF_SOME_PHASES.get(signal, frozenset(Phase))}
         assert told - set(TRANSITIONS[phase]) == set(), phase
 
 
@@ -66,10 +66,10 @@ def test_every_move_of_the_table_can_be_reached_and_no_event_makes_a_signal_with
     for phase in Phase:
         for reason in Reason:
             for wanted, pending in ((True, False), (False, False), (False, True)):
-                stored = Stored(phase=phase, reason=reason, wanted=wanted, logout_pending=pending)
+                stored = StoredLineState(phase=phase, reason=reason, wanted=wanted, logout_pending=pending)
                 for more in volatile:
-                    state = replace(Connection(stored=stored), **more)
-                    reached |= {(phase, signal_of(event, state, at)) for event in EVENTS}
+                    state = replace(LineState(stored=stored), **more)
+                    reached |= {(phase, classify_event(event, state, at)) for event in EVENTS}
     written = {(phase, signal) for phase, moves in TRANSITIONS.items() for signal in moves}
     assert reached - written == set()
     assert written - reached == set()
@@ -85,8 +85,10 @@ def test_every_move_of_the_table_can_be_reached_and_no_event_makes_a_signal_with
 def test_no_sequence_of_events_breaks_what_must_hold(
     happened: list[tuple[events.ConnectionEvent, float]], spread: float, phase: Phase, wanted: bool
 ) -> None:
-    begun = Stored(phase=phase, reason=Reason.DISCONNECTED, wanted=wanted or phase is Phase.OPEN, connected_at=1.0)
-    state = Connection(stored=begun if phase is not Phase.IDLE else Stored())
+    begun = StoredLineState(
+        phase=phase, reason=Reason.DISCONNECTED, wanted=wanted or phase is Phase.OPEN, connected_at=1.0
+    )
+    state = LineState(stored=begun if phase is not Phase.IDLE else StoredLineState())
     now = 1000.0
     for event, later in happened:
         now += later
@@ -97,7 +99,7 @@ def test_no_sequence_of_events_breaks_what_must_hold(
         assert set(made.calls) <= CALLS
         assert len(made.calls) == len(set(made.calls))
         assert state.wake_at is None or state.wake_at > now
-        assert stored.status == STATUS[stored.phase]
+        assert stored.status == STATUS_OF_PHASE[stored.phase]
         if stored.phase is Phase.OPEN:
             assert stored.connected_at is not None
             assert stored.wanted
@@ -107,7 +109,7 @@ def test_no_sequence_of_events_breaks_what_must_hold(
         if stored.logout_pending:
             assert (stored.phase, stored.wanted) == (Phase.IDLE, False)
         if not stored.wanted:
-            assert not {Action.REGISTER, Action.CONNECT} & set(made.calls)
+            assert not {LineAction.REGISTER, LineAction.CONNECT} & set(made.calls)
         if stored.wanted or stored.logout_pending or stored.phase in (Phase.CONNECTING, Phase.PAIRING):
             assert state.wake_at is not None, "nothing would ever ask again"
         asked = isinstance(event, events.ConnectAsked | events.DisconnectAsked)
@@ -119,8 +121,10 @@ def test_no_sequence_of_events_breaks_what_must_hold(
         )
 
 
-def differs(one: Stored, other: Stored) -> bool:
-    return any(getattr(one, f.name) != getattr(other, f.name) for f in fields(Stored) if f.name != "updated_at")
+def differs(one: StoredLineState, other: StoredLineState) -> bool:
+    return any(
+        getattr(one, f.name) != getattr(other, f.name) for f in fields(StoredLineState) if f.name != "updated_at"
+    )
 
 
 HAPPENINGS = [
@@ -267,4 +271,4 @@ def test_a_day_of_random_faults_costs_a_bounded_number_of_steps_and_calls(seed: 
     # A step is caused by a webhook (some twice), an answer, an ask, or a timer; a timer comes with few of them.
     assert line.events_fed <= 1.3 * webhooks + 4 * calls + 25 * happened
     assert calls <= 24 * 120
-    assert line.calls[Action.CONNECT] <= 24 * 25
+    assert line.calls[LineAction.CONNECT] <= 24 * 25

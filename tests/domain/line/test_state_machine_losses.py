@@ -15,14 +15,14 @@ from support.virtual_line import (
 
 from zapline.domain.line import events
 from zapline.domain.line.reasons import Phase, Reason
-from zapline.domain.line.transitions import Action
+from zapline.domain.line.transitions import LineAction
 
 
 def test_a_quiet_open_line_is_only_probed() -> None:
     line = open_line()
     reset_counters(line)
     line.run(24 * HOUR)
-    assert set(line.calls) == {Action.OBSERVE}
+    assert set(line.calls) == {LineAction.OBSERVE}
     assert call_count(line) <= 24 * 16
     assert line.rows == 0
 
@@ -134,7 +134,7 @@ def test_an_ended_session_is_told_and_not_connected_again(code: int, reason: Rea
     line.feed(events.ConnectingSeen())  # a stray one follows
     line.run(24 * HOUR)
     assert phase_and_reason(line) == (Phase.LOGGED_OUT, reason)
-    assert set(line.calls) == {Action.OBSERVE}
+    assert set(line.calls) == {LineAction.OBSERVE}
     assert line.evolution.pairings_started == 1
 
 
@@ -181,7 +181,7 @@ def test_a_session_taken_over_is_not_fought_for_in_a_tight_loop() -> None:
 
     kick()
     line.run(24 * HOUR)
-    assert line.calls[Action.CONNECT] <= 24 * 18
+    assert line.calls[LineAction.CONNECT] <= 24 * 18
     assert call_count(line) <= 24 * 60
     line.run_until(lambda: line.phase is Phase.BACKING_OFF, 600)
     assert line.stored.reason is Reason.REPLACED_ELSEWHERE
@@ -212,7 +212,7 @@ def test_a_connecting_that_our_own_connect_causes_does_not_shorten_the_delay() -
     for second in range(3600):
         line.after(float(second), lambda: line.feed(events.ConnectingSeen()))
     line.run(HOUR)
-    assert line.calls[Action.CONNECT] <= 18
+    assert line.calls[LineAction.CONNECT] <= 18
 
 
 @pytest.mark.parametrize("phase", ["open", "new"])
@@ -260,7 +260,7 @@ def test_a_new_secret_reaches_evolution_though_it_was_away() -> None:
     line.evolution.reachable = True
     reset_counters(line)
     line.run(300)
-    assert line.calls[Action.REGISTER] == 1
+    assert line.calls[LineAction.REGISTER] == 1
 
 
 def test_a_line_found_open_has_its_webhook_looked_at() -> None:
@@ -270,7 +270,7 @@ def test_a_line_found_open_has_its_webhook_looked_at() -> None:
     reset_counters(line)
     line.evolution.reachable = True
     line.run(400)
-    assert line.calls[Action.REGISTER] == 1
+    assert line.calls[LineAction.REGISTER] == 1
 
 
 def test_a_line_that_never_stays_open_is_tried_with_growing_delays() -> None:
@@ -286,7 +286,7 @@ def test_a_line_that_never_stays_open_is_tried_with_growing_delays() -> None:
     line.run(HOUR)
     reset_counters(line)
     line.run(HOUR)
-    assert line.calls[Action.CONNECT] <= 18
+    assert line.calls[LineAction.CONNECT] <= 18
 
 
 def test_the_first_try_after_a_take_over_waits_some_minutes() -> None:
@@ -304,7 +304,7 @@ def test_an_observation_that_comes_too_early_is_owed_and_made_later() -> None:
     line = open_line()
     line.evolution.end_session(401)
     reset_counters(line)
-    line.run_until(lambda: line.calls[Action.OBSERVE] == 1, 10)
+    line.run_until(lambda: line.calls[LineAction.OBSERVE] == 1, 10)
     line.run(0.5)
     line.evolution.state = "open"
     line.feed(events.Opened())
@@ -350,4 +350,4 @@ def test_a_fresh_code_is_left_alone_and_an_old_one_is_observed_before_it_is_pull
     assert call_count(line) == 0
     line.loss = 1.0
     line.run_until(lambda: call_count(line) > 0, 60)
-    assert set(line.calls) == {Action.OBSERVE}
+    assert set(line.calls) == {LineAction.OBSERVE}

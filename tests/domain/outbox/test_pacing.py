@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zapline.domain.outbox.pacing import BURST, GAP, PER_MINUTE, WARMED_UP, Pacer, PastCall, UnitPace
+from zapline.domain.outbox.pacing import (
+    DEFAULT_BURST,
+    DEFAULT_PER_MINUTE,
+    DEFAULT_RECIPIENT_GAP,
+    WARM_DAILY_LIMIT,
+    PaceLimits,
+    Pacer,
+    PastSend,
+)
 from zapline.domain.outbox.work_states import Lane
 from zapline.domain.timestamps import Moment
 
@@ -24,7 +32,7 @@ def at(seconds: float = 0.0, mono: float | None = None) -> Moment:
 
 def paced(**limits: Any) -> Pacer:
     """At rest, in Berlin; without a gap unless one is given."""
-    pace = UnitPace(BERLIN, **{"gap": 0.0, **limits})
+    pace = PaceLimits(BERLIN, **{"gap": 0.0, **limits})
     return Pacer.rebuilt(pace, [], {}, at())
 
 
@@ -39,8 +47,10 @@ def reason(pacer: Pacer, lane: Lane, when: float = 0.0) -> tuple[float, str] | N
 
 
 def test_without_limits_of_its_own_a_unit_has_the_defaults() -> None:
-    assert UnitPace.given(BERLIN) == UnitPace(BERLIN, PER_MINUTE, BURST, GAP, campaign_seconds=2.0)
-    own = UnitPace.given(BERLIN, per_minute=6, burst=2, gap=0, quiet_from=time(22), quiet_until=time(7))
+    assert PaceLimits.given(BERLIN) == PaceLimits(
+        BERLIN, DEFAULT_PER_MINUTE, DEFAULT_BURST, DEFAULT_RECIPIENT_GAP, campaign_seconds=2.0
+    )
+    own = PaceLimits.given(BERLIN, per_minute=6, burst=2, gap=0, quiet_from=time(22), quiet_until=time(7))
     assert (own.per_minute, own.burst, own.gap) == (6, 2, 0)
     assert own.quiet is not None
     assert own.quiet.zone is BERLIN
@@ -109,16 +119,16 @@ def test_a_new_line_warms_up_with_campaigns_while_replies_go_on() -> None:
     [(0, None, 20), (1, None, 40), (8, None, 5120), (9, None, None), (400, None, None), (3, 160, 160), (3, 159, None)],
 )
 def test_the_ramp_doubles_each_day_until_the_line_is_warm(days: int, cap: int | None, allowed: int | None) -> None:
-    pace = UnitPace(BERLIN, warm_up_first=20, line_since=NOW - days * 86_400, daily_cap=cap)
+    pace = PaceLimits(BERLIN, warm_up_first=20, line_since=NOW - days * 86_400, daily_cap=cap)
     assert pace.ramp(NOW) == allowed
-    assert allowed is None or allowed <= WARMED_UP
+    assert allowed is None or allowed <= WARM_DAILY_LIMIT
     assert replace(pace, warm_up_first=None).ramp(NOW) is None
     assert replace(pace, line_since=None).ramp(NOW) == 20
 
 
 def test_quiet_hours_hold_campaigns_only_and_end_by_the_wall_clock_over_a_clock_change() -> None:
     evening = datetime(2026, 10, 24, 23, tzinfo=BERLIN).timestamp()
-    pace = UnitPace.given(BERLIN, quiet_from=time(22), quiet_until=time(7))
+    pace = PaceLimits.given(BERLIN, quiet_from=time(22), quiet_until=time(7))
     pacer = Pacer.rebuilt(pace, [], {}, Moment(evening, 100.0))
     assert pacer.may(Moment(evening, 100.0)) == REPLY
     hold = pacer.hold(Lane.CAMPAIGN, Moment(evening, 100.0))
@@ -154,10 +164,10 @@ def test_a_throttled_unit_sends_replies_only() -> None:
 
 
 def test_what_is_rebuilt_remembers_rate_gap_day_and_campaign() -> None:
-    pace = UnitPace(BERLIN, per_minute=60, burst=2, gap=5.0, daily_cap=4, campaign_seconds=8.0)
+    pace = PaceLimits(BERLIN, per_minute=60, burst=2, gap=5.0, daily_cap=4, campaign_seconds=8.0)
     calls = [
-        PastCall(NOW - 3, NOW - 2, "a", Lane.CAMPAIGN),
-        PastCall(NOW - 1, None, "b", Lane.REPLY),
+        PastSend(NOW - 3, NOW - 2, "a", Lane.CAMPAIGN),
+        PastSend(NOW - 1, None, "b", Lane.REPLY),
     ]
     pacer = Pacer.rebuilt(pace, calls, {Lane.REPLY: 2, Lane.CAMPAIGN: 1}, at(0, mono=50.0))
     assert list(pacer.blocked(at(0, mono=50.0))) == ["a", "b"]
@@ -175,8 +185,8 @@ def test_what_is_rebuilt_remembers_rate_gap_day_and_campaign() -> None:
 
 
 def test_after_a_long_rest_everything_is_free() -> None:
-    pace = UnitPace(BERLIN, per_minute=6, burst=5, gap=20.0, campaign_seconds=30.0)
-    calls = [PastCall(NOW - seconds, NOW - seconds, "a", Lane.CAMPAIGN) for seconds in range(200, 60, -10)]
+    pace = PaceLimits(BERLIN, per_minute=6, burst=5, gap=20.0, campaign_seconds=30.0)
+    calls = [PastSend(NOW - seconds, NOW - seconds, "a", Lane.CAMPAIGN) for seconds in range(200, 60, -10)]
     pacer = Pacer.rebuilt(pace, calls, {}, at())
     assert pacer.may(at()) == BOTH
     assert list(pacer.blocked(at())) == []
@@ -187,8 +197,8 @@ def test_after_a_long_rest_everything_is_free() -> None:
 
 
 def test_past_calls_that_seem_to_come_count_as_made_just_now() -> None:
-    pace = UnitPace(BERLIN, per_minute=60, burst=2, gap=5.0)
-    calls = [PastCall(NOW + 3600 + number, NOW + 3601 + number, "a", Lane.CAMPAIGN) for number in range(3)]
+    pace = PaceLimits(BERLIN, per_minute=60, burst=2, gap=5.0)
+    calls = [PastSend(NOW + 3600 + number, NOW + 3601 + number, "a", Lane.CAMPAIGN) for number in range(3)]
     pacer = Pacer.rebuilt(pace, calls, {}, at())
     assert pacer.may(at()) == []
     assert pacer.gap_over(at()) == 5.0
@@ -237,11 +247,11 @@ STEPS = st.lists(
 class Life:
     """A unit whose process is killed again and again; the world's own time, and what Evolution has received."""
 
-    pace: UnitPace
+    pace: PaceLimits
     now: float = 10_000.0
     wall: float = NOW  # at world time 10,000
     boot: float = 0.0  # the monotonic clock begins anew with the machine
-    calls: list[PastCall] = field(default_factory=list)
+    calls: list[PastSend] = field(default_factory=list)
     received: list[tuple[float, str, Lane]] = field(default_factory=list)
     began: list[tuple[float, Lane]] = field(default_factory=list)
 
@@ -277,7 +287,7 @@ class Life:
             self.received.append((self.now + step.reached * step.duration, step.recipient, step.wish))
             self.now += step.duration
             ended = None if step.killed else self.moment()
-            self.calls.append(PastCall(at.wall, ended.wall if ended is not None else None, step.recipient, step.wish))
+            self.calls.append(PastSend(at.wall, ended.wall if ended is not None else None, step.recipient, step.wish))
             if ended is not None:
                 pacer.ended(ended, step.recipient, step.wish, sent=True)
                 continue
@@ -297,7 +307,7 @@ class Life:
 def test_no_window_sees_more_than_the_pace_whatever_is_killed_when(
     per_minute: float, burst: int, gap: float, seconds: float, steps: list[Step]
 ) -> None:
-    life = Life(UnitPace(UTC, per_minute, burst, gap, campaign_seconds=seconds))
+    life = Life(PaceLimits(UTC, per_minute, burst, gap, campaign_seconds=seconds))
     life.live(steps)
     times = [when for when, _, _ in life.received]
     assert times == sorted(times)
@@ -314,7 +324,7 @@ def test_no_window_sees_more_than_the_pace_whatever_is_killed_when(
 
 @given(STEPS)
 def test_whatever_has_happened_each_hold_ends_when_it_says(steps: list[Step]) -> None:
-    life = Life(UnitPace(UTC, per_minute=20, burst=3, gap=7.0, campaign_seconds=5.0))
+    life = Life(PaceLimits(UTC, per_minute=20, burst=3, gap=7.0, campaign_seconds=5.0))
     life.live(steps)
     pacer = life.start()
     for lane in Lane:

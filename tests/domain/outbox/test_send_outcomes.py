@@ -3,27 +3,27 @@ from uuid import uuid4
 import pytest
 
 from zapline.domain.ids import ExternalId
-from zapline.domain.messages.facts import Kind, SendAnswered
+from zapline.domain.messages.facts import MessageKind, SendAnswered
 from zapline.domain.outbox.contents import Content, File, Reaction, Text
 from zapline.domain.outbox.send_outcomes import (
-    CAMPAIGN_REST,
-    LINE_REST,
-    Call,
-    Failed,
+    CAMPAIGN_PAUSE,
+    LINE_PAUSE,
+    SendCall,
+    SendFailure,
     after_crash,
     after_failure,
     after_success,
-    campaign_rest,
-    line_rest,
+    campaign_pause,
+    line_pause,
 )
-from zapline.domain.outbox.work_states import MOST_TRIES, MOVES, Work
-from zapline.evolution.client.failures import VOCABULARY, Verdict
+from zapline.domain.outbox.work_states import MAX_TRIES, WORK_TRANSITIONS, WorkState
+from zapline.evolution.client.failures import ALL_FAILURES, FailureVerdict
 
 NOW = 1_795_364_000.0
 
 
-def made(tries: int = 0, content: Content | None = None, address: str = "5511999990001") -> Call:
-    return Call(uuid4(), uuid4(), 3, tries, address, content or Text("oi"))
+def made(tries: int = 0, content: Content | None = None, address: str = "5511999990001") -> SendCall:
+    return SendCall(uuid4(), uuid4(), 3, tries, address, content or Text("oi"))
 
 
 def parts(answer: SendAnswered) -> tuple[object, ...]:
@@ -33,16 +33,16 @@ def parts(answer: SendAnswered) -> tuple[object, ...]:
     return answer.outcome, answer.move, answer.tries, due, look
 
 
-def failed(code: str, verdict: str, retry_after: float | None = None) -> Failed:
-    return Failed(code, verdict, "said so", retry_after)
+def failed(code: str, verdict: str, retry_after: float | None = None) -> SendFailure:
+    return SendFailure(code, verdict, "said so", retry_after)
 
 
 def test_an_answer_names_its_call_and_why_it_failed() -> None:
     call = made()
-    answer = after_failure(call, Failed("server_error", "retry", "with a \x00 in it"), NOW, 0.5)
+    answer = after_failure(call, SendFailure("server_error", "retry", "with a \x00 in it"), NOW, 0.5)
     assert (answer.attempt, answer.message, answer.fence) == (call.attempt, call.message, 3)
     assert (answer.failure, answer.detail, answer.ended_at) == ("server_error", "with a  in it", NOW)
-    assert after_failure(call, Failed("server_error", "retry"), NOW, 0.5).detail is None
+    assert after_failure(call, SendFailure("server_error", "retry"), NOW, 0.5).detail is None
 
 
 def test_the_lines_fault_costs_no_try_and_leaves_the_message_where_it_was() -> None:
@@ -57,7 +57,7 @@ def test_the_messages_own_faults_are_three_at_most_with_growing_delays() -> None
     second = after_failure(made(1), failed("media_unreachable", "retry"), NOW, 0.0)
     assert parts(second) == ("not_sent", "queued", 1, 8.0, None)
     assert after_failure(made(1), failed("server_error", "retry"), NOW, 1.0).due_at == pytest.approx(NOW + 5.6)
-    third = after_failure(made(MOST_TRIES - 1), failed("server_error", "retry"), NOW, 0.0)
+    third = after_failure(made(MAX_TRIES - 1), failed("server_error", "retry"), NOW, 0.0)
     assert parts(third) == ("not_sent", "dead", 1, None, None)
 
 
@@ -77,7 +77,7 @@ def test_what_is_refused_is_dead_at_once_but_a_missing_number_is_asked_for_once_
 
 
 @pytest.mark.parametrize("code", ["no_answer", "timed_out_after_relay", "gateway_failed", "bad_answer"])
-@pytest.mark.parametrize("content", [Text("oi"), File(Kind.IMAGE, "https://x.example/a.jpg")])
+@pytest.mark.parametrize("content", [Text("oi"), File(MessageKind.IMAGE, "https://x.example/a.jpg")])
 def test_what_may_have_been_delivered_is_looked_for_and_not_sent_again(code: str, content: Content) -> None:
     answer = after_failure(made(0, content), failed(code, "uncertain"), NOW, 0.5)
     assert parts(answer) == ("uncertain", "uncertain", 0, None, 8.0)
@@ -115,26 +115,26 @@ def test_whose_a_lid_is_is_learnt_where_a_number_was_asked_for(
 
 
 def test_every_failure_there_is_leads_to_an_allowed_move() -> None:
-    assert {verdict.value for verdict in Verdict} == {"line", "retry", "rejected", "uncertain"}
-    for kind in VOCABULARY:
-        for tries in range(MOST_TRIES):
-            answer = after_failure(made(tries), Failed(kind.code, kind.verdict.value), NOW, 0.5)
-            assert Work(answer.move) in MOVES[Work.LEASED]
-            assert tries + answer.tries <= MOST_TRIES
-            assert (answer.move == "uncertain") == (kind.verdict is Verdict.UNCERTAIN)
+    assert {verdict.value for verdict in FailureVerdict} == {"line", "retry", "rejected", "uncertain"}
+    for kind in ALL_FAILURES:
+        for tries in range(MAX_TRIES):
+            answer = after_failure(made(tries), SendFailure(kind.code, kind.verdict.value), NOW, 0.5)
+            assert WorkState(answer.move) in WORK_TRANSITIONS[WorkState.LEASED]
+            assert tries + answer.tries <= MAX_TRIES
+            assert (answer.move == "uncertain") == (kind.verdict is FailureVerdict.UNCERTAIN)
             assert (answer.look_at is not None) == (answer.move == "uncertain")
 
 
 def test_a_line_rests_longer_each_time_and_as_long_as_it_is_told() -> None:
     down = failed("unreachable", "line")
-    assert [line_rest(down, number, 0.0) for number in (1, 2, 3, 20)] == [1.0, 2.0, 4.0, LINE_REST.cap]
+    assert [line_pause(down, number, 0.0) for number in (1, 2, 3, 20)] == [1.0, 2.0, 4.0, LINE_PAUSE.cap]
     slow = failed("throttled", "line", 45.0)
-    assert line_rest(slow, 1, 0.5) == 45.0
-    assert campaign_rest(slow, 1, 0.0) == 45.0
-    assert [campaign_rest(slow, number, 0.0) for number in (2, 3, 20)] == [60.0, 120.0, CAMPAIGN_REST.cap]
+    assert line_pause(slow, 1, 0.5) == 45.0
+    assert campaign_pause(slow, 1, 0.0) == 45.0
+    assert [campaign_pause(slow, number, 0.0) for number in (2, 3, 20)] == [60.0, 120.0, CAMPAIGN_PAUSE.cap]
 
 
 def test_only_silence_asks_for_a_sign_of_life() -> None:
-    silent = {kind.code for kind in VOCABULARY if Failed(kind.code, kind.verdict.value).silent}
+    silent = {kind.code for kind in ALL_FAILURES if SendFailure(kind.code, kind.verdict.value).silent}
     assert silent == {"no_answer", "gateway_failed", "bad_answer"}
-    assert not Failed("no_answer", "line").silent
+    assert not SendFailure("no_answer", "line").silent

@@ -4,20 +4,28 @@ from uuid import UUID
 
 import pytest
 
-from zapline.domain.contacts.addresses import Address, resolve
+from zapline.domain.contacts.addresses import Address, resolve_address
 from zapline.domain.ids import ExternalId, UnitId
 from zapline.domain.inbound_events import Ignored
-from zapline.domain.messages.delivery_status import Delivery
+from zapline.domain.messages.delivery_status import DeliveryStatus
 from zapline.domain.messages.facts import (
     ContactSeen,
-    Kind,
     MessageArrived,
     MessageEdited,
+    MessageKind,
     OptedOut,
     ReactionReported,
     StatusReported,
 )
-from zapline.domain.privacy.erasure import ERASED, Erased, digest_of, digits_of, mention, spared, spellings
+from zapline.domain.privacy.erasure import (
+    ERASED,
+    ErasedPeople,
+    drop_erased,
+    identity_digest,
+    mention_pattern,
+    number_spellings,
+    searchable_digits,
+)
 
 UNIT, OTHER_UNIT = UnitId(UUID(int=1)), UnitId(UUID(int=2))
 KEY = bytes(32)
@@ -25,7 +33,7 @@ PHONE, LID, GROUP = "5511999990001@s.whatsapp.net", "111222333444555@lid", "1203
 
 
 def address(*jids: str) -> Address:
-    found = resolve(*jids)
+    found = resolve_address(*jids)
     assert found is not None
     return found
 
@@ -42,11 +50,11 @@ def address(*jids: str) -> Address:
     ],
 )
 def test_a_number_is_found_under_every_spelling(canonical: str, expected: set[str]) -> None:
-    assert set(spellings(canonical)) == expected
+    assert set(number_spellings(canonical)) == expected
 
 
 def test_a_mention_is_not_a_part_of_a_longer_number() -> None:
-    found = mention(["551199990001", "5511999990001"])
+    found = mention_pattern(["551199990001", "5511999990001"])
     for body in (b"5511999990001", b'"551199990001@s.whatsapp.net"', b"@5511999990001 oi", b"\xff+551199990001\xff"):
         assert found.search(body)
     for body in (b"15511999990001", b"55119999900012", b"551199990", b"11999990001"):
@@ -54,18 +62,24 @@ def test_a_mention_is_not_a_part_of_a_longer_number() -> None:
 
 
 def test_a_few_digits_stand_for_nobody() -> None:
-    assert digits_of(["lid:5", "+551133334444"], ["0", "111222333444555", "a@b"]) == ("111222333444555", "551133334444")
-    none = mention(digits_of(["lid:5"]))
+    assert searchable_digits(["lid:5", "+551133334444"], ["0", "111222333444555", "a@b"]) == (
+        "111222333444555",
+        "551133334444",
+    )
+    none = mention_pattern(searchable_digits(["lid:5"]))
     assert not any(none.search(body) for body in (b"", b"5", b"R$ 5\n", b'{"a":5}'))
 
 
 def test_facts_of_before_are_dropped_and_those_of_after_and_of_others_stay() -> None:
-    known = {digest_of(KEY, UNIT, "+5511999990001"): 1000.0, digest_of(KEY, UNIT, "lid:111222333444555"): 1000.0}
-    erased = Erased(KEY, UNIT, known)
+    known = {
+        identity_digest(KEY, UNIT, "+5511999990001"): 1000.0,
+        identity_digest(KEY, UNIT, "lid:111222333444555"): 1000.0,
+    }
+    erased = ErasedPeople(KEY, UNIT, known)
 
     def message(id: str, at: float | None, *jids: str, sender: str | None = None) -> MessageArrived:
         by = address(sender) if sender is not None else None
-        return MessageArrived(ExternalId(id), address(*jids), False, Kind.TEXT, "oi", sender=by, sent_at=at)
+        return MessageArrived(ExternalId(id), address(*jids), False, MessageKind.TEXT, "oi", sender=by, sent_at=at)
 
     old = [
         message("A", 1000.0, PHONE),
@@ -83,10 +97,10 @@ def test_facts_of_before_are_dropped_and_those_of_after_and_of_others_stay() -> 
         message("G", 5.0, GROUP),
         MessageEdited(ExternalId("E"), "novo", 0),
         ReactionReported(ExternalId("Z"), "+5511999990001", "x", 1_001_000),
-        StatusReported(ExternalId("A"), Delivery.READ),
+        StatusReported(ExternalId("A"), DeliveryStatus.READ),
         ContactSeen(address("5511888880002@s.whatsapp.net"), "Rui"),
     ]
-    assert spared([*old, *new], erased, 500.0) == [*[Ignored(ERASED)] * len(old), *new]
-    assert spared(old, None, 500.0) is old
-    assert spared(new, erased, 500.0) is new
-    assert digest_of(KEY, UNIT, "+5511999990001") != digest_of(KEY, OTHER_UNIT, "+5511999990001")
+    assert drop_erased([*old, *new], erased, 500.0) == [*[Ignored(ERASED)] * len(old), *new]
+    assert drop_erased(old, None, 500.0) is old
+    assert drop_erased(new, erased, 500.0) is new
+    assert identity_digest(KEY, UNIT, "+5511999990001") != identity_digest(KEY, OTHER_UNIT, "+5511999990001")

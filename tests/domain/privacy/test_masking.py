@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zapline.domain.privacy.masking import mask_phone, mask_text, mask_url, sanitize_error, secret_name
+from zapline.domain.privacy.masking import is_secret_name, mask_phone, mask_secrets, mask_text, sanitize_error
 
 PHONES = st.integers(10**9, 10**13).map(lambda number: f"55{number}"[:15])
 WORDS = st.text(alphabet="abcxyz ,;:!?()[]{}<>=\n\t'\"áéí", max_size=20)
@@ -155,12 +155,12 @@ def test_ids_survive_whatever_their_digits(unit: uuid.UUID, tail: str) -> None:
     ],
 )
 def test_secrets_in_urls_headers_and_dsns_are_masked(text: str, masked: str) -> None:
-    assert mask_url(text) == masked
+    assert mask_secrets(text) == masked
 
 
 @pytest.mark.parametrize("text", ["ZAPLINE_MASTER_KEY: write one", "bad secret: unit_x", "https://evo.example/a?b=c"])
 def test_explanations_about_secrets_stay_readable(text: str) -> None:
-    assert mask_url(text) == text
+    assert mask_secrets(text) == text
 
 
 @given(
@@ -168,7 +168,7 @@ def test_explanations_about_secrets_stay_readable(text: str) -> None:
     st.sampled_from(["", "/messages-upsert", "?a=b"]),
 )
 def test_no_webhook_secret_survives(secret: str, suffix: str) -> None:
-    assert mask_url(f"/webhooks/whatsapp/evolution/{secret}{suffix}") == (
+    assert mask_secrets(f"/webhooks/whatsapp/evolution/{secret}{suffix}") == (
         f"/webhooks/whatsapp/evolution/[MASKED]{suffix}"
     )
 
@@ -192,12 +192,12 @@ def test_no_webhook_secret_survives(secret: str, suffix: str) -> None:
     ],
 )
 def test_names_of_secret_fields_are_known(name: str) -> None:
-    assert secret_name(name)
+    assert is_secret_name(name)
 
 
 @pytest.mark.parametrize("name", ["unit", "instance", "key_id", "message_id", "status", "tokens_left", "monkey"])
 def test_names_of_other_fields_are_left_alone(name: str) -> None:
-    assert not secret_name(name)
+    assert not is_secret_name(name)
 
 
 @pytest.mark.parametrize(
@@ -253,5 +253,5 @@ def test_an_error_shown_to_people_is_short() -> None:
 def test_a_hostile_text_takes_time_in_proportion_to_its_length(piece: str) -> None:
     text = piece * (200_000 // len(piece)) + "@="
     started = time.perf_counter()
-    mask_text(text), mask_url(text), sanitize_error(text)
+    mask_text(text), mask_secrets(text), sanitize_error(text)
     assert time.perf_counter() - started < 3.0

@@ -7,14 +7,15 @@ import httpx2
 import pytest
 
 import zapline.sandbox
-from zapline.domain.outbox.failure_texts import REASONS, reason_of
+from zapline.domain.outbox.failure_texts import FAILURE_TEXTS, failure_text
 from zapline.evolution.client import failures
-from zapline.evolution.client.failure_classifier import failure_of_answer, failure_of_exception, file_is_gone
+from zapline.evolution.client.failure_classifier import classify_exception, classify_response, is_file_gone
 from zapline.evolution.client.failures import (
-    VOCABULARY,
+    ALL_FAILURES,
     BadAnswer,
     EvolutionFailure,
     FailedInside,
+    FailureVerdict,
     GatewayFailed,
     InstanceExists,
     InstanceUnknown,
@@ -34,10 +35,9 @@ from zapline.evolution.client.failures import (
     TooLarge,
     Unauthorized,
     Unreachable,
-    Verdict,
-    safe_text,
+    sanitize_detail,
 )
-from zapline.evolution.client.response_parser import read_sent
+from zapline.evolution.client.response_parser import parse_sent_message
 
 REST = Path(zapline.sandbox.__file__).parent / "recordings" / "rest"
 
@@ -115,7 +115,7 @@ def test_the_table_names_every_recorded_refusal_and_nothing_else() -> None:
 @pytest.mark.parametrize("name", sorted(MEANING))
 def test_a_recorded_refusal_means_what_the_table_says(name: str) -> None:
     status, body = _refusals()[name]
-    failure = failure_of_answer(status, body, {})
+    failure = classify_response(status, body, {})
     assert type(failure) is MEANING[name]
     assert failure.status == status
     assert failure.detail
@@ -159,7 +159,7 @@ def test_a_recorded_refusal_means_what_the_table_says(name: str) -> None:
 def test_answers_of_proxies_and_strangers_have_a_word_too(
     status: int, body: bytes, headers: dict[str, str], meaning: type[EvolutionFailure]
 ) -> None:
-    assert type(failure_of_answer(status, body, headers)) is meaning
+    assert type(classify_response(status, body, headers)) is meaning
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_the_words_inside_the_envelope_decide_whether_anything_was_sent(
     status: int, said: str, meaning: type[EvolutionFailure], in_list: bool
 ) -> None:
     envelope = {"status": status, "error": "x", "response": {"message": [said] if in_list else said}}
-    failure = failure_of_answer(status, json.dumps(envelope).encode(), {})
+    failure = classify_response(status, json.dumps(envelope).encode(), {})
     assert type(failure) is meaning
     assert failure.detail not in ("", "[object Object]")
 
@@ -229,30 +229,30 @@ UNANSWERED = {"sendText-client-timeout"}
 
 
 def test_every_recorded_send_is_either_sent_or_one_failure_whose_verdict_never_loses_or_repeats_it() -> None:
-    verdicts: dict[Verdict, set[str]] = {verdict: set() for verdict in Verdict}
+    verdicts: dict[FailureVerdict, set[str]] = {verdict: set() for verdict in FailureVerdict}
     for path in sorted(REST.glob("send*.json")):
         answer = json.loads(path.read_bytes())["response"]
         if answer["status"] is None:
             assert path.stem in UNANSWERED
             continue
         if answer["status"] == 201:
-            assert read_sent(answer["body"]).external_id == answer["body"]["key"]["id"], path.stem
+            assert parse_sent_message(answer["body"]).external_id == answer["body"]["key"]["id"], path.stem
             continue
         verdicts[MEANING[path.stem].verdict].add(path.stem)
-    assert verdicts[Verdict.UNCERTAIN] == {"sendText-timed-out-after-relay"}
-    assert verdicts[Verdict.RETRY] == {"sendMedia-url-unreachable", "sendText-onWhatsApp-timeout"}
-    assert verdicts[Verdict.LINE] == {
+    assert verdicts[FailureVerdict.UNCERTAIN] == {"sendText-timed-out-after-relay"}
+    assert verdicts[FailureVerdict.RETRY] == {"sendMedia-url-unreachable", "sendText-onWhatsApp-timeout"}
+    assert verdicts[FailureVerdict.LINE] == {
         "sendText-connection-closed-mid-send",
         "sendText-never-connected",
         "sendText-unknown-instance",
         "sendText-wa-unreachable",
     }
-    assert len(verdicts[Verdict.REJECTED]) == 12
+    assert len(verdicts[FailureVerdict.REJECTED]) == 12
 
 
 @pytest.mark.parametrize(("given", "seconds"), [("7", 7.0), ("0.5", 0.5), ("Wed, 21 Oct", None), ("", None)])
 def test_retry_after_is_read_where_it_is_in_seconds(given: str, seconds: float | None) -> None:
-    assert failure_of_answer(429, b"", {"retry-after": given}).retry_after == seconds
+    assert classify_response(429, b"", {"retry-after": given}).retry_after == seconds
 
 
 @pytest.mark.parametrize(
@@ -266,8 +266,8 @@ def test_retry_after_is_read_where_it_is_in_seconds(given: str, seconds: float |
 )
 def test_a_date_in_retry_after_counts_from_the_date_of_the_answer(until: str, seconds: float | None) -> None:
     headers = {"retry-after": until, "date": "Wed, 21 Oct 2026 07:28:00 GMT"}
-    assert failure_of_answer(429, b"", headers).retry_after == seconds
-    assert failure_of_answer(429, b"", {"retry-after": until}).retry_after is None
+    assert classify_response(429, b"", headers).retry_after == seconds
+    assert classify_response(429, b"", {"retry-after": until}).retry_after is None
 
 
 @pytest.mark.parametrize(
@@ -289,9 +289,9 @@ def test_a_date_in_retry_after_counts_from_the_date_of_the_answer(until: str, se
 def test_only_errors_before_the_write_prove_that_nothing_was_sent(
     exc: httpx2.HTTPError, meaning: type[EvolutionFailure]
 ) -> None:
-    failure = failure_of_exception(exc)
+    failure = classify_exception(exc)
     assert type(failure) is meaning
-    assert (failure.verdict is Verdict.UNCERTAIN) == (meaning is not Unreachable)
+    assert (failure.verdict is FailureVerdict.UNCERTAIN) == (meaning is not Unreachable)
 
 
 def test_the_vocabulary_is_closed_and_every_word_has_its_own_code_and_a_verdict() -> None:
@@ -300,9 +300,9 @@ def test_the_vocabulary_is_closed_and_every_word_has_its_own_code_and_a_verdict(
         for value in vars(failures).values()
         if isinstance(value, type) and issubclass(value, EvolutionFailure) and value is not EvolutionFailure
     }
-    assert defined == set(VOCABULARY)
-    assert len({word.code for word in VOCABULARY}) == len(VOCABULARY)
-    for word in VOCABULARY:
+    assert defined == set(ALL_FAILURES)
+    assert len({word.code for word in ALL_FAILURES}) == len(ALL_FAILURES)
+    for word in ALL_FAILURES:
         assert {"code", "verdict"} <= set(vars(word)), word
         assert word.__doc__
 
@@ -321,23 +321,23 @@ OURS = {
 
 
 def test_every_code_has_one_plain_sentence_that_says_whether_anything_was_sent() -> None:
-    assert set(REASONS) == {word.code for word in VOCABULARY} | OURS
-    assert len(set(REASONS.values())) == len(REASONS)
-    for word in VOCABULARY:
-        said = REASONS[word.code]
+    assert set(FAILURE_TEXTS) == {word.code for word in ALL_FAILURES} | OURS
+    assert len(set(FAILURE_TEXTS.values())) == len(FAILURE_TEXTS)
+    for word in ALL_FAILURES:
+        said = FAILURE_TEXTS[word.code]
         assert said[0].isupper()
         assert said.endswith(".")
-        assert ("may have been delivered" in said) == (word.verdict is Verdict.UNCERTAIN), word
-    assert reason_of("no_answer") == REASONS["no_answer"]
-    assert "code" in reason_of("of_another_version")
+        assert ("may have been delivered" in said) == (word.verdict is FailureVerdict.UNCERTAIN), word
+    assert failure_text("no_answer") == FAILURE_TEXTS["no_answer"]
+    assert "code" in failure_text("of_another_version")
 
 
 def test_a_file_that_whatsapp_no_longer_has_is_told_apart_from_a_broken_way_to_it() -> None:
-    assert file_is_gone(FailedInside("Error: Failed to fetch stream from https://mmg.whatsapp.net/x"))
-    assert file_is_gone(FailedInside("AxiosError: Request failed with status code 410"))
-    assert file_is_gone(FailedInside("Error: Media re-upload failed by device (404)"))
-    assert not file_is_gone(FailedInside("AxiosError: Request failed with status code 500"))
-    assert not file_is_gone(NotConnected("Connection Closed, status code 404"))
+    assert is_file_gone(FailedInside("Error: Failed to fetch stream from https://mmg.whatsapp.net/x"))
+    assert is_file_gone(FailedInside("AxiosError: Request failed with status code 410"))
+    assert is_file_gone(FailedInside("Error: Media re-upload failed by device (404)"))
+    assert not is_file_gone(FailedInside("AxiosError: Request failed with status code 500"))
+    assert not is_file_gone(NotConnected("Connection Closed, status code 404"))
 
 
 def test_a_detail_never_holds_a_url_a_key_or_a_full_phone_number() -> None:
@@ -345,9 +345,9 @@ def test_a_detail_never_holds_a_url_a_key_or_a_full_phone_number() -> None:
         "failed for 5511999990001@s.whatsapp.net at https://evo.example/x?apikey=1 "
         "with 67CAED2F-9529-452E-80E7-0CF38E434B30\nand getaddrinfo ENOTFOUND files.example"
     )
-    safe = safe_text(text)
+    safe = sanitize_detail(text)
     for secret in ("5511999990001", "evo.example", "67CAED2F", "files.example", "\n"):
         assert secret not in safe
     assert "****0001" in safe
     assert str(NoAnswer(text)).count("5511999990001") == 0
-    assert len(safe_text("word " * 1000)) <= 240
+    assert len(sanitize_detail("word " * 1000)) <= 240

@@ -11,6 +11,7 @@ import trio
 from zapline.evolution.client.failures import (
     BadAnswer,
     EvolutionFailure,
+    FailureVerdict,
     GatewayFailed,
     InstanceExists,
     InstanceUnknown,
@@ -22,12 +23,11 @@ from zapline.evolution.client.failures import (
     Throttled,
     Unauthorized,
     Unreachable,
-    Verdict,
 )
 from zapline.evolution.client.response_parser import WebhookRegistration
-from zapline.evolution.client.rest_client import CallPolicy, EvolutionClient, open_http, worth_repeating
+from zapline.evolution.client.rest_client import CallPolicy, EvolutionClient, is_transient, open_http_client
 from zapline.sandbox.simulator.server import SimulatedEvolution
-from zapline.sandbox.simulator.state.world import Habits
+from zapline.sandbox.simulator.state.server_state import Behaviour
 
 HOOK = WebhookRegistration(
     "http://127.0.0.1:9/hook", ("QRCODE_UPDATED", "MESSAGES_UPSERT"), {"X-Zapline-Secret": "s3cret-canary"}
@@ -38,14 +38,14 @@ QUICK = CallPolicy(connect=1.0, call=3.0, overall=6.0, first_wait=0.01, longest_
 @pytest.fixture
 async def evolution() -> AsyncIterator[SimulatedEvolution]:
     with trio.fail_after(20):
-        async with SimulatedEvolution.running(habits=Habits(connect_wait=0.5, statuses=())) as evo:
-            evo.plant("webhooks_off")
+        async with SimulatedEvolution.running(behaviour=Behaviour(connect_wait=0.5, statuses=())) as evo:
+            evo.inject_fault("webhooks_off")
             yield evo
 
 
 @pytest.fixture
 async def client(evolution: SimulatedEvolution) -> AsyncIterator[EvolutionClient]:
-    async with open_http() as http:
+    async with open_http_client() as http:
         yield EvolutionClient(http, evolution.url, evolution.api_key, QUICK)
 
 
@@ -119,7 +119,7 @@ async def test_names_are_percent_encoded(client: EvolutionClient) -> None:
 
 
 async def test_server_info_needs_no_right_key(evolution: SimulatedEvolution) -> None:
-    async with open_http() as http:
+    async with open_http_client() as http:
         stranger = EvolutionClient(http, evolution.url + "/", "wrong", QUICK)
         assert (await stranger.server_info()).version == "2.3.7"
         with pytest.raises(Unauthorized):
@@ -156,29 +156,29 @@ async def test_an_idempotent_call_is_repeated_only_while_that_may_help(
     failure: type[EvolutionFailure],
     attempts: int,
 ) -> None:
-    evolution.plant(kind, count=10, path="/instance/fetchInstances")
+    evolution.inject_fault(kind, count=10, path="/instance/fetchInstances")
     with pytest.raises(failure):
         await client.fetch_instances()
-    planted = next(fault for fault in evolution.world.faults.rows() if fault["kind"] == kind)
+    planted = next(fault for fault in evolution.state.faults.as_json() if fault["kind"] == kind)
     assert 10 - planted["count"] == attempts
 
 
 async def test_a_fault_that_passes_is_not_seen(evolution: SimulatedEvolution, client: EvolutionClient) -> None:
-    evolution.plant("error", count=2)
+    evolution.inject_fault("error", count=2)
     assert await client.fetch_instances() == []
 
 
 async def test_what_is_not_idempotent_is_never_repeated(evolution: SimulatedEvolution, client: EvolutionClient) -> None:
-    evolution.plant("drop_reply", count=1)
+    evolution.inject_fault("drop_reply", count=1)
     with pytest.raises(NoAnswer) as caught:
         await client.create_instance("loja", HOOK)
-    assert caught.value.verdict is Verdict.UNCERTAIN
-    assert "loja" in evolution.world.instances  # it had acted
+    assert caught.value.verdict is FailureVerdict.UNCERTAIN
+    assert "loja" in evolution.state.instances  # it had acted
 
 
 async def test_a_server_that_hangs_is_left_at_the_deadline(evolution: SimulatedEvolution) -> None:
-    evolution.plant("hang")
-    async with open_http() as http:
+    evolution.inject_fault("hang")
+    async with open_http_client() as http:
         client = EvolutionClient(http, evolution.url, "key", CallPolicy(call=0.2, overall=0.3))
         with trio.fail_after(2), pytest.raises(NoAnswer):
             await client.connection_state("loja")
@@ -188,18 +188,18 @@ async def test_a_server_that_is_down_is_unreachable_and_back_when_it_listens_aga
     evolution: SimulatedEvolution, client: EvolutionClient
 ) -> None:
     await client.fetch_instances()
-    evolution.shut()
+    evolution.take_down()
     await trio.sleep(0.05)
     with pytest.raises(Unreachable) as caught:
         await client.fetch_instances()
-    assert caught.value.verdict is Verdict.LINE
-    evolution.open()
+    assert caught.value.verdict is FailureVerdict.LINE
+    evolution.bring_up()
     await trio.sleep(0.05)
     assert await client.fetch_instances() == []
 
 
 async def test_throttling_carries_its_pause(evolution: SimulatedEvolution, client: EvolutionClient) -> None:
-    evolution.plant("throttle", seconds=7)
+    evolution.inject_fault("throttle", seconds=7)
     with pytest.raises(Throttled) as caught:
         await client.fetch_instances()
     assert caught.value.retry_after == 7.0
@@ -208,11 +208,11 @@ async def test_throttling_carries_its_pause(evolution: SimulatedEvolution, clien
 async def test_a_cancelled_call_ends_as_cancelled_and_is_not_repeated(
     evolution: SimulatedEvolution, client: EvolutionClient
 ) -> None:
-    evolution.plant("hang", count=10)
+    evolution.inject_fault("hang", count=10)
     with trio.move_on_after(0.1) as scope:
         await client.fetch_instances()
     assert scope.cancelled_caught
-    planted = next(fault for fault in evolution.world.faults.rows() if fault["kind"] == "hang")
+    planted = next(fault for fault in evolution.state.faults.as_json() if fault["kind"] == "hang")
     assert planted["count"] == 9
 
 
@@ -221,16 +221,16 @@ async def test_cancellation_is_never_worth_repeating() -> None:
         scope.cancel()
         with pytest.raises(trio.Cancelled) as caught:
             await trio.sleep_forever()
-        assert not worth_repeating(caught.value)
-    assert not worth_repeating(ValueError())
-    assert worth_repeating(Unreachable())
+        assert not is_transient(caught.value)
+    assert not is_transient(ValueError())
+    assert is_transient(Unreachable())
 
 
 async def test_no_secret_is_in_a_failure_or_in_a_log_line(
     evolution: SimulatedEvolution, client: EvolutionClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("WARNING")
-    evolution.plant("error")
+    evolution.inject_fault("error")
     with pytest.raises(ServerError) as caught:
         await client.create_instance("loja", HOOK, "5511999990000")
     for text in (str(caught.value), repr(HOOK), caplog.text):

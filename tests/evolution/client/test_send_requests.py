@@ -12,8 +12,18 @@ import pytest
 import trio
 
 from zapline.domain.ids import ExternalId
-from zapline.domain.messages.facts import Kind
-from zapline.domain.outbox.contents import Card, Content, File, Location, Outgoing, Poll, Quoted, Reaction, Text
+from zapline.domain.messages.facts import MessageKind
+from zapline.domain.outbox.contents import (
+    Content,
+    File,
+    Location,
+    OutgoingMessage,
+    Poll,
+    QuotedMessage,
+    Reaction,
+    SharedContact,
+    Text,
+)
 from zapline.evolution.client import rest_client as client_room
 from zapline.evolution.client.failures import (
     BadAnswer,
@@ -36,31 +46,31 @@ from zapline.evolution.client.failures import (
     Unreachable,
 )
 from zapline.evolution.client.response_parser import WebhookRegistration
-from zapline.evolution.client.rest_client import CallPolicy, EvolutionClient, MessageKey, open_http
-from zapline.evolution.client.send_requests import Dialect, request_of
+from zapline.evolution.client.rest_client import CallPolicy, EvolutionClient, MessageKey, open_http_client
+from zapline.evolution.client.send_requests import Dialect, build_send_request
 from zapline.sandbox.simulator.server import SimulatedEvolution
-from zapline.sandbox.simulator.state.world import Habits
+from zapline.sandbox.simulator.state.server_state import Behaviour
 
 QUICK = CallPolicy(connect=1.0, call=2.0, send_file=4.0, overall=3.0, first_wait=0.01, longest_wait=0.05)
 HOOK = WebhookRegistration("http://127.0.0.1:9/hook", ("MESSAGES_UPSERT",))
 MARIA = "5511999990001"
 PIXEL = b"\x89PNG\r\n\x1a\nnot quite"
-QUOTED = Quoted(ExternalId("3EB0Q"), f"{MARIA}@s.whatsapp.net", False, "e agora?")
+QUOTED = QuotedMessage(ExternalId("3EB0Q"), f"{MARIA}@s.whatsapp.net", False, "e agora?")
 URL = "https://files.example.com/a.png"
 REACTION = Reaction("👍", ExternalId("3EB0R"), f"{MARIA}@s.whatsapp.net", True)
 
 CONTENTS: dict[str, tuple[Content, bytes | None]] = {
     "text": (Text("olá"), None),
     "text without preview": (Text("olá", link_preview=False), None),
-    "image by url": (File(Kind.IMAGE, url=URL, caption="legenda"), None),
-    "image by bytes": (File(Kind.IMAGE, upload=UUID(int=1), mimetype="image/png"), PIXEL),
-    "video": (File(Kind.VIDEO, url=URL, mimetype="video/mp4", file_name="v.mp4"), None),
-    "audio": (File(Kind.AUDIO, url=URL), None),
-    "voice": (File(Kind.VOICE, upload=UUID(int=1), caption="ignored"), PIXEL),
-    "document": (File(Kind.DOCUMENT, upload=UUID(int=1), mimetype="application/pdf; x=y"), PIXEL),
+    "image by url": (File(MessageKind.IMAGE, url=URL, caption="legenda"), None),
+    "image by bytes": (File(MessageKind.IMAGE, upload=UUID(int=1), mimetype="image/png"), PIXEL),
+    "video": (File(MessageKind.VIDEO, url=URL, mimetype="video/mp4", file_name="v.mp4"), None),
+    "audio": (File(MessageKind.AUDIO, url=URL), None),
+    "voice": (File(MessageKind.VOICE, upload=UUID(int=1), caption="ignored"), PIXEL),
+    "document": (File(MessageKind.DOCUMENT, upload=UUID(int=1), mimetype="application/pdf; x=y"), PIXEL),
     "location": (Location(-23.5, -46.6, "Sé", "SP"), None),
     "bare location": (Location(-23.5, -46.6), None),
-    "card": (Card("João", "+5511999990002", organization="Loja"), None),
+    "card": (SharedContact("João", "+5511999990002", organization="Loja"), None),
     "reaction": (REACTION, None),
     "reaction taken back": (Reaction("", ExternalId("3EB0R"), f"{MARIA}@s.whatsapp.net", False), None),
     "poll": (Poll("Q?", ("A", "B"), 0), None),
@@ -125,22 +135,22 @@ def test_a_content_is_one_body_in_either_dialect_with_the_quoted_message_beside_
     number = {"number": MARIA}
     if route == "sendReaction":
         number, quoted = {}, {}
-    told = request_of("+" + MARIA, Outgoing(content, QUOTED), Dialect.FLAT, media)
+    told = build_send_request("+" + MARIA, OutgoingMessage(content, QUOTED), Dialect.FLAT, media)
     assert (told[0], json.loads(told[1])) == (route, {**number, **fields, **quoted})
 
     options = {word: fields[word] for word in ("linkPreview", "encoding") if word in fields} | quoted
     inner: Any = {word: value for word, value in fields.items() if word not in options}
     wrapped = {**number, WRAPPERS[route]: inner["contact"] if name == "card" else inner}
-    told = request_of(MARIA, Outgoing(content, QUOTED), Dialect.WRAPPED, media)
+    told = build_send_request(MARIA, OutgoingMessage(content, QUOTED), Dialect.WRAPPED, media)
     assert (told[0], json.loads(told[1])) == (route, {**wrapped, **({"options": options} if options else {})})
 
 
 @pytest.mark.parametrize(
-    "content", [File(Kind.IMAGE, upload=UUID(int=1)), File(Kind.STICKER, url=URL), Text("half \ud83d")]
+    "content", [File(MessageKind.IMAGE, upload=UUID(int=1)), File(MessageKind.STICKER, url=URL), Text("half \ud83d")]
 )
 def test_a_content_that_fits_no_request_is_rejected_before_anything_is_sent(content: Content) -> None:
     with pytest.raises(InvalidRequest):
-        request_of(MARIA, Outgoing(content), Dialect.FLAT)
+        build_send_request(MARIA, OutgoingMessage(content), Dialect.FLAT)
 
 
 # -- over real sockets -------------------------------------------------------------------------------------------
@@ -149,14 +159,14 @@ def test_a_content_that_fits_no_request_is_rejected_before_anything_is_sent(cont
 @pytest.fixture
 async def evolution() -> AsyncIterator[SimulatedEvolution]:
     with trio.fail_after(20):
-        async with SimulatedEvolution.running(habits=Habits(statuses=())) as evo:
-            evo.plant("webhooks_off")
+        async with SimulatedEvolution.running(behaviour=Behaviour(statuses=())) as evo:
+            evo.inject_fault("webhooks_off")
             yield evo
 
 
 @pytest.fixture
 async def client(evolution: SimulatedEvolution) -> AsyncIterator[EvolutionClient]:
-    async with open_http() as http:
+    async with open_http_client() as http:
         client = EvolutionClient(http, evolution.url, evolution.api_key, QUICK)
         await client.create_instance("loja", HOOK)
         evolution.scan("loja")
@@ -167,11 +177,11 @@ async def test_every_content_reaches_the_phone_once_and_gives_its_id(
     evolution: SimulatedEvolution, client: EvolutionClient
 ) -> None:
     for content, media in CONTENTS.values():
-        sent = await client.send("loja", MARIA, Outgoing(content), media)
-        assert evolution.ledger.phones[-1].id == sent.external_id
+        sent = await client.send("loja", MARIA, OutgoingMessage(content), media)
+        assert evolution.ledger.messages[-1].id == sent.external_id
         assert sent.remote_jid == f"{MARIA}@s.whatsapp.net"
-    assert evolution.ledger.delivered == len(CONTENTS)
-    sent = await client.send("loja", "120363025246125486@g.us", Outgoing(Text("grupo"), QUOTED))
+    assert evolution.ledger.message_count == len(CONTENTS)
+    sent = await client.send("loja", "120363025246125486@g.us", OutgoingMessage(Text("grupo"), QUOTED))
     assert sent.remote_jid == "120363025246125486@g.us"
 
 
@@ -182,8 +192,11 @@ async def test_a_server_of_version_1_is_spoken_to_in_its_dialect_from_the_second
     async def note(request: httpx2.Request) -> None:
         requests.append(request.url.path)
 
-    async with SimulatedEvolution.running(habits=Habits(statuses=(), version="1.8.2")) as evo, open_http() as http:
-        evo.plant("webhooks_off")
+    async with (
+        SimulatedEvolution.running(behaviour=Behaviour(statuses=(), version="1.8.2")) as evo,
+        open_http_client() as http,
+    ):
+        evo.inject_fault("webhooks_off")
         http.event_hooks = {"request": [note]}
         client = EvolutionClient(http, evo.url, evo.api_key, QUICK)
         with trio.fail_after(10):
@@ -191,24 +204,24 @@ async def test_a_server_of_version_1_is_spoken_to_in_its_dialect_from_the_second
             evo.scan("loja")
             requests.clear()
             content, media = (CONTENTS["document"][0], PIXEL * 40_000) if large else CONTENTS["text"]
-            await client.send("loja", MARIA, Outgoing(content), media)
+            await client.send("loja", MARIA, OutgoingMessage(content), media)
             assert len(requests) == 2
-            assert evo.ledger.delivered == 1
+            assert evo.ledger.message_count == 1
             # A refusal of the content leaves the dialect as it is, and is told in its own words.
             with pytest.raises(InvalidRequest, match="Owned media"):
-                await client.send("loja", MARIA, Outgoing(File(Kind.IMAGE, url="no url")))
+                await client.send("loja", MARIA, OutgoingMessage(File(MessageKind.IMAGE, url="no url")))
             del requests[2:]
             for content, media in CONTENTS.values():
-                await client.send("loja", MARIA, Outgoing(content), media)
+                await client.send("loja", MARIA, OutgoingMessage(content), media)
             assert len(requests) == 2 + len(CONTENTS)
-            assert evo.ledger.delivered == 1 + len(CONTENTS)
+            assert evo.ledger.message_count == 1 + len(CONTENTS)
             # The server is brought up to date while we run.
-            evo.world.habits = dataclasses.replace(evo.world.habits, version="2.3.7")
-            await client.send("loja", MARIA, Outgoing(Text("oi")))
-            await client.send("loja", MARIA, Outgoing(Text("oi")))
+            evo.state.behaviour = dataclasses.replace(evo.state.behaviour, version="2.3.7")
+            await client.send("loja", MARIA, OutgoingMessage(Text("oi")))
+            await client.send("loja", MARIA, OutgoingMessage(Text("oi")))
             assert len(requests) == 2 + len(CONTENTS) + 3
             with pytest.raises(InvalidRequest):
-                await client.send("loja", MARIA, Outgoing(Text("  ")))
+                await client.send("loja", MARIA, OutgoingMessage(Text("  ")))
             assert len(requests) == 2 + len(CONTENTS) + 4
 
 
@@ -234,48 +247,48 @@ async def test_a_send_that_fails_is_made_once_and_says_whether_it_may_have_been_
     failure: type[EvolutionFailure],
     delivered: int,
 ) -> None:
-    evolution.plant(kind, count=10, **more)
+    evolution.inject_fault(kind, count=10, **more)
     with pytest.raises(EvolutionFailure) as caught:
-        await client.send("loja", MARIA, Outgoing(Text("uma vez")))
+        await client.send("loja", MARIA, OutgoingMessage(Text("uma vez")))
     assert type(caught.value) is failure
-    (planted,) = [fault for fault in evolution.world.faults.rows() if fault["kind"] == kind]
+    (planted,) = [fault for fault in evolution.state.faults.as_json() if fault["kind"] == kind]
     assert planted["count"] == 9
-    assert evolution.ledger.delivered == delivered
+    assert evolution.ledger.message_count == delivered
     if failure is Throttled:
         assert caught.value.retry_after == 7.0
 
 
 async def test_refusals_of_a_message_are_told_apart(evolution: SimulatedEvolution, client: EvolutionClient) -> None:
-    evolution.phones.missing.add("5511988887777")
-    unreachable = File(Kind.IMAGE, url="https://files.invalid/a.png")
+    evolution.numbers.missing.add("5511988887777")
+    unreachable = File(MessageKind.IMAGE, url="https://files.invalid/a.png")
     for name, number, content, failure in (
         ("loja", "5511988887777", Text("x"), NumberNotOnWhatsApp),
         ("loja", MARIA, unreachable, MediaUnreachable),
-        ("loja", MARIA, File(Kind.IMAGE, url="no url"), InvalidRequest),
+        ("loja", MARIA, File(MessageKind.IMAGE, url="no url"), InvalidRequest),
         ("loja", MARIA, Reaction("abc", ExternalId("A"), "1@lid", True), InvalidRequest),
         ("ghost", MARIA, Text("x"), InstanceUnknown),
     ):
         with pytest.raises(failure):
-            await client.send(name, number, Outgoing(content))
+            await client.send(name, number, OutgoingMessage(content))
     await client.logout("loja")
     with pytest.raises(NotConnected):
-        await client.send("loja", MARIA, Outgoing(Text("x")))
-    evolution.shut()
+        await client.send("loja", MARIA, OutgoingMessage(Text("x")))
+    evolution.take_down()
     await trio.sleep(0.05)
     with pytest.raises(Unreachable):
-        await client.send("loja", MARIA, Outgoing(Text("x")))
-    assert evolution.ledger.delivered == 0
+        await client.send("loja", MARIA, OutgoingMessage(Text("x")))
+    assert evolution.ledger.message_count == 0
 
 
 async def test_a_file_has_a_longer_deadline_and_both_hold(evolution: SimulatedEvolution) -> None:
-    evolution.plant("hang", count=4)
-    async with open_http() as http:
+    evolution.inject_fault("hang", count=4)
+    async with open_http_client() as http:
         short = CallPolicy(connect=1.0, call=0.1, send_file=0.4)
         client = EvolutionClient(http, evolution.url, evolution.api_key, short)
-        for content, seconds in ((Text("x"), 0.1), (File(Kind.IMAGE, url=URL), 0.4)):
+        for content, seconds in ((Text("x"), 0.1), (File(MessageKind.IMAGE, url=URL), 0.4)):
             began = trio.current_time()
             with pytest.raises(NoAnswer):
-                await client.send("loja", MARIA, Outgoing(content))
+                await client.send("loja", MARIA, OutgoingMessage(content))
             assert seconds <= trio.current_time() - began < seconds + 0.25
 
 
@@ -285,7 +298,7 @@ async def test_a_file_above_the_servers_limit_is_not_even_sent(
     monkeypatch.setattr(client_room, "MAX_MEDIA_BYTES", 10)
     content, _ = CONTENTS["document"]
     with pytest.raises(TooLarge):
-        await client.send("loja", MARIA, Outgoing(content), b"x" * 11)
+        await client.send("loja", MARIA, OutgoingMessage(content), b"x" * 11)
 
 
 async def test_a_connection_is_not_used_again_when_the_server_may_be_closing_it(
@@ -302,7 +315,7 @@ async def test_a_connection_is_not_used_again_when_the_server_may_be_closing_it(
     async def traced(request: httpx2.Request) -> None:
         request.extensions["trace"] = trace
 
-    async with open_http() as http:
+    async with open_http_client() as http:
         http.event_hooks = {"request": [traced]}
         client = EvolutionClient(http, evolution.url, evolution.api_key, QUICK)
         await client.server_info()
@@ -317,7 +330,7 @@ async def test_messages_are_marked_as_read_also_at_the_second_try(
     evolution: SimulatedEvolution, client: EvolutionClient
 ) -> None:
     one = evolution.receive("loja", "oi", MARIA)
-    evolution.plant("drop_reply", count=1, path="/chat")
+    evolution.inject_fault("drop_reply", count=1, path="/chat")
     await client.mark_read("loja", [MessageKey(ExternalId(one), f"{MARIA}@s.whatsapp.net", False)])
     assert {(read.id, read.remote_jid) for read in evolution.ledger.reads} == {(one, f"{MARIA}@s.whatsapp.net")}
 
@@ -327,15 +340,15 @@ async def test_the_file_of_a_message_comes_back_as_it_was_sent(
 ) -> None:
     content, _ = CONTENTS["document"]
     big = bytes(range(256)) * 4000
-    sent = await client.send("loja", MARIA, Outgoing(content), big)
-    evolution.plant("error", count=1, path="/chat")
+    sent = await client.send("loja", MARIA, OutgoingMessage(content), big)
+    evolution.inject_fault("error", count=1, path="/chat")
     found = await client.media_of("loja", sent.external_id)
     assert (found.mimetype, found.file_name, found.data) == ("application/pdf; x=y", "file.pdf", big)
     assert len(repr(found)) < 200
 
     with pytest.raises(MediaGone):
         await client.media_of("loja", ExternalId("NOPE"))
-    text = await client.send("loja", MARIA, Outgoing(Text("x")))
+    text = await client.send("loja", MARIA, OutgoingMessage(Text("x")))
     with pytest.raises(InvalidRequest):
         await client.media_of("loja", text.external_id)
 
@@ -376,13 +389,13 @@ def answering(status: int, body: Any) -> tuple[EvolutionClient, list[dict[str, A
 async def test_a_success_without_a_usable_id_leaves_the_send_uncertain(body: Any) -> None:
     client, requests = answering(201, body)
     with pytest.raises(BadAnswer):
-        await client.send("loja", MARIA, Outgoing(Text("x")))
+        await client.send("loja", MARIA, OutgoingMessage(Text("x")))
     assert len(requests) == 1
 
 
 async def test_an_id_is_taken_though_the_rest_of_the_answer_is_odd() -> None:
     client, _ = answering(200, b'{"key":{"id":"3EB0","remoteJid":5},"message":{"conversation":"\\ud83d"}}')
-    sent = await client.send("loja", MARIA, Outgoing(Text("x")))
+    sent = await client.send("loja", MARIA, OutgoingMessage(Text("x")))
     assert (sent.external_id, sent.remote_jid) == ("3EB0", None)
 
 
@@ -391,7 +404,7 @@ async def test_a_server_that_refuses_both_dialects_is_asked_in_each_once_every_t
     client, requests = answering(400, {"status": 400, "response": {"message": missing}})
     for _ in range(2):
         with pytest.raises(InvalidRequest):
-            await client.send("loja", MARIA, Outgoing(Text("x")))
+            await client.send("loja", MARIA, OutgoingMessage(Text("x")))
     assert ["textMessage" in body for body in requests] == [False, True, False, True]
 
 
@@ -401,7 +414,7 @@ async def test_a_kind_that_this_version_lacks_is_the_messages_fault_not_the_line
 ) -> None:
     client, _ = answering(404, {"status": 404, "response": {"message": ["Cannot POST /message/sendX/loja"]}})
     with pytest.raises(failure):
-        await client.send("loja", MARIA, Outgoing(content))
+        await client.send("loja", MARIA, OutgoingMessage(content))
 
 
 async def test_a_file_that_whatsapp_no_longer_has_is_gone_and_one_that_is_not_base64_a_bad_answer() -> None:

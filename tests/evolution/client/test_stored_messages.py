@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import zapline.sandbox
-from zapline.domain.inbound_events import Parsed, Unusable
-from zapline.domain.messages.delivery_status import Delivery
+from zapline.domain.inbound_events import InboundEvent, Unusable
+from zapline.domain.messages.delivery_status import DeliveryStatus
 from zapline.domain.messages.facts import MessageArrived, StatusReported
-from zapline.evolution.client.response_parser import decode, read_messages
-from zapline.evolution.client.stored_messages import PART_RECORDS, parse_stored, stored_bodies
-from zapline.evolution.webhooks.event_parser import parse
+from zapline.evolution.client.response_parser import decode_json, parse_message_page
+from zapline.evolution.client.stored_messages import RECORDS_PER_ENTRY, entry_bodies, parse_stored_messages
+from zapline.evolution.webhooks.event_parser import parse_webhook
 
 RECORDINGS = Path(zapline.sandbox.__file__).parent / "recordings"
 OWN = "5511999990000@s.whatsapp.net"
@@ -24,11 +24,11 @@ OWN = "5511999990000@s.whatsapp.net"
 
 def page(name: str) -> list[dict[str, Any]]:
     answer = json.loads((RECORDINGS / "rest" / f"{name}.json").read_bytes())["response"]
-    return [dict(record) for record in read_messages(answer["body"]).records]
+    return [dict(record) for record in parse_message_page(answer["body"]).records]
 
 
-def read_back(records: list[dict[str, Any]], own: str | None = OWN) -> list[Parsed]:
-    return [fact for body in stored_bodies(records, own) for fact in parse_stored(body)]
+def read_back(records: list[dict[str, Any]], own: str | None = OWN) -> list[InboundEvent]:
+    return [fact for body in entry_bodies(records, own) for fact in parse_stored_messages(body)]
 
 
 def record(status: list[str], jid: str = "5511999990001@s.whatsapp.net", **more: Any) -> dict[str, Any]:
@@ -50,20 +50,20 @@ def test_a_recorded_page_reads_as_messages_each_followed_by_its_highest_status()
     assert (first.text, first.from_me, first.origin, first.sent_at) == ("slow", True, "backfill", 1795364543.0)
     assert first.chat.canonical == "+5511999990001"
     assert second.text == "race"
-    assert status == StatusReported(second.external_id, Delivery.SENT)
+    assert status == StatusReported(second.external_id, DeliveryStatus.SENT)
 
 
 def test_the_highest_of_unordered_statuses_counts_and_failure_yields_to_arrival() -> None:
     _, status = read_back(page("findMessages-by-id"))
     assert isinstance(status, StatusReported)
-    assert status.delivery is Delivery.PLAYED
+    assert status.delivery is DeliveryStatus.PLAYED
     for told, known in (
         ([], None),
-        (["SERVER_ACK", "ERROR"], Delivery.FAILED),
-        (["ERROR", "DELIVERY_ACK"], Delivery.DELIVERED),
+        (["SERVER_ACK", "ERROR"], DeliveryStatus.FAILED),
+        (["ERROR", "DELIVERY_ACK"], DeliveryStatus.DELIVERED),
         (["DELETED", "nonsense"], None),
-        (["SERVER_ACK", "DELETED"], Delivery.SENT),
-        (["SERVER_ACK"] * 150 + ["READ"], Delivery.READ),
+        (["SERVER_ACK", "DELETED"], DeliveryStatus.SENT),
+        (["SERVER_ACK"] * 150 + ["READ"], DeliveryStatus.READ),
     ):
         found = [fact.delivery for fact in read_back([record(told)]) if isinstance(fact, StatusReported)]
         assert found == ([] if known is None else [known]), told
@@ -73,7 +73,7 @@ def test_one_reader_does_not_speak_for_a_group() -> None:
     group = "120363025246125486@g.us"
     assert [type(fact) for fact in read_back([record(["READ"], group)])] == [MessageArrived]
     _, status = read_back([record(["READ", "SERVER_ACK"], group)])
-    assert status == StatusReported("3EB0A", Delivery.SENT)
+    assert status == StatusReported("3EB0A", DeliveryStatus.SENT)
 
 
 def test_numbers_and_names_of_other_versions_are_understood() -> None:
@@ -104,24 +104,26 @@ def test_a_message_reads_back_as_its_webhook_told_it(name: str) -> None:
     facts = read_back(data, told.get("sender"))
     expected = [
         msgspec.structs.replace(fact, origin="backfill") if isinstance(fact, MessageArrived) else fact
-        for fact in parse(body)
+        for fact in parse_webhook(body)
     ]
     assert facts == expected
 
 
 def test_a_long_page_becomes_several_bodies_and_loses_nothing() -> None:
-    records = [record([]) | {"key": {"id": f"M{n}", "remoteJid": "1@lid"}} for n in range(2 * PART_RECORDS + 1)]
-    bodies = stored_bodies(records, None)
-    assert [len(json.loads(body)["records"]) for body in bodies] == [PART_RECORDS, PART_RECORDS, 1]
-    ids = [fact.external_id for body in bodies for fact in parse_stored(body) if isinstance(fact, MessageArrived)]
-    assert ids == [f"M{n}" for n in range(2 * PART_RECORDS + 1)]
-    assert stored_bodies([], OWN) == []
+    records = [record([]) | {"key": {"id": f"M{n}", "remoteJid": "1@lid"}} for n in range(2 * RECORDS_PER_ENTRY + 1)]
+    bodies = entry_bodies(records, None)
+    assert [len(json.loads(body)["records"]) for body in bodies] == [RECORDS_PER_ENTRY, RECORDS_PER_ENTRY, 1]
+    ids = [
+        fact.external_id for body in bodies for fact in parse_stored_messages(body) if isinstance(fact, MessageArrived)
+    ]
+    assert ids == [f"M{n}" for n in range(2 * RECORDS_PER_ENTRY + 1)]
+    assert entry_bodies([], OWN) == []
 
 
 def test_half_an_emoji_costs_neither_the_page_nor_the_message() -> None:
     raw = json.dumps({"messages": {"total": 1, "pages": 1, "currentPage": 1, "records": [record(["READ"])]}})
     cut = raw.replace('"oi"', '"oi \\ud83d"').encode()
-    facts = read_back([dict(each) for each in read_messages(decode(cut, 200)).records])
+    facts = read_back([dict(each) for each in parse_message_page(decode_json(cut, 200)).records])
     assert [type(fact) for fact in facts] == [MessageArrived, StatusReported]
     assert isinstance(facts[0], MessageArrived)
     assert facts[0].text == "oi �"
@@ -132,7 +134,7 @@ def test_half_an_emoji_costs_neither_the_page_nor_the_message() -> None:
     [(b"", "invalid_json"), (b"[" * 100_000, "too_deep"), (b"[]", "not_an_object"), (b'"x"', "not_an_object")],
 )
 def test_a_body_that_is_not_ours_is_unusable(body: bytes, reason: str) -> None:
-    assert parse_stored(body) == [Unusable(reason)]
+    assert parse_stored_messages(body) == [Unusable(reason)]
 
 
 anything = st.recursive(
@@ -159,4 +161,4 @@ def test_any_records_survive_the_journal_and_read_to_storable_facts(records: lis
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=40) | anything.map(lambda value: json.dumps({"sender": value, "records": [value]}).encode()))
 def test_any_body_is_read_without_raising(body: bytes) -> None:
-    assert isinstance(parse_stored(body), list)
+    assert isinstance(parse_stored_messages(body), list)

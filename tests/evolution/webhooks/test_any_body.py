@@ -12,15 +12,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import zapline.sandbox
-from zapline.domain.inbound_events import Parsed, Unusable
+from zapline.domain.inbound_events import InboundEvent, Unusable
 from zapline.domain.messages.facts import MessageArrived
-from zapline.evolution.webhooks.envelope import extract_envelope, extract_instance, strip_secrets
-from zapline.evolution.webhooks.event_parser import parse
+from zapline.evolution.webhooks.envelope import extract_envelope, extract_instance
+from zapline.evolution.webhooks.event_parser import parse_webhook
+from zapline.evolution.webhooks.secret_stripping import strip_secrets
 
 WEBHOOKS = Path(zapline.sandbox.__file__).parent / "recordings" / "webhooks"
 RAW = [path.read_bytes() for path in sorted(WEBHOOKS.glob("*.json"))]
 TOLD = [json.loads(raw) for raw in RAW if raw.rstrip().endswith(b"}")]
-KNOWN = typing.get_args(Parsed)
+KNOWN = typing.get_args(InboundEvent)
 
 scalars = (
     st.none()
@@ -109,20 +110,20 @@ def assert_storable(value: Any) -> None:
 
 
 def check(raw: bytes) -> None:
-    facts = parse(raw)
+    facts = parse_webhook(raw)
     assert facts
     for fact in facts:
         assert isinstance(fact, KNOWN)
         assert_storable(fact if isinstance(fact, msgspec.Struct) else dataclasses.asdict(fact))
         if isinstance(fact, MessageArrived):
             msgspec.json.encode(fact.detail)
-    assert parse(raw) == facts
+    assert parse_webhook(raw) == facts
     extract_instance(raw)
     extract_envelope(raw)
     stripped = strip_secrets(raw)
     assert b'"apikey": "ALPHA-TOKEN"' not in stripped
     if facts != [Unusable("invalid_json")] and facts != [Unusable("too_deep")]:
-        assert parse(stripped) == facts
+        assert parse_webhook(stripped) == facts
 
 
 @settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from zapline.domain.contacts.addresses import Address, AddressKind
-from zapline.domain.inbound_events import Ignored, Parsed
+from zapline.domain.inbound_events import Ignored, InboundEvent
 from zapline.domain.messages.facts import MessageArrived
-from zapline.evolution.webhooks.event_parser import parse
+from zapline.evolution.webhooks.event_parser import parse_webhook
 
 PHONE, LID, OWN = "5511999990001@s.whatsapp.net", "111222333444555@lid", "5511999990000@s.whatsapp.net"
 GROUP = "120363025246125486@g.us"
@@ -20,9 +20,9 @@ def body(event: str, data: Any) -> bytes:
     return json.dumps({"event": event, "instance": "loja", "data": data, "sender": OWN, "apikey": None}).encode()
 
 
-def upsert(message: Any, key: dict[str, Any] | None = None, **more: Any) -> list[Parsed]:
+def upsert(message: Any, key: dict[str, Any] | None = None, **more: Any) -> list[InboundEvent]:
     whole = {"remoteJid": PHONE, "fromMe": False, "id": "3A1"} | (key or {})
-    return parse(body("messages.upsert", {"key": whole, "message": message, "messageTimestamp": AT, **more}))
+    return parse_webhook(body("messages.upsert", {"key": whole, "message": message, "messageTimestamp": AT, **more}))
 
 
 def arrived(message: Any, key: dict[str, Any] | None = None, **more: Any) -> MessageArrived:
@@ -110,9 +110,9 @@ def test_what_is_no_conversation_is_ignored_in_every_event(jid: str, reason: str
     key = {"remoteJid": jid, "id": "3A1", "fromMe": False}
     assert upsert({"conversation": "x"}, key) == [Ignored(reason)]
     for event in ("messages.update", "messages.delete"):
-        assert parse(body(event, key | {"status": "READ"})) == [Ignored(reason)]
+        assert parse_webhook(body(event, key | {"status": "READ"})) == [Ignored(reason)]
     edit = {"key": key, "type": "MESSAGE_EDIT", "editedMessage": {"conversation": "y"}}
-    assert parse(body("messages.edited", edit)) == [Ignored(reason)]
+    assert parse_webhook(body("messages.edited", edit)) == [Ignored(reason)]
 
 
 # -- when ----------------------------------------------------------------------------------------------------
@@ -143,6 +143,6 @@ def test_what_is_no_conversation_is_ignored_in_every_event(jid: str, reason: str
 def test_a_time_is_read_in_every_form_and_refused_out_of_range(value: Any, seconds: float | None) -> None:
     key = {"remoteJid": PHONE, "id": "3A1"}
     data = {"key": key, "message": {"conversation": "x"}, "messageTimestamp": value}
-    [fact] = parse(body("messages.upsert", data))
+    [fact] = parse_webhook(body("messages.upsert", data))
     assert isinstance(fact, MessageArrived)
     assert fact.sent_at == seconds

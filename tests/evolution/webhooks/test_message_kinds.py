@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from zapline.domain.ids import ExternalId
-from zapline.domain.inbound_events import Ignored, Parsed
-from zapline.domain.messages.facts import Kind, MessageArrived
-from zapline.evolution.webhooks.event_parser import parse
+from zapline.domain.inbound_events import Ignored, InboundEvent
+from zapline.domain.messages.facts import MessageArrived, MessageKind
+from zapline.evolution.webhooks.event_parser import parse_webhook
 
 PHONE, LID, OWN = "5511999990001@s.whatsapp.net", "111222333444555@lid", "5511999990000@s.whatsapp.net"
 GROUP = "120363025246125486@g.us"
@@ -20,9 +20,9 @@ def body(event: str, data: Any) -> bytes:
     return json.dumps({"event": event, "instance": "loja", "data": data, "sender": OWN, "apikey": None}).encode()
 
 
-def upsert(message: Any, key: dict[str, Any] | None = None, **more: Any) -> list[Parsed]:
+def upsert(message: Any, key: dict[str, Any] | None = None, **more: Any) -> list[InboundEvent]:
     whole = {"remoteJid": PHONE, "fromMe": False, "id": "3A1"} | (key or {})
-    return parse(body("messages.upsert", {"key": whole, "message": message, "messageTimestamp": AT, **more}))
+    return parse_webhook(body("messages.upsert", {"key": whole, "message": message, "messageTimestamp": AT, **more}))
 
 
 def arrived(message: Any, key: dict[str, Any] | None = None, **more: Any) -> MessageArrived:
@@ -39,42 +39,42 @@ FILE = {"mimetype": "a/b", "fileLength": {"low": -1, "high": 1, "unsigned": True
 @pytest.mark.parametrize(
     ("message", "kind", "text", "detail"),
     [
-        ({"conversation": ""}, Kind.TEXT, "", {}),
-        ({"extendedTextMessage": {"text": "oi"}}, Kind.TEXT, "oi", {}),
+        ({"conversation": ""}, MessageKind.TEXT, "", {}),
+        ({"extendedTextMessage": {"text": "oi"}}, MessageKind.TEXT, "oi", {}),
         (
             {"extendedTextMessage": {"text": "oi", "matchedText": "http://a", "title": "A"}},
-            Kind.TEXT,
+            MessageKind.TEXT,
             "oi",
             {"link": {"url": "http://a", "title": "A"}},
         ),
-        ({"audioMessage": {"ptt": False}}, Kind.AUDIO, None, {}),
-        ({"audioMessage": {"ptt": True}}, Kind.VOICE, None, {}),
-        ({"ptvMessage": FILE}, Kind.VIDEO, "c", {"round": True}),
-        ({"videoMessage": {"gifPlayback": True}}, Kind.VIDEO, None, {"gif": True}),
-        ({"stickerMessage": {"isAnimated": True}}, Kind.STICKER, None, {"animated": True}),
+        ({"audioMessage": {"ptt": False}}, MessageKind.AUDIO, None, {}),
+        ({"audioMessage": {"ptt": True}}, MessageKind.VOICE, None, {}),
+        ({"ptvMessage": FILE}, MessageKind.VIDEO, "c", {"round": True}),
+        ({"videoMessage": {"gifPlayback": True}}, MessageKind.VIDEO, None, {"gif": True}),
+        ({"stickerMessage": {"isAnimated": True}}, MessageKind.STICKER, None, {"animated": True}),
         (
             {"liveLocationMessage": {"degreesLatitude": 1, "degreesLongitude": 999, "caption": "aqui"}},
-            Kind.LIVE_LOCATION,
+            MessageKind.LIVE_LOCATION,
             "aqui",
             {"latitude": 1.0},
         ),
         (
             {"contactsArrayMessage": {"displayName": "2", "contacts": [{"displayName": "A"}, 5]}},
-            Kind.CONTACTS,
+            MessageKind.CONTACTS,
             "2",
             {"contacts": [{"name": "A"}]},
         ),
         *[
-            ({name: {"name": "Q", "options": [{"optionName": "a"}]}}, Kind.POLL, "Q", {"options": ["a"]})
+            ({name: {"name": "Q", "options": [{"optionName": "a"}]}}, MessageKind.POLL, "Q", {"options": ["a"]})
             for name in ("pollCreationMessage", "pollCreationMessageV2", "pollCreationMessageV5")
         ],
         (
             {"pollCreationMessageV4": {"message": {"pollCreationMessageV3": {"name": "Q", "options": []}}}},
-            Kind.POLL,
+            MessageKind.POLL,
             "Q",
             {"options": []},
         ),
-        ({"buttonsResponseMessage": {"selectedButtonId": "b"}}, Kind.BUTTON_REPLY, "b", {"id": "b"}),
+        ({"buttonsResponseMessage": {"selectedButtonId": "b"}}, MessageKind.BUTTON_REPLY, "b", {"id": "b"}),
         (
             {
                 "interactiveResponseMessage": {
@@ -82,7 +82,7 @@ FILE = {"mimetype": "a/b", "fileLength": {"low": -1, "high": 1, "unsigned": True
                     "nativeFlowResponseMessage": {"name": "quick_reply", "paramsJson": "{}"},
                 }
             },
-            Kind.INTERACTIVE_REPLY,
+            MessageKind.INTERACTIVE_REPLY,
             "Sim",
             {"name": "quick_reply", "params": "{}"},
         ),
@@ -93,13 +93,13 @@ FILE = {"mimetype": "a/b", "fileLength": {"low": -1, "high": 1, "unsigned": True
                     "buttons": [{"buttonId": "1", "buttonText": {"displayText": "A"}}],
                 }
             },
-            Kind.BUTTONS,
+            MessageKind.BUTTONS,
             "?",
             {"buttons": [{"id": "1", "text": "A"}]},
         ),
         (
             {"listMessage": {"title": "T", "buttonText": "B", "sections": [{"rows": [{"rowId": "1", "title": "r"}]}]}},
-            Kind.LIST,
+            MessageKind.LIST,
             "T",
             {"title": "T", "button": "B", "rows": [{"id": "1", "title": "r"}]},
         ),
@@ -112,36 +112,41 @@ FILE = {"mimetype": "a/b", "fileLength": {"low": -1, "high": 1, "unsigned": True
                     }
                 }
             },
-            Kind.TEMPLATE,
+            MessageKind.TEMPLATE,
             "olá",
             {"buttons": [{"text": "site", "url": "http://a"}]},
         ),
         (
             {"interactiveMessage": {"body": {"text": "x"}, "nativeFlowMessage": {"buttons": [{"name": "cta_url"}]}}},
-            Kind.INTERACTIVE,
+            MessageKind.INTERACTIVE,
             "x",
             {"buttons": [{"text": "cta_url"}]},
         ),
-        ({"albumMessage": {"expectedImageCount": 3}}, Kind.ALBUM, None, {"images": 3}),
-        ({"orderMessage": {"orderId": "1", "itemCount": 2, "message": "m"}}, Kind.ORDER, "m", {"id": "1", "items": 2}),
-        ({"productMessage": {"product": {"title": "P"}}}, Kind.PRODUCT, "P", {"title": "P"}),
+        ({"albumMessage": {"expectedImageCount": 3}}, MessageKind.ALBUM, None, {"images": 3}),
+        (
+            {"orderMessage": {"orderId": "1", "itemCount": 2, "message": "m"}},
+            MessageKind.ORDER,
+            "m",
+            {"id": "1", "items": 2},
+        ),
+        ({"productMessage": {"product": {"title": "P"}}}, MessageKind.PRODUCT, "P", {"title": "P"}),
         (
             {"eventMessage": {"name": "E", "startTime": {"low": AT, "high": 0}}},
-            Kind.EVENT,
+            MessageKind.EVENT,
             "E",
             {"starts_at": float(AT)},
         ),
-        ({"groupInviteMessage": {"groupName": "G", "caption": "vem"}}, Kind.GROUP_INVITE, "vem", {"name": "G"}),
+        ({"groupInviteMessage": {"groupName": "G", "caption": "vem"}}, MessageKind.GROUP_INVITE, "vem", {"name": "G"}),
         (
             {"requestPaymentMessage": {"amount1000": "5000", "noteMessage": {"conversation": "n"}}},
-            Kind.PAYMENT,
+            MessageKind.PAYMENT,
             "n",
             {"step": "requested", "amount_thousandths": 5000},
         ),
-        ({"callLogMesssage": {"isVideo": True, "callOutcome": "MISSED"}}, Kind.CALL_LOG, None, None),
+        ({"callLogMesssage": {"isVideo": True, "callOutcome": "MISSED"}}, MessageKind.CALL_LOG, None, None),
     ],
 )
-def test_each_kind_is_told_by_its_key(message: Any, kind: Kind, text: str | None, detail: Any) -> None:
+def test_each_kind_is_told_by_its_key(message: Any, kind: MessageKind, text: str | None, detail: Any) -> None:
     fact = arrived(message)
     assert (fact.kind, fact.text, fact.keep_raw) == (kind, text, False)
     if detail is not None:
@@ -182,7 +187,7 @@ WRAPPERS = [
 @pytest.mark.parametrize("inner", WRAPPERS[:3])
 def test_wrappers_are_taken_off(outer: str, inner: str) -> None:
     fact = arrived({outer: {"message": {inner: {"message": {"imageMessage": {"caption": "c"}}}}}})
-    assert (fact.kind, fact.text) == (Kind.IMAGE, "c")
+    assert (fact.kind, fact.text) == (MessageKind.IMAGE, "c")
     assert fact.view_once == ("viewOnce" in outer + inner)
 
 
@@ -191,7 +196,7 @@ def test_wrappers_without_end_are_kept_as_unknown() -> None:
     for _ in range(50):
         message = {"ephemeralMessage": {"message": message}}
     fact = arrived(message)
-    assert (fact.kind, fact.keep_raw) == (Kind.UNKNOWN, True)
+    assert (fact.kind, fact.keep_raw) == (MessageKind.UNKNOWN, True)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +215,7 @@ def test_wrappers_without_end_are_kept_as_unknown() -> None:
 )
 def test_what_is_not_understood_is_kept_with_its_body(message: Any) -> None:
     fact = arrived(message)
-    assert (fact.kind, fact.keep_raw) == (Kind.UNKNOWN, True)
+    assert (fact.kind, fact.keep_raw) == (MessageKind.UNKNOWN, True)
 
 
 @pytest.mark.parametrize(
@@ -232,13 +237,13 @@ def test_what_holds_nothing_to_read_is_ignored_by_reason(message: Any, reason: s
 
 def test_a_text_next_to_a_group_key_is_a_text() -> None:
     fact = arrived({"senderKeyDistributionMessage": {"groupId": GROUP}, "conversation": "x"})
-    assert (fact.kind, fact.text) == (Kind.TEXT, "x")
+    assert (fact.kind, fact.text) == (MessageKind.TEXT, "x")
 
 
 def test_a_note_of_the_system_is_ignored_and_a_ciphertext_waits_for_its_content() -> None:
     assert upsert(None, messageStubType="GROUP_CREATE") == [Ignored("system_notice")]
-    assert arrived(None, messageStubType="CIPHERTEXT").kind is Kind.UNKNOWN
-    assert arrived(None, messageStubType=40).kind is Kind.CALL_LOG
+    assert arrived(None, messageStubType="CIPHERTEXT").kind is MessageKind.UNKNOWN
+    assert arrived(None, messageStubType=40).kind is MessageKind.CALL_LOG
 
 
 def test_context_is_read_inside_the_content_and_beside_the_message() -> None:

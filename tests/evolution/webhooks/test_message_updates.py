@@ -7,9 +7,9 @@ import pytest
 
 from zapline.domain.contacts.addresses import Address, AddressKind
 from zapline.domain.ids import ExternalId
-from zapline.domain.inbound_events import Ignored, Parsed, Unusable
+from zapline.domain.inbound_events import Ignored, InboundEvent, Unusable
 from zapline.domain.line.events import Closed, QrLimitReached, QrOffered
-from zapline.domain.messages.delivery_status import Delivery
+from zapline.domain.messages.delivery_status import DeliveryStatus
 from zapline.domain.messages.facts import (
     ContactSeen,
     MessageArrived,
@@ -19,7 +19,7 @@ from zapline.domain.messages.facts import (
     StatusReported,
     VoteReported,
 )
-from zapline.evolution.webhooks.event_parser import parse
+from zapline.evolution.webhooks.event_parser import parse_webhook
 
 PHONE, LID, OWN = "5511999990001@s.whatsapp.net", "111222333444555@lid", "5511999990000@s.whatsapp.net"
 GROUP = "120363025246125486@g.us"
@@ -32,9 +32,9 @@ def body(event: str, data: Any) -> bytes:
     return json.dumps({"event": event, "instance": "loja", "data": data, "sender": OWN, "apikey": None}).encode()
 
 
-def upsert(message: Any, key: dict[str, Any] | None = None, **more: Any) -> list[Parsed]:
+def upsert(message: Any, key: dict[str, Any] | None = None, **more: Any) -> list[InboundEvent]:
     whole = {"remoteJid": PHONE, "fromMe": False, "id": "3A1"} | (key or {})
-    return parse(body("messages.upsert", {"key": whole, "message": message, "messageTimestamp": AT, **more}))
+    return parse_webhook(body("messages.upsert", {"key": whole, "message": message, "messageTimestamp": AT, **more}))
 
 
 def arrived(message: Any, key: dict[str, Any] | None = None, **more: Any) -> MessageArrived:
@@ -53,25 +53,25 @@ KEY = {"remoteJid": PHONE, "fromMe": True, "id": TARGET}
 @pytest.mark.parametrize("kind", ["MESSAGE_EDIT", 14])
 def test_an_edit_is_the_same_on_all_its_ways(kind: Any) -> None:
     edit = EDIT | {"type": kind}
-    assert parse(body("messages.edited", edit)) == [EDITED]
-    assert parse(body("send.message.update", edit)) == [EDITED]
+    assert parse_webhook(body("messages.edited", edit)) == [EDITED]
+    assert parse_webhook(body("send.message.update", edit)) == [EDITED]
     assert upsert({"protocolMessage": edit}) == [EDITED]
     assert upsert({"editedMessage": {"message": {"protocolMessage": edit}}}) == [EDITED]
     assert upsert({"ephemeralMessage": {"message": {"protocolMessage": edit}}}) == [EDITED]
     update = {"keyId": "other", "remoteJid": PHONE, "fromMe": False, "status": "DELETED"}
-    assert parse(body("messages.update", update | {"message": {"protocolMessage": edit}})) == [EDITED]
+    assert parse_webhook(body("messages.update", update | {"message": {"protocolMessage": edit}})) == [EDITED]
 
 
 def test_an_edit_inside_an_update_wins_over_the_status_that_nobody_reported() -> None:
     edit = {"editedMessage": {"message": {"conversation": "novo"}}}
     for status in ("DELETED", "SERVER_ACK", None):
         data = {"keyId": TARGET, "remoteJid": PHONE, "status": status, "message": edit, "messageTimestamp": AT}
-        assert parse(body("messages.update", data)) == [EDITED]
+        assert parse_webhook(body("messages.update", data)) == [EDITED]
 
 
 def test_an_edited_caption_is_an_edit() -> None:
     edit = {"key": KEY, "type": "MESSAGE_EDIT", "editedMessage": {"imageMessage": {"caption": "c"}}}
-    assert parse(body("messages.edited", edit)) == [MessageEdited(TARGET, "c", 0)]
+    assert parse_webhook(body("messages.edited", edit)) == [MessageEdited(TARGET, "c", 0)]
 
 
 def test_an_edit_without_its_protocol_message_is_message_and_edit() -> None:
@@ -83,43 +83,46 @@ def test_an_edit_without_its_protocol_message_is_message_and_edit() -> None:
 def test_a_deletion_is_the_same_on_all_its_ways() -> None:
     deleted = [MessageDeleted(TARGET)]
     revoke = {"key": KEY, "type": "REVOKE"}
-    assert parse(body("messages.edited", revoke)) == deleted
-    assert parse(body("messages.edited", revoke | {"type": 0})) == deleted
+    assert parse_webhook(body("messages.edited", revoke)) == deleted
+    assert parse_webhook(body("messages.edited", revoke | {"type": 0})) == deleted
     assert upsert({"protocolMessage": revoke}) == deleted
-    assert parse(body("messages.delete", KEY)) == deleted
-    assert parse(body("messages.delete", KEY | {"status": "DELETED", "participant": PHONE})) == deleted
-    assert parse(body("messages.delete", {"id": "cm6xyz", "key": KEY, "message": {"conversation": "x"}})) == deleted
-    assert parse(body("messages.delete", {"keys": [KEY]})) == deleted
-    assert parse(body("messages.delete", [KEY])) == deleted
+    assert parse_webhook(body("messages.delete", KEY)) == deleted
+    assert parse_webhook(body("messages.delete", KEY | {"status": "DELETED", "participant": PHONE})) == deleted
+    assert (
+        parse_webhook(body("messages.delete", {"id": "cm6xyz", "key": KEY, "message": {"conversation": "x"}}))
+        == deleted
+    )
+    assert parse_webhook(body("messages.delete", {"keys": [KEY]})) == deleted
+    assert parse_webhook(body("messages.delete", [KEY])) == deleted
 
 
 def test_a_deleted_status_alone_is_ambiguous() -> None:
     data = {"keyId": TARGET, "remoteJid": PHONE, "status": "DELETED"}
-    assert parse(body("messages.update", data)) == [Ignored("ambiguous_deleted_status")]
+    assert parse_webhook(body("messages.update", data)) == [Ignored("ambiguous_deleted_status")]
 
 
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        ({"status": "READ"}, StatusReported(TARGET, Delivery.READ)),
-        ({"status": 4}, StatusReported(TARGET, Delivery.READ)),
-        ({"status": "SERVER_ACK", "remoteJid": GROUP}, StatusReported(TARGET, Delivery.SENT)),
+        ({"status": "READ"}, StatusReported(TARGET, DeliveryStatus.READ)),
+        ({"status": 4}, StatusReported(TARGET, DeliveryStatus.READ)),
+        ({"status": "SERVER_ACK", "remoteJid": GROUP}, StatusReported(TARGET, DeliveryStatus.SENT)),
         ({"status": "READ", "remoteJid": GROUP}, Ignored("group_receipt")),
         ({"status": "SEEN"}, Ignored("unknown_status")),
         ({"status": ["READ"]}, Ignored("unknown_status")),
         ({}, Ignored("update_without_status")),
     ],
 )
-def test_a_status_is_read_or_ignored_by_reason(data: dict[str, Any], expected: Parsed) -> None:
-    assert parse(body("messages.update", {"keyId": TARGET, "remoteJid": PHONE, **data})) == [expected]
+def test_a_status_is_read_or_ignored_by_reason(data: dict[str, Any], expected: InboundEvent) -> None:
+    assert parse_webhook(body("messages.update", {"keyId": TARGET, "remoteJid": PHONE, **data})) == [expected]
 
 
 def test_updates_in_an_array_are_read_one_by_one() -> None:
     data = [{"key": KEY, "status": "READ"}, 5, {"id": "B", "remoteJid": PHONE, "status": "PLAYED"}]
-    assert parse(body("messages.update", data)) == [
-        StatusReported(TARGET, Delivery.READ),
+    assert parse_webhook(body("messages.update", data)) == [
+        StatusReported(TARGET, DeliveryStatus.READ),
         Unusable("no_data"),
-        StatusReported(ExternalId("B"), Delivery.PLAYED),
+        StatusReported(ExternalId("B"), DeliveryStatus.PLAYED),
     ]
 
 
@@ -141,7 +144,7 @@ def test_a_vote_is_encrypted_until_evolution_opens_it() -> None:
 def test_counted_votes_are_turned_into_one_vote_per_voter() -> None:
     counted = [{"name": "a", "voters": [PHONE, OWN]}, {"name": "b", "voters": [PHONE, 5]}, {"name": "c"}]
     data = {"keyId": TARGET, "remoteJid": GROUP, "status": "SERVER_ACK", "pollUpdates": counted}
-    assert parse(body("messages.update", data)) == [
+    assert parse_webhook(body("messages.update", data)) == [
         VoteReported(TARGET, "+5511999990001", ("a", "b"), 0),
         VoteReported(TARGET, "me", ("a",), 0),
     ]
@@ -155,9 +158,9 @@ def test_counted_votes_are_turned_into_one_vote_per_voter() -> None:
 )
 def test_an_event_is_known_by_any_spelling(name: str) -> None:
     data = {"key": {"remoteJid": PHONE, "id": "3A1"}, "message": {"conversation": "x"}}
-    [fact] = parse(body(name, data))
+    [fact] = parse_webhook(body(name, data))
     assert isinstance(fact, MessageArrived)
-    [hinted] = parse(json.dumps({"data": data}).encode(), event_hint=name)
+    [hinted] = parse_webhook(json.dumps({"data": data}).encode(), event_hint=name)
     assert hinted == fact
 
 
@@ -166,8 +169,8 @@ def test_an_event_is_known_by_any_spelling(name: str) -> None:
 )
 def test_a_dash_inside_a_name_survives(name: str) -> None:
     data = {"participants": [{"id": LID, "phoneNumber": PHONE}]}
-    assert parse(body(name, data)) == [ContactSeen(MARIA)]
-    assert parse(body(name, {"participants": [LID]})) == [Ignored("group_participants")]
+    assert parse_webhook(body(name, data)) == [ContactSeen(MARIA)]
+    assert parse_webhook(body(name, {"participants": [LID]})) == [Ignored("group_participants")]
 
 
 @pytest.mark.parametrize(
@@ -189,7 +192,7 @@ def test_a_dash_inside_a_name_survives(name: str) -> None:
     ],
 )
 def test_what_cannot_be_used_says_why(raw: bytes, reason: str) -> None:
-    assert parse(raw) == [Unusable(reason)]
+    assert parse_webhook(raw) == [Unusable(reason)]
 
 
 @pytest.mark.parametrize(
@@ -210,12 +213,12 @@ def test_a_message_without_identity_cannot_be_used(key: dict[str, Any], reason: 
 
 
 def test_an_empty_array_is_ignored() -> None:
-    assert parse(body("messages.set", [])) == [Ignored("empty")]
+    assert parse_webhook(body("messages.set", [])) == [Ignored("empty")]
 
 
 def test_half_an_emoji_and_nul_do_not_cost_the_message() -> None:
     raw = body("messages.upsert", {"key": KEY, "message": {"conversation": "a\ud83d\x00b"}, "pushName": "\udc00"})
-    [fact] = parse(raw)
+    [fact] = parse_webhook(raw)
     assert isinstance(fact, MessageArrived)
     assert fact.text == "a\ufffdb"
 
@@ -235,12 +238,12 @@ def test_a_very_long_text_is_cut() -> None:
         ({}, Unusable("no_qr_code")),
     ],
 )
-def test_a_code_a_limit_and_neither_are_told_apart(data: Any, expected: Parsed) -> None:
-    assert parse(body("qrcode.updated", data)) == [expected]
+def test_a_code_a_limit_and_neither_are_told_apart(data: Any, expected: InboundEvent) -> None:
+    assert parse_webhook(body("qrcode.updated", data)) == [expected]
 
 
 def test_a_disconnection_without_a_stream_node_gives_its_message() -> None:
     told = json.dumps({"error": {"output": {"payload": {"message": "Connection Failure"}}}})
     data = {"status": "closed", "disconnectionReasonCode": "403", "disconnectionObject": told}
-    assert parse(body("status.instance", data)) == [Closed(403, "Connection Failure")]
-    assert parse(body("status.instance", data | {"disconnectionObject": "{"})) == [Closed(403)]
+    assert parse_webhook(body("status.instance", data)) == [Closed(403, "Connection Failure")]
+    assert parse_webhook(body("status.instance", data | {"disconnectionObject": "{"})) == [Closed(403)]

@@ -10,7 +10,7 @@ import pytest
 import zapline.sandbox
 from zapline.domain.contacts.addresses import Address, AddressKind
 from zapline.domain.ids import ExternalId
-from zapline.domain.inbound_events import Ignored, Parsed, Unusable
+from zapline.domain.inbound_events import Ignored, InboundEvent, Unusable
 from zapline.domain.line.events import (
     Closed,
     ConnectingSeen,
@@ -21,19 +21,20 @@ from zapline.domain.line.events import (
     QrLimitReached,
     QrOffered,
 )
-from zapline.domain.messages.delivery_status import Delivery
+from zapline.domain.messages.delivery_status import DeliveryStatus
 from zapline.domain.messages.facts import (
     ContactSeen,
-    Kind,
-    Media,
+    MediaInfo,
     MessageArrived,
     MessageDeleted,
     MessageEdited,
+    MessageKind,
     ReactionReported,
     StatusReported,
 )
-from zapline.evolution.webhooks.envelope import extract_envelope, extract_instance, strip_secrets
-from zapline.evolution.webhooks.event_parser import parse
+from zapline.evolution.webhooks.envelope import extract_envelope, extract_instance
+from zapline.evolution.webhooks.event_parser import parse_webhook
+from zapline.evolution.webhooks.secret_stripping import strip_secrets
 
 RECORDINGS = Path(zapline.sandbox.__file__).parent / "recordings"
 BODIES = {path.stem: path.read_bytes() for path in sorted((RECORDINGS / "webhooks").glob("*.json"))}
@@ -55,30 +56,30 @@ QUOTED = ExternalId("3EB0AAAAAAAAAAAAAAAAAA")
 LIVE = 1795364451.0
 
 
-def live(identity: str, kind: Kind, text: str | None = None, **more: Any) -> MessageArrived:
+def live(identity: str, kind: MessageKind, text: str | None = None, **more: Any) -> MessageArrived:
     """A message that 2.3.7 reported from Maria's phone."""
     fields: dict[str, Any] = {
         "chat": MARIA,
         "from_me": False,
         "push_name": "Maria Silva",
         "sent_at": LIVE,
-        "delivery": Delivery.DELIVERED,
+        "delivery": DeliveryStatus.DELIVERED,
         "source": "ios",
     }
     return MessageArrived(ExternalId(identity), kind=kind, text=text, **(fields | more))
 
 
-def plain(identity: str, kind: Kind, text: str | None, sent_at: float, **more: Any) -> MessageArrived:
+def plain(identity: str, kind: MessageKind, text: str | None, sent_at: float, **more: Any) -> MessageArrived:
     """A message of an older version, which tells less."""
     return MessageArrived(ExternalId(identity), MARIA, False, kind, text, sent_at=sent_at, **more)
 
 
-def status(word: Delivery, identity: str = "3EB08A7F83100C535BCB19") -> StatusReported:
+def status(word: DeliveryStatus, identity: str = "3EB08A7F83100C535BCB19") -> StatusReported:
     return StatusReported(ExternalId(identity), word)
 
 
-def picture(**more: Any) -> Media:
-    return Media(**({"mimetype": "image/jpeg", "size": 184523, "sha256": SHA} | more))
+def picture(**more: Any) -> MediaInfo:
+    return MediaInfo(**({"mimetype": "image/jpeg", "size": 184523, "sha256": SHA} | more))
 
 
 CODE = json.loads(BODIES["qrcode.updated-qr"])["data"]["qrcode"]["code"]
@@ -89,7 +90,7 @@ SENT = json.loads(BODIES["send.message-image"])["data"]["message"]["imageMessage
 SENT_SHA = base64.b64encode(bytes(SENT.values())).decode()
 SHOP = "5511999990000@s.whatsapp.net"
 
-EXPECTED: dict[str, Parsed] = {
+EXPECTED: dict[str, InboundEvent] = {
     "application.startup": Ignored("application_startup"),
     "call-offer": Ignored("call"),
     "call-terminate": Ignored("call"),
@@ -112,21 +113,21 @@ EXPECTED: dict[str, Parsed] = {
     "logout.instance": LoggedOutSeen(),
     "malformed-message-empty-unknown": plain(
         "3A1",
-        Kind.UNKNOWN,
+        MessageKind.UNKNOWN,
         None,
         1717604327.0,
         push_name="Maria",
-        delivery=Delivery.DELIVERED,
+        delivery=DeliveryStatus.DELIVERED,
         source="ios",
         keep_raw=True,
     ),
     "malformed-missing-envelope": Unusable("no_data"),
     "malformed-no-key": Unusable("no_message_id"),
-    "malformed-screaming-event": plain("3A1", Kind.TEXT, "x", 1717604327.0),
-    "malformed-timestamp-string": plain("3A1", Kind.TEXT, "x", 1717604327.0),
+    "malformed-screaming-event": plain("3A1", MessageKind.TEXT, "x", 1717604327.0),
+    "malformed-timestamp-string": plain("3A1", MessageKind.TEXT, "x", 1717604327.0),
     "malformed-truncated": Unusable("invalid_json"),
     "malformed-unknown-event": Unusable("unknown_event"),
-    "malformed-upsert-data-array": plain("3A1", Kind.TEXT, "x", 1717604327.0),
+    "malformed-upsert-data-array": plain("3A1", MessageKind.TEXT, "x", 1717604327.0),
     "messages.delete-by-contact": MessageDeleted(ExternalId("3A0000001F2E3D4C7A59")),
     "messages.edited-ephemeral-setting": Ignored("disappearing_setting"),
     "messages.edited-text": MessageEdited(
@@ -134,7 +135,7 @@ EXPECTED: dict[str, Parsed] = {
     ),
     "messages.set-history": live(
         "3A0000001F2E3D4C9948",
-        Kind.TEXT,
+        MessageKind.TEXT,
         "antiga 2",
         chat=person("5511999990010"),
         from_me=True,
@@ -142,82 +143,86 @@ EXPECTED: dict[str, Parsed] = {
         sent_at=1795275536.0,
         origin="history",
     ),
-    "messages.update-DELIVERY_ACK": status(Delivery.DELIVERED),
-    "messages.update-ERROR": status(Delivery.FAILED),
-    "messages.update-PENDING": status(Delivery.QUEUED),
-    "messages.update-PLAYED": status(Delivery.PLAYED),
-    "messages.update-READ": status(Delivery.READ),
-    "messages.update-SERVER_ACK": status(Delivery.SENT),
-    "messages.upsert-append-offline": live("3A0000001F2E3D52C2E5", Kind.TEXT, "mensagem recebida enquanto offline"),
+    "messages.update-DELIVERY_ACK": status(DeliveryStatus.DELIVERED),
+    "messages.update-ERROR": status(DeliveryStatus.FAILED),
+    "messages.update-PENDING": status(DeliveryStatus.QUEUED),
+    "messages.update-PLAYED": status(DeliveryStatus.PLAYED),
+    "messages.update-READ": status(DeliveryStatus.READ),
+    "messages.update-SERVER_ACK": status(DeliveryStatus.SENT),
+    "messages.upsert-append-offline": live(
+        "3A0000001F2E3D52C2E5", MessageKind.TEXT, "mensagem recebida enquanto offline"
+    ),
     "messages.upsert-audio-ptt": live(
         "AC000000ABCDEF01234567890B4A8594",
-        Kind.VOICE,
-        media=Media("audio/ogg; codecs=opus", size=184523, seconds=7, sha256=SHA),
+        MessageKind.VOICE,
+        media=MediaInfo("audio/ogg; codecs=opus", size=184523, seconds=7, sha256=SHA),
         source="android",
     ),
     "messages.upsert-buttonsResponse": live(
-        "3A0000001F2E3D501A5B", Kind.BUTTON_REPLY, "Sim", detail={"id": "btn-1"}, quoted_id=QUOTED
+        "3A0000001F2E3D501A5B", MessageKind.BUTTON_REPLY, "Sim", detail={"id": "btn-1"}, quoted_id=QUOTED
     ),
     "messages.upsert-contact": live(
         "3A0000001F2E3D4EE505",
-        Kind.CONTACT,
+        MessageKind.CONTACT,
         "João",
         detail={"contacts": [{"name": "João", "vcard": VCARD, "phones": ["+5511999990002"]}]},
     ),
     "messages.upsert-document": live(
         "3A0000001F2E3D4E4A5A",
-        Kind.DOCUMENT,
-        media=Media("application/pdf", "orcamento.pdf", 184523, sha256=SHA),
+        MessageKind.DOCUMENT,
+        media=MediaInfo("application/pdf", "orcamento.pdf", 184523, sha256=SHA),
         detail={"pages": 2},
     ),
     "messages.upsert-documentWithCaption": live(
         "3A0000001F2E3D4E6949",
-        Kind.DOCUMENT,
+        MessageKind.DOCUMENT,
         "segue a nota",
-        media=Media("application/pdf", "nf.pdf", 184523, sha256=SHA),
+        media=MediaInfo("application/pdf", "nf.pdf", 184523, sha256=SHA),
     ),
-    "messages.upsert-ephemeral-text": live("3A0000001F2E3D4FDC7D", Kind.TEXT, "some em 7 dias", expires_after=604800),
-    "messages.upsert-extendedText-link": live("3A0000001F2E3D4CF615", Kind.TEXT, "veja https://example.com/p/1"),
+    "messages.upsert-ephemeral-text": live(
+        "3A0000001F2E3D4FDC7D", MessageKind.TEXT, "some em 7 dias", expires_after=604800
+    ),
+    "messages.upsert-extendedText-link": live("3A0000001F2E3D4CF615", MessageKind.TEXT, "veja https://example.com/p/1"),
     "messages.upsert-fromMe-phone": live(
         "3A0000001F2E3D528507",
-        Kind.TEXT,
+        MessageKind.TEXT,
         "respondi pelo celular",
         from_me=True,
         push_name=None,
-        delivery=Delivery.SENT,
+        delivery=DeliveryStatus.SENT,
     ),
     "messages.upsert-group-text": live(
         "3A0000001F2E3D514FB1",
-        Kind.TEXT,
+        MessageKind.TEXT,
         "oi grupo",
         chat=group("120363025246125486@g.us"),
         sender=MARIA_WITH_LID,
     ),
     "messages.upsert-group-text-pn-mode": live(
         "3A0000001F2E3D516EA0",
-        Kind.TEXT,
+        MessageKind.TEXT,
         "oi grupo antigo",
         chat=group("5511999990000-1609459200@g.us"),
         sender=MARIA,
     ),
-    "messages.upsert-image": live(IMAGE, Kind.IMAGE, "foto do produto", media=picture(width=960, height=1280)),
+    "messages.upsert-image": live(IMAGE, MessageKind.IMAGE, "foto do produto", media=picture(width=960, height=1280)),
     "messages.upsert-image-with-base64": live(
-        IMAGE, Kind.IMAGE, "foto do produto", media=picture(width=960, height=1280)
+        IMAGE, MessageKind.IMAGE, "foto do produto", media=picture(width=960, height=1280)
     ),
     "messages.upsert-image-with-mediaUrl": live(
-        IMAGE, Kind.IMAGE, "foto do produto", media=picture(width=960, height=1280, url=S3)
+        IMAGE, MessageKind.IMAGE, "foto do produto", media=picture(width=960, height=1280, url=S3)
     ),
-    "messages.upsert-lid-with-alt": live("3A0000001F2E3D51CB6D", Kind.TEXT, "sou lid com alt"),
+    "messages.upsert-lid-with-alt": live("3A0000001F2E3D51CB6D", MessageKind.TEXT, "sou lid com alt"),
     "messages.upsert-listResponse": live(
         "3A0000001F2E3D505839",
-        Kind.LIST_REPLY,
+        MessageKind.LIST_REPLY,
         "Opção A",
         detail={"id": "row-a", "description": "desc A"},
         quoted_id=QUOTED,
     ),
     "messages.upsert-location": live(
         "3A0000001F2E3D4EA727",
-        Kind.LOCATION,
+        MessageKind.LOCATION,
         detail={
             "latitude": -23.55052,
             "longitude": -46.633308,
@@ -227,10 +232,12 @@ EXPECTED: dict[str, Parsed] = {
         },
     ),
     "messages.upsert-newsletter": Ignored("newsletter"),
-    "messages.upsert-pn-with-lid-alt": live("3A0000001F2E3D52094B", Kind.TEXT, "pn com alt lid", chat=MARIA_WITH_LID),
+    "messages.upsert-pn-with-lid-alt": live(
+        "3A0000001F2E3D52094B", MessageKind.TEXT, "pn com alt lid", chat=MARIA_WITH_LID
+    ),
     "messages.upsert-poll": live(
         "AC000000ABCDEF01234567891836A8B6",
-        Kind.POLL,
+        MessageKind.POLL,
         "Qual horário?",
         detail={"options": ["Manhã", "Tarde"], "selectable": 1},
         source="android",
@@ -239,31 +246,35 @@ EXPECTED: dict[str, Parsed] = {
     "messages.upsert-status-broadcast": Ignored("status_broadcast"),
     "messages.upsert-sticker": live(
         "3A0000001F2E3D4E8838",
-        Kind.STICKER,
-        media=Media("image/webp", size=184523, width=512, height=512, sha256=SHA),
+        MessageKind.STICKER,
+        media=MediaInfo("image/webp", size=184523, width=512, height=512, sha256=SHA),
     ),
     "messages.upsert-templateButtonReply": live(
         "3A0000001F2E3D50394A",
-        Kind.TEMPLATE_REPLY,
+        MessageKind.TEMPLATE_REPLY,
         "Quero",
         detail={"id": "id-1", "index": 0},
         quoted_id=QUOTED,
     ),
-    "messages.upsert-text-android": live("AC000000ABCDEF012345678902FBDCB5", Kind.TEXT, "Oi 👋", source="android"),
-    "messages.upsert-text-disappearing-chat": live(
-        "3A0000001F2E3D4FFB6C", Kind.TEXT, "conversa temporária", expires_after=7776000
+    "messages.upsert-text-android": live(
+        "AC000000ABCDEF012345678902FBDCB5", MessageKind.TEXT, "Oi 👋", source="android"
     ),
-    "messages.upsert-text-forwarded": live("3A0000001F2E3D4D52E2", Kind.TEXT, "corrente", forwarded=True),
-    "messages.upsert-text-ios": live("3A0000001F2E3D4C7A59", Kind.TEXT, "Olá, quero saber o preço"),
-    "messages.upsert-text-quoted-reply": live("3A0000001F2E3D4D1504", Kind.TEXT, "respondendo", quoted_id=QUOTED),
-    "messages.upsert-text-web": live("3EB00000009A8B7C72299A", Kind.TEXT, "via web", source="web"),
+    "messages.upsert-text-disappearing-chat": live(
+        "3A0000001F2E3D4FFB6C", MessageKind.TEXT, "conversa temporária", expires_after=7776000
+    ),
+    "messages.upsert-text-forwarded": live("3A0000001F2E3D4D52E2", MessageKind.TEXT, "corrente", forwarded=True),
+    "messages.upsert-text-ios": live("3A0000001F2E3D4C7A59", MessageKind.TEXT, "Olá, quero saber o preço"),
+    "messages.upsert-text-quoted-reply": live(
+        "3A0000001F2E3D4D1504", MessageKind.TEXT, "respondendo", quoted_id=QUOTED
+    ),
+    "messages.upsert-text-web": live("3EB00000009A8B7C72299A", MessageKind.TEXT, "via web", source="web"),
     "messages.upsert-video": live(
         "3A0000001F2E3D4DED8D",
-        Kind.VIDEO,
+        MessageKind.VIDEO,
         "vídeo",
-        media=Media("video/mp4", size=184523, seconds=14, width=480, height=848, sha256=SHA),
+        media=MediaInfo("video/mp4", size=184523, seconds=14, width=480, height=848, sha256=SHA),
     ),
-    "messages.upsert-viewOnce-image": live("3A0000001F2E3D4F9E9F", Kind.IMAGE, media=picture(), view_once=True),
+    "messages.upsert-viewOnce-image": live("3A0000001F2E3D4F9E9F", MessageKind.IMAGE, media=picture(), view_once=True),
     "presence.update-composing": Ignored("presence"),
     "qrcode.updated-limit-reached": QrLimitReached(),
     "qrcode.updated-pairing-code": QrOffered("2@pairing", "ABCD1234"),
@@ -271,25 +282,25 @@ EXPECTED: dict[str, Parsed] = {
     "remove.instance": InstanceRemoved(),
     "send.message-image": live(
         "3EB072D5CB3A469B4D08CD",
-        Kind.IMAGE,
+        MessageKind.IMAGE,
         "legenda",
-        media=Media("image/png", size=268, width=1, height=1, sha256=SENT_SHA),
+        media=MediaInfo("image/png", size=268, width=1, height=1, sha256=SENT_SHA),
         from_me=True,
         push_name=None,
         sent_at=1795364537.0,
-        delivery=Delivery.QUEUED,
+        delivery=DeliveryStatus.QUEUED,
         source="web",
         origin="sent",
     ),
     "send.message-reaction": ReactionReported(ExternalId("3EB091F76ACEE89D3F016B"), "me", "👍", 1795364633974),
     "send.message-text": live(
         "3EB08A7F83100C535BCB19",
-        Kind.TEXT,
+        MessageKind.TEXT,
         "olá",
         from_me=True,
         push_name=None,
         sent_at=1795364537.0,
-        delivery=Delivery.QUEUED,
+        delivery=DeliveryStatus.QUEUED,
         source="web",
         origin="sent",
     ),
@@ -297,11 +308,11 @@ EXPECTED: dict[str, Parsed] = {
     "v1.8-connection.update-close-428": Closed(428),
     "v1.8-connection.update-open": Opened(),
     "v1.8-messages.delete": MessageDeleted(ExternalId("3A554E20ECABF3D45BB2")),
-    "v1.8-messages.update-DELIVERY_ACK": status(Delivery.DELIVERED, "BAE5F4A0B1C2D3E4"),
-    "v1.8-messages.update-SERVER_ACK": status(Delivery.SENT, "BAE5F4A0B1C2D3E4"),
+    "v1.8-messages.update-DELIVERY_ACK": status(DeliveryStatus.DELIVERED, "BAE5F4A0B1C2D3E4"),
+    "v1.8-messages.update-SERVER_ACK": status(DeliveryStatus.SENT, "BAE5F4A0B1C2D3E4"),
     "v1.8-messages.upsert-image-base64": plain(
         "3A554E20ECABF3D45BB3",
-        Kind.IMAGE,
+        MessageKind.IMAGE,
         None,
         1717604327.0,
         media=picture(width=960, height=1280, sha256="3q2+7w=="),
@@ -309,28 +320,28 @@ EXPECTED: dict[str, Parsed] = {
         source="android",
     ),
     "v1.8-messages.upsert-text": plain(
-        "3A554E20ECABF3D45BB2", Kind.TEXT, "oi", 1717604327.0, push_name="Maria", source="ios"
+        "3A554E20ECABF3D45BB2", MessageKind.TEXT, "oi", 1717604327.0, push_name="Maria", source="ios"
     ),
     "v1.8-qrcode.updated": QrOffered("2@abc,def,ghi"),
     "v1.8-status.instance-closed": Closed(),
-    "v2.2-messages.update-DELIVERY_ACK": status(Delivery.DELIVERED, "3EB0C7B5D5A0F0E1D2C3B4"),
+    "v2.2-messages.update-DELIVERY_ACK": status(DeliveryStatus.DELIVERED, "3EB0C7B5D5A0F0E1D2C3B4"),
     "v2.2-messages.upsert-image-string-longs": plain(
         "3A554E20ECABF3D45BB9",
-        Kind.IMAGE,
+        MessageKind.IMAGE,
         "foto",
         1739000005.0,
         media=picture(sha256="3q2+7w==", url="https://minio.example/bucket/x.jpeg?X-Amz-Expires=604800"),
         push_name="Maria",
-        delivery=Delivery.DELIVERED,
+        delivery=DeliveryStatus.DELIVERED,
         source="android",
     ),
     "v2.2-messages.upsert-placeholder": MessageArrived(
         ExternalId("6EA85276A917464889"),
         person("5511999990003"),
         False,
-        Kind.PLACEHOLDER,
+        MessageKind.PLACEHOLDER,
         sent_at=1742321200.0,
-        delivery=Delivery.DELIVERED,
+        delivery=DeliveryStatus.DELIVERED,
         source="unknown",
         keep_raw=True,
     ),
@@ -338,11 +349,11 @@ EXPECTED: dict[str, Parsed] = {
         ExternalId("3EB07B86E02236BE3DD95F"),
         person("5511999990001", "141350000000000"),
         False,
-        Kind.TEXT,
+        MessageKind.TEXT,
         "oi",
         push_name="Maria",
         sent_at=1753600000.0,
-        delivery=Delivery.DELIVERED,
+        delivery=DeliveryStatus.DELIVERED,
         source="web",
     ),
     "v2.4-connection.update-close-408": Closed(408),
@@ -355,7 +366,7 @@ def test_every_recorded_body_has_an_expectation() -> None:
 
 @pytest.mark.parametrize("name", sorted(BODIES))
 def test_a_recorded_body_reads_as_expected(name: str) -> None:
-    assert parse(BODIES[name]) == [EXPECTED[name]]
+    assert parse_webhook(BODIES[name]) == [EXPECTED[name]]
 
 
 @pytest.mark.parametrize("name", sorted(BODIES))
@@ -377,12 +388,12 @@ def test_a_recorded_body_loses_its_key_and_nothing_else(name: str) -> None:
     else:
         assert stripped is BODIES[name]
     assert json.loads(stripped) == told
-    assert parse(stripped) == parse(BODIES[name])
+    assert parse_webhook(stripped) == parse_webhook(BODIES[name])
 
 
 def test_the_recorded_storm_is_one_creation_and_246_times_connecting() -> None:
     lines = (RECORDINGS / "storm.jsonl").read_text().splitlines()
-    facts = [parse(json.dumps(json.loads(line)["body"]).encode()) for line in lines]
+    facts = [parse_webhook(json.dumps(json.loads(line)["body"]).encode()) for line in lines]
     assert facts.count([InstanceCreated()]) == 1
     assert facts.count([ConnectingSeen()]) == 246
     assert len(facts) == 247

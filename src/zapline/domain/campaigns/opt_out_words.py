@@ -11,22 +11,22 @@ LONGEST = 40
 
 
 @dataclass(frozen=True, slots=True)
-class OptOuts:
-    """The agreed words, in the form of :func:`plain`, and what is answered to one; None: nothing."""
+class OptOutWords:
+    """The agreed words, in the form of :func:`normalize_words`, and what is answered to one; None: nothing."""
 
     words: frozenset[str] = frozenset()
     confirmation: str | None = None
 
 
-def plain(text: str) -> str:
+def normalize_words(text: str) -> str:
     """Upper case, without accents and punctuation, single spaces."""
     bare = "".join(letter for letter in normalize("NFKD", text) if not combining(letter))
     return " ".join(_OTHER.sub(" ", bare).upper().split())
 
 
-def asks_to_stop(text: str | None, words: Collection[str]) -> str | None:
-    """The word, if the message is one. ``words`` are in the form of :func:`plain`."""
+def match_opt_out(text: str | None, words: Collection[str]) -> str | None:
+    """The word, if the message is one. ``words`` are in the form of :func:`normalize_words`."""
     if text is None or len(text) > LONGEST:
         return None
-    said = plain(text)
+    said = normalize_words(text)
     return said if said in words else None

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from math import ceil, inf
 
-from zapline.domain.outbox.pacing import JITTER, UnitPace
+from zapline.domain.outbox.pacing import JITTER, PaceLimits
 from zapline.domain.outbox.quiet_hours import QuietHours, local_day, next_day
 
 _QUEUED_SECONDS = 5.0
@@ -13,7 +13,7 @@ _LEAST_AHEAD, _MOST_AHEAD = 10, 500
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
+class CampaignTiming:
     """A campaign's own rules. ``seconds`` between two messages; None: the unit's pace. The window is local."""
 
     seconds: float | None = None
@@ -26,7 +26,7 @@ class Timing:
             return None
         return QuietHours(self.window_until, self.window_from, zone)
 
-    def opens_at(self, pace: UnitPace, now: float) -> float | None:
+    def opens_at(self, pace: PaceLimits, now: float) -> float | None:
         """When both its window and the unit's night allow it to send; ``now`` where they do. None: never."""
         at = now
         hours = [each for each in (self.closed(pace.zone), pace.quiet) if each is not None]
@@ -42,7 +42,7 @@ class Timing:
         closed = self.closed(zone)
         return closed.end_after(now) if closed is not None else None
 
-    def ahead(self, pace: UnitPace) -> int:
+    def ahead(self, pace: PaceLimits) -> int:
         """How many messages are to lie ready. Of a slow one few, so that an outage does not make them a burst."""
         if self.seconds is not None and self.seconds > pace.campaign_seconds:
             return max(1, min(_LEAST_AHEAD, ceil(3.0 / self.seconds)))
@@ -60,7 +60,7 @@ _FARTHEST = 1000
 
 
 def estimate_end(
-    count: int, timing: Timing, pace: UnitPace, start: float, sent_today: int = 0, campaign_today: int = 0
+    count: int, timing: CampaignTiming, pace: PaceLimits, start: float, sent_today: int = 0, campaign_today: int = 0
 ) -> float | None:
     """When the last of ``count`` messages leaves, if all goes well and nothing else is sent; None: never.
 

@@ -25,7 +25,7 @@ class CampaignState(StrEnum):
     """Nothing is left to be sent. What is uncertain may be, and is shown."""
 
 
-class Ask(StrEnum):
+class CampaignCommand(StrEnum):
     """What a person may ask of a campaign."""
 
     START = "start"
@@ -36,43 +36,43 @@ class Ask(StrEnum):
 
 
 _AT_WORK = frozenset({CampaignState.SCHEDULED, CampaignState.RUNNING})
-FROM: Mapping[Ask, frozenset[CampaignState]] = {
-    Ask.START: frozenset({CampaignState.READY}),
-    Ask.PAUSE: _AT_WORK,
-    Ask.RESUME: frozenset({CampaignState.PAUSED}),
-    Ask.CANCEL: frozenset({CampaignState.READY, CampaignState.PAUSED}) | _AT_WORK,
-    Ask.RETRY_FAILED: frozenset({CampaignState.RUNNING, CampaignState.PAUSED, CampaignState.DONE}),
+COMMAND_STATES: Mapping[CampaignCommand, frozenset[CampaignState]] = {
+    CampaignCommand.START: frozenset({CampaignState.READY}),
+    CampaignCommand.PAUSE: _AT_WORK,
+    CampaignCommand.RESUME: frozenset({CampaignState.PAUSED}),
+    CampaignCommand.CANCEL: frozenset({CampaignState.READY, CampaignState.PAUSED}) | _AT_WORK,
+    CampaignCommand.RETRY_FAILED: frozenset({CampaignState.RUNNING, CampaignState.PAUSED, CampaignState.DONE}),
 }
 """In which states it may be asked."""
-_SO_ALREADY: Mapping[Ask, frozenset[CampaignState]] = {
-    Ask.START: _AT_WORK,
-    Ask.PAUSE: frozenset({CampaignState.PAUSED}),
-    Ask.RESUME: _AT_WORK,
-    Ask.CANCEL: frozenset({CampaignState.CANCELLED}),
+_SO_ALREADY: Mapping[CampaignCommand, frozenset[CampaignState]] = {
+    CampaignCommand.START: _AT_WORK,
+    CampaignCommand.PAUSE: frozenset({CampaignState.PAUSED}),
+    CampaignCommand.RESUME: _AT_WORK,
+    CampaignCommand.CANCEL: frozenset({CampaignState.CANCELLED}),
 }
 
 
-def follow(ask: Ask, state: CampaignState, start_at: float | None, now: float) -> CampaignState | None:
+def next_state(ask: CampaignCommand, state: CampaignState, start_at: float | None, now: float) -> CampaignState | None:
     """The state that follows; None where it is as asked already, so that an ask may be repeated.
 
     Raises :class:`WrongCampaignState`.
     """
     if state in _SO_ALREADY.get(ask, ()):
         return None
-    if state not in FROM[ask]:
+    if state not in COMMAND_STATES[ask]:
         raise WrongCampaignState(f"the campaign is {state.value}: {ask.value} is not possible")
     match ask:
-        case Ask.PAUSE:
+        case CampaignCommand.PAUSE:
             return CampaignState.PAUSED
-        case Ask.CANCEL:
+        case CampaignCommand.CANCEL:
             return CampaignState.CANCELLED
-        case Ask.RETRY_FAILED:
+        case CampaignCommand.RETRY_FAILED:
             return CampaignState.PAUSED if state is CampaignState.PAUSED else CampaignState.RUNNING
         case _:
             waits = start_at is not None and start_at > now
             return CampaignState.SCHEDULED if waits else CampaignState.RUNNING
 
 
-def client_id(campaign: UUID, number: int, generation: int) -> str:
+def campaign_client_id(campaign: UUID, number: int, generation: int) -> str:
     """Under which a recipient's message is queued: once, whatever is killed when."""
     return f"campaign:{campaign}:{number}:{generation}"

@@ -11,13 +11,13 @@ from unicodedata import normalize
 
 import msgspec
 
-from zapline.domain.errors import Unfit
-from zapline.domain.outbox.contents import Content, File, Outgoing, Text
+from zapline.domain.errors import InvalidField
+from zapline.domain.outbox.contents import Content, File, OutgoingMessage, Text
 
 _FIELD = re.compile(r"\{\{([^{}]*)\}\}")
 _NAME = re.compile(r"[\w.]{1,64}")
 _GAPS = re.compile(r"[\s-]+")
-MOST_VARIABLES = 50
+MAX_VARIABLES = 50
 LONGEST_TEXT = 65_536
 """Characters of a message, by WhatsApp's own limit."""
 _LONGEST_READ = 256
@@ -29,7 +29,7 @@ _CALLED = {"file_name": "fileName"}
 """Those that the API calls otherwise."""
 
 
-class InvalidTemplate(Unfit):
+class InvalidTemplate(InvalidField):
     """A text's variables cannot be read; the message says which."""
 
     def __init__(self, said: str, field: str = "text") -> None:
@@ -43,7 +43,7 @@ def variable_name(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class Placeholder:
     """A place for a value. ``fallback`` None: without a value the text cannot be written."""
 
     name: str
@@ -51,15 +51,15 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
-class Template:
+class TextTemplate:
     """A text, cut at its variables."""
 
-    parts: tuple[str | Field, ...]
+    parts: tuple[str | Placeholder, ...]
 
     @classmethod
-    def read(cls, text: str) -> "Template":
+    def read(cls, text: str) -> "TextTemplate":
         """Raises :class:`InvalidTemplate` for a name that is none and for braces that are not closed."""
-        parts: list[str | Field] = []
+        parts: list[str | Placeholder] = []
         for place, part in enumerate(_FIELD.split(text)):
             if place % 2 == 0:
                 if "{{" in part:
@@ -70,13 +70,13 @@ class Template:
             name = variable_name(given)
             if _NAME.fullmatch(name) is None:
                 raise InvalidTemplate(f"{{{{{part[:80]}}}}} is not the name of a variable")
-            parts.append(Field(name, fallback.strip() if bar else None))
+            parts.append(Placeholder(name, fallback.strip() if bar else None))
         return cls(tuple(part for part in parts if part != ""))
 
     @property
     def needed(self) -> set[str]:
         """The variables that every recipient must have."""
-        return {part.name for part in self.parts if isinstance(part, Field) and part.fallback is None}
+        return {part.name for part in self.parts if isinstance(part, Placeholder) and part.fallback is None}
 
     def length(self, values: Mapping[str, str]) -> int:
         """Characters of the text for one recipient."""
@@ -90,7 +90,7 @@ class Template:
         return "".join(part if isinstance(part, str) else _said(part, values) for part in self.parts)
 
 
-def _said(field: Field, values: Mapping[str, str]) -> str:
+def _said(field: Placeholder, values: Mapping[str, str]) -> str:
     value = values.get(field.name)
     if value:
         return value
@@ -99,32 +99,32 @@ def _said(field: Field, values: Mapping[str, str]) -> str:
     return field.fallback
 
 
-def _read(name: str, text: str) -> Template:
+def _read(name: str, text: str) -> TextTemplate:
     try:
-        return Template.read(text)
+        return TextTemplate.read(text)
     except InvalidTemplate as unread:
         unread.field = _CALLED.get(name, name)
         raise
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class MessageTemplate:
     """A campaign's content, ready to be written for one recipient after the other."""
 
-    outgoing: Outgoing
-    texts: Mapping[str, Template]
+    outgoing: OutgoingMessage
+    texts: Mapping[str, TextTemplate]
     needed: tuple[str, ...]
     """The variables that every recipient must have, sorted."""
 
     @classmethod
-    def read(cls, outgoing: Outgoing) -> "Letter":
+    def read(cls, outgoing: OutgoingMessage) -> "MessageTemplate":
         """Raises :class:`InvalidTemplate`."""
         content = outgoing.content
         given = {name: getattr(content, name) for name in _TEXTS.get(type(content), ())}
         texts = {name: _read(name, text) for name, text in given.items() if text is not None}
         needed = set[str]().union(*(template.needed for template in texts.values()))
-        if len(needed) > MOST_VARIABLES:
-            raise InvalidTemplate(f"a campaign has at most {MOST_VARIABLES} variables")
+        if len(needed) > MAX_VARIABLES:
+            raise InvalidTemplate(f"a campaign has at most {MAX_VARIABLES} variables")
         return cls(outgoing, texts, tuple(sorted(needed)))
 
     def missing(self, values: Mapping[str, str]) -> list[str]:
@@ -135,10 +135,10 @@ class Letter:
         """Characters of its longest text for these values, without writing it."""
         return max((template.length(values) for template in self.texts.values()), default=0)
 
-    def write(self, values: Mapping[str, str]) -> Outgoing:
+    def write(self, values: Mapping[str, str]) -> OutgoingMessage:
         """What one recipient is sent. Raises KeyError where a needed variable is missing."""
         written = {name: template.write(values) for name, template in self.texts.items()}
         if "file_name" in written:
             # What a recipient's values put into it may be no part of a path.
             written["file_name"] = _NO_NAME.sub("_", written["file_name"]).strip(". ")[:_LONGEST_NAME] or "file"
-        return Outgoing(msgspec.structs.replace(self.outgoing.content, **written), self.outgoing.quoted)
+        return OutgoingMessage(msgspec.structs.replace(self.outgoing.content, **written), self.outgoing.quoted)

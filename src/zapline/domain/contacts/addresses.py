@@ -43,7 +43,7 @@ _OTHER_KINDS = {
 _STATUS = "status@broadcast"
 
 
-def resolve(primary: str | None, *others: str | None) -> Address | None:
+def resolve_address(primary: str | None, *others: str | None) -> Address | None:
     """One address from all the JIDs a body gives for it; ``None`` if none of them can be read.
 
     ``primary`` says what kind of chat it is; the others add a phone to a LID or a LID to a phone. An

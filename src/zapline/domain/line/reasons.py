@@ -16,7 +16,7 @@ class Phase(StrEnum):
     REFUSED = "refused"
 
 
-STATUS = {
+STATUS_OF_PHASE = {
     Phase.IDLE: "disconnected",
     Phase.CONNECTING: "connecting",
     Phase.PAIRING: "connecting",

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-from zapline.domain.line.reasons import STATUS, Phase, Reason
+from zapline.domain.line.reasons import STATUS_OF_PHASE, Phase, Reason
 from zapline.domain.timestamps import NEVER
 
 FIRST_OBSERVE_GAP = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredLineState:
     """The part of the connection's state that outlives the process; one row of the database."""
 
     phase: Phase = Phase.IDLE
@@ -31,14 +31,14 @@ class Stored:
 
     @property
     def status(self) -> str:
-        return STATUS[self.phase]
+        return STATUS_OF_PHASE[self.phase]
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
+class LineState:
     """The whole state: what is stored, and what may be forgotten at a crash (monotonic times)."""
 
-    stored: Stored = Stored()
+    stored: StoredLineState = StoredLineState()
     probe_every: float = 300.0
     """Seconds between observations of a line about which nothing is heard."""
     wake_at: float | None = None

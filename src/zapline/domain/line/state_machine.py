@@ -10,13 +10,11 @@ from dataclasses import dataclass, replace
 from zapline.domain.line import events
 from zapline.domain.line.events import ConnectionEvent
 from zapline.domain.line.reasons import Phase, Reason
-from zapline.domain.line.signals import signal_of
-from zapline.domain.line.state import FIRST_OBSERVE_GAP, Connection, Stored
-from zapline.domain.line.transitions import TRANSITIONS, Action, Move, Signal
+from zapline.domain.line.signals import classify_event
+from zapline.domain.line.state import FIRST_OBSERVE_GAP, LineState, StoredLineState
+from zapline.domain.line.transitions import TRANSITIONS, LineAction, LineSignal, Transition
 from zapline.domain.retry_policy import Backoff
 from zapline.domain.timestamps import NEVER, Moment
-
-__all__ = ["QR_LIFE", "RECONNECT", "Action", "Connection", "Moment", "Step", "Stored", "signal_of", "step"]
 
 QR_LIFE = 45.0
 """Seconds a code can be scanned (contract, section 2)."""
@@ -34,7 +32,7 @@ _REGISTER_AGAIN = 120.0
 """Seconds until an unanswered registration is repeated: an old secret stays valid for 30 minutes."""
 _LAST_OBSERVE_GAP = 60.0
 """The gap between observations doubles between these, so that a storm of 4 events a second costs little."""
-RECONNECT = Backoff(base=3.0, factor=2.0, cap=300.0, jitter=0.3)
+RECONNECT_BACKOFF = Backoff(base=3.0, factor=2.0, cap=300.0, jitter=0.3)
 """Delays of our own connect calls: a blink of the network costs 3 s, a day without WhatsApp 12 tries an hour."""
 
 
@@ -42,33 +40,33 @@ RECONNECT = Backoff(base=3.0, factor=2.0, cap=300.0, jitter=0.3)
 class Step:
     """What a step leads to. ``unexpected`` names a signal that the table does not know in that phase."""
 
-    state: Connection
-    calls: tuple[Action, ...] = ()
-    unexpected: Signal | None = None
+    state: LineState
+    calls: tuple[LineAction, ...] = ()
+    unexpected: LineSignal | None = None
     dropped: bool = False
     """An open line was lost without anybody having asked."""
 
 
-def step(state: Connection, event: ConnectionEvent, at: Moment, spread: float) -> Step:
+def step(state: LineState, event: ConnectionEvent, at: Moment, spread: float) -> Step:
     """Decide what ``event`` makes of ``state``. ``spread`` in 0..1 is drawn by the caller for jitter."""
-    signal = signal_of(event, state, at)
+    signal = classify_event(event, state, at)
     before = state.stored
     move = TRANSITIONS[before.phase].get(signal)
     if move is None:
         return Step(state, unexpected=signal)
     state = _learn(_enter(state, move, at), event, signal, at)
-    asked = signal in (Signal.CONNECT_ASKED, Signal.DISCONNECT_ASKED)
+    asked = signal in (LineSignal.CONNECT_ASKED, LineSignal.DISCONNECT_ASKED)
     if state.stored != before or asked:
         state = replace(state, stored=replace(state.stored, updated_at=at.wall))
     state, calls = _plan(state, move, signal, at, spread)
-    dropped = before.phase is Phase.OPEN and move.to is not Phase.OPEN and signal is not Signal.DISCONNECT_ASKED
+    dropped = before.phase is Phase.OPEN and move.to is not Phase.OPEN and signal is not LineSignal.DISCONNECT_ASKED
     return Step(state, calls, dropped=dropped)
 
 
 # -- what it changes ---------------------------------------------------------------------------------------
 
 
-def _enter(state: Connection, move: Move, at: Moment) -> Connection:
+def _enter(state: LineState, move: Transition, at: Moment) -> LineState:
     """What entering and leaving a phase changes, whatever led there."""
     before = state.stored
     after = replace(before, phase=move.to, reason=move.reason or before.reason)
@@ -91,7 +89,7 @@ def _enter(state: Connection, move: Move, at: Moment) -> Connection:
     return replace(state, stored=after)
 
 
-def _learn(state: Connection, event: ConnectionEvent, signal: Signal, at: Moment) -> Connection:
+def _learn(state: LineState, event: ConnectionEvent, signal: LineSignal, at: Moment) -> LineState:
     """What the event itself tells, beyond where it leads."""
     stored = state.stored
     match event:
@@ -125,12 +123,12 @@ def _learn(state: Connection, event: ConnectionEvent, signal: Signal, at: Moment
         case _:
             pass
     blamed = stored.reason in (Reason.EVOLUTION_UNAVAILABLE, Reason.EVOLUTION_REFUSED)
-    if blamed and signal in (Signal.REGISTERED, Signal.OBSERVED_CONNECTING):
+    if blamed and signal in (LineSignal.REGISTERED, LineSignal.OBSERVED_CONNECTING):
         stored = replace(stored, reason=Reason.DISCONNECTED)  # Evolution is there and takes our key
     return replace(state, stored=stored)
 
 
-def _learn_code(state: Connection, offered: events.QrOffered, at: Moment) -> Connection:
+def _learn_code(state: LineState, offered: events.QrOffered, at: Moment) -> LineState:
     """A code, new or known: the answer of connect repeats the current one, which may be about to end."""
     stored = state.stored
     shown = offered.code, offered.pairing_code or stored.pairing_code
@@ -152,10 +150,10 @@ def _learn_code(state: Connection, offered: events.QrOffered, at: Moment) -> Con
 
 
 def _plan(
-    state: Connection, move: Move, signal: Signal, at: Moment, spread: float
-) -> tuple[Connection, tuple[Action, ...]]:
+    state: LineState, move: Transition, signal: LineSignal, at: Moment, spread: float
+) -> tuple[LineState, tuple[LineAction, ...]]:
     """Turn the actions of a move into calls to make now and a time to wake up."""
-    calls: list[Action] = []
+    calls: list[LineAction] = []
     for action in (*move.do, *_derived(state, signal, at)):
         state, call = _decide(state, action, at, spread)
         if call is not None and call not in calls:
@@ -163,61 +161,61 @@ def _plan(
     return replace(state, wake_at=_wake(state, at, spread)), tuple(calls)
 
 
-def _derived(state: Connection, signal: Signal, at: Moment) -> tuple[Action, ...]:
+def _derived(state: LineState, signal: LineSignal, at: Moment) -> tuple[LineAction, ...]:
     """What is still to be done of earlier moves; a start and a timer ask for it."""
-    if signal not in (Signal.STARTED, Signal.TIMER):
+    if signal not in (LineSignal.STARTED, LineSignal.TIMER):
         return ()
     if state.stored.logout_pending:
-        return (Action.LOGOUT,)
+        return (LineAction.LOGOUT,)
     due = state.register_at is not None and at.mono >= state.register_at and _keeps_registered(state.stored)
-    return (Action.REGISTER,) if due else ()
+    return (LineAction.REGISTER,) if due else ()
 
 
-def _keeps_registered(stored: Stored) -> bool:
+def _keeps_registered(stored: StoredLineState) -> bool:
     return stored.wanted and stored.phase in (Phase.OPEN, Phase.PAIRING)
 
 
-def _decide(state: Connection, action: Action, at: Moment, spread: float) -> tuple[Connection, Action | None]:
+def _decide(state: LineState, action: LineAction, at: Moment, spread: float) -> tuple[LineState, LineAction | None]:
     """The call that an action comes to now, if any."""
     wanted, expired = state.stored.wanted, at.mono >= state.qr_fresh_until + _QR_GRACE
     match action:
-        case Action.BACK_OFF:
+        case LineAction.BACK_OFF:
             return (_back_off(state, at, spread), None) if at.mono >= state.retry_at else (state, None)
-        case Action.STAND_BACK:
-            until = at.mono + RECONNECT.cap * (1 - RECONNECT.jitter * spread)
+        case LineAction.STAND_BACK:
+            until = at.mono + RECONNECT_BACKOFF.cap * (1 - RECONNECT_BACKOFF.jitter * spread)
             return replace(state, retry_at=until, wake_at=until), None
-        case Action.RETRY if at.mono >= state.retry_at:
-            return _decide(_back_off(state, at, spread), Action.REGISTER, at, spread)
-        case Action.PULL_QR if wanted and expired and state.pull_after <= at.mono < state.watched_until:
-            pause = RECONNECT.delay(state.pulls + 1, spread)
-            return replace(state, pulls=state.pulls + 1, pull_after=at.mono + pause), Action.CONNECT
-        case Action.RETRY | Action.PULL_QR:
+        case LineAction.RETRY if at.mono >= state.retry_at:
+            return _decide(_back_off(state, at, spread), LineAction.REGISTER, at, spread)
+        case LineAction.PULL_QR if wanted and expired and state.pull_after <= at.mono < state.watched_until:
+            pause = RECONNECT_BACKOFF.delay(state.pulls + 1, spread)
+            return replace(state, pulls=state.pulls + 1, pull_after=at.mono + pause), LineAction.CONNECT
+        case LineAction.RETRY | LineAction.PULL_QR:
             return state, None
-        case Action.FRESHEN:
+        case LineAction.FRESHEN:
             return _observe(state, at) if expired else (state, None)
-        case Action.REGISTER | Action.CONNECT if not wanted:
+        case LineAction.REGISTER | LineAction.CONNECT if not wanted:
             return _observe(state, at)
-        case Action.REGISTER:
-            return replace(state, register_at=at.mono + _REGISTER_AGAIN), Action.REGISTER
-        case Action.OBSERVE:
+        case LineAction.REGISTER:
+            return replace(state, register_at=at.mono + _REGISTER_AGAIN), LineAction.REGISTER
+        case LineAction.OBSERVE:
             return _observe(state, at)
-        case Action.DOUBT:
+        case LineAction.DOUBT:
             due = max(at.mono, _observe_due(state))
             return _observe(replace(state, doubted_until=state.doubted_until or due + _DOUBT_FOR), at)
-        case Action.CONNECT | Action.LOGOUT:
+        case LineAction.CONNECT | LineAction.LOGOUT:
             return state, action
 
 
-def _back_off(state: Connection, at: Moment, spread: float) -> Connection:
-    until = at.mono + RECONNECT.delay(state.failures + 1, spread)
+def _back_off(state: LineState, at: Moment, spread: float) -> LineState:
+    until = at.mono + RECONNECT_BACKOFF.delay(state.failures + 1, spread)
     return replace(state, failures=state.failures + 1, retry_at=until, wake_at=until)
 
 
-def _observe_due(state: Connection) -> float:
+def _observe_due(state: LineState) -> float:
     return state.observed_at + state.observe_gap if state.observed_at is not None else NEVER
 
 
-def _observe(state: Connection, at: Moment) -> tuple[Connection, Action | None]:
+def _observe(state: LineState, at: Moment) -> tuple[LineState, LineAction | None]:
     registering = state.register_at is not None and at.mono < state.register_at
     if state.stored.logout_pending or (registering and state.stored.phase is Phase.CONNECTING):
         return state, None  # the answer of the logout, or of the connect that follows, tells
@@ -225,10 +223,10 @@ def _observe(state: Connection, at: Moment) -> tuple[Connection, Action | None]:
         return replace(state, observe_owed=True), None
     quiet = state.observed_at is None or at.mono >= state.observed_at + 2 * _LAST_OBSERVE_GAP
     gap = min((FIRST_OBSERVE_GAP if quiet else state.observe_gap) * 2, _LAST_OBSERVE_GAP)
-    return replace(state, observed_at=at.mono, observe_gap=gap, observe_owed=False), Action.OBSERVE
+    return replace(state, observed_at=at.mono, observe_gap=gap, observe_owed=False), LineAction.OBSERVE
 
 
-def _wake(state: Connection, at: Moment, spread: float) -> float | None:
+def _wake(state: LineState, at: Moment, spread: float) -> float | None:
     """The next time at which the state wants to be asked again, always later than now; None: not by itself."""
     stored = state.stored
     soon = at.mono + FIRST_OBSERVE_GAP
@@ -250,7 +248,7 @@ def _wake(state: Connection, at: Moment, spread: float) -> float | None:
             late = max(observe_at, state.pull_after) if watched else observe_at
             times.append(kept or (fresh if fresh > at.mono else late))
         case _ if stored.logout_pending:
-            times.append(kept or at.mono + RECONNECT.cap)
+            times.append(kept or at.mono + RECONNECT_BACKOFF.cap)
         case _ if stored.wanted:
             # Spread, so that the lines of a large house are not all probed in the same second.
             times.append(kept or at.mono + state.probe_every * (0.75 + 0.5 * spread))

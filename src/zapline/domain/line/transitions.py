@@ -7,7 +7,7 @@ from enum import Enum, StrEnum
 from zapline.domain.line.reasons import Phase, Reason
 
 
-class Signal(StrEnum):
+class LineSignal(StrEnum):
     """A connection event, told apart as far as the table needs."""
 
     STARTED = "daemon started"
@@ -49,7 +49,7 @@ class Signal(StrEnum):
     ENDED_UNASKED = "ended unasked"
 
 
-class Action(Enum):
+class LineAction(Enum):
     """What a move asks for. The first four are calls to Evolution; the others become one, or a time to wake up."""
 
     REGISTER = "register"
@@ -73,52 +73,52 @@ class Action(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class Transition:
     """Where a signal leads; ``reason`` None keeps the reason."""
 
     to: Phase
     reason: Reason | None = None
-    do: tuple[Action, ...] = ()
+    do: tuple[LineAction, ...] = ()
 
 
-def _stay(phase: Phase, signals: str, *do: Action) -> dict[Signal, Move]:
-    return {Signal[name]: Move(phase, do=do) for name in signals.split()}
+def _stay(phase: Phase, signals: str, *do: LineAction) -> dict[LineSignal, Transition]:
+    return {LineSignal[name]: Transition(phase, do=do) for name in signals.split()}
 
 
-_TO_OPEN = Move(Phase.OPEN, Reason.SCAN_COMPLETED)
+_TO_OPEN = Transition(Phase.OPEN, Reason.SCAN_COMPLETED)
 # Nobody told us: perhaps because the webhook is not ours, so it is looked at.
-_FOUND_OPEN = Move(Phase.OPEN, Reason.SCAN_COMPLETED, (Action.REGISTER,))
-_TO_PAIRING = Move(Phase.PAIRING, Reason.WAITING_SCAN)
+_FOUND_OPEN = Transition(Phase.OPEN, Reason.SCAN_COMPLETED, (LineAction.REGISTER,))
+_TO_PAIRING = Transition(Phase.PAIRING, Reason.WAITING_SCAN)
 # An end is believed at once and observed a little later, when Evolution itself has settled.
-_TO_REFUSED = Move(Phase.REFUSED, Reason.QR_LIMIT_REACHED, (Action.BACK_OFF,))
-_TO_LOGGED_OUT = Move(Phase.LOGGED_OUT, Reason.LOGGED_OUT, (Action.BACK_OFF,))
-_TO_BANNED = Move(Phase.LOGGED_OUT, Reason.BANNED, (Action.BACK_OFF,))
-_TO_REPLACED = Move(Phase.BACKING_OFF, Reason.REPLACED_ELSEWHERE, (Action.STAND_BACK,))
-_TO_DROPPED = Move(Phase.BACKING_OFF, Reason.DISCONNECTED, (Action.BACK_OFF,))
-_TO_REMOVED = Move(Phase.IDLE, Reason.INSTANCE_REMOVED)
-_START = Move(Phase.CONNECTING, Reason.CONNECTING, (Action.REGISTER,))
-_STOP = Move(Phase.IDLE, Reason.DISCONNECTED, (Action.LOGOUT,))
-_ENDED = Move(Phase.IDLE, Reason.DISCONNECTED)
-_UNAVAILABLE = Move(Phase.BACKING_OFF, Reason.EVOLUTION_UNAVAILABLE, (Action.BACK_OFF,))
-_REFUSED_CALL = Move(Phase.BACKING_OFF, Reason.EVOLUTION_REFUSED, (Action.BACK_OFF,))
+_TO_REFUSED = Transition(Phase.REFUSED, Reason.QR_LIMIT_REACHED, (LineAction.BACK_OFF,))
+_TO_LOGGED_OUT = Transition(Phase.LOGGED_OUT, Reason.LOGGED_OUT, (LineAction.BACK_OFF,))
+_TO_BANNED = Transition(Phase.LOGGED_OUT, Reason.BANNED, (LineAction.BACK_OFF,))
+_TO_REPLACED = Transition(Phase.BACKING_OFF, Reason.REPLACED_ELSEWHERE, (LineAction.STAND_BACK,))
+_TO_DROPPED = Transition(Phase.BACKING_OFF, Reason.DISCONNECTED, (LineAction.BACK_OFF,))
+_TO_REMOVED = Transition(Phase.IDLE, Reason.INSTANCE_REMOVED)
+_START = Transition(Phase.CONNECTING, Reason.CONNECTING, (LineAction.REGISTER,))
+_STOP = Transition(Phase.IDLE, Reason.DISCONNECTED, (LineAction.LOGOUT,))
+_ENDED = Transition(Phase.IDLE, Reason.DISCONNECTED)
+_UNAVAILABLE = Transition(Phase.BACKING_OFF, Reason.EVOLUTION_UNAVAILABLE, (LineAction.BACK_OFF,))
+_REFUSED_CALL = Transition(Phase.BACKING_OFF, Reason.EVOLUTION_REFUSED, (LineAction.BACK_OFF,))
 
 # Most phases answer these alike; each phase below says where it differs.
-_COMMON: Mapping[Signal, Move] = {
-    Signal.CONNECT_ASKED: _START,
-    Signal.DISCONNECT_ASKED: _STOP,
-    Signal.QR_OFFERED: _TO_PAIRING,
-    Signal.QR_LIMIT: _TO_REFUSED,
-    Signal.OPENED: _TO_OPEN,
-    Signal.OBSERVED_OPEN: _FOUND_OPEN,
-    Signal.LOGGED_OUT: _TO_LOGGED_OUT,
-    Signal.BANNED: _TO_BANNED,
-    Signal.REPLACED: _TO_REPLACED,
-    Signal.DROPPED: _TO_DROPPED,
-    Signal.REMOVED: _TO_REMOVED,
+_COMMON: Mapping[LineSignal, Transition] = {
+    LineSignal.CONNECT_ASKED: _START,
+    LineSignal.DISCONNECT_ASKED: _STOP,
+    LineSignal.QR_OFFERED: _TO_PAIRING,
+    LineSignal.QR_LIMIT: _TO_REFUSED,
+    LineSignal.OPENED: _TO_OPEN,
+    LineSignal.OBSERVED_OPEN: _FOUND_OPEN,
+    LineSignal.LOGGED_OUT: _TO_LOGGED_OUT,
+    LineSignal.BANNED: _TO_BANNED,
+    LineSignal.REPLACED: _TO_REPLACED,
+    LineSignal.DROPPED: _TO_DROPPED,
+    LineSignal.REMOVED: _TO_REMOVED,
 }
 
 
-def _ended(phase: Phase, besides: str) -> dict[Signal, Move]:
+def _ended(phase: Phase, besides: str) -> dict[LineSignal, Transition]:
     """The two phases that a person must end alike: only a person, a code or an open line leads out."""
     return {
         **_COMMON,
@@ -126,84 +126,84 @@ def _ended(phase: Phase, besides: str) -> dict[Signal, Move]:
         **_stay(phase, "DROPPED OBSERVED_CONNECTING OBSERVED_CLOSE OBSERVED_MISSING QR_LIMIT STALE_LIMIT"),
         **_stay(phase, besides),
         # A late `open` from before the end must not open the line: the observation decides.
-        **_stay(phase, "TIMER OPENED", Action.OBSERVE),
-        **_stay(phase, "CALL_FAILED CALL_REFUSED LINE_FAILED", Action.BACK_OFF),
+        **_stay(phase, "TIMER OPENED", LineAction.OBSERVE),
+        **_stay(phase, "CALL_FAILED CALL_REFUSED LINE_FAILED", LineAction.BACK_OFF),
     }
 
 
-TRANSITIONS: Mapping[Phase, Mapping[Signal, Move]] = {
+TRANSITIONS: Mapping[Phase, Mapping[LineSignal, Transition]] = {
     Phase.IDLE: {
         **_COMMON,
         **_stay(Phase.IDLE, "STARTED OUTDATED REGISTERED CONNECT_STARTED LOGOUT_DONE QR_WANTED LOGOUT_ECHO CREATED"),
         **_stay(Phase.IDLE, "OBSERVED_CONNECTING OBSERVED_CLOSE OBSERVED_MISSING STALE_QR STALE_LIMIT"),
-        **_stay(Phase.IDLE, "TIMER CONNECTING_UNASKED OPENED_UNASKED", Action.OBSERVE),
-        **_stay(Phase.IDLE, "CALL_FAILED CALL_REFUSED LINE_FAILED OPEN_UNWANTED", Action.BACK_OFF),
-        Signal.CONNECTING: Move(Phase.CONNECTING, Reason.CONNECTING, (Action.OBSERVE,)),
-        Signal.DROPPED: _ENDED,
-        Signal.REPLACED: Move(Phase.IDLE, Reason.REPLACED_ELSEWHERE),
+        **_stay(Phase.IDLE, "TIMER CONNECTING_UNASKED OPENED_UNASKED", LineAction.OBSERVE),
+        **_stay(Phase.IDLE, "CALL_FAILED CALL_REFUSED LINE_FAILED OPEN_UNWANTED", LineAction.BACK_OFF),
+        LineSignal.CONNECTING: Transition(Phase.CONNECTING, Reason.CONNECTING, (LineAction.OBSERVE,)),
+        LineSignal.DROPPED: _ENDED,
+        LineSignal.REPLACED: Transition(Phase.IDLE, Reason.REPLACED_ELSEWHERE),
     },
     Phase.CONNECTING: {
         **_COMMON,
         **_stay(Phase.CONNECTING, "CREATED LOGOUT_DONE"),
-        **_stay(Phase.CONNECTING, "STARTED OUTDATED OBSERVED_MISSING", Action.REGISTER),
+        **_stay(Phase.CONNECTING, "STARTED OUTDATED OBSERVED_MISSING", LineAction.REGISTER),
         # A late word from before the ask must not stop what a person has asked for: the observation decides.
-        **_stay(Phase.CONNECTING, "TIMER CONNECTING LOGOUT_ECHO STALE_LIMIT REMOVED", Action.OBSERVE),
-        Signal.REGISTERED: Move(Phase.CONNECTING, do=(Action.CONNECT,)),
-        Signal.CONNECT_STARTED: Move(Phase.CONNECTING, do=(Action.BACK_OFF,)),
-        Signal.QR_WANTED: Move(Phase.CONNECTING, do=(Action.FRESHEN,)),
-        Signal.OBSERVED_CONNECTING: Move(Phase.CONNECTING, do=(Action.PULL_QR,)),
-        Signal.OBSERVED_CLOSE: _TO_DROPPED,
-        Signal.LINE_FAILED: _TO_DROPPED,
-        Signal.CALL_FAILED: _UNAVAILABLE,
-        Signal.CALL_REFUSED: _REFUSED_CALL,
-        Signal.ENDED_UNASKED: _ENDED,
+        **_stay(Phase.CONNECTING, "TIMER CONNECTING LOGOUT_ECHO STALE_LIMIT REMOVED", LineAction.OBSERVE),
+        LineSignal.REGISTERED: Transition(Phase.CONNECTING, do=(LineAction.CONNECT,)),
+        LineSignal.CONNECT_STARTED: Transition(Phase.CONNECTING, do=(LineAction.BACK_OFF,)),
+        LineSignal.QR_WANTED: Transition(Phase.CONNECTING, do=(LineAction.FRESHEN,)),
+        LineSignal.OBSERVED_CONNECTING: Transition(Phase.CONNECTING, do=(LineAction.PULL_QR,)),
+        LineSignal.OBSERVED_CLOSE: _TO_DROPPED,
+        LineSignal.LINE_FAILED: _TO_DROPPED,
+        LineSignal.CALL_FAILED: _UNAVAILABLE,
+        LineSignal.CALL_REFUSED: _REFUSED_CALL,
+        LineSignal.ENDED_UNASKED: _ENDED,
     },
     Phase.PAIRING: {
         **_COMMON,
         **_stay(Phase.PAIRING, "CREATED LOGOUT_DONE REGISTERED CONNECT_STARTED"),
-        **_stay(Phase.PAIRING, "TIMER CONNECTING LOGOUT_ECHO STALE_LIMIT REMOVED", Action.OBSERVE),
-        **_stay(Phase.PAIRING, "CALL_FAILED CALL_REFUSED LINE_FAILED", Action.BACK_OFF),
-        Signal.STARTED: Move(Phase.PAIRING, do=(Action.REGISTER, Action.OBSERVE)),
-        Signal.OUTDATED: Move(Phase.PAIRING, do=(Action.REGISTER,)),
-        Signal.CONNECT_ASKED: Move(Phase.PAIRING, do=(Action.REGISTER, Action.CONNECT)),
-        Signal.QR_WANTED: Move(Phase.PAIRING, do=(Action.FRESHEN,)),
-        Signal.OBSERVED_CONNECTING: Move(Phase.PAIRING, do=(Action.PULL_QR,)),
+        **_stay(Phase.PAIRING, "TIMER CONNECTING LOGOUT_ECHO STALE_LIMIT REMOVED", LineAction.OBSERVE),
+        **_stay(Phase.PAIRING, "CALL_FAILED CALL_REFUSED LINE_FAILED", LineAction.BACK_OFF),
+        LineSignal.STARTED: Transition(Phase.PAIRING, do=(LineAction.REGISTER, LineAction.OBSERVE)),
+        LineSignal.OUTDATED: Transition(Phase.PAIRING, do=(LineAction.REGISTER,)),
+        LineSignal.CONNECT_ASKED: Transition(Phase.PAIRING, do=(LineAction.REGISTER, LineAction.CONNECT)),
+        LineSignal.QR_WANTED: Transition(Phase.PAIRING, do=(LineAction.FRESHEN,)),
+        LineSignal.OBSERVED_CONNECTING: Transition(Phase.PAIRING, do=(LineAction.PULL_QR,)),
         # A close is part of every scan (515), and of the end of all codes (408); a moment later the state tells.
-        Signal.DROPPED: Move(Phase.PAIRING, do=(Action.BACK_OFF,)),
+        LineSignal.DROPPED: Transition(Phase.PAIRING, do=(LineAction.BACK_OFF,)),
         # After the limit Evolution goes to close without a further word (contract, section 2).
-        Signal.OBSERVED_CLOSE: _TO_REFUSED,
-        Signal.OBSERVED_MISSING: _TO_REMOVED,
-        Signal.ENDED_UNASKED: _ENDED,
+        LineSignal.OBSERVED_CLOSE: _TO_REFUSED,
+        LineSignal.OBSERVED_MISSING: _TO_REMOVED,
+        LineSignal.ENDED_UNASKED: _ENDED,
     },
     Phase.OPEN: {
         **_COMMON,
         **_stay(Phase.OPEN, "OPENED OBSERVED_OPEN QR_WANTED CREATED REGISTERED CONNECT_STARTED LOGOUT_DONE"),
         # What may be late, or may pass, must not close an open line: it raises a doubt, the observation decides.
-        **_stay(Phase.OPEN, "CONNECTING QR_OFFERED QR_LIMIT STALE_LIMIT REMOVED", Action.DOUBT),
-        **_stay(Phase.OPEN, "CALL_FAILED CALL_REFUSED LINE_FAILED", Action.DOUBT),
-        **_stay(Phase.OPEN, "STARTED CONNECT_ASKED", Action.REGISTER, Action.OBSERVE),
-        Signal.OUTDATED: Move(Phase.OPEN, do=(Action.REGISTER,)),
-        Signal.TIMER: Move(Phase.OPEN, do=(Action.OBSERVE,)),
-        Signal.DOUBT_EXPIRED: _UNAVAILABLE,
-        Signal.OBSERVED_CONNECTING: Move(Phase.CONNECTING, Reason.CONNECTING, (Action.BACK_OFF,)),
-        Signal.OBSERVED_CLOSE: _TO_DROPPED,
-        Signal.OBSERVED_MISSING: _TO_REMOVED,
+        **_stay(Phase.OPEN, "CONNECTING QR_OFFERED QR_LIMIT STALE_LIMIT REMOVED", LineAction.DOUBT),
+        **_stay(Phase.OPEN, "CALL_FAILED CALL_REFUSED LINE_FAILED", LineAction.DOUBT),
+        **_stay(Phase.OPEN, "STARTED CONNECT_ASKED", LineAction.REGISTER, LineAction.OBSERVE),
+        LineSignal.OUTDATED: Transition(Phase.OPEN, do=(LineAction.REGISTER,)),
+        LineSignal.TIMER: Transition(Phase.OPEN, do=(LineAction.OBSERVE,)),
+        LineSignal.DOUBT_EXPIRED: _UNAVAILABLE,
+        LineSignal.OBSERVED_CONNECTING: Transition(Phase.CONNECTING, Reason.CONNECTING, (LineAction.BACK_OFF,)),
+        LineSignal.OBSERVED_CLOSE: _TO_DROPPED,
+        LineSignal.OBSERVED_MISSING: _TO_REMOVED,
     },
     Phase.BACKING_OFF: {
         **_COMMON,
         **_stay(Phase.BACKING_OFF, "QR_WANTED CREATED LOGOUT_DONE CONNECT_STARTED DROPPED"),
-        **_stay(Phase.BACKING_OFF, "STARTED TIMER CONNECTING STALE_LIMIT", Action.OBSERVE),
-        **_stay(Phase.BACKING_OFF, "LINE_FAILED", Action.BACK_OFF),
-        **_stay(Phase.BACKING_OFF, "OBSERVED_CONNECTING", Action.BACK_OFF, Action.PULL_QR),
+        **_stay(Phase.BACKING_OFF, "STARTED TIMER CONNECTING STALE_LIMIT", LineAction.OBSERVE),
+        **_stay(Phase.BACKING_OFF, "LINE_FAILED", LineAction.BACK_OFF),
+        **_stay(Phase.BACKING_OFF, "OBSERVED_CONNECTING", LineAction.BACK_OFF, LineAction.PULL_QR),
         # The phase stays until something is known, so that a server without WhatsApp costs no row a try.
-        **_stay(Phase.BACKING_OFF, "OBSERVED_CLOSE OBSERVED_MISSING", Action.RETRY),
-        Signal.REGISTERED: Move(Phase.BACKING_OFF, do=(Action.CONNECT,)),
-        Signal.OUTDATED: Move(Phase.BACKING_OFF),
+        **_stay(Phase.BACKING_OFF, "OBSERVED_CLOSE OBSERVED_MISSING", LineAction.RETRY),
+        LineSignal.REGISTERED: Transition(Phase.BACKING_OFF, do=(LineAction.CONNECT,)),
+        LineSignal.OUTDATED: Transition(Phase.BACKING_OFF),
         # Perhaps an old `open`: believed, and observed.
-        Signal.OPENED: Move(Phase.OPEN, Reason.SCAN_COMPLETED, (Action.DOUBT,)),
-        Signal.CALL_FAILED: _UNAVAILABLE,
-        Signal.CALL_REFUSED: _REFUSED_CALL,
-        Signal.ENDED_UNASKED: _ENDED,
+        LineSignal.OPENED: Transition(Phase.OPEN, Reason.SCAN_COMPLETED, (LineAction.DOUBT,)),
+        LineSignal.CALL_FAILED: _UNAVAILABLE,
+        LineSignal.CALL_REFUSED: _REFUSED_CALL,
+        LineSignal.ENDED_UNASKED: _ENDED,
     },
     Phase.LOGGED_OUT: _ended(Phase.LOGGED_OUT, "REPLACED LOGGED_OUT"),
     Phase.REFUSED: _ended(Phase.REFUSED, "REPLACED STALE_QR"),
@@ -211,13 +211,13 @@ TRANSITIONS: Mapping[Phase, Mapping[Signal, Move]] = {
 
 _ASKED_FOR = frozenset({Phase.CONNECTING, Phase.PAIRING, Phase.BACKING_OFF})
 
-ONLY_IN: Mapping[Signal, frozenset[Phase]] = {
-    Signal.DOUBT_EXPIRED: frozenset({Phase.OPEN}),
-    Signal.STALE_QR: frozenset({Phase.IDLE, Phase.REFUSED}),
-    Signal.CONNECTING_UNASKED: frozenset({Phase.IDLE}),
-    Signal.OPENED_UNASKED: frozenset({Phase.IDLE}),
-    Signal.OPEN_UNWANTED: frozenset({Phase.IDLE}),
-    Signal.LOGOUT_ECHO: frozenset({Phase.IDLE, Phase.CONNECTING, Phase.PAIRING}),
-    Signal.ENDED_UNASKED: _ASKED_FOR,
+SIGNALS_OF_SOME_PHASES: Mapping[LineSignal, frozenset[Phase]] = {
+    LineSignal.DOUBT_EXPIRED: frozenset({Phase.OPEN}),
+    LineSignal.STALE_QR: frozenset({Phase.IDLE, Phase.REFUSED}),
+    LineSignal.CONNECTING_UNASKED: frozenset({Phase.IDLE}),
+    LineSignal.OPENED_UNASKED: frozenset({Phase.IDLE}),
+    LineSignal.OPEN_UNWANTED: frozenset({Phase.IDLE}),
+    LineSignal.LOGOUT_ECHO: frozenset({Phase.IDLE, Phase.CONNECTING, Phase.PAIRING}),
+    LineSignal.ENDED_UNASKED: _ASKED_FOR,
 }
 """Signals that are told apart in some phases only; each other signal has a move in every phase."""

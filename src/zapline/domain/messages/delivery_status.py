@@ -3,7 +3,7 @@
 from enum import IntEnum
 
 
-class Delivery(IntEnum):
+class DeliveryStatus(IntEnum):
     """A later report never lowers it. The same order as the SQL enum ``zapline.delivery``.
 
     ``FAILED`` stands between sent and delivered: it overrides "sent", and yields to any proof of arrival
@@ -17,19 +17,19 @@ class Delivery(IntEnum):
         return self.name.lower()
 
 
-REPORTED = {
-    "ERROR": Delivery.FAILED,
-    "PENDING": Delivery.QUEUED,
-    "SERVER_ACK": Delivery.SENT,
-    "DELIVERY_ACK": Delivery.DELIVERED,
-    "READ": Delivery.READ,
-    "PLAYED": Delivery.PLAYED,
+EVOLUTION_STATUSES = {
+    "ERROR": DeliveryStatus.FAILED,
+    "PENDING": DeliveryStatus.QUEUED,
+    "SERVER_ACK": DeliveryStatus.SENT,
+    "DELIVERY_ACK": DeliveryStatus.DELIVERED,
+    "READ": DeliveryStatus.READ,
+    "PLAYED": DeliveryStatus.PLAYED,
 }
 """Evolution's words (contract, section 2, messages.update). ``DELETED`` is not one of them: it is a deletion
 in 1.x and by API, and a missing status in 2.3.0-2.3.6."""
 
 
-def merge(known: Delivery | None, reported: Delivery | None) -> Delivery | None:
+def merge_statuses(known: DeliveryStatus | None, reported: DeliveryStatus | None) -> DeliveryStatus | None:
     """The higher of both; commutative, associative and idempotent, as SQL's ``greatest``."""
     if known is None:
         return reported

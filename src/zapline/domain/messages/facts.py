@@ -14,10 +14,10 @@ import msgspec
 
 from zapline.domain.contacts.addresses import Address
 from zapline.domain.ids import ExternalId
-from zapline.domain.messages.delivery_status import Delivery
+from zapline.domain.messages.delivery_status import DeliveryStatus
 
 
-class Kind(StrEnum):
+class MessageKind(StrEnum):
     """What a message is. ``UNKNOWN`` yields to any other kind when the message comes again."""
 
     UNKNOWN = "unknown"
@@ -51,7 +51,7 @@ class Kind(StrEnum):
     PLACEHOLDER = "placeholder"
 
 
-class Media(msgspec.Struct, frozen=True):
+class MediaInfo(msgspec.Struct, frozen=True):
     """A file's description. The bytes stay with WhatsApp and are fetched through Evolution on demand."""
 
     mimetype: str | None = None
@@ -72,17 +72,17 @@ class MessageArrived(msgspec.Struct, frozen=True):
     external_id: ExternalId
     chat: Address
     from_me: bool
-    kind: Kind
+    kind: MessageKind
     text: str | None = None
     """Text or caption; for replies to buttons and lists what the person chose."""
-    media: Media | None = None
+    media: MediaInfo | None = None
     detail: Mapping[str, object] = msgspec.field(default_factory=dict)
     """What else the kind carries (coordinates, options, cards ...): plain JSON values."""
     sender: Address | None = None
     """Who wrote it in a group."""
     push_name: str | None = None
     sent_at: float | None = None
-    delivery: Delivery | None = None
+    delivery: DeliveryStatus | None = None
     quoted_id: ExternalId | None = None
     forwarded: bool = False
     view_once: bool = False
@@ -99,7 +99,7 @@ class MessageArrived(msgspec.Struct, frozen=True):
 @dataclass(frozen=True, slots=True)
 class StatusReported:
     external_id: ExternalId
-    delivery: Delivery
+    delivery: DeliveryStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ class SendAnswered(msgspec.Struct, frozen=True):
     outcome: str
     """Of the attempt: ``sent``, ``not_sent``, ``rejected`` or ``uncertain``."""
     move: str
-    """Where the message goes: a ``zapline.domain.outbox.work_states.Work``."""
+    """Where the message goes: a ``zapline.domain.outbox.work_states.WorkState``."""
     ended_at: float
     external_id: ExternalId | None = None
     remote_jid: str | None = None
@@ -182,7 +182,7 @@ class OptedOut(msgspec.Struct, frozen=True):
     """What is answered to it; None for a message that is not live."""
 
 
-Fact = (
+MessageFact = (
     MessageArrived
     | StatusReported
     | MessageEdited

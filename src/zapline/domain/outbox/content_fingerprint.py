@@ -7,15 +7,15 @@ not a file's bytes or name, which both may change.
 from collections.abc import Iterable
 from hashlib import sha256
 
-from zapline.domain.messages.facts import Kind, MessageArrived
-from zapline.domain.outbox.contents import Card, Content, File, Location, Poll, Reaction, Text
+from zapline.domain.messages.facts import MessageArrived, MessageKind
+from zapline.domain.outbox.contents import Content, File, Location, Poll, Reaction, SharedContact, Text
 from zapline.domain.text import clean_text
 
 _DEGREE_DIGITS = 4
 """Ten metres: coordinates are rounded on the way."""
 
 
-def fingerprint_of(content: Content) -> str:
+def fingerprint_content(content: Content) -> str:
     """Of what is to be sent."""
     match content:
         case Text(text=text):
@@ -24,7 +24,7 @@ def fingerprint_of(content: Content) -> str:
             return _digest(_file_kind(kind), caption or "")
         case Location(latitude=latitude, longitude=longitude):
             return _digest("location", *_place(latitude, longitude))
-        case Card(name=name):
+        case SharedContact(name=name):
             return _digest("contact", name)
         case Poll(name=name, options=options):
             return _digest("poll", name, *options)
@@ -32,22 +32,22 @@ def fingerprint_of(content: Content) -> str:
             return _digest("reaction", emoji, external_id)
 
 
-def fingerprint_seen(message: MessageArrived) -> str:
+def fingerprint_message(message: MessageArrived) -> str:
     """Of a message that Evolution told of."""
     kind, detail = message.kind, message.detail
-    if kind in (Kind.IMAGE, Kind.VIDEO, Kind.AUDIO, Kind.VOICE, Kind.DOCUMENT):
+    if kind in (MessageKind.IMAGE, MessageKind.VIDEO, MessageKind.AUDIO, MessageKind.VOICE, MessageKind.DOCUMENT):
         return _digest(_file_kind(kind), message.text or "")
-    if kind is Kind.LOCATION:
+    if kind is MessageKind.LOCATION:
         return _digest("location", *_place(detail.get("latitude"), detail.get("longitude")))
-    if kind is Kind.POLL:
+    if kind is MessageKind.POLL:
         options = detail.get("options")
         return _digest("poll", message.text or "", *(map(str, options) if isinstance(options, list) else ()))
     return _digest(kind.value, message.text or "")
 
 
-def _file_kind(kind: Kind) -> str:
+def _file_kind(kind: MessageKind) -> str:
     # What is sent as audio may come back as a voice note, and the other way round.
-    return "audio" if kind is Kind.VOICE else kind.value
+    return "audio" if kind is MessageKind.VOICE else kind.value
 
 
 def _place(*degrees: object) -> Iterable[str]:

@@ -5,13 +5,13 @@ from uuid import UUID
 import msgspec
 
 from zapline.domain.ids import ExternalId
-from zapline.domain.messages.facts import Kind
+from zapline.domain.messages.facts import MessageKind
 
 
 class File(msgspec.Struct, frozen=True, tag="file", rename="camel"):
     """Image, video, audio, voice note or document: by ``url``, or by the id of what was uploaded."""
 
-    kind: Kind
+    kind: MessageKind
     url: str | None = None
     upload: UUID | None = None
     mimetype: str | None = None
@@ -33,7 +33,7 @@ class Location(msgspec.Struct, frozen=True, tag="location", rename="camel"):
     address: str = ""
 
 
-class Card(msgspec.Struct, frozen=True, tag="contact", rename="camel"):
+class SharedContact(msgspec.Struct, frozen=True, tag="contact", rename="camel"):
     """A contact to hand on; ``phone`` is canonical E.164."""
 
     name: str
@@ -58,10 +58,10 @@ class Poll(msgspec.Struct, frozen=True, tag="poll", rename="camel"):
     selectable: int = 1
 
 
-Content = Text | File | Location | Card | Reaction | Poll
+Content = Text | File | Location | SharedContact | Reaction | Poll
 
 
-class Quoted(msgspec.Struct, frozen=True, rename="camel"):
+class QuotedMessage(msgspec.Struct, frozen=True, rename="camel"):
     """The message replied to."""
 
     external_id: ExternalId
@@ -70,31 +70,31 @@ class Quoted(msgspec.Struct, frozen=True, rename="camel"):
     text: str
 
 
-class Outgoing(msgspec.Struct, frozen=True, rename="camel"):
+class OutgoingMessage(msgspec.Struct, frozen=True, rename="camel"):
     """A message as it is to be sent; stored in ``outbox.content``."""
 
     content: Content
-    quoted: Quoted | None = None
+    quoted: QuotedMessage | None = None
 
 
-def kind_of(content: Content) -> str:
+def kind_of_content(content: Content) -> str:
     """``messages.kind`` of an outgoing message: the inbound kinds, and ``reaction``."""
     match content:
         case File(kind=kind):
             return kind.value
         case Text():
-            return Kind.TEXT.value
+            return MessageKind.TEXT.value
         case Location():
-            return Kind.LOCATION.value
-        case Card():
-            return Kind.CONTACT.value
+            return MessageKind.LOCATION.value
+        case SharedContact():
+            return MessageKind.CONTACT.value
         case Poll():
-            return Kind.POLL.value
+            return MessageKind.POLL.value
         case Reaction():
             return "reaction"
 
 
-def text_of(content: Content) -> str | None:
+def text_of_content(content: Content) -> str | None:
     """What a person reads of it: ``messages.body``."""
     match content:
         case Text(text=text):
@@ -103,7 +103,7 @@ def text_of(content: Content) -> str | None:
             return caption
         case Location():
             return None
-        case Card(name=name):
+        case SharedContact(name=name):
             return name
         case Poll(name=name):
             return name

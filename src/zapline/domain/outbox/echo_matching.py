@@ -10,9 +10,9 @@ from uuid import UUID
 
 from zapline.domain.ids import ExternalId
 
-SKEW = 60.0
+CLOCK_SKEW = 60.0
 """Seconds by which Evolution's clock may differ from ours. Its times are whole seconds."""
-STORE_SKEW = 5.0
+STORE_CLOCK_SKEW = 5.0
 """The same for what is read back from the store, where nothing but its clock says when it was."""
 ACTS_WITHIN = 300.0
 """Seconds after which a call that we gave up is not carried out any more."""
@@ -21,7 +21,7 @@ ANSWERED_WITHIN = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class OpenCall:
+class UnansweredCall:
     """A call without an id. ``ended_at`` None: it is still under way. ``conversation`` is the root's."""
 
     attempt: UUID
@@ -46,7 +46,7 @@ class Sighting:
 
 
 @dataclass(slots=True)
-class Matching:
+class EchoMatches:
     """``waiting``: a call under way may own it. ``foreign``: nobody of ours sent it."""
 
     pairs: list[tuple[UUID, ExternalId]] = field(default_factory=list)
@@ -54,16 +54,16 @@ class Matching:
     foreign: list[ExternalId] = field(default_factory=list)
 
 
-def match(calls: Iterable[OpenCall], sightings: Iterable[Sighting]) -> Matching:
+def match_echoes(calls: Iterable[UnansweredCall], sightings: Iterable[Sighting]) -> EchoMatches:
     """Pair the sightings of one unit with its open calls.
 
     Each sighting goes to the latest call before it. While a call with the same content is under way, what may be
     its echo waits: its own answer says better which id is its.
     """
-    groups: defaultdict[tuple[UUID, str], list[OpenCall]] = defaultdict(list)
+    groups: defaultdict[tuple[UUID, str], list[UnansweredCall]] = defaultdict(list)
     for call in calls:
         groups[call.conversation, call.fingerprint].append(call)
-    made = Matching()
+    made = EchoMatches()
     for seen in sorted(sightings, key=lambda each: (each.sent_at, each.external_id)):
         group = groups[seen.conversation, seen.fingerprint]
         fitting = [call for call in group if _fits(call, seen)]
@@ -78,13 +78,13 @@ def match(calls: Iterable[OpenCall], sightings: Iterable[Sighting]) -> Matching:
     return made
 
 
-def _fits(call: OpenCall, seen: Sighting) -> bool:
+def _fits(call: UnansweredCall, seen: Sighting) -> bool:
     """Whether the message may have been sent by this call, as far as time tells."""
     if seen.backfilled:
-        if seen.sent_at < call.started_at - 1 - STORE_SKEW:
+        if seen.sent_at < call.started_at - 1 - STORE_CLOCK_SKEW:
             return False
-    elif seen.received_at < call.started_at or seen.sent_at < call.started_at - SKEW:
+    elif seen.received_at < call.started_at or seen.sent_at < call.started_at - CLOCK_SKEW:
         return False
     if call.ended_at is None:
         return True
-    return seen.sent_at <= call.ended_at + (ANSWERED_WITHIN + SKEW if call.answered else ACTS_WITHIN)
+    return seen.sent_at <= call.ended_at + (ANSWERED_WITHIN + CLOCK_SKEW if call.answered else ACTS_WITHIN)

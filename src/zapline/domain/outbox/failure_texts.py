@@ -5,7 +5,7 @@ Each says what happened and what can be done. The codes are those of ``zapline.e
 
 from collections.abc import Mapping
 
-REASONS: Mapping[str, str] = {
+FAILURE_TEXTS: Mapping[str, str] = {
     # The line or the server: nothing was sent, and the message waits.
     "unreachable": "Evolution could not be reached; nothing was sent, and it is tried again by itself.",
     "throttled": (
@@ -71,6 +71,6 @@ REASONS: Mapping[str, str] = {
 _UNKNOWN = "The message was not sent, or not surely; the reason is given by its code alone."
 
 
-def reason_of(code: str) -> str:
+def failure_text(code: str) -> str:
     """The sentence for a failure's code; also for one that an older or newer version has stored."""
-    return REASONS.get(code, _UNKNOWN)
+    return FAILURE_TEXTS.get(code, _UNKNOWN)

@@ -11,30 +11,30 @@ from dataclasses import dataclass, replace
 from datetime import time, tzinfo
 
 from zapline.domain.outbox.quiet_hours import QuietHours, local_day, next_day
-from zapline.domain.outbox.token_bucket import Bucket, Wait
+from zapline.domain.outbox.token_bucket import TokenBucket, Wait
 from zapline.domain.outbox.work_states import Lane
 from zapline.domain.timestamps import NEVER, Moment
 
-PER_MINUTE = 60.0
+DEFAULT_PER_MINUTE = 60.0
 """A call a second over time: more than a shop's people write, less than what WhatsApp frowns upon."""
-BURST = 10
+DEFAULT_BURST = 10
 """A handful of replies that were written together leave together."""
-GAP = 1.0
+DEFAULT_RECIPIENT_GAP = 1.0
 """Seconds between two messages to one recipient: they arrive in the order in which they were sent."""
-CAMPAIGN_SECONDS = 2.0
+DEFAULT_CAMPAIGN_SECONDS = 2.0
 """Seconds between two messages of campaigns."""
-SLOWEST, QUICKEST = 0.1, 0.001
+MIN_PER_MINUTE, QUICKEST = 0.1, 0.001
 """Calls a minute, and seconds between campaign messages: what a row says beyond is a mistake, and must do no harm."""
 JITTER = 0.25
 """The part by which chance shortens or lengthens these: a machine's even beat is what a spammer's line looks like."""
-WARMED_UP = 10_000
+WARM_DAILY_LIMIT = 10_000
 """Campaign messages a day from which on a line counts as warm, whatever its cap."""
 LONGEST_CALL = 150.0
 """Seconds; no call takes longer, so a call that began earlier has ended before what is remembered begins."""
 
 
 @dataclass(frozen=True, slots=True)
-class UnitPace:
+class PaceLimits:
     """What a unit allows itself. Seconds and counts; ``zone`` is where its days and nights are.
 
     Rate, gap and daily cap hold for both lanes; ramp, quiet hours and ``campaign_seconds`` for campaigns alone:
@@ -42,14 +42,14 @@ class UnitPace:
     """
 
     zone: tzinfo
-    per_minute: float = PER_MINUTE
-    burst: int = BURST
-    gap: float = GAP
+    per_minute: float = DEFAULT_PER_MINUTE
+    burst: int = DEFAULT_BURST
+    gap: float = DEFAULT_RECIPIENT_GAP
     daily_cap: int | None = None
     warm_up_first: int | None = None
     """Campaign messages on the line's first day; twice as many each day after. None: no ramp."""
     quiet: QuietHours | None = None
-    campaign_seconds: float = CAMPAIGN_SECONDS
+    campaign_seconds: float = DEFAULT_CAMPAIGN_SECONDS
     line_since: float | None = None
     """When the line was first connected. None: today is its first day."""
     resend_lanes: frozenset[Lane] = frozenset()
@@ -69,20 +69,20 @@ class UnitPace:
         campaign_seconds: float | None = None,
         line_since: float | None = None,
         resend_lanes: Iterable[Lane] = (),
-    ) -> "UnitPace":
+    ) -> "PaceLimits":
         """The limits as they are stored: None stands for the default, or for no limit where that is the default."""
         quiet = (
             QuietHours(quiet_from, quiet_until, zone) if quiet_from is not None and quiet_until is not None else None
         )
         return cls(
             zone=zone,
-            per_minute=PER_MINUTE if per_minute is None else max(SLOWEST, per_minute),
-            burst=BURST if burst is None else burst,
-            gap=GAP if gap is None else gap,
+            per_minute=DEFAULT_PER_MINUTE if per_minute is None else max(MIN_PER_MINUTE, per_minute),
+            burst=DEFAULT_BURST if burst is None else burst,
+            gap=DEFAULT_RECIPIENT_GAP if gap is None else gap,
             daily_cap=daily_cap,
             warm_up_first=warm_up_first,
             quiet=quiet,
-            campaign_seconds=CAMPAIGN_SECONDS if campaign_seconds is None else max(QUICKEST, campaign_seconds),
+            campaign_seconds=DEFAULT_CAMPAIGN_SECONDS if campaign_seconds is None else max(QUICKEST, campaign_seconds),
             line_since=line_since,
             resend_lanes=frozenset(resend_lanes),
         )
@@ -104,12 +104,12 @@ class UnitPace:
         since = now if self.line_since is None else self.line_since
         days = max(0, (local_day(now, self.zone) - local_day(since, self.zone)).days)
         allowed = self.warm_up_first * 2 ** min(days, 30)
-        warm = WARMED_UP if self.daily_cap is None else min(self.daily_cap, WARMED_UP)
+        warm = WARM_DAILY_LIMIT if self.daily_cap is None else min(self.daily_cap, WARM_DAILY_LIMIT)
         return allowed if allowed <= warm else None
 
 
 @dataclass(frozen=True, slots=True)
-class PastCall:
+class PastSend:
     """A call as a pace remembers it; times in UTC. ``ended_at`` None: nobody knows, it may have been just now."""
 
     started_at: float
@@ -119,7 +119,7 @@ class PastCall:
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class PaceHold:
     """Nothing of a lane may leave before ``until`` (monotonic), and why: a short snake_case word."""
 
     until: float
@@ -134,7 +134,7 @@ class Pacer:
 
     __slots__ = ("_bucket", "_day", "_last", "_next_campaign", "_today", "pace", "throttled_until")
 
-    def __init__(self, pace: UnitPace, bucket: Bucket, today: Mapping[Lane, int], at: Moment) -> None:
+    def __init__(self, pace: PaceLimits, bucket: TokenBucket, today: Mapping[Lane, int], at: Moment) -> None:
         self.pace = pace
         self.throttled_until = NEVER
         """Monotonic time until which campaigns stand still, because WhatsApp asked for it."""
@@ -145,7 +145,7 @@ class Pacer:
         self._next_campaign = NEVER
 
     @classmethod
-    def rebuilt(cls, pace: UnitPace, calls: Iterable[PastCall], today: Mapping[Lane, int], at: Moment) -> "Pacer":
+    def rebuilt(cls, pace: PaceLimits, calls: Iterable[PastSend], today: Mapping[Lane, int], at: Moment) -> "Pacer":
         """The pace after a restart: never allows more than the one before it would have.
 
         ``calls``: those that began within ``pace.memory`` seconds. ``today``: by lane, how many messages may have
@@ -159,7 +159,7 @@ class Pacer:
         known = [(mono(at.wall if call.ended_at is None else call.ended_at), call) for call in calls]
         known.sort(key=lambda pair: pair[0])
         rate = pace.per_minute / 60
-        bucket = Bucket.rebuilt(pace.burst, rate, (ended for ended, _ in known), at.mono - pace.span, at.mono)
+        bucket = TokenBucket.rebuilt(pace.burst, rate, (ended for ended, _ in known), at.mono - pace.span, at.mono)
         made = cls(pace, bucket, today, at)
         for ended, call in known:
             made._reached(call.recipient, ended)
@@ -171,22 +171,22 @@ class Pacer:
 
     # -- asking ----------------------------------------------------------------------------------------------
 
-    def hold(self, lane: Lane, at: Moment) -> Hold | None:
+    def hold(self, lane: Lane, at: Moment) -> PaceHold | None:
         """What holds this lane, the longest of all; None: its next message may leave now."""
-        holds: list[Hold] = []
+        holds: list[PaceHold] = []
         token = self._bucket.take(at.mono)
         if isinstance(token, Wait):
-            holds.append(Hold(token.until, "rate"))
+            holds.append(PaceHold(token.until, "rate"))
         self._turn_day(at)
         cap = self.pace.daily_cap
         if cap is not None and self._today.total() >= cap:
             holds.append(self._until_tomorrow(at, "daily_cap"))
         if lane is Lane.CAMPAIGN:
-            holds.append(Hold(self._next_campaign, "campaign_pace"))
-            holds.append(Hold(self.throttled_until, "throttled"))
+            holds.append(PaceHold(self._next_campaign, "campaign_pace"))
+            holds.append(PaceHold(self.throttled_until, "throttled"))
             ends = self.pace.quiet.end_after(at.wall) if self.pace.quiet is not None else None
             if ends is not None:
-                holds.append(Hold(_mono(ends, at), "quiet_hours"))
+                holds.append(PaceHold(_mono(ends, at), "quiet_hours"))
             ramp = self.pace.ramp(at.wall)
             if ramp is not None and self._today[Lane.CAMPAIGN] >= ramp:
                 holds.append(self._until_tomorrow(at, "warm_up"))
@@ -197,7 +197,7 @@ class Pacer:
         """The lanes of which a message may leave now."""
         return [lane for lane in Lane if self.hold(lane, at) is None]
 
-    def next_at(self, at: Moment) -> Hold | None:
+    def next_at(self, at: Moment) -> PaceHold | None:
         """The first of the holds to end; None where nothing is held."""
         holds = [hold for lane in Lane if (hold := self.hold(lane, at)) is not None]
         return min(holds, key=lambda hold: hold.until, default=None)
@@ -249,8 +249,8 @@ class Pacer:
             self._day = day
             self._today.clear()
 
-    def _until_tomorrow(self, at: Moment, reason: str) -> Hold:
-        return Hold(_mono(next_day(at.wall, self.pace.zone), at), reason)
+    def _until_tomorrow(self, at: Moment, reason: str) -> PaceHold:
+        return PaceHold(_mono(next_day(at.wall, self.pace.zone), at), reason)
 
 
 def _mono(wall: float, at: Moment) -> float:

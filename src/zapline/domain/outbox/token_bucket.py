@@ -15,7 +15,7 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
-class Bucket:
+class TokenBucket:
     """``capacity`` messages at once, refilled by ``per_second``; ``tokens`` is the level at time ``at``."""
 
     capacity: float
@@ -28,7 +28,9 @@ class Bucket:
             raise ValueError("a bucket needs capacity >= 1 and per_second > 0")
 
     @classmethod
-    def rebuilt(cls, capacity: float, per_second: float, sent: Iterable[float], since: float, now: float) -> "Bucket":
+    def rebuilt(
+        cls, capacity: float, per_second: float, sent: Iterable[float], since: float, now: float
+    ) -> "TokenBucket":
         """The level after a restart, from the times of the messages that left between ``since`` and ``now``.
 
         What was sent before ``since`` is not known, so the bucket counts as empty then: the level may come
@@ -42,14 +44,14 @@ class Bucket:
             bucket = replace(level, tokens=max(0.0, level.tokens - 1))
         return bucket.refilled(now)
 
-    def refilled(self, now: float) -> "Bucket":
+    def refilled(self, now: float) -> "TokenBucket":
         """The same bucket at ``now``. A clock that went back refills nothing."""
         passed = now - self.at
         if passed <= 0:
             return self
         return replace(self, tokens=min(self.capacity, self.tokens + passed * self.per_second), at=now)
 
-    def take(self, now: float) -> "Bucket | Wait":
+    def take(self, now: float) -> "TokenBucket | Wait":
         """The bucket with one message taken, or when the next one is there."""
         level = self.refilled(now)
         if level.tokens + _ROUNDING * self.per_second >= 1:

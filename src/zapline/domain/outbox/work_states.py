@@ -11,7 +11,7 @@ class Lane(StrEnum):
     CAMPAIGN = "campaign"
 
 
-class Work(StrEnum):
+class WorkState(StrEnum):
     """Where the work on a message stands; how far it has come to its reader is its delivery, another matter."""
 
     QUEUED = "queued"
@@ -30,16 +30,16 @@ class Work(StrEnum):
     """Its time was over before it could be sent."""
 
 
-MOVES: Mapping[Work, frozenset[Work]] = {
-    Work.QUEUED: frozenset({Work.LEASED, Work.CANCELLED, Work.EXPIRED, Work.SETTLED}),
-    Work.LEASED: frozenset({Work.QUEUED, Work.SETTLED, Work.DEAD, Work.UNCERTAIN}),
-    Work.UNCERTAIN: frozenset({Work.QUEUED, Work.SETTLED, Work.CANCELLED}),
+WORK_TRANSITIONS: Mapping[WorkState, frozenset[WorkState]] = {
+    WorkState.QUEUED: frozenset({WorkState.LEASED, WorkState.CANCELLED, WorkState.EXPIRED, WorkState.SETTLED}),
+    WorkState.LEASED: frozenset({WorkState.QUEUED, WorkState.SETTLED, WorkState.DEAD, WorkState.UNCERTAIN}),
+    WorkState.UNCERTAIN: frozenset({WorkState.QUEUED, WorkState.SETTLED, WorkState.CANCELLED}),
     # A late echo shows that it was delivered all the same: the truth wins.
-    Work.DEAD: frozenset({Work.SETTLED, Work.QUEUED}),
-    Work.CANCELLED: frozenset({Work.SETTLED}),
-    Work.EXPIRED: frozenset({Work.SETTLED}),
-    Work.SETTLED: frozenset(),
+    WorkState.DEAD: frozenset({WorkState.SETTLED, WorkState.QUEUED}),
+    WorkState.CANCELLED: frozenset({WorkState.SETTLED}),
+    WorkState.EXPIRED: frozenset({WorkState.SETTLED}),
+    WorkState.SETTLED: frozenset(),
 }
 """The allowed moves. ``QUEUED`` to ``SETTLED``: the echo of an earlier call came while it waited for another."""
 
-MOST_TRIES = 3
+MAX_TRIES = 3

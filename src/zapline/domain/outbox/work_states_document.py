@@ -1,45 +1,45 @@
 """Prints the part of docs/states.md about work states, from the table of moves."""
 
-from zapline.domain.outbox.work_states import MOVES, Work
+from zapline.domain.outbox.work_states import WORK_TRANSITIONS, WorkState
 
-_TOLD: dict[Work, tuple[str, str, str]] = {
-    Work.QUEUED: (
+_TOLD: dict[WorkState, tuple[str, str, str]] = {
+    WorkState.QUEUED: (
         "An accepted message, a campaign's next recipient, a failure that may be tried again, a line that would take "
         "nothing, a person or a policy that sends an uncertain one once more.",
         "The unit's sender claims it when it is due, its line is open and its pace allows it. A person cancels it. Its "
         "time runs out. The echo of an earlier call shows that it has arrived.",
         "Nothing changes.",
     ),
-    Work.LEASED: (
+    WorkState.LEASED: (
         "The claim of the unit's sender. The claim, its fence and the row of the call are committed before the call.",
         "The answer, which is journaled first: taken, refused, failed, or none.",
         "The next sender of the unit finds the lease. It cannot know whether the call was made: the message becomes "
         "uncertain. An answer that was journaled before the crash is applied first.",
     ),
-    Work.UNCERTAIN: (
+    WorkState.UNCERTAIN: (
         'A call without an answer: a timeout, a reset, a proxy\'s error page, 400 "Timed Out", a crash.',
         "An echo or Evolution's store with the same recipient, content and time, and an id that nobody owns. After "
         "three looks into the store it waits for a person, who sends it again or gives it up. A unit's policy may send "
         'it once more where the store proves that it is not there; never after "Timed Out".',
         "Nothing changes.",
     ),
-    Work.SETTLED: (
+    WorkState.SETTLED: (
         "Evolution took it, as its answer, its echo or its store says. What follows is delivery.",
         "Nothing.",
         "Nothing changes.",
     ),
-    Work.DEAD: (
+    WorkState.DEAD: (
         "Refused for good, or three failures by its own fault. Nothing was sent.",
         "Another chance that a person gives to a campaign's failures; or an echo that shows that it arrived all the "
         "same.",
         "Nothing changes.",
     ),
-    Work.CANCELLED: (
+    WorkState.CANCELLED: (
         "A person took it back or gave it up; its campaign was cancelled; its contact wants no campaigns.",
         "An echo that shows that it arrived all the same.",
         "Nothing changes.",
     ),
-    Work.EXPIRED: ("Its time was over while it was queued.", "As for cancelled.", "Nothing changes."),
+    WorkState.EXPIRED: ("Its time was over while it was queued.", "As for cancelled.", "Nothing changes."),
 }
 """For each state: who moves a message in, who moves it out, what a crash does."""
 
@@ -53,12 +53,12 @@ def work_section() -> str:
         "",
         "```mermaid",
         "stateDiagram-v2",
-        f"    [*] --> {Work.QUEUED}",
-        *(f"    {work} --> {to}" for work in Work for to in Work if to in MOVES[work]),
+        f"    [*] --> {WorkState.QUEUED}",
+        *(f"    {work} --> {to}" for work in WorkState for to in WorkState if to in WORK_TRANSITIONS[work]),
         "```",
         "",
     ]
-    for work in Work:
+    for work in WorkState:
         enters, leaves, crash = _TOLD[work]
         lines += [
             f"### {work.capitalize()}",

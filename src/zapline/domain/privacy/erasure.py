@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from zapline.domain.contacts.addresses import Address, AddressKind
 from zapline.domain.contacts.phone_numbers import canonical_phone
 from zapline.domain.ids import UnitId
-from zapline.domain.inbound_events import Ignored, Parsed
+from zapline.domain.inbound_events import Ignored, InboundEvent
 from zapline.domain.messages.facts import (
     ContactSeen,
     MessageArrived,
@@ -25,7 +25,7 @@ _LEAST = 7
 """Digits of the shortest phones of the world. Fewer may stand for anything: a price, a year, a status code."""
 
 
-def spellings(canonical: str) -> tuple[str, ...]:
+def number_spellings(canonical: str) -> tuple[str, ...]:
     """The digits under which WhatsApp may name a phone or a LID: with the ninth digit and without."""
     if canonical.startswith(_LID):
         return (canonical.removeprefix(_LID),)
@@ -40,25 +40,25 @@ def spellings(canonical: str) -> tuple[str, ...]:
     return (digits, *(other for other in others if canonical_phone(other) == canonical))
 
 
-def digits_of(names: Iterable[str], others: Iterable[str] = ()) -> tuple[str, ...]:
+def searchable_digits(names: Iterable[str], others: Iterable[str] = ()) -> tuple[str, ...]:
     """The digits by which a person of these names may be found in what others say; ``others``: known beside these."""
-    every = {spelled for name in names for spelled in spellings(name)} | set(others)
+    every = {spelled for name in names for spelled in number_spellings(name)} | set(others)
     return tuple(sorted(digits for digits in every if digits.isascii() and digits.isdigit() and len(digits) >= _LEAST))
 
 
-def mention(digits: Iterable[str]) -> re.Pattern[bytes]:
+def mention_pattern(digits: Iterable[str]) -> re.Pattern[bytes]:
     """Finds a person in a body: any of the digits, where no other digit touches them. Without digits it finds none."""
     listed = "|".join(sorted(map(re.escape, digits), key=len, reverse=True))
     return re.compile(rf"(?<![0-9])(?:{listed})(?![0-9])".encode() if listed else rb"$.")
 
 
-def digest_of(key: bytes, unit: UnitId, canonical: str) -> bytes:
+def identity_digest(key: bytes, unit: UnitId, canonical: str) -> bytes:
     """What stands for an erased person: HMAC-SHA256, which without the key tells nobody who it was."""
     return hmac.digest(key, unit.bytes + canonical.encode("utf-8", "surrogatepass"), "sha256")
 
 
 @dataclass(frozen=True, slots=True)
-class Erased:
+class ErasedPeople:
     """A unit's erased people. ``known``: from digest to the time (UTC seconds) before which nothing is taken in."""
 
     key: bytes
@@ -67,7 +67,7 @@ class Erased:
 
     def until(self, *names: str | None) -> float | None:
         """Until when somebody of these names is erased; None: nobody is."""
-        times = (self.known.get(digest_of(self.key, self.unit, name)) for name in names if name is not None)
+        times = (self.known.get(identity_digest(self.key, self.unit, name)) for name in names if name is not None)
         return max((at for at in times if at is not None), default=None)
 
     def _has(self, address: Address | None, at: float) -> bool:
@@ -76,7 +76,7 @@ class Erased:
         until = self.until(address.phone, f"{_LID}{address.lid}" if address.lid is not None else None)
         return until is not None and at <= until
 
-    def drops(self, fact: Parsed, received_at: float) -> bool:
+    def drops(self, fact: InboundEvent, received_at: float) -> bool:
         """Whether a fact is of an erased person's time before that. ``received_at`` where it tells no time."""
         match fact:
             case MessageArrived():
@@ -91,7 +91,9 @@ class Erased:
         return False
 
 
-def spared(facts: Sequence[Parsed], erased: Erased | None, received_at: float) -> Sequence[Parsed]:
+def drop_erased(
+    facts: Sequence[InboundEvent], erased: ErasedPeople | None, received_at: float
+) -> Sequence[InboundEvent]:
     """The facts, with ``Ignored`` in the place of those of erased people from before their erasure."""
     if erased is None:
         return facts

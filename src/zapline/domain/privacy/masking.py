@@ -140,7 +140,7 @@ _BEARER = re.compile(r"(?i)\b(bearer|basic) +[\w.~+/=\-]{6,}")
 _JWT = re.compile(r"\beyJ[\w-]{5,}\.[\w-]{5,}(?:\.[\w-]*)?")
 
 
-def mask_url(text: str) -> str:
+def mask_secrets(text: str) -> str:
     """The text with the secrets of its URLs, headers, DSNs and query strings as ``[MASKED]``."""
     if "/" in text:
         text = _WEBHOOK.sub(rf"\1{MASKED}", text)
@@ -170,7 +170,7 @@ _SECRET_ENDINGS = (
 )
 
 
-def secret_name(name: str) -> bool:
+def is_secret_name(name: str) -> bool:
     """Whether a field of this name is never shown, whatever it holds (``apiKey``, ``webhook_secret`` ...)."""
     plain = re.sub(r"[^a-z0-9]", "", name.lower())
     return plain in _SECRET_NAMES or plain.endswith(_SECRET_ENDINGS)
@@ -197,7 +197,7 @@ _TOKENS = re.compile(r"(?<![\w+/=-])[A-Za-z0-9_+/-]{16,}={0,2}")
 
 def sanitize_error(text: str) -> str:
     """One line of an error without paths (``[path]``), ids (``[id]``), keys (``[MASKED]``) and phones."""
-    text = mask_url(text[: 20 * _ERROR_LIMIT])
+    text = mask_secrets(text[: 20 * _ERROR_LIMIT])
     text = _PATHS.sub("[path]", text)
     text = _IDS.sub("[id]", text)
     text = _TOKENS.sub(_without_token, text)

@@ -67,7 +67,7 @@ _LOST_BEHIND_PROXY = re.compile(rb"reset before headers|backend fetch failed", r
 _NEVER_PASSED_ON = re.compile(rb"reset reason: (remote )?connection (failure|timeout)", re.IGNORECASE)
 
 
-def failure_of_answer(status: int, body: bytes, headers: Mapping[str, str]) -> EvolutionFailure:
+def classify_response(status: int, body: bytes, headers: Mapping[str, str]) -> EvolutionFailure:
     """What a non-2xx answer, or a 2xx answer with ``{"error": true}``, means. Never raises.
 
     ``headers`` has lower-case names, or ignores case.
@@ -82,7 +82,7 @@ def failure_of_answer(status: int, body: bytes, headers: Mapping[str, str]) -> E
     return kind(detail, status=status, retry_after=_retry_after(headers))
 
 
-def failure_of_exception(exc: httpx2.HTTPError | httpx2.InvalidURL) -> EvolutionFailure:
+def classify_exception(exc: httpx2.HTTPError | httpx2.InvalidURL) -> EvolutionFailure:
     """An exception of the HTTP client: only errors before the write prove that nothing went out."""
     name = type(exc).__name__
     before_writing = (
@@ -217,6 +217,6 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 _FILE_GONE = re.compile(r"re-upload failed|Failed to fetch stream|status code (404|410)\b", re.IGNORECASE)
 
 
-def file_is_gone(failure: EvolutionFailure) -> bool:
+def is_file_gone(failure: EvolutionFailure) -> bool:
     """Whether WhatsApp no longer has the file that Evolution was to fetch: it keeps files for some weeks."""
     return isinstance(failure, FailedInside | MediaUnreachable) and _FILE_GONE.search(failure.detail) is not None

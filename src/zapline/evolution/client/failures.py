@@ -10,7 +10,7 @@ from typing import ClassVar
 from zapline.domain.errors import RemoteError
 
 
-class Verdict(Enum):
+class FailureVerdict(Enum):
     LINE = "line"
     """The line or the server is at fault; nothing was sent; pause, and use up no try of any message."""
     RETRY = "retry"
@@ -29,13 +29,13 @@ class EvolutionFailure(RemoteError):
     """
 
     code: ClassVar[str] = "evolution_failure"
-    verdict: ClassVar[Verdict] = Verdict.UNCERTAIN
+    verdict: ClassVar[FailureVerdict] = FailureVerdict.UNCERTAIN
     transient: ClassVar[bool] = False
     """Whether an idempotent call is worth repeating within a second or two."""
 
     def __init__(self, detail: str = "", *, status: int | None = None, retry_after: float | None = None):
         self.status = status
-        self.detail = safe_text(detail)
+        self.detail = sanitize_detail(detail)
         self.retry_after = retry_after
         answered = f" ({status})" if status is not None else ""
         super().__init__(f"{self.code}{answered}: {self.detail}")
@@ -45,7 +45,7 @@ class Unreachable(EvolutionFailure):
     """Refused, unknown host, or no free connection: the request never left."""
 
     code = "unreachable"
-    verdict = Verdict.LINE
+    verdict = FailureVerdict.LINE
     transient = True
 
 
@@ -53,98 +53,98 @@ class Throttled(EvolutionFailure):
     """Evolution, a proxy or WhatsApp asks to slow down; nothing was sent."""
 
     code = "throttled"
-    verdict = Verdict.LINE
+    verdict = FailureVerdict.LINE
 
 
 class ServerNotReady(EvolutionFailure):
     """503: not licensed (2.4 and later), starting, or in maintenance; nothing was sent."""
 
     code = "server_not_ready"
-    verdict = Verdict.LINE
+    verdict = FailureVerdict.LINE
 
 
 class NotConnected(EvolutionFailure):
     """The instance has no living WhatsApp socket; Evolution says so in four ways, with 400 and with 500."""
 
     code = "not_connected"
-    verdict = Verdict.LINE
+    verdict = FailureVerdict.LINE
 
 
 class OperationFailed(EvolutionFailure):
     """200 with ``{"error": true}``: restart or connect did not work; the text is of no use."""
 
     code = "operation_failed"
-    verdict = Verdict.LINE
+    verdict = FailureVerdict.LINE
 
 
 class InstanceUnknown(EvolutionFailure):
     """Evolution does not know the instance; answered before the key is checked."""
 
     code = "instance_unknown"
-    verdict = Verdict.LINE
+    verdict = FailureVerdict.LINE
 
 
 class RouteUnknown(EvolutionFailure):
     """404 without an instance: another version, or a base URL that is not Evolution's."""
 
     code = "route_unknown"
-    verdict = Verdict.LINE
+    verdict = FailureVerdict.LINE
 
 
 class Unauthorized(EvolutionFailure):
     """The key is missing or wrong, or may not do this."""
 
     code = "unauthorized"
-    verdict = Verdict.LINE
+    verdict = FailureVerdict.LINE
 
 
 class InstanceExists(EvolutionFailure):
     """The name is in use."""
 
     code = "instance_exists"
-    verdict = Verdict.REJECTED
+    verdict = FailureVerdict.REJECTED
 
 
 class InvalidRequest(EvolutionFailure):
     """Schema or business rule violated, or not available on this channel."""
 
     code = "invalid_request"
-    verdict = Verdict.REJECTED
+    verdict = FailureVerdict.REJECTED
 
 
 class NumberNotOnWhatsApp(EvolutionFailure):
     """Evolution says that the number does not exist; sometimes wrong (contract, section 3, point 5)."""
 
     code = "number_not_on_whatsapp"
-    verdict = Verdict.REJECTED
+    verdict = FailureVerdict.REJECTED
 
 
 class MediaGone(EvolutionFailure):
     """Evolution has not stored the message, or WhatsApp no longer keeps its file."""
 
     code = "media_gone"
-    verdict = Verdict.REJECTED
+    verdict = FailureVerdict.REJECTED
 
 
 class TooLarge(EvolutionFailure):
     """413: the body is over the limit of Evolution or of a proxy."""
 
     code = "too_large"
-    verdict = Verdict.REJECTED
+    verdict = FailureVerdict.REJECTED
 
 
 class MediaUnreachable(EvolutionFailure):
     """Evolution could not fetch the media URL; nothing was sent."""
 
     code = "media_unreachable"
-    verdict = Verdict.RETRY
+    verdict = FailureVerdict.RETRY
 
 
 class NumberCheckTimedOut(EvolutionFailure):
     """The look-up of the number came to no result, which happens before anything is sent."""
 
     code = "number_check_timed_out"
-    verdict = Verdict.RETRY
+    verdict = FailureVerdict.RETRY
     transient = True
 
 
@@ -152,7 +152,7 @@ class ServerError(EvolutionFailure):
     """Evolution itself answers 5xx in its own envelope: it failed before it sent."""
 
     code = "server_error"
-    verdict = Verdict.RETRY
+    verdict = FailureVerdict.RETRY
     transient = True
 
 
@@ -160,21 +160,21 @@ class TimedOutAfterRelay(EvolutionFailure):
     """400 "Error: Timed Out": perhaps delivered, and no echo and no status will ever come."""
 
     code = "timed_out_after_relay"
-    verdict = Verdict.UNCERTAIN
+    verdict = FailureVerdict.UNCERTAIN
 
 
 class FailedInside(EvolutionFailure):
     """400 with an exception's text: Evolution failed while it was sending, or while it stored what it had sent."""
 
     code = "failed_inside"
-    verdict = Verdict.UNCERTAIN
+    verdict = FailureVerdict.UNCERTAIN
 
 
 class GatewayFailed(EvolutionFailure):
     """A 5xx that is not Evolution's own: a proxy lost Evolution while it may have been acting."""
 
     code = "gateway_failed"
-    verdict = Verdict.UNCERTAIN
+    verdict = FailureVerdict.UNCERTAIN
     transient = True
 
 
@@ -182,7 +182,7 @@ class NoAnswer(EvolutionFailure):
     """Timeout after writing, reset, or closed without an answer: these cannot be told apart from "acted"."""
 
     code = "no_answer"
-    verdict = Verdict.UNCERTAIN
+    verdict = FailureVerdict.UNCERTAIN
     transient = True
 
 
@@ -190,10 +190,10 @@ class BadAnswer(EvolutionFailure):
     """An answer that is not JSON, or not of the shape that the contract gives."""
 
     code = "bad_answer"
-    verdict = Verdict.UNCERTAIN
+    verdict = FailureVerdict.UNCERTAIN
 
 
-VOCABULARY: tuple[type[EvolutionFailure], ...] = (
+ALL_FAILURES: tuple[type[EvolutionFailure], ...] = (
     Unreachable, Throttled, ServerNotReady, NotConnected, OperationFailed, InstanceUnknown, RouteUnknown,
     Unauthorized, InstanceExists, InvalidRequest, NumberNotOnWhatsApp, MediaGone, TooLarge, MediaUnreachable,
     NumberCheckTimedOut, ServerError, TimedOutAfterRelay, FailedInside, GatewayFailed, NoAnswer, BadAnswer,
@@ -207,7 +207,7 @@ _PHONE = re.compile(r"\d{4,}(\d{4})")
 _LONGEST_DETAIL = 240  # enough for every recorded sentence; a stack trace is of no use to a reader
 
 
-def safe_text(text: str) -> str:
+def sanitize_detail(text: str) -> str:
     """The text without URLs, hosts, long tokens and full phone numbers, on one line and of bounded length."""
     text = _URL.sub("[url]", text[: 4 * _LONGEST_DETAIL])
     text = _HOST.sub(r"\1 [host]", text)

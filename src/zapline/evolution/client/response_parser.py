@@ -12,11 +12,11 @@ from zapline.domain.ids import ExternalId
 from zapline.domain.inbound_events import Unusable
 from zapline.evolution.client.failures import BadAnswer
 from zapline.evolution.webhooks import envelope
-from zapline.evolution.webhooks.json_fields import external_id, note
+from zapline.evolution.webhooks.json_fields import external_id, short_text
 
 
 @dataclass(frozen=True, slots=True)
-class ConnectAnswer:
+class ConnectResponse:
     """``code`` None with ``count`` 0: no code yet. ``state`` is ``open`` where the line is connected."""
 
     code: str | None
@@ -32,7 +32,7 @@ class CreatedInstance:
     state: str | None
     token: str | None = field(repr=False)
     """The instance's own key."""
-    qr: ConnectAnswer | None
+    qr: ConnectResponse | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class ServerInfo:
     client_name: str | None
 
 
-def decode(body: bytes, status: int) -> Any:
+def decode_json(body: bytes, status: int) -> Any:
     """The JSON value of an answer. Raises ``BadAnswer`` for HTML and other text.
 
     As lenient as with webhooks: half an emoji in one message must not cost a page of them, nor a send its id.
@@ -120,13 +120,13 @@ def decode(body: bytes, status: int) -> Any:
         raise BadAnswer(f"not JSON ({len(body)} bytes)", status=status) from exc
 
 
-def read_connect(answer: Any) -> ConnectAnswer:
+def parse_connect(answer: Any) -> ConnectResponse:
     """Of ``connect``, and of ``qrcode`` in the answer of ``create``."""
     answer = _mapping(answer, "connect")
     instance = answer.get("instance")
     state = _text(instance.get("state")) if isinstance(instance, dict) else None
     count = answer.get("count")
-    return ConnectAnswer(
+    return ConnectResponse(
         code=_text(answer.get("code")),
         pairing_code=_text(answer.get("pairingCode")),
         count=count if isinstance(count, int) else 0,
@@ -134,7 +134,7 @@ def read_connect(answer: Any) -> ConnectAnswer:
     )
 
 
-def read_created(answer: Any) -> CreatedInstance:
+def parse_created_instance(answer: Any) -> CreatedInstance:
     answer = _mapping(answer, "create")
     instance = _mapping(answer.get("instance"), "create: instance")
     token = answer.get("hash")
@@ -146,17 +146,17 @@ def read_created(answer: Any) -> CreatedInstance:
         instance_id=_text(instance.get("instanceId")),
         state=_text(instance.get("status")),
         token=_text(token),
-        qr=read_connect(qr) if isinstance(qr, dict) else None,
+        qr=parse_connect(qr) if isinstance(qr, dict) else None,
     )
 
 
-def read_state(answer: Any) -> str:
+def parse_connection_state(answer: Any) -> str:
     answer = _mapping(answer, "connectionState")
     instance = answer.get("instance")
     return _required((instance if isinstance(instance, dict) else answer).get("state"), "connectionState: state")
 
 
-def read_instances(answer: Any) -> list[InstanceInfo]:
+def parse_instances(answer: Any) -> list[InstanceInfo]:
     rows = answer if isinstance(answer, list) else [answer]
     return [_read_instance(row) for row in rows]
 
@@ -178,7 +178,7 @@ def _read_instance(row: Any) -> InstanceInfo:
     )
 
 
-def read_webhook(answer: Any) -> RegisteredWebhook | None:
+def parse_registered_webhook(answer: Any) -> RegisteredWebhook | None:
     """``null`` where none was ever set; 1.x wraps the row in ``webhook``."""
     if answer is None:
         return None
@@ -196,7 +196,7 @@ def read_webhook(answer: Any) -> RegisteredWebhook | None:
     )
 
 
-def read_messages(answer: Any) -> MessagePage:
+def parse_message_page(answer: Any) -> MessagePage:
     page = _mapping(_mapping(answer, "findMessages").get("messages"), "findMessages: messages")
     records = page.get("records")
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
@@ -209,7 +209,7 @@ def read_messages(answer: Any) -> MessagePage:
     )
 
 
-def read_sent(answer: Any) -> SentMessage:
+def parse_sent_message(answer: Any) -> SentMessage:
     """Of every send. Evolution took the message, so a key that cannot be read leaves it uncertain."""
     key = _mapping(_mapping(answer, "send").get("key"), "send: key")
     identity = external_id(key.get("id"))
@@ -218,17 +218,17 @@ def read_sent(answer: Any) -> SentMessage:
     return SentMessage(identity, _text(key.get("remoteJid")))
 
 
-def read_media(answer: Any) -> MediaContent:
+def parse_media(answer: Any) -> MediaContent:
     """Of ``getBase64FromMediaMessage``; decodes the file, which takes long for a large one."""
     answer = _mapping(answer, "media")
     try:
         data = base64.b64decode(_required(answer.get("base64"), "media: base64"), validate=True)
     except ValueError:
         raise BadAnswer("media: not base64") from None
-    return MediaContent(note(answer.get("mimetype"), 200), note(answer.get("fileName"), 500), data)
+    return MediaContent(short_text(answer.get("mimetype"), 200), short_text(answer.get("fileName"), 500), data)
 
 
-def read_server(answer: Any) -> ServerInfo:
+def parse_server_info(answer: Any) -> ServerInfo:
     answer = _mapping(answer, "root")
     return ServerInfo(version=_text(answer.get("version")), client_name=_text(answer.get("clientName")))
 

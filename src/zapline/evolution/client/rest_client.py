@@ -18,8 +18,8 @@ import trio
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from zapline.domain.ids import ExternalId
-from zapline.domain.outbox.contents import File, Outgoing
-from zapline.evolution.client.failure_classifier import failure_of_answer, failure_of_exception, file_is_gone
+from zapline.domain.outbox.contents import File, OutgoingMessage
+from zapline.evolution.client.failure_classifier import classify_exception, classify_response, is_file_gone
 from zapline.evolution.client.failures import (
     BadAnswer,
     EvolutionFailure,
@@ -30,7 +30,7 @@ from zapline.evolution.client.failures import (
     TooLarge,
 )
 from zapline.evolution.client.response_parser import (
-    ConnectAnswer,
+    ConnectResponse,
     CreatedInstance,
     InstanceInfo,
     MediaContent,
@@ -39,20 +39,28 @@ from zapline.evolution.client.response_parser import (
     SentMessage,
     ServerInfo,
     WebhookRegistration,
-    decode,
-    read_connect,
-    read_created,
-    read_instances,
-    read_media,
-    read_messages,
-    read_sent,
-    read_server,
-    read_state,
-    read_webhook,
+    decode_json,
+    parse_connect,
+    parse_connection_state,
+    parse_created_instance,
+    parse_instances,
+    parse_media,
+    parse_message_page,
+    parse_registered_webhook,
+    parse_sent_message,
+    parse_server_info,
 )
-from zapline.evolution.client.send_requests import Dialect, request_of, speaks_other
+from zapline.evolution.client.send_requests import Dialect, build_send_request, expects_other_dialect
 
-__all__ = ["CallPolicy", "EvolutionClient", "MediaContent", "MessageKey", "SentMessage", "open_http", "worth_repeating"]
+__all__ = [
+    "CallPolicy",
+    "EvolutionClient",
+    "MediaContent",
+    "MessageKey",
+    "SentMessage",
+    "is_transient",
+    "open_http_client",
+]
 
 MAX_CONNECTIONS = 100
 """Above this the pool's own scan costs more CPU than the requests (measured: 0.7 ms a request at 100)."""
@@ -93,7 +101,9 @@ class MessageKey:
     from_me: bool
 
 
-def open_http(max_connections: int = MAX_CONNECTIONS, context: ssl.SSLContext | None = None) -> httpx2.AsyncClient:
+def open_http_client(
+    max_connections: int = MAX_CONNECTIONS, context: ssl.SSLContext | None = None
+) -> httpx2.AsyncClient:
     """The one shared HTTP client; the caller closes it. ``context`` is shared because making one takes 18 ms.
 
     The environment's proxies and .netrc are not used: a .netrc entry would replace our headers.
@@ -108,7 +118,7 @@ def open_http(max_connections: int = MAX_CONNECTIONS, context: ssl.SSLContext | 
     )
 
 
-def worth_repeating(exc: BaseException) -> bool:
+def is_transient(exc: BaseException) -> bool:
     """Only our own transient failures; never ``trio.Cancelled``, or a cancellation would be swallowed."""
     return isinstance(exc, EvolutionFailure) and exc.transient
 
@@ -125,7 +135,7 @@ class EvolutionClient:
 
     async def server_info(self) -> ServerInfo:
         """``GET /``: needs no key, so it proves reachability alone."""
-        return read_server(await self._repeat("GET", "/"))
+        return parse_server_info(await self._repeat("GET", "/"))
 
     async def create_instance(
         self, name: str, webhook: WebhookRegistration, number: str | None = None
@@ -139,26 +149,26 @@ class EvolutionClient:
         }
         if number is not None:
             body["number"] = number
-        return read_created(await self._call("POST", "/instance/create", body))
+        return parse_created_instance(await self._call("POST", "/instance/create", body))
 
-    async def connect(self, name: str, number: str | None = None) -> ConnectAnswer:
+    async def connect(self, name: str, number: str | None = None) -> ConnectResponse:
         """Start pairing, or take the current code; ``number`` (digits) asks for a pairing code too."""
         query = {"number": number} if number is not None else {}
-        return read_connect(await self._repeat("GET", _at("connect", name), query=query))
+        return parse_connect(await self._repeat("GET", _at("connect", name), query=query))
 
     async def connection_state(self, name: str) -> str:
         """``open``, ``connecting`` or ``close``, from Evolution's memory. ``InstanceUnknown`` for a 404."""
-        return read_state(await self._repeat("GET", _at("connectionState", name)))
+        return parse_connection_state(await self._repeat("GET", _at("connectionState", name)))
 
     async def fetch_instances(self, name: str | None = None) -> list[InstanceInfo]:
         """All instances, or the one called ``name``; ``InstanceUnknown`` where there is none."""
         query = {"instanceName": name} if name is not None else {}
         answer = await self._repeat("GET", "/instance/fetchInstances", query=query)
-        return read_instances(answer)
+        return parse_instances(answer)
 
     async def restart(self, name: str) -> str:
         """Reconnect the socket; the state it answers. ``OperationFailed`` where it was closed."""
-        return read_state(await self._call("POST", _at("restart", name)))
+        return parse_connection_state(await self._call("POST", _at("restart", name)))
 
     async def logout(self, name: str) -> None:
         """End the WhatsApp session. ``NotConnected`` where there was none."""
@@ -171,7 +181,7 @@ class EvolutionClient:
     async def set_webhook(self, name: str, registration: WebhookRegistration) -> RegisteredWebhook:
         """Replace the webhook; URL and events apply at once (contract, section 1)."""
         path = f"/webhook/set/{quote(name, safe='')}"
-        found = read_webhook(await self._call("POST", path, {"webhook": registration.as_json()}))
+        found = parse_registered_webhook(await self._call("POST", path, {"webhook": registration.as_json()}))
         if found is None:
             raise BadAnswer("webhook/set: null")
         return found
@@ -179,7 +189,7 @@ class EvolutionClient:
     async def find_webhook(self, name: str) -> RegisteredWebhook | None:
         """The webhook as Evolution has it, or None."""
         path = f"/webhook/find/{quote(name, safe='')}"
-        return read_webhook(await self._repeat("GET", path))
+        return parse_registered_webhook(await self._repeat("GET", path))
 
     async def find_messages(self, name: str, gte: float, lte: float, page: int = 1, page_size: int = 50) -> MessagePage:
         """One page of the messages between two moments (seconds since the epoch, both inclusive).
@@ -192,9 +202,9 @@ class EvolutionClient:
             "offset": page_size,
         }
         path = f"/chat/findMessages/{quote(name, safe='')}"
-        return read_messages(await self._repeat("POST", path, body))
+        return parse_message_page(await self._repeat("POST", path, body))
 
-    async def send(self, name: str, address: str, outgoing: Outgoing, media: bytes | None = None) -> SentMessage:
+    async def send(self, name: str, address: str, outgoing: OutgoingMessage, media: bytes | None = None) -> SentMessage:
         """Send one message, once. ``address``: digits, or a JID; ``media``: the bytes of an uploaded file.
 
         Never repeated: the failure's verdict says whether it may have been sent. Only where a server of the other
@@ -209,13 +219,13 @@ class EvolutionClient:
             try:
                 return await self._send(name, address, outgoing, media, dialect, seconds)
             except InvalidRequest as refusal:
-                if not speaks_other(refusal.detail, dialect):
+                if not expects_other_dialect(refusal.detail, dialect):
                     raise
                 misfit = refusal
             try:
                 sent = await self._send(name, address, outgoing, media, dialect.other, seconds)
             except EvolutionFailure as failure:
-                if isinstance(failure, InvalidRequest) and speaks_other(failure.detail, dialect.other):
+                if isinstance(failure, InvalidRequest) and expects_other_dialect(failure.detail, dialect.other):
                     raise misfit from None
                 if failure.status == 400:
                     self._dialect = dialect.other  # it fitted, and something else was wrong
@@ -224,21 +234,21 @@ class EvolutionClient:
             return sent
 
     async def _send(
-        self, name: str, address: str, outgoing: Outgoing, media: bytes | None, dialect: Dialect, seconds: float
+        self, name: str, address: str, outgoing: OutgoingMessage, media: bytes | None, dialect: Dialect, seconds: float
     ) -> SentMessage:
         if media is not None and len(media) > _IN_THREAD_ABOVE:
-            route, body = await trio.to_thread.run_sync(request_of, address, outgoing, dialect, media)
+            route, body = await trio.to_thread.run_sync(build_send_request, address, outgoing, dialect, media)
         else:
-            route, body = request_of(address, outgoing, dialect, media)
+            route, body = build_send_request(address, outgoing, dialect, media)
         path = f"/message/{route}/{quote(name, safe='')}"
         status, headers, content = await self._request("POST", path, body, None, seconds)
         if not 200 <= status < 300:
-            failure = failure_of_answer(status, content, headers)
+            failure = classify_response(status, content, headers)
             if isinstance(failure, RouteUnknown) and "Cannot POST" in failure.detail and route != "sendText":
                 # It is Evolution that answers, so it is not the line that is at fault.
                 raise InvalidRequest(f"this version of Evolution has no {route}", status=status)
             raise failure
-        return read_sent(decode(content, status))
+        return parse_sent_message(decode_json(content, status))
 
     async def mark_read(self, name: str, keys: Sequence[MessageKey]) -> None:
         """Tell the senders that these messages were read. Keys of ``@lid`` chats have no effect, silently."""
@@ -258,10 +268,10 @@ class EvolutionClient:
         try:
             answer = await self._repeat("POST", path, body, seconds=self._policy.send_file)
         except EvolutionFailure as failure:
-            if file_is_gone(failure):
+            if is_file_gone(failure):
                 raise MediaGone(failure.detail, status=failure.status) from failure
             raise
-        return await trio.to_thread.run_sync(read_media, answer)
+        return await trio.to_thread.run_sync(parse_media, answer)
 
     async def _repeat(
         self,
@@ -277,7 +287,7 @@ class EvolutionClient:
             sleep=trio.sleep,
             stop=stop_after_attempt(policy.attempts),
             wait=wait_random_exponential(multiplier=policy.first_wait, max=policy.longest_wait),
-            retry=retry_if_exception(worth_repeating),
+            retry=retry_if_exception(is_transient),
             reraise=True,
         )
         with _deadline(max(policy.overall, seconds or 0.0)):
@@ -295,13 +305,13 @@ class EvolutionClient:
         content = None if body is None else msgspec.json.encode(body)
         status, headers, told = await self._request(method, path, content, query, seconds or self._policy.call)
         if not 200 <= status < 300:
-            raise failure_of_answer(status, told, headers)
+            raise classify_response(status, told, headers)
         if len(told) > _IN_THREAD_ABOVE:
-            answer = await trio.to_thread.run_sync(decode, told, status)
+            answer = await trio.to_thread.run_sync(decode_json, told, status)
         else:
-            answer = decode(told, status)
+            answer = decode_json(told, status)
         if isinstance(answer, dict) and answer.get("error") is True:
-            raise failure_of_answer(status, told, headers)
+            raise classify_response(status, told, headers)
         return answer
 
     async def _request(
@@ -312,7 +322,7 @@ class EvolutionClient:
             with _deadline(seconds):
                 return await self._exchange(method, path, body, query, seconds)
         except (httpx2.HTTPError, httpx2.InvalidURL) as exc:
-            raise failure_of_exception(exc) from exc
+            raise classify_exception(exc) from exc
 
     async def _exchange(
         self, method: str, path: str, body: bytes | None, query: Mapping[str, str] | None, seconds: float

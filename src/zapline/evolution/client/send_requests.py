@@ -12,8 +12,17 @@ from typing import Any
 
 import msgspec
 
-from zapline.domain.messages.facts import Kind
-from zapline.domain.outbox.contents import Card, File, Location, Outgoing, Poll, Quoted, Reaction, Text
+from zapline.domain.messages.facts import MessageKind
+from zapline.domain.outbox.contents import (
+    File,
+    Location,
+    OutgoingMessage,
+    Poll,
+    QuotedMessage,
+    Reaction,
+    SharedContact,
+    Text,
+)
 from zapline.evolution.client.failures import InvalidRequest
 
 
@@ -29,7 +38,7 @@ class Dialect(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Send:
+class SendRequest:
     """``route``: last word of the path. ``wrapper``: what version 1 calls the content. ``options``: beside it."""
 
     route: str
@@ -40,9 +49,19 @@ class Send:
     """The wrapper holds the one list among the fields, not the fields."""
 
 
-_MEDIATYPES = {Kind.IMAGE: "image", Kind.VIDEO: "video", Kind.AUDIO: "audio", Kind.DOCUMENT: "document"}
+_MEDIATYPES = {
+    MessageKind.IMAGE: "image",
+    MessageKind.VIDEO: "video",
+    MessageKind.AUDIO: "audio",
+    MessageKind.DOCUMENT: "document",
+}
 
-_FALLBACK_NAMES = {Kind.IMAGE: "image", Kind.VIDEO: "video.mp4", Kind.AUDIO: "audio", Kind.DOCUMENT: "file"}
+_FALLBACK_NAMES = {
+    MessageKind.IMAGE: "image",
+    MessageKind.VIDEO: "video.mp4",
+    MessageKind.AUDIO: "audio",
+    MessageKind.DOCUMENT: "file",
+}
 """For bytes without a name: Evolution refuses a document without one, and 2.3 reads the type off its ending."""
 
 _ENDINGS = {
@@ -59,7 +78,9 @@ _ENDINGS = {
 }
 
 
-def request_of(address: str, outgoing: Outgoing, dialect: Dialect, media: bytes | None = None) -> tuple[str, bytes]:
+def build_send_request(
+    address: str, outgoing: OutgoingMessage, dialect: Dialect, media: bytes | None = None
+) -> tuple[str, bytes]:
     """(route, JSON body) of a message to ``address``: digits, or a JID.
 
     ``media`` are the bytes of an uploaded file; base64 and JSON of a large one take long: call it in a thread.
@@ -82,27 +103,27 @@ def request_of(address: str, outgoing: Outgoing, dialect: Dialect, media: bytes 
         raise InvalidRequest("the text holds half of a character") from None
 
 
-def _send_of(outgoing: Outgoing, media: bytes | None) -> Send:
+def _send_of(outgoing: OutgoingMessage, media: bytes | None) -> SendRequest:
     match outgoing.content:
         case Text(text=text, link_preview=link_preview):
-            return Send("sendText", "textMessage", {"text": text}, {"linkPreview": link_preview})
+            return SendRequest("sendText", "textMessage", {"text": text}, {"linkPreview": link_preview})
         case File() as file:
             return _file(file, media)
         case Location(latitude=latitude, longitude=longitude, name=name, address=address):
             # Both texts are required, and 2.3 takes empty ones.
             place = {"latitude": latitude, "longitude": longitude, "name": name, "address": address}
-            return Send("sendLocation", "locationMessage", place)
-        case Card() as card:
-            return Send("sendContact", "contactMessage", {"contact": [_card(card)]}, items=True)
+            return SendRequest("sendLocation", "locationMessage", place)
+        case SharedContact() as card:
+            return SendRequest("sendContact", "contactMessage", {"contact": [_card(card)]}, items=True)
         case Reaction(emoji=emoji, external_id=external_id, remote_jid=remote_jid, from_me=from_me):
             key = {"id": external_id, "remoteJid": remote_jid, "fromMe": from_me}
-            return Send("sendReaction", "reactionMessage", {"key": key, "reaction": emoji})
+            return SendRequest("sendReaction", "reactionMessage", {"key": key, "reaction": emoji})
         case Poll(name=name, options=options, selectable=selectable):
             poll = {"name": name, "selectableCount": selectable, "values": list(options)}
-            return Send("sendPoll", "pollMessage", poll)
+            return SendRequest("sendPoll", "pollMessage", poll)
 
 
-def _file(file: File, media: bytes | None) -> Send:
+def _file(file: File, media: bytes | None) -> SendRequest:
     """``sendMedia``, or for a voice note the route that turns any audio into one."""
     if media is not None:
         source = base64.b64encode(media).decode("ascii")
@@ -110,8 +131,8 @@ def _file(file: File, media: bytes | None) -> Send:
         source = file.url
     else:
         raise InvalidRequest("a file without a URL and without bytes")
-    if file.kind is Kind.VOICE:
-        return Send("sendWhatsAppAudio", "audioMessage", {"audio": source}, {"encoding": True})
+    if file.kind is MessageKind.VOICE:
+        return SendRequest("sendWhatsAppAudio", "audioMessage", {"audio": source}, {"encoding": True})
     mediatype = _MEDIATYPES.get(file.kind)
     if mediatype is None:
         raise InvalidRequest(f"{file.kind.value} is not a kind of file")
@@ -123,22 +144,22 @@ def _file(file: File, media: bytes | None) -> Send:
         fields["fileName"] = name
     if file.caption:
         fields["caption"] = file.caption
-    return Send("sendMedia", "mediaMessage", fields)
+    return SendRequest("sendMedia", "mediaMessage", fields)
 
 
 def _fallback_name(file: File) -> str:
     ending = _ENDINGS.get((file.mimetype or "").partition(";")[0].strip().lower(), "")
-    return _FALLBACK_NAMES[file.kind].partition(".")[0] + (ending or ".mp4" * (file.kind is Kind.VIDEO))
+    return _FALLBACK_NAMES[file.kind].partition(".")[0] + (ending or ".mp4" * (file.kind is MessageKind.VIDEO))
 
 
-def _card(card: Card) -> dict[str, str]:
+def _card(card: SharedContact) -> dict[str, str]:
     """``wuid`` are the digits that WhatsApp knows the phone by; without them the card has no button to write."""
     contact = {"fullName": card.name, "wuid": card.phone.removeprefix("+"), "phoneNumber": card.phone}
     more = {"organization": card.organization, "email": card.email, "url": card.url}
     return contact | {name: value for name, value in more.items() if value}
 
 
-def _quoted(quoted: Quoted) -> dict[str, Any]:
+def _quoted(quoted: QuotedMessage) -> dict[str, Any]:
     """Evolution shows this text as the quoted message; without one it looks in its store, and version 1 refuses
     what it does not find there.
     """
@@ -157,7 +178,7 @@ _NO_AUDIO = "Owned media must be"
 """Version 2 requires no ``audio`` in its schema: a wrapped one is missed by the controller."""
 
 
-def speaks_other(refusal: str, dialect: Dialect) -> bool:
+def expects_other_dialect(refusal: str, dialect: Dialect) -> bool:
     """Whether the words of a 400 say that the server takes the other dialect. Nothing was sent then."""
     missing = frozenset(_MISSING.findall(refusal)) - {"number"}
     if dialect is Dialect.FLAT:

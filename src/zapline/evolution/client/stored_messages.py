@@ -7,22 +7,22 @@ from typing import Any
 import msgspec
 
 from zapline.domain.contacts.addresses import AddressKind
-from zapline.domain.inbound_events import Parsed, Unusable
-from zapline.domain.messages.delivery_status import Delivery
-from zapline.domain.messages.delivery_status import merge as merge_delivery
+from zapline.domain.inbound_events import InboundEvent, Unusable
+from zapline.domain.messages.delivery_status import DeliveryStatus
+from zapline.domain.messages.delivery_status import merge_statuses as merge_delivery
 from zapline.domain.messages.facts import MessageArrived, StatusReported
-from zapline.evolution.webhooks import message_updates
 from zapline.evolution.webhooks.envelope import NotJson, TooDeep, decode
 from zapline.evolution.webhooks.json_fields import jid
-from zapline.evolution.webhooks.message_parser import message
+from zapline.evolution.webhooks.message_events import parse_message
+from zapline.evolution.webhooks.status_updates import parse_delivery_status
 
-PART_RECORDS = 50
+RECORDS_PER_ENTRY = 50
 """Records of one entry: a page of them with thumbnails stays below half a megabyte."""
 
 
-def stored_bodies(records: Sequence[Mapping[str, Any]], own: str | None) -> list[bytes]:
+def entry_bodies(records: Sequence[Mapping[str, Any]], own: str | None) -> list[bytes]:
     """Bodies for the journal, each with some of the records; ``own`` is the line's JID."""
-    parts = [records[start : start + PART_RECORDS] for start in range(0, len(records), PART_RECORDS)]
+    parts = [records[start : start + RECORDS_PER_ENTRY] for start in range(0, len(records), RECORDS_PER_ENTRY)]
     return [_encoded({"sender": own, "records": part}) for part in parts]
 
 
@@ -34,7 +34,7 @@ def _encoded(told: Mapping[str, Any]) -> bytes:
         return json.dumps(told).encode()
 
 
-def parse_stored(body: bytes) -> list[Parsed]:
+def parse_stored_messages(body: bytes) -> list[InboundEvent]:
     """The messages and statuses of one such body. Never raises.
 
     The highest of a message's updates counts: they come unordered (contract, section 4). One reader of a group
@@ -49,9 +49,9 @@ def parse_stored(body: bytes) -> list[Parsed]:
     if not isinstance(told, dict):
         return [Unusable("not_an_object")]
     own = jid(told.get("sender"))
-    facts: list[Parsed] = []
+    facts: list[InboundEvent] = []
     for record in items_of(told.get("records")):
-        for fact in message(record, "backfill", own):
+        for fact in parse_message(record, "backfill", own):
             if isinstance(fact, Unusable):
                 continue  # it would be read again by every run: of no use, and no dead letter each time
             facts.append(fact)
@@ -66,11 +66,11 @@ def items_of(value: Any) -> list[dict[str, Any]]:
 
 
 def _status(record: Mapping[str, Any], fact: MessageArrived) -> StatusReported | None:
-    highest: Delivery | None = None
+    highest: DeliveryStatus | None = None
     # All of them: a chat that is opened again and again repeats READ without end.
     for update in items_of(record.get("MessageUpdate")):
-        reported = message_updates.delivery(update.get("status"))
-        if fact.chat.kind is AddressKind.GROUP and reported is not None and reported >= Delivery.DELIVERED:
+        reported = parse_delivery_status(update.get("status"))
+        if fact.chat.kind is AddressKind.GROUP and reported is not None and reported >= DeliveryStatus.DELIVERED:
             continue
         highest = merge_delivery(highest, reported)
     return StatusReported(fact.external_id, highest) if highest is not None else None

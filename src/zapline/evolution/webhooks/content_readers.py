@@ -1,6 +1,6 @@
-"""Reads the kinds of message that carry more than a text or a file: one function per kind, none raises.
+"""Reads the content of each message type that is more than a text or a file: one function per type, none raises.
 
-Each gives the text a person would read and, in ``detail``, plain JSON values of bounded size.
+Each returns the text that a person would read and, in ``detail``, plain JSON values of bounded size.
 """
 
 import re
@@ -8,20 +8,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from zapline.domain.messages.facts import Kind
+from zapline.domain.messages.facts import MediaInfo, MessageKind
 from zapline.evolution.webhooks.json_fields import (
     LONGEST_NAME,
     LONGEST_TEXT,
-    Obj,
-    items,
-    moment,
-    note,
-    number,
+    JsonObject,
+    epoch_seconds,
+    finite_number,
+    int32,
     obj,
-    present,
-    small,
+    objects,
+    short_text,
     text,
-    whole,
+    whole_number,
+    without_none,
 )
 
 _LONGEST_VCARD = 16_384
@@ -30,244 +30,263 @@ _WAID = re.compile(r"waid=(\d{7,15})")
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
-    kind: Kind
+class MessageContent:
+    """What a message says, apart from who, when and where."""
+
+    kind: MessageKind
     text: str | None = None
     detail: Mapping[str, object] = field(default_factory=dict)
+    media: MediaInfo | None = None
 
 
-def extended_text(value: Obj) -> Card:
+def extended_text(value: JsonObject) -> MessageContent:
     said = text(value.get("text"))
     if said is None:
-        return Card(Kind.UNKNOWN)
-    url = note(value.get("canonicalUrl")) or note(value.get("matchedText"))
+        return MessageContent(MessageKind.UNKNOWN)
+    url = short_text(value.get("canonicalUrl")) or short_text(value.get("matchedText"))
     if url is None:
-        return Card(Kind.TEXT, said)
-    link = present(url=url, title=note(value.get("title")), description=note(value.get("description")))
-    return Card(Kind.TEXT, said, {"link": link})
+        return MessageContent(MessageKind.TEXT, said)
+    link = without_none(url=url, title=short_text(value.get("title")), description=short_text(value.get("description")))
+    return MessageContent(MessageKind.TEXT, said, {"link": link})
 
 
-def _place(value: Obj) -> dict[str, object]:
-    return present(
-        latitude=number(value.get("degreesLatitude"), 90),
-        longitude=number(value.get("degreesLongitude"), 180),
-        name=note(value.get("name")),
-        address=note(value.get("address")),
-        url=note(value.get("url")),
+def _place(value: JsonObject) -> dict[str, object]:
+    return without_none(
+        latitude=finite_number(value.get("degreesLatitude"), 90),
+        longitude=finite_number(value.get("degreesLongitude"), 180),
+        name=short_text(value.get("name")),
+        address=short_text(value.get("address")),
+        url=short_text(value.get("url")),
     )
 
 
-def location(value: Obj) -> Card:
-    return Card(Kind.LOCATION, note(value.get("comment")), _place(value))
+def location(value: JsonObject) -> MessageContent:
+    return MessageContent(MessageKind.LOCATION, short_text(value.get("comment")), _place(value))
 
 
-def live_location(value: Obj) -> Card:
-    detail = _place(value) | present(
-        accuracy=small(value.get("accuracyInMeters")), sequence=whole(value.get("sequenceNumber"))
+def live_location(value: JsonObject) -> MessageContent:
+    detail = _place(value) | without_none(
+        accuracy=int32(value.get("accuracyInMeters")), sequence=whole_number(value.get("sequenceNumber"))
     )
-    return Card(Kind.LIVE_LOCATION, note(value.get("caption"), LONGEST_TEXT), detail)
+    return MessageContent(MessageKind.LIVE_LOCATION, short_text(value.get("caption"), LONGEST_TEXT), detail)
 
 
-def _card(value: Obj) -> dict[str, object]:
-    vcard = note(value.get("vcard"), _LONGEST_VCARD)
+def _card(value: JsonObject) -> dict[str, object]:
+    vcard = short_text(value.get("vcard"), _LONGEST_VCARD)
     phones = ["+" + digits for digits in _WAID.findall(vcard)[:20]] if vcard is not None else []
-    return present(name=note(value.get("displayName"), LONGEST_NAME), vcard=vcard, phones=phones or None)
+    return without_none(name=short_text(value.get("displayName"), LONGEST_NAME), vcard=vcard, phones=phones or None)
 
 
-def contact(value: Obj) -> Card:
-    return Card(Kind.CONTACT, note(value.get("displayName"), LONGEST_NAME), {"contacts": [_card(value)]})
+def contact(value: JsonObject) -> MessageContent:
+    return MessageContent(
+        MessageKind.CONTACT, short_text(value.get("displayName"), LONGEST_NAME), {"contacts": [_card(value)]}
+    )
 
 
-def contacts(value: Obj) -> Card:
-    detail = {"contacts": [_card(each) for each in items(value.get("contacts"))]}
-    return Card(Kind.CONTACTS, note(value.get("displayName"), LONGEST_NAME), detail)
+def contacts(value: JsonObject) -> MessageContent:
+    detail = {"contacts": [_card(each) for each in objects(value.get("contacts"))]}
+    return MessageContent(MessageKind.CONTACTS, short_text(value.get("displayName"), LONGEST_NAME), detail)
 
 
-def poll(value: Obj) -> Card:
-    options = [note(option.get("optionName")) or "" for option in items(value.get("options"))]
-    detail = {"options": options} | present(selectable=small(value.get("selectableOptionsCount")))
-    return Card(Kind.POLL, note(value.get("name")), detail)
+def poll(value: JsonObject) -> MessageContent:
+    options = [short_text(option.get("optionName")) or "" for option in objects(value.get("options"))]
+    detail = {"options": options} | without_none(selectable=int32(value.get("selectableOptionsCount")))
+    return MessageContent(MessageKind.POLL, short_text(value.get("name")), detail)
 
 
 # -- what somebody chose ---------------------------------------------------------------------------------
 
 
-def button_reply(value: Obj) -> Card:
-    chosen = note(value.get("selectedButtonId"))
-    return Card(Kind.BUTTON_REPLY, note(value.get("selectedDisplayText")) or chosen, present(id=chosen))
+def button_reply(value: JsonObject) -> MessageContent:
+    chosen = short_text(value.get("selectedButtonId"))
+    return MessageContent(
+        MessageKind.BUTTON_REPLY, short_text(value.get("selectedDisplayText")) or chosen, without_none(id=chosen)
+    )
 
 
-def list_reply(value: Obj) -> Card:
-    row = note(obj(value.get("singleSelectReply")).get("selectedRowId"))
-    detail = present(id=row, description=note(value.get("description")))
-    return Card(Kind.LIST_REPLY, note(value.get("title")) or row, detail)
+def list_reply(value: JsonObject) -> MessageContent:
+    row = short_text(obj(value.get("singleSelectReply")).get("selectedRowId"))
+    detail = without_none(id=row, description=short_text(value.get("description")))
+    return MessageContent(MessageKind.LIST_REPLY, short_text(value.get("title")) or row, detail)
 
 
-def template_reply(value: Obj) -> Card:
-    chosen = note(value.get("selectedId"))
-    detail = present(id=chosen, index=small(value.get("selectedIndex")))
-    return Card(Kind.TEMPLATE_REPLY, note(value.get("selectedDisplayText")) or chosen, detail)
+def template_reply(value: JsonObject) -> MessageContent:
+    chosen = short_text(value.get("selectedId"))
+    detail = without_none(id=chosen, index=int32(value.get("selectedIndex")))
+    return MessageContent(MessageKind.TEMPLATE_REPLY, short_text(value.get("selectedDisplayText")) or chosen, detail)
 
 
-def interactive_reply(value: Obj) -> Card:
+def interactive_reply(value: JsonObject) -> MessageContent:
     flow = obj(value.get("nativeFlowResponseMessage"))
-    detail = present(name=note(flow.get("name")), params=note(flow.get("paramsJson"), LONGEST_TEXT))
-    return Card(Kind.INTERACTIVE_REPLY, note(obj(value.get("body")).get("text"), LONGEST_TEXT), detail)
+    detail = without_none(name=short_text(flow.get("name")), params=short_text(flow.get("paramsJson"), LONGEST_TEXT))
+    return MessageContent(
+        MessageKind.INTERACTIVE_REPLY, short_text(obj(value.get("body")).get("text"), LONGEST_TEXT), detail
+    )
 
 
 # -- what somebody is offered ----------------------------------------------------------------------------
 
 
-def _button(value: Obj) -> dict[str, object]:
+def _button(value: JsonObject) -> dict[str, object]:
     """A button of any family: buttons, hydrated template, native flow."""
     for family in ("quickReplyButton", "urlButton", "callButton"):
         if family in value:
             value = obj(value[family])
             break
-    label = note(obj(value.get("buttonText")).get("displayText")) or note(value.get("displayText"))
-    return present(
-        id=note(value.get("buttonId")) or note(value.get("id")),
-        text=label or note(value.get("name")),
-        url=note(value.get("url")),
-        params=note(value.get("buttonParamsJson")),
+    label = short_text(obj(value.get("buttonText")).get("displayText")) or short_text(value.get("displayText"))
+    return without_none(
+        id=short_text(value.get("buttonId")) or short_text(value.get("id")),
+        text=label or short_text(value.get("name")),
+        url=short_text(value.get("url")),
+        params=short_text(value.get("buttonParamsJson")),
     )
 
 
 def _buttons(value: Any) -> list[dict[str, object]] | None:
-    return [_button(each) for each in items(value)] or None
+    return [_button(each) for each in objects(value)] or None
 
 
-def buttons(value: Obj) -> Card:
-    detail = present(buttons=_buttons(value.get("buttons")), footer=note(value.get("footerText")))
-    said = note(value.get("contentText"), LONGEST_TEXT) or note(value.get("text"))
-    return Card(Kind.BUTTONS, said, detail)
+def buttons(value: JsonObject) -> MessageContent:
+    detail = without_none(buttons=_buttons(value.get("buttons")), footer=short_text(value.get("footerText")))
+    said = short_text(value.get("contentText"), LONGEST_TEXT) or short_text(value.get("text"))
+    return MessageContent(MessageKind.BUTTONS, said, detail)
 
 
-def list_menu(value: Obj) -> Card:
+def list_menu(value: JsonObject) -> MessageContent:
     rows = [
-        present(id=note(row.get("rowId")), title=note(row.get("title")), description=note(row.get("description")))
-        for section in items(value.get("sections"))
-        for row in items(section.get("rows"))
+        without_none(
+            id=short_text(row.get("rowId")),
+            title=short_text(row.get("title")),
+            description=short_text(row.get("description")),
+        )
+        for section in objects(value.get("sections"))
+        for row in objects(section.get("rows"))
     ]
-    detail = present(
-        title=note(value.get("title")),
-        button=note(value.get("buttonText")),
-        footer=note(value.get("footerText")),
+    detail = without_none(
+        title=short_text(value.get("title")),
+        button=short_text(value.get("buttonText")),
+        footer=short_text(value.get("footerText")),
         rows=rows[:100] or None,
     )
-    return Card(Kind.LIST, note(value.get("description"), LONGEST_TEXT) or note(value.get("title")), detail)
+    return MessageContent(
+        MessageKind.LIST, short_text(value.get("description"), LONGEST_TEXT) or short_text(value.get("title")), detail
+    )
 
 
-def template(value: Obj) -> Card:
+def template(value: JsonObject) -> MessageContent:
     filled = obj(value.get("hydratedTemplate")) or obj(value.get("hydratedFourRowTemplate"))
     if not filled and isinstance(value.get("interactiveMessageTemplate"), dict):
         inner = interactive(value["interactiveMessageTemplate"])
-        return Card(Kind.TEMPLATE, inner.text, inner.detail)
-    detail = present(
-        id=note(value.get("templateId")) or note(filled.get("templateId")),
-        title=note(filled.get("hydratedTitleText")),
-        footer=note(filled.get("hydratedFooterText")),
+        return MessageContent(MessageKind.TEMPLATE, inner.text, inner.detail)
+    detail = without_none(
+        id=short_text(value.get("templateId")) or short_text(filled.get("templateId")),
+        title=short_text(filled.get("hydratedTitleText")),
+        footer=short_text(filled.get("hydratedFooterText")),
         buttons=_buttons(filled.get("hydratedButtons")),
     )
-    return Card(Kind.TEMPLATE, note(filled.get("hydratedContentText"), LONGEST_TEXT), detail)
+    return MessageContent(MessageKind.TEMPLATE, short_text(filled.get("hydratedContentText"), LONGEST_TEXT), detail)
 
 
-def structured(value: Obj) -> Card:
+def structured(value: JsonObject) -> MessageContent:
     inner = template(obj(obj(value.get("hydratedHsm")).get("templateMessage")) or obj(value.get("hydratedHsm")))
-    return Card(Kind.TEMPLATE, inner.text, {**inner.detail, **present(name=note(value.get("elementName")))})
+    return MessageContent(
+        MessageKind.TEMPLATE, inner.text, {**inner.detail, **without_none(name=short_text(value.get("elementName")))}
+    )
 
 
-def interactive(value: Obj) -> Card:
+def interactive(value: JsonObject) -> MessageContent:
     header = obj(value.get("header"))
-    detail = present(
-        title=note(header.get("title")),
-        footer=note(obj(value.get("footer")).get("text")),
+    detail = without_none(
+        title=short_text(header.get("title")),
+        footer=short_text(obj(value.get("footer")).get("text")),
         buttons=_buttons(obj(value.get("nativeFlowMessage")).get("buttons")),
     )
-    return Card(Kind.INTERACTIVE, note(obj(value.get("body")).get("text"), LONGEST_TEXT), detail)
+    return MessageContent(MessageKind.INTERACTIVE, short_text(obj(value.get("body")).get("text"), LONGEST_TEXT), detail)
 
 
 # -- trade, events, calls --------------------------------------------------------------------------------
 
 
-def album(value: Obj) -> Card:
-    detail = present(images=small(value.get("expectedImageCount")), videos=small(value.get("expectedVideoCount")))
-    return Card(Kind.ALBUM, None, detail)
+def album(value: JsonObject) -> MessageContent:
+    detail = without_none(images=int32(value.get("expectedImageCount")), videos=int32(value.get("expectedVideoCount")))
+    return MessageContent(MessageKind.ALBUM, None, detail)
 
 
-def order(value: Obj) -> Card:
-    detail = present(
-        id=note(value.get("orderId")),
-        title=note(value.get("orderTitle")),
-        items=small(value.get("itemCount")),
-        total_thousandths=whole(value.get("totalAmount1000")),
-        currency=note(value.get("totalCurrencyCode"), 10),
+def order(value: JsonObject) -> MessageContent:
+    detail = without_none(
+        id=short_text(value.get("orderId")),
+        title=short_text(value.get("orderTitle")),
+        objects=int32(value.get("itemCount")),
+        total_thousandths=whole_number(value.get("totalAmount1000")),
+        currency=short_text(value.get("totalCurrencyCode"), 10),
     )
-    return Card(Kind.ORDER, note(value.get("message")) or note(value.get("orderTitle")), detail)
+    return MessageContent(
+        MessageKind.ORDER, short_text(value.get("message")) or short_text(value.get("orderTitle")), detail
+    )
 
 
-def product(value: Obj) -> Card:
+def product(value: JsonObject) -> MessageContent:
     goods = obj(value.get("product"))
-    detail = present(
-        id=note(goods.get("productId")),
-        title=note(goods.get("title")),
-        description=note(goods.get("description")),
-        price_thousandths=whole(goods.get("priceAmount1000")),
-        currency=note(goods.get("currencyCode"), 10),
-        url=note(goods.get("url")),
-        retailer_id=note(goods.get("retailerId")),
+    detail = without_none(
+        id=short_text(goods.get("productId")),
+        title=short_text(goods.get("title")),
+        description=short_text(goods.get("description")),
+        price_thousandths=whole_number(goods.get("priceAmount1000")),
+        currency=short_text(goods.get("currencyCode"), 10),
+        url=short_text(goods.get("url")),
+        retailer_id=short_text(goods.get("retailerId")),
     )
-    return Card(Kind.PRODUCT, note(value.get("body")) or note(goods.get("title")), detail)
+    return MessageContent(MessageKind.PRODUCT, short_text(value.get("body")) or short_text(goods.get("title")), detail)
 
 
-def event(value: Obj) -> Card:
-    detail = present(
-        description=note(value.get("description")),
-        starts_at=moment(value.get("startTime")),
-        ends_at=moment(value.get("endTime")),
+def event(value: JsonObject) -> MessageContent:
+    detail = without_none(
+        description=short_text(value.get("description")),
+        starts_at=epoch_seconds(value.get("startTime")),
+        ends_at=epoch_seconds(value.get("endTime")),
         cancelled=True if value.get("isCanceled") is True else None,
         location=_place(obj(value.get("location"))) or None,
-        link=note(value.get("joinLink")),
+        link=short_text(value.get("joinLink")),
     )
-    return Card(Kind.EVENT, note(value.get("name")), detail)
+    return MessageContent(MessageKind.EVENT, short_text(value.get("name")), detail)
 
 
-def group_invite(value: Obj) -> Card:
-    detail = present(
-        group=note(value.get("groupJid"), 128),
-        name=note(value.get("groupName")),
-        code=note(value.get("inviteCode"), 200),
-        expires_at=moment(value.get("inviteExpiration")),
+def group_invite(value: JsonObject) -> MessageContent:
+    detail = without_none(
+        group=short_text(value.get("groupJid"), 128),
+        name=short_text(value.get("groupName")),
+        code=short_text(value.get("inviteCode"), 200),
+        expires_at=epoch_seconds(value.get("inviteExpiration")),
     )
-    return Card(Kind.GROUP_INVITE, note(value.get("caption"), LONGEST_TEXT), detail)
+    return MessageContent(MessageKind.GROUP_INVITE, short_text(value.get("caption"), LONGEST_TEXT), detail)
 
 
-def payment(step: str) -> Callable[[Obj], Card]:
+def payment(step: str) -> Callable[[JsonObject], MessageContent]:
     """The reader for one step of a payment; ``step`` goes into the detail."""
 
-    def read(value: Obj) -> Card:
+    def read(value: JsonObject) -> MessageContent:
         remark = obj(value.get("noteMessage"))
-        said = note(remark.get("conversation")) or note(obj(remark.get("extendedTextMessage")).get("text"))
-        detail = {"step": step} | present(
-            amount_thousandths=whole(value.get("amount1000")),
-            currency=note(value.get("currencyCodeIso4217"), 10),
+        said = short_text(remark.get("conversation")) or short_text(obj(remark.get("extendedTextMessage")).get("text"))
+        detail = {"step": step} | without_none(
+            amount_thousandths=whole_number(value.get("amount1000")),
+            currency=short_text(value.get("currencyCodeIso4217"), 10),
         )
-        return Card(Kind.PAYMENT, said or note(value.get("note")), detail)
+        return MessageContent(MessageKind.PAYMENT, said or short_text(value.get("note")), detail)
 
     return read
 
 
-def call_log(value: Obj) -> Card:
+def call_log(value: JsonObject) -> MessageContent:
     outcome = value.get("callOutcome")
-    detail = present(
+    detail = without_none(
         video=True if value.get("isVideo") is True else None,
-        outcome=note(outcome, 40) if isinstance(outcome, str) else small(outcome),
-        seconds=small(value.get("durationSecs")),
-        starts_at=moment(value.get("scheduledTimestampMs")),
+        outcome=short_text(outcome, 40) if isinstance(outcome, str) else int32(outcome),
+        seconds=int32(value.get("durationSecs")),
+        starts_at=epoch_seconds(value.get("scheduledTimestampMs")),
     )
-    return Card(Kind.CALL_LOG, note(value.get("title")), detail)
+    return MessageContent(MessageKind.CALL_LOG, short_text(value.get("title")), detail)
 
 
-def placeholder(value: Obj) -> Card:
+def placeholder(value: JsonObject) -> MessageContent:
     """The linked device has not got the content; it comes later under the same id, or never."""
-    return Card(Kind.PLACEHOLDER)
+    return MessageContent(MessageKind.PLACEHOLDER)

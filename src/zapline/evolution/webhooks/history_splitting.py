@@ -2,18 +2,18 @@
 
 import msgspec
 
-CUT_ABOVE = 256 * 1024
+SPLIT_ABOVE_BYTES = 256 * 1024
 """Bytes from which ``messages.set`` is cut; smaller ones pass as they are."""
 PART_BYTES = 128 * 1024
 
 
-def cut_history(event: str, body: bytes) -> list[bytes]:
+def split_history(event: str, body: bytes) -> list[bytes]:
     """The body itself, or several with the same envelope and a share of the messages each.
 
     ``messages.set`` carries the whole history in one array, of any size (contract, section 2). A body that
     cannot be read is left whole: the actor then buries it with its reason.
     """
-    if event != "messages.set" or len(body) <= CUT_ABOVE:
+    if event != "messages.set" or len(body) <= SPLIT_ABOVE_BYTES:
         return [body]
     try:
         envelope = msgspec.json.decode(body, type=dict[str, msgspec.Raw])

@@ -13,32 +13,32 @@ from zapline.domain.ids import ExternalId
 from zapline.domain.inbound_events import Unusable
 from zapline.domain.text import clean_text
 
-Obj = dict[str, Any]
+JsonObject = dict[str, Any]
 """A JSON object as it came."""
 
 LONGEST_TEXT = 2 * 65536
 """WhatsApp takes 65,536 characters; twice that leaves room and bounds a row."""
 LONGEST_NAME = 200
 LONGEST_ID = 200
-LONGEST_NOTE = 2000
+LONGEST_SHORT_TEXT = 2000
 """For everything beside the text: titles, descriptions, addresses, links."""
-MOST_ITEMS = 100
+MAX_ITEMS = 100
 """Options, buttons, cards, mentions: WhatsApp's own limits are far lower."""
 
 _EARLIEST, _LATEST = 1_230_768_000, 4_102_444_800
 """2009, when WhatsApp began, and 2100: a time outside is a mistake."""
 
 
-def obj(value: Any) -> Obj:
+def obj(value: Any) -> JsonObject:
     """The object, or an empty one."""
     return value if isinstance(value, dict) else {}
 
 
-def items(value: Any) -> list[Obj]:
-    """The objects of an array, at most :data:`MOST_ITEMS`."""
+def objects(value: Any) -> list[JsonObject]:
+    """The objects of an array, at most :data:`MAX_ITEMS`."""
     if not isinstance(value, list):
         return []
-    return [item for item in value[:MOST_ITEMS] if isinstance(item, dict)]
+    return [item for item in value[:MAX_ITEMS] if isinstance(item, dict)]
 
 
 def text(value: Any, limit: int = LONGEST_TEXT) -> str | None:
@@ -46,7 +46,7 @@ def text(value: Any, limit: int = LONGEST_TEXT) -> str | None:
     return clean_text(value, limit) if isinstance(value, str) else None
 
 
-def note(value: Any, limit: int = LONGEST_NOTE) -> str | None:
+def short_text(value: Any, limit: int = LONGEST_SHORT_TEXT) -> str | None:
     """As :func:`text`, and an empty string is absent."""
     return (clean_text(value, limit) or None) if isinstance(value, str) else None
 
@@ -73,46 +73,46 @@ def optional_id(value: Any) -> ExternalId | None:
     return None if isinstance(read, Unusable) else read
 
 
-def whole(value: Any, most: int = 2**53) -> int | None:
+def whole_number(value: Any, most: int = 2**53) -> int | None:
     """A whole number from 0 to ``most`` in any of its forms."""
-    number: int
+    finite_number: int
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
-        number = value
+        finite_number = value
     elif isinstance(value, str):
         if not (0 < len(value) <= 20 and value.isascii() and value.isdigit()):
             return None
-        number = int(value)
+        finite_number = int(value)
     elif isinstance(value, float):
         if not (math.isfinite(value) and value.is_integer()):
             return None
-        number = int(value)
+        finite_number = int(value)
     elif isinstance(value, dict):
         low, high = value.get("low"), value.get("high", 0)
         if type(low) is not int or type(high) is not int or high < 0:
             return None
-        number = (high << 32) + (low & 0xFFFFFFFF)
+        finite_number = (high << 32) + (low & 0xFFFFFFFF)
     else:
         return None
-    return number if 0 <= number <= most else None
+    return finite_number if 0 <= finite_number <= most else None
 
 
-def small(value: Any) -> int | None:
+def int32(value: Any) -> int | None:
     """A whole number that fits PostgreSQL's ``integer``: seconds, pixels, counts."""
-    return whole(value, 2**31 - 1)
+    return whole_number(value, 2**31 - 1)
 
 
-def number(value: Any, most: float) -> float | None:
+def finite_number(value: Any, most: float) -> float | None:
     """A finite number from ``-most`` to ``most``."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not -most <= value <= most:
         return None
     return float(value)
 
 
-def moment(value: Any) -> float | None:
+def epoch_seconds(value: Any) -> float | None:
     """Seconds since the epoch from seconds, milliseconds or microseconds; ``None`` outside 2009-2100."""
-    count = whole(value, 10**17)
+    count = whole_number(value, 10**17)
     if count is None:
         return None
     seconds: float = count
@@ -123,10 +123,10 @@ def moment(value: Any) -> float | None:
     return float(seconds) if _EARLIEST <= seconds <= _LATEST else None
 
 
-def moment_ms(*values: Any) -> int:
+def epoch_ms(*values: Any) -> int:
     """Milliseconds since the epoch, from the first value that is a time; 0 if none is."""
     for value in values:
-        seconds = moment(value)
+        seconds = epoch_seconds(value)
         if seconds is not None:
             return round(seconds * 1000)
     return 0
@@ -158,6 +158,6 @@ def _octets(value: Any) -> list[int] | None:
     return value if all(type(octet) is int and 0 <= octet <= 255 for octet in value) else None
 
 
-def present(**values: Any) -> dict[str, object]:
+def without_none(**values: Any) -> dict[str, object]:
     """The values that are there."""
     return {name: value for name, value in values.items() if value is not None}

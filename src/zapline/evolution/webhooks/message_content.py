@@ -1,21 +1,30 @@
-"""Decides what a message is from the keys of its body: wrappers off, then one reader per kind.
+"""Reads the content of a message body: removes its wrappers and chooses the reader by the content's key.
 
-``messageType`` is only a hint in every version (contract, section 2), so it is not asked.
+``messageType`` is only a hint in every version (contract, section 2), so it is not used.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from zapline.domain.messages.facts import Kind, Media
-from zapline.evolution.webhooks import rich_content
-from zapline.evolution.webhooks.json_fields import Obj, digest, note, obj, present, small, text, whole
-from zapline.evolution.webhooks.rich_content import Card
+from zapline.domain.messages.facts import MediaInfo, MessageKind
+from zapline.evolution.webhooks import content_readers
+from zapline.evolution.webhooks.content_readers import MessageContent
+from zapline.evolution.webhooks.json_fields import (
+    JsonObject,
+    digest,
+    int32,
+    obj,
+    short_text,
+    text,
+    whole_number,
+    without_none,
+)
 
 DEEPEST = 8
 """Wrappers inside wrappers: three are seen in real traffic."""
 
-_BESIDE = frozenset(
+_BESIDE_CONTENT = frozenset(
     {
         "messageContextInfo",
         "senderKeyDistributionMessage",
@@ -25,7 +34,7 @@ _BESIDE = frozenset(
         "contextInfo",
     }
 )
-"""Stands next to the content, or alone, and is none."""
+"""Keys beside the content, or alone, that are no content themselves."""
 
 _VIEW_ONCE = frozenset({"viewOnceMessage", "viewOnceMessageV2", "viewOnceMessageV2Extension"})
 _WRAPPERS = _VIEW_ONCE | {
@@ -43,8 +52,8 @@ _WRAPPERS = _VIEW_ONCE | {
     "pollCreationMessageV4",
     "pollCreationMessageV6",
 }
-_CONTROL = frozenset({"protocolMessage", "reactionMessage", "pollUpdateMessage"})
-"""Say something about another message; read in :mod:`zapline.evolution.webhooks.message_updates`."""
+_REPORTS = frozenset({"protocolMessage", "reactionMessage", "pollUpdateMessage"})
+"""Reports about another message; :mod:`zapline.evolution.webhooks.message_events` hands them on."""
 
 UNREADABLE: Mapping[str, str] = {
     "groupStatusMessage": "group_status",
@@ -62,59 +71,51 @@ UNREADABLE: Mapping[str, str] = {
     "messageHistoryNotice": "protocol",
     "requestPhoneNumberMessage": "protocol",
 }
-"""Content key -> why nothing of it is kept: a person has nothing to read in it."""
+"""Content key -> reason under which the message is ignored: it holds nothing that a person could read."""
 
 
 @dataclass(frozen=True, slots=True)
-class Peeled:
+class UnwrappedBody:
     """A body without its wrappers."""
 
     name: str | None
     """The content's key; ``None``: there is none."""
     value: Any
-    holder: Obj
+    holder: JsonObject
     """The object that ``name`` stands in."""
     view_once: bool = False
     edited: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
-    """What a message says, apart from who, when and where."""
-
-    kind: Kind
-    text: str | None = None
-    media: Media | None = None
-    detail: Mapping[str, object] = field(default_factory=dict)
+UNKNOWN = MessageContent(MessageKind.UNKNOWN)
+NOT_UNDERSTOOD = (MessageKind.UNKNOWN, MessageKind.PLACEHOLDER)
+"""Kinds that a later report, or a later version of Zapline, may replace."""
 
 
-UNKNOWN = Content(Kind.UNKNOWN)
-
-
-def peel(message: Obj) -> Peeled:
-    """Take the wrappers off; below :data:`DEEPEST` of them the content counts as not understood."""
+def unwrap(message: JsonObject) -> UnwrappedBody:
+    """Remove the wrappers; below :data:`DEEPEST` of them the content counts as not understood."""
     view_once = edited = False
     for _ in range(DEEPEST):
         name = _content_key(message)
         if name is None:
-            return Peeled(None, None, message, view_once, edited)
+            return UnwrappedBody(None, None, message, view_once, edited)
         value = message[name]
         if name not in _WRAPPERS and (name in _KNOWN or not isinstance(value, dict)):
-            return Peeled(name, value, message, view_once, edited)
+            return UnwrappedBody(name, value, message, view_once, edited)
         inner = value.get("message") if isinstance(value, dict) else None
         if not isinstance(inner, dict):
-            return Peeled(name, value, message, view_once, edited)
+            return UnwrappedBody(name, value, message, view_once, edited)
         view_once = view_once or name in _VIEW_ONCE
         edited = edited or name == "editedMessage"
         message = inner
-    return Peeled("too_deep", None, message, view_once, edited)
+    return UnwrappedBody("too_deep", None, message, view_once, edited)
 
 
-def _content_key(message: Obj) -> str | None:
+def _content_key(message: JsonObject) -> str | None:
     """The first key that is understood, else the first that may be content."""
     other: str | None = None
     for name, value in message.items():
-        if name in _BESIDE or value is None:
+        if name in _BESIDE_CONTENT or value is None:
             continue
         if name in _KNOWN or name in _WRAPPERS:
             return name
@@ -123,106 +124,103 @@ def _content_key(message: Obj) -> str | None:
     return other
 
 
-def read(peeled: Peeled) -> Content:
-    """The content of a peeled body; :data:`UNKNOWN` for what has no reader or the wrong type."""
-    name, value = peeled.name, peeled.value
+def read_content(unwrapped: UnwrappedBody) -> MessageContent:
+    """The content of an unwrapped body; :data:`UNKNOWN` for a key without a reader or a value of the wrong type."""
+    name, value = unwrapped.name, unwrapped.value
     if name == "conversation":
-        said = text(value)
-        return UNKNOWN if said is None else Content(Kind.TEXT, said)
+        value_text = text(value)
+        return UNKNOWN if value_text is None else MessageContent(MessageKind.TEXT, value_text)
     if name is None or not isinstance(value, dict):
         return UNKNOWN
     kind = _FILES.get(name)
     if kind is not None:
-        return _file(kind, name, value, peeled.holder)
-    reader = _CARDS.get(name)
-    if reader is None:
-        return UNKNOWN
-    card = reader(value)
-    return Content(card.kind, card.text, None, card.detail)
+        return _file(kind, name, value, unwrapped.holder)
+    reader = _READERS.get(name)
+    return UNKNOWN if reader is None else reader(value)
 
 
-def _file(kind: Kind, name: str, value: Obj, holder: Obj) -> Content:
+def _file(kind: MessageKind, name: str, value: JsonObject, holder: JsonObject) -> MessageContent:
     detail: dict[str, object] = {}
-    file_name = note(value.get("fileName"), 300)
-    if kind is Kind.AUDIO and value.get("ptt") is True:
-        kind = Kind.VOICE
-    elif kind is Kind.DOCUMENT:
-        file_name = file_name or note(value.get("title"), 300)
-        detail = present(pages=small(value.get("pageCount")))
-    elif kind is Kind.STICKER:
-        detail = present(animated=True if value.get("isAnimated") is True else None)
-    elif kind is Kind.VIDEO:
-        detail = present(
+    file_name = short_text(value.get("fileName"), 300)
+    if kind is MessageKind.AUDIO and value.get("ptt") is True:
+        kind = MessageKind.VOICE
+    elif kind is MessageKind.DOCUMENT:
+        file_name = file_name or short_text(value.get("title"), 300)
+        detail = without_none(pages=int32(value.get("pageCount")))
+    elif kind is MessageKind.STICKER:
+        detail = without_none(animated=True if value.get("isAnimated") is True else None)
+    elif kind is MessageKind.VIDEO:
+        detail = without_none(
             round=True if name == "ptvMessage" else None,
             gif=True if value.get("gifPlayback") is True else None,
         )
-    media = Media(
-        mimetype=note(value.get("mimetype"), 200),
+    media = MediaInfo(
+        mimetype=short_text(value.get("mimetype"), 200),
         file_name=file_name,
-        size=whole(value.get("fileLength")),
-        seconds=small(value.get("seconds")),
-        width=small(value.get("width")),
-        height=small(value.get("height")),
+        size=whole_number(value.get("fileLength")),
+        seconds=int32(value.get("seconds")),
+        width=int32(value.get("width")),
+        height=int32(value.get("height")),
         sha256=digest(value.get("fileSha256")),
-        url=note(holder.get("mediaUrl")),
+        url=short_text(holder.get("mediaUrl")),
     )
-    return Content(kind, note(value.get("caption"), 2 * 65536), media, detail)
+    return MessageContent(kind, short_text(value.get("caption"), 2 * 65536), detail, media)
 
 
 _FILES = {
-    "imageMessage": Kind.IMAGE,
-    "videoMessage": Kind.VIDEO,
-    "ptvMessage": Kind.VIDEO,
-    "audioMessage": Kind.AUDIO,
-    "documentMessage": Kind.DOCUMENT,
-    "stickerMessage": Kind.STICKER,
+    "imageMessage": MessageKind.IMAGE,
+    "videoMessage": MessageKind.VIDEO,
+    "ptvMessage": MessageKind.VIDEO,
+    "audioMessage": MessageKind.AUDIO,
+    "documentMessage": MessageKind.DOCUMENT,
+    "stickerMessage": MessageKind.STICKER,
 }
 
-_CARDS: Mapping[str, Callable[[Obj], Card]] = {
-    "extendedTextMessage": rich_content.extended_text,
-    "locationMessage": rich_content.location,
-    "liveLocationMessage": rich_content.live_location,
-    "contactMessage": rich_content.contact,
-    "contactsArrayMessage": rich_content.contacts,
-    "pollCreationMessage": rich_content.poll,
-    "pollCreationMessageV2": rich_content.poll,
-    "pollCreationMessageV3": rich_content.poll,
-    "pollCreationMessageV4": rich_content.poll,
-    "pollCreationMessageV5": rich_content.poll,
-    "pollCreationMessageV6": rich_content.poll,
-    "buttonsResponseMessage": rich_content.button_reply,
-    "listResponseMessage": rich_content.list_reply,
-    "templateButtonReplyMessage": rich_content.template_reply,
-    "interactiveResponseMessage": rich_content.interactive_reply,
-    "buttonsMessage": rich_content.buttons,
-    "listMessage": rich_content.list_menu,
-    "templateMessage": rich_content.template,
-    "highlyStructuredMessage": rich_content.structured,
-    "interactiveMessage": rich_content.interactive,
-    "albumMessage": rich_content.album,
-    "orderMessage": rich_content.order,
-    "productMessage": rich_content.product,
-    "eventMessage": rich_content.event,
-    "groupInviteMessage": rich_content.group_invite,
-    "requestPaymentMessage": rich_content.payment("requested"),
-    "sendPaymentMessage": rich_content.payment("sent"),
-    "declinePaymentRequestMessage": rich_content.payment("declined"),
-    "cancelPaymentRequestMessage": rich_content.payment("cancelled"),
-    "paymentInviteMessage": rich_content.payment("invited"),
-    "invoiceMessage": rich_content.payment("invoiced"),
+_READERS: Mapping[str, Callable[[JsonObject], MessageContent]] = {
+    "extendedTextMessage": content_readers.extended_text,
+    "locationMessage": content_readers.location,
+    "liveLocationMessage": content_readers.live_location,
+    "contactMessage": content_readers.contact,
+    "contactsArrayMessage": content_readers.contacts,
+    "pollCreationMessage": content_readers.poll,
+    "pollCreationMessageV2": content_readers.poll,
+    "pollCreationMessageV3": content_readers.poll,
+    "pollCreationMessageV4": content_readers.poll,
+    "pollCreationMessageV5": content_readers.poll,
+    "pollCreationMessageV6": content_readers.poll,
+    "buttonsResponseMessage": content_readers.button_reply,
+    "listResponseMessage": content_readers.list_reply,
+    "templateButtonReplyMessage": content_readers.template_reply,
+    "interactiveResponseMessage": content_readers.interactive_reply,
+    "buttonsMessage": content_readers.buttons,
+    "listMessage": content_readers.list_menu,
+    "templateMessage": content_readers.template,
+    "highlyStructuredMessage": content_readers.structured,
+    "interactiveMessage": content_readers.interactive,
+    "albumMessage": content_readers.album,
+    "orderMessage": content_readers.order,
+    "productMessage": content_readers.product,
+    "eventMessage": content_readers.event,
+    "groupInviteMessage": content_readers.group_invite,
+    "requestPaymentMessage": content_readers.payment("requested"),
+    "sendPaymentMessage": content_readers.payment("sent"),
+    "declinePaymentRequestMessage": content_readers.payment("declined"),
+    "cancelPaymentRequestMessage": content_readers.payment("cancelled"),
+    "paymentInviteMessage": content_readers.payment("invited"),
+    "invoiceMessage": content_readers.payment("invoiced"),
     # The three s are WhatsApp's.
-    "callLogMesssage": rich_content.call_log,
-    "callLogMessage": rich_content.call_log,
-    "call": rich_content.call_log,
-    "bcallMessage": rich_content.call_log,
-    "scheduledCallCreationMessage": rich_content.call_log,
-    "placeholderMessage": rich_content.placeholder,
+    "callLogMesssage": content_readers.call_log,
+    "callLogMessage": content_readers.call_log,
+    "call": content_readers.call_log,
+    "bcallMessage": content_readers.call_log,
+    "scheduledCallCreationMessage": content_readers.call_log,
+    "placeholderMessage": content_readers.placeholder,
 }
 
-_KNOWN = frozenset({"conversation", *_FILES, *_CARDS, *_CONTROL, *UNREADABLE})
+_KNOWN = frozenset({"conversation", *_FILES, *_READERS, *_REPORTS, *UNREADABLE})
 
 
-def album_of(message: Obj) -> str | None:
-    """The id of the album that a picture is part of, told beside the content."""
+def album_id(message: JsonObject) -> str | None:
+    """The id of the album that a picture is part of; it stands beside the content."""
     association = obj(obj(message.get("messageContextInfo")).get("messageAssociation"))
-    return note(obj(association.get("parentMessageKey")).get("id"), 200)
+    return short_text(obj(association.get("parentMessageKey")).get("id"), 200)

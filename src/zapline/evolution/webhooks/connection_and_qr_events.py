@@ -3,50 +3,50 @@
 import json
 from typing import Any
 
-from zapline.domain.contacts.addresses import resolve
-from zapline.domain.inbound_events import Ignored, Parsed, Unusable
+from zapline.domain.contacts.addresses import resolve_address
+from zapline.domain.inbound_events import Ignored, InboundEvent, Unusable
 from zapline.domain.line.events import Closed, ConnectingSeen, Opened, QrLimitReached, QrOffered
-from zapline.evolution.webhooks.json_fields import LONGEST_NAME, Obj, jid, note, obj, small
+from zapline.evolution.webhooks.json_fields import LONGEST_NAME, JsonObject, int32, jid, obj, short_text
 
 _LONGEST_CODE = 4096
 _LONGEST_REASON = 200
 _LONGEST_DISCONNECTION = 65_536
 
 
-def qr(data: Obj) -> Parsed:
+def parse_qr_code(data: JsonObject) -> InboundEvent:
     """qrcode.updated: a code (it lives 45 s), or the word that there will be no more."""
     offered = obj(data.get("qrcode")) or data
-    code = note(offered.get("code"), _LONGEST_CODE)
+    code = short_text(offered.get("code"), _LONGEST_CODE)
     if code is not None:
-        return QrOffered(code, note(offered.get("pairingCode"), 40), small(offered.get("count")))
+        return QrOffered(code, short_text(offered.get("pairingCode"), 40), int32(offered.get("count")))
     said = data.get("message")
-    if small(data.get("statusCode")) == 500 or (isinstance(said, str) and "limit" in said.lower()):
+    if int32(data.get("statusCode")) == 500 or (isinstance(said, str) and "limit" in said.lower()):
         return QrLimitReached()
     if offered.get("count") is not None:
         return Ignored("qr_not_ready")
     return Unusable("no_qr_code")
 
 
-def connection(data: Obj) -> Parsed:
+def parse_connection_update(data: JsonObject) -> InboundEvent:
     """connection.update; ``refused`` is only sent when the limit of codes is reached."""
     state = data.get("state")
     if state == "connecting":
         return ConnectingSeen()
     if state == "open":
-        owner = resolve(jid(data.get("wuid")))
-        return Opened(owner.jids[0] if owner else None, note(data.get("profileName"), LONGEST_NAME))
+        owner = resolve_address(jid(data.get("wuid")))
+        return Opened(owner.jids[0] if owner else None, short_text(data.get("profileName"), LONGEST_NAME))
     if state == "close":
-        return Closed(small(data.get("statusReason")))
+        return Closed(int32(data.get("statusReason")))
     if state == "refused":
         return QrLimitReached()
     return Unusable("unknown_state")
 
 
-def instance_status(data: Obj) -> Parsed:
+def parse_instance_status(data: JsonObject) -> InboundEvent:
     """status.instance: comes before the close that it explains (contract, section 2)."""
     if data.get("status") != "closed":
         return Ignored("instance_status")
-    return Closed(small(data.get("disconnectionReasonCode")), _why(data.get("disconnectionObject")))
+    return Closed(int32(data.get("disconnectionReasonCode")), _why(data.get("disconnectionObject")))
 
 
 def _why(told: Any) -> str | None:
@@ -60,9 +60,9 @@ def _why(told: Any) -> str | None:
             return None
     error = obj(obj(told).get("error")) or obj(told)
     node = obj(error.get("data"))
-    tag = note(node.get("tag"), 60)
-    kind = note(obj(node.get("attrs")).get("type"), 60)
+    tag = short_text(node.get("tag"), 60)
+    kind = short_text(obj(node.get("attrs")).get("type"), 60)
     if tag is not None:
         return f"{tag}: {kind}" if kind is not None else tag
     payload = obj(obj(error.get("output")).get("payload"))
-    return note(payload.get("message"), _LONGEST_REASON) or note(error.get("message"), _LONGEST_REASON)
+    return short_text(payload.get("message"), _LONGEST_REASON) or short_text(error.get("message"), _LONGEST_REASON)

@@ -1,0 +1,63 @@
+"""Parses reactions and poll votes."""
+
+from typing import Any
+
+from zapline.domain.contacts.addresses import resolve_address
+from zapline.domain.ids import ExternalId
+from zapline.domain.inbound_events import InboundEvent, Unusable
+from zapline.domain.messages.facts import ReactionReported, VoteReported
+from zapline.evolution.webhooks.json_fields import JsonObject, epoch_ms, external_id, jid, obj, objects, short_text
+
+
+def tallied_votes(identity: ExternalId, data: JsonObject, own: str | None) -> list[InboundEvent]:
+    """``pollUpdates`` as ``[{name, voters}]``: who has chosen what, turned round into one vote per voter."""
+    chosen: dict[str, list[str]] = {}
+    mine = resolve_address(own)
+    for option in objects(data.get("pollUpdates")):
+        name, voters = short_text(option.get("name")), option.get("voters")
+        if name is None or not isinstance(voters, list):
+            continue
+        for voter in voters:
+            actor = _voter(voter, None if mine is None else mine.canonical)
+            if actor is not None:
+                chosen.setdefault(actor, []).append(name)
+    at_ms = epoch_ms(data.get("messageTimestamp"), data.get("datetime"))
+    return [VoteReported(identity, actor, tuple(names), at_ms) for actor, names in chosen.items()]
+
+
+def _voter(voter: Any, mine: str | None) -> str | None:
+    if voter == "me":
+        return "me"
+    address = resolve_address(jid(voter))
+    if address is None:
+        return None
+    return "me" if address.canonical == mine else address.canonical
+
+
+def parse_reaction(value: JsonObject, at: Any, actor: str) -> InboundEvent:
+    identity = external_id(obj(value.get("key")).get("id"), "no_target_id")
+    if isinstance(identity, Unusable):
+        return identity
+    emoji = short_text(value.get("text"), 32) or ""
+    return ReactionReported(identity, actor, emoji, epoch_ms(value.get("senderTimestampMs"), at))
+
+
+def parse_vote(value: JsonObject, data: JsonObject, actor: str) -> InboundEvent:
+    """A vote: encrypted, or opened by Evolution, which then tells it in ``pollUpdates`` or in the vote."""
+    identity = external_id(obj(value.get("pollCreationMessageKey")).get("id"), "no_target_id")
+    if isinstance(identity, Unusable):
+        return identity
+    options: tuple[str, ...] | None = None
+    counted = objects(data.get("pollUpdates"))
+    selected = obj(value.get("vote")).get("selectedOptions")
+    if any("voters" in option for option in counted):
+        options = tuple(short_text(option.get("name")) or "" for option in counted if option.get("voters"))
+    elif isinstance(selected, list) and all(_is_name(each) for each in selected):
+        options = tuple(short_text(each) or "" for each in selected)
+    at = epoch_ms(value.get("senderTimestampMs"), data.get("messageTimestamp"))
+    return VoteReported(identity, actor, options, at)
+
+
+def _is_name(selected: Any) -> bool:
+    """Whether a selected option is readable: unopened votes hold SHA-256 digests."""
+    return isinstance(selected, str) and not (len(selected) == 44 and selected.endswith("="))

@@ -1,0 +1,62 @@
+"""Parses messages.update: delivery statuses, and the votes, edits and deletions that come in the same event."""
+
+from typing import Any
+
+from zapline.domain.contacts.addresses import AddressKind
+from zapline.domain.ids import ExternalId
+from zapline.domain.inbound_events import Ignored, InboundEvent, Unusable
+from zapline.domain.messages.delivery_status import EVOLUTION_STATUSES, DeliveryStatus
+from zapline.domain.messages.facts import MessageDeleted, StatusReported
+from zapline.evolution.webhooks.chats_and_contacts import SKIPPED_CHATS, chat_kind
+from zapline.evolution.webhooks.edits_and_deletions import embedded_edit
+from zapline.evolution.webhooks.json_fields import JsonObject, external_id, obj
+from zapline.evolution.webhooks.reactions_and_votes import tallied_votes
+
+_NUMBERED = ("ERROR", "PENDING", "SERVER_ACK", "DELIVERY_ACK", "READ", "PLAYED")
+_STUB_REVOKE = frozenset({"REVOKE", 1})
+
+
+def parse_delivery_status(value: Any) -> DeliveryStatus | None:
+    """A status in Evolution's word, or as WhatsApp's number."""
+    if isinstance(value, str):
+        return EVOLUTION_STATUSES.get(value)
+    if type(value) is int and 0 <= value < len(_NUMBERED):
+        return EVOLUTION_STATUSES[_NUMBERED[value]]
+    return None
+
+
+def parse_message_update(data: JsonObject, own: str | None) -> list[InboundEvent]:
+    """One object of messages.update: votes, an edit, a deletion, or else a status.
+
+    2.3.x puts a status that nobody reported into edits and votes, so those win over it.
+    """
+    key = obj(data.get("key"))
+    identity = external_id(data.get("keyId") or key.get("id") or data.get("id"))
+    if isinstance(identity, Unusable):
+        return [identity]
+    kind = chat_kind(data.get("remoteJid") or key.get("remoteJid"))
+    if kind in SKIPPED_CHATS:
+        return [Ignored(SKIPPED_CHATS[kind])]
+    votes = tallied_votes(identity, data, own)
+    if votes:
+        return votes
+    edit = embedded_edit(identity, data)
+    if edit is not None:
+        return [edit]
+    return [_status(identity, data, kind)]
+
+
+def _status(identity: ExternalId, data: JsonObject, kind: AddressKind | None) -> InboundEvent:
+    stub = data.get("messageStubType")
+    if type(stub) in (int, str) and stub in _STUB_REVOKE:
+        return MessageDeleted(identity)
+    status = data.get("status")
+    if status == "DELETED":
+        return Ignored("ambiguous_deleted_status")
+    reported = parse_delivery_status(status)
+    if reported is None:
+        return Ignored("update_without_status" if status is None else "unknown_status")
+    if kind is AddressKind.GROUP and reported >= DeliveryStatus.DELIVERED:
+        # One reader does not speak for the group.
+        return Ignored("group_receipt")
+    return StatusReported(identity, reported)
