@@ -1,1 +1,1 @@
-"""TODO"""
+"""Evaluates the health of the process: checks, verdict, history. Imported by ``http`` and ``daemon`` only."""

@@ -1,4 +1,4 @@
-"""What a line of the health report says, and how a value is judged."""
+"""Defines one check of the health report, and how a value becomes a verdict."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,12 +10,14 @@ class Verdict(StrEnum):
     FAIL = "fail"
 
 
-ORDER = (Verdict.PASS, Verdict.WARN, Verdict.FAIL)
+NEVER = float("inf")
+"""As a threshold: never exceeded."""
+SEVERITY = (Verdict.PASS, Verdict.WARN, Verdict.FAIL)
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """One line of the report. ``threshold`` says in words what is expected."""
+class HealthCheck:
+    """One line of the report. ``threshold`` is the expected value, as text."""
 
     name: str
     value: float
@@ -24,8 +26,8 @@ class Check:
     explanation: str = ""
 
 
-def above(value: float, warn: float, fail: float) -> Verdict:
-    """Warn above one threshold, fail above the other."""
+def grade(value: float, warn: float, fail: float) -> Verdict:
+    """Return WARN above ``warn``, FAIL above ``fail``, else PASS."""
     if value <= warn:
         return Verdict.PASS
     return Verdict.FAIL if value > fail else Verdict.WARN

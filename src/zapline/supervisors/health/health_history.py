@@ -1,4 +1,4 @@
-"""Stores once a minute how the health's rates are, so that people see how they came to be so."""
+"""Stores a sample of the health rates once a minute, so that people see how they developed."""
 
 from collections.abc import Callable
 from time import time
@@ -9,28 +9,30 @@ import trio
 from zapline.domain.errors import RemoteError
 from zapline.sql.health import health_samples
 from zapline.sql.postgres.pool import Pool
-from zapline.supervisors.health.health_report import Health
+from zapline.supervisors.health.health_report import HealthMonitor
 from zapline.supervisors.leadership import Leadership
 
 _EVERY = 60.0
-_KEPT_DAYS = 7.0
-"""A week: whether it was so last week at this hour too. For longer there is Prometheus."""
+_KEEP_DAYS = 7.0
+"""A week, to compare with the same hour last week. Prometheus keeps more."""
 _PRUNE_EVERY = 60
-"""Samples between two prunings."""
+"""Samples between two deletions of old ones."""
 _LOG = structlog.get_logger(scope="HealthHistory")
 
 
 class HealthHistory:
-    """One for the process; only the daemon that leads writes."""
+    """One for the process; only the leading process writes."""
 
-    def __init__(self, pool: Pool, health: Health, leadership: Leadership, clock: Callable[[], float] = time) -> None:
+    def __init__(
+        self, pool: Pool, monitor: HealthMonitor, leadership: Leadership, clock: Callable[[], float] = time
+    ) -> None:
         self._pool = pool
-        self._health = health
+        self._monitor = monitor
         self._leadership = leadership
         self._clock = clock
 
     async def run(self) -> None:
-        """Store a sample a minute until cancelled; one that the database does not take is left out."""
+        """Store a sample a minute until cancelled; skip those that the database does not accept."""
         count = 0
         while True:
             await self._leadership.may_write()
@@ -42,9 +44,9 @@ class HealthHistory:
             await trio.sleep(_EVERY - self._clock() % _EVERY)
 
     async def sample(self, *, prune: bool = False) -> None:
-        """Store how it is now. Raises RemoteError."""
-        report = self._health.report(self._clock())
+        """Store the present rates. Raises RemoteError."""
+        report = self._monitor.report(self._clock())
         async with self._pool.connection() as conn:
             await health_samples.add(conn, report.verdict.value, {rate.name: rate.value for rate in report.rates})
             if prune:
-                await health_samples.prune(conn, _KEPT_DAYS)
+                await health_samples.prune(conn, _KEEP_DAYS)

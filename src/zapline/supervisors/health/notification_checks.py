@@ -1,56 +1,54 @@
-"""Judges what is told to CRMs and to those who watch: what waits, what was given up, who is not told any more."""
+"""Checks the notifications: deliveries to CRMs that wait or were given up, and CRM webhooks that are disabled."""
 
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from zapline.sql.notifications.crm_webhooks import HookTotals
-from zapline.supervisors.health.check import Check, above
+from zapline.supervisors.health.health_check import NEVER, HealthCheck, grade
 
-_NEVER = float("inf")
-HOOK_WAITS = 600.0
-"""Seconds a delivery may wait before somebody should look at the CRM: a deployment of it takes less."""
+MAX_DELIVERY_WAIT = 600.0
+"""Seconds that a delivery may wait: deploying a CRM takes less."""
 
 
 @dataclass(frozen=True, slots=True)
-class TellingReport:
-    """What is told, at one moment. ``totals`` None: not counted yet. ``streams``: clients that watch now."""
+class NotificationReport:
+    """The notifications at one moment. ``totals`` None: not counted yet. ``streams``: clients that watch."""
 
     totals: HookTotals | None = None
     streams: int = 0
 
     @property
-    def waits(self) -> float:
-        """Seconds for which the oldest delivery has waited."""
+    def longest_wait(self) -> float:
+        """Seconds that the oldest delivery has waited."""
         if self.totals is None or self.totals.oldest is None:
             return 0.0
         return max(0.0, time.time() - self.totals.oldest)
 
 
-NOTHING_TOLD = TellingReport()
+NO_NOTIFICATIONS = NotificationReport()
 
 
-def telling_checks(report: TellingReport) -> Iterator[Check]:
-    """The lines of the health report about what is told."""
+def check_notifications(report: NotificationReport) -> Iterator[HealthCheck]:
     totals = report.totals or HookTotals()
-    yield Check(
+    yield HealthCheck(
         "hookWaitsSeconds",
-        report.waits,
-        f"< {HOOK_WAITS:.0f}",
-        above(report.waits, HOOK_WAITS, _NEVER),
+        report.longest_wait,
+        f"< {MAX_DELIVERY_WAIT:.0f}",
+        grade(report.longest_wait, MAX_DELIVERY_WAIT, NEVER),
         "how long the oldest webhook to a CRM has waited to be taken",
     )
-    yield Check(
+    yield HealthCheck(
         "deadHookDeliveries",
         totals.dead,
         "0",
-        above(totals.dead, 0, _NEVER),
+        grade(totals.dead, 0, NEVER),
         "webhooks given up within a day; they can be replayed (GET .../hooks/{id}/deliveries?state=dead)",
     )
-    yield Check(
+    yield HealthCheck(
         "hooksDisabled",
         totals.disabled,
         "0",
-        above(totals.disabled, 0, _NEVER),
+        grade(totals.disabled, 0, NEVER),
         "CRMs that are not told any more, because they failed for days or answered 410",
     )

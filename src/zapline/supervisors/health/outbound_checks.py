@@ -1,19 +1,18 @@
-"""Judges the outbound half: what waits for a person, what stands still, what was sent twice."""
+"""Checks the outbound half: messages that wait for a person, are stalled, or were sent twice."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from zapline.supervisors.counters import Counters
-from zapline.supervisors.health.check import Check, Verdict, above
+from zapline.supervisors.health.health_check import NEVER, HealthCheck, Verdict, grade
 from zapline.supervisors.outbound.outbox_monitor import OutboxTotals
 
-_NEVER = float("inf")
-REPLY_WAITS = 120.0
-"""Seconds a reply may wait before somebody should look; a line that is away says so itself."""
+MAX_REPLY_WAIT = 120.0
+"""Seconds that a reply may wait; a line that is not connected is reported by itself."""
 
 
 @dataclass(frozen=True, slots=True)
-class SendingReport:
+class OutboundReport:
     """The outbound half at one moment. ``totals`` None: not counted yet."""
 
     totals: OutboxTotals | None
@@ -22,54 +21,53 @@ class SendingReport:
     units_without_store: int = 0
 
 
-NOTHING_SENT = SendingReport(None)
+NO_OUTBOUND = OutboundReport(None)
 
 
-def sending_checks(report: SendingReport, counters: Counters) -> Iterator[Check]:
-    """The lines of the health report about sending."""
+def check_outbound(report: OutboundReport, counters: Counters) -> Iterator[HealthCheck]:
     totals = report.totals or OutboxTotals()
-    waits, stalled = totals.of("waits_for_person"), totals.of("stalled")
+    waits, stalled = totals.count("waits_for_person"), totals.count("stalled")
     twice, unexplained = counters.recent("sent_twice"), counters.recent("repairs_unexplained")
-    yield Check(
+    yield HealthCheck(
         "uncertainMessages",
         waits,
         "0",
-        above(waits, 0, _NEVER),
+        grade(waits, 0, NEVER),
         "may have been delivered, or not: a person decides (POST .../messages/{id}/release)",
     )
-    yield Check(
+    yield HealthCheck(
         "stalledMessages",
         stalled,
         "0",
-        above(stalled, 0, _NEVER),
+        grade(stalled, 0, NEVER),
         "taken by Evolution and confirmed by nobody; look at the phone, then restart the instance",
     )
-    yield Check("sentTwice", twice, "0", Verdict.FAIL if twice else Verdict.PASS, "delivered a second time")
-    yield Check(
+    yield HealthCheck("sentTwice", twice, "0", Verdict.FAIL if twice else Verdict.PASS, "delivered a second time")
+    yield HealthCheck(
         "replyWaitsSeconds",
         totals.oldest_reply,
-        f"< {REPLY_WAITS:.0f}",
-        above(totals.oldest_reply, REPLY_WAITS, _NEVER),
+        f"< {MAX_REPLY_WAIT:.0f}",
+        grade(totals.oldest_reply, MAX_REPLY_WAIT, NEVER),
         "how long the oldest due reply has waited to be sent",
     )
-    yield Check(
+    yield HealthCheck(
         "throttledUnits",
         report.throttled_units,
         "0",
-        above(report.throttled_units, 0, _NEVER),
+        grade(report.throttled_units, 0, NEVER),
         "WhatsApp or Evolution asked these lines to slow down; their campaigns pause",
     )
-    yield Check(
+    yield HealthCheck(
         "unexplainedRepairs",
         unexplained,
         "0",
-        above(unexplained, 0, _NEVER),
+        grade(unexplained, 0, NEVER),
         "messages found in Evolution's store outside any known gap: its webhooks get lost",
     )
-    yield Check(
+    yield HealthCheck(
         "unitsWithoutStore",
         report.units_without_store,
         "0",
-        above(report.units_without_store, 0, _NEVER),
+        grade(report.units_without_store, 0, NEVER),
         "Evolution keeps no messages for these; set DATABASE_SAVE_DATA_NEW_MESSAGE=true there",
     )

@@ -1,7 +1,6 @@
-"""Performs the look-up that shows whether a media URL leads out of our network.
+"""Checks that a media URL leads to public addresses only, before Evolution is told to fetch it.
 
-It is a check, not a fence: Evolution looks the name up again and follows redirections, so its host needs rules of
-its own against connections into the network.
+Evolution resolves the name again and follows redirections, so its host needs firewall rules of its own as well.
 """
 
 import socket
@@ -11,15 +10,15 @@ import trio
 from trio.lowlevel import RunVar
 
 from zapline.domain.errors import LocalError, RemoteError
-from zapline.domain.network_addresses import read_media_url, refusal_of
+from zapline.domain.network_addresses import parse_media_url, refusal_reason
 
 Resolver = Callable[[str, int], Awaitable[Iterable[str]]]
-"""From a host's name and a port to its addresses. Raises ``OSError`` where there are none."""
+"""Resolves a host name and a port to addresses. Raises ``OSError`` if there are none."""
 
-LOOK_UP = 5.0
-"""Seconds; a name that takes longer keeps the caller waiting for nothing."""
-_MOST_LOOK_UPS = 8
-"""At a time. An abandoned look-up keeps its thread for as long as the system's resolver waits."""
+LOOKUP_TIMEOUT = 5.0
+"""Seconds."""
+_MAX_LOOKUPS = 8
+"""At a time. An abandoned lookup keeps its thread for as long as the system's resolver waits."""
 
 
 class MediaUrlRefused(LocalError):
@@ -27,51 +26,51 @@ class MediaUrlRefused(LocalError):
 
 
 class MediaUrlUnresolvable(RemoteError):
-    """The host's name has no address, or none was told in time; later it may have one."""
+    """The host's name has no address, or the lookup took too long; it may succeed later."""
 
 
-_look_ups: RunVar[trio.CapacityLimiter] = RunVar("zapline_look_ups")
+_lookup_limiter: RunVar[trio.CapacityLimiter] = RunVar("zapline_look_ups")
 
 
-async def look_up(host: str, port: int, room: trio.CapacityLimiter | None = None) -> list[str]:
-    """The addresses that the system's resolver tells. Abandons the thread when cancelled. Raises ``OSError``.
+async def resolve_host(host: str, port: int, limiter: trio.CapacityLimiter | None = None) -> list[str]:
+    """Return the addresses from the system's resolver. Abandons the thread when cancelled. Raises ``OSError``.
 
-    ``room``: for a caller who shares the look-ups at a time with nobody else.
+    ``limiter``: for a caller whose lookups must not share the common limit of 8 at a time.
     """
-    limiter = room or _shared_room()
-    found = await trio.to_thread.run_sync(
+    limiter = limiter or _shared_limiter()
+    infos = await trio.to_thread.run_sync(
         lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), abandon_on_cancel=True, limiter=limiter
     )
-    return [str(address[0]) for *_, address in found]
+    return [str(address[0]) for *_, address in infos]
 
 
-def _shared_room() -> trio.CapacityLimiter:
+def _shared_limiter() -> trio.CapacityLimiter:
     try:
-        return _look_ups.get()
+        return _lookup_limiter.get()
     except LookupError:
-        limiter = trio.CapacityLimiter(_MOST_LOOK_UPS)
-        _look_ups.set(limiter)
+        limiter = trio.CapacityLimiter(_MAX_LOOKUPS)
+        _lookup_limiter.set(limiter)
         return limiter
 
 
-async def check_media_url(url: str, resolver: Resolver = look_up) -> str:
-    """The URL in its plain form, to be handed to Evolution. Every address of its host must be public.
+async def check_media_url(url: str, resolver: Resolver = resolve_host) -> str:
+    """Return the URL in its normal form, to be passed to Evolution. Every address of its host must be public.
 
     Raises :class:`InvalidMediaUrl`, :class:`MediaUrlRefused`, :class:`MediaUrlUnresolvable`.
     """
-    read = read_media_url(url)
-    addresses = [read.host] if read.is_address else await _resolved(read.host, read.port, resolver)
-    if any(refusal_of(address) is not None for address in addresses):
+    read = parse_media_url(url)
+    addresses = [read.host] if read.is_address else await _resolve(read.host, read.port, resolver)
+    if any(refusal_reason(address) is not None for address in addresses):
         raise MediaUrlRefused("The URL leads into a private or reserved network; only public addresses are fetched.")
     return read.url
 
 
-async def _resolved(host: str, port: int, resolver: Resolver) -> list[str]:
+async def _resolve(host: str, port: int, resolver: Resolver) -> list[str]:
     try:
-        with trio.fail_after(LOOK_UP):
+        with trio.fail_after(LOOKUP_TIMEOUT):
             addresses = list(await resolver(host, port))
     except trio.TooSlowError:
-        raise MediaUrlUnresolvable(f"The host in the URL was not found within {LOOK_UP:g} seconds.") from None
+        raise MediaUrlUnresolvable(f"The host in the URL was not found within {LOOKUP_TIMEOUT:g} seconds.") from None
     except (OSError, UnicodeError):
         # UnicodeError: a name that the system's own encoding refuses.
         addresses = []

@@ -1,26 +1,35 @@
-"""Decides what a message that is asked for becomes: whom it goes to, in whose words, and what is wrong with it."""
+"""Validates a request to send, and composes the message that is queued: its chat, its content, what it quotes."""
 
 import base64
 from dataclasses import dataclass
-from uuid import UUID
+from hashlib import sha256
+from uuid import UUID, uuid4
 
 import msgspec
 
-from zapline.domain.contacts.phone_numbers import Address, AddressKind, InvalidPhone, parse_phone, resolve
+from zapline.domain.contacts.addresses import Address, AddressKind, resolve_address
+from zapline.domain.contacts.phone_numbers import InvalidPhone, parse_phone
 from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId, contact_id, conversation_id
-from zapline.domain.outbox import work_states as sending
-from zapline.domain.outbox.work_states import Card, File, Location, Poll
-from zapline.sql.outbound.outbox import Chat, Upload
+from zapline.domain.outbox import contents as sending
+from zapline.domain.outbox.contents import File, Location, Poll, QuotedMessage, SharedContact
+from zapline.sql.outbound import outbox, uploads
+from zapline.sql.outbound.outbox import ChatAddress, NewMessage, ReferencedMessage
+from zapline.sql.outbound.uploads import UploadInfo
+from zapline.sql.postgres.connection import Connection
 
-_MOST_AHEAD = 366 * 86400.0
-"""Seconds that a message may be asked for ahead of its time: a year's birthdays, and no slip of a digit."""
-_PLAIN_BYTES = "application/octet-stream"
-"""What a client says that does not know the type."""
+_MAX_AHEAD = 366 * 86400.0
+"""Seconds that a message may be scheduled ahead: enough for birthdays, too little for a slip of a digit."""
+_UNKNOWN_MIMETYPE = "application/octet-stream"
+"""Sent by clients that do not know the type."""
+
+
+RESERVED_PREFIXES = ("campaign:", "optout:")
+"""Client ids with these prefixes are assigned by Zapline itself."""
 
 
 class InvalidMessage(LocalError):
-    """What was asked cannot be sent. ``field`` as the caller named it; ``code``: a short snake_case word."""
+    """The request cannot be sent. ``field`` as the caller names it; ``code``: a short snake_case word."""
 
     def __init__(self, field: str, message: str, code: str = "invalid_request") -> None:
         super().__init__(f"{field}: {message}")
@@ -29,24 +38,25 @@ class InvalidMessage(LocalError):
         self.code = code
 
 
-class React(msgspec.Struct, frozen=True, tag="react"):
-    """A reaction as it is asked for: ``message`` is our own id. ``emoji`` empty: take it back."""
+class ReactionRequest(msgspec.Struct, frozen=True, tag="react"):
+    """``message`` is our own id. An empty ``emoji`` takes the reaction back. The digest of requests contains it."""
 
     emoji: str
     message: UUID
 
 
-Wanted = sending.Text | File | Location | Card | Poll | React
+RequestedContent = sending.Text | File | Location | SharedContact | Poll | ReactionRequest
 
 
 @dataclass(frozen=True, slots=True)
-class SendAsked:
-    """A message as it is asked for. To ``to`` (a phone in any usual form, or a JID) or into ``conversation``;
-    a reaction needs neither. Times are UTC seconds. A card's phone may be in any usual form too.
+class SendRequest:
+    """Goes to ``to`` (a phone in any usual form, or a JID) or into ``conversation``; a reaction needs neither.
+
+    Times are UTC seconds. A card's phone may be in any usual form too.
     """
 
     client_id: str
-    content: Wanted
+    content: RequestedContent
     to: str | None = None
     conversation: UUID | None = None
     reply_to: UUID | None = None
@@ -54,14 +64,137 @@ class SendAsked:
     expires_at: float | None = None
 
 
-def address_of(to: str, region: str) -> Address:
-    """Whom ``to`` names: a phone in any usual form, or the JID of a person or a group. Raises InvalidMessage."""
+class UnknownConversation(LocalError):
+    """The unit has no such conversation."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedRequest:
+    """A request after all checks that need no database. ``digest`` tells a repetition from another request."""
+
+    request: SendRequest
+    address: Address | None
+    content: RequestedContent
+    digest: bytes
+
+
+class MessageComposer:
+    """``region``: country of phones without one. ``default_expiry``: seconds after the due time."""
+
+    def __init__(self, region: str, default_expiry: float) -> None:
+        self._region = region
+        self._default_expiry = default_expiry
+
+    def parse(self, request: SendRequest) -> ParsedRequest:
+        """Check what needs no database, and compute the digest of the request. Raises InvalidMessage."""
+        if request.client_id.startswith(RESERVED_PREFIXES):
+            raise InvalidMessage("clientMessageId", f"does not begin with {' or '.join(RESERVED_PREFIXES)}")
+        region = self._region
+        address = recipient_address(request.to, region) if request.to is not None else None
+        content = request.content
+        if isinstance(content, SharedContact):
+            try:
+                content = msgspec.structs.replace(content, phone=parse_phone(content.phone, region))
+            except InvalidPhone as invalid:
+                raise InvalidMessage("contact.phone", str(invalid)) from None
+        recipient = address.canonical if address is not None else None
+        canonical = (recipient, request.conversation, content, request.reply_to, request.send_at, request.expires_at)
+        return ParsedRequest(request, address, content, sha256(msgspec.json.encode(canonical)).digest())
+
+    async def compose(
+        self, conn: Connection, unit: UnitId, parsed: ParsedRequest, checked_url: str | None, now: float
+    ) -> NewMessage:
+        """Look up what the message refers to, and build it. Raises InvalidMessage, UnknownConversation."""
+        request, content = parsed.request, parsed.content
+        target = await self._find_target(conn, unit, request)
+        chat = await self._find_chat(conn, unit, parsed, target)
+        upload: UploadInfo | None = None
+        composed: sending.Content
+        match content:
+            case ReactionRequest(emoji=emoji):
+                assert target is not None
+                assert target.external_id is not None
+                composed = sending.Reaction(emoji, target.external_id, remote_jid(chat), target.from_me)
+            case File():
+                upload = await self._find_upload(conn, unit, content)
+                composed = complete_file(content, checked_url, upload)
+            case _:
+                composed = content
+        quoted = None
+        if request.reply_to is not None and target is not None and target.external_id is not None:
+            quoted = QuotedMessage(target.external_id, remote_jid(chat), target.from_me, target.body or "")
+        due_at = max(now, request.send_at) if request.send_at is not None else now
+        return NewMessage(
+            id=uuid4(),
+            client_id=request.client_id,
+            chat=chat,
+            address=recipient_number(chat),
+            outgoing=sending.OutgoingMessage(composed, quoted),
+            digest=parsed.digest,
+            media=media_column(composed, upload) if isinstance(composed, File) else None,
+            detail=detail_column(composed),
+            now=now,
+            due_at=due_at,
+            expires_at=request.expires_at if request.expires_at is not None else due_at + self._default_expiry,
+        )
+
+    async def _find_target(self, conn: Connection, unit: UnitId, request: SendRequest) -> ReferencedMessage | None:
+        """Find the message that is replied or reacted to; it must have been sent."""
+        reacting = isinstance(request.content, ReactionRequest)
+        id = request.content.message if isinstance(request.content, ReactionRequest) else request.reply_to
+        if id is None:
+            return None
+        field = "reaction.messageId" if reacting else "replyTo"
+        target = await outbox.find_referenced_message(conn, unit, id)
+        if target is None:
+            raise InvalidMessage(field, "the unit has no such message", "target_not_found")
+        if target.external_id is None:
+            raise InvalidMessage(field, "that message has not been sent yet", "target_not_sent")
+        return target
+
+    async def _find_chat(
+        self, conn: Connection, unit: UnitId, parsed: ParsedRequest, target: ReferencedMessage | None
+    ) -> ChatAddress:
+        """Find the chat; the target must be of the same one, or its quoted text would reach a stranger."""
+        chat: ChatAddress | None = None
+        if parsed.request.conversation is not None:
+            chat = await outbox.find_chat(conn, unit, parsed.request.conversation)
+            if chat is None:
+                raise UnknownConversation("the unit has no such conversation")
+        elif parsed.address is not None:
+            chat = chat_for_address(unit, parsed.address)
+            if parsed.address.phone is None or target is not None:
+                # A LID may belong to a known phone, and a reply needs the JID of its chat.
+                chat = await outbox.find_chat(conn, unit, chat.conversation) or chat
+        if chat is None:
+            assert target is not None  # a reaction names its message alone
+            chat = await outbox.find_chat(conn, unit, target.conversation)
+            assert chat is not None
+        elif target is not None and target.conversation != chat.conversation:
+            field = "replyTo" if parsed.request.reply_to is not None else "reaction.messageId"
+            raise InvalidMessage(field, "that message belongs to another conversation", "target_elsewhere")
+        if chat.kind not in (AddressKind.PERSON, AddressKind.GROUP):
+            raise InvalidMessage("conversationId", f"nothing can be sent to a {chat.kind}", "not_writable")
+        return chat
+
+    async def _find_upload(self, conn: Connection, unit: UnitId, file: File) -> UploadInfo | None:
+        if file.upload is None:
+            return None
+        upload = await uploads.find_upload(conn, unit, file.upload)
+        if upload is None:
+            field = "audio" if file.kind in ("audio", "voice") else file.kind.value
+            raise InvalidMessage(f"{field}.upload", "the unit has no such upload", "upload_not_found")
+        return upload
+
+
+def recipient_address(to: str, region: str) -> Address:
+    """Parse a phone in any usual form, or the JID of a person or a group. Raises InvalidMessage."""
     typed = to.strip()
     if "@" in typed:
-        found = resolve(typed)
-        if found is None or found.kind not in (AddressKind.PERSON, AddressKind.GROUP):
+        address = resolve_address(typed)
+        if address is None or address.kind not in (AddressKind.PERSON, AddressKind.GROUP):
             raise InvalidMessage("to", "is a phone number, or the JID of a person or a group")
-        return found
+        return address
     try:
         phone = parse_phone(typed, region)
     except InvalidPhone as invalid:
@@ -69,8 +202,8 @@ def address_of(to: str, region: str) -> Address:
     return Address(AddressKind.PERSON, phone, phone)
 
 
-def remote_jid(chat: Chat) -> str:
-    """The chat as WhatsApp names it: a phone's JID as it was seen, else as the number gives it; a LID if need be."""
+def remote_jid(chat: ChatAddress) -> str:
+    """The chat's JID: as WhatsApp reported it, else made of the phone number, else of the LID."""
     if chat.jids and (chat.phone is None or chat.jids[0].endswith("@s.whatsapp.net")):
         return chat.jids[0]
     if chat.phone is not None:
@@ -78,52 +211,55 @@ def remote_jid(chat: Chat) -> str:
     return f"{chat.lid}@lid" if chat.lid is not None else chat.canonical.partition(":")[2]
 
 
-def number_of(chat: Chat) -> str:
-    """What Evolution is given: a phone's digits, else a JID."""
+def recipient_number(chat: ChatAddress) -> str:
+    """The recipient in a call to Evolution: a phone's digits, else a JID."""
     return chat.phone.removeprefix("+") if chat.phone is not None else remote_jid(chat)
 
 
-def chat_with(unit: UnitId, address: Address) -> Chat:
-    """The chat with an address, whether it is stored or not."""
+def chat_for_address(unit: UnitId, address: Address) -> ChatAddress:
+    """The chat with this address, which need not be stored yet."""
     canonical = address.canonical
     conversation, contact = UUID(conversation_id(unit, canonical)), UUID(contact_id(unit, canonical))
-    return Chat(conversation, contact, address.kind.value, canonical, address.phone, address.lid, address.jids)
+    return ChatAddress(conversation, contact, address.kind.value, canonical, address.phone, address.lid, address.jids)
 
 
-def untimely(asked: SendAsked, now: float) -> InvalidMessage | None:
-    """What is wrong with the times asked for, as things stand now."""
-    due_at = max(now, asked.send_at or 0.0)
-    if due_at > now + _MOST_AHEAD:
+def find_invalid_time(request: SendRequest, now: float) -> InvalidMessage | None:
+    """The error in the requested times at this moment, if there is one."""
+    due_at = max(now, request.send_at or 0.0)
+    if due_at > now + _MAX_AHEAD:
         return InvalidMessage("sendAt", "is at most a year ahead")
-    if asked.expires_at is not None and asked.expires_at <= due_at:
+    if request.expires_at is not None and request.expires_at <= due_at:
         return InvalidMessage("expiresAt", "is later than now and than sendAt")
-    if asked.expires_at is not None and asked.expires_at > now + 2 * _MOST_AHEAD:
+    if request.expires_at is not None and request.expires_at > now + 2 * _MAX_AHEAD:
         return InvalidMessage("expiresAt", "is at most two years ahead")
     return None
 
 
-def file_of(file: File, checked_url: str | None, upload: Upload | None) -> File:
+def complete_file(file: File, checked_url: str | None, upload: UploadInfo | None) -> File:
+    """The file with its checked URL, or with name and type of its upload where the request has none."""
     if upload is None:
         return msgspec.structs.replace(file, url=checked_url)
-    told = upload.mimetype if upload.mimetype != _PLAIN_BYTES else None
-    return msgspec.structs.replace(file, mimetype=file.mimetype or told, file_name=file.file_name or upload.file_name)
+    mimetype = upload.mimetype if upload.mimetype != _UNKNOWN_MIMETYPE else None
+    return msgspec.structs.replace(
+        file, mimetype=file.mimetype or mimetype, file_name=file.file_name or upload.file_name
+    )
 
 
-def media_of(file: File, upload: Upload | None) -> dict[str, object]:
-    """``messages.media``; the URL stays out of it: a signed one opens the file to whoever reads it."""
-    known: dict[str, object | None] = {"mimetype": file.mimetype, "fileName": file.file_name}
+def media_column(file: File, upload: UploadInfo | None) -> dict[str, object]:
+    """The value of ``messages.media``. Without the URL: a signed one would open the file to every reader."""
+    values: dict[str, object | None] = {"mimetype": file.mimetype, "fileName": file.file_name}
     if upload is not None:
-        known |= {"size": upload.size, "sha256": base64.b64encode(upload.sha256).decode()}
-    return {name: value for name, value in known.items() if value is not None}
+        values |= {"size": upload.size, "sha256": base64.b64encode(upload.sha256).decode()}
+    return {name: value for name, value in values.items() if value is not None}
 
 
-def detail_of(content: sending.Content) -> dict[str, object]:
-    """``messages.detail``, as messages that come in have it."""
+def detail_column(content: sending.Content) -> dict[str, object]:
+    """The value of ``messages.detail``, in the form that incoming messages have."""
     match content:
         case Location(latitude=latitude, longitude=longitude, name=name, address=address):
-            place: dict[str, object] = {"latitude": latitude, "longitude": longitude}
-            return place | {key: value for key, value in (("name", name), ("address", address)) if value}
-        case Card(name=name, phone=phone):
+            location: dict[str, object] = {"latitude": latitude, "longitude": longitude}
+            return location | {key: value for key, value in (("name", name), ("address", address)) if value}
+        case SharedContact(name=name, phone=phone):
             return {"contacts": [{"name": name, "phones": [phone]}]}
         case Poll(options=options, selectable=selectable):
             return {"options": options, "selectable": selectable}

@@ -1,4 +1,4 @@
-"""Looks in Evolution's store for messages of which nobody knows whether they were sent, and says who decides next."""
+"""Looks uncertain sends up in Evolution's store: those in it are settled, others sent again or left to a person."""
 
 import time
 from collections import defaultdict, deque
@@ -11,52 +11,52 @@ import trio
 from zapline.domain.errors import RemoteError
 from zapline.domain.ids import UnitId
 from zapline.domain.line.reasons import Phase
-from zapline.domain.outbox.echo_matching import ACTS_WITHIN, SKEW
-from zapline.domain.reconciliation_windows import SPAN, windows
+from zapline.domain.outbox.echo_matching import ACTS_WITHIN, CLOCK_SKEW
+from zapline.domain.reconciliation_windows import WINDOW_SPAN, split_into_windows
 from zapline.evolution.client.rest_client import EvolutionClient
 from zapline.sql.journal.journal import Journal
-from zapline.sql.outbound import reconciliation
-from zapline.sql.outbound.reconciliation import DueLook
+from zapline.sql.outbound import reconciliation, uncertain_sends
+from zapline.sql.outbound.uncertain_sends import UncertainSend
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.intake import Intake
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.leadership import Leadership
-from zapline.supervisors.reconciliation.store_reader import StoreReader, Tally
+from zapline.supervisors.reconciliation.store_reader import ReadCounts, StoreReader
 from zapline.supervisors.units.roster import Roster
 
-_BEFORE = 2 * SKEW
-"""Seconds before a call's start that are read too: Evolution's clock may be a little behind ours."""
+_BEFORE = 2 * CLOCK_SKEW
+"""Seconds before a call's start that are read too: Evolution's clock may be behind ours."""
 _LOG = structlog.get_logger(scope="Uncertain")
 
 
 @dataclass(frozen=True, slots=True)
-class LookPolicy:
-    """Seconds, except where it says otherwise."""
+class LookupPolicy:
+    """Times in seconds."""
 
-    looks: tuple[float, ...] = (8.0, 30.0, 120.0)
-    """Delays of the looks: the first after the call (the sender sets it), each other after the one before. Where
-    none is left, a person decides."""
-    later: float = 30.0
-    """Until the next look, where the line is not open or Evolution does not answer."""
-    quiet: float = 30.0
-    """Since the end of a call, before its absence from the store proves anything."""
-    every: float = 1.0
-    """Between looks at what is due."""
+    delays: tuple[float, ...] = (8.0, 30.0, 120.0)
+    """Before each lookup: the first after the call (set by the sender), the others after the lookup before. After the
+    last one a person decides."""
+    retry_delay: float = 30.0
+    """Until the next lookup if the line is not open or Evolution does not answer."""
+    min_age: float = 30.0
+    """Since the end of a call, before its absence from the store proves that it was not sent."""
+    poll_every: float = 1.0
+    """Between two queries for due lookups."""
     units_at_once: int = 8
-    units_a_round: int = 50
-    messages_a_round: int = 1000
-    most_pages: int = 60
-    """Of one unit's look; what needs more is not proved to be absent."""
-    within: float = 60.0
-    """For one unit's look."""
+    units_per_round: int = 50
+    messages_per_round: int = 1000
+    max_pages: int = 60
+    """Of one unit's lookup; if it needs more, no absence is proved."""
+    timeout: float = 60.0
+    """Of one unit's lookup."""
 
 
-class Uncertain:
-    """One for the process. ``wake`` is told of a unit whose message is to be sent once more.
+class UncertainSendLookup:
+    """One for the process. ``wake`` is called with a unit whose message is to be sent once more.
 
-    What is found is settled by the recorder, as everything that is read back goes its way; here only those move
-    that were not found, each move guarded by state and fence.
+    Messages that are found go through the recorder, which settles them. Only the others are moved here, each move
+    guarded by state and fence.
     """
 
     def __init__(
@@ -69,108 +69,116 @@ class Uncertain:
         leadership: Leadership,
         counters: Counters,
         wake: Callable[[UnitId], None],
-        policy: LookPolicy | None = None,
+        policy: LookupPolicy | None = None,
     ) -> None:
         self._pool = pool
         self._roster = roster
         self._leadership = leadership
         self._counters = counters
         self._wake = wake
-        self._policy = policy or LookPolicy()
+        self._policy = policy or LookupPolicy()
         self._reader = StoreReader(pool, client, intake, journal)
-        self._busy: set[UnitId] = set()
+        self._in_progress: set[UnitId] = set()
         self._limiter = trio.CapacityLimiter(self._policy.units_at_once)
 
     async def run(self) -> None:
-        """Look until cancelled. A database that is away is asked again."""
+        """Look up due messages until cancelled; retry while the database is away."""
         policy = self._policy
         async with trio.open_nursery() as nursery:
             while True:
                 await self._leadership.may_write()
-                room = policy.units_a_round - len(self._busy)
+                free = policy.units_per_round - len(self._in_progress)
                 try:
-                    due = await self._due(room) if room > 0 else {}
+                    due = await self._list_due(free) if free > 0 else {}
                 except RemoteError as away:
                     _LOG.debug("Uncertain messages must wait for the database", error=str(away))
                     due = {}
-                for unit, looks in due.items():
-                    self._busy.add(unit)
-                    nursery.start_soon(self._serve, unit, looks)
-                await trio.sleep(policy.every)
+                for unit, sends in due.items():
+                    self._in_progress.add(unit)
+                    nursery.start_soon(self._look_up_unit, unit, sends)
+                await trio.sleep(policy.poll_every)
 
-    async def _due(self, units: int) -> dict[UnitId, list[DueLook]]:
+    async def _list_due(self, units: int) -> dict[UnitId, list[UncertainSend]]:
         async with self._pool.connection() as conn:
-            found = await reconciliation.due_looks(conn, time.time(), self._busy, units, self._policy.messages_a_round)
-        by_unit: defaultdict[UnitId, list[DueLook]] = defaultdict(list)
-        for look in found:
-            by_unit[look.unit].append(look)
+            due = await uncertain_sends.list_due_uncertain(
+                conn, time.time(), self._in_progress, units, self._policy.messages_per_round
+            )
+        by_unit: defaultdict[UnitId, list[UncertainSend]] = defaultdict(list)
+        for send in due:
+            by_unit[send.unit].append(send)
         return by_unit
 
-    async def _serve(self, id: UnitId, looks: Sequence[DueLook]) -> None:
+    async def _look_up_unit(self, id: UnitId, sends: Sequence[UncertainSend]) -> None:
         try:
             async with self._limiter:
-                await self._look(id, looks)
+                await self._look_up(id, sends)
         except RemoteError as away:
             _LOG.debug("Uncertain messages must wait for the database", error=str(away))
         finally:
-            self._busy.discard(id)
+            self._in_progress.discard(id)
 
-    async def _look(self, id: UnitId, looks: Sequence[DueLook]) -> None:
-        """Read the time in which these may have been sent, and move on those that are not there."""
+    async def _look_up(self, id: UnitId, sends: Sequence[UncertainSend]) -> None:
+        """Read the store for the time in which these may have been sent, and move on those that are not in it."""
         unit = self._roster.get(id)
-        began, whole = time.time(), None
+        began, complete = time.time(), None
         if unit is not None and unit.state is not None and unit.state.stored.phase is Phase.OPEN:
             try:
-                with trio.fail_after(self._policy.within):
-                    whole = await self._read(unit, looks)
+                with trio.fail_after(self._policy.timeout):
+                    complete = await self._read_store(unit, sends)
             except (RemoteError, trio.TooSlowError) as failure:
                 _LOG.info(
                     "Evolution's store could not be read for uncertain messages", error=str(failure), unit=str(id)
                 )
         async with self._pool.connection() as conn:
-            if whole is None:
-                await reconciliation.look_later(conn, looks, time.time() + self._policy.later)
-                self._counters.add("looks", "later", len(looks))
+            if complete is None:
+                await uncertain_sends.postpone_lookup(conn, sends, time.time() + self._policy.retry_delay)
+                self._counters.add("looks", "later", len(sends))
                 return
-            again = await reconciliation.resend(conn, looks, began, self._policy.quiet) if whole else set()
+            again = (
+                await uncertain_sends.requeue_missing(conn, sends, began, self._policy.min_age) if complete else set()
+            )
             now = time.time()
-            left = [look for look in looks if look.message not in again]
-            later, waiting = await reconciliation.end_looks(conn, [(look, self._next(look, now)) for look in left])
-        self._tell(id, len(looks), len(again), later, waiting)
+            left = [send for send in sends if send.message not in again]
+            later, waiting = await uncertain_sends.schedule_next_lookup(
+                conn, [(send, self._next_lookup(send, now)) for send in left]
+            )
+        self._report(id, len(sends), len(again), later, waiting)
         if again:
             self._wake(id)
 
-    async def _read(self, unit: Unit, looks: Sequence[DueLook]) -> bool:
-        """Have everything from Evolution's store stored that may be one of these; whether all of it was read.
+    async def _read_store(self, unit: Unit, sends: Sequence[UncertainSend]) -> bool:
+        """Store every message of Evolution's store that may be one of these; return whether all of them were read.
 
-        What only the journal has of the unit is stored too when this returns: an echo may be among it.
+        The unit's entries in the journal are stored too when this returns, because an echo may be among them.
         """
-        starts = [look.started_at for look in looks if look.started_at is not None]
+        starts = [send.started_at for send in sends if send.started_at is not None]
         if not starts:
             return False
         now = time.time()
-        latest = max(look.ended_at or now for look in looks)
-        # Nothing that such a call has sent is later; Evolution's clock may be before ours.
-        todo = deque(windows(min(starts) - _BEFORE, min(now, latest + ACTS_WITHIN) + SKEW, SPAN))
-        since, until, tally = todo[0].since, todo[-1].until, Tally()
-        while todo and tally.pages < self._policy.most_pages:
-            await self._reader.step(unit, todo, tally)
-        await self._reader.applied(unit)
+        latest = max(send.ended_at or now for send in sends)
+        # A call sends nothing later than this; Evolution's clock may be ahead of ours.
+        todo = deque(
+            split_into_windows(min(starts) - _BEFORE, min(now, latest + ACTS_WITHIN) + CLOCK_SKEW, WINDOW_SPAN)
+        )
+        since, until, tally = todo[0].since, todo[-1].until, ReadCounts()
+        while todo and tally.pages < self._policy.max_pages:
+            await self._reader.read_window(unit, todo, tally)
+        await self._reader.wait_applied(unit)
         if todo:
             return False
-        return tally.records > 0 or not await self._store_is_off(unit.id, since, until)
+        return tally.records > 0 or not await self._store_misses_webhooks(unit.id, since, until)
 
-    async def _store_is_off(self, unit: UnitId, since: float, until: float) -> bool:
-        """Whether the store was empty where webhooks told of messages: then its silence says nothing."""
+    async def _store_misses_webhooks(self, unit: UnitId, since: float, until: float) -> bool:
+        """Whether webhooks reported messages for a time in which the store is empty: then it proves nothing."""
         async with self._pool.connection() as conn:
-            return await reconciliation.heard_live(conn, unit, since, until)
+            return await reconciliation.received_webhooks_between(conn, unit, since, until)
 
-    def _next(self, look: DueLook, now: float) -> float | None:
-        """When a message is looked for again after this look; None: never, a person decides."""
-        delays = self._policy.looks
-        return now + delays[look.looks + 1] if look.looks + 1 < len(delays) else None
+    def _next_lookup(self, send: UncertainSend, now: float) -> float | None:
+        """When the next lookup after this one is due; None: a person decides."""
+        delays = self._policy.delays
+        return now + delays[send.looks + 1] if send.looks + 1 < len(delays) else None
 
-    def _tell(self, id: UnitId, looked: int, again: int, later: int, waiting: int) -> None:
+    def _report(self, id: UnitId, looked: int, again: int, later: int, waiting: int) -> None:
         moved = {"resent": again, "again": later, "waits": waiting, "settled": looked - again - later - waiting}
         for label, count in moved.items():
             if count:
