@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 
-from zapline.sandbox.simulator.http.http_server import Answer, Cut, Door, Request
+from zapline.sandbox.simulator.http.http_server import Disconnect, Listener, Request, Response
 
 
 @dataclass
@@ -42,12 +42,12 @@ class Receiver:
     slow: float = 0.0
     arrivals: list[Arrival] = field(default_factory=list)
 
-    async def handle(self, request: Request) -> Answer | Cut:
+    async def handle(self, request: Request) -> Response | Disconnect:
         status = self.statuses.pop(0) if self.statuses else self.status
         arrival = Arrival(trio.current_time(), request.path, dict(request.headers), request.body, status)
         self.arrivals.append(arrival)
         await trio.sleep(self.slow)
-        return Answer(status, b"{}")
+        return Response(status, b"{}")
 
     def events(self) -> list[str]:
         return [arrival.event for arrival in self.arrivals]
@@ -67,7 +67,7 @@ class Receiver:
 async def receiver() -> AsyncIterator[Receiver]:
     found = Receiver()
     async with trio.open_nursery() as nursery:
-        port = await nursery.start(Door(None).serve, found.handle)
+        port = await nursery.start(Listener(None).serve, found.handle)
         found.url = f"http://127.0.0.1:{port}/hook/alpha"
         yield found
         nursery.cancel_scope.cancel()

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
-from zapline.domain.campaigns.schedule import Timing
+from zapline.domain.campaigns.schedule import CampaignTiming
 from zapline.domain.ids import UnitId
 from zapline.domain.line.reasons import Phase
-from zapline.domain.line.state import Stored
+from zapline.domain.line.state import StoredLineState
 from zapline.domain.outbox.contents import Text
 from zapline.domain.outbox.work_states import Lane
 from zapline.sql.outbound.send_claims import Claimed, claim
@@ -50,7 +50,7 @@ class Place:
         return id
 
     def line(self, unit: UnitId, phase: Phase) -> None:
-        self.units[unit] = unit_from_record(UnitRecord(unit, "u", str(unit), 1, unit.bytes, stored=Stored(phase=phase)))
+        self.units[unit] = unit_from_record(UnitRecord(unit, "u", str(unit), 1, unit.bytes, stored=StoredLineState(phase=phase)))
 
     def find(self, unit: UnitId) -> Unit:
         if unit not in self.units:
@@ -58,12 +58,12 @@ class Place:
         return self.units[unit]
 
     async def make(
-        self, unit: UnitId, count: int = 3, timing: Timing | None = None, start: bool = True, first: int = 0
+        self, unit: UnitId, count: int = 3, timing: CampaignTiming | None = None, start: bool = True, first: int = 0
     ) -> UUID:
         """A campaign to so many phones."""
         listed = [{"to": phone(number), "nome": f"N{number}"} for number in range(first, first + count)]
         id, _ = await self.campaigns.create(
-            unit, CampaignPlan("c", Text("Oi {{nome}}"), listed, timing or Timing(), start=start)
+            unit, CampaignPlan("c", Text("Oi {{nome}}"), listed, timing or CampaignTiming(), start=start)
         )
         return id
 

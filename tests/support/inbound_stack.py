@@ -13,8 +13,8 @@ import trio
 
 from zapline.domain.ids import UnitId
 from zapline.domain.line.events import CallFailed, ConnectionEvent, Registered, StateObserved
-from zapline.domain.line.transitions import Action
-from zapline.domain.restart_policy import Intensity
+from zapline.domain.line.transitions import LineAction
+from zapline.domain.restart_policy import RestartIntensity
 from zapline.evolution.webhooks.envelope import extract_envelope
 from zapline.sql.journal.journal import Journal
 from zapline.sql.postgres.connection import Connection, ConnectOptions, connect
@@ -32,17 +32,17 @@ class FakeLineCalls:
     """Replaces the calls to Evolution: records each one and returns its result at once."""
 
     def __init__(self) -> None:
-        self.performed: list[Action] = []
+        self.performed: list[LineAction] = []
         self.state = "open"
         self.failing = False
 
     async def perform(
-        self, action: Action, instance: str, number: str | None, secret_of: tuple[bytes, int]
+        self, action: LineAction, instance: str, number: str | None, secret_of: tuple[bytes, int]
     ) -> ConnectionEvent:
         self.performed.append(action)
         if self.failing:
             return CallFailed(action.value, "refused")
-        return StateObserved(self.state) if action is Action.OBSERVE else Registered()
+        return StateObserved(self.state) if action is LineAction.OBSERVE else Registered()
 
 
 @dataclass
@@ -140,7 +140,7 @@ async def inbound_stack(
     url: str,
     directory: Path,
     *,
-    intensity: Intensity | None = None,
+    intensity: RestartIntensity | None = None,
     quarantine: float = 60.0,
     lanes: int = 2,
     stopped_pause: float = 0.2,
@@ -153,7 +153,7 @@ async def inbound_stack(
     async def open_connection() -> Connection:
         return await connect(url, role="zapline_engine", **options)
 
-    policy = RosterPolicy(intensity or Intensity(5, 60.0), quarantine, 300.0)
+    policy = RosterPolicy(intensity or RestartIntensity(5, 60.0), quarantine, 300.0)
     dispatcher = Dispatcher(lambda unit: roster.get(unit))
     roster = Roster(dispatcher, policy, lambda: counters.add("actor_crashes"))
     recorder = Recorder(open_connection, ready_at_once, counters, lanes, stopped_pause)

@@ -15,17 +15,17 @@ import trio
 from zapline.domain.errors import DatabaseUnavailable
 from zapline.domain.ids import PROVIDER, UnitId, contact_id, conversation_id
 from zapline.domain.line.reasons import Phase
-from zapline.domain.outbox.content_fingerprint import fingerprint_of
-from zapline.domain.outbox.contents import Content, Outgoing, Text, kind_of, text_of
+from zapline.domain.outbox.content_fingerprint import fingerprint_content
+from zapline.domain.outbox.contents import Content, OutgoingMessage, Text, kind_of_content, text_of_content
 from zapline.domain.outbox.work_states import Lane
-from zapline.domain.restart_policy import Intensity
+from zapline.domain.restart_policy import RestartIntensity
 from zapline.evolution.client.response_parser import WebhookRegistration
-from zapline.evolution.client.rest_client import CallPolicy, EvolutionClient, open_http
+from zapline.evolution.client.rest_client import CallPolicy, EvolutionClient, open_http_client
 from zapline.http.server.serve import serve
 from zapline.http.webhooks.endpoint import IntakePolicy, WebhookApp
 from zapline.sandbox.simulator.server import SimulatedEvolution
+from zapline.sandbox.simulator.state.server_state import Behaviour
 from zapline.sandbox.simulator.state.webhook_delivery import WebhookRetryPolicy
-from zapline.sandbox.simulator.state.world import Habits
 from zapline.sql.journal.journal import Journal
 from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.postgres.pool import Pool
@@ -43,7 +43,7 @@ from zapline.supervisors.units.line_calls import WEBHOOK_EVENTS, LineCalls, Webh
 from zapline.supervisors.units.roster import Roster, RosterPolicy, digest_secret
 
 PHONE = "+5511999990001"
-QUICK = Habits(
+QUICK = Behaviour(
     first_qr=0.01, statuses=("DELIVERY_ACK",), status_gap=0.01, retry=WebhookRetryPolicy(initial=0.1, cap=0.5)
 )
 FAST = {"per_minute": 6000.0, "burst": 100, "gap_seconds": 0.0, "campaign_seconds": 0.001}
@@ -74,7 +74,7 @@ async def queue(
 ) -> UUID:
     """Insert a message to a phone as the API does; its id. Nobody is woken."""
     message, now = uuid4(), time.time()
-    outgoing = Outgoing(Text(content) if isinstance(content, str) else content)
+    outgoing = OutgoingMessage(Text(content) if isinstance(content, str) else content)
     contact, conversation = contact_id(unit, phone), conversation_id(unit, phone)
     await conn.execute(
         "insert into zapline.contacts (id, unit_id, kind, canonical, phone) values (%s, %s, 'person', %s, %s)"
@@ -95,8 +95,8 @@ async def queue(
             conversation,
             PROVIDER,
             str(message),
-            kind_of(outgoing.content),
-            text_of(outgoing.content),
+            kind_of_content(outgoing.content),
+            text_of_content(outgoing.content),
             now + due_in,
             now,
         ),
@@ -112,7 +112,7 @@ async def queue(
             lane.value,
             phone,
             phone[1:],
-            fingerprint_of(outgoing.content),
+            fingerprint_content(outgoing.content),
             Json(msgspec.json.encode(outgoing)),
             now + due_in,
             now + expires_in if expires_in is not None else None,
@@ -213,7 +213,7 @@ class Office:
         listed = "', '".join(states)
         await self.until_rows(f"select from zapline.outbox where state in ('{listed}')", seconds=seconds)
         with trio.fail_after(seconds):
-            await self.evolution.quiet()
+            await self.evolution.wait_until_idle()
             await self.journal.flush()
             while self.journal.statistics().depth:
                 await trio.sleep(0.005)
@@ -234,7 +234,7 @@ class Office:
 
     def received(self, instance: str = "loja") -> list[str]:
         """What the phones of this instance's contacts were sent, in order."""
-        return [each.text for each in self.evolution.ledger.phones if each.instance == instance]
+        return [each.text for each in self.evolution.ledger.messages if each.instance == instance]
 
 
 @asynccontextmanager
@@ -247,7 +247,7 @@ async def office(
     attempts: int = 1,
     port: int = 0,
     may_record: Callable[[], Awaitable[None]] = ready,
-    intensity: Intensity | None = None,
+    intensity: RestartIntensity | None = None,
 ) -> AsyncIterator[Office]:
     """Run the parts as the daemon does; leaving the block is a kill, unless ``senders.drain`` came before.
 
@@ -268,11 +268,11 @@ async def office(
 
     policy = CallPolicy(call=call, send_file=call, overall=2 * call, attempts=attempts, first_wait=0.01)
     dispatcher = Dispatcher(lambda unit: roster.get(unit))
-    roster = Roster(dispatcher, RosterPolicy(Intensity(5, 60.0), 60.0, 300.0), lambda: counters.add("actor_crashes"))
+    roster = Roster(dispatcher, RosterPolicy(RestartIntensity(5, 60.0), 60.0, 300.0), lambda: counters.add("actor_crashes"))
     stop = trio.Event()
     async with (
         Journal.open(directory, on_committed=dispatcher.dispatch) as journal,
-        open_http() as http,
+        open_http_client() as http,
         Pool.open(url, size=4, role="zapline_engine") as pool,
         trio.open_nursery() as nursery,
     ):
@@ -283,7 +283,7 @@ async def office(
         front = WebhookApp(roster, intake, counters, IntakePolicy(2**24, 2**26), rest=None)
         (listening,) = await nursery.start(partial(serve, front, [f"127.0.0.1:{port}"], stop, 0.1))
         process = uuid4()
-        allowed, feed = intensity or Intensity(5, 60.0), LiveFeed()
+        allowed, feed = intensity or RestartIntensity(5, 60.0), LiveFeed()
         senders = SenderPool(pool, intake, roster, ready, client, counters, allowed, load_upload, process, feed=feed)
         parts = (pool, journal, recorder, roster, intake, counters, senders)
         made = Office(url, evolution, client, *parts, str(listening), process, feed)
@@ -296,8 +296,8 @@ async def office(
             dispatcher.refill,
             dispatcher.rewind,
             feed=feed,
-            on_send_answered=senders.answered,
-            on_line_opened=senders.opened,
+            on_send_answered=senders.answer_stored,
+            on_line_opened=senders.line_opened,
         )
         nursery.start_soon(recorder.run)
         nursery.start_soon(dispatcher.run)
@@ -312,5 +312,5 @@ async def office(
 @asynccontextmanager
 async def sending(url: str, directory: Path, **more: Any) -> AsyncIterator[Office]:
     """An office with an Evolution of its own."""
-    async with SimulatedEvolution.running(habits=QUICK) as evolution, office(url, directory, evolution, **more) as made:
+    async with SimulatedEvolution.running(behaviour=QUICK) as evolution, office(url, directory, evolution, **more) as made:
         yield made

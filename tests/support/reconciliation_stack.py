@@ -14,9 +14,9 @@ from zapline.domain.ids import UnitId
 from zapline.domain.line.reasons import Phase
 from zapline.domain.retry_policy import Backoff
 from zapline.evolution.client.response_parser import WebhookRegistration
-from zapline.evolution.client.rest_client import CallPolicy, EvolutionClient, open_http
+from zapline.evolution.client.rest_client import CallPolicy, EvolutionClient, open_http_client
 from zapline.sandbox.simulator.server import SimulatedEvolution
-from zapline.sandbox.simulator.state.world import Habits
+from zapline.sandbox.simulator.state.server_state import Behaviour
 from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.inbound.unit_state import Unit
@@ -28,7 +28,7 @@ from zapline.supervisors.reconciliation.scheduler import Reconciler
 QUICK = ReconcilePolicy(
     every=3600.0, settles=0.0, look_every=0.02, again=Backoff(base=0.02, factor=1.5, cap=0.2, jitter=0.0)
 )
-LOOKS = LookupPolicy(looks=(0.0, 0.05, 0.05), later=0.1, quiet=0.0, every=0.02)
+LOOKS = LookupPolicy(delays=(0.0, 0.05, 0.05), retry_delay=0.1, min_age=0.0, poll_every=0.02)
 HOUR = 3600.0
 
 
@@ -92,7 +92,7 @@ class ReconciliationStack:
 
 @asynccontextmanager
 async def reconciliation_stack(
-    url: str, directory: Path, policy: ReconcilePolicy = QUICK, looks: LookupPolicy = LOOKS, **habits: object
+    url: str, directory: Path, policy: ReconcilePolicy = QUICK, looks: LookupPolicy = LOOKS, **behaviour: object
 ) -> AsyncIterator[ReconciliationStack]:
     """Run everything but the reconciler, which waits for ``start``; Evolution's webhooks are off."""
 
@@ -107,13 +107,13 @@ async def reconciliation_stack(
 
     calls = CallPolicy(call=2.0, overall=3.0, attempts=1)
     async with (
-        SimulatedEvolution.running(habits=replace(Habits(statuses=()), **habits)) as evolution,  # type: ignore[arg-type]
+        SimulatedEvolution.running(behaviour=replace(Behaviour(statuses=()), **behaviour)) as evolution,  # type: ignore[arg-type]
         inbound_stack(url, directory) as inbound,
-        open_http() as http,
+        open_http_client() as http,
         Pool.open(url, size=3, role="zapline_engine") as pool,
         trio.open_nursery() as nursery,
     ):
-        evolution.plant("webhooks_off")
+        evolution.inject_fault("webhooks_off")
         client = EvolutionClient(http, evolution.url, evolution.api_key, calls)
         leadership = Leadership(direct, lead, heard)
         parts = (pool, client, inbound.intake, inbound.journal, inbound.roster, leadership, inbound.counters)

@@ -17,7 +17,7 @@ from typing import Any
 import httpx2
 import psycopg
 
-from zapline.sandbox.embedded_postgres.host import death_wrapper, free_port
+from zapline.sandbox.embedded_postgres.host import free_port, pdeathsig_prefix
 from zapline.sandbox.embedded_postgres.server import PostgresServer
 from zapline.sandbox.simulator.server import API_KEY
 
@@ -95,7 +95,7 @@ class RunningSystem:
     def _start_process(self, command: list[str], log: Path) -> subprocess.Popen[bytes]:
         with log.open("ab") as out:
             return subprocess.Popen(
-                [*death_wrapper(), *command],
+                [*pdeathsig_prefix(), *command],
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=out,

@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx2
 
-from zapline.sandbox.embedded_postgres.host import processes
+from zapline.sandbox.embedded_postgres.host import running_processes
 
 
 @dataclass
@@ -66,7 +66,7 @@ def new_directory() -> Iterator[Path]:
 
 def descendants(pid: int) -> set[int]:
     """Process ids of all live descendants of a process."""
-    parents = {process.pid: process.parent for process in processes()}
+    parents = {process.pid: process.parent for process in running_processes()}
     family = {pid}
     while True:
         children = {child for child, parent in parents.items() if parent in family} - family

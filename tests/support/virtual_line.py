@@ -13,9 +13,9 @@ from itertools import count
 from zapline.domain.line import events
 from zapline.domain.line.events import ConnectionEvent
 from zapline.domain.line.reasons import Phase, Reason
-from zapline.domain.line.state import Connection, Stored
+from zapline.domain.line.state import LineState, StoredLineState
 from zapline.domain.line.state_machine import step
-from zapline.domain.line.transitions import Action
+from zapline.domain.line.transitions import LineAction
 from zapline.domain.timestamps import Moment
 
 HOUR = 3600.0
@@ -44,29 +44,29 @@ class Evolution:
         self._code = 0
         self._pairing = 0
 
-    def perform(self, action: Action) -> tuple[float, Callable[[], ConnectionEvent]]:
+    def perform(self, action: LineAction) -> tuple[float, Callable[[], ConnectionEvent]]:
         """Return the seconds until the response, and a function that computes it at that time."""
         if not self.reachable:
             return 5.0, lambda: events.CallFailed(action.value, "unreachable")
         if not self.key_valid:
             return 0.02, lambda: events.CallFailed(action.value, "unauthorized", retryable=False)
-        if action is Action.CONNECT and self.state == "close" and not self.connect_fails:
+        if action is LineAction.CONNECT and self.state == "close" and not self.connect_fails:
             self.connect()
-        return (2.0 if action is Action.CONNECT else 0.05), lambda: self._respond(action)
+        return (2.0 if action is LineAction.CONNECT else 0.05), lambda: self._respond(action)
 
-    def _respond(self, action: Action) -> ConnectionEvent:
+    def _respond(self, action: LineAction) -> ConnectionEvent:
         match action:
-            case Action.OBSERVE:
+            case LineAction.OBSERVE:
                 return events.StateObserved(self.state)
-            case Action.REGISTER:
+            case LineAction.REGISTER:
                 if self.state == "missing":
                     self.state, self.session = "close", False
                 return events.Registered()
-            case Action.LOGOUT:
+            case LineAction.LOGOUT:
                 if self.state not in ("close", "missing"):
                     self.end_session(401)
                 return events.LogoutDone()
-            case Action.CONNECT:
+            case LineAction.CONNECT:
                 if self.state == "missing":
                     return events.CallFailed("connect", "instance_unknown")
                 if self.connect_fails:
@@ -151,29 +151,29 @@ class Evolution:
 class VirtualLine:
     """One unit's state machine on a virtual clock."""
 
-    def __init__(self, seed: int = 1, stored: Stored | None = None) -> None:
+    def __init__(self, seed: int = 1, stored: StoredLineState | None = None) -> None:
         self.rng = random.Random(seed)
         self.now = 1000.0
-        self.state = Connection(stored=stored or Stored())
+        self.state = LineState(stored=stored or StoredLineState())
         self.evolution = Evolution(self)
         self.loss = 0.0
         """Share of the webhooks that never arrive, 0 to 1."""
         self.duplication = 0.0
         self.lateness = 0.05
         """Longest delay of a webhook, in seconds."""
-        self.calls: Counter[Action] = Counter()
+        self.calls: Counter[LineAction] = Counter()
         self.connects: list[float] = []
         self.events_fed = self.rows = self.unexpected = self.dropped = 0
         self._incarnation = 0
         self._order = count()
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._timer: float | None = None
-        self._queue: list[Action] = []
+        self._queue: list[LineAction] = []
         self._calling = False
         self.feed(events.Started())
 
     @property
-    def stored(self) -> Stored:
+    def stored(self) -> StoredLineState:
         return self.state.stored
 
     @property
@@ -197,7 +197,7 @@ class VirtualLine:
         calls = self._step(event)
         if self.state.wake_at is not None and self.now >= self.state.wake_at:
             raise AssertionError(f"wake_at is in the past: {self.state}")
-        if not self.stored.wanted and {Action.REGISTER, Action.CONNECT} & set(calls):
+        if not self.stored.wanted and {LineAction.REGISTER, LineAction.CONNECT} & set(calls):
             raise AssertionError(f"connects a line that is not wanted: {calls} after {event}")
         self.rows += self.stored != before
         self._timer = self.state.wake_at
@@ -209,7 +209,7 @@ class VirtualLine:
     def crash(self) -> None:
         """Lose everything but the stored state, including calls in progress."""
         self._incarnation += 1
-        self.state = Connection(stored=self.stored)
+        self.state = LineState(stored=self.stored)
         self._queue, self._calling = [], False
         self.feed(events.Started())
 
@@ -239,7 +239,7 @@ class VirtualLine:
         if self.state.wake_at == due:
             self.feed(events.TimerFired())
 
-    def _step(self, event: ConnectionEvent) -> tuple[Action, ...]:
+    def _step(self, event: ConnectionEvent) -> tuple[LineAction, ...]:
         result = step(self.state, event, Moment(EPOCH + self.now, self.now), self.rng.random())
         self.state = result.state
         self.unexpected += result.unexpected is not None
@@ -252,7 +252,7 @@ class VirtualLine:
         action, incarnation = self._queue.pop(0), self._incarnation
         self._calling = True
         self.calls[action] += 1
-        if action is Action.CONNECT:
+        if action is LineAction.CONNECT:
             self.connects.append(self.now)
         seconds, respond = self.evolution.perform(action)
 

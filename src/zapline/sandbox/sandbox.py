@@ -1,4 +1,4 @@
-"""Runs a whole Zapline here: embedded PostgreSQL, a simulated Evolution, the daemon, two units that talk."""
+"""Runs a whole Zapline locally: embedded PostgreSQL, a simulated Evolution, the daemon, and two demo units."""
 
 import os
 import secrets
@@ -18,23 +18,23 @@ import trio
 from argon2 import PasswordHasher
 
 from zapline.domain.errors import LocalError
-from zapline.sandbox.embedded_postgres.host import death_wrapper, free_port
+from zapline.sandbox.embedded_postgres.host import free_port, pdeathsig_prefix
 from zapline.sandbox.embedded_postgres.server import EmbeddedPostgres
-from zapline.sandbox.sandbox_info import Whereabouts
-from zapline.sandbox.simulator.endpoints import phones
+from zapline.sandbox.sandbox_info import SandboxInfo
+from zapline.sandbox.simulator.endpoints import phone_actions
 from zapline.sandbox.simulator.server import SimulatedEvolution
 from zapline.sql.accounts.administrators import add_admin, set_password
 from zapline.sql.postgres.connection import connect
 from zapline.sql.postgres.migrate import migrate
 
-HOME = Path(".zapline")
+DIRECTORY = Path(".zapline")
 ADMIN = "admin@sandbox.test"
 DEMO_UNITS = (("Loja Centro", "loja_centro"), ("Clínica Sul", "clinica_sul"))
-WANTED_PORTS = {"daemon": 8080, "evolution": 8081}
+PREFERRED_PORTS = {"daemon": 8080, "evolution": 8081}
 TOKEN_DAYS = 7
-"""Each start gives the demo units new tokens; the old ones end by themselves."""
-READY_WITHIN = 60.0
-STOP_WITHIN = 15.0
+"""Each start creates new tokens for the demo units; the old ones expire."""
+READY_SECONDS = 60.0
+STOP_SECONDS = 15.0
 
 
 class SandboxFailed(LocalError):
@@ -42,52 +42,52 @@ class SandboxFailed(LocalError):
 
 
 def main_sandbox() -> int:
-    """Run until Ctrl-C or SIGTERM; the process's exit code."""
-    HOME.mkdir(mode=0o700, exist_ok=True)
-    problems: list[str] = []
+    """Run until Ctrl-C or SIGTERM; return the exit code of the process."""
+    DIRECTORY.mkdir(mode=0o700, exist_ok=True)
+    errors: list[str] = []
     try:
-        trio.run(_main, HOME.resolve())
+        trio.run(_main, DIRECTORY.resolve())
     except* (LocalError, httpx2.HTTPError) as failures:
-        problems += [str(failure) for failure in _leaves(failures)]
-    for problem in problems:
-        sys.stderr.write(f"The sandbox stopped: {problem}\n")
-    return 1 if problems else 0
+        errors += [str(failure) for failure in _leaf_errors(failures)]
+    for error in errors:
+        sys.stderr.write(f"The sandbox stopped: {error}\n")
+    return 1 if errors else 0
 
 
-def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
+def _leaf_errors(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
     for failure in group.exceptions:
         if isinstance(failure, BaseExceptionGroup):
-            yield from _leaves(failure)
+            yield from _leaf_errors(failure)
         else:
             yield failure
 
 
-async def _main(home: Path) -> None:
+async def _main(directory: Path) -> None:
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(partial(_run, home, nursery.cancel_scope))
+        nursery.start_soon(partial(_run_until_daemon_exits, directory, nursery.cancel_scope))
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async for _ in signals:
-                _say("Stopping ...")
+                _print("Stopping ...")
                 nursery.cancel_scope.cancel()
 
 
-async def _run(home: Path, scope: trio.CancelScope) -> None:
+async def _run_until_daemon_exits(directory: Path, scope: trio.CancelScope) -> None:
     async with AsyncExitStack() as stack:
-        database_url = await _database(stack, home)
-        evolution = await _evolution(stack)
-        password = await _prepare(database_url)
-        daemon = await stack.enter_async_context(_daemon(home, database_url, evolution))
-        house = House(daemon.url, database_url, evolution, password, home)
+        database_url = await _start_database(stack, directory)
+        evolution = await _start_evolution(stack)
+        password = await _prepare_database(database_url)
+        daemon = await stack.enter_async_context(_running_daemon(directory, database_url, evolution))
+        demo = DemoSetup(daemon.url, database_url, evolution, password, directory)
         async with httpx2.AsyncClient(base_url=daemon.url, timeout=30, trust_env=False) as http:
-            await house.open(http, daemon)
-            await ended(daemon.process)
-        _say(f"The daemon ended by itself with code {daemon.process.returncode}.")
+            await demo.run(http, daemon)
+            await wait_for_exit(daemon.process)
+        _print(f"The daemon ended by itself with code {daemon.process.returncode}.")
         scope.cancel()
 
 
 @dataclass(frozen=True, slots=True)
-class Evolution:
-    """The server that the daemon talks to. ``simulated`` None: it is a real one, given from outside."""
+class EvolutionServer:
+    """The server that the daemon uses. ``simulated`` None: a real one, named by the environment."""
 
     url: str
     api_key: str
@@ -95,58 +95,60 @@ class Evolution:
 
 
 @dataclass(frozen=True, slots=True)
-class Daemon:
+class DaemonProcess:
     url: str
     process: subprocess.Popen[bytes]
 
 
-async def _database(stack: AsyncExitStack, home: Path) -> str:
-    given = os.environ.get("DATABASE_URL")
-    if given:
-        _say("PostgreSQL: the one that DATABASE_URL names")
-        return given
-    _say("PostgreSQL: starting an embedded one ...")
-    postgres = await stack.enter_async_context(EmbeddedPostgres.running(home / "postgres"))
+async def _start_database(stack: AsyncExitStack, directory: Path) -> str:
+    url = os.environ.get("DATABASE_URL")
+    if url:
+        _print("PostgreSQL: the one that DATABASE_URL names")
+        return url
+    _print("PostgreSQL: starting an embedded one ...")
+    postgres = await stack.enter_async_context(EmbeddedPostgres.running(directory / "postgres"))
     return postgres.url
 
 
-async def _evolution(stack: AsyncExitStack) -> Evolution:
-    given = os.environ.get("EVOLUTION_API_URL")
-    if given:
-        _say("Evolution: the one that EVOLUTION_API_URL names")
-        return Evolution(given, os.environ.get("EVOLUTION_API_KEY", ""), None)
-    port = _port(WANTED_PORTS["evolution"])
+async def _start_evolution(stack: AsyncExitStack) -> EvolutionServer:
+    url = os.environ.get("EVOLUTION_API_URL")
+    if url:
+        _print("Evolution: the one that EVOLUTION_API_URL names")
+        return EvolutionServer(url, os.environ.get("EVOLUTION_API_KEY", ""), None)
+    port = _choose_port(PREFERRED_PORTS["evolution"])
     simulated = await stack.enter_async_context(SimulatedEvolution.running(port))
-    _say(f"Evolution: simulated at {simulated.url}")
-    return Evolution(simulated.url, simulated.api_key, simulated)
+    _print(f"Evolution: simulated at {simulated.url}")
+    return EvolutionServer(simulated.url, simulated.api_key, simulated)
 
 
-async def _prepare(database_url: str) -> str:
-    """Bring the schema up to date and give the administrator a fresh password."""
+async def _prepare_database(database_url: str) -> str:
+    """Migrate the schema and give the administrator a new password; return it."""
     password = secrets.token_urlsafe(12)
     hashed = await trio.to_thread.run_sync(PasswordHasher().hash, password)
     async with await connect(database_url, statement_timeout_ms=0) as conn:
-        await migrate(conn, lambda line: _say(f"Database: {line}"))
+        await migrate(conn, lambda line: _print(f"Database: {line}"))
         if await add_admin(conn, ADMIN, hashed) is None:
             await set_password(conn, ADMIN, hashed)
     return password
 
 
-def _port(wanted: int) -> int:
-    """The wanted port of this machine's loopback, or any free one."""
+def _choose_port(preferred: int) -> int:
+    """Return the preferred loopback port if it is free, else another free one."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", wanted))
+            probe.bind(("127.0.0.1", preferred))
         except OSError:
             return free_port()
-    return wanted
+    return preferred
 
 
 @asynccontextmanager
-async def _daemon(home: Path, database_url: str, evolution: Evolution) -> AsyncIterator[Daemon]:
-    """The daemon as a child, until the block is left; ended softly, then hard."""
-    port = _port(WANTED_PORTS["daemon"])
+async def _running_daemon(
+    directory: Path, database_url: str, evolution: EvolutionServer
+) -> AsyncIterator[DaemonProcess]:
+    """Run the daemon as a child process until the block ends; then terminate it, and kill it after a while."""
+    port = _choose_port(PREFERRED_PORTS["daemon"])
     base_url = os.environ.get("BASE_URL") or f"http://127.0.0.1:{port}"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ZAPLINE_")}
     environment |= {name: value for name, value in os.environ.items() if name.startswith("ZAPLINE_LOG_")}
@@ -157,67 +159,67 @@ async def _daemon(home: Path, database_url: str, evolution: Evolution) -> AsyncI
         "BASE_URL": base_url,
         "ZAPLINE_BIND": f"127.0.0.1:{port}",
         "ZAPLINE_HOOK_PRIVATE_HOSTS": "true",
-        "ZAPLINE_STATE_DIR": str(home / "state"),
+        "ZAPLINE_STATE_DIR": str(directory / "state"),
         "ZAPLINE_LOG_FORMAT": os.environ.get("ZAPLINE_LOG_FORMAT", "text"),
     }
-    command = [*death_wrapper(), sys.executable, "-m", "zapline", "run"]
-    # A session of its own: Ctrl-C reaches it through us, once, when there is nothing left to lose.
-    # In this very thread: the wrapper stops the child when the thread that started it ends, and threads of a pool do.
+    command = [*pdeathsig_prefix(), sys.executable, "-m", "zapline", "run"]
+    # In a session of its own, so that Ctrl-C reaches the daemon only through us.
+    # In this thread: the child is stopped when the thread that started it ends, as pool threads do.
     process = subprocess.Popen(  # noqa: ASYNC220 - takes a few milliseconds
         command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True
     )
     try:
-        yield Daemon(f"http://127.0.0.1:{port}", process)
+        yield DaemonProcess(f"http://127.0.0.1:{port}", process)
     finally:
         with trio.CancelScope(shield=True):
             process.terminate()
-            with trio.move_on_after(STOP_WITHIN):
-                await ended(process)
+            with trio.move_on_after(STOP_SECONDS):
+                await wait_for_exit(process)
             process.kill()
-            await ended(process)
+            await wait_for_exit(process)
 
 
-async def ended(process: subprocess.Popen[bytes]) -> int:
-    """Wait for the end of a child; its exit code."""
-    while (code := process.poll()) is None:  # noqa: ASYNC110 - nothing tells of it everywhere
+async def wait_for_exit(process: subprocess.Popen[bytes]) -> int:
+    """Wait until a child process has ended; return its exit code."""
+    while (code := process.poll()) is None:  # noqa: ASYNC110 - no portable notification
         await trio.sleep(0.05)
     return code
 
 
 @dataclass(slots=True)
-class House:
-    """What is done with the running parts, as an operator would, through the API."""
+class DemoSetup:
+    """Sets up the demo units through the API, as an operator would."""
 
     base_url: str
     database_url: str
-    evolution: Evolution
+    evolution: EvolutionServer
     password: str
-    home: Path
+    directory: Path
     units: list[dict[str, Any]] = field(default_factory=list)
 
-    async def open(self, http: httpx2.AsyncClient, daemon: Daemon) -> None:
-        """Wait for the daemon, make the demo units, connect them, let them talk, say where everything is."""
-        await self._until_ready(http, daemon)
-        answer = await http.post("/admin/login", json={"email": ADMIN, "password": self.password})
-        http.headers["authorization"] = f"Bearer {self._json(answer)['token']}"
+    async def run(self, http: httpx2.AsyncClient, daemon: DaemonProcess) -> None:
+        """Wait for the daemon, create and connect the demo units, replay messages, and print the sandbox's info."""
+        await self._wait_until_ready(http, daemon)
+        response = await http.post("/admin/login", json={"email": ADMIN, "password": self.password})
+        http.headers["authorization"] = f"Bearer {self._json(response)['token']}"
         known = {unit["instance"]: unit for unit in self._json(await http.get("/units?limit=200"))["items"]}
         for name, instance in DEMO_UNITS:
             if instance not in known:
-                answer = await http.post("/units", json={"name": name, "instance": instance})
-                known[instance] = self._json(answer)
+                response = await http.post("/units", json={"name": name, "instance": instance})
+                known[instance] = self._json(response)
             await self._connect(http, known[instance])
         simulated = self.evolution.simulated is not None
-        told = Whereabouts(
+        info = SandboxInfo(
             *(self.base_url, ADMIN, self.password, self.database_url, self.evolution.url, self.evolution.api_key),
             simulated=simulated,
             units=tuple(self.units),
         )
-        told.write(self.home)
-        await self._talk(http)
-        _say(str(told))
+        info.write(self.directory)
+        await self._replay_recordings(http)
+        _print(str(info))
 
-    async def _until_ready(self, http: httpx2.AsyncClient, daemon: Daemon) -> None:
-        with trio.move_on_after(READY_WITHIN):
+    async def _wait_until_ready(self, http: httpx2.AsyncClient, daemon: DaemonProcess) -> None:
+        with trio.move_on_after(READY_SECONDS):
             while daemon.process.poll() is None:
                 try:
                     if (await http.get("/readyz")).status_code == 200:
@@ -228,12 +230,12 @@ class House:
         raise SandboxFailed("the daemon did not become ready; its last lines above say why")
 
     async def _connect(self, http: httpx2.AsyncClient, unit: dict[str, Any]) -> None:
-        """Ask for a connection; where the phones are simulated too, scan the code that appears."""
+        """Connect a unit; with simulated phones, scan the QR code that appears."""
         path, simulated = f"/units/{unit['id']}/whatsapp", self.evolution.simulated
         self._json(await http.post(f"{path}/connect", json={}))
         wanted = "connected" if simulated is not None else "waiting_scan"
         scanned = False
-        with trio.move_on_after(READY_WITHIN):
+        with trio.move_on_after(READY_SECONDS):
             while True:
                 status = self._json(await http.get(f"{path}/status"))
                 if wanted in (status["status"], status["reason"]) or status["status"] == "connected":
@@ -242,44 +244,42 @@ class House:
                     simulated.scan(unit["instance"])
                     scanned = True
                 await trio.sleep(0.05)
-        hook = None
-        if simulated is not None:
-            hook = simulated.instance(unit["instance"]).webhook
-        asked = {"label": "sandbox", "scopes": ["read", "send"], "expiresInDays": TOKEN_DAYS}
-        minted = self._json(await http.post(f"/units/{unit['id']}/tokens", json=asked))
+        hook = simulated.instance(unit["instance"]).webhook if simulated is not None else None
+        body = {"label": "sandbox", "scopes": ["read", "send"], "expiresInDays": TOKEN_DAYS}
+        access = self._json(await http.post(f"/units/{unit['id']}/tokens", json=body))
         self.units.append(
             {
                 "id": unit["id"],
                 "name": unit["name"],
                 "instance": unit["instance"],
                 "webhookUrl": hook.url if hook is not None else None,
-                "token": minted["token"],
+                "token": access["token"],
             }
         )
 
-    async def _talk(self, http: httpx2.AsyncClient) -> None:
-        """Let the demo units receive every recorded message, and the daemon say what it has to of them."""
+    async def _replay_recordings(self, http: httpx2.AsyncClient) -> None:
+        """Have the demo units receive every recorded message, and wait until the daemon has stored them."""
         simulated = self.evolution.simulated
         if simulated is None:
             return
         for unit in self.units:
-            for name in phones.recorded_names("webhooks"):
+            for name in phone_actions.recording_names("webhooks"):
                 if name.startswith(("messages.", "send.message", "contacts.", "v1.8-messages", "v2.")) and (
                     "close" not in name
                 ):
-                    simulated.play(unit["instance"], name)
+                    simulated.replay(unit["instance"], name)
         with trio.move_on_after(10):
-            await simulated.quiet()
-            while (await http.get("/health")).json()["journal"]["depth"]:  # noqa: ASYNC110 - another process has it
+            await simulated.wait_until_idle()
+            while (await http.get("/health")).json()["journal"]["depth"]:  # noqa: ASYNC110 - in another process
                 await trio.sleep(0.1)
 
     @staticmethod
-    def _json(answer: httpx2.Response) -> Any:
-        if answer.status_code >= 400:
-            raise SandboxFailed(f"the daemon answered {answer.status_code}: {answer.text[:300]}")
-        return answer.json()
+    def _json(response: httpx2.Response) -> Any:
+        if response.status_code >= 400:
+            raise SandboxFailed(f"the daemon answered {response.status_code}: {response.text[:300]}")
+        return response.json()
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()

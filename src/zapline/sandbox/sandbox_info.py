@@ -1,4 +1,4 @@
-"""Says where everything of a running sandbox is: to people, to programs, and to a shell."""
+"""Describes a running sandbox, its addresses and credentials, to people, programs and shells."""
 
 import json
 import shlex
@@ -8,8 +8,8 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Whereabouts:
-    """``units``: id, name, instance, webhookUrl and token of each. ``simulated``: so are Evolution and the phones."""
+class SandboxInfo:
+    """``units``: id, name, instance, webhookUrl and token of each. ``simulated``: Evolution and phones are."""
 
     base_url: str
     email: str
@@ -21,8 +21,8 @@ class Whereabouts:
     units: tuple[dict[str, Any], ...]
 
     def write(self, directory: Path) -> None:
-        """``sandbox.json`` for programs and ``sandbox.env`` for shells; they hold secrets, so they are ours alone."""
-        told = {
+        """Write ``sandbox.json`` for programs and ``sandbox.env`` for shells, for us alone: they hold secrets."""
+        info = {
             "baseUrl": self.base_url,
             "adminEmail": self.email,
             "adminPassword": self.password,
@@ -32,7 +32,7 @@ class Whereabouts:
             "units": self.units,
         }
         unit = self.units[0]
-        values = {
+        variables = {
             "URL": self.base_url,
             "EVOLUTION": self.evolution_url,
             "EMAIL": self.email,
@@ -41,8 +41,10 @@ class Whereabouts:
             "INSTANCE": unit["instance"],
             "TOKEN": unit["token"],
         }
-        _put(directory / "sandbox.env", "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items()))
-        _put(directory / "sandbox.json", json.dumps(told, indent=2, ensure_ascii=False) + "\n")
+        _write_private(
+            directory / "sandbox.env", "".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items())
+        )
+        _write_private(directory / "sandbox.json", json.dumps(info, indent=2, ensure_ascii=False) + "\n")
 
     def __str__(self) -> str:
         lines = [
@@ -66,7 +68,7 @@ class Whereabouts:
         return "\n".join([*lines, "  Stop with Ctrl-C.", ""])
 
 
-def _put(file: Path, text: str) -> None:
+def _write_private(file: Path, text: str) -> None:
     draft = file.with_suffix(f"{file.suffix}.new")
     draft.touch(mode=0o600)
     draft.write_text(text, "utf-8")

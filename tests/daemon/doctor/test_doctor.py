@@ -22,13 +22,13 @@ from zapline.daemon.doctor.finding import Finding, Verdict
 from zapline.daemon.master_key import webhook_secret
 from zapline.domain.ids import UnitId
 from zapline.evolution.client.response_parser import WebhookRegistration
-from zapline.evolution.client.rest_client import CallPolicy, EvolutionClient, open_http
+from zapline.evolution.client.rest_client import CallPolicy, EvolutionClient, open_http_client
 from zapline.sandbox.simulator.server import SimulatedEvolution
 from zapline.sql.postgres.connection import connect
 from zapline.sql.postgres.migrate import migrate
 from zapline.sql.units.units import insert_unit
 from zapline.supervisors.units.line_calls import WEBHOOK_EVENTS
-from zapline.supervisors.units.roster import digest
+from zapline.supervisors.units.roster import digest_secret
 
 ZAPLINE = Path(sys.executable).with_name("zapline")
 KEY = "k" * 40
@@ -67,12 +67,12 @@ class Clinic:
                 id=unit,
                 name=instance,
                 instance=instance,
-                secret_digest=digest(secret),
+                secret_digest=digest_secret(secret),
                 time_zone="America/Sao_Paulo",
             )
             await conn.execute("update zapline.unit_whatsapp_connections set phase = 'open', wanted = true")
         hook = path.format(secret=secret)
-        async with open_http() as http:
+        async with open_http_client() as http:
             client = EvolutionClient(http, self.evolution.url, CANARY)
             address = hook if "://" in hook else self.base_url + hook
             await client.create_instance(instance, WebhookRegistration(address, WEBHOOK_EVENTS))
@@ -208,7 +208,7 @@ async def test_an_evolution_that_refuses_connections_is_unreachable(clinic: Clin
 async def test_an_evolution_that_hangs_is_given_up_in_time(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
     assert evolution_checks.POLICY.overall * evolution_checks.POLICY.attempts < 10
     monkeypatch.setattr(evolution_checks, "POLICY", CallPolicy(call=0.3, overall=0.3, attempts=1))
-    clinic.evolution.plant("hang")
+    clinic.evolution.inject_fault("hang")
     started = time.monotonic()
     assert (await clinic.examine())["Evolution"].verdict is Verdict.FAIL
     assert time.monotonic() - started < 10
@@ -218,7 +218,7 @@ async def test_a_group_of_probes_that_hangs_ends_at_its_deadline_and_the_rest_go
     clinic: Clinic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doctor, "NETWORK_SECONDS", 0.3)
-    clinic.evolution.plant("hang")
+    clinic.evolution.inject_fault("hang")
     findings = await clinic.examine()
     assert "no answer within 0.3 s" in findings["Evolution"].said
     assert findings["daemon"].verdict is Verdict.OK
@@ -226,7 +226,7 @@ async def test_a_group_of_probes_that_hangs_ends_at_its_deadline_and_the_rest_go
 
 @pytest.mark.parametrize("fault", ["html", "license"])
 async def test_a_proxy_page_and_a_missing_licence_are_told_apart(clinic: Clinic, fault: str) -> None:
-    clinic.evolution.plant(fault, status=200) if fault == "html" else clinic.evolution.plant(fault)
+    clinic.evolution.inject_fault(fault, status=200) if fault == "html" else clinic.evolution.inject_fault(fault)
     found = (await clinic.examine())["Evolution"]
     assert found.verdict is Verdict.FAIL
     assert ("licence" in found.next_step) == (fault == "license")
@@ -274,7 +274,7 @@ async def test_a_webhook_that_leads_elsewhere_is_found(clinic: Clinic, path: str
 async def test_a_missing_instance_and_a_missing_webhook_are_found(clinic: Clinic) -> None:
     await clinic.add_unit("gone")
     await clinic.add_unit("silent")
-    del clinic.evolution.world.instances["gone"]
+    del clinic.evolution.state.instances["gone"]
     clinic.evolution.instance("silent").webhook = None
     findings = await clinic.examine()
     assert "does not know the instance" in findings["webhook of gone"].said

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from zapline.daemon.doctor.finding import Finding, Verdict
-from zapline.daemon.doctor.host_checks import filesystem, look_at_place
+from zapline.daemon.doctor.host_checks import check_host, filesystem
 from zapline.daemon.doctor.listener_checks import _from_evolution
 
 
@@ -33,7 +33,7 @@ def test_a_base_url_that_evolution_cannot_follow_is_a_warning(
 
 async def look(directory: Path) -> dict[str, Finding]:
     found: list[Finding] = []
-    await look_at_place(directory, found.append)
+    await check_host(directory, found.append)
     return {finding.what: finding for finding in found}
 
 

@@ -9,9 +9,9 @@ from zapline.daemon.doctor.evolution_checks import STORES, Server, _raw_instance
 from zapline.daemon.doctor.finding import Finding, Verdict
 from zapline.domain.ids import UnitId
 from zapline.domain.line.reasons import Phase
-from zapline.domain.line.state import Stored
+from zapline.domain.line.state import StoredLineState
 from zapline.evolution.client.response_parser import WebhookRegistration
-from zapline.evolution.client.rest_client import EvolutionClient, open_http
+from zapline.evolution.client.rest_client import EvolutionClient, open_http_client
 from zapline.sandbox.simulator.server import SimulatedEvolution
 from zapline.sql.units.units import UnitRecord
 
@@ -27,7 +27,7 @@ from zapline.sql.units.units import UnitRecord
 async def test_whether_statuses_are_kept_shows_in_what_was_sent(
     statuses: tuple[str, ...], fault: str | None, verdict: Verdict, words: str
 ) -> None:
-    async with SimulatedEvolution.running() as evolution, open_http() as http:
+    async with SimulatedEvolution.running() as evolution, open_http_client() as http:
         server = Server(http, evolution.url, evolution.api_key, "http://zapline.example")
         client = EvolutionClient(http, evolution.url, evolution.api_key)
         await client.create_instance("loja", WebhookRegistration("http://127.0.0.1:9/", ("CALL",)))
@@ -37,8 +37,8 @@ async def test_whether_statuses_are_kept_shows_in_what_was_sent(
             for word in statuses:
                 evolution.status("loja", id, word)
         if fault is not None:
-            evolution.plant(fault, path="/chat/findMessages")
-        unit = UnitRecord(UnitId(uuid4()), "Loja", "loja", 1, b"", stored=Stored(phase=Phase.OPEN))
+            evolution.inject_fault(fault, path="/chat/findMessages")
+        unit = UnitRecord(UnitId(uuid4()), "Loja", "loja", 1, b"", stored=StoredLineState(phase=Phase.OPEN))
         found: list[Finding] = []
         await _storage(server, await _raw_instances(server), [unit], found.append)
         [finding] = found

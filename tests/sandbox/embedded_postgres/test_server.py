@@ -30,7 +30,7 @@ async def value(url: str, expression: str) -> object:
 
 
 def family(data_dir: Path) -> list[str]:
-    return [p.command for p in host.processes() if f"-D {data_dir} " in f"{p.command} "]
+    return [p.command for p in host.running_processes() if f"-D {data_dir} " in f"{p.command} "]
 
 
 async def test_it_is_initialised_once_and_keeps_its_data_and_password(server_directory):
@@ -70,7 +70,7 @@ async def test_the_password_is_needed_kept_private_and_on_no_command_line(server
         secret = server_directory / "pg.password"
         assert secret.read_text() == password
         assert stat.S_IMODE(secret.stat().st_mode) == 0o600
-        assert not [p for p in host.processes() if password in p.command]
+        assert not [p for p in host.running_processes() if password in p.command]
         assert sorted(p.name for p in server_directory.iterdir()) == ["pg", "pg.lock", "pg.log", "pg.password"]
         assert password not in (server_directory / "pg.log").read_text()
         with pytest.raises(DatabaseUnavailable, match="password"):
@@ -143,7 +143,7 @@ time.sleep(60)
 
 @pytest.mark.parametrize("kernel", ["watched", "unwatched"])
 async def test_after_the_sandbox_was_killed_the_next_start_takes_over(server_directory, kernel):
-    if kernel == "watched" and not host.death_wrapper():
+    if kernel == "watched" and not host.pdeathsig_prefix():
         pytest.skip("needs setpriv")
     data_dir = server_directory / "pg"
     with child([sys.executable, "-c", RUN_FOR_EVER, str(data_dir), kernel]) as sandbox:
@@ -153,11 +153,11 @@ async def test_after_the_sandbox_was_killed_the_next_start_takes_over(server_dir
             PostgresServer(data_dir).open()
         sandbox.kill()
     if kernel == "watched":
-        host.until(lambda: not family(data_dir), 5, "end of the server by the kernel's signal")
+        host.wait_until(lambda: not family(data_dir), 5, "end of the server by the kernel's signal")
     else:
         assert family(data_dir)
     async with EmbeddedPostgres.running(data_dir, durable=False) as pg:
-        assert left not in {p.pid for p in host.processes()}
+        assert left not in {p.pid for p in host.running_processes()}
         assert await value(pg.url, "1") == 1
 
 
@@ -223,7 +223,7 @@ async def test_without_the_optional_package_it_says_what_to_install(server_direc
 def test_as_root_programs_that_others_cannot_reach_are_copied_to_where_they_can(server_directory, monkeypatch):
     monkeypatch.setattr(host, "_passable", lambda path: False)
     for _ in range(2):
-        found = host.programs(server_directory, "nobody")
+        found = host.program_directory(server_directory, "nobody")
         assert server_directory in found.parents
         told = subprocess.run(
             [found / "initdb", "--version"],
@@ -262,10 +262,10 @@ async def test_as_root_a_closed_directory_gets_a_stand_in_that_is_found_again(se
 @AS_ROOT
 def test_as_root_a_stand_in_prepared_by_somebody_else_is_refused(server_directory):
     server_directory.chmod(0o700)
-    place = host.reachable(server_directory / "pg", "nobody").parent
+    place = host.reachable_directory(server_directory / "pg", "nobody").parent
     try:
         os.chown(place, 1234, -1)
         with pytest.raises(EmbeddedPostgresFailed, match="somebody else"):
-            host.reachable(server_directory / "pg", "nobody")
+            host.reachable_directory(server_directory / "pg", "nobody")
     finally:
         place.rmdir()

@@ -13,20 +13,20 @@ import trio
 from zapline.sandbox.simulator.server import SimulatedEvolution
 from zapline.sandbox.simulator.state import message_store
 from zapline.sandbox.simulator.state.instances import EVENTS
-from zapline.sandbox.simulator.state.message_store import History, Stored
-from zapline.sandbox.simulator.state.world import Habits
+from zapline.sandbox.simulator.state.message_store import MessageStore, StoredMessage
+from zapline.sandbox.simulator.state.server_state import Behaviour
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(range(200))).decode()
 
 
-def message(number: int, at: int, chat: str = "5511999990001@s.whatsapp.net", media: str | None = None) -> Stored:
+def message(number: int, at: int, chat: str = "5511999990001@s.whatsapp.net", media: str | None = None) -> StoredMessage:
     told = {"key": {"id": f"M{number}", "remoteJid": chat, "fromMe": number % 2 == 0}, "messageTimestamp": at}
-    return Stored(f"row{number}", told, media=media)
+    return StoredMessage(f"row{number}", told, media=media)
 
 
 def test_pages_are_what_sorting_everything_would_give() -> None:
     chance = random.Random(3)
-    kept, plain = History(), []
+    kept, plain = MessageStore(), []
     for number in range(500):
         stored = message(number, chance.randrange(1000, 1100), f"55119000000{number % 7}@s.whatsapp.net")
         assert kept.add(stored) is stored
@@ -50,7 +50,7 @@ def test_pages_are_what_sorting_everything_would_give() -> None:
 def test_what_came_first_goes_first_with_its_file_and_its_place_in_every_index(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(message_store, "STORED_LIMIT", 3)
     monkeypatch.setattr(message_store, "MEDIA_LIMIT", 25)
-    kept = History()
+    kept = MessageStore()
     for number, at in enumerate((50, 10, 40, 30, 20)):
         kept.add(message(number, at, f"{number}@g.us", media="x" * 10))
     assert [stored.row_id for stored in kept] == ["row2", "row3", "row4"]
@@ -60,7 +60,7 @@ def test_what_came_first_goes_first_with_its_file_and_its_place_in_every_index(m
 
 
 def test_a_page_of_fifty_thousand_messages_is_found_at_once() -> None:
-    kept, chance = History(), random.Random(1)
+    kept, chance = MessageStore(), random.Random(1)
     for number in range(50_000):
         kept.add(message(number, 1_000_000 + number + chance.randrange(100)))
     started = time.perf_counter()
@@ -72,8 +72,8 @@ def test_a_page_of_fifty_thousand_messages_is_found_at_once() -> None:
 @pytest.fixture
 async def evo() -> AsyncIterator[SimulatedEvolution]:
     with trio.fail_after(20):
-        habits = Habits(first_qr=0.01, connect_wait=1.0, status_gap=0.01)
-        async with SimulatedEvolution.running(habits=habits, seed=5) as running:
+        habits = Behaviour(first_qr=0.01, connect_wait=1.0, status_gap=0.01)
+        async with SimulatedEvolution.running(behaviour=habits, seed=5) as running:
             yield running
 
 

@@ -16,10 +16,10 @@ import trio
 
 import zapline.sandbox
 from zapline.sandbox.simulator.server import SimulatedEvolution
-from zapline.sandbox.simulator.state import pairing
+from zapline.sandbox.simulator.state import connection_lifecycle
 from zapline.sandbox.simulator.state.instances import iso_now
-from zapline.sandbox.simulator.state.message_store import Stored
-from zapline.sandbox.simulator.state.world import Habits
+from zapline.sandbox.simulator.state.message_store import StoredMessage
+from zapline.sandbox.simulator.state.server_state import Behaviour
 
 REST = Path(zapline.sandbox.__file__).parent / "recordings" / "rest"
 KEY = "GLOBAL-KEY-0001"
@@ -62,8 +62,8 @@ async def alpha(evo: SimulatedEvolution) -> None:
 
 async def opened(evo: SimulatedEvolution) -> None:
     await alpha(evo)
-    evo.phones.names[CUSTOMER.partition("@")[0]] = "Maria Silva"
-    evo.phones.groups[GROUP] = ("111222333444555@lid", "999888777666555@lid")
+    evo.numbers.names[CUSTOMER.partition("@")[0]] = "Maria Silva"
+    evo.numbers.groups[GROUP] = ("111222333444555@lid", "999888777666555@lid")
     evo.scan("alpha", "5511999990000", "Loja Exemplo")
 
 
@@ -76,8 +76,8 @@ async def unreachable(evo: SimulatedEvolution) -> None:
 
 
 def _hide_codes(evo: SimulatedEvolution) -> None:
-    object.__setattr__(evo.world.habits, "first_qr", math.inf)
-    object.__setattr__(evo.world.habits, "connect_wait", 0.05)
+    object.__setattr__(evo.state.behaviour, "first_qr", math.inf)
+    object.__setattr__(evo.state.behaviour, "connect_wait", 0.05)
 
 
 async def logged_out(evo: SimulatedEvolution) -> None:
@@ -87,14 +87,14 @@ async def logged_out(evo: SimulatedEvolution) -> None:
 
 async def offering(evo: SimulatedEvolution) -> None:
     await alpha(evo)
-    pairing.start_pairing(evo.world, evo.instance("alpha"), None)
+    connection_lifecycle.start_pairing(evo.state, evo.instance("alpha"), None)
     await evo.instance("alpha").code_ready.wait()
 
 
 async def connecting(evo: SimulatedEvolution) -> None:
     await alpha(evo)
     _hide_codes(evo)
-    pairing.start_pairing(evo.world, evo.instance("alpha"), None)
+    connection_lifecycle.start_pairing(evo.state, evo.instance("alpha"), None)
 
 
 async def past_the_limit(evo: SimulatedEvolution) -> None:
@@ -131,24 +131,24 @@ async def without_base64(evo: SimulatedEvolution) -> None:
 
 async def missing_number(evo: SimulatedEvolution) -> None:
     await opened(evo)
-    evo.phones.missing.add("5511988887777")
+    evo.numbers.missing.add("5511988887777")
 
 
 async def silent_numbers(evo: SimulatedEvolution) -> None:
     await opened(evo)
-    evo.phones.unanswered |= {"5521999990077", "5521999990078"}
+    evo.numbers.unanswered |= {"5521999990077", "5521999990078"}
 
 
 async def phone_book(evo: SimulatedEvolution) -> None:
     await missing_number(evo)
-    evo.phones.aliases["5511977776666"] = "551177776666"
-    evo.phones.names |= {GROUP: "Equipe Vendas", "222333444555666@lid": "Maria Silva"}
+    evo.numbers.aliases["5511977776666"] = "551177776666"
+    evo.numbers.names |= {GROUP: "Equipe Vendas", "222333444555666@lid": "Maria Silva"}
 
 
 def planted(kind: str, stage: Stage = opened, **more: Any) -> Stage:
     async def stage_with_fault(evo: SimulatedEvolution) -> None:
         await stage(evo)
-        evo.plant(kind, **more)
+        evo.inject_fault(kind, **more)
 
     return stage_with_fault
 
@@ -173,7 +173,7 @@ def _sent(evo: SimulatedEvolution, key: str, text: str, at: int, statuses: list[
         "instanceId": evo.instance("alpha").id,
         "source": "web",
     }
-    evo.instance("alpha").messages.add(Stored(f"cmrow{key}", message, statuses))
+    evo.instance("alpha").messages.add(StoredMessage(f"cmrow{key}", message, statuses))
 
 
 async def talked(evo: SimulatedEvolution) -> None:
@@ -321,17 +321,17 @@ def test_every_recording_has_its_stage() -> None:
 @pytest.mark.parametrize("name", sorted(STAGES))
 async def test_a_recorded_request_is_answered_as_the_real_server_did(name: str) -> None:
     recording = json.loads((REST / f"{name}.json").read_bytes())
-    habits = Habits(statuses=(), create_wait=5, connect_wait=3)
+    habits = Behaviour(statuses=(), create_wait=5, connect_wait=3)
     with trio.fail_after(10):
-        async with SimulatedEvolution.running(api_key=KEY, habits=habits, seed=7) as evo:
-            evo.plant("webhooks_off")
+        async with SimulatedEvolution.running(api_key=KEY, behaviour=habits, seed=7) as evo:
+            evo.inject_fault("webhooks_off")
             await STAGES[name](evo)
             request, expected = recording["request"], recording["response"]
             async with httpx2.AsyncClient(timeout=0.2 if expected["status"] is None else 5) as http:
                 if expected["status"] is None:
                     with pytest.raises(httpx2.ReadTimeout):
                         await _ask(http, evo, request)
-                    while not evo.ledger.phones:  # noqa: ASYNC110 - the client gave up, the message went out
+                    while not evo.ledger.messages:  # noqa: ASYNC110 - the client gave up, the message went out
                         await trio.sleep(0.02)
                     return
                 answer = await _ask(http, evo, request)
@@ -376,7 +376,7 @@ def differences(expected: Any, found: Any, where: str = "") -> list[str]:
 async def test_a_server_without_a_licence_answers_as_version_2_4_does() -> None:
     expected = json.loads((REST / "http-2.4-license-required-503.json").read_bytes())
     async with SimulatedEvolution.running(api_key=KEY) as evo, httpx2.AsyncClient() as http:
-        evo.plant("license")
+        evo.inject_fault("license")
         answer = await http.get(evo.url + "/instance/fetchInstances", headers={"apikey": KEY})
     assert answer.status_code == expected.pop("_http_status")
     assert set(answer.json()) == set(expected)

@@ -10,11 +10,11 @@ import pytest
 import trio
 
 import zapline.sandbox
-from zapline.sandbox.simulator.http.http_server import Answer, Cut, Door, Request
+from zapline.sandbox.simulator.http.http_server import Disconnect, Listener, Request, Response
 from zapline.sandbox.simulator.server import SimulatedEvolution
 from zapline.sandbox.simulator.state.instances import EVENTS
-from zapline.sandbox.simulator.state.webhook_poster import Poster
-from zapline.sandbox.simulator.state.world import Habits
+from zapline.sandbox.simulator.state.server_state import Behaviour
+from zapline.sandbox.simulator.state.webhook_client import WebhookClient
 
 RECORDED = Path(zapline.sandbox.__file__).parent / "recordings" / "rest"
 
@@ -22,8 +22,8 @@ RECORDED = Path(zapline.sandbox.__file__).parent / "recordings" / "rest"
 @pytest.fixture
 async def evo() -> AsyncIterator[SimulatedEvolution]:
     with trio.fail_after(20):
-        habits = Habits(first_qr=0.01, connect_wait=1.0, statuses=())
-        async with SimulatedEvolution.running(habits=habits, seed=5) as running:
+        habits = Behaviour(first_qr=0.01, connect_wait=1.0, statuses=())
+        async with SimulatedEvolution.running(behaviour=habits, seed=5) as running:
             yield running
 
 
@@ -50,13 +50,13 @@ async def found(http: httpx2.AsyncClient) -> list[str]:
 async def test_what_acts_without_an_answer_is_delivered_echoed_and_stored(
     evo: SimulatedEvolution, http: httpx2.AsyncClient, receiver: Any, kind: str
 ) -> None:
-    evo.plant(kind, count=1)
+    evo.inject_fault(kind, count=1)
     assert (await http.get("/instance/connectionState/alpha")).status_code == 200  # sends alone are struck
     with pytest.raises(httpx2.TransportError):
         await text_to(http, "acted")
     (echo,) = await receiver.until("send.message")
     assert echo.data["message"]["conversation"] == "acted"
-    assert evo.ledger.copies() == {("alpha", "acted"): 1}
+    assert evo.ledger.copies_by_text() == {("alpha", "acted"): 1}
     assert await found(http) == ["acted"]
     assert (await text_to(http)).status_code == 201
 
@@ -64,22 +64,22 @@ async def test_what_acts_without_an_answer_is_delivered_echoed_and_stored(
 async def test_a_late_send_is_done_after_the_client_has_given_up(
     evo: SimulatedEvolution, http: httpx2.AsyncClient, receiver: Any
 ) -> None:
-    evo.plant("late", count=1, seconds=0.2)
+    evo.inject_fault("late", count=1, seconds=0.2)
     with pytest.raises(httpx2.ReadTimeout):
         await text_to(http, "late")
-    assert not evo.ledger.phones
+    assert not evo.ledger.messages
     await receiver.until("send.message")
-    assert evo.ledger.copies() == {("alpha", "late"): 1}
+    assert evo.ledger.copies_by_text() == {("alpha", "late"): 1}
 
 
 async def test_without_an_echo_the_message_is_answered_and_can_be_found(
     evo: SimulatedEvolution, http: httpx2.AsyncClient, receiver: Any
 ) -> None:
-    evo.plant("echo_off", count=1)
+    evo.inject_fault("echo_off", count=1)
     assert (await text_to(http, "silent")).status_code == 201
-    await evo.quiet()
+    await evo.wait_until_idle()
     assert receiver.of("send.message") == []
-    assert [(entry.text, entry.echoed) for entry in evo.ledger.phones] == [("silent", False)]
+    assert [(entry.text, entry.echoed) for entry in evo.ledger.messages] == [("silent", False)]
     assert await found(http) == ["silent"]
 
 
@@ -94,10 +94,10 @@ async def test_without_an_echo_the_message_is_answered_and_can_be_found(
 async def test_the_limit_of_whatsapp_shows_in_words_and_sends_nothing(
     evo: SimulatedEvolution, http: httpx2.AsyncClient, status: int | None, answered: int, message: Any
 ) -> None:
-    evo.plant("whatsapp_throttle", count=1, status=status)
+    evo.inject_fault("whatsapp_throttle", count=1, status=status)
     answer = await text_to(http)
     assert (answer.status_code, answer.json()["response"]["message"]) == (answered, message)
-    assert not evo.ledger.phones
+    assert not evo.ledger.messages
 
 
 async def test_the_control_side_tells_what_struck_and_what_has_arrived_since(
@@ -105,7 +105,7 @@ async def test_the_control_side_tells_what_struck_and_what_has_arrived_since(
 ) -> None:
     for text in ("one", "two", "three"):
         await text_to(http, text)
-    evo.plant("refuse", path="/message/", count=1)
+    evo.inject_fault("refuse", path="/message/", count=1)
     with pytest.raises(httpx2.TransportError):
         await text_to(http)
     told = (await http.get("/_control/deliveries", params={"since": 1})).json()
@@ -134,7 +134,7 @@ async def test_versions_1_take_their_shape_alone(evo: SimulatedEvolution, http: 
     for kind, body, text in OLD:
         answer = await http.post(f"/message/{kind}/alpha", json={"number": "5511999990001", **body})
         assert answer.status_code == 201, (kind, answer.text)
-        assert evo.ledger.phones[-1].text == text
+        assert evo.ledger.messages[-1].text == text
     refused = await text_to(http)
     assert refused.status_code == 400
     assert refused.json()["response"]["message"] == [['instance requires property "textMessage"']]
@@ -151,21 +151,21 @@ async def test_versions_2_reject_the_old_shape_as_recorded(http: httpx2.AsyncCli
 
 async def test_the_poster_keeps_connections_and_survives_whatever_the_other_side_does() -> None:
     peers: list[str] = []
-    answers: list[Answer | Cut] = [
-        Answer(200, b"ok"),
-        Answer(503, b"x" * 100_000),
-        Cut.RESET,
-        Answer(200, b"", headers=(("connection", "close"),)),
-        Answer(200, b"again"),
+    answers: list[Response | Disconnect] = [
+        Response(200, b"ok"),
+        Response(503, b"x" * 100_000),
+        Disconnect.RESET,
+        Response(200, b"", headers=(("connection", "close"),)),
+        Response(200, b"again"),
     ]
 
-    async def handle(request: Request) -> Answer | Cut:
+    async def handle(request: Request) -> Response | Disconnect:
         peers.append(f"{request.headers['host']} {request.headers['x-own']} {request.body.decode()}")
         return answers.pop(0)
 
-    poster = Poster()
+    poster = WebhookClient()
     async with trio.open_nursery() as nursery:
-        door = Door(None)
+        door = Listener(None)
         port = await nursery.start(door.serve, handle)
         url = f"http://127.0.0.1:{port}/hook?a=b"
         with trio.fail_after(5):

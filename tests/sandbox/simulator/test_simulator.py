@@ -14,10 +14,10 @@ import trio
 from zapline.sandbox.simulator.endpoints.messages import create_jid
 from zapline.sandbox.simulator.server import API_KEY, SimulatedEvolution
 from zapline.sandbox.simulator.state.instances import EVENTS
+from zapline.sandbox.simulator.state.server_state import Behaviour
 from zapline.sandbox.simulator.state.webhook_delivery import WebhookRetryPolicy
-from zapline.sandbox.simulator.state.world import Habits
 
-HABITS = Habits(first_qr=0.01, connect_wait=1.0, status_gap=0.01, statuses=("SERVER_ACK", "DELIVERY_ACK"))
+HABITS = Behaviour(first_qr=0.01, connect_wait=1.0, status_gap=0.01, statuses=("SERVER_ACK", "DELIVERY_ACK"))
 RETRY = WebhookRetryPolicy(attempts=3, initial=0.02, cap=0.05, timeout=1.0)
 
 
@@ -25,7 +25,7 @@ RETRY = WebhookRetryPolicy(attempts=3, initial=0.02, cap=0.05, timeout=1.0)
 async def evo() -> AsyncIterator[SimulatedEvolution]:
     with trio.fail_after(20):
         async with SimulatedEvolution.running(
-            qr_lifetime=0.3, qr_limit=3, retry=RETRY, habits=HABITS, seed=5
+            qr_lifetime=0.3, qr_limit=3, retry=RETRY, behaviour=HABITS, seed=5
         ) as running:
             yield running
 
@@ -61,7 +61,7 @@ async def test_codes_rotate_until_the_limit_and_then_the_line_is_closed_without_
     limit = next(code.data for code in codes if "message" in code.data)
     assert limit == {"message": "QR code limit reached, please login again", "statusCode": 500}
     assert len({code.data["qrcode"]["code"] for code in codes if "qrcode" in code.data}) == 3
-    await evo.quiet()
+    await evo.wait_until_idle()
     states = [update.data["state"] for update in receiver.of("connection.update")]
     assert states.count("refused") == 1
     assert "close" not in states
@@ -73,7 +73,7 @@ async def test_a_scan_opens_the_line_stops_the_codes_and_names_the_sender(
 ) -> None:
     await http.get("/instance/connect/alpha")
     evo.scan("alpha", "5521988887777", "Loja")
-    await evo.quiet()
+    await evo.wait_until_idle()
     (opened,) = [a for a in receiver.of("connection.update") if a.data["state"] == "open"]
     assert opened.data["wuid"] == "5521988887777@s.whatsapp.net"
     assert opened.data["profileName"] == "Loja"
@@ -93,7 +93,7 @@ async def test_the_codes_that_end_a_session_are_reported_three_times(
     assert ended.data["disconnectionReasonCode"] == code
     assert json.loads(ended.data["disconnectionObject"])["error"]["output"]["statusCode"] == code
     assert (await receiver.until("logout.instance"))[0].data is None
-    await evo.quiet()
+    await evo.wait_until_idle()
     closed = [a.data for a in receiver.of("connection.update") if a.data["state"] == "close"]
     assert closed == [{"instance": "alpha", "state": "close", "statusReason": code}]
     (row,) = (await http.get("/instance/fetchInstances")).json()
@@ -105,7 +105,7 @@ async def test_other_codes_show_as_connecting_and_the_line_may_come_back(
     evo: SimulatedEvolution, http: httpx2.AsyncClient, alpha: str, receiver: Any, code: int
 ) -> None:
     evo.scan("alpha")
-    await evo.quiet()
+    await evo.wait_until_idle()
     receiver.arrivals.clear()
     evo.close("alpha", code, reopen_after=0.05)
     await receiver.until("connection.update", 2)
@@ -124,7 +124,7 @@ async def test_a_send_is_delivered_echoed_and_reported_and_can_be_read_back(
     statuses = await receiver.until("messages.update", 2)
     assert {a.data["keyId"] for a in statuses} == {key}
     assert sorted(a.data["status"] for a in statuses) == ["DELIVERY_ACK", "SERVER_ACK"]
-    (delivered,) = evo.ledger.phones
+    (delivered,) = evo.ledger.messages
     assert (delivered.id, delivered.number, delivered.text) == (key, "5511999990001", "bom dia")
     found = (await http.post("/chat/findMessages/alpha", json={"where": {"key": {"id": key}}})).json()
     (record,) = found["messages"]["records"]
@@ -160,11 +160,11 @@ async def test_never_echo_delivers_and_says_timed_out_and_nothing_else_ever_come
     evo: SimulatedEvolution, http: httpx2.AsyncClient, alpha: str, receiver: Any
 ) -> None:
     evo.scan("alpha")
-    evo.plant("never_echo", count=1)
+    evo.inject_fault("never_echo", count=1)
     answer = await text_to(http, text="ghost")
     assert (answer.status_code, answer.json()["response"]["message"]) == (400, ["Error: Timed Out"])
     await trio.sleep(0.1)
-    assert [(d.text, d.echoed) for d in evo.ledger.phones] == [("ghost", False)]
+    assert [(d.text, d.echoed) for d in evo.ledger.messages] == [("ghost", False)]
     assert receiver.of("send.message") == receiver.of("messages.update") == []
     assert (await text_to(http)).status_code == 201
 
@@ -173,25 +173,25 @@ async def test_a_dropped_reply_has_acted_and_a_refused_connection_has_not(
     evo: SimulatedEvolution, http: httpx2.AsyncClient, alpha: str
 ) -> None:
     evo.scan("alpha")
-    evo.plant("drop_reply", count=1, instance="alpha")
+    evo.inject_fault("drop_reply", count=1, instance="alpha")
     with pytest.raises(httpx2.RemoteProtocolError):
         await text_to(http, text="acted")
-    evo.plant("refuse", count=1, instance="alpha")
+    evo.inject_fault("refuse", count=1, instance="alpha")
     with pytest.raises((httpx2.ReadError, httpx2.RemoteProtocolError)):
         await text_to(http, text="never seen")
-    assert [delivered.text for delivered in evo.ledger.phones] == ["acted"]
+    assert [delivered.text for delivered in evo.ledger.messages] == ["acted"]
 
 
 async def test_faults_keep_to_their_instance_path_count_and_chance(
     evo: SimulatedEvolution, http: httpx2.AsyncClient, alpha: str
 ) -> None:
-    evo.plant("error", instance="beta")
-    evo.plant("error", path="/message/")
-    evo.plant("error", probability=0.0)
+    evo.inject_fault("error", instance="beta")
+    evo.inject_fault("error", path="/message/")
+    evo.inject_fault("error", probability=0.0)
     assert (await http.get("/instance/connectionState/alpha")).status_code == 200
     assert (await text_to(http)).status_code == 500
-    evo.clear()
-    evo.plant("throttle", count=2, seconds=3)
+    evo.clear_faults()
+    evo.inject_fault("throttle", count=2, seconds=3)
     answers = [await http.get("/instance/connectionState/alpha") for _ in range(3)]
     assert [answer.status_code for answer in answers] == [429, 429, 200]
     assert answers[0].headers["retry-after"] == "3"
@@ -242,7 +242,7 @@ async def test_all_can_be_asked_over_the_control_endpoints_without_a_key(
         assert (await control.get("/faults")).json() == [fault]
         assert (await control.request("DELETE", "/faults", json={"kind": "error"})).json() == []
         assert (await post("close", instance="alpha", code=401))["state"] == "close"
-        await evo.quiet()
+        await evo.wait_until_idle()
         ledger = (await control.get("/ledger")).json()
         assert ledger["counts"]["acknowledged"] == ledger["counts"]["fired"] == len(receiver.arrivals)
         assert ledger["pending"] == 0

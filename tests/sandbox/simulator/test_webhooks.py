@@ -13,23 +13,23 @@ from typing import Any
 import pytest
 import trio
 
-from zapline.sandbox.simulator.endpoints.phones import recorded_names
+from zapline.sandbox.simulator.endpoints.phone_actions import recording_names
 from zapline.sandbox.simulator.server import SimulatedEvolution
 from zapline.sandbox.simulator.state.instances import EVENTS, Instance, WebhookRow, iso_now
+from zapline.sandbox.simulator.state.server_state import Behaviour
 from zapline.sandbox.simulator.state.webhook_delivery import WebhookRetryPolicy
-from zapline.sandbox.simulator.state.world import Habits
 
 QUICK = WebhookRetryPolicy(attempts=4, initial=0.05, cap=0.25, timeout=0.5)
-SILENT = Habits(statuses=())
+SILENT = Behaviour(statuses=())
 
 
 @asynccontextmanager
 async def serving(
-    receiver: Any, retry: WebhookRetryPolicy = QUICK, habits: Habits = SILENT
+    receiver: Any, retry: WebhookRetryPolicy = QUICK, habits: Behaviour = SILENT
 ) -> AsyncIterator[SimulatedEvolution]:
     """A simulated server with the open instance ``alpha``, whose ``open`` event is not delivered."""
     with trio.fail_after(15):
-        async with SimulatedEvolution.running(retry=retry, habits=habits, seed=3) as evo:
+        async with SimulatedEvolution.running(retry=retry, behaviour=habits, seed=3) as evo:
             add(evo, "alpha", receiver.url)
             evo.instance("alpha").webhook.enabled = False
             evo.scan("alpha", "5511999990000")
@@ -41,7 +41,7 @@ def add(evo: SimulatedEvolution, name: str, url: str) -> Instance:
     now = iso_now()
     row = WebhookRow("cm1", url, None, True, list(EVENTS), False, False, now, now)
     instance = Instance(name, "TOKEN", "WHATSAPP-BAILEYS", None, now, webhook=row)
-    evo.world.instances[name] = instance
+    evo.state.instances[name] = instance
     return instance
 
 
@@ -86,7 +86,7 @@ async def test_only_subscribed_events_are_sent_and_none_when_disabled(receiver: 
         evo.status("alpha", "3EB0", "READ")
         hook.enabled = False
         evo.status("alpha", "3EB0", "READ")
-        await evo.quiet()
+        await evo.wait_until_idle()
     assert receiver.events() == ["messages.update"]
 
 
@@ -94,8 +94,8 @@ async def test_a_url_per_event_has_a_suffix_and_the_destination_has_not(receiver
     async with serving(receiver) as evo:
         evo.instance("alpha").webhook.by_events = True
         evo.receive("alpha")
-        evo.play("alpha", "group-participants.update-add")
-        await evo.quiet()
+        evo.replay("alpha", "group-participants.update-add")
+        await evo.wait_until_idle()
     assert sorted(arrival.path for arrival in receiver.arrivals) == [
         "/hook/alpha/group-participants-update",
         "/hook/alpha/messages-upsert",
@@ -126,8 +126,8 @@ async def test_retries_interleave_and_bodies_stay_the_same(receiver: Any) -> Non
         evo.receive("alpha", "retry me")
         await trio.sleep(0.03)
         evo.receive("alpha", "second, after first failed")
-        await evo.quiet()
-        fates = evo.ledger.fates()
+        await evo.wait_until_idle()
+        fates = evo.ledger.webhook_counts()
     texts = [arrival.data["message"]["conversation"] for arrival in receiver.arrivals]
     assert texts[:2] == ["retry me", "second, after first failed"]
     assert sorted(texts[2:]) == ["retry me"] * 3 + ["second, after first failed"] * 3
@@ -146,7 +146,7 @@ async def test_a_receiver_slower_than_the_timeout_gets_the_same_event_again(rece
     policy = WebhookRetryPolicy(attempts=3, initial=0.05, cap=0.05, timeout=0.1)
     async with serving(receiver, policy) as evo:
         evo.receive("alpha", "slow")
-        await evo.quiet()
+        await evo.wait_until_idle()
         (entry,) = evo.ledger.webhooks
     assert len(receiver.arrivals) == 3
     assert len({arrival.raw for arrival in receiver.arrivals}) == 1
@@ -157,20 +157,20 @@ async def test_an_edit_holds_up_the_later_events_of_its_instance_alone(receiver:
     """The story of webhook-edited-blocks-queue.json."""
     receiver.statuses = [500, 500, 500]
     async with serving(receiver) as evo:
-        evo.play("alpha", "messages.edited-text")
+        evo.replay("alpha", "messages.edited-text")
         await receiver.until("messages.edited")
         evo.receive("alpha", "waits behind the edit")
-        await evo.quiet()
+        await evo.wait_until_idle()
         assert receiver.events() == ["messages.edited"] * 4 + ["messages.upsert"]
         assert [arrival.answered for arrival in receiver.arrivals] == [500, 500, 500, 200, 200]
 
         receiver.arrivals.clear()
         receiver.statuses = [500]
         add(evo, "beta", receiver.url)
-        evo.play("alpha", "messages.edited-text")
+        evo.replay("alpha", "messages.edited-text")
         await receiver.until("messages.edited")
         evo.receive("beta", "does not wait")
-        await evo.quiet()
+        await evo.wait_until_idle()
     assert receiver.events() == ["messages.edited", "messages.upsert", "messages.edited"]
 
 
@@ -179,7 +179,7 @@ async def test_some_refusals_are_never_retried(receiver: Any, status: int) -> No
     receiver.status = status
     async with serving(receiver) as evo:
         evo.receive("alpha")
-        await evo.quiet()
+        await evo.wait_until_idle()
         (entry,) = evo.ledger.webhooks
     assert len(receiver.arrivals) == 1
     assert (entry.fate, entry.last_status) == ("refused", status)
@@ -190,8 +190,8 @@ async def test_other_refusals_are_retried_until_the_attempts_are_used_up(receive
     receiver.status = status
     async with serving(receiver, WebhookRetryPolicy(attempts=3, initial=0.01, cap=0.01)) as evo:
         evo.receive("alpha")
-        await evo.quiet()
-        assert evo.ledger.fates() == {"lost": 1}
+        await evo.wait_until_idle()
+        assert evo.ledger.webhook_counts() == {"lost": 1}
     assert len(receiver.arrivals) == 3
 
 
@@ -199,32 +199,32 @@ async def test_a_receiver_that_is_down_is_tried_again(receiver: Any) -> None:
     async with serving(receiver, WebhookRetryPolicy(attempts=3, initial=0.01, cap=0.01)) as evo:
         evo.instance("alpha").webhook.url = "http://127.0.0.1:1/closed"
         evo.receive("alpha")
-        await evo.quiet()
+        await evo.wait_until_idle()
         (entry,) = evo.ledger.webhooks
     assert (entry.fate, entry.attempts) == ("lost", 3)
 
 
 async def test_the_planted_faults_double_shuffle_and_drop_webhooks(receiver: Any) -> None:
     async with serving(receiver) as evo:
-        evo.plant("duplicate", count=1)
+        evo.inject_fault("duplicate", count=1)
         evo.receive("alpha", "twice")
-        await evo.quiet()
+        await evo.wait_until_idle()
         assert len(receiver.arrivals) == 2
         assert receiver.arrivals[0].raw == receiver.arrivals[1].raw
 
         receiver.arrivals.clear()
-        evo.plant("reorder", seconds=0.2)
+        evo.inject_fault("reorder", seconds=0.2)
         sent = [evo.receive("alpha", str(n)) for n in range(20)]
-        await evo.quiet()
+        await evo.wait_until_idle()
         came = [arrival.data["key"]["id"] for arrival in receiver.arrivals]
         assert sorted(came) == sorted(sent)
         assert came != sent
 
         receiver.arrivals.clear()
-        evo.clear("reorder")
-        evo.plant("webhooks_off", instance="alpha")
+        evo.clear_faults("reorder")
+        evo.inject_fault("webhooks_off", instance="alpha")
         missed = evo.receive("alpha", "missed")
-        await evo.quiet()
+        await evo.wait_until_idle()
         assert receiver.arrivals == []
         assert missed in evo.instance("alpha").messages  # so that it can be read back
         assert evo.ledger.webhooks[-1].fate == "off"
@@ -241,13 +241,13 @@ async def test_the_server_ends_at_once_with_retries_and_requests_under_way(recei
 
 
 async def test_every_recording_can_be_played_under_this_instances_name(receiver: Any) -> None:
-    names = recorded_names("webhooks")
+    names = recording_names("webhooks")
     assert len(names) > 80
     async with serving(receiver) as evo:
         for name in names:
-            evo.play("alpha", name)
-        await evo.quiet()
-        assert evo.ledger.fates() == {"acknowledged": len(names)}
+            evo.replay("alpha", name)
+        await evo.wait_until_idle()
+        assert evo.ledger.webhook_counts() == {"acknowledged": len(names)}
     assert len(receiver.arrivals) == len(names)
     for arrival in receiver.arrivals:
         if b'"instance":"' in arrival.raw and arrival.raw.endswith(b"}"):
@@ -259,7 +259,7 @@ async def test_a_storm_is_as_fast_as_asked(receiver: Any) -> None:
         began = trio.current_time()
         await evo.storm("alpha", 40, rate=200)
         assert trio.current_time() - began >= 0.2
-        await evo.quiet()
+        await evo.wait_until_idle()
     states = {(a.data["state"], a.data["statusReason"]) for a in receiver.of("connection.update")}
     assert (len(receiver.arrivals), states) == (40, {("connecting", 200)})
 

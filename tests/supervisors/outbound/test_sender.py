@@ -12,14 +12,15 @@ import trio
 from support.outgoing import Office, queue, sending
 
 from zapline.domain.ids import ExternalId
-from zapline.domain.messages.events import Kind
-from zapline.domain.outbox.work_states import File, Lane, Reaction
+from zapline.domain.messages.facts import MessageKind
+from zapline.domain.outbox.contents import File, Reaction
+from zapline.domain.outbox.work_states import Lane
 from zapline.sandbox.simulator.state.faults import Fault
-from zapline.sql.outbound import claims as sql
+from zapline.sql.outbound import send_claims as sql
 from zapline.sql.postgres.connection import connect
-from zapline.sql.postgres.error_classes import CommitUnknown
+from zapline.sql.postgres.database_errors import CommitUnknown
 from zapline.supervisors.inbound.unit_state import Unit
-from zapline.supervisors.outbound.sender_state import Busy, SenderStatus
+from zapline.supervisors.outbound.sender_state import SenderActivity, SenderStatus
 
 OTHER = "+5511999990002"
 
@@ -33,7 +34,7 @@ async def dead_or_settled(at: Office, seconds: float = 10) -> None:
 
 
 async def paused(at: Office, unit: Unit) -> SenderStatus:
-    await at.until(lambda: at.senders.status(unit.id).state is Busy.PAUSED)
+    await at.until(lambda: at.senders.status(unit.id).state is SenderActivity.PAUSED)
     return at.senders.status(unit.id)
 
 
@@ -68,7 +69,7 @@ async def test_whoever_watches_hears_how_far_a_message_has_come(database: str, t
             assert {each["messageId"] for each in told} == {str(message)}
             assert {each["clientMessageId"] for each in told} != {None}
             assert (told[0]["workState"], told[0]["deliveryStatus"]) == ("settled", "sent")
-            at.evolution.plant("error", path="/message/", count=3)
+            at.evolution.inject_fault("error", path="/message/", count=3)
             (message,) = await at.post(unit, "nunca")
             await dead_or_settled(at)
             await watcher.wait(10)
@@ -81,7 +82,7 @@ async def test_three_failures_of_its_own_are_the_end_of_a_message_and_hold_up_no
 ) -> None:
     async with sending(database, tmp_path) as at:
         unit = await at.add_unit()
-        at.evolution.plant("error", path="/message/", count=3)
+        at.evolution.inject_fault("error", path="/message/", count=3)
         await at.post(unit, "nunca")
         for tries, wait in ((1, 2.0), (2, 8.0)):
             await at.until_rows("select state, tries, failure from zapline.outbox", ("queued", tries, "server_error"))
@@ -102,9 +103,9 @@ async def test_what_the_line_is_to_blame_for_costs_no_try(database: str, tmp_pat
     """Three units at once, since each line rests for a second."""
     async with sending(database, tmp_path) as at:
         throttled, closed, unlicensed = [await at.add_unit(name) for name in ("throttled", "closed", "unlicensed")]
-        at.evolution.plant("throttle", instance="throttled", path="/message/", count=1, seconds=0.1)
-        at.evolution.plant("connection_closed", instance="closed", count=1)
-        at.evolution.plant("license", instance="unlicensed", path="/message/", count=1)
+        at.evolution.inject_fault("throttle", instance="throttled", path="/message/", count=1, seconds=0.1)
+        at.evolution.inject_fault("connection_closed", instance="closed", count=1)
+        at.evolution.inject_fault("license", instance="unlicensed", path="/message/", count=1)
         for unit in (throttled, closed, unlicensed):
             await at.post(unit, "oi")
         reasons = [await paused(at, unit) for unit in (throttled, closed, unlicensed)]
@@ -117,7 +118,7 @@ async def test_what_the_line_is_to_blame_for_costs_no_try(database: str, tmp_pat
             ("queued", 0, "throttled"), ("queued", 0, "not_connected"), ("queued", 0, "server_not_ready"),
         ]  # fmt: skip
         await at.post(throttled, "promo", lane=Lane.CAMPAIGN, phone=OTHER)
-        await at.until(lambda: len(at.evolution.ledger.phones) == 3)
+        await at.until(lambda: len(at.evolution.ledger.messages) == 3)
         await at.rest(["leased", "uncertain"])
         assert await at.rows("select state, tries, lane from zapline.outbox order by seq") == [
             ("settled", 0, "reply"), ("settled", 0, "reply"), ("settled", 0, "reply"), ("queued", 0, "campaign"),
@@ -131,7 +132,7 @@ async def test_what_the_line_is_to_blame_for_costs_no_try(database: str, tmp_pat
 async def test_a_dropped_reply_is_settled_by_the_echo_and_sent_once(database: str, tmp_path: Path) -> None:
     async with sending(database, tmp_path) as at:
         unit = await at.add_unit()
-        at.evolution.plant("drop_reply", path="/message/", count=5)
+        at.evolution.inject_fault("drop_reply", path="/message/", count=5)
         await at.post(unit, *(f"n{number}" for number in range(7)))
         await at.rest()
         assert at.received() == [f"n{number}" for number in range(7)]
@@ -144,7 +145,7 @@ async def test_a_dropped_reply_is_settled_by_the_echo_and_sent_once(database: st
 async def test_what_no_echo_tells_of_stays_uncertain_while_others_go_on(database: str, tmp_path: Path) -> None:
     async with sending(database, tmp_path) as at:
         unit = await at.add_unit()
-        at.evolution.plant("never_echo", count=1)
+        at.evolution.inject_fault("never_echo", count=1)
         await at.post(unit, "talvez", "certo")
         await at.rest(["queued", "leased"])
         assert await at.outbox() == [("uncertain", 0, "timed_out_after_relay"), ("settled", 0, None)]
@@ -159,12 +160,12 @@ async def test_what_no_echo_tells_of_stays_uncertain_while_others_go_on(database
 async def test_after_silence_evolution_must_show_life_before_the_next_message(database: str, tmp_path: Path) -> None:
     async with sending(database, tmp_path, call=0.15) as at:
         unit = await at.add_unit()
-        at.evolution.plant("hang")
+        at.evolution.inject_fault("hang")
         await at.post(unit, "primeira", "segunda")
         status = await paused(at, unit)
         assert status.reason == "no_answer"
         assert await at.outbox() == [("uncertain", 0, "no_answer"), ("queued", 0, None)]
-        at.evolution.clear("hang")
+        at.evolution.clear_faults("hang")
         await at.rest(["queued", "leased"])
         assert await at.outbox() == [("uncertain", 0, "no_answer"), ("settled", 0, None)]
         assert at.received() == ["segunda"]
@@ -173,17 +174,17 @@ async def test_after_silence_evolution_must_show_life_before_the_next_message(da
 async def test_a_reaction_without_an_answer_is_simply_sent_again(database: str, tmp_path: Path) -> None:
     async with sending(database, tmp_path) as at:
         unit = await at.add_unit()
-        at.evolution.plant("drop_reply", path="/message/", count=1)
+        at.evolution.inject_fault("drop_reply", path="/message/", count=1)
         await at.post(unit, Reaction("👍", ExternalId("A1"), "5511999990001@s.whatsapp.net", False))
         await dead_or_settled(at)
         assert await at.outbox() == [("settled", 1, None)]
-        assert len(at.evolution.ledger.phones) == 2
+        assert len(at.evolution.ledger.messages) == 2
 
 
 async def test_a_number_that_is_said_not_to_exist_is_asked_for_twice(database: str, tmp_path: Path) -> None:
     async with sending(database, tmp_path) as at:
         unit = await at.add_unit()
-        at.evolution.phones.missing.add("5511999990001")
+        at.evolution.numbers.missing.add("5511999990001")
         await at.post(unit, "oi")
         await at.until_rows("select state, tries, failure from zapline.outbox", ("queued", 1, "number_not_on_whatsapp"))
         ((due_in,),) = await at.rows("select extract(epoch from due_at - now())::float8 from zapline.outbox")
@@ -205,7 +206,7 @@ async def test_replies_leave_before_campaigns_and_a_gap_lets_others_pass(databas
         await at.until(lambda: at.senders.status(unit.id).reason == "gap")
         until = at.senders.status(unit.id).paused_until
         assert until is not None
-        first = at.evolution.ledger.phones[0]
+        first = at.evolution.ledger.messages[0]
         assert 30 <= until - first.at < 32
         assert at.received() == ["a1", "b1", "promo 0", "promo 1"]
         await at.until(lambda: at.senders.statistics().running == 0)
@@ -221,13 +222,13 @@ async def test_the_pace_is_kept_and_changed_limits_apply_at_once(database: str, 
         unit = await at.add_unit(per_minute=600, burst=2)
         await at.post(unit, "um", "dois", "tres", "quatro")
         await at.rest()
-        times = [each.at for each in at.evolution.ledger.phones]
+        times = [each.at for each in at.evolution.ledger.messages]
         assert times[3] - times[0] >= 0.2 - 0.01
         async with at.pool.connection() as conn:
             await conn.execute("update zapline.unit_paces set daily_cap = 4")
         at.senders.reload_pace(unit.id)
         await at.post(unit, "amanhã")
-        await at.until(lambda: at.senders.status(unit.id).state is Busy.PACING)
+        await at.until(lambda: at.senders.status(unit.id).state is SenderActivity.PACING)
         assert at.senders.status(unit.id).reason == "daily_cap"
         await at.until(lambda: at.senders.statistics().running == 0)
         async with at.pool.connection() as conn:
@@ -243,7 +244,7 @@ async def test_uploaded_files_are_read_when_they_are_sent(database: str, tmp_pat
         known, gone = uuid4(), uuid4()
         at.uploads[known] = b"%PDF-1.4"
         files = [
-            File(Kind.DOCUMENT, upload=id, file_name="a.pdf", caption=words)
+            File(MessageKind.DOCUMENT, upload=id, file_name="a.pdf", caption=words)
             for id, words in ((gone, "x"), (known, "y"))
         ]
         await at.post(unit, *files)
@@ -258,7 +259,7 @@ async def test_a_mistake_of_ours_before_the_call_costs_nothing(database: str, tm
         unit = await at.add_unit()
         upload = uuid4()
         at.uploads[upload], at.broken_loads = b"%PDF-1.4", 1
-        await at.post(unit, File(Kind.DOCUMENT, upload=upload, file_name="a.pdf", caption="y"))
+        await at.post(unit, File(MessageKind.DOCUMENT, upload=upload, file_name="a.pdf", caption="y"))
         await at.rest()
         assert at.received() == ["y"]
         assert await at.outbox() == [("settled", 0, None)]
@@ -312,7 +313,7 @@ async def test_a_claim_that_nobody_remembers_may_have_been_called(database: str,
                 blocked=[],
             )  # fmt: skip
             assert made is not None
-        at.senders.ring()
+        at.senders.scan_soon()
         await at.rest(["queued", "leased"])
         assert at.received() == []
         assert await at.outbox() == [("uncertain", 0, "crashed")]
@@ -339,7 +340,7 @@ async def test_forty_messages_through_random_faults_arrive_once_or_are_uncertain
     async with sending(database, tmp_path, call=0.2) as at:
         unit = await at.add_unit()
         for kind, probability in kinds.items():
-            at.evolution.world.faults.plant(Fault(kind, path="/message/", probability=probability))
+            at.evolution.state.faults.inject(Fault(kind, path="/message/", probability=probability))
         words = [f"n{number}" for number in range(40)]
         for number, word in enumerate(words):
             await at.post(unit, word, phone=f"+551199999{number:04}")

@@ -12,8 +12,8 @@ from support.reconciliation_stack import LOOKS, ReconciliationStack, reconciliat
 
 from zapline.domain.ids import PROVIDER, contact_id, conversation_id
 from zapline.domain.messages.facts import SendAnswered
-from zapline.domain.outbox.content_fingerprint import fingerprint_of
-from zapline.domain.outbox.contents import Outgoing, Text
+from zapline.domain.outbox.content_fingerprint import fingerprint_content
+from zapline.domain.outbox.contents import OutgoingMessage, Text
 from zapline.domain.outbox.work_states import Lane
 from zapline.sql.outbound.send_claims import Claimed, claim
 from zapline.sql.postgres.connection import connect
@@ -26,7 +26,7 @@ PHONE = "+5511999990001"
 
 async def calling(stack: ReconciliationStack, unit: Unit, words: str, at: float) -> Claimed:
     """A text that a sender has claimed, as it stands while Evolution is called."""
-    message, outgoing = uuid4(), Outgoing(Text(words))
+    message, outgoing = uuid4(), OutgoingMessage(Text(words))
     contact, conversation = contact_id(unit.id, PHONE), conversation_id(unit.id, PHONE)
     async with await connect(stack.inbound.url, role="zapline_engine") as conn:
         await conn.execute(
@@ -48,7 +48,7 @@ async def calling(stack: ReconciliationStack, unit: Unit, words: str, at: float)
             "insert into zapline.outbox (message_id, unit_id, conversation_id, lane, recipient, address, fingerprint,"
             " content, request_digest, due_at) values (%s, %s, %s, 'reply', %s, %s, %s, %s, '', to_timestamp(%s))",
             (
-                *(message, unit.id, conversation, PHONE, PHONE[1:], fingerprint_of(outgoing.content)),
+                *(message, unit.id, conversation, PHONE, PHONE[1:], fingerprint_content(outgoing.content)),
                 *(Json(msgspec.json.encode(outgoing)), at - 1),
             ),
         )
@@ -127,13 +127,13 @@ async def test_a_look_that_saw_nothing_does_not_count(database: str, tmp_path: P
     async with reconciliation_stack(database, tmp_path) as stack:
         unit = await stack.open_unit()
         await left_uncertain(stack, unit, "foi")
-        stack.evolution.plant("error", path="/chat/findMessages")
+        stack.evolution.inject_fault("error", path="/chat/findMessages")
         stack.nursery.start_soon(stack.uncertain.run)
         totals = stack.inbound.counters.totals
         await until(lambda: totals["looks", "later"] >= 2)
         assert await stack.inbound.rows(STATE) == [("uncertain", 0, False)]
         await stack.set_line_state(unit, "close")
-        stack.evolution.clear("error")
+        stack.evolution.clear_faults("error")
         before = totals["looks", "later"]
         await until(lambda: totals["looks", "later"] > before + 1)
         assert await stack.inbound.rows(STATE) == [("uncertain", 0, False)]
@@ -143,7 +143,7 @@ async def test_a_look_that_saw_nothing_does_not_count(database: str, tmp_path: P
 
 
 async def test_a_message_is_sent_once_more_only_where_its_absence_is_proved(database: str, tmp_path: Path) -> None:
-    async with reconciliation_stack(database, tmp_path, looks=replace(LOOKS, quiet=30.0)) as stack:
+    async with reconciliation_stack(database, tmp_path, looks=replace(LOOKS, min_age=30.0)) as stack:
         unit = await stack.open_unit()
         await left_uncertain(stack, unit, "de novo")
         await left_uncertain(stack, unit, "talvez", failure="timed_out_after_relay")

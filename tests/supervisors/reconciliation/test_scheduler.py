@@ -10,7 +10,7 @@ from support.inbound_stack import text, until
 from support.reconciliation_stack import HOUR, QUICK, ReconciliationStack, reconciliation_stack
 
 from zapline.evolution.client.response_parser import MessagePage
-from zapline.sandbox.simulator.state.message_store import History
+from zapline.sandbox.simulator.state.message_store import MessageStore
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.reconciliation.scheduler import AlreadyReconciling
 
@@ -89,7 +89,7 @@ async def test_what_webhooks_missed_comes_back_in_order_and_a_live_message_hides
 async def test_only_windows_read_to_their_last_page_move_the_watermark(database: str, tmp_path: Path) -> None:
     """Small pages: some windows have many, one has more than it may and is cut, and Evolution fails in the middle."""
     now = float(int(time.time()))
-    policy = replace(QUICK, page_size=10, most_pages=3, pages_a_turn=4, span=3600)
+    policy = replace(QUICK, page_size=10, max_pages=3, pages_per_turn=4, window_span=3600)
     async with reconciliation_stack(database, tmp_path, policy) as stack:
         unit = await stack.open_unit(connected=4 * HOUR)
         for number in range(25):
@@ -101,11 +101,11 @@ async def test_only_windows_read_to_their_last_page_move_the_watermark(database:
         assert await stack.watermark(unit) is None
 
         # The fourth page fails: the first window has three.
-        stack.evolution.plant("slow", path="/chat/findMessages", seconds=0.0, count=3)
-        stack.evolution.plant("error", path="/chat/findMessages")
+        stack.evolution.inject_fault("slow", path="/chat/findMessages", seconds=0.0, count=3)
+        stack.evolution.inject_fault("error", path="/chat/findMessages")
         stack.start()
         await until(lambda: stack.inbound.counters.totals["reconciliations", "failed"] >= 2)
-        first_end = now - 4 * HOUR + policy.span - 1
+        first_end = now - 4 * HOUR + policy.window_span - 1
         marked = await stack.watermark(unit)
         assert marked is not None
         assert marked == pytest.approx(first_end, abs=3)
@@ -115,7 +115,7 @@ async def test_only_windows_read_to_their_last_page_move_the_watermark(database:
         assert "server_error" in status.error
         assert await stack.inbound.rows("select count(*)::int from zapline.messages where backfilled") == [(25,)]
 
-        stack.evolution.clear("error")
+        stack.evolution.clear_faults("error")
         await until(lambda: stack.inbound.counters.totals["reconciliations", "done"] == 1)
         assert await stack.inbound.rows("select count(*)::int from zapline.messages where backfilled") == [(115,)]
         marked = await stack.watermark(unit)
@@ -125,7 +125,7 @@ async def test_only_windows_read_to_their_last_page_move_the_watermark(database:
 
 async def test_a_run_by_hand_leaves_no_hole_below_the_watermark(database: str, tmp_path: Path) -> None:
     now = time.time()
-    async with reconciliation_stack(database, tmp_path, replace(QUICK, settles=60.0)) as stack:
+    async with reconciliation_stack(database, tmp_path, replace(QUICK, settle_delay=60.0)) as stack:
         unit = await stack.open_unit()
         stack.start()
         await until(lambda: stack.inbound.counters.totals["reconciliations", "done"] == 1)
@@ -134,7 +134,7 @@ async def test_a_run_by_hand_leaves_no_hole_below_the_watermark(database: str, t
         )
         stack.evolution.receive("loja", "antes da linha", external_id="OLD", at=now - 20 * HOUR)
         stack.evolution.receive("loja", "agora", external_id="NEW", at=now)
-        stack.evolution.plant("error", path="/chat/findMessages", count=1)
+        stack.evolution.inject_fault("error", path="/chat/findMessages", count=1)
         stack.reconciler.start_run(unit.id, now - 3600)
         with pytest.raises(AlreadyReconciling):
             stack.reconciler.start_run(unit.id, now - 3600)
@@ -155,7 +155,7 @@ async def test_a_run_by_hand_leaves_no_hole_below_the_watermark(database: str, t
         await until(lambda: stack.reconciler.progress().running == 0)
         assert stack.reconciler.progress().units == 1
 
-        stack.evolution.plant("slow", path="/chat/findMessages", seconds=0.2)
+        stack.evolution.inject_fault("slow", path="/chat/findMessages", seconds=0.2)
         run = stack.reconciler.start_run(unit.id, now - 60)
         await until(lambda: run.begun)
         await stack.write("update zapline.unit_whatsapp_connections set archived_at = now()")
@@ -178,7 +178,7 @@ async def test_a_disconnection_is_a_gap_until_it_was_read_past(database: str, tm
         # What was sent meanwhile comes in with its own old time, when the line is open again.
         stack.evolution.receive("loja", "enquanto isso", external_id="OFF", at=now - 1500)
         stack.evolution.receive("loja", "pouco antes", external_id="BEFORE", at=now - 2100)
-        stack.evolution.plant("error", path="/chat/findMessages")
+        stack.evolution.inject_fault("error", path="/chat/findMessages")
         await stack.set_line_state(unit, "open")
         await stack.inbound.wait_for_rows(
             "select gap_since is not null from zapline.unit_whatsapp_connections", [(True,)]
@@ -186,7 +186,7 @@ async def test_a_disconnection_is_a_gap_until_it_was_read_past(database: str, tm
         status = stack.reconciler.status(unit.id)
         assert status is not None
         assert status.gap_since == pytest.approx(now - 2000, abs=5)
-        stack.evolution.clear("error")
+        stack.evolution.clear_faults("error")
         await until(lambda: stack.inbound.counters.totals["repairs", "known_gap"] == 2)
         await stack.inbound.wait_for_rows("select gap_since is null from zapline.unit_whatsapp_connections", [(True,)])
         assert stack.inbound.counters.totals["repairs_unexplained", ""] == 0
@@ -204,7 +204,7 @@ async def test_what_a_database_that_was_set_back_has_forgotten_is_a_known_gap(da
             "update zapline.unit_whatsapp_connections set reconciled_until = to_timestamp(%s)", now - 6000
         )
         before = stack.inbound.counters.totals["repairs", "known_gap"]
-        stack.evolution.plant("error", path="/chat/findMessages", count=1)
+        stack.evolution.inject_fault("error", path="/chat/findMessages", count=1)
         stack.reconciler.schedule(unit.id, "test")
         await until(lambda: stack.inbound.counters.totals["repairs", "known_gap"] == before + 1)
         assert stack.inbound.counters.totals["repairs_unexplained", ""] == 0
@@ -246,7 +246,7 @@ async def test_an_evolution_that_stores_nothing_is_told_once_and_recognised_when
 
 async def test_a_line_with_a_long_history_lets_the_others_have_their_turn(database: str, tmp_path: Path) -> None:
     now = time.time()
-    policy = replace(QUICK, at_once=1, page_size=5, pages_a_turn=4)
+    policy = replace(QUICK, max_lines=1, page_size=5, pages_per_turn=4)
     async with reconciliation_stack(database, tmp_path, policy) as stack:
         full = await stack.open_unit("cheia")
         for number in range(50):
@@ -277,7 +277,7 @@ async def test_rows_that_vanish_while_a_window_is_read_hide_no_others(database: 
         async def find(name: str, gte: float, lte: float, page: int = 1, page_size: int = 50) -> MessagePage:
             found = await read(name, gte, lte, page, page_size)
             if page == 1 and len(instance.messages) == 30:
-                kept, instance.messages = list(instance.messages)[:25], History()
+                kept, instance.messages = list(instance.messages)[:25], MessageStore()
                 for stored in kept:
                     instance.messages.add(stored)
             return found

@@ -1,4 +1,4 @@
-"""Knows the machine that the embedded PostgreSQL runs on: processes, users, and where the programs lie."""
+"""Inspects the host of the embedded PostgreSQL: processes, ports, users, and the installed programs."""
 
 import importlib.metadata
 import importlib.util
@@ -37,15 +37,15 @@ class Process:
     command: str
 
 
-def processes() -> list[Process]:
-    """All that live, zombies left out: nobody may ever reap them, and they hold nothing."""
+def running_processes() -> list[Process]:
+    """List all live processes; not zombies, which hold no resources and may never be reaped."""
     if sys.platform != "linux":
         listing = subprocess.run(
             ["/bin/ps", "-A", "-o", "pid=,ppid=,stat=,command="], capture_output=True, text=True, check=True
         )
         rows = [line.split(None, 3) for line in listing.stdout.splitlines()]
         return [Process(int(r[0]), int(r[1]), r[3]) for r in rows if len(r) == 4 and "Z" not in r[2]]
-    found = []
+    result = []
     for name in os.listdir("/proc"):
         if not name.isdecimal():
             continue
@@ -53,22 +53,22 @@ def processes() -> list[Process]:
             command = Path("/proc", name, "cmdline").read_bytes()
             state, parent = Path("/proc", name, "stat").read_text().rpartition(")")[2].split()[:2]
         except (OSError, UnicodeDecodeError):
-            continue  # it ended meanwhile
+            continue  # the process has ended
         if state not in ("Z", "X"):
             text = command.rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
-            found.append(Process(int(name), int(parent), text))
-    return found
+            result.append(Process(int(name), int(parent), text))
+    return result
 
 
-def send(pid: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):  # ended by itself
+def send_signal(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):  # it has ended
         os.kill(pid, number)
 
 
-def until(done: Callable[[], bool], seconds: float, what: str) -> None:
-    """Block until ``done()``; raises ``EmbeddedPostgresFailed`` after ``seconds``."""
+def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    """Block until ``condition()``; raises ``EmbeddedPostgresFailed`` after ``seconds``."""
     deadline = time.monotonic() + seconds
-    while not done():
+    while not condition():
         if time.monotonic() > deadline:
             raise EmbeddedPostgresFailed(f"{what}: not within {seconds:g} s")
         time.sleep(POLL_SECONDS)
@@ -81,31 +81,31 @@ def free_port() -> int:
 
 
 def child_user() -> tuple[str | None, int | None]:
-    """Who the server runs as: PostgreSQL refuses root, so root's child is ``nobody``. (None, None): as we."""
+    """Return the server's user and group. PostgreSQL refuses root, so root's child is ``nobody``; else (None, None)."""
     if os.geteuid() != 0:
         return None, None
     return "nobody", pwd.getpwnam("nobody").pw_gid
 
 
-def reachable(data_dir: Path, user: str | None) -> Path:
-    """``data_dir``, or its stand-in under /var/tmp if ``user`` may not pass a directory above it.
+def reachable_directory(data_dir: Path, user: str | None) -> Path:
+    """Return ``data_dir``, or a substitute under /var/tmp if ``user`` may not enter a directory above it.
 
-    The stand-in's name follows from ``data_dir``, so the same data are found again. Creates the parent.
+    The substitute's name is derived from ``data_dir``, so the data are found again. Creates the parent.
     """
     data_dir.parent.mkdir(parents=True, exist_ok=True)
-    if user is None or _passable(data_dir.parent):
+    if user is None or _traversable(data_dir.parent):
         return data_dir
-    place = Path("/var/tmp") / f"zapline-{sha256(os.fsencode(data_dir)).hexdigest()[:16]}"  # noqa: S108  # checked below
-    place.mkdir(mode=0o711, exist_ok=True)
-    seen = place.lstat()
-    if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.geteuid() or seen.st_mode & 0o022:
-        raise EmbeddedPostgresFailed(f"{place} belongs to somebody else: remove it")
-    place.chmod(0o711)  # whatever the umask made of it
-    return place / data_dir.name
+    substitute = Path("/var/tmp") / f"zapline-{sha256(os.fsencode(data_dir)).hexdigest()[:16]}"  # noqa: S108  # checked below
+    substitute.mkdir(mode=0o711, exist_ok=True)
+    status = substitute.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        raise EmbeddedPostgresFailed(f"{substitute} belongs to somebody else: remove it")
+    substitute.chmod(0o711)  # independent of the umask
+    return substitute / data_dir.name
 
 
-def programs(place: Path, user: str | None) -> Path:
-    """The directory with ``postgres`` and ``initdb``; copied to ``place`` if ``user`` cannot run them."""
+def program_directory(copy_to: Path, user: str | None) -> Path:
+    """Return the directory of ``postgres`` and ``initdb``, copied to ``copy_to`` if ``user`` cannot run them."""
     spec = importlib.util.find_spec(_PACKAGE)
     locations = list(spec.submodule_search_locations or []) if spec is not None else []
     if not locations:
@@ -113,38 +113,39 @@ def programs(place: Path, user: str | None) -> Path:
             "the embedded PostgreSQL is not installed: pip install 'zapline[embedded]', or set DATABASE_URL"
         )
     package = Path(locations[0]).resolve()
-    home = package / _INSTALLED
-    if not (home / "bin" / "postgres").exists():
+    installed = package / _INSTALLED
+    if not (installed / "bin" / "postgres").exists():
         raise EmbeddedPostgresFailed(f"no programs of PostgreSQL 18 in {package}: set DATABASE_URL")
-    if user is None or (_passable(home / "bin") and _open(home / "bin" / "postgres") and _open(home / "share")):
-        return home / "bin"
-    return _copied(package, place) / _PACKAGE / _INSTALLED / "bin"
+    needed = (installed / "bin" / "postgres", installed / "share")
+    if user is None or (_traversable(installed / "bin") and all(map(_readable_by_others, needed))):
+        return installed / "bin"
+    return _copy_programs(package, copy_to) / _PACKAGE / _INSTALLED / "bin"
 
 
 @cache
-def death_wrapper() -> tuple[str, ...]:
-    """A command prefix that has the kernel stop the child when the thread that started it ends; may be empty.
+def pdeathsig_prefix() -> tuple[str, ...]:
+    """Return a command prefix by which the kernel stops the child when the thread that started it ends; may be empty.
 
-    setpriv sets the wish and becomes the child's program itself, so that the pid stays the same.
+    setpriv sets the parent death signal and then executes the child's program, so the pid stays the same.
     """
-    found = shutil.which("setpriv") if sys.platform == "linux" else None
-    if found is None:
+    setpriv = shutil.which("setpriv") if sys.platform == "linux" else None
+    if setpriv is None:
         return ()
-    told = subprocess.run([found, "--help"], capture_output=True, text=True, check=False, timeout=5)
-    return (found, "--pdeathsig", "INT") if "--pdeathsig" in told.stdout else ()
+    usage = subprocess.run([setpriv, "--help"], capture_output=True, text=True, check=False, timeout=5)
+    return (setpriv, "--pdeathsig", "INT") if "--pdeathsig" in usage.stdout else ()
 
 
-def _passable(directory: Path) -> bool:
-    return all(place.stat().st_mode & _X_OTHERS for place in (directory, *directory.parents))
+def _traversable(directory: Path) -> bool:
+    return all(path.stat().st_mode & _X_OTHERS for path in (directory, *directory.parents))
 
 
-def _open(path: Path) -> bool:
+def _readable_by_others(path: Path) -> bool:
     return path.stat().st_mode & _RX_OTHERS == _RX_OTHERS
 
 
-def _copied(package: Path, place: Path) -> Path:
-    """The libraries are found by relative paths, so the layout is kept."""
-    target = place / f"postgres-{importlib.metadata.version(_PACKAGE)}"
+def _copy_programs(package: Path, directory: Path) -> Path:
+    """Copy programs and libraries in their layout, since libraries are found by relative paths."""
+    target = directory / f"postgres-{importlib.metadata.version(_PACKAGE)}"
     if target.exists():
         return target
     fresh = target.with_name(f"{target.name}.new")

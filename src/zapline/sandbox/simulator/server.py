@@ -10,16 +10,16 @@ from typing import Any
 
 import trio
 
-from zapline.sandbox.simulator.endpoints import phones
+from zapline.sandbox.simulator.endpoints import phone_actions
 from zapline.sandbox.simulator.endpoints.router import handler
-from zapline.sandbox.simulator.http.http_server import Door
-from zapline.sandbox.simulator.state import pairing
+from zapline.sandbox.simulator.http.http_server import Listener
+from zapline.sandbox.simulator.state import connection_lifecycle
+from zapline.sandbox.simulator.state.delivery_ledger import DeliveryLedger
 from zapline.sandbox.simulator.state.faults import Fault
 from zapline.sandbox.simulator.state.instances import Instance
-from zapline.sandbox.simulator.state.ledger import Ledger
-from zapline.sandbox.simulator.state.webhook_delivery import Courier, WebhookRetryPolicy
-from zapline.sandbox.simulator.state.webhook_poster import Poster
-from zapline.sandbox.simulator.state.world import Habits, Phones, World
+from zapline.sandbox.simulator.state.server_state import Behaviour, NumberDirectory, ServerState
+from zapline.sandbox.simulator.state.webhook_client import WebhookClient
+from zapline.sandbox.simulator.state.webhook_delivery import WebhookRetryPolicy, WebhookSender
 
 API_KEY = "sandbox-evolution-key"
 
@@ -27,8 +27,8 @@ API_KEY = "sandbox-evolution-key"
 class SimulatedEvolution:
     """A running simulated server; its methods do what the control endpoints do."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
+    def __init__(self, state: ServerState) -> None:
+        self.state = state
 
     @classmethod
     @asynccontextmanager
@@ -39,92 +39,92 @@ class SimulatedEvolution:
         qr_lifetime: float = 45.0,
         qr_limit: int = 30,
         retry: WebhookRetryPolicy | None = None,
-        habits: Habits | None = None,
+        behaviour: Behaviour | None = None,
         seed: int | None = None,
     ) -> AsyncIterator["SimulatedEvolution"]:
-        """Listen on the port (None: any free one) until the block is left; then all ends at once.
+        """Listen on the port (None: any free one) until the block ends; then all tasks are cancelled.
 
-        ``habits`` holds all other behaviour. ``seed`` makes ids, jitter and faults repeatable.
+        ``behaviour`` holds the other settings. ``seed`` makes ids, jitter and faults repeatable.
         """
-        habits = replace(
-            habits or Habits(),
+        behaviour = replace(
+            behaviour or Behaviour(),
             qr_lifetime=qr_lifetime,
             qr_limit=qr_limit,
-            retry=retry or (habits.retry if habits else WebhookRetryPolicy()),
+            retry=retry or (behaviour.retry if behaviour else WebhookRetryPolicy()),
         )
-        chance = random.Random(seed)
-        with closing(Poster()) as poster:
+        rng = random.Random(seed)
+        with closing(WebhookClient()) as client:
             async with trio.open_nursery() as nursery:
 
-                def courier(world: World) -> Courier:
-                    return Courier(nursery, poster, habits.retry, world.faults, world.ledger, chance)
+                def webhook_sender(state: ServerState) -> WebhookSender:
+                    return WebhookSender(nursery, client, behaviour.retry, state.faults, state.ledger, rng)
 
-                world = World(nursery, courier, Door(port), api_key, habits, chance)
-                bound = await nursery.start(world.door.serve, handler(world))
-                world.url = f"http://127.0.0.1:{bound}"
+                state = ServerState(nursery, webhook_sender, Listener(port), api_key, behaviour, rng)
+                bound_port = await nursery.start(state.listener.serve, handler(state))
+                state.url = f"http://127.0.0.1:{bound_port}"
                 try:
-                    yield cls(world)
+                    yield cls(state)
                 finally:
                     nursery.cancel_scope.cancel()
 
     @property
     def url(self) -> str:
-        return self.world.url
+        return self.state.url
 
     @property
     def api_key(self) -> str:
-        return self.world.api_key
+        return self.state.api_key
 
     @property
-    def ledger(self) -> Ledger:
-        return self.world.ledger
+    def ledger(self) -> DeliveryLedger:
+        return self.state.ledger
 
     @property
-    def phones(self) -> Phones:
-        """Numbers that do not exist, do not answer, or have another name; to be changed in place."""
-        return self.world.phones
+    def numbers(self) -> NumberDirectory:
+        """What WhatsApp knows about numbers; tests change it in place."""
+        return self.state.numbers
 
     def instance(self, name: str) -> Instance:
         """Raises ``KeyError`` for an unknown name."""
-        return self.world.instances[name]
+        return self.state.instances[name]
 
     def scan(self, name: str, number: str | None = None, profile_name: str | None = None) -> None:
-        pairing.scan(self.world, self.instance(name), number, profile_name)
+        connection_lifecycle.scan(self.state, self.instance(name), number, profile_name)
 
     def close(self, name: str, code: int, reopen_after: float | None = None, stray: bool = False) -> None:
-        pairing.close(self.world, self.instance(name), code, reopen_after, stray)
+        connection_lifecycle.close(self.state, self.instance(name), code, reopen_after, stray)
 
     def receive(self, name: str, text: str = "", sender: str = "5511999990001", **more: Any) -> str:
-        """A message comes in; its id. See ``phone.receive``."""
-        return phones.receive(self.world, self.instance(name), text, sender, **more)
+        """Receive a message on the line; return its id. See ``phone_actions.receive``."""
+        return phone_actions.receive(self.state, self.instance(name), text, sender, **more)
 
-    def play(self, name: str, recording: str, *, fresh: bool = False) -> None:
-        phones.play(self.world, self.instance(name), recording, fresh=fresh)
+    def replay(self, name: str, recording: str, *, fresh: bool = False) -> None:
+        phone_actions.replay(self.state, self.instance(name), recording, fresh=fresh)
 
-    async def storm(self, name: str, count: int = 247, rate: float = pairing.STORM_RATE) -> None:
-        """Returns after the last webhook was fired; cancellation ends the storm."""
-        await pairing.storm(self.world, self.instance(name), count, rate)
+    async def storm(self, name: str, count: int = 247, rate: float = connection_lifecycle.STORM_RATE) -> None:
+        """Send a reconnect storm; returns after its last webhook was fired."""
+        await connection_lifecycle.storm(self.state, self.instance(name), count, rate)
 
-    def status(self, name: str, external_id: str, word: str, jid: str | None = None) -> None:
-        phones.status(self.world, self.instance(name), external_id, word, jid)
+    def status(self, name: str, external_id: str, status: str, jid: str | None = None) -> None:
+        phone_actions.status(self.state, self.instance(name), external_id, status, jid)
 
-    def plant(self, kind: str, **more: Any) -> None:
-        """Plant a fault; the properties are those of ``faults.Fault``."""
-        self.world.faults.plant(Fault(kind, **more))
+    def inject_fault(self, kind: str, **properties: Any) -> None:
+        """Inject a fault; ``properties`` are those of ``faults.Fault``."""
+        self.state.faults.inject(Fault(kind, **properties))
 
-    def clear(self, kind: str | None = None, instance: str | None = None) -> None:
-        self.world.faults.clear(kind, instance)
+    def clear_faults(self, kind: str | None = None, instance: str | None = None) -> None:
+        self.state.faults.clear(kind, instance)
 
-    def shut(self) -> None:
-        """Refuse all connections until ``open``."""
-        self.world.door.shut()
+    def take_down(self) -> None:
+        """Refuse all connections until ``bring_up``."""
+        self.state.listener.take_down()
 
-    def open(self) -> None:
-        self.world.door.open()
+    def bring_up(self) -> None:
+        self.state.listener.bring_up()
 
-    async def quiet(self) -> None:
+    async def wait_until_idle(self) -> None:
         """Wait until no webhook is pending."""
-        await self.world.courier.quiet()
+        await self.state.webhook_sender.wait_until_idle()
 
 
 def _arguments() -> argparse.Namespace:
@@ -146,23 +146,23 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def _main(given: argparse.Namespace) -> None:
+async def _main(arguments: argparse.Namespace) -> None:
     retry = WebhookRetryPolicy(
-        attempts=given.retry_attempts,
-        initial=given.retry_initial,
-        cap=given.retry_cap,
-        timeout=given.webhook_timeout,
+        attempts=arguments.retry_attempts,
+        initial=arguments.retry_initial,
+        cap=arguments.retry_cap,
+        timeout=arguments.webhook_timeout,
     )
-    statuses = tuple(word for word in given.statuses.split(",") if word)
-    habits = Habits(
-        first_qr=given.first_qr,
+    statuses = tuple(status for status in arguments.statuses.split(",") if status)
+    behaviour = Behaviour(
+        first_qr=arguments.first_qr,
         statuses=statuses,
-        status_gap=given.status_gap,
-        store=not given.no_store,
-        version=given.evolution_version,
+        status_gap=arguments.status_gap,
+        store=not arguments.no_store,
+        version=arguments.evolution_version,
     )
     async with SimulatedEvolution.running(
-        given.port, given.api_key, given.qr_lifetime, given.qr_limit, retry, habits, given.seed
+        arguments.port, arguments.api_key, arguments.qr_lifetime, arguments.qr_limit, retry, behaviour, arguments.seed
     ) as evolution:
         print(evolution.url, flush=True)  # noqa: T201 - the parent reads the address from here
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:

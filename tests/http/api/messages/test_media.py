@@ -12,8 +12,8 @@ import trio
 from zapline.evolution.client.failures import EvolutionFailure, MediaGone, NoAnswer
 from zapline.evolution.client.response_parser import MediaContent
 from zapline.evolution.client.rest_client import EvolutionClient
-from zapline.http.api.messages.media import disposition
-from zapline.sandbox.simulator.state.message_store import Stored
+from zapline.http.api.messages.media import attachment_header
+from zapline.sandbox.simulator.state.message_store import StoredMessage
 
 JID = "5511999990001@s.whatsapp.net"
 
@@ -77,8 +77,8 @@ async def test_a_file_comes_from_evolution_and_then_from_disk(api: Any) -> None:
     path = await path_of(api, unit, picture("P1"))
     missing = await api.get(path, 404)
     assert missing["code"] == "media_gone"
-    instance = api.evolution.world.instances[unit.record.instance]
-    held = instance.messages.add(Stored("r1", picture("P1"), media=base64.b64encode(b"a picture's bytes").decode()))
+    instance = api.evolution.state.instances[unit.record.instance]
+    held = instance.messages.add(StoredMessage("r1", picture("P1"), media=base64.b64encode(b"a picture's bytes").decode()))
     answer = await api.client.get(path)
     assert (answer.status_code, answer.content) == (200, b"a picture's bytes")
     assert answer.headers["content-type"] == "image/png"
@@ -187,8 +187,8 @@ def test_no_name_leaves_its_header_or_its_directory() -> None:
         ("...", "file"),
         ("x" * 300 + ".pdf", "x" * 146 + ".pdf"),
     ]:
-        header = disposition(name)
+        header = attachment_header(name)
         assert header.startswith(f"attachment; filename=\"{plain}\"; filename*=UTF-8''"), name
         assert header.isascii()
         assert header.isprintable()
-    assert disposition("preços.pdf").endswith("pre%C3%A7os.pdf")
+    assert attachment_header("preços.pdf").endswith("pre%C3%A7os.pdf")

@@ -1,1 +1,1 @@
-"""TODO"""
+"""One function for each endpoint of Evolution, and the control endpoints; for ``server``."""

@@ -1,4 +1,4 @@
-"""Answers the chat endpoints: reading back messages, chats, contacts and statuses, edits and deletions."""
+"""Serves the chat endpoints: queries of messages, chats, contacts and statuses, edits and deletions."""
 
 import math
 import time
@@ -7,18 +7,18 @@ from datetime import datetime
 from typing import Any
 
 from zapline.sandbox.simulator.endpoints.messages import check_socket, create_jid, look_up
-from zapline.sandbox.simulator.http.http_server import Answer, Request
-from zapline.sandbox.simulator.http.responses import Field, Refusal, Schema, answer
+from zapline.sandbox.simulator.http.http_server import Request, Response
+from zapline.sandbox.simulator.http.responses import ApiError, Field, Schema, json_response
+from zapline.sandbox.simulator.state.delivery_ledger import ReadReceipt
 from zapline.sandbox.simulator.state.instances import Instance, iso_now, message_id
-from zapline.sandbox.simulator.state.ledger import Read
-from zapline.sandbox.simulator.state.message_store import Stored
-from zapline.sandbox.simulator.state.world import World
+from zapline.sandbox.simulator.state.message_store import StoredMessage
+from zapline.sandbox.simulator.state.server_state import ServerState
 
 _NUMBERS = Schema(("numbers",), {"numbers": Field((list,))})
 _READ = Schema(("readMessages",), {"readMessages": Field((list,))})
 _EDIT = Schema(("number", "key", "text"), {"key": Field((dict,)), "text": Field((str,))})
 _KEYS = ("id", "remoteJid", "remoteJidAlt", "participant", "fromMe")
-"""What findMessages filters by; ``fromMe: false`` filters nothing (contract, section 4)."""
+"""Keys that findMessages filters by; ``fromMe: false`` filters nothing (contract, section 4)."""
 _DELETE = Schema(("id", "fromMe", "remoteJid"), {"id": Field((str,)), "fromMe": Field((bool,))})
 
 
@@ -34,8 +34,8 @@ def _seconds(text: Any) -> int | None:
         return None
 
 
-async def find_messages(world: World, instance: Instance, request: Request, body: Any) -> Answer:
-    """``offset`` is the page size; the time filter counts only with both ends (contract, section 4)."""
+async def find_messages(server: ServerState, instance: Instance, request: Request, body: Any) -> Response:
+    """``offset`` is the page size; the time filter applies only with both bounds (contract, section 4)."""
     where = _where(body)
     wanted = {name: value for name, value in (where.get("key") or {}).items() if name in _KEYS and value}
     window = where.get("messageTimestamp") or {}
@@ -44,17 +44,17 @@ async def find_messages(world: World, instance: Instance, request: Request, body
         low = high = None
     size, number = body.get("offset") or 50, body.get("page") or 1
 
-    def fits(stored: Stored) -> bool:
+    def matches(stored: StoredMessage) -> bool:
         key = stored.message["key"]
         return all(key.get(name) == value for name, value in wanted.items())
 
-    found = instance.messages.page(number, size, low, high, fits if wanted else None)
-    records = [_record(stored) for stored in found.found]
-    pages = math.ceil(found.total / size)
-    return answer({"messages": {"total": found.total, "pages": pages, "currentPage": number, "records": records}})
+    page = instance.messages.page(number, size, low, high, matches if wanted else None)
+    records = [_record(stored) for stored in page.messages]
+    pages = math.ceil(page.total / size)
+    return json_response({"messages": {"total": page.total, "pages": pages, "currentPage": number, "records": records}})
 
 
-def _record(stored: Stored) -> dict[str, Any]:
+def _record(stored: StoredMessage) -> dict[str, Any]:
     message = stored.message
     return {
         "id": stored.row_id,
@@ -70,10 +70,10 @@ def _record(stored: Stored) -> dict[str, Any]:
     }
 
 
-async def find_status(world: World, instance: Instance, request: Request, body: Any) -> Answer:
+async def find_status(server: ServerState, instance: Instance, request: Request, body: Any) -> Response:
     where = _where(body)
-    known = instance.messages.get(where["id"]) if isinstance(where.get("id"), str) else None
-    candidates: Iterable[Stored] = instance.messages if where.get("id") is None else [known] if known else []
+    stored = instance.messages.get(where["id"]) if isinstance(where.get("id"), str) else None
+    candidates: Iterable[StoredMessage] = instance.messages if where.get("id") is None else [stored] if stored else []
     rows = [
         _status_row(stored, position, status)
         for stored in candidates
@@ -81,10 +81,10 @@ async def find_status(world: World, instance: Instance, request: Request, body: 
         for position, status in enumerate(stored.statuses)
     ]
     size, page = body.get("offset") or 50, body.get("page") or 1
-    return answer(rows[(page - 1) * size : page * size])
+    return json_response(rows[(page - 1) * size : page * size])
 
 
-def _status_row(stored: Stored, position: int, status: str) -> dict[str, Any]:
+def _status_row(stored: StoredMessage, position: int, status: str) -> dict[str, Any]:
     key = stored.message["key"]
     return {
         "id": f"{stored.row_id[:-3]}{position:03d}",
@@ -99,14 +99,14 @@ def _status_row(stored: Stored, position: int, status: str) -> dict[str, Any]:
     }
 
 
-async def find_chats(world: World, instance: Instance, request: Request, body: Any) -> Answer:
+async def find_chats(server: ServerState, instance: Instance, request: Request, body: Any) -> Response:
     wanted = _where(body).get("remoteJid")
     rows = [_chat(stored) for stored in instance.messages.chats() if wanted in (None, stored.chat)]
     skip = body.get("skip") or 0
-    return answer(rows[skip : skip + (body.get("take") or 50)])
+    return json_response(rows[skip : skip + (body.get("take") or 50)])
 
 
-def _chat(stored: Stored) -> dict[str, Any]:
+def _chat(stored: StoredMessage) -> dict[str, Any]:
     message = stored.message
     last = {
         "id": stored.row_id,
@@ -137,7 +137,7 @@ def _chat(stored: Stored) -> dict[str, Any]:
     }
 
 
-async def find_contacts(world: World, instance: Instance, request: Request, body: Any) -> Answer:
+async def find_contacts(server: ServerState, instance: Instance, request: Request, body: Any) -> Response:
     wanted = _where(body).get("remoteJid")
     rows = []
     for jid, (row, name, created) in instance.contacts.items():
@@ -157,28 +157,28 @@ async def find_contacts(world: World, instance: Instance, request: Request, body
                     "type": "group" if is_group else "contact",
                 }
             )
-    return answer(rows)
+    return json_response(rows)
 
 
-async def whatsapp_numbers(world: World, instance: Instance, request: Request, body: Any) -> Answer:
-    """Groups come first, then people: not the order of the question. Any trouble is a bare ``{}``."""
+async def whatsapp_numbers(server: ServerState, instance: Instance, request: Request, body: Any) -> Response:
+    """Groups come first, then people, not in the order of the request. Any error is a bare ``{}``."""
     numbers = [str(number) for number in _NUMBERS.check(body)["numbers"]]
     try:
         check_socket(instance)
         numbers.sort(key=lambda number: 0 if number.endswith("@g.us") else 2 if number.endswith("@lid") else 1)
-        return answer([_known(world, number) for number in numbers])
-    except (Refusal, TimeoutError):
-        return answer({}, 400)
+        return json_response([_number_row(server, number) for number in numbers])
+    except (ApiError, TimeoutError):
+        return json_response({}, 400)
 
 
-def _known(world: World, number: str) -> dict[str, Any]:
-    found = look_up(world, number)
+def _number_row(server: ServerState, number: str) -> dict[str, Any]:
+    recipient = look_up(server, number)
     row: dict[str, Any] = {
-        "jid": found.jid if found else create_jid(number),
-        "exists": found is not None,
+        "jid": recipient.jid if recipient else create_jid(number),
+        "exists": recipient is not None,
         "number": number,
     }
-    name = world.phones.names.get(number)
+    name = server.numbers.names.get(number)
     if name is not None:
         row["name"] = name
     if number.endswith("@lid"):
@@ -186,21 +186,21 @@ def _known(world: World, number: str) -> dict[str, Any]:
     return row
 
 
-async def mark_read(world: World, instance: Instance, request: Request, body: Any) -> Answer:
-    """Keys of @lid chats are silently dropped, and the answer is the same."""
+async def mark_read(server: ServerState, instance: Instance, request: Request, body: Any) -> Response:
+    """Keys of @lid chats are ignored; the response is the same."""
     keys = [key for key in _READ.check(body)["readMessages"] if isinstance(key, dict)]
     if instance.socket == "never":
-        words = "TypeError: Cannot read properties of undefined (reading 'readMessages')"
-        raise Refusal(500, ["Read messages fail", words])
+        message = "TypeError: Cannot read properties of undefined (reading 'readMessages')"
+        raise ApiError(500, ["Read messages fail", message])
     for key in keys:
         jid = str(key.get("remoteJid", ""))
         if jid.endswith(("@s.whatsapp.net", "@g.us")) and isinstance(key.get("id"), str):
-            world.ledger.reads.append(Read(instance.name, key["id"], jid, time.time()))
-    return answer({"message": "Read messages", "read": "success"}, 201)
+            server.ledger.reads.append(ReadReceipt(instance.name, key["id"], jid, time.time()))
+    return json_response({"message": "Read messages", "read": "success"}, 201)
 
 
-async def update_message(world: World, instance: Instance, request: Request, body: Any) -> Answer:
-    """An edit is a message of its own that names the edited one."""
+async def update_message(server: ServerState, instance: Instance, request: Request, body: Any) -> Response:
+    """An edit is a separate message that names the edited one."""
     body = _EDIT.check(body)
     check_socket(instance)
     protocol = {
@@ -209,23 +209,23 @@ async def update_message(world: World, instance: Instance, request: Request, bod
         "editedMessage": {"extendedTextMessage": {"text": body["text"]}},
         "timestampMs": str(int(time.time() * 1000)),
     }
-    world.fire(instance, "send.message.update", protocol)
-    return answer(_protocol_answer(world, create_jid(body["number"]), protocol))
+    server.fire(instance, "send.message.update", protocol)
+    return json_response(_protocol_response(server, create_jid(body["number"]), protocol))
 
 
-async def delete_message(world: World, instance: Instance, request: Request, body: Any) -> Answer:
+async def delete_message(server: ServerState, instance: Instance, request: Request, body: Any) -> Response:
     body = _DELETE.check(body)
     check_socket(instance)
     key = {"remoteJid": body["remoteJid"], "fromMe": body["fromMe"], "id": body["id"]}
     stored = instance.messages.get(body["id"])
     if stored is not None:
-        world.fire(instance, "messages.delete", {**stored.message, "id": stored.row_id, "status": "DELETED"})
-    return answer(_protocol_answer(world, body["remoteJid"], {"key": key, "type": "REVOKE"}), 201)
+        server.fire(instance, "messages.delete", {**stored.message, "id": stored.row_id, "status": "DELETED"})
+    return json_response(_protocol_response(server, body["remoteJid"], {"key": key, "type": "REVOKE"}), 201)
 
 
-def _protocol_answer(world: World, jid: str, protocol: dict[str, Any]) -> dict[str, Any]:
+def _protocol_response(server: ServerState, jid: str, protocol: dict[str, Any]) -> dict[str, Any]:
     return {
-        "key": {"remoteJid": jid, "fromMe": True, "id": message_id(world.chance)},
+        "key": {"remoteJid": jid, "fromMe": True, "id": message_id(server.rng)},
         "message": {"protocolMessage": protocol},
         "messageTimestamp": str(int(time.time())),
         "status": "PENDING",

@@ -1,6 +1,6 @@
-"""Answers the control endpoints, by which tests and the demo act as phones, as WhatsApp, and as trouble.
+"""Serves the control endpoints, by which tests and the demo act as phones and WhatsApp, and inject faults.
 
-``POST /_control/<word>`` with a JSON object; no key, from this machine only.
+``POST /_control/<command>`` with a JSON object; without a key, from this machine only.
 """
 
 import json
@@ -11,162 +11,162 @@ from typing import Any
 
 import trio
 
-from zapline.sandbox.simulator.endpoints import phones
-from zapline.sandbox.simulator.http.http_server import Answer, Request
-from zapline.sandbox.simulator.http.responses import answer
-from zapline.sandbox.simulator.state import pairing
+from zapline.sandbox.simulator.endpoints import phone_actions
+from zapline.sandbox.simulator.http.http_server import Request, Response
+from zapline.sandbox.simulator.http.responses import json_response
+from zapline.sandbox.simulator.state import connection_lifecycle
 from zapline.sandbox.simulator.state.faults import Fault
 from zapline.sandbox.simulator.state.instances import Instance
-from zapline.sandbox.simulator.state.world import World
+from zapline.sandbox.simulator.state.server_state import ServerState
 
 CONTROL = "/_control/"
-_HABITS = frozenset({"statuses", "status_gap", "store", "version", "connect_wait", "create_wait", "qr_lifetime"})
+_CHANGEABLE = frozenset({"statuses", "status_gap", "store", "version", "connect_wait", "create_wait", "qr_lifetime"})
 _FAULT_FIELDS = frozenset(field.name for field in fields(Fault))
 
 
-async def control(world: World, request: Request) -> Answer:
-    """The answer of a control endpoint: 200, or 400 with what is wrong, 403 from another machine, 404."""
+async def control(server: ServerState, request: Request) -> Response:
+    """Run a control command: 200, or 400 with the error, 403 from another machine, 404 for an unknown name."""
     if not (request.peer.startswith("127.") or request.peer == "::1"):
-        return answer({"error": "control is for this machine only"}, 403)
-    word = request.path.removeprefix(CONTROL)
-    verb = VERBS.get((request.method, word))
-    if verb is None:
-        return answer({"error": f"no such control: {request.method} {word}"}, 404)
+        return json_response({"error": "control is for this machine only"}, 403)
+    command = request.path.removeprefix(CONTROL)
+    function = COMMANDS.get((request.method, command))
+    if function is None:
+        return json_response({"error": f"no such control: {request.method} {command}"}, 404)
     try:
-        given = json.loads(request.body) if request.body else dict(request.query)
-        return answer(verb(world, given))
+        arguments = json.loads(request.body) if request.body else dict(request.query)
+        return json_response(function(server, arguments))
     except (ValueError, TypeError, AttributeError) as exc:
-        return answer({"error": f"{type(exc).__name__}: {exc}"}, 400)
+        return json_response({"error": f"{type(exc).__name__}: {exc}"}, 400)
     except (KeyError, FileNotFoundError) as exc:
-        return answer({"error": f"unknown: {exc}"}, 404)
+        return json_response({"error": f"unknown: {exc}"}, 404)
 
 
-def _instance(world: World, given: dict[str, Any]) -> Instance:
-    return world.instances[given.pop("instance")]
+def _instance(server: ServerState, arguments: dict[str, Any]) -> Instance:
+    return server.instances[arguments.pop("instance")]
 
 
-def _scan(world: World, given: dict[str, Any]) -> Any:
-    instance = _instance(world, given)
-    pairing.scan(world, instance, **given)
+def _scan(server: ServerState, arguments: dict[str, Any]) -> Any:
+    instance = _instance(server, arguments)
+    connection_lifecycle.scan(server, instance, **arguments)
     return {"state": instance.state, "wuid": instance.owner_jid}
 
 
-def _close(world: World, given: dict[str, Any]) -> Any:
-    instance = _instance(world, given)
-    pairing.close(world, instance, **given)
+def _close(server: ServerState, arguments: dict[str, Any]) -> Any:
+    instance = _instance(server, arguments)
+    connection_lifecycle.close(server, instance, **arguments)
     return {"state": instance.state}
 
 
-def _receive(world: World, given: dict[str, Any]) -> Any:
-    return {"id": phones.receive(world, _instance(world, given), **given)}
+def _receive(server: ServerState, arguments: dict[str, Any]) -> Any:
+    return {"id": phone_actions.receive(server, _instance(server, arguments), **arguments)}
 
 
-def _play(world: World, given: dict[str, Any]) -> Any:
-    phones.play(world, _instance(world, given), **given)
-    return {"played": given["name"]}
+def _replay(server: ServerState, arguments: dict[str, Any]) -> Any:
+    phone_actions.replay(server, _instance(server, arguments), **arguments)
+    return {"played": arguments["name"]}
 
 
-def _storm(world: World, given: dict[str, Any]) -> Any:
-    started = world.spawn(partial(pairing.storm, world, _instance(world, given), **given))
+def _storm(server: ServerState, arguments: dict[str, Any]) -> Any:
+    started = server.spawn(partial(connection_lifecycle.storm, server, _instance(server, arguments), **arguments))
     return {"started": started}
 
 
-def _status(world: World, given: dict[str, Any]) -> Any:
-    instance = _instance(world, given)
-    phones.status(world, instance, given["id"], given["status"], given.get("jid"))
-    return {"reported": given["status"]}
+def _status(server: ServerState, arguments: dict[str, Any]) -> Any:
+    instance = _instance(server, arguments)
+    phone_actions.status(server, instance, arguments["id"], arguments["status"], arguments.get("jid"))
+    return {"reported": arguments["status"]}
 
 
-def _plant(world: World, given: dict[str, Any]) -> Any:
-    unknown = set(given) - _FAULT_FIELDS
+def _inject_fault(server: ServerState, arguments: dict[str, Any]) -> Any:
+    unknown = set(arguments) - _FAULT_FIELDS
     if unknown:
         raise ValueError(f"not a property of a fault: {', '.join(sorted(unknown))}")
-    world.faults.plant(Fault(**given))
-    return world.faults.rows()
+    server.faults.inject(Fault(**arguments))
+    return server.faults.as_json()
 
 
-def _clear(world: World, given: dict[str, Any]) -> Any:
-    world.faults.clear(given.get("kind"), given.get("instance"))
-    return world.faults.rows()
+def _clear_faults(server: ServerState, arguments: dict[str, Any]) -> Any:
+    server.faults.clear(arguments.get("kind"), arguments.get("instance"))
+    return server.faults.as_json()
 
 
-def _faults(world: World, given: dict[str, Any]) -> Any:
-    return world.faults.rows()
+def _faults(server: ServerState, arguments: dict[str, Any]) -> Any:
+    return server.faults.as_json()
 
 
-def _ledger(world: World, given: dict[str, Any]) -> Any:
-    return {**world.ledger.as_json(), "pending": world.courier.pending}
+def _ledger(server: ServerState, arguments: dict[str, Any]) -> Any:
+    return {**server.ledger.as_json(), "pending": server.webhook_sender.pending}
 
 
-def _deliveries(world: World, given: dict[str, Any]) -> Any:
-    """What reached phones after the first ``since`` messages: id, instance, number, text, at, whether echoed."""
-    since = int(given.get("since", 0))
+def _deliveries(server: ServerState, arguments: dict[str, Any]) -> Any:
+    """Messages that reached phones after the first ``since``: id, instance, number, text, at, whether echoed."""
+    since = int(arguments.get("since", 0))
     rows = [
-        [entry.id, entry.instance, entry.number, entry.text, entry.at, entry.echoed]
-        for entry in world.ledger.received_since(since)
+        [message.id, message.instance, message.number, message.text, message.at, message.echoed]
+        for message in server.ledger.messages_since(since)
     ]
-    return {"next": world.ledger.delivered, "rows": rows, "pending": world.courier.pending}
+    return {"next": server.ledger.message_count, "rows": rows, "pending": server.webhook_sender.pending}
 
 
-def _struck(world: World, given: dict[str, Any]) -> Any:
-    return dict(world.faults.struck)
+def _triggered_faults(server: ServerState, arguments: dict[str, Any]) -> Any:
+    return dict(server.faults.triggered)
 
 
-def _habits(world: World, given: dict[str, Any]) -> Any:
-    """Change how the server behaves from now on; the properties are those of ``world.Habits``."""
-    unknown = set(given) - _HABITS
+def _change_behaviour(server: ServerState, arguments: dict[str, Any]) -> Any:
+    """Change the server's behaviour; the properties are those of ``server_state.Behaviour``."""
+    unknown = set(arguments) - _CHANGEABLE
     if unknown:
         raise ValueError(f"not a habit that can be changed: {', '.join(sorted(unknown))}")
-    given = {name: tuple(value) if name == "statuses" else value for name, value in given.items()}
-    world.habits = replace(world.habits, **given)
-    return {name: getattr(world.habits, name) for name in sorted(_HABITS)}
+    arguments = {name: tuple(value) if name == "statuses" else value for name, value in arguments.items()}
+    server.behaviour = replace(server.behaviour, **arguments)
+    return {name: getattr(server.behaviour, name) for name in sorted(_CHANGEABLE)}
 
 
-def _instances(world: World, given: dict[str, Any]) -> Any:
-    found = world.instances.values()
-    return [{"name": instance.name, "state": instance.state, "id": instance.id} for instance in found]
+def _instances(server: ServerState, arguments: dict[str, Any]) -> Any:
+    instances = server.instances.values()
+    return [{"name": instance.name, "state": instance.state, "id": instance.id} for instance in instances]
 
 
-def _phones(world: World, given: dict[str, Any]) -> Any:
-    """Each list given replaces the one known."""
-    phones = world.phones
-    phones.missing = set(given.get("missing", phones.missing))
-    phones.unanswered = set(given.get("unanswered", phones.unanswered))
-    phones.aliases = dict(given.get("aliases", phones.aliases))
-    phones.names = dict(given.get("names", phones.names))
-    groups = given.get("groups", phones.groups)
-    phones.groups = {group: tuple(members) for group, members in groups.items()}
-    return {"missing": sorted(phones.missing)}
+def _phones(server: ServerState, arguments: dict[str, Any]) -> Any:
+    """Replace each property that is given."""
+    numbers = server.numbers
+    numbers.missing = set(arguments.get("missing", numbers.missing))
+    numbers.unanswered = set(arguments.get("unanswered", numbers.unanswered))
+    numbers.aliases = dict(arguments.get("aliases", numbers.aliases))
+    numbers.names = dict(arguments.get("names", numbers.names))
+    groups = arguments.get("groups", numbers.groups)
+    numbers.groups = {group: tuple(members) for group, members in groups.items()}
+    return {"missing": sorted(numbers.missing)}
 
 
-def _down(world: World, given: dict[str, Any]) -> Any:
-    """Refuse connections for some seconds; begins after this answer is out."""
-    seconds = float(given["seconds"])
+def _down(server: ServerState, arguments: dict[str, Any]) -> Any:
+    """Refuse connections for some seconds, once this response is sent."""
+    seconds = float(arguments["seconds"])
 
-    async def away() -> None:
+    async def go_down() -> None:
         await trio.sleep(0.05)
-        world.door.shut()
+        server.listener.take_down()
         await trio.sleep(seconds)
-        world.door.open()
+        server.listener.bring_up()
 
-    world.spawn(away)
+    server.spawn(go_down)
     return {"down": seconds}
 
 
-VERBS: dict[tuple[str, str], Callable[[World, dict[str, Any]], Any]] = {
+COMMANDS: dict[tuple[str, str], Callable[[ServerState, dict[str, Any]], Any]] = {
     ("POST", "scan"): _scan,
     ("POST", "close"): _close,
     ("POST", "receive"): _receive,
-    ("POST", "play"): _play,
+    ("POST", "play"): _replay,
     ("POST", "storm"): _storm,
     ("POST", "status"): _status,
-    ("POST", "faults"): _plant,
-    ("DELETE", "faults"): _clear,
+    ("POST", "faults"): _inject_fault,
+    ("DELETE", "faults"): _clear_faults,
     ("GET", "faults"): _faults,
     ("GET", "ledger"): _ledger,
     ("GET", "deliveries"): _deliveries,
-    ("GET", "struck"): _struck,
-    ("POST", "habits"): _habits,
+    ("GET", "struck"): _triggered_faults,
+    ("POST", "habits"): _change_behaviour,
     ("GET", "instances"): _instances,
     ("POST", "phones"): _phones,
     ("POST", "down"): _down,

@@ -1,13 +1,13 @@
-"""Answers the instance, webhook and settings endpoints of the simulated server."""
+"""Serves the instance, webhook and settings endpoints of the simulated server."""
 
 import uuid
 from typing import Any
 
 import trio
 
-from zapline.sandbox.simulator.http.http_server import Answer, Request
-from zapline.sandbox.simulator.http.responses import NUMBER, Field, Refusal, Schema, answer
-from zapline.sandbox.simulator.state import pairing
+from zapline.sandbox.simulator.http.http_server import Request, Response
+from zapline.sandbox.simulator.http.responses import NUMBER, ApiError, Field, Schema, json_response
+from zapline.sandbox.simulator.state import connection_lifecycle
 from zapline.sandbox.simulator.state.instances import (
     EVENTS,
     SETTINGS,
@@ -18,7 +18,7 @@ from zapline.sandbox.simulator.state.instances import (
     row_id,
     webhook_row,
 )
-from zapline.sandbox.simulator.state.world import World
+from zapline.sandbox.simulator.state.server_state import ServerState
 
 _CREATE = Schema((), {"number": Field((str,), pattern=NUMBER), "qrcode": Field((bool,)), "webhook": Field((dict,))})
 _UNDEFINED_LENGTH = "Cannot read properties of undefined (reading 'length')"
@@ -33,12 +33,12 @@ _SETTINGS_REQUIRED = (
 _SETTINGS = Schema(_SETTINGS_REQUIRED, {name: Field((bool,)) for name in _SETTINGS_REQUIRED})
 
 
-async def root(world: World) -> Answer:
-    return answer(
+async def root(server: ServerState) -> Response:
+    return json_response(
         {
             "status": 200,
             "message": "Welcome to the Evolution API, it is working!",
-            "version": world.habits.version,
+            "version": server.behaviour.version,
             "clientName": "evolution",
             "documentation": "https://doc.evolution-api.com",
             "whatsappWebVersion": "2.3000.1027934701",
@@ -46,34 +46,34 @@ async def root(world: World) -> Answer:
     )
 
 
-async def create(world: World, body: Any) -> Answer:
-    """Guards have passed: the name is free and the key is the global one."""
+async def create(server: ServerState, body: Any) -> Response:
+    """The router has checked that the name is free and the key is the global one."""
     body = body if isinstance(body, dict) else {}
     number = body.get("number")
     _CREATE.check(body)
     if body.get("integration") != "WHATSAPP-BAILEYS":
-        raise Refusal(400, ["Invalid integration"])
+        raise ApiError(400, ["Invalid integration"])
     name = body.get("instanceName")
     if not isinstance(name, str) or not name:
-        raise Refusal(400, ["Invalid `this.prismaRepository.instance.create()` invocation"])
+        raise ApiError(400, ["Invalid `this.prismaRepository.instance.create()` invocation"])
     hook = body.get("webhook")
     if hook is not None and not isinstance(hook.get("events"), list):
-        raise Refusal(400, [_UNDEFINED_LENGTH])
+        raise ApiError(400, [_UNDEFINED_LENGTH])
     now = iso_now()
     token = body.get("token") or str(uuid.uuid4()).upper()
     instance = Instance(name, token, body["integration"], number or None, now)
-    instance.row_id, instance.updated = row_id(world.chance), now
+    instance.row_id, instance.updated = row_id(server.rng), now
     instance.settings |= {key: body[key] for key in SETTINGS if key in body}
     if hook is not None:
-        # `enabled` is ignored here, and the event names are not looked at (contract, section 1).
-        instance.webhook = _new_webhook(world, {**hook, "enabled": True})
-    world.instances[name] = instance
-    world.fire(instance, "instance.create", {"instanceName": name, "instanceId": instance.id})
+        # `enabled` is ignored here, and the event names are not checked (contract, section 1).
+        instance.webhook = _new_webhook(server, {**hook, "enabled": True})
+    server.instances[name] = instance
+    server.fire(instance, "instance.create", {"instanceName": name, "instanceId": instance.id})
     if body.get("qrcode"):
-        pairing.start_pairing(world, instance, instance.number)
-        with trio.move_on_after(world.habits.create_wait):
-            await instance.code_ready.wait()
-    return answer(_created(instance, hook, bool(body.get("qrcode"))), 201)
+        connection_lifecycle.start_pairing(server, instance, instance.number)
+        with trio.move_on_after(server.behaviour.create_wait):
+            await instance.qr_ready.wait()
+    return json_response(_created(instance, hook, bool(body.get("qrcode"))), 201)
 
 
 def _created(instance: Instance, hook: dict[str, Any] | None, with_code: bool) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def _created(instance: Instance, hook: dict[str, Any] | None, with_code: bool) -
             "status": instance.state,
         },
         "hash": instance.token,
-        "webhook": {shown: hook[name] for name, shown in names.items() if name in hook} if hook else {},
+        "webhook": {key: hook[name] for name, key in names.items() if name in hook} if hook else {},
         "websocket": {},
         "rabbitmq": {},
         "nats": {},
@@ -101,15 +101,15 @@ def _created(instance: Instance, hook: dict[str, Any] | None, with_code: bool) -
         "settings": instance.settings,
     }
     if with_code:
-        created["qrcode"] = instance.code or {"count": 0}
+        created["qrcode"] = instance.qr_code or {"count": 0}
     return created
 
 
-def _new_webhook(world: World, hook: dict[str, Any]) -> WebhookRow:
+def _new_webhook(server: ServerState, hook: dict[str, Any]) -> WebhookRow:
     now = iso_now()
     events = list(hook["events"]) or list(EVENTS)
     return WebhookRow(
-        id=row_id(world.chance),
+        id=row_id(server.rng),
         url=str(hook.get("url", "")),
         headers=hook.get("headers"),
         enabled=bool(hook["enabled"]),
@@ -121,72 +121,72 @@ def _new_webhook(world: World, hook: dict[str, Any]) -> WebhookRow:
     )
 
 
-async def connect(world: World, instance: Instance, request: Request, body: Any) -> Answer:
+async def connect(server: ServerState, instance: Instance, request: Request, body: Any) -> Response:
     if instance.state == "open":
-        return answer({"instance": {"instanceName": instance.name, "state": "open"}})
+        return json_response({"instance": {"instanceName": instance.name, "state": "open"}})
     if instance.state == "close":
-        pairing.start_pairing(world, instance, request.query.get("number") or instance.number)
-        with trio.move_on_after(world.habits.connect_wait):
-            await instance.code_ready.wait()
-    return answer(instance.code or {"count": 0})
+        connection_lifecycle.start_pairing(server, instance, request.query.get("number") or instance.number)
+        with trio.move_on_after(server.behaviour.connect_wait):
+            await instance.qr_ready.wait()
+    return json_response(instance.qr_code or {"count": 0})
 
 
-async def connection_state(world: World, instance: Instance, request: Request, body: Any) -> Answer:
-    return answer({"instance": {"instanceName": instance.name, "state": instance.state}})
+async def connection_state(server: ServerState, instance: Instance, request: Request, body: Any) -> Response:
+    return json_response({"instance": {"instanceName": instance.name, "state": instance.state}})
 
 
-async def restart(world: World, instance: Instance, request: Request, body: Any) -> Answer:
+async def restart(server: ServerState, instance: Instance, request: Request, body: Any) -> Response:
     if instance.state != "open":
-        return answer({"error": True, "message": "[object Object]"})
-    pairing.restart(world, instance)
-    return answer({"instance": {"instanceName": instance.name, "state": "open"}})
+        return json_response({"error": True, "message": "[object Object]"})
+    connection_lifecycle.restart(server, instance)
+    return json_response({"instance": {"instanceName": instance.name, "state": "open"}})
 
 
-async def logout(world: World, instance: Instance, request: Request, body: Any) -> Answer:
+async def logout(server: ServerState, instance: Instance, request: Request, body: Any) -> Response:
     if instance.state == "close":
-        raise Refusal(400, [f'The "{instance.name}" instance is not connected'])
-    pairing.close(world, instance, 401)
-    return answer({"status": "SUCCESS", "error": False, "response": {"message": "Instance logged out"}})
+        raise ApiError(400, [f'The "{instance.name}" instance is not connected'])
+    connection_lifecycle.close(server, instance, 401)
+    return json_response({"status": "SUCCESS", "error": False, "response": {"message": "Instance logged out"}})
 
 
-async def delete(world: World, instance: Instance, request: Request, body: Any) -> Answer:
-    pairing.remove(world, instance)
-    return answer({"status": "SUCCESS", "error": False, "response": {"message": "Instance deleted"}})
+async def delete(server: ServerState, instance: Instance, request: Request, body: Any) -> Response:
+    connection_lifecycle.remove(server, instance)
+    return json_response({"status": "SUCCESS", "error": False, "response": {"message": "Instance deleted"}})
 
 
-async def fetch_instances(world: World, request: Request) -> Answer:
-    """The global key sees all instances, an instance's token only its own."""
+async def fetch_instances(server: ServerState, request: Request) -> Response:
+    """The global key sees all instances, an instance's token only that instance."""
     key = request.headers.get("apikey", "")
-    found = list(world.instances.values())
-    if key != world.api_key:
-        found = [instance for instance in found if instance.token == key]
-        if not found:
-            raise Refusal(401, "Unauthorized")
-    for parameter, read in (("instanceName", "name"), ("instanceId", "id"), ("number", "number")):
+    selected = list(server.instances.values())
+    if key != server.api_key:
+        selected = [instance for instance in selected if instance.token == key]
+        if not selected:
+            raise ApiError(401, "Unauthorized")
+    for parameter, attribute in (("instanceName", "name"), ("instanceId", "id"), ("number", "number")):
         wanted = request.query.get(parameter)
         if wanted is not None:
-            found = [instance for instance in found if getattr(instance, read) == wanted]
-            if not found:
-                raise Refusal(404, [f'Instance "{wanted}" not found'])
-    return answer([instance_row(instance) for instance in found])
+            selected = [instance for instance in selected if getattr(instance, attribute) == wanted]
+            if not selected:
+                raise ApiError(404, [f'Instance "{wanted}" not found'])
+    return json_response([instance_row(instance) for instance in selected])
 
 
-async def set_webhook(world: World, instance: Instance, request: Request, body: Any) -> Answer:
-    """What is not given keeps its value; disabling empties the events."""
+async def set_webhook(server: ServerState, instance: Instance, request: Request, body: Any) -> Response:
+    """Omitted fields keep their value; disabling clears the events."""
     Schema(("webhook",), {"webhook": Field((dict,))}).check(body)
     hook: dict[str, Any] = body["webhook"]
-    known = {"enabled": Field((bool,)), "url": Field((str,))}
-    Schema(("enabled", "url"), known).check(hook)
+    fields = {"enabled": Field((bool,)), "url": Field((str,))}
+    Schema(("enabled", "url"), fields).check(hook)
     events = hook.get("events")
     if not isinstance(events, list):
-        raise Refusal(500, _UNDEFINED_LENGTH)
+        raise ApiError(500, _UNDEFINED_LENGTH)
     for position, event in enumerate(events):
         if event not in EVENTS:
-            words = f"webhook.events[{position}] is not one of enum values: {','.join(EVENTS)}"
-            raise Refusal(400, [[words]])
+            message = f"webhook.events[{position}] is not one of enum values: {','.join(EVENTS)}"
+            raise ApiError(400, [[message]])
     row = instance.webhook
     if row is None:
-        row = instance.webhook = _new_webhook(world, hook)
+        row = instance.webhook = _new_webhook(server, hook)
     else:
         row.url, row.enabled = hook["url"], hook["enabled"]
         row.events = (list(events) or list(EVENTS)) if row.enabled else []
@@ -194,19 +194,19 @@ async def set_webhook(world: World, instance: Instance, request: Request, body: 
         row.by_events = bool(hook.get("byEvents", row.by_events))
         row.base64 = bool(hook.get("base64", row.base64))
         row.updated = iso_now()
-    return answer(webhook_row(row, instance.id), 201)
+    return json_response(webhook_row(row, instance.id), 201)
 
 
-async def find_webhook(world: World, instance: Instance, request: Request, body: Any) -> Answer:
+async def find_webhook(server: ServerState, instance: Instance, request: Request, body: Any) -> Response:
     row = instance.webhook
-    return answer(webhook_row(row, instance.id) if row is not None else None)
+    return json_response(webhook_row(row, instance.id) if row is not None else None)
 
 
-async def set_settings(world: World, instance: Instance, request: Request, body: Any) -> Answer:
-    given = _SETTINGS.check(body)
-    instance.settings |= {key: given[key] for key in SETTINGS if key in given}
-    return answer({"settings": {"instanceName": instance.name, "settings": given}}, 201)
+async def set_settings(server: ServerState, instance: Instance, request: Request, body: Any) -> Response:
+    body = _SETTINGS.check(body)
+    instance.settings |= {key: body[key] for key in SETTINGS if key in body}
+    return json_response({"settings": {"instanceName": instance.name, "settings": body}}, 201)
 
 
-async def find_settings(world: World, instance: Instance, request: Request, body: Any) -> Answer:
-    return answer(instance.settings)
+async def find_settings(server: ServerState, instance: Instance, request: Request, body: Any) -> Response:
+    return json_response(instance.settings)

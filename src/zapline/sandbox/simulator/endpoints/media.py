@@ -1,12 +1,12 @@
-"""Answers with the bytes of a message's file: those that were sent or received, else a small one of its kind."""
+"""Serves the file of a message: the one that was sent or received, else a small sample of its type."""
 
 import base64
 from typing import Any
 
-from zapline.sandbox.simulator.http.http_server import Answer, Request
-from zapline.sandbox.simulator.http.responses import Refusal, answer
+from zapline.sandbox.simulator.http.http_server import Request, Response
+from zapline.sandbox.simulator.http.responses import ApiError, json_response
 from zapline.sandbox.simulator.state.instances import Instance
-from zapline.sandbox.simulator.state.world import World
+from zapline.sandbox.simulator.state.server_state import ServerState
 
 _PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJRU5ErkJggg=="
 """One pixel."""
@@ -27,18 +27,18 @@ _SAMPLES = {
 }
 
 
-async def get_base64(world: World, instance: Instance, request: Request, body: Any) -> Answer:
-    """The file of a stored message; a message that is not stored, or has none, is refused."""
+async def get_base64(server: ServerState, instance: Instance, request: Request, body: Any) -> Response:
+    """Return the file of a stored message. Raises ``ApiError`` for a message that is not stored or has no file."""
     key = ((body.get("message") or {}).get("key") or {}).get("id")
     stored = instance.messages.get(key) if isinstance(key, str) else None
     if stored is None:
-        raise Refusal(400, ["Message not found"])
+        raise ApiError(400, ["Message not found"])
     kind = stored.message["messageType"]
     media = stored.message["message"].get(kind)
     if not isinstance(media, dict) or "mimetype" not in media:
-        raise Refusal(400, ["The message is not of the media type"])
+        raise ApiError(400, ["The message is not of the media type"])
     file = stored.media or _SAMPLES.get(kind, _PDF)
-    found = {
+    result = {
         "mediaType": kind,
         "fileName": media.get("fileName", key),
         "caption": media.get("caption"),
@@ -47,4 +47,4 @@ async def get_base64(world: World, instance: Instance, request: Request, body: A
         "base64": file,
         "buffer": None,
     }
-    return answer(found, 201)
+    return json_response(result, 201)

@@ -1,4 +1,4 @@
-"""Answers the message endpoints: checks the number, delivers to the phone, echoes, reports statuses."""
+"""Serves the message endpoints: checks the number, delivers to the phone, echoes, reports statuses."""
 
 import base64
 import binascii
@@ -11,14 +11,14 @@ from urllib.parse import urlsplit
 import trio
 
 from zapline.sandbox.simulator.endpoints.message_contents import CONTENTS, Content
-from zapline.sandbox.simulator.endpoints.v1_bodies import flattened, is_old
-from zapline.sandbox.simulator.http.http_server import Answer, Request
-from zapline.sandbox.simulator.http.responses import NUMBER, Field, Refusal, Schema, answer
+from zapline.sandbox.simulator.endpoints.v1_requests import is_v1, to_v2_body
+from zapline.sandbox.simulator.http.http_server import Request, Response
+from zapline.sandbox.simulator.http.responses import NUMBER, ApiError, Field, Schema, json_response
+from zapline.sandbox.simulator.state.delivery_ledger import DeliveredMessage
 from zapline.sandbox.simulator.state.faults import Fault
 from zapline.sandbox.simulator.state.instances import Instance, message_id, row_id
-from zapline.sandbox.simulator.state.ledger import Delivered
-from zapline.sandbox.simulator.state.message_store import Stored
-from zapline.sandbox.simulator.state.world import World
+from zapline.sandbox.simulator.state.message_store import StoredMessage
+from zapline.sandbox.simulator.state.server_state import ServerState
 
 _TEXT, _INT = Field((str,)), Field((int,), "Enter a value in milliseconds")
 _COMMON = {"number": Field((str,), "Invalid format", pattern=NUMBER), "delay": _INT, "quoted": Field((dict,))}
@@ -40,8 +40,8 @@ SCHEMAS: dict[str, Schema] = {
     "sendTemplate": Schema(("number", "name", "language"), _COMMON),
 }
 _BRAZIL = re.compile(r"(55)(\d{2})\d(\d{8})")
-_AT_THE_END = ("connection_closed", "whatsapp_throttle", "never_echo", "echo_off")
-LONGEST_DELAY = 120.0  # seconds that a request may ask the server to "type"
+_FAULTS_ON_DELIVERY = ("connection_closed", "whatsapp_throttle", "never_echo", "echo_off")
+MAX_DELAY = 120.0  # seconds of "typing" that a request may ask for
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,52 +54,52 @@ class Recipient:
         return not self.jid.endswith("@g.us")
 
 
-async def send(world: World, instance: Instance, request: Request, body: Any, kind: str) -> Answer:
-    """All the send endpoints; ``kind`` is the last word of the route."""
+async def send(server: ServerState, instance: Instance, request: Request, body: Any, kind: str) -> Response:
+    """Serve all send endpoints; ``kind`` is the last segment of the route."""
     schema = SCHEMAS.get(kind)
     if schema is None:
-        raise Refusal(404, [f"Cannot POST {request.path}"])
-    body = schema.check(flattened(kind, body) if is_old(world.habits.version) else body)
+        raise ApiError(404, [f"Cannot POST {request.path}"])
+    body = schema.check(to_v2_body(kind, body) if is_v1(server.behaviour.version) else body)
     if kind == "sendTemplate":
-        raise Refusal(500, "Method not available in the Baileys service")
-    _check_rules(kind, body)
-    recipient = _recipient(world, instance, request.path, body)
+        raise ApiError(500, "Method not available in the Baileys service")
+    _validate(kind, body)
+    recipient = _find_recipient(server, instance, request.path, body)
     if kind == "sendMedia":
         _check_media_host(str(body.get("media", "")))
     delay = body.get("delay", 0)
     if delay:
-        await trio.sleep(min(delay / 1000, LONGEST_DELAY))
-    fault = world.faults.strike(_AT_THE_END, instance.name, request.path)
+        await trio.sleep(min(delay / 1000, MAX_DELAY))
+    fault = server.faults.trigger(_FAULTS_ON_DELIVERY, instance.name, request.path)
     if instance.socket != "alive" or (fault is not None and fault.kind == "connection_closed"):
-        raise Refusal(400, ["Error: Connection Closed"])
+        raise ApiError(400, ["Error: Connection Closed"])
     if fault is not None and fault.kind == "whatsapp_throttle":
         raise _throttled(fault)
-    return _deliver(world, instance, recipient, CONTENTS[kind](body, world), body, fault)
+    return _deliver(server, instance, recipient, CONTENTS[kind](body, server), body, fault)
 
 
-def _throttled(fault: Fault) -> Refusal:
-    """WhatsApp's own limit shows in the words alone: while the number is checked, or while the message is sent."""
+def _throttled(fault: Fault) -> ApiError:
+    """Return the error of WhatsApp's own limit, which shows in the text alone, in one of its three forms."""
     if fault.status == 463:
-        return Refusal(400, ["Error: 463"])
-    return Refusal(400, ["Error: rate-overlimit"]) if fault.status == 400 else Refusal(500, "rate-overlimit")
+        return ApiError(400, ["Error: 463"])
+    return ApiError(400, ["Error: rate-overlimit"]) if fault.status == 400 else ApiError(500, "rate-overlimit")
 
 
-def _check_rules(kind: str, body: dict[str, Any]) -> None:
+def _validate(kind: str, body: dict[str, Any]) -> None:
     if kind == "sendText" and not body["text"].strip():
-        raise Refusal(400, ["Text is required"])
+        raise ApiError(400, ["Text is required"])
     if kind == "sendReaction" and not _single_emoji(body["reaction"]):
-        raise Refusal(400, ["Reaction must be a single emoji or empty string"])
+        raise ApiError(400, ["Reaction must be a single emoji or empty string"])
     if kind == "sendMedia":
         media = str(body.get("media", ""))
         is_url = urlsplit(media).scheme in ("http", "https")
         if not is_url and body["mediatype"] == "document" and not body.get("fileName"):
-            raise Refusal(400, ["For base64 the file name must be informed."])
+            raise ApiError(400, ["For base64 the file name must be informed."])
         if not is_url and not _is_base64(media):
-            raise Refusal(400, ["Owned media must be a url or base64"])
+            raise ApiError(400, ["Owned media must be a url or base64"])
 
 
 def _single_emoji(text: str) -> bool:
-    return text == "" or (len(text) <= 8 and all(ord(letter) > 0x2000 for letter in text))
+    return text == "" or (len(text) <= 8 and all(ord(character) > 0x2000 for character in text))
 
 
 def _is_base64(text: str) -> bool:
@@ -110,14 +110,14 @@ def _is_base64(text: str) -> bool:
 
 
 def _check_media_host(media: str) -> None:
-    """Hosts under .invalid do not exist; all others are taken to answer, and nothing is fetched."""
+    """Refuse hosts under .invalid as unknown; all others are accepted, and nothing is fetched."""
     host = urlsplit(media).hostname or ""
     if host.endswith(".invalid"):
-        raise Refusal(500, [f"Error: getaddrinfo ENOTFOUND {host}"])
+        raise ApiError(500, [f"Error: getaddrinfo ENOTFOUND {host}"])
 
 
 def create_jid(number: str) -> str:
-    """Evolution's rule: a Brazilian mobile number outside the areas 11 to 30 loses its ninth digit."""
+    """Apply Evolution's rule: a Brazilian mobile number outside the areas 11 to 30 loses its ninth digit."""
     if "@" in number:
         return number
     match = _BRAZIL.fullmatch(number)
@@ -126,68 +126,68 @@ def create_jid(number: str) -> str:
     return f"{number}@s.whatsapp.net"
 
 
-def look_up(world: World, number: str) -> Recipient | None:
-    """Who answers to this number on WhatsApp, or None. ``TimeoutError``: the look-up gets no answer."""
-    phones = world.phones
+def look_up(server: ServerState, number: str) -> Recipient | None:
+    """Return who has this number on WhatsApp, or None. Raises ``TimeoutError`` where the look-up times out."""
+    numbers = server.numbers
     digits = number.removesuffix("@s.whatsapp.net")
-    if digits in phones.unanswered:
+    if digits in numbers.unanswered:
         raise TimeoutError
-    if digits in phones.missing:
+    if digits in numbers.missing:
         return None
-    return Recipient(create_jid(phones.aliases.get(digits, digits)), number)
+    return Recipient(create_jid(numbers.aliases.get(digits, digits)), number)
 
 
 def check_socket(instance: Instance) -> None:
-    """The words differ between a socket that never was and one that is closed."""
+    """Raise ``ApiError`` without an open socket; its text differs between one never opened and one closed."""
     if instance.socket == "never":
-        raise Refusal(500, "Cannot read properties of undefined (reading 'onWhatsApp')")
+        raise ApiError(500, "Cannot read properties of undefined (reading 'onWhatsApp')")
     if instance.socket == "closed":
-        raise Refusal(500, "Connection Closed")
+        raise ApiError(500, "Connection Closed")
 
 
-def _recipient(world: World, instance: Instance, path: str, body: dict[str, Any]) -> Recipient:
+def _find_recipient(server: ServerState, instance: Instance, path: str, body: dict[str, Any]) -> Recipient:
     number = str(body["number"] if "number" in body else body["key"].get("remoteJid", ""))
     check_socket(instance)
-    if world.faults.strike(("number_check_timeout",), instance.name, path):
-        raise Refusal(500, "Timed Out")
+    if server.faults.trigger(("number_check_timeout",), instance.name, path):
+        raise ApiError(500, "Timed Out")
     try:
-        found = look_up(world, number)
+        recipient = look_up(server, number)
     except TimeoutError as exc:
-        raise Refusal(500, "Timed Out") from exc
-    if found is None:
-        raise Refusal(400, [{"jid": create_jid(number), "exists": False, "number": number}])
-    return found
+        raise ApiError(500, "Timed Out") from exc
+    if recipient is None:
+        raise ApiError(400, [{"jid": create_jid(number), "exists": False, "number": number}])
+    return recipient
 
 
 def _deliver(
-    world: World,
+    server: ServerState,
     instance: Instance,
     recipient: Recipient,
     content: Content,
     body: dict[str, Any],
     fault: Fault | None,
-) -> Answer:
-    """From here on the phone has it."""
+) -> Response:
+    """Deliver to the phone, then store, echo and report as the fault allows."""
     now = time.time()
-    external_id = message_id(world.chance)
+    external_id = message_id(server.rng)
     lost = fault is not None and fault.kind == "never_echo"
     echoed = fault is None
-    world.ledger.received(
-        Delivered(external_id, instance.name, recipient.number, content.message_type, content.text, now, echoed)
+    server.ledger.add_message(
+        DeliveredMessage(external_id, instance.name, recipient.number, content.message_type, content.text, now, echoed)
     )
     if lost:
-        raise Refusal(400, ["Error: Timed Out"])
-    prepared = _prepare(world, instance, recipient, content, body, external_id, int(now))
-    stored = world.store(instance, Stored(row_id(world.chance), prepared, media=content.media))
+        raise ApiError(400, ["Error: Timed Out"])
+    message = _build_message(server, instance, recipient, content, body, external_id, int(now))
+    stored = server.store(instance, StoredMessage(row_id(server.rng), message, media=content.media))
     if echoed:
-        world.fire(instance, "send.message", prepared)
-    if recipient.is_person and world.habits.statuses and world.habits.store:
-        _report_statuses(world, instance, stored)
-    return answer(prepared, 201)
+        server.fire(instance, "send.message", message)
+    if recipient.is_person and server.behaviour.statuses and server.behaviour.store:
+        _report_statuses(server, instance, stored)
+    return json_response(message, 201)
 
 
-def _prepare(
-    world: World,
+def _build_message(
+    server: ServerState,
     instance: Instance,
     recipient: Recipient,
     content: Content,
@@ -195,31 +195,33 @@ def _prepare(
     external_id: str,
     now: int,
 ) -> dict[str, Any]:
-    prepared: dict[str, Any] = {
+    message: dict[str, Any] = {
         "key": {"remoteJid": recipient.jid, "fromMe": True, "id": external_id},
         "pushName": "Você",
         "status": "PENDING",
         "message": content.message,
     }
     if content.has_context:
-        context = _context(world, instance, recipient, body, now)
-        context |= content.more_context or {}
+        context = _context(server, instance, recipient, body, now)
+        context |= content.extra_context or {}
         if content.inner is not None:
             content.inner["contextInfo"] = context
-        if content.context_shown:
-            prepared["contextInfo"] = context
-    prepared |= {
+        if content.shows_context:
+            message["contextInfo"] = context
+    message |= {
         "messageType": content.message_type,
         "messageTimestamp": now,
         "instanceId": instance.id,
         "source": "web",
     }
-    return prepared
+    return message
 
 
-def _context(world: World, instance: Instance, recipient: Recipient, body: dict[str, Any], now: int) -> dict[str, Any]:
+def _context(
+    server: ServerState, instance: Instance, recipient: Recipient, body: dict[str, Any], now: int
+) -> dict[str, Any]:
     if not recipient.is_person:
-        everyone = world.phones.groups.get(recipient.jid, ()) if body.get("mentionsEveryOne") else ()
+        everyone = server.numbers.groups.get(recipient.jid, ()) if body.get("mentionsEveryOne") else ()
         return {"mentionedJid": list(everyone)}
     context: dict[str, Any] = {
         "mentionedJid": list(body.get("mentioned") or []),
@@ -236,21 +238,21 @@ def _context(world: World, instance: Instance, recipient: Recipient, body: dict[
     return context
 
 
-def _report_statuses(world: World, instance: Instance, stored: Stored) -> None:
+def _report_statuses(server: ServerState, instance: Instance, stored: StoredMessage) -> None:
     async def report() -> None:
-        for status in world.habits.statuses:
-            await trio.sleep(world.habits.status_gap)
-            report_status(world, instance, stored, status)
+        for status in server.behaviour.statuses:
+            await trio.sleep(server.behaviour.status_gap)
+            report_status(server, instance, stored, status)
 
-    world.spawn(report)
+    server.spawn(report)
 
 
-def report_status(world: World, instance: Instance, stored: Stored, status: str) -> None:
-    """The phone, or WhatsApp's server, reports what became of a message."""
+def report_status(server: ServerState, instance: Instance, stored: StoredMessage, status: str) -> None:
+    """Store a status of a message and fire its webhook."""
     key = stored.message["key"]
     stored.statuses.append(status)
     data = {"keyId": key["id"], "remoteJid": key["remoteJid"], "fromMe": key["fromMe"]}
     if key.get("participant"):
         data["participant"] = key["participant"]
     data |= {"status": status, "instanceId": instance.id, "messageId": stored.row_id}
-    world.fire(instance, "messages.update", data)
+    server.fire(instance, "messages.update", data)

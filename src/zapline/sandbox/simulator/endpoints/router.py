@@ -1,6 +1,6 @@
-"""Routes requests to the simulated server's endpoints: faults first, then Evolution's guards in their order.
+"""Routes requests to the simulated server's endpoints, after faults and Evolution's guards in their order.
 
-A route must exist, then the instance, then for create the name must be free, and only then the key counts
+The guards check that the route exists, that the instance exists (create: that its name is free), and then the key
 (contract, section 1).
 """
 
@@ -13,13 +13,13 @@ import trio
 
 from zapline.sandbox.simulator.endpoints import chats, instances, media, messages
 from zapline.sandbox.simulator.endpoints.control import CONTROL, control
-from zapline.sandbox.simulator.http.http_server import AfterCut, Answer, Cut, Handler, Outcome, Request
-from zapline.sandbox.simulator.http.responses import Refusal, answer, read_json, refuse
+from zapline.sandbox.simulator.http.http_server import AfterDisconnect, Disconnect, Handler, Outcome, Request, Response
+from zapline.sandbox.simulator.http.responses import ApiError, error_response, json_response, read_json
 from zapline.sandbox.simulator.state.faults import Fault
 from zapline.sandbox.simulator.state.instances import Instance
-from zapline.sandbox.simulator.state.world import World
+from zapline.sandbox.simulator.state.server_state import ServerState
 
-Endpoint = Callable[[World, Instance, Request, Any], Awaitable[Answer]]
+Endpoint = Callable[[ServerState, Instance, Request, Any], Awaitable[Response]]
 
 ROUTES: dict[tuple[str, str], Endpoint] = {
     ("GET", "instance/connect"): instances.connect,
@@ -43,9 +43,9 @@ ROUTES: dict[tuple[str, str], Endpoint] = {
     **{("POST", f"message/{kind}"): partial(messages.send, kind=kind) for kind in messages.SCHEMAS},
 }
 
-_BEFORE = ("refuse", "hang", "error", "throttle", "license", "html", "slow")
-_CUTS = {"drop_reply": Cut.CLOSE, "act_then_hang": Cut.HANG, "act_then_reset": Cut.RESET}
-"""What becomes of the connection after the request was carried out."""
+_FAULTS_BEFORE_ENDPOINT = ("refuse", "hang", "error", "throttle", "license", "html", "slow")
+_DISCONNECTS = {"drop_reply": Disconnect.CLOSE, "act_then_hang": Disconnect.HANG, "act_then_reset": Disconnect.RESET}
+"""Fault -> how the connection ends after the request was processed."""
 _LICENSE = {
     "error": "service not activated",
     "code": "LICENSE_REQUIRED",
@@ -56,89 +56,87 @@ _LICENSE = {
 }
 
 
-def handler(world: World) -> Handler:
-    """The whole simulated server as one function from request to answer."""
+def handler(server: ServerState) -> Handler:
+    """Return the handler of all requests of the simulated server."""
 
     async def handle(request: Request) -> Outcome:
         if request.path.startswith(CONTROL):
-            return await control(world, request)
-        instance = _named(request)
+            return await control(server, request)
+        instance = _instance_name(request)
         sends = request.path.startswith("/message/")
-        fault = world.faults.strike(_BEFORE, instance, request.path)
-        if fault is not None:
-            struck = await _struck(fault)
-            if struck is not None:
-                return struck
-        late = world.faults.strike(("late",), instance, request.path) if sends else None
+        fault = server.faults.trigger(_FAULTS_BEFORE_ENDPOINT, instance, request.path)
+        if fault is not None and (replacement := await _apply_fault(fault)) is not None:
+            return replacement
+        late = server.faults.trigger(("late",), instance, request.path) if sends else None
         if late is not None:
-            return AfterCut(partial(world.spawn, partial(_act_late, world, request, late.seconds)))
-        cut = world.faults.strike(tuple(_CUTS) if sends else ("drop_reply",), instance, request.path)
-        done = await _done(world, request)
-        return done if cut is None else _CUTS[cut.kind]
+            return AfterDisconnect(partial(server.spawn, partial(_respond_late, server, request, late.seconds)))
+        disconnect = server.faults.trigger(tuple(_DISCONNECTS) if sends else ("drop_reply",), instance, request.path)
+        response = await _respond(server, request)
+        return response if disconnect is None else _DISCONNECTS[disconnect.kind]
 
     return handle
 
 
-async def _done(world: World, request: Request) -> Answer:
+async def _respond(server: ServerState, request: Request) -> Response:
     try:
-        return await _route(world, request)
-    except Refusal as refusal:
-        return refuse(refusal)
+        return await _route(server, request)
+    except ApiError as error:
+        return error_response(error)
 
 
-async def _act_late(world: World, request: Request, seconds: float) -> None:
-    """What the client no longer waits for is done all the same (contract, section 3, point 4)."""
+async def _respond_late(server: ServerState, request: Request, seconds: float) -> None:
+    """Process a request whose client has disconnected, as Evolution does (contract, section 3, point 4)."""
     await trio.sleep(seconds)
-    await _done(world, request)
+    await _respond(server, request)
 
 
-async def _struck(fault: Fault) -> Answer | Cut | None:
-    """What the fault does in place of the endpoint; None: the endpoint runs after all."""
+async def _apply_fault(fault: Fault) -> Response | Disconnect | None:
+    """Return the result that replaces the endpoint's; None: the endpoint runs."""
     if fault.kind == "refuse":
-        return Cut.RESET
+        return Disconnect.RESET
     if fault.kind == "hang":
-        return Cut.HANG
+        return Disconnect.HANG
     if fault.kind == "slow":
         await trio.sleep(fault.seconds)
         return None
     if fault.kind == "throttle":
         retry_after = (("retry-after", f"{fault.seconds:g}"),)
-        return answer({"status": 429, "error": "Too Many Requests"}, 429, retry_after)
+        return json_response({"status": 429, "error": "Too Many Requests"}, 429, retry_after)
     if fault.kind == "license":
-        return answer(_LICENSE, 503)
+        return json_response(_LICENSE, 503)
     if fault.kind == "html":
         page = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
-        return Answer(fault.status or 502, page, "text/html")
-    return refuse(Refusal(fault.status or 500, "Internal server error"))
+        return Response(fault.status or 502, page, "text/html")
+    return error_response(ApiError(fault.status or 500, "Internal server error"))
 
 
-def _named(request: Request) -> str | None:
-    """The instance that a path names, or None. The name is one encoded segment, slashes included."""
+def _instance_name(request: Request) -> str | None:
+    """Return the instance that the path names, or None. The name is one encoded segment, which may hold slashes."""
     parts = request.path.split("/", 3)
     return unquote(parts[3]) if len(parts) == 4 and parts[3] else None
 
 
-async def _route(world: World, request: Request) -> Answer:
+async def _route(server: ServerState, request: Request) -> Response:
     body = read_json(request.body)
     method, path = request.method, request.path
     if (method, path) == ("GET", "/"):
-        return await instances.root(world)
+        return await instances.root(server)
     if (method, path) == ("GET", "/instance/fetchInstances"):
-        return await instances.fetch_instances(world, request)
+        return await instances.fetch_instances(server, request)
     if (method, path) == ("POST", "/instance/create"):
         name = body.get("instanceName") if isinstance(body, dict) else None
-        if name in world.instances:
-            raise Refusal(403, [f'This name "{name}" is already in use.'])
-        if request.headers.get("apikey") != world.api_key:
-            raise Refusal(401, "Unauthorized")
-        return await instances.create(world, body)
-    name = _named(request)
+        if name in server.instances:
+            raise ApiError(403, [f'This name "{name}" is already in use.'])
+        if request.headers.get("apikey") != server.api_key:
+            raise ApiError(401, "Unauthorized")
+        return await instances.create(server, body)
+    name = _instance_name(request)
     endpoint = ROUTES.get((method, "/".join(path.split("/", 3)[1:3])))
     if endpoint is None or name is None:
-        raise Refusal(404, [f"Cannot {method} {path}"])
-    instance = world.instances.get(name)
+        raise ApiError(404, [f"Cannot {method} {path}"])
+    instance = server.instances.get(name)
     if instance is None:
-        raise Refusal(404, [f'The "{name}" instance does not exist'])
-    if request.headers.get("apikey") not in (world.api_key, instance.token):
-        raise Refusal(401, "Unauthorized")
-    return await endpoint(world, instance, request, body if isinstance(body, dict) else {})
+        raise ApiError(404, [f'The "{name}" instance does not exist'])
+    if request.headers.get("apikey") not in (server.api_key, instance.token):
+        raise ApiError(401, "Unauthorized")
+    return await endpoint(server, instance, request, body if isinstance(body, dict) else {})

@@ -1,11 +1,11 @@
-"""Reads the bodies that versions 1.x took for sending: the content in a part of its own, the rest under options."""
+"""Converts the send requests of Evolution 1.x: content in an object of its own, the rest under ``options``."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from zapline.sandbox.simulator.http.responses import Refusal
+from zapline.sandbox.simulator.http.responses import ApiError
 
-_PARTS: Mapping[str, str] = {
+_CONTENT_KEYS: Mapping[str, str] = {
     "sendText": "textMessage",
     "sendMedia": "mediaMessage",
     "sendWhatsAppAudio": "audioMessage",
@@ -25,38 +25,38 @@ _REQUIRED: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def is_old(version: str) -> bool:
-    """Whether this version takes the old shape; each version rejects the other's (contract, section 1)."""
+def is_v1(version: str) -> bool:
+    """Whether this version takes the 1.x format; each version rejects the other's (contract, section 1)."""
     return version.startswith("1.")
 
 
-def flattened(kind: str, body: Any) -> dict[str, Any]:
-    """The body as versions 2.x take it. Raises the refusal of a body in their shape."""
-    given: dict[str, Any] = body if isinstance(body, dict) else {}
-    name = _PARTS[kind]
-    part = given.get(name)
-    missing = [] if name in given else [f'instance requires property "{name}"']
-    if isinstance(part, dict):
+def to_v2_body(kind: str, body: Any) -> dict[str, Any]:
+    """Return the body in the format of versions 2.x. Raises ``ApiError`` for a body that is not in the 1.x format."""
+    body = body if isinstance(body, dict) else {}
+    name = _CONTENT_KEYS[kind]
+    content = body.get(name)
+    missing = [] if name in body else [f'instance requires property "{name}"']
+    if isinstance(content, dict):
         missing += [
-            f'instance.{name} requires property "{word}"' for word in _REQUIRED.get(kind, ()) if word not in part
+            f'instance.{name} requires property "{key}"' for key in _REQUIRED.get(kind, ()) if key not in content
         ]
-    if kind != "sendReaction" and "number" not in given:
+    if kind != "sendReaction" and "number" not in body:
         missing.append('instance requires property "number"')
     if missing:
-        raise Refusal(400, [missing])
-    options = given.get("options")
-    flat = {word: given[word] for word in ("number",) if word in given}
+        raise ApiError(400, [missing])
+    options = body.get("options")
+    flat: dict[str, Any] = {"number": body["number"]} if "number" in body else {}
     flat |= options if isinstance(options, dict) else {}
     mentions = flat.pop("mentions", None)
     if isinstance(mentions, dict):
         flat["mentionsEveryOne"], flat["mentioned"] = mentions.get("everyOne"), mentions.get("mentioned")
     if kind == "sendContact":
-        return {**flat, "contact": part}
-    return {**flat, **(part if isinstance(part, dict) else {}), **_named(kind, part)}
+        return {**flat, "contact": content}
+    return {**flat, **(content if isinstance(content, dict) else {}), **_location_defaults(kind, content)}
 
 
-def _named(kind: str, part: Any) -> dict[str, Any]:
-    """What 2.x requires and 1.x left out."""
-    if kind != "sendLocation" or not isinstance(part, dict):
+def _location_defaults(kind: str, content: Any) -> dict[str, Any]:
+    """Return the fields of a location that 2.x requires and 1.x does not."""
+    if kind != "sendLocation" or not isinstance(content, dict):
         return {}
-    return {"name": part.get("name", ""), "address": part.get("address", "")}
+    return {"name": content.get("name", ""), "address": content.get("address", "")}

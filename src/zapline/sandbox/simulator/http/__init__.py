@@ -1,1 +1,1 @@
-"""TODO"""
+"""HTTP connections, requests and responses; imports nothing else of the simulator."""

@@ -1,6 +1,6 @@
-"""Performs HTTP/1.1 over trio sockets for the simulated Evolution server, down to resets and cut answers.
+"""Serves HTTP/1.1 over trio sockets for the simulated Evolution server, including resets and missing responses.
 
-h11 alone, because the faults need the socket: a connection that is reset, or closed where an answer was due.
+It uses h11 alone, because the faults need the socket: to reset a connection, or to close it without a response.
 """
 
 import socket
@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import cast
 from urllib.parse import parse_qsl
 
@@ -34,35 +35,35 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     status: int
     body: bytes
     content_type: str = "application/json; charset=utf-8"
     headers: tuple[tuple[str, str], ...] = ()
 
 
-class Cut(Enum):
-    """What happens to a connection in place of an answer."""
+class Disconnect(Enum):
+    """How a connection ends in place of a response."""
 
     RESET = "reset"
     CLOSE = "close"
     HANG = "hang"
-    """Say nothing until the client goes away."""
+    """Send nothing until the client disconnects."""
 
 
 @dataclass(frozen=True, slots=True)
-class AfterCut:
-    """Say nothing until the client goes away, then do this."""
+class AfterDisconnect:
+    """Send nothing until the client disconnects, then call ``action``."""
 
-    act: Callable[[], object]
+    action: Callable[[], object]
 
 
-Outcome = Answer | Cut | AfterCut
+Outcome = Response | Disconnect | AfterDisconnect
 Handler = Callable[[Request], Awaitable[Outcome]]
 
 
 async def serve_connection(handler: Handler, stream: trio.SocketStream) -> None:
-    """Answer requests on one connection until either side ends it. Cancellation closes it at once."""
+    """Serve requests on one connection until either side ends it. Cancellation closes it at once."""
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT)
     peer = _peer(stream)
     try:
@@ -72,10 +73,10 @@ async def serve_connection(handler: Handler, stream: trio.SocketStream) -> None:
                 request = await _read_request(connection, stream, peer)
             if request is None:
                 return
-            outcome = await _outcome(handler, request, stream)
-            if outcome is None:
+            response = await _handle(handler, request, stream)
+            if response is None:
                 return
-            await _send(connection, stream, outcome)
+            await _send(connection, stream, response)
             if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
                 return
             connection.start_next_cycle()
@@ -89,28 +90,28 @@ def _peer(stream: trio.SocketStream) -> str:
     try:
         return str(stream.socket.getpeername()[0])
     except OSError:
-        return ""  # gone already
+        return ""  # disconnected already
 
 
-async def _outcome(handler: Handler, request: Request, stream: trio.SocketStream) -> Answer | None:
-    """The answer, or None after the connection was cut as asked."""
+async def _handle(handler: Handler, request: Request, stream: trio.SocketStream) -> Response | None:
+    """Return the response, or None where the handler wants the connection to end without one."""
     if len(request.body) > BODY_LIMIT:
-        return Answer(413, b'{"status":413,"error":"Payload Too Large"}')
-    outcome = await handler(request)
-    if isinstance(outcome, Answer):
-        return outcome
-    if isinstance(outcome, AfterCut):
-        await _gone(stream)
-        outcome.act()
-    elif outcome is Cut.HANG:
-        await _gone(stream)
-    elif outcome is Cut.RESET:
+        return Response(413, b'{"status":413,"error":"Payload Too Large"}')
+    result = await handler(request)
+    if isinstance(result, Response):
+        return result
+    if isinstance(result, AfterDisconnect):
+        await _wait_for_disconnect(stream)
+        result.action()
+    elif result is Disconnect.HANG:
+        await _wait_for_disconnect(stream)
+    elif result is Disconnect.RESET:
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     return None
 
 
-async def _gone(stream: trio.SocketStream) -> None:
-    """Wait until the client closes or resets."""
+async def _wait_for_disconnect(stream: trio.SocketStream) -> None:
+    """Wait until the client closes or resets the connection."""
     with suppress(trio.BrokenResourceError):
         while await stream.receive_some(CHUNK):
             pass
@@ -123,8 +124,8 @@ async def _read_request(connection: h11.Connection, stream: trio.SocketStream, p
         event = connection.next_event()
         if event is h11.NEED_DATA:
             if connection.they_are_waiting_for_100_continue:
-                go_on = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
-                await stream.send_all(connection.send(go_on) or b"")
+                interim = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
+                await stream.send_all(connection.send(interim) or b"")
             connection.receive_data(await stream.receive_some(CHUNK))
         elif isinstance(event, h11.Request):
             head = event
@@ -145,60 +146,52 @@ async def _read_request(connection: h11.Connection, stream: trio.SocketStream, p
             return None
 
 
-async def _send(connection: h11.Connection, stream: trio.SocketStream, answer: Answer) -> None:
+async def _send(connection: h11.Connection, stream: trio.SocketStream, response: Response) -> None:
     headers = [
-        ("content-type", answer.content_type),
-        ("content-length", str(len(answer.body))),
-        *answer.headers,
+        ("content-type", response.content_type),
+        ("content-length", str(len(response.body))),
+        *response.headers,
     ]
-    response = h11.Response(status_code=answer.status, headers=headers, reason=b"")
-    sent = [connection.send(response), connection.send(h11.Data(data=answer.body))]
-    sent.append(connection.send(h11.EndOfMessage()))
-    await stream.send_all(b"".join(part for part in sent if part))
+    head = h11.Response(status_code=response.status, headers=headers, reason=b"")
+    events = (head, h11.Data(data=response.body), h11.EndOfMessage())
+    await stream.send_all(b"".join(connection.send(event) or b"" for event in events))
 
 
-class Door:
-    """The listening socket, which can be shut (connections are then refused) and opened again on its port."""
+class Listener:
+    """The listening socket; it can be taken down, which refuses connections, and brought up again on the same port."""
 
     def __init__(self, port: int | None) -> None:
         self.port = port or 0
         self._change = trio.Event()
-        self._shut = False
+        self._down = False
 
-    def shut(self) -> None:
-        """Stop listening and break all connections: to the outside the server is down."""
-        self._turn(True)
+    def take_down(self) -> None:
+        """Stop listening and break all connections, as when the server is down."""
+        self._set_down(True)
 
-    def open(self) -> None:
-        self._turn(False)
+    def bring_up(self) -> None:
+        self._set_down(False)
 
-    def _turn(self, shut: bool) -> None:
-        if self._shut is not shut:
-            self._shut = shut
+    def _set_down(self, down: bool) -> None:
+        if self._down is not down:
+            self._down = down
             self._change.set()
             self._change = trio.Event()
 
     async def serve(self, handler: Handler, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until cancelled. Started with the port once it listens."""
+        """Serve until cancelled; reports the port as started once it listens."""
         started = False
         while True:
             change = self._change
-            if self._shut:
+            if self._down:
                 await change.wait()
                 continue
             listeners = await trio.open_tcp_listeners(self.port, host="127.0.0.1", backlog=1024)
             self.port = cast(int, listeners[0].socket.getsockname()[1])
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(trio.serve_listeners, _bound(handler), listeners)
+                nursery.start_soon(trio.serve_listeners, partial(serve_connection, handler), listeners)
                 if not started:
                     started = True
                     task_status.started(self.port)
                 await change.wait()
                 nursery.cancel_scope.cancel()
-
-
-def _bound(handler: Handler) -> Callable[[trio.SocketStream], Awaitable[None]]:
-    async def connection(stream: trio.SocketStream) -> None:
-        await serve_connection(handler, stream)
-
-    return connection

@@ -1,4 +1,4 @@
-"""Prints answers and refusals in Evolution's envelope, and checks request bodies as its schemas do."""
+"""Builds responses and errors in Evolution's envelope, and checks request bodies as its schemas do."""
 
 import json
 import re
@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from zapline.sandbox.simulator.http.http_server import Answer
+from zapline.sandbox.simulator.http.http_server import Response
 
 ERRORS = {
     400: "Bad Request",
@@ -18,14 +18,12 @@ ERRORS = {
     429: "Too Many Requests",
     500: "Internal Server Error",
 }
-
-
 NUMBER = r"^\d+[\.@\w-]+"
-"""What Evolution takes for a number or a JID."""
+"""What Evolution accepts as a number or a JID."""
 
 
-class Refusal(Exception):
-    """A request that is answered with an error. ``message`` has as many shapes as Evolution gives it."""
+class ApiError(Exception):
+    """An error response. ``message`` is a string, a list or a nested list, as Evolution has it."""
 
     def __init__(self, status: int, message: Any, error: str | None = None) -> None:
         super().__init__(status, message)
@@ -34,48 +32,48 @@ class Refusal(Exception):
         self.error = error or ERRORS.get(status, "Internal Server Error")
 
 
-def encode(body: Any) -> bytes:
-    """The body as JSON. Lone surrogates, which recordings may hold, become question marks."""
+def encode_json(body: Any) -> bytes:
+    """Encode the body as JSON. Lone surrogates, which recordings may hold, become question marks."""
     try:
         return msgspec.json.encode(body)
     except (UnicodeEncodeError, OverflowError):
         return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
-def answer(body: Any, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Answer:
-    return Answer(status, encode(body), headers=headers)
+def json_response(body: Any, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Response:
+    return Response(status, encode_json(body), headers=headers)
 
 
-def refuse(refusal: Refusal) -> Answer:
-    body = {"status": refusal.status, "error": refusal.error, "response": {"message": refusal.message}}
-    return answer(body, refusal.status)
+def error_response(error: ApiError) -> Response:
+    body = {"status": error.status, "error": error.error, "response": {"message": error.message}}
+    return json_response(body, error.status)
 
 
 def read_json(body: bytes) -> Any:
-    """The request body. A refusal carries the words of the JSON parser, under an error name that misleads."""
+    """Decode a request body. An ``ApiError`` carries the parser's message, under Evolution's misleading error name."""
     if not body:
         return {}
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError):
-        pass  # it may still be JSON to a more lenient reader, which also has the words
+        pass  # json.loads is more lenient, and has the error message
     try:
         return json.loads(body)
     except json.JSONDecodeError as exc:
         at_end = "Unterminated" in exc.msg
-        words = "Unterminated string in JSON" if at_end else "Unexpected token in JSON"
+        message = "Unterminated string in JSON" if at_end else "Unexpected token in JSON"
         position = len(exc.doc) if at_end else exc.pos
-        raise Refusal(400, f"{words} at position {position}", "Internal Server Error") from exc
+        raise ApiError(400, f"{message} at position {position}", "Internal Server Error") from exc
     except UnicodeDecodeError as exc:
-        raise Refusal(400, "Unexpected token in JSON at position 0", "Internal Server Error") from exc
+        raise ApiError(400, "Unexpected token in JSON at position 0", "Internal Server Error") from exc
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """``kinds``: accepted types. ``words``: the complaint, where the schema has one of its own."""
+    """``types``: accepted types. ``message``: the error text, where the schema has its own."""
 
-    kinds: tuple[type, ...]
-    words: str | None = None
+    types: tuple[type, ...]
+    message: str | None = None
     choices: tuple[str, ...] = ()
     pattern: str | None = None
 
@@ -86,29 +84,29 @@ class Schema:
     fields: Mapping[str, Field]
 
     def check(self, body: Any) -> dict[str, Any]:
-        """The body as an object. Raises a refusal whose message is an array in an array."""
-        given: dict[str, Any] = body if isinstance(body, dict) else {}
-        complaints: list[str] = []
+        """Return the body as an object. Raises ``ApiError`` whose message is a list in a list."""
+        properties: dict[str, Any] = body if isinstance(body, dict) else {}
+        errors: list[str] = []
         for name, field in self.fields.items():
-            if name in given and (complaint := _complaint(name, field, given[name])):
-                complaints.append(complaint)
-        complaints += [f'instance requires property "{name}"' for name in self.required if name not in given]
-        if complaints:
-            raise Refusal(400, [complaints])
-        return given
+            if name in properties and (error := _field_error(name, field, properties[name])):
+                errors.append(error)
+        errors += [f'instance requires property "{name}"' for name in self.required if name not in properties]
+        if errors:
+            raise ApiError(400, [errors])
+        return properties
 
 
-def _complaint(name: str, field: Field, value: Any) -> str | None:
+def _field_error(name: str, field: Field, value: Any) -> str | None:
     is_bool = isinstance(value, bool)
-    fits = isinstance(value, field.kinds) and (not is_bool or bool in field.kinds)
-    in_form = field.pattern is None or not isinstance(value, str) or re.match(field.pattern, value) is not None
-    if fits and in_form and (not field.choices or value in field.choices):
+    type_matches = isinstance(value, field.types) and (not is_bool or bool in field.types)
+    pattern_matches = field.pattern is None or not isinstance(value, str) or re.match(field.pattern, value) is not None
+    if type_matches and pattern_matches and (not field.choices or value in field.choices):
         return None
-    if field.words is not None:
-        return field.words
-    if fits and not in_form:
+    if field.message is not None:
+        return field.message
+    if type_matches and not pattern_matches:
         return f"{name} does not match pattern {json.dumps(field.pattern)}"
     if field.choices:
         return f"{name} is not one of enum values: {','.join(field.choices)}"
-    kinds = {str: "string", bool: "boolean", int: "integer", float: "number", dict: "object", list: "array"}
-    return f"{name} is not of a type(s) {kinds[field.kinds[0]]}"
+    names = {str: "string", bool: "boolean", int: "integer", float: "number", dict: "object", list: "array"}
+    return f"{name} is not of a type(s) {names[field.types[0]]}"

@@ -1,15 +1,15 @@
-"""Remembers what the simulated phones received and what became of each webhook, for tests to compare with."""
+"""Records what the simulated phones received and the outcome of each webhook, for tests to compare with."""
 
 from collections import Counter, deque
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 LIMIT = 500_000
-"""Entries of each kind; a chaos run makes a tenth of it. Older ones go, and are counted."""
+"""Records of each kind; a chaos run needs a tenth of it. Older ones are dropped, and counted."""
 
 
 @dataclass(frozen=True, slots=True)
-class Delivered:
+class DeliveredMessage:
     """A message that reached a phone. ``at`` is in seconds since the epoch."""
 
     id: str
@@ -22,8 +22,8 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """A received message that was marked as read; ``id`` is the message's."""
+class ReadReceipt:
+    """A received message that was marked as read; ``id`` is the message id."""
 
     instance: str
     id: str
@@ -32,7 +32,7 @@ class Read:
 
 
 @dataclass(slots=True)
-class Webhook:
+class WebhookRecord:
     """``fate``: pending, acknowledged, lost (given up), refused (never retried), or off (never tried)."""
 
     n: int
@@ -45,46 +45,46 @@ class Webhook:
 
 
 @dataclass(slots=True)
-class Ledger:
-    phones: deque[Delivered] = field(default_factory=lambda: deque(maxlen=LIMIT))
-    webhooks: deque[Webhook] = field(default_factory=lambda: deque(maxlen=LIMIT))
-    reads: deque[Read] = field(default_factory=lambda: deque(maxlen=LIMIT))
-    delivered: int = 0
-    """All that ever reached a phone, also what is forgotten."""
+class DeliveryLedger:
+    messages: deque[DeliveredMessage] = field(default_factory=lambda: deque(maxlen=LIMIT))
+    webhooks: deque[WebhookRecord] = field(default_factory=lambda: deque(maxlen=LIMIT))
+    reads: deque[ReadReceipt] = field(default_factory=lambda: deque(maxlen=LIMIT))
+    message_count: int = 0
+    """All messages that reached a phone, including the dropped records."""
     fired: int = 0
     forgotten: int = 0
 
-    def received(self, delivered: Delivered) -> None:
-        if len(self.phones) == LIMIT:
+    def add_message(self, message: DeliveredMessage) -> None:
+        if len(self.messages) == LIMIT:
             self.forgotten += 1
-        self.phones.append(delivered)
-        self.delivered += 1
+        self.messages.append(message)
+        self.message_count += 1
 
-    def received_since(self, number: int) -> list[Delivered]:
-        """What reached phones after the first ``number`` messages, in order, as far as it is remembered."""
-        count = min(len(self.phones), self.delivered - number)
-        return [self.phones[index] for index in range(len(self.phones) - count, len(self.phones))]
+    def messages_since(self, number: int) -> list[DeliveredMessage]:
+        """Return the messages after the first ``number``, in order, without the dropped records."""
+        count = min(len(self.messages), self.message_count - number)
+        return [self.messages[index] for index in range(len(self.messages) - count, len(self.messages))]
 
-    def copies(self) -> Counter[tuple[str, str]]:
-        """How often the phones received each text from each instance."""
-        return Counter((entry.instance, entry.text) for entry in self.phones)
+    def copies_by_text(self) -> Counter[tuple[str, str]]:
+        """Count the copies that phones received, by instance and text."""
+        return Counter((message.instance, message.text) for message in self.messages)
 
-    def webhook(self, event: str, instance: str, message_id: str | None) -> Webhook:
-        """Open the entry of one webhook; its fate is written into it."""
+    def add_webhook(self, event: str, instance: str, message_id: str | None) -> WebhookRecord:
+        """Add the record of one webhook; its delivery updates the record."""
         self.fired += 1
-        entry = Webhook(self.fired, event, instance, message_id)
+        record = WebhookRecord(self.fired, event, instance, message_id)
         if len(self.webhooks) == LIMIT:
             self.forgotten += 1
-        self.webhooks.append(entry)
-        return entry
+        self.webhooks.append(record)
+        return record
 
-    def fates(self) -> dict[str, int]:
-        return dict(Counter(entry.fate for entry in self.webhooks))
+    def webhook_counts(self) -> dict[str, int]:
+        return dict(Counter(record.fate for record in self.webhooks))
 
     def as_json(self) -> dict[str, Any]:
         return {
-            "phones": [asdict(entry) for entry in self.phones],
-            "reads": [asdict(entry) for entry in self.reads],
-            "webhooks": [asdict(entry) for entry in self.webhooks],
-            "counts": {"fired": self.fired, "forgotten": self.forgotten, **self.fates()},
+            "phones": [asdict(record) for record in self.messages],
+            "reads": [asdict(record) for record in self.reads],
+            "webhooks": [asdict(record) for record in self.webhooks],
+            "counts": {"fired": self.fired, "forgotten": self.forgotten, **self.webhook_counts()},
         }

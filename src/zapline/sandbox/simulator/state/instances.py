@@ -1,4 +1,4 @@
-"""Holds the state of one simulated instance and prints it as the rows that Evolution shows."""
+"""Holds the state of one simulated instance, and formats it as Evolution's API shows it."""
 
 import random
 import uuid
@@ -8,7 +8,7 @@ from typing import Any
 
 import trio
 
-from zapline.sandbox.simulator.state.message_store import History
+from zapline.sandbox.simulator.state.message_store import MessageStore
 
 EVENTS = (
     "APPLICATION_STARTUP", "QRCODE_UPDATED", "MESSAGES_SET", "MESSAGES_UPSERT", "MESSAGES_EDITED",
@@ -18,7 +18,7 @@ EVENTS = (
     "LABELS_EDIT", "LABELS_ASSOCIATION", "CALL", "TYPEBOT_START", "TYPEBOT_CHANGE_STATUS", "REMOVE_INSTANCE",
     "LOGOUT_INSTANCE", "INSTANCE_CREATE", "INSTANCE_DELETE", "STATUS_INSTANCE",
 )  # fmt: skip
-"""The names that a webhook may subscribe to, in Evolution's order."""
+"""The event names that a webhook may subscribe to, in Evolution's order."""
 
 SETTINGS: dict[str, Any] = {
     "rejectCall": False,
@@ -34,7 +34,7 @@ SETTINGS: dict[str, Any] = {
 
 @dataclass(slots=True)
 class WebhookRow:
-    """``headers`` None: none were given."""
+    """An instance's webhook configuration. ``headers`` None: none were set."""
 
     id: str
     url: str
@@ -49,7 +49,7 @@ class WebhookRow:
 
 @dataclass(slots=True)
 class Instance:
-    """``state`` is what connectionState answers; ``socket`` is what sending meets: never, closed or alive."""
+    """``state`` is what connectionState reports; ``socket`` is the state for sending: never, closed or alive."""
 
     name: str
     token: str
@@ -64,39 +64,39 @@ class Instance:
     socket: str = "never"
     owner_jid: str | None = None
     profile_name: str | None = None
-    code: dict[str, Any] | None = None
-    """The current QR code as connect answers it."""
-    code_ready: trio.Event = field(default_factory=trio.Event)
+    qr_code: dict[str, Any] | None = None
+    """The current QR code as connect returns it."""
+    qr_ready: trio.Event = field(default_factory=trio.Event)
     pairing: trio.CancelScope | None = None
     reopening: trio.CancelScope | None = None
     disconnection: tuple[int, str, str] | None = None
-    """Code, object as JSON text, and moment of the last close."""
+    """Code, error object as JSON text, and time of the last close."""
     updated: str = ""
-    messages: History = field(default_factory=History)
+    messages: MessageStore = field(default_factory=MessageStore)
     contacts: dict[str, tuple[str, str | None, str]] = field(default_factory=dict)
-    """JID -> row id, push name, moment first seen."""
+    """JID -> row id, push name, time first seen."""
 
     def stop_pairing(self) -> None:
-        """End what would change the state by itself: code rotation, and a pending reconnection."""
+        """Cancel the QR code rotation and a pending reconnection."""
         for scope in (self.pairing, self.reopening):
             if scope is not None:
                 scope.cancel()
         self.pairing = self.reopening = None
-        self.code = None
+        self.qr_code = None
 
 
 def iso_now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def row_id(chance: random.Random) -> str:
-    """An id in the form of Evolution's database."""
-    return "cm" + "".join(chance.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=23))
+def row_id(rng: random.Random) -> str:
+    """Return an id in the format of Evolution's database."""
+    return "cm" + "".join(rng.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=23))
 
 
-def message_id(chance: random.Random) -> str:
-    """An id in the form of WhatsApp Web."""
-    return "3EB0" + "".join(chance.choices("0123456789ABCDEF", k=18))
+def message_id(rng: random.Random) -> str:
+    """Return a message id in the format of WhatsApp Web."""
+    return "3EB0" + "".join(rng.choices("0123456789ABCDEF", k=18))
 
 
 def webhook_row(row: WebhookRow, instance_id: str) -> dict[str, Any]:
@@ -115,8 +115,8 @@ def webhook_row(row: WebhookRow, instance_id: str) -> dict[str, Any]:
 
 
 def instance_row(instance: Instance) -> dict[str, Any]:
-    """One element of fetchInstances. The database knows open, connecting and close only roughly."""
-    code, why, at = instance.disconnection or (None, None, None)
+    """Format one element of fetchInstances; its ``connectionStatus`` is ``close`` also while connecting."""
+    code, error, closed_at = instance.disconnection or (None, None, None)
     return {
         "id": instance.id,
         "name": instance.name,
@@ -130,8 +130,8 @@ def instance_row(instance: Instance) -> dict[str, Any]:
         "token": instance.token,
         "clientName": "evolution",
         "disconnectionReasonCode": code,
-        "disconnectionObject": why,
-        "disconnectionAt": at,
+        "disconnectionObject": error,
+        "disconnectionAt": closed_at,
         "createdAt": instance.created,
         "updatedAt": instance.updated,
         "Chatwoot": None,

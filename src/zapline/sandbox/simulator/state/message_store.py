@@ -1,4 +1,4 @@
-"""Keeps an instance's messages as its database does: found by id, by time and by chat; the oldest go first."""
+"""Stores an instance's messages as its database does, indexed by id, time and chat; drops the oldest first."""
 
 from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 STORED_LIMIT = 100_000
-"""Messages kept, each instance."""
+"""Messages stored for each instance."""
 MEDIA_LIMIT = 64 * 1024 * 1024
-"""Characters of base64 kept, each instance: the files of older messages go first."""
+"""Characters of base64 stored for each instance; the files of the oldest messages are dropped first."""
 
 
 @dataclass(slots=True)
-class Stored:
-    """A message in the instance's database: the row, and the statuses reported for it in order."""
+class StoredMessage:
+    """A message in the instance's database: the row, and its statuses in the order of their reports."""
 
     row_id: str
     message: dict[str, Any]
     statuses: list[str] = field(default_factory=list)
     media: str | None = None
-    """The file as base64, where it is known."""
+    """The file as base64, if it is known."""
 
     @property
     def at(self) -> int:
@@ -34,21 +34,21 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """``total`` counts what fits in all pages."""
+    """One page of a query. ``total`` counts the matches on all pages."""
 
     total: int
-    found: list[Stored]
+    messages: list[StoredMessage]
 
 
-class History:
-    """The messages of one instance. A known id keeps its row."""
+class MessageStore:
+    """The messages of one instance. A message id keeps its first row."""
 
     def __init__(self) -> None:
-        self._by_id: OrderedDict[str, tuple[int, int, Stored]] = OrderedDict()
-        self._by_time: list[tuple[int, int, Stored]] = []
-        """Time, and the number of arrival turned round: no two are equal, so rows are never compared. Within a second
-        the earlier comes first when the newest are asked for, as in the recordings."""
-        self._last: dict[str, tuple[int, int, Stored]] = {}
+        self._by_id: OrderedDict[str, tuple[int, int, StoredMessage]] = OrderedDict()
+        self._by_time: list[tuple[int, int, StoredMessage]] = []
+        """Timestamp and negative arrival number: no two are equal, so rows are never compared. Newest first, messages
+        of one second come in the order of arrival, as in the recordings."""
+        self._last: dict[str, tuple[int, int, StoredMessage]] = {}
         self._files: OrderedDict[str, int] = OrderedDict()
         self._file_size = 0
         self._arrived = 0
@@ -59,34 +59,34 @@ class History:
     def __contains__(self, external_id: object) -> bool:
         return external_id in self._by_id
 
-    def __iter__(self) -> Iterator[Stored]:
-        """In the order of arrival."""
-        return (place[2] for place in self._by_id.values())
+    def __iter__(self) -> Iterator[StoredMessage]:
+        """Iterate in the order of arrival."""
+        return (entry[2] for entry in self._by_id.values())
 
-    def get(self, external_id: str) -> Stored | None:
-        place = self._by_id.get(external_id)
-        return place[2] if place is not None else None
+    def get(self, external_id: str) -> StoredMessage | None:
+        entry = self._by_id.get(external_id)
+        return entry[2] if entry is not None else None
 
-    def add(self, stored: Stored) -> Stored:
-        """Keep the message; where its id is known, the row that is there is answered."""
+    def add(self, stored: StoredMessage) -> StoredMessage:
+        """Store the message and return its row; an id that is stored already keeps its row."""
         key = stored.message["key"]["id"]
-        known = self._by_id.get(key)
-        if known is not None:
-            return known[2]
+        existing = self._by_id.get(key)
+        if existing is not None:
+            return existing[2]
         self._arrived += 1
-        place = (stored.at, -self._arrived, stored)
-        self._by_id[key] = place
-        insort(self._by_time, place)
-        self._last[stored.chat] = max(self._last.get(stored.chat, place), place)
+        entry = (stored.at, -self._arrived, stored)
+        self._by_id[key] = entry
+        insort(self._by_time, entry)
+        self._last[stored.chat] = max(self._last.get(stored.chat, entry), entry)
         if stored.media is not None:
-            self._keep_file(key, len(stored.media))
+            self._store_file(key, len(stored.media))
         if len(self._by_id) > STORED_LIMIT:
-            self._forget_oldest()
+            self._drop_oldest()
         return stored
 
-    def chats(self) -> list[Stored]:
+    def chats(self) -> list[StoredMessage]:
         """The last message of each chat, newest first."""
-        return [place[2] for place in sorted(self._last.values(), reverse=True)]
+        return [entry[2] for entry in sorted(self._last.values(), reverse=True)]
 
     def chat_count(self) -> int:
         return len(self._last)
@@ -97,20 +97,20 @@ class History:
         size: int,
         low: int | None = None,
         high: int | None = None,
-        fits: Callable[[Stored], bool] | None = None,
+        matches: Callable[[StoredMessage], bool] | None = None,
     ) -> Page:
-        """Newest first, ``size`` rows a page, pages from 1; ``low`` and ``high`` are both included."""
+        """Return page ``number`` (from 1) of ``size`` rows, newest first; ``low`` and ``high`` are inclusive."""
         start = bisect_left(self._by_time, (low,)) if low is not None else 0
         end = bisect_right(self._by_time, (high + 1,)) if high is not None else len(self._by_time)
         skipped = (number - 1) * size
-        if fits is None:
+        if matches is None:
             newest = end - skipped
             rows = self._by_time[max(start, newest - size) : max(start, newest)]
-            return Page(max(0, end - start), [place[2] for place in reversed(rows)])
-        found = [place[2] for place in reversed(self._by_time[start:end]) if fits(place[2])]
-        return Page(len(found), found[skipped : skipped + size])
+            return Page(max(0, end - start), [entry[2] for entry in reversed(rows)])
+        matching = [entry[2] for entry in reversed(self._by_time[start:end]) if matches(entry[2])]
+        return Page(len(matching), matching[skipped : skipped + size])
 
-    def _keep_file(self, key: str, size: int) -> None:
+    def _store_file(self, key: str, size: int) -> None:
         self._files[key] = size
         self._file_size += size
         while self._file_size > MEDIA_LIMIT and len(self._files) > 1:
@@ -118,9 +118,9 @@ class History:
             self._file_size -= freed
             self._by_id[oldest][2].media = None
 
-    def _forget_oldest(self) -> None:
-        key, place = self._by_id.popitem(last=False)
-        del self._by_time[bisect_left(self._by_time, place)]
+    def _drop_oldest(self) -> None:
+        key, entry = self._by_id.popitem(last=False)
+        del self._by_time[bisect_left(self._by_time, entry)]
         self._file_size -= self._files.pop(key, 0)
-        if self._last.get(place[2].chat) is place:
-            del self._last[place[2].chat]
+        if self._last.get(entry[2].chat) is entry:
+            del self._last[entry[2].chat]

@@ -1,6 +1,6 @@
-"""Posts webhook bodies over kept connections, plain or TLS; of an answer only the status counts.
+"""Posts webhook bodies over keep-alive connections, plain or TLS, and reads the status of the response.
 
-A general HTTP client costs more per webhook than all the rest of the simulated server.
+A general HTTP client takes more CPU time per webhook than the rest of the simulated server.
 """
 
 import select
@@ -14,28 +14,28 @@ import trio
 _CHUNK = 64 * 1024
 HEAD_LIMIT = 64 * 1024
 IDLE_LIMIT = 50
-"""Connections kept for later, each host."""
+"""Idle connections kept for each host."""
 
 _Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 _Address = tuple[str, str, int]
 
 
-class Poster:
-    """Connections are used by one request at a time; ``aclose`` ends those that are idle."""
+class WebhookClient:
+    """A connection serves one request at a time; ``close`` ends the idle ones."""
 
     def __init__(self) -> None:
         self._idle: dict[_Address, list[_Stream]] = {}
         self._context: ssl.SSLContext | None = None
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> int | None:
-        """The status, or None where the URL is none or no whole answer came. Has no deadline of its own."""
+        """Return the HTTP status, or None for an invalid URL or an incomplete response. It sets no deadline."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             return None
         try:
             address = (parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80))
             target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-            stream = self._kept(address) or await self._open(address)
+            stream = self._take_idle(address) or await self._open(address)
         except (OSError, ValueError, trio.BrokenResourceError):
             return None
         reusable = False
@@ -56,8 +56,8 @@ class Poster:
                 _socket(stream).close()
         self._idle.clear()
 
-    def _kept(self, address: _Address) -> _Stream | None:
-        """An idle connection that the other side has not closed meanwhile."""
+    def _take_idle(self, address: _Address) -> _Stream | None:
+        """Return an idle connection that the server has not closed."""
         streams = self._idle.get(address, [])
         while streams:
             stream = streams.pop()
@@ -70,18 +70,18 @@ class Poster:
 
     async def _open(self, address: _Address) -> _Stream:
         scheme, host, port = address
-        plain = await trio.open_tcp_stream(host, port)
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        tcp = await trio.open_tcp_stream(host, port)
+        tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if scheme == "http":
-            return plain
+            return tcp
         try:
             self._context = self._context or ssl.create_default_context()
-            secured = trio.SSLStream(plain, self._context, server_hostname=host, https_compatible=True)
-            await secured.do_handshake()
+            tls = trio.SSLStream(tcp, self._context, server_hostname=host, https_compatible=True)
+            await tls.do_handshake()
         except BaseException:
-            plain.socket.close()
+            tcp.socket.close()
             raise
-        return secured
+        return tls
 
 
 def _socket(stream: _Stream) -> trio.socket.SocketType:
@@ -91,41 +91,41 @@ def _socket(stream: _Stream) -> trio.socket.SocketType:
 async def _exchange(
     stream: _Stream, host: str, target: str, headers: Mapping[str, str], body: bytes
 ) -> tuple[int, bool]:
-    """Status, and whether the connection may be used again. Raises ``ValueError`` for an answer that is none."""
-    named = {"Host": host, **headers, "Content-Length": str(len(body))}
-    lines = [f"POST {target} HTTP/1.1", *(f"{name}: {value}" for name, value in named.items())]
+    """Return the status, and whether the connection is reusable. Raises ``ValueError`` for an invalid response."""
+    all_headers = {"Host": host, **headers, "Content-Length": str(len(body))}
+    lines = [f"POST {target} HTTP/1.1", *(f"{name}: {value}" for name, value in all_headers.items())]
     if any("\r" in line or "\n" in line for line in lines):
         raise ValueError("a line break in a header")
     await stream.send_all("\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n" + body)
-    told = b""
+    received = b""
     while True:
-        head, ended, rest = told.partition(b"\r\n\r\n")
-        if ended and head[9:10] != b"1":
+        head, separator, rest = received.partition(b"\r\n\r\n")
+        if separator and head[9:10] != b"1":
             break
-        told = rest if ended else told + await _more(stream)
-        if len(told) > HEAD_LIMIT:
-            raise ValueError("a head without an end")
-    status, length, keeps = _read_head(head)
+        received = rest if separator else received + await _receive(stream)
+        if len(received) > HEAD_LIMIT:
+            raise ValueError("a response head without an end")
+    status, length, keep_alive = _parse_head(head)
     while length is not None and len(rest) < length:
-        rest += await _more(stream)
-    return status, keeps and length is not None and len(rest) == length
+        rest += await _receive(stream)
+    return status, keep_alive and length is not None and len(rest) == length
 
 
-def _read_head(head: bytes) -> tuple[int, int | None, bool]:
-    """Status, length where it is told, and whether the other side keeps the connection."""
+def _parse_head(head: bytes) -> tuple[int, int | None, bool]:
+    """Return the status, the content length if there is one, and whether the server keeps the connection."""
     first, *lines = head.lower().split(b"\r\n")
-    length, keeps = None, first.startswith(b"http/1.1")
+    length, keep_alive = None, first.startswith(b"http/1.1")
     for line in lines:
         name, _, value = line.partition(b":")
         if name == b"content-length":
             length = int(value)
         elif name == b"transfer-encoding" or (name == b"connection" and b"close" in value):
-            keeps = False  # closing ends a body of unknown length as well
-    return int(first.split(maxsplit=2)[1]), length, keeps
+            keep_alive = False  # a body of unknown length ends with the connection
+    return int(first.split(maxsplit=2)[1]), length, keep_alive
 
 
-async def _more(stream: _Stream) -> bytes:
+async def _receive(stream: _Stream) -> bytes:
     chunk = await stream.receive_some(_CHUNK)
     if not chunk:
-        raise ValueError("closed in the middle of an answer")
+        raise ValueError("closed in the middle of a response")
     return bytes(chunk)
