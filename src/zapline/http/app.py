@@ -16,9 +16,9 @@ from zapline.http.api.documentation.reference_page import ReferencePage
 from zapline.http.api.documentation.webhook_event_schemas import WEBHOOK_EVENTS
 from zapline.http.api.framework import problems, request_validation
 from zapline.http.api.framework.audit_trail import install_audit_trail
-from zapline.http.api.framework.authentication import Authentication
+from zapline.http.api.framework.authentication import AuthenticationRoutes
 from zapline.http.api.framework.password_sign_in import PasswordSignIn
-from zapline.http.api.framework.routes import RouteTable
+from zapline.http.api.framework.route_table import RouteTable
 from zapline.http.api.messages.conversations import ConversationRoutes
 from zapline.http.api.messages.dead_letters import DeadLetterRoutes
 from zapline.http.api.messages.media import MediaRoutes
@@ -31,7 +31,7 @@ from zapline.http.api.units.pace import PaceRoutes
 from zapline.http.api.units.unit_changes import PROBLEMS as UNIT_PROBLEMS
 from zapline.http.api.units.unit_changes import UnitChangeRoutes
 from zapline.http.api.units.units import UnitRoutes
-from zapline.http.console.app import beside, create_console
+from zapline.http.console.app import combine_apps, create_console
 from zapline.http.dependencies import Dependencies
 from zapline.http.ops.probes import ProbeRoutes
 from zapline.http.server.body_limits import BodyLimit, limited_request_class
@@ -80,13 +80,13 @@ def create_app(parts: Dependencies) -> App:
 
     app.after_request(harden)
     api: App = shield_last_message(app)  # type: ignore[arg-type]  # quart types the scope more narrowly
-    return beside(api, create_console(parts, sign_in))
+    return combine_apps(api, create_console(parts, sign_in))
 
 
 def _attach(app: QuartTrio, parts: Dependencies, sign_in: PasswordSignIn) -> None:
     """Give the application its routes."""
     routes, commands, pool = RouteTable(app), parts.commands, parts.pool
-    auth = Authentication(parts.identity, parts.audit, sign_in, parts.auth)
+    auth = AuthenticationRoutes(parts.identity, parts.audit, sign_in, parts.auth)
     auth.attach(app, routes)
     request_validation.install_request_validation(app, routes)
     install_audit_trail(app, parts.audit)
@@ -108,7 +108,7 @@ def _attach(app: QuartTrio, parts: Dependencies, sign_in: PasswordSignIn) -> Non
     if parts.media is not None:
         MediaRoutes(commands, parts.media, pool).attach(routes)
     if parts.streams is not None:
-        LiveEventRoutes(commands, parts.streams, auth.recognised).attach(routes)
+        LiveEventRoutes(commands, parts.streams, auth.access_check).attach(routes)
     if parts.hooks is not None:
         HookRoutes(commands, parts.hooks, pool).attach(routes)
     DeadLetterRoutes(commands, pool).attach(routes)

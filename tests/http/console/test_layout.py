@@ -11,7 +11,7 @@ from quart import Response
 from quart_trio import QuartTrio
 from support.console import BROWSER, Operator
 
-from zapline.http.console.framework.session_guard import Carriage, Front, give_cookie
+from zapline.http.console.framework.session_guard import ConsoleOrigin, Transport, set_session_cookie
 
 EMAIL, PASSWORD = "ana@example.com", "correct horse battery"
 
@@ -77,7 +77,7 @@ async def test_a_form_from_elsewhere_or_of_another_session_is_refused(api: Any, 
 
 
 async def test_nobody_signs_in_over_plain_http_through_a_network(api: Any) -> None:
-    """No proxy is trusted here, so what it says of https is not believed."""
+    """No proxy is trusted here, so what it says of https is not cache."""
     async with httpx2.AsyncClient(base_url=api.url, trust_env=False) as client:
         headers = {"Host": "zapline.example.com", "X-Forwarded-Proto": "https"}
         answer = await client.get("/console/sign-in", headers=headers)
@@ -90,21 +90,21 @@ async def test_nobody_signs_in_over_plain_http_through_a_network(api: Any) -> No
 
 async def test_over_https_the_cookie_is_bound_to_the_host() -> None:
     app = QuartTrio(__name__)
-    behind = Front((ip_network("10.0.0.0/8"),), "https://zapline.example.com")
+    behind = ConsoleOrigin((ip_network("10.0.0.0/8"),), "https://zapline.example.com")
     for client, headers, wanted in (
-        ("10.0.0.1", {"Host": "other.example.com", "X-Forwarded-Proto": "https"}, Carriage.HTTPS),
-        ("10.0.0.1", {"Host": "other.example.com", "X-Forwarded-Proto": "http"}, Carriage.PLAIN),
-        ("192.0.2.7", {"Host": "other.example.com", "X-Forwarded-Proto": "https"}, Carriage.PLAIN),
-        ("192.0.2.7", {"Host": "zapline.example.com"}, Carriage.HTTPS),
-        ("127.0.0.1", {"Host": "127.0.0.1:8080"}, Carriage.LOOPBACK),
-        ("127.0.0.1", {"Host": "[::1]:8080"}, Carriage.LOOPBACK),
-        ("127.0.0.1", {"Host": "127.0.0.1.evil.example"}, Carriage.PLAIN),
+        ("10.0.0.1", {"Host": "other.example.com", "X-Forwarded-Proto": "https"}, Transport.HTTPS),
+        ("10.0.0.1", {"Host": "other.example.com", "X-Forwarded-Proto": "http"}, Transport.PLAIN),
+        ("192.0.2.7", {"Host": "other.example.com", "X-Forwarded-Proto": "https"}, Transport.PLAIN),
+        ("192.0.2.7", {"Host": "zapline.example.com"}, Transport.HTTPS),
+        ("127.0.0.1", {"Host": "127.0.0.1:8080"}, Transport.LOOPBACK),
+        ("127.0.0.1", {"Host": "[::1]:8080"}, Transport.LOOPBACK),
+        ("127.0.0.1", {"Host": "127.0.0.1.evil.example"}, Transport.PLAIN),
     ):
         async with app.test_request_context("/", headers=headers, scope_base={"client": (client, 1)}):
             assert behind.carriage() is wanted, headers
     async with app.test_request_context("/", headers={"Host": "zapline.example.com"}):
         answer = Response(b"")
-        give_cookie(answer, behind, "zl_token", datetime.now(UTC) + timedelta(hours=1))
+        set_session_cookie(answer, behind, "zl_token", datetime.now(UTC) + timedelta(hours=1))
         cookie = answer.headers["Set-Cookie"]
     assert cookie.startswith("__Host-zapline=zl_token; ")
     assert {"Secure", "HttpOnly", "Path=/", "SameSite=Lax"} <= set(cookie.split("; "))
@@ -114,7 +114,7 @@ async def test_over_https_the_cookie_is_bound_to_the_host() -> None:
 async def test_a_session_that_has_ended_leads_to_the_sign_in_and_tells_the_script(api: Any, operator: Operator) -> None:
     assert (await operator.client.get("/console/session")).status_code == 204
     await api.sql("update zapline.access_tokens set expires_at = now() where kind = 'session' returning 1")
-    api.identity.doubt()
+    api.identity.invalidate_cache()
     lost = await operator.client.post("/console/units/new", data={"name": "Loja"}, headers=BROWSER)
     assert lost.headers["location"] == "/console/sign-in?undone=1"
     page = await operator.get(lost.headers["location"])

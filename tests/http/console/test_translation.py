@@ -11,7 +11,7 @@ from babel.messages.frontend import CommandLineInterface
 from babel.messages.pofile import read_po
 
 from zapline.domain.line.reasons import EXPLANATIONS
-from zapline.domain.outbox.failure_texts import REASONS, reason_of
+from zapline.domain.outbox.failure_texts import FAILURE_TEXTS, failure_text
 from zapline.http.console.framework import formatting, translation
 from zapline.http.console.framework.translation import ENGLISH, LANGUAGES, PORTUGUESE, _, ngettext
 
@@ -73,7 +73,7 @@ def test_every_text_is_translated_and_every_translation_is_shown(path: Path, sou
 def test_sentences_of_other_rooms_are_found_where_they_are_made(sources: Catalog) -> None:
     found = {form for message in texts(sources) for form in forms(message.id)}
     explained = {text for each in EXPLANATIONS.values() for text in (each.sentence, each.advice)}
-    assert explained | {*REASONS.values(), reason_of("unheard of")} <= found
+    assert explained | {*FAILURE_TEXTS.values(), failure_text("unheard of")} <= found
     assert {*formatting.SCRIPT_TEXTS, "there is no such unit", "email or password is wrong"} <= found
 
 

@@ -9,18 +9,25 @@ from zapline.http.api.framework.password_sign_in import PasswordSignIn
 from zapline.http.api.framework.problems import COMMON_PROBLEMS
 from zapline.http.api.notifications.hooks import PROBLEMS as HOOK_PROBLEMS
 from zapline.http.api.units.unit_changes import PROBLEMS as UNIT_PROBLEMS
-from zapline.http.console.accounts.about import About
-from zapline.http.console.accounts.preferences import Preferences
-from zapline.http.console.accounts.sign_in import SignInPages, way_in
-from zapline.http.console.framework.counts import Totals
-from zapline.http.console.framework.error_pages import Errors
-from zapline.http.console.framework.layout import Frame
-from zapline.http.console.framework.live_updates import Live
-from zapline.http.console.framework.session_guard import IDLE, LIVE, Front, check_form, check_origin, presented
-from zapline.http.console.framework.static_assets import PREFIX
+from zapline.http.console.accounts.about import AboutPage
+from zapline.http.console.accounts.preferences import PreferenceForm
+from zapline.http.console.accounts.sign_in import SignInPages, sign_in_path
+from zapline.http.console.framework.counts import TotalsCache
+from zapline.http.console.framework.error_pages import ErrorPages
+from zapline.http.console.framework.layout import Layout
+from zapline.http.console.framework.live_updates import LiveEvents
+from zapline.http.console.framework.session_guard import (
+    IDLE_HEADER,
+    LIVE_HEADER,
+    ConsoleOrigin,
+    check_form_token,
+    check_origin,
+    presented_session,
+)
+from zapline.http.console.framework.static_assets import STATIC_PREFIX
 from zapline.http.console.framework.translation import choose_language
-from zapline.http.console.message_routes import attach_messages, larger
-from zapline.http.console.unit_routes import attach_lines
+from zapline.http.console.message_routes import attach_message_pages, large_forms
+from zapline.http.console.unit_routes import attach_unit_pages
 from zapline.http.dependencies import Dependencies
 from zapline.http.server.body_limits import limited_request_class
 from zapline.http.server.serve import App, Message, Receive, Scope, Send, shield_last_message
@@ -48,48 +55,48 @@ def create_console(parts: Dependencies, sessions: PasswordSignIn) -> App:
     app = QuartTrio("zapline.http.console", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = _MAX_FORM
     app.config["BODY_TIMEOUT"] = _FORM_WITHIN
-    app.request_class = limited_request_class(larger(parts.max_upload))
+    app.request_class = limited_request_class(large_forms(parts.max_upload))
     app.url_map.merge_slashes = False
-    frame = Frame(app, Front(parts.auth.trusted, parts.base_url), parts.audit)
-    Errors(frame, {**COMMON_PROBLEMS, **PROBLEMS, **UNIT_PROBLEMS, **TOKEN_PROBLEMS, **HOOK_PROBLEMS}).attach(app)
-    _guard(app, frame, sessions)
-    _attach(frame, parts, sessions)
+    layout = Layout(app, ConsoleOrigin(parts.auth.trusted, parts.base_url), parts.audit)
+    ErrorPages(layout, {**COMMON_PROBLEMS, **PROBLEMS, **UNIT_PROBLEMS, **TOKEN_PROBLEMS, **HOOK_PROBLEMS}).attach(app)
+    _install_session_guard(app, layout, sessions)
+    _attach_pages(layout, parts, sessions)
     return shield_last_message(app)  # type: ignore[arg-type]  # quart types the scope more narrowly
 
 
-def _attach(frame: Frame, parts: Dependencies, sessions: PasswordSignIn) -> None:
+def _attach_pages(layout: Layout, parts: Dependencies, sessions: PasswordSignIn) -> None:
     """Give the console its pages."""
-    frame.get(PREFIX + "<name>", "asset", frame.assets.serve, open=True)
-    Preferences(frame).attach()
-    SignInPages(frame, sessions).attach()
-    About(frame).attach()
+    layout.get(STATIC_PREFIX + "<name>", "asset", layout.assets.serve, open=True)
+    PreferenceForm(layout).attach()
+    SignInPages(layout, sessions).attach()
+    AboutPage(layout).attach()
     if parts.streams is not None:
-        Live(frame, sessions, parts.streams, parts.commands).attach()
-    totals = Totals(parts.pool)
-    attach_lines(frame, parts, totals)
-    attach_messages(frame, parts, totals)
+        LiveEvents(layout, sessions, parts.streams, parts.commands).attach()
+    totals = TotalsCache(parts.pool)
+    attach_unit_pages(layout, parts, totals)
+    attach_message_pages(layout, parts, totals)
 
 
-def _guard(app: QuartTrio, frame: Frame, sessions: PasswordSignIn) -> None:
+def _install_session_guard(app: QuartTrio, layout: Layout, sessions: PasswordSignIn) -> None:
     """Ask every request for its session, and every form for where it comes from."""
 
     async def gate() -> Response | None:
         choose_language()
         g.principal = g.session = None
         if request.method == "POST":
-            check_origin(frame.front)
+            check_origin(layout.front)
         if request.endpoint == "asset":
             return None
-        token = presented(frame.front)
+        token = presented_session(layout.front)
         if token is not None:
-            g.principal = await sessions.session(token, use=IDLE not in request.headers)
+            g.principal = await sessions.session(token, use=IDLE_HEADER not in request.headers)
             g.session = token if g.principal is not None else None
-        if request.endpoint is None or request.endpoint in frame.open:
+        if request.endpoint is None or request.endpoint in layout.open:
             return None
         if g.principal is None:
-            return Response(b"", 401) if LIVE in request.headers else frame.go(way_in())
+            return Response(b"", 401) if LIVE_HEADER in request.headers else layout.go(sign_in_path())
         if request.method == "POST":
-            await check_form()
+            await check_form_token()
         return None
 
     async def harden(response: Response) -> Response:
@@ -101,7 +108,7 @@ def _guard(app: QuartTrio, frame: Frame, sessions: PasswordSignIn) -> None:
     app.after_request(harden)
 
 
-def beside(api: App, console: App) -> App:
+def combine_apps(api: App, console: App) -> App:
     """Both under one address: the console below ``/console``, and who asks for the root is led there."""
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
@@ -111,13 +118,13 @@ def beside(api: App, console: App) -> App:
         elif path.startswith("/console/"):
             await console(scope, receive, send)
         else:
-            await send(_LEAD_ON)
+            await send(_REDIRECT_TO_CONSOLE)
             await send({"type": "http.response.body", "body": b""})
 
     return dispatch
 
 
-_LEAD_ON: Message = {
+_REDIRECT_TO_CONSOLE: Message = {
     "type": "http.response.start",
     "status": 302,
     "headers": [(b"location", b"/console/"), (b"cache-control", b"no-store"), (b"content-length", b"0")],

@@ -2,21 +2,21 @@
 
 from quart import Response
 
-from zapline.http.console.framework.layout import Frame
+from zapline.http.console.framework.layout import Layout
 
 
-class About:
+class AboutPage:
     """``/console/about`` and ``/console/session``."""
 
-    def __init__(self, frame: Frame) -> None:
-        self._frame = frame
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
 
     def attach(self) -> None:
-        self._frame.get("/console/about", "about", self.show)
-        self._frame.get("/console/session", "session", self.session)
+        self._layout.get("/console/about", "about", self.show)
+        self._layout.get("/console/session", "session", self.session)
 
     async def show(self) -> Response:
-        return self._frame.render("about.html")
+        return self._layout.render("about.html")
 
     async def session(self) -> Response:
         """For the script: that Zapline is there, and lets its page's reader in."""

@@ -9,14 +9,14 @@ from uuid import UUID
 from quart import Response
 
 from zapline.domain.ids import UnitId
-from zapline.http.console.framework.layout import Frame, asked, number_of
+from zapline.http.console.framework.layout import Layout, query_number, query_text
 from zapline.http.console.framework.translation import N_, _
 from zapline.sql.accounts.audit_log import AuditLine, Wanted, read_audit
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.units.roster import Roster
 
 _PAGE = 50
-KINDS = {
+ACTOR_KINDS = {
     "admin": N_("administrator"),
     "unit_token": N_("token"),
     "command": N_("command line"),
@@ -25,7 +25,7 @@ KINDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class AuditRow:
     """A line as the page shows it."""
 
     line: AuditLine
@@ -39,26 +39,26 @@ class Shown:
 class AuditPage:
     """``/console/audit``."""
 
-    def __init__(self, frame: Frame, roster: Roster, pool: Pool) -> None:
-        self._frame = frame
+    def __init__(self, layout: Layout, roster: Roster, pool: Pool) -> None:
+        self._layout = layout
         self._roster = roster
         self._pool = pool
 
     def attach(self) -> None:
-        self._frame.get("/console/audit", "audit", self.show)
-        self._frame.section("audit", N_("Audit"), "/console/audit", 90)
+        self._layout.get("/console/audit", "audit", self.show)
+        self._layout.section("audit", N_("Audit"), "/console/audit", 90)
 
     async def show(self) -> Response:
-        unit, actor, action = asked("unit", 200), asked("actor", 254), asked("action")
+        unit, actor, action = query_text("unit", 200), query_text("actor", 254), query_text("action")
         chosen = self._unit(unit)
-        before = number_of("before", 0, 2**62) or None
+        before = query_number("before", 0, 2**62) or None
         rows: list[AuditLine] = []
         if not unit or chosen is not None:
             wanted = Wanted(chosen, actor or None, action or None)
             rows = list(await read_audit(self._pool, wanted, before, _PAGE + 1))
         query = {name: value for name, value in (("unit", unit), ("actor", actor), ("action", action)) if value}
         older = urlencode({**query, "before": rows[_PAGE - 1].id}) if len(rows) > _PAGE else None
-        return self._frame.render(
+        return self._layout.render(
             "audit.html",
             at="audit",
             rows=[self._shown(line) for line in rows[:_PAGE]],
@@ -87,16 +87,16 @@ class AuditPage:
             named = [found.id for found in self._roster.units() if found.record.name == text]
             return named[0] if named else None
 
-    def _shown(self, line: AuditLine) -> Shown:
+    def _shown(self, line: AuditLine) -> AuditRow:
         found = self._roster.get(line.unit) if line.unit is not None else None
         tone, word = _outcome(line.outcome)
-        return Shown(
+        return AuditRow(
             line=line,
-            kind=_(KINDS[line.actor_kind]) if line.actor_kind in KINDS else line.actor_kind,
+            kind=_(ACTOR_KINDS[line.actor_kind]) if line.actor_kind in ACTOR_KINDS else line.actor_kind,
             unit=found.record.name if found is not None else str(line.unit or ""),
             tone=tone,
             word=word,
-            detail=", ".join(f"{name}: {_told(value)}" for name, value in line.detail.items()),
+            detail=", ".join(f"{name}: {_detail_text(value)}" for name, value in line.detail.items()),
         )
 
 
@@ -108,5 +108,5 @@ def _outcome(status: int | None) -> tuple[str, str]:
     return "bad", _("refused ({status})", status=status)
 
 
-def _told(value: Any) -> str:
+def _detail_text(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

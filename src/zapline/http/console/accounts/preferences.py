@@ -2,28 +2,28 @@
 
 from quart import Response
 
-from zapline.http.console.framework.layout import LOOK_COOKIE, LOOKS, Frame
-from zapline.http.console.framework.session_guard import Carriage, own_path
+from zapline.http.console.framework.layout import THEME_COOKIE, THEMES, Layout
+from zapline.http.console.framework.session_guard import Transport, safe_return_path
 from zapline.http.console.framework.translation import COOKIE, LANGUAGES
 
 _YEAR = 365 * 86400
 
 
-class Preferences:
+class PreferenceForm:
     """``POST /console/preferences``."""
 
-    def __init__(self, frame: Frame) -> None:
-        self._frame = frame
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
 
     def attach(self) -> None:
-        self._frame.post("/console/preferences", "preferences", self.choose, open=True)
+        self._layout.post("/console/preferences", "preferences", self.choose, open=True)
 
     async def choose(self) -> Response:
-        form = await self._frame.form()
-        answer = self._frame.go(own_path(form.text("back", 600)))
-        for field, cookie, known in (("language", COOKIE, LANGUAGES), ("look", LOOK_COOKIE, LOOKS)):
+        form = await self._layout.read_form()
+        answer = self._layout.go(safe_return_path(form.text("back", 600)))
+        for field, cookie, known in (("language", COOKIE, LANGUAGES), ("look", THEME_COOKIE, THEMES)):
             chosen = form.text(field, 20)
             if chosen in known:
-                secure = self._frame.front.carriage() is Carriage.HTTPS
+                secure = self._layout.front.carriage() is Transport.HTTPS
                 answer.set_cookie(cookie, chosen, _YEAR, path="/", secure=secure, httponly=True, samesite="Lax")
         return answer

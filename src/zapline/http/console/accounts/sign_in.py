@@ -6,50 +6,55 @@ from quart import Response, g, request
 
 from zapline.http.api.framework.password_sign_in import PasswordSignIn
 from zapline.http.api.framework.problems import Problem
-from zapline.http.console.framework.layout import Frame, asked, me
-from zapline.http.console.framework.session_guard import Carriage, give_cookie, own_path, take_cookie
+from zapline.http.console.framework.layout import Layout, current_principal, query_text
+from zapline.http.console.framework.session_guard import (
+    Transport,
+    delete_session_cookie,
+    safe_return_path,
+    set_session_cookie,
+)
 from zapline.http.console.framework.translation import _
 
 PATH = "/console/sign-in"
 SIGN_OUT = "/console/sign-out"
 
 
-def way_in() -> str:
+def sign_in_path() -> str:
     """Where to sign in, and then to go on with the present page. Of a form it is told that nothing came of it."""
     if request.method != "GET":
         return PATH if request.path == SIGN_OUT else f"{PATH}?undone=1"
-    back = own_path(request.full_path.rstrip("?"))
+    back = safe_return_path(request.full_path.rstrip("?"))
     return PATH if back == "/console/" else f"{PATH}?next={quote(back, safe='')}"
 
 
 class SignInPages:
     """``/console/sign-in`` and ``/console/sign-out``."""
 
-    def __init__(self, frame: Frame, sessions: PasswordSignIn) -> None:
-        self._frame = frame
+    def __init__(self, layout: Layout, sessions: PasswordSignIn) -> None:
+        self._layout = layout
         self._sessions = sessions
 
     def attach(self) -> None:
-        self._frame.get(PATH, "sign_in", self.show, open=True)
-        self._frame.post(PATH, "sign_in_form", self.sign_in, open=True)
-        self._frame.post(SIGN_OUT, "sign_out", self.sign_out)
+        self._layout.get(PATH, "sign_in", self.show, open=True)
+        self._layout.post(PATH, "sign_in_form", self.sign_in, open=True)
+        self._layout.post(SIGN_OUT, "sign_out", self.sign_out)
 
     async def show(self) -> Response:
         if g.principal is not None:
-            return self._frame.go(own_path(asked("next", 600)))
+            return self._layout.go(safe_return_path(query_text("next", 600)))
         undone = _("Your session is over, so nothing came of what you sent. Sign in and send it again.")
-        return self._page(200, own_path(asked("next", 600)), said=undone if asked("undone", 1) else "")
+        return self._page(200, safe_return_path(query_text("next", 600)), said=undone if query_text("undone", 1) else "")
 
     async def sign_in(self) -> Response:
-        form = await self._frame.form()
-        back, email = own_path(form.text("next", 600)), form.text("email", 254)
-        if self._frame.front.carriage() is Carriage.PLAIN:
+        form = await self._layout.read_form()
+        back, email = safe_return_path(form.text("next", 600)), form.text("email", 254)
+        if self._layout.front.carriage() is Transport.PLAIN:
             return self._page(403, back, email)
         password = form.secret("password")
         if not email or not password:
             return self._page(422, back, email, _("Enter your e-mail address and your password."))
         try:
-            token, ends = await self._sessions.open_session(email, password, self._frame.source())
+            token, ends = await self._sessions.open_session(email, password, self._layout.source())
         except Problem as problem:
             if problem.status not in (401, 429):
                 raise
@@ -57,17 +62,17 @@ class SignInPages:
             if problem.retry_after is not None:
                 answer.headers["Retry-After"] = str(problem.retry_after)
             return answer
-        answer = self._frame.go(back)
-        give_cookie(answer, self._frame.front, token, ends)
+        answer = self._layout.go(back)
+        set_session_cookie(answer, self._layout.front, token, ends)
         return answer
 
     async def sign_out(self) -> Response:
-        await self._sessions.close(g.session, me(), self._frame.source())
-        self._frame.flashes.take(g.session)
-        answer = self._frame.go(PATH)
-        take_cookie(answer, self._frame.front)
+        await self._sessions.close(g.session, current_principal(), self._layout.source())
+        self._layout.flashes.take(g.session)
+        answer = self._layout.go(PATH)
+        delete_session_cookie(answer, self._layout.front)
         return answer
 
     def _page(self, status: int, back: str, email: str = "", said: str = "") -> Response:
-        plain = self._frame.front.carriage() is Carriage.PLAIN
-        return self._frame.render("sign_in.html", status, back=back, email=email, said=said, plain=plain)
+        plain = self._layout.front.carriage() is Transport.PLAIN
+        return self._layout.render("sign_in.html", status, back=back, email=email, said=said, plain=plain)

@@ -11,22 +11,22 @@ from uuid import UUID
 from msgspec import Meta
 from quart import Response
 
-from zapline.domain.campaigns.states import FROM, Ask, CampaignState
-from zapline.domain.campaigns.text_templates import Letter
+from zapline.domain.campaigns.states import COMMAND_STATES, CampaignCommand, CampaignState
+from zapline.domain.campaigns.text_templates import MessageTemplate
 from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId
 from zapline.domain.outbox.contents import File, Text
-from zapline.domain.outbox.failure_texts import REASONS, reason_of
+from zapline.domain.outbox.failure_texts import FAILURE_TEXTS, failure_text
 from zapline.domain.privacy.masking import mask_text
 from zapline.http.api.campaigns.campaigns import CampaignRoutes as Exports
-from zapline.http.api.framework.paging import Position, cursor, encode
+from zapline.http.api.framework.paging import Position, encode_cursor, query_cursor
 from zapline.http.console.framework.flash_messages import Tone
 from zapline.http.console.framework.formatting import masked
-from zapline.http.console.framework.layout import Frame, asked, number_of
-from zapline.http.console.framework.live_updates import of_unit
-from zapline.http.console.framework.message_labels import kind_word, plain, whole
+from zapline.http.console.framework.layout import Layout, query_number, query_text
+from zapline.http.console.framework.live_updates import unit_events_path
+from zapline.http.console.framework.message_labels import clean_lines, clean_name, kind_label
 from zapline.http.console.framework.translation import N_, _, ngettext
-from zapline.http.console.units.sending_hold import campaign_waits
+from zapline.http.console.units.sending_hold import campaign_hold_reason
 from zapline.sql.campaigns import campaigns as stored
 from zapline.sql.campaigns.campaigns import Campaign, Recipient
 from zapline.sql.conversations import conversations
@@ -63,18 +63,18 @@ RECIPIENT_STATES: Mapping[str, str] = {
     "cancelled": N_("cancelled"),
 }
 _OPEN = frozenset({"pending", "queued", "sending"})
-SKIPPED: Mapping[str, str] = {
+SKIP_REASONS: Mapping[str, str] = {
     "invalid_phone": N_("This is no phone number."),
     "duplicate": N_("The phone is on the list already."),
     "missing_variable": N_("A value that the text needs is missing."),
     "too_long": N_("The text would be too long for WhatsApp."),
     "opted_out": N_("The contact wants no campaigns."),
 }
-_DONE: Mapping[Ask, str] = {
-    Ask.START: N_("The campaign is started."),
-    Ask.PAUSE: N_("The campaign is paused. What lies ready waits too."),
-    Ask.RESUME: N_("The campaign goes on."),
-    Ask.CANCEL: N_("The campaign is cancelled. Nothing more of it is sent."),
+_CONFIRMATIONS: Mapping[CampaignCommand, str] = {
+    CampaignCommand.START: N_("The campaign is started."),
+    CampaignCommand.PAUSE: N_("The campaign is paused. What lies ready waits too."),
+    CampaignCommand.RESUME: N_("The campaign goes on."),
+    CampaignCommand.CANCEL: N_("The campaign is cancelled. Nothing more of it is sent."),
 }
 
 
@@ -84,7 +84,7 @@ class _InList(Position, frozen=True, tag="cg"):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class CampaignProgress:
     """How a campaign stands, in words and numbers."""
 
     tone: str
@@ -93,31 +93,31 @@ class Standing:
     done: int
     counts: tuple[tuple[str, str, int], ...]
     """(state, word, how many) of those states that anybody is in."""
-    asks: frozenset[Ask]
+    asks: frozenset[CampaignCommand]
     failed: int
 
 
-def standing(one: Campaign) -> Standing:
+def campaign_progress(one: Campaign) -> CampaignProgress:
     tone, word = STATES[one.state]
     all = sum(count for state, count in one.counts.items() if state != "skipped")
     waits = sum(one.counts[state] for state in _OPEN)
     counts = tuple((state, _(name), one.counts[state]) for state, name in RECIPIENT_STATES.items() if one.counts[state])
-    asks = frozenset(ask for ask in Ask if one.state in FROM[ask])
-    return Standing(tone, _(word), all, all - waits, counts, asks, one.counts["failed"])
+    asks = frozenset(ask for ask in CampaignCommand if one.state in COMMAND_STATES[ask])
+    return CampaignProgress(tone, _(word), all, all - waits, counts, asks, one.counts["failed"])
 
 
-def reason_word(code: str | None) -> str:
+def recipient_reason(code: str | None) -> str:
     """Why a recipient was not written to, for people."""
     if code is None:
         return _("No reason was told.")
-    return _(SKIPPED[code] if code in SKIPPED and code not in REASONS else reason_of(code))
+    return _(SKIP_REASONS[code] if code in SKIP_REASONS and code not in FAILURE_TEXTS else failure_text(code))
 
 
-class CampaignViews:
+class CampaignPages:
     """``/console/units/{unit}/campaigns``."""
 
-    def __init__(self, frame: Frame, commands: UnitCommands, campaigns: Campaigns, pool: Pool) -> None:
-        self._frame = frame
+    def __init__(self, layout: Layout, commands: UnitCommands, campaigns: Campaigns, pool: Pool) -> None:
+        self._layout = layout
         self._commands = commands
         self._campaigns = campaigns
         self._pool = pool
@@ -125,40 +125,40 @@ class CampaignViews:
 
     def attach(self) -> None:
         all, one = "/console/units/<uuid:unit>/campaigns", "/console/units/<uuid:unit>/campaigns/<uuid:campaign>"
-        frame = self._frame
-        frame.get(all, "campaigns", self.list)
-        frame.get(f"{all}/part", "campaigns_part", self.list_part)
-        frame.tab("campaigns", N_("Campaigns"), PATH, 20)
-        frame.get(one, "campaign", self.show)
-        frame.get(f"{one}/part", "campaign_part", self.part)
-        frame.get(f"{one}/recipients", "campaign_recipients", self.recipients)
-        frame.get(f"{one}/failures.csv", "campaign_failures", self._exports.failures)
-        for ask in Ask:
-            frame.post(f"{one}/{ask.value}", f"campaign_{ask.value}", self._asking(ask))
+        layout = self._layout
+        layout.get(all, "campaigns", self.list)
+        layout.get(f"{all}/part", "campaigns_part", self.list_part)
+        layout.tab("campaigns", N_("Campaigns"), PATH, 20)
+        layout.get(one, "campaign", self.show)
+        layout.get(f"{one}/part", "campaign_part", self.part)
+        layout.get(f"{one}/recipients", "campaign_recipients", self.recipients)
+        layout.get(f"{one}/failures.csv", "campaign_failures", self._exports.failures)
+        for ask in CampaignCommand:
+            layout.post(f"{one}/{ask.value}", f"campaign_{ask.value}", self._asking(ask))
 
     # -- the list --------------------------------------------------------------------------------------------
 
     async def list(self, unit: UUID) -> Response:
         record = self._commands.find(UnitId(unit)).record
         values = await self._listed(record)
-        return self._frame.render("campaigns.html", at="campaigns", events=of_unit(record.id), **values)
+        return self._layout.render("campaigns.html", at="campaigns", events=unit_events_path(record.id), **values)
 
     async def list_part(self, unit: UUID) -> Response:
         record = self._commands.find(UnitId(unit)).record
-        return self._frame.render("campaigns_list.html", **await self._listed(record))
+        return self._layout.render("campaigns_list.html", **await self._listed(record))
 
     async def _listed(self, record: UnitRecord) -> dict[str, Any]:
-        after, base = cursor(_InList), PATH.format(unit=record.id)
+        after, base = query_cursor(_InList), PATH.format(unit=record.id)
         place = (after.at, after.id) if after is not None else None
         found = await stored.list_campaigns(self._pool, record.id, place, _PAGE + 1)
         last = found[:_PAGE][-1] if found else None
-        more = encode(_InList(last.created_at, last.id)) if last is not None and len(found) > _PAGE else None
+        more = encode_cursor(_InList(last.created_at, last.id)) if last is not None and len(found) > _PAGE else None
         return {
             "unit": record,
-            "shown": [(one, plain(one.name), standing(one)) for one in found[:_PAGE]],
+            "shown": [(one, clean_name(one.name), campaign_progress(one)) for one in found[:_PAGE]],
             "newest": base if after is not None else None,
             "older": f"{base}?cursor={more}" if more is not None else None,
-            "query": f"?cursor={encode(after)}" if after is not None else "",
+            "query": f"?cursor={encode_cursor(after)}" if after is not None else "",
             "zone": record.time_zone,
             "base": base,
         }
@@ -170,11 +170,11 @@ class CampaignViews:
         values = await self._shown(record, one)
         if one.state is CampaignState.READY:
             values |= await self._planned(record, one)
-        return self._frame.render("campaign.html", at="campaigns", events=of_unit(record.id), **values)
+        return self._layout.render("campaign.html", at="campaigns", events=unit_events_path(record.id), **values)
 
     async def part(self, unit: UUID, campaign: UUID) -> Response:
         record, one = await self._find(unit, campaign)
-        return self._frame.render("campaign_part.html", **await self._shown(record, one))
+        return self._layout.render("campaign_part.html", **await self._shown(record, one))
 
     async def _shown(self, record: UnitRecord, one: Campaign) -> dict[str, Any]:
         reasons = await stored.reasons(self._pool, record.id, one.id)
@@ -183,46 +183,46 @@ class CampaignViews:
         return {
             "unit": record,
             "campaign": one,
-            "name": plain(one.name),
-            "standing": standing(one),
-            "waits": campaign_waits(self._commands.find(record.id), one, pace, time.time()),
-            "reasons": [(_(RECIPIENT_STATES[state]), reason_word(reason), count) for state, reason, count in reasons],
-            "text": whole(content.text if isinstance(content, Text) else getattr(content, "caption", None) or ""),
-            "file": _file_word(content) if isinstance(content, File) else "",
+            "name": clean_name(one.name),
+            "standing": campaign_progress(one),
+            "waits": campaign_hold_reason(self._commands.find(record.id), one, pace, time.time()),
+            "reasons": [(_(RECIPIENT_STATES[state]), recipient_reason(reason), count) for state, reason, count in reasons],
+            "text": clean_lines(content.text if isinstance(content, Text) else getattr(content, "caption", None) or ""),
+            "file": _file_label(content) if isinstance(content, File) else "",
             "zone": record.time_zone,
             "base": f"{PATH.format(unit=record.id)}/{one.id}",
         }
 
     async def _planned(self, record: UnitRecord, one: Campaign) -> dict[str, Any]:
         """What will become of a campaign that is not started: the first texts, who is skipped, when it would end."""
-        letter = Letter.read(one.outgoing)
+        letter = MessageTemplate.read(one.outgoing)
         first = await stored.recipients(self._pool, record.id, one.id, ("pending",), 0, _PREVIEWS)
         skipped = await stored.recipients(self._pool, record.id, one.id, ("skipped",), 0, _EXAMPLES)
         forecast: Forecast | None = None
         if first:
             forecast = await self._campaigns.forecast_load(record.id, one.id, ())
         return {
-            "previews": [(masked(each.recipient), _written(letter, each)) for each in first],
-            "examples": [_recipient(each) for each in skipped],
+            "previews": [(masked(each.recipient), _preview_text(letter, each)) for each in first],
+            "examples": [_recipient_row(each) for each in skipped],
             "forecast": forecast,
         }
 
     async def recipients(self, unit: UUID, campaign: UUID) -> Response:
         record, one = await self._find(unit, campaign)
-        state, after = asked("state", 20), number_of("after", 0, 2**31 - 1)
+        state, after = query_text("state", 20), query_number("after", 0, 2**31 - 1)
         states = (state,) if state in RECIPIENT_STATES else None
         found = await stored.recipients(self._pool, record.id, one.id, states, after, _RECIPIENTS + 1)
         page, base = found[:_RECIPIENTS], f"{PATH.format(unit=record.id)}/{one.id}"
         query = {"state": state} if states else {}
         more = urlencode({**query, "after": page[-1].number}) if len(found) > _RECIPIENTS else None
-        return self._frame.render(
+        return self._layout.render(
             "campaign_recipients.html",
             at="campaigns",
             unit=record,
             campaign=one,
-            name=plain(one.name),
-            standing=standing(one),
-            recipients=[_recipient(each) for each in page],
+            name=clean_name(one.name),
+            campaign_progress=campaign_progress(one),
+            recipients=[_recipient_row(each) for each in page],
             state=state if states else "",
             zone=record.time_zone,
             base=base,
@@ -239,40 +239,40 @@ class CampaignViews:
 
     # -- steering --------------------------------------------------------------------------------------------
 
-    def _asking(self, ask: Ask) -> Callable[[UUID, UUID], Awaitable[Response]]:
-        async def asked(unit: UUID, campaign: UUID) -> Response:
+    def _asking(self, ask: CampaignCommand) -> Callable[[UUID, UUID], Awaitable[Response]]:
+        async def query_text(unit: UUID, campaign: UUID) -> Response:
             id, here = self._commands.find(UnitId(unit)).id, f"{PATH.format(unit=unit)}/{campaign}"
             try:
-                async with self._frame.audited(f"{ask.value.replace('-', '_')}_campaign", id, str(campaign)):
+                async with self._layout.audited(f"{ask.value.replace('-', '_')}_campaign", id, str(campaign)):
                     count = await self._campaigns.change_state(id, campaign, ask)
             except UnknownCampaign:
                 raise
             except LocalError as error:
-                return self._frame.go(here, Tone.BAD, _(str(error)))
-            if ask is Ask.RETRY_FAILED:
+                return self._layout.go(here, Tone.BAD, _(str(error)))
+            if ask is CampaignCommand.RETRY_FAILED:
                 said = ngettext("{count} recipient is tried again.", "{count} recipients are tried again.", count)
-                return self._frame.go(here, Tone.GOOD if count else Tone.WARN, said)
-            return self._frame.go(here, Tone.GOOD, _(_DONE[ask]))
+                return self._layout.go(here, Tone.GOOD if count else Tone.WARN, said)
+            return self._layout.go(here, Tone.GOOD, _(_CONFIRMATIONS[ask]))
 
-        return asked
-
-
-def _file_word(file: File) -> str:
-    return f"{kind_word(file.kind)}: {plain(file.file_name)}" if file.file_name else kind_word(file.kind)
+        return query_text
 
 
-def _written(letter: Letter, one: Recipient) -> str:
+def _file_label(file: File) -> str:
+    return f"{kind_label(file.kind)}: {clean_name(file.file_name)}" if file.file_name else kind_label(file.kind)
+
+
+def _preview_text(letter: MessageTemplate, one: Recipient) -> str:
     content = letter.write(one.values).content
-    return whole(getattr(content, "text", None) or getattr(content, "caption", None) or "")
+    return clean_lines(getattr(content, "text", None) or getattr(content, "caption", None) or "")
 
 
-def _recipient(one: Recipient) -> dict[str, Any]:
+def _recipient_row(one: Recipient) -> dict[str, Any]:
     return {
         "number": one.number,
-        "phone": masked(one.recipient) if one.recipient.startswith("+") else mask_text(plain(one.recipient)),
+        "phone": masked(one.recipient) if one.recipient.startswith("+") else mask_text(clean_name(one.recipient)),
         "state": _(RECIPIENT_STATES.get(one.state, one.state)),
-        "reason": reason_word(one.reason) if one.reason is not None else "",
-        "detail": plain(one.detail or "")[:200],
+        "reason": recipient_reason(one.reason) if one.reason is not None else "",
+        "detail": clean_name(one.detail or "")[:200],
         "sent_at": one.sent_at,
         "message": one.message,
     }

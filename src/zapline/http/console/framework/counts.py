@@ -9,7 +9,7 @@ import trio
 
 from zapline.domain.errors import RemoteError
 from zapline.domain.ids import UnitId
-from zapline.http.console.framework.sparkline import Chart, chart
+from zapline.http.console.framework.sparkline import Chart, draw_chart
 from zapline.sql.health import health_samples
 from zapline.sql.health.health_samples import Step
 from zapline.sql.postgres.pool import Pool
@@ -25,18 +25,18 @@ _WITHIN = 1.5
 DAY = 86400.0
 STEP = 600.0
 """Seconds of one step of a day's chart: 144 of them, as wide as a phone."""
-LIMITS: Mapping[str, float] = {"webhookErrorRate": 0.001, "dedupeRate": 0.02}
+CHART_LIMITS: Mapping[str, float] = {"webhookErrorRate": 0.001, "dedupeRate": 0.02}
 """Thresholds that can be drawn; of the other two rates it is zero."""
 
 
-async def soon(read: Callable[[], Awaitable[T]]) -> T | None:
+async def read_if_available(read: Callable[[], Awaitable[T]]) -> T | None:
     """What is read, or None where the database is away or slow: the rest of the page comes from memory."""
     with trio.move_on_after(_WITHIN), suppress(RemoteError):
         return await read()
     return None
 
 
-class Totals:
+class TotalsCache:
     """What every unit has to do. While the database is away, what was last known, or nothing."""
 
     def __init__(self, pool: Pool) -> None:
@@ -55,7 +55,7 @@ class Totals:
     async def all(self) -> Mapping[UnitId, UnitTotals]:
         async with self._reading:
             if trio.current_time() - self._read_at >= _TOTALS_FOR:
-                found = await soon(lambda: unit_totals.all_totals(self._pool))
+                found = await read_if_available(lambda: unit_totals.all_totals(self._pool))
                 self._known = self._known if found is None else found
                 self.away = found is None
                 self._read_at = trio.current_time()
@@ -67,7 +67,7 @@ class Totals:
         await self.all()
 
 
-class History:
+class RateHistory:
     """How the health's rates were in the last day."""
 
     def __init__(self, pool: Pool) -> None:
@@ -80,11 +80,11 @@ class History:
         """A chart for each rate, by its name in the health report. While the database is away: what was last known."""
         async with self._reading:
             if trio.current_time() - self._read_at >= _HISTORY_FOR:
-                found = await soon(lambda: health_samples.worst(self._pool, DAY, STEP))
+                found = await read_if_available(lambda: health_samples.worst(self._pool, DAY, STEP))
                 self._known = self._known if found is None else found
                 self._read_at = trio.current_time()
         now = time.time()
         return {
-            name: chart([(step.at, step.rates[name]) for step in self._known], now - DAY, now, STEP, LIMITS.get(name))
+            name: draw_chart([(step.at, step.rates[name]) for step in self._known], now - DAY, now, STEP, CHART_LIMITS.get(name))
             for name in health_samples.COLUMNS
         }

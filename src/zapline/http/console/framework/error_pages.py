@@ -7,8 +7,8 @@ from werkzeug.exceptions import HTTPException
 
 from zapline.domain.errors import DatabaseUnavailable, ZaplineError
 from zapline.http.api.framework.problems import Problem, ProblemTypes, problem_of
-from zapline.http.console.framework.layout import Frame
-from zapline.http.console.framework.session_guard import LIVE
+from zapline.http.console.framework.layout import Layout
+from zapline.http.console.framework.session_guard import LIVE_HEADER
 from zapline.http.console.framework.translation import N_, _
 
 _LOG = structlog.get_logger(scope="Console")
@@ -45,11 +45,11 @@ _AWAY_UNSURE = N_(
 )
 
 
-class Errors:
+class ErrorPages:
     """Handlers of the console's application."""
 
-    def __init__(self, frame: Frame, register: ProblemTypes) -> None:
-        self._frame = frame
+    def __init__(self, layout: Layout, register: ProblemTypes) -> None:
+        self._layout = layout
         self._register = register
 
     def attach(self, app: QuartTrio) -> None:
@@ -87,7 +87,7 @@ class Errors:
         return self._page(500, _(_OURS), _(_SENTENCES[500]))
 
     def _page(self, status: int, title: str, text: str, *, again: bool = False) -> Response:
-        if LIVE in request.headers:
+        if LIVE_HEADER in request.headers:
             return Response(text, status, content_type="text/plain; charset=utf-8")
         g.setdefault("session", None)
-        return self._frame.render("error.html", status, title=title, text=text, code=status, again=again)
+        return self._layout.render("error.html", status, title=title, text=text, code=status, again=again)

@@ -11,7 +11,7 @@ from zapline.http.api.framework.problems import invalid
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class UploadedFile:
     """A file that came with a form. A large one lies on disk; it is gone with the request."""
 
     name: str
@@ -30,7 +30,7 @@ class Form:
     """The fields of a form. Texts come without space around them; a field that is not there is empty."""
 
     fields: MultiDict[str, str]
-    files: dict[str, File]
+    files: dict[str, UploadedFile]
 
     def text(self, name: str, most: int = 1000) -> str:
         """Raises Problem 422 for a text that is too long or holds NUL."""
@@ -82,14 +82,14 @@ class Form:
             raise invalid(name, "is not an id") from None
 
 
-async def form() -> Form:
+async def read_form() -> Form:
     """The form that was sent, urlencoded or multipart; its size is bounded by the application's limits.
 
     Raises what reading a body raises.
     """
     fields = await request.form
     files = {
-        name: File((given.filename or "")[:255], given.mimetype, given.stream)
+        name: UploadedFile((given.filename or "")[:255], given.mimetype, given.stream)
         for name, given in (await request.files).items()
         if given.filename
     }

@@ -16,20 +16,20 @@ from zapline.domain.principals import Principal
 from zapline.http.api.framework.audit_trail import audited_change
 from zapline.http.console.framework import formatting
 from zapline.http.console.framework.flash_messages import Flash, Flashes, Tone
-from zapline.http.console.framework.forms import Form, form
-from zapline.http.console.framework.session_guard import FIELD, Front, form_token
-from zapline.http.console.framework.static_assets import Assets
+from zapline.http.console.framework.forms import Form, read_form
+from zapline.http.console.framework.session_guard import FORM_TOKEN_FIELD, ConsoleOrigin, form_token
+from zapline.http.console.framework.static_assets import StaticAssets
 from zapline.http.console.framework.translation import LANGUAGES, _, language, ngettext
 from zapline.http.server.client_address import client_address
 from zapline.supervisors.accounts.audit_log import AuditedChange, AuditLog
 
 Handler = Callable[..., Awaitable[Any]]
-LOOK_COOKIE = "zapline-look"
-LOOKS = ("auto", "light", "dark")
+THEME_COOKIE = "zapline-look"
+THEMES = ("auto", "light", "dark")
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class NavigationLink:
     """An entry of a navigation. ``path`` may hold ``{unit}``; ``place`` orders them."""
 
     name: str
@@ -40,19 +40,19 @@ class Link:
     """How much waits there, by what is known just now."""
 
 
-class Frame:
+class Layout:
     """One for the console; the pages are attached to it. Only administrators come past its gate."""
 
-    def __init__(self, app: QuartTrio, front: Front, audit: AuditLog) -> None:
+    def __init__(self, app: QuartTrio, front: ConsoleOrigin, audit: AuditLog) -> None:
         self._app = app
         self._audit = audit
         self.front = front
-        self.assets = Assets()
+        self.assets = StaticAssets()
         self.flashes = Flashes()
         self.open: set[str] = set()
         """Endpoints that need no session."""
-        self.sections: list[Link] = []
-        self.tabs: list[Link] = []
+        self.sections: list[NavigationLink] = []
+        self.tabs: list[NavigationLink] = []
         self._templates = _environment(self)
 
     # -- routes and navigation -------------------------------------------------------------------------------
@@ -74,13 +74,13 @@ class Frame:
         self, name: str, label: str, path: str, place: int, count: Callable[[UnitId | None], int] | None = None
     ) -> None:
         """Lead to a page from every page. ``label`` is marked for translation."""
-        self.sections = sorted([*self.sections, Link(name, label, path, place, count)], key=lambda link: link.place)
+        self.sections = sorted([*self.sections, NavigationLink(name, label, path, place, count)], key=lambda link: link.place)
 
     def tab(
         self, name: str, label: str, path: str, place: int, count: Callable[[UnitId | None], int] | None = None
     ) -> None:
         """Lead to a page from every page of a unit."""
-        self.tabs = sorted([*self.tabs, Link(name, label, path, place, count)], key=lambda link: link.place)
+        self.tabs = sorted([*self.tabs, NavigationLink(name, label, path, place, count)], key=lambda link: link.place)
 
     # -- answers ---------------------------------------------------------------------------------------------
 
@@ -95,7 +95,7 @@ class Frame:
 
     def text(self, template: str, **values: Any) -> str:
         """The same as text."""
-        return self._templates.get_template(template).render(_given(values))
+        return self._templates.get_template(template).render(_with_defaults(values))
 
     def go(self, path: str, tone: Tone | None = None, text: str = "") -> Response:
         """Lead on after a form; there, ``text`` is shown once."""
@@ -109,53 +109,53 @@ class Frame:
         if g.get("session"):
             self.flashes.add(g.session, Flash(tone, text))
 
-    async def form(self) -> Form:
+    async def read_form(self) -> Form:
         """The form that was sent."""
-        return await form()
+        return await read_form()
 
     def audited(self, action: str, unit: UnitId | None = None, target: str | None = None) -> AuditedChange:
         """Stand around a change: ``async with frame.audited("rename_unit", unit) as line``, ``line.note(name=...)``.
 
         Actions are called as the API's operations that do the same. Raises DatabaseUnavailable before anything is done.
         """
-        return audited_change(self._audit, me(), self.source(), action, unit, target)
+        return audited_change(self._audit, current_principal(), self.source(), action, unit, target)
 
     def source(self) -> str:
         """The address of who asks."""
         return client_address(request.scope, self.front.trusted)
 
 
-def me() -> Principal:
+def current_principal() -> Principal:
     """The administrator who looks at the page; only behind the gate."""
     found: Principal = g.principal
     return found
 
 
-def number_of(name: str, usual: int, most: int) -> int:
+def query_number(name: str, usual: int, most: int) -> int:
     """A whole number of the query, made fit: a page's address may be typed by hand."""
     text = request.args.get(name, "")
     return min(max(int(text), 0), most) if text.isascii() and text.isdigit() and len(text) < 19 else usual
 
 
-def asked(name: str, most: int = 100) -> str:
+def query_text(name: str, most: int = 100) -> str:
     """A text of the query; empty where there is none."""
     return request.args.get(name, "")[:most].replace("\0", "").strip()
 
 
-def _given(values: Mapping[str, object]) -> dict[str, object]:
+def _with_defaults(values: Mapping[str, object]) -> dict[str, object]:
     return {"at": None, "unit": None, "events": None, "title": None, **values}
 
 
-def _families() -> list[str]:
+def _template_packages() -> list[str]:
     """Packages of the console that have templates; the names of all templates are unique."""
     console = __package__.rpartition(".")[0]
     found = [each.name for each in files(console).iterdir() if each.joinpath("templates").is_dir()]
     return [f"{console}.{name}" for name in sorted(found)]
 
 
-def _environment(frame: Frame) -> Environment:
+def _environment(layout: Layout) -> Environment:
     made = Environment(
-        loader=ChoiceLoader([PackageLoader(family) for family in _families()]),
+        loader=ChoiceLoader([PackageLoader(family) for family in _template_packages()]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -167,16 +167,16 @@ def _environment(frame: Frame) -> Environment:
         "ngettext": ngettext,
         "language": language,
         "LANGUAGES": LANGUAGES,
-        "LOOKS": LOOKS,
-        "look": _look,
+        "LOOKS": THEMES,
+        "look": _theme,
         "version": __version__,
-        "asset": frame.assets.path,
-        "csrf": _csrf,
+        "asset": layout.assets.path,
+        "csrf": _form_token_field,
         "me": lambda: g.get("principal"),
-        "here": _here,
-        "flashes": lambda: frame.flashes.take(g.session) if g.get("session") else [],
-        "sections": lambda: frame.sections,
-        "tabs": lambda: frame.tabs,
+        "here": _current_path,
+        "flashes": lambda: layout.flashes.take(g.session) if g.get("session") else [],
+        "sections": lambda: layout.sections,
+        "tabs": lambda: layout.tabs,
         "script_texts": lambda: {text: _(text) for text in formatting.SCRIPT_TEXTS},
         "now": formatting.now_iso,
         "when": formatting.when,
@@ -190,18 +190,18 @@ def _environment(frame: Frame) -> Environment:
     return made
 
 
-def _csrf() -> Markup:
+def _form_token_field() -> Markup:
     """The hidden field that every form of a session carries."""
     session = g.get("session")
     token = form_token(session) if session else ""
-    return Markup('<input type="hidden" name="{}" value="{}">').format(FIELD, token)
+    return Markup('<input type="hidden" name="{}" value="{}">').format(FORM_TOKEN_FIELD, token)
 
 
-def _here() -> str:
+def _current_path() -> str:
     """Where the page can be seen again; one that answers a form cannot."""
     return request.full_path.rstrip("?") if request.method == "GET" else "/console/"
 
 
-def _look() -> str:
-    chosen = request.cookies.get(LOOK_COOKIE, "")
-    return chosen if chosen in LOOKS else "auto"
+def _theme() -> str:
+    chosen = request.cookies.get(THEME_COOKIE, "")
+    return chosen if chosen in THEMES else "auto"

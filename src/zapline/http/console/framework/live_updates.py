@@ -7,25 +7,25 @@ from quart import Response, g
 from zapline.domain.ids import UnitId
 from zapline.http.api.framework.password_sign_in import PasswordSignIn
 from zapline.http.api.notifications.live_events import AccessCheck, EventStreams, watch_unit
-from zapline.http.console.framework.layout import Frame
+from zapline.http.console.framework.layout import Layout
 from zapline.supervisors.units.unit_commands import UnitCommands
 
-ALL = "/console/events"
+ALL_UNITS_EVENTS = "/console/events"
 """The stream over all units: ``status``, ``qr``, ``campaign``, ``traffic``."""
 
 
-class Live:
+class LiveEvents:
     """``/console/events`` and ``/console/units/{unit}/events``."""
 
-    def __init__(self, frame: Frame, sessions: PasswordSignIn, streams: EventStreams, commands: UnitCommands) -> None:
-        self._frame = frame
+    def __init__(self, layout: Layout, sessions: PasswordSignIn, streams: EventStreams, commands: UnitCommands) -> None:
+        self._layout = layout
         self._sessions = sessions
         self._streams = streams
         self._commands = commands
 
     def attach(self) -> None:
-        self._frame.get(ALL, "watch_all", self.all)
-        self._frame.get("/console/units/<uuid:unit>/events", "watch_unit", self.one)
+        self._layout.get(ALL_UNITS_EVENTS, "watch_all", self.all)
+        self._layout.get("/console/units/<uuid:unit>/events", "watch_unit", self.one)
 
     async def all(self) -> Response:
         return self._streams.response(None, dict, self._welcome())
@@ -43,6 +43,6 @@ class Live:
         return still
 
 
-def of_unit(unit: UnitId) -> str:
+def unit_events_path(unit: UnitId) -> str:
     """The stream of one unit, for ``render(..., events=of_unit(unit))``."""
     return f"/console/units/{unit}/events"

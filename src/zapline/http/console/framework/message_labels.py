@@ -7,9 +7,9 @@ from datetime import date, timedelta
 
 from markupsafe import Markup, escape
 
-from zapline.domain.messages.delivery_status import Delivery
-from zapline.domain.messages.facts import Kind
-from zapline.domain.outbox.work_states import Work
+from zapline.domain.messages.delivery_status import DeliveryStatus
+from zapline.domain.messages.facts import MessageKind
+from zapline.domain.outbox.work_states import WorkState
 from zapline.http.console.framework.formatting import number, short_date
 from zapline.http.console.framework.translation import N_, _, ngettext
 
@@ -20,37 +20,37 @@ _LINK = re.compile(r"https?://[^\s<>\"'`\u200b-\u200f\u202a-\u202e\u2066-\u2069]
 _LOOSE = ".,;:!?)]}»”’"
 """Ends a sentence behind a link more often than the link itself."""
 _KINDS: Mapping[str, str] = {
-    Kind.UNKNOWN: N_("A message of a kind that Zapline does not know yet"),
-    Kind.TEXT: N_("Text"),
-    Kind.IMAGE: N_("Photo"),
-    Kind.VIDEO: N_("Video"),
-    Kind.AUDIO: N_("Audio"),
-    Kind.VOICE: N_("Voice message"),
-    Kind.DOCUMENT: N_("Document"),
-    Kind.STICKER: N_("Sticker"),
-    Kind.LOCATION: N_("Location"),
-    Kind.LIVE_LOCATION: N_("Live location"),
-    Kind.CONTACT: N_("Contact"),
-    Kind.CONTACTS: N_("Contacts"),
-    Kind.POLL: N_("Poll"),
-    Kind.BUTTON_REPLY: N_("Reply to a button"),
-    Kind.LIST_REPLY: N_("Choice from a list"),
-    Kind.TEMPLATE_REPLY: N_("Reply to a button"),
-    Kind.INTERACTIVE_REPLY: N_("Reply to a form"),
-    Kind.BUTTONS: N_("Message with buttons"),
-    Kind.LIST: N_("Message with a list"),
-    Kind.TEMPLATE: N_("Message with buttons"),
-    Kind.INTERACTIVE: N_("Message with buttons"),
-    Kind.ALBUM: N_("Album"),
-    Kind.ORDER: N_("Order"),
-    Kind.PRODUCT: N_("Product"),
-    Kind.EVENT: N_("Event"),
-    Kind.GROUP_INVITE: N_("Invitation to a group"),
-    Kind.PAYMENT: N_("Payment"),
-    Kind.CALL_LOG: N_("Call"),
-    Kind.PLACEHOLDER: N_("Waiting for this message; look at the phone"),
+    MessageKind.UNKNOWN: N_("A message of a kind that Zapline does not know yet"),
+    MessageKind.TEXT: N_("Text"),
+    MessageKind.IMAGE: N_("Photo"),
+    MessageKind.VIDEO: N_("Video"),
+    MessageKind.AUDIO: N_("Audio"),
+    MessageKind.VOICE: N_("Voice message"),
+    MessageKind.DOCUMENT: N_("Document"),
+    MessageKind.STICKER: N_("Sticker"),
+    MessageKind.LOCATION: N_("Location"),
+    MessageKind.LIVE_LOCATION: N_("Live location"),
+    MessageKind.CONTACT: N_("Contact"),
+    MessageKind.CONTACTS: N_("Contacts"),
+    MessageKind.POLL: N_("Poll"),
+    MessageKind.BUTTON_REPLY: N_("Reply to a button"),
+    MessageKind.LIST_REPLY: N_("Choice from a list"),
+    MessageKind.TEMPLATE_REPLY: N_("Reply to a button"),
+    MessageKind.INTERACTIVE_REPLY: N_("Reply to a form"),
+    MessageKind.BUTTONS: N_("Message with buttons"),
+    MessageKind.LIST: N_("Message with a list"),
+    MessageKind.TEMPLATE: N_("Message with buttons"),
+    MessageKind.INTERACTIVE: N_("Message with buttons"),
+    MessageKind.ALBUM: N_("Album"),
+    MessageKind.ORDER: N_("Order"),
+    MessageKind.PRODUCT: N_("Product"),
+    MessageKind.EVENT: N_("Event"),
+    MessageKind.GROUP_INVITE: N_("Invitation to a group"),
+    MessageKind.PAYMENT: N_("Payment"),
+    MessageKind.CALL_LOG: N_("Call"),
+    MessageKind.PLACEHOLDER: N_("Waiting for this message; look at the phone"),
 }
-_UNKNOWN_KIND = _KINDS[Kind.UNKNOWN]
+_UNKNOWN_KIND = _KINDS[MessageKind.UNKNOWN]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,76 +62,76 @@ class Tick:
 
 
 _TICKS: Mapping[str, tuple[str, str]] = {
-    Work.QUEUED: ("clock", N_("Queued")),
-    Work.LEASED: ("clock", N_("Being sent")),
-    Work.UNCERTAIN: ("uncertain", N_("Uncertain: it may have been delivered")),
-    Work.DEAD: ("failed", N_("Not sent")),
-    Work.EXPIRED: ("failed", N_("Not sent: its time was over")),
-    Work.CANCELLED: ("cancelled", N_("Cancelled")),
+    WorkState.QUEUED: ("clock", N_("Queued")),
+    WorkState.LEASED: ("clock", N_("Being sent")),
+    WorkState.UNCERTAIN: ("uncertain", N_("Uncertain: it may have been delivered")),
+    WorkState.DEAD: ("failed", N_("Not sent")),
+    WorkState.EXPIRED: ("failed", N_("Not sent: its time was over")),
+    WorkState.CANCELLED: ("cancelled", N_("Cancelled")),
 }
 _REACHED: Mapping[str | None, tuple[str, str]] = {
     None: ("one", N_("Sent")),
-    Delivery.QUEUED.label: ("clock", N_("Queued")),
-    Delivery.SENT.label: ("one", N_("Sent")),
-    Delivery.FAILED.label: ("failed", N_("Not delivered")),
-    Delivery.DELIVERED.label: ("two", N_("Delivered")),
-    Delivery.READ.label: ("read", N_("Read")),
-    Delivery.PLAYED.label: ("read", N_("Played")),
+    DeliveryStatus.QUEUED.label: ("clock", N_("Queued")),
+    DeliveryStatus.SENT.label: ("one", N_("Sent")),
+    DeliveryStatus.FAILED.label: ("failed", N_("Not delivered")),
+    DeliveryStatus.DELIVERED.label: ("two", N_("Delivered")),
+    DeliveryStatus.READ.label: ("read", N_("Read")),
+    DeliveryStatus.PLAYED.label: ("read", N_("Played")),
 }
 
 
 def tick(work: str | None, delivery: str | None) -> Tick:
     """How far a message of ours has come. What its reader's phone said counts before what became of our work."""
-    further = delivery in (Delivery.DELIVERED.label, Delivery.READ.label, Delivery.PLAYED.label)
+    further = delivery in (DeliveryStatus.DELIVERED.label, DeliveryStatus.READ.label, DeliveryStatus.PLAYED.label)
     shape, word = _REACHED.get(delivery, _REACHED[None])
     if work is not None and not further:
         shape, word = _TICKS.get(work, (shape, word))
     return Tick(shape, _(word))
 
 
-def plain(text: str) -> str:
+def clean_name(text: str) -> str:
     """A name on one line: without controls, and without what would turn the direction of its surroundings."""
     return " ".join(_TURNING.sub("", _NO_SHAPE.sub(" ", text)).split())
 
 
-def whole(text: str) -> str:
+def clean_lines(text: str) -> str:
     """A text with its lines, without controls. What turns it stays: its block keeps that to itself."""
     return _NO_SHAPE.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
-def linked(text: str) -> Markup:
+def linkify(text: str) -> Markup:
     """A text whose addresses of the web are links; everything else in it is text."""
     made, at = [], 0
-    cleaned = whole(text)
+    cleaned = clean_lines(text)
     for found in _LINK.finditer(cleaned):
         address = found[0].rstrip(_LOOSE)
-        made += [escape(cleaned[at : found.start()]), link(address, address)]
+        made += [escape(cleaned[at : found.start()]), external_link(address, address)]
         at = found.start() + len(address)
     return Markup("").join([*made, escape(cleaned[at:])])
 
 
-def link(address: str, text: str) -> Markup:
+def external_link(address: str, text: str) -> Markup:
     """A link to another site, which is told nothing of where it came from; only text where it is no web address."""
     if _LINK.fullmatch(address) is None:
         return escape(text)
     return Markup('<a href="{}" rel="noopener noreferrer nofollow" target="_blank">{}</a>').format(address, text)
 
 
-def kind_word(kind: str | None) -> str:
+def kind_label(kind: str | None) -> str:
     return _(_KINDS.get(kind or "", _UNKNOWN_KIND))
 
 
-def gist(kind: str | None, text: str | None, *, deleted: bool = False) -> str:
+def message_summary(kind: str | None, text: str | None, *, deleted: bool = False) -> str:
     """A message on one line."""
     if deleted:
         return _("This message was deleted")
-    said = plain(text) if text else ""
-    if kind == Kind.TEXT:
+    said = clean_name(text) if text else ""
+    if kind == MessageKind.TEXT:
         return said
-    return f"{kind_word(kind)}: {said}" if said else kind_word(kind)
+    return f"{kind_label(kind)}: {said}" if said else kind_label(kind)
 
 
-def size_word(size: object) -> str:
+def file_size(size: object) -> str:
     """Bytes as people count them; empty where the number is none."""
     if not isinstance(size, int) or size < 0:
         return ""
@@ -144,7 +144,7 @@ def size_word(size: object) -> str:
 # -- days ----------------------------------------------------------------------------------------------------
 
 
-def day_word(day: date, today: date) -> str:
+def day_label(day: date, today: date) -> str:
     """A day as the heading of its messages."""
     if day == today:
         return _("Today")
@@ -153,6 +153,6 @@ def day_word(day: date, today: date) -> str:
     return short_date(day)
 
 
-def unread_word(count: int, most: int) -> str:
+def unread_label(count: int, most: int) -> str:
     """How many are unread, for who does not see the badge."""
     return ngettext("{count} unread message", "{count} unread messages", min(count, most))

@@ -18,7 +18,7 @@ class Chart:
     highest: float
 
 
-def chart(
+def draw_chart(
     points: Sequence[tuple[float, float]], start: float, end: float, step: float, limit: float | None = None
 ) -> Chart:
     """``points``: (time, value), oldest first, one each ``step``; where some are missing the line has a gap."""

@@ -3,60 +3,60 @@
 from collections.abc import Mapping
 
 from zapline.domain.campaigns.states import CampaignState
-from zapline.domain.messages.delivery_status import Delivery
-from zapline.domain.messages.facts import Kind
-from zapline.domain.outbox.work_states import Work
+from zapline.domain.messages.delivery_status import DeliveryStatus
+from zapline.domain.messages.facts import MessageKind
+from zapline.domain.outbox.work_states import WorkState
 from zapline.http.console.framework.translation import N_, _
 
-KINDS: Mapping[str, str] = {
-    Kind.TEXT.value: N_("text"),
-    Kind.IMAGE.value: N_("image"),
-    Kind.VIDEO.value: N_("video"),
-    Kind.AUDIO.value: N_("audio"),
-    Kind.VOICE.value: N_("voice message"),
-    Kind.DOCUMENT.value: N_("document"),
-    Kind.STICKER.value: N_("sticker"),
-    Kind.LOCATION.value: N_("location"),
-    Kind.LIVE_LOCATION.value: N_("live location"),
-    Kind.CONTACT.value: N_("contact"),
-    Kind.CONTACTS.value: N_("contacts"),
-    Kind.POLL.value: N_("poll"),
-    Kind.BUTTON_REPLY.value: N_("choice of a button"),
-    Kind.LIST_REPLY.value: N_("choice of a list"),
-    Kind.TEMPLATE_REPLY.value: N_("choice of a template"),
-    Kind.INTERACTIVE_REPLY.value: N_("choice of a button"),
-    Kind.BUTTONS.value: N_("buttons"),
-    Kind.LIST.value: N_("list"),
-    Kind.TEMPLATE.value: N_("template"),
-    Kind.INTERACTIVE.value: N_("buttons"),
-    Kind.ALBUM.value: N_("album"),
-    Kind.ORDER.value: N_("order"),
-    Kind.PRODUCT.value: N_("product"),
-    Kind.EVENT.value: N_("event"),
-    Kind.GROUP_INVITE.value: N_("invitation to a group"),
-    Kind.PAYMENT.value: N_("payment"),
-    Kind.CALL_LOG.value: N_("call"),
-    Kind.UNKNOWN.value: N_("unknown"),
+MESSAGE_KINDS: Mapping[str, str] = {
+    MessageKind.TEXT.value: N_("text"),
+    MessageKind.IMAGE.value: N_("image"),
+    MessageKind.VIDEO.value: N_("video"),
+    MessageKind.AUDIO.value: N_("audio"),
+    MessageKind.VOICE.value: N_("voice message"),
+    MessageKind.DOCUMENT.value: N_("document"),
+    MessageKind.STICKER.value: N_("sticker"),
+    MessageKind.LOCATION.value: N_("location"),
+    MessageKind.LIVE_LOCATION.value: N_("live location"),
+    MessageKind.CONTACT.value: N_("contact"),
+    MessageKind.CONTACTS.value: N_("contacts"),
+    MessageKind.POLL.value: N_("poll"),
+    MessageKind.BUTTON_REPLY.value: N_("choice of a button"),
+    MessageKind.LIST_REPLY.value: N_("choice of a list"),
+    MessageKind.TEMPLATE_REPLY.value: N_("choice of a template"),
+    MessageKind.INTERACTIVE_REPLY.value: N_("choice of a button"),
+    MessageKind.BUTTONS.value: N_("buttons"),
+    MessageKind.LIST.value: N_("list"),
+    MessageKind.TEMPLATE.value: N_("template"),
+    MessageKind.INTERACTIVE.value: N_("buttons"),
+    MessageKind.ALBUM.value: N_("album"),
+    MessageKind.ORDER.value: N_("order"),
+    MessageKind.PRODUCT.value: N_("product"),
+    MessageKind.EVENT.value: N_("event"),
+    MessageKind.GROUP_INVITE.value: N_("invitation to a group"),
+    MessageKind.PAYMENT.value: N_("payment"),
+    MessageKind.CALL_LOG.value: N_("call"),
+    MessageKind.UNKNOWN.value: N_("unknown"),
 }
-DELIVERIES: Mapping[str, str] = {
-    Delivery.QUEUED.name.lower(): N_("queued"),
-    Delivery.SENT.name.lower(): N_("sent"),
-    Delivery.FAILED.name.lower(): N_("failed"),
-    Delivery.DELIVERED.name.lower(): N_("delivered"),
-    Delivery.READ.name.lower(): N_("read"),
-    Delivery.PLAYED.name.lower(): N_("played"),
+DELIVERY_STATUSES: Mapping[str, str] = {
+    DeliveryStatus.QUEUED.name.lower(): N_("queued"),
+    DeliveryStatus.SENT.name.lower(): N_("sent"),
+    DeliveryStatus.FAILED.name.lower(): N_("failed"),
+    DeliveryStatus.DELIVERED.name.lower(): N_("delivered"),
+    DeliveryStatus.READ.name.lower(): N_("read"),
+    DeliveryStatus.PLAYED.name.lower(): N_("played"),
 }
-WORKS: Mapping[str, str] = {
-    Work.QUEUED.value: N_("waits to be sent"),
-    Work.LEASED.value: N_("is being sent"),
-    Work.UNCERTAIN.value: N_("uncertain"),
-    Work.SETTLED.value: N_("taken by WhatsApp"),
-    Work.DEAD.value: N_("given up"),
-    Work.CANCELLED.value: N_("cancelled"),
-    Work.EXPIRED.value: N_("too late"),
+WORK_STATES: Mapping[str, str] = {
+    WorkState.QUEUED.value: N_("waits to be sent"),
+    WorkState.LEASED.value: N_("is being sent"),
+    WorkState.UNCERTAIN.value: N_("uncertain"),
+    WorkState.SETTLED.value: N_("taken by WhatsApp"),
+    WorkState.DEAD.value: N_("given up"),
+    WorkState.CANCELLED.value: N_("cancelled"),
+    WorkState.EXPIRED.value: N_("too late"),
 }
 
-CAMPAIGNS: Mapping[str, str] = {
+CAMPAIGN_STATES: Mapping[str, str] = {
     CampaignState.READY.value: N_("ready"),
     CampaignState.LOADING.value: N_("reading its list"),
     CampaignState.SCHEDULED.value: N_("waits for its time"),
@@ -67,21 +67,21 @@ CAMPAIGNS: Mapping[str, str] = {
 }
 
 
-def kind(name: str) -> str:
+def message_kind(name: str) -> str:
     """A kind of message; one without a word here is shown as it is called."""
-    return _(KINDS[name]) if name in KINDS else name.replace("_", " ")
+    return _(MESSAGE_KINDS[name]) if name in MESSAGE_KINDS else name.replace("_", " ")
 
 
-def delivery(name: str) -> str:
+def delivery_status(name: str) -> str:
     """How far a message has come."""
-    return _(DELIVERIES[name]) if name in DELIVERIES else name
+    return _(DELIVERY_STATUSES[name]) if name in DELIVERY_STATUSES else name
 
 
-def work(name: str) -> str:
+def work_state(name: str) -> str:
     """How our work on a message stands."""
-    return _(WORKS[name]) if name in WORKS else name
+    return _(WORK_STATES[name]) if name in WORK_STATES else name
 
 
-def campaign(name: str) -> str:
+def campaign_state(name: str) -> str:
     """How a campaign stands."""
-    return _(CAMPAIGNS[name]) if name in CAMPAIGNS else name
+    return _(CAMPAIGN_STATES[name]) if name in CAMPAIGN_STATES else name

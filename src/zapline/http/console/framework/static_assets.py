@@ -7,7 +7,7 @@ from importlib.resources import files
 from quart import Response
 from werkzeug.exceptions import NotFound
 
-PREFIX = "/console/static/"
+STATIC_PREFIX = "/console/static/"
 _TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
 _KEPT = "public, max-age=31536000, immutable"
 
@@ -18,7 +18,7 @@ class _Asset:
     content_type: str
 
 
-class Assets:
+class StaticAssets:
     """``path`` names a file in a page; ``serve`` gives it. No session is needed: they are the same for all."""
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Assets:
             stem, _, ending = file.name.rpartition(".")
             content = file.read_bytes()
             name = f"{stem}.{hashlib.sha256(content).hexdigest()[:12]}.{ending}"
-            self._paths[file.name] = PREFIX + name
+            self._paths[file.name] = STATIC_PREFIX + name
             self._known[name] = _Asset(content, _TYPES[ending])
 
     def path(self, name: str) -> str:

@@ -9,12 +9,12 @@ from zapline.http.console.framework.translation import N_, _
 from zapline.supervisors.health.health_check import HealthCheck, Verdict
 from zapline.supervisors.leadership import LeadershipStatus
 
-VERDICTS: Mapping[Verdict, str] = {
+VERDICT_SENTENCES: Mapping[Verdict, str] = {
     Verdict.PASS: N_("All is well"),
     Verdict.WARN: N_("Something needs a look"),
     Verdict.FAIL: N_("Something is broken"),
 }
-WORDS: Mapping[Verdict, str] = {
+VERDICT_LABELS: Mapping[Verdict, str] = {
     Verdict.PASS: N_("fine"),
     Verdict.WARN: N_("look at it"),
     Verdict.FAIL: N_("broken"),
@@ -22,7 +22,7 @@ WORDS: Mapping[Verdict, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class About:
+class CheckExplanation:
     """What people are told of a check. ``form``: how its value is written."""
 
     title: str
@@ -31,138 +31,138 @@ class About:
     form: str = "count"
 
 
-ABOUT: Mapping[str, About] = {
-    "webhookErrorRate": About(
+CHECK_EXPLANATIONS: Mapping[str, CheckExplanation] = {
+    "webhookErrorRate": CheckExplanation(
         N_("Webhooks that failed"),
         N_("Of all webhooks of known units, those that could not be used and became dead letters."),
         N_("Look at the dead letters: their reason says what was wrong; replay them once it is mended."),
         "percent",
     ),
-    "unknownInstances": About(
+    "unknownInstances": CheckExplanation(
         N_("Unknown senders"),
         N_("Webhooks whose instance or secret is not ours: an old backend, a forgotten line, or somebody probing."),
         N_("See the log for the instance's name; remove its webhook on the Evolution server."),
     ),
-    "dedupeRate": About(
+    "dedupeRate": CheckExplanation(
         N_("Repeated messages"),
         N_("Of all messages, those that Evolution sent again. 1-2% is normal; they are stored once in any case."),
         N_("If it stays high, see whether two Evolution servers deliver for one line, or answers come too late."),
         "percent",
     ),
-    "unexpectedDisconnects": About(
+    "unexpectedDisconnects": CheckExplanation(
         N_("Lines lost"),
         N_("Open lines that were lost without anybody having asked for it."),
         N_("Look at the units in the overview: each says why it was lost and what to do."),
     ),
-    "database": About(
+    "database": CheckExplanation(
         N_("Database"),
         N_("PostgreSQL can be reached, and no other Zapline works on it."),
         N_("See that PostgreSQL is up. Webhooks are kept on disk meanwhile, and everything goes on by itself."),
         "standing",
     ),
-    "recorderLanesStopped": About(
+    "recorderLanesStopped": CheckExplanation(
         N_("Recorder lanes stopped"),
         N_("Storing has stopped: the database refuses, because of its schema, its rights or its disk."),
         N_("Run zapline doctor; often a migration is missing or the disk is full."),
     ),
-    "recorderLanesRetrying": About(
+    "recorderLanesRetrying": CheckExplanation(
         N_("Recorder lanes retrying"),
         N_("Storing is tried again after a failure that will pass."),
         N_("If it lasts, look at the database's load and at the log."),
     ),
-    "journalAgeSeconds": About(
+    "journalAgeSeconds": CheckExplanation(
         N_("Oldest webhook not stored"),
         N_("How long the oldest accepted webhook has been waiting on disk to be stored."),
         N_("It grows while the database is away or a unit is quarantined, and falls by itself afterwards."),
         "seconds",
     ),
-    "lostWebhooks": About(
+    "lostWebhooks": CheckExplanation(
         N_("Webhooks lost"),
         N_("Answered with 200 and stored nowhere, because disk and database refused at the same moment."),
         N_("Mend the disk; the lines are compared with Evolution's store by themselves."),
     ),
-    "quarantinedUnits": About(
+    "quarantinedUnits": CheckExplanation(
         N_("Units in quarantine"),
         N_("Units that crashed too often and are stopped for a while; others are not touched."),
         N_("Open the unit; the log says what crashed it."),
     ),
-    "pausedUnits": About(
+    "pausedUnits": CheckExplanation(
         N_("Paused units"),
         N_("Units whose sending somebody has paused."),
         N_("Nothing, if it is meant so."),
     ),
-    "stuckUnits": About(
+    "stuckUnits": CheckExplanation(
         N_("Units stuck"),
         N_("Units whose work does not come to an end; the service restarts by itself if that lasts."),
         N_("Keep the log and report it."),
     ),
-    "loopLagSeconds": About(
+    "loopLagSeconds": CheckExplanation(
         N_("Delay of the process"),
         N_("How late the process gets to its own timers: high means too little CPU."),
         N_("Look at the load of the machine."),
         "seconds",
     ),
-    "uncertainMessages": About(
+    "uncertainMessages": CheckExplanation(
         N_("Uncertain messages"),
         N_("They may have been delivered, or not: nobody can tell, and they are never repeated blindly."),
         N_("Look at the phone, then decide for each: send again, or give up."),
     ),
-    "stalledMessages": About(
+    "stalledMessages": CheckExplanation(
         N_("Messages without confirmation"),
         N_("Taken by Evolution and confirmed by nobody."),
         N_("Look at the phone, then restart the instance."),
     ),
-    "sentTwice": About(
+    "sentTwice": CheckExplanation(
         N_("Sent twice"),
         N_("Messages that were delivered a second time."),
         N_("Keep the log and report it."),
     ),
-    "replyWaitsSeconds": About(
+    "replyWaitsSeconds": CheckExplanation(
         N_("Oldest waiting reply"),
         N_("How long the oldest due reply has waited to be sent, of lines that are connected."),
         N_("See whether its line is throttled, or its pace too slow."),
         "seconds",
     ),
-    "throttledUnits": About(
+    "throttledUnits": CheckExplanation(
         N_("Throttled units"),
         N_("WhatsApp or Evolution asked these lines to slow down; their campaigns pause by themselves."),
         N_("Write to fewer new contacts; lower the pace."),
     ),
-    "unexplainedRepairs": About(
+    "unexplainedRepairs": CheckExplanation(
         N_("Messages found later"),
         N_("Found in Evolution's store outside any known gap: its webhooks get lost on the way."),
         N_("Look at the network and the proxies between Evolution and Zapline."),
     ),
-    "unitsWithoutStore": About(
+    "unitsWithoutStore": CheckExplanation(
         N_("Units without a store"),
         N_("Evolution keeps no messages for these, so nothing lost can be read back."),
         N_("Set DATABASE_SAVE_DATA_NEW_MESSAGE=true on the Evolution server."),
     ),
-    "hookWaitsSeconds": About(
+    "hookWaitsSeconds": CheckExplanation(
         N_("Oldest waiting webhook to a CRM"),
         N_("How long a CRM has not taken what it is to be told."),
         N_("Look at the CRM's log; what waits is delivered once it answers again."),
         "seconds",
     ),
-    "deadHookDeliveries": About(
+    "deadHookDeliveries": CheckExplanation(
         N_("Webhooks given up"),
         N_("Webhooks to a CRM that were tried for a day and given up, within the last day."),
         N_("Mend the CRM, then replay them."),
     ),
-    "hooksDisabled": About(
+    "hooksDisabled": CheckExplanation(
         N_("Hooks disabled"),
         N_("CRMs that are not told any more, because they failed for days or asked for it."),
         N_("Mend the CRM, then enable its hook and replay."),
     ),
 }
-_STANDINGS: Mapping[str, str] = {
+_DATABASE_STATES: Mapping[str, str] = {
     LeadershipStatus.LEADING.value: N_("reachable"),
     LeadershipStatus.UNREACHABLE.value: N_("away"),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class CheckView:
     """A check as a page shows it."""
 
     name: str
@@ -176,14 +176,14 @@ class Told:
     detail: str
 
 
-def tell(check: HealthCheck) -> Told:
+def describe_check(check: HealthCheck) -> CheckView:
     """A check in the operator's language; one without an explanation here is shown by its name."""
-    about = ABOUT.get(check.name, About(check.name, check.explanation or check.name, ""))
-    known = check.name in ABOUT
-    return Told(
+    about = CHECK_EXPLANATIONS.get(check.name, CheckExplanation(check.name, check.explanation or check.name, ""))
+    known = check.name in CHECK_EXPLANATIONS
+    return CheckView(
         name=check.name,
         verdict=check.verdict.value,
-        word=_(WORDS[check.verdict]),
+        word=_(VERDICT_LABELS[check.verdict]),
         title=_(about.title),
         meaning=_(about.meaning) if known else about.meaning,
         advice=_(about.advice) if about.advice else "",
@@ -201,7 +201,7 @@ def _value(check: HealthCheck, form: str) -> str:
         case "seconds":
             return number(check.value, 1 if check.value < 10 else 0) + " s"
         case "standing":
-            return _(_STANDINGS.get(check.explanation, check.explanation))
+            return _(_DATABASE_STATES.get(check.explanation, check.explanation))
     return number(check.value)
 
 

@@ -5,32 +5,32 @@ from typing import Any
 
 from quart import Response
 
-from zapline.http.console.framework.counts import History
-from zapline.http.console.framework.layout import Frame
-from zapline.http.console.framework.live_updates import ALL
+from zapline.http.console.framework.counts import RateHistory
+from zapline.http.console.framework.layout import Layout
+from zapline.http.console.framework.live_updates import ALL_UNITS_EVENTS
 from zapline.http.console.framework.translation import N_, _
-from zapline.http.console.health.check_explanations import VERDICTS, tell
+from zapline.http.console.health.check_explanations import VERDICT_SENTENCES, describe_check
 from zapline.supervisors.health.health_report import HealthMonitor
 
 
 class HealthPage:
     """``/console/health``."""
 
-    def __init__(self, frame: Frame, health: HealthMonitor, history: History) -> None:
-        self._frame = frame
+    def __init__(self, layout: Layout, health: HealthMonitor, history: RateHistory) -> None:
+        self._layout = layout
         self._health = health
         self._history = history
 
     def attach(self) -> None:
-        self._frame.get("/console/health", "health", self.show)
-        self._frame.get("/console/part/health", "health_part", self.part)
-        self._frame.section("health", N_("Health"), "/console/health", 80)
+        self._layout.get("/console/health", "health", self.show)
+        self._layout.get("/console/part/health", "health_part", self.part)
+        self._layout.section("health", N_("Health"), "/console/health", 80)
 
     async def show(self) -> Response:
-        return self._frame.render("health.html", at="health", events=ALL, **await self._judged())
+        return self._layout.render("health.html", at="health", events=ALL_UNITS_EVENTS, **await self._judged())
 
     async def part(self) -> Response:
-        return self._frame.render("health_part.html", **await self._judged())
+        return self._layout.render("health_part.html", **await self._judged())
 
     async def _judged(self) -> dict[str, Any]:
         report = self._health.report(time.time())
@@ -38,7 +38,7 @@ class HealthPage:
         checks = sorted(report.checks, key=lambda check: ("fail", "warn", "pass").index(check.verdict.value))
         return {
             "verdict": report.verdict.value,
-            "said": _(VERDICTS[report.verdict]),
-            "rates": [(tell(rate), charts[rate.name]) for rate in report.rates],
-            "checks": [tell(check) for check in checks],
+            "said": _(VERDICT_SENTENCES[report.verdict]),
+            "rates": [(describe_check(rate), charts[rate.name]) for rate in report.rates],
+            "checks": [describe_check(check) for check in checks],
         }

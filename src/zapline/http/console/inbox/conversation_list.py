@@ -12,11 +12,11 @@ from quart import Response
 
 from zapline.domain.contacts.addresses import AddressKind
 from zapline.domain.ids import UnitId
-from zapline.http.api.framework.paging import Position, cursor, encode
+from zapline.http.api.framework.paging import Position, encode_cursor, query_cursor
 from zapline.http.console.framework.formatting import masked
-from zapline.http.console.framework.layout import Frame, asked
-from zapline.http.console.framework.live_updates import of_unit
-from zapline.http.console.framework.message_labels import Tick, gist, plain, tick, unread_word
+from zapline.http.console.framework.layout import Layout, query_text
+from zapline.http.console.framework.live_updates import unit_events_path
+from zapline.http.console.framework.message_labels import Tick, clean_name, message_summary, tick, unread_label
 from zapline.http.console.framework.translation import N_, _
 from zapline.sql.conversations import inbox
 from zapline.sql.conversations.inbox import MOST_UNREAD, Chat
@@ -35,7 +35,7 @@ class _InList(Position, frozen=True, tag="cc"):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ConversationRow:
     """A conversation as the list shows it."""
 
     id: UUID
@@ -46,53 +46,53 @@ class Entry:
     at: datetime
     tick: Tick | None
     unread: str
-    unread_word: str
+    unread_label: str
 
 
-class Chats:
+class ConversationListPages:
     """``/console/units/{unit}/conversations`` and its live part."""
 
-    def __init__(self, frame: Frame, commands: UnitCommands, pool: Pool) -> None:
-        self._frame = frame
+    def __init__(self, layout: Layout, commands: UnitCommands, pool: Pool) -> None:
+        self._layout = layout
         self._commands = commands
         self._pool = pool
 
     def attach(self) -> None:
         path = "/console/units/<uuid:unit>/conversations"
-        self._frame.get(path, "chats", self.show)
-        self._frame.get(f"{path}/part", "chats_part", self.part)
-        self._frame.tab("conversations", N_("Conversations"), "/console/units/{unit}/conversations", 10)
+        self._layout.get(path, "chats", self.show)
+        self._layout.get(f"{path}/part", "chats_part", self.part)
+        self._layout.tab("conversations", N_("Conversations"), "/console/units/{unit}/conversations", 10)
 
     async def show(self, unit: UUID) -> Response:
         record = self._commands.find(UnitId(unit)).record
         values = await self._listed(record.id)
-        return self._frame.render(
-            "chats.html", at="conversations", unit=record, events=of_unit(record.id), zone=record.time_zone, **values
+        return self._layout.render(
+            "chats.html", at="conversations", unit=record, events=unit_events_path(record.id), zone=record.time_zone, **values
         )
 
     async def part(self, unit: UUID) -> Response:
         record = self._commands.find(UnitId(unit)).record
         values = await self._listed(record.id)
-        return self._frame.render("chats_list.html", unit=record, zone=record.time_zone, **values)
+        return self._layout.render("chats_list.html", unit=record, zone=record.time_zone, **values)
 
     async def _listed(self, unit: UnitId) -> dict[str, Any]:
-        wanted, after = asked("q"), cursor(_InList)
+        wanted, after = query_text("q"), query_cursor(_InList)
         base = f"/console/units/{unit}/conversations"
-        query = urlencode({"q": wanted}) if wanted else urlencode({"cursor": encode(after)}) if after else ""
+        query = urlencode({"q": wanted}) if wanted else urlencode({"cursor": encode_cursor(after)}) if after else ""
         found: Sequence[Chat]
         older = None
-        if findable(wanted):
+        if is_searchable(wanted):
             found = await inbox.search(self._pool, unit, wanted, _PAGE)
         else:
             place = (after.at, after.id) if after is not None else None
             found = await inbox.chats(self._pool, unit, place, _PAGE + 1)
             if len(found) > _PAGE:
                 found = found[:_PAGE]
-                older = f"{base}?" + urlencode({"cursor": encode(_InList(found[-1].last_message_at, found[-1].part))})
+                older = f"{base}?" + urlencode({"cursor": encode_cursor(_InList(found[-1].last_message_at, found[-1].part))})
         return {
-            "chats": [entry(one) for one in found if not one.shadowed],
+            "chats": [conversation_row(one) for one in found if not one.shadowed],
             "wanted": wanted,
-            "searched": findable(wanted),
+            "searched": is_searchable(wanted),
             "most": _PAGE,
             "newest": base if after is not None and not wanted else None,
             "older": older,
@@ -100,36 +100,36 @@ class Chats:
         }
 
 
-def findable(wanted: str) -> bool:
+def is_searchable(wanted: str) -> bool:
     """Whether a search by this would find somebody, and not half of all."""
     digits = sum(letter.isdigit() for letter in wanted)
     named = any(letter.isalpha() for letter in wanted)
     return len(wanted) >= _LEAST_LETTERS if named else digits >= _LEAST_DIGITS
 
 
-def entry(one: Chat) -> Entry:
+def conversation_row(one: Chat) -> ConversationRow:
     """A conversation as lists show it."""
     group = one.kind == AddressKind.GROUP
-    last = gist(one.said_kind, one.text, deleted=bool(one.deleted)) if one.message is not None else ""
+    last = message_summary(one.said_kind, one.text, deleted=bool(one.deleted)) if one.message is not None else ""
     if group and one.sender_name and not one.from_me:
-        last = f"{plain(one.sender_name)}: {last}"
+        last = f"{clean_name(one.sender_name)}: {last}"
     count = min(one.unread, MOST_UNREAD)
-    return Entry(
+    return ConversationRow(
         id=one.id,
-        name=title(one.kind, one.name, one.phone),
+        name=conversation_title(one.kind, one.name, one.phone),
         phone=masked(one.phone) if one.phone is not None else "",
         group=group,
         last=last,
         at=one.last_message_at.astimezone(UTC),
         tick=tick(one.work_state, one.delivery) if one.from_me else None,
         unread=f"{count}{'+' if one.unread >= MOST_UNREAD else ''}" if count else "",
-        unread_word=unread_word(one.unread, MOST_UNREAD) if count else "",
+        unread_label=unread_label(one.unread, MOST_UNREAD) if count else "",
     )
 
 
-def title(kind: str, name: str | None, phone: str | None) -> str:
+def conversation_title(kind: str, name: str | None, phone: str | None) -> str:
     """What a conversation is called in a list, where phones are masked."""
-    told = plain(name or "")
+    told = clean_name(name or "")
     if told:
         return told
     if kind == AddressKind.GROUP:

@@ -10,31 +10,31 @@ from zoneinfo import ZoneInfo
 
 from markupsafe import Markup, escape
 
-from zapline.domain.messages.facts import Kind
-from zapline.domain.outbox.failure_texts import reason_of
-from zapline.domain.outbox.work_states import Work
+from zapline.domain.messages.facts import MessageKind
+from zapline.domain.outbox.failure_texts import failure_text
+from zapline.domain.outbox.work_states import WorkState
 from zapline.http.console.framework.message_labels import (
     Tick,
-    day_word,
-    gist,
-    kind_word,
-    link,
-    linked,
-    plain,
-    size_word,
+    clean_name,
+    day_label,
+    external_link,
+    file_size,
+    kind_label,
+    linkify,
+    message_summary,
     tick,
 )
 from zapline.http.console.framework.translation import _
 from zapline.sql.conversations.conversations import Message
 from zapline.sql.conversations.inbox import Quoted, Works
 
-INLINE_IMAGES = frozenset({Kind.IMAGE, Kind.STICKER})
-INLINE_SOUNDS = frozenset({Kind.VOICE, Kind.AUDIO})
-_WITH_FILES = INLINE_IMAGES | INLINE_SOUNDS | {Kind.VIDEO, Kind.DOCUMENT}
+INLINE_IMAGES = frozenset({MessageKind.IMAGE, MessageKind.STICKER})
+INLINE_AUDIO = frozenset({MessageKind.VOICE, MessageKind.AUDIO})
+_WITH_FILES = INLINE_IMAGES | INLINE_AUDIO | {MessageKind.VIDEO, MessageKind.DOCUMENT}
 
 
 @dataclass(frozen=True, slots=True)
-class Option:
+class PollOption:
     """An option of a poll, and how many chose it."""
 
     text: str
@@ -42,7 +42,7 @@ class Option:
 
 
 @dataclass(frozen=True, slots=True)
-class Bubble:
+class MessageView:
     """A message as a thread shows it. Texts are not escaped yet; ``day`` is set on the first of its day."""
 
     id: UUID
@@ -69,7 +69,7 @@ class Bubble:
     quoted: Quoted | None
     quoted_text: str | None
     reactions: tuple[tuple[str, int], ...]
-    options: tuple[Option, ...]
+    options: tuple[PollOption, ...]
     hidden_votes: int
     tick: Tick | None
     reason: str | None
@@ -80,7 +80,7 @@ class Bubble:
     twice: bool
 
 
-def bubbles(
+def message_views(
     messages: Sequence[Message],
     quoted: Mapping[str, Quoted],
     works: Mapping[UUID, Works],
@@ -88,18 +88,18 @@ def bubbles(
     now: datetime,
     *,
     group: bool,
-) -> Iterator[Bubble]:
+) -> Iterator[MessageView]:
     """Messages in the order of the page, oldest first, each with what it shows."""
     local = ZoneInfo(zone)
     today, last = now.astimezone(local).date(), None
     for message in messages:
         at = message.sent_at.astimezone(local)
-        day = day_word(at.date(), today) if at.date() != last else None
+        day = day_label(at.date(), today) if at.date() != last else None
         last = at.date()
-        yield _bubble(message, day, at, quoted.get(message.quoted_id or ""), works.get(message.id), now, group=group)
+        yield _message_view(message, day, at, quoted.get(message.quoted_id or ""), works.get(message.id), now, group=group)
 
 
-def _bubble(
+def _message_view(
     one: Message,
     day: str | None,
     at: datetime,
@@ -108,43 +108,43 @@ def _bubble(
     now: datetime,
     *,
     group: bool,
-) -> Bubble:
+) -> MessageView:
     gone = one.deleted_at is not None
     media = one.media or {}
     has_file = one.kind in _WITH_FILES and not gone and one.external_id is not None
-    word = kind_word(one.kind)
+    word = kind_label(one.kind)
     name = media.get("fileName")
-    failed = work is not None and work.failure is not None and work.state in (Work.DEAD, Work.EXPIRED, Work.UNCERTAIN)
-    waits = work is not None and work.state == Work.QUEUED
+    failed = work is not None and work.failure is not None and work.state in (WorkState.DEAD, WorkState.EXPIRED, WorkState.UNCERTAIN)
+    waits = work is not None and work.state == WorkState.QUEUED
     options, hidden = _options(one)
-    return Bubble(
+    return MessageView(
         id=one.id,
         ours=one.from_me,
         kind=one.kind,
         day=day,
         at=one.sent_at,
         sender=_sender(one) if group and not one.from_me else None,
-        text=linked(one.text) if one.text and not gone and one.kind not in (Kind.CONTACT, Kind.CONTACTS) else None,
-        note=None if one.kind == Kind.TEXT or gone else (f"{word}: {plain(name)}" if isinstance(name, str) else word),
+        text=linkify(one.text) if one.text and not gone and one.kind not in (MessageKind.CONTACT, MessageKind.CONTACTS) else None,
+        note=None if one.kind == MessageKind.TEXT or gone else (f"{word}: {clean_name(name)}" if isinstance(name, str) else word),
         rows=tuple(_rows(one)) if not gone else (),
         deleted=gone,
         edited=one.edited_at is not None,
         forwarded=one.forwarded,
         view_once=one.view_once,
-        file=" ".join(filter(None, [word.lower(), size_word(media.get("size"))])) if has_file else None,
+        file=" ".join(filter(None, [word.lower(), file_size(media.get("size"))])) if has_file else None,
         inline=_inline(one, media) if has_file else None,
         width=_side(media.get("width")),
         height=_side(media.get("height")),
         quoted=quoted,
-        quoted_text=gist(quoted.kind, quoted.text, deleted=quoted.deleted) if quoted is not None else None,
-        reactions=tuple(Counter(plain(said.emoji or "")[:16] for said in one.reactions).most_common(8)),
+        quoted_text=message_summary(quoted.kind, quoted.text, deleted=quoted.deleted) if quoted is not None else None,
+        reactions=tuple(Counter(clean_name(said.emoji or "")[:16] for said in one.reactions).most_common(8)),
         options=options,
         hidden_votes=hidden,
         tick=tick(one.work_state, one.delivery) if one.from_me else None,
-        reason=_(reason_of(work.failure)) if failed and work is not None and work.failure is not None else None,
+        reason=_(failure_text(work.failure)) if failed and work is not None and work.failure is not None else None,
         due=work.due_at if waits and work is not None and work.due_at > now + timedelta(seconds=30) else None,
         cancellable=waits,
-        uncertain=work is not None and work.state == Work.UNCERTAIN,
+        uncertain=work is not None and work.state == WorkState.UNCERTAIN,
         twice=work is not None and work.twice,
     )
 
@@ -157,7 +157,7 @@ def _inline(one: Message, media: Mapping[str, Any]) -> str | None:
     size = media.get("size")
     if one.view_once or (isinstance(size, int) and size > _MOST_INLINE):
         return None
-    return "image" if one.kind in INLINE_IMAGES else "sound" if one.kind in INLINE_SOUNDS else None
+    return "image" if one.kind in INLINE_IMAGES else "sound" if one.kind in INLINE_AUDIO else None
 
 
 def _side(value: object) -> int | None:
@@ -166,46 +166,46 @@ def _side(value: object) -> int | None:
 
 def _sender(one: Message) -> str:
     who = one.sender or ""
-    told = plain(one.sender_name or "")
+    told = clean_name(one.sender_name or "")
     return f"{told} · {who}" if told and who.startswith("+") else told or who
 
 
-def _options(one: Message) -> tuple[tuple[Option, ...], int]:
-    if one.kind != Kind.POLL:
+def _options(one: Message) -> tuple[tuple[PollOption, ...], int]:
+    if one.kind != MessageKind.POLL:
         return (), 0
     votes = Counter(option for said in one.votes for option in said.options or ())
     named = one.detail.get("options")
     names = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
     hidden = sum(said.options is None for said in one.votes)
-    return tuple(Option(plain(name), votes[name]) for name in names), hidden
+    return tuple(PollOption(clean_name(name), votes[name]) for name in names), hidden
 
 
 def _rows(one: Message) -> Iterator[Markup]:
     """What a message of a particular kind holds beside its text; nothing of it is trusted."""
     detail = one.detail
-    if one.kind in (Kind.LOCATION, Kind.LIVE_LOCATION):
+    if one.kind in (MessageKind.LOCATION, MessageKind.LIVE_LOCATION):
         yield from _place(detail)
-    elif one.kind in (Kind.CONTACT, Kind.CONTACTS):
+    elif one.kind in (MessageKind.CONTACT, MessageKind.CONTACTS):
         cards = detail.get("contacts")
         for card in cards[:20] if isinstance(cards, list) else ():
             if isinstance(card, dict):
-                phones = [plain(one) for one in card.get("phones") or () if isinstance(one, str)]
-                yield Markup("<bdi>{}</bdi> {}").format(plain(str(card.get("name") or "")), ", ".join(phones))
-    elif one.kind in (Kind.BUTTONS, Kind.TEMPLATE, Kind.INTERACTIVE):
+                phones = [clean_name(one) for one in card.get("phones") or () if isinstance(one, str)]
+                yield Markup("<bdi>{}</bdi> {}").format(clean_name(str(card.get("name") or "")), ", ".join(phones))
+    elif one.kind in (MessageKind.BUTTONS, MessageKind.TEMPLATE, MessageKind.INTERACTIVE):
         buttons = detail.get("buttons")
         for button in buttons[:10] if isinstance(buttons, list) else ():
             if isinstance(button, dict) and isinstance(button.get("text"), str):
-                yield Markup("[<bdi>{}</bdi>]").format(plain(button["text"]))
-    elif one.kind == Kind.UNKNOWN:
+                yield Markup("[<bdi>{}</bdi>]").format(clean_name(button["text"]))
+    elif one.kind == MessageKind.UNKNOWN:
         yield escape(_("Open the conversation on the phone to read it."))
 
 
 def _place(detail: Mapping[str, Any]) -> Iterator[Markup]:
     for field in ("name", "address"):
         if isinstance(detail.get(field), str):
-            yield Markup("<bdi>{}</bdi>").format(plain(detail[field]))
+            yield Markup("<bdi>{}</bdi>").format(clean_name(detail[field]))
     latitude, longitude = detail.get("latitude"), detail.get("longitude")
     if isinstance(latitude, int | float) and isinstance(longitude, int | float):
         shown = f"{latitude:.5f}, {longitude:.5f}"
         address = f"https://www.openstreetmap.org/?mlat={latitude:.5f}&mlon={longitude:.5f}#map=16/{latitude:.5f}/{longitude:.5f}"
-        yield Markup("{} · {}").format(shown, link(address, _("open the map")))
+        yield Markup("{} · {}").format(shown, external_link(address, _("open the map")))

@@ -6,11 +6,11 @@ from uuid import UUID
 from quart import Response
 from werkzeug.exceptions import NotFound
 
-from zapline.domain.crm_webhooks import HookEvent
+from zapline.domain.crm_webhooks import CrmWebhookEvent
 from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId
 from zapline.http.console.framework.flash_messages import Tone
-from zapline.http.console.framework.layout import Frame
+from zapline.http.console.framework.layout import Layout
 from zapline.http.console.framework.translation import N_, _
 from zapline.http.console.units.unit_page import PATH
 from zapline.sql.notifications import crm_webhooks as reading
@@ -46,37 +46,37 @@ ANSWERS = {
 """What came of a call that got no answer, by its code."""
 
 
-class HooksPage:
+class CrmWebhookPages:
     """``/console/units/{unit}/hooks``."""
 
-    def __init__(self, frame: Frame, commands: UnitCommands, hooks: CrmWebhooks, pool: Pool) -> None:
-        self._frame = frame
+    def __init__(self, layout: Layout, commands: UnitCommands, hooks: CrmWebhooks, pool: Pool) -> None:
+        self._layout = layout
         self._commands = commands
         self._hooks = hooks
         self._pool = pool
 
     def attach(self) -> None:
-        self._frame.get(f"{PATH}/hooks", "hooks", self.show)
-        self._frame.post(f"{PATH}/hooks", "create_hook", self.create)
-        self._frame.get(_ONE, "hook", self.one)
-        self._frame.post(f"{_ONE}/test", "test_hook", self.test)
-        self._frame.post(f"{_ONE}/enable", "enable_hook", self.enable)
-        self._frame.post(f"{_ONE}/rotate-key", "rotate_hook_key", self.rotate)
-        self._frame.post(f"{_ONE}/replay", "replay_dead_deliveries", self.replay_dead)
-        self._frame.post(f"{_ONE}/deliveries/<uuid:delivery>/replay", "replay_delivery", self.replay)
-        self._frame.get(f"{_ONE}/delete", "ask_delete_hook", self.ask)
-        self._frame.post(f"{_ONE}/delete", "delete_hook", self.delete)
+        self._layout.get(f"{PATH}/hooks", "hooks", self.show)
+        self._layout.post(f"{PATH}/hooks", "create_hook", self.create)
+        self._layout.get(_ONE, "hook", self.one)
+        self._layout.post(f"{_ONE}/test", "test_hook", self.test)
+        self._layout.post(f"{_ONE}/enable", "enable_hook", self.enable)
+        self._layout.post(f"{_ONE}/rotate-key", "rotate_hook_key", self.rotate)
+        self._layout.post(f"{_ONE}/replay", "replay_dead_deliveries", self.replay_dead)
+        self._layout.post(f"{_ONE}/deliveries/<uuid:delivery>/replay", "replay_delivery", self.replay)
+        self._layout.get(f"{_ONE}/delete", "ask_delete_hook", self.ask)
+        self._layout.post(f"{_ONE}/delete", "delete_hook", self.delete)
 
     async def show(self, unit: UUID) -> Response:
         return await self._list(self._commands.find(UnitId(unit)))
 
     async def create(self, unit: UUID) -> Response:
         """The secret stands in the answer to this form and nowhere else."""
-        found, form = self._commands.find(UnitId(unit)), await self._frame.form()
+        found, form = self._commands.find(UnitId(unit)), await self._layout.read_form()
         url = form.text("url", 2048)
-        events = [event for event in HookEvent if form.checked(event.value)] or list(HookEvent)
+        events = [event for event in CrmWebhookEvent if form.checked(event.value)] or list(CrmWebhookEvent)
         try:
-            async with self._frame.audited("create_hook", found.id) as line:
+            async with self._layout.audited("create_hook", found.id) as line:
                 line.note(events=[event.value for event in events])
                 made, secret = await self._hooks.create(found.id, url, events)
         except LocalError as refused:
@@ -89,7 +89,7 @@ class HooksPage:
     async def rotate(self, unit: UUID, hook: UUID) -> Response:
         """The new secret stands in the answer to this form and nowhere else."""
         found = self._commands.find(UnitId(unit))
-        async with self._frame.audited("rotate_hook_key", found.id, str(hook)):
+        async with self._layout.audited("rotate_hook_key", found.id, str(hook)):
             changed, secret = await self._hooks.rotate_key(found.id, hook)
         return await self._one(found, changed, secret)
 
@@ -107,19 +107,19 @@ class HooksPage:
 
     async def ask(self, unit: UUID, hook: UUID) -> Response:
         found, known = await self._find(unit, hook)
-        return self._frame.render("delete_hook.html", at="settings", unit=found.record, hook=known)
+        return self._layout.render("delete_hook.html", at="settings", unit=found.record, hook=known)
 
     async def delete(self, unit: UUID, hook: UUID) -> Response:
-        async with self._frame.audited("delete_hook", UnitId(unit), str(hook)):
+        async with self._layout.audited("delete_hook", UnitId(unit), str(hook)):
             await self._hooks.delete(UnitId(unit), hook)
-        return self._frame.go(f"/console/units/{unit}/hooks", Tone.GOOD, _("The hook is removed."))
+        return self._layout.go(f"/console/units/{unit}/hooks", Tone.GOOD, _("The hook is removed."))
 
     async def _do(self, action: str, unit: UUID, hook: UUID, delivery: UUID | None, said: str) -> Response:
         """Ask for it and go back to the hook, which shows what comes of it."""
         id, back = UnitId(unit), f"/console/units/{unit}/hooks/{hook}"
         target = f"{hook} {delivery}" if delivery is not None else str(hook)
         try:
-            async with self._frame.audited(action, id, target):
+            async with self._layout.audited(action, id, target):
                 match action:
                     case "test_hook":
                         await self._hooks.send_test(id, hook)
@@ -131,8 +131,8 @@ class HooksPage:
                         assert delivery is not None
                         await self._hooks.replay(id, hook, delivery)
         except LocalError as refused:
-            return self._frame.go(back, Tone.BAD, _(str(refused)))
-        return self._frame.go(back, Tone.GOOD, said)
+            return self._layout.go(back, Tone.BAD, _(str(refused)))
+        return self._layout.go(back, Tone.GOOD, said)
 
     async def _find(self, unit: UUID, hook: UUID) -> tuple[Unit, Hook]:
         found = self._commands.find(UnitId(unit))
@@ -143,20 +143,20 @@ class HooksPage:
 
     async def _list(self, unit: Unit, url: str = "", error: str = "") -> Response:
         rows = await reading.hooks(self._pool, unit.id)
-        return self._frame.render(
+        return self._layout.render(
             "hooks.html",
             422 if error else 200,
             at="settings",
             unit=unit.record,
             rows=rows,
-            events_known=[event.value for event in HookEvent],
+            events_known=[event.value for event in CrmWebhookEvent],
             url=url,
             error=error,
         )
 
     async def _one(self, unit: Unit, hook: Hook, secret: str = "") -> Response:
         rows = await reading.deliveries(self._pool, unit.id, hook.id, None, None, _SHOWN)
-        return self._frame.render(
+        return self._layout.render(
             "hook.html",
             at="settings",
             unit=unit.record,

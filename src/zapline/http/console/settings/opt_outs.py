@@ -9,7 +9,7 @@ from quart import Response
 from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId
 from zapline.http.console.framework.flash_messages import Tone
-from zapline.http.console.framework.layout import Frame, asked
+from zapline.http.console.framework.layout import Layout, query_text
 from zapline.http.console.framework.translation import _
 from zapline.http.console.units.unit_page import PATH
 from zapline.sql.inbound.opt_outs import list_suppressions
@@ -23,16 +23,16 @@ _PAGE = 50
 class OptOutsPage:
     """``/console/units/{unit}/opt-outs``."""
 
-    def __init__(self, frame: Frame, commands: UnitCommands, campaigns: Campaigns, pool: Pool) -> None:
-        self._frame = frame
+    def __init__(self, layout: Layout, commands: UnitCommands, campaigns: Campaigns, pool: Pool) -> None:
+        self._layout = layout
         self._commands = commands
         self._campaigns = campaigns
         self._pool = pool
 
     def attach(self) -> None:
-        self._frame.get(f"{PATH}/opt-outs", "opt_outs", self.show)
-        self._frame.post(f"{PATH}/opt-outs", "add_opt_out", self.add)
-        self._frame.post(f"{PATH}/opt-outs/release", "release_opt_out", self.release)
+        self._layout.get(f"{PATH}/opt-outs", "opt_outs", self.show)
+        self._layout.post(f"{PATH}/opt-outs", "add_opt_out", self.add)
+        self._layout.post(f"{PATH}/opt-outs/release", "release_opt_out", self.release)
 
     async def show(self, unit: UUID) -> Response:
         found = self._commands.find(UnitId(unit))
@@ -42,34 +42,34 @@ class OptOutsPage:
             last = rows[_PAGE - 1]
             position = {"before": last.created_at.isoformat(), "contact": last.canonical}
             older = f"/console/units/{unit}/opt-outs?{urlencode(position)}"
-        return self._frame.render("opt_outs.html", at="settings", unit=found.record, rows=rows[:_PAGE], older=older)
+        return self._layout.render("opt_outs.html", at="settings", unit=found.record, rows=rows[:_PAGE], older=older)
 
     async def add(self, unit: UUID) -> Response:
-        to = (await self._frame.form()).text("to", 80)
+        to = (await self._layout.read_form()).text("to", 80)
         try:
-            async with self._frame.audited("suppress", UnitId(unit), to):
+            async with self._layout.audited("suppress", UnitId(unit), to):
                 await self._campaigns.suppress(UnitId(unit), to)
         except LocalError as refused:
             return self._back(unit, Tone.BAD, _(str(refused)))
         return self._back(unit, Tone.GOOD, _("No campaign is written to this contact any more."))
 
     async def release(self, unit: UUID) -> Response:
-        contact = (await self._frame.form()).text("contact", 80)
+        contact = (await self._layout.read_form()).text("contact", 80)
         try:
-            async with self._frame.audited("release_suppression", UnitId(unit), contact):
+            async with self._layout.audited("release_suppression", UnitId(unit), contact):
                 await self._campaigns.release(UnitId(unit), contact)
         except LocalError as refused:
             return self._back(unit, Tone.BAD, _(str(refused)))
         return self._back(unit, Tone.GOOD, _("Campaigns may be written to this contact again."))
 
     def _back(self, unit: UUID, tone: Tone, text: str) -> Response:
-        return self._frame.go(f"/console/units/{unit}/opt-outs", tone, text)
+        return self._layout.go(f"/console/units/{unit}/opt-outs", tone, text)
 
 
 def _before() -> tuple[datetime, str] | None:
     """The position in the query; an unfit one is none."""
     try:
-        at = datetime.fromisoformat(asked("before"))
+        at = datetime.fromisoformat(query_text("before"))
     except ValueError:
         return None
-    return (at, asked("contact")) if at.tzinfo is not None else None
+    return (at, query_text("contact")) if at.tzinfo is not None else None

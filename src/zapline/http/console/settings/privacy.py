@@ -12,9 +12,9 @@ from zapline.domain.errors import ZaplineError
 from zapline.domain.ids import UnitId
 from zapline.http.api.framework.problems import Problem
 from zapline.http.console.framework.flash_messages import Tone
-from zapline.http.console.framework.layout import Frame, asked
+from zapline.http.console.framework.layout import Layout, query_text
 from zapline.http.console.framework.translation import N_, _
-from zapline.http.console.inbox.conversation_list import entry, findable
+from zapline.http.console.inbox.conversation_list import conversation_row, is_searchable
 from zapline.sql.conversations import inbox
 from zapline.sql.conversations.inbox import ChatHead
 from zapline.sql.postgres.pool import Pool
@@ -29,11 +29,11 @@ _FOUND = 20
 _JOBS = 20
 _LAST = 4
 """Digits that whoever erases types: enough to have looked whom it is about."""
-_WAITS: Mapping[str, str] = {
+_WAITING_FOR: Mapping[str, str] = {
     "call": N_("waits for a message that is being sent"),
     "journal": N_("waits for webhooks that are being stored"),
 }
-_WHAT: Mapping[str, str] = {
+_ERASED_KINDS: Mapping[str, str] = {
     "messages": N_("messages"),
     "journal": N_("webhooks in the journal"),
     "letters": N_("dead letters"),
@@ -50,36 +50,36 @@ _WHAT: Mapping[str, str] = {
 class PrivacyPage:
     """``/console/units/{unit}/privacy``."""
 
-    def __init__(self, frame: Frame, commands: UnitCommands, erasures: ErasureJobs, pool: Pool) -> None:
-        self._frame = frame
+    def __init__(self, layout: Layout, commands: UnitCommands, erasures: ErasureJobs, pool: Pool) -> None:
+        self._layout = layout
         self._commands = commands
         self._erasures = erasures
         self._pool = pool
 
     def attach(self) -> None:
         path = "/console/units/<uuid:unit>/privacy"
-        self._frame.get(path, "privacy", self.show)
-        self._frame.get(f"{path}/jobs", "privacy_jobs", self.jobs)
-        self._frame.post(f"{path}/export", "privacy_export", self.export)
-        self._frame.post(f"{path}/erase", "privacy_erase", self.erase)
-        self._frame.tab("privacy", N_("Privacy"), PATH, 80)
+        self._layout.get(path, "privacy", self.show)
+        self._layout.get(f"{path}/jobs", "privacy_jobs", self.jobs)
+        self._layout.post(f"{path}/export", "privacy_export", self.export)
+        self._layout.post(f"{path}/erase", "privacy_erase", self.erase)
+        self._layout.tab("privacy", N_("Privacy"), PATH, 80)
 
     async def show(self, unit: UUID) -> Response:
         record = self._commands.find(UnitId(unit)).record
-        wanted = asked("q")
-        chosen = _id(asked("contact", 40))
-        found = await inbox.search(self._pool, record.id, wanted, _FOUND) if findable(wanted) else []
+        wanted = query_text("q")
+        chosen = _contact_id(query_text("contact", 40))
+        found = await inbox.search(self._pool, record.id, wanted, _FOUND) if is_searchable(wanted) else []
         values = await self._chosen(record, chosen) if chosen is not None else {}
-        return self._page(record, await self._jobs(record), wanted, [entry(one) for one in found], **values)
+        return self._page(record, await self._jobs(record), wanted, [conversation_row(one) for one in found], **values)
 
     async def jobs(self, unit: UUID) -> Response:
         record = self._commands.find(UnitId(unit)).record
-        return self._frame.render("privacy_jobs.html", **await self._jobs(record))
+        return self._layout.render("privacy_jobs.html", **await self._jobs(record))
 
     async def export(self, unit: UUID) -> Response:
         """Everything that is held, as one JSON file; that it was handed out is in the audit log."""
         record, head, person = await self._asked(unit)
-        async with self._frame.audited("export_person", record.id, str(head.id)):
+        async with self._layout.audited("export_person", record.id, str(head.id)):
             pass
         answer = Response(self._streamed(person), content_type="application/json")
         answer.headers["Content-Disposition"] = 'attachment; filename="export.json"'
@@ -95,21 +95,21 @@ class PrivacyPage:
         """Begin to erase a person whose last digits were typed."""
         record, head, _person = await self._asked(unit)
         here = PATH.format(unit=record.id)
-        typed = (await self._frame.form()).text("digits", 20)
-        if typed != _last(head):
+        typed = (await self._layout.read_form()).text("digits", 20)
+        if typed != _last_digits(head):
             page = f"{here}?contact={head.id}"
-            return self._frame.go(page, Tone.BAD, _("These are not the last four digits. Nothing was erased."))
+            return self._layout.go(page, Tone.BAD, _("These are not the last four digits. Nothing was erased."))
         try:
-            async with self._frame.audited("erase_person", record.id, str(head.id)) as line:
-                line.note(who=f"****{_last(head)}")
+            async with self._layout.audited("erase_person", record.id, str(head.id)) as line:
+                line.note(who=f"****{_last_digits(head)}")
                 await self._erasures.request(record.id, id=head.id)
         except ZaplineError as error:
-            return self._frame.go(here, Tone.BAD, _(str(error)))
-        return self._frame.go(here, Tone.GOOD, _("The person is being erased. This cannot be taken back."))
+            return self._layout.go(here, Tone.BAD, _(str(error)))
+        return self._layout.go(here, Tone.GOOD, _("The person is being erased. This cannot be taken back."))
 
     async def _asked(self, unit: UUID) -> tuple[UnitRecord, ChatHead, Person]:
         record = self._commands.find(UnitId(unit)).record
-        head, person = await self._person(record, (await self._frame.form()).uuid("contact"))
+        head, person = await self._person(record, (await self._layout.read_form()).uuid("contact"))
         if head is None or person is None:
             raise Problem(404, "contact_not_found", "the unit has no such contact")
         return record, head, person
@@ -126,7 +126,7 @@ class PrivacyPage:
         if person is None:
             return {"refused": _("This is a group. People are erased one by one, with what they wrote here too.")}
         held = await inbox.held_of(self._pool, record.id, person.names)
-        return {"head": head, "held": held, "lid_only": head.phone is None, "last": len(_last(head))}
+        return {"head": head, "held": held, "lid_only": head.phone is None, "last": len(_last_digits(head))}
 
     async def _jobs(self, record: UnitRecord) -> dict[str, Any]:
         found = await erasure.list_erasures(self._pool, record.id, None, _JOBS)
@@ -134,8 +134,8 @@ class PrivacyPage:
             "jobs": [
                 {
                     "one": job,
-                    "waits": _(_WAITS[job.waits_for]) if job.waits_for is not None and job.waits_for in _WAITS else "",
-                    "counts": [(_(word), job.counts[what]) for what, word in _WHAT.items() if job.counts.get(what)],
+                    "waits": _(_WAITING_FOR[job.waits_for]) if job.waits_for is not None and job.waits_for in _WAITING_FOR else "",
+                    "counts": [(_(word), job.counts[what]) for what, word in _ERASED_KINDS.items() if job.counts.get(what)],
                 }
                 for job in found
             ],
@@ -146,25 +146,25 @@ class PrivacyPage:
 
     def _page(self, record: UnitRecord, jobs: dict[str, Any], wanted: str, found: list[Any], **more: Any) -> Response:
         shown = {"head": None, "held": None, "lid_only": False, "last": _LAST, "refused": ""} | more
-        return self._frame.render(
+        return self._layout.render(
             "privacy.html",
             at="privacy",
             wanted=wanted,
             found=found,
             base=PATH.format(unit=record.id),
-            searched=findable(wanted),
+            searched=is_searchable(wanted),
             **jobs,
             **shown,
         )
 
 
-def _last(head: ChatHead) -> str:
+def _last_digits(head: ChatHead) -> str:
     """The last digits of a phone, or of the LID of somebody who hides it."""
     digits = "".join(one for one in head.phone or head.lid or head.canonical if one.isdigit())
     return digits[-_LAST:]
 
 
-def _id(text: str) -> UUID | None:
+def _contact_id(text: str) -> UUID | None:
     try:
         return UUID(text) if text else None
     except ValueError:

@@ -7,13 +7,18 @@ from quart import Response
 
 from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId
-from zapline.domain.outbox.pacing import BURST, CAMPAIGN_SECONDS, GAP, PER_MINUTE
+from zapline.domain.outbox.pacing import (
+    DEFAULT_BURST,
+    DEFAULT_CAMPAIGN_SECONDS,
+    DEFAULT_PER_MINUTE,
+    DEFAULT_RECIPIENT_GAP,
+)
 from zapline.domain.outbox.work_states import Lane
 from zapline.http.api.framework.problems import Problem
 from zapline.http.api.units.pace import NewPace, limits_of
 from zapline.http.console.framework.flash_messages import Tone
 from zapline.http.console.framework.forms import Form
-from zapline.http.console.framework.layout import Frame
+from zapline.http.console.framework.layout import Layout
 from zapline.http.console.framework.translation import N_, _
 from zapline.http.console.units.time_zones import ZONES
 from zapline.http.console.units.unit_page import PATH
@@ -29,25 +34,25 @@ class SettingsPage:
     """``/console/units/{unit}/settings``."""
 
     def __init__(
-        self, frame: Frame, commands: UnitCommands, changes: UnitLifecycle, outgoing: Submissions, pool: Pool
+        self, layout: Layout, commands: UnitCommands, changes: UnitLifecycle, outgoing: Submissions, pool: Pool
     ) -> None:
-        self._frame = frame
+        self._layout = layout
         self._commands = commands
         self._changes = changes
         self._outgoing = outgoing
         self._pool = pool
 
     def attach(self) -> None:
-        self._frame.get(f"{PATH}/settings", "settings", self.show)
-        self._frame.post(f"{PATH}/settings", "change_settings", self.change)
-        self._frame.post(f"{PATH}/settings/pace", "change_pace", self.pace)
-        self._frame.tab("settings", N_("Settings"), "/console/units/{unit}/settings", 90)
+        self._layout.get(f"{PATH}/settings", "settings", self.show)
+        self._layout.post(f"{PATH}/settings", "change_settings", self.change)
+        self._layout.post(f"{PATH}/settings/pace", "change_pace", self.pace)
+        self._layout.tab("settings", N_("Settings"), "/console/units/{unit}/settings", 90)
 
     async def show(self, unit: UUID) -> Response:
         return await self._page(self._commands.find(UnitId(unit)))
 
     async def change(self, unit: UUID) -> Response:
-        found, form = self._commands.find(UnitId(unit)), await self._frame.form()
+        found, form = self._commands.find(UnitId(unit)), await self._layout.read_form()
         try:
             days = form.whole("retention_days", 1, MAX_RETENTION_DAYS)
             asked = UnitSettingsChange(
@@ -56,23 +61,23 @@ class SettingsPage:
                 retention_days=days,
                 keep_retention=False,
             )
-            async with self._frame.audited("change_unit", found.id) as line:
+            async with self._layout.audited("change_unit", found.id) as line:
                 line.note(name=asked.name, timeZone=asked.time_zone, retentionDays=days)
                 await self._changes.change(found.id, asked)
         except (LocalError, Problem) as refused:
-            return await self._page(found, said_of(refused), dict(form.fields.items()))
-        return self._frame.go(f"/console/units/{unit}/settings", Tone.GOOD, _("Saved."))
+            return await self._page(found, refusal_text(refused), dict(form.fields.items()))
+        return self._layout.go(f"/console/units/{unit}/settings", Tone.GOOD, _("Saved."))
 
     async def pace(self, unit: UUID) -> Response:
-        found, form = self._commands.find(UnitId(unit)), await self._frame.form()
+        found, form = self._commands.find(UnitId(unit)), await self._layout.read_form()
         try:
             limits = limits_of(_pace(form))
-            async with self._frame.audited("put_pace", found.id) as line:
+            async with self._layout.audited("put_pace", found.id) as line:
                 line.note(perMinute=limits.per_minute, dailyCap=limits.daily_cap)
                 await self._outgoing.set_pace(found.id, limits)
         except (LocalError, Problem) as refused:
-            return await self._page(found, said_of(refused), dict(form.fields.items()))
-        return self._frame.go(
+            return await self._page(found, refusal_text(refused), dict(form.fields.items()))
+        return self._layout.go(
             f"/console/units/{unit}/settings", Tone.GOOD, _("Saved. It holds for what is sent from now on.")
         )
 
@@ -85,16 +90,16 @@ class SettingsPage:
             "name": record.name,
             "time_zone": record.time_zone,
             "retention_days": record.retention_days or "",
-            "per_minute": f"{PER_MINUTE if row.per_minute is None else row.per_minute:g}",
-            "burst": BURST if row.burst is None else row.burst,
-            "gap_seconds": f"{GAP if row.gap_seconds is None else row.gap_seconds:g}",
-            "campaign_seconds": f"{CAMPAIGN_SECONDS if row.campaign_seconds is None else row.campaign_seconds:g}",
+            "per_minute": f"{DEFAULT_PER_MINUTE if row.per_minute is None else row.per_minute:g}",
+            "burst": DEFAULT_BURST if row.burst is None else row.burst,
+            "gap_seconds": f"{DEFAULT_RECIPIENT_GAP if row.gap_seconds is None else row.gap_seconds:g}",
+            "campaign_seconds": f"{DEFAULT_CAMPAIGN_SECONDS if row.campaign_seconds is None else row.campaign_seconds:g}",
             "daily_cap": row.daily_cap or "",
             "warm_up_first": row.warm_up_first or "",
             "quiet_from": f"{row.quiet_from:%H:%M}" if row.quiet_from is not None else "",
             "quiet_until": f"{row.quiet_until:%H:%M}" if row.quiet_until is not None else "",
         }
-        return self._frame.render(
+        return self._layout.render(
             "settings.html",
             422 if error else 200,
             at="settings",
@@ -107,16 +112,16 @@ class SettingsPage:
         )
 
 
-def said_of(refused: LocalError | Problem) -> str:
+def refusal_text(refused: LocalError | Problem) -> str:
     """What to tell of a form that was refused. Raises what is no refusal of a form."""
     if isinstance(refused, Problem):
         if refused.status != 422:
             raise refused
-        return "; ".join(f"{_(FIELDS.get(field, field))}: {_(message)}" for field, message in refused.errors)
+        return "; ".join(f"{_(FIELD_LABELS.get(field, field))}: {_(message)}" for field, message in refused.errors)
     return _(str(refused))
 
 
-FIELDS = {
+FIELD_LABELS = {
     "retention_days": N_("Days that messages are kept"),
     "per_minute": N_("Messages a minute"),
     "burst": N_("At once after a pause"),
@@ -138,13 +143,13 @@ def _pace(form: Form) -> NewPace:
         return usual if found is None else found
 
     return NewPace(
-        per_minute=number("per_minute", 0.1, 6000, PER_MINUTE),
-        burst=form.whole("burst", 1, 1000) or BURST,
-        gap_seconds=number("gap_seconds", 0, 3600, GAP),
+        per_minute=number("per_minute", 0.1, 6000, DEFAULT_PER_MINUTE),
+        burst=form.whole("burst", 1, 1000) or DEFAULT_BURST,
+        gap_seconds=number("gap_seconds", 0, 3600, DEFAULT_RECIPIENT_GAP),
         daily_cap=form.whole("daily_cap", 1, 1_000_000),
         warm_up_first=form.whole("warm_up_first", 1, 1_000_000),
         quiet_from=form.text("quiet_from", 5) or None,
         quiet_until=form.text("quiet_until", 5) or None,
-        campaign_seconds=number("campaign_seconds", 0.001, 3600, CAMPAIGN_SECONDS),
+        campaign_seconds=number("campaign_seconds", 0.001, 3600, DEFAULT_CAMPAIGN_SECONDS),
         resend_lanes=tuple(lane.value for lane in Lane if form.checked(f"resend_{lane.value}")),
     )

@@ -10,9 +10,9 @@ from zapline.domain.ids import UnitId
 from zapline.domain.principals import Scope
 from zapline.http.api.framework.problems import Problem, invalid
 from zapline.http.console.framework.flash_messages import Tone
-from zapline.http.console.framework.layout import Frame, me
+from zapline.http.console.framework.layout import Layout, current_principal
 from zapline.http.console.framework.translation import N_, _
-from zapline.http.console.settings.sending_settings import said_of
+from zapline.http.console.settings.sending_settings import refusal_text
 from zapline.http.console.units.unit_page import PATH
 from zapline.sql.accounts.access_tokens import TokenRecord
 from zapline.supervisors.accounts.authentication import Authentication
@@ -31,23 +31,23 @@ SCOPES = {
 class TokensPage:
     """``/console/units/{unit}/tokens``."""
 
-    def __init__(self, frame: Frame, commands: UnitCommands, identity: Authentication) -> None:
-        self._frame = frame
+    def __init__(self, layout: Layout, commands: UnitCommands, identity: Authentication) -> None:
+        self._layout = layout
         self._commands = commands
         self._identity = identity
 
     def attach(self) -> None:
-        self._frame.get(f"{PATH}/tokens", "tokens", self.show)
-        self._frame.post(f"{PATH}/tokens", "mint_token", self.mint)
-        self._frame.get(f"{PATH}/tokens/<uuid:token>/revoke", "ask_revoke_token", self.ask)
-        self._frame.post(f"{PATH}/tokens/<uuid:token>/revoke", "revoke_token", self.revoke)
+        self._layout.get(f"{PATH}/tokens", "tokens", self.show)
+        self._layout.post(f"{PATH}/tokens", "mint_token", self.mint)
+        self._layout.get(f"{PATH}/tokens/<uuid:token>/revoke", "ask_revoke_token", self.ask)
+        self._layout.post(f"{PATH}/tokens/<uuid:token>/revoke", "revoke_token", self.revoke)
 
     async def show(self, unit: UUID) -> Response:
         return await self._page(self._commands.find(UnitId(unit)))
 
     async def mint(self, unit: UUID) -> Response:
         """The token stands in the answer to this form and nowhere else."""
-        found, form = self._commands.find(UnitId(unit)), await self._frame.form()
+        found, form = self._commands.find(UnitId(unit)), await self._layout.read_form()
         try:
             label, days = form.text("label", 100), form.whole("days", 1, 3650)
             if not label or not label.isprintable():
@@ -56,34 +56,34 @@ class TokensPage:
             if not scopes:
                 raise invalid("scopes", "choose at least one thing that it may do")
         except Problem as refused:
-            return await self._page(found, error=said_of(refused))
-        async with self._frame.audited("mint_token", found.id) as line:
+            return await self._page(found, error=refusal_text(refused))
+        async with self._layout.audited("mint_token", found.id) as line:
             line.note(label=label, scopes=[scope.value for scope in Scope if scope in scopes])
-            minted = await self._identity.mint_unit_token(found.id, label, scopes, me().name, days)
+            minted = await self._identity.mint_unit_token(found.id, label, scopes, current_principal().name, days)
         return await self._page(found, minted=minted.token)
 
     async def ask(self, unit: UUID, token: UUID) -> Response:
         found = self._commands.find(UnitId(unit))
         known = [one for one in await self._identity.unit_tokens(found.id, None, _MOST) if one.id == token]
         if not known:
-            return self._frame.go(f"/console/units/{unit}/tokens")
-        return self._frame.render("revoke_token.html", at="settings", unit=found.record, token=known[0])
+            return self._layout.go(f"/console/units/{unit}/tokens")
+        return self._layout.render("revoke_token.html", at="settings", unit=found.record, token=known[0])
 
     async def revoke(self, unit: UUID, token: UUID) -> Response:
         try:
-            async with self._frame.audited("revoke_token", UnitId(unit), str(token)) as line:
+            async with self._layout.audited("revoke_token", UnitId(unit), str(token)) as line:
                 label = await self._identity.revoke_unit_token(UnitId(unit), token)
                 line.note(label=label)
         except LocalError as refused:
-            return self._frame.go(f"/console/units/{unit}/tokens", Tone.BAD, _(str(refused)))
-        return self._frame.go(
+            return self._layout.go(f"/console/units/{unit}/tokens", Tone.BAD, _(str(refused)))
+        return self._layout.go(
             f"/console/units/{unit}/tokens", Tone.GOOD, _("{label} opens nothing any more.", label=label)
         )
 
     async def _page(self, unit: Unit, error: str = "", minted: str = "") -> Response:
         rows = await self._identity.unit_tokens(unit.id, None, _MOST)
         now = datetime.now(UTC)
-        return self._frame.render(
+        return self._layout.render(
             "tokens.html",
             422 if error else 200,
             at="settings",

@@ -6,7 +6,7 @@ from zapline.domain.line.reasons import EXPLANATIONS, Phase
 from zapline.http.console.framework.translation import N_, _
 from zapline.supervisors.inbound.unit_state import Unit
 
-_WORDS = {
+_PHASES = {
     Phase.IDLE: ("idle", N_("Not connected")),
     Phase.CONNECTING: ("busy", N_("Connecting")),
     Phase.PAIRING: ("busy", N_("Waiting for the scan")),
@@ -19,7 +19,7 @@ _RANKS = {"bad": 0, "warn": 1, "busy": 2, "idle": 3, "good": 4}
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class LineStatus:
     """How a line is, in the operator's language. ``tone`` chooses shape and colour."""
 
     tone: str
@@ -28,39 +28,39 @@ class Standing:
     advice: str
 
 
-def rank(unit: Unit) -> int:
+def trouble_rank(unit: Unit) -> int:
     """Sorts units: trouble first."""
     if unit.quarantined_at is not None or unit.state is None:
         return _RANKS["bad" if unit.quarantined_at is not None else "idle"]
     phase = unit.state.stored.phase
     paused = phase is Phase.OPEN and unit.record.paused_at is not None
-    return _RANKS["warn" if paused else _WORDS[phase][0]]
+    return _RANKS["warn" if paused else _PHASES[phase][0]]
 
 
-def standing(unit: Unit) -> Standing:
+def line_status(unit: Unit) -> LineStatus:
     """How this unit's line is now, from memory."""
     if unit.quarantined_at is not None:
-        return Standing(
+        return LineStatus(
             "bad",
             _("Quarantined"),
             _("It crashed too often and was stopped; its webhooks are kept meanwhile."),
             _("It is tried again by itself. Look into the log for the cause, or end the quarantine."),
         )
     if unit.state is None:
-        return Standing(
+        return LineStatus(
             "idle",
             _("Not read yet"),
             _("Its state has not been read: the database is away. Its webhooks are kept on disk."),
             _("See that PostgreSQL is up; everything goes on by itself then."),
         )
     stored = unit.state.stored
-    tone, word = _WORDS[stored.phase]
+    tone, word = _PHASES[stored.phase]
     explained = EXPLANATIONS[stored.reason]
     if stored.phase is Phase.OPEN and unit.record.paused_at is not None:
-        return Standing(
+        return LineStatus(
             "warn",
             _("Sending is paused"),
             _("The line is open and takes in messages; somebody paused the sending."),
             _("Resume the sending when it may go on."),
         )
-    return Standing(tone, _(word), _(explained.sentence), _(explained.advice))
+    return LineStatus(tone, _(word), _(explained.sentence), _(explained.advice))

@@ -6,14 +6,14 @@ from typing import Any
 import msgspec
 
 from zapline.domain.ids import UnitId
-from zapline.domain.outbox.failure_texts import reason_of
+from zapline.domain.outbox.failure_texts import failure_text
 from zapline.domain.privacy.masking import mask_phone
-from zapline.http.console.framework import labels
+from zapline.http.console.framework import state_labels
 from zapline.http.console.framework.formatting import number
 from zapline.http.console.framework.translation import N_, _
 from zapline.supervisors.notifications.live_feed import EventKind, LiveEvent, LiveFeed
 
-MOST = 50
+MAX_EVENTS = 50
 _KINDS = {
     EventKind.STATUS: N_("line"),
     EventKind.QR: N_("QR code"),
@@ -24,7 +24,7 @@ _KINDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Happened:
+class Activity:
     """One line. ``at`` in UTC seconds."""
 
     at: float
@@ -32,16 +32,16 @@ class Happened:
     text: str
 
 
-def tail(feed: LiveFeed, unit: UnitId) -> list[Happened]:
+def recent_activity(feed: LiveFeed, unit: UnitId) -> list[Activity]:
     """The last events of the unit, the newest first; phones are masked, and no text of anybody is in it."""
     return [
-        Happened(event.at, _(_KINDS[event.kind]), _told(event))
-        for event in feed.recent(unit, MOST)
+        Activity(event.at, _(_KINDS[event.kind]), _event_text(event))
+        for event in feed.recent(unit, MAX_EVENTS)
         if event.kind in _KINDS
     ]
 
 
-def _told(event: LiveEvent) -> str:
+def _event_text(event: LiveEvent) -> str:
     data: dict[str, Any] = msgspec.json.decode(event.data)
     match event.kind:
         case EventKind.STATUS:
@@ -58,7 +58,7 @@ def _told(event: LiveEvent) -> str:
 
 
 def _message(data: dict[str, Any]) -> str:
-    who, what = mask_phone(data["contact"] or "") or "?", labels.kind(data["kind"])
+    who, what = mask_phone(data["contact"] or "") or "?", state_labels.message_kind(data["kind"])
     if data["backfilled"]:
         return _("{what} with {who}, read back from Evolution", what=what, who=who)
     return _("{what} to {who}", what=what, who=who) if data["fromMe"] else _("{what} from {who}", what=what, who=who)
@@ -66,18 +66,18 @@ def _message(data: dict[str, Any]) -> str:
 
 def _delivery(data: dict[str, Any]) -> str:
     if data["failure"]:
-        return _(reason_of(data["failure"]))
+        return _(failure_text(data["failure"]))
     if data["deleted"]:
         return _("a message was deleted")
     if data["edited"]:
         return _("a message was changed")
     if data["deliveryStatus"]:
-        return _("a message is: {state}", state=labels.delivery(data["deliveryStatus"]))
-    return _("a message is: {state}", state=labels.work(data["workState"] or ""))
+        return _("a message is: {state}", state=state_labels.delivery_status(data["deliveryStatus"]))
+    return _("a message is: {state}", state=state_labels.work_state(data["workState"] or ""))
 
 
 def _campaign(data: dict[str, Any]) -> str:
-    state, counts = labels.campaign(data["state"]), data["counts"] or {}
+    state, counts = state_labels.campaign_state(data["state"]), data["counts"] or {}
     if not counts:
         return _("a campaign is: {state}", state=state)
     sent = number(sum(counts.get(each, 0) for each in ("sent", "delivered", "read")))

@@ -4,35 +4,35 @@ from zoneinfo import ZoneInfo
 
 from zapline.domain.campaigns.states import CampaignState
 from zapline.domain.line.reasons import Phase
-from zapline.domain.outbox.pacing import UnitPace
+from zapline.domain.outbox.pacing import PaceLimits
 from zapline.http.console.framework.formatting import date_time
 from zapline.http.console.framework.translation import _
-from zapline.http.console.units.line_status import standing
+from zapline.http.console.units.line_status import line_status
 from zapline.sql.campaigns.campaigns import Campaign
-from zapline.sql.outbound.send_claims import PaceRow
+from zapline.sql.outbound.unit_pace import StoredPace
 from zapline.supervisors.inbound.unit_state import Unit
 
 
-def unit_waits(unit: Unit) -> str:
+def unit_hold_reason(unit: Unit) -> str:
     """Why nothing of the unit leaves, in a sentence and an advice; empty where its line is open and it may send."""
     free = unit.quarantined_at is None and unit.state is not None and unit.record.paused_at is None
     if free and unit.state is not None and unit.state.stored.phase is Phase.OPEN:
         return ""
-    line = standing(unit)
+    line = line_status(unit)
     if unit.record.paused_at is None:
         return _("The line is not open: {sentence} {advice}", sentence=line.sentence, advice=line.advice)
     return _("The unit's sending is paused. What waits leaves once it is resumed, on the page of the line.")
 
 
-def campaign_waits(unit: Unit, one: Campaign, pace: PaceRow | None, now: float) -> str:
+def campaign_hold_reason(unit: Unit, one: Campaign, pace: StoredPace | None, now: float) -> str:
     """Why a running campaign sends nothing at ``now`` (UTC seconds); empty where nothing holds it or nobody waits."""
     if one.state is not CampaignState.RUNNING or not (one.counts["pending"] or one.counts["queued"]):
         return ""
-    if held := unit_waits(unit):
+    if held := unit_hold_reason(unit):
         return held
     zone = unit.record.time_zone
     quiet = (pace.quiet_from, pace.quiet_until) if pace is not None else (None, None)
-    limits = UnitPace.given(ZoneInfo(zone), quiet_from=quiet[0], quiet_until=quiet[1])
+    limits = PaceLimits.given(ZoneInfo(zone), quiet_from=quiet[0], quiet_until=quiet[1])
     opens = one.timing.opens_at(limits, now)
     if opens is None:
         return _("Its hours and the unit's quiet hours leave no time to send. Change the quiet hours in the settings.")

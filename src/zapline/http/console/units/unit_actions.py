@@ -11,7 +11,7 @@ from quart import Response
 from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId
 from zapline.http.console.framework.flash_messages import Tone
-from zapline.http.console.framework.layout import Frame
+from zapline.http.console.framework.layout import Layout
 from zapline.http.console.framework.translation import N_, _
 from zapline.http.console.units.unit_page import PATH
 from zapline.supervisors.units.unit_commands import UnitCommands, UnknownUnit
@@ -23,7 +23,7 @@ _MOST_GENERATIONS = 2_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Confirmation:
     """A page that asks before something is done. ``typed``: the unit's name must be typed in."""
 
     title: str
@@ -32,8 +32,8 @@ class Asked:
     typed: bool = False
 
 
-ASKED = {
-    "disconnect": Asked(
+CONFIRMATIONS = {
+    "disconnect": Confirmation(
         N_("Log out?"),
         N_(
             "The phone is unlinked. Nothing comes in and nothing is sent until somebody connects the line again and "
@@ -41,7 +41,7 @@ ASKED = {
         ),
         N_("Log out"),
     ),
-    "rotate-secret": Asked(
+    "rotate-secret": Confirmation(
         N_("Give it a new webhook secret?"),
         N_(
             "Zapline tells Evolution the new address by itself. The old one is accepted for a while, for webhooks "
@@ -49,7 +49,7 @@ ASKED = {
         ),
         N_("Rotate the secret"),
     ),
-    "archive": Asked(
+    "archive": Confirmation(
         N_("Close this unit?"),
         N_(
             "Its phone is unlinked, nothing is sent any more, and its webhooks are refused. Its conversations stay in "
@@ -64,14 +64,14 @@ ASKED = {
 class UnitActions:
     """The forms below ``/console/units/{unit}``."""
 
-    def __init__(self, frame: Frame, commands: UnitCommands, changes: UnitLifecycle) -> None:
-        self._frame = frame
+    def __init__(self, layout: Layout, commands: UnitCommands, changes: UnitLifecycle) -> None:
+        self._layout = layout
         self._commands = commands
         self._changes = changes
 
     def attach(self) -> None:
-        for name in ASKED:
-            self._frame.get(f"{PATH}/{name}", f"ask_{name}", self._asking(name))
+        for name in CONFIRMATIONS:
+            self._layout.get(f"{PATH}/{name}", f"ask_{name}", self._asking(name))
         for name, handler in (
             ("connect", self.connect),
             ("disconnect", self.disconnect),
@@ -81,7 +81,7 @@ class UnitActions:
             ("release", self.release),
             ("archive", self.archive),
         ):
-            self._frame.post(f"{PATH}/{name}", f"unit_{name}", handler)
+            self._layout.post(f"{PATH}/{name}", f"unit_{name}", handler)
 
     def _asking(self, name: str) -> Callable[[UUID], Awaitable[Response]]:
         async def ask(unit: UUID) -> Response:
@@ -91,17 +91,17 @@ class UnitActions:
 
     def _ask(self, name: str, unit: UnitId, error: str = "", status: int = 200) -> Response:
         found = self._commands.find(unit)
-        return self._frame.render(
-            "ask.html", status, at="unit", unit=found.record, name=name, asked=ASKED[name], error=error
+        return self._layout.render(
+            "ask.html", status, at="unit", unit=found.record, name=name, asked=CONFIRMATIONS[name], error=error
         )
 
     async def connect(self, unit: UUID) -> Response:
         """Start pairing or reconnect; with a number there is a code to type in too."""
-        text = (await self._frame.form()).text("number", 40)
+        text = (await self._layout.read_form()).text("number", 40)
         number = _BETWEEN.sub("", text) or None
         if number is not None and not _NUMBER.fullmatch(number):
             said = _("A number has 8 to 15 digits with the country's code, as 55 11 99999 0001.")
-            return self._frame.go(_page(unit), Tone.BAD, said)
+            return self._layout.go(_page(unit), Tone.BAD, said)
         return await self._do(unit, "connect", lambda: self._commands.connect(UnitId(unit), number), "")
 
     async def disconnect(self, unit: UUID) -> Response:
@@ -117,7 +117,7 @@ class UnitActions:
 
     async def rotate(self, unit: UUID) -> Response:
         """A form that is sent twice must not take away the secret that Evolution still calls with."""
-        generation = (await self._frame.form()).whole("generation", 1, _MOST_GENERATIONS)
+        generation = (await self._layout.read_form()).whole("generation", 1, _MOST_GENERATIONS)
         said = _("The unit has a new webhook secret; Evolution is being told.")
         change = partial(self._changes.rotate_secret, UnitId(unit), generation)
         return await self._do(unit, "rotate_secret", change, said)
@@ -129,24 +129,24 @@ class UnitActions:
         return await self._do(unit, "release_unit", change, _("The quarantine is over; the unit is tried again."))
 
     async def archive(self, unit: UUID) -> Response:
-        name = (await self._frame.form()).text("name", 200)
+        name = (await self._layout.read_form()).text("name", 200)
         found = self._commands.find(UnitId(unit))
         if name != found.record.name.strip():
             return self._ask("archive", found.id, _("This is not the unit's name."), 422)
-        async with self._frame.audited("archive_unit", found.id):
+        async with self._layout.audited("archive_unit", found.id):
             await self._changes.archive(found.id)
-        return self._frame.go("/console/", Tone.GOOD, _("{name} is closed.", name=name))
+        return self._layout.go("/console/", Tone.GOOD, _("{name} is closed.", name=name))
 
     async def _do(self, unit: UUID, action: str, change: Callable[[], Awaitable[object]], said: str) -> Response:
         """Make the change and go back to the unit, which says what came of it."""
         try:
-            async with self._frame.audited(action, UnitId(unit)):
+            async with self._layout.audited(action, UnitId(unit)):
                 await change()
         except UnknownUnit:
             raise
         except LocalError as refused:
-            return self._frame.go(_page(unit), Tone.BAD, _(str(refused)))
-        return self._frame.go(_page(unit), Tone.GOOD if said else None, said)
+            return self._layout.go(_page(unit), Tone.BAD, _(str(refused)))
+        return self._layout.go(_page(unit), Tone.GOOD if said else None, said)
 
 
 def _page(unit: UUID) -> str:

@@ -10,17 +10,17 @@ from werkzeug.exceptions import NotFound
 
 from zapline.domain.ids import UnitId
 from zapline.domain.line.reasons import Phase
-from zapline.domain.line.state import Stored
+from zapline.domain.line.state import StoredLineState
 from zapline.domain.line.state_machine import QR_LIFE
-from zapline.domain.outbox.failure_texts import reason_of
+from zapline.domain.outbox.failure_texts import failure_text
 from zapline.http.api.units.qr_codes import QrPictures
 from zapline.http.api.units.unit_responses import OutboundBody, SendingBody
-from zapline.http.console.framework.counts import soon
-from zapline.http.console.framework.layout import Frame
-from zapline.http.console.framework.live_updates import of_unit
+from zapline.http.console.framework.counts import read_if_available
+from zapline.http.console.framework.layout import Layout
+from zapline.http.console.framework.live_updates import unit_events_path
 from zapline.http.console.framework.translation import N_, _
-from zapline.http.console.units.line_status import standing
-from zapline.http.console.units.recent_activity import tail
+from zapline.http.console.units.line_status import line_status
+from zapline.http.console.units.recent_activity import recent_activity
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.units import unit_totals
 from zapline.supervisors.inbound.unit_state import Unit
@@ -29,7 +29,7 @@ from zapline.supervisors.units.unit_commands import UnitCommands
 
 Sending = Callable[[UnitId], OutboundBody | None]
 PATH = "/console/units/<uuid:unit>"
-SENDERS = {
+SENDER_STATES = {
     "idle": ("good", N_("Nothing waits to be sent")),
     "pacing": ("busy", N_("Waits for its pace")),
     "calling": ("busy", N_("Is sending")),
@@ -42,9 +42,9 @@ class UnitPage:
     """``/console/units/{unit}`` and its live parts."""
 
     def __init__(
-        self, frame: Frame, commands: UnitCommands, pool: Pool, feed: LiveFeed | None, sending: Sending
+        self, layout: Layout, commands: UnitCommands, pool: Pool, feed: LiveFeed | None, sending: Sending
     ) -> None:
-        self._frame = frame
+        self._layout = layout
         self._commands = commands
         self._pool = pool
         self._feed = feed
@@ -52,26 +52,26 @@ class UnitPage:
         self._pictures = QrPictures()
 
     def attach(self) -> None:
-        self._frame.get(PATH, "unit", self.show)
-        self._frame.get(f"{PATH}/part/line", "unit_line", self.line)
-        self._frame.get(f"{PATH}/part/work", "unit_work", self.work)
-        self._frame.get(f"{PATH}/part/tail", "unit_tail", self.tail)
-        self._frame.get(f"{PATH}/qr.svg", "unit_qr", self.qr)
-        self._frame.tab("unit", N_("Line"), "/console/units/{unit}", 0)
+        self._layout.get(PATH, "unit", self.show)
+        self._layout.get(f"{PATH}/part/line", "unit_line", self.line)
+        self._layout.get(f"{PATH}/part/work", "unit_work", self.work)
+        self._layout.get(f"{PATH}/part/tail", "unit_tail", self.recent_activity)
+        self._layout.get(f"{PATH}/qr.svg", "unit_qr", self.qr)
+        self._layout.tab("unit", N_("Line"), "/console/units/{unit}", 0)
 
     async def show(self, unit: UUID) -> Response:
         found = self._commands.find(UnitId(unit))
         values = {**self._line(found), **await self._work(found), **self._tail(found)}
-        return self._frame.render("unit.html", at="unit", unit=found.record, events=of_unit(found.id), **values)
+        return self._layout.render("unit.html", at="unit", unit=found.record, events=unit_events_path(found.id), **values)
 
     async def line(self, unit: UUID) -> Response:
-        return self._frame.render("unit_line.html", **self._line(self._commands.find(UnitId(unit))))
+        return self._layout.render("unit_line.html", **self._line(self._commands.find(UnitId(unit))))
 
     async def work(self, unit: UUID) -> Response:
-        return self._frame.render("unit_work.html", **await self._work(self._commands.find(UnitId(unit))))
+        return self._layout.render("unit_work.html", **await self._work(self._commands.find(UnitId(unit))))
 
-    async def tail(self, unit: UUID) -> Response:
-        return self._frame.render("unit_tail.html", **self._tail(self._commands.find(UnitId(unit))))
+    async def recent_activity(self, unit: UUID) -> Response:
+        return self._layout.render("unit_tail.html", **self._tail(self._commands.find(UnitId(unit))))
 
     async def qr(self, unit: UUID) -> Response:
         """The code to scan; whoever looks at it keeps it fresh."""
@@ -82,7 +82,7 @@ class UnitPage:
         return Response(await self._pictures.svg(stored.qr_code), content_type="image/svg+xml")
 
     def _line(self, unit: Unit) -> dict[str, Any]:
-        stored = unit.state.stored if unit.state is not None else Stored()
+        stored = unit.state.stored if unit.state is not None else StoredLineState()
         if stored.phase in (Phase.CONNECTING, Phase.PAIRING):
             self._commands.keep_qr_fresh(unit)
         pairing = stored.phase is Phase.PAIRING and stored.qr_code is not None
@@ -91,7 +91,7 @@ class UnitPage:
         return {
             "record": unit.record,
             "stored": stored,
-            "line": standing(unit),
+            "line": line_status(unit),
             "phase": stored.phase.value,
             "quarantined": unit.quarantined_at is not None,
             "drawn_at": drawn_at,
@@ -102,24 +102,24 @@ class UnitPage:
         }
 
     async def _work(self, unit: Unit) -> dict[str, Any]:
-        totals = await soon(lambda: unit_totals.totals(self._pool, unit.id))
+        totals = await read_if_available(lambda: unit_totals.totals(self._pool, unit.id))
         told = self._sending(unit.id)
         return {
             "record": unit.record,
             "totals": totals,
-            "sender": _sender(unit, told.sending if told is not None else None),
+            "sender": _sender_view(unit, told.sending if told is not None else None),
             "compared": told.reconciliation if told is not None else None,
         }
 
     def _tail(self, unit: Unit) -> dict[str, Any]:
-        return {"record": unit.record, "happened": tail(self._feed, unit.id) if self._feed is not None else []}
+        return {"record": unit.record, "happened": recent_activity(self._feed, unit.id) if self._feed is not None else []}
 
 
-def _sender(unit: Unit, sending: SendingBody | None) -> dict[str, Any]:
+def _sender_view(unit: Unit, sending: SendingBody | None) -> dict[str, Any]:
     """How sending stands: tone, word and reason."""
     if unit.record.paused_at is not None:
         said = _("What waits stays; what comes in is stored.")
         return {"tone": "warn", "word": _("Paused by a person"), "reason": said, "since": unit.record.paused_at}
-    tone, word = SENDERS[sending.state if sending is not None else "idle"]
-    reason = _(reason_of(sending.reason)) if sending is not None and sending.reason else ""
+    tone, word = SENDER_STATES[sending.state if sending is not None else "idle"]
+    reason = _(failure_text(sending.reason)) if sending is not None and sending.reason else ""
     return {"tone": tone, "word": _(word), "reason": reason, "since": None}

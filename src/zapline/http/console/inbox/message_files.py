@@ -8,8 +8,8 @@ from quart import Response
 from zapline.domain.ids import UnitId
 from zapline.http.api.framework.problems import Problem
 from zapline.http.api.messages.media import MediaRoutes, external_id_of
-from zapline.http.console.framework.layout import Frame
-from zapline.http.console.inbox.message_view import INLINE_IMAGES, INLINE_SOUNDS
+from zapline.http.console.framework.layout import Layout
+from zapline.http.console.inbox.message_view import INLINE_AUDIO, INLINE_IMAGES
 from zapline.sql.conversations import conversations
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.inbound.media_cache import MediaFetcher, OpenFile
@@ -21,11 +21,11 @@ _MOST = 8_000_000
 """Bytes of a file that is shown in a page; larger ones are downloads."""
 
 
-class Files:
+class MessageFiles:
     """``/console/units/{unit}/messages/{message}/file`` and ``/shown``."""
 
-    def __init__(self, frame: Frame, commands: UnitCommands, media: MediaFetcher, pool: Pool) -> None:
-        self._frame = frame
+    def __init__(self, layout: Layout, commands: UnitCommands, media: MediaFetcher, pool: Pool) -> None:
+        self._layout = layout
         self._commands = commands
         self._media = media
         self._pool = pool
@@ -33,8 +33,8 @@ class Files:
 
     def attach(self) -> None:
         one = "/console/units/<uuid:unit>/messages/<uuid:message>"
-        self._frame.get(f"{one}/file", "message_file", self._downloads.get)
-        self._frame.get(f"{one}/shown", "message_shown", self.shown)
+        self._layout.get(f"{one}/file", "message_file", self._downloads.get)
+        self._layout.get(f"{one}/shown", "message_shown", self.shown)
 
     async def shown(self, unit: UUID, message: UUID) -> Response:
         """A picture or a sound, by what its bytes are and not by what its sender calls it. 404 for anything else."""
@@ -43,12 +43,12 @@ class Files:
         if found is None:
             raise UnknownMessage("the unit has no such message")
         kind = found.message.kind
-        if kind not in INLINE_IMAGES | INLINE_SOUNDS or found.message.view_once:
+        if kind not in INLINE_IMAGES | INLINE_AUDIO or found.message.view_once:
             raise Problem(404, "no_media", "the message has no file that is shown in a page")
         file = await self._media.open(line, external_id_of(found.message))
         try:
             first = await file.read()
-            known = picture_type(first) if kind in INLINE_IMAGES else sound_type(first)
+            known = image_type(first) if kind in INLINE_IMAGES else audio_type(first)
             if known is None or file.size > _MOST:
                 raise Problem(404, "no_media", "the message has no file that is shown in a page")
         except BaseException:
@@ -71,7 +71,7 @@ async def _rest(first: bytes, file: OpenFile) -> AsyncIterator[bytes]:
         file.close()
 
 
-def picture_type(first: bytes) -> str | None:
+def image_type(first: bytes) -> str | None:
     """The type of a picture that every browser shows and none runs; by its first bytes."""
     if first.startswith(b"\xff\xd8\xff"):
         return "image/jpeg"
@@ -82,7 +82,7 @@ def picture_type(first: bytes) -> str | None:
     return "image/webp" if first[:4] == b"RIFF" and first[8:12] == b"WEBP" else None
 
 
-def sound_type(first: bytes) -> str | None:
+def audio_type(first: bytes) -> str | None:
     """The same of sounds."""
     if first.startswith(b"OggS"):
         return "audio/ogg"

@@ -8,10 +8,10 @@ from quart import Response
 from zapline.domain.errors import ZaplineError
 from zapline.domain.ids import UnitId
 from zapline.http.api.framework.paging import BIGINT
-from zapline.http.console.attention.attention_list import PATH, reason_word
+from zapline.http.console.attention.attention_pages import PATH, dead_letter_reason
 from zapline.http.console.framework.flash_messages import Tone
-from zapline.http.console.framework.layout import Frame, number_of
-from zapline.http.console.framework.session_guard import own_path
+from zapline.http.console.framework.layout import Layout, query_number
+from zapline.http.console.framework.session_guard import safe_return_path
 from zapline.http.console.framework.translation import _
 from zapline.sql.conversations import attention, conversations
 from zapline.sql.inbound.dead_letters import DeadLetter
@@ -24,23 +24,23 @@ _SHOWN = 20_000
 """Characters of a body that a page shows; the download has all of it."""
 
 
-class LetterPages:
+class DeadLetterPages:
     """``/console/units/{unit}/attention/letters/...``, and the list of all that there were."""
 
-    def __init__(self, frame: Frame, commands: UnitCommands, roster: Roster, pool: Pool) -> None:
-        self._frame = frame
+    def __init__(self, layout: Layout, commands: UnitCommands, roster: Roster, pool: Pool) -> None:
+        self._layout = layout
         self._commands = commands
         self._roster = roster
         self._pool = pool
 
     def attach(self) -> None:
         every, of = "/console/attention/letters", "/console/units/<uuid:unit>/attention/letters"
-        self._frame.get(every, "letters_all", self.list_all)
-        self._frame.get(of, "letters", self.list_of)
-        self._frame.get(f"{of}/<int:letter>", "letter", self.show)
-        self._frame.get(f"{of}/<int:letter>/raw", "letter_raw", self.raw)
-        self._frame.post(f"{of}/<int:letter>/replay", "letter_replay", self.replay)
-        self._frame.post(f"{of}/<int:letter>/give-up", "letter_give_up", self.give_up)
+        self._layout.get(every, "letters_all", self.list_all)
+        self._layout.get(of, "letters", self.list_of)
+        self._layout.get(f"{of}/<int:letter>", "letter", self.show)
+        self._layout.get(f"{of}/<int:letter>/raw", "letter_raw", self.raw)
+        self._layout.post(f"{of}/<int:letter>/replay", "letter_replay", self.replay)
+        self._layout.post(f"{of}/<int:letter>/give-up", "letter_give_up", self.give_up)
 
     async def list_all(self) -> Response:
         return await self._list(None)
@@ -50,11 +50,11 @@ class LetterPages:
 
     async def _list(self, unit: UnitId | None) -> Response:
         record = self._commands.find(unit).record if unit is not None else None
-        before = number_of("before", BIGINT, BIGINT)
+        before = query_number("before", BIGINT, BIGINT)
         found = await attention.letters(self._pool, unit, before, _PAGE + 1)
         page = found[:_PAGE]
         base = f"{PATH.format(unit=unit)}/letters" if unit is not None else "/console/attention/letters"
-        return self._frame.render(
+        return self._layout.render(
             "letters.html",
             at="attention",
             unit=record,
@@ -62,7 +62,7 @@ class LetterPages:
             older=f"{base}?before={page[-1].id}" if len(found) > _PAGE else None,
             newest=base if before != BIGINT else None,
             names={one.id: one.record.name for one in self._roster.units()},
-            reason_word=reason_word,
+            dead_letter_reason=dead_letter_reason,
         )
 
     async def show(self, unit: UUID, letter: int) -> Response:
@@ -71,7 +71,7 @@ class LetterPages:
         text = None
         if found.raw is not None:
             text = found.raw[: 4 * _SHOWN].decode("utf-8", "replace")
-        return self._frame.render(
+        return self._layout.render(
             "letter.html",
             at="attention",
             unit=record,
@@ -79,7 +79,7 @@ class LetterPages:
             text=_readable(text[:_SHOWN]) if text is not None else None,
             cut=found.raw is not None and ((text is not None and len(text) > _SHOWN) or len(found.raw) > 4 * _SHOWN),
             shown=_SHOWN,
-            reason=reason_word(found.reason),
+            reason=dead_letter_reason(found.reason),
             zone=record.time_zone,
         )
 
@@ -109,16 +109,16 @@ class LetterPages:
     async def _do(
         self, unit: UnitId, letter: int, action: str, change: Callable[[], Awaitable[object]], said: str
     ) -> Response:
-        given = own_path((await self._frame.form()).text("back", 300))
+        given = safe_return_path((await self._layout.read_form()).text("back", 300))
         back = given if given == "/console/attention" else PATH.format(unit=unit)
         if letter > BIGINT:
             raise UnknownDeadLetter("there is no such dead letter")
         try:
-            async with self._frame.audited(action, unit, str(letter)):
+            async with self._layout.audited(action, unit, str(letter)):
                 await change()
         except ZaplineError as error:
-            return self._frame.go(back, Tone.BAD, _(str(error)))
-        return self._frame.go(back, Tone.GOOD, said)
+            return self._layout.go(back, Tone.BAD, _(str(error)))
+        return self._layout.go(back, Tone.GOOD, said)
 
     async def _found(self, unit: UnitId, letter: int) -> DeadLetter:
         found = await conversations.letter(self._pool, unit, letter) if letter <= BIGINT else None

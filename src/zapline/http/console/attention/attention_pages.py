@@ -9,14 +9,14 @@ from quart import Response
 
 from zapline.domain.errors import ZaplineError
 from zapline.domain.ids import UnitId
-from zapline.domain.outbox.failure_texts import reason_of
-from zapline.http.console.framework.counts import Totals
+from zapline.domain.outbox.failure_texts import failure_text
+from zapline.http.console.framework.counts import TotalsCache
 from zapline.http.console.framework.flash_messages import Tone
 from zapline.http.console.framework.formatting import masked
-from zapline.http.console.framework.layout import Frame
-from zapline.http.console.framework.live_updates import ALL, of_unit
-from zapline.http.console.framework.message_labels import gist, plain
-from zapline.http.console.framework.session_guard import own_path
+from zapline.http.console.framework.layout import Layout
+from zapline.http.console.framework.live_updates import ALL_UNITS_EVENTS, unit_events_path
+from zapline.http.console.framework.message_labels import clean_name, message_summary
+from zapline.http.console.framework.session_guard import safe_return_path
 from zapline.http.console.framework.translation import N_, _
 from zapline.sql.conversations import attention
 from zapline.sql.conversations.attention import AGAIN, Waiting
@@ -30,7 +30,7 @@ from zapline.supervisors.units.unit_commands import UnitCommands
 _MOST = 50
 """Of each kind on one page: who has more waiting deals with these first."""
 PATH = "/console/units/{unit}/attention"
-REASONS: Mapping[str, str] = {
+DEAD_LETTER_REASONS: Mapping[str, str] = {
     "refused_by_database": N_("The database refused what it says."),
     "crashed_actor": N_("Zapline crashed over it, twice."),
     "invalid_json": N_("It is no JSON."),
@@ -43,7 +43,7 @@ REASONS: Mapping[str, str] = {
     "no_message_id": N_("It does not say which message it is about."),
     "id_too_long": N_("Its message id is longer than anything that WhatsApp gives."),
 }
-_OTHER = N_("It could not be understood.")
+_UNKNOWN_REASON = N_("It could not be understood.")
 _OUTCOMES: Mapping[str, str] = {
     "calling": N_("no answer yet"),
     "sent": N_("sent"),
@@ -51,7 +51,7 @@ _OUTCOMES: Mapping[str, str] = {
     "rejected": N_("refused"),
     "uncertain": N_("no certain answer"),
 }
-_FOUND: Mapping[str, str] = {
+_MATCHES: Mapping[str, str] = {
     "reply": N_("found by Evolution's answer"),
     "echo": N_("found by its echo"),
     "store": N_("found in Evolution's store"),
@@ -63,14 +63,14 @@ class AttentionPages:
 
     def __init__(
         self,
-        frame: Frame,
+        layout: Layout,
         commands: UnitCommands,
         roster: Roster,
         pool: Pool,
-        totals: Totals,
+        totals: TotalsCache,
         outgoing: Submissions | None,
     ) -> None:
-        self._frame = frame
+        self._layout = layout
         self._commands = commands
         self._roster = roster
         self._pool = pool
@@ -78,36 +78,36 @@ class AttentionPages:
         self._outgoing = outgoing
 
     def attach(self) -> None:
-        frame, one = self._frame, "/console/units/<uuid:unit>/attention"
-        frame.get("/console/attention", "attention_all", self.show_all)
-        frame.get("/console/attention/part", "attention_all_part", self.part_all)
-        frame.get("/console/attention/count", "attention_count_all", self.count_all)
-        frame.section("attention", N_("Needs a person"), "/console/attention", 20, self._count_all)
-        frame.get(one, "attention", self.show)
-        frame.get(f"{one}/part", "attention_part", self.part)
-        frame.get(f"{one}/count", "attention_count", self.count)
-        frame.tab("attention", N_("Needs a person"), PATH, 30, self._count)
+        layout, one = self._layout, "/console/units/<uuid:unit>/attention"
+        layout.get("/console/attention", "attention_all", self.show_all)
+        layout.get("/console/attention/part", "attention_all_part", self.part_all)
+        layout.get("/console/attention/count", "attention_count_all", self.count_all)
+        layout.section("attention", N_("Needs a person"), "/console/attention", 20, self._count_all)
+        layout.get(one, "attention", self.show)
+        layout.get(f"{one}/part", "attention_part", self.part)
+        layout.get(f"{one}/count", "attention_count", self.count)
+        layout.tab("attention", N_("Needs a person"), PATH, 30, self._count)
         if self._outgoing is not None:
-            frame.post(f"{one}/messages/<uuid:message>/resend", "attention_resend", self.resend)
-            frame.post(f"{one}/messages/<uuid:message>/give-up", "attention_give_up", self.give_up)
-            frame.post(f"{one}/messages/<uuid:message>/again", "attention_again", self.send_anew)
+            layout.post(f"{one}/messages/<uuid:message>/resend", "attention_resend", self.resend)
+            layout.post(f"{one}/messages/<uuid:message>/give-up", "attention_give_up", self.give_up)
+            layout.post(f"{one}/messages/<uuid:message>/again", "attention_again", self.send_anew)
 
     # -- looking ---------------------------------------------------------------------------------------------
 
     async def show(self, unit: UUID) -> Response:
         record = self._commands.find(UnitId(unit)).record
         values = await self._listed(record.id)
-        return self._frame.render("attention.html", at="attention", unit=record, events=of_unit(record.id), **values)
+        return self._layout.render("attention.html", at="attention", unit=record, events=unit_events_path(record.id), **values)
 
     async def part(self, unit: UUID) -> Response:
         record = self._commands.find(UnitId(unit)).record
-        return self._frame.render("attention_list.html", unit=record, **await self._listed(record.id))
+        return self._layout.render("attention_list.html", unit=record, **await self._listed(record.id))
 
     async def show_all(self) -> Response:
-        return self._frame.render("attention.html", at="attention", events=ALL, **await self._listed(None))
+        return self._layout.render("attention.html", at="attention", events=ALL_UNITS_EVENTS, **await self._listed(None))
 
     async def part_all(self) -> Response:
-        return self._frame.render("attention_list.html", **await self._listed(None))
+        return self._layout.render("attention_list.html", **await self._listed(None))
 
     async def _listed(self, unit: UnitId | None) -> dict[str, Any]:
         found = await attention.waiting(self._pool, unit, _MOST)
@@ -118,7 +118,7 @@ class AttentionPages:
             "letters": found.letters,
             "names": {one.id: one.record.name for one in self._roster.units()},
             "most": _MOST,
-            "reason_word": reason_word,
+            "reason_word": dead_letter_reason,
             "base": PATH.format(unit=unit) if unit is not None else "/console/attention",
         }
 
@@ -127,11 +127,11 @@ class AttentionPages:
         return {
             "one": one,
             "path": PATH.format(unit=one.unit),
-            "who": plain(one.name or "") or masked(one.recipient),
+            "who": clean_name(one.name or "") or masked(one.recipient),
             "phone": masked(one.recipient),
-            "said": gist(one.kind, one.text),
-            "reason": _(reason_of(one.failure)) if one.failure is not None else "",
-            "calls": [_call(call) for call in one.calls],
+            "said": message_summary(one.kind, one.text),
+            "reason": _(failure_text(one.failure)) if one.failure is not None else "",
+            "calls": [_attempt_row(call) for call in one.calls],
             "zone": known.record.time_zone if known is not None else "UTC",
         }
 
@@ -140,11 +140,11 @@ class AttentionPages:
     async def count(self, unit: UUID) -> Response:
         """The number beside the tab, as it is now."""
         await self._totals.all()
-        return self._frame.render("count.html", waiting=self._count(UnitId(unit)))
+        return self._layout.render("count.html", waiting=self._count(UnitId(unit)))
 
     async def count_all(self) -> Response:
         await self._totals.all()
-        return self._frame.render("count.html", waiting=self._count_all(None))
+        return self._layout.render("count.html", waiting=self._count_all(None))
 
     def _count(self, unit: UnitId | None) -> int:
         found = self._totals.latest.get(unit) if unit is not None else None
@@ -166,13 +166,13 @@ class AttentionPages:
         assert self._outgoing is not None
         back, id = await self._back(unit), self._commands.find(UnitId(unit)).id
         try:
-            async with self._frame.audited("release_message", id, str(message)) as line:
+            async with self._layout.audited("release_message", id, str(message)) as line:
                 line.note(decision=decision.value)
                 await self._outgoing.release(id, message, decision)
         except ZaplineError as error:
-            return self._frame.go(back, Tone.BAD, _(str(error)))
+            return self._layout.go(back, Tone.BAD, _(str(error)))
         await self._totals.anew()
-        return self._frame.go(back, Tone.GOOD, said)
+        return self._layout.go(back, Tone.GOOD, said)
 
     async def send_anew(self, unit: UUID, message: UUID) -> Response:
         """Send what failed as a new message; asked twice, it is one."""
@@ -186,29 +186,29 @@ class AttentionPages:
             if content.__struct_config__.tag == "reaction":
                 raise UnknownMessage("a reaction is not sent anew")
             wanted = SendRequest(f"{AGAIN}{message}", content, conversation=conversation)  # type: ignore[arg-type]  # no reaction
-            async with self._frame.audited("send_message", id, str(message)):
+            async with self._layout.audited("send_message", id, str(message)):
                 await self._outgoing.send(id, wanted)
         except (ZaplineError, msgspec.ValidationError) as error:
             said = _(str(error)) if isinstance(error, ZaplineError) else _("What is stored of it cannot be read.")
-            return self._frame.go(back, Tone.BAD, said)
-        return self._frame.go(back, Tone.GOOD, _("It is sent as a new message."))
+            return self._layout.go(back, Tone.BAD, said)
+        return self._layout.go(back, Tone.GOOD, _("It is sent as a new message."))
 
     async def _back(self, unit: UUID) -> str:
         """Where the form was: the unit's page, or the one over all units."""
-        given = own_path((await self._frame.form()).text("back", 300))
+        given = safe_return_path((await self._layout.read_form()).text("back", 300))
         return given if given == "/console/attention" else PATH.format(unit=unit)
 
 
-def _call(call: Call) -> dict[str, object]:
+def _attempt_row(call: Call) -> dict[str, object]:
     return {
         "at": call.started_at,
         "ended": call.ended_at,
         "outcome": _(_OUTCOMES.get(call.outcome, call.outcome)),
-        "reason": _(reason_of(call.failure)) if call.failure is not None else "",
-        "found": _(_FOUND[call.matched_by]) if call.matched_by is not None and call.matched_by in _FOUND else "",
+        "reason": _(failure_text(call.failure)) if call.failure is not None else "",
+        "found": _(_MATCHES[call.matched_by]) if call.matched_by is not None and call.matched_by in _MATCHES else "",
     }
 
 
-def reason_word(code: str) -> str:
+def dead_letter_reason(code: str) -> str:
     """Why a letter is dead, for people."""
-    return _(REASONS.get(code, _OTHER))
+    return _(DEAD_LETTER_REASONS.get(code, _UNKNOWN_REASON))
