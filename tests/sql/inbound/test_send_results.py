@@ -27,7 +27,7 @@ from zapline.sql.inbound.contact_identities import RecorderCache
 from zapline.sql.inbound.recorder_transaction import record
 from zapline.sql.inbound.recorder_types import EntryFacts
 from zapline.sql.inbound.unit_batches import prepare_batch
-from zapline.sql.outbound.send_claims import Claimed, claim, due_units, left_leases
+from zapline.sql.outbound.send_claims import Claimed, claim, list_due_lanes, list_unended_calls
 from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.postgres.psycopg_on_trio import Json
 from zapline.sql.units.units import insert_unit
@@ -311,11 +311,11 @@ async def test_a_call_left_on_a_message_that_another_call_settled_is_found(datab
         second = await call(conn, unit, NOW + 60)
         read = [echo("X", origin="backfill")]
         await give(conn, unit, read, known, at=NOW + 61, backfilled=True)
-        left = await left_leases(conn, unit)
+        left = await list_unended_calls(conn, unit)
         assert [(lease.attempt, lease.leased_by) for lease in left] == [(second.attempt, None)]
-        assert [due.leased for due in await due_units(conn) if due.unit == unit] == [True]
+        assert [due.leased for due in await list_due_lanes(conn) if due.unit == unit] == [True]
         await give(conn, unit, [unanswered(second, NOW + 90, "crashed")], known)
-        assert await left_leases(conn, unit) == []
+        assert await list_unended_calls(conn, unit) == []
         assert {row[2] for row in await state(conn, unit)} == {"settled"}
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 import trio
 
-from zapline.domain.errors import JournalRefused, StandstillError
+from zapline.domain.errors import JournalRefused, MustNotWrite
 from zapline.domain.ids import Seq, UnitId
 from zapline.sql.journal.journal import Journal
 from zapline.sql.journal.schema import Arrival, Entry
@@ -155,7 +155,7 @@ async def test_a_file_of_a_later_release_is_left_alone(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "journal.db") as connection:
         connection.execute("pragma user_version = 99")
     connection.close()
-    with pytest.raises(StandstillError, match="format 99"):
+    with pytest.raises(MustNotWrite, match="format 99"):
         async with opened(tmp_path):
             pytest.fail("it opened")
 

@@ -7,10 +7,10 @@ from uuid import UUID, uuid4
 import pytest
 import trio
 
-from zapline.domain.campaigns.schedule import Timing
+from zapline.domain.campaigns.schedule import CampaignTiming
 from zapline.domain.campaigns.states import CampaignState
 from zapline.domain.contacts.addresses import resolve_address
-from zapline.domain.crm_webhooks import HookEvent
+from zapline.domain.crm_webhooks import CrmWebhookEvent
 from zapline.domain.ids import ExternalId, Seq, UnitId
 from zapline.domain.line.reasons import Phase, Reason
 from zapline.domain.line.state import StoredLineState
@@ -58,7 +58,7 @@ def message(identity: str, **more: Any) -> MessageArrived:
 
 async def make_hook(conn: Connection, unit: UnitId, *events: str) -> UUID:
     hook = uuid4()
-    asked = events or tuple(HookEvent)
+    asked = events or tuple(CrmWebhookEvent)
     assert await crm_webhooks.insert_hook(conn, unit, hook, "https://crm.example.com/", asked, 10)
     return hook
 
@@ -153,7 +153,7 @@ async def test_a_lines_status_and_a_campaigns_state_are_told_where_they_change(d
             ("unit.status", "connected", "scan_completed")
         ]
         id = uuid4()
-        new = campaigns.NewCampaign(id, "Natal", OutgoingMessage(Text("oi")), Timing(), None, None, b"", NOW)
+        new = campaigns.NewCampaign(id, "Natal", OutgoingMessage(Text("oi")), CampaignTiming(), None, None, b"", NOW)
         assert await campaigns.insert_campaign(conn, unit, new)
         for state in (CampaignState.SCHEDULED, CampaignState.SCHEDULED, CampaignState.CANCELLED):
             await campaigns.set_state(conn, id, state, NOW)

@@ -10,9 +10,10 @@ from zapline.domain.ids import ExternalId, UnitId, contact_id, conversation_id
 from zapline.domain.outbox.contents import Location, OutgoingMessage, Reaction, Text
 from zapline.domain.outbox.work_states import Lane
 from zapline.sql.conversations.conversations import get_message
-from zapline.sql.outbound import outbox
-from zapline.sql.outbound.outbox import Chat, NewMessage, Upload
+from zapline.sql.outbound import outbox, read_receipts, uncertain_sends, uploads
+from zapline.sql.outbound.outbox import ChatAddress, NewMessage
 from zapline.sql.outbound.send_claims import claim
+from zapline.sql.outbound.uploads import UploadInfo
 from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.postgres.psycopg_on_trio import Json
@@ -27,8 +28,8 @@ async def make_unit(conn: Connection) -> UnitId:
     return unit
 
 
-def chat_with(unit: UnitId, phone: str = PHONE) -> Chat:
-    return Chat(UUID(conversation_id(unit, phone)), UUID(contact_id(unit, phone)), "person", phone, phone)
+def chat_with(unit: UnitId, phone: str = PHONE) -> ChatAddress:
+    return ChatAddress(UUID(conversation_id(unit, phone)), UUID(contact_id(unit, phone)), "person", phone, phone)
 
 
 def message(unit: UnitId, client_id: str, outgoing: OutgoingMessage | None = None, **more: object) -> NewMessage:
@@ -109,19 +110,19 @@ async def test_only_queued_messages_are_cancelled_and_only_uncertain_ones_are_de
         await outbox.enqueue(conn, unit, new)
         moves = {
             "cancel": lambda: outbox.cancel(conn, unit, new.id, NOW),
-            "send_again": lambda: outbox.send_again(conn, unit, new.id, NOW, NOW + 60),
-            "give_up": lambda: outbox.give_up(conn, unit, new.id, NOW),
+            "send_again": lambda: uncertain_sends.requeue_uncertain(conn, unit, new.id, NOW, NOW + 60),
+            "give_up": lambda: uncertain_sends.give_up_uncertain(conn, unit, new.id, NOW),
         }
         allowed = {"queued": {"cancel"}, "uncertain": {"send_again", "give_up"}}
         for state in ("queued", "leased", "uncertain", "settled", "dead", "cancelled", "expired"):
             for name, move in moves.items():
                 await conn.execute("update zapline.outbox set state = %s, look_at = now()", (state,))
                 assert await move() is (name in allowed.get(state, ())), (state, name)
-        for move in (outbox.cancel, outbox.give_up):
+        for move in (outbox.cancel, uncertain_sends.give_up_uncertain):
             await conn.execute("update zapline.outbox set state = %s", ("queued",))
             assert not await move(conn, other, new.id, NOW)
-        assert await outbox.find_state(conn, unit, new.id) == "queued"
-        assert await outbox.find_state(conn, other, new.id) is None
+        assert await outbox.find_work_state(conn, unit, new.id) == "queued"
+        assert await outbox.find_work_state(conn, other, new.id) is None
 
 
 async def test_uploads_go_after_a_month_unless_something_at_work_needs_them(database: str) -> None:
@@ -129,7 +130,7 @@ async def test_uploads_go_after_a_month_unless_something_at_work_needs_them(data
         unit = await make_unit(conn)
         ids = {name: uuid4() for name in ("young", "old", "queued", "done", "campaign", "over")}
         for name, id in ids.items():
-            await outbox.insert_upload(conn, unit, id, Upload("a/b", name, 3, b"s"), name.encode())
+            await uploads.insert_upload(conn, unit, id, UploadInfo("a/b", name, 3, b"s"), name.encode())
         await conn.execute(
             "update zapline.uploads set created_at = now() - interval '31 days' where file_name <> 'young'"
         )
@@ -145,11 +146,11 @@ async def test_uploads_go_after_a_month_unless_something_at_work_needs_them(data
                 "insert into zapline.campaigns (id, unit_id, name, state, content) values (%s, %s, 'x', %s, %s)",
                 (uuid4(), unit, state, Json(msgspec.json.encode(content))),
             )
-        assert await outbox.prune_uploads(conn) == 3
-        left = {name for name, id in ids.items() if await outbox.load_upload(pool, id) == name.encode()}
+        assert await uploads.prune_uploads(conn) == 3
+        left = {name for name, id in ids.items() if await uploads.load_upload_bytes(pool, id) == name.encode()}
         assert left == {"young", "queued", "campaign"}
-        assert await outbox.find_upload(conn, unit, ids["young"]) == Upload("a/b", "young", 3, b"s")
-        assert await outbox.find_upload(conn, await make_unit(conn), ids["young"]) is None
+        assert await uploads.find_upload(conn, unit, ids["young"]) == UploadInfo("a/b", "young", 3, b"s")
+        assert await uploads.find_upload(conn, await make_unit(conn), ids["young"]) is None
 
 
 async def test_what_was_read_never_becomes_unread_again(database: str) -> None:
@@ -163,11 +164,11 @@ async def test_what_was_read_never_becomes_unread_again(database: str) -> None:
             " 'text', 2, 'live', now(), now() from generate_series(1, 5) n",
             (unit, chat.conversation),
         )
-        unread = await outbox.find_unread(conn, unit, chat.conversation, 2)
+        unread = await read_receipts.find_unread(conn, unit, chat.conversation, 2)
         assert [external for external, _ in unread] == ["A5", "A4"]
-        await outbox.read_up_to(conn, unit, chat.conversation, unread[1][1])
-        await outbox.read_up_to(conn, unit, chat.conversation, 0)
-        assert [external for external, _ in await outbox.find_unread(conn, unit, chat.conversation, 9)] == ["A5"]
+        await read_receipts.mark_read_up_to(conn, unit, chat.conversation, unread[1][1])
+        await read_receipts.mark_read_up_to(conn, unit, chat.conversation, 0)
+        assert [external for external, _ in await read_receipts.find_unread(conn, unit, chat.conversation, 9)] == ["A5"]
         found = await outbox.find_chat(conn, unit, chat.conversation)
         assert found is not None
         assert found.read_up_to == unread[1][1]

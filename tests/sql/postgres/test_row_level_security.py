@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from zapline.domain.principals import Actor, ActorKind
+from zapline.domain.principals import ActorKind, AuditActor
 from zapline.sql.accounts import audit_log
 from zapline.sql.accounts.audit_log import Deed, Wanted
 from zapline.sql.postgres.connection import Connection, connect
@@ -163,10 +163,10 @@ async def test_the_api_writes_nothing(database: str) -> None:
 
 
 async def test_the_audit_log_takes_lines_completes_them_once_and_gives_none_away(database: str) -> None:
-    deed = Deed(Actor(ActorKind.ADMIN, "ana@example.com", OURS, "203.0.113.7"), "put_pace", OURS, None)
+    deed = Deed(AuditActor(ActorKind.ADMIN, "ana@example.com", OURS, "203.0.113.7"), "put_pace", OURS, None)
     async with await connect(database, role="zapline_engine") as engine:
         line = await audit_log.begin(engine, deed)
-        other = await audit_log.begin(engine, Deed(Actor(ActorKind.COMMAND, "root"), "replay", THEIRS))
+        other = await audit_log.begin(engine, Deed(AuditActor(ActorKind.COMMAND, "root"), "replay", THEIRS))
         await audit_log.complete(engine, line, 200, {"perMinute": 20})
         await audit_log.complete(engine, line, 500, {})
         found = await audit_log.list_audit(engine, Wanted(), None, 10)

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from zapline.domain.ids import UnitId
-from zapline.domain.principals import Actor
+from zapline.domain.principals import AuditActor
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.postgres.queries import Queries, as_json
@@ -20,7 +20,7 @@ _SQL = Queries(__name__)
 class Deed:
     """What somebody is about to change. ``action``: an operation's id or a command's verb; ``target``: of the unit."""
 
-    actor: Actor
+    actor: AuditActor
     action: str
     unit: UnitId | None = None
     target: str | None = None

@@ -8,9 +8,9 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from zapline.domain.campaigns.schedule import Timing
+from zapline.domain.campaigns.schedule import CampaignTiming
 from zapline.domain.campaigns.states import CampaignState, campaign_client_id
-from zapline.domain.campaigns.text_templates import Letter
+from zapline.domain.campaigns.text_templates import MessageTemplate
 from zapline.domain.ids import PROVIDER, UnitId, contact_id, conversation_id
 from zapline.domain.outbox.content_fingerprint import fingerprint_content
 from zapline.domain.outbox.contents import Content, File, OutgoingMessage, kind_of_content, text_of_content
@@ -27,7 +27,7 @@ class AtWork:
     id: UUID
     unit: UnitId
     state: CampaignState
-    timing: Timing
+    timing: CampaignTiming
     start_at: float | None
     fresh: int
     """Messages that lie ready and were never tried."""
@@ -64,7 +64,7 @@ async def at_work(conn: Connection) -> list[AtWork]:
             id=row.id,
             unit=UnitId(row.unit_id),
             state=CampaignState(row.state),
-            timing=Timing(row.seconds, row.window_from, row.window_until),
+            timing=CampaignTiming(row.seconds, row.window_from, row.window_until),
             start_at=row.start_at,
             fresh=row.fresh,
             open=row.open,
@@ -102,7 +102,7 @@ async def feed(conn: Connection, work: AtWork, most: int, now: float, chance: Ca
         willing = [row for row in picked if not row.opted_out]
         if not willing:
             return Fed(skipped=len(unwilling))
-        letter = Letter.read(msgspec.convert(held[0].content, OutgoingMessage))
+        letter = MessageTemplate.read(msgspec.convert(held[0].content, OutgoingMessage))
         dues = await _dues(conn, work, len(willing), now, chance)
         rows = [_row(work, row, letter.write(row.parameters), due) for row, due in zip(willing, dues, strict=True)]
         queued = await _enqueue(conn, work, rows, now)

@@ -9,8 +9,8 @@ from uuid import UUID
 
 import msgspec
 
-from zapline.domain.campaigns.recipients_csv import Judged
-from zapline.domain.campaigns.schedule import Timing
+from zapline.domain.campaigns.recipient_checks import CheckedRecipient
+from zapline.domain.campaigns.schedule import CampaignTiming
 from zapline.domain.campaigns.states import CampaignState
 from zapline.domain.ids import UnitId
 from zapline.domain.outbox.contents import OutgoingMessage
@@ -29,7 +29,7 @@ class NewCampaign:
     id: UUID
     name: str
     outgoing: OutgoingMessage
-    timing: Timing
+    timing: CampaignTiming
     start_at: float | None
     client_id: str | None
     digest: bytes
@@ -42,7 +42,7 @@ class Held:
 
     state: CampaignState
     outgoing: OutgoingMessage
-    timing: Timing
+    timing: CampaignTiming
     start_at: float | None
 
 
@@ -54,7 +54,7 @@ class Campaign:
     name: str
     state: CampaignState
     outgoing: OutgoingMessage
-    timing: Timing
+    timing: CampaignTiming
     start_at: datetime | None
     started_at: datetime | None
     ended_at: datetime | None
@@ -131,7 +131,7 @@ async def look_at(conn: Connection, unit: UnitId, id: UUID) -> tuple[Held, int, 
 
 
 def _held(row: Any) -> Held:
-    timing = Timing(row.seconds, row.window_from, row.window_until)
+    timing = CampaignTiming(row.seconds, row.window_from, row.window_until)
     return Held(CampaignState(row.state), msgspec.convert(row.content, OutgoingMessage), timing, row.start_at)
 
 
@@ -195,7 +195,9 @@ async def left_loads(conn: Connection) -> list[UUID]:
     return [row.id for row in await _SQL.rows(conn, "left_loads")]
 
 
-async def find_unfit(conn: Connection, unit: UnitId, id: UUID | None, judged: Iterable[Judged]) -> dict[int, str]:
+async def find_unfit(
+    conn: Connection, unit: UnitId, id: UUID | None, judged: Iterable[CheckedRecipient]
+) -> dict[int, str]:
     """Of those that may be written to so far: who wants no campaigns, whom the campaign has already; by number."""
     rows = [{"number": one.number, "recipient": one.recipient} for one in judged if one.reason is None]
     if not rows:
@@ -204,7 +206,7 @@ async def find_unfit(conn: Connection, unit: UnitId, id: UUID | None, judged: It
     return {row.number: row.reason for row in found}
 
 
-async def insert_recipients(conn: Connection, unit: UnitId, id: UUID, judged: Iterable[Judged]) -> None:
+async def insert_recipients(conn: Connection, unit: UnitId, id: UUID, judged: Iterable[CheckedRecipient]) -> None:
     """Store a part of a list as it was judged."""
     rows = [
         {
@@ -272,7 +274,7 @@ def _campaign(row: Any) -> Campaign:
         name=row.name,
         state=CampaignState(row.state),
         outgoing=msgspec.convert(row.content, OutgoingMessage),
-        timing=Timing(row.seconds, row.window_from, row.window_until),
+        timing=CampaignTiming(row.seconds, row.window_from, row.window_until),
         start_at=row.start_at,
         started_at=row.started_at,
         ended_at=row.ended_at,

@@ -11,7 +11,7 @@ import trio
 from zapline.domain.ids import UnitId
 from zapline.domain.outbox.work_states import WorkState
 from zapline.sql.inbound.dead_letters import DeadLetter, get_dead_letter, list_dead_letters
-from zapline.sql.outbound.send_claims import PaceRow, load_pace
+from zapline.sql.outbound.unit_pace import StoredPace, load_pace
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.postgres.queries import Queries
@@ -195,7 +195,9 @@ async def message(pool: Pool, unit: UnitId, id: UUID) -> Watched | None:
         return await get_message(conn, unit, id)
 
 
-async def outbox(pool: Pool, unit: UnitId, states: Collection[WorkState], before: int | None, limit: int) -> list[Watched]:
+async def outbox(
+    pool: Pool, unit: UnitId, states: Collection[WorkState], before: int | None, limit: int
+) -> list[Watched]:
     """A page of the unit's messages in these states of work, those asked for last first, below a ``Sending.seq``."""
     chosen = [state.value for state in states]
     async with unit_scope(pool, unit) as conn:
@@ -210,7 +212,7 @@ async def stalled(pool: Pool, unit: UnitId, before: int | None, limit: int) -> l
     return [_watched(row) for row in rows]
 
 
-async def pace(pool: Pool, unit: UnitId) -> PaceRow | None:
+async def pace(pool: Pool, unit: UnitId) -> StoredPace | None:
     """The unit's limits as stored."""
     async with unit_scope(pool, unit) as conn:
         return await load_pace(conn, unit)

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from zapline.domain.ids import PROVIDER, ExternalId, UnitId
-from zapline.domain.outbox.echo_matching import Sighting, UnansweredCall, match
+from zapline.domain.outbox.echo_matching import Sighting, UnansweredCall, match_echoes
 from zapline.sql.inbound.recorder_types import MessageKey, Row, message_key
 from zapline.sql.inbound.send_results import ResolvedSends, settle_sends
 from zapline.sql.postgres.connection import Connection
@@ -32,7 +32,7 @@ async def hold_back_echoes(conn: Connection, outgoing: Sequence[Row]) -> set[Mes
     return held_back
 
 
-async def match_echoes(conn: Connection, units: Iterable[UnitId], resolved: ResolvedSends) -> None:
+async def resolve_echoes(conn: Connection, units: Iterable[UnitId], resolved: ResolvedSends) -> None:
     """Match the sightings of these units with their open calls; an echo that no call owns becomes a message."""
     wanted = sorted(set(units))
     sightings = await _SQL.rows(conn, "load_sightings", units=wanted) if wanted else []
@@ -50,7 +50,8 @@ async def match_echoes(conn: Connection, units: Iterable[UnitId], resolved: Reso
             by_unit[key[0]].append(row)
     claims: list[Row] = []
     for unit, rows in by_unit.items():
-        matching = match([_open_call(row) for row in calls if row.unit_id == unit], [_sighting(row) for row in rows])
+        open_calls = [_open_call(row) for row in calls if row.unit_id == unit]
+        matching = match_echoes(open_calls, [_sighting(row) for row in rows])
         for attempt, external in matching.pairs:
             echo = by_key[unit, external]
             claims.append(
@@ -72,8 +73,8 @@ async def match_echoes(conn: Connection, units: Iterable[UnitId], resolved: Reso
 
 
 def _open_call(row: Any) -> UnansweredCall:
-    possibly_delivered = row.failure in POSSIBLY_DELIVERED
-    return UnansweredCall(row.attempt, row.conversation, row.fingerprint, row.started_at, row.ended_at, possibly_delivered)
+    answered = row.failure in POSSIBLY_DELIVERED
+    return UnansweredCall(row.attempt, row.conversation, row.fingerprint, row.started_at, row.ended_at, answered)
 
 
 def _sighting(row: Any) -> Sighting:

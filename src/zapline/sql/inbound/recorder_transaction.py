@@ -7,7 +7,7 @@ from uuid import UUID
 from zapline.domain.ids import ExternalId, Seq, UnitId
 from zapline.sql.campaigns.campaigns import promote
 from zapline.sql.inbound.contact_identities import RecorderCache, store_contacts
-from zapline.sql.inbound.echo_matching import hold_back_echoes, match_echoes
+from zapline.sql.inbound.echo_matching import hold_back_echoes, resolve_echoes
 from zapline.sql.inbound.message_deduplication import store_messages, with_primary_id
 from zapline.sql.inbound.opt_outs import record_opt_outs
 from zapline.sql.inbound.parked_reports import apply_reports
@@ -81,7 +81,7 @@ async def _store_messages(
     outgoing = [row for one_round in rows.messages for row in one_round if row["from_me"]]
     held_back = await hold_back_echoes(conn, outgoing)
     units = {key[0] for key in held_back} | {message_key(row)[0] for row in rows.answers}
-    await match_echoes(conn, units, resolved)
+    await resolve_echoes(conn, units, resolved)
     rounds = [[row for row in one if not (row["from_me"] and message_key(row) in held_back)] for one in rows.messages]
     await store_messages(conn, chain(rounds, ([row] for row in resolved.unmatched)), resolved.aliases, outcomes)
 

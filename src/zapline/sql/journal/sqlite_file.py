@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from zapline.domain.errors import StandstillError
+from zapline.domain.errors import MustNotWrite
 from zapline.sql.journal.schema import (
     FILE_NAME,
     PAGE_BYTES,
@@ -67,7 +67,7 @@ class JournalFile:
     def open(cls, directory: Path) -> "JournalFile":
         """Open or make the journal in ``directory`` (0700; the file 0600) and count this start.
 
-        Raises ``JournalRefused`` where the disk does not let us, and ``StandstillError`` when a later
+        Raises ``JournalRefused`` where the disk does not let us, and ``MustNotWrite`` when a later
         release wrote the file.
         """
         with refused_as("open"):
@@ -182,7 +182,7 @@ class JournalFile:
         connection.execute("begin immediate")
         version = connection.execute("pragma user_version").fetchone()[0]
         if version > SCHEMA_VERSION:
-            raise StandstillError(
+            raise MustNotWrite(
                 f"the journal {self.path} has format {version}, this release knows {SCHEMA_VERSION}: "
                 "run the release that wrote it"
             )

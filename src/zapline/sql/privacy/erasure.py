@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from zapline.domain.ids import ExternalId, UnitId, contact_id, conversation_id
-from zapline.domain.privacy.erasure import Erased, digest_of, mention
+from zapline.domain.privacy.erasure import ErasedPeople, identity_digest, mention_pattern
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.postgres.queries import Queries, as_json
@@ -212,7 +212,7 @@ async def find_letters(
 
 async def delete_letters(conn: Connection, job: Job) -> None:
     """Delete the dead letters that name the person."""
-    names, after = mention(job.digits), 0
+    names, after = mention_pattern(job.digits), 0
     while (piece := await find_letters(conn, job.unit, job.digits, after, job.erased_at)) is not None:
         after, rows = piece
         ids = [row.id for row in rows if _names(names, row)]
@@ -232,7 +232,7 @@ async def blot_some(conn: Connection, job: Job, after: int, limit: int) -> int |
     if row is None or row.seq is None:
         return None
     last: int = row.seq
-    pattern = mention(job.digits).pattern.decode()
+    pattern = mention_pattern(job.digits).pattern.decode()
     async with conn.transaction():
         found = await _SQL.rows(
             conn,
@@ -268,12 +268,12 @@ async def finish(conn: Connection, job: Job) -> None:
     await _SQL.rows(conn, "end_erasure", id=job.id)
 
 
-async def load_erased(conn: Connection, key: bytes) -> dict[UnitId, Erased]:
+async def load_erased(conn: Connection, key: bytes) -> dict[UnitId, ErasedPeople]:
     """Who is erased, by unit; units without anybody are left out."""
     known: dict[UnitId, dict[bytes, float]] = {}
     for row in await _SQL.rows(conn, "load_erased"):
         known.setdefault(UnitId(row.unit_id), {})[bytes(row.digest)] = row.erased_at
-    return {unit: Erased(key, unit, people) for unit, people in known.items()}
+    return {unit: ErasedPeople(key, unit, people) for unit, people in known.items()}
 
 
 async def list_erasures(
@@ -295,11 +295,11 @@ async def opted_out_before(conn: Connection, key: bytes, unit: UnitId, recipient
     """Of these recipients by number, those who wanted no campaigns before they were erased, with that reason."""
     if not recipients or not (await _SQL.one(conn, "any_opted_out", unit_id=unit)).any:
         return {}
-    digests = {digest_of(key, unit, recipient): number for number, recipient in recipients.items()}
+    digests = {identity_digest(key, unit, recipient): number for number, recipient in recipients.items()}
     rows = await _SQL.rows(conn, "opted_out_digests", unit_id=unit, digests=list(digests))
     return {digests[bytes(row.digest)]: "opted_out" for row in rows}
 
 
 async def forget_opt_out(conn: Connection, key: bytes, unit: UnitId, canonical: str) -> bool:
     """An erased person may be written to again; False where he always could."""
-    return bool(await _SQL.execute(conn, "forget_opt_out", unit_id=unit, digest=digest_of(key, unit, canonical)))
+    return bool(await _SQL.execute(conn, "forget_opt_out", unit_id=unit, digest=identity_digest(key, unit, canonical)))

@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 
 from zapline.domain.ids import UnitId, conversation_id
-from zapline.domain.privacy.erasure import digits_of, mention
+from zapline.domain.privacy.erasure import mention_pattern, searchable_digits
 from zapline.domain.timestamps import iso
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.postgres.queries import Queries
@@ -37,7 +37,7 @@ async def find_person(pool: Pool, unit: UnitId, names: Collection[str], id: UUID
     every = sorted({*names, *known})
     if not every:
         return None
-    return Person(unit, tuple(every), digits_of(every, others))
+    return Person(unit, tuple(every), searchable_digits(every, others))
 
 
 async def export(pool: Pool, person: Person, now: float) -> AsyncGenerator[bytes, None]:
@@ -80,7 +80,7 @@ async def _messages(pool: Pool, person: Person) -> AsyncGenerator[bytes, None]:
 
 
 async def _letters(pool: Pool, person: Person) -> AsyncGenerator[bytes, None]:
-    after, first, named = 0, True, mention(person.digits)
+    after, first, named = 0, True, mention_pattern(person.digits)
     while True:
         async with unit_scope(pool, person.unit) as conn:
             piece = await find_letters(conn, person.unit, person.digits, after, _LATEST)

@@ -14,7 +14,7 @@ from uuid import UUID, uuid5
 from psycopg import sql
 
 from zapline.domain.errors import LocalError
-from zapline.domain.ids import PROVIDER, UnitId, valid_instance
+from zapline.domain.ids import PROVIDER, UnitId, is_valid_instance_name
 from zapline.domain.line.reasons import STATUS_OF_PHASE, Phase, Reason
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.database_errors import StatementFailed
@@ -293,7 +293,7 @@ def _conflicts(lines: Sequence[LegacyLine], known: Mapping[UnitId, tuple[str, bo
         ids = sorted({line.told_id for line in rows})
         if len({line.unit for line in rows}) > 1:
             yield f"instance {instance!r} has {len(ids)} units: {', '.join(ids)}"
-        if not valid_instance(instance):
+        if not is_valid_instance_name(instance):
             yield (
                 f"instance {instance!r} of unit {ids[0]}: a name has 1 to 80 letters, digits, '_' or '-'; "
                 "make an instance with such a name and pair it again"

@@ -1,0 +1,23 @@
+"""Expires overdue messages, marks stalled ones and counts the outbox."""
+
+from typing import Any
+
+from zapline.sql.postgres.connection import Connection
+from zapline.sql.postgres.queries import Queries
+
+_SQL = Queries(__name__)
+
+
+async def expire_overdue(conn: Connection, now: float, limit: int = 1000) -> list[Any]:
+    """End at most ``limit`` messages that may not be sent any more; rows (unit_id, message_id, state)."""
+    return await _SQL.rows(conn, "expire_overdue", now=now, limit=limit)
+
+
+async def mark_stalled(conn: Connection, before: float, after: float, now: float, limit: int = 500) -> list[Any]:
+    """Mark messages accepted between ``after`` and ``before`` and not confirmed; rows (unit_id, message_id)."""
+    return await _SQL.rows(conn, "mark_stalled", before=before, after=after, now=now, limit=limit)
+
+
+async def count_outbox(conn: Connection) -> list[Any]:
+    """Rows (state, lane, messages, oldest) of open, dead (within a day) and stalled messages."""
+    return await _SQL.rows(conn, "count_outbox")

@@ -1,0 +1,68 @@
+-- Messages that expire or stall, and counts of the outbox.
+
+-- name: expire_overdue
+-- Ends messages whose time is over, whose campaign is cancelled or whose recipient has opted out, at most so many;
+-- skips rows that another transaction holds.
+with over as (
+    update zapline.outbox o
+       set state = case when q.late then 'expired' else 'cancelled' end,
+           failure = case when q.late then 'expired' when q.cancelled then 'campaign_cancelled' else 'opted_out' end,
+           ended_at = to_timestamp(%(now)s)
+      from (select w.message_id, coalesce(w.expires_at <= to_timestamp(%(now)s), false) as late,
+                   coalesce(c.state = 'cancelled', false) as cancelled
+              from zapline.outbox w
+              left join zapline.campaigns c on c.id = w.campaign_id
+             where w.state = 'queued'
+               and (w.expires_at <= to_timestamp(%(now)s) or c.state = 'cancelled'
+                    or (w.campaign_id is not null and exists (select from zapline.opted_out(w.unit_id, w.recipient))))
+             limit %(limit)s
+               for update of w skip locked) q
+     where o.message_id = q.message_id and o.state = 'queued'
+    returning o.message_id, o.unit_id, o.state
+), told as (
+    update zapline.messages m set delivery = greatest(m.delivery, 'failed')
+      from over
+     where m.id = over.message_id
+       -- A message that was released after an earlier call may have been delivered.
+       and not exists (select from zapline.attempts a
+                        where a.message_id = m.id and a.outcome in ('calling', 'uncertain', 'sent')))
+select unit_id, message_id, state from over;
+
+-- name: mark_stalled
+-- Marks messages that Evolution accepted long ago and that have not been confirmed; groups never confirm.
+with waiting as materialized (
+    select m.id from zapline.messages m
+     where m.client_message_id is not null and m.delivery = 'sent' and m.kind <> 'reaction'
+       and m.sent_at > to_timestamp(%(after)s) and m.sent_at < to_timestamp(%(before)s)
+), found as (
+    select o.message_id from waiting
+      join zapline.outbox o on o.message_id = waiting.id
+     where o.state = 'settled' and o.stalled_at is null and o.settled_at < to_timestamp(%(before)s)
+       and o.recipient not like 'group:%%'
+     limit %(limit)s)
+update zapline.outbox o set stalled_at = to_timestamp(%(now)s) from found where o.message_id = found.message_id
+returning o.unit_id, o.message_id;
+
+-- name: count_outbox
+-- Counts by state and lane: open messages, uncertain ones that a person must decide, those that died within a day, and
+-- stalled ones. The oldest due message does not count for paused units.
+select o.state, o.lane, count(*) as messages,
+       extract(epoch from min(o.due_at) filter (where o.due_at <= now() and p.id is null))::float8 as oldest
+  from zapline.outbox o
+  left join zapline.units p on p.id = o.unit_id and p.paused_at is not null
+ where o.state in ('queued', 'leased', 'uncertain')
+ group by o.state, o.lane
+union all
+select 'dead', lane, count(*), extract(epoch from min(ended_at))::float8
+  from zapline.outbox where state = 'dead' and ended_at > now() - interval '1 day'
+ group by lane
+union all
+select 'waits_for_person', lane, count(*), extract(epoch from min(created_at))::float8
+  from zapline.outbox where state = 'uncertain' and look_at is null
+ group by lane
+union all
+select 'stalled', o.lane, count(*), extract(epoch from min(o.settled_at))::float8
+  from zapline.outbox o
+  join zapline.messages m on m.id = o.message_id
+ where o.stalled_at > now() - interval '3 days' and m.delivery = 'sent'
+ group by o.lane;

@@ -1,0 +1,16 @@
+-- Unread messages, and how far a person has read each conversation.
+
+-- name: find_unread
+-- The newest incoming messages of a conversation, and of all merged into it, after what has been read.
+select m.external_id, m.seq
+  from zapline.conversations r
+  join zapline.conversations p on p.unit_id = r.unit_id and (p.id = r.id or p.merged_into = r.id)
+  join zapline.messages m on m.conversation_id = p.id and m.seq > greatest(r.read_up_to, p.read_up_to)
+ where r.unit_id = %(unit_id)s and r.id = %(conversation_id)s and not m.from_me and m.external_id is not null
+ order by m.seq desc
+ limit %(limit)s;
+
+-- name: mark_read_up_to
+-- Stores how far a conversation has been read.
+update zapline.conversations set read_up_to = %(seq)s
+ where unit_id = %(unit_id)s and id = %(conversation_id)s and read_up_to < %(seq)s;
