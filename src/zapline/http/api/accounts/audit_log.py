@@ -1,4 +1,4 @@
-"""The audit log for administrators: who changed what, when, from where, and what came of it."""
+"""Routes of the audit log, for administrators: who changed what, when, from where, and with which outcome."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -6,28 +6,36 @@ from uuid import UUID
 from msgspec import Meta
 from quart import Response, request
 
-from zapline.domain.ids import UnitId
 from zapline.domain.principals import ActorKind
 from zapline.domain.timestamps import iso
-from zapline.http.api.framework.json_bodies import Answer, Moment, reply
-from zapline.http.api.framework.paging import PAGED, Page, Position, Seq, cursor, encode, limit
+from zapline.http.api.framework.json_bodies import ResponseBody, Timestamp, json_response
+from zapline.http.api.framework.paging import (
+    PAGED,
+    Page,
+    Position,
+    Seq,
+    query_cursor,
+    query_limit,
+    query_unit,
+    split_page,
+)
 from zapline.http.api.framework.problems import invalid
-from zapline.http.api.framework.routes import Access, Doc, Query, Routes
+from zapline.http.api.framework.route_table import Access, QueryParameter, RouteDoc, RouteTable
 from zapline.sql.accounts.audit_log import AuditLine, Wanted, read_audit
 from zapline.sql.postgres.pool import Pool
 
-_LONGEST = 254
+_MAX_TEXT = 254
 
 
 class _After(Position, frozen=True, tag="l"):
     id: Seq
 
 
-class AuditLineBody(Answer, frozen=True):
+class AuditLineBody(ResponseBody, frozen=True):
     """One change, or one try."""
 
     id: int
-    at: Moment | None
+    at: Timestamp | None
     actor_kind: ActorKind
     actor: Annotated[str, Meta(description="An e-mail address, a token's label, or a user of the server.")]
     actor_id: UUID | None
@@ -37,57 +45,48 @@ class AuditLineBody(Answer, frozen=True):
     target: Annotated[str | None, Meta(description="What of the unit was meant.")]
     detail: Annotated[dict[str, Any], Meta(description="What else is known; phones are masked.")]
     outcome: Annotated[int | None, Meta(description="The HTTP status; null: under way, or Zapline died over it.")]
-    ended_at: Moment | None
+    ended_at: Timestamp | None
 
 
 class AuditPage(Page[AuditLineBody], frozen=True):
     """Changes, the latest first."""
 
 
-_WORD = Annotated[str, Meta(min_length=1, max_length=_LONGEST)]
+_TEXT = Annotated[str, Meta(min_length=1, max_length=_MAX_TEXT)]
 _QUERY = (
-    Query("unitId", UUID, "Only changes of this unit."),
-    Query("actor", _WORD, "Only changes by this address, label or user."),
-    Query("action", _WORD, "Only this operation or command."),
+    QueryParameter("unitId", UUID, "Only changes of this unit."),
+    QueryParameter("actor", _TEXT, "Only changes by this address, label or user."),
+    QueryParameter("action", _TEXT, "Only this operation or command."),
 )
-_LIST = Doc("Who changed what", {200: AuditPage}, query=(*PAGED, *_QUERY))
+_LIST = RouteDoc("Who changed what", {200: AuditPage}, query=(*PAGED, *_QUERY))
 
 
-class AuditLines:
+class AuditLogRoutes:
     """``/audit``."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    def attach(self, routes: Routes) -> None:
+    def attach(self, routes: RouteTable) -> None:
         routes.add("GET", "/audit", "list_audit", self.list, Access.ADMIN, _LIST)
 
     async def list(self) -> Response:
         """Newest first."""
-        most, after = limit(), cursor(_After)
-        wanted = Wanted(_unit(), _word("actor"), _word("action"))
-        found = await read_audit(self._pool, wanted, after.id if after else None, most + 1)
-        page = found[:most]
-        more = encode(_After(page[-1].id)) if len(found) > most else None
-        return reply(AuditPage([_line(line) for line in page], more))
+        limit, after = query_limit(), query_cursor(_After)
+        wanted = Wanted(query_unit(), _query_text("actor"), _query_text("action"))
+        lines = await read_audit(self._pool, wanted, after.id if after else None, limit + 1)
+        page, next_cursor = split_page(lines, limit, lambda line: _After(line.id))
+        return json_response(AuditPage([_audit_line_body(line) for line in page], next_cursor))
 
 
-def _unit() -> UnitId | None:
-    text = request.args.get("unitId")
-    try:
-        return UnitId(UUID(text)) if text is not None else None
-    except ValueError:
-        raise invalid("unitId", "is a unit's id") from None
-
-
-def _word(name: str) -> str | None:
+def _query_text(name: str) -> str | None:
     text = request.args.get(name)
-    if text is not None and not (1 <= len(text) <= _LONGEST and text.isprintable()):
-        raise invalid(name, f"is a line of 1 to {_LONGEST} characters")
+    if text is not None and not (1 <= len(text) <= _MAX_TEXT and text.isprintable()):
+        raise invalid(name, f"is a line of 1 to {_MAX_TEXT} characters")
     return text
 
 
-def _line(line: AuditLine) -> AuditLineBody:
+def _audit_line_body(line: AuditLine) -> AuditLineBody:
     return AuditLineBody(
         id=line.id,
         at=iso(line.at),

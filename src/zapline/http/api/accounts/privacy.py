@@ -1,4 +1,4 @@
-"""Privacy: what is held of one person, and erasing him."""
+"""Routes that export what is stored about one person, and erase it."""
 
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -15,24 +15,31 @@ from zapline.domain.contacts.phone_numbers import InvalidPhone
 from zapline.domain.ids import UnitId
 from zapline.domain.privacy.masking import mask_phone
 from zapline.domain.timestamps import iso
-from zapline.http.api.framework.audit_trail import audited, note
-from zapline.http.api.framework.current_principal import principal
-from zapline.http.api.framework.json_bodies import Answer, Body, Moment, one_of, read_body, reply
-from zapline.http.api.framework.paging import PAGED, Page, Position, cursor, encode, limit
-from zapline.http.api.framework.problems import Known, Problem, Register, invalid
-from zapline.http.api.framework.routes import Access, Doc, Query, Routes
-from zapline.http.server.client_address import source_of
+from zapline.http.api.framework.audit_trail import add_audit_detail, audited_change
+from zapline.http.api.framework.current_principal import current_principal
+from zapline.http.api.framework.json_bodies import (
+    RequestBody,
+    ResponseBody,
+    Timestamp,
+    json_response,
+    one_of,
+    read_body,
+)
+from zapline.http.api.framework.paging import PAGED, Page, Position, query_cursor, query_limit, split_page
+from zapline.http.api.framework.problems import Problem, ProblemType, ProblemTypes, invalid
+from zapline.http.api.framework.route_table import Access, QueryParameter, RouteDoc, RouteTable
+from zapline.http.server.client_address import client_address
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.postgres.row_level_security import unit_scope
 from zapline.sql.privacy import erasure, export
 from zapline.sql.privacy.erasure import Erasure
 from zapline.sql.privacy.export import Person
 from zapline.supervisors.accounts.audit_log import AuditLog
-from zapline.supervisors.privacy.erasure_jobs import Erasures, UnknownContact, canonical_of
+from zapline.supervisors.privacy.erasure_jobs import ErasureJobs, UnknownContact, canonical_name
 from zapline.supervisors.units.unit_commands import UnknownUnit
 
-PROBLEMS: Register = {UnknownContact: Known(404, "contact_not_found")}
-_LONGEST = 80
+PROBLEMS: ProblemTypes = {UnknownContact: ProblemType(404, "contact_not_found")}
+_MAX_TEXT = 80
 
 
 class _After(Position, frozen=True, tag="e"):
@@ -40,20 +47,20 @@ class _After(Position, frozen=True, tag="e"):
     id: UUID
 
 
-class WhoBody(Body, frozen=True):
+class WhoBody(RequestBody, frozen=True):
     """Body of ``POST .../privacy/erasures``: a phone (or ``lid:`` and digits), or a contact's or conversation's id."""
 
-    phone: Annotated[str, Meta(min_length=1, max_length=_LONGEST)] | None = None
+    phone: Annotated[str, Meta(min_length=1, max_length=_MAX_TEXT)] | None = None
     contact_id: UUID | None = None
 
 
-class ErasureBody(Answer, frozen=True):
+class ErasureBody(ResponseBody, frozen=True):
     """The erasure of one person. It does not tell whose: nothing does any more."""
 
     id: UUID
     state: Annotated[str, one_of(("running", "done"))]
-    erased_at: Annotated[Moment | None, Meta(description="What came in until then goes.")]
-    ended_at: Moment | None
+    erased_at: Annotated[Timestamp | None, Meta(description="What came in until then goes.")]
+    ended_at: Timestamp | None
     waits_for: Annotated[
         str | None, Meta(description="`call`: a message to the person is being sent. `journal`: webhooks are undone.")
     ]
@@ -64,9 +71,9 @@ class ErasurePage(Page[ErasureBody], frozen=True):
     """Erasures, the newest first."""
 
 
-_PHONE = Query("phone", str, "The person's phone as people write it, or `lid:` and digits.")
-_CONTACT = Query("contactId", UUID, "Or the id of a contact or a conversation.")
-_ERASE = Doc(
+_PHONE = QueryParameter("phone", str, "The person's phone as people write it, or `lid:` and digits.")
+_CONTACT = QueryParameter("contactId", UUID, "Or the id of a contact or a conversation.")
+_ERASE = RouteDoc(
     "Erase a person",
     {202: ErasureBody},
     body=WhoBody,
@@ -75,9 +82,9 @@ _ERASE = Doc(
     detail="Everything that came in until now goes, under all the person's names. Asked again, it is the same job.",
     headers={"Location": "Where the job is."},
 )
-_LIST = Doc("Erasures of a unit", {200: ErasurePage}, query=PAGED)
-_GET = Doc("How an erasure is", {200: ErasureBody}, errors={"erasure_not_found": 404})
-_EXPORT = Doc(
+_LIST = RouteDoc("Erasures of a unit", {200: ErasurePage}, query=PAGED)
+_GET = RouteDoc("How an erasure is", {200: ErasureBody}, errors={"erasure_not_found": 404})
+_EXPORT = RouteDoc(
     "Everything that is held of one person",
     {200: "application/json"},
     query=(_PHONE, _CONTACT),
@@ -87,12 +94,12 @@ _EXPORT = Doc(
 )
 
 
-class Privacy:
-    """``/units/{unit}/privacy``, for administrators; also of units that are closed."""
+class PrivacyRoutes:
+    """``/units/{unit}/privacy``, for administrators; also of archived units."""
 
     def __init__(
         self,
-        erasures: Erasures,
+        erasures: ErasureJobs,
         pool: Pool,
         audit: AuditLog,
         trusted: Sequence[IPv4Network | IPv6Network],
@@ -104,7 +111,7 @@ class Privacy:
         self._pool = pool
         self._region = region
 
-    def attach(self, routes: Routes) -> None:
+    def attach(self, routes: RouteTable) -> None:
         one = "/units/<uuid:unit>/privacy"
         jobs = f"{one}/erasures"
         routes.add("POST", jobs, "erase_person", self.erase, Access.ADMIN, _ERASE)
@@ -113,79 +120,78 @@ class Privacy:
         routes.add("GET", f"{one}/export", "export_person", self.export, Access.ADMIN, _EXPORT)
 
     async def erase(self, unit: UUID) -> Response:
-        asked = await read_body(WhoBody)
-        if (asked.phone is None) is (asked.contact_id is None):
+        body = await read_body(WhoBody)
+        if (body.phone is None) is (body.contact_id is None):
             raise invalid("phone", "is given, or else contactId is")
-        note(who=mask_phone(asked.phone) if asked.phone is not None else str(asked.contact_id))
+        add_audit_detail(who=mask_phone(body.phone) if body.phone is not None else str(body.contact_id))
         try:
-            id = await self._erasures.ask(UnitId(unit), asked.phone, asked.contact_id)
+            id = await self._erasures.request(UnitId(unit), body.phone, body.contact_id)
         except InvalidPhone as wrong:
             raise invalid("phone", str(wrong)) from None
-        made = reply(await self._found(UnitId(unit), id), 202)
-        made.headers["Location"] = f"/units/{unit}/privacy/erasures/{id}"
-        return made
+        response = json_response(await self._erasure(UnitId(unit), id), 202)
+        response.headers["Location"] = f"/units/{unit}/privacy/erasures/{id}"
+        return response
 
     async def list(self, unit: UUID) -> Response:
-        most, after = limit(), cursor(_After)
+        limit, after = query_limit(), query_cursor(_After)
         before = (after.erased_at, after.id) if after is not None else None
-        await self._require(UnitId(unit))
-        found = await erasure.list_erasures(self._pool, UnitId(unit), before, most + 1)
-        page = found[:most]
-        more = encode(_After(page[-1].erased_at, page[-1].id)) if len(found) > most else None
-        return reply(ErasurePage([_body(erasure) for erasure in page], more))
+        await self._require_unit(UnitId(unit))
+        erasures = await erasure.list_erasures(self._pool, UnitId(unit), before, limit + 1)
+        page, next_cursor = split_page(erasures, limit, lambda row: _After(row.erased_at, row.id))
+        return json_response(ErasurePage([_erasure_body(row) for row in page], next_cursor))
 
     async def get(self, unit: UUID, erasure: UUID) -> Response:
-        return reply(await self._found(UnitId(unit), erasure))
+        return json_response(await self._erasure(UnitId(unit), erasure))
 
-    async def _found(self, unit: UnitId, id: UUID) -> ErasureBody:
-        await self._require(unit)
-        found = await erasure.list_erasures(self._pool, unit, None, 1, id)
-        if not found:
+    async def _erasure(self, unit: UnitId, id: UUID) -> ErasureBody:
+        await self._require_unit(unit)
+        erasures = await erasure.list_erasures(self._pool, unit, None, 1, id)
+        if not erasures:
             raise Problem(404, "erasure_not_found", "the unit has no such erasure")
-        return _body(found[0])
+        return _erasure_body(erasures[0])
 
     async def export(self, unit: UUID) -> Response:
-        await self._require(UnitId(unit))
-        who = request.args.get("phone")
-        source = source_of(request.scope, self._trusted)
-        async with audited(self._audit, principal(), source, "export_person", UnitId(unit)) as line:
-            line.note(who=mask_phone(who) if who is not None else request.args.get("contactId"))
-            person = await self._person(UnitId(unit))
-        answer = Response(self._streamed(person), content_type="application/json")
-        answer.headers["Content-Disposition"] = 'attachment; filename="export.json"'
-        answer.timeout = None  # the server itself ends what a client does not read
-        return answer
+        await self._require_unit(UnitId(unit))
+        phone = request.args.get("phone")
+        source = client_address(request.scope, self._trusted)
+        async with audited_change(self._audit, current_principal(), source, "export_person", UnitId(unit)) as line:
+            line.note(who=mask_phone(phone) if phone is not None else request.args.get("contactId"))
+            person = await self._find_person(UnitId(unit))
+        response = Response(self._export_chunks(person), content_type="application/json")
+        response.headers["Content-Disposition"] = 'attachment; filename="export.json"'
+        response.timeout = None  # the server closes connections whose client does not read
+        return response
 
-    async def _streamed(self, person: Person) -> AsyncIterator[bytes]:
-        async with aclosing(export.export(self._pool, person, time.time())) as pieces:
-            async for piece in pieces:
-                yield piece
+    async def _export_chunks(self, person: Person) -> AsyncIterator[bytes]:
+        async with aclosing(export.export(self._pool, person, time.time())) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
-    async def _person(self, unit: UnitId) -> Person:
+    async def _find_person(self, unit: UnitId) -> Person:
         phone, contact = request.args.get("phone"), request.args.get("contactId")
         if (phone is None) is (contact is None):
             raise invalid("phone", "is given, or else contactId is")
         try:
-            names = [canonical_of(phone, self._region)] if phone is not None else []
+            names = [canonical_name(phone, self._region)] if phone is not None else []
         except InvalidPhone as wrong:
             raise invalid("phone", str(wrong)) from None
         try:
             id = UUID(contact) if contact is not None else None
         except ValueError:
             raise invalid("contactId", "is the id of a contact or a conversation") from None
-        found = await export.find_person(self._pool, unit, names, id)
-        if found is None:
+        person = await export.find_person(self._pool, unit, names, id)
+        if person is None:
             raise UnknownContact("the unit has no such contact")
-        return found
+        return person
 
-    async def _require(self, unit: UnitId) -> None:
-        """Raises UnknownUnit; one that is closed is known."""
+    async def _require_unit(self, unit: UnitId) -> None:
+        """Raises UnknownUnit; archived units exist."""
         async with unit_scope(self._pool, unit) as conn:
             if not await erasure.has_unit(conn, unit):
                 raise UnknownUnit("there is no such unit")
 
 
-def _body(erasure: Erasure) -> ErasureBody:
+def _erasure_body(erasure: Erasure) -> ErasureBody:
     return ErasureBody(
         id=erasure.id,
         state=erasure.state,

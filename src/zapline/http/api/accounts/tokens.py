@@ -1,4 +1,4 @@
-"""Bearer tokens: of a unit, which administrators make for its CRM, and of an administrator's own machines."""
+"""Routes of bearer tokens: those of a unit, for its CRM, and an administrator's own."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,21 +11,21 @@ from quart import Response
 from zapline.domain.ids import UnitId
 from zapline.domain.principals import Scope, TokenKind
 from zapline.domain.timestamps import iso
-from zapline.http.api.framework.audit_trail import note
-from zapline.http.api.framework.current_principal import principal
-from zapline.http.api.framework.json_bodies import Answer, Body, Moment, read_body, reply
-from zapline.http.api.framework.paging import PAGED, Page, Position, cursor, encode, limit
-from zapline.http.api.framework.problems import Known, Register, invalid
-from zapline.http.api.framework.routes import Access, Doc, Routes
+from zapline.http.api.framework.audit_trail import add_audit_detail
+from zapline.http.api.framework.current_principal import current_principal
+from zapline.http.api.framework.json_bodies import RequestBody, ResponseBody, Timestamp, json_response, read_body
+from zapline.http.api.framework.paging import PAGED, Page, Position, query_cursor, query_limit, split_page
+from zapline.http.api.framework.problems import ProblemType, ProblemTypes, invalid
+from zapline.http.api.framework.route_table import Access, RouteDoc, RouteTable
 from zapline.sql.accounts.access_tokens import ShutOut, TokenRecord
-from zapline.supervisors.accounts.authentication import Identity, Minted, UnknownToken
-from zapline.supervisors.units.unit_commands import Submit
+from zapline.supervisors.accounts.authentication import Authentication, IssuedToken, UnknownToken
+from zapline.supervisors.units.unit_commands import UnitCommands
 
-PROBLEMS: Register = {UnknownToken: Known(404, "token_not_found"), ShutOut: Known(401, "unauthorized")}
+PROBLEMS: ProblemTypes = {UnknownToken: ProblemType(404, "token_not_found"), ShutOut: ProblemType(401, "unauthorized")}
 _Moment = Annotated[datetime, Meta(tz=True)]
 _Label = Annotated[str, Meta(min_length=1, max_length=100, description="What people will know it by.")]
 _Scopes = Annotated[list[Scope], Meta(min_length=1, max_length=3, description="What it may do.")]
-_MOST_DAYS = 3650
+_MAX_DAYS = 3650
 
 
 class _After(Position, frozen=True, tag="t"):
@@ -33,22 +33,22 @@ class _After(Position, frozen=True, tag="t"):
     id: UUID
 
 
-class NewUnitToken(Body, frozen=True):
+class NewUnitToken(RequestBody, frozen=True):
     """Body of ``POST /units/{unit}/tokens``. ``expiresInDays`` null: it lasts until it is revoked."""
 
     label: _Label
     scopes: _Scopes
-    expires_in_days: Annotated[int, Meta(ge=1, le=_MOST_DAYS)] | None = None
+    expires_in_days: Annotated[int, Meta(ge=1, le=_MAX_DAYS)] | None = None
 
 
-class NewAdminToken(Body, frozen=True):
+class NewAdminToken(RequestBody, frozen=True):
     """Body of ``POST /admin/tokens``."""
 
     label: _Label
     expires_in_days: Annotated[int, Meta(ge=1, le=365)] = 90
 
 
-class TokenBody(Answer, frozen=True, kw_only=True):
+class TokenBody(ResponseBody, frozen=True, kw_only=True):
     """A token as it is known here: never the token itself."""
 
     id: UUID
@@ -57,11 +57,11 @@ class TokenBody(Answer, frozen=True, kw_only=True):
     unit_id: UUID | None
     scopes: Annotated[Sequence[Scope], Meta(description="Of a unit's token; an administrator's may everything.")]
     created_by: str
-    created_at: Moment | None
-    last_used_at: Annotated[Moment | None, Meta(description="To about a minute.")]
-    expires_at: Moment | None
+    created_at: Timestamp | None
+    last_used_at: Annotated[Timestamp | None, Meta(description="To about a minute.")]
+    expires_at: Timestamp | None
     idle_seconds: Annotated[int | None, Meta(description="Seconds without use after which it ends.")]
-    revoked_at: Moment | None
+    revoked_at: Timestamp | None
 
 
 class MintedBody(TokenBody, frozen=True, kw_only=True):
@@ -74,92 +74,93 @@ class TokenPage(Page[TokenBody], frozen=True):
     """Tokens, the newest first, also those that have ended in the last 90 days."""
 
 
-_GONE = {"token_not_found": 404}
-_MINT = Doc(
+_NOT_FOUND = {"token_not_found": 404}
+_MINT = RouteDoc(
     "Make a token for a unit's CRM",
     {201: MintedBody},
     body=NewUnitToken,
     example={"label": "CRM", "scopes": ["read", "send"]},
 )
-_LIST = Doc("A unit's tokens", {200: TokenPage}, query=PAGED)
-_REVOKE = Doc("End a unit's token", {204: None}, errors=_GONE)
-_OWN_MINT = Doc(
+_LIST = RouteDoc("A unit's tokens", {200: TokenPage}, query=PAGED)
+_REVOKE = RouteDoc("End a unit's token", {204: None}, errors=_NOT_FOUND)
+_MINT_OWN = RouteDoc(
     "Make a token for a machine that works in your name",
     {201: MintedBody},
     body=NewAdminToken,
     example={"label": "Backups", "expiresInDays": 90},
 )
-_OWN_LIST = Doc("Your own tokens and sessions", {200: TokenPage}, query=PAGED)
-_OWN_REVOKE = Doc("End one of your own tokens or sessions", {204: None}, errors=_GONE)
+_LIST_OWN = RouteDoc("Your own tokens and sessions", {200: TokenPage}, query=PAGED)
+_REVOKE_OWN = RouteDoc("End one of your own tokens or sessions", {204: None}, errors=_NOT_FOUND)
 
 
-class Tokens:
-    """``/units/{unit}/tokens`` and ``/admin/tokens``; for administrators."""
+class TokenRoutes:
+    """``/units/{unit}/tokens`` and ``/admin/tokens``, for administrators."""
 
-    def __init__(self, submit: Submit, identity: Identity) -> None:
-        self._submit = submit
+    def __init__(self, commands: UnitCommands, identity: Authentication) -> None:
+        self._commands = commands
         self._identity = identity
 
-    def attach(self, routes: Routes) -> None:
+    def attach(self, routes: RouteTable) -> None:
         unit, own = "/units/<uuid:unit>/tokens", "/admin/tokens"
         routes.add("POST", unit, "mint_token", self.mint, Access.ADMIN, _MINT)
         routes.add("GET", unit, "list_tokens", self.list, Access.ADMIN, _LIST)
         routes.add("DELETE", f"{unit}/<uuid:token>", "revoke_token", self.revoke, Access.ADMIN, _REVOKE)
-        routes.add("POST", own, "mint_own_token", self.mint_own, Access.ADMIN, _OWN_MINT)
-        routes.add("GET", own, "list_own_tokens", self.list_own, Access.ADMIN, _OWN_LIST)
-        routes.add("DELETE", f"{own}/<uuid:token>", "revoke_own_token", self.revoke_own, Access.ADMIN, _OWN_REVOKE)
+        routes.add("POST", own, "mint_own_token", self.mint_own, Access.ADMIN, _MINT_OWN)
+        routes.add("GET", own, "list_own_tokens", self.list_own, Access.ADMIN, _LIST_OWN)
+        routes.add("DELETE", f"{own}/<uuid:token>", "revoke_own_token", self.revoke_own, Access.ADMIN, _REVOKE_OWN)
 
     async def mint(self, unit: UUID) -> Response:
-        asked = await read_body(NewUnitToken)
-        id, label = self._submit.find(UnitId(unit)).id, _label(asked.label)
-        scopes, days = frozenset(asked.scopes), asked.expires_in_days
-        return _minted(await self._identity.mint_unit_token(id, label, scopes, principal().name, days))
+        body = await read_body(NewUnitToken)
+        id, label = self._commands.find(UnitId(unit)).id, _label(body.label)
+        scopes, days = frozenset(body.scopes), body.expires_in_days
+        return _new_token_response(
+            await self._identity.mint_unit_token(id, label, scopes, current_principal().name, days)
+        )
 
     async def list(self, unit: UUID) -> Response:
-        id, most, after = self._submit.find(UnitId(unit)).id, limit(), cursor(_After)
-        return _page(await self._identity.unit_tokens(id, (after.at, after.id) if after else None, most + 1), most)
+        id, limit, after = self._commands.find(UnitId(unit)).id, query_limit(), query_cursor(_After)
+        return _page(await self._identity.unit_tokens(id, (after.at, after.id) if after else None, limit + 1), limit)
 
     async def revoke(self, unit: UUID, token: UUID) -> Response:
-        id = self._submit.find(UnitId(unit)).id
-        note(label=await self._identity.revoke_unit_token(id, token))
+        id = self._commands.find(UnitId(unit)).id
+        add_audit_detail(label=await self._identity.revoke_unit_token(id, token))
         return Response(b"", 204)
 
     async def mint_own(self) -> Response:
-        asked = await read_body(NewAdminToken)
-        label, days = _label(asked.label), asked.expires_in_days
-        return _minted(await self._identity.mint_admin_token(principal(), label, days))
+        body = await read_body(NewAdminToken)
+        label, days = _label(body.label), body.expires_in_days
+        return _new_token_response(await self._identity.mint_admin_token(current_principal(), label, days))
 
     async def list_own(self) -> Response:
-        id, most, after = principal().id, limit(), cursor(_After)
-        return _page(await self._identity.admin_tokens(id, (after.at, after.id) if after else None, most + 1), most)
+        id, limit, after = current_principal().id, query_limit(), query_cursor(_After)
+        return _page(await self._identity.admin_tokens(id, (after.at, after.id) if after else None, limit + 1), limit)
 
     async def revoke_own(self, token: UUID) -> Response:
-        note(label=await self._identity.revoke_admin_token(principal().id, token))
+        add_audit_detail(label=await self._identity.revoke_admin_token(current_principal().id, token))
         return Response(b"", 204)
 
 
 def _label(text: str) -> str:
-    """Raises Problem 422 for what no list could show."""
+    """The label without surrounding spaces. Raises Problem 422 for one that is empty or unprintable."""
     label = text.strip()
     if not label or not label.isprintable():
         raise invalid("label", "is a line of text")
     return label
 
 
-def _minted(minted: Minted) -> Response:
-    record, shown = minted.record, _token(minted.record)
-    note(id=str(record.id), label=record.label, scopes=list(record.scopes))
-    known = {name: getattr(shown, name) for name in TokenBody.__struct_fields__}
-    return reply(MintedBody(token=minted.token, **known), 201)
+def _new_token_response(minted: IssuedToken) -> Response:
+    record, body = minted.record, _token_body(minted.record)
+    add_audit_detail(id=str(record.id), label=record.label, scopes=list(record.scopes))
+    fields = {name: getattr(body, name) for name in TokenBody.__struct_fields__}
+    return json_response(MintedBody(token=minted.token, **fields), 201)
 
 
-def _page(found: Sequence[TokenRecord], most: int) -> Response:
-    page = found[:most]
-    more = encode(_After(page[-1].created_at, page[-1].id)) if len(found) > most else None
-    return reply(TokenPage([_token(record) for record in page], more))
+def _page(records: Sequence[TokenRecord], limit: int) -> Response:
+    page, next_cursor = split_page(records, limit, lambda record: _After(record.created_at, record.id))
+    return json_response(TokenPage([_token_body(record) for record in page], next_cursor))
 
 
-def _token(record: TokenRecord) -> TokenBody:
+def _token_body(record: TokenRecord) -> TokenBody:
     return TokenBody(
         id=record.id,
         kind=record.kind,

@@ -1,24 +1,20 @@
 """What requests about campaigns say, and what became of recipients as CSV."""
 
-import csv
-import io
 import re
-from collections.abc import Iterable
 from datetime import datetime, time
 from typing import Annotated
 from uuid import UUID
 
 from msgspec import Meta, field
 
-from zapline.domain.campaigns.states import Timing
-from zapline.domain.messages.events import Kind
-from zapline.domain.outbox.work_states import File, Text
+from zapline.domain.campaigns.schedule import CampaignTiming
+from zapline.domain.messages.facts import MessageKind
+from zapline.domain.outbox.contents import File, Text
 from zapline.domain.text import clean_text
-from zapline.http.api.framework.json_bodies import Body
+from zapline.http.api.framework.json_bodies import RequestBody
 from zapline.http.api.framework.problems import invalid
-from zapline.http.api.messages.send_requests import MIMETYPE, file_name
-from zapline.sql.campaigns.campaigns import Recipient
-from zapline.supervisors.campaigns.campaign_commands import Plan
+from zapline.http.api.messages.message_requests import MIMETYPE, file_name
+from zapline.supervisors.campaigns.campaign_commands import CampaignPlan
 
 _HOUR = re.compile(r"([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
 _Value = Annotated[str, Meta(max_length=1000)] | int | float | None
@@ -29,7 +25,7 @@ _Name = Annotated[str, Meta(min_length=1, max_length=255)]
 _Mimetype = Annotated[str, Meta(max_length=150)]
 
 
-class CampaignFile(Body, frozen=True):
+class CampaignFile(RequestBody, frozen=True):
     """``url`` or ``upload``: the id of what was uploaded. ``caption`` and ``file_name`` may hold variables."""
 
     url: _Url | None = None
@@ -39,7 +35,7 @@ class CampaignFile(Body, frozen=True):
     mimetype: _Mimetype | None = None
 
 
-class CampaignAudio(Body, frozen=True):
+class CampaignAudio(RequestBody, frozen=True):
     """A voice note; ``voice`` false: a file."""
 
     url: _Url | None = None
@@ -49,14 +45,14 @@ class CampaignAudio(Body, frozen=True):
     voice: bool = True
 
 
-class CampaignWindow(Body, frozen=True):
+class CampaignWindow(RequestBody, frozen=True):
     """Hours of the unit's time zone; over midnight if ``until`` is earlier."""
 
     from_: str = field(name="from")
     until: Annotated[str, Meta(description="Over midnight if it is earlier than `from`.")]
 
 
-class NewCampaign(Body, frozen=True):
+class NewCampaign(RequestBody, frozen=True):
     """Body of ``POST /units/{id}/campaigns`` and of its dry run: exactly one content; ``recipients`` may follow.
 
     ``pace``: seconds between two messages; left out, the unit's pace. ``start``: at once, or at ``start_at``.
@@ -90,13 +86,13 @@ class NewCampaign(Body, frozen=True):
     start: Annotated[bool, Meta(description="Start it at once, or at `startAt`.")] = False
 
 
-class MoreRecipients(Body, frozen=True):
+class MoreRecipients(RequestBody, frozen=True):
     """JSON body of ``POST .../recipients``."""
 
     recipients: Annotated[_Recipients, Meta(min_length=1)]
 
 
-def plan_of(asked: NewCampaign) -> Plan:
+def plan_of(asked: NewCampaign) -> CampaignPlan:
     """What the body asks for. Raises Problem 422 naming the field."""
     name = clean_text(asked.name).strip()
     if not name:
@@ -108,11 +104,11 @@ def plan_of(asked: NewCampaign) -> Plan:
         opens, closes = _hour("window.from", asked.window.from_), _hour("window.until", asked.window.until)
         if opens == closes:
             raise invalid("window.until", "is the same as window.from; leave the window out for no window")
-    return Plan(
+    return CampaignPlan(
         name=name,
         content=_content(asked),
-        listed=asked.recipients,
-        timing=Timing(asked.pace, opens, closes),
+        recipients=asked.recipients,
+        timing=CampaignTiming(asked.pace, opens, closes),
         start_at=asked.start_at.timestamp() if asked.start_at is not None else None,
         client_id=asked.client_campaign_id,
         start=asked.start,
@@ -132,9 +128,9 @@ def _content(asked: NewCampaign) -> Text | File:
     (name,) = given
     file = files[name]
     assert file is not None
-    kind = Kind(name)
+    kind = MessageKind(name)
     if isinstance(file, CampaignAudio):
-        kind = Kind.VOICE if file.voice else Kind.AUDIO
+        kind = MessageKind.VOICE if file.voice else MessageKind.AUDIO
     mimetype = file.mimetype.partition(";")[0].strip().lower() if file.mimetype is not None else None
     if mimetype is not None and MIMETYPE.fullmatch(mimetype) is None:
         raise invalid(f"{name}.mimetype", "is a media type, as image/jpeg")
@@ -153,23 +149,3 @@ def _hour(field: str, given: str) -> time:
     if read is None:
         raise invalid(field, "is an hour of the day, as 09:30")
     return time(int(read[1]), int(read[2]))
-
-
-# -- export --------------------------------------------------------------------------------------------------
-
-OWN_COLUMNS = ("number", "to", "state", "reason", "detail")
-_FORMULA = re.compile(r"[\t\r\n]|[\s\ufeff\u200b-\u200f\u2060\x00-\x1f]*[=+\-@\uff1d\uff0b\uff0d\uff20]")
-"""A cell that begins so is a formula to some spreadsheet, and may do things there; what has no shape is skipped."""
-
-
-def cells_of(one: Recipient, names: Iterable[str]) -> list[str]:
-    # Without its plus a phone is no formula, and is read back all the same.
-    to = one.recipient.removeprefix("+")
-    own = [str(one.number), to, one.state, one.reason or "", one.detail or ""]
-    return [*own, *(one.values.get(name, "") for name in names)]
-
-
-def csv_of(rows: Iterable[Iterable[str]]) -> bytes:
-    written = io.StringIO()
-    csv.writer(written).writerows(["'" + cell if _FORMULA.match(cell) else cell for cell in row] for row in rows)
-    return written.getvalue().encode()

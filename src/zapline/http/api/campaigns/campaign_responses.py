@@ -6,11 +6,11 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, UnsetType
 
-from zapline.domain.campaigns.recipients_csv import Tally
+from zapline.domain.campaigns.recipient_checks import RecipientCounts
 from zapline.domain.campaigns.states import CampaignState
-from zapline.domain.outbox.work_states import File, Text
+from zapline.domain.outbox.contents import File, Text
 from zapline.domain.timestamps import iso
-from zapline.http.api.framework.json_bodies import Answer, Moment, one_of
+from zapline.http.api.framework.json_bodies import ResponseBody, Timestamp, one_of
 from zapline.http.api.framework.paging import Page
 from zapline.sql.campaigns.campaigns import Campaign, Recipient
 from zapline.supervisors.campaigns.campaign_commands import Forecast
@@ -24,7 +24,7 @@ _ContentType = Annotated[str, one_of(["text", "image", "video", "audio", "voice"
 _Skipped = Annotated[Mapping[str, int], Meta(description="How many are not written to, by reason.")]
 
 
-class CampaignContentBody(Answer, frozen=True):
+class CampaignContentBody(ResponseBody, frozen=True):
     """What is sent. The URL of a file stays out of it: a signed one opens the file to whoever reads it."""
 
     type: _ContentType
@@ -36,14 +36,14 @@ class CampaignContentBody(Answer, frozen=True):
     mimetype: str | UnsetType | None = UNSET
 
 
-class WindowBody(Answer, frozen=True, rename={"from_": "from"}):
+class WindowBody(ResponseBody, frozen=True, rename={"from_": "from"}):
     """Hours of the unit's time zone between which it sends."""
 
     from_: str
     until: str
 
 
-class CampaignBody(Answer, frozen=True, kw_only=True):
+class CampaignBody(ResponseBody, frozen=True, kw_only=True):
     """A campaign, with how many of its recipients stand where."""
 
     id: UUID
@@ -52,10 +52,10 @@ class CampaignBody(Answer, frozen=True, kw_only=True):
     content: CampaignContentBody | None
     pace: Annotated[float | None, Meta(description="Seconds between two messages; null: as the unit's pace says.")]
     window: WindowBody | None
-    start_at: Moment | None
-    started_at: Moment | None
-    ended_at: Moment | None
-    created_at: Moment | None
+    start_at: Timestamp | None
+    started_at: Timestamp | None
+    ended_at: Timestamp | None
+    created_at: Timestamp | None
     client_campaign_id: str | None
     recipients: Annotated[int, Meta(description="All of them, also those skipped.")]
     counts: Annotated[Mapping[str, int], Meta(description="How many stand where, for every state.")]
@@ -72,7 +72,7 @@ class CampaignPage(Page[CampaignBody], frozen=True):
     """Campaigns, newest first."""
 
 
-class RecipientBody(Answer, frozen=True):
+class RecipientBody(ResponseBody, frozen=True):
     """How a recipient stands."""
 
     number: Annotated[int, Meta(description="Its place in the list, from 1.")]
@@ -82,14 +82,14 @@ class RecipientBody(Answer, frozen=True):
     reason: Annotated[str | None, Meta(description="Why it was not written to, for programs.")]
     detail: Annotated[str | None, Meta(description="The same for people.")]
     message_id: UUID | None
-    sent_at: Moment | None
+    sent_at: Timestamp | None
 
 
 class RecipientPage(Page[RecipientBody], frozen=True):
     """Recipients in the order of the list."""
 
 
-class SkippedBody(Answer, frozen=True):
+class SkippedBody(ResponseBody, frozen=True):
     """A line of a list that is not written to, and why."""
 
     number: int
@@ -98,7 +98,7 @@ class SkippedBody(Answer, frozen=True):
     detail: str | None
 
 
-class TallyBody(Answer, frozen=True, kw_only=True):
+class TallyBody(ResponseBody, frozen=True, kw_only=True):
     """What a list comes to."""
 
     received: int
@@ -107,7 +107,7 @@ class TallyBody(Answer, frozen=True, kw_only=True):
     skipped_examples: Sequence[SkippedBody]
 
 
-class PreviewBody(Answer, frozen=True):
+class PreviewBody(ResponseBody, frozen=True):
     """A message as a recipient would see it."""
 
     to: str
@@ -118,11 +118,11 @@ class ForecastBody(TallyBody, frozen=True, kw_only=True):
     """What would become of a campaign; nothing is stored."""
 
     previews: Sequence[PreviewBody]
-    starts_at: Moment | None
-    ends_at: Annotated[Moment | None, Meta(description="Null: under these limits not within three years.")]
+    starts_at: Timestamp | None
+    ends_at: Annotated[Timestamp | None, Meta(description="Null: under these limits not within three years.")]
 
 
-class LoadedBody(Answer, frozen=True):
+class LoadedBody(ResponseBody, frozen=True):
     """What a list came to, and the campaign with it."""
 
     list: TallyBody
@@ -187,12 +187,12 @@ def recipient_body(one: Recipient) -> RecipientBody:
     )
 
 
-def tally_body(tally: Tally) -> TallyBody:
+def tally_body(tally: RecipientCounts) -> TallyBody:
     """What a list came to."""
     return TallyBody(**_tallied(tally))
 
 
-def _tallied(tally: Tally) -> dict[str, Any]:
+def _tallied(tally: RecipientCounts) -> dict[str, Any]:
     examples = [SkippedBody(one.number, one.recipient, str(one.reason), one.detail) for one in tally.examples]
     return {
         "received": tally.received,
@@ -205,8 +205,8 @@ def _tallied(tally: Tally) -> dict[str, Any]:
 def forecast_body(forecast: Forecast) -> ForecastBody:
     """What would become of a campaign."""
     return ForecastBody(
-        **_tallied(forecast.tally),
-        previews=[PreviewBody(to, text) for to, text in forecast.tally.previews],
+        **_tallied(forecast.counts),
+        previews=[PreviewBody(to, text) for to, text in forecast.counts.previews],
         starts_at=iso(forecast.starts_at),
         ends_at=iso(forecast.ends_at),
     )

@@ -1,46 +1,34 @@
-"""Campaigns of a unit: make, fill from JSON or CSV, try out, start and stop, and see how each recipient stands."""
+"""Routes of campaigns: create, try out, list, show, and start, pause, resume, cancel or retry."""
 
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from msgspec import Meta
-from quart import Response, request
+from msgspec import UNSET, Meta
+from quart import Response
 
-from zapline.domain.campaigns.recipients_csv import CHARSETS, InvalidRecipients
-from zapline.domain.campaigns.states import Ask, WrongCampaignState
+from zapline.domain.campaigns.recipients_csv import InvalidRecipients
+from zapline.domain.campaigns.states import CampaignCommand, WrongCampaignState
 from zapline.domain.campaigns.text_templates import InvalidTemplate
 from zapline.domain.contacts.phone_numbers import InvalidPhone
 from zapline.domain.ids import UnitId
-from zapline.http.api.campaigns import campaign_docs as docs
-from zapline.http.api.campaigns.campaign_requests import (
-    OWN_COLUMNS,
-    MoreRecipients,
-    NewCampaign,
-    cells_of,
-    csv_of,
-    plan_of,
-)
+from zapline.http.api.campaigns.campaign_requests import NewCampaign, plan_of
 from zapline.http.api.campaigns.campaign_responses import (
-    STATES,
+    CampaignBody,
     CampaignPage,
-    LoadedBody,
-    RecipientPage,
+    ForecastBody,
+    SteeredCampaignBody,
     campaign_body,
     forecast_body,
-    recipient_body,
     steered_body,
-    tally_body,
 )
-from zapline.http.api.framework.json_bodies import Body, decode_body, read_body, reply
-from zapline.http.api.framework.paging import Position, cursor, encode, limit, number
-from zapline.http.api.framework.problems import Known, Problem, Register, invalid
-from zapline.http.api.framework.routes import Access, Routes
+from zapline.http.api.campaigns.recipients import INVALID, NOT_FOUND, RecipientRoutes, find_campaign
+from zapline.http.api.framework.json_bodies import RequestBody, json_response, read_body
+from zapline.http.api.framework.paging import CURSOR, Position, query_cursor, query_int, split_page
+from zapline.http.api.framework.problems import ProblemType, ProblemTypes
+from zapline.http.api.framework.route_table import Access, QueryParameter, RouteDoc, RouteTable
 from zapline.sql.campaigns import campaigns as stored
-from zapline.sql.campaigns.campaigns import Campaign
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.campaigns.campaign_commands import (
     CampaignConflict,
@@ -49,183 +37,139 @@ from zapline.supervisors.campaigns.campaign_commands import (
     NoRecipients,
     NotFillable,
     UnknownCampaign,
-    UnknownSuppression,
 )
-from zapline.supervisors.campaigns.recipient_loading import Csv, Listed, TooManyLists
-from zapline.supervisors.units.unit_commands import Submit
+from zapline.supervisors.campaigns.recipient_loading import TooManyLists
+from zapline.supervisors.campaigns.suppressions import UnknownSuppression
+from zapline.supervisors.units.unit_commands import UnitCommands
 
-PROBLEMS: Register = {
-    UnknownCampaign: Known(404, "campaign_not_found"),
-    UnknownSuppression: Known(404, "suppression_not_found"),
-    CampaignConflict: Known(409, "client_campaign_id_taken"),
-    WrongCampaignState: Known(409, "campaign_state"),
-    NotFillable: Known(409, "campaign_state"),
-    NoRecipients: Known(409, "no_recipients"),
-    InvalidCampaign: Known(422, "invalid_campaign"),
-    InvalidTemplate: Known(422, "invalid_template"),
-    InvalidRecipients: Known(422, "invalid_recipients", field="recipients"),
-    InvalidPhone: Known(422, "invalid_phone", field="to"),
-    TooManyLists: Known(503, "busy", retryable=True),
+PROBLEMS: ProblemTypes = {
+    UnknownCampaign: ProblemType(404, "campaign_not_found"),
+    UnknownSuppression: ProblemType(404, "suppression_not_found"),
+    CampaignConflict: ProblemType(409, "client_campaign_id_taken"),
+    WrongCampaignState: ProblemType(409, "campaign_state"),
+    NotFillable: ProblemType(409, "campaign_state"),
+    NoRecipients: ProblemType(409, "no_recipients"),
+    InvalidCampaign: ProblemType(422, "invalid_campaign"),
+    InvalidTemplate: ProblemType(422, "invalid_template"),
+    InvalidRecipients: ProblemType(422, "invalid_recipients", field="recipients"),
+    InvalidPhone: ProblemType(422, "invalid_phone", field="to"),
+    TooManyLists: ProblemType(503, "busy", retryable=True),
 }
-"""What the errors of campaigns are to a caller."""
-MAX_LIST = 32 * 1024 * 1024
-"""Bytes of a CSV: a hundred thousand lines of three hundred."""
-_MAX_JSON = 1024 * 1024
-"""Bytes of a list as JSON, which is read at once."""
-LIST_PATH = re.compile(r"/units/[^/]+/campaigns/[^/]+/recipients/?")
-"""Where such a body is posted; everywhere else the API's own limit holds."""
-_FAILURES = ("failed", "undelivered", "uncertain", "skipped")
-_PAGE = 2000
-"""Rows of an export that are read at a time."""
-_Moment = Annotated[datetime, Meta(tz=True)]
 
 
 class _InList(Position, frozen=True, tag="g"):
-    at: _Moment
+    at: Annotated[datetime, Meta(tz=True)]
     id: UUID
 
 
-class _InRecipients(Position, frozen=True, tag="r"):
-    number: Annotated[int, Meta(ge=0, le=2**31 - 1)]
+_EXAMPLE = {
+    "clientCampaignId": "june-2026",
+    "name": "Junho",
+    "text": "Olá {{nome}}, a promoção de junho começou!",
+    "recipients": [{"to": "(11) 99999-0001", "nome": "Ana"}],
+    "window": {"from": "09:00", "until": "18:00"},
+    "start": False,
+}
+_CREATE = RouteDoc(
+    "Make a campaign",
+    {201: CampaignBody, 200: CampaignBody},
+    body=NewCampaign,
+    errors={"client_campaign_id_taken": 409, "campaign_state": 409, "no_recipients": 409, **INVALID},
+    example=_EXAMPLE,
+    detail="""\
+It has exactly one of `text`, `image`, `video`, `audio` and `document`; text and caption may hold variables as
+`{{nome}}`, which are columns of the list. `recipients` may be given at once or be added later; `start` starts it at
+once, or at `startAt`.
+
+Give `clientCampaignId` to be sure that a repeated request makes no second campaign: the same again answers 200 with the
+campaign that is there, and another one under the same id 409.""",
+    headers={"Location": "Where the campaign is."},
+)
+_TRY = RouteDoc(
+    "Try a campaign out: what would become of it",
+    {200: ForecastBody},
+    body=NewCampaign,
+    errors=INVALID,
+    example=_EXAMPLE,
+    detail="Counts who would be written to and who would be skipped, shows some messages, and when it would end.",
+)
+_LIMIT = QueryParameter("limit", Annotated[int, Meta(ge=1, le=50)], "How many at most; 20 unless told.")
+_LIST = RouteDoc("Campaigns, newest first", {200: CampaignPage}, query=(_LIMIT, CURSOR), polled=True)
+_GET = RouteDoc(
+    "One campaign, with how many of its recipients stand where", {200: CampaignBody}, errors=NOT_FOUND, polled=True
+)
 
 
-class CampaignPages:
+def _command_doc(summary: str, detail: str, **errors: int) -> RouteDoc:
+    all_errors = {**NOT_FOUND, "campaign_state": 409, **errors}
+    return RouteDoc(summary, {200: SteeredCampaignBody}, body=RequestBody, errors=all_errors, detail=detail)
+
+
+_REPEATABLE = "May be repeated: what is so already is no error."
+_COMMANDS: Mapping[CampaignCommand, RouteDoc] = {
+    CampaignCommand.START: _command_doc(
+        "Start a campaign", f"At once, or at its `startAt`. {_REPEATABLE}", no_recipients=409
+    ),
+    CampaignCommand.PAUSE: _command_doc("Pause a campaign", f"What is on its way still goes. {_REPEATABLE}"),
+    CampaignCommand.RESUME: _command_doc("Go on with a campaign", _REPEATABLE),
+    CampaignCommand.CANCEL: _command_doc("Cancel a campaign", f"What has not been sent never will be. {_REPEATABLE}"),
+    CampaignCommand.RETRY_FAILED: _command_doc(
+        "Try again whoever failed", "Nobody is written to who may have got the message."
+    ),
+}
+
+
+class CampaignRoutes:
     """``/units/{id}/campaigns``."""
 
-    def __init__(self, submit: Submit, campaigns: Campaigns, pool: Pool) -> None:
-        self._submit = submit
+    def __init__(self, commands: UnitCommands, campaigns: Campaigns, pool: Pool) -> None:
+        self._commands = commands
         self._campaigns = campaigns
         self._pool = pool
+        self._recipients = RecipientRoutes(commands, campaigns, pool)
 
-    def attach(self, routes: Routes) -> None:
-        all_, one = "/units/<uuid:unit>/campaigns", "/units/<uuid:unit>/campaigns/<uuid:campaign>"
-        routes.add("POST", all_, "create_campaign", self.create, Access.SEND, docs.CREATE)
-        routes.add("POST", f"{all_}/dry-run", "try_campaign", self.try_out, Access.SEND, docs.TRY, audited=False)
-        routes.add("GET", all_, "list_campaigns", self.list, Access.READ, docs.LIST)
-        routes.add("GET", one, "get_campaign", self.get, Access.READ, docs.GET)
-        routes.add("POST", f"{one}/recipients", "add_recipients", self.add, Access.SEND, docs.ADD)
-        routes.add("GET", f"{one}/recipients", "list_recipients", self.recipients, Access.READ, docs.RECIPIENTS)
-        routes.add("GET", f"{one}/failures.csv", "export_failures", self.failures, Access.READ, docs.FAILURES)
-        for ask in Ask:
-            name = f"{ask.value.replace('-', '_')}_campaign"
-            routes.add("POST", f"{one}/{ask.value}", name, self._asking(ask), Access.SEND, docs.STEER[ask])
+    def attach(self, routes: RouteTable) -> None:
+        campaigns, campaign = "/units/<uuid:unit>/campaigns", "/units/<uuid:unit>/campaigns/<uuid:campaign>"
+        routes.add("POST", campaigns, "create_campaign", self.create, Access.SEND, _CREATE)
+        routes.add("POST", f"{campaigns}/dry-run", "try_campaign", self.try_out, Access.SEND, _TRY, audited=False)
+        routes.add("GET", campaigns, "list_campaigns", self.list, Access.READ, _LIST)
+        routes.add("GET", campaign, "get_campaign", self.get, Access.READ, _GET)
+        self._recipients.attach(routes)
+        for command, doc in _COMMANDS.items():
+            name = f"{command.value.replace('-', '_')}_campaign"
+            routes.add("POST", f"{campaign}/{command.value}", name, self._command(command), Access.SEND, doc)
 
     async def create(self, unit: UUID) -> Response:
-        """201 with the campaign; 200 where the same was asked for under this ``clientCampaignId`` before."""
+        """201 with the campaign; 200 for a repeated request with the same ``clientCampaignId``."""
         plan = plan_of(await read_body(NewCampaign))
         id, fresh = await self._campaigns.create(UnitId(unit), plan)
-        made = await self._shown(UnitId(unit), id, 201 if fresh else 200)
-        made.headers["Location"] = f"/units/{unit}/campaigns/{id}"
-        return made
+        response = await self._response(UnitId(unit), id, 201 if fresh else 200)
+        response.headers["Location"] = f"/units/{unit}/campaigns/{id}"
+        return response
 
     async def try_out(self, unit: UUID) -> Response:
-        """What would become of such a campaign; nothing is stored."""
+        """The forecast of such a campaign; nothing is stored."""
         plan = plan_of(await read_body(NewCampaign))
-        return reply(forecast_body(await self._campaigns.try_out(UnitId(unit), plan)))
+        return json_response(forecast_body(await self._campaigns.forecast(UnitId(unit), plan)))
 
     async def list(self, unit: UUID) -> Response:
-        """Newest first. Few at a time: the recipients of each are counted."""
-        id, most, after = self._submit.find(UnitId(unit)).id, number("limit", 20, 1, 50), cursor(_InList)
-        found = await stored.list_campaigns(self._pool, id, (after.at, after.id) if after else None, most + 1)
-        page = found[:most]
-        more = encode(_InList(page[-1].created_at, page[-1].id)) if len(found) > most else None
-        return reply(CampaignPage([campaign_body(one) for one in page], more))
+        """Newest first. Pages are small because the recipients of each campaign are counted."""
+        id, limit, after = self._commands.find(UnitId(unit)).id, query_int("limit", 20, 1, 50), query_cursor(_InList)
+        rows = await stored.list_campaigns(self._pool, id, (after.at, after.id) if after else None, limit + 1)
+        page, next_cursor = split_page(rows, limit, lambda row: _InList(row.created_at, row.id))
+        return json_response(CampaignPage([campaign_body(row) for row in page], next_cursor))
 
     async def get(self, unit: UUID, campaign: UUID) -> Response:
-        return await self._shown(self._submit.find(UnitId(unit)).id, campaign)
+        return await self._response(self._commands.find(UnitId(unit)).id, campaign)
 
-    async def add(self, unit: UUID, campaign: UUID) -> Response:
-        """A list as ``text/csv`` or JSON, all of it or nothing; ``?dryRun=true`` stores nothing."""
-        dry = request.args.get("dryRun", "false")
-        if dry not in ("true", "false"):
-            raise invalid("dryRun", "is true or false")
-        async with aclosing(_chunks()) as chunks:
-            source = await _source(chunks)
-            if dry == "true":
-                return reply(forecast_body(await self._campaigns.try_list(UnitId(unit), campaign, source)))
-            tally = await self._campaigns.load(UnitId(unit), campaign, source)
-        found = await self._find(UnitId(unit), campaign)
-        return reply(LoadedBody(tally_body(tally), campaign_body(found)))
+    def _command(self, command: CampaignCommand) -> Callable[[UUID, UUID], Awaitable[Response]]:
+        async def handler(unit: UUID, campaign: UUID) -> Response:
+            await read_body(RequestBody)
+            retried = await self._campaigns.change_state(UnitId(unit), campaign, command)
+            row = await find_campaign(self._pool, UnitId(unit), campaign)
+            return json_response(steered_body(row, retried if command is CampaignCommand.RETRY_FAILED else UNSET))
 
-    async def recipients(self, unit: UUID, campaign: UUID) -> Response:
-        """In the order of the list; in one ``state``, or all."""
-        id, most, after = self._submit.find(UnitId(unit)).id, limit(), cursor(_InRecipients)
-        state = request.args.get("state")
-        if state is not None and state not in STATES:
-            raise invalid("state", f"is one of {', '.join(STATES)}")
-        await self._look_for(id, campaign)
-        states = (state,) if state is not None else None
-        behind = after.number if after is not None else 0
-        found = await stored.recipients(self._pool, id, campaign, states, behind, most + 1)
-        page = found[:most]
-        more = encode(_InRecipients(page[-1].number)) if len(found) > most else None
-        return reply(RecipientPage([recipient_body(one) for one in page], more))
+        return handler
 
-    async def failures(self, unit: UUID, campaign: UUID) -> Response:
-        """Whoever was not written to, or not surely, as CSV: it can be mended and sent in again as a list."""
-        id = self._submit.find(UnitId(unit)).id
-        await self._look_for(id, campaign)
-        columns = sorted(await stored.variables(self._pool, id, campaign))
-        exported = Response(self._export(id, campaign, columns), 200, content_type="text/csv; charset=utf-8")
-        exported.headers["Content-Disposition"] = f'attachment; filename="failures-{campaign}.csv"'
-        return exported
-
-    async def _export(self, unit: UnitId, campaign: UUID, columns: Iterable[str]) -> AsyncIterator[bytes]:
-        names = [name for name in columns if name not in OWN_COLUMNS]
-        yield csv_of([[*OWN_COLUMNS, *names]])
-        after = 0
-        while page := await stored.recipients(self._pool, unit, campaign, _FAILURES, after, _PAGE):
-            yield csv_of([cells_of(one, names) for one in page])
-            after = page[-1].number
-
-    def _asking(self, ask: Ask) -> Callable[[UUID, UUID], Awaitable[Response]]:
-        async def asked(unit: UUID, campaign: UUID) -> Response:
-            await read_body(Body)
-            count = await self._campaigns.ask(UnitId(unit), campaign, ask)
-            found = await self._find(UnitId(unit), campaign)
-            return reply(steered_body(found, count) if ask is Ask.RETRY_FAILED else steered_body(found))
-
-        return asked
-
-    async def _look_for(self, unit: UnitId, id: UUID) -> None:
-        if not await stored.has_campaign(self._pool, unit, id):
-            raise UnknownCampaign("the unit has no such campaign")
-
-    async def _find(self, unit: UnitId, id: UUID) -> Campaign:
-        found = await stored.find_campaign(self._pool, unit, id)
-        if found is None:
-            raise UnknownCampaign("the unit has no such campaign")
-        return found
-
-    async def _shown(self, unit: UnitId, id: UUID, status: int = 200) -> Response:
-        return reply(campaign_body(await self._find(unit, id)), status)
-
-
-# -- a list ---------------------------------------------------------------------------------------------------
-
-
-async def _chunks() -> AsyncGenerator[bytes, None]:
-    """The request's body as it comes in. Raises Problem 413."""
-    size = 0
-    async for chunk in request.body:
-        size += len(chunk)
-        if size > MAX_LIST:
-            raise Problem(413, "body_too_large", f"a list has at most {MAX_LIST:,} bytes")
-        yield chunk
-
-
-async def _source(chunks: AsyncIterator[bytes]) -> Csv | Listed:
-    """The list that the request's body is. Raises Problem 415 and 422."""
-    if request.mimetype == "text/csv":
-        charset = request.mimetype_params.get("charset", "utf-8").lower()
-        if charset not in CHARSETS:
-            raise invalid("Content-Type", f"has a charset of {', '.join(sorted(CHARSETS))}")
-        return Csv(chunks, charset)
-    if request.mimetype in ("application/json", ""):
-        raw = bytearray()
-        async for chunk in chunks:
-            raw += chunk
-            if len(raw) > _MAX_JSON:
-                raise Problem(413, "body_too_large", "a list of this size is sent as text/csv")
-        return decode_body(bytes(raw), MoreRecipients).recipients
-    raise Problem(415, "unsupported_media_type", "a list is text/csv or application/json")
+    async def _response(self, unit: UnitId, id: UUID, status: int = 200) -> Response:
+        return json_response(campaign_body(await find_campaign(self._pool, unit, id)), status)

@@ -9,16 +9,16 @@ from quart import Response
 
 from zapline.domain.ids import UnitId
 from zapline.domain.timestamps import iso
-from zapline.http.api.framework.json_bodies import Answer, Body, Moment, read_body, reply
-from zapline.http.api.framework.paging import PAGED, Page, Position, cursor, encode, limit
-from zapline.http.api.framework.routes import Access, Doc, Routes
+from zapline.http.api.framework.json_bodies import RequestBody, ResponseBody, Timestamp, json_response, read_body
+from zapline.http.api.framework.paging import PAGED, Page, Position, encode_cursor, query_cursor, query_limit
+from zapline.http.api.framework.route_table import Access, RouteDoc, RouteTable
 from zapline.sql.inbound.opt_outs import Suppression, list_suppressions
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.campaigns.campaign_commands import Campaigns
-from zapline.supervisors.units.unit_commands import Submit
+from zapline.supervisors.units.unit_commands import UnitCommands
 
 
-class NewSuppression(Body, frozen=True):
+class NewSuppression(RequestBody, frozen=True):
     """Body of ``POST /units/{id}/suppressions``: a phone in any usual form, or ``lid:`` and its digits."""
 
     to: Annotated[str, Meta(min_length=1, max_length=80)]
@@ -29,7 +29,7 @@ class _InList(Position, frozen=True, tag="s"):
     contact: str
 
 
-class SuppressionBody(Answer, frozen=True):
+class SuppressionBody(ResponseBody, frozen=True):
     """A contact that gets no campaigns."""
 
     contact: Annotated[str, Meta(description="Names it in the path: a phone with its plus, or `lid:` and digits.")]
@@ -40,15 +40,15 @@ class SuppressionBody(Answer, frozen=True):
     reason: Annotated[str, Meta(description="Why: the contact said so, or somebody added it.")]
     word: Annotated[str | None, Meta(description="What the contact wrote.")]
     external_id: Annotated[str | None, Meta(description="WhatsApp's id of the message in which it did.")]
-    created_at: Moment | None
+    created_at: Timestamp | None
 
 
 class SuppressionPage(Page[SuppressionBody], frozen=True):
     """Contacts that get no campaigns, the latest first."""
 
 
-_LIST = Doc("Who wants no campaigns", {200: SuppressionPage}, query=PAGED)
-_ADD = Doc(
+_LIST = RouteDoc("Who wants no campaigns", {200: SuppressionPage}, query=PAGED)
+_ADD = RouteDoc(
     "Write no campaigns to a contact",
     {201: SuppressionBody, 200: SuppressionBody},
     body=NewSuppression,
@@ -56,7 +56,7 @@ _ADD = Doc(
     example={"to": "(11) 99999-0001"},
     detail="200 where it was so already. Replies are not touched by it.",
 )
-_RELEASE = Doc(
+_RELEASE = RouteDoc(
     "Let campaigns be written to a contact again",
     {204: None},
     errors={"suppression_not_found": 404, "invalid_phone": 422},
@@ -64,15 +64,15 @@ _RELEASE = Doc(
 )
 
 
-class Suppressions:
+class SuppressionRoutes:
     """``/units/{id}/suppressions``."""
 
-    def __init__(self, submit: Submit, campaigns: Campaigns, pool: Pool) -> None:
-        self._submit = submit
+    def __init__(self, commands: UnitCommands, campaigns: Campaigns, pool: Pool) -> None:
+        self._commands = commands
         self._campaigns = campaigns
         self._pool = pool
 
-    def attach(self, routes: Routes) -> None:
+    def attach(self, routes: RouteTable) -> None:
         all_ = "/units/<uuid:unit>/suppressions"
         routes.add("GET", all_, "list_suppressions", self.list, Access.READ, _LIST)
         routes.add("POST", all_, "suppress", self.add, Access.SEND, _ADD)
@@ -80,22 +80,22 @@ class Suppressions:
 
     async def list(self, unit: UUID) -> Response:
         """The latest first. ``needsPerson``: only a LID is known, and somebody must find out whose it is."""
-        id, most, after = self._submit.find(UnitId(unit)).id, limit(), cursor(_InList)
+        id, most, after = self._commands.find(UnitId(unit)).id, query_limit(), query_cursor(_InList)
         found = await list_suppressions(self._pool, id, (after.at, after.contact) if after else None, most + 1)
         page = found[:most]
-        more = encode(_InList(page[-1].created_at, page[-1].canonical)) if len(found) > most else None
-        return reply(SuppressionPage([_suppression(one) for one in page], more))
+        more = encode_cursor(_InList(page[-1].created_at, page[-1].canonical)) if len(found) > most else None
+        return json_response(SuppressionPage([_suppression(one) for one in page], more))
 
     async def add(self, unit: UUID) -> Response:
         """201, or 200 where it was so already."""
         asked = await read_body(NewSuppression)
-        canonical, fresh = await self._campaigns.suppress(UnitId(unit), asked.to)
+        canonical, fresh = await self._campaigns.suppressions.add(UnitId(unit), asked.to)
         (stored,) = await list_suppressions(self._pool, UnitId(unit), None, 1, canonical)
-        return reply(_suppression(stored), 201 if fresh else 200)
+        return json_response(_suppression(stored), 201 if fresh else 200)
 
     async def release(self, unit: UUID, contact: str) -> Response:
         """The contact may be written to again, by its phone and by its LIDs."""
-        await self._campaigns.release(UnitId(unit), contact)
+        await self._campaigns.suppressions.remove(UnitId(unit), contact)
         return Response(b"", 204)
 
 

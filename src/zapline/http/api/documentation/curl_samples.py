@@ -1,19 +1,19 @@
-"""Writes the curl line of a route: what somebody types who has ``URL`` and ``TOKEN`` set in his shell."""
+"""Writes the curl command of a route, for a shell in which ``URL`` and ``TOKEN`` are set."""
 
 import re
 
 import msgspec
 
-from zapline.http.api.framework.routes import Access, Route, RouteDoc
+from zapline.http.api.framework.route_table import Access, Route, RouteDoc
 
 _PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>")
 
 
 def curl_line(route: Route, doc: RouteDoc) -> str:
-    """The line, with variables of the shell for what is not known."""
-    path = _PARAMETER.sub(lambda found: f"${found[1].upper()}", route.path)
+    """The command, with shell variables for path parameters."""
+    path = _PARAMETER.sub(lambda match: f"${match[1].upper()}", route.path)
     words = ["curl"]
-    if route.method != "GET" and not (route.method == "POST" and (doc.example is not None or doc.other_bodies)):
+    if route.method != "GET" and not (route.method == "POST" and (doc.example is not None or doc.other_media)):
         words.append(f"-X {route.method}")
     words.append(f'"$URL{path}"')
     if route.access is not Access.OPEN:
@@ -21,6 +21,6 @@ def curl_line(route: Route, doc: RouteDoc) -> str:
     if doc.example is not None:
         body = msgspec.json.encode(doc.example).decode().replace("'", "'\\''")
         words.append(f"-H 'Content-Type: application/json' -d '{body}'")
-    elif doc.other_bodies:
-        words.append(f"-H 'Content-Type: {doc.other_bodies[0]}' --data-binary @FILE")
+    elif doc.other_media:
+        words.append(f"-H 'Content-Type: {doc.other_media[0]}' --data-binary @FILE")
     return " ".join(words)

@@ -1,4 +1,4 @@
-"""Describes the API as an OpenAPI 3.1 document, made of its routes alone, so that it says what is served."""
+"""Generates the OpenAPI 3.1 document from the route table, so that it describes exactly what is served."""
 
 import re
 from collections import defaultdict
@@ -13,19 +13,19 @@ from zapline import __version__
 from zapline.http.api.documentation.curl_samples import curl_line
 from zapline.http.api.framework.problem_codes import MEANINGS, RETRYABLE
 from zapline.http.api.framework.problems import ProblemBody
-from zapline.http.api.framework.routes import Access, Route, RouteDoc
+from zapline.http.api.framework.route_table import Access, QueryParameter, Route, RouteDoc
 
 Json = dict[str, Any]
 
 PARAMETER = re.compile(r"<(?:(?P<kind>\w+):)?(?P<name>\w+)>")
-_KINDS: Mapping[str, Json] = {
+_CONVERTER_SCHEMAS: Mapping[str, Json] = {
     "uuid": {"type": "string", "format": "uuid"},
     "int": {"type": "integer", "minimum": 0},
     "string": {"type": "string", "minLength": 1},
     "path": {"type": "string", "minLength": 1},
 }
-"""What werkzeug's converters take."""
-_NAMED = {
+"""Schemas of werkzeug's path converters."""
+_PARAMETER_DESCRIPTIONS = {
     "unit": "The unit's id.",
     "conversation": "The conversation's id.",
     "message": "The message's id, ours and not WhatsApp's.",
@@ -37,7 +37,7 @@ _NAMED = {
     "erasure": "The erasure's id.",
     "token": "The token's id, not the token.",
 }
-_GROUPS = {
+_TAGS = {
     "admin": "Signing in and tokens",
     "tokens": "Signing in and tokens",
     "units": "Units",
@@ -54,8 +54,8 @@ _GROUPS = {
     "dead-letters": "Operations",
     "audit": "Operations",
 }
-_REST = "Operations"
-_WHO: Mapping[Access, str] = {
+_DEFAULT_TAG = "Operations"
+_ACCESS_DESCRIPTIONS: Mapping[Access, str] = {
     Access.OPEN: "Anybody.",
     Access.SIGNED_IN: "Whoever has a valid token.",
     Access.READ: "An administrator, or a token of the unit with the scope `read`.",
@@ -63,17 +63,24 @@ _WHO: Mapping[Access, str] = {
     Access.CONTROL: "An administrator, or a token of the unit with the scope `control`.",
     Access.ADMIN: "An administrator.",
 }
-_SUFFIX = "Body"
-"""A Struct that is what an answer says of something is called so in the source; the document calls it as the thing."""
-_NOTHING = "Nothing"
-"""How a body without any field is called there."""
-_SCHEMA = "#/components/schemas/{name}"
-_EVENT: Json = {
+_BODY_SUFFIX = "Body"
+"""Suffix of class names in the source that is left out in the document."""
+_PUBLISHED_NAMES: Mapping[str, str] = {
+    **{f"{kind}Payload": f"{kind}News" for kind in ("Campaign", "Delivery", "Message", "Status")},
+    **{f"{kind}Event": f"{kind}Told" for kind in ("Campaign", "Delivery", "Message", "Status", "Test")},
+    "HookTestPayload": "Tested",
+    "CrmWebhookEvent": "HookEvent",
+    "LeadershipStatus": "Standing",
+    "RequestBody": "Nothing",
+}
+"""Published names of schemas whose class has another name; clients may have generated code from them."""
+_REF_TEMPLATE = "#/components/schemas/{name}"
+_SSE_SCHEMA: Json = {
     "type": "object",
     "description": "An event, one after the other; `data` is JSON.",
     "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
 }
-_OTHERS: Mapping[str, Json] = {"text/event-stream": _EVENT, "application/json": {"type": "object"}}
+_MEDIA_SCHEMAS: Mapping[str, Json] = {"text/event-stream": _SSE_SCHEMA, "application/json": {"type": "object"}}
 _ETAG = {"ETag": "Names this state of things."}
 _IF_NONE_MATCH: Json = {
     "name": "If-None-Match",
@@ -81,7 +88,7 @@ _IF_NONE_MATCH: Json = {
     "description": "The `ETag` of the answer that you have; 304 where it still holds.",
     "schema": {"type": "string"},
 }
-_ABOUT = """\
+_DESCRIPTION = """\
 Zapline stands between the Evolution API (WhatsApp) and a CRM. Every request carries `Authorization: Bearer TOKEN`,
 but for those that say otherwise. Bodies and answers are JSON in camelCase, times ISO 8601 in UTC. A field or a
 parameter of the query that is not known is refused, not ignored. Every error is a problem (RFC 9457) with a stable
@@ -90,7 +97,7 @@ parameter of the query that is not known is refused, not ignored. Every error is
 
 @dataclass(frozen=True, slots=True)
 class WebhookEvent:
-    """Something that Zapline tells the CRM by itself: the OpenAPI document's ``webhooks``."""
+    """An event that Zapline sends to the CRM: an entry of the document's ``webhooks``."""
 
     name: str
     summary: str
@@ -98,85 +105,85 @@ class WebhookEvent:
     headers: Mapping[str, str]
 
 
-def openapi_document(routes: Iterable[Route], told: Sequence[WebhookEvent] = ()) -> Json:
-    """The document."""
+def openapi_document(routes: Iterable[Route], webhooks: Sequence[WebhookEvent] = ()) -> Json:
+    """The document as JSON values."""
     routes = list(routes)
-    schemas = _Schemas([ProblemBody, *_types(route.doc for route in routes), *(one.body for one in told)])
+    schemas = _Schemas([ProblemBody, *_types(route.doc for route in routes), *(webhook.body for webhook in webhooks)])
     paths: dict[str, Json] = {}
     for route in routes:
         path = PARAMETER.sub(r"{\g<name>}", route.path)
         paths.setdefault(path, {})[route.method.lower()] = _operation(route, route.doc, schemas)
-    there = {tag_of(route.path) for route in routes}
-    made: Json = {
+    used_tags = {tag_of(route.path) for route in routes}
+    result: Json = {
         "openapi": "3.1.0",
-        "info": {"title": "Zapline", "version": __version__, "description": _ABOUT},
+        "info": {"title": "Zapline", "version": __version__, "description": _DESCRIPTION},
         "servers": [{"url": "/"}],
-        "tags": [{"name": group} for group in dict.fromkeys(_GROUPS.values()) if group in there],
+        "tags": [{"name": tag} for tag in dict.fromkeys(_TAGS.values()) if tag in used_tags],
         "paths": paths,
     }
-    if told:
-        made["webhooks"] = {one.name: {"post": _webhook(one, schemas)} for one in told}
+    if webhooks:
+        result["webhooks"] = {webhook.name: {"post": _webhook(webhook, schemas)} for webhook in webhooks}
     bearer = {"type": "http", "scheme": "bearer", "description": "An opaque token: `zl_` and 43 characters."}
-    made["components"] = {"schemas": schemas.components, "securitySchemes": {"bearer": bearer}}
-    return made
+    result["components"] = {"schemas": schemas.components, "securitySchemes": {"bearer": bearer}}
+    return result
 
 
 def tag_of(path: str) -> str:
-    """The resource that a route is about, as a heading."""
-    parts = [part for part in path.split("/") if part and not part.startswith("<")]
-    if len(parts) > 1 and parts[0] == "units":
-        parts = parts[1:]
-    return _GROUPS.get(parts[0] if parts else "", _GROUPS["units"] if path.startswith("/units") else _REST)
+    """The tag of a route: its resource, as a heading."""
+    segments = [segment for segment in path.split("/") if segment and not segment.startswith("<")]
+    if len(segments) > 1 and segments[0] == "units":
+        segments = segments[1:]
+    return _TAGS.get(segments[0] if segments else "", _TAGS["units"] if path.startswith("/units") else _DEFAULT_TAG)
 
 
 class _Schemas:
-    """JSON Schemas of the types, and those they refer to."""
+    """JSON Schemas of the types and of those that they refer to."""
 
     def __init__(self, types: Iterable[Any]) -> None:
         self._types = list(types)
-        found, components = msgspec.json.schema_components(self._types, ref_template=_SCHEMA)
-        self._found = [_plain(schema) for schema in found]
+        schemas, components = msgspec.json.schema_components(self._types, ref_template=_REF_TEMPLATE)
+        self._schemas = [_public_schema(schema) for schema in schemas]
         self.components: Json = {}
-        for name, one in components.items():
-            if self.components.setdefault(_called(name), plain := _plain(one)) is not plain:
-                raise ValueError(f"two schemas are called {_called(name)}")
+        for name, component in components.items():
+            if self.components.setdefault(_schema_name(name), public := _public_schema(component)) is not public:
+                raise ValueError(f"two schemas are called {_schema_name(name)}")
 
     def of(self, kind: Any) -> Json:
-        """Of a type, or of a tuple of types that are alternatives."""
+        """The schema of a type, or of a tuple of types that are alternatives."""
         if isinstance(kind, tuple):
-            return {"anyOf": [self.of(one) for one in kind]}
-        return next(schema for known, schema in zip(self._types, self._found, strict=True) if known is kind)
+            return {"anyOf": [self.of(component) for component in kind]}
+        return next(schema for known, schema in zip(self._types, self._schemas, strict=True) if known is kind)
 
 
-def _plain(schema: Any) -> Any:
-    """The schema as a reader of the API sees it: docstrings are written for the source."""
+def _public_schema(schema: Any) -> Any:
+    """The schema as the document shows it: docstrings and class names are written for the source."""
     if isinstance(schema, Mapping):
-        return {name: _worded(name, part) for name, part in schema.items()}
-    return [_plain(part) for part in schema] if isinstance(schema, list | tuple) else schema
+        return {name: _public_value(name, part) for name, part in schema.items()}
+    return [_public_schema(part) for part in schema] if isinstance(schema, list | tuple) else schema
 
 
-def _called(name: str) -> str:
-    """The name of a schema, or what refers to it."""
-    before, slash, bare = name.rpartition("/")
-    return before + slash + (bare.removesuffix(_SUFFIX) or _NOTHING)
+def _schema_name(name: str) -> str:
+    """The published name of a schema, or of a reference to it."""
+    prefix, slash, class_name = name.rpartition("/")
+    return prefix + slash + _PUBLISHED_NAMES.get(class_name, class_name.removesuffix(_BODY_SUFFIX))
 
 
-def _worded(name: str, part: Any) -> Any:
-    if not isinstance(part, str):
-        return _plain(part)
+def _public_value(name: str, value: Any) -> Any:
+    if not isinstance(value, str):
+        return _public_schema(value)
     match name:
         case "description":
-            return " ".join(part.replace("``", "`").split())
+            return " ".join(value.replace("``", "`").split())
         case "$ref" | "title":
-            return _called(part)
-    return part
+            return _schema_name(value)
+    return value
 
 
 def _types(docs: Iterable[RouteDoc]) -> Iterator[Any]:
     for doc in docs:
-        for kind in (doc.body, *doc.answers.values()):
+        for kind in (doc.body, *doc.responses.values()):
             yield from (one for one in _alternatives(kind) if one is not None and not isinstance(one, str))
-        yield from (asked.kind for asked in doc.query)
+        yield from (parameter.kind for parameter in doc.query)
 
 
 def _alternatives(kind: Any) -> Sequence[Any]:
@@ -184,88 +191,96 @@ def _alternatives(kind: Any) -> Sequence[Any]:
 
 
 def _operation(route: Route, doc: RouteDoc, schemas: _Schemas) -> Json:
-    made: Json = {
+    operation: Json = {
         "operationId": route.name,
         "summary": doc.summary,
-        "description": "\n\n".join(filter(None, [doc.detail, f"Who may: {_WHO[route.access]}"])),
+        "description": "\n\n".join(filter(None, [doc.detail, f"Who may: {_ACCESS_DESCRIPTIONS[route.access]}"])),
         "tags": [tag_of(route.path)],
         "x-access": route.access.value,
     }
-    parameters = [*_path_parameters(route.path), *(_query(asked, schemas) for asked in doc.query)]
+    parameters = [*_path_parameters(route.path), *(_query(parameter, schemas) for parameter in doc.query)]
     if doc.polled:
         parameters.append(_IF_NONE_MATCH)
     if parameters:
-        made["parameters"] = parameters
-    if doc.body is not None or doc.other_bodies:
-        made["requestBody"] = _body(doc, schemas)
-    made["responses"] = _responses(route, doc, schemas)
-    made["security"] = [] if route.access is Access.OPEN else [{"bearer": []}]
-    made["x-codeSamples"] = [{"lang": "Shell", "source": curl_line(route, doc)}]
-    return made
+        operation["parameters"] = parameters
+    if doc.body is not None or doc.other_media:
+        operation["requestBody"] = _body(doc, schemas)
+    operation["responses"] = _responses(route, doc, schemas)
+    operation["security"] = [] if route.access is Access.OPEN else [{"bearer": []}]
+    operation["x-codeSamples"] = [{"lang": "Shell", "source": curl_line(route, doc)}]
+    return operation
 
 
 def _path_parameters(path: str) -> Iterator[Json]:
-    for found in PARAMETER.finditer(path):
-        made: Json = {
-            "name": found["name"],
+    for match in PARAMETER.finditer(path):
+        parameter: Json = {
+            "name": match["name"],
             "in": "path",
             "required": True,
-            "schema": _KINDS[found["kind"] or "string"],
+            "schema": _CONVERTER_SCHEMAS[match["kind"] or "string"],
         }
-        if found["name"] in _NAMED:
-            made["description"] = _NAMED[found["name"]]
-        yield made
+        if match["name"] in _PARAMETER_DESCRIPTIONS:
+            parameter["description"] = _PARAMETER_DESCRIPTIONS[match["name"]]
+        yield parameter
 
 
-def _query(asked: Any, schemas: _Schemas) -> Json:
-    return {"name": asked.name, "in": "query", "description": asked.sentence, "schema": schemas.of(asked.kind)}
+def _query(parameter: QueryParameter, schemas: _Schemas) -> Json:
+    return {
+        "name": parameter.name,
+        "in": "query",
+        "description": parameter.description,
+        "schema": schemas.of(parameter.kind),
+    }
 
 
 def _body(doc: RouteDoc, schemas: _Schemas) -> Json:
-    content: Json = {media: {"schema": {"type": "string", "format": "binary"}} for media in doc.other_bodies}
+    content: Json = {media: {"schema": {"type": "string", "format": "binary"}} for media in doc.other_media}
     if isinstance(doc.body, str):
         content[doc.body] = {"schema": {"type": "string", "format": "binary"}}
     elif doc.body is not None:
-        given: Json = {"schema": schemas.of(doc.body)}
+        json_content: Json = {"schema": schemas.of(doc.body)}
         if doc.example is not None:
-            given["example"] = doc.example
-        content = {"application/json": given, **content}
+            json_content["example"] = doc.example
+        content = {"application/json": json_content, **content}
     return {"required": isinstance(doc.body, str) or bool(_required(doc.body)), "content": content}
 
 
 def _required(kind: Any) -> Sequence[str]:
-    """The fields that such a body must have; without any an empty body will do."""
+    """Names of the required fields; a body without any may be empty."""
     fields = msgspec.structs.fields(kind) if isinstance(kind, type) and issubclass(kind, msgspec.Struct) else ()
-    return [one.encode_name for one in fields if one.required]
+    return [field.encode_name for field in fields if field.required]
 
 
 # -- answers -------------------------------------------------------------------------------------------------
 
 
 def _responses(route: Route, doc: RouteDoc, schemas: _Schemas) -> Json:
-    made: Json = {}
-    for status, kind in sorted(doc.answers.items()):
-        answer: Json = {"description": HTTPStatus(status).phrase}
-        named = {**doc.headers, **(_ETAG if doc.polled else {})}
-        headers = {name: {"description": said, "schema": {"type": "string"}} for name, said in named.items()}
+    responses: Json = {}
+    for status, kind in sorted(doc.responses.items()):
+        response: Json = {"description": HTTPStatus(status).phrase}
+        descriptions = {**doc.headers, **(_ETAG if doc.polled else {})}
+        headers = {
+            name: {"description": description, "schema": {"type": "string"}}
+            for name, description in descriptions.items()
+        }
         if headers:
-            answer["headers"] = headers
+            response["headers"] = headers
         if isinstance(kind, str):
-            answer["content"] = {kind: {"schema": _OTHERS.get(kind, {"type": "string"})}}
+            response["content"] = {kind: {"schema": _MEDIA_SCHEMAS.get(kind, {"type": "string"})}}
         elif kind is not None:
-            answer["content"] = {"application/json": {"schema": schemas.of(kind)}}
-        made[str(status)] = answer
+            response["content"] = {"application/json": {"schema": schemas.of(kind)}}
+        responses[str(status)] = response
     if doc.polled:
-        made["304"] = {"description": "Nothing has changed: what you have is still so. There is no body."}
+        responses["304"] = {"description": "Nothing has changed: what you have is still so. There is no body."}
     by_status: dict[int, list[str]] = defaultdict(list)
-    for code, status in {**_usual(route, doc), **doc.errors}.items():
+    for code, status in {**_common_problems(route, doc), **doc.errors}.items():
         by_status[status].append(code)
     for status, codes in sorted(by_status.items()):
-        made[str(status)] = _problem(status, sorted(codes), schemas)
-    return made
+        responses[str(status)] = _problem(status, sorted(codes), schemas)
+    return responses
 
 
-def _usual(route: Route, doc: RouteDoc) -> Mapping[str, int]:
+def _common_problems(route: Route, doc: RouteDoc) -> Mapping[str, int]:
     """The problems that every route of this kind has, with their status."""
     usual = {"internal_error": 500}
     changes = route.method in ("POST", "PUT", "PATCH", "DELETE")
@@ -282,7 +297,7 @@ def _usual(route: Route, doc: RouteDoc) -> Mapping[str, int]:
         usual["unit_not_found"] = 404
     if changes:
         usual |= {"outcome_unknown": 503, "refused": 409}
-    if doc.body is not None or doc.other_bodies:
+    if doc.body is not None or doc.other_media:
         usual |= {"bad_request": 400, "request_timeout": 408, "body_too_large": 413, "unsupported_media_type": 415}
         usual |= {"malformed_json": 400, "invalid_request": 422, "invalid_text": 422}
     if doc.query:
@@ -291,26 +306,26 @@ def _usual(route: Route, doc: RouteDoc) -> Mapping[str, int]:
 
 
 def _problem(status: int, codes: Sequence[str], schemas: _Schemas) -> Json:
-    said = "; ".join(f"`{code}`: {MEANINGS.get(code, code)}" for code in codes)
-    made: Json = {"description": said}
+    description = "; ".join(f"`{code}`: {MEANINGS.get(code, code)}" for code in codes)
+    response: Json = {"description": description}
     if any(code in RETRYABLE for code in codes):
         seconds = {"type": "integer", "minimum": 1}
-        made["headers"] = {"Retry-After": {"description": "Seconds after which to ask again.", "schema": seconds}}
+        response["headers"] = {"Retry-After": {"description": "Seconds after which to ask again.", "schema": seconds}}
     schema: Json = {"allOf": [schemas.of(ProblemBody)], "properties": {"code": {"enum": list(codes)}}}
     if status == 422:
         schema["required"] = ["errors"]
-    made["content"] = {"application/problem+json": {"schema": schema}}
-    return made
+    response["content"] = {"application/problem+json": {"schema": schema}}
+    return response
 
 
-def _webhook(one: WebhookEvent, schemas: _Schemas) -> Json:
+def _webhook(webhook: WebhookEvent, schemas: _Schemas) -> Json:
     headers = [
-        {"name": name, "in": "header", "required": True, "description": said, "schema": {"type": "string"}}
-        for name, said in one.headers.items()
+        {"name": name, "in": "header", "required": True, "description": description, "schema": {"type": "string"}}
+        for name, description in webhook.headers.items()
     ]
     return {
-        "summary": one.summary,
+        "summary": webhook.summary,
         "parameters": headers,
-        "requestBody": {"required": True, "content": {"application/json": {"schema": schemas.of(one.body)}}},
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schemas.of(webhook.body)}}},
         "responses": {"2XX": {"description": "Taken. Anything else, or no answer in time, is tried again."}},
     }

@@ -8,7 +8,7 @@ import msgspec
 from quart import Response
 
 from zapline.http.api.documentation.openapi import WebhookEvent, openapi_document
-from zapline.http.api.framework.routes import Access, RouteDoc, RouteTable
+from zapline.http.api.framework.route_table import Access, RouteDoc, RouteTable
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "

@@ -1,4 +1,4 @@
-"""What the CRM is told through hooks, for the API's document: Standard Webhooks, one form for each event."""
+"""Describes the webhooks sent to the CRM, for the OpenAPI document: Standard Webhooks, one schema for each event."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from zapline.domain.crm_webhooks import TEST, HookEvent
+from zapline.domain.crm_webhooks import TEST_EVENT, CrmWebhookEvent
 from zapline.http.api.documentation.openapi import WebhookEvent
 from zapline.http.api.framework.json_bodies import Timestamp
 from zapline.supervisors.notifications.crm_webhook_payloads import HookTestPayload
@@ -17,14 +17,14 @@ from zapline.supervisors.notifications.event_payloads import (
     StatusPayload,
 )
 
-_At = Annotated[Timestamp, Meta(description="When it happened.")]
+_Timestamp = Annotated[Timestamp, Meta(description="When it happened.")]
 
 
 class MessageEvent(msgspec.Struct, frozen=True):
     """A message, whole."""
 
     type: str
-    timestamp: _At
+    timestamp: _Timestamp
     data: MessagePayload
 
 
@@ -32,7 +32,7 @@ class DeliveryEvent(msgspec.Struct, frozen=True):
     """What has changed of a message."""
 
     type: str
-    timestamp: _At
+    timestamp: _Timestamp
     data: DeliveryPayload
 
 
@@ -40,7 +40,7 @@ class StatusEvent(msgspec.Struct, frozen=True):
     """A line's status."""
 
     type: str
-    timestamp: _At
+    timestamp: _Timestamp
     data: StatusPayload
 
 
@@ -48,7 +48,7 @@ class CampaignEvent(msgspec.Struct, frozen=True):
     """A campaign's state."""
 
     type: str
-    timestamp: _At
+    timestamp: _Timestamp
     data: CampaignPayload
 
 
@@ -56,7 +56,7 @@ class TestEvent(msgspec.Struct, frozen=True):
     """A test that somebody asked for."""
 
     type: str
-    timestamp: _At
+    timestamp: _Timestamp
     data: HookTestPayload
 
 
@@ -69,13 +69,15 @@ _HEADERS = {
     ),
 }
 _EVENTS = {
-    HookEvent.MESSAGE_RECEIVED: ("A message came in", MessageEvent),
-    HookEvent.MESSAGE_SENT: ("The line's own people wrote a message on a phone", MessageEvent),
-    HookEvent.MESSAGE_DELIVERY: ("A message has come further, or failed", DeliveryEvent),
-    HookEvent.MESSAGE_EDITED: ("A message was edited", MessageEvent),
-    HookEvent.MESSAGE_DELETED: ("A message was deleted", DeliveryEvent),
-    HookEvent.UNIT_STATUS: ("The line's status has changed", StatusEvent),
-    HookEvent.CAMPAIGN_STATE: ("A campaign has started, ended, or was paused", CampaignEvent),
-    TEST: ("A person asked for a test", TestEvent),
+    CrmWebhookEvent.MESSAGE_RECEIVED: ("A message came in", MessageEvent),
+    CrmWebhookEvent.MESSAGE_SENT: ("The line's own people wrote a message on a phone", MessageEvent),
+    CrmWebhookEvent.MESSAGE_DELIVERY: ("A message has come further, or failed", DeliveryEvent),
+    CrmWebhookEvent.MESSAGE_EDITED: ("A message was edited", MessageEvent),
+    CrmWebhookEvent.MESSAGE_DELETED: ("A message was deleted", DeliveryEvent),
+    CrmWebhookEvent.UNIT_STATUS: ("The line's status has changed", StatusEvent),
+    CrmWebhookEvent.CAMPAIGN_STATE: ("A campaign has started, ended, or was paused", CampaignEvent),
+    TEST_EVENT: ("A person asked for a test", TestEvent),
 }
-WEBHOOK_EVENTS: Sequence[WebhookEvent] = [WebhookEvent(str(event), said, body, _HEADERS) for event, (said, body) in _EVENTS.items()]
+WEBHOOK_EVENTS: Sequence[WebhookEvent] = [
+    WebhookEvent(str(event), summary, body, _HEADERS) for event, (summary, body) in _EVENTS.items()
+]

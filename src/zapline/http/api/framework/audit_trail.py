@@ -1,4 +1,4 @@
-"""Has every change that is asked of the API written into the audit log; handlers may add what they know of it."""
+"""Writes every change requested through the API to the audit log; handlers may add details."""
 
 from collections.abc import Mapping
 from uuid import UUID
@@ -9,48 +9,48 @@ from quart_trio import QuartTrio
 from zapline.domain.errors import ZaplineError
 from zapline.domain.ids import UnitId
 from zapline.domain.principals import Principal
-from zapline.http.api.framework.problems import Problem, of_error
-from zapline.http.api.framework.routes import Route
-from zapline.supervisors.accounts.audit_log import Audited, AuditLog, Line, Told
+from zapline.http.api.framework.problems import Problem, problem_of
+from zapline.http.api.framework.route_table import Route
+from zapline.supervisors.accounts.audit_log import AuditedChange, AuditEntry, AuditLog, AuditValue
 
-_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-async def begin_line(log: AuditLog, route: Route, principal: Principal, source: str) -> None:
-    """Write down what is about to be tried, if it is a change. Raises DatabaseUnavailable: then it is not tried."""
-    if route.audited and request.method not in _READING:
+async def begin_audit_entry(log: AuditLog, route: Route, principal: Principal, source: str) -> None:
+    """Begin the audit line of a changing request. Raises DatabaseUnavailable: then the change is not attempted."""
+    if route.audited and request.method not in _SAFE_METHODS:
         unit, target = _subject(request.view_args or {})
-        g.audit_line = await log.begin(principal.at(source), route.name, unit, target)
+        g.audit_entry = await log.begin(principal.at(source), route.name, unit, target)
 
 
-def note(**fields: Told) -> None:
-    """Add to the line of the present request what its reader will want to know; nothing where it has none."""
-    line: Line | None = g.get("audit_line")
-    if line is not None:
-        line.note(**fields)
+def add_audit_detail(**fields: AuditValue) -> None:
+    """Add fields to the audit line of the present request; does nothing where it has none."""
+    entry: AuditEntry | None = g.get("audit_entry")
+    if entry is not None:
+        entry.note(**fields)
 
 
-def attach_auditing(app: QuartTrio, log: AuditLog) -> None:
-    """Complete the line of every request with the status of its answer."""
+def install_audit_trail(app: QuartTrio, log: AuditLog) -> None:
+    """Complete each request's audit line with the response's status."""
 
     async def complete(response: Response) -> Response:
-        line: Line | None = g.pop("audit_line", None)
-        if line is not None:
-            await log.complete(line, response.status_code)
+        entry: AuditEntry | None = g.pop("audit_entry", None)
+        if entry is not None:
+            await log.complete(entry, response.status_code)
         return response
 
     app.after_request(complete)
 
 
-def audited(
+def audited_change(
     log: AuditLog,
     principal: Principal,
     source: str,
     action: str,
     unit: UnitId | None = None,
     target: str | None = None,
-) -> Audited:
-    """The same around a change that no route of the API makes: ``async with audited(...) as line``."""
+) -> AuditedChange:
+    """The same around a change outside the API's routes: ``async with audited_change(...) as line``."""
     return log.audited(principal.at(source), action, unit, target, _status_of)
 
 
@@ -59,12 +59,12 @@ def _status_of(error: Exception) -> int:
         case Problem():
             return error.status
         case ZaplineError():
-            return of_error(error).status
+            return problem_of(error).status
     return 500
 
 
 def _subject(parameters: Mapping[str, object]) -> tuple[UnitId | None, str | None]:
-    """The unit of a path, and what of it is meant."""
+    """The unit and the rest of a path's parameters."""
     unit = parameters.get("unit")
     rest = [str(value) for name, value in parameters.items() if name != "unit"]
     return UnitId(unit) if isinstance(unit, UUID) else None, " ".join(rest) or None

@@ -1,4 +1,4 @@
-"""Who makes the present request."""
+"""Gives handlers the authenticated caller of the present request."""
 
 from typing import cast
 
@@ -7,6 +7,6 @@ from quart import g
 from zapline.domain.principals import Principal
 
 
-def principal() -> Principal:
-    """Who asks; only behind the gate, which has let him in and has set it."""
+def current_principal() -> Principal:
+    """The caller; only in handlers of routes that are not open, where authentication has set it."""
     return cast(Principal, g.principal)

@@ -1,4 +1,4 @@
-"""What crosses the API's wire: bodies in, JSON out, times as text."""
+"""Decodes request bodies and encodes JSON responses."""
 
 import re
 from collections.abc import Iterable
@@ -14,56 +14,56 @@ T = TypeVar("T")
 _AT = re.compile(r" - at `\$\.?(?P<field>[^`]*)`$")
 _UNKNOWN = re.compile(r"unknown field `(?P<field>.*?)`", re.DOTALL)
 _MISSING = re.compile(r"missing required field `(?P<field>\w+)`")
-_SHOWN = 100
-"""Characters of a caller's own words that are repeated to him."""
+_MAX_REPEATED = 100
+"""Characters of a caller's own input that are repeated in a problem."""
 
 
-class Body(msgspec.Struct, forbid_unknown_fields=True, rename="camel", frozen=True):
+class RequestBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel", frozen=True):
     """A request's body: camelCase, and a field that is not known is refused, not ignored."""
 
 
-class Answer(msgspec.Struct, rename="camel", frozen=True):
-    """An answer's body: camelCase, and every field is there, null where there is nothing to say."""
+class ResponseBody(msgspec.Struct, rename="camel", frozen=True):
+    """A response body in camelCase; every field is present, null where there is no value."""
 
 
-Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
-"""What ``iso`` writes."""
+Timestamp = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+"""As ``iso`` formats it."""
 
 
-def one_of(words: Iterable[str], sentence: str | None = None) -> Meta:
-    """Of an answer's text: it is one of these."""
-    return Meta(description=sentence, extra_json_schema={"enum": list(words)})
+def one_of(values: Iterable[str], description: str | None = None) -> Meta:
+    """Metadata of a text field with these values."""
+    return Meta(description=description, extra_json_schema={"enum": list(values)})
 
 
 async def read_body(kind: type[T]) -> T:
     """The request's body as ``kind``; an empty one counts as ``{}``.
 
-    Raises Problem: 400 for what is no JSON, 422 naming the field for what does not fit.
+    Raises Problem: 400 for what is not JSON, 422 naming the field for what does not validate.
     """
     return decode_body(await request.get_data(cache=False, as_text=False, parse_form_data=False), kind)
 
 
 def decode_body(raw: bytes, kind: type[T]) -> T:
-    """The same for a body that was read already."""
+    """The same for a body that was already read."""
     try:
         return msgspec.json.decode(raw or b"{}", type=kind)
     except msgspec.ValidationError as error:
-        raise _unfit(str(error)) from None
+        raise _validation_problem(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Problem(400, "malformed_json", "the body is not JSON") from None
 
 
-def _unfit(said: str) -> Problem:
-    at, unknown, missing = _AT.search(said), _UNKNOWN.search(said), _MISSING.search(said)
-    place = at["field"] if at else ""
+def _validation_problem(error: str) -> Problem:
+    at, unknown, missing = _AT.search(error), _UNKNOWN.search(error), _MISSING.search(error)
+    path = at["field"] if at else ""
     if unknown:
-        return invalid(".".join(filter(None, [place, unknown["field"][:_SHOWN]])), "is not known")
+        return invalid(".".join(filter(None, [path, unknown["field"][:_MAX_REPEATED]])), "is not known")
     if missing:
-        return invalid(".".join(filter(None, [place, missing["field"]])), "is missing")
-    message = _AT.sub("", said).replace("`", "")
-    return invalid(place or "body", message[:1].lower() + message[1:])
+        return invalid(".".join(filter(None, [path, missing["field"]])), "is missing")
+    message = _AT.sub("", error).replace("`", "")
+    return invalid(path or "body", message[:1].lower() + message[1:])
 
 
-def reply(body: object, status: int = 200) -> Response:
-    """``body`` as JSON."""
+def json_response(body: object, status: int = 200) -> Response:
+    """A response with ``body`` as JSON."""
     return Response(msgspec.json.encode(body), status, content_type="application/json")

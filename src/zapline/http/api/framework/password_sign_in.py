@@ -1,4 +1,4 @@
-"""Lets administrators in by password: how often somebody may try, and what a try costs him."""
+"""Signs administrators in by password, with limits on attempts for each account and address."""
 
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
@@ -10,94 +10,96 @@ import argon2
 import structlog
 import trio
 
-from zapline.domain.principals import Actor, ActorKind, Principal, TokenKind
+from zapline.domain.principals import ActorKind, AuditActor, Principal, TokenKind
 from zapline.http.api.framework.problems import Problem
-from zapline.http.server.client_address import Networks, party_of
+from zapline.http.server.client_address import Networks, rate_limit_key
 from zapline.sql.accounts.access_tokens import ShutOut
 from zapline.sql.accounts.administrators import Admin
 from zapline.supervisors.accounts.audit_log import AuditLog
-from zapline.supervisors.accounts.authentication import Identity
+from zapline.supervisors.accounts.authentication import Authentication
 
 _WINDOW = 300.0
-"""Seconds over which attempts to sign in are counted."""
-_BY_ACCOUNT = 5
-_BY_SOURCE = 20
-"""Attempts in a window: a person who has forgotten a password tries less often, a house behind one address not."""
-_REMEMBERED = 4096
-"""Accounts and sources whose attempts are remembered; the least recently seen is forgotten."""
-_VERIFYING = 2
-_QUEUEING = 16
-"""Passwords checked at once (64 MiB and 0.1 s each), and sign-ins that may wait for their turn."""
-_STRANGER = "unknown"
-"""Who tries an address that is nobody's: what was typed may be a password in the wrong field, so it is not kept."""
+"""Seconds over which sign-in attempts are counted."""
+_ATTEMPTS_BY_ACCOUNT = 5
+_ATTEMPTS_BY_SOURCE = 20
+"""Attempts allowed in a window. One account needs few; many people may share one address."""
+_MAX_KEYS = 4096
+"""Accounts and addresses whose attempts are remembered; the least recently used are forgotten."""
+_MAX_VERIFYING = 2
+_MAX_WAITING = 16
+"""Passwords verified at once (64 MiB and 0.1 s each), and sign-ins that may wait for their turn."""
+_UNKNOWN_ACTOR = "unknown"
+"""Audited for an unknown e-mail address: what was typed may be a password in the wrong field, so it is not stored."""
 _LOG = structlog.get_logger(scope="Auth")
 
 
-class Attempts:
-    """How often each key tried in the last window; sliding, in bounded memory."""
+class AttemptLimit:
+    """A sliding-window count of attempts for each key, in bounded memory."""
 
     def __init__(self, allowed: int) -> None:
         self._allowed = allowed
-        self._known: OrderedDict[str, deque[float]] = OrderedDict()
+        self._attempts: OrderedDict[str, deque[float]] = OrderedDict()
 
     def wait(self, key: str, now: float) -> float:
-        """Seconds until ``key`` may try again; 0 where it may now."""
-        tried = self._known.get(key)
-        while tried and now - tried[0] >= _WINDOW:
-            tried.popleft()
-        return tried[0] + _WINDOW - now if tried and len(tried) >= self._allowed else 0.0
+        """Seconds until ``key`` may try again; 0 if it may now."""
+        attempts = self._attempts.get(key)
+        while attempts and now - attempts[0] >= _WINDOW:
+            attempts.popleft()
+        return attempts[0] + _WINDOW - now if attempts and len(attempts) >= self._allowed else 0.0
 
-    def note(self, key: str, now: float) -> None:
+    def record(self, key: str, now: float) -> None:
         """Count an attempt."""
-        tried = self._known.setdefault(key, deque(maxlen=self._allowed))
-        tried.append(now)
-        self._known.move_to_end(key)
-        if len(self._known) > _REMEMBERED:
-            self._known.popitem(last=False)
+        attempts = self._attempts.setdefault(key, deque(maxlen=self._allowed))
+        attempts.append(now)
+        self._attempts.move_to_end(key)
+        if len(self._attempts) > _MAX_KEYS:
+            self._attempts.popitem(last=False)
 
-    def forgive(self, key: str) -> None:
-        """The attempts were those of somebody who knows the password."""
-        self._known.pop(key, None)
+    def reset(self, key: str) -> None:
+        """Reset the count after a successful sign-in."""
+        self._attempts.pop(key, None)
 
 
 @dataclass(frozen=True, slots=True)
 class AuthPolicy:
-    """``trusted``: networks of proxies whose X-Forwarded-For is believed."""
+    """``trusted``: networks of proxies whose X-Forwarded-For is trusted."""
 
     trusted: Networks = ()
     hasher: argon2.PasswordHasher = field(default_factory=argon2.PasswordHasher)
-    """What a password costs to check: the cost of the stored ones, so that an unknown account takes as long."""
+    """Its cost parameters match those of stored hashes, so that unknown accounts take the same time to check."""
 
 
-class SignIn:
-    """One for the process, so that API and console count the same attempts."""
+class PasswordSignIn:
+    """One instance for the process, so that API and console count the same attempts."""
 
-    def __init__(self, identity: Identity, audit: AuditLog, policy: AuthPolicy) -> None:
+    def __init__(self, identity: Authentication, audit: AuditLog, policy: AuthPolicy) -> None:
         self._identity = identity
         self._audit = audit
-        self._verifying = trio.CapacityLimiter(_VERIFYING)
+        self._verifying = trio.CapacityLimiter(_MAX_VERIFYING)
         self._hasher = policy.hasher
-        # Checked where there is no such account, so that the answer takes as long.
-        self._nobody = self._hasher.hash("nobody has this password")
-        self._accounts, self._sources = Attempts(_BY_ACCOUNT), Attempts(_BY_SOURCE)
+        # Verified when there is no such account, so that the response takes as long.
+        self._dummy_hash = self._hasher.hash("nobody has this password")
+        self._account_attempts, self._source_attempts = (
+            AttemptLimit(_ATTEMPTS_BY_ACCOUNT),
+            AttemptLimit(_ATTEMPTS_BY_SOURCE),
+        )
 
     async def open_session(self, email: str, password: str, source: str) -> tuple[str, datetime]:
-        """A session of the console for its cookie, and when it ends at the latest. Raises Problem as below."""
-        return await self._let_in(email, password, source, self._identity.open_session)
+        """Open a console session: its token for the cookie, and its latest end. Raises Problem like ``open_login``."""
+        return await self._sign_in(email, password, source, self._identity.open_session)
 
     async def open_login(self, email: str, password: str, source: str) -> tuple[str, datetime]:
-        """A bearer token, and when it ends at the latest.
+        """Issue a bearer token; returns it with its latest end.
 
-        Raises Problem 401 where nobody has this e-mail and password, and 429 where he or his address has tried too
-        often.
+        Raises Problem 401 for a wrong e-mail or password, and 429 after too many attempts by account or address.
         """
 
         async def open_login(principal: Principal, password_hash: str) -> tuple[str, datetime]:
             return await self._identity.open_login(principal, password_hash=password_hash)
 
-        return await self._let_in(email, password, source, open_login)
+        return await self._sign_in(email, password, source, open_login)
 
-    async def _let_in(
+    async def _sign_in(
         self,
         email: str,
         password: str,
@@ -105,54 +107,54 @@ class SignIn:
         open: Callable[[Principal, str], Awaitable[tuple[str, datetime]]],
     ) -> tuple[str, datetime]:
         account = email.strip().lower()
-        self._admit(source, account)
-        # An address with a NUL is nobody's, and no database would look for it.
-        found = await self._identity.account(account.replace("\0", "?").encode("utf-8", "replace").decode())
-        right = await self._verify(found.password_hash if found else self._nobody, password)
-        if found is None or not right or found.disabled_at is not None:
-            raise await self._refused(found, source)
-        principal = Principal(ActorKind.ADMIN, found.id, found.email)
+        self._limit_attempts(source, account)
+        # No account has a NUL in its address, and PostgreSQL refuses such a parameter.
+        admin = await self._identity.find_admin(account.replace("\0", "?").encode("utf-8", "replace").decode())
+        verified = await self._verify(admin.password_hash if admin else self._dummy_hash, password)
+        if admin is None or not verified or admin.disabled_at is not None:
+            raise await self._failed(admin, source)
+        principal = Principal(ActorKind.ADMIN, admin.id, admin.email)
         try:
-            opened = await open(principal, found.password_hash)
-        except ShutOut:  # changed while it was checked
-            raise await self._refused(found, source) from None
-        self._accounts.forgive(account)
-        self._sources.forgive(party_of(source))
-        await self._audit.happened(principal.at(source), "sign_in", 200)
-        _LOG.info("Signed in", admin=str(found.id), source=source)
+            opened = await open(principal, admin.password_hash)
+        except ShutOut:  # the account changed during the verification
+            raise await self._failed(admin, source) from None
+        self._account_attempts.reset(account)
+        self._source_attempts.reset(rate_limit_key(source))
+        await self._audit.record(principal.at(source), "sign_in", 200)
+        _LOG.info("Signed in", admin=str(admin.id), source=source)
         return opened
 
-    async def _refused(self, found: Admin | None, source: str) -> Problem:
+    async def _failed(self, admin: Admin | None, source: str) -> Problem:
         _LOG.warning("Sign-in failed", source=source, security=True)
-        known = Actor(ActorKind.ADMIN, found.email, found.id, source) if found else None
-        await self._audit.happened(known or Actor(ActorKind.ADMIN, _STRANGER, None, source), "sign_in", 401)
+        actor = AuditActor(ActorKind.ADMIN, admin.email, admin.id, source) if admin else None
+        await self._audit.record(actor or AuditActor(ActorKind.ADMIN, _UNKNOWN_ACTOR, None, source), "sign_in", 401)
         return Problem(401, "wrong_credentials", "email or password is wrong")
 
     async def session(self, token: str, *, use: bool = True) -> Principal | None:
-        """Who has this session, if it is valid; a bearer token is none. ``use`` False: only to look.
+        """The principal of a valid console session; None for bearer tokens. ``use`` False does not count as a use.
 
-        Raises DatabaseUnavailable where nothing is known of it.
+        Raises DatabaseUnavailable if the token is not cached and the database is away.
         """
-        holder = await self._identity.holder(token, use=use)
+        holder = await self._identity.find_holder(token, use=use)
         return holder.principal if holder is not None and holder.kind is TokenKind.SESSION else None
 
     async def close(self, token: str, principal: Principal, source: str) -> None:
-        """End a session or a login."""
-        await self._identity.end(token)
-        await self._audit.happened(principal.at(source), "sign_out", 204)
+        """End a session or a bearer token."""
+        await self._identity.revoke(token)
+        await self._audit.record(principal.at(source), "sign_out", 204)
 
-    def _admit(self, source: str, account: str) -> None:
-        """Count the attempt before it is checked, so that many at once are no way around. Raises Problem 429."""
-        now, party = trio.current_time(), party_of(source)
-        wait = max(self._accounts.wait(account, now), self._sources.wait(party, now))
+    def _limit_attempts(self, source: str, account: str) -> None:
+        """Count the attempt before it is verified, so that parallel attempts count too. Raises Problem 429."""
+        now, source_key = trio.current_time(), rate_limit_key(source)
+        wait = max(self._account_attempts.wait(account, now), self._source_attempts.wait(source_key, now))
         if wait > 0:
             _LOG.warning("Sign-in refused: too many attempts", source=source, security=True)
-            said = "too many attempts to sign in"
-            raise Problem(429, "too_many_attempts", said, retryable=True, retry_after=ceil(wait))
-        if self._verifying.statistics().tasks_waiting >= _QUEUEING:
+            detail = "too many attempts to sign in"
+            raise Problem(429, "too_many_attempts", detail, retryable=True, retry_after=ceil(wait))
+        if self._verifying.statistics().tasks_waiting >= _MAX_WAITING:
             raise Problem(429, "busy", "too many people sign in just now", retryable=True, retry_after=2)
-        self._accounts.note(account, now)
-        self._sources.note(party, now)
+        self._account_attempts.record(account, now)
+        self._source_attempts.record(source_key, now)
 
     async def _verify(self, stored: str, password: str) -> bool:
         def check() -> bool:
@@ -161,6 +163,6 @@ class SignIn:
             except argon2.exceptions.VerifyMismatchError:
                 return False
             except (argon2.exceptions.InvalidHashError, argon2.exceptions.VerificationError):
-                return False  # a row that somebody wrote by hand
+                return False  # not written by Zapline
 
         return await trio.to_thread.run_sync(check, limiter=self._verifying)

@@ -1,4 +1,4 @@
-"""What each problem code means to a caller, in a sentence; the document of the API and its page read it."""
+"""Says in a sentence what each problem code means to a caller, for the OpenAPI document and its page."""
 
 from collections.abc import Mapping
 
@@ -73,7 +73,7 @@ MEANINGS: Mapping[str, str] = {
     "upload_not_found": "the unit has no such upload",
     "wrong_credentials": "e-mail or password is wrong",
 }
-"""Only codes that are here may be answered; a test reads the sources for others."""
+"""Only codes listed here may be sent; a test searches the sources for others."""
 
 RETRYABLE = frozenset(
     {"busy", "database_busy", "database_unavailable", "journal_refused", "media_busy", "media_url_unresolvable"}
@@ -87,4 +87,4 @@ RETRYABLE = frozenset(
         "unit_not_ready",
     }
 )
-"""Codes whose request may simply be made again later; of ``evolution_failed`` the answer itself says it."""
+"""Codes whose request may be repeated unchanged later; for ``evolution_failed`` the response itself says whether."""

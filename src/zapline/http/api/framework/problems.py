@@ -1,4 +1,4 @@
-"""Turns every error into RFC 9457 problem+json; the only place that says which error has which status."""
+"""Turns every error into RFC 9457 problem+json with its status and code."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,21 +12,22 @@ from quart import Response
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
-from zapline.domain.errors import DatabaseUnavailable, JournalRefused, LocalError, RemoteError, Unfit, ZaplineError
+from zapline.domain.errors import (
+    DatabaseUnavailable,
+    InvalidField,
+    JournalRefused,
+    LocalError,
+    RemoteError,
+    ZaplineError,
+)
 from zapline.domain.network_addresses import InvalidMediaUrl
-from zapline.evolution.client.failures import EvolutionFailure, Verdict
-from zapline.sql.postgres.error_classes import CommitUnknown, StatementFailed, Trouble
+from zapline.evolution.client.failures import EvolutionFailure, FailureVerdict
+from zapline.sql.postgres.database_errors import CommitUnknown, StatementFailed, Verdict
 from zapline.sql.units.units import InstanceTaken
 from zapline.supervisors.inbound.media_cache import MediaBusy
 from zapline.supervisors.outbound.media_url_check import MediaUrlRefused, MediaUrlUnresolvable
-from zapline.supervisors.outbound.message_composition import InvalidMessage
-from zapline.supervisors.outbound.submission import (
-    ClientIdTaken,
-    NotCancellable,
-    NotUncertain,
-    UnknownConversation,
-    UnknownMessage,
-)
+from zapline.supervisors.outbound.message_composition import InvalidMessage, UnknownConversation
+from zapline.supervisors.outbound.submission import ClientIdTaken, NotCancellable, NotUncertain, UnknownMessage
 from zapline.supervisors.units.unit_commands import (
     InvalidUnit,
     NotReplayable,
@@ -40,7 +41,7 @@ _LOG = structlog.get_logger(scope="Api")
 
 @dataclass(eq=False)  # not frozen: Python writes the traceback into it
 class Problem(Exception):
-    """An answer that is an error. ``errors``: (field, message) for 422. ``retry_after`` in seconds."""
+    """An error response. ``errors``: (field, message) for 422. ``retry_after`` in seconds."""
 
     status: int
     code: str
@@ -52,7 +53,7 @@ class Problem(Exception):
 
 
 def invalid(field: str, message: str) -> Problem:
-    """422 for one field."""
+    """A 422 problem for one field."""
     return Problem(422, "invalid_request", f"{field}: {message}", errors=[(field, message)])
 
 
@@ -75,7 +76,7 @@ class ProblemBody(msgspec.Struct, frozen=True):
     errors: Annotated[tuple[FieldError, ...] | UnsetType, Meta(description="Of 422: the fields at fault.")] = UNSET
 
 
-def answer(problem: Problem) -> Response:
+def problem_response(problem: Problem) -> Response:
     """The problem as a response."""
     body = ProblemBody(
         type="about:blank",
@@ -94,77 +95,77 @@ def answer(problem: Problem) -> Response:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """How an error is answered whose own text was written for callers."""
+class ProblemType:
+    """Status and code of an error whose own text is written for callers and is sent as ``detail``."""
 
     status: int
     code: str
     retryable: bool = False
-    """Whether the same request may do later; then the caller is told when to ask again."""
+    """Whether the same request may succeed later; the response then has ``Retry-After``."""
     field: str = ""
-    """Of 422: what is at fault, where the error itself does not say it."""
+    """Of 422: the invalid field, where the error itself does not name it."""
 
 
-Register = Mapping[type[ZaplineError], Known]
+ProblemTypes = Mapping[type[ZaplineError], ProblemType]
 
-KNOWN: Register = {
-    UnknownUnit: Known(404, "unit_not_found"),
-    UnknownDeadLetter: Known(404, "dead_letter_not_found"),
-    UnknownMessage: Known(404, "message_not_found"),
-    UnknownConversation: Known(404, "conversation_not_found"),
-    NotReplayable: Known(409, "not_replayable"),
-    InstanceTaken: Known(409, "instance_taken"),
-    ClientIdTaken: Known(409, "client_message_id_taken"),
-    NotCancellable: Known(409, "not_cancellable"),
-    NotUncertain: Known(409, "not_uncertain"),
-    InvalidUnit: Known(422, "invalid_unit"),
-    InvalidMediaUrl: Known(422, "invalid_media_url", field="url"),
-    MediaUrlRefused: Known(422, "media_url_refused", field="url"),
-    MediaUrlUnresolvable: Known(422, "media_url_unresolvable", retryable=True, field="url"),
-    UnitNotReady: Known(503, "unit_not_ready", retryable=True),
-    MediaBusy: Known(503, "media_busy", retryable=True),
+COMMON_PROBLEMS: ProblemTypes = {
+    UnknownUnit: ProblemType(404, "unit_not_found"),
+    UnknownDeadLetter: ProblemType(404, "dead_letter_not_found"),
+    UnknownMessage: ProblemType(404, "message_not_found"),
+    UnknownConversation: ProblemType(404, "conversation_not_found"),
+    NotReplayable: ProblemType(409, "not_replayable"),
+    InstanceTaken: ProblemType(409, "instance_taken"),
+    ClientIdTaken: ProblemType(409, "client_message_id_taken"),
+    NotCancellable: ProblemType(409, "not_cancellable"),
+    NotUncertain: ProblemType(409, "not_uncertain"),
+    InvalidUnit: ProblemType(422, "invalid_unit"),
+    InvalidMediaUrl: ProblemType(422, "invalid_media_url", field="url"),
+    MediaUrlRefused: ProblemType(422, "media_url_refused", field="url"),
+    MediaUrlUnresolvable: ProblemType(422, "media_url_unresolvable", retryable=True, field="url"),
+    UnitNotReady: ProblemType(503, "unit_not_ready", retryable=True),
+    MediaBusy: ProblemType(503, "media_busy", retryable=True),
 }
-"""What each of our errors is to a caller; a class stands for those derived from it too. Other rooms' errors are
-handed to ``install``."""
+"""Problem types of errors that several resources raise; subclasses are included. A resource's own errors are passed to
+``install_error_handlers``."""
 
-_TRY_AGAIN = 5
-"""Seconds after which a caller may ask again while the database or a unit comes back."""
+_RETRY_AFTER = 5
+"""Seconds a caller should wait while the database or a unit comes back."""
 
 
-def of_error(error: ZaplineError, register: Register = KNOWN) -> Problem:
-    """The problem that one of our own errors is; its text is shown only where it was written for callers."""
+def problem_of(error: ZaplineError, problem_types: ProblemTypes = COMMON_PROBLEMS) -> Problem:
+    """The problem for one of our own errors; its text is included only where it was written for callers."""
     for kind in type(error).__mro__:
-        known = register.get(kind)
-        if known is not None:
-            wait = _TRY_AGAIN if known.retryable else None
-            field = error.field if isinstance(error, Unfit) else known.field
+        found = problem_types.get(kind)
+        if found is not None:
+            wait = _RETRY_AFTER if found.retryable else None
+            field = error.field if isinstance(error, InvalidField) else found.field
             fields = [(field, str(error))] if field else []
-            return Problem(known.status, known.code, str(error), known.retryable, fields, wait)
+            return Problem(found.status, found.code, str(error), found.retryable, fields, wait)
     match error:
         case InvalidMessage():
             return Problem(422, error.code, str(error), errors=[(error.field, error.message)])
         case EvolutionFailure():
-            # What is asked of Evolution for a caller may be asked again, unless it refuses the very request.
-            said = f"Evolution did not do it ({error.code}): {error.detail}"
-            return Problem(502, "evolution_failed", said, error.verdict is not Verdict.REJECTED)
+            # A caller may repeat what Evolution failed to do, unless Evolution rejects the request itself.
+            detail = f"Evolution did not do it ({error.code}): {error.detail}"
+            return Problem(502, "evolution_failed", detail, error.verdict is not FailureVerdict.REJECTED)
         case CommitUnknown():
-            said = "the database did not confirm the change; look whether it was made before asking again"
-            return Problem(503, "outcome_unknown", said)
+            detail = "the database did not confirm the change; look whether it was made before asking again"
+            return Problem(503, "outcome_unknown", detail)
         case DatabaseUnavailable():
-            said = "the database cannot be reached just now"
-            return Problem(503, "database_unavailable", said, retryable=True, retry_after=_TRY_AGAIN)
+            detail = "the database cannot be reached just now"
+            return Problem(503, "database_unavailable", detail, retryable=True, retry_after=_RETRY_AFTER)
         case JournalRefused():
-            said = "the journal's disk takes nothing just now"
-            return Problem(503, "journal_refused", said, retryable=True, retry_after=_TRY_AGAIN)
-        case StatementFailed(trouble=Trouble.POISON):
-            said = "a text holds characters that cannot be stored"
-            return Problem(422, "invalid_text", said, errors=[("body", said)])
-        case StatementFailed(trouble=Trouble.RETRY):
-            return Problem(503, "database_busy", "the database is busy", retryable=True, retry_after=_TRY_AGAIN)
+            detail = "the journal's disk takes nothing just now"
+            return Problem(503, "journal_refused", detail, retryable=True, retry_after=_RETRY_AFTER)
+        case StatementFailed(trouble=Verdict.POISON):
+            detail = "a text holds characters that cannot be stored"
+            return Problem(422, "invalid_text", detail, errors=[("body", detail)])
+        case StatementFailed(trouble=Verdict.RETRY):
+            return Problem(503, "database_busy", "the database is busy", retryable=True, retry_after=_RETRY_AFTER)
         case StatementFailed():
             return Problem(503, "database_refused", "the database refuses; see /health and the log")
         case RemoteError():
-            return Problem(503, "unavailable", "something that is needed is away", True, retry_after=_TRY_AGAIN)
+            return Problem(503, "unavailable", "something that is needed is away", True, retry_after=_RETRY_AFTER)
         case LocalError():
             return Problem(409, "refused", "the request cannot be done in the present state")
     return _INTERNAL
@@ -172,7 +173,7 @@ def of_error(error: ZaplineError, register: Register = KNOWN) -> Problem:
 
 _INTERNAL = Problem(500, "internal_error", "an error of Zapline itself; it is in the log")
 
-_OF_HTTP: Mapping[int, tuple[str, str]] = {
+_HTTP_PROBLEMS: Mapping[int, tuple[str, str]] = {
     400: ("bad_request", "the request cannot be understood"),
     404: ("not_found", "there is nothing at this address"),
     405: ("method_not_allowed", "this address does not know this method"),
@@ -181,38 +182,38 @@ _OF_HTTP: Mapping[int, tuple[str, str]] = {
 }
 
 
-def _of_http(error: HTTPException) -> Response:
+def _http_error_response(error: HTTPException) -> Response:
     status = error.code or 500
     if status < 400:  # a redirect of the router
         return Response(b"", status, headers=dict(error.get_headers()))
     fallback = (HTTPStatus(status).phrase.lower().replace(" ", "_"), HTTPStatus(status).phrase)
-    code, detail = _OF_HTTP.get(status, fallback)
-    kept = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
-    return answer(Problem(status, code, detail, retryable=status == 408, headers=kept))
+    code, detail = _HTTP_PROBLEMS.get(status, fallback)
+    headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
+    return problem_response(Problem(status, code, detail, retryable=status == 408, headers=headers))
 
 
-def install(app: QuartTrio, more: Register | None = None) -> None:
-    """Have every error of the application answered as a problem; ``more``: those of other rooms."""
-    register = {**KNOWN, **(more or {})}
+def install_error_handlers(app: QuartTrio, more: ProblemTypes | None = None) -> None:
+    """Answer every error of the application with a problem; ``more``: problem types of the resources."""
+    problem_types = {**COMMON_PROBLEMS, **(more or {})}
 
-    async def problem(error: Problem) -> Response:
-        return answer(error)
+    async def raised_problem(error: Problem) -> Response:
+        return problem_response(error)
 
-    async def ours(error: ZaplineError) -> Response:
-        found = of_error(error, register)
-        if found.status >= 500:
-            _LOG.warning("A request failed", code=found.code, error=str(error))
-        return answer(found)
+    async def zapline_error(error: ZaplineError) -> Response:
+        problem = problem_of(error, problem_types)
+        if problem.status >= 500:
+            _LOG.warning("A request failed", code=problem.code, error=str(error))
+        return problem_response(problem)
 
-    async def http(error: HTTPException) -> Response:
-        return _of_http(error)
+    async def http_error(error: HTTPException) -> Response:
+        return _http_error_response(error)
 
     async def unexpected(error: Exception) -> Response:
-        # Only our own bugs come this far; the log masks what they say, the caller hears nothing of it.
+        # Only our own bugs reach this handler; the log masks their text, and the caller does not see it.
         _LOG.error("A request crashed", exc_info=error)
-        return answer(_INTERNAL)
+        return problem_response(_INTERNAL)
 
-    app.register_error_handler(Problem, problem)
-    app.register_error_handler(ZaplineError, ours)
-    app.register_error_handler(HTTPException, http)
+    app.register_error_handler(Problem, raised_problem)
+    app.register_error_handler(ZaplineError, zapline_error)
+    app.register_error_handler(HTTPException, http_error)
     app.register_error_handler(Exception, unexpected)

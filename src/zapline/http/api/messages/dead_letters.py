@@ -1,29 +1,39 @@
-"""Dead letters: what could not be used, why, its body for who may see it, and what becomes of it."""
+"""Routes of dead letters: list, show with the body, replay, give up."""
 
 from base64 import b64encode
+from collections.abc import Sequence
 from typing import Annotated
 from uuid import UUID
 
 from msgspec import Meta
-from quart import Response, request
+from quart import Response
 
 from zapline.domain.ids import UnitId
 from zapline.domain.timestamps import iso
-from zapline.http.api.framework.json_bodies import Answer, Body, Moment, read_body, reply
-from zapline.http.api.framework.paging import BIGINT, PAGED, Page, Position, Seq, cursor, encode, limit
-from zapline.http.api.framework.problems import invalid
-from zapline.http.api.framework.routes import Access, Doc, Query, Routes
+from zapline.http.api.framework.json_bodies import RequestBody, ResponseBody, Timestamp, json_response, read_body
+from zapline.http.api.framework.paging import (
+    BIGINT,
+    PAGED,
+    Page,
+    Position,
+    Seq,
+    query_cursor,
+    query_limit,
+    query_unit,
+    split_page,
+)
+from zapline.http.api.framework.route_table import Access, QueryParameter, RouteDoc, RouteTable
 from zapline.sql.conversations import conversations
-from zapline.sql.inbound.dead_letters import Letter
+from zapline.sql.inbound.dead_letters import DeadLetter
 from zapline.sql.postgres.pool import Pool
-from zapline.supervisors.units.unit_commands import Submit, UnknownDeadLetter
+from zapline.supervisors.units.unit_commands import UnitCommands, UnknownDeadLetter
 
 
 class _After(Position, frozen=True, tag="d"):
     id: Seq
 
 
-class LetterBody(Answer, frozen=True):
+class LetterBody(ResponseBody, frozen=True):
     """A dead letter, without its body: bodies are people's messages."""
 
     id: int
@@ -33,10 +43,10 @@ class LetterBody(Answer, frozen=True):
     event: Annotated[str | None, Meta(description="The event as Evolution named it.")]
     size: Annotated[int, Meta(description="Bytes of its body.")]
     replayable: Annotated[bool, Meta(description="Whether its body was kept.")]
-    received_at: Moment | None
-    created_at: Moment | None
-    replayed_at: Moment | None
-    given_up_at: Annotated[Moment | None, Meta(description="When a person decided to leave it alone.")]
+    received_at: Timestamp | None
+    created_at: Timestamp | None
+    replayed_at: Timestamp | None
+    given_up_at: Annotated[Timestamp | None, Meta(description="When a person decided to leave it alone.")]
 
 
 class LetterPage(Page[LetterBody], frozen=True):
@@ -50,105 +60,95 @@ class RawLetter(LetterBody, frozen=True):
     base64: str | None = None
 
 
-class Replayed(Answer, frozen=True):
+class Replayed(ResponseBody, frozen=True):
     """A letter was given to its unit again."""
 
     id: int
     replayed: bool
 
 
-class GivenUp(Answer, frozen=True):
+class GivenUp(ResponseBody, frozen=True):
     """A letter is left alone."""
 
     id: int
     given_up: bool
 
 
-_UNIT = Query("unitId", UUID, "Only those of this unit.")
-_UNKNOWN = {"dead_letter_not_found": 404}
-_NOT_AGAIN = {**_UNKNOWN, "not_replayable": 409, "unit_not_ready": 503}
-_LIST = Doc("Dead letters of all units", {200: LetterPage}, query=(*PAGED, _UNIT))
-_REPLAY = Doc("Give a dead letter to its unit again", {202: Replayed}, body=Body, errors=_NOT_AGAIN)
-_OF_UNIT = Doc("A unit's dead letters", {200: LetterPage}, query=PAGED)
-_SHOW = Doc("A dead letter with its body", {200: RawLetter}, errors=_UNKNOWN)
-_GIVE_UP = Doc("Leave a dead letter alone; it is kept like the others", {200: GivenUp}, body=Body, errors=_UNKNOWN)
+_UNIT = QueryParameter("unitId", UUID, "Only those of this unit.")
+_NOT_FOUND = {"dead_letter_not_found": 404}
+_REPLAY_ERRORS = {**_NOT_FOUND, "not_replayable": 409, "unit_not_ready": 503}
+_LIST = RouteDoc("Dead letters of all units", {200: LetterPage}, query=(*PAGED, _UNIT))
+_REPLAY = RouteDoc("Give a dead letter to its unit again", {202: Replayed}, body=RequestBody, errors=_REPLAY_ERRORS)
+_LIST_OF_UNIT = RouteDoc("A unit's dead letters", {200: LetterPage}, query=PAGED)
+_SHOW = RouteDoc("A dead letter with its body", {200: RawLetter}, errors=_NOT_FOUND)
+_GIVE_UP = RouteDoc(
+    "Leave a dead letter alone; it is kept like the others", {200: GivenUp}, body=RequestBody, errors=_NOT_FOUND
+)
 
 
-class DeadLetters:
-    """``/dead-letters`` for administrators, ``/units/{unit}/dead-letters`` for who may see and change that unit."""
+class DeadLetterRoutes:
+    """``/dead-letters`` for administrators, ``/units/{unit}/dead-letters`` for callers with access to that unit."""
 
-    def __init__(self, submit: Submit, pool: Pool) -> None:
-        self._submit = submit
+    def __init__(self, commands: UnitCommands, pool: Pool) -> None:
+        self._commands = commands
         self._pool = pool
 
-    def attach(self, routes: Routes) -> None:
-        every, one = "/dead-letters", "/units/<uuid:unit>/dead-letters"
-        routes.add("GET", every, "list_dead_letters", self.list, Access.ADMIN, _LIST)
-        routes.add("POST", f"{every}/<int:letter>/replay", "replay_dead_letter", self.replay, Access.ADMIN, _REPLAY)
-        routes.add("GET", one, "list_unit_dead_letters", self.list_of, Access.READ, _OF_UNIT)
+    def attach(self, routes: RouteTable) -> None:
+        all_units, one = "/dead-letters", "/units/<uuid:unit>/dead-letters"
+        routes.add("GET", all_units, "list_dead_letters", self.list, Access.ADMIN, _LIST)
+        routes.add("POST", f"{all_units}/<int:letter>/replay", "replay_dead_letter", self.replay, Access.ADMIN, _REPLAY)
+        routes.add("GET", one, "list_unit_dead_letters", self.list_of, Access.READ, _LIST_OF_UNIT)
         one = f"{one}/<int:letter>"
         routes.add("GET", one, "get_dead_letter", self.show, Access.CONTROL, _SHOW)
         routes.add("POST", f"{one}/replay", "replay_unit_dead_letter", self.replay_of, Access.CONTROL, _REPLAY)
         routes.add("POST", f"{one}/give-up", "give_up_dead_letter", self.give_up, Access.CONTROL, _GIVE_UP)
 
     async def list(self) -> Response:
-        """Newest first; of one unit where ``unitId`` is given."""
-        most, after = limit(), cursor(_After)
-        found = await conversations.letters(self._pool, _unit_asked(), after.id if after else None, most + 1)
-        return reply(_page(found, most))
+        """Newest first; of one unit if ``unitId`` is given."""
+        limit, after = query_limit(), query_cursor(_After)
+        letters = await conversations.letters(self._pool, query_unit(), after.id if after else None, limit + 1)
+        return json_response(_page(letters, limit))
 
     async def list_of(self, unit: UUID) -> Response:
-        most, after = limit(), cursor(_After)
-        id = self._submit.find(UnitId(unit)).id
-        return reply(
-            _page(await conversations.unit_letters(self._pool, id, after.id if after else None, most + 1), most)
-        )
+        id, limit, after = self._commands.find(UnitId(unit)).id, query_limit(), query_cursor(_After)
+        letters = await conversations.unit_letters(self._pool, id, after.id if after else None, limit + 1)
+        return json_response(_page(letters, limit))
 
     async def show(self, unit: UUID, letter: int) -> Response:
-        found = await conversations.letter(self._pool, self._submit.find(UnitId(unit)).id, _known(letter))
-        if found is None:
+        dead_letter = await conversations.letter(self._pool, self._commands.find(UnitId(unit)).id, _checked_id(letter))
+        if dead_letter is None:
             raise UnknownDeadLetter("there is no such dead letter")
-        return reply(_raw(found))
+        return json_response(_raw_dead_letter_body(dead_letter))
 
     async def replay(self, letter: int) -> Response:
-        await read_body(Body)
-        await self._submit.replay_dead_letter(_known(letter))
-        return reply(Replayed(letter, True), 202)
+        await read_body(RequestBody)
+        await self._commands.replay_dead_letter(_checked_id(letter))
+        return json_response(Replayed(letter, True), 202)
 
     async def replay_of(self, unit: UUID, letter: int) -> Response:
-        await read_body(Body)
-        await self._submit.replay_dead_letter(_known(letter), self._submit.find(UnitId(unit)).id)
-        return reply(Replayed(letter, True), 202)
+        await read_body(RequestBody)
+        await self._commands.replay_dead_letter(_checked_id(letter), self._commands.find(UnitId(unit)).id)
+        return json_response(Replayed(letter, True), 202)
 
     async def give_up(self, unit: UUID, letter: int) -> Response:
-        await read_body(Body)
-        await self._submit.give_up_dead_letter(UnitId(unit), _known(letter))
-        return reply(GivenUp(letter, True))
+        await read_body(RequestBody)
+        await self._commands.give_up_dead_letter(UnitId(unit), _checked_id(letter))
+        return json_response(GivenUp(letter, True))
 
 
-def _known(letter: int) -> int:
-    """Raises UnknownDeadLetter for a number that no letter can have."""
+def _checked_id(letter: int) -> int:
+    """The id. Raises UnknownDeadLetter if it is out of range for an id."""
     if letter > BIGINT:
         raise UnknownDeadLetter("there is no such dead letter")
     return letter
 
 
-def _unit_asked() -> UnitId | None:
-    text = request.args.get("unitId")
-    if text is None:
-        return None
-    try:
-        return UnitId(UUID(text))
-    except ValueError:
-        raise invalid("unitId", "is a unit's id") from None
+def _page(letters: Sequence[DeadLetter], limit: int) -> LetterPage:
+    page, next_cursor = split_page(letters, limit, lambda letter: _After(letter.id))
+    return LetterPage([_dead_letter_body(letter) for letter in page], next_cursor)
 
 
-def _page(found: list[Letter], most: int) -> LetterPage:
-    page = found[:most]
-    return LetterPage([_letter(letter) for letter in page], encode(_After(page[-1].id)) if len(found) > most else None)
-
-
-def _letter(letter: Letter) -> LetterBody:
+def _dead_letter_body(letter: DeadLetter) -> LetterBody:
     return LetterBody(
         id=letter.id,
         unit_id=letter.unit_id,
@@ -164,13 +164,13 @@ def _letter(letter: Letter) -> LetterBody:
     )
 
 
-def _raw(letter: Letter) -> RawLetter:
+def _raw_dead_letter_body(letter: DeadLetter) -> RawLetter:
     text = encoded = None
     if letter.raw is not None:
         try:
             text = letter.raw.decode()
         except UnicodeDecodeError:
             encoded = b64encode(letter.raw).decode()
-    shown = _letter(letter)
-    known = {name: getattr(shown, name) for name in LetterBody.__struct_fields__}
-    return RawLetter(**known, text=text, base64=encoded)
+    body = _dead_letter_body(letter)
+    fields = {name: getattr(body, name) for name in LetterBody.__struct_fields__}
+    return RawLetter(**fields, text=text, base64=encoded)

@@ -1,4 +1,4 @@
-"""Files of messages, brought from WhatsApp on demand: streamed, never shown by the browser itself."""
+"""Route of a message's file: fetched from WhatsApp on demand, streamed, always as a download."""
 
 import re
 from types import TracebackType
@@ -10,19 +10,28 @@ from quart import Response
 from quart.wrappers.response import ResponseBody
 
 from zapline.domain.ids import ExternalId, UnitId
-from zapline.domain.messages.events import Kind
+from zapline.domain.messages.facts import MessageKind
 from zapline.evolution.client.failures import MediaGone
 from zapline.http.api.framework.problems import Problem
-from zapline.http.api.framework.routes import Access, Doc, Routes
+from zapline.http.api.framework.route_table import Access, RouteDoc, RouteTable
 from zapline.sql.conversations import conversations
 from zapline.sql.conversations.conversations import Message
 from zapline.sql.postgres.pool import Pool
-from zapline.supervisors.inbound.media_cache import Media, OpenFile
+from zapline.supervisors.inbound.media_cache import MediaFetcher, OpenFile
 from zapline.supervisors.outbound.submission import UnknownMessage
-from zapline.supervisors.units.unit_commands import Submit
+from zapline.supervisors.units.unit_commands import UnitCommands
 
-_WITH_FILES = frozenset({Kind.IMAGE, Kind.VIDEO, Kind.AUDIO, Kind.VOICE, Kind.DOCUMENT, Kind.STICKER})
-_ENDINGS = {
+_KINDS_WITH_FILE = frozenset(
+    {
+        MessageKind.IMAGE,
+        MessageKind.VIDEO,
+        MessageKind.AUDIO,
+        MessageKind.VOICE,
+        MessageKind.DOCUMENT,
+        MessageKind.STICKER,
+    }
+)
+_EXTENSIONS = {
     "image/jpeg": ".jpg",
     "image/png": ".png",
     "image/webp": ".webp",
@@ -42,14 +51,14 @@ _ENDINGS = {
     "text/csv": ".csv",
     "text/plain": ".txt",
 }
-"""Types that no browser runs as a program, with the ending of a file that has no name. All others are plain bytes."""
-_PLAIN_BYTES = "application/octet-stream"
-_UNSAFE = re.compile(r'[\x00-\x1f\x7f"\\/;:<>|?*%]')
-_LONGEST_NAME = 150
-_LONGEST_ENDING = 10
+"""Types that browsers do not run, with their file name extension. All other types are served as plain bytes."""
+_DEFAULT_TYPE = "application/octet-stream"
+_UNSAFE_CHARACTERS = re.compile(r'[\x00-\x1f\x7f"\\/;:<>|?*%]')
+_MAX_NAME = 150
+_MAX_EXTENSION = 10
 
 
-_GET = Doc(
+_GET = RouteDoc(
     "A message's file",
     {200: "*/*"},
     errors={
@@ -62,64 +71,68 @@ _GET = Doc(
 )
 
 
-class MediaFiles:
+class MediaRoutes:
     """``/units/{id}/messages/{messageId}/media``."""
 
-    def __init__(self, submit: Submit, media: Media, pool: Pool) -> None:
-        self._submit = submit
+    def __init__(self, commands: UnitCommands, media: MediaFetcher, pool: Pool) -> None:
+        self._commands = commands
         self._media = media
         self._pool = pool
 
-    def attach(self, routes: Routes) -> None:
+    def attach(self, routes: RouteTable) -> None:
         path = "/units/<uuid:unit>/messages/<uuid:message>/media"
         routes.add("GET", path, "get_media", self.get, Access.READ, _GET)
 
     async def get(self, unit: UUID, message: UUID) -> Response:
-        """404 where there is no file to be had, with the reason."""
-        line = self._submit.find(UnitId(unit))
-        found = await conversations.message(self._pool, line.id, message)
-        if found is None:
+        """404 with the reason if there is no file."""
+        record = self._commands.find(UnitId(unit))
+        stored = await conversations.message(self._pool, record.id, message)
+        if stored is None:
             raise UnknownMessage("the unit has no such message")
-        external_id = external_id_of(found.message)
+        external_id = external_id_of(stored.message)
         try:
-            file = await self._media.open(line, external_id)
+            file = await self._media.open(record, external_id)
         except MediaGone:
             raise Problem(404, "media_gone", "neither Evolution nor WhatsApp has this file any more") from None
         mimetype = (file.mimetype or "").partition(";")[0].strip().lower()
-        answer = Response(_Streamed(file), content_type=mimetype if mimetype in _ENDINGS else _PLAIN_BYTES)
-        answer.headers["Content-Length"] = str(file.size)
-        own = found.message.media or {}
-        given = own.get("fileName") or file.file_name
-        name = given if isinstance(given, str) else f"{found.message.kind}{_ENDINGS.get(mimetype, '')}"
-        answer.headers["Content-Disposition"] = disposition(name)
-        answer.timeout = None  # the server itself ends what a client does not read
-        return answer
+        response = Response(_FileBody(file), content_type=mimetype if mimetype in _EXTENSIONS else _DEFAULT_TYPE)
+        response.headers["Content-Length"] = str(file.size)
+        media = stored.message.media or {}
+        file_name = media.get("fileName") or file.file_name
+        name = file_name if isinstance(file_name, str) else f"{stored.message.kind}{_EXTENSIONS.get(mimetype, '')}"
+        response.headers["Content-Disposition"] = attachment_header(name)
+        response.timeout = None  # the server closes connections whose client does not read
+        return response
 
 
 def external_id_of(message: Message) -> ExternalId:
-    """WhatsApp's id of a message that has a file. Raises Problem 404 with the reason where it has none."""
+    """WhatsApp's id of a message with a file. Raises Problem 404 with the reason if there is none."""
     if message.deleted_at is not None:
         raise Problem(404, "media_gone", "the message was deleted")
-    if message.kind not in _WITH_FILES:
+    if message.kind not in _KINDS_WITH_FILE:
         raise Problem(404, "no_media", "the message has no file")
     if message.external_id is None:
         raise Problem(404, "media_not_sent", "the message has not been sent yet")
     return ExternalId(message.external_id)
 
 
-def disposition(name: str) -> str:
-    """A Content-Disposition header (RFC 6266) that makes a download of it, whatever a stranger called the file."""
-    bare = _UNSAFE.sub("_", "".join(letter if letter.isprintable() else "_" for letter in name)).strip(" .")
-    stem, _, ending = bare.rpartition(".")
-    keep = len(ending) + 1 if stem and len(ending) <= _LONGEST_ENDING else 0
-    whole = bare if len(bare) <= _LONGEST_NAME else bare[: _LONGEST_NAME - keep] + bare[len(bare) - keep :]
-    whole = whole or "file"
-    plain = whole.encode("ascii", "replace").decode().replace("?", "_")
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(whole, safe='')}"
+def attachment_header(name: str) -> str:
+    """A Content-Disposition header (RFC 6266) that forces a download; ``name`` is untrusted."""
+    safe = _UNSAFE_CHARACTERS.sub(
+        "_", "".join(character if character.isprintable() else "_" for character in name)
+    ).strip(" .")
+    stem, _, extension = safe.rpartition(".")
+    suffix_length = len(extension) + 1 if stem and len(extension) <= _MAX_EXTENSION else 0
+    file_name = (
+        safe if len(safe) <= _MAX_NAME else safe[: _MAX_NAME - suffix_length] + safe[len(safe) - suffix_length :]
+    )
+    file_name = file_name or "file"
+    ascii_name = file_name.encode("ascii", "replace").decode().replace("?", "_")
+    return f"attachment; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(file_name, safe='')}"
 
 
-class _Streamed(ResponseBody):
-    """A response's body out of a file, a part at a time; closed whatever becomes of the response."""
+class _FileBody(ResponseBody):
+    """A response body that streams a file; the file is closed whatever happens to the response."""
 
     def __init__(self, file: OpenFile) -> None:
         self._file = file
@@ -136,7 +149,7 @@ class _Streamed(ResponseBody):
         return self
 
     async def __anext__(self) -> bytes:
-        part = await self._file.read()
-        if not part:
+        chunk = await self._file.read()
+        if not chunk:
             raise StopAsyncIteration
-        return part
+        return chunk

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Routes of live events and of webhooks to the CRM. Imported by ``http.app``, ``http.dependencies`` and the console."""

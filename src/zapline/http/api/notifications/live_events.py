@@ -1,4 +1,4 @@
-"""Live events of a unit, as server-sent events: each stream holds a place in the feed, and little else."""
+"""Streams a unit's live events as server-sent events; each stream holds little more than a position in the feed."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
@@ -11,164 +11,166 @@ from quart import Response, request
 from zapline.domain.errors import RemoteError
 from zapline.domain.ids import UnitId
 from zapline.http.api.framework.problems import Problem
-from zapline.http.api.framework.routes import Access, Doc, Query, Routes
-from zapline.supervisors.notifications.event_payloads import Hello, hello
-from zapline.supervisors.notifications.live_feed import Event, Feed, Watcher
-from zapline.supervisors.units.unit_commands import Submit, UnknownUnit
+from zapline.http.api.framework.route_table import Access, QueryParameter, RouteDoc, RouteTable
+from zapline.supervisors.notifications.event_payloads import HelloPayload, hello_payload
+from zapline.supervisors.notifications.live_feed import LiveEvent, LiveFeed, Watcher
+from zapline.supervisors.units.unit_commands import UnitCommands, UnknownUnit
 
 HEARTBEAT = 15.0
-"""Seconds after which a comment is sent where nothing happens: proxies end what is silent for a minute."""
+"""Seconds without events after which a comment is sent: proxies close connections that are silent for a minute."""
 RETRY_MS = 3000
-"""What a client is told to wait before it comes again."""
-ASK_AGAIN = 30.0
-"""Seconds after which it is asked anew whether whoever looks on still may."""
-GATHER = 0.1
-"""Seconds between two writes to one client: what happens meanwhile goes out together."""
-MOST_OF_UNIT, MOST = 64, 2000
+"""How long a client is told to wait before it reconnects."""
+RECHECK_ACCESS = 30.0
+"""Seconds between two checks whether the client may still watch."""
+BATCH_SECONDS = 0.1
+"""Seconds between two writes to one client; events in between are sent together."""
+MAX_STREAMS_PER_UNIT, MAX_STREAMS = 64, 2000
 """Streams of one unit, and of all units."""
-_LONGEST_ID = 64
+_MAX_ID = 64
 
-Welcome = Callable[[], Awaitable[bool]]
-"""Whether whoever opened a stream still may look on."""
+AccessCheck = Callable[[], Awaitable[bool]]
+"""Whether the client that opened a stream may still watch."""
 
 
-class Streams:
-    """The open streams, counted; who comes when there are too many is told to come later.
+class EventStreams:
+    """The open streams; above a limit new ones are refused.
 
-    ``ended`` counts how often somebody may have been shut out: then all are asked anew before they see more.
+    ``revocations`` counts events that may have ended somebody's access: then every stream checks before it sends more.
     """
 
     def __init__(
         self,
-        feed: Feed,
-        most_of_unit: int = MOST_OF_UNIT,
-        most: int = MOST,
-        ended: Callable[[], int] = lambda: 0,
+        feed: LiveFeed,
+        max_per_unit: int = MAX_STREAMS_PER_UNIT,
+        max_total: int = MAX_STREAMS,
+        revocations: Callable[[], int] = lambda: 0,
     ) -> None:
         self._feed = feed
-        self._ended = ended
-        self._most_of_unit, self._most = most_of_unit, most
-        self._open: dict[UnitId | None, int] = {}
+        self._revocations = revocations
+        self._max_per_unit, self._max_total = max_per_unit, max_total
+        self._open_by_unit: dict[UnitId | None, int] = {}
         self.count = 0
 
-    def response(self, unit: UnitId | None, greet: Callable[[], object], welcome: Welcome) -> Response:
-        """The events of a unit, or of all (None), as the answer to the present request.
+    def response(self, unit: UnitId | None, first_event: Callable[[], object], access_check: AccessCheck) -> Response:
+        """A response that streams the events of a unit, or of all (None).
 
-        ``greet`` makes the data of the first event, ``hello``. Raises Problem where there are too many streams already.
+        ``first_event`` makes the data of the event ``hello``. Raises Problem 429 and 503 above the limits.
         """
-        if self.count >= self._most:
+        if self.count >= self._max_total:
             raise Problem(
                 503, "too_many_streams_in_all", "too many clients look on just now", retryable=True, retry_after=10
             )
-        if self._open.get(unit, 0) >= self._most_of_unit:
-            said = f"there are {self._most_of_unit} streams of this unit already; close some"
-            raise Problem(429, "too_many_streams", said, retryable=True, retry_after=10)
+        if self._open_by_unit.get(unit, 0) >= self._max_per_unit:
+            detail = f"there are {self._max_per_unit} streams of this unit already; close some"
+            raise Problem(429, "too_many_streams", detail, retryable=True, retry_after=10)
         last_id = request.headers.get("Last-Event-ID") or request.args.get("lastEventId") or None
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        kind = "text/event-stream; charset=utf-8"
-        if request.method == "HEAD":  # has no body to wait for, and would wait for its end for ever
-            return Response(b"", headers=headers, content_type=kind)
-        body = self._stream(unit, last_id[:_LONGEST_ID] if last_id else None, greet, welcome)
-        made = Response(body, headers=headers, content_type=kind)
-        made.timeout = None
-        return made
+        content_type = "text/event-stream; charset=utf-8"
+        if request.method == "HEAD":  # has no body, and a stream would never end
+            return Response(b"", headers=headers, content_type=content_type)
+        body = self._stream(unit, last_id[:_MAX_ID] if last_id else None, first_event, access_check)
+        response = Response(body, headers=headers, content_type=content_type)
+        response.timeout = None
+        return response
 
     async def _stream(
-        self, unit: UnitId | None, last_id: str | None, greet: Callable[[], object], welcome: Welcome
+        self, unit: UnitId | None, last_id: str | None, first_event: Callable[[], object], access_check: AccessCheck
     ) -> AsyncIterator[bytes]:
-        with self._counted(unit), self._feed.watch(unit, last_id) as watcher:
-            yield b"retry: %d\n\n" % RETRY_MS + _line(watcher.last_id, "hello", msgspec.json.encode(greet()))
-            async with aclosing(self._chunks(watcher, welcome)) as chunks:
+        with self._count_stream(unit), self._feed.watch(unit, last_id) as watcher:
+            yield b"retry: %d\n\n" % RETRY_MS + _encode(watcher.last_id, "hello", msgspec.json.encode(first_event()))
+            async with aclosing(self._chunks(watcher, access_check)) as chunks:
                 async for chunk in chunks:
                     yield chunk
 
-    async def _chunks(self, watcher: Watcher, welcome: Welcome) -> AsyncGenerator[bytes, None]:
-        ask_at, ended = trio.current_time() + ASK_AGAIN, self._ended()
+    async def _chunks(self, watcher: Watcher, access_check: AccessCheck) -> AsyncGenerator[bytes, None]:
+        recheck_at, revocations = trio.current_time() + RECHECK_ACCESS, self._revocations()
         while True:
             await watcher.wait(HEARTBEAT)
-            if self._feed.ended:
+            if self._feed.closed:
                 return
-            if trio.current_time() >= ask_at or self._ended() != ended:
-                ended = self._ended()
-                if not await _still(welcome):
+            if trio.current_time() >= recheck_at or self._revocations() != revocations:
+                revocations = self._revocations()
+                if not await _check_access(access_check):
                     return
-                ask_at = trio.current_time() + ASK_AGAIN
+                recheck_at = trio.current_time() + RECHECK_ACCESS
             events = watcher.take()
-            yield b"".join(map(_encoded, events)) if events else b": \n\n"
-            await trio.sleep(GATHER)
+            yield b"".join(map(_encode_event, events)) if events else b": \n\n"
+            await trio.sleep(BATCH_SECONDS)
 
     @contextmanager
-    def _counted(self, unit: UnitId | None) -> Iterator[None]:
-        self._open[unit] = self._open.get(unit, 0) + 1
+    def _count_stream(self, unit: UnitId | None) -> Iterator[None]:
+        self._open_by_unit[unit] = self._open_by_unit.get(unit, 0) + 1
         self.count += 1
         try:
             yield
         finally:
             self.count -= 1
-            self._open[unit] -= 1
-            if not self._open[unit]:
-                del self._open[unit]
+            self._open_by_unit[unit] -= 1
+            if not self._open_by_unit[unit]:
+                del self._open_by_unit[unit]
 
 
-class Events:
+class LiveEventRoutes:
     """``/units/{id}/events``."""
 
-    def __init__(self, submit: Submit, streams: Streams, recognised: Callable[[], Welcome]) -> None:
-        self._submit = submit
+    def __init__(self, commands: UnitCommands, streams: EventStreams, access_check: Callable[[], AccessCheck]) -> None:
+        self._commands = commands
         self._streams = streams
-        self._recognised = recognised
-        """Makes of the present request what tells later whether its caller is still welcome."""
+        self._access_check = access_check
+        """Makes an access check for the caller of the present request."""
 
-    def attach(self, routes: Routes) -> None:
+    def attach(self, routes: RouteTable) -> None:
         routes.add("GET", "/units/<uuid:unit>/events", "watch_unit", self.watch, Access.READ, _DOC)
 
     async def watch(self, unit: UUID) -> Response:
-        return watch_unit(self._streams, self._submit, UnitId(unit), self._recognised())
+        return watch_unit(self._streams, self._commands, UnitId(unit), self._access_check())
 
 
-def watch_unit(streams: Streams, submit: Submit, unit: UnitId, welcome: Welcome) -> Response:
-    """The events of one unit, for whoever may see it. Raises UnknownUnit, Problem."""
-    submit.find(unit)
+def watch_unit(streams: EventStreams, commands: UnitCommands, unit: UnitId, access_check: AccessCheck) -> Response:
+    """Stream the events of one unit to a caller who may see it. Raises UnknownUnit, Problem."""
+    commands.find(unit)
 
-    def greet() -> Hello:
-        found = submit.find(unit)
-        stored = found.state.stored if found.state is not None else None
-        return hello(unit, stored, found.quarantined_at is not None, found.record.paused_at is not None)
+    def first_event() -> HelloPayload:
+        record = commands.find(unit)
+        stored = record.state.stored if record.state is not None else None
+        return hello_payload(unit, stored, record.quarantined_at is not None, record.record.paused_at is not None)
 
-    async def still() -> bool:
+    async def is_still_allowed() -> bool:
         try:
-            submit.find(unit)
+            commands.find(unit)
         except UnknownUnit:
             return False  # archived meanwhile
-        return await welcome()
+        return await access_check()
 
-    return streams.response(unit, greet, still)
-
-
-def watch_all(streams: Streams, welcome: Welcome) -> Response:
-    """The events of all units together, for an administrator; the first one has no data. Raises Problem."""
-    return streams.response(None, dict, welcome)
+    return streams.response(unit, first_event, is_still_allowed)
 
 
-_DOC = Doc(
+def watch_all(streams: EventStreams, access_check: AccessCheck) -> Response:
+    """Stream the events of all units to an administrator; the first event has no data. Raises Problem."""
+    return streams.response(None, dict, access_check)
+
+
+_DOC = RouteDoc(
     summary="Watch a unit live: server-sent events",
-    answers={200: "text/event-stream"},
-    query=(Query("lastEventId", str, "Resume behind this event, for clients that cannot send Last-Event-ID."),),
+    responses={200: "text/event-stream"},
+    query=(
+        QueryParameter("lastEventId", str, "Resume behind this event, for clients that cannot send Last-Event-ID."),
+    ),
     errors={"unit_not_found": 404, "too_many_streams": 429, "too_many_streams_in_all": 503},
 )
 
 
-async def _still(welcome: Welcome) -> bool:
+async def _check_access(access_check: AccessCheck) -> bool:
     try:
-        return await welcome()
+        return await access_check()
     except RemoteError:
-        return True  # nobody can tell just now, and the next request will be asked too
+        return True  # the database is away; the next request is checked again
 
 
-def _encoded(event: Event) -> bytes:
-    return _line(event.id, event.kind.value, event.data)
+def _encode_event(event: LiveEvent) -> bytes:
+    return _encode(event.id, event.kind.value, event.data)
 
 
-def _line(id: str, kind: str, data: bytes) -> bytes:
-    """JSON has no line ends of its own, so one data line holds it."""
+def _encode(id: str, kind: str, data: bytes) -> bytes:
+    """JSON has no line breaks, so one data line holds it."""
     return b"id: %s\nevent: %s\ndata: %s\n\n" % (id.encode(), kind.encode(), data)

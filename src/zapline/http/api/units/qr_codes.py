@@ -1,4 +1,4 @@
-"""Draws QR codes: PNG as a data URL, SVG; each code once, in a thread, for drawing takes some 15 ms."""
+"""Draws QR codes as PNG data URLs and as SVG, in a thread because drawing takes some 15 ms, and caches the latest."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -7,18 +7,18 @@ from io import BytesIO
 import segno
 import trio
 
-_KEPT = 64
-"""Pictures remembered: a page asks for the same one every few seconds, and few lines pair at once."""
+_MAX_CACHED = 64
+"""Cached pictures: pages poll the same one every few seconds, and few lines pair at once."""
 _BORDER = 4
-"""Modules of white around the code; scanners need four."""
+"""White modules around the code; scanners need four."""
 _SCALE = 6
 
 
 class QrPictures:
-    """Pictures by code, the latest few kept."""
+    """Pictures by code; the latest few are cached."""
 
     def __init__(self) -> None:
-        self._drawn: OrderedDict[tuple[str, str], str] = OrderedDict()
+        self._cache: OrderedDict[tuple[str, str], str] = OrderedDict()
         self._drawing = trio.CapacityLimiter(1)
 
     async def png(self, code: str) -> str:
@@ -29,20 +29,20 @@ class QrPictures:
         """An SVG document."""
         return await self._picture("svg", code, _svg)
 
-    async def _picture(self, form: str, code: str, draw: Callable[[str], str]) -> str:
-        key = (form, code)
-        known = self._drawn.get(key)
-        if known is None:
-            known = await trio.to_thread.run_sync(draw, code, limiter=self._drawing)
-            self._drawn[key] = known
-            if len(self._drawn) > _KEPT:
-                self._drawn.popitem(last=False)
-        return known
+    async def _picture(self, format: str, code: str, draw: Callable[[str], str]) -> str:
+        key = (format, code)
+        picture = self._cache.get(key)
+        if picture is None:
+            picture = await trio.to_thread.run_sync(draw, code, limiter=self._drawing)
+            self._cache[key] = picture
+            if len(self._cache) > _MAX_CACHED:
+                self._cache.popitem(last=False)
+        return picture
 
 
 def _png(code: str) -> str:
-    drawn: str = segno.make_qr(code, error="l").png_data_uri(scale=_SCALE, border=_BORDER)
-    return drawn
+    data_url: str = segno.make_qr(code, error="l").png_data_uri(scale=_SCALE, border=_BORDER)
+    return data_url
 
 
 def _svg(code: str) -> str:

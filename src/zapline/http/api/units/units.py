@@ -1,4 +1,4 @@
-"""Units and their lines: create, list, connect, disconnect, and the status answer, read from memory alone."""
+"""Routes of units and their lines: create, list, connect, disconnect, and the line's status, read from memory."""
 
 import re
 from collections.abc import Callable
@@ -6,19 +6,19 @@ from typing import Annotated
 from uuid import UUID
 
 from msgspec import Meta
-from quart import Response, request
+from quart import Response
 
 from zapline.domain.ids import UnitId
 from zapline.domain.line.reasons import EXPLANATIONS, Phase
-from zapline.domain.line.state import Stored
+from zapline.domain.line.state import StoredLineState
 from zapline.domain.principals import Scope
-from zapline.http.api.framework.current_principal import principal
-from zapline.http.api.framework.json_bodies import Body, read_body, reply
-from zapline.http.api.framework.paging import PAGED, Position, cursor, encode, limit
+from zapline.http.api.framework.current_principal import current_principal
+from zapline.http.api.framework.json_bodies import RequestBody, json_response, read_body
+from zapline.http.api.framework.paging import PAGED, Position, query_bool, query_cursor, query_limit, split_page
 from zapline.http.api.framework.problems import Problem, invalid
-from zapline.http.api.framework.routes import Access, Doc, Query, Routes
+from zapline.http.api.framework.route_table import Access, QueryParameter, RouteDoc, RouteTable
 from zapline.http.api.units.qr_codes import QrPictures
-from zapline.http.api.units.unit_schemas import (
+from zapline.http.api.units.unit_responses import (
     OutboundBody,
     StatusBody,
     UnitBody,
@@ -28,10 +28,10 @@ from zapline.http.api.units.unit_schemas import (
     unit_body,
 )
 from zapline.sql.postgres.pool import Pool
-from zapline.sql.units.unit_summaries import archived_units
+from zapline.sql.units.unit_totals import archived_units
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.units.roster import Roster
-from zapline.supervisors.units.unit_commands import Submit, UnitNotReady
+from zapline.supervisors.units.unit_commands import UnitCommands, UnitNotReady
 from zapline.supervisors.units.unit_lifecycle import is_time_zone
 
 _NUMBER = re.compile(r"\+?(\d{8,15})")
@@ -42,7 +42,7 @@ class _After(Position, frozen=True, tag="u"):
     id: UUID
 
 
-class NewUnit(Body, frozen=True):
+class NewUnit(RequestBody, frozen=True):
     """Body of ``POST /units``."""
 
     name: Annotated[str, Meta(min_length=1, max_length=200)]
@@ -50,13 +50,13 @@ class NewUnit(Body, frozen=True):
     time_zone: Annotated[str, Meta(max_length=64)] = "America/Sao_Paulo"
 
 
-class Connect(Body, frozen=True):
+class Connect(RequestBody, frozen=True):
     """Body of ``POST .../connect``: with a number, Evolution also gives a pairing code to type in."""
 
     number: Annotated[str, Meta(max_length=32)] | None = None
 
 
-_CREATE = Doc(
+_CREATE = RouteDoc(
     "Make a unit",
     {201: UnitBody},
     body=NewUnit,
@@ -65,20 +65,20 @@ _CREATE = Doc(
     detail="Give `instance` to be sure that a repeated request makes no second unit: it answers 409 then.",
     headers={"Location": "Where the unit is."},
 )
-_LIST = Doc(
+_LIST = RouteDoc(
     "All units",
     {200: UnitPage},
-    query=(*PAGED, Query("archived", bool, "`true`: those that are closed, instead of those at work.")),
+    query=(*PAGED, QueryParameter("archived", bool, "`true`: those that are closed, instead of those at work.")),
     polled=True,
 )
-_STATUS = Doc(
+_STATUS = RouteDoc(
     "The line's status, why it is so, and what to do next",
     {200: StatusBody},
     errors={"unit_not_ready": 503},
     detail="While a code waits to be scanned, `qrCode` holds it as a picture; who looks keeps it fresh.",
     polled=True,
 )
-_CONNECT = Doc(
+_CONNECT = RouteDoc(
     "Connect the line: start pairing, or reconnect",
     {202: StatusBody},
     body=Connect,
@@ -86,121 +86,122 @@ _CONNECT = Doc(
     example={"number": "5511999990001"},
     detail="With `number` there is also a pairing code to type in on the phone. May be repeated.",
 )
-_DISCONNECT = Doc(
+_DISCONNECT = RouteDoc(
     "Disconnect the line: the phone is unlinked",
     {202: StatusBody},
-    body=Body,
+    body=RequestBody,
     errors={"unit_not_ready": 503, "journal_refused": 503},
     detail="It stays so until somebody asks to connect. May be repeated.",
 )
-_QR = Doc(
+_QR = RouteDoc(
     "The code to scan, as a picture",
     {200: "image/svg+xml"},
     errors={"no_qr_code": 404, "unit_not_ready": 503},
 )
 
 
-class Units:
-    """``/units``. Handlers ask ``submit`` and read the roster; nothing here waits for the database but creating."""
+class UnitRoutes:
+    """``/units``. Everything but creating and listing archived units is answered from memory."""
 
     def __init__(
         self,
-        submit: Submit,
+        commands: UnitCommands,
         roster: Roster,
         clock: Callable[[], float],
         pool: Pool,
         sending: Callable[[UnitId], OutboundBody | None] = lambda unit: None,
     ) -> None:
         self._pool = pool
-        self._submit = submit
+        self._commands = commands
         self._sending = sending
         self._roster = roster
         self._clock = clock
         self._pictures = QrPictures()
 
-    def attach(self, routes: Routes) -> None:
-        one = "/units/<uuid:unit>"
-        line = f"{one}/whatsapp"
+    def attach(self, routes: RouteTable) -> None:
+        unit = "/units/<uuid:unit>"
+        line = f"{unit}/whatsapp"
         routes.add("POST", "/units", "create_unit", self.create, Access.ADMIN, _CREATE)
         routes.add("GET", "/units", "list_units", self.list, Access.ADMIN, _LIST)
-        routes.add("GET", one, "get_unit", self.get, Access.READ, Doc("One unit", {200: UnitBody}, polled=True))
+        routes.add("GET", unit, "get_unit", self.get, Access.READ, RouteDoc("One unit", {200: UnitBody}, polled=True))
         routes.add("POST", f"{line}/connect", "connect", self.connect, Access.CONTROL, _CONNECT)
         routes.add("POST", f"{line}/disconnect", "disconnect", self.disconnect, Access.CONTROL, _DISCONNECT)
         routes.add("GET", f"{line}/status", "status", self.status, Access.READ, _STATUS)
         routes.add("GET", f"{line}/qr.svg", "qr_svg", self.qr_svg, Access.CONTROL, _QR)
 
     async def create(self) -> Response:
-        asked = await read_body(NewUnit)
-        if not is_time_zone(asked.time_zone):
+        body = await read_body(NewUnit)
+        if not is_time_zone(body.time_zone):
             raise invalid("timeZone", "is a name of the IANA time zone database, as America/Sao_Paulo")
-        unit = await self._submit.create_unit(asked.name, asked.instance, asked.time_zone)
-        made = reply(unit_body(unit), 201)
-        made.headers["Location"] = f"/units/{unit.id}"
-        return made
+        unit = await self._commands.create_unit(body.name, body.instance, body.time_zone)
+        response = json_response(unit_body(unit), 201)
+        response.headers["Location"] = f"/units/{unit.id}"
+        return response
 
     async def list(self) -> Response:
-        """Those at work; with ``archived=true`` those that are closed."""
-        most, after = limit(), cursor(_After)
-        if _archived_asked():
-            return await self._archived(most, after)
+        """Active units; with ``archived=true`` archived ones."""
+        limit, after = query_limit(), query_cursor(_After)
+        if query_bool("archived"):
+            return await self._archived(limit, after)
         units = sorted(self._roster.units(), key=_position)
         if after is not None:
             units = [unit for unit in units if _position(unit) > (after.created_at, after.id)]
-        page = units[:most]
-        more = encode(_After(*_position(page[-1]))) if len(units) > most else None
-        return reply(UnitPage([unit_body(unit) for unit in page], more))
+        page, next_cursor = split_page(units, limit, lambda unit: _After(*_position(unit)))
+        return json_response(UnitPage([unit_body(unit) for unit in page], next_cursor))
 
-    async def _archived(self, most: int, after: _After | None) -> Response:
+    async def _archived(self, limit: int, after: _After | None) -> Response:
         position = (after.created_at, after.id) if after is not None else None
-        units = await archived_units(self._pool, position, most + 1)
-        page = units[:most]
-        more = encode(_After(page[-1].created_at, page[-1].id)) if len(units) > most else None
-        return reply(UnitPage([archived_body(unit) for unit in page], more))
+        units = await archived_units(self._pool, position, limit + 1)
+        page, next_cursor = split_page(units, limit, lambda unit: _After(unit.created_at, unit.id))
+        return json_response(UnitPage([archived_body(unit) for unit in page], next_cursor))
 
     async def get(self, unit: UUID) -> Response:
-        return reply(unit_body(self._submit.find(UnitId(unit))))
+        return json_response(unit_body(self._commands.find(UnitId(unit))))
 
     async def connect(self, unit: UUID) -> Response:
-        asked = await read_body(Connect)
+        body = await read_body(Connect)
         number = None
-        if asked.number is not None:
-            digits = _NUMBER.fullmatch(asked.number)
-            if digits is None or not asked.number.isascii():
+        if body.number is not None:
+            match = _NUMBER.fullmatch(body.number)
+            if match is None or not body.number.isascii():
                 raise invalid("number", "is 8 to 15 digits with the country's code, as 5511999990001")
-            number = digits[1]
-        stored = await self._submit.connect(UnitId(unit), number)
-        return reply(await self._status(self._submit.find(UnitId(unit)), stored), 202)
+            number = match[1]
+        stored = await self._commands.connect(UnitId(unit), number)
+        return json_response(await self._status(self._commands.find(UnitId(unit)), stored), 202)
 
     async def disconnect(self, unit: UUID) -> Response:
-        await read_body(Body)
-        stored = await self._submit.disconnect(UnitId(unit))
-        return reply(await self._status(self._submit.find(UnitId(unit)), stored), 202)
+        await read_body(RequestBody)
+        stored = await self._commands.disconnect(UnitId(unit))
+        return json_response(await self._status(self._commands.find(UnitId(unit)), stored), 202)
 
     async def status(self, unit: UUID) -> Response:
-        found, stored = self._look(unit)
-        return reply(await self._status(found, stored))
+        found, stored = self._unit_and_state(unit)
+        return json_response(await self._status(found, stored))
 
     async def qr_svg(self, unit: UUID) -> Response:
-        _, stored = self._look(unit)
+        _, stored = self._unit_and_state(unit)
         if stored.phase is not Phase.PAIRING or stored.qr_code is None:
             said = f"there is no code to scan: {EXPLANATIONS[stored.reason].sentence}"
             raise Problem(404, "no_qr_code", said)
         picture = await self._pictures.svg(stored.qr_code)
         return Response(picture, content_type="image/svg+xml")
 
-    def _look(self, unit: UUID) -> tuple[Unit, Stored]:
-        """The unit and its line's state; whoever reads it while it pairs waits for a code that works."""
-        found = self._submit.find(UnitId(unit))
+    def _unit_and_state(self, unit: UUID) -> tuple[Unit, StoredLineState]:
+        """The unit and its stored line state; while the line pairs, this also keeps the QR code fresh.
+
+        Raises UnknownUnit, UnitNotReady.
+        """
+        found = self._commands.find(UnitId(unit))
         if found.state is None:
             raise UnitNotReady("the unit's state has not been read yet: the database is away")
         stored = found.state.stored
         if stored.phase in (Phase.CONNECTING, Phase.PAIRING):
-            self._submit.look_at_qr(found)
+            self._commands.keep_qr_fresh(found)
         return found, stored
 
-    async def _status(self, unit: Unit, stored: Stored) -> StatusBody:
+    async def _status(self, unit: Unit, stored: StoredLineState) -> StatusBody:
         # Who sees a code can link a phone: that is to control the line.
-        seen = stored.phase is Phase.PAIRING and principal().may(Scope.CONTROL)
+        seen = stored.phase is Phase.PAIRING and current_principal().may(Scope.CONTROL)
         code = stored.qr_code if seen else None
         picture = await self._pictures.png(code) if code is not None else None
         return status_body(unit, stored, picture, self._sending(unit.id), self._clock())
@@ -208,10 +209,3 @@ class Units:
 
 def _position(unit: Unit) -> tuple[float, UUID]:
     return unit.record.created_at or 0.0, unit.id
-
-
-def _archived_asked() -> bool:
-    asked = request.args.get("archived", "false")
-    if asked not in ("true", "false"):
-        raise invalid("archived", "is true or false")
-    return asked == "true"

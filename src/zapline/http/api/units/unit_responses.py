@@ -1,4 +1,4 @@
-"""What the API says of a unit, of its line, and of what it has to do."""
+"""Response bodies of units, their line and their queue."""
 
 from typing import Annotated
 from uuid import UUID
@@ -6,26 +6,26 @@ from uuid import UUID
 from msgspec import UNSET, Meta, UnsetType
 
 from zapline.domain.ids import PROVIDER
-from zapline.domain.line.reasons import EXPLANATIONS, STATUS, Phase, Reason
-from zapline.domain.line.state import Stored
+from zapline.domain.line.reasons import EXPLANATIONS, STATUS_OF_PHASE, Phase, Reason
+from zapline.domain.line.state import StoredLineState
 from zapline.domain.line.state_machine import QR_LIFE
 from zapline.domain.privacy.masking import MASKED
 from zapline.domain.timestamps import iso
-from zapline.http.api.framework.json_bodies import Answer, Moment, one_of
+from zapline.http.api.framework.json_bodies import ResponseBody, Timestamp, one_of
 from zapline.http.api.framework.paging import Page
-from zapline.sql.units.unit_summaries import Archived, UnitTotals
+from zapline.sql.units.unit_totals import Archived, UnitTotals
 from zapline.supervisors.inbound.unit_state import Unit
 
-_Status = Annotated[str, one_of(dict.fromkeys(STATUS.values()), "The line in one word.")]
+_Status = Annotated[str, one_of(dict.fromkeys(STATUS_OF_PHASE.values()), "The line in one word.")]
 _Reason = Annotated[Reason, Meta(description="Why the line is so, for programs.")]
 _Phase = Annotated[Phase, Meta(description="Where the connection stands inside its machine.")]
 _Sentence = Annotated[str, Meta(description="The reason as a sentence for people.")]
 _Quarantined = Annotated[bool, Meta(description="Stopped after too many crashes; webhooks are kept meanwhile.")]
-_Paused = Annotated[Moment | None, Meta(description="Since when nothing is sent, because somebody asked for that.")]
-_LastMessage = Annotated[Moment | None, Meta(description="When the latest message went in or out.")]
+_Paused = Annotated[Timestamp | None, Meta(description="Since when nothing is sent, because somebody asked for that.")]
+_LastMessage = Annotated[Timestamp | None, Meta(description="When the latest message went in or out.")]
 
 
-class UnitBody(Answer, frozen=True):
+class UnitBody(ResponseBody, frozen=True):
     """A unit. `status`, `reason`, `phase` and `sentence` are null while its state has not been read."""
 
     id: UUID
@@ -38,89 +38,89 @@ class UnitBody(Answer, frozen=True):
     quarantined: _Quarantined
     provider: str
     time_zone: Annotated[str, Meta(description="Of the IANA data base; quiet hours and windows are hours of it.")]
-    created_at: Moment | None
+    created_at: Timestamp | None
     last_message_at: _LastMessage
     webhook_path: Annotated[str, Meta(description="Where Evolution delivers; the secret in it is never shown.")]
     secret_generation: Annotated[int | None, Meta(description="How often the webhook secret was replaced, plus one.")]
     paused_at: _Paused
     retention_days: Annotated[int | None, Meta(description="Messages are deleted after so many days; null: never.")]
-    archived_at: Moment | None = None
+    archived_at: Timestamp | None = None
 
 
 class UnitPage(Page[UnitBody], frozen=True):
     """Units in the order of their making."""
 
 
-class ArchivedBody(Answer, frozen=True):
+class ArchivedBody(ResponseBody, frozen=True):
     """A unit that was closed."""
 
     id: UUID
-    archived_at: Moment | None
+    archived_at: Timestamp | None
 
 
-class RotatedBody(Answer, frozen=True):
+class RotatedBody(ResponseBody, frozen=True):
     """The webhook secret's generation since a rotation. The secret itself is never shown."""
 
     id: UUID
     secret_generation: int
-    previous_valid_until: Annotated[Moment | None, Meta(description="Until then the one before is accepted too.")]
+    previous_valid_until: Annotated[Timestamp | None, Meta(description="Until then the one before is accepted too.")]
 
 
-class QueueBody(Answer, frozen=True):
+class QueueBody(ResponseBody, frozen=True):
     """What a unit has to do, and when it was last heard of."""
 
     queued: int
-    oldest_queued_at: Annotated[Moment | None, Meta(description="Since when the oldest one that is due waits.")]
+    oldest_queued_at: Annotated[Timestamp | None, Meta(description="Since when the oldest one that is due waits.")]
     uncertain: int
     dead: Annotated[int, Meta(description="Messages given up in the last day.")]
     dead_letters: Annotated[int, Meta(description="Dead letters that nobody has dealt with.")]
-    last_inbound_at: Moment | None
-    last_outbound_at: Moment | None
+    last_inbound_at: Timestamp | None
+    last_outbound_at: Timestamp | None
 
 
-class SendingBody(Answer, frozen=True):
+class SendingBody(ResponseBody, frozen=True):
     """How the unit's sender is."""
 
     state: str
     reason: Annotated[str | None, Meta(description="Why it does not send, as a failure's code.")]
-    paused_until: Moment | None
-    campaigns_paused_until: Moment | None
+    paused_until: Timestamp | None
+    campaigns_paused_until: Timestamp | None
 
 
-class ReconciliationBody(Answer, frozen=True):
+class ReconciliationBody(ResponseBody, frozen=True):
     """How the comparison with Evolution's own store is."""
 
-    reconciled_until: Annotated[Moment | None, Meta(description="Up to here nothing is missing.")]
-    gap_since: Annotated[Moment | None, Meta(description="Since when messages may be missing.")]
+    reconciled_until: Annotated[Timestamp | None, Meta(description="Up to here nothing is missing.")]
+    gap_since: Annotated[Timestamp | None, Meta(description="Since when messages may be missing.")]
     running: bool
     store_kept: Annotated[bool | None, Meta(description="Whether Evolution keeps messages at all.")]
     error: str | None
 
 
-class OutboundBody(Answer, frozen=True):
+class OutboundBody(ResponseBody, frozen=True):
     """How a unit's sending and its comparison with Evolution's store stand."""
 
     sending: SendingBody
     reconciliation: ReconciliationBody | None
 
 
-class StatusBody(Answer, frozen=True):
+class StatusBody(ResponseBody, frozen=True):
     """A unit's line. What is about the code is null unless there is one to scan."""
 
     status: _Status
     reason: _Reason
     qr_code: Annotated[str | None, Meta(description="The code to scan as `data:image/png;base64,...`.")]
-    connected_at: Moment | None
-    disconnected_at: Moment | None
-    qr_updated_at: Moment | None
-    last_update: Moment | None
+    connected_at: Timestamp | None
+    disconnected_at: Timestamp | None
+    qr_updated_at: Timestamp | None
+    last_update: Timestamp | None
     phase: _Phase
     sentence: _Sentence
     advice: Annotated[str, Meta(description="What to do next, as a sentence for people.")]
     wanted: Annotated[bool, Meta(description="Whether the line is to be connected; until somebody disconnects it.")]
     qr_text: Annotated[str | None, Meta(description="What the code says, for who draws it himself.")]
     pairing_code: Annotated[str | None, Meta(description="To be typed in on the phone instead of a scan.")]
-    qr_expires_at: Moment | None
+    qr_expires_at: Timestamp | None
     qr_expired: bool | None
     profile_name: str | None
     owner_jid: Annotated[str | None, Meta(description="WhatsApp's id of the linked phone.")]
@@ -155,7 +155,7 @@ def unit_body(unit: Unit) -> UnitBody:
 
 
 def archived_body(unit: Archived) -> UnitBody:
-    """A unit that is closed."""
+    """An archived unit as lists show it."""
     return UnitBody(
         id=unit.id,
         name=unit.name,
@@ -178,7 +178,7 @@ def archived_body(unit: Archived) -> UnitBody:
 
 
 def queue_body(totals: UnitTotals) -> QueueBody:
-    """What a unit has to do."""
+    """A unit's queue."""
     return QueueBody(
         queued=totals.queued,
         oldest_queued_at=iso(totals.oldest_queued),
@@ -191,14 +191,14 @@ def queue_body(totals: UnitTotals) -> QueueBody:
 
 
 def status_body(
-    unit: Unit, stored: Stored, picture: str | None, outbound: OutboundBody | None, now: float
+    unit: Unit, stored: StoredLineState, picture: str | None, outbound: OutboundBody | None, now: float
 ) -> StatusBody:
-    """The line as it stands. ``picture``: of its code, where there is one and it may be seen; without it what else
-    would link a phone is left out too. ``now`` in seconds since the epoch.
+    """The line's status at ``now`` (seconds since the epoch). ``picture``: the drawn QR code, None if there is none or
+    the caller may not see it; then the code's text and the pairing code are left out too.
     """
     code = stored.qr_code if stored.phase is Phase.PAIRING and picture is not None else None
     drawn_at = stored.qr_updated_at if code is not None else None
-    explained = EXPLANATIONS[stored.reason]
+    explanation = EXPLANATIONS[stored.reason]
     return StatusBody(
         status=stored.status,
         reason=stored.reason,
@@ -208,8 +208,8 @@ def status_body(
         qr_updated_at=iso(stored.qr_updated_at),
         last_update=iso(stored.updated_at),
         phase=stored.phase,
-        sentence=explained.sentence,
-        advice=explained.advice,
+        sentence=explanation.sentence,
+        advice=explanation.advice,
         wanted=stored.wanted,
         qr_text=code,
         pairing_code=stored.pairing_code if code is not None else None,

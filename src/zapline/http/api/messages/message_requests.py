@@ -1,4 +1,4 @@
-"""What a request for a message says, and what is asked of Zapline by it."""
+"""Request bodies for sending messages, and their conversion to a send request."""
 
 import re
 from datetime import datetime
@@ -7,29 +7,29 @@ from uuid import UUID
 
 from msgspec import Meta
 
-from zapline.domain.messages.events import Kind
-from zapline.domain.outbox.work_states import Card, File, Location, Poll, Text
+from zapline.domain.messages.facts import MessageKind
+from zapline.domain.outbox.contents import File, Location, Poll, SharedContact, Text
 from zapline.domain.text import clean_text
-from zapline.http.api.framework.json_bodies import Body
+from zapline.http.api.framework.json_bodies import RequestBody
 from zapline.http.api.framework.problems import invalid
-from zapline.supervisors.outbound.message_composition import React, SendAsked, Wanted
+from zapline.supervisors.outbound.message_composition import ReactionRequest, RequestedContent, SendRequest
 
 _Moment = Annotated[datetime, Meta(tz=True)]
 _Name = Annotated[str, Meta(max_length=200)]
 _Note = Annotated[str, Meta(max_length=2000)]
 _Caption = Annotated[str, Meta(max_length=65_536)]
 _Url = Annotated[str, Meta(min_length=1, max_length=4096)]
-"""Signed URLs of stores are long."""
+"""Presigned URLs of object stores are long."""
 _FileName = Annotated[str, Meta(min_length=1, max_length=255)]
 _Mimetype = Annotated[str, Meta(max_length=150)]
 MIMETYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,80}/[a-z0-9][a-z0-9!#$&^_.+-]{0,80}")
-_MOST_OPTIONS = 10
-"""Of a poll: Evolution takes no more, though WhatsApp would."""
-_LONGEST_EMOJI = 32
-"""Code points: families with skin tones have a dozen."""
+_MAX_OPTIONS = 10
+"""Of a poll: the limit of Evolution, which is below that of WhatsApp."""
+_MAX_EMOJI = 32
+"""Code points: family emojis with skin tones have a dozen."""
 
 
-class MessageFile(Body, frozen=True):
+class MessageFile(RequestBody, frozen=True):
     """``url`` or ``upload``: the id of what was uploaded."""
 
     url: Annotated[_Url | None, Meta(description="Where the file is; it is fetched by Evolution.")] = None
@@ -39,7 +39,7 @@ class MessageFile(Body, frozen=True):
     mimetype: Annotated[_Mimetype | None, Meta(description="Its media type, where it cannot be told.")] = None
 
 
-class MessageAudio(Body, frozen=True):
+class MessageAudio(RequestBody, frozen=True):
     """A voice note; ``voice`` false: a file."""
 
     url: Annotated[_Url | None, Meta(description="Where the file is; it is fetched by Evolution.")] = None
@@ -49,7 +49,7 @@ class MessageAudio(Body, frozen=True):
     voice: Annotated[bool, Meta(description="`false`: a file of sound instead of a voice note.")] = True
 
 
-class Place(Body, frozen=True):
+class Place(RequestBody, frozen=True):
     """Degrees."""
 
     latitude: Annotated[float, Meta(ge=-90, le=90)]
@@ -58,7 +58,7 @@ class Place(Body, frozen=True):
     address: _Note = ""
 
 
-class ContactCard(Body, frozen=True):
+class ContactCard(RequestBody, frozen=True):
     """A contact to hand on; ``phone`` in any usual form."""
 
     name: Annotated[str, Meta(min_length=1, max_length=200)]
@@ -68,27 +68,25 @@ class ContactCard(Body, frozen=True):
     url: _Note | None = None
 
 
-class NewReaction(Body, frozen=True):
+class NewReaction(RequestBody, frozen=True):
     """``emoji`` empty: take the reaction back. ``message_id``: our id of the message reacted to."""
 
-    emoji: Annotated[
-        Annotated[str, Meta(max_length=_LONGEST_EMOJI)], Meta(description="Empty: take the reaction back.")
-    ]
+    emoji: Annotated[Annotated[str, Meta(max_length=_MAX_EMOJI)], Meta(description="Empty: take the reaction back.")]
     message_id: Annotated[UUID, Meta(description="Our id of the message that is reacted to.")]
 
 
-class NewPoll(Body, frozen=True):
+class NewPoll(RequestBody, frozen=True):
     """``selectable``: how many options one may choose; 0 is as many as there are."""
 
     name: Annotated[str, Meta(min_length=1, max_length=255)]
     options: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=100)], ...], Meta(min_length=2)]
     selectable: Annotated[
-        Annotated[int, Meta(ge=0, le=_MOST_OPTIONS)],
+        Annotated[int, Meta(ge=0, le=_MAX_OPTIONS)],
         Meta(description="How many options one may choose; 0: as many as there are."),
     ] = 1
 
 
-class NewMessage(Body, frozen=True):
+class NewMessage(RequestBody, frozen=True):
     """Body of ``POST /units/{id}/messages``: ``to`` or ``conversation_id``, and exactly one content."""
 
     client_message_id: Annotated[
@@ -127,62 +125,65 @@ class NewMessage(Body, frozen=True):
 _CONTENTS = ("text", "image", "video", "audio", "document", "location", "contact", "reaction", "poll")
 
 
-def send_asked(asked: NewMessage) -> SendAsked:
-    """What the body asks for. Raises Problem 422 naming the field."""
-    if not asked.client_message_id.isprintable():
+def send_request(body: NewMessage) -> SendRequest:
+    """The send request of a body. Raises Problem 422 naming the field."""
+    if not body.client_message_id.isprintable():
         raise invalid("clientMessageId", "holds printable characters only")
-    if asked.to is not None and asked.conversation_id is not None:
+    if body.to is not None and body.conversation_id is not None:
         raise invalid("to", "is given, and conversationId too: one of them is enough")
-    if asked.to is None and asked.conversation_id is None and asked.reaction is None:
+    if body.to is None and body.conversation_id is None and body.reaction is None:
         raise invalid("to", "is missing: a phone number, or conversationId instead")
-    given = [name for name in _CONTENTS if getattr(asked, name) is not None]
-    if len(given) != 1:
-        said = "are given: a message has exactly one of" if given else "are missing: a message has one of"
-        raise invalid(given[1] if given else "text", f"{', '.join(given) or 'contents'} {said} {', '.join(_CONTENTS)}")
-    if asked.link_preview is not None and asked.text is None:
+    contents = [name for name in _CONTENTS if getattr(body, name) is not None]
+    if len(contents) != 1:
+        sentence = "are given: a message has exactly one of" if contents else "are missing: a message has one of"
+        raise invalid(
+            contents[1] if contents else "text",
+            f"{', '.join(contents) or 'contents'} {sentence} {', '.join(_CONTENTS)}",
+        )
+    if body.link_preview is not None and body.text is None:
         raise invalid("linkPreview", "is for texts only")
-    if asked.reply_to is not None and asked.reaction is not None:
+    if body.reply_to is not None and body.reaction is not None:
         raise invalid("replyTo", "has no use with a reaction, which names its message")
-    return SendAsked(
-        client_id=asked.client_message_id,
-        content=_content(asked),
-        to=asked.to,
-        conversation=asked.conversation_id,
-        reply_to=asked.reply_to,
-        send_at=asked.send_at.timestamp() if asked.send_at else None,
-        expires_at=asked.expires_at.timestamp() if asked.expires_at else None,
+    return SendRequest(
+        client_id=body.client_message_id,
+        content=_content(body),
+        to=body.to,
+        conversation=body.conversation_id,
+        reply_to=body.reply_to,
+        send_at=body.send_at.timestamp() if body.send_at else None,
+        expires_at=body.expires_at.timestamp() if body.expires_at else None,
     )
 
 
-def _content(asked: NewMessage) -> Wanted:
-    if asked.text is not None:
-        return Text(_said("text", asked.text), asked.link_preview is not False)
+def _content(body: NewMessage) -> RequestedContent:
+    if body.text is not None:
+        return Text(_clean_text("text", body.text), body.link_preview is not False)
     for name, kind, file in (
-        ("image", Kind.IMAGE, asked.image),
-        ("video", Kind.VIDEO, asked.video),
-        ("document", Kind.DOCUMENT, asked.document),
+        ("image", MessageKind.IMAGE, body.image),
+        ("video", MessageKind.VIDEO, body.video),
+        ("document", MessageKind.DOCUMENT, body.document),
     ):
         if file is not None:
             return _file(name, kind, file, file.caption)
-    if asked.audio is not None:
-        return _file("audio", Kind.VOICE if asked.audio.voice else Kind.AUDIO, asked.audio, None)
-    if asked.location is not None:
-        place = asked.location
-        return Location(place.latitude, place.longitude, clean_text(place.name), clean_text(place.address))
-    if asked.contact is not None:
-        card = asked.contact
-        more = (clean_text(given) if given else None for given in (card.organization, card.email, card.url))
-        return Card(_said("contact.name", card.name), clean_text(card.phone), *more)
-    if asked.poll is not None:
-        return _poll(asked.poll)
-    assert asked.reaction is not None
-    emoji = clean_text(asked.reaction.emoji).strip()
+    if body.audio is not None:
+        return _file("audio", MessageKind.VOICE if body.audio.voice else MessageKind.AUDIO, body.audio, None)
+    if body.location is not None:
+        location = body.location
+        return Location(location.latitude, location.longitude, clean_text(location.name), clean_text(location.address))
+    if body.contact is not None:
+        card = body.contact
+        more = (clean_text(value) if value else None for value in (card.organization, card.email, card.url))
+        return SharedContact(_clean_text("contact.name", card.name), clean_text(card.phone), *more)
+    if body.poll is not None:
+        return _poll(body.poll)
+    assert body.reaction is not None
+    emoji = clean_text(body.reaction.emoji).strip()
     if emoji and emoji.isascii():
         raise invalid("reaction.emoji", "is one emoji, or empty to take the reaction back")
-    return React(emoji, asked.reaction.message_id)
+    return ReactionRequest(emoji, body.reaction.message_id)
 
 
-def _file(name: str, kind: Kind, file: MessageFile | MessageAudio, caption: str | None) -> File:
+def _file(name: str, kind: MessageKind, file: MessageFile | MessageAudio, caption: str | None) -> File:
     if (file.url is None) is (file.upload is None):
         raise invalid(name, "has either url or upload")
     if file.mimetype is not None and MIMETYPE.fullmatch(file.mimetype.partition(";")[0].strip().lower()) is None:
@@ -198,27 +199,27 @@ def _file(name: str, kind: Kind, file: MessageFile | MessageAudio, caption: str 
 
 
 def _poll(poll: NewPoll) -> Poll:
-    options = tuple(_said(f"poll.options[{number}]", option) for number, option in enumerate(poll.options))
-    if len(options) > _MOST_OPTIONS:
-        raise invalid("poll.options", f"has at most {_MOST_OPTIONS} entries")
+    options = tuple(_clean_text(f"poll.options[{number}]", option) for number, option in enumerate(poll.options))
+    if len(options) > _MAX_OPTIONS:
+        raise invalid("poll.options", f"has at most {_MAX_OPTIONS} entries")
     if len(set(options)) != len(options):
         raise invalid("poll.options", "says something twice")
     if poll.selectable > len(options):
         raise invalid("poll.selectable", "is more than there are options")
-    return Poll(_said("poll.name", poll.name), options, poll.selectable)
+    return Poll(_clean_text("poll.name", poll.name), options, poll.selectable)
 
 
-def _said(field: str, text: str) -> str:
-    """The text as it can be stored. Raises Problem 422 where nothing is left of it."""
+def _clean_text(field: str, text: str) -> str:
+    """The text as it can be stored. Raises Problem 422 if nothing is left of it."""
     cleaned = clean_text(text)
     if not cleaned.strip():
         raise invalid(field, "is empty")
     return cleaned
 
 
-def file_name(field: str, given: str) -> str:
-    """A file's name without anything that could be a path. Raises Problem 422."""
-    name = clean_text(given).strip()
+def file_name(field: str, text: str) -> str:
+    """A file name without path characters. Raises Problem 422."""
+    name = clean_text(text).strip()
     if not name.isprintable() or not name.strip(".") or "/" in name or "\\" in name:
         raise invalid(field, "is a name without path, as offer.pdf")
     return name
