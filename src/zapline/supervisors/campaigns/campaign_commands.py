@@ -1,7 +1,7 @@
-"""Accepts what people ask about campaigns: make, fill, try out, start, stop; and who wants none."""
+"""Creates campaigns, loads their recipients, forecasts their course, and starts, pauses or cancels them."""
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from uuid import UUID, uuid4
@@ -10,37 +10,51 @@ import msgspec
 import structlog
 import trio
 
-from zapline.domain.campaigns.recipients_csv import MOST_RECIPIENTS, InvalidRecipients, Judged, Tally, read_phone
-from zapline.domain.campaigns.states import Ask, CampaignState, Timing, estimate_end, follow
-from zapline.domain.campaigns.text_templates import Letter
-from zapline.domain.contacts.phone_numbers import InvalidPhone
-from zapline.domain.errors import LocalError, RemoteError, Unfit
+from zapline.domain.campaigns.recipient_checks import (
+    MAX_RECIPIENTS,
+    RecipientCounts,
+)
+from zapline.domain.campaigns.recipients_csv import InvalidRecipients
+from zapline.domain.campaigns.schedule import CampaignTiming, estimate_end
+from zapline.domain.campaigns.states import CampaignCommand, CampaignState, next_state
+from zapline.domain.campaigns.text_templates import MessageTemplate
+from zapline.domain.errors import InvalidField, LocalError, RemoteError
 from zapline.domain.ids import UnitId
-from zapline.domain.messages.events import Kind
-from zapline.domain.outbox.rate_limits import day_began, local_day
-from zapline.domain.outbox.work_states import File, Lane, Outgoing, Text
+from zapline.domain.messages.facts import MessageKind
+from zapline.domain.outbox.contents import File, OutgoingMessage, Text
+from zapline.domain.outbox.quiet_hours import day_began, local_day
+from zapline.domain.outbox.work_states import Lane
 from zapline.domain.text import clean_text
 from zapline.sql.campaigns import campaigns
 from zapline.sql.campaigns.campaigns import NewCampaign
-from zapline.sql.inbound import opt_outs
-from zapline.sql.outbound.claims import calls_today, read_pace
-from zapline.sql.outbound.outbox import find_upload
+from zapline.sql.outbound.unit_pace import count_calls_since, read_pace
+from zapline.sql.outbound.uploads import find_upload
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.pool import Pool
-from zapline.sql.privacy.erasure import forget_opt_out, opted_out_before
-from zapline.supervisors.campaigns.feeder import Feeder
-from zapline.supervisors.campaigns.recipient_loading import Csv, Listed, Lists, parted, refused
+from zapline.sql.privacy.erasure import opted_out_before
+from zapline.supervisors.campaigns.outbox_feeder import OutboxFeeder
+from zapline.supervisors.campaigns.recipient_loading import (
+    Batch,
+    FindRefusals,
+    RecipientCsv,
+    RecipientLoader,
+    RecipientRows,
+    RecipientSource,
+    batches,
+    with_refusals,
+)
+from zapline.supervisors.campaigns.suppressions import Suppressions
 from zapline.supervisors.outbound.media_url_check import check_media_url
-from zapline.supervisors.outbound.message_composition import file_of
+from zapline.supervisors.outbound.message_composition import complete_file
 
-CLEAN_UP_WITHIN = 5.0
-"""Seconds to take back a list that was given up; after that the feeder does it."""
-_FILES = frozenset({Kind.IMAGE, Kind.VIDEO, Kind.AUDIO, Kind.VOICE, Kind.DOCUMENT})
+CLEAN_UP_TIMEOUT = 5.0
+"""Seconds to take back a list that was not read to its end; after that the feeder does it."""
+_FILES = frozenset({MessageKind.IMAGE, MessageKind.VIDEO, MessageKind.AUDIO, MessageKind.VOICE, MessageKind.DOCUMENT})
 _LOG = structlog.get_logger(scope="Campaigns")
 
 
 _EARLIEST, _LATEST = 1_230_768_000, 4_102_444_800
-"""2009 and 2100: a start outside is a mistake."""
+"""2009 and 2100: a start outside them is a mistake."""
 
 
 class UnknownCampaign(LocalError):
@@ -48,61 +62,57 @@ class UnknownCampaign(LocalError):
 
 
 class CampaignConflict(LocalError):
-    """The client's id stands for another campaign."""
+    """The client's id belongs to another campaign."""
 
 
 class NotFillable(LocalError):
-    """The campaign takes no recipients as it stands."""
+    """The campaign takes no recipients in its present state."""
 
 
 class NoRecipients(LocalError):
-    """Nobody on the list can be written to."""
+    """The campaign has no recipient that it may write to."""
 
 
-class InvalidCampaign(Unfit):
-    """What is asked for is no campaign; the text says why."""
-
-
-class UnknownSuppression(LocalError):
-    """Campaigns were never kept from this contact."""
+class InvalidCampaign(InvalidField):
+    """The requested content or start is not valid for a campaign; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """A campaign as somebody asks for it. ``start_at`` in UTC seconds; ``start``: once it is made."""
+class CampaignPlan:
+    """A requested campaign. ``start_at`` in UTC seconds; ``start``: start it once it is created."""
 
     name: str
     content: Text | File
-    listed: Listed = ()
-    timing: Timing = field(default_factory=Timing)
+    recipients: RecipientRows = ()
+    timing: CampaignTiming = field(default_factory=CampaignTiming)
     start_at: float | None = None
     client_id: str | None = None
     start: bool = False
 
     @property
     def digest(self) -> bytes:
-        """Tells a repetition from another request."""
+        """Distinguishes a repeated request from another one."""
         timing = (self.timing.seconds, self.timing.window_from, self.timing.window_until)
-        told = (self.name, self.content, self.listed, timing, self.start_at, self.start)
-        return sha256(msgspec.json.encode(told, order="sorted")).digest()
+        request = (self.name, self.content, self.recipients, timing, self.start_at, self.start)
+        return sha256(msgspec.json.encode(request, order="sorted")).digest()
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What would become of a campaign. Times in UTC seconds; ``ends_at`` None: it would never end."""
+    """The expected course of a campaign. Times in UTC seconds; ``ends_at`` None: it would never end."""
 
-    tally: Tally
+    counts: RecipientCounts
     starts_at: float
     ends_at: float | None
 
 
 class Campaigns:
-    """One for the process. ``find`` gives the active unit or raises; ``region`` is that of phones without country."""
+    """One for the process. ``find`` returns the active unit or raises UnknownUnit."""
 
     def __init__(
         self,
         pool: Pool,
-        feeder: Feeder,
+        feeder: OutboxFeeder,
         find: Callable[[UnitId], object],
         region: str = "BR",
         clock: Callable[[], float] = time.time,
@@ -113,46 +123,47 @@ class Campaigns:
         self._pool = pool
         self._feeder = feeder
         self._find = find
-        self._region = region
+        self.suppressions = Suppressions(pool, find, region, clock, erasure_key)
         self._clock = clock
         self._check_url = check_url
-        self._lists = Lists(region)
-        self._making = trio.Lock()  # the same request fifty times at once waits here, and not in the database
+        self._loader = RecipientLoader(region)
+        self._create_lock = trio.Lock()  # repeated requests wait here instead of holding a connection each
 
-    # -- making and filling --------------------------------------------------------------------------------------
+    # -- creation and recipients ---------------------------------------------------------------------------------
 
-    async def create(self, unit: UnitId, plan: Plan) -> tuple[UUID, bool]:
-        """Make a campaign, its recipients with it, in one transaction; its id and whether it is new.
+    async def create(self, unit: UnitId, plan: CampaignPlan) -> tuple[UUID, bool]:
+        """Create a campaign with its recipients in one transaction; return its id, and whether it is new.
 
         Raises UnknownUnit, CampaignConflict, InvalidCampaign, InvalidTemplate, InvalidRecipients, NoRecipients, and
-        what is wrong with a media URL.
+        what ``check_url`` raises.
         """
         self._find(unit)
-        known = await self._known(unit, plan)
+        known = await self._find_repeated(unit, plan)
         if known is not None:
             return known, False
-        if len(plan.listed) > MOST_RECIPIENTS:
-            raise InvalidRecipients(f"a campaign has at most {MOST_RECIPIENTS:,} recipients")
+        if len(plan.recipients) > MAX_RECIPIENTS:
+            raise InvalidRecipients(f"a campaign has at most {MAX_RECIPIENTS:,} recipients")
         _require_start(plan.start_at)
-        letter = Letter.read(Outgoing(await self._checked(unit, plan.content)))
-        judged = await self._lists.judge(plan.listed, letter)
+        template = MessageTemplate.read(OutgoingMessage(await self._check_content(unit, plan.content)))
+        checked = await self._loader.check(plan.recipients, template)
         id, now = uuid4(), self._clock()
-        new = NewCampaign(id, plan.name, letter.outgoing, plan.timing, plan.start_at, plan.client_id, plan.digest, now)
-        async with self._making, self._pool.connection() as conn, conn.transaction():
-            made = await campaigns.insert_campaign(conn, unit, new)
-            if made:
-                await self._fill(conn, unit, id, judged)
+        times = (plan.timing, plan.start_at)
+        new = NewCampaign(id, plan.name, template.outgoing, *times, plan.client_id, plan.digest, now)
+        async with self._create_lock, self._pool.connection() as conn, conn.transaction():
+            created = await campaigns.insert_campaign(conn, unit, new)
+            if created:
+                await self._insert_recipients(conn, unit, id, checked)
                 if plan.start:
-                    await self._move(conn, unit, id, Ask.START)
-        if not made:
-            known = await self._known(unit, plan)
+                    await self._apply(conn, unit, id, CampaignCommand.START)
+        if not created:
+            known = await self._find_repeated(unit, plan)
             assert known is not None
             return known, False
-        self._feeder.changed(unit, id)
+        self._feeder.campaign_changed(unit, id)
         return id, True
 
-    async def _known(self, unit: UnitId, plan: Plan) -> UUID | None:
-        """The campaign that this very request has made before. Raises CampaignConflict."""
+    async def _find_repeated(self, unit: UnitId, plan: CampaignPlan) -> UUID | None:
+        """Find the campaign of an earlier identical request. Raises CampaignConflict if that request was another."""
         if plan.client_id is None:
             return None
         async with self._pool.connection() as conn:
@@ -161,17 +172,17 @@ class Campaigns:
             raise CampaignConflict("this clientCampaignId stands for a campaign that was asked for in other words")
         return found[0] if found is not None else None
 
-    async def _fill(self, conn: Connection, unit: UnitId, id: UUID, judged: Sequence[Judged]) -> None:
-        for part in parted(judged):
-            unfit = await self._find_unfit(conn, unit, id, part)
-            await campaigns.insert_recipients(conn, unit, id, refused(part, unfit))
+    async def _insert_recipients(self, conn: Connection, unit: UnitId, id: UUID, checked: Batch) -> None:
+        for batch in batches(checked):
+            refusals = await self._find_refusals(conn, unit, id, batch)
+            await campaigns.insert_recipients(conn, unit, id, with_refusals(batch, refusals))
 
-    async def load(self, unit: UnitId, id: UUID, source: Csv | Listed) -> Tally:
+    async def load(self, unit: UnitId, id: UUID, source: RecipientSource) -> RecipientCounts:
         """Add a list to a campaign that is not started: all of it, or nothing.
 
-        Its recipients are stored while they come in, and counted where the campaign is shown; they are taken back
-        where the list is not read to its end, also when the process is killed. Raises UnknownUnit,
-        UnknownCampaign, NotFillable, InvalidRecipients, TooManyLists. Cancellation takes the list back.
+        Recipients are stored, and counted in answers, as they arrive. If the list is not read to its end (an error,
+        cancellation, a kill) all of them are deleted again. Raises UnknownUnit, UnknownCampaign, NotFillable,
+        InvalidRecipients, TooManyLists.
         """
         self._find(unit)
         async with self._pool.connection() as conn:
@@ -187,12 +198,12 @@ class Campaigns:
         finally:
             self._feeder.loading.discard(id)
 
-    async def _load(self, unit: UnitId, id: UUID, source: Csv | Listed) -> Tally:
-        tally = Tally()
+    async def _load(self, unit: UnitId, id: UUID, source: RecipientSource) -> RecipientCounts:
+        counts = RecipientCounts()
 
-        async def store(part: Sequence[Judged]) -> None:
+        async def store(batch: Batch) -> None:
             async with self._pool.connection() as conn:
-                await campaigns.insert_recipients(conn, unit, id, part)
+                await campaigns.insert_recipients(conn, unit, id, batch)
 
         done = False
         try:
@@ -201,42 +212,40 @@ class Campaigns:
             if begun is None:
                 raise NotFillable("the campaign was started or cancelled just now")
             first, outgoing = begun
-            letter = Letter.read(outgoing)
-            await self._lists.read(source, letter, first, unfit=self._unfit(unit, id), store=store, tally=tally)
+            template = MessageTemplate.read(outgoing)
+            await self._loader.read(source, template, first, self._refusal_finder(unit, id), counts, store)
             async with self._pool.connection() as conn:
                 done = await campaigns.end_load(conn, id)
             if not done:
                 raise NotFillable("the list was taken back meanwhile")
         finally:
             if not done:
-                await self._take_back(id)
-        return tally
+                await self._abandon_load(id)
+        return counts
 
-    async def _take_back(self, id: UUID) -> None:
-        """Also when cancelled, for a few seconds; what is left then is taken back by the feeder."""
-        with trio.move_on_after(CLEAN_UP_WITHIN, shield=True):
+    async def _abandon_load(self, id: UUID) -> None:
+        """Delete what was loaded, shielded from cancellation for a few seconds; after that the feeder does it."""
+        with trio.move_on_after(CLEAN_UP_TIMEOUT, shield=True):
             try:
                 async with self._pool.connection() as conn:
                     await campaigns.abandon_load(conn, id)
             except RemoteError as away:
                 _LOG.warning("A list that was not read to its end waits to be taken back", error=str(away))
 
-    def _unfit(self, unit: UnitId, id: UUID | None) -> Callable[[Sequence[Judged]], Awaitable[dict[int, str]]]:
-        async def unfit(part: Sequence[Judged]) -> dict[int, str]:
+    def _refusal_finder(self, unit: UnitId, id: UUID | None) -> FindRefusals:
+        async def find_refusals(batch: Batch) -> dict[int, str]:
             async with self._pool.connection() as conn:
-                return await self._find_unfit(conn, unit, id, part)
+                return await self._find_refusals(conn, unit, id, batch)
 
-        return unfit
+        return find_refusals
 
-    async def _find_unfit(
-        self, conn: Connection, unit: UnitId, id: UUID | None, part: Sequence[Judged]
-    ) -> dict[int, str]:
-        found = await campaigns.find_unfit(conn, unit, id, part)
-        asked = {one.number: one.recipient for one in part if one.reason is None}
-        return found | await opted_out_before(conn, self._erasure_key, unit, asked)
+    async def _find_refusals(self, conn: Connection, unit: UnitId, id: UUID | None, batch: Batch) -> dict[int, str]:
+        refusals = await campaigns.find_unfit(conn, unit, id, batch)
+        accepted = {checked.number: checked.recipient for checked in batch if checked.reason is None}
+        return refusals | await opted_out_before(conn, self._erasure_key, unit, accepted)
 
-    async def _checked(self, unit: UnitId, content: Text | File) -> Text | File:
-        """The content, cleaned. Raises InvalidCampaign, and what is wrong with a media URL."""
+    async def _check_content(self, unit: UnitId, content: Text | File) -> Text | File:
+        """Return the content cleaned and complete. Raises InvalidCampaign, and what ``check_url`` raises."""
         if isinstance(content, Text):
             text = clean_text(content.text)
             if not text.strip():
@@ -246,7 +255,7 @@ class Campaigns:
             raise InvalidCampaign(f"a file is one of {', '.join(sorted(_FILES))}", content.kind)
         if (content.url is None) == (content.upload is None):
             raise InvalidCampaign("a file has either a url or an upload", content.kind)
-        if content.caption is not None and content.kind in (Kind.AUDIO, Kind.VOICE):
+        if content.caption is not None and content.kind in (MessageKind.AUDIO, MessageKind.VOICE):
             raise InvalidCampaign("WhatsApp shows no caption with audio", "audio")
         content = msgspec.structs.replace(
             content,
@@ -254,123 +263,93 @@ class Campaigns:
             file_name=clean_text(content.file_name) if content.file_name is not None else None,
         )
         if content.url is not None:
-            return file_of(content, await self._check_url(content.url), None)
+            return complete_file(content, await self._check_url(content.url), None)
         assert content.upload is not None
         async with self._pool.connection() as conn:
             upload = await find_upload(conn, unit, content.upload)
         if upload is None:
             raise InvalidCampaign("the unit has no such upload", "upload")
-        return file_of(content, None, upload)
+        return complete_file(content, None, upload)
 
-    # -- trying out ----------------------------------------------------------------------------------------------
+    # -- forecasts -----------------------------------------------------------------------------------------------
 
-    async def try_out(self, unit: UnitId, plan: Plan, source: Csv | None = None) -> Forecast:
-        """What would become of a campaign with the plan's list, or a CSV instead; nothing is stored.
+    async def forecast(self, unit: UnitId, plan: CampaignPlan, source: RecipientCsv | None = None) -> Forecast:
+        """Forecast a campaign with the plan's recipients, or with a CSV instead; nothing is stored.
 
         Raises as ``create``, and TooManyLists.
         """
         self._find(unit)
         _require_start(plan.start_at)
-        letter = Letter.read(Outgoing(await self._checked(unit, plan.content)))
-        tally = Tally()
-        listed = plan.listed if source is None else source
-        await self._lists.read(listed, letter, 1, unfit=self._unfit(unit, None), store=None, tally=tally)
-        return await self._forecast(unit, plan.timing, plan.start_at, tally)
+        template = MessageTemplate.read(OutgoingMessage(await self._check_content(unit, plan.content)))
+        counts = RecipientCounts()
+        recipients = plan.recipients if source is None else source
+        await self._loader.read(recipients, template, 1, self._refusal_finder(unit, None), counts)
+        return await self._forecast(unit, plan.timing, plan.start_at, counts)
 
-    async def try_list(self, unit: UnitId, id: UUID, source: Csv | Listed) -> Forecast:
-        """What would become of a list added to a campaign, and when that would end; nothing is stored."""
+    async def forecast_load(self, unit: UnitId, id: UUID, source: RecipientSource) -> Forecast:
+        """Forecast a campaign with a list added to it; nothing is stored. Raises as ``load``."""
         self._find(unit)
         async with self._pool.connection() as conn:
             found = await campaigns.look_at(conn, unit, id)
         if found is None:
             raise UnknownCampaign("the unit has no such campaign")
         held, first, pending = found
-        letter, tally = Letter.read(held.outgoing), Tally()
-        await self._lists.read(source, letter, first, unfit=self._unfit(unit, id), store=None, tally=tally)
-        return await self._forecast(unit, held.timing, held.start_at, tally, pending)
+        template, counts = MessageTemplate.read(held.outgoing), RecipientCounts()
+        await self._loader.read(source, template, first, self._refusal_finder(unit, id), counts)
+        return await self._forecast(unit, held.timing, held.start_at, counts, pending)
 
     async def _forecast(
-        self, unit: UnitId, timing: Timing, start_at: float | None, tally: Tally, pending: int = 0
+        self, unit: UnitId, timing: CampaignTiming, start_at: float | None, counts: RecipientCounts, pending: int = 0
     ) -> Forecast:
         now = self._clock()
         start = max(now, start_at or now)
         async with self._pool.connection() as conn:
             pace = await read_pace(conn, unit)
             assert pace is not None
-            today = await calls_today(conn, unit, day_began(now, pace.zone))
+            today = await count_calls_since(conn, unit, day_began(now, pace.zone))
         opens = timing.opens_at(pace, start)
-        counts = today if local_day(start, pace.zone) == local_day(now, pace.zone) else {}
+        calls = today if local_day(start, pace.zone) == local_day(now, pace.zone) else {}
         ends = estimate_end(
-            tally.accepted + pending, timing, pace, start, sum(counts.values()), counts.get(Lane.CAMPAIGN, 0)
+            counts.accepted + pending, timing, pace, start, sum(calls.values()), calls.get(Lane.CAMPAIGN, 0)
         )
-        return Forecast(tally, start if opens is None else opens, ends)
+        return Forecast(counts, start if opens is None else opens, ends)
 
-    # -- control -------------------------------------------------------------------------------------------------
+    # -- state ---------------------------------------------------------------------------------------------------
 
-    async def ask(self, unit: UnitId, id: UUID, ask: Ask) -> int:
-        """Start, pause, resume, cancel, or try again what failed: how many recipients that is, else 0.
+    async def change_state(self, unit: UnitId, id: UUID, command: CampaignCommand) -> int:
+        """Start, pause, resume, cancel, or retry failed recipients; return how many are retried, else 0.
 
-        May be repeated. Raises UnknownUnit, UnknownCampaign, WrongCampaignState, NoRecipients.
+        Idempotent. Raises UnknownUnit, UnknownCampaign, WrongCampaignState, NoRecipients.
         """
         self._find(unit)
         async with self._pool.connection() as conn, conn.transaction():
-            count = await self._move(conn, unit, id, ask)
-        self._feeder.changed(unit, id)
+            count = await self._apply(conn, unit, id, command)
+        self._feeder.campaign_changed(unit, id)
         return count
 
-    async def _move(self, conn: Connection, unit: UnitId, id: UUID, ask: Ask) -> int:
+    async def _apply(self, conn: Connection, unit: UnitId, id: UUID, command: CampaignCommand) -> int:
         held = await campaigns.hold(conn, unit, id)
         if held is None:
             raise UnknownCampaign("the unit has no such campaign")
         now, count = self._clock(), 0
-        state = follow(ask, held.state, held.start_at, now)
+        state = next_state(command, held.state, held.start_at, now)
         if state is None:
             return 0
-        if ask is Ask.RETRY_FAILED:
+        if command is CampaignCommand.RETRY_FAILED:
             count = await campaigns.retry_failed(conn, id)
             if count == 0:
                 return 0
-        if ask in (Ask.START, Ask.RESUME, Ask.RETRY_FAILED):
+        if command in (CampaignCommand.START, CampaignCommand.RESUME, CampaignCommand.RETRY_FAILED):
             pending = await campaigns.skip_opted_out(conn, id)
-            if ask is Ask.START and not pending:
+            if command is CampaignCommand.START and not pending:
                 raise NoRecipients("the campaign has nobody to write to; add recipients first")
-        if ask is Ask.CANCEL:
+        if command is CampaignCommand.CANCEL:
             await campaigns.cancel_rest(conn, id, now)
         await campaigns.set_state(conn, id, state, now)
         return count
 
-    # -- who wants none ------------------------------------------------------------------------------------------
-
-    async def suppress(self, unit: UnitId, who: str) -> tuple[str, bool]:
-        """Keep campaigns from a phone, or from a LID (``lid:`` and digits): its canonical name, and whether it is new.
-
-        Raises UnknownUnit, InvalidPhone.
-        """
-        self._find(unit)
-        canonical = self._canonical(who)
-        async with self._pool.connection() as conn, conn.transaction():
-            return canonical, await opt_outs.suppress(conn, unit, canonical, self._clock())
-
-    async def release(self, unit: UnitId, who: str) -> None:
-        """Let campaigns reach somebody again. Raises UnknownUnit, InvalidPhone, UnknownSuppression."""
-        self._find(unit)
-        canonical = self._canonical(who)
-        async with self._pool.connection() as conn:
-            before = await forget_opt_out(conn, self._erasure_key, unit, canonical)
-            if not await opt_outs.release(conn, unit, canonical) and not before:
-                raise UnknownSuppression("campaigns were not kept from this contact")
-
-    def _canonical(self, who: str) -> str:
-        lid = who.strip().lower().removeprefix("lid:")
-        if lid != who.strip().lower() and lid.isascii() and lid.isdigit() and len(lid) <= 20:
-            return f"lid:{lid}"
-        phone = read_phone(who, self._region)
-        if phone is None:
-            raise InvalidPhone("this is neither a phone number nor a LID; write it with country and area code")
-        return phone
-
 
 def _require_start(start_at: float | None) -> None:
-    """Raises InvalidCampaign for a time that no calendar of ours holds."""
+    """Raises InvalidCampaign."""
     if start_at is not None and not _EARLIEST <= start_at <= _LATEST:
         raise InvalidCampaign("startAt is between the years 2009 and 2100", "startAt")
