@@ -1,4 +1,4 @@
-"""The console as one ASGI application of its own: its gate, its headers, and which pages it has."""
+"""Builds the console's ASGI application: its pages, its session guard and its security headers."""
 
 from quart import Response, g, request
 from quart_trio import QuartTrio
@@ -33,7 +33,7 @@ from zapline.http.server.body_limits import limited_request_class
 from zapline.http.server.serve import App, Message, Receive, Scope, Send, shield_last_message
 
 _MAX_FORM = 1024 * 1024
-_FORM_WITHIN = 15.0
+_FORM_TIMEOUT = 15.0
 _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": (
@@ -47,69 +47,69 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-"""Nothing of a page comes from elsewhere or stands in the page itself as script or style; no cache keeps it."""
+"""Pages load nothing from other hosts, hold no inline script or style, and are not cached."""
 
 
-def create_console(parts: Dependencies, sessions: PasswordSignIn) -> App:
-    """The console, for what lies under ``/console/``."""
+def create_console(dependencies: Dependencies, sessions: PasswordSignIn) -> App:
+    """The application for the paths below ``/console/``."""
     app = QuartTrio("zapline.http.console", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = _MAX_FORM
-    app.config["BODY_TIMEOUT"] = _FORM_WITHIN
-    app.request_class = limited_request_class(large_forms(parts.max_upload))
+    app.config["BODY_TIMEOUT"] = _FORM_TIMEOUT
+    app.request_class = limited_request_class(large_forms(dependencies.max_upload))
     app.url_map.merge_slashes = False
-    layout = Layout(app, ConsoleOrigin(parts.auth.trusted, parts.base_url), parts.audit)
+    layout = Layout(app, ConsoleOrigin(dependencies.auth.trusted, dependencies.base_url), dependencies.audit)
     ErrorPages(layout, {**COMMON_PROBLEMS, **PROBLEMS, **UNIT_PROBLEMS, **TOKEN_PROBLEMS, **HOOK_PROBLEMS}).attach(app)
     _install_session_guard(app, layout, sessions)
-    _attach_pages(layout, parts, sessions)
+    _attach_pages(layout, dependencies, sessions)
     return shield_last_message(app)  # type: ignore[arg-type]  # quart types the scope more narrowly
 
 
-def _attach_pages(layout: Layout, parts: Dependencies, sessions: PasswordSignIn) -> None:
-    """Give the console its pages."""
-    layout.get(STATIC_PREFIX + "<name>", "asset", layout.assets.serve, open=True)
+def _attach_pages(layout: Layout, dependencies: Dependencies, sessions: PasswordSignIn) -> None:
+    """Attach all pages."""
+    layout.get(STATIC_PREFIX + "<name>", "asset", layout.assets.serve, public=True)
     PreferenceForm(layout).attach()
     SignInPages(layout, sessions).attach()
     AboutPage(layout).attach()
-    if parts.streams is not None:
-        LiveEvents(layout, sessions, parts.streams, parts.commands).attach()
-    totals = TotalsCache(parts.pool)
-    attach_unit_pages(layout, parts, totals)
-    attach_message_pages(layout, parts, totals)
+    if dependencies.streams is not None:
+        LiveEvents(layout, sessions, dependencies.streams, dependencies.commands).attach()
+    totals = TotalsCache(dependencies.pool)
+    attach_unit_pages(layout, dependencies, totals)
+    attach_message_pages(layout, dependencies, totals)
 
 
 def _install_session_guard(app: QuartTrio, layout: Layout, sessions: PasswordSignIn) -> None:
-    """Ask every request for its session, and every form for where it comes from."""
+    """Check the session of every request, and the origin and token of every form."""
 
-    async def gate() -> Response | None:
+    async def check_session() -> Response | None:
         choose_language()
         g.principal = g.session = None
         if request.method == "POST":
-            check_origin(layout.front)
+            check_origin(layout.origin)
         if request.endpoint == "asset":
             return None
-        token = presented_session(layout.front)
+        token = presented_session(layout.origin)
         if token is not None:
             g.principal = await sessions.session(token, use=IDLE_HEADER not in request.headers)
             g.session = token if g.principal is not None else None
-        if request.endpoint is None or request.endpoint in layout.open:
+        if request.endpoint is None or request.endpoint in layout.public_endpoints:
             return None
         if g.principal is None:
-            return Response(b"", 401) if LIVE_HEADER in request.headers else layout.go(sign_in_path())
+            return Response(b"", 401) if LIVE_HEADER in request.headers else layout.redirect(sign_in_path())
         if request.method == "POST":
             await check_form_token()
         return None
 
-    async def harden(response: Response) -> Response:
+    async def add_security_headers(response: Response) -> Response:
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)
         return response
 
-    app.before_request(gate)
-    app.after_request(harden)
+    app.before_request(check_session)
+    app.after_request(add_security_headers)
 
 
 def combine_apps(api: App, console: App) -> App:
-    """Both under one address: the console below ``/console``, and who asks for the root is led there."""
+    """Both under one address: the console below ``/console``, to which the root redirects."""
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")

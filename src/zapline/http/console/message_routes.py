@@ -1,6 +1,6 @@
-"""The pages about messages: which there are, and which of their forms may bring a file."""
+"""Attaches the pages about messages, and lists the forms whose bodies may hold files."""
 
-from zapline.http.api.campaigns.campaigns import MAX_LIST
+from zapline.http.api.campaigns.recipients import MAX_LIST
 from zapline.http.console.attention.attention_pages import AttentionPages
 from zapline.http.console.attention.dead_letter_pages import DeadLetterPages
 from zapline.http.console.campaigns.campaign_form import NEW_PATH, CampaignFormPages
@@ -15,30 +15,34 @@ from zapline.http.console.settings.privacy import PrivacyPage
 from zapline.http.dependencies import Dependencies
 from zapline.http.server.body_limits import BodyLimit
 
-_FIELDS = 1024 * 1024
-"""Bytes of a form beside its files."""
-_WITHIN = 28.0
+_MAX_FIELDS = 1024 * 1024
+"""Bytes of a form's fields, beside its files."""
+_TIMEOUT = 28.0
 """Seconds for a form with a file to arrive; below the server's own limit."""
 
 
 def large_forms(max_upload: int) -> list[BodyLimit]:
-    """The forms that may bring a file."""
+    """The forms that may hold a file, with their limits."""
     return [
-        BodyLimit(REPLY_PATH, max_upload + _FIELDS, _WITHIN),
-        BodyLimit(NEW_PATH, MAX_LIST + max_upload + _FIELDS, _WITHIN),
+        BodyLimit(REPLY_PATH, max_upload + _MAX_FIELDS, _TIMEOUT),
+        BodyLimit(NEW_PATH, MAX_LIST + max_upload + _MAX_FIELDS, _TIMEOUT),
     ]
 
 
-def attach_message_pages(layout: Layout, parts: Dependencies, totals: TotalsCache) -> None:
-    """Give the console these pages, as far as there are parts for them."""
-    ConversationListPages(layout, parts.commands, parts.pool).attach()
-    ThreadPages(layout, parts.commands, parts.pool, parts.outgoing, parts.receipts).attach()
-    if parts.media is not None:
-        MessageFiles(layout, parts.commands, parts.media, parts.pool).attach()
-    AttentionPages(layout, parts.commands, parts.roster, parts.pool, totals, parts.outgoing).attach()
-    DeadLetterPages(layout, parts.commands, parts.roster, parts.pool).attach()
-    if parts.campaigns is not None and parts.outgoing is not None:
-        CampaignFormPages(layout, parts.commands, parts.campaigns, parts.outgoing, parts.pool).attach()
-        CampaignPages(layout, parts.commands, parts.campaigns, parts.pool).attach()
-    if parts.erasures is not None:
-        PrivacyPage(layout, parts.commands, parts.erasures, parts.pool).attach()
+def attach_message_pages(layout: Layout, dependencies: Dependencies, totals: TotalsCache) -> None:
+    """Attach these pages, without those whose dependencies are missing."""
+    ConversationListPages(layout, dependencies.commands, dependencies.pool).attach()
+    ThreadPages(layout, dependencies.commands, dependencies.pool, dependencies.outgoing, dependencies.receipts).attach()
+    if dependencies.media is not None:
+        MessageFiles(layout, dependencies.commands, dependencies.media, dependencies.pool).attach()
+    AttentionPages(
+        layout, dependencies.commands, dependencies.roster, dependencies.pool, totals, dependencies.outgoing
+    ).attach()
+    DeadLetterPages(layout, dependencies.commands, dependencies.roster, dependencies.pool).attach()
+    if dependencies.campaigns is not None and dependencies.outgoing is not None:
+        CampaignFormPages(
+            layout, dependencies.commands, dependencies.campaigns, dependencies.outgoing, dependencies.pool
+        ).attach()
+        CampaignPages(layout, dependencies.commands, dependencies.campaigns, dependencies.pool).attach()
+    if dependencies.erasures is not None:
+        PrivacyPage(layout, dependencies.commands, dependencies.erasures, dependencies.pool).attach()

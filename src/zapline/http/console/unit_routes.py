@@ -1,4 +1,4 @@
-"""Which pages of the console are about units and their lines, about the whole, and what is set for a unit."""
+"""Attaches the pages about units, their lines and settings, and about the health and audit of the whole."""
 
 from zapline.http.console.accounts.audit_log import AuditPage
 from zapline.http.console.framework.counts import RateHistory, TotalsCache
@@ -15,20 +15,20 @@ from zapline.http.console.units.unit_page import UnitPage
 from zapline.http.dependencies import Dependencies
 
 
-def attach_unit_pages(layout: Layout, parts: Dependencies, totals: TotalsCache) -> None:
-    """Give the console these pages; those whose parts are not there are left out."""
-    history, commands, pool = RateHistory(parts.pool), parts.commands, parts.pool
-    OverviewPage(layout, parts.roster, parts.health, totals, history).attach()
+def attach_unit_pages(layout: Layout, dependencies: Dependencies, totals: TotalsCache) -> None:
+    """Attach these pages, without those whose dependencies are missing."""
+    history, commands, pool = RateHistory(dependencies.pool), dependencies.commands, dependencies.pool
+    OverviewPage(layout, dependencies.roster, dependencies.health, totals, history).attach()
     NewUnitPage(layout, commands).attach()
-    UnitPage(layout, commands, pool, parts.feed, parts.sending).attach()
-    if parts.changes is not None:
-        UnitActions(layout, commands, parts.changes).attach()
-    if parts.changes is not None and parts.outgoing is not None:
-        SettingsPage(layout, commands, parts.changes, parts.outgoing, pool).attach()
-    if parts.campaigns is not None:
-        OptOutsPage(layout, commands, parts.campaigns, pool).attach()
-    TokensPage(layout, commands, parts.identity).attach()
-    if parts.hooks is not None:
-        CrmWebhookPages(layout, commands, parts.hooks, pool).attach()
-    HealthPage(layout, parts.health, history).attach()
-    AuditPage(layout, parts.roster, pool).attach()
+    UnitPage(layout, commands, pool, dependencies.feed, dependencies.sending).attach()
+    if dependencies.changes is not None:
+        UnitActions(layout, commands, dependencies.changes).attach()
+    if dependencies.changes is not None and dependencies.outgoing is not None:
+        SettingsPage(layout, commands, dependencies.changes, dependencies.outgoing, pool).attach()
+    if dependencies.campaigns is not None:
+        OptOutsPage(layout, commands, dependencies.campaigns, pool).attach()
+    TokensPage(layout, commands, dependencies.identity).attach()
+    if dependencies.hooks is not None:
+        CrmWebhookPages(layout, commands, dependencies.hooks, pool).attach()
+    HealthPage(layout, dependencies.health, history).attach()
+    AuditPage(layout, dependencies.roster, pool).attach()

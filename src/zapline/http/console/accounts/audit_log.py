@@ -9,9 +9,9 @@ from uuid import UUID
 from quart import Response
 
 from zapline.domain.ids import UnitId
-from zapline.http.console.framework.layout import Layout, query_number, query_text
+from zapline.http.console.framework.layout import Layout, NavigationLink, query_number, query_text
 from zapline.http.console.framework.translation import N_, _
-from zapline.sql.accounts.audit_log import AuditLine, Wanted, read_audit
+from zapline.sql.accounts.audit_log import AuditEntry, AuditFilter, list_entries_for_admin
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.units.roster import Roster
 
@@ -28,7 +28,7 @@ ACTOR_KINDS = {
 class AuditRow:
     """A line as the page shows it."""
 
-    line: AuditLine
+    line: AuditEntry
     kind: str
     unit: str
     tone: str
@@ -46,16 +46,16 @@ class AuditPage:
 
     def attach(self) -> None:
         self._layout.get("/console/audit", "audit", self.show)
-        self._layout.section("audit", N_("Audit"), "/console/audit", 90)
+        self._layout.add_section(NavigationLink("audit", N_("Audit"), "/console/audit", 90))
 
     async def show(self) -> Response:
         unit, actor, action = query_text("unit", 200), query_text("actor", 254), query_text("action")
         chosen = self._unit(unit)
         before = query_number("before", 0, 2**62) or None
-        rows: list[AuditLine] = []
+        rows: list[AuditEntry] = []
         if not unit or chosen is not None:
-            wanted = Wanted(chosen, actor or None, action or None)
-            rows = list(await read_audit(self._pool, wanted, before, _PAGE + 1))
+            wanted = AuditFilter(chosen, actor or None, action or None)
+            rows = list(await list_entries_for_admin(self._pool, wanted, before, _PAGE + 1))
         query = {name: value for name, value in (("unit", unit), ("actor", actor), ("action", action)) if value}
         older = urlencode({**query, "before": rows[_PAGE - 1].id}) if len(rows) > _PAGE else None
         return self._layout.render(
@@ -87,7 +87,7 @@ class AuditPage:
             named = [found.id for found in self._roster.units() if found.record.name == text]
             return named[0] if named else None
 
-    def _shown(self, line: AuditLine) -> AuditRow:
+    def _shown(self, line: AuditEntry) -> AuditRow:
         found = self._roster.get(line.unit) if line.unit is not None else None
         tone, word = _outcome(line.outcome)
         return AuditRow(

@@ -2,6 +2,7 @@
 
 from quart import Response
 
+from zapline.http.console.framework.forms import read_form
 from zapline.http.console.framework.layout import THEME_COOKIE, THEMES, Layout
 from zapline.http.console.framework.session_guard import Transport, safe_return_path
 from zapline.http.console.framework.translation import COOKIE, LANGUAGES
@@ -16,14 +17,14 @@ class PreferenceForm:
         self._layout = layout
 
     def attach(self) -> None:
-        self._layout.post("/console/preferences", "preferences", self.choose, open=True)
+        self._layout.post("/console/preferences", "preferences", self.choose, public=True)
 
     async def choose(self) -> Response:
-        form = await self._layout.read_form()
-        answer = self._layout.go(safe_return_path(form.text("back", 600)))
+        form = await read_form()
+        answer = self._layout.redirect(safe_return_path(form.text("back", 600)))
         for field, cookie, known in (("language", COOKIE, LANGUAGES), ("look", THEME_COOKIE, THEMES)):
             chosen = form.text(field, 20)
             if chosen in known:
-                secure = self._layout.front.carriage() is Transport.HTTPS
+                secure = self._layout.origin.transport() is Transport.HTTPS
                 answer.set_cookie(cookie, chosen, _YEAR, path="/", secure=secure, httponly=True, samesite="Lax")
         return answer

@@ -6,6 +6,7 @@ from quart import Response, g, request
 
 from zapline.http.api.framework.password_sign_in import PasswordSignIn
 from zapline.http.api.framework.problems import Problem
+from zapline.http.console.framework.forms import read_form
 from zapline.http.console.framework.layout import Layout, current_principal, query_text
 from zapline.http.console.framework.session_guard import (
     Transport,
@@ -35,26 +36,28 @@ class SignInPages:
         self._sessions = sessions
 
     def attach(self) -> None:
-        self._layout.get(PATH, "sign_in", self.show, open=True)
-        self._layout.post(PATH, "sign_in_form", self.sign_in, open=True)
+        self._layout.get(PATH, "sign_in", self.show, public=True)
+        self._layout.post(PATH, "sign_in_form", self.sign_in, public=True)
         self._layout.post(SIGN_OUT, "sign_out", self.sign_out)
 
     async def show(self) -> Response:
         if g.principal is not None:
-            return self._layout.go(safe_return_path(query_text("next", 600)))
+            return self._layout.redirect(safe_return_path(query_text("next", 600)))
         undone = _("Your session is over, so nothing came of what you sent. Sign in and send it again.")
-        return self._page(200, safe_return_path(query_text("next", 600)), said=undone if query_text("undone", 1) else "")
+        return self._page(
+            200, safe_return_path(query_text("next", 600)), said=undone if query_text("undone", 1) else ""
+        )
 
     async def sign_in(self) -> Response:
-        form = await self._layout.read_form()
+        form = await read_form()
         back, email = safe_return_path(form.text("next", 600)), form.text("email", 254)
-        if self._layout.front.carriage() is Transport.PLAIN:
+        if self._layout.origin.transport() is Transport.PLAIN:
             return self._page(403, back, email)
         password = form.secret("password")
         if not email or not password:
             return self._page(422, back, email, _("Enter your e-mail address and your password."))
         try:
-            token, ends = await self._sessions.open_session(email, password, self._layout.source())
+            token, ends = await self._sessions.open_session(email, password, self._layout.client_address())
         except Problem as problem:
             if problem.status not in (401, 429):
                 raise
@@ -62,17 +65,17 @@ class SignInPages:
             if problem.retry_after is not None:
                 answer.headers["Retry-After"] = str(problem.retry_after)
             return answer
-        answer = self._layout.go(back)
-        set_session_cookie(answer, self._layout.front, token, ends)
+        answer = self._layout.redirect(back)
+        set_session_cookie(answer, self._layout.origin, token, ends)
         return answer
 
     async def sign_out(self) -> Response:
-        await self._sessions.close(g.session, current_principal(), self._layout.source())
+        await self._sessions.close(g.session, current_principal(), self._layout.client_address())
         self._layout.flashes.take(g.session)
-        answer = self._layout.go(PATH)
-        delete_session_cookie(answer, self._layout.front)
+        answer = self._layout.redirect(PATH)
+        delete_session_cookie(answer, self._layout.origin)
         return answer
 
     def _page(self, status: int, back: str, email: str = "", said: str = "") -> Response:
-        plain = self._layout.front.carriage() is Transport.PLAIN
+        plain = self._layout.origin.transport() is Transport.PLAIN
         return self._layout.render("sign_in.html", status, back=back, email=email, said=said, plain=plain)

@@ -13,14 +13,15 @@ from zapline.domain.outbox.failure_texts import failure_text
 from zapline.http.console.framework.counts import TotalsCache
 from zapline.http.console.framework.flash_messages import Tone
 from zapline.http.console.framework.formatting import masked
-from zapline.http.console.framework.layout import Layout
+from zapline.http.console.framework.forms import read_form
+from zapline.http.console.framework.layout import Layout, NavigationLink
 from zapline.http.console.framework.live_updates import ALL_UNITS_EVENTS, unit_events_path
 from zapline.http.console.framework.message_labels import clean_name, message_summary
 from zapline.http.console.framework.session_guard import safe_return_path
 from zapline.http.console.framework.translation import N_, _
 from zapline.sql.conversations import attention
-from zapline.sql.conversations.attention import AGAIN, Waiting
-from zapline.sql.conversations.conversations import Call
+from zapline.sql.conversations.attention import RESEND_PREFIX, WaitingMessage
+from zapline.sql.conversations.conversations import SendCall
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.outbound.message_composition import SendRequest
 from zapline.supervisors.outbound.submission import Decision, Submissions, UnknownMessage
@@ -82,11 +83,11 @@ class AttentionPages:
         layout.get("/console/attention", "attention_all", self.show_all)
         layout.get("/console/attention/part", "attention_all_part", self.part_all)
         layout.get("/console/attention/count", "attention_count_all", self.count_all)
-        layout.section("attention", N_("Needs a person"), "/console/attention", 20, self._count_all)
+        layout.add_section(NavigationLink("attention", N_("Needs a person"), "/console/attention", 20, self._count_all))
         layout.get(one, "attention", self.show)
         layout.get(f"{one}/part", "attention_part", self.part)
         layout.get(f"{one}/count", "attention_count", self.count)
-        layout.tab("attention", N_("Needs a person"), PATH, 30, self._count)
+        layout.add_tab(NavigationLink("attention", N_("Needs a person"), PATH, 30, self._count))
         if self._outgoing is not None:
             layout.post(f"{one}/messages/<uuid:message>/resend", "attention_resend", self.resend)
             layout.post(f"{one}/messages/<uuid:message>/give-up", "attention_give_up", self.give_up)
@@ -97,20 +98,24 @@ class AttentionPages:
     async def show(self, unit: UUID) -> Response:
         record = self._commands.find(UnitId(unit)).record
         values = await self._listed(record.id)
-        return self._layout.render("attention.html", at="attention", unit=record, events=unit_events_path(record.id), **values)
+        return self._layout.render(
+            "attention.html", at="attention", unit=record, events=unit_events_path(record.id), **values
+        )
 
     async def part(self, unit: UUID) -> Response:
         record = self._commands.find(UnitId(unit)).record
         return self._layout.render("attention_list.html", unit=record, **await self._listed(record.id))
 
     async def show_all(self) -> Response:
-        return self._layout.render("attention.html", at="attention", events=ALL_UNITS_EVENTS, **await self._listed(None))
+        return self._layout.render(
+            "attention.html", at="attention", events=ALL_UNITS_EVENTS, **await self._listed(None)
+        )
 
     async def part_all(self) -> Response:
         return self._layout.render("attention_list.html", **await self._listed(None))
 
     async def _listed(self, unit: UnitId | None) -> dict[str, Any]:
-        found = await attention.waiting(self._pool, unit, _MOST)
+        found = await attention.list_attention(self._pool, unit, _MOST)
         return {
             "uncertain": [self._entry(one) for one in found.uncertain],
             "failed": [self._entry(one) for one in found.failed],
@@ -122,7 +127,7 @@ class AttentionPages:
             "base": PATH.format(unit=unit) if unit is not None else "/console/attention",
         }
 
-    def _entry(self, one: Waiting) -> dict[str, Any]:
+    def _entry(self, one: WaitingMessage) -> dict[str, Any]:
         known = self._roster.get(one.unit)
         return {
             "one": one,
@@ -139,11 +144,11 @@ class AttentionPages:
 
     async def count(self, unit: UUID) -> Response:
         """The number beside the tab, as it is now."""
-        await self._totals.all()
+        await self._totals.read()
         return self._layout.render("count.html", waiting=self._count(UnitId(unit)))
 
     async def count_all(self) -> Response:
-        await self._totals.all()
+        await self._totals.read()
         return self._layout.render("count.html", waiting=self._count_all(None))
 
     def _count(self, unit: UnitId | None) -> int:
@@ -170,36 +175,36 @@ class AttentionPages:
                 line.note(decision=decision.value)
                 await self._outgoing.release(id, message, decision)
         except ZaplineError as error:
-            return self._layout.go(back, Tone.BAD, _(str(error)))
-        await self._totals.anew()
-        return self._layout.go(back, Tone.GOOD, said)
+            return self._layout.redirect(back, Tone.BAD, _(str(error)))
+        await self._totals.refresh()
+        return self._layout.redirect(back, Tone.GOOD, said)
 
     async def send_anew(self, unit: UUID, message: UUID) -> Response:
         """Send what failed as a new message; asked twice, it is one."""
         assert self._outgoing is not None
         back, id = await self._back(unit), self._commands.find(UnitId(unit)).id
         try:
-            found = await attention.content_of(self._pool, id, message)
+            found = await attention.find_failed_content(self._pool, id, message)
             if found is None:
                 raise UnknownMessage("the unit has no such message")
             content, conversation = found
             if content.__struct_config__.tag == "reaction":
                 raise UnknownMessage("a reaction is not sent anew")
-            wanted = SendRequest(f"{AGAIN}{message}", content, conversation=conversation)  # type: ignore[arg-type]  # no reaction
+            wanted = SendRequest(f"{RESEND_PREFIX}{message}", content, conversation=conversation)  # type: ignore[arg-type]  # no reaction
             async with self._layout.audited("send_message", id, str(message)):
                 await self._outgoing.send(id, wanted)
         except (ZaplineError, msgspec.ValidationError) as error:
             said = _(str(error)) if isinstance(error, ZaplineError) else _("What is stored of it cannot be read.")
-            return self._layout.go(back, Tone.BAD, said)
-        return self._layout.go(back, Tone.GOOD, _("It is sent as a new message."))
+            return self._layout.redirect(back, Tone.BAD, said)
+        return self._layout.redirect(back, Tone.GOOD, _("It is sent as a new message."))
 
     async def _back(self, unit: UUID) -> str:
         """Where the form was: the unit's page, or the one over all units."""
-        given = safe_return_path((await self._layout.read_form()).text("back", 300))
+        given = safe_return_path((await read_form()).text("back", 300))
         return given if given == "/console/attention" else PATH.format(unit=unit)
 
 
-def _attempt_row(call: Call) -> dict[str, object]:
+def _attempt_row(call: SendCall) -> dict[str, object]:
     return {
         "at": call.started_at,
         "ended": call.ended_at,

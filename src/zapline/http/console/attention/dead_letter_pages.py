@@ -10,6 +10,7 @@ from zapline.domain.ids import UnitId
 from zapline.http.api.framework.paging import BIGINT
 from zapline.http.console.attention.attention_pages import PATH, dead_letter_reason
 from zapline.http.console.framework.flash_messages import Tone
+from zapline.http.console.framework.forms import read_form
 from zapline.http.console.framework.layout import Layout, query_number
 from zapline.http.console.framework.session_guard import safe_return_path
 from zapline.http.console.framework.translation import _
@@ -51,7 +52,7 @@ class DeadLetterPages:
     async def _list(self, unit: UnitId | None) -> Response:
         record = self._commands.find(unit).record if unit is not None else None
         before = query_number("before", BIGINT, BIGINT)
-        found = await attention.letters(self._pool, unit, before, _PAGE + 1)
+        found = await attention.list_dead_letters(self._pool, unit, before, _PAGE + 1)
         page = found[:_PAGE]
         base = f"{PATH.format(unit=unit)}/letters" if unit is not None else "/console/attention/letters"
         return self._layout.render(
@@ -109,7 +110,7 @@ class DeadLetterPages:
     async def _do(
         self, unit: UnitId, letter: int, action: str, change: Callable[[], Awaitable[object]], said: str
     ) -> Response:
-        given = safe_return_path((await self._layout.read_form()).text("back", 300))
+        given = safe_return_path((await read_form()).text("back", 300))
         back = given if given == "/console/attention" else PATH.format(unit=unit)
         if letter > BIGINT:
             raise UnknownDeadLetter("there is no such dead letter")
@@ -117,11 +118,11 @@ class DeadLetterPages:
             async with self._layout.audited(action, unit, str(letter)):
                 await change()
         except ZaplineError as error:
-            return self._layout.go(back, Tone.BAD, _(str(error)))
-        return self._layout.go(back, Tone.GOOD, said)
+            return self._layout.redirect(back, Tone.BAD, _(str(error)))
+        return self._layout.redirect(back, Tone.GOOD, said)
 
     async def _found(self, unit: UnitId, letter: int) -> DeadLetter:
-        found = await conversations.letter(self._pool, unit, letter) if letter <= BIGINT else None
+        found = await conversations.find_dead_letter(self._pool, unit, letter) if letter <= BIGINT else None
         if found is None:
             raise UnknownDeadLetter("there is no such dead letter")
         return found

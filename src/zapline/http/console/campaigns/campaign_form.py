@@ -24,7 +24,7 @@ from zapline.domain.text import clean_text
 from zapline.http.api.framework.problems import Problem
 from zapline.http.console.campaigns.campaign_pages import PATH, recipient_reason
 from zapline.http.console.framework.flash_messages import Tone
-from zapline.http.console.framework.forms import Form
+from zapline.http.console.framework.forms import Form, read_form
 from zapline.http.console.framework.forms import UploadedFile as Given
 from zapline.http.console.framework.layout import Layout
 from zapline.http.console.framework.session_guard import LIVE_HEADER
@@ -126,7 +126,7 @@ class CampaignFormPages:
     async def try_out(self, unit: UUID) -> Response:
         """What would become of it. Nothing is stored."""
         record = self._commands.find(UnitId(unit)).record
-        form = await self._layout.read_form()
+        form = await read_form()
         draft = CampaignDraft.of(form)
         forecast: Forecast | None = None
         try:
@@ -148,7 +148,7 @@ class CampaignFormPages:
     async def create(self, unit: UUID) -> Response:
         """Make it and read its list in; it is not started, so that its page can be looked at first."""
         record = self._commands.find(UnitId(unit)).record
-        form = await self._layout.read_form()
+        form = await read_form()
         draft = CampaignDraft.of(form)
         try:
             draft = await self._kept(record.id, form, draft)
@@ -164,12 +164,12 @@ class CampaignFormPages:
             return self._page(record, replace(draft, key=CampaignDraft.fresh().key, error=again), None, 422)
         except (_InvalidForm, ZaplineError) as error:
             return self._page(record, replace(draft, error=_error_text(error)), None, 422)
-        return self._layout.go(f"{PATH.format(unit=record.id)}/{id}")
+        return self._layout.redirect(f"{PATH.format(unit=record.id)}/{id}")
 
     async def add(self, unit: UUID, campaign: UUID) -> Response:
         """Add a list to a campaign that is not started."""
         record = self._commands.find(UnitId(unit)).record
-        form = await self._layout.read_form()
+        form = await read_form()
         here = f"{PATH.format(unit=record.id)}/{campaign}"
         try:
             given = _uploaded_list(form)
@@ -178,9 +178,9 @@ class CampaignFormPages:
             async with self._layout.audited("add_recipients", record.id, str(campaign)):
                 tally = await self._campaigns.load(record.id, campaign, await csv_source(given))
         except (_InvalidForm, ZaplineError) as error:
-            return self._layout.go(here, Tone.BAD, _error_text(error))
+            return self._layout.redirect(here, Tone.BAD, _error_text(error))
         said = ngettext("{count} recipient was added.", "{count} recipients were added.", tally.accepted)
-        return self._layout.go(here, Tone.GOOD if tally.accepted else Tone.WARN, said)
+        return self._layout.redirect(here, Tone.GOOD if tally.accepted else Tone.WARN, said)
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -216,7 +216,9 @@ class CampaignFormPages:
         )
         return _CampaignRequest(plan, _uploaded_list(form))
 
-    def _page(self, record: UnitRecord, draft: CampaignDraft, forecast: Forecast | None = None, status: int = 200) -> Response:
+    def _page(
+        self, record: UnitRecord, draft: CampaignDraft, forecast: Forecast | None = None, status: int = 200
+    ) -> Response:
         return self._layout.render(
             "campaign_new.html",
             status,

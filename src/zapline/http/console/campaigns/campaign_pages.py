@@ -18,11 +18,11 @@ from zapline.domain.ids import UnitId
 from zapline.domain.outbox.contents import File, Text
 from zapline.domain.outbox.failure_texts import FAILURE_TEXTS, failure_text
 from zapline.domain.privacy.masking import mask_text
-from zapline.http.api.campaigns.campaigns import CampaignRoutes as Exports
+from zapline.http.api.campaigns.recipients import RecipientRoutes
 from zapline.http.api.framework.paging import Position, encode_cursor, query_cursor
 from zapline.http.console.framework.flash_messages import Tone
 from zapline.http.console.framework.formatting import masked
-from zapline.http.console.framework.layout import Layout, query_number, query_text
+from zapline.http.console.framework.layout import Layout, NavigationLink, query_number, query_text
 from zapline.http.console.framework.live_updates import unit_events_path
 from zapline.http.console.framework.message_labels import clean_lines, clean_name, kind_label
 from zapline.http.console.framework.translation import N_, _, ngettext
@@ -121,14 +121,14 @@ class CampaignPages:
         self._commands = commands
         self._campaigns = campaigns
         self._pool = pool
-        self._exports = Exports(commands, campaigns, pool)
+        self._exports = RecipientRoutes(commands, campaigns, pool)
 
     def attach(self) -> None:
         all, one = "/console/units/<uuid:unit>/campaigns", "/console/units/<uuid:unit>/campaigns/<uuid:campaign>"
         layout = self._layout
         layout.get(all, "campaigns", self.list)
         layout.get(f"{all}/part", "campaigns_part", self.list_part)
-        layout.tab("campaigns", N_("Campaigns"), PATH, 20)
+        layout.add_tab(NavigationLink("campaigns", N_("Campaigns"), PATH, 20))
         layout.get(one, "campaign", self.show)
         layout.get(f"{one}/part", "campaign_part", self.part)
         layout.get(f"{one}/recipients", "campaign_recipients", self.recipients)
@@ -177,8 +177,8 @@ class CampaignPages:
         return self._layout.render("campaign_part.html", **await self._shown(record, one))
 
     async def _shown(self, record: UnitRecord, one: Campaign) -> dict[str, Any]:
-        reasons = await stored.reasons(self._pool, record.id, one.id)
-        pace = await conversations.pace(self._pool, record.id) if one.state is CampaignState.RUNNING else None
+        reasons = await stored.count_reasons(self._pool, record.id, one.id)
+        pace = await conversations.find_pace(self._pool, record.id) if one.state is CampaignState.RUNNING else None
         content = one.outgoing.content
         return {
             "unit": record,
@@ -186,7 +186,9 @@ class CampaignPages:
             "name": clean_name(one.name),
             "standing": campaign_progress(one),
             "waits": campaign_hold_reason(self._commands.find(record.id), one, pace, time.time()),
-            "reasons": [(_(RECIPIENT_STATES[state]), recipient_reason(reason), count) for state, reason, count in reasons],
+            "reasons": [
+                (_(RECIPIENT_STATES[state]), recipient_reason(reason), count) for state, reason, count in reasons
+            ],
             "text": clean_lines(content.text if isinstance(content, Text) else getattr(content, "caption", None) or ""),
             "file": _file_label(content) if isinstance(content, File) else "",
             "zone": record.time_zone,
@@ -196,8 +198,8 @@ class CampaignPages:
     async def _planned(self, record: UnitRecord, one: Campaign) -> dict[str, Any]:
         """What will become of a campaign that is not started: the first texts, who is skipped, when it would end."""
         letter = MessageTemplate.read(one.outgoing)
-        first = await stored.recipients(self._pool, record.id, one.id, ("pending",), 0, _PREVIEWS)
-        skipped = await stored.recipients(self._pool, record.id, one.id, ("skipped",), 0, _EXAMPLES)
+        first = await stored.list_recipients(self._pool, record.id, one.id, ("pending",), 0, _PREVIEWS)
+        skipped = await stored.list_recipients(self._pool, record.id, one.id, ("skipped",), 0, _EXAMPLES)
         forecast: Forecast | None = None
         if first:
             forecast = await self._campaigns.forecast_load(record.id, one.id, ())
@@ -211,7 +213,7 @@ class CampaignPages:
         record, one = await self._find(unit, campaign)
         state, after = query_text("state", 20), query_number("after", 0, 2**31 - 1)
         states = (state,) if state in RECIPIENT_STATES else None
-        found = await stored.recipients(self._pool, record.id, one.id, states, after, _RECIPIENTS + 1)
+        found = await stored.list_recipients(self._pool, record.id, one.id, states, after, _RECIPIENTS + 1)
         page, base = found[:_RECIPIENTS], f"{PATH.format(unit=record.id)}/{one.id}"
         query = {"state": state} if states else {}
         more = urlencode({**query, "after": page[-1].number}) if len(found) > _RECIPIENTS else None
@@ -248,11 +250,11 @@ class CampaignPages:
             except UnknownCampaign:
                 raise
             except LocalError as error:
-                return self._layout.go(here, Tone.BAD, _(str(error)))
+                return self._layout.redirect(here, Tone.BAD, _(str(error)))
             if ask is CampaignCommand.RETRY_FAILED:
                 said = ngettext("{count} recipient is tried again.", "{count} recipients are tried again.", count)
-                return self._layout.go(here, Tone.GOOD if count else Tone.WARN, said)
-            return self._layout.go(here, Tone.GOOD, _(_CONFIRMATIONS[ask]))
+                return self._layout.redirect(here, Tone.GOOD if count else Tone.WARN, said)
+            return self._layout.redirect(here, Tone.GOOD, _(_CONFIRMATIONS[ask]))
 
         return query_text
 

@@ -1,16 +1,16 @@
-"""Keeps what a page has to say until the next one is shown: in memory, bounded, by session."""
+"""Keeps the messages that the next page of a session shows once: in memory and bounded."""
 
 from collections import OrderedDict
 from dataclasses import dataclass
 from enum import StrEnum
 
-_SESSIONS = 512
-_EACH = 5
-"""Messages that wait for one session; whoever posts without ever looking loses the oldest."""
+_MAX_SESSIONS = 512
+_MAX_PER_SESSION = 5
+"""Messages of one session; a client that posts and never reads loses the oldest."""
 
 
 class Tone(StrEnum):
-    """How a message is meant."""
+    """The tone of a message: it chooses colour and shape."""
 
     GOOD = "good"
     WARN = "warn"
@@ -19,14 +19,14 @@ class Tone(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Flash:
-    """One message, in the reader's language already."""
+    """One message, translated already."""
 
     tone: Tone
     text: str
 
 
 class Flashes:
-    """Messages by session; a restart forgets them."""
+    """The pending messages by session; a restart loses them."""
 
     def __init__(self) -> None:
         self._waiting: OrderedDict[str, list[Flash]] = OrderedDict()
@@ -34,11 +34,11 @@ class Flashes:
     def add(self, session: str, flash: Flash) -> None:
         waiting = self._waiting.setdefault(session, [])
         waiting.append(flash)
-        del waiting[:-_EACH]
+        del waiting[:-_MAX_PER_SESSION]
         self._waiting.move_to_end(session)
-        if len(self._waiting) > _SESSIONS:
+        if len(self._waiting) > _MAX_SESSIONS:
             self._waiting.popitem(last=False)
 
     def take(self, session: str) -> list[Flash]:
-        """Those that wait, which wait no more."""
+        """Return and remove the pending messages."""
         return self._waiting.pop(session, [])

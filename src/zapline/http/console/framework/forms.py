@@ -1,4 +1,4 @@
-"""Reads what a form of the console has sent; nothing in it is believed before it is looked at."""
+"""Reads and validates the fields and files of the console's forms."""
 
 from dataclasses import dataclass
 from typing import IO
@@ -12,7 +12,7 @@ from zapline.http.api.framework.problems import invalid
 
 @dataclass(frozen=True, slots=True)
 class UploadedFile:
-    """A file that came with a form. A large one lies on disk; it is gone with the request."""
+    """A file of a form. A large one is on disk; it is deleted with the request."""
 
     name: str
     mimetype: str
@@ -20,41 +20,37 @@ class UploadedFile:
 
     @property
     def content(self) -> bytes:
-        """All of it."""
+        """The whole file."""
         self.stream.seek(0)
         return self.stream.read()
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The fields of a form. Texts come without space around them; a field that is not there is empty."""
+    """The fields of a form. Texts are stripped; a missing field is empty."""
 
     fields: MultiDict[str, str]
     files: dict[str, UploadedFile]
 
-    def text(self, name: str, most: int = 1000) -> str:
+    def text(self, name: str, max_length: int = 1000) -> str:
         """Raises Problem 422 for a text that is too long or holds NUL."""
         value = self.fields.get(name, "").replace("\r\n", "\n").strip()
-        if len(value) > most:
-            raise invalid(name, f"has at most {most} characters")
+        if len(value) > max_length:
+            raise invalid(name, f"has at most {max_length} characters")
         if "\0" in value:
             raise invalid(name, "holds characters that cannot be stored")
         return value
 
-    def secret(self, name: str, most: int = 1024) -> str:
-        """A password, exactly as typed; empty where it is too long."""
+    def secret(self, name: str, max_length: int = 1024) -> str:
+        """A password exactly as typed; empty if it is too long."""
         value = self.fields.get(name, "")
-        return value if len(value) <= most else ""
-
-    def texts(self, name: str) -> list[str]:
-        """All values of a field that may be there more than once."""
-        return [value.strip() for value in self.fields.getlist(name)]
+        return value if len(value) <= max_length else ""
 
     def checked(self, name: str) -> bool:
-        """Whether a box is ticked."""
+        """Whether a checkbox is checked."""
         return name in self.fields
 
-    def number(self, name: str, least: float, most: float) -> float | None:
+    def number(self, name: str, minimum: float, maximum: float) -> float | None:
         """A number, or None for an empty field. Raises Problem 422."""
         text = self.text(name, 40).replace(",", ".")
         if not text:
@@ -63,13 +59,13 @@ class Form:
             value = float(text)
         except ValueError:
             value = float("nan")
-        if not least <= value <= most:
-            raise invalid(name, f"is a number from {least:g} to {most:g}")
+        if not minimum <= value <= maximum:
+            raise invalid(name, f"is a number from {minimum:g} to {maximum:g}")
         return value
 
-    def whole(self, name: str, least: int, most: int) -> int | None:
-        """The same for whole numbers."""
-        value = self.number(name, least, most)
+    def integer(self, name: str, minimum: int, maximum: int) -> int | None:
+        """A whole number, or None for an empty field. Raises Problem 422."""
+        value = self.number(name, minimum, maximum)
         if value is not None and value != int(value):
             raise invalid(name, "is a whole number")
         return int(value) if value is not None else None
@@ -83,14 +79,14 @@ class Form:
 
 
 async def read_form() -> Form:
-    """The form that was sent, urlencoded or multipart; its size is bounded by the application's limits.
+    """Read the form of the request, urlencoded or multipart; the application's limits bound its size.
 
     Raises what reading a body raises.
     """
     fields = await request.form
     files = {
-        name: UploadedFile((given.filename or "")[:255], given.mimetype, given.stream)
-        for name, given in (await request.files).items()
-        if given.filename
+        name: UploadedFile((file.filename or "")[:255], file.mimetype, file.stream)
+        for name, file in (await request.files).items()
+        if file.filename
     }
     return Form(fields, files)

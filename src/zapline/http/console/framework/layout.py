@@ -1,8 +1,9 @@
-"""What all pages of the console stand on: their routes, their layout, who looks at them, and what they may say."""
+"""Registers the console's routes and navigation, renders its templates, and audits the changes that pages make."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.resources import files
+from operator import attrgetter
 from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
@@ -16,8 +17,7 @@ from zapline.domain.principals import Principal
 from zapline.http.api.framework.audit_trail import audited_change
 from zapline.http.console.framework import formatting
 from zapline.http.console.framework.flash_messages import Flash, Flashes, Tone
-from zapline.http.console.framework.forms import Form, read_form
-from zapline.http.console.framework.session_guard import FORM_TOKEN_FIELD, ConsoleOrigin, form_token
+from zapline.http.console.framework.session_guard import CSRF_FIELD, ConsoleOrigin, form_token
 from zapline.http.console.framework.static_assets import StaticAssets
 from zapline.http.console.framework.translation import LANGUAGES, _, language, ngettext
 from zapline.http.server.client_address import client_address
@@ -30,150 +30,129 @@ THEMES = ("auto", "light", "dark")
 
 @dataclass(frozen=True, slots=True)
 class NavigationLink:
-    """An entry of a navigation. ``path`` may hold ``{unit}``; ``place`` orders them."""
+    """An entry of a navigation, in the order of ``position``. ``label`` is marked; ``path`` may hold ``{unit}``."""
 
     name: str
     label: str
     path: str
-    place: int
+    position: int
     count: Callable[[UnitId | None], int] | None = None
-    """How much waits there, by what is known just now."""
+    """How many things wait there, from memory."""
 
 
 class Layout:
-    """One for the console; the pages are attached to it. Only administrators come past its gate."""
+    """The one layout of the console, to which the pages attach. Only administrators reach a page that is not public."""
 
-    def __init__(self, app: QuartTrio, front: ConsoleOrigin, audit: AuditLog) -> None:
+    def __init__(self, app: QuartTrio, origin: ConsoleOrigin, audit: AuditLog) -> None:
         self._app = app
         self._audit = audit
-        self.front = front
+        self.origin = origin
         self.assets = StaticAssets()
         self.flashes = Flashes()
-        self.open: set[str] = set()
-        """Endpoints that need no session."""
+        self.public_endpoints: set[str] = set()
         self.sections: list[NavigationLink] = []
         self.tabs: list[NavigationLink] = []
         self._templates = _environment(self)
 
     # -- routes and navigation -------------------------------------------------------------------------------
 
-    def get(self, path: str, name: str, handler: Handler, *, open: bool = False) -> None:
-        """Serve a page. ``open``: without a session too."""
-        self._add("GET", path, name, handler, open)
+    def get(self, path: str, name: str, handler: Handler, *, public: bool = False) -> None:
+        """Serve a page; a ``public`` one needs no session."""
+        self._add_route("GET", path, name, handler, public)
 
-    def post(self, path: str, name: str, handler: Handler, *, open: bool = False) -> None:
-        """Take a form. Its origin is checked, and unless it is ``open`` its token, before ``handler`` sees it."""
-        self._add("POST", path, name, handler, open)
+    def post(self, path: str, name: str, handler: Handler, *, public: bool = False) -> None:
+        """Accept a form. Its origin is checked before ``handler`` runs, and its token unless it is ``public``."""
+        self._add_route("POST", path, name, handler, public)
 
-    def _add(self, method: str, path: str, name: str, handler: Handler, open: bool) -> None:
-        if open:
-            self.open.add(name)
+    def _add_route(self, method: str, path: str, name: str, handler: Handler, public: bool) -> None:
+        if public:
+            self.public_endpoints.add(name)
         self._app.add_url_rule(path, name, handler, methods=[method])
 
-    def section(
-        self, name: str, label: str, path: str, place: int, count: Callable[[UnitId | None], int] | None = None
-    ) -> None:
-        """Lead to a page from every page. ``label`` is marked for translation."""
-        self.sections = sorted([*self.sections, NavigationLink(name, label, path, place, count)], key=lambda link: link.place)
+    def add_section(self, link: NavigationLink) -> None:
+        """Link to a page from every page."""
+        self.sections = sorted([*self.sections, link], key=attrgetter("position"))
 
-    def tab(
-        self, name: str, label: str, path: str, place: int, count: Callable[[UnitId | None], int] | None = None
-    ) -> None:
-        """Lead to a page from every page of a unit."""
-        self.tabs = sorted([*self.tabs, NavigationLink(name, label, path, place, count)], key=lambda link: link.place)
+    def add_tab(self, link: NavigationLink) -> None:
+        """Link to a page from every page of a unit."""
+        self.tabs = sorted([*self.tabs, link], key=attrgetter("position"))
 
     # -- answers ---------------------------------------------------------------------------------------------
 
     def render(self, template: str, status: int = 200, **values: Any) -> Response:
-        """A page, or a part of one.
+        """Render a page, or a part of one.
 
-        ``at`` names the section or tab it belongs to, ``unit`` (a record) whose page it is, and ``events`` the stream
-        that its live parts listen to.
+        ``at`` names its section or tab, ``unit`` is the record of the unit whose page it is, and ``events`` the path
+        of the stream that updates its live parts.
         """
-        text = self.text(template, **values)
+        values = {"at": None, "unit": None, "events": None, "title": None, **values}
+        text = self._templates.get_template(template).render(values)
         return Response(text, status, content_type="text/html; charset=utf-8")
 
-    def text(self, template: str, **values: Any) -> str:
-        """The same as text."""
-        return self._templates.get_template(template).render(_with_defaults(values))
-
-    def go(self, path: str, tone: Tone | None = None, text: str = "") -> Response:
-        """Lead on after a form; there, ``text`` is shown once."""
-        if tone is not None:
-            self.say(tone, text)
-        answer: Response = redirect(path, 303)  # type: ignore[assignment]  # werkzeug's, made by Quart's class
+    def redirect(self, path: str, tone: Tone | None = None, text: str = "") -> Response:
+        """Redirect after a form; the next page shows ``text`` (translated already) once."""
+        if tone is not None and g.get("session"):
+            self.flashes.add(g.session, Flash(tone, text))
+        answer: Response = redirect(path, 303)  # type: ignore[assignment]  # typed as werkzeug's
         return answer
 
-    def say(self, tone: Tone, text: str) -> None:
-        """Show this on the next page that this session sees. ``text`` is translated already."""
-        if g.get("session"):
-            self.flashes.add(g.session, Flash(tone, text))
-
-    async def read_form(self) -> Form:
-        """The form that was sent."""
-        return await read_form()
-
     def audited(self, action: str, unit: UnitId | None = None, target: str | None = None) -> AuditedChange:
-        """Stand around a change: ``async with frame.audited("rename_unit", unit) as line``, ``line.note(name=...)``.
+        """Audit a change: ``async with layout.audited("rename_unit", unit) as line``, then ``line.note(name=...)``.
 
-        Actions are called as the API's operations that do the same. Raises DatabaseUnavailable before anything is done.
+        Actions have the names of the API's operations. Raises DatabaseUnavailable before anything is done.
         """
-        return audited_change(self._audit, current_principal(), self.source(), action, unit, target)
+        return audited_change(self._audit, current_principal(), self.client_address(), action, unit, target)
 
-    def source(self) -> str:
-        """The address of who asks."""
-        return client_address(request.scope, self.front.trusted)
+    def client_address(self) -> str:
+        """The address of the browser, for the audit log."""
+        return client_address(request.scope, self.origin.trusted_proxies)
 
 
 def current_principal() -> Principal:
-    """The administrator who looks at the page; only behind the gate."""
-    found: Principal = g.principal
-    return found
+    """The signed-in administrator; only for pages that are not public."""
+    principal: Principal = g.principal
+    return principal
 
 
-def query_number(name: str, usual: int, most: int) -> int:
-    """A whole number of the query, made fit: a page's address may be typed by hand."""
+def query_number(name: str, default: int, maximum: int) -> int:
+    """A whole number of the query, clamped to 0..``maximum``: people edit the addresses of pages by hand."""
     text = request.args.get(name, "")
-    return min(max(int(text), 0), most) if text.isascii() and text.isdigit() and len(text) < 19 else usual
+    return min(int(text), maximum) if text.isascii() and text.isdigit() and len(text) < 19 else default
 
 
-def query_text(name: str, most: int = 100) -> str:
-    """A text of the query; empty where there is none."""
-    return request.args.get(name, "")[:most].replace("\0", "").strip()
-
-
-def _with_defaults(values: Mapping[str, object]) -> dict[str, object]:
-    return {"at": None, "unit": None, "events": None, "title": None, **values}
+def query_text(name: str, max_length: int = 100) -> str:
+    """A text of the query, cut to ``max_length``; empty if it is missing."""
+    return request.args.get(name, "")[:max_length].replace("\0", "").strip()
 
 
 def _template_packages() -> list[str]:
     """Packages of the console that have templates; the names of all templates are unique."""
     console = __package__.rpartition(".")[0]
-    found = [each.name for each in files(console).iterdir() if each.joinpath("templates").is_dir()]
-    return [f"{console}.{name}" for name in sorted(found)]
+    names = [package.name for package in files(console).iterdir() if package.joinpath("templates").is_dir()]
+    return [f"{console}.{name}" for name in sorted(names)]
 
 
 def _environment(layout: Layout) -> Environment:
-    made = Environment(
-        loader=ChoiceLoader([PackageLoader(family) for family in _template_packages()]),
+    environment = Environment(
+        loader=ChoiceLoader([PackageLoader(package) for package in _template_packages()]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
     )
-    made.globals |= {
+    environment.globals |= {
         "_": _,
         "ngettext": ngettext,
         "language": language,
         "LANGUAGES": LANGUAGES,
-        "LOOKS": THEMES,
-        "look": _theme,
+        "THEMES": THEMES,
+        "theme": _theme,
         "version": __version__,
         "asset": layout.assets.path,
         "csrf": _form_token_field,
-        "me": lambda: g.get("principal"),
-        "here": _current_path,
+        "principal": lambda: g.get("principal"),
+        "current_path": _current_path,
         "flashes": lambda: layout.flashes.take(g.session) if g.get("session") else [],
         "sections": lambda: layout.sections,
         "tabs": lambda: layout.tabs,
@@ -187,18 +166,18 @@ def _environment(layout: Layout) -> Environment:
         "number": formatting.number,
         "masked": formatting.masked,
     }
-    return made
+    return environment
 
 
 def _form_token_field() -> Markup:
     """The hidden field that every form of a session carries."""
     session = g.get("session")
     token = form_token(session) if session else ""
-    return Markup('<input type="hidden" name="{}" value="{}">').format(FORM_TOKEN_FIELD, token)
+    return Markup('<input type="hidden" name="{}" value="{}">').format(CSRF_FIELD, token)
 
 
 def _current_path() -> str:
-    """Where the page can be seen again; one that answers a form cannot."""
+    """The path that shows this page again; the overview's for a page that answers a form."""
     return request.full_path.rstrip("?") if request.method == "GET" else "/console/"
 
 

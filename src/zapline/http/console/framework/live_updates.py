@@ -1,4 +1,4 @@
-"""Gives the console's pages their live events, by the session's cookie."""
+"""Serves the event streams that update the console's pages, authorised by the session's cookie."""
 
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from zapline.http.console.framework.layout import Layout
 from zapline.supervisors.units.unit_commands import UnitCommands
 
 ALL_UNITS_EVENTS = "/console/events"
-"""The stream over all units: ``status``, ``qr``, ``campaign``, ``traffic``."""
+"""The stream of all units: ``status``, ``qr``, ``campaign``, ``traffic``."""
 
 
 class LiveEvents:
@@ -24,25 +24,25 @@ class LiveEvents:
         self._commands = commands
 
     def attach(self) -> None:
-        self._layout.get(ALL_UNITS_EVENTS, "watch_all", self.all)
-        self._layout.get("/console/units/<uuid:unit>/events", "watch_unit", self.one)
+        self._layout.get(ALL_UNITS_EVENTS, "watch_all", self.all_units)
+        self._layout.get("/console/units/<uuid:unit>/events", "watch_unit", self.one_unit)
 
-    async def all(self) -> Response:
-        return self._streams.response(None, dict, self._welcome())
+    async def all_units(self) -> Response:
+        return self._streams.response(None, dict, self._access_check())
 
-    async def one(self, unit: UUID) -> Response:
-        return watch_unit(self._streams, self._commands, UnitId(unit), self._welcome())
+    async def one_unit(self, unit: UUID) -> Response:
+        return watch_unit(self._streams, self._commands, UnitId(unit), self._access_check())
 
-    def _welcome(self) -> AccessCheck:
-        """Whether the session is still open; to look on is no use of it."""
+    def _access_check(self) -> AccessCheck:
+        """Checks whether the session is still open; watching does not extend it."""
         token: str = g.session
 
-        async def still() -> bool:
+        async def is_open() -> bool:
             return await self._sessions.session(token, use=False) is not None
 
-        return still
+        return is_open
 
 
 def unit_events_path(unit: UnitId) -> str:
-    """The stream of one unit, for ``render(..., events=of_unit(unit))``."""
+    """The stream of one unit, for ``render(..., events=...)``."""
     return f"/console/units/{unit}/events"

@@ -1,4 +1,4 @@
-"""Says in words what a message is, how far it has come and on which day; makes foreign texts fit for a page."""
+"""Labels a message's kind, delivery and day; cleans and links texts that strangers wrote, for use in a page."""
 
 import re
 from collections.abc import Mapping
@@ -13,13 +13,13 @@ from zapline.domain.outbox.work_states import WorkState
 from zapline.http.console.framework.formatting import number, short_date
 from zapline.http.console.framework.translation import N_, _, ngettext
 
-_NO_SHAPE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
-_TURNING = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-"""Marks that turn the direction of what follows them, also behind the end of the name they came in."""
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+_BIDI_CONTROLS = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""They change the direction of the text behind them, even beyond the name that holds them."""
 _LINK = re.compile(r"https?://[^\s<>\"'`\u200b-\u200f\u202a-\u202e\u2066-\u2069]{1,2000}", re.IGNORECASE)
-_LOOSE = ".,;:!?)]}»”’"
-"""Ends a sentence behind a link more often than the link itself."""
-_KINDS: Mapping[str, str] = {
+_TRAILING_PUNCTUATION = ".,;:!?)]}»”’"
+"""At the end of a URL it usually belongs to the sentence, not to the URL."""
+_KIND_LABELS: Mapping[str, str] = {
     MessageKind.UNKNOWN: N_("A message of a kind that Zapline does not know yet"),
     MessageKind.TEXT: N_("Text"),
     MessageKind.IMAGE: N_("Photo"),
@@ -50,18 +50,18 @@ _KINDS: Mapping[str, str] = {
     MessageKind.CALL_LOG: N_("Call"),
     MessageKind.PLACEHOLDER: N_("Waiting for this message; look at the phone"),
 }
-_UNKNOWN_KIND = _KINDS[MessageKind.UNKNOWN]
+_UNKNOWN_KIND = _KIND_LABELS[MessageKind.UNKNOWN]
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """How far one of ours has come. ``shape``: which sign; ``word``: the same for who does not see it."""
+    """How far one of our messages is: ``shape`` names the sign, ``label`` says it to screen readers."""
 
     shape: str
-    word: str
+    label: str
 
 
-_TICKS: Mapping[str, tuple[str, str]] = {
+_WORK_TICKS: Mapping[str, tuple[str, str]] = {
     WorkState.QUEUED: ("clock", N_("Queued")),
     WorkState.LEASED: ("clock", N_("Being sent")),
     WorkState.UNCERTAIN: ("uncertain", N_("Uncertain: it may have been delivered")),
@@ -69,7 +69,7 @@ _TICKS: Mapping[str, tuple[str, str]] = {
     WorkState.EXPIRED: ("failed", N_("Not sent: its time was over")),
     WorkState.CANCELLED: ("cancelled", N_("Cancelled")),
 }
-_REACHED: Mapping[str | None, tuple[str, str]] = {
+_DELIVERY_TICKS: Mapping[str | None, tuple[str, str]] = {
     None: ("one", N_("Sent")),
     DeliveryStatus.QUEUED.label: ("clock", N_("Queued")),
     DeliveryStatus.SENT.label: ("one", N_("Sent")),
@@ -81,58 +81,58 @@ _REACHED: Mapping[str | None, tuple[str, str]] = {
 
 
 def tick(work: str | None, delivery: str | None) -> Tick:
-    """How far a message of ours has come. What its reader's phone said counts before what became of our work."""
-    further = delivery in (DeliveryStatus.DELIVERED.label, DeliveryStatus.READ.label, DeliveryStatus.PLAYED.label)
-    shape, word = _REACHED.get(delivery, _REACHED[None])
-    if work is not None and not further:
-        shape, word = _TICKS.get(work, (shape, word))
-    return Tick(shape, _(word))
+    """The tick of one of our messages. What the reader's phone has reported counts before the state of our work."""
+    on_phone = delivery in (DeliveryStatus.DELIVERED.label, DeliveryStatus.READ.label, DeliveryStatus.PLAYED.label)
+    shape, label = _DELIVERY_TICKS.get(delivery, _DELIVERY_TICKS[None])
+    if work is not None and not on_phone:
+        shape, label = _WORK_TICKS.get(work, (shape, label))
+    return Tick(shape, _(label))
 
 
 def clean_name(text: str) -> str:
-    """A name on one line: without controls, and without what would turn the direction of its surroundings."""
-    return " ".join(_TURNING.sub("", _NO_SHAPE.sub(" ", text)).split())
+    """A name on one line, without control characters and without marks that change the direction of what follows."""
+    return " ".join(_BIDI_CONTROLS.sub("", _CONTROLS.sub(" ", text)).split())
 
 
 def clean_lines(text: str) -> str:
-    """A text with its lines, without controls. What turns it stays: its block keeps that to itself."""
-    return _NO_SHAPE.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+    """A text of several lines without control characters. Direction marks stay: the text's block isolates them."""
+    return _CONTROLS.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def linkify(text: str) -> Markup:
-    """A text whose addresses of the web are links; everything else in it is text."""
-    made, at = [], 0
+    """Escape a text and turn its web addresses into links."""
+    pieces, position = [], 0
     cleaned = clean_lines(text)
-    for found in _LINK.finditer(cleaned):
-        address = found[0].rstrip(_LOOSE)
-        made += [escape(cleaned[at : found.start()]), external_link(address, address)]
-        at = found.start() + len(address)
-    return Markup("").join([*made, escape(cleaned[at:])])
+    for match in _LINK.finditer(cleaned):
+        address = match[0].rstrip(_TRAILING_PUNCTUATION)
+        pieces += [escape(cleaned[position : match.start()]), external_link(address, address)]
+        position = match.start() + len(address)
+    return Markup("").join([*pieces, escape(cleaned[position:])])
 
 
 def external_link(address: str, text: str) -> Markup:
-    """A link to another site, which is told nothing of where it came from; only text where it is no web address."""
+    """A link to another site, without a referrer; plain text if ``address`` is not a web address."""
     if _LINK.fullmatch(address) is None:
         return escape(text)
     return Markup('<a href="{}" rel="noopener noreferrer nofollow" target="_blank">{}</a>').format(address, text)
 
 
 def kind_label(kind: str | None) -> str:
-    return _(_KINDS.get(kind or "", _UNKNOWN_KIND))
+    return _(_KIND_LABELS.get(kind or "", _UNKNOWN_KIND))
 
 
 def message_summary(kind: str | None, text: str | None, *, deleted: bool = False) -> str:
     """A message on one line."""
     if deleted:
         return _("This message was deleted")
-    said = clean_name(text) if text else ""
+    line = clean_name(text) if text else ""
     if kind == MessageKind.TEXT:
-        return said
-    return f"{kind_label(kind)}: {said}" if said else kind_label(kind)
+        return line
+    return f"{kind_label(kind)}: {line}" if line else kind_label(kind)
 
 
 def file_size(size: object) -> str:
-    """Bytes as people count them; empty where the number is none."""
+    """A size in bytes, kB, MB or GB; empty if it is not a number of bytes."""
     if not isinstance(size, int) or size < 0:
         return ""
     for unit, least in (("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1000)):
@@ -145,7 +145,7 @@ def file_size(size: object) -> str:
 
 
 def day_label(day: date, today: date) -> str:
-    """A day as the heading of its messages."""
+    """A day as the heading above its messages."""
     if day == today:
         return _("Today")
     if day == today - timedelta(days=1):
@@ -153,6 +153,6 @@ def day_label(day: date, today: date) -> str:
     return short_date(day)
 
 
-def unread_label(count: int, most: int) -> str:
-    """How many are unread, for who does not see the badge."""
-    return ngettext("{count} unread message", "{count} unread messages", min(count, most))
+def unread_label(count: int, limit: int) -> str:
+    """How many messages are unread, for screen readers."""
+    return ngettext("{count} unread message", "{count} unread messages", min(count, limit))

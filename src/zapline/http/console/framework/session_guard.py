@@ -1,4 +1,4 @@
-"""Lets operators in by their session's cookie, and no form from elsewhere: what stands before every page."""
+"""Checks what every page relies on: the session's cookie, a form's origin and token, and where a page leads back."""
 
 import base64
 import hashlib
@@ -15,37 +15,37 @@ from zapline.http.api.framework.problems import Problem
 from zapline.http.server.client_address import Networks, is_within
 
 COOKIE, PLAIN_COOKIE = "__Host-zapline", "zapline"
-"""The session's cookie; the second one over plain HTTP on this very machine, where browsers refuse the first."""
-FORM_TOKEN_FIELD = "csrf"
+"""The session's cookie; the second over plain HTTP on this machine, where browsers refuse ``__Host-`` cookies."""
+CSRF_FIELD = "csrf"
 LIVE_HEADER = "X-Zapline-Live"
-"""Header of what the script asks for by itself: an answer that is no page goes to the script, not to a person."""
+"""Header of the script's own requests: errors are answered with a status and plain text instead of a page."""
 IDLE_HEADER = "X-Zapline-Idle"
-"""Header by which the script says that nobody has touched the page for a while."""
+"""Header of the script's requests while nobody has touched the page for a while: they do not extend the session."""
 
 
 class Transport(Enum):
-    """How a request came to us."""
+    """How a request reached the console."""
 
     HTTPS = "https"
     LOOPBACK = "loopback"
-    """Plain, and it never left this machine."""
+    """Plain HTTP that did not leave this machine."""
     PLAIN = "plain"
-    """Plain, over a network: no password and no session go that way."""
+    """Plain HTTP over a network: no password and no session is accepted."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConsoleOrigin:
-    """How the console is reached: proxies whose headers are believed, and the address that people are given."""
+    """How the console is reached: proxies whose headers are trusted, and the public base URL."""
 
-    trusted: Networks = ()
+    trusted_proxies: Networks = ()
     base_url: str = ""
 
-    def carriage(self) -> Transport:
-        """How the present request came."""
+    def transport(self) -> Transport:
+        """How the current request arrived."""
         peer = str((request.scope.get("client") or ("",))[0])
-        believed = is_within(peer, self.trusted)
+        trusted = is_within(peer, self.trusted_proxies)
         if request.scope.get("scheme") == "https" or (
-            believed and request.headers.get("X-Forwarded-Proto", "").strip().lower() == "https"
+            trusted and request.headers.get("X-Forwarded-Proto", "").strip().lower() == "https"
         ):
             return Transport.HTTPS
         base = urlsplit(self.base_url)
@@ -54,69 +54,69 @@ class ConsoleOrigin:
             return Transport.HTTPS
         return Transport.LOOPBACK if _loopback(host) else Transport.PLAIN
 
-    def own(self, origin: str) -> bool:
-        """Whether an ``Origin`` is that of the address under which the request came."""
-        found = urlsplit(origin)
-        return found.scheme in ("http", "https") and found.netloc.lower() == request.host.lower()
+    def is_own(self, origin: str) -> bool:
+        """Whether an ``Origin`` header names the host of the current request."""
+        parsed = urlsplit(origin)
+        return parsed.scheme in ("http", "https") and parsed.netloc.lower() == request.host.lower()
 
 
-def cookie_name(carriage: Transport) -> str:
-    return COOKIE if carriage is Transport.HTTPS else PLAIN_COOKIE
+def cookie_name(transport: Transport) -> str:
+    return COOKIE if transport is Transport.HTTPS else PLAIN_COOKIE
 
 
-def presented_session(front: ConsoleOrigin) -> str | None:
-    """The session's token that the request came with."""
-    carriage = front.carriage()
-    return None if carriage is Transport.PLAIN else request.cookies.get(cookie_name(carriage)) or None
+def presented_session(console: ConsoleOrigin) -> str | None:
+    """The session token of the current request; never one that came over a plain network."""
+    transport = console.transport()
+    return None if transport is Transport.PLAIN else request.cookies.get(cookie_name(transport)) or None
 
 
-def set_session_cookie(response: Response, front: ConsoleOrigin, token: str, ends: datetime) -> None:
-    """Have the browser keep the session until it ends at the latest."""
-    carriage = front.carriage()
+def set_session_cookie(response: Response, console: ConsoleOrigin, token: str, ends: datetime) -> None:
+    """Store the session in the browser, at most until ``ends``."""
+    transport = console.transport()
     seconds = max(0, int((ends - datetime.now(UTC)).total_seconds()))
-    secure = carriage is Transport.HTTPS
+    secure = transport is Transport.HTTPS
     response.set_cookie(
-        cookie_name(carriage), token, max_age=seconds, path="/", httponly=True, secure=secure, samesite="Lax"
+        cookie_name(transport), token, max_age=seconds, path="/", httponly=True, secure=secure, samesite="Lax"
     )
 
 
-def delete_session_cookie(response: Response, front: ConsoleOrigin) -> None:
-    """Have the browser forget the session."""
-    carriage = front.carriage()
-    secure = carriage is Transport.HTTPS
-    response.delete_cookie(cookie_name(carriage), path="/", httponly=True, secure=secure, samesite="Lax")
+def delete_session_cookie(response: Response, console: ConsoleOrigin) -> None:
+    """Remove the session from the browser."""
+    transport = console.transport()
+    secure = transport is Transport.HTTPS
+    response.delete_cookie(cookie_name(transport), path="/", httponly=True, secure=secure, samesite="Lax")
 
 
 def form_token(session: str) -> str:
-    """What every form of this session carries; who does not know the session cannot know it."""
-    made = hmac.new(session.encode("utf-8", "surrogatepass"), b"zapline console form", hashlib.sha256).digest()
-    return base64.urlsafe_b64encode(made).rstrip(b"=").decode()
+    """The token in every form of this session; it cannot be computed without the session."""
+    digest = hmac.new(session.encode("utf-8", "surrogatepass"), b"zapline console form", hashlib.sha256).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-def check_origin(front: ConsoleOrigin) -> None:
-    """Refuse a POST that another site's page has made. Raises Problem 403.
+def check_origin(console: ConsoleOrigin) -> None:
+    """Refuse a POST from a page of another site. Raises Problem 403.
 
-    Every browser tells where a POST comes from. Ours come as ``Origin: null``, since no page of ours tells its
-    address; then ``Sec-Fetch-Site`` tells.
+    Every browser sends ``Origin`` with a POST. Our pages send no referrer, so theirs is ``null``, and
+    ``Sec-Fetch-Site`` decides.
     """
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     if site is not None:
-        right = site == "same-origin" and (origin in (None, "null") or front.own(origin or ""))
+        same_site = site == "same-origin" and (origin in (None, "null") or console.is_own(origin or ""))
     else:
-        right = origin is not None and front.own(origin)
-    if not right:
+        same_site = origin is not None and console.is_own(origin)
+    if not same_site:
         raise Problem(403, "foreign_form", "this form was not sent by a page of this console")
 
 
 async def check_form_token() -> None:
-    """Refuse a form that is not of this session. Raises Problem 403, and what reading the body raises."""
-    given = (await request.form).get(FORM_TOKEN_FIELD, "")
-    if not hmac.compare_digest(given.encode("utf-8", "replace"), form_token(g.session).encode()):
+    """Refuse a form of another session. Raises Problem 403, and what reading the body raises."""
+    token = (await request.form).get(CSRF_FIELD, "")
+    if not hmac.compare_digest(token.encode("utf-8", "replace"), form_token(g.session).encode()):
         raise Problem(403, "foreign_form", "this form is not of your present session; open the page again")
 
 
 def safe_return_path(text: str | None) -> str:
-    """A path of the console to go on to; the console itself where ``text`` is none, or leads elsewhere."""
+    """A path of the console to redirect to; the overview's if ``text`` is empty or leads to another site."""
     if not text or not text.startswith("/console/") or len(text) > 500:
         return "/console/"
     if any(character in "\\" or ord(character) < 33 or ord(character) > 126 for character in text) or "//" in text:

@@ -1,4 +1,4 @@
-"""Draws how a rate was over a day as a small chart: numbers for an inline SVG, nothing else."""
+"""Computes the paths of a small chart of a rate over a day, for an inline SVG."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ _TOP = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Paths of an SVG of ``WIDTH`` by ``HEIGHT``. ``limit_y`` None: the limit lies outside, or there is none."""
+    """Paths of an SVG of ``WIDTH`` by ``HEIGHT``. ``limit_y`` is None without a limit."""
 
     line: str
     area: str
@@ -21,7 +21,7 @@ class Chart:
 def draw_chart(
     points: Sequence[tuple[float, float]], start: float, end: float, step: float, limit: float | None = None
 ) -> Chart:
-    """``points``: (time, value), oldest first, one each ``step``; where some are missing the line has a gap."""
+    """``points`` are (time, value), oldest first, one for each ``step`` seconds; the line has a gap where some are missing."""
     highest = max((value for _, value in points), default=0.0)
     top = max(highest, (limit or 0.0) * 1.25) or 1.0
 
@@ -34,15 +34,15 @@ def draw_chart(
     lines, areas = [], []
     for run in _runs(points, step):
         last = run[-1][0] + step
-        drawn = [(x(at), y(value)) for at, value in run] + [(x(last), y(run[-1][1]))]
-        path = " L".join(f"{across} {down}" for across, down in drawn)
+        vertices = [(x(at), y(value)) for at, value in run] + [(x(last), y(run[-1][1]))]
+        path = " L".join(f"{across} {down}" for across, down in vertices)
         lines.append(f"M{path}")
-        areas.append(f"M{drawn[0][0]} {HEIGHT} L{path} L{drawn[-1][0]} {HEIGHT}Z")
+        areas.append(f"M{vertices[0][0]} {HEIGHT} L{path} L{vertices[-1][0]} {HEIGHT}Z")
     return Chart(" ".join(lines), " ".join(areas), y(limit) if limit else None, highest)
 
 
 def _runs(points: Sequence[tuple[float, float]], step: float) -> list[list[tuple[float, float]]]:
-    """The points without gaps between them."""
+    """Split the points where one is missing."""
     runs: list[list[tuple[float, float]]] = []
     for point in points:
         if runs and point[0] - runs[-1][-1][0] <= step * 1.5:

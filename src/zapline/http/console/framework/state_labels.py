@@ -1,4 +1,4 @@
-"""Words for what the database calls by short names: kinds of messages, how far they have come, and our work on them."""
+"""Labels for the states and kinds that the database stores by short names."""
 
 from collections.abc import Mapping
 
@@ -68,20 +68,20 @@ CAMPAIGN_STATES: Mapping[str, str] = {
 
 
 def message_kind(name: str) -> str:
-    """A kind of message; one without a word here is shown as it is called."""
+    """A kind of message; one without a label is shown by its name."""
     return _(MESSAGE_KINDS[name]) if name in MESSAGE_KINDS else name.replace("_", " ")
 
 
 def delivery_status(name: str) -> str:
-    """How far a message has come."""
+    """How far a message has been delivered."""
     return _(DELIVERY_STATUSES[name]) if name in DELIVERY_STATUSES else name
 
 
 def work_state(name: str) -> str:
-    """How our work on a message stands."""
+    """The state of our work on a message."""
     return _(WORK_STATES[name]) if name in WORK_STATES else name
 
 
 def campaign_state(name: str) -> str:
-    """How a campaign stands."""
+    """The state of a campaign."""
     return _(CAMPAIGN_STATES[name]) if name in CAMPAIGN_STATES else name

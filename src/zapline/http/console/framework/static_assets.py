@@ -1,4 +1,4 @@
-"""The console's static files: read once, and named by their content, so that a browser may keep them for ever."""
+"""Serves the console's static files under names that hold their hash, so that browsers may cache them for ever."""
 
 import hashlib
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from werkzeug.exceptions import NotFound
 
 STATIC_PREFIX = "/console/static/"
 _TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
-_KEPT = "public, max-age=31536000, immutable"
+_CACHE_FOREVER = "public, max-age=31536000, immutable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,24 +19,24 @@ class _Asset:
 
 
 class StaticAssets:
-    """``path`` names a file in a page; ``serve`` gives it. No session is needed: they are the same for all."""
+    """The static files, read once. They need no session: they are the same for everybody."""
 
     def __init__(self) -> None:
         self._paths: dict[str, str] = {}
-        self._known: dict[str, _Asset] = {}
+        self._assets: dict[str, _Asset] = {}
         for file in files("zapline.http.console").joinpath("static").iterdir():
             stem, _, ending = file.name.rpartition(".")
             content = file.read_bytes()
             name = f"{stem}.{hashlib.sha256(content).hexdigest()[:12]}.{ending}"
             self._paths[file.name] = STATIC_PREFIX + name
-            self._known[name] = _Asset(content, _TYPES[ending])
+            self._assets[name] = _Asset(content, _TYPES[ending])
 
     def path(self, name: str) -> str:
-        """The address of ``static/<name>``. Raises KeyError for a file that is not there."""
+        """The URL path of ``static/<name>``. Raises KeyError for an unknown file."""
         return self._paths[name]
 
     async def serve(self, name: str) -> Response:
-        found = self._known.get(name)
-        if found is None:
+        asset = self._assets.get(name)
+        if asset is None:
             raise NotFound
-        return Response(found.content, content_type=found.content_type, headers={"Cache-Control": _KEPT})
+        return Response(asset.content, content_type=asset.content_type, headers={"Cache-Control": _CACHE_FOREVER})

@@ -6,7 +6,7 @@ from typing import Any
 from quart import Response
 
 from zapline.http.console.framework.counts import RateHistory
-from zapline.http.console.framework.layout import Layout
+from zapline.http.console.framework.layout import Layout, NavigationLink
 from zapline.http.console.framework.live_updates import ALL_UNITS_EVENTS
 from zapline.http.console.framework.translation import N_, _
 from zapline.http.console.health.check_explanations import VERDICT_SENTENCES, describe_check
@@ -24,7 +24,7 @@ class HealthPage:
     def attach(self) -> None:
         self._layout.get("/console/health", "health", self.show)
         self._layout.get("/console/part/health", "health_part", self.part)
-        self._layout.section("health", N_("Health"), "/console/health", 80)
+        self._layout.add_section(NavigationLink("health", N_("Health"), "/console/health", 80))
 
     async def show(self) -> Response:
         return self._layout.render("health.html", at="health", events=ALL_UNITS_EVENTS, **await self._judged())

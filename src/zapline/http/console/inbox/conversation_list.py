@@ -14,12 +14,12 @@ from zapline.domain.contacts.addresses import AddressKind
 from zapline.domain.ids import UnitId
 from zapline.http.api.framework.paging import Position, encode_cursor, query_cursor
 from zapline.http.console.framework.formatting import masked
-from zapline.http.console.framework.layout import Layout, query_text
+from zapline.http.console.framework.layout import Layout, NavigationLink, query_text
 from zapline.http.console.framework.live_updates import unit_events_path
 from zapline.http.console.framework.message_labels import Tick, clean_name, message_summary, tick, unread_label
 from zapline.http.console.framework.translation import N_, _
 from zapline.sql.conversations import inbox
-from zapline.sql.conversations.inbox import MOST_UNREAD, Chat
+from zapline.sql.conversations.inbox import UNREAD_LIMIT, ChatSummary
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.units.unit_commands import UnitCommands
 
@@ -61,13 +61,20 @@ class ConversationListPages:
         path = "/console/units/<uuid:unit>/conversations"
         self._layout.get(path, "chats", self.show)
         self._layout.get(f"{path}/part", "chats_part", self.part)
-        self._layout.tab("conversations", N_("Conversations"), "/console/units/{unit}/conversations", 10)
+        self._layout.add_tab(
+            NavigationLink("conversations", N_("Conversations"), "/console/units/{unit}/conversations", 10)
+        )
 
     async def show(self, unit: UUID) -> Response:
         record = self._commands.find(UnitId(unit)).record
         values = await self._listed(record.id)
         return self._layout.render(
-            "chats.html", at="conversations", unit=record, events=unit_events_path(record.id), zone=record.time_zone, **values
+            "chats.html",
+            at="conversations",
+            unit=record,
+            events=unit_events_path(record.id),
+            zone=record.time_zone,
+            **values,
         )
 
     async def part(self, unit: UUID) -> Response:
@@ -79,16 +86,18 @@ class ConversationListPages:
         wanted, after = query_text("q"), query_cursor(_InList)
         base = f"/console/units/{unit}/conversations"
         query = urlencode({"q": wanted}) if wanted else urlencode({"cursor": encode_cursor(after)}) if after else ""
-        found: Sequence[Chat]
+        found: Sequence[ChatSummary]
         older = None
         if is_searchable(wanted):
-            found = await inbox.search(self._pool, unit, wanted, _PAGE)
+            found = await inbox.search_chats(self._pool, unit, wanted, _PAGE)
         else:
             place = (after.at, after.id) if after is not None else None
-            found = await inbox.chats(self._pool, unit, place, _PAGE + 1)
+            found = await inbox.list_chats(self._pool, unit, place, _PAGE + 1)
             if len(found) > _PAGE:
                 found = found[:_PAGE]
-                older = f"{base}?" + urlencode({"cursor": encode_cursor(_InList(found[-1].last_message_at, found[-1].part))})
+                older = f"{base}?" + urlencode(
+                    {"cursor": encode_cursor(_InList(found[-1].last_message_at, found[-1].part))}
+                )
         return {
             "chats": [conversation_row(one) for one in found if not one.shadowed],
             "wanted": wanted,
@@ -107,13 +116,13 @@ def is_searchable(wanted: str) -> bool:
     return len(wanted) >= _LEAST_LETTERS if named else digits >= _LEAST_DIGITS
 
 
-def conversation_row(one: Chat) -> ConversationRow:
+def conversation_row(one: ChatSummary) -> ConversationRow:
     """A conversation as lists show it."""
     group = one.kind == AddressKind.GROUP
     last = message_summary(one.said_kind, one.text, deleted=bool(one.deleted)) if one.message is not None else ""
     if group and one.sender_name and not one.from_me:
         last = f"{clean_name(one.sender_name)}: {last}"
-    count = min(one.unread, MOST_UNREAD)
+    count = min(one.unread, UNREAD_LIMIT)
     return ConversationRow(
         id=one.id,
         name=conversation_title(one.kind, one.name, one.phone),
@@ -122,8 +131,8 @@ def conversation_row(one: Chat) -> ConversationRow:
         last=last,
         at=one.last_message_at.astimezone(UTC),
         tick=tick(one.work_state, one.delivery) if one.from_me else None,
-        unread=f"{count}{'+' if one.unread >= MOST_UNREAD else ''}" if count else "",
-        unread_label=unread_label(one.unread, MOST_UNREAD) if count else "",
+        unread=f"{count}{'+' if one.unread >= UNREAD_LIMIT else ''}" if count else "",
+        unread_label=unread_label(one.unread, UNREAD_LIMIT) if count else "",
     )
 
 

@@ -39,7 +39,7 @@ class MessageFiles:
     async def shown(self, unit: UUID, message: UUID) -> Response:
         """A picture or a sound, by what its bytes are and not by what its sender calls it. 404 for anything else."""
         line = self._commands.find(UnitId(unit))
-        found = await conversations.message(self._pool, line.id, message)
+        found = await conversations.find_message(self._pool, line.id, message)
         if found is None:
             raise UnknownMessage("the unit has no such message")
         kind = found.message.kind

@@ -26,7 +26,7 @@ from zapline.http.console.framework.message_labels import (
 )
 from zapline.http.console.framework.translation import _
 from zapline.sql.conversations.conversations import Message
-from zapline.sql.conversations.inbox import Quoted, Works
+from zapline.sql.conversations.inbox import OutboxWork, QuotedMessage
 
 INLINE_IMAGES = frozenset({MessageKind.IMAGE, MessageKind.STICKER})
 INLINE_AUDIO = frozenset({MessageKind.VOICE, MessageKind.AUDIO})
@@ -66,7 +66,7 @@ class MessageView:
     """``image`` or ``sound``: what may be shown or heard in the page."""
     width: int | None
     height: int | None
-    quoted: Quoted | None
+    quoted: QuotedMessage | None
     quoted_text: str | None
     reactions: tuple[tuple[str, int], ...]
     options: tuple[PollOption, ...]
@@ -82,8 +82,8 @@ class MessageView:
 
 def message_views(
     messages: Sequence[Message],
-    quoted: Mapping[str, Quoted],
-    works: Mapping[UUID, Works],
+    quoted: Mapping[str, QuotedMessage],
+    works: Mapping[UUID, OutboxWork],
     zone: str,
     now: datetime,
     *,
@@ -96,15 +96,17 @@ def message_views(
         at = message.sent_at.astimezone(local)
         day = day_label(at.date(), today) if at.date() != last else None
         last = at.date()
-        yield _message_view(message, day, at, quoted.get(message.quoted_id or ""), works.get(message.id), now, group=group)
+        yield _message_view(
+            message, day, at, quoted.get(message.quoted_id or ""), works.get(message.id), now, group=group
+        )
 
 
 def _message_view(
     one: Message,
     day: str | None,
     at: datetime,
-    quoted: Quoted | None,
-    work: Works | None,
+    quoted: QuotedMessage | None,
+    work: OutboxWork | None,
     now: datetime,
     *,
     group: bool,
@@ -114,7 +116,11 @@ def _message_view(
     has_file = one.kind in _WITH_FILES and not gone and one.external_id is not None
     word = kind_label(one.kind)
     name = media.get("fileName")
-    failed = work is not None and work.failure is not None and work.state in (WorkState.DEAD, WorkState.EXPIRED, WorkState.UNCERTAIN)
+    failed = (
+        work is not None
+        and work.failure is not None
+        and work.state in (WorkState.DEAD, WorkState.EXPIRED, WorkState.UNCERTAIN)
+    )
     waits = work is not None and work.state == WorkState.QUEUED
     options, hidden = _options(one)
     return MessageView(
@@ -124,8 +130,12 @@ def _message_view(
         day=day,
         at=one.sent_at,
         sender=_sender(one) if group and not one.from_me else None,
-        text=linkify(one.text) if one.text and not gone and one.kind not in (MessageKind.CONTACT, MessageKind.CONTACTS) else None,
-        note=None if one.kind == MessageKind.TEXT or gone else (f"{word}: {clean_name(name)}" if isinstance(name, str) else word),
+        text=linkify(one.text)
+        if one.text and not gone and one.kind not in (MessageKind.CONTACT, MessageKind.CONTACTS)
+        else None,
+        note=None
+        if one.kind == MessageKind.TEXT or gone
+        else (f"{word}: {clean_name(name)}" if isinstance(name, str) else word),
         rows=tuple(_rows(one)) if not gone else (),
         deleted=gone,
         edited=one.edited_at is not None,

@@ -14,6 +14,7 @@ from zapline.domain.text import clean_text
 from zapline.http.api.framework.problems import Problem
 from zapline.http.api.messages.message_requests import MIMETYPE
 from zapline.http.console.framework.forms import UploadedFile as Given
+from zapline.http.console.framework.forms import read_form
 from zapline.http.console.framework.layout import Layout
 from zapline.http.console.framework.translation import N_, _
 from zapline.supervisors.outbound.message_composition import InvalidMessage, SendRequest
@@ -55,12 +56,14 @@ class ReplyForm:
 
     async def send(self, unit: UnitId, conversation: UUID) -> ReplyDraft:
         """A fresh draft once it is stored, else the same one with what is wrong."""
-        form = await self._layout.read_form()
+        form = await read_form()
         key = form.text("key", _LONGEST_ID)
         if not key.startswith(KEY_PREFIX):
             raise Problem(422, "invalid_request", "the form is not one of this page; open it again")
         text = clean_text(form.fields.get("text", "").replace("\r\n", "\n")).strip()
-        draft = ReplyDraft(key, text, "", form.text("upload", 64), form.text("file_name", 255), form.text("file_type", 150))
+        draft = ReplyDraft(
+            key, text, "", form.text("upload", 64), form.text("file_name", 255), form.text("file_type", 150)
+        )
         if len(text) > LONGEST:
             return replace(draft, error=_("The text is longer than {n} characters.", n=LONGEST))
         given = form.files.get("file")

@@ -24,8 +24,8 @@ from zapline.http.console.inbox.message_view import message_views
 from zapline.http.console.inbox.reply import ReplyDraft, ReplyForm
 from zapline.http.console.units.sending_hold import unit_hold_reason
 from zapline.sql.conversations import conversations, inbox
-from zapline.sql.conversations.conversations import Message
-from zapline.sql.conversations.inbox import ChatHead
+from zapline.sql.conversations.inbox import ChatHeader
+from zapline.sql.conversations.list_conversations import Message
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.units.units import UnitRecord
 from zapline.supervisors.outbound.read_receipts import ReadReceipts
@@ -83,7 +83,7 @@ class ThreadPages:
         """The messages from ``from`` on, as they are now."""
         record, head = await self._head(unit, conversation)
         since = query_cursor(_InThread, "from")
-        found = await conversations.thread(self._pool, record.id, head.id, None, _MOST) or []
+        found = await conversations.list_thread(self._pool, record.id, head.id, None, _MOST) or []
         kept = [one for one in found if since is None or (one.sent_at, one.seq) >= (since.at, since.seq)]
         return self._layout.render("thread_messages.html", **await self._shown(record, head, kept))
 
@@ -96,10 +96,10 @@ class ThreadPages:
         record, head = await self._head(unit, conversation)
         return self._layout.render("thread_older.html", **await self._older(record, head))
 
-    async def _older(self, record: UnitRecord, head: ChatHead) -> dict[str, Any]:
+    async def _older(self, record: UnitRecord, head: ChatHeader) -> dict[str, Any]:
         after = query_cursor(_InThread)
         place = (after.at, after.seq) if after is not None else None
-        found = await conversations.thread(self._pool, record.id, head.id, place, _PAGE + 1) or []
+        found = await conversations.list_thread(self._pool, record.id, head.id, place, _PAGE + 1) or []
         page, more = found[:_PAGE], len(found) > _PAGE
         base = f"/console/units/{record.id}/conversations/{head.id}"
         values = await self._shown(record, head, page)
@@ -111,11 +111,11 @@ class ThreadPages:
             "back": after is not None,
         }
 
-    async def _shown(self, record: UnitRecord, head: ChatHead, newest_first: list[Message]) -> dict[str, Any]:
+    async def _shown(self, record: UnitRecord, head: ChatHeader, newest_first: list[Message]) -> dict[str, Any]:
         messages = newest_first[::-1]
         quoted = {one.quoted_id for one in messages if one.quoted_id is not None}
         ours = [one.id for one in messages if one.client_message_id is not None]
-        told, works = await inbox.beside(self._pool, record.id, sorted(quoted), ours)
+        told, works = await inbox.load_thread_extras(self._pool, record.id, sorted(quoted), ours)
         group = head.kind == AddressKind.GROUP
         made = message_views(messages, told, works, record.time_zone, datetime.now(UTC), group=group)
         return {
@@ -126,7 +126,7 @@ class ThreadPages:
             "base": f"/console/units/{record.id}/conversations/{head.id}",
         }
 
-    async def _page(self, record: UnitRecord, head: ChatHead, draft: ReplyDraft, status: int = 200) -> Response:
+    async def _page(self, record: UnitRecord, head: ChatHeader, draft: ReplyDraft, status: int = 200) -> Response:
         values = await self._older(record, head)
         newest = next((one for one in reversed(values["message_views"]) if not one.ours), None)
         return self._layout.render(
@@ -142,9 +142,9 @@ class ThreadPages:
             **values,
         )
 
-    async def _head(self, unit: UUID, conversation: UUID) -> tuple[UnitRecord, ChatHead]:
+    async def _head(self, unit: UUID, conversation: UUID) -> tuple[UnitRecord, ChatHeader]:
         record = self._commands.find(UnitId(unit)).record
-        head = await inbox.chat(self._pool, record.id, conversation)
+        head = await inbox.find_chat(self._pool, record.id, conversation)
         if head is None:
             raise Problem(404, "conversation_not_found", "the unit has no such conversation")
         return record, head
@@ -161,7 +161,7 @@ class ThreadPages:
             return self._layout.render("thread_reply.html", 422 if draft.error else 200, **values)
         if draft.error:
             return await self._page(record, head, draft, 422)
-        return self._layout.go(f"/console/units/{record.id}/conversations/{head.id}#end")
+        return self._layout.redirect(f"/console/units/{record.id}/conversations/{head.id}#end")
 
     async def mark_read(self, unit: UUID, conversation: UUID) -> Response:
         assert self._receipts is not None
@@ -171,13 +171,15 @@ class ThreadPages:
             async with self._layout.audited("mark_read", record.id, str(head.id)):
                 marked = await self._receipts.mark_read(self._commands.find(record.id), head.id)
         except ZaplineError as error:
-            return self._layout.go(here, Tone.BAD, _("The read receipts could not be sent: {why}", why=_(str(error))))
+            return self._layout.redirect(
+                here, Tone.BAD, _("The read receipts could not be sent: {why}", why=_(str(error)))
+            )
         if marked.skipped_lid:
-            return self._layout.go(
+            return self._layout.redirect(
                 here, Tone.WARN, _("Marked as read here. WhatsApp takes no receipt for this contact.")
             )
         said = ngettext("{count} message marked as read.", "{count} messages marked as read.", marked.marked)
-        return self._layout.go(here, Tone.GOOD, said)
+        return self._layout.redirect(here, Tone.GOOD, said)
 
     async def cancel(self, unit: UUID, conversation: UUID, message: UUID) -> Response:
         """Take a queued message back."""
@@ -187,4 +189,4 @@ class ThreadPages:
             await self._outgoing.cancel(record.id, message)
         if LIVE_HEADER in request.headers:
             return Response(b"", 204)
-        return self._layout.go(f"/console/units/{record.id}/conversations/{head.id}#end")
+        return self._layout.redirect(f"/console/units/{record.id}/conversations/{head.id}#end")

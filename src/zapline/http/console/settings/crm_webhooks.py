@@ -10,6 +10,7 @@ from zapline.domain.crm_webhooks import CrmWebhookEvent
 from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId
 from zapline.http.console.framework.flash_messages import Tone
+from zapline.http.console.framework.forms import read_form
 from zapline.http.console.framework.layout import Layout
 from zapline.http.console.framework.translation import N_, _
 from zapline.http.console.units.unit_page import PATH
@@ -72,7 +73,7 @@ class CrmWebhookPages:
 
     async def create(self, unit: UUID) -> Response:
         """The secret stands in the answer to this form and nowhere else."""
-        found, form = self._commands.find(UnitId(unit)), await self._layout.read_form()
+        found, form = self._commands.find(UnitId(unit)), await read_form()
         url = form.text("url", 2048)
         events = [event for event in CrmWebhookEvent if form.checked(event.value)] or list(CrmWebhookEvent)
         try:
@@ -112,7 +113,7 @@ class CrmWebhookPages:
     async def delete(self, unit: UUID, hook: UUID) -> Response:
         async with self._layout.audited("delete_hook", UnitId(unit), str(hook)):
             await self._hooks.delete(UnitId(unit), hook)
-        return self._layout.go(f"/console/units/{unit}/hooks", Tone.GOOD, _("The hook is removed."))
+        return self._layout.redirect(f"/console/units/{unit}/hooks", Tone.GOOD, _("The hook is removed."))
 
     async def _do(self, action: str, unit: UUID, hook: UUID, delivery: UUID | None, said: str) -> Response:
         """Ask for it and go back to the hook, which shows what comes of it."""
@@ -131,18 +132,18 @@ class CrmWebhookPages:
                         assert delivery is not None
                         await self._hooks.replay(id, hook, delivery)
         except LocalError as refused:
-            return self._layout.go(back, Tone.BAD, _(str(refused)))
-        return self._layout.go(back, Tone.GOOD, said)
+            return self._layout.redirect(back, Tone.BAD, _(str(refused)))
+        return self._layout.redirect(back, Tone.GOOD, said)
 
     async def _find(self, unit: UUID, hook: UUID) -> tuple[Unit, Hook]:
         found = self._commands.find(UnitId(unit))
-        known = await reading.hook(self._pool, found.id, hook)
+        known = await reading.load_hook(self._pool, found.id, hook)
         if known is None:
             raise NotFound
         return found, known
 
     async def _list(self, unit: Unit, url: str = "", error: str = "") -> Response:
-        rows = await reading.hooks(self._pool, unit.id)
+        rows = await reading.list_hooks(self._pool, unit.id)
         return self._layout.render(
             "hooks.html",
             422 if error else 200,
@@ -155,7 +156,7 @@ class CrmWebhookPages:
         )
 
     async def _one(self, unit: Unit, hook: Hook, secret: str = "") -> Response:
-        rows = await reading.deliveries(self._pool, unit.id, hook.id, None, None, _SHOWN)
+        rows = await reading.list_deliveries(self._pool, unit.id, hook.id, None, None, _SHOWN)
         return self._layout.render(
             "hook.html",
             at="settings",

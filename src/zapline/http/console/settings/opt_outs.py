@@ -9,6 +9,7 @@ from quart import Response
 from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId
 from zapline.http.console.framework.flash_messages import Tone
+from zapline.http.console.framework.forms import read_form
 from zapline.http.console.framework.layout import Layout, query_text
 from zapline.http.console.framework.translation import _
 from zapline.http.console.units.unit_page import PATH
@@ -45,25 +46,25 @@ class OptOutsPage:
         return self._layout.render("opt_outs.html", at="settings", unit=found.record, rows=rows[:_PAGE], older=older)
 
     async def add(self, unit: UUID) -> Response:
-        to = (await self._layout.read_form()).text("to", 80)
+        to = (await read_form()).text("to", 80)
         try:
             async with self._layout.audited("suppress", UnitId(unit), to):
-                await self._campaigns.suppress(UnitId(unit), to)
+                await self._campaigns.suppressions.add(UnitId(unit), to)
         except LocalError as refused:
             return self._back(unit, Tone.BAD, _(str(refused)))
         return self._back(unit, Tone.GOOD, _("No campaign is written to this contact any more."))
 
     async def release(self, unit: UUID) -> Response:
-        contact = (await self._layout.read_form()).text("contact", 80)
+        contact = (await read_form()).text("contact", 80)
         try:
             async with self._layout.audited("release_suppression", UnitId(unit), contact):
-                await self._campaigns.release(UnitId(unit), contact)
+                await self._campaigns.suppressions.remove(UnitId(unit), contact)
         except LocalError as refused:
             return self._back(unit, Tone.BAD, _(str(refused)))
         return self._back(unit, Tone.GOOD, _("Campaigns may be written to this contact again."))
 
     def _back(self, unit: UUID, tone: Tone, text: str) -> Response:
-        return self._layout.go(f"/console/units/{unit}/opt-outs", tone, text)
+        return self._layout.redirect(f"/console/units/{unit}/opt-outs", tone, text)
 
 
 def _before() -> tuple[datetime, str] | None:

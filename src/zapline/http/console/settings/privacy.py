@@ -12,11 +12,12 @@ from zapline.domain.errors import ZaplineError
 from zapline.domain.ids import UnitId
 from zapline.http.api.framework.problems import Problem
 from zapline.http.console.framework.flash_messages import Tone
-from zapline.http.console.framework.layout import Layout, query_text
+from zapline.http.console.framework.forms import read_form
+from zapline.http.console.framework.layout import Layout, NavigationLink, query_text
 from zapline.http.console.framework.translation import N_, _
 from zapline.http.console.inbox.conversation_list import conversation_row, is_searchable
 from zapline.sql.conversations import inbox
-from zapline.sql.conversations.inbox import ChatHead
+from zapline.sql.conversations.inbox import ChatHeader
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.privacy import erasure, export
 from zapline.sql.privacy.export import Person
@@ -62,13 +63,13 @@ class PrivacyPage:
         self._layout.get(f"{path}/jobs", "privacy_jobs", self.jobs)
         self._layout.post(f"{path}/export", "privacy_export", self.export)
         self._layout.post(f"{path}/erase", "privacy_erase", self.erase)
-        self._layout.tab("privacy", N_("Privacy"), PATH, 80)
+        self._layout.add_tab(NavigationLink("privacy", N_("Privacy"), PATH, 80))
 
     async def show(self, unit: UUID) -> Response:
         record = self._commands.find(UnitId(unit)).record
         wanted = query_text("q")
         chosen = _contact_id(query_text("contact", 40))
-        found = await inbox.search(self._pool, record.id, wanted, _FOUND) if is_searchable(wanted) else []
+        found = await inbox.search_chats(self._pool, record.id, wanted, _FOUND) if is_searchable(wanted) else []
         values = await self._chosen(record, chosen) if chosen is not None else {}
         return self._page(record, await self._jobs(record), wanted, [conversation_row(one) for one in found], **values)
 
@@ -87,7 +88,7 @@ class PrivacyPage:
         return answer
 
     async def _streamed(self, person: Person) -> AsyncIterator[bytes]:
-        async with aclosing(export.export(self._pool, person, time.time())) as pieces:
+        async with aclosing(export.export_person(self._pool, person, time.time())) as pieces:
             async for piece in pieces:
                 yield piece
 
@@ -95,27 +96,27 @@ class PrivacyPage:
         """Begin to erase a person whose last digits were typed."""
         record, head, _person = await self._asked(unit)
         here = PATH.format(unit=record.id)
-        typed = (await self._layout.read_form()).text("digits", 20)
+        typed = (await read_form()).text("digits", 20)
         if typed != _last_digits(head):
             page = f"{here}?contact={head.id}"
-            return self._layout.go(page, Tone.BAD, _("These are not the last four digits. Nothing was erased."))
+            return self._layout.redirect(page, Tone.BAD, _("These are not the last four digits. Nothing was erased."))
         try:
             async with self._layout.audited("erase_person", record.id, str(head.id)) as line:
                 line.note(who=f"****{_last_digits(head)}")
                 await self._erasures.request(record.id, id=head.id)
         except ZaplineError as error:
-            return self._layout.go(here, Tone.BAD, _(str(error)))
-        return self._layout.go(here, Tone.GOOD, _("The person is being erased. This cannot be taken back."))
+            return self._layout.redirect(here, Tone.BAD, _(str(error)))
+        return self._layout.redirect(here, Tone.GOOD, _("The person is being erased. This cannot be taken back."))
 
-    async def _asked(self, unit: UUID) -> tuple[UnitRecord, ChatHead, Person]:
+    async def _asked(self, unit: UUID) -> tuple[UnitRecord, ChatHeader, Person]:
         record = self._commands.find(UnitId(unit)).record
-        head, person = await self._person(record, (await self._layout.read_form()).uuid("contact"))
+        head, person = await self._person(record, (await read_form()).uuid("contact"))
         if head is None or person is None:
             raise Problem(404, "contact_not_found", "the unit has no such contact")
         return record, head, person
 
-    async def _person(self, record: UnitRecord, conversation: UUID) -> tuple[ChatHead | None, Person | None]:
-        head = await inbox.chat(self._pool, record.id, conversation)
+    async def _person(self, record: UnitRecord, conversation: UUID) -> tuple[ChatHeader | None, Person | None]:
+        head = await inbox.find_chat(self._pool, record.id, conversation)
         person = await export.find_person(self._pool, record.id, (), head.id) if head is not None else None
         return head, person
 
@@ -125,7 +126,7 @@ class PrivacyPage:
             raise Problem(404, "contact_not_found", "the unit has no such contact")
         if person is None:
             return {"refused": _("This is a group. People are erased one by one, with what they wrote here too.")}
-        held = await inbox.held_of(self._pool, record.id, person.names)
+        held = await inbox.count_personal_data(self._pool, record.id, person.names)
         return {"head": head, "held": held, "lid_only": head.phone is None, "last": len(_last_digits(head))}
 
     async def _jobs(self, record: UnitRecord) -> dict[str, Any]:
@@ -134,8 +135,12 @@ class PrivacyPage:
             "jobs": [
                 {
                     "one": job,
-                    "waits": _(_WAITING_FOR[job.waits_for]) if job.waits_for is not None and job.waits_for in _WAITING_FOR else "",
-                    "counts": [(_(word), job.counts[what]) for what, word in _ERASED_KINDS.items() if job.counts.get(what)],
+                    "waits": _(_WAITING_FOR[job.waits_for])
+                    if job.waits_for is not None and job.waits_for in _WAITING_FOR
+                    else "",
+                    "counts": [
+                        (_(word), job.counts[what]) for what, word in _ERASED_KINDS.items() if job.counts.get(what)
+                    ],
                 }
                 for job in found
             ],
@@ -158,7 +163,7 @@ class PrivacyPage:
         )
 
 
-def _last_digits(head: ChatHead) -> str:
+def _last_digits(head: ChatHeader) -> str:
     """The last digits of a phone, or of the LID of somebody who hides it."""
     digits = "".join(one for one in head.phone or head.lid or head.canonical if one.isdigit())
     return digits[-_LAST:]

@@ -17,8 +17,8 @@ from zapline.domain.outbox.work_states import Lane
 from zapline.http.api.framework.problems import Problem
 from zapline.http.api.units.pace import NewPace, limits_of
 from zapline.http.console.framework.flash_messages import Tone
-from zapline.http.console.framework.forms import Form
-from zapline.http.console.framework.layout import Layout
+from zapline.http.console.framework.forms import Form, read_form
+from zapline.http.console.framework.layout import Layout, NavigationLink
 from zapline.http.console.framework.translation import N_, _
 from zapline.http.console.units.time_zones import ZONES
 from zapline.http.console.units.unit_page import PATH
@@ -46,15 +46,15 @@ class SettingsPage:
         self._layout.get(f"{PATH}/settings", "settings", self.show)
         self._layout.post(f"{PATH}/settings", "change_settings", self.change)
         self._layout.post(f"{PATH}/settings/pace", "change_pace", self.pace)
-        self._layout.tab("settings", N_("Settings"), "/console/units/{unit}/settings", 90)
+        self._layout.add_tab(NavigationLink("settings", N_("Settings"), "/console/units/{unit}/settings", 90))
 
     async def show(self, unit: UUID) -> Response:
         return await self._page(self._commands.find(UnitId(unit)))
 
     async def change(self, unit: UUID) -> Response:
-        found, form = self._commands.find(UnitId(unit)), await self._layout.read_form()
+        found, form = self._commands.find(UnitId(unit)), await read_form()
         try:
-            days = form.whole("retention_days", 1, MAX_RETENTION_DAYS)
+            days = form.integer("retention_days", 1, MAX_RETENTION_DAYS)
             asked = UnitSettingsChange(
                 name=form.text("name"),
                 time_zone=form.text("time_zone", 64),
@@ -66,10 +66,10 @@ class SettingsPage:
                 await self._changes.change(found.id, asked)
         except (LocalError, Problem) as refused:
             return await self._page(found, refusal_text(refused), dict(form.fields.items()))
-        return self._layout.go(f"/console/units/{unit}/settings", Tone.GOOD, _("Saved."))
+        return self._layout.redirect(f"/console/units/{unit}/settings", Tone.GOOD, _("Saved."))
 
     async def pace(self, unit: UUID) -> Response:
-        found, form = self._commands.find(UnitId(unit)), await self._layout.read_form()
+        found, form = self._commands.find(UnitId(unit)), await read_form()
         try:
             limits = limits_of(_pace(form))
             async with self._layout.audited("put_pace", found.id) as line:
@@ -77,12 +77,12 @@ class SettingsPage:
                 await self._outgoing.set_pace(found.id, limits)
         except (LocalError, Problem) as refused:
             return await self._page(found, refusal_text(refused), dict(form.fields.items()))
-        return self._layout.go(
+        return self._layout.redirect(
             f"/console/units/{unit}/settings", Tone.GOOD, _("Saved. It holds for what is sent from now on.")
         )
 
     async def _page(self, unit: Unit, error: str = "", typed: dict[str, str] | None = None) -> Response:
-        row = await conversations.pace(self._pool, unit.id)
+        row = await conversations.find_pace(self._pool, unit.id)
         if row is None:
             raise UnknownUnit("there is no such unit")
         record = unit.record
@@ -144,10 +144,10 @@ def _pace(form: Form) -> NewPace:
 
     return NewPace(
         per_minute=number("per_minute", 0.1, 6000, DEFAULT_PER_MINUTE),
-        burst=form.whole("burst", 1, 1000) or DEFAULT_BURST,
+        burst=form.integer("burst", 1, 1000) or DEFAULT_BURST,
         gap_seconds=number("gap_seconds", 0, 3600, DEFAULT_RECIPIENT_GAP),
-        daily_cap=form.whole("daily_cap", 1, 1_000_000),
-        warm_up_first=form.whole("warm_up_first", 1, 1_000_000),
+        daily_cap=form.integer("daily_cap", 1, 1_000_000),
+        warm_up_first=form.integer("warm_up_first", 1, 1_000_000),
         quiet_from=form.text("quiet_from", 5) or None,
         quiet_until=form.text("quiet_until", 5) or None,
         campaign_seconds=number("campaign_seconds", 0.001, 3600, DEFAULT_CAMPAIGN_SECONDS),

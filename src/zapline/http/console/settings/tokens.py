@@ -10,6 +10,7 @@ from zapline.domain.ids import UnitId
 from zapline.domain.principals import Scope
 from zapline.http.api.framework.problems import Problem, invalid
 from zapline.http.console.framework.flash_messages import Tone
+from zapline.http.console.framework.forms import read_form
 from zapline.http.console.framework.layout import Layout, current_principal
 from zapline.http.console.framework.translation import N_, _
 from zapline.http.console.settings.sending_settings import refusal_text
@@ -47,9 +48,9 @@ class TokensPage:
 
     async def mint(self, unit: UUID) -> Response:
         """The token stands in the answer to this form and nowhere else."""
-        found, form = self._commands.find(UnitId(unit)), await self._layout.read_form()
+        found, form = self._commands.find(UnitId(unit)), await read_form()
         try:
-            label, days = form.text("label", 100), form.whole("days", 1, 3650)
+            label, days = form.text("label", 100), form.integer("days", 1, 3650)
             if not label or not label.isprintable():
                 raise invalid("label", "is a line of text")
             scopes = frozenset(scope for scope in Scope if form.checked(scope.value))
@@ -66,7 +67,7 @@ class TokensPage:
         found = self._commands.find(UnitId(unit))
         known = [one for one in await self._identity.unit_tokens(found.id, None, _MOST) if one.id == token]
         if not known:
-            return self._layout.go(f"/console/units/{unit}/tokens")
+            return self._layout.redirect(f"/console/units/{unit}/tokens")
         return self._layout.render("revoke_token.html", at="settings", unit=found.record, token=known[0])
 
     async def revoke(self, unit: UUID, token: UUID) -> Response:
@@ -75,8 +76,8 @@ class TokensPage:
                 label = await self._identity.revoke_unit_token(UnitId(unit), token)
                 line.note(label=label)
         except LocalError as refused:
-            return self._layout.go(f"/console/units/{unit}/tokens", Tone.BAD, _(str(refused)))
-        return self._layout.go(
+            return self._layout.redirect(f"/console/units/{unit}/tokens", Tone.BAD, _(str(refused)))
+        return self._layout.redirect(
             f"/console/units/{unit}/tokens", Tone.GOOD, _("{label} opens nothing any more.", label=label)
         )
 

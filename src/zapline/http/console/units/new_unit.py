@@ -4,6 +4,7 @@ from quart import Response
 
 from zapline.domain.errors import LocalError
 from zapline.http.console.framework.flash_messages import Tone
+from zapline.http.console.framework.forms import read_form
 from zapline.http.console.framework.layout import Layout
 from zapline.http.console.framework.translation import _
 from zapline.http.console.units.time_zones import ZONES
@@ -28,7 +29,7 @@ class NewUnitPage:
         return self._page(200, "", "", _DEFAULT_ZONE)
 
     async def make(self) -> Response:
-        form = await self._layout.read_form()
+        form = await read_form()
         name, instance = form.text("name"), form.text("instance", 80)
         zone = form.text("time_zone", 64) or _DEFAULT_ZONE
         if not is_time_zone(zone):
@@ -41,7 +42,7 @@ class NewUnitPage:
         except LocalError as refused:
             return self._page(422, name, instance, zone, _(str(refused)))
         said = _("{name} is made. Connect it now: have the unit's phone at hand.", name=made.record.name)
-        return self._layout.go(f"/console/units/{made.id}", Tone.GOOD, said)
+        return self._layout.redirect(f"/console/units/{made.id}", Tone.GOOD, said)
 
     def _page(self, status: int, name: str, instance: str, zone: str, error: str = "") -> Response:
         return self._layout.render(

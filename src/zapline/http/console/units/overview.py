@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from quart import Response
 
 from zapline.http.console.framework.counts import RateHistory, TotalsCache
-from zapline.http.console.framework.layout import Layout, query_number, query_text
+from zapline.http.console.framework.layout import Layout, NavigationLink, query_number, query_text
 from zapline.http.console.framework.live_updates import ALL_UNITS_EVENTS
 from zapline.http.console.framework.translation import N_, _
 from zapline.http.console.health.check_explanations import VERDICT_SENTENCES, describe_check
@@ -34,7 +34,9 @@ class UnitRow:
 class OverviewPage:
     """``/console/`` and its live parts."""
 
-    def __init__(self, layout: Layout, roster: Roster, health: HealthMonitor, totals: TotalsCache, history: RateHistory) -> None:
+    def __init__(
+        self, layout: Layout, roster: Roster, health: HealthMonitor, totals: TotalsCache, history: RateHistory
+    ) -> None:
         self._layout = layout
         self._roster = roster
         self._health = health
@@ -45,7 +47,7 @@ class OverviewPage:
         self._layout.get("/console/", "overview", self.show)
         self._layout.get("/console/part/units", "overview_units", self.units)
         self._layout.get("/console/part/rates", "overview_rates", self.rates)
-        self._layout.section("overview", N_("Overview"), "/console/", 0)
+        self._layout.add_section(NavigationLink("overview", N_("Overview"), "/console/", 0))
 
     async def show(self) -> Response:
         values = {**await self._listed(), **await self._judged()}
@@ -59,7 +61,7 @@ class OverviewPage:
 
     async def _listed(self) -> dict[str, Any]:
         wanted, page = query_text("q"), query_number("page", 1, 10_000) or 1
-        totals = await self._totals.all()
+        totals = await self._totals.read()
         every = self._roster.units()
         found = [unit for unit in every if _matches(unit, wanted.casefold())]
         found.sort(key=lambda unit: _sort_key(unit, totals.get(unit.id)))
@@ -78,7 +80,7 @@ class OverviewPage:
             "newer": link(page - 1) if page > 1 else None,
             "older": link(page + 1) if len(found) > start + _PAGE else None,
             "query": f"?{query}" if query else "",
-            "away": self._totals.away,
+            "away": self._totals.database_away,
         }
 
     async def _judged(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from quart import Response
 from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId
 from zapline.http.console.framework.flash_messages import Tone
+from zapline.http.console.framework.forms import read_form
 from zapline.http.console.framework.layout import Layout
 from zapline.http.console.framework.translation import N_, _
 from zapline.http.console.units.unit_page import PATH
@@ -97,11 +98,11 @@ class UnitActions:
 
     async def connect(self, unit: UUID) -> Response:
         """Start pairing or reconnect; with a number there is a code to type in too."""
-        text = (await self._layout.read_form()).text("number", 40)
+        text = (await read_form()).text("number", 40)
         number = _BETWEEN.sub("", text) or None
         if number is not None and not _NUMBER.fullmatch(number):
             said = _("A number has 8 to 15 digits with the country's code, as 55 11 99999 0001.")
-            return self._layout.go(_page(unit), Tone.BAD, said)
+            return self._layout.redirect(_page(unit), Tone.BAD, said)
         return await self._do(unit, "connect", lambda: self._commands.connect(UnitId(unit), number), "")
 
     async def disconnect(self, unit: UUID) -> Response:
@@ -117,7 +118,7 @@ class UnitActions:
 
     async def rotate(self, unit: UUID) -> Response:
         """A form that is sent twice must not take away the secret that Evolution still calls with."""
-        generation = (await self._layout.read_form()).whole("generation", 1, _MOST_GENERATIONS)
+        generation = (await read_form()).integer("generation", 1, _MOST_GENERATIONS)
         said = _("The unit has a new webhook secret; Evolution is being told.")
         change = partial(self._changes.rotate_secret, UnitId(unit), generation)
         return await self._do(unit, "rotate_secret", change, said)
@@ -129,13 +130,13 @@ class UnitActions:
         return await self._do(unit, "release_unit", change, _("The quarantine is over; the unit is tried again."))
 
     async def archive(self, unit: UUID) -> Response:
-        name = (await self._layout.read_form()).text("name", 200)
+        name = (await read_form()).text("name", 200)
         found = self._commands.find(UnitId(unit))
         if name != found.record.name.strip():
             return self._ask("archive", found.id, _("This is not the unit's name."), 422)
         async with self._layout.audited("archive_unit", found.id):
             await self._changes.archive(found.id)
-        return self._layout.go("/console/", Tone.GOOD, _("{name} is closed.", name=name))
+        return self._layout.redirect("/console/", Tone.GOOD, _("{name} is closed.", name=name))
 
     async def _do(self, unit: UUID, action: str, change: Callable[[], Awaitable[object]], said: str) -> Response:
         """Make the change and go back to the unit, which says what came of it."""
@@ -145,8 +146,8 @@ class UnitActions:
         except UnknownUnit:
             raise
         except LocalError as refused:
-            return self._layout.go(_page(unit), Tone.BAD, _(str(refused)))
-        return self._layout.go(_page(unit), Tone.GOOD if said else None, said)
+            return self._layout.redirect(_page(unit), Tone.BAD, _(str(refused)))
+        return self._layout.redirect(_page(unit), Tone.GOOD if said else None, said)
 
 
 def _page(unit: UUID) -> str:

@@ -16,7 +16,7 @@ from zapline.domain.outbox.failure_texts import failure_text
 from zapline.http.api.units.qr_codes import QrPictures
 from zapline.http.api.units.unit_responses import OutboundBody, SendingBody
 from zapline.http.console.framework.counts import read_if_available
-from zapline.http.console.framework.layout import Layout
+from zapline.http.console.framework.layout import Layout, NavigationLink
 from zapline.http.console.framework.live_updates import unit_events_path
 from zapline.http.console.framework.translation import N_, _
 from zapline.http.console.units.line_status import line_status
@@ -57,12 +57,14 @@ class UnitPage:
         self._layout.get(f"{PATH}/part/work", "unit_work", self.work)
         self._layout.get(f"{PATH}/part/tail", "unit_tail", self.recent_activity)
         self._layout.get(f"{PATH}/qr.svg", "unit_qr", self.qr)
-        self._layout.tab("unit", N_("Line"), "/console/units/{unit}", 0)
+        self._layout.add_tab(NavigationLink("unit", N_("Line"), "/console/units/{unit}", 0))
 
     async def show(self, unit: UUID) -> Response:
         found = self._commands.find(UnitId(unit))
         values = {**self._line(found), **await self._work(found), **self._tail(found)}
-        return self._layout.render("unit.html", at="unit", unit=found.record, events=unit_events_path(found.id), **values)
+        return self._layout.render(
+            "unit.html", at="unit", unit=found.record, events=unit_events_path(found.id), **values
+        )
 
     async def line(self, unit: UUID) -> Response:
         return self._layout.render("unit_line.html", **self._line(self._commands.find(UnitId(unit))))
@@ -102,7 +104,7 @@ class UnitPage:
         }
 
     async def _work(self, unit: Unit) -> dict[str, Any]:
-        totals = await read_if_available(lambda: unit_totals.totals(self._pool, unit.id))
+        totals = await read_if_available(lambda: unit_totals.load_totals(self._pool, unit.id))
         told = self._sending(unit.id)
         return {
             "record": unit.record,
@@ -112,7 +114,10 @@ class UnitPage:
         }
 
     def _tail(self, unit: Unit) -> dict[str, Any]:
-        return {"record": unit.record, "happened": recent_activity(self._feed, unit.id) if self._feed is not None else []}
+        return {
+            "record": unit.record,
+            "happened": recent_activity(self._feed, unit.id) if self._feed is not None else [],
+        }
 
 
 def _sender_view(unit: Unit, sending: SendingBody | None) -> dict[str, Any]:
