@@ -1,4 +1,4 @@
-"""The API as one ASGI application: which resources it has, what stands before and behind every request."""
+"""Builds the API as one ASGI application: its routes, request limits, error handlers and security headers."""
 
 import time
 
@@ -10,14 +10,16 @@ from zapline.http.api.accounts.privacy import PROBLEMS as PRIVACY_PROBLEMS
 from zapline.http.api.accounts.privacy import PrivacyRoutes
 from zapline.http.api.accounts.tokens import PROBLEMS as TOKEN_PROBLEMS
 from zapline.http.api.accounts.tokens import TokenRoutes
-from zapline.http.api.campaigns.campaigns import LIST_PATH, MAX_LIST, PROBLEMS, CampaignRoutes
+from zapline.http.api.campaigns.campaigns import PROBLEMS, CampaignRoutes
+from zapline.http.api.campaigns.recipients import LIST_PATH, MAX_LIST
 from zapline.http.api.campaigns.suppressions import SuppressionRoutes
 from zapline.http.api.documentation.reference_page import ReferencePage
 from zapline.http.api.documentation.webhook_event_schemas import WEBHOOK_EVENTS
-from zapline.http.api.framework import problems, request_validation
 from zapline.http.api.framework.audit_trail import install_audit_trail
 from zapline.http.api.framework.authentication import AuthenticationRoutes
 from zapline.http.api.framework.password_sign_in import PasswordSignIn
+from zapline.http.api.framework.problems import install_error_handlers
+from zapline.http.api.framework.request_validation import install_request_validation
 from zapline.http.api.framework.route_table import RouteTable
 from zapline.http.api.messages.conversations import ConversationRoutes
 from zapline.http.api.messages.dead_letters import DeadLetterRoutes
@@ -38,11 +40,11 @@ from zapline.http.server.body_limits import BodyLimit, limited_request_class
 from zapline.http.server.serve import App, shield_last_message
 
 MAX_BODY = 1024 * 1024
-"""Bytes of a request to the API; webhooks have a limit of their own."""
-_BODY_WITHIN = 15.0
-"""Seconds for a body to arrive; below the server's own limit, so that the answer is a problem of ours."""
-_LARGE_WITHIN = 28.0
-"""The same for files and long lists; what is still below the server's limit."""
+"""Bytes of an API request; webhooks have a limit of their own."""
+_BODY_SECONDS = 15.0
+"""Seconds for a body to arrive; below the server's own limit, so that the client gets a problem."""
+_LARGE_BODY_SECONDS = 28.0
+"""The same for uploads and recipient lists; also below the server's limit."""
 _HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -55,62 +57,65 @@ _HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
     "X-Frame-Options": "DENY",
 }
-"""Answers hold people's messages: no cache keeps them, no browser guesses what they are, runs anything of them or
-tells where it was. The console and the reference, which are pages, have policies of their own."""
+"""Responses hold people's messages: they are not cached, sniffed or run, and send no referrer. The console and the
+reference page have policies of their own."""
 
 
-def create_app(parts: Dependencies) -> App:
-    """The API, and the console beside it."""
+def create_app(deps: Dependencies) -> App:
+    """The API, and the console under ``/console``."""
     app = QuartTrio("zapline.http", static_folder=None)
     app.request_class = limited_request_class(
-        [BodyLimit(UPLOAD_PATH, parts.max_upload, _LARGE_WITHIN), BodyLimit(LIST_PATH, MAX_LIST, _LARGE_WITHIN)]
+        [
+            BodyLimit(UPLOAD_PATH, deps.max_upload, _LARGE_BODY_SECONDS),
+            BodyLimit(LIST_PATH, MAX_LIST, _LARGE_BODY_SECONDS),
+        ]
     )
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
-    app.config["BODY_TIMEOUT"] = _BODY_WITHIN
+    app.config["BODY_TIMEOUT"] = _BODY_SECONDS
     app.url_map.strict_slashes = False
-    app.url_map.merge_slashes = False  # a redirect would be answered by nothing of ours
-    problems.install_error_handlers(app, {**PROBLEMS, **UNIT_PROBLEMS, **TOKEN_PROBLEMS, **PRIVACY_PROBLEMS, **HOOK_PROBLEMS})
-    sign_in = PasswordSignIn(parts.identity, parts.audit, parts.auth)  # one for both: they count the same attempts
-    _attach(app, parts, sign_in)
+    app.url_map.merge_slashes = False  # no redirects by the router
+    install_error_handlers(app, {**PROBLEMS, **UNIT_PROBLEMS, **TOKEN_PROBLEMS, **PRIVACY_PROBLEMS, **HOOK_PROBLEMS})
+    sign_in = PasswordSignIn(deps.identity, deps.audit, deps.auth)  # shared, so that both count the same attempts
+    _attach(app, deps, sign_in)
 
-    async def harden(response: Response) -> Response:
+    async def add_security_headers(response: Response) -> Response:
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)
         return response
 
-    app.after_request(harden)
+    app.after_request(add_security_headers)
     api: App = shield_last_message(app)  # type: ignore[arg-type]  # quart types the scope more narrowly
-    return combine_apps(api, create_console(parts, sign_in))
+    return combine_apps(api, create_console(deps, sign_in))
 
 
-def _attach(app: QuartTrio, parts: Dependencies, sign_in: PasswordSignIn) -> None:
-    """Give the application its routes."""
-    routes, commands, pool = RouteTable(app), parts.commands, parts.pool
-    auth = AuthenticationRoutes(parts.identity, parts.audit, sign_in, parts.auth)
+def _attach(app: QuartTrio, deps: Dependencies, sign_in: PasswordSignIn) -> None:
+    """Register the routes. A dependency that is None has no routes."""
+    routes, commands, pool = RouteTable(app), deps.commands, deps.pool
+    auth = AuthenticationRoutes(deps.identity, deps.audit, sign_in, deps.auth)
     auth.attach(app, routes)
-    request_validation.install_request_validation(app, routes)
-    install_audit_trail(app, parts.audit)
-    TokenRoutes(commands, parts.identity).attach(routes)
+    install_request_validation(app, routes)
+    install_audit_trail(app, deps.audit)
+    TokenRoutes(commands, deps.identity).attach(routes)
     AuditLogRoutes(pool).attach(routes)
-    UnitRoutes(commands, parts.roster, time.time, pool, parts.sending).attach(routes)
-    if parts.changes is not None:
-        UnitChangeRoutes(commands, parts.changes, pool).attach(routes)
-    if parts.erasures is not None:
-        PrivacyRoutes(parts.erasures, pool, parts.audit, parts.auth.trusted, parts.region).attach(routes)
-    ConversationRoutes(commands, pool, parts.receipts).attach(routes)
-    if parts.outgoing is not None:
-        MessageRoutes(commands, parts.outgoing, pool).attach(routes)
-        UploadRoutes(commands, parts.outgoing).attach(routes)
-        PaceRoutes(commands, parts.outgoing, pool).attach(routes)
-    if parts.campaigns is not None:
-        CampaignRoutes(commands, parts.campaigns, pool).attach(routes)
-        SuppressionRoutes(commands, parts.campaigns, pool).attach(routes)
-    if parts.media is not None:
-        MediaRoutes(commands, parts.media, pool).attach(routes)
-    if parts.streams is not None:
-        LiveEventRoutes(commands, parts.streams, auth.access_check).attach(routes)
-    if parts.hooks is not None:
-        HookRoutes(commands, parts.hooks, pool).attach(routes)
+    UnitRoutes(commands, deps.roster, time.time, pool, deps.sending).attach(routes)
+    if deps.changes is not None:
+        UnitChangeRoutes(commands, deps.changes, pool).attach(routes)
+    if deps.erasures is not None:
+        PrivacyRoutes(deps.erasures, pool, deps.audit, deps.auth.trusted, deps.region).attach(routes)
+    ConversationRoutes(commands, pool, deps.receipts).attach(routes)
+    if deps.outgoing is not None:
+        MessageRoutes(commands, deps.outgoing, pool).attach(routes)
+        UploadRoutes(commands, deps.outgoing).attach(routes)
+        PaceRoutes(commands, deps.outgoing, pool).attach(routes)
+    if deps.campaigns is not None:
+        CampaignRoutes(commands, deps.campaigns, pool).attach(routes)
+        SuppressionRoutes(commands, deps.campaigns, pool).attach(routes)
+    if deps.media is not None:
+        MediaRoutes(commands, deps.media, pool).attach(routes)
+    if deps.streams is not None:
+        LiveEventRoutes(commands, deps.streams, auth.access_check).attach(routes)
+    if deps.hooks is not None:
+        HookRoutes(commands, deps.hooks, pool).attach(routes)
     DeadLetterRoutes(commands, pool).attach(routes)
-    ProbeRoutes(parts.health, parts.counters, time.time).attach(routes)
-    ReferencePage(routes, WEBHOOK_EVENTS if parts.hooks is not None else ()).attach()
+    ProbeRoutes(deps.health, deps.counters, time.time).attach(routes)
+    ReferencePage(routes, WEBHOOK_EVENTS if deps.hooks is not None else ()).attach()

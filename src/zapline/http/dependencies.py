@@ -1,4 +1,4 @@
-"""What the API and the console stand on, handed to both in one piece by whoever composes them."""
+"""What the API and the console are built from; ``daemon.composition`` fills it in."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -6,53 +6,53 @@ from dataclasses import dataclass, field
 from zapline.domain.ids import UnitId
 from zapline.http.api.framework.password_sign_in import AuthPolicy
 from zapline.http.api.messages.uploads import MAX_UPLOAD
-from zapline.http.api.notifications.live_events import Streams
-from zapline.http.api.units.unit_schemas import OutboundBody
+from zapline.http.api.notifications.live_events import EventStreams
+from zapline.http.api.units.unit_responses import OutboundBody
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.accounts.audit_log import AuditLog
-from zapline.supervisors.accounts.authentication import Identity
+from zapline.supervisors.accounts.authentication import Authentication
 from zapline.supervisors.campaigns.campaign_commands import Campaigns
 from zapline.supervisors.counters import Counters
-from zapline.supervisors.health.health_report import Health
-from zapline.supervisors.inbound.media_cache import Media
-from zapline.supervisors.notifications.crm_webhook_commands import Hooks
-from zapline.supervisors.notifications.live_feed import Feed
-from zapline.supervisors.outbound.read_receipts import Receipts
-from zapline.supervisors.outbound.submission import Outgoing
-from zapline.supervisors.privacy.erasure_jobs import Erasures
+from zapline.supervisors.health.health_report import HealthMonitor
+from zapline.supervisors.inbound.media_cache import MediaFetcher
+from zapline.supervisors.notifications.crm_webhook_commands import CrmWebhooks
+from zapline.supervisors.notifications.live_feed import LiveFeed
+from zapline.supervisors.outbound.read_receipts import ReadReceipts
+from zapline.supervisors.outbound.submission import Submissions
+from zapline.supervisors.privacy.erasure_jobs import ErasureJobs
 from zapline.supervisors.units.roster import Roster
-from zapline.supervisors.units.unit_commands import Submit
-from zapline.supervisors.units.unit_lifecycle import UnitChanges
+from zapline.supervisors.units.unit_commands import UnitCommands
+from zapline.supervisors.units.unit_lifecycle import UnitLifecycle
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """A part that is None has no routes."""
+class Dependencies:
+    """Optional ones that are None have no routes."""
 
-    submit: Submit
+    commands: UnitCommands
     roster: Roster
-    health: Health
+    health: HealthMonitor
     counters: Counters
     pool: Pool
-    """Lends connections of the role ``zapline_api``, which only reads."""
-    identity: Identity
+    """Connections with the read-only role ``zapline_api``."""
+    identity: Authentication
     audit: AuditLog
     auth: AuthPolicy = field(default_factory=AuthPolicy)
-    outgoing: Outgoing | None = None
+    outgoing: Submissions | None = None
     campaigns: Campaigns | None = None
-    media: Media | None = None
-    receipts: Receipts | None = None
-    streams: Streams | None = None
+    media: MediaFetcher | None = None
+    receipts: ReadReceipts | None = None
+    streams: EventStreams | None = None
     """Live events, of one unit and of all."""
-    hooks: Hooks | None = None
-    changes: UnitChanges | None = None
-    erasures: Erasures | None = None
+    hooks: CrmWebhooks | None = None
+    changes: UnitLifecycle | None = None
+    erasures: ErasureJobs | None = None
     region: str = "BR"
-    """Of phones that are given without a country."""
+    """Country of phone numbers without a country code."""
     max_upload: int = MAX_UPLOAD
-    feed: Feed | None = None
-    """What the console shows of the last events."""
+    feed: LiveFeed | None = None
+    """Live events, of which the console shows the latest."""
     base_url: str = ""
-    """The address that people and Evolution are given."""
+    """The address under which people and Evolution reach Zapline."""
     sending: Callable[[UnitId], OutboundBody | None] = lambda unit: None
-    """Tells how a unit's sending stands, as part of its status."""
+    """A unit's sender and reconciliation state, as part of its status."""

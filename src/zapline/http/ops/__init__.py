@@ -1,1 +1,1 @@
-"""TODO"""
+"""Probes, ``/health`` and ``/metrics``. Imported by ``http.app`` alone."""

@@ -1,7 +1,7 @@
-"""What /metrics exports: one catalogue of all metrics, and the collector that fills it in.
+"""Defines every metric of /metrics, and the collector that exports them.
 
-Nothing is exported per unit. A counter that has not moved yet is exported as 0 with each of its known labels,
-so that an alert sees its first move.
+Nothing is exported per unit. A counter is exported as 0 with each of its known labels before it first increases, so
+that alerts see its first increase.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,51 +14,52 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from zapline import __version__
-from zapline.domain.line.transitions import Action, Signal
-from zapline.domain.messages.events import ConnectionEvent, Fact, Kind, MessageArrived
+from zapline.domain.line.events import ConnectionEvent
+from zapline.domain.line.transitions import LineAction, LineSignal
+from zapline.domain.messages.facts import MessageArrived, MessageFact, MessageKind
 from zapline.domain.outbox.work_states import Lane
 from zapline.domain.privacy.erasure import ERASED
-from zapline.evolution.client.failures import VOCABULARY, EvolutionFailure
-from zapline.evolution.client.failures import Verdict as SendVerdict
+from zapline.evolution.client.failures import ALL_FAILURES, EvolutionFailure
+from zapline.evolution.client.failures import FailureVerdict as SendVerdict
 from zapline.sql.notifications.crm_webhooks import HookTotals
 from zapline.supervisors.counters import Counters
-from zapline.supervisors.health.check import Verdict
-from zapline.supervisors.health.health_report import Report
+from zapline.supervisors.health.health_check import Verdict
+from zapline.supervisors.health.health_report import HealthReport
 from zapline.supervisors.inbound.recorder import LaneState
-from zapline.supervisors.leadership import Standing
+from zapline.supervisors.leadership import LeadershipStatus
 from zapline.supervisors.units.roster import Refusal
 
 PREFIX = "zapline_"
-_LABELS = 64
-"""Values of one label at most; what comes beyond is summed under ``other``."""
+_MAX_LABELS = 64
+"""Values of one label; further ones are summed under ``other``."""
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
-    """A total: exported as ``zapline_<name>_total``, counted as ``source``. ``known``: labels that start at 0."""
+class Counter:
+    """A counter, exported as ``zapline_<name>_total``, counted as ``source``. ``known_labels`` start at 0."""
 
     name: str
     help: str
     label: str | None = None
-    known: tuple[str, ...] = ()
+    known_labels: tuple[str, ...] = ()
     source: str = ""
 
     @property
-    def exported(self) -> str:
+    def exported_name(self) -> str:
         return f"{PREFIX}{self.name}_total"
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class Gauge:
     """A gauge, exported as ``zapline_<name>``; with a label ``read`` gives a value for each."""
 
     name: str
     help: str
-    read: Callable[[Report], float | Mapping[str, float]]
+    read: Callable[[HealthReport], float | Mapping[str, float]]
     label: str | None = None
 
     @property
-    def exported(self) -> str:
+    def exported_name(self) -> str:
         return PREFIX + self.name
 
 
@@ -72,11 +73,11 @@ def _failures(kind: type[EvolutionFailure] = EvolutionFailure) -> Iterator[str]:
         yield from _failures(narrower)
 
 
-def _rate(name: str) -> Callable[[Report], float]:
+def _rate(name: str) -> Callable[[HealthReport], float]:
     return lambda report: next((rate.value for rate in report.rates if rate.name == name), nan)
 
 
-_DEAD = (
+_DEAD_LETTER_REASONS = (
     *("invalid_json", "too_deep", "not_an_object", "unknown_event", "no_data", "no_chat", "no_message_id"),
     *("no_target_id", "id_too_long", "bad_message_id", "no_qr_code", "unknown_state", "too_large"),
     *("crashed_actor", "killed_process", "refused_by_database"),
@@ -86,7 +87,7 @@ _EVENTS = (
     *("send.message.update", "connection.update", "qrcode.updated", "status.instance", "contacts.upsert"),
     *("contacts.update", "group-participants.update", "unknown"),
 )
-_IGNORED = (
+_IGNORED_REASONS = (
     "presence",
     "chats",
     "groups",
@@ -98,91 +99,95 @@ _IGNORED = (
     "protocol",
     ERASED,
 )
-_KEPT = (
+_RETAINED = (
     *("messages", "outbox", "attempts", "reactions", "reports", "sightings", "recipients", "uploads", "letters"),
     *("conversations", "identities", "contacts"),
 )
-_CALLS = tuple(action.value for action in (Action.REGISTER, Action.CONNECT, Action.OBSERVE, Action.LOGOUT))
-_FACTS = tuple(name for name in _names(Fact) if name != MessageArrived.__name__)
+_CALLS = tuple(
+    action.value for action in (LineAction.REGISTER, LineAction.CONNECT, LineAction.OBSERVE, LineAction.LOGOUT)
+)
+_FACTS = tuple(name for name in _names(MessageFact) if name != MessageArrived.__name__)
 
-COUNTED = (
-    Counted("webhooks", "Webhooks received, whoever sent them."),
-    Counted("webhooks_accepted", "Webhooks of known units.", "event", _EVENTS),
-    Counted(
+COUNTERS = (
+    Counter("webhooks", "Webhooks received, whoever sent them."),
+    Counter("webhooks_accepted", "Webhooks of known units.", "event", _EVENTS),
+    Counter(
         "refused_webhooks",
         "Webhooks whose sender is not trusted; answered 200 all the same.",
         "reason",
         tuple(reason.value for reason in Refusal),
     ),
-    Counted("unknown_instances", "Webhooks whose instance or secret is not ours."),
-    Counted("security_events_unlogged", "Security events counted but not written out, source by source."),
-    Counted("webhook_errors", "Webhooks of known units that could not be used.", "reason", (*_DEAD, "lost")),
-    Counted("messages", "Messages stored or seen again.", "kind", tuple(kind.value for kind in Kind)),
-    Counted("messages_created", "Messages that were new."),
-    Counted("messages_seen", "Messages reported live, the base of the dedupe rate."),
-    Counted("duplicates", "Messages reported live that were there already."),
-    Counted("facts", "Statuses, edits, deletes, reactions, votes and names stored.", "fact", _FACTS),
-    Counted("ignored", "Events that are understood and of no use here.", "reason", _IGNORED),
-    Counted("people_erased", "People erased because somebody asked for it."),
-    Counted("messages_erased", "Messages that went with them."),
-    Counted("retention_deleted", "Rows that were older than their unit keeps them.", "what", _KEPT),
-    Counted("dead_letters", "Events that could not be used and are kept.", "reason", _DEAD),
-    Counted("unexpected_disconnects", "Open lines lost without anybody having asked."),
-    Counted("connection_events", "Events stepped by the connection machines.", "event", _names(ConnectionEvent)),
-    Counted(
+    Counter("unknown_instances", "Webhooks whose instance or secret is not ours."),
+    Counter("security_events_unlogged", "Security events counted but not written out, source by source."),
+    Counter(
+        "webhook_errors", "Webhooks of known units that could not be used.", "reason", (*_DEAD_LETTER_REASONS, "lost")
+    ),
+    Counter("messages", "Messages stored or seen again.", "kind", tuple(kind.value for kind in MessageKind)),
+    Counter("messages_created", "Messages that were new."),
+    Counter("messages_seen", "Messages reported live, the base of the dedupe rate."),
+    Counter("duplicates", "Messages reported live that were there already."),
+    Counter("facts", "Statuses, edits, deletes, reactions, votes and names stored.", "fact", _FACTS),
+    Counter("ignored", "Events that are understood and of no use here.", "reason", _IGNORED_REASONS),
+    Counter("people_erased", "People erased because somebody asked for it."),
+    Counter("messages_erased", "Messages that went with them."),
+    Counter("retention_deleted", "Rows that were older than their unit keeps them.", "what", _RETAINED),
+    Counter("dead_letters", "Events that could not be used and are kept.", "reason", _DEAD_LETTER_REASONS),
+    Counter("unexpected_disconnects", "Open lines lost without anybody having asked."),
+    Counter("connection_events", "Events stepped by the connection machines.", "event", _names(ConnectionEvent)),
+    Counter(
         "unexpected_events",
         "Connection events that the table does not know in their phase.",
         "signal",
-        tuple(signal.name.lower() for signal in Signal),
+        tuple(signal.name.lower() for signal in LineSignal),
     ),
-    Counted("connection_rows_written", "Rows of unit_whatsapp_connections written."),
-    Counted("evolution_calls", "Calls made to Evolution for lines.", "call", _CALLS),
-    Counted("evolution_failures", "Calls to Evolution that failed.", "code", (*dict.fromkeys(_failures()), "deadline")),
-    Counted(
+    Counter("connection_rows_written", "Rows of unit_whatsapp_connections written."),
+    Counter("evolution_calls", "Calls made to Evolution for lines.", "call", _CALLS),
+    Counter("evolution_failures", "Calls to Evolution that failed.", "code", (*dict.fromkeys(_failures()), "deadline")),
+    Counter(
         "recorder_retries",
         "Transactions that PostgreSQL did not take at once.",
         "state",
         (LaneState.RETRYING.value, LaneState.STOPPED.value),
     ),
-    Counted("journal_refused", "Webhooks that the journal's disk did not take."),
-    Counted("journal_pruned", "Done entries removed from the journal."),
-    Counted("journal_shed", "Unimportant entries dropped because the journal is over its budget."),
-    Counted("parked_applied", "Parked reports that reached their message late."),
-    Counted("parked_expired", "Parked reports whose message never came."),
-    Counted(
+    Counter("journal_refused", "Webhooks that the journal's disk did not take."),
+    Counter("journal_pruned", "Done entries removed from the journal."),
+    Counter("journal_shed", "Unimportant entries dropped because the journal is over its budget."),
+    Counter("parked_applied", "Parked reports that reached their message late."),
+    Counter("parked_expired", "Parked reports whose message never came."),
+    Counter(
         "answers_dropped", "Answers of Evolution that an overloaded unit could not take; they are asked for again."
     ),
-    Counted("orphaned_entries", "Webhooks given up because their unit no longer exists."),
-    Counted("lost_webhooks", "Webhooks answered 200 and stored nowhere.", source="lost"),
-    Counted("actor_crashes", "Crashes of units' actors."),
-    Counted("calls_started", "Calls made to send a message.", "lane", tuple(lane.value for lane in Lane)),
-    Counted("calls_ended", "Calls that ended, by what went wrong; sent where nothing did.", "outcome", ("sent",)),
-    Counted("settled", "Messages found to be with Evolution, by what told so.", "by", ("reply", "echo", "store")),
-    Counted("sent_twice", "Messages that were delivered a second time."),
-    Counted("stalled", "Messages that Evolution took and nobody confirmed in time."),
-    Counted(
+    Counter("orphaned_entries", "Webhooks given up because their unit no longer exists."),
+    Counter("lost_webhooks", "Webhooks answered 200 and stored nowhere.", source="lost"),
+    Counter("actor_crashes", "Crashes of units' actors."),
+    Counter("calls_started", "Calls made to send a message.", "lane", tuple(lane.value for lane in Lane)),
+    Counter("calls_ended", "Calls that ended, by what went wrong; sent where nothing did.", "outcome", ("sent",)),
+    Counter("settled", "Messages found to be with Evolution, by what told so.", "by", ("reply", "echo", "store")),
+    Counter("sent_twice", "Messages that were delivered a second time."),
+    Counter("stalled", "Messages that Evolution took and nobody confirmed in time."),
+    Counter(
         "line_pauses",
         "Times a line was paused because Evolution or WhatsApp would not take anything.",
         "code",
-        tuple(kind.code for kind in VOCABULARY if kind.verdict is SendVerdict.LINE),
+        tuple(kind.code for kind in ALL_FAILURES if kind.verdict is SendVerdict.LINE),
     ),
-    Counted("messages_ended_unsent", "Messages that ended in the queue.", "state", ("expired", "cancelled")),
-    Counted("leases_rescued", "Messages whose call nobody ended, found after a crash."),
-    Counted("claims_failed", "Times the database did not serve a sender."),
-    Counted("answers_refused", "Answers of calls that neither disk nor database took at once."),
-    Counted("media_served", "Files handed out.", "source", ("cache", "fetched")),
-    Counted("media_failed", "Files that Evolution did not give.", "code", ("media_gone",)),
-    Counted("sender_crashes", "Crashes of units' senders."),
-    Counted("opted_out", "Contacts that asked for no more campaigns."),
-    Counted("backfilled", "Messages read back from Evolution's store that were not here."),
-    Counted("repairs", "Of these, those older than Evolution's own retries.", "gap", ("known_gap", "unexplained")),
-    Counted(
+    Counter("messages_ended_unsent", "Messages that ended in the queue.", "state", ("expired", "cancelled")),
+    Counter("leases_rescued", "Messages whose call nobody ended, found after a crash."),
+    Counter("claims_failed", "Times the database did not serve a sender."),
+    Counter("answers_refused", "Answers of calls that neither disk nor database took at once."),
+    Counter("media_served", "Files handed out.", "source", ("cache", "fetched")),
+    Counter("media_failed", "Files that Evolution did not give.", "code", ("media_gone",)),
+    Counter("sender_crashes", "Crashes of units' senders."),
+    Counter("opted_out", "Contacts that asked for no more campaigns."),
+    Counter("backfilled", "Messages read back from Evolution's store that were not here."),
+    Counter("repairs", "Of these, those older than Evolution's own retries.", "gap", ("known_gap", "unexplained")),
+    Counter(
         "looks",
         "Uncertain messages looked for in Evolution's store.",
         "end",
         ("settled", "again", "waits", "resent", "later"),
     ),
-    Counted(
+    Counter(
         "hook_deliveries",
         "Webhooks to CRMs that were tried, by what became of it.",
         "outcome",
@@ -191,117 +196,123 @@ COUNTED = (
             *("timeout", "address_refused", "tls_failed", "unreachable", "broken_connection"),
         ),
     ),
-    Counted("reconciliations", "Comparisons of a line with Evolution's store.", "end", ("done", "failed")),
+    Counter("reconciliations", "Comparisons of a line with Evolution's store.", "end", ("done", "failed")),
 )
 
 _VERDICTS = {Verdict.PASS: 0.0, Verdict.WARN: 1.0, Verdict.FAIL: 2.0}
 
-MEASURED = (
-    Measured("build_info", "The running version.", lambda _: {__version__: 1.0}, "version"),
-    Measured("health", "The verdict of /health: 0 pass, 1 warn, 2 fail.", lambda report: _VERDICTS[report.verdict]),
-    Measured("webhook_error_rate", "Errors of all webhooks, last five minutes.", _rate("webhookErrorRate")),
-    Measured("unknown_instances_recent", "Unknown instances, last five minutes.", _rate("unknownInstances")),
-    Measured("dedupe_rate", "Duplicates of all live messages, last five minutes.", _rate("dedupeRate")),
-    Measured("unexpected_disconnects_recent", "Lines lost unasked, last five minutes.", _rate("unexpectedDisconnects")),
-    Measured("journal_depth", "Journal entries not stored in PostgreSQL yet.", lambda report: report.journal.depth),
-    Measured("journal_age_seconds", "Age of the oldest of them.", lambda report: report.journal_age),
-    Measured("journal_bytes", "Bytes of the journal's bodies.", lambda report: report.journal.stored_bytes),
-    Measured(
+GAUGES = (
+    Gauge("build_info", "The running version.", lambda _: {__version__: 1.0}, "version"),
+    Gauge("health", "The verdict of /health: 0 pass, 1 warn, 2 fail.", lambda report: _VERDICTS[report.verdict]),
+    Gauge("webhook_error_rate", "Errors of all webhooks, last five minutes.", _rate("webhookErrorRate")),
+    Gauge("unknown_instances_recent", "Unknown instances, last five minutes.", _rate("unknownInstances")),
+    Gauge("dedupe_rate", "Duplicates of all live messages, last five minutes.", _rate("dedupeRate")),
+    Gauge("unexpected_disconnects_recent", "Lines lost unasked, last five minutes.", _rate("unexpectedDisconnects")),
+    Gauge("journal_depth", "Journal entries not stored in PostgreSQL yet.", lambda report: report.journal.depth),
+    Gauge("journal_age_seconds", "Age of the oldest of them.", lambda report: report.journal_age),
+    Gauge("journal_bytes", "Bytes of the journal's bodies.", lambda report: report.journal.stored_bytes),
+    Gauge(
         "journal_commit_seconds",
         "Duration of the last group commit.",
         lambda report: report.journal.last_commit_seconds,
     ),
-    Measured("units", "Active units by phase.", lambda report: report.phases, "phase"),
-    Measured("quarantined_units", "Units whose actor crashed too often.", lambda report: len(report.quarantined)),
-    Measured("lagging_units", "Units with entries held back on disk.", lambda report: report.lagging_units),
-    Measured("recorder_waiting", "Units' writes not committed yet.", lambda report: report.recorder.waiting),
-    Measured(
+    Gauge("units", "Active units by phase.", lambda report: report.phases, "phase"),
+    Gauge("quarantined_units", "Units whose actor crashed too often.", lambda report: len(report.quarantined)),
+    Gauge("lagging_units", "Units with entries held back on disk.", lambda report: report.lagging_units),
+    Gauge("recorder_waiting", "Units' writes not committed yet.", lambda report: report.recorder.waiting),
+    Gauge(
         "recorder_commit_seconds",
         "Duration of the last transaction.",
         lambda report: report.recorder.last_commit_seconds,
     ),
-    Measured(
+    Gauge(
         "recorder_lanes",
         "Lanes of the recorder by state.",
         lambda report: {state.value: report.recorder.states.count(state) for state in LaneState},
         "state",
     ),
-    Measured("leading", "1 while this process may write.", lambda report: report.standing is Standing.LEADING),
-    Measured("database_up", "1 while PostgreSQL answers.", lambda report: report.database_latency is not None),
-    Measured(
+    Gauge("leading", "1 while this process may write.", lambda report: report.leadership is LeadershipStatus.LEADING),
+    Gauge("database_up", "1 while PostgreSQL answers.", lambda report: report.database_latency is not None),
+    Gauge(
         "database_latency_seconds",
         "Last round trip to PostgreSQL; NaN while it is away.",
         lambda report: nan if report.database_latency is None else report.database_latency,
     ),
-    Measured(
+    Gauge(
         "outbox_messages",
         "Messages by work state; dead: of the last day.",
         lambda report: _outbox(report),
         "state",
     ),
-    Measured(
+    Gauge(
         "reply_waits_seconds",
         "How long the oldest due reply has waited.",
-        lambda report: report.sending.totals.oldest_reply if report.sending.totals else nan,
+        lambda report: report.outbound.totals.oldest_reply if report.outbound.totals else nan,
     ),
-    Measured("throttled_units", "Units that were asked to slow down.", lambda report: report.sending.throttled_units),
-    Measured("paused_units", "Units whose sender waits for its line.", lambda report: report.sending.paused_units),
-    Measured(
-        "hook_deliveries_waiting", "Webhooks to CRMs that wait to be taken.", lambda report: _told(report).waiting
+    Gauge("throttled_units", "Units that were asked to slow down.", lambda report: report.outbound.throttled_units),
+    Gauge("paused_units", "Units whose sender waits for its line.", lambda report: report.outbound.paused_units),
+    Gauge(
+        "hook_deliveries_waiting",
+        "Webhooks to CRMs that wait to be taken.",
+        lambda report: _hook_totals(report).waiting,
     ),
-    Measured("hook_waits_seconds", "How long the oldest of them has waited.", lambda report: report.told.waits),
-    Measured("hook_deliveries_dead", "Webhooks to CRMs given up within a day.", lambda report: _told(report).dead),
-    Measured("hooks_disabled", "Hooks that failed and are served no more.", lambda report: _told(report).disabled),
-    Measured("streams", "Clients that watch live events.", lambda report: report.told.streams),
-    Measured("loop_lag_seconds", "How late the event loop woke last.", lambda report: report.loop_lag),
+    Gauge(
+        "hook_waits_seconds",
+        "How long the oldest of them has waited.",
+        lambda report: report.notifications.longest_wait,
+    ),
+    Gauge("hook_deliveries_dead", "Webhooks to CRMs given up within a day.", lambda report: _hook_totals(report).dead),
+    Gauge("hooks_disabled", "Hooks that failed and are served no more.", lambda report: _hook_totals(report).disabled),
+    Gauge("streams", "Clients that watch live events.", lambda report: report.notifications.streams),
+    Gauge("loop_lag_seconds", "How late the event loop woke last.", lambda report: report.loop_lag),
 )
 
 
-def _outbox(report: Report) -> dict[str, float]:
-    totals = report.sending.totals
+def _outbox(report: HealthReport) -> dict[str, float]:
+    totals = report.outbound.totals
     states = ("queued", "leased", "uncertain", "waits_for_person", "dead", "stalled")
-    return {state: totals.of(state) if totals is not None else nan for state in states}
+    return {state: totals.count(state) if totals is not None else nan for state in states}
 
 
-def _told(report: Report) -> HookTotals:
-    return report.told.totals or HookTotals()
+def _hook_totals(report: HealthReport) -> HookTotals:
+    return report.notifications.totals or HookTotals()
 
 
 def exported_names() -> frozenset[str]:
-    """Every name that /metrics can show of ours."""
-    return frozenset(metric.exported for metric in (*COUNTED, *MEASURED))
+    """Every name of our own that /metrics can show."""
+    return frozenset(metric.exported_name for metric in (*COUNTERS, *GAUGES))
 
 
-class _Ours(Collector):
-    def __init__(self, counters: Counters, report: Callable[[], Report]) -> None:
+class _ZaplineCollector(Collector):
+    def __init__(self, counters: Counters, report: Callable[[], HealthReport]) -> None:
         self._counters = counters
         self._report = report
 
     def describe(self) -> Iterable[Metric]:
-        return ()  # named by the catalogue; nothing is collected when the registry is made
+        return ()  # listed above; nothing is collected when the registry is created
 
     def collect(self) -> Iterable[Metric]:
         totals: dict[str, dict[str, int]] = {}
         for (name, label), amount in self._counters.totals.items():
             totals.setdefault(name, {})[label] = amount
-        for counted in COUNTED:
-            yield _counter(counted, totals.get(counted.source or counted.name, {}))
+        for counter in COUNTERS:
+            yield _counter(counter, totals.get(counter.source or counter.name, {}))
         report = self._report()
-        for measured in MEASURED:
-            yield _gauge(measured, measured.read(report))
+        for gauge in GAUGES:
+            yield _gauge(gauge, gauge.read(report))
 
 
-def _counter(counted: Counted, moved: Mapping[str, int]) -> Metric:
+def _counter(counter: Counter, amounts: Mapping[str, int]) -> Metric:
     family = CounterMetricFamily(
-        PREFIX + counted.name, counted.help, labels=[counted.label] if counted.label is not None else []
+        PREFIX + counter.name, counter.help, labels=[counter.label] if counter.label is not None else []
     )
-    if counted.label is None:
-        family.add_metric([], sum(moved.values()))
+    if counter.label is None:
+        family.add_metric([], sum(amounts.values()))
         return family
-    values = dict.fromkeys(counted.known, 0)
+    values = dict.fromkeys(counter.known_labels, 0)
     other = 0
-    for label, amount in moved.items():
-        if label in values or len(values) < _LABELS:
+    for label, amount in amounts.items():
+        if label in values or len(values) < _MAX_LABELS:
             values[label] = amount
         else:
             other += amount
@@ -312,10 +323,8 @@ def _counter(counted: Counted, moved: Mapping[str, int]) -> Metric:
     return family
 
 
-def _gauge(measured: Measured, value: float | Mapping[str, float]) -> Metric:
-    family = GaugeMetricFamily(
-        measured.exported, measured.help, labels=[measured.label] if measured.label is not None else []
-    )
+def _gauge(gauge: Gauge, value: float | Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(gauge.exported_name, gauge.help, labels=[gauge.label] if gauge.label is not None else [])
     if isinstance(value, Mapping):
         for label, amount in value.items():
             family.add_metric([label], amount)
@@ -325,15 +334,15 @@ def _gauge(measured: Measured, value: float | Mapping[str, float]) -> Metric:
 
 
 class Metrics:
-    """The registry of this process: ours, and what prometheus_client tells of process, platform and collector."""
+    """The process's registry: our metrics, and prometheus_client's for process, platform and garbage collector."""
 
-    def __init__(self, counters: Counters, report: Callable[[], Report]) -> None:
+    def __init__(self, counters: Counters, report: Callable[[], HealthReport]) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_Ours(counters, report))
+        self._registry.register(_ZaplineCollector(counters, report))
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         GCCollector(registry=self._registry)
 
     def text(self) -> bytes:
-        """Everything in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)

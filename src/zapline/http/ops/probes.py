@@ -1,4 +1,4 @@
-"""Probes: /livez, /readyz, /health and /metrics; open to all, so they name no unit, phone or secret."""
+"""Routes of probes: /livez, /readyz, /health and /metrics; open to all, so they show no unit name, phone or secret."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated
@@ -11,26 +11,26 @@ from quart import Response
 from zapline import __version__
 from zapline.domain.privacy.masking import sanitize_error
 from zapline.domain.timestamps import iso
-from zapline.http.api.framework.json_bodies import Answer, Moment, reply
+from zapline.http.api.framework.json_bodies import ResponseBody, Timestamp, json_response
 from zapline.http.api.framework.problems import Problem
-from zapline.http.api.framework.routes import Access, Doc, Routes
+from zapline.http.api.framework.route_table import Access, RouteDoc, RouteTable
 from zapline.http.ops.metrics import Metrics
 from zapline.supervisors.counters import Counters
-from zapline.supervisors.health.check import Check, Verdict
-from zapline.supervisors.health.health_report import Health, Report
-from zapline.supervisors.leadership import Standing
+from zapline.supervisors.health.health_check import HealthCheck, Verdict
+from zapline.supervisors.health.health_report import HealthMonitor, HealthReport
+from zapline.supervisors.leadership import LeadershipStatus
 
-_AS_GOOD = 0.25
-"""Seconds for which a report is good: judging ten thousand units takes milliseconds, and anybody may ask."""
+_REPORT_SECONDS = 0.25
+"""Seconds for which a report is cached: judging ten thousand units takes milliseconds, and anybody may call."""
 
 
-class PassBody(Answer, frozen=True):
+class PassBody(ResponseBody, frozen=True):
     """All is well, as far as this probe looks."""
 
     status: Verdict
 
 
-class CheckBody(Answer, frozen=True):
+class CheckBody(ResponseBody, frozen=True):
     """A value, what is expected of it, and the verdict."""
 
     value: float
@@ -39,7 +39,7 @@ class CheckBody(Answer, frozen=True):
     explanation: Annotated[str, Meta(description="What it means and what to do.")]
 
 
-class JournalBody(Answer, frozen=True):
+class JournalBody(ResponseBody, frozen=True):
     """Webhooks that are on disk and not in the database yet."""
 
     depth: int
@@ -47,21 +47,21 @@ class JournalBody(Answer, frozen=True):
     bytes: Annotated[int, Meta(description="On disk, with those that are done.")]
 
 
-class DatabaseBody(Answer, frozen=True):
+class DatabaseBody(ResponseBody, frozen=True):
     """Whether this process leads, and how fast the database answers."""
 
-    standing: Standing
+    standing: LeadershipStatus
     latency_seconds: Annotated[float | None, Meta(description="Null while it is away.")]
 
 
-class RecorderBody(Answer, frozen=True):
+class RecorderBody(ResponseBody, frozen=True):
     """Who writes to the database."""
 
     waiting: int
     lanes: Sequence[str]
 
 
-class FleetBody(Answer, frozen=True):
+class FleetBody(ResponseBody, frozen=True):
     """All units, counted."""
 
     total: int
@@ -70,12 +70,12 @@ class FleetBody(Answer, frozen=True):
     lagging: int
 
 
-class HealthBody(Answer, frozen=True):
+class HealthBody(ResponseBody, frozen=True):
     """The verdict on the process, and what it stands on."""
 
     status: Verdict
     version: str
-    time: Moment | None
+    time: Timestamp | None
     rates: Annotated[Mapping[str, CheckBody], Meta(description="The four rates that the promise is made of.")]
     checks: Mapping[str, CheckBody]
     journal: JournalBody
@@ -85,52 +85,52 @@ class HealthBody(Answer, frozen=True):
     loop_lag_seconds: float
 
 
-_LIVEZ = Doc("Whether the process lives", {200: PassBody})
-_READYZ = Doc("Whether a webhook can be made durable", {200: PassBody}, errors={"not_ready": 503})
-_HEALTH = Doc("How all is, judged", {200: HealthBody}, detail="Always 200: the verdict is inside.")
-_METRICS = Doc("Metrics for Prometheus", {200: "text/plain"})
+_LIVEZ = RouteDoc("Whether the process lives", {200: PassBody})
+_READYZ = RouteDoc("Whether a webhook can be made durable", {200: PassBody}, errors={"not_ready": 503})
+_HEALTH = RouteDoc("How all is, judged", {200: HealthBody}, detail="Always 200: the verdict is inside.")
+_METRICS = RouteDoc("Metrics for Prometheus", {200: "text/plain"})
 
 
-class Ops:
+class ProbeRoutes:
     """``clock`` gives seconds since the epoch."""
 
-    def __init__(self, health: Health, counters: Counters, clock: Callable[[], float]) -> None:
+    def __init__(self, health: HealthMonitor, counters: Counters, clock: Callable[[], float]) -> None:
         self._health = health
         self._clock = clock
         self._metrics = Metrics(counters, self._report)
-        self._known: tuple[float, Report] | None = None
+        self._cached: tuple[float, HealthReport] | None = None
 
-    def attach(self, routes: Routes) -> None:
+    def attach(self, routes: RouteTable) -> None:
         routes.add("GET", "/livez", "livez", self.livez, Access.OPEN, _LIVEZ)
         routes.add("GET", "/readyz", "readyz", self.readyz, Access.OPEN, _READYZ)
         routes.add("GET", "/health", "health", self.health, Access.OPEN, _HEALTH)
         routes.add("GET", "/metrics", "metrics", self.metrics, Access.OPEN, _METRICS)
 
     async def livez(self) -> Response:
-        """The loop turns, or nobody would answer."""
-        return reply(PassBody(Verdict.PASS))
+        """Answered by the event loop, so it is alive."""
+        return json_response(PassBody(Verdict.PASS))
 
     async def readyz(self) -> Response:
         if not self._health.can_accept():
-            said = "neither the journal nor the database takes a webhook just now"
-            raise Problem(503, "not_ready", said, retryable=True, retry_after=5)
-        return reply(PassBody(Verdict.PASS))
+            detail = "neither the journal nor the database takes a webhook just now"
+            raise Problem(503, "not_ready", detail, retryable=True, retry_after=5)
+        return json_response(PassBody(Verdict.PASS))
 
     async def health(self) -> Response:
         """Always 200: the verdict is inside."""
-        return reply(_health(self._report(), self._clock()))
+        return json_response(_health_body(self._report(), self._clock()))
 
     async def metrics(self) -> Response:
         return Response(self._metrics.text(), content_type=CONTENT_TYPE_LATEST)
 
-    def _report(self) -> Report:
+    def _report(self) -> HealthReport:
         now = trio.current_time()
-        if self._known is None or now - self._known[0] >= _AS_GOOD:
-            self._known = (now, self._health.report(self._clock()))
-        return self._known[1]
+        if self._cached is None or now - self._cached[0] >= _REPORT_SECONDS:
+            self._cached = (now, self._health.report(self._clock()))
+        return self._cached[1]
 
 
-def _health(report: Report, now: float) -> HealthBody:
+def _health_body(report: HealthReport, now: float) -> HealthBody:
     journal = JournalBody(report.journal.depth, report.journal_age, report.journal.stored_bytes)
     recorder = RecorderBody(report.recorder.waiting, [state.value for state in report.recorder.states])
     units = FleetBody(sum(report.phases.values()), report.phases, report.quarantined, report.lagging_units)
@@ -138,16 +138,16 @@ def _health(report: Report, now: float) -> HealthBody:
         status=report.verdict,
         version=__version__,
         time=iso(now),
-        rates={rate.name: _check(rate) for rate in report.rates},
-        checks={check.name: _check(check) for check in report.checks},
+        rates={rate.name: _check_body(rate) for rate in report.rates},
+        checks={check.name: _check_body(check) for check in report.checks},
         journal=journal,
-        database=DatabaseBody(report.standing, report.database_latency),
+        database=DatabaseBody(report.leadership, report.database_latency),
         recorder=recorder,
         units=units,
         loop_lag_seconds=report.loop_lag,
     )
 
 
-def _check(check: Check) -> CheckBody:
-    """The explanation may quote a server's error: addresses of ours and accounts stay out of it."""
+def _check_body(check: HealthCheck) -> CheckBody:
+    """The explanation may quote a server's error, so addresses and accounts are masked."""
     return CheckBody(check.value, check.threshold, check.verdict, sanitize_error(check.explanation))

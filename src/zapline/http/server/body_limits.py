@@ -1,4 +1,4 @@
-"""Lets a few routes take larger bodies, and for longer, than all others."""
+"""Allows larger bodies, and more time for them, on a few routes."""
 
 import re
 from collections.abc import Sequence
@@ -9,22 +9,22 @@ from quart_trio.wrappers import TrioRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Larger:
-    """Of a POST whose path is ``path``: the largest body in bytes, and the seconds it may take."""
+class BodyLimit:
+    """For a POST to ``path``: the largest body in bytes, and the seconds it may take."""
 
     path: re.Pattern[str]
-    most: int
-    within: float
+    max_bytes: int
+    seconds: float
 
 
-def request_class(larger: Sequence[Larger]) -> type[TrioRequest]:
-    """Requests that know these exceptions."""
+def limited_request_class(limits: Sequence[BodyLimit]) -> type[TrioRequest]:
+    """A request class with these limits."""
 
     class Request(TrioRequest):
         def __init__(self, method: str, scheme: str, path: str, *rest: Any, **options: Any) -> None:
-            for one in larger:
-                if method == "POST" and one.path.fullmatch(path):
-                    options |= {"max_content_length": one.most, "body_timeout": one.within}
+            for limit in limits:
+                if method == "POST" and limit.path.fullmatch(path):
+                    options |= {"max_content_length": limit.max_bytes, "body_timeout": limit.seconds}
             super().__init__(method, scheme, path, *rest, **options)
 
     return Request

@@ -1,4 +1,4 @@
-"""Tells where a request comes from, behind proxies that are ours."""
+"""Finds the address of a client behind trusted proxies."""
 
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -7,45 +7,46 @@ from typing import Any
 Networks = Sequence[IPv4Network | IPv6Network]
 
 
-def source_of(scope: Mapping[str, Any], trusted: Networks) -> str:
-    """The address of the caller of an ASGI request: the nearest one that is none of our ``trusted`` proxies.
+def client_address(scope: Mapping[str, Any], trusted: Networks) -> str:
+    """The address of the client of an ASGI request: the nearest one that is not a ``trusted`` proxy.
 
-    ``unknown`` where the connection has none.
+    ``unknown`` if the connection has no address.
     """
-    nearest = _plain(str((scope.get("client") or ("unknown",))[0]))
+    nearest = _normalise(str((scope.get("client") or ("unknown",))[0]))
     if not trusted:
         return nearest
-    given = b",".join(value for name, value in scope["headers"] if name.lower() == b"x-forwarded-for")
-    forwarded = [part.strip() for part in given.decode("latin-1").split(",")]
+    header = b",".join(value for name, value in scope["headers"] if name.lower() == b"x-forwarded-for")
+    forwarded = [part.strip() for part in header.decode("latin-1").split(",")]
     for earlier in reversed(forwarded[-10:]):
-        if not is_within(nearest, trusted) or _read(earlier) is None:
+        if not is_within(nearest, trusted) or _parse(earlier) is None:
             break
-        nearest = _plain(earlier)
+        nearest = _normalise(earlier)
     return nearest
 
 
 def is_within(address: str, networks: Networks) -> bool:
-    """Whether an address lies in one of the networks; what is no address does not."""
-    found = _read(address)
-    return found is not None and any(found in network for network in networks)
+    """Whether the address is in one of the networks; False for text that is not an address."""
+    parsed = _parse(address)
+    return parsed is not None and any(parsed in network for network in networks)
 
 
-def _read(text: str) -> IPv4Address | IPv6Address | None:
-    """An address. A socket for both kinds names IPv4 ones as parts of IPv6: all of them would be one party."""
+def _parse(text: str) -> IPv4Address | IPv6Address | None:
+    """The address; IPv4 ones mapped into IPv6 by a dual-stack socket become IPv4, or all of them would be one
+    client."""
     try:
-        found = ip_address(text)
+        address = ip_address(text)
     except ValueError:
         return None
-    return getattr(found, "ipv4_mapped", None) or found
+    return getattr(address, "ipv4_mapped", None) or address
 
 
-def _plain(text: str) -> str:
-    found = _read(text)
-    return str(found) if isinstance(found, IPv4Address) else text
+def _normalise(text: str) -> str:
+    address = _parse(text)
+    return str(address) if isinstance(address, IPv4Address) else text
 
 
-def party_of(source: str) -> str:
-    """Who is counted as one: an IPv4 address, or the 64 bits that a single IPv6 subscriber has for himself."""
-    if ":" not in source or _read(source) is None:
+def rate_limit_key(source: str) -> str:
+    """What attempts are counted by: an IPv4 address, or the /64 network of one IPv6 subscriber."""
+    if ":" not in source or _parse(source) is None:
         return source
     return str(ip_network((source.partition("%")[0], 64), strict=False))

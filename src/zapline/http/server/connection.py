@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection on hypercorn's protocols, with fewer objects and task switches a request."""
+"""One HTTP/1.1 connection on hypercorn's protocols, with fewer objects and task switches for each request."""
 
 import os
 from collections import deque
@@ -18,14 +18,14 @@ from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
 _READ_BYTES = 2**16
-_INBOX = 10
+_MAX_MESSAGES = 10
 """Messages of a request that may wait for the application; then its sender waits."""
-_SHUT_WITHIN = 1.0
-"""Seconds to tell the application of the end in order; then the socket is closed over its head."""
+_SHUT_SECONDS = 1.0
+"""Seconds for an orderly end; then the socket is closed."""
 
 
-class _Idle:
-    """Since when a connection has had no request. hypercorn keeps a task for it, and starts a new one a request."""
+class _IdleTimer:
+    """Since when a connection has had no request; hypercorn starts a task for each request instead."""
 
     __slots__ = ("since",)
 
@@ -39,42 +39,42 @@ class _Idle:
         self.since = None
 
 
-class _Inbox:
-    """A request's messages on their way to the application: bounded, and no task switch where none is needed."""
+class _MessageQueue:
+    """A request's messages to the application: bounded, and without a task switch where none is needed."""
 
-    __slots__ = ("_messages", "_news", "_over", "_room", "complete")
+    __slots__ = ("_arrived", "_closed", "_messages", "_room", "complete")
 
     def __init__(self) -> None:
         self._messages: deque[Any] = deque()
-        self._news: trio.Event | None = None
+        self._arrived: trio.Event | None = None
         self._room: trio.Event | None = None
-        self._over = False
+        self._closed = False
         self.complete = False
         """The whole body has come."""
 
     async def put(self, message: Any) -> None:
-        """Wait while the application is slow; what nobody will read any more is let go.
+        """Wait while the application is slow; messages after ``end`` are dropped.
 
-        The news that the client is gone never waits: who brings it may hold a shield.
+        ``http.disconnect`` never waits: its sender may hold a shield.
         """
         if not message.get("more_body", False):
             self.complete = True
         if message["type"] != "http.disconnect":
-            while len(self._messages) >= _INBOX and not self._over:
+            while len(self._messages) >= _MAX_MESSAGES and not self._closed:
                 if self._room is None:
                     self._room = trio.Event()
                 await self._room.wait()
-            if self._over:
+            if self._closed:
                 return
         self._messages.append(message)
-        if self._news is not None:
-            self._news.set()
+        if self._arrived is not None:
+            self._arrived.set()
 
     async def get(self) -> Any:
         while not self._messages:
-            self._news = trio.Event()
-            await self._news.wait()
-        self._news = None
+            self._arrived = trio.Event()
+            await self._arrived.wait()
+        self._arrived = None
         message = self._messages.popleft()
         if self._room is not None:
             self._room.set()
@@ -82,15 +82,15 @@ class _Inbox:
         return message
 
     def end(self) -> None:
-        """Nobody reads any more: whoever waits for room goes on."""
-        self._over = self.complete = True
+        """Stop reading: whoever waits in ``put`` continues."""
+        self._closed = self.complete = True
         if self._room is not None:
             self._room.set()
             self._room = None
 
 
 class _Protocol(H11Protocol):
-    """HTTP/1.1 and nothing else: no upgrade to HTTP/2 or websockets is looked for in the headers."""
+    """HTTP/1.1 only: no upgrade to HTTP/2 or websockets."""
 
     async def _check_protocol(self, event: h11.Request) -> None:
         pass
@@ -118,32 +118,32 @@ class _Tasks(TaskGroup):
 
     def __init__(self) -> None:
         super().__init__()
-        self.inbox: _Inbox | None = None
+        self.queue: _MessageQueue | None = None
 
     async def spawn_app(self, app: Any, config: Config, scope: Any, send: Any) -> Any:
-        self.inbox = inbox = _Inbox()
+        self.queue = queue = _MessageQueue()
 
         async def answer() -> None:
             try:
-                await _handle(app, config, scope, inbox.get, send, trio.to_thread.run_sync, trio.from_thread.run)
+                await _handle(app, config, scope, queue.get, send, trio.to_thread.run_sync, trio.from_thread.run)
             finally:
-                inbox.end()
+                queue.end()
 
         assert self._nursery is not None
         self._nursery.start_soon(answer)
-        return inbox.put
+        return queue.put
 
 
 class Connection(TCPServer):
-    """hypercorn's connection with fewer steps a request.
+    """hypercorn's connection with fewer steps for each request.
 
-    There is no task for idleness, no channel a request, one send for head and body, and no lock where the
-    kernel takes the bytes at once.
+    It has no idle task and no channel for each request, sends head and body at once, and takes no lock if the kernel
+    accepts the bytes at once.
     """
 
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
-        self.idle_task: Any = _Idle()
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.idle_task: Any = _IdleTimer()
         self._head = b""
         self._tasks = _Tasks()
         self._busy_since: float | None = None
@@ -152,7 +152,7 @@ class Connection(TCPServer):
         self._until_closed = trio.CancelScope()
 
     async def run(self) -> None:
-        """Serve until the connection is closed. hypercorn's reader may wait for ever on a stream that is gone."""
+        """Serve until the connection is closed; hypercorn's reader could wait for ever on a closed stream."""
         plain: trio.SocketStream = cast(Any, self.stream)
         with self._until_closed:
             try:
@@ -161,36 +161,36 @@ class Connection(TCPServer):
                 async with self._tasks as tasks:
                     self._task_group = tasks
                     state = ConnectionState(self.state)
-                    given = (self.app, self.config, self.context, tasks, state, False)
-                    self.protocol = cast(Any, _Protocol(*given, client, server, self.protocol_send))
+                    arguments = (self.app, self.config, self.context, tasks, state, False)
+                    self.protocol = cast(Any, _Protocol(*arguments, client, server, self.protocol_send))
                     await self.protocol.initiate()
                     await self.idle_task.restart(tasks, None)
                     await self._read_data()
             except OSError:
-                pass  # the peer is gone, in whatever way
+                pass  # the peer has closed the connection
             finally:
                 await self._close()
 
     def idle_for(self, now: float) -> float:
-        """Seconds without a request; below zero while one is in hand."""
+        """Seconds without a request; negative during one."""
         return now - self.idle_task.since if self.idle_task.since is not None else -1.0
 
-    def trickles_for(self, now: float) -> float:
-        """Seconds for which the body of the request in hand has been coming; 0 once it is here."""
-        inbox = self._tasks.inbox
-        if self._busy_since is None or inbox is None or inbox.complete:
+    def body_incomplete_for(self, now: float) -> float:
+        """Seconds since the current request's body began to arrive; 0 once it is complete."""
+        queue = self._tasks.queue
+        if self._busy_since is None or queue is None or queue.complete:
             return 0.0
         return now - self._busy_since
 
-    def unread_for(self, now: float) -> float:
-        """Seconds for which a send has been waiting for the client to read; 0 while none waits."""
+    def send_blocked_for(self, now: float) -> float:
+        """Seconds that a send has waited for the client to read; 0 if none waits."""
         return now - self._sending_since if self._sending_since is not None else 0.0
 
     async def shut(self) -> None:
-        """End the connection and its request within a second, whatever they are at. Not cancelled in between."""
-        if self._tasks.inbox is not None:
-            self._tasks.inbox.end()
-        with trio.move_on_after(_SHUT_WITHIN, shield=True):
+        """End the connection and its request within a second. Cancellation is shielded meanwhile."""
+        if self._tasks.queue is not None:
+            self._tasks.queue.end()
+        with trio.move_on_after(_SHUT_SECONDS, shield=True):
             await self._initiate_server_close()
         cast(Any, self.stream).socket.close()
         self._until_closed.cancel()
@@ -198,7 +198,7 @@ class Connection(TCPServer):
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, RawData):
             if not self._head and event.data.startswith(b"HTTP/1.1 ") and event.data[9:10] != b"1":
-                self._head = event.data  # waits for what follows; an interim answer (1xx) is followed by nothing
+                self._head = event.data  # sent with the body; an interim response (1xx) has none
             else:
                 await self._write(event.data)
             return
@@ -210,7 +210,7 @@ class Connection(TCPServer):
     async def _write(self, data: bytes) -> None:
         data, self._head = self._head + data, b""
         if data and not self.send_lock.locked():
-            with suppress(OSError):  # full or gone: the careful way will tell
+            with suppress(OSError):  # full or closed: the normal send below finds out
                 data = data[os.write(cast(Any, self.stream).socket.fileno(), data) :]
         if data:
             if not self._senders:

@@ -1,7 +1,7 @@
-"""Serves an ASGI application with hypercorn's protocols, in our own nursery, and stops within its grace.
+"""Serves an ASGI application with hypercorn's protocols in our own nursery, and stops within a grace period.
 
-hypercorn's own ``serve`` cannot be stopped while a client does not read: it sends under a shield, out of reach
-of any deadline. Here the sockets are ours, and what is left when the grace is over is closed under the send.
+hypercorn's own ``serve`` cannot be stopped while a client does not read: it sends under a shield that no deadline
+reaches. Here the sockets are ours, and what is left after the grace period is closed under the send.
 """
 
 import logging
@@ -31,28 +31,28 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_LAST_CALL = 0.75
-"""Seconds that handlers have once their connections are closed; then they are cancelled."""
+_CLEANUP_SECONDS = 0.75
+"""Seconds that handlers have after their connections are closed; then they are cancelled."""
 _TCP_NOTSENT_LOWAT = 25
 """Linux's number; the socket module has no name for it."""
-_UNSENT = 128 * 1024
-"""Bytes that the kernel takes ahead of what a client reads. Without it that is 4 MB for each that reads nothing."""
+_MAX_UNSENT = 128 * 1024
+"""Bytes the kernel buffers ahead of a slow reader; the default is 4 MB for each client."""
 _UNACKNOWLEDGED_MS = 60_000
-"""How long bytes may stay unacknowledged: a client that has vanished keeps its stream for no longer."""
+"""How long bytes may stay unacknowledged; ends the connection of a client that has vanished."""
 _LOG = structlog.get_logger(scope="Server")
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What a client may take. ``keep_alive``: seconds without a request, and for a request's headers."""
+class ServerLimits:
+    """Limits for clients. ``keep_alive``: seconds without a request, and for a request's headers."""
 
     keep_alive: float = 15.0
-    body_within: float = 30.0
-    """Seconds for a whole body: who trickles holds a connection and a share of the byte budget."""
-    write_within: float = 30.0
-    """Seconds for which one send may wait for a client that does not read."""
+    body_seconds: float = 30.0
+    """Seconds for a whole body: a slow sender holds a connection and part of the byte budget."""
+    write_seconds: float = 30.0
+    """Seconds that one send may wait for a client that does not read."""
     connections: int = 4096
-    """Open at once; who comes then waits, unanswered, until one ends."""
+    """Open at once; further ones wait to be accepted."""
     header_bytes: int = 16 * 1024
     backlog: int = 1024
 
@@ -63,34 +63,36 @@ async def serve(
     shutdown: trio.Event,
     grace: float,
     *,
-    limits: Limits | None = None,
+    limits: ServerLimits | None = None,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve until ``shutdown``; then requests in hand have ``grace`` seconds, and all connections end.
+    """Serve until ``shutdown``; then current requests have ``grace`` seconds, and all connections end.
 
-    ``binds``: ``host:port``, ``unix:/path`` or ``fd://3``; port 0 takes a free one. ``task_status`` gets the
-    addresses once they listen, as ``http://127.0.0.1:8080``. Raises ConfigurationError for an address that
-    cannot be had. Cancellation ends all connections at once.
+    ``binds``: ``host:port``, ``unix:/path`` or ``fd://3``; port 0 takes a free one. ``task_status`` gets the bound
+    addresses, as ``http://127.0.0.1:8080``. Raises ConfigurationError for an address that cannot be bound.
+    Cancellation ends all connections at once.
     """
-    limits = limits or Limits()
+    limits = limits or ServerLimits()
     config = _config(limits)
     context = WorkerContext(None)
     sockets = _listen(binds, limits.backlog)
-    room = trio.Semaphore(limits.connections)
-    listeners = [_Listener(trio.SocketListener(trio.socket.from_stdlib_socket(one)), room) for one in sockets]
-    streams = _Streams()
+    slots = trio.Semaphore(limits.connections)
+    listeners = [
+        _Listener(trio.SocketListener(trio.socket.from_stdlib_socket(listening)), slots) for listening in sockets
+    ]
+    streams = _Connections()
     asgi = wrap_app(cast(Any, app), 0, "asgi")
 
     async def handle(stream: trio.SocketStream) -> None:
         try:
             connection = Connection(asgi, config, context, LifespanState(), cast(Any, stream))
-            with streams.holding(stream, connection):
+            with streams.track(stream, connection):
                 try:
                     await connection.run()
-                except Exception:  # noqa: BLE001 - the error handler of a connection: one must not end them all
+                except Exception:  # noqa: BLE001 - one connection must not end all others
                     _LOG.exception("A connection crashed")
         finally:
-            room.release()
+            slots.release()
 
     async with trio.open_nursery() as connections:
         try:
@@ -98,32 +100,32 @@ async def serve(
                 serving = partial(trio.serve_listeners, handle, listeners, handler_nursery=connections)
                 accepting.start_soon(serving)
                 accepting.start_soon(streams.sweep, limits)
-                task_status.started([_address(one) for one in sockets])
+                task_status.started([_address(listening) for listening in sockets])
                 await shutdown.wait()
                 accepting.cancel_scope.cancel()
             await context.terminated.set()
             with trio.move_on_after(grace):
                 await streams.close_idle()
-                await streams.gone()
+                await streams.wait_closed()
         finally:
-            # Also when cancelled: a send that no reader takes ends with its socket, and in no other way.
-            streams.cut()
-        with trio.move_on_after(_LAST_CALL):
-            await streams.gone()
+            # Also when cancelled: only closing its socket ends a send that nobody reads.
+            streams.close_all()
+        with trio.move_on_after(_CLEANUP_SECONDS):
+            await streams.wait_closed()
         connections.cancel_scope.cancel()
 
 
 class _Listener(trio.abc.Listener[trio.SocketStream]):
-    """Hands on a connection once there is room for it; whoever ends one releases ``room``."""
+    """Accepts a connection only while a slot is free; the handler of a connection releases it."""
 
-    def __init__(self, listener: trio.SocketListener, room: trio.Semaphore) -> None:
+    def __init__(self, listener: trio.SocketListener, slots: trio.Semaphore) -> None:
         self._listener = listener
-        self._room = room
+        self._slots = slots
 
     async def accept(self) -> trio.SocketStream:
         stream = await self._listener.accept()
         try:
-            await self._room.acquire()
+            await self._slots.acquire()
         except trio.Cancelled:
             stream.socket.close()
             raise
@@ -133,65 +135,64 @@ class _Listener(trio.abc.Listener[trio.SocketStream]):
         await self._listener.aclose()
 
 
-class _Streams:
+class _Connections:
     """The open connections."""
 
     def __init__(self) -> None:
         self._open: dict[trio.SocketStream, Connection] = {}
-        self._none = trio.Event()
+        self._all_closed = trio.Event()
 
     @contextmanager
-    def holding(self, stream: trio.SocketStream, connection: Connection) -> Iterator[None]:
+    def track(self, stream: trio.SocketStream, connection: Connection) -> Iterator[None]:
         self._open[stream] = connection
         try:
             yield
         finally:
             del self._open[stream]
             if not self._open:
-                self._none.set()
+                self._all_closed.set()
 
-    async def sweep(self, limits: Limits) -> None:
-        """Close what is idle, trickling or unread for too long, until cancelled; up to a twelfth late."""
+    async def sweep(self, limits: ServerLimits) -> None:
+        """Close connections that are idle, slow or unread for too long, until cancelled; up to a twelfth late."""
 
         def overdue(one: Connection, now: float) -> bool:
             return (
                 one.idle_for(now) >= limits.keep_alive
-                or one.trickles_for(now) > limits.body_within
-                or one.unread_for(now) > limits.write_within
+                or one.body_incomplete_for(now) > limits.body_seconds
+                or one.send_blocked_for(now) > limits.write_seconds
             )
 
         while True:
-            await trio.sleep(min(limits.keep_alive, limits.body_within, limits.write_within) / 12)
-            await self._close_if(overdue)
+            await trio.sleep(min(limits.keep_alive, limits.body_seconds, limits.write_seconds) / 12)
+            await self._close_where(overdue)
 
     async def close_idle(self) -> None:
-        """Close connections that have no request."""
-        await self._close_if(lambda one, now: one.idle_for(now) >= 0.0)
+        """Close connections without a request."""
+        await self._close_where(lambda one, now: one.idle_for(now) >= 0.0)
 
-    async def _close_if(self, due: Callable[[Connection, float], bool]) -> None:
+    async def _close_where(self, due: Callable[[Connection, float], bool]) -> None:
         now = trio.current_time()
         for connection in [one for one in self._open.values() if due(one, now)]:
-            if due(connection, trio.current_time()):  # while others were closed, a request may have come
+            if due(connection, trio.current_time()):  # a request may have arrived while others were closed
                 await connection.shut()
 
-    async def gone(self) -> None:
-        """Return when none is open. No new one may come."""
-        self._none = trio.Event()
+    async def wait_closed(self) -> None:
+        """Return when none is open; no new one may be accepted meanwhile."""
+        self._all_closed = trio.Event()
         if self._open:
-            await self._none.wait()
+            await self._all_closed.wait()
 
-    def cut(self) -> None:
-        """Close all; whoever waits on one of them is woken."""
+    def close_all(self) -> None:
+        """Close all sockets; tasks that wait on one of them are woken."""
         for stream in self._open:
             stream.socket.close()
 
 
-def finish_shielded(app: App) -> App:
-    """Let ``app``'s last message of a response out whole.
+def shield_last_message(app: App) -> App:
+    """Send ``app``'s last message of each response under a shield.
 
-    At the end of a response hypercorn tells the application that the client is gone, and quart-trio then
-    cancels its nursery while hypercorn is still tidying up inside it: without the shield idle connections
-    would never be closed.
+    At the end of a response hypercorn reports a disconnect to the application, and quart-trio then cancels its nursery
+    while hypercorn is still cleaning up inside it: without the shield idle connections would never be closed.
     """
 
     async def shielded(scope: Scope, receive: Receive, send: Send) -> None:
@@ -207,8 +208,8 @@ def finish_shielded(app: App) -> App:
     return shielded
 
 
-class _Silent(Logger):
-    """hypercorn's own log without its greeting; its access log is never on: it would print secrets in paths."""
+class _QuietLogger(Logger):
+    """hypercorn's logger without its greeting; the access log is off, since it would show secrets in paths."""
 
     async def info(self, message: str, *args: Any, **kwargs: Any) -> None:
         pass
@@ -217,24 +218,24 @@ class _Silent(Logger):
         pass
 
 
-class _Headers(Config):
-    """hypercorn's configuration; what every answer carries is written once a second."""
+class _CachedHeadersConfig(Config):
+    """hypercorn's configuration; headers common to all responses are formatted once a second."""
 
     _second = 0
-    _carried: list[tuple[bytes, bytes]] = []  # noqa: RUF012 - replaced, never changed
+    _cached: list[tuple[bytes, bytes]] = []  # noqa: RUF012 - replaced, never changed
 
     def response_headers(self, protocol: str) -> list[tuple[bytes, bytes]]:
         second = int(time.time())
         if second != self._second:
-            self._second, self._carried = second, super().response_headers(protocol)
-        return self._carried
+            self._second, self._cached = second, super().response_headers(protocol)
+        return self._cached
 
 
-def _config(limits: Limits) -> Config:
-    config = _Headers()
+def _config(limits: ServerLimits) -> Config:
+    config = _CachedHeadersConfig()
     config.accesslog = None
-    config.errorlog = logging.getLogger("zapline.http.server")  # masked like all others, with no handler of its own
-    config.logger_class = _Silent
+    config.errorlog = logging.getLogger("zapline.http.server")  # masked like all others, without a handler of its own
+    config.logger_class = _QuietLogger
     config.include_server_header = False
     config.keep_alive_timeout = limits.keep_alive
     config.h11_max_incomplete_size = limits.header_bytes
@@ -252,32 +253,32 @@ def _listen(binds: Sequence[str], backlog: int) -> list[socket.socket]:
         try:
             opened.append(_open(bind, backlog))
         except (OSError, OverflowError, ValueError) as error:
-            for one in opened:
-                one.close()
-            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            raise ConfigurationError(f"cannot listen on {bind}: {why}") from error
+            for listening in opened:
+                listening.close()
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise ConfigurationError(f"cannot listen on {bind}: {reason}") from error
     return opened
 
 
 def _open(bind: str, backlog: int) -> socket.socket:
     if bind.startswith("fd://"):
-        given = socket.socket(fileno=int(bind.removeprefix("fd://")))
-        given.listen(backlog)
-        return _tuned(given) if given.family != socket.AF_UNIX else given
+        listening = socket.socket(fileno=int(bind.removeprefix("fd://")))
+        listening.listen(backlog)
+        return _configure(listening) if listening.family != socket.AF_UNIX else listening
     if bind.startswith("unix:"):
         path = Path(bind.removeprefix("unix:"))
-        if path.is_socket():  # of an earlier process
+        if path.is_socket():  # left by an earlier process
             path.unlink()
         return socket.create_server(str(path), family=socket.AF_UNIX, backlog=backlog)
     host, _, port = bind.rpartition(":")
     host = host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return _tuned(socket.create_server((host, int(port)), family=family, backlog=backlog))
+    return _configure(socket.create_server((host, int(port)), family=family, backlog=backlog))
 
 
-def _tuned(listening: socket.socket) -> socket.socket:
-    """Set what the connections that it accepts are to inherit."""
+def _configure(listening: socket.socket) -> socket.socket:
+    """Set the options that accepted connections inherit."""
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    listening.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, _UNSENT)
+    listening.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, _MAX_UNSENT)
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_MS)
     return listening

@@ -1,4 +1,4 @@
-"""The webhook endpoint, as a bare ASGI application in front of all others: routes, answers 200, nothing else."""
+"""The webhook endpoint, an ASGI application in front of all others: authenticates, hands to the intake, answers 200."""
 
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
@@ -11,9 +11,9 @@ import structlog
 import trio
 
 from zapline.domain.ids import PROVIDER
-from zapline.domain.privacy.masking import mask_url
+from zapline.domain.privacy.masking import mask_secrets
 from zapline.evolution.webhooks.envelope import event_name, extract_envelope
-from zapline.http.server.client_address import source_of
+from zapline.http.server.client_address import client_address
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.intake import Intake
 from zapline.supervisors.inbound.unit_state import Unit
@@ -32,72 +32,72 @@ _START = {
     "headers": [(b"content-type", b"application/json"), (b"content-length", b"2")],
 }
 _BODY = {"type": "http.response.body", "body": b"{}"}
-_SMALL = 65_536
-_SMALL_BUDGET = 64 * _SMALL
-"""Declared bytes of a small body, and of all small ones in flight: they do not wait for the large ones."""
-_UNTRUSTED = 16_384
-"""Bytes kept of a body whose sender is not trusted: enough to name the instance in the log."""
+_SMALL_BODY = 65_536
+_SMALL_BUDGET = 64 * _SMALL_BODY
+"""Declared bytes of a small body, and of all small bodies in flight: they do not wait for large ones."""
+_UNTRUSTED_LIMIT = 16_384
+"""Bytes kept of an untrusted sender's body: enough to log the instance's name."""
 _LOGGED_PER_MINUTE = 10
-"""Security events of one source that are written out a minute; the rest is only counted."""
-_SOURCES = 1024
+"""Security events of one source logged per minute; the rest are only counted."""
+_MAX_SOURCES = 1024
 _LOG = structlog.get_logger(scope="Webhook")
 
 
 class ByteBudget:
-    """Bytes of all bodies in flight; who finds no room waits, and his sender with him (TCP does that)."""
+    """Bytes of all bodies in flight; a reader without room waits, and TCP makes its sender wait."""
 
     def __init__(self, total: int) -> None:
         self.free = total
-        self._queue: deque[tuple[int, trio.Event]] = deque()  # bounded by the connections
+        self._waiting: deque[tuple[int, trio.Event]] = deque()  # bounded by the connections
 
     async def reserve(self, size: int) -> None:
         """Wait until ``size`` bytes are free, first come first served. Cancellation reserves nothing."""
-        if not self._queue and size <= self.free:
+        if not self._waiting and size <= self.free:
             self.free -= size
             return
-        turn = (size, trio.Event())
-        self._queue.append(turn)
+        entry = (size, trio.Event())
+        self._waiting.append(entry)
         try:
-            await turn[1].wait()
+            await entry[1].wait()
         except trio.Cancelled:
-            if turn in self._queue:
-                self._queue.remove(turn)
+            if entry in self._waiting:
+                self._waiting.remove(entry)
             else:
                 self.release(size)
             raise
 
     def release(self, size: int) -> None:
         self.free += size
-        while self._queue and self._queue[0][0] <= self.free:
-            waiting, event = self._queue.popleft()
+        while self._waiting and self._waiting[0][0] <= self.free:
+            waiting, event = self._waiting.popleft()
             self.free -= waiting
             event.set()
 
 
 @dataclass(frozen=True, slots=True)
 class IntakePolicy:
-    """Bytes of one body at most, and of all bodies in flight.
+    """Limits in bytes: of one body, and of all bodies in flight.
 
-    Small bodies (64 KiB and less, declared) have 4 MiB of their own; a body without a declared length may
-    be of any size and counts as one of the largest.
+    Small bodies (declared as 64 KiB or less) share 4 MiB of their own; a body without a declared length counts as one
+    of the largest.
     """
 
     max_body: int
     body_budget: int
 
 
-class _Route(msgspec.Struct, frozen=True):
+class _WebhookPath(msgspec.Struct, frozen=True):
     provider: str
     secret: str
     event: str | None
-    """Named by the path's suffix, where Evolution sends by events."""
+    """From the path's suffix, where Evolution sends by events."""
 
 
 class WebhookApp:
-    """``/webhooks/whatsapp/{provider}/{secret}[/event]``; the secret may come in a header instead.
+    """``/webhooks/whatsapp/{provider}/{secret}[/event]``; the secret may be in a header instead.
 
-    Whatever comes by POST is answered 200 with ``{}``: Evolution drops a webhook at once on most 4xx and
-    repeats it, whole, on 5xx (contract, section 2). Everything else goes to ``rest``.
+    Every POST is answered 200 with ``{}``: Evolution drops a webhook at once on most 4xx and repeats it on 5xx
+    (contract, section 2). All other requests go to ``rest``.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class WebhookApp:
         rest: App | None,
         trusted: Sequence[IPv4Network | IPv6Network] = (),
     ) -> None:
-        """``trusted``: networks of proxies whose X-Forwarded-For is believed in security events."""
+        """``trusted``: networks of proxies whose X-Forwarded-For is used in security events."""
         self._roster = roster
         self._intake = intake
         self._counters = counters
@@ -117,11 +117,11 @@ class WebhookApp:
         self._budget = ByteBudget(max(policy.body_budget, policy.max_body))
         self._small_budget = ByteBudget(_SMALL_BUDGET)
         self._rest = rest
-        self._proxies = trusted
-        self._loud = _Loudness()
+        self._trusted_proxies = trusted
+        self._log_limit = _LogRateLimit()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and _path_of(scope).startswith(PREFIX):
+        if scope["type"] == "http" and _normalised_path(scope).startswith(PREFIX):
             if scope["method"] == "POST":
                 await self._webhook(scope, receive, send)
             else:
@@ -134,20 +134,20 @@ class WebhookApp:
     async def _webhook(self, scope: Scope, receive: Receive, send: Send) -> None:
         counters = self._counters
         counters.add("webhooks")
-        route = _route_of(scope)
-        found = self._roster.by_secret(route.provider, route.secret)
-        trusted = isinstance(found, Unit)
-        # Who is not trusted gets no share of the budget: a declared length alone must not keep others out.
-        keep = self._policy.max_body if trusted else _UNTRUSTED
+        route = _parse_path(scope)
+        sender = self._roster.by_secret(route.provider, route.secret)
+        trusted = isinstance(sender, Unit)
+        # Untrusted senders do not use the body budget: a declared length alone must not block others.
+        limit = self._policy.max_body if trusted else _UNTRUSTED_LIMIT
         declared = _declared_length(scope["headers"])
-        reserved = min(declared if declared is not None else keep, keep) if trusted else 0
-        budget = self._small_budget if reserved <= _SMALL else self._budget
+        reserved = min(declared if declared is not None else limit, limit) if trusted else 0
+        budget = self._small_budget if reserved <= _SMALL_BODY else self._budget
         await budget.reserve(reserved)
         try:
-            body = await _read(receive, keep)
+            body = await _read(receive, limit)
             if body is None:
-                return  # the sender went away; it will come again
-            stored = await self._route(found, route, scope, body)
+                return  # the sender disconnected and will repeat it
+            stored = await self._deliver(sender, route, scope, body)
         finally:
             budget.release(reserved)
         if not stored:
@@ -155,52 +155,52 @@ class WebhookApp:
         await send(_START)
         await send(_BODY)
 
-    async def _route(self, found: Unit | Refusal, route: _Route, scope: Scope, body: bytes | int) -> bool:
-        """Bring the body to its unit; False where it is lost. ``body`` is a size where it was over the limit.
+    async def _deliver(self, sender: Unit | Refusal, route: _WebhookPath, scope: Scope, body: bytes | int) -> bool:
+        """Hand the body to the intake of its unit; False if it is lost. ``body`` is a size if it was over the limit.
 
-        Where nothing says which instance it is for, the secret alone tells who sends it.
+        Without an instance in the body the secret alone identifies the unit.
         """
         if isinstance(body, int):
-            if isinstance(found, Unit):
-                return await self._intake.accept_too_large(found, body)
-            self._refuse(found, None, route, scope)
+            if isinstance(sender, Unit):
+                return await self._intake.accept_too_large(sender, body)
+            self._log_refusal(sender, None, route, scope)
             return True
         envelope = extract_envelope(body)
         if envelope.instance is not None:
-            found = self._roster.match(found, envelope.instance)
-        if isinstance(found, Unit):
+            sender = self._roster.match(sender, envelope.instance)
+        if isinstance(sender, Unit):
             event = envelope.event or route.event or ""
             self._counters.add("webhooks_accepted", event or "unknown")
-            return await self._intake.accept(found, event, body)
-        self._refuse(found, envelope.instance, route, scope)
+            return await self._intake.accept(sender, event, body)
+        self._log_refusal(sender, envelope.instance, route, scope)
         return True
 
-    def _refuse(self, why: Refusal, instance: str | None, route: _Route, scope: Scope) -> None:
-        self._counters.add("refused_webhooks", why.value)
-        if why is Refusal.ARCHIVED:
+    def _log_refusal(self, refusal: Refusal, instance: str | None, route: _WebhookPath, scope: Scope) -> None:
+        self._counters.add("refused_webhooks", refusal.value)
+        if refusal is Refusal.ARCHIVED:
             return
-        if why is not Refusal.PROVIDER:
+        if refusal is not Refusal.PROVIDER:
             self._counters.add("unknown_instances")
-        source = source_of(scope, self._proxies)
+        source = client_address(scope, self._trusted_proxies)
         number = self._counters.total("refused_webhooks")
-        if not self._loud.may_log(source, trio.current_time()):
+        if not self._log_limit.may_log(source, trio.current_time()):
             self._counters.add("security_events_unlogged")
             return
         name = (instance or "none")[:80]
-        # A path without a provider has the secret in its place.
+        # In a path without a provider the secret is in its place.
         provider = PROVIDER if route.provider == PROVIDER else "unknown"
-        where = mask_url(f"{PREFIX}whatsapp/{provider}/secret")
-        said = "Unknown instance" if why is Refusal.INSTANCE else why.value.replace("_", " ").capitalize()
-        # The name is a stranger's text: as a field it cannot be taken for a part of the template.
+        masked_url = mask_secrets(f"{PREFIX}whatsapp/{provider}/secret")
+        reason = "Unknown instance" if refusal is Refusal.INSTANCE else refusal.value.replace("_", " ").capitalize()
+        # The name is untrusted text: as a field it cannot become part of the template.
         _LOG.warning(
-            said + ": {instance}, provider: {provider}",
+            reason + ": {instance}, provider: {provider}",
             scope=f"Webhook:{number:06x}",
             instance=name,
             provider=provider,
-            url=where,
+            url=masked_url,
         )
         _LOG.error(
-            "Auth failed: " + said + ": {instance}",
+            "Auth failed: " + reason + ": {instance}",
             scope=f"webhook_{number:06x}",
             instance=name,
             source=source,
@@ -208,19 +208,19 @@ class WebhookApp:
         )
 
 
-class _Loudness:
-    """Limits what one source may write into the log; the least recently heard source is forgotten."""
+class _LogRateLimit:
+    """Limits what one source may write to the log; the least recently seen source is forgotten."""
 
     def __init__(self) -> None:
-        self._heard: OrderedDict[str, tuple[float, int]] = OrderedDict()
+        self._logged: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
     def may_log(self, source: str, now: float) -> bool:
-        since, count = self._heard.pop(source, (now, 0))
+        since, count = self._logged.pop(source, (now, 0))
         if now - since >= 60.0:
             since, count = now, 0
-        self._heard[source] = (since, count + 1)
-        if len(self._heard) > _SOURCES:
-            self._heard.popitem(last=False)
+        self._logged[source] = (since, count + 1)
+        if len(self._logged) > _MAX_SOURCES:
+            self._logged.popitem(last=False)
         return count < _LOGGED_PER_MINUTE
 
 
@@ -231,24 +231,24 @@ def _declared_length(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
     return None
 
 
-def _path_of(scope: Scope) -> str:
-    """The path with one slash in front: a base address that ends in a slash makes two of it."""
+def _normalised_path(scope: Scope) -> str:
+    """The path with a single leading slash: a base URL that ends in a slash makes two."""
     path: str = scope["path"]
     return "/" + path.lstrip("/") if path.startswith("//") else path
 
 
-def _route_of(scope: Scope) -> _Route:
-    """Provider and secret from path or header; empty strings match nothing. The path is unquoted already."""
-    parts = [part for part in _path_of(scope)[len(PREFIX) :].split("/") if part]
+def _parse_path(scope: Scope) -> _WebhookPath:
+    """Provider and secret from path or header; empty strings match nothing. The path is already unquoted."""
+    parts = [part for part in _normalised_path(scope)[len(PREFIX) :].split("/") if part]
     parts += [""] * 4
     in_header = [value for name, value in scope["headers"] if name == SECRET_HEADER]
     secret, suffix = (in_header[0].decode("latin-1"), parts[3] or parts[2]) if in_header else (parts[2], parts[3])
     provider = parts[1] if parts[0] == "whatsapp" else ""
-    return _Route(provider, secret, event_name(suffix) if suffix else None)
+    return _WebhookPath(provider, secret, event_name(suffix) if suffix else None)
 
 
 async def _read(receive: Receive, limit: int) -> bytes | int | None:
-    """The body; its size where it is over the limit (drained, not kept); None where the sender left."""
+    """The body; its size if it is over the limit (drained, not kept); None if the sender disconnected."""
     chunks: list[bytes] = []
     size = 0
     while True:

@@ -21,7 +21,7 @@ from zapline.http.api.framework.paging import (
 )
 from zapline.http.api.framework.problems import invalid
 from zapline.http.api.framework.route_table import Access, QueryParameter, RouteDoc, RouteTable
-from zapline.sql.accounts.audit_log import AuditLine, Wanted, read_audit
+from zapline.sql.accounts.audit_log import AuditEntry, AuditFilter, list_entries_for_admin
 from zapline.sql.postgres.pool import Pool
 
 _MAX_TEXT = 254
@@ -73,8 +73,8 @@ class AuditLogRoutes:
     async def list(self) -> Response:
         """Newest first."""
         limit, after = query_limit(), query_cursor(_After)
-        wanted = Wanted(query_unit(), _query_text("actor"), _query_text("action"))
-        lines = await read_audit(self._pool, wanted, after.id if after else None, limit + 1)
+        wanted = AuditFilter(query_unit(), _query_text("actor"), _query_text("action"))
+        lines = await list_entries_for_admin(self._pool, wanted, after.id if after else None, limit + 1)
         page, next_cursor = split_page(lines, limit, lambda line: _After(line.id))
         return json_response(AuditPage([_audit_line_body(line) for line in page], next_cursor))
 
@@ -86,7 +86,7 @@ def _query_text(name: str) -> str | None:
     return text
 
 
-def _audit_line_body(line: AuditLine) -> AuditLineBody:
+def _audit_line_body(line: AuditEntry) -> AuditLineBody:
     return AuditLineBody(
         id=line.id,
         at=iso(line.at),

@@ -32,7 +32,7 @@ from zapline.http.server.client_address import client_address
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.postgres.row_level_security import unit_scope
 from zapline.sql.privacy import erasure, export
-from zapline.sql.privacy.erasure import Erasure
+from zapline.sql.privacy.erasure import ErasureRecord
 from zapline.sql.privacy.export import Person
 from zapline.supervisors.accounts.audit_log import AuditLog
 from zapline.supervisors.privacy.erasure_jobs import ErasureJobs, UnknownContact, canonical_name
@@ -163,7 +163,7 @@ class PrivacyRoutes:
         return response
 
     async def _export_chunks(self, person: Person) -> AsyncIterator[bytes]:
-        async with aclosing(export.export(self._pool, person, time.time())) as chunks:
+        async with aclosing(export.export_person(self._pool, person, time.time())) as chunks:
             async for chunk in chunks:
                 yield chunk
 
@@ -191,7 +191,7 @@ class PrivacyRoutes:
                 raise UnknownUnit("there is no such unit")
 
 
-def _erasure_body(erasure: Erasure) -> ErasureBody:
+def _erasure_body(erasure: ErasureRecord) -> ErasureBody:
     return ErasureBody(
         id=erasure.id,
         state=erasure.state,

@@ -17,11 +17,11 @@ from zapline.http.api.framework.json_bodies import RequestBody, ResponseBody, Ti
 from zapline.http.api.framework.paging import PAGED, Page, Position, query_cursor, query_limit, split_page
 from zapline.http.api.framework.problems import ProblemType, ProblemTypes, invalid
 from zapline.http.api.framework.route_table import Access, RouteDoc, RouteTable
-from zapline.sql.accounts.access_tokens import ShutOut, TokenRecord
+from zapline.sql.accounts.access_tokens import AdminLockedOut, TokenRecord
 from zapline.supervisors.accounts.authentication import Authentication, IssuedToken, UnknownToken
 from zapline.supervisors.units.unit_commands import UnitCommands
 
-PROBLEMS: ProblemTypes = {UnknownToken: ProblemType(404, "token_not_found"), ShutOut: ProblemType(401, "unauthorized")}
+PROBLEMS: ProblemTypes = {UnknownToken: ProblemType(404, "token_not_found"), AdminLockedOut: ProblemType(401, "unauthorized")}
 _Moment = Annotated[datetime, Meta(tz=True)]
 _Label = Annotated[str, Meta(min_length=1, max_length=100, description="What people will know it by.")]
 _Scopes = Annotated[list[Scope], Meta(min_length=1, max_length=3, description="What it may do.")]

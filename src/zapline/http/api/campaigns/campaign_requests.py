@@ -1,4 +1,4 @@
-"""What requests about campaigns say, and what became of recipients as CSV."""
+"""Request bodies of campaigns and recipients, and their conversion to a campaign plan."""
 
 import re
 from datetime import datetime, time
@@ -92,40 +92,42 @@ class MoreRecipients(RequestBody, frozen=True):
     recipients: Annotated[_Recipients, Meta(min_length=1)]
 
 
-def plan_of(asked: NewCampaign) -> CampaignPlan:
-    """What the body asks for. Raises Problem 422 naming the field."""
-    name = clean_text(asked.name).strip()
+def plan_of(body: NewCampaign) -> CampaignPlan:
+    """The plan of a body. Raises Problem 422 naming the field."""
+    name = clean_text(body.name).strip()
     if not name:
         raise invalid("name", "is empty")
-    if asked.client_campaign_id is not None and not asked.client_campaign_id.isprintable():
+    if body.client_campaign_id is not None and not body.client_campaign_id.isprintable():
         raise invalid("clientCampaignId", "holds printable characters only")
     opens = closes = None
-    if asked.window is not None:
-        opens, closes = _hour("window.from", asked.window.from_), _hour("window.until", asked.window.until)
+    if body.window is not None:
+        opens, closes = _hour("window.from", body.window.from_), _hour("window.until", body.window.until)
         if opens == closes:
             raise invalid("window.until", "is the same as window.from; leave the window out for no window")
     return CampaignPlan(
         name=name,
-        content=_content(asked),
-        recipients=asked.recipients,
-        timing=CampaignTiming(asked.pace, opens, closes),
-        start_at=asked.start_at.timestamp() if asked.start_at is not None else None,
-        client_id=asked.client_campaign_id,
-        start=asked.start,
+        content=_content(body),
+        recipients=body.recipients,
+        timing=CampaignTiming(body.pace, opens, closes),
+        start_at=body.start_at.timestamp() if body.start_at is not None else None,
+        client_id=body.client_campaign_id,
+        start=body.start,
     )
 
 
-def _content(asked: NewCampaign) -> Text | File:
-    files = {"image": asked.image, "video": asked.video, "audio": asked.audio, "document": asked.document}
-    given = [name for name, one in {"text": asked.text, **files}.items() if one is not None]
-    if len(given) != 1:
-        said = "is one too many" if given else "is missing"
-        raise invalid(given[-1] if given else "text", f"{said}: a campaign has one of text, {', '.join(files)}")
-    if asked.text is not None:
-        return Text(asked.text, asked.link_preview is not False)
-    if asked.link_preview is not None:
+def _content(body: NewCampaign) -> Text | File:
+    files = {"image": body.image, "video": body.video, "audio": body.audio, "document": body.document}
+    contents = [name for name, content in {"text": body.text, **files}.items() if content is not None]
+    if len(contents) != 1:
+        sentence = "is one too many" if contents else "is missing"
+        raise invalid(
+            contents[-1] if contents else "text", f"{sentence}: a campaign has one of text, {', '.join(files)}"
+        )
+    if body.text is not None:
+        return Text(body.text, body.link_preview is not False)
+    if body.link_preview is not None:
         raise invalid("linkPreview", "is for texts only")
-    (name,) = given
+    (name,) = contents
     file = files[name]
     assert file is not None
     kind = MessageKind(name)
@@ -144,8 +146,8 @@ def _content(asked: NewCampaign) -> Text | File:
     )
 
 
-def _hour(field: str, given: str) -> time:
-    read = _HOUR.fullmatch(given)
-    if read is None:
+def _hour(field: str, text: str) -> time:
+    match = _HOUR.fullmatch(text)
+    if match is None:
         raise invalid(field, "is an hour of the day, as 09:30")
-    return time(int(read[1]), int(read[2]))
+    return time(int(match[1]), int(match[2]))

@@ -1,4 +1,4 @@
-"""What the API says of campaigns, their recipients, and lists that are tried or read in."""
+"""Response bodies of campaigns, their recipients, and forecasts and loads of recipient lists."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -19,7 +19,7 @@ STATES = (
     *("pending", "queued", "sending", "sent", "delivered", "read", "undelivered", "uncertain", "failed"),
     *("skipped", "cancelled"),
 )
-"""Where a recipient may stand, as ``zapline.recipient_state`` of the schema names it."""
+"""States of a recipient, as in ``zapline.recipient_state`` of the schema."""
 _ContentType = Annotated[str, one_of(["text", "image", "video", "audio", "voice", "document"])]
 _Skipped = Annotated[Mapping[str, int], Meta(description="How many are not written to, by reason.")]
 
@@ -129,39 +129,41 @@ class LoadedBody(ResponseBody, frozen=True):
     campaign: CampaignBody
 
 
-def campaign_body(one: Campaign) -> CampaignBody:
+def campaign_body(campaign: Campaign) -> CampaignBody:
     """A campaign as lists show it."""
-    return CampaignBody(**_shown(one))
+    return CampaignBody(**_campaign_fields(campaign))
 
 
-def steered_body(one: Campaign, retried: int | UnsetType = UNSET) -> SteeredCampaignBody:
-    """A campaign after it was steered."""
-    return SteeredCampaignBody(**_shown(one), retried=retried)
+def steered_body(campaign: Campaign, retried: int | UnsetType = UNSET) -> SteeredCampaignBody:
+    """A campaign after a command."""
+    return SteeredCampaignBody(**_campaign_fields(campaign), retried=retried)
 
 
-def _shown(one: Campaign) -> dict[str, Any]:
+def _campaign_fields(campaign: Campaign) -> dict[str, Any]:
     window = None
-    if one.timing.window_from is not None and one.timing.window_until is not None:
-        window = WindowBody(f"{one.timing.window_from:%H:%M}", f"{one.timing.window_until:%H:%M}")
+    if campaign.timing.window_from is not None and campaign.timing.window_until is not None:
+        window = WindowBody(f"{campaign.timing.window_from:%H:%M}", f"{campaign.timing.window_until:%H:%M}")
     return {
-        "id": one.id,
-        "name": one.name,
-        "state": one.state,
-        "content": _content(one.outgoing.content) if isinstance(one.outgoing.content, Text | File) else None,
-        "pace": one.timing.seconds,
+        "id": campaign.id,
+        "name": campaign.name,
+        "state": campaign.state,
+        "content": _content_body(campaign.outgoing.content)
+        if isinstance(campaign.outgoing.content, Text | File)
+        else None,
+        "pace": campaign.timing.seconds,
         "window": window,
-        "start_at": iso(one.start_at),
-        "started_at": iso(one.started_at),
-        "ended_at": iso(one.ended_at),
-        "created_at": iso(one.created_at),
-        "client_campaign_id": one.client_id,
-        "recipients": one.counts.total(),
-        "counts": {state: one.counts[state] for state in STATES},
-        "skipped": dict(one.skipped),
+        "start_at": iso(campaign.start_at),
+        "started_at": iso(campaign.started_at),
+        "ended_at": iso(campaign.ended_at),
+        "created_at": iso(campaign.created_at),
+        "client_campaign_id": campaign.client_id,
+        "recipients": campaign.counts.total(),
+        "counts": {state: campaign.counts[state] for state in STATES},
+        "skipped": dict(campaign.skipped),
     }
 
 
-def _content(content: Text | File) -> CampaignContentBody:
+def _content_body(content: Text | File) -> CampaignContentBody:
     if isinstance(content, Text):
         return CampaignContentBody("text", text=content.text, link_preview=content.link_preview)
     return CampaignContentBody(
@@ -173,26 +175,26 @@ def _content(content: Text | File) -> CampaignContentBody:
     )
 
 
-def recipient_body(one: Recipient) -> RecipientBody:
+def recipient_body(recipient: Recipient) -> RecipientBody:
     """A recipient as lists show it."""
     return RecipientBody(
-        number=one.number,
-        to=one.recipient,
-        variables=one.values,
-        state=one.state,
-        reason=one.reason,
-        detail=one.detail,
-        message_id=one.message,
-        sent_at=iso(one.sent_at),
+        number=recipient.number,
+        to=recipient.recipient,
+        variables=recipient.values,
+        state=recipient.state,
+        reason=recipient.reason,
+        detail=recipient.detail,
+        message_id=recipient.message,
+        sent_at=iso(recipient.sent_at),
     )
 
 
 def tally_body(tally: RecipientCounts) -> TallyBody:
-    """What a list came to."""
-    return TallyBody(**_tallied(tally))
+    """The counts of a list."""
+    return TallyBody(**_tally_fields(tally))
 
 
-def _tallied(tally: RecipientCounts) -> dict[str, Any]:
+def _tally_fields(tally: RecipientCounts) -> dict[str, Any]:
     examples = [SkippedBody(one.number, one.recipient, str(one.reason), one.detail) for one in tally.examples]
     return {
         "received": tally.received,
@@ -203,9 +205,9 @@ def _tallied(tally: RecipientCounts) -> dict[str, Any]:
 
 
 def forecast_body(forecast: Forecast) -> ForecastBody:
-    """What would become of a campaign."""
+    """The forecast of a campaign or list."""
     return ForecastBody(
-        **_tallied(forecast.counts),
+        **_tally_fields(forecast.counts),
         previews=[PreviewBody(to, text) for to, text in forecast.counts.previews],
         starts_at=iso(forecast.starts_at),
         ends_at=iso(forecast.ends_at),

@@ -121,7 +121,7 @@ class RecipientRoutes:
             raise invalid("state", f"is one of {', '.join(STATES)}")
         await self._require_campaign(id, campaign)
         states, number = (state,) if state is not None else None, after.number if after is not None else 0
-        rows = await stored.recipients(self._pool, id, campaign, states, number, limit + 1)
+        rows = await stored.list_recipients(self._pool, id, campaign, states, number, limit + 1)
         page, next_cursor = split_page(rows, limit, lambda row: _InRecipients(row.number))
         return json_response(RecipientPage([recipient_body(row) for row in page], next_cursor))
 
@@ -129,7 +129,7 @@ class RecipientRoutes:
         """Recipients that failed or are uncertain, as CSV that can be corrected and loaded again."""
         id = self._commands.find(UnitId(unit)).id
         await self._require_campaign(id, campaign)
-        columns = sorted(await stored.variables(self._pool, id, campaign))
+        columns = sorted(await stored.list_variables(self._pool, id, campaign))
         response = Response(self._export(id, campaign, columns), 200, content_type="text/csv; charset=utf-8")
         response.headers["Content-Disposition"] = f'attachment; filename="failures-{campaign}.csv"'
         return response
@@ -138,7 +138,7 @@ class RecipientRoutes:
         names = [name for name in columns if name not in _OWN_COLUMNS]
         yield _csv([[*_OWN_COLUMNS, *names]])
         after = 0
-        while page := await stored.recipients(self._pool, unit, campaign, _FAILED_STATES, after, _EXPORT_BATCH):
+        while page := await stored.list_recipients(self._pool, unit, campaign, _FAILED_STATES, after, _EXPORT_BATCH):
             yield _csv([_csv_cells(recipient, names) for recipient in page])
             after = page[-1].number
 

@@ -1,4 +1,4 @@
-"""Who of a unit's contacts wants no campaigns: listed, added and taken off by hand."""
+"""Routes of suppressions: contacts that get no campaigns; listed, added and removed."""
 
 from datetime import datetime
 from typing import Annotated
@@ -10,7 +10,7 @@ from quart import Response
 from zapline.domain.ids import UnitId
 from zapline.domain.timestamps import iso
 from zapline.http.api.framework.json_bodies import RequestBody, ResponseBody, Timestamp, json_response, read_body
-from zapline.http.api.framework.paging import PAGED, Page, Position, encode_cursor, query_cursor, query_limit
+from zapline.http.api.framework.paging import PAGED, Page, Position, query_cursor, query_limit, split_page
 from zapline.http.api.framework.route_table import Access, RouteDoc, RouteTable
 from zapline.sql.inbound.opt_outs import Suppression, list_suppressions
 from zapline.sql.postgres.pool import Pool
@@ -73,41 +73,40 @@ class SuppressionRoutes:
         self._pool = pool
 
     def attach(self, routes: RouteTable) -> None:
-        all_ = "/units/<uuid:unit>/suppressions"
-        routes.add("GET", all_, "list_suppressions", self.list, Access.READ, _LIST)
-        routes.add("POST", all_, "suppress", self.add, Access.SEND, _ADD)
-        routes.add("DELETE", f"{all_}/<string:contact>", "release_suppression", self.release, Access.SEND, _RELEASE)
+        path = "/units/<uuid:unit>/suppressions"
+        routes.add("GET", path, "list_suppressions", self.list, Access.READ, _LIST)
+        routes.add("POST", path, "suppress", self.add, Access.SEND, _ADD)
+        routes.add("DELETE", f"{path}/<string:contact>", "release_suppression", self.release, Access.SEND, _RELEASE)
 
     async def list(self, unit: UUID) -> Response:
-        """The latest first. ``needsPerson``: only a LID is known, and somebody must find out whose it is."""
-        id, most, after = self._commands.find(UnitId(unit)).id, query_limit(), query_cursor(_InList)
-        found = await list_suppressions(self._pool, id, (after.at, after.contact) if after else None, most + 1)
-        page = found[:most]
-        more = encode_cursor(_InList(page[-1].created_at, page[-1].canonical)) if len(found) > most else None
-        return json_response(SuppressionPage([_suppression(one) for one in page], more))
+        """Latest first. ``needsPerson``: only a LID is known, and somebody must find out whose it is."""
+        id, limit, after = self._commands.find(UnitId(unit)).id, query_limit(), query_cursor(_InList)
+        rows = await list_suppressions(self._pool, id, (after.at, after.contact) if after else None, limit + 1)
+        page, next_cursor = split_page(rows, limit, lambda row: _InList(row.created_at, row.canonical))
+        return json_response(SuppressionPage([_suppression_body(row) for row in page], next_cursor))
 
     async def add(self, unit: UUID) -> Response:
-        """201, or 200 where it was so already."""
-        asked = await read_body(NewSuppression)
-        canonical, fresh = await self._campaigns.suppressions.add(UnitId(unit), asked.to)
+        """201, or 200 if the contact was suppressed already."""
+        body = await read_body(NewSuppression)
+        canonical, fresh = await self._campaigns.suppressions.add(UnitId(unit), body.to)
         (stored,) = await list_suppressions(self._pool, UnitId(unit), None, 1, canonical)
-        return json_response(_suppression(stored), 201 if fresh else 200)
+        return json_response(_suppression_body(stored), 201 if fresh else 200)
 
     async def release(self, unit: UUID, contact: str) -> Response:
-        """The contact may be written to again, by its phone and by its LIDs."""
+        """Allow campaigns to the contact again, by its phone and LIDs."""
         await self._campaigns.suppressions.remove(UnitId(unit), contact)
         return Response(b"", 204)
 
 
-def _suppression(one: Suppression) -> SuppressionBody:
+def _suppression_body(suppression: Suppression) -> SuppressionBody:
     return SuppressionBody(
-        contact=one.canonical,
-        phone=one.phone,
-        lid=one.lid,
-        name=one.name,
-        needs_person=one.phone is None,
-        reason=one.reason,
-        word=one.word,
-        external_id=one.external_id,
-        created_at=iso(one.created_at),
+        contact=suppression.canonical,
+        phone=suppression.phone,
+        lid=suppression.lid,
+        name=suppression.name,
+        needs_person=suppression.phone is None,
+        reason=suppression.reason,
+        word=suppression.word,
+        external_id=suppression.external_id,
+        created_at=iso(suppression.created_at),
     )

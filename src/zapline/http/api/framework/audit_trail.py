@@ -20,7 +20,7 @@ async def begin_audit_entry(log: AuditLog, route: Route, principal: Principal, s
     """Begin the audit line of a changing request. Raises DatabaseUnavailable: then the change is not attempted."""
     if route.audited and request.method not in _SAFE_METHODS:
         unit, target = _subject(request.view_args or {})
-        g.audit_entry = await log.begin(principal.at(source), route.name, unit, target)
+        g.audit_entry = await log.begin(principal.audit_actor(source), route.name, unit, target)
 
 
 def add_audit_detail(**fields: AuditValue) -> None:
@@ -51,7 +51,7 @@ def audited_change(
     target: str | None = None,
 ) -> AuditedChange:
     """The same around a change outside the API's routes: ``async with audited_change(...) as line``."""
-    return log.audited(principal.at(source), action, unit, target, _status_of)
+    return log.audited(principal.audit_actor(source), action, unit, target, _status_of)
 
 
 def _status_of(error: Exception) -> int:

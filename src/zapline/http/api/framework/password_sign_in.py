@@ -13,7 +13,7 @@ import trio
 from zapline.domain.principals import ActorKind, AuditActor, Principal, TokenKind
 from zapline.http.api.framework.problems import Problem
 from zapline.http.server.client_address import Networks, rate_limit_key
-from zapline.sql.accounts.access_tokens import ShutOut
+from zapline.sql.accounts.access_tokens import AdminLockedOut
 from zapline.sql.accounts.administrators import Admin
 from zapline.supervisors.accounts.audit_log import AuditLog
 from zapline.supervisors.accounts.authentication import Authentication
@@ -116,11 +116,11 @@ class PasswordSignIn:
         principal = Principal(ActorKind.ADMIN, admin.id, admin.email)
         try:
             opened = await open(principal, admin.password_hash)
-        except ShutOut:  # the account changed during the verification
+        except AdminLockedOut:  # the account changed during the verification
             raise await self._failed(admin, source) from None
         self._account_attempts.reset(account)
         self._source_attempts.reset(rate_limit_key(source))
-        await self._audit.record(principal.at(source), "sign_in", 200)
+        await self._audit.record(principal.audit_actor(source), "sign_in", 200)
         _LOG.info("Signed in", admin=str(admin.id), source=source)
         return opened
 
@@ -141,7 +141,7 @@ class PasswordSignIn:
     async def close(self, token: str, principal: Principal, source: str) -> None:
         """End a session or a bearer token."""
         await self._identity.revoke(token)
-        await self._audit.record(principal.at(source), "sign_out", 204)
+        await self._audit.record(principal.audit_actor(source), "sign_out", 204)
 
     def _limit_attempts(self, source: str, account: str) -> None:
         """Count the attempt before it is verified, so that parallel attempts count too. Raises Problem 429."""

@@ -157,10 +157,10 @@ def problem_of(error: ZaplineError, problem_types: ProblemTypes = COMMON_PROBLEM
         case JournalRefused():
             detail = "the journal's disk takes nothing just now"
             return Problem(503, "journal_refused", detail, retryable=True, retry_after=_RETRY_AFTER)
-        case StatementFailed(trouble=Verdict.POISON):
+        case StatementFailed(verdict=Verdict.POISON):
             detail = "a text holds characters that cannot be stored"
             return Problem(422, "invalid_text", detail, errors=[("body", detail)])
-        case StatementFailed(trouble=Verdict.RETRY):
+        case StatementFailed(verdict=Verdict.RETRY):
             return Problem(503, "database_busy", "the database is busy", retryable=True, retry_after=_RETRY_AFTER)
         case StatementFailed():
             return Problem(503, "database_refused", "the database refuses; see /health and the log")

@@ -35,7 +35,7 @@ from zapline.http.api.framework.problems import Problem
 from zapline.http.api.framework.route_table import Access, QueryParameter, RouteDoc, RouteTable
 from zapline.http.api.messages.message_responses import ArrivedBody, ThreadPage, message_body
 from zapline.sql.conversations import conversations
-from zapline.sql.conversations.conversations import Conversation
+from zapline.sql.conversations.list_conversations import Conversation
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.outbound.read_receipts import ReadReceipts
 from zapline.supervisors.units.unit_commands import UnitCommands
@@ -130,7 +130,7 @@ class ConversationRoutes:
         """Latest message first."""
         id, limit, after = self._commands.find(UnitId(unit)).id, query_limit(), query_cursor(_InList)
         position, since = (after.at, after.id) if after else None, query_datetime("updatedSince")
-        rows = await conversations.conversations(self._pool, id, position, limit + 1, since)
+        rows = await conversations.list_conversations(self._pool, id, position, limit + 1, since)
         page, next_cursor = split_page(rows, limit, lambda row: _InList(row.last_message_at, row.id))
         return json_response(ConversationPage([_conversation_body(row) for row in page], next_cursor))
 
@@ -138,7 +138,7 @@ class ConversationRoutes:
         """Newest first, by (sentAt, seq)."""
         id, limit, after = self._commands.find(UnitId(unit)).id, query_limit(), query_cursor(_InThread)
         position = (after.at, after.seq) if after else None
-        rows = await conversations.thread(self._pool, id, conversation, position, limit + 1)
+        rows = await conversations.list_thread(self._pool, id, conversation, position, limit + 1)
         if rows is None:
             raise Problem(404, "conversation_not_found", "the unit has no such conversation")
         page, next_cursor = split_page(rows, limit, lambda row: _InThread(row.sent_at, row.seq))
@@ -148,7 +148,7 @@ class ConversationRoutes:
         """In order of arrival after ``afterSeq``; clients continue with ``nextAfterSeq``."""
         id, limit = self._commands.find(UnitId(unit)).id, query_limit()
         after = query_int("afterSeq", 0, 0, BIGINT)
-        rows = await conversations.messages_after(self._pool, id, after, limit + 1)
+        rows = await conversations.list_messages_after(self._pool, id, after, limit + 1)
         if rows is None:  # a slow transaction is still writing
             return json_response(ArrivedBody([], after, True))
         page = rows[:limit]

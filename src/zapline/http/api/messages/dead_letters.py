@@ -106,16 +106,20 @@ class DeadLetterRoutes:
     async def list(self) -> Response:
         """Newest first; of one unit if ``unitId`` is given."""
         limit, after = query_limit(), query_cursor(_After)
-        letters = await conversations.letters(self._pool, query_unit(), after.id if after else None, limit + 1)
+        letters = await conversations.list_all_dead_letters(
+            self._pool, query_unit(), after.id if after else None, limit + 1
+        )
         return json_response(_page(letters, limit))
 
     async def list_of(self, unit: UUID) -> Response:
         id, limit, after = self._commands.find(UnitId(unit)).id, query_limit(), query_cursor(_After)
-        letters = await conversations.unit_letters(self._pool, id, after.id if after else None, limit + 1)
+        letters = await conversations.list_unit_dead_letters(self._pool, id, after.id if after else None, limit + 1)
         return json_response(_page(letters, limit))
 
     async def show(self, unit: UUID, letter: int) -> Response:
-        dead_letter = await conversations.letter(self._pool, self._commands.find(UnitId(unit)).id, _checked_id(letter))
+        dead_letter = await conversations.find_dead_letter(
+            self._pool, self._commands.find(UnitId(unit)).id, _checked_id(letter)
+        )
         if dead_letter is None:
             raise UnknownDeadLetter("there is no such dead letter")
         return json_response(_raw_dead_letter_body(dead_letter))

@@ -15,7 +15,7 @@ from zapline.evolution.client.failures import MediaGone
 from zapline.http.api.framework.problems import Problem
 from zapline.http.api.framework.route_table import Access, RouteDoc, RouteTable
 from zapline.sql.conversations import conversations
-from zapline.sql.conversations.conversations import Message
+from zapline.sql.conversations.list_conversations import Message
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.inbound.media_cache import MediaFetcher, OpenFile
 from zapline.supervisors.outbound.submission import UnknownMessage
@@ -86,7 +86,7 @@ class MediaRoutes:
     async def get(self, unit: UUID, message: UUID) -> Response:
         """404 with the reason if there is no file."""
         record = self._commands.find(UnitId(unit))
-        stored = await conversations.message(self._pool, record.id, message)
+        stored = await conversations.find_message(self._pool, record.id, message)
         if stored is None:
             raise UnknownMessage("the unit has no such message")
         external_id = external_id_of(stored.message)

@@ -13,7 +13,7 @@ from zapline.domain.outbox.work_states import Lane, WorkState
 from zapline.domain.timestamps import iso
 from zapline.http.api.framework.json_bodies import ResponseBody, Timestamp, one_of
 from zapline.http.api.framework.paging import Page
-from zapline.sql.conversations.conversations import Call, Message, Sending, Watched
+from zapline.sql.conversations.conversations import Message, SendCall, SendWork, TrackedMessage
 
 _Kind = Annotated[
     str, one_of([*MessageKind, "reaction"], "`reaction`: one of ours; those of others are in `reactions`.")
@@ -134,7 +134,7 @@ def message_body(message: Message) -> MessageBody:
     return MessageBody(**_message_fields(message))
 
 
-def watched_body(watched: Watched) -> WatchedMessageBody:
+def watched_body(watched: TrackedMessage) -> WatchedMessageBody:
     """The same with the work on it."""
     return WatchedMessageBody(
         **_message_fields(watched.message), work=_work(watched.sending) if watched.sending is not None else None
@@ -172,7 +172,7 @@ def _message_fields(message: Message) -> dict[str, Any]:
     }
 
 
-def _work(work: Sending) -> WorkBody:
+def _work(work: SendWork) -> WorkBody:
     return WorkBody(
         state=work.state,
         lane=work.lane,
@@ -196,7 +196,7 @@ def _failure(code: str | None, detail: str | None) -> FailureBody | None:
     return FailureBody(code, failure_text(code), detail) if code is not None else None
 
 
-def _attempt(call: Call) -> AttemptBody:
+def _attempt(call: SendCall) -> AttemptBody:
     return AttemptBody(
         started_at=iso(call.started_at),
         ended_at=iso(call.ended_at),

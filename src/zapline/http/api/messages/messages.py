@@ -14,7 +14,7 @@ from zapline.http.api.framework.route_table import Access, QueryParameter, Route
 from zapline.http.api.messages.message_requests import NewMessage, send_request
 from zapline.http.api.messages.message_responses import OutboxPage, WatchedMessageBody, watched_body
 from zapline.sql.conversations import conversations
-from zapline.sql.conversations.conversations import Watched
+from zapline.sql.conversations.list_conversations import TrackedMessage
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.outbound.submission import Decision, Submissions, UnknownMessage
 from zapline.supervisors.units.unit_commands import UnitCommands
@@ -109,7 +109,7 @@ class MessageRoutes:
         return response
 
     async def get(self, unit: UUID, message: UUID) -> Response:
-        stored = await conversations.message(self._pool, self._commands.find(UnitId(unit)).id, message)
+        stored = await conversations.find_message(self._pool, self._commands.find(UnitId(unit)).id, message)
         if stored is None:
             raise UnknownMessage("the unit has no such message")
         return json_response(watched_body(stored))
@@ -126,19 +126,19 @@ class MessageRoutes:
         return json_response(watched_body(await self._outgoing.release(id, message, decision)))
 
     async def outbox(self, unit: UUID) -> Response:
-        """Newest request first; messages of one work ``state``, or ``stalled`` ones, or all unfinished."""
+        """Newest request first; messages of one work ``state``, or ``list_stalled`` ones, or all unfinished."""
         id, limit, after = self._commands.find(UnitId(unit)).id, query_limit(), query_cursor(_InOutbox)
         before = after.seq if after else None
         state = request.args.get("state")
         if state == _STALLED:
-            messages = await conversations.stalled(self._pool, id, before, limit + 1)
+            messages = await conversations.list_stalled(self._pool, id, before, limit + 1)
         else:
-            messages = await conversations.outbox(self._pool, id, _states(state), before, limit + 1)
+            messages = await conversations.list_outbox(self._pool, id, _states(state), before, limit + 1)
         page, next_cursor = split_page(messages, limit, _outbox_position)
         return json_response(OutboxPage([watched_body(message) for message in page], next_cursor))
 
 
-def _outbox_position(message: Watched) -> _InOutbox:
+def _outbox_position(message: TrackedMessage) -> _InOutbox:
     return _InOutbox(message.sending.seq if message.sending is not None else 0)
 
 

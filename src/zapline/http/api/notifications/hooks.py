@@ -27,7 +27,7 @@ from zapline.http.api.framework.paging import PAGED, Page, Position, Seq, query_
 from zapline.http.api.framework.problems import Problem, ProblemType, ProblemTypes, invalid
 from zapline.http.api.framework.route_table import Access, QueryParameter, RouteDoc, RouteTable
 from zapline.sql.notifications import crm_webhooks as reading
-from zapline.sql.notifications.crm_webhooks import Delivery, Hook
+from zapline.sql.notifications.crm_webhooks import Hook, HookDelivery
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.notifications.crm_webhook_commands import (
     CrmWebhooks,
@@ -203,7 +203,7 @@ class HookRoutes:
         return response
 
     async def list(self, unit: UUID) -> Response:
-        hooks = await reading.hooks(self._pool, self._commands.find(UnitId(unit)).id)
+        hooks = await reading.list_hooks(self._pool, self._commands.find(UnitId(unit)).id)
         return json_response(HooksBody([_hook_body(hook) for hook in hooks]))
 
     async def get(self, unit: UUID, hook: UUID) -> Response:
@@ -234,7 +234,7 @@ class HookRoutes:
         limit, after = query_limit(), query_cursor(_InDeliveries)
         await self._hook(unit, hook)
         before = after.seq if after is not None else None
-        rows = await reading.deliveries(self._pool, UnitId(unit), hook, state, before, limit + 1)
+        rows = await reading.list_deliveries(self._pool, UnitId(unit), hook, state, before, limit + 1)
         page, next_cursor = split_page(rows, limit, lambda row: _InDeliveries(row.seq))
         return json_response(DeliveryPage([_delivery_body(row) for row in page], next_cursor))
 
@@ -250,7 +250,7 @@ class HookRoutes:
         )
 
     async def _hook(self, unit: UUID, hook: UUID) -> Hook:
-        stored = await reading.hook(self._pool, self._commands.find(UnitId(unit)).id, hook)
+        stored = await reading.load_hook(self._pool, self._commands.find(UnitId(unit)).id, hook)
         if stored is None:
             raise Problem(404, "hook_not_found", "the unit has no such hook")
         return stored
@@ -285,7 +285,7 @@ def _hook_body_with_secret(hook: Hook, secret: str) -> SecretHookBody:
     return SecretHookBody(**_hook_fields(hook), secret=secret)  # type: ignore[arg-type]
 
 
-def _delivery_body(delivery: Delivery) -> DeliveryBody:
+def _delivery_body(delivery: HookDelivery) -> DeliveryBody:
     return DeliveryBody(
         id=delivery.id,
         webhook_id=webhook_id(delivery.id),

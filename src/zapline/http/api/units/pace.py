@@ -102,7 +102,7 @@ class PaceRoutes:
         return json_response(await self._pace_body(id))
 
     async def _pace_body(self, unit: UnitId) -> PaceBody:
-        row = await conversations.pace(self._pool, unit)
+        row = await conversations.find_pace(self._pool, unit)
         if row is None:
             raise UnknownUnit("there is no such unit")
         return PaceBody(

@@ -120,4 +120,4 @@ class UnitChangeRoutes:
 
     async def queue(self, unit: UUID) -> Response:
         found = self._commands.find(UnitId(unit))
-        return json_response(queue_body(await unit_totals.totals(self._pool, found.id)))
+        return json_response(queue_body(await unit_totals.load_totals(self._pool, found.id)))

@@ -13,7 +13,7 @@ from zapline.domain.privacy.masking import MASKED
 from zapline.domain.timestamps import iso
 from zapline.http.api.framework.json_bodies import ResponseBody, Timestamp, one_of
 from zapline.http.api.framework.paging import Page
-from zapline.sql.units.unit_totals import Archived, UnitTotals
+from zapline.sql.units.unit_totals import ArchivedUnit, UnitTotals
 from zapline.supervisors.inbound.unit_state import Unit
 
 _Status = Annotated[str, one_of(dict.fromkeys(STATUS_OF_PHASE.values()), "The line in one word.")]
@@ -154,7 +154,7 @@ def unit_body(unit: Unit) -> UnitBody:
     )
 
 
-def archived_body(unit: Archived) -> UnitBody:
+def archived_body(unit: ArchivedUnit) -> UnitBody:
     """An archived unit as lists show it."""
     return UnitBody(
         id=unit.id,

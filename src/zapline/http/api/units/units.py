@@ -28,7 +28,7 @@ from zapline.http.api.units.unit_responses import (
     unit_body,
 )
 from zapline.sql.postgres.pool import Pool
-from zapline.sql.units.unit_totals import archived_units
+from zapline.sql.units.unit_totals import list_archived_units
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.units.roster import Roster
 from zapline.supervisors.units.unit_commands import UnitCommands, UnitNotReady
@@ -151,7 +151,7 @@ class UnitRoutes:
 
     async def _archived(self, limit: int, after: _After | None) -> Response:
         position = (after.created_at, after.id) if after is not None else None
-        units = await archived_units(self._pool, position, limit + 1)
+        units = await list_archived_units(self._pool, position, limit + 1)
         page, next_cursor = split_page(units, limit, lambda unit: _After(unit.created_at, unit.id))
         return json_response(UnitPage([archived_body(unit) for unit in page], next_cursor))
 
