@@ -31,7 +31,7 @@ from zapline.sql.outbound.unit_pace import count_calls_since, read_pace
 from zapline.sql.outbound.uploads import find_upload
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.pool import Pool
-from zapline.sql.privacy.erasure import opted_out_before
+from zapline.sql.privacy.erasure import find_earlier_opt_outs
 from zapline.supervisors.campaigns.outbox_feeder import OutboxFeeder
 from zapline.supervisors.campaigns.recipient_loading import (
     Batch,
@@ -186,7 +186,7 @@ class Campaigns:
         """
         self._find(unit)
         async with self._pool.connection() as conn:
-            found = await campaigns.look_at(conn, unit, id)
+            found = await campaigns.find_plan(conn, unit, id)
         if found is None:
             raise UnknownCampaign("the unit has no such campaign")
         state = CampaignState.LOADING if id in self._feeder.loading else found[0].state
@@ -240,9 +240,9 @@ class Campaigns:
         return find_refusals
 
     async def _find_refusals(self, conn: Connection, unit: UnitId, id: UUID | None, batch: Batch) -> dict[int, str]:
-        refusals = await campaigns.find_unfit(conn, unit, id, batch)
+        refusals = await campaigns.find_excluded(conn, unit, id, batch)
         accepted = {checked.number: checked.recipient for checked in batch if checked.reason is None}
-        return refusals | await opted_out_before(conn, self._erasure_key, unit, accepted)
+        return refusals | await find_earlier_opt_outs(conn, self._erasure_key, unit, accepted)
 
     async def _check_content(self, unit: UnitId, content: Text | File) -> Text | File:
         """Return the content cleaned and complete. Raises InvalidCampaign, and what ``check_url`` raises."""
@@ -290,7 +290,7 @@ class Campaigns:
         """Forecast a campaign with a list added to it; nothing is stored. Raises as ``load``."""
         self._find(unit)
         async with self._pool.connection() as conn:
-            found = await campaigns.look_at(conn, unit, id)
+            found = await campaigns.find_plan(conn, unit, id)
         if found is None:
             raise UnknownCampaign("the unit has no such campaign")
         held, first, pending = found
@@ -328,7 +328,7 @@ class Campaigns:
         return count
 
     async def _apply(self, conn: Connection, unit: UnitId, id: UUID, command: CampaignCommand) -> int:
-        held = await campaigns.hold(conn, unit, id)
+        held = await campaigns.lock_campaign(conn, unit, id)
         if held is None:
             raise UnknownCampaign("the unit has no such campaign")
         now, count = self._clock(), 0
@@ -344,7 +344,7 @@ class Campaigns:
             if command is CampaignCommand.START and not pending:
                 raise NoRecipients("the campaign has nobody to write to; add recipients first")
         if command is CampaignCommand.CANCEL:
-            await campaigns.cancel_rest(conn, id, now)
+            await campaigns.cancel_remaining(conn, id, now)
         await campaigns.set_state(conn, id, state, now)
         return count
 

@@ -7,9 +7,9 @@ from uuid import UUID
 import trio
 
 from zapline.domain.ids import UnitId
-from zapline.sql.campaigns.campaigns import Standing, standings
+from zapline.sql.campaigns.campaigns import CampaignCounts, load_progress
 from zapline.sql.postgres.pool import Pool
-from zapline.supervisors.notifications.event_payloads import CampaignPayload
+from zapline.supervisors.notifications.event_payloads import campaign_payload
 from zapline.supervisors.notifications.live_feed import EventKind, LiveFeed
 
 EVERY = 1.0
@@ -18,14 +18,14 @@ _COUNT_SHARE = 20
 """Counting takes at most this part of the time, so large campaigns are counted less often."""
 
 
-class CampaignProgress:
+class ProgressPublisher:
     """One for the process; the feeder calls it after each round. Campaigns that nobody watches are not counted."""
 
     def __init__(self, pool: Pool, feed: LiveFeed) -> None:
         self._pool = pool
         self._feed = feed
         self._changed: dict[UUID, UnitId] = {}
-        self._published: dict[UUID, Standing] = {}
+        self._published: dict[UUID, CampaignCounts] = {}
         self._count_at = float("-inf")
 
     def changed(self, unit: UnitId, campaign: UUID) -> None:
@@ -43,19 +43,15 @@ class CampaignProgress:
         if not due:
             return
         async with self._pool.connection() as conn:
-            current = await standings(conn, list(due.values()), list(due))
+            current = await load_progress(conn, list(due.values()), list(due))
         now = trio.current_time()
         self._count_at = now + max(EVERY, _COUNT_SHARE * (now - started))
         for campaign, unit in due.items():
             self._changed.pop(campaign, None)
-            standing = current.get(campaign)
-            if standing is not None and standing != self._published.get(campaign):
-                self._published[campaign] = standing
-                self._feed.publish(unit, EventKind.CAMPAIGN, partial(_payload, unit, campaign, standing))
-        self._published = {campaign: standing for campaign, standing in self._published.items() if campaign in due}
-
-
-def _payload(unit: UnitId, campaign: UUID, standing: Standing) -> CampaignPayload:
-    return CampaignPayload(
-        unit_id=unit, campaign_id=campaign, name=standing.name, state=standing.state, counts=standing.counts
-    )
+            progress = current.get(campaign)
+            if progress is not None and progress != self._published.get(campaign):
+                self._published[campaign] = progress
+                self._feed.publish(
+                    unit, EventKind.CAMPAIGN, partial(campaign_payload, unit, campaign, progress, progress.state)
+                )
+        self._published = {campaign: progress for campaign, progress in self._published.items() if campaign in due}

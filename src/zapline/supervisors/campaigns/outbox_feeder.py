@@ -15,12 +15,12 @@ from zapline.domain.ids import UnitId
 from zapline.domain.line.reasons import Phase
 from zapline.domain.outbox.pacing import PaceLimits
 from zapline.sql.campaigns import campaign_enqueueing, campaigns
-from zapline.sql.campaigns.campaign_enqueueing import AtWork
+from zapline.sql.campaigns.campaign_enqueueing import ActiveCampaign
 from zapline.sql.outbound.unit_pace import read_pace
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.database_errors import StatementFailed
 from zapline.sql.postgres.pool import Pool
-from zapline.supervisors.campaigns.campaign_progress import CampaignProgress
+from zapline.supervisors.campaigns.campaign_progress import ProgressPublisher
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.notifications.live_feed import LiveFeed
 
@@ -56,7 +56,7 @@ class OutboxFeeder:
         draw_spread: Callable[[], float] = random.random,
         feed: LiveFeed | None = None,
     ) -> None:
-        self._progress = CampaignProgress(pool, feed or LiveFeed())
+        self._progress = ProgressPublisher(pool, feed or LiveFeed())
         self._pool = pool
         self._find = find
         self._may_write = may_write
@@ -101,10 +101,10 @@ class OutboxFeeder:
             if trio.current_time() >= self._sweep_at:
                 await self._sweep(conn)
                 self._sweep_at = trio.current_time() + _IDLE
-            for row in await campaign_enqueueing.start_due(conn, now):
+            for row in await campaign_enqueueing.start_scheduled(conn, now):
                 _LOG.info("A campaign starts", campaign=str(row.id), unit=str(row.unit_id))
                 self._progress.changed(UnitId(row.unit_id), row.id)
-            works = await campaign_enqueueing.at_work(conn)
+            works = await campaign_enqueueing.list_active_campaigns(conn)
         running = [work for work in works if work.state is CampaignState.RUNNING]
         self.campaigning = frozenset(work.unit for work in running)
         self._paces = {unit: cached for unit, cached in self._paces.items() if unit in self.campaigning}
@@ -122,24 +122,24 @@ class OutboxFeeder:
 
     async def _sweep(self, conn: Connection) -> None:
         """Find changes that nobody announces: lists left by a killed process, ended campaigns with new work."""
-        for left in await campaigns.left_loads(conn):
+        for left in await campaigns.list_unfinished_loads(conn):
             if left not in self.loading:
                 await campaigns.abandon_load(conn, left)
                 _LOG.warning("A list that was not read to its end is taken back", campaign=str(left))
-        for row in await campaign_enqueueing.reopen(conn):
+        for row in await campaign_enqueueing.reopen_campaigns(conn):
             _LOG.info("A campaign has work again", campaign=str(row.id), unit=str(row.unit_id))
             self._progress.changed(UnitId(row.unit_id), row.id)
 
-    async def _feed_campaign(self, conn: Connection, work: AtWork, now: float) -> float:
+    async def _feed_campaign(self, conn: Connection, work: ActiveCampaign, now: float) -> float:
         """Feed one running campaign; return seconds until the next round."""
         pace = await self._pace(conn, work.unit)
         if pace is None:
             return _HELD
         opens = work.timing.window_opens_at(pace.zone, now)
         if opens is not None and work.due_before is not None and work.due_before < opens:
-            await campaign_enqueueing.postpone(conn, work.id, opens)
+            await campaign_enqueueing.postpone_queued(conn, work.id, opens)
         if not work.pending:
-            if not work.open and await campaign_enqueueing.finish(conn, work.id, now):
+            if not work.open and await campaign_enqueueing.finish_campaign(conn, work.id, now):
                 _LOG.info("A campaign is done", campaign=str(work.id), unit=str(work.unit))
                 self._progress.changed(work.unit, work.id)
             return _RUNNING
@@ -148,7 +148,7 @@ class OutboxFeeder:
         ahead = work.timing.ahead(pace)
         room = min(ahead - work.fresh, _MAX_OPEN - work.open)
         if room > 0:
-            fed = await campaign_enqueueing.feed(conn, work, room, now, self._draw_spread)
+            fed = await campaign_enqueueing.enqueue_next(conn, work, room, now, self._draw_spread)
             if fed.queued:
                 self._wake_sender(work.unit)
             if fed.skipped:

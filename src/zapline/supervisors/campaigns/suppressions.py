@@ -9,7 +9,7 @@ from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId
 from zapline.sql.inbound import opt_outs
 from zapline.sql.postgres.pool import Pool
-from zapline.sql.privacy.erasure import forget_opt_out
+from zapline.sql.privacy.erasure import delete_earlier_opt_out
 
 
 class UnknownSuppression(LocalError):
@@ -41,15 +41,15 @@ class Suppressions:
         self._find(unit)
         canonical = self._canonical(contact)
         async with self._pool.connection() as conn, conn.transaction():
-            return canonical, await opt_outs.suppress(conn, unit, canonical, self._clock())
+            return canonical, await opt_outs.insert_suppression(conn, unit, canonical, self._clock())
 
     async def remove(self, unit: UnitId, contact: str) -> None:
         """Let campaigns reach a contact again. Raises UnknownUnit, InvalidPhone, UnknownSuppression."""
         self._find(unit)
         canonical = self._canonical(contact)
         async with self._pool.connection() as conn:
-            erased = await forget_opt_out(conn, self._erasure_key, unit, canonical)
-            if not await opt_outs.release(conn, unit, canonical) and not erased:
+            erased = await delete_earlier_opt_out(conn, self._erasure_key, unit, canonical)
+            if not await opt_outs.delete_suppression(conn, unit, canonical) and not erased:
                 raise UnknownSuppression("campaigns were not kept from this contact")
 
     def _canonical(self, contact: str) -> str:

@@ -1,4 +1,4 @@
-"""Accepts what people ask about hooks: make, rotate the key, try, replay, enable, delete."""
+"""Manages the webhooks to CRMs (hooks): creates, tests, enables and deletes them, rotates keys, replays deliveries."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -6,20 +6,20 @@ from uuid import UUID, uuid4
 
 import structlog
 
-from zapline.domain.crm_webhooks import secret
+from zapline.domain.crm_webhook_signature import format_secret
 from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId
-from zapline.domain.network_addresses import InvalidMediaUrl, read_media_url, refusal_of
+from zapline.domain.network_addresses import InvalidMediaUrl, parse_media_url, refusal_reason
 from zapline.sql.notifications import crm_webhooks
 from zapline.sql.notifications.crm_webhooks import Hook
 from zapline.sql.postgres.pool import Pool
 
-MOST_HOOKS = 10
-"""Of a unit: each is told everything of its own."""
+MAX_HOOKS = 10
+"""Of one unit."""
 KEY_GRACE = 24 * 3600.0
-"""Seconds for which deliveries are signed with the key before too: time for a CRM to be deployed."""
-MOST_REPLAYED = 10_000
-"""At one time; ask again for the rest."""
+"""Seconds for which deliveries are also signed with the previous key: time to deploy the CRM."""
+MAX_REPLAYED = 10_000
+"""In one call; call again for the rest."""
 _LOG = structlog.get_logger(scope="Hooks")
 
 
@@ -32,7 +32,7 @@ class UnknownDelivery(LocalError):
 
 
 class InvalidHookUrl(LocalError):
-    """Nothing is delivered there; the text says why."""
+    """Deliveries to this URL are not allowed; the text says why."""
 
 
 class TooManyHooks(LocalError):
@@ -40,18 +40,18 @@ class TooManyHooks(LocalError):
 
 
 class HookDisabled(LocalError):
-    """The hook is not served; enable it first."""
+    """The hook is disabled; enable it first."""
 
 
-class DeliveryWaits(LocalError):
+class DeliveryPending(LocalError):
     """The delivery has not ended yet."""
 
 
-class Hooks:
-    """One for the process; ``pool`` is the engine's. ``find`` gives the active unit or raises UnknownUnit.
+class CrmWebhooks:
+    """One for the process; ``pool`` is the engine's. ``find`` returns the active unit or raises UnknownUnit.
 
-    ``changed`` is told what to look at, ``key_of`` derives a hook's key by its generation. ``private``: hooks may
-    lead into our own networks, and need no TLS.
+    ``on_change`` is called with a changed hook, ``key_of`` derives a hook's key by its generation. ``private``: URLs
+    may lead into private networks, and need no TLS.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Hooks:
         pool: Pool,
         find: Callable[[UnitId], object],
         key_of: Callable[[UUID, int], bytes],
-        changed: Callable[[UUID | None], None] = lambda hook: None,
+        on_change: Callable[[UUID | None], None] = lambda hook: None,
         *,
         private: bool = False,
         clock: Callable[[], float] = time.time,
@@ -67,107 +67,111 @@ class Hooks:
         self._pool = pool
         self._find = find
         self._key_of = key_of
-        self._changed = changed
+        self._on_change = on_change
         self._private = private
         self._clock = clock
 
     async def create(self, unit: UnitId, url: str, events: Sequence[str]) -> tuple[Hook, str]:
-        """A new hook and its secret, which is shown this once. Raises UnknownUnit, InvalidHookUrl, TooManyHooks."""
+        """Create a hook; return it and its secret, which is never shown again.
+
+        Raises UnknownUnit, InvalidHookUrl, TooManyHooks.
+        """
         self._find(unit)
-        plain, id = self._checked(url), uuid4()
+        checked, id = self._check_url(url), uuid4()
         async with self._pool.connection() as conn:
-            if not await crm_webhooks.insert_hook(conn, unit, id, plain, sorted(set(events)), MOST_HOOKS):
-                raise TooManyHooks(f"a unit has at most {MOST_HOOKS} hooks")
-            made = await crm_webhooks.find_hook(conn, unit, id)
-        assert made is not None
+            if not await crm_webhooks.insert_hook(conn, unit, id, checked, sorted(set(events)), MAX_HOOKS):
+                raise TooManyHooks(f"a unit has at most {MAX_HOOKS} hooks")
+            hook = await crm_webhooks.find_hook(conn, unit, id)
+        assert hook is not None
         _LOG.info("A hook is made", hook=str(id), unit=str(unit))
-        self._changed(id)
-        return made, secret(self._key_of(id, 1))
+        self._on_change(id)
+        return hook, format_secret(self._key_of(id, 1))
 
     async def delete(self, unit: UnitId, id: UUID) -> None:
-        """The hook goes, with all that waits for it. Raises UnknownUnit, UnknownHook."""
+        """Delete a hook with all its deliveries. Raises UnknownUnit, UnknownHook."""
         self._find(unit)
         async with self._pool.connection() as conn:
             if not await crm_webhooks.delete_hook(conn, unit, id):
                 raise UnknownHook("the unit has no such hook")
-        self._changed(id)
+        self._on_change(id)
 
     async def rotate_key(self, unit: UnitId, id: UUID) -> tuple[Hook, str]:
-        """A new secret; for ``KEY_GRACE`` deliveries carry the old signature too. Raises UnknownUnit, UnknownHook."""
+        """Make a new secret; the old one signs too for ``KEY_GRACE``. Raises UnknownUnit, UnknownHook."""
         self._find(unit)
         async with self._pool.connection() as conn:
             generation = await crm_webhooks.rotate_key(conn, unit, id, self._clock() + KEY_GRACE)
-            found = await crm_webhooks.find_hook(conn, unit, id)
-        if generation is None or found is None:
+            hook = await crm_webhooks.find_hook(conn, unit, id)
+        if generation is None or hook is None:
             raise UnknownHook("the unit has no such hook")
-        self._changed(id)
-        return found, secret(self._key_of(id, generation))
+        self._on_change(id)
+        return hook, format_secret(self._key_of(id, generation))
 
     async def enable(self, unit: UnitId, id: UUID) -> Hook:
-        """Serve a hook again that was disabled because it failed. Raises UnknownUnit, UnknownHook."""
+        """Enable a hook that was disabled because it failed. Raises UnknownUnit, UnknownHook."""
         self._find(unit)
         async with self._pool.connection() as conn:
-            await crm_webhooks.enable(conn, unit, id)
-            found = await crm_webhooks.find_hook(conn, unit, id)
-        if found is None:
+            await crm_webhooks.enable_hook(conn, unit, id)
+            hook = await crm_webhooks.find_hook(conn, unit, id)
+        if hook is None:
             raise UnknownHook("the unit has no such hook")
-        self._changed(id)
-        return found
+        self._on_change(id)
+        return hook
 
-    async def test(self, unit: UnitId, id: UUID) -> UUID:
-        """Deliver a ``hook.test``: the delivery's id. Raises UnknownUnit, UnknownHook, HookDisabled."""
+    async def send_test(self, unit: UnitId, id: UUID) -> UUID:
+        """Queue a ``hook.test``; return the delivery's id. Raises UnknownUnit, UnknownHook, HookDisabled."""
         self._find(unit)
         async with self._pool.connection() as conn:
-            self._require_served(await crm_webhooks.find_hook(conn, unit, id))
-            made = await crm_webhooks.insert_test(conn, unit, id)
-        if made is None:
+            _require_enabled(await crm_webhooks.find_hook(conn, unit, id))
+            delivery = await crm_webhooks.insert_test_delivery(conn, unit, id)
+        if delivery is None:
             raise UnknownHook("the hook is gone just now")
-        self._changed(id)
-        return made
+        self._on_change(id)
+        return delivery
 
     async def replay(self, unit: UnitId, hook: UUID, id: UUID) -> None:
-        """Make a delivery that has ended once more. Raises UnknownUnit, UnknownHook, UnknownDelivery, HookDisabled,
-        DeliveryWaits.
+        """Repeat a delivery that has ended.
+
+        Raises UnknownUnit, UnknownHook, UnknownDelivery, HookDisabled, DeliveryPending.
         """
         self._find(unit)
         async with self._pool.connection() as conn:
-            self._require_served(await crm_webhooks.find_hook(conn, unit, hook))
-            if not await crm_webhooks.replay_one(conn, unit, hook, id):
+            _require_enabled(await crm_webhooks.find_hook(conn, unit, hook))
+            if not await crm_webhooks.replay_delivery(conn, unit, hook, id):
                 if await crm_webhooks.has_delivery(conn, unit, hook, id):
-                    raise DeliveryWaits("this delivery has not ended yet")
+                    raise DeliveryPending("this delivery has not ended yet")
                 raise UnknownDelivery("the hook has no such delivery")
-        self._changed(hook)
+        self._on_change(hook)
 
     async def replay_dead(self, unit: UnitId, hook: UUID, since: float) -> int:
-        """Make the dead deliveries since a time (UTC seconds) once more: how many, at most ``MOST_REPLAYED``.
+        """Repeat the dead deliveries since a time (UTC seconds); return how many, at most ``MAX_REPLAYED``.
 
         Raises UnknownUnit, UnknownHook, HookDisabled.
         """
         self._find(unit)
         async with self._pool.connection() as conn:
-            self._require_served(await crm_webhooks.find_hook(conn, unit, hook))
-            count = await crm_webhooks.replay_dead(conn, unit, hook, since, MOST_REPLAYED)
-        self._changed(hook)
+            _require_enabled(await crm_webhooks.find_hook(conn, unit, hook))
+            count = await crm_webhooks.replay_dead(conn, unit, hook, since, MAX_REPLAYED)
+        self._on_change(hook)
         return count
 
-    def _checked(self, url: str) -> str:
-        """The URL in its plain form. What its name leads to is looked at with every delivery. Raises InvalidHookUrl."""
+    def _check_url(self, url: str) -> str:
+        """Return the URL in its normal form. Each delivery checks its addresses. Raises InvalidHookUrl."""
         try:
-            read = read_media_url(url, local=self._private)
+            parsed = parse_media_url(url, local=self._private)
         except InvalidMediaUrl as invalid:
             raise InvalidHookUrl(str(invalid)) from None
         if self._private:
-            return read.url
-        if not read.url.startswith("https://"):
+            return parsed.url
+        if not parsed.url.startswith("https://"):
             raise InvalidHookUrl("The URL must begin with https://: what is told is private.")
-        if read.is_address and refusal_of(read.host) is not None:
+        if parsed.is_address and refusal_reason(parsed.host) is not None:
             raise InvalidHookUrl("The URL leads into a private or reserved network.")
-        return read.url
+        return parsed.url
 
-    @staticmethod
-    def _require_served(found: Hook | None) -> None:
-        """Raises UnknownHook, HookDisabled."""
-        if found is None:
-            raise UnknownHook("the unit has no such hook")
-        if found.disabled_at is not None:
-            raise HookDisabled("the hook is disabled; enable it first")
+
+def _require_enabled(hook: Hook | None) -> None:
+    """Raises UnknownHook, HookDisabled."""
+    if hook is None:
+        raise UnknownHook("the unit has no such hook")
+    if hook.disabled_at is not None:
+        raise HookDisabled("the hook is disabled; enable it first")

@@ -1,4 +1,4 @@
-"""Brings to CRMs what waits for their hooks: at least once, each by itself, and no ill one holds up another."""
+"""Delivers queued webhooks to CRMs: at least once, in order for each hook, no failing hook delaying another."""
 
 import random
 import time
@@ -9,74 +9,73 @@ from uuid import UUID
 import structlog
 import trio
 
-from zapline.crm.webhook_client import CrmClient, NotDelivered
+from zapline.crm.webhook_client import CrmWebhookClient, NotDelivered
+from zapline.domain.crm_webhook_signature import sign_webhook, webhook_id
 from zapline.domain.crm_webhooks import (
-    FAILING_DAYS,
-    REST_AFTER,
-    Verdict,
-    judge,
-    rest_after,
-    signature,
-    wait_after,
-    webhook_id,
+    DISABLE_AFTER_DAYS,
+    PAUSE_AFTER_FAILURES,
+    DeliveryVerdict,
+    endpoint_pause,
+    retry_delay,
+    verdict_of_status,
 )
 from zapline.domain.errors import DatabaseUnavailable, RemoteError
 from zapline.domain.ids import UnitId
 from zapline.sql.notifications import crm_webhooks
-from zapline.sql.notifications.crm_webhooks import Due, HookTotals, Served
-from zapline.sql.postgres.error_classes import StatementFailed
+from zapline.sql.notifications.crm_webhooks import ActiveHook, DueDelivery, HookTotals
+from zapline.sql.postgres.database_errors import StatementFailed
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.counters import Counters
-from zapline.supervisors.notifications.crm_webhook_payloads import bodies
+from zapline.supervisors.notifications.crm_webhook_payloads import build_bodies
 
-AT_ONCE = 64
-"""Calls at a time; of each hook one, so that what happened first is told first."""
-OF_HOST = 8
-"""Of these, calls to one host: a CRM of many units that hangs leaves room for the CRMs of others."""
-BATCH = 50
-"""Deliveries of one hook that are read together."""
-_BREATH = 0.2
-"""Seconds between two looks at what is due, however often the bell rings."""
+MAX_CALLS = 64
+"""Calls at a time; one for each hook, so that its deliveries stay in order."""
+MAX_CALLS_PER_HOST = 8
+"""So that a hanging CRM of many units does not block the CRMs of others."""
+BATCH_SIZE = 50
+"""Deliveries of one hook read by one query."""
+_MIN_PAUSE = 0.2
+"""Seconds between two queries for due deliveries, however often ``wake`` is called."""
 _IDLE = 15.0
-"""The same where nobody rings: for what another process stored."""
-_AGAIN = 5.0
-"""After the database did not serve a look."""
-_TURN = 30.0
-"""Seconds after which a hook makes room for others: a CRM that takes each delivery, but slowly, is ill too."""
-_TIDY_EVERY = 5.0
-_TIDY_AT_ONCE = 2000
-"""Rows: a CRM that was away for days leaves a million, and no statement may last."""
+"""The same without a wake-up: for deliveries that another process has stored."""
+_RETRY_AFTER = 5.0
+"""After the database did not serve a query."""
+_MAX_TURN = 30.0
+"""Seconds after which a hook lets others go first: a CRM may accept each delivery, but slowly."""
+_CLEAN_UP_EVERY = 5.0
+_MAX_ROWS = 2000
+"""Rows of one statement: a CRM that was away for days leaves a million."""
 DELIVERED_DAYS, DEAD_DAYS = 1.0, 14.0
-"""Days for which deliveries can be looked at after their end, and the dead ones be replayed."""
-_AGENT = "Zapline-Webhooks/1"
+"""Days for which deliveries are kept after their end; dead ones can be replayed for that long."""
+_USER_AGENT = "Zapline-Webhooks/1"
 _LOG = structlog.get_logger(scope="Hooks")
 
 
 @dataclass(slots=True)
-class _Desk:
-    """What is remembered of one hook in this process."""
+class _HookState:
+    """What this process remembers of one hook."""
 
     busy: bool = False
     failures: int = 0
     """In a row."""
     proven: bool = False
-    """It has taken something in this process's time. What waits may wait because of failures of an earlier one."""
+    """It has accepted a delivery of this process. Until then others may wait because of failures of an earlier one."""
     rest_until: float = float("-inf")
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
 
-class Courier:
-    """One for the process; only the one that may write delivers. A kill repeats what was under way, same id."""
+class CrmWebhookDelivery:
+    """One for the process; only the leading process delivers. After a kill, calls under way repeat with the same id."""
 
     def __init__(
         self,
         pool: Pool,
-        client: CrmClient,
+        client: CrmWebhookClient,
         may_write: Callable[[], Awaitable[None]],
         key_of: Callable[[UUID, int], bytes],
         counters: Counters,
         clock: Callable[[], float] = time.time,
-        chance: Callable[[], float] = random.random,
+        draw_spread: Callable[[], float] = random.random,
     ) -> None:
         self._pool = pool
         self._client = client
@@ -84,136 +83,137 @@ class Courier:
         self._key_of = key_of
         self._counters = counters
         self._clock = clock
-        self._chance = chance
-        self._desks: dict[UUID, _Desk] = {}
-        self._room = trio.CapacityLimiter(AT_ONCE)
-        self._hosts: dict[str, trio.CapacityLimiter] = {}
-        self._bell = trio.Event()
-        self._untidy = trio.Event()
+        self._draw_spread = draw_spread
+        self._states: dict[UUID, _HookState] = {}
+        self._call_limiter = trio.CapacityLimiter(MAX_CALLS)
+        self._host_limiters: dict[str, trio.CapacityLimiter] = {}
+        self._wake_event = trio.Event()
+        self._clean_up_event = trio.Event()
         self._units: frozenset[UnitId] = frozenset()
         self.totals: HookTotals | None = None
-        """As counted last; None while the database has not been asked."""
+        """The last count; None before the first one."""
 
-    def ring(self, unit: UnitId) -> None:
-        """Something has happened to a unit: look soon, if it has hooks."""
+    def wake(self, unit: UnitId) -> None:
+        """Query for due deliveries soon, if the unit has hooks."""
         if unit in self._units:
-            self._bell.set()
+            self._wake_event.set()
 
-    def changed(self, hook: UUID | None = None) -> None:
-        """A person has changed hooks or asked for deliveries: look at once, and let none of it rest.
+    def hook_changed(self, hook: UUID | None = None) -> None:
+        """Query at once and end the hook's rest: a person has changed it, or has requested deliveries.
 
-        Its failures still count: what waits because of them is due with the first success.
+        Its failures still count: deliveries that wait because of them become due with the first success.
         """
-        desk = self._desks.get(hook) if hook is not None else None
-        if desk is not None:
-            desk.rest_until = float("-inf")
-        self._bell.set()
-        self._untidy.set()
+        state = self._states.get(hook) if hook is not None else None
+        if state is not None:
+            state.rest_until = float("-inf")
+        self._wake_event.set()
+        self._clean_up_event.set()
 
     async def run(self) -> None:
-        """Deliver until cancelled. A database that is away is asked again."""
+        """Deliver until cancelled; retry while the database is away."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._tidy)
+            nursery.start_soon(self._clean_up)
             while True:
                 await self._may_write()
-                self._bell = trio.Event()
+                self._wake_event = trio.Event()
                 try:
-                    pause = await self._look(nursery)
+                    pause = await self._start_due(nursery)
                 except (DatabaseUnavailable, StatementFailed) as away:
                     _LOG.warning("Webhooks to the CRM must wait", error=str(away))
-                    pause = _AGAIN
-                await trio.sleep(_BREATH)
+                    pause = _RETRY_AFTER
+                await trio.sleep(_MIN_PAUSE)
                 with trio.move_on_after(pause):
-                    await self._bell.wait()
+                    await self._wake_event.wait()
 
-    async def _look(self, nursery: trio.Nursery) -> float:
-        """Serve every hook for which something is due; seconds until the next look."""
+    async def _start_due(self, nursery: trio.Nursery) -> float:
+        """Start a task for each hook with due deliveries; return seconds until the next query."""
         async with self._pool.connection() as conn:
-            served = await crm_webhooks.served(conn, self._clock())
-        self._units = frozenset(hook.unit for hook in served)
-        listed = {hook.id for hook in served}
-        for gone in self._desks.keys() - listed:
-            self._desks.pop(gone).scope.cancel()
-        self._hosts = {host: room for host, room in self._hosts.items() if room.borrowed_tokens}
+            hooks = await crm_webhooks.list_active_hooks(conn, self._clock())
+        self._units = frozenset(hook.unit for hook in hooks)
+        for gone in self._states.keys() - {hook.id for hook in hooks}:
+            self._states.pop(gone).scope.cancel()
+        limiters = self._host_limiters.items()
+        self._host_limiters = {host: limiter for host, limiter in limiters if limiter.borrowed_tokens}
         pauses, now = [_IDLE], trio.current_time()
-        for hook in served:
+        for hook in hooks:
             if hook.wait is None:
                 continue
-            desk = self._desks.setdefault(hook.id, _Desk())
-            wait = max(hook.wait, desk.rest_until - now)
+            state = self._states.setdefault(hook.id, _HookState())
+            wait = max(hook.wait, state.rest_until - now)
             if wait > 0:
                 pauses.append(wait)
-            elif not desk.busy:
-                desk.busy = True
-                nursery.start_soon(self._serve, hook, desk)
+            elif not state.busy:
+                state.busy = True
+                nursery.start_soon(self._serve_hook, hook, state)
         return min(pauses)
 
-    async def _serve(self, hook: Served, desk: _Desk) -> None:
-        """Deliver what is due for one hook, up to a batch, or until it fails; then it is looked at anew."""
-        desk.scope = trio.CancelScope()
+    async def _serve_hook(self, hook: ActiveHook, state: _HookState) -> None:
+        """Make the due deliveries of one hook, up to a batch or the first failure; then query again."""
+        state.scope = trio.CancelScope()
         try:
-            with desk.scope:
-                async with self._hosts.setdefault(hook.host, trio.CapacityLimiter(OF_HOST)), self._room:
-                    await self._deliver_due(hook, desk)
+            with state.scope:
+                limiter = self._host_limiters.setdefault(hook.host, trio.CapacityLimiter(MAX_CALLS_PER_HOST))
+                async with limiter, self._call_limiter:
+                    await self._deliver_due(hook, state)
         except RemoteError as away:
             _LOG.warning("A webhook's outcome could not be stored; it is delivered again", error=str(away))
-            desk.rest_until = trio.current_time() + _AGAIN
+            state.rest_until = trio.current_time() + _RETRY_AFTER
         finally:
-            desk.busy = False
-            self._bell.set()
+            state.busy = False
+            self._wake_event.set()
 
-    async def _deliver_due(self, hook: Served, desk: _Desk) -> None:
+    async def _deliver_due(self, hook: ActiveHook, state: _HookState) -> None:
         async with self._pool.connection() as conn:
-            dues = await crm_webhooks.next_deliveries(conn, hook.id, self._clock(), BATCH)
-            made = await bodies(conn, dues)
-        until = trio.current_time() + _TURN
-        for due, body in zip(dues, made, strict=True):
+            dues = await crm_webhooks.list_due_deliveries(conn, hook.id, self._clock(), BATCH_SIZE)
+            bodies = await build_bodies(conn, dues)
+        until = trio.current_time() + _MAX_TURN
+        for due, body in zip(dues, bodies, strict=True):
             await self._may_write()
             if trio.current_time() >= until:
-                return  # also where another process has delivered meanwhile
+                return  # another process may have delivered while this one was not leading
             if body is None:
                 async with self._pool.connection() as conn:
-                    await crm_webhooks.drop_delivery(conn, hook.id, due.id, "subject_gone")
-            elif not await self._deliver(hook, desk, due, body):
+                    await crm_webhooks.bury_delivery(conn, hook.id, due.id, "subject_gone")
+            elif not await self._deliver(hook, state, due, body):
                 return
 
-    async def _deliver(self, hook: Served, desk: _Desk, due: Due, body: bytes) -> bool:
-        """Deliver one; False where the hook is to be left alone for now."""
-        status, asked, code = None, None, ""
+    async def _deliver(self, hook: ActiveHook, state: _HookState, due: DueDelivery, body: bytes) -> bool:
+        """Make one delivery; return False if the hook must rest."""
+        status, retry_after, code = None, None, ""
         try:
             answer = await self._client.post(hook.url, self._headers(hook, due, body), body)
-            status, asked = answer.status, answer.retry_after
-            verdict = judge(status)
+            status, retry_after = answer.status, answer.retry_after
+            verdict = verdict_of_status(status)
         except NotDelivered as failed:
-            verdict, code = Verdict.FAILED, failed.code
+            verdict, code = DeliveryVerdict.FAILED, failed.code
         self._counters.add("hook_deliveries", _outcome(verdict, status, code))
         async with self._pool.connection() as conn:
-            if verdict is Verdict.DELIVERED and status is not None:
-                await crm_webhooks.note_delivered(conn, hook.id, due.id, status)
-                if desk.failures >= REST_AFTER or not desk.proven:
-                    await crm_webhooks.hurry(conn, hook.id, self._clock())
-                desk.failures, desk.proven = 0, True
+            if verdict is DeliveryVerdict.DELIVERED and status is not None:
+                await crm_webhooks.store_success(conn, hook.id, due.id, status)
+                if state.failures >= PAUSE_AFTER_FAILURES or not state.proven:
+                    await crm_webhooks.make_waiting_due(conn, hook.id, self._clock())
+                state.failures, state.proven = 0, True
                 return True
             error = code or f"status_{status}"
             now = self._clock()
-            wait = wait_after(due.tries + 1, self._chance(), asked)
-            failing_since = await crm_webhooks.note_failed(
+            wait = retry_delay(due.tries + 1, self._draw_spread(), retry_after)
+            failing_since = await crm_webhooks.store_failure(
                 conn, hook.id, due.id, status=status, error=error, wait=wait, now=now
             )
-            desk.failures += 1
-            reason = _end_of(verdict, desk.failures, now - (failing_since or now))
+            state.failures += 1
+            reason = _reason_to_disable(verdict, state.failures, now - (failing_since or now))
             if reason is not None:
-                await crm_webhooks.disable(conn, hook.id, reason)
-                self._untidy.set()
+                await crm_webhooks.disable_hook(conn, hook.id, reason)
+                self._clean_up_event.set()
                 _LOG.warning("A hook is disabled: {reason}", reason=reason, hook=str(hook.id), unit=str(hook.unit))
                 return False
         if wait is None:
             _LOG.warning("A webhook to the CRM is dead", error=error, hook=str(hook.id), unit=str(hook.unit))
-        rest = max(rest_after(desk.failures), asked or 0.0 if status in (429, 503) else 0.0)
-        desk.rest_until = trio.current_time() + min(rest, 3600.0)
+        rest = max(endpoint_pause(state.failures), retry_after or 0.0 if status in (429, 503) else 0.0)
+        state.rest_until = trio.current_time() + min(rest, 3600.0)
         return rest == 0.0
 
-    def _headers(self, hook: Served, due: Due, body: bytes) -> dict[str, str]:
+    def _headers(self, hook: ActiveHook, due: DueDelivery, body: bytes) -> dict[str, str]:
         now = self._clock()
         keys = [self._key_of(hook.id, hook.key_generation)]
         if hook.previous_until is not None and now < hook.previous_until:
@@ -223,43 +223,43 @@ class Courier:
             "Host": hook.host,
             "Content-Type": "application/json",
             "Content-Length": str(len(body)),
-            "User-Agent": _AGENT,
+            "User-Agent": _USER_AGENT,
             "webhook-id": id,
             "webhook-timestamp": str(timestamp),
-            "webhook-signature": signature(keys, id, timestamp, body),
+            "webhook-signature": sign_webhook(keys, id, timestamp, body),
         }
 
-    async def _tidy(self) -> None:
-        """Count what waits, end what waits in vain, and delete what ended long ago, until cancelled."""
+    async def _clean_up(self) -> None:
+        """Count deliveries, end those of disabled hooks, and delete old ones, until cancelled."""
         while True:
             await self._may_write()
-            self._untidy = trio.Event()
+            self._clean_up_event = trio.Event()
             try:
                 async with self._pool.connection() as conn:
-                    done = await crm_webhooks.end_waiting(conn, _TIDY_AT_ONCE)
-                    done = max(done, await crm_webhooks.prune(conn, DELIVERED_DAYS, DEAD_DAYS, _TIDY_AT_ONCE))
-                    self.totals = await crm_webhooks.totals(conn)
+                    done = await crm_webhooks.bury_waiting(conn, _MAX_ROWS)
+                    done = max(done, await crm_webhooks.prune_deliveries(conn, DELIVERED_DAYS, DEAD_DAYS, _MAX_ROWS))
+                    self.totals = await crm_webhooks.count_deliveries(conn)
             except RemoteError as away:
                 _LOG.debug("Webhooks to the CRM are not tidied", error=str(away))
                 done = 0
-            await trio.sleep(_BREATH)
-            if done < _TIDY_AT_ONCE:
-                with trio.move_on_after(_TIDY_EVERY):
-                    await self._untidy.wait()
+            await trio.sleep(_MIN_PAUSE)
+            if done < _MAX_ROWS:
+                with trio.move_on_after(_CLEAN_UP_EVERY):
+                    await self._clean_up_event.wait()
 
 
-def _outcome(verdict: Verdict, status: int | None, code: str) -> str:
-    """A label of a bounded set."""
+def _outcome(verdict: DeliveryVerdict, status: int | None, code: str) -> str:
+    """The label in the metrics, of a bounded set."""
     if status is None:
         return code
-    return verdict.value if verdict is not Verdict.FAILED else f"status_{status // 100}xx"
+    return verdict.value if verdict is not DeliveryVerdict.FAILED else f"status_{status // 100}xx"
 
 
-def _end_of(verdict: Verdict, failures: int, failing_for: float) -> str | None:
-    """Why a hook that has just failed is served no more, or None.
+def _reason_to_disable(verdict: DeliveryVerdict, failures: int, failing_for: float) -> str | None:
+    """Why a hook that has just failed is to be disabled, or None.
 
-    A single failure ends none: who is told something once a week has had no success for days each time.
+    A single failure does not disable: a hook with one event a week has had no success for days each time.
     """
-    if verdict is Verdict.GONE:
+    if verdict is DeliveryVerdict.GONE:
         return "gone"
-    return "failing" if failures >= REST_AFTER and failing_for > FAILING_DAYS * 86_400 else None
+    return "failing" if failures >= PAUSE_AFTER_FAILURES and failing_for > DISABLE_AFTER_DAYS * 86_400 else None

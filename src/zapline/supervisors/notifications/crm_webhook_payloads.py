@@ -1,4 +1,4 @@
-"""Makes the body of a webhook to the CRM from what was kept of it and what is known now."""
+"""Builds the bodies of webhooks to the CRM from the stored event and the current rows."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,78 +6,89 @@ from typing import Any
 import msgspec
 import structlog
 
-from zapline.domain.crm_webhooks import TEST, HookEvent
+from zapline.domain.crm_webhooks import TEST_EVENT, CrmWebhookEvent
 from zapline.domain.line.reasons import EXPLANATIONS, Reason
 from zapline.domain.timestamps import iso
-from zapline.sql.campaigns import campaigns
+from zapline.sql.campaigns.campaigns import CampaignCounts, load_progress
 from zapline.sql.notifications import crm_webhooks
-from zapline.sql.notifications.crm_webhooks import Due
+from zapline.sql.notifications.crm_webhooks import DueDelivery
 from zapline.sql.postgres.connection import Connection
-from zapline.supervisors.notifications.event_payloads import CampaignNews, DeliveryNews, MessageNews, News, StatusNews
+from zapline.supervisors.notifications.event_payloads import (
+    DeliveryPayload,
+    MessagePayload,
+    StatusPayload,
+    UnitPayload,
+    campaign_payload,
+)
 
 _LOG = structlog.get_logger(scope="Hooks")
-_LARGEST_DETAIL = 128 * 1024
-"""Bytes: what is particular to a message beyond that is read from the API."""
-_WHOLE = frozenset({HookEvent.MESSAGE_RECEIVED, HookEvent.MESSAGE_SENT, HookEvent.MESSAGE_EDITED})
+_MAX_DETAIL = 128 * 1024
+"""Bytes: a larger detail of a message must be read from the API."""
+_WITH_MESSAGE = (CrmWebhookEvent.MESSAGE_RECEIVED, CrmWebhookEvent.MESSAGE_SENT, CrmWebhookEvent.MESSAGE_EDITED)
+
+Campaigns = Mapping[Any, CampaignCounts]
 
 
-class Envelope(msgspec.Struct, frozen=True, rename="camel"):
+class WebhookBody(msgspec.Struct, frozen=True, rename="camel"):
     """The body of a webhook. ``timestamp``: when it happened."""
 
     type: str
     timestamp: str
-    data: News
+    data: UnitPayload
 
 
-class Tested(News, frozen=True):
+class HookTestPayload(UnitPayload, frozen=True):
     """Data of ``hook.test``."""
 
     message: str = "it arrives"
 
 
-async def bodies(conn: Connection, dues: Sequence[Due]) -> list[bytes | None]:
-    """The bodies of deliveries of one unit, in their order; None where what it was about is gone.
+async def build_bodies(conn: Connection, dues: Sequence[DueDelivery]) -> list[bytes | None]:
+    """Build the bodies of one unit's deliveries, in their order; None if the subject of one is gone.
 
-    Read together, so that a batch costs two queries. Raises DatabaseUnavailable, StatementFailed.
+    A batch costs two queries at most. Raises DatabaseUnavailable, StatementFailed.
     """
     if not dues:
         return []
     unit = dues[0].unit
-    messages = [due.subject for due in dues if due.event.startswith("message.") and due.subject is not None]
-    known = await crm_webhooks.load_messages(conn, unit, messages) if messages else {}
-    asked = [due.subject for due in dues if due.event == HookEvent.CAMPAIGN_STATE and due.subject is not None]
-    standings = await campaigns.standings(conn, [unit], asked) if asked else {}
-    return [_body_or_none(due, known, standings) for due in dues]
+    message_ids = [due.subject for due in dues if due.event.startswith("message.") and due.subject is not None]
+    messages = await crm_webhooks.load_messages(conn, unit, message_ids) if message_ids else {}
+    campaign_ids = [due.subject for due in dues if due.event == CrmWebhookEvent.CAMPAIGN_STATE and due.subject]
+    campaigns = await load_progress(conn, [unit], campaign_ids) if campaign_ids else {}
+    return [_body_or_none(due, messages, campaigns) for due in dues]
 
 
-def _body_or_none(due: Due, messages: Mapping[Any, Any], standings: Mapping[Any, campaigns.Standing]) -> bytes | None:
+def _body_or_none(due: DueDelivery, messages: Mapping[Any, Any], campaigns: Campaigns) -> bytes | None:
     try:
-        return _body(due, messages, standings)
+        return _body(due, messages, campaigns)
     except (KeyError, ValueError, OverflowError) as unreadable:
-        # A row of another version, or of somebody's own hand: it must not stop the others.
+        # A row of another version, or written by hand, must not stop the others.
         _LOG.error("A webhook to the CRM cannot be made", delivery=str(due.id), error=repr(unreadable))
         return None
 
 
-def _body(due: Due, messages: Mapping[Any, Any], standings: Mapping[Any, campaigns.Standing]) -> bytes | None:
-    data: News | None
-    if due.event == HookEvent.UNIT_STATUS:
-        data = _status(due)
-    elif due.event == TEST:
-        data = Tested(unit_id=due.unit)
-    elif due.event == HookEvent.CAMPAIGN_STATE:
-        data = _campaign(due, standings.get(due.subject))
+def _body(due: DueDelivery, messages: Mapping[Any, Any], campaigns: Campaigns) -> bytes | None:
+    data: UnitPayload | None
+    if due.event == CrmWebhookEvent.UNIT_STATUS:
+        data = _status_payload(due)
+    elif due.event == TEST_EVENT:
+        data = HookTestPayload(unit_id=due.unit)
+    elif due.event == CrmWebhookEvent.CAMPAIGN_STATE:
+        progress = campaigns.get(due.subject)
+        if progress is None or due.subject is None:
+            return None
+        data = campaign_payload(due.unit, due.subject, progress, due.facts["state"])
     else:
-        data = _message(due, messages.get(due.subject))
+        data = _message_payload(due, messages.get(due.subject))
     if data is None:
         return None
-    return msgspec.json.encode(Envelope(due.event, iso(due.created_at) or "", data))
+    return msgspec.json.encode(WebhookBody(due.event, iso(due.created_at) or "", data))
 
 
-def _status(due: Due) -> StatusNews:
+def _status_payload(due: DueDelivery) -> StatusPayload:
     facts = due.facts
     explained = EXPLANATIONS[Reason(facts["reason"])]
-    return StatusNews(
+    return StatusPayload(
         unit_id=due.unit,
         status=facts["status"],
         reason=facts["reason"],
@@ -90,23 +101,11 @@ def _status(due: Due) -> StatusNews:
     )
 
 
-def _campaign(due: Due, standing: campaigns.Standing | None) -> CampaignNews | None:
-    if standing is None or due.subject is None:
-        return None
-    return CampaignNews(
-        unit_id=due.unit,
-        campaign_id=due.subject,
-        name=standing.name,
-        state=due.facts["state"],
-        counts=standing.counts,
-    )
-
-
-def _message(due: Due, row: Any) -> News | None:
+def _message_payload(due: DueDelivery, row: Any) -> UnitPayload | None:
     if row is None:
         return None
-    if due.event not in _WHOLE:
-        return DeliveryNews(
+    if due.event not in _WITH_MESSAGE:
+        return DeliveryPayload(
             unit_id=due.unit,
             message_id=row.id,
             external_id=row.external_id,
@@ -115,10 +114,10 @@ def _message(due: Due, row: Any) -> News | None:
             delivery_status=due.facts.get("deliveryStatus"),
             work_state=row.work_state,
             failure=row.failure,
-            deleted=due.event == HookEvent.MESSAGE_DELETED,
+            deleted=due.event == CrmWebhookEvent.MESSAGE_DELETED,
         )
     detail = msgspec.json.encode(row.detail) if row.detail else b"{}"
-    return MessageNews(
+    return MessagePayload(
         unit_id=due.unit,
         id=row.id,
         seq=row.seq,
@@ -131,7 +130,7 @@ def _message(due: Due, row: Any) -> News | None:
         kind=row.kind,
         text=row.body,
         media=row.media,
-        detail=msgspec.Raw(detail) if len(detail) <= _LARGEST_DETAIL else None,
+        detail=msgspec.Raw(detail) if len(detail) <= _MAX_DETAIL else None,
         sender=row.sender,
         sender_name=row.sender_name,
         quoted_id=row.quoted_id,

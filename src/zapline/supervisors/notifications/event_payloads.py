@@ -1,4 +1,4 @@
-"""What is told of a unit as it happens: the data of live events and of the CRM's webhooks, in one form."""
+"""Defines the payloads of live events and of webhooks to the CRM, and builds them from stored rows."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -8,22 +8,23 @@ import msgspec
 
 from zapline.domain.ids import UnitId
 from zapline.domain.line.reasons import EXPLANATIONS, Phase
-from zapline.domain.line.state import Stored
+from zapline.domain.line.state import StoredLineState
 from zapline.domain.line.state_machine import QR_LIFE
-from zapline.domain.messages.events import SendAnswered
-from zapline.domain.outbox.work_states import Work
+from zapline.domain.messages.facts import SendAnswered
+from zapline.domain.outbox.work_states import WorkState
 from zapline.domain.timestamps import iso
-from zapline.sql.conversations.conversations import Watched
-from zapline.sql.inbound.batches import Created, Reported, Settled
+from zapline.sql.campaigns.campaigns import CampaignCounts
+from zapline.sql.conversations.conversations import TrackedMessage
+from zapline.sql.inbound.recorder_types import ChangedMessage, CreatedMessage, SettledSend
 
 
-class News(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """Whatever is told says of which unit."""
+class UnitPayload(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """Every payload names its unit."""
 
     unit_id: UUID
 
 
-class StatusNews(News, frozen=True):
+class StatusPayload(UnitPayload, frozen=True):
     """A line's status as it is now."""
 
     status: str
@@ -39,15 +40,15 @@ class StatusNews(News, frozen=True):
     """Whether a person has paused its sending, where that is known."""
 
 
-class QrNews(News, frozen=True):
-    """There is another code to scan, or none any more. The code itself is read by who may control the line."""
+class QrPayload(UnitPayload, frozen=True):
+    """A new code can be scanned, or none any more. The code itself is read by those who may control the line."""
 
     available: bool
     qr_updated_at: str | None
     qr_expires_at: str | None
 
 
-class MessageNews(News, frozen=True):
+class MessagePayload(UnitPayload, frozen=True):
     """A message that is new. ``conversation_id`` is that under which it is shown, merged ones followed."""
 
     id: UUID
@@ -76,7 +77,7 @@ class MessageNews(News, frozen=True):
     backfilled: bool = False
 
 
-class DeliveryNews(News, frozen=True):
+class DeliveryPayload(UnitPayload, frozen=True):
     """Something of a message has changed: how far it has come, our work on it, its text, that it is there at all.
 
     What is null has not changed, or is not known here.
@@ -93,14 +94,14 @@ class DeliveryNews(News, frozen=True):
     deleted: bool = False
 
 
-class Hello(News, frozen=True):
-    """How a unit stands at this moment. Null: its state has not been read yet, the database is away."""
+class HelloPayload(UnitPayload, frozen=True):
+    """A unit's present state. Null: it has not been read yet, because the database is away."""
 
-    status: StatusNews | None
-    qr: QrNews | None
+    status: StatusPayload | None
+    qr: QrPayload | None
 
 
-class CampaignNews(News, frozen=True):
+class CampaignPayload(UnitPayload, frozen=True):
     """Where a campaign stands: ``counts`` by state of its recipients, null where nobody has counted."""
 
     campaign_id: UUID
@@ -109,9 +110,9 @@ class CampaignNews(News, frozen=True):
     counts: Mapping[str, int] | None = None
 
 
-def status_news(unit: UnitId, stored: Stored, quarantined: bool, paused: bool) -> StatusNews:
+def status_payload(unit: UnitId, stored: StoredLineState, quarantined: bool, paused: bool) -> StatusPayload:
     explained = EXPLANATIONS[stored.reason]
-    return StatusNews(
+    return StatusPayload(
         unit_id=unit,
         status=stored.status,
         reason=stored.reason.value,
@@ -126,32 +127,33 @@ def status_news(unit: UnitId, stored: Stored, quarantined: bool, paused: bool) -
     )
 
 
-def qr_news(unit: UnitId, stored: Stored) -> QrNews:
-    there = stored.phase is Phase.PAIRING and stored.qr_code is not None
-    expires = stored.qr_updated_at + QR_LIFE if there and stored.qr_updated_at is not None else None
-    return QrNews(
+def qr_payload(unit: UnitId, stored: StoredLineState) -> QrPayload:
+    available = stored.phase is Phase.PAIRING and stored.qr_code is not None
+    expires = stored.qr_updated_at + QR_LIFE if available and stored.qr_updated_at is not None else None
+    return QrPayload(
         unit_id=unit,
-        available=there,
-        qr_updated_at=iso(stored.qr_updated_at) if there else None,
+        available=available,
+        qr_updated_at=iso(stored.qr_updated_at) if available else None,
         qr_expires_at=iso(expires),
     )
 
 
-def hello(unit: UnitId, stored: Stored | None, quarantined: bool, paused: bool) -> Hello:
+def hello_payload(unit: UnitId, stored: StoredLineState | None, quarantined: bool, paused: bool) -> HelloPayload:
     if stored is None:
-        return Hello(unit_id=unit, status=None, qr=None)
-    return Hello(unit_id=unit, status=status_news(unit, stored, quarantined, paused), qr=qr_news(unit, stored))
+        return HelloPayload(unit_id=unit, status=None, qr=None)
+    status = status_payload(unit, stored, quarantined, paused)
+    return HelloPayload(unit_id=unit, status=status, qr=qr_payload(unit, stored))
 
 
-def created_news(unit: UnitId, made: Created) -> MessageNews:
-    """A message that the recorder has stored."""
-    row = made.row
+def recorded_message_payload(unit: UnitId, created: CreatedMessage) -> MessagePayload:
+    """For a message that the recorder has stored."""
+    row = created.row
     contact = str(row["contact"])
-    return MessageNews(
+    return MessagePayload(
         unit_id=unit,
-        id=made.id,
-        seq=made.seq,
-        conversation_id=made.conversation_id,
+        id=created.id,
+        seq=created.seq,
+        conversation_id=created.conversation_id,
         contact=contact,
         phone=contact if contact.startswith("+") else None,
         external_id=_text(row["external_id"]),
@@ -171,10 +173,10 @@ def created_news(unit: UnitId, made: Created) -> MessageNews:
     )
 
 
-def queued_news(unit: UnitId, stored: Watched, contact: str) -> MessageNews:
-    """A message that somebody has asked to be sent."""
+def queued_message_payload(unit: UnitId, stored: TrackedMessage, contact: str) -> MessagePayload:
+    """For a message that was accepted to be sent."""
     message = stored.message
-    return MessageNews(
+    return MessagePayload(
         unit_id=unit,
         id=message.id,
         seq=message.seq,
@@ -197,45 +199,45 @@ def queued_news(unit: UnitId, stored: Watched, contact: str) -> MessageNews:
     )
 
 
-def reported_news(told: Reported) -> DeliveryNews:
-    return DeliveryNews(
-        unit_id=told.unit_id,
-        message_id=told.message,
-        external_id=told.external_id,
-        client_message_id=told.client_message_id,
-        conversation_id=told.conversation_id,
-        delivery_status=told.delivery,
-        edited=told.edited,
-        deleted=told.deleted,
+def reported_delivery_payload(changed: ChangedMessage) -> DeliveryPayload:
+    return DeliveryPayload(
+        unit_id=changed.unit_id,
+        message_id=changed.message,
+        external_id=changed.external_id,
+        client_message_id=changed.client_message_id,
+        conversation_id=changed.conversation_id,
+        delivery_status=changed.delivery,
+        edited=changed.edited,
+        deleted=changed.deleted,
     )
 
 
-def settled_news(settled: Settled) -> DeliveryNews:
-    return DeliveryNews(
+def settled_delivery_payload(settled: SettledSend) -> DeliveryPayload:
+    return DeliveryPayload(
         unit_id=settled.unit_id,
         message_id=settled.message,
         external_id=settled.external_id,
         client_message_id=settled.client_message_id,
         conversation_id=settled.conversation_id,
         delivery_status=settled.delivery,
-        work_state=Work.SETTLED.value,
+        work_state=WorkState.SETTLED.value,
     )
 
 
-def ended_news(unit: UnitId, answer: SendAnswered) -> DeliveryNews:
-    """A call that did not send its message."""
-    return DeliveryNews(unit_id=unit, message_id=answer.message, work_state=answer.move, failure=answer.failure)
+def failed_send_payload(unit: UnitId, answer: SendAnswered) -> DeliveryPayload:
+    """For a call that did not send its message."""
+    return DeliveryPayload(unit_id=unit, message_id=answer.message, work_state=answer.move, failure=answer.failure)
 
 
-def unsent_news(unit: UnitId, message: UUID, work: str) -> DeliveryNews:
-    """A message of ours whose time was over before it could be sent."""
-    return DeliveryNews(unit_id=unit, message_id=message, work_state=work)
+def expired_message_payload(unit: UnitId, message: UUID, work: str) -> DeliveryPayload:
+    """For a message that expired before it could be sent."""
+    return DeliveryPayload(unit_id=unit, message_id=message, work_state=work)
 
 
-def watched_news(unit: UnitId, stored: Watched) -> DeliveryNews:
-    """A message of ours about which somebody has decided."""
+def decided_message_payload(unit: UnitId, stored: TrackedMessage) -> DeliveryPayload:
+    """For a message that a person cancelled, sent again or gave up."""
     message = stored.message
-    return DeliveryNews(
+    return DeliveryPayload(
         unit_id=unit,
         message_id=message.id,
         external_id=message.external_id,
@@ -244,6 +246,11 @@ def watched_news(unit: UnitId, stored: Watched) -> DeliveryNews:
         delivery_status=message.delivery,
         work_state=message.work_state,
     )
+
+
+def campaign_payload(unit: UnitId, campaign: UUID, progress: CampaignCounts, state: str) -> CampaignPayload:
+    """``state``: that of the event, which may be over by now."""
+    return CampaignPayload(unit_id=unit, campaign_id=campaign, name=progress.name, state=state, counts=progress.counts)
 
 
 def _text(value: object) -> str | None:
