@@ -1,1 +1,1 @@
-"""The CRM: how it is told what happened."""
+"""Delivery of webhooks to the CRM over HTTP. Only ``supervisors`` and the packages above import it."""

@@ -1,1 +1,3 @@
-"""Pure decisions: no event loop, no clock, no chance, no logging, no input or output."""
+"""Pure decisions and values: no event loop, no clock, no randomness, no logging, no input or output.
+
+Every other package may import it; it imports none of them."""

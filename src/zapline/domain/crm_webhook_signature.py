@@ -7,16 +7,16 @@ from uuid import UUID
 
 
 def webhook_id(delivery: UUID) -> str:
-    """The header ``webhook-id``: by it a CRM knows what it has seen."""
+    """The header ``webhook-id``, by which a CRM recognises a delivery that it has seen."""
     return f"msg_{delivery}"
 
 
 def format_secret(key: bytes) -> str:
-    """A key as it is shown to a person."""
+    """A signing key in the form that is shown to a person."""
     return "whsec_" + b64encode(key).decode()
 
 
 def sign_webhook(keys: Sequence[bytes], id: str, timestamp: int, body: bytes) -> str:
-    """The header ``webhook-signature`` of the Standard Webhooks: one for each key, the newest first."""
+    """The header ``webhook-signature``: one signature for each key, the newest key first."""
     signed = b"%s.%d.%s" % (id.encode(), timestamp, body)
     return " ".join("v1," + b64encode(hmac.digest(key, signed, "sha256")).decode() for key in keys)

@@ -1,4 +1,4 @@
-"""Decides about webhooks to the CRM: their events, their signature, and when what failed is tried again."""
+"""Defines the events of webhooks to the CRM, and decides when a failed delivery is retried or a hook disabled."""
 
 from enum import StrEnum
 
@@ -8,7 +8,7 @@ class CrmWebhookEvent(StrEnum):
 
     MESSAGE_RECEIVED = "message.received"
     MESSAGE_SENT = "message.sent"
-    """Written by the line's own people on a phone; what was asked of Zapline is told by its deliveries."""
+    """Written by the unit's people on a phone; messages that Zapline sends are reported by their deliveries."""
     MESSAGE_DELIVERY = "message.delivery"
     MESSAGE_EDITED = "message.edited"
     MESSAGE_DELETED = "message.deleted"
@@ -17,50 +17,50 @@ class CrmWebhookEvent(StrEnum):
 
 
 TEST_EVENT = "hook.test"
-"""What a person asks for; no hook is without it."""
+"""The event that a person requests to test a hook; every hook receives it."""
 
-_WAITS = (5.0, 30.0, 120.0, 600.0, 3600.0, 3 * 3600.0, 6 * 3600.0, 6 * 3600.0, 6 * 3600.0)
-"""Seconds before each further try: soon for a restart of the CRM, a day in all for a night without anybody."""
+_RETRY_DELAYS = (5.0, 30.0, 120.0, 600.0, 3600.0, 3 * 3600.0, 6 * 3600.0, 6 * 3600.0, 6 * 3600.0)
+"""Seconds before each retry: short at first for a restart of the CRM, a day in all for a night without staff."""
 _JITTER = 0.2
-"""Part of a wait that chance takes away, so that what failed together does not come back together."""
+"""Random part by which a delay is shortened, so that deliveries that failed together do not return together."""
 MAX_RETRY_AFTER = 3600.0
-"""Seconds that a CRM may ask us to wait by Retry-After."""
+"""Longest Retry-After, in seconds, that is honoured."""
 DISABLE_AFTER_DAYS = 3.0
-"""After so many days without a success a hook is disabled: nobody is there."""
+"""Days without a successful delivery after which a hook is disabled."""
 PAUSE_AFTER_FAILURES = 3
-"""Failures in a row after which it is the CRM that is ill, not one delivery."""
-_LONGEST_REST = 60.0
-"""Seconds between two tries of a CRM that is ill, whatever waits for it."""
+"""Consecutive failures after which the endpoint, not one delivery, is taken to be at fault."""
+_LONGEST_PAUSE = 60.0
+"""Seconds between two attempts at an endpoint that keeps failing."""
 
 
 class DeliveryVerdict(StrEnum):
-    """What an answer means."""
+    """What a response of the CRM means for a delivery."""
 
     DELIVERED = "delivered"
     GONE = "gone"
-    """The CRM wants no more of it, ever (410)."""
+    """The CRM wants no more deliveries (410)."""
     FAILED = "failed"
 
 
 def verdict_of_status(status: int) -> DeliveryVerdict:
-    """What a status means. A redirection is a failure: what is signed for one address is for no other."""
+    """The verdict of an HTTP status. A redirection fails: a body signed for one address is not sent to another."""
     if 200 <= status < 300:
         return DeliveryVerdict.DELIVERED
     return DeliveryVerdict.GONE if status == 410 else DeliveryVerdict.FAILED
 
 
-def retry_delay(tries: int, spread: float, asked: float | None = None) -> float | None:
-    """Seconds until the next try after ``tries`` failures; None: it was the last one.
+def retry_delay(failures: int, spread: float, retry_after: float | None = None) -> float | None:
+    """Seconds until the next attempt after ``failures`` failures; None: there is none.
 
-    ``spread`` in 0..1 is drawn by the caller. ``asked``: what the CRM asked for.
+    ``spread`` in 0..1 is drawn by the caller; ``retry_after`` is what the CRM asked for.
     """
-    if tries > len(_WAITS):
+    if failures > len(_RETRY_DELAYS):
         return None
-    wait = _WAITS[tries - 1] * (1 - _JITTER * spread)
-    return max(wait, min(asked, MAX_RETRY_AFTER)) if asked is not None else wait
+    delay = _RETRY_DELAYS[failures - 1] * (1 - _JITTER * spread)
+    return max(delay, min(retry_after, MAX_RETRY_AFTER)) if retry_after is not None else delay
 
 
 def endpoint_pause(failures: int) -> float:
-    """Seconds for which a CRM is left alone after so many failures in a row."""
+    """Seconds without any delivery to an endpoint after so many consecutive failures."""
     over = failures - PAUSE_AFTER_FAILURES
-    return min(2.0 ** min(over, 10), _LONGEST_REST) if over >= 0 else 0.0
+    return min(2.0 ** min(over, 10), _LONGEST_PAUSE) if over >= 0 else 0.0

@@ -1,15 +1,15 @@
-"""The exception tree. Foreign exceptions are translated where they enter, so rooms share only these.
+"""Defines the exception tree. Foreign exceptions are translated where they enter, so packages share only these.
 
 ::
 
     ZaplineError
-    +-- LocalError            our own state or input is wrong; trying again does not help
+    +-- LocalError            our own state or input is wrong; a retry does not help
     |   +-- ConfigurationError
-    |   +-- StandstillError   another daemon holds the lock, or the schema does not fit
-    |   +-- Unfit             what somebody asks for is not acceptable, in one field of it
-    +-- RemoteError           something outside failed; the verdict says what follows
+    |   +-- MustNotWrite      another daemon holds the lock, or the schema does not fit
+    |   +-- InvalidField      a field of a request is not acceptable
+    +-- RemoteError           something outside this process failed
         +-- DatabaseUnavailable
-        +-- JournalRefused    the disk did not take an entry
+        +-- JournalRefused    an entry could not be made durable
         +-- EvolutionFailure  (its own tree in zapline.evolution.client.failures)
 """
 
@@ -23,7 +23,7 @@ class LocalError(ZaplineError):
 
 
 class ConfigurationError(LocalError):
-    """A setting is missing or wrong; the text names every problem and what to do."""
+    """A setting is missing or wrong; the message names every problem and what to do."""
 
 
 class MustNotWrite(LocalError):
@@ -31,10 +31,10 @@ class MustNotWrite(LocalError):
 
 
 class InvalidField(LocalError):
-    """What somebody asks for is not acceptable; the text says why. ``field``: where, as the API calls it."""
+    """A field of a request is not acceptable; the message says why. ``field`` is the API's name of it."""
 
-    def __init__(self, said: str, field: str) -> None:
-        super().__init__(said)
+    def __init__(self, message: str, field: str) -> None:
+        super().__init__(message)
         self.field = field
 
 

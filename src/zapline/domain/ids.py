@@ -1,4 +1,4 @@
-"""Names of things that cross rooms, and the checks that make them so."""
+"""Defines the ids that packages share, and derives those of contacts, conversations and messages."""
 
 import re
 from hashlib import sha1
@@ -9,7 +9,7 @@ UnitId = NewType("UnitId", UUID)
 ExternalId = NewType("ExternalId", str)
 """A message's id as WhatsApp gives it (``key.id``)."""
 Seq = NewType("Seq", int)
-"""Position of an entry in the journal; grows, never reused."""
+"""Number of an entry in the journal; it grows and is never reused."""
 
 PROVIDER = "evolution"
 
@@ -17,7 +17,7 @@ _INSTANCE = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
 def is_valid_instance_name(name: str) -> bool:
-    """Whether Zapline gives this name to an instance.
+    """Whether Zapline accepts this name for an instance.
 
     Evolution accepts more, but trailing spaces make an instance unreachable and slashes need
     escaping in every URL (contract, section 1).
@@ -26,20 +26,20 @@ def is_valid_instance_name(name: str) -> bool:
 
 
 def contact_id(unit: UnitId, canonical: str) -> str:
-    """The contact's id follows from its unit and canonical identity.
+    """The contact's id, derived from its unit and canonical identity.
 
-    So rows come out the same in whatever order messages arrive, and nothing has to be looked up.
+    So rows are the same in whatever order messages arrive, and nothing has to be looked up.
     """
     return _derived(unit, "contact\n" + canonical)
 
 
 def conversation_id(unit: UnitId, canonical: str) -> str:
-    """The conversation's id follows from its unit and the chat's canonical identity."""
+    """The conversation's id, derived from its unit and the chat's canonical identity."""
     return _derived(unit, "conversation\n" + canonical)
 
 
 def message_id(unit: UnitId, external_id: ExternalId) -> str:
-    """The id of a message that WhatsApp told us of."""
+    """The id of a message that WhatsApp reported."""
     return _derived(unit, f"message\n{PROVIDER}\n{external_id}")
 
 

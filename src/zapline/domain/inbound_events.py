@@ -8,14 +8,14 @@ from zapline.domain.messages.facts import MessageFact
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """Understood, and of no use here; counted under ``reason`` (a short snake_case word)."""
+    """Understood, but not needed; counted under ``reason`` (a short snake_case word)."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """Cannot be understood; the body becomes a dead letter with ``reason`` (a short snake_case word)."""
+    """Not understood; the body becomes a dead letter with ``reason`` (a short snake_case word)."""
 
     reason: str
 

@@ -1,7 +1,7 @@
-"""Decides which addresses in a network may be fetched from, and what host a media URL names.
+"""Guards against server-side request forgery: checks IP addresses, and parses URLs of media and webhooks.
 
-Evolution fetches the URL from inside our network, so a URL must not lead back into it. What is allowed is the public
-unicast space; every form that hides an IPv4 address in an IPv6 one is opened or refused.
+Evolution fetches media from inside our network, so a URL must not lead back into it. Only the public unicast space is
+allowed; every form that hides an IPv4 address in an IPv6 one is unwrapped or refused.
 """
 
 import re
@@ -13,22 +13,22 @@ from zapline.domain.errors import LocalError
 
 
 class InvalidMediaUrl(LocalError):
-    """What was given is not the URL of a file in the public network; the text says why, without the URL."""
+    """A URL that does not name a file in the public network; the message says why, without the URL."""
 
 
 @dataclass(frozen=True, slots=True)
 class MediaUrl:
-    """``host`` and ``url`` in the one form that every reader of URLs understands alike."""
+    """``host`` and ``url`` in the normal form that all URL parsers read alike."""
 
     host: str
     """Lower case, ASCII, without brackets or a final dot."""
     port: int
     url: str
-    """Without the fragment, which no server is told."""
+    """Without the fragment, which is not sent to servers."""
 
     @property
     def is_address(self) -> bool:
-        """Whether the host needs no looking up."""
+        """Whether the host is an IP address, so that no DNS look-up is needed."""
         return ":" in self.host or self.host.rpartition(".")[2].isdigit()
 
 
@@ -57,7 +57,7 @@ _REFUSED_4: tuple[tuple[IPv4Network, str], ...] = tuple(
 )
 
 _PUBLIC_6 = IPv6Network("2000::/3")
-"""All that is given out as unicast so far; what lies outside is local, mapped, multicast or reserved."""
+"""All unicast space that is assigned so far; the rest is local, mapped, multicast or reserved."""
 _NAT64 = IPv6Network("64:ff9b::/96")
 _REFUSED_6: tuple[tuple[IPv6Network, str], ...] = tuple(
     (IPv6Network(network), why)
@@ -85,7 +85,7 @@ _ISATAP = frozenset({0x0000_5EFE, 0x0200_5EFE})
 
 
 def refusal_reason(address: str) -> str | None:
-    """Why nothing may be fetched from this IP address, in a word or two; None where it may."""
+    """Why this IP address must not be connected to, in a word or two; None where it may."""
     if "%" in address:
         return "link-local"  # a zone names an interface of ours
     try:
@@ -117,18 +117,17 @@ _NAME = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z0-9_](?:[
 _LOCAL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*")
 _NUMBER = re.compile(r"\d+|0x[0-9a-f]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
-"""And the backslash, which some readers of URLs take for a slash."""
+"""And the backslash, which some URL parsers take for a slash."""
 _LOCAL_NAMES = frozenset({"localhost", "localdomain", "local", "internal", "intranet", "lan", "home", "corp", "arpa"})
-"""Last parts of names that only a local network answers."""
+"""Last labels of names that only a local network resolves."""
 _IN_PATH = "/?:@!$&'()*+,;=-._~%[]|"
 
 
 def parse_media_url(url: str, *, local: bool = False) -> MediaUrl:
-    """The host, port and plain form of a URL, without looking anything up.
+    """The host, port and normal form of a URL, without a DNS look-up. Raises :class:`InvalidMediaUrl`.
 
-    Strict, because Evolution reads the URL again with another parser: what two parsers could take for two hosts is
-    refused. Names are put into ASCII, spaces and letters of the path percent-encoded. ``local``: names that only our
-    own network answers will do. Raises :class:`InvalidMediaUrl`.
+    Strict, because Evolution parses the URL again: what two parsers could read as two hosts is refused. Names are put
+    into ASCII, spaces and letters of the path percent-encoded. ``local`` allows names that only our network resolves.
     """
     url = url.strip(" ")
     if len(url) > MAX_URL_LENGTH:
@@ -139,31 +138,31 @@ def parse_media_url(url: str, *, local: bool = False) -> MediaUrl:
         raise InvalidMediaUrl("The URL must begin with http:// or https://.")
     if "@" in re.split(r"[/?#]", url.partition("://")[2], maxsplit=1)[0]:
         raise InvalidMediaUrl("The URL must not hold a user name or a password.")
-    found = _URL.fullmatch(url)
-    if found is None:
+    match = _URL.fullmatch(url)
+    if match is None:
         raise InvalidMediaUrl("The URL cannot be read.")
-    scheme, host, port, rest = found[1].lower(), found[2], found[3], found[4]
-    host = _host_of(host, local)
+    scheme, host, port, rest = match[1].lower(), match[2], match[3], match[4]
+    host = _normal_host(host, local)
     number = int(port) if port is not None else _PORTS[scheme]
     if not 0 < number < 65536:
         raise InvalidMediaUrl("The port in the URL is not one.")
-    shown = f"[{host}]" if ":" in host else host
+    authority = f"[{host}]" if ":" in host else host
     if number != _PORTS[scheme]:
-        shown += f":{number}"
+        authority += f":{number}"
     try:
         path = quote(rest, safe=_IN_PATH)
     except UnicodeEncodeError:
         raise InvalidMediaUrl("The URL holds half of a character.") from None
     if not path.startswith("/"):
         path = "/" + path
-    plain = f"{scheme}://{shown}{path}"
-    if len(plain) > MAX_URL_LENGTH:
+    normal = f"{scheme}://{authority}{path}"
+    if len(normal) > MAX_URL_LENGTH:
         raise InvalidMediaUrl(f"The URL is longer than {MAX_URL_LENGTH} characters.")
-    return MediaUrl(host, number, plain)
+    return MediaUrl(host, number, normal)
 
 
-def _host_of(host: str, local: bool) -> str:
-    """The host in its plain form: an address as the standard writes it, or a name of at least two parts."""
+def _normal_host(host: str, local: bool) -> str:
+    """The host in normal form: an address as the standard writes it, or a name of at least two labels."""
     if host.startswith("["):
         try:
             address = IPv6Address(host[1:-1])
@@ -173,7 +172,7 @@ def _host_of(host: str, local: bool) -> str:
             raise InvalidMediaUrl("The address in the URL names an interface.")
         return str(address)
     try:
-        # The codec also folds what looks like a letter, a digit or a dot into it.
+        # The codec also folds look-alikes of letters, digits and dots into them.
         name = host.encode("idna").decode("ascii").lower().removesuffix(".")
     except UnicodeError:
         raise InvalidMediaUrl("The URL has no usable host name.") from None
@@ -181,7 +180,7 @@ def _host_of(host: str, local: bool) -> str:
         raise InvalidMediaUrl("The URL has no host name.")
     last = name.rpartition(".")[2]
     if _NUMBER.fullmatch(last) is not None:
-        # Such a host is an address for every reader, and 0177.1, 0x7f.1 or 2130706433 are ways to write 127.0.0.1.
+        # Every parser takes such a host for an address, and 0177.1, 0x7f.1 and 2130706433 all mean 127.0.0.1.
         try:
             return str(IPv4Address(name))
         except ValueError:

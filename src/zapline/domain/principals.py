@@ -1,4 +1,4 @@
-"""Who asks: an administrator, or a program that holds a token of one unit; and what he may."""
+"""Defines who makes a request (an administrator, or a program with a unit's token) and what it may do."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,9 +13,9 @@ class ActorKind(StrEnum):
     ADMIN = "admin"
     UNIT_TOKEN = "unit_token"  # noqa: S105 - a kind, no password
     COMMAND = "command"
-    """The command line, on the server itself."""
+    """The command line on the server itself."""
     SYSTEM = "system"
-    """Zapline of its own accord."""
+    """Zapline itself, without a request."""
 
 
 class TokenKind(StrEnum):
@@ -39,7 +39,7 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks. ``name``: an administrator's e-mail, or a token's label. ``unit`` None: an administrator."""
+    """Who makes a request. ``name``: an administrator's e-mail or a token's label. ``unit`` None: an administrator."""
 
     kind: ActorKind
     id: UUID
@@ -48,21 +48,21 @@ class Principal:
     scopes: frozenset[Scope] = frozenset()
 
     def may(self, scope: Scope) -> bool:
-        """Whether he may do such things, of the units that he may see at all."""
+        """Whether actions of this scope are allowed, on the units that :meth:`sees` allows."""
         return self.unit is None or scope in self.scopes
 
     def sees(self, unit: UnitId) -> bool:
-        """Whether there is such a unit, as far as he is told."""
+        """Whether the unit exists as far as this principal may know."""
         return self.unit is None or self.unit == unit
 
-    def at(self, source: str | None) -> "AuditActor":
-        """The same for the audit log, at this address."""
+    def audit_actor(self, source: str | None) -> "AuditActor":
+        """This principal at the address ``source``, for the audit log."""
         return AuditActor(self.kind, self.name, self.id, source)
 
 
 @dataclass(frozen=True, slots=True)
 class AuditActor:
-    """Who makes a change, as the audit log remembers him; ``source``: the address or the machine."""
+    """Who makes a change, as the audit log records it; ``source``: the network address or the machine."""
 
     kind: ActorKind
     name: str

@@ -1,4 +1,4 @@
-"""Decides which windows of Evolution's store are to be read, so that nothing that was missed stays missed.
+"""Decides which time windows of Evolution's message store a reconciliation reads.
 
 Evolution compares whole seconds, both ends included (contract, section 4).
 """
@@ -8,15 +8,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 SETTLE_TIME = 60.0
-"""Seconds until Evolution has surely stored a message: what is younger is left to the next run."""
+"""Seconds until Evolution has surely stored a message; younger messages are left to the next run."""
 OVERLAP = 900.0
-"""Seconds before the watermark that are read once more: WhatsApp hands over what was sent offline with its old time."""
+"""Seconds before the watermark that are read again: WhatsApp delivers messages written offline with their old time."""
 WEBHOOK_HORIZON = 1200.0
-"""Seconds for which Evolution repeats a webhook (contract, section 2): until then it may still come by itself."""
+"""Seconds for which Evolution repeats a webhook (contract, section 2); until then it may still arrive by itself."""
 WINDOW_SPAN = 3600
-"""Seconds of one window: after a failure no more than this is read again."""
+"""Seconds of one window; after a failure no more than this is read again."""
 MAX_WINDOWS = 2000
-"""Of one run: where years are read at once, windows are longer."""
+"""Windows of one run; where years are read at once, the windows are longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +41,10 @@ class Window:
 def reading_start(
     watermark: float | None, first_connected: float | None, gaps: Iterable[float | None], overlap: float = OVERLAP
 ) -> float | None:
-    """Where a run begins to read (UTC seconds); None for a line that never was connected.
+    """The time (UTC seconds) from which a run reads; None for a line that was never connected.
 
-    ``gaps``: times from which on something may be missing. Nothing from before the line's first connection is
-    read: that is another program's history. Without a watermark the reading begins there.
+    ``gaps`` are times since which webhooks may be missing. Nothing before the line's first connection is read: that is
+    another program's history. Without a watermark, reading starts there.
     """
     if first_connected is None:
         return None
@@ -55,9 +55,9 @@ def reading_start(
 
 
 def split_into_windows(since: float, until: float, span: int = WINDOW_SPAN, most: int = MAX_WINDOWS) -> list[Window]:
-    """All of [since, until] in windows of ``span`` seconds, oldest first; none where it ends before it begins.
+    """Cut [since, until] into windows of ``span`` seconds, oldest first; no windows where it ends before it begins.
 
-    Windows are longer where there would be more than ``most``.
+    The windows are longer where there would be more than ``most``.
     """
     first, last = math.floor(since), math.floor(until)
     span = max(span, math.ceil((last - first + 1) / most))
@@ -65,10 +65,10 @@ def split_into_windows(since: float, until: float, span: int = WINDOW_SPAN, most
 
 
 def explained_by_gap(sent_at: float, gap_since: float | None, horizon: float = WEBHOOK_HORIZON) -> bool:
-    """Whether a known gap is why a message was missed: webhooks under way when it began are lost with it."""
+    """Whether a known gap explains a missed message: webhooks under way when the gap began are lost with it."""
     return gap_since is not None and sent_at >= gap_since - horizon
 
 
 def past_webhook_horizon(sent_at: float, at: float, horizon: float = WEBHOOK_HORIZON) -> bool:
-    """Whether Evolution has given up telling of a message by itself at this time."""
+    """Whether Evolution no longer repeats the webhook of a message at the time ``at``."""
     return at - sent_at >= horizon

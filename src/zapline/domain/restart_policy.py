@@ -1,16 +1,16 @@
-"""Decides whether a child that crashed is started again, and after how long."""
+"""Decides whether a crashed task is restarted, and after which delay."""
 
 from dataclasses import dataclass
 
 from zapline.domain.retry_policy import Backoff
 
 _FIRST_DELAY = 0.1
-"""Seconds: a crash by bad luck costs a unit next to nothing."""
+"""Seconds: a single crash costs a unit next to nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class RestartIntensity:
-    """At most ``limit`` crashes within ``period`` seconds; one more and the child stays down."""
+    """At most ``limit`` crashes within ``period`` seconds; after one more the task is not restarted."""
 
     limit: int
     period: float
@@ -22,7 +22,7 @@ class RestartIntensity:
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """Start the child again after ``delay`` seconds; hand ``crashes`` to the next judgement."""
+    """Restart after ``delay`` seconds; pass ``crashes`` to the next decision."""
 
     delay: float
     crashes: tuple[float, ...]
@@ -30,13 +30,13 @@ class Restart:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """The child crashed too often; ``crashes`` are the times that spoke against it."""
+    """Do not restart: the task crashed too often, at the times ``crashes``."""
 
     crashes: tuple[float, ...]
 
 
 def decide_restart(crashes: tuple[float, ...], now: float, allowed: RestartIntensity) -> Restart | GiveUp:
-    """What follows after a crash at ``now`` (monotonic seconds); ``crashes`` are those before it.
+    """Decide what follows a crash at ``now`` (monotonic seconds); ``crashes`` are the earlier ones.
 
     The tuple never grows above ``allowed.limit + 1``.
     """
@@ -47,7 +47,7 @@ def decide_restart(crashes: tuple[float, ...], now: float, allowed: RestartInten
 
 
 def _delay(count: int, allowed: RestartIntensity) -> float:
-    # All delays of a period take half of it at most, or a child that crashes at once, and waits longer each
-    # time, would never crash often enough to be given up.
+    # All delays of a period take at most half of it. Otherwise a task that crashes at once would, by its growing
+    # delays, never crash often enough to be given up.
     cap = allowed.period / (2 * allowed.limit)
     return Backoff(base=min(_FIRST_DELAY, cap), factor=2.0, cap=cap, jitter=0.0).delay(count, 0.0)

@@ -1,4 +1,4 @@
-"""Decides when something that failed is tried again, and when it stops being tried."""
+"""Decides when a failed attempt is retried, and when retries end."""
 
 import math
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 class Backoff:
     """A growing delay: ``base * factor ** (attempt - 1)`` seconds, at most ``cap``.
 
-    ``jitter`` (0..1) is the part of the delay that chance may take away: 0 is exact, 1 is anything from
+    ``jitter`` (0..1) is the part of the delay that may be taken away at random: 0 is exact, 1 is anything from
     nothing to the whole. It only shortens, so ``cap`` holds.
     """
 
@@ -23,25 +23,25 @@ class Backoff:
 
     def delay(self, attempt: int, spread: float) -> float:
         """Seconds to wait after failure ``attempt`` (from 1); ``spread`` in 0..1 is drawn by the caller."""
-        growths = max(0, attempt - 1)
+        exponent = max(0, attempt - 1)
         # Compared as logarithms: the power itself would overflow after some thousand attempts.
-        if growths * math.log(self.factor) >= math.log(self.cap / self.base):
-            whole = self.cap
+        if exponent * math.log(self.factor) >= math.log(self.cap / self.base):
+            full = self.cap
         else:
-            whole = self.base * self.factor**growths
-        return whole * (1 - self.jitter * spread)
+            full = self.base * self.factor**exponent
+        return full * (1 - self.jitter * spread)
 
 
 @dataclass(frozen=True, slots=True)
 class RetryAt:
-    """Try again at this time, on the clock that ``now`` was read from."""
+    """Retry at this time, on the clock that ``now`` was read from."""
 
     at: float
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """Stop trying, after this many attempts."""
+    """Do not retry; ``attempts`` have failed."""
 
     attempts: int
 
@@ -58,7 +58,7 @@ class RetryPolicy:
             raise ValueError("a retry policy allows at least one attempt")
 
     def decide(self, attempt: int, now: float, spread: float) -> RetryAt | DeadLetter:
-        """What follows failure ``attempt`` (from 1); ``spread`` in 0..1 is drawn by the caller."""
+        """Decide what follows failure ``attempt`` (from 1); ``spread`` in 0..1 is drawn by the caller."""
         if attempt >= self.limit:
             return DeadLetter(attempt)
         return RetryAt(now + self.backoff.delay(attempt, spread))

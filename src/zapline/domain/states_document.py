@@ -8,7 +8,7 @@ from zapline.domain.line.transitions import SIGNALS_OF_SOME_PHASES, TRANSITIONS,
 from zapline.domain.messages.delivery_status import EVOLUTION_STATUSES, DeliveryStatus, merge_statuses
 from zapline.domain.outbox.work_states_document import work_section
 
-_TOLD: dict[Phase, tuple[str, str, str]] = {
+_PHASE_TEXTS: dict[Phase, tuple[str, str, str]] = {
     Phase.IDLE: (
         "A new unit begins here. A person's disconnect leads here, and so does an instance that was removed, or a line "
         "that others were connecting and that ended.",
@@ -54,9 +54,9 @@ _TOLD: dict[Phase, tuple[str, str, str]] = {
         "Nothing is lost; the state is observed within the probe interval.",
     ),
 }
-"""For each phase: who moves a line in, who moves it out, what a crash does."""
+"""For each phase: how a line enters it, how it leaves, what a crash does."""
 
-_ACTIONS: dict[LineAction, str] = {
+_ACTION_TEXTS: dict[LineAction, str] = {
     LineAction.REGISTER: "create the instance if it is missing, set and verify its webhook; repeated until answered",
     LineAction.CONNECT: "call connect",
     LineAction.OBSERVE: "ask for the connection's state; at most once in a gap that grows from 1 to 60 seconds, else later",
@@ -85,8 +85,8 @@ and doubts begin anew.
 
 
 def states_page() -> str:
-    """The whole page as Markdown, ending in one newline."""
-    sections = (_HEAD, _chart(), *map(_phase, Phase), _actions(), _only_in(), _reasons(), work_section(), _delivery())
+    """The page as Markdown, ending in one newline."""
+    sections = (_HEAD, _chart(), *map(_phase_section, Phase), _actions(), _partial_signals(), _reasons(), work_section(), _statuses())
     return "\n".join(sections)
 
 
@@ -100,34 +100,34 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def _chart() -> str:
-    """The moves between phases; those that stay are in the tables."""
+    """The transitions between phases; those that stay in a phase are in the tables."""
     lines = ["## Chart", "", "```mermaid", "stateDiagram-v2", f"    [*] --> {Phase.IDLE}"]
     for phase in Phase:
         for to in Phase:
             signals = [signal for signal in _ordered(phase) if TRANSITIONS[phase][signal].to is to]
             if to is not phase and signals:
                 lines.append(f"    {phase} --> {to}: {_shortened(signals)}")
-    return "\n".join([*lines, "```", "", f"At most {_SHOWN} signals are named on an arrow; the tables have all.", ""])
+    return "\n".join([*lines, "```", "", f"At most {_SIGNALS_PER_ARROW} signals are named on an arrow; the tables have all.", ""])
 
 
-_SHOWN = 3
+_SIGNALS_PER_ARROW = 3
 
 
 def _shortened(signals: list[LineSignal]) -> str:
-    named = ", ".join(signals[:_SHOWN])
-    return named if len(signals) <= _SHOWN else f"{named}, +{len(signals) - _SHOWN}"
+    named = ", ".join(signals[:_SIGNALS_PER_ARROW])
+    return named if len(signals) <= _SIGNALS_PER_ARROW else f"{named}, +{len(signals) - _SIGNALS_PER_ARROW}"
 
 
 def _ordered(phase: Phase) -> Iterator[LineSignal]:
     return (signal for signal in LineSignal if signal in TRANSITIONS[phase])
 
 
-def _phase(phase: Phase) -> str:
-    enters, leaves, crash = _TOLD[phase]
+def _phase_section(phase: Phase) -> str:
+    enters, leaves, crash = _PHASE_TEXTS[phase]
     moves = [(signal, TRANSITIONS[phase][signal]) for signal in _ordered(phase)]
-    told = [(signal, move) for signal, move in moves if move != Transition(phase)]
-    silent = [signal for signal, move in moves if move == Transition(phase)]
-    rows = ((signal.value, _leads(phase, move), _does(move)) for signal, move in told)
+    effective = [(signal, move) for signal, move in moves if move != Transition(phase)]
+    ineffective = [signal for signal, move in moves if move == Transition(phase)]
+    rows = ((signal.value, _target_text(phase, move), _actions_text(move)) for signal, move in effective)
     return "\n".join(
         [
             f"## {_title(phase)}",
@@ -141,26 +141,26 @@ def _phase(phase: Phase) -> str:
             f"**Crash:** {crash}",
             "",
             _table(("signal", "leads to", "asks for"), rows),
-            f"Changes nothing: {', '.join(silent)}.\n",
+            f"Changes nothing: {', '.join(ineffective)}.\n",
         ]
     )
 
 
-def _leads(phase: Phase, move: Transition) -> str:
-    place = "(stays)" if move.to is phase else f"**{_title(move.to).lower()}**"
-    return place if move.reason is None else f"{place}, `{move.reason}`"
+def _target_text(phase: Phase, move: Transition) -> str:
+    target = "(stays)" if move.to is phase else f"**{_title(move.to).lower()}**"
+    return target if move.reason is None else f"{target}, `{move.reason}`"
 
 
-def _does(move: Transition) -> str:
+def _actions_text(move: Transition) -> str:
     return ", ".join(action.value for action in move.do)
 
 
 def _actions() -> str:
-    rows = ((action.value, _ACTIONS[action]) for action in LineAction)
+    rows = ((action.value, _ACTION_TEXTS[action]) for action in LineAction)
     return "## What a move asks for\n\n" + _table(("word", "meaning"), rows)
 
 
-def _only_in() -> str:
+def _partial_signals() -> str:
     rows = (
         (signal.value, ", ".join(_title(phase).lower() for phase in Phase if phase in SIGNALS_OF_SOME_PHASES[signal]))
         for signal in LineSignal
@@ -180,9 +180,9 @@ def _reasons() -> str:
     return "## Reasons\n\n" + _table(("reason", "what it says", "what to do"), rows)
 
 
-def _delivery() -> str:
+def _statuses() -> str:
     words = {
-        status: [word for word, meant in EVOLUTION_STATUSES.items() if meant is status] for status in DeliveryStatus
+        status: [word for word, known in EVOLUTION_STATUSES.items() if known is status] for status in DeliveryStatus
     }
     rows = ((status.label, str(int(status)), ", ".join(f"`{w}`" for w in words[status])) for status in DeliveryStatus)
     merged = (

@@ -1,4 +1,4 @@
-"""Makes foreign text storable: PostgreSQL takes neither NUL nor half of a surrogate pair."""
+"""Cleans foreign text for storage: PostgreSQL takes neither NUL nor half of a surrogate pair."""
 
 import re
 
@@ -8,7 +8,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 def clean_text(text: str, limit: int | None = None) -> str:
     """``text`` without NUL, lone surrogates replaced by U+FFFD, cut after ``limit`` characters.
 
-    Two halves that stand side by side become the character they mean. Never raises.
+    Adjacent halves of a pair become their character. Never raises.
     """
     if "\x00" in text:
         text = text.replace("\x00", "")

@@ -9,7 +9,7 @@ NEVER = float("-inf")
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """``wall``: seconds since the epoch, for times shown; ``mono``: the monotonic clock, for delays."""
+    """A reading of both clocks. ``wall``: seconds since the epoch, for display; ``mono``: monotonic, for delays."""
 
     wall: float
     mono: float

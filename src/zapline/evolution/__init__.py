@@ -1,1 +1,1 @@
-"""The Evolution API: what it sends, what it answers, and how it fails."""
+"""The Evolution API: its webhooks, its REST calls and their failures. Only ``supervisors`` and above import it."""

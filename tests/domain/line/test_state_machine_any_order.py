@@ -60,7 +60,7 @@ def test_every_move_of_the_table_can_be_reached_and_no_event_makes_a_signal_with
         {},
         {"doubted_until": 999.0},
         {"refused_at": 999.0},
-        {"asked_at": 999.0},
+        {"requested_at": 999.0},
         {"echo_until": 1001.0},
     ]
     for phase in Phase:

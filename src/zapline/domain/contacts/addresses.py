@@ -18,11 +18,11 @@ class AddressKind(StrEnum):
     STATUS = "status"
     NEWSLETTER = "newsletter"
     OTHER = "other"
-    """A bot, the service account, or a server that is not known here."""
+    """A bot, the service account, or an unknown server."""
 
 
 class Address(msgspec.Struct, frozen=True):
-    """Somebody or something that a chat can be with."""
+    """A person, group or other party that a chat can be with."""
 
     kind: AddressKind
     canonical: str
@@ -44,38 +44,37 @@ _STATUS = "status@broadcast"
 
 
 def resolve_address(primary: str | None, *others: str | None) -> Address | None:
-    """One address from all the JIDs a body gives for it; ``None`` if none of them can be read.
+    """The address that all JIDs of a body name together; ``None`` if none of them can be parsed.
 
-    ``primary`` says what kind of chat it is; the others add a phone to a LID or a LID to a phone. An
-    alias that contradicts what is known already (another phone, another LID, a group) is left out: two
-    people taken for one cannot be parted again.
+    ``primary`` decides the kind of chat; the others add a phone to a LID or a LID to a phone. An alias that
+    contradicts the earlier ones (another phone, another LID, a group) is left out: two people that were merged
+    cannot be separated again.
     """
     phone: str | None = None
     lid: str | None = None
     jids: set[str] = set()
     for raw in (primary, *others):
-        read = parse_jid(raw)
-        if read is None:
+        parsed = parse_jid(raw)
+        if parsed is None:
             continue
-        user, server = read
+        user, server = parsed
         if server == PHONE_SERVER:
-            spelled = canonical_phone(user)
-            if phone is None or phone == spelled:
-                phone = spelled
+            canonical = canonical_phone(user)
+            if phone is None or phone == canonical:
+                phone = canonical
                 jids.add(f"{user}@{server}")
         elif server == LID_SERVER:
             if lid is None or lid == user:
                 lid = user
                 jids.add(f"{user}@{server}")
         elif not jids:
-            return _other(user, server)
+            return _other_address(user, server)
     if not jids:
         return None
-    canonical = phone if phone is not None else f"lid:{lid}"
-    return Address(AddressKind.PERSON, canonical, phone, lid, tuple(sorted(jids)))
+    return Address(AddressKind.PERSON, phone if phone is not None else f"lid:{lid}", phone, lid, tuple(sorted(jids)))
 
 
-def _other(user: str, server: str) -> Address:
+def _other_address(user: str, server: str) -> Address:
     jid = f"{user}@{server}"
     if jid == _STATUS:
         return Address(AddressKind.STATUS, "status", jids=(jid,))

@@ -1,4 +1,4 @@
-"""Normalises phone numbers to canonical E.164: the Brazilian ninth digit, Mexico, Argentina, and what people type."""
+"""Normalises phone numbers to canonical E.164: the Brazilian ninth digit, Mexico, Argentina, input of people."""
 
 import re
 from collections.abc import Iterator
@@ -9,20 +9,20 @@ from zapline.domain.contacts.jids import PHONE_SERVER, parse_jid
 from zapline.domain.errors import LocalError
 
 _LONGEST_INPUT = 80
-_TYPED = re.compile(r"[\d\s+().\-/\u2010-\u2015\u00a0]+")
+_INPUT = re.compile(r"[\d\s+().\-/\u2010-\u2015\u00a0]+")
 _LINK = re.compile(r"(?:https?://)?(?:wa\.me/|api\.whatsapp\.com/send/?\?phone=)\+?(\d+)", re.IGNORECASE)
 
 
 class InvalidPhone(LocalError):
-    """What a person typed is not a phone number; the text says what is wrong with it."""
+    """The input is not a phone number; the message says what is wrong with it."""
 
 
 def canonical_phone(digits: str) -> str:
-    """E.164 digits without ``+`` -> the one form, with ``+``, that all spellings of this number share.
+    """E.164 digits without ``+`` -> the form, with ``+``, that all spellings of this number share.
 
-    Brazil: a mobile written without its ninth digit gets it; landlines (2-5) have none. Mexico: the old
-    mobile ``1`` goes. Argentina: the mobile ``9`` stays, as WhatsApp writes it. Evolution rewrites all
-    three while sending (contract, section 1), so the form that comes back is never the form that was sent.
+    Brazil: a mobile without its ninth digit gets it; landlines (2-5) have none. Mexico: the old mobile ``1`` is
+    removed. Argentina: the mobile ``9`` stays, as WhatsApp writes it. Evolution rewrites all three when it sends
+    (contract, section 1), so the number in its reports may differ from the one that was sent to.
     """
     length = len(digits)
     if length == 12:
@@ -36,13 +36,11 @@ def canonical_phone(digits: str) -> str:
 
 
 def parse_phone(text: str, default_region: str = "BR") -> str:
-    """A number as people write it -> canonical E.164.
+    """A number as people write it -> canonical E.164. Raises :class:`InvalidPhone`.
 
-    Takes spaces and punctuation, trunk zeros, ``00`` or ``+`` or nothing before the country, ``tel:`` and
-    ``whatsapp:``, ``wa.me`` links and JIDs of phones. A number without a country is one of
-    ``default_region`` (ISO 3166, two letters) if it is valid there, else it is read as with a country.
-
-    Raises :class:`InvalidPhone`.
+    Accepts spaces and punctuation, trunk zeros, ``00`` or ``+`` or nothing before the country code, ``tel:`` and
+    ``whatsapp:``, ``wa.me`` links and JIDs of phones. A number without a country code belongs to
+    ``default_region`` (ISO 3166, two letters) if it is valid there; else its first digits are the country code.
     """
     typed = text.strip()
     if not typed:
@@ -60,31 +58,31 @@ def parse_phone(text: str, default_region: str = "BR") -> str:
     for prefix in ("tel:", "whatsapp:"):
         if typed.lower().startswith(prefix):
             typed = typed[len(prefix) :]
-    if _TYPED.fullmatch(typed) is None:
+    if _INPUT.fullmatch(typed) is None:
         raise InvalidPhone("a phone number holds digits, spaces and + ( ) - . only")
     possible: str | None = None
-    for number in _readings(typed, default_region):
+    for number in _candidates(typed, default_region):
         canonical = canonical_phone(f"{number.country_code}{phonenumbers.national_significant_number(number)}")
-        settled = phonenumbers.parse(canonical)
-        if phonenumbers.is_valid_number(settled):
+        parsed = phonenumbers.parse(canonical)
+        if phonenumbers.is_valid_number(parsed):
             return canonical
-        if possible is None and phonenumbers.is_possible_number(settled):
+        if possible is None and phonenumbers.is_possible_number(parsed):
             possible = canonical
     if possible is None:
         raise InvalidPhone("this is not a possible phone number; write it with country and area code")
-    # The numbering plan here may be older than the number.
+    # The library's numbering plan may be older than the number.
     return possible
 
 
-def _readings(typed: str, region: str) -> Iterator[phonenumbers.PhoneNumber]:
+def _candidates(typed: str, region: str) -> Iterator[phonenumbers.PhoneNumber]:
     candidates: list[tuple[str, str | None]] = [(typed, region)]
     digits = re.sub(r"\D", "", typed)
     if "+" not in typed and digits[:1] != "0":
         candidates.append(("+" + digits, None))
     elif "+" not in typed and digits.startswith("00"):
         candidates.insert(0, ("+" + digits[2:], None))
-    for candidate, where in candidates:
+    for candidate, candidate_region in candidates:
         try:
-            yield phonenumbers.parse(candidate, where)
+            yield phonenumbers.parse(candidate, candidate_region)
         except phonenumbers.NumberParseException:
             continue

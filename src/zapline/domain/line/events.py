@@ -1,6 +1,6 @@
-"""Defines the events of a line's connection: webhook reports, requests of people, answers to our calls, timers.
+"""Defines the connection events of a line: webhook reports, requests of people, results of our calls, timers.
 
-:mod:`zapline.domain.line.state_machine` steps over them. The class names are label values of a metric.
+Their class names are label values of a metric, and so fixed.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class QrOffered:
 
 @dataclass(frozen=True, slots=True)
 class QrLimitReached:
-    """Evolution offers no more codes until somebody asks to connect again."""
+    """Evolution offers no more codes until the next connect call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,41 +63,41 @@ class InstanceRemoved:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The actor starts from stored state; unfinished effects are derived again from it."""
+    """The actor starts from stored state and derives unfinished effects again from it."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimerFired:
-    """The time that the state asked to be woken at has passed."""
+    """The state's ``wake_at`` has passed."""
 
 
 @dataclass(frozen=True, slots=True)
 class QrWanted:
-    """Somebody looks at the pairing page now."""
+    """Somebody is looking at the pairing page."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectAsked:
-    """A person asked to connect; ``number`` (digits) asks for a pairing code too."""
+    """A person requested a connection; ``number`` (digits) requests a pairing code too."""
 
     number: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DisconnectAsked:
-    """A person asked to disconnect the phone."""
+    """A person requested that the phone be unlinked."""
 
 
 @dataclass(frozen=True, slots=True)
 class StateObserved:
-    """The answer of ``connectionState``: ``open``, ``connecting``, ``close``, or ``missing`` for a 404."""
+    """The response of ``connectionState``: ``open``, ``connecting``, ``close``, or ``missing`` for a 404."""
 
     state: str
 
 
 @dataclass(frozen=True, slots=True)
 class RegistrationOutdated:
-    """The webhook secret or address has changed; Evolution must be told."""
+    """The webhook secret or address has changed and must be registered with Evolution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class Registered:
 
 @dataclass(frozen=True, slots=True)
 class ConnectStarted:
-    """Evolution took our connect call and had no code yet (``{"count": 0}``)."""
+    """Evolution accepted our connect call but had no code yet (``{"count": 0}``)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Why a line is as it is: the words the API shows, a sentence for people, and what to do next."""
+"""Defines the phases of a line, and the status, reason, sentence and advice that are shown for them."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""Tells a connection event apart by its content and by what the line's state makes of it."""
+"""Classifies connection events into the signals of the transition table, by content and the line's state."""
 
 from collections.abc import Mapping
 
@@ -15,12 +15,12 @@ _LOGGED_OUT_CODES = frozenset({401, 406})
 _BANNED_CODES = frozenset({402, 403})
 _REPLACED_CODE = 440
 _LINE_CODES = frozenset({"operation_failed", "not_connected"})
-"""Failures in which Evolution itself answered: it is not what is unavailable."""
+"""Failures that Evolution itself answered, so Evolution is available."""
 
 _STALE_QR_FOR = 10.0
-"""Seconds after the limit in which a code is an older webhook overtaken by the limit's."""
+"""Seconds after the QR limit in which a code is taken for an older webhook that the limit's has overtaken."""
 _STALE_LIMIT_FOR = 30.0
-"""Seconds after an ask in which a limit belongs to an earlier pairing: one code alone lives longer."""
+"""Seconds after a connect request in which a QR limit belongs to an earlier pairing: one code lives longer."""
 
 _OBSERVED = {
     "open": LineSignal.OBSERVED_OPEN,
@@ -29,7 +29,7 @@ _OBSERVED = {
     "missing": LineSignal.OBSERVED_MISSING,
 }
 
-_PLAIN: Mapping[type[ConnectionEvent], LineSignal] = {
+_BY_TYPE: Mapping[type[ConnectionEvent], LineSignal] = {
     events.InstanceCreated: LineSignal.CREATED,
     events.InstanceRemoved: LineSignal.REMOVED,
     events.Started: LineSignal.STARTED,
@@ -44,45 +44,45 @@ _PLAIN: Mapping[type[ConnectionEvent], LineSignal] = {
 
 _ENDS = frozenset({LineSignal.DROPPED, LineSignal.REPLACED, LineSignal.OBSERVED_CLOSE, LineSignal.OBSERVED_MISSING})
 _FAILURES = frozenset({LineSignal.CALL_FAILED, LineSignal.CALL_REFUSED, LineSignal.LINE_FAILED})
-_UNASKED = {
+_ENDS_UNWANTED = {
     Phase.CONNECTING: _ENDS | _FAILURES,
     Phase.PAIRING: _ENDS,
     Phase.BACKING_OFF: _ENDS | _FAILURES,
 }
-"""What ends a line that nobody asked for: it is not ours to connect again."""
+"""Signals that end a line that nobody wants: Zapline does not reconnect it."""
 
 
 def classify_event(event: ConnectionEvent, state: LineState, at: Moment) -> LineSignal:
-    """Tell an event apart by its content and by what this state makes of it."""
+    """The signal of an event in this state."""
     signal = _signal(event, state, at)
-    if not state.stored.wanted and signal in _UNASKED.get(state.stored.phase, ()):
-        return LineSignal.ENDED_UNASKED
+    if not state.stored.wanted and signal in _ENDS_UNWANTED.get(state.stored.phase, ()):
+        return LineSignal.ENDED_ENDS_UNWANTED
     return signal
 
 
 def _signal(event: ConnectionEvent, state: LineState, at: Moment) -> LineSignal:
     stored = state.stored
-    # An idle line with a past: what is heard now may come from that past.
-    retired = stored.phase is Phase.IDLE and stored.reason is not Reason.NEVER_CONNECTED
+    # An idle line with a past: an event may be a late one of that past.
+    has_past = stored.phase is Phase.IDLE and stored.reason is not Reason.NEVER_CONNECTED
     match event:
         case events.Closed(code=code):
-            return _closed(code, state, at)
+            return _closed_signal(code, state, at)
         case events.LoggedOutSeen():
-            return _closed(401, state, at)
-        case events.StateObserved(state=seen):
-            signal = _OBSERVED.get(seen, LineSignal.OBSERVED_CLOSE)
+            return _closed_signal(401, state, at)
+        case events.StateObserved(state=observed):
+            signal = _OBSERVED.get(observed, LineSignal.OBSERVED_CLOSE)
             unwanted = stored.phase is Phase.IDLE and stored.logout_pending
             return LineSignal.OPEN_UNWANTED if unwanted and signal is LineSignal.OBSERVED_OPEN else signal
         case events.ConnectingSeen():
-            return LineSignal.CONNECTING_UNASKED if retired else LineSignal.CONNECTING
+            return LineSignal.CONNECTING_ENDS_UNWANTED if has_past else LineSignal.CONNECTING
         case events.Opened():
-            return LineSignal.OPENED_UNASKED if retired else LineSignal.OPENED
+            return LineSignal.OPENED_ENDS_UNWANTED if has_past else LineSignal.OPENED
         case events.QrOffered():
-            return LineSignal.STALE_QR if retired or _overtaken(state, at) else LineSignal.QR_OFFERED
+            return LineSignal.STALE_QR if has_past or _overtaken(state, at) else LineSignal.QR_OFFERED
         case events.QrLimitReached():
             return (
                 LineSignal.STALE_LIMIT
-                if retired or at.mono < state.asked_at + _STALE_LIMIT_FOR
+                if has_past or at.mono < state.requested_at + _STALE_LIMIT_FOR
                 else LineSignal.QR_LIMIT
             )
         case events.TimerFired():
@@ -93,14 +93,14 @@ def _signal(event: ConnectionEvent, state: LineState, at: Moment) -> LineSignal:
                 return LineSignal.CALL_REFUSED
             return LineSignal.LINE_FAILED if code in _LINE_CODES else LineSignal.CALL_FAILED
         case _:
-            return _PLAIN[type(event)]
+            return _BY_TYPE[type(event)]
 
 
-def _closed(code: int | None, state: LineState, at: Moment) -> LineSignal:
+def _closed_signal(code: int | None, state: LineState, at: Moment) -> LineSignal:
     stored = state.stored
     if stored.phase is Phase.IDLE:
-        left = not stored.wanted and stored.reason is Reason.DISCONNECTED
-        if left or stored.reason is Reason.INSTANCE_REMOVED:
+        disconnected = not stored.wanted and stored.reason is Reason.DISCONNECTED
+        if disconnected or stored.reason is Reason.INSTANCE_REMOVED:
             return LineSignal.LOGOUT_ECHO
     if code in _LOGGED_OUT_CODES:
         echo = at.mono < state.echo_until and stored.phase in (Phase.CONNECTING, Phase.PAIRING)
@@ -111,7 +111,7 @@ def _closed(code: int | None, state: LineState, at: Moment) -> LineSignal:
 
 
 def _overtaken(state: LineState, at: Moment) -> bool:
-    """Whether a code was sent before the limit that came before it. The answer to an ask never was."""
+    """Whether a code was sent before the limit that arrived before it. A code after a connect request never was."""
     if state.stored.phase is not Phase.REFUSED or at.mono >= state.refused_at + _STALE_QR_FOR:
         return False
-    return state.asked_at + _STALE_LIMIT_FOR <= state.refused_at
+    return state.requested_at + _STALE_LIMIT_FOR <= state.refused_at

@@ -1,4 +1,4 @@
-"""Holds what is known of a unit's line: what is stored, and what may be forgotten at a crash."""
+"""Defines the state of a unit's line: the stored part, and the part that a crash may lose."""
 
 from dataclasses import dataclass
 
@@ -10,15 +10,15 @@ FIRST_OBSERVE_GAP = 1.0
 
 @dataclass(frozen=True, slots=True)
 class StoredLineState:
-    """The part of the connection's state that outlives the process; one row of the database."""
+    """The part of a line's state that outlives the process: one row of the database."""
 
     phase: Phase = Phase.IDLE
     reason: Reason = Reason.NEVER_CONNECTED
     wanted: bool = False
-    """A person asked to connect, or the line was seen open; only then do we connect by ourselves."""
+    """A person requested a connection, or the line was seen open; only then does Zapline connect it by itself."""
     number: str | None = None
     logout_pending: bool = False
-    """A person asked to disconnect, and Evolution has not yet answered."""
+    """A person requested a disconnect that Evolution has not answered yet."""
     connected_at: float | None = None
     disconnected_at: float | None = None
     qr_updated_at: float | None = None
@@ -27,7 +27,7 @@ class StoredLineState:
     owner_jid: str | None = None
     profile_name: str | None = None
     updated_at: float | None = None
-    """When anything of this changed, or a person asked for a change."""
+    """When any of this changed, or a person requested a change."""
 
     @property
     def status(self) -> str:
@@ -36,23 +36,23 @@ class StoredLineState:
 
 @dataclass(frozen=True, slots=True)
 class LineState:
-    """The whole state: what is stored, and what may be forgotten at a crash (monotonic times)."""
+    """The stored part and the part that a crash may lose (its times are monotonic)."""
 
     stored: StoredLineState = StoredLineState()
     probe_every: float = 300.0
-    """Seconds between observations of a line about which nothing is heard."""
+    """Seconds between observations of a line without events."""
     wake_at: float | None = None
-    """When to send TimerFired; None: not before another event."""
+    """When to send ``TimerFired``; None: not before another event."""
     failures: int = 0
     retry_at: float = NEVER
     """End of the delay that is running."""
     observed_at: float | None = None
     observe_gap: float = FIRST_OBSERVE_GAP
-    observe_owed: bool = False
-    """An observation was asked for before the gap was over."""
+    observe_pending: bool = False
+    """An observation was requested before the gap was over, and follows when it is."""
     doubted_until: float | None = None
     opened_at: float = NEVER
-    asked_at: float = NEVER
+    requested_at: float = NEVER
     watched_until: float = NEVER
     qr_fresh_until: float = NEVER
     pulls: int = 0
@@ -60,4 +60,4 @@ class LineState:
     refused_at: float = NEVER
     echo_until: float = NEVER
     register_at: float | None = NEVER
-    """When to register (again); None: it is registered. Each life of the process looks once."""
+    """When to register (again); None: it is registered. Each start of the process checks once."""

@@ -1,8 +1,7 @@
-"""The connection state machine of a unit: a pure step over the transition table.
+"""Runs the connection state machine of a line: a pure step over the transition table.
 
-Webhooks come late, twice and unordered, so no single one is believed for ever: whatever raises a doubt asks
-for an observation (``connectionState``), and the observation decides. What is not in the table is counted
-by the caller, never raised.
+Webhooks come late, twice and unordered, so no single one is final: a doubtful one leads to an observation
+(``connectionState``), which decides. A signal that is not in the table is returned for counting, never raised.
 """
 
 from dataclasses import dataclass, replace
@@ -19,55 +18,55 @@ from zapline.domain.timestamps import NEVER, Moment
 QR_LIFE = 45.0
 """Seconds a code can be scanned (contract, section 2)."""
 _QR_GRACE = 5.0
-"""Evolution itself sends the next code; only when it is this late do we ask."""
+"""Seconds after which we request a code: normally Evolution sends the next one by itself."""
 _WATCHED_FOR = 60.0
-"""Seconds for which a look at the code counts as somebody waiting: pages look again every few seconds."""
+"""Seconds for which a view of the code counts as somebody waiting; pages repeat it every few seconds."""
 _DOUBT_FOR = 60.0
-"""Seconds an open line may stay unconfirmed: a call with its repetitions takes at most 40."""
+"""Seconds that an open line may stay unconfirmed; a call with its retries takes at most 40."""
 _ECHO_FOR = 30.0
-"""Seconds after a logout in which a close is its echo, though a person has asked to connect again."""
+"""Seconds after a logout in which a close is its echo, even if a connection was requested again."""
 _SETTLED_AFTER = 120.0
-"""Seconds a line must have been open before its next loss counts as the first."""
+"""Seconds that a line must have been open before its next loss counts as the first."""
 _REGISTER_AGAIN = 120.0
-"""Seconds until an unanswered registration is repeated: an old secret stays valid for 30 minutes."""
+"""Seconds until an unanswered registration is repeated; an old secret stays valid for 30 minutes."""
 _LAST_OBSERVE_GAP = 60.0
-"""The gap between observations doubles between these, so that a storm of 4 events a second costs little."""
+"""Seconds up to which the gap between observations doubles, so that a storm of 4 events a second costs little."""
 RECONNECT_BACKOFF = Backoff(base=3.0, factor=2.0, cap=300.0, jitter=0.3)
-"""Delays of our own connect calls: a blink of the network costs 3 s, a day without WhatsApp 12 tries an hour."""
+"""Delays of our connect calls: a short network failure costs 3 s, a day without WhatsApp 12 attempts an hour."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a step leads to. ``unexpected`` names a signal that the table does not know in that phase."""
+    """The result of a step. ``unexpected`` is a signal that the table does not have in that phase."""
 
     state: LineState
     calls: tuple[LineAction, ...] = ()
     unexpected: LineSignal | None = None
     dropped: bool = False
-    """An open line was lost without anybody having asked."""
+    """An open line was lost, and nobody had requested it."""
 
 
 def step(state: LineState, event: ConnectionEvent, at: Moment, spread: float) -> Step:
-    """Decide what ``event`` makes of ``state``. ``spread`` in 0..1 is drawn by the caller for jitter."""
+    """Apply ``event`` to ``state``. ``spread`` in 0..1 is drawn by the caller for jitter."""
     signal = classify_event(event, state, at)
     before = state.stored
     move = TRANSITIONS[before.phase].get(signal)
     if move is None:
         return Step(state, unexpected=signal)
-    state = _learn(_enter(state, move, at), event, signal, at)
-    asked = signal in (LineSignal.CONNECT_ASKED, LineSignal.DISCONNECT_ASKED)
-    if state.stored != before or asked:
+    state = _apply_event(_apply_transition(state, move, at), event, signal, at)
+    requested = signal in (LineSignal.CONNECT_ASKED, LineSignal.DISCONNECT_ASKED)
+    if state.stored != before or requested:
         state = replace(state, stored=replace(state.stored, updated_at=at.wall))
     state, calls = _plan(state, move, signal, at, spread)
     dropped = before.phase is Phase.OPEN and move.to is not Phase.OPEN and signal is not LineSignal.DISCONNECT_ASKED
     return Step(state, calls, dropped=dropped)
 
 
-# -- what it changes ---------------------------------------------------------------------------------------
+# -- changes of the state ----------------------------------------------------------------------------------
 
 
-def _enter(state: LineState, move: Transition, at: Moment) -> LineState:
-    """What entering and leaving a phase changes, whatever led there."""
+def _apply_transition(state: LineState, move: Transition, at: Moment) -> LineState:
+    """Apply what entering and leaving a phase changes, whatever the event."""
     before = state.stored
     after = replace(before, phase=move.to, reason=move.reason or before.reason)
     if after.phase is not before.phase:
@@ -89,19 +88,19 @@ def _enter(state: LineState, move: Transition, at: Moment) -> LineState:
     return replace(state, stored=after)
 
 
-def _learn(state: LineState, event: ConnectionEvent, signal: LineSignal, at: Moment) -> LineState:
-    """What the event itself tells, beyond where it leads."""
+def _apply_event(state: LineState, event: ConnectionEvent, signal: LineSignal, at: Moment) -> LineState:
+    """Apply the content of the event, apart from its transition."""
     stored = state.stored
     match event:
         case events.QrOffered() if stored.phase is Phase.PAIRING:
-            return _learn_code(state, event, at)
+            return _apply_code(state, event, at)
         case events.Opened(owner_jid=owner, profile_name=name):
             known = stored.owner_jid, stored.profile_name
             stored = replace(stored, owner_jid=owner or known[0], profile_name=name or known[1])
         case events.ConnectAsked(number=number):
             stored = replace(stored, wanted=True, number=number, logout_pending=False)
             state = replace(state, failures=0, retry_at=NEVER, wake_at=None, observe_gap=FIRST_OBSERVE_GAP)
-            state = replace(state, asked_at=at.mono, watched_until=at.mono + _WATCHED_FOR, pulls=0)
+            state = replace(state, requested_at=at.mono, watched_until=at.mono + _WATCHED_FOR, pulls=0)
         case events.DisconnectAsked():
             stored = replace(stored, wanted=False, logout_pending=True)
             state = replace(state, failures=0, register_at=None, echo_until=at.mono + _ECHO_FOR)
@@ -113,9 +112,9 @@ def _learn(state: LineState, event: ConnectionEvent, signal: LineSignal, at: Mom
         case events.StateObserved():
             # The next probe of an open line counts from here.
             wake_at = None if stored.phase is Phase.OPEN else state.wake_at
-            state = replace(state, doubted_until=None, observe_owed=False, wake_at=wake_at)
+            state = replace(state, doubted_until=None, observe_pending=False, wake_at=wake_at)
         case events.CallFailed():
-            state = replace(state, observe_owed=False)
+            state = replace(state, observe_pending=False)
         case events.RegistrationOutdated():
             state = replace(state, register_at=at.mono)
         case events.Registered():
@@ -128,15 +127,15 @@ def _learn(state: LineState, event: ConnectionEvent, signal: LineSignal, at: Mom
     return replace(state, stored=stored)
 
 
-def _learn_code(state: LineState, offered: events.QrOffered, at: Moment) -> LineState:
-    """A code, new or known: the answer of connect repeats the current one, which may be about to end."""
+def _apply_code(state: LineState, offered: events.QrOffered, at: Moment) -> LineState:
+    """Store a code, new or known: the response of connect repeats the current one, which may be about to expire."""
     stored = state.stored
-    shown = offered.code, offered.pairing_code or stored.pairing_code
-    if shown[0] == stored.qr_code:
-        return replace(state, stored=replace(stored, pairing_code=shown[1]))
+    if offered.code == stored.qr_code:
+        pairing_code = offered.pairing_code or stored.pairing_code
+        return replace(state, stored=replace(stored, pairing_code=pairing_code))
     return replace(
         state,
-        stored=replace(stored, qr_code=shown[0], pairing_code=offered.pairing_code, qr_updated_at=at.wall),
+        stored=replace(stored, qr_code=offered.code, pairing_code=offered.pairing_code, qr_updated_at=at.wall),
         qr_fresh_until=at.mono + QR_LIFE,
         pulls=0,
         pull_after=NEVER,
@@ -146,23 +145,23 @@ def _learn_code(state: LineState, offered: events.QrOffered, at: Moment) -> Line
     )
 
 
-# -- what it asks for --------------------------------------------------------------------------------------
+# -- calls and timers --------------------------------------------------------------------------------------
 
 
 def _plan(
     state: LineState, move: Transition, signal: LineSignal, at: Moment, spread: float
 ) -> tuple[LineState, tuple[LineAction, ...]]:
-    """Turn the actions of a move into calls to make now and a time to wake up."""
+    """Turn the actions of a transition into calls to make now and a time to wake up."""
     calls: list[LineAction] = []
-    for action in (*move.do, *_derived(state, signal, at)):
-        state, call = _decide(state, action, at, spread)
+    for action in (*move.do, *_pending_actions(state, signal, at)):
+        state, call = _call_for(state, action, at, spread)
         if call is not None and call not in calls:
             calls.append(call)
     return replace(state, wake_at=_wake(state, at, spread)), tuple(calls)
 
 
-def _derived(state: LineState, signal: LineSignal, at: Moment) -> tuple[LineAction, ...]:
-    """What is still to be done of earlier moves; a start and a timer ask for it."""
+def _pending_actions(state: LineState, signal: LineSignal, at: Moment) -> tuple[LineAction, ...]:
+    """The actions of earlier transitions that a start or a timer must repeat."""
     if signal not in (LineSignal.STARTED, LineSignal.TIMER):
         return ()
     if state.stored.logout_pending:
@@ -175,8 +174,8 @@ def _keeps_registered(stored: StoredLineState) -> bool:
     return stored.wanted and stored.phase in (Phase.OPEN, Phase.PAIRING)
 
 
-def _decide(state: LineState, action: LineAction, at: Moment, spread: float) -> tuple[LineState, LineAction | None]:
-    """The call that an action comes to now, if any."""
+def _call_for(state: LineState, action: LineAction, at: Moment, spread: float) -> tuple[LineState, LineAction | None]:
+    """The call that an action leads to now, if any."""
     wanted, expired = state.stored.wanted, at.mono >= state.qr_fresh_until + _QR_GRACE
     match action:
         case LineAction.BACK_OFF:
@@ -185,7 +184,7 @@ def _decide(state: LineState, action: LineAction, at: Moment, spread: float) -> 
             until = at.mono + RECONNECT_BACKOFF.cap * (1 - RECONNECT_BACKOFF.jitter * spread)
             return replace(state, retry_at=until, wake_at=until), None
         case LineAction.RETRY if at.mono >= state.retry_at:
-            return _decide(_back_off(state, at, spread), LineAction.REGISTER, at, spread)
+            return _call_for(_back_off(state, at, spread), LineAction.REGISTER, at, spread)
         case LineAction.PULL_QR if wanted and expired and state.pull_after <= at.mono < state.watched_until:
             pause = RECONNECT_BACKOFF.delay(state.pulls + 1, spread)
             return replace(state, pulls=state.pulls + 1, pull_after=at.mono + pause), LineAction.CONNECT
@@ -218,42 +217,42 @@ def _observe_due(state: LineState) -> float:
 def _observe(state: LineState, at: Moment) -> tuple[LineState, LineAction | None]:
     registering = state.register_at is not None and at.mono < state.register_at
     if state.stored.logout_pending or (registering and state.stored.phase is Phase.CONNECTING):
-        return state, None  # the answer of the logout, or of the connect that follows, tells
+        return state, None  # the result of the logout, or of the connect that follows, will show the state
     if at.mono < _observe_due(state):
-        return replace(state, observe_owed=True), None
+        return replace(state, observe_pending=True), None
     quiet = state.observed_at is None or at.mono >= state.observed_at + 2 * _LAST_OBSERVE_GAP
     gap = min((FIRST_OBSERVE_GAP if quiet else state.observe_gap) * 2, _LAST_OBSERVE_GAP)
-    return replace(state, observed_at=at.mono, observe_gap=gap, observe_owed=False), LineAction.OBSERVE
+    return replace(state, observed_at=at.mono, observe_gap=gap, observe_pending=False), LineAction.OBSERVE
 
 
 def _wake(state: LineState, at: Moment, spread: float) -> float | None:
-    """The next time at which the state wants to be asked again, always later than now; None: not by itself."""
+    """The next time at which the state needs a ``TimerFired``, always later than now; None: no timer."""
     stored = state.stored
     soon = at.mono + FIRST_OBSERVE_GAP
     observe_at = max(_observe_due(state), soon)
-    times = [observe_at] if state.observe_owed else []
+    times = [observe_at] if state.observe_pending else []
     register_at = state.register_at if state.register_at is not None else NEVER
     if register_at > NEVER and _keeps_registered(stored):
         times.append(max(register_at, soon))
-    kept = state.wake_at if state.wake_at is not None and state.wake_at > at.mono else None
+    running = state.wake_at if state.wake_at is not None and state.wake_at > at.mono else None
     match stored.phase:
         case Phase.CONNECTING:
-            times.append(kept or max(observe_at, register_at))
+            times.append(running or max(observe_at, register_at))
         case Phase.BACKING_OFF:
-            times.append(kept or max(state.retry_at, observe_at))
+            times.append(running or max(state.retry_at, observe_at))
         case Phase.PAIRING:
-            # The code's end; once it is over, look with the growing gap of observations.
+            # The code's end; after it, the growing gap of observations.
             fresh = state.qr_fresh_until + _QR_GRACE
             watched = at.mono < state.watched_until
             late = max(observe_at, state.pull_after) if watched else observe_at
-            times.append(kept or (fresh if fresh > at.mono else late))
+            times.append(running or (fresh if fresh > at.mono else late))
         case _ if stored.logout_pending:
-            times.append(kept or at.mono + RECONNECT_BACKOFF.cap)
+            times.append(running or at.mono + RECONNECT_BACKOFF.cap)
         case _ if stored.wanted:
-            # Spread, so that the lines of a large house are not all probed in the same second.
-            times.append(kept or at.mono + state.probe_every * (0.75 + 0.5 * spread))
-        case _ if kept is not None:
-            times.append(kept)
+            # Spread, so that many lines are not all probed in the same second.
+            times.append(running or at.mono + state.probe_every * (0.75 + 0.5 * spread))
+        case _ if running is not None:
+            times.append(running)
     if state.doubted_until is not None:
         times.append(max(state.doubted_until, soon))
     return min(times, default=None)

@@ -1,4 +1,4 @@
-"""The transition table of a unit's connection: which signal leads from which phase where, and what it asks for."""
+"""Defines the transition table of a line: for each phase and signal the next phase, the reason and the actions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from zapline.domain.line.reasons import Phase, Reason
 
 
 class LineSignal(StrEnum):
-    """A connection event, told apart as far as the table needs."""
+    """A connection event, classified as far as the table needs; see ``zapline.domain.line.signals``."""
 
     STARTED = "daemon started"
     CONNECT_ASKED = "connect asked"
@@ -20,9 +20,9 @@ class LineSignal(StrEnum):
     CALL_FAILED = "call failed"
     """Evolution cannot be reached or is not ready; the same call may work later."""
     CALL_REFUSED = "call refused"
-    """Evolution does not want the call: the key or the request is wrong."""
+    """Evolution refuses the call: the key or the request is wrong."""
     LINE_FAILED = "line failed"
-    """Evolution answered that its line cannot do it."""
+    """Evolution answered that the line cannot do it."""
     TIMER = "timer fired"
     DOUBT_EXPIRED = "no observation in time"
     QR_WANTED = "somebody looks at the code"
@@ -50,22 +50,22 @@ class LineSignal(StrEnum):
 
 
 class LineAction(Enum):
-    """What a move asks for. The first four are calls to Evolution; the others become one, or a time to wake up."""
+    """What a transition requires. Four are calls to Evolution; the others lead to one, or to a time to wake up."""
 
     REGISTER = "register"
     """Create the instance if needed, set and verify its webhook. Repeated until answered."""
     CONNECT = "connect"
     OBSERVE = "observe"
-    """Ask for ``connectionState``; coalesced: at most one call in a growing interval, then the call is owed."""
+    """Read ``connectionState``; coalesced: at most one call in a growing interval, then the call is pending."""
     LOGOUT = "logout"
     RETRY = "retry"
     """REGISTER once the delay is over, and take the next, longer delay."""
     PULL_QR = "pull QR"
-    """CONNECT, if the shown code has outlived its life and somebody looks at it; each pull waits longer."""
+    """CONNECT, if the shown code has expired and somebody looks at it; each pull waits longer."""
     FRESHEN = "freshen"
-    """OBSERVE, if the shown code has outlived its life: only a pairing that is still under way is pulled."""
+    """OBSERVE, if the shown code has expired: only a pairing that is still under way is pulled."""
     DOUBT = "doubt"
-    """OBSERVE, and leave the phase if no observation comes in time."""
+    """OBSERVE, and leave the phase if no observation succeeds in time."""
     BACK_OFF = "back off"
     """Wake up after the next, longer delay, unless a delay is running already."""
     STAND_BACK = "stand back"
@@ -74,7 +74,7 @@ class LineAction(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """Where a signal leads; ``reason`` None keeps the reason."""
+    """The effect of a signal in a phase; ``reason`` None keeps the reason."""
 
     to: Phase
     reason: Reason | None = None
@@ -86,10 +86,10 @@ def _stay(phase: Phase, signals: str, *do: LineAction) -> dict[LineSignal, Trans
 
 
 _TO_OPEN = Transition(Phase.OPEN, Reason.SCAN_COMPLETED)
-# Nobody told us: perhaps because the webhook is not ours, so it is looked at.
-_FOUND_OPEN = Transition(Phase.OPEN, Reason.SCAN_COMPLETED, (LineAction.REGISTER,))
+# No webhook reported it: perhaps the webhook is not ours, so it is verified.
+_OBSERVED_OPEN = Transition(Phase.OPEN, Reason.SCAN_COMPLETED, (LineAction.REGISTER,))
 _TO_PAIRING = Transition(Phase.PAIRING, Reason.WAITING_SCAN)
-# An end is believed at once and observed a little later, when Evolution itself has settled.
+# An end is accepted at once, and observed a little later, when Evolution itself has settled.
 _TO_REFUSED = Transition(Phase.REFUSED, Reason.QR_LIMIT_REACHED, (LineAction.BACK_OFF,))
 _TO_LOGGED_OUT = Transition(Phase.LOGGED_OUT, Reason.LOGGED_OUT, (LineAction.BACK_OFF,))
 _TO_BANNED = Transition(Phase.LOGGED_OUT, Reason.BANNED, (LineAction.BACK_OFF,))
@@ -102,14 +102,14 @@ _ENDED = Transition(Phase.IDLE, Reason.DISCONNECTED)
 _UNAVAILABLE = Transition(Phase.BACKING_OFF, Reason.EVOLUTION_UNAVAILABLE, (LineAction.BACK_OFF,))
 _REFUSED_CALL = Transition(Phase.BACKING_OFF, Reason.EVOLUTION_REFUSED, (LineAction.BACK_OFF,))
 
-# Most phases answer these alike; each phase below says where it differs.
+# Most phases handle these alike; each phase below overrides what differs.
 _COMMON: Mapping[LineSignal, Transition] = {
     LineSignal.CONNECT_ASKED: _START,
     LineSignal.DISCONNECT_ASKED: _STOP,
     LineSignal.QR_OFFERED: _TO_PAIRING,
     LineSignal.QR_LIMIT: _TO_REFUSED,
     LineSignal.OPENED: _TO_OPEN,
-    LineSignal.OBSERVED_OPEN: _FOUND_OPEN,
+    LineSignal.OBSERVED_OPEN: _OBSERVED_OPEN,
     LineSignal.LOGGED_OUT: _TO_LOGGED_OUT,
     LineSignal.BANNED: _TO_BANNED,
     LineSignal.REPLACED: _TO_REPLACED,
@@ -118,13 +118,13 @@ _COMMON: Mapping[LineSignal, Transition] = {
 }
 
 
-def _ended(phase: Phase, besides: str) -> dict[LineSignal, Transition]:
-    """The two phases that a person must end alike: only a person, a code or an open line leads out."""
+def _ended_phase(phase: Phase, no_effect: str) -> dict[LineSignal, Transition]:
+    """The row of a phase that only a person, a code or an open line ends."""
     return {
         **_COMMON,
         **_stay(phase, "STARTED OUTDATED REGISTERED CONNECT_STARTED LOGOUT_DONE QR_WANTED CREATED CONNECTING"),
         **_stay(phase, "DROPPED OBSERVED_CONNECTING OBSERVED_CLOSE OBSERVED_MISSING QR_LIMIT STALE_LIMIT"),
-        **_stay(phase, besides),
+        **_stay(phase, no_effect),
         # A late `open` from before the end must not open the line: the observation decides.
         **_stay(phase, "TIMER OPENED", LineAction.OBSERVE),
         **_stay(phase, "CALL_FAILED CALL_REFUSED LINE_FAILED", LineAction.BACK_OFF),
@@ -146,7 +146,7 @@ TRANSITIONS: Mapping[Phase, Mapping[LineSignal, Transition]] = {
         **_COMMON,
         **_stay(Phase.CONNECTING, "CREATED LOGOUT_DONE"),
         **_stay(Phase.CONNECTING, "STARTED OUTDATED OBSERVED_MISSING", LineAction.REGISTER),
-        # A late word from before the ask must not stop what a person has asked for: the observation decides.
+        # A late report from before the request must not cancel the request: the observation decides.
         **_stay(Phase.CONNECTING, "TIMER CONNECTING LOGOUT_ECHO STALE_LIMIT REMOVED", LineAction.OBSERVE),
         LineSignal.REGISTERED: Transition(Phase.CONNECTING, do=(LineAction.CONNECT,)),
         LineSignal.CONNECT_STARTED: Transition(Phase.CONNECTING, do=(LineAction.BACK_OFF,)),
@@ -168,9 +168,9 @@ TRANSITIONS: Mapping[Phase, Mapping[LineSignal, Transition]] = {
         LineSignal.CONNECT_ASKED: Transition(Phase.PAIRING, do=(LineAction.REGISTER, LineAction.CONNECT)),
         LineSignal.QR_WANTED: Transition(Phase.PAIRING, do=(LineAction.FRESHEN,)),
         LineSignal.OBSERVED_CONNECTING: Transition(Phase.PAIRING, do=(LineAction.PULL_QR,)),
-        # A close is part of every scan (515), and of the end of all codes (408); a moment later the state tells.
+        # A close is part of every scan (515), and of the end of all codes (408); the state a moment later decides.
         LineSignal.DROPPED: Transition(Phase.PAIRING, do=(LineAction.BACK_OFF,)),
-        # After the limit Evolution goes to close without a further word (contract, section 2).
+        # After the limit Evolution goes to close without a report (contract, section 2).
         LineSignal.OBSERVED_CLOSE: _TO_REFUSED,
         LineSignal.OBSERVED_MISSING: _TO_REMOVED,
         LineSignal.ENDED_UNASKED: _ENDED,
@@ -178,7 +178,7 @@ TRANSITIONS: Mapping[Phase, Mapping[LineSignal, Transition]] = {
     Phase.OPEN: {
         **_COMMON,
         **_stay(Phase.OPEN, "OPENED OBSERVED_OPEN QR_WANTED CREATED REGISTERED CONNECT_STARTED LOGOUT_DONE"),
-        # What may be late, or may pass, must not close an open line: it raises a doubt, the observation decides.
+        # A report that may be late or transient must not close an open line: the observation decides.
         **_stay(Phase.OPEN, "CONNECTING QR_OFFERED QR_LIMIT STALE_LIMIT REMOVED", LineAction.DOUBT),
         **_stay(Phase.OPEN, "CALL_FAILED CALL_REFUSED LINE_FAILED", LineAction.DOUBT),
         **_stay(Phase.OPEN, "STARTED CONNECT_ASKED", LineAction.REGISTER, LineAction.OBSERVE),
@@ -195,21 +195,21 @@ TRANSITIONS: Mapping[Phase, Mapping[LineSignal, Transition]] = {
         **_stay(Phase.BACKING_OFF, "STARTED TIMER CONNECTING STALE_LIMIT", LineAction.OBSERVE),
         **_stay(Phase.BACKING_OFF, "LINE_FAILED", LineAction.BACK_OFF),
         **_stay(Phase.BACKING_OFF, "OBSERVED_CONNECTING", LineAction.BACK_OFF, LineAction.PULL_QR),
-        # The phase stays until something is known, so that a server without WhatsApp costs no row a try.
+        # The phase stays until the state is known, so that a server without WhatsApp costs no row per attempt.
         **_stay(Phase.BACKING_OFF, "OBSERVED_CLOSE OBSERVED_MISSING", LineAction.RETRY),
         LineSignal.REGISTERED: Transition(Phase.BACKING_OFF, do=(LineAction.CONNECT,)),
         LineSignal.OUTDATED: Transition(Phase.BACKING_OFF),
-        # Perhaps an old `open`: believed, and observed.
+        # Perhaps a late `open`: accepted, and observed.
         LineSignal.OPENED: Transition(Phase.OPEN, Reason.SCAN_COMPLETED, (LineAction.DOUBT,)),
         LineSignal.CALL_FAILED: _UNAVAILABLE,
         LineSignal.CALL_REFUSED: _REFUSED_CALL,
         LineSignal.ENDED_UNASKED: _ENDED,
     },
-    Phase.LOGGED_OUT: _ended(Phase.LOGGED_OUT, "REPLACED LOGGED_OUT"),
-    Phase.REFUSED: _ended(Phase.REFUSED, "REPLACED STALE_QR"),
+    Phase.LOGGED_OUT: _ended_phase(Phase.LOGGED_OUT, "REPLACED LOGGED_OUT"),
+    Phase.REFUSED: _ended_phase(Phase.REFUSED, "REPLACED STALE_QR"),
 }
 
-_ASKED_FOR = frozenset({Phase.CONNECTING, Phase.PAIRING, Phase.BACKING_OFF})
+_STARTED_PHASES = frozenset({Phase.CONNECTING, Phase.PAIRING, Phase.BACKING_OFF})
 
 SIGNALS_OF_SOME_PHASES: Mapping[LineSignal, frozenset[Phase]] = {
     LineSignal.DOUBT_EXPIRED: frozenset({Phase.OPEN}),
@@ -218,6 +218,6 @@ SIGNALS_OF_SOME_PHASES: Mapping[LineSignal, frozenset[Phase]] = {
     LineSignal.OPENED_UNASKED: frozenset({Phase.IDLE}),
     LineSignal.OPEN_UNWANTED: frozenset({Phase.IDLE}),
     LineSignal.LOGOUT_ECHO: frozenset({Phase.IDLE, Phase.CONNECTING, Phase.PAIRING}),
-    LineSignal.ENDED_UNASKED: _ASKED_FOR,
+    LineSignal.ENDED_UNASKED: _STARTED_PHASES,
 }
-"""Signals that are told apart in some phases only; each other signal has a move in every phase."""
+"""Signals that occur in some phases only; every other signal has a transition in every phase."""

@@ -1,12 +1,12 @@
-"""What is known of a message's way to its reader; reports may come late, twice and in any order."""
+"""Merges delivery statuses of a message; reports may come late, twice and in any order, and never lower it."""
 
 from enum import IntEnum
 
 
 class DeliveryStatus(IntEnum):
-    """A later report never lowers it. The same order as the SQL enum ``zapline.delivery``.
+    """How far a message has come; a later report never lowers it. Same order as the SQL enum ``zapline.delivery``.
 
-    ``FAILED`` stands between sent and delivered: it overrides "sent", and yields to any proof of arrival
+    ``FAILED`` stands between sent and delivered: it overrides "sent", and any proof of arrival overrides it
     (contract, section 3, point 3).
     """
 
@@ -25,8 +25,8 @@ EVOLUTION_STATUSES = {
     "READ": DeliveryStatus.READ,
     "PLAYED": DeliveryStatus.PLAYED,
 }
-"""Evolution's words (contract, section 2, messages.update). ``DELETED`` is not one of them: it is a deletion
-in 1.x and by API, and a missing status in 2.3.0-2.3.6."""
+"""Evolution's names of statuses (contract, section 2, messages.update). ``DELETED`` is missing on purpose: it is a
+deletion in 1.x and by API, and a missing status in 2.3.0-2.3.6."""
 
 
 def merge_statuses(known: DeliveryStatus | None, reported: DeliveryStatus | None) -> DeliveryStatus | None:

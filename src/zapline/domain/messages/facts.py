@@ -1,8 +1,8 @@
-"""Defines facts about messages, as frozen values; they may arrive in any order and more than once.
+"""Defines facts about messages: arrivals, statuses, edits, deletions, reactions, votes, results of sends.
 
-How they merge is defined where they are stored. Times are seconds since the epoch in UTC (``float``) unless a name
-says ``_ms``. What is created for every message is a msgspec Struct, which takes a tenth of the time of a dataclass.
-The class names of the facts are label values of a metric.
+Facts may arrive in any order and more than once; they merge where they are stored. Times are UTC seconds since the
+epoch unless a name says ``_ms``. The class names are label values of a metric, and so fixed. The most frequent are
+msgspec Structs, which are created in a tenth of a dataclass's time.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from zapline.domain.messages.delivery_status import DeliveryStatus
 
 
 class MessageKind(StrEnum):
-    """What a message is. ``UNKNOWN`` yields to any other kind when the message comes again."""
+    """The kind of a message. ``UNKNOWN`` is replaced by any other kind when the message is reported again."""
 
     UNKNOWN = "unknown"
     TEXT = "text"
@@ -52,7 +52,7 @@ class MessageKind(StrEnum):
 
 
 class MediaInfo(msgspec.Struct, frozen=True):
-    """A file's description. The bytes stay with WhatsApp and are fetched through Evolution on demand."""
+    """The description of a file, whose bytes stay with WhatsApp and are fetched through Evolution on demand."""
 
     mimetype: str | None = None
     file_name: str | None = None
@@ -67,19 +67,19 @@ class MediaInfo(msgspec.Struct, frozen=True):
 
 
 class MessageArrived(msgspec.Struct, frozen=True):
-    """A message is known: it came in, was sent from the phone, through Evolution, or lies in the history."""
+    """A message came in, was sent from the phone or through Evolution, or is part of the history."""
 
     external_id: ExternalId
     chat: Address
     from_me: bool
     kind: MessageKind
     text: str | None = None
-    """Text or caption; for replies to buttons and lists what the person chose."""
+    """Text or caption; for replies to buttons and lists the choice."""
     media: MediaInfo | None = None
     detail: Mapping[str, object] = msgspec.field(default_factory=dict)
-    """What else the kind carries (coordinates, options, cards ...): plain JSON values."""
+    """Further content of the kind (coordinates, options, cards ...) as plain JSON values."""
     sender: Address | None = None
-    """Who wrote it in a group."""
+    """The author, in a group."""
     push_name: str | None = None
     sent_at: float | None = None
     delivery: DeliveryStatus | None = None
@@ -90,10 +90,9 @@ class MessageArrived(msgspec.Struct, frozen=True):
     """Seconds, in chats with disappearing messages."""
     source: str | None = None
     origin: str = "live"
-    """``live`` from messages.upsert, ``sent`` from send.message, ``history`` from messages.set, ``backfill`` read
-    back from Evolution's store."""
+    """``live``: messages.upsert, ``sent``: send.message, ``history``: messages.set, ``backfill``: Evolution's store."""
     keep_raw: bool = False
-    """The raw body is stored with the row, because the kind is not understood."""
+    """Whether the raw body is stored with the row, because the kind is not understood."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +115,7 @@ class MessageDeleted:
 
 @dataclass(frozen=True, slots=True)
 class ReactionReported:
-    """``emoji`` empty: the reaction was taken back. The latest per actor counts."""
+    """``emoji`` empty: the reaction was removed. The latest per actor counts."""
 
     external_id: ExternalId
     """The message reacted to."""
@@ -128,7 +127,7 @@ class ReactionReported:
 
 @dataclass(frozen=True, slots=True)
 class VoteReported:
-    """``options`` None: the vote is encrypted and Evolution has not told what it says."""
+    """``options`` None: the vote is encrypted, and Evolution has not decrypted it."""
 
     external_id: ExternalId
     """The poll."""
@@ -139,16 +138,16 @@ class VoteReported:
 
 @dataclass(frozen=True, slots=True)
 class ContactSeen:
-    """A contact's name is known, or that a LID and a phone are one person."""
+    """A contact's name, or the proof that a LID and a phone are one person."""
 
     address: Address
     name: str | None = None
 
 
 class SendAnswered(msgspec.Struct, frozen=True):
-    """How a call that was to send a message ended, and what follows from it; decided by the sender.
+    """The result of a call that sends a message, and what follows for the message, as the sender decided it.
 
-    It is journaled before anything else is done with it, so it is also its own wire format.
+    It is journaled before it is applied, so its field names are a storage format.
     """
 
     attempt: UUID
@@ -157,19 +156,19 @@ class SendAnswered(msgspec.Struct, frozen=True):
     outcome: str
     """Of the attempt: ``sent``, ``not_sent``, ``rejected`` or ``uncertain``."""
     move: str
-    """Where the message goes: a ``zapline.domain.outbox.work_states.WorkState``."""
+    """The message's next state: a ``zapline.domain.outbox.work_states.WorkState``."""
     ended_at: float
     external_id: ExternalId | None = None
     remote_jid: str | None = None
-    """The chat as Evolution answered it, and after a space the JID that was asked for: a LID may be learnt so."""
+    """The chat in Evolution's response, and after a space the requested JID: so the LID of a phone is learnt."""
     failure: str | None = None
     """A code of the failure vocabulary, or of our own: ``crashed``."""
     detail: str | None = None
     tries: int = 0
-    """1 where the failure was the message's own fault."""
+    """1 if the failure was caused by the message itself."""
     due_at: float | None = None
     look_at: float | None = None
-    """Uncertain: when Evolution's store is to be looked at. None: a person decides."""
+    """For an uncertain message, when Evolution's store is read. None: a person decides."""
 
 
 class OptedOut(msgspec.Struct, frozen=True):
@@ -179,7 +178,7 @@ class OptedOut(msgspec.Struct, frozen=True):
     word: str
     external_id: ExternalId
     confirmation: str | None = None
-    """What is answered to it; None for a message that is not live."""
+    """The text that is sent in reply; None for a message that is not live."""
 
 
 MessageFact = (

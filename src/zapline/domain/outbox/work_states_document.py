@@ -1,8 +1,8 @@
-"""Prints the part of docs/states.md about work states, from the table of moves."""
+"""Prints the section of docs/states.md about work states from the transition table."""
 
 from zapline.domain.outbox.work_states import WORK_TRANSITIONS, WorkState
 
-_TOLD: dict[WorkState, tuple[str, str, str]] = {
+_STATE_TEXTS: dict[WorkState, tuple[str, str, str]] = {
     WorkState.QUEUED: (
         "An accepted message, a campaign's next recipient, a failure that may be tried again, a line that would take "
         "nothing, a person or a policy that sends an uncertain one once more.",
@@ -41,7 +41,7 @@ _TOLD: dict[WorkState, tuple[str, str, str]] = {
     ),
     WorkState.EXPIRED: ("Its time was over while it was queued.", "As for cancelled.", "Nothing changes."),
 }
-"""For each state: who moves a message in, who moves it out, what a crash does."""
+"""For each state: how a message enters it, how it leaves, what a crash does."""
 
 
 def work_section() -> str:
@@ -59,7 +59,7 @@ def work_section() -> str:
         "",
     ]
     for work in WorkState:
-        enters, leaves, crash = _TOLD[work]
+        enters, leaves, crash = _STATE_TEXTS[work]
         lines += [
             f"### {work.capitalize()}",
             "",

@@ -216,7 +216,7 @@ def order(value: JsonObject) -> MessageContent:
     detail = without_none(
         id=short_text(value.get("orderId")),
         title=short_text(value.get("orderTitle")),
-        objects=int32(value.get("itemCount")),
+        items=int32(value.get("itemCount")),
         total_thousandths=whole_number(value.get("totalAmount1000")),
         currency=short_text(value.get("totalCurrencyCode"), 10),
     )
