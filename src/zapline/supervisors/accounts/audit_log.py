@@ -1,4 +1,4 @@
-"""Keeps the audit log: a line before a change is tried, what came of it after, and nothing secret in between."""
+"""Writes the audit log: an entry before each change, its outcome afterwards, and nothing secret in it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -9,38 +9,38 @@ import trio
 
 from zapline.domain.errors import LocalError, RemoteError
 from zapline.domain.ids import UnitId
-from zapline.domain.principals import Actor
-from zapline.domain.privacy.masking import mask_text, secret_name
+from zapline.domain.principals import AuditActor
+from zapline.domain.privacy.masking import is_secret_name, mask_text
 from zapline.sql.accounts import audit_log
-from zapline.sql.accounts.audit_log import Deed
+from zapline.sql.accounts.audit_log import AuditedAction
 from zapline.sql.postgres.pool import Pool
 
 _COMPLETE_WITHIN = 5.0
-"""Seconds for the second half of a line: the change is made, its maker must not wait for long."""
-_LONGEST = 254
-"""Characters of one value: enough to know it again."""
-_MOST = 20
+"""Seconds to store the outcome: the change is made, its caller must not wait long."""
+_MAX_LENGTH = 254
+"""Characters of one value."""
+_MAX_FIELDS = 20
 _LOG = structlog.get_logger(scope="Audit")
 
-Told = str | int | float | bool | None | Sequence[str]
+AuditValue = str | int | float | bool | None | Sequence[str]
 
 
 @dataclass(slots=True)
-class Line:
-    """A line that is not complete yet. ``note`` adds what its reader will want to know, masked."""
+class AuditEntry:
+    """An entry without its outcome yet."""
 
     id: int
     detail: dict[str, object] = field(default_factory=dict)
 
-    def note(self, **fields: Told) -> None:
-        """Add fields. Phones are masked, long texts cut, and what is called like a secret is left out."""
+    def note(self, **fields: AuditValue) -> None:
+        """Add fields for its reader. Phones are masked, long texts cut, fields named like a secret dropped."""
         for name, value in fields.items():
-            if len(self.detail) < _MOST and not secret_name(name):
-                self.detail[name] = _shown(value)
+            if len(self.detail) < _MAX_FIELDS and not is_secret_name(name):
+                self.detail[name] = _masked(value)
 
 
-def outcome_of(error: Exception) -> int:
-    """The status of an error where no request has one: of commands."""
+def outcome_status(error: Exception) -> int:
+    """The HTTP status for the error of a command, which has no response."""
     match error:
         case LocalError():
             return 409
@@ -55,87 +55,90 @@ class AuditLog:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def begin(self, actor: Actor, action: str, unit: UnitId | None = None, target: str | None = None) -> Line:
-        """Write down that this is about to be tried. Raises DatabaseUnavailable: then it must not be tried."""
+    async def begin(
+        self, actor: AuditActor, action: str, unit: UnitId | None = None, target: str | None = None
+    ) -> AuditEntry:
+        """Write an entry before a change. Raises DatabaseUnavailable: then the change must not be made."""
         async with self._pool.connection() as conn:
-            return Line(await audit_log.begin(conn, _deed(actor, action, unit, target)))
+            return AuditEntry(await audit_log.begin_entry(conn, _action(actor, action, unit, target)))
 
-    async def complete(self, line: Line, outcome: int) -> None:
-        """Add what came of it. The change stands whether or not this can be stored; then the outcome stays unknown."""
+    async def complete(self, entry: AuditEntry, outcome: int) -> None:
+        """Store the outcome of a change. If the database is away, the outcome stays unknown."""
         with trio.CancelScope(shield=True), trio.move_on_after(_COMPLETE_WITHIN):
             try:
                 async with self._pool.connection() as conn:
-                    await audit_log.complete(conn, line.id, outcome, line.detail)
+                    await audit_log.complete_entry(conn, entry.id, outcome, entry.detail)
                 return
             except RemoteError as away:
-                _LOG.warning("The outcome of a change is not in the audit log", line=line.id, error=str(away))
+                _LOG.warning("The outcome of a change is not in the audit log", line=entry.id, error=str(away))
 
-    async def happened(
-        self, actor: Actor, action: str, outcome: int, unit: UnitId | None = None, target: str | None = None
+    async def record(
+        self, actor: AuditActor, action: str, outcome: int, unit: UnitId | None = None, target: str | None = None
     ) -> None:
-        """Write down what is over already. Raises DatabaseUnavailable."""
+        """Write an entry with its outcome. Raises DatabaseUnavailable."""
         async with self._pool.connection() as conn:
-            await audit_log.happened(conn, _deed(actor, action, unit, target), outcome, {})
+            await audit_log.insert_completed(conn, _action(actor, action, unit, target), outcome, {})
 
     def audited(
         self,
-        actor: Actor,
+        actor: AuditActor,
         action: str,
         unit: UnitId | None = None,
         target: str | None = None,
-        outcome_of: Callable[[Exception], int] = outcome_of,
-    ) -> "Audited":
-        """Stand around a change: ``async with log.audited(...) as line``."""
-        return Audited(self, _deed(actor, action, unit, target), outcome_of)
+        outcome_status: Callable[[Exception], int] = outcome_status,
+    ) -> "AuditedChange":
+        """Audit the change in the body: ``async with log.audited(...) as entry``."""
+        return AuditedChange(self, _action(actor, action, unit, target), outcome_status)
 
 
-class Audited:
-    """A line is begun before the body and completed after it, also where the body raises.
+class AuditedChange:
+    """Writes an entry before the body and its outcome after it, also if the body raises.
 
-    Raises DatabaseUnavailable before the body where no line can be written. A body that is cancelled leaves the
-    outcome unknown, as a killed process does.
+    Raises DatabaseUnavailable before the body if no entry can be written. A cancelled body leaves the outcome
+    unknown, as a killed process does.
     """
 
-    def __init__(self, log: AuditLog, deed: Deed, outcome_of: Callable[[Exception], int]) -> None:
+    def __init__(self, log: AuditLog, action: AuditedAction, outcome_status: Callable[[Exception], int]) -> None:
         self._log = log
-        self._deed = deed
-        self._outcome_of = outcome_of
-        self._line: Line | None = None
+        self._action = action
+        self._outcome_status = outcome_status
+        self._entry: AuditEntry | None = None
 
-    async def __aenter__(self) -> Line:
-        deed = self._deed
-        self._line = await self._log.begin(deed.actor, deed.action, deed.unit, deed.target)
-        return self._line
+    async def __aenter__(self) -> AuditEntry:
+        action = self._action
+        self._entry = await self._log.begin(action.actor, action.action, action.unit, action.target)
+        return self._entry
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._line is not None
+        assert self._entry is not None
         if error is None:
-            await self._log.complete(self._line, 200)
+            await self._log.complete(self._entry, 200)
         elif isinstance(error, Exception):
-            await self._log.complete(self._line, self._outcome_of(error))
+            await self._log.complete(self._entry, self._outcome_status(error))
 
 
-def _deed(actor: Actor, action: str, unit: UnitId | None, target: str | None) -> Deed:
-    # An e-mail or a label is there to tell who it was: it is not masked.
-    name = _plain(actor.name)
-    source = _plain(actor.source) if actor.source is not None else None
-    return Deed(Actor(actor.kind, name, actor.id, source), action, unit, _text(target) if target else None)
+def _action(actor: AuditActor, action: str, unit: UnitId | None, target: str | None) -> AuditedAction:
+    # The name (an e-mail or a label) tells who it was: it is not masked.
+    name = _storable(actor.name)
+    source = _storable(actor.source) if actor.source is not None else None
+    masked = AuditActor(actor.kind, name, actor.id, source)
+    return AuditedAction(masked, action, unit, _text(target) if target else None)
 
 
-def _shown(value: Told) -> object:
+def _masked(value: AuditValue) -> object:
     if isinstance(value, str):
         return _text(value)
     if isinstance(value, Sequence):
-        return [_text(part) for part in value[:_MOST]]
+        return [_text(item) for item in value[:_MAX_FIELDS]]
     return value
 
 
 def _text(text: str) -> str:
-    return _plain(mask_text(text[: 2 * _LONGEST]))
+    return _storable(mask_text(text[: 2 * _MAX_LENGTH]))
 
 
-def _plain(text: str) -> str:
-    """Fit to be stored: no NUL, no lone surrogate, not long."""
-    return text.replace("\0", "").encode("utf-8", "replace").decode()[:_LONGEST]
+def _storable(text: str) -> str:
+    """Make the text storable: no NUL, no lone surrogate, limited length."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()[:_MAX_LENGTH]

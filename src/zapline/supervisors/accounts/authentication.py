@@ -1,4 +1,4 @@
-"""Opens, checks and ends sessions and bearer tokens; what of administrators changes while the daemon runs."""
+"""Issues, checks and revokes the tokens of sessions, administrators, machines and units."""
 
 import secrets
 from collections.abc import Callable
@@ -14,18 +14,18 @@ from zapline.domain.errors import LocalError, RemoteError
 from zapline.domain.ids import UnitId
 from zapline.domain.principals import ActorKind, Principal, Scope, TokenKind
 from zapline.sql.accounts import access_tokens, administrators
-from zapline.sql.accounts.access_tokens import Grant, Holder, TokenRecord
+from zapline.sql.accounts.access_tokens import NewToken, TokenHolder, TokenRecord
 from zapline.sql.accounts.administrators import Admin
 from zapline.sql.postgres.pool import Pool
-from zapline.supervisors.accounts.token_cache import Believed
-from zapline.supervisors.units.roster import digest
+from zapline.supervisors.accounts.token_cache import TokenCache
+from zapline.supervisors.units.roster import digest_secret
 
 _PREFIX = "zl_"
-_NOTE_EVERY = 30.0
-"""Seconds between the moments at which the last uses of tokens are stored: a kill loses that much of a session."""
-_FORGET_EVERY = 3600.0
-_FORGET_AFTER_DAYS = 90
-"""Ended tokens stay in the lists that long."""
+_STORE_USES_EVERY = 30.0
+"""Seconds between two writes of the last uses of tokens; a kill loses that much of a session's idle time."""
+_DELETE_EVERY = 3600.0
+_DELETE_AFTER_DAYS = 90
+"""Ended tokens are listed for that long."""
 _LOG = structlog.get_logger(scope="Identity")
 
 
@@ -34,177 +34,169 @@ class UnknownToken(LocalError):
 
 
 @dataclass(frozen=True, slots=True)
-class Lasting:
-    """How long what is opened lasts, in seconds. ``idle``: without a use."""
+class TokenLifetimes:
+    """Seconds for which tokens are valid. ``idle``: without a use."""
 
     session: float = 12 * 3600.0
     session_idle: int = 1800
     login: float = 12 * 3600.0
     login_idle: int = 2 * 3600
     machine_idle: int = 30 * 86400
-    """Of an administrator's own bearer tokens: what a machine has not used for a month is forgotten somewhere."""
+    """Of tokens that an administrator makes for machines: one unused for a month is probably lost."""
 
 
 @dataclass(frozen=True, slots=True)
-class Minted:
-    """A new token, which is shown this once, and what is stored of it."""
+class IssuedToken:
+    """A new token, which is shown only once, and its stored record."""
 
     token: str
     record: TokenRecord
 
 
 def new_token() -> str:
-    """256 random bits: nothing to guess, so its digest needs no salt."""
+    """Make a token of 256 random bits: it cannot be guessed, so its digest needs no salt."""
     return _PREFIX + secrets.token_urlsafe(32)
 
 
-class Identity:
-    """One for the process, over the engine's pool. Everything raises DatabaseUnavailable while that is away."""
+class Authentication:
+    """One for the process, over the engine's pool. All methods raise DatabaseUnavailable."""
 
-    def __init__(self, pool: Pool, lasting: Lasting | None = None, clock: Callable[[], float] = time) -> None:
+    def __init__(self, pool: Pool, lifetimes: TokenLifetimes | None = None, clock: Callable[[], float] = time) -> None:
         self._pool = pool
-        self._lasting = lasting or Lasting()
-        self._believed = Believed(self._find, clock)
+        self._lifetimes = lifetimes or TokenLifetimes()
+        self._cache = TokenCache(self._find, clock)
 
     async def run(self) -> None:
-        """Store when tokens were used, and delete what ended long ago, until cancelled."""
+        """Store the last uses of tokens, and delete long-ended ones, until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._note_uses)
-            nursery.start_soon(self._forget_ended)
+            nursery.start_soon(self._store_last_uses)
+            nursery.start_soon(self._delete_ended)
 
-    # -- who comes in ----------------------------------------------------------------------------------------
-
-    async def account(self, email: str) -> Admin | None:
-        """The administrator with this address, enabled or not."""
+    async def find_admin(self, email: str) -> Admin | None:
+        """Find an administrator by e-mail address, enabled or not."""
         async with self._pool.connection() as conn:
             return await administrators.get_admin(conn, email)
 
-    async def holder(self, token: str, *, use: bool = True) -> Holder | None:
-        """Who holds this token, if it is valid. ``use``: whether that counts against its idle end.
+    async def find_holder(self, token: str, *, use: bool = True) -> TokenHolder | None:
+        """Return the holder of a valid token. ``use``: count this as a use, which extends its idle time.
 
-        Believed for 30 seconds, and for 15 minutes while the database is away; what this process ends is forgotten
-        at once. Raises DatabaseUnavailable where nothing is known of it.
+        Cached for 30 seconds, and for 15 minutes while the database is away; a token revoked by this process is
+        invalid at once. Raises DatabaseUnavailable if the token is not cached.
         """
-        return await self._believed.holder(token, use=use)
+        return await self._cache.find_holder(token, use=use)
 
-    def doubt(self) -> None:
-        """Another process may have ended something: ask anew."""
-        self._believed.doubt()
+    def invalidate_cache(self) -> None:
+        """Query tokens again: another process may have revoked some."""
+        self._cache.invalidate()
 
-    def ended(self) -> int:
-        """How often something may have ended: who lets somebody see things for longer asks anew when it grows."""
-        return self._believed.forgotten
-
-    # -- what is opened --------------------------------------------------------------------------------------
+    def invalidations(self) -> int:
+        """A number that grows when tokens may have been revoked: then long-lived streams must check theirs again."""
+        return self._cache.invalidations
 
     async def open_session(self, admin: Principal, password_hash: str | None = None) -> tuple[str, datetime]:
-        """A session of the console, and when it ends at the latest.
+        """Open a session of the console; return its token and its end.
 
-        ``password_hash``: that of the password that was shown. Raises ShutOut where it is another by now.
+        ``password_hash``: of the password that was checked. Raises ShutOut if it has changed meanwhile.
         """
-        last, kind = self._lasting, TokenKind.SESSION
-        return _timed(await self._open(admin, kind, "console", last.session, last.session_idle, password_hash))
+        last, kind = self._lifetimes, TokenKind.SESSION
+        return _with_expiry(await self._open(admin, kind, "console", last.session, last.session_idle, password_hash))
 
     async def open_login(
         self, admin: Principal, seconds: float | None = None, password_hash: str | None = None
     ) -> tuple[str, datetime]:
-        """The bearer token of who has signed in by API, and when it ends at the latest. Raises ShutOut."""
-        last, kind = self._lasting, TokenKind.ADMIN
+        """Issue a bearer token after a sign-in by API; return it and its end. Raises ShutOut."""
+        last, kind = self._lifetimes, TokenKind.ADMIN
         lasts = last.login if seconds is None else seconds
-        return _timed(await self._open(admin, kind, "login", lasts, last.login_idle, password_hash))
+        return _with_expiry(await self._open(admin, kind, "login", lasts, last.login_idle, password_hash))
 
-    async def mint_admin_token(self, admin: Principal, label: str, days: int) -> Minted:
-        """A bearer token for a machine that works in an administrator's name. Raises ShutOut."""
-        return await self._open(admin, TokenKind.ADMIN, label, days * 86400.0, self._lasting.machine_idle)
+    async def mint_admin_token(self, admin: Principal, label: str, days: int) -> IssuedToken:
+        """Issue a bearer token for a machine that acts as an administrator. Raises ShutOut."""
+        return await self._open(admin, TokenKind.ADMIN, label, days * 86400.0, self._lifetimes.machine_idle)
 
     async def mint_unit_token(
         self, unit: UnitId, label: str, scopes: frozenset[Scope], created_by: str, days: int | None
-    ) -> Minted:
-        """A bearer token of one unit; ``days`` None: it does not expire. The unit must be there."""
+    ) -> IssuedToken:
+        """Issue a bearer token of an existing unit; ``days`` None: it does not expire."""
         lasts = days * 86400.0 if days is not None else None
-        return await self._issue(Grant(TokenKind.UNIT, label, created_by, unit=unit, scopes=scopes, lasts=lasts))
+        return await self._issue(NewToken(TokenKind.UNIT, label, created_by, unit=unit, scopes=scopes, lasts=lasts))
 
     async def _open(
         self, admin: Principal, kind: TokenKind, label: str, lasts: float, idle: int, password_hash: str | None = None
-    ) -> Minted:
+    ) -> IssuedToken:
         if admin.kind is not ActorKind.ADMIN:
             raise LocalError("only an administrator has sessions and tokens of his own")
-        grant = Grant(kind, label, admin.name, admin=admin.id, lasts=lasts, idle=idle, password_hash=password_hash)
+        grant = NewToken(kind, label, admin.name, admin=admin.id, lasts=lasts, idle=idle, password_hash=password_hash)
         return await self._issue(grant)
 
-    async def _issue(self, grant: Grant) -> Minted:
+    async def _issue(self, grant: NewToken) -> IssuedToken:
         token = new_token()
         async with self._pool.connection() as conn:
-            return Minted(token, await access_tokens.issue(conn, digest(token), grant))
-
-    # -- what there is, and what ends ------------------------------------------------------------------------
+            return IssuedToken(token, await access_tokens.insert_token(conn, digest_secret(token), grant))
 
     async def unit_tokens(self, unit: UnitId, before: tuple[datetime, UUID] | None, limit: int) -> list[TokenRecord]:
-        """A page of a unit's tokens, the newest first."""
+        """List a page of a unit's tokens, the newest first."""
         async with self._pool.connection() as conn:
-            return await access_tokens.list_of_unit(conn, unit, before, limit)
+            return await access_tokens.list_unit_tokens(conn, unit, before, limit)
 
     async def admin_tokens(self, admin: UUID, before: tuple[datetime, UUID] | None, limit: int) -> list[TokenRecord]:
-        """A page of an administrator's tokens and sessions, the newest first."""
+        """List a page of an administrator's tokens and sessions, the newest first."""
         async with self._pool.connection() as conn:
-            return await access_tokens.list_of_admin(conn, admin, before, limit)
+            return await access_tokens.list_admin_tokens(conn, admin, before, limit)
 
-    async def end(self, token: str) -> None:
-        """Its holder ends it."""
+    async def revoke(self, token: str) -> None:
+        """End a token at its holder's request."""
         async with self._pool.connection() as conn:
-            await access_tokens.revoke_digest(conn, digest(token))
-        self._believed.forget_token(token)
+            await access_tokens.revoke_by_digest(conn, digest_secret(token))
+        self._cache.remove_token(token)
 
     async def revoke_unit_token(self, unit: UnitId, id: UUID) -> str:
-        """End a token of this unit, which may have ended already; its label. Raises UnknownToken."""
+        """End a token of this unit, which may have ended already; return its label. Raises UnknownToken."""
         async with self._pool.connection() as conn:
-            label = await access_tokens.revoke_of_unit(conn, unit, id)
-        return self._ended(id, label)
+            label = await access_tokens.revoke_unit_token(conn, unit, id)
+        return self._require_revoked(id, label)
 
     async def revoke_admin_token(self, admin: UUID, id: UUID) -> str:
-        """End a token or session of this administrator. Raises UnknownToken."""
+        """End a token or session of this administrator; return its label. Raises UnknownToken."""
         async with self._pool.connection() as conn:
-            label = await access_tokens.revoke_of_admin(conn, admin, id)
-        return self._ended(id, label)
+            label = await access_tokens.revoke_admin_token(conn, admin, id)
+        return self._require_revoked(id, label)
 
-    def _ended(self, id: UUID, label: str | None) -> str:
-        self._believed.forget(lambda holder: holder.token == id)
+    def _require_revoked(self, id: UUID, label: str | None) -> str:
+        self._cache.remove(lambda holder: holder.token == id)
         if label is None:
             raise UnknownToken("there is no such token")
         return label
 
-    # -- in the background -----------------------------------------------------------------------------------
-
-    async def _find(self, digest: bytes, used_at: float | None) -> Holder | None:
+    async def _find(self, digest_secret: bytes, used_at: float | None) -> TokenHolder | None:
         async with self._pool.connection() as conn:
-            return await access_tokens.find_holder(conn, digest, used_at)
+            return await access_tokens.find_holder(conn, digest_secret, used_at)
 
-    async def _note_uses(self) -> None:
+    async def _store_last_uses(self) -> None:
         while True:
-            await trio.sleep(_NOTE_EVERY)
-            await self.note_uses()
+            await trio.sleep(_STORE_USES_EVERY)
+            await self.store_last_uses()
 
-    async def note_uses(self) -> None:
-        """Store when tokens were last used; lost while the database is away, but for what is used again."""
-        used = self._believed.take_used()
+    async def store_last_uses(self) -> None:
+        """Store when tokens were last used. While the database is away these uses are lost."""
+        used = self._cache.take_last_uses()
         if not used:
             return
         try:
             async with self._pool.connection() as conn:
-                await access_tokens.touch(conn, used)
+                await access_tokens.store_last_use(conn, used)
         except RemoteError as away:
             _LOG.debug("The last uses of tokens are not stored", error=str(away))
 
-    async def _forget_ended(self) -> None:
+    async def _delete_ended(self) -> None:
         while True:
-            await trio.sleep(_FORGET_EVERY)
+            await trio.sleep(_DELETE_EVERY)
             try:
                 async with self._pool.connection() as conn:
-                    await access_tokens.forget(conn, _FORGET_AFTER_DAYS)
+                    await access_tokens.prune_tokens(conn, _DELETE_AFTER_DAYS)
             except RemoteError as away:
                 _LOG.debug("Ended tokens are not deleted yet", error=str(away))
 
 
-def _timed(minted: Minted) -> tuple[str, datetime]:
+def _with_expiry(minted: IssuedToken) -> tuple[str, datetime]:
     assert minted.record.expires_at is not None
     return minted.token, minted.record.expires_at

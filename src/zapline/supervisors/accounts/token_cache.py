@@ -1,4 +1,4 @@
-"""Believes a valid token for a while, so that neither every request nor an outage of the database asks for it anew."""
+"""Caches the holders of valid tokens, to spare the database queries and to survive its outages."""
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -8,118 +8,118 @@ from uuid import UUID
 import trio
 
 from zapline.domain.errors import DatabaseUnavailable
-from zapline.sql.accounts.access_tokens import Holder
-from zapline.supervisors.units.roster import digest
+from zapline.sql.accounts.access_tokens import TokenHolder
+from zapline.supervisors.units.roster import digest_secret
 
 FRESH = 30.0
-"""Seconds for which a token is believed without asking the database again."""
+"""Seconds for which a cached token is used without a query."""
 STALE = 900.0
-"""The same while the database is away: the status of a line must be readable then."""
-_AWAY = 5.0
-"""Seconds for which a database that did not answer is not asked again about what may be believed meanwhile."""
-_REMEMBERED = 4096
-"""Tokens that are remembered; the least recently asked for is forgotten."""
-_ASKING = 2
-"""Questions to the database at once: who guesses tokens must not take the whole pool."""
+"""The same while the database is away, so that the status of a line can be read then."""
+_AWAY_FOR = 5.0
+"""Seconds without queries for cached tokens after the database did not answer."""
+_MAX_TOKENS = 4096
+"""In the cache; the token queried least recently is dropped first."""
+_MAX_LOOKUPS = 2
+"""Queries at a time: somebody who guesses tokens must not use up the pool."""
 
-Find = Callable[[bytes, float | None], Awaitable[Holder | None]]
+FindHolder = Callable[[bytes, float | None], Awaitable[TokenHolder | None]]
 
 
 @dataclass(slots=True)
-class _Known:
-    """``asked_at`` by the monotonic clock, -inf: ask again; ``used_at`` in UTC seconds."""
+class _CachedToken:
+    """``checked_at``: monotonic time of the query. ``used_at``: UTC seconds; not stored yet if not ``use_stored``."""
 
-    holder: Holder
-    asked_at: float
+    holder: TokenHolder
+    checked_at: float
     used_at: float
-    noted: bool = True
+    use_stored: bool = True
 
 
-class Believed:
-    """In bounded memory. ``find`` asks the database, ``clock`` tells UTC seconds."""
+class TokenCache:
+    """Bounded. ``find`` queries the database, by digest and time of the last use; ``clock`` returns UTC seconds."""
 
-    def __init__(self, find: Find, clock: Callable[[], float]) -> None:
+    def __init__(self, find: FindHolder, clock: Callable[[], float]) -> None:
         self._find = find
         self._clock = clock
-        self._known: OrderedDict[bytes, _Known] = OrderedDict()
-        self.forgotten = 0
-        """How often something was no longer to be believed."""
-        self._asking = trio.CapacityLimiter(_ASKING)
+        self._tokens: OrderedDict[bytes, _CachedToken] = OrderedDict()
+        self.invalidations = 0
+        """Grows whenever an entry may have become invalid."""
+        self._lookup_limiter = trio.CapacityLimiter(_MAX_LOOKUPS)
         self._away_until = float("-inf")
 
-    async def holder(self, token: str, *, use: bool = True) -> Holder | None:
-        """Who holds the token, if it is valid; ``use`` says that this counts as a use of it.
+    async def find_holder(self, token: str, *, use: bool = True) -> TokenHolder | None:
+        """Return the holder of a valid token; ``use``: count this as a use of it.
 
-        Raises DatabaseUnavailable where nothing is known of it.
+        Raises DatabaseUnavailable if the token is not cached, or not fresh enough for an outage.
         """
-        key = digest(token)
-        known = self._known.get(key)
-        if known is None or not self._enough(known):
-            known = await self._ask(key)
-        if known is not None and use:
-            known.used_at, known.noted = self._clock(), False
-        return known.holder if known is not None else None
+        key = digest_secret(token)
+        cached = self._tokens.get(key)
+        if cached is None or not self._usable(cached):
+            cached = await self._load(key)
+        if cached is not None and use:
+            cached.used_at, cached.use_stored = self._clock(), False
+        return cached.holder if cached is not None else None
 
-    def _fresh(self, known: _Known) -> bool:
-        return trio.current_time() - known.asked_at < FRESH and known.holder.valid(self._clock(), known.used_at)
+    def _fresh(self, cached: _CachedToken) -> bool:
+        return trio.current_time() - cached.checked_at < FRESH and cached.holder.valid(self._clock(), cached.used_at)
 
-    def _enough(self, known: _Known) -> bool:
-        """Whether the database need not be asked."""
-        return self._fresh(known) or (trio.current_time() < self._away_until and self._believable(known))
+    def _usable(self, cached: _CachedToken) -> bool:
+        """Whether no query is needed."""
+        return self._fresh(cached) or (trio.current_time() < self._away_until and self._usable_while_away(cached))
 
-    async def _ask(self, key: bytes) -> _Known | None:
+    async def _load(self, key: bytes) -> _CachedToken | None:
         while True:
-            forgotten = self.forgotten
+            invalidations = self.invalidations
             try:
-                async with self._asking:
-                    known = self._known.get(key)
-                    if known is not None and self._enough(known):
-                        return known  # who was before in the queue has asked, or has waited in vain
-                    holder = await self._find(key, known.used_at if known is not None else None)
+                async with self._lookup_limiter:
+                    cached = self._tokens.get(key)
+                    if cached is not None and self._usable(cached):
+                        return cached  # a request before this one has queried, or waited in vain
+                    holder = await self._find(key, cached.used_at if cached is not None else None)
             except DatabaseUnavailable:
-                self._away_until = trio.current_time() + _AWAY
-                known = self._known.get(key)
-                if known is None or not self._believable(known):
+                self._away_until = trio.current_time() + _AWAY_FOR
+                cached = self._tokens.get(key)
+                if cached is None or not self._usable_while_away(cached):
                     raise
-                return known
-            if self.forgotten == forgotten:  # else it may have been revoked behind the answer's back
+                return cached
+            if self.invalidations == invalidations:  # else the token may have been revoked during the query
                 break
         if holder is None:
-            self._known.pop(key, None)
+            self._tokens.pop(key, None)
             return None
-        fresh = _Known(holder, trio.current_time(), holder.used_at)
-        earlier = self._known.get(key)
-        if earlier is not None and not earlier.noted:
-            fresh.used_at, fresh.noted = max(fresh.used_at, earlier.used_at), False
-        self._known[key] = fresh
-        self._known.move_to_end(key)
-        if len(self._known) > _REMEMBERED:
-            self._known.popitem(last=False)
+        fresh = _CachedToken(holder, trio.current_time(), holder.used_at)
+        earlier = self._tokens.get(key)
+        if earlier is not None and not earlier.use_stored:
+            fresh.used_at, fresh.use_stored = max(fresh.used_at, earlier.used_at), False
+        self._tokens[key] = fresh
+        self._tokens.move_to_end(key)
+        if len(self._tokens) > _MAX_TOKENS:
+            self._tokens.popitem(last=False)
         return fresh
 
-    def _believable(self, known: _Known) -> bool:
-        return trio.current_time() - known.asked_at < STALE and known.holder.valid(self._clock(), known.used_at)
+    def _usable_while_away(self, cached: _CachedToken) -> bool:
+        return trio.current_time() - cached.checked_at < STALE and cached.holder.valid(self._clock(), cached.used_at)
 
-    def forget(self, which: Callable[[Holder], bool]) -> None:
-        """What was believed of these is over; the database is asked before they are let in again."""
-        self.forgotten += 1
-        for key in [key for key, known in self._known.items() if which(known.holder)]:
-            del self._known[key]
+    def remove(self, matches: Callable[[TokenHolder], bool]) -> None:
+        """Drop the tokens of matching holders: their next use needs a query."""
+        self.invalidations += 1
+        for key in [key for key, cached in self._tokens.items() if matches(cached.holder)]:
+            del self._tokens[key]
 
-    def forget_token(self, token: str) -> None:
-        self.forgotten += 1
-        self._known.pop(digest(token), None)
+    def remove_token(self, token: str) -> None:
+        self.invalidations += 1
+        self._tokens.pop(digest_secret(token), None)
 
-    def doubt(self) -> None:
-        """Another process may have changed something: ask again at the next use, if the database can be asked."""
-        self.forgotten += 1
+    def invalidate(self) -> None:
+        """Query again at the next use of any token, unless the database is away: another process has changed some."""
+        self.invalidations += 1
         self._away_until = float("-inf")
-        for known in self._known.values():
-            known.asked_at = min(known.asked_at, trio.current_time() - FRESH)
+        for cached in self._tokens.values():
+            cached.checked_at = min(cached.checked_at, trio.current_time() - FRESH)
 
-    def take_used(self) -> dict[UUID, float]:
-        """The tokens used since the last call, with when (UTC seconds)."""
-        used = {known.holder.token: known.used_at for known in self._known.values() if not known.noted}
-        for known in self._known.values():
-            known.noted = True
+    def take_last_uses(self) -> dict[UUID, float]:
+        """Return the tokens used since the last call, and when (UTC seconds)."""
+        used = {cached.holder.token: cached.used_at for cached in self._tokens.values() if not cached.use_stored}
+        for cached in self._tokens.values():
+            cached.use_stored = True
         return used

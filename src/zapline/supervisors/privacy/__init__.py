@@ -1,1 +1,1 @@
-"""TODO"""
+"""Deletes data: people on request, messages after their retention. Imported by ``operations``, ``http``, ``daemon``."""

@@ -1,4 +1,4 @@
-"""Erases people: accepts who is to be erased, and works each job to its end, also after a kill."""
+"""Erases people on request: accepts the jobs, and carries each one out, also after a restart."""
 
 import re
 import time
@@ -12,27 +12,27 @@ import trio
 from zapline.domain.contacts.phone_numbers import parse_phone
 from zapline.domain.errors import DatabaseUnavailable, JournalRefused, LocalError
 from zapline.domain.ids import UnitId
-from zapline.domain.privacy.erasure import digest_of, digits_of, mention
+from zapline.domain.privacy.erasure import identity_digest, mention_pattern, searchable_digits
 from zapline.sql.journal.journal import Journal
-from zapline.sql.postgres.error_classes import StatementFailed
+from zapline.sql.postgres.database_errors import StatementFailed
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.privacy import erasure
-from zapline.sql.privacy.erasure import DropFiles, Job
+from zapline.sql.privacy.erasure import DropFiles, ErasureJob
 from zapline.supervisors.counters import Counters
-from zapline.supervisors.units.unit_commands import Submit, UnknownUnit
+from zapline.supervisors.units.unit_commands import UnitCommands, UnknownUnit
 
-_AT_ONCE = 200
-"""Messages deleted in one transaction: some 20 ms."""
-_SEARCHED_AT_ONCE = 5000
-"""Messages of others searched for a name in one transaction."""
-_AGAIN = 1.0
-"""Seconds until a job that waits for something, or that was refused, is taken up again, at the least."""
-_REST = 4.0
-"""The same for each second that the round before took: to search a large journal once more costs others time."""
-_BREATH = 0.02
-"""Seconds between two pieces, so that others get their turn."""
+_DELETE_BATCH = 200
+"""Messages deleted in one transaction, which takes about 20 ms."""
+_SEARCH_BATCH = 5000
+"""Messages of others searched for the person in one transaction."""
+_RETRY_AFTER = 1.0
+"""Least seconds until a job that waits, or that failed, is continued."""
+_REST_FACTOR = 4.0
+"""The same for each second that the round before took, because searching a large journal delays others."""
+_MIN_PAUSE = 0.02
+"""Seconds between two transactions, so that others get their turn."""
 _LOOK_EVERY = 60.0
-_TOOK_TOO_LONG = "57014"
+_QUERY_CANCELED = "57014"
 _LID = re.compile(r"lid:\d{1,20}")
 _REFUSALS = (DatabaseUnavailable, StatementFailed, JournalRefused)
 _LOG = structlog.get_logger(scope="Erasure")
@@ -42,152 +42,152 @@ class UnknownContact(LocalError):
     """The unit knows no such contact."""
 
 
-def canonical_of(who: str, region: str) -> str:
-    """The canonical name that a person's phone or LID (``lid:`` and digits) has. Raises InvalidPhone."""
-    asked = who.strip().lower()
-    return asked if asked.isascii() and _LID.fullmatch(asked) else parse_phone(who, region)
+def canonical_name(who: str, region: str) -> str:
+    """The canonical name of a phone or a LID (``lid:`` and digits). Raises InvalidPhone."""
+    lid = who.strip().lower()
+    return lid if lid.isascii() and _LID.fullmatch(lid) else parse_phone(who, region)
 
 
-class Erasures:
-    """One for the process.
+class ErasureJobs:
+    """One for the process. ``key``: for the digests of erased people. ``region``: country of phones without one.
 
-    ``key``: what the digests of erased people are made with. ``drop_files`` empties the media cache of messages.
-    ``forget_known``: contacts that were written may be gone. ``region``: that of phones without country.
+    ``drop_files`` deletes the cached media of messages. ``forget_contacts`` is called when contacts that the
+    recorder has cached may be gone.
     """
 
     def __init__(
         self,
         pool: Pool,
         journal: Journal,
-        submit: Submit,
+        commands: UnitCommands,
         may_write: Callable[[], Awaitable[None]],
         counters: Counters,
         drop_files: DropFiles,
-        forget_known: Callable[[], None],
+        forget_contacts: Callable[[], None],
         key: bytes,
         region: str = "BR",
     ) -> None:
         self._pool = pool
         self._journal = journal
-        self._submit = submit
+        self._commands = commands
         self._may_write = may_write
         self._counters = counters
         self._drop_files = drop_files
-        self._forget_known = forget_known
+        self._forget_contacts = forget_contacts
         self._key = key
         self._region = region
-        self._bell = trio.Event()
-        self._taken_up: set[UUID] = set()
-        """Jobs whose people the actors know of."""
+        self._wake_event = trio.Event()
+        self._announced: set[UUID] = set()
+        """Jobs whose people the actors have been told of."""
 
-    async def ask(self, unit: UnitId, who: str | None = None, id: UUID | None = None) -> UUID:
-        """Erase a person, by phone or LID, or by the id of a contact or a conversation; the job's id.
+    async def request(self, unit: UnitId, who: str | None = None, id: UUID | None = None) -> UUID:
+        """Start to erase a person, by phone or LID, or by a contact's or conversation's id; return the job's id.
 
-        Everything that came in until now goes, under all his names. Asked again meanwhile, it is the same job.
+        Everything received until now is erased, under all names of the person. A repeated request returns the same job.
         Raises UnknownUnit, UnknownContact, InvalidPhone.
         """
-        given = [canonical_of(who, self._region)] if who is not None else []
+        names_given = [canonical_name(who, self._region)] if who is not None else []
         async with self._pool.connection() as conn:
             if not await erasure.has_unit(conn, unit):
                 raise UnknownUnit("there is no such unit")
-            known, others = await erasure.find_names(conn, unit, given, id)
-            names = sorted({*given, *known})
+            known, others = await erasure.find_names(conn, unit, names_given, id)
+            names = sorted({*names_given, *known})
             if not names:
                 raise UnknownContact("the unit has no such contact")
-            job = Job(uuid4(), unit, tuple(names), digits_of(names, others), time.time())
-            made = await erasure.begin(conn, job, [digest_of(self._key, unit, name) for name in names])
-            if made is None:
-                made = await erasure.running_of(conn, unit, names)
-        if made is None:  # it came to its end in between
-            return await self.ask(unit, who, id)
-        _LOG.info("A person is to be erased", unit=str(unit), erasure=str(made), security=True)
-        self._bell.set()
-        return made
+            job = ErasureJob(uuid4(), unit, tuple(names), searchable_digits(names, others), time.time())
+            job_id = await erasure.begin_job(conn, job, [identity_digest(self._key, unit, name) for name in names])
+            if job_id is None:
+                job_id = await erasure.find_running_job(conn, unit, names)
+        if job_id is None:  # the running job ended in between
+            return await self.request(unit, who, id)
+        _LOG.info("A person is to be erased", unit=str(unit), erasure=str(job_id), security=True)
+        self._wake_event.set()
+        return job_id
 
     async def run(self) -> None:
-        """Work the jobs until cancelled. What refuses is asked again; a kill loses nothing that was done."""
+        """Carry out the jobs until cancelled, retrying after failures. A kill loses no finished part."""
         while True:
             await self._may_write()
-            self._bell = trio.Event()
+            self._wake_event = trio.Event()
             began, left = trio.current_time(), True
             try:
                 left = await self._round()
             except _REFUSALS as refused:
                 _LOG.warning("Erasures must wait", error=str(refused))
-            pause = max(_AGAIN, _REST * (trio.current_time() - began)) if left else _LOOK_EVERY
+            pause = max(_RETRY_AFTER, _REST_FACTOR * (trio.current_time() - began)) if left else _LOOK_EVERY
             with trio.move_on_after(min(pause, _LOOK_EVERY)):
-                await self._bell.wait()
+                await self._wake_event.wait()
 
     async def _round(self) -> bool:
-        """Take up every job; whether one of them is left."""
+        """Advance every job; return whether one of them is unfinished."""
         async with self._pool.connection() as conn:
-            jobs = await erasure.running(conn)
+            jobs = await erasure.list_running_jobs(conn)
         if not jobs:
             return False
-        if not self._taken_up.issuperset(job.id for job in jobs):
-            await self._submit.reload()  # from here on nothing of before is taken in
-            self._taken_up = {job.id for job in jobs}
-        ended = [await self._try(job) for job in jobs]
+        if not self._announced.issuperset(job.id for job in jobs):
+            await self._commands.reload()  # from now on actors drop webhooks from before the request
+            self._announced = {job.id for job in jobs}
+        ended = [await self._advance_or_wait(job) for job in jobs]
         return not all(ended)
 
-    async def _try(self, job: Job) -> bool:
-        """Advance a job; what refuses one of them holds up no other."""
+    async def _advance_or_wait(self, job: ErasureJob) -> bool:
+        """Advance a job; its failure does not stop the others."""
         try:
             return await self._advance(job)
         except _REFUSALS as refused:
             _LOG.warning("An erasure must wait", unit=str(job.unit), erasure=str(job.id), error=str(refused))
             return False
 
-    async def _advance(self, job: Job) -> bool:
-        """Do all that can be done of a job; False where it waits for something.
+    async def _advance(self, job: ErasureJob) -> bool:
+        """Do all that can be done of a job now; return whether it is finished.
 
-        The journal comes first: what an actor has in hand is stored once its entry is done, and deleted after that.
+        The journal comes first: an entry that an actor is working on is stored, and deleted after that.
         """
         async with self._pool.connection() as conn:
-            await erasure.take_back(conn, job)
-            if await erasure.calls_under_way(conn, job):
-                await erasure.note(conn, job, Counter(), waits_for="call")
+            await erasure.cancel_queued_sends(conn, job)
+            if await erasure.count_open_calls(conn, job):
+                await erasure.store_progress(conn, job, Counter(), waits_for="call")
                 return False
-        names = mention(job.digits)
+        names = mention_pattern(job.digits)
         erased, waiting = await self._journal.erase(job.unit, names, job.erased_at)
         async with self._pool.connection() as conn:
-            await erasure.note(conn, job, Counter(journal=erased), waits_for="journal" if waiting else None)
+            await erasure.store_progress(conn, job, Counter(journal=erased), waits_for="journal" if waiting else None)
         if waiting:
             return False
         await self._delete(job)
         async with self._pool.connection() as conn:
             await erasure.delete_traces(conn, job)
-            await erasure.delete_letters(conn, job)
-        await self._search(job)
-        await self._delete(job)  # what was on its way meanwhile
+            await erasure.delete_dead_letters(conn, job)
+        await self._mask_mentions(job)
+        await self._delete(job)  # messages stored meanwhile
         async with self._pool.connection() as conn:
-            if await erasure.anything_left(conn, job):  # somebody held it, or it came back to the queue
+            if await erasure.has_messages(conn, job):  # a row was locked, or was queued again
                 return False
-            await erasure.delete_person(conn, job)
-            await erasure.finish(conn, job)
-        self._forget_known()
+            await erasure.delete_contacts(conn, job)
+            await erasure.finish_job(conn, job)
+        self._forget_contacts()
         self._counters.add("people_erased")
         _LOG.info("A person is erased", unit=str(job.unit), erasure=str(job.id), security=True)
         return True
 
-    async def _search(self, job: Job) -> None:
-        """Leave stars where others name the person; in smaller pieces where texts are long and one takes too long."""
+    async def _mask_mentions(self, job: ErasureJob) -> None:
+        """Mask mentions of the person in messages of others; in smaller batches if a statement times out."""
         after: int | None = job.searched
-        limit = _SEARCHED_AT_ONCE
+        limit = _SEARCH_BATCH
         while after is not None:
             try:
                 async with self._pool.connection() as conn:
-                    after = await erasure.blot_some(conn, job, after, limit)
+                    after = await erasure.redact_mentions(conn, job, after, limit)
             except StatementFailed as slow:
-                if slow.sqlstate != _TOOK_TOO_LONG or limit == 1:
+                if slow.sqlstate != _QUERY_CANCELED or limit == 1:
                     raise
                 limit = max(1, limit // 10)
-            await trio.sleep(_BREATH)
+            await trio.sleep(_MIN_PAUSE)
 
-    async def _delete(self, job: Job) -> None:
-        gone = 1
-        while gone:
+    async def _delete(self, job: ErasureJob) -> None:
+        deleted = 1
+        while deleted:
             async with self._pool.connection() as conn:
-                gone = await erasure.delete_some(conn, job, _AT_ONCE, self._drop_files)
-            self._counters.add("messages_erased", amount=gone)
-            await trio.sleep(_BREATH)
+                deleted = await erasure.delete_some_messages(conn, job, _DELETE_BATCH, self._drop_files)
+            self._counters.add("messages_erased", amount=deleted)
+            await trio.sleep(_MIN_PAUSE)

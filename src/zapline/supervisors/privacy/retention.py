@@ -1,4 +1,4 @@
-"""Deletes what units do not keep any longer: messages and what hangs on them, and who is left without anything."""
+"""Deletes messages older than their unit's retention with all their rows, and contacts left without messages."""
 
 import time
 from collections import Counter
@@ -9,25 +9,25 @@ import trio
 
 from zapline.domain.errors import DatabaseUnavailable
 from zapline.domain.ids import UnitId
-from zapline.sql.postgres.error_classes import StatementFailed
+from zapline.sql.postgres.database_errors import StatementFailed
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.privacy import deletion
 from zapline.sql.privacy.erasure import DropFiles
 from zapline.supervisors.counters import Counters
 
 _EVERY = 3600.0
-_AT_ONCE = 200
-"""Messages of each side deleted in one transaction: some 20 ms."""
-_BREATH = 0.05
+_BATCH_SIZE = 200
+"""Messages deleted in one transaction, which takes about 20 ms."""
+_PAUSE = 0.05
 """Seconds between two transactions, so that others get their turn."""
 _DAY = 86_400.0
 _LOG = structlog.get_logger(scope="Retention")
 
 
 class Retention:
-    """One for the process. ``drop_files`` empties the media cache of messages; ``clock`` gives UTC seconds.
+    """One for the process. ``drop_files`` deletes the cached media of messages; ``clock`` returns UTC seconds.
 
-    ``forget_known``: contacts that were written may be gone.
+    ``forget_contacts`` is called when contacts that the recorder has cached may be gone.
     """
 
     def __init__(
@@ -36,18 +36,18 @@ class Retention:
         may_write: Callable[[], Awaitable[None]],
         counters: Counters,
         drop_files: DropFiles,
-        forget_known: Callable[[], None],
+        forget_contacts: Callable[[], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._pool = pool
         self._may_write = may_write
         self._counters = counters
         self._drop_files = drop_files
-        self._forget_known = forget_known
+        self._forget_contacts = forget_contacts
         self._clock = clock
 
     async def run(self) -> None:
-        """Delete until cancelled; a database that is away is asked again with the next round."""
+        """Run a round each hour until cancelled; if the database is away, the next round tries again."""
         while True:
             await self._may_write()
             try:
@@ -57,16 +57,16 @@ class Retention:
             await trio.sleep(_EVERY)
 
     async def round(self) -> None:
-        """Delete everything that is too old by now. Raises DatabaseUnavailable, StatementFailed; may be done again.
+        """Delete everything that is too old by now. Idempotent. Raises DatabaseUnavailable, StatementFailed.
 
-        A unit in which something is refused waits for the next round.
+        A unit whose deletion fails waits for the next round.
         """
         async with self._pool.connection() as conn:
-            kept = await deletion.kept_for(conn)
-        for unit, days in kept.items():
+            retention_days = await deletion.load_retention_days(conn)
+        for unit, days in retention_days.items():
             try:
-                counts = await self._tidy(unit, self._clock() - days * _DAY)
-            except StatementFailed as refused:  # whatever is wrong with it is its own: the others go on
+                counts = await self._delete_expired(unit, self._clock() - days * _DAY)
+            except StatementFailed as refused:  # one bad unit must not stop the others
                 _LOG.error("What is too old of a unit is refused", unit=str(unit), error=str(refused))
                 continue
             for what, count in counts.items():
@@ -74,24 +74,24 @@ class Retention:
             if counts.total():
                 _LOG.info("What was too old is deleted", unit=str(unit), days=days, **counts)
 
-    async def _tidy(self, unit: UnitId, before: float) -> Counter[str]:
+    async def _delete_expired(self, unit: UnitId, before: float) -> Counter[str]:
         counts: Counter[str] = Counter()
         async with self._pool.connection() as conn:
-            await deletion.end_old_work(conn, unit, before)
-        gone = 1
-        while gone:
+            await deletion.cancel_expired_sends(conn, unit, before)
+        deleted = 1
+        while deleted:
             async with self._pool.connection() as conn:
-                some = await deletion.delete_old(conn, unit, before, _AT_ONCE, self._drop_files)
-            gone = some["messages"]
-            counts += some
-            await trio.sleep(_BREATH)
+                batch = await deletion.delete_expired_messages(conn, unit, before, _BATCH_SIZE, self._drop_files)
+            deleted = batch["messages"]
+            counts += batch
+            await trio.sleep(_PAUSE)
         full = True
         while full:
             async with self._pool.connection() as conn:
-                some = await deletion.delete_rest(conn, unit, before, _AT_ONCE)
-            full = max(some["letters"], some["conversations"]) >= _AT_ONCE
-            counts += some
-            await trio.sleep(_BREATH)
+                batch = await deletion.delete_expired_rest(conn, unit, before, _BATCH_SIZE)
+            full = max(batch["letters"], batch["conversations"]) >= _BATCH_SIZE
+            counts += batch
+            await trio.sleep(_PAUSE)
         if counts["contacts"]:
-            self._forget_known()
+            self._forget_contacts()
         return counts
