@@ -12,7 +12,7 @@ from zapline.domain.campaigns.states import CampaignCommand, WrongCampaignState
 from zapline.domain.campaigns.text_templates import InvalidTemplate
 from zapline.domain.ids import UnitId
 from zapline.domain.outbox.contents import File, Text
-from zapline.sql.campaigns.campaigns import Campaign, find_campaign, list_campaigns, recipients, variables
+from zapline.sql.campaigns.campaigns import Campaign, find_campaign, list_campaigns, list_recipients, list_variables
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.campaigns.campaign_commands import (
     CampaignConflict,
@@ -55,7 +55,7 @@ async def test_fifty_times_the_same_campaign_is_made_once_and_other_words_are_re
         assert [fresh for _, fresh in made].count(True) == 1
         assert await house.column("select count(*) from zapline.campaign_recipients") == [1]
         with pytest.raises(CampaignConflict):
-            await house.campaigns.create(unit, CampaignPlan("c", Text("Oi"), plan.listed, client_id="k"))
+            await house.campaigns.create(unit, CampaignPlan("c", Text("Oi"), plan.recipients, client_id="k"))
         # Another unit has client ids of its own.
         other = await house.add_unit()
         assert (await house.campaigns.create(other, plan))[1]
@@ -87,22 +87,24 @@ async def test_what_is_no_campaign_is_refused_and_leaves_nothing(database: str) 
 async def test_a_list_is_judged_and_its_reasons_are_kept_with_it(database: str) -> None:
     async with place(database) as house:
         unit = await house.add_unit()
-        await house.campaigns.suppress(unit, phone(3))
-        id, _ = await house.campaigns.create(unit, CampaignPlan("c", Text("Oi {{nome}}"), [{"to": phone(1), "nome": "Ana"}]))
+        await house.campaigns.suppressions.add(unit, phone(3))
+        id, _ = await house.campaigns.create(
+            unit, CampaignPlan("c", Text("Oi {{nome}}"), [{"to": phone(1), "nome": "Ana"}])
+        )
         lines = ["telefone;Nome;cidade", f"{phone(1)};de novo;", f"{phone(2)};Bia;Recife", f"{phone(2)};Bia;"]
         data = "\n".join([*lines, f"{phone(3)};Caio;", "abc;Davi;", f"{phone(4)};;Natal"])
         dry = await house.campaigns.forecast_load(unit, id, RecipientCsv(in_pieces(data.encode())))
         tally = await house.campaigns.load(unit, id, RecipientCsv(in_pieces(data[:30].encode(), data[30:].encode())))
-        assert dry.tally == tally
+        assert dry.counts == tally
         assert (tally.received, tally.accepted) == (6, 1)
         assert dry.ends_at == house.now + 2
         found = await shown(house, unit, id)
         assert found.counts == {"pending": 2, "skipped": 5}
         assert found.skipped == {"duplicate": 2, "opted_out": 1, "invalid_phone": 1, "missing_variable": 1}
         async with Pool.open(house.url, size=1, role="zapline_api") as pool:
-            page = await recipients(pool, unit, id, None, 1, 4)
-            skipped = await recipients(pool, unit, id, ["skipped"], 0, 9)
-            assert await variables(pool, unit, id) == {"nome", "cidade"}
+            page = await list_recipients(pool, unit, id, None, 1, 4)
+            skipped = await list_recipients(pool, unit, id, ["skipped"], 0, 9)
+            assert await list_variables(pool, unit, id) == {"nome", "cidade"}
         assert [(one.number, one.recipient, one.state, one.reason) for one in page] == [
             (2, phone(1), "skipped", "duplicate"),
             (3, phone(2), "pending", None),
@@ -179,7 +181,7 @@ async def test_counts_are_those_of_the_rows_whatever_became_of_the_messages(data
         expected |= {"cancelled": 1, "queued": 1, "pending": 3}
         assert (await shown(house, unit, campaign)).counts == expected
         async with Pool.open(house.url, size=1, role="zapline_api") as pool:
-            failed = await recipients(pool, unit, campaign, ["failed", "uncertain"], 0, 9)
+            failed = await list_recipients(pool, unit, campaign, ["failed", "uncertain"], 0, 9)
             assert [(one.number, one.state, one.reason) for one in failed] == [
                 (6, "uncertain", "f6"),
                 (7, "failed", "f7"),
@@ -188,7 +190,7 @@ async def test_counts_are_those_of_the_rows_whatever_became_of_the_messages(data
             # Another unit sees none of it.
             other = await house.add_unit()
             assert await find_campaign(pool, other, campaign) is None
-            assert await recipients(pool, other, campaign, None, 0, 9) == []
+            assert await list_recipients(pool, other, campaign, None, 0, 9) == []
             second = await house.make(unit, 1, first=50)
             page = await list_campaigns(pool, unit, None, 1)
             page += await list_campaigns(pool, unit, (page[0].created_at, page[0].id), 5)
@@ -207,7 +209,7 @@ async def test_what_failed_is_tried_again_and_what_is_uncertain_is_not(database:
             await house.end(claimed.message, state)
         await house.feeder.round()
         assert await house.state(campaign) == "done"
-        await house.campaigns.suppress(unit, phone(1))
+        await house.campaigns.suppressions.add(unit, phone(1))
         assert await house.campaigns.change_state(unit, campaign, CampaignCommand.RETRY_FAILED) == 2
         assert (await shown(house, unit, campaign)).counts == {"pending": 1, "skipped": 1, "uncertain": 1, "sent": 1}
         assert await house.campaigns.change_state(unit, campaign, CampaignCommand.RETRY_FAILED) == 0
@@ -263,10 +265,10 @@ async def test_a_campaign_is_paused_resumed_and_cancelled(database: str) -> None
 async def test_a_dry_run_stores_nothing_and_tells_the_end(database: str) -> None:
     async with place(database) as house:
         unit = await house.add_unit(pace="daily_cap = 2, warm_up_first = 1")
-        await house.campaigns.suppress(unit, phone(2))
+        await house.campaigns.suppressions.add(unit, phone(2))
         listed = [{"to": phone(number), "nome": f"N{number}"} for number in range(1, 6)]
         forecast = await house.campaigns.forecast(unit, CampaignPlan("c", Text("Oi {{nome}}"), [*listed, {"to": "x"}]))
-        tally = forecast.tally
+        tally = forecast.counts
         assert (tally.received, tally.accepted, tally.skipped) == (6, 4, {"opted_out": 1, "invalid_phone": 1})
         assert tally.previews[0] == ("****0001", "Oi N1")
         assert [one.recipient for one in tally.examples] == ["****0002", "x"]

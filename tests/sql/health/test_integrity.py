@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from zapline.sql.health.integrity import Answer, broken, check_integrity
+from zapline.sql.health.integrity import CheckResult, check_integrity, failed_checks
 from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.postgres.migrate import migrate
 
@@ -81,7 +81,7 @@ async def prepared(conn: Connection) -> None:
     await conn.execute(SKELETON.format(unit=UNIT, other=OTHER))
 
 
-def by_name(answers: list[Answer]) -> dict[str, Answer]:
+def by_name(answers: list[CheckResult]) -> dict[str, CheckResult]:
     return {answer.name: answer for answer in answers}
 
 
@@ -96,7 +96,7 @@ async def test_sound_rows_pass_every_check(database_url: str) -> None:
             "select unit_id, provider, external_id from zapline.messages limit 1"
         )
         answers = await check_integrity(conn)
-        assert broken(answers) == []
+        assert failed_checks(answers) == []
         assert set(WRONGS) - {"legacy"} <= set(by_name(answers))
 
 
@@ -105,7 +105,7 @@ async def test_what_is_wrong_is_found_and_nothing_else(database_url: str, wrong:
     async with await connect(database_url) as conn:
         await prepared(conn)
         await conn.execute(WRONGS[wrong])
-        found = broken(await check_integrity(conn))
+        found = failed_checks(await check_integrity(conn))
         assert [answer.name for answer in found] == [wrong]
         assert found[0].found
 
@@ -118,7 +118,7 @@ async def test_a_merge_into_another_unit_is_found(database_url: str) -> None:
             f" where unit_id = '{OTHER}' limit 1)"
             f" where id = (select id from zapline.conversations where unit_id = '{UNIT}' limit 1)"
         )
-        assert [answer.name for answer in broken(await check_integrity(conn))] == ["merge_chain"]
+        assert [answer.name for answer in failed_checks(await check_integrity(conn))] == ["merge_chain"]
 
 
 async def test_dead_letters_are_counted_by_reason_and_not_judged(database_url: str) -> None:
@@ -135,7 +135,7 @@ async def test_dead_letters_are_counted_by_reason_and_not_judged(database_url: s
 
 async def test_an_empty_database_lacks_its_migrations_and_nothing_crashes(database_url: str) -> None:
     async with await connect(database_url) as conn:
-        found = broken(await check_integrity(conn))
+        found = failed_checks(await check_integrity(conn))
         assert [answer.name for answer in found] == ["migrations"]
         assert "zapline migrate" in found[0].found[0]
 

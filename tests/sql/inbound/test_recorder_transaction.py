@@ -32,7 +32,7 @@ from zapline.sql.inbound.recorder_transaction import record
 from zapline.sql.inbound.recorder_types import EntryFacts
 from zapline.sql.inbound.unit_batches import UnitBatch, prepare_batch
 from zapline.sql.postgres.connection import Connection, connect
-from zapline.sql.postgres.database_errors import StatementFailed, Trouble
+from zapline.sql.postgres.database_errors import StatementFailed, Verdict
 from zapline.sql.units.units import insert_unit
 
 JOURNAL = UUID(int=1)
@@ -146,7 +146,11 @@ async def test_a_new_report_takes_a_stray_one_along(database: str) -> None:
 async def test_reports_whose_message_never_comes_expire(database: str) -> None:
     async with await connect(database) as conn:
         unit = await make_unit(conn)
-        await record(conn, [write(unit, [StatusReported(ExternalId("A"), DeliveryStatus.READ)], NOW - 8 * 86400)], RecorderCache())
+        await record(
+            conn,
+            [write(unit, [StatusReported(ExternalId("A"), DeliveryStatus.READ)], NOW - 8 * 86400)],
+            RecorderCache(),
+        )
         await conn.execute("update zapline.parked_reports set parked_at = now() - interval '8 days'")
         await record(conn, [write(unit, [StatusReported(ExternalId("B"), DeliveryStatus.READ)])], RecorderCache())
         await conn.execute("update zapline.parked_reports set parked_at = now() where external_id = 'B'")
@@ -197,7 +201,12 @@ async def test_the_latest_evidence_decides_to_whom_a_lid_belongs_in_any_order(da
 
 
 async def test_two_conversations_with_different_phones_are_never_merged(database: str) -> None:
-    facts: list[MessageFact] = [message("1", PHONE, LID), message("2", OTHER, LID), message("3", PHONE), message("4", OTHER)]
+    facts: list[MessageFact] = [
+        message("1", PHONE, LID),
+        message("2", OTHER, LID),
+        message("3", PHONE),
+        message("4", OTHER),
+    ]
     query = (
         "select count(*) as n from zapline.conversations v join zapline.contacts c on c.id = v.contact_id "
         "where c.phone is not null and v.merged_into is not null and v.unit_id = $unit"
@@ -242,7 +251,9 @@ media = st.none() | st.builds(
 messages = st.builds(
     MessageArrived,
     external_id=st.just(ExternalId("A")),
-    chat=st.sampled_from([resolve_address(PHONE), resolve_address(LID), resolve_address(LID, PHONE), resolve_address(NINTH)]),
+    chat=st.sampled_from(
+        [resolve_address(PHONE), resolve_address(LID), resolve_address(LID, PHONE), resolve_address(NINTH)]
+    ),
     from_me=st.booleans(),
     kind=st.sampled_from([MessageKind.UNKNOWN, MessageKind.PLACEHOLDER, MessageKind.TEXT, MessageKind.IMAGE]),
     text=texts,
@@ -272,7 +283,9 @@ UNIT = UUID(int=9)
 
 @given(facts=st.lists(messages, min_size=2, max_size=3))
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
-def test_what_is_told_of_one_message_merges_alike_in_any_order_and_once(database: str, facts: list[MessageFact]) -> None:
+def test_what_is_told_of_one_message_merges_alike_in_any_order_and_once(
+    database: str, facts: list[MessageFact]
+) -> None:
     async def run() -> None:
         async with await connect(database) as conn:
             results: dict[str, list[tuple[Any, ...]]] = {}
@@ -355,5 +368,5 @@ async def test_a_value_that_json_or_a_column_cannot_hold_is_poison(database: str
         for fact in (message("A", text="\ud800"), ReactionReported(ExternalId("A"), "+55", "x", 2**70)):
             with pytest.raises(StatementFailed) as caught:
                 await record(conn, [write(unit, [fact])], RecorderCache())
-            assert caught.value.trouble is Trouble.POISON
+            assert caught.value.verdict is Verdict.POISON
         await record(conn, [write(unit, [message("B")])], RecorderCache())

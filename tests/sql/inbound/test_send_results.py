@@ -102,11 +102,18 @@ def unanswered(claimed: Claimed, at: float = NOW + 1, failure: str = "no_answer"
 def echo(external: str, words: str = "oi", at: float = NOW, *jids: str, origin: str = "sent") -> MessageArrived:
     chat = resolve_address(*(jids or (JID,)))
     assert chat is not None
-    return MessageArrived(ExternalId(external), chat, True, MessageKind.TEXT, words, sent_at=float(int(at)), origin=origin)
+    return MessageArrived(
+        ExternalId(external), chat, True, MessageKind.TEXT, words, sent_at=float(int(at)), origin=origin
+    )
 
 
 async def give(
-    conn: Connection, unit: UnitId, facts: Sequence[MessageFact], known: RecorderCache, at: float = NOW + 1, backfilled: bool = False
+    conn: Connection,
+    unit: UnitId,
+    facts: Sequence[MessageFact],
+    known: RecorderCache,
+    at: float = NOW + 1,
+    backfilled: bool = False,
 ) -> None:
     """One transaction of the recorder."""
     entries = [EntryFacts(Seq(1), "x", at, b"{}", facts=facts, backfilled=backfilled)]

@@ -104,7 +104,9 @@ async def test_history_is_no_news_and_content_that_comes_later_is(database: str)
         await record(conn, [write(unit, [old])], known)
         assert await told(conn, hook) == []
         missed = message("B", sent_at=NOW + 1e8, origin="backfill")
-        late = message("C", sent_at=1_000_000_000.0, text=None, kind=MessageKind.PLACEHOLDER)  # live, though it says long ago
+        late = message(
+            "C", sent_at=1_000_000_000.0, text=None, kind=MessageKind.PLACEHOLDER
+        )  # live, though it says long ago
         await record(conn, [write(unit, [missed, late])], known)
         await record(conn, [write(unit, [message("C", sent_at=1_000_000_000.0)])], known)
         assert [event for event, _ in await told(conn, hook)] == ["message.received"] * 2 + ["message.edited"]
@@ -171,14 +173,14 @@ async def test_an_archived_unit_tells_nothing_any_more(database: str) -> None:
         await record(conn, [write(unit, [message("A", sent_at=at)])], known)
         assert await archive_unit(conn, unit)
         await record(conn, [write(unit, [message("B", sent_at=at)])], known)
-        assert await crm_webhooks.end_waiting(conn, 10) == 1
+        assert await crm_webhooks.bury_waiting(conn, 10) == 1
         query = "select state, last_error from zapline.hook_deliveries"
         assert [tuple(row) for row in await conn.fetch(query)] == [("dead", "unit_archived")]
         found = await crm_webhooks.find_hook(conn, unit, hook)
         assert found is not None
         assert (found.disabled_reason, found.dead) == ("unit_archived", 1)
-        assert await crm_webhooks.served(conn, NOW) == []
-        assert (await crm_webhooks.totals(conn)).dead == 0  # nobody misses it
+        assert await crm_webhooks.list_active_hooks(conn, NOW) == []
+        assert (await crm_webhooks.count_deliveries(conn)).dead == 0  # nobody misses it
 
 
 async def test_who_deletes_a_hook_keeps_nobody_from_storing_and_its_rows_go_in_parts(database: str) -> None:
@@ -192,14 +194,14 @@ async def test_who_deletes_a_hook_keeps_nobody_from_storing_and_its_rows_go_in_p
                 await record(conn, [write(unit, [message("A", sent_at=at), message("B", sent_at=at)])], RecorderCache())
         await record(conn, [write(unit, [message("C", sent_at=at)])], RecorderCache())
         assert not await crm_webhooks.delete_hook(conn, unit, hook)
-        assert not await crm_webhooks.enable(conn, unit, hook)
+        assert not await crm_webhooks.enable_hook(conn, unit, hook)
         assert await crm_webhooks.rotate_key(conn, unit, hook, at) is None
         assert await crm_webhooks.find_hook(conn, unit, hook) is None
         left = "select count(*)::int, max(url) from zapline.hooks left join zapline.hook_deliveries on true"
         assert [tuple(row) for row in await conn.fetch(left)] == [(2, "")]
-        assert [await crm_webhooks.prune(conn, 1, 1, 1) for _ in range(3)] == [1, 1, 0]
+        assert [await crm_webhooks.prune_deliveries(conn, 1, 1, 1) for _ in range(3)] == [1, 1, 0]
         await conn.execute("update zapline.hooks set disabled_at = now() - interval '61 minutes'")
-        await crm_webhooks.prune(conn, 1, 1, 1)
+        await crm_webhooks.prune_deliveries(conn, 1, 1, 1)
         assert [tuple(row) for row in await conn.fetch(left)] == [(0, None)]
 
 
@@ -209,11 +211,11 @@ async def test_what_was_stored_while_its_hook_was_disabled_does_not_wait_for_eve
         unit = await make_unit(conn)
         hook = await make_hook(conn, unit)
         async with conn.transaction():
-            assert await crm_webhooks.insert_test(conn, unit, hook) is not None
-            await crm_webhooks.disable(other, hook, "failing")
-        assert (await crm_webhooks.totals(conn)).waiting == 1
-        assert await crm_webhooks.end_waiting(conn, 10) == 1
-        totals = await crm_webhooks.totals(conn)
+            assert await crm_webhooks.insert_test_delivery(conn, unit, hook) is not None
+            await crm_webhooks.disable_hook(other, hook, "failing")
+        assert (await crm_webhooks.count_deliveries(conn)).waiting == 1
+        assert await crm_webhooks.bury_waiting(conn, 10) == 1
+        totals = await crm_webhooks.count_deliveries(conn)
         assert (totals.waiting, totals.oldest, totals.dead, totals.disabled) == (0, None, 1, 1)
 
 
@@ -222,15 +224,15 @@ async def test_a_tenant_sees_his_own_hooks_and_deliveries_alone(database: str) -
         one, other = await make_unit(conn), await make_unit(conn)
         mine, theirs = await make_hook(conn, one), await make_hook(conn, other)
         for unit, hook in ((one, mine), (other, theirs)):
-            assert await crm_webhooks.insert_test(conn, unit, hook) is not None
-            assert await crm_webhooks.insert_test(conn, one if unit is other else other, hook) is None
+            assert await crm_webhooks.insert_test_delivery(conn, unit, hook) is not None
+            assert await crm_webhooks.insert_test_delivery(conn, one if unit is other else other, hook) is None
         assert not await crm_webhooks.delete_hook(conn, one, theirs)
         assert await crm_webhooks.rotate_key(conn, one, theirs, NOW) is None
     async with Pool.open(database, size=1, patience=1.0, role="zapline_api") as pool:
-        assert [hook.id for hook in await crm_webhooks.hooks(pool, one)] == [mine]
-        assert await crm_webhooks.hook(pool, one, theirs) is None
-        assert len(await crm_webhooks.deliveries(pool, one, mine, None, None, 10)) == 1
-        assert await crm_webhooks.deliveries(pool, one, theirs, None, None, 10) == []
+        assert [hook.id for hook in await crm_webhooks.list_hooks(pool, one)] == [mine]
+        assert await crm_webhooks.load_hook(pool, one, theirs) is None
+        assert len(await crm_webhooks.list_deliveries(pool, one, mine, None, None, 10)) == 1
+        assert await crm_webhooks.list_deliveries(pool, one, theirs, None, None, 10) == []
         async with pool.connection() as conn:
             for table in ("hooks", "hook_deliveries"):
                 assert await conn.fetch(f"select * from zapline.{table}") == []

@@ -13,7 +13,7 @@ import trio
 from zapline.domain.errors import ConfigurationError, DatabaseUnavailable, LocalError
 from zapline.sql.postgres import connection
 from zapline.sql.postgres.connection import Connection, connect
-from zapline.sql.postgres.database_errors import CommitUnknown, StatementFailed, Trouble, trouble
+from zapline.sql.postgres.database_errors import CommitUnknown, StatementFailed, Verdict, verdict_of
 from zapline.sql.postgres.psycopg_on_trio import Json
 
 
@@ -105,7 +105,7 @@ async def test_text_that_postgresql_cannot_hold_is_poison_and_leaves_the_connect
     with pytest.raises(StatementFailed) as told:
         await conn.execute("select %s::text", (text,))
     assert told.value.sqlstate == "22021"
-    assert told.value.trouble is Trouble.POISON
+    assert told.value.verdict is Verdict.POISON
     await conn.ping()
 
 
@@ -113,19 +113,19 @@ async def test_text_that_postgresql_cannot_hold_is_poison_and_leaves_the_connect
 async def test_json_that_postgresql_cannot_hold_is_poison(conn, encoded):
     with pytest.raises(StatementFailed) as told:
         await conn.execute("select %s::jsonb", (Json(encoded),))
-    assert told.value.trouble is Trouble.POISON
+    assert told.value.verdict is Verdict.POISON
 
 
 @pytest.mark.parametrize(
     ("statement", "sqlstate", "expected"),
     [
-        ("insert into things values (1, 'again')", "23505", Trouble.POISON),
-        ("insert into parts values (7)", "23503", Trouble.MISSING),
-        ("select 1/0", "22012", Trouble.POISON),
-        ("insert into things values (2, repeat(md5(random()::text), 100000))", "54000", Trouble.POISON),
-        ("select * from nowhere", "42P01", Trouble.STOP),
-        ("set transaction_read_only = on; insert into things values (3)", "25006", Trouble.STOP),
-        ("set statement_timeout = 50; select pg_sleep(5)", "57014", Trouble.RETRY),
+        ("insert into things values (1, 'again')", "23505", Verdict.POISON),
+        ("insert into parts values (7)", "23503", Verdict.MISSING),
+        ("select 1/0", "22012", Verdict.POISON),
+        ("insert into things values (2, repeat(md5(random()::text), 100000))", "54000", Verdict.POISON),
+        ("select * from nowhere", "42P01", Verdict.STOP),
+        ("set transaction_read_only = on; insert into things values (3)", "25006", Verdict.STOP),
+        ("set statement_timeout = 50; select pg_sleep(5)", "57014", Verdict.RETRY),
     ],
 )
 async def test_each_refusal_carries_its_sqlstate_and_verdict(table, statement, sqlstate, expected):
@@ -134,7 +134,7 @@ async def test_each_refusal_carries_its_sqlstate_and_verdict(table, statement, s
     await table.execute("insert into things values (1, 'one')")
     with pytest.raises(StatementFailed) as told:
         await table.execute(statement)
-    assert (told.value.sqlstate, told.value.trouble) == (sqlstate, expected)
+    assert (told.value.sqlstate, told.value.verdict) == (sqlstate, expected)
 
 
 async def test_waiting_for_a_lock_ends_and_may_be_tried_again(table, database_url):
@@ -145,7 +145,7 @@ async def test_waiting_for_a_lock_ends_and_may_be_tried_again(table, database_ur
             with pytest.raises(StatementFailed) as told:
                 await other.execute("insert into things values (1)")
         assert told.value.sqlstate == "55P03"
-        assert told.value.trouble is Trouble.RETRY
+        assert told.value.verdict is Verdict.RETRY
 
 
 async def test_a_deadlock_may_be_tried_again(table, database_url):
@@ -170,7 +170,7 @@ async def test_a_deadlock_may_be_tried_again(table, database_url):
                 nursery.start_soon(swap, table, 1, 2, one, two)
                 nursery.start_soon(swap, other, 2, 1, two, one)
     assert failed == ["40P01"]
-    assert trouble("40P01") is Trouble.RETRY
+    assert verdict_of("40P01") is Verdict.RETRY
 
 
 async def test_an_error_shows_names_but_no_values_and_chains_nothing(table):
@@ -188,15 +188,15 @@ async def test_an_error_shows_names_but_no_values_and_chains_nothing(table):
 async def test_a_statement_with_missing_parameters_is_our_own_mistake(conn):
     with pytest.raises(StatementFailed) as told:
         await conn.execute("select %(a)s", {"b": 1})
-    assert told.value.trouble is Trouble.STOP
+    assert told.value.verdict is Verdict.STOP
 
 
 @pytest.mark.parametrize(
     ("sqlstate", "expected"),
-    [("08006", Trouble.RETRY), ("57P01", Trouble.RETRY), ("53300", Trouble.STOP), ("XX000", Trouble.STOP)],
+    [("08006", Verdict.RETRY), ("57P01", Verdict.RETRY), ("53300", Verdict.STOP), ("XX000", Verdict.STOP)],
 )
 def test_states_that_are_hard_to_bring_about_are_classified(sqlstate, expected):
-    assert trouble(sqlstate) is expected
+    assert verdict_of(sqlstate) is expected
 
 
 async def test_connecting_to_a_closed_port_fails_at_once_and_names_no_password():
@@ -238,7 +238,7 @@ async def test_a_role_is_taken_and_one_that_is_missing_stops(conn, database_url)
         await conn.execute(f"drop role {quoted}")
     with pytest.raises(StatementFailed) as told:
         await connect(database_url, role=name)
-    assert told.value.trouble is Trouble.STOP
+    assert told.value.verdict is Verdict.STOP
 
 
 # -- transactions ------------------------------------------------------------------------------------------
@@ -272,7 +272,7 @@ async def test_a_constraint_checked_at_the_commit_is_a_refusal_not_an_unknown_ou
     with pytest.raises(StatementFailed) as told:
         async with table.transaction():
             await table.execute("insert into parts values (7)")
-    assert told.value.trouble is Trouble.MISSING
+    assert told.value.verdict is Verdict.MISSING
     assert table.clean
 
 

@@ -34,7 +34,7 @@ async def test_a_killed_server_is_unavailable_also_in_the_middle_of_statements(s
         assert told == [DatabaseUnavailable]
         assert busy.closed
         assert busy.lost
-        assert not idle.looks_alive()
+        assert not idle.is_alive()
         with pytest.raises(DatabaseUnavailable):
             await idle.ping()
         with pytest.raises(DatabaseUnavailable):

@@ -9,7 +9,15 @@ from zapline.sql.accounts.access_tokens import find_holder
 from zapline.sql.postgres import migrate as module
 from zapline.sql.postgres.connection import connect
 from zapline.sql.postgres.database_errors import StatementFailed
-from zapline.sql.postgres.migrate import Fit, Migration, MigrationRefused, applied, fit, migrate, migrations
+from zapline.sql.postgres.migrate import (
+    Migration,
+    MigrationRefused,
+    SchemaState,
+    applied_checksums,
+    migrate,
+    migrations,
+    schema_state,
+)
 
 
 def add_migrations(monkeypatch: pytest.MonkeyPatch, *more: Migration) -> None:
@@ -24,11 +32,11 @@ def next_one(sql: str) -> Migration:
 async def test_an_empty_database_gets_every_migration_once(database_url: str) -> None:
     told: list[str] = []
     async with await connect(database_url) as conn:
-        assert await fit(conn) is Fit.MISSING
+        assert await schema_state(conn) is SchemaState.MISSING
         assert await migrate(conn, told.append) == len(migrations()) == len(told)
-        assert await fit(conn) is Fit.FITS
+        assert await schema_state(conn) is SchemaState.FITS
         assert await migrate(conn, told.append) == 0
-        assert list(await applied(conn)) == [migration.number for migration in migrations()]
+        assert list(await applied_checksums(conn)) == [migration.number for migration in migrations()]
 
 
 def test_migrations_are_numbered_without_gaps() -> None:
@@ -60,12 +68,12 @@ async def test_a_migration_that_fails_leaves_nothing_of_itself(
         await migrate(conn, lambda text: None)
         bad = next_one("create table zapline.half (x int); select 1 / 0")
         add_migrations(monkeypatch, bad)
-        assert await fit(conn) is Fit.OLD
+        assert await schema_state(conn) is SchemaState.OLD
         with pytest.raises(StatementFailed):
             await migrate(conn, lambda text: None)
         row = await conn.fetch_one("select to_regclass('zapline.half') as half")
         assert row == (None,)
-        assert bad.number not in await applied(conn)
+        assert bad.number not in await applied_checksums(conn)
 
 
 async def test_whoever_deletes_a_row_finds_what_refers_to_it_by_an_index(database_url: str) -> None:
@@ -111,7 +119,7 @@ async def test_the_previous_release_fits_a_newer_schema(database_url: str, monke
         with monkeypatch.context() as newer:
             add_migrations(newer, next_one("create table zapline.later (x int)"))
             await migrate(conn, lambda text: None)
-        assert await fit(conn) is Fit.FITS
+        assert await schema_state(conn) is SchemaState.FITS
         assert await migrate(conn, lambda text: None) == 0
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from zapline.domain.principals import ActorKind, AuditActor
 from zapline.sql.accounts import audit_log
-from zapline.sql.accounts.audit_log import Deed, Wanted
+from zapline.sql.accounts.audit_log import AuditedAction, AuditFilter
 from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.postgres.database_errors import StatementFailed
 
@@ -163,13 +163,15 @@ async def test_the_api_writes_nothing(database: str) -> None:
 
 
 async def test_the_audit_log_takes_lines_completes_them_once_and_gives_none_away(database: str) -> None:
-    deed = Deed(AuditActor(ActorKind.ADMIN, "ana@example.com", OURS, "203.0.113.7"), "put_pace", OURS, None)
+    deed = AuditedAction(AuditActor(ActorKind.ADMIN, "ana@example.com", OURS, "203.0.113.7"), "put_pace", OURS, None)
     async with await connect(database, role="zapline_engine") as engine:
-        line = await audit_log.begin(engine, deed)
-        other = await audit_log.begin(engine, Deed(AuditActor(ActorKind.COMMAND, "root"), "replay", THEIRS))
-        await audit_log.complete(engine, line, 200, {"perMinute": 20})
-        await audit_log.complete(engine, line, 500, {})
-        found = await audit_log.list_audit(engine, Wanted(), None, 10)
+        line = await audit_log.begin_entry(engine, deed)
+        other = await audit_log.begin_entry(
+            engine, AuditedAction(AuditActor(ActorKind.COMMAND, "root"), "replay", THEIRS)
+        )
+        await audit_log.complete_entry(engine, line, 200, {"perMinute": 20})
+        await audit_log.complete_entry(engine, line, 500, {})
+        found = await audit_log.list_entries(engine, AuditFilter(), None, 10)
         told = [(one.id, one.outcome, one.detail) for one in found]
         assert told == [(other, None, {}), (line, 200, {"perMinute": 20})]
         for statement in (
@@ -180,5 +182,5 @@ async def test_the_audit_log_takes_lines_completes_them_once_and_gives_none_away
         ):
             with pytest.raises(StatementFailed, match=r"42501|23001"):
                 await engine.execute(statement)
-        assert len(await audit_log.list_audit(engine, Wanted(unit=OURS, actor="ana@example.com"), None, 10)) == 1
-        assert await audit_log.list_audit(engine, Wanted(action="replay"), other, 10) == []
+        assert len(await audit_log.list_entries(engine, AuditFilter(unit=OURS, actor="ana@example.com"), None, 10)) == 1
+        assert await audit_log.list_entries(engine, AuditFilter(action="replay"), other, 10) == []

@@ -16,7 +16,7 @@ _SQL = Queries(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class NewToken:
     """What a new token is to be: one administrator's, or one unit's. Times in seconds; None: without such an end."""
 
     kind: TokenKind
@@ -31,7 +31,7 @@ class Grant:
     """Of the password that the administrator has just shown; None: he has shown none."""
 
 
-class ShutOut(LocalError):
+class AdminLockedOut(LocalError):
     """The administrator is disabled, or has another password by now."""
 
 
@@ -53,7 +53,7 @@ class TokenRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class TokenHolder:
     """Whom a valid token lets in, and until when. Times in UTC seconds, ``idle`` in seconds."""
 
     token: UUID
@@ -68,7 +68,7 @@ class Holder:
         return (self.expires_at is None or now < self.expires_at) and (self.idle is None or now < used_at + self.idle)
 
 
-async def issue(conn: Connection, digest: bytes, grant: Grant) -> TokenRecord:
+async def insert_token(conn: Connection, digest: bytes, grant: NewToken) -> TokenRecord:
     """Store a new token's digest. Raises ShutOut, and StatementFailed for a unit that is not there.
 
     Whoever changes a password or disables an administrator, and ends his tokens in the same transaction, ends this
@@ -89,11 +89,11 @@ async def issue(conn: Connection, digest: bytes, grant: Grant) -> TokenRecord:
         password_hash=grant.password_hash,
     )
     if row is None:
-        raise ShutOut("this administrator may not come in any more")
+        raise AdminLockedOut("this administrator may not come in any more")
     return _record(row)
 
 
-async def find_holder(conn: Connection, digest: bytes, used_at: float | None) -> Holder | None:
+async def find_holder(conn: Connection, digest: bytes, used_at: float | None) -> TokenHolder | None:
     """Who holds this token, if it is valid; ``used_at``: a use (UTC seconds) that is not stored yet."""
     row = await _SQL.one(conn, "find_holder", digest=digest, used_at=used_at)
     if row is None:
@@ -105,15 +105,15 @@ async def find_holder(conn: Connection, digest: bytes, used_at: float | None) ->
         else Principal(ActorKind.ADMIN, row.admin_id, row.email)
     )
     expires_at = row.expires_at.timestamp() if row.expires_at is not None else None
-    return Holder(row.id, TokenKind(row.kind), principal, row.used_at.timestamp(), row.idle_seconds, expires_at)
+    return TokenHolder(row.id, TokenKind(row.kind), principal, row.used_at.timestamp(), row.idle_seconds, expires_at)
 
 
-async def touch(conn: Connection, used: Mapping[UUID, float]) -> None:
+async def store_last_use(conn: Connection, used: Mapping[UUID, float]) -> None:
     """Store when tokens were last used (UTC seconds)."""
     await _SQL.execute(conn, "touch", ids=list(used), seconds=list(used.values()))
 
 
-async def list_of_unit(
+async def list_unit_tokens(
     conn: Connection, unit: UnitId, before: tuple[datetime, UUID] | None, limit: int
 ) -> list[TokenRecord]:
     """A page of a unit's tokens, the newest first, also those that have ended."""
@@ -122,7 +122,7 @@ async def list_of_unit(
     return [_record(row) for row in rows]
 
 
-async def list_of_admin(
+async def list_admin_tokens(
     conn: Connection, admin: UUID, before: tuple[datetime, UUID] | None, limit: int
 ) -> list[TokenRecord]:
     """A page of an administrator's tokens and sessions, the newest first, also those that have ended."""
@@ -131,29 +131,29 @@ async def list_of_admin(
     return [_record(row) for row in rows]
 
 
-async def revoke_digest(conn: Connection, digest: bytes) -> None:
+async def revoke_by_digest(conn: Connection, digest: bytes) -> None:
     """End a token of which the holder knows no more than itself."""
     await _SQL.execute(conn, "revoke_digest", digest=digest)
 
 
-async def revoke_of_unit(conn: Connection, unit: UnitId, id: UUID) -> str | None:
+async def revoke_unit_token(conn: Connection, unit: UnitId, id: UUID) -> str | None:
     """End a token of this unit; its label, or None where the unit has no such token."""
     row = await _SQL.one(conn, "revoke_of_unit", unit_id=unit, id=id)
     return row.label if row is not None else None
 
 
-async def revoke_of_admin(conn: Connection, admin: UUID, id: UUID) -> str | None:
+async def revoke_admin_token(conn: Connection, admin: UUID, id: UUID) -> str | None:
     """End a token or session of this administrator; its label, or None where he has no such token."""
     row = await _SQL.one(conn, "revoke_of_admin", admin_id=admin, id=id)
     return row.label if row is not None else None
 
 
-async def revoke_all_of_admin(conn: Connection, admin: UUID) -> int:
+async def revoke_all_admin_tokens(conn: Connection, admin: UUID) -> int:
     """End all tokens and sessions of an administrator; how many were valid."""
     return await _SQL.execute(conn, "revoke_all_of_admin", admin_id=admin)
 
 
-async def forget(conn: Connection, days: int) -> int:
+async def prune_tokens(conn: Connection, days: int) -> int:
     """Delete what ended so many days ago; how many."""
     return await _SQL.execute(conn, "forget", days=days)
 

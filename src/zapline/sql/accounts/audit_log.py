@@ -17,7 +17,7 @@ _SQL = Queries(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
+class AuditedAction:
     """What somebody is about to change. ``action``: an operation's id or a command's verb; ``target``: of the unit."""
 
     actor: AuditActor
@@ -27,7 +27,7 @@ class Deed:
 
 
 @dataclass(frozen=True, slots=True)
-class AuditLine:
+class AuditEntry:
     """A line of the log. ``outcome`` None: under way, or the process died over it."""
 
     id: int
@@ -45,7 +45,7 @@ class AuditLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class AuditFilter:
     """Which lines; None: of all."""
 
     unit: UnitId | None = None
@@ -53,24 +53,24 @@ class Wanted:
     action: str | None = None
 
 
-async def begin(conn: Connection, deed: Deed) -> int:
+async def begin_entry(conn: Connection, deed: AuditedAction) -> int:
     """Write down what is about to be tried; the line's id."""
     row = await _SQL.one(conn, "begin", **_of(deed))
     found: int = row.id
     return found
 
 
-async def complete(conn: Connection, line: int, outcome: int, detail: Mapping[str, object]) -> None:
+async def complete_entry(conn: Connection, line: int, outcome: int, detail: Mapping[str, object]) -> None:
     """Add what came of it."""
     await _SQL.execute(conn, "complete", id=line, outcome=outcome, detail=as_json(detail))
 
 
-async def happened(conn: Connection, deed: Deed, outcome: int, detail: Mapping[str, object]) -> None:
+async def insert_completed(conn: Connection, deed: AuditedAction, outcome: int, detail: Mapping[str, object]) -> None:
     """Write down what is over already."""
     await _SQL.execute(conn, "happened", **_of(deed), outcome=outcome, detail=as_json(detail))
 
 
-async def list_audit(conn: Connection, wanted: Wanted, before: int | None, limit: int) -> list[AuditLine]:
+async def list_entries(conn: Connection, wanted: AuditFilter, before: int | None, limit: int) -> list[AuditEntry]:
     """A page, newest first, below the id ``before``; over any connection, which sees what its role and scope may."""
     rows = await _SQL.rows(
         conn,
@@ -81,16 +81,16 @@ async def list_audit(conn: Connection, wanted: Wanted, before: int | None, limit
         action=wanted.action,
         limit=limit,
     )
-    return [AuditLine(*row) for row in rows]
+    return [AuditEntry(*row) for row in rows]
 
 
-async def read_audit(pool: Pool, wanted: Wanted, before: int | None, limit: int) -> list[AuditLine]:
+async def list_entries_for_admin(pool: Pool, wanted: AuditFilter, before: int | None, limit: int) -> list[AuditEntry]:
     """The same for an administrator. Raises DatabaseUnavailable."""
     async with admin_scope(pool) as conn:
-        return await list_audit(conn, wanted, before, limit)
+        return await list_entries(conn, wanted, before, limit)
 
 
-def _of(deed: Deed) -> dict[str, object]:
+def _of(deed: AuditedAction) -> dict[str, object]:
     return {
         "actor_kind": deed.actor.kind.value,
         "actor": deed.actor.name,

@@ -21,7 +21,7 @@ _SQL = Queries(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class AtWork:
+class ActiveCampaign:
     """A campaign that waits for its time or is running. Times are UTC seconds."""
 
     id: UUID
@@ -40,27 +40,27 @@ class AtWork:
 
 
 @dataclass(frozen=True, slots=True)
-class Fed:
+class EnqueueResult:
     """What a transaction came to."""
 
     queued: int = 0
     skipped: int = 0
 
 
-async def start_due(conn: Connection, now: float) -> list[Any]:
+async def start_scheduled(conn: Connection, now: float) -> list[Any]:
     """Start what is scheduled for now; rows (id, unit_id)."""
     return await _SQL.rows(conn, "start_due", now=now)
 
 
-async def reopen(conn: Connection) -> list[Any]:
+async def reopen_campaigns(conn: Connection) -> list[Any]:
     """Let campaigns go on that have work again after their end; rows (id, unit_id)."""
     return await _SQL.rows(conn, "reopen")
 
 
-async def at_work(conn: Connection) -> list[AtWork]:
+async def list_active_campaigns(conn: Connection) -> list[ActiveCampaign]:
     """All campaigns that the feeder has to look after, those started first first."""
     return [
-        AtWork(
+        ActiveCampaign(
             id=row.id,
             unit=UnitId(row.unit_id),
             state=CampaignState(row.state),
@@ -75,17 +75,19 @@ async def at_work(conn: Connection) -> list[AtWork]:
     ]
 
 
-async def postpone(conn: Connection, campaign: UUID, opens: float) -> None:
+async def postpone_queued(conn: Connection, campaign: UUID, opens: float) -> None:
     """Let what lies ready wait until the campaign's window opens (UTC seconds)."""
     await _SQL.execute(conn, "postpone", id=campaign, opens=opens)
 
 
-async def finish(conn: Connection, campaign: UUID, now: float) -> bool:
+async def finish_campaign(conn: Connection, campaign: UUID, now: float) -> bool:
     """End a campaign of which nothing is left to be sent; False where there is."""
     return bool(await _SQL.rows(conn, "finish", id=campaign, now=now))
 
 
-async def feed(conn: Connection, work: AtWork, most: int, now: float, chance: Callable[[], float]) -> Fed:
+async def enqueue_next(
+    conn: Connection, work: ActiveCampaign, most: int, now: float, chance: Callable[[], float]
+) -> EnqueueResult:
     """Queue the next messages of a campaign, at most ``most``, in one transaction.
 
     ``chance`` draws from 0..1. Raises DatabaseUnavailable; after it, and after a cancellation, they may have been
@@ -94,22 +96,24 @@ async def feed(conn: Connection, work: AtWork, most: int, now: float, chance: Ca
     async with conn.transaction():
         held = await _SQL.rows(conn, "hold_running", id=work.id)
         if not held:
-            return Fed()
+            return EnqueueResult()
         picked = await _SQL.rows(conn, "pick", id=work.id, limit=most)
         unwilling = [row.number for row in picked if row.opted_out]
         if unwilling:
             await _SQL.execute(conn, "skip", id=work.id, numbers=unwilling)
         willing = [row for row in picked if not row.opted_out]
         if not willing:
-            return Fed(skipped=len(unwilling))
+            return EnqueueResult(skipped=len(unwilling))
         letter = MessageTemplate.read(msgspec.convert(held[0].content, OutgoingMessage))
         dues = await _dues(conn, work, len(willing), now, chance)
         rows = [_row(work, row, letter.write(row.parameters), due) for row, due in zip(willing, dues, strict=True)]
         queued = await _enqueue(conn, work, rows, now)
-    return Fed(queued, len(picked) - queued)
+    return EnqueueResult(queued, len(picked) - queued)
 
 
-async def _dues(conn: Connection, work: AtWork, count: int, now: float, chance: Callable[[], float]) -> Iterable[float]:
+async def _dues(
+    conn: Connection, work: ActiveCampaign, count: int, now: float, chance: Callable[[], float]
+) -> Iterable[float]:
     """When each of the next messages is due."""
     seconds = work.timing.seconds
     if seconds is None:
@@ -122,7 +126,7 @@ async def _dues(conn: Connection, work: AtWork, count: int, now: float, chance: 
     return dues
 
 
-def _row(work: AtWork, picked: Any, outgoing: OutgoingMessage, due_at: float) -> dict[str, object]:
+def _row(work: ActiveCampaign, picked: Any, outgoing: OutgoingMessage, due_at: float) -> dict[str, object]:
     encoded = msgspec.json.encode(outgoing)
     return {
         "number": picked.number,
@@ -150,7 +154,7 @@ def _media(content: Content) -> dict[str, str] | None:
     return {name: value for name, value in told.items() if value is not None}
 
 
-async def _enqueue(conn: Connection, work: AtWork, rows: Sequence[dict[str, object]], now: float) -> int:
+async def _enqueue(conn: Connection, work: ActiveCampaign, rows: Sequence[dict[str, object]], now: float) -> int:
     encoded = as_json(rows)
     await _SQL.execute(conn, "add_contacts", unit_id=work.unit, rows=encoded)
     await _SQL.execute(conn, "add_conversations", unit_id=work.unit, rows=encoded, now=now)

@@ -37,7 +37,7 @@ class NewCampaign:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class PlannedCampaign:
     """A campaign as it was planned. ``start_at`` in UTC seconds."""
 
     state: CampaignState
@@ -67,7 +67,7 @@ class Campaign:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class CampaignCounts:
     """How a campaign stands at one moment; ``counts`` as in ``Campaign``."""
 
     name: str
@@ -118,21 +118,23 @@ async def find_by_client_id(conn: Connection, unit: UnitId, client_id: str) -> t
     return (row.id, bytes(row.request_digest or b"")) if row is not None else None
 
 
-async def hold(conn: Connection, unit: UnitId, id: UUID) -> Held | None:
+async def lock_campaign(conn: Connection, unit: UnitId, id: UUID) -> PlannedCampaign | None:
     """The campaign, locked until the transaction ends; None where the unit has none of this id."""
     row = await _SQL.one(conn, "hold_campaign", unit_id=unit, id=id)
     return _held(row) if row is not None else None
 
 
-async def look_at(conn: Connection, unit: UnitId, id: UUID) -> tuple[Held, int, int] | None:
+async def find_plan(conn: Connection, unit: UnitId, id: UUID) -> tuple[PlannedCampaign, int, int] | None:
     """The campaign, the number of the next recipient, and how many are still to be written to."""
     row = await _SQL.one(conn, "look_at", unit_id=unit, id=id)
     return (_held(row), row.next, row.pending) if row is not None else None
 
 
-def _held(row: Any) -> Held:
+def _held(row: Any) -> PlannedCampaign:
     timing = CampaignTiming(row.seconds, row.window_from, row.window_until)
-    return Held(CampaignState(row.state), msgspec.convert(row.content, OutgoingMessage), timing, row.start_at)
+    return PlannedCampaign(
+        CampaignState(row.state), msgspec.convert(row.content, OutgoingMessage), timing, row.start_at
+    )
 
 
 async def set_state(conn: Connection, id: UUID, state: CampaignState, now: float) -> None:
@@ -147,7 +149,7 @@ async def skip_opted_out(conn: Connection, id: UUID) -> bool:
     return bool(row.pending)
 
 
-async def cancel_rest(conn: Connection, id: UUID, now: float) -> None:
+async def cancel_remaining(conn: Connection, id: UUID, now: float) -> None:
     """Take back all of a held campaign that has not been called for."""
     await _SQL.execute(conn, "cancel_recipients", id=id)
     await _SQL.execute(conn, "cancel_queued", id=id, now=now)
@@ -159,7 +161,7 @@ async def retry_failed(conn: Connection, id: UUID) -> int:
     return int(row.recipients)
 
 
-async def promote(conn: Connection, rows: Sequence[dict[str, object]]) -> set[UnitId]:
+async def move_to_reply_lane(conn: Connection, rows: Sequence[dict[str, object]]) -> set[UnitId]:
     """Put what lies ready for whoever has written into the reply lane. Rows: ``unit_id``, ``conversation_id``.
 
     Returns the units whose senders have something new to look at.
@@ -190,12 +192,12 @@ async def abandon_load(conn: Connection, id: UUID) -> None:
         await _SQL.execute(conn, "end_load", id=id)
 
 
-async def left_loads(conn: Connection) -> list[UUID]:
+async def list_unfinished_loads(conn: Connection) -> list[UUID]:
     """Campaigns that are marked as being filled."""
     return [row.id for row in await _SQL.rows(conn, "left_loads")]
 
 
-async def find_unfit(
+async def find_excluded(
     conn: Connection, unit: UnitId, id: UUID | None, judged: Iterable[CheckedRecipient]
 ) -> dict[int, str]:
     """Of those that may be written to so far: who wants no campaigns, whom the campaign has already; by number."""
@@ -225,14 +227,14 @@ async def insert_recipients(conn: Connection, unit: UnitId, id: UUID, judged: It
 # -- showing -------------------------------------------------------------------------------------------------
 
 
-async def standings(conn: Connection, units: Sequence[UnitId], ids: Sequence[UUID]) -> dict[UUID, Standing]:
+async def load_progress(conn: Connection, units: Sequence[UnitId], ids: Sequence[UUID]) -> dict[UUID, CampaignCounts]:
     """How these campaigns of these units stand, counted from the rows themselves."""
-    found: dict[UUID, Standing] = {}
+    found: dict[UUID, CampaignCounts] = {}
     counts: defaultdict[UUID, dict[str, int]] = defaultdict(dict)
     for row in await _SQL.rows(conn, "standings", units=list(units), ids=list(ids)):
         if row.recipients is not None:
             counts[row.id][row.recipients_state] = row.recipients
-        found[row.id] = Standing(row.name, row.state, counts[row.id])
+        found[row.id] = CampaignCounts(row.name, row.state, counts[row.id])
     return found
 
 
@@ -283,7 +285,7 @@ def _campaign(row: Any) -> Campaign:
     )
 
 
-async def recipients(
+async def list_recipients(
     pool: Pool, unit: UnitId, id: UUID, states: Collection[str] | None, after: int, limit: int
 ) -> list[Recipient]:
     """A page in the order of the list, behind the number ``after``; of these states, or of all (None)."""
@@ -293,13 +295,13 @@ async def recipients(
     return [Recipient(*row) for row in rows]
 
 
-async def variables(pool: Pool, unit: UnitId, id: UUID) -> set[str]:
+async def list_variables(pool: Pool, unit: UnitId, id: UUID) -> set[str]:
     """The names of all values that the campaign's recipients have."""
     async with unit_scope(pool, unit) as conn:
         return {row.name for row in await _SQL.rows(conn, "variables", unit_id=unit, id=id)}
 
 
-async def reasons(pool: Pool, unit: UnitId, id: UUID) -> list[tuple[str, str | None, int]]:
+async def count_reasons(pool: Pool, unit: UnitId, id: UUID) -> list[tuple[str, str | None, int]]:
     """(state, reason, how many) of whoever was not written to, or not surely; the most frequent first."""
     async with unit_scope(pool, unit) as conn:
         rows = await _SQL.rows(conn, "count_reasons", unit_id=unit, id=id)

@@ -10,7 +10,7 @@ import msgspec
 
 from zapline.domain.ids import UnitId
 from zapline.domain.outbox.contents import Content, OutgoingMessage
-from zapline.sql.conversations.conversations import Call
+from zapline.sql.conversations.conversations import SendCall
 from zapline.sql.inbound.dead_letters import DeadLetter
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.pool import Pool
@@ -18,15 +18,15 @@ from zapline.sql.postgres.queries import Queries
 from zapline.sql.postgres.row_level_security import admin_scope, unit_scope
 
 _SQL = Queries(__name__)
-AGAIN = "console:again:"
+RESEND_PREFIX = "console:again:"
 """Client ids of messages that are sent anew begin so, and go on with the id of the one that failed."""
-DAYS = 7
+FAILED_DAYS = 7
 """For which a failed message is shown: who has not sent it anew by then does not need it any more."""
 _LONGEST = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitingMessage:
     """A message of ours that waits for a person. ``ended_at``: when the work on it stood still."""
 
     message: UUID
@@ -43,16 +43,16 @@ class Waiting:
     ended_at: datetime | None
     look_at: datetime | None
     looks: int
-    calls: tuple[Call, ...]
+    calls: tuple[SendCall, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Attention:
+class AttentionItems:
     """All that waits, each list bounded."""
 
-    uncertain: list[Waiting]
-    failed: list[Waiting]
-    stalled: list[Waiting]
+    uncertain: list[WaitingMessage]
+    failed: list[WaitingMessage]
+    stalled: list[WaitingMessage]
     letters: list[DeadLetter]
 
 
@@ -60,25 +60,27 @@ def _scope(pool: Pool, unit: UnitId | None) -> AbstractAsyncContextManager[Conne
     return unit_scope(pool, unit) if unit is not None else admin_scope(pool)
 
 
-async def waiting(pool: Pool, unit: UnitId | None, limit: int) -> Attention:
+async def list_attention(pool: Pool, unit: UnitId | None, limit: int) -> AttentionItems:
     """The latest of each kind. ``unit`` None: of all units, for administrators. Raises DatabaseUnavailable."""
     shown = {"unit_id": unit, "limit": limit, "longest": _LONGEST}
     async with _scope(pool, unit) as conn:
-        return Attention(
+        return AttentionItems(
             uncertain=[_waiting(row) for row in await _SQL.rows(conn, "uncertain", **shown)],
-            failed=[_waiting(row) for row in await _SQL.rows(conn, "failed", **shown, days=DAYS, again=AGAIN)],
+            failed=[
+                _waiting(row) for row in await _SQL.rows(conn, "failed", **shown, days=FAILED_DAYS, again=RESEND_PREFIX)
+            ],
             stalled=[_waiting(row) for row in await _SQL.rows(conn, "stalled", **shown)],
             letters=await _letters(conn, unit, None, limit, every=False),
         )
 
 
-async def letters(pool: Pool, unit: UnitId | None, before: int | None, limit: int) -> list[DeadLetter]:
+async def list_dead_letters(pool: Pool, unit: UnitId | None, before: int | None, limit: int) -> list[DeadLetter]:
     """A page of dead letters, those dealt with too."""
     async with _scope(pool, unit) as conn:
         return await _letters(conn, unit, before, limit, every=True)
 
 
-async def content_of(pool: Pool, unit: UnitId, message: UUID) -> tuple[Content, UUID] | None:
+async def find_failed_content(pool: Pool, unit: UnitId, message: UUID) -> tuple[Content, UUID] | None:
     """What a failed message was to say, and its conversation; None where none of this id has failed.
 
     Raises msgspec.ValidationError where another version has stored it in words that are not known.
@@ -110,6 +112,6 @@ async def _letters(
     ]
 
 
-def _waiting(row: Any) -> Waiting:
-    calls = tuple(Call(*call) for call in row.calls or ())
-    return replace(Waiting(*row), calls=calls)
+def _waiting(row: Any) -> WaitingMessage:
+    calls = tuple(SendCall(*call) for call in row.calls or ())
+    return replace(WaitingMessage(*row), calls=calls)

@@ -35,7 +35,7 @@ class Conversation:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class ReactionOrVote:
     """What one person says about a message: an emoji, or options of a poll (None: they are encrypted)."""
 
     actor: str
@@ -70,14 +70,14 @@ class Message:
     deleted_at: datetime | None
     sent_at: datetime
     received_at: datetime
-    reactions: tuple[Said, ...]
-    votes: tuple[Said, ...]
+    reactions: tuple[ReactionOrVote, ...]
+    votes: tuple[ReactionOrVote, ...]
     work_state: str | None
     """How the work on one of ours stands, a ``zapline.domain.outbox.work_states.WorkState``; None for what others sent."""
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class SendCall:
     """A call to Evolution that was to send a message, as in ``attempts``. Times are UTC seconds."""
 
     started_at: float
@@ -89,7 +89,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Sending:
+class SendWork:
     """The work on a message of ours. ``calls`` is empty in lists; ``seq`` is its place in the outbox."""
 
     seq: int
@@ -107,18 +107,18 @@ class Sending:
     failure_detail: str | None
     look_at: datetime | None
     campaign: UUID | None
-    calls: tuple[Call, ...]
+    calls: tuple[SendCall, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class TrackedMessage:
     """A message, and the work on it if it is one of ours."""
 
     message: Message
-    sending: Sending | None
+    sending: SendWork | None
 
 
-async def conversations(
+async def list_conversations(
     pool: Pool, unit: UnitId, before: tuple[datetime, UUID] | None, limit: int, since: datetime | None = None
 ) -> list[Conversation]:
     """A page, latest message first, below the position ``before``; only those with a message after ``since``."""
@@ -129,7 +129,7 @@ async def conversations(
     return [Conversation(*row) for row in rows]
 
 
-async def thread(
+async def list_thread(
     pool: Pool, unit: UnitId, conversation: UUID, before: tuple[datetime, int] | None, limit: int
 ) -> list[Message] | None:
     """A page of a conversation's messages, newest first; None where the unit has no such conversation."""
@@ -143,12 +143,12 @@ async def thread(
     return [_message(row) for row in rows]
 
 
-WRITERS_END_WITHIN = 1.0
+WRITERS_TIMEOUT = 1.0
 """Seconds that a page waits for transactions that were under way when it was asked for; they take milliseconds."""
 _LOOK_AGAIN = 0.005
 
 
-async def messages_after(pool: Pool, unit: UnitId, after_seq: int, limit: int) -> list[Message] | None:
+async def list_messages_after(pool: Pool, unit: UnitId, after_seq: int, limit: int) -> list[Message] | None:
     """A page of a unit's messages in the order of their arrival; None where it cannot be told just now.
 
     Numbers are taken before transactions are committed, and by several at a time: a message may appear below one
@@ -163,7 +163,7 @@ async def messages_after(pool: Pool, unit: UnitId, after_seq: int, limit: int) -
         writers = await _writers(conn)
         if not writers:
             return await _page_after(conn, unit, after_seq, last)
-    with trio.move_on_after(WRITERS_END_WITHIN):
+    with trio.move_on_after(WRITERS_TIMEOUT):
         while writers:
             await trio.sleep(_LOOK_AGAIN)
             async with pool.connection() as conn:
@@ -183,54 +183,54 @@ async def _page_after(conn: Connection, unit: UnitId, after_seq: int, last: int)
     return [_message(row) for row in rows]
 
 
-async def get_message(conn: Connection, unit: UnitId, id: UUID) -> Watched | None:
+async def get_message(conn: Connection, unit: UnitId, id: UUID) -> TrackedMessage | None:
     """One message of the unit, over any connection that may see it."""
     row = await _SQL.one(conn, "get_message", unit_id=unit, id=id)
     return _watched(row) if row is not None else None
 
 
-async def message(pool: Pool, unit: UnitId, id: UUID) -> Watched | None:
+async def find_message(pool: Pool, unit: UnitId, id: UUID) -> TrackedMessage | None:
     """One message of the unit."""
     async with unit_scope(pool, unit) as conn:
         return await get_message(conn, unit, id)
 
 
-async def outbox(
+async def list_outbox(
     pool: Pool, unit: UnitId, states: Collection[WorkState], before: int | None, limit: int
-) -> list[Watched]:
-    """A page of the unit's messages in these states of work, those asked for last first, below a ``Sending.seq``."""
+) -> list[TrackedMessage]:
+    """A page of the unit's messages in these states of work, those asked for last first, below a ``SendWork.seq``."""
     chosen = [state.value for state in states]
     async with unit_scope(pool, unit) as conn:
         rows = await _SQL.rows(conn, "list_outbox", unit_id=unit, states=chosen, before=before, limit=limit)
     return [_watched(row) for row in rows]
 
 
-async def stalled(pool: Pool, unit: UnitId, before: int | None, limit: int) -> list[Watched]:
+async def list_stalled(pool: Pool, unit: UnitId, before: int | None, limit: int) -> list[TrackedMessage]:
     """The same of messages that Evolution took and nobody has confirmed in time."""
     async with unit_scope(pool, unit) as conn:
         rows = await _SQL.rows(conn, "list_stalled", unit_id=unit, before=before, limit=limit)
     return [_watched(row) for row in rows]
 
 
-async def pace(pool: Pool, unit: UnitId) -> StoredPace | None:
+async def find_pace(pool: Pool, unit: UnitId) -> StoredPace | None:
     """The unit's limits as stored."""
     async with unit_scope(pool, unit) as conn:
         return await load_pace(conn, unit)
 
 
-async def letters(pool: Pool, unit: UnitId | None, before: int | None, limit: int) -> list[DeadLetter]:
+async def list_all_dead_letters(pool: Pool, unit: UnitId | None, before: int | None, limit: int) -> list[DeadLetter]:
     """A page of dead letters of all units, or of one, newest first. For administrators."""
     async with admin_scope(pool) as conn:
         return await list_dead_letters(conn, unit, before, limit)
 
 
-async def unit_letters(pool: Pool, unit: UnitId, before: int | None, limit: int) -> list[DeadLetter]:
+async def list_unit_dead_letters(pool: Pool, unit: UnitId, before: int | None, limit: int) -> list[DeadLetter]:
     """A page of a unit's dead letters, newest first."""
     async with unit_scope(pool, unit) as conn:
         return await list_dead_letters(conn, unit, before, limit)
 
 
-async def letter(pool: Pool, unit: UnitId, id: int) -> DeadLetter | None:
+async def find_dead_letter(pool: Pool, unit: UnitId, id: int) -> DeadLetter | None:
     """One of a unit's dead letters, with its body."""
     async with unit_scope(pool, unit) as conn:
         return await get_dead_letter(conn, id, unit)
@@ -270,10 +270,10 @@ def _message(row: Any) -> Message:
     )
 
 
-def _watched(row: Any) -> Watched:
+def _watched(row: Any) -> TrackedMessage:
     if row.work_state is None:
-        return Watched(_message(row), None)
-    sending = Sending(
+        return TrackedMessage(_message(row), None)
+    sending = SendWork(
         seq=row.work_seq,
         state=row.work_state,
         lane=row.lane,
@@ -289,9 +289,9 @@ def _watched(row: Any) -> Watched:
         failure_detail=row.failure_detail,
         look_at=row.look_at,
         campaign=row.campaign_id,
-        calls=tuple(Call(*call) for call in row.calls or ()),
+        calls=tuple(SendCall(*call) for call in row.calls or ()),
     )
-    return Watched(_message(row), sending)
+    return TrackedMessage(_message(row), sending)
 
 
 _LAST_MS = 253_402_300_799_999
@@ -302,15 +302,15 @@ def _moment(ms: int) -> datetime:
     return datetime.fromtimestamp(min(max(ms, 0), _LAST_MS) / 1000, UTC)
 
 
-def _reactions(reports: Sequence[tuple[str, str, Any]]) -> list[Said]:
+def _reactions(reports: Sequence[tuple[str, str, Any]]) -> list[ReactionOrVote]:
     """An empty emoji takes the reaction back."""
-    return [Said(actor, emoji=value) for kind, actor, value in reports if kind == "reaction" and value]
+    return [ReactionOrVote(actor, emoji=value) for kind, actor, value in reports if kind == "reaction" and value]
 
 
-def _votes(reports: Sequence[tuple[str, str, Any]]) -> list[Said]:
+def _votes(reports: Sequence[tuple[str, str, Any]]) -> list[ReactionOrVote]:
     """An empty list takes the vote back; what is no list is encrypted."""
     return [
-        Said(actor, options=tuple(value) if isinstance(value, list) else None)
+        ReactionOrVote(actor, options=tuple(value) if isinstance(value, list) else None)
         for kind, actor, value in reports
         if kind == "vote" and value
     ]

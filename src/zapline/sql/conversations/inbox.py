@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from zapline.domain.ids import PROVIDER, UnitId, conversation_id
+from zapline.domain.ids import PROVIDER, UnitId
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.postgres.queries import Queries
 from zapline.sql.postgres.row_level_security import unit_scope
@@ -14,14 +14,14 @@ from zapline.sql.postgres.row_level_security import unit_scope
 _SQL = Queries(__name__)
 PREVIEW = 140
 """Characters of the last text that a list shows."""
-MOST_UNREAD = 30
+UNREAD_LIMIT = 30
 """Messages of a conversation that are looked at for being unread: a list says ``30+`` from there on."""
 _QUOTED = 200
 _PLAIN = str.maketrans("áàâãäéèêëíìîïóòôõöúùûüçñ", "aaaaaeeeeiiiiooooouuuucn")
 
 
 @dataclass(frozen=True, slots=True)
-class Chat:
+class ChatSummary:
     """A conversation in a list, with its last message. ``part`` and ``last_message_at`` are its place in the list."""
 
     part: UUID
@@ -45,7 +45,7 @@ class Chat:
 
 
 @dataclass(frozen=True, slots=True)
-class ChatHead:
+class ChatHeader:
     """Whom a conversation is with. ``id`` is the root's; ``read_up_to``: ``seq`` of what counts as read."""
 
     id: UUID
@@ -58,7 +58,7 @@ class ChatHead:
 
 
 @dataclass(frozen=True, slots=True)
-class Quoted:
+class QuotedMessage:
     """A message as far as a quotation shows it."""
 
     external_id: str
@@ -71,7 +71,7 @@ class Quoted:
 
 
 @dataclass(frozen=True, slots=True)
-class Works:
+class OutboxWork:
     """The work on a message: where it stands, and why it failed."""
 
     message: UUID
@@ -81,15 +81,15 @@ class Works:
     twice: bool
 
 
-async def chats(pool: Pool, unit: UnitId, before: tuple[datetime, UUID] | None, limit: int) -> list[Chat]:
+async def list_chats(pool: Pool, unit: UnitId, before: tuple[datetime, UUID] | None, limit: int) -> list[ChatSummary]:
     """A page, latest message first, behind the place ``before``, shadowed ones too. Raises DatabaseUnavailable."""
     at, id = before or (None, None)
     async with unit_scope(pool, unit) as conn:
         rows = await _SQL.rows(conn, "list_chats", **_page(unit, limit), before_at=at, before_id=id)
-    return [Chat(*row) for row in rows]
+    return [ChatSummary(*row) for row in rows]
 
 
-async def search(pool: Pool, unit: UnitId, wanted: str, limit: int) -> list[Chat]:
+async def search_chats(pool: Pool, unit: UnitId, wanted: str, limit: int) -> list[ChatSummary]:
     """The latest conversations with somebody whose name holds these words, or whose phone these digits."""
     digits = "".join(letter for letter in wanted if letter.isascii() and letter.isdigit())
     named = any(letter.isalpha() for letter in wanted)
@@ -98,30 +98,30 @@ async def search(pool: Pool, unit: UnitId, wanted: str, limit: int) -> list[Chat
     phone = f"%{digits}%" if digits and not named else None
     async with unit_scope(pool, unit) as conn:
         rows = await _SQL.rows(conn, "search_chats", **_page(unit, limit), words=words, digits=phone)
-    return [Chat(*row) for row in rows]
+    return [ChatSummary(*row) for row in rows]
 
 
 def _page(unit: UnitId, limit: int) -> dict[str, Any]:
-    return {"unit_id": unit, "limit": limit, "longest": PREVIEW, "most_unread": MOST_UNREAD}
+    return {"unit_id": unit, "limit": limit, "longest": PREVIEW, "most_unread": UNREAD_LIMIT}
 
 
 def _literal(text: str) -> str:
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
-async def chat(pool: Pool, unit: UnitId, conversation: UUID) -> ChatHead | None:
+async def find_chat(pool: Pool, unit: UnitId, conversation: UUID) -> ChatHeader | None:
     """The conversation that this one belongs to; None where the unit has none of this id."""
     async with unit_scope(pool, unit) as conn:
         row = await _SQL.one(conn, "find_chat", unit_id=unit, conversation_id=conversation)
-    return ChatHead(*row) if row is not None else None
+    return ChatHeader(*row) if row is not None else None
 
 
-async def beside(
+async def load_thread_extras(
     pool: Pool, unit: UnitId, quoted: Sequence[str], ours: Sequence[UUID]
-) -> tuple[dict[str, Quoted], dict[UUID, Works]]:
+) -> tuple[dict[str, QuotedMessage], dict[UUID, OutboxWork]]:
     """The messages that others quote, by WhatsApp's id, and the work on some of ours."""
-    found: dict[str, Quoted] = {}
-    works: dict[UUID, Works] = {}
+    found: dict[str, QuotedMessage] = {}
+    works: dict[UUID, OutboxWork] = {}
     if not quoted and not ours:
         return found, works
     async with unit_scope(pool, unit) as conn:
@@ -129,28 +129,8 @@ async def beside(
             for row in await _SQL.rows(
                 conn, "quoted", unit_id=unit, provider=PROVIDER, ids=list(quoted), longest=_QUOTED
             ):
-                found[row.external_id] = Quoted(*row)
+                found[row.external_id] = QuotedMessage(*row)
         if ours:
             for row in await _SQL.rows(conn, "works", unit_id=unit, ids=list(ours)):
-                works[row.message_id] = Works(*row)
+                works[row.message_id] = OutboxWork(*row)
     return found, works
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """How much is held of a person, in rows. ``files``: of his messages, those with one."""
-
-    messages: int
-    in_groups: int
-    files: int
-    reactions: int
-    campaigns: int
-    suppressions: int
-
-
-async def held_of(pool: Pool, unit: UnitId, names: Sequence[str]) -> Held:
-    """Of the person of these canonical names."""
-    conversations = [conversation_id(unit, name) for name in names]
-    async with unit_scope(pool, unit) as conn:
-        row = await _SQL.one(conn, "held_of", unit_id=unit, names=list(names), conversations=conversations)
-    return Held(*row)

@@ -133,18 +133,3 @@ select m.external_id, m.id, m.from_me, m.kind, m.sender_name,
 select o.message_id, o.state, o.failure, o.due_at, o.twice
   from zapline.outbox o
  where o.unit_id = %(unit_id)s and o.message_id = any(%(ids)s);
-
--- name: held_of
--- How much is held of a person: rows, by what they are.
-select (select count(*) from zapline.messages m where m.unit_id = %(unit_id)s
-           and m.conversation_id = any(%(conversations)s::uuid[])) as messages,
-       (select count(*) from zapline.messages m where m.unit_id = %(unit_id)s and m.sender = any(%(names)s)
-           and m.conversation_id <> all(%(conversations)s::uuid[])) as in_groups,
-       (select count(*) from zapline.messages m where m.unit_id = %(unit_id)s
-           and m.conversation_id = any(%(conversations)s::uuid[]) and m.media is not null) as files,
-       (select count(*) from zapline.message_reactions x where x.unit_id = %(unit_id)s
-           and x.actor = any(%(names)s)) as reactions,
-       (select count(*) from zapline.campaign_recipients r where r.unit_id = %(unit_id)s
-           and r.recipient = any(%(names)s)) as campaigns,
-       (select count(*) from zapline.suppressions s where s.unit_id = %(unit_id)s
-           and s.canonical = any(%(names)s)) as suppressions;

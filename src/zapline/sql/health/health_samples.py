@@ -19,25 +19,25 @@ COLUMNS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class RateSample:
     """The highest of each rate from ``at`` (UTC seconds) on, by its name in the health report."""
 
     at: float
     rates: Mapping[str, float]
 
 
-async def add(conn: Connection, verdict: str, rates: Mapping[str, float]) -> None:
+async def insert_sample(conn: Connection, verdict: str, rates: Mapping[str, float]) -> None:
     """Store the present minute; ``rates`` by their names in the health report."""
     await _SQL.execute(conn, "add", verdict=verdict, **{column: rates[name] for name, column in COLUMNS.items()})
 
 
-async def prune(conn: Connection, days: float) -> int:
+async def prune_samples(conn: Connection, days: float) -> int:
     """Delete what is older; how many."""
     return await _SQL.execute(conn, "prune", days=days)
 
 
-async def worst(pool: Pool, seconds: float, step: float) -> list[Step]:
+async def list_highest_rates(pool: Pool, seconds: float, step: float) -> list[RateSample]:
     """The latest ``seconds`` in steps, oldest first. For administrators. Raises DatabaseUnavailable."""
     async with admin_scope(pool) as conn:
         rows = await _SQL.rows(conn, "worst", seconds=seconds, step=step)
-    return [Step(row.at, {name: getattr(row, column) for name, column in COLUMNS.items()}) for row in rows]
+    return [RateSample(row.at, {name: getattr(row, column) for name, column in COLUMNS.items()}) for row in rows]

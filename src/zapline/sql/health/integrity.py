@@ -4,19 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zapline.sql.postgres.connection import Connection
-from zapline.sql.postgres.migrate import Fit, applied, fit, migrations
+from zapline.sql.postgres.migrate import SchemaState, applied_checksums, migrations, schema_state
 from zapline.sql.postgres.queries import Queries
 from zapline.sql.units import legacy_import
 
 _SQL = Queries(__name__)
 _TOLD_ONLY = frozenset({"dead_letters_by_reason"})
-MOST = 20
+EXAMPLES_LIMIT = 20
 """Offending rows that are named for each sentence: enough to see what they have in common."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One sentence that must be true, and what breaks it (at most ``MOST``). ``ok`` None: told, not judged."""
+class CheckResult:
+    """One sentence that must be true, and what breaks it (at most ``EXAMPLES_LIMIT``). ``ok`` None: told, not judged."""
 
     name: str
     sentence: str
@@ -24,39 +24,41 @@ class Answer:
     found: tuple[str, ...]
 
 
-async def check_integrity(conn: Connection, legacy_schema: str = "public") -> list[Answer]:
+async def check_integrity(conn: Connection, legacy_schema: str = "public") -> list[CheckResult]:
     """All answers. Reads only; each sentence in a transaction of its own, so a running daemon is not held up.
 
     ``conn`` may take the role zapline_engine; give it a statement timeout that suits the size of the tables.
     """
     answers = [await _migrations(conn)]
-    if await fit(conn) is not Fit.MISSING:
+    if await schema_state(conn) is not SchemaState.MISSING:
         # Without an explicit policy even the owner would see no rows, and everything would look well.
         await conn.execute("set role zapline_engine")
         for statement in _SQL:
-            found = tuple(row.found for row in await _SQL.rows(conn, statement.name, most=MOST))
+            found = tuple(row.found for row in await _SQL.rows(conn, statement.name, most=EXAMPLES_LIMIT))
             ok = None if statement.name in _TOLD_ONLY else not found
-            answers.append(Answer(statement.name, statement.sentence, ok, found))
+            answers.append(CheckResult(statement.name, statement.sentence, ok, found))
         await conn.execute("reset role")
     return answers + await _legacy(conn, legacy_schema)
 
 
-def broken(answers: Sequence[Answer]) -> list[Answer]:
+def failed_checks(answers: Sequence[CheckResult]) -> list[CheckResult]:
     return [answer for answer in answers if answer.ok is False]
 
 
-async def _migrations(conn: Connection) -> Answer:
-    known = await applied(conn)
+async def _migrations(conn: Connection) -> CheckResult:
+    known = await applied_checksums(conn)
     found = [
         f"migration {migration.number:04} {migration.name} "
         + ("is missing: run `zapline migrate`" if migration.number not in known else "was applied with another text")
         for migration in migrations()
         if known.get(migration.number) != migration.checksum
     ]
-    return Answer("migrations", "Every migration of this program is applied as it reads here.", not found, tuple(found))
+    return CheckResult(
+        "migrations", "Every migration of this program is applied as it reads here.", not found, tuple(found)
+    )
 
 
-async def _legacy(conn: Connection, schema: str) -> list[Answer]:
+async def _legacy(conn: Connection, schema: str) -> list[CheckResult]:
     sentence = (
         f"The old system's {schema}.{legacy_import.TABLE} gives each unit one instance and each instance one unit."
     )
@@ -65,5 +67,5 @@ async def _legacy(conn: Connection, schema: str) -> list[Answer]:
             return []
         found = (await legacy_import.survey(conn, schema)).conflicts
     except legacy_import.LegacyRefused as refused:
-        return [Answer("legacy", sentence, None, (f"not checked: {refused}",))]
-    return [Answer("legacy", sentence, not found, found[:MOST])]
+        return [CheckResult("legacy", sentence, None, (f"not checked: {refused}",))]
+    return [CheckResult("legacy", sentence, not found, found[:EXAMPLES_LIMIT])]

@@ -77,7 +77,7 @@ def _confirmation(row: Any) -> Row:
     }
 
 
-async def suppress(conn: Connection, unit: UnitId, canonical: str, now: float) -> bool:
+async def insert_suppression(conn: Connection, unit: UnitId, canonical: str, now: float) -> bool:
     """A person knows that somebody wants no campaigns; False where that was known. ``canonical``: phone or LID."""
     row: Row = {
         "unit_id": unit,
@@ -89,7 +89,7 @@ async def suppress(conn: Connection, unit: UnitId, canonical: str, now: float) -
     return bool(await _suppress(conn, [row]))
 
 
-async def release(conn: Connection, unit: UnitId, canonical: str) -> bool:
+async def delete_suppression(conn: Connection, unit: UnitId, canonical: str) -> bool:
     """Somebody may be written to again, under all his names; False where he always could."""
     return bool(await _SQL.rows(conn, "release", unit_id=unit, canonical=canonical))
 

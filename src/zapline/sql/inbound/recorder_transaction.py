@@ -5,7 +5,7 @@ from itertools import chain
 from uuid import UUID
 
 from zapline.domain.ids import ExternalId, Seq, UnitId
-from zapline.sql.campaigns.campaigns import promote
+from zapline.sql.campaigns.campaigns import move_to_reply_lane
 from zapline.sql.inbound.contact_identities import RecorderCache, store_contacts
 from zapline.sql.inbound.echo_matching import hold_back_echoes, resolve_echoes
 from zapline.sql.inbound.message_deduplication import store_messages, with_primary_id
@@ -56,7 +56,7 @@ async def record(
         reactions = [with_primary_id(row, aliases) for row in rows.reactions]
         await _SQL.run_batch(conn, "upsert_reactions", reactions)
         if campaigning:
-            for unit_id in await promote(conn, _senders(rows, campaigning)):
+            for unit_id in await move_to_reply_lane(conn, _senders(rows, campaigning)):
                 outcomes[unit_id].queued = True
         for unit_id, count in (await record_opt_outs(conn, rows.opt_outs)).items():
             outcomes[unit_id].opted_out = count

@@ -14,7 +14,7 @@ import trio
 from zapline.domain.errors import JournalRefused
 from zapline.domain.ids import Seq, UnitId
 from zapline.sql.journal.reader import JournalReader
-from zapline.sql.journal.schema import ROW_BYTES, Arrival, Entry, Scanned, clear_wal
+from zapline.sql.journal.schema import ROW_BYTES, Arrival, Entry, HistoryRow, clear_wal
 from zapline.sql.journal.sqlite_file import JournalFile
 from zapline.sql.journal.writer import JournalWriter, Request
 
@@ -275,8 +275,8 @@ class Journal:
         self,
         act: Callable[[JournalFile, Collection[int]], int],
         excess: int,
-        fits: Callable[[Scanned], bool],
-        always: Callable[[Scanned], bool],
+        fits: Callable[[HistoryRow], bool],
+        always: Callable[[HistoryRow], bool],
     ) -> tuple[int, int, int]:
         """Walk from the oldest entry, ``act`` on what fits and is over the budget, or goes in any case.
 

@@ -9,7 +9,7 @@ from typing import cast
 from uuid import UUID
 
 from zapline.domain.ids import UnitId
-from zapline.sql.journal.schema import Entry, Scanned, connect, refusal, used_bytes
+from zapline.sql.journal.schema import Entry, HistoryRow, connect, refusal, used_bytes
 
 UNFINISHED = (
     "select u.seq, u.unit_id, e.event, e.received_at, e.body, "
@@ -51,9 +51,9 @@ class JournalReader:
                 rows.append(Entry(seq, owner, event, received_at, body, starts, crashes, in_hand, bool(replayed)))
             return rows
 
-    def scan(self, after: int, limit: int) -> list[Scanned]:
+    def scan(self, after: int, limit: int) -> list[HistoryRow]:
         with self._reading() as connection:
-            return [Scanned._make(row) for row in connection.execute(SCAN, (after, limit)).fetchall()]
+            return [HistoryRow._make(row) for row in connection.execute(SCAN, (after, limit)).fetchall()]
 
     def search(
         self, after: int, last: int, unit: UnitId, until: float, names: re.Pattern[bytes]

@@ -68,7 +68,7 @@ class Entry(msgspec.Struct, frozen=True):
     replayed: bool = False
 
 
-class Scanned(NamedTuple):
+class HistoryRow(NamedTuple):
     """One line of the history, without its body. ``unit`` holds the 16 bytes of the unit's id."""
 
     seq: int

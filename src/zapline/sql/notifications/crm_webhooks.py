@@ -40,7 +40,7 @@ class Hook:
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class HookDelivery:
     """A delivery as it is shown; ``seq`` is its place in the order in which things happened."""
 
     id: UUID
@@ -57,7 +57,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ActiveHook:
     """A hook that is delivered to. ``previous_until`` in UTC seconds.
 
     ``wait``: seconds until something is due; None: nothing waits.
@@ -77,7 +77,7 @@ class Served:
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class DueDelivery:
     """A delivery that is to be made now."""
 
     id: UUID
@@ -115,25 +115,25 @@ async def find_hook(conn: Connection, unit: UnitId, id: UUID) -> Hook | None:
     return Hook(*found) if found is not None else None
 
 
-async def hooks(pool: Pool, unit: UnitId) -> list[Hook]:
+async def list_hooks(pool: Pool, unit: UnitId) -> list[Hook]:
     """All hooks of the unit, the first made first."""
     async with unit_scope(pool, unit) as conn:
         return [Hook(*row) for row in await _SQL.rows(conn, "list_hooks", unit_id=unit, id=None)]
 
 
-async def hook(pool: Pool, unit: UnitId, id: UUID) -> Hook | None:
+async def load_hook(pool: Pool, unit: UnitId, id: UUID) -> Hook | None:
     """One hook of the unit."""
     async with unit_scope(pool, unit) as conn:
         return await find_hook(conn, unit, id)
 
 
-async def deliveries(
+async def list_deliveries(
     pool: Pool, unit: UnitId, hook: UUID, state: str | None, before: int | None, limit: int
-) -> list[Delivery]:
+) -> list[HookDelivery]:
     """A page, latest first, below the place ``before``; in one state, or in all."""
     asked = {"unit_id": unit, "hook": hook, "state": state, "before": before, "limit": limit}
     async with unit_scope(pool, unit) as conn:
-        return [Delivery(*row) for row in await _SQL.rows(conn, "list_deliveries", **asked)]
+        return [HookDelivery(*row) for row in await _SQL.rows(conn, "list_deliveries", **asked)]
 
 
 async def delete_hook(conn: Connection, unit: UnitId, id: UUID) -> bool:
@@ -146,17 +146,17 @@ async def rotate_key(conn: Connection, unit: UnitId, id: UUID, until: float) -> 
     return row.key_generation if row is not None else None
 
 
-async def enable(conn: Connection, unit: UnitId, id: UUID) -> bool:
+async def enable_hook(conn: Connection, unit: UnitId, id: UUID) -> bool:
     return await _SQL.one(conn, "enable", unit_id=unit, id=id) is not None
 
 
-async def insert_test(conn: Connection, unit: UnitId, id: UUID) -> UUID | None:
+async def insert_test_delivery(conn: Connection, unit: UnitId, id: UUID) -> UUID | None:
     """The id of the delivery; None where there is no such hook, or it is disabled."""
     row = await _SQL.one(conn, "insert_test", unit_id=unit, id=id)
     return row.id if row is not None else None
 
 
-async def replay_one(conn: Connection, unit: UnitId, hook: UUID, id: UUID) -> bool:
+async def replay_delivery(conn: Connection, unit: UnitId, hook: UUID, id: UUID) -> bool:
     """Make it once more; False where it has not ended, or is none."""
     return await _SQL.one(conn, "replay_one", unit_id=unit, hook=hook, id=id) is not None
 
@@ -173,10 +173,10 @@ async def replay_dead(conn: Connection, unit: UnitId, hook: UUID, since: float, 
 # -- delivering ------------------------------------------------------------------------------------------------
 
 
-async def served(conn: Connection, now: float) -> list[Served]:
+async def list_active_hooks(conn: Connection, now: float) -> list[ActiveHook]:
     """Every hook that is delivered to."""
     return [
-        Served(
+        ActiveHook(
             row.id,
             UnitId(row.unit_id),
             row.url,
@@ -188,11 +188,12 @@ async def served(conn: Connection, now: float) -> list[Served]:
     ]
 
 
-async def next_deliveries(conn: Connection, hook: UUID, now: float, limit: int) -> list[Due]:
+async def list_due_deliveries(conn: Connection, hook: UUID, now: float, limit: int) -> list[DueDelivery]:
     """What is due for a hook, in the order in which it happened."""
     rows = await _SQL.rows(conn, "next_deliveries", hook=hook, now=now, limit=limit)
     return [
-        Due(row.id, UnitId(row.unit_id), row.event, row.subject, row.facts, row.tries, row.created_at) for row in rows
+        DueDelivery(row.id, UnitId(row.unit_id), row.event, row.subject, row.facts, row.tries, row.created_at)
+        for row in rows
     ]
 
 
@@ -201,11 +202,11 @@ async def load_messages(conn: Connection, unit: UnitId, ids: Sequence[UUID]) -> 
     return {row.id: row for row in await _SQL.rows(conn, "load_messages", unit_id=unit, ids=list(ids))}
 
 
-async def note_delivered(conn: Connection, hook: UUID, id: UUID, status: int) -> None:
+async def store_success(conn: Connection, hook: UUID, id: UUID, status: int) -> None:
     await _SQL.execute(conn, "delivered", hook=hook, id=id, status=status)
 
 
-async def note_failed(
+async def store_failure(
     conn: Connection, hook: UUID, id: UUID, *, status: int | None, error: str, wait: float | None, now: float
 ) -> float | None:
     """It is tried again after ``wait``, or never more (None). Since when the hook has failed; None: it is gone."""
@@ -214,26 +215,26 @@ async def note_failed(
     return row.failing_since if row is not None else None
 
 
-async def drop_delivery(conn: Connection, hook: UUID, id: UUID, error: str) -> None:
+async def bury_delivery(conn: Connection, hook: UUID, id: UUID, error: str) -> None:
     await _SQL.execute(conn, "drop_delivery", hook=hook, id=id, error=error)
 
 
-async def hurry(conn: Connection, hook: UUID, now: float) -> int:
+async def make_waiting_due(conn: Connection, hook: UUID, now: float) -> int:
     """What waits is due now; how many."""
     return await _SQL.execute(conn, "hurry", hook=hook, now=now)
 
 
-async def disable(conn: Connection, hook: UUID, reason: str) -> None:
-    """Deliver to it no more; ``end_waiting`` ends what waits for it."""
+async def disable_hook(conn: Connection, hook: UUID, reason: str) -> None:
+    """Deliver to it no more; ``bury_waiting`` ends what waits for it."""
     await _SQL.execute(conn, "disable", hook=hook, reason=reason)
 
 
-async def end_waiting(conn: Connection, limit: int) -> int:
+async def bury_waiting(conn: Connection, limit: int) -> int:
     """Bury what waits for hooks that are served no more; how many, at most ``limit``."""
     return await _SQL.execute(conn, "end_waiting", limit=limit)
 
 
-async def prune(conn: Connection, delivered_days: float, dead_days: float, limit: int) -> int:
+async def prune_deliveries(conn: Connection, delivered_days: float, dead_days: float, limit: int) -> int:
     """Delete what ended so long ago, and what is left of deleted hooks; how many, of each at most ``limit``."""
     left = await _SQL.execute(conn, "prune_deleted", limit=limit)
     if not left:
@@ -242,6 +243,6 @@ async def prune(conn: Connection, delivered_days: float, dead_days: float, limit
     return left + await _SQL.execute(conn, "prune", **days, limit=limit)
 
 
-async def totals(conn: Connection) -> HookTotals:
+async def count_deliveries(conn: Connection) -> HookTotals:
     row = await _SQL.one(conn, "totals")
     return HookTotals(*row)

@@ -1,8 +1,4 @@
-"""Carries statements to PostgreSQL for trio's tasks: one connection, its transactions, and their errors.
-
-How psycopg waits on trio is in ``wire``, what its errors mean in ``failures``, lending connections out in
-``pool``, notifications over reconnects in ``listen``.
-"""
+"""A connection to PostgreSQL for trio's tasks: statements, transactions, cancellation and errors."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -14,26 +10,13 @@ from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict
 
 from zapline.domain.errors import ConfigurationError, DatabaseUnavailable, LocalError, RemoteError
-from zapline.sql.postgres.database_errors import CommitUnknown, StatementFailed, Trouble, translate, trouble
-from zapline.sql.postgres.psycopg_on_trio import Cursor, Json, Params, Wire, dial
+from zapline.sql.postgres.database_errors import CommitUnknown, StatementFailed, translate
+from zapline.sql.postgres.psycopg_on_trio import Cursor, Params, TrioConnection, open_connection
 
-__all__ = [
-    "CommitUnknown",
-    "ConnectOptions",
-    "Connection",
-    "Json",
-    "Params",
-    "Row",
-    "StatementFailed",
-    "Trouble",
-    "connect",
-    "trouble",
-]
-
-# A commit waits for the disk; past this its outcome is reported as unknown.
+# A commit waits for the disk; after this its outcome is reported as unknown.
 COMMIT_SECONDS = 15.0
 ROLLBACK_SECONDS = 5.0
-# The server's own statement_timeout comes first; this is for a server that no longer answers at all.
+# The server's own statement_timeout ends first; this is for a server that does not answer at all.
 ANSWER_MARGIN_SECONDS = 5.0
 # Preparing pays from the third use on.
 PREPARE_AFTER = 2
@@ -44,16 +27,16 @@ T = TypeVar("T")
 
 
 class Connection:
-    """One session, used by one task at a time (others wait their turn).
+    """One session, used by one task at a time (others wait for their turn).
 
     Outside ``transaction()`` each statement commits by itself. Every method raises ``DatabaseUnavailable``
-    when the server is lost or does not answer, and ``StatementFailed`` when it refuses. Cancelling a
-    statement cancels it on the server and keeps the connection usable, or closes it; a cancelled statement
-    may have taken effect.
+    when the server is lost or does not answer, and ``StatementFailed`` when it rejects the statement.
+    Cancelling a statement cancels it on the server and keeps the connection usable, or closes it; a cancelled
+    statement may have taken effect.
     """
 
-    def __init__(self, wire: Wire, answer_seconds: float) -> None:
-        self._wire = wire
+    def __init__(self, driver: TrioConnection, answer_seconds: float) -> None:
+        self._driver = driver
         self._answer_seconds = answer_seconds
         self._lost = False
 
@@ -67,22 +50,22 @@ class Connection:
 
     @property
     def closed(self) -> bool:
-        return self._wire.closed
+        return self._driver.closed
 
     @property
     def lost(self) -> bool:
-        """Closed because the server went away or fell silent, not by us."""
+        """Closed because the server ended the connection or stopped answering, not by us."""
         return self._lost
 
     @property
     def clean(self) -> bool:
-        """Open, and outside any transaction."""
-        return self._wire.idle
+        """Open and outside any transaction."""
+        return self._driver.idle
 
     async def execute(self, statement: str, params: Params = None) -> int:
-        """Run it and return the number of rows it touched (-1 where that has no meaning).
+        """Run a statement and return the number of affected rows (-1 where that has no meaning).
 
-        Without ``params`` several statements may stand in one text. With ``params`` placeholders read
+        Without ``params`` the text may hold several statements. With ``params`` placeholders read
         ``%(name)s`` or ``%s``, and a percent sign is written twice.
         """
         return int((await self._run(statement, params)).rowcount)
@@ -117,23 +100,23 @@ class Connection:
 
     async def notifications(self) -> list[tuple[str, str]]:
         """Wait, without a deadline, for at least one notification: (channel, payload) in order."""
-        while not self._wire.heard:
-            await self._exchange(self._wire.hear, within=float("inf"))
-        heard = list(self._wire.heard)
-        self._wire.heard.clear()
-        return heard
+        while not self._driver.received:
+            await self._exchange(self._driver.wait_for_notification, within=float("inf"))
+        received = list(self._driver.received)
+        self._driver.received.clear()
+        return received
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
         """Commit at the end, roll back after any error or cancellation. Does not nest.
 
-        A cancellation that comes before the commit was sent rolls back; one that comes later waits for it.
-        Raises ``CommitUnknown`` when the commit's answer did not come.
+        A cancellation before the commit was sent rolls back; a later one waits for the commit.
+        Raises ``CommitUnknown`` when the commit was not answered.
         """
         if not self.closed and not self.clean:
             raise LocalError("transactions do not nest")
         try:
-            await self._exchange(self._wire.command, b"begin")
+            await self._exchange(self._driver.command, b"begin")
             yield
             await trio.lowlevel.checkpoint_if_cancelled()
         except BaseException:
@@ -143,77 +126,77 @@ class Connection:
 
     async def close(self) -> None:
         """End the session; an open transaction is rolled back by the server. Cannot be cancelled."""
-        self._wire.shut()
+        self._driver.close_now()
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     def abort(self) -> None:
-        """The same, at once and without a checkpoint."""
-        self._wire.shut()
+        """Close at once and without a checkpoint."""
+        self._driver.close_now()
 
-    def looks_alive(self) -> bool:
-        """Without a round trip: has the server said goodbye while the connection was idle?"""
+    def is_alive(self) -> bool:
+        """Check without a round trip whether the server has ended the idle connection."""
         if self.closed:
             return False
         try:
-            self._wire.take_in()
+            self._driver.read_pending()
         except errors.Error:
-            self._lose()
+            self._mark_lost()
         return not self.closed
 
     async def _run(self, statement: Any, params: Params) -> Cursor:
-        return await self._exchange(self._wire.run, statement, params)
+        return await self._exchange(self._driver.run, statement, params)
 
-    async def _exchange(self, talk: Callable[..., Awaitable[T]], *args: Any, within: float | None = None) -> T:
-        """One exchange with the server: in turn, in time, with our errors."""
-        lock = cast(trio.Lock, self._wire.lock)
+    async def _exchange(self, operation: Callable[..., Awaitable[T]], *args: Any, within: float | None = None) -> T:
+        """Run one operation on the server under the lock and the deadline, and translate its errors."""
+        lock = cast(trio.Lock, self._driver.lock)
         if lock.locked():
             await lock.acquire()
         else:
-            lock.acquire_nowait()  # a trip round the loop less
+            lock.acquire_nowait()  # saves one pass of the event loop
         deadline = trio.current_time() + (self._answer_seconds if within is None else within)
         try:
             with trio.CancelScope(deadline=deadline):
-                return await talk(*args)
+                return await operation(*args)
             failure: RemoteError = DatabaseUnavailable("the server did not answer in time")
         except (errors.Error, UnicodeEncodeError) as error:
-            failure = self._failed(error)
+            failure = self._translate(error)
         finally:
             lock.release()
         raise failure  # outside the handler: psycopg's own error quotes values and must not be chained
 
-    def _failed(self, error: Exception) -> DatabaseUnavailable | StatementFailed:
+    def _translate(self, error: Exception) -> DatabaseUnavailable | StatementFailed:
         failure = translate(error)
         if isinstance(failure, DatabaseUnavailable):
-            self._lose()
+            self._mark_lost()
         return failure
 
-    def _lose(self) -> None:
+    def _mark_lost(self) -> None:
         self._lost = True
-        self._wire.shut()
+        self._driver.close_now()
 
     async def _finish(self, command: bytes, within: float) -> RemoteError | None:
-        """End the transaction, shielded; what went wrong is returned."""
+        """End the transaction, shielded; an error is returned."""
         with trio.move_on_after(within, shield=True) as scope:
             try:
-                await self._wire.command(command)
+                await self._driver.command(command)
             except errors.Error as error:
-                return self._failed(error)
+                return self._translate(error)
         if scope.cancelled_caught:
-            self._lose()
+            self._mark_lost()
             return DatabaseUnavailable("no answer in time")
         return None
 
     async def _roll_back(self) -> None:
-        """Leave the transaction whatever it takes; closing the connection does it too."""
+        """Leave the transaction in any case, by closing the connection if necessary."""
         if not self.closed and not self.clean:
             await self._finish(b"rollback", ROLLBACK_SECONDS)
             if not self.clean:
-                self._wire.shut()
+                self._driver.close_now()
 
     async def _commit(self) -> None:
         if self.closed:
             raise DatabaseUnavailable("the connection was lost before the commit")
-        if not self._wire.in_transaction:
+        if not self._driver.in_transaction:
             await self._roll_back()
             raise StatementFailed("25P02", "a statement had failed: the transaction was rolled back")
         failure = await self._finish(b"commit", COMMIT_SECONDS)
@@ -225,7 +208,7 @@ class Connection:
 
 
 class ConnectOptions(TypedDict, total=False):
-    """The keywords of ``connect``, for those who hand them on."""
+    """The keyword arguments of ``connect``."""
 
     role: str | None
     connect_timeout: float
@@ -238,27 +221,27 @@ class ConnectOptions(TypedDict, total=False):
 async def connect(url: str, **options: Unpack[ConnectOptions]) -> Connection:
     """Open a session. The caller closes it.
 
-    ``role`` (None) is taken with SET ROLE; ``connect_timeout`` (5 s) covers everything up to the first
-    answer; ``statement_timeout_ms`` (10000) and ``lock_timeout_ms`` (2000) are enforced by the server, 0 is
-    none; ``prepare`` (True) is to be off behind a pooler in transaction mode, where prepared statements
-    belong to somebody else. Session settings do not survive such a pooler either.
+    ``role`` (None) is set with SET ROLE; ``connect_timeout`` (5 s) covers everything up to the first
+    response; ``statement_timeout_ms`` (10000) and ``lock_timeout_ms`` (2000) are enforced by the server, 0 is
+    none; ``prepare`` (True) must be off behind a pooler in transaction mode, where prepared statements
+    belong to another client. Session settings do not survive such a pooler either.
 
-    Raises ``DatabaseUnavailable``, ``StatementFailed`` if the role may not be taken, and
+    Raises ``DatabaseUnavailable``, ``StatementFailed`` if the role cannot be set, and
     ``ConfigurationError`` for a URL that cannot be read.
     """
-    wanted = _parameters(url, options.get("application_name", "zapline"))
+    parameters = _parameters(url, options.get("application_name", "zapline"))
     timeout = options.get("connect_timeout", 5.0)
     failure = DatabaseUnavailable(f"no connection to the database within {timeout:g} s")
     with trio.move_on_after(timeout):
         try:
-            wire = await dial(wanted)
+            driver = await open_connection(parameters)
         except errors.Error as error:
             failure = DatabaseUnavailable(" ".join(str(error).split()))
         else:
             try:
-                return await _settle(wire, options)
+                return await _configure(driver, options)
             except BaseException:
-                wire.shut()
+                driver.close_now()
                 raise
     raise failure
 
@@ -267,7 +250,7 @@ def _parameters(url: str, application_name: str) -> dict[str, Any]:
     defaults: dict[str, Any] = {
         "application_name": application_name,
         "gssencmode": "disable",
-        # A peer that vanished without a word is noticed within a minute.
+        # A peer that vanished without closing is noticed within a minute.
         "keepalives_idle": 30,
         "keepalives_interval": 10,
         "keepalives_count": 3,
@@ -275,25 +258,25 @@ def _parameters(url: str, application_name: str) -> dict[str, Any]:
     try:
         return defaults | conninfo_to_dict(url)
     except errors.Error:
-        pass  # its text quotes the URL, password and all
+        pass  # its text quotes the URL with the password
     raise ConfigurationError("the database URL cannot be read; it is postgresql://user:password@host:port/name")
 
 
-async def _settle(wire: Wire, options: ConnectOptions) -> Connection:
+async def _configure(driver: TrioConnection, options: ConnectOptions) -> Connection:
     statement_timeout = options.get("statement_timeout_ms", 10_000)
     role = options.get("role")
-    wire.prepare_threshold = PREPARE_AFTER if options.get("prepare", True) else None
+    driver.prepare_threshold = PREPARE_AFTER if options.get("prepare", True) else None
     answer_seconds = statement_timeout / 1000 + ANSWER_MARGIN_SECONDS if statement_timeout else float("inf")
-    connection = Connection(wire, answer_seconds)
-    words = sql.SQL("set statement_timeout = {}; set lock_timeout = {}; set timezone = 'UTC'").format(
+    connection = Connection(driver, answer_seconds)
+    settings = sql.SQL("set statement_timeout = {}; set lock_timeout = {}; set timezone = 'UTC'").format(
         sql.Literal(statement_timeout), sql.Literal(options.get("lock_timeout_ms", 2000))
     )
     if role is not None:
-        words += sql.SQL("; set role {}").format(sql.Identifier(role))
+        settings += sql.SQL("; set role {}").format(sql.Identifier(role))
     try:
-        await connection._run(words, None)
+        await connection._run(settings, None)
     except StatementFailed as failed:
-        # The server calls a role that is not there an invalid value (22023), which would read as poison.
+        # The server reports a missing role as an invalid value (22023), which would mean poison.
         code = "42704" if failed.sqlstate == "22023" else failed.sqlstate
         refused = StatementFailed(code, f"role {role} cannot be taken: {failed.text}")
     else:

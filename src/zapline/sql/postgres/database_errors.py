@@ -1,4 +1,4 @@
-"""Tells apart what PostgreSQL refuses: psycopg's errors become ours, and a SQLSTATE becomes a verdict."""
+"""Translates psycopg's errors into ours, and a SQLSTATE into a verdict about the data."""
 
 from enum import StrEnum
 
@@ -7,35 +7,35 @@ from psycopg import errors
 from zapline.domain.errors import DatabaseUnavailable, RemoteError
 
 
-class Trouble(StrEnum):
-    """What a failed statement says about its batch (SQLSTATE classes, PostgreSQL manual, appendix A)."""
+class Verdict(StrEnum):
+    """What follows from a failed statement for its batch (SQLSTATE classes, PostgreSQL manual, appendix A)."""
 
     POISON = "poison"
-    """The data cannot be stored: find the entry and bury it."""
+    """The data cannot be stored: find the entry and make it a dead letter."""
     MISSING = "missing"
-    """It refers to a row that is not there (23503): the unit is gone."""
+    """A referenced row does not exist (23503): the unit has been deleted."""
     RETRY = "retry"
     """Nothing is wrong with the data: keep the batch and try again."""
     STOP = "stop"
-    """Schema, rights or resources: trying again does not help until somebody acts."""
+    """Schema, rights or resources: trying again does not help until an operator acts."""
 
 
-def trouble(sqlstate: str) -> Trouble:
+def verdict_of(sqlstate: str) -> Verdict:
     """Class 54 (a limit of PostgreSQL, such as a key too long for its index) depends on the data: poison.
 
-    What is not listed stops: it is our own mistake, and burying data for it would be wrong.
+    Other states mean STOP: the mistake is ours, and dropping data for it would be wrong.
     """
     if sqlstate == "23503":
-        return Trouble.MISSING
+        return Verdict.MISSING
     if sqlstate[:2] in ("22", "23", "54"):
-        return Trouble.POISON
+        return Verdict.POISON
     if sqlstate[:2] in ("40", "08") or sqlstate in ("55P03", "57014") or sqlstate.startswith("57P0"):
-        return Trouble.RETRY
-    return Trouble.STOP
+        return Verdict.RETRY
+    return Verdict.STOP
 
 
 class StatementFailed(RemoteError):
-    """PostgreSQL refused a statement, or it could not be sent as it is. The text holds no parameter."""
+    """PostgreSQL rejected a statement, or it could not be encoded. The text holds no parameter."""
 
     def __init__(self, sqlstate: str, text: str, constraint: str | None = None) -> None:
         super().__init__(sqlstate, text, constraint)
@@ -44,8 +44,8 @@ class StatementFailed(RemoteError):
         self.constraint = constraint
 
     @property
-    def trouble(self) -> Trouble:
-        return trouble(self.sqlstate)
+    def verdict(self) -> Verdict:
+        return verdict_of(self.sqlstate)
 
     def __str__(self) -> str:
         return f"{self.text} (SQLSTATE {self.sqlstate})"
@@ -55,7 +55,7 @@ class CommitUnknown(DatabaseUnavailable):
     """The commit was sent and no answer came: the transaction may or may not have been stored."""
 
 
-# In these classes the server's text speaks of names and states, never of values, and operators need it.
+# In these classes the server's text contains names and states but no values, and operators need it.
 _TEXT_IS_SAFE = ("08", "0A", "25", "28", "3D", "3F", "40", "42", "53", "55", "57")
 
 
@@ -77,7 +77,7 @@ def translate(error: Exception) -> DatabaseUnavailable | StatementFailed:
     else:
         names = [diag.table_name, diag.column_name, diag.constraint_name]
         text = " ".join([text, *(name for name in names if name)])
-    # A stale plan is mended by a new connection, where the statement is prepared afresh.
+    # A new connection, which prepares the statement again, repairs a stale plan.
     stale = sqlstate == "26000" or diag.source_function == "RevalidateCachedQuery"
     if stale or diag.severity_nonlocalized in ("FATAL", "PANIC") or sqlstate[:2] == "08":
         return DatabaseUnavailable(text)

@@ -28,7 +28,7 @@ class MigrationRefused(LocalError):
     """The database's migrations are not those of this program; the text says what to do."""
 
 
-class Fit(Enum):
+class SchemaState(Enum):
     """Whether the schema is one that this program can write to."""
 
     FITS = "fits"
@@ -59,7 +59,7 @@ def migrations() -> tuple[Migration, ...]:
     return tuple(sorted(found, key=lambda migration: migration.number))
 
 
-async def applied(conn: Connection) -> dict[int, str]:
+async def applied_checksums(conn: Connection) -> dict[int, str]:
     """Checksums of the applied migrations by number; empty where there are none."""
     row = await conn.fetch_one("select to_regclass('zapline.schema_migrations') is not null as there")
     if row is None or not row.there:
@@ -68,12 +68,12 @@ async def applied(conn: Connection) -> dict[int, str]:
     return {found.number: found.checksum for found in rows}
 
 
-async def fit(conn: Connection) -> Fit:
+async def schema_state(conn: Connection) -> SchemaState:
     """Whether this program may write to the database as it is."""
-    known = await applied(conn)
+    known = await applied_checksums(conn)
     if not known:
-        return Fit.MISSING
-    return Fit.FITS if max(known) >= migrations()[-1].number else Fit.OLD
+        return SchemaState.MISSING
+    return SchemaState.FITS if max(known) >= migrations()[-1].number else SchemaState.OLD
 
 
 async def migrate(conn: Connection, tell: Callable[[str], None]) -> int:
@@ -85,7 +85,7 @@ async def migrate(conn: Connection, tell: Callable[[str], None]) -> int:
     if not await conn.try_advisory_lock(_LOCK):
         raise MigrationRefused("another process migrates this database just now; try again in a moment")
     await conn.execute(_TABLE)
-    known = await applied(conn)
+    known = await applied_checksums(conn)
     done = 0
     for migration in migrations():
         if migration.number in known:

@@ -110,7 +110,7 @@ class Pool:
             return None  # they were here first
         while self._idle:
             connection = self._idle.pop()
-            if connection.looks_alive():
+            if connection.is_alive():
                 self._in_use += 1
                 return connection
             self._dropped += 1

@@ -1,7 +1,7 @@
-"""psycopg's protocol on trio: the waiting, the cancelling, the dialling, and the types of values.
+"""Runs psycopg's protocol on trio: waiting, cancelling, connecting, and the types of values.
 
-The only file that touches psycopg's internals (its protocol generators and private connection methods),
-hence the narrow pin ``psycopg>=3.3,<3.4``. It raises psycopg's errors; ``driver`` translates them.
+The only file that uses psycopg's internals (its protocol generators and private connection methods),
+hence the narrow pin ``psycopg>=3.3,<3.4``. It raises psycopg's errors; ``connection`` translates them.
 """
 
 from collections import deque
@@ -22,9 +22,9 @@ from psycopg.rows import namedtuple_row
 if pq.version() < 170000:  # only libpq 17 can cancel a statement without blocking the loop
     raise ImportError(f"libpq 17 or newer is needed, found {pq.version()}: install psycopg[binary]")
 
-# A statement that must be given up has this long to be cancelled on the server and drained; after that its
-# connection is closed. Long enough for a busy server, short enough for a shutdown.
-ABANDON_SECONDS = 2.0
+# Time to cancel a statement on the server and read its result; after that the connection is closed.
+# Long enough for a busy server, short enough for a shutdown.
+CANCEL_SECONDS = 2.0
 
 Params: TypeAlias = Mapping[str, object] | Sequence[object] | None
 Cursor: TypeAlias = psycopg.AsyncCursor[Any]
@@ -36,13 +36,13 @@ _USABLE = (_STATUS.IDLE, _STATUS.INTRANS, _STATUS.INERROR)
 
 @dataclass(frozen=True, slots=True)
 class Json:
-    """Encoded JSON, sent as jsonb just as it is."""
+    """Encoded JSON, sent as jsonb without a change."""
 
     encoded: bytes
 
 
 class _JsonDumper(Dumper):
-    format = pq.Format.BINARY  # has a length of its own, so that a stray NUL byte cannot cut it short
+    format = pq.Format.BINARY  # carries its length, so that a NUL byte cannot truncate it
     oid = psycopg.adapters.types["jsonb"].oid
 
     def dump(self, obj: Json) -> Buffer:
@@ -66,10 +66,10 @@ _ADAPTERS = _adapters()
 
 
 async def _ready(fd: int, want: int) -> int:
-    """Wait for what libpq asks.
+    """Wait until the socket is ready for what libpq wants.
 
-    "Either" is asked while a large statement is flushed. The server does not talk back before it has read
-    the whole of it, so writing is what matters; a lost connection wakes the writer too.
+    libpq wants "either" while a large statement is flushed. The server does not respond before it has read
+    all of it, so only writing matters; a lost connection wakes the writer too.
     """
     if want == waiting.WAIT_R:
         await trio.lowlevel.wait_readable(fd)
@@ -78,8 +78,8 @@ async def _ready(fd: int, want: int) -> int:
     return waiting.READY_W
 
 
-async def _converse(gen: Generator[int, int, T], fd: int) -> T:
-    """Run one of psycopg's generators on a socket that stays the same. Cancellation leaves it half done."""
+async def _run_generator(gen: Generator[int, int, T], fd: int) -> T:
+    """Run one of psycopg's generators on one socket. Cancellation leaves it unfinished."""
     try:
         want = next(gen)
         while True:
@@ -92,8 +92,8 @@ async def _converse(gen: Generator[int, int, T], fd: int) -> T:
         gen.close()
 
 
-async def _converse_roaming(gen: Generator[tuple[int, int], int, T]) -> T:
-    """The same for connecting and cancelling, where libpq may change the socket between two waits."""
+async def _run_connecting_generator(gen: Generator[tuple[int, int], int, T]) -> T:
+    """Run a generator that connects or cancels, where libpq may change the socket between two waits."""
     try:
         fd, want = next(gen)
         while True:
@@ -106,16 +106,16 @@ async def _converse_roaming(gen: Generator[tuple[int, int], int, T]) -> T:
         gen.close()
 
 
-class Wire(psycopg.AsyncConnection[Any]):
-    """psycopg's connection with trio for its event loop. It commits each statement by itself."""
+class TrioConnection(psycopg.AsyncConnection[Any]):
+    """psycopg's connection on trio's event loop, in autocommit mode."""
 
     def __init__(self, pgconn: Any, row_factory: Any = namedtuple_row) -> None:
         super().__init__(pgconn, row_factory)
         self.lock = trio.Lock()  # type: ignore[assignment]
         self._adapters = AdaptersMap(_ADAPTERS)
         self._autocommit = True
-        self.heard: deque[tuple[str, str]] = deque()  # bounded by what one read of the socket brings
-        self.add_notify_handler(lambda note: self.heard.append((note.channel, note.payload)))
+        self.received: deque[tuple[str, str]] = deque()  # notifications; bounded by one read of the socket
+        self.add_notify_handler(lambda note: self.received.append((note.channel, note.payload)))
 
     @property
     def idle(self) -> bool:
@@ -128,12 +128,12 @@ class Wire(psycopg.AsyncConnection[Any]):
         return bool(self.pgconn.transaction_status == _STATUS.INTRANS)
 
     async def wait(self, gen: Any, interval: float = 0, timeout: float | None = None) -> Any:
-        """Run one of the generators; what it had sent when it was cancelled is cancelled on the server."""
+        """Run one of psycopg's generators; when cancelled, its statement is cancelled on the server."""
         await trio.lowlevel.checkpoint_if_cancelled()  # before anything is sent
         try:
-            return await _converse(gen, self.pgconn.socket)
+            return await _run_generator(gen, self.pgconn.socket)
         except trio.Cancelled:
-            await self._abandon()
+            await self._cancel_statement()
             raise
 
     async def run(self, statement: Any, params: Params) -> Cursor:
@@ -142,57 +142,58 @@ class Wire(psycopg.AsyncConnection[Any]):
         return cursor
 
     async def command(self, command: bytes) -> None:
-        """One statement without parameters or rows, by the simple protocol."""
+        """Run a statement without parameters or rows over the simple protocol."""
         await self.wait(self._exec_command(command))
 
-    async def hear(self) -> None:
-        """Wait until the server says something by itself."""
+    async def wait_for_notification(self) -> None:
         await self.wait(generators.notifies(self.pgconn))
 
-    def take_in(self) -> None:
-        """Read what lies in the socket, without waiting. The second read finds the end behind a farewell."""
+    def read_pending(self) -> None:
+        """Read what has arrived, without waiting. The second read detects a close after a last message."""
         self.pgconn.consume_input()
         self.pgconn.consume_input()
 
-    async def _abandon(self) -> None:
-        """Cancel the statement on the server and take its answer, or else close the connection.
+    async def _cancel_statement(self) -> None:
+        """Cancel the statement on the server and read its result, or else close the connection.
 
-        The interrupted generator is not resumed: it might go on to send the next command.
+        The interrupted generator is not resumed, because it might send the next command.
         """
         if self.pgconn.transaction_status == _STATUS.ACTIVE:
-            with trio.move_on_after(ABANDON_SECONDS, shield=True):
+            with trio.move_on_after(CANCEL_SECONDS, shield=True):
                 try:
-                    await _converse_roaming(self._cancel_gen())
-                    await _converse(generators.execute(self.pgconn), self.pgconn.socket)
+                    await _run_connecting_generator(self._cancel_gen())
+                    await _run_generator(generators.execute(self.pgconn), self.pgconn.socket)
                 except errors.Error:
-                    self.shut()
+                    self.close_now()
         if self.pgconn.transaction_status not in _USABLE:
-            self.shut()
+            self.close_now()
 
-    def shut(self) -> None:
-        """Close without waiting; a task that still waits on the socket is woken first."""
+    def close_now(self) -> None:
+        """Close without waiting; a task that waits on the socket is woken first."""
         if self.pgconn.status == pq.ConnStatus.OK:
             trio.lowlevel.notify_closing(self.pgconn.socket)
         self._closed = True
         self.pgconn.finish()
 
 
-async def dial(wanted: dict[str, Any]) -> Wire:
-    """Try each address in turn; raises the last ``psycopg.OperationalError``. Has no deadline of its own."""
+async def open_connection(parameters: dict[str, Any]) -> TrioConnection:
+    """Try each address in turn. Raises the last ``psycopg.OperationalError``; has no deadline of its own."""
     failure: Exception = errors.OperationalError("the database URL names no host")
-    for attempt in split_attempts(wanted):
+    for attempt in split_attempts(parameters):
         host = attempt.get("host")
-        places: list[dict[str, Any]] = [dict(attempt)]
+        addresses: list[dict[str, Any]] = [dict(attempt)]
         if host and not str(host).startswith("/") and not attempt.get("hostaddr"):
-            try:  # libpq would block the loop while it asks DNS
+            try:  # libpq would block the event loop during the DNS query
                 found = await trio.socket.getaddrinfo(str(host), None, type=trio.socket.SOCK_STREAM)
-                places = [{**attempt, "hostaddr": item[4][0]} for item in found]
+                addresses = [{**attempt, "hostaddr": item[4][0]} for item in found]
             except OSError as error:
                 failure = errors.OperationalError(f"host {host} cannot be resolved: {error}")
                 continue
-        for place in places:
+        for address in addresses:
             try:
-                return await _converse_roaming(cast(Any, Wire._connect_gen(make_conninfo("", **place))))
+                return await _run_connecting_generator(
+                    cast(Any, TrioConnection._connect_gen(make_conninfo("", **address)))
+                )
             except errors.Error as error:
                 failure = error
     raise failure

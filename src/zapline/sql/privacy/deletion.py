@@ -13,14 +13,14 @@ _SQL = Queries(__name__)
 
 
 @dataclass(slots=True)
-class Deleted:
+class DeletedRows:
     """What went: rows by what they were, and under which ids files of it may be kept."""
 
     counts: Counter[str] = field(default_factory=Counter)
     external_ids: list[ExternalId] = field(default_factory=list)
 
 
-async def delete_messages(conn: Connection, unit: UnitId, rows: Sequence[Any], gone: Deleted) -> None:
+async def delete_messages(conn: Connection, unit: UnitId, rows: Sequence[Any], gone: DeletedRows) -> None:
     """Delete these messages, rows with ``id`` and ``external_id``, and what hangs on them; adds to ``gone``."""
     if not rows:
         return
@@ -40,7 +40,7 @@ async def delete_messages(conn: Connection, unit: UnitId, rows: Sequence[Any], g
     gone.external_ids += [ExternalId(id) for id in known]
 
 
-async def delete_old(
+async def delete_expired_messages(
     conn: Connection,
     unit: UnitId,
     before: float,
@@ -52,7 +52,7 @@ async def delete_old(
     What is at work stays; files go before the commit, so that a kill forgets none. Raises
     DatabaseUnavailable, StatementFailed.
     """
-    gone = Deleted()
+    gone = DeletedRows()
     async with conn.transaction():
         for from_me in (False, True):
             old = await _SQL.rows(conn, "find_old", unit_id=unit, from_me=from_me, before=before, limit=limit)
@@ -74,12 +74,12 @@ _REST = (
 )
 
 
-async def end_old_work(conn: Connection, unit: UnitId, before: float) -> int:
+async def cancel_expired_sends(conn: Connection, unit: UnitId, before: float) -> int:
     """End what a closed unit had still to do from before a time (UTC seconds), so that it may go; how many messages."""
     return await _SQL.execute(conn, "end_old_work", unit_id=unit, before=before)
 
 
-async def delete_rest(conn: Connection, unit: UnitId, before: float, limit: int) -> Counter[str]:
+async def delete_expired_rest(conn: Connection, unit: UnitId, before: float, limit: int) -> Counter[str]:
     """Delete what else is that old, and who is left without anything; a transaction each."""
     counts: Counter[str] = Counter()
     for what, statement, bounded in _REST:
@@ -88,6 +88,6 @@ async def delete_rest(conn: Connection, unit: UnitId, before: float, limit: int)
     return counts
 
 
-async def kept_for(conn: Connection) -> dict[UnitId, int]:
+async def load_retention_days(conn: Connection) -> dict[UnitId, int]:
     """For how many days which unit keeps its messages; those that keep them for ever are left out."""
     return {UnitId(row.id): row.retention_days for row in await _SQL.rows(conn, "kept_for")}

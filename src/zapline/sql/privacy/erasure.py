@@ -13,7 +13,7 @@ from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.postgres.queries import Queries, as_json
 from zapline.sql.postgres.row_level_security import unit_scope
-from zapline.sql.privacy.deletion import Deleted, delete_messages
+from zapline.sql.privacy.deletion import DeletedRows, delete_messages
 
 _SQL = Queries(__name__)
 _LETTERS = 100
@@ -25,7 +25,7 @@ DropFiles = Callable[[UnitId, Sequence[ExternalId]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class ErasureJob:
     """An erasure that is not at its end. ``erased_at`` in UTC seconds: what came in later is not touched.
 
     ``digits``: by which others name the person. ``searched``: the last message that was searched for them.
@@ -49,7 +49,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Erasure:
+class ErasureRecord:
     """A job as it is shown; it does not tell whom it is about. ``counts``: rows that went, by what they were."""
 
     id: UUID
@@ -69,7 +69,7 @@ async def find_names(
     return list(row.names), list(row.digits)
 
 
-async def begin(conn: Connection, job: Job, digests: Sequence[bytes]) -> UUID | None:
+async def begin_job(conn: Connection, job: ErasureJob, digests: Sequence[bytes]) -> UUID | None:
     """Store the job, and have nothing more sent to the person; None where such a job is under way already.
 
     From its commit on the person is known by digest alone; that he wanted no campaigns is kept there.
@@ -92,34 +92,34 @@ async def begin(conn: Connection, job: Job, digests: Sequence[bytes]) -> UUID | 
             conn, "put_digests", unit_id=job.unit, digests=list(digests), at=job.erased_at, opted_out=bool(opted_out)
         )
         passed = await _SQL.execute(conn, "pass_over", unit_id=job.unit, names=names)
-        await note(conn, job, Counter(suppressions=len(opted_out), recipients=passed))
+        await store_progress(conn, job, Counter(suppressions=len(opted_out), recipients=passed))
         await _take_back(conn, job)
     return job.id
 
 
-async def take_back(conn: Connection, job: Job) -> None:
+async def cancel_queued_sends(conn: Connection, job: ErasureJob) -> None:
     """Have nothing sent to the person that is not being sent now: what was called for may be queued once more."""
     async with conn.transaction():
         await _take_back(conn, job)
 
 
-async def _take_back(conn: Connection, job: Job) -> None:
+async def _take_back(conn: Connection, job: ErasureJob) -> None:
     his = {"unit_id": job.unit, "names": list(job.names), "conversations": job.conversations}
     await _SQL.execute(conn, "end_left_calls", **his)
     cancelled = await _SQL.execute(conn, "cancel_queued", until=job.erased_at, **his)
-    await note(conn, job, Counter(cancelled=cancelled), waits_for=job.waits_for)
+    await store_progress(conn, job, Counter(cancelled=cancelled), waits_for=job.waits_for)
 
 
-async def running_of(conn: Connection, unit: UnitId, names: Collection[str]) -> UUID | None:
+async def find_running_job(conn: Connection, unit: UnitId, names: Collection[str]) -> UUID | None:
     """The job that erases somebody of these names now."""
     row = await _SQL.one(conn, "running_of", unit_id=unit, names=list(names))
     return row.id if row is not None else None
 
 
-async def running(conn: Connection) -> list[Job]:
+async def list_running_jobs(conn: Connection) -> list[ErasureJob]:
     """Jobs that are not at their end, oldest first."""
     return [
-        Job(
+        ErasureJob(
             id=row.id,
             unit=UnitId(row.unit_id),
             names=tuple(row.names),
@@ -132,15 +132,15 @@ async def running(conn: Connection) -> list[Job]:
     ]
 
 
-async def note(
-    conn: Connection, job: Job, counts: Counter[str], waits_for: str | None = None, searched: int = 0
+async def store_progress(
+    conn: Connection, job: ErasureJob, counts: Counter[str], waits_for: str | None = None, searched: int = 0
 ) -> None:
     """Write down how far a job is; counts add up."""
     told = as_json({what: count for what, count in counts.items() if count})
     await _SQL.execute(conn, "note", id=job.id, counts=told, waits_for=waits_for, searched=searched)
 
 
-async def calls_under_way(conn: Connection, job: Job) -> int:
+async def count_open_calls(conn: Connection, job: ErasureJob) -> int:
     """How many calls to the person are under way."""
     row = await _SQL.one(
         conn, "calls_under_way", unit_id=job.unit, names=list(job.names), conversations=job.conversations
@@ -148,9 +148,9 @@ async def calls_under_way(conn: Connection, job: Job) -> int:
     return int(row.calls)
 
 
-async def delete_some(conn: Connection, job: Job, limit: int, drop_files: DropFiles) -> int:
+async def delete_some_messages(conn: Connection, job: ErasureJob, limit: int, drop_files: DropFiles) -> int:
     """Delete some of the person's messages; how many. Their files go before the commit: a kill forgets none."""
-    gone = Deleted()
+    gone = DeletedRows()
     names, until = list(job.names), job.erased_at
     async with conn.transaction():
         theirs = {"unit_id": job.unit, "until": until, "limit": limit}
@@ -160,13 +160,13 @@ async def delete_some(conn: Connection, job: Job, limit: int, drop_files: DropFi
             others = await _SQL.rows(conn, "find_his_in_groups", names=names, **theirs)
             his += [row for row in others if row.id not in known]
         await delete_messages(conn, job.unit, his, gone)
-        await note(conn, job, gone.counts)
+        await store_progress(conn, job, gone.counts)
         await drop_files(job.unit, gone.external_ids)
     await drop_files(job.unit, gone.external_ids)  # somebody may have looked at one until the commit
     return gone.counts["messages"]
 
 
-async def anything_left(conn: Connection, job: Job) -> bool:
+async def has_messages(conn: Connection, job: ErasureJob) -> bool:
     """Whether messages of the person are still there: what somebody else holds for a moment is passed by."""
     row = await _SQL.one(
         conn,
@@ -179,7 +179,7 @@ async def anything_left(conn: Connection, job: Job) -> bool:
     return bool(row.any)
 
 
-async def delete_traces(conn: Connection, job: Job) -> None:
+async def delete_traces(conn: Connection, job: ErasureJob) -> None:
     """Delete what the person said about others' messages, and what campaigns know of him."""
     names, until = list(job.names), job.erased_at
     async with conn.transaction():
@@ -196,10 +196,10 @@ async def delete_traces(conn: Connection, job: Job) -> None:
             conversations=job.conversations,
             until=until,
         )
-        await note(conn, job, counts)
+        await store_progress(conn, job, counts)
 
 
-async def find_letters(
+async def find_dead_letters(
     conn: Connection, unit: UnitId, digits: Sequence[str], after: int, until: float
 ) -> tuple[int, list[Any]] | None:
     """Where a piece of the dead letters behind ``after`` ends, and what may name somebody in it; None: no more."""
@@ -210,23 +210,23 @@ async def find_letters(
     return piece.id, list(await _SQL.rows(conn, "find_letters", digits=list(digits), **span))
 
 
-async def delete_letters(conn: Connection, job: Job) -> None:
+async def delete_dead_letters(conn: Connection, job: ErasureJob) -> None:
     """Delete the dead letters that name the person."""
     names, after = mention_pattern(job.digits), 0
-    while (piece := await find_letters(conn, job.unit, job.digits, after, job.erased_at)) is not None:
+    while (piece := await find_dead_letters(conn, job.unit, job.digits, after, job.erased_at)) is not None:
         after, rows = piece
         ids = [row.id for row in rows if _names(names, row)]
         if ids:
             async with conn.transaction():
                 gone = await _SQL.execute(conn, "delete_letters", unit_id=job.unit, ids=ids)
-                await note(conn, job, Counter(letters=gone))
+                await store_progress(conn, job, Counter(letters=gone))
 
 
 def _names(names: Any, row: Any) -> bool:
     return any(names.search(body) for body in (row.raw or b"", (row.detail or "").encode("utf-8", "surrogatepass")))
 
 
-async def blot_some(conn: Connection, job: Job, after: int, limit: int) -> int | None:
+async def redact_mentions(conn: Connection, job: ErasureJob, after: int, limit: int) -> int | None:
     """Leave stars where others name the person, in a piece of the unit's messages; where it ended, None: at the end."""
     row = await _SQL.one(conn, "last_of_piece", unit_id=job.unit, after=after, limit=limit)
     if row is None or row.seq is None:
@@ -244,11 +244,11 @@ async def blot_some(conn: Connection, job: Job, after: int, limit: int) -> int |
             last=last,
             until=job.erased_at,
         )
-        await note(conn, job, Counter(mentions=len(found)), searched=last)
+        await store_progress(conn, job, Counter(mentions=len(found)), searched=last)
     return last
 
 
-async def delete_person(conn: Connection, job: Job) -> None:
+async def delete_contacts(conn: Connection, job: ErasureJob) -> None:
     """Delete the person's conversations and contacts, where nothing new has come since."""
     unit, contacts = job.unit, job.contacts
     async with conn.transaction():
@@ -260,15 +260,15 @@ async def delete_person(conn: Connection, job: Job) -> None:
         counts["identities"] += await _SQL.execute(conn, "delete_identities", unit_id=unit, contacts=contacts)
         counts["contacts"] += await _SQL.execute(conn, "delete_contacts", unit_id=unit, contacts=contacts)
         await _SQL.execute(conn, "unname_contacts", unit_id=unit, contacts=contacts, until=job.erased_at)
-        await note(conn, job, counts)
+        await store_progress(conn, job, counts)
 
 
-async def finish(conn: Connection, job: Job) -> None:
+async def finish_job(conn: Connection, job: ErasureJob) -> None:
     """The job is done, and does not name anybody any more."""
     await _SQL.rows(conn, "end_erasure", id=job.id)
 
 
-async def load_erased(conn: Connection, key: bytes) -> dict[UnitId, ErasedPeople]:
+async def load_erased_people(conn: Connection, key: bytes) -> dict[UnitId, ErasedPeople]:
     """Who is erased, by unit; units without anybody are left out."""
     known: dict[UnitId, dict[bytes, float]] = {}
     for row in await _SQL.rows(conn, "load_erased"):
@@ -278,12 +278,12 @@ async def load_erased(conn: Connection, key: bytes) -> dict[UnitId, ErasedPeople
 
 async def list_erasures(
     pool: Pool, unit: UnitId, before: tuple[datetime, UUID] | None, limit: int, id: UUID | None = None
-) -> list[Erasure]:
+) -> list[ErasureRecord]:
     """A page of a unit's jobs, the newest first, below a position; or the one of this id."""
     at, last = before or (None, None)
     async with unit_scope(pool, unit) as conn:
         rows = await _SQL.rows(conn, "list_erasures", unit_id=unit, id=id, before_at=at, before_id=last, limit=limit)
-    return [Erasure(*row) for row in rows]
+    return [ErasureRecord(*row) for row in rows]
 
 
 async def has_unit(conn: Connection, unit: UnitId) -> bool:
@@ -291,7 +291,9 @@ async def has_unit(conn: Connection, unit: UnitId) -> bool:
     return await _SQL.one(conn, "has_unit", id=unit) is not None
 
 
-async def opted_out_before(conn: Connection, key: bytes, unit: UnitId, recipients: Mapping[int, str]) -> dict[int, str]:
+async def find_earlier_opt_outs(
+    conn: Connection, key: bytes, unit: UnitId, recipients: Mapping[int, str]
+) -> dict[int, str]:
     """Of these recipients by number, those who wanted no campaigns before they were erased, with that reason."""
     if not recipients or not (await _SQL.one(conn, "any_opted_out", unit_id=unit)).any:
         return {}
@@ -300,6 +302,6 @@ async def opted_out_before(conn: Connection, key: bytes, unit: UnitId, recipient
     return {digests[bytes(row.digest)]: "opted_out" for row in rows}
 
 
-async def forget_opt_out(conn: Connection, key: bytes, unit: UnitId, canonical: str) -> bool:
+async def delete_earlier_opt_out(conn: Connection, key: bytes, unit: UnitId, canonical: str) -> bool:
     """An erased person may be written to again; False where he always could."""
     return bool(await _SQL.execute(conn, "forget_opt_out", unit_id=unit, digest=identity_digest(key, unit, canonical)))

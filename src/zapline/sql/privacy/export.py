@@ -1,7 +1,7 @@
 """Reads everything that is held of one person, as JSON in pieces, for whoever asks what is known of him."""
 
 from base64 import b64encode
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from zapline.domain.timestamps import iso
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.postgres.queries import Queries
 from zapline.sql.postgres.row_level_security import unit_scope
-from zapline.sql.privacy.erasure import find_letters, find_names
+from zapline.sql.privacy.erasure import find_dead_letters, find_names
 
 _SQL = Queries(__name__)
 _PIECE = 500
@@ -40,7 +40,7 @@ async def find_person(pool: Pool, unit: UnitId, names: Collection[str], id: UUID
     return Person(unit, tuple(every), searchable_digits(every, others))
 
 
-async def export(pool: Pool, person: Person, now: float) -> AsyncGenerator[bytes, None]:
+async def export_person(pool: Pool, person: Person, now: float) -> AsyncGenerator[bytes, None]:
     """One JSON object, piece by piece; each piece is read by itself. Raises DatabaseUnavailable.
 
     Messages of others that only mention him are theirs, and not in it.
@@ -83,7 +83,7 @@ async def _letters(pool: Pool, person: Person) -> AsyncGenerator[bytes, None]:
     after, first, named = 0, True, mention_pattern(person.digits)
     while True:
         async with unit_scope(pool, person.unit) as conn:
-            piece = await find_letters(conn, person.unit, person.digits, after, _LATEST)
+            piece = await find_dead_letters(conn, person.unit, person.digits, after, _LATEST)
         if piece is None:
             return
         after, rows = piece
@@ -99,3 +99,23 @@ def _letter(id: int, raw: bytes) -> dict[str, object]:
         return {"id": id, "text": raw.decode()}
     except UnicodeDecodeError:
         return {"id": id, "base64": b64encode(raw).decode()}
+
+
+@dataclass(frozen=True, slots=True)
+class PersonalDataCounts:
+    """How much is held of a person, in rows. ``files``: of his messages, those with one."""
+
+    messages: int
+    in_groups: int
+    files: int
+    reactions: int
+    campaigns: int
+    suppressions: int
+
+
+async def count_personal_data(pool: Pool, unit: UnitId, names: Sequence[str]) -> PersonalDataCounts:
+    """Of the person of these canonical names."""
+    conversations = [conversation_id(unit, name) for name in names]
+    async with unit_scope(pool, unit) as conn:
+        row = await _SQL.one(conn, "held_of", unit_id=unit, names=list(names), conversations=conversations)
+    return PersonalDataCounts(*row)

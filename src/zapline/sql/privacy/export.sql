@@ -51,3 +51,18 @@ select m.seq, jsonb_build_object(
    and (m.conversation_id = any(%(conversations)s) or m.sender = any(%(names)s))
  order by m.seq
  limit %(limit)s;
+
+-- name: held_of
+-- How much is held of a person: rows, by what they are.
+select (select count(*) from zapline.messages m where m.unit_id = %(unit_id)s
+           and m.conversation_id = any(%(conversations)s::uuid[])) as messages,
+       (select count(*) from zapline.messages m where m.unit_id = %(unit_id)s and m.sender = any(%(names)s)
+           and m.conversation_id <> all(%(conversations)s::uuid[])) as in_groups,
+       (select count(*) from zapline.messages m where m.unit_id = %(unit_id)s
+           and m.conversation_id = any(%(conversations)s::uuid[]) and m.media is not null) as files,
+       (select count(*) from zapline.message_reactions x where x.unit_id = %(unit_id)s
+           and x.actor = any(%(names)s)) as reactions,
+       (select count(*) from zapline.campaign_recipients r where r.unit_id = %(unit_id)s
+           and r.recipient = any(%(names)s)) as campaigns,
+       (select count(*) from zapline.suppressions s where s.unit_id = %(unit_id)s
+           and s.canonical = any(%(names)s)) as suppressions;

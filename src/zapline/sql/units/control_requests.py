@@ -11,7 +11,7 @@ _SQL = Queries(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ControlRequest:
     """What the command line asks, and who typed it on which machine."""
 
     id: UUID
@@ -21,7 +21,7 @@ class Request:
     asked_from: str | None
 
 
-async def ask(conn: Connection, request: Request) -> None:
+async def insert_request(conn: Connection, request: ControlRequest) -> None:
     """Store a request."""
     await _SQL.execute(
         conn,
@@ -34,12 +34,12 @@ async def ask(conn: Connection, request: Request) -> None:
     )
 
 
-async def open_requests(conn: Connection) -> list[Request]:
+async def list_open_requests(conn: Connection) -> list[ControlRequest]:
     """What waits for its answer, oldest first."""
-    return [Request(*row) for row in await _SQL.rows(conn, "open_requests")]
+    return [ControlRequest(*row) for row in await _SQL.rows(conn, "open_requests")]
 
 
-async def answer(conn: Connection, id: UUID, result: dict[str, Any], error: str | None) -> None:
+async def store_answer(conn: Connection, id: UUID, result: dict[str, Any], error: str | None) -> None:
     """Store the answer of a request."""
     await _SQL.execute(conn, "answer_control", id=id, result=as_json(result), error=error)
 
@@ -49,6 +49,6 @@ async def read_answer(conn: Connection, id: UUID) -> Any | None:
     return await _SQL.one(conn, "read_answer", id=id)
 
 
-async def forget_requests(conn: Connection) -> int:
+async def prune_requests(conn: Connection) -> int:
     """Delete requests of yesterday."""
     return await _SQL.execute(conn, "forget_requests")

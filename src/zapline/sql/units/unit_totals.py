@@ -1,7 +1,6 @@
 """Reads for people: what every unit has to do and when it was last heard of, and the units that are closed."""
 
 from dataclasses import dataclass
-from uuid import UUID
 
 from zapline.domain.ids import UnitId
 from zapline.sql.postgres.connection import Connection
@@ -30,26 +29,13 @@ class UnitTotals:
     last_out: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Archived:
-    """A unit that is closed. Times are UTC seconds."""
-
-    id: UnitId
-    name: str
-    instance: str
-    time_zone: str
-    created_at: float
-    archived_at: float
-    retention_days: int | None
-
-
-async def all_totals(pool: Pool) -> dict[UnitId, UnitTotals]:
+async def load_all_totals(pool: Pool) -> dict[UnitId, UnitTotals]:
     """Of every active unit, in one statement. For administrators. Raises DatabaseUnavailable."""
     async with admin_scope(pool) as conn:
         return {total.unit: total for total in await _totals(conn, None)}
 
 
-async def totals(pool: Pool, unit: UnitId) -> UnitTotals:
+async def load_totals(pool: Pool, unit: UnitId) -> UnitTotals:
     """Of one unit. Raises DatabaseUnavailable."""
     async with unit_scope(pool, unit) as conn:
         found = await _totals(conn, unit)
@@ -70,23 +56,4 @@ async def _totals(conn: Connection, unit: UnitId | None) -> list[UnitTotals]:
             last_out=row.last_out,
         )
         for row in await _SQL.rows(conn, "unit_totals", unit_id=unit)
-    ]
-
-
-async def archived_units(pool: Pool, after: tuple[float, UUID] | None, limit: int) -> list[Archived]:
-    """A page of the closed units, oldest first, behind (``created_at``, id). For administrators."""
-    at, id = after or (None, None)
-    async with admin_scope(pool) as conn:
-        rows = await _SQL.rows(conn, "list_archived", after_at=at, after_id=id, limit=limit)
-    return [
-        Archived(
-            id=UnitId(row.id),
-            name=row.name,
-            instance=row.instance_id,
-            time_zone=row.time_zone,
-            created_at=row.created_at.timestamp(),
-            archived_at=row.archived_at.timestamp(),
-            retention_days=row.retention_days,
-        )
-        for row in rows
     ]

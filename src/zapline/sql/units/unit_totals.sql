@@ -1,14 +1,3 @@
--- name: list_archived
--- Units that are closed, oldest first.
-select u.id, u.name, u.time_zone, u.created_at, u.archived_at, u.retention_days, c.instance_id
-  from zapline.units u
-  join zapline.unit_whatsapp_connections c on c.unit_id = u.id
- where u.archived_at is not null
-   and (%(after_at)s::float8 is null
-        or (extract(epoch from u.created_at)::float8, u.id) > (%(after_at)s::float8, %(after_id)s::uuid))
- order by u.created_at, u.id
- limit %(limit)s;
-
 -- name: walk_indexes
 -- In this transaction indexes are walked in their order: the policies hide from the planner how few rows are needed.
 select set_config('enable_bitmapscan', 'off', true) as bitmaps;

@@ -11,7 +11,9 @@ from zapline.domain.line.reasons import Phase, Reason
 from zapline.domain.line.state import StoredLineState
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.database_errors import StatementFailed
+from zapline.sql.postgres.pool import Pool
 from zapline.sql.postgres.queries import Queries
+from zapline.sql.postgres.row_level_security import admin_scope
 
 _SQL = Queries(__name__)
 _NOTHING = Seq(0)
@@ -115,7 +117,7 @@ async def rotate_secret(conn: Connection, unit: UnitId, generation: int, digest:
     return row.previous_secret_until.timestamp() if row is not None else None
 
 
-def active(records: Sequence[UnitRecord]) -> list[UnitRecord]:
+def only_active(records: Sequence[UnitRecord]) -> list[UnitRecord]:
     """Those not archived."""
     return [record for record in records if record.archived_at is None]
 
@@ -133,7 +135,39 @@ async def pause_unit(conn: Connection, unit: UnitId, paused: bool) -> bool:
     return bool(await _SQL.rows(conn, "pause_unit" if paused else "resume_unit", id=unit))
 
 
-async def find_archived(conn: Connection, unit: UnitId) -> float | None:
+async def find_archive_time(conn: Connection, unit: UnitId) -> float | None:
     """When a unit was archived; None where it was not, or is not there."""
     row = await _SQL.one(conn, "find_archived", id=unit)
     return _seconds(row.archived_at) if row is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedUnit:
+    """A unit that is closed. Times are UTC seconds."""
+
+    id: UnitId
+    name: str
+    instance: str
+    time_zone: str
+    created_at: float
+    archived_at: float
+    retention_days: int | None
+
+
+async def list_archived_units(pool: Pool, after: tuple[float, UUID] | None, limit: int) -> list[ArchivedUnit]:
+    """A page of the closed units, oldest first, behind (``created_at``, id). For administrators."""
+    at, id = after or (None, None)
+    async with admin_scope(pool) as conn:
+        rows = await _SQL.rows(conn, "list_archived", after_at=at, after_id=id, limit=limit)
+    return [
+        ArchivedUnit(
+            id=UnitId(row.id),
+            name=row.name,
+            instance=row.instance_id,
+            time_zone=row.time_zone,
+            created_at=row.created_at.timestamp(),
+            archived_at=row.archived_at.timestamp(),
+            retention_days=row.retention_days,
+        )
+        for row in rows
+    ]
