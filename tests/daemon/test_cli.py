@@ -15,10 +15,10 @@ from typer.testing import CliRunner, Result
 
 from zapline.daemon import master_key as keys
 from zapline.daemon.cli import app
-from zapline.daemon.commands.date_times import moment
+from zapline.daemon.commands.date_times import parse_time
 from zapline.domain.errors import LocalError
 from zapline.sql.postgres.connection import connect
-from zapline.supervisors.units.roster import digest
+from zapline.supervisors.units.roster import digest_secret
 
 CANARY = "canary-password-7d1f"
 
@@ -131,13 +131,13 @@ def test_settings_are_all_printed_also_as_an_env_file() -> None:
     ],
 )
 def test_a_time_is_read_as_people_write_it(told: str, expected: float) -> None:
-    assert moment(told, 1_000_000.0) == expected
+    assert parse_time(told, 1_000_000.0) == expected
 
 
 @pytest.mark.parametrize("told", ["yesterday", "2 weeks", "-2h", "", "2990-01-01T00:00:00Z", "2h; drop"])
 def test_what_is_no_time_or_in_the_future_is_refused(told: str) -> None:
     with pytest.raises(LocalError):
-        moment(told, time.time())
+        parse_time(told, time.time())
 
 
 def test_a_state_directory_that_cannot_be_made_is_told_without_a_traceback(
@@ -217,7 +217,7 @@ def test_adoption_imports_units_with_the_secret_that_the_daemon_derives(
     assert "1 units imported." in done.output
     secret = keys.webhook_secret(key.encode(), unit, 1)  # type: ignore[arg-type]
     stored = rows(database_url, "select unit_id, secret_digest, phase from zapline.unit_whatsapp_connections")
-    assert [(id, bytes(known), phase) for id, known, phase in stored] == [(unit, digest(secret), "open")]  # type: ignore[call-overload]
+    assert [(id, bytes(known), phase) for id, known, phase in stored] == [(unit, digest_secret(secret), "open")]  # type: ignore[call-overload]
     assert secret not in done.output
     assert "0 units imported." in invoke("migrate", "--adopt-legacy").output
 

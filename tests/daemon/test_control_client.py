@@ -18,11 +18,11 @@ from zapline.daemon.invoking_user import invoking_user
 from zapline.domain.errors import LocalError
 from zapline.domain.ids import ExternalId, UnitId
 from zapline.domain.principals import Scope
-from zapline.sql.accounts.audit_log import Wanted, list_audit
+from zapline.sql.accounts.audit_log import AuditFilter, list_entries
 from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.postgres.database_errors import StatementFailed
 from zapline.sql.postgres.pool import Pool
-from zapline.sql.units.control_requests import Request, ask
+from zapline.sql.units.control_requests import ControlRequest, insert_request
 from zapline.sql.units.units import load_units
 from zapline.supervisors.accounts.authentication import Authentication
 from zapline.supervisors.leadership import Leadership, LeadershipStatus
@@ -61,7 +61,7 @@ async def leading(url: str, directory: Path, rung: Callable[[], None] = lambda: 
         forget = stack.recorder.forget_contacts
         erasures = ErasureJobs(pool, stack.journal, commands, ready_at_once, stack.counters, drop, forget, bytes(32))
         nursery.start_soon(erasures.run)
-        control = ControlRequests(commands, pool, rung=rung, more=unit_verbs(UnitLifecycle(commands, pool), erasures))
+        control = ControlRequests(commands, pool, on_notify=rung, extra_verbs=unit_verbs(UnitLifecycle(commands, pool), erasures))
         leadership = Leadership(direct, lead, control.notify)
         nursery.start_soon(control.run)
         nursery.start_soon(leadership.run)
@@ -84,7 +84,7 @@ async def zapline(url: str, *args: str, extra: Mapping[str, str] | None = None) 
 async def test_a_token_made_and_ended_by_command_works_and_ends_at_once(database: str, tmp_path: Path) -> None:
     async with Pool.open(database, size=2, role="zapline_engine") as pool:
         identity = Authentication(pool)
-        async with leading(database, tmp_path / "journal", identity.doubt) as daemon:
+        async with leading(database, tmp_path / "journal", identity.invalidate_cache) as daemon:
             await zapline(database, "units", "add", "Loja Centro")
             [unit] = [str(one.id) for one in daemon.roster.units()]
             made = await zapline(
@@ -92,17 +92,17 @@ async def test_a_token_made_and_ended_by_command_works_and_ends_at_once(database
             )
             assert made.returncode == 0, made.stderr
             told = json.loads(made.stdout)
-            holder = await identity.holder(told["token"])
+            holder = await identity.find_holder(told["token"])
             assert holder is not None
             assert (str(holder.principal.unit), holder.principal.name) == (unit, "CRM")
             assert holder.principal.scopes == {Scope.READ}
             ended = await zapline(database, "tokens", "revoke", told["id"], "--unit", unit)
             assert ended.returncode == 0, ended.stderr
             with trio.fail_after(5):
-                while await identity.holder(told["token"]) is not None:  # noqa: ASYNC110 - the bell is on its way
+                while await identity.find_holder(told["token"]) is not None:  # noqa: ASYNC110 - the bell is on its way
                     await trio.sleep(0.01)
             async with pool.connection() as conn:
-                lines = await list_audit(conn, Wanted(), None, 10)
+                lines = await list_entries(conn, AuditFilter(), None, 10)
             assert [(line.action, line.outcome) for line in lines] == [
                 ("tokens revoke", 200),
                 ("tokens mint", 200),
@@ -265,6 +265,6 @@ async def test_who_may_only_connect_cannot_make_the_daemon_do_anything(database:
         for payload in ("{}", '{"id":"1","do":"add-unit","arguments":{"name":"x"}}', "\u00e9" * 500):
             await conn.execute("select pg_notify('zapline_control', %s)", (payload,))
         with pytest.raises(StatementFailed, match="42501"):
-            await ask(conn, Request(uuid4(), "add-unit", {"name": "x"}, "x", None))
+            await insert_request(conn, ControlRequest(uuid4(), "add-unit", {"name": "x"}, "x", None))
         assert await request_daemon(database, "reload", {}, 5.0) == {"units": 0}
         assert daemon.roster.units() == []

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from zapline.daemon.systemd import Notifier
+from zapline.daemon.systemd import SystemdNotifier
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -21,7 +21,7 @@ def listening(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[
 
 def test_each_message_reaches_systemd(listening: tuple[str, socket.socket]) -> None:
     name, receiver = listening
-    notifier = Notifier.from_environment({"NOTIFY_SOCKET": name})
+    notifier = SystemdNotifier.from_environment({"NOTIFY_SOCKET": name})
     for send, message in [
         (notifier.ready, b"READY=1"),
         (notifier.watchdog, b"WATCHDOG=1"),
@@ -34,7 +34,7 @@ def test_each_message_reaches_systemd(listening: tuple[str, socket.socket]) -> N
 
 def test_a_status_is_one_masked_line(listening: tuple[str, socket.socket]) -> None:
     name, receiver = listening
-    Notifier(name).status("from 5511999999999\nMAINPID=1 \ud800 " + "x" * 1000)
+    SystemdNotifier(name).status("from 5511999999999\nMAINPID=1 \ud800 " + "x" * 1000)
     told = receiver.recv(5000)
     assert told.startswith(b"STATUS=from ****9999 MAINPID=1 ? xxx")
     assert b"\n" not in told
@@ -43,19 +43,19 @@ def test_a_status_is_one_masked_line(listening: tuple[str, socket.socket]) -> No
 
 @pytest.mark.parametrize("environ", [{}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "vsock:2:1234"}])
 def test_where_nobody_listens_nothing_happens(environ: dict[str, str]) -> None:
-    notifier = Notifier.from_environment(environ)
+    notifier = SystemdNotifier.from_environment(environ)
     assert notifier.address is None
     assert not any([notifier.ready(), notifier.status("x"), notifier.watchdog(), notifier.stopping()])
 
 
 def test_a_socket_that_is_gone_does_no_harm(tmp_path: Path) -> None:
-    assert Notifier(str(tmp_path / "gone")).ready() is False
+    assert SystemdNotifier(str(tmp_path / "gone")).ready() is False
 
 
 def test_a_full_socket_does_not_block(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         receiver.bind(str(tmp_path / "full"))
-        notifier = Notifier(str(tmp_path / "full"))
+        notifier = SystemdNotifier(str(tmp_path / "full"))
         sent = [notifier.watchdog() for _ in range(20_000)]
     assert sent[0] is True
     assert sent[-1] is False
@@ -73,4 +73,4 @@ def test_a_full_socket_does_not_block(tmp_path: Path) -> None:
     ],
 )
 def test_the_watchdog_is_fed_twice_in_its_time(environ: dict[str, str], interval: float | None) -> None:
-    assert Notifier.from_environment(environ).watchdog_interval == interval
+    assert SystemdNotifier.from_environment(environ).watchdog_interval == interval

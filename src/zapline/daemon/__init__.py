@@ -1,1 +1,1 @@
-"""The composition root: settings, logs, signals, systemd, command line."""
+"""Starts, stops and operates Zapline: composition, settings, logging, commands, doctor. Only tests import it."""

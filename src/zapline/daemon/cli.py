@@ -3,14 +3,13 @@
 import os
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import typer
 
 from zapline.daemon.commands import admins, database, dead_letters, privacy, reconcile, tokens, units
-from zapline.daemon.commands.terminal import FAILED, AsJson, group, say, show_json, show_table
+from zapline.daemon.commands.terminal import FAILED, AsJson, command_group, echo, echo_json, echo_table
 
-app = group("A reliable WhatsApp line for every unit: the daemon between the Evolution API and PostgreSQL.")
+app = command_group("A reliable WhatsApp line for every unit: the daemon between the Evolution API and PostgreSQL.")
 app.add_typer(units.app, name="units")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(admins.app, name="admin")
@@ -32,19 +31,12 @@ def run() -> None:
     import trio
 
     from zapline.daemon.composition.app import run_daemon
-    from zapline.daemon.logs import setup
+    from zapline.daemon.logs import configuration
     from zapline.daemon.settings import Settings, load
 
     settings = load(Settings)
     _require_directory(settings.state_dir)
-    setup.configure(settings.log_format, settings.log_level)
-    for secret in (settings.evolution_api_key, settings.master_key):
-        if secret is not None:
-            setup.register_secret(secret.get_secret_value())
-    for url in (settings.database_url, settings.database_direct_url):
-        if url is not None:
-            setup.register_secret(url.get_secret_value())
-            setup.register_secret(urlsplit(url.get_secret_value()).password or "")
+    configuration.configure(settings.log_format, settings.log_level)
     trio.run(run_daemon, settings)
 
 
@@ -85,18 +77,18 @@ def doctor(as_json: AsJson = False) -> None:
     from zapline.daemon.doctor.doctor import examine
     from zapline.daemon.doctor.finding import Finding, Verdict
 
-    def tell(finding: Finding) -> None:
+    def report(finding: Finding) -> None:
         if not as_json:
-            say(f"{finding.verdict.value:4}  {finding.what}: {finding.said}")
+            echo(f"{finding.verdict.value:4}  {finding.what}: {finding.observation}")
             if finding.next_step:
-                say(f"      -> {finding.next_step}")
+                echo(f"      -> {finding.next_step}")
 
-    findings = trio.run(examine, tell)
+    findings = trio.run(examine, report)
     if as_json:
-        show_json([finding.as_json() for finding in findings])
+        echo_json([finding.as_json() for finding in findings])
     counts = {verdict: sum(finding.verdict is verdict for finding in findings) for verdict in Verdict}
     if not as_json:
-        say(f"\n{counts[Verdict.OK]} ok, {counts[Verdict.WARN]} warnings, {counts[Verdict.FAIL]} failures")
+        echo(f"\n{counts[Verdict.OK]} ok, {counts[Verdict.WARN]} warnings, {counts[Verdict.FAIL]} failures")
     if counts[Verdict.FAIL]:
         raise typer.Exit(FAILED)
 
@@ -115,9 +107,9 @@ def list_settings(
     documented = Settings.documented()
     if env:
         for name, default, sentence in documented:
-            say(f"# {sentence}\n{'' if not default else '#'}{name}={default}")
+            echo(f"# {sentence}\n{'' if not default else '#'}{name}={default}")
         return
-    show_table(("NAME", "DEFAULT", "MEANING"), documented, "There are no settings.")
+    echo_table(("NAME", "DEFAULT", "MEANING"), documented, "There are no settings.")
 
 
 def main() -> None:

@@ -1,17 +1,17 @@
-"""Tells who types a command, for the audit log."""
+"""Identifies the user who runs a command, for the audit log."""
 
 import os
 import pwd
 import socket
 
-from zapline.domain.principals import Actor, ActorKind
+from zapline.domain.principals import ActorKind, AuditActor
 
 
-def operator() -> Actor:
-    """Who types: a user of this machine, also behind sudo."""
+def invoking_user() -> AuditActor:
+    """The user of this machine who runs the command, also behind sudo."""
     try:
         user = pwd.getpwuid(os.getuid()).pw_name
     except KeyError:  # as in a container that runs under a bare number
         user = str(os.getuid())
-    behind = os.environ.get("SUDO_USER")
-    return Actor(ActorKind.COMMAND, f"{behind} as {user}" if behind else user, source=socket.gethostname())
+    sudo_user = os.environ.get("SUDO_USER")
+    return AuditActor(ActorKind.COMMAND, f"{sudo_user} as {user}" if sudo_user else user, source=socket.gethostname())

@@ -1,4 +1,4 @@
-"""Finds or makes the secret that all other keys are derived from, and derives them."""
+"""Finds or creates the master key, and derives all other keys from it."""
 
 import contextlib
 import hashlib
@@ -16,25 +16,25 @@ from zapline.domain.errors import ConfigurationError
 from zapline.domain.ids import UnitId
 
 FILE = "master.key"
-_LEAST = 32
-"""Bytes of text: what ``ZAPLINE_MASTER_KEY`` asks for too."""
+_MIN_LENGTH = 32
+"""Bytes of text, as ``ZAPLINE_MASTER_KEY`` requires."""
 _SALT = b"zapline master key v1"
 
 
-def master_key(given: SecretStr | None, state_dir: Path) -> bytes:
-    """The given key, or the one in ``state_dir``, made at the first call (mode 0600, on disk before it is used).
+def master_key(configured: SecretStr | None, state_dir: Path) -> bytes:
+    """The configured key, or the one in ``state_dir``, created at the first call (mode 0600, on disk before it is used).
 
-    Of two processes that make one at the same time, both get the same. Raises ``ConfigurationError`` if the file
-    is empty, cut off, open to others or cannot be read or made. A broken file is never replaced: everything
-    that was derived from the lost key would be lost with it.
+    Of two processes that create one at the same time, both get the same. Raises ``ConfigurationError`` if the file is
+    empty, cut off, open to others or cannot be read or created. A broken file is never replaced: everything derived
+    from the lost key would be lost with it.
     """
-    if given is not None:
-        return given.get_secret_value().encode()
+    if configured is not None:
+        return configured.get_secret_value().encode()
     path = state_dir / FILE
     try:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
-            _make(path)
+            _create(path)
         return _read(path)
     except OSError as error:
         raise ConfigurationError(
@@ -44,27 +44,27 @@ def master_key(given: SecretStr | None, state_dir: Path) -> bytes:
 
 
 def derive(master: bytes, purpose: str) -> bytes:
-    """32 bytes for one purpose, by HKDF-SHA256 (RFC 5869); they tell nothing of the master or of each other."""
+    """32 bytes for one purpose, by HKDF-SHA256 (RFC 5869); they reveal nothing of the master key or of each other."""
     return _hkdf(master, _SALT, purpose.encode())
 
 
 def webhook_secret(master: bytes, unit: UnitId, generation: int) -> str:
-    """The secret in a unit's webhook URL: derived, so that no database dump holds it."""
+    """The secret in a unit's webhook URL: derived, so that no database dump contains it."""
     return urlsafe_b64encode(derive(master, f"webhook:{unit}:{generation}")).rstrip(b"=").decode()
 
 
 def hook_key(master: bytes, hook: UUID, generation: int) -> bytes:
-    """The key that signs what is delivered to a CRM's hook: derived like the others."""
+    """The key that signs deliveries to a CRM's hook."""
     return derive(master, f"hook:{hook}:{generation}")
 
 
 def _hkdf(key: bytes, salt: bytes, info: bytes) -> bytes:
-    """The first block of the expansion: 32 bytes are all that is asked for."""
+    """The first block of the expansion: 32 bytes are enough."""
     extracted = hmac.digest(salt or bytes(hashlib.sha256().digest_size), key, "sha256")
     return hmac.digest(extracted, info + b"\x01", "sha256")
 
 
-def _make(path: Path) -> None:
+def _create(path: Path) -> None:
     draft = path.with_name(f"{FILE}.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
@@ -90,7 +90,7 @@ def _read(path: Path) -> bytes:
         key = file.read().strip()
     if mode & 0o077:
         raise ConfigurationError(f"The key file {path} is open to others. Run: chmod 600 {path}")
-    if len(key) < _LEAST:
+    if len(key) < _MIN_LENGTH:
         raise ConfigurationError(
             f"The key file {path} is cut off. Restore it from a backup; without one, remove it, and every webhook"
             " is registered anew with a new secret."

@@ -1,4 +1,4 @@
-"""Decides which texts are good values for a setting; a refusal says what is asked for, never what was given."""
+"""Types of settings and their validation; an error says what is expected, never the given value."""
 
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import NoDecode
 
 _BIND = re.compile(r"fd://\d+|unix:/.+|(?:\[[0-9a-fA-F:.]+\]|[^:\s/]+):\d{1,5}")
-PLAIN_WORDS: Final = {
+PLAIN_MESSAGES: Final = {
     "bool_parsing": "must be true or false",
     "int_parsing": "must be a whole number",
     "int_from_float": "must be a whole number",
@@ -21,11 +21,11 @@ PLAIN_WORDS: Final = {
     "string_too_short": "is empty",
     "string_pattern_mismatch": "has letters that do not belong there, or too few or too many",
 }
-"""Pydantic's error types that a reader would not understand; the others start with "Input should be"."""
+"""Clear messages for pydantic's error types; all others start with "Input should be"."""
 
 
-def wrong(sentence: str) -> PydanticCustomError:
-    """A problem in our words; the value is never part of it."""
+def invalid_setting(sentence: str) -> PydanticCustomError:
+    """A validation error with our own message; the value is never part of it."""
     return PydanticCustomError("zapline", sentence)
 
 
@@ -39,7 +39,7 @@ def _binds(binds: tuple[str, ...]) -> tuple[str, ...]:
     for bind in binds:
         port = bind.rpartition(":")[2]
         if not _BIND.fullmatch(bind) or (port.isdigit() and int(port) > 65535):
-            raise wrong("must be host:port, [IPv6]:port, unix:/path or fd://3; several are parted by commas")
+            raise invalid_setting("must be host:port, [IPv6]:port, unix:/path or fd://3; several are parted by commas")
     return binds
 
 
@@ -51,31 +51,31 @@ def _url(url: str) -> str:
     except ValueError:
         fits = False
     if not fits or re.search(r"\s", url):
-        raise wrong("must be a URL such as https://host:port")
+        raise invalid_setting("must be a URL such as https://host:port")
     if parts.username is not None or parts.password is not None:
-        raise wrong("must not hold a user or a password")
+        raise invalid_setting("must not hold a user or a password")
     if parts.query or parts.fragment:
-        raise wrong("must not hold a query or a fragment")
+        raise invalid_setting("must not hold a query or a fragment")
     return url.rstrip("/")
 
 
 def _database(url: SecretStr) -> SecretStr:
     value = url.get_secret_value().strip()
     if not re.match(r"postgres(?:ql)?://.", value) and not re.match(r"\w+\s*=", value):
-        raise wrong("must be a connection URL such as postgresql://user:password@host:5432/database")
+        raise invalid_setting("must be a connection URL such as postgresql://user:password@host:5432/database")
     return SecretStr(value)
 
 
 def _header(key: SecretStr) -> SecretStr:
     value = key.get_secret_value().strip()
     if not value.isascii() or re.search(r"\s", value):
-        raise wrong("is sent as a header: it must be ASCII without spaces or line breaks")
+        raise invalid_setting("is sent as a header: it must be ASCII without spaces or line breaks")
     return SecretStr(value)
 
 
 def _strong(key: SecretStr) -> SecretStr:
     if len(key.get_secret_value().strip()) < 32:
-        raise wrong("must have at least 32 characters; `openssl rand -base64 32` writes a good one")
+        raise invalid_setting("must have at least 32 characters; `openssl rand -base64 32` writes a good one")
     return SecretStr(key.get_secret_value().strip())
 
 
@@ -90,16 +90,16 @@ def _networks(value: object) -> object:
     try:
         return tuple(ip_network(part) if isinstance(part, str) else part for part in parts)
     except ValueError:
-        raise wrong("must be networks such as 10.0.0.0/8 or fd00::/8, parted by commas") from None
+        raise invalid_setting("must be networks such as 10.0.0.0/8 or fd00::/8, parted by commas") from None
 
 
 Binds = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_binds)]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)]
-Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+WordList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Url = Annotated[str, AfterValidator(_url)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database)]
 Seconds = Annotated[float, Field(gt=0, le=86_400 * 7, allow_inf_nan=False)]
-Header = Annotated[SecretStr, AfterValidator(_header)]
+HeaderValue = Annotated[SecretStr, AfterValidator(_header)]
 StrongSecret = Annotated[SecretStr, AfterValidator(_strong)]
 Size = Annotated[ByteSize, Field(ge=1)]
 LowerCase = BeforeValidator(_lowered)

@@ -1,8 +1,7 @@
 """One frozen ``Settings`` from environment, env file and systemd credentials; one error lists every problem.
 
-Of a setting that is given more than once, the environment counts before the file that ``ZAPLINE_ENV_FILE``
-names, and that before the credentials (files in ``$CREDENTIALS_DIRECTORY``, named in lower case).
-An empty value is as good as none.
+The environment takes precedence over the file named by ``ZAPLINE_ENV_FILE``, and that over the credentials (files in
+``$CREDENTIALS_DIRECTORY``, named in lower case). An empty value counts as not set.
 """
 
 import os
@@ -18,18 +17,18 @@ from pydantic_core import ErrorDetails, PydanticUndefined
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from zapline.daemon.setting_types import (
-    PLAIN_WORDS,
+    PLAIN_MESSAGES,
     Binds,
     DatabaseUrl,
-    Header,
+    HeaderValue,
     LowerCase,
     Networks,
     Seconds,
     Size,
     StrongSecret,
     Url,
-    Words,
-    wrong,
+    WordList,
+    invalid_setting,
 )
 from zapline.domain.errors import ConfigurationError
 
@@ -38,7 +37,7 @@ ENV_FILE: Final = "ZAPLINE_ENV_FILE"
 
 
 def _state_dir() -> Path:
-    """systemd names several directories with colons between them; the first one is ours."""
+    """systemd separates several directories by colons; the first one is ours."""
     return Path(os.environ.get("STATE_DIRECTORY", "").partition(":")[0] or ".zapline/state")
 
 
@@ -50,7 +49,7 @@ MIB: Final = 1024 * 1024
 
 
 class DatabaseSettings(BaseSettings):
-    """What a command needs that only talks to PostgreSQL (``zapline migrate``)."""
+    """Settings of commands that only use PostgreSQL (``zapline migrate``)."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -80,13 +79,13 @@ class DatabaseSettings(BaseSettings):
 
 
 class Settings(DatabaseSettings):
-    """Everything the daemon is told from outside; read once, handed on in parts. Sizes in bytes, times as named."""
+    """All settings of the daemon; read once, passed on in parts. Sizes in bytes, times as named."""
 
     evolution_api_url: Url = Field(
         validation_alias="EVOLUTION_API_URL",
         description="Where Zapline reaches the Evolution API, as https://evolution.example.",
     )
-    evolution_api_key: Header = Field(
+    evolution_api_key: HeaderValue = Field(
         validation_alias="EVOLUTION_API_KEY",
         min_length=1,
         description="Evolution's global key (AUTHENTICATION_API_KEY there).",
@@ -149,7 +148,7 @@ class Settings(DatabaseSettings):
     default_region: str = Field(
         "BR", pattern=r"^[A-Z]{2}$", description="Country of phone numbers that come without one, as two letters."
     )
-    opt_out_words: Words = Field(
+    opt_out_words: WordList = Field(
         ("SAIR", "PARAR", "STOP"),
         description="Words that end campaigns for whoever writes one and nothing else, parted by commas.",
     )
@@ -189,14 +188,15 @@ class Settings(DatabaseSettings):
     @model_validator(mode="after")
     def _budgets_fit(self) -> "Settings":
         if self.body_budget_bytes < self.max_body_bytes:
-            raise wrong("ZAPLINE_BODY_BUDGET_BYTES must be at least ZAPLINE_MAX_BODY_BYTES")
+            raise invalid_setting("ZAPLINE_BODY_BUDGET_BYTES must be at least ZAPLINE_MAX_BODY_BYTES")
         return self
 
     @classmethod
     def documented(cls) -> list[tuple[str, str, str]]:
-        """Every setting as (name, default as it is written in an env file, sentence); "" for no default."""
+        """Every setting as (name, default as in an env file, description); "" for no default."""
         return [
-            (env_name(cls, name), _written(field), field.description or "") for name, field in cls.model_fields.items()
+            (env_name(cls, name), _default_text(field), field.description or "")
+            for name, field in cls.model_fields.items()
         ]
 
 
@@ -204,15 +204,15 @@ S = TypeVar("S", bound=DatabaseSettings)
 
 
 def env_name(kind: type[DatabaseSettings], field: str) -> str:
-    """The name of a setting in the environment."""
+    """A setting's name in the environment."""
     alias = kind.model_fields[field].validation_alias
     return alias if isinstance(alias, str) else (PREFIX + field).upper()
 
 
 def load(kind: type[S], **overrides: object) -> S:
-    """Read settings of this kind from where the process was started; ``overrides`` (by field name) win.
+    """Read settings of this class from the environment; ``overrides`` (by field name) take precedence.
 
-    Raises ``ConfigurationError``: one text with a line for each problem. It never holds a value.
+    Raises ``ConfigurationError``: one text with a line for each problem. It never contains a value.
     """
     file = os.environ.get(ENV_FILE) or None
     credentials = Path(os.environ["CREDENTIALS_DIRECTORY"]) if os.environ.get("CREDENTIALS_DIRECTORY") else None
@@ -220,28 +220,28 @@ def load(kind: type[S], **overrides: object) -> S:
         credentials = None
     problems: list[str] = []
     loaded: S | None = None
-    given: set[str] = set()
+    names: set[str] = set()
     if file is not None and not Path(file).is_file():
         problems.append(f"{ENV_FILE} names a file that is not there.")
         file = None
-    # Pydantic knows the fields that have a name of their own outside by that name alone.
-    named = {str(kind.model_fields[field].validation_alias or field): value for field, value in overrides.items()}
+    # Pydantic takes fields with an alias by their alias alone.
+    arguments = {str(kind.model_fields[field].validation_alias or field): value for field, value in overrides.items()}
     construct: Callable[..., S] = kind
     try:
-        given = _given(file, credentials)
-        loaded = construct(_env_file=file, _secrets_dir=credentials, **named)
+        names = _names_in_use(file, credentials)
+        loaded = construct(_env_file=file, _secrets_dir=credentials, **arguments)
     except ValidationError as error:
-        # Not chained: pydantic's error holds the values.
-        problems += [_problem(kind, found, given) for found in error.errors(include_url=False)]
+        # Not chained: pydantic's error contains the values.
+        problems += [_error_line(kind, found, names) for found in error.errors(include_url=False)]
     except (OSError, UnicodeDecodeError) as error:
         problems.append(f"The env file or a credential cannot be read: {type(error).__name__}.")
-    problems += _unknown(given)
+    problems += _unknown_names(names)
     if loaded is None or problems:
-        raise ConfigurationError(_told(problems)) from None
+        raise ConfigurationError(_error_text(problems)) from None
     return loaded
 
 
-def _given(file: str | None, credentials: Path | None) -> set[str]:
+def _names_in_use(file: str | None, credentials: Path | None) -> set[str]:
     """The names that are set anywhere, in upper case."""
     names = {name for name, value in os.environ.items() if value}
     if file is not None:
@@ -251,43 +251,43 @@ def _given(file: str | None, credentials: Path | None) -> set[str]:
     return {name.upper() for name in names}
 
 
-def _known() -> dict[str, str]:
+def _setting_names() -> dict[str, str]:
     return {env_name(Settings, field): field for field in Settings.model_fields}
 
 
-def _unknown(given: set[str]) -> Iterator[str]:
-    known = _known()
-    for name in sorted(given):
+def _unknown_names(names: set[str]) -> Iterator[str]:
+    known = _setting_names()
+    for name in sorted(names):
         if name.startswith(PREFIX) and name not in known and name != ENV_FILE:
-            near = get_close_matches(name, known, 1, 0.75) or get_close_matches(
+            similar = get_close_matches(name, known, 1, 0.75) or get_close_matches(
                 name.removeprefix(PREFIX), known, 1, 0.75
             )
-            hint = f"did you mean {near[0]}?" if near else "no setting has this name; remove it."
+            hint = f"did you mean {similar[0]}?" if similar else "no setting has this name; remove it."
             yield f"{name} is unknown: {hint}"
 
 
-def _problem(kind: type[DatabaseSettings], found: ErrorDetails, given: set[str]) -> str:
-    if not found["loc"]:
-        return f"{found['msg']}."
-    place = str(found["loc"][0])
+def _error_line(kind: type[DatabaseSettings], error: ErrorDetails, names: set[str]) -> str:
+    if not error["loc"]:
+        return f"{error['msg']}."
+    location = str(error["loc"][0])
     fields: Mapping[str, str] = {env_name(kind, field).lower(): field for field in kind.model_fields}
-    field = fields.get(place.lower(), place)
+    field = fields.get(location.lower(), location)
     name = env_name(kind, field)
     sentence = kind.model_fields[field].description or ""
-    if found["type"] != "missing":
-        message = PLAIN_WORDS.get(found["type"]) or found["msg"].replace("Input should be", "must be")
+    if error["type"] != "missing":
+        message = PLAIN_MESSAGES.get(error["type"]) or error["msg"].replace("Input should be", "must be")
         return f"{name} {message.rstrip('.')}. ({sentence})"
-    near = get_close_matches(name, given - set(_known()), 1, 0.8)
-    hint = f" ({near[0]} is set: did you mean {name}?)" if near else ""
+    similar = get_close_matches(name, names - set(_setting_names()), 1, 0.8)
+    hint = f" ({similar[0]} is set: did you mean {name}?)" if similar else ""
     return f"{name} is missing{hint}. Set it: {sentence}"
 
 
-def _told(problems: list[str]) -> str:
+def _error_text(problems: list[str]) -> str:
     count = "1 setting is" if len(problems) == 1 else f"{len(problems)} settings are"
     return "\n".join([f"{count} missing or wrong:", *(f"  - {problem}" for problem in problems)])
 
 
-def _written(field: Any) -> str:
+def _default_text(field: Any) -> str:
     default = field.default
     if default is PydanticUndefined or default is None:
         return ""

@@ -92,7 +92,7 @@ async def test_a_unit_is_read_back_with_a_bar_and_a_second_time_nothing_is_missi
 async def test_a_run_that_fails_says_what_to_do_next(database: str, tmp_path: Path) -> None:
     async with daemon(database, tmp_path / "journal") as stack:
         unit = await stack.open_unit(connected=0.0)
-        stack.evolution.plant("error", path="/chat/findMessages")
+        stack.evolution.inject_fault("error", path="/chat/findMessages")
         failed = await zapline("--unit", str(unit.id), "--since", "1h")
         assert failed.exit_code == 1
         told = failed.stderr

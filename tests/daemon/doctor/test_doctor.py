@@ -132,8 +132,8 @@ async def test_a_healthy_installation_has_no_complaint(clinic: Clinic) -> None:
     only_the_machine_is_wrong(findings)
     expected = {"settings", "state directory", "disk", "journal", "open files", "database", "migrations", "stored rows"}
     assert set(findings) >= expected | {"clock", "database roles", "daemon's lock", "master key", "webhooks", "daemon"}
-    assert findings["Evolution"].said.startswith("version 2.")
-    assert findings["webhooks"].said.startswith("1 units are registered")
+    assert findings["Evolution"].observation.startswith("version 2.")
+    assert findings["webhooks"].observation.startswith("1 units are registered")
     assert findings["daemon's lock"].verdict is Verdict.WARN
 
 
@@ -144,7 +144,7 @@ async def test_missing_settings_are_each_named_and_the_database_is_still_examine
     monkeypatch.delenv("EVOLUTION_API_URL")
     told: list[Finding] = []
     await examine(told.append)
-    wrong = [finding.said for finding in told if finding.what == "settings"]
+    wrong = [finding.observation for finding in told if finding.what == "settings"]
     assert len(wrong) == 2
     assert "BASE_URL is missing" in " ".join(wrong)
     assert any(finding.what == "migrations" and finding.verdict is Verdict.OK for finding in told)
@@ -163,7 +163,7 @@ async def test_a_database_that_is_away_is_one_finding_among_the_others(clinic: C
     findings = await clinic.examine()
     assert findings["database"].verdict is Verdict.FAIL
     assert "pg_hba.conf" in findings["database"].next_step
-    assert CANARY not in findings["database"].said
+    assert CANARY not in findings["database"].observation
     assert findings["Evolution"].verdict is Verdict.OK
 
 
@@ -220,7 +220,7 @@ async def test_a_group_of_probes_that_hangs_ends_at_its_deadline_and_the_rest_go
     monkeypatch.setattr(doctor, "NETWORK_SECONDS", 0.3)
     clinic.evolution.inject_fault("hang")
     findings = await clinic.examine()
-    assert "no answer within 0.3 s" in findings["Evolution"].said
+    assert "no answer within 0.3 s" in findings["Evolution"].observation
     assert findings["daemon"].verdict is Verdict.OK
 
 
@@ -230,12 +230,12 @@ async def test_a_proxy_page_and_a_missing_licence_are_told_apart(clinic: Clinic,
     found = (await clinic.examine())["Evolution"]
     assert found.verdict is Verdict.FAIL
     assert ("licence" in found.next_step) == (fault == "license")
-    assert ("not Evolution" in found.said) == (fault == "html")
+    assert ("not Evolution" in found.observation) == (fault == "html")
 
 
 async def test_something_else_at_evolutions_address_is_recognised(clinic: Clinic) -> None:
     clinic.set("EVOLUTION_API_URL", clinic.base_url)
-    assert "not Evolution" in (await clinic.examine())["Evolution"].said
+    assert "not Evolution" in (await clinic.examine())["Evolution"].observation
 
 
 async def test_a_wrong_key_is_told_which_key_to_take_and_never_shown(clinic: Clinic) -> None:
@@ -266,9 +266,9 @@ async def test_a_webhook_that_leads_elsewhere_is_found(clinic: Clinic, path: str
     unit = await clinic.add_unit("loja", path=path)
     found = (await clinic.examine())["webhook of loja"]
     assert found.verdict is Verdict.FAIL
-    assert words in found.said
+    assert words in found.observation
     assert f"rotate-secret {unit}" in found.next_step
-    assert webhook_secret(KEY.encode(), unit, 1) not in found.said
+    assert webhook_secret(KEY.encode(), unit, 1) not in found.observation
 
 
 async def test_a_missing_instance_and_a_missing_webhook_are_found(clinic: Clinic) -> None:
@@ -277,8 +277,8 @@ async def test_a_missing_instance_and_a_missing_webhook_are_found(clinic: Clinic
     del clinic.evolution.state.instances["gone"]
     clinic.evolution.instance("silent").webhook = None
     findings = await clinic.examine()
-    assert "does not know the instance" in findings["webhook of gone"].said
-    assert findings["webhook of silent"].said == "none is registered"
+    assert "does not know the instance" in findings["webhook of gone"].observation
+    assert findings["webhook of silent"].observation == "none is registered"
 
 
 async def test_another_master_key_than_the_units_were_made_with_is_found(clinic: Clinic) -> None:
@@ -286,7 +286,7 @@ async def test_another_master_key_than_the_units_were_made_with_is_found(clinic:
     clinic.set("ZAPLINE_MASTER_KEY", "x" * 40)
     found = (await clinic.examine())["master key"]
     assert found.verdict is Verdict.FAIL
-    assert "1 of 1 units" in found.said
+    assert "1 of 1 units" in found.observation
 
 
 async def test_a_lost_key_file_is_found_and_not_made_anew(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,7 +327,7 @@ async def test_a_proxy_that_does_not_pass_webhooks_on_is_found(clinic: Clinic, s
         clinic.set("BASE_URL", f"http://127.0.0.1:{port}")
         found = (await clinic.examine())["BASE_URL"]
     assert found.verdict is Verdict.FAIL
-    assert words in found.said
+    assert words in found.observation
 
 
 # -- the command -----------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 
 from zapline.daemon.doctor.finding import Finding, Verdict
 from zapline.daemon.doctor.host_checks import check_host, filesystem
-from zapline.daemon.doctor.listener_checks import _from_evolution
+from zapline.daemon.doctor.listener_checks import _check_from_evolution
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from zapline.daemon.doctor.listener_checks import _from_evolution
 def test_a_base_url_that_evolution_cannot_follow_is_a_warning(
     base_url: str, evolution_url: str, verdict: Verdict
 ) -> None:
-    assert _from_evolution(base_url, evolution_url).verdict is verdict
+    assert _check_from_evolution(base_url, evolution_url).verdict is verdict
 
 
 # -- this machine ----------------------------------------------------------------------------------------
@@ -61,7 +61,7 @@ async def test_a_disk_in_memory_is_a_failure() -> None:
         pytest.skip("this machine has no /dev/shm in memory")
     found = (await look(Path(point)))["disk"]
     assert found.verdict is Verdict.FAIL
-    assert "tmpfs" in found.said
+    assert "tmpfs" in found.observation
 
 
 def test_the_deepest_and_latest_mount_counts(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from zapline.daemon.doctor.evolution_checks import STORES, Server, _raw_instances, _storage
+from zapline.daemon.doctor.evolution_checks import STORAGE, Server, _check_storage, _raw_instances
 from zapline.daemon.doctor.finding import Finding, Verdict
 from zapline.domain.ids import UnitId
 from zapline.domain.line.reasons import Phase
@@ -40,7 +40,7 @@ async def test_whether_statuses_are_kept_shows_in_what_was_sent(
             evolution.inject_fault(fault, path="/chat/findMessages")
         unit = UnitRecord(UnitId(uuid4()), "Loja", "loja", 1, b"", stored=StoredLineState(phase=Phase.OPEN))
         found: list[Finding] = []
-        await _storage(server, await _raw_instances(server), [unit], found.append)
+        await _check_storage(server, await _raw_instances(server), [unit], found.append)
         [finding] = found
-        assert (finding.what, finding.verdict) == (STORES, verdict)
+        assert (finding.what, finding.verdict) == (STORAGE, verdict)
         assert words in finding.next_step

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zapline.daemon.logs.redaction import TEXT_LIMIT, Scrubber
+from zapline.daemon.logs.redaction import TEXT_LIMIT, Redactor
 
 TOKEN = "tR4ns1ent-S3cret_0f-A-W3bhook"
 
@@ -33,7 +33,7 @@ class Mute:
     ],
 )
 def test_a_registered_secret_is_replaced_wherever_it_stands(text: str) -> None:
-    scrubber = Scrubber()
+    scrubber = Redactor()
     assert scrubber.text(text) == text
     scrubber.register(TOKEN)
     assert TOKEN not in scrubber.text(text)
@@ -51,20 +51,20 @@ def test_a_registered_secret_is_replaced_wherever_it_stands(text: str) -> None:
     ],
 )
 def test_secrets_with_special_characters_are_found_in_every_spelling(secret: str, text: str) -> None:
-    scrubber = Scrubber()
+    scrubber = Redactor()
     scrubber.register(secret)
     assert "[MASKED]" in scrubber.text(text)
 
 
 def test_of_two_secrets_with_one_beginning_the_longer_is_replaced() -> None:
-    scrubber = Scrubber()
+    scrubber = Redactor()
     scrubber.register("a" * 16)
     scrubber.register("a" * 16 + "tail")
     assert scrubber.text("a" * 16 + "tail") == "[MASKED]"
 
 
 def test_too_short_a_secret_does_not_eat_the_lines() -> None:
-    scrubber = Scrubber()
+    scrubber = Redactor()
     scrubber.register("")
     scrubber.register("abc")
     assert scrubber.text("abc") == "abc"
@@ -72,7 +72,7 @@ def test_too_short_a_secret_does_not_eat_the_lines() -> None:
 
 @given(st.lists(st.text(min_size=4, max_size=40), min_size=1, max_size=5), st.text(max_size=20), st.data())
 def test_no_registered_secret_survives(known: list[str], around: str, data: st.DataObject) -> None:
-    scrubber = Scrubber()
+    scrubber = Redactor()
     for secret in known:
         scrubber.register(secret)
     secret = data.draw(st.sampled_from(known))
@@ -82,7 +82,7 @@ def test_no_registered_secret_survives(known: list[str], around: str, data: st.D
 
 
 def test_thousands_of_secrets_cost_next_to_nothing() -> None:
-    scrubber = Scrubber()
+    scrubber = Redactor()
     known = [secrets.token_urlsafe(32) for _ in range(5_000)]
     for secret in known:
         scrubber.register(secret)
@@ -114,11 +114,11 @@ def test_thousands_of_secrets_cost_next_to_nothing() -> None:
     ],
 )
 def test_every_kind_of_value_becomes_masked_json(value: object, shown: object) -> None:
-    assert Scrubber().plain(value) == shown
+    assert Redactor().plain(value) == shown
 
 
 def test_fields_with_telling_names_show_nothing() -> None:
-    shown = Scrubber().fields({"apikey": ["x"], "token": None, "password": 5, "key": {"a": 1}, "unit": "u"})
+    shown = Redactor().fields({"apikey": ["x"], "token": None, "password": 5, "key": {"a": 1}, "unit": "u"})
     assert shown == {
         "apikey": "[MASKED]",
         "token": "[MASKED]",
@@ -129,7 +129,7 @@ def test_fields_with_telling_names_show_nothing() -> None:
 
 
 def test_values_are_bounded_in_length_depth_and_number() -> None:
-    scrubber = Scrubber()
+    scrubber = Redactor()
     assert len(str(scrubber.plain("word " * 50_000))) < TEXT_LIMIT + 50
     assert scrubber.plain(list(range(60)))[-1] == "... 10 more"  # type: ignore[index]
     assert scrubber.plain({str(number): 1 for number in range(60)})["..."] == "10 more"  # type: ignore[index,call-overload]
@@ -139,14 +139,14 @@ def test_values_are_bounded_in_length_depth_and_number() -> None:
 
 
 def test_a_long_block_keeps_its_beginning_and_its_end() -> None:
-    shown = Scrubber().block("first\n" + "word\n" * 100_000 + "last 5511999999999")
+    shown = Redactor().block("first\n" + "word\n" * 100_000 + "last 5511999999999")
     assert shown.startswith("first\n")
     assert shown.endswith("\nlast ****9999")
     assert len(shown) < 3 * TEXT_LIMIT
 
 
 def test_no_secret_is_cut_in_half_by_the_limits() -> None:
-    scrubber = Scrubber()
+    scrubber = Redactor()
     scrubber.register(TOKEN)
     for shift in range(len(TOKEN)):
         padding = "x " * ((TEXT_LIMIT - shift) // 2)

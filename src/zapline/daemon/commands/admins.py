@@ -1,16 +1,16 @@
-"""``zapline admin``: the people who may sign in. Passwords never stand in arguments, nor in requests to the daemon."""
+"""``zapline admin``: the administrators. Passwords are never in arguments or in control requests."""
 
 import sys
 from typing import Annotated, Any
 
 import typer
 
-from zapline.daemon.commands.terminal import AsJson, database_url, group, run, say, show_json, show_table
+from zapline.daemon.commands.terminal import AsJson, command_group, database_url, echo, echo_json, echo_table, run_async
 from zapline.domain.errors import LocalError
 
-app = group("The administrators, who sign in to the API.")
+app = command_group("The administrators, who sign in to the API.")
 
-LEAST = 12
+MIN_PASSWORD = 12
 """Characters of a password that a person chose."""
 
 Email = Annotated[str, typer.Argument(help="The e-mail address to sign in with.")]
@@ -25,7 +25,7 @@ def add(email: Email, generate: Generate = False, password_stdin: FromStdin = Fa
     \b
     Example: zapline admin add ana@example.com --generate
     """
-    _set(email, generate, password_stdin, known=False)
+    _set_password(email, generate, password_stdin, exists=False)
 
 
 @app.command()
@@ -35,7 +35,7 @@ def password(email: Email, generate: Generate = False, password_stdin: FromStdin
     \b
     Example: zapline admin password ana@example.com
     """
-    _set(email, generate, password_stdin, known=True)
+    _set_password(email, generate, password_stdin, exists=True)
 
 
 @app.command("list")
@@ -45,13 +45,13 @@ def list_admins(as_json: AsJson = False) -> None:
     \b
     Example: zapline admin list
     """
-    rows = run(_read, database_url())
+    rows = run_async(_read_admins, database_url())
     if as_json:
-        show_json(rows)
+        echo_json(rows)
         return
     keys = ("email", "createdAt", "disabledAt")
     empty = "There is no administrator yet. Add one: zapline admin add EMAIL"
-    show_table(("EMAIL", "CREATED", "DISABLED"), [[row[key] for key in keys] for row in rows], empty)
+    echo_table(("EMAIL", "CREATED", "DISABLED"), [[row[key] for key in keys] for row in rows], empty)
 
 
 @app.command()
@@ -61,8 +61,8 @@ def disable(email: Email) -> None:
     \b
     Example: zapline admin disable ana@example.com
     """
-    run(_enable, database_url(), email.strip().lower(), False)
-    say(f"{email} may not sign in any more, and what was signed in is ended.")
+    run_async(_set_enabled, database_url(), email.strip().lower(), False)
+    echo(f"{email} may not sign in any more, and what was signed in is ended.")
 
 
 @app.command()
@@ -72,39 +72,39 @@ def enable(email: Email) -> None:
     \b
     Example: zapline admin enable ana@example.com
     """
-    run(_enable, database_url(), email.strip().lower(), True)
-    say(f"{email} may sign in again.")
+    run_async(_set_enabled, database_url(), email.strip().lower(), True)
+    echo(f"{email} may sign in again.")
 
 
-def _set(email: str, generate: bool, from_stdin: bool, *, known: bool) -> None:
+def _set_password(email: str, generate: bool, from_stdin: bool, *, exists: bool) -> None:
     email = email.strip().lower()
     if email.count("@") != 1 or email.startswith("@") or email.endswith("@") or any(map(str.isspace, email)):
         raise typer.BadParameter(f"{email!r} is not an e-mail address")
     if generate and from_stdin:
         raise typer.BadParameter("--generate and --password-stdin exclude each other")
     url = database_url()
-    if run(_is_known, url, email) is not known:
-        raise _unknown(email) if known else _known(email)
-    chosen = _password(generate, from_stdin)
-    if known:
-        ended = run(_change, url, email, _hash(chosen))
-        say(f"{email} has a new password; {ended} sessions and tokens of the old one are ended.")
+    if run_async(_admin_exists, url, email) is not exists:
+        raise _no_such_admin(email) if exists else _already_exists(email)
+    chosen = _ask_password(generate, from_stdin)
+    if exists:
+        ended = run_async(_change_password, url, email, _hash(chosen))
+        echo(f"{email} has a new password; {ended} sessions and tokens of the old one are ended.")
     else:
-        run(_add, url, email, _hash(chosen))
-        say(f"{email} may sign in: POST /admin/login.")
+        run_async(_add_admin, url, email, _hash(chosen))
+        echo(f"{email} may sign in: POST /admin/login.")
     if generate:
-        say(f"Password, shown only now: {chosen}")
+        echo(f"Password, shown only now: {chosen}")
 
 
-def _unknown(email: str) -> LocalError:
+def _no_such_admin(email: str) -> LocalError:
     return LocalError(f"there is no administrator {email}; add one: zapline admin add {email}")
 
 
-def _known(email: str) -> LocalError:
+def _already_exists(email: str) -> LocalError:
     return LocalError(f"{email} is an administrator already; for a new password: zapline admin password {email}")
 
 
-def _password(generate: bool, from_stdin: bool) -> str:
+def _ask_password(generate: bool, from_stdin: bool) -> str:
     if generate:
         import secrets
 
@@ -119,8 +119,8 @@ def _password(generate: bool, from_stdin: bool) -> str:
         chosen = getpass("Password: ")
         if getpass("Again: ") != chosen:
             raise LocalError("the two passwords differ; nothing was changed")
-    if len(chosen) < LEAST:
-        raise LocalError(f"a password has at least {LEAST} characters; nothing was changed")
+    if len(chosen) < MIN_PASSWORD:
+        raise LocalError(f"a password has at least {MIN_PASSWORD} characters; nothing was changed")
     return chosen
 
 
@@ -130,7 +130,7 @@ def _hash(chosen: str) -> str:
     return PasswordHasher().hash(chosen)
 
 
-async def _is_known(url: str, email: str) -> bool:
+async def _admin_exists(url: str, email: str) -> bool:
     from zapline.sql.accounts.administrators import get_admin
     from zapline.sql.postgres.connection import connect
 
@@ -138,53 +138,53 @@ async def _is_known(url: str, email: str) -> bool:
         return await get_admin(conn, email) is not None
 
 
-async def _add(url: str, email: str, password_hash: str) -> None:
-    from zapline.daemon.commands.audited_changes import own_change
+async def _add_admin(url: str, email: str, password_hash: str) -> None:
+    from zapline.daemon.commands.audited_changes import audited_transaction
     from zapline.sql.accounts.administrators import add_admin
 
-    async with own_change(url, "admin add", email) as conn:
+    async with audited_transaction(url, "admin add", email) as conn:
         if await add_admin(conn, email, password_hash) is None:
-            raise _known(email)
+            raise _already_exists(email)
 
 
-async def _change(url: str, email: str, password_hash: str) -> int:
-    """How many sessions and tokens it has ended."""
-    from zapline.daemon.commands.audited_changes import own_change
-    from zapline.sql.accounts.access_tokens import revoke_all_of_admin
+async def _change_password(url: str, email: str, password_hash: str) -> int:
+    """How many sessions and tokens were ended."""
+    from zapline.daemon.commands.audited_changes import audited_transaction
+    from zapline.sql.accounts.access_tokens import revoke_all_admin_tokens
     from zapline.sql.accounts.administrators import set_password
 
-    async with own_change(url, "admin password", email) as conn:
+    async with audited_transaction(url, "admin password", email) as conn:
         admin = await set_password(conn, email, password_hash)
         if admin is None:
-            raise _unknown(email)
-        return await revoke_all_of_admin(conn, admin)
+            raise _no_such_admin(email)
+        return await revoke_all_admin_tokens(conn, admin)
 
 
-async def _enable(url: str, email: str, enabled: bool) -> None:
-    from zapline.daemon.commands.audited_changes import own_change
-    from zapline.sql.accounts.access_tokens import revoke_all_of_admin
+async def _set_enabled(url: str, email: str, enabled: bool) -> None:
+    from zapline.daemon.commands.audited_changes import audited_transaction
+    from zapline.sql.accounts.access_tokens import revoke_all_admin_tokens
     from zapline.sql.accounts.administrators import set_enabled
 
-    async with own_change(url, "admin enable" if enabled else "admin disable", email) as conn:
+    async with audited_transaction(url, "admin enable" if enabled else "admin disable", email) as conn:
         admin = await set_enabled(conn, email, enabled)
         if admin is None:
-            raise _unknown(email)
+            raise _no_such_admin(email)
         if not enabled:
-            await revoke_all_of_admin(conn, admin)
+            await revoke_all_admin_tokens(conn, admin)
 
 
-async def _read(url: str) -> list[dict[str, Any]]:
+async def _read_admins(url: str) -> list[dict[str, Any]]:
     from zapline.daemon.commands.date_times import iso
     from zapline.sql.accounts.administrators import list_admins
     from zapline.sql.postgres.connection import connect
 
     async with await connect(url, role="zapline_engine", application_name="zapline-command") as conn:
-        found = await list_admins(conn)
+        admins = await list_admins(conn)
     return [
         {
             "email": admin.email,
             "createdAt": iso(admin.created_at.timestamp()),
             "disabledAt": iso(admin.disabled_at.timestamp()) if admin.disabled_at else None,
         }
-        for admin in found
+        for admin in admins
     ]

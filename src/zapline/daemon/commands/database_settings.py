@@ -1,4 +1,4 @@
-"""What commands are told that need the database and the master key, but neither Evolution nor BASE_URL."""
+"""Settings of commands that need the database and the master key, but neither Evolution nor BASE_URL."""
 
 from copy import copy
 from pathlib import Path
@@ -9,13 +9,13 @@ from zapline.daemon.settings import DatabaseSettings, Settings
 
 
 class KeySettings(DatabaseSettings):
-    """A part of ``Settings``, with the same names and defaults."""
+    """A subset of ``Settings``, with the same names and defaults."""
 
     state_dir: Path = cast(Path, copy(Settings.model_fields["state_dir"]))
     master_key: StrongSecret | None = cast(None, copy(Settings.model_fields["master_key"]))
 
 
 class RegionSettings(DatabaseSettings):
-    """A part of ``Settings`` for commands that are given phones."""
+    """A subset of ``Settings`` for commands that take phone numbers."""
 
     default_region: str = cast(str, copy(Settings.model_fields["default_region"]))

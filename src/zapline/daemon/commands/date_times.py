@@ -1,4 +1,4 @@
-"""Reads and writes moments as people type them."""
+"""Parses and formats times as people type them."""
 
 import re
 from datetime import UTC, datetime
@@ -9,8 +9,8 @@ _AGO = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)\s*([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def moment(text: str, now: float) -> float:
-    """UTC seconds of an ISO time (UTC where it names no zone) or of a span before ``now`` (``2h``, ``30m``).
+def parse_time(text: str, now: float) -> float:
+    """UTC seconds of an ISO time (UTC without a zone) or of a span before ``now`` (``2h``, ``30m``).
 
     Raises LocalError for anything else, and for the future.
     """

@@ -1,4 +1,4 @@
-"""``zapline dead-letters`` and ``zapline replay``: what could not be used, and what the journal still holds."""
+"""``zapline dead-letters`` and ``zapline replay``: dead letters, and what the journal still holds."""
 
 from typing import Annotated, Any
 
@@ -6,18 +6,18 @@ import typer
 
 from zapline.daemon.commands.terminal import (
     AsJson,
-    ask,
+    ask_daemon,
+    command_group,
     database_url,
-    group,
-    progress,
-    run,
-    say,
-    show_json,
-    show_table,
-    uuid_of,
+    echo,
+    echo_json,
+    echo_progress,
+    echo_table,
+    parse_unit_id,
+    run_async,
 )
 
-app = group("Webhooks that could not be used, each kept with its reason.")
+app = command_group("Webhooks that could not be used, each kept with its reason.")
 
 REPLAY_SECONDS = 600.0
 """A day of a busy journal is marked in minutes."""
@@ -35,13 +35,13 @@ def list_letters(
     \b
     Example: zapline dead-letters list --limit 20
     """
-    rows = run(_read, database_url(), uuid_of(unit) if unit else None, before, limit)
+    rows = run_async(_read, database_url(), parse_unit_id(unit) if unit else None, before, limit)
     if as_json:
-        show_json(rows)
+        echo_json(rows)
         return
     keys = ("id", "unit", "reason", "event", "size", "receivedAt", "revivedAt", "detail")
     head = ("ID", "UNIT", "REASON", "EVENT", "BYTES", "RECEIVED", "REPLAYED", "DETAIL")
-    show_table(head, [[row[key] for key in keys] for row in rows], "There are no dead letters.")
+    echo_table(head, [[row[key] for key in keys] for row in rows], "There are no dead letters.")
 
 
 async def _read(url: str, unit: str | None, before: int | None, limit: int) -> list[dict[str, Any]]:
@@ -81,8 +81,8 @@ def replay_letter(
     Example: zapline dead-letters replay 17 18
     """
     for id in ids:
-        ask("replay-dead-letter", {"id": id})
-        say(f"Dead letter {id} was given to its unit again.")
+        ask_daemon("replay-dead-letter", {"id": id})
+        echo(f"Dead letter {id} was given to its unit again.")
 
 
 def replay(
@@ -96,10 +96,10 @@ def replay(
     """
     import time
 
-    from zapline.daemon.commands.date_times import iso, moment
+    from zapline.daemon.commands.date_times import iso, parse_time
 
-    start = moment(since, time.time())
-    arguments: dict[str, Any] = {"since": start} | ({"unit": uuid_of(unit)} if unit else {})
-    progress(f"Asking the daemon to replay what was received since {iso(start)} ...")
-    entries = ask("replay", arguments, REPLAY_SECONDS)["entries"]
-    say(f"{entries} webhooks of the journal are being stored again; /health shows the journal's depth.")
+    start = parse_time(since, time.time())
+    arguments: dict[str, Any] = {"since": start} | ({"unit": parse_unit_id(unit)} if unit else {})
+    echo_progress(f"Asking the daemon to replay what was received since {iso(start)} ...")
+    entries = ask_daemon("replay", arguments, REPLAY_SECONDS)["entries"]
+    echo(f"{entries} webhooks of the journal are being stored again; /health shows the journal's depth.")

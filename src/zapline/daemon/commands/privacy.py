@@ -1,4 +1,4 @@
-"""``zapline privacy``: what is held of a person, erasing him, and for how long a unit keeps its messages."""
+"""``zapline privacy``: export and erasure of a person, and how long a unit keeps its messages."""
 
 import sys
 from pathlib import Path
@@ -6,16 +6,26 @@ from typing import Annotated, Any
 
 import typer
 
-from zapline.daemon.commands.terminal import AsJson, ask, database_url, group, progress, run, say, show_json, uuid_of
+from zapline.daemon.commands.terminal import (
+    AsJson,
+    ask_daemon,
+    command_group,
+    database_url,
+    echo,
+    echo_json,
+    echo_progress,
+    parse_unit_id,
+    run_async,
+)
 from zapline.domain.errors import LocalError
 
-app = group("What is held of people: export, erasure, and for how long it is kept.")
+app = command_group("What is held of people: export, erasure, and for how long it is kept.")
 
 UnitOption = Annotated[str, typer.Option("--unit", help="The unit's id, as `zapline units list` shows it.")]
 Phone = Annotated[str | None, typer.Option(help="The person's phone in any spelling, or lid: and digits.")]
 Contact = Annotated[str | None, typer.Option(help="Or the id of a contact or a conversation.")]
-LOOK_EVERY = 0.5
-"""Seconds between looks at a job."""
+POLL_SECONDS = 0.5
+"""Seconds between two queries for a job's state."""
 
 
 @app.command()
@@ -33,9 +43,9 @@ def export(
     Example: zapline privacy export --unit 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11 --phone "+55 11 99999-0001"
     """
     _require_one(phone, contact)
-    run(_export, database_url(), uuid_of(unit), phone, contact, out)
+    run_async(_export, database_url(), parse_unit_id(unit), phone, contact, out)
     if out is not None:
-        progress(f"Written to {out}.")
+        echo_progress(f"Written to {out}.")
 
 
 @app.command()
@@ -54,19 +64,19 @@ def erase(
     from zapline.domain.privacy.masking import mask_phone
 
     _require_one(phone, contact)
-    unit = uuid_of(unit)
-    who = mask_phone(phone) if phone is not None else contact
+    unit = parse_unit_id(unit)
+    person = mask_phone(phone) if phone is not None else contact
     if not yes:
-        typer.confirm(f"Erase everything that is held of {who} in unit {unit}? It cannot be undone.", abort=True)
-    given = {"phone": phone} if phone is not None else {"contact": uuid_of(contact or "")}
-    job = ask("erase-person", {"unit": unit} | given)["erasure"]
-    progress(f"Erasing {who}; should this command end, the daemon goes on ...")
-    found = run(_follow, database_url(), unit, job)
+        typer.confirm(f"Erase everything that is held of {person} in unit {unit}? It cannot be undone.", abort=True)
+    contact_argument = {"phone": phone} if phone is not None else {"contact": parse_unit_id(contact or "")}
+    job = ask_daemon("erase-person", {"unit": unit} | contact_argument)["erasure"]
+    echo_progress(f"Erasing {person}; should this command end, the daemon goes on ...")
+    erasure = run_async(_wait_for_erasure, database_url(), unit, job)
     if as_json:
-        show_json(found)
+        echo_json(erasure)
         return
-    went = ", ".join(f"{count} {what}" for what, count in sorted(found["counts"].items()))
-    say(f"Erased ({job}): {went or 'nothing was held'}.")
+    counts = ", ".join(f"{count} {what}" for what, count in sorted(erasure["counts"].items()))
+    echo(f"Erased ({job}): {counts or 'nothing was held'}.")
 
 
 @app.command()
@@ -81,17 +91,17 @@ def retention(
     \b
     Example: zapline privacy retention --unit 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11 --days 365 --yes
     """
-    unit = uuid_of(unit)
+    unit = parse_unit_id(unit)
     if days is not None and forever:
         raise typer.BadParameter("--days and --forever exclude each other")
     if days is None and not forever:
-        kept = run(_kept, database_url(), unit)
-        say(f"Unit {unit} keeps its messages {f'for {kept} days' if kept is not None else 'for ever'}.")
+        current = run_async(_read_retention, database_url(), unit)
+        echo(f"Unit {unit} keeps its messages {f'for {current} days' if current is not None else 'for ever'}.")
         return
     if days is not None and not yes:
         typer.confirm(f"Delete for good what unit {unit} holds that is older than {days} days?", abort=True)
-    ask("keep-messages", {"unit": unit, "days": days})
-    say(f"Unit {unit} keeps its messages {f'for {days} days' if days is not None else 'for ever'}.")
+    ask_daemon("keep-messages", {"unit": unit, "days": days})
+    echo(f"Unit {unit} keeps its messages {f'for {days} days' if days is not None else 'for ever'}.")
 
 
 def _require_one(phone: str | None, contact: str | None) -> None:
@@ -105,35 +115,35 @@ async def _export(url: str, unit: str, phone: str | None, contact: str | None, o
     from contextlib import aclosing
     from uuid import UUID
 
-    from zapline.daemon.commands.audited_changes import own_change
+    from zapline.daemon.commands.audited_changes import audited_transaction
     from zapline.daemon.commands.database_settings import RegionSettings
     from zapline.daemon.settings import load
     from zapline.domain.ids import UnitId
     from zapline.domain.privacy.masking import mask_phone
     from zapline.sql.postgres.pool import Pool
     from zapline.sql.privacy import export
-    from zapline.supervisors.privacy.erasure_jobs import UnknownContact, canonical_of
+    from zapline.supervisors.privacy.erasure_jobs import UnknownContact, canonical_name
 
     id = UnitId(UUID(unit))
-    names = [canonical_of(phone, load(RegionSettings).default_region)] if phone is not None else []
-    async with own_change(url, "export-person", mask_phone(phone) if phone is not None else contact, id):
-        pass  # it is written down before anything is read
+    names = [canonical_name(phone, load(RegionSettings).default_region)] if phone is not None else []
+    async with audited_transaction(url, "export-person", mask_phone(phone) if phone is not None else contact, id):
+        pass  # audited before anything is read
     async with Pool.open(url, size=1, role="zapline_api") as pool:
-        person = await export.find_person(pool, id, names, UUID(uuid_of(contact)) if contact else None)
+        person = await export.find_person(pool, id, names, UUID(parse_unit_id(contact)) if contact else None)
         if person is None:
             raise UnknownContact("the unit has no such contact")
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
         target = os.fdopen(os.open(out, flags, 0o600), "wb") if out is not None else sys.stdout.buffer
-        async with aclosing(export.export(pool, person, time.time())) as pieces:
-            async for piece in pieces:
-                target.write(piece)
+        async with aclosing(export.export_person(pool, person, time.time())) as chunks:
+            async for chunk in chunks:
+                target.write(chunk)
         target.flush()
         if out is not None:
             target.close()
 
 
-async def _follow(url: str, unit: str, job: str) -> dict[str, Any]:
-    """How the job has ended; says what it waits for."""
+async def _wait_for_erasure(url: str, unit: str, job: str) -> dict[str, Any]:
+    """The final state of the job; reports what it waits for."""
     from uuid import UUID
 
     import trio
@@ -142,21 +152,21 @@ async def _follow(url: str, unit: str, job: str) -> dict[str, Any]:
     from zapline.sql.postgres.pool import Pool
     from zapline.sql.privacy.erasure import list_erasures
 
-    said = None
+    reported = None
     async with Pool.open(url, size=1, role="zapline_api") as pool:
         while True:
-            found = await list_erasures(pool, UnitId(UUID(unit)), None, 1, UUID(job))
-            if not found:
+            erasures = await list_erasures(pool, UnitId(UUID(unit)), None, 1, UUID(job))
+            if not erasures:
                 raise LocalError("the job is gone; ask again")
-            if found[0].state == "done":
-                return {"id": job, "state": "done", "counts": found[0].counts}
-            if found[0].waits_for != said:
-                said = found[0].waits_for
-                progress(f"It waits: {said}." if said else "It goes on ...")
-            await trio.sleep(LOOK_EVERY)
+            if erasures[0].state == "done":
+                return {"id": job, "state": "done", "counts": erasures[0].counts}
+            if erasures[0].waits_for != reported:
+                reported = erasures[0].waits_for
+                echo_progress(f"It waits: {reported}." if reported else "It goes on ...")
+            await trio.sleep(POLL_SECONDS)
 
 
-async def _kept(url: str, unit: str) -> int | None:
+async def _read_retention(url: str, unit: str) -> int | None:
     from uuid import UUID
 
     from zapline.sql.postgres.connection import connect

@@ -1,4 +1,4 @@
-"""``zapline reconcile``: has the daemon read back from Evolution what webhooks have missed, and shows how it goes."""
+"""``zapline reconcile``: has the daemon read back from Evolution what webhooks missed, and shows the progress."""
 
 import sys
 import time
@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
-from zapline.daemon.commands.terminal import AsJson, ask, progress, say, show_json, uuid_of
+from zapline.daemon.commands.terminal import AsJson, ask_daemon, echo, echo_json, echo_progress, parse_unit_id
 from zapline.domain.errors import LocalError
 
-_FIRST_QUESTION, _ASK_EVERY = 0.1, 1.0
-"""Seconds until it is asked how far it has come, the first time and after a while."""
-_QUIET_SECONDS = 30.0
-"""A daemon that is busy may answer late; past this it is gone."""
+_FIRST_POLL, _POLL_SECONDS = 0.1, 1.0
+"""Seconds between two questions for the progress, at first and later."""
+_REPLY_SECONDS = 30.0
+"""A busy daemon may answer late; after this it is gone."""
 
 
 def reconcile(
@@ -26,47 +26,47 @@ def reconcile(
     \b
     Example: zapline reconcile --unit 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11 --since 2h
     """
-    from zapline.daemon.commands.date_times import iso, moment
+    from zapline.daemon.commands.date_times import iso, parse_time
 
     if (unit is None) is not every:
         raise typer.BadParameter("name one unit with --unit, or all of them with --all")
-    start = moment(since, time.time())
-    whose: dict[str, Any] = {"unit": uuid_of(unit)} if unit else {}
-    begun = ask("reconcile", {"since": start, **whose})
-    if not begun["units"]:
+    start = parse_time(since, time.time())
+    selection: dict[str, Any] = {"unit": parse_unit_id(unit)} if unit else {}
+    started = ask_daemon("reconcile", {"since": start, **selection})
+    if not started["units"]:
         raise LocalError("there is no unit that could be read; add one: zapline units add NAME")
-    progress(f"Reading what Evolution has stored since {iso(start)} ...")
-    result = _follow(whose)
+    echo_progress(f"Reading what Evolution has stored since {iso(start)} ...")
+    result = _show_progress(selection)
     if as_json:
-        show_json(result)
+        echo_json(result)
     else:
-        say(
+        echo(
             f"{result['records']} messages read in {result['pages']} pages, {result['statuses']} of them with a "
             f"status; {result['repaired']} were missing and are stored now."
         )
     if result["failures"]:
-        raise LocalError(_what_next(result, since))
+        raise LocalError(_failure_text(result, since))
 
 
-def _follow(whose: dict[str, Any]) -> dict[str, Any]:
-    """Show a bar until it is done. The number of windows grows where one holds too much at once."""
-    pause = _FIRST_QUESTION
+def _show_progress(selection: dict[str, Any]) -> dict[str, Any]:
+    """Show a progress bar until the run is done. The number of windows grows when a full one is split."""
+    pause = _FIRST_POLL
     with typer.progressbar(length=1, label="Reconciling", file=sys.stderr, show_pos=True) as bar:
         while True:
-            found = ask("reconcile-progress", whose, _QUIET_SECONDS)
-            if not found["units"]:
+            progress = ask_daemon("reconcile-progress", selection, _REPLY_SECONDS)
+            if not progress["units"]:
                 raise LocalError(
                     "the daemon was restarted meanwhile and has forgotten this run; give the command again"
                 )
-            bar.length = max(found["windows"], 1)
-            bar.update(found["windowsDone"] - bar.pos)
-            if not found["running"]:
-                return found
+            bar.length = max(progress["windows"], 1)
+            bar.update(progress["windowsDone"] - bar.pos)
+            if not progress["running"]:
+                return progress
             time.sleep(pause)
-            pause = min(pause * 1.5, _ASK_EVERY)
+            pause = min(pause * 1.5, _POLL_SECONDS)
 
 
-def _what_next(result: dict[str, Any], since: str) -> str:
+def _failure_text(result: dict[str, Any], since: str) -> str:
     from zapline.daemon.commands.date_times import iso
 
     reasons = "; ".join(f"unit {each['unit']}: {each['error']}" for each in result["failed"])

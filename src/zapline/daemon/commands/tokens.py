@@ -1,16 +1,25 @@
-"""``zapline tokens``: the bearer tokens of a unit. A token is printed once, and its digest alone is kept."""
+"""``zapline tokens``: a unit's bearer tokens. A token is printed once; only its digest is stored."""
 
 from typing import Annotated, Any
 from uuid import UUID
 
 import typer
 
-from zapline.daemon.commands.terminal import AsJson, database_url, group, run, say, show_json, show_table, uuid_of
+from zapline.daemon.commands.terminal import (
+    AsJson,
+    command_group,
+    database_url,
+    echo,
+    echo_json,
+    echo_table,
+    parse_unit_id,
+    run_async,
+)
 from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId
 from zapline.domain.principals import Scope
 
-app = group("The tokens with which a unit's CRM calls the API.")
+app = command_group("The tokens with which a unit's CRM calls the API.")
 
 UnitOption = Annotated[str, typer.Option("--unit", help="The unit's id, as `zapline units list` shows it.")]
 
@@ -33,13 +42,15 @@ def mint(
     label = label.strip()
     if not (1 <= len(label) <= 100 and label.isprintable()):
         raise typer.BadParameter("a label is a line of 1 to 100 characters", param_hint="--label")
-    token, row = run(_mint, database_url(), UnitId(UUID(uuid_of(unit))), label, frozenset(scope), expires_days)
+    token, row = run_async(
+        _mint, database_url(), UnitId(UUID(parse_unit_id(unit))), label, frozenset(scope), expires_days
+    )
     if as_json:
-        show_json({**row, "token": token})
+        echo_json({**row, "token": token})
         return
-    say(f"Token {row['id']} ({label}) may {', '.join(row['scopes'])}. It is shown only now:")
-    say(token)
-    say(f"Try it: curl -H 'Authorization: Bearer TOKEN' BASE_URL/units/{row['unitId']}")
+    echo(f"Token {row['id']} ({label}) may {', '.join(row['scopes'])}. It is shown only now:")
+    echo(token)
+    echo(f"Try it: curl -H 'Authorization: Bearer TOKEN' BASE_URL/units/{row['unitId']}")
 
 
 @app.command("list")
@@ -49,16 +60,16 @@ def list_tokens(unit: UnitOption, as_json: AsJson = False) -> None:
     \b
     Example: zapline tokens list --unit 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11
     """
-    unit = uuid_of(unit)
-    rows = run(_read, database_url(), UnitId(UUID(unit)))
+    unit = parse_unit_id(unit)
+    rows = run_async(_read, database_url(), UnitId(UUID(unit)))
     if as_json:
-        show_json(rows)
+        echo_json(rows)
         return
     keys = ("id", "label", "scopes", "createdBy", "createdAt", "lastUsedAt", "expiresAt", "revokedAt")
     head = ("TOKEN", "LABEL", "MAY", "BY", "CREATED", "LAST USED", "EXPIRES", "REVOKED")
     table = [[",".join(row[key]) if key == "scopes" else row[key] for key in keys] for row in rows]
     empty = f"There is no token yet. Make one: zapline tokens mint --unit {unit} --label CRM --scope read"
-    show_table(head, table, empty)
+    echo_table(head, table, empty)
 
 
 @app.command()
@@ -75,61 +86,61 @@ def revoke(
         id = UUID(token)
     except ValueError:
         raise LocalError("that is not a token's id; `zapline tokens list --unit UNIT` shows them") from None
-    label = run(_revoke, database_url(), UnitId(UUID(uuid_of(unit))), id)
-    say(f"Token {id} ({label}) is revoked.")
+    label = run_async(_revoke, database_url(), UnitId(UUID(parse_unit_id(unit))), id)
+    echo(f"Token {id} ({label}) is revoked.")
 
 
 async def _mint(
     url: str, unit: UnitId, label: str, scopes: frozenset[Scope], days: int | None
 ) -> tuple[str, dict[str, Any]]:
-    from zapline.daemon.commands.audited_changes import own_change
-    from zapline.daemon.invoking_user import operator
+    from zapline.daemon.commands.audited_changes import audited_transaction
+    from zapline.daemon.invoking_user import invoking_user
     from zapline.domain.principals import TokenKind
-    from zapline.sql.accounts.access_tokens import Grant, issue
+    from zapline.sql.accounts.access_tokens import NewToken, insert_token
     from zapline.sql.units.units import load_units
     from zapline.supervisors.accounts.authentication import new_token
-    from zapline.supervisors.units.roster import digest
+    from zapline.supervisors.units.roster import digest_secret
 
     token = new_token()
     lasts = days * 86400.0 if days is not None else None
-    grant = Grant(TokenKind.UNIT, label, operator().name, unit=unit, scopes=scopes, lasts=lasts)
-    async with own_change(url, "tokens mint", label, unit) as conn:
+    grant = NewToken(TokenKind.UNIT, label, invoking_user().name, unit=unit, scopes=scopes, lasts=lasts)
+    async with audited_transaction(url, "tokens mint", label, unit) as conn:
         if not any(record.id == unit and record.archived_at is None for record in await load_units(conn)):
-            raise _no_unit(unit)
-        return token, _shown(await issue(conn, digest(token), grant))
+            raise _no_such_unit(unit)
+        return token, _as_json(await insert_token(conn, digest_secret(token), grant))
 
 
 async def _read(url: str, unit: UnitId) -> list[dict[str, Any]]:
-    from zapline.sql.accounts.access_tokens import list_of_unit
+    from zapline.sql.accounts.access_tokens import list_unit_tokens
     from zapline.sql.postgres.connection import connect
     from zapline.sql.units.units import load_units
 
     async with await connect(url, role="zapline_engine", application_name="zapline-command") as conn:
         if not any(record.id == unit for record in await load_units(conn)):
-            raise _no_unit(unit)
-        return [_shown(record) for record in await list_of_unit(conn, unit, None, _MOST)]
+            raise _no_such_unit(unit)
+        return [_as_json(record) for record in await list_unit_tokens(conn, unit, None, _MAX_LISTED)]
 
 
 async def _revoke(url: str, unit: UnitId, id: UUID) -> str:
-    from zapline.daemon.commands.audited_changes import own_change
-    from zapline.sql.accounts.access_tokens import revoke_of_unit
+    from zapline.daemon.commands.audited_changes import audited_transaction
+    from zapline.sql.accounts.access_tokens import revoke_unit_token
 
-    async with own_change(url, "tokens revoke", str(id), unit) as conn:
-        label = await revoke_of_unit(conn, unit, id)
+    async with audited_transaction(url, "tokens revoke", str(id), unit) as conn:
+        label = await revoke_unit_token(conn, unit, id)
         if label is None:
             raise LocalError(f"unit {unit} has no such token; `zapline tokens list --unit {unit}` shows them")
         return label
 
 
-_MOST = 1000
-"""Tokens in a list: more than a unit will ever have."""
+_MAX_LISTED = 1000
+"""Tokens in a list: more than a unit ever has."""
 
 
-def _no_unit(unit: UnitId) -> LocalError:
+def _no_such_unit(unit: UnitId) -> LocalError:
     return LocalError(f"there is no unit {unit}; `zapline units list` shows them")
 
 
-def _shown(record: Any) -> dict[str, Any]:
+def _as_json(record: Any) -> dict[str, Any]:
     """The same names as the API's."""
     from zapline.daemon.commands.date_times import iso
 

@@ -1,12 +1,23 @@
-"""``zapline units``: lists units, and has the daemon add, rename, pause, archive, release them, rotate their secret."""
+"""``zapline units``: lists units, and has the daemon add, rename, pause, archive or release them, or rotate a
+secret."""
 
 from typing import Annotated, Any
 
 import typer
 
-from zapline.daemon.commands.terminal import AsJson, ask, database_url, group, run, say, show_json, show_table, uuid_of
+from zapline.daemon.commands.terminal import (
+    AsJson,
+    ask_daemon,
+    command_group,
+    database_url,
+    echo,
+    echo_json,
+    echo_table,
+    parse_unit_id,
+    run_async,
+)
 
-app = group("The units: one WhatsApp line each.")
+app = command_group("The units: one WhatsApp line each.")
 
 UnitArgument = Annotated[str, typer.Argument(metavar="UNIT", help="The unit's id, as `zapline units list` shows it.")]
 
@@ -18,21 +29,21 @@ def list_units(as_json: AsJson = False) -> None:
     \b
     Example: zapline units list
     """
-    rows = run(_read, database_url())
+    rows = run_async(_read, database_url())
     if as_json:
-        show_json(rows)
+        echo_json(rows)
         return
     head = ("UNIT", "NAME", "INSTANCE", "STATUS", "REASON", "PHONE", "SECRET", "UPDATED")
     table = [
         [row[key] for key in ("id", "name", "instance", "status", "reason", "phone", "secretGeneration", "lastUpdate")]
         for row in rows
     ]
-    show_table(head, table, "There is no unit yet. Add one: zapline units add NAME")
+    echo_table(head, table, "There is no unit yet. Add one: zapline units add NAME")
 
 
 async def _read(url: str) -> list[dict[str, Any]]:
     from zapline.daemon.commands.date_times import iso
-    from zapline.domain.line.reasons import STATUS
+    from zapline.domain.line.reasons import STATUS_OF_PHASE
     from zapline.domain.privacy.masking import mask_phone
     from zapline.sql.postgres.connection import connect
     from zapline.sql.units.units import load_units
@@ -44,7 +55,7 @@ async def _read(url: str) -> list[dict[str, Any]]:
             "id": str(record.id),
             "name": record.name,
             "instance": record.instance,
-            "status": _status(record.archived_at, record.paused_at, STATUS[record.stored.phase]),
+            "status": _status(record.archived_at, record.paused_at, STATUS_OF_PHASE[record.stored.phase]),
             "pausedAt": iso(record.paused_at),
             "retentionDays": record.retention_days,
             "reason": str(record.stored.reason),
@@ -74,12 +85,12 @@ def add(
     \b
     Example: zapline units add "Loja Centro"
     """
-    made = ask("add-unit", {"name": name} | ({"instance": instance} if instance else {}))
+    created = ask_daemon("add-unit", {"name": name} | ({"instance": instance} if instance else {}))
     if as_json:
-        show_json(made)
+        echo_json(created)
         return
-    say(f"Unit {made['id']} ({made['name']}) with instance {made['instance']}.")
-    say(f"Connect it: POST /units/{made['id']}/whatsapp/connect, then scan the QR code.")
+    echo(f"Unit {created['id']} ({created['name']}) with instance {created['instance']}.")
+    echo(f"Connect it: POST /units/{created['id']}/whatsapp/connect, then scan the QR code.")
 
 
 @app.command()
@@ -89,9 +100,9 @@ def rename(unit: UnitArgument, name: Annotated[str, typer.Argument(help="What pe
     \b
     Example: zapline units rename 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11 "Loja Norte"
     """
-    unit = uuid_of(unit)
-    said = ask("rename-unit", {"unit": unit, "name": name})
-    say(f"Unit {unit} is called {said['name']}.")
+    unit = parse_unit_id(unit)
+    renamed = ask_daemon("rename-unit", {"unit": unit, "name": name})
+    echo(f"Unit {unit} is called {renamed['name']}.")
 
 
 @app.command()
@@ -101,9 +112,9 @@ def pause(unit: UnitArgument) -> None:
     \b
     Example: zapline units pause 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11
     """
-    unit = uuid_of(unit)
-    ask("pause-unit", {"unit": unit})
-    say(f"Unit {unit} sends nothing. Let it go on: zapline units resume {unit}")
+    unit = parse_unit_id(unit)
+    ask_daemon("pause-unit", {"unit": unit})
+    echo(f"Unit {unit} sends nothing. Let it go on: zapline units resume {unit}")
 
 
 @app.command()
@@ -113,9 +124,9 @@ def resume(unit: UnitArgument) -> None:
     \b
     Example: zapline units resume 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11
     """
-    unit = uuid_of(unit)
-    ask("resume-unit", {"unit": unit})
-    say(f"Unit {unit} sends again.")
+    unit = parse_unit_id(unit)
+    ask_daemon("resume-unit", {"unit": unit})
+    echo(f"Unit {unit} sends again.")
 
 
 @app.command()
@@ -128,11 +139,11 @@ def archive(
     \b
     Example: zapline units archive 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11 --yes
     """
-    unit = uuid_of(unit)
+    unit = parse_unit_id(unit)
     if not yes:
         typer.confirm(f"Unlink the phone of unit {unit} and close it?", abort=True)
-    ask("archive-unit", {"unit": unit})
-    say(f"Unit {unit} is archived.")
+    ask_daemon("archive-unit", {"unit": unit})
+    echo(f"Unit {unit} is archived.")
 
 
 @app.command("rotate-secret")
@@ -144,8 +155,8 @@ def rotate_secret(unit: UnitArgument) -> None:
     """
     from zapline.daemon.commands.date_times import iso
 
-    until = ask("rotate-secret", {"unit": uuid_of(unit)})["previousValidUntil"]
-    say(f"The secret is replaced; the old one is accepted until {iso(until)}, for webhooks that are under way.")
+    until = ask_daemon("rotate-secret", {"unit": parse_unit_id(unit)})["previousValidUntil"]
+    echo(f"The secret is replaced; the old one is accepted until {iso(until)}, for webhooks that are under way.")
 
 
 @app.command()
@@ -155,6 +166,6 @@ def release(unit: UnitArgument) -> None:
     \b
     Example: zapline units release 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11
     """
-    unit = uuid_of(unit)
-    ask("release-unit", {"unit": unit})
-    say(f"Unit {unit} is released.")
+    unit = parse_unit_id(unit)
+    ask_daemon("release-unit", {"unit": unit})
+    echo(f"Unit {unit} is released.")

@@ -1,4 +1,4 @@
-"""Composes what tells the CRM: the hooks that people ask about, and the courier that delivers to them."""
+"""Builds the notifications of the CRM: the commands for its hooks, and the delivery of webhooks."""
 
 import time
 from collections.abc import AsyncIterator
@@ -9,50 +9,57 @@ from uuid import UUID
 
 import trio
 
-from zapline.crm.webhook_client import open_crm
-from zapline.daemon.logs.setup import register_secret
+from zapline.crm.webhook_client import open_crm_client
+from zapline.daemon.logs.configuration import register_secret
 from zapline.daemon.master_key import hook_key
-from zapline.domain.crm_webhooks import secret
+from zapline.domain.crm_webhook_signature import format_secret
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.counters import Counters
-from zapline.supervisors.health.notification_checks import TellingReport
+from zapline.supervisors.health.notification_checks import NotificationReport
 from zapline.supervisors.leadership import Leadership
-from zapline.supervisors.notifications.crm_webhook_commands import Hooks
-from zapline.supervisors.notifications.crm_webhook_delivery import AT_ONCE, Courier
-from zapline.supervisors.notifications.live_feed import Feed
-from zapline.supervisors.outbound.media_url_check import look_up
-from zapline.supervisors.units.unit_commands import Submit
+from zapline.supervisors.notifications.crm_webhook_commands import CrmWebhooks
+from zapline.supervisors.notifications.crm_webhook_delivery import MAX_CALLS, CrmWebhookDelivery
+from zapline.supervisors.notifications.live_feed import LiveFeed
+from zapline.supervisors.outbound.media_url_check import resolve_host
+from zapline.supervisors.units.unit_commands import UnitCommands
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What stands between a unit and its CRM."""
+class Notifications:
+    """What tells a unit's CRM and its viewers of events."""
 
-    feed: Feed
-    """For those who watch."""
-    hooks: Hooks
-    courier: Courier
+    feed: LiveFeed
+    hooks: CrmWebhooks
+    delivery: CrmWebhookDelivery
 
-    def report(self) -> TellingReport:
-        """How telling stands, for the health report."""
-        return TellingReport(self.courier.totals, self.feed.statistics().watchers)
+    def report(self) -> NotificationReport:
+        """State of live events and deliveries, for the health report."""
+        return NotificationReport(self.delivery.totals, self.feed.statistics().watchers)
 
 
 @asynccontextmanager
-async def open_told(
-    master: bytes, private: bool, pool: Pool, submit: Submit, leadership: Leadership, counters: Counters, feed: Feed
-) -> AsyncIterator[Told]:
-    """``private``: hooks may lead into our own networks. ``courier.run`` is started by whoever opens it."""
+async def open_notifications(
+    master_key: bytes,
+    private: bool,
+    pool: Pool,
+    commands: UnitCommands,
+    leadership: Leadership,
+    counters: Counters,
+    feed: LiveFeed,
+) -> AsyncIterator[Notifications]:
+    """``private``: hooks may lead into private networks. The caller starts ``delivery.run``."""
 
-    def key_of(hook: UUID, generation: int) -> bytes:
-        key = hook_key(master, hook, generation)
-        register_secret(secret(key))
+    def signing_key(hook: UUID, generation: int) -> bytes:
+        key = hook_key(master_key, hook, generation)
+        register_secret(format_secret(key))
         return key
 
-    # Names whose servers are silent hold their thread longer than a delivery may take: they must not use up the room
-    # of others, nor that of the URLs of files that somebody wants to send.
-    resolver = partial(look_up, room=trio.CapacityLimiter(2 * AT_ONCE))
-    async with open_crm(time.time, resolver, private=private) as client:
-        courier = Courier(pool, client, leadership.may_write, key_of, counters)
-        feed.happened = courier.ring
-        yield Told(feed, Hooks(pool, submit.find, key_of, courier.changed, private=private), courier)
+    # A lookup whose DNS server is silent holds its thread longer than a delivery may take: it must not delay other
+    # deliveries, nor the lookups of media URLs.
+    resolver = partial(resolve_host, limiter=trio.CapacityLimiter(2 * MAX_CALLS))
+    async with open_crm_client(time.time, resolver, private=private) as client:
+        delivery = CrmWebhookDelivery(pool, client, leadership.may_write, signing_key, counters)
+        feed.on_event = delivery.wake
+        yield Notifications(
+            feed, CrmWebhooks(pool, commands.find, signing_key, delivery.hook_changed, private=private), delivery
+        )

@@ -1,4 +1,4 @@
-"""Looks at this machine: the state directory, its disk, the journal, and the limits of the process."""
+"""Checks this machine: the state directory, its disk, the journal, and the process's limits."""
 
 import os
 import resource
@@ -10,46 +10,46 @@ from typing import Final
 
 import trio
 
-from zapline.daemon.doctor.finding import Finding, Tell, fail, ok, warn
+from zapline.daemon.doctor.finding import Finding, Report, fail, ok, warn
 
 VOLATILE: Final = frozenset({"tmpfs", "ramfs", "devtmpfs", "overlay", "aufs", "rootfs", "squashfs"})
-"""File systems that are empty, or reset, after a reboot or a new container."""
-_CLEARED = ("/tmp", "/run", "/var/run")  # noqa: S108 - compared only
-_DESCRIPTORS = 4096
-"""Webhooks come in bursts of many connections; below this a burst of a large house is refused."""
-_FREE_BYTES = 1024**3
-"""A day of webhooks of a busy house, with media inside."""
+"""File systems that are emptied by a reboot or a new container."""
+_CLEARED_AT_BOOT = ("/tmp", "/run", "/var/run")  # noqa: S108 - compared only
+_MIN_DESCRIPTORS = 4096
+"""Webhooks arrive in bursts of many connections; with fewer, large bursts are refused."""
+_MIN_FREE_BYTES = 1024**3
+"""A day of webhooks of a busy installation, with media inside."""
 
 STATE, DISK, JOURNAL, LIMITS = "state directory", "disk", "journal", "open files"
 
 
-async def look_at_place(state_dir: Path, tell: Tell) -> None:
-    """The disk may hang (network file systems), so all is done in a thread that may be left behind."""
-    findings = await trio.to_thread.run_sync(_look, state_dir, abandon_on_cancel=True)
+async def check_host(state_dir: Path, report: Report) -> None:
+    """Runs in a thread that may be abandoned: network file systems can hang."""
+    findings = await trio.to_thread.run_sync(_check_directory, state_dir, abandon_on_cancel=True)
     for finding in findings:
-        tell(finding)
-    tell(_descriptors())
+        report(finding)
+    report(_check_descriptors())
 
 
-def _look(directory: Path) -> list[Finding]:
+def _check_directory(directory: Path) -> list[Finding]:
     directory = directory.absolute()
-    where = _existing(directory)
-    kind, mount = filesystem(where, Path("/proc/mounts"))
-    found = [_state(directory), _disk(where, kind, mount)]
+    path = _existing_parent(directory)
+    filesystem_type, mount = filesystem(path, Path("/proc/mounts"))
+    findings = [_check_state_directory(directory), _check_disk(path, filesystem_type, mount)]
     if directory.is_dir():
-        found.append(_journal(directory))
-    return found
+        findings.append(_check_journal(directory))
+    return findings
 
 
-def _existing(directory: Path) -> Path:
+def _existing_parent(directory: Path) -> Path:
     while not directory.exists() and directory != directory.parent:
         directory = directory.parent
     return directory.resolve()
 
 
-def _state(directory: Path) -> Finding:
+def _check_state_directory(directory: Path) -> Finding:
     if not directory.exists():
-        if os.access(_existing(directory), os.W_OK | os.X_OK):
+        if os.access(_existing_parent(directory), os.W_OK | os.X_OK):
             return warn(STATE, f"{directory} is not there yet", "The daemon makes it when it starts first: zapline run")
         return fail(
             STATE,
@@ -64,68 +64,70 @@ def _state(directory: Path) -> Finding:
     return ok(STATE, f"{directory}, mode {mode:04o}")
 
 
-def _disk(where: Path, kind: str, mount: str) -> Finding:
-    if kind in VOLATILE:
+def _check_disk(path: Path, filesystem_type: str, mount: str) -> Finding:
+    if filesystem_type in VOLATILE:
         return fail(
             DISK,
-            f"{where} lies on {kind} ({mount}): accepted webhooks are lost with the next reboot or container",
+            f"{path} lies on {filesystem_type} ({mount}): accepted webhooks are lost with the next reboot or container",
             "Set ZAPLINE_STATE_DIR to a directory on a real disk or a mounted volume.",
         )
-    if any(where.is_relative_to(place) for place in _CLEARED):
+    if any(path.is_relative_to(cleared) for cleared in _CLEARED_AT_BOOT):
         step = "Set ZAPLINE_STATE_DIR to a directory of its own, such as /var/lib/zapline."
-        return warn(DISK, f"{where} is a place that systems empty when they start", step)
+        return warn(DISK, f"{path} is a place that systems empty when they start", step)
     try:
-        free = os.statvfs(where)
+        free = os.statvfs(path)
     except OSError as error:
-        return fail(DISK, f"{where}: {error.strerror}", "Check the disk.")
-    left = free.f_bavail * free.f_frsize
-    if left < _FREE_BYTES:
+        return fail(DISK, f"{path}: {error.strerror}", "Check the disk.")
+    free_bytes = free.f_bavail * free.f_frsize
+    if free_bytes < _MIN_FREE_BYTES:
         step = "Make room: when it is full, webhooks can only be kept while PostgreSQL answers."
-        return warn(DISK, f"{left // 1024**2} MiB are free on {mount}", step)
-    return ok(DISK, f"{kind or 'a disk'} on {mount or where}, {left // 1024**3} GiB free")
+        return warn(DISK, f"{free_bytes // 1024**2} MiB are free on {mount}", step)
+    return ok(DISK, f"{filesystem_type or 'a disk'} on {mount or path}, {free_bytes // 1024**3} GiB free")
 
 
-def filesystem(where: Path, mounts: Path) -> tuple[str, str]:
-    """(type, mount point) of what ``where`` lies on; two empty texts where the system does not tell."""
+def filesystem(path: Path, mounts: Path) -> tuple[str, str]:
+    """(type, mount point) of the file system of ``path``; two empty texts if unknown."""
     try:
         lines = mounts.read_text("utf-8", "replace").splitlines()
     except OSError:
         return "", ""
     best = ("", "")
     for line in lines:
-        parts = line.split(" ")
-        if len(parts) < 3:
+        fields = line.split(" ")
+        if len(fields) < 3:
             continue
-        point = parts[1].replace("\\040", " ")
-        # A later line covers an earlier one of the same place.
-        if len(point) >= len(best[1]) and where.is_relative_to(point):
-            best = (parts[2], point)
+        point = fields[1].replace("\\040", " ")
+        # A later mount hides an earlier one at the same point.
+        if len(point) >= len(best[1]) and path.is_relative_to(point):
+            best = (fields[2], point)
     return best
 
 
-def _journal(directory: Path) -> Finding:
-    places: Iterable[Path] = (place for place in (directory / "journal", directory) if place.is_dir())
-    place = next(iter(places))
-    step = f"The daemon's user must own {place} (with systemd: StateDirectory=zapline); is the disk full or read-only?"
+def _check_journal(directory: Path) -> Finding:
+    candidates: Iterable[Path] = (journal for journal in (directory / "journal", directory) if journal.is_dir())
+    journal = next(iter(candidates))
+    step = (
+        f"The daemon's user must own {journal} (with systemd: StateDirectory=zapline); is the disk full or read-only?"
+    )
     try:
-        with tempfile.NamedTemporaryFile(dir=place, prefix=".doctor-") as file:
+        with tempfile.NamedTemporaryFile(dir=journal, prefix=".doctor-") as file:
             file.write(b"x" * 4096)
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        return fail(JOURNAL, f"{place} cannot be written: {error.strerror}", step)
-    closed = [known.name for known in place.glob("*.db*") if not os.access(known, os.R_OK | os.W_OK)]
-    if closed:
-        return fail(JOURNAL, f"{place}: {', '.join(closed)} belong to another user", step)
-    return ok(JOURNAL, f"{place} can be written")
+        return fail(JOURNAL, f"{journal} cannot be written: {error.strerror}", step)
+    inaccessible = [path.name for path in journal.glob("*.db*") if not os.access(path, os.R_OK | os.W_OK)]
+    if inaccessible:
+        return fail(JOURNAL, f"{journal}: {', '.join(inaccessible)} belong to another user", step)
+    return ok(JOURNAL, f"{journal} can be written")
 
 
-def _descriptors() -> Finding:
+def _check_descriptors() -> Finding:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < _DESCRIPTORS:
+    if soft != resource.RLIM_INFINITY and soft < _MIN_DESCRIPTORS:
         return warn(
             LIMITS,
             f"this shell allows {soft}",
-            f"Start the daemon by systemd (LimitNOFILE=), or run: ulimit -n {_DESCRIPTORS * 4}",
+            f"Start the daemon by systemd (LimitNOFILE=), or run: ulimit -n {_MIN_DESCRIPTORS * 4}",
         )
     return ok(LIMITS, f"{soft} allowed" if soft != resource.RLIM_INFINITY else "no limit")

@@ -15,7 +15,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from zapline.daemon.logs import setup
+from zapline.daemon.logs import configuration
 
 CANARY = "5511987654321"
 SECRET = "c4n4ry-S3cr3t_0f-A-Webh00k"
@@ -29,9 +29,9 @@ Configure = Callable[..., io.BytesIO]
 def configure() -> Iterator[Configure]:
     undos = []
 
-    def start(format: setup.Format = "text", level: str = "debug") -> io.BytesIO:
+    def start(format: configuration.Format = "text", level: str = "debug") -> io.BytesIO:
         stream = io.BytesIO()
-        undos.append(setup.configure(format, level, stream))
+        undos.append(configuration.configure(format, level, stream))
         return stream
 
     yield start
@@ -51,16 +51,16 @@ def entry(stream: io.BytesIO) -> dict[str, Any]:
 def test_terminal_lines_read_as_promised(configure: Configure) -> None:
     out = configure("text")
     unit = uuid.uuid4()
-    setup.get_logger("Webhook:abc-123").info("Message created: 0d9f")
-    setup.get_logger("MessageHandler").info(
+    configuration.get_logger("Webhook:abc-123").info("Message created: 0d9f")
+    configuration.get_logger("MessageHandler").info(
         "New message from {sender} (Unit: {unit}, Provider: {provider})",
         sender="+5511999999999",
         unit=unit,
         provider="evolution",
     )
-    setup.get_logger("MessageHandler").info("Duplicate message deduplicated: 3EB0A1 (evolution)")
-    setup.get_logger("Webhook:jkl-012").warning("Unknown instance: unit_test_fake, provider: evolution")
-    setup.get_logger("webhook_jkl-012").security("Auth failed: Unknown instance: unit_test_fake")
+    configuration.get_logger("MessageHandler").info("Duplicate message deduplicated: 3EB0A1 (evolution)")
+    configuration.get_logger("Webhook:jkl-012").warning("Unknown instance: unit_test_fake, provider: evolution")
+    configuration.get_logger("webhook_jkl-012").security("Auth failed: Unknown instance: unit_test_fake")
     assert lines(out) == [
         "[INFO] [Webhook:abc-123] Message created: 0d9f",
         f"[INFO] [MessageHandler] New message from ****9999 (Unit: {unit}, Provider: evolution)",
@@ -72,13 +72,13 @@ def test_terminal_lines_read_as_promised(configure: Configure) -> None:
 
 def test_fields_stand_behind_the_text_on_a_terminal(configure: Configure) -> None:
     out = configure("text")
-    setup.get_logger("Line").info("Line is open", unit="u1", reason="two words", count=3, ok=True, none=None)
+    configuration.get_logger("Line").info("Line is open", unit="u1", reason="two words", count=3, ok=True, none=None)
     assert lines(out) == ['[INFO] [Line] Line is open unit=u1 reason="two words" count=3 ok=true none=null']
 
 
 def test_a_json_line_holds_time_level_scope_event_and_fields(configure: Configure) -> None:
     out = configure("json")
-    setup.get_logger("Keeper").warning("Crashed {times} times", times=3, at=1795278051, phone=CANARY)
+    configuration.get_logger("Keeper").warning("Crashed {times} times", times=3, at=1795278051, phone=CANARY)
     shown = entry(out)
     assert shown.pop("ts").endswith("Z")
     assert shown == {
@@ -121,8 +121,8 @@ def test_levels_below_the_chosen_one_are_not_even_formatted(configure: Configure
 def test_security_stands_between_error_and_critical(configure: Configure) -> None:
     out = configure("text", "error")
     EARLY.warning("An attack", security=True)
-    setup.security(EARLY, "Another", source="127.0.0.1")
-    logging.getLogger("guard").log(setup.SECURITY, "A third")
+    configuration.security(EARLY, "Another", source="127.0.0.1")
+    logging.getLogger("guard").log(configuration.SECURITY, "A third")
     assert lines(out) == [
         "[SECURITY] [Early] An attack",
         "[SECURITY] [Early] Another source=127.0.0.1",
@@ -134,7 +134,7 @@ def test_security_stands_between_error_and_critical(configure: Configure) -> Non
 
 
 @pytest.mark.parametrize("format", ["json", "text"])
-def test_a_forged_line_stays_inside_its_own(configure: Configure, format: setup.Format) -> None:
+def test_a_forged_line_stays_inside_its_own(configure: Configure, format: configuration.Format) -> None:
     out = configure(format)
     forged = "x\r\n[INFO] [Forged] \x1b[2J all is well\u2028\x85"
     EARLY.info(f"Unknown instance: {forged}", name=forged, **{"na\nme": 1})
@@ -157,10 +157,10 @@ def test_braces_in_foreign_text_are_left_as_they_are(configure: Configure) -> No
 
 
 @pytest.mark.parametrize("format", ["json", "text"])
-def test_nothing_logs_around_the_masking(configure: Configure, format: setup.Format) -> None:
+def test_nothing_logs_around_the_masking(configure: Configure, format: configuration.Format) -> None:
     out = configure(format)
-    setup.register_secret(SECRET)
-    log = setup.get_logger(f"Webhook:{SECRET}", bound=CANARY)
+    configuration.register_secret(SECRET)
+    log = configuration.get_logger(f"Webhook:{SECRET}", bound=CANARY)
     log.info(f"from {CANARY} by {SECRET}")
     log.warning("percent %s %s", CANARY, SECRET)
     log.error("nested", data={"key": SECRET, "to": [CANARY, (CANARY,)], CANARY: {SECRET}}, apikey="anything")
@@ -194,7 +194,7 @@ def test_nothing_logs_around_the_masking(configure: Configure, format: setup.For
 
 def test_a_handler_of_a_third_party_gets_masked_records_too(configure: Configure) -> None:
     configure("json")
-    setup.register_secret(SECRET)
+    configuration.register_secret(SECRET)
     own = io.StringIO()
     logger = logging.getLogger("third.party.with.handler")
     logger.handlers, logger.propagate = [logging.StreamHandler(own)], False
@@ -269,10 +269,10 @@ def test_a_thread_that_dies_is_logged(configure: Configure) -> None:
 
 def test_a_reader_that_went_away_is_counted_and_does_no_harm(configure: Configure) -> None:
     stream = configure("json")
-    before = setup.lost_lines()
+    before = configuration.lost_lines()
     stream.close()
     EARLY.info("nobody reads")
-    assert setup.lost_lines() == before + 1
+    assert configuration.lost_lines() == before + 1
 
 
 def test_structlogs_own_test_tools_still_work(configure: Configure) -> None:
@@ -287,7 +287,7 @@ def test_undoing_the_set_up_leaves_nothing_behind() -> None:
     hooks = sys.excepthook, threading.excepthook, sys.unraisablehook, warnings.showwarning
     handlers, factory = list(logging.getLogger().handlers), logging.getLogRecordFactory()
     before = structlog.get_config()
-    setup.configure("json", "info", io.BytesIO())()
+    configuration.configure("json", "info", io.BytesIO())()
     assert hooks == (sys.excepthook, threading.excepthook, sys.unraisablehook, warnings.showwarning)
     assert logging.getLogger().handlers == handlers
     assert logging.getLogRecordFactory() is factory
@@ -295,7 +295,7 @@ def test_undoing_the_set_up_leaves_nothing_behind() -> None:
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
-    start = f"from zapline.daemon.logs import setup\nsetup.configure('json')\nsetup.register_secret({SECRET!r})\n"
+    start = f"from zapline.daemon.logs import configuration\nconfiguration.configure('json')\nconfiguration.register_secret({SECRET!r})\n"
     return subprocess.run(
         [sys.executable, "-c", start + textwrap.dedent(code)], capture_output=True, text=True, timeout=30, check=False
     )
@@ -336,10 +336,10 @@ def test_a_pipe_that_nobody_reads_does_not_end_the_process() -> None:
         import os, sys
         reading, writing = os.pipe()
         os.close(reading)
-        setup.configure("json", "info", os.fdopen(writing, "wb"))
+        configuration.configure("json", "info", os.fdopen(writing, "wb"))
         for number in range(100):
-            setup.get_logger("x").info("nobody reads this")
-        sys.stderr.write(str(setup.lost_lines()))
+            configuration.get_logger("x").info("nobody reads this")
+        sys.stderr.write(str(configuration.lost_lines()))
         sys.stderr.flush()
         os._exit(0)
         """
@@ -349,7 +349,7 @@ def test_a_pipe_that_nobody_reads_does_not_end_the_process() -> None:
 
 def test_an_info_line_with_four_fields_is_cheap(configure: Configure) -> None:
     configure("json", "info")
-    log, unit, cost = setup.get_logger("MessageHandler"), str(uuid.uuid4()), []
+    log, unit, cost = configuration.get_logger("MessageHandler"), str(uuid.uuid4()), []
     for _ in range(7):
         started = time.perf_counter()
         for number in range(500):
