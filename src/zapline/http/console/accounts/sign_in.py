@@ -6,6 +6,7 @@ from quart import Response, g, request
 
 from zapline.http.api.framework.password_sign_in import PasswordSignIn
 from zapline.http.api.framework.problems import Problem
+from zapline.http.console.framework.formatting import sentence
 from zapline.http.console.framework.forms import read_form
 from zapline.http.console.framework.layout import Layout, current_principal, query_text
 from zapline.http.console.framework.session_guard import (
@@ -61,7 +62,7 @@ class SignInPages:
         except Problem as problem:
             if problem.status not in (401, 429):
                 raise
-            answer = self._page(problem.status, back, email, _(problem.detail).capitalize() + ".")
+            answer = self._page(problem.status, back, email, sentence(_(problem.detail)))
             if problem.retry_after is not None:
                 answer.headers["Retry-After"] = str(problem.retry_after)
             return answer

@@ -1,4 +1,4 @@
-"""What needs a person: messages that may have been sent, that failed or that nobody confirmed; and dead letters."""
+"""Shows what needs a person (uncertain, failed and unconfirmed messages, dead letters) and takes the decisions."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,9 +28,9 @@ from zapline.supervisors.outbound.submission import Decision, Submissions, Unkno
 from zapline.supervisors.units.roster import Roster
 from zapline.supervisors.units.unit_commands import UnitCommands
 
-_MOST = 50
-"""Of each kind on one page: who has more waiting deals with these first."""
-PATH = "/console/units/{unit}/attention"
+_LIMIT = 50
+"""Messages of each kind on a page; with more of them, these are to be decided first."""
+PATH, ALL_PATH = "/console/units/{unit}/attention", "/console/attention"
 DEAD_LETTER_REASONS: Mapping[str, str] = {
     "refused_by_database": N_("The database refused what it says."),
     "crashed_actor": N_("Zapline crashed over it, twice."),
@@ -60,7 +60,7 @@ _MATCHES: Mapping[str, str] = {
 
 
 class AttentionPages:
-    """``/console/attention`` over all units, ``/console/units/{unit}/attention`` of one, and what is decided there."""
+    """``/console/attention`` for all units, ``/console/units/{unit}/attention`` for one, and their forms."""
 
     def __init__(
         self,
@@ -69,139 +69,121 @@ class AttentionPages:
         roster: Roster,
         pool: Pool,
         totals: TotalsCache,
-        outgoing: Submissions | None,
+        submissions: Submissions | None,
     ) -> None:
         self._layout = layout
         self._commands = commands
         self._roster = roster
         self._pool = pool
         self._totals = totals
-        self._outgoing = outgoing
+        self._submissions = submissions
 
     def attach(self) -> None:
-        layout, one = self._layout, "/console/units/<uuid:unit>/attention"
-        layout.get("/console/attention", "attention_all", self.show_all)
-        layout.get("/console/attention/part", "attention_all_part", self.part_all)
-        layout.get("/console/attention/count", "attention_count_all", self.count_all)
-        layout.add_section(NavigationLink("attention", N_("Needs a person"), "/console/attention", 20, self._count_all))
-        layout.get(one, "attention", self.show)
-        layout.get(f"{one}/part", "attention_part", self.part)
-        layout.get(f"{one}/count", "attention_count", self.count)
+        layout, unit_path = self._layout, "/console/units/<uuid:unit>/attention"
+        for path, name in ((ALL_PATH, "_all"), (unit_path, "")):
+            layout.get(path, f"attention{name}", self.show)
+            layout.get(f"{path}/part", f"attention{name}_part", self.part)
+            layout.get(f"{path}/count", f"attention{name}_count", self.count)
+        layout.add_section(NavigationLink("attention", N_("Needs a person"), ALL_PATH, 20, self._count))
         layout.add_tab(NavigationLink("attention", N_("Needs a person"), PATH, 30, self._count))
-        if self._outgoing is not None:
-            layout.post(f"{one}/messages/<uuid:message>/resend", "attention_resend", self.resend)
-            layout.post(f"{one}/messages/<uuid:message>/give-up", "attention_give_up", self.give_up)
-            layout.post(f"{one}/messages/<uuid:message>/again", "attention_again", self.send_anew)
+        if self._submissions is not None:
+            layout.post(f"{unit_path}/messages/<uuid:message>/resend", "attention_resend", self.resend)
+            layout.post(f"{unit_path}/messages/<uuid:message>/give-up", "attention_give_up", self.give_up)
+            layout.post(f"{unit_path}/messages/<uuid:message>/again", "attention_again", self.send_anew)
 
-    # -- looking ---------------------------------------------------------------------------------------------
+    # -- pages, of one unit or of all ------------------------------------------------------------------------
 
-    async def show(self, unit: UUID) -> Response:
-        record = self._commands.find(UnitId(unit)).record
-        values = await self._listed(record.id)
-        return self._layout.render(
-            "attention.html", at="attention", unit=record, events=unit_events_path(record.id), **values
-        )
+    async def show(self, unit: UUID | None = None) -> Response:
+        values = await self._values(unit)
+        events = unit_events_path(UnitId(unit)) if unit is not None else ALL_UNITS_EVENTS
+        return self._layout.render("attention.html", at="attention", events=events, **values)
 
-    async def part(self, unit: UUID) -> Response:
-        record = self._commands.find(UnitId(unit)).record
-        return self._layout.render("attention_list.html", unit=record, **await self._listed(record.id))
+    async def part(self, unit: UUID | None = None) -> Response:
+        return self._layout.render("attention_list.html", **await self._values(unit))
 
-    async def show_all(self) -> Response:
-        return self._layout.render(
-            "attention.html", at="attention", events=ALL_UNITS_EVENTS, **await self._listed(None)
-        )
+    async def count(self, unit: UUID | None = None) -> Response:
+        """The number beside the link, up to date."""
+        await self._totals.read()
+        return self._layout.render("count.html", waiting=self._count(UnitId(unit) if unit is not None else None))
 
-    async def part_all(self) -> Response:
-        return self._layout.render("attention_list.html", **await self._listed(None))
-
-    async def _listed(self, unit: UnitId | None) -> dict[str, Any]:
-        found = await attention.list_attention(self._pool, unit, _MOST)
+    async def _values(self, unit: UUID | None) -> dict[str, Any]:
+        record = self._commands.find(UnitId(unit)).record if unit is not None else None
+        waiting = await attention.list_attention(self._pool, record.id if record is not None else None, _LIMIT)
         return {
-            "uncertain": [self._entry(one) for one in found.uncertain],
-            "failed": [self._entry(one) for one in found.failed],
-            "stalled": [self._entry(one) for one in found.stalled],
-            "letters": found.letters,
-            "names": {one.id: one.record.name for one in self._roster.units()},
-            "most": _MOST,
-            "reason_word": dead_letter_reason,
-            "base": PATH.format(unit=unit) if unit is not None else "/console/attention",
+            "unit": record,
+            "uncertain": [self._row(message) for message in waiting.uncertain],
+            "failed": [self._row(message) for message in waiting.failed],
+            "stalled": [self._row(message) for message in waiting.stalled],
+            "dead_letters": waiting.letters,
+            "unit_names": {unit.id: unit.record.name for unit in self._roster.units()},
+            "limit": _LIMIT,
+            "dead_letter_reason": dead_letter_reason,
+            "base": PATH.format(unit=unit) if unit is not None else ALL_PATH,
         }
 
-    def _entry(self, one: WaitingMessage) -> dict[str, Any]:
-        known = self._roster.get(one.unit)
+    def _row(self, message: WaitingMessage) -> dict[str, Any]:
+        unit = self._roster.get(message.unit)
         return {
-            "one": one,
-            "path": PATH.format(unit=one.unit),
-            "who": clean_name(one.name or "") or masked(one.recipient),
-            "phone": masked(one.recipient),
-            "said": message_summary(one.kind, one.text),
-            "reason": _(failure_text(one.failure)) if one.failure is not None else "",
-            "calls": [_attempt_row(call) for call in one.calls],
-            "zone": known.record.time_zone if known is not None else "UTC",
+            "message": message,
+            "path": PATH.format(unit=message.unit),
+            "name": clean_name(message.name or "") or masked(message.recipient),
+            "phone": masked(message.recipient),
+            "summary": message_summary(message.kind, message.text),
+            "reason": _(failure_text(message.failure)) if message.failure is not None else "",
+            "attempts": [_attempt_row(call) for call in message.calls],
+            "zone": unit.record.time_zone if unit is not None else "UTC",
         }
-
-    # -- how much of it --------------------------------------------------------------------------------------
-
-    async def count(self, unit: UUID) -> Response:
-        """The number beside the tab, as it is now."""
-        await self._totals.read()
-        return self._layout.render("count.html", waiting=self._count(UnitId(unit)))
-
-    async def count_all(self) -> Response:
-        await self._totals.read()
-        return self._layout.render("count.html", waiting=self._count_all(None))
 
     def _count(self, unit: UnitId | None) -> int:
-        found = self._totals.latest.get(unit) if unit is not None else None
-        return found.uncertain + found.letters if found is not None else 0
+        totals = self._totals.latest
+        counted = totals.values() if unit is None else [totals[unit]] if unit in totals else []
+        return sum(each.uncertain + each.letters for each in counted)
 
-    def _count_all(self, unit: UnitId | None) -> int:
-        return sum(one.uncertain + one.letters for one in self._totals.latest.values())
-
-    # -- deciding --------------------------------------------------------------------------------------------
+    # -- decisions -------------------------------------------------------------------------------------------
 
     async def resend(self, unit: UUID, message: UUID) -> Response:
-        said = _("It is sent again. Watch the conversation for its ticks.")
-        return await self._decide(unit, message, Decision.RESEND, said)
+        done = _("It is sent again. Watch the conversation for its ticks.")
+        return await self._decide(unit, message, Decision.RESEND, done)
 
     async def give_up(self, unit: UUID, message: UUID) -> Response:
         return await self._decide(unit, message, Decision.GIVE_UP, _("It is left alone."))
 
-    async def _decide(self, unit: UUID, message: UUID, decision: Decision, said: str) -> Response:
-        assert self._outgoing is not None
-        back, id = await self._back(unit), self._commands.find(UnitId(unit)).id
+    async def _decide(self, unit: UUID, message: UUID, decision: Decision, done: str) -> Response:
+        assert self._submissions is not None
+        back, id = await return_path(unit), self._commands.find(UnitId(unit)).id
         try:
             async with self._layout.audited("release_message", id, str(message)) as line:
                 line.note(decision=decision.value)
-                await self._outgoing.release(id, message, decision)
+                await self._submissions.release(id, message, decision)
         except ZaplineError as error:
             return self._layout.redirect(back, Tone.BAD, _(str(error)))
         await self._totals.refresh()
-        return self._layout.redirect(back, Tone.GOOD, said)
+        return self._layout.redirect(back, Tone.GOOD, done)
 
     async def send_anew(self, unit: UUID, message: UUID) -> Response:
-        """Send what failed as a new message; asked twice, it is one."""
-        assert self._outgoing is not None
-        back, id = await self._back(unit), self._commands.find(UnitId(unit)).id
+        """Send a failed message as a new one; a repeated request sends no second one."""
+        assert self._submissions is not None
+        back, id = await return_path(unit), self._commands.find(UnitId(unit)).id
         try:
-            found = await attention.find_failed_content(self._pool, id, message)
-            if found is None:
+            failed = await attention.find_failed_content(self._pool, id, message)
+            if failed is None:
                 raise UnknownMessage("the unit has no such message")
-            content, conversation = found
+            content, conversation = failed
             if content.__struct_config__.tag == "reaction":
                 raise UnknownMessage("a reaction is not sent anew")
-            wanted = SendRequest(f"{RESEND_PREFIX}{message}", content, conversation=conversation)  # type: ignore[arg-type]  # no reaction
+            again = SendRequest(f"{RESEND_PREFIX}{message}", content, conversation=conversation)  # type: ignore[arg-type]  # no reaction
             async with self._layout.audited("send_message", id, str(message)):
-                await self._outgoing.send(id, wanted)
+                await self._submissions.send(id, again)
         except (ZaplineError, msgspec.ValidationError) as error:
-            said = _(str(error)) if isinstance(error, ZaplineError) else _("What is stored of it cannot be read.")
-            return self._layout.redirect(back, Tone.BAD, said)
+            reason = _(str(error)) if isinstance(error, ZaplineError) else _("What is stored of it cannot be read.")
+            return self._layout.redirect(back, Tone.BAD, reason)
         return self._layout.redirect(back, Tone.GOOD, _("It is sent as a new message."))
 
-    async def _back(self, unit: UUID) -> str:
-        """Where the form was: the unit's page, or the one over all units."""
-        given = safe_return_path((await read_form()).text("back", 300))
-        return given if given == "/console/attention" else PATH.format(unit=unit)
+
+async def return_path(unit: UUID) -> str:
+    """The page that the form came from: the unit's, or that of all units."""
+    back = safe_return_path((await read_form()).text("back", 300))
+    return back if back == ALL_PATH else PATH.format(unit=unit)
 
 
 def _attempt_row(call: SendCall) -> dict[str, object]:
@@ -210,10 +192,10 @@ def _attempt_row(call: SendCall) -> dict[str, object]:
         "ended": call.ended_at,
         "outcome": _(_OUTCOMES.get(call.outcome, call.outcome)),
         "reason": _(failure_text(call.failure)) if call.failure is not None else "",
-        "found": _(_MATCHES[call.matched_by]) if call.matched_by is not None and call.matched_by in _MATCHES else "",
+        "match": _(_MATCHES[call.matched_by]) if call.matched_by is not None and call.matched_by in _MATCHES else "",
     }
 
 
 def dead_letter_reason(code: str) -> str:
-    """Why a letter is dead, for people."""
+    """Why a webhook became a dead letter, in the operator's language."""
     return _(DEAD_LETTER_REASONS.get(code, _UNKNOWN_REASON))

@@ -105,6 +105,11 @@ def _pattern(digits: int) -> str:
     return "#,##0" + ("." + "0" * digits if digits else "")
 
 
+def sentence(text: str) -> str:
+    """A text of an error as a sentence: with a capital and a full stop."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?")) else ".")
+
+
 def masked(phone: str | None) -> str:
     """A phone as lists show it; a dash for None."""
     return mask_phone(phone) if phone else "–"

@@ -21,7 +21,7 @@ class Chart:
 def draw_chart(
     points: Sequence[tuple[float, float]], start: float, end: float, step: float, limit: float | None = None
 ) -> Chart:
-    """``points`` are (time, value), oldest first, one for each ``step`` seconds; the line has a gap where some are missing."""
+    """``points`` are (time, value), oldest first, each ``step`` seconds; the line has gaps where some are missing."""
     highest = max((value for _, value in points), default=0.0)
     top = max(highest, (limit or 0.0) * 1.25) or 1.0
 

@@ -1,4 +1,4 @@
-"""A unit's conversations, the latest first: whose, what was said last, how much is unread; found by name or phone."""
+"""Lists and searches a unit's conversations, the latest first: name, last message, unread count."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,19 +24,19 @@ from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.units.unit_commands import UnitCommands
 
 _PAGE = 30
-_LEAST_LETTERS, _LEAST_DIGITS = 2, 3
-"""What is shorter finds half of all, and nobody by it."""
+_MIN_LETTERS, _MIN_DIGITS = 2, 3
+"""A shorter search would match too many conversations."""
 _PEOPLE = frozenset({AddressKind.PERSON, AddressKind.GROUP})
 
 
-class _InList(Position, frozen=True, tag="cc"):
+class _ListPosition(Position, frozen=True, tag="cc"):
     at: Annotated[datetime, Meta(tz=True)]
     id: UUID
 
 
 @dataclass(frozen=True, slots=True)
 class ConversationRow:
-    """A conversation as the list shows it."""
+    """A conversation as lists show it."""
 
     id: UUID
     name: str
@@ -59,17 +59,17 @@ class ConversationListPages:
 
     def attach(self) -> None:
         path = "/console/units/<uuid:unit>/conversations"
-        self._layout.get(path, "chats", self.show)
-        self._layout.get(f"{path}/part", "chats_part", self.part)
+        self._layout.get(path, "conversations", self.show)
+        self._layout.get(f"{path}/part", "conversations_part", self.part)
         self._layout.add_tab(
             NavigationLink("conversations", N_("Conversations"), "/console/units/{unit}/conversations", 10)
         )
 
     async def show(self, unit: UUID) -> Response:
         record = self._commands.find(UnitId(unit)).record
-        values = await self._listed(record.id)
+        values = await self._values(record.id)
         return self._layout.render(
-            "chats.html",
+            "conversations.html",
             at="conversations",
             unit=record,
             events=unit_events_path(record.id),
@@ -79,68 +79,66 @@ class ConversationListPages:
 
     async def part(self, unit: UUID) -> Response:
         record = self._commands.find(UnitId(unit)).record
-        values = await self._listed(record.id)
-        return self._layout.render("chats_list.html", unit=record, zone=record.time_zone, **values)
+        values = await self._values(record.id)
+        return self._layout.render("conversation_list.html", unit=record, zone=record.time_zone, **values)
 
-    async def _listed(self, unit: UnitId) -> dict[str, Any]:
-        wanted, after = query_text("q"), query_cursor(_InList)
+    async def _values(self, unit: UnitId) -> dict[str, Any]:
+        search, after = query_text("q"), query_cursor(_ListPosition)
         base = f"/console/units/{unit}/conversations"
-        query = urlencode({"q": wanted}) if wanted else urlencode({"cursor": encode_cursor(after)}) if after else ""
-        found: Sequence[ChatSummary]
+        query = urlencode({"q": search}) if search else urlencode({"cursor": encode_cursor(after)}) if after else ""
+        chats: Sequence[ChatSummary]
         older = None
-        if is_searchable(wanted):
-            found = await inbox.search_chats(self._pool, unit, wanted, _PAGE)
+        if is_searchable(search):
+            chats = await inbox.search_chats(self._pool, unit, search, _PAGE)
         else:
-            place = (after.at, after.id) if after is not None else None
-            found = await inbox.list_chats(self._pool, unit, place, _PAGE + 1)
-            if len(found) > _PAGE:
-                found = found[:_PAGE]
+            position = (after.at, after.id) if after is not None else None
+            chats = await inbox.list_chats(self._pool, unit, position, _PAGE + 1)
+            if len(chats) > _PAGE:
+                chats = chats[:_PAGE]
                 older = f"{base}?" + urlencode(
-                    {"cursor": encode_cursor(_InList(found[-1].last_message_at, found[-1].part))}
+                    {"cursor": encode_cursor(_ListPosition(chats[-1].last_message_at, chats[-1].part))}
                 )
         return {
-            "chats": [conversation_row(one) for one in found if not one.shadowed],
-            "wanted": wanted,
-            "searched": is_searchable(wanted),
-            "most": _PAGE,
-            "newest": base if after is not None and not wanted else None,
+            "conversations": [conversation_row(chat) for chat in chats if not chat.shadowed],
+            "search": search,
+            "searched": is_searchable(search),
+            "limit": _PAGE,
+            "newest": base if after is not None and not search else None,
             "older": older,
             "query": f"?{query}" if query else "",
         }
 
 
-def is_searchable(wanted: str) -> bool:
-    """Whether a search by this would find somebody, and not half of all."""
-    digits = sum(letter.isdigit() for letter in wanted)
-    named = any(letter.isalpha() for letter in wanted)
-    return len(wanted) >= _LEAST_LETTERS if named else digits >= _LEAST_DIGITS
+def is_searchable(search: str) -> bool:
+    """Whether the text is long enough to search for."""
+    digits = sum(letter.isdigit() for letter in search)
+    named = any(letter.isalpha() for letter in search)
+    return len(search) >= _MIN_LETTERS if named else digits >= _MIN_DIGITS
 
 
-def conversation_row(one: ChatSummary) -> ConversationRow:
-    """A conversation as lists show it."""
-    group = one.kind == AddressKind.GROUP
-    last = message_summary(one.said_kind, one.text, deleted=bool(one.deleted)) if one.message is not None else ""
-    if group and one.sender_name and not one.from_me:
-        last = f"{clean_name(one.sender_name)}: {last}"
-    count = min(one.unread, UNREAD_LIMIT)
+def conversation_row(chat: ChatSummary) -> ConversationRow:
+    group = chat.kind == AddressKind.GROUP
+    last = message_summary(chat.said_kind, chat.text, deleted=bool(chat.deleted)) if chat.message is not None else ""
+    if group and chat.sender_name and not chat.from_me:
+        last = f"{clean_name(chat.sender_name)}: {last}"
+    count = min(chat.unread, UNREAD_LIMIT)
     return ConversationRow(
-        id=one.id,
-        name=conversation_title(one.kind, one.name, one.phone),
-        phone=masked(one.phone) if one.phone is not None else "",
+        id=chat.id,
+        name=conversation_title(chat.kind, chat.name, chat.phone),
+        phone=masked(chat.phone) if chat.phone is not None else "",
         group=group,
         last=last,
-        at=one.last_message_at.astimezone(UTC),
-        tick=tick(one.work_state, one.delivery) if one.from_me else None,
-        unread=f"{count}{'+' if one.unread >= UNREAD_LIMIT else ''}" if count else "",
-        unread_label=unread_label(one.unread, UNREAD_LIMIT) if count else "",
+        at=chat.last_message_at.astimezone(UTC),
+        tick=tick(chat.work_state, chat.delivery) if chat.from_me else None,
+        unread=f"{count}{'+' if chat.unread >= UNREAD_LIMIT else ''}" if count else "",
+        unread_label=unread_label(chat.unread, UNREAD_LIMIT) if count else "",
     )
 
 
 def conversation_title(kind: str, name: str | None, phone: str | None) -> str:
-    """What a conversation is called in a list, where phones are masked."""
-    told = clean_name(name or "")
-    if told:
-        return told
+    """The title of a conversation in lists, where phones are masked."""
+    if title := clean_name(name or ""):
+        return title
     if kind == AddressKind.GROUP:
         return _("Group without a name")
     if kind not in _PEOPLE:

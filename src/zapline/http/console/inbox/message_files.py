@@ -1,4 +1,4 @@
-"""Files of messages: as a download, and shown in a page where their own first bytes say that they are harmless."""
+"""Serves files of messages: as downloads, and inline if their first bytes show that they are harmless."""
 
 from collections.abc import AsyncIterator
 from uuid import UUID
@@ -17,8 +17,8 @@ from zapline.supervisors.outbound.submission import UnknownMessage
 from zapline.supervisors.units.unit_commands import UnitCommands
 
 _SANDBOXED = "default-src 'none'; frame-ancestors 'none'; sandbox"
-_MOST = 8_000_000
-"""Bytes of a file that is shown in a page; larger ones are downloads."""
+_MAX_INLINE = 8_000_000
+"""Bytes; larger files are only downloads."""
 
 
 class MessageFiles:
@@ -32,34 +32,34 @@ class MessageFiles:
         self._downloads = MediaRoutes(commands, media, pool)
 
     def attach(self) -> None:
-        one = "/console/units/<uuid:unit>/messages/<uuid:message>"
-        self._layout.get(f"{one}/file", "message_file", self._downloads.get)
-        self._layout.get(f"{one}/shown", "message_shown", self.shown)
+        path = "/console/units/<uuid:unit>/messages/<uuid:message>"
+        self._layout.get(f"{path}/file", "message_file", self._downloads.get)
+        self._layout.get(f"{path}/shown", "message_inline", self.inline)
 
-    async def shown(self, unit: UUID, message: UUID) -> Response:
-        """A picture or a sound, by what its bytes are and not by what its sender calls it. 404 for anything else."""
+    async def inline(self, unit: UUID, message: UUID) -> Response:
+        """An image or audio, judged by its bytes and not by its declared type. Raises Problem 404 for anything else."""
         line = self._commands.find(UnitId(unit))
-        found = await conversations.find_message(self._pool, line.id, message)
-        if found is None:
+        stored = await conversations.find_message(self._pool, line.id, message)
+        if stored is None:
             raise UnknownMessage("the unit has no such message")
-        kind = found.message.kind
-        if kind not in INLINE_IMAGES | INLINE_AUDIO or found.message.view_once:
+        kind = stored.message.kind
+        if kind not in INLINE_IMAGES | INLINE_AUDIO or stored.message.view_once:
             raise Problem(404, "no_media", "the message has no file that is shown in a page")
-        file = await self._media.open(line, external_id_of(found.message))
+        file = await self._media.open(line, external_id_of(stored.message))
         try:
             first = await file.read()
             known = image_type(first) if kind in INLINE_IMAGES else audio_type(first)
-            if known is None or file.size > _MOST:
+            if known is None or file.size > _MAX_INLINE:
                 raise Problem(404, "no_media", "the message has no file that is shown in a page")
         except BaseException:
             file.close()
             raise
-        shown = Response(_rest(first, file), content_type=known)
-        shown.headers["Content-Length"] = str(file.size)
-        shown.headers["Content-Disposition"] = "inline"
-        shown.headers["Content-Security-Policy"] = _SANDBOXED
-        shown.timeout = None  # the server itself ends what a client does not read
-        return shown
+        answer = Response(_rest(first, file), content_type=known)
+        answer.headers["Content-Length"] = str(file.size)
+        answer.headers["Content-Disposition"] = "inline"
+        answer.headers["Content-Security-Policy"] = _SANDBOXED
+        answer.timeout = None  # the server itself ends what a client does not read
+        return answer
 
 
 async def _rest(first: bytes, file: OpenFile) -> AsyncIterator[bytes]:
@@ -72,7 +72,7 @@ async def _rest(first: bytes, file: OpenFile) -> AsyncIterator[bytes]:
 
 
 def image_type(first: bytes) -> str | None:
-    """The type of a picture that every browser shows and none runs; by its first bytes."""
+    """The type of an image that every browser shows and none executes, by its first bytes; None for others."""
     if first.startswith(b"\xff\xd8\xff"):
         return "image/jpeg"
     if first.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -83,7 +83,7 @@ def image_type(first: bytes) -> str | None:
 
 
 def audio_type(first: bytes) -> str | None:
-    """The same of sounds."""
+    """The type of an audio file, by its first bytes; None for others."""
     if first.startswith(b"OggS"):
         return "audio/ogg"
     if first.startswith(b"ID3") or (len(first) > 1 and first[0] == 0xFF and first[1] & 0xE6 == 0xE2):

@@ -1,4 +1,4 @@
-"""One conversation: its messages with the newest at the bottom, and what can be done in it."""
+"""Shows one conversation, the newest messages at the bottom; sends replies, cancels them and marks as read."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -21,11 +21,12 @@ from zapline.http.console.framework.session_guard import LIVE_HEADER
 from zapline.http.console.framework.translation import _, ngettext
 from zapline.http.console.inbox.conversation_list import conversation_title
 from zapline.http.console.inbox.message_view import message_views
-from zapline.http.console.inbox.reply import ReplyDraft, ReplyForm
+from zapline.http.console.inbox.reply import ReplyForm
+from zapline.http.console.inbox.send_draft import SendDraft
 from zapline.http.console.units.sending_hold import unit_hold_reason
 from zapline.sql.conversations import conversations, inbox
+from zapline.sql.conversations.conversations import Message
 from zapline.sql.conversations.inbox import ChatHeader
-from zapline.sql.conversations.list_conversations import Message
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.units.units import UnitRecord
 from zapline.supervisors.outbound.read_receipts import ReadReceipts
@@ -33,11 +34,11 @@ from zapline.supervisors.outbound.submission import Submissions
 from zapline.supervisors.units.unit_commands import UnitCommands
 
 _PAGE = 40
-_MOST = 300
-"""Messages that a page keeps live; who reads further back than that reads pages that stand still."""
+_MAX_LIVE = 300
+"""Messages that a page updates; older pages are not live."""
 
 
-class _InThread(Position, frozen=True, tag="tt"):
+class _ThreadPosition(Position, frozen=True, tag="tt"):
     at: Annotated[datetime, Meta(tz=True)]
     seq: Seq
 
@@ -50,85 +51,87 @@ class ThreadPages:
         layout: Layout,
         commands: UnitCommands,
         pool: Pool,
-        outgoing: Submissions | None,
+        submissions: Submissions | None,
         receipts: ReadReceipts | None,
     ) -> None:
         self._layout = layout
         self._commands = commands
         self._pool = pool
-        self._outgoing = outgoing
+        self._submissions = submissions
         self._receipts = receipts
-        self._replies = ReplyForm(layout, outgoing) if outgoing is not None else None
+        self._reply_form = ReplyForm(layout, submissions) if submissions is not None else None
 
     def attach(self) -> None:
-        one = "/console/units/<uuid:unit>/conversations/<uuid:conversation>"
-        self._layout.get(one, "thread", self.show)
-        self._layout.get(f"{one}/part", "thread_part", self.part)
-        self._layout.get(f"{one}/older", "thread_older", self.older)
-        self._layout.get("/console/units/<uuid:unit>/part/waits", "unit_waits", self.waits)
+        path = "/console/units/<uuid:unit>/conversations/<uuid:conversation>"
+        self._layout.get(path, "thread", self.show)
+        self._layout.get(f"{path}/part", "thread_part", self.part)
+        self._layout.get(f"{path}/older", "thread_older", self.older)
+        self._layout.get("/console/units/<uuid:unit>/part/waits", "unit_hold", self.hold)
         if self._receipts is not None:
-            self._layout.post(f"{one}/read", "thread_read", self.mark_read)
-        if self._replies is not None:
-            self._layout.post(f"{one}/reply", "thread_reply", self.reply)
-            self._layout.post(f"{one}/cancel/<uuid:message>", "thread_cancel", self.cancel)
+            self._layout.post(f"{path}/read", "thread_read", self.mark_read)
+        if self._reply_form is not None:
+            self._layout.post(f"{path}/reply", "thread_reply", self.reply)
+            self._layout.post(f"{path}/cancel/<uuid:message>", "thread_cancel", self.cancel)
 
-    # -- looking ---------------------------------------------------------------------------------------------
+    # -- pages -----------------------------------------------------------------------------------------------
 
     async def show(self, unit: UUID, conversation: UUID) -> Response:
         """The newest messages, or those before ``cursor``."""
         record, head = await self._head(unit, conversation)
-        return await self._page(record, head, ReplyDraft.fresh())
+        return await self._page(record, head, SendDraft.fresh())
 
     async def part(self, unit: UUID, conversation: UUID) -> Response:
-        """The messages from ``from`` on, as they are now."""
+        """The messages from the position ``from`` on, for the live part."""
         record, head = await self._head(unit, conversation)
-        since = query_cursor(_InThread, "from")
-        found = await conversations.list_thread(self._pool, record.id, head.id, None, _MOST) or []
-        kept = [one for one in found if since is None or (one.sent_at, one.seq) >= (since.at, since.seq)]
-        return self._layout.render("thread_messages.html", **await self._shown(record, head, kept))
+        since = query_cursor(_ThreadPosition, "from")
+        newest = await conversations.list_thread(self._pool, record.id, head.id, None, _MAX_LIVE) or []
+        live = [each for each in newest if since is None or (each.sent_at, each.seq) >= (since.at, since.seq)]
+        return self._layout.render("thread_messages.html", **await self._message_values(record, head, live))
 
-    async def waits(self, unit: UUID) -> Response:
-        """Why a reply would have to wait; from memory alone."""
-        return self._layout.render("thread_waits.html", waits=unit_hold_reason(self._commands.find(UnitId(unit))))
+    async def hold(self, unit: UUID) -> Response:
+        """Why a reply would have to wait; from memory."""
+        return self._layout.render("thread_hold.html", hold=unit_hold_reason(self._commands.find(UnitId(unit))))
 
     async def older(self, unit: UUID, conversation: UUID) -> Response:
-        """A page before ``cursor``, to be put above the others."""
+        """The messages before ``cursor``, which the script puts above the others."""
         record, head = await self._head(unit, conversation)
         return self._layout.render("thread_older.html", **await self._older(record, head))
 
     async def _older(self, record: UnitRecord, head: ChatHeader) -> dict[str, Any]:
-        after = query_cursor(_InThread)
-        place = (after.at, after.seq) if after is not None else None
-        found = await conversations.list_thread(self._pool, record.id, head.id, place, _PAGE + 1) or []
-        page, more = found[:_PAGE], len(found) > _PAGE
+        after = query_cursor(_ThreadPosition)
+        position = (after.at, after.seq) if after is not None else None
+        messages = await conversations.list_thread(self._pool, record.id, head.id, position, _PAGE + 1) or []
+        page, more = messages[:_PAGE], len(messages) > _PAGE
         base = f"/console/units/{record.id}/conversations/{head.id}"
-        values = await self._shown(record, head, page)
-        query = urlencode({"cursor": encode_cursor(_InThread(page[-1].sent_at, page[-1].seq))}) if page else ""
+        values = await self._message_values(record, head, page)
+        query = urlencode({"cursor": encode_cursor(_ThreadPosition(page[-1].sent_at, page[-1].seq))}) if page else ""
         return values | {
             "older": f"{base}?{query}" if more else None,
             "older_part": f"{base}/older?{query}" if more else None,
-            "first": encode_cursor(_InThread(page[-1].sent_at, page[-1].seq)) if page else "",
+            "first": encode_cursor(_ThreadPosition(page[-1].sent_at, page[-1].seq)) if page else "",
             "back": after is not None,
         }
 
-    async def _shown(self, record: UnitRecord, head: ChatHeader, newest_first: list[Message]) -> dict[str, Any]:
+    async def _message_values(
+        self, record: UnitRecord, head: ChatHeader, newest_first: list[Message]
+    ) -> dict[str, Any]:
         messages = newest_first[::-1]
-        quoted = {one.quoted_id for one in messages if one.quoted_id is not None}
-        ours = [one.id for one in messages if one.client_message_id is not None]
-        told, works = await inbox.load_thread_extras(self._pool, record.id, sorted(quoted), ours)
+        quoted_ids = {each.quoted_id for each in messages if each.quoted_id is not None}
+        ours = [each.id for each in messages if each.client_message_id is not None]
+        quoted, works = await inbox.load_thread_extras(self._pool, record.id, sorted(quoted_ids), ours)
         group = head.kind == AddressKind.GROUP
-        made = message_views(messages, told, works, record.time_zone, datetime.now(UTC), group=group)
+        views = message_views(messages, quoted, works, record.time_zone, datetime.now(UTC), group=group)
         return {
             "unit": record,
             "chat": head,
-            "bubbles": list(made),
+            "messages": list(views),
             "zone": record.time_zone,
             "base": f"/console/units/{record.id}/conversations/{head.id}",
         }
 
-    async def _page(self, record: UnitRecord, head: ChatHeader, draft: ReplyDraft, status: int = 200) -> Response:
+    async def _page(self, record: UnitRecord, head: ChatHeader, draft: SendDraft, status: int = 200) -> Response:
         values = await self._older(record, head)
-        newest = next((one for one in reversed(values["message_views"]) if not one.ours), None)
+        newest = next((each for each in reversed(values["messages"]) if not each.ours), None)
         return self._layout.render(
             "thread.html",
             status,
@@ -136,8 +139,8 @@ class ThreadPages:
             events=unit_events_path(record.id),
             name=clean_name(head.name or "") or head.phone or conversation_title(head.kind, head.name, head.phone),
             draft=draft,
-            waits=unit_hold_reason(self._commands.find(record.id)),
-            can_reply=self._replies is not None and head.kind in (AddressKind.PERSON, AddressKind.GROUP),
+            hold=unit_hold_reason(self._commands.find(record.id)),
+            can_reply=self._reply_form is not None and head.kind in (AddressKind.PERSON, AddressKind.GROUP),
             can_read=self._receipts is not None and newest is not None,
             **values,
         )
@@ -149,13 +152,13 @@ class ThreadPages:
             raise Problem(404, "conversation_not_found", "the unit has no such conversation")
         return record, head
 
-    # -- doing -----------------------------------------------------------------------------------------------
+    # -- forms -----------------------------------------------------------------------------------------------
 
     async def reply(self, unit: UUID, conversation: UUID) -> Response:
-        """Send what was typed; where that cannot be, the box comes back as it was, with the reason beside it."""
-        assert self._replies is not None
+        """Send the reply; a refused one comes back in the form, with the reason."""
+        assert self._reply_form is not None
         record, head = await self._head(unit, conversation)
-        draft = await self._replies.send(record.id, head.id)
+        draft = await self._reply_form.send(record.id, head.id)
         if LIVE_HEADER in request.headers:
             values = {"unit": record, "base": f"/console/units/{record.id}/conversations/{head.id}", "draft": draft}
             return self._layout.render("thread_reply.html", 422 if draft.error else 200, **values)
@@ -166,27 +169,27 @@ class ThreadPages:
     async def mark_read(self, unit: UUID, conversation: UUID) -> Response:
         assert self._receipts is not None
         record, head = await self._head(unit, conversation)
-        here = f"/console/units/{record.id}/conversations/{head.id}"
+        page = f"/console/units/{record.id}/conversations/{head.id}"
         try:
             async with self._layout.audited("mark_read", record.id, str(head.id)):
                 marked = await self._receipts.mark_read(self._commands.find(record.id), head.id)
         except ZaplineError as error:
             return self._layout.redirect(
-                here, Tone.BAD, _("The read receipts could not be sent: {why}", why=_(str(error)))
+                page, Tone.BAD, _("The read receipts could not be sent: {why}", why=_(str(error)))
             )
         if marked.skipped_lid:
             return self._layout.redirect(
-                here, Tone.WARN, _("Marked as read here. WhatsApp takes no receipt for this contact.")
+                page, Tone.WARN, _("Marked as read here. WhatsApp takes no receipt for this contact.")
             )
-        said = ngettext("{count} message marked as read.", "{count} messages marked as read.", marked.marked)
-        return self._layout.redirect(here, Tone.GOOD, said)
+        done = ngettext("{count} message marked as read.", "{count} messages marked as read.", marked.marked)
+        return self._layout.redirect(page, Tone.GOOD, done)
 
     async def cancel(self, unit: UUID, conversation: UUID, message: UUID) -> Response:
-        """Take a queued message back."""
-        assert self._outgoing is not None
+        """Cancel a queued message."""
+        assert self._submissions is not None
         record, head = await self._head(unit, conversation)
         async with self._layout.audited("cancel_message", record.id, str(message)):
-            await self._outgoing.cancel(record.id, message)
+            await self._submissions.cancel(record.id, message)
         if LIVE_HEADER in request.headers:
             return Response(b"", 204)
         return self._layout.redirect(f"/console/units/{record.id}/conversations/{head.id}#end")

@@ -126,7 +126,7 @@ class PrivacyPage:
             raise Problem(404, "contact_not_found", "the unit has no such contact")
         if person is None:
             return {"refused": _("This is a group. People are erased one by one, with what they wrote here too.")}
-        held = await inbox.count_personal_data(self._pool, record.id, person.names)
+        held = await export.count_personal_data(self._pool, record.id, person.names)
         return {"head": head, "held": held, "lid_only": head.phone is None, "last": len(_last_digits(head))}
 
     async def _jobs(self, record: UnitRecord) -> dict[str, Any]:

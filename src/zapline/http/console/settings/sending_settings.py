@@ -93,7 +93,7 @@ class SettingsPage:
             "per_minute": f"{DEFAULT_PER_MINUTE if row.per_minute is None else row.per_minute:g}",
             "burst": DEFAULT_BURST if row.burst is None else row.burst,
             "gap_seconds": f"{DEFAULT_RECIPIENT_GAP if row.gap_seconds is None else row.gap_seconds:g}",
-            "campaign_seconds": f"{DEFAULT_CAMPAIGN_SECONDS if row.campaign_seconds is None else row.campaign_seconds:g}",
+            "campaign_seconds": f"{row.campaign_seconds or DEFAULT_CAMPAIGN_SECONDS:g}",
             "daily_cap": row.daily_cap or "",
             "warm_up_first": row.warm_up_first or "",
             "quiet_from": f"{row.quiet_from:%H:%M}" if row.quiet_from is not None else "",

@@ -32,7 +32,7 @@ def campaign_hold_reason(unit: Unit, one: Campaign, pace: StoredPace | None, now
         return held
     zone = unit.record.time_zone
     quiet = (pace.quiet_from, pace.quiet_until) if pace is not None else (None, None)
-    limits = PaceLimits.given(ZoneInfo(zone), quiet_from=quiet[0], quiet_until=quiet[1])
+    limits = PaceLimits.from_stored(ZoneInfo(zone), quiet_from=quiet[0], quiet_until=quiet[1])
     opens = one.timing.opens_at(limits, now)
     if opens is None:
         return _("Its hours and the unit's quiet hours leave no time to send. Change the quiet hours in the settings.")
