@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from support.crm import Call, Crm, crm, status
+from support.crm_receiver import CrmReceiver, ReceivedCall, crm_receiver, response
 
 from zapline.crm.webhook_client import MAX_RESPONSE_BYTES, CrmWebhookClient, NotDelivered, Resolver, open_crm_client
 
@@ -33,7 +33,7 @@ async def client(*addresses: str, private: bool = True, call: float = 5.0) -> As
         yield made
 
 
-def named(at: Crm) -> str:
+def named(at: CrmReceiver) -> str:
     """The receiver under a name that only the resolver knows."""
     return at.url.replace("127.0.0.1", "crm.example.com") + "/hook"
 
@@ -45,7 +45,7 @@ async def failure(made: CrmWebhookClient, url: str) -> str:
 
 
 async def test_it_goes_to_the_address_that_was_looked_at_and_only_to_a_public_one() -> None:
-    async with crm() as at:
+    async with crm_receiver() as at:
         async with client("127.0.0.1") as made:
             for _ in range(2):
                 assert (await made.post(named(at), HEADERS, b"{}")).status == 204
@@ -63,16 +63,16 @@ async def test_it_goes_to_the_address_that_was_looked_at_and_only_to_a_public_on
 
 
 async def test_what_keeps_a_delivery_from_arriving_has_a_word() -> None:
-    async def never(call: Call) -> bytes:
+    async def never(call: ReceivedCall) -> bytes:
         await trio.sleep_forever()
         raise AssertionError
 
-    async with crm() as at, client("127.0.0.1", call=0.3) as made:
-        at.answers["/hook"] = never
+    async with crm_receiver() as at, client("127.0.0.1", call=0.3) as made:
+        at.responders["/hook"] = never
         started = trio.current_time()
         assert await failure(made, named(at)) == "timeout"
         assert trio.current_time() - started < 2
-        at.always("/hook", b"that is no HTTP\r\n\r\n")
+        at.respond("/hook", b"that is no HTTP\r\n\r\n")
         assert await failure(made, named(at)) == "broken_connection"
         by_tls = await failure(made, named(at).replace("http:", "https:"))
         assert by_tls in ("tls_failed", "timeout")
@@ -105,7 +105,7 @@ async def test_the_certificate_is_looked_at_for_the_name_and_not_for_the_address
         ssl.create_default_context(cafile=CERTIFICATE),
     )
     serving.load_cert_chain(CERTIFICATE)
-    async with crm(serving) as at:
+    async with crm_receiver(serving) as at:
         named_as = at.url.replace("http://127.0.0.1", "https://{}")
         for context, name, told in (
             (trusting, "crm.example.com", "204"),
@@ -123,14 +123,14 @@ async def test_the_certificate_is_looked_at_for_the_name_and_not_for_the_address
 
 
 async def test_a_redirection_is_not_followed_and_a_long_answer_is_not_read() -> None:
-    async with crm() as at, client("127.0.0.1") as made:
-        at.always("/hook", status(307, f"Location: {at.url}/elsewhere"))
+    async with crm_receiver() as at, client("127.0.0.1") as made:
+        at.respond("/hook", response(307, f"Location: {at.url}/elsewhere"))
         assert (await made.post(named(at), HEADERS, b"{}")).status == 307
         endless = b"HTTP/1.1 200 OK\r\nContent-Length: 999999999\r\n\r\n" + b"x" * (4 * MAX_RESPONSE_BYTES)
-        at.always("/hook", endless)
+        at.respond("/hook", endless)
         with trio.fail_after(5):
             assert (await made.post(named(at), HEADERS, b"{}")).status == 200
-        assert at.at("/elsewhere") == []
+        assert at.calls_to("/elsewhere") == []
 
 
 @pytest.mark.parametrize(
@@ -144,8 +144,8 @@ async def test_a_redirection_is_not_followed_and_a_long_answer_is_not_read() -> 
     ],
 )
 async def test_what_it_asks_us_to_wait_is_understood(given: str, least: float | None, most: float | None) -> None:
-    async with crm() as at, client("127.0.0.1") as made:
-        at.always("/hook", status(429, f"Retry-After: {given}"))
+    async with crm_receiver() as at, client("127.0.0.1") as made:
+        at.respond("/hook", response(429, f"Retry-After: {given}"))
         answer = await made.post(named(at), HEADERS, b"{}")
         assert answer.status == 429
         if least is None or most is None:

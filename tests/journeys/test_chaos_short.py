@@ -7,7 +7,7 @@ import pytest
 import trio
 from chaos import faults
 from chaos.run import Run, open_run
-from support.crm import Crm, crm
+from support.crm_receiver import CrmReceiver, crm_receiver
 
 from zapline.sql.notifications import crm_webhooks
 from zapline.sql.postgres.connection import connect
@@ -15,21 +15,21 @@ from zapline.sql.postgres.connection import connect
 LIMIT = 60.0
 
 
-async def give_hooks(run: Run, crm: Crm) -> None:
+async def give_hooks(run: Run, crm: CrmReceiver) -> None:
     """Every unit tells a CRM of the messages that come in."""
     async with await connect(run.place.postgres.url, role="zapline_engine") as conn:
         for unit in run.place.units:
             assert await crm_webhooks.insert_hook(conn, unit, uuid4(), f"{crm.url}/hook", ["message.received"], 1)
 
 
-async def the_crm_is_told_of_all(run: Run, crm: Crm) -> None:
+async def the_crm_is_told_of_all(run: Run, crm: CrmReceiver) -> None:
     """Of every message that was stored, whatever was killed between its row and the call."""
     async with await connect(run.place.postgres.url, role="zapline_engine") as conn:
         with trio.fail_after(20):
             while await conn.fetch("select from zapline.hook_deliveries where state = 'queued' limit 1"):  # noqa: ASYNC110
                 await trio.sleep(0.1)
         stored = {str(row.id) for row in await conn.fetch("select id from zapline.messages where not from_me")}
-    assert {call.told["data"]["id"] for call in crm.calls} == stored
+    assert {call.payload["data"]["id"] for call in crm.calls} == stored
     assert len({call.id for call in crm.calls}) == len(stored)
 
 
@@ -54,7 +54,7 @@ def tamper(url: str, *statements: str) -> None:
 @pytest.mark.slow
 async def test_kills_under_load_lose_nothing_and_a_loss_would_be_seen() -> None:
     with trio.fail_after(LIMIT):
-        async with crm() as told, open_run(units=6, seed=7) as run:
+        async with crm_receiver() as told, open_run(units=6, seed=7) as run:
             await give_hooks(run, told)
             await run.place.start(planted=True)
             await every_phase_is_sound(run)

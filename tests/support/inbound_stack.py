@@ -105,7 +105,7 @@ class InboundStack:
         """Pass a raw body to the intake, as the endpoint does; False where it is refused."""
         return await self.intake.accept(unit, event or extract_envelope(body).event or "", body)
 
-    async def settled(self, seconds: float = 10) -> None:
+    async def wait_until_stored(self, seconds: float = 10) -> None:
         """Wait until the journal has no unfinished entry; fails after ``seconds``."""
         with trio.fail_after(seconds):
             await self.journal.flush()

@@ -26,7 +26,7 @@ from zapline.supervisors.reconciliation.line_state import ReconcilePolicy
 from zapline.supervisors.reconciliation.scheduler import Reconciler
 
 QUICK = ReconcilePolicy(
-    every=3600.0, settles=0.0, look_every=0.02, again=Backoff(base=0.02, factor=1.5, cap=0.2, jitter=0.0)
+    interval=3600.0, settle_delay=0.0, check_every=0.02, backoff=Backoff(base=0.02, factor=1.5, cap=0.2, jitter=0.0)
 )
 LOOKS = LookupPolicy(delays=(0.0, 0.05, 0.05), retry_delay=0.1, min_age=0.0, poll_every=0.02)
 HOUR = 3600.0

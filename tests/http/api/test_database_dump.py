@@ -4,7 +4,7 @@ from base64 import b64decode, b64encode, urlsafe_b64decode
 from typing import Any
 
 from support.console import Operator
-from support.crm import crm
+from support.crm_receiver import crm_receiver
 
 from zapline.domain.principals import Scope
 
@@ -36,7 +36,7 @@ async def test_a_dump_holds_no_token_no_password_and_no_secret(api: Any) -> None
     await operator.sign_in("ana@example.com", "correct horse battery")
     secrets |= {f"cookie {cookie.name}": cookie.value or "" for cookie in operator.client.cookies.jar}
     await operator.close()
-    async with crm() as at:
+    async with crm_receiver() as at:
         hook = await api.post(f"/units/{unit.id}/hooks", {"url": f"{at.url}/in", "events": ["message.received"]}, 201)
         rotated = await api.post(f"/units/{unit.id}/hooks/{hook['id']}/rotate-key", {})
     secrets |= {"hook": hook["secret"], "rotated hook": rotated["secret"]}

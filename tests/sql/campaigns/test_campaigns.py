@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 import trio
-from support.campaigning import Place, phone, place
+from support.campaign_stack import CampaignStack, campaign_stack, phone
 
 from zapline.domain.campaigns.recipients_csv import InvalidRecipients
 from zapline.domain.campaigns.states import CampaignCommand, WrongCampaignState
@@ -31,39 +31,39 @@ async def in_pieces(*pieces: bytes) -> AsyncIterator[bytes]:
         yield piece
 
 
-async def shown(house: Place, unit: object, id: object) -> Campaign:
+async def shown(stack: CampaignStack, unit: object, id: object) -> Campaign:
     """As the API's role sees it."""
-    async with Pool.open(house.url, size=1, role="zapline_api") as pool:
+    async with Pool.open(stack.url, size=1, role="zapline_api") as pool:
         found = await find_campaign(pool, unit, id)  # type: ignore[arg-type]
     assert found is not None
     return found
 
 
 async def test_fifty_times_the_same_campaign_is_made_once_and_other_words_are_refused(database: str) -> None:
-    async with place(database) as house:
-        unit = await house.add_unit()
+    async with campaign_stack(database) as stack:
+        unit = await stack.add_unit()
         plan = CampaignPlan("c", Text("Oi {{nome}}"), [{"to": phone(1), "nome": "Ana"}], client_id="k")
         made = []
 
         async def make() -> None:
-            made.append(await house.campaigns.create(unit, plan))
+            made.append(await stack.campaigns.create(unit, plan))
 
         async with trio.open_nursery() as nursery:
             for _ in range(50):
                 nursery.start_soon(make)
         assert len({id for id, _ in made}) == 1
         assert [fresh for _, fresh in made].count(True) == 1
-        assert await house.column("select count(*) from zapline.campaign_recipients") == [1]
+        assert await stack.column("select count(*) from zapline.campaign_recipients") == [1]
         with pytest.raises(CampaignConflict):
-            await house.campaigns.create(unit, CampaignPlan("c", Text("Oi"), plan.recipients, client_id="k"))
+            await stack.campaigns.create(unit, CampaignPlan("c", Text("Oi"), plan.recipients, client_id="k"))
         # Another unit has client ids of its own.
-        other = await house.add_unit()
-        assert (await house.campaigns.create(other, plan))[1]
+        other = await stack.add_unit()
+        assert (await stack.campaigns.create(other, plan))[1]
 
 
 async def test_what_is_no_campaign_is_refused_and_leaves_nothing(database: str) -> None:
-    async with place(database) as house:
-        unit = await house.add_unit()
+    async with campaign_stack(database) as stack:
+        unit = await stack.add_unit()
         one = [{"to": phone(1)}]
         for content, error in [
             (Text("  \0 "), InvalidCampaign),
@@ -74,34 +74,34 @@ async def test_what_is_no_campaign_is_refused_and_leaves_nothing(database: str) 
             (File("voice", url="https://x.example/a", caption="x"), InvalidCampaign),  # type: ignore[arg-type]
         ]:
             with pytest.raises(error):
-                await house.campaigns.create(unit, CampaignPlan("c", content, one))
+                await stack.campaigns.create(unit, CampaignPlan("c", content, one))
         with pytest.raises(InvalidRecipients):
-            await house.campaigns.create(unit, CampaignPlan("c", Text("Oi"), [*one, {"nome": "Ana"}]))
+            await stack.campaigns.create(unit, CampaignPlan("c", Text("Oi"), [*one, {"nome": "Ana"}]))
         with pytest.raises(NoRecipients):
-            await house.campaigns.create(unit, CampaignPlan("c", Text("Oi {{nome}}"), one, start=True))
+            await stack.campaigns.create(unit, CampaignPlan("c", Text("Oi {{nome}}"), one, start=True))
         with pytest.raises(UnknownUnit):
-            await house.campaigns.create(UnitId(UUID(int=1)), CampaignPlan("c", Text("Oi"), one))
-        assert await house.column("select count(*) from zapline.campaigns") == [0]
+            await stack.campaigns.create(UnitId(UUID(int=1)), CampaignPlan("c", Text("Oi"), one))
+        assert await stack.column("select count(*) from zapline.campaigns") == [0]
 
 
 async def test_a_list_is_judged_and_its_reasons_are_kept_with_it(database: str) -> None:
-    async with place(database) as house:
-        unit = await house.add_unit()
-        await house.campaigns.suppressions.add(unit, phone(3))
-        id, _ = await house.campaigns.create(
+    async with campaign_stack(database) as stack:
+        unit = await stack.add_unit()
+        await stack.campaigns.suppressions.add(unit, phone(3))
+        id, _ = await stack.campaigns.create(
             unit, CampaignPlan("c", Text("Oi {{nome}}"), [{"to": phone(1), "nome": "Ana"}])
         )
         lines = ["telefone;Nome;cidade", f"{phone(1)};de novo;", f"{phone(2)};Bia;Recife", f"{phone(2)};Bia;"]
         data = "\n".join([*lines, f"{phone(3)};Caio;", "abc;Davi;", f"{phone(4)};;Natal"])
-        dry = await house.campaigns.forecast_load(unit, id, RecipientCsv(in_pieces(data.encode())))
-        tally = await house.campaigns.load(unit, id, RecipientCsv(in_pieces(data[:30].encode(), data[30:].encode())))
+        dry = await stack.campaigns.forecast_load(unit, id, RecipientCsv(in_pieces(data.encode())))
+        tally = await stack.campaigns.load(unit, id, RecipientCsv(in_pieces(data[:30].encode(), data[30:].encode())))
         assert dry.counts == tally
         assert (tally.received, tally.accepted) == (6, 1)
-        assert dry.ends_at == house.now + 2
-        found = await shown(house, unit, id)
+        assert dry.ends_at == stack.now + 2
+        found = await shown(stack, unit, id)
         assert found.counts == {"pending": 2, "skipped": 5}
         assert found.skipped == {"duplicate": 2, "opted_out": 1, "invalid_phone": 1, "missing_variable": 1}
-        async with Pool.open(house.url, size=1, role="zapline_api") as pool:
+        async with Pool.open(stack.url, size=1, role="zapline_api") as pool:
             page = await list_recipients(pool, unit, id, None, 1, 4)
             skipped = await list_recipients(pool, unit, id, ["skipped"], 0, 9)
             assert await list_variables(pool, unit, id) == {"nome", "cidade"}
@@ -115,9 +115,9 @@ async def test_a_list_is_judged_and_its_reasons_are_kept_with_it(database: str) 
 
 
 async def test_a_list_that_is_not_read_to_its_end_leaves_nothing(database: str) -> None:
-    async with place(database) as house:
-        unit = await house.add_unit()
-        id, _ = await house.campaigns.create(unit, CampaignPlan("c", Text("Oi"), [{"to": phone(1)}]))
+    async with campaign_stack(database) as stack:
+        unit = await stack.add_unit()
+        id, _ = await stack.campaigns.create(unit, CampaignPlan("c", Text("Oi"), [{"to": phone(1)}]))
         many = b"to\n" + b"".join(f"{phone(number)}\n".encode() for number in range(2, 5000))
         hangs = trio.Event()
 
@@ -127,60 +127,60 @@ async def test_a_list_that_is_not_read_to_its_end_leaves_nothing(database: str) 
             await trio.sleep_forever()
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(house.campaigns.load, unit, id, RecipientCsv(endless()))
+            nursery.start_soon(stack.campaigns.load, unit, id, RecipientCsv(endless()))
             await hangs.wait()
             # While it comes in it is counted, and nobody else meddles.
-            found = await shown(house, unit, id)
+            found = await shown(stack, unit, id)
             assert (found.state, found.counts.total() > 1) == ("loading", True)
             for refused in (
-                house.campaigns.load(unit, id, [{"to": phone(9)}]),
-                house.campaigns.change_state(unit, id, CampaignCommand.START),
+                stack.campaigns.load(unit, id, [{"to": phone(9)}]),
+                stack.campaigns.change_state(unit, id, CampaignCommand.START),
             ):
                 with pytest.raises((NotFillable, WrongCampaignState)):
                     await refused
-            house.feeder._sweep_at = 0.0
-            await house.feeder.round()
-            assert (await shown(house, unit, id)).state == "loading"
+            stack.feeder._sweep_at = 0.0
+            await stack.feeder.round()
+            assert (await shown(stack, unit, id)).state == "loading"
             nursery.cancel_scope.cancel()
-        assert (await shown(house, unit, id)).counts == {"pending": 1}
+        assert (await shown(stack, unit, id)).counts == {"pending": 1}
         with pytest.raises(InvalidRecipients, match="line 5000"):
-            await house.campaigns.load(unit, id, RecipientCsv(in_pieces(many, b"\xff\n")))
-        found = await shown(house, unit, id)
+            await stack.campaigns.load(unit, id, RecipientCsv(in_pieces(many, b"\xff\n")))
+        found = await shown(stack, unit, id)
         assert (found.state, found.counts) == ("ready", {"pending": 1})
         # As after a kill: the rows are there, and nobody reads them in.
-        await house.sql("update zapline.campaigns set state = 'loading', loading_from = 2")
-        await house.sql(
+        await stack.sql("update zapline.campaigns set state = 'loading', loading_from = 2")
+        await stack.sql(
             "insert into zapline.campaign_recipients (campaign_id, number, unit_id, recipient)"
             f" values ('{id}', 2, '{unit}', 'x')"
         )
-        house.feeder._sweep_at = 0.0
-        await house.feeder.round()
-        found = await shown(house, unit, id)
+        stack.feeder._sweep_at = 0.0
+        await stack.feeder.round()
+        found = await shown(stack, unit, id)
         assert (found.state, found.counts) == ("ready", {"pending": 1})
-        assert (await house.campaigns.load(unit, id, RecipientCsv(in_pieces(many)))).accepted == 4998
+        assert (await stack.campaigns.load(unit, id, RecipientCsv(in_pieces(many)))).accepted == 4998
 
 
 async def test_counts_are_those_of_the_rows_whatever_became_of_the_messages(database: str) -> None:
-    async with place(database) as house:
-        unit = await house.add_unit()
-        campaign = await house.make(unit, 13)
-        await house.feeder.round()
+    async with campaign_stack(database) as stack:
+        unit = await stack.add_unit()
+        campaign = await stack.create_campaign(unit, 13)
+        await stack.feeder.round()
         works = ["leased", "settled", "settled", "settled", "settled", "uncertain", "dead", "expired", "cancelled"]
         for number, work in enumerate(works, 1):
-            await house.sql(
+            await stack.sql(
                 f"update zapline.outbox o set state = '{work}', failure = 'f{number}'"
                 " from zapline.campaign_recipients r"
                 f" where r.message_id = o.message_id and r.number = {number}"
             )
         for number, delivery in ((3, "delivered"), (4, "played"), (5, "failed")):
-            await house.sql(
+            await stack.sql(
                 f"update zapline.messages m set delivery = '{delivery}' from zapline.campaign_recipients r"
                 f" where r.message_id = m.id and r.number = {number}"
             )
         expected = {"sending": 1, "sent": 1, "delivered": 1, "read": 1, "undelivered": 1, "uncertain": 1, "failed": 2}
         expected |= {"cancelled": 1, "queued": 1, "pending": 3}
-        assert (await shown(house, unit, campaign)).counts == expected
-        async with Pool.open(house.url, size=1, role="zapline_api") as pool:
+        assert (await shown(stack, unit, campaign)).counts == expected
+        async with Pool.open(stack.url, size=1, role="zapline_api") as pool:
             failed = await list_recipients(pool, unit, campaign, ["failed", "uncertain"], 0, 9)
             assert [(one.number, one.state, one.reason) for one in failed] == [
                 (6, "uncertain", "f6"),
@@ -188,10 +188,10 @@ async def test_counts_are_those_of_the_rows_whatever_became_of_the_messages(data
                 (8, "failed", "f8"),
             ]
             # Another unit sees none of it.
-            other = await house.add_unit()
+            other = await stack.add_unit()
             assert await find_campaign(pool, other, campaign) is None
             assert await list_recipients(pool, other, campaign, None, 0, 9) == []
-            second = await house.make(unit, 1, first=50)
+            second = await stack.create_campaign(unit, 1, first=50)
             page = await list_campaigns(pool, unit, None, 1)
             page += await list_campaigns(pool, unit, (page[0].created_at, page[0].id), 5)
             assert {one.id for one in page} == {campaign, second}
@@ -199,80 +199,80 @@ async def test_counts_are_those_of_the_rows_whatever_became_of_the_messages(data
 
 
 async def test_what_failed_is_tried_again_and_what_is_uncertain_is_not(database: str) -> None:
-    async with place(database) as house:
-        unit = await house.add_unit()
-        campaign = await house.make(unit, 4)
-        await house.feeder.round()
+    async with campaign_stack(database) as stack:
+        unit = await stack.add_unit()
+        campaign = await stack.create_campaign(unit, 4)
+        await stack.feeder.round()
         for state in ("dead", "expired", "uncertain", "settled"):
-            claimed = await house.claim(unit)
+            claimed = await stack.claim(unit)
             assert claimed is not None
-            await house.end(claimed.message, state)
-        await house.feeder.round()
-        assert await house.state(campaign) == "done"
-        await house.campaigns.suppressions.add(unit, phone(1))
-        assert await house.campaigns.change_state(unit, campaign, CampaignCommand.RETRY_FAILED) == 2
-        assert (await shown(house, unit, campaign)).counts == {"pending": 1, "skipped": 1, "uncertain": 1, "sent": 1}
-        assert await house.campaigns.change_state(unit, campaign, CampaignCommand.RETRY_FAILED) == 0
-        await house.feeder.round()
-        claimed = await house.claim(unit)
+            await stack.end_message(claimed.message, state)
+        await stack.feeder.round()
+        assert await stack.state(campaign) == "done"
+        await stack.campaigns.suppressions.add(unit, phone(1))
+        assert await stack.campaigns.change_state(unit, campaign, CampaignCommand.RETRY_FAILED) == 2
+        assert (await shown(stack, unit, campaign)).counts == {"pending": 1, "skipped": 1, "uncertain": 1, "sent": 1}
+        assert await stack.campaigns.change_state(unit, campaign, CampaignCommand.RETRY_FAILED) == 0
+        await stack.feeder.round()
+        claimed = await stack.claim(unit)
         assert claimed is not None
         assert claimed.recipient == phone(0)
         ids = f"select client_message_id from zapline.messages where id = '{claimed.message}'"
-        assert await house.column(ids) == [f"campaign:{campaign}:1:1"]
-        await house.end(claimed.message)
-        await house.feeder.round()
-        assert await house.state(campaign) == "done"
-        assert await house.campaigns.change_state(unit, campaign, CampaignCommand.RETRY_FAILED) == 0
-        assert await house.state(campaign) == "done"
+        assert await stack.column(ids) == [f"campaign:{campaign}:1:1"]
+        await stack.end_message(claimed.message)
+        await stack.feeder.round()
+        assert await stack.state(campaign) == "done"
+        assert await stack.campaigns.change_state(unit, campaign, CampaignCommand.RETRY_FAILED) == 0
+        assert await stack.state(campaign) == "done"
 
 
 async def test_a_campaign_is_paused_resumed_and_cancelled(database: str) -> None:
-    async with place(database) as house:
-        unit = await house.add_unit()
-        campaign = await house.make(unit, 12)
-        await house.feeder.round()
+    async with campaign_stack(database) as stack:
+        unit = await stack.add_unit()
+        campaign = await stack.create_campaign(unit, 12)
+        await stack.feeder.round()
         for _ in range(2):
-            await house.campaigns.change_state(unit, campaign, CampaignCommand.PAUSE)
-        await house.feeder.round()
-        assert await house.claim(unit) is None
-        assert house.feeder.campaigning == set()
-        await house.campaigns.change_state(unit, campaign, CampaignCommand.RESUME)
-        claimed = await house.claim(unit)
+            await stack.campaigns.change_state(unit, campaign, CampaignCommand.PAUSE)
+        await stack.feeder.round()
+        assert await stack.claim(unit) is None
+        assert stack.feeder.campaigning == set()
+        await stack.campaigns.change_state(unit, campaign, CampaignCommand.RESUME)
+        claimed = await stack.claim(unit)
         assert claimed is not None
         for _ in range(2):
-            await house.campaigns.change_state(unit, campaign, CampaignCommand.CANCEL)
-        found = await shown(house, unit, campaign)
+            await stack.campaigns.change_state(unit, campaign, CampaignCommand.CANCEL)
+        found = await shown(stack, unit, campaign)
         assert found.counts == {"sending": 1, "cancelled": 11}
         assert (found.started_at is not None, found.ended_at is not None) == (True, True)
         told = "select distinct o.failure, m.delivery::text from zapline.outbox o join zapline.messages m"
         told += " on m.id = o.message_id where o.state = 'cancelled'"
-        assert await house.sql(told) == [("campaign_cancelled", "failed")]
+        assert await stack.sql(told) == [("campaign_cancelled", "failed")]
         for ask in (CampaignCommand.START, CampaignCommand.RESUME, CampaignCommand.PAUSE, CampaignCommand.RETRY_FAILED):
             with pytest.raises(WrongCampaignState):
-                await house.campaigns.change_state(unit, campaign, ask)
+                await stack.campaigns.change_state(unit, campaign, ask)
         with pytest.raises(NotFillable):
-            await house.campaigns.load(unit, campaign, [{"to": phone(99)}])
+            await stack.campaigns.load(unit, campaign, [{"to": phone(99)}])
         for unknown in (
-            house.campaigns.change_state(unit, unit, CampaignCommand.START),
-            house.campaigns.load(unit, unit, []),
-            house.campaigns.forecast_load(unit, unit, []),
-            house.campaigns.change_state(await house.add_unit(), campaign, CampaignCommand.CANCEL),
+            stack.campaigns.change_state(unit, unit, CampaignCommand.START),
+            stack.campaigns.load(unit, unit, []),
+            stack.campaigns.forecast_load(unit, unit, []),
+            stack.campaigns.change_state(await stack.add_unit(), campaign, CampaignCommand.CANCEL),
         ):
             with pytest.raises(UnknownCampaign):
                 await unknown
 
 
 async def test_a_dry_run_stores_nothing_and_tells_the_end(database: str) -> None:
-    async with place(database) as house:
-        unit = await house.add_unit(pace="daily_cap = 2, warm_up_first = 1")
-        await house.campaigns.suppressions.add(unit, phone(2))
+    async with campaign_stack(database) as stack:
+        unit = await stack.add_unit(pace="daily_cap = 2, warm_up_first = 1")
+        await stack.campaigns.suppressions.add(unit, phone(2))
         listed = [{"to": phone(number), "nome": f"N{number}"} for number in range(1, 6)]
-        forecast = await house.campaigns.forecast(unit, CampaignPlan("c", Text("Oi {{nome}}"), [*listed, {"to": "x"}]))
+        forecast = await stack.campaigns.forecast(unit, CampaignPlan("c", Text("Oi {{nome}}"), [*listed, {"to": "x"}]))
         tally = forecast.counts
         assert (tally.received, tally.accepted, tally.skipped) == (6, 4, {"opted_out": 1, "invalid_phone": 1})
         assert tally.previews[0] == ("****0001", "Oi N1")
         assert [one.recipient for one in tally.examples] == ["****0002", "x"]
         # One today, two tomorrow, and the last the day after.
-        assert forecast.starts_at == house.now
-        assert forecast.ends_at == house.now + 12 * 3600 + 86_400
-        assert await house.column("select count(*) from zapline.campaign_recipients") == [0]
+        assert forecast.starts_at == stack.now
+        assert forecast.ends_at == stack.now + 12 * 3600 + 86_400
+        assert await stack.column("select count(*) from zapline.campaign_recipients") == [0]

@@ -10,12 +10,12 @@ import trio.testing
 
 from zapline.domain.network_addresses import InvalidMediaUrl
 from zapline.supervisors.outbound.media_url_check import (
-    LOOK_UP,
+    LOOKUP_TIMEOUT,
     MediaUrlRefused,
     MediaUrlUnresolvable,
     Resolver,
     check_media_url,
-    look_up,
+    resolve_host,
 )
 
 
@@ -74,14 +74,14 @@ async def test_a_resolver_that_hangs_is_left_at_the_deadline(autojump_clock: tri
     began = trio.current_time()
     with pytest.raises(MediaUrlUnresolvable):
         await check_media_url("https://files.example.com/a.png", hanging)
-    assert trio.current_time() - began == pytest.approx(LOOK_UP)
+    assert trio.current_time() - began == pytest.approx(LOOKUP_TIMEOUT)
 
 
 async def test_the_system_tells_the_addresses_of_this_machine_and_none_of_a_name_that_cannot_be() -> None:
     with trio.fail_after(5):
-        assert "127.0.0.1" in await look_up("127.0.0.1", 80)
+        assert "127.0.0.1" in await resolve_host("127.0.0.1", 80)
         with pytest.raises(OSError, match=r"."):
-            await look_up("no-such-host.invalid", 80)
+            await resolve_host("no-such-host.invalid", 80)
 
 
 async def test_names_that_nobody_answers_for_hold_up_only_those_who_share_their_room(
@@ -100,12 +100,12 @@ async def test_names_that_nobody_answers_for_hold_up_only_those_who_share_their_
         with trio.move_on_after(0.05):
             async with trio.open_nursery() as nursery:
                 for _ in range(3):
-                    nursery.start_soon(look_up, "silent.example.com", 443, room)
+                    nursery.start_soon(resolve_host, "silent.example.com", 443, room)
         assert room.borrowed_tokens == 2  # their threads go on, though nobody waits for them
         with trio.fail_after(2):
-            assert await look_up("files.example.com", 443) == ["93.184.216.34"]
+            assert await resolve_host("files.example.com", 443) == ["93.184.216.34"]
         with trio.move_on_after(0.05) as waiting:
-            await look_up("files.example.com", 443, room)
+            await resolve_host("files.example.com", 443, room)
         assert waiting.cancelled_caught
     finally:
         answered.set()

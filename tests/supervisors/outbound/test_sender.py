@@ -9,7 +9,7 @@ from uuid import uuid4
 import msgspec
 import pytest
 import trio
-from support.outgoing import Office, queue, sending
+from support.outbound_stack import OutboundStack, outbound_stack, queue_message
 
 from zapline.domain.ids import ExternalId
 from zapline.domain.messages.facts import MessageKind
@@ -25,42 +25,42 @@ from zapline.supervisors.outbound.sender_state import SenderActivity, SenderStat
 OTHER = "+5511999990002"
 
 
-async def dead_or_settled(at: Office, seconds: float = 10) -> None:
+async def dead_or_settled(stack: OutboundStack, seconds: float = 10) -> None:
     """Wait until nothing is to be sent any more, without the pauses between the tries of a message."""
     with trio.fail_after(seconds):
-        while await at.rows("select from zapline.outbox where state in ('queued', 'leased')"):
-            await at.hurry()
+        while await stack.rows("select from zapline.outbox where state in ('queued', 'leased')"):
+            await stack.make_due()
             await trio.sleep(0.01)
 
 
-async def paused(at: Office, unit: Unit) -> SenderStatus:
-    await at.until(lambda: at.senders.status(unit.id).state is SenderActivity.PAUSED)
-    return at.senders.status(unit.id)
+async def paused(stack: OutboundStack, unit: Unit) -> SenderStatus:
+    await stack.wait_until(lambda: stack.senders.status(unit.id).state is SenderActivity.PAUSED)
+    return stack.senders.status(unit.id)
 
 
 async def test_a_message_is_sent_once_and_settled(database: str, tmp_path: Path) -> None:
-    async with sending(database, tmp_path) as at:
-        unit = await at.add_unit()
-        assert at.senders.status(unit.id) == SenderStatus()
-        await at.post(unit, "bom dia")
-        await at.rest()
-        assert at.received() == ["bom dia"]
-        assert await at.rows(
+    async with outbound_stack(database, tmp_path) as stack:
+        unit = await stack.add_unit()
+        assert stack.senders.status(unit.id) == SenderStatus()
+        await stack.enqueue(unit, "bom dia")
+        await stack.wait_until_idle()
+        assert stack.received_texts() == ["bom dia"]
+        assert await stack.rows(
             "select o.state, m.delivery::text, o.tries, m.external_id = a.external_id, a.outcome, a.matched_by"
             " from zapline.outbox o join zapline.messages m on m.id = o.message_id"
             " join zapline.attempts a on a.message_id = o.message_id"
         ) == [("settled", "delivered", 0, True, "sent", "reply")]
-        assert at.senders.status(unit.id) == SenderStatus()
-        await at.until(lambda: at.senders.statistics().running == 0)
-        assert at.counters.totals["calls_started", "reply"] == 1
+        assert stack.senders.status(unit.id) == SenderStatus()
+        await stack.wait_until(lambda: stack.senders.statistics().running == 0)
+        assert stack.counters.totals["calls_started", "reply"] == 1
 
 
 async def test_whoever_watches_hears_how_far_a_message_has_come(database: str, tmp_path: Path) -> None:
-    async with sending(database, tmp_path) as at:
-        unit = await at.add_unit()
-        with at.feed.watch(unit.id) as watcher:
-            (message,) = await at.post(unit, "bom dia")
-            await at.rest()
+    async with outbound_stack(database, tmp_path) as stack:
+        unit = await stack.add_unit()
+        with stack.feed.watch(unit.id) as watcher:
+            (message,) = await stack.enqueue(unit, "bom dia")
+            await stack.wait_until_idle()
             told: list[Any] = []
             with trio.fail_after(10):
                 while not told or told[-1]["deliveryStatus"] != "delivered":
@@ -69,9 +69,9 @@ async def test_whoever_watches_hears_how_far_a_message_has_come(database: str, t
             assert {each["messageId"] for each in told} == {str(message)}
             assert {each["clientMessageId"] for each in told} != {None}
             assert (told[0]["workState"], told[0]["deliveryStatus"]) == ("settled", "sent")
-            at.evolution.inject_fault("error", path="/message/", count=3)
-            (message,) = await at.post(unit, "nunca")
-            await dead_or_settled(at)
+            stack.evolution.inject_fault("error", path="/message/", count=3)
+            (message,) = await stack.enqueue(unit, "nunca")
+            await dead_or_settled(stack)
             await watcher.wait(10)
             last = msgspec.json.decode(watcher.take()[-1].data)
             assert (last["messageId"], last["workState"], last["failure"]) == (str(message), "dead", "server_error")
@@ -80,203 +80,209 @@ async def test_whoever_watches_hears_how_far_a_message_has_come(database: str, t
 async def test_three_failures_of_its_own_are_the_end_of_a_message_and_hold_up_no_other(
     database: str, tmp_path: Path
 ) -> None:
-    async with sending(database, tmp_path) as at:
-        unit = await at.add_unit()
-        at.evolution.inject_fault("error", path="/message/", count=3)
-        await at.post(unit, "nunca")
+    async with outbound_stack(database, tmp_path) as stack:
+        unit = await stack.add_unit()
+        stack.evolution.inject_fault("error", path="/message/", count=3)
+        await stack.enqueue(unit, "nunca")
         for tries, wait in ((1, 2.0), (2, 8.0)):
-            await at.until_rows("select state, tries, failure from zapline.outbox", ("queued", tries, "server_error"))
-            ((due_in,),) = await at.rows("select extract(epoch from due_at - now())::float8 from zapline.outbox")
+            await stack.wait_for_rows(
+                "select state, tries, failure from zapline.outbox", ("queued", tries, "server_error")
+            )
+            ((due_in,),) = await stack.rows("select extract(epoch from due_at - now())::float8 from zapline.outbox")
             assert 0.6 * wait < due_in <= wait
-            await at.hurry()
-        await dead_or_settled(at)
-        await at.post(unit, "depois")
-        await at.rest()
-        assert await at.outbox() == [("dead", 3, "server_error"), ("settled", 0, None)]
-        assert at.received() == ["depois"]
-        outcomes = await at.rows("select outcome, failure from zapline.attempts order by started_at")
+            await stack.make_due()
+        await dead_or_settled(stack)
+        await stack.enqueue(unit, "depois")
+        await stack.wait_until_idle()
+        assert await stack.outbox_rows() == [("dead", 3, "server_error"), ("settled", 0, None)]
+        assert stack.received_texts() == ["depois"]
+        outcomes = await stack.rows("select outcome, failure from zapline.attempts order by started_at")
         assert outcomes == [("not_sent", "server_error")] * 3 + [("sent", None)]
-        assert at.senders.statistics().paused == 0
+        assert stack.senders.statistics().paused == 0
 
 
 async def test_what_the_line_is_to_blame_for_costs_no_try(database: str, tmp_path: Path) -> None:
     """Three units at once, since each line rests for a second."""
-    async with sending(database, tmp_path) as at:
-        throttled, closed, unlicensed = [await at.add_unit(name) for name in ("throttled", "closed", "unlicensed")]
-        at.evolution.inject_fault("throttle", instance="throttled", path="/message/", count=1, seconds=0.1)
-        at.evolution.inject_fault("connection_closed", instance="closed", count=1)
-        at.evolution.inject_fault("license", instance="unlicensed", path="/message/", count=1)
+    async with outbound_stack(database, tmp_path) as stack:
+        throttled, closed, unlicensed = [await stack.add_unit(name) for name in ("throttled", "closed", "unlicensed")]
+        stack.evolution.inject_fault("throttle", instance="throttled", path="/message/", count=1, seconds=0.1)
+        stack.evolution.inject_fault("connection_closed", instance="closed", count=1)
+        stack.evolution.inject_fault("license", instance="unlicensed", path="/message/", count=1)
         for unit in (throttled, closed, unlicensed):
-            await at.post(unit, "oi")
-        reasons = [await paused(at, unit) for unit in (throttled, closed, unlicensed)]
+            await stack.enqueue(unit, "oi")
+        reasons = [await paused(stack, unit) for unit in (throttled, closed, unlicensed)]
         assert [status.reason for status in reasons] == ["throttled", "not_connected", "server_not_ready"]
         until = reasons[0].throttled_until
         assert until is not None
         assert 15 < until - time.time() <= 30
         assert reasons[1].throttled_until is None
-        assert await at.outbox() == [
+        assert await stack.outbox_rows() == [
             ("queued", 0, "throttled"), ("queued", 0, "not_connected"), ("queued", 0, "server_not_ready"),
         ]  # fmt: skip
-        await at.post(throttled, "promo", lane=Lane.CAMPAIGN, phone=OTHER)
-        await at.until(lambda: len(at.evolution.ledger.messages) == 3)
-        await at.rest(["leased", "uncertain"])
-        assert await at.rows("select state, tries, lane from zapline.outbox order by seq") == [
+        await stack.enqueue(throttled, "promo", lane=Lane.CAMPAIGN, phone=OTHER)
+        await stack.wait_until(lambda: len(stack.evolution.ledger.messages) == 3)
+        await stack.wait_until_idle(["leased", "uncertain"])
+        assert await stack.rows("select state, tries, lane from zapline.outbox order by seq") == [
             ("settled", 0, "reply"), ("settled", 0, "reply"), ("settled", 0, "reply"), ("queued", 0, "campaign"),
         ]  # fmt: skip
-        assert at.senders.status(throttled.id).throttled_until is not None, "campaigns rest longer than the line"
-        assert at.counters.totals["line_pauses", "throttled"] == 1
+        assert stack.senders.status(throttled.id).throttled_until is not None, "campaigns rest longer than the line"
+        assert stack.counters.totals["line_pauses", "throttled"] == 1
         # The actors looked at the lines that are in doubt, and not at the one that was asked to slow down.
-        assert at.counters.totals["connection_events", "CallFailed"] == 2
+        assert stack.counters.totals["connection_events", "CallFailed"] == 2
 
 
 async def test_a_dropped_reply_is_settled_by_the_echo_and_sent_once(database: str, tmp_path: Path) -> None:
-    async with sending(database, tmp_path) as at:
-        unit = await at.add_unit()
-        at.evolution.inject_fault("drop_reply", path="/message/", count=5)
-        await at.post(unit, *(f"n{number}" for number in range(7)))
-        await at.rest()
-        assert at.received() == [f"n{number}" for number in range(7)]
-        found = await at.rows("select matched_by, count(*) from zapline.attempts group by 1 order by 1")
+    async with outbound_stack(database, tmp_path) as stack:
+        unit = await stack.add_unit()
+        stack.evolution.inject_fault("drop_reply", path="/message/", count=5)
+        await stack.enqueue(unit, *(f"n{number}" for number in range(7)))
+        await stack.wait_until_idle()
+        assert stack.received_texts() == [f"n{number}" for number in range(7)]
+        found = await stack.rows("select matched_by, count(*) from zapline.attempts group by 1 order by 1")
         assert found == [("echo", 5), ("reply", 2)]
-        assert Counter(state for state, *_ in await at.outbox()) == {"settled": 7}
-        assert at.counters.total("line_pauses") == 0, "Evolution showed that it was there"
+        assert Counter(state for state, *_ in await stack.outbox_rows()) == {"settled": 7}
+        assert stack.counters.total("line_pauses") == 0, "Evolution showed that it was there"
 
 
 async def test_what_no_echo_tells_of_stays_uncertain_while_others_go_on(database: str, tmp_path: Path) -> None:
-    async with sending(database, tmp_path) as at:
-        unit = await at.add_unit()
-        at.evolution.inject_fault("never_echo", count=1)
-        await at.post(unit, "talvez", "certo")
-        await at.rest(["queued", "leased"])
-        assert await at.outbox() == [("uncertain", 0, "timed_out_after_relay"), ("settled", 0, None)]
-        (look,) = await at.rows("select extract(epoch from look_at - now())::float8 from zapline.outbox limit 1")
+    async with outbound_stack(database, tmp_path) as stack:
+        unit = await stack.add_unit()
+        stack.evolution.inject_fault("never_echo", count=1)
+        await stack.enqueue(unit, "talvez", "certo")
+        await stack.wait_until_idle(["queued", "leased"])
+        assert await stack.outbox_rows() == [("uncertain", 0, "timed_out_after_relay"), ("settled", 0, None)]
+        (look,) = await stack.rows("select extract(epoch from look_at - now())::float8 from zapline.outbox limit 1")
         assert 5 < look[0] <= 8
-        await at.hurry()
-        at.senders.wake(unit.id)
-        await at.until(lambda: at.senders.statistics().running == 0)
-        assert at.received() == ["talvez", "certo"]
+        await stack.make_due()
+        stack.senders.wake(unit.id)
+        await stack.wait_until(lambda: stack.senders.statistics().running == 0)
+        assert stack.received_texts() == ["talvez", "certo"]
 
 
 async def test_after_silence_evolution_must_show_life_before_the_next_message(database: str, tmp_path: Path) -> None:
-    async with sending(database, tmp_path, call=0.15) as at:
-        unit = await at.add_unit()
-        at.evolution.inject_fault("hang")
-        await at.post(unit, "primeira", "segunda")
-        status = await paused(at, unit)
+    async with outbound_stack(database, tmp_path, call=0.15) as stack:
+        unit = await stack.add_unit()
+        stack.evolution.inject_fault("hang")
+        await stack.enqueue(unit, "primeira", "segunda")
+        status = await paused(stack, unit)
         assert status.reason == "no_answer"
-        assert await at.outbox() == [("uncertain", 0, "no_answer"), ("queued", 0, None)]
-        at.evolution.clear_faults("hang")
-        await at.rest(["queued", "leased"])
-        assert await at.outbox() == [("uncertain", 0, "no_answer"), ("settled", 0, None)]
-        assert at.received() == ["segunda"]
+        assert await stack.outbox_rows() == [("uncertain", 0, "no_answer"), ("queued", 0, None)]
+        stack.evolution.clear_faults("hang")
+        await stack.wait_until_idle(["queued", "leased"])
+        assert await stack.outbox_rows() == [("uncertain", 0, "no_answer"), ("settled", 0, None)]
+        assert stack.received_texts() == ["segunda"]
 
 
 async def test_a_reaction_without_an_answer_is_simply_sent_again(database: str, tmp_path: Path) -> None:
-    async with sending(database, tmp_path) as at:
-        unit = await at.add_unit()
-        at.evolution.inject_fault("drop_reply", path="/message/", count=1)
-        await at.post(unit, Reaction("👍", ExternalId("A1"), "5511999990001@s.whatsapp.net", False))
-        await dead_or_settled(at)
-        assert await at.outbox() == [("settled", 1, None)]
-        assert len(at.evolution.ledger.messages) == 2
+    async with outbound_stack(database, tmp_path) as stack:
+        unit = await stack.add_unit()
+        stack.evolution.inject_fault("drop_reply", path="/message/", count=1)
+        await stack.enqueue(unit, Reaction("👍", ExternalId("A1"), "5511999990001@s.whatsapp.net", False))
+        await dead_or_settled(stack)
+        assert await stack.outbox_rows() == [("settled", 1, None)]
+        assert len(stack.evolution.ledger.messages) == 2
 
 
 async def test_a_number_that_is_said_not_to_exist_is_asked_for_twice(database: str, tmp_path: Path) -> None:
-    async with sending(database, tmp_path) as at:
-        unit = await at.add_unit()
-        at.evolution.numbers.missing.add("5511999990001")
-        await at.post(unit, "oi")
-        await at.until_rows("select state, tries, failure from zapline.outbox", ("queued", 1, "number_not_on_whatsapp"))
-        ((due_in,),) = await at.rows("select extract(epoch from due_at - now())::float8 from zapline.outbox")
+    async with outbound_stack(database, tmp_path) as stack:
+        unit = await stack.add_unit()
+        stack.evolution.numbers.missing.add("5511999990001")
+        await stack.enqueue(unit, "oi")
+        await stack.wait_for_rows(
+            "select state, tries, failure from zapline.outbox", ("queued", 1, "number_not_on_whatsapp")
+        )
+        ((due_in,),) = await stack.rows("select extract(epoch from due_at - now())::float8 from zapline.outbox")
         assert 15 < due_in <= 20
-        await dead_or_settled(at)
-        assert await at.outbox() == [("dead", 1, "number_not_on_whatsapp")]
-        assert await at.rows("select delivery::text from zapline.messages") == [("failed",)]
+        await dead_or_settled(stack)
+        assert await stack.outbox_rows() == [("dead", 1, "number_not_on_whatsapp")]
+        assert await stack.rows("select delivery::text from zapline.messages") == [("failed",)]
 
 
 async def test_replies_leave_before_campaigns_and_a_gap_lets_others_pass(database: str, tmp_path: Path) -> None:
-    async with sending(database, tmp_path) as at:
-        unit = await at.add_unit(gap_seconds=30.0)
-        async with at.pool.connection() as conn, conn.transaction():
+    async with outbound_stack(database, tmp_path) as stack:
+        unit = await stack.add_unit(gap_seconds=30.0)
+        async with stack.pool.connection() as conn, conn.transaction():
             for number in range(2):
-                await queue(conn, unit.id, f"promo {number}", lane=Lane.CAMPAIGN, phone=f"+551199999001{number}")
+                await queue_message(
+                    conn, unit.id, f"promo {number}", lane=Lane.CAMPAIGN, phone=f"+551199999001{number}"
+                )
             for words, phone in (("a1", "+5511999990001"), ("a2", "+5511999990001"), ("b1", OTHER)):
-                await queue(conn, unit.id, words, phone=phone)
-        at.senders.wake(unit.id)
-        await at.until(lambda: at.senders.status(unit.id).reason == "gap")
-        until = at.senders.status(unit.id).paused_until
+                await queue_message(conn, unit.id, words, phone=phone)
+        stack.senders.wake(unit.id)
+        await stack.wait_until(lambda: stack.senders.status(unit.id).reason == "gap")
+        until = stack.senders.status(unit.id).paused_until
         assert until is not None
-        first = at.evolution.ledger.messages[0]
+        first = stack.evolution.ledger.messages[0]
         assert 30 <= until - first.at < 32
-        assert at.received() == ["a1", "b1", "promo 0", "promo 1"]
-        await at.until(lambda: at.senders.statistics().running == 0)
-        async with at.pool.connection() as conn:
+        assert stack.received_texts() == ["a1", "b1", "promo 0", "promo 1"]
+        await stack.wait_until(lambda: stack.senders.statistics().running == 0)
+        async with stack.pool.connection() as conn:
             await conn.execute("update zapline.unit_paces set gap_seconds = 0.1")
-        at.senders.reload_pace(unit.id)
-        await at.rest()
-        assert at.received()[-1] == "a2"
+        stack.senders.reload_pace(unit.id)
+        await stack.wait_until_idle()
+        assert stack.received_texts()[-1] == "a2"
 
 
 async def test_the_pace_is_kept_and_changed_limits_apply_at_once(database: str, tmp_path: Path) -> None:
-    async with sending(database, tmp_path) as at:
-        unit = await at.add_unit(per_minute=600, burst=2)
-        await at.post(unit, "um", "dois", "tres", "quatro")
-        await at.rest()
-        times = [each.at for each in at.evolution.ledger.messages]
+    async with outbound_stack(database, tmp_path) as stack:
+        unit = await stack.add_unit(per_minute=600, burst=2)
+        await stack.enqueue(unit, "um", "dois", "tres", "quatro")
+        await stack.wait_until_idle()
+        times = [each.at for each in stack.evolution.ledger.messages]
         assert times[3] - times[0] >= 0.2 - 0.01
-        async with at.pool.connection() as conn:
+        async with stack.pool.connection() as conn:
             await conn.execute("update zapline.unit_paces set daily_cap = 4")
-        at.senders.reload_pace(unit.id)
-        await at.post(unit, "amanhã")
-        await at.until(lambda: at.senders.status(unit.id).state is SenderActivity.PACING)
-        assert at.senders.status(unit.id).reason == "daily_cap"
-        await at.until(lambda: at.senders.statistics().running == 0)
-        async with at.pool.connection() as conn:
+        stack.senders.reload_pace(unit.id)
+        await stack.enqueue(unit, "amanhã")
+        await stack.wait_until(lambda: stack.senders.status(unit.id).state is SenderActivity.PACING)
+        assert stack.senders.status(unit.id).reason == "daily_cap"
+        await stack.wait_until(lambda: stack.senders.statistics().running == 0)
+        async with stack.pool.connection() as conn:
             await conn.execute("update zapline.unit_paces set daily_cap = 5")
-        at.senders.reload_pace(unit.id)
-        await at.rest()
-        assert at.received()[-1] == "amanhã"
+        stack.senders.reload_pace(unit.id)
+        await stack.wait_until_idle()
+        assert stack.received_texts()[-1] == "amanhã"
 
 
 async def test_uploaded_files_are_read_when_they_are_sent(database: str, tmp_path: Path) -> None:
-    async with sending(database, tmp_path) as at:
-        unit = await at.add_unit()
+    async with outbound_stack(database, tmp_path) as stack:
+        unit = await stack.add_unit()
         known, gone = uuid4(), uuid4()
-        at.uploads[known] = b"%PDF-1.4"
+        stack.uploads[known] = b"%PDF-1.4"
         files = [
             File(MessageKind.DOCUMENT, upload=id, file_name="a.pdf", caption=words)
             for id, words in ((gone, "x"), (known, "y"))
         ]
-        await at.post(unit, *files)
-        await at.rest()
-        assert await at.outbox() == [("dead", 0, "upload_missing"), ("settled", 0, None)]
-        assert at.received() == ["y"]
-        assert at.counters.total("calls_started") == 1
+        await stack.enqueue(unit, *files)
+        await stack.wait_until_idle()
+        assert await stack.outbox_rows() == [("dead", 0, "upload_missing"), ("settled", 0, None)]
+        assert stack.received_texts() == ["y"]
+        assert stack.counters.total("calls_started") == 1
 
 
 async def test_a_mistake_of_ours_before_the_call_costs_nothing(database: str, tmp_path: Path) -> None:
-    async with sending(database, tmp_path) as at:
-        unit = await at.add_unit()
+    async with outbound_stack(database, tmp_path) as stack:
+        unit = await stack.add_unit()
         upload = uuid4()
-        at.uploads[upload], at.broken_loads = b"%PDF-1.4", 1
-        await at.post(unit, File(MessageKind.DOCUMENT, upload=upload, file_name="a.pdf", caption="y"))
-        await at.rest()
-        assert at.received() == ["y"]
-        assert await at.outbox() == [("settled", 0, None)]
-        assert at.counters.total("sender_crashes") == at.counters.total("claims_given_back") == 1
+        stack.uploads[upload], stack.failing_loads = b"%PDF-1.4", 1
+        await stack.enqueue(unit, File(MessageKind.DOCUMENT, upload=upload, file_name="a.pdf", caption="y"))
+        await stack.wait_until_idle()
+        assert stack.received_texts() == ["y"]
+        assert await stack.outbox_rows() == [("settled", 0, None)]
+        assert stack.counters.total("sender_crashes") == stack.counters.total("claims_given_back") == 1
 
 
 async def test_a_message_that_cannot_be_read_does_not_stand_before_all_others(database: str, tmp_path: Path) -> None:
-    async with sending(database, tmp_path) as at:
-        unit = await at.add_unit()
-        async with at.pool.connection() as conn, conn.transaction():
-            await queue(conn, unit.id, "x")
+    async with outbound_stack(database, tmp_path) as stack:
+        unit = await stack.add_unit()
+        async with stack.pool.connection() as conn, conn.transaction():
+            await queue_message(conn, unit.id, "x")
             await conn.execute("""update zapline.outbox set content = '{"content": 3}'""")
-            await queue(conn, unit.id, "y")
-        at.senders.wake(unit.id)
-        await at.rest()
-        assert await at.outbox() == [("dead", 0, "unreadable"), ("settled", 0, None)]
-        assert at.received() == ["y"]
+            await queue_message(conn, unit.id, "y")
+        stack.senders.wake(unit.id)
+        await stack.wait_until_idle()
+        assert await stack.outbox_rows() == [("dead", 0, "unreadable"), ("settled", 0, None)]
+        assert stack.received_texts() == ["y"]
 
 
 async def test_a_claim_whose_commit_was_in_doubt_is_given_back(
@@ -292,63 +298,63 @@ async def test_a_claim_whose_commit_was_in_doubt_is_given_back(
         return made
 
     monkeypatch.setattr(sql, "claim", doubtful)
-    async with sending(database, tmp_path) as at:
-        unit = await at.add_unit()
-        await at.post(unit, "oi")
-        await at.rest()
-        assert at.received() == ["oi"]
-        assert await at.outbox() == [("settled", 0, None)]
-        assert at.counters.total("claims_given_back") == 1
-        assert len(await at.rows("select from zapline.attempts")) == 1
+    async with outbound_stack(database, tmp_path) as stack:
+        unit = await stack.add_unit()
+        await stack.enqueue(unit, "oi")
+        await stack.wait_until_idle()
+        assert stack.received_texts() == ["oi"]
+        assert await stack.outbox_rows() == [("settled", 0, None)]
+        assert stack.counters.total("claims_given_back") == 1
+        assert len(await stack.rows("select from zapline.attempts")) == 1
 
 
 async def test_a_claim_that_nobody_remembers_may_have_been_called(database: str, tmp_path: Path) -> None:
     """As after an answer that was buried: to give it back would be to send it blindly."""
-    async with sending(database, tmp_path) as at:
-        unit = await at.add_unit()
-        async with at.pool.connection() as conn, conn.transaction():
-            await queue(conn, unit.id, "oi")
+    async with outbound_stack(database, tmp_path) as stack:
+        unit = await stack.add_unit()
+        async with stack.pool.connection() as conn, conn.transaction():
+            await queue_message(conn, unit.id, "oi")
             made = await sql.claim(
-                conn, unit.id, process=at.process, attempt=uuid4(), now=time.time(), lease=60, lanes=list(Lane),
+                conn, unit.id, process=stack.process, attempt=uuid4(), now=time.time(), lease=60, lanes=list(Lane),
                 blocked=[],
             )  # fmt: skip
             assert made is not None
-        at.senders.scan_soon()
-        await at.rest(["queued", "leased"])
-        assert at.received() == []
-        assert await at.outbox() == [("uncertain", 0, "crashed")]
+        stack.senders.scan_soon()
+        await stack.wait_until_idle(["queued", "leased"])
+        assert stack.received_texts() == []
+        assert await stack.outbox_rows() == [("uncertain", 0, "crashed")]
 
 
 async def test_a_database_that_leaves_in_the_middle_loses_and_doubles_nothing(database: str, tmp_path: Path) -> None:
-    async with sending(database, tmp_path) as at:
-        unit = await at.add_unit()
-        await at.post(unit, *(f"n{number}" for number in range(12)))
+    async with outbound_stack(database, tmp_path) as stack:
+        unit = await stack.add_unit()
+        await stack.enqueue(unit, *(f"n{number}" for number in range(12)))
         for _ in range(4):
             await trio.sleep(0.1)
-            async with await connect(at.url) as conn:
+            async with await connect(stack.url) as conn:
                 await conn.fetch(
                     "select pg_terminate_backend(pid) from pg_stat_activity"
                     " where datname = current_database() and pid <> pg_backend_pid()"
                 )
-        await at.rest(["queued", "leased"])
-        assert at.received() == [f"n{number}" for number in range(12)]
-        assert Counter(state for state, *_ in await at.outbox()) == {"settled": 12}
+        await stack.wait_until_idle(["queued", "leased"])
+        assert stack.received_texts() == [f"n{number}" for number in range(12)]
+        assert Counter(state for state, *_ in await stack.outbox_rows()) == {"settled": 12}
 
 
 async def test_forty_messages_through_random_faults_arrive_once_or_are_uncertain(database: str, tmp_path: Path) -> None:
     kinds = {"error": 0.12, "drop_reply": 0.12, "number_check_timeout": 0.1, "never_echo": 0.06, "hang": 0.03}
-    async with sending(database, tmp_path, call=0.2) as at:
-        unit = await at.add_unit()
+    async with outbound_stack(database, tmp_path, call=0.2) as stack:
+        unit = await stack.add_unit()
         for kind, probability in kinds.items():
-            at.evolution.state.faults.inject(Fault(kind, path="/message/", probability=probability))
+            stack.evolution.state.faults.inject(Fault(kind, path="/message/", probability=probability))
         words = [f"n{number}" for number in range(40)]
         for number, word in enumerate(words):
-            await at.post(unit, word, phone=f"+551199999{number:04}")
-        await dead_or_settled(at, 20)
-        await at.rest(["queued", "leased"])
-        received = Counter(at.received())
+            await stack.enqueue(unit, word, phone=f"+551199999{number:04}")
+        await dead_or_settled(stack, 20)
+        await stack.wait_until_idle(["queued", "leased"])
+        received = Counter(stack.received_texts())
         assert set(received.values()) == {1}
-        rows = await at.rows(
+        rows = await stack.rows(
             "select m.body, o.state, o.tries from zapline.outbox o join zapline.messages m on m.id = o.message_id"
         )
         assert len(rows) == 40
@@ -359,4 +365,4 @@ async def test_forty_messages_through_random_faults_arrive_once_or_are_uncertain
                 assert received[body] == 1
             if state == "dead":
                 assert (received[body], tries) == (0, 3)
-        assert await at.rows("select from zapline.attempts where outcome = 'calling'") == []
+        assert await stack.rows("select from zapline.attempts where outcome = 'calling'") == []

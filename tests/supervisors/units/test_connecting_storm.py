@@ -12,11 +12,11 @@ from support.recorded_webhooks import STORM
 
 from zapline.domain.line.events import CallFailed, ConnectionEvent, Registered, Started, StateObserved, TimerFired
 from zapline.domain.line.reasons import Phase, Reason
-from zapline.domain.line.state import Connection, Stored
+from zapline.domain.line.state import LineState, StoredLineState
 from zapline.domain.line.state_machine import step
-from zapline.domain.line.transitions import Action
+from zapline.domain.line.transitions import LineAction
 from zapline.domain.timestamps import Moment
-from zapline.evolution.webhooks.event_parser import parse
+from zapline.evolution.webhooks.event_parser import parse_webhook
 
 COUNTING = """
 create table zapline.written (n int);
@@ -78,15 +78,15 @@ def moments() -> list[tuple[float, ConnectionEvent]]:
     timed: list[tuple[float, ConnectionEvent]] = []
     for body in STORM:
         at = datetime.fromisoformat(body["date_time"].replace("Z", "+00:00")).timestamp()
-        timed += [(at, event) for event in parse(msgspec.json.encode(body)) if isinstance(event, ConnectionEvent)]
+        timed += [(at, event) for event in parse_webhook(msgspec.json.encode(body)) if isinstance(event, ConnectionEvent)]
     return [(at - timed[0][0], event) for at, event in timed]
 
 
 @pytest.mark.parametrize("state", ["fresh", "open", "unreachable"])
 def test_the_storm_at_its_own_pace_writes_few_rows_and_makes_few_calls(state: str) -> None:
     """The machine alone, over the recorded times: timers fire and calls are answered when they would be."""
-    stored = Stored() if state == "fresh" else Stored(Phase.OPEN, Reason.SCAN_COMPLETED, wanted=True)
-    connection, calls, rows = Connection(stored=stored), 0, 0
+    stored = StoredLineState() if state == "fresh" else StoredLineState(Phase.OPEN, Reason.SCAN_COMPLETED, wanted=True)
+    connection, calls, rows = LineState(stored=stored), 0, 0
     line = FakeLineCalls()
     line_of(state, line)
     waiting: list[tuple[float, ConnectionEvent]] = [(0.0, Started()), *moments()]
@@ -103,7 +103,7 @@ def test_the_storm_at_its_own_pace_writes_few_rows_and_makes_few_calls(state: st
             if line.failing:
                 answer: ConnectionEvent = CallFailed(action.value, "refused")
             else:
-                answer = StateObserved(line.state) if action is Action.OBSERVE else Registered()
+                answer = StateObserved(line.state) if action is LineAction.OBSERVE else Registered()
             waiting.append((at + 0.05, answer))
         waiting.sort(key=lambda item: item[0])
     assert rows <= MOST_ROWS

@@ -8,30 +8,30 @@ import psycopg
 import pytest
 import trio
 from support.inbound_stack import InboundStack, inbound_stack, text, until
-from zapline.sql.inbound.unit_batches import prepare_batch
 
 from zapline.domain.errors import JournalRefused
 from zapline.domain.ids import Seq, UnitId
-from zapline.domain.inbound_events import Parsed
+from zapline.domain.inbound_events import InboundEvent
 from zapline.domain.line.events import ConnectAsked, ConnectionEvent
-from zapline.domain.line.transitions import Action
+from zapline.domain.line.transitions import LineAction
+from zapline.sql.inbound.unit_batches import prepare_batch
 from zapline.sql.journal.schema import Arrival, Entry
-from zapline.supervisors.inbound import journal_entries as entries_module
+from zapline.supervisors.inbound import journal_entries
 from zapline.supervisors.inbound import mailbox as mailbox_module
 from zapline.supervisors.inbound.mailbox import DirectEntry, Mailbox
 from zapline.supervisors.units import actor as unit_module
 
-real_parse = entries_module.parse
+real_parse = journal_entries.parse_webhook
 BODY = b'{"event":"messages.upsert","data":{"key":{"id":"%s","remoteJid":"5511999990001@s.whatsapp.net"},"message":{}}}'
 
 
 def crash_on_boom(monkeypatch: pytest.MonkeyPatch) -> None:
-    def parse(body: bytes, *, event_hint: str | None = None) -> list[Parsed]:
+    def parse(body: bytes, *, event_hint: str | None = None) -> list[InboundEvent]:
         if b"BOOM" in body:
             raise RuntimeError("planted")
         return real_parse(body, event_hint=event_hint)
 
-    monkeypatch.setattr(entries_module, "parse", parse)
+    monkeypatch.setattr(journal_entries, "parse_webhook", parse)
 
 
 def refuse_appends(stack: InboundStack, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,10 +59,10 @@ async def test_a_crash_in_a_call_blames_no_entry_and_what_waited_for_postgresql_
 ) -> None:
     async with inbound_stack(database, tmp_path, lock_timeout_ms=0) as stack:
         perform, go, entered = stack.calls.perform, trio.Event(), trio.Event()
-        crashed: list[Action] = []
+        crashed: list[LineAction] = []
 
         async def planted(
-            action: Action, instance: str, number: str | None, secret_of: tuple[bytes, int]
+            action: LineAction, instance: str, number: str | None, secret_of: tuple[bytes, int]
         ) -> ConnectionEvent:
             if not crashed:
                 entered.set()
@@ -136,7 +136,7 @@ async def test_a_full_disk_holds_up_a_suspicious_entry_and_neither_crashes_nor_b
             assert unit.quarantined_at is None
             assert stack.journal.statistics().depth >= 2
             assert await stack.rows("select reason from zapline.dead_letters") == []
-        monkeypatch.setattr(entries_module, "parse", real_parse)  # it was innocent after all
+        monkeypatch.setattr(journal_entries, "parse_webhook", real_parse)  # it was innocent after all
         await stack.wait_until_stored()
         stored = await stack.rows("select external_id from zapline.messages order by seq")
         assert stored == [("1",), ("direct",), ("BOOM",), ("2",)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import trio
 from support.inbound_stack import InboundStack, inbound_stack, ready_at_once, text
-from support.outgoing import queue
+from support.outbound_stack import queue_message
 
 from zapline.domain.ids import ExternalId, UnitId
 from zapline.sql.postgres.connection import connect
@@ -100,7 +100,7 @@ async def test_an_erasure_leaves_nothing_that_came_back_to_the_queue_or_that_som
         await at.wait_until_stored()
         async with pool.connection() as conn:
             for each in (unit, closed):
-                await queue(conn, each.id, "oi", phone=PHONE)
+                await queue_message(conn, each.id, "oi", phone=PHONE)
             await conn.execute("update zapline.outbox set state = 'leased', fence = 1, lease_until = now()")
             await conn.execute("update zapline.units set archived_at = now() where id = %s", (closed.id,))
         first = erasures(at, pool)
@@ -199,12 +199,12 @@ async def test_retention_deletes_what_is_old_and_leaves_what_is_at_work(database
         await at.wait_until_stored()
         async with pool.connection() as conn:
             for state in ("settled", "queued", "uncertain", "dead"):
-                await queue(conn, unit.id, state, phone=OTHER if state == "uncertain" else "+5511777770003")
+                await queue_message(conn, unit.id, state, phone=OTHER if state == "uncertain" else "+5511777770003")
                 await conn.execute(
                     "update zapline.outbox set state = %s where content -> 'content' ->> 'text' = %s", (state, state)
                 )
             # Of a unit that is closed nothing is at work any more.
-            await queue(conn, closed.id, "queued", phone=PHONE)
+            await queue_message(conn, closed.id, "queued", phone=PHONE)
             await conn.execute(
                 "update zapline.units set archived_at = now() - interval '2 days' where id = %s", (closed.id,)
             )

@@ -6,10 +6,10 @@ from typing import Any
 
 import httpx2
 from jsonschema_rs import validator_for
-from support.crm import crm
+from support.crm_receiver import crm_receiver
 
 from zapline import http
-from zapline.domain.crm_webhooks import TEST, HookEvent
+from zapline.domain.crm_webhooks import TEST_EVENT, CrmWebhookEvent
 from zapline.http.api.framework.problem_codes import MEANINGS, RETRYABLE
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -114,18 +114,18 @@ def route_list(made: Any) -> str:
 async def test_what_the_crm_is_told_is_what_the_document_says(api: Any) -> None:
     unit = await api.add_unit()
     made = (await api.client.get("/openapi.json")).json()
-    assert {*HookEvent, TEST} == set(made["webhooks"])
+    assert {*CrmWebhookEvent, TEST_EVENT} == set(made["webhooks"])
     key = {"id": "A", "remoteJid": "5511999990001@s.whatsapp.net", "fromMe": False}
     text = {"message": {"conversation": "oi"}, "messageType": "conversation", "messageTimestamp": 1_750_000_000}
-    async with crm() as at:
+    async with crm_receiver() as at:
         hook = await api.post(f"/units/{unit.id}/hooks", {"url": f"{at.url}/hook"}, 201)
         await api.post(f"/units/{unit.id}/hooks/{hook['id']}/test", {}, 202)
         await api.send(unit, "messages.upsert", {"key": key, **text})
         await api.post(f"/units/{unit.id}/whatsapp/connect", {}, 202)
-        calls = await at.until(3)
-    assert {"hook.test", "message.received"} < {call.told["type"] for call in calls}
+        calls = await at.wait_for_calls(3)
+    assert {"hook.test", "message.received"} < {call.payload["type"] for call in calls}
     for call in calls:
-        told = made["webhooks"][call.told["type"]]["post"]
+        told = made["webhooks"][call.payload["type"]]["post"]
         body = told["requestBody"]["content"]["application/json"]["schema"]
         schema = {**body, "components": made["components"], "$schema": DIALECT}
-        assert [error.message for error in validator_for(schema).iter_errors(call.told)] == []
+        assert [error.message for error in validator_for(schema).iter_errors(call.payload)] == []

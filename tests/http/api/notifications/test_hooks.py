@@ -5,16 +5,16 @@ from uuid import uuid4
 
 import pytest
 import trio
-from support.crm import crm, status
+from support.crm_receiver import crm_receiver, response
 
 from zapline.domain.principals import Scope
-from zapline.supervisors.notifications.crm_webhook_commands import MOST_HOOKS
+from zapline.supervisors.notifications.crm_webhook_commands import MAX_HOOKS
 
 
 async def test_a_hook_is_made_tried_rotated_and_deleted(api: Any) -> None:
     unit = await api.add_unit()
     base = f"/units/{unit.id}/hooks"
-    async with crm() as at:
+    async with crm_receiver() as at:
         made = await api.post(base, {"url": f"{at.url}/hook", "events": ["message.received"]}, 201)
         secret = made.pop("secret")
         assert secret.startswith("whsec_")
@@ -24,15 +24,15 @@ async def test_a_hook_is_made_tried_rotated_and_deleted(api: Any) -> None:
         assert (made["active"], made["events"], made["waiting"], made["dead"]) == (True, ["message.received"], 0, 0)
 
         queued = await api.post(f"{one}/test", {}, 202)
-        (call,) = await at.until(1)
-        assert (call.told["type"], call.id) == ("hook.test", queued["webhookId"])
+        (call,) = await at.wait_for_calls(1)
+        assert (call.payload["type"], call.id) == ("hook.test", queued["webhookId"])
         assert call.signed_with(secret)
         message = {"key": {"remoteJid": "5511999990001@s.whatsapp.net", "fromMe": False, "id": "A1"}}
         message |= {"message": {"conversation": "oi"}, "messageType": "conversation", "messageTimestamp": 1_795_364_451}
         await api.send(unit, "messages.upsert", message)
-        call = (await at.until(2))[1]
+        call = (await at.wait_for_calls(2))[1]
         (stored,) = (await api.get(f"/units/{unit.id}/messages"))["items"]
-        told = call.told["data"]
+        told = call.payload["data"]
         assert (told["id"], told["text"], told["seq"]) == (stored["id"], "oi", stored["seq"])
         assert {name: told[name] for name in told.keys() & stored.keys()} == {
             name: stored[name] for name in told.keys() & stored.keys()
@@ -42,7 +42,7 @@ async def test_a_hook_is_made_tried_rotated_and_deleted(api: Any) -> None:
         assert rotated["keyGeneration"] == 2
         assert rotated["previousKeyUntil"] is not None
         await api.post(f"{one}/test", {}, 202)
-        call = (await at.until(3))[2]
+        call = (await at.wait_for_calls(3))[2]
         assert call.signed_with(secret)
         assert call.signed_with(rotated["secret"])
         text = str([await api.get(path) for path in (one, base, f"{one}/deliveries")])
@@ -62,8 +62,8 @@ async def test_a_hook_is_made_tried_rotated_and_deleted(api: Any) -> None:
 
 async def test_deliveries_are_paged_and_replayed(api: Any) -> None:
     unit = await api.add_unit()
-    async with crm() as at:
-        at.always("/hook", status(410))
+    async with crm_receiver() as at:
+        at.respond("/hook", response(410))
         base = f"/units/{unit.id}/hooks"
         hook = await api.post(base, {"url": f"{at.url}/hook"}, 201)
         one = f"{base}/{hook['id']}"
@@ -80,12 +80,12 @@ async def test_deliveries_are_paged_and_replayed(api: Any) -> None:
         replay = f"{one}/deliveries/{dead['id']}/replay"
         for path, body in ((f"{one}/test", {}), (replay, {}), (f"{one}/replay", {"since": "2020-01-01T00:00:00Z"})):
             assert (await api.post(path, body, 409))["code"] == "hook_disabled"
-        at.always("/hook", status(200))
+        at.respond("/hook", response(200))
         assert (await api.post(f"{one}/enable", {}))["active"]
         assert (await api.post(f"{one}/replay", {"since": "2020-01-01T00:00:00Z"}, 202)) == {"replayed": 1}
         await api.until(f"{one}/deliveries", lambda page: page["items"][0]["state"] == "delivered")
         assert (await api.post(replay, {}, 202))["id"] == dead["id"]
-        assert {call.id for call in await at.until(3)} == {dead["webhookId"]}
+        assert {call.id for call in await at.wait_for_calls(3)} == {dead["webhookId"]}
         assert (await api.post(f"{one}/deliveries/{uuid4()}/replay", {}, 404))["code"] == "delivery_not_found"
         for _ in range(2):
             await api.post(f"{one}/test", {}, 202)
@@ -113,7 +113,7 @@ async def test_no_hook_is_made_for_what_is_no_address(api: Any, url: str, code: 
 async def test_a_unit_has_hooks_of_its_own_and_only_so_many(api: Any) -> None:
     unit, other = await api.add_unit(), await api.add_unit("Outra")
     base, elsewhere = f"/units/{unit.id}/hooks", f"/units/{other.id}/hooks"
-    for number in range(MOST_HOOKS):
+    for number in range(MAX_HOOKS):
         made = await api.post(base, {"url": f"http://127.0.0.1:1/{number}"}, 201)
     assert (await api.post(base, {"url": "http://127.0.0.1:1/"}, 409))["code"] == "too_many_hooks"
     minted = await api.identity.mint_unit_token(unit.id, "t", frozenset({Scope.READ}), "test", None)

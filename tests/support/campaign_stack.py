@@ -24,7 +24,7 @@ from zapline.supervisors.units.unit_commands import UnknownUnit
 
 
 @dataclass
-class Place:
+class CampaignStack:
     """``now`` is the wall clock of all parts."""
 
     url: str
@@ -46,18 +46,20 @@ class Place:
         )
         if pace is not None:
             await self.sql(f"update zapline.unit_paces set {pace} where unit_id = '{id}'")
-        self.line(id, Phase.OPEN)
+        self.set_phase(id, Phase.OPEN)
         return id
 
-    def line(self, unit: UnitId, phase: Phase) -> None:
-        self.units[unit] = unit_from_record(UnitRecord(unit, "u", str(unit), 1, unit.bytes, stored=StoredLineState(phase=phase)))
+    def set_phase(self, unit: UnitId, phase: Phase) -> None:
+        self.units[unit] = unit_from_record(
+            UnitRecord(unit, "u", str(unit), 1, unit.bytes, stored=StoredLineState(phase=phase))
+        )
 
     def find(self, unit: UnitId) -> Unit:
         if unit not in self.units:
             raise UnknownUnit("there is no such unit")
         return self.units[unit]
 
-    async def make(
+    async def create_campaign(
         self, unit: UnitId, count: int = 3, timing: CampaignTiming | None = None, start: bool = True, first: int = 0
     ) -> UUID:
         """A campaign to so many phones."""
@@ -73,7 +75,7 @@ class Place:
                 conn, unit, process=uuid4(), attempt=uuid4(), now=self.now, lease=60, lanes=list(Lane), blocked=[]
             )
 
-    async def end(self, message: UUID, state: str = "settled") -> None:
+    async def end_message(self, message: UUID, state: str = "settled") -> None:
         """What becomes of a message, without the recorder."""
         await self.sql(
             f"update zapline.outbox set state = '{state}', settled_at = now(), ended_at = now()"
@@ -82,17 +84,17 @@ class Place:
         outcome = {"settled": "sent", "uncertain": "uncertain"}.get(state, "not_sent")
         await self.sql(f"update zapline.attempts set outcome = '{outcome}' where message_id = '{message}'")
 
-    async def sql(self, words: str) -> list[Any]:
+    async def sql(self, query: str) -> list[Any]:
         async with await connect(self.url) as conn:
-            if words.startswith("select"):
-                return [tuple(row) for row in await conn.fetch(words)]
-            await conn.execute(words)
+            if query.startswith("select"):
+                return [tuple(row) for row in await conn.fetch(query)]
+            await conn.execute(query)
             return []
 
-    async def column(self, words: str) -> list[Any]:
-        return [row[0] for row in await self.sql(words)]
+    async def column(self, query: str) -> list[Any]:
+        return [row[0] for row in await self.sql(query)]
 
-    async def work(self, campaign: UUID) -> Sequence[tuple[Any, ...]]:
+    async def queued_messages(self, campaign: UUID) -> Sequence[tuple[Any, ...]]:
         """(phone, work state, seconds until due) of what was queued, in order."""
         found = await self.sql(
             "select recipient, state, extract(epoch from due_at)::float8 from zapline.outbox"
@@ -110,16 +112,16 @@ def phone(number: int) -> str:
 
 
 @asynccontextmanager
-async def place(
+async def campaign_stack(
     url: str, now: float = 1_795_446_000.0, chance: Callable[[], float] | None = None
-) -> AsyncIterator[Place]:
+) -> AsyncIterator[CampaignStack]:
     """``now`` is noon of November 23, 2026, in Sao Paulo."""
 
     async def may_write() -> None:
         pass
 
     async with Pool.open(url, size=4, role="zapline_engine") as pool:
-        made = Place(url, pool, now)
+        made = CampaignStack(url, pool, now)
         made.feeder = OutboxFeeder(
             pool, made.units.get, may_write, made.woken.append, lambda: made.now, chance or random.Random(1).random
         )

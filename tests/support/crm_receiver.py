@@ -14,7 +14,7 @@ import trio
 
 
 @dataclass(frozen=True)
-class Call:
+class ReceivedCall:
     """One delivery as it came over the wire."""
 
     path: str
@@ -26,7 +26,7 @@ class Call:
         return self.headers["webhook-id"]
 
     @property
-    def told(self) -> Any:
+    def payload(self) -> Any:
         return json.loads(self.body)
 
     def signed_with(self, secret: str) -> bool:
@@ -40,36 +40,36 @@ class Call:
         )
 
 
-Answer = Callable[[Call], Awaitable[bytes]]
+Answer = Callable[[ReceivedCall], Awaitable[bytes]]
 
 
-def status(code: int, *headers: str, body: bytes = b"") -> bytes:
+def response(code: int, *headers: str, body: bytes = b"") -> bytes:
     """A whole answer."""
     lines = [f"HTTP/1.1 {code} X", f"Content-Length: {len(body)}", *headers]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
 @dataclass
-class Crm:
+class CrmReceiver:
     """The receiver. ``answers`` says what a path is answered, after it was noted; 204 where it says nothing."""
 
     url: str
-    calls: list[Call] = field(default_factory=list)
-    answers: dict[str, Answer] = field(default_factory=dict)
+    calls: list[ReceivedCall] = field(default_factory=list)
+    responders: dict[str, Answer] = field(default_factory=dict)
 
-    def always(self, path: str, answer: bytes) -> None:
-        async def same(call: Call) -> bytes:
+    def respond(self, path: str, answer: bytes) -> None:
+        async def same(call: ReceivedCall) -> bytes:
             return answer
 
-        self.answers[path] = same
+        self.responders[path] = same
 
-    def at(self, path: str) -> list[Call]:
+    def calls_to(self, path: str) -> list[ReceivedCall]:
         return [call for call in self.calls if call.path == path]
 
-    async def until(self, count: int, path: str | None = None, seconds: float = 10) -> list[Call]:
+    async def wait_for_calls(self, count: int, path: str | None = None, seconds: float = 10) -> list[ReceivedCall]:
         """Wait for so many deliveries."""
         with trio.fail_after(seconds):
-            while len(found := self.calls if path is None else self.at(path)) < count:  # noqa: ASYNC110
+            while len(found := self.calls if path is None else self.calls_to(path)) < count:  # noqa: ASYNC110
                 await trio.sleep(0.005)
         return found
 
@@ -77,13 +77,13 @@ class Crm:
         try:
             while (call := await _read(stream)) is not None:
                 self.calls.append(call)
-                answer = self.answers.get(call.path)
-                await stream.send_all(await answer(call) if answer is not None else status(204))
+                answer = self.responders.get(call.path)
+                await stream.send_all(await answer(call) if answer is not None else response(204))
         except trio.BrokenResourceError:
             pass
 
 
-async def _read(stream: trio.abc.Stream) -> Call | None:
+async def _read(stream: trio.abc.Stream) -> ReceivedCall | None:
     data = b""
     while b"\r\n\r\n" not in data:
         part = await stream.receive_some()
@@ -96,14 +96,14 @@ async def _read(stream: trio.abc.Stream) -> Call | None:
     while len(body) < int(headers["content-length"]):
         body += await stream.receive_some()
     assert first.startswith("POST ")
-    return Call(first.split(" ")[1], headers, body)
+    return ReceivedCall(first.split(" ")[1], headers, body)
 
 
 @asynccontextmanager
-async def crm(context: ssl.SSLContext | None = None) -> AsyncIterator[Crm]:
+async def crm_receiver(context: ssl.SSLContext | None = None) -> AsyncIterator[CrmReceiver]:
     """A receiver on loopback; with a context it speaks TLS."""
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    made = Crm(f"http://127.0.0.1:{listener.socket.getsockname()[1]}")
+    made = CrmReceiver(f"http://127.0.0.1:{listener.socket.getsockname()[1]}")
     listening = listener if context is None else trio.SSLListener(listener, context, https_compatible=True)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.serve_listeners, made.serve, [listening])

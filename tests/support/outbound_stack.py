@@ -61,7 +61,7 @@ async def set_pace(conn: Connection, unit: UnitId, **limits: object) -> None:
     )
 
 
-async def queue(
+async def queue_message(
     conn: Connection,
     unit: UnitId,
     content: Content | str = "oi",
@@ -122,12 +122,12 @@ async def queue(
     return message
 
 
-async def ready() -> None:
+async def always_may_write() -> None:
     """Nothing keeps this process from writing."""
 
 
 @dataclass
-class Office:
+class OutboundStack:
     """The running parts, and the means to look at what they stored and at what the phones received."""
 
     url: str
@@ -144,7 +144,7 @@ class Office:
     process: UUID
     feed: LiveFeed
     uploads: dict[UUID, bytes] = field(default_factory=dict)
-    broken_loads: int = 0
+    failing_loads: int = 0
     """How many reads of uploads are to fail by a mistake of ours."""
 
     async def add_unit(self, instance: str = "loja", **limits: object) -> Unit:
@@ -166,7 +166,7 @@ class Office:
         self.evolution.scan(instance)
         found = self.roster.get(unit)
         assert found is not None
-        await self.open(found)
+        await self.wait_until_open(found)
         return found
 
     @property
@@ -176,21 +176,21 @@ class Office:
     def address(self, unit: UUID) -> WebhookAddress:
         return WebhookAddress(f"{self.listening}/webhooks/whatsapp/evolution/{unit}")
 
-    async def open(self, unit: Unit) -> None:
-        await self.until(lambda: unit.state is not None and unit.state.stored.phase is Phase.OPEN)
+    async def wait_until_open(self, unit: Unit) -> None:
+        await self.wait_until(lambda: unit.state is not None and unit.state.stored.phase is Phase.OPEN)
 
     async def reload(self) -> None:
         async with await connect(self.url, role="zapline_engine") as conn:
             self.roster.apply(await load_units(conn), self.journal.journal_id)
 
-    async def post(self, unit: Unit, *contents: Content | str, **more: Any) -> list[UUID]:
+    async def enqueue(self, unit: Unit, *contents: Content | str, **more: Any) -> list[UUID]:
         """Queue messages and wake their sender, as the API does."""
         async with self.pool.connection() as conn, conn.transaction():
-            messages = [await queue(conn, unit.id, content, **more) for content in contents]
+            messages = [await queue_message(conn, unit.id, content, **more) for content in contents]
         self.senders.wake(unit.id)
         return messages
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 10) -> None:
+    async def wait_until(self, condition: Callable[[], bool], seconds: float = 10) -> None:
         with trio.fail_after(seconds):
             while not condition():  # noqa: ASYNC110
                 await trio.sleep(0.005)
@@ -199,7 +199,7 @@ class Office:
         async with self.pool.connection() as conn:
             return [tuple(row) for row in await conn.fetch(query, values)]
 
-    async def until_rows(self, query: str, *wanted: tuple[object, ...], seconds: float = 10) -> None:
+    async def wait_for_rows(self, query: str, *wanted: tuple[object, ...], seconds: float = 10) -> None:
         """Wait until the query answers so; a server that leaves meanwhile is asked again."""
         with trio.fail_after(seconds):
             while True:
@@ -208,10 +208,12 @@ class Office:
                         return
                 await trio.sleep(0.01)
 
-    async def rest(self, states: Sequence[str] = ("queued", "leased", "uncertain"), seconds: float = 20) -> None:
+    async def wait_until_idle(
+        self, states: Sequence[str] = ("queued", "leased", "uncertain"), seconds: float = 20
+    ) -> None:
         """Wait until no message is in any of these states, and everything accepted is stored."""
         listed = "', '".join(states)
-        await self.until_rows(f"select from zapline.outbox where state in ('{listed}')", seconds=seconds)
+        await self.wait_for_rows(f"select from zapline.outbox where state in ('{listed}')", seconds=seconds)
         with trio.fail_after(seconds):
             await self.evolution.wait_until_idle()
             await self.journal.flush()
@@ -219,11 +221,11 @@ class Office:
                 await trio.sleep(0.005)
                 await self.journal.flush()
 
-    async def outbox(self) -> list[tuple[Any, ...]]:
+    async def outbox_rows(self) -> list[tuple[Any, ...]]:
         """(state, tries, failure) of all messages in the order asked."""
         return await self.rows("select state, tries, failure from zapline.outbox order by seq")
 
-    async def hurry(self) -> None:
+    async def make_due(self) -> None:
         """Make due what is to be tried again later."""
         async with self.pool.connection() as conn:
             found = await conn.fetch(
@@ -232,13 +234,13 @@ class Office:
         for row in found:
             self.senders.wake(row.unit_id)
 
-    def received(self, instance: str = "loja") -> list[str]:
+    def received_texts(self, instance: str = "loja") -> list[str]:
         """What the phones of this instance's contacts were sent, in order."""
         return [each.text for each in self.evolution.ledger.messages if each.instance == instance]
 
 
 @asynccontextmanager
-async def office(
+async def outbound_stack_on(
     url: str,
     directory: Path,
     evolution: SimulatedEvolution,
@@ -246,9 +248,9 @@ async def office(
     call: float = 1.0,
     attempts: int = 1,
     port: int = 0,
-    may_record: Callable[[], Awaitable[None]] = ready,
+    may_record: Callable[[], Awaitable[None]] = always_may_write,
     intensity: RestartIntensity | None = None,
-) -> AsyncIterator[Office]:
+) -> AsyncIterator[OutboundStack]:
     """Run the parts as the daemon does; leaving the block is a kill, unless ``senders.drain`` came before.
 
     ``call``: seconds that a call to Evolution may take. A second office in the same directory, on the
@@ -261,14 +263,16 @@ async def office(
         return await connect(url, role="zapline_engine")
 
     async def load_upload(id: UUID) -> bytes | None:
-        if made.broken_loads:
-            made.broken_loads -= 1
+        if made.failing_loads:
+            made.failing_loads -= 1
             raise LookupError("planted")
         return made.uploads.get(id)
 
     policy = CallPolicy(call=call, send_file=call, overall=2 * call, attempts=attempts, first_wait=0.01)
     dispatcher = Dispatcher(lambda unit: roster.get(unit))
-    roster = Roster(dispatcher, RosterPolicy(RestartIntensity(5, 60.0), 60.0, 300.0), lambda: counters.add("actor_crashes"))
+    roster = Roster(
+        dispatcher, RosterPolicy(RestartIntensity(5, 60.0), 60.0, 300.0), lambda: counters.add("actor_crashes")
+    )
     stop = trio.Event()
     async with (
         Journal.open(directory, on_committed=dispatcher.dispatch) as journal,
@@ -284,9 +288,11 @@ async def office(
         (listening,) = await nursery.start(partial(serve, front, [f"127.0.0.1:{port}"], stop, 0.1))
         process = uuid4()
         allowed, feed = intensity or RestartIntensity(5, 60.0), LiveFeed()
-        senders = SenderPool(pool, intake, roster, ready, client, counters, allowed, load_upload, process, feed=feed)
+        senders = SenderPool(
+            pool, intake, roster, always_may_write, client, counters, allowed, load_upload, process, feed=feed
+        )
         parts = (pool, journal, recorder, roster, intake, counters, senders)
-        made = Office(url, evolution, client, *parts, str(listening), process, feed)
+        made = OutboundStack(url, evolution, client, *parts, str(listening), process, feed)
         calls = LineCalls(client, lambda unit, _: made.address(UUID(bytes=unit)), counters)
         context = ActorContext(
             journal,
@@ -310,7 +316,10 @@ async def office(
 
 
 @asynccontextmanager
-async def sending(url: str, directory: Path, **more: Any) -> AsyncIterator[Office]:
-    """An office with an Evolution of its own."""
-    async with SimulatedEvolution.running(behaviour=QUICK) as evolution, office(url, directory, evolution, **more) as made:
+async def outbound_stack(url: str, directory: Path, **more: Any) -> AsyncIterator[OutboundStack]:
+    """An outbound_stack_on with an Evolution of its own."""
+    async with (
+        SimulatedEvolution.running(behaviour=QUICK) as evolution,
+        outbound_stack_on(url, directory, evolution, **more) as made,
+    ):
         yield made
