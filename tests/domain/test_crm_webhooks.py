@@ -43,10 +43,10 @@ def test_tries_grow_apart_over_about_a_day_and_then_end() -> None:
 
 
 def test_a_crm_may_ask_for_more_time_but_not_for_ever() -> None:
-    assert retry_delay(1, 0.0, asked=90.0) == 90.0
-    assert retry_delay(1, 0.0, asked=1.0) == 5.0
-    assert retry_delay(1, 0.0, asked=1e9) == MAX_RETRY_AFTER
-    assert retry_delay(10, 0.0, asked=90.0) is None
+    assert retry_delay(1, 0.0, retry_after=90.0) == 90.0
+    assert retry_delay(1, 0.0, retry_after=1.0) == 5.0
+    assert retry_delay(1, 0.0, retry_after=1e9) == MAX_RETRY_AFTER
+    assert retry_delay(10, 0.0, retry_after=90.0) is None
 
 
 def test_an_ill_crm_is_left_alone_for_longer_and_longer_up_to_a_minute() -> None:

@@ -59,7 +59,8 @@ _PHASE_TEXTS: dict[Phase, tuple[str, str, str]] = {
 _ACTION_TEXTS: dict[LineAction, str] = {
     LineAction.REGISTER: "create the instance if it is missing, set and verify its webhook; repeated until answered",
     LineAction.CONNECT: "call connect",
-    LineAction.OBSERVE: "ask for the connection's state; at most once in a gap that grows from 1 to 60 seconds, else later",
+    LineAction.OBSERVE: "ask for the connection's state; at most once in a gap that grows from 1 to 60 seconds, "
+    "else later",
     LineAction.LOGOUT: "unlink the phone; repeated until answered",
     LineAction.RETRY: "register, and then connect, if the delay is over; take the next, longer delay",
     LineAction.PULL_QR: "connect, if the code is too old and somebody looks; each repetition waits longer",
@@ -69,7 +70,7 @@ _ACTION_TEXTS: dict[LineAction, str] = {
     LineAction.STAND_BACK: "wake up after the longest delay",
 }
 
-_HEAD = """\
+_INTRODUCTION = """\
 # States
 
 Printed from the tables by `make docs`; a test compares. Change the tables, not this page.
@@ -86,8 +87,9 @@ and doubts begin anew.
 
 def states_page() -> str:
     """The page as Markdown, ending in one newline."""
-    sections = (_HEAD, _chart(), *map(_phase_section, Phase), _actions(), _partial_signals(), _reasons(), work_section(), _statuses())
-    return "\n".join(sections)
+    phases = map(_phase_section, Phase)
+    tables = _actions(), _partial_signals(), _reasons(), work_section(), _statuses()
+    return "\n".join((_INTRODUCTION, _chart(), *phases, *tables))
 
 
 def _title(word: str) -> str:
@@ -107,15 +109,17 @@ def _chart() -> str:
             signals = [signal for signal in _ordered(phase) if TRANSITIONS[phase][signal].to is to]
             if to is not phase and signals:
                 lines.append(f"    {phase} --> {to}: {_shortened(signals)}")
-    return "\n".join([*lines, "```", "", f"At most {_SIGNALS_PER_ARROW} signals are named on an arrow; the tables have all.", ""])
+    return "\n".join(
+        [*lines, "```", "", f"At most {_ARROW_SIGNALS} signals are named on an arrow; the tables have all.", ""]
+    )
 
 
-_SIGNALS_PER_ARROW = 3
+_ARROW_SIGNALS = 3
 
 
 def _shortened(signals: list[LineSignal]) -> str:
-    named = ", ".join(signals[:_SIGNALS_PER_ARROW])
-    return named if len(signals) <= _SIGNALS_PER_ARROW else f"{named}, +{len(signals) - _SIGNALS_PER_ARROW}"
+    named = ", ".join(signals[:_ARROW_SIGNALS])
+    return named if len(signals) <= _ARROW_SIGNALS else f"{named}, +{len(signals) - _ARROW_SIGNALS}"
 
 
 def _ordered(phase: Phase) -> Iterator[LineSignal]:

@@ -38,19 +38,19 @@ SAO_PAULO, NEW_YORK = ZoneInfo("America/Sao_Paulo"), ZoneInfo("America/New_York"
 
 
 def letter(text: str = "Olá {{nome}}") -> MessageTemplate:
-    return MessageTemplate.read(OutgoingMessage(Text(text)))
+    return MessageTemplate.parse(OutgoingMessage(Text(text)))
 
 
 # -- templates -----------------------------------------------------------------------------------------------
 
 
 def test_a_variable_is_replaced_and_an_empty_one_falls_back() -> None:
-    template = TextTemplate.read("Oi {{ Nome }}, {{Nome do plano|seu plano}} vence {{dia}}. }} {x}")
+    template = TextTemplate.parse("Oi {{ Nome }}, {{Nome do plano|seu plano}} vence {{dia}}. }} {x}")
     assert template.needed == {"nome", "dia"}
-    said = template.write({"nome": "Ana", "nome_do_plano": "", "dia": "{{nome}}"})
+    said = template.render({"nome": "Ana", "nome_do_plano": "", "dia": "{{nome}}"})
     assert said == "Oi Ana, seu plano vence {{nome}}. }} {x}"
     with pytest.raises(KeyError):
-        template.write({"nome": "Ana"})
+        template.render({"nome": "Ana"})
     assert variable_name(" Nome-do  CLIENTE ") == "nome_do_cliente"
 
 
@@ -59,12 +59,12 @@ def test_a_variable_is_replaced_and_an_empty_one_falls_back() -> None:
 )
 def test_a_text_with_broken_variables_is_refused(text: str) -> None:
     with pytest.raises(InvalidTemplate):
-        TextTemplate.read(text)
+        TextTemplate.parse(text)
 
 
 def test_a_files_caption_and_name_hold_variables_and_nothing_else_does() -> None:
     file = File(MessageKind.DOCUMENT, url="https://x.example/{{a}}", caption="Para {{nome}}", file_name="{{nome}}.pdf")
-    made = MessageTemplate.read(OutgoingMessage(file))
+    made = MessageTemplate.parse(OutgoingMessage(file))
     assert made.needed == ("nome",)
     written = made.write({"nome": "Ana"}).content
     assert written == File(MessageKind.DOCUMENT, url="https://x.example/{{a}}", caption="Para Ana", file_name="Ana.pdf")
@@ -74,10 +74,10 @@ def test_a_files_caption_and_name_hold_variables_and_nothing_else_does() -> None
 @given(st.text(alphabet="ab{}| ", max_size=30), st.text(max_size=10))
 def test_any_text_is_read_or_refused_and_a_value_stays_as_it_is(text: str, value: str) -> None:
     try:
-        template = TextTemplate.read(text)
+        template = TextTemplate.parse(text)
     except InvalidTemplate:
         return
-    written = template.write(dict.fromkeys(template.needed, value or "x"))
+    written = template.render(dict.fromkeys(template.needed, value or "x"))
     if not template.needed and "{{" not in text:
         assert written == text
 
@@ -269,14 +269,14 @@ def test_a_window_and_the_units_night_both_hold() -> None:
 
 def test_a_slow_campaign_lies_ready_in_ones_and_a_fast_one_in_hundreds() -> None:
     pace = PaceLimits(SAO_PAULO)
-    assert CampaignTiming().ahead(pace) == 10
-    assert CampaignTiming(60.0).ahead(pace) == 1
-    assert CampaignTiming(1.0).ahead(pace) == 10
-    assert CampaignTiming().ahead(PaceLimits(SAO_PAULO, campaign_seconds=0.001)) == 500
-    assert CampaignTiming().due(5.0, 10.0, 0.5) == 10.0
-    assert CampaignTiming(60.0).due(None, 10.0, 0.5) == 10.0
-    assert [CampaignTiming(60.0).due(5.0, 10.0, spread) for spread in (0.0, 0.5, 1.0)] == [50.0, 65.0, 80.0]
-    assert CampaignTiming(60.0).due(5.0, 500.0, 1.0) == 500.0
+    assert CampaignTiming().queue_ahead(pace) == 10
+    assert CampaignTiming(60.0).queue_ahead(pace) == 1
+    assert CampaignTiming(1.0).queue_ahead(pace) == 10
+    assert CampaignTiming().queue_ahead(PaceLimits(SAO_PAULO, campaign_seconds=0.001)) == 500
+    assert CampaignTiming().due_at(5.0, 10.0, 0.5) == 10.0
+    assert CampaignTiming(60.0).due_at(None, 10.0, 0.5) == 10.0
+    assert [CampaignTiming(60.0).due_at(5.0, 10.0, spread) for spread in (0.0, 0.5, 1.0)] == [50.0, 65.0, 80.0]
+    assert CampaignTiming(60.0).due_at(5.0, 500.0, 1.0) == 500.0
 
 
 def test_the_end_is_told_from_pace_window_night_cap_and_ramp() -> None:
@@ -330,7 +330,7 @@ def test_a_recipients_client_id_tells_campaign_number_and_chance() -> None:
 
 
 def test_a_letter_is_bounded_before_it_is_written() -> None:
-    letter = MessageTemplate.read(OutgoingMessage(Text("{{a}}" * 10_000)))
+    letter = MessageTemplate.parse(OutgoingMessage(Text("{{a}}" * 10_000)))
     judged = check_recipients(
         [RecipientInput("+5511999990001", {"a": "x" * 1000}), RecipientInput("+5511999990002", {"a": "x"})],
         1,
@@ -340,15 +340,15 @@ def test_a_letter_is_bounded_before_it_is_written() -> None:
     )
     assert [one.reason for one in judged] == ["too_long", None]
     with pytest.raises(InvalidTemplate, match="at most 50"):
-        MessageTemplate.read(OutgoingMessage(Text("".join(f"{{{{v{number}}}}}" for number in range(51)))))
+        MessageTemplate.parse(OutgoingMessage(Text("".join(f"{{{{v{number}}}}}" for number in range(51)))))
     accents = "a" + "\u0301" * 200_000 + "\u0323" * 200_000
     assert len(variable_name(accents)) <= 256
 
 
 def test_a_file_name_made_of_values_is_no_path() -> None:
-    letter = MessageTemplate.read(
+    letter = MessageTemplate.parse(
         OutgoingMessage(File(MessageKind.DOCUMENT, url="https://example.com/a", file_name="{{n}}.pdf"))
     )
-    written = letter.write({"n": "../../x\n"}).content
+    written = letter.render({"n": "../../x\n"}).content
     assert isinstance(written, File)
     assert written.file_name == "_.._x_.pdf"

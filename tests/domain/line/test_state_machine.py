@@ -276,7 +276,7 @@ def test_asking_to_connect_an_open_line_verifies_it() -> None:
 def test_a_line_that_others_pair_is_shown_but_never_connected_by_us() -> None:
     line = VirtualLine()
     line.evolution.state = "close"
-    line.evolution.begin()
+    line.evolution.connect()
     line.watch(HOUR)
     line.run(600)
     assert line.phase is Phase.PAIRING

@@ -37,20 +37,20 @@ def paced(**limits: Any) -> Pacer:
 
 
 def call(pacer: Pacer, when: float, lane: Lane = Lane.REPLY, recipient: str = "a", sent: bool = True) -> None:
-    pacer.took(at(when), recipient, lane, 0.5)
-    pacer.ended(at(when), recipient, lane, sent=sent)
+    pacer.record_start(at(when), recipient, lane, 0.5)
+    pacer.record_end(at(when), recipient, lane, sent=sent)
 
 
 def reason(pacer: Pacer, lane: Lane, when: float = 0.0) -> tuple[float, str] | None:
-    hold = pacer.hold(lane, at(when))
+    hold = pacer.hold_on(lane, at(when))
     return (hold.until, hold.reason) if hold is not None else None
 
 
 def test_without_limits_of_its_own_a_unit_has_the_defaults() -> None:
-    assert PaceLimits.given(BERLIN) == PaceLimits(
+    assert PaceLimits.from_stored(BERLIN) == PaceLimits(
         BERLIN, DEFAULT_PER_MINUTE, DEFAULT_BURST, DEFAULT_RECIPIENT_GAP, campaign_seconds=2.0
     )
-    own = PaceLimits.given(BERLIN, per_minute=6, burst=2, gap=0, quiet_from=time(22), quiet_until=time(7))
+    own = PaceLimits.from_stored(BERLIN, per_minute=6, burst=2, gap=0, quiet_from=time(22), quiet_until=time(7))
     assert (own.per_minute, own.burst, own.gap) == (6, 2, 0)
     assert own.quiet is not None
     assert own.quiet.zone is BERLIN
@@ -60,29 +60,29 @@ def test_the_rate_holds_both_lanes() -> None:
     pacer = paced(per_minute=60, burst=2, campaign_seconds=0.001)
     call(pacer, 0)
     call(pacer, 0)
-    assert pacer.may(at()) == []
+    assert pacer.allowed_lanes(at()) == []
     assert reason(pacer, Lane.REPLY) == (1.0, "rate")
-    assert pacer.may(at(1)) == BOTH
+    assert pacer.allowed_lanes(at(1)) == BOTH
 
 
 def test_a_bucket_that_ran_over_during_a_call_lets_only_the_rest_follow_it() -> None:
     pacer = paced(per_minute=60, burst=2)
-    pacer.took(at(0), "a", Lane.REPLY, 0.5)
-    pacer.ended(at(10), "a", Lane.REPLY, sent=True)  # perhaps Evolution received it only now
+    pacer.record_start(at(0), "a", Lane.REPLY, 0.5)
+    pacer.record_end(at(10), "a", Lane.REPLY, sent=True)  # perhaps Evolution received it only now
     call(pacer, 10)
     assert reason(pacer, Lane.REPLY, 10) == (11.0, "rate")
 
 
 def test_a_recipient_rests_for_the_gap_after_the_call_has_ended() -> None:
     pacer = paced(gap=10.0)
-    pacer.took(at(0), "a", Lane.REPLY, 0.5)
-    pacer.ended(at(4), "a", Lane.REPLY, sent=True)
+    pacer.record_start(at(0), "a", Lane.REPLY, 0.5)
+    pacer.record_end(at(4), "a", Lane.REPLY, sent=True)
     call(pacer, 5, recipient="b")
-    assert list(pacer.blocked(at(6))) == ["a", "b"]
-    assert pacer.gap_over(at(6)) == 14
-    assert list(pacer.blocked(at(14))) == ["b"]
-    assert list(pacer.blocked(at(15))) == []
-    assert pacer.gap_over(at(15)) is None
+    assert list(pacer.recipients_within_gap(at(6))) == ["a", "b"]
+    assert pacer.gap_ends_at(at(6)) == 14
+    assert list(pacer.recipients_within_gap(at(14))) == ["b"]
+    assert list(pacer.recipients_within_gap(at(15))) == []
+    assert pacer.gap_ends_at(at(15)) is None
 
 
 def test_a_daily_cap_counts_and_holds_both_lanes_until_local_midnight() -> None:
@@ -90,28 +90,28 @@ def test_a_daily_cap_counts_and_holds_both_lanes_until_local_midnight() -> None:
     call(pacer, 0)
     call(pacer, 1, Lane.CAMPAIGN)
     call(pacer, 2, sent=False)  # certainly nothing was sent
-    assert pacer.may(at(3)) == BOTH
+    assert pacer.allowed_lanes(at(3)) == BOTH
     call(pacer, 3)
     midnight = 12 * 3600.0
     assert reason(pacer, Lane.REPLY, 4) == (midnight, "daily_cap")
     assert reason(pacer, Lane.CAMPAIGN, 4) == (midnight, "daily_cap")
-    assert pacer.may(at(midnight)) == BOTH
-    assert pacer.may(at(5, mono=midnight + 5)) == BOTH, "a clock that goes back brings no day back"
+    assert pacer.allowed_lanes(at(midnight)) == BOTH
+    assert pacer.allowed_lanes(at(5, mono=midnight + 5)) == BOTH, "a clock that goes back brings no day back"
 
 
 def test_a_new_line_warms_up_with_campaigns_while_replies_go_on() -> None:
     pacer = paced(warm_up_first=2, line_since=NOW, campaign_seconds=0.001)
     call(pacer, 0, Lane.CAMPAIGN)
     call(pacer, 1, Lane.REPLY)
-    assert pacer.may(at(2)) == BOTH
+    assert pacer.allowed_lanes(at(2)) == BOTH
     call(pacer, 2, Lane.CAMPAIGN)
     assert reason(pacer, Lane.CAMPAIGN, 3) == (12 * 3600.0, "warm_up")
-    assert pacer.may(at(3)) == REPLY
+    assert pacer.allowed_lanes(at(3)) == REPLY
     tomorrow = 12 * 3600.0
     for number in range(4):
-        assert pacer.may(at(tomorrow + number)) == BOTH
+        assert pacer.allowed_lanes(at(tomorrow + number)) == BOTH
         call(pacer, tomorrow + number, Lane.CAMPAIGN)
-    assert pacer.may(at(tomorrow + 9)) == REPLY
+    assert pacer.allowed_lanes(at(tomorrow + 9)) == REPLY
 
 
 @pytest.mark.parametrize(
@@ -120,47 +120,47 @@ def test_a_new_line_warms_up_with_campaigns_while_replies_go_on() -> None:
 )
 def test_the_ramp_doubles_each_day_until_the_line_is_warm(days: int, cap: int | None, allowed: int | None) -> None:
     pace = PaceLimits(BERLIN, warm_up_first=20, line_since=NOW - days * 86_400, daily_cap=cap)
-    assert pace.ramp(NOW) == allowed
+    assert pace.warm_up_limit(NOW) == allowed
     assert allowed is None or allowed <= WARM_DAILY_LIMIT
-    assert replace(pace, warm_up_first=None).ramp(NOW) is None
-    assert replace(pace, line_since=None).ramp(NOW) == 20
+    assert replace(pace, warm_up_first=None).warm_up_limit(NOW) is None
+    assert replace(pace, line_since=None).warm_up_limit(NOW) == 20
 
 
 def test_quiet_hours_hold_campaigns_only_and_end_by_the_wall_clock_over_a_clock_change() -> None:
     evening = datetime(2026, 10, 24, 23, tzinfo=BERLIN).timestamp()
-    pace = PaceLimits.given(BERLIN, quiet_from=time(22), quiet_until=time(7))
+    pace = PaceLimits.from_stored(BERLIN, quiet_from=time(22), quiet_until=time(7))
     pacer = Pacer.rebuilt(pace, [], {}, Moment(evening, 100.0))
-    assert pacer.may(Moment(evening, 100.0)) == REPLY
-    hold = pacer.hold(Lane.CAMPAIGN, Moment(evening, 100.0))
+    assert pacer.allowed_lanes(Moment(evening, 100.0)) == REPLY
+    hold = pacer.hold_on(Lane.CAMPAIGN, Moment(evening, 100.0))
     assert hold is not None
     assert (hold.until, hold.reason) == (100.0 + 9 * 3600, "quiet_hours"), "that night is an hour longer"
-    assert pacer.may(Moment(evening + 9 * 3600, hold.until)) == BOTH
+    assert pacer.allowed_lanes(Moment(evening + 9 * 3600, hold.until)) == BOTH
 
 
 def test_campaigns_keep_their_seconds_with_jitter_and_a_campaign_may_be_slower() -> None:
     for spread, least in ((0.0, 1.5), (0.5, 2.0), (1.0, 2.5)):
         pacer = paced()
-        pacer.took(at(0), "a", Lane.CAMPAIGN, spread)
+        pacer.record_start(at(0), "a", Lane.CAMPAIGN, spread)
         assert reason(pacer, Lane.CAMPAIGN) == (least, "campaign_pace")
-        assert pacer.may(at(0)) == REPLY
-        assert pacer.may(at(least)) == BOTH
+        assert pacer.allowed_lanes(at(0)) == REPLY
+        assert pacer.allowed_lanes(at(least)) == BOTH
     pacer = paced()
-    pacer.took(at(0), "a", Lane.CAMPAIGN, 0.5, seconds=30.0)
+    pacer.record_start(at(0), "a", Lane.CAMPAIGN, 0.5, seconds=30.0)
     assert reason(pacer, Lane.CAMPAIGN) == (30.0, "campaign_pace")
     pacer = paced()
-    pacer.took(at(0), "a", Lane.CAMPAIGN, 0.5, seconds=0.1)
+    pacer.record_start(at(0), "a", Lane.CAMPAIGN, 0.5, seconds=0.1)
     assert reason(pacer, Lane.CAMPAIGN) == (2.0, "campaign_pace"), "never quicker than its unit"
 
 
 def test_a_throttled_unit_sends_replies_only() -> None:
     pacer = paced()
     pacer.throttled_until = 30.0
-    assert pacer.may(at(0)) == REPLY
+    assert pacer.allowed_lanes(at(0)) == REPLY
     assert reason(pacer, Lane.CAMPAIGN) == (30.0, "throttled")
-    first = pacer.next_at(at(0))
+    first = pacer.next_release(at(0))
     assert first is not None
     assert first.until == 30.0
-    assert pacer.next_at(at(30)) is None
+    assert pacer.next_release(at(30)) is None
 
 
 def test_what_is_rebuilt_remembers_rate_gap_day_and_campaign() -> None:
@@ -170,16 +170,16 @@ def test_what_is_rebuilt_remembers_rate_gap_day_and_campaign() -> None:
         PastSend(NOW - 1, None, "b", Lane.REPLY),
     ]
     pacer = Pacer.rebuilt(pace, calls, {Lane.REPLY: 2, Lane.CAMPAIGN: 1}, at(0, mono=50.0))
-    assert list(pacer.blocked(at(0, mono=50.0))) == ["a", "b"]
-    assert pacer.gap_over(at(0, mono=50.0)) == 53.0
-    assert list(pacer.blocked(at(0, mono=54.0))) == ["b"], "how long its call took is not known"
-    assert pacer.hold(Lane.CAMPAIGN, at(0, mono=50.0)) == pacer.next_at(at(0, mono=50.0))
-    hold = pacer.hold(Lane.CAMPAIGN, at(0, mono=50.0))
+    assert list(pacer.recipients_within_gap(at(0, mono=50.0))) == ["a", "b"]
+    assert pacer.gap_ends_at(at(0, mono=50.0)) == 53.0
+    assert list(pacer.recipients_within_gap(at(0, mono=54.0))) == ["b"], "how long its call took is not known"
+    assert pacer.hold_on(Lane.CAMPAIGN, at(0, mono=50.0)) == pacer.next_release(at(0, mono=50.0))
+    hold = pacer.hold_on(Lane.CAMPAIGN, at(0, mono=50.0))
     assert hold is not None
     assert hold.until == pytest.approx(57.0)
-    assert pacer.may(at(0, mono=50.0)) == REPLY
-    pacer.took(at(0, mono=50.0), "c", Lane.REPLY, 0.5)
-    hold = pacer.hold(Lane.REPLY, at(0, mono=50.0))
+    assert pacer.allowed_lanes(at(0, mono=50.0)) == REPLY
+    pacer.record_start(at(0, mono=50.0), "c", Lane.REPLY, 0.5)
+    hold = pacer.hold_on(Lane.REPLY, at(0, mono=50.0))
     assert hold is not None
     assert hold.reason == "daily_cap"
 
@@ -188,21 +188,21 @@ def test_after_a_long_rest_everything_is_free() -> None:
     pace = PaceLimits(BERLIN, per_minute=6, burst=5, gap=20.0, campaign_seconds=30.0)
     calls = [PastSend(NOW - seconds, NOW - seconds, "a", Lane.CAMPAIGN) for seconds in range(200, 60, -10)]
     pacer = Pacer.rebuilt(pace, calls, {}, at())
-    assert pacer.may(at()) == BOTH
-    assert list(pacer.blocked(at())) == []
+    assert pacer.allowed_lanes(at()) == BOTH
+    assert list(pacer.recipients_within_gap(at())) == []
     for number in range(5):
-        assert Lane.REPLY in pacer.may(at()), number
+        assert Lane.REPLY in pacer.allowed_lanes(at()), number
         call(pacer, 0)
-    assert pacer.may(at()) == []
+    assert pacer.allowed_lanes(at()) == []
 
 
 def test_past_calls_that_seem_to_come_count_as_made_just_now() -> None:
     pace = PaceLimits(BERLIN, per_minute=60, burst=2, gap=5.0)
     calls = [PastSend(NOW + 3600 + number, NOW + 3601 + number, "a", Lane.CAMPAIGN) for number in range(3)]
     pacer = Pacer.rebuilt(pace, calls, {}, at())
-    assert pacer.may(at()) == []
-    assert pacer.gap_over(at()) == 5.0
-    assert pacer.may(at(3)) == BOTH, "and it does not take the hour"
+    assert pacer.allowed_lanes(at()) == []
+    assert pacer.gap_ends_at(at()) == 5.0
+    assert pacer.allowed_lanes(at(3)) == BOTH, "and it does not take the hour"
 
 
 # -- the whole guarantee -----------------------------------------------------------------------------------------
@@ -260,15 +260,15 @@ class Life:
 
     def start(self) -> Pacer:
         at = self.moment()
-        recent = [call for call in self.calls if call.started_at >= at.wall - self.pace.memory]
+        recent = [call for call in self.calls if call.started_at >= at.wall - self.pace.history_seconds]
         return Pacer.rebuilt(self.pace, recent, {}, at)
 
     def wait_for(self, pacer: Pacer, step: Step) -> None:
-        hold = pacer.hold(step.wish, self.moment())
+        hold = pacer.hold_on(step.wish, self.moment())
         if hold is not None:
             self.now = self.boot + hold.until + 1e-9  # a hair more: the sum is rounded
-        while step.recipient in pacer.blocked(self.moment()):
-            over = pacer.gap_over(self.moment())
+        while step.recipient in pacer.recipients_within_gap(self.moment()):
+            over = pacer.gap_ends_at(self.moment())
             assert over is not None
             self.now = self.boot + over + 1e-9
 
@@ -280,16 +280,16 @@ class Life:
             if step.patient:
                 self.wait_for(pacer, step)
             at = self.moment()
-            if step.wish not in pacer.may(at) or step.recipient in pacer.blocked(at):
+            if step.wish not in pacer.allowed_lanes(at) or step.recipient in pacer.recipients_within_gap(at):
                 continue
-            pacer.took(at, step.recipient, step.wish, step.spread)
+            pacer.record_start(at, step.recipient, step.wish, step.spread)
             self.began.append((self.now, step.wish))
             self.received.append((self.now + step.reached * step.duration, step.recipient, step.wish))
             self.now += step.duration
             ended = None if step.killed else self.moment()
             self.calls.append(PastSend(at.wall, ended.wall if ended is not None else None, step.recipient, step.wish))
             if ended is not None:
-                pacer.ended(ended, step.recipient, step.wish, sent=True)
+                pacer.record_end(ended, step.recipient, step.wish, sent=True)
                 continue
             self.boot += step.spread * 100
             pacer = self.start()
@@ -329,9 +329,9 @@ def test_whatever_has_happened_each_hold_ends_when_it_says(steps: list[Step]) ->
     pacer = life.start()
     for lane in Lane:
         for _ in range(5):
-            hold = pacer.hold(lane, life.moment())
+            hold = pacer.hold_on(lane, life.moment())
             if hold is None:
                 break
             assert hold.until - life.moment().mono <= life.pace.span + 1e-3
             life.now += hold.until - life.moment().mono
-        assert pacer.hold(lane, life.moment()) is None
+        assert pacer.hold_on(lane, life.moment()) is None

@@ -135,6 +135,6 @@ def test_a_line_rests_longer_each_time_and_as_long_as_it_is_told() -> None:
 
 
 def test_only_silence_asks_for_a_sign_of_life() -> None:
-    silent = {kind.code for kind in ALL_FAILURES if SendFailure(kind.code, kind.verdict.value).silent}
-    assert silent == {"no_answer", "gateway_failed", "bad_answer"}
-    assert not SendFailure("no_answer", "line").silent
+    unanswered = {kind.code for kind in ALL_FAILURES if SendFailure(kind.code, kind.verdict.value).no_response}
+    assert unanswered == {"no_answer", "gateway_failed", "bad_answer"}
+    assert not SendFailure("no_answer", "line").no_response

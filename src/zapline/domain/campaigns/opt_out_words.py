@@ -1,18 +1,18 @@
-"""Decides whether somebody asks to be left in peace: a message that is nothing but one of the agreed words."""
+"""Recognises opt-outs: messages that consist of one of the configured words."""
 
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from unicodedata import combining, normalize
 
-_OTHER = re.compile(r"[^\w\s]|_")
+_PUNCTUATION = re.compile(r"[^\w\s]|_")
 LONGEST = 40
-"""Characters of a message that may be such a word; a longer one says something else."""
+"""Characters of a message that may be an opt-out; a longer one is not."""
 
 
 @dataclass(frozen=True, slots=True)
 class OptOutWords:
-    """The agreed words, in the form of :func:`normalize_words`, and what is answered to one; None: nothing."""
+    """The words, in the form of :func:`normalize_words`, and the reply to one; None: no reply."""
 
     words: frozenset[str] = frozenset()
     confirmation: str | None = None
@@ -20,13 +20,13 @@ class OptOutWords:
 
 def normalize_words(text: str) -> str:
     """Upper case, without accents and punctuation, single spaces."""
-    bare = "".join(letter for letter in normalize("NFKD", text) if not combining(letter))
-    return " ".join(_OTHER.sub(" ", bare).upper().split())
+    letters = "".join(letter for letter in normalize("NFKD", text) if not combining(letter))
+    return " ".join(_PUNCTUATION.sub(" ", letters).upper().split())
 
 
 def match_opt_out(text: str | None, words: Collection[str]) -> str | None:
-    """The word, if the message is one. ``words`` are in the form of :func:`normalize_words`."""
+    """The opt-out word that the message consists of, or None. ``words``: in the form of :func:`normalize_words`."""
     if text is None or len(text) > LONGEST:
         return None
-    said = normalize_words(text)
-    return said if said in words else None
+    normalized = normalize_words(text)
+    return normalized if normalized in words else None

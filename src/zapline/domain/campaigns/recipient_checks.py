@@ -13,10 +13,10 @@ from zapline.domain.text import clean_text
 
 MAX_RECIPIENTS = 100_000
 """Of one campaign."""
-_LONGEST_GIVEN = 80
+_LONGEST_INPUT = 80
 _SPACING = str.maketrans("", "", " ()-.\u00a0")
 _BRAZILIAN = re.compile(r"(\+?55)?((?:[14689][1-9]|2[12478]|3[1-578]|5[13-5]|7[13-79])9\d{8})", re.ASCII)
-"""A mobile with its ninth digit: what most lists are full of. Reading any other phone takes fifty times as long."""
+"""A mobile with its ninth digit, the most frequent form. Parsing any other phone takes fifty times as long."""
 _LONGEST_DETAIL = 200
 _EXAMPLES = 10
 _PREVIEWS = 3
@@ -28,15 +28,15 @@ class CheckedRecipient:
 
     number: int
     recipient: str
-    """Canonical identity; what was given where that names no phone."""
+    """Canonical identity; the input where it is not a phone."""
     values: Mapping[str, str]
     reason: str | None = None
     detail: str | None = None
 
 
 def parse_recipient_phone(text: str, region: str) -> str | None:
-    """The canonical phone, as ``zapline.domain.contacts.phone_numbers.parse_phone`` reads it; None where it is none."""
-    text = text.strip().removeprefix("'")  # which spreadsheets are given to leave a plus alone
+    """The canonical phone as :func:`parse_phone` returns it; None where the text is not a phone."""
+    text = text.strip().removeprefix("'")  # written in spreadsheets to keep a plus as text
     quick = _BRAZILIAN.fullmatch(text.translate(_SPACING))
     if quick is not None and (region == "BR" or (quick[1] or "").startswith("+")):
         return f"+55{quick[2]}"
@@ -47,55 +47,53 @@ def parse_recipient_phone(text: str, region: str) -> str | None:
 
 
 def check_recipients(
-    given: Iterable[RecipientInput], first: int, letter: MessageTemplate, seen: set[str], region: str
+    inputs: Iterable[RecipientInput], first: int, template: MessageTemplate, seen: set[str], region: str
 ) -> list[CheckedRecipient]:
-    """What can be told of recipients without asking the database; ``first`` is the number of the first.
+    """Check recipients without the database; ``first`` is the number of the first.
 
-    ``seen``: the phones of the list so far; those that are taken are added.
+    ``seen``: the accepted phones of the list so far; new ones are added to it.
     """
-    made: list[CheckedRecipient] = []
-    for number, one in enumerate(given, first):
-        phone = parse_recipient_phone(one.to, region)
+    checked: list[CheckedRecipient] = []
+    for number, row in enumerate(inputs, first):
+        phone = parse_recipient_phone(row.to, region)
+        recipient, reason, detail = phone or clean_text(row.to.strip(), _LONGEST_INPUT), None, None
         if phone is None:
-            told = clean_text(one.to.strip(), _LONGEST_GIVEN)
-            made.append(CheckedRecipient(number, told, one.values, "invalid_phone"))
+            reason = "invalid_phone"
         elif phone in seen:
-            made.append(CheckedRecipient(number, phone, one.values, "duplicate"))
-        elif missing := letter.missing(one.values):
-            made.append(
-                CheckedRecipient(number, phone, one.values, "missing_variable", ", ".join(missing)[:_LONGEST_DETAIL])
-            )
-        elif letter.length(one.values) > LONGEST_TEXT:
-            made.append(CheckedRecipient(number, phone, one.values, "too_long"))
+            reason = "duplicate"
+        elif missing := template.missing(row.values):
+            reason, detail = "missing_variable", ", ".join(missing)[:_LONGEST_DETAIL]
+        elif template.length(row.values) > LONGEST_TEXT:
+            reason = "too_long"
         else:
             seen.add(phone)
-            made.append(CheckedRecipient(number, phone, one.values))
-    return made
+        checked.append(CheckedRecipient(number, recipient, row.values, reason, detail))
+    return checked
 
 
 @dataclass(slots=True)
 class RecipientCounts:
-    """What became of a list so far; of the texts only a few, for a person to look at."""
+    """Counts of the recipients checked so far, and a few examples for a person to look at."""
 
     received: int = 0
     accepted: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     examples: list[CheckedRecipient] = field(default_factory=list)
-    """The first that are skipped; their phones are masked."""
+    """The first skipped recipients, with masked phones."""
     previews: list[tuple[str, str]] = field(default_factory=list)
-    """(masked phone, text or caption) of the first that are not."""
+    """(masked phone, text or caption) of the first accepted recipients."""
 
-    def add(self, judged: Iterable[CheckedRecipient], letter: MessageTemplate) -> None:
-        for one in judged:
+    def add(self, checked: Iterable[CheckedRecipient], template: MessageTemplate) -> None:
+        for row in checked:
             self.received += 1
-            if one.reason is None:
+            if row.reason is None:
                 self.accepted += 1
                 if len(self.previews) < _PREVIEWS:
-                    written = letter.write(one.values).content
-                    said = getattr(written, "text", None) or getattr(written, "caption", None) or ""
-                    self.previews.append((mask_phone(one.recipient), said))
+                    content = template.render(row.values).content
+                    text = getattr(content, "text", None) or getattr(content, "caption", None) or ""
+                    self.previews.append((mask_phone(row.recipient), text))
                 continue
-            self.skipped[one.reason] += 1
+            self.skipped[row.reason] += 1
             if len(self.examples) < _EXAMPLES:
-                told = mask_phone(one.recipient) if one.recipient.startswith("+") else mask_text(one.recipient)
-                self.examples.append(CheckedRecipient(one.number, told, {}, one.reason, one.detail))
+                masked = mask_phone(row.recipient) if row.recipient.startswith("+") else mask_text(row.recipient)
+                self.examples.append(CheckedRecipient(row.number, masked, {}, row.reason, row.detail))

@@ -1,4 +1,4 @@
-"""Decides who of a list can be written to: reads CSV as it comes in, and judges one recipient after the other."""
+"""Parses the recipients of a campaign from CSV, in chunks as it arrives, and from JSON."""
 
 import codecs
 import csv
@@ -12,37 +12,37 @@ from zapline.domain.text import clean_text
 
 MAX_COLUMNS = 50
 LONGEST_VALUE = 1000
-"""Characters of a variable: a paragraph, not a book."""
+"""Characters of a variable's value."""
 _LONGEST_RECORD = 256 * 1024
-"""Characters of one record that is not ended: a quote that is never closed must not fill the memory."""
+"""Characters of one unfinished record: an unclosed quote must not fill the memory."""
 _ENDLESS = "it does not end; is a quote opened and never closed?"
 _PHONE_COLUMNS = ("to", "phone", "telefone")
-"""Headers of the column with the phones; the first that is there."""
+"""Headers of the column with the phones; the first that is present counts."""
 CHARSETS = {"utf-8": "utf-8-sig", "utf8": "utf-8-sig", "windows-1252": "cp1252", "iso-8859-1": "latin-1"}
-"""How a CSV may be written. Where nothing is said it is UTF-8, with or without its mark."""
+"""Charsets of a CSV -> codecs. The default is UTF-8, with or without a byte order mark."""
 
 
 class InvalidRecipients(LocalError):
-    """A list cannot be read; the text names the line, and the column where there is one."""
+    """A list cannot be parsed; the message names the line, and the column where there is one."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecipientInput:
-    """A recipient as somebody wrote it."""
+    """A recipient as it stands in the list."""
 
     to: str
     values: Mapping[str, str]
 
 
-class _MoreWanted(Exception):
-    """The record goes on in what has not come yet."""
+class _IncompleteRecord(Exception):
+    """The record continues in data that has not arrived."""
 
 
 class CsvReader:
-    """Reads a CSV in pieces: a header with a column of phones, delimiter ``,`` or ``;``, quotes as usual.
+    """Parses a CSV in chunks: a header with a column of phones, delimiter ``,`` or ``;``, usual quotes.
 
-    The other columns are variables, named as :func:`variable_name` says. Lines count from 1.
-    Every method raises :class:`InvalidRecipients`; the reader is of no use after that.
+    The other columns are variables, named by :func:`variable_name`. Lines count from 1.
+    Every method raises :class:`InvalidRecipients`; the reader must not be used after that.
     """
 
     def __init__(self, charset: str = "utf-8") -> None:
@@ -51,33 +51,33 @@ class CsvReader:
         self._decoder = codecs.getincrementaldecoder(CHARSETS[charset])()
         self._charset = charset
         self._rest = ""
-        """The last line, not ended."""
+        """The last line, if it is incomplete."""
         self._lines: list[str] = []
-        """Whole lines of a record that is not ended."""
+        """Complete lines of an unfinished record."""
         self._line = 1
-        """Number of the first of them."""
+        """The number of the first of them."""
         self._decoded_lines = 1
         self._delimiter = ","
         self._columns: list[str] | None = None
-        self._phone = 0
+        self._phone_column = 0
 
     def feed(self, data: bytes) -> list[RecipientInput]:
-        """The recipients that ``data`` completes."""
+        """Return the recipients that ``data`` completes."""
         text = self._rest + self._decode(data, final=False)
-        *whole, self._rest = text.split("\n")
-        self._lines += [line + "\n" for line in whole]
+        *complete, self._rest = text.split("\n")
+        self._lines += [line + "\n" for line in complete]
         return self._read(final=False)
 
     def end(self) -> list[RecipientInput]:
-        """The last ones. Nothing follows."""
+        """Return the last recipients; no data follows."""
         self._rest += self._decode(b"", final=True)
         if self._rest:
             self._lines.append(self._rest)
             self._rest = ""
-        found = self._read(final=True)
+        recipients = self._read(final=True)
         if self._columns is None:
             raise InvalidRecipients("line 1: the list is empty; it begins with a header")
-        return found
+        return recipients
 
     def _decode(self, data: bytes, *, final: bool) -> str:
         try:
@@ -95,26 +95,27 @@ class CsvReader:
     def _read(self, *, final: bool) -> list[RecipientInput]:
         if self._columns is None and self._lines:
             self._delimiter = _delimiter(self._lines[0])
-        found = [one for line, cells in self._records(final) if (one := self._recipient(line, cells)) is not None]
+        parsed = (self._recipient(line, cells) for line, cells in self._records(final))
+        recipients = [recipient for recipient in parsed if recipient is not None]
         if len(self._rest) + sum(map(len, self._lines)) > _LONGEST_RECORD:
             raise InvalidRecipients(f"line {self._line}: {_ENDLESS}")
-        return found
+        return recipients
 
     def _records(self, final: bool) -> Iterator[tuple[int, list[str]]]:
-        """Records that are whole, with the numbers of their lines; what is not stays in ``_lines``."""
+        """Complete records with the numbers of their lines; an unfinished one stays in ``_lines``."""
         lines, first, done = self._lines, self._line, 0
 
         def source() -> Iterator[str]:
             yield from lines
             if not final:
-                raise _MoreWanted
+                raise _IncompleteRecord
 
         reader = csv.reader(source(), delimiter=self._delimiter, strict=True)
         try:
             for cells in reader:
                 yield first + done, cells
                 done = reader.line_num
-        except _MoreWanted:
+        except _IncompleteRecord:
             pass
         except csv.Error as error:
             endless = "field limit" in str(error)
@@ -126,32 +127,32 @@ class CsvReader:
         if not any(cells):
             return None
         if self._columns is None:
-            self._columns, self._phone = _header(line, cells)
+            self._columns, self._phone_column = _parse_header(line, cells)
             return None
         if len(cells) > len(self._columns) and any(cells[len(self._columns) :]):
             raise InvalidRecipients(f"line {line}: more cells than the header has columns")
         values: dict[str, str] = {}
-        for place, (name, cell) in enumerate(zip(self._columns, cells, strict=False)):
+        for column, (name, cell) in enumerate(zip(self._columns, cells, strict=False)):
             if len(cell) > LONGEST_VALUE:
                 raise InvalidRecipients(f"line {line}, column {name}: longer than {LONGEST_VALUE} characters")
-            if name and cell and place != self._phone:
+            if name and cell and column != self._phone_column:
                 values[name] = cell
-        return RecipientInput(cells[self._phone] if self._phone < len(cells) else "", values)
+        return RecipientInput(cells[self._phone_column] if self._phone_column < len(cells) else "", values)
 
 
 def _delimiter(line: str) -> str:
-    """The one of the two that stands more often in the header, outside of quotes."""
-    bare = "".join(line.split('"')[::2])
-    return ";" if bare.count(";") > bare.count(",") else ","
+    """The delimiter that occurs more often in the header, outside of quotes."""
+    unquoted = "".join(line.split('"')[::2])
+    return ";" if unquoted.count(";") > unquoted.count(",") else ","
 
 
-def _header(line: int, cells: list[str]) -> tuple[list[str], int]:
+def _parse_header(line: int, cells: list[str]) -> tuple[list[str], int]:
     columns = [variable_name(cell)[:64] for cell in cells]
     if len(columns) > MAX_COLUMNS:
         raise InvalidRecipients(f"line {line}: more than {MAX_COLUMNS} columns")
-    twice = [name for name, times in Counter(columns).items() if name and times > 1]
-    if twice:
-        raise InvalidRecipients(f"line {line}: column {twice[0]} is there twice")
+    repeated = [name for name, times in Counter(columns).items() if name and times > 1]
+    if repeated:
+        raise InvalidRecipients(f"line {line}: column {repeated[0]} is there twice")
     for name in _PHONE_COLUMNS:
         if name in columns:
             return columns, columns.index(name)
@@ -159,26 +160,28 @@ def _header(line: int, cells: list[str]) -> tuple[list[str], int]:
 
 
 def parse_json_recipients(
-    listed: Iterable[Mapping[str, str | int | float | None]], first: int = 1
+    rows: Iterable[Mapping[str, str | int | float | None]], first: int = 1
 ) -> list[RecipientInput]:
-    """Recipients given as JSON objects: ``to`` (or ``phone``, ``telefone``), the rest are variables.
+    """Parse recipients from JSON objects: ``to`` (or ``phone``, ``telefone``), the rest are variables.
 
     Raises :class:`InvalidRecipients` naming the number of the recipient.
     """
-    made: list[RecipientInput] = []
-    for number, one in enumerate(listed, first):
-        told = {
+    recipients: list[RecipientInput] = []
+    for number, row in enumerate(rows, first):
+        values = {
             variable_name(clean_text(name)): clean_text(str(value)).strip()
-            for name, value in one.items()
+            for name, value in row.items()
             if value is not None
         }
-        if len(told) > MAX_COLUMNS:
+        if len(values) > MAX_COLUMNS:
             raise InvalidRecipients(f"recipient {number}: more than {MAX_COLUMNS} variables")
-        for name, value in told.items():
+        for name, value in values.items():
             if len(value) > LONGEST_VALUE:
                 raise InvalidRecipients(f"recipient {number}, {name[:64]}: longer than {LONGEST_VALUE} characters")
-        column = next((name for name in _PHONE_COLUMNS if name in told), None)
+        column = next((name for name in _PHONE_COLUMNS if name in values), None)
         if column is None:
             raise InvalidRecipients(f"recipient {number}: it has no {', '.join(_PHONE_COLUMNS[:-1])} or telefone")
-        made.append(RecipientInput(told.pop(column), {name[:64]: value for name, value in told.items() if value}))
-    return made
+        recipients.append(
+            RecipientInput(values.pop(column), {name[:64]: value for name, value in values.items() if value})
+        )
+    return recipients

@@ -1,4 +1,4 @@
-"""Decides how a campaign stands: its states and who may change them, when it may send, when it will have ended."""
+"""Defines the states of a campaign, and which command leads from which state to which."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -8,25 +8,25 @@ from zapline.domain.errors import LocalError
 
 
 class WrongCampaignState(LocalError):
-    """What is asked of the campaign cannot be done as it stands; the text says how it stands."""
+    """A command is not possible in the campaign's state; the message names the state."""
 
 
 class CampaignState(StrEnum):
     READY = "ready"
-    """Made, and not started. Recipients may be added."""
+    """Created but not started. Recipients may be added."""
     LOADING = "loading"
-    """A list of recipients is being read in. A crash takes back what was read of it."""
+    """A list of recipients is being loaded. A crash undoes the load."""
     SCHEDULED = "scheduled"
-    """Started, and waits for its time."""
+    """Started, and waiting for its start time."""
     RUNNING = "running"
     PAUSED = "paused"
     CANCELLED = "cancelled"
     DONE = "done"
-    """Nothing is left to be sent. What is uncertain may be, and is shown."""
+    """Nothing is left to send, except uncertain messages, which are shown."""
 
 
 class CampaignCommand(StrEnum):
-    """What a person may ask of a campaign."""
+    """A request of a person to change a campaign's state."""
 
     START = "start"
     PAUSE = "pause"
@@ -35,33 +35,35 @@ class CampaignCommand(StrEnum):
     RETRY_FAILED = "retry-failed"
 
 
-_AT_WORK = frozenset({CampaignState.SCHEDULED, CampaignState.RUNNING})
+_ACTIVE = frozenset({CampaignState.SCHEDULED, CampaignState.RUNNING})
 COMMAND_STATES: Mapping[CampaignCommand, frozenset[CampaignState]] = {
     CampaignCommand.START: frozenset({CampaignState.READY}),
-    CampaignCommand.PAUSE: _AT_WORK,
+    CampaignCommand.PAUSE: _ACTIVE,
     CampaignCommand.RESUME: frozenset({CampaignState.PAUSED}),
-    CampaignCommand.CANCEL: frozenset({CampaignState.READY, CampaignState.PAUSED}) | _AT_WORK,
+    CampaignCommand.CANCEL: frozenset({CampaignState.READY, CampaignState.PAUSED}) | _ACTIVE,
     CampaignCommand.RETRY_FAILED: frozenset({CampaignState.RUNNING, CampaignState.PAUSED, CampaignState.DONE}),
 }
-"""In which states it may be asked."""
-_SO_ALREADY: Mapping[CampaignCommand, frozenset[CampaignState]] = {
-    CampaignCommand.START: _AT_WORK,
+"""The states in which each command is possible."""
+_ALREADY_DONE: Mapping[CampaignCommand, frozenset[CampaignState]] = {
+    CampaignCommand.START: _ACTIVE,
     CampaignCommand.PAUSE: frozenset({CampaignState.PAUSED}),
-    CampaignCommand.RESUME: _AT_WORK,
+    CampaignCommand.RESUME: _ACTIVE,
     CampaignCommand.CANCEL: frozenset({CampaignState.CANCELLED}),
 }
 
 
-def next_state(ask: CampaignCommand, state: CampaignState, start_at: float | None, now: float) -> CampaignState | None:
-    """The state that follows; None where it is as asked already, so that an ask may be repeated.
+def next_state(
+    command: CampaignCommand, state: CampaignState, start_at: float | None, now: float
+) -> CampaignState | None:
+    """The state after a command; None where the command has no effect, so that it may be repeated.
 
     Raises :class:`WrongCampaignState`.
     """
-    if state in _SO_ALREADY.get(ask, ()):
+    if state in _ALREADY_DONE.get(command, ()):
         return None
-    if state not in COMMAND_STATES[ask]:
-        raise WrongCampaignState(f"the campaign is {state.value}: {ask.value} is not possible")
-    match ask:
+    if state not in COMMAND_STATES[command]:
+        raise WrongCampaignState(f"the campaign is {state.value}: {command.value} is not possible")
+    match command:
         case CampaignCommand.PAUSE:
             return CampaignState.PAUSED
         case CampaignCommand.CANCEL:
@@ -74,5 +76,5 @@ def next_state(ask: CampaignCommand, state: CampaignState, start_at: float | Non
 
 
 def campaign_client_id(campaign: UUID, number: int, generation: int) -> str:
-    """Under which a recipient's message is queued: once, whatever is killed when."""
+    """The client message id of a recipient's message, by which it is queued once, even after a crash."""
     return f"campaign:{campaign}:{number}:{generation}"

@@ -1,7 +1,7 @@
-"""Decides what a text with ``{{variables}}`` says to one recipient.
+"""Renders texts with ``{{variables}}`` for one recipient of a campaign.
 
-``{{name}}`` is replaced by the recipient's value; ``{{name|friend}}`` says ``friend`` where there is none. What a
-value holds is never read as a template again.
+``{{name}}`` is replaced by the recipient's value; ``{{name|friend}}`` becomes ``friend`` where there is none. Values
+are not parsed as templates.
 """
 
 import re
@@ -16,35 +16,35 @@ from zapline.domain.outbox.contents import Content, File, OutgoingMessage, Text
 
 _FIELD = re.compile(r"\{\{([^{}]*)\}\}")
 _NAME = re.compile(r"[\w.]{1,64}")
-_GAPS = re.compile(r"[\s-]+")
+_SEPARATORS = re.compile(r"[\s-]+")
 MAX_VARIABLES = 50
 LONGEST_TEXT = 65_536
-"""Characters of a message, by WhatsApp's own limit."""
+"""Characters of a message: WhatsApp's limit."""
 _LONGEST_READ = 256
 _LONGEST_NAME = 200
 _NO_NAME = re.compile(r"[/\\\x00-\x1f\x7f]")
 _TEXTS: Mapping[type[Content], tuple[str, ...]] = {Text: ("text",), File: ("caption", "file_name")}
-"""The fields of a content in which variables stand."""
-_CALLED = {"file_name": "fileName"}
-"""Those that the API calls otherwise."""
+"""The fields of a content that may hold variables."""
+_API_NAMES = {"file_name": "fileName"}
+"""The API's names of fields where they differ."""
 
 
 class InvalidTemplate(InvalidField):
-    """A text's variables cannot be read; the message says which."""
+    """The variables of a text cannot be parsed; the message names the wrong one."""
 
-    def __init__(self, said: str, field: str = "text") -> None:
-        super().__init__(said, field)
+    def __init__(self, message: str, field: str = "text") -> None:
+        super().__init__(message, field)
 
 
 def variable_name(text: str) -> str:
-    """One form for ``Nome do cliente``, ``nome-do-cliente`` and ``NOME DO CLIENTE``: ``nome_do_cliente``."""
-    # Cut first: to put thousands of accents in their order takes seconds.
-    return _GAPS.sub("_", normalize("NFC", text[:_LONGEST_READ]).strip().casefold())
+    """``Nome do cliente``, ``nome-do-cliente`` and ``NOME DO CLIENTE`` all become ``nome_do_cliente``."""
+    # Cut first: normalising thousands of accents takes seconds.
+    return _SEPARATORS.sub("_", normalize("NFC", text[:_LONGEST_READ]).strip().casefold())
 
 
 @dataclass(frozen=True, slots=True)
 class Placeholder:
-    """A place for a value. ``fallback`` None: without a value the text cannot be written."""
+    """A variable in a text. ``fallback`` None: every recipient needs a value."""
 
     name: str
     fallback: str | None = None
@@ -52,22 +52,22 @@ class Placeholder:
 
 @dataclass(frozen=True, slots=True)
 class TextTemplate:
-    """A text, cut at its variables."""
+    """A text, split at its variables."""
 
     parts: tuple[str | Placeholder, ...]
 
     @classmethod
-    def read(cls, text: str) -> "TextTemplate":
-        """Raises :class:`InvalidTemplate` for a name that is none and for braces that are not closed."""
+    def parse(cls, text: str) -> "TextTemplate":
+        """Raises :class:`InvalidTemplate` for an invalid name and for unclosed braces."""
         parts: list[str | Placeholder] = []
-        for place, part in enumerate(_FIELD.split(text)):
-            if place % 2 == 0:
+        for index, part in enumerate(_FIELD.split(text)):
+            if index % 2 == 0:
                 if "{{" in part:
                     raise InvalidTemplate("a variable is opened by {{ and never closed by }}")
                 parts.append(part)
                 continue
-            given, bar, fallback = part.partition("|")
-            name = variable_name(given)
+            raw_name, bar, fallback = part.partition("|")
+            name = variable_name(raw_name)
             if _NAME.fullmatch(name) is None:
                 raise InvalidTemplate(f"{{{{{part[:80]}}}}} is not the name of a variable")
             parts.append(Placeholder(name, fallback.strip() if bar else None))
@@ -85,31 +85,31 @@ class TextTemplate:
             for part in self.parts
         )
 
-    def write(self, values: Mapping[str, str]) -> str:
-        """The text for one recipient; an empty value counts as none. Raises KeyError where a needed one is missing."""
-        return "".join(part if isinstance(part, str) else _said(part, values) for part in self.parts)
+    def render(self, values: Mapping[str, str]) -> str:
+        """The text for one recipient; an empty value counts as missing. Raises KeyError for a missing needed value."""
+        return "".join(part if isinstance(part, str) else _value_of(part, values) for part in self.parts)
 
 
-def _said(field: Placeholder, values: Mapping[str, str]) -> str:
-    value = values.get(field.name)
+def _value_of(placeholder: Placeholder, values: Mapping[str, str]) -> str:
+    value = values.get(placeholder.name)
     if value:
         return value
-    if field.fallback is None:
-        raise KeyError(field.name)
-    return field.fallback
+    if placeholder.fallback is None:
+        raise KeyError(placeholder.name)
+    return placeholder.fallback
 
 
-def _read(name: str, text: str) -> TextTemplate:
+def _parse_field(name: str, text: str) -> TextTemplate:
     try:
-        return TextTemplate.read(text)
-    except InvalidTemplate as unread:
-        unread.field = _CALLED.get(name, name)
+        return TextTemplate.parse(text)
+    except InvalidTemplate as error:
+        error.field = _API_NAMES.get(name, name)
         raise
 
 
 @dataclass(frozen=True, slots=True)
 class MessageTemplate:
-    """A campaign's content, ready to be written for one recipient after the other."""
+    """A campaign's content, parsed once and rendered for each recipient."""
 
     outgoing: OutgoingMessage
     texts: Mapping[str, TextTemplate]
@@ -117,11 +117,11 @@ class MessageTemplate:
     """The variables that every recipient must have, sorted."""
 
     @classmethod
-    def read(cls, outgoing: OutgoingMessage) -> "MessageTemplate":
+    def parse(cls, outgoing: OutgoingMessage) -> "MessageTemplate":
         """Raises :class:`InvalidTemplate`."""
         content = outgoing.content
-        given = {name: getattr(content, name) for name in _TEXTS.get(type(content), ())}
-        texts = {name: _read(name, text) for name, text in given.items() if text is not None}
+        fields = {name: getattr(content, name) for name in _TEXTS.get(type(content), ())}
+        texts = {name: _parse_field(name, text) for name, text in fields.items() if text is not None}
         needed = set[str]().union(*(template.needed for template in texts.values()))
         if len(needed) > MAX_VARIABLES:
             raise InvalidTemplate(f"a campaign has at most {MAX_VARIABLES} variables")
@@ -132,13 +132,13 @@ class MessageTemplate:
         return [name for name in self.needed if not values.get(name)]
 
     def length(self, values: Mapping[str, str]) -> int:
-        """Characters of its longest text for these values, without writing it."""
+        """Characters of its longest text for these values, without rendering it."""
         return max((template.length(values) for template in self.texts.values()), default=0)
 
-    def write(self, values: Mapping[str, str]) -> OutgoingMessage:
-        """What one recipient is sent. Raises KeyError where a needed variable is missing."""
-        written = {name: template.write(values) for name, template in self.texts.items()}
-        if "file_name" in written:
-            # What a recipient's values put into it may be no part of a path.
-            written["file_name"] = _NO_NAME.sub("_", written["file_name"]).strip(". ")[:_LONGEST_NAME] or "file"
-        return OutgoingMessage(msgspec.structs.replace(self.outgoing.content, **written), self.outgoing.quoted)
+    def render(self, values: Mapping[str, str]) -> OutgoingMessage:
+        """The message for one recipient. Raises KeyError for a missing needed value."""
+        texts = {name: template.render(values) for name, template in self.texts.items()}
+        if "file_name" in texts:
+            # Values must not make a path of it.
+            texts["file_name"] = _NO_NAME.sub("_", texts["file_name"]).strip(". ")[:_LONGEST_NAME] or "file"
+        return OutgoingMessage(msgspec.structs.replace(self.outgoing.content, **texts), self.outgoing.quoted)

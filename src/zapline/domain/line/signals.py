@@ -56,7 +56,7 @@ def classify_event(event: ConnectionEvent, state: LineState, at: Moment) -> Line
     """The signal of an event in this state."""
     signal = _signal(event, state, at)
     if not state.stored.wanted and signal in _ENDS_UNWANTED.get(state.stored.phase, ()):
-        return LineSignal.ENDED_ENDS_UNWANTED
+        return LineSignal.ENDED_UNASKED
     return signal
 
 
@@ -74,9 +74,9 @@ def _signal(event: ConnectionEvent, state: LineState, at: Moment) -> LineSignal:
             unwanted = stored.phase is Phase.IDLE and stored.logout_pending
             return LineSignal.OPEN_UNWANTED if unwanted and signal is LineSignal.OBSERVED_OPEN else signal
         case events.ConnectingSeen():
-            return LineSignal.CONNECTING_ENDS_UNWANTED if has_past else LineSignal.CONNECTING
+            return LineSignal.CONNECTING_UNASKED if has_past else LineSignal.CONNECTING
         case events.Opened():
-            return LineSignal.OPENED_ENDS_UNWANTED if has_past else LineSignal.OPENED
+            return LineSignal.OPENED_UNASKED if has_past else LineSignal.OPENED
         case events.QrOffered():
             return LineSignal.STALE_QR if has_past or _overtaken(state, at) else LineSignal.QR_OFFERED
         case events.QrLimitReached():

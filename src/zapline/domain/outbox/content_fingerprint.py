@@ -1,7 +1,7 @@
-"""Decides when a message that was seen says the same as one that was sent: by a fingerprint of what it says.
+"""Computes fingerprints of contents, by which the echo of a sent message is recognised.
 
-Only what survives the way through Evolution and WhatsApp counts: the text, the caption, the place, the options;
-not a file's bytes or name, which both may change.
+Only what survives the way through Evolution and WhatsApp counts: text, caption, coordinates, options; not a file's
+bytes or name, which both may change.
 """
 
 from collections.abc import Iterable
@@ -12,18 +12,18 @@ from zapline.domain.outbox.contents import Content, File, Location, Poll, Reacti
 from zapline.domain.text import clean_text
 
 _DEGREE_DIGITS = 4
-"""Ten metres: coordinates are rounded on the way."""
+"""About ten metres: coordinates are rounded on the way."""
 
 
 def fingerprint_content(content: Content) -> str:
-    """Of what is to be sent."""
+    """The fingerprint of a content to send."""
     match content:
         case Text(text=text):
             return _digest("text", text)
         case File(kind=kind, caption=caption):
             return _digest(_file_kind(kind), caption or "")
         case Location(latitude=latitude, longitude=longitude):
-            return _digest("location", *_place(latitude, longitude))
+            return _digest("location", *_rounded(latitude, longitude))
         case SharedContact(name=name):
             return _digest("contact", name)
         case Poll(name=name, options=options):
@@ -33,12 +33,12 @@ def fingerprint_content(content: Content) -> str:
 
 
 def fingerprint_message(message: MessageArrived) -> str:
-    """Of a message that Evolution told of."""
+    """The fingerprint of a message that Evolution reported."""
     kind, detail = message.kind, message.detail
     if kind in (MessageKind.IMAGE, MessageKind.VIDEO, MessageKind.AUDIO, MessageKind.VOICE, MessageKind.DOCUMENT):
         return _digest(_file_kind(kind), message.text or "")
     if kind is MessageKind.LOCATION:
-        return _digest("location", *_place(detail.get("latitude"), detail.get("longitude")))
+        return _digest("location", *_rounded(detail.get("latitude"), detail.get("longitude")))
     if kind is MessageKind.POLL:
         options = detail.get("options")
         return _digest("poll", message.text or "", *(map(str, options) if isinstance(options, list) else ()))
@@ -46,15 +46,15 @@ def fingerprint_message(message: MessageArrived) -> str:
 
 
 def _file_kind(kind: MessageKind) -> str:
-    # What is sent as audio may come back as a voice note, and the other way round.
+    # Audio may come back as a voice note, and the other way round.
     return "audio" if kind is MessageKind.VOICE else kind.value
 
 
-def _place(*degrees: object) -> Iterable[str]:
+def _rounded(*degrees: object) -> Iterable[str]:
     for degree in degrees:
         yield f"{degree:.{_DEGREE_DIGITS}f}" if isinstance(degree, int | float) else ""
 
 
 def _digest(*parts: str) -> str:
-    told = "\0".join(" ".join(clean_text(part).split()) for part in parts)
-    return sha256(told.encode()).hexdigest()[:32]
+    joined = "\0".join(" ".join(clean_text(part).split()) for part in parts)
+    return sha256(joined.encode()).hexdigest()[:32]

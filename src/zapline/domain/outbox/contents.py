@@ -9,7 +9,7 @@ from zapline.domain.messages.facts import MessageKind
 
 
 class File(msgspec.Struct, frozen=True, tag="file", rename="camel"):
-    """Image, video, audio, voice note or document: by ``url``, or by the id of what was uploaded."""
+    """Image, video, audio, voice note or document, given by ``url`` or by the id of an upload."""
 
     kind: MessageKind
     url: str | None = None
@@ -34,7 +34,7 @@ class Location(msgspec.Struct, frozen=True, tag="location", rename="camel"):
 
 
 class SharedContact(msgspec.Struct, frozen=True, tag="contact", rename="camel"):
-    """A contact to hand on; ``phone`` is canonical E.164."""
+    """A contact card; ``phone`` is canonical E.164."""
 
     name: str
     phone: str
@@ -44,7 +44,7 @@ class SharedContact(msgspec.Struct, frozen=True, tag="contact", rename="camel"):
 
 
 class Reaction(msgspec.Struct, frozen=True, tag="reaction", rename="camel"):
-    """``emoji`` empty: take the reaction back. The message reacted to is named by its key."""
+    """``emoji`` empty: remove the reaction. The other fields are the key of the message reacted to."""
 
     emoji: str
     external_id: ExternalId
@@ -71,7 +71,7 @@ class QuotedMessage(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class OutgoingMessage(msgspec.Struct, frozen=True, rename="camel"):
-    """A message as it is to be sent; stored in ``outbox.content``."""
+    """A message to send, as it is stored in ``outbox.content``."""
 
     content: Content
     quoted: QuotedMessage | None = None
@@ -95,7 +95,7 @@ def kind_of_content(content: Content) -> str:
 
 
 def text_of_content(content: Content) -> str | None:
-    """What a person reads of it: ``messages.body``."""
+    """The text that a person reads of it: ``messages.body``."""
     match content:
         case Text(text=text):
             return text

@@ -1,12 +1,12 @@
-"""Decides what people are told about a message that was not sent, or not surely: a sentence per failure code.
+"""Maps each failure code of a send to a sentence that says what happened and what can be done.
 
-Each says what happened and what can be done. The codes are those of ``zapline.evolution.client.failures`` and our own.
+The codes are those of ``zapline.evolution.client.failures`` and our own.
 """
 
 from collections.abc import Mapping
 
 FAILURE_TEXTS: Mapping[str, str] = {
-    # The line or the server: nothing was sent, and the message waits.
+    # Caused by the line or the server: nothing was sent, and the message waits.
     "unreachable": "Evolution could not be reached; nothing was sent, and it is tried again by itself.",
     "throttled": (
         "WhatsApp or Evolution asked for fewer messages; nothing was sent, and the line goes on later by itself. "
@@ -20,13 +20,13 @@ FAILURE_TEXTS: Mapping[str, str] = {
     "instance_unknown": "Evolution does not know this line any more; nothing was sent. Connect the line again.",
     "route_unknown": "The address of Evolution does not lead to Evolution; nothing was sent. Check the setting.",
     "unauthorized": "Evolution refused our key; nothing was sent. Check the API key.",
-    # The message itself: nothing was sent, and the same message never will be.
+    # Caused by the message: nothing was sent, and the same message never will be.
     "instance_exists": "Evolution has another line of this name; remove it there or choose another name.",
     "invalid_request": "Evolution refused the content as invalid; nothing was sent. Change it and send it anew.",
     "number_not_on_whatsapp": "This number is not on WhatsApp; nothing was sent. Check the number.",
     "media_gone": "The file is no longer available from WhatsApp; ask the contact to send it again.",
     "too_large": "The file is larger than can be sent; nothing was sent. Send a smaller one.",
-    # The message itself: nothing was sent, and it was tried up to three times.
+    # Caused by the message: nothing was sent, after up to three attempts.
     "media_unreachable": "Evolution could not fetch the file from its URL; nothing was sent. Check the URL.",
     "number_check_timed_out": "WhatsApp did not say whether this number exists; nothing was sent. Send it again later.",
     "server_error": "Evolution failed before it sent the message; nothing was sent. Send it again later.",
@@ -58,7 +58,7 @@ FAILURE_TEXTS: Mapping[str, str] = {
         "Evolution answered with the id of another message, and this one may have been delivered. "
         "Look at the phone before sending again."
     ),
-    # Our own decisions, and those of people.
+    # Decisions of Zapline and of people.
     "cancelled": "A person took the message back before it was sent; nothing was sent.",
     "expired": "Its time was over before it could be sent; nothing was sent.",
     "opted_out": "The contact asked not to receive campaigns; nothing was sent.",
@@ -72,5 +72,5 @@ _UNKNOWN = "The message was not sent, or not surely; the reason is given by its 
 
 
 def failure_text(code: str) -> str:
-    """The sentence for a failure's code; also for one that an older or newer version has stored."""
+    """The sentence for a failure code; also for an unknown one, which another version may have stored."""
     return FAILURE_TEXTS.get(code, _UNKNOWN)

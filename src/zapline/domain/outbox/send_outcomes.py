@@ -1,6 +1,6 @@
-"""Decides what follows a call that was to send a message: where the message goes, and how long its line rests.
+"""Decides what follows a send call (success, failure, timeout, crash): the message's next state, the line's pause.
 
-The words of failures are those of ``zapline.evolution.client.failures``; a verdict is given as its value.
+Failure codes and values of verdicts are those of ``zapline.evolution.client.failures``.
 """
 
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from zapline.domain.retry_policy import Backoff, DeadLetter, RetryPolicy
 from zapline.domain.text import clean_text
 
 LEASE_SECONDS = 180.0
-"""Seconds a claim is meant for: longer than any call. Nobody takes it away before the process has ended."""
+"""Seconds of a claim: longer than any call. It is not taken away before the process has ended."""
 FIRST_STORE_LOOKUP = 8.0
-"""Seconds until Evolution's store is asked about an uncertain message: an echo comes sooner, if it comes."""
+"""Seconds until Evolution's store is read for an uncertain message; an echo arrives sooner, if at all."""
 NOT_ON_WHATSAPP = "number_not_on_whatsapp"
 NUMBER_RECHECK_DELAY = 20.0
-"""Seconds after which a number that is said not to exist is tried once more (contract, section 3, point 5)."""
+"""Seconds until a number that is reported not to exist is tried again, once (contract, section 3, point 5)."""
 THROTTLED = "throttled"
 CRASHED = "crashed"
 """Code of our own: the process ended while it was calling."""
@@ -27,25 +27,26 @@ UPLOAD_MISSING = "upload_missing"
 """Code of our own: the uploaded file is gone."""
 UNREADABLE = "unreadable"
 """Code of our own: what is stored of the message cannot be read."""
-_SILENT = frozenset({"no_answer", "gateway_failed", "bad_answer"})
-"""Nothing of Evolution was heard in these: the next message would perhaps end the same way."""
-_PERHAPS_ITS_OWN = frozenset({THROTTLED, "unauthorized", "instance_unknown", "route_unknown", "operation_failed"})
-"""Faults of the line that WhatsApp, or a filter in between, may find with one chat or one text alone."""
-_ANOTHER_FIRST = 1.5
-_LONGEST_WISH = 3600.0
-"""Seconds: a Retry-After beyond an hour is more likely a mistake than a wish."""
+_NO_RESPONSE = frozenset({"no_answer", "gateway_failed", "bad_answer"})
+"""Evolution did not respond in these, so the next message might fail in the same way."""
+_MAYBE_MESSAGE_FAULT = frozenset({THROTTLED, "unauthorized", "instance_unknown", "route_unknown", "operation_failed"})
+"""Failures of the line that may in fact concern one chat or one text alone (WhatsApp, a filter in between)."""
+_BEHIND_NEXT_PROBE = 1.5
+"""Times the line's pause: another message is tried first."""
+_MAX_RETRY_AFTER = 3600.0
+"""Seconds: a Retry-After beyond an hour is more likely a mistake than meant."""
 
 RETRIES = RetryPolicy(Backoff(base=2.0, factor=4.0, cap=120.0, jitter=0.3), MAX_TRIES)
-"""Of one message, for failures that are its own fault."""
+"""Retries of one message, for failures that it causes itself."""
 LINE_PAUSE = Backoff(base=1.0, factor=2.0, cap=60.0, jitter=0.3)
-"""Of a line that cannot send: a restart of Evolution costs seconds, an hour without it sixty calls."""
+"""Pauses of a line that cannot send: a restart of Evolution costs seconds, an hour without it sixty calls."""
 CAMPAIGN_PAUSE = Backoff(base=30.0, factor=2.0, cap=900.0, jitter=0.3)
-"""Of a unit's campaigns after WhatsApp or Evolution asked to slow down."""
+"""Pauses of a unit's campaigns after WhatsApp or Evolution asked to slow down."""
 
 
 @dataclass(frozen=True, slots=True)
 class SendCall:
-    """A call that was made for a message. ``tries``: its failures before, as far as they were its own fault."""
+    """A call that was made for a message. ``tries``: its earlier failures that it caused itself."""
 
     attempt: UUID
     message: UUID
@@ -57,7 +58,7 @@ class SendCall:
 
 @dataclass(frozen=True, slots=True)
 class SendFailure:
-    """How it failed. ``verdict``: line, retry, rejected or uncertain. ``retry_after`` in seconds."""
+    """The failure of a call. ``verdict``: line, retry, rejected or uncertain. ``retry_after`` in seconds."""
 
     code: str
     verdict: str
@@ -69,13 +70,13 @@ class SendFailure:
         return self.verdict == "line"
 
     @property
-    def silent(self) -> bool:
-        """Whether Evolution was heard at all; if not, it is asked for a sign of life before the next message."""
-        return self.verdict == "uncertain" and self.code in _SILENT
+    def no_response(self) -> bool:
+        """Whether Evolution did not respond at all; then it is probed before the next message."""
+        return self.verdict == "uncertain" and self.code in _NO_RESPONSE
 
 
 def after_success(call: SendCall, external_id: ExternalId, remote_jid: str | None, now: float) -> SendAnswered:
-    """Evolution took the message under this id. ``remote_jid``: the chat as it calls it. ``now`` in UTC."""
+    """Evolution accepted the message under this id. ``remote_jid``: the chat in its response. ``now`` in UTC."""
     return SendAnswered(
         attempt=call.attempt,
         message=call.message,
@@ -84,67 +85,70 @@ def after_success(call: SendCall, external_id: ExternalId, remote_jid: str | Non
         move=WorkState.SETTLED.value,
         ended_at=now,
         external_id=external_id,
-        remote_jid=_learnt(remote_jid, call.address),
+        remote_jid=_learnt_lid(remote_jid, call.address),
     )
 
 
-def after_failure(call: SendCall, failed: SendFailure, now: float, spread: float, rest: float = 0.0) -> SendAnswered:
-    """What a failure means for its message. ``spread`` in 0..1 is drawn by the caller; ``now`` in UTC.
+def after_failure(call: SendCall, failed: SendFailure, now: float, spread: float, pause: float = 0.0) -> SendAnswered:
+    """Decide what a failure means for its message. ``spread`` in 0..1 is drawn by the caller; ``now`` in UTC.
 
-    ``rest``: seconds for which the line rests, where it is at fault. Where it may be this one message or chat after
-    all, another message is the next probe.
-
-    What may have been delivered is never sent again from here. A reaction is: the later replaces the earlier.
+    ``pause``: seconds for which the line pauses, where it is at fault. Where this one message or chat may be the cause,
+    another message is tried first. A message that may have been delivered is never sent again from here, except a
+    reaction: the later one replaces the earlier.
     """
     verdict = failed.verdict
     if verdict == "line":
-        due_at = now + _ANOTHER_FIRST * rest if failed.code in _PERHAPS_ITS_OWN else None
-        return _answer(call, failed, now, "not_sent", WorkState.QUEUED, due_at=due_at)
+        due_at = now + _BEHIND_NEXT_PROBE * pause if failed.code in _MAYBE_MESSAGE_FAULT else None
+        return _send_answered(call, failed, now, "not_sent", WorkState.QUEUED, due_at=due_at)
     if verdict == "retry":
-        return _again(call, failed, now, spread, "not_sent")
+        return _retry(call, failed, now, spread, "not_sent")
     if verdict == "rejected":
         if failed.code == NOT_ON_WHATSAPP and call.tries == 0:
-            return _answer(call, failed, now, "rejected", WorkState.QUEUED, tries=1, due_at=now + NUMBER_RECHECK_DELAY)
-        return _answer(call, failed, now, "rejected", WorkState.DEAD)
+            return _send_answered(
+                call, failed, now, "rejected", WorkState.QUEUED, tries=1, due_at=now + NUMBER_RECHECK_DELAY
+            )
+        return _send_answered(call, failed, now, "rejected", WorkState.DEAD)
     if isinstance(call.content, Reaction):
-        return _again(call, failed, now, spread, "uncertain")
-    return _answer(call, failed, now, "uncertain", WorkState.UNCERTAIN, look_at=now + FIRST_STORE_LOOKUP)
+        return _retry(call, failed, now, spread, "uncertain")
+    return _send_answered(call, failed, now, "uncertain", WorkState.UNCERTAIN, look_at=now + FIRST_STORE_LOOKUP)
 
 
 def after_crash(call: SendCall, now: float, *, repeatable: bool = False) -> SendAnswered:
-    """The process ended during the call, or nobody knows whether it was made: it may have been delivered.
+    """Decide for a message whose call may have been made before the process ended: it may have been delivered.
 
-    ``repeatable``: to send it once more does no harm.
+    ``repeatable``: sending it again does no harm.
     """
     if repeatable:
-        return _answer(call, SendFailure(CRASHED, "uncertain"), now, "uncertain", WorkState.QUEUED)
-    return _answer(
+        return _send_answered(call, SendFailure(CRASHED, "uncertain"), now, "uncertain", WorkState.QUEUED)
+    return _send_answered(
         call, SendFailure(CRASHED, "uncertain"), now, "uncertain", WorkState.UNCERTAIN, look_at=now + FIRST_STORE_LOOKUP
     )
 
 
 def line_pause(failed: SendFailure, failures: int, spread: float) -> float:
-    """Seconds for which the whole line rests after its ``failures``-th failure in a row (from 1)."""
-    return max(LINE_PAUSE.delay(failures, spread), _wish(failed))
+    """Seconds for which the line pauses after its ``failures``-th consecutive failure (from 1)."""
+    return max(LINE_PAUSE.delay(failures, spread), _retry_after(failed))
 
 
 def campaign_pause(failed: SendFailure, throttles: int, spread: float) -> float:
-    """Seconds for which campaigns rest after the ``throttles``-th time in a row (from 1)."""
-    return max(CAMPAIGN_PAUSE.delay(throttles, spread), _wish(failed))
+    """Seconds for which campaigns pause after the ``throttles``-th consecutive throttling (from 1)."""
+    return max(CAMPAIGN_PAUSE.delay(throttles, spread), _retry_after(failed))
 
 
-def _again(call: SendCall, failed: SendFailure, now: float, spread: float, outcome: str) -> SendAnswered:
+def _retry(call: SendCall, failed: SendFailure, now: float, spread: float, outcome: str) -> SendAnswered:
     decided = RETRIES.decide(call.tries + 1, now, spread)
     if isinstance(decided, DeadLetter):
-        return _answer(call, failed, now, outcome, WorkState.DEAD, tries=1)
-    return _answer(call, failed, now, outcome, WorkState.QUEUED, tries=1, due_at=max(decided.at, now + _wish(failed)))
+        return _send_answered(call, failed, now, outcome, WorkState.DEAD, tries=1)
+    return _send_answered(
+        call, failed, now, outcome, WorkState.QUEUED, tries=1, due_at=max(decided.at, now + _retry_after(failed))
+    )
 
 
-def _wish(failed: SendFailure) -> float:
-    return min(failed.retry_after or 0.0, _LONGEST_WISH)
+def _retry_after(failed: SendFailure) -> float:
+    return min(failed.retry_after or 0.0, _MAX_RETRY_AFTER)
 
 
-def _answer(
+def _send_answered(
     call: SendCall,
     failed: SendFailure,
     now: float,
@@ -170,8 +174,8 @@ def _answer(
     )
 
 
-def _learnt(remote_jid: str | None, address: str) -> str | None:
-    """``<LID> <JID asked for>`` where Evolution answered with a LID to a number: whose LID it is, is known then."""
+def _learnt_lid(remote_jid: str | None, address: str) -> str | None:
+    """``<LID> <requested JID>`` where Evolution answered a phone with its LID, so that both are known as one person."""
     digits = address.removeprefix("+")
     if remote_jid is None or not remote_jid.endswith("@lid") or not (digits.isascii() and digits.isdigit()):
         return None

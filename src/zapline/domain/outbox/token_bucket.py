@@ -1,15 +1,15 @@
-"""Limits a rate: a token bucket as a value, which can be rebuilt from the times of past messages."""
+"""Limits a rate by a token bucket: an immutable value that can be rebuilt from the times of past messages."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 _ROUNDING = 1e-6
-"""Seconds: times of today come in steps of 0.2 us, so a token may be a hair short when its time has come."""
+"""Seconds: floating-point times of today have steps of 0.2 us, so a token may be slightly short when it is due."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Not now; ask again at ``until``."""
+    """No token yet; the next one is there at ``until``."""
 
     until: float
 
@@ -31,16 +31,15 @@ class TokenBucket:
     def rebuilt(
         cls, capacity: float, per_second: float, sent: Iterable[float], since: float, now: float
     ) -> "TokenBucket":
-        """The level after a restart, from the times of the messages that left between ``since`` and ``now``.
+        """The level after a restart, from the times of the messages that were sent between ``since`` and ``now``.
 
-        What was sent before ``since`` is not known, so the bucket counts as empty then: the level may come
-        out too low, never too high, and is right once the bucket has been full. ``since`` has to lie at least
-        ``capacity / per_second`` seconds back, or the bucket starts with less than it could.
+        The bucket counts as empty at ``since``: the level may come out too low, never too high, and is exact once the
+        bucket has been full. ``since`` must be at least ``capacity / per_second`` seconds ago for a full bucket.
         """
         bucket = cls(capacity, per_second, 0.0, since)
         for at in sorted(at for at in sent if at >= since):
             level = bucket.refilled(at)
-            # There was a whole token when it left, whatever this count says.
+            # There was a whole token when it was sent, whatever this count says.
             bucket = replace(level, tokens=max(0.0, level.tokens - 1))
         return bucket.refilled(now)
 
@@ -52,7 +51,7 @@ class TokenBucket:
         return replace(self, tokens=min(self.capacity, self.tokens + passed * self.per_second), at=now)
 
     def take(self, now: float) -> "TokenBucket | Wait":
-        """The bucket with one message taken, or when the next one is there."""
+        """The bucket without one token, or the time of the next token."""
         level = self.refilled(now)
         if level.tokens + _ROUNDING * self.per_second >= 1:
             return replace(level, tokens=level.tokens - 1)

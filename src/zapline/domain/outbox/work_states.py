@@ -12,34 +12,34 @@ class Lane(StrEnum):
 
 
 class WorkState(StrEnum):
-    """Where the work on a message stands; how far it has come to its reader is its delivery, another matter."""
+    """How far the sending of a message has come; how far it is on its way to the reader is its ``DeliveryStatus``."""
 
     QUEUED = "queued"
     """To be sent when it is due. A crash changes nothing."""
     LEASED = "leased"
     """A sender has claimed it and may have called Evolution. A crash makes it uncertain."""
     UNCERTAIN = "uncertain"
-    """It may have been delivered: never sent again blindly. An echo, Evolution's store or a person decides."""
+    """It may have been delivered, so it is not sent again blindly. An echo, Evolution's store or a person decides."""
     SETTLED = "settled"
-    """Evolution took it."""
+    """Evolution accepted it."""
     DEAD = "dead"
-    """Refused, or failed three times by its own fault; nothing was sent."""
+    """Refused, or failed three times for reasons of its own; nothing was sent."""
     CANCELLED = "cancelled"
-    """A person took it back while it was queued, or gave up an uncertain one."""
+    """A person cancelled it while it was queued, or gave it up while it was uncertain."""
     EXPIRED = "expired"
-    """Its time was over before it could be sent."""
+    """It expired before it could be sent."""
 
 
 WORK_TRANSITIONS: Mapping[WorkState, frozenset[WorkState]] = {
     WorkState.QUEUED: frozenset({WorkState.LEASED, WorkState.CANCELLED, WorkState.EXPIRED, WorkState.SETTLED}),
     WorkState.LEASED: frozenset({WorkState.QUEUED, WorkState.SETTLED, WorkState.DEAD, WorkState.UNCERTAIN}),
     WorkState.UNCERTAIN: frozenset({WorkState.QUEUED, WorkState.SETTLED, WorkState.CANCELLED}),
-    # A late echo shows that it was delivered all the same: the truth wins.
+    # A late echo proves that it was delivered after all.
     WorkState.DEAD: frozenset({WorkState.SETTLED, WorkState.QUEUED}),
     WorkState.CANCELLED: frozenset({WorkState.SETTLED}),
     WorkState.EXPIRED: frozenset({WorkState.SETTLED}),
     WorkState.SETTLED: frozenset(),
 }
-"""The allowed moves. ``QUEUED`` to ``SETTLED``: the echo of an earlier call came while it waited for another."""
+"""``QUEUED`` to ``SETTLED``: the echo of an earlier call arrives while the message waits for another call."""
 
 MAX_TRIES = 3

@@ -1,4 +1,4 @@
-"""Decides who is erased: a person's names and digits, their keyed digests, and which facts are of before."""
+"""Decides what belongs to an erased person: identities and their keyed digests, digits in texts, earlier facts."""
 
 import hmac
 import re
@@ -19,14 +19,14 @@ from zapline.domain.messages.facts import (
 )
 
 ERASED = "erased"
-"""Why a fact about an erased person's past is of no use."""
+"""The reason under which a fact about an erased person is ignored."""
 _LID = "lid:"
-_LEAST = 7
-"""Digits of the shortest phones of the world. Fewer may stand for anything: a price, a year, a status code."""
+_MIN_DIGITS = 7
+"""Digits of the shortest phones. Fewer may mean anything: a price, a year, a status code."""
 
 
 def number_spellings(canonical: str) -> tuple[str, ...]:
-    """The digits under which WhatsApp may name a phone or a LID: with the ninth digit and without."""
+    """The digits by which WhatsApp may name a phone (with and without the ninth digit) or a LID."""
     if canonical.startswith(_LID):
         return (canonical.removeprefix(_LID),)
     digits = canonical.removeprefix("+")
@@ -40,70 +40,72 @@ def number_spellings(canonical: str) -> tuple[str, ...]:
     return (digits, *(other for other in others if canonical_phone(other) == canonical))
 
 
-def searchable_digits(names: Iterable[str], others: Iterable[str] = ()) -> tuple[str, ...]:
-    """The digits by which a person of these names may be found in what others say; ``others``: known beside these."""
-    every = {spelled for name in names for spelled in number_spellings(name)} | set(others)
-    return tuple(sorted(digits for digits in every if digits.isascii() and digits.isdigit() and len(digits) >= _LEAST))
+def searchable_digits(identities: Iterable[str], others: Iterable[str] = ()) -> tuple[str, ...]:
+    """The digits by which a person may be found in texts of others; ``others`` are further known digits."""
+    spellings = {spelling for identity in identities for spelling in number_spellings(identity)} | set(others)
+    return tuple(
+        sorted(digits for digits in spellings if digits.isascii() and digits.isdigit() and len(digits) >= _MIN_DIGITS)
+    )
 
 
 def mention_pattern(digits: Iterable[str]) -> re.Pattern[bytes]:
-    """Finds a person in a body: any of the digits, where no other digit touches them. Without digits it finds none."""
-    listed = "|".join(sorted(map(re.escape, digits), key=len, reverse=True))
-    return re.compile(rf"(?<![0-9])(?:{listed})(?![0-9])".encode() if listed else rb"$.")
+    """A pattern that finds any of the digits where no other digit adjoins them. Without digits it never matches."""
+    alternatives = "|".join(sorted(map(re.escape, digits), key=len, reverse=True))
+    return re.compile(rf"(?<![0-9])(?:{alternatives})(?![0-9])".encode() if alternatives else rb"$.")
 
 
 def identity_digest(key: bytes, unit: UnitId, canonical: str) -> bytes:
-    """What stands for an erased person: HMAC-SHA256, which without the key tells nobody who it was."""
+    """The HMAC-SHA256 that is stored of an erased person; without the key it does not identify anybody."""
     return hmac.digest(key, unit.bytes + canonical.encode("utf-8", "surrogatepass"), "sha256")
 
 
 @dataclass(frozen=True, slots=True)
 class ErasedPeople:
-    """A unit's erased people. ``known``: from digest to the time (UTC seconds) before which nothing is taken in."""
+    """A unit's erased people. ``known``: digest -> time (UTC seconds) up to which their facts are dropped."""
 
     key: bytes
     unit: UnitId
     known: Mapping[bytes, float]
 
-    def until(self, *names: str | None) -> float | None:
-        """Until when somebody of these names is erased; None: nobody is."""
-        times = (self.known.get(identity_digest(self.key, self.unit, name)) for name in names if name is not None)
-        return max((at for at in times if at is not None), default=None)
+    def erased_until(self, *identities: str | None) -> float | None:
+        """Until when a person with these identities is erased; None: not erased."""
+        digests = (identity_digest(self.key, self.unit, identity) for identity in identities if identity is not None)
+        return max((self.known[digest] for digest in digests if digest in self.known), default=None)
 
-    def _has(self, address: Address | None, at: float) -> bool:
+    def _is_erased(self, address: Address | None, at: float) -> bool:
         if address is None or address.kind is not AddressKind.PERSON:
             return False
-        until = self.until(address.phone, f"{_LID}{address.lid}" if address.lid is not None else None)
+        until = self.erased_until(address.phone, f"{_LID}{address.lid}" if address.lid is not None else None)
         return until is not None and at <= until
 
     def drops(self, fact: InboundEvent, received_at: float) -> bool:
-        """Whether a fact is of an erased person's time before that. ``received_at`` where it tells no time."""
+        """Whether a fact is about an erased person before the erasure; ``received_at`` stands for a missing time."""
         match fact:
             case MessageArrived():
                 at = fact.sent_at if fact.sent_at is not None else received_at
-                return self._has(fact.chat, at) or self._has(fact.sender, at)
+                return self._is_erased(fact.chat, at) or self._is_erased(fact.sender, at)
             case ReactionReported(actor=actor, at_ms=at_ms) | VoteReported(actor=actor, at_ms=at_ms):
-                until = self.until(actor)
+                until = self.erased_until(actor)
                 return until is not None and (at_ms / 1000 if at_ms else received_at) <= until
             case ContactSeen(address=address):
-                # A name without a message is of an address book; who writes anew brings his name along.
-                return self._has(address, float("-inf"))
+                # A name without a message comes from an address book; a person who writes again brings the name along.
+                return self._is_erased(address, float("-inf"))
         return False
 
 
 def drop_erased(
     facts: Sequence[InboundEvent], erased: ErasedPeople | None, received_at: float
 ) -> Sequence[InboundEvent]:
-    """The facts, with ``Ignored`` in the place of those of erased people from before their erasure."""
+    """The facts, with ``Ignored`` in place of those about erased people before their erasure."""
     if erased is None:
         return facts
-    gone = {id(fact) for fact in facts if erased.drops(fact, received_at)}
-    if not gone:
+    dropped = {id(fact) for fact in facts if erased.drops(fact, received_at)}
+    if not dropped:
         return facts
-    messages = {fact.external_id for fact in facts if id(fact) in gone and isinstance(fact, MessageArrived)}
+    messages = {fact.external_id for fact in facts if id(fact) in dropped and isinstance(fact, MessageArrived)}
     return [
         Ignored(ERASED)
-        if id(fact) in gone or (isinstance(fact, MessageEdited | OptedOut) and fact.external_id in messages)
+        if id(fact) in dropped or (isinstance(fact, MessageEdited | OptedOut) and fact.external_id in messages)
         else fact
         for fact in facts
     ]

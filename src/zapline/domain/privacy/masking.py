@@ -1,18 +1,18 @@
-"""Makes phones, WhatsApp addresses, secrets and errors safe to show; when in doubt it masks.
+"""Masks phones, WhatsApp addresses, secrets and errors for logs and display; in doubt it masks.
 
-What counts as a phone in a text:
+A phone in a text is:
 
 - A run of 8 to 15 digits, or groups of digits joined by up to three of space, dot, dash, slash, bracket or
   their Unicode and percent-encoded forms ("+55 (11) 99999-9999"), becomes ``****`` and its last four digits.
 - The user part of a WhatsApp address (``...@s.whatsapp.net``, ``@c.us``, ``@lid``, ``@g.us``), whatever its
   length; old group names start with their founder's phone. The part behind ``@`` stays.
-- Not a phone: digits that touch a letter or an underscore (``3EB0A1...``, ``unit_12345678``), UUIDs, ISO
+- Not a phone: digits that adjoin a letter or an underscore (``3EB0A1...``, ``unit_12345678``), UUIDs, ISO
   dates and times, IPv4 addresses, decimals that start with ``0.``, single runs of 16 digits and more. An
-  escape (``\\n``, ``%2B``) in front of the digits is not a letter of theirs.
-- Epoch seconds inside a text look like a phone and are masked. Hand them on as numbers: numbers never are.
+  escape (``\\n``, ``%2B``) in front of the digits does not count as a letter.
+- Epoch seconds inside a text look like a phone and are masked; pass them as numbers, which are never masked.
 
-What counts as a secret: the path segment behind ``/webhooks/whatsapp/<provider>/``, the user part of a URL,
-the value behind a telling name (``apikey=``, ``"token": "..."``, ``Authorization: Bearer ...``), and JWTs.
+A secret is the path segment behind ``/webhooks/whatsapp/<provider>/``, the user part of a URL,
+the value behind a name of a secret (``apikey=``, ``"token": "..."``, ``Authorization: Bearer ...``), and JWTs.
 """
 
 import re
@@ -34,7 +34,7 @@ _SERVER = r"@(?:s\.whatsapp\.net|c\.us|lid|hosted\.lid|hosted|g\.us)(?![A-Za-z0-
 
 _CANDIDATE = re.compile(rf"\d(?:(?:{_GAP}){{0,3}}\d){{7}}|\d@")
 _NUMBERS = re.compile(
-    # The first line spares most letters the alternatives: it halves the time.
+    # The first line skips the alternatives at most letters, which halves the time.
     rf"""(?=[0-9A-Fa-f*+(]|\d)(?:
       (?P<keep> {_UUID}
         | {_DATE}(?:{_CLOCK}|(?![\w-]))(?!\d)
@@ -50,9 +50,9 @@ _DIGITS = re.compile(r"\d")
 
 
 def mask_phone(phone: str) -> str:
-    """``+5511999999999`` -> ``****9999``; an address loses what stands behind ``@`` and its device.
+    """``+5511999999999`` -> ``****9999``; an address loses its server and device.
 
-    Fewer than eight digits would be shown by half: they become ``****``.
+    Fewer than eight digits become ``****``, since four of them would show half of the number.
     """
     digits = _DIGITS.findall(re.split(r"[@:]", phone, maxsplit=1)[0])
     return _STARS + "".join(digits[-4:]) if len(digits) >= 8 else _STARS
@@ -66,34 +66,34 @@ def mask_text(text: str) -> str:
 
 
 def _masked_number(match: re.Match[str]) -> str:
-    found = match[0]
+    number = match[0]
     if match.lastgroup == "keep":
-        return found
+        return number
     if match.lastgroup == "address":
-        user = re.split(r"[-:.]", found, maxsplit=1)[0]
+        user = re.split(r"[-:.]", number, maxsplit=1)[0]
         return _STARS + user[-4:] if len(user) >= 8 else _STARS
-    groups = _groups(found)
+    groups = _digit_groups(number)
     count = sum(map(len, groups))
     if count < 8:
-        return found
+        return number
     if count <= 15:
         return _STARS + "".join(groups)[-4:]
-    return _masked_list(found)
+    return _masked_list(number)
 
 
-def _groups(chain: str) -> list[str]:
+def _digit_groups(chain: str) -> list[str]:
     return [re.sub(r"\D", "", group) for group in _GAPS.split(chain)]
 
 
 def _masked_list(chain: str) -> str:
-    """More digits than one phone has: long groups are judged alone, short ones between them together."""
+    """Mask more digits than one phone has: long groups each alone, short groups between them together."""
     parts: list[str] = []
     short: list[str] = []
 
     def close() -> None:
         joined = "".join(short)
         digits = re.sub(r"\D", "", _GAPS.sub("", joined))
-        parts.append(_edges(joined, _STARS + digits[-4:]) if len(digits) >= 8 else joined)
+        parts.append(_with_spaces(joined, _STARS + digits[-4:]) if len(digits) >= 8 else joined)
         short.clear()
 
     for piece in re.split(f"((?:{_GAP}){{1,3}})", chain):
@@ -107,8 +107,8 @@ def _masked_list(chain: str) -> str:
     return "".join(parts)
 
 
-def _edges(joined: str, masked: str) -> str:
-    """Keeps the space in front of and behind what was masked, so that words do not grow together."""
+def _with_spaces(joined: str, masked: str) -> str:
+    """Keep the spaces around masked digits, so that words stay separate."""
     return joined[: len(joined) - len(joined.lstrip(" "))] + masked + joined[len(joined.rstrip(" ")) :]
 
 
@@ -116,7 +116,7 @@ def _edges(joined: str, masked: str) -> str:
 
 _WEBHOOK = re.compile(r"(/webhooks/whatsapp/[^/\s?#\"'<>]{1,80}/)[^/\s?#\"'<>\\]+")
 # A password in a PostgreSQL URL may hold a bare slash or at sign; in other URLs a path may hold an address.
-_USER_PART = re.compile(
+_USER_INFO = re.compile(
     r"(?i)(?:(?<=postgres://)|(?<=postgresql://)|(?<=psycopg://))[^\s\"'<>]{0,512}@"
     r"|(?<=://)[^\s/?#\"'<>]{0,512}@"
 )
@@ -133,7 +133,7 @@ _NAMED = re.compile(
     # name=value; "name": value; name:value without a space ...
     rf"(?i)({_NAME}(?:=|\\?[\"']\s{{0,9}}[:=]\s{{0,9}}|:(?=\S)(?!//)))"
     rf"((?:bearer\s+|basic\s+)?(?:{_QUOTED}|\\?[\"']?[^\s&;,\"'<>)\]}}\\]+))"
-    # ... and headers, which have one. In other prose a colon and a space start an explanation.
+    # ... and headers, which have a space. In other texts a colon and a space start an explanation.
     r"|\b((?:x-)?(?:api-?key|(?:proxy-)?authorization|(?:set-)?cookie)\s{0,9}:\s{0,9})[^\r\n\"'<>]+"
 )
 _BEARER = re.compile(r"(?i)\b(bearer|basic) +[\w.~+/=\-]{6,}")
@@ -141,11 +141,11 @@ _JWT = re.compile(r"\beyJ[\w-]{5,}\.[\w-]{5,}(?:\.[\w-]*)?")
 
 
 def mask_secrets(text: str) -> str:
-    """The text with the secrets of its URLs, headers, DSNs and query strings as ``[MASKED]``."""
+    """The text with the secrets of URLs, headers, DSNs and query strings as ``[MASKED]``."""
     if "/" in text:
         text = _WEBHOOK.sub(rf"\1{MASKED}", text)
         if "@" in text:
-            text = _USER_PART.sub(f"{MASKED}@", text)
+            text = _USER_INFO.sub(f"{MASKED}@", text)
     if "eyJ" in text:
         text = _JWT.sub(MASKED, text)
     if "=" in text or ":" in text or " " in text:
@@ -156,11 +156,11 @@ def mask_secrets(text: str) -> str:
     return text
 
 
-def _masked_value(found: re.Match[str]) -> str:
-    if found[3] is not None:
-        return f"{found[3]}{MASKED}"
-    quote = re.match(r"\\?[\"']", found[2])
-    return f"{found[1]}{quote[0]}{MASKED}{quote[0]}" if quote else found[1] + MASKED
+def _masked_value(match: re.Match[str]) -> str:
+    if match[3] is not None:
+        return f"{match[3]}{MASKED}"
+    quote = re.match(r"\\?[\"']", match[2])
+    return f"{match[1]}{quote[0]}{MASKED}{quote[0]}" if quote else match[1] + MASKED
 
 
 _SECRET_NAMES = frozenset({"key", "pwd", "jwt", "hash", "signature", "credential"})
@@ -171,15 +171,15 @@ _SECRET_ENDINGS = (
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether a field of this name is never shown, whatever it holds (``apiKey``, ``webhook_secret`` ...)."""
-    plain = re.sub(r"[^a-z0-9]", "", name.lower())
-    return plain in _SECRET_NAMES or plain.endswith(_SECRET_ENDINGS)
+    """Whether the value of a field with this name is never shown (``apiKey``, ``webhook_secret`` ...)."""
+    normalized = re.sub(r"[^a-z0-9]", "", name.lower())
+    return normalized in _SECRET_NAMES or normalized.endswith(_SECRET_ENDINGS)
 
 
 # -- errors shown to people ------------------------------------------------------------------------------
 
 _ERROR_LIMIT = 500
-"""Characters: an error in a list is read, not studied."""
+"""Characters of an error that is shown in a list."""
 _NAMED_PATH = r"[\w.@+~\-]{1,255}"
 _PATHS = re.compile(
     rf"""
@@ -206,9 +206,9 @@ def sanitize_error(text: str) -> str:
     return text if len(text) <= _ERROR_LIMIT else text[: _ERROR_LIMIT - 1] + "…"
 
 
-def _without_token(found: re.Match[str]) -> str:
-    """A key is told from a long name by its digits: names of tables and functions have few."""
-    word = found[0]
+def _without_token(match: re.Match[str]) -> str:
+    """Mask a key; it differs from a long name by its digits, of which names of tables and functions have few."""
+    word = match[0]
     digits = sum(letter.isdigit() for letter in word)
     if digits == len(word) and digits <= 15:
         return word
