@@ -1,4 +1,4 @@
-"""Sessions and bearer tokens as stored: by digest, with whom they let in and how long."""
+"""Stores sessions and bearer tokens by digest, with their holders and ends."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _SQL = Queries(__name__)
 
 @dataclass(frozen=True, slots=True)
 class NewToken:
-    """What a new token is to be: one administrator's, or one unit's. Times in seconds; None: without such an end."""
+    """A token to store, of an administrator or a unit. Durations in seconds; None: no such limit."""
 
     kind: TokenKind
     label: str
@@ -28,16 +28,16 @@ class NewToken:
     lasts: float | None = None
     idle: int | None = None
     password_hash: str | None = None
-    """Of the password that the administrator has just shown; None: he has shown none."""
+    """The hash that the password was just checked against; None: no password was given."""
 
 
 class AdminLockedOut(LocalError):
-    """The administrator is disabled, or has another password by now."""
+    """The administrator is disabled, or has changed the password."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenRecord:
-    """A token as lists show it; nothing of the token itself is known."""
+    """A token as lists show it, without the token itself."""
 
     id: UUID
     kind: TokenKind
@@ -54,7 +54,7 @@ class TokenRecord:
 
 @dataclass(frozen=True, slots=True)
 class TokenHolder:
-    """Whom a valid token lets in, and until when. Times in UTC seconds, ``idle`` in seconds."""
+    """The principal of a valid token, and its end. Times in UTC seconds, ``idle`` in seconds."""
 
     token: UUID
     kind: TokenKind
@@ -64,19 +64,19 @@ class TokenHolder:
     expires_at: float | None
 
     def valid(self, now: float, used_at: float) -> bool:
-        """Whether it still is, last used then."""
+        """Whether the token is still valid, if it was last used at ``used_at``."""
         return (self.expires_at is None or now < self.expires_at) and (self.idle is None or now < used_at + self.idle)
 
 
 async def insert_token(conn: Connection, digest: bytes, grant: NewToken) -> TokenRecord:
-    """Store a new token's digest. Raises ShutOut, and StatementFailed for a unit that is not there.
+    """Store a new token's digest. Raises AdminLockedOut, and StatementFailed for a missing unit.
 
-    Whoever changes a password or disables an administrator, and ends his tokens in the same transaction, ends this
-    one too, or it is not issued.
+    A transaction that changes the password or disables the administrator, and revokes all tokens, also revokes
+    this one, or it is not stored.
     """
     row = await _SQL.one(
         conn,
-        "issue",
+        "insert_token",
         digest=digest,
         kind=grant.kind.value,
         admin_id=grant.admin,
@@ -94,7 +94,7 @@ async def insert_token(conn: Connection, digest: bytes, grant: NewToken) -> Toke
 
 
 async def find_holder(conn: Connection, digest: bytes, used_at: float | None) -> TokenHolder | None:
-    """Who holds this token, if it is valid; ``used_at``: a use (UTC seconds) that is not stored yet."""
+    """The holder of a valid token; ``used_at``: a last use (UTC seconds) that is not stored yet."""
     row = await _SQL.one(conn, "find_holder", digest=digest, used_at=used_at)
     if row is None:
         return None
@@ -110,52 +110,52 @@ async def find_holder(conn: Connection, digest: bytes, used_at: float | None) ->
 
 async def store_last_use(conn: Connection, used: Mapping[UUID, float]) -> None:
     """Store when tokens were last used (UTC seconds)."""
-    await _SQL.execute(conn, "touch", ids=list(used), seconds=list(used.values()))
+    await _SQL.execute(conn, "store_last_use", ids=list(used), seconds=list(used.values()))
 
 
 async def list_unit_tokens(
     conn: Connection, unit: UnitId, before: tuple[datetime, UUID] | None, limit: int
 ) -> list[TokenRecord]:
-    """A page of a unit's tokens, the newest first, also those that have ended."""
+    """A page of a unit's tokens, newest first, including ended ones."""
     at, id = before or (None, None)
-    rows = await _SQL.rows(conn, "list_of_unit", unit_id=unit, before_at=at, before_id=id, limit=limit)
+    rows = await _SQL.rows(conn, "list_unit_tokens", unit_id=unit, before_at=at, before_id=id, limit=limit)
     return [_record(row) for row in rows]
 
 
 async def list_admin_tokens(
     conn: Connection, admin: UUID, before: tuple[datetime, UUID] | None, limit: int
 ) -> list[TokenRecord]:
-    """A page of an administrator's tokens and sessions, the newest first, also those that have ended."""
+    """A page of an administrator's tokens and sessions, newest first, including ended ones."""
     at, id = before or (None, None)
-    rows = await _SQL.rows(conn, "list_of_admin", admin_id=admin, before_at=at, before_id=id, limit=limit)
+    rows = await _SQL.rows(conn, "list_admin_tokens", admin_id=admin, before_at=at, before_id=id, limit=limit)
     return [_record(row) for row in rows]
 
 
 async def revoke_by_digest(conn: Connection, digest: bytes) -> None:
-    """End a token of which the holder knows no more than itself."""
-    await _SQL.execute(conn, "revoke_digest", digest=digest)
+    """Revoke a token by its digest."""
+    await _SQL.execute(conn, "revoke_by_digest", digest=digest)
 
 
 async def revoke_unit_token(conn: Connection, unit: UnitId, id: UUID) -> str | None:
-    """End a token of this unit; its label, or None where the unit has no such token."""
-    row = await _SQL.one(conn, "revoke_of_unit", unit_id=unit, id=id)
+    """Revoke a token of this unit. Returns its label, or None where the unit has no such token."""
+    row = await _SQL.one(conn, "revoke_unit_token", unit_id=unit, id=id)
     return row.label if row is not None else None
 
 
 async def revoke_admin_token(conn: Connection, admin: UUID, id: UUID) -> str | None:
-    """End a token or session of this administrator; its label, or None where he has no such token."""
-    row = await _SQL.one(conn, "revoke_of_admin", admin_id=admin, id=id)
+    """Revoke a token or session of this administrator. Returns its label, or None where there is none."""
+    row = await _SQL.one(conn, "revoke_admin_token", admin_id=admin, id=id)
     return row.label if row is not None else None
 
 
 async def revoke_all_admin_tokens(conn: Connection, admin: UUID) -> int:
-    """End all tokens and sessions of an administrator; how many were valid."""
-    return await _SQL.execute(conn, "revoke_all_of_admin", admin_id=admin)
+    """Revoke all tokens and sessions of an administrator; returns how many were valid."""
+    return await _SQL.execute(conn, "revoke_all_admin_tokens", admin_id=admin)
 
 
 async def prune_tokens(conn: Connection, days: int) -> int:
-    """Delete what ended so many days ago; how many."""
-    return await _SQL.execute(conn, "forget", days=days)
+    """Delete tokens that ended so many days ago; returns how many."""
+    return await _SQL.execute(conn, "prune_tokens", days=days)
 
 
 def _record(row: Any) -> TokenRecord:

@@ -1,4 +1,4 @@
-"""The administrators; of their passwords only argon2's hashes are stored."""
+"""Stores administrators, with argon2 hashes of their passwords."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,19 +22,19 @@ class Admin:
 
 
 async def add_admin(conn: Connection, email: str, password_hash: str) -> UUID | None:
-    """Add an administrator; None where the address is known."""
+    """Add an administrator; None where the address exists already."""
     row = await _SQL.one(conn, "add_admin", email=email, password_hash=password_hash)
     return row.id if row is not None else None
 
 
 async def set_password(conn: Connection, email: str, password_hash: str) -> UUID | None:
-    """Give a known administrator a new password; None where there is none."""
+    """Store a new password; None where there is no such administrator."""
     row = await _SQL.one(conn, "set_password", email=email, password_hash=password_hash)
     return row.id if row is not None else None
 
 
 async def set_enabled(conn: Connection, email: str, enabled: bool) -> UUID | None:
-    """Let an administrator in, or not; None where there is none."""
+    """Enable or disable an administrator; None where there is none."""
     row = await _SQL.one(conn, "set_enabled", email=email, enabled=enabled)
     return row.id if row is not None else None
 
@@ -46,5 +46,5 @@ async def get_admin(conn: Connection, email: str) -> Admin | None:
 
 
 async def list_admins(conn: Connection) -> list[Admin]:
-    """All of them, by address."""
+    """All administrators by address."""
     return [Admin(*row) for row in await _SQL.rows(conn, "list_admins")]

@@ -1,4 +1,4 @@
-"""The audit log as stored: lines are begun, completed once, read newest first, and never taken away."""
+"""Stores the audit log: entries are begun, completed once, and never deleted."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _SQL = Queries(__name__)
 
 @dataclass(frozen=True, slots=True)
 class AuditedAction:
-    """What somebody is about to change. ``action``: an operation's id or a command's verb; ``target``: of the unit."""
+    """A change. ``action``: the id of an operation or the verb of a command; ``target``: its object in the unit."""
 
     actor: AuditActor
     action: str
@@ -28,7 +28,7 @@ class AuditedAction:
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """A line of the log. ``outcome`` None: under way, or the process died over it."""
+    """An entry of the log. ``outcome`` None: in progress, or the process died meanwhile."""
 
     id: int
     at: datetime
@@ -46,57 +46,55 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """Which lines; None: of all."""
+    """Restricts a list; None: no restriction."""
 
     unit: UnitId | None = None
     actor: str | None = None
     action: str | None = None
 
 
-async def begin_entry(conn: Connection, deed: AuditedAction) -> int:
-    """Write down what is about to be tried; the line's id."""
-    row = await _SQL.one(conn, "begin", **_of(deed))
-    found: int = row.id
-    return found
+async def begin_entry(conn: Connection, action: AuditedAction) -> int:
+    """Store that an action is about to start; returns the id of the entry."""
+    return int((await _SQL.one(conn, "begin_entry", **_arguments(action))).id)
 
 
-async def complete_entry(conn: Connection, line: int, outcome: int, detail: Mapping[str, object]) -> None:
-    """Add what came of it."""
-    await _SQL.execute(conn, "complete", id=line, outcome=outcome, detail=as_json(detail))
+async def complete_entry(conn: Connection, entry: int, outcome: int, detail: Mapping[str, object]) -> None:
+    """Store the outcome."""
+    await _SQL.execute(conn, "complete_entry", id=entry, outcome=outcome, detail=as_json(detail))
 
 
-async def insert_completed(conn: Connection, deed: AuditedAction, outcome: int, detail: Mapping[str, object]) -> None:
-    """Write down what is over already."""
-    await _SQL.execute(conn, "happened", **_of(deed), outcome=outcome, detail=as_json(detail))
+async def insert_completed(conn: Connection, action: AuditedAction, outcome: int, detail: Mapping[str, object]) -> None:
+    """Store an action that is already over."""
+    await _SQL.execute(conn, "insert_completed", **_arguments(action), outcome=outcome, detail=as_json(detail))
 
 
-async def list_entries(conn: Connection, wanted: AuditFilter, before: int | None, limit: int) -> list[AuditEntry]:
-    """A page, newest first, below the id ``before``; over any connection, which sees what its role and scope may."""
+async def list_entries(conn: Connection, criteria: AuditFilter, before: int | None, limit: int) -> list[AuditEntry]:
+    """A page, newest first, below the id ``before``, of the entries that the connection's role and scope may read."""
     rows = await _SQL.rows(
         conn,
-        "list_audit",
+        "list_entries",
         before=before,
-        unit_id=wanted.unit,
-        actor=wanted.actor,
-        action=wanted.action,
+        unit_id=criteria.unit,
+        actor=criteria.actor,
+        action=criteria.action,
         limit=limit,
     )
     return [AuditEntry(*row) for row in rows]
 
 
-async def list_entries_for_admin(pool: Pool, wanted: AuditFilter, before: int | None, limit: int) -> list[AuditEntry]:
-    """The same for an administrator. Raises DatabaseUnavailable."""
+async def list_entries_for_admin(pool: Pool, criteria: AuditFilter, before: int | None, limit: int) -> list[AuditEntry]:
+    """A page for an administrator. Raises DatabaseUnavailable."""
     async with admin_scope(pool) as conn:
-        return await list_entries(conn, wanted, before, limit)
+        return await list_entries(conn, criteria, before, limit)
 
 
-def _of(deed: AuditedAction) -> dict[str, object]:
+def _arguments(action: AuditedAction) -> dict[str, object]:
     return {
-        "actor_kind": deed.actor.kind.value,
-        "actor": deed.actor.name,
-        "actor_id": deed.actor.id,
-        "source": deed.actor.source,
-        "unit_id": deed.unit,
-        "action": deed.action,
-        "target": deed.target,
+        "actor_kind": action.actor.kind.value,
+        "actor": action.actor.name,
+        "actor_id": action.actor.id,
+        "source": action.actor.source,
+        "unit_id": action.unit,
+        "action": action.action,
+        "target": action.target,
     }

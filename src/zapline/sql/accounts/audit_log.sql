@@ -1,25 +1,25 @@
--- The audit log: who changed what, and what came of it.
+-- The audit log: who changed what, and with which outcome.
 
--- name: begin
--- A change is about to be tried.
+-- name: begin_entry
+-- An action is about to start.
 insert into zapline.audit_log (actor_kind, actor, actor_id, source, unit_id, action, target)
 values (%(actor_kind)s, %(actor)s, %(actor_id)s, %(source)s, %(unit_id)s, %(action)s, %(target)s)
 returning id;
 
--- name: complete
--- What came of it.
+-- name: complete_entry
+-- Stores the outcome of an action, once.
 update zapline.audit_log set outcome = %(outcome)s, detail = %(detail)s, ended_at = clock_timestamp()
  where id = %(id)s and outcome is null;
 
--- name: happened
--- Something that was over when it was written down.
+-- name: insert_completed
+-- An action that is already over.
 insert into zapline.audit_log
        (actor_kind, actor, actor_id, source, unit_id, action, target, detail, outcome, ended_at)
 values (%(actor_kind)s, %(actor)s, %(actor_id)s, %(source)s, %(unit_id)s, %(action)s, %(target)s, %(detail)s,
         %(outcome)s, now());
 
--- name: list_audit
--- A page, the newest first.
+-- name: list_entries
+-- A page, newest first.
 select id, at, actor_kind, actor, actor_id, source, unit_id, action, target, detail, outcome, ended_at
   from zapline.audit_log
  where (%(before)s::bigint is null or id < %(before)s)

@@ -1,4 +1,4 @@
-"""Performs what the feeder does: from a campaign's list into its unit's outbox, each recipient once."""
+"""Queues the messages of running campaigns in the outbox, each recipient once."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _SQL = Queries(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ActiveCampaign:
-    """A campaign that waits for its time or is running. Times are UTC seconds."""
+    """A scheduled or running campaign. Times are UTC seconds."""
 
     id: UUID
     unit: UnitId
@@ -30,35 +30,35 @@ class ActiveCampaign:
     timing: CampaignTiming
     start_at: float | None
     fresh: int
-    """Messages that lie ready and were never tried."""
+    """Queued messages that were never tried."""
     open: int
-    """Messages that lie ready or are being sent."""
+    """Messages that are queued or being sent."""
     due_before: float | None
-    """When the first of those that lie ready is due."""
+    """When the first queued message is due."""
     pending: bool
-    """Whether the list is not at its end."""
+    """Whether recipients are pending."""
 
 
 @dataclass(frozen=True, slots=True)
 class EnqueueResult:
-    """What a transaction came to."""
+    """Counts of one transaction."""
 
     queued: int = 0
     skipped: int = 0
 
 
 async def start_scheduled(conn: Connection, now: float) -> list[Any]:
-    """Start what is scheduled for now; rows (id, unit_id)."""
-    return await _SQL.rows(conn, "start_due", now=now)
+    """Start campaigns whose time has come; rows (id, unit_id)."""
+    return await _SQL.rows(conn, "start_scheduled", now=now)
 
 
 async def reopen_campaigns(conn: Connection) -> list[Any]:
-    """Let campaigns go on that have work again after their end; rows (id, unit_id)."""
-    return await _SQL.rows(conn, "reopen")
+    """Reopen ended campaigns that have work again; rows (id, unit_id)."""
+    return await _SQL.rows(conn, "reopen_campaigns")
 
 
 async def list_active_campaigns(conn: Connection) -> list[ActiveCampaign]:
-    """All campaigns that the feeder has to look after, those started first first."""
+    """All scheduled and running campaigns, the ones started first first."""
     return [
         ActiveCampaign(
             id=row.id,
@@ -71,71 +71,73 @@ async def list_active_campaigns(conn: Connection) -> list[ActiveCampaign]:
             due_before=row.due_before,
             pending=row.pending,
         )
-        for row in await _SQL.rows(conn, "at_work")
+        for row in await _SQL.rows(conn, "list_active_campaigns")
     ]
 
 
 async def postpone_queued(conn: Connection, campaign: UUID, opens: float) -> None:
-    """Let what lies ready wait until the campaign's window opens (UTC seconds)."""
-    await _SQL.execute(conn, "postpone", id=campaign, opens=opens)
+    """Postpone queued messages until the campaign's window opens (UTC seconds)."""
+    await _SQL.execute(conn, "postpone_queued", id=campaign, opens=opens)
 
 
 async def finish_campaign(conn: Connection, campaign: UUID, now: float) -> bool:
-    """End a campaign of which nothing is left to be sent; False where there is."""
-    return bool(await _SQL.rows(conn, "finish", id=campaign, now=now))
+    """End a campaign that has nothing left to send; False where it has."""
+    return bool(await _SQL.rows(conn, "finish_campaign", id=campaign, now=now))
 
 
 async def enqueue_next(
-    conn: Connection, work: ActiveCampaign, most: int, now: float, chance: Callable[[], float]
+    conn: Connection, campaign: ActiveCampaign, most: int, now: float, chance: Callable[[], float]
 ) -> EnqueueResult:
     """Queue the next messages of a campaign, at most ``most``, in one transaction.
 
     ``chance`` draws from 0..1. Raises DatabaseUnavailable; after it, and after a cancellation, they may have been
-    queued: asking again queues the next ones, and nobody twice.
+    queued: another call queues the next recipients, and no recipient twice.
     """
     async with conn.transaction():
-        held = await _SQL.rows(conn, "hold_running", id=work.id)
-        if not held:
+        locked = await _SQL.rows(conn, "lock_running", id=campaign.id)
+        if not locked:
             return EnqueueResult()
-        picked = await _SQL.rows(conn, "pick", id=work.id, limit=most)
-        unwilling = [row.number for row in picked if row.opted_out]
-        if unwilling:
-            await _SQL.execute(conn, "skip", id=work.id, numbers=unwilling)
-        willing = [row for row in picked if not row.opted_out]
-        if not willing:
-            return EnqueueResult(skipped=len(unwilling))
-        letter = MessageTemplate.read(msgspec.convert(held[0].content, OutgoingMessage))
-        dues = await _dues(conn, work, len(willing), now, chance)
-        rows = [_row(work, row, letter.write(row.parameters), due) for row, due in zip(willing, dues, strict=True)]
-        queued = await _enqueue(conn, work, rows, now)
-    return EnqueueResult(queued, len(picked) - queued)
+        recipients = await _SQL.rows(conn, "lock_next_recipients", id=campaign.id, limit=most)
+        opted_out = [row.number for row in recipients if row.opted_out]
+        if opted_out:
+            await _SQL.execute(conn, "skip_recipients", id=campaign.id, numbers=opted_out)
+        wanted = [row for row in recipients if not row.opted_out]
+        if not wanted:
+            return EnqueueResult(skipped=len(opted_out))
+        template = MessageTemplate.parse(msgspec.convert(locked[0].content, OutgoingMessage))
+        dues = await _dues(conn, campaign, len(wanted), now, chance)
+        rows = [
+            _row(campaign, row, template.render(row.parameters), due) for row, due in zip(wanted, dues, strict=True)
+        ]
+        queued = await _enqueue(conn, campaign, rows, now)
+    return EnqueueResult(queued, len(recipients) - queued)
 
 
 async def _dues(
-    conn: Connection, work: ActiveCampaign, count: int, now: float, chance: Callable[[], float]
+    conn: Connection, campaign: ActiveCampaign, count: int, now: float, chance: Callable[[], float]
 ) -> Iterable[float]:
-    """When each of the next messages is due."""
-    seconds = work.timing.seconds
+    """The due time of each of the next messages."""
+    seconds = campaign.timing.seconds
     if seconds is None:
         return [now] * count
-    (row,) = await _SQL.rows(conn, "last_due", id=work.id, unit_id=work.unit, since=now - 2 * seconds)
+    (row,) = await _SQL.rows(conn, "find_last_due", id=campaign.id, unit_id=campaign.unit, since=now - 2 * seconds)
     last, dues = row.at, []
     for _ in range(count):
-        last = work.timing.due(last, now, chance())
+        last = campaign.timing.due_at(last, now, chance())
         dues.append(last)
     return dues
 
 
-def _row(work: ActiveCampaign, picked: Any, outgoing: OutgoingMessage, due_at: float) -> dict[str, object]:
+def _row(campaign: ActiveCampaign, row: Any, outgoing: OutgoingMessage, due_at: float) -> dict[str, object]:
     encoded = msgspec.json.encode(outgoing)
     return {
-        "number": picked.number,
+        "number": row.number,
         "message_id": uuid4(),
-        "client_id": campaign_client_id(work.id, picked.number, picked.generation),
-        "contact_id": contact_id(work.unit, picked.recipient),
-        "conversation_id": conversation_id(work.unit, picked.recipient),
-        "recipient": picked.recipient,
-        "address": picked.recipient.removeprefix("+"),
+        "client_id": campaign_client_id(campaign.id, row.number, row.generation),
+        "contact_id": contact_id(campaign.unit, row.recipient),
+        "conversation_id": conversation_id(campaign.unit, row.recipient),
+        "recipient": row.recipient,
+        "address": row.recipient.removeprefix("+"),
         "kind": kind_of_content(outgoing.content),
         "body": text_of_content(outgoing.content),
         "media": _media(outgoing.content),
@@ -147,16 +149,18 @@ def _row(work: ActiveCampaign, picked: Any, outgoing: OutgoingMessage, due_at: f
 
 
 def _media(content: Content) -> dict[str, str] | None:
-    """``messages.media`` of a file; its URL stays out of it, as for every message that is asked for."""
+    """``messages.media`` of a file, without its URL, as for every outgoing message."""
     if not isinstance(content, File):
         return None
-    told = {"mimetype": content.mimetype, "fileName": content.file_name}
-    return {name: value for name, value in told.items() if value is not None}
+    fields = {"mimetype": content.mimetype, "fileName": content.file_name}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
-async def _enqueue(conn: Connection, work: ActiveCampaign, rows: Sequence[dict[str, object]], now: float) -> int:
+async def _enqueue(conn: Connection, campaign: ActiveCampaign, rows: Sequence[dict[str, object]], now: float) -> int:
     encoded = as_json(rows)
-    await _SQL.execute(conn, "add_contacts", unit_id=work.unit, rows=encoded)
-    await _SQL.execute(conn, "add_conversations", unit_id=work.unit, rows=encoded, now=now)
-    (row,) = await _SQL.rows(conn, "enqueue", id=work.id, unit_id=work.unit, provider=PROVIDER, rows=encoded, now=now)
+    await _SQL.execute(conn, "insert_contacts", unit_id=campaign.unit, rows=encoded)
+    await _SQL.execute(conn, "upsert_conversations", unit_id=campaign.unit, rows=encoded, now=now)
+    (row,) = await _SQL.rows(
+        conn, "enqueue", id=campaign.id, unit_id=campaign.unit, provider=PROVIDER, rows=encoded, now=now
+    )
     return int(row.queued)

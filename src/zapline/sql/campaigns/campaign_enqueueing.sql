@@ -1,22 +1,22 @@
--- What the feeder does: from a campaign's list into its unit's outbox, a few messages at a time.
+-- Moves recipients of running campaigns into their unit's outbox, a few at a time.
 
--- name: start_due
--- Scheduled campaigns whose time has come.
+-- name: start_scheduled
+-- Starts scheduled campaigns whose time has come.
 update zapline.campaigns
    set state = 'running'
  where state = 'scheduled' and coalesce(start_at, '-infinity') <= to_timestamp(%(now)s)
 returning id, unit_id;
 
--- name: reopen
--- Campaigns that had ended and have work again, because a person released what was uncertain.
+-- name: reopen_campaigns
+-- Reopens ended campaigns that have work again, because a person released an uncertain message.
 update zapline.campaigns c
    set state = 'running', ended_at = null
  where c.state = 'done'
    and c.id in (select o.campaign_id from zapline.outbox o where o.state = 'queued' and o.campaign_id is not null)
 returning c.id, c.unit_id;
 
--- name: at_work
--- Campaigns that wait for their time or are running, and what lies ready of them. What is tried again is not fresh.
+-- name: list_active_campaigns
+-- Scheduled and running campaigns with counts of their open messages. A message that is tried again is not fresh.
 select c.id, c.unit_id, c.state, c.seconds, c.window_from, c.window_until,
        extract(epoch from c.start_at)::float8 as start_at, q.fresh, q.open, q.due_before,
        exists (select from zapline.campaign_recipients r
@@ -31,14 +31,15 @@ select c.id, c.unit_id, c.state, c.seconds, c.window_from, c.window_until,
  where c.state in ('scheduled', 'running')
  order by c.started_at, c.id;
 
--- name: hold_running
--- A running campaign whose next messages are going to be queued. No row back: it does not run, or is being changed.
+-- name: lock_running
+-- A running campaign whose next messages are about to be queued, locked. No row back: it does not run, or is being
+-- changed.
 select c.content from zapline.campaigns c
  where c.id = %(id)s and c.state = 'running'
    for no key update skip locked;
 
--- name: last_due
--- When the latest message of a campaign is due, or was called for.
+-- name: find_last_due
+-- When the latest message of a campaign is due, or its call was started.
 select extract(epoch from greatest(
            (select max(o.due_at) from zapline.outbox o
              where o.campaign_id = %(id)s and o.state in ('queued', 'leased') and o.tries = 0),
@@ -47,8 +48,8 @@ select extract(epoch from greatest(
              where a.unit_id = %(unit_id)s and a.started_at > to_timestamp(%(since)s)
                and o.campaign_id = %(id)s)))::float8 as at;
 
--- name: pick
--- The next of the list, and whether they want no campaigns by now.
+-- name: lock_next_recipients
+-- The next pending recipients, locked, and whether they have opted out.
 select r.number, r.recipient, r.parameters, r.generation,
        exists (select from zapline.opted_out(r.unit_id, r.recipient)) as opted_out
   from zapline.campaign_recipients r
@@ -57,22 +58,22 @@ select r.number, r.recipient, r.parameters, r.generation,
  limit %(limit)s
    for update of r skip locked;
 
--- name: skip
--- Recipients who want no campaigns by now.
+-- name: skip_recipients
+-- Skips recipients who have opted out.
 update zapline.campaign_recipients
    set state = 'skipped', reason = 'opted_out'
  where campaign_id = %(id)s and number = any(%(numbers)s) and state = 'pending';
 
--- name: add_contacts
--- Those who are not known yet.
+-- name: insert_contacts
+-- The contacts that do not exist yet.
 insert into zapline.contacts (id, unit_id, kind, canonical, phone)
 select r.contact_id, %(unit_id)s, 'person', r.recipient, r.recipient
   from jsonb_to_recordset(%(rows)s) as r(contact_id uuid, recipient text)
  order by r.contact_id
 on conflict do nothing;
 
--- name: add_conversations
--- Their conversations, which now have a message.
+-- name: upsert_conversations
+-- Their conversations, and the time of the latest message.
 insert into zapline.conversations as c (id, unit_id, contact_id, last_message_at)
 select r.conversation_id, %(unit_id)s, r.contact_id, to_timestamp(%(now)s)
   from jsonb_to_recordset(%(rows)s) as r(conversation_id uuid, contact_id uuid)
@@ -80,8 +81,8 @@ select r.conversation_id, %(unit_id)s, r.contact_id, to_timestamp(%(now)s)
 on conflict (id) do update set last_message_at = greatest(c.last_message_at, excluded.last_message_at);
 
 -- name: enqueue
--- Their messages with the work on them, and the recipients marked, all in one: the same recipient cannot be queued
--- twice. A client id that somebody else has taken skips its recipient.
+-- Inserts the messages with their outbox rows and marks the recipients in one statement, so that no recipient is
+-- queued twice. A recipient whose client id is taken is skipped.
 with r as (
     select * from jsonb_to_recordset(%(rows)s) as r(
         number int, message_id uuid, client_id text, conversation_id uuid, recipient text, address text, kind text,
@@ -112,14 +113,14 @@ with r as (
     returning c.message_id)
 select count(message_id) as queued from marked;
 
--- name: postpone
--- What lies ready of a campaign whose window is closed leaves when it opens.
+-- name: postpone_queued
+-- Postpones queued messages of a campaign until its time window opens.
 update zapline.outbox
    set due_at = to_timestamp(%(opens)s)
  where campaign_id = %(id)s and state = 'queued' and lane = 'campaign' and due_at < to_timestamp(%(opens)s);
 
--- name: finish
--- A campaign of which nothing is left to be sent.
+-- name: finish_campaign
+-- Ends a campaign without pending recipients and open messages.
 update zapline.campaigns c
    set state = 'done', ended_at = to_timestamp(%(now)s)
  where c.id = %(id)s and c.state = 'running'

@@ -1,4 +1,4 @@
-"""Performs what people ask about campaigns: make, fill, start, stop, try again, and show them."""
+"""Stores campaigns and their recipients: creates, loads, starts, stops, retries and shows them."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -24,7 +24,7 @@ _SQL = Queries(__name__)
 
 @dataclass(frozen=True, slots=True)
 class NewCampaign:
-    """A campaign to be made. ``digest``: SHA-256 of what was asked. ``start_at`` and ``now`` in UTC seconds."""
+    """A campaign to create. ``digest``: SHA-256 of the request. ``start_at`` and ``now`` in UTC seconds."""
 
     id: UUID
     name: str
@@ -38,7 +38,7 @@ class NewCampaign:
 
 @dataclass(frozen=True, slots=True)
 class PlannedCampaign:
-    """A campaign as it was planned. ``start_at`` in UTC seconds."""
+    """A campaign as planned. ``start_at`` in UTC seconds."""
 
     state: CampaignState
     outgoing: OutgoingMessage
@@ -48,7 +48,7 @@ class PlannedCampaign:
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
-    """A campaign as it is shown, with how many of its recipients stand where."""
+    """A campaign with counts of its recipients."""
 
     id: UUID
     name: str
@@ -68,7 +68,7 @@ class Campaign:
 
 @dataclass(frozen=True, slots=True)
 class CampaignCounts:
-    """How a campaign stands at one moment; ``counts`` as in ``Campaign``."""
+    """The state of a campaign at one moment; ``counts`` as in ``Campaign``."""
 
     name: str
     state: str
@@ -77,7 +77,7 @@ class CampaignCounts:
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """A recipient as it is shown."""
+    """A recipient with its state."""
 
     number: int
     recipient: str
@@ -89,11 +89,11 @@ class Recipient:
     sent_at: datetime | None
 
 
-# -- asking --------------------------------------------------------------------------------------------------
+# -- changes --------------------------------------------------------------------------------------------------
 
 
 async def insert_campaign(conn: Connection, unit: UnitId, new: NewCampaign) -> bool:
-    """Make it; False where its client id is taken, and nothing has changed then."""
+    """Create a campaign; False where its client id is taken, and then nothing has changed."""
     row = await _SQL.one(
         conn,
         "insert_campaign",
@@ -113,24 +113,24 @@ async def insert_campaign(conn: Connection, unit: UnitId, new: NewCampaign) -> b
 
 
 async def find_by_client_id(conn: Connection, unit: UnitId, client_id: str) -> tuple[UUID, bytes] | None:
-    """The campaign of this client id, with the digest of what was asked."""
+    """The id of the campaign with this client id, and the digest of its request."""
     row = await _SQL.one(conn, "find_by_client_id", unit_id=unit, client_id=client_id)
     return (row.id, bytes(row.request_digest or b"")) if row is not None else None
 
 
 async def lock_campaign(conn: Connection, unit: UnitId, id: UUID) -> PlannedCampaign | None:
-    """The campaign, locked until the transaction ends; None where the unit has none of this id."""
-    row = await _SQL.one(conn, "hold_campaign", unit_id=unit, id=id)
-    return _held(row) if row is not None else None
+    """A campaign, locked until the transaction ends; None where the unit has none of this id."""
+    row = await _SQL.one(conn, "lock_campaign", unit_id=unit, id=id)
+    return _planned(row) if row is not None else None
 
 
 async def find_plan(conn: Connection, unit: UnitId, id: UUID) -> tuple[PlannedCampaign, int, int] | None:
-    """The campaign, the number of the next recipient, and how many are still to be written to."""
-    row = await _SQL.one(conn, "look_at", unit_id=unit, id=id)
-    return (_held(row), row.next, row.pending) if row is not None else None
+    """A campaign, the number of the next recipient and the count of pending ones."""
+    row = await _SQL.one(conn, "find_plan", unit_id=unit, id=id)
+    return (_planned(row), row.next, row.pending) if row is not None else None
 
 
-def _held(row: Any) -> PlannedCampaign:
+def _planned(row: Any) -> PlannedCampaign:
     timing = CampaignTiming(row.seconds, row.window_from, row.window_until)
     return PlannedCampaign(
         CampaignState(row.state), msgspec.convert(row.content, OutgoingMessage), timing, row.start_at
@@ -138,78 +138,78 @@ def _held(row: Any) -> PlannedCampaign:
 
 
 async def set_state(conn: Connection, id: UUID, state: CampaignState, now: float) -> None:
-    """Change the state of a campaign that is held."""
+    """Change the state of a locked campaign."""
     await _SQL.execute(conn, "set_state", id=id, state=state.value, now=now)
 
 
 async def skip_opted_out(conn: Connection, id: UUID) -> bool:
-    """Skip who wants no campaigns by now; whether anybody is left to be written to."""
+    """Skip recipients who have opted out since; returns whether any are pending."""
     await _SQL.execute(conn, "skip_opted_out", id=id)
     row = await _SQL.one(conn, "has_pending", id=id)
     return bool(row.pending)
 
 
 async def cancel_remaining(conn: Connection, id: UUID, now: float) -> None:
-    """Take back all of a held campaign that has not been called for."""
-    await _SQL.execute(conn, "cancel_recipients", id=id)
-    await _SQL.execute(conn, "cancel_queued", id=id, now=now)
+    """Cancel everything of a locked campaign for which no call has started."""
+    await _SQL.execute(conn, "cancel_pending_recipients", id=id)
+    await _SQL.execute(conn, "cancel_queued_messages", id=id, now=now)
 
 
 async def retry_failed(conn: Connection, id: UUID) -> int:
-    """Give those whose message certainly was not sent another one; how many."""
+    """Make recipients pending again whose message certainly was not sent; returns how many."""
     row = await _SQL.one(conn, "retry_failed", id=id)
     return int(row.recipients)
 
 
 async def move_to_reply_lane(conn: Connection, rows: Sequence[dict[str, object]]) -> set[UnitId]:
-    """Put what lies ready for whoever has written into the reply lane. Rows: ``unit_id``, ``conversation_id``.
+    """Move queued campaign messages to the reply lane for these rows (``unit_id``, ``conversation_id``).
 
-    Returns the units whose senders have something new to look at.
+    Returns the units whose senders are affected.
     """
     if not rows:
         return set()
-    return {UnitId(row.unit_id) for row in await _SQL.rows(conn, "promote", rows=as_json(rows))}
+    return {UnitId(row.unit_id) for row in await _SQL.rows(conn, "move_to_reply_lane", rows=as_json(rows))}
 
 
-# -- filling -------------------------------------------------------------------------------------------------
+# -- loading lists -------------------------------------------------------------------------------------------------
 
 
 async def begin_load(conn: Connection, unit: UnitId, id: UUID) -> tuple[int, OutgoingMessage] | None:
-    """Mark the campaign as being filled: the number of the next recipient; None where it is not ready for it."""
+    """Mark the campaign as loading. Returns the number of the next recipient; None where it is not ready for a list."""
     row = await _SQL.one(conn, "begin_load", unit_id=unit, id=id)
     return (row.loading_from, msgspec.convert(row.content, OutgoingMessage)) if row is not None else None
 
 
 async def end_load(conn: Connection, id: UUID) -> bool:
-    """The list is read to its end; False where it was given up meanwhile."""
+    """The list has been loaded completely; False where the load was abandoned meanwhile."""
     return await _SQL.one(conn, "end_load", id=id) is not None
 
 
 async def abandon_load(conn: Connection, id: UUID) -> None:
-    """Take back what was read of a list, if it was not read to its end."""
+    """Delete what was loaded of a list, unless it was loaded completely."""
     async with conn.transaction():
-        await _SQL.execute(conn, "drop_loaded", id=id)
+        await _SQL.execute(conn, "delete_loaded", id=id)
         await _SQL.execute(conn, "end_load", id=id)
 
 
 async def list_unfinished_loads(conn: Connection) -> list[UUID]:
-    """Campaigns that are marked as being filled."""
-    return [row.id for row in await _SQL.rows(conn, "left_loads")]
+    """Campaigns that are marked as loading."""
+    return [row.id for row in await _SQL.rows(conn, "list_unfinished_loads")]
 
 
 async def find_excluded(
-    conn: Connection, unit: UnitId, id: UUID | None, judged: Iterable[CheckedRecipient]
+    conn: Connection, unit: UnitId, id: UUID | None, checked: Iterable[CheckedRecipient]
 ) -> dict[int, str]:
-    """Of those that may be written to so far: who wants no campaigns, whom the campaign has already; by number."""
-    rows = [{"number": one.number, "recipient": one.recipient} for one in judged if one.reason is None]
+    """Of the accepted recipients, by number: why one is excluded (opted out, or a duplicate in the campaign)."""
+    rows = [{"number": one.number, "recipient": one.recipient} for one in checked if one.reason is None]
     if not rows:
         return {}
-    found = await _SQL.rows(conn, "judge_recipients", unit_id=unit, id=id, rows=as_json(rows))
-    return {row.number: row.reason for row in found}
+    excluded = await _SQL.rows(conn, "find_excluded_recipients", unit_id=unit, id=id, rows=as_json(rows))
+    return {row.number: row.reason for row in excluded}
 
 
-async def insert_recipients(conn: Connection, unit: UnitId, id: UUID, judged: Iterable[CheckedRecipient]) -> None:
-    """Store a part of a list as it was judged."""
+async def insert_recipients(conn: Connection, unit: UnitId, id: UUID, checked: Iterable[CheckedRecipient]) -> None:
+    """Store a part of a checked list."""
     rows = [
         {
             "number": one.number,
@@ -218,28 +218,28 @@ async def insert_recipients(conn: Connection, unit: UnitId, id: UUID, judged: It
             "reason": one.reason,
             "detail": one.detail,
         }
-        for one in judged
+        for one in checked
     ]
     if rows:
         await _SQL.execute(conn, "insert_recipients", unit_id=unit, id=id, rows=as_json(rows))
 
 
-# -- showing -------------------------------------------------------------------------------------------------
+# -- reads -------------------------------------------------------------------------------------------------
 
 
 async def load_progress(conn: Connection, units: Sequence[UnitId], ids: Sequence[UUID]) -> dict[UUID, CampaignCounts]:
-    """How these campaigns of these units stand, counted from the rows themselves."""
-    found: dict[UUID, CampaignCounts] = {}
+    """The state of these campaigns of these units, with counts from the rows themselves."""
+    progress: dict[UUID, CampaignCounts] = {}
     counts: defaultdict[UUID, dict[str, int]] = defaultdict(dict)
-    for row in await _SQL.rows(conn, "standings", units=list(units), ids=list(ids)):
+    for row in await _SQL.rows(conn, "load_progress", units=list(units), ids=list(ids)):
         if row.recipients is not None:
             counts[row.id][row.recipients_state] = row.recipients
-        found[row.id] = CampaignCounts(row.name, row.state, counts[row.id])
-    return found
+        progress[row.id] = CampaignCounts(row.name, row.state, counts[row.id])
+    return progress
 
 
 async def list_campaigns(pool: Pool, unit: UnitId, before: tuple[datetime, UUID] | None, limit: int) -> list[Campaign]:
-    """A page, newest first, below the position ``before``."""
+    """A page, newest first, after the position ``before``."""
     async with unit_scope(pool, unit) as conn:
         return await _campaigns(conn, unit, None, before, limit)
 
@@ -247,8 +247,8 @@ async def list_campaigns(pool: Pool, unit: UnitId, before: tuple[datetime, UUID]
 async def find_campaign(pool: Pool, unit: UnitId, id: UUID) -> Campaign | None:
     """One campaign of the unit."""
     async with unit_scope(pool, unit) as conn:
-        found = await _campaigns(conn, unit, id, None, 1)
-    return found[0] if found else None
+        rows = await _campaigns(conn, unit, id, None, 1)
+    return rows[0] if rows else None
 
 
 async def has_campaign(pool: Pool, unit: UnitId, id: UUID) -> bool:
@@ -262,12 +262,12 @@ async def _campaigns(
 ) -> list[Campaign]:
     at, last = before or (None, None)
     rows = await _SQL.rows(conn, "list_campaigns", unit_id=unit, id=id, before_at=at, before_id=last, limit=limit)
-    found = {row.id: _campaign(row) for row in rows}
-    for counted in await _SQL.rows(conn, "count_recipients", unit_id=unit, ids=list(found)):
-        found[counted.campaign_id].counts[counted.state] += counted.recipients
+    campaigns = {row.id: _campaign(row) for row in rows}
+    for counted in await _SQL.rows(conn, "count_recipients", unit_id=unit, ids=list(campaigns)):
+        campaigns[counted.campaign_id].counts[counted.state] += counted.recipients
         if counted.reason is not None:
-            found[counted.campaign_id].skipped[counted.reason] += counted.recipients
-    return list(found.values())
+            campaigns[counted.campaign_id].skipped[counted.reason] += counted.recipients
+    return list(campaigns.values())
 
 
 def _campaign(row: Any) -> Campaign:
@@ -288,21 +288,21 @@ def _campaign(row: Any) -> Campaign:
 async def list_recipients(
     pool: Pool, unit: UnitId, id: UUID, states: Collection[str] | None, after: int, limit: int
 ) -> list[Recipient]:
-    """A page in the order of the list, behind the number ``after``; of these states, or of all (None)."""
-    asked = list(states) if states is not None else None
+    """A page in the order of the list, after the number ``after``; in these states, or in all (None)."""
+    chosen = list(states) if states is not None else None
     async with unit_scope(pool, unit) as conn:
-        rows = await _SQL.rows(conn, "list_recipients", unit_id=unit, id=id, states=asked, after=after, limit=limit)
+        rows = await _SQL.rows(conn, "list_recipients", unit_id=unit, id=id, states=chosen, after=after, limit=limit)
     return [Recipient(*row) for row in rows]
 
 
 async def list_variables(pool: Pool, unit: UnitId, id: UUID) -> set[str]:
-    """The names of all values that the campaign's recipients have."""
+    """The names of all parameters that the campaign's recipients have."""
     async with unit_scope(pool, unit) as conn:
-        return {row.name for row in await _SQL.rows(conn, "variables", unit_id=unit, id=id)}
+        return {row.name for row in await _SQL.rows(conn, "list_variables", unit_id=unit, id=id)}
 
 
 async def count_reasons(pool: Pool, unit: UnitId, id: UUID) -> list[tuple[str, str | None, int]]:
-    """(state, reason, how many) of whoever was not written to, or not surely; the most frequent first."""
+    """(state, reason, count) of recipients that were not sent a message, or not certainly; most frequent first."""
     async with unit_scope(pool, unit) as conn:
         rows = await _SQL.rows(conn, "count_reasons", unit_id=unit, id=id)
     return [(row.state, row.reason, row.recipients) for row in rows]

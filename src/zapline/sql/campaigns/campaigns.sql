@@ -1,4 +1,4 @@
--- Campaigns: what people ask about them, and what the API shows of them.
+-- Campaigns: changes, lists of recipients, and what the API shows.
 
 -- name: insert_campaign
 -- A new campaign. No row back: its client id is taken, and nothing has changed.
@@ -10,19 +10,19 @@ on conflict (unit_id, client_campaign_id) do nothing
 returning id;
 
 -- name: find_by_client_id
--- Which campaign a caller's id stands for, and what was asked under it.
+-- The campaign with a caller's client id, and the digest of its request.
 select id, request_digest from zapline.campaigns
  where unit_id = %(unit_id)s and client_campaign_id = %(client_id)s;
 
--- name: hold_campaign
--- A campaign that is about to be changed; nobody else changes it meanwhile.
+-- name: lock_campaign
+-- A campaign that is about to be changed, locked.
 select state, content, extract(epoch from start_at)::float8 as start_at, seconds, window_from, window_until
   from zapline.campaigns
  where unit_id = %(unit_id)s and id = %(id)s
    for no key update;
 
--- name: look_at
--- A campaign as it was planned, and how far its list goes.
+-- name: find_plan
+-- A campaign as planned, the number of the next recipient and how many are pending.
 select c.state, c.content, extract(epoch from c.start_at)::float8 as start_at, c.seconds, c.window_from,
        c.window_until,
        1 + coalesce((select max(r.number) from zapline.campaign_recipients r where r.campaign_id = c.id), 0) as next,
@@ -32,7 +32,7 @@ select c.state, c.content, extract(epoch from c.start_at)::float8 as start_at, c
  where c.unit_id = %(unit_id)s and c.id = %(id)s;
 
 -- name: set_state
--- A campaign is started, paused, resumed, cancelled, or goes on with what had failed.
+-- Starts, pauses, resumes or cancels a campaign, or continues it with its failed recipients.
 update zapline.campaigns
    set state = %(state)s,
        started_at = case when %(state)s in ('scheduled', 'running') then coalesce(started_at, to_timestamp(%(now)s))
@@ -41,22 +41,22 @@ update zapline.campaigns
  where id = %(id)s;
 
 -- name: skip_opted_out
--- Recipients who asked for no campaigns after they were put on the list.
+-- Skips recipients who have opted out since they were put on the list.
 update zapline.campaign_recipients r
    set state = 'skipped', reason = 'opted_out'
  where r.campaign_id = %(id)s and r.state = 'pending'
    and exists (select from zapline.opted_out(r.unit_id, r.recipient));
 
 -- name: has_pending
--- Whether somebody is left to be written to.
+-- Whether recipients are pending.
 select exists (select from zapline.campaign_recipients where campaign_id = %(id)s and state = 'pending') as pending;
 
--- name: cancel_recipients
--- Whoever has not been written to is not written to any more.
+-- name: cancel_pending_recipients
+-- Cancels pending recipients.
 update zapline.campaign_recipients set state = 'cancelled' where campaign_id = %(id)s and state = 'pending';
 
--- name: cancel_queued
--- Messages of a cancelled campaign that lie ready. They failed, unless an earlier call may have been carried out.
+-- name: cancel_queued_messages
+-- Cancels queued messages of a campaign. They count as failed unless an earlier call may have delivered them.
 with gone as (
     update zapline.outbox
        set state = 'cancelled', failure = 'campaign_cancelled', failure_detail = null, ended_at = to_timestamp(%(now)s)
@@ -69,7 +69,7 @@ update zapline.messages m set delivery = greatest(m.delivery, 'failed')
                     where a.message_id = m.id and a.outcome in ('calling', 'uncertain', 'sent'));
 
 -- name: retry_failed
--- Recipients whose message certainly was not sent get another one. What is uncertain is left alone.
+-- Makes recipients pending again whose message certainly was not sent. Uncertain ones are not changed.
 with again as (
     update zapline.campaign_recipients r
        set state = 'pending', generation = r.generation + 1, message_id = null
@@ -81,8 +81,9 @@ with again as (
     returning r.number)
 select count(*) as recipients from again;
 
--- name: promote
--- Whoever writes is talked with: what lies ready for him goes before the campaigns.
+-- name: move_to_reply_lane
+-- Moves queued campaign messages to the reply lane for contacts who have just written, because they are in a
+-- conversation.
 update zapline.outbox o
    set lane = 'reply'
   from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, conversation_id uuid)
@@ -93,7 +94,7 @@ update zapline.outbox o
 returning o.unit_id;
 
 -- name: begin_load
--- A list is going to be read in. No row back: the campaign is not ready for one.
+-- Marks a campaign whose list is about to be loaded. No row back: it is not ready for one.
 update zapline.campaigns c
    set state = 'loading',
        loading_from = 1 + coalesce((select max(number) from zapline.campaign_recipients where campaign_id = c.id), 0)
@@ -101,22 +102,22 @@ update zapline.campaigns c
 returning c.loading_from, c.content;
 
 -- name: end_load
--- The list has been read to its end.
+-- The list has been loaded completely.
 update zapline.campaigns set state = 'ready', loading_from = null where id = %(id)s and state = 'loading'
 returning id;
 
--- name: drop_loaded
--- Recipients of a list that was not read to its end.
+-- name: delete_loaded
+-- Deletes recipients of a list that was not loaded completely.
 delete from zapline.campaign_recipients r
  using zapline.campaigns c
  where c.id = %(id)s and c.state = 'loading' and r.campaign_id = c.id and r.number >= c.loading_from;
 
--- name: left_loads
--- Campaigns that somebody began to read a list into.
+-- name: list_unfinished_loads
+-- Campaigns whose list is marked as loading.
 select id from zapline.campaigns where state = 'loading';
 
--- name: judge_recipients
--- Of these recipients, those whom the campaign has already and those who want no campaigns; the latter count if both.
+-- name: find_excluded_recipients
+-- Of these recipients, those whom the campaign has already and those who have opted out; the latter count if both.
 with r as materialized (
     select * from jsonb_to_recordset(%(rows)s) as r(number int, recipient text))
 select r.number, 'duplicate' as reason
@@ -137,7 +138,7 @@ select %(id)s, r.number, %(unit_id)s, r.recipient, r.parameters,
   from jsonb_to_recordset(%(rows)s) as r(number int, recipient text, parameters jsonb, reason text, detail text);
 
 -- name: list_campaigns
--- A unit's campaigns, the newest first, or one of them.
+-- A page of a unit's campaigns, newest first, or one of them.
 select id, name, state, content, seconds, window_from, window_until, start_at, started_at, ended_at, created_at,
        client_campaign_id
   from zapline.campaigns
@@ -151,7 +152,7 @@ select id, name, state, content, seconds, window_from, window_until, start_at, s
 select id from zapline.campaigns where unit_id = %(unit_id)s and id = %(id)s;
 
 -- name: count_recipients
--- How many recipients of each campaign stand where, and why some are skipped: counted from the rows themselves.
+-- Counts of recipients by campaign, state and reason for skipping, from the rows themselves.
 select r.campaign_id, coalesce(r.ended_as, zapline.recipient_state(r.state, o.state, m.delivery)) as state,
        case when r.state = 'skipped' then r.reason end as reason, count(*) as recipients
   from zapline.campaign_recipients r
@@ -160,8 +161,8 @@ select r.campaign_id, coalesce(r.ended_as, zapline.recipient_state(r.state, o.st
  where r.unit_id = %(unit_id)s and r.campaign_id = any(%(ids)s)
  group by 1, 2, 3;
 
--- name: standings
--- How these campaigns stand, and how many of their recipients stand where; no state where there are none.
+-- name: load_progress
+-- The state of campaigns, and counts of their recipients by state; no recipient state where there are none.
 select c.id, c.name, c.state, s.state as recipients_state, s.recipients
   from zapline.campaigns c
   left join lateral (
@@ -174,7 +175,7 @@ select c.id, c.name, c.state, s.state as recipients_state, s.recipients
  where c.unit_id = any(%(units)s) and c.id = any(%(ids)s);
 
 -- name: list_recipients
--- A campaign's recipients in the order of the list, of these states or of all; with what went wrong.
+-- A page of a campaign's recipients in the order of the list, in these states or in all, with the reason of a failure.
 select r.number, r.recipient, r.parameters,
        coalesce(r.ended_as, zapline.recipient_state(r.state, o.state, m.delivery)) as state,
        coalesce(r.reason, o.failure) as reason, coalesce(r.detail, o.failure_detail) as detail, r.message_id,
@@ -188,14 +189,14 @@ select r.number, r.recipient, r.parameters,
  order by r.number
  limit %(limit)s;
 
--- name: variables
--- The names of all values that a campaign's recipients have.
+-- name: list_variables
+-- The names of all parameters that a campaign's recipients have.
 select distinct jsonb_object_keys(parameters) as name
   from zapline.campaign_recipients
  where unit_id = %(unit_id)s and campaign_id = %(id)s;
 
 -- name: count_reasons
--- Why recipients of a campaign were not written to, or not surely, the most frequent reason first.
+-- Why recipients of a campaign were not sent a message, or not certainly; the most frequent reason first.
 select coalesce(r.ended_as, zapline.recipient_state(r.state, o.state, m.delivery)) as state,
        coalesce(r.reason, o.failure) as reason, count(*) as recipients
   from zapline.campaign_recipients r

@@ -1,4 +1,4 @@
-"""Reads for the API: conversations, messages and the outbox of one unit; dead letters and the audit log of all."""
+"""Reads for the API: conversations, messages, the outbox and dead letters of a unit."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _SQL = Queries(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A conversation with all that was merged into it; ``canonical`` names the chat as in ``domain.phones``."""
+    """A root conversation with all that are merged into it."""
 
     id: UUID
     kind: str
@@ -36,7 +36,7 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class ReactionOrVote:
-    """What one person says about a message: an emoji, or options of a poll (None: they are encrypted)."""
+    """One person's reaction to a message: an emoji, or options of a poll (None: they are encrypted)."""
 
     actor: str
     emoji: str | None = None
@@ -45,7 +45,7 @@ class ReactionOrVote:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message as it is to be shown; what a deleted one said is left out. ``conversation_id`` is the root's."""
+    """A message without the content of a deleted one. ``conversation_id`` is that of the root."""
 
     id: UUID
     external_id: str | None
@@ -73,12 +73,12 @@ class Message:
     reactions: tuple[ReactionOrVote, ...]
     votes: tuple[ReactionOrVote, ...]
     work_state: str | None
-    """How the work on one of ours stands, a ``zapline.domain.outbox.work_states.WorkState``; None for what others sent."""
+    """The ``WorkState`` of an outgoing message; None for an incoming one."""
 
 
 @dataclass(frozen=True, slots=True)
 class SendCall:
-    """A call to Evolution that was to send a message, as in ``attempts``. Times are UTC seconds."""
+    """A send call to Evolution, as in ``attempts``. Times are UTC seconds."""
 
     started_at: float
     ended_at: float | None
@@ -90,7 +90,7 @@ class SendCall:
 
 @dataclass(frozen=True, slots=True)
 class SendWork:
-    """The work on a message of ours. ``calls`` is empty in lists; ``seq`` is its place in the outbox."""
+    """The work on an outgoing message. ``calls`` is empty in lists; ``seq`` orders the outbox."""
 
     seq: int
     state: str
@@ -112,7 +112,7 @@ class SendWork:
 
 @dataclass(frozen=True, slots=True)
 class TrackedMessage:
-    """A message, and the work on it if it is one of ours."""
+    """A message, and the work on it if it is an outgoing one."""
 
     message: Message
     sending: SendWork | None
@@ -121,7 +121,7 @@ class TrackedMessage:
 async def list_conversations(
     pool: Pool, unit: UnitId, before: tuple[datetime, UUID] | None, limit: int, since: datetime | None = None
 ) -> list[Conversation]:
-    """A page, latest message first, below the position ``before``; only those with a message after ``since``."""
+    """A page, latest message first, after the position ``before``; only those with a message after ``since``."""
     at, id = before or (None, None)
     position = {"before_at": at, "before_id": id, "since": since}
     async with unit_scope(pool, unit) as conn:
@@ -144,16 +144,16 @@ async def list_thread(
 
 
 WRITERS_TIMEOUT = 1.0
-"""Seconds that a page waits for transactions that were under way when it was asked for; they take milliseconds."""
-_LOOK_AGAIN = 0.005
+"""Seconds that a page waits for transactions that were open at its request; they take milliseconds."""
+_POLL_SECONDS = 0.005
 
 
 async def list_messages_after(pool: Pool, unit: UnitId, after_seq: int, limit: int) -> list[Message] | None:
-    """A page of a unit's messages in the order of their arrival; None where it cannot be told just now.
+    """A page of a unit's messages in arrival order; None where open transactions do not end in time.
 
-    Numbers are taken before transactions are committed, and by several at a time: a message may appear below one
-    that is there already, and who reads on from that one would never see it. So the end of the page is settled
-    first, then those who may still add to it are waited for, and the page is read after that.
+    Sequence numbers are taken before the commit, by several transactions at a time: a message may appear below one
+    that exists already, and a client that reads on from there would miss it. So the end of the page is fixed
+    first, then the transactions that may add to it are waited for, and after that the page is read.
     """
     async with unit_scope(pool, unit) as conn:
         row = await _SQL.one(conn, "find_page_end", unit_id=unit, after_seq=after_seq, limit=limit)
@@ -165,7 +165,7 @@ async def list_messages_after(pool: Pool, unit: UnitId, after_seq: int, limit: i
             return await _page_after(conn, unit, after_seq, last)
     with trio.move_on_after(WRITERS_TIMEOUT):
         while writers:
-            await trio.sleep(_LOOK_AGAIN)
+            await trio.sleep(_POLL_SECONDS)
             async with pool.connection() as conn:
                 writers &= await _writers(conn)
     if writers:
@@ -184,9 +184,9 @@ async def _page_after(conn: Connection, unit: UnitId, after_seq: int, last: int)
 
 
 async def get_message(conn: Connection, unit: UnitId, id: UUID) -> TrackedMessage | None:
-    """One message of the unit, over any connection that may see it."""
+    """One message of the unit, over any connection that may read it."""
     row = await _SQL.one(conn, "get_message", unit_id=unit, id=id)
-    return _watched(row) if row is not None else None
+    return _tracked_message(row) if row is not None else None
 
 
 async def find_message(pool: Pool, unit: UnitId, id: UUID) -> TrackedMessage | None:
@@ -198,22 +198,22 @@ async def find_message(pool: Pool, unit: UnitId, id: UUID) -> TrackedMessage | N
 async def list_outbox(
     pool: Pool, unit: UnitId, states: Collection[WorkState], before: int | None, limit: int
 ) -> list[TrackedMessage]:
-    """A page of the unit's messages in these states of work, those asked for last first, below a ``SendWork.seq``."""
+    """A page of messages in these work states, latest request first, below a ``SendWork.seq``."""
     chosen = [state.value for state in states]
     async with unit_scope(pool, unit) as conn:
         rows = await _SQL.rows(conn, "list_outbox", unit_id=unit, states=chosen, before=before, limit=limit)
-    return [_watched(row) for row in rows]
+    return [_tracked_message(row) for row in rows]
 
 
 async def list_stalled(pool: Pool, unit: UnitId, before: int | None, limit: int) -> list[TrackedMessage]:
-    """The same of messages that Evolution took and nobody has confirmed in time."""
+    """A page of messages that Evolution accepted and that were not confirmed in time."""
     async with unit_scope(pool, unit) as conn:
         rows = await _SQL.rows(conn, "list_stalled", unit_id=unit, before=before, limit=limit)
-    return [_watched(row) for row in rows]
+    return [_tracked_message(row) for row in rows]
 
 
 async def find_pace(pool: Pool, unit: UnitId) -> StoredPace | None:
-    """The unit's limits as stored."""
+    """The unit's pace limits as stored."""
     async with unit_scope(pool, unit) as conn:
         return await load_pace(conn, unit)
 
@@ -237,7 +237,7 @@ async def find_dead_letter(pool: Pool, unit: UnitId, id: int) -> DeadLetter | No
 
 
 def _message(row: Any) -> Message:
-    gone = row.deleted_at is not None
+    deleted = row.deleted_at is not None
     edited = row.edited_at_ms is not None
     text = row.edited_body if edited else row.body
     return Message(
@@ -248,9 +248,9 @@ def _message(row: Any) -> Message:
         conversation_id=row.conversation_id,
         from_me=row.from_me,
         kind=row.kind,
-        text=None if gone else text,
-        media=None if gone else row.media,
-        detail={} if gone else row.detail,
+        text=None if deleted else text,
+        media=None if deleted else row.media,
+        detail={} if deleted else row.detail,
         sender=row.sender,
         sender_name=row.sender_name,
         quoted_id=row.quoted_id,
@@ -260,7 +260,7 @@ def _message(row: Any) -> Message:
         origin=row.origin,
         backfilled=row.backfilled,
         delivery=row.delivery,
-        edited_at=_moment(row.edited_at_ms) if edited else None,
+        edited_at=_datetime(row.edited_at_ms) if edited else None,
         deleted_at=row.deleted_at,
         sent_at=row.sent_at,
         received_at=row.received_at,
@@ -270,7 +270,7 @@ def _message(row: Any) -> Message:
     )
 
 
-def _watched(row: Any) -> TrackedMessage:
+def _tracked_message(row: Any) -> TrackedMessage:
     if row.work_state is None:
         return TrackedMessage(_message(row), None)
     sending = SendWork(
@@ -295,20 +295,20 @@ def _watched(row: Any) -> TrackedMessage:
 
 
 _LAST_MS = 253_402_300_799_999
-"""The end of the year 9999: a sender's clock may say anything."""
+"""The end of the year 9999; a sender's clock may have any value."""
 
 
-def _moment(ms: int) -> datetime:
+def _datetime(ms: int) -> datetime:
     return datetime.fromtimestamp(min(max(ms, 0), _LAST_MS) / 1000, UTC)
 
 
 def _reactions(reports: Sequence[tuple[str, str, Any]]) -> list[ReactionOrVote]:
-    """An empty emoji takes the reaction back."""
+    """Without revoked reactions, which have an empty emoji."""
     return [ReactionOrVote(actor, emoji=value) for kind, actor, value in reports if kind == "reaction" and value]
 
 
 def _votes(reports: Sequence[tuple[str, str, Any]]) -> list[ReactionOrVote]:
-    """An empty list takes the vote back; what is no list is encrypted."""
+    """Without revoked votes, which are an empty list; a vote that is no list is encrypted."""
     return [
         ReactionOrVote(actor, options=tuple(value) if isinstance(value, list) else None)
         for kind, actor, value in reports

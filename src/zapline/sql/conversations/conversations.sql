@@ -1,8 +1,27 @@
--- What the API shows of conversations and messages. Row level security sees to it that only the rows of the
--- unit set for the transaction come back; the statements name the unit all the same, for the indexes.
+-- Conversations and messages for the API. Row level security limits the rows to the unit of the transaction; the
+-- statements name the unit nevertheless, for the indexes.
+
+-- fragment: message_columns
+-- The columns of a message; its conversation follows.
+m.id, m.external_id, m.client_message_id, m.seq, m.from_me, m.kind, m.body, m.media, m.detail, m.sender,
+       m.sender_name, m.quoted_id, m.forwarded, m.view_once, m.expires_after, m.origin, m.backfilled, m.delivery::text,
+       m.edited_body, m.edited_at_ms, m.deleted_at, m.sent_at, m.received_at, reacted.reports, o.state as work_state,
+
+-- fragment: work_columns
+-- The columns of the work on an outgoing message.
+o.lane, o.tries, o.resends, o.due_at, o.expires_at, o.settled_at, o.ended_at,
+       o.stalled_at is not null and m.delivery in ('queued', 'sent') as stalled, o.twice, o.failure, o.failure_detail,
+       o.look_at, o.campaign_id, o.seq as work_seq,
+
+-- fragment: reactions
+-- The reactions and votes of a message, as one jsonb list.
+left join lateral (
+       select jsonb_agg(jsonb_build_array(x.kind, x.actor, x.value) order by x.at_ms, x.actor) as reports
+         from zapline.message_reactions x
+        where x.unit_id = m.unit_id and x.provider = m.provider and x.external_id = m.external_id) reacted on true
 
 -- name: list_conversations
--- The conversations that are no part of another, latest message first; what was merged into one counts as its own.
+-- A page of root conversations, latest message first; messages of merged conversations count as their own.
 with parts as (
     select c.merged_into as id, max(c.last_message_at) as last_message_at, max(k.lid) as lid,
            (array_agg(k.name order by k.name_at desc nulls last) filter (where k.name is not null))[1] as name
@@ -24,17 +43,16 @@ select * from whole
  order by last_message_at desc, id desc limit %(limit)s;
 
 -- name: find_root
--- The conversation that a conversation belongs to: itself, or the one it was merged into.
+-- The root of a conversation: itself, or the one it was merged into.
 select coalesce(merged_into, id) as id from zapline.conversations
  where unit_id = %(unit_id)s and id = %(conversation_id)s;
 
 -- name: list_thread
--- A conversation's messages with those of all merged into it, newest first; each part is read by its index. A
--- reaction of ours is no message of the thread: it shows with the one that it is about.
-select m.id, m.external_id, m.client_message_id, m.seq, %(root_id)s::uuid as conversation_id, m.from_me, m.kind,
-       m.body, m.media, m.detail, m.sender, m.sender_name, m.quoted_id, m.forwarded, m.view_once, m.expires_after,
-       m.origin, m.backfilled, m.delivery::text, m.edited_body, m.edited_at_ms, m.deleted_at, m.sent_at,
-       m.received_at, told.reports, o.state as work_state
+-- The messages of a conversation and of all merged into it, newest first; each conversation is read by its index. Our
+-- own reactions are no messages of the thread: they belong to the message they are about.
+select
+       -- include: message_columns
+       %(root_id)s::uuid as conversation_id
   from (select c.id from zapline.conversations c
          where c.unit_id = %(unit_id)s and (c.id = %(root_id)s or c.merged_into = %(root_id)s)) part
  cross join lateral (
@@ -43,58 +61,46 @@ select m.id, m.external_id, m.client_message_id, m.seq, %(root_id)s::uuid as con
           and (n.sent_at, n.seq) < (coalesce(%(before_at)s::timestamptz, 'infinity'),
                                     coalesce(%(before_seq)s::bigint, 9223372036854775807))
         order by n.sent_at desc, n.seq desc limit %(limit)s) m
-  left join lateral (
-       select jsonb_agg(jsonb_build_array(x.kind, x.actor, x.value) order by x.at_ms, x.actor) as reports
-         from zapline.message_reactions x
-        where x.unit_id = m.unit_id and x.provider = m.provider and x.external_id = m.external_id) told on true
+  -- include: reactions
   left join zapline.outbox o on m.client_message_id is not null and o.message_id = m.id
  order by m.sent_at desc, m.seq desc limit %(limit)s;
 
 -- name: find_page_end
--- Where a page of a unit's messages in the order of their arrival would end; null where it would be empty.
+-- Where a page of a unit's messages in arrival order ends; null where the page is empty.
 select max(n.seq) as seq
   from (select m.seq from zapline.messages m
          where m.unit_id = %(unit_id)s and m.seq > %(after_seq)s and m.kind <> 'reaction'
          order by m.seq limit %(limit)s) n;
 
 -- name: list_open_writers
--- The transactions that may have taken a sequence number and are not committed: they hold this lock from before they
--- take the number until after they are over.
+-- Transactions that may have taken a sequence number and are not committed: they hold this lock from before they take
+-- the number until they end.
 select distinct virtualtransaction as name from pg_locks
  where relation = 'zapline.messages'::regclass and mode = 'RowExclusiveLock' and granted
    and database = (select oid from pg_database where datname = current_database());
 
 -- name: list_messages_after
--- A unit's messages in the order of their arrival, after a sequence number and up to another one.
-select m.id, m.external_id, m.client_message_id, m.seq, coalesce(c.merged_into, c.id) as conversation_id, m.from_me,
-       m.kind, m.body, m.media, m.detail, m.sender, m.sender_name, m.quoted_id, m.forwarded, m.view_once,
-       m.expires_after, m.origin, m.backfilled, m.delivery::text, m.edited_body, m.edited_at_ms, m.deleted_at,
-       m.sent_at, m.received_at, told.reports, o.state as work_state
+-- A unit's messages in arrival order, after one sequence number and up to another.
+select
+       -- include: message_columns
+       coalesce(c.merged_into, c.id) as conversation_id
   from zapline.messages m
   join zapline.conversations c on c.id = m.conversation_id
-  left join lateral (
-       select jsonb_agg(jsonb_build_array(x.kind, x.actor, x.value) order by x.at_ms, x.actor) as reports
-         from zapline.message_reactions x
-        where x.unit_id = m.unit_id and x.provider = m.provider and x.external_id = m.external_id) told on true
+  -- include: reactions
   left join zapline.outbox o on m.client_message_id is not null and o.message_id = m.id
  where m.unit_id = %(unit_id)s and m.seq > %(after_seq)s and m.seq <= %(last_seq)s and m.kind <> 'reaction'
  order by m.seq;
 
 -- name: get_message
--- One message, and for one of ours the work on it with every call that was made.
-select m.id, m.external_id, m.client_message_id, m.seq, coalesce(c.merged_into, c.id) as conversation_id, m.from_me,
-       m.kind, m.body, m.media, m.detail, m.sender, m.sender_name, m.quoted_id, m.forwarded, m.view_once,
-       m.expires_after, m.origin, m.backfilled, m.delivery::text, m.edited_body, m.edited_at_ms, m.deleted_at,
-       m.sent_at, m.received_at, told.reports, o.state as work_state, o.lane, o.tries, o.resends, o.due_at,
-       o.expires_at, o.settled_at, o.ended_at, o.stalled_at is not null and m.delivery in ('queued', 'sent') as stalled,
-       o.twice, o.failure, o.failure_detail, o.look_at, o.campaign_id, o.seq as work_seq, called.calls
+-- One message, and for an outgoing one its work with all calls.
+select
+       -- include: message_columns
+       -- include: work_columns
+       coalesce(c.merged_into, c.id) as conversation_id, called.calls
   from zapline.messages m
   join zapline.conversations c on c.id = m.conversation_id
   left join zapline.outbox o on m.client_message_id is not null and o.message_id = m.id
-  left join lateral (
-       select jsonb_agg(jsonb_build_array(x.kind, x.actor, x.value) order by x.at_ms, x.actor) as reports
-         from zapline.message_reactions x
-        where x.unit_id = m.unit_id and x.provider = m.provider and x.external_id = m.external_id) told on true
+  -- include: reactions
   left join lateral (
        select jsonb_agg(jsonb_build_array(extract(epoch from a.started_at), extract(epoch from a.ended_at), a.outcome,
                                           a.failure, a.matched_by, a.external_id) order by a.started_at, a.fence)
@@ -103,40 +109,30 @@ select m.id, m.external_id, m.client_message_id, m.seq, coalesce(c.merged_into, 
  where m.unit_id = %(unit_id)s and m.id = %(id)s;
 
 -- name: list_outbox
--- Messages of ours in some states of work, those asked for last first.
-select m.id, m.external_id, m.client_message_id, m.seq, coalesce(c.merged_into, c.id) as conversation_id, m.from_me,
-       m.kind, m.body, m.media, m.detail, m.sender, m.sender_name, m.quoted_id, m.forwarded, m.view_once,
-       m.expires_after, m.origin, m.backfilled, m.delivery::text, m.edited_body, m.edited_at_ms, m.deleted_at,
-       m.sent_at, m.received_at, told.reports, o.state as work_state, o.lane, o.tries, o.resends, o.due_at,
-       o.expires_at, o.settled_at, o.ended_at, o.stalled_at is not null and m.delivery in ('queued', 'sent') as stalled,
-       o.twice, o.failure, o.failure_detail, o.look_at, o.campaign_id, o.seq as work_seq, null::jsonb as calls
+-- Outgoing messages in some work states, latest request first.
+select
+       -- include: message_columns
+       -- include: work_columns
+       coalesce(c.merged_into, c.id) as conversation_id, null::jsonb as calls
   from (select * from zapline.outbox w
          where w.unit_id = %(unit_id)s and w.state = any(%(states)s)
            and w.seq < coalesce(%(before)s::bigint, 9223372036854775807)
          order by w.seq desc limit %(limit)s) o
   join zapline.messages m on m.id = o.message_id
   join zapline.conversations c on c.id = m.conversation_id
-  left join lateral (
-       select jsonb_agg(jsonb_build_array(x.kind, x.actor, x.value) order by x.at_ms, x.actor) as reports
-         from zapline.message_reactions x
-        where x.unit_id = m.unit_id and x.provider = m.provider and x.external_id = m.external_id) told on true
+  -- include: reactions
  order by o.seq desc;
 
 -- name: list_stalled
--- Messages that Evolution took and nobody has confirmed, those asked for last first.
-select m.id, m.external_id, m.client_message_id, m.seq, coalesce(c.merged_into, c.id) as conversation_id, m.from_me,
-       m.kind, m.body, m.media, m.detail, m.sender, m.sender_name, m.quoted_id, m.forwarded, m.view_once,
-       m.expires_after, m.origin, m.backfilled, m.delivery::text, m.edited_body, m.edited_at_ms, m.deleted_at,
-       m.sent_at, m.received_at, told.reports, o.state as work_state, o.lane, o.tries, o.resends, o.due_at,
-       o.expires_at, o.settled_at, o.ended_at, o.stalled_at is not null and m.delivery in ('queued', 'sent') as stalled,
-       o.twice, o.failure, o.failure_detail, o.look_at, o.campaign_id, o.seq as work_seq, null::jsonb as calls
+-- Messages that Evolution accepted and that were not confirmed, latest request first.
+select
+       -- include: message_columns
+       -- include: work_columns
+       coalesce(c.merged_into, c.id) as conversation_id, null::jsonb as calls
   from zapline.messages m
   join zapline.outbox o on o.message_id = m.id
   join zapline.conversations c on c.id = m.conversation_id
-  left join lateral (
-       select jsonb_agg(jsonb_build_array(x.kind, x.actor, x.value) order by x.at_ms, x.actor) as reports
-         from zapline.message_reactions x
-        where x.unit_id = m.unit_id and x.provider = m.provider and x.external_id = m.external_id) told on true
+  -- include: reactions
  where m.unit_id = %(unit_id)s and m.client_message_id is not null and m.delivery in ('queued', 'sent')
    and o.state = 'settled' and o.stalled_at is not null
    and o.seq < coalesce(%(before)s::bigint, 9223372036854775807)

@@ -1,4 +1,4 @@
-"""Reads for the console's conversations: pages and searches of chats, and what a thread shows beside its texts."""
+"""Reads for the console's inbox: lists and searches of conversations, and quotations and work states of a thread."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,18 +13,21 @@ from zapline.sql.postgres.row_level_security import unit_scope
 
 _SQL = Queries(__name__)
 PREVIEW = 140
-"""Characters of the last text that a list shows."""
+"""Characters of the last text in a list."""
 UNREAD_LIMIT = 30
-"""Messages of a conversation that are looked at for being unread: a list says ``30+`` from there on."""
+"""Messages of a conversation that are counted as unread: a list shows ``30+`` above."""
 _QUOTED = 200
 _PLAIN = str.maketrans("áàâãäéèêëíìîïóòôõöúùûüçñ", "aaaaaeeeeiiiiooooouuuucn")
 
 
 @dataclass(frozen=True, slots=True)
 class ChatSummary:
-    """A conversation in a list, with its last message. ``part`` and ``last_message_at`` are its place in the list."""
+    """A conversation in a list, with its last message. ``id`` is the root's.
 
-    part: UUID
+    ``member`` (the conversation with the last message) and ``last_message_at`` are the position in the list.
+    """
+
+    member: UUID
     id: UUID
     last_message_at: datetime
     kind: str
@@ -33,20 +36,20 @@ class ChatSummary:
     name: str | None
     message: UUID | None
     from_me: bool | None
-    said_kind: str | None
+    message_kind: str | None
     text: str | None
     deleted: bool | None
     sender_name: str | None
     delivery: str | None
     work_state: str | None
     unread: int
-    shadowed: bool
-    """Another part of the same conversation has a later message and stands for it."""
+    superseded: bool
+    """Another member of the same root has a later message and represents it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChatHeader:
-    """Whom a conversation is with. ``id`` is the root's; ``read_up_to``: ``seq`` of what counts as read."""
+    """The contact of a conversation. ``id`` is the root's; ``read_up_to``: ``seq`` of the last read message."""
 
     id: UUID
     kind: str
@@ -59,7 +62,7 @@ class ChatHeader:
 
 @dataclass(frozen=True, slots=True)
 class QuotedMessage:
-    """A message as far as a quotation shows it."""
+    """A message with the fields that a quotation shows."""
 
     external_id: str
     id: UUID
@@ -72,7 +75,7 @@ class QuotedMessage:
 
 @dataclass(frozen=True, slots=True)
 class OutboxWork:
-    """The work on a message: where it stands, and why it failed."""
+    """The work on a message: its state, and why it failed."""
 
     message: UUID
     state: str
@@ -82,22 +85,22 @@ class OutboxWork:
 
 
 async def list_chats(pool: Pool, unit: UnitId, before: tuple[datetime, UUID] | None, limit: int) -> list[ChatSummary]:
-    """A page, latest message first, behind the place ``before``, shadowed ones too. Raises DatabaseUnavailable."""
+    """A page, latest message first, after the position ``before``, superseded ones too. Raises DatabaseUnavailable."""
     at, id = before or (None, None)
     async with unit_scope(pool, unit) as conn:
         rows = await _SQL.rows(conn, "list_chats", **_page(unit, limit), before_at=at, before_id=id)
     return [ChatSummary(*row) for row in rows]
 
 
-async def search_chats(pool: Pool, unit: UnitId, wanted: str, limit: int) -> list[ChatSummary]:
-    """The latest conversations with somebody whose name holds these words, or whose phone these digits."""
-    digits = "".join(letter for letter in wanted if letter.isascii() and letter.isdigit())
-    named = any(letter.isalpha() for letter in wanted)
-    words = f"%{_literal(wanted.lower().translate(_PLAIN))}%"
-    # What is typed as a phone may have spaces and brackets; what has letters is no phone.
-    phone = f"%{digits}%" if digits and not named else None
+async def search_chats(pool: Pool, unit: UnitId, text: str, limit: int) -> list[ChatSummary]:
+    """The latest conversations whose contact's name contains the text, or whose phone contains its digits."""
+    digits = "".join(char for char in text if char.isascii() and char.isdigit())
+    has_letters = any(char.isalpha() for char in text)
+    name = f"%{_escape_like(text.lower().translate(_PLAIN))}%"
+    # A phone may be typed with spaces and brackets; a text with letters is no phone.
+    phone = f"%{digits}%" if digits and not has_letters else None
     async with unit_scope(pool, unit) as conn:
-        rows = await _SQL.rows(conn, "search_chats", **_page(unit, limit), words=words, digits=phone)
+        rows = await _SQL.rows(conn, "search_chats", **_page(unit, limit), words=name, digits=phone)
     return [ChatSummary(*row) for row in rows]
 
 
@@ -105,12 +108,12 @@ def _page(unit: UnitId, limit: int) -> dict[str, Any]:
     return {"unit_id": unit, "limit": limit, "longest": PREVIEW, "most_unread": UNREAD_LIMIT}
 
 
-def _literal(text: str) -> str:
+def _escape_like(text: str) -> str:
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
 async def find_chat(pool: Pool, unit: UnitId, conversation: UUID) -> ChatHeader | None:
-    """The conversation that this one belongs to; None where the unit has none of this id."""
+    """The root of a conversation; None where the unit has no conversation of this id."""
     async with unit_scope(pool, unit) as conn:
         row = await _SQL.one(conn, "find_chat", unit_id=unit, conversation_id=conversation)
     return ChatHeader(*row) if row is not None else None
@@ -119,18 +122,18 @@ async def find_chat(pool: Pool, unit: UnitId, conversation: UUID) -> ChatHeader 
 async def load_thread_extras(
     pool: Pool, unit: UnitId, quoted: Sequence[str], ours: Sequence[UUID]
 ) -> tuple[dict[str, QuotedMessage], dict[UUID, OutboxWork]]:
-    """The messages that others quote, by WhatsApp's id, and the work on some of ours."""
-    found: dict[str, QuotedMessage] = {}
+    """Quoted messages by WhatsApp's id, and the work on outgoing messages."""
+    messages: dict[str, QuotedMessage] = {}
     works: dict[UUID, OutboxWork] = {}
     if not quoted and not ours:
-        return found, works
+        return messages, works
     async with unit_scope(pool, unit) as conn:
         if quoted:
             for row in await _SQL.rows(
-                conn, "quoted", unit_id=unit, provider=PROVIDER, ids=list(quoted), longest=_QUOTED
+                conn, "list_quoted_messages", unit_id=unit, provider=PROVIDER, ids=list(quoted), longest=_QUOTED
             ):
-                found[row.external_id] = QuotedMessage(*row)
+                messages[row.external_id] = QuotedMessage(*row)
         if ours:
-            for row in await _SQL.rows(conn, "works", unit_id=unit, ids=list(ours)):
+            for row in await _SQL.rows(conn, "list_work_states", unit_id=unit, ids=list(ours)):
                 works[row.message_id] = OutboxWork(*row)
-    return found, works
+    return messages, works

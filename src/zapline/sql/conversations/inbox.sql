@@ -1,26 +1,15 @@
--- What the console shows of conversations. Row level security sees to it that only the rows of the unit set for the
--- transaction come back; the statements name the unit all the same, for the indexes.
+-- Conversations for the console's inbox. Row level security limits the rows to the unit of the transaction; the
+-- statements name the unit nevertheless, for the indexes.
 
--- name: list_chats
--- A page of conversations, the latest message first, read by the index of recency. Of all that are merged into one,
--- the part with the latest message stands for it; the others are marked as shadowed, and are no entries of their own.
-with latest as (
-    select c.id as part, coalesce(c.merged_into, c.id) as root, c.last_message_at
-      from zapline.conversations c
-     where c.unit_id = %(unit_id)s and c.last_message_at is not null
-       and c.last_message_at <= coalesce(%(before_at)s::timestamptz, 'infinity')
-       and (%(before_at)s::timestamptz is null
-            or c.last_message_at < %(before_at)s or c.id > %(before_id)s::uuid)
-     order by c.last_message_at desc, c.id
-     limit %(limit)s)
+-- fragment: chat_columns
+-- The columns of a chat in a list; whether it is superseded follows.
 select l.part, l.root, l.last_message_at, k.kind, k.canonical, k.phone, coalesce(k.name, named.name) as name,
-       said.id as message, said.from_me, said.kind as said_kind, said.text, said.deleted, said.sender_name,
-       said.delivery::text, said.work_state, unread.messages as unread,
-       exists (select from zapline.conversations o
-                where (o.id = l.root or o.merged_into = l.root) and o.id <> l.part
-                  and (o.last_message_at > l.last_message_at
-                       or (o.last_message_at = l.last_message_at and o.id < l.part))) as shadowed
-  from latest l
+       newest.id as message, newest.from_me, newest.kind as message_kind, newest.text, newest.deleted, newest.sender_name,
+       newest.delivery::text, newest.work_state, unread.messages as unread,
+
+-- fragment: chat_sources
+-- The contact of each chat in `latest`, its last message and the number of its unread messages.
+from latest l
   join zapline.conversations r on r.id = l.root
   join zapline.contacts k on k.id = r.contact_id
   left join lateral (
@@ -40,7 +29,7 @@ select l.part, l.root, l.last_message_at, k.kind, k.canonical, k.phone, coalesce
                order by n.sent_at desc, n.seq desc limit 1) m
          left join zapline.outbox o on m.client_message_id is not null and o.message_id = m.id
         where p.unit_id = %(unit_id)s and (p.id = l.root or p.merged_into = l.root)
-        order by m.sent_at desc, m.seq desc limit 1) said on true
+        order by m.sent_at desc, m.seq desc limit 1) newest on true
   left join lateral (
        select count(*) as messages
          from (select n.from_me, n.seq, bool_or(n.from_me) over (order by n.sent_at desc, n.seq desc) as answered
@@ -49,12 +38,32 @@ select l.part, l.root, l.last_message_at, k.kind, k.canonical, k.phone, coalesce
                       select * from zapline.messages x
                        where x.conversation_id = p.id and x.kind <> 'reaction'
                        order by x.sent_at desc, x.seq desc limit %(most_unread)s) n
-                where not said.from_me and p.unit_id = %(unit_id)s and (p.id = l.root or p.merged_into = l.root)) seen
-        where not seen.answered and seen.seq > r.read_up_to) unread on true
+                where not newest.from_me and p.unit_id = %(unit_id)s and (p.id = l.root or p.merged_into = l.root)) recent
+        where not recent.answered and recent.seq > r.read_up_to) unread on true
  order by l.last_message_at desc, l.part;
 
+-- name: list_chats
+-- A page of conversations, latest message first, read by the index of recency. Of conversations that are merged, the
+-- one with the latest message represents them; the others are marked as superseded.
+with latest as (
+    select c.id as part, coalesce(c.merged_into, c.id) as root, c.last_message_at
+      from zapline.conversations c
+     where c.unit_id = %(unit_id)s and c.last_message_at is not null
+       and c.last_message_at <= coalesce(%(before_at)s::timestamptz, 'infinity')
+       and (%(before_at)s::timestamptz is null
+            or c.last_message_at < %(before_at)s or c.id > %(before_id)s::uuid)
+     order by c.last_message_at desc, c.id
+     limit %(limit)s)
+-- include: chat_columns
+       exists (select from zapline.conversations o
+                where (o.id = l.root or o.merged_into = l.root) and o.id <> l.part
+                  and (o.last_message_at > l.last_message_at
+                       or (o.last_message_at = l.last_message_at and o.id < l.part))) as superseded
+    -- include: chat_sources;
+
 -- name: search_chats
--- The latest conversations with somebody whose name holds these words or whose phone these digits; as ``list_chats``.
+-- The latest conversations whose contact's name contains the words or whose phone contains the digits; columns as in
+-- `list_chats`.
 with known as materialized (
     select k.id from zapline.contacts k
      where k.unit_id = %(unit_id)s and (k.plain_name like %(words)s or k.phone like %(digits)s)),
@@ -68,45 +77,12 @@ latest as (
              order by c.last_message_at desc, c.id
              limit %(limit)s) f
      order by coalesce(f.merged_into, f.id), f.last_message_at desc, f.id)
-select l.part, l.root, l.last_message_at, k.kind, k.canonical, k.phone, coalesce(k.name, named.name) as name,
-       said.id as message, said.from_me, said.kind as said_kind, said.text, said.deleted, said.sender_name,
-       said.delivery::text, said.work_state, unread.messages as unread,
-       false as shadowed
-  from latest l
-  join zapline.conversations r on r.id = l.root
-  join zapline.contacts k on k.id = r.contact_id
-  left join lateral (
-       select pk.name from zapline.conversations p
-         join zapline.contacts pk on pk.id = p.contact_id
-        where p.merged_into = l.root and pk.name is not null
-        order by pk.name_at desc nulls last limit 1) named on k.name is null
-  left join lateral (
-       select m.id, m.from_me, m.kind, left(case when m.deleted_at is not null then null
-                                                 when m.edited_at_ms is not null then m.edited_body
-                                                 else m.body end, %(longest)s) as text,
-              m.deleted_at is not null as deleted, m.sender_name, m.delivery, o.state as work_state
-         from zapline.conversations p
-        cross join lateral (
-              select * from zapline.messages n
-               where n.conversation_id = p.id and n.kind <> 'reaction'
-               order by n.sent_at desc, n.seq desc limit 1) m
-         left join zapline.outbox o on m.client_message_id is not null and o.message_id = m.id
-        where p.unit_id = %(unit_id)s and (p.id = l.root or p.merged_into = l.root)
-        order by m.sent_at desc, m.seq desc limit 1) said on true
-  left join lateral (
-       select count(*) as messages
-         from (select n.from_me, n.seq, bool_or(n.from_me) over (order by n.sent_at desc, n.seq desc) as answered
-                 from zapline.conversations p
-                cross join lateral (
-                      select * from zapline.messages x
-                       where x.conversation_id = p.id and x.kind <> 'reaction'
-                       order by x.sent_at desc, x.seq desc limit %(most_unread)s) n
-                where not said.from_me and p.unit_id = %(unit_id)s and (p.id = l.root or p.merged_into = l.root)) seen
-        where not seen.answered and seen.seq > r.read_up_to) unread on true
- order by l.last_message_at desc, l.part;
+-- include: chat_columns
+       false as superseded
+    -- include: chat_sources;
 
 -- name: find_chat
--- Whom a conversation is with, its name also as one of those merged into it told it, and how far it was read.
+-- The contact of a conversation, its name also from the conversations merged into it, and how far it has been read.
 select r.id, k.kind, k.canonical, k.phone, coalesce(k.lid, p.lid) as lid, coalesce(k.name, p.name) as name, r.read_up_to
   from zapline.conversations c
   join zapline.conversations r on r.id = coalesce(c.merged_into, c.id)
@@ -119,8 +95,8 @@ select r.id, k.kind, k.canonical, k.phone, coalesce(k.lid, p.lid) as lid, coales
         where m.merged_into = r.id) p on true
  where c.unit_id = %(unit_id)s and c.id = %(conversation_id)s;
 
--- name: quoted
--- Messages by WhatsApp's ids, as far as a quotation shows them.
+-- name: list_quoted_messages
+-- Messages by WhatsApp's ids, with the columns that a quotation needs.
 select m.external_id, m.id, m.from_me, m.kind, m.sender_name,
        left(case when m.deleted_at is not null then null
                  when m.edited_at_ms is not null then m.edited_body else m.body end, %(longest)s) as text,
@@ -128,8 +104,8 @@ select m.external_id, m.id, m.from_me, m.kind, m.sender_name,
   from zapline.messages m
  where m.unit_id = %(unit_id)s and m.provider = %(provider)s and m.external_id = any(%(ids)s);
 
--- name: works
--- The work on messages that are not settled: why they failed, when they are due.
+-- name: list_work_states
+-- The work states of messages that are not settled: why they failed, and when they are due.
 select o.message_id, o.state, o.failure, o.due_at, o.twice
   from zapline.outbox o
  where o.unit_id = %(unit_id)s and o.message_id = any(%(ids)s);

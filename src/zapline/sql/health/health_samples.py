@@ -1,4 +1,4 @@
-"""How the health's four rates were, minute by minute, as stored."""
+"""Stores the four rates of the health report, minute by minute."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,24 +20,26 @@ COLUMNS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class RateSample:
-    """The highest of each rate from ``at`` (UTC seconds) on, by its name in the health report."""
+    """The highest of each rate in the step from ``at`` (UTC seconds), by its name in the health report."""
 
     at: float
     rates: Mapping[str, float]
 
 
 async def insert_sample(conn: Connection, verdict: str, rates: Mapping[str, float]) -> None:
-    """Store the present minute; ``rates`` by their names in the health report."""
-    await _SQL.execute(conn, "add", verdict=verdict, **{column: rates[name] for name, column in COLUMNS.items()})
+    """Store the current minute; ``rates`` by their names in the health report."""
+    await _SQL.execute(
+        conn, "insert_sample", verdict=verdict, **{column: rates[name] for name, column in COLUMNS.items()}
+    )
 
 
 async def prune_samples(conn: Connection, days: float) -> int:
-    """Delete what is older; how many."""
-    return await _SQL.execute(conn, "prune", days=days)
+    """Delete older samples; returns how many."""
+    return await _SQL.execute(conn, "prune_samples", days=days)
 
 
 async def list_highest_rates(pool: Pool, seconds: float, step: float) -> list[RateSample]:
-    """The latest ``seconds`` in steps, oldest first. For administrators. Raises DatabaseUnavailable."""
+    """The last ``seconds`` in steps, oldest first. For administrators. Raises DatabaseUnavailable."""
     async with admin_scope(pool) as conn:
-        rows = await _SQL.rows(conn, "worst", seconds=seconds, step=step)
+        rows = await _SQL.rows(conn, "list_highest_rates", seconds=seconds, step=step)
     return [RateSample(row.at, {name: getattr(row, column) for name, column in COLUMNS.items()}) for row in rows]

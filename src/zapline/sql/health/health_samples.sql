@@ -1,18 +1,18 @@
--- How the health's rates were, minute by minute.
+-- The rates of the health report, minute by minute.
 
--- name: add
--- One minute; a process that took over within it says nothing new.
+-- name: insert_sample
+-- Stores one minute; a process that takes over within it changes nothing.
 insert into zapline.health_samples
        (at, verdict, webhook_error_rate, unknown_instances, dedupe_rate, unexpected_disconnects)
 values (date_trunc('minute', now()), %(verdict)s, %(webhook_error_rate)s, %(unknown_instances)s, %(dedupe_rate)s,
         %(unexpected_disconnects)s)
 on conflict (at) do nothing;
 
--- name: prune
--- What is older than so many days goes.
+-- name: prune_samples
+-- Deletes samples older than so many days.
 delete from zapline.health_samples where at < now() - %(days)s * interval '1 day';
 
--- name: worst
+-- name: list_highest_rates
 -- The highest of each rate in steps of so many seconds; steps without a sample are left out.
 select extract(epoch from date_bin(%(step)s * interval '1 second', at, 'epoch'))::float8 as at,
        max(webhook_error_rate) as webhook_error_rate, max(unknown_instances) as unknown_instances,

@@ -1,4 +1,4 @@
-"""Answers at any time whether the stored rows are what they must be."""
+"""Checks the integrity of the stored rows; a running daemon is not blocked."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from zapline.sql.postgres.queries import Queries
 from zapline.sql.units import legacy_import
 
 _SQL = Queries(__name__)
-_TOLD_ONLY = frozenset({"dead_letters_by_reason"})
+_INFORMATIVE = frozenset({"dead_letters_by_reason"})
 EXAMPLES_LIMIT = 20
-"""Offending rows that are named for each sentence: enough to see what they have in common."""
+"""Violations listed for each check: enough to see what they have in common."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One sentence that must be true, and what breaks it (at most ``EXAMPLES_LIMIT``). ``ok`` None: told, not judged."""
+    """A sentence that must be true, and its violations (at most ``EXAMPLES_LIMIT``). ``ok`` None: informative."""
 
     name: str
     sentence: str
@@ -25,24 +25,24 @@ class CheckResult:
 
 
 async def check_integrity(conn: Connection, legacy_schema: str = "public") -> list[CheckResult]:
-    """All answers. Reads only; each sentence in a transaction of its own, so a running daemon is not held up.
+    """Run all checks. They only read, each in its own transaction, so that a running daemon is not blocked.
 
-    ``conn`` may take the role zapline_engine; give it a statement timeout that suits the size of the tables.
+    ``conn`` may set the role zapline_engine; its statement timeout must suit the size of the tables.
     """
-    answers = [await _migrations(conn)]
+    results = [await _migrations(conn)]
     if await schema_state(conn) is not SchemaState.MISSING:
-        # Without an explicit policy even the owner would see no rows, and everything would look well.
+        # Without a policy even the owner would see no rows, and every check would pass.
         await conn.execute("set role zapline_engine")
         for statement in _SQL:
             found = tuple(row.found for row in await _SQL.rows(conn, statement.name, most=EXAMPLES_LIMIT))
-            ok = None if statement.name in _TOLD_ONLY else not found
-            answers.append(CheckResult(statement.name, statement.sentence, ok, found))
+            ok = None if statement.name in _INFORMATIVE else not found
+            results.append(CheckResult(statement.name, statement.sentence, ok, found))
         await conn.execute("reset role")
-    return answers + await _legacy(conn, legacy_schema)
+    return results + await _legacy(conn, legacy_schema)
 
 
-def failed_checks(answers: Sequence[CheckResult]) -> list[CheckResult]:
-    return [answer for answer in answers if answer.ok is False]
+def failed_checks(results: Sequence[CheckResult]) -> list[CheckResult]:
+    return [result for result in results if result.ok is False]
 
 
 async def _migrations(conn: Connection) -> CheckResult:

@@ -1,4 +1,4 @@
-"""Reads dead letters, and marks those that were given to their unit again or given up."""
+"""Reads dead letters, and marks those that were processed again or given up."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +14,7 @@ _SQL = Queries(__name__)
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A dead letter. ``raw``: its body, where it was asked for and kept; ``has_raw``: whether it was kept."""
+    """A webhook that could not be used. ``has_raw``: its body is stored; ``raw``: the body, where it was read."""
 
     id: int
     unit_id: UnitId
@@ -30,19 +30,22 @@ class DeadLetter:
     raw: bytes | None = None
 
 
-async def list_dead_letters(conn: Connection, unit: UUID | None, before: int | None, limit: int) -> list[DeadLetter]:
-    """The newest first, of one unit or of all, before an id. Without bodies."""
-    rows = await _SQL.rows(conn, "list_dead_letters", unit_id=unit, before=before, limit=limit)
-    return [_letter(row, None) for row in rows]
+async def list_dead_letters(
+    conn: Connection, unit: UUID | None, before: int | None, limit: int, *, only_open: bool = False
+) -> list[DeadLetter]:
+    """A page without bodies, newest first, of one unit or of all, before an id."""
+    arguments = {"unit_id": unit, "before": before, "limit": limit, "only_open": only_open}
+    rows = await _SQL.rows(conn, "list_dead_letters", **arguments)
+    return [_dead_letter(row, None) for row in rows]
 
 
 async def get_dead_letter(conn: Connection, id: int, unit: UUID | None = None) -> DeadLetter | None:
-    """One, with its body; of this unit, where one is named."""
+    """One dead letter with its body; only of this unit, where one is given."""
     row = await _SQL.one(conn, "get_dead_letter", id=id, unit_id=unit)
-    return _letter(row, row.raw) if row is not None else None
+    return _dead_letter(row, row.raw) if row is not None else None
 
 
-def _letter(row: Any, raw: bytes | None) -> DeadLetter:
+def _dead_letter(row: Any, raw: bytes | None) -> DeadLetter:
     return DeadLetter(
         id=row.id,
         unit_id=UnitId(row.unit_id),
@@ -60,10 +63,10 @@ def _letter(row: Any, raw: bytes | None) -> DeadLetter:
 
 
 async def give_up(conn: Connection, unit: UUID, id: int) -> bool:
-    """A person leaves a letter alone; False where the unit has none of this id."""
-    return await _SQL.one(conn, "give_up_letter", unit_id=unit, id=id) is not None
+    """Mark a dead letter as given up; False where the unit has none of this id."""
+    return await _SQL.one(conn, "give_up", unit_id=unit, id=id) is not None
 
 
 async def mark_revived(conn: Connection, id: int) -> None:
-    """Remember that the letter was given to its unit again."""
+    """Mark a dead letter as processed again."""
     await _SQL.execute(conn, "mark_revived", id=id)

@@ -1,4 +1,4 @@
-"""Stores who wants no campaigns: by their own word, in the recorder's transaction, or by a person's."""
+"""Stores opt-outs from campaigns, by a contact's own message or by a person's command."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -21,12 +21,12 @@ from zapline.sql.postgres.row_level_security import unit_scope
 
 _SQL = Queries(__name__)
 _CONFIRMED_WITHIN = 86_400.0
-"""Seconds after which nobody waits for the confirmation any more."""
+"""Seconds after which a confirmation expires."""
 
 
 @dataclass(frozen=True, slots=True)
 class Suppression:
-    """Somebody who wants no campaigns. ``phone`` None: only a LID is known, and a person must find out whose."""
+    """A contact that wants no campaigns. ``phone`` None: only a LID is known, and a person must identify it."""
 
     canonical: str
     reason: str
@@ -39,22 +39,22 @@ class Suppression:
 
 
 async def record_opt_outs(conn: Connection, rows: Sequence[Row]) -> dict[UnitId, int]:
-    """Suppress these contacts for campaigns; how many of each unit are new.
+    """Suppress these contacts for campaigns; returns how many are new in each unit.
 
-    What lies ready for them in campaigns is taken back. A row's ``confirmation`` is the text that tells a new one
-    so, as a reply of the same commit; without it, or None, nothing is said: so for rows that are not live.
+    Their queued campaign messages are cancelled. A row's ``confirmation`` is a text that is queued as a reply in
+    the same commit; None, as for rows that are not live: no reply.
     """
     if not rows:
         return {}
     fresh = await _suppress(conn, rows)
-    told = [_confirmation(row) for row in fresh if row.confirmation and row.external_id]
-    if told:
-        await _SQL.execute(conn, "confirm", provider=PROVIDER, rows=as_json(told))
+    replies = [_confirmation(row) for row in fresh if row.confirmation and row.external_id]
+    if replies:
+        await _SQL.execute(conn, "enqueue_confirmations", provider=PROVIDER, rows=as_json(replies))
     return dict(Counter(UnitId(row.unit_id) for row in fresh))
 
 
 async def _suppress(conn: Connection, rows: Sequence[Row]) -> list[Any]:
-    return await _SQL.rows(conn, "suppress", rows=as_json(rows))
+    return await _SQL.rows(conn, "insert_suppressions", rows=as_json(rows))
 
 
 def _confirmation(row: Any) -> Row:
@@ -78,7 +78,7 @@ def _confirmation(row: Any) -> Row:
 
 
 async def insert_suppression(conn: Connection, unit: UnitId, canonical: str, now: float) -> bool:
-    """A person knows that somebody wants no campaigns; False where that was known. ``canonical``: phone or LID."""
+    """Suppress a contact by command; False where it is suppressed already. ``canonical``: phone or LID."""
     row: Row = {
         "unit_id": unit,
         "canonical": canonical,
@@ -90,14 +90,14 @@ async def insert_suppression(conn: Connection, unit: UnitId, canonical: str, now
 
 
 async def delete_suppression(conn: Connection, unit: UnitId, canonical: str) -> bool:
-    """Somebody may be written to again, under all his names; False where he always could."""
-    return bool(await _SQL.rows(conn, "release", unit_id=unit, canonical=canonical))
+    """Remove the suppression of a contact under all its names; False where there is none."""
+    return bool(await _SQL.rows(conn, "delete_suppression", unit_id=unit, canonical=canonical))
 
 
 async def list_suppressions(
     pool: Pool, unit: UnitId, before: tuple[datetime, str] | None, limit: int, canonical: str | None = None
 ) -> list[Suppression]:
-    """A page, the latest first, below the position ``before``; or the one of this name."""
+    """A page, latest first, after the position ``before``; or the one of this name."""
     at, last = before or (None, None)
     async with unit_scope(pool, unit) as conn:
         rows = await _SQL.rows(

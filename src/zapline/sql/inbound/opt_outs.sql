@@ -1,8 +1,8 @@
--- Who wants no campaigns.
+-- Contacts that want no campaigns.
 
--- name: suppress
--- Contacts that want no more campaigns, by their own word or a person's; what lies ready for them in campaigns is
--- taken back. Rows back: those that are new, with the conversation and the name that they go by.
+-- name: insert_suppressions
+-- Suppresses contacts that want no more campaigns, by their own message or a person's command; cancels their queued
+-- campaign messages. Returns the new ones, with the root of their conversation.
 with asked as (
     select distinct on (r.unit_id, r.canonical) r.*
       from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, canonical text, conversation_id uuid, address text,
@@ -37,8 +37,8 @@ select known.unit_id, known.canonical, known.root_id, known.root, known.address,
        known.confirmation, known.received_at
   from known join fresh using (unit_id, canonical);
 
--- name: confirm
--- Each of them is told so, once, before anything else is sent.
+-- name: enqueue_confirmations
+-- Queues the confirmation of an opt-out, once, as a reply.
 with r as (
     select * from jsonb_to_recordset(%(rows)s) as r(
         message_id uuid, unit_id uuid, client_id text, conversation_id uuid, recipient text, address text, body text,
@@ -57,8 +57,8 @@ select r.message_id, r.unit_id, r.conversation_id, 'reply', r.recipient, r.addre
        decode(r.digest, 'hex'), to_timestamp(r.at), to_timestamp(r.expires_at)
   from r join message on message.id = r.message_id;
 
--- name: release
--- Somebody may be written to again, under whatever name he is known: a phone, and the LIDs that are his.
+-- name: delete_suppression
+-- Removes the suppression of a contact under all its names: a phone, and its LIDs.
 with named as (
     select k.canonical, coalesce(c.merged_into, c.id) as root
       from zapline.contacts k
@@ -77,7 +77,7 @@ delete from zapline.suppressions s
 returning s.canonical;
 
 -- name: list_suppressions
--- Who wants no campaigns, the latest first. A LID whose phone nobody knows needs a person.
+-- A page of suppressed contacts, latest first. A LID without a known phone needs a person.
 select s.canonical, s.reason, s.word, s.external_id, s.created_at,
        coalesce(r.phone, case when s.canonical like '+%%' then s.canonical end) as phone, k.lid,
        coalesce(r.name, k.name) as name

@@ -1,4 +1,4 @@
-"""Reads and writes hooks and what is to be delivered to them; the triggers of the schema fill the latter."""
+"""Stores webhooks to the CRM and their deliveries, which the triggers of the schema insert."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _SQL = Queries(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """A hook as it is shown. ``previous_until``: until when the key before signs too."""
+    """A hook with counts. ``previous_until``: until when the previous key signs, too."""
 
     id: UUID
     unit_id: UUID
@@ -41,7 +41,7 @@ class Hook:
 
 @dataclass(frozen=True, slots=True)
 class HookDelivery:
-    """A delivery as it is shown; ``seq`` is its place in the order in which things happened."""
+    """A delivery as lists show it; ``seq`` is the order of the events."""
 
     id: UUID
     seq: int
@@ -58,9 +58,9 @@ class HookDelivery:
 
 @dataclass(frozen=True, slots=True)
 class ActiveHook:
-    """A hook that is delivered to. ``previous_until`` in UTC seconds.
+    """A hook that gets deliveries. ``previous_until`` in UTC seconds.
 
-    ``wait``: seconds until something is due; None: nothing waits.
+    ``wait``: seconds until a delivery is due; None: nothing is queued.
     """
 
     id: UUID
@@ -72,13 +72,13 @@ class ActiveHook:
 
     @property
     def host(self) -> str:
-        """With its port, as a request names it."""
+        """The host with its port, as in a request."""
         return self.url.split("/")[2]
 
 
 @dataclass(frozen=True, slots=True)
 class DueDelivery:
-    """A delivery that is to be made now."""
+    """A delivery that is due."""
 
     id: UUID
     unit: UnitId
@@ -91,7 +91,7 @@ class DueDelivery:
 
 @dataclass(frozen=True, slots=True)
 class HookTotals:
-    """``oldest``: when the first of those that wait happened. ``dead``: of a day. ``disabled``: because they failed."""
+    """``oldest``: time of the first waiting event. ``dead``: within a day. ``disabled``: hooks disabled by failures."""
 
     waiting: int = 0
     oldest: float | None = None
@@ -100,23 +100,23 @@ class HookTotals:
     disabled: int = 0
 
 
-# -- asked for by people ---------------------------------------------------------------------------------------
+# -- commands and lists ---------------------------------------------------------------------------------------
 
 
 async def insert_hook(conn: Connection, unit: UnitId, id: UUID, url: str, events: Sequence[str], most: int) -> bool:
-    """Make a hook; False where the unit has ``most`` already."""
-    asked = {"id": id, "unit_id": unit, "url": url, "events": list(events), "most": most}
-    return await _SQL.one(conn, "insert_hook", **asked) is not None
+    """Create a hook; False where the unit has ``most`` already."""
+    arguments = {"id": id, "unit_id": unit, "url": url, "events": list(events), "most": most}
+    return await _SQL.one(conn, "insert_hook", **arguments) is not None
 
 
 async def find_hook(conn: Connection, unit: UnitId, id: UUID) -> Hook | None:
-    """One hook of the unit, over any connection that may see it."""
-    found = await _SQL.one(conn, "list_hooks", unit_id=unit, id=id)
-    return Hook(*found) if found is not None else None
+    """One hook of the unit, over any connection that may read it."""
+    row = await _SQL.one(conn, "list_hooks", unit_id=unit, id=id)
+    return Hook(*row) if row is not None else None
 
 
 async def list_hooks(pool: Pool, unit: UnitId) -> list[Hook]:
-    """All hooks of the unit, the first made first."""
+    """All hooks of the unit, oldest first."""
     async with unit_scope(pool, unit) as conn:
         return [Hook(*row) for row in await _SQL.rows(conn, "list_hooks", unit_id=unit, id=None)]
 
@@ -130,10 +130,10 @@ async def load_hook(pool: Pool, unit: UnitId, id: UUID) -> Hook | None:
 async def list_deliveries(
     pool: Pool, unit: UnitId, hook: UUID, state: str | None, before: int | None, limit: int
 ) -> list[HookDelivery]:
-    """A page, latest first, below the place ``before``; in one state, or in all."""
-    asked = {"unit_id": unit, "hook": hook, "state": state, "before": before, "limit": limit}
+    """A page, latest first, below the ``seq`` ``before``; in one state, or in all."""
+    arguments = {"unit_id": unit, "hook": hook, "state": state, "before": before, "limit": limit}
     async with unit_scope(pool, unit) as conn:
-        return [HookDelivery(*row) for row in await _SQL.rows(conn, "list_deliveries", **asked)]
+        return [HookDelivery(*row) for row in await _SQL.rows(conn, "list_deliveries", **arguments)]
 
 
 async def delete_hook(conn: Connection, unit: UnitId, id: UUID) -> bool:
@@ -141,24 +141,24 @@ async def delete_hook(conn: Connection, unit: UnitId, id: UUID) -> bool:
 
 
 async def rotate_key(conn: Connection, unit: UnitId, id: UUID, until: float) -> int | None:
-    """The number of the new key; None where there is no such hook."""
+    """Returns the generation of the new key; None where there is no such hook."""
     row = await _SQL.one(conn, "rotate_key", unit_id=unit, id=id, until=until)
     return row.key_generation if row is not None else None
 
 
 async def enable_hook(conn: Connection, unit: UnitId, id: UUID) -> bool:
-    return await _SQL.one(conn, "enable", unit_id=unit, id=id) is not None
+    return await _SQL.one(conn, "enable_hook", unit_id=unit, id=id) is not None
 
 
 async def insert_test_delivery(conn: Connection, unit: UnitId, id: UUID) -> UUID | None:
-    """The id of the delivery; None where there is no such hook, or it is disabled."""
-    row = await _SQL.one(conn, "insert_test", unit_id=unit, id=id)
+    """Returns the id of the delivery; None where there is no such hook, or it is disabled."""
+    row = await _SQL.one(conn, "insert_test_delivery", unit_id=unit, id=id)
     return row.id if row is not None else None
 
 
 async def replay_delivery(conn: Connection, unit: UnitId, hook: UUID, id: UUID) -> bool:
-    """Make it once more; False where it has not ended, or is none."""
-    return await _SQL.one(conn, "replay_one", unit_id=unit, hook=hook, id=id) is not None
+    """Queue an ended delivery again; False where it has not ended, or does not exist."""
+    return await _SQL.one(conn, "replay_delivery", unit_id=unit, hook=hook, id=id) is not None
 
 
 async def has_delivery(conn: Connection, unit: UnitId, hook: UUID, id: UUID) -> bool:
@@ -166,7 +166,7 @@ async def has_delivery(conn: Connection, unit: UnitId, hook: UUID, id: UUID) -> 
 
 
 async def replay_dead(conn: Connection, unit: UnitId, hook: UUID, since: float, limit: int) -> int:
-    """Make the dead ones since a time (UTC seconds) once more; how many, at most ``limit``."""
+    """Queue at most ``limit`` dead deliveries since a time (UTC seconds) again; returns how many."""
     return await _SQL.execute(conn, "replay_dead", unit_id=unit, hook=hook, since=since, limit=limit)
 
 
@@ -174,7 +174,7 @@ async def replay_dead(conn: Connection, unit: UnitId, hook: UUID, since: float, 
 
 
 async def list_active_hooks(conn: Connection, now: float) -> list[ActiveHook]:
-    """Every hook that is delivered to."""
+    """Every active hook."""
     return [
         ActiveHook(
             row.id,
@@ -184,13 +184,13 @@ async def list_active_hooks(conn: Connection, now: float) -> list[ActiveHook]:
             row.previous_until,
             row.wait,
         )
-        for row in await _SQL.rows(conn, "due_hooks", now=now)
+        for row in await _SQL.rows(conn, "list_active_hooks", now=now)
     ]
 
 
 async def list_due_deliveries(conn: Connection, hook: UUID, now: float, limit: int) -> list[DueDelivery]:
-    """What is due for a hook, in the order in which it happened."""
-    rows = await _SQL.rows(conn, "next_deliveries", hook=hook, now=now, limit=limit)
+    """The due deliveries of a hook, in the order of their events."""
+    rows = await _SQL.rows(conn, "list_due_deliveries", hook=hook, now=now, limit=limit)
     return [
         DueDelivery(row.id, UnitId(row.unit_id), row.event, row.subject, row.facts, row.tries, row.created_at)
         for row in rows
@@ -198,51 +198,54 @@ async def list_due_deliveries(conn: Connection, hook: UUID, now: float, limit: i
 
 
 async def load_messages(conn: Connection, unit: UnitId, ids: Sequence[UUID]) -> dict[UUID, Any]:
-    """Rows of messages as they are told, by id; those that are gone are left out."""
+    """Rows of messages for event payloads, by id; missing ones are left out."""
     return {row.id: row for row in await _SQL.rows(conn, "load_messages", unit_id=unit, ids=list(ids))}
 
 
 async def store_success(conn: Connection, hook: UUID, id: UUID, status: int) -> None:
-    await _SQL.execute(conn, "delivered", hook=hook, id=id, status=status)
+    await _SQL.execute(conn, "store_success", hook=hook, id=id, status=status)
 
 
 async def store_failure(
     conn: Connection, hook: UUID, id: UUID, *, status: int | None, error: str, wait: float | None, now: float
 ) -> float | None:
-    """It is tried again after ``wait``, or never more (None). Since when the hook has failed; None: it is gone."""
-    said = {"status": status, "error": error, "wait": wait, "now": now}
-    row = await _SQL.one(conn, "not_delivered", hook=hook, id=id, **said)
+    """Try the delivery again after ``wait`` seconds, or never (None).
+
+    Returns since when the hook has been failing; None: it does not exist any more.
+    """
+    result = {"status": status, "error": error, "wait": wait, "now": now}
+    row = await _SQL.one(conn, "store_failure", hook=hook, id=id, **result)
     return row.failing_since if row is not None else None
 
 
 async def bury_delivery(conn: Connection, hook: UUID, id: UUID, error: str) -> None:
-    await _SQL.execute(conn, "drop_delivery", hook=hook, id=id, error=error)
+    await _SQL.execute(conn, "bury_delivery", hook=hook, id=id, error=error)
 
 
 async def make_waiting_due(conn: Connection, hook: UUID, now: float) -> int:
-    """What waits is due now; how many."""
-    return await _SQL.execute(conn, "hurry", hook=hook, now=now)
+    """Make waiting deliveries due now; returns how many."""
+    return await _SQL.execute(conn, "make_waiting_due", hook=hook, now=now)
 
 
 async def disable_hook(conn: Connection, hook: UUID, reason: str) -> None:
-    """Deliver to it no more; ``bury_waiting`` ends what waits for it."""
-    await _SQL.execute(conn, "disable", hook=hook, reason=reason)
+    """Stop deliveries to a hook; ``bury_waiting`` ends the queued ones."""
+    await _SQL.execute(conn, "disable_hook", hook=hook, reason=reason)
 
 
 async def bury_waiting(conn: Connection, limit: int) -> int:
-    """Bury what waits for hooks that are served no more; how many, at most ``limit``."""
-    return await _SQL.execute(conn, "end_waiting", limit=limit)
+    """Make at most ``limit`` queued deliveries of disabled hooks dead; returns how many."""
+    return await _SQL.execute(conn, "bury_waiting", limit=limit)
 
 
 async def prune_deliveries(conn: Connection, delivered_days: float, dead_days: float, limit: int) -> int:
-    """Delete what ended so long ago, and what is left of deleted hooks; how many, of each at most ``limit``."""
-    left = await _SQL.execute(conn, "prune_deleted", limit=limit)
-    if not left:
-        await _SQL.execute(conn, "forget_deleted")
+    """Delete old deliveries, and those of deleted hooks, at most ``limit`` of each; returns how many."""
+    deleted = await _SQL.execute(conn, "prune_deleted", limit=limit)
+    if not deleted:
+        await _SQL.execute(conn, "prune_deleted_hooks")
     days = {"delivered_days": delivered_days, "dead_days": dead_days}
-    return left + await _SQL.execute(conn, "prune", **days, limit=limit)
+    return deleted + await _SQL.execute(conn, "prune_deliveries", **days, limit=limit)
 
 
 async def count_deliveries(conn: Connection) -> HookTotals:
-    row = await _SQL.one(conn, "totals")
+    row = await _SQL.one(conn, "count_deliveries")
     return HookTotals(*row)

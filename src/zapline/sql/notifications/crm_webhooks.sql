@@ -1,8 +1,7 @@
--- Webhooks to the CRM: hooks, and the deliveries that wait for them. What fills the deliveries are the triggers of
--- migration 0004.
+-- Webhooks to the CRM: hooks and their deliveries. The triggers of migration 0004 insert the deliveries.
 
 -- name: insert_hook
--- A new hook, unless the unit has as many as it may.
+-- A new hook, unless the unit has as many as allowed.
 insert into zapline.hooks (id, unit_id, url, events)
 select %(id)s, %(unit_id)s, %(url)s, %(events)s
  where (select count(*) from zapline.hooks
@@ -10,7 +9,7 @@ select %(id)s, %(unit_id)s, %(url)s, %(events)s
 returning id;
 
 -- name: list_hooks
--- The hooks of a unit, or one of them, with what waits for each and what is dead.
+-- The hooks of a unit, or one of them, with the counts of waiting and dead deliveries.
 select h.id, h.unit_id, h.url, h.events, h.key_generation, h.previous_until, h.created_at, h.failing_since,
        h.disabled_at, h.disabled_reason, w.waiting, w.oldest,
        (select count(*) from zapline.hook_deliveries d where d.hook_id = h.id and d.state = 'dead') as dead
@@ -23,35 +22,35 @@ select h.id, h.unit_id, h.url, h.events, h.key_generation, h.previous_until, h.c
  order by h.created_at, h.id;
 
 -- name: delete_hook
--- A hook goes; its rows go later, in parts. To delete it at once would lock out, and then refuse, whoever stores a fact
--- at that moment and has seen it still.
+-- Deletes a hook; its rows are deleted later, a part at a time. An immediate delete would block, and then fail,
+-- transactions that have read the hook and insert a delivery.
 update zapline.hooks set disabled_at = now(), disabled_reason = 'deleted', url = ''
  where id = %(id)s and unit_id = %(unit_id)s and disabled_reason is distinct from 'deleted'
 returning id;
 
 -- name: rotate_key
--- The next key; the one before signs too for a while.
+-- The next key generation; the previous key signs, too, for a while.
 update zapline.hooks
    set key_generation = key_generation + 1, previous_until = to_timestamp(%(until)s)
  where id = %(id)s and unit_id = %(unit_id)s and disabled_reason is distinct from 'deleted'
 returning key_generation;
 
--- name: enable
--- A hook that was disabled is served again; what fails from now on counts from now on.
+-- name: enable_hook
+-- Enables a disabled hook; failures count from now on.
 update zapline.hooks
    set disabled_at = null, disabled_reason = null, failing_since = null
  where id = %(id)s and unit_id = %(unit_id)s and disabled_reason is distinct from 'deleted'
 returning id;
 
--- name: insert_test
--- A delivery that says nothing but that it arrives.
+-- name: insert_test_delivery
+-- A test delivery without content.
 insert into zapline.hook_deliveries (hook_id, unit_id, event)
 select h.id, h.unit_id, 'hook.test' from zapline.hooks h
  where h.id = %(id)s and h.unit_id = %(unit_id)s and h.disabled_at is null
 returning id;
 
 -- name: list_deliveries
--- Deliveries of a hook, latest first, in one state or in all, below a place.
+-- A page of a hook's deliveries, latest first, in one state or in all.
 select d.id, d.seq, d.event, d.subject, d.state, d.tries, d.due_at, d.last_status, d.last_error, d.created_at, d.ended_at
   from zapline.hook_deliveries d
  where d.hook_id = %(hook)s and d.unit_id = %(unit_id)s and (%(state)s::text is null or d.state = %(state)s)
@@ -59,15 +58,15 @@ select d.id, d.seq, d.event, d.subject, d.state, d.tries, d.due_at, d.last_statu
  order by d.seq desc
  limit %(limit)s;
 
--- name: replay_one
--- A delivery that has ended is to be made once more, under the same id. No row back: it has not ended, or is none.
+-- name: replay_delivery
+-- Queues an ended delivery again, under the same id. No row back: it has not ended, or does not exist.
 update zapline.hook_deliveries d
    set state = 'queued', tries = 0, due_at = now(), ended_at = null
  where d.id = %(id)s and d.hook_id = %(hook)s and d.unit_id = %(unit_id)s and d.state <> 'queued'
 returning d.id;
 
 -- name: replay_dead
--- The dead ones since a time are to be made once more, the oldest first.
+-- Queues dead deliveries since a time again, oldest first.
 update zapline.hook_deliveries d
    set state = 'queued', tries = 0, due_at = now(), ended_at = null
  where d.id in (select q.id from zapline.hook_deliveries q
@@ -79,17 +78,17 @@ update zapline.hook_deliveries d
 -- Whether the hook has this delivery.
 select id from zapline.hook_deliveries where id = %(id)s and hook_id = %(hook)s and unit_id = %(unit_id)s;
 
--- name: due_hooks
--- Every hook that is served, and the seconds until its next delivery is due; null where nothing waits. Deliveries are
--- stored by the server's clock: where the daemon's is behind it, nothing waits for that.
+-- name: list_active_hooks
+-- Every active hook, and the seconds until its next delivery is due; null where none is queued. Deliveries are stored
+-- by the server's clock: where the daemon's clock is behind, no delivery waits for that.
 select h.id, h.unit_id, h.url, h.key_generation, extract(epoch from h.previous_until)::float8 as previous_until,
        (select extract(epoch from min(d.due_at) - greatest(now(), to_timestamp(%(now)s)))::float8
           from zapline.hook_deliveries d where d.hook_id = h.id and d.state = 'queued') as wait
   from zapline.hooks h
  where h.disabled_at is null;
 
--- name: next_deliveries
--- What is due for a hook, in the order in which it happened.
+-- name: list_due_deliveries
+-- The due deliveries of a hook, in the order of their events.
 select d.id, d.unit_id, d.event, d.subject, d.facts, d.tries, extract(epoch from d.created_at)::float8 as created_at
   from zapline.hook_deliveries d
  where d.hook_id = %(hook)s and d.state = 'queued' and d.due_at <= greatest(now(), to_timestamp(%(now)s))
@@ -97,7 +96,7 @@ select d.id, d.unit_id, d.event, d.subject, d.facts, d.tries, extract(epoch from
  limit %(limit)s;
 
 -- name: load_messages
--- Messages as they are told: what a deleted one said is left out.
+-- Messages as event payloads need them, without the content of deleted ones.
 select m.id, m.unit_id, m.seq, coalesce(c.merged_into, c.id) as conversation_id, k.canonical, k.phone, m.external_id,
        m.client_message_id, m.from_me, m.kind,
        case when m.deleted_at is null then coalesce(m.edited_body, m.body) end as body,
@@ -112,16 +111,17 @@ select m.id, m.unit_id, m.seq, coalesce(c.merged_into, c.id) as conversation_id,
   left join zapline.outbox o on m.client_message_id is not null and o.message_id = m.id
  where m.unit_id = %(unit_id)s and m.id = any(%(ids)s);
 
--- name: delivered
--- The CRM has taken it, so the hook does not fail.
+-- name: store_success
+-- The CRM has accepted a delivery, so the hook is not failing.
 with done as (
     update zapline.hook_deliveries
        set state = 'delivered', tries = tries + 1, last_status = %(status)s, last_error = null, ended_at = now()
      where id = %(id)s and hook_id = %(hook)s and state = 'queued')
 update zapline.hooks set failing_since = null where id = %(hook)s and failing_since is not null;
 
--- name: not_delivered
--- It is tried again after so many seconds, or never more (none). Since when the hook has failed is told.
+-- name: store_failure
+-- A failed delivery is tried again after so many seconds, or is dead (null). Returns since when the hook has been
+-- failing.
 with failed as (
     update zapline.hook_deliveries
        set tries = tries + 1, last_status = %(status)s, last_error = %(error)s,
@@ -132,24 +132,24 @@ with failed as (
 update zapline.hooks set failing_since = coalesce(failing_since, to_timestamp(%(now)s)) where id = %(hook)s
 returning extract(epoch from failing_since)::float8 as failing_since;
 
--- name: drop_delivery
--- What it was about is not there any more.
+-- name: bury_delivery
+-- The subject of the delivery does not exist any more.
 update zapline.hook_deliveries
    set state = 'dead', last_error = %(error)s, ended_at = now()
  where id = %(id)s and hook_id = %(hook)s and state = 'queued';
 
--- name: hurry
--- The CRM answers again: what waits because it did not is due now.
+-- name: make_waiting_due
+-- The CRM responds again: makes waiting deliveries due.
 update zapline.hook_deliveries set due_at = to_timestamp(%(now)s)
  where hook_id = %(hook)s and state = 'queued' and due_at > to_timestamp(%(now)s);
 
--- name: disable
--- The hook is served no more.
+-- name: disable_hook
+-- Disables a hook.
 update zapline.hooks set disabled_at = now(), disabled_reason = %(reason)s where id = %(hook)s and disabled_at is null;
 
--- name: end_waiting
--- What waits for hooks that are served no more is dead, a part of it, and may be replayed. Also what was stored by whoever
--- had seen the hook served and committed only after its end.
+-- name: bury_waiting
+-- Makes a part of the queued deliveries of disabled hooks dead; they may be replayed. Also those whose transaction had
+-- read the active hook and committed later.
 update zapline.hook_deliveries d
    set state = 'dead', ended_at = now(),
        last_error = coalesce(d.last_error, case when h.disabled_reason = 'unit_archived' then h.disabled_reason
@@ -161,29 +161,29 @@ update zapline.hook_deliveries d
                  limit %(limit)s);
 
 -- name: prune_deleted
--- Deliveries of hooks that were deleted, a part of them.
+-- Deletes a part of the deliveries of deleted hooks.
 delete from zapline.hook_deliveries
  where id in (select d.id from zapline.hooks h join zapline.hook_deliveries d on d.hook_id = h.id
                where h.disabled_reason = 'deleted'
                limit %(limit)s);
 
--- name: forget_deleted
--- Hooks that were deleted, once nothing refers to them and nobody can have them in view any more.
+-- name: prune_deleted_hooks
+-- Deletes deleted hooks that no delivery refers to, and that no transaction can have read as active.
 delete from zapline.hooks h
  where h.disabled_reason = 'deleted' and h.disabled_at < now() - interval '1 hour'
    and not exists (select from zapline.hook_deliveries d where d.hook_id = h.id);
 
--- name: prune
--- Deliveries that ended long ago, a part of them.
+-- name: prune_deliveries
+-- Deletes a part of the deliveries that ended long ago.
 delete from zapline.hook_deliveries
  where id in (select id from zapline.hook_deliveries
                where (state = 'delivered' and ended_at < now() - %(delivered_days)s * interval '1 day')
                   or (state = 'dead' and ended_at < now() - %(dead_days)s * interval '1 day')
                limit %(limit)s);
 
--- name: totals
--- How many wait and since when, how many died within a day, and how many hooks were disabled because they failed. What was
--- about something that is gone, or of a closed unit, nobody misses.
+-- name: count_deliveries
+-- Counts of waiting deliveries, of those that died within a day, and of hooks that are active or were disabled by
+-- failures. Deliveries of missing subjects and archived units do not count.
 select w.waiting, w.oldest,
        (select count(*) from zapline.hook_deliveries
          where state = 'dead' and ended_at > now() - interval '1 day'

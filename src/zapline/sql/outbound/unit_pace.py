@@ -57,7 +57,7 @@ async def read_pace(conn: Connection, unit: UnitId) -> PaceLimits | None:
     row = await load_pace(conn, unit)
     if row is None:
         return None
-    return PaceLimits.given(
+    return PaceLimits.from_stored(
         ZoneInfo(row.time_zone),
         per_minute=row.per_minute,
         burst=row.burst,

@@ -12,7 +12,7 @@ from zapline.domain.errors import LocalError
 from zapline.sql.postgres.connection import Connection
 
 _LOCK = 0x7A61706D696772
-"""Key of the migrations' own lock: not the daemon's, which may run meanwhile (migrations are additive)."""
+"""Key of the migrations' lock. Not the daemon's lock: it may run meanwhile, since migrations are additive."""
 _FILE = re.compile(r"(\d{4})_(\w+)\.sql")
 _TABLE = """
 create schema if not exists zapline;
@@ -25,11 +25,11 @@ create table if not exists zapline.schema_migrations (
 
 
 class MigrationRefused(LocalError):
-    """The database's migrations are not those of this program; the text says what to do."""
+    """The database's migrations are not those of this program; the message says what to do."""
 
 
 class SchemaState(Enum):
-    """Whether the schema is one that this program can write to."""
+    """Whether this program can write to the schema."""
 
     FITS = "fits"
     """As expected, or newer: migrations are additive."""
@@ -51,36 +51,36 @@ class Migration:
 @cache
 def migrations() -> tuple[Migration, ...]:
     """The program's migrations in order."""
-    found = []
+    listed = []
     for file in resources.files("zapline.sql").joinpath("migrations").iterdir():
-        named = _FILE.fullmatch(file.name)
-        if named:
-            found.append(Migration(int(named[1]), named[2], file.read_text("utf-8")))
-    return tuple(sorted(found, key=lambda migration: migration.number))
+        matched = _FILE.fullmatch(file.name)
+        if matched:
+            listed.append(Migration(int(matched[1]), matched[2], file.read_text("utf-8")))
+    return tuple(sorted(listed, key=lambda migration: migration.number))
 
 
 async def applied_checksums(conn: Connection) -> dict[int, str]:
-    """Checksums of the applied migrations by number; empty where there are none."""
-    row = await conn.fetch_one("select to_regclass('zapline.schema_migrations') is not null as there")
-    if row is None or not row.there:
+    """Checksums of the applied migrations by number."""
+    row = await conn.fetch_one("select to_regclass('zapline.schema_migrations') is not null as exists")
+    if row is None or not row.exists:
         return {}
     rows = await conn.fetch("select number, checksum from zapline.schema_migrations")
-    return {found.number: found.checksum for found in rows}
+    return {row.number: row.checksum for row in rows}
 
 
 async def schema_state(conn: Connection) -> SchemaState:
-    """Whether this program may write to the database as it is."""
+    """Whether the database has the schema that this program needs."""
     known = await applied_checksums(conn)
     if not known:
         return SchemaState.MISSING
     return SchemaState.FITS if max(known) >= migrations()[-1].number else SchemaState.OLD
 
 
-async def migrate(conn: Connection, tell: Callable[[str], None]) -> int:
-    """Apply what is missing; returns how many. ``conn`` belongs to the owner of the schema.
+async def migrate(conn: Connection, report: Callable[[str], None]) -> int:
+    """Apply the missing migrations and return how many. ``conn`` belongs to the owner of the schema.
 
-    Each migration is one transaction. Raises MigrationRefused where an applied migration reads differently
-    here, or another process migrates at this moment.
+    Each migration is one transaction. Raises MigrationRefused where an applied migration has another text
+    here, or another process is migrating.
     """
     if not await conn.try_advisory_lock(_LOCK):
         raise MigrationRefused("another process migrates this database just now; try again in a moment")
@@ -101,6 +101,6 @@ async def migrate(conn: Connection, tell: Callable[[str], None]) -> int:
                 "insert into zapline.schema_migrations (number, name, checksum) values (%s, %s, %s)",
                 (migration.number, migration.name, migration.checksum),
             )
-        tell(f"applied {migration.number:04} {migration.name}")
+        report(f"applied {migration.number:04} {migration.name}")
         done += 1
     return done

@@ -1,4 +1,4 @@
-"""Lends out a bounded number of database connections, and drops those that the server has left."""
+"""Lends a bounded number of database connections, and drops those that the server has closed."""
 
 import copy
 from collections import deque
@@ -28,7 +28,7 @@ class PoolStatistics:
 
 
 class _Waiter:
-    """A task in the queue: it is woken with a connection or with an error."""
+    """A waiting task, which is woken with a connection or an error."""
 
     __slots__ = ("connection", "error", "woken")
 
@@ -43,10 +43,9 @@ class _Waiter:
 
 
 class Pool:
-    """Made by ``Pool.open``. Connections are opened when they are needed, so the database may be down.
+    """Created by ``Pool.open``. Connections are opened when they are needed, so the database may be down.
 
-    What a user sets on a session (locks, settings, listening) stays with the connection: use
-    ``driver.connect`` for such things.
+    Session state (locks, settings, listening) stays with the connection, so use ``connect`` for that.
     """
 
     def __init__(self, nursery: trio.Nursery, url: str, size: int, patience: float, options: ConnectOptions) -> None:
@@ -56,7 +55,7 @@ class Pool:
         self._patience = patience
         self._options = options
         self._idle: list[Connection] = []
-        self._waiters: deque[_Waiter] = deque()  # bounded by the tasks that call, each for its patience
+        self._waiters: deque[_Waiter] = deque()  # bounded by the calling tasks, each with a timeout
         self._in_use = self._opening = 0
         self._opened = self._dropped = self._timeouts = 0
         self._closing = False
@@ -68,8 +67,8 @@ class Pool:
     ) -> AsyncIterator[Self]:
         """``patience``: seconds that ``connection()`` waits. ``options`` are those of ``connect``.
 
-        At the end all idle connections are closed, and those lent out when they come back. Errors of the
-        body leave in an ``ExceptionGroup``, as from any nursery.
+        At the end idle connections are closed, and borrowed ones when they are returned. Errors of the body
+        are raised in an ``ExceptionGroup``, as from any nursery.
         """
         async with trio.open_nursery() as nursery:
             pool = cls(nursery, url, size, patience, options)
@@ -81,10 +80,10 @@ class Pool:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """Borrow one; waits at most ``patience`` seconds, first come first served.
+        """Borrow a connection; waits at most ``patience`` seconds, first come first served.
 
-        Raises ``DatabaseUnavailable`` when none came free in time or the server refuses, and
-        ``StatementFailed`` when the role may not be taken.
+        Raises ``DatabaseUnavailable`` when none is free in time or the server refuses, and
+        ``StatementFailed`` when the role cannot be set.
         """
         connection = self._take_idle() or await self._wait_for_one()
         try:
@@ -107,7 +106,7 @@ class Pool:
 
     def _take_idle(self) -> Connection | None:
         if self._waiters:
-            return None  # they were here first
+            return None  # waiting tasks come first
         while self._idle:
             connection = self._idle.pop()
             if connection.is_alive():
@@ -139,7 +138,7 @@ class Pool:
         raise DatabaseUnavailable(f"no database connection came free within {self._patience:g} s")
 
     def _put_back(self, connection: Connection) -> None:
-        if connection.lost:  # the server went away: the idle ones are as dead
+        if connection.lost:  # the server has gone, so idle connections are closed, too
             self._drop_idle()
         if self._closing or not connection.clean:
             connection.abort()
@@ -152,7 +151,7 @@ class Pool:
             self._idle.append(connection)
 
     def _open_if_wanted(self) -> None:
-        """Opening happens in a task of its own, so that a caller's deadline does not waste it."""
+        """Open connections in tasks of their own, so that a caller's deadline does not interrupt this."""
         room = self._size - self._in_use - self._opening - len(self._idle)
         missing = len(self._waiters) - self._opening
         if self._closing:
@@ -173,7 +172,7 @@ class Pool:
             self._opened += 1
             self._put_back(connection)
         elif self._in_use == 0:
-            # Nothing that could come back to them: no use in waiting. Else their patience decides.
+            # No connection can be returned to the waiting tasks; otherwise their timeout decides.
             while self._waiters:
                 self._waiters.popleft().wake(error=copy.copy(error))
 

@@ -1,4 +1,4 @@
-"""Transactions of the API's role: each sees the rows of one unit, or says that it acts for an administrator."""
+"""Opens transactions of the API's role, which see the rows of one unit, or of all for an administrator."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,15 +13,15 @@ _SQL = Queries(__name__)
 
 @asynccontextmanager
 async def unit_scope(pool: Pool, unit: UnitId) -> AsyncIterator[Connection]:
-    """A transaction that sees the rows of this unit and of no other. Raises DatabaseUnavailable."""
+    """A transaction that sees only the rows of this unit. Raises DatabaseUnavailable."""
     async with pool.connection() as conn, conn.transaction():
-        await _SQL.execute(conn, "enter_unit", unit_id=str(unit))
+        await _SQL.execute(conn, "set_unit", unit_id=str(unit))
         yield conn
 
 
 @asynccontextmanager
 async def admin_scope(pool: Pool) -> AsyncIterator[Connection]:
-    """A transaction that sees the rows of all units: for what an administrator asked, and for nothing else."""
+    """A transaction that sees the rows of all units: for requests of administrators only."""
     async with pool.connection() as conn, conn.transaction():
-        await _SQL.execute(conn, "enter_admin")
+        await _SQL.execute(conn, "set_admin_scope")
         yield conn

@@ -1,9 +1,9 @@
--- Whose rows a transaction of the API's role sees.
+-- Which rows a transaction of the API's role sees.
 
--- name: enter_unit
--- The transaction sees one unit's rows.
+-- name: set_unit
+-- The transaction sees the rows of one unit.
 select set_config('zapline.unit', %(unit_id)s::text, true);
 
--- name: enter_admin
--- The transaction acts for an administrator and sees all units.
+-- name: set_admin_scope
+-- The transaction acts for an administrator and sees the rows of all units.
 select set_config('zapline.scope', 'admin', true);

@@ -1,4 +1,4 @@
-"""Deletes messages with all that hangs on them, in the caller's transaction; finds those that are too old."""
+"""Deletes messages with everything that refers to them, and messages older than the retention period."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,21 +14,21 @@ _SQL = Queries(__name__)
 
 @dataclass(slots=True)
 class DeletedRows:
-    """What went: rows by what they were, and under which ids files of it may be kept."""
+    """Counts of deleted rows by kind, and the external ids under which files may be cached."""
 
     counts: Counter[str] = field(default_factory=Counter)
     external_ids: list[ExternalId] = field(default_factory=list)
 
 
-async def delete_messages(conn: Connection, unit: UnitId, rows: Sequence[Any], gone: DeletedRows) -> None:
-    """Delete these messages, rows with ``id`` and ``external_id``, and what hangs on them; adds to ``gone``."""
+async def delete_messages(conn: Connection, unit: UnitId, rows: Sequence[Any], deleted: DeletedRows) -> None:
+    """Delete messages (rows with ``id``, ``external_id``) and what refers to them; adds to ``deleted``."""
     if not rows:
         return
     ids = [row.id for row in rows]
     external_ids = {row.external_id for row in rows if row.external_id is not None}
-    external_ids |= {row.external_id for row in await _SQL.rows(conn, "external_ids", ids=ids)}
+    external_ids |= {row.external_id for row in await _SQL.rows(conn, "list_external_ids", ids=ids)}
     known = sorted(external_ids)
-    counts = gone.counts
+    counts = deleted.counts
     counts["recipients"] += await _SQL.execute(conn, "freeze_recipients", ids=ids)
     counts["uploads"] += await _SQL.execute(conn, "delete_uploads", ids=ids)
     counts["attempts"] += await _SQL.execute(conn, "delete_attempts", ids=ids)
@@ -37,7 +37,7 @@ async def delete_messages(conn: Connection, unit: UnitId, rows: Sequence[Any], g
     counts["reports"] += await _SQL.execute(conn, "delete_reports", unit_id=unit, external_ids=known)
     counts["sightings"] += await _SQL.execute(conn, "delete_sightings", unit_id=unit, external_ids=known)
     counts["messages"] += await _SQL.execute(conn, "delete_messages", unit_id=unit, ids=ids)
-    gone.external_ids += [ExternalId(id) for id in known]
+    deleted.external_ids += [ExternalId(id) for id in known]
 
 
 async def delete_expired_messages(
@@ -49,45 +49,45 @@ async def delete_expired_messages(
 ) -> Counter[str]:
     """Delete some messages of a unit from before a time (UTC seconds), in one transaction; at most twice ``limit``.
 
-    What is at work stays; files go before the commit, so that a kill forgets none. Raises
+    Open messages stay. Files are deleted before the commit, so that none is left after a crash. Raises
     DatabaseUnavailable, StatementFailed.
     """
-    gone = DeletedRows()
+    deleted = DeletedRows()
     async with conn.transaction():
         for from_me in (False, True):
-            old = await _SQL.rows(conn, "find_old", unit_id=unit, from_me=from_me, before=before, limit=limit)
-            await delete_messages(conn, unit, old, gone)
-        await drop_files(unit, gone.external_ids)
-    await drop_files(unit, gone.external_ids)  # somebody may have looked at one until the commit
-    return gone.counts
+            old = await _SQL.rows(conn, "find_expired", unit_id=unit, from_me=from_me, before=before, limit=limit)
+            await delete_messages(conn, unit, old, deleted)
+        await drop_files(unit, deleted.external_ids)
+    await drop_files(unit, deleted.external_ids)  # a reader may have cached one until the commit
+    return deleted.counts
 
 
 _REST = (
-    ("letters", "delete_old_letters", True),
-    ("reactions", "delete_old_reactions", False),
-    ("recipients", "blank_old_recipients", False),
-    ("uploads", "delete_old_uploads", False),
+    ("letters", "delete_expired_dead_letters", True),
+    ("reactions", "delete_expired_reactions", False),
+    ("recipients", "blank_expired_recipients", False),
+    ("uploads", "delete_expired_uploads", False),
     ("conversations", "delete_empty_conversations", True),
-    ("conversations", "delete_empty_conversations", True),  # those into which others were merged
+    ("conversations", "delete_empty_conversations", True),  # the roots of deleted conversations
     ("identities", "delete_empty_identities", False),
     ("contacts", "delete_empty_contacts", False),
 )
 
 
 async def cancel_expired_sends(conn: Connection, unit: UnitId, before: float) -> int:
-    """End what a closed unit had still to do from before a time (UTC seconds), so that it may go; how many messages."""
-    return await _SQL.execute(conn, "end_old_work", unit_id=unit, before=before)
+    """Cancel open messages of an archived unit from before a time (UTC seconds); returns how many."""
+    return await _SQL.execute(conn, "cancel_expired_sends", unit_id=unit, before=before)
 
 
 async def delete_expired_rest(conn: Connection, unit: UnitId, before: float, limit: int) -> Counter[str]:
-    """Delete what else is that old, and who is left without anything; a transaction each."""
+    """Delete other rows of that age, and contacts without any; each statement is a transaction."""
     counts: Counter[str] = Counter()
-    for what, statement, bounded in _REST:
+    for kind, statement, bounded in _REST:
         arguments: dict[str, object] = {"unit_id": unit, "before": before} | ({"limit": limit} if bounded else {})
-        counts[what] += await _SQL.execute(conn, statement, **arguments)
+        counts[kind] += await _SQL.execute(conn, statement, **arguments)
     return counts
 
 
 async def load_retention_days(conn: Connection) -> dict[UnitId, int]:
-    """For how many days which unit keeps its messages; those that keep them for ever are left out."""
-    return {UnitId(row.id): row.retention_days for row in await _SQL.rows(conn, "kept_for")}
+    """The retention period of units in days; units without one are left out."""
+    return {UnitId(row.id): row.retention_days for row in await _SQL.rows(conn, "load_retention_days")}

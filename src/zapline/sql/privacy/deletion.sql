@@ -1,12 +1,12 @@
--- Deletes messages with all that hangs on them: for erasure and for retention.
+-- Deletes messages and everything that refers to them: for erasure and retention.
 
--- name: external_ids
--- Under which ids a message was sent, beside its own.
+-- name: list_external_ids
+-- The ids under which messages were sent, besides their own.
 select distinct a.external_id from zapline.attempts a
  where a.message_id = any(%(ids)s) and a.external_id is not null;
 
 -- name: freeze_recipients
--- A campaign's counts outlive its messages, and so does nothing of the people it was sent to.
+-- A campaign keeps the counts of its deleted messages, but nothing about their recipients.
 update zapline.campaign_recipients r
    set recipient = 'erased:' || r.number, parameters = '{}', detail = null, message_id = null,
        ended_as = coalesce(r.ended_as, zapline.recipient_state(r.state, o.state, m.delivery)),
@@ -16,7 +16,7 @@ update zapline.campaign_recipients r
  where m.id = any(%(ids)s) and r.message_id = m.id;
 
 -- name: delete_uploads
--- Files that were sent with these messages and with no other, and with no campaign.
+-- Deletes files that were sent with these messages and with no other message or campaign.
 with sent as (
     select distinct o.unit_id, o.content -> 'content' ->> 'upload' as upload
       from zapline.outbox o
@@ -31,35 +31,35 @@ delete from zapline.uploads u
                     where c.unit_id = u.unit_id and c.content -> 'content' ->> 'upload' = sent.upload);
 
 -- name: delete_attempts
--- The calls that were made for them.
+-- Deletes the calls of these messages.
 delete from zapline.attempts where message_id = any(%(ids)s);
 
 -- name: delete_outbox
--- The work on them.
+-- Deletes the work on these messages.
 delete from zapline.outbox where message_id = any(%(ids)s) and state not in ('queued', 'leased');
 
 -- name: delete_reactions
--- What was said about them.
+-- Deletes the reactions to these messages.
 delete from zapline.message_reactions where unit_id = %(unit_id)s and external_id = any(%(external_ids)s);
 
 -- name: delete_reports
--- What was reported of them and waits.
+-- Deletes parked reports of these messages.
 delete from zapline.parked_reports where unit_id = %(unit_id)s and external_id = any(%(external_ids)s);
 
 -- name: delete_sightings
--- Echoes of them that nobody owned yet.
+-- Deletes undecided echoes of these messages.
 delete from zapline.sightings where unit_id = %(unit_id)s and external_id = any(%(external_ids)s);
 
 -- name: delete_messages
--- Themselves.
+-- Deletes the messages.
 delete from zapline.messages where unit_id = %(unit_id)s and id = any(%(ids)s);
 
--- name: kept_for
--- Units, at work or closed, whose messages have an end.
+-- name: load_retention_days
+-- Units, active or archived, with a retention period.
 select id, retention_days from zapline.units where retention_days is not null order by id;
 
--- name: find_old
--- Some messages that are older than the unit keeps them. What is still at work stays.
+-- name: find_expired
+-- Some messages older than the retention period, without open ones.
 select m.id, m.external_id
   from zapline.messages m
  where m.unit_id = %(unit_id)s and m.from_me = %(from_me)s and m.received_at < to_timestamp(%(before)s)
@@ -69,8 +69,8 @@ select m.id, m.external_id
  limit %(limit)s
    for update of m skip locked;
 
--- name: end_old_work
--- What a unit that was closed a day ago had still to do is nobody's any more, as far as it is too old.
+-- name: cancel_expired_sends
+-- Cancels old open work of a unit that was archived more than a day ago.
 update zapline.outbox o
    set state = 'cancelled', failure = 'given_up', look_at = null, leased_by = null, lease_until = null, ended_at = now()
   from zapline.units u
@@ -79,21 +79,21 @@ update zapline.outbox o
    and exists (select from zapline.messages m
                 where m.id = o.message_id and m.received_at < to_timestamp(%(before)s));
 
--- name: delete_old_letters
+-- name: delete_expired_dead_letters
 -- Dead letters of the same age.
 delete from zapline.dead_letters
  where id in (select id from zapline.dead_letters
                where unit_id = %(unit_id)s and created_at < to_timestamp(%(before)s) order by id limit %(limit)s);
 
--- name: delete_old_reactions
--- What was said, at that time, about messages that never came.
+-- name: delete_expired_reactions
+-- Reactions of that age to messages that never arrived.
 delete from zapline.message_reactions r
  where r.unit_id = %(unit_id)s and r.received_at < to_timestamp(%(before)s)
    and not exists (select from zapline.messages m
                     where m.unit_id = r.unit_id and m.provider = r.provider and m.external_id = r.external_id);
 
--- name: blank_old_recipients
--- The people in campaigns that ended at that time, or whose unit did, and were not sent anything.
+-- name: blank_expired_recipients
+-- Anonymises recipients without a message in campaigns that ended, or whose unit was archived, that long ago.
 update zapline.campaign_recipients r
    set recipient = 'erased:' || r.number, parameters = '{}', detail = null
   from zapline.campaigns c
@@ -102,8 +102,8 @@ update zapline.campaign_recipients r
    and (c.state in ('done', 'cancelled') and c.ended_at < to_timestamp(%(before)s)
         or u.archived_at < to_timestamp(%(before)s)) and r.message_id is null and r.recipient not like 'erased:%%';
 
--- name: delete_old_uploads
--- Files of that time that nothing at work will send.
+-- name: delete_expired_uploads
+-- Files of that age that no open message or campaign will send.
 delete from zapline.uploads u
  where u.unit_id = %(unit_id)s and u.created_at < to_timestamp(%(before)s)
    and not exists (select from zapline.outbox o
@@ -114,7 +114,7 @@ delete from zapline.uploads u
                       and c.content -> 'content' ->> 'upload' = u.id::text);
 
 -- name: delete_empty_conversations
--- Conversations that are left without a message, as old as those that went. What was merged goes first.
+-- Conversations without messages, of the same age. Merged ones are deleted first.
 delete from zapline.conversations c
  where c.id in (
        select e.id from zapline.conversations e
@@ -129,7 +129,7 @@ delete from zapline.conversations c
           for update skip locked);
 
 -- name: delete_empty_identities
--- Spellings of contacts that are left without anything.
+-- Identities of contacts without conversations and messages.
 delete from zapline.contact_identities i
  using zapline.contacts k
  where k.unit_id = %(unit_id)s and k.created_at < to_timestamp(%(before)s) and i.contact_id = k.id
@@ -137,7 +137,7 @@ delete from zapline.contact_identities i
    and not exists (select from zapline.messages m where m.unit_id = k.unit_id and m.sender = k.canonical);
 
 -- name: delete_empty_contacts
--- Contacts that are left without anything.
+-- Contacts without conversations, identities and messages.
 delete from zapline.contacts k
  where k.unit_id = %(unit_id)s and k.created_at < to_timestamp(%(before)s)
    and not exists (select from zapline.conversations c where c.contact_id = k.id)

@@ -1,4 +1,4 @@
-"""Performs the erasure of one person, piece by piece; each piece is one transaction and may be done again."""
+"""Erases one person in pieces; each piece is one transaction and may be repeated."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -16,19 +16,19 @@ from zapline.sql.postgres.row_level_security import unit_scope
 from zapline.sql.privacy.deletion import DeletedRows, delete_messages
 
 _SQL = Queries(__name__)
-_LETTERS = 100
-"""Dead letters looked at in one go: their bodies come along."""
+_DEAD_LETTERS = 100
+"""Dead letters read at once, with their bodies."""
 
 
 DropFiles = Callable[[UnitId, Sequence[ExternalId]], Awaitable[None]]
-"""Takes the files of messages of these ids out of every cache."""
+"""Deletes the files of messages of these ids from every cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class ErasureJob:
-    """An erasure that is not at its end. ``erased_at`` in UTC seconds: what came in later is not touched.
+    """A running erasure. ``erased_at`` in UTC seconds: later messages are not affected.
 
-    ``digits``: by which others name the person. ``searched``: the last message that was searched for them.
+    ``digits``: by which others mention the person. ``searched``: the last message searched for mentions.
     """
 
     id: UUID
@@ -50,7 +50,7 @@ class ErasureJob:
 
 @dataclass(frozen=True, slots=True)
 class ErasureRecord:
-    """A job as it is shown; it does not tell whom it is about. ``counts``: rows that went, by what they were."""
+    """A job as lists show it, without the person. ``counts``: deleted rows by kind."""
 
     id: UUID
     state: str
@@ -63,61 +63,61 @@ class ErasureRecord:
 async def find_names(
     conn: Connection, unit: UnitId, names: Collection[str], id: UUID | None = None
 ) -> tuple[list[str], list[str]]:
-    """All names of a person, and what else he was called; ``id``: of a contact or a conversation. Empty: not known."""
+    """All names and other identities of a person; ``id``: of a contact or conversation. Empty: not known."""
     lids = [name.removeprefix("lid:") for name in names if name.startswith("lid:")]
     row = await _SQL.one(conn, "find_names", unit_id=unit, names=list(names), lids=lids, id=id)
     return list(row.names), list(row.digits)
 
 
 async def begin_job(conn: Connection, job: ErasureJob, digests: Sequence[bytes]) -> UUID | None:
-    """Store the job, and have nothing more sent to the person; None where such a job is under way already.
+    """Store the job and cancel queued sends to the person; None where such a job is running already.
 
-    From its commit on the person is known by digest alone; that he wanted no campaigns is kept there.
+    After the commit the person is known by digest alone, which keeps an opt-out.
     """
     async with conn.transaction():
-        made = await _SQL.one(
+        inserted = await _SQL.one(
             conn,
-            "insert_erasure",
+            "insert_job",
             id=job.id,
             unit_id=job.unit,
             names=list(job.names),
             digits=list(job.digits),
             at=job.erased_at,
         )
-        if made is None:
+        if inserted is None:
             return None
         names = list(job.names)
-        opted_out = await _SQL.rows(conn, "drop_suppressions", unit_id=job.unit, names=names)
+        opted_out = await _SQL.rows(conn, "delete_suppressions", unit_id=job.unit, names=names)
         await _SQL.execute(
-            conn, "put_digests", unit_id=job.unit, digests=list(digests), at=job.erased_at, opted_out=bool(opted_out)
+            conn, "store_digests", unit_id=job.unit, digests=list(digests), at=job.erased_at, opted_out=bool(opted_out)
         )
-        passed = await _SQL.execute(conn, "pass_over", unit_id=job.unit, names=names)
-        await store_progress(conn, job, Counter(suppressions=len(opted_out), recipients=passed))
-        await _take_back(conn, job)
+        skipped = await _SQL.execute(conn, "skip_pending_recipients", unit_id=job.unit, names=names)
+        await store_progress(conn, job, Counter(suppressions=len(opted_out), recipients=skipped))
+        await _cancel_queued(conn, job)
     return job.id
 
 
 async def cancel_queued_sends(conn: Connection, job: ErasureJob) -> None:
-    """Have nothing sent to the person that is not being sent now: what was called for may be queued once more."""
+    """Cancel queued sends to the person again, since a failed call may have queued its message once more."""
     async with conn.transaction():
-        await _take_back(conn, job)
+        await _cancel_queued(conn, job)
 
 
-async def _take_back(conn: Connection, job: ErasureJob) -> None:
-    his = {"unit_id": job.unit, "names": list(job.names), "conversations": job.conversations}
-    await _SQL.execute(conn, "end_left_calls", **his)
-    cancelled = await _SQL.execute(conn, "cancel_queued", until=job.erased_at, **his)
+async def _cancel_queued(conn: Connection, job: ErasureJob) -> None:
+    person = {"unit_id": job.unit, "names": list(job.names), "conversations": job.conversations}
+    await _SQL.execute(conn, "end_abandoned_calls", **person)
+    cancelled = await _SQL.execute(conn, "cancel_queued_sends", until=job.erased_at, **person)
     await store_progress(conn, job, Counter(cancelled=cancelled), waits_for=job.waits_for)
 
 
 async def find_running_job(conn: Connection, unit: UnitId, names: Collection[str]) -> UUID | None:
-    """The job that erases somebody of these names now."""
-    row = await _SQL.one(conn, "running_of", unit_id=unit, names=list(names))
+    """The running job that erases a person of these names."""
+    row = await _SQL.one(conn, "find_running_job", unit_id=unit, names=list(names))
     return row.id if row is not None else None
 
 
 async def list_running_jobs(conn: Connection) -> list[ErasureJob]:
-    """Jobs that are not at their end, oldest first."""
+    """Running jobs, oldest first."""
     return [
         ErasureJob(
             id=row.id,
@@ -128,49 +128,49 @@ async def list_running_jobs(conn: Connection) -> list[ErasureJob]:
             searched=row.searched,
             waits_for=row.waits_for,
         )
-        for row in await _SQL.rows(conn, "running_erasures")
+        for row in await _SQL.rows(conn, "list_running_jobs")
     ]
 
 
 async def store_progress(
     conn: Connection, job: ErasureJob, counts: Counter[str], waits_for: str | None = None, searched: int = 0
 ) -> None:
-    """Write down how far a job is; counts add up."""
-    told = as_json({what: count for what, count in counts.items() if count})
-    await _SQL.execute(conn, "note", id=job.id, counts=told, waits_for=waits_for, searched=searched)
+    """Store the progress of a job; counts add up."""
+    encoded = as_json({kind: count for kind, count in counts.items() if count})
+    await _SQL.execute(conn, "store_progress", id=job.id, counts=encoded, waits_for=waits_for, searched=searched)
 
 
 async def count_open_calls(conn: Connection, job: ErasureJob) -> int:
-    """How many calls to the person are under way."""
+    """How many calls to the person are open."""
     row = await _SQL.one(
-        conn, "calls_under_way", unit_id=job.unit, names=list(job.names), conversations=job.conversations
+        conn, "count_open_calls", unit_id=job.unit, names=list(job.names), conversations=job.conversations
     )
     return int(row.calls)
 
 
 async def delete_some_messages(conn: Connection, job: ErasureJob, limit: int, drop_files: DropFiles) -> int:
-    """Delete some of the person's messages; how many. Their files go before the commit: a kill forgets none."""
-    gone = DeletedRows()
+    """Delete some of the person's messages; returns how many. Files are deleted before the commit, as in retention."""
+    deleted = DeletedRows()
     names, until = list(job.names), job.erased_at
     async with conn.transaction():
-        theirs = {"unit_id": job.unit, "until": until, "limit": limit}
-        his = await _SQL.rows(conn, "find_his", conversations=job.conversations, **theirs)
-        if len(his) < limit:
-            known = {row.id for row in his}
-            others = await _SQL.rows(conn, "find_his_in_groups", names=names, **theirs)
-            his += [row for row in others if row.id not in known]
-        await delete_messages(conn, job.unit, his, gone)
-        await store_progress(conn, job, gone.counts)
-        await drop_files(job.unit, gone.external_ids)
-    await drop_files(job.unit, gone.external_ids)  # somebody may have looked at one until the commit
-    return gone.counts["messages"]
+        bounds = {"unit_id": job.unit, "until": until, "limit": limit}
+        messages = await _SQL.rows(conn, "find_messages", conversations=job.conversations, **bounds)
+        if len(messages) < limit:
+            known = {row.id for row in messages}
+            others = await _SQL.rows(conn, "find_group_messages", names=names, **bounds)
+            messages += [row for row in others if row.id not in known]
+        await delete_messages(conn, job.unit, messages, deleted)
+        await store_progress(conn, job, deleted.counts)
+        await drop_files(job.unit, deleted.external_ids)
+    await drop_files(job.unit, deleted.external_ids)  # a reader may have cached one until the commit
+    return deleted.counts["messages"]
 
 
 async def has_messages(conn: Connection, job: ErasureJob) -> bool:
-    """Whether messages of the person are still there: what somebody else holds for a moment is passed by."""
+    """Whether messages of the person still exist, since rows that another transaction locks are skipped."""
     row = await _SQL.one(
         conn,
-        "anything_left",
+        "has_messages",
         unit_id=job.unit,
         names=list(job.names),
         conversations=job.conversations,
@@ -180,14 +180,12 @@ async def has_messages(conn: Connection, job: ErasureJob) -> bool:
 
 
 async def delete_traces(conn: Connection, job: ErasureJob) -> None:
-    """Delete what the person said about others' messages, and what campaigns know of him."""
+    """Delete the person's reactions and undecided echoes, and anonymise campaign recipients."""
     names, until = list(job.names), job.erased_at
     async with conn.transaction():
         counts: Counter[str] = Counter()
         counts["recipients"] += await _SQL.execute(conn, "blank_recipients", unit_id=job.unit, names=names)
-        counts["reactions"] += await _SQL.execute(
-            conn, "delete_his_reactions", unit_id=job.unit, names=names, until=until
-        )
+        counts["reactions"] += await _SQL.execute(conn, "delete_reactions", unit_id=job.unit, names=names, until=until)
         counts["sightings"] += await _SQL.execute(
             conn,
             "delete_sightings",
@@ -202,41 +200,41 @@ async def delete_traces(conn: Connection, job: ErasureJob) -> None:
 async def find_dead_letters(
     conn: Connection, unit: UnitId, digits: Sequence[str], after: int, until: float
 ) -> tuple[int, list[Any]] | None:
-    """Where a piece of the dead letters behind ``after`` ends, and what may name somebody in it; None: no more."""
-    piece = await _SQL.one(conn, "last_letter_of_piece", unit_id=unit, after=after, limit=_LETTERS)
+    """A piece of the dead letters after ``after``: where it ends, and those that may name the person; None: no more."""
+    piece = await _SQL.one(conn, "find_dead_letters_end", unit_id=unit, after=after, limit=_DEAD_LETTERS)
     if piece.id is None:
         return None
     span = {"unit_id": unit, "after": after, "last": piece.id, "until": until}
-    return piece.id, list(await _SQL.rows(conn, "find_letters", digits=list(digits), **span))
+    return piece.id, list(await _SQL.rows(conn, "find_dead_letters", digits=list(digits), **span))
 
 
 async def delete_dead_letters(conn: Connection, job: ErasureJob) -> None:
     """Delete the dead letters that name the person."""
-    names, after = mention_pattern(job.digits), 0
+    pattern, after = mention_pattern(job.digits), 0
     while (piece := await find_dead_letters(conn, job.unit, job.digits, after, job.erased_at)) is not None:
         after, rows = piece
-        ids = [row.id for row in rows if _names(names, row)]
+        ids = [row.id for row in rows if _mentions(pattern, row)]
         if ids:
             async with conn.transaction():
-                gone = await _SQL.execute(conn, "delete_letters", unit_id=job.unit, ids=ids)
-                await store_progress(conn, job, Counter(letters=gone))
+                count = await _SQL.execute(conn, "delete_dead_letters", unit_id=job.unit, ids=ids)
+                await store_progress(conn, job, Counter(letters=count))
 
 
-def _names(names: Any, row: Any) -> bool:
-    return any(names.search(body) for body in (row.raw or b"", (row.detail or "").encode("utf-8", "surrogatepass")))
+def _mentions(pattern: Any, row: Any) -> bool:
+    return any(pattern.search(body) for body in (row.raw or b"", (row.detail or "").encode("utf-8", "surrogatepass")))
 
 
 async def redact_mentions(conn: Connection, job: ErasureJob, after: int, limit: int) -> int | None:
-    """Leave stars where others name the person, in a piece of the unit's messages; where it ended, None: at the end."""
-    row = await _SQL.one(conn, "last_of_piece", unit_id=job.unit, after=after, limit=limit)
+    """Redact mentions of the person in a piece of the unit's messages. Returns where it ended; None: no more."""
+    row = await _SQL.one(conn, "find_messages_end", unit_id=job.unit, after=after, limit=limit)
     if row is None or row.seq is None:
         return None
     last: int = row.seq
     pattern = mention_pattern(job.digits).pattern.decode()
     async with conn.transaction():
-        found = await _SQL.rows(
+        redacted = await _SQL.rows(
             conn,
-            "blot",
+            "redact_mentions",
             unit_id=job.unit,
             pattern=pattern,
             digits=list(job.digits),
@@ -244,12 +242,12 @@ async def redact_mentions(conn: Connection, job: ErasureJob, after: int, limit: 
             last=last,
             until=job.erased_at,
         )
-        await store_progress(conn, job, Counter(mentions=len(found)), searched=last)
+        await store_progress(conn, job, Counter(mentions=len(redacted)), searched=last)
     return last
 
 
 async def delete_contacts(conn: Connection, job: ErasureJob) -> None:
-    """Delete the person's conversations and contacts, where nothing new has come since."""
+    """Delete the person's conversations and contacts that have no newer messages."""
     unit, contacts = job.unit, job.contacts
     async with conn.transaction():
         counts: Counter[str] = Counter()
@@ -264,14 +262,14 @@ async def delete_contacts(conn: Connection, job: ErasureJob) -> None:
 
 
 async def finish_job(conn: Connection, job: ErasureJob) -> None:
-    """The job is done, and does not name anybody any more."""
-    await _SQL.rows(conn, "end_erasure", id=job.id)
+    """End the job and delete the names in it."""
+    await _SQL.rows(conn, "finish_job", id=job.id)
 
 
 async def load_erased_people(conn: Connection, key: bytes) -> dict[UnitId, ErasedPeople]:
-    """Who is erased, by unit; units without anybody are left out."""
+    """The erased people by unit; units without any are left out."""
     known: dict[UnitId, dict[bytes, float]] = {}
-    for row in await _SQL.rows(conn, "load_erased"):
+    for row in await _SQL.rows(conn, "load_erased_people"):
         known.setdefault(UnitId(row.unit_id), {})[bytes(row.digest)] = row.erased_at
     return {unit: ErasedPeople(key, unit, people) for unit, people in known.items()}
 
@@ -279,7 +277,7 @@ async def load_erased_people(conn: Connection, key: bytes) -> dict[UnitId, Erase
 async def list_erasures(
     pool: Pool, unit: UnitId, before: tuple[datetime, UUID] | None, limit: int, id: UUID | None = None
 ) -> list[ErasureRecord]:
-    """A page of a unit's jobs, the newest first, below a position; or the one of this id."""
+    """A page of a unit's jobs, newest first, after a position; or the one of this id."""
     at, last = before or (None, None)
     async with unit_scope(pool, unit) as conn:
         rows = await _SQL.rows(conn, "list_erasures", unit_id=unit, id=id, before_at=at, before_id=last, limit=limit)
@@ -287,21 +285,21 @@ async def list_erasures(
 
 
 async def has_unit(conn: Connection, unit: UnitId) -> bool:
-    """Whether there is such a unit, at work or closed."""
+    """Whether there is such a unit, active or archived."""
     return await _SQL.one(conn, "has_unit", id=unit) is not None
 
 
 async def find_earlier_opt_outs(
     conn: Connection, key: bytes, unit: UnitId, recipients: Mapping[int, str]
 ) -> dict[int, str]:
-    """Of these recipients by number, those who wanted no campaigns before they were erased, with that reason."""
-    if not recipients or not (await _SQL.one(conn, "any_opted_out", unit_id=unit)).any:
+    """Of these recipients by number, those who had opted out before their erasure, with that reason."""
+    if not recipients or not (await _SQL.one(conn, "has_opted_out", unit_id=unit)).any:
         return {}
     digests = {identity_digest(key, unit, recipient): number for number, recipient in recipients.items()}
-    rows = await _SQL.rows(conn, "opted_out_digests", unit_id=unit, digests=list(digests))
+    rows = await _SQL.rows(conn, "find_opted_out_digests", unit_id=unit, digests=list(digests))
     return {digests[bytes(row.digest)]: "opted_out" for row in rows}
 
 
 async def delete_earlier_opt_out(conn: Connection, key: bytes, unit: UnitId, canonical: str) -> bool:
-    """An erased person may be written to again; False where he always could."""
-    return bool(await _SQL.execute(conn, "forget_opt_out", unit_id=unit, digest=identity_digest(key, unit, canonical)))
+    """Delete the opt-out of an erased person; False where there is none."""
+    return bool(await _SQL.execute(conn, "delete_opt_out", unit_id=unit, digest=identity_digest(key, unit, canonical)))

@@ -1,7 +1,8 @@
--- Erasure of one person: what is held under any of his names goes, in pieces that hold nobody up for long.
+-- Erasure of one person: everything stored under any of the person's names is deleted, in pieces that do not block
+-- others for long.
 
 -- name: find_names
--- Every name of a person: from the contacts given to those that were found to be the same, both ways.
+-- Every name of a person: from the given contacts to those that were merged with them, in both directions.
 with recursive person(id) as (
     select k.id from zapline.contacts k
      where k.unit_id = %(unit_id)s and k.kind = 'person'
@@ -32,60 +33,60 @@ select array(select distinct told.name
               where i.unit_id = %(unit_id)s
               order by 1) as digits;
 
--- name: insert_erasure
--- The job. No row back: the same person is being erased already.
+-- name: insert_job
+-- Inserts the job. No row back: the same person is being erased already.
 insert into zapline.erasures (id, unit_id, names, digits, erased_at)
 select %(id)s, %(unit_id)s, %(names)s, %(digits)s, to_timestamp(%(at)s)
  where not exists (select from zapline.erasures e
                     where e.unit_id = %(unit_id)s and e.state = 'running' and e.names && %(names)s)
 returning id;
 
--- name: running_of
--- The job that erases somebody of these names now.
+-- name: find_running_job
+-- The running job that erases a person of these names.
 select id from zapline.erasures
  where unit_id = %(unit_id)s and state = 'running' and names && %(names)s
  order by erased_at limit 1;
 
--- name: drop_suppressions
--- He is not on the list any more; that he wanted no campaigns is kept by the digest.
+-- name: delete_suppressions
+-- Deletes the person's suppressions; the opt-out is kept with the digest.
 delete from zapline.suppressions where unit_id = %(unit_id)s and canonical = any(%(names)s)
 returning canonical;
 
--- name: put_digests
--- Who is erased, and until when.
+-- name: store_digests
+-- Stores the digests of an erased person, and the time of the erasure.
 insert into zapline.erased_people as e (unit_id, digest, erased_at, opted_out)
 select %(unit_id)s, d, to_timestamp(%(at)s), %(opted_out)s from unnest(%(digests)s::bytea[]) as d order by d
 on conflict (unit_id, digest) do update
    set erased_at = greatest(e.erased_at, excluded.erased_at), opted_out = e.opted_out or excluded.opted_out;
 
--- name: load_erased
--- Who is erased, of all units.
+-- name: load_erased_people
+-- The erased people of all units.
 select unit_id, digest, extract(epoch from erased_at)::float8 as erased_at from zapline.erased_people;
 
--- name: opted_out_digests
--- Those of the erased of a unit who wanted no campaigns.
+-- name: find_opted_out_digests
+-- The erased people of a unit who had opted out, of these digests.
 select digest from zapline.erased_people where unit_id = %(unit_id)s and opted_out and digest = any(%(digests)s);
 
--- name: any_opted_out
--- Whether a unit has erased anybody who wanted no campaigns.
+-- name: has_opted_out
+-- Whether a unit has erased people who had opted out.
 select exists (select from zapline.erased_people where unit_id = %(unit_id)s and opted_out) as any;
 
--- name: forget_opt_out
--- Somebody may be written to again.
+-- name: delete_opt_out
+-- Deletes the opt-out of an erased person.
 update zapline.erased_people set opted_out = false
  where unit_id = %(unit_id)s and digest = %(digest)s and opted_out;
 
 -- name: has_unit
--- Whether there is such a unit, at work or closed.
+-- Whether there is such a unit, active or archived.
 select id from zapline.units where id = %(id)s;
 
--- name: running_erasures
--- Jobs that are not at their end, oldest first.
+-- name: list_running_jobs
+-- Running jobs, oldest first.
 select id, unit_id, names, digits, extract(epoch from erased_at)::float8 as erased_at, searched, waits_for
   from zapline.erasures where state = 'running' order by erased_at, id;
 
 -- name: list_erasures
--- A unit's jobs, the newest first, or one of them. Whom they are about is nobody's to read.
+-- A page of a unit's jobs, newest first, or one of them. Whom they concern is not shown.
 select id, state, erased_at, ended_at, waits_for, counts
   from zapline.erasures
  where unit_id = %(unit_id)s and (%(id)s::uuid is null or id = %(id)s)
@@ -93,8 +94,8 @@ select id, state, erased_at, ended_at, waits_for, counts
  order by erased_at desc, id desc
  limit %(limit)s;
 
--- name: note
--- How far a job is: rows that went add up.
+-- name: store_progress
+-- Stores the progress of a job; counts of deleted rows add up.
 update zapline.erasures e
    set waits_for = %(waits_for)s, searched = greatest(searched, %(searched)s),
        counts = e.counts || (
@@ -102,42 +103,42 @@ update zapline.erasures e
              from jsonb_each_text(%(counts)s) as k)
  where e.id = %(id)s and e.state = 'running';
 
--- name: end_erasure
--- It is done, and does not name anybody any more.
+-- name: finish_job
+-- Ends a job and deletes the names in it.
 update zapline.erasures set state = 'done', ended_at = now(), waits_for = null, names = '{}', digits = '{}'
  where id = %(id)s and state = 'running'
 returning id;
 
--- name: cancel_queued
--- What waits to be sent to him is taken back.
+-- name: cancel_queued_sends
+-- Cancels queued messages to the person.
 update zapline.outbox o set state = 'cancelled', failure = 'erased', failure_detail = null, ended_at = now()
   from zapline.messages m
  where o.unit_id = %(unit_id)s and o.state = 'queued' and m.id = o.message_id
    and m.received_at <= to_timestamp(%(until)s)
    and (o.conversation_id = any(%(conversations)s) or o.recipient = any(%(names)s));
 
--- name: end_left_calls
--- Calls to him that a closed unit has left: none of its senders will find out any more what became of them.
+-- name: end_abandoned_calls
+-- Makes calls to the person uncertain that an archived unit has left open: no sender will learn their result.
 update zapline.outbox o set state = 'uncertain', leased_by = null, lease_until = null, look_at = null
   from zapline.units u
  where o.unit_id = %(unit_id)s and u.id = o.unit_id and u.archived_at is not null
    and o.state = 'leased' and o.lease_until < now()
    and (o.conversation_id = any(%(conversations)s) or o.recipient = any(%(names)s));
 
--- name: pass_over
--- Campaigns that have not come to him yet do not know him any more.
+-- name: skip_pending_recipients
+-- Skips and anonymises the person in campaigns that have not sent a message yet.
 update zapline.campaign_recipients r
    set recipient = 'erased:' || r.number, parameters = '{}', detail = null, state = 'skipped', reason = 'erased'
  where r.unit_id = %(unit_id)s and r.recipient = any(%(names)s) and r.state = 'pending';
 
--- name: calls_under_way
--- How many calls to him are under way.
+-- name: count_open_calls
+-- Counts open calls to the person.
 select count(*) as calls from zapline.outbox
  where unit_id = %(unit_id)s and state = 'leased'
    and (conversation_id = any(%(conversations)s) or recipient = any(%(names)s));
 
--- name: find_his
--- Some of the messages of his conversations from before.
+-- name: find_messages
+-- Some of the older messages of the person's conversations.
 select m.id, m.external_id
   from zapline.messages m
  where m.unit_id = %(unit_id)s and m.conversation_id = any(%(conversations)s)
@@ -146,34 +147,34 @@ select m.id, m.external_id
  limit %(limit)s
    for update of m skip locked;
 
--- name: find_his_in_groups
--- Some of the messages that he wrote to groups before.
+-- name: find_group_messages
+-- Some of the older messages that the person sent to groups.
 select m.id, m.external_id
   from zapline.messages m
  where m.unit_id = %(unit_id)s and m.sender = any(%(names)s) and m.received_at <= to_timestamp(%(until)s)
  limit %(limit)s
    for update of m skip locked;
 
--- name: anything_left
--- Whether messages of him are there from before.
+-- name: has_messages
+-- Whether older messages of the person exist.
 select exists (select from zapline.messages m
                 where m.unit_id = %(unit_id)s and m.received_at <= to_timestamp(%(until)s)
                   and (m.conversation_id = any(%(conversations)s) or m.sender = any(%(names)s))) as any;
 
--- name: delete_his_reactions
--- What he said about the messages of others.
+-- name: delete_reactions
+-- Deletes the person's reactions to messages of others.
 delete from zapline.message_reactions
  where unit_id = %(unit_id)s and actor = any(%(names)s) and received_at <= to_timestamp(%(until)s);
 
 -- name: delete_sightings
--- Echoes of messages to him that nobody owned yet.
+-- Deletes undecided echoes of messages to the person.
 delete from zapline.sightings
  where unit_id = %(unit_id)s and received_at <= to_timestamp(%(until)s)
    and (conversation_id = any(%(conversations)s) or row ->> 'sender' = any(%(names)s));
 
 -- name: blank_recipients
--- In campaigns he is a number, and counted where he stood. Who was put on a list meanwhile is passed over, too: a
--- number can not be written to.
+-- Anonymises the person in campaigns, whose counts stay. A person who was put on a list meanwhile is skipped, too,
+-- since an anonymous recipient cannot be sent a message.
 update zapline.campaign_recipients r
    set recipient = 'erased:' || r.number, parameters = '{}', detail = null,
        state = case when r.state = 'pending' then 'skipped' else r.state end,
@@ -184,13 +185,14 @@ update zapline.campaign_recipients r
                 coalesce(r.reason, (select o.failure from zapline.outbox o where o.message_id = r.message_id)) end
  where r.unit_id = %(unit_id)s and r.recipient = any(%(names)s);
 
--- name: last_letter_of_piece
--- Where a piece of so many of the unit's dead letters ends: to read the bodies of all of them may take too long.
+-- name: find_dead_letters_end
+-- Where a piece of so many of the unit's dead letters ends: to read all bodies at once may take too long.
 select max(id) as id from (select id from zapline.dead_letters
                             where unit_id = %(unit_id)s and id > %(after)s order by id limit %(limit)s) piece;
 
--- name: find_letters
--- Dead letters of a piece whose body or detail holds one of the digits; whether it names him is seen in the body.
+-- name: find_dead_letters
+-- Dead letters of a piece whose body or detail contains one of the digits; the caller checks whether the body names
+-- the person.
 select id, raw, detail
   from zapline.dead_letters d
  where d.unit_id = %(unit_id)s and d.id > %(after)s and d.id <= %(last)s
@@ -199,16 +201,16 @@ select id, raw, detail
                 where position(convert_to(t, 'UTF8') in d.raw) > 0 or strpos(d.detail, t) > 0)
  order by d.id;
 
--- name: delete_letters
--- Dead letters that name him.
+-- name: delete_dead_letters
+-- Deletes dead letters that name the person.
 delete from zapline.dead_letters where unit_id = %(unit_id)s and id = any(%(ids)s);
 
 -- name: last_seq
--- Up to where there are messages.
+-- The last sequence number of the unit's messages.
 select coalesce(max(seq), 0) as seq from zapline.messages where unit_id = %(unit_id)s;
 
--- name: blot
--- Where others name him in a piece of the unit's messages, stars are left. Rows back: those that named him.
+-- name: redact_mentions
+-- Replaces mentions of the person by stars in a piece of the unit's messages. Returns the changed ones.
 update zapline.messages m
    set body = regexp_replace(m.body, %(pattern)s, '****', 'g'),
        edited_body = regexp_replace(m.edited_body, %(pattern)s, '****', 'g'),
@@ -225,20 +227,20 @@ update zapline.messages m
         or exists (select from unnest(%(digits)s::text[]) as t where position(convert_to(t, 'UTF8') in m.raw) > 0))
 returning m.id;
 
--- name: last_of_piece
+-- name: find_messages_end
 -- Where a piece of so many of the unit's messages ends.
 select max(seq) as seq from (select seq from zapline.messages
                               where unit_id = %(unit_id)s and seq > %(after)s order by seq limit %(limit)s) piece;
 
 -- name: delete_conversations
--- His conversations, where nothing new has come since. What was merged goes before what it was merged into.
+-- Deletes the person's conversations without newer messages. Merged ones are deleted before their root.
 delete from zapline.conversations c
  where c.unit_id = %(unit_id)s and c.id = any(%(conversations)s) and (c.merged_into is not null) = %(merged)s
    and not exists (select from zapline.messages m where m.conversation_id = c.id)
    and not exists (select from zapline.conversations p where p.merged_into = c.id);
 
 -- name: delete_identities
--- Spellings of contacts that are about to go; who has written to a group since stays.
+-- Deletes identities of contacts that are about to be deleted, unless they have sent a message to a group since.
 delete from zapline.contact_identities i
  using zapline.contacts k
  where i.unit_id = %(unit_id)s and i.contact_id = any(%(contacts)s) and k.id = i.contact_id
@@ -246,7 +248,7 @@ delete from zapline.contact_identities i
    and not exists (select from zapline.messages m where m.unit_id = k.unit_id and m.sender = k.canonical);
 
 -- name: delete_contacts
--- His contacts, where nothing new has come since.
+-- Deletes the person's contacts without newer messages.
 delete from zapline.contacts k
  where k.unit_id = %(unit_id)s and k.id = any(%(contacts)s)
    and not exists (select from zapline.conversations c where c.contact_id = k.id)
@@ -254,7 +256,7 @@ delete from zapline.contacts k
    and not exists (select from zapline.messages m where m.unit_id = k.unit_id and m.sender = k.canonical);
 
 -- name: unname_contacts
--- Where something new has come, the name of before goes.
+-- Deletes older names of contacts with newer messages.
 update zapline.contacts set name = null, name_at = null
  where unit_id = %(unit_id)s and id = any(%(contacts)s) and name is not null
    and coalesce(name_at, '-infinity') <= to_timestamp(%(until)s);

@@ -1,4 +1,4 @@
-"""Reads everything that is held of one person, as JSON in pieces, for whoever asks what is known of him."""
+"""Exports and counts the personal data of one person."""
 
 from base64 import b64encode
 from collections.abc import AsyncGenerator, Collection, Sequence
@@ -23,7 +23,7 @@ _LATEST = 253_402_300_799.0
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Whose data it is: all his names, and the digits by which others name him."""
+    """A person: all names, and the digits by which others mention the person."""
 
     unit: UnitId
     names: tuple[str, ...]
@@ -31,7 +31,7 @@ class Person:
 
 
 async def find_person(pool: Pool, unit: UnitId, names: Collection[str], id: UUID | None = None) -> Person | None:
-    """The person of these names, or of the id of a contact or a conversation; None where an id names nobody."""
+    """The person of these names, or of the id of a contact or conversation; None for an unknown id."""
     async with unit_scope(pool, unit) as conn:
         known, others = await find_names(conn, unit, names, id)
     every = sorted({*names, *known})
@@ -41,19 +41,19 @@ async def find_person(pool: Pool, unit: UnitId, names: Collection[str], id: UUID
 
 
 async def export_person(pool: Pool, person: Person, now: float) -> AsyncGenerator[bytes, None]:
-    """One JSON object, piece by piece; each piece is read by itself. Raises DatabaseUnavailable.
+    """One JSON object in pieces, each from a transaction of its own. Raises DatabaseUnavailable.
 
-    Messages of others that only mention him are theirs, and not in it.
+    Messages of others that only mention the person are not included.
     """
     names, unit = list(person.names), person.unit
     async with unit_scope(pool, unit) as conn:
-        held = (await _SQL.one(conn, "person", unit_id=unit, names=names)).held
-    told = {"unitId": str(unit), "exportedAt": iso(now), "names": names} | held
-    yield msgspec.json.encode(told)[:-1] + b',"messages":['
+        data = (await _SQL.one(conn, "load_person", unit_id=unit, names=names)).data
+    head = {"unitId": str(unit), "exportedAt": iso(now), "names": names} | data
+    yield msgspec.json.encode(head)[:-1] + b',"messages":['
     async for piece in _messages(pool, person):
         yield piece
     yield b'],"deadLetters":['
-    async for piece in _letters(pool, person):
+    async for piece in _dead_letters(pool, person):
         yield piece
     yield b"]}\n"
 
@@ -65,7 +65,7 @@ async def _messages(pool: Pool, person: Person) -> AsyncGenerator[bytes, None]:
         async with unit_scope(pool, person.unit) as conn:
             rows = await _SQL.rows(
                 conn,
-                "messages",
+                "list_messages",
                 unit_id=person.unit,
                 names=list(person.names),
                 conversations=conversations,
@@ -79,7 +79,7 @@ async def _messages(pool: Pool, person: Person) -> AsyncGenerator[bytes, None]:
         first = False
 
 
-async def _letters(pool: Pool, person: Person) -> AsyncGenerator[bytes, None]:
+async def _dead_letters(pool: Pool, person: Person) -> AsyncGenerator[bytes, None]:
     after, first, named = 0, True, mention_pattern(person.digits)
     while True:
         async with unit_scope(pool, person.unit) as conn:
@@ -87,14 +87,14 @@ async def _letters(pool: Pool, person: Person) -> AsyncGenerator[bytes, None]:
         if piece is None:
             return
         after, rows = piece
-        letters = [_letter(row.id, bytes(row.raw)) for row in rows if row.raw and named.search(bytes(row.raw))]
+        letters = [_dead_letter(row.id, bytes(row.raw)) for row in rows if row.raw and named.search(bytes(row.raw))]
         if letters:
             yield (b"" if first else b",") + msgspec.json.encode(letters)[1:-1]
             first = False
 
 
-def _letter(id: int, raw: bytes) -> dict[str, object]:
-    """Its body as text where it is UTF-8, else in base64."""
+def _dead_letter(id: int, raw: bytes) -> dict[str, object]:
+    """The body as text where it is UTF-8, else in base64."""
     try:
         return {"id": id, "text": raw.decode()}
     except UnicodeDecodeError:
@@ -103,7 +103,7 @@ def _letter(id: int, raw: bytes) -> dict[str, object]:
 
 @dataclass(frozen=True, slots=True)
 class PersonalDataCounts:
-    """How much is held of a person, in rows. ``files``: of his messages, those with one."""
+    """Counts of the rows about a person. ``files``: the person's messages with a file."""
 
     messages: int
     in_groups: int
@@ -114,8 +114,8 @@ class PersonalDataCounts:
 
 
 async def count_personal_data(pool: Pool, unit: UnitId, names: Sequence[str]) -> PersonalDataCounts:
-    """Of the person of these canonical names."""
+    """The counts for the person of these canonical names."""
     conversations = [conversation_id(unit, name) for name in names]
     async with unit_scope(pool, unit) as conn:
-        row = await _SQL.one(conn, "held_of", unit_id=unit, names=list(names), conversations=conversations)
+        row = await _SQL.one(conn, "count_personal_data", unit_id=unit, names=list(names), conversations=conversations)
     return PersonalDataCounts(*row)

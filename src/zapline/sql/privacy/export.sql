@@ -1,7 +1,7 @@
--- What is held of one person, as objects for him to read.
+-- Personal data of one person, as objects for the person to read.
 
--- name: person
--- His contacts, the spellings he was seen under, his conversations, what he wants none of, and how campaigns met him.
+-- name: load_person
+-- The contacts, identities, conversations, suppressions, campaigns and reactions of a person.
 select jsonb_build_object(
     'contacts', coalesce((
         select jsonb_agg(jsonb_build_object('name', k.name, 'phone', k.phone, 'lid', k.lid, 'knownSince', k.created_at)
@@ -34,10 +34,10 @@ select jsonb_build_object(
     'reactions', coalesce((
         select jsonb_agg(jsonb_build_object('toMessage', x.external_id, 'kind', x.kind, 'value', x.value,
                                             'at', x.received_at) order by x.received_at)
-          from zapline.message_reactions x where x.unit_id = %(unit_id)s and x.actor = any(%(names)s)), '[]')) as held;
+          from zapline.message_reactions x where x.unit_id = %(unit_id)s and x.actor = any(%(names)s)), '[]')) as data;
 
--- name: messages
--- Some of his messages in the order of their arrival: of his conversations, and what he wrote to groups.
+-- name: list_messages
+-- A piece of the person's messages in arrival order: those of the conversations, and those sent to groups.
 select m.seq, jsonb_build_object(
     'id', m.id, 'conversationId', m.conversation_id, 'fromMe', m.from_me, 'kind', m.kind, 'text', m.body,
     'editedText', m.edited_body, 'deletedAt', m.deleted_at, 'media', m.media, 'detail', m.detail, 'sender', m.sender,
@@ -52,8 +52,8 @@ select m.seq, jsonb_build_object(
  order by m.seq
  limit %(limit)s;
 
--- name: held_of
--- How much is held of a person: rows, by what they are.
+-- name: count_personal_data
+-- Counts of the rows about a person.
 select (select count(*) from zapline.messages m where m.unit_id = %(unit_id)s
            and m.conversation_id = any(%(conversations)s::uuid[])) as messages,
        (select count(*) from zapline.messages m where m.unit_id = %(unit_id)s and m.sender = any(%(names)s)

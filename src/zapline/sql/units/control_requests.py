@@ -1,4 +1,4 @@
-"""The table through which the command line asks the daemon."""
+"""Stores requests of the command line to the running daemon, and the responses."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ _SQL = Queries(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ControlRequest:
-    """What the command line asks, and who typed it on which machine."""
+    """A request of the command line, with the user and the machine that it came from."""
 
     id: UUID
     verb: str
@@ -25,7 +25,7 @@ async def insert_request(conn: Connection, request: ControlRequest) -> None:
     """Store a request."""
     await _SQL.execute(
         conn,
-        "ask_control",
+        "insert_request",
         id=request.id,
         verb=request.verb,
         arguments=as_json(request.arguments),
@@ -35,20 +35,20 @@ async def insert_request(conn: Connection, request: ControlRequest) -> None:
 
 
 async def list_open_requests(conn: Connection) -> list[ControlRequest]:
-    """What waits for its answer, oldest first."""
-    return [ControlRequest(*row) for row in await _SQL.rows(conn, "open_requests")]
+    """Requests without a response, oldest first."""
+    return [ControlRequest(*row) for row in await _SQL.rows(conn, "list_open_requests")]
 
 
 async def store_answer(conn: Connection, id: UUID, result: dict[str, Any], error: str | None) -> None:
-    """Store the answer of a request."""
-    await _SQL.execute(conn, "answer_control", id=id, result=as_json(result), error=error)
+    """Store the response to a request."""
+    await _SQL.execute(conn, "store_answer", id=id, result=as_json(result), error=error)
 
 
 async def read_answer(conn: Connection, id: UUID) -> Any | None:
-    """The row with ``result, error``, or None while there is no answer."""
+    """The row with ``result, error``, or None while there is no response."""
     return await _SQL.one(conn, "read_answer", id=id)
 
 
 async def prune_requests(conn: Connection) -> int:
-    """Delete requests of yesterday."""
-    return await _SQL.execute(conn, "forget_requests")
+    """Delete requests older than a day; returns how many."""
+    return await _SQL.execute(conn, "prune_requests")

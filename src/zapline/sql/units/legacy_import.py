@@ -1,6 +1,6 @@
-"""Takes over from the old system: lists what contradicts itself, then imports its units and instances.
+"""Imports units and instances of the old system, after a list of their contradictions.
 
-The old backend goes on running on its tables (that is the way back), so of foreign tables only
+The old backend keeps running on its tables, so that a rollback is possible. Therefore only its table
 ``unit_whatsapp_connections`` gets four empty columns and an index; no foreign row is ever written.
 """
 
@@ -30,21 +30,21 @@ ADDED = {
     "disconnected_at": "timestamptz",
     "qr_updated_at": "timestamptz",
 }
-"""Columns that the old table gets: nullable, so that the old backend's inserts still work."""
+"""Columns added to the old table: nullable, so that the old backend's inserts still work."""
 _INSTANCE_COLUMNS = ("instance_id", "instance_name", "instance")
 _OPEN = {"connected", "open"}
 _NEVER = {"", "never_connected", "created", "pending", "new"}
 _NAMESPACE = UUID("5a61706c-696e-5500-8000-6c6567616379")
-"""Units whose old id is no UUID get one made from it: the same in every run."""
+"""Units whose old id is no UUID get one derived from it, the same in every run."""
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _NOT_ALLOWED = "42501"
 _LOCKED = "55P03"
 _LOCK_SECONDS = 3
-"""While we wait for the old table, everybody else waits behind us."""
+"""While we wait for a lock on the old table, all others wait behind us."""
 
 
 class LegacyRefused(LocalError):
-    """The old tables are not there, not as expected, or may not be changed; the text says what to do."""
+    """The old tables are missing, unexpected, or may not be changed; the message says what to do."""
 
 
 class LegacyConflicts(LocalError):
@@ -57,7 +57,7 @@ class LegacyConflicts(LocalError):
 
 @dataclass(frozen=True, slots=True)
 class LegacyTable:
-    """Where the old system keeps its lines; None for columns that it does not have."""
+    """The table and columns in which the old system stores lines; None for missing columns."""
 
     schema: str
     instance: str
@@ -65,17 +65,17 @@ class LegacyTable:
     status: str | None
     phone: str | None
     missing: tuple[str, ...]
-    """Those of ``ADDED`` that it has not got yet."""
+    """Columns of ``ADDED`` that it does not have yet."""
     units_have_names: bool
 
 
 @dataclass(frozen=True, slots=True)
 class LegacyLine:
-    """One unit and its instance. ``legacy_id`` is the old id as text, None where it serves as ours."""
+    """A unit and its instance. ``old_id`` is the old id as text; ``legacy_id`` too, None where it is ours as well."""
 
     unit: UnitId
     legacy_id: str | None
-    told_id: str
+    old_id: str
     name: str
     instance: str
     phase: Phase
@@ -84,7 +84,7 @@ class LegacyLine:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What an adoption would do. Counts are of rows of the old table."""
+    """What an import would do. Counts are rows of the old table."""
 
     table: LegacyTable
     new: tuple[LegacyLine, ...]
@@ -93,7 +93,7 @@ class Survey:
     without_instance: int
     other_provider: int
     hijacked_login: bool
-    """Whether the old backend may log in as ``zapline``: its unqualified names would then mean our tables."""
+    """Whether the old backend may log in as ``zapline``: its unqualified names would then refer to our tables."""
 
 
 async def find_table(conn: Connection, schema: str) -> LegacyTable | None:
@@ -119,7 +119,7 @@ async def find_table(conn: Connection, schema: str) -> LegacyTable | None:
 
 
 async def survey(conn: Connection, schema: str) -> Survey:
-    """Read only: what would be imported, and everything that stands against it.
+    """Read what would be imported, and all contradictions; changes nothing.
 
     ``conn`` may read the old tables and take the role zapline_engine. Raises LegacyRefused.
     """
@@ -151,12 +151,12 @@ async def survey(conn: Connection, schema: str) -> Survey:
 
 
 async def adopt(
-    conn: Connection, schema: str, digest_of: Callable[[UnitId], bytes], tell: Callable[[str], None]
+    conn: Connection, schema: str, digest_of: Callable[[UnitId], bytes], report: Callable[[str], None]
 ) -> int:
-    """Add columns and index to the old table and import what is new, in one transaction; how many units.
+    """Extend the old table and import the new units, in one transaction; returns how many.
 
-    ``conn`` belongs to the owner of both schemas, ours migrated. ``digest_of`` gives the SHA-256 of the first
-    webhook secret of a unit. Raises LegacyConflicts and LegacyRefused; then nothing is changed.
+    ``conn`` belongs to the owner of both schemas, ours migrated. ``digest_of`` returns the SHA-256 of the
+    first webhook secret of a unit. Raises LegacyConflicts and LegacyRefused; then nothing is changed.
     """
     try:
         async with conn.transaction():
@@ -164,19 +164,19 @@ async def adopt(
             await conn.execute(f"set local lock_timeout = '{_LOCK_SECONDS}s'")
             for statement in await _extend(conn, table):
                 await conn.execute(statement)
-                tell(statement)
-            # Again, and behind the lock that the change took: the old backend writes while we look.
-            found = await survey(conn, schema)
-            if found.conflicts:
-                raise LegacyConflicts(found.conflicts)
-            # Even the owner sees and writes our rows only through a policy.
+                report(statement)
+            # Once more under the lock of the change, since the old backend may have written meanwhile.
+            checked = await survey(conn, schema)
+            if checked.conflicts:
+                raise LegacyConflicts(checked.conflicts)
+            # Even the owner reads and writes our rows only through a policy.
             await conn.execute("set local role zapline_engine")
-            for line in found.new:
+            for line in checked.new:
                 await _import(conn, line, digest_of(line.unit))
             await conn.execute("reset role")
     except StatementFailed as failed:
         raise _refused(schema, failed) from failed
-    return len(found.new)
+    return len(checked.new)
 
 
 def _refused(schema: str, failed: StatementFailed) -> Exception:
@@ -214,7 +214,7 @@ def _first(columns: Iterable[str], names: Sequence[str]) -> str | None:
 
 
 async def _columns(conn: Connection, schema: str, relation: str) -> set[str]:
-    return {row.name for row in await _SQL.rows(conn, "columns", schema=schema, relation=relation)}
+    return {row.name for row in await _SQL.rows(conn, "list_columns", schema=schema, relation=relation)}
 
 
 def _select(table: LegacyTable) -> str:
@@ -223,7 +223,7 @@ def _select(table: LegacyTable) -> str:
     def column(name: str | None) -> sql.Composable:
         return sql.SQL("null::text") if name is None else sql.SQL("l.{}::text").format(sql.Identifier(name))
 
-    words = sql.SQL(
+    query = sql.SQL(
         "select l.unit_id::text as unit, {instance} as instance, {provider} as provider, {status} as status, "
         "{phone} as phone, {name} as name from {lines} l {units} order by 1, 2"
     ).format(
@@ -237,12 +237,12 @@ def _select(table: LegacyTable) -> str:
         if table.units_have_names
         else sql.SQL(""),
     )
-    return words.as_string(None)
+    return query.as_string(None)
 
 
 def _line(row: Any) -> LegacyLine:
-    told, instance = row.unit, row.instance.strip()
-    is_uuid = _UUID.fullmatch(told) is not None
+    old_id, instance = row.unit, row.instance.strip()
+    is_uuid = _UUID.fullmatch(old_id) is not None
     status = (row.status or "").strip().lower()
     phase, reason = Phase.IDLE, Reason.DISCONNECTED
     if status in _OPEN:
@@ -250,9 +250,9 @@ def _line(row: Any) -> LegacyLine:
     elif status in _NEVER and not row.phone:
         reason = Reason.NEVER_CONNECTED
     return LegacyLine(
-        unit=UnitId(UUID(told) if is_uuid else uuid5(_NAMESPACE, told)),
-        legacy_id=None if is_uuid else told,
-        told_id=told,
+        unit=UnitId(UUID(old_id) if is_uuid else uuid5(_NAMESPACE, old_id)),
+        legacy_id=None if is_uuid else old_id,
+        old_id=old_id,
         name=((row.name or "").strip() or instance)[:200],
         instance=instance,
         phase=phase,
@@ -267,12 +267,12 @@ async def _hijacked(conn: Connection, table: LegacyTable) -> bool:
 
 
 async def _known(conn: Connection) -> dict[UnitId, tuple[str, bool]]:
-    """Unit -> (instance, archived) of those that Zapline has already."""
-    there = await _SQL.one(conn, "schema_there")
-    if there is None or not there.there:
+    """Units that Zapline has already: unit -> (instance, archived)."""
+    schema = await _SQL.one(conn, "has_schema")
+    if schema is None or not schema.there:
         return {}
     await conn.execute("set role zapline_engine")
-    rows = await _SQL.rows(conn, "known_lines", provider=PROVIDER)
+    rows = await _SQL.rows(conn, "list_known_lines", provider=PROVIDER)
     await conn.execute("reset role")
     return {UnitId(row.id): (row.instance, row.archived) for row in rows}
 
@@ -286,11 +286,11 @@ def _conflicts(lines: Sequence[LegacyLine], known: Mapping[UnitId, tuple[str, bo
     for rows in instances.values():
         names = sorted({line.instance for line in rows})
         if len(names) > 1:
-            yield f"unit {rows[0].told_id} has {len(names)} instances: {', '.join(map(repr, names))}"
+            yield f"unit {rows[0].old_id} has {len(names)} instances: {', '.join(map(repr, names))}"
         elif len(rows) > 1:
-            yield f"unit {rows[0].told_id} has {len(rows)} rows that contradict each other"
+            yield f"unit {rows[0].old_id} has {len(rows)} rows that contradict each other"
     for instance, rows in units.items():
-        ids = sorted({line.told_id for line in rows})
+        ids = sorted({line.old_id for line in rows})
         if len({line.unit for line in rows}) > 1:
             yield f"instance {instance!r} has {len(ids)} units: {', '.join(ids)}"
         if not is_valid_instance_name(instance):
@@ -306,17 +306,17 @@ def _against_known(lines: Sequence[LegacyLine], known: Mapping[UnitId, tuple[str
     for line in lines:
         instance, archived = known.get(line.unit, (line.instance, False))
         if instance != line.instance and not archived:
-            yield f"unit {line.told_id} has instance {instance!r} in Zapline and {line.instance!r} in the old table"
+            yield f"unit {line.old_id} has instance {instance!r} in Zapline and {line.instance!r} in the old table"
         holder = taken.get(line.instance)
         if holder is not None and holder != line.unit:
-            yield f"instance {line.instance!r} of unit {line.told_id} belongs to unit {holder} in Zapline"
+            yield f"instance {line.instance!r} of unit {line.old_id} belongs to unit {holder} in Zapline"
 
 
 # -- changing the old table ------------------------------------------------------------------------------
 
 
 async def _extend(conn: Connection, table: LegacyTable) -> list[str]:
-    """The statements that the old table still needs; none in a second run, so that nothing locks it then."""
+    """The statements that the old table still needs. A second run needs none, so it locks nothing."""
     relation = sql.Identifier(table.schema, TABLE)
     done: list[sql.Composable] = []
     if table.missing:
@@ -325,7 +325,7 @@ async def _extend(conn: Connection, table: LegacyTable) -> list[str]:
         )
         done.append(sql.SQL("alter table {} ").format(relation) + added)
     pattern = INDEX.replace("_", r"\_") + "%"
-    rows = await _SQL.rows(conn, "names_taken", schema=table.schema, relation=TABLE, pattern=pattern)
+    rows = await _SQL.rows(conn, "list_taken_names", schema=table.schema, relation=TABLE, pattern=pattern)
     taken = {row.name: row.ours for row in rows}
     if not any(taken.values()):
         name = next(name for name in (INDEX, *(f"{INDEX}_{n}" for n in range(2, 1000))) if name not in taken)

@@ -1,4 +1,4 @@
-"""Reads for people: what every unit has to do and when it was last heard of, and the units that are closed."""
+"""Counts the open work of units, and when their last messages came in and went out."""
 
 from dataclasses import dataclass
 
@@ -13,10 +13,10 @@ _SQL = Queries(__name__)
 
 @dataclass(frozen=True, slots=True)
 class UnitTotals:
-    """What a unit has to do. Times are UTC seconds; ``dead``: messages given up in the last day.
+    """The open work of a unit. Times are UTC seconds; ``dead``: messages given up in the last day.
 
-    ``oldest_queued``: since when the oldest message that could leave by now waits. ``letters``: dead letters that
-    nobody has dealt with. ``last_out``: when the last message that left was taken by WhatsApp.
+    ``oldest_queued``: since when the oldest due message has waited. ``letters``: open dead letters.
+    ``last_out``: when WhatsApp accepted the last outgoing message.
     """
 
     unit: UnitId
@@ -30,20 +30,20 @@ class UnitTotals:
 
 
 async def load_all_totals(pool: Pool) -> dict[UnitId, UnitTotals]:
-    """Of every active unit, in one statement. For administrators. Raises DatabaseUnavailable."""
+    """The totals of every active unit. For administrators. Raises DatabaseUnavailable."""
     async with admin_scope(pool) as conn:
         return {total.unit: total for total in await _totals(conn, None)}
 
 
 async def load_totals(pool: Pool, unit: UnitId) -> UnitTotals:
-    """Of one unit. Raises DatabaseUnavailable."""
+    """The totals of one unit. Raises DatabaseUnavailable."""
     async with unit_scope(pool, unit) as conn:
-        found = await _totals(conn, unit)
-    return found[0] if found else UnitTotals(unit)
+        rows = await _totals(conn, unit)
+    return rows[0] if rows else UnitTotals(unit)
 
 
 async def _totals(conn: Connection, unit: UnitId | None) -> list[UnitTotals]:
-    await _SQL.one(conn, "walk_indexes")
+    await _SQL.one(conn, "prefer_index_order")
     return [
         UnitTotals(
             unit=UnitId(row.unit_id),
@@ -55,5 +55,5 @@ async def _totals(conn: Connection, unit: UnitId | None) -> list[UnitTotals]:
             last_in=row.last_in,
             last_out=row.last_out,
         )
-        for row in await _SQL.rows(conn, "unit_totals", unit_id=unit)
+        for row in await _SQL.rows(conn, "load_totals", unit_id=unit)
     ]

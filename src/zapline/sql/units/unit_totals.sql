@@ -1,9 +1,12 @@
--- name: walk_indexes
--- In this transaction indexes are walked in their order: the policies hide from the planner how few rows are needed.
+-- Open work of units.
+
+-- name: prefer_index_order
+-- Makes this transaction read indexes in their order: the policies hide from the planner how few rows are needed.
 select set_config('enable_bitmapscan', 'off', true) as bitmaps;
 
--- name: unit_totals
--- What every active unit, or one, has to do, and when it was last heard of. A line a unit; times in UTC seconds.
+-- name: load_totals
+-- The open work of every active unit, or of one, and when messages last came in and went out. One row per unit; times
+-- in UTC seconds.
 select u.id as unit_id, coalesce(w.queued, 0) as queued, coalesce(w.uncertain, 0) as uncertain, d.dead, l.letters,
        extract(epoch from w.oldest)::float8 as oldest_queued, extract(epoch from i.at)::float8 as last_in,
        extract(epoch from o.at)::float8 as last_out

@@ -16,7 +16,7 @@ from zapline.sql.postgres.queries import Queries
 from zapline.sql.postgres.row_level_security import admin_scope
 
 _SQL = Queries(__name__)
-_NOTHING = Seq(0)
+_NOT_APPLIED = Seq(0)
 
 
 class InstanceTaken(LocalError):
@@ -25,7 +25,7 @@ class InstanceTaken(LocalError):
 
 @dataclass(frozen=True, slots=True)
 class UnitRecord:
-    """A unit as the database knows it. Digests are SHA-256 of the webhook secrets; times are UTC seconds."""
+    """A unit as stored. Digests are SHA-256 of the webhook secrets; times are UTC seconds."""
 
     id: UnitId
     name: str
@@ -38,12 +38,12 @@ class UnitRecord:
     time_zone: str = "America/Sao_Paulo"
     created_at: float | None = None
     paused_at: float | None = None
-    """Since when nothing is sent, because a person asked for that."""
+    """Since when a person has paused sending."""
     retention_days: int | None = None
     stored: StoredLineState | None = None
-    """None where only the journal's snapshot is known: the unit then only journals."""
+    """None where only the journal's snapshot is known: the unit then only writes to the journal."""
     journal_id: UUID | None = None
-    applied_seq: Seq = _NOTHING
+    applied_seq: Seq = _NOT_APPLIED
 
 
 def _seconds(at: datetime | None) -> float | None:
@@ -51,7 +51,7 @@ def _seconds(at: datetime | None) -> float | None:
 
 
 async def load_units(conn: Connection) -> list[UnitRecord]:
-    """All units whose webhooks are to be recognised, oldest first."""
+    """All units that may still get webhooks, oldest first."""
     return [
         UnitRecord(
             id=UnitId(row.id),
@@ -104,46 +104,46 @@ async def insert_unit(
 
 
 async def archive_unit(conn: Connection, unit: UnitId) -> bool:
-    """Close a unit; False where there is no such active unit."""
+    """Archive a unit; False where there is no such active unit."""
     return bool(await _SQL.rows(conn, "archive_unit", id=unit))
 
 
 async def rotate_secret(conn: Connection, unit: UnitId, generation: int, digest: bytes, grace: float) -> float | None:
-    """Set the digest of ``generation``; until when the old secret is valid, or None: somebody was faster.
+    """Store the digest of ``generation``. Returns until when the old secret is valid (UTC seconds).
 
-    ``grace`` is in minutes.
+    None: there is no such active unit, or another rotation came first. ``grace`` is in minutes.
     """
     row = await _SQL.one(conn, "rotate_secret", id=unit, generation=generation, digest=digest, grace=grace)
     return row.previous_secret_until.timestamp() if row is not None else None
 
 
 def only_active(records: Sequence[UnitRecord]) -> list[UnitRecord]:
-    """Those not archived."""
+    """The records that are not archived."""
     return [record for record in records if record.archived_at is None]
 
 
 async def change_unit(
     conn: Connection, unit: UnitId, name: str | None, time_zone: str | None, retention_days: int | None, keep: bool
 ) -> bool:
-    """Change what is not None, and the days unless ``keep``; False where there is no such active unit."""
+    """Change what is not None, and the retention unless ``keep``; False where there is no such active unit."""
     changes = {"name": name, "time_zone": time_zone, "retention_days": retention_days, "with_retention": not keep}
     return bool(await _SQL.rows(conn, "change_unit", id=unit, **changes))
 
 
 async def pause_unit(conn: Connection, unit: UnitId, paused: bool) -> bool:
-    """Pause a unit's sending or resume it, whatever it was before; False where there is no such active unit."""
+    """Pause or resume a unit's sending; False where there is no such active unit."""
     return bool(await _SQL.rows(conn, "pause_unit" if paused else "resume_unit", id=unit))
 
 
 async def find_archive_time(conn: Connection, unit: UnitId) -> float | None:
-    """When a unit was archived; None where it was not, or is not there."""
-    row = await _SQL.one(conn, "find_archived", id=unit)
+    """When a unit was archived; None where it is active or does not exist."""
+    row = await _SQL.one(conn, "find_archive_time", id=unit)
     return _seconds(row.archived_at) if row is not None else None
 
 
 @dataclass(frozen=True, slots=True)
 class ArchivedUnit:
-    """A unit that is closed. Times are UTC seconds."""
+    """An archived unit. Times are UTC seconds."""
 
     id: UnitId
     name: str
@@ -155,10 +155,10 @@ class ArchivedUnit:
 
 
 async def list_archived_units(pool: Pool, after: tuple[float, UUID] | None, limit: int) -> list[ArchivedUnit]:
-    """A page of the closed units, oldest first, behind (``created_at``, id). For administrators."""
+    """A page of the archived units, oldest first, after (``created_at``, id). For administrators."""
     at, id = after or (None, None)
     async with admin_scope(pool) as conn:
-        rows = await _SQL.rows(conn, "list_archived", after_at=at, after_id=id, limit=limit)
+        rows = await _SQL.rows(conn, "list_archived_units", after_at=at, after_id=id, limit=limit)
     return [
         ArchivedUnit(
             id=UnitId(row.id),

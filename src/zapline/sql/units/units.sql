@@ -1,7 +1,7 @@
 -- Units and their lines.
 
 -- name: load_units
--- Every unit that webhooks may still come for: the active ones, and those archived within a day.
+-- Every unit that may still get webhooks: the active ones, and those archived within a day.
 select u.id, u.name, u.time_zone, u.created_at, u.paused_at, u.retention_days, c.archived_at, c.provider, c.instance_id, c.secret_generation,
        c.secret_digest, c.previous_secret_digest, c.previous_secret_until, c.journal_id, c.applied_seq,
        c.phase, c.status_reason, c.wanted, c.number, c.logout_pending, c.connected_at, c.disconnected_at,
@@ -16,12 +16,12 @@ select u.id, u.name, u.time_zone, u.created_at, u.paused_at, u.retention_days, c
 insert into zapline.units (id, name, time_zone) values (%(id)s, %(name)s, %(time_zone)s);
 
 -- name: insert_connection
--- The new unit's line; its instance must be free.
+-- The line of a new unit; its instance must be free.
 insert into zapline.unit_whatsapp_connections (unit_id, provider, instance_id, secret_digest)
 values (%(unit_id)s, %(provider)s, %(instance_id)s, %(secret_digest)s);
 
 -- name: archive_unit
--- The unit is closed; its rows stay, and its late webhooks are still recognised for a day.
+-- Archives a unit; its rows stay, and its late webhooks are still recognised for a day.
 with archived as (
     update zapline.units set archived_at = now() where id = %(id)s and archived_at is null returning id)
 update zapline.unit_whatsapp_connections c
@@ -29,7 +29,7 @@ update zapline.unit_whatsapp_connections c
 returning c.unit_id;
 
 -- name: rotate_secret
--- A new webhook secret; the old one stays valid for the grace, because retries carry the old URL.
+-- Stores a new webhook secret; the old one stays valid for the grace period, because retries use the old URL.
 update zapline.unit_whatsapp_connections
    set secret_generation = %(generation)s, secret_digest = %(digest)s,
        previous_secret_digest = secret_digest, previous_secret_until = now() + %(grace)s * interval '1 minute'
@@ -37,7 +37,7 @@ update zapline.unit_whatsapp_connections
 returning previous_secret_until;
 
 -- name: change_unit
--- Its name, its time zone and how long its messages are kept; what is null stays, but for the days, where that is said.
+-- Changes the name, the time zone and the retention. Null changes nothing, except for the retention, which has a flag.
 update zapline.units
    set name = coalesce(%(name)s::text, name), time_zone = coalesce(%(time_zone)s::text, time_zone),
        retention_days = case when %(with_retention)s then %(retention_days)s::int else retention_days end
@@ -45,21 +45,21 @@ update zapline.units
 returning id;
 
 -- name: pause_unit
--- Nothing is sent from now on.
+-- Pauses sending.
 update zapline.units set paused_at = coalesce(paused_at, now()) where id = %(id)s and archived_at is null
 returning id;
 
 -- name: resume_unit
--- What waits may leave again.
+-- Resumes sending.
 update zapline.units set paused_at = null where id = %(id)s and archived_at is null
 returning id;
 
--- name: find_archived
+-- name: find_archive_time
 -- When a unit was archived. No row: there is no such unit.
 select archived_at from zapline.units where id = %(id)s;
 
--- name: list_archived
--- Units that are closed, oldest first.
+-- name: list_archived_units
+-- A page of the archived units, oldest first.
 select u.id, u.name, u.time_zone, u.created_at, u.archived_at, u.retention_days, c.instance_id
   from zapline.units u
   join zapline.unit_whatsapp_connections c on c.unit_id = u.id
