@@ -1,1 +1,4 @@
-"""The operators' console: pages made on the server, one stylesheet, one small script, a session cookie."""
+"""The operators' console: HTML pages below ``/console``, one package for each family of pages.
+
+Only ``http.app`` imports it; its pages use the API's modules, the supervisors and sql.
+"""

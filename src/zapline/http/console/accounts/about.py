@@ -1,4 +1,4 @@
-"""Tells which Zapline this is, and whether the session of who asks is still open."""
+"""Shows the version, and answers the script's probe for an open session."""
 
 from quart import Response
 
@@ -19,5 +19,5 @@ class AboutPage:
         return self._layout.render("about.html")
 
     async def session(self) -> Response:
-        """For the script: that Zapline is there, and lets its page's reader in."""
+        """204 for the script while Zapline is up and the session is open."""
         return Response(b"", 204)

@@ -1,4 +1,4 @@
-"""The audit log: who changed what, when, from where, and what came of it."""
+"""The audit log: who changed what, when, from where, and with which outcome."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -26,13 +26,13 @@ ACTOR_KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class AuditRow:
-    """A line as the page shows it."""
+    """An entry as the page shows it."""
 
-    line: AuditEntry
+    entry: AuditEntry
     kind: str
     unit: str
     tone: str
-    word: str
+    label: str
     detail: str
 
 
@@ -50,19 +50,19 @@ class AuditPage:
 
     async def show(self) -> Response:
         unit, actor, action = query_text("unit", 200), query_text("actor", 254), query_text("action")
-        chosen = self._unit(unit)
+        chosen = self._unit_id(unit)
         before = query_number("before", 0, 2**62) or None
         rows: list[AuditEntry] = []
         if not unit or chosen is not None:
-            wanted = AuditFilter(chosen, actor or None, action or None)
-            rows = list(await list_entries_for_admin(self._pool, wanted, before, _PAGE + 1))
+            criteria = AuditFilter(chosen, actor or None, action or None)
+            rows = list(await list_entries_for_admin(self._pool, criteria, before, _PAGE + 1))
         query = {name: value for name, value in (("unit", unit), ("actor", actor), ("action", action)) if value}
         older = urlencode({**query, "before": rows[_PAGE - 1].id}) if len(rows) > _PAGE else None
         return self._layout.render(
             "audit.html",
             at="audit",
-            rows=[self._shown(line) for line in rows[:_PAGE]],
-            units=sorted(found.record.name for found in self._roster.units())[:500],
+            rows=[self._row(entry) for entry in rows[:_PAGE]],
+            units=sorted(unit.record.name for unit in self._roster.units())[:500],
             zone=self._zone(chosen),
             wanted_unit=unit,
             wanted_actor=actor,
@@ -72,31 +72,30 @@ class AuditPage:
         )
 
     def _zone(self, chosen: UnitId | None) -> str:
-        """One for the page: that of the chosen unit, else that of most units."""
-        found = self._roster.get(chosen) if chosen is not None else None
-        if found is not None:
-            return found.record.time_zone
+        """The time zone of the page: that of the chosen unit, else that of most units."""
+        unit = self._roster.get(chosen) if chosen is not None else None
+        if unit is not None:
+            return unit.record.time_zone
         common = Counter(unit.record.time_zone for unit in self._roster.units()).most_common(1)
         return common[0][0] if common else "UTC"
 
-    def _unit(self, text: str) -> UnitId | None:
-        """The unit of this name or id; a closed one by its id alone."""
+    def _unit_id(self, text: str) -> UnitId | None:
+        """The id of the unit with this name or id; an archived unit is known by its id only."""
         try:
             return UnitId(UUID(text))
         except ValueError:
-            named = [found.id for found in self._roster.units() if found.record.name == text]
-            return named[0] if named else None
+            return next((unit.id for unit in self._roster.units() if unit.record.name == text), None)
 
-    def _shown(self, line: AuditEntry) -> AuditRow:
-        found = self._roster.get(line.unit) if line.unit is not None else None
-        tone, word = _outcome(line.outcome)
+    def _row(self, entry: AuditEntry) -> AuditRow:
+        unit = self._roster.get(entry.unit) if entry.unit is not None else None
+        tone, label = _outcome(entry.outcome)
         return AuditRow(
-            line=line,
-            kind=_(ACTOR_KINDS[line.actor_kind]) if line.actor_kind in ACTOR_KINDS else line.actor_kind,
-            unit=found.record.name if found is not None else str(line.unit or ""),
+            entry=entry,
+            kind=_(ACTOR_KINDS[entry.actor_kind]) if entry.actor_kind in ACTOR_KINDS else entry.actor_kind,
+            unit=unit.record.name if unit is not None else str(entry.unit or ""),
             tone=tone,
-            word=word,
-            detail=", ".join(f"{name}: {_detail_text(value)}" for name, value in line.detail.items()),
+            label=label,
+            detail=", ".join(f"{name}: {_detail_text(value)}" for name, value in entry.detail.items()),
         )
 
 

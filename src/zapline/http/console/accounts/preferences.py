@@ -1,4 +1,4 @@
-"""Remembers how a browser wants its pages: in which language, light or dark. No session is needed for that."""
+"""Stores a browser's language and theme in cookies; no session is needed."""
 
 from quart import Response
 
@@ -17,9 +17,9 @@ class PreferenceForm:
         self._layout = layout
 
     def attach(self) -> None:
-        self._layout.post("/console/preferences", "preferences", self.choose, public=True)
+        self._layout.post("/console/preferences", "preferences", self.store, public=True)
 
-    async def choose(self) -> Response:
+    async def store(self) -> Response:
         form = await read_form()
         answer = self._layout.redirect(safe_return_path(form.text("back", 600)))
         for field, cookie, known in (("language", COOKIE, LANGUAGES), ("look", THEME_COOKIE, THEMES)):

@@ -22,7 +22,7 @@ SIGN_OUT = "/console/sign-out"
 
 
 def sign_in_path() -> str:
-    """Where to sign in, and then to go on with the present page. Of a form it is told that nothing came of it."""
+    """The sign-in page that leads back to the current one; after a form it says that nothing came of it."""
     if request.method != "GET":
         return PATH if request.path == SIGN_OUT else f"{PATH}?undone=1"
     back = safe_return_path(request.full_path.rstrip("?"))
@@ -46,7 +46,7 @@ class SignInPages:
             return self._layout.redirect(safe_return_path(query_text("next", 600)))
         undone = _("Your session is over, so nothing came of what you sent. Sign in and send it again.")
         return self._page(
-            200, safe_return_path(query_text("next", 600)), said=undone if query_text("undone", 1) else ""
+            200, safe_return_path(query_text("next", 600)), error=undone if query_text("undone", 1) else ""
         )
 
     async def sign_in(self) -> Response:
@@ -77,6 +77,6 @@ class SignInPages:
         delete_session_cookie(answer, self._layout.origin)
         return answer
 
-    def _page(self, status: int, back: str, email: str = "", said: str = "") -> Response:
+    def _page(self, status: int, back: str, email: str = "", error: str = "") -> Response:
         plain = self._layout.origin.transport() is Transport.PLAIN
-        return self._layout.render("sign_in.html", status, back=back, email=email, said=said, plain=plain)
+        return self._layout.render("sign_in.html", status, back=back, email=email, error=error, plain=plain)

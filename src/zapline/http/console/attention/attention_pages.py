@@ -114,7 +114,7 @@ class AttentionPages:
             "uncertain": [self._row(message) for message in waiting.uncertain],
             "failed": [self._row(message) for message in waiting.failed],
             "stalled": [self._row(message) for message in waiting.stalled],
-            "dead_letters": waiting.letters,
+            "dead_letters": waiting.dead_letters,
             "unit_names": {unit.id: unit.record.name for unit in self._roster.units()},
             "limit": _LIMIT,
             "dead_letter_reason": dead_letter_reason,

@@ -1,1 +1,4 @@
-"""TODO"""
+"""The pages of campaigns: the form, the list, progress and recipients.
+
+Only the route lists of the console import it.
+"""

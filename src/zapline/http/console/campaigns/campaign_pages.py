@@ -1,9 +1,10 @@
-"""Campaigns of a unit in the console: the list, one with its progress, and how it is steered."""
+"""A unit's campaigns: the list, one with its progress and recipients, and the commands that change its state."""
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -36,7 +37,7 @@ from zapline.supervisors.campaigns.campaign_commands import Campaigns, Forecast,
 from zapline.supervisors.units.unit_commands import UnitCommands
 
 _PAGE = 20
-_RECIPIENTS = 50
+_RECIPIENT_PAGE = 50
 _PREVIEWS = 3
 _EXAMPLES = 10
 PATH = "/console/units/{unit}/campaigns"
@@ -62,7 +63,7 @@ RECIPIENT_STATES: Mapping[str, str] = {
     "skipped": N_("skipped"),
     "cancelled": N_("cancelled"),
 }
-_OPEN = frozenset({"pending", "queued", "sending"})
+_UNFINISHED = frozenset({"pending", "queued", "sending"})
 SKIP_REASONS: Mapping[str, str] = {
     "invalid_phone": N_("This is no phone number."),
     "duplicate": N_("The phone is on the list already."),
@@ -78,36 +79,36 @@ _CONFIRMATIONS: Mapping[CampaignCommand, str] = {
 }
 
 
-class _InList(Position, frozen=True, tag="cg"):
+class _ListPosition(Position, frozen=True, tag="cg"):
     at: Annotated[datetime, Meta(tz=True)]
     id: UUID
 
 
 @dataclass(frozen=True, slots=True)
 class CampaignProgress:
-    """How a campaign stands, in words and numbers."""
+    """The state of a campaign, its progress, and the commands that it accepts."""
 
     tone: str
-    word: str
-    all: int
+    label: str
+    total: int
     done: int
     counts: tuple[tuple[str, str, int], ...]
-    """(state, word, how many) of those states that anybody is in."""
-    asks: frozenset[CampaignCommand]
+    """(state, label, count) of the states that any recipient is in."""
+    commands: frozenset[CampaignCommand]
     failed: int
 
 
-def campaign_progress(one: Campaign) -> CampaignProgress:
-    tone, word = STATES[one.state]
-    all = sum(count for state, count in one.counts.items() if state != "skipped")
-    waits = sum(one.counts[state] for state in _OPEN)
-    counts = tuple((state, _(name), one.counts[state]) for state, name in RECIPIENT_STATES.items() if one.counts[state])
-    asks = frozenset(ask for ask in CampaignCommand if one.state in COMMAND_STATES[ask])
-    return CampaignProgress(tone, _(word), all, all - waits, counts, asks, one.counts["failed"])
+def campaign_progress(campaign: Campaign) -> CampaignProgress:
+    (tone, label), counts = STATES[campaign.state], campaign.counts
+    total = sum(count for state, count in counts.items() if state != "skipped")
+    done = total - sum(counts[state] for state in _UNFINISHED)
+    labelled = tuple((state, _(name), counts[state]) for state, name in RECIPIENT_STATES.items() if counts[state])
+    commands = frozenset(command for command in CampaignCommand if campaign.state in COMMAND_STATES[command])
+    return CampaignProgress(tone, _(label), total, done, labelled, commands, counts["failed"])
 
 
 def recipient_reason(code: str | None) -> str:
-    """Why a recipient was not written to, for people."""
+    """Why a recipient was not reached, in the operator's language."""
     if code is None:
         return _("No reason was told.")
     return _(SKIP_REASONS[code] if code in SKIP_REASONS and code not in FAILURE_TEXTS else failure_text(code))
@@ -133,29 +134,29 @@ class CampaignPages:
         layout.get(f"{one}/part", "campaign_part", self.part)
         layout.get(f"{one}/recipients", "campaign_recipients", self.recipients)
         layout.get(f"{one}/failures.csv", "campaign_failures", self._exports.failures)
-        for ask in CampaignCommand:
-            layout.post(f"{one}/{ask.value}", f"campaign_{ask.value}", self._asking(ask))
+        for command in CampaignCommand:
+            layout.post(f"{one}/{command.value}", f"campaign_{command.value}", partial(self._change_state, command))
 
     # -- the list --------------------------------------------------------------------------------------------
 
     async def list(self, unit: UUID) -> Response:
         record = self._commands.find(UnitId(unit)).record
-        values = await self._listed(record)
+        values = await self._list_values(record)
         return self._layout.render("campaigns.html", at="campaigns", events=unit_events_path(record.id), **values)
 
     async def list_part(self, unit: UUID) -> Response:
         record = self._commands.find(UnitId(unit)).record
-        return self._layout.render("campaigns_list.html", **await self._listed(record))
+        return self._layout.render("campaign_list.html", **await self._list_values(record))
 
-    async def _listed(self, record: UnitRecord) -> dict[str, Any]:
-        after, base = query_cursor(_InList), PATH.format(unit=record.id)
-        place = (after.at, after.id) if after is not None else None
-        found = await stored.list_campaigns(self._pool, record.id, place, _PAGE + 1)
-        last = found[:_PAGE][-1] if found else None
-        more = encode_cursor(_InList(last.created_at, last.id)) if last is not None and len(found) > _PAGE else None
+    async def _list_values(self, record: UnitRecord) -> dict[str, Any]:
+        after, base = query_cursor(_ListPosition), PATH.format(unit=record.id)
+        position = (after.at, after.id) if after is not None else None
+        campaigns = await stored.list_campaigns(self._pool, record.id, position, _PAGE + 1)
+        page = campaigns[:_PAGE]
+        more = encode_cursor(_ListPosition(page[-1].created_at, page[-1].id)) if len(campaigns) > _PAGE else None
         return {
             "unit": record,
-            "shown": [(one, clean_name(one.name), campaign_progress(one)) for one in found[:_PAGE]],
+            "campaigns": [(each, clean_name(each.name), campaign_progress(each)) for each in page],
             "newest": base if after is not None else None,
             "older": f"{base}?cursor={more}" if more is not None else None,
             "query": f"?cursor={encode_cursor(after)}" if after is not None else "",
@@ -166,64 +167,64 @@ class CampaignPages:
     # -- one -------------------------------------------------------------------------------------------------
 
     async def show(self, unit: UUID, campaign: UUID) -> Response:
-        record, one = await self._find(unit, campaign)
-        values = await self._shown(record, one)
-        if one.state is CampaignState.READY:
-            values |= await self._planned(record, one)
+        record, loaded = await self._find(unit, campaign)
+        values = await self._values(record, loaded)
+        if loaded.state is CampaignState.READY:
+            values |= await self._planned_values(record, loaded)
         return self._layout.render("campaign.html", at="campaigns", events=unit_events_path(record.id), **values)
 
     async def part(self, unit: UUID, campaign: UUID) -> Response:
-        record, one = await self._find(unit, campaign)
-        return self._layout.render("campaign_part.html", **await self._shown(record, one))
+        record, loaded = await self._find(unit, campaign)
+        return self._layout.render("campaign_progress.html", **await self._values(record, loaded))
 
-    async def _shown(self, record: UnitRecord, one: Campaign) -> dict[str, Any]:
-        reasons = await stored.count_reasons(self._pool, record.id, one.id)
-        pace = await conversations.find_pace(self._pool, record.id) if one.state is CampaignState.RUNNING else None
-        content = one.outgoing.content
+    async def _values(self, record: UnitRecord, loaded: Campaign) -> dict[str, Any]:
+        reasons = await stored.count_reasons(self._pool, record.id, loaded.id)
+        pace = await conversations.find_pace(self._pool, record.id) if loaded.state is CampaignState.RUNNING else None
+        content = loaded.outgoing.content
         return {
             "unit": record,
-            "campaign": one,
-            "name": clean_name(one.name),
-            "standing": campaign_progress(one),
-            "waits": campaign_hold_reason(self._commands.find(record.id), one, pace, time.time()),
+            "campaign": loaded,
+            "name": clean_name(loaded.name),
+            "progress": campaign_progress(loaded),
+            "hold": campaign_hold_reason(self._commands.find(record.id), loaded, pace, time.time()),
             "reasons": [
                 (_(RECIPIENT_STATES[state]), recipient_reason(reason), count) for state, reason, count in reasons
             ],
             "text": clean_lines(content.text if isinstance(content, Text) else getattr(content, "caption", None) or ""),
             "file": _file_label(content) if isinstance(content, File) else "",
             "zone": record.time_zone,
-            "base": f"{PATH.format(unit=record.id)}/{one.id}",
+            "base": f"{PATH.format(unit=record.id)}/{loaded.id}",
         }
 
-    async def _planned(self, record: UnitRecord, one: Campaign) -> dict[str, Any]:
-        """What will become of a campaign that is not started: the first texts, who is skipped, when it would end."""
-        letter = MessageTemplate.read(one.outgoing)
-        first = await stored.list_recipients(self._pool, record.id, one.id, ("pending",), 0, _PREVIEWS)
-        skipped = await stored.list_recipients(self._pool, record.id, one.id, ("skipped",), 0, _EXAMPLES)
+    async def _planned_values(self, record: UnitRecord, loaded: Campaign) -> dict[str, Any]:
+        """The forecast of a campaign that is not started: the first texts, who is skipped, and its end."""
+        template = MessageTemplate.parse(loaded.outgoing)
+        first = await stored.list_recipients(self._pool, record.id, loaded.id, ("pending",), 0, _PREVIEWS)
+        skipped = await stored.list_recipients(self._pool, record.id, loaded.id, ("skipped",), 0, _EXAMPLES)
         forecast: Forecast | None = None
         if first:
-            forecast = await self._campaigns.forecast_load(record.id, one.id, ())
+            forecast = await self._campaigns.forecast_load(record.id, loaded.id, ())
         return {
-            "previews": [(masked(each.recipient), _preview_text(letter, each)) for each in first],
+            "previews": [(masked(each.recipient), _preview_text(template, each)) for each in first],
             "examples": [_recipient_row(each) for each in skipped],
             "forecast": forecast,
         }
 
     async def recipients(self, unit: UUID, campaign: UUID) -> Response:
-        record, one = await self._find(unit, campaign)
+        record, loaded = await self._find(unit, campaign)
         state, after = query_text("state", 20), query_number("after", 0, 2**31 - 1)
         states = (state,) if state in RECIPIENT_STATES else None
-        found = await stored.list_recipients(self._pool, record.id, one.id, states, after, _RECIPIENTS + 1)
-        page, base = found[:_RECIPIENTS], f"{PATH.format(unit=record.id)}/{one.id}"
+        rows = await stored.list_recipients(self._pool, record.id, loaded.id, states, after, _RECIPIENT_PAGE + 1)
+        page, base = rows[:_RECIPIENT_PAGE], f"{PATH.format(unit=record.id)}/{loaded.id}"
         query = {"state": state} if states else {}
-        more = urlencode({**query, "after": page[-1].number}) if len(found) > _RECIPIENTS else None
+        more = urlencode({**query, "after": page[-1].number}) if len(rows) > _RECIPIENT_PAGE else None
         return self._layout.render(
             "campaign_recipients.html",
             at="campaigns",
             unit=record,
-            campaign=one,
-            name=clean_name(one.name),
-            campaign_progress=campaign_progress(one),
+            campaign=loaded,
+            name=clean_name(loaded.name),
+            progress=campaign_progress(loaded),
             recipients=[_recipient_row(each) for each in page],
             state=state if states else "",
             zone=record.time_zone,
@@ -234,47 +235,46 @@ class CampaignPages:
 
     async def _find(self, unit: UUID, campaign: UUID) -> tuple[UnitRecord, Campaign]:
         record = self._commands.find(UnitId(unit)).record
-        one = await stored.find_campaign(self._pool, record.id, campaign)
-        if one is None:
+        loaded = await stored.find_campaign(self._pool, record.id, campaign)
+        if loaded is None:
             raise UnknownCampaign("the unit has no such campaign")
-        return record, one
+        return record, loaded
 
-    # -- steering --------------------------------------------------------------------------------------------
+    # -- commands --------------------------------------------------------------------------------------------
 
-    def _asking(self, ask: CampaignCommand) -> Callable[[UUID, UUID], Awaitable[Response]]:
-        async def query_text(unit: UUID, campaign: UUID) -> Response:
-            id, here = self._commands.find(UnitId(unit)).id, f"{PATH.format(unit=unit)}/{campaign}"
-            try:
-                async with self._layout.audited(f"{ask.value.replace('-', '_')}_campaign", id, str(campaign)):
-                    count = await self._campaigns.change_state(id, campaign, ask)
-            except UnknownCampaign:
-                raise
-            except LocalError as error:
-                return self._layout.redirect(here, Tone.BAD, _(str(error)))
-            if ask is CampaignCommand.RETRY_FAILED:
-                said = ngettext("{count} recipient is tried again.", "{count} recipients are tried again.", count)
-                return self._layout.redirect(here, Tone.GOOD if count else Tone.WARN, said)
-            return self._layout.redirect(here, Tone.GOOD, _(_CONFIRMATIONS[ask]))
-
-        return query_text
+    async def _change_state(self, command: CampaignCommand, unit: UUID, campaign: UUID) -> Response:
+        id, page = self._commands.find(UnitId(unit)).id, f"{PATH.format(unit=unit)}/{campaign}"
+        try:
+            async with self._layout.audited(f"{command.value.replace('-', '_')}_campaign", id, str(campaign)):
+                count = await self._campaigns.change_state(id, campaign, command)
+        except UnknownCampaign:
+            raise
+        except LocalError as error:
+            return self._layout.redirect(page, Tone.BAD, _(str(error)))
+        if command is CampaignCommand.RETRY_FAILED:
+            done = ngettext("{count} recipient is tried again.", "{count} recipients are tried again.", count)
+            return self._layout.redirect(page, Tone.GOOD if count else Tone.WARN, done)
+        return self._layout.redirect(page, Tone.GOOD, _(_CONFIRMATIONS[command]))
 
 
 def _file_label(file: File) -> str:
     return f"{kind_label(file.kind)}: {clean_name(file.file_name)}" if file.file_name else kind_label(file.kind)
 
 
-def _preview_text(letter: MessageTemplate, one: Recipient) -> str:
-    content = letter.write(one.values).content
+def _preview_text(template: MessageTemplate, recipient: Recipient) -> str:
+    content = template.render(recipient.values).content
     return clean_lines(getattr(content, "text", None) or getattr(content, "caption", None) or "")
 
 
-def _recipient_row(one: Recipient) -> dict[str, Any]:
+def _recipient_row(recipient: Recipient) -> dict[str, Any]:
     return {
-        "number": one.number,
-        "phone": masked(one.recipient) if one.recipient.startswith("+") else mask_text(clean_name(one.recipient)),
-        "state": _(RECIPIENT_STATES.get(one.state, one.state)),
-        "reason": recipient_reason(one.reason) if one.reason is not None else "",
-        "detail": clean_name(one.detail or "")[:200],
-        "sent_at": one.sent_at,
-        "message": one.message,
+        "number": recipient.number,
+        "phone": masked(recipient.recipient)
+        if recipient.recipient.startswith("+")
+        else mask_text(clean_name(recipient.recipient)),
+        "state": _(RECIPIENT_STATES.get(recipient.state, recipient.state)),
+        "reason": recipient_reason(recipient.reason) if recipient.reason is not None else "",
+        "detail": clean_name(recipient.detail or "")[:200],
+        "sent_at": recipient.sent_at,
+        "message": recipient.message,
     }

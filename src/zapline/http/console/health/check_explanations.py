@@ -1,12 +1,15 @@
-"""Explains the health report's checks in the operator's language: what is looked at, why, and what to do."""
+"""Explains the checks of the health report in the operator's language: what each means and what to do."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from zapline.domain.privacy.masking import sanitize_error
+from zapline.http.console.framework.counts import RateHistory
 from zapline.http.console.framework.formatting import number, percent
 from zapline.http.console.framework.translation import N_, _
 from zapline.supervisors.health.health_check import HealthCheck, Verdict
+from zapline.supervisors.health.health_report import HealthReport
 from zapline.supervisors.leadership import LeadershipStatus
 
 VERDICT_SENTENCES: Mapping[Verdict, str] = {
@@ -23,7 +26,7 @@ VERDICT_LABELS: Mapping[Verdict, str] = {
 
 @dataclass(frozen=True, slots=True)
 class CheckExplanation:
-    """What people are told of a check. ``form``: how its value is written."""
+    """What a check means. ``form`` says how its value is formatted."""
 
     title: str
     meaning: str
@@ -167,7 +170,7 @@ class CheckView:
 
     name: str
     verdict: str
-    word: str
+    label: str
     title: str
     meaning: str
     advice: str
@@ -177,21 +180,31 @@ class CheckView:
 
 
 def describe_check(check: HealthCheck) -> CheckView:
-    """A check in the operator's language; one without an explanation here is shown by its name."""
-    about = CHECK_EXPLANATIONS.get(check.name, CheckExplanation(check.name, check.explanation or check.name, ""))
+    """A check in the operator's language; one without an explanation is shown by its name."""
+    explanation = CHECK_EXPLANATIONS.get(check.name, CheckExplanation(check.name, check.explanation or check.name, ""))
     known = check.name in CHECK_EXPLANATIONS
     return CheckView(
         name=check.name,
         verdict=check.verdict.value,
-        word=_(VERDICT_LABELS[check.verdict]),
-        title=_(about.title),
-        meaning=_(about.meaning) if known else about.meaning,
-        advice=_(about.advice) if about.advice else "",
-        value=_value(check, about.form),
+        label=_(VERDICT_LABELS[check.verdict]),
+        title=_(explanation.title),
+        meaning=_(explanation.meaning) if known else explanation.meaning,
+        advice=_(explanation.advice) if explanation.advice else "",
+        value=_value(check, explanation.form),
         threshold=_(check.threshold),
-        # What the recorder says is a server's error; the rest says the same as the meaning does.
+        # The recorder's explanation is the server's error; the others only repeat the meaning.
         detail=sanitize_error(check.explanation) if check.name.startswith("recorder") and check.explanation else "",
     )
+
+
+async def rate_values(report: HealthReport, history: RateHistory) -> dict[str, Any]:
+    """What the templates show of the verdict and the four rates."""
+    charts = await history.charts()
+    return {
+        "verdict": report.verdict.value,
+        "verdict_text": _(VERDICT_SENTENCES[report.verdict]),
+        "rates": [(describe_check(rate), charts[rate.name]) for rate in report.rates],
+    }
 
 
 def _value(check: HealthCheck, form: str) -> str:
@@ -216,4 +229,4 @@ THRESHOLDS = (
     N_("< 120"),
     N_("0"),
 )
-"""What the report expects, in its own words."""
+"""The thresholds as the report words them."""

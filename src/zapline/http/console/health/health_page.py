@@ -1,4 +1,4 @@
-"""The health page: every check with its value, what it means, and what to do about it."""
+"""The health page: every check with its value, its meaning and advice."""
 
 import time
 from typing import Any
@@ -8,8 +8,8 @@ from quart import Response
 from zapline.http.console.framework.counts import RateHistory
 from zapline.http.console.framework.layout import Layout, NavigationLink
 from zapline.http.console.framework.live_updates import ALL_UNITS_EVENTS
-from zapline.http.console.framework.translation import N_, _
-from zapline.http.console.health.check_explanations import VERDICT_SENTENCES, describe_check
+from zapline.http.console.framework.translation import N_
+from zapline.http.console.health.check_explanations import describe_check, rate_values
 from zapline.supervisors.health.health_report import HealthMonitor
 
 
@@ -27,18 +27,12 @@ class HealthPage:
         self._layout.add_section(NavigationLink("health", N_("Health"), "/console/health", 80))
 
     async def show(self) -> Response:
-        return self._layout.render("health.html", at="health", events=ALL_UNITS_EVENTS, **await self._judged())
+        return self._layout.render("health.html", at="health", events=ALL_UNITS_EVENTS, **await self._values())
 
     async def part(self) -> Response:
-        return self._layout.render("health_part.html", **await self._judged())
+        return self._layout.render("health_part.html", **await self._values())
 
-    async def _judged(self) -> dict[str, Any]:
+    async def _values(self) -> dict[str, Any]:
         report = self._health.report(time.time())
-        charts = await self._history.charts()
         checks = sorted(report.checks, key=lambda check: ("fail", "warn", "pass").index(check.verdict.value))
-        return {
-            "verdict": report.verdict.value,
-            "said": _(VERDICT_SENTENCES[report.verdict]),
-            "rates": [(describe_check(rate), charts[rate.name]) for rate in report.rates],
-            "checks": [describe_check(check) for check in checks],
-        }
+        return {**await rate_values(report, self._history), "checks": [describe_check(check) for check in checks]}

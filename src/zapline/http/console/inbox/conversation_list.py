@@ -96,10 +96,10 @@ class ConversationListPages:
             if len(chats) > _PAGE:
                 chats = chats[:_PAGE]
                 older = f"{base}?" + urlencode(
-                    {"cursor": encode_cursor(_ListPosition(chats[-1].last_message_at, chats[-1].part))}
+                    {"cursor": encode_cursor(_ListPosition(chats[-1].last_message_at, chats[-1].member))}
                 )
         return {
-            "conversations": [conversation_row(chat) for chat in chats if not chat.shadowed],
+            "conversations": [conversation_row(chat) for chat in chats if not chat.superseded],
             "search": search,
             "searched": is_searchable(search),
             "limit": _PAGE,
@@ -118,7 +118,7 @@ def is_searchable(search: str) -> bool:
 
 def conversation_row(chat: ChatSummary) -> ConversationRow:
     group = chat.kind == AddressKind.GROUP
-    last = message_summary(chat.said_kind, chat.text, deleted=bool(chat.deleted)) if chat.message is not None else ""
+    last = message_summary(chat.message_kind, chat.text, deleted=bool(chat.deleted)) if chat.message is not None else ""
     if group and chat.sender_name and not chat.from_me:
         last = f"{clean_name(chat.sender_name)}: {last}"
     count = min(chat.unread, UNREAD_LIMIT)

@@ -66,7 +66,7 @@ class ThreadPages:
         self._layout.get(path, "thread", self.show)
         self._layout.get(f"{path}/part", "thread_part", self.part)
         self._layout.get(f"{path}/older", "thread_older", self.older)
-        self._layout.get("/console/units/<uuid:unit>/part/waits", "unit_hold", self.hold)
+        self._layout.get("/console/units/<uuid:unit>/part/hold", "unit_hold", self.hold)
         if self._receipts is not None:
             self._layout.post(f"{path}/read", "thread_read", self.mark_read)
         if self._reply_form is not None:

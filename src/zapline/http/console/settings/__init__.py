@@ -1,1 +1,4 @@
-"""TODO"""
+"""The pages of a unit's settings, opt-outs, access tokens, CRM webhooks and privacy.
+
+Only the route lists of the console import it.
+"""

@@ -1,4 +1,4 @@
-"""A unit's hooks: where its CRM is told of what happens; made, tried, replayed, removed."""
+"""A unit's webhooks to its CRM: created, tested, replayed and deleted."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -14,29 +14,28 @@ from zapline.http.console.framework.forms import read_form
 from zapline.http.console.framework.layout import Layout
 from zapline.http.console.framework.translation import N_, _
 from zapline.http.console.units.unit_page import PATH
-from zapline.sql.notifications import crm_webhooks as reading
+from zapline.sql.notifications import crm_webhooks as stored_hooks
 from zapline.sql.notifications.crm_webhooks import Hook
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.notifications.crm_webhook_commands import CrmWebhooks
 from zapline.supervisors.units.unit_commands import UnitCommands
 
-_ONE = f"{PATH}/hooks/<uuid:hook>"
-_SHOWN = 50
-_DEAD_SINCE = timedelta(days=14)
-"""Dead deliveries are kept that long."""
-REASONS = {
+_HOOK_PATH = f"{PATH}/hooks/<uuid:hook>"
+_MAX_DELIVERIES = 50
+_DEAD_DELIVERIES_KEPT = timedelta(days=14)
+DISABLED_REASONS = {
     "gone": N_("Disabled: it answered 410, which means that nobody wants it any more."),
     "failing": N_("Disabled: it has failed for days."),
     "unit_archived": N_("Disabled: the unit is closed."),
 }
-STATES = {
+DELIVERY_STATES = {
     "queued": ("busy", N_("waits")),
     "delivered": ("good", N_("delivered")),
     "dead": ("bad", N_("given up")),
 }
 
-ANSWERS = {
+CALL_ERRORS = {
     "unreachable": N_("no answer: nothing listens there, or no way leads there"),
     "timeout": N_("no answer within the time"),
     "address_refused": N_("the address is not a public one"),
@@ -44,7 +43,7 @@ ANSWERS = {
     "broken_connection": N_("the connection broke"),
     "subject_gone": N_("nothing was told: what it was about is erased"),
 }
-"""What came of a call that got no answer, by its code."""
+"""Why a call got no answer, by its code."""
 
 
 class CrmWebhookPages:
@@ -59,64 +58,64 @@ class CrmWebhookPages:
     def attach(self) -> None:
         self._layout.get(f"{PATH}/hooks", "hooks", self.show)
         self._layout.post(f"{PATH}/hooks", "create_hook", self.create)
-        self._layout.get(_ONE, "hook", self.one)
-        self._layout.post(f"{_ONE}/test", "test_hook", self.test)
-        self._layout.post(f"{_ONE}/enable", "enable_hook", self.enable)
-        self._layout.post(f"{_ONE}/rotate-key", "rotate_hook_key", self.rotate)
-        self._layout.post(f"{_ONE}/replay", "replay_dead_deliveries", self.replay_dead)
-        self._layout.post(f"{_ONE}/deliveries/<uuid:delivery>/replay", "replay_delivery", self.replay)
-        self._layout.get(f"{_ONE}/delete", "ask_delete_hook", self.ask)
-        self._layout.post(f"{_ONE}/delete", "delete_hook", self.delete)
+        self._layout.get(_HOOK_PATH, "hook", self.show_one)
+        self._layout.post(f"{_HOOK_PATH}/test", "test_hook", self.test)
+        self._layout.post(f"{_HOOK_PATH}/enable", "enable_hook", self.enable)
+        self._layout.post(f"{_HOOK_PATH}/rotate-key", "rotate_hook_key", self.rotate)
+        self._layout.post(f"{_HOOK_PATH}/replay", "replay_dead_deliveries", self.replay_dead)
+        self._layout.post(f"{_HOOK_PATH}/deliveries/<uuid:delivery>/replay", "replay_delivery", self.replay)
+        self._layout.get(f"{_HOOK_PATH}/delete", "confirm_delete_hook", self.confirm_delete)
+        self._layout.post(f"{_HOOK_PATH}/delete", "delete_hook", self.delete)
 
     async def show(self, unit: UUID) -> Response:
-        return await self._list(self._commands.find(UnitId(unit)))
+        return await self._list_page(self._commands.find(UnitId(unit)))
 
     async def create(self, unit: UUID) -> Response:
-        """The secret stands in the answer to this form and nowhere else."""
-        found, form = self._commands.find(UnitId(unit)), await read_form()
+        """Create a webhook. Only the answer to this form shows its secret."""
+        owner, form = self._commands.find(UnitId(unit)), await read_form()
         url = form.text("url", 2048)
         events = [event for event in CrmWebhookEvent if form.checked(event.value)] or list(CrmWebhookEvent)
         try:
-            async with self._layout.audited("create_hook", found.id) as line:
+            async with self._layout.audited("create_hook", owner.id) as line:
                 line.note(events=[event.value for event in events])
-                made, secret = await self._hooks.create(found.id, url, events)
+                hook, secret = await self._hooks.create(owner.id, url, events)
         except LocalError as refused:
-            return await self._list(found, url, _(str(refused)))
-        return await self._one(found, made, secret)
+            return await self._list_page(owner, url, _(str(refused)))
+        return await self._hook_page(owner, hook, secret)
 
-    async def one(self, unit: UUID, hook: UUID) -> Response:
-        return await self._one(*await self._find(unit, hook))
+    async def show_one(self, unit: UUID, hook: UUID) -> Response:
+        return await self._hook_page(*await self._find(unit, hook))
 
     async def rotate(self, unit: UUID, hook: UUID) -> Response:
-        """The new secret stands in the answer to this form and nowhere else."""
-        found = self._commands.find(UnitId(unit))
-        async with self._layout.audited("rotate_hook_key", found.id, str(hook)):
-            changed, secret = await self._hooks.rotate_key(found.id, hook)
-        return await self._one(found, changed, secret)
+        """Rotate the secret. Only the answer to this form shows the new one."""
+        owner = self._commands.find(UnitId(unit))
+        async with self._layout.audited("rotate_hook_key", owner.id, str(hook)):
+            changed, secret = await self._hooks.rotate_key(owner.id, hook)
+        return await self._hook_page(owner, changed, secret)
 
     async def test(self, unit: UUID, hook: UUID) -> Response:
-        return await self._do("test_hook", unit, hook, None, _("A hook.test is on its way; it appears below."))
+        return await self._change("test_hook", unit, hook, None, _("A hook.test is on its way; it appears below."))
 
     async def enable(self, unit: UUID, hook: UUID) -> Response:
-        return await self._do("enable_hook", unit, hook, None, _("The hook is served again."))
+        return await self._change("enable_hook", unit, hook, None, _("The hook is served again."))
 
     async def replay(self, unit: UUID, hook: UUID, delivery: UUID) -> Response:
-        return await self._do("replay_delivery", unit, hook, delivery, _("It is delivered once more."))
+        return await self._change("replay_delivery", unit, hook, delivery, _("It is delivered once more."))
 
     async def replay_dead(self, unit: UUID, hook: UUID) -> Response:
-        return await self._do("replay_dead_deliveries", unit, hook, None, _("What died is delivered once more."))
+        return await self._change("replay_dead_deliveries", unit, hook, None, _("What died is delivered once more."))
 
-    async def ask(self, unit: UUID, hook: UUID) -> Response:
-        found, known = await self._find(unit, hook)
-        return self._layout.render("delete_hook.html", at="settings", unit=found.record, hook=known)
+    async def confirm_delete(self, unit: UUID, hook: UUID) -> Response:
+        owner, stored = await self._find(unit, hook)
+        return self._layout.render("delete_crm_webhook.html", at="settings", unit=owner.record, hook=stored)
 
     async def delete(self, unit: UUID, hook: UUID) -> Response:
         async with self._layout.audited("delete_hook", UnitId(unit), str(hook)):
             await self._hooks.delete(UnitId(unit), hook)
         return self._layout.redirect(f"/console/units/{unit}/hooks", Tone.GOOD, _("The hook is removed."))
 
-    async def _do(self, action: str, unit: UUID, hook: UUID, delivery: UUID | None, said: str) -> Response:
-        """Ask for it and go back to the hook, which shows what comes of it."""
+    async def _change(self, action: str, unit: UUID, hook: UUID, delivery: UUID | None, done: str) -> Response:
+        """Make the change and redirect to the webhook's page, which shows the result."""
         id, back = UnitId(unit), f"/console/units/{unit}/hooks/{hook}"
         target = f"{hook} {delivery}" if delivery is not None else str(hook)
         try:
@@ -127,48 +126,48 @@ class CrmWebhookPages:
                     case "enable_hook":
                         await self._hooks.enable(id, hook)
                     case "replay_dead_deliveries":
-                        await self._hooks.replay_dead(id, hook, (datetime.now(UTC) - _DEAD_SINCE).timestamp())
+                        await self._hooks.replay_dead(id, hook, (datetime.now(UTC) - _DEAD_DELIVERIES_KEPT).timestamp())
                     case _:
                         assert delivery is not None
                         await self._hooks.replay(id, hook, delivery)
         except LocalError as refused:
             return self._layout.redirect(back, Tone.BAD, _(str(refused)))
-        return self._layout.redirect(back, Tone.GOOD, said)
+        return self._layout.redirect(back, Tone.GOOD, done)
 
     async def _find(self, unit: UUID, hook: UUID) -> tuple[Unit, Hook]:
-        found = self._commands.find(UnitId(unit))
-        known = await reading.load_hook(self._pool, found.id, hook)
-        if known is None:
+        owner = self._commands.find(UnitId(unit))
+        stored = await stored_hooks.load_hook(self._pool, owner.id, hook)
+        if stored is None:
             raise NotFound
-        return found, known
+        return owner, stored
 
-    async def _list(self, unit: Unit, url: str = "", error: str = "") -> Response:
-        rows = await reading.list_hooks(self._pool, unit.id)
+    async def _list_page(self, unit: Unit, url: str = "", error: str = "") -> Response:
+        rows = await stored_hooks.list_hooks(self._pool, unit.id)
         return self._layout.render(
-            "hooks.html",
+            "crm_webhooks.html",
             422 if error else 200,
             at="settings",
             unit=unit.record,
             rows=rows,
-            events_known=[event.value for event in CrmWebhookEvent],
+            all_events=[event.value for event in CrmWebhookEvent],
             url=url,
             error=error,
         )
 
-    async def _one(self, unit: Unit, hook: Hook, secret: str = "") -> Response:
-        rows = await reading.list_deliveries(self._pool, unit.id, hook.id, None, None, _SHOWN)
+    async def _hook_page(self, unit: Unit, hook: Hook, secret: str = "") -> Response:
+        rows = await stored_hooks.list_deliveries(self._pool, unit.id, hook.id, None, None, _MAX_DELIVERIES)
         return self._layout.render(
-            "hook.html",
+            "crm_webhook.html",
             at="settings",
             unit=unit.record,
             hook=hook,
-            reason=_(REASONS[hook.disabled_reason]) if hook.disabled_reason in REASONS else "",
-            rows=[(one, *_state(one.state)) for one in rows],
-            answers=ANSWERS,
+            reason=_(DISABLED_REASONS[hook.disabled_reason]) if hook.disabled_reason in DISABLED_REASONS else "",
+            rows=[(delivery, *_state(delivery.state)) for delivery in rows],
+            call_errors=CALL_ERRORS,
             secret=secret,
         )
 
 
 def _state(name: str) -> tuple[str, str]:
-    tone, word = STATES.get(name, ("idle", name))
-    return tone, _(word)
+    tone, label = DELIVERY_STATES.get(name, ("idle", name))
+    return tone, _(label)

@@ -1,4 +1,4 @@
-"""Who of a unit's contacts wants no campaigns: shown, added and taken off by hand."""
+"""A unit's opt-outs: contacts that no campaign is sent to, listed, added and removed by hand."""
 
 from datetime import datetime
 from urllib.parse import urlencode
@@ -36,14 +36,14 @@ class OptOutsPage:
         self._layout.post(f"{PATH}/opt-outs/release", "release_opt_out", self.release)
 
     async def show(self, unit: UUID) -> Response:
-        found = self._commands.find(UnitId(unit))
-        rows = await list_suppressions(self._pool, found.id, _before(), _PAGE + 1)
+        record = self._commands.find(UnitId(unit)).record
+        rows = await list_suppressions(self._pool, record.id, _before(), _PAGE + 1)
         older = None
         if len(rows) > _PAGE:
             last = rows[_PAGE - 1]
             position = {"before": last.created_at.isoformat(), "contact": last.canonical}
             older = f"/console/units/{unit}/opt-outs?{urlencode(position)}"
-        return self._layout.render("opt_outs.html", at="settings", unit=found.record, rows=rows[:_PAGE], older=older)
+        return self._layout.render("opt_outs.html", at="settings", unit=record, rows=rows[:_PAGE], older=older)
 
     async def add(self, unit: UUID) -> Response:
         to = (await read_form()).text("to", 80)
@@ -68,7 +68,7 @@ class OptOutsPage:
 
 
 def _before() -> tuple[datetime, str] | None:
-    """The position in the query; an unfit one is none."""
+    """The position in the query; None for an invalid one."""
     try:
         at = datetime.fromisoformat(query_text("before"))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Privacy: what is held of one person, handing it out, erasing it, and how long anything is kept."""
+"""Privacy: what is stored of a person, its export and erasure, and how long messages are kept."""
 
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -26,10 +26,10 @@ from zapline.supervisors.privacy.erasure_jobs import ErasureJobs
 from zapline.supervisors.units.unit_commands import UnitCommands
 
 PATH = "/console/units/{unit}/privacy"
-_FOUND = 20
-_JOBS = 20
-_LAST = 4
-"""Digits that whoever erases types: enough to have looked whom it is about."""
+_MAX_FOUND = 20
+_MAX_JOBS = 20
+_CONFIRMED_DIGITS = 4
+"""Digits that the operator types to erase: enough to have looked at whom it concerns."""
 _WAITING_FOR: Mapping[str, str] = {
     "call": N_("waits for a message that is being sent"),
     "journal": N_("waits for webhooks that are being stored"),
@@ -67,48 +67,50 @@ class PrivacyPage:
 
     async def show(self, unit: UUID) -> Response:
         record = self._commands.find(UnitId(unit)).record
-        wanted = query_text("q")
+        search = query_text("q")
         chosen = _contact_id(query_text("contact", 40))
-        found = await inbox.search_chats(self._pool, record.id, wanted, _FOUND) if is_searchable(wanted) else []
-        values = await self._chosen(record, chosen) if chosen is not None else {}
-        return self._page(record, await self._jobs(record), wanted, [conversation_row(one) for one in found], **values)
+        chats = await inbox.search_chats(self._pool, record.id, search, _MAX_FOUND) if is_searchable(search) else []
+        values = await self._person_values(record, chosen) if chosen is not None else {}
+        return self._page(
+            record, await self._job_values(record), search, [conversation_row(chat) for chat in chats], **values
+        )
 
     async def jobs(self, unit: UUID) -> Response:
         record = self._commands.find(UnitId(unit)).record
-        return self._layout.render("privacy_jobs.html", **await self._jobs(record))
+        return self._layout.render("privacy_jobs.html", **await self._job_values(record))
 
     async def export(self, unit: UUID) -> Response:
-        """Everything that is held, as one JSON file; that it was handed out is in the audit log."""
-        record, head, person = await self._asked(unit)
+        """Everything stored of a person as one JSON file; the export itself is audited."""
+        record, head, person = await self._requested_person(unit)
         async with self._layout.audited("export_person", record.id, str(head.id)):
             pass
-        answer = Response(self._streamed(person), content_type="application/json")
+        answer = Response(self._export_chunks(person), content_type="application/json")
         answer.headers["Content-Disposition"] = 'attachment; filename="export.json"'
         answer.timeout = None  # the server itself ends what a client does not read
         return answer
 
-    async def _streamed(self, person: Person) -> AsyncIterator[bytes]:
-        async with aclosing(export.export_person(self._pool, person, time.time())) as pieces:
-            async for piece in pieces:
-                yield piece
+    async def _export_chunks(self, person: Person) -> AsyncIterator[bytes]:
+        async with aclosing(export.export_person(self._pool, person, time.time())) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     async def erase(self, unit: UUID) -> Response:
-        """Begin to erase a person whose last digits were typed."""
-        record, head, _person = await self._asked(unit)
-        here = PATH.format(unit=record.id)
+        """Start to erase a person whose last digits were typed."""
+        record, head, _person = await self._requested_person(unit)
+        base = PATH.format(unit=record.id)
         typed = (await read_form()).text("digits", 20)
         if typed != _last_digits(head):
-            page = f"{here}?contact={head.id}"
+            page = f"{base}?contact={head.id}"
             return self._layout.redirect(page, Tone.BAD, _("These are not the last four digits. Nothing was erased."))
         try:
             async with self._layout.audited("erase_person", record.id, str(head.id)) as line:
                 line.note(who=f"****{_last_digits(head)}")
                 await self._erasures.request(record.id, id=head.id)
         except ZaplineError as error:
-            return self._layout.redirect(here, Tone.BAD, _(str(error)))
-        return self._layout.redirect(here, Tone.GOOD, _("The person is being erased. This cannot be taken back."))
+            return self._layout.redirect(base, Tone.BAD, _(str(error)))
+        return self._layout.redirect(base, Tone.GOOD, _("The person is being erased. This cannot be taken back."))
 
-    async def _asked(self, unit: UUID) -> tuple[UnitRecord, ChatHeader, Person]:
+    async def _requested_person(self, unit: UUID) -> tuple[UnitRecord, ChatHeader, Person]:
         record = self._commands.find(UnitId(unit)).record
         head, person = await self._person(record, (await read_form()).uuid("contact"))
         if head is None or person is None:
@@ -120,53 +122,53 @@ class PrivacyPage:
         person = await export.find_person(self._pool, record.id, (), head.id) if head is not None else None
         return head, person
 
-    async def _chosen(self, record: UnitRecord, conversation: UUID) -> dict[str, Any]:
+    async def _person_values(self, record: UnitRecord, conversation: UUID) -> dict[str, Any]:
         head, person = await self._person(record, conversation)
         if head is None:
             raise Problem(404, "contact_not_found", "the unit has no such contact")
         if person is None:
             return {"refused": _("This is a group. People are erased one by one, with what they wrote here too.")}
-        held = await export.count_personal_data(self._pool, record.id, person.names)
-        return {"head": head, "held": held, "lid_only": head.phone is None, "last": len(_last_digits(head))}
+        counts = await export.count_personal_data(self._pool, record.id, person.names)
+        return {"head": head, "counts": counts, "lid_only": head.phone is None}
 
-    async def _jobs(self, record: UnitRecord) -> dict[str, Any]:
-        found = await erasure.list_erasures(self._pool, record.id, None, _JOBS)
+    async def _job_values(self, record: UnitRecord) -> dict[str, Any]:
+        jobs = await erasure.list_erasures(self._pool, record.id, None, _MAX_JOBS)
         return {
             "jobs": [
                 {
-                    "one": job,
-                    "waits": _(_WAITING_FOR[job.waits_for])
+                    "job": job,
+                    "waiting_for": _(_WAITING_FOR[job.waits_for])
                     if job.waits_for is not None and job.waits_for in _WAITING_FOR
                     else "",
                     "counts": [
-                        (_(word), job.counts[what]) for what, word in _ERASED_KINDS.items() if job.counts.get(what)
+                        (_(label), job.counts[kind]) for kind, label in _ERASED_KINDS.items() if job.counts.get(kind)
                     ],
                 }
-                for job in found
+                for job in jobs
             ],
-            "running": any(job.state == "running" for job in found),
+            "running": any(job.state == "running" for job in jobs),
             "zone": record.time_zone,
             "unit": record,
         }
 
-    def _page(self, record: UnitRecord, jobs: dict[str, Any], wanted: str, found: list[Any], **more: Any) -> Response:
-        shown = {"head": None, "held": None, "lid_only": False, "last": _LAST, "refused": ""} | more
+    def _page(self, record: UnitRecord, jobs: dict[str, Any], search: str, found: list[Any], **person: Any) -> Response:
+        person = {"head": None, "counts": None, "lid_only": False, "refused": ""} | person
         return self._layout.render(
             "privacy.html",
             at="privacy",
-            wanted=wanted,
+            search=search,
             found=found,
             base=PATH.format(unit=record.id),
-            searched=is_searchable(wanted),
+            searched=is_searchable(search),
             **jobs,
-            **shown,
+            **person,
         )
 
 
 def _last_digits(head: ChatHeader) -> str:
-    """The last digits of a phone, or of the LID of somebody who hides it."""
-    digits = "".join(one for one in head.phone or head.lid or head.canonical if one.isdigit())
-    return digits[-_LAST:]
+    """The last digits of the phone, or of the LID of a person who hides it."""
+    digits = "".join(filter(str.isdigit, head.phone or head.lid or head.canonical))
+    return digits[-_CONFIRMED_DIGITS:]
 
 
 def _contact_id(text: str) -> UUID | None:

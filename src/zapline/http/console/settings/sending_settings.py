@@ -1,4 +1,4 @@
-"""A unit's settings: its name, time zone and retention, and how fast and when it sends."""
+"""A unit's settings: name, time zone, retention, pace and quiet hours."""
 
 from typing import Any
 from uuid import UUID
@@ -34,12 +34,12 @@ class SettingsPage:
     """``/console/units/{unit}/settings``."""
 
     def __init__(
-        self, layout: Layout, commands: UnitCommands, changes: UnitLifecycle, outgoing: Submissions, pool: Pool
+        self, layout: Layout, commands: UnitCommands, changes: UnitLifecycle, submissions: Submissions, pool: Pool
     ) -> None:
         self._layout = layout
         self._commands = commands
         self._changes = changes
-        self._outgoing = outgoing
+        self._submissions = submissions
         self._pool = pool
 
     def attach(self) -> None:
@@ -52,31 +52,31 @@ class SettingsPage:
         return await self._page(self._commands.find(UnitId(unit)))
 
     async def change(self, unit: UUID) -> Response:
-        found, form = self._commands.find(UnitId(unit)), await read_form()
+        owner, form = self._commands.find(UnitId(unit)), await read_form()
         try:
             days = form.integer("retention_days", 1, MAX_RETENTION_DAYS)
-            asked = UnitSettingsChange(
+            wanted = UnitSettingsChange(
                 name=form.text("name"),
                 time_zone=form.text("time_zone", 64),
                 retention_days=days,
                 keep_retention=False,
             )
-            async with self._layout.audited("change_unit", found.id) as line:
-                line.note(name=asked.name, timeZone=asked.time_zone, retentionDays=days)
-                await self._changes.change(found.id, asked)
+            async with self._layout.audited("change_unit", owner.id) as line:
+                line.note(name=wanted.name, timeZone=wanted.time_zone, retentionDays=days)
+                await self._changes.change(owner.id, wanted)
         except (LocalError, Problem) as refused:
-            return await self._page(found, refusal_text(refused), dict(form.fields.items()))
+            return await self._page(owner, refusal_text(refused), dict(form.fields.items()))
         return self._layout.redirect(f"/console/units/{unit}/settings", Tone.GOOD, _("Saved."))
 
     async def pace(self, unit: UUID) -> Response:
-        found, form = self._commands.find(UnitId(unit)), await read_form()
+        owner, form = self._commands.find(UnitId(unit)), await read_form()
         try:
             limits = limits_of(_pace(form))
-            async with self._layout.audited("put_pace", found.id) as line:
+            async with self._layout.audited("put_pace", owner.id) as line:
                 line.note(perMinute=limits.per_minute, dailyCap=limits.daily_cap)
-                await self._outgoing.set_pace(found.id, limits)
+                await self._submissions.set_pace(owner.id, limits)
         except (LocalError, Problem) as refused:
-            return await self._page(found, refusal_text(refused), dict(form.fields.items()))
+            return await self._page(owner, refusal_text(refused), dict(form.fields.items()))
         return self._layout.redirect(
             f"/console/units/{unit}/settings", Tone.GOOD, _("Saved. It holds for what is sent from now on.")
         )
@@ -107,13 +107,13 @@ class SettingsPage:
             values={**values, **(typed or {})},
             resend=[lane.value for lane in row.resend_lanes],
             zones=ZONES,
-            most_days=MAX_RETENTION_DAYS,
+            max_days=MAX_RETENTION_DAYS,
             error=error,
         )
 
 
 def refusal_text(refused: LocalError | Problem) -> str:
-    """What to tell of a form that was refused. Raises what is no refusal of a form."""
+    """Why a form was refused, in the operator's language. Raises ``refused`` itself if it is another problem."""
     if isinstance(refused, Problem):
         if refused.status != 422:
             raise refused
@@ -132,15 +132,15 @@ FIELD_LABELS = {
     "quietFrom": N_("Quiet from"),
     "quietUntil": N_("Quiet until"),
 }
-"""What the fields are called on the page."""
+"""The labels of the fields on the page."""
 
 
 def _pace(form: Form) -> NewPace:
-    """What the form asks for, in the ranges that the API has. Raises Problem 422."""
+    """The pace in the form, in the API's ranges. Raises Problem 422."""
 
-    def number(name: str, least: float, most: float, usual: float) -> float:
-        found = form.number(name, least, most)
-        return usual if found is None else found
+    def number(name: str, minimum: float, maximum: float, default: float) -> float:
+        value = form.number(name, minimum, maximum)
+        return default if value is None else value
 
     return NewPace(
         per_minute=number("per_minute", 0.1, 6000, DEFAULT_PER_MINUTE),

@@ -1,4 +1,4 @@
-"""A unit's bearer tokens for its CRM: made, shown once, and ended."""
+"""A unit's access tokens for its CRM: created, shown once and revoked."""
 
 from datetime import UTC, datetime
 from uuid import UUID
@@ -20,9 +20,9 @@ from zapline.supervisors.accounts.authentication import Authentication
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.units.unit_commands import UnitCommands
 
-_MOST = 200
-"""Tokens that are shown; a unit has a few."""
-SCOPES = {
+_MAX_TOKENS = 200
+"""Tokens on the page; a unit has a few."""
+SCOPE_LABELS = {
     Scope.READ: N_("read: see the line, conversations and messages"),
     Scope.SEND: N_("send: write messages and run campaigns"),
     Scope.CONTROL: N_("control: connect the line and change its settings"),
@@ -40,15 +40,15 @@ class TokensPage:
     def attach(self) -> None:
         self._layout.get(f"{PATH}/tokens", "tokens", self.show)
         self._layout.post(f"{PATH}/tokens", "mint_token", self.mint)
-        self._layout.get(f"{PATH}/tokens/<uuid:token>/revoke", "ask_revoke_token", self.ask)
+        self._layout.get(f"{PATH}/tokens/<uuid:token>/revoke", "confirm_revoke_token", self.confirm_revoke)
         self._layout.post(f"{PATH}/tokens/<uuid:token>/revoke", "revoke_token", self.revoke)
 
     async def show(self, unit: UUID) -> Response:
         return await self._page(self._commands.find(UnitId(unit)))
 
     async def mint(self, unit: UUID) -> Response:
-        """The token stands in the answer to this form and nowhere else."""
-        found, form = self._commands.find(UnitId(unit)), await read_form()
+        """Create a token. Only the answer to this form shows it."""
+        owner, form = self._commands.find(UnitId(unit)), await read_form()
         try:
             label, days = form.text("label", 100), form.integer("days", 1, 3650)
             if not label or not label.isprintable():
@@ -57,18 +57,18 @@ class TokensPage:
             if not scopes:
                 raise invalid("scopes", "choose at least one thing that it may do")
         except Problem as refused:
-            return await self._page(found, error=refusal_text(refused))
-        async with self._layout.audited("mint_token", found.id) as line:
+            return await self._page(owner, error=refusal_text(refused))
+        async with self._layout.audited("mint_token", owner.id) as line:
             line.note(label=label, scopes=[scope.value for scope in Scope if scope in scopes])
-            minted = await self._identity.mint_unit_token(found.id, label, scopes, current_principal().name, days)
-        return await self._page(found, minted=minted.token)
+            minted = await self._identity.mint_unit_token(owner.id, label, scopes, current_principal().name, days)
+        return await self._page(owner, minted=minted.token)
 
-    async def ask(self, unit: UUID, token: UUID) -> Response:
-        found = self._commands.find(UnitId(unit))
-        known = [one for one in await self._identity.unit_tokens(found.id, None, _MOST) if one.id == token]
-        if not known:
+    async def confirm_revoke(self, unit: UUID, token: UUID) -> Response:
+        owner = self._commands.find(UnitId(unit))
+        matching = [each for each in await self._identity.unit_tokens(owner.id, None, _MAX_TOKENS) if each.id == token]
+        if not matching:
             return self._layout.redirect(f"/console/units/{unit}/tokens")
-        return self._layout.render("revoke_token.html", at="settings", unit=found.record, token=known[0])
+        return self._layout.render("revoke_token.html", at="settings", unit=owner.record, token=matching[0])
 
     async def revoke(self, unit: UUID, token: UUID) -> Response:
         try:
@@ -82,19 +82,19 @@ class TokensPage:
         )
 
     async def _page(self, unit: Unit, error: str = "", minted: str = "") -> Response:
-        rows = await self._identity.unit_tokens(unit.id, None, _MOST)
+        rows = await self._identity.unit_tokens(unit.id, None, _MAX_TOKENS)
         now = datetime.now(UTC)
         return self._layout.render(
             "tokens.html",
             422 if error else 200,
             at="settings",
             unit=unit.record,
-            rows=[(one, _valid(one, now)) for one in rows],
-            scopes=[(scope.value, _(text)) for scope, text in SCOPES.items()],
+            rows=[(token, _is_valid(token, now)) for token in rows],
+            scopes=[(scope.value, _(label)) for scope, label in SCOPE_LABELS.items()],
             error=error,
             minted=minted,
         )
 
 
-def _valid(token: TokenRecord, now: datetime) -> bool:
+def _is_valid(token: TokenRecord, now: datetime) -> bool:
     return token.revoked_at is None and (token.expires_at is None or token.expires_at > now)

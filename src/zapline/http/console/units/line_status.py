@@ -1,4 +1,4 @@
-"""Says how a unit's line is: one word with its tone, why it is so, and what to do next."""
+"""Describes the state of a unit's line: a label with its tone, the reason, and what to do."""
 
 from dataclasses import dataclass
 
@@ -20,16 +20,16 @@ _RANKS = {"bad": 0, "warn": 1, "busy": 2, "idle": 3, "good": 4}
 
 @dataclass(frozen=True, slots=True)
 class LineStatus:
-    """How a line is, in the operator's language. ``tone`` chooses shape and colour."""
+    """The state of a line in the operator's language. ``tone`` chooses shape and colour."""
 
     tone: str
-    word: str
+    label: str
     sentence: str
     advice: str
 
 
 def trouble_rank(unit: Unit) -> int:
-    """Sorts units: trouble first."""
+    """The rank of a unit in a list that begins with trouble."""
     if unit.quarantined_at is not None or unit.state is None:
         return _RANKS["bad" if unit.quarantined_at is not None else "idle"]
     phase = unit.state.stored.phase
@@ -38,7 +38,7 @@ def trouble_rank(unit: Unit) -> int:
 
 
 def line_status(unit: Unit) -> LineStatus:
-    """How this unit's line is now, from memory."""
+    """The state of this unit's line, from memory."""
     if unit.quarantined_at is not None:
         return LineStatus(
             "bad",
@@ -54,8 +54,8 @@ def line_status(unit: Unit) -> LineStatus:
             _("See that PostgreSQL is up; everything goes on by itself then."),
         )
     stored = unit.state.stored
-    tone, word = _PHASES[stored.phase]
-    explained = EXPLANATIONS[stored.reason]
+    tone, label = _PHASES[stored.phase]
+    explanation = EXPLANATIONS[stored.reason]
     if stored.phase is Phase.OPEN and unit.record.paused_at is not None:
         return LineStatus(
             "warn",
@@ -63,4 +63,4 @@ def line_status(unit: Unit) -> LineStatus:
             _("The line is open and takes in messages; somebody paused the sending."),
             _("Resume the sending when it may go on."),
         )
-    return LineStatus(tone, _(word), _(explained.sentence), _(explained.advice))
+    return LineStatus(tone, _(label), _(explanation.sentence), _(explanation.advice))

@@ -1,4 +1,4 @@
-"""Makes a unit."""
+"""The form that creates a unit."""
 
 from quart import Response
 
@@ -23,12 +23,12 @@ class NewUnitPage:
 
     def attach(self) -> None:
         self._layout.get("/console/units/new", "new_unit", self.show)
-        self._layout.post("/console/units/new", "make_unit", self.make)
+        self._layout.post("/console/units/new", "create_unit", self.create)
 
     async def show(self) -> Response:
         return self._page(200, "", "", _DEFAULT_ZONE)
 
-    async def make(self) -> Response:
+    async def create(self) -> Response:
         form = await read_form()
         name, instance = form.text("name"), form.text("instance", 80)
         zone = form.text("time_zone", 64) or _DEFAULT_ZONE
@@ -37,12 +37,12 @@ class NewUnitPage:
         try:
             async with self._layout.audited("create_unit") as line:
                 line.note(name=name, instance=instance, timeZone=zone)
-                made = await self._commands.create_unit(name, instance or None, zone)
-                line.note(made=str(made.id))
+                unit = await self._commands.create_unit(name, instance or None, zone)
+                line.note(made=str(unit.id))
         except LocalError as refused:
             return self._page(422, name, instance, zone, _(str(refused)))
-        said = _("{name} is made. Connect it now: have the unit's phone at hand.", name=made.record.name)
-        return self._layout.redirect(f"/console/units/{made.id}", Tone.GOOD, said)
+        done = _("{name} is made. Connect it now: have the unit's phone at hand.", name=unit.record.name)
+        return self._layout.redirect(f"/console/units/{unit.id}", Tone.GOOD, done)
 
     def _page(self, status: int, name: str, instance: str, zone: str, error: str = "") -> Response:
         return self._layout.render(

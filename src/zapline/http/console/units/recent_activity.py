@@ -1,4 +1,4 @@
-"""Says in one line each what happened to a unit lately, from the live events that are remembered."""
+"""Describes in one line each what happened to a unit, from the recent live events."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +25,7 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """One line. ``at`` in UTC seconds."""
+    """One line; ``at`` in UTC seconds."""
 
     at: float
     kind: str
@@ -33,7 +33,7 @@ class Activity:
 
 
 def recent_activity(feed: LiveFeed, unit: UnitId) -> list[Activity]:
-    """The last events of the unit, the newest first; phones are masked, and no text of anybody is in it."""
+    """The last events of the unit, the newest first; phones are masked, and no message text is included."""
     return [
         Activity(event.at, _(_KINDS[event.kind]), _event_text(event))
         for event in feed.recent(unit, MAX_EVENTS)

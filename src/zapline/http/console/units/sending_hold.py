@@ -1,4 +1,4 @@
-"""Says why nothing of a unit leaves just now, or nothing of a campaign that runs, and what to do about it."""
+"""Explains why a unit, or a running campaign, sends nothing now, and what to do about it."""
 
 from zoneinfo import ZoneInfo
 
@@ -14,26 +14,26 @@ from zapline.supervisors.inbound.unit_state import Unit
 
 
 def unit_hold_reason(unit: Unit) -> str:
-    """Why nothing of the unit leaves, in a sentence and an advice; empty where its line is open and it may send."""
-    free = unit.quarantined_at is None and unit.state is not None and unit.record.paused_at is None
-    if free and unit.state is not None and unit.state.stored.phase is Phase.OPEN:
+    """Why the unit sends nothing, with advice; empty if its line is open and sending is not paused."""
+    unpaused = unit.quarantined_at is None and unit.state is not None and unit.record.paused_at is None
+    if unpaused and unit.state is not None and unit.state.stored.phase is Phase.OPEN:
         return ""
-    line = line_status(unit)
+    status = line_status(unit)
     if unit.record.paused_at is None:
-        return _("The line is not open: {sentence} {advice}", sentence=line.sentence, advice=line.advice)
+        return _("The line is not open: {sentence} {advice}", sentence=status.sentence, advice=status.advice)
     return _("The unit's sending is paused. What waits leaves once it is resumed, on the page of the line.")
 
 
-def campaign_hold_reason(unit: Unit, one: Campaign, pace: StoredPace | None, now: float) -> str:
-    """Why a running campaign sends nothing at ``now`` (UTC seconds); empty where nothing holds it or nobody waits."""
-    if one.state is not CampaignState.RUNNING or not (one.counts["pending"] or one.counts["queued"]):
+def campaign_hold_reason(unit: Unit, campaign: Campaign, pace: StoredPace | None, now: float) -> str:
+    """Why a running campaign sends nothing at ``now`` (UTC seconds); empty if nothing holds it or nobody is left."""
+    if campaign.state is not CampaignState.RUNNING or not (campaign.counts["pending"] or campaign.counts["queued"]):
         return ""
-    if held := unit_hold_reason(unit):
-        return held
+    if hold := unit_hold_reason(unit):
+        return hold
     zone = unit.record.time_zone
     quiet = (pace.quiet_from, pace.quiet_until) if pace is not None else (None, None)
     limits = PaceLimits.from_stored(ZoneInfo(zone), quiet_from=quiet[0], quiet_until=quiet[1])
-    opens = one.timing.opens_at(limits, now)
+    opens = campaign.timing.opens_at(limits, now)
     if opens is None:
         return _("Its hours and the unit's quiet hours leave no time to send. Change the quiet hours in the settings.")
     if opens <= now:

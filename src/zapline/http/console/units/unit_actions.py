@@ -1,4 +1,4 @@
-"""What is done to a unit from its page: connect, pause, log out, a new secret, its end; each in the audit log."""
+"""The forms of a unit's page: connect, pause, log out, rotate the secret, end quarantine, archive; each audited."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -18,14 +18,14 @@ from zapline.http.console.units.unit_page import PATH
 from zapline.supervisors.units.unit_commands import UnitCommands, UnknownUnit
 from zapline.supervisors.units.unit_lifecycle import UnitLifecycle
 
-_NUMBER = re.compile(r"\d{8,15}")
-_BETWEEN = re.compile(r"[\s().+-]")
-_MOST_GENERATIONS = 2_000_000_000
+_PHONE_NUMBER = re.compile(r"\d{8,15}")
+_SEPARATORS = re.compile(r"[\s().+-]")
+_MAX_GENERATION = 2_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """A page that asks before something is done. ``typed``: the unit's name must be typed in."""
+    """A page that asks for confirmation; with ``typed`` the operator must type the unit's name."""
 
     title: str
     text: str
@@ -72,7 +72,7 @@ class UnitActions:
 
     def attach(self) -> None:
         for name in CONFIRMATIONS:
-            self._layout.get(f"{PATH}/{name}", f"ask_{name}", self._asking(name))
+            self._layout.get(f"{PATH}/{name}", f"confirm_{name}", partial(self._confirm_page, name))
         for name, handler in (
             ("connect", self.connect),
             ("disconnect", self.disconnect),
@@ -84,62 +84,61 @@ class UnitActions:
         ):
             self._layout.post(f"{PATH}/{name}", f"unit_{name}", handler)
 
-    def _asking(self, name: str) -> Callable[[UUID], Awaitable[Response]]:
-        async def ask(unit: UUID) -> Response:
-            return self._ask(name, UnitId(unit))
+    async def _confirm_page(self, name: str, unit: UUID) -> Response:
+        return self._confirm(name, UnitId(unit))
 
-        return ask
-
-    def _ask(self, name: str, unit: UnitId, error: str = "", status: int = 200) -> Response:
-        found = self._commands.find(unit)
+    def _confirm(self, name: str, unit: UnitId, error: str = "", status: int = 200) -> Response:
+        record, confirmation = self._commands.find(unit).record, CONFIRMATIONS[name]
         return self._layout.render(
-            "ask.html", status, at="unit", unit=found.record, name=name, asked=CONFIRMATIONS[name], error=error
+            "confirm.html", status, at="unit", unit=record, name=name, confirmation=confirmation, error=error
         )
 
     async def connect(self, unit: UUID) -> Response:
-        """Start pairing or reconnect; with a number there is a code to type in too."""
+        """Start pairing or reconnect; with a phone number, request a pairing code too."""
         text = (await read_form()).text("number", 40)
-        number = _BETWEEN.sub("", text) or None
-        if number is not None and not _NUMBER.fullmatch(number):
-            said = _("A number has 8 to 15 digits with the country's code, as 55 11 99999 0001.")
-            return self._layout.redirect(_page(unit), Tone.BAD, said)
-        return await self._do(unit, "connect", lambda: self._commands.connect(UnitId(unit), number), "")
+        number = _SEPARATORS.sub("", text) or None
+        if number is not None and not _PHONE_NUMBER.fullmatch(number):
+            error = _("A number has 8 to 15 digits with the country's code, as 55 11 99999 0001.")
+            return self._layout.redirect(_page(unit), Tone.BAD, error)
+        return await self._change(unit, "connect", lambda: self._commands.connect(UnitId(unit), number), "")
 
     async def disconnect(self, unit: UUID) -> Response:
-        said = _("The phone is being unlinked.")
-        return await self._do(unit, "disconnect", lambda: self._commands.disconnect(UnitId(unit)), said)
+        done = _("The phone is being unlinked.")
+        return await self._change(unit, "disconnect", lambda: self._commands.disconnect(UnitId(unit)), done)
 
     async def pause(self, unit: UUID) -> Response:
-        said = _("Nothing is sent until you resume.")
-        return await self._do(unit, "pause_unit", lambda: self._changes.pause(UnitId(unit)), said)
+        done = _("Nothing is sent until you resume.")
+        return await self._change(unit, "pause_unit", lambda: self._changes.pause(UnitId(unit)), done)
 
     async def resume(self, unit: UUID) -> Response:
-        return await self._do(unit, "resume_unit", lambda: self._changes.resume(UnitId(unit)), _("Sending goes on."))
+        return await self._change(
+            unit, "resume_unit", lambda: self._changes.resume(UnitId(unit)), _("Sending goes on.")
+        )
 
     async def rotate(self, unit: UUID) -> Response:
-        """A form that is sent twice must not take away the secret that Evolution still calls with."""
-        generation = (await read_form()).integer("generation", 1, _MOST_GENERATIONS)
-        said = _("The unit has a new webhook secret; Evolution is being told.")
+        """Rotate the secret. By its generation a repeated form does not revoke the one that Evolution still uses."""
+        generation = (await read_form()).integer("generation", 1, _MAX_GENERATION)
+        done = _("The unit has a new webhook secret; Evolution is being told.")
         change = partial(self._changes.rotate_secret, UnitId(unit), generation)
-        return await self._do(unit, "rotate_secret", change, said)
+        return await self._change(unit, "rotate_secret", change, done)
 
     async def release(self, unit: UUID) -> Response:
         async def change() -> None:
             self._changes.release(UnitId(unit))
 
-        return await self._do(unit, "release_unit", change, _("The quarantine is over; the unit is tried again."))
+        return await self._change(unit, "release_unit", change, _("The quarantine is over; the unit is tried again."))
 
     async def archive(self, unit: UUID) -> Response:
         name = (await read_form()).text("name", 200)
-        found = self._commands.find(UnitId(unit))
-        if name != found.record.name.strip():
-            return self._ask("archive", found.id, _("This is not the unit's name."), 422)
-        async with self._layout.audited("archive_unit", found.id):
-            await self._changes.archive(found.id)
+        record = self._commands.find(UnitId(unit)).record
+        if name != record.name.strip():
+            return self._confirm("archive", record.id, _("This is not the unit's name."), 422)
+        async with self._layout.audited("archive_unit", record.id):
+            await self._changes.archive(record.id)
         return self._layout.redirect("/console/", Tone.GOOD, _("{name} is closed.", name=name))
 
-    async def _do(self, unit: UUID, action: str, change: Callable[[], Awaitable[object]], said: str) -> Response:
-        """Make the change and go back to the unit, which says what came of it."""
+    async def _change(self, unit: UUID, action: str, change: Callable[[], Awaitable[object]], done: str) -> Response:
+        """Make the change and redirect to the unit's page, which shows the result."""
         try:
             async with self._layout.audited(action, UnitId(unit)):
                 await change()
@@ -147,7 +146,7 @@ class UnitActions:
             raise
         except LocalError as refused:
             return self._layout.redirect(_page(unit), Tone.BAD, _(str(refused)))
-        return self._layout.redirect(_page(unit), Tone.GOOD if said else None, said)
+        return self._layout.redirect(_page(unit), Tone.GOOD if done else None, done)
 
 
 def _page(unit: UUID) -> str:

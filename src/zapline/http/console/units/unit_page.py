@@ -1,4 +1,4 @@
-"""A unit's page: its line with the code to scan, what it has to do, and what happens to it, live."""
+"""A unit's page, live: its line with the QR code, its sending and reconciliation, and its recent activity."""
 
 import time
 from collections.abc import Callable
@@ -35,7 +35,7 @@ SENDER_STATES = {
     "calling": ("busy", N_("Is sending")),
     "paused": ("warn", N_("Rests for a while")),
 }
-"""What a unit's sender does; as ``supervisors.desk.Busy``."""
+"""What the unit's sender does, by its state."""
 
 
 class UnitPage:
@@ -55,35 +55,35 @@ class UnitPage:
         self._layout.get(PATH, "unit", self.show)
         self._layout.get(f"{PATH}/part/line", "unit_line", self.line)
         self._layout.get(f"{PATH}/part/work", "unit_work", self.work)
-        self._layout.get(f"{PATH}/part/tail", "unit_tail", self.recent_activity)
+        self._layout.get(f"{PATH}/part/activity", "unit_activity", self.activity)
         self._layout.get(f"{PATH}/qr.svg", "unit_qr", self.qr)
         self._layout.add_tab(NavigationLink("unit", N_("Line"), "/console/units/{unit}", 0))
 
     async def show(self, unit: UUID) -> Response:
-        found = self._commands.find(UnitId(unit))
-        values = {**self._line(found), **await self._work(found), **self._tail(found)}
+        owner = self._commands.find(UnitId(unit))
+        values = {**self._line_values(owner), **await self._work_values(owner), **self._activity_values(owner)}
         return self._layout.render(
-            "unit.html", at="unit", unit=found.record, events=unit_events_path(found.id), **values
+            "unit.html", at="unit", unit=owner.record, events=unit_events_path(owner.id), **values
         )
 
     async def line(self, unit: UUID) -> Response:
-        return self._layout.render("unit_line.html", **self._line(self._commands.find(UnitId(unit))))
+        return self._layout.render("unit_line.html", **self._line_values(self._commands.find(UnitId(unit))))
 
     async def work(self, unit: UUID) -> Response:
-        return self._layout.render("unit_work.html", **await self._work(self._commands.find(UnitId(unit))))
+        return self._layout.render("unit_work.html", **await self._work_values(self._commands.find(UnitId(unit))))
 
-    async def recent_activity(self, unit: UUID) -> Response:
-        return self._layout.render("unit_tail.html", **self._tail(self._commands.find(UnitId(unit))))
+    async def activity(self, unit: UUID) -> Response:
+        return self._layout.render("unit_activity.html", **self._activity_values(self._commands.find(UnitId(unit))))
 
     async def qr(self, unit: UUID) -> Response:
-        """The code to scan; whoever looks at it keeps it fresh."""
-        found = self._commands.find(UnitId(unit))
-        stored = found.state.stored if found.state is not None else None
+        """The QR code to scan; requesting the page keeps it fresh."""
+        state = self._commands.find(UnitId(unit)).state
+        stored = state.stored if state is not None else None
         if stored is None or stored.phase is not Phase.PAIRING or stored.qr_code is None:
             raise NotFound
         return Response(await self._pictures.svg(stored.qr_code), content_type="image/svg+xml")
 
-    def _line(self, unit: Unit) -> dict[str, Any]:
+    def _line_values(self, unit: Unit) -> dict[str, Any]:
         stored = unit.state.stored if unit.state is not None else StoredLineState()
         if stored.phase in (Phase.CONNECTING, Phase.PAIRING):
             self._commands.keep_qr_fresh(unit)
@@ -93,7 +93,7 @@ class UnitPage:
         return {
             "record": unit.record,
             "stored": stored,
-            "line": line_status(unit),
+            "status": line_status(unit),
             "phase": stored.phase.value,
             "quarantined": unit.quarantined_at is not None,
             "drawn_at": drawn_at,
@@ -103,28 +103,28 @@ class UnitPage:
             "pairing": pairing,
         }
 
-    async def _work(self, unit: Unit) -> dict[str, Any]:
+    async def _work_values(self, unit: Unit) -> dict[str, Any]:
         totals = await read_if_available(lambda: unit_totals.load_totals(self._pool, unit.id))
-        told = self._sending(unit.id)
+        outbound = self._sending(unit.id)
         return {
             "record": unit.record,
             "totals": totals,
-            "sender": _sender_view(unit, told.sending if told is not None else None),
-            "compared": told.reconciliation if told is not None else None,
+            "sender": _sender_view(unit, outbound.sending if outbound is not None else None),
+            "reconciliation": outbound.reconciliation if outbound is not None else None,
         }
 
-    def _tail(self, unit: Unit) -> dict[str, Any]:
+    def _activity_values(self, unit: Unit) -> dict[str, Any]:
         return {
             "record": unit.record,
-            "happened": recent_activity(self._feed, unit.id) if self._feed is not None else [],
+            "activities": recent_activity(self._feed, unit.id) if self._feed is not None else [],
         }
 
 
 def _sender_view(unit: Unit, sending: SendingBody | None) -> dict[str, Any]:
-    """How sending stands: tone, word and reason."""
+    """The state of sending: tone, label and reason."""
     if unit.record.paused_at is not None:
-        said = _("What waits stays; what comes in is stored.")
-        return {"tone": "warn", "word": _("Paused by a person"), "reason": said, "since": unit.record.paused_at}
-    tone, word = SENDER_STATES[sending.state if sending is not None else "idle"]
+        reason = _("What waits stays; what comes in is stored.")
+        return {"tone": "warn", "label": _("Paused by a person"), "reason": reason, "since": unit.record.paused_at}
+    tone, label = SENDER_STATES[sending.state if sending is not None else "idle"]
     reason = _(failure_text(sending.reason)) if sending is not None and sending.reason else ""
-    return {"tone": tone, "word": _(word), "reason": reason, "since": None}
+    return {"tone": tone, "label": _(label), "reason": reason, "since": None}
