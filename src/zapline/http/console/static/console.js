@@ -1,8 +1,8 @@
 /* Keeps the console's pages up to date. Every page works without it, by plain forms and reloads.
  *
- * An element says `data-live="status qr"` and `data-src="/console/.../part"`: on an event of that kind its content is
- * fetched from the server and replaced, at most each `data-gap` milliseconds. `data-every="30"` has it fetched every so many seconds too, `data-stick` keeps
- * it scrolled to its end. The page's one stream of events is `data-events` of the body.
+ * An element with `data-live="status qr"` and `data-src="/console/.../part"` is a live part: on an event of these kinds its
+ * content is fetched and replaced, at most once in `data-gap` milliseconds. `data-every="30"` fetches it every 30 seconds
+ * too, and `data-stick` keeps it scrolled to its end. `data-events` of the body is the page's one event stream.
  */
 "use strict";
 
@@ -10,52 +10,52 @@
   const body = document.body;
   const texts = JSON.parse(body.dataset.texts || "{}");
   const KINDS = ["status", "qr", "message", "delivery", "campaign", "traffic"];
-  const GAP = 300;          // ms between two fetches of one part: a burst of events is one fetch
-  const SLOWEST = 10000;    // ms between two tries to reach the server again
-  const HIDDEN = 30000;     // ms after which a page that nobody sees gives its stream back: browsers have few
-  const IDLE = 300000;      // ms without a touch after which what the script asks for is no use of the session
-  const PROBE = "/console/session";
-  const SILENT = 10000;     // ms without a word of the server after which it is asked whether it is there
-  let touched = Date.now(), heard = Date.now(), leaving = false;
+  const MIN_GAP = 300;             // ms between two fetches of one part: a burst of events causes one fetch
+  const MAX_RETRY_DELAY = 10000;   // ms between two attempts to reach the server again
+  const HIDDEN_AFTER = 30000;      // ms after which a hidden page closes its stream: browsers allow few
+  const IDLE_AFTER = 300000;       // ms without input after which the script's requests do not extend the session
+  const PROBE_PATH = "/console/session";
+  const SILENT_AFTER = 10000;      // ms without data from the server after which it is probed
+  let touchedAt = Date.now(), receivedAt = Date.now(), leaving = false;
 
   document.documentElement.classList.add("scripted");
 
-  // -- asking the server ---------------------------------------------------------------------------------------
+  // -- requests to the server ----------------------------------------------------------------------------------
 
-  async function ask(path, signal) {
+  async function request(path, signal) {
     const headers = { "X-Zapline-Live": "1" };
-    if (Date.now() - touched > IDLE) headers["X-Zapline-Idle"] = "1";
+    if (Date.now() - touchedAt > IDLE_AFTER) headers["X-Zapline-Idle"] = "1";
     const answer = await fetch(path, { headers, signal, cache: "no-store", credentials: "same-origin" });
-    heard = Date.now();
-    if (answer.status === 401) over();
+    receivedAt = Date.now();
+    if (answer.status === 401) showSessionOver();
     return answer;
   }
 
-  for (const kind of ["pointerdown", "keydown", "wheel"]) addEventListener(kind, () => { touched = Date.now(); }, { passive: true });
+  for (const kind of ["pointerdown", "keydown", "wheel"]) addEventListener(kind, () => { touchedAt = Date.now(); }, { passive: true });
   addEventListener("pagehide", () => { leaving = true; });
   addEventListener("pageshow", () => { leaving = false; });
 
   // -- live parts ----------------------------------------------------------------------------------------------
 
-  const states = new WeakMap();   // element -> {shown, fetching, again, due, last}
+  const states = new WeakMap();   // element -> {text, fetching, due, fetchedAt, timer, skipped, announced}
 
   function state(part) {
-    if (!states.has(part)) states.set(part, { shown: null, fetching: null, due: 0, last: 0 });
+    if (!states.has(part)) states.set(part, { text: null, fetching: null, due: 0, fetchedAt: 0 });
     return states.get(part);
   }
 
-  function parts(kind) {
+  function liveParts(kind) {
     return [...document.querySelectorAll("[data-src]")].filter(part =>
       kind === null || (part.dataset.live || "").split(" ").includes(kind));
   }
 
-  function wake(kind) {
-    heard = Date.now();
-    for (const part of parts(kind)) soon(part, 0);
+  function refreshAll(kind) {
+    receivedAt = Date.now();
+    for (const part of liveParts(kind)) refreshSoon(part, 0);
   }
 
-  function soon(part, delay) {
-    const own = state(part), due = Math.max(Date.now() + delay, own.last + Number(part.dataset.gap || GAP));
+  function refreshSoon(part, delay) {
+    const own = state(part), due = Math.max(Date.now() + delay, own.fetchedAt + Number(part.dataset.gap || MIN_GAP));
     if (own.due && own.due <= due) return;
     own.due = due;
     clearTimeout(own.timer);
@@ -65,24 +65,24 @@
   async function refresh(part) {
     const own = state(part);
     if (!part.isConnected) return;
-    if (document.hidden) { own.owed = true; return; }
-    own.last = Date.now();
+    if (document.hidden) { own.skipped = true; return; }
+    own.fetchedAt = Date.now();
     if (own.fetching) own.fetching.abort();
     const mine = own.fetching = new AbortController();
     const limit = setTimeout(() => mine.abort("slow"), 8000);
     try {
-      const answer = await ask(part.dataset.src, mine.signal);
+      const answer = await request(part.dataset.src, mine.signal);
       if (answer.ok) {
         const text = await answer.text();
         if (own.fetching === mine) { replace(part, text); part.removeAttribute("data-stale"); }
       } else if (answer.status >= 500 || answer.status === 429) {
         part.setAttribute("data-stale", "");
-        soon(part, 5000);
+        refreshSoon(part, 5000);
       } else if (answer.status === 404) {
         part.setAttribute("data-stale", "");
       }
     } catch (error) {
-      if (mine.signal.reason === "slow" || error.name !== "AbortError") { part.setAttribute("data-stale", ""); soon(part, 5000); doubt(); }
+      if (mine.signal.reason === "slow" || error.name !== "AbortError") { part.setAttribute("data-stale", ""); refreshSoon(part, 5000); retryConnection(); }
     } finally {
       clearTimeout(limit);
       if (own.fetching === mine) own.fetching = null;
@@ -91,44 +91,44 @@
 
   function replace(part, text) {
     const own = state(part);
-    if (own.shown === text) return;
+    if (own.text === text) return;
     const fresh = new DOMParser().parseFromString(text, "text/html").body;
     const typed = [...part.querySelectorAll("input, textarea, select")].filter(edited);
-    if (typed.some(field => fresh.querySelector(`[name="${CSS.escape(field.name)}"]`))) { soon(part, 2000); return; }
+    if (typed.some(field => fresh.querySelector(`[name="${CSS.escape(field.name)}"]`))) { refreshSoon(part, 2000); return; }
     const active = part.contains(document.activeElement) ? document.activeElement : null;
-    const key = active && nameOf(active);
+    const selector = active && selectorOf(active);
     const opened = [...part.querySelectorAll("details[open][id]")].map(each => each.id);
     const scrolled = [part, ...part.querySelectorAll("[id]")].filter(each => each.scrollTop || each.scrollLeft)
       .map(each => [each === part ? null : each.id, each.scrollTop, each.scrollLeft]);
     const stuck = part.closest("[data-stick]");
     const end = stuck && stuck.scrollHeight - stuck.clientHeight - stuck.scrollTop < 40;
     if ("keyed" in part.dataset) merge(part, fresh); else part.replaceChildren(...fresh.childNodes);
-    own.shown = text;
+    own.text = text;
     for (const id of opened) { const each = document.getElementById(id); if (each) each.open = true; }
     for (const [id, top, left] of scrolled) { const each = id ? document.getElementById(id) : part; if (each) { each.scrollTop = top; each.scrollLeft = left; } }
     if (end) stuck.scrollTop = stuck.scrollHeight;
-    if (active && !active.isConnected) focusIn(part, key);
-    tell(part);
-    tick();
+    if (active && !active.isConnected) restoreFocus(part, selector);
+    announce(part);
+    updateTimes();
     part.dispatchEvent(new CustomEvent("zapline:replaced", { bubbles: true }));
   }
 
-  // What finds an element again after its part was replaced.
-  function nameOf(element) {
+  // A selector that finds the element again after its part was replaced.
+  function selectorOf(element) {
     if (element.id) return `#${CSS.escape(element.id)}`;
     if (element.hasAttribute("href")) return `[href="${CSS.escape(element.getAttribute("href"))}"]`;
     const form = element.form;
     return form && form.hasAttribute("action") ? `form[action="${CSS.escape(form.getAttribute("action"))}"] ${element.localName}` : null;
   }
 
-  // Gives the focus to the same element; where it is gone to its part, so that the next Tab goes on from there.
-  function focusIn(part, key) {
-    const again = (key && part.querySelector(key)) || part;
+  // Focuses the same element; if it is gone, its part, so that the next Tab continues from there.
+  function restoreFocus(part, selector) {
+    const again = (selector && part.querySelector(selector)) || part;
     if (again === part && !part.hasAttribute("tabindex")) part.tabIndex = -1;
     again.focus({ preventScroll: true });
   }
 
-  // Keeps the elements that are as they were: a picture is not loaded again, a sound that plays goes on.
+  // Keeps unchanged elements: pictures are not loaded again, and audio goes on playing.
   function merge(part, fresh) {
     const known = new Map([...part.children].filter(each => each.id).map(each => [each.id, each]));
     const wanted = [...fresh.children].map(each => {
@@ -141,11 +141,11 @@
     for (const each of wanted) { if (each === at) at = at.nextSibling; else part.insertBefore(each, at); }
   }
 
-  /* What a part wants told to who cannot see it change: its `data-say`, when it has become another. */
-  function tell(part) {
-    const own = state(part), say = part.querySelector("[data-say]"), text = say ? say.textContent.trim() : "";
-    if (own.said !== undefined && text && text !== own.said) document.getElementById("said").textContent = text;
-    own.said = text;
+  /* Announces the `data-announce` of a part to screen readers when it has changed. */
+  function announce(part) {
+    const own = state(part), source = part.querySelector("[data-announce]"), text = source ? source.textContent.trim() : "";
+    if (own.announced !== undefined && text && text !== own.announced) document.getElementById("announcement").textContent = text;
+    own.announced = text;
   }
 
   function edited(field) {
@@ -155,55 +155,55 @@
     return field.value !== field.defaultValue;
   }
 
-  // -- the stream, and losing it -------------------------------------------------------------------------------
+  // -- the event stream and its loss ---------------------------------------------------------------------------
 
-  let stream = null, tries = 0, retry = null, missing = false, ended = false;
-  const lostBanner = document.getElementById("lost"), overBanner = document.getElementById("over");
+  let stream = null, attempts = 0, retry = null, lost = false, sessionOver = false;
+  const lostBanner = document.getElementById("lost"), overBanner = document.getElementById("session-over");
 
   function open() {
     clearTimeout(retry);
     retry = null;
-    if (ended || !body.dataset.events) { found(); return; }
+    if (sessionOver || !body.dataset.events) { connected(); return; }
     if (stream) stream.close();
     const mine = stream = new EventSource(body.dataset.events);
-    mine.addEventListener("hello", () => { found(); wake(null); });
-    mine.addEventListener("reset", () => wake(null));
-    for (const kind of KINDS) mine.addEventListener(kind, () => wake(kind));
-    mine.addEventListener("error", () => { mine.close(); if (stream === mine) { stream = null; doubt(); } });
+    mine.addEventListener("hello", () => { connected(); refreshAll(null); });
+    mine.addEventListener("reset", () => refreshAll(null));
+    for (const kind of KINDS) mine.addEventListener(kind, () => refreshAll(kind));
+    mine.addEventListener("error", () => { mine.close(); if (stream === mine) { stream = null; retryConnection(); } });
   }
 
-  function doubt() {
-    if (retry || leaving || ended) return;
-    const wait = Math.min(SLOWEST, 250 * 2 ** tries) * (0.75 + Math.random() / 2);
-    tries += 1;
-    retry = setTimeout(look, wait);
+  function retryConnection() {
+    if (retry || leaving || sessionOver) return;
+    const wait = Math.min(MAX_RETRY_DELAY, 250 * 2 ** attempts) * (0.75 + Math.random() / 2);
+    attempts += 1;
+    retry = setTimeout(probe, wait);
   }
 
-  async function look() {
+  async function probe() {
     retry = null;
     const limit = new AbortController(), timer = setTimeout(() => limit.abort(), 5000);
     try {
-      const answer = await ask(PROBE, limit.signal);
+      const answer = await request(PROBE_PATH, limit.signal);
       if (answer.status === 401) return;
       if (!answer.ok) throw new Error("away");
-      if (missing || !body.dataset.events) { found(); wake(null); }
+      if (lost || !body.dataset.events) { connected(); refreshAll(null); }
       if (body.dataset.events && !stream) open();
     } catch {
-      if (!leaving) { missing = true; lostBanner.hidden = false; }
-      doubt();
+      if (!leaving) { lost = true; lostBanner.hidden = false; }
+      retryConnection();
     } finally {
       clearTimeout(timer);
     }
   }
 
-  function found() {
-    tries = 0;
-    missing = false;
+  function connected() {
+    attempts = 0;
+    lost = false;
     lostBanner.hidden = true;
   }
 
-  function over() {
-    ended = true;
+  function showSessionOver() {
+    sessionOver = true;
     if (stream) { stream.close(); stream = null; }
     lostBanner.hidden = true;
     overBanner.hidden = false;
@@ -211,47 +211,47 @@
     link.href = `/console/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`;
   }
 
-  // What was typed outlives the way over the sign-in: in this tab alone, and only until it stands there again.
-  const kept = `zapline:${location.pathname}`;
+  // Typed text survives a new sign-in: in this tab only, and only until it is restored.
+  const storageKey = `zapline:${location.pathname}`;
 
-  function keep() {
+  function saveTyped() {
     const typed = [...document.querySelectorAll("textarea[id], input[type=text][id]")].filter(edited);
-    try { if (typed.length) sessionStorage.setItem(kept, JSON.stringify(typed.map(field => [field.id, field.value]))); } catch { /* no room */ }
+    try { if (typed.length) sessionStorage.setItem(storageKey, JSON.stringify(typed.map(field => [field.id, field.value]))); } catch { /* no room */ }
   }
 
-  function restore() {
+  function restoreTyped() {
     let typed = [];
-    try { typed = JSON.parse(sessionStorage.getItem(kept) || "[]"); sessionStorage.removeItem(kept); } catch { /* not allowed */ }
+    try { typed = JSON.parse(sessionStorage.getItem(storageKey) || "[]"); sessionStorage.removeItem(storageKey); } catch { /* not allowed */ }
     for (const [id, text] of typed) { const field = document.getElementById(id); if (field && !edited(field)) field.value = text; }
   }
 
-  let asleep = null;
+  let hiddenTimer = null;
   document.addEventListener("visibilitychange", () => {
-    clearTimeout(asleep);
+    clearTimeout(hiddenTimer);
     if (document.hidden) {
-      asleep = setTimeout(() => { if (stream) { stream.close(); stream = null; } }, HIDDEN);
+      hiddenTimer = setTimeout(() => { if (stream) { stream.close(); stream = null; } }, HIDDEN_AFTER);
       return;
     }
-    if (body.dataset.events && !stream && !ended) open();
-    for (const part of parts(null)) { const own = state(part); if (own.owed) { own.owed = false; refresh(part); } }
+    if (body.dataset.events && !stream && !sessionOver) open();
+    for (const part of liveParts(null)) { const own = state(part); if (own.skipped) { own.skipped = false; refresh(part); } }
   });
 
   // -- times -----------------------------------------------------------------------------------------------------
 
   const skew = body.dataset.now ? Date.parse(body.dataset.now) - Date.now() : 0;
-  const say = (text, n) => (texts[text] || text).replace("{n}", n);
+  const translate = (text, n) => (texts[text] || text).replace("{n}", n);
 
-  function distance(seconds) {
-    const far = Math.abs(seconds), ahead = seconds < 0;
-    if (far < 10) return say("just now");
-    const [n, unit] = far < 60 ? [far, "s"] : far < 3600 ? [far / 60, "min"] : far < 86400 ? [far / 3600, "h"] : [far / 86400, "d"];
-    return say(ahead ? `in {n} ${unit}` : `{n} ${unit} ago`, Math.floor(n));
+  function relativeTime(seconds) {
+    const distance = Math.abs(seconds), ahead = seconds < 0;
+    if (distance < 10) return translate("just now");
+    const [n, unit] = distance < 60 ? [distance, "s"] : distance < 3600 ? [distance / 60, "min"] : distance < 86400 ? [distance / 3600, "h"] : [distance / 86400, "d"];
+    return translate(ahead ? `in {n} ${unit}` : `{n} ${unit} ago`, Math.floor(n));
   }
 
-  function tick() {
+  function updateTimes() {
     const now = Date.now() + skew;
     for (const each of document.querySelectorAll("time[data-ago]")) {
-      const text = distance((now - Date.parse(each.dateTime)) / 1000);
+      const text = relativeTime((now - Date.parse(each.dateTime)) / 1000);
       if (each.textContent !== text) each.textContent = text;
     }
     for (const each of document.querySelectorAll("[data-until]")) {
@@ -270,9 +270,9 @@
   document.addEventListener("submit", event => {
     const form = event.target, part = (event.submitter && event.submitter.dataset.part) || form.dataset.part;
     if (form.method !== "post") return;
-    if (part || "quietly" in form.dataset) { event.preventDefault(); send(form, event.submitter, part); return; }
+    if (part || "quietly" in form.dataset) { event.preventDefault(); sendForm(form, event.submitter, part); return; }
     if (form.dataset.sent) { event.preventDefault(); return; }
-    form.dataset.sent = "1";   // a second click is not a second wish
+    form.dataset.sent = "1";   // a second click does not send it again
     setTimeout(() => { delete form.dataset.sent; }, 3000);
   });
   document.addEventListener("input", event => {
@@ -282,14 +282,14 @@
     form.timer = setTimeout(() => {
       const part = document.getElementById(form.dataset.filters), query = new URLSearchParams(new FormData(form));
       for (const [name, value] of [...query]) if (!value) query.delete(name);
-      const asked = query.size ? `?${query}` : "";
-      part.dataset.src = part.dataset.src.split("?")[0] + asked;
-      history.replaceState(null, "", location.pathname + asked);
+      const search = query.size ? `?${query}` : "";
+      part.dataset.src = part.dataset.src.split("?")[0] + search;
+      history.replaceState(null, "", location.pathname + search);
       refresh(part);
     }, 200);
   });
-  // Sends a form and puts what comes back into a part of the page; what was typed stays where it did not arrive.
-  async function send(form, submitter, part) {
+  // Sends a form and replaces a part of the page by the answer; on failure the typed text stays.
+  async function sendForm(form, submitter, part) {
     if (form.dataset.sent) return;
     form.dataset.sent = "1";
     const target = part ? document.getElementById(part) : null, error = form.querySelector("[data-error]");
@@ -300,7 +300,7 @@
       const answer = await fetch(submitter && submitter.hasAttribute("formaction") ? submitter.formAction : form.action, {
         method: "POST", body: new FormData(form, submitter), headers: { "X-Zapline-Live": "1" }, signal: limit.signal, credentials: "same-origin",
       });
-      if (answer.status === 401) { over(); return; }
+      if (answer.status === 401) { showSessionOver(); return; }
       const text = await answer.text(), page = (answer.headers.get("Content-Type") || "").startsWith("text/html");
       if (page && target) {
         const focused = target.contains(document.activeElement);
@@ -308,11 +308,11 @@
         const field = focused && target.querySelector("textarea");
         if (field) field.focus({ preventScroll: true });
         if (!target.contains(form)) target.scrollIntoView?.({ block: "nearest" });
-      } else if (!answer.ok) fail(text || say("It did not arrive. Send it again: it is sent once."));
+      } else if (!answer.ok) fail(text || translate("It did not arrive. Send it again: it is sent once."));
       const stuck = answer.ok && form.dataset.wakes && document.querySelector("[data-stick]");
       if (stuck) stuck.scrollTop = stuck.scrollHeight;
-      for (const kind of (form.dataset.wakes || "message").split(" ")) wake(kind);
-    } catch { fail(say("It did not arrive. Send it again: it is sent once.")); doubt(); } finally {
+      for (const kind of (form.dataset.wakes || "message").split(" ")) refreshAll(kind);
+    } catch { fail(translate("It did not arrive. Send it again: it is sent once.")); retryConnection(); } finally {
       clearTimeout(timer);
       delete form.dataset.sent;
       if (target) target.removeAttribute("aria-busy");
@@ -327,51 +327,51 @@
     if (event.target.value.trim() || (file && file.value) || event.target.form.upload?.value) event.target.form.requestSubmit();
   });
 
-  // Puts older messages above the others; what is read stays where it is.
+  // Puts older messages above the others and keeps the scroll position.
   document.addEventListener("click", async event => {
-    const above = event.target.closest("a[data-above]");
-    if (!above || event.metaKey || event.ctrlKey) return;
+    const link = event.target.closest("a[data-above]");
+    if (!link || event.metaKey || event.ctrlKey) return;
     event.preventDefault();
-    const place = above.closest(".older"), box = above.closest(".messages"), from = box.scrollHeight - box.scrollTop;
+    const placeholder = link.closest(".older"), box = link.closest(".messages"), fromEnd = box.scrollHeight - box.scrollTop;
     try {
-      const answer = await ask(above.dataset.above);
+      const answer = await request(link.dataset.above);
       if (!answer.ok) throw new Error("away");
-      place.replaceWith(...new DOMParser().parseFromString(await answer.text(), "text/html").body.childNodes);
-      box.scrollTop = box.scrollHeight - from;
-    } catch { location.href = above.href; }
+      placeholder.replaceWith(...new DOMParser().parseFromString(await answer.text(), "text/html").body.childNodes);
+      box.scrollTop = box.scrollHeight - fromEnd;
+    } catch { location.href = link.href; }
   });
 
   document.addEventListener("click", async event => {
     const button = event.target.closest("[data-copy]");
     if (!button) return;
-    const from = document.getElementById(button.dataset.copy);
-    try { await navigator.clipboard.writeText(from.value ?? from.textContent); button.textContent = button.dataset.copied; } catch { from.select?.(); }
+    const source = document.getElementById(button.dataset.copy);
+    try { await navigator.clipboard.writeText(source.value ?? source.textContent); button.textContent = button.dataset.copied; } catch { source.select?.(); }
   });
 
-  // -- to work ---------------------------------------------------------------------------------------------------
+  // -- start ----------------------------------------------------------------------------------------------------
 
   const instead = document.querySelector("[data-instead]");
-  if (instead) history.replaceState(null, "", instead.dataset.instead);   // a reload is not to make another secret
+  if (instead) history.replaceState(null, "", instead.dataset.instead);   // a reload must not create another secret
   const again = document.querySelector("[data-again]");
   if (again) setTimeout(() => location.reload(), again.dataset.again * 1000);
   for (const part of document.querySelectorAll("[data-stick]")) {
-    let end = true;   // a picture that comes late makes what is above longer
+    let end = true;   // pictures that load late push the end down
     part.scrollTop = part.scrollHeight;
     part.addEventListener("scroll", () => { end = part.scrollHeight - part.clientHeight - part.scrollTop < 40; }, { passive: true });
     part.addEventListener("load", () => { if (end) part.scrollTop = part.scrollHeight; }, true);
   }
-  parts(null).forEach(tell);
-  setInterval(tick, 1000);
-  tick();
+  liveParts(null).forEach(announce);
+  setInterval(updateTimes, 1000);
+  updateTimes();
   if (document.querySelector("form.who")) {
-    overBanner.querySelector("a").addEventListener("click", keep);
-    restore();
+    overBanner.querySelector("a").addEventListener("click", saveTyped);
+    restoreTyped();
     if (body.dataset.events) open();
     setInterval(() => {
-      if (document.hidden || ended) return;
-      if (!retry && Date.now() - heard > SILENT) look();
+      if (document.hidden || sessionOver) return;
+      if (!retry && Date.now() - receivedAt > SILENT_AFTER) probe();
       const now = Date.now();
-      for (const part of parts(null)) if (part.dataset.every && now - state(part).last >= part.dataset.every * 1000) soon(part, 0);
+      for (const part of liveParts(null)) if (part.dataset.every && now - state(part).fetchedAt >= part.dataset.every * 1000) refreshSoon(part, 0);
     }, 5000);
   }
 })();
