@@ -22,7 +22,7 @@ from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.leadership import Leadership
 from zapline.supervisors.outbound.uncertain_send_lookup import LookupPolicy, UncertainSendLookup
-from zapline.supervisors.reconciliation.line_state import ReconcilePolicy
+from zapline.supervisors.reconciliation.line_reconciliation import ReconcilePolicy
 from zapline.supervisors.reconciliation.scheduler import Reconciler
 
 QUICK = ReconcilePolicy(
@@ -59,7 +59,7 @@ class ReconciliationStack:
         )
         return unit
 
-    async def turn(self, unit: Unit, state: str, ago: float = 0.0) -> None:
+    async def set_line_state(self, unit: Unit, state: str, ago: float = 0.0) -> None:
         """Report the line as ``open`` or logged out (``close``), by a webhook received ``ago`` seconds ago."""
         self.inbound.calls.state = state
         data = {"instance": unit.record.instance, "state": state, "statusReason": 200 if state == "open" else 401}

@@ -6,7 +6,7 @@ from zapline.domain.campaigns.opt_out_words import OptOutWords, match_opt_out
 from zapline.domain.contacts.addresses import AddressKind, resolve_address
 from zapline.domain.inbound_events import InboundEvent, Unusable
 from zapline.domain.messages.facts import ContactSeen, MessageArrived, OptedOut, SendAnswered
-from zapline.evolution.client.stored_messages import parse_stored
+from zapline.evolution.client.stored_messages import parse_stored_messages
 from zapline.evolution.webhooks.event_parser import parse_webhook
 from zapline.sql.journal.schema import Entry
 
@@ -24,7 +24,7 @@ def parse_entry(entry: Entry, opt_out_policy: OptOutWords) -> list[InboundEvent]
     """The events and facts of an entry, with opt-outs. Never raises."""
     if entry.event == SEND_ANSWER:
         return _parse_answer(entry.body)
-    parsed = parse_stored(entry.body) if entry.event == BACKFILL else parse_webhook(entry.body, event_hint=entry.event)
+    parsed = parse_stored_messages(entry.body) if entry.event == BACKFILL else parse_webhook(entry.body, event_hint=entry.event)
     if not opt_out_policy.words:
         return parsed
     stops = [stop for item in parsed if (stop := _opt_out(item, opt_out_policy)) is not None]

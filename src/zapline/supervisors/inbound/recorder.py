@@ -19,7 +19,7 @@ from zapline.sql.inbound.recorder_transaction import record
 from zapline.sql.inbound.recorder_types import UnitOutcome
 from zapline.sql.inbound.unit_batches import UnitBatch, prepare_batch
 from zapline.sql.postgres.connection import Connection
-from zapline.sql.postgres.database_errors import StatementFailed, Trouble
+from zapline.sql.postgres.database_errors import StatementFailed, Verdict
 from zapline.supervisors.counters import Counters
 
 BATCH_ENTRIES = 600
@@ -296,7 +296,7 @@ class _Lane:
 
     async def _commit_poisoned(self, pending: _Pending, failure: StatementFailed) -> None:
         """One unit's write was refused: find the poison entry, store it as a dead letter, and the rest normally."""
-        if failure.trouble is Trouble.MISSING:
+        if failure.verdict is Verdict.MISSING:
             pending.done.set()
             return
         parts = [pending.write]
@@ -310,9 +310,9 @@ class _Lane:
                 return
             except StatementFailed as refused:
                 smaller = _narrowed(part, refused)
-                if refused.trouble is Trouble.MISSING or not smaller:
+                if refused.verdict is Verdict.MISSING or not smaller:
                     # Even a dead letter is refused: this unit's actor fails, other units do not.
-                    pending.failure = None if refused.trouble is Trouble.MISSING else refused
+                    pending.failure = None if refused.verdict is Verdict.MISSING else refused
                     pending.done.set()
                     return
                 parts[:0] = smaller
@@ -336,15 +336,15 @@ class _Lane:
                     self.known.forget()  # the database may have been restored meanwhile
                 outcomes = await record(self._conn, writes, self.known, lock_timeout_ms, self._campaigning())
             except StatementFailed as failure:
-                if failure.trouble is Trouble.MISSING and self.known:
+                if failure.verdict is Verdict.MISSING and self.known:
                     self.known.forget()  # perhaps only a known contact was deleted
                     continue
-                if failure.trouble in (Trouble.POISON, Trouble.MISSING):
+                if failure.verdict in (Verdict.POISON, Verdict.MISSING):
                     raise
                 if failure.sqlstate in _TIMEOUT_SQLSTATES:
                     self._note_failure(LaneState.RETRYING, str(failure))
                     raise _TimedOut(str(failure)) from None
-                stopped = failure.trouble is Trouble.STOP
+                stopped = failure.verdict is Verdict.STOP
                 self._note_failure(LaneState.STOPPED if stopped else LaneState.RETRYING, str(failure))
                 pause = self._stopped_pause if stopped else _retry_pause(tries)
             except DatabaseUnavailable as away:

@@ -13,7 +13,7 @@ from zapline.domain.ids import UnitId
 from zapline.domain.principals import ActorKind, AuditActor
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.units import control_requests
-from zapline.sql.units.control_requests import Request
+from zapline.sql.units.control_requests import ControlRequest
 from zapline.supervisors.accounts.audit_log import AuditLog
 from zapline.supervisors.reconciliation.scheduler import Reconciler
 from zapline.supervisors.units.unit_commands import UnitCommands
@@ -99,13 +99,13 @@ class ControlRequests:
             self._wake = trio.Event()
             try:
                 async with self._pool.connection() as conn:
-                    requests = await control_requests.open_requests(conn)
+                    requests = await control_requests.list_open_requests(conn)
                 for request in requests:
                     await self._answer(request)
             except RemoteError as away:
                 _LOG.warning("Requests of the command line must wait", error=str(away))
 
-    async def _answer(self, request: Request) -> None:
+    async def _answer(self, request: ControlRequest) -> None:
         error, result = None, {}
         try:
             result = await self._perform(request)
@@ -113,10 +113,10 @@ class ControlRequests:
             error = str(failure)
         _LOG.info("Done by command: {verb}", verb=request.verb[:40], failed=error is not None)
         async with self._pool.connection() as conn:
-            await control_requests.answer(conn, request.id, result, error)
+            await control_requests.store_answer(conn, request.id, result, error)
             await conn.execute("select pg_notify(%s, %s)", (REPLY_CHANNEL, str(request.id)))
 
-    async def _perform(self, request: Request) -> dict[str, Any]:
+    async def _perform(self, request: ControlRequest) -> dict[str, Any]:
         handler = self._verbs.get(request.verb)
         if handler is None:
             raise msgspec.ValidationError(f"unknown request {request.verb[:40]}")

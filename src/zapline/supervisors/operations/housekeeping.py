@@ -13,7 +13,7 @@ from zapline.sql.inbound.parked_reports import apply_parked_reports, expire_park
 from zapline.sql.journal.journal import Journal
 from zapline.sql.journal.schema import Entry
 from zapline.sql.postgres.pool import Pool
-from zapline.sql.units.control_requests import forget_requests
+from zapline.sql.units.control_requests import prune_requests
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.leadership import Leadership, LeadershipStatus
 from zapline.supervisors.notifications.event_payloads import reported_delivery_payload
@@ -124,7 +124,7 @@ class Housekeeping:
                 async with self._pool.connection() as conn:
                     applied, changed = await apply_parked_reports(conn, _PARKED_BATCH)
                     expired = await expire_parked_reports(conn, _PARKED_DAYS)
-                    await forget_requests(conn)
+                    await prune_requests(conn)
             except RemoteError as away:
                 _LOG.debug("Parked reports must wait", error=str(away))
                 continue

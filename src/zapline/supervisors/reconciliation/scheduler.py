@@ -16,7 +16,12 @@ from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.intake import Intake
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.leadership import Leadership
-from zapline.supervisors.reconciliation.line_state import ALWAYS, LineState, ReconcilePolicy, ReconcileStatus
+from zapline.supervisors.reconciliation.line_reconciliation import (
+    ALWAYS,
+    LineReconciliation,
+    ReconcilePolicy,
+    ReconcileStatus,
+)
 from zapline.supervisors.reconciliation.repairs import RepairCounter
 from zapline.supervisors.reconciliation.run import ReconciliationRun, RunProgress, total_progress
 from zapline.supervisors.reconciliation.run_executor import RunExecutor
@@ -51,7 +56,7 @@ class Reconciler:
         self._policy = policy or ReconcilePolicy()
         reader = StoreReader(pool, client, intake, journal, self._policy.page_size, self._policy.max_pages)
         self._executor = RunExecutor(pool, reader, counters, self._policy)
-        self._lines: dict[UnitId, LineState] = {}  # bounded by the number of units
+        self._lines: dict[UnitId, LineReconciliation] = {}  # bounded by the number of units
         self._last_batch: list[ReconciliationRun] = []
         """The runs of the last manual request for all units."""
         self._rows_loaded = False
@@ -153,13 +158,13 @@ class Reconciler:
                     await self._wake.wait()
                 self._wake = trio.Event()
 
-    def _line(self, id: UnitId) -> LineState | None:
+    def _line(self, id: UnitId) -> LineReconciliation | None:
         unit = self._roster.get(id)
         if unit is None or unit.record.archived_at is not None:
             return None
         line = self._lines.get(id)
         if line is None:
-            line = self._lines[id] = LineState(unit, RepairCounter(id, self._counters))
+            line = self._lines[id] = LineReconciliation(unit, RepairCounter(id, self._counters))
         return line
 
     def _check_units(self) -> None:
@@ -212,13 +217,15 @@ class Reconciler:
 
     def _start_due(self, nursery: trio.Nursery) -> None:
         now = trio.current_time()
-        waiting = sorted((line for line in self._lines.values() if line.next_at() <= now), key=LineState.next_at)
+        waiting = sorted(
+            (line for line in self._lines.values() if line.next_at() <= now), key=LineReconciliation.next_at
+        )
         for line in waiting[: max(0, self._policy.max_lines - self._busy_lines)]:
             line.busy = True
             self._busy_lines += 1
             nursery.start_soon(self._run_turn, line)
 
-    async def _run_turn(self, line: LineState) -> None:
+    async def _run_turn(self, line: LineReconciliation) -> None:
         """Run one turn of a line."""
         try:
             await self._executor.run_turn(line)

@@ -13,7 +13,7 @@ from zapline.domain.messages.delivery_status import DeliveryStatus
 from zapline.domain.reconciliation_windows import Window
 from zapline.evolution.client.response_parser import MessagePage
 from zapline.evolution.client.rest_client import EvolutionClient
-from zapline.evolution.client.stored_messages import stored_bodies
+from zapline.evolution.client.stored_messages import entry_bodies
 from zapline.evolution.webhooks.status_updates import parse_delivery_status
 from zapline.sql.journal.journal import Journal
 from zapline.sql.outbound import reconciliation
@@ -140,7 +140,7 @@ class StoreReader:
             known = await reconciliation.find_known_messages(conn, unit.id, ids)
         new = [record for record in records if _adds_information(record, known)]
         own = unit.state.stored.owner_jid if unit.state is not None else None
-        for body in stored_bodies(new, own):
+        for body in entry_bodies(new, own):
             if not await self._intake.accept_internal(unit, BACKFILL, body):
                 raise NotApplied("neither the journal nor the database takes anything now")
         if new:

@@ -18,12 +18,12 @@ from zapline.domain.line.events import (
 from zapline.domain.line.transitions import LineAction
 from zapline.evolution.client.failures import (
     EvolutionFailure,
+    FailureVerdict,
     InstanceExists,
     InstanceUnknown,
     InvalidRequest,
     NotConnected,
     Unauthorized,
-    Verdict,
 )
 from zapline.evolution.client.response_parser import RegisteredWebhook, WebhookRegistration
 from zapline.evolution.client.rest_client import EvolutionClient
@@ -92,7 +92,7 @@ class LineCalls:
                 return CallFailed(action.value, "deadline")
             except EvolutionFailure as failure:
                 self._counters.add("evolution_failures", failure.code)
-                refused = isinstance(failure, Unauthorized) or failure.verdict is Verdict.REJECTED
+                refused = isinstance(failure, Unauthorized) or failure.verdict is FailureVerdict.REJECTED
                 return CallFailed(action.value, failure.code, retryable=not refused)
 
     async def _call(

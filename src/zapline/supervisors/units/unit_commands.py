@@ -14,7 +14,7 @@ from zapline.domain.line.state import StoredLineState
 from zapline.sql.inbound import dead_letters
 from zapline.sql.journal.journal import Journal
 from zapline.sql.postgres.pool import Pool
-from zapline.sql.privacy.erasure import load_erased
+from zapline.sql.privacy.erasure import load_erased_people
 from zapline.sql.units.units import archive_unit, insert_unit, load_units, rotate_secret
 from zapline.supervisors.inbound.dispatcher import Dispatcher
 from zapline.supervisors.inbound.intake import Intake
@@ -93,7 +93,7 @@ class UnitCommands:
         async with self._reloading:
             async with self._pool.connection() as conn:
                 records = await load_units(conn)
-                erased = await load_erased(conn, self._policy.erasure_key)
+                erased = await load_erased_people(conn, self._policy.erasure_key)
             try:
                 await self._journal.save_snapshot(encode_snapshot(records))
             except JournalRefused as refused:

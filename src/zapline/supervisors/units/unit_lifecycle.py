@@ -81,12 +81,12 @@ class UnitLifecycle:
     async def archive(self, unit: UnitId) -> float:
         """Archive a unit: its phone is unlinked, its rows stay; return when that was done (UTC seconds)."""
         async with self._pool.connection() as conn:
-            archived_at = await units.find_archived(conn, unit)
+            archived_at = await units.find_archive_time(conn, unit)
         if archived_at is not None:
             return archived_at
         await self._commands.archive_unit(unit)
         async with self._pool.connection() as conn:
-            archived_at = await units.find_archived(conn, unit)
+            archived_at = await units.find_archive_time(conn, unit)
         if archived_at is None:
             raise UnknownUnit("there is no such unit")
         return archived_at

@@ -39,7 +39,7 @@ class ReconcilePolicy:
     """Between checks of which lines are open and which have a gap."""
     backoff: Backoff = field(default_factory=lambda: Backoff(base=5.0, factor=2.0, cap=900.0, jitter=0.3))
 
-    def after_gap(self, line: "LineState") -> float:
+    def after_gap(self, line: "LineReconciliation") -> float:
         """Monotonic time at which everything in the line's gap has settled, so that one run is enough."""
         return trio.current_time() + max(0.0, line.gap_until - time.time() + self.settle_delay * _CLOCK_DRIFT)
 
@@ -57,7 +57,7 @@ class ReconcileStatus:
 
 
 @dataclass(slots=True)
-class LineState:
+class LineReconciliation:
     """Reconciliation state of one unit's line."""
 
     unit: Unit
