@@ -31,7 +31,7 @@ async def test_a_database_that_does_not_answer_is_waited_for_once_by_all(autojum
     away, began = True, trio.current_time()
     async with trio.open_nursery() as nursery:
         for _ in range(40):
-            nursery.start_soon(cache.holder, "a")
+            nursery.start_soon(cache.find_holder, "a")
     assert trio.current_time() - began == 5.0
     assert await cache.find_holder("a") is ANA
     with pytest.raises(DatabaseUnavailable):

@@ -1,4 +1,4 @@
-"""What a feed remembers, for whom, and what it costs where nobody watches."""
+"""What a live feed keeps, for whom, and what it costs if nobody watches."""
 
 from uuid import uuid4
 
@@ -60,14 +60,14 @@ async def test_where_nobody_watches_nothing_is_built() -> None:
     assert feed.statistics().published == 0
 
 
-async def test_what_cannot_be_resumed_is_a_reset_and_then_goes_on() -> None:
+async def test_an_id_that_cannot_be_resumed_is_a_reset_and_then_goes_on() -> None:
     feed, elsewhere = LiveFeed(), LiveFeed()
     with elsewhere.watch(ONE) as of_another_process:
         foreign = of_another_process.last_id
     for id in (foreign, "", "x", "-", f"{foreign}9", "0-1", "9" * 60):
         with feed.watch(ONE, id or "nothing") as watcher:
-            (told,) = watcher.take()
-            assert (told.kind, _texts([told])) == (EventKind.RESET, [{"reason": "unknown"}])
+            (event,) = watcher.take()
+            assert (event.kind, _texts([event])) == (EventKind.RESET, [{"reason": "unknown"}])
             feed.publish(ONE, EventKind.QR, lambda: 1)
             (after,) = watcher.take()
             assert after.kind is EventKind.QR
@@ -83,8 +83,8 @@ async def test_a_ring_is_bounded_by_count_and_by_bytes_and_who_falls_behind_is_r
         for number in range(MAX_EVENTS + 1):
             feed.publish(ONE, EventKind.MESSAGE, lambda number=number: number)  # type: ignore[misc]
             assert _texts(quick.take()) == [number]
-        (told,) = slow.take()
-        assert _texts([told]) == [{"reason": "behind"}]
+        (event,) = slow.take()
+        assert _texts([event]) == [{"reason": "behind"}]
         for _ in range(20):
             feed.publish(ONE, EventKind.MESSAGE, lambda: "x" * (MAX_BYTES // 10))
         assert slow.take()[0].kind is EventKind.RESET
@@ -115,7 +115,9 @@ async def test_a_ring_outlives_its_last_watcher_for_a_while_only() -> None:
         assert late.take()[0].kind is EventKind.RESET
 
 
-async def test_all_units_together_show_statuses_and_how_many_messages_each_had() -> None:
+async def test_all_units_together_show_statuses_and_how_many_messages_each_had(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     feed = LiveFeed()
     with feed.watch(None) as watcher:
         feed.publish(ONE, EventKind.STATUS, lambda: "status")
@@ -125,9 +127,9 @@ async def test_all_units_together_show_statuses_and_how_many_messages_each_had()
             feed.count_message(ONE, from_me=False)
         feed.count_message(OTHER, from_me=True)
         started = trio.current_time()
-        (told,) = await _next(watcher)
-        assert trio.current_time() - started < TRAFFIC_EVERY + 1
-        assert _texts([told]) == [
+        (event,) = await _next(watcher)
+        assert trio.current_time() - started == TRAFFIC_EVERY
+        assert _texts([event]) == [
             {
                 "units": [
                     {"unitId": str(ONE), "received": 3, "sent": 0},
@@ -137,7 +139,9 @@ async def test_all_units_together_show_statuses_and_how_many_messages_each_had()
         ]
 
 
-async def test_waiting_ends_with_news_with_the_time_and_with_the_feed(autojump_clock: trio.testing.MockClock) -> None:
+async def test_waiting_ends_with_an_event_at_its_deadline_and_with_the_feed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     feed = LiveFeed()
     with feed.watch(ONE) as watcher:
         assert await _next(watcher, 15) == []

@@ -15,7 +15,7 @@ from zapline.domain.messages.facts import SendAnswered
 from zapline.domain.outbox.content_fingerprint import fingerprint_content
 from zapline.domain.outbox.contents import OutgoingMessage, Text
 from zapline.domain.outbox.work_states import Lane
-from zapline.sql.outbound.send_claims import Claimed, claim
+from zapline.sql.outbound.send_claims import ClaimedSend, claim
 from zapline.sql.postgres.connection import connect
 from zapline.sql.postgres.psycopg_on_trio import Json
 from zapline.supervisors.inbound.journal_entries import SEND_ANSWER
@@ -24,7 +24,7 @@ from zapline.supervisors.inbound.unit_state import Unit
 PHONE = "+5511999990001"
 
 
-async def calling(stack: ReconciliationStack, unit: Unit, words: str, at: float) -> Claimed:
+async def calling(stack: ReconciliationStack, unit: Unit, words: str, at: float) -> ClaimedSend:
     """A text that a sender has claimed, as it stands while Evolution is called."""
     message, outgoing = uuid4(), OutgoingMessage(Text(words))
     contact, conversation = contact_id(unit.id, PHONE), conversation_id(unit.id, PHONE)
