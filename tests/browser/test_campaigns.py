@@ -36,8 +36,8 @@ def test_a_campaign_of_fifty_is_tried_paused_resumed_and_ends(
     page.get_by_label("Or paste it").fill("\n".join(["telefone;nome", *people, "123;Ninguém", people[0]]))
     page.get_by_role("button", name="Try it out").click()
     expect(page.locator("#trial")).to_contain_text("Olá Cliente 0, os livros do ano chegaram.")
-    expect(page.locator("#trial .figure").nth(1)).to_contain_text(str(COUNT))
-    expect(page.locator("#trial .figure").nth(2)).to_contain_text("2")
+    expect(page.locator("#trial .stat").nth(1)).to_contain_text(str(COUNT))
+    expect(page.locator("#trial .stat").nth(2)).to_contain_text("2")
     look(visitor, "campaign-trial")
     assert not system.call("GET", f"/units/{unit}/campaigns")["items"], "a trial stores nothing"
 

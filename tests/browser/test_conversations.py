@@ -72,7 +72,7 @@ def test_a_thread_shows_what_else_people_send(
     wait_until(all_there, 10, "the recorded messages")
     visitor = visit()
     page = visitor.go(f"/console/units/{unit}/conversations")
-    page.locator("a.chat").first.click()
+    page.locator("a.conversation").first.click()
     page.get_by_role("log").wait_for()
     with visitor.forgiving("Failed to load resource|/shown"):  # the simulated phones have lost the recorded files
         look(visitor, "thread-kinds")

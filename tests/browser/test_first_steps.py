@@ -52,11 +52,11 @@ def test_the_message_is_seen_in_the_console(sandbox: SandboxProcess, browser: Br
     visitor.sign_in(sandbox.info["adminEmail"], sandbox.info["adminPassword"])
     page.get_by_role("link", name="Loja Centro").click()
     page.get_by_role("link", name="Conversations", exact=True).click()
-    page.locator("a.chat").first.click()
+    page.locator("a.conversation").first.click()
     thread = page.get_by_role("log")
     expect(thread.locator(".ours").last).to_contain_text(SAID)
     expect(thread.locator(".ours .tick").last).to_have_attribute("title", "Delivered")
-    expect(thread.locator(".said").last).to_contain_text("Obrigada!")
+    expect(thread.locator(".message").last).to_contain_text("Obrigada!")
     thread.evaluate("log => { log.scrollTop = log.scrollHeight; }")
     with visitor.forgiving("Failed to load resource"):  # the recorded files are on no phone
         look(visitor, "first-steps")

@@ -77,7 +77,7 @@ def test_a_page_says_that_the_daemon_is_gone_and_recovers_by_itself(
         page.get_by_text("Connection to Zapline lost").wait_for(state="hidden")
     expect(page.locator("#line-title")).to_have_text("Connected")
     system.control("receive", instance="farmacia_leste", text="voltou?", sender="5511999940001")
-    expect(page.locator("#tail")).to_contain_text("message", timeout=LIVE_SECONDS * 1000)
+    expect(page.locator("#activity")).to_contain_text("message", timeout=LIVE_SECONDS * 1000)
     visitor.assert_not_reloaded()
     page.get_by_role("link", name="Overview").first.click()
     page.get_by_role("heading", name="Units").wait_for()

@@ -146,7 +146,7 @@ async def test_a_form_that_is_sent_twice_sends_one_message_and_a_queued_one_can_
 
 async def test_a_thread_says_why_a_reply_would_have_to_wait(api: Any, operator: Operator) -> None:
     unit = await api.add_unit()
-    part = f"/console/units/{unit.id}/part/waits"
+    part = f"/console/units/{unit.id}/part/hold"
     assert "The line is not open: This line has never been connected" in (await operator.get(part)).plain
     await api.post(f"/units/{unit.id}/pause")
     assert "sending is paused" in (await operator.get(part)).plain
@@ -209,14 +209,14 @@ async def test_conversations_that_are_one_person_are_one_entry_with_the_latest_o
     hidden = text("A2", "do LID", NOW + 60) | {"key": {"remoteJid": "111222333@lid", "fromMe": False, "id": "A2"}}
     await api.send(unit, "messages.upsert", hidden)
     listed = f"/console/units/{unit.id}/conversations"
-    assert (await operator.get(listed)).text.count('class="chat unread"') == 2
+    assert (await operator.get(listed)).text.count('class="conversation unread"') == 2
     async with api.engine_pool.connection() as conn:
         await conn.execute(
             "update zapline.conversations c set merged_into = r.id from zapline.conversations r, zapline.contacts k"
             " where k.id = r.contact_id and k.phone is not null and c.id <> r.id"
         )
     page = await operator.get(listed)
-    assert page.text.count('class="chat unread"') == 1
+    assert page.text.count('class="conversation unread"') == 1
     assert "do LID" in page.plain
     assert "2 unread messages" in page.plain
     thread = (await operator.get(next(link for link in page.links if link.startswith(f"{listed}/")))).plain
@@ -232,10 +232,10 @@ async def test_a_picture_is_shown_for_what_its_bytes_are_and_nothing_else_is(
         "SVG": b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>",
     }
 
-    async def media_of(client: EvolutionClient, name: str, external_id: str) -> MediaContent:
+    async def fetch_media(client: EvolutionClient, name: str, external_id: str) -> MediaContent:
         return MediaContent("image/png", "<b>.png", given[external_id])
 
-    monkeypatch.setattr(EvolutionClient, "media_of", media_of)
+    monkeypatch.setattr(EvolutionClient, "fetch_media", fetch_media)
     unit = await api.add_unit()
     for name in given:
         await api.send(unit, "messages.upsert", text(name, "", imageMessage={"mimetype": "image/png"}))

@@ -76,7 +76,7 @@ async def test_the_tail_tells_what_happens_without_phones_or_texts(api: Any, ope
         key = {"remoteJid": "5511999990001@s.whatsapp.net", "fromMe": False, "id": "3EB0AA"}
         data = {"key": key, "message": {"conversation": "segredo"}, "messageTimestamp": 1700000000}
         await api.send(unit, "messages.upsert", {**data, "pushName": "Bia", "messageType": "conversation"})
-        page = await until(operator, f"/console/units/{unit.id}/part/tail", "text from")
+        page = await until(operator, f"/console/units/{unit.id}/part/activity", "text from")
     assert "****0001" in page.plain
     assert "99999" not in page.plain
     assert "segredo" not in page.plain

@@ -1,4 +1,1 @@
-"""The pages of signing in and out, preferences, the audit log and the version.
-
-Only the application and the route lists of the console import it.
-"""
+"""Pages of signing in, preferences, the audit log and the version; only the console's app imports them."""

@@ -1,4 +1,1 @@
-"""The pages of what needs a person: uncertain and failed messages, dead letters.
-
-Only the route lists of the console import it.
-"""
+"""Pages of what needs a person: uncertain and failed messages, dead letters; only the route lists import them."""

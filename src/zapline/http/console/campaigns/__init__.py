@@ -1,4 +1,1 @@
-"""The pages of campaigns: the form, the list, progress and recipients.
-
-Only the route lists of the console import it.
-"""
+"""Pages of campaigns: form, list, progress, recipients; only the route lists import them."""

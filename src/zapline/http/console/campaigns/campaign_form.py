@@ -152,11 +152,11 @@ class CampaignFormPages:
             if recipients is None:
                 raise _InvalidForm(_("Choose a list, or paste one."))
             async with self._layout.audited("add_recipients", record.id, str(campaign)):
-                tally = await self._campaigns.load(record.id, campaign, await csv_source(recipients))
+                counts = await self._campaigns.load(record.id, campaign, await csv_source(recipients))
         except (_InvalidForm, ZaplineError) as error:
             return self._layout.redirect(page, Tone.BAD, _error_text(error))
-        added = ngettext("{count} recipient was added.", "{count} recipients were added.", tally.accepted)
-        return self._layout.redirect(page, Tone.GOOD if tally.accepted else Tone.WARN, added)
+        added = ngettext("{count} recipient was added.", "{count} recipients were added.", counts.accepted)
+        return self._layout.redirect(page, Tone.GOOD if counts.accepted else Tone.WARN, added)
 
     # -- reading ---------------------------------------------------------------------------------------------
 

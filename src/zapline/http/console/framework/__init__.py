@@ -1,4 +1,1 @@
-"""What all pages of the console share: routes and layout, sessions and forms, translation, formatting, live updates.
-
-Only the console imports it; it knows no page.
-"""
+"""What all pages share: layout, session checks, forms, translation, formatting. It knows no page."""

@@ -10,7 +10,13 @@ from markupsafe import Markup
 from zapline.domain.privacy.masking import mask_phone
 from zapline.http.console.framework.translation import N_, _, language
 
-_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_RELATIVE = (
+    (60.0, 1, N_("in {n} s"), N_("{n} s ago")),
+    (3600.0, 60, N_("in {n} min"), N_("{n} min ago")),
+    (86400.0, 3600, N_("in {n} h"), N_("{n} h ago")),
+    (float("inf"), 86400, N_("in {n} d"), N_("{n} d ago")),
+)
+"""(Up to this many seconds, seconds of the unit, text of a time to come, text of a past time)."""
 
 
 def as_datetime(at: float | str | datetime) -> datetime:
@@ -52,16 +58,11 @@ def clock_time(at: float | datetime | time, zone: str = "UTC", *, seconds: bool 
 def relative_time(at: float | str | datetime, now: datetime) -> str:
     """How long ago it was, or how long it will take; the script shows the same while the page stays open."""
     seconds = (now - as_datetime(at)).total_seconds()
-    distance, ahead = abs(seconds), seconds < 0
+    distance = abs(seconds)
     if distance < 10:
         return _("just now")
-    if distance < _MINUTE:
-        return _("in {n} s", n=int(distance)) if ahead else _("{n} s ago", n=int(distance))
-    if distance < _HOUR:
-        return _("in {n} min", n=int(distance // _MINUTE)) if ahead else _("{n} min ago", n=int(distance // _MINUTE))
-    if distance < _DAY:
-        return _("in {n} h", n=int(distance // _HOUR)) if ahead else _("{n} h ago", n=int(distance // _HOUR))
-    return _("in {n} d", n=int(distance // _DAY)) if ahead else _("{n} d ago", n=int(distance // _DAY))
+    unit, ahead, ago = next(row[1:] for row in _RELATIVE if distance < row[0])
+    return _(ahead if seconds < 0 else ago, n=int(distance // unit))
 
 
 def when(at: float | str | datetime | None, zone: str = "UTC") -> Markup:
@@ -116,8 +117,8 @@ def masked(phone: str | None) -> str:
 
 
 SCRIPT_TEXTS = (
-    *(N_("just now"), N_("in {n} s"), N_("{n} s ago"), N_("in {n} min"), N_("{n} min ago")),
-    *(N_("in {n} h"), N_("{n} h ago"), N_("in {n} d"), N_("{n} d ago")),
+    N_("just now"),
+    *(text for row in _RELATIVE for text in row[2:]),
     N_("It did not arrive. Send it again: it is sent once."),
 )
 """Texts that the script shows in the language of the page."""

@@ -1,4 +1,1 @@
-"""The health page and the explanations of its checks.
-
-The overview and the route lists of the console import it.
-"""
+"""The health page and the explanations of its checks; the overview and the route lists import them."""

@@ -1,4 +1,1 @@
-"""The pages of conversations: list and search, one thread with its replies, the files of messages.
-
-The pages of campaigns and settings import it.
-"""
+"""Pages of conversations, their replies and files; the pages of campaigns and settings import them."""

@@ -1,4 +1,1 @@
-"""The pages of a unit's settings, opt-outs, access tokens, CRM webhooks and privacy.
-
-Only the route lists of the console import it.
-"""
+"""Pages of a unit's settings, opt-outs, tokens, CRM webhooks and privacy; only the route lists import them."""
