@@ -1,1 +1,3 @@
-"""PostgreSQL and the journal: the only rooms that remember."""
+"""PostgreSQL and the journal: everything that is stored.
+
+Each module's statements are in the .sql file beside it. Imported by supervisors, http and daemon."""

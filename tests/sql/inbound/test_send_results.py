@@ -27,7 +27,7 @@ from zapline.sql.inbound.contact_identities import RecorderCache
 from zapline.sql.inbound.recorder_transaction import record
 from zapline.sql.inbound.recorder_types import EntryFacts
 from zapline.sql.inbound.unit_batches import prepare_batch
-from zapline.sql.outbound.send_claims import Claimed, claim, list_due_lanes, list_unended_calls
+from zapline.sql.outbound.send_claims import ClaimedSend, claim, list_due_lanes, list_unended_calls
 from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.postgres.psycopg_on_trio import Json
 from zapline.sql.units.units import insert_unit
@@ -81,19 +81,19 @@ async def queue(conn: Connection, unit: UnitId, words: str = "oi") -> UUID:
     return message
 
 
-async def call(conn: Connection, unit: UnitId, at: float = NOW) -> Claimed:
+async def call(conn: Connection, unit: UnitId, at: float = NOW) -> ClaimedSend:
     claimed = await claim(conn, unit, process=uuid4(), attempt=uuid4(), now=at, lease=60, lanes=list(Lane), blocked=[])
     assert claimed is not None
     return claimed
 
 
-def taken(claimed: Claimed, external: str, at: float = NOW + 1, remote: str | None = None) -> SendAnswered:
+def taken(claimed: ClaimedSend, external: str, at: float = NOW + 1, remote: str | None = None) -> SendAnswered:
     return SendAnswered(
         claimed.attempt, claimed.message, claimed.fence, "sent", "settled", at, ExternalId(external), remote
     )
 
 
-def unanswered(claimed: Claimed, at: float = NOW + 1, failure: str = "no_answer") -> SendAnswered:
+def unanswered(claimed: ClaimedSend, at: float = NOW + 1, failure: str = "no_answer") -> SendAnswered:
     return SendAnswered(
         claimed.attempt, claimed.message, claimed.fence, "uncertain", "uncertain", at, failure=failure, look_at=at + 8
     )

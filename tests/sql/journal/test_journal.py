@@ -166,21 +166,21 @@ async def test_a_crash_is_counted_for_its_entries_alone(tmp_path: Path) -> None:
         assert {e.seq: e.crashes for e in await journal.unfinished(START, 9)} == {first: 0, second: 2}
 
 
-async def test_a_process_that_ends_with_an_entry_in_hand_is_remembered(tmp_path: Path) -> None:
+async def test_a_process_that_dies_over_a_suspect_entry_is_counted(tmp_path: Path) -> None:
     async with opened(tmp_path) as journal:
         held, released, neighbour = await journal.append_many([arrival()] * 3)
-        await journal.take_in_hand(held)
-        await journal.take_in_hand(released)
-        journal.release(released)
-        assert [entry.in_hand for entry in await journal.unfinished(START, 9)] == [0, 0, 0]
+        await journal.mark_suspect(held)
+        await journal.mark_suspect(released)
+        journal.clear_suspect(released)
+        assert [entry.suspect_deaths for entry in await journal.unfinished(START, 9)] == [0, 0, 0]
     for start in range(2):  # the mark is cleared by the start that counts it
         async with opened(tmp_path) as journal:
-            found = {entry.seq: entry.in_hand for entry in await journal.unfinished(START, 9)}
+            found = {entry.seq: entry.suspect_deaths for entry in await journal.unfinished(START, 9)}
             assert found == {held: 1, released: 0, neighbour: 0}
             if start == 1:
-                await journal.take_in_hand(held)
+                await journal.mark_suspect(held)
     async with opened(tmp_path) as journal:
-        assert (await journal.unfinished(START, 1))[0].in_hand == 2
+        assert (await journal.unfinished(START, 1))[0].suspect_deaths == 2
 
 
 async def test_unfinished_is_read_in_pages_by_count_bytes_and_unit(tmp_path: Path) -> None:

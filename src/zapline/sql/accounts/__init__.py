@@ -1,1 +1,3 @@
-"""TODO"""
+"""Administrators, access tokens and the audit log.
+
+Imports postgres; imported by the packages above sql."""

@@ -34,7 +34,7 @@ select t.id, t.kind, t.admin_id, a.email, t.unit_id, t.scopes, t.label, t.idle_s
 -- Stores when tokens were last used.
 update zapline.access_tokens t set last_used_at = used.at
   from (select id, to_timestamp(seconds) as at
-          from unnest(%(ids)s::uuid[], %(seconds)s::double precision[]) as given (id, seconds)) as used
+          from unnest(%(ids)s::uuid[], %(seconds)s::double precision[]) as reported (id, seconds)) as used
  where t.id = used.id and t.revoked_at is null and coalesce(t.last_used_at, '-infinity') < used.at;
 
 -- name: list_unit_tokens

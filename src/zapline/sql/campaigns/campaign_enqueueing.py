@@ -14,8 +14,9 @@ from zapline.domain.campaigns.text_templates import MessageTemplate
 from zapline.domain.ids import PROVIDER, UnitId, contact_id, conversation_id
 from zapline.domain.outbox.content_fingerprint import fingerprint_content
 from zapline.domain.outbox.contents import Content, File, OutgoingMessage, kind_of_content, text_of_content
+from zapline.sql.campaigns.campaigns import timing_of
 from zapline.sql.postgres.connection import Connection
-from zapline.sql.postgres.queries import Queries, as_json
+from zapline.sql.postgres.queries import Queries, as_json, from_row
 
 _SQL = Queries(__name__)
 
@@ -60,17 +61,7 @@ async def reopen_campaigns(conn: Connection) -> list[Any]:
 async def list_active_campaigns(conn: Connection) -> list[ActiveCampaign]:
     """All scheduled and running campaigns, the ones started first first."""
     return [
-        ActiveCampaign(
-            id=row.id,
-            unit=UnitId(row.unit_id),
-            state=CampaignState(row.state),
-            timing=CampaignTiming(row.seconds, row.window_from, row.window_until),
-            start_at=row.start_at,
-            fresh=row.fresh,
-            open=row.open,
-            due_before=row.due_before,
-            pending=row.pending,
-        )
+        from_row(ActiveCampaign, row, unit=row.unit_id, state=CampaignState(row.state), timing=timing_of(row))
         for row in await _SQL.rows(conn, "list_active_campaigns")
     ]
 

@@ -16,7 +16,7 @@ from zapline.domain.ids import UnitId
 from zapline.domain.outbox.contents import OutgoingMessage
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.pool import Pool
-from zapline.sql.postgres.queries import Queries, as_json
+from zapline.sql.postgres.queries import Queries, as_json, from_row
 from zapline.sql.postgres.row_level_security import unit_scope
 
 _SQL = Queries(__name__)
@@ -131,10 +131,12 @@ async def find_plan(conn: Connection, unit: UnitId, id: UUID) -> tuple[PlannedCa
 
 
 def _planned(row: Any) -> PlannedCampaign:
-    timing = CampaignTiming(row.seconds, row.window_from, row.window_until)
-    return PlannedCampaign(
-        CampaignState(row.state), msgspec.convert(row.content, OutgoingMessage), timing, row.start_at
-    )
+    outgoing = msgspec.convert(row.content, OutgoingMessage)
+    return PlannedCampaign(CampaignState(row.state), outgoing, timing_of(row), row.start_at)
+
+
+def timing_of(row: Any) -> CampaignTiming:
+    return CampaignTiming(row.seconds, row.window_from, row.window_until)
 
 
 async def set_state(conn: Connection, id: UUID, state: CampaignState, now: float) -> None:
@@ -271,18 +273,9 @@ async def _campaigns(
 
 
 def _campaign(row: Any) -> Campaign:
-    return Campaign(
-        id=row.id,
-        name=row.name,
-        state=CampaignState(row.state),
-        outgoing=msgspec.convert(row.content, OutgoingMessage),
-        timing=CampaignTiming(row.seconds, row.window_from, row.window_until),
-        start_at=row.start_at,
-        started_at=row.started_at,
-        ended_at=row.ended_at,
-        created_at=row.created_at,
-        client_id=row.client_campaign_id,
-    )
+    own = {"state": CampaignState(row.state), "timing": timing_of(row), "client_id": row.client_campaign_id}
+    outgoing = msgspec.convert(row.content, OutgoingMessage)
+    return from_row(Campaign, row, **own, outgoing=outgoing, counts=Counter(), skipped=Counter())
 
 
 async def list_recipients(

@@ -57,14 +57,14 @@ update zapline.campaign_recipients set state = 'cancelled' where campaign_id = %
 
 -- name: cancel_queued_messages
 -- Cancels queued messages of a campaign. They count as failed unless an earlier call may have delivered them.
-with gone as (
+with cancelled as (
     update zapline.outbox
        set state = 'cancelled', failure = 'campaign_cancelled', failure_detail = null, ended_at = to_timestamp(%(now)s)
      where campaign_id = %(id)s and state = 'queued'
     returning message_id)
 update zapline.messages m set delivery = greatest(m.delivery, 'failed')
-  from gone
- where m.id = gone.message_id
+  from cancelled
+ where m.id = cancelled.message_id
    and not exists (select from zapline.attempts a
                     where a.message_id = m.id and a.outcome in ('calling', 'uncertain', 'sent'));
 

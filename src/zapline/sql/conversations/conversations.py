@@ -14,7 +14,7 @@ from zapline.sql.inbound.dead_letters import DeadLetter, get_dead_letter, list_d
 from zapline.sql.outbound.unit_pace import StoredPace, load_pace
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.pool import Pool
-from zapline.sql.postgres.queries import Queries
+from zapline.sql.postgres.queries import Queries, from_row
 from zapline.sql.postgres.row_level_security import admin_scope, unit_scope
 
 _SQL = Queries(__name__)
@@ -240,58 +240,24 @@ def _message(row: Any) -> Message:
     deleted = row.deleted_at is not None
     edited = row.edited_at_ms is not None
     text = row.edited_body if edited else row.body
-    return Message(
-        id=row.id,
-        external_id=row.external_id,
-        client_message_id=row.client_message_id,
-        seq=row.seq,
-        conversation_id=row.conversation_id,
-        from_me=row.from_me,
-        kind=row.kind,
+    return from_row(
+        Message,
+        row,
         text=None if deleted else text,
         media=None if deleted else row.media,
         detail={} if deleted else row.detail,
-        sender=row.sender,
-        sender_name=row.sender_name,
-        quoted_id=row.quoted_id,
-        forwarded=row.forwarded,
-        view_once=row.view_once,
-        expires_after=row.expires_after,
-        origin=row.origin,
-        backfilled=row.backfilled,
-        delivery=row.delivery,
         edited_at=_datetime(row.edited_at_ms) if edited else None,
-        deleted_at=row.deleted_at,
-        sent_at=row.sent_at,
-        received_at=row.received_at,
         reactions=tuple(_reactions(row.reports or [])),
         votes=tuple(_votes(row.reports or [])),
-        work_state=row.work_state,
     )
 
 
 def _tracked_message(row: Any) -> TrackedMessage:
     if row.work_state is None:
         return TrackedMessage(_message(row), None)
-    sending = SendWork(
-        seq=row.work_seq,
-        state=row.work_state,
-        lane=row.lane,
-        tries=row.tries,
-        resends=row.resends,
-        due_at=row.due_at,
-        expires_at=row.expires_at,
-        settled_at=row.settled_at,
-        ended_at=row.ended_at,
-        stalled=row.stalled,
-        twice=row.twice,
-        failure=row.failure,
-        failure_detail=row.failure_detail,
-        look_at=row.look_at,
-        campaign=row.campaign_id,
-        calls=tuple(SendCall(*call) for call in row.calls or ()),
-    )
-    return TrackedMessage(_message(row), sending)
+    calls = tuple(SendCall(*call) for call in row.calls or ())
+    work = {"seq": row.work_seq, "state": row.work_state, "campaign": row.campaign_id, "calls": calls}
+    return TrackedMessage(_message(row), from_row(SendWork, row, **work))
 
 
 _LAST_MS = 253_402_300_799_999

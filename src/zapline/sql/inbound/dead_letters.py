@@ -7,7 +7,7 @@ from uuid import UUID
 
 from zapline.domain.ids import UnitId
 from zapline.sql.postgres.connection import Connection
-from zapline.sql.postgres.queries import Queries
+from zapline.sql.postgres.queries import Queries, from_row
 
 _SQL = Queries(__name__)
 
@@ -46,20 +46,7 @@ async def get_dead_letter(conn: Connection, id: int, unit: UUID | None = None) -
 
 
 def _dead_letter(row: Any, raw: bytes | None) -> DeadLetter:
-    return DeadLetter(
-        id=row.id,
-        unit_id=UnitId(row.unit_id),
-        reason=row.reason,
-        detail=row.detail,
-        event=row.event,
-        size=row.size,
-        has_raw=row.has_raw,
-        received_at=row.received_at,
-        created_at=row.created_at,
-        revived_at=row.revived_at,
-        given_up_at=row.given_up_at,
-        raw=bytes(raw) if raw is not None else None,
-    )
+    return from_row(DeadLetter, row, unit_id=UnitId(row.unit_id), raw=bytes(raw) if raw is not None else None)
 
 
 async def give_up(conn: Connection, unit: UUID, id: int) -> bool:

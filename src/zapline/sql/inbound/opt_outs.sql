@@ -3,34 +3,34 @@
 -- name: insert_suppressions
 -- Suppresses contacts that want no more campaigns, by their own message or a person's command; cancels their queued
 -- campaign messages. Returns the new ones, with the root of their conversation.
-with asked as (
+with requested as (
     select distinct on (r.unit_id, r.canonical) r.*
       from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, canonical text, conversation_id uuid, address text,
                                              reason text, word text, external_id text, received_at float8,
                                              confirmation text)
      order by r.unit_id, r.canonical, r.received_at
 ), known as (
-    select asked.*, coalesce(root.id, asked.conversation_id) as root_id, coalesce(k.canonical, asked.canonical) as root
-      from asked
-      left join zapline.conversations c on c.id = asked.conversation_id and c.unit_id = asked.unit_id
+    select requested.*, coalesce(root.id, requested.conversation_id) as root_id, coalesce(k.canonical, requested.canonical) as root
+      from requested
+      left join zapline.conversations c on c.id = requested.conversation_id and c.unit_id = requested.unit_id
       left join zapline.conversations root on root.id = coalesce(c.merged_into, c.id)
       left join zapline.contacts k on k.id = root.contact_id
 ), fresh as (
     insert into zapline.suppressions (unit_id, canonical, reason, word, external_id)
-    select unit_id, canonical, coalesce(reason, 'opt_out'), word, external_id from asked order by unit_id, canonical
+    select unit_id, canonical, coalesce(reason, 'opt_out'), word, external_id from requested order by unit_id, canonical
     on conflict (unit_id, canonical) do nothing
     returning unit_id, canonical
-), gone as (
+), cancelled as (
     update zapline.outbox o
        set state = 'cancelled', failure = 'opted_out', failure_detail = null, ended_at = now()
       from known
      where o.unit_id = known.unit_id and o.recipient in (known.canonical, known.root)
        and o.campaign_id is not null and o.state = 'queued'
     returning o.message_id
-), told as (
+), failed as (
     update zapline.messages m set delivery = greatest(m.delivery, 'failed')
-      from gone
-     where m.id = gone.message_id
+      from cancelled
+     where m.id = cancelled.message_id
        and not exists (select from zapline.attempts a
                         where a.message_id = m.id and a.outcome in ('calling', 'uncertain', 'sent')))
 select known.unit_id, known.canonical, known.root_id, known.root, known.address, known.external_id,
@@ -59,15 +59,15 @@ select r.message_id, r.unit_id, r.conversation_id, 'reply', r.recipient, r.addre
 
 -- name: delete_suppression
 -- Removes the suppression of a contact under all its names: a phone, and its LIDs.
-with named as (
+with contact as (
     select k.canonical, coalesce(c.merged_into, c.id) as root
       from zapline.contacts k
       join zapline.conversations c on c.unit_id = k.unit_id and c.contact_id = k.id
      where k.unit_id = %(unit_id)s and k.canonical = %(canonical)s
 ), names as (
     select k.canonical
-      from named
-      join zapline.conversations c on c.unit_id = %(unit_id)s and (c.id = named.root or c.merged_into = named.root)
+      from contact
+      join zapline.conversations c on c.unit_id = %(unit_id)s and (c.id = contact.root or c.merged_into = contact.root)
       join zapline.contacts k on k.id = c.contact_id
     union
     select %(canonical)s)

@@ -21,7 +21,7 @@ with moved as (
                                              ended_at float8)
      where o.message_id = r.message and o.unit_id = r.unit_id and o.state = 'leased' and o.fence = r.fence
     returning o.message_id, o.unit_id, o.state
-), told as (
+), message as (
     update zapline.messages m set delivery = greatest(m.delivery, 'failed')
       from moved where m.id = moved.message_id and moved.state = 'dead')
 select unit_id, message_id, state from moved;
@@ -46,7 +46,7 @@ with wrong as (
       from jsonb_to_recordset(%(rows)s) as r(attempt uuid, unit_id uuid, external_id text)
      where a.unit_id = r.unit_id and a.external_id = r.external_id and a.id <> r.attempt and a.matched_by <> 'reply'
     returning a.id, a.message_id, r.external_id
-), told as (
+), message as (
     update zapline.messages m set external_id = null
       from wrong where m.id = wrong.message_id and m.external_id = wrong.external_id)
 update zapline.outbox o
@@ -72,7 +72,7 @@ with r as (
       from r join zapline.messages m on m.id = r.message and m.unit_id = r.unit_id
      where a.id = r.attempt and a.unit_id = r.unit_id and a.external_id is null
     returning a.id, a.message_id, a.unit_id, a.external_id, a.alias, a.started_at, a.matched_by
-), told as (
+), message as (
     update zapline.messages m
        set external_id = coalesce(m.external_id, owned.external_id), delivery = greatest(m.delivery, 'sent'),
            sent_at = case when m.external_id is null then owned.started_at else m.sent_at end
@@ -87,10 +87,11 @@ with r as (
            failure = null, failure_detail = null, leased_by = null, lease_until = null, look_at = null,
            twice = o.twice or owned.alias
       from owned where o.message_id = owned.message_id)
-select owned.id as attempt, owned.unit_id, owned.message_id, owned.external_id, told.external_id as primary_id, owned.alias,
-       owned.matched_by, before.state as was, told.client_message_id, told.delivery,
-       (select coalesce(k.merged_into, k.id) from zapline.conversations k where k.id = told.conversation_id) as conversation_id
-  from owned join told on told.id = owned.message_id join before on before.message_id = owned.message_id;
+select owned.id as attempt, owned.unit_id, owned.message_id, owned.external_id, message.external_id as primary_id,
+       owned.alias, owned.matched_by, before.state as was, message.client_message_id, message.delivery,
+       (select coalesce(k.merged_into, k.id) from zapline.conversations k
+         where k.id = message.conversation_id) as conversation_id
+  from owned join message on message.id = owned.message_id join before on before.message_id = owned.message_id;
 
 -- name: load_aliases
 -- Ids of second deliveries, with the primary id of their message.

@@ -25,7 +25,8 @@ with r as (
 returning m.id, m.client_message_id, m.conversation_id, m.delivery::text as delivery, m.edited_at_ms, m.deleted_at
 )
 select m.unit_id, m.external_id, c.id, c.client_message_id,
-       (select coalesce(k.merged_into, k.id) from zapline.conversations k where k.id = c.conversation_id) as conversation_id,
+       (select coalesce(k.merged_into, k.id) from zapline.conversations k
+         where k.id = c.conversation_id) as conversation_id,
        case when c.delivery is distinct from m.delivery::text then c.delivery end as delivery,
        c.edited_at_ms is distinct from m.edited_at_ms as edited, c.deleted_at is distinct from m.deleted_at as deleted
   from zapline.messages m

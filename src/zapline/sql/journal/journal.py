@@ -1,4 +1,4 @@
-"""Makes accepted webhooks durable: one writer thread, one fsync for all that wait (group commit)."""
+"""The durable journal of accepted webhooks: one writer thread, one fsync for all waiting appends."""
 
 import re
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
@@ -21,15 +21,15 @@ from zapline.sql.journal.writer import JournalWriter, Request
 __all__ = ["Arrival", "Entry", "Journal", "JournalStatistics", "Pruned"]
 
 MAX_WAITING = 4096
-"""Entries in the queue of the writer; about a second of the fastest intake."""
+"""Entries in the writer's queue; about a second of the fastest intake."""
 WAIT_FOR_ROOM_SECONDS = 5.0
-"""A disk that stands still this long is as good as refusing: the other way into PostgreSQL takes over."""
+"""A disk that does not respond for this long counts as refusing; webhooks then go directly to PostgreSQL."""
 CHUNK = 250
-"""Entries removed or replayed in one commit: some milliseconds of the writer."""
+"""Entries removed or replayed in one commit, which takes some milliseconds."""
 PRUNE_COMMITS = 400
-"""In one call; the janitor comes back for the rest."""
+"""Commits in one call; housekeeping repeats it for the rest."""
 SEARCHED_AT_ONCE = 2000
-"""Entries looked through in one read: some 10 ms of a thread."""
+"""Entries searched in one read, which takes about 10 ms of a thread."""
 READ_BYTES = 4 * 1024 * 1024
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ class JournalStatistics:
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """Done entries removed, unfinished ones shed, and the bytes of both bodies together."""
+    """Counts of removed done entries and shed unfinished ones, and the bytes of all their bodies."""
 
     removed: int
     shed: int
@@ -58,10 +58,10 @@ class Pruned:
 
 
 class Journal:
-    """The durable intake journal. Methods are for the trio thread; ``open`` makes the only instance.
+    """The durable intake journal. Methods are for the trio thread; ``open`` creates the only instance.
 
-    An entry is on disk when ``append`` returns, and comes back from ``unfinished`` after any crash until it
-    was marked done. At least once, that is: a refused or cancelled append may still turn out to be stored.
+    An entry is on disk when ``append`` returns, and ``unfinished`` returns it after any crash until it is
+    marked done. This is at least once: a refused or cancelled append may still be stored.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Journal:
         room_seconds: float,
     ) -> None:
         self._file = file
-        self._writer = JournalWriter(file, self._tell)
+        self._writer = JournalWriter(file, self._on_commit)
         self._reader = JournalReader(file.path)
         self._reading = trio.CapacityLimiter(1)
         self._on_committed = on_committed
@@ -95,12 +95,12 @@ class Journal:
         max_waiting: int = MAX_WAITING,
         room_seconds: float = WAIT_FOR_ROOM_SECONDS,
     ) -> AsyncIterator["Journal"]:
-        """Open or make the journal; one more start is counted for every unfinished entry.
+        """Open or create the journal; counts one more start for every unfinished entry.
 
         ``on_committed`` gets the entries of each group commit, in order, on the trio thread, before any of
         the appends returns; it must not raise. Leaving drains the writer, also when cancelled. Raises
-        ``JournalRefused``, and ``StandstillError`` for a file of a later release; what the body raises
-        comes in an exception group, since a death of the writer ends the body.
+        ``JournalRefused``, and ``StandstillError`` for a file of a later release; errors of the body are
+        raised in an exception group, since a crash of the writer cancels the body.
         """
         file = await trio.to_thread.run_sync(JournalFile.open, directory)
         journal = cls(file, on_committed, max_waiting, room_seconds)
@@ -117,19 +117,19 @@ class Journal:
 
     @property
     def journal_id(self) -> UUID:
-        """Random, made with the file: sequence numbers of another file mean nothing here."""
+        """Random, created with the file: sequence numbers are valid only together with it."""
         return self._file.journal_id
 
     async def append(self, arrival: Arrival) -> Seq:
         """Store one arrival; returns when it is on disk.
 
-        Raises ``JournalRefused`` when the disk did not take it, or when the queue was full for
-        ``room_seconds``. Cancellation: the entry may be stored all the same.
+        Raises ``JournalRefused`` when the disk refused it, or when the queue was full for
+        ``room_seconds``. Cancellation: the entry may be stored nevertheless.
         """
         return (await self.append_many((arrival,)))[0]
 
     async def append_many(self, arrivals: Sequence[Arrival]) -> list[Seq]:
-        """Store all or none, in one commit, with consecutive numbers; otherwise as ``append``."""
+        """Store all or none in one commit, with consecutive numbers; otherwise as ``append``."""
         if not arrivals:
             return []
         if self._waiting >= self._max_waiting:
@@ -145,35 +145,35 @@ class Journal:
             size += len(body)
             event = arrival.event
             if not event.isascii():
-                # A lone surrogate, which JSON allows, is no text for SQLite.
+                # JSON allows a lone surrogate, SQLite does not.
                 event = event.encode("utf-8", "backslashreplace").decode()
             entries.append(Entry(Seq(seq), arrival.unit_id, event, arrival.received_at, body))
-        # A number is used up even when its entry is refused: nobody ever sees it twice.
+        # The number of a refused entry is not used again.
         self._last_seq = seq
         self._waiting += len(entries)
         await self._writer.submit(Request(entries, size))
         return [entry.seq for entry in entries]
 
     def mark_done(self, seqs: Sequence[Seq]) -> None:
-        """Entries are finished; written with the next commit or within about 50 ms, and again if refused."""
+        """Mark entries as done; written with the next commit or within about 50 ms, and again if refused."""
         if seqs:
             self._writer.submit_done(tuple(seqs))
 
     async def flush(self) -> None:
-        """Wait until everything asked before is on disk. Raises ``JournalRefused``; cancellation is free."""
+        """Wait until all earlier requests are on disk. Raises ``JournalRefused``; may be cancelled."""
         await self._call(lambda file: None)
 
     async def note_crash(self, seqs: Sequence[Seq]) -> None:
         """Count an actor's crash for each entry, durably. Raises ``JournalRefused``."""
         await self._call(lambda file: file.note_crash(seqs))
 
-    async def take_in_hand(self, seq: Seq) -> None:
-        """Mark, durably, that this entry is about to be fed alone. Raises ``JournalRefused``."""
-        await self._call(lambda file: file.set_in_hand(seq, True))
+    async def mark_suspect(self, seq: Seq) -> None:
+        """Mark, durably, that this entry is about to be processed as the only one. Raises ``JournalRefused``."""
+        await self._call(lambda file: file.set_suspect(seq, True))
 
-    def release(self, seq: Seq) -> None:
-        """Take the mark back: the process survived. Not waited for; tried again if refused."""
-        self._writer.submit_unattended(lambda file: file.set_in_hand(seq, False))
+    def clear_suspect(self, seq: Seq) -> None:
+        """Remove the mark: the process survived. Does not wait; tried again if refused."""
+        self._writer.submit_unattended(lambda file: file.set_suspect(seq, False))
 
     async def unfinished(
         self, after: Seq, limit: int, unit: UnitId | None = None, max_bytes: int = READ_BYTES
@@ -186,47 +186,47 @@ class Journal:
         return await self._read(self._reader.unfinished, after, limit, unit, max_bytes)
 
     async def replay(self, since: float, unit: UnitId | None = None) -> int:
-        """Make entries that were done, and were received at or after ``since``, unfinished again.
+        """Make done entries unfinished again that were received at or after ``since``; returns how many.
 
-        Returns how many. In chunks: when cancelled or refused, a part has been done, and may be asked again.
+        In chunks: after a cancellation or refusal a part has been replayed; the call may be repeated.
         """
-        last, after, found = self._last_seq, 0, 0
-        wanted = None if unit is None else unit.bytes
+        last, after, replayed = self._last_seq, 0, 0
+        owner = None if unit is None else unit.bytes
         while after < last and (rows := await self._read(self._reader.scan, after, CHUNK)):
             after = rows[-1].seq
             seqs = [
                 row.seq
                 for row in rows
-                if row.done and row.seq <= last and row.received_at >= since and wanted in (None, row.unit)
+                if row.done and row.seq <= last and row.received_at >= since and owner in (None, row.unit)
             ]
             if seqs:
-                found += await self._call(partial(_with_file, JournalFile.replay, seqs))
-        return found
+                replayed += await self._call(partial(_with_file, JournalFile.replay, seqs))
+        return replayed
 
-    async def erase(self, unit: UnitId, names: re.Pattern[bytes], until: float) -> tuple[int, int]:
-        """Remove a unit's done entries that hold the pattern and came in until then (UTC seconds).
+    async def erase(self, unit: UnitId, pattern: re.Pattern[bytes], until: float) -> tuple[int, int]:
+        """Remove a unit's done entries that match the pattern and were received until then (UTC seconds).
 
-        Returns how many went, and how many hold it and are unfinished: they must be done first. Once none is
-        left, their bytes are gone from the file and from its WAL. Raises ``JournalRefused``; it may be asked again.
+        Returns how many were removed, and how many matching ones are unfinished: these must be done first. Once
+        none is left, their bytes are overwritten in the file and its WAL. Raises ``JournalRefused``; may be repeated.
         """
-        last, found, waiting = self._last_seq, 0, 0
+        last, removed, waiting = self._last_seq, 0, 0
         after = await self._read(self._reader.first) - 1
         while after < last:
             upto = min(after + SEARCHED_AT_ONCE, last)
-            done, undone = await self._read(self._reader.search, after, upto, unit, until, names)
+            done, undone = await self._read(self._reader.search, after, upto, unit, until, pattern)
             after, waiting = upto, waiting + undone
             for at in range(0, len(done), CHUNK):
-                found += await self._call(partial(_with_file, JournalFile.remove, done[at : at + CHUNK]))
+                removed += await self._call(partial(_with_file, JournalFile.remove, done[at : at + CHUNK]))
         if not waiting:  # also where an earlier call removed them and could not do this
             await self._read(clear_wal, self._file.path)
-        return found, waiting
+        return removed, waiting
 
     async def save_snapshot(self, data: bytes) -> None:
-        """Keep ``data`` (one value, the last) on disk. Raises ``JournalRefused``."""
+        """Store ``data`` in place of the last snapshot. Raises ``JournalRefused``."""
         await self._call(lambda file: file.save_snapshot(data))
 
     def load_snapshot(self) -> bytes | None:
-        """What was saved last, or None. Blocks for a short read; raises ``JournalRefused``."""
+        """The last snapshot, or None. Blocks for a short read; raises ``JournalRefused``."""
         reader = JournalReader(self._file.path)
         try:
             return reader.snapshot()
@@ -236,9 +236,9 @@ class Journal:
     async def prune(self, older_than: float, budget_bytes: int, shed_first: Collection[str]) -> Pruned:
         """Remove done entries received before ``older_than``, and the oldest done ones above the budget.
 
-        If that is not enough, unfinished entries whose event is in ``shed_first`` go as well, oldest first.
-        The budget is of bytes used inside the file, which itself never shrinks. Work is done in chunks
-        of 250 entries, a commit each, 400 at most in one call. Raises ``JournalRefused``.
+        If that is not enough, unfinished entries whose event is in ``shed_first`` are removed, too, oldest
+        first. The budget counts bytes used inside the file, which itself never shrinks. One call makes at
+        most 400 commits of 250 entries each. Raises ``JournalRefused``.
         """
         excess = await self._read(self._reader.used_bytes) - budget_bytes
         removed, freed, excess = await self._sweep(
@@ -259,7 +259,7 @@ class Journal:
         return Pruned(removed, shed, freed)
 
     def statistics(self) -> JournalStatistics:
-        """From memory; depth and oldest are exact as of the last commit, bytes are roughly right."""
+        """From memory; depth and oldest are exact as of the last commit, bytes are approximate."""
         file = self._file
         return JournalStatistics(
             file.depth,
@@ -273,40 +273,40 @@ class Journal:
 
     async def _sweep(
         self,
-        act: Callable[[JournalFile, Collection[int]], int],
+        remove: Callable[[JournalFile, Collection[int]], int],
         excess: int,
-        fits: Callable[[HistoryRow], bool],
-        always: Callable[[HistoryRow], bool],
+        removable: Callable[[HistoryRow], bool],
+        expired: Callable[[HistoryRow], bool],
     ) -> tuple[int, int, int]:
-        """Walk from the oldest entry, ``act`` on what fits and is over the budget, or goes in any case.
+        """From the oldest entry on, remove ``removable`` ones that are expired or exceed the budget.
 
-        Returns how many went, the bytes of their bodies, and the excess that is left.
+        Returns how many were removed, the bytes of their bodies, and the remaining excess.
         """
         after = count = freed = 0
         commits = 0
         while commits < PRUNE_COMMITS:
             rows = await self._read(self._reader.scan, after, CHUNK)
-            if not rows or (excess <= 0 and not any(always(row) for row in rows)):
+            if not rows or (excess <= 0 and not any(expired(row) for row in rows)):
                 break
             after = rows[-1].seq
             seqs = []
             for row in rows:
-                if fits(row) and (excess > 0 or always(row)):
+                if removable(row) and (excess > 0 or expired(row)):
                     seqs.append(row.seq)
                     freed += row.size
                     excess -= row.size + ROW_BYTES
             if seqs:
                 commits += 1
-                count += await self._call(partial(_with_file, act, seqs))
+                count += await self._call(partial(_with_file, remove, seqs))
         return count, freed, excess
 
     async def _write(self) -> None:
-        # Only ``stop`` ends the writer: a cancelled daemon still drains.
+        # Only ``stop`` ends the writer, so that a cancelled daemon still drains.
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(self._writer.run, limiter=trio.CapacityLimiter(1))
 
     async def _call(self, work: Callable[[JournalFile], T]) -> T:
-        """Have the writer do this in its next commit. Cancellation: it may happen all the same."""
+        """Have the writer do this in its next commit. Cancellation: it may happen nevertheless."""
         return cast(T, await self._writer.submit(Request((), 0, work)))
 
     async def _read(self, read: Callable[..., T], *arguments: Any) -> T:
@@ -320,8 +320,8 @@ class Journal:
         self._refused += 1
         raise JournalRefused(f"the journal is behind: no room in its queue for {self._room_seconds:g} s")
 
-    def _tell(self, entries: list[Entry], refused: str | None) -> None:
-        """A commit was made or refused; its waiters run on after this."""
+    def _on_commit(self, entries: list[Entry], refused: str | None) -> None:
+        """Update counters after a commit or a refusal; the waiting tasks continue after this."""
         if not entries:
             return
         self.refusing = refused is not None
@@ -335,5 +335,5 @@ class Journal:
             self._room.unpark(count=self._max_waiting - self._waiting)
 
 
-def _with_file(act: Callable[[JournalFile, Collection[int]], T], seqs: Collection[int], file: JournalFile) -> T:
-    return act(file, seqs)
+def _with_file(change: Callable[[JournalFile, Collection[int]], T], seqs: Collection[int], file: JournalFile) -> T:
+    return change(file, seqs)

@@ -1,4 +1,4 @@
-"""Reads the journal beside its writer: unfinished entries, the history, the snapshot."""
+"""Reads the journal concurrently with its writer: unfinished entries, the history, the snapshot."""
 
 import re
 import sqlite3
@@ -29,7 +29,7 @@ SEARCH = (
 
 
 class JournalReader:
-    """Short reads beside the writer; for one thread at a time. Every method may raise ``JournalRefused``."""
+    """Short reads concurrent with the writer; for one thread at a time. Methods raise ``JournalRefused``."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -46,9 +46,11 @@ class JournalReader:
                 size += len(row[4])
                 if rows and size > max_bytes:
                     break
-                seq, unit_id, event, received_at, body, starts, crashes, in_hand, replayed = row
+                seq, unit_id, event, received_at, body, starts, crashes, suspect_deaths, replayed = row
                 owner = UnitId(UUID(bytes=unit_id))
-                rows.append(Entry(seq, owner, event, received_at, body, starts, crashes, in_hand, bool(replayed)))
+                rows.append(
+                    Entry(seq, owner, event, received_at, body, starts, crashes, suspect_deaths, bool(replayed))
+                )
             return rows
 
     def scan(self, after: int, limit: int) -> list[HistoryRow]:
@@ -56,13 +58,13 @@ class JournalReader:
             return [HistoryRow._make(row) for row in connection.execute(SCAN, (after, limit)).fetchall()]
 
     def search(
-        self, after: int, last: int, unit: UnitId, until: float, names: re.Pattern[bytes]
+        self, after: int, last: int, unit: UnitId, until: float, pattern: re.Pattern[bytes]
     ) -> tuple[list[int], int]:
-        """Done entries between two numbers that hold the pattern, and how many unfinished ones do."""
+        """Done entries between two numbers that match the pattern, and how many unfinished ones match."""
         done, waiting = [], 0
         with self._reading() as connection, closing(connection.cursor()) as cursor:
             for seq, body, finished in cursor.execute(SEARCH, (after, last, unit.bytes, until)):
-                if names.search(body) is None:
+                if pattern.search(body) is None:
                     continue
                 if finished:
                     done.append(seq)
@@ -71,7 +73,7 @@ class JournalReader:
         return done, waiting
 
     def first(self) -> int:
-        """The lowest number; numbers never begin anew, so most of those below are long gone. 1 where there is none."""
+        """The lowest number, 1 where there is none. Numbers are never reused, so most below it do not exist."""
         with self._reading() as connection:
             return int(connection.execute("select coalesce(min(seq), 1) from entries").fetchone()[0])
 

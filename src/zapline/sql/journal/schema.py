@@ -1,4 +1,4 @@
-"""Says what the journal's file holds: its tables, its entries, and how a connection to it is made."""
+"""The journal's file: its tables, its entries, and how a connection to it is opened."""
 
 import sqlite3
 from contextlib import closing
@@ -14,18 +14,18 @@ FILE_NAME = "journal.db"
 SCHEMA_VERSION = 1
 
 PAGE_BYTES = 8192
-"""Five usual webhooks to a page; at 4096 only two fit, and a quarter of the disk is lost."""
+"""Five usual webhooks fit on a page; at 4096 only two fit, and a quarter of the disk is wasted."""
 ROW_BYTES = 96
-"""What an entry takes beside its body, in round numbers."""
+"""Approximate size of an entry without its body."""
 BUSY_SECONDS = 2.0
-"""Nobody else writes; a foreign lock (somebody looks at the file) must not stop intake for long."""
+"""Nobody else writes; a foreign lock (such as of a reader's tool) must not stop intake for long."""
 _TRIES_TO_CLEAR = 3
-"""Each waits for others as long as they may be waited for."""
-WAL_KEPT_BYTES = 32 * 1024 * 1024
-"""A burst may make the WAL larger than this; it is cut back afterwards."""
+"""Each waits up to BUSY_SECONDS."""
+WAL_LIMIT_BYTES = 32 * 1024 * 1024
+"""A burst may make the WAL larger; it is truncated afterwards."""
 
-# starts_before holds how many starts the journal had seen when the entry became unfinished, so that a start
-# costs one row of meta and not a rewrite of a backlog that may have a million rows.
+# starts_before is the number of starts of the journal when the entry became unfinished, so that a start
+# changes one row of meta and not a backlog of perhaps a million rows.
 SCHEMA = """
 create table meta (key text primary key, value) without rowid;
 create table entries (
@@ -44,7 +44,7 @@ create index unfinished_by_unit on unfinished (unit_id, seq);
 
 
 class Arrival(msgspec.Struct, frozen=True):
-    """A webhook as it came in. ``received_at`` is in seconds since the epoch, UTC."""
+    """A received webhook. ``received_at`` is in seconds since the epoch, UTC."""
 
     unit_id: UnitId
     event: str
@@ -53,7 +53,7 @@ class Arrival(msgspec.Struct, frozen=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """An arrival that is on disk, with what has befallen it since."""
+    """An arrival that is on disk, with the restarts and crashes since."""
 
     seq: Seq
     unit_id: UnitId
@@ -61,15 +61,15 @@ class Entry(msgspec.Struct, frozen=True):
     received_at: float
     body: bytes
     starts_seen: int = 0
-    """Starts of the process that found it unfinished."""
+    """Starts of the process at which it was unfinished."""
     crashes: int = 0
-    in_hand: int = 0
-    """Deaths of the process while this entry was fed alone."""
+    suspect_deaths: int = 0
+    """Deaths of the process while it processed this entry as the only one."""
     replayed: bool = False
 
 
 class HistoryRow(NamedTuple):
-    """One line of the history, without its body. ``unit`` holds the 16 bytes of the unit's id."""
+    """One entry of the history, without its body. ``unit`` is the 16 bytes of the unit's id."""
 
     seq: int
     unit: bytes
@@ -81,7 +81,7 @@ class HistoryRow(NamedTuple):
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """A connection to an existing file. It may move between threads, one of which uses it at a time."""
+    """Open an existing file. The connection may move between threads that use it one at a time."""
     connection = sqlite3.connect(
         f"{path.as_uri()}?mode=rw",
         uri=True,
@@ -91,9 +91,9 @@ def connect(path: Path) -> sqlite3.Connection:
     )
     try:
         connection.execute("pragma synchronous = full")
-        # What is deleted is overwritten with zeros: it is people's messages.
+        # Deleted messages are overwritten with zeros.
         connection.execute("pragma secure_delete = on")
-        connection.execute(f"pragma journal_size_limit = {WAL_KEPT_BYTES}")
+        connection.execute(f"pragma journal_size_limit = {WAL_LIMIT_BYTES}")
     except sqlite3.Error:
         connection.close()
         raise
@@ -101,14 +101,14 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def used_bytes(connection: sqlite3.Connection) -> int:
-    """Bytes of the pages in use; freed pages stay in the file and are used again."""
+    """Bytes of the pages in use; free pages stay in the file and are reused."""
     names = ("page_count", "freelist_count", "page_size")
     pages, free, size = (connection.execute(f"pragma {name}").fetchone()[0] for name in names)
     return int((pages - free) * size)
 
 
 def clear_wal(path: Path) -> None:
-    """Bring everything from the WAL into the file and empty it. Raises JournalRefused; the writer waits meanwhile."""
+    """Copy the WAL into the file and truncate it. Raises JournalRefused; the writer waits meanwhile."""
     try:
         with closing(connect(path)) as connection:
             for _ in range(_TRIES_TO_CLEAR):
@@ -120,6 +120,6 @@ def clear_wal(path: Path) -> None:
     raise JournalRefused("the journal is so busy that its WAL could not be emptied")
 
 
-def refusal(act: str, error: Exception) -> JournalRefused:
+def refusal(action: str, error: Exception) -> JournalRefused:
     name = getattr(error, "sqlite_errorname", type(error).__name__)
-    return JournalRefused(f"cannot {act} the journal: {error} ({name})")
+    return JournalRefused(f"cannot {action} the journal: {error} ({name})")

@@ -44,9 +44,9 @@ OLDEST = "select seq, (select received_at from entries e where e.seq = u.seq) fr
 
 
 class JournalFile:
-    """The writing connection. Every method but ``open`` is for one thread at a time.
+    """The writing connection. All methods except ``open`` are for one thread at a time.
 
-    Numbers about the content (``depth``, ``oldest`` ...) change only when a transaction is on disk.
+    Counts of the content (``depth``, ``oldest`` ...) change only when a transaction is on disk.
     """
 
     def __init__(self, path: Path) -> None:
@@ -56,11 +56,11 @@ class JournalFile:
         self.oldest: float | None = None
         self.stored_bytes = 0
         self.last_seq = 0
-        """The highest sequence number that is on disk, or ever was."""
+        """The highest sequence number that is or was on disk."""
         self._connection: sqlite3.Connection | None = None
         self._starts = 0
         self._oldest_seq = 0
-        self._more = self._more_bytes = self._inserted = 0
+        self._added = self._added_bytes = self._inserted = 0
         self._oldest_gone = False
 
     @classmethod
@@ -95,11 +95,11 @@ class JournalFile:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Everything inside is on disk when this ends, or nothing of it is and ``JournalRefused`` is raised.
+        """Everything inside is on disk at the end, or nothing is and ``JournalRefused`` is raised.
 
-        After anything but a full disk the connection is dropped; the next transaction makes a new one.
+        After an error other than a full disk the connection is closed; the next transaction opens a new one.
         """
-        self._more = self._more_bytes = self._inserted = 0
+        self._added = self._added_bytes = self._inserted = 0
         self._oldest_gone = False
         try:
             connection = self._connection or self._reopen()
@@ -110,19 +110,19 @@ class JournalFile:
                 oldest = connection.execute(OLDEST).fetchone() or (0, None)
             connection.execute("commit")
         except sqlite3.Error as error:
-            self._give_up(error)
+            self._undo(error)
             raise refusal("write", error) from error
-        self.depth += self._more
-        self.stored_bytes += self._more_bytes
+        self.depth += self._added
+        self.stored_bytes += self._added_bytes
         self.last_seq = max(self.last_seq, self._inserted)
         if oldest is not None:
             self._oldest_seq, self.oldest = oldest
 
     def insert(self, entries: Sequence[Entry]) -> None:
-        """Add entries, whose numbers rise, to the history and to the unfinished.
+        """Add entries with ascending numbers to the history and to the unfinished ones.
 
-        Many rows to a statement: sqlite3 lets go of the interpreter lock once per row of ``executemany``,
-        and taking it back from a busy event loop costs more than the row.
+        Many rows in one statement: sqlite3 releases the interpreter lock for each row of ``executemany``,
+        and to get it back from a busy event loop takes longer than the row.
         """
         connection = self._open_connection()
         start, left = 0, len(entries)
@@ -131,51 +131,51 @@ class JournalFile:
             values: list[object] = []
             for entry in entries[start : start + count]:
                 values += (entry.seq, entry.unit_id.bytes, entry.event, entry.received_at, entry.body)
-                self._more_bytes += len(entry.body) + ROW_BYTES
+                self._added_bytes += len(entry.body) + ROW_BYTES
             connection.execute(insert_statement(count), values)
             start += count
             left -= count
         connection.execute(ADD_UNFINISHED, (self._starts, entries[0].seq, entries[-1].seq))
-        self._more += len(entries)
+        self._added += len(entries)
         self._inserted = entries[-1].seq
 
     def finish(self, seqs: Collection[int]) -> None:
         self._oldest_gone |= self._oldest_seq in seqs
-        self._more -= self._open_connection().execute(FINISH, (as_json(seqs),)).rowcount
+        self._added -= self._open_connection().execute(FINISH, (as_json(seqs),)).rowcount
 
     def replay(self, seqs: Collection[int]) -> int:
-        """Make done entries unfinished again; returns how many there were."""
-        found = self._open_connection().execute(REPLAY, (self._starts, as_json(seqs))).rowcount
-        self._more += found
+        """Make done entries unfinished again; returns how many."""
+        replayed = self._open_connection().execute(REPLAY, (self._starts, as_json(seqs))).rowcount
+        self._added += replayed
         self._oldest_gone = True
-        return found
+        return replayed
 
     def remove(self, seqs: Collection[int]) -> int:
-        """Delete done entries; what became unfinished again in between stays. Returns how many went."""
+        """Delete done entries, but not those that were replayed meanwhile; returns how many."""
         return self._open_connection().execute(REMOVE_DONE, (as_json(seqs),)).rowcount
 
     def shed(self, seqs: Collection[int]) -> int:
-        """Delete unfinished entries with their bodies; returns how many there were."""
-        before = self._more
+        """Delete unfinished entries with their bodies; returns how many."""
+        before = self._added
         self.finish(seqs)
         self._open_connection().execute(REMOVE, (as_json(seqs),))
-        return before - self._more
+        return before - self._added
 
     def note_crash(self, seqs: Collection[int]) -> None:
         self._open_connection().execute(CRASHED, (as_json(seqs),))
 
-    def set_in_hand(self, seq: int, in_hand: bool) -> None:
-        self._open_connection().execute(IN_HAND, (int(in_hand), seq))
+    def set_suspect(self, seq: int, suspect: bool) -> None:
+        self._open_connection().execute(IN_HAND, (int(suspect), seq))
 
     def save_snapshot(self, data: bytes) -> None:
         self._open_connection().execute("insert or replace into meta values ('snapshot', ?)", (data,))
 
     def measure(self) -> None:
-        """Correct ``stored_bytes``, which is only added up between two measurements."""
-        self._more_bytes = used_bytes(self._open_connection()) - self.stored_bytes
+        """Correct ``stored_bytes``, which is only estimated between two measurements."""
+        self._added_bytes = used_bytes(self._open_connection()) - self.stored_bytes
 
     def _start(self) -> None:
-        """Make the tables of a new file; count this start and the deaths in hand."""
+        """Create the tables of a new file; count this start and the deaths over suspect entries."""
         connection = self._connection = connect(self.path)
         connection.execute(f"pragma page_size = {PAGE_BYTES}")
         connection.execute("pragma journal_mode = wal")
@@ -208,8 +208,8 @@ class JournalFile:
     def _reopen(self) -> sqlite3.Connection:
         """A new connection after an I/O error.
 
-        A commit whose fsync failed may lie whole in the WAL and come to life when the WAL is read again.
-        Its entries were refused, and somebody else answers for them, so they are taken out.
+        A commit whose fsync failed may be complete in the WAL and take effect when the WAL is read again.
+        Its entries were refused, and their callers store them elsewhere, so they are deleted.
         """
         connection = connect(self.path)
         try:
@@ -224,8 +224,8 @@ class JournalFile:
         self._connection = connection
         return connection
 
-    def _give_up(self, error: sqlite3.Error) -> None:
-        """Undo. A full disk leaves the connection sound; after anything else it is not trusted further."""
+    def _undo(self, error: sqlite3.Error) -> None:
+        """Roll back. After a full disk the connection can be used on; after other errors it is closed."""
         if self._connection is None:
             return
         if error_code(error) != sqlite3.SQLITE_FULL:
@@ -233,8 +233,8 @@ class JournalFile:
             return
         try:
             self._connection.rollback()
-            # What lies in the WAL may fit into free pages of the file; then the WAL begins anew in the room
-            # that it has.
+            # The content of the WAL may fit into free pages of the file; then the WAL starts again in its
+            # space.
             self._connection.execute("pragma wal_checkpoint(passive)").fetchall()
         except sqlite3.Error:
             self.close()
@@ -263,13 +263,13 @@ def as_json(seqs: Iterable[int]) -> str:
 
 
 def error_code(error: sqlite3.Error) -> int:
-    """SQLite's primary code; Python's own complaints have none."""
+    """SQLite's primary code; Python's own errors have none."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 @contextmanager
-def refused_as(act: str) -> Iterator[None]:
+def refused_as(action: str) -> Iterator[None]:
     try:
         yield
     except (OSError, sqlite3.Error) as error:
-        raise refusal(act, error) from error
+        raise refusal(action, error) from error

@@ -61,7 +61,7 @@ select m.external_id, m.from_me, coalesce(c.merged_into, c.id) as conversation,
 
 -- name: cancel
 -- Cancels a queued message. It counts as failed unless an earlier call may have delivered it.
-with gone as (
+with cancelled as (
     update zapline.outbox o
        set state = 'cancelled', failure_detail = null, ended_at = to_timestamp(%(now)s),
            failure = case when exists (select from zapline.attempts a
@@ -70,10 +70,10 @@ with gone as (
                           then 'given_up' else 'cancelled' end
      where o.unit_id = %(unit_id)s and o.message_id = %(id)s and o.state = 'queued'
     returning o.message_id, o.failure
-), told as (
+), failed as (
     update zapline.messages m set delivery = greatest(m.delivery, 'failed')
-      from gone where m.id = gone.message_id and gone.failure = 'cancelled')
-select message_id from gone;
+      from cancelled where m.id = cancelled.message_id and cancelled.failure = 'cancelled')
+select message_id from cancelled;
 
 -- name: find_work_state
 -- The work state of a message; an incoming one is `received`.

@@ -3,7 +3,7 @@
 -- name: expire_overdue
 -- Ends messages whose time is over, whose campaign is cancelled or whose recipient has opted out, at most so many;
 -- skips rows that another transaction holds.
-with over as (
+with ended as (
     update zapline.outbox o
        set state = case when q.late then 'expired' else 'cancelled' end,
            failure = case when q.late then 'expired' when q.cancelled then 'campaign_cancelled' else 'opted_out' end,
@@ -19,14 +19,14 @@ with over as (
                for update of w skip locked) q
      where o.message_id = q.message_id and o.state = 'queued'
     returning o.message_id, o.unit_id, o.state
-), told as (
+), failed as (
     update zapline.messages m set delivery = greatest(m.delivery, 'failed')
-      from over
-     where m.id = over.message_id
+      from ended
+     where m.id = ended.message_id
        -- A message that was released after an earlier call may have been delivered.
        and not exists (select from zapline.attempts a
                         where a.message_id = m.id and a.outcome in ('calling', 'uncertain', 'sent')))
-select unit_id, message_id, state from over;
+select unit_id, message_id, state from ended;
 
 -- name: mark_stalled
 -- Marks messages that Evolution accepted long ago and that have not been confirmed; groups never confirm.
@@ -34,13 +34,13 @@ with waiting as materialized (
     select m.id from zapline.messages m
      where m.client_message_id is not null and m.delivery = 'sent' and m.kind <> 'reaction'
        and m.sent_at > to_timestamp(%(after)s) and m.sent_at < to_timestamp(%(before)s)
-), found as (
+), stalled as (
     select o.message_id from waiting
       join zapline.outbox o on o.message_id = waiting.id
      where o.state = 'settled' and o.stalled_at is null and o.settled_at < to_timestamp(%(before)s)
        and o.recipient not like 'group:%%'
      limit %(limit)s)
-update zapline.outbox o set stalled_at = to_timestamp(%(now)s) from found where o.message_id = found.message_id
+update zapline.outbox o set stalled_at = to_timestamp(%(now)s) from stalled where o.message_id = stalled.message_id
 returning o.unit_id, o.message_id;
 
 -- name: count_outbox

@@ -71,7 +71,7 @@ async def store_history_kept(conn: Connection, unit: UnitId, kept: bool) -> bool
 async def received_webhooks_between(conn: Connection, unit: UnitId, since: float, until: float) -> bool:
     """Whether the last messages include some of this time that came by webhook."""
     row = await _SQL.one(conn, "received_webhooks_between", unit_id=unit, since=since, until=until)
-    return row is not None and bool(row.heard)
+    return row is not None and bool(row.received)
 
 
 async def find_known_messages(conn: Connection, unit: UnitId, ids: Collection[str]) -> dict[str, DeliveryStatus | None]:

@@ -55,7 +55,7 @@ select exists (
     select from (select sent_at, external_id, backfilled, kind_rank, origin from zapline.messages
                   where unit_id = %(unit_id)s order by seq desc limit 200) as m
      where m.sent_at between to_timestamp(%(since)s) and to_timestamp(%(until)s)
-       and m.external_id is not null and not m.backfilled and m.kind_rank = 2 and m.origin in ('live', 'sent')) as heard;
+       and m.external_id is not null and not m.backfilled and m.kind_rank = 2 and m.origin in ('live', 'sent')) as received;
 
 -- name: find_known_messages
 -- Which of these messages are stored with their content, and their delivery status.

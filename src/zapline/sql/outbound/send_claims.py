@@ -10,13 +10,13 @@ from zapline.domain.ids import PROVIDER, UnitId
 from zapline.domain.outbox.contents import OutgoingMessage
 from zapline.domain.outbox.work_states import Lane
 from zapline.sql.postgres.connection import Connection
-from zapline.sql.postgres.queries import Queries
+from zapline.sql.postgres.queries import Queries, from_row
 
 _SQL = Queries(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
+class ClaimedSend:
     """A message that this process may send now. ``expires_at`` in UTC seconds."""
 
     message: UUID
@@ -77,7 +77,7 @@ async def claim(
     lease: float,
     lanes: Collection[Lane],
     blocked: Collection[str],
-) -> Claimed | None:
+) -> ClaimedSend | None:
     """Claim the next message of a unit; None where none may be sent now. Committed when this returns.
 
     ``blocked``: recipients that must wait. ``lease`` in seconds. ``attempt`` is the id of the call to be made.
@@ -98,20 +98,9 @@ async def claim(
     )
     if row is None:
         return None
-    return Claimed(
-        message=row.message_id,
-        attempt=row.attempt,
-        fence=row.fence,
-        lane=Lane(row.lane),
-        recipient=row.recipient,
-        address=row.address,
-        outgoing=msgspec.convert(row.content, OutgoingMessage),
-        tries=row.tries,
-        resends=row.resends,
-        expires_at=row.expires_at,
-        campaign=row.campaign_id,
-        campaign_seconds=row.campaign_seconds,
-    )
+    content = msgspec.convert(row.content, OutgoingMessage)
+    own = {"message": row.message_id, "lane": Lane(row.lane), "outgoing": content, "campaign": row.campaign_id}
+    return from_row(ClaimedSend, row, **own)
 
 
 async def list_due_lanes(conn: Connection) -> list[DueLane]:

@@ -49,8 +49,8 @@ select c.message_id, called.id as attempt, c.fence, c.lane, c.recipient, c.addre
 -- name: list_due_lanes
 -- Units and lanes with queued messages and when the next one is due; also those with unended calls, though their
 -- sender may be at work on them. This query alone wakes senders.
-select w.unit_id, w.lane, extract(epoch from min(w.due_at))::float8 as due_at, bool_or(w.begun) as leased
-  from (select o.unit_id, o.lane, o.due_at, false as begun
+select w.unit_id, w.lane, extract(epoch from min(w.due_at))::float8 as due_at, bool_or(w.unended) as leased
+  from (select o.unit_id, o.lane, o.due_at, false as unended
           from zapline.outbox o
           left join zapline.campaigns c on c.id = o.campaign_id
          where o.state = 'queued' and (c.id is null or c.state = 'running')
@@ -80,10 +80,10 @@ select a.id as attempt, a.message_id, a.fence, o.leased_by, extract(epoch from a
 
 -- name: undo_claim
 -- Undoes a claim whose call was never made, because the outcome of the claim's commit was unknown.
-with given as (
+with undone as (
     update zapline.outbox set state = 'queued', leased_by = null, lease_until = null
      where message_id = %(message_id)s and state = 'leased' and fence = %(fence)s
     returning message_id)
-delete from zapline.attempts a using given g
- where a.message_id = g.message_id and a.id = %(attempt)s and a.outcome = 'calling'
+delete from zapline.attempts a using undone u
+ where a.message_id = u.message_id and a.id = %(attempt)s and a.outcome = 'calling'
 returning a.id;

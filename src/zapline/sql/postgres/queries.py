@@ -1,10 +1,10 @@
 """Named SQL statements: loads the ``.sql`` file beside a module and runs its statements by name."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -15,6 +15,7 @@ from zapline.sql.postgres.psycopg_on_trio import Json
 _HEADING = re.compile(r"^-- (name|fragment): (\w+)$", re.MULTILINE)
 _INCLUDE = re.compile(r"^ *-- include: (\w+)$", re.MULTILINE)
 _ARGUMENT = re.compile(r"%\((\w+)\)s")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,12 @@ class Queries:
             return await self.rows(conn, name, rows=encoded)
         await self.execute(conn, name, rows=encoded)
         return []
+
+
+def from_row(record: Callable[..., T], row: Row, **values: object) -> T:
+    """Build a slotted dataclass from columns of the same names; ``values`` are used in place of columns."""
+    names: Sequence[str] = record.__slots__  # type: ignore[attr-defined]
+    return record(**{name: values[name] if name in values else getattr(row, name) for name in names})
 
 
 def as_json(value: object) -> Json:

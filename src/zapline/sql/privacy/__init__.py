@@ -1,1 +1,3 @@
-"""TODO"""
+"""Erasure, retention and export of personal data.
+
+Imports postgres; imported by the packages above sql."""

@@ -11,7 +11,7 @@ from zapline.domain.ids import ExternalId, UnitId, contact_id, conversation_id
 from zapline.domain.privacy.erasure import ErasedPeople, identity_digest, mention_pattern
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.pool import Pool
-from zapline.sql.postgres.queries import Queries, as_json
+from zapline.sql.postgres.queries import Queries, as_json, from_row
 from zapline.sql.postgres.row_level_security import unit_scope
 from zapline.sql.privacy.deletion import DeletedRows, delete_messages
 
@@ -118,17 +118,9 @@ async def find_running_job(conn: Connection, unit: UnitId, names: Collection[str
 
 async def list_running_jobs(conn: Connection) -> list[ErasureJob]:
     """Running jobs, oldest first."""
+    rows = await _SQL.rows(conn, "list_running_jobs")
     return [
-        ErasureJob(
-            id=row.id,
-            unit=UnitId(row.unit_id),
-            names=tuple(row.names),
-            digits=tuple(row.digits),
-            erased_at=row.erased_at,
-            searched=row.searched,
-            waits_for=row.waits_for,
-        )
-        for row in await _SQL.rows(conn, "list_running_jobs")
+        from_row(ErasureJob, row, unit=row.unit_id, names=tuple(row.names), digits=tuple(row.digits)) for row in rows
     ]
 
 

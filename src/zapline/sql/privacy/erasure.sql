@@ -24,10 +24,10 @@ with recursive person(id) as (
            union all
            select x.id from zapline.contacts x
             where x.unit_id = %(unit_id)s and x.kind = 'person' and x.lid = known.lid) k on true)
-select array(select distinct told.name
+select array(select distinct known_as.name
                from person join zapline.contacts k on k.id = person.id,
-                    unnest(array[k.canonical, k.phone, 'lid:' || k.lid]) as told(name)
-              where told.name is not null order by told.name) as names,
+                    unnest(array[k.canonical, k.phone, 'lid:' || k.lid]) as known_as(name)
+              where known_as.name is not null order by known_as.name) as names,
        array(select distinct split_part(i.identity, '@', 1)
                from person join zapline.contact_identities i on i.contact_id = person.id
               where i.unit_id = %(unit_id)s
@@ -204,10 +204,6 @@ select id, raw, detail
 -- name: delete_dead_letters
 -- Deletes dead letters that name the person.
 delete from zapline.dead_letters where unit_id = %(unit_id)s and id = any(%(ids)s);
-
--- name: last_seq
--- The last sequence number of the unit's messages.
-select coalesce(max(seq), 0) as seq from zapline.messages where unit_id = %(unit_id)s;
 
 -- name: redact_mentions
 -- Replaces mentions of the person by stars in a piece of the unit's messages. Returns the changed ones.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from zapline.domain.ids import UnitId
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.pool import Pool
-from zapline.sql.postgres.queries import Queries
+from zapline.sql.postgres.queries import Queries, from_row
 from zapline.sql.postgres.row_level_security import admin_scope, unit_scope
 
 _SQL = Queries(__name__)
@@ -44,16 +44,5 @@ async def load_totals(pool: Pool, unit: UnitId) -> UnitTotals:
 
 async def _totals(conn: Connection, unit: UnitId | None) -> list[UnitTotals]:
     await _SQL.one(conn, "prefer_index_order")
-    return [
-        UnitTotals(
-            unit=UnitId(row.unit_id),
-            queued=row.queued,
-            uncertain=row.uncertain,
-            dead=row.dead,
-            letters=row.letters,
-            oldest_queued=row.oldest_queued,
-            last_in=row.last_in,
-            last_out=row.last_out,
-        )
-        for row in await _SQL.rows(conn, "load_totals", unit_id=unit)
-    ]
+    rows = await _SQL.rows(conn, "load_totals", unit_id=unit)
+    return [from_row(UnitTotals, row, unit=UnitId(row.unit_id)) for row in rows]

@@ -12,7 +12,7 @@ from zapline.domain.line.state import StoredLineState
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.database_errors import StatementFailed
 from zapline.sql.postgres.pool import Pool
-from zapline.sql.postgres.queries import Queries
+from zapline.sql.postgres.queries import Queries, from_row
 from zapline.sql.postgres.row_level_security import admin_scope
 
 _SQL = Queries(__name__)
@@ -160,14 +160,12 @@ async def list_archived_units(pool: Pool, after: tuple[float, UUID] | None, limi
     async with admin_scope(pool) as conn:
         rows = await _SQL.rows(conn, "list_archived_units", after_at=at, after_id=id, limit=limit)
     return [
-        ArchivedUnit(
-            id=UnitId(row.id),
-            name=row.name,
+        from_row(
+            ArchivedUnit,
+            row,
             instance=row.instance_id,
-            time_zone=row.time_zone,
             created_at=row.created_at.timestamp(),
             archived_at=row.archived_at.timestamp(),
-            retention_days=row.retention_days,
         )
         for row in rows
     ]

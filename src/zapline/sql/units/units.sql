@@ -2,7 +2,8 @@
 
 -- name: load_units
 -- Every unit that may still get webhooks: the active ones, and those archived within a day.
-select u.id, u.name, u.time_zone, u.created_at, u.paused_at, u.retention_days, c.archived_at, c.provider, c.instance_id, c.secret_generation,
+select u.id, u.name, u.time_zone, u.created_at, u.paused_at, u.retention_days, c.archived_at, c.provider,
+       c.instance_id, c.secret_generation,
        c.secret_digest, c.previous_secret_digest, c.previous_secret_until, c.journal_id, c.applied_seq,
        c.phase, c.status_reason, c.wanted, c.number, c.logout_pending, c.connected_at, c.disconnected_at,
        c.qr_updated_at, c.qr_code, c.pairing_code, c.owner_jid, c.profile_name, c.updated_at
