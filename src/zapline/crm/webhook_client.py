@@ -1,4 +1,4 @@
-"""Delivers one webhook to a CRM: a POST to an address that was checked, its status, and nothing of its body."""
+"""Delivers webhooks to a CRM: a POST to a checked address; only the status and Retry-After of the response are used."""
 
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -14,20 +14,20 @@ from zapline.domain.errors import RemoteError
 from zapline.domain.network_addresses import refusal_reason
 
 Resolver = Callable[[str, int], Awaitable[Iterable[str]]]
-"""From a host's name and a port to its addresses. Raises ``OSError`` where there are none."""
+"""(host, port) -> IP addresses. Raises ``OSError`` where there are none."""
 
 DELIVERY_TIMEOUT = 15.0
-"""Seconds for a whole delivery, the look-up of the name included: who needs longer should answer first, work later."""
+"""Seconds for a whole delivery with its DNS look-up; a CRM that needs longer should respond first and work later."""
 _CONNECT = 5.0
 MAX_RESPONSE_BYTES = 64 * 1024
-"""Bytes of an answer that are read and thrown away, so that the connection can be used again."""
-_CONNECTIONS, _KEPT, _KEPT_FOR = 64, 32, 30.0
-_NO_CRM = frozenset({"link-local", "cloud metadata", "multicast", "unspecified", "IPv4 in IPv6"})
-"""No CRM has such an address, in no network of ours; the keys of a machine in a cloud are handed out at some."""
+"""Bytes of a response that are read and discarded, so that the connection can be reused."""
+_MAX_CONNECTIONS, _MAX_IDLE, _IDLE_SECONDS = 64, 32, 30.0
+_ALWAYS_REFUSED = frozenset({"link-local", "cloud metadata", "multicast", "unspecified", "IPv4 in IPv6"})
+"""Refused even where private addresses are allowed; cloud machines hand out their credentials at some of them."""
 
 
 class NotDelivered(RemoteError):
-    """No answer came. ``code`` says in a word why; nothing of the CRM's own words is in it."""
+    """There was no response. ``code`` says why; it holds no text of the CRM."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
@@ -36,14 +36,14 @@ class NotDelivered(RemoteError):
 
 @dataclass(frozen=True, slots=True)
 class CrmResponse:
-    """What a CRM answered. ``retry_after`` in seconds, from now."""
+    """The response of a CRM. ``retry_after`` in seconds from now."""
 
     status: int
     retry_after: float | None
 
 
 class CrmWebhookClient:
-    """One for the process. ``pool`` is closed by who opened it; see ``open_crm_client``."""
+    """HTTP client for all hooks of the process. It does not close ``pool``; see ``open_crm_client``."""
 
     def __init__(
         self, pool: httpcore2.AsyncConnectionPool, clock: Callable[[], float], call: float = DELIVERY_TIMEOUT
@@ -53,30 +53,30 @@ class CrmWebhookClient:
         self._call = call
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> CrmResponse:
-        """Deliver once; redirections are answers like any other. Raises NotDelivered."""
-        listed = [(name.encode(), value.encode()) for name, value in headers.items()]
-        times = {"connect": _CONNECT, "read": self._call, "write": self._call, "pool": self._call}
+        """Deliver once; a redirect is returned, not followed. Raises NotDelivered. Cancelled, it may have arrived."""
+        raw_headers = [(name.encode(), value.encode()) for name, value in headers.items()]
+        timeouts = {"connect": _CONNECT, "read": self._call, "write": self._call, "pool": self._call}
         try:
             with trio.fail_after(self._call):
                 async with self._pool.stream(
-                    "POST", _whole(url), headers=listed, content=body, extensions={"timeout": times}
-                ) as answer:
-                    await _read_a_little(answer)
-                    return CrmResponse(answer.status, self._wait_of(answer.headers))
+                    "POST", _unchanged_url(url), headers=raw_headers, content=body, extensions={"timeout": timeouts}
+                ) as response:
+                    await _discard_body(response)
+                    return CrmResponse(response.status, self._retry_after(response.headers))
         except (trio.TooSlowError, httpcore2.TimeoutException):
             raise NotDelivered("timeout") from None
-        except _Refused:
+        except _AddressRefused:
             raise NotDelivered("address_refused") from None
         except httpcore2.ConnectError as error:
             raise NotDelivered("tls_failed" if _is_tls(error) else "unreachable") from None
         except (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.UnsupportedProtocol):
             raise NotDelivered("broken_connection") from None
 
-    def _wait_of(self, headers: Iterable[tuple[bytes, bytes]]) -> float | None:
-        given = next((value for name, value in headers if name.lower() == b"retry-after"), None)
-        if given is None:
+    def _retry_after(self, headers: Iterable[tuple[bytes, bytes]]) -> float | None:
+        header = next((value for name, value in headers if name.lower() == b"retry-after"), None)
+        if header is None:
             return None
-        text = given.decode("latin-1").strip()
+        text = header.decode("latin-1").strip()
         if text.isascii() and text.isdigit() and len(text) < 10:
             return float(text)
         try:
@@ -94,29 +94,29 @@ async def open_crm_client(
     context: ssl.SSLContext | None = None,
     call: float = DELIVERY_TIMEOUT,
 ) -> AsyncIterator[CrmWebhookClient]:
-    """The client, with connections that are kept for a while. ``private``: it may reach into our own networks."""
+    """Open the client with a connection pool. ``private``: private addresses are allowed."""
     pool = httpcore2.AsyncConnectionPool(
         ssl_context=context or ssl.create_default_context(),
-        max_connections=_CONNECTIONS,
-        max_keepalive_connections=_KEPT,
-        keepalive_expiry=_KEPT_FOR,
-        network_backend=_Checked(resolver, private),
+        max_connections=_MAX_CONNECTIONS,
+        max_keepalive_connections=_MAX_IDLE,
+        keepalive_expiry=_IDLE_SECONDS,
+        network_backend=_CheckedBackend(resolver, private),
     )
     async with pool:
         yield CrmWebhookClient(pool, clock, call)
 
 
-class _Refused(Exception):
-    """The host leads to an address that nothing is delivered to."""
+class _AddressRefused(Exception):
+    """The host resolves to an address to which nothing is delivered."""
 
 
-class _Checked(httpcore2.AsyncNetworkBackend):
-    """Connects to an address that it has looked at itself: a name that changes its mind leads nowhere else."""
+class _CheckedBackend(httpcore2.AsyncNetworkBackend):
+    """Connects to the addresses that it has resolved and checked, so that DNS rebinding has no effect."""
 
     def __init__(self, resolver: Resolver, private: bool) -> None:
         self._resolver = resolver
         self._private = private
-        self._plain = httpcore2.TrioBackend()
+        self._backend = httpcore2.TrioBackend()
 
     async def connect_tcp(
         self,
@@ -133,11 +133,13 @@ class _Checked(httpcore2.AsyncNetworkBackend):
         if not addresses:
             raise httpcore2.ConnectError("the host is not known")
         if any(self._refuses(address) for address in addresses):
-            raise _Refused
+            raise _AddressRefused
         last: httpcore2.ConnectError | None = None
         for address in addresses[:3]:
             try:
-                return _Closing(await self._plain.connect_tcp(address, port, timeout, local_address, socket_options))
+                return _CancelSafeStream(
+                    await self._backend.connect_tcp(address, port, timeout, local_address, socket_options)
+                )
             except httpcore2.ConnectError as error:
                 last = error
         assert last is not None
@@ -145,17 +147,17 @@ class _Checked(httpcore2.AsyncNetworkBackend):
 
     def _refuses(self, address: str) -> bool:
         why = refusal_reason(address)
-        return why is not None and (not self._private or why in _NO_CRM)
+        return why is not None and (not self._private or why in _ALWAYS_REFUSED)
 
-    async def connect_unix_socket(self, *given: Any, **more: Any) -> httpcore2.AsyncNetworkStream:
-        raise _Refused
+    async def connect_unix_socket(self, *args: Any, **kwargs: Any) -> httpcore2.AsyncNetworkStream:
+        raise _AddressRefused
 
     async def sleep(self, seconds: float) -> None:
         await trio.sleep(seconds)
 
 
-class _Closing(httpcore2.AsyncNetworkStream):
-    """A connection that is closed where its handshake is cancelled; httpcore closes it after errors alone."""
+class _CancelSafeStream(httpcore2.AsyncNetworkStream):
+    """A connection that is closed if its handshake is cancelled; httpcore closes it only after errors."""
 
     def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
         self._stream = stream
@@ -183,20 +185,20 @@ class _Closing(httpcore2.AsyncNetworkStream):
         return self._stream.get_extra_info(info)
 
 
-async def _read_a_little(answer: httpcore2.Response) -> None:
-    """A longer answer is not read to its end, and its connection not used again."""
+async def _discard_body(response: httpcore2.Response) -> None:
+    """Read up to ``MAX_RESPONSE_BYTES``; the connection of a longer response is not reused."""
     size = 0
-    async for part in answer.aiter_stream():
+    async for part in response.aiter_stream():
         size += len(part)
         if size > MAX_RESPONSE_BYTES:
             return
 
 
-def _whole(url: str) -> httpcore2.URL:
-    """The URL as it was given: httpcore's own reading leaves out what follows a semicolon in the path."""
-    read = httpcore2.URL(url)
+def _unchanged_url(url: str) -> httpcore2.URL:
+    """The URL with its whole path: httpcore's parser drops what follows a semicolon in it."""
+    parsed = httpcore2.URL(url)
     target = "/" + "".join(url.split("/", 3)[3:])
-    return httpcore2.URL(scheme=read.scheme, host=read.host, port=read.port, target=target)
+    return httpcore2.URL(scheme=parsed.scheme, host=parsed.host, port=parsed.port, target=target)
 
 
 def _is_tls(error: BaseException) -> bool:

@@ -66,7 +66,7 @@ def test_a_files_caption_and_name_hold_variables_and_nothing_else_does() -> None
     file = File(MessageKind.DOCUMENT, url="https://x.example/{{a}}", caption="Para {{nome}}", file_name="{{nome}}.pdf")
     made = MessageTemplate.parse(OutgoingMessage(file))
     assert made.needed == ("nome",)
-    written = made.write({"nome": "Ana"}).content
+    written = made.render({"nome": "Ana"}).content
     assert written == File(MessageKind.DOCUMENT, url="https://x.example/{{a}}", caption="Para Ana", file_name="Ana.pdf")
     assert letter("a{{b}}{{a}}").missing({"a": ""}) == ["a", "b"]
 

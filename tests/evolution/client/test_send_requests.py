@@ -342,15 +342,15 @@ async def test_the_file_of_a_message_comes_back_as_it_was_sent(
     big = bytes(range(256)) * 4000
     sent = await client.send("loja", MARIA, OutgoingMessage(content), big)
     evolution.inject_fault("error", count=1, path="/chat")
-    found = await client.media_of("loja", sent.external_id)
+    found = await client.fetch_media("loja", sent.external_id)
     assert (found.mimetype, found.file_name, found.data) == ("application/pdf; x=y", "file.pdf", big)
     assert len(repr(found)) < 200
 
     with pytest.raises(MediaGone):
-        await client.media_of("loja", ExternalId("NOPE"))
+        await client.fetch_media("loja", ExternalId("NOPE"))
     text = await client.send("loja", MARIA, OutgoingMessage(Text("x")))
     with pytest.raises(InvalidRequest):
-        await client.media_of("loja", text.external_id)
+        await client.fetch_media("loja", text.external_id)
 
 
 # -- answers that the simulated server never gives ---------------------------------------------------------------
@@ -420,8 +420,8 @@ async def test_a_kind_that_this_version_lacks_is_the_messages_fault_not_the_line
 async def test_a_file_that_whatsapp_no_longer_has_is_gone_and_one_that_is_not_base64_a_bad_answer() -> None:
     client, _ = answering(400, {"response": {"message": ["Error: Failed to fetch stream from https://mmg.example/x"]}})
     with pytest.raises(MediaGone):
-        await client.media_of("loja", ExternalId("A"))
+        await client.fetch_media("loja", ExternalId("A"))
     for body in ({"base64": "!!"}, {"base64": ""}, {"mimetype": "image/png"}, []):
         client, _ = answering(201, body)
         with pytest.raises(BadAnswer):
-            await client.media_of("loja", ExternalId("A"))
+            await client.fetch_media("loja", ExternalId("A"))

@@ -125,23 +125,7 @@ class CallFailed:
 
 
 ConnectionEvent = (
-    QrOffered
-    | QrLimitReached
-    | ConnectingSeen
-    | Opened
-    | Closed
-    | LoggedOutSeen
-    | InstanceCreated
-    | InstanceRemoved
-    | Started
-    | TimerFired
-    | QrWanted
-    | ConnectAsked
-    | DisconnectAsked
-    | StateObserved
-    | RegistrationOutdated
-    | Registered
-    | ConnectStarted
-    | LogoutDone
-    | CallFailed
-)
+    QrOffered | QrLimitReached | ConnectingSeen | Opened | Closed | LoggedOutSeen | InstanceCreated | InstanceRemoved
+    | Started | TimerFired | QrWanted | ConnectAsked | DisconnectAsked | StateObserved | RegistrationOutdated
+    | Registered | ConnectStarted | LogoutDone | CallFailed
+)  # fmt: skip

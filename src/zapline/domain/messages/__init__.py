@@ -1,3 +1,1 @@
-"""Messages as WhatsApp reports them: facts and delivery statuses.
-
-``domain.inbound_events`` and everything above it may import this package; ``line`` may not."""
+"""Facts and delivery statuses of messages. ``domain.inbound_events`` and above may import it; ``line`` may not."""

@@ -182,13 +182,6 @@ class OptedOut(msgspec.Struct, frozen=True):
 
 
 MessageFact = (
-    MessageArrived
-    | StatusReported
-    | MessageEdited
-    | MessageDeleted
-    | ReactionReported
-    | VoteReported
-    | ContactSeen
-    | SendAnswered
-    | OptedOut
-)
+    MessageArrived | StatusReported | MessageEdited | MessageDeleted | ReactionReported | VoteReported | ContactSeen
+    | SendAnswered | OptedOut
+)  # fmt: skip

@@ -1,3 +1,1 @@
-"""Sending: contents, work states, outcomes of calls, echo matching, pacing.
-
-Only ``domain.campaigns``, ``domain.states_document`` and the packages above ``domain`` import it."""
+"""Sending: contents, work states, outcomes, echoes, pace. ``domain.campaigns`` and above may import it."""

@@ -1,8 +1,8 @@
-"""Decides which failure an answer or an exception of Evolution means.
+"""Classifies error responses of Evolution, and exceptions of the HTTP client, as failures.
 
-The facts are from the contract, section 1 (error envelope) and section 3 (points 4 to 6 and 12). What decides is
-when Evolution says it: 500 comes from before it sends. 400 comes from before too, or from the part that sends,
-which turns any exception into one, also those of storing what was sent; so there only known words prove anything.
+Sources: the contract, section 1 (error envelope) and section 3 (points 4 to 6 and 12). A 500 comes from before a
+message is sent. A 400 comes from before it too, or from the sending part, which turns every exception into a 400, also
+those of storing a sent message; so for a 400 only known texts prove that nothing was sent.
 """
 
 import re
@@ -58,32 +58,33 @@ _THROTTLED = re.compile(
 _TIMED_OUT = re.compile(r"^(Error: )?Timed Out$", re.IGNORECASE)
 _MEDIA_GONE = re.compile(r"^(Error: )?Message not found$", re.IGNORECASE)
 _STORING = re.compile(r"^Prisma|prismaRepository|invocation in")
-"""Evolution stores a message after it has sent it; these texts also hold lines of code and of the message."""
+"""Failures of storing, which follows sending; these texts also hold lines of code and of the message."""
 _EXCEPTION = re.compile(r"^\w*(Error|Exception):")
 _PRINTING = re.compile(r"serialize a BigInt|circular structure")
-"""The answer could not be written, after everything was done."""
+"""The response could not be serialised, after everything was done."""
 _LOST_BEHIND_PROXY = re.compile(rb"reset before headers|backend fetch failed", re.IGNORECASE)
-"""503 of Envoy and Varnish, where a request that was passed on got no answer."""
-_NEVER_PASSED_ON = re.compile(rb"reset reason: (remote )?connection (failure|timeout)", re.IGNORECASE)
+"""503 of Envoy and Varnish for a forwarded request without a response."""
+_NOT_FORWARDED = re.compile(rb"reset reason: (remote )?connection (failure|timeout)", re.IGNORECASE)
 
 
 def classify_response(status: int, body: bytes, headers: Mapping[str, str]) -> EvolutionFailure:
-    """What a non-2xx answer, or a 2xx answer with ``{"error": true}``, means. Never raises.
+    """The failure of a non-2xx response, or of a 2xx response with ``{"error": true}``. Never raises.
 
     ``headers`` has lower-case names, or ignores case.
     """
-    parsed = _decode(body)
-    text, parts = _message(parsed)
-    kind = _kind(status, parsed, text, parts)
-    if kind is ServerNotReady and _LOST_BEHIND_PROXY.search(body) and not _NEVER_PASSED_ON.search(body):
+    decoded = _decode(body)
+    text, parts = _error_message(decoded)
+    kind = _failure_class(status, decoded, text, parts)
+    if kind is ServerNotReady and _LOST_BEHIND_PROXY.search(body) and not _NOT_FORWARDED.search(body):
         kind = GatewayFailed
-    useless = not text or text == _OPAQUE
-    detail = kind.__doc__.splitlines()[0] if useless and kind.__doc__ else text
+    uninformative = not text or text == _OPAQUE
+    # The first line of the docstring of a failure is shown to people.
+    detail = kind.__doc__.splitlines()[0] if uninformative and kind.__doc__ else text
     return kind(detail, status=status, retry_after=_retry_after(headers))
 
 
 def classify_exception(exc: httpx2.HTTPError | httpx2.InvalidURL) -> EvolutionFailure:
-    """An exception of the HTTP client: only errors before the write prove that nothing went out."""
+    """The failure of an exception of the HTTP client: only errors before writing prove that nothing was sent."""
     name = type(exc).__name__
     before_writing = (
         httpx2.ConnectError,
@@ -102,43 +103,43 @@ def classify_exception(exc: httpx2.HTTPError | httpx2.InvalidURL) -> EvolutionFa
 
 
 _OPAQUE = "[object Object]"
-"""A refusal of Evolution's own, thrown where it expects exceptions: an unknown group, before anything is sent."""
+"""The text of a refusal that Evolution throws as an object: an unknown group, before anything is sent."""
 
 
-def _kind(status: int, parsed: Any, text: str, parts: list[Any]) -> type[EvolutionFailure]:
+def _failure_class(status: int, decoded: Any, text: str, parts: list[Any]) -> type[EvolutionFailure]:
     by_status = _BY_STATUS.get(status)
     if by_status is not None:
         return by_status
     if status == 400 and _STORING.search(text):
         return FailedInside
     if _THROTTLED.search(text) or (status != 400 and "too many requests" in text.lower()):
-        # In a 400 these are the words of other services too, asked after the message was sent.
+        # In a 400 other services, called after the message was sent, may have these words too.
         return Throttled
     if status < 300:
-        return OperationFailed if isinstance(parsed, dict) and parsed.get("error") is True else BadAnswer
+        return OperationFailed if isinstance(decoded, dict) and decoded.get("error") is True else BadAnswer
     if status == 403:
         return InstanceExists if "already in use" in text else Unauthorized
     if status == 404:
-        return _missing_kind(text.lower())
-    if not isinstance(parsed, dict):
+        return _class_of_404(text.lower())
+    if not isinstance(decoded, dict):
         return GatewayFailed if status >= 500 else BadAnswer
     if _NOT_CONNECTED.search(text):
         return NotConnected
     if status >= 500:
-        return _server_kind(status, parsed, text)
+        return _class_of_5xx(status, decoded, text)
     if status == 400:
-        return _request_kind(parsed, text, parts)
+        return _class_of_400(decoded, text, parts)
     return InvalidRequest if 400 < status < 500 else BadAnswer
 
 
-def _missing_kind(words: str) -> type[EvolutionFailure]:
-    if "does not exist" not in words and "not found" not in words:
+def _class_of_404(text: str) -> type[EvolutionFailure]:
+    if "does not exist" not in text and "not found" not in text:
         return RouteUnknown
-    return InvalidRequest if "group" in words and "instance" not in words else InstanceUnknown
+    return InvalidRequest if "group" in text and "instance" not in text else InstanceUnknown
 
 
 _BY_STATUS: Mapping[int, type[EvolutionFailure]] = {
-    # A proxy sends us elsewhere; 302 and 303 may also follow something that was done.
+    # Redirects of a proxy; 302 and 303 are left out, since they may follow an action that was performed.
     301: RouteUnknown,
     307: RouteUnknown,
     308: RouteUnknown,
@@ -151,7 +152,7 @@ _BY_STATUS: Mapping[int, type[EvolutionFailure]] = {
 }
 
 
-def _server_kind(status: int, parsed: dict[str, Any], text: str) -> type[EvolutionFailure]:
+def _class_of_5xx(status: int, decoded: dict[str, Any], text: str) -> type[EvolutionFailure]:
     if _TIMED_OUT.match(text):
         return NumberCheckTimedOut
     if _PRINTING.search(text):
@@ -160,13 +161,13 @@ def _server_kind(status: int, parsed: dict[str, Any], text: str) -> type[Evoluti
         return InvalidRequest
     if _MEDIA.search(text):
         return MediaUnreachable
-    own_envelope = status == 500 and isinstance(parsed.get("response"), dict)
+    own_envelope = status == 500 and isinstance(decoded.get("response"), dict)
     return ServerError if own_envelope else GatewayFailed
 
 
-def _request_kind(parsed: dict[str, Any], text: str, parts: list[Any]) -> type[EvolutionFailure]:
-    if not parsed:
-        return NumberCheckTimedOut  # whatsappNumbers answers a bare {} whatever went wrong
+def _class_of_400(decoded: dict[str, Any], text: str, parts: list[Any]) -> type[EvolutionFailure]:
+    if not decoded:
+        return NumberCheckTimedOut  # whatsappNumbers answers a bare {} for every error
     if any(isinstance(part, dict) and part.get("exists") is False for part in parts):
         return NumberNotOnWhatsApp
     if _TIMED_OUT.match(text):
@@ -183,33 +184,33 @@ def _decode(body: bytes) -> Any:
         return None
 
 
-def _message(parsed: Any) -> tuple[str, list[Any]]:
-    """The words of the answer, and its parts; ``message`` is a string or an array of three kinds of parts."""
-    if not isinstance(parsed, dict):
+def _error_message(decoded: Any) -> tuple[str, list[Any]]:
+    """The text of the error and its parts; ``message`` is a string or an array of three kinds of parts."""
+    if not isinstance(decoded, dict):
         return "", []
-    response = parsed.get("response")
+    response = decoded.get("response")
     message = response.get("message") if isinstance(response, dict) else None
     if message is None:
-        message = parsed.get("code") or parsed.get("message") or parsed.get("error")
+        message = decoded.get("code") or decoded.get("message") or decoded.get("error")
     parts = message if isinstance(message, list) else [message]
-    words: list[str] = []
+    texts: list[str] = []
     for part in parts:
         if isinstance(part, str):
-            words.append(part)
+            texts.append(part)
         elif isinstance(part, list):
-            words.extend(word for word in part if isinstance(word, str))
-    return "; ".join(words), parts
+            texts.extend(text for text in part if isinstance(text, str))
+    return "; ".join(texts), parts
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds. A date counts from the answer's own ``date``: the server's clock is not ours."""
-    given = headers.get("retry-after", "")
-    if re.fullmatch(r"\d{1,6}(\.\d{1,3})?", given):
-        return float(given)
+    """Seconds. A date is relative to the response's ``date``, since the server's clock may differ from ours."""
+    value = headers.get("retry-after", "")
+    if re.fullmatch(r"\d{1,6}(\.\d{1,3})?", value):
+        return float(value)
     try:
-        pause = parsedate_to_datetime(given) - parsedate_to_datetime(headers.get("date", ""))
+        pause = parsedate_to_datetime(value) - parsedate_to_datetime(headers.get("date", ""))
     except (ValueError, TypeError, OverflowError):
-        # TypeError: one of the two says nothing of its zone.
+        # TypeError: one of the two has no time zone.
         return None
     return max(0.0, pause.total_seconds())
 
@@ -218,5 +219,5 @@ _FILE_GONE = re.compile(r"re-upload failed|Failed to fetch stream|status code (4
 
 
 def is_file_gone(failure: EvolutionFailure) -> bool:
-    """Whether WhatsApp no longer has the file that Evolution was to fetch: it keeps files for some weeks."""
+    """Whether WhatsApp no longer has the file that Evolution should fetch; it keeps files for some weeks."""
     return isinstance(failure, FailedInside | MediaUnreachable) and _FILE_GONE.search(failure.detail) is not None

@@ -1,6 +1,7 @@
-"""Decides what may go wrong in a call to Evolution: a closed vocabulary, each word with its verdict.
+"""Defines the failures of calls to Evolution: a closed vocabulary of codes, each with its verdict.
 
-Which answer means which word: ``zapline.evolution.client.failure_classifier``.
+``zapline.evolution.client.failure_classifier`` chooses among them. The first line of a docstring is shown to people
+where Evolution gives no text, so it is part of the behaviour.
 """
 
 import re
@@ -12,9 +13,9 @@ from zapline.domain.errors import RemoteError
 
 class FailureVerdict(Enum):
     LINE = "line"
-    """The line or the server is at fault; nothing was sent; pause, and use up no try of any message."""
+    """Caused by the line or the server; nothing was sent; the line pauses, and no message uses up an attempt."""
     RETRY = "retry"
-    """Nothing was sent; the same call may be tried again."""
+    """Nothing was sent; the same call may be repeated."""
     REJECTED = "rejected"
     """Nothing was sent, and the same call will never work."""
     UNCERTAIN = "uncertain"
@@ -24,21 +25,21 @@ class FailureVerdict(Enum):
 class EvolutionFailure(RemoteError):
     """A call to Evolution did not do what was asked.
 
-    ``status`` is the HTTP status where there was an answer. ``detail`` is safe to log and to show: it holds
+    ``status`` is the HTTP status where there was a response. ``detail`` is safe to log and to show: it holds
     no URL, no key and no full phone number. ``retry_after`` is in seconds.
     """
 
     code: ClassVar[str] = "evolution_failure"
     verdict: ClassVar[FailureVerdict] = FailureVerdict.UNCERTAIN
     transient: ClassVar[bool] = False
-    """Whether an idempotent call is worth repeating within a second or two."""
+    """Whether an idempotent call should be repeated within a second or two."""
 
     def __init__(self, detail: str = "", *, status: int | None = None, retry_after: float | None = None):
         self.status = status
         self.detail = sanitize_detail(detail)
         self.retry_after = retry_after
-        answered = f" ({status})" if status is not None else ""
-        super().__init__(f"{self.code}{answered}: {self.detail}")
+        suffix = f" ({status})" if status is not None else ""
+        super().__init__(f"{self.code}{suffix}: {self.detail}")
 
 
 class Unreachable(EvolutionFailure):
@@ -198,13 +199,13 @@ ALL_FAILURES: tuple[type[EvolutionFailure], ...] = (
     Unauthorized, InstanceExists, InvalidRequest, NumberNotOnWhatsApp, MediaGone, TooLarge, MediaUnreachable,
     NumberCheckTimedOut, ServerError, TimedOutAfterRelay, FailedInside, GatewayFailed, NoAnswer, BadAnswer,
 )  # fmt: skip
-"""Every failure there is; nothing else leaves this room."""
+"""All failures; :class:`EvolutionClient` raises nothing else."""
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
 _HOST = re.compile(r"\b(getaddrinfo \w+) \S+")
 _SECRET = re.compile(r"\b(?=\w*\d)[A-Za-z0-9_-]{24,}\b")
 _PHONE = re.compile(r"\d{4,}(\d{4})")
-_LONGEST_DETAIL = 240  # enough for every recorded sentence; a stack trace is of no use to a reader
+_LONGEST_DETAIL = 240  # enough for every recorded message, but not for a stack trace
 
 
 def sanitize_detail(text: str) -> str:

@@ -1,6 +1,6 @@
-"""Reads Evolution's answers into frozen values; any other shape is a ``BadAnswer``. No I/O.
+"""Parses Evolution's responses into frozen values; any other shape raises ``BadAnswer``. No I/O.
 
-Version 1.x differs in small ways (``hash`` is an object, instances are wrapped); both are understood.
+Version 1.x differs in small ways (``hash`` is an object, instances are wrapped); both forms are accepted.
 """
 
 import base64
@@ -37,7 +37,7 @@ class CreatedInstance:
 
 @dataclass(frozen=True, slots=True)
 class InstanceInfo:
-    """``state`` is Evolution's database column, which lags; ``connection_state`` tells the truth."""
+    """``state`` is Evolution's database column, which lags behind; ``connection_state`` is accurate."""
 
     name: str
     instance_id: str | None
@@ -50,14 +50,14 @@ class InstanceInfo:
 
 @dataclass(frozen=True, slots=True)
 class WebhookRegistration:
-    """What we ask Evolution to call. The URL and the headers may hold a secret, so neither is printed."""
+    """The webhook to set. The URL and the headers may hold a secret, so neither is printed."""
 
     url: str = field(repr=False)
     events: tuple[str, ...]
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def as_json(self) -> dict[str, Any]:
-        """Media stays out of webhooks, and one URL takes all events (contract, section 3, point 10)."""
+        """The request body: no media in webhooks, and one URL for all events (contract, section 3, point 10)."""
         return {
             "enabled": True,
             "url": self.url,
@@ -80,7 +80,7 @@ class RegisteredWebhook:
 
 @dataclass(frozen=True, slots=True)
 class MessagePage:
-    """``records`` are raw rows, newest first, for the payload parser; ``page`` counts from 1."""
+    """``records`` are raw rows, newest first, for ``stored_messages``; ``page`` counts from 1."""
 
     total: int
     pages: int
@@ -90,7 +90,7 @@ class MessagePage:
 
 @dataclass(frozen=True, slots=True)
 class SentMessage:
-    """``remote_jid`` may name the chat otherwise than it was addressed: a ninth digit less, a LID."""
+    """``remote_jid`` may differ from the address of the request: without the ninth digit, or a LID."""
 
     external_id: ExternalId
     remote_jid: str | None
@@ -110,9 +110,9 @@ class ServerInfo:
 
 
 def decode_json(body: bytes, status: int) -> Any:
-    """The JSON value of an answer. Raises ``BadAnswer`` for HTML and other text.
+    """The JSON value of a response. Raises ``BadAnswer`` for HTML and other text.
 
-    As lenient as with webhooks: half an emoji in one message must not cost a page of them, nor a send its id.
+    As lenient as for webhooks: half an emoji in one message must not cost a page of messages, nor a send its id.
     """
     try:
         return envelope.decode(body)
@@ -120,27 +120,27 @@ def decode_json(body: bytes, status: int) -> Any:
         raise BadAnswer(f"not JSON ({len(body)} bytes)", status=status) from exc
 
 
-def parse_connect(answer: Any) -> ConnectResponse:
-    """Of ``connect``, and of ``qrcode`` in the answer of ``create``."""
-    answer = _mapping(answer, "connect")
-    instance = answer.get("instance")
+def parse_connect(response: Any) -> ConnectResponse:
+    """Parse the response of ``connect``, and ``qrcode`` in the response of ``create``."""
+    response = _mapping(response, "connect")
+    instance = response.get("instance")
     state = _text(instance.get("state")) if isinstance(instance, dict) else None
-    count = answer.get("count")
+    count = response.get("count")
     return ConnectResponse(
-        code=_text(answer.get("code")),
-        pairing_code=_text(answer.get("pairingCode")),
+        code=_text(response.get("code")),
+        pairing_code=_text(response.get("pairingCode")),
         count=count if isinstance(count, int) else 0,
         state=state,
     )
 
 
-def parse_created_instance(answer: Any) -> CreatedInstance:
-    answer = _mapping(answer, "create")
-    instance = _mapping(answer.get("instance"), "create: instance")
-    token = answer.get("hash")
+def parse_created_instance(response: Any) -> CreatedInstance:
+    response = _mapping(response, "create")
+    instance = _mapping(response.get("instance"), "create: instance")
+    token = response.get("hash")
     if isinstance(token, dict):
         token = token.get("apikey")
-    qr = answer.get("qrcode")
+    qr = response.get("qrcode")
     return CreatedInstance(
         name=_required(instance.get("instanceName"), "create: instanceName"),
         instance_id=_text(instance.get("instanceId")),
@@ -150,18 +150,18 @@ def parse_created_instance(answer: Any) -> CreatedInstance:
     )
 
 
-def parse_connection_state(answer: Any) -> str:
-    answer = _mapping(answer, "connectionState")
-    instance = answer.get("instance")
-    return _required((instance if isinstance(instance, dict) else answer).get("state"), "connectionState: state")
+def parse_connection_state(response: Any) -> str:
+    response = _mapping(response, "connectionState")
+    instance = response.get("instance")
+    return _required((instance if isinstance(instance, dict) else response).get("state"), "connectionState: state")
 
 
-def parse_instances(answer: Any) -> list[InstanceInfo]:
-    rows = answer if isinstance(answer, list) else [answer]
-    return [_read_instance(row) for row in rows]
+def parse_instances(response: Any) -> list[InstanceInfo]:
+    rows = response if isinstance(response, list) else [response]
+    return [_parse_instance(row) for row in rows]
 
 
-def _read_instance(row: Any) -> InstanceInfo:
+def _parse_instance(row: Any) -> InstanceInfo:
     row = _mapping(row, "fetchInstances")
     wrapped = row.get("instance")
     if isinstance(wrapped, dict):
@@ -178,11 +178,11 @@ def _read_instance(row: Any) -> InstanceInfo:
     )
 
 
-def parse_registered_webhook(answer: Any) -> RegisteredWebhook | None:
-    """``null`` where none was ever set; 1.x wraps the row in ``webhook``."""
-    if answer is None:
+def parse_registered_webhook(response: Any) -> RegisteredWebhook | None:
+    """Parse a webhook: ``null`` where none was ever set; 1.x wraps the row in ``webhook``."""
+    if response is None:
         return None
-    row = _mapping(answer, "webhook")
+    row = _mapping(response, "webhook")
     if isinstance(row.get("webhook"), dict):
         row = row["webhook"]
     headers, events = row.get("headers"), row.get("events")
@@ -196,8 +196,8 @@ def parse_registered_webhook(answer: Any) -> RegisteredWebhook | None:
     )
 
 
-def parse_message_page(answer: Any) -> MessagePage:
-    page = _mapping(_mapping(answer, "findMessages").get("messages"), "findMessages: messages")
+def parse_message_page(response: Any) -> MessagePage:
+    page = _mapping(_mapping(response, "findMessages").get("messages"), "findMessages: messages")
     records = page.get("records")
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
         raise BadAnswer("findMessages: records")
@@ -209,33 +209,33 @@ def parse_message_page(answer: Any) -> MessagePage:
     )
 
 
-def parse_sent_message(answer: Any) -> SentMessage:
-    """Of every send. Evolution took the message, so a key that cannot be read leaves it uncertain."""
-    key = _mapping(_mapping(answer, "send").get("key"), "send: key")
+def parse_sent_message(response: Any) -> SentMessage:
+    """Parse the response of a send. Evolution accepted the message, so an invalid key leaves it uncertain."""
+    key = _mapping(_mapping(response, "send").get("key"), "send: key")
     identity = external_id(key.get("id"))
     if isinstance(identity, Unusable):
         raise BadAnswer(f"send: {identity.reason}")
     return SentMessage(identity, _text(key.get("remoteJid")))
 
 
-def parse_media(answer: Any) -> MediaContent:
-    """Of ``getBase64FromMediaMessage``; decodes the file, which takes long for a large one."""
-    answer = _mapping(answer, "media")
+def parse_media(response: Any) -> MediaContent:
+    """Parse the response of ``getBase64FromMediaMessage``; decodes the file, which takes long for a large one."""
+    response = _mapping(response, "media")
     try:
-        data = base64.b64decode(_required(answer.get("base64"), "media: base64"), validate=True)
+        data = base64.b64decode(_required(response.get("base64"), "media: base64"), validate=True)
     except ValueError:
         raise BadAnswer("media: not base64") from None
-    return MediaContent(short_text(answer.get("mimetype"), 200), short_text(answer.get("fileName"), 500), data)
+    return MediaContent(short_text(response.get("mimetype"), 200), short_text(response.get("fileName"), 500), data)
 
 
-def parse_server_info(answer: Any) -> ServerInfo:
-    answer = _mapping(answer, "root")
-    return ServerInfo(version=_text(answer.get("version")), client_name=_text(answer.get("clientName")))
+def parse_server_info(response: Any) -> ServerInfo:
+    response = _mapping(response, "root")
+    return ServerInfo(version=_text(response.get("version")), client_name=_text(response.get("clientName")))
 
 
-def _mapping(value: Any, where: str) -> dict[str, Any]:
+def _mapping(value: Any, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise BadAnswer(f"{where}: not an object")
+        raise BadAnswer(f"{name}: not an object")
     return value
 
 
@@ -243,14 +243,14 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _required(value: Any, where: str) -> str:
+def _required(value: Any, name: str) -> str:
     text = _text(value)
     if text is None:
-        raise BadAnswer(f"{where}: missing")
+        raise BadAnswer(f"{name}: missing")
     return text
 
 
-def _count(value: Any, where: str) -> int:
+def _count(value: Any, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise BadAnswer(f"{where}: not a number")
+        raise BadAnswer(f"{name}: not a number")
     return value

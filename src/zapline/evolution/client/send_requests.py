@@ -1,7 +1,7 @@
-"""Decides what a request to send looks like: the route and the body of each content, in both dialects. No I/O.
+"""Builds send requests: the route and the JSON body of each content, in both dialects of Evolution. No I/O.
 
 Version 2 takes the content flat; version 1 wraps it and puts the rest under ``options``. Each refuses the other's
-shape with a 400 that names the property it misses, before anything is sent (contract, section 1).
+form with a 400 that names the missing property, before anything is sent (contract, section 1).
 """
 
 import base64
@@ -39,32 +39,19 @@ class Dialect(Enum):
 
 @dataclass(frozen=True, slots=True)
 class SendRequest:
-    """``route``: last word of the path. ``wrapper``: what version 1 calls the content. ``options``: beside it."""
+    """``route``: the action in the path. ``wrapper``: version 1's key of the content. ``options``: fields beside it."""
 
     route: str
     wrapper: str
     fields: dict[str, Any] = field(repr=False)
     options: dict[str, Any] = field(default_factory=dict, repr=False)
     items: bool = False
-    """The wrapper holds the one list among the fields, not the fields."""
+    """Whether the wrapper holds the only field's list instead of the fields."""
 
 
-_MEDIATYPES = {
-    MessageKind.IMAGE: "image",
-    MessageKind.VIDEO: "video",
-    MessageKind.AUDIO: "audio",
-    MessageKind.DOCUMENT: "document",
-}
-
-_FALLBACK_NAMES = {
-    MessageKind.IMAGE: "image",
-    MessageKind.VIDEO: "video.mp4",
-    MessageKind.AUDIO: "audio",
-    MessageKind.DOCUMENT: "file",
-}
-"""For bytes without a name: Evolution refuses a document without one, and 2.3 reads the type off its ending."""
-
-_ENDINGS = {
+_MEDIATYPES = frozenset({MessageKind.IMAGE, MessageKind.VIDEO, MessageKind.AUDIO, MessageKind.DOCUMENT})
+"""The kinds of file whose value is Evolution's ``mediatype``."""
+_SUFFIXES = {
     "image/jpeg": ".jpg",
     "image/png": ".png",
     "image/webp": ".webp",
@@ -83,10 +70,10 @@ def build_send_request(
 ) -> tuple[str, bytes]:
     """(route, JSON body) of a message to ``address``: digits, or a JID.
 
-    ``media`` are the bytes of an uploaded file; base64 and JSON of a large one take long: call it in a thread.
-    Raises ``InvalidRequest`` where the content fits no request.
+    ``media`` are the bytes of an uploaded file; encoding a large one takes long, so call it in a thread.
+    Raises ``InvalidRequest`` where Evolution has no request for the content.
     """
-    send = _send_of(outgoing, media)
+    send = _request_for(outgoing, media)
     options = dict(send.options)
     if outgoing.quoted is not None and send.route != "sendReaction":
         options["quoted"] = _quoted(outgoing.quoted)
@@ -103,12 +90,12 @@ def build_send_request(
         raise InvalidRequest("the text holds half of a character") from None
 
 
-def _send_of(outgoing: OutgoingMessage, media: bytes | None) -> SendRequest:
+def _request_for(outgoing: OutgoingMessage, media: bytes | None) -> SendRequest:
     match outgoing.content:
         case Text(text=text, link_preview=link_preview):
             return SendRequest("sendText", "textMessage", {"text": text}, {"linkPreview": link_preview})
         case File() as file:
-            return _file(file, media)
+            return _file_request(file, media)
         case Location(latitude=latitude, longitude=longitude, name=name, address=address):
             # Both texts are required, and 2.3 takes empty ones.
             place = {"latitude": latitude, "longitude": longitude, "name": name, "address": address}
@@ -123,8 +110,8 @@ def _send_of(outgoing: OutgoingMessage, media: bytes | None) -> SendRequest:
             return SendRequest("sendPoll", "pollMessage", poll)
 
 
-def _file(file: File, media: bytes | None) -> SendRequest:
-    """``sendMedia``, or for a voice note the route that turns any audio into one."""
+def _file_request(file: File, media: bytes | None) -> SendRequest:
+    """``sendMedia``, or for a voice note the route that converts any audio into one."""
     if media is not None:
         source = base64.b64encode(media).decode("ascii")
     elif file.url is not None:
@@ -133,10 +120,9 @@ def _file(file: File, media: bytes | None) -> SendRequest:
         raise InvalidRequest("a file without a URL and without bytes")
     if file.kind is MessageKind.VOICE:
         return SendRequest("sendWhatsAppAudio", "audioMessage", {"audio": source}, {"encoding": True})
-    mediatype = _MEDIATYPES.get(file.kind)
-    if mediatype is None:
+    if file.kind not in _MEDIATYPES:
         raise InvalidRequest(f"{file.kind.value} is not a kind of file")
-    fields: dict[str, Any] = {"mediatype": mediatype, "media": source}
+    fields: dict[str, Any] = {"mediatype": file.kind.value, "media": source}
     if file.mimetype is not None:
         fields["mimetype"] = file.mimetype
     name = file.file_name or (_fallback_name(file) if media is not None else None)
@@ -148,26 +134,26 @@ def _file(file: File, media: bytes | None) -> SendRequest:
 
 
 def _fallback_name(file: File) -> str:
-    ending = _ENDINGS.get((file.mimetype or "").partition(";")[0].strip().lower(), "")
-    return _FALLBACK_NAMES[file.kind].partition(".")[0] + (ending or ".mp4" * (file.kind is MessageKind.VIDEO))
+    """For bytes without a name: Evolution refuses a document without one, and 2.3 derives the type from its suffix."""
+    stem = "file" if file.kind is MessageKind.DOCUMENT else file.kind.value
+    suffix = _SUFFIXES.get((file.mimetype or "").partition(";")[0].strip().lower(), "")
+    return stem + (suffix or ".mp4" * (file.kind is MessageKind.VIDEO))
 
 
 def _card(card: SharedContact) -> dict[str, str]:
-    """``wuid`` are the digits that WhatsApp knows the phone by; without them the card has no button to write."""
+    """``wuid`` are WhatsApp's digits of the phone; without them the card has no button to start a chat."""
     contact = {"fullName": card.name, "wuid": card.phone.removeprefix("+"), "phoneNumber": card.phone}
-    more = {"organization": card.organization, "email": card.email, "url": card.url}
-    return contact | {name: value for name, value in more.items() if value}
+    optional = {"organization": card.organization, "email": card.email, "url": card.url}
+    return contact | {name: value for name, value in optional.items() if value}
 
 
 def _quoted(quoted: QuotedMessage) -> dict[str, Any]:
-    """Evolution shows this text as the quoted message; without one it looks in its store, and version 1 refuses
-    what it does not find there.
-    """
+    """Evolution shows this text as the quoted message; without it, version 1 refuses a message that is not stored."""
     key = {"id": quoted.external_id, "remoteJid": quoted.remote_jid, "fromMe": quoted.from_me}
     return {"key": key, "message": {"conversation": quoted.text}}
 
 
-# -- which dialect -------------------------------------------------------------------------------------------
+# -- dialects -----------------------------------------------------------------------------------------------
 
 _MISSING = re.compile(r'instance requires property "(\w+)"')
 _WRAPPERS = frozenset({
@@ -175,11 +161,11 @@ _WRAPPERS = frozenset({
     "pollMessage",
 })  # fmt: skip
 _NO_AUDIO = "Owned media must be"
-"""Version 2 requires no ``audio`` in its schema: a wrapped one is missed by the controller."""
+"""Version 2's schema does not require ``audio``; its controller refuses a wrapped one with this text."""
 
 
 def expects_other_dialect(refusal: str, dialect: Dialect) -> bool:
-    """Whether the words of a 400 say that the server takes the other dialect. Nothing was sent then."""
+    """Whether the text of a 400 shows that the server takes the other dialect; then nothing was sent."""
     missing = frozenset(_MISSING.findall(refusal)) - {"number"}
     if dialect is Dialect.FLAT:
         return bool(missing & _WRAPPERS)

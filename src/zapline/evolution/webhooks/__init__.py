@@ -1,1 +1,3 @@
-"""Parsing of Evolution's webhook bodies into inbound events; pure. ``evolution.client`` and packages above import it."""
+"""Parses Evolution's webhook bodies into inbound events; pure.
+
+``evolution.client`` and the packages above ``evolution`` may import it."""

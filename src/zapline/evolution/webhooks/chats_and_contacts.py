@@ -1,4 +1,4 @@
-"""Parses who takes part: the chat and sender of a message, contacts events, participants of groups."""
+"""Parses the chat and sender of a message, contacts.* events, and participants of groups."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ SKIPPED_CHATS = {
     AddressKind.NEWSLETTER: "newsletter",
     AddressKind.BROADCAST: "broadcast",
 }
-"""Chats that are no conversation (contract, section 3, point 14) -> the reason that is counted."""
+"""Chats that are not conversations (contract, section 3, point 14) -> the reason under which they are ignored."""
 
 
 def chat_kind(value: Any) -> AddressKind | None:
@@ -21,10 +21,10 @@ def chat_kind(value: Any) -> AddressKind | None:
 
 
 def chat_address(key: JsonObject, own: str | None) -> Address | None:
-    """The chat that a key names, with every alias that its version gives.
+    """The chat of a message key, with every alias that its version of Evolution adds.
 
-    For our own messages (``own`` given) ``senderPn`` and ``senderLid`` are those of the sender, us, and
-    2.3.0 even puts our number in the place of the contact: no alias may tie our number to the contact.
+    For our own messages (``own`` is the line's JID) ``senderPn`` and ``senderLid`` are ours, and 2.3.0 even puts our
+    number in the contact's place: no alias may join our number to the contact.
     """
     first = jid(key.get("remoteJid"))
     if first is not None and first.endswith("@g.us"):
@@ -36,7 +36,7 @@ def chat_address(key: JsonObject, own: str | None) -> Address | None:
     mine = resolve_address(own)
     if mine is None or mine.phone is None:
         return resolve_address(first, alias, previous)
-    if (lone := resolve_address(first)) is not None and lone.phone == mine.phone:
+    if (named := resolve_address(first)) is not None and named.phone == mine.phone:
         if previous is not None and previous != sender_lid:
             return resolve_address(previous)
         return resolve_address(first, alias)
@@ -49,7 +49,7 @@ def chat_address(key: JsonObject, own: str | None) -> Address | None:
 
 
 def sender_address(key: JsonObject, data: JsonObject) -> Address | None:
-    """Who wrote in a group, or ``None`` when no version's field says it."""
+    """The author of a group message, or ``None`` when no field of any version names one."""
     sender = resolve_address(
         jid(key.get("participant")) or jid(data.get("participant")),
         jid(key.get("participantAlt")),
@@ -61,24 +61,24 @@ def sender_address(key: JsonObject, data: JsonObject) -> Address | None:
     return sender if sender is not None and sender.kind is AddressKind.PERSON else None
 
 
-def push_name(value: Any, whose: Address) -> str | None:
-    """A name; not the digits of the JID, which Evolution puts where it knows no name."""
+def push_name(value: Any, address: Address) -> str | None:
+    """A person's name; None for the digits of the JID, which Evolution puts where it knows no name."""
     name = short_text(value, LONGEST_NAME)
     if name is None or not name.strip():
         return None
-    if any(each.partition("@")[0] == name for each in whose.jids):
+    if any(raw.partition("@")[0] == name for raw in address.jids):
         return None
     return name
 
 
 def parse_contacts(data: Any) -> list[InboundEvent]:
-    """An array when WhatsApp synchronises, an object after a message (contract, section 2)."""
+    """Parse contacts.*: an array when WhatsApp synchronises, an object after a message (contract, section 2)."""
     if isinstance(data, dict):
         data = [data]
     if not isinstance(data, list):
         return [Unusable("no_data")]
-    seen = [fact for each in data if isinstance(each, dict) for fact in _contact(each)]
-    return seen or [Ignored("contact_without_name")]
+    contacts = [fact for element in data if isinstance(element, dict) for fact in _contact(element)]
+    return contacts or [Ignored("contact_without_name")]
 
 
 def _contact(data: JsonObject) -> list[InboundEvent]:
@@ -90,29 +90,22 @@ def _contact(data: JsonObject) -> list[InboundEvent]:
     )
     if address is None or address.kind not in (AddressKind.PERSON, AddressKind.GROUP):
         return []
-    name = (
-        push_name(data.get("pushName"), address)
-        or push_name(data.get("name"), address)
-        or push_name(data.get("notify"), address)
-        or push_name(data.get("verifiedName"), address)
-    )
+    names = (push_name(data.get(field), address) for field in ("pushName", "name", "notify", "verifiedName"))
+    name = next((name for name in names if name is not None), None)
     if name is None and (address.phone is None or address.lid is None):
         return []
     return [ContactSeen(address, name)]
 
 
 def parse_participants(data: JsonObject) -> list[InboundEvent]:
-    """Who joined or left a group is not kept; that a LID and a phone are one person is."""
-    seen: dict[InboundEvent, None] = {}
+    """Parse group-participants.update: of a participant only the pair of LID and phone is kept, not the membership."""
+    contacts: dict[InboundEvent, None] = {}
     for source in (data.get("participantsData"), data.get("participants")):
-        for each in source if isinstance(source, list) else []:
-            if not isinstance(each, dict):
+        for element in source if isinstance(source, list) else []:
+            if not isinstance(element, dict):
                 continue
-            address = resolve_address(
-                jid(each.get("jid")) or jid(each.get("id")),
-                jid(each.get("phoneNumber")),
-                jid(each.get("lid")),
-            )
+            first = jid(element.get("jid")) or jid(element.get("id"))
+            address = resolve_address(first, jid(element.get("phoneNumber")), jid(element.get("lid")))
             if address is not None and address.phone is not None and address.lid is not None:
-                seen[ContactSeen(address, push_name(each.get("name"), address))] = None
-    return list(seen) or [Ignored("group_participants")]
+                contacts[ContactSeen(address, push_name(element.get("name"), address))] = None
+    return list(contacts) or [Ignored("group_participants")]

@@ -1,4 +1,4 @@
-"""Decides what the events about the line itself mean: codes to scan, open, closed, logged out, removed."""
+"""Parses qrcode.updated, connection.update and status.instance into connection events."""
 
 import json
 from typing import Any
@@ -14,13 +14,13 @@ _LONGEST_DISCONNECTION = 65_536
 
 
 def parse_qr_code(data: JsonObject) -> InboundEvent:
-    """qrcode.updated: a code (it lives 45 s), or the word that there will be no more."""
+    """Parse qrcode.updated: a code (it lives 45 s), or the report that there will be no more."""
     offered = obj(data.get("qrcode")) or data
     code = short_text(offered.get("code"), _LONGEST_CODE)
     if code is not None:
         return QrOffered(code, short_text(offered.get("pairingCode"), 40), int32(offered.get("count")))
-    said = data.get("message")
-    if int32(data.get("statusCode")) == 500 or (isinstance(said, str) and "limit" in said.lower()):
+    message = data.get("message")
+    if int32(data.get("statusCode")) == 500 or (isinstance(message, str) and "limit" in message.lower()):
         return QrLimitReached()
     if offered.get("count") is not None:
         return Ignored("qr_not_ready")
@@ -28,7 +28,7 @@ def parse_qr_code(data: JsonObject) -> InboundEvent:
 
 
 def parse_connection_update(data: JsonObject) -> InboundEvent:
-    """connection.update; ``refused`` is only sent when the limit of codes is reached."""
+    """Parse connection.update; its state ``refused`` is only sent when the limit of codes is reached."""
     state = data.get("state")
     if state == "connecting":
         return ConnectingSeen()
@@ -43,22 +43,22 @@ def parse_connection_update(data: JsonObject) -> InboundEvent:
 
 
 def parse_instance_status(data: JsonObject) -> InboundEvent:
-    """status.instance: comes before the close that it explains (contract, section 2)."""
+    """Parse status.instance, which comes before the close that it explains (contract, section 2)."""
     if data.get("status") != "closed":
         return Ignored("instance_status")
-    return Closed(int32(data.get("disconnectionReasonCode")), _why(data.get("disconnectionObject")))
+    return Closed(int32(data.get("disconnectionReasonCode")), _disconnection_detail(data.get("disconnectionObject")))
 
 
-def _why(told: Any) -> str | None:
-    """The shortest telling words of ``disconnectionObject``, a JSON string: ``conflict: replaced``."""
-    if isinstance(told, str):
-        if len(told) > _LONGEST_DISCONNECTION:
+def _disconnection_detail(value: Any) -> str | None:
+    """The shortest explanation in ``disconnectionObject``, a JSON string: ``conflict: replaced``."""
+    if isinstance(value, str):
+        if len(value) > _LONGEST_DISCONNECTION:
             return None
         try:
-            told = json.loads(told)
+            value = json.loads(value)
         except (ValueError, RecursionError):
             return None
-    error = obj(obj(told).get("error")) or obj(told)
+    error = obj(obj(value).get("error")) or obj(value)
     node = obj(error.get("data"))
     tag = short_text(node.get("tag"), 60)
     kind = short_text(obj(node.get("attrs")).get("type"), 60)

@@ -19,13 +19,14 @@ from zapline.evolution.webhooks.json_fields import (
     obj,
     objects,
     short_text,
+    short_texts,
     text,
     whole_number,
     without_none,
 )
 
 _LONGEST_VCARD = 16_384
-"""A card with a photo is longer, and the photo is not wanted."""
+"""A longer card holds a photo, and is dropped."""
 _WAID = re.compile(r"waid=(\d{7,15})")
 
 
@@ -40,51 +41,47 @@ class MessageContent:
 
 
 def extended_text(value: JsonObject) -> MessageContent:
-    said = text(value.get("text"))
-    if said is None:
+    body = text(value.get("text"))
+    if body is None:
         return MessageContent(MessageKind.UNKNOWN)
     url = short_text(value.get("canonicalUrl")) or short_text(value.get("matchedText"))
     if url is None:
-        return MessageContent(MessageKind.TEXT, said)
-    link = without_none(url=url, title=short_text(value.get("title")), description=short_text(value.get("description")))
-    return MessageContent(MessageKind.TEXT, said, {"link": link})
+        return MessageContent(MessageKind.TEXT, body)
+    link = {"url": url} | short_texts(value, title="title", description="description")
+    return MessageContent(MessageKind.TEXT, body, {"link": link})
 
 
-def _place(value: JsonObject) -> dict[str, object]:
-    return without_none(
-        latitude=finite_number(value.get("degreesLatitude"), 90),
-        longitude=finite_number(value.get("degreesLongitude"), 180),
-        name=short_text(value.get("name")),
-        address=short_text(value.get("address")),
-        url=short_text(value.get("url")),
-    )
+def _coordinates(value: JsonObject) -> dict[str, object]:
+    latitude = finite_number(value.get("degreesLatitude"), 90)
+    longitude = finite_number(value.get("degreesLongitude"), 180)
+    names = short_texts(value, name="name", address="address", url="url")
+    return without_none(latitude=latitude, longitude=longitude) | names
 
 
 def location(value: JsonObject) -> MessageContent:
-    return MessageContent(MessageKind.LOCATION, short_text(value.get("comment")), _place(value))
+    return MessageContent(MessageKind.LOCATION, short_text(value.get("comment")), _coordinates(value))
 
 
 def live_location(value: JsonObject) -> MessageContent:
-    detail = _place(value) | without_none(
+    detail = _coordinates(value) | without_none(
         accuracy=int32(value.get("accuracyInMeters")), sequence=whole_number(value.get("sequenceNumber"))
     )
     return MessageContent(MessageKind.LIVE_LOCATION, short_text(value.get("caption"), LONGEST_TEXT), detail)
 
 
-def _card(value: JsonObject) -> dict[str, object]:
+def _contact_card(value: JsonObject) -> dict[str, object]:
     vcard = short_text(value.get("vcard"), _LONGEST_VCARD)
     phones = ["+" + digits for digits in _WAID.findall(vcard)[:20]] if vcard is not None else []
     return without_none(name=short_text(value.get("displayName"), LONGEST_NAME), vcard=vcard, phones=phones or None)
 
 
 def contact(value: JsonObject) -> MessageContent:
-    return MessageContent(
-        MessageKind.CONTACT, short_text(value.get("displayName"), LONGEST_NAME), {"contacts": [_card(value)]}
-    )
+    name = short_text(value.get("displayName"), LONGEST_NAME)
+    return MessageContent(MessageKind.CONTACT, name, {"contacts": [_contact_card(value)]})
 
 
 def contacts(value: JsonObject) -> MessageContent:
-    detail = {"contacts": [_card(each) for each in objects(value.get("contacts"))]}
+    detail = {"contacts": [_contact_card(card) for card in objects(value.get("contacts"))]}
     return MessageContent(MessageKind.CONTACTS, short_text(value.get("displayName"), LONGEST_NAME), detail)
 
 
@@ -94,19 +91,18 @@ def poll(value: JsonObject) -> MessageContent:
     return MessageContent(MessageKind.POLL, short_text(value.get("name")), detail)
 
 
-# -- what somebody chose ---------------------------------------------------------------------------------
+# -- replies to buttons and lists ---------------------------------------------------------------------------------
 
 
 def button_reply(value: JsonObject) -> MessageContent:
     chosen = short_text(value.get("selectedButtonId"))
-    return MessageContent(
-        MessageKind.BUTTON_REPLY, short_text(value.get("selectedDisplayText")) or chosen, without_none(id=chosen)
-    )
+    label = short_text(value.get("selectedDisplayText"))
+    return MessageContent(MessageKind.BUTTON_REPLY, label or chosen, without_none(id=chosen))
 
 
 def list_reply(value: JsonObject) -> MessageContent:
     row = short_text(obj(value.get("singleSelectReply")).get("selectedRowId"))
-    detail = without_none(id=row, description=short_text(value.get("description")))
+    detail = without_none(id=row) | short_texts(value, description="description")
     return MessageContent(MessageKind.LIST_REPLY, short_text(value.get("title")) or row, detail)
 
 
@@ -119,58 +115,44 @@ def template_reply(value: JsonObject) -> MessageContent:
 def interactive_reply(value: JsonObject) -> MessageContent:
     flow = obj(value.get("nativeFlowResponseMessage"))
     detail = without_none(name=short_text(flow.get("name")), params=short_text(flow.get("paramsJson"), LONGEST_TEXT))
-    return MessageContent(
-        MessageKind.INTERACTIVE_REPLY, short_text(obj(value.get("body")).get("text"), LONGEST_TEXT), detail
-    )
+    body = short_text(obj(value.get("body")).get("text"), LONGEST_TEXT)
+    return MessageContent(MessageKind.INTERACTIVE_REPLY, body, detail)
 
 
-# -- what somebody is offered ----------------------------------------------------------------------------
+# -- buttons, lists, templates ----------------------------------------------------------------------------
 
 
 def _button(value: JsonObject) -> dict[str, object]:
-    """A button of any family: buttons, hydrated template, native flow."""
+    """A button of any family: plain, hydrated template, native flow."""
     for family in ("quickReplyButton", "urlButton", "callButton"):
         if family in value:
             value = obj(value[family])
             break
     label = short_text(obj(value.get("buttonText")).get("displayText")) or short_text(value.get("displayText"))
-    return without_none(
-        id=short_text(value.get("buttonId")) or short_text(value.get("id")),
-        text=label or short_text(value.get("name")),
-        url=short_text(value.get("url")),
-        params=short_text(value.get("buttonParamsJson")),
-    )
+    identity = short_text(value.get("buttonId")) or short_text(value.get("id"))
+    texts = without_none(id=identity, text=label or short_text(value.get("name")))
+    return texts | short_texts(value, url="url", params="buttonParamsJson")
 
 
 def _buttons(value: Any) -> list[dict[str, object]] | None:
-    return [_button(each) for each in objects(value)] or None
+    return [_button(button) for button in objects(value)] or None
 
 
 def buttons(value: JsonObject) -> MessageContent:
-    detail = without_none(buttons=_buttons(value.get("buttons")), footer=short_text(value.get("footerText")))
-    said = short_text(value.get("contentText"), LONGEST_TEXT) or short_text(value.get("text"))
-    return MessageContent(MessageKind.BUTTONS, said, detail)
+    detail = without_none(buttons=_buttons(value.get("buttons"))) | short_texts(value, footer="footerText")
+    body = short_text(value.get("contentText"), LONGEST_TEXT) or short_text(value.get("text"))
+    return MessageContent(MessageKind.BUTTONS, body, detail)
 
 
 def list_menu(value: JsonObject) -> MessageContent:
     rows = [
-        without_none(
-            id=short_text(row.get("rowId")),
-            title=short_text(row.get("title")),
-            description=short_text(row.get("description")),
-        )
+        short_texts(row, id="rowId", title="title", description="description")
         for section in objects(value.get("sections"))
         for row in objects(section.get("rows"))
     ]
-    detail = without_none(
-        title=short_text(value.get("title")),
-        button=short_text(value.get("buttonText")),
-        footer=short_text(value.get("footerText")),
-        rows=rows[:100] or None,
-    )
-    return MessageContent(
-        MessageKind.LIST, short_text(value.get("description"), LONGEST_TEXT) or short_text(value.get("title")), detail
-    )
+    detail = short_texts(value, title="title", button="buttonText", footer="footerText")
+    description = short_text(value.get("description"), LONGEST_TEXT) or short_text(value.get("title"))
+    return MessageContent(MessageKind.LIST, description, detail | without_none(rows=rows[:100] or None))
 
 
 def template(value: JsonObject) -> MessageContent:
@@ -178,29 +160,20 @@ def template(value: JsonObject) -> MessageContent:
     if not filled and isinstance(value.get("interactiveMessageTemplate"), dict):
         inner = interactive(value["interactiveMessageTemplate"])
         return MessageContent(MessageKind.TEMPLATE, inner.text, inner.detail)
-    detail = without_none(
-        id=short_text(value.get("templateId")) or short_text(filled.get("templateId")),
-        title=short_text(filled.get("hydratedTitleText")),
-        footer=short_text(filled.get("hydratedFooterText")),
-        buttons=_buttons(filled.get("hydratedButtons")),
-    )
+    identity = short_text(value.get("templateId")) or short_text(filled.get("templateId"))
+    texts = short_texts(filled, title="hydratedTitleText", footer="hydratedFooterText")
+    detail = texts | without_none(id=identity, buttons=_buttons(filled.get("hydratedButtons")))
     return MessageContent(MessageKind.TEMPLATE, short_text(filled.get("hydratedContentText"), LONGEST_TEXT), detail)
 
 
 def structured(value: JsonObject) -> MessageContent:
     inner = template(obj(obj(value.get("hydratedHsm")).get("templateMessage")) or obj(value.get("hydratedHsm")))
-    return MessageContent(
-        MessageKind.TEMPLATE, inner.text, {**inner.detail, **without_none(name=short_text(value.get("elementName")))}
-    )
+    return MessageContent(MessageKind.TEMPLATE, inner.text, {**inner.detail, **short_texts(value, name="elementName")})
 
 
 def interactive(value: JsonObject) -> MessageContent:
-    header = obj(value.get("header"))
-    detail = without_none(
-        title=short_text(header.get("title")),
-        footer=short_text(obj(value.get("footer")).get("text")),
-        buttons=_buttons(obj(value.get("nativeFlowMessage")).get("buttons")),
-    )
+    texts = short_texts(obj(value.get("header")), title="title") | short_texts(obj(value.get("footer")), footer="text")
+    detail = texts | without_none(buttons=_buttons(obj(value.get("nativeFlowMessage")).get("buttons")))
     return MessageContent(MessageKind.INTERACTIVE, short_text(obj(value.get("body")).get("text"), LONGEST_TEXT), detail)
 
 
@@ -213,40 +186,32 @@ def album(value: JsonObject) -> MessageContent:
 
 
 def order(value: JsonObject) -> MessageContent:
-    detail = without_none(
-        id=short_text(value.get("orderId")),
-        title=short_text(value.get("orderTitle")),
+    detail = short_texts(value, id="orderId", title="orderTitle") | without_none(
         items=int32(value.get("itemCount")),
         total_thousandths=whole_number(value.get("totalAmount1000")),
         currency=short_text(value.get("totalCurrencyCode"), 10),
     )
-    return MessageContent(
-        MessageKind.ORDER, short_text(value.get("message")) or short_text(value.get("orderTitle")), detail
-    )
+    message = short_text(value.get("message")) or short_text(value.get("orderTitle"))
+    return MessageContent(MessageKind.ORDER, message, detail)
 
 
 def product(value: JsonObject) -> MessageContent:
     goods = obj(value.get("product"))
-    detail = without_none(
-        id=short_text(goods.get("productId")),
-        title=short_text(goods.get("title")),
-        description=short_text(goods.get("description")),
+    texts = short_texts(goods, title="title", description="description", url="url")
+    detail = texts | short_texts(goods, id="productId", retailer_id="retailerId")
+    detail |= without_none(
         price_thousandths=whole_number(goods.get("priceAmount1000")),
         currency=short_text(goods.get("currencyCode"), 10),
-        url=short_text(goods.get("url")),
-        retailer_id=short_text(goods.get("retailerId")),
     )
     return MessageContent(MessageKind.PRODUCT, short_text(value.get("body")) or short_text(goods.get("title")), detail)
 
 
 def event(value: JsonObject) -> MessageContent:
-    detail = without_none(
-        description=short_text(value.get("description")),
+    detail = short_texts(value, description="description", link="joinLink") | without_none(
         starts_at=epoch_seconds(value.get("startTime")),
         ends_at=epoch_seconds(value.get("endTime")),
         cancelled=True if value.get("isCanceled") is True else None,
-        location=_place(obj(value.get("location"))) or None,
-        link=short_text(value.get("joinLink")),
+        location=_coordinates(obj(value.get("location"))) or None,
     )
     return MessageContent(MessageKind.EVENT, short_text(value.get("name")), detail)
 
@@ -262,16 +227,17 @@ def group_invite(value: JsonObject) -> MessageContent:
 
 
 def payment(step: str) -> Callable[[JsonObject], MessageContent]:
-    """The reader for one step of a payment; ``step`` goes into the detail."""
+    """The reader for one step of a payment; ``step`` becomes part of the detail."""
 
     def read(value: JsonObject) -> MessageContent:
         remark = obj(value.get("noteMessage"))
-        said = short_text(remark.get("conversation")) or short_text(obj(remark.get("extendedTextMessage")).get("text"))
+        extended = obj(remark.get("extendedTextMessage"))
+        remark_text = short_text(remark.get("conversation")) or short_text(extended.get("text"))
         detail = {"step": step} | without_none(
             amount_thousandths=whole_number(value.get("amount1000")),
             currency=short_text(value.get("currencyCodeIso4217"), 10),
         )
-        return MessageContent(MessageKind.PAYMENT, said or short_text(value.get("note")), detail)
+        return MessageContent(MessageKind.PAYMENT, remark_text or short_text(value.get("note")), detail)
 
     return read
 
@@ -288,5 +254,5 @@ def call_log(value: JsonObject) -> MessageContent:
 
 
 def placeholder(value: JsonObject) -> MessageContent:
-    """The linked device has not got the content; it comes later under the same id, or never."""
+    """The linked device has not received the content; it comes later under the same id, or never."""
     return MessageContent(MessageKind.PLACEHOLDER)

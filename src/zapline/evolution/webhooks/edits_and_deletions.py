@@ -1,4 +1,4 @@
-"""Parses edits and deletions: events of their own, protocol messages, and edits inside a status update."""
+"""Parses edits and deletions: their own events, protocol messages, and edits inside messages.update."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ _NOTICES = {
 
 
 def parse_deletions(data: JsonObject) -> list[InboundEvent]:
-    """One object of messages.delete: by contact a bare key, by API a row whose ``id`` is the database's."""
+    """Parse messages.delete: a bare key if the contact deleted, Evolution's row with its own ``id`` if the API did."""
     keys = data.get("keys")
     if isinstance(keys, list) and keys:
         return [_deletion(obj(key)) for key in keys]
@@ -39,7 +39,7 @@ def _deletion(data: JsonObject) -> InboundEvent:
 
 
 def parse_edit(data: JsonObject) -> list[InboundEvent]:
-    """messages.edited and send.message.update: a protocol message, bare or still inside its message."""
+    """Parse messages.edited and send.message.update: a protocol message, bare or inside its message."""
     if "type" not in data and "editedMessage" not in data and isinstance(data.get("message"), dict):
         unwrapped = unwrap(data["message"])
         if unwrapped.name == "protocolMessage":
@@ -47,8 +47,8 @@ def parse_edit(data: JsonObject) -> list[InboundEvent]:
     return [parse_protocol_message(data, None)]
 
 
-def parse_protocol_message(value: JsonObject, at: Any) -> InboundEvent:
-    """A protocol message; ``at`` is when it was sent, for one that does not say when it was written."""
+def parse_protocol_message(value: JsonObject, sent_at: Any) -> InboundEvent:
+    """Parse a protocol message: an edit or deletion, else ignored. ``sent_at`` stands for a missing edit time."""
     kind = value.get("type")
     if type(kind) not in (int, str):
         kind = "MESSAGE_EDIT" if isinstance(value.get("editedMessage"), dict) else None
@@ -66,20 +66,20 @@ def parse_protocol_message(value: JsonObject, at: Any) -> InboundEvent:
     content = read_content(unwrap(obj(value.get("editedMessage"))))
     if content.kind in NOT_UNDERSTOOD:
         return Ignored("edit_without_text")
-    return MessageEdited(identity, content.text or "", epoch_ms(value.get("timestampMs"), at))
+    return MessageEdited(identity, content.text or "", epoch_ms(value.get("timestampMs"), sent_at))
 
 
 def embedded_edit(identity: ExternalId, data: JsonObject) -> InboundEvent | None:
-    """The edit or deletion in ``message`` of an update; the content of a late decryption is no edit."""
+    """The edit or deletion in ``message`` of messages.update; content that was decrypted late is not an edit."""
     body = data.get("message")
     if not isinstance(body, dict) or not body:
         return None
     unwrapped = unwrap(body)
-    at = data.get("messageTimestamp") or data.get("datetime")
+    sent_at = data.get("messageTimestamp") or data.get("datetime")
     if unwrapped.name == "protocolMessage":
-        about = obj(unwrapped.value)
-        return parse_protocol_message({**about, "key": obj(about.get("key")) or {"id": identity}}, at)
+        value = obj(unwrapped.value)
+        return parse_protocol_message({**value, "key": obj(value.get("key")) or {"id": identity}}, sent_at)
     if not unwrapped.edited:
         return None
     content = read_content(unwrapped)
-    return None if content.kind in NOT_UNDERSTOOD else MessageEdited(identity, content.text or "", epoch_ms(at))
+    return None if content.kind in NOT_UNDERSTOOD else MessageEdited(identity, content.text or "", epoch_ms(sent_at))

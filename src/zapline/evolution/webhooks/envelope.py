@@ -1,6 +1,6 @@
-"""Reads and cleans a webhook's envelope without looking at what it carries; intake does this per request.
+"""Reads a webhook body's envelope (event and instance) without its data, and decodes JSON leniently.
 
-One pass of msgspec over the body takes 1-2 us for 1.5 kB.
+Intake does this for each request; one pass of msgspec takes 1-2 us for 1.5 kB.
 """
 
 import json
@@ -31,7 +31,7 @@ _INSTANCE = msgspec.json.Decoder(_Instance)
 _HEAD = msgspec.json.Decoder(_Head)
 
 _LENIENT_BELOW = 1_048_576
-"""Bytes from which a body that msgspec refuses is not read again by the standard library: that takes a second."""
+"""Bytes up to which a body that msgspec refuses is parsed again by the standard library; above, that takes a second."""
 REFUSED_BY_MSGSPEC = (msgspec.DecodeError, UnicodeDecodeError)
 
 _EVENTS = (
@@ -85,7 +85,7 @@ def event_name(name: Any) -> str | None:
 
 
 def extract_instance(body: bytes) -> str | None:
-    """The instance's name; ``None`` for broken JSON, no object, or a name that is no string."""
+    """The instance's name; ``None`` for broken JSON, no object, or a name that is not a string."""
     try:
         return _INSTANCE.decode(body).instance
     except msgspec.ValidationError:
@@ -99,7 +99,7 @@ def extract_instance(body: bytes) -> str | None:
 def extract_envelope(body: bytes) -> Envelope:
     """Event and instance in one pass; both ``None`` for broken JSON.
 
-    Of a body above 1 MiB that msgspec refuses, only the first 2 KiB are read: the instance, broken or not.
+    Of a body above 1 MiB that msgspec refuses, only the instance is read, from the first 2 KiB.
     """
     try:
         head = _HEAD.decode(body)
@@ -108,27 +108,27 @@ def extract_envelope(body: bytes) -> Envelope:
     except REFUSED_BY_MSGSPEC:
         if len(body) > _LENIENT_BELOW:
             return Envelope(None, _instance_at_head(body))
-        told = decode_or_none(body)
-        event = told.get("event") if isinstance(told, dict) else None
-        return Envelope(event_name(event), _instance_of(told))
+        decoded = decode_or_none(body)
+        event = decoded.get("event") if isinstance(decoded, dict) else None
+        return Envelope(event_name(event), _instance_of(decoded))
     except RecursionError:
         return Envelope(None, _instance_at_head(body))
     return Envelope(event_name(head.event), head.instance if isinstance(head.instance, str) else None)
 
 
 class NotJson(ValueError):
-    """The body is not JSON, in any reading."""
+    """The body is not JSON for any of the parsers."""
 
 
 class TooDeep(ValueError):
-    """The body's brackets are nested deeper than the interpreter allows."""
+    """The body is nested deeper than the interpreter allows."""
 
 
 def decode(body: bytes) -> Any:
-    """The body as plain objects.
+    """The body as plain objects. Raises :class:`NotJson` and :class:`TooDeep`.
 
-    JavaScript writes half a surrogate pair as an escape, and msgspec refuses it; the standard library
-    takes it, so a cut emoji does not cost a message. Raises :class:`NotJson` and :class:`TooDeep`.
+    JavaScript may write half a surrogate pair as an escape, which msgspec refuses and the standard library accepts; so
+    a cut emoji does not cost a message.
     """
     try:
         return msgspec.json.decode(body)
@@ -154,18 +154,18 @@ def decode_or_none(body: bytes) -> Any:
         return None
 
 
-def _instance_of(told: Any) -> str | None:
-    name = told.get("instance") if isinstance(told, dict) else None
+def _instance_of(decoded: Any) -> str | None:
+    name = decoded.get("instance") if isinstance(decoded, dict) else None
     return clean_text(name) if isinstance(name, str) else None
 
 
-_HEAD_OF_DEEP = re.compile(
+_INSTANCE_AT_HEAD = re.compile(
     rb'\s*\{(?:\s*"[\w.-]{1,40}"\s*:\s*(?:"[^"\\]{0,200}"|\w{1,20})\s*,){0,5}?'
     rb'\s*"instance"\s*:\s*"([A-Za-z0-9_.-]{1,200})"'
 )
 
 
 def _instance_at_head(body: bytes) -> str | None:
-    """Evolution writes ``instance`` before ``data``, so a body too deep to read still has its owner."""
-    found = _HEAD_OF_DEEP.match(body[:2048])
-    return found.group(1).decode("ascii") if found is not None else None
+    """The instance of a body that cannot be decoded: Evolution writes ``instance`` before ``data``."""
+    match = _INSTANCE_AT_HEAD.match(body[:2048])
+    return match.group(1).decode("ascii") if match is not None else None

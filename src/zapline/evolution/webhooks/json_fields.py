@@ -1,4 +1,4 @@
-"""Reads single values of Evolution's JSON, whatever form a version gives them; nothing here raises.
+"""Reads single values of Evolution's JSON in the forms of all versions; nothing here raises.
 
 2.3.x writes bytes as ``{"0": 12, ...}`` and 64-bit numbers as ``{low, high, unsigned}``; 1.x and 2.2 write
 base64 and decimal strings (contract, section 2). A value of any other type reads as absent.
@@ -14,19 +14,19 @@ from zapline.domain.inbound_events import Unusable
 from zapline.domain.text import clean_text
 
 JsonObject = dict[str, Any]
-"""A JSON object as it came."""
+"""A decoded JSON object."""
 
 LONGEST_TEXT = 2 * 65536
-"""WhatsApp takes 65,536 characters; twice that leaves room and bounds a row."""
+"""WhatsApp accepts 65,536 characters; twice that leaves room and bounds a row."""
 LONGEST_NAME = 200
 LONGEST_ID = 200
 LONGEST_SHORT_TEXT = 2000
-"""For everything beside the text: titles, descriptions, addresses, links."""
+"""Characters of everything beside the text: titles, descriptions, addresses, links."""
 MAX_ITEMS = 100
-"""Options, buttons, cards, mentions: WhatsApp's own limits are far lower."""
+"""Options, buttons, cards, mentions: WhatsApp's limits are far lower."""
 
 _EARLIEST, _LATEST = 1_230_768_000, 4_102_444_800
-"""2009, when WhatsApp began, and 2100: a time outside is a mistake."""
+"""From 2009, when WhatsApp began, to 2100: a time outside is a mistake."""
 
 
 def obj(value: Any) -> JsonObject:
@@ -47,8 +47,13 @@ def text(value: Any, limit: int = LONGEST_TEXT) -> str | None:
 
 
 def short_text(value: Any, limit: int = LONGEST_SHORT_TEXT) -> str | None:
-    """As :func:`text`, and an empty string is absent."""
+    """As :func:`text`, but ``None`` for an empty string, and shorter by default."""
     return (clean_text(value, limit) or None) if isinstance(value, str) else None
+
+
+def short_texts(value: JsonObject, **keys: str) -> dict[str, object]:
+    """The :func:`short_text` of each key that has one, under the name of its argument."""
+    return without_none(**{name: short_text(value.get(key)) for name, key in keys.items()})
 
 
 def jid(value: Any) -> str | None:
@@ -56,7 +61,7 @@ def jid(value: Any) -> str | None:
 
 
 def external_id(value: Any, missing: str = "no_message_id") -> ExternalId | Unusable:
-    """A message's id, or the reason why it cannot be one."""
+    """A message's id, or the reason why the value is not one."""
     if not isinstance(value, str) or not value:
         return Unusable(missing)
     if len(value) > LONGEST_ID:
@@ -68,34 +73,34 @@ def external_id(value: Any, missing: str = "no_message_id") -> ExternalId | Unus
 
 
 def optional_id(value: Any) -> ExternalId | None:
-    """A message's id where one may be absent."""
-    read = external_id(value)
-    return None if isinstance(read, Unusable) else read
+    """A message's id, or ``None`` where there is no valid one."""
+    parsed = external_id(value)
+    return None if isinstance(parsed, Unusable) else parsed
 
 
-def whole_number(value: Any, most: int = 2**53) -> int | None:
-    """A whole number from 0 to ``most`` in any of its forms."""
-    finite_number: int
+def whole_number(value: Any, limit: int = 2**53) -> int | None:
+    """A whole number from 0 to ``limit`` in any of its forms."""
+    number: int
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
-        finite_number = value
+        number = value
     elif isinstance(value, str):
         if not (0 < len(value) <= 20 and value.isascii() and value.isdigit()):
             return None
-        finite_number = int(value)
+        number = int(value)
     elif isinstance(value, float):
         if not (math.isfinite(value) and value.is_integer()):
             return None
-        finite_number = int(value)
+        number = int(value)
     elif isinstance(value, dict):
         low, high = value.get("low"), value.get("high", 0)
         if type(low) is not int or type(high) is not int or high < 0:
             return None
-        finite_number = (high << 32) + (low & 0xFFFFFFFF)
+        number = (high << 32) + (low & 0xFFFFFFFF)
     else:
         return None
-    return finite_number if 0 <= finite_number <= most else None
+    return number if 0 <= number <= limit else None
 
 
 def int32(value: Any) -> int | None:
@@ -103,9 +108,9 @@ def int32(value: Any) -> int | None:
     return whole_number(value, 2**31 - 1)
 
 
-def finite_number(value: Any, most: float) -> float | None:
-    """A finite number from ``-most`` to ``most``."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not -most <= value <= most:
+def finite_number(value: Any, limit: float) -> float | None:
+    """A finite number from ``-limit`` to ``limit``."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -limit <= value <= limit:
         return None
     return float(value)
 
@@ -124,7 +129,7 @@ def epoch_seconds(value: Any) -> float | None:
 
 
 def epoch_ms(*values: Any) -> int:
-    """Milliseconds since the epoch, from the first value that is a time; 0 if none is."""
+    """Milliseconds since the epoch from the first value that is a time; 0 if none is."""
     for value in values:
         seconds = epoch_seconds(value)
         if seconds is not None:
@@ -152,12 +157,12 @@ def _octets(value: Any) -> list[int] | None:
         if isinstance(value.get("data"), list):
             value = value["data"]
         elif len(value) <= 64:
-            value = [value.get(str(place)) for place in range(len(value))]
+            value = [value.get(str(index)) for index in range(len(value))]
     if not isinstance(value, list) or len(value) > 64:
         return None
     return value if all(type(octet) is int and 0 <= octet <= 255 for octet in value) else None
 
 
 def without_none(**values: Any) -> dict[str, object]:
-    """The values that are there."""
+    """The values that are not ``None``."""
     return {name: value for name, value in values.items() if value is not None}

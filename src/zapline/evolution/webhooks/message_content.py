@@ -22,7 +22,7 @@ from zapline.evolution.webhooks.json_fields import (
 )
 
 DEEPEST = 8
-"""Wrappers inside wrappers: three are seen in real traffic."""
+"""Wrappers inside wrappers; real traffic has up to three."""
 
 _BESIDE_CONTENT = frozenset(
     {
@@ -76,13 +76,13 @@ UNREADABLE: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class UnwrappedBody:
-    """A body without its wrappers."""
+    """A message body without its wrappers."""
 
     name: str | None
-    """The content's key; ``None``: there is none."""
+    """The key of the content; ``None``: there is none."""
     value: Any
     holder: JsonObject
-    """The object that ``name`` stands in."""
+    """The object that has the key ``name``."""
     view_once: bool = False
     edited: bool = False
 
@@ -112,7 +112,7 @@ def unwrap(message: JsonObject) -> UnwrappedBody:
 
 
 def _content_key(message: JsonObject) -> str | None:
-    """The first key that is understood, else the first that may be content."""
+    """The first key that is understood, else the first that may be a content."""
     other: str | None = None
     for name, value in message.items():
         if name in _BESIDE_CONTENT or value is None:
@@ -128,8 +128,8 @@ def read_content(unwrapped: UnwrappedBody) -> MessageContent:
     """The content of an unwrapped body; :data:`UNKNOWN` for a key without a reader or a value of the wrong type."""
     name, value = unwrapped.name, unwrapped.value
     if name == "conversation":
-        value_text = text(value)
-        return UNKNOWN if value_text is None else MessageContent(MessageKind.TEXT, value_text)
+        body = text(value)
+        return UNKNOWN if body is None else MessageContent(MessageKind.TEXT, body)
     if name is None or not isinstance(value, dict):
         return UNKNOWN
     kind = _FILES.get(name)

@@ -20,6 +20,7 @@ from zapline.evolution.webhooks.json_fields import (
     obj,
     optional_id,
     short_text,
+    short_texts,
     without_none,
 )
 from zapline.evolution.webhooks.message_content import (
@@ -39,7 +40,7 @@ _CIPHERTEXT_STUBS = frozenset({2, "CIPHERTEXT"})
 
 
 def parse_message(data: JsonObject, origin: str, own: str | None) -> list[InboundEvent]:
-    """One element of messages.upsert, messages.set or send.message.
+    """Parse one element of messages.upsert, messages.set or send.message.
 
     ``own`` is the line's JID (``sender`` of the envelope), if it is known.
     """
@@ -71,7 +72,7 @@ def parse_message(data: JsonObject, origin: str, own: str | None) -> list[Inboun
         return [_carried_report(name, obj(unwrapped.value), data, actor)]
     arrived = _message_arrived(data, identity, chat, sender, from_me, origin, unwrapped)
     if unwrapped.edited and arrived.text is not None:
-        # An edit without the protocol message around it: the id is the original's, the text the newest.
+        # An edit without a protocol message around it: the id is the original's, the text the newest.
         edited_at = epoch_ms(data.get("messageTimestamp"))
         return [arrived, MessageEdited(identity, arrived.text, edited_at)]
     return [arrived]
@@ -170,13 +171,10 @@ def _advertisement(context: JsonObject) -> dict[str, object]:
     if reply is None and "conversionSource" not in context and "entryPointConversionSource" not in context:
         return {}
     reply = obj(reply)
-    return without_none(
-        title=short_text(reply.get("title")),
-        body=short_text(reply.get("body")),
+    texts = short_texts(reply, title="title", body="body", source_url="sourceUrl", media_url="mediaUrl")
+    return texts | without_none(
         source_type=short_text(reply.get("sourceType"), 40),
         source_id=short_text(reply.get("sourceId"), 200),
-        source_url=short_text(reply.get("sourceUrl")),
-        media_url=short_text(reply.get("mediaUrl")),
         click_id=short_text(reply.get("ctwaClid"), 500) or short_text(context.get("ctwaClid"), 500),
         ref=short_text(reply.get("ref"), 500),
         conversion_source=short_text(context.get("conversionSource"), 100),

@@ -10,7 +10,7 @@ from zapline.evolution.webhooks.json_fields import JsonObject, epoch_ms, externa
 
 
 def tallied_votes(identity: ExternalId, data: JsonObject, own: str | None) -> list[InboundEvent]:
-    """``pollUpdates`` as ``[{name, voters}]``: who has chosen what, turned round into one vote per voter."""
+    """Turn ``pollUpdates`` (options with their voters) of messages.update into one vote per voter."""
     chosen: dict[str, list[str]] = {}
     mine = resolve_address(own)
     for option in objects(data.get("pollUpdates")):
@@ -34,30 +34,31 @@ def _voter(voter: Any, mine: str | None) -> str | None:
     return "me" if address.canonical == mine else address.canonical
 
 
-def parse_reaction(value: JsonObject, at: Any, actor: str) -> InboundEvent:
+def parse_reaction(value: JsonObject, sent_at: Any, actor: str) -> InboundEvent:
+    """Parse a reaction of ``actor``; ``sent_at`` stands for a missing time of the reaction."""
     identity = external_id(obj(value.get("key")).get("id"), "no_target_id")
     if isinstance(identity, Unusable):
         return identity
     emoji = short_text(value.get("text"), 32) or ""
-    return ReactionReported(identity, actor, emoji, epoch_ms(value.get("senderTimestampMs"), at))
+    return ReactionReported(identity, actor, emoji, epoch_ms(value.get("senderTimestampMs"), sent_at))
 
 
 def parse_vote(value: JsonObject, data: JsonObject, actor: str) -> InboundEvent:
-    """A vote: encrypted, or opened by Evolution, which then tells it in ``pollUpdates`` or in the vote."""
+    """Parse a vote: encrypted, or decrypted by Evolution into ``pollUpdates`` or into the vote itself."""
     identity = external_id(obj(value.get("pollCreationMessageKey")).get("id"), "no_target_id")
     if isinstance(identity, Unusable):
         return identity
     options: tuple[str, ...] | None = None
-    counted = objects(data.get("pollUpdates"))
+    tallied = objects(data.get("pollUpdates"))
     selected = obj(value.get("vote")).get("selectedOptions")
-    if any("voters" in option for option in counted):
-        options = tuple(short_text(option.get("name")) or "" for option in counted if option.get("voters"))
-    elif isinstance(selected, list) and all(_is_name(each) for each in selected):
-        options = tuple(short_text(each) or "" for each in selected)
+    if any("voters" in option for option in tallied):
+        options = tuple(short_text(option.get("name")) or "" for option in tallied if option.get("voters"))
+    elif isinstance(selected, list) and all(_is_readable(option) for option in selected):
+        options = tuple(short_text(option) or "" for option in selected)
     at = epoch_ms(value.get("senderTimestampMs"), data.get("messageTimestamp"))
     return VoteReported(identity, actor, options, at)
 
 
-def _is_name(selected: Any) -> bool:
-    """Whether a selected option is readable: unopened votes hold SHA-256 digests."""
+def _is_readable(selected: Any) -> bool:
+    """Whether a selected option is a name: encrypted votes hold SHA-256 digests."""
     return isinstance(selected, str) and not (len(selected) == 44 and selected.endswith("="))

@@ -14,78 +14,78 @@ class _Secrets(msgspec.Struct):
 
 
 _SECRETS = msgspec.json.Decoder(_Secrets)
-_OUR_PATH = b"/webhooks/whatsapp/"
-"""In ``destination`` it is followed by the unit's secret."""
+_SECRET_PATH = b"/webhooks/whatsapp/"
+"""In ``destination`` the provider and the unit's secret follow it."""
 _KEY = re.compile(rb'"apikey"\s*:\s*')
 _DESTINATION = re.compile(rb'"destination"\s*:\s*')
 _LOOSE_KEY = re.compile(rb'("apikey"\s*:\s*)"(?:[^"\\]|\\.)*(?:"|\Z)')
 _LOOSE_PATH = re.compile(rb'(/webhooks/whatsapp/[^/"\\]*/)[^/"\\?]+')
 _ESCAPED_LETTERS = (b"\\u006", b"\\u007")
-"""Escapes of lower-case letters: a key may hide behind them."""
+"""Escapes of lower-case letters, which may hide a key."""
 
 
 def strip_secrets(body: bytes) -> bytes:
-    """``body`` with the top-level ``apikey`` null, and ``destination`` too where it holds our secret path.
+    """``body`` with a null top-level ``apikey``, and ``destination`` where it holds our secret path. Never raises.
 
-    The same bytes come back where there is nothing to take out; else one value is cut out of the bytes.
-    Only a body that names a key twice or in escapes is decoded and written again. Never raises.
+    Returns the same bytes where there is nothing to remove, else cuts one value out of the bytes. Only a body that
+    names a key twice or in escapes is decoded and encoded again.
     """
     keys = body.count(b'"apikey"')
-    ours = _OUR_PATH in body
+    has_path = _SECRET_PATH in body
     hidden = _ESCAPED_LETTERS[0] in body or _ESCAPED_LETTERS[1] in body
-    if not hidden and not ours:
+    if not hidden and not has_path:
         if keys == 0:
             return body
         if keys == 1:
-            found = _KEY.search(body)
-            if found is None or body.startswith(b"null", found.end()):
+            match = _KEY.search(body)
+            if match is None or body.startswith(b"null", match.end()):
                 return body
     try:
         secrets = _SECRETS.decode(body)
     except (*REFUSED_BY_MSGSPEC, RecursionError):
-        return _strip_unread(body)
+        return _strip_undecodable(body)
     if hidden or keys > 1:
-        return _rewritten(body)
+        return _reencoded(body)
     stripped = body
     if keys == 1 and bytes(secrets.apikey) != b"null":
-        stripped = _cut(stripped, _KEY, bytes(secrets.apikey))
+        stripped = _nulled(stripped, _KEY, bytes(secrets.apikey))
     destination = bytes(secrets.destination)
-    if ours and _OUR_PATH in destination:
-        stripped = _cut(stripped, _DESTINATION, destination)
+    if has_path and _SECRET_PATH in destination:
+        stripped = _nulled(stripped, _DESTINATION, destination)
     return stripped
 
 
-def _cut(body: bytes, key: re.Pattern[bytes], value: bytes) -> bytes:
-    """The last place where ``value`` follows ``key`` set to null, if that is the envelope's own."""
-    for found in reversed(list(key.finditer(body))):
-        end = found.end() + len(value)
-        if body[found.end() : end] == value:
-            cut = body[: found.end()] + b"null" + body[end:]
+def _nulled(body: bytes, key: re.Pattern[bytes], value: bytes) -> bytes:
+    """The body with ``value`` null at the last place where it follows ``key``, if that is the top-level one."""
+    for match in reversed(list(key.finditer(body))):
+        end = match.end() + len(value)
+        if body[match.end() : end] == value:
+            nulled = body[: match.end()] + b"null" + body[end:]
             try:
-                after = _SECRETS.decode(cut)
+                after = _SECRETS.decode(nulled)
             except msgspec.DecodeError:
                 continue
             if value not in (bytes(after.apikey), bytes(after.destination)):
-                return cut
-    return _rewritten(body)
+                return nulled
+    return _reencoded(body)
 
 
-def _rewritten(body: bytes) -> bytes:
-    told = decode_or_none(body)
-    if not isinstance(told, dict):
-        return _strip_unread(body)
-    if "apikey" in told:
-        told["apikey"] = None
-    destination = told.get("destination")
-    if isinstance(destination, str) and _OUR_PATH.decode() in destination:
-        told["destination"] = None
+def _reencoded(body: bytes) -> bytes:
+    decoded = decode_or_none(body)
+    if not isinstance(decoded, dict):
+        return _strip_undecodable(body)
+    if "apikey" in decoded:
+        decoded["apikey"] = None
+    destination = decoded.get("destination")
+    if isinstance(destination, str) and _SECRET_PATH.decode() in destination:
+        decoded["destination"] = None
     try:
-        # The standard library writes lone surrogates and long numbers as they came; this path is rare.
-        return json.dumps(told, allow_nan=False, separators=(",", ":")).encode()
+        # The standard library keeps lone surrogates and long numbers; this path is rare.
+        return json.dumps(decoded, allow_nan=False, separators=(",", ":")).encode()
     except (ValueError, RecursionError):
-        return _strip_unread(body)
+        return _strip_undecodable(body)
 
 
-def _strip_unread(body: bytes) -> bytes:
-    """What looks like a secret taken out of a body that is not JSON: it is kept as a dead letter."""
+def _strip_undecodable(body: bytes) -> bytes:
+    """A body that is not JSON, stored as a dead letter, without anything that looks like a secret."""
     return _LOOSE_PATH.sub(rb"\1[MASKED]", _LOOSE_KEY.sub(rb"\1null", body))

@@ -12,23 +12,23 @@ from zapline.evolution.webhooks.edits_and_deletions import embedded_edit
 from zapline.evolution.webhooks.json_fields import JsonObject, external_id, obj
 from zapline.evolution.webhooks.reactions_and_votes import tallied_votes
 
-_NUMBERED = ("ERROR", "PENDING", "SERVER_ACK", "DELIVERY_ACK", "READ", "PLAYED")
+_NAMES_BY_NUMBER = ("ERROR", "PENDING", "SERVER_ACK", "DELIVERY_ACK", "READ", "PLAYED")
 _STUB_REVOKE = frozenset({"REVOKE", 1})
 
 
 def parse_delivery_status(value: Any) -> DeliveryStatus | None:
-    """A status in Evolution's word, or as WhatsApp's number."""
+    """A status from Evolution's name or WhatsApp's number; None for any other value."""
     if isinstance(value, str):
         return EVOLUTION_STATUSES.get(value)
-    if type(value) is int and 0 <= value < len(_NUMBERED):
-        return EVOLUTION_STATUSES[_NUMBERED[value]]
+    if type(value) is int and 0 <= value < len(_NAMES_BY_NUMBER):
+        return EVOLUTION_STATUSES[_NAMES_BY_NUMBER[value]]
     return None
 
 
 def parse_message_update(data: JsonObject, own: str | None) -> list[InboundEvent]:
-    """One object of messages.update: votes, an edit, a deletion, or else a status.
+    """Parse one object of messages.update: votes, an edit, a deletion, or else a status.
 
-    2.3.x puts a status that nobody reported into edits and votes, so those win over it.
+    2.3.x adds a status that was not reported to edits and votes, so these take precedence.
     """
     key = obj(data.get("key"))
     identity = external_id(data.get("keyId") or key.get("id") or data.get("id"))
@@ -57,6 +57,6 @@ def _status(identity: ExternalId, data: JsonObject, kind: AddressKind | None) ->
     if reported is None:
         return Ignored("update_without_status" if status is None else "unknown_status")
     if kind is AddressKind.GROUP and reported >= DeliveryStatus.DELIVERED:
-        # One reader does not speak for the group.
+        # One reader is not the whole group.
         return Ignored("group_receipt")
     return StatusReported(identity, reported)
