@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from support.sandbox_process import SandboxProcess, new_directory, running_sandbox
 
-from zapline.sandbox.embedded_postgres.host import processes
+from zapline.sandbox.embedded_postgres.host import running_processes
 
 
 @pytest.fixture(scope="module")
@@ -90,12 +90,12 @@ def test_a_second_start_is_quick_also_after_a_kill_and_nothing_is_left_behind() 
             assert [unit["id"] for unit in again.info["units"]] == units
             assert len(again.children) >= 3
         assert again.process.returncode == 0
-        assert not again.children & {process.pid for process in processes()}
+        assert not again.children & {process.pid for process in running_processes()}
 
 
 def test_the_daemon_survives_the_worker_threads_of_the_startup(sandbox: SandboxProcess) -> None:
     """Trio's worker threads end after ten idle seconds, and the kernel stops a child whose starting thread ends."""
     sandbox.until(lambda: sandbox.thread_count() == 1, 60)
-    assert any(child.command.endswith("zapline run") for child in processes() if child.pid in sandbox.children)
+    assert any(child.command.endswith("zapline run") for child in running_processes() if child.pid in sandbox.children)
     assert sandbox.status()["status"] == "connected"
     assert sandbox.process.poll() is None

@@ -1,4 +1,4 @@
-"""Holds what the faults strike: a PostgreSQL of its own, units, a state directory, and daemons as real children."""
+"""Runs what the faults are injected into: a PostgreSQL, units, a state directory, and daemons as child processes."""
 
 import json
 import os
@@ -17,30 +17,33 @@ import trio
 
 from zapline.daemon.master_key import master_key, webhook_secret
 from zapline.domain.ids import UnitId
-from zapline.sandbox.embedded_postgres.host import death_wrapper, free_port
+from zapline.sandbox.embedded_postgres.host import free_port, pdeathsig_prefix
 from zapline.sandbox.embedded_postgres.server import EmbeddedPostgres
 from zapline.sql.postgres.connection import connect
 from zapline.sql.postgres.migrate import migrate
 from zapline.sql.units.units import insert_unit
-from zapline.supervisors.units.roster import digest
+from zapline.supervisors.units.roster import digest_secret
 
-from .traffic import CANARY
-
+CANARY = "canario-7d1f"
+"""Part of every message text and every key of a run; it must not be in any log line."""
 API_KEY = f"{CANARY}-evolution-key"
 READY_SECONDS = 30.0
-END_SECONDS = 20.0
+EXIT_SECONDS = 20.0
+FAULT_POINT_SECONDS = 60.0
+"""Longest wait for a fault point to be reached under load."""
 POLL_SECONDS = 0.005
-PLANTED = Path(__file__).with_name("planted.py")
+DAEMONS = Path(__file__).with_name("daemons")
+"""Scripts that run the daemon with fault points."""
 
 
-class PlaceFailed(Exception):
-    """A daemon did not start or did not end as it should; the text shows the end of its log."""
+class DaemonFailed(Exception):
+    """A daemon did not start or did not exit as expected; the text holds the end of its log."""
 
 
-async def until(true: Callable[[], bool], seconds: float) -> bool:
-    """Ask again and again, for nothing tells us; False where it did not become true in time."""
+async def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Poll until the condition holds; False where it does not within ``seconds``."""
     deadline = trio.current_time() + seconds
-    while not true():
+    while not condition():
         if trio.current_time() > deadline:
             return False
         await trio.sleep(POLL_SECONDS)
@@ -48,15 +51,15 @@ async def until(true: Callable[[], bool], seconds: float) -> bool:
 
 
 class DaemonProcess:
-    """One life of a daemon."""
+    """One process of the daemon, from its start to its exit."""
 
-    def __init__(self, command: Sequence[str], environment: dict[str, str], log: Path) -> None:
+    def __init__(self, command: Sequence[str], variables: dict[str, str], log: Path) -> None:
         self.log = log
         with log.open("ab") as out:
-            # In the calling thread: death_wrapper ends the child when that thread ends.
+            # In the calling thread: the kernel ends the child when that thread ends.
             self.process = subprocess.Popen(
-                [*death_wrapper(), *command],
-                env=environment,
+                [*pdeathsig_prefix(), *command],
+                env=variables,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
@@ -67,53 +70,53 @@ class DaemonProcess:
     def alive(self) -> bool:
         return self.process.poll() is None
 
-    async def ready(self) -> None:
-        """Wait until it serves. Raises PlaceFailed."""
-        await until(lambda: not self.alive or self._says_ready(), READY_SECONDS)
-        if self.alive and self._says_ready():
+    async def wait_until_ready(self) -> None:
+        """Wait until it serves. Raises ``DaemonFailed``."""
+        await wait_until(lambda: not self.alive or self._has_logged_ready(), READY_SECONDS)
+        if self.alive and self._has_logged_ready():
             return
-        raise PlaceFailed(f"the daemon did not get ready (exit {self.process.poll()}):\n{self.tail()}")
+        raise DaemonFailed(f"the daemon did not get ready (exit {self.process.poll()}):\n{self.log_tail()}")
 
-    def _says_ready(self) -> bool:
+    def _has_logged_ready(self) -> bool:
         return b"Ready: " in self.log.read_bytes()
 
-    async def ended(self, seconds: float = END_SECONDS) -> int:
-        """Wait for its end; the exit code, negative for a signal. Raises PlaceFailed."""
-        if await until(lambda: not self.alive, seconds):
+    async def wait_for_exit(self, seconds: float = EXIT_SECONDS) -> int:
+        """Wait until it has exited; return the exit code, negative for a signal. Raises ``DaemonFailed``."""
+        if await wait_until(lambda: not self.alive, seconds):
             return self.process.wait()
-        raise PlaceFailed(f"the daemon did not end within {seconds:g} s:\n{self.tail()}")
+        raise DaemonFailed(f"the daemon did not end within {seconds:g} s:\n{self.log_tail()}")
 
     async def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
-        await self.ended()
+        await self.wait_for_exit()
 
     def end(self) -> None:
-        """At once, whatever it does."""
+        """Kill it, if it is alive."""
         if self.alive:
             self.process.kill()
         self.process.wait()
 
-    def tail(self) -> str:
+    def log_tail(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-12:])
 
 
 @dataclass
-class Place:
-    """Only made by ``open_place``."""
+class Environment:
+    """The database, the units and the daemons of a run. Created by ``open_environment``."""
 
     directory: Path
     postgres: EmbeddedPostgres
     port: int
     evolution_url: str = "http://127.0.0.1:9"
-    """By default there is none."""
-    planted: Path = PLANTED
-    """The daemon with points of death in it."""
+    """By default nothing listens there."""
+    faulty_daemon: Path = DAEMONS / "inbound.py"
+    """The script that runs the daemon with fault points."""
     key: bytes = b""
     units: list[UnitId] = field(default_factory=list)
     instances: list[str] = field(default_factory=list)
     secrets: list[str] = field(default_factory=list)
-    lives: list[DaemonProcess] = field(default_factory=list)
-    """Every daemon that was started, the last one last."""
+    daemons: list[DaemonProcess] = field(default_factory=list)
+    """Every daemon that was started, in order."""
 
     @property
     def state(self) -> Path:
@@ -125,10 +128,10 @@ class Place:
 
     @property
     def daemon(self) -> DaemonProcess:
-        return self.lives[-1]
+        return self.daemons[-1]
 
     async def prepare(self, count: int) -> None:
-        """Migrate the empty database, and add so many units whose secrets come from the daemon's own key."""
+        """Migrate the empty database, and add ``count`` units with secrets derived from the daemon's key."""
         async with await connect(self.postgres.url, statement_timeout_ms=0) as conn:
             await migrate(conn, lambda line: None)
         self.state.mkdir(mode=0o700)
@@ -142,7 +145,7 @@ class Place:
                     id=unit,
                     name=f"Unidade {number}",
                     instance=instance,
-                    secret_digest=digest(secret),
+                    secret_digest=digest_secret(secret),
                     time_zone="America/Sao_Paulo",
                 )
                 self.units.append(unit)
@@ -156,21 +159,21 @@ class Place:
     def launch(
         self,
         *,
-        planted: bool = False,
+        with_fault_points: bool = False,
         port: int | None = None,
         state: Path | None = None,
         extra: Mapping[str, str] | None = None,
     ) -> DaemonProcess:
-        """Start a daemon; with ``port`` or ``state`` it is a second one, which is not remembered as the last."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("ZAPLINE_", "CHAOS_"))}
+        """Start a daemon; one with a ``port`` of its own does not become ``self.daemon``."""
+        variables = {name: value for name, value in os.environ.items() if not name.startswith(("ZAPLINE_", "CHAOS_"))}
         second = port is not None
-        listens = port or self.port
-        environment |= {
+        daemon_port = port or self.port
+        variables |= {
             "DATABASE_URL": self.postgres.url,
             "EVOLUTION_API_URL": self.evolution_url,
             "EVOLUTION_API_KEY": API_KEY,
-            "BASE_URL": f"http://127.0.0.1:{listens}",
-            "ZAPLINE_BIND": f"127.0.0.1:{listens}",
+            "BASE_URL": f"http://127.0.0.1:{daemon_port}",
+            "ZAPLINE_BIND": f"127.0.0.1:{daemon_port}",
             "ZAPLINE_STATE_DIR": str(state or self.state),
             "ZAPLINE_HOOK_PRIVATE_HOSTS": "true",
             "ZAPLINE_LOG_FORMAT": "json",
@@ -179,50 +182,52 @@ class Place:
             "CHAOS_ORDERS": str(self.directory / "orders"),
             **(extra or {}),
         }
-        command = [sys.executable, str(self.planted)] if planted else [sys.executable, "-m", "zapline", "run"]
-        life = DaemonProcess(command, environment, self.directory / f"daemon-{len(self.lives):03}.log")
-        self.lives.insert(len(self.lives) - 1 if second else len(self.lives), life)
-        return life
+        command = (
+            [sys.executable, str(self.faulty_daemon)] if with_fault_points else [sys.executable, "-m", "zapline", "run"]
+        )
+        daemon = DaemonProcess(command, variables, self.directory / f"daemon-{len(self.daemons):03}.log")
+        self.daemons.insert(len(self.daemons) - 1 if second else len(self.daemons), daemon)
+        return daemon
 
-    async def start(self, *, planted: bool = False, extra: Mapping[str, str] | None = None) -> None:
-        """A daemon that serves; ``extra`` goes into its environment. Raises PlaceFailed."""
-        await self.launch(planted=planted, extra=extra).ready()
+    async def start(self, *, with_fault_points: bool = False, extra: Mapping[str, str] | None = None) -> None:
+        """Start a daemon and wait until it is ready; ``extra`` are variables. Raises ``DaemonFailed``."""
+        await self.launch(with_fault_points=with_fault_points, extra=extra).wait_until_ready()
 
     def arm(self, point: str, passes: int) -> None:
-        """Order the running planted daemon to act at the ``passes``-th time it comes by a point."""
+        """Have the running daemon trigger a fault point at its ``passes``-th pass."""
         self.marker.unlink(missing_ok=True)
         (self.directory / "orders").write_text(f"{point} {passes}")
         self.daemon.process.send_signal(signal.SIGUSR1)
 
-    def reached(self) -> str:
-        """The point that has acted since the last order."""
+    def triggered_point(self) -> str:
+        """Return the fault point that was triggered since the last ``arm``, or an empty text."""
         return self.marker.read_text() if self.marker.exists() else ""
 
     async def health(self) -> dict[str, object]:
-        """What the daemon says of itself."""
+        """Return the daemon's health document."""
         with trio.fail_after(5):
             async with await trio.open_tcp_stream("127.0.0.1", self.port) as stream:
                 await stream.send_all(b"GET /health HTTP/1.1\r\nHost: zapline\r\nConnection: close\r\n\r\n")
-                told = b"".join([chunk async for chunk in stream])
-        answer: dict[str, object] = json.loads(told.partition(b"\r\n\r\n")[2])
-        return answer
+                response = b"".join([chunk async for chunk in stream])
+        document: dict[str, object] = json.loads(response.partition(b"\r\n\r\n")[2])
+        return document
 
 
 @asynccontextmanager
-async def open_place(
-    units: int, evolution_url: str = "http://127.0.0.1:9", planted: Path = PLANTED
-) -> AsyncIterator[Place]:
-    """A prepared place; at its end nothing that it started is left, whatever happened."""
+async def open_environment(
+    units: int, evolution_url: str = "http://127.0.0.1:9", faulty_daemon: Path = DAEMONS / "inbound.py"
+) -> AsyncIterator[Environment]:
+    """Prepare an environment; at the end every process it started is stopped, and its directory removed."""
     directory = _make_directory()
     try:
         async with EmbeddedPostgres.running(directory / "postgres", durable=True) as postgres:
-            place = Place(directory, postgres, free_port(), evolution_url, planted)
+            environment = Environment(directory, postgres, free_port(), evolution_url, faulty_daemon)
             try:
-                await place.prepare(units)
-                yield place
+                await environment.prepare(units)
+                yield environment
             finally:
-                for life in place.lives:
-                    life.end()
+                for daemon in environment.daemons:
+                    daemon.end()
     finally:
         with suppress(OSError):
             shutil.rmtree(directory)

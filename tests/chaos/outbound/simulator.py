@@ -1,0 +1,105 @@
+"""Runs the simulated Evolution as a process, and reads what its phones have received."""
+
+import signal
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+import trio
+
+from zapline.sandbox.embedded_postgres.host import free_port, pdeathsig_prefix
+
+START_SECONDS = 15.0
+OPTIONS = ("--retry-attempts", "200", "--retry-initial", "0.2", "--retry-cap", "1", "--webhook-timeout", "25")
+"""Evolution's own retry delays of 5 to 300 s are too long for a run; these give up as late."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveredMessage:
+    """A message on a phone. ``at`` in UTC seconds; ``echoed``: a webhook reported it."""
+
+    id: str
+    instance: str
+    number: str
+    text: str
+    at: float
+    echoed: bool
+
+
+@dataclass
+class Simulator:
+    """Client of the simulator's control endpoints. Created by ``open_simulator``."""
+
+    url: str
+    client: httpx2.AsyncClient
+    delivered: list[DeliveredMessage] = field(default_factory=list)
+    by_text: defaultdict[tuple[str, str], list[DeliveredMessage]] = field(default_factory=lambda: defaultdict(list))
+    """Instance and text -> the copies on the phone."""
+    pending: int = 0
+    """Webhooks that are not acknowledged yet."""
+
+    async def control(self, method: str, command: str, body: object = None) -> Any:
+        """Call a control endpoint. Raises ``HTTPStatusError`` where it is refused."""
+        response = await self.client.request(method, f"/_control/{command}", json=body)
+        response.raise_for_status()
+        return response.json()
+
+    async def inject_fault(self, kind: str, **properties: object) -> None:
+        await self.control("POST", "faults", {"kind": kind, **properties})
+
+    async def clear_faults(self) -> None:
+        await self.control("DELETE", "faults", {})
+
+    async def fault_counts(self) -> dict[str, int]:
+        """Return how often each kind of fault was triggered since the start."""
+        return dict(await self.control("GET", "struck"))
+
+    async def refresh(self) -> None:
+        """Read what has reached phones since the last call."""
+        deliveries = await self.control("GET", f"deliveries?since={len(self.delivered)}")
+        for row in deliveries["rows"]:
+            message = DeliveredMessage(*row)
+            self.delivered.append(message)
+            self.by_text[message.instance, message.text].append(message)
+        self.pending = deliveries["pending"]
+
+    async def wait_until_idle(self, seconds: float) -> bool:
+        """Wait until every webhook is acknowledged; False where some are left."""
+        deadline = trio.current_time() + seconds
+        while True:
+            await self.refresh()
+            if not self.pending:
+                return True
+            if trio.current_time() > deadline:
+                return False
+            await trio.sleep(0.1)
+
+
+def _launch(options: list[str]) -> subprocess.Popen[str]:
+    """Start the process in the calling thread: the kernel ends it when that thread ends."""
+    server = "zapline.sandbox.simulator.server"
+    command = [*pdeathsig_prefix(), sys.executable, "-m", server, "--port", str(free_port())]
+    return subprocess.Popen([*command, *OPTIONS, *options], stdout=subprocess.PIPE, text=True, start_new_session=True)
+
+
+@asynccontextmanager
+async def open_simulator(*, statuses: str = "SERVER_ACK,DELIVERY_ACK", seed: int = 1) -> AsyncIterator[Simulator]:
+    """Run a simulator until the block ends."""
+    process = _launch(["--statuses", statuses, "--status-gap", "0.05", "--seed", str(seed)])
+    try:
+        assert process.stdout is not None
+        with trio.fail_after(START_SECONDS):
+            url = (await trio.to_thread.run_sync(process.stdout.readline, abandon_on_cancel=True)).strip()
+        limits = httpx2.Limits(max_connections=8)
+        async with httpx2.AsyncClient(base_url=url, timeout=30, trust_env=False, limits=limits) as client:
+            yield Simulator(url, client)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
