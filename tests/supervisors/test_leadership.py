@@ -1,8 +1,9 @@
-"""The one-daemon lock and the bell, over every loss of the server."""
+"""One daemon leads, and receives notifications, over every loss of the server."""
 
 from pathlib import Path
 
 import trio
+from support.inbound_stack import until
 
 from zapline.sandbox.embedded_postgres.server import EmbeddedPostgres
 from zapline.sql.postgres.connection import Connection, connect
@@ -10,45 +11,35 @@ from zapline.sql.postgres.migrate import migrate
 from zapline.supervisors.leadership import CONTROL_CHANNEL, Leadership, LeadershipStatus
 
 
-class Ear:
-    """Remembers how often the lock was taken, and what the bell said."""
+class Follower:
+    """Records how often its process took the lock, and the notifications that it got."""
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.led = 0
-        self.heard: list[str] = []
+        self.times_led = 0
+        self.payloads: list[str] = []
 
     def leadership(self) -> Leadership:
-        return Leadership(self._open, self._lead, self._hear)
+        return Leadership(self._open, self._on_lead, self._on_notify)
 
     async def _open(self) -> Connection:
         return await connect(self.url, connect_timeout=2)
 
-    async def _lead(self) -> None:
-        self.led += 1
+    async def _on_lead(self) -> None:
+        self.times_led += 1
 
-    async def _hear(self, payload: str) -> None:
-        self.heard.append(payload)
+    async def _on_notify(self, payload: str) -> None:
+        self.payloads.append(payload)
 
 
-async def ring(url: str, payload: str) -> None:
+async def notify(url: str, payload: str) -> None:
     async with await connect(url) as conn:
         await conn.execute("select pg_notify(%s, %s)", (CONTROL_CHANNEL, payload))
 
 
-async def until_heard(ear: Ear, payload: str) -> None:
-    while payload not in ear.heard:  # noqa: ASYNC110 - asks from outside
-        await trio.sleep(0.01)
-
-
-async def until_standing(leadership: Leadership, standing: LeadershipStatus) -> None:
-    while leadership.status is not standing:  # noqa: ASYNC110 - asks from outside
-        await trio.sleep(0.01)
-
-
 async def test_of_two_one_leads_and_the_other_follows_when_it_ends(database: str) -> None:
-    first, second = Ear(database), Ear(database)
-    with trio.fail_after(20):
+    first, second = Follower(database), Follower(database)
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             leading = first.leadership()
             scope = trio.CancelScope()
@@ -61,21 +52,21 @@ async def test_of_two_one_leads_and_the_other_follows_when_it_ends(database: str
             await leading.may_write()
             waiting = second.leadership()
             nursery.start_soon(waiting.run)
-            await until_standing(waiting, LeadershipStatus.ANOTHER_DAEMON)
-            assert second.led == 0
+            await until(lambda: waiting.status is LeadershipStatus.ANOTHER_DAEMON)
+            assert second.times_led == 0
             scope.cancel()
             await waiting.may_write()
-            assert second.led == 1
+            assert second.times_led == 1
             nursery.cancel_scope.cancel()
 
 
 async def test_a_schema_that_is_missing_keeps_the_daemon_from_writing(database_url: str) -> None:
-    ear = Ear(database_url)
-    with trio.fail_after(10):
+    follower = Follower(database_url)
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
-            leadership = ear.leadership()
+            leadership = follower.leadership()
             nursery.start_soon(leadership.run)
-            assert await leadership.first_status(5) is LeadershipStatus.SCHEMA_MISSING
+            assert await leadership.first_status(30) is LeadershipStatus.SCHEMA_MISSING
             with trio.move_on_after(0.2) as waited:
                 await leadership.may_write()
             assert waited.cancelled_caught
@@ -85,23 +76,25 @@ async def test_a_schema_that_is_missing_keeps_the_daemon_from_writing(database_u
             nursery.cancel_scope.cancel()
 
 
-async def test_after_a_crash_of_the_server_the_lock_is_taken_and_the_bell_heard_again(server_directory: Path) -> None:
+async def test_after_a_crash_of_the_server_the_lock_is_taken_and_notifications_come_again(
+    server_directory: Path,
+) -> None:
     with trio.fail_after(60):
         async with EmbeddedPostgres.running(server_directory / "postgres", durable=False) as server:
             async with await connect(server.url) as conn:
                 await migrate(conn, lambda line: None)
-            ear = Ear(server.url)
+            follower = Follower(server.url)
             async with trio.open_nursery() as nursery:
-                leadership = ear.leadership()
+                leadership = follower.leadership()
                 nursery.start_soon(leadership.run)
                 await leadership.may_write()
-                await ring(server.url, "before")
-                await until_heard(ear, "before")
+                await notify(server.url, "before")
+                await until(lambda: "before" in follower.payloads)
                 await server.kill()
-                await until_standing(leadership, LeadershipStatus.UNREACHABLE)
+                await until(lambda: leadership.status is LeadershipStatus.UNREACHABLE, 30)
                 await server.start()
                 await leadership.may_write()
-                assert ear.led == 2
-                await ring(server.url, "after")
-                await until_heard(ear, "after")
+                assert follower.times_led == 2
+                await notify(server.url, "after")
+                await until(lambda: "after" in follower.payloads)
                 nursery.cancel_scope.cancel()

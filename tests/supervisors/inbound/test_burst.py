@@ -1,4 +1,4 @@
-"""A flood for one unit costs disk, and neither memory nor its neighbours' time."""
+"""A flood for one unit takes disk space, and neither memory nor the time of other units."""
 
 from pathlib import Path
 
@@ -24,15 +24,15 @@ async def test_ten_thousand_webhooks_for_one_unit_leave_fifty_others_their_laten
         most_entries = most_bytes = 0
         posted = trio.Event()
 
-        async def flood(task: int, still: list[int]) -> None:
+        async def flood(task: int, unfinished: list[int]) -> None:
             for number in range(FLOOD // TASKS):
                 await stack.send(loud, "messages.upsert", text(f"L{task}-{number}"))
-            still.pop()
-            if not still:
+            unfinished.pop()
+            if not unfinished:
                 posted.set()
 
-        async def murmur(unit: Unit, place: int) -> None:
-            await trio.sleep(place / QUIET / 10)
+        async def send_slowly(unit: Unit, index: int) -> None:
+            await trio.sleep(index / QUIET / 10)
             number = 0
             while not posted.is_set() or stack.dispatcher.lagging:
                 await stack.send(unit, "messages.upsert", text(f"Q{number}"))
@@ -51,11 +51,11 @@ async def test_ten_thousand_webhooks_for_one_unit_leave_fifty_others_their_laten
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(watch)
                 async with trio.open_nursery() as posting:
-                    still = list(range(TASKS))
+                    unfinished = list(range(TASKS))
                     for task in range(TASKS):
-                        posting.start_soon(flood, task, still)
-                    for place, unit in enumerate(quiet):
-                        posting.start_soon(murmur, unit, place)
+                        posting.start_soon(flood, task, unfinished)
+                    for index, unit in enumerate(quiet):
+                        posting.start_soon(send_slowly, unit, index)
                 nursery.cancel_scope.cancel()
         await stack.wait_until_stored(30)
         took = trio.current_time() - started

@@ -1,4 +1,4 @@
-"""What the database refuses is buried alone; what cannot be stored for now waits."""
+"""An entry that the database refuses becomes a dead letter alone; what cannot be stored for now waits."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 import trio
 from support.inbound_stack import InboundStack, inbound_stack, text, until
 
-from zapline.domain.restart_policy import Intensity
+from zapline.domain.restart_policy import RestartIntensity
 from zapline.supervisors.inbound.recorder import LaneState
 
 REFUSING = """
@@ -22,13 +22,13 @@ create trigger refuse before insert on zapline.messages for each row execute fun
 """
 
 
-def plant(url: str, sql: str) -> None:
+def execute(url: str, sql: str) -> None:
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute(sql)
 
 
 async def post_at_once(stack: InboundStack, posts: list[tuple[object, str]]) -> None:
-    """Journal entries in this order, in as few commits as they make by themselves."""
+    """Send these messages in this order, in few group commits of the journal."""
     async with trio.open_nursery() as nursery:
         for unit, identity in posts:
             nursery.start_soon(stack.send, unit, "messages.upsert", text(identity))
@@ -36,10 +36,10 @@ async def post_at_once(stack: InboundStack, posts: list[tuple[object, str]]) -> 
 
 
 @pytest.mark.parametrize("sqlstate", ["22003", "23514", "54000"])
-async def test_one_refused_row_among_two_hundred_is_buried_and_the_rest_is_stored_in_order(
+async def test_one_refused_row_among_two_hundred_becomes_a_dead_letter_and_the_rest_is_stored_in_order(
     database: str, tmp_path: Path, sqlstate: str
 ) -> None:
-    plant(database, REFUSING % sqlstate)
+    execute(database, REFUSING % sqlstate)
     async with inbound_stack(database, tmp_path, lanes=1) as stack:
         units = await stack.add_units(["um", "dois", "tres", "quatro"])
         posts = [(units[number % 4], f"{number:03}" if number != 101 else "POISON") for number in range(200)]
@@ -47,8 +47,8 @@ async def test_one_refused_row_among_two_hundred_is_buried_and_the_rest_is_store
         await stack.wait_until_stored()
         stored = await stack.rows("select unit_id, external_id from zapline.messages order by seq")
         for unit in units:
-            mine = [identity for owner, identity in stored if owner == unit.id]
-            assert mine == [identity for owner, identity in posts if owner is unit and identity != "POISON"]
+            own = [identity for owner, identity in stored if owner == unit.id]
+            assert own == [identity for owner, identity in posts if owner is unit and identity != "POISON"]
         letters = await stack.rows(
             "select unit_id, reason, detail, position('POISON'::bytea in raw) > 0 as kept from zapline.dead_letters"
         )
@@ -56,8 +56,8 @@ async def test_one_refused_row_among_two_hundred_is_buried_and_the_rest_is_store
         assert stack.counters.total("actor_crashes") == 0
 
 
-async def test_several_poisons_of_one_unit_are_each_buried(database: str, tmp_path: Path) -> None:
-    plant(database, REFUSING % "22000")
+async def test_several_poison_entries_of_one_unit_each_become_a_dead_letter(database: str, tmp_path: Path) -> None:
+    execute(database, REFUSING % "22000")
     async with inbound_stack(database, tmp_path) as stack:
         unit = await stack.add_unit()
         identities = [f"POISON{number}" if number % 10 == 3 else f"{number}" for number in range(60)]
@@ -69,28 +69,28 @@ async def test_several_poisons_of_one_unit_are_each_buried(database: str, tmp_pa
         ) == [(6, 6)]
 
 
-async def test_a_unit_whose_dead_letters_are_refused_is_quarantined_and_its_neighbour_is_served(
+async def test_a_unit_whose_dead_letters_are_refused_is_quarantined_and_other_units_are_served(
     database: str, tmp_path: Path
 ) -> None:
-    plant(database, REFUSING % "22000")
-    plant(
+    execute(database, REFUSING % "22000")
+    execute(
         database,
         "create function zapline.never() returns trigger language plpgsql as "
         "$$ begin raise exception 'no' using errcode = '22000'; end $$; "
         "create trigger never before insert on zapline.dead_letters for each row execute function zapline.never()",
     )
-    async with inbound_stack(database, tmp_path, lanes=1, intensity=Intensity(3, 10.0)) as stack:
-        ill, well = await stack.add_units(["mal", "bem"])
-        await stack.send(ill, "messages.upsert", text("POISON"))
-        await until(lambda: ill.quarantined_at is not None, 15)
-        await stack.send(well, "messages.upsert", text("W"))
-        await stack.wait_for_rows("select external_id from zapline.messages", [("W",)], 5)
-        assert ill.quarantined_at is not None
-        assert well.quarantined_at is None
+    async with inbound_stack(database, tmp_path, lanes=1, intensity=RestartIntensity(3, 10.0)) as stack:
+        poisoned, healthy = await stack.add_units(["mal", "bem"])
+        await stack.send(poisoned, "messages.upsert", text("POISON"))
+        await until(lambda: poisoned.quarantined_at is not None, 15)
+        await stack.send(healthy, "messages.upsert", text("W"))
+        await stack.wait_for_rows("select external_id from zapline.messages", [("W",)])
+        assert poisoned.quarantined_at is not None
+        assert healthy.quarantined_at is None
 
 
-async def test_text_that_no_column_takes_is_buried_with_its_raw_body(database: str, tmp_path: Path) -> None:
-    """Event names come from the body, through the journal and past it."""
+async def test_text_that_no_column_takes_becomes_a_dead_letter_with_its_raw_body(database: str, tmp_path: Path) -> None:
+    """Event names come from the body."""
     async with inbound_stack(database, tmp_path) as stack:
         unit = await stack.add_unit()
         for event in ("a\0b", "a\ud800b", "x" * 5000):
@@ -108,16 +108,16 @@ async def test_a_schema_that_does_not_fit_stops_the_lanes_and_intake_goes_on(dat
         units = await stack.add_units(f"u{number}" for number in range(8))
         await stack.send(units[0], "messages.upsert", text("before"))
         await stack.wait_until_stored()
-        plant(database, "alter table zapline.messages rename column body to body_away")
+        execute(database, "alter table zapline.messages rename column body to body_away")
         for number in range(80):
             await stack.send(units[number % 8], "messages.upsert", text(f"{number:03}"))
         await until(lambda: set(stack.recorder.statistics().states) == {LaneState.STOPPED})
-        started = trio.current_time()
-        await stack.send(units[1], "messages.upsert", text("late"))
-        assert trio.current_time() - started < 1
+        with trio.fail_after(10):  # less than the intake would wait for the database
+            await stack.send(units[1], "messages.upsert", text("late"))
+        assert stack.counters.total("journal_refused") == 0
         assert stack.journal.statistics().depth == 81
         assert stack.recorder.statistics().trouble is not None
-        plant(database, "alter table zapline.messages rename column body_away to body")
+        execute(database, "alter table zapline.messages rename column body_away to body")
         await stack.wait_until_stored()
         assert await stack.rows("select count(*) from zapline.messages") == [(82,)]
         assert await stack.rows("select count(*) from zapline.dead_letters") == [(0,)]
@@ -125,13 +125,13 @@ async def test_a_schema_that_does_not_fit_stops_the_lanes_and_intake_goes_on(dat
         assert stack.recorder.statistics().trouble is None
 
 
-async def test_rows_taken_out_of_the_database_while_it_runs_are_written_again(database: str, tmp_path: Path) -> None:
-    """The recorder remembers which contacts it wrote; somebody may have set the database back since."""
+async def test_rows_deleted_from_the_database_while_it_runs_are_written_again(database: str, tmp_path: Path) -> None:
+    """The recorder remembers which contacts it wrote; the database may have been restored since."""
     async with inbound_stack(database, tmp_path) as stack:
         unit = await stack.add_unit()
         await stack.send(unit, "messages.upsert", text("A"))
         await stack.wait_until_stored()
-        plant(
+        execute(
             database,
             "truncate zapline.messages, zapline.conversations, zapline.contact_identities, zapline.contacts cascade",
         )

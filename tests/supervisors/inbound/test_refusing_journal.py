@@ -1,4 +1,4 @@
-"""Where the journal refuses, PostgreSQL takes the webhook; where both refuse, the loss is counted."""
+"""If the journal refuses a webhook, PostgreSQL takes it; if both refuse, the loss is counted."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +11,7 @@ from support.inbound_stack import InboundStack, inbound_stack, text
 
 from zapline.domain.errors import JournalRefused
 from zapline.sql.journal.schema import Arrival
+from zapline.supervisors.inbound import recorder
 
 
 def refuse(stack: InboundStack, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,13 +28,14 @@ def refuse(stack: InboundStack, monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_refused_webhook_is_stored_before_it_is_answered(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(recorder, "LINGER", 0.0)
     async with inbound_stack(database, tmp_path) as stack:
         unit = await stack.add_unit()
         refuse(stack, monkeypatch)
         for number in range(20):
             await stack.send(unit, "messages.upsert", text(f"{number:02}"))
             rows = await stack.rows(f"select from zapline.messages where external_id = '{number:02}'")
-            assert len(rows) == 1  # nothing was awaited in between
+            assert len(rows) == 1  # it is stored when the answer comes
         assert await stack.post(unit, b"{broken", "a\ud800\0")
         assert await stack.rows("select reason, journal_seq from zapline.dead_letters") == [("invalid_json", None)]
         assert stack.counters.total("lost") == 0
@@ -41,10 +43,10 @@ async def test_a_refused_webhook_is_stored_before_it_is_answered(
         assert stack.counters.total("actor_crashes") == 0
 
 
-async def test_a_burst_past_the_journal_waits_for_room_and_is_stored(
+async def test_a_burst_of_direct_entries_waits_for_room_and_is_stored(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with inbound_stack(database, tmp_path, database_timeout=8) as stack:
+    async with inbound_stack(database, tmp_path, database_timeout=60) as stack:
         unit = await stack.add_unit()
         refuse(stack, monkeypatch)
         answers: list[bool] = []
@@ -62,7 +64,7 @@ async def test_a_burst_past_the_journal_waits_for_room_and_is_stored(
         assert stack.counters.total("lost") == 0
 
 
-async def test_when_both_refuse_the_answer_comes_within_the_hold_up_and_the_loss_is_counted(
+async def test_if_both_refuse_the_answer_comes_after_the_timeout_and_the_loss_is_counted(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with inbound_stack(database, tmp_path, database_timeout=0.5, lock_timeout_ms=0) as stack:
@@ -75,7 +77,7 @@ async def test_when_both_refuse_the_answer_comes_within_the_hold_up_and_the_loss
                 unit,
                 b'{"event":"messages.upsert","data":{"key":{"id":"1","remoteJid":"5511999990001@s.whatsapp.net"},"message":{}}}',
             )
-            assert 0.4 < trio.current_time() - started < 1.5
+            assert trio.current_time() - started >= 0.5  # nothing else ends the wait for the lock
             other.rollback()
         assert stack.counters.total("lost") == 1
         assert unit.gap_since is not None
@@ -87,14 +89,13 @@ async def test_when_both_refuse_the_answer_comes_within_the_hold_up_and_the_loss
         assert ("after",) in await stack.rows("select external_id from zapline.messages")
 
 
-async def test_an_unread_or_quarantined_unit_loses_at_once_and_says_so(
+async def test_a_quarantined_unit_loses_a_webhook_at_once_and_counts_it(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with inbound_stack(database, tmp_path, database_timeout=5) as stack:
+    async with inbound_stack(database, tmp_path, database_timeout=3600) as stack:
         unit = await stack.add_unit()
         refuse(stack, monkeypatch)
         unit.quarantined_at = 1.0
-        started = trio.current_time()
-        assert not await stack.post(unit, b"{}")
-        assert trio.current_time() - started < 1
+        with trio.fail_after(10):
+            assert not await stack.post(unit, b"{}")
         assert stack.counters.total("lost") == 1

@@ -1,4 +1,4 @@
-"""Entries that come again, from an old, a pruned or a new journal, never run anything backwards or get lost."""
+"""Entries processed again, from an old, a pruned or a new journal, set nothing back and are not lost."""
 
 import sqlite3
 from collections.abc import Callable
@@ -28,8 +28,8 @@ def phase(unit: Unit) -> Phase:
     return unit.state.stored.phase
 
 
-def put_back(journal: Path) -> None:
-    """Entries that were committed, and not yet marked done when the process was killed."""
+def mark_unfinished(journal: Path) -> None:
+    """Make all entries unfinished: committed, but not marked done before the process was killed."""
     with closing(sqlite3.connect(journal / "journal.db")) as file:
         file.execute(
             "insert or ignore into unfinished (seq, unit_id, starts_before) "
@@ -52,7 +52,7 @@ async def test_an_old_open_before_a_committed_close_is_not_stepped_again(databas
         assert phase(unit) is Phase.LOGGED_OUT
         before = await stack.rows("select m::text, xmin::text from zapline.messages m order by 1")
         row = await stack.rows("select phase, connected_at, disconnected_at from zapline.unit_whatsapp_connections")
-    put_back(tmp_path)
+    mark_unfinished(tmp_path)
     async with inbound_stack(database, tmp_path) as stack:
         assert stack.journal.statistics().depth == 4
         stack.calls.state = "close"
@@ -101,14 +101,14 @@ async def test_a_pruned_journal_goes_on_counting(database: str, tmp_path: Path) 
 
 
 async def replay(stack: InboundStack) -> int:
-    """As asked for by command."""
+    """Replay the whole journal, as the command does; return the number of entries."""
     count = await stack.journal.replay(0.0)
     for unit in stack.roster.units():
         stack.dispatcher.rewind(unit)
     return count
 
 
-async def test_a_replay_into_a_database_set_back_brings_messages_edits_and_statuses_and_steps_nothing(
+async def test_a_replay_into_a_restored_database_brings_messages_edits_and_statuses_and_steps_nothing(
     new_database: Callable[..., str], migrated: str, tmp_path: Path
 ) -> None:
     url = new_database(migrated)
@@ -118,7 +118,7 @@ async def test_a_replay_into_a_database_set_back_brings_messages_edits_and_statu
         unit = await stack.add_unit()
         await stack.send(unit, "messages.upsert", text("before"))
         await stack.wait_until_stored()
-    earlier = new_database(name)  # the copy of an hour ago
+    earlier = new_database(name)  # the backup of an hour ago
     async with inbound_stack(url, tmp_path) as stack:
         unit = stack.unit(unit.id)
         stack.calls.state = "close"
@@ -137,7 +137,7 @@ async def test_a_replay_into_a_database_set_back_brings_messages_edits_and_statu
         await stack.wait_until_stored()
         rows = "select external_id, body, edited_body, delivery::text from zapline.messages order by 1"
         whole = await stack.rows(rows)
-        # Set back while the daemon runs: everybody is thrown out, and the copy takes the name.
+        # Restored while the daemon runs: all connections are closed, and the backup takes the name.
         with psycopg.connect(f"{place}/postgres", autocommit=True) as admin:
             admin.execute(f"drop database {name} with (force)")
             admin.execute(f"create database {name} template {earlier.rpartition('/')[2]}")
@@ -150,7 +150,7 @@ async def test_a_replay_into_a_database_set_back_brings_messages_edits_and_statu
         assert stack.counters.totals["connection_events", "Opened"] == opened
         assert phase(unit) is Phase.LOGGED_OUT
         assert stack.counters.total("actor_crashes") == 0
-        # A replayed entry lies below what is applied; the position must not go back to it.
+        # A replayed entry is before the applied position, which must not go back to it.
         assert int(str((await stack.rows("select applied_seq from zapline.unit_whatsapp_connections"))[0][0])) < 7
         await stack.send(unit, "messages.upsert", text("C"))
         await stack.wait_until_stored()
@@ -179,7 +179,7 @@ async def test_a_poisoned_replay_does_not_set_the_position_back(database: str, t
         assert await stack.rows("select reason, journal_seq from zapline.dead_letters") == [("refused_by_database", 8)]
 
 
-async def test_a_disk_that_refuses_a_read_delays_the_lagging_units_and_ends_nothing(
+async def test_a_disk_that_refuses_reads_delays_units_with_a_backlog_and_crashes_nothing(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dispatcher, "READ_RETRY_PAUSE", 0.05)

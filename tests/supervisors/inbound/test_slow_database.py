@@ -1,14 +1,12 @@
-"""A slow, locked, deadlocked, restarted database: nothing is lost, nothing comes twice, nothing is buried."""
+"""A slow, locked, deadlocked or restarted database: nothing is lost, stored twice or made a dead letter."""
 
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
-import pytest
 import trio
-from support.inbound_stack import InboundStack, inbound_stack, text
+from support.inbound_stack import InboundStack, inbound_stack, text, until
 
 from zapline.sandbox.embedded_postgres.server import PostgresServer
 from zapline.sql.postgres.connection import connect
@@ -18,56 +16,43 @@ from zapline.supervisors.inbound.unit_state import Unit
 
 @contextmanager
 def locked(url: str, query: str) -> Iterator[None]:
-    """Hold the locks that a query takes."""
+    """Hold the locks taken by a query."""
     with psycopg.connect(url) as conn:
         conn.execute(query)
         yield
         conn.rollback()
 
 
-def lane(unit: Unit, lanes: int = 2) -> int:
-    return zlib.crc32(unit.id.bytes) % lanes
-
-
-async def wait_for(stack: InboundStack, query: str, count: int, seconds: float = 10) -> float:
-    """Seconds until the query counts so many."""
-    started = trio.current_time()
-    await stack.wait_for_rows(query, [(count,)], seconds)
-    return trio.current_time() - started
-
-
-async def test_a_locked_conversation_holds_up_its_unit_alone(database: str, tmp_path: Path) -> None:
+async def test_a_locked_conversation_delays_its_unit_alone(database: str, tmp_path: Path) -> None:
     async with inbound_stack(database, tmp_path, lock_timeout_ms=500) as stack:
         units = await stack.add_units(f"u{number}" for number in range(12))
         for unit in units:
             await stack.send(unit, "messages.upsert", text("first", at=1_795_000_000))
         await stack.wait_until_stored()
-        held = units[0]
+        held, *others = units
+        query = "select count(*) from zapline.messages where unit_id {} '{}'".format
         with locked(database, f"select * from zapline.conversations where unit_id = '{held.id}' for update"):
+            started, retries = trio.current_time(), stack.counters.total("recorder_retries")
             for number in range(20):
                 for unit in units:
                     await stack.send(unit, "messages.upsert", text(f"{number:03}"))
-            others = f"select count(*) from zapline.messages where unit_id <> '{held.id}'"
-            took = await wait_for(stack, others, 11 * 21, 5)
-            assert took < 3.5
-            with trio.move_on_after(1.5):  # and they stay quick while it goes on
-                for number in range(5):
-                    for unit in units[1:]:
-                        await stack.send(unit, "messages.upsert", text(f"more{number}"))
-                    took = max(took, await wait_for(stack, others, 11 * (22 + number), 3))
-            assert (await stack.rows(f"select count(*) from zapline.messages where unit_id = '{held.id}'")) == [(1,)]
+            await stack.wait_for_rows(query("<>", held.id), [(11 * 21,)])
+            for number in range(3):
+                for unit in others:
+                    await stack.send(unit, "messages.upsert", text(f"more{number}"))
+                await stack.wait_for_rows(query("<>", held.id), [(11 * (22 + number),)])
+            retries = stack.counters.total("recorder_retries") - retries
+            # One for the batch, then those of the growing pauses: commits of others never wait for the lock.
+            assert 0 < retries <= 7 + (trio.current_time() - started) / 1.5
+            assert await stack.rows(query("=", held.id)) == [(1,)]
         await stack.wait_until_stored()
-        assert await stack.rows(
-            f"select external_id from zapline.messages where unit_id = '{held.id}' order by seq"
-        ) == [
-            ("first",),
-            *((f"{number:03}",) for number in range(20)),
-        ]
+        stored = await stack.rows(f"select external_id from zapline.messages where unit_id = '{held.id}' order by seq")
+        assert stored == [("first",), *((f"{number:03}",) for number in range(20))]
         assert await stack.rows("select count(*) from zapline.dead_letters") == [(0,)]
         assert stack.counters.total("actor_crashes") == 0
 
 
-async def test_statement_timeouts_and_deadlocks_bury_nothing(database: str, tmp_path: Path) -> None:
+async def test_statement_timeouts_and_deadlocks_cause_no_dead_letters(database: str, tmp_path: Path) -> None:
     async with inbound_stack(database, tmp_path, lock_timeout_ms=0, statement_timeout_ms=300) as stack:
         units = await stack.add_units(f"u{number}" for number in range(6))
         for unit in units:
@@ -76,18 +61,16 @@ async def test_statement_timeouts_and_deadlocks_bury_nothing(database: str, tmp_
         with locked(database, "lock table zapline.messages in exclusive mode"):
             for unit in units:
                 await stack.send(unit, "messages.upsert", text("B"))
-            await trio.sleep(1.2)
+            await until(lambda: stack.counters.total("recorder_retries") >= 4)
         await stack.wait_until_stored()
         # A deadlock: the other side holds the position's row and then wants what the recorder holds.
         with psycopg.connect(database) as other:
             other.execute("set deadlock_timeout = '10s'")
+            other.execute("set lock_timeout = '150ms'")
             other.execute("select * from zapline.unit_whatsapp_connections for update")
             for unit in units:
                 await stack.send(unit, "messages.upsert", text("C"))
-            await trio.sleep(0.1)
-            other.execute("set lock_timeout = '150ms'")
-            with pytest.raises(psycopg.errors.LockNotAvailable):
-                other.execute("lock table zapline.messages in exclusive mode")
+            await until(lambda: _deadlocks(other))
             other.rollback()
         await stack.wait_until_stored()
         assert await stack.rows("select external_id, count(*) from zapline.messages group by 1 order by 1") == [
@@ -98,7 +81,17 @@ async def test_statement_timeouts_and_deadlocks_bury_nothing(database: str, tmp_
         assert await stack.rows("select count(*) from zapline.dead_letters") == [(0,)]
 
 
-async def test_connections_killed_again_and_again_lose_and_double_nothing(database: str, tmp_path: Path) -> None:
+def _deadlocks(other: psycopg.Connection[psycopg.rows.TupleRow]) -> bool:
+    """Whether the recorder holds its locks at this moment; it gives them up at each statement timeout."""
+    try:
+        with other.transaction(force_rollback=True):
+            other.execute("lock table zapline.messages in exclusive mode")
+    except psycopg.errors.LockNotAvailable:
+        return True
+    return False
+
+
+async def test_connections_killed_repeatedly_lose_and_duplicate_nothing(database: str, tmp_path: Path) -> None:
     async with inbound_stack(database, tmp_path) as stack:
         units = await stack.add_units(f"u{number}" for number in range(10))
         done = False
@@ -118,9 +111,9 @@ async def test_connections_killed_again_and_again_lose_and_double_nothing(databa
                 for unit in units:
                     nursery.start_soon(stack.send, unit, "messages.upsert", text(f"{number:03}"))
                 await trio.sleep(0.01)
+            await until(lambda: stack.counters.total("recorder_retries") > 0)
             done = True
         await stack.wait_until_stored()
-        assert stack.counters.total("recorder_retries") > 0
         await check_order(stack, units, 100)
 
 
@@ -133,7 +126,7 @@ async def check_order(stack: InboundStack, units: list[Unit], count: int) -> Non
     assert stack.counters.total("actor_crashes") == 0
 
 
-async def test_a_server_killed_under_load_loses_and_doubles_nothing(server_directory: Path, tmp_path: Path) -> None:
+async def test_a_server_killed_under_load_loses_and_duplicates_nothing(server_directory: Path, tmp_path: Path) -> None:
     server = PostgresServer(server_directory / "postgres", durable=False)
     server.open()
     try:
@@ -143,19 +136,23 @@ async def test_a_server_killed_under_load_loses_and_doubles_nothing(server_direc
         async with inbound_stack(server.url, tmp_path) as stack:
             units = await stack.add_units(f"u{number}" for number in range(10))
 
-            async def load() -> None:
+            sent = 0
+
+            async def load(unit: Unit) -> None:
+                nonlocal sent
                 for number in range(300):
-                    for unit in units:
-                        await stack.send(unit, "messages.upsert", text(f"{number:03}"))
+                    await stack.send(unit, "messages.upsert", text(f"{number:03}"))
+                    sent += 1
 
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(load)
-                for _ in range(3):
-                    await trio.sleep(0.4)
+                for unit in units:
+                    nursery.start_soon(load, unit)
+                for count in (600, 1200, 1800):
+                    await until(lambda count=count: sent >= count, 30)  # type: ignore[misc]
                     await trio.to_thread.run_sync(server.kill)
-                    await trio.sleep(0.2)
+                    await until(lambda: stack.recorder.statistics().trouble is not None)
                     server.start()  # not in a pooled thread: the server ends with the thread that has started it
-            await stack.wait_until_stored(20)
+            await stack.wait_until_stored(60)
             await check_order(stack, units, 300)
             for unit in units:
                 rows = await stack.rows(

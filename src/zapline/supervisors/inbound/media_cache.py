@@ -228,7 +228,7 @@ class MediaFetcher:
 
     async def _fetch(self, unit: Unit, external_id: ExternalId, name: str, fetch: _Fetch) -> OpenFile:
         try:
-            content = await self._evolution.media_of(unit.record.instance, external_id)
+            content = await self._evolution.fetch_media(unit.record.instance, external_id)
         except EvolutionFailure as failure:
             self._counters.add("media_failed", failure.code)
             fetch.failure = failure

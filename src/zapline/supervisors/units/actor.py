@@ -124,7 +124,7 @@ class UnitActor:
 
     @staticmethod
     def _is_suspect(entry: Entry) -> bool:
-        crashed = entry.crashes >= SUSPECT_AFTER_CRASHES or entry.in_hand > 0
+        crashed = entry.crashes >= SUSPECT_AFTER_CRASHES or entry.suspect_deaths > 0
         return crashed or entry.starts_seen >= SUSPECT_AFTER_STARTS
 
     @contextmanager
@@ -209,7 +209,7 @@ class UnitActor:
         marked = True
         try:
             with trio.fail_after(JOURNAL_TIMEOUT):
-                await journal.take_in_hand(entry.seq)
+                await journal.mark_suspect(entry.seq)
             self._set_activity(ActorActivity.STEPPING)
             with self._blaming([entry]):
                 self._interpret(turn, entry, entry.seq)
@@ -220,7 +220,7 @@ class UnitActor:
         finally:
             # Even if cancelled, the mark may have been written: an orderly stop must not look like a death.
             if marked:
-                journal.release(entry.seq)
+                journal.clear_suspect(entry.seq)
             self._set_activity(ActorActivity.RECORDING)
         with trio.fail_after(JOURNAL_TIMEOUT):
             await journal.flush()
@@ -229,7 +229,7 @@ class UnitActor:
     def _poison_reason(entry: Entry) -> str | None:
         if entry.crashes > SUSPECT_AFTER_CRASHES:
             return "crashed_actor"
-        return "killed_process" if entry.in_hand >= POISON_AFTER_DEATHS else None
+        return "killed_process" if entry.suspect_deaths >= POISON_AFTER_DEATHS else None
 
     def _interpret(self, turn: TurnResult, entry: Entry, seq: Seq | None) -> None:
         """Parse one entry: its connection events step the state machine, its facts are added to the writes."""
