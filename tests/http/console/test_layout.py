@@ -101,7 +101,7 @@ async def test_over_https_the_cookie_is_bound_to_the_host() -> None:
         ("127.0.0.1", {"Host": "127.0.0.1.evil.example"}, Transport.PLAIN),
     ):
         async with app.test_request_context("/", headers=headers, scope_base={"client": (client, 1)}):
-            assert behind.carriage() is wanted, headers
+            assert behind.transport() is wanted, headers
     async with app.test_request_context("/", headers={"Host": "zapline.example.com"}):
         answer = Response(b"")
         set_session_cookie(answer, behind, "zl_token", datetime.now(UTC) + timedelta(hours=1))

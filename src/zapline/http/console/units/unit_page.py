@@ -93,7 +93,7 @@ class UnitPage:
         return {
             "record": unit.record,
             "stored": stored,
-            "status": line_status(unit),
+            "line": line_status(unit),
             "phase": stored.phase.value,
             "quarantined": unit.quarantined_at is not None,
             "drawn_at": drawn_at,
