@@ -30,8 +30,8 @@ def at(seconds: float = 0.0, mono: float | None = None) -> Moment:
     return Moment(NOW + seconds, seconds if mono is None else mono)
 
 
-def paced(**limits: Any) -> Pacer:
-    """At rest, in Berlin; without a gap unless one is given."""
+def pacer_with(**limits: Any) -> Pacer:
+    """A pacer without past calls, in Berlin; without a gap unless ``limits`` has one."""
     pace = PaceLimits(BERLIN, **{"gap": 0.0, **limits})
     return Pacer.rebuilt(pace, [], {}, at())
 
@@ -57,7 +57,7 @@ def test_without_limits_of_its_own_a_unit_has_the_defaults() -> None:
 
 
 def test_the_rate_holds_both_lanes() -> None:
-    pacer = paced(per_minute=60, burst=2, campaign_seconds=0.001)
+    pacer = pacer_with(per_minute=60, burst=2, campaign_seconds=0.001)
     call(pacer, 0)
     call(pacer, 0)
     assert pacer.allowed_lanes(at()) == []
@@ -66,7 +66,7 @@ def test_the_rate_holds_both_lanes() -> None:
 
 
 def test_a_bucket_that_ran_over_during_a_call_lets_only_the_rest_follow_it() -> None:
-    pacer = paced(per_minute=60, burst=2)
+    pacer = pacer_with(per_minute=60, burst=2)
     pacer.record_start(at(0), "a", Lane.REPLY, 0.5)
     pacer.record_end(at(10), "a", Lane.REPLY, sent=True)  # perhaps Evolution received it only now
     call(pacer, 10)
@@ -74,7 +74,7 @@ def test_a_bucket_that_ran_over_during_a_call_lets_only_the_rest_follow_it() -> 
 
 
 def test_a_recipient_rests_for_the_gap_after_the_call_has_ended() -> None:
-    pacer = paced(gap=10.0)
+    pacer = pacer_with(gap=10.0)
     pacer.record_start(at(0), "a", Lane.REPLY, 0.5)
     pacer.record_end(at(4), "a", Lane.REPLY, sent=True)
     call(pacer, 5, recipient="b")
@@ -86,7 +86,7 @@ def test_a_recipient_rests_for_the_gap_after_the_call_has_ended() -> None:
 
 
 def test_a_daily_cap_counts_and_holds_both_lanes_until_local_midnight() -> None:
-    pacer = paced(daily_cap=3, campaign_seconds=0.001)
+    pacer = pacer_with(daily_cap=3, campaign_seconds=0.001)
     call(pacer, 0)
     call(pacer, 1, Lane.CAMPAIGN)
     call(pacer, 2, sent=False)  # certainly nothing was sent
@@ -100,7 +100,7 @@ def test_a_daily_cap_counts_and_holds_both_lanes_until_local_midnight() -> None:
 
 
 def test_a_new_line_warms_up_with_campaigns_while_replies_go_on() -> None:
-    pacer = paced(warm_up_first=2, line_since=NOW, campaign_seconds=0.001)
+    pacer = pacer_with(warm_up_first=2, line_since=NOW, campaign_seconds=0.001)
     call(pacer, 0, Lane.CAMPAIGN)
     call(pacer, 1, Lane.REPLY)
     assert pacer.allowed_lanes(at(2)) == BOTH
@@ -139,21 +139,21 @@ def test_quiet_hours_hold_campaigns_only_and_end_by_the_wall_clock_over_a_clock_
 
 def test_campaigns_keep_their_seconds_with_jitter_and_a_campaign_may_be_slower() -> None:
     for spread, least in ((0.0, 1.5), (0.5, 2.0), (1.0, 2.5)):
-        pacer = paced()
+        pacer = pacer_with()
         pacer.record_start(at(0), "a", Lane.CAMPAIGN, spread)
         assert reason(pacer, Lane.CAMPAIGN) == (least, "campaign_pace")
         assert pacer.allowed_lanes(at(0)) == REPLY
         assert pacer.allowed_lanes(at(least)) == BOTH
-    pacer = paced()
+    pacer = pacer_with()
     pacer.record_start(at(0), "a", Lane.CAMPAIGN, 0.5, seconds=30.0)
     assert reason(pacer, Lane.CAMPAIGN) == (30.0, "campaign_pace")
-    pacer = paced()
+    pacer = pacer_with()
     pacer.record_start(at(0), "a", Lane.CAMPAIGN, 0.5, seconds=0.1)
     assert reason(pacer, Lane.CAMPAIGN) == (2.0, "campaign_pace"), "never quicker than its unit"
 
 
 def test_a_throttled_unit_sends_replies_only() -> None:
-    pacer = paced()
+    pacer = pacer_with()
     pacer.throttled_until = 30.0
     assert pacer.allowed_lanes(at(0)) == REPLY
     assert reason(pacer, Lane.CAMPAIGN) == (30.0, "throttled")
@@ -205,19 +205,19 @@ def test_past_calls_that_seem_to_come_count_as_made_just_now() -> None:
     assert pacer.allowed_lanes(at(3)) == BOTH, "and it does not take the hour"
 
 
-# -- the whole guarantee -----------------------------------------------------------------------------------------
+# -- any sequence of calls ---------------------------------------------------------------------------------------
 
 
 @dataclass
 class Step:
-    """Something that happens to a unit: seconds that pass, then a call, and perhaps the end of the process."""
+    """One step of a unit: time that passes, then a call, and perhaps the end of the process."""
 
     wait: float
-    patient: bool  # wait besides until the pace allows the call, and not a moment longer
+    patient: bool  # then wait exactly until the pace allows the call
     duration: float
     reached: float  # when within the call Evolution receives it
     recipient: str
-    wish: Lane
+    lane: Lane
     spread: float
     killed: bool
     rescued: bool
@@ -232,7 +232,7 @@ STEPS = st.lists(
         duration=st.one_of(st.just(0.0), st.floats(0, 30)),
         reached=st.one_of(st.just(0.0), st.just(1.0), st.floats(0, 1)),
         recipient=st.sampled_from("abc"),
-        wish=st.sampled_from(Lane),
+        lane=st.sampled_from(Lane),
         spread=st.floats(0, 1),
         killed=st.integers(0, 3).map(lambda drawn: drawn == 0),
         rescued=st.booleans(),
@@ -244,8 +244,8 @@ STEPS = st.lists(
 
 
 @dataclass
-class Life:
-    """A unit whose process is killed again and again; the world's own time, and what Evolution has received."""
+class SimulatedUnit:
+    """Simulates a unit whose process is killed repeatedly: its clocks, its stored calls, what Evolution received."""
 
     pace: PaceLimits
     now: float = 10_000.0
@@ -264,15 +264,15 @@ class Life:
         return Pacer.rebuilt(self.pace, recent, {}, at)
 
     def wait_for(self, pacer: Pacer, step: Step) -> None:
-        hold = pacer.hold_on(step.wish, self.moment())
+        hold = pacer.hold_on(step.lane, self.moment())
         if hold is not None:
-            self.now = self.boot + hold.until + 1e-9  # a hair more: the sum is rounded
+            self.now = self.boot + hold.until + 1e-9  # the sum is rounded
         while step.recipient in pacer.recipients_within_gap(self.moment()):
             over = pacer.gap_ends_at(self.moment())
             assert over is not None
             self.now = self.boot + over + 1e-9
 
-    def live(self, steps: list[Step]) -> None:
+    def run(self, steps: list[Step]) -> None:
         pacer = self.start()
         for step in steps:
             self.now += step.wait
@@ -280,16 +280,16 @@ class Life:
             if step.patient:
                 self.wait_for(pacer, step)
             at = self.moment()
-            if step.wish not in pacer.allowed_lanes(at) or step.recipient in pacer.recipients_within_gap(at):
+            if step.lane not in pacer.allowed_lanes(at) or step.recipient in pacer.recipients_within_gap(at):
                 continue
-            pacer.record_start(at, step.recipient, step.wish, step.spread)
-            self.began.append((self.now, step.wish))
-            self.received.append((self.now + step.reached * step.duration, step.recipient, step.wish))
+            pacer.record_start(at, step.recipient, step.lane, step.spread)
+            self.began.append((self.now, step.lane))
+            self.received.append((self.now + step.reached * step.duration, step.recipient, step.lane))
             self.now += step.duration
             ended = None if step.killed else self.moment()
-            self.calls.append(PastSend(at.wall, ended.wall if ended is not None else None, step.recipient, step.wish))
+            self.calls.append(PastSend(at.wall, ended.wall if ended is not None else None, step.recipient, step.lane))
             if ended is not None:
-                pacer.record_end(ended, step.recipient, step.wish, sent=True)
+                pacer.record_end(ended, step.recipient, step.lane, sent=True)
                 continue
             self.boot += step.spread * 100
             pacer = self.start()
@@ -304,34 +304,34 @@ class Life:
     st.sampled_from([0.5, 2.0, 20.0]),
     STEPS,
 )
-def test_no_window_sees_more_than_the_pace_whatever_is_killed_when(
+def test_no_window_exceeds_the_pace_whenever_the_process_is_killed(
     per_minute: float, burst: int, gap: float, seconds: float, steps: list[Step]
 ) -> None:
-    life = Life(PaceLimits(UTC, per_minute, burst, gap, campaign_seconds=seconds))
-    life.live(steps)
-    times = [when for when, _, _ in life.received]
+    unit = SimulatedUnit(PaceLimits(UTC, per_minute, burst, gap, campaign_seconds=seconds))
+    unit.run(steps)
+    times = [when for when, _, _ in unit.received]
     assert times == sorted(times)
     for first in range(len(times)):
         for last in range(first, len(times)):
             allowed = burst + (times[last] - times[first]) * per_minute / 60
             assert last - first + 1 <= allowed + 1e-3
     for recipient in "abc":
-        own = [when for when, to, _ in life.received if to == recipient]
+        own = [when for when, to, _ in unit.received if to == recipient]
         assert all(later - earlier >= gap - 1e-6 for earlier, later in pairwise(own))
-    campaign = [when for when, lane in life.began if lane is Lane.CAMPAIGN]
+    campaign = [when for when, lane in unit.began if lane is Lane.CAMPAIGN]
     assert all(later - earlier >= seconds * 0.75 - 1e-6 for earlier, later in pairwise(campaign))
 
 
 @given(STEPS)
-def test_whatever_has_happened_each_hold_ends_when_it_says(steps: list[Step]) -> None:
-    life = Life(PaceLimits(UTC, per_minute=20, burst=3, gap=7.0, campaign_seconds=5.0))
-    life.live(steps)
-    pacer = life.start()
+def test_each_hold_ends_at_its_time_after_any_sequence(steps: list[Step]) -> None:
+    unit = SimulatedUnit(PaceLimits(UTC, per_minute=20, burst=3, gap=7.0, campaign_seconds=5.0))
+    unit.run(steps)
+    pacer = unit.start()
     for lane in Lane:
         for _ in range(5):
-            hold = pacer.hold_on(lane, life.moment())
+            hold = pacer.hold_on(lane, unit.moment())
             if hold is None:
                 break
-            assert hold.until - life.moment().mono <= life.pace.span + 1e-3
-            life.now += hold.until - life.moment().mono
-        assert pacer.hold_on(lane, life.moment()) is None
+            assert hold.until - unit.moment().mono <= unit.pace.span + 1e-3
+            unit.now += hold.until - unit.moment().mono
+        assert pacer.hold_on(lane, unit.moment()) is None

@@ -134,7 +134,7 @@ def test_a_line_rests_longer_each_time_and_as_long_as_it_is_told() -> None:
     assert [campaign_pause(slow, number, 0.0) for number in (2, 3, 20)] == [60.0, 120.0, CAMPAIGN_PAUSE.cap]
 
 
-def test_only_silence_asks_for_a_sign_of_life() -> None:
+def test_only_failures_without_a_response_are_probed() -> None:
     unanswered = {kind.code for kind in ALL_FAILURES if SendFailure(kind.code, kind.verdict.value).no_response}
     assert unanswered == {"no_answer", "gateway_failed", "bad_answer"}
     assert not SendFailure("no_answer", "line").no_response

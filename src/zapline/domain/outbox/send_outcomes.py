@@ -104,9 +104,8 @@ def after_failure(call: SendCall, failed: SendFailure, now: float, spread: float
         return _retry(call, failed, now, spread, "not_sent")
     if verdict == "rejected":
         if failed.code == NOT_ON_WHATSAPP and call.tries == 0:
-            return _send_answered(
-                call, failed, now, "rejected", WorkState.QUEUED, tries=1, due_at=now + NUMBER_RECHECK_DELAY
-            )
+            due_at = now + NUMBER_RECHECK_DELAY
+            return _send_answered(call, failed, now, "rejected", WorkState.QUEUED, tries=1, due_at=due_at)
         return _send_answered(call, failed, now, "rejected", WorkState.DEAD)
     if isinstance(call.content, Reaction):
         return _retry(call, failed, now, spread, "uncertain")
@@ -118,11 +117,10 @@ def after_crash(call: SendCall, now: float, *, repeatable: bool = False) -> Send
 
     ``repeatable``: sending it again does no harm.
     """
+    failed = SendFailure(CRASHED, "uncertain")
     if repeatable:
-        return _send_answered(call, SendFailure(CRASHED, "uncertain"), now, "uncertain", WorkState.QUEUED)
-    return _send_answered(
-        call, SendFailure(CRASHED, "uncertain"), now, "uncertain", WorkState.UNCERTAIN, look_at=now + FIRST_STORE_LOOKUP
-    )
+        return _send_answered(call, failed, now, "uncertain", WorkState.QUEUED)
+    return _send_answered(call, failed, now, "uncertain", WorkState.UNCERTAIN, look_at=now + FIRST_STORE_LOOKUP)
 
 
 def line_pause(failed: SendFailure, failures: int, spread: float) -> float:
@@ -139,9 +137,8 @@ def _retry(call: SendCall, failed: SendFailure, now: float, spread: float, outco
     decided = RETRIES.decide(call.tries + 1, now, spread)
     if isinstance(decided, DeadLetter):
         return _send_answered(call, failed, now, outcome, WorkState.DEAD, tries=1)
-    return _send_answered(
-        call, failed, now, outcome, WorkState.QUEUED, tries=1, due_at=max(decided.at, now + _retry_after(failed))
-    )
+    due_at = max(decided.at, now + _retry_after(failed))
+    return _send_answered(call, failed, now, outcome, WorkState.QUEUED, tries=1, due_at=due_at)
 
 
 def _retry_after(failed: SendFailure) -> float:

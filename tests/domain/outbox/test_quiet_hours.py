@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zapline.domain.outbox.quiet_hours import QuietHours, day_began, next_day
-from zapline.domain.outbox.token_bucket import TokenBucket, Wait
 
 LISBON = ZoneInfo("Europe/Lisbon")
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -18,88 +17,6 @@ def at(text: str) -> float:
     """Seconds of an ISO time; UTC unless it names an offset."""
     moment = datetime.fromisoformat(text)
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-
-
-def test_a_full_bucket_gives_its_capacity_and_then_makes_wait() -> None:
-    bucket = TokenBucket(capacity=2, per_second=0.5, tokens=2, at=100.0)
-    for _ in range(2):
-        taken = bucket.take(100.0)
-        assert isinstance(taken, TokenBucket)
-        bucket = taken
-    assert bucket.take(100.0) == Wait(102.0)
-    assert isinstance(bucket.take(102.0), TokenBucket)
-
-
-def test_a_bucket_never_holds_more_than_its_capacity() -> None:
-    assert TokenBucket(3, 1.0, 0, 0.0).refilled(1e9).tokens == 3
-
-
-def test_a_clock_that_went_back_refills_nothing() -> None:
-    bucket = TokenBucket(1, 1.0, 0.0, 100.0)
-    assert bucket.take(50.0) == Wait(101.0)
-
-
-@given(st.floats(0.001, 50), st.integers(1, 20), st.lists(st.floats(0, 5), min_size=1, max_size=80))
-def test_no_window_sees_more_than_capacity_and_refill(rate: float, capacity: int, pauses: list[float]) -> None:
-    bucket, now, sent = TokenBucket(capacity, rate, capacity, NOW), NOW, []
-    for pause in pauses:
-        now += pause
-        taken = bucket.take(now)
-        if isinstance(taken, TokenBucket):
-            bucket = taken
-            sent.append(now)
-    for first in range(len(sent)):
-        for last in range(first, len(sent)):
-            allowed = capacity + (sent[last] - sent[first]) * rate
-            assert last - first + 1 <= allowed + 1e-3
-
-
-@given(st.floats(0.001, 50), st.integers(1, 20), st.floats(0, 100))
-def test_what_a_wait_promises_is_kept(rate: float, tokens: int, spent: float) -> None:
-    bucket = TokenBucket(20, rate, 20 - min(19.9, tokens + spent), NOW)
-    answer = bucket.take(NOW)
-    if isinstance(answer, Wait):
-        assert answer.until > NOW
-        assert isinstance(bucket.take(answer.until), TokenBucket)
-
-
-@given(
-    st.integers(1, 10),
-    st.floats(0.01, 10),
-    st.lists(st.floats(0, 30), min_size=1, max_size=40),
-    st.floats(0, 300),
-)
-def test_a_rebuilt_bucket_never_holds_more_than_the_true_one(
-    capacity: int, rate: float, pauses: list[float], known: float
-) -> None:
-    bucket, now, sent = TokenBucket(capacity, rate, capacity, NOW), NOW, []
-    for pause in pauses:
-        now += pause
-        taken = bucket.take(now)
-        if isinstance(taken, TokenBucket):
-            bucket = taken
-            sent.append(now)
-    rebuilt = TokenBucket.rebuilt(capacity, rate, sent, now - known, now)
-    assert rebuilt.tokens <= bucket.refilled(now).tokens + 1e-4
-
-
-def test_a_bucket_rebuilt_after_a_quiet_time_is_full() -> None:
-    assert TokenBucket.rebuilt(5, 0.1, [], NOW - 50, NOW).tokens == 5
-
-
-def test_a_bucket_rebuilt_from_long_enough_ago_has_the_true_level() -> None:
-    assert TokenBucket.rebuilt(5, 0.1, [NOW - 20, NOW - 10, NOW - 10], NOW - 100, NOW).tokens == pytest.approx(4)
-
-
-def test_a_restart_in_steady_traffic_does_not_refill_a_bucket() -> None:
-    steady = [NOW - seconds for seconds in range(10)]
-    assert TokenBucket.rebuilt(10, 1.0, steady, NOW - 10, NOW).tokens < 2
-
-
-@pytest.mark.parametrize(("capacity", "rate"), [(0, 1.0), (1, 0.0)])
-def test_a_bucket_that_never_gives_is_refused(capacity: float, rate: float) -> None:
-    with pytest.raises(ValueError, match="bucket"):
-        TokenBucket(capacity, rate, 0, 0.0)
 
 
 NIGHT = QuietHours(time(22), time(7), BERLIN)
@@ -132,20 +49,20 @@ def test_equal_times_mean_no_quiet_hours() -> None:
 
 
 @pytest.mark.parametrize("now", ["2026-10-25T02:10:00+02:00", "2026-10-25T02:45:00+02:00", "2026-10-25T02:29:59+01:00"])
-def test_an_end_that_comes_twice_is_over_at_its_second_coming(now: str) -> None:
+def test_an_end_that_occurs_twice_ends_at_its_second_occurrence(now: str) -> None:
     quiet = QuietHours(time(22), time(2, 30), BERLIN)
     assert quiet.end_after(at(now)) == at("2026-10-25T02:30:00+01:00")
     assert quiet.end_after(at("2026-10-25T02:30:00+01:00")) is None
 
 
-def test_a_start_that_comes_twice_begins_at_its_first_coming() -> None:
+def test_a_start_that_occurs_twice_starts_at_its_first_occurrence() -> None:
     quiet = QuietHours(time(2, 30), time(5), BERLIN)
     assert quiet.end_after(at("2026-10-25T02:29:59+02:00")) is None
     assert quiet.end_after(at("2026-10-25T02:30:00+02:00")) == at("2026-10-25T05:00:00+01:00")
     assert quiet.end_after(at("2026-10-25T02:10:00+01:00")) == at("2026-10-25T05:00:00+01:00")
 
 
-def test_a_time_that_is_left_out_is_the_moment_of_the_change() -> None:
+def test_a_skipped_time_is_the_moment_of_the_change() -> None:
     change = at("2026-03-29T01:00:00+00:00")
     ends = QuietHours(time(22), time(2, 30), BERLIN)
     assert ends.end_after(change - 1) == change
@@ -165,8 +82,8 @@ def test_quiet_hours_end_later_and_are_then_over(minutes: int, start: time, end:
         assert now < ends <= now + 25 * 3600
         assert quiet.end_after(ends) is None
     elif start != end:
-        shown = datetime.fromtimestamp(now, BERLIN).time()
-        inside = start <= shown < end if start < end else shown >= start or shown < end
+        local = datetime.fromtimestamp(now, BERLIN).time()
+        inside = start <= local < end if start < end else local >= start or local < end
         assert not inside
 
 
@@ -174,7 +91,7 @@ def test_the_next_day_begins_at_local_midnight() -> None:
     assert next_day(at("2026-11-05T23:59:00-03:00"), SAO_PAULO) == at("2026-11-06T00:00:00-03:00")
 
 
-def test_a_day_began_at_local_midnight_or_where_midnight_is_left_out_at_the_change() -> None:
+def test_a_day_began_at_local_midnight_or_at_the_change_where_midnight_is_skipped() -> None:
     assert day_began(at("2026-11-05T23:59:00-03:00"), SAO_PAULO) == at("2026-11-05T00:00:00-03:00")
     assert day_began(at("2018-11-04T12:00:00-02:00"), SAO_PAULO) == at("2018-11-04T01:00:00-02:00")
 
