@@ -1,7 +1,7 @@
 """Submits messages as a CRM does: with its own id, and retried until the response is 202."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -76,8 +76,8 @@ class Submitter:
             for _ in range(concurrency):
                 nursery.start_soon(self._worker, queue)
 
-    async def _worker(self, queue: "object") -> None:
-        for submission in queue:  # type: ignore[attr-defined] - one iterator, shared by all workers
+    async def _worker(self, queue: Iterator[Submission]) -> None:
+        for submission in queue:  # shared by all workers
             pause = FIRST_DELAY
             while not await self._attempt(submission):
                 await trio.sleep(pause * self.rng.uniform(0.8, 1.2))

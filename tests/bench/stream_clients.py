@@ -1,7 +1,7 @@
-"""Many clients that watch units live, as a process of its own: they read, or they never do.
+"""Runs many event stream clients as a process; they read, or they never do.
 
-``python tests/bench/watchers.py JSON`` opens them, prints ``{"open": n}`` once all are greeted, and when its input is
-closed ``{"events": n, "bytes": n, "lost": n}``.
+``python tests/bench/stream_clients.py JSON`` connects them, prints ``{"open": n}`` once all have the first event, and
+``{"events": n, "bytes": n, "lost": n}`` when its input is closed.
 """
 
 import json
@@ -10,8 +10,8 @@ import socket
 import sys
 import time
 
-AT_A_TIME = 25
-"""Opened together: more would only measure how fast connections are made."""
+BATCH = 25
+"""Clients that connect at once: more would only measure the accepting of connections."""
 
 
 def connect(port: int, path: str, token: str, buffer: int | None) -> socket.socket:
@@ -24,8 +24,8 @@ def connect(port: int, path: str, token: str, buffer: int | None) -> socket.sock
     return client
 
 
-def greeted(client: socket.socket) -> bool:
-    """Wait for the first event, or for a refusal."""
+def wait_for_hello(client: socket.socket) -> bool:
+    """Wait for the first event; False where the connection is refused."""
     data = b""
     while b"event: hello" not in data:
         part = client.recv(65536)
@@ -36,17 +36,17 @@ def greeted(client: socket.socket) -> bool:
 
 
 def main() -> None:
-    given = json.loads(sys.argv[1])
-    reads = given["reads"]
+    options = json.loads(sys.argv[1])
+    reads = options["reads"]
     buffer = None if reads else 4096
     clients: list[socket.socket] = []
-    paths = given["paths"]
-    for start in range(0, len(paths), AT_A_TIME):
-        together = [connect(given["port"], path, given["token"], buffer) for path in paths[start : start + AT_A_TIME]]
-        clients += [client for client in together if greeted(client)]
+    paths = options["paths"]
+    for start in range(0, len(paths), BATCH):
+        together = [connect(options["port"], path, options["token"], buffer) for path in paths[start : start + BATCH]]
+        clients += [client for client in together if wait_for_hello(client)]
     sys.stdout.write(json.dumps({"open": len(clients)}) + "\n")
     sys.stdout.flush()
-    told = {"events": 0, "bytes": 0, "lost": 0}
+    counts = {"events": 0, "bytes": 0, "lost": 0}
     selector = selectors.DefaultSelector()
     selector.register(sys.stdin, selectors.EVENT_READ)
     if reads:
@@ -63,11 +63,11 @@ def main() -> None:
             assert isinstance(client, socket.socket)
             part = client.recv(65536)
             if not part:
-                told["lost"] += 1
+                counts["lost"] += 1
                 selector.unregister(client)
-            told["bytes"] += len(part)
-            told["events"] += part.count(b"\nevent: ")
-    sys.stdout.write(json.dumps(told) + "\n")
+            counts["bytes"] += len(part)
+            counts["events"] += part.count(b"\nevent: ")
+    sys.stdout.write(json.dumps(counts) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Holds what is measured: a database server, units, daemons as real children, and the load on them."""
+"""Runs what is measured: a database server, units, daemons as child processes, and the load on them."""
 
 import json
 import os
@@ -23,20 +23,21 @@ from zapline.sandbox.embedded_postgres.host import free_port
 from zapline.sandbox.embedded_postgres.server import PostgresServer
 from zapline.sql.postgres.connection import connect
 from zapline.sql.postgres.migrate import migrate
-from zapline.supervisors.units.roster import digest
+from zapline.supervisors.units.roster import digest_secret
 
 HERE = Path(__file__).parent
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
+    """Print one line at once."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
-    """A server process: where it listens, and what the kernel says of it."""
+class ServerProcess:
+    """A server process: its port, and its CPU time and memory as the kernel reports them."""
 
     port: int
     pid: int
@@ -46,21 +47,21 @@ class Server:
         return (int(fields[11]) + int(fields[12])) / TICKS
 
     def memory_kib(self) -> int:
-        found = re.search(r"^VmRSS:\s+(\d+)", Path(f"/proc/{self.pid}/status").read_text(), re.MULTILINE)
-        assert found is not None
-        return int(found[1])
+        match = re.search(r"^VmRSS:\s+(\d+)", Path(f"/proc/{self.pid}/status").read_text(), re.MULTILINE)
+        assert match is not None
+        return int(match[1])
 
 
 @dataclass(slots=True)
-class Place:
-    """A directory, a database server that remembers commit times, and a number of units."""
+class Environment:
+    """A directory, a database server that records commit times, and the current database."""
 
     directory: Path
     postgres: PostgresServer
     url: str = ""
 
     def prepare(self, units: int) -> Path:
-        """A fresh database with so many units; returns the file of targets for the load generator."""
+        """Create a database with ``units`` units; return the load generator's file of targets."""
         name = f"bench_{uuid4().hex[:8]}"
         with psycopg.connect(self.postgres.url, autocommit=True) as admin:
             admin.execute(f"create database {name}")
@@ -78,7 +79,7 @@ class Place:
                 cursor.execute(
                     "insert into zapline.unit_whatsapp_connections (unit_id, provider, instance_id, secret_digest)"
                     " values (%s, 'evolution', %s, %s)",
-                    (unit, f"bench_{number}", digest(secret)),
+                    (unit, f"bench_{number}", digest_secret(secret)),
                 )
                 targets.append((f"/webhooks/whatsapp/evolution/{secret}", f"bench_{number}"))
         file = state / "targets.json"
@@ -92,11 +93,11 @@ class Place:
     @contextmanager
     def daemon(
         self, targets: Path, port: int | None = None, extra: Mapping[str, str] | None = None
-    ) -> Iterator[tuple[Server, float]]:
-        """The daemon in production's settings, but for ``extra``; with it the seconds until it was ready."""
+    ) -> Iterator[tuple[ServerProcess, float]]:
+        """Run the daemon with production settings and ``extra`` variables; yields it and its startup seconds."""
         port = port or free_port()
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("ZAPLINE_")}
-        environment |= {
+        variables = {name: value for name, value in os.environ.items() if not name.startswith("ZAPLINE_")}
+        variables |= {
             "DATABASE_URL": self.url,
             "EVOLUTION_API_URL": "http://127.0.0.1:9",
             "EVOLUTION_API_KEY": "bench",
@@ -106,30 +107,31 @@ class Place:
             "ZAPLINE_LOG_FORMAT": "json",
             **(extra or {}),
         }
-        log = (targets.parent / "daemon.log").open("wb")
+        log_path = targets.parent / "daemon.log"
+        output = log_path.open("wb")
         started = time.perf_counter()
-        process = subprocess.Popen([sys.executable, "-m", "zapline", "run"], env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "zapline", "run"], env=variables, stdout=output, stderr=output
+        )
         try:
-            while b"Ready" not in (targets.parent / "daemon.log").read_bytes():
+            while b"Ready" not in log_path.read_bytes():
                 if process.poll() is not None or time.perf_counter() - started > 60:
-                    raise SystemExit(
-                        "the daemon did not start:\n" + (targets.parent / "daemon.log").read_text()[-2000:]
-                    )
+                    raise SystemExit("the daemon did not start:\n" + log_path.read_text()[-2000:])
                 time.sleep(0.02)
-            yield Server(port, process.pid), time.perf_counter() - started
+            yield ServerProcess(port, process.pid), time.perf_counter() - started
         finally:
             if process.poll() is not None:
-                say(f"  the daemon ended by itself: {process.returncode}")
+                log(f"  the daemon exited: {process.returncode}")
             process.send_signal(signal.SIGTERM)
             try:
                 process.wait(15)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-            log.close()
+            output.close()
 
-    def stored(self, expected: int, seconds: float = 60) -> float:
-        """Wait until so many messages are committed; how long it took."""
+    def wait_until_stored(self, expected: int, seconds: float = 60) -> float:
+        """Wait until ``expected`` messages are committed; return the seconds it took."""
         started = time.perf_counter()
         with psycopg.connect(self.url, autocommit=True) as conn:
             while True:
@@ -142,17 +144,22 @@ class Place:
                 time.sleep(0.05)
 
 
-def load(server: Server, targets: Path, **given: Any) -> dict[str, Any]:
-    options = {"port": server.port, "targets": str(targets), "rate": None, "remember": False, **given}
-    done = subprocess.run(
-        [sys.executable, str(HERE / "load.py"), json.dumps(options)], capture_output=True, text=True, timeout=120
+def run_load(server: ServerProcess, targets: Path, **arguments: Any) -> dict[str, Any]:
+    """Run the load generator against a server; return its result. ``arguments`` are those of ``load_generator``."""
+    options = {"port": server.port, "targets": str(targets), "rate": None, "remember": False, **arguments}
+    process = subprocess.run(
+        [sys.executable, str(HERE / "load_generator.py"), json.dumps(options)],
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
-    if done.returncode:
-        raise SystemExit(done.stderr[-2000:])
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
+    if process.returncode:
+        raise SystemExit(process.stderr[-2000:])
+    result: dict[str, Any] = json.loads(process.stdout)
+    return result
 
 
-def verdict(name: str, value: float, wanted: str, good: bool) -> bool:
-    say(f"  {'ok  ' if good else 'FAIL'} {name}: {value:.3f} (wanted {wanted})")
-    return good
+def check(name: str, value: float, limit: str, passed: bool) -> bool:
+    """Print a measurement beside its limit; return ``passed``."""
+    log(f"  {'ok  ' if passed else 'FAIL'} {name}: {value:.3f} (limit {limit})")
+    return passed

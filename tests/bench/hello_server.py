@@ -1,4 +1,4 @@
-"""The yardstick: a bare ASGI application on hypercorn that reads a body and says hello. Prints its port."""
+"""Serves the baseline: a bare ASGI application on hypercorn that reads a body and returns hello. Prints its port."""
 
 import sys
 from typing import Any

@@ -1,7 +1,7 @@
-"""A small load generator on plain sockets: closed loop for throughput, open loop for latency at a rate.
+"""Generates load over plain sockets: in a closed loop for throughput, in an open loop for latency at a rate.
 
-Run as a process of its own, so that its CPU time is not the server's:
-``python tests/bench/load.py HOST PORT PATHS_FILE MODE ...`` prints one JSON object.
+It runs as a separate process, so that its CPU time is not counted as the server's: ``python
+tests/bench/load_generator.py JSON`` prints one JSON object.
 """
 
 import json
@@ -18,7 +18,7 @@ from pathlib import Path
 
 @dataclass(slots=True)
 class Target:
-    """One unit: the path to post to, and its instance; messages to be sent need a token too."""
+    """One unit: the path to post to and the instance; a send request also needs a token."""
 
     path: str
     instance: str
@@ -32,15 +32,15 @@ class Result:
     seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
     sent: dict[str, float] = field(default_factory=dict)
-    """External id -> wall time of the POST."""
+    """External id -> time of the POST, in UTC seconds."""
 
 
 FILLER = "x" * 900
-"""Brings a body to the 1.5 kB that a text message with its context takes."""
+"""Pads a body to the 1.5 kB of a text message with its context."""
 
 
-def request(target: Target, external_id: str, host: str) -> bytes:
-    """One messages.upsert as Evolution posts it."""
+def webhook_request(target: Target, external_id: str, host: str) -> bytes:
+    """Build one messages.upsert webhook as Evolution posts it."""
     body = json.dumps(
         {
             "event": "messages.upsert",
@@ -77,8 +77,8 @@ def request(target: Target, external_id: str, host: str) -> bytes:
     return head.encode() + body
 
 
-def message(target: Target, client_id: str, host: str) -> bytes:
-    """One message to be sent, as a CRM asks for it; its text is its client id."""
+def send_request(target: Target, client_id: str, host: str) -> bytes:
+    """Build one send request as a CRM posts it; its text is its client id."""
     phone = f"55119{random.randrange(10**7, 10**8)}"
     body = json.dumps({"clientMessageId": client_id, "to": phone, "text": client_id, **EXTRA}).encode()
     head = (
@@ -89,12 +89,12 @@ def message(target: Target, client_id: str, host: str) -> bytes:
 
 
 EXTRA: dict[str, str] = {}
-"""What else each message to be sent says."""
-Make = Callable[[Target, str, str], bytes]
+"""Further fields of each send request."""
+RequestBuilder = Callable[[Target, str, str], bytes]
 
 
-class _Line:
-    """One keep-alive connection with at most one request under way."""
+class _Connection:
+    """One keep-alive connection with at most one request in progress."""
 
     __slots__ = ("answer", "due", "external_id", "sock", "started")
 
@@ -108,12 +108,12 @@ class _Line:
 
 
 def _complete(answer: bytes) -> bool:
-    head, found, body = answer.partition(b"\r\n\r\n")
-    if not found:
+    head, separator, body = answer.partition(b"\r\n\r\n")
+    if not separator:
         return False
-    for line in head.split(b"\r\n"):
-        if line.lower().startswith(b"content-length:"):
-            return len(body) >= int(line[15:])
+    for connection in head.split(b"\r\n"):
+        if connection.lower().startswith(b"content-length:"):
+            return len(body) >= int(connection[15:])
     return True
 
 
@@ -124,38 +124,38 @@ def run(
     seconds: float,
     rate: float | None,
     remember: bool,
-    make: Make = request,
-    most: int | None = None,
+    build: RequestBuilder = webhook_request,
+    limit: int | None = None,
 ) -> Result:
-    """Post for ``seconds``; with ``rate`` (a second) at fixed times, else as fast as the answers come.
+    """Post for ``seconds``; with ``rate`` (per second) at fixed times, else as fast as responses arrive.
 
-    ``most``: stop after so many.
+    ``limit``: stop after so many requests.
     """
     selector = selectors.DefaultSelector()
-    lines = [_Line(address) for _ in range(connections)]
-    for line in lines:
-        selector.register(line.sock, selectors.EVENT_READ, line)
+    all_connections = [_Connection(address) for _ in range(connections)]
+    for connection in all_connections:
+        selector.register(connection.sock, selectors.EVENT_READ, connection)
     result, run_id = Result(), f"{time.time_ns():x}"
     host, number = f"{address[0]}:{address[1]}", 0
-    # Made beforehand, so that making them costs the measured server nothing.
+    # Built in advance, so that building them takes no CPU time from the measured server.
     ready = [
-        (f"{run_id}-{index}", make(targets[index % len(targets)], f"{run_id}-{index}", host))
-        for index in range(most or int((rate or 6000) * seconds) + connections)
+        (f"{run_id}-{index}", build(targets[index % len(targets)], f"{run_id}-{index}", host))
+        for index in range(limit or int((rate or 6000) * seconds) + connections)
     ]
     start = time.perf_counter()
     end = start + seconds
-    idle = deque(lines)  # in turn, so that none idles until the server closes it
+    idle = deque(all_connections)  # used in turn, so that none idles until the server closes it
     busy = 0
 
-    def send(line: _Line, due: float) -> None:
+    def send(connection: _Connection, due: float) -> None:
         nonlocal number, busy
-        line.external_id, raw = ready[number]
+        connection.external_id, raw = ready[number]
         number += 1
         busy += 1
-        line.started = due
+        connection.started = due
         if remember:
-            result.sent[line.external_id] = time.time()
-        line.sock.sendall(raw)
+            result.sent[connection.external_id] = time.time()
+        connection.sock.sendall(raw)
 
     while True:
         now = time.perf_counter()
@@ -171,37 +171,39 @@ def run(
             break
         wait = 0.5 if rate is None or over else max(0.0, min(0.5, start + number / rate - now))
         for key, _ in selector.select(wait):
-            line = key.data
-            chunk = line.sock.recv(65536)
-            line.answer += chunk
+            connection = key.data
+            chunk = connection.sock.recv(65536)
+            connection.answer += chunk
             if not chunk:
                 result.errors += 1
-                selector.unregister(line.sock)
+                selector.unregister(connection.sock)
                 busy -= 1
                 continue
-            if _complete(line.answer):
+            if _complete(connection.answer):
                 done = time.perf_counter()
-                if line.answer.startswith((b"HTTP/1.1 200", b"HTTP/1.1 202")):
+                if connection.answer.startswith((b"HTTP/1.1 200", b"HTTP/1.1 202")):
                     result.requests += 1
-                    result.latencies.append(done - line.started)
+                    result.latencies.append(done - connection.started)
                 else:
                     result.errors += 1
-                line.answer = b""
+                connection.answer = b""
                 busy -= 1
-                idle.append(line)
+                idle.append(connection)
     result.seconds = time.perf_counter() - start
-    for line in lines:
-        line.sock.close()
+    for connection in all_connections:
+        connection.sock.close()
     return result
 
 
 def main() -> None:
-    given = json.loads(sys.argv[1])
-    targets = [Target(*known) for known in json.loads(Path(given["targets"]).read_text())]
-    EXTRA.update(given.get("extra", {}))
-    make = message if given.get("messages") else request
-    address, most = ("127.0.0.1", given["port"]), given.get("most")
-    result = run(address, targets, given["connections"], given["seconds"], given["rate"], given["remember"], make, most)
+    options = json.loads(sys.argv[1])
+    targets = [Target(*known) for known in json.loads(Path(options["targets"]).read_text())]
+    EXTRA.update(options.get("extra", {}))
+    build = send_request if options.get("messages") else webhook_request
+    address, limit = ("127.0.0.1", options["port"]), options.get("most")
+    result = run(
+        address, targets, options["connections"], options["seconds"], options["rate"], options["remember"], build, limit
+    )
     latencies = sorted(result.latencies) or [0.0]
 
     def at(share: float) -> float:

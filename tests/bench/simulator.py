@@ -1,4 +1,4 @@
-"""Runs the simulated Evolution as a process of its own, with instances that are open."""
+"""Runs the simulated Evolution as a process, with open instances."""
 
 import signal
 import subprocess
@@ -11,10 +11,10 @@ import httpx2
 
 from zapline.sandbox.simulator.server import API_KEY
 
-from .place import Server
+from .environment import ServerProcess
 
 
-class Evolution(Server):
+class Simulator(ServerProcess):
     """The simulator's process."""
 
     @property
@@ -22,7 +22,7 @@ class Evolution(Server):
         return f"http://127.0.0.1:{self.port}"
 
     def open_instances(self, instances: Sequence[tuple[str, str | None]]) -> None:
-        """Make and connect these; with a URL they tell it of every message that is sent, and of nothing else."""
+        """Create and connect these instances; one with a URL posts the webhooks of sent messages to it."""
         with httpx2.Client(base_url=self.url, headers={"apikey": API_KEY}, timeout=30, trust_env=False) as http:
             for name, hook in instances:
                 body: dict[str, Any] = {"instanceName": name, "integration": "WHATSAPP-BAILEYS"}
@@ -31,21 +31,21 @@ class Evolution(Server):
                 http.post("/instance/create", json=body).raise_for_status()
                 http.post("/_control/scan", json={"instance": name}).raise_for_status()
 
-    def received(self, since: int = 0) -> tuple[list[tuple[str, float]], int]:
-        """Text and time (UTC seconds) of what has reached phones, and how many webhooks are still to be taken."""
+    def delivered(self, since: int = 0) -> tuple[list[tuple[str, float]], int]:
+        """Return text and time (UTC seconds) of what has reached phones, and the number of pending webhooks."""
         with httpx2.Client(base_url=self.url, timeout=60, trust_env=False) as http:
-            told = http.get(f"/_control/deliveries?since={since}").raise_for_status().json()
-        return [(row[3], row[4]) for row in told["rows"]], told["pending"]
+            deliveries = http.get(f"/_control/deliveries?since={since}").raise_for_status().json()
+        return [(row[3], row[4]) for row in deliveries["rows"]], deliveries["pending"]
 
 
 @contextmanager
-def evolution() -> Iterator[Evolution]:
-    """A fast one: no statuses, no faults, Evolution's own patience with webhooks."""
+def running_simulator() -> Iterator[Simulator]:
+    """Run a simulator without statuses and faults, with Evolution's own retries of webhooks."""
     command = [sys.executable, "-m", "zapline.sandbox.simulator.server", "--statuses", "", "--seed", "1"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
-        yield Evolution(int(process.stdout.readline().rpartition(":")[2]), process.pid)
+        yield Simulator(int(process.stdout.readline().rpartition(":")[2]), process.pid)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
