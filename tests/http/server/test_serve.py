@@ -1,8 +1,11 @@
-"""The server: it says where it listens, closes what idles, and stops in time whatever its clients do."""
+"""The server: it reports its addresses, closes idle and slow connections, and stops in time whatever its clients do.
+
+Time is virtual and passes only where a test says so; a test that hangs is ended by a jump after five idle seconds.
+"""
 
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -10,13 +13,21 @@ import pytest
 import trio
 from quart import Response, request
 from quart_trio import QuartTrio
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from zapline.domain.errors import ConfigurationError
-from zapline.http.server.serve import Limits, _Streams, finish_shielded, serve
+from zapline.http.server.serve import ServerLimits, _Connections, serve, shield_last_message
 
 GET = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"
 LARGE = 32 * 2**20
+CLEANUP_SECONDS = 0.75
+"""What handlers get after the grace period; as in the server."""
 MANY_CHUNKS = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 40
+
+
+@pytest.fixture
+def clock() -> MockClock:
+    return MockClock(autojump_threshold=5.0)
 
 
 def small_app() -> Any:
@@ -39,7 +50,7 @@ def small_app() -> Any:
     app.add_url_rule("/large", "large", large)
     app.add_url_rule("/slow", "slow", slow)
     app.add_url_rule("/echo", "echo", echo, methods=["POST"])
-    return finish_shielded(app)  # type: ignore[arg-type]
+    return shield_last_message(app)  # type: ignore[arg-type]
 
 
 async def deaf(scope: Any, receive: Any, send: Any) -> None:
@@ -55,36 +66,47 @@ async def hasty(scope: Any, receive: Any, send: Any) -> None:
 
 
 class Server:
-    def __init__(self, port: int, stop: trio.Event, ended: trio.Event) -> None:
-        self.port, self.stop, self.ended = port, stop, ended
+    """A running server and the clients that have connected to it."""
+
+    def __init__(self, clock: MockClock, port: int, stop: trio.Event, ended: trio.Event) -> None:
+        self.clock, self.port, self.stop, self.ended = clock, port, stop, ended
         self.dialled: list[trio.SocketStream] = []
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let time pass in steps of a sweep at most, each seen by all tasks."""
+        passed = 0.0
+        while passed < seconds - 1e-9:
+            step = min(0.02, seconds - passed)
+            await wait_all_tasks_blocked()
+            self.clock.jump(step)
+            passed += step
+        await wait_all_tasks_blocked()
 
     async def dial(self) -> trio.SocketStream:
         self.dialled.append(await trio.open_tcp_stream("127.0.0.1", self.port))
         return self.dialled[-1]
 
-    async def ends_within(self, seconds: float) -> float:
-        started = trio.current_time()
+    async def ends_at_once(self) -> bool:
+        """Stop the server; whether it ends without any time passing."""
         self.stop.set()
-        with trio.fail_after(seconds):
-            await self.ended.wait()
-        return trio.current_time() - started
+        await wait_all_tasks_blocked(0.05)
+        return self.ended.is_set()
 
 
 @asynccontextmanager
-async def serving(grace: float = 1.0, app: Any = None, **limits: Any) -> AsyncIterator[Server]:
+async def serving(clock: MockClock, grace: float = 1.0, app: Any = None, **limits: Any) -> AsyncIterator[Server]:
     stop, ended = trio.Event(), trio.Event()
 
     async def run(task_status: Any) -> None:
         served = app or small_app()
-        await serve(served, ["127.0.0.1:0"], stop, grace, limits=Limits(**limits), task_status=task_status)
+        await serve(served, ["127.0.0.1:0"], stop, grace, limits=ServerLimits(**limits), task_status=task_status)
         ended.set()
 
     with trio.fail_after(15):
         async with trio.open_nursery() as nursery:
             (address,) = await nursery.start(run)
             assert address.startswith("http://127.0.0.1:")
-            server = Server(int(address.rpartition(":")[2]), stop, ended)
+            server = Server(clock, int(address.rpartition(":")[2]), stop, ended)
             try:
                 yield server
             finally:
@@ -114,8 +136,9 @@ async def read_head(stream: trio.SocketStream) -> bytes:
     return data
 
 
-async def closed(stream: trio.SocketStream, within: float) -> bool:
-    with trio.move_on_after(within):
+async def closed(stream: trio.SocketStream) -> bool:
+    """Whether the server closes this connection without any more time passing."""
+    with trio.move_on_after(1):
         while True:
             try:
                 if not await stream.receive_some(65536):
@@ -125,47 +148,51 @@ async def closed(stream: trio.SocketStream, within: float) -> bool:
     return False
 
 
-async def test_an_idle_connection_serves_again_and_is_closed_when_it_idles_too_long() -> None:
-    async with serving(keep_alive=0.5) as server:
+async def test_an_idle_connection_serves_again_and_is_closed_when_it_idles_too_long(clock: MockClock) -> None:
+    async with serving(clock, keep_alive=0.5) as server:
         stream = await server.dial()
         for _ in range(3):
             await stream.send_all(GET % b"hello")
             assert b"hello" in await read_answer(stream)
-            await trio.sleep(0.1)
-        assert await closed(stream, 2)
+            await server.pass_time(0.4)
+        await server.pass_time(0.15)
+        assert await closed(stream)
 
 
-async def test_idle_connections_do_not_hold_up_the_end() -> None:
-    async with serving(grace=5.0) as server:
+async def test_idle_connections_do_not_hold_up_the_end(clock: MockClock) -> None:
+    async with serving(clock, grace=5.0) as server:
         streams = [await server.dial() for _ in range(40)]
         for stream in streams[:30]:  # the others never say a word
             await stream.send_all(GET % b"hello")
             await read_answer(stream)
-        assert await server.ends_within(2) < 1
+        assert await server.ends_at_once()
         for stream in streams:
-            assert await closed(stream, 1)
+            assert await closed(stream)
 
 
-async def test_a_request_in_hand_is_answered_within_the_grace() -> None:
-    async with serving(grace=3.0) as server:
+async def test_a_request_in_hand_is_answered_within_the_grace(clock: MockClock) -> None:
+    async with serving(clock, grace=3.0) as server:
         stream = await server.dial()
         await stream.send_all(GET % b"slow")
-        await trio.sleep(0.1)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(server.ends_within, 3)
-            assert b"done" in await read_answer(stream)
+        await server.pass_time(0.1)
+        assert not await server.ends_at_once()
+        await server.pass_time(0.4)
+        assert b"done" in await read_answer(stream)
+        assert await server.ends_at_once()
 
 
-async def test_a_client_that_stops_reading_does_not_hold_up_the_end() -> None:
-    async with serving(grace=0.5) as server:
+async def test_a_client_that_stops_reading_does_not_hold_up_the_end(clock: MockClock) -> None:
+    async with serving(clock, grace=0.5) as server:
         stream = await server.dial()
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         await stream.send_all(GET % b"large")
-        await trio.sleep(0.3)
-        assert await server.ends_within(4) < 3
+        await wait_all_tasks_blocked(0.05)
+        assert not await server.ends_at_once()
+        await server.pass_time(0.5 + CLEANUP_SECONDS)
+        assert server.ended.is_set()
 
 
-async def test_a_cancelled_server_ends_though_a_client_does_not_read() -> None:
+async def test_a_cancelled_server_ends_though_a_client_does_not_read(clock: MockClock) -> None:
     async with trio.open_nursery() as nursery:
         ended = trio.Event()
 
@@ -178,7 +205,7 @@ async def test_a_cancelled_server_ends_though_a_client_does_not_read() -> None:
         (address,) = await nursery.start(run)
         stream = await trio.open_tcp_stream("127.0.0.1", int(address.rpartition(":")[2]))
         await stream.send_all(GET % b"large")
-        await trio.sleep(0.3)
+        await wait_all_tasks_blocked(0.05)
         nursery.cancel_scope.cancel()
         with trio.move_on_after(3, shield=True):
             await ended.wait()
@@ -186,40 +213,38 @@ async def test_a_cancelled_server_ends_though_a_client_does_not_read() -> None:
         assert ended.is_set()
 
 
-async def test_nobody_is_let_in_after_the_end() -> None:
-    async with serving() as server:
-        await server.ends_within(2)
+async def test_nobody_is_let_in_after_the_end(clock: MockClock) -> None:
+    async with serving(clock) as server:
+        assert await server.ends_at_once()
         with pytest.raises(OSError, match="connect"):
             await server.dial()
 
 
-async def test_a_body_that_trickles_is_given_up() -> None:
-    async with serving(body_within=0.5) as server:
+async def test_a_body_that_trickles_is_given_up(clock: MockClock) -> None:
+    async with serving(clock, body_seconds=0.5) as server:
         stream = await server.dial()
         await stream.send_all(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n")
         started = trio.current_time()
-        with trio.move_on_after(3):
-            try:
-                while True:
-                    await stream.send_all(b"x")
-                    await trio.sleep(0.1)
-            except trio.BrokenResourceError:
-                pass
-        assert trio.current_time() - started < 2
+        with suppress(trio.BrokenResourceError):
+            while trio.current_time() - started < 2:
+                await stream.send_all(b"x")
+                await server.pass_time(0.1)
+        assert 0.5 < trio.current_time() - started < 1
 
 
-async def test_headers_that_trickle_or_swell_are_given_up() -> None:
-    async with serving(keep_alive=0.5) as server:
+async def test_headers_that_trickle_or_swell_are_given_up(clock: MockClock) -> None:
+    async with serving(clock, keep_alive=0.5) as server:
         slow = await server.dial()
         await slow.send_all(b"GET /hello HTTP/1.1\r\nHost: x\r\nX-A: ")
-        assert await closed(slow, 2)
+        await server.pass_time(0.6)
+        assert await closed(slow)
         large = await server.dial()
         await large.send_all(b"GET /hello HTTP/1.1\r\nHost: x\r\n" + b"X-A: " + b"a" * 60_000)
         assert b" 431 " in await read_head(large)
 
 
-async def test_what_is_no_http_ends_its_own_connection_alone() -> None:
-    async with serving() as server:
+async def test_what_is_no_http_ends_its_own_connection_alone(clock: MockClock) -> None:
+    async with serving(clock) as server:
         other = await server.dial()
         for nonsense in (b"\x16\x03\x01\x02\x00\x01\x00", b"nonsense\r\n\r\n", b"GET  HTTP/9.9\r\n\r\n", b"\0" * 100):
             stream = await server.dial()
@@ -235,8 +260,8 @@ async def test_what_is_no_http_ends_its_own_connection_alone() -> None:
         assert b"hello" in await read_answer(other)
 
 
-async def test_answers_do_not_name_the_server() -> None:
-    async with serving() as server:
+async def test_answers_do_not_name_the_server(clock: MockClock) -> None:
+    async with serving(clock) as server:
         stream = await server.dial()
         await stream.send_all(GET % b"hello")
         head = await read_head(stream)
@@ -272,38 +297,43 @@ async def test_it_takes_a_socket_that_listens_already() -> None:
             stop.set()
 
 
-async def test_a_handler_that_never_reads_its_body_does_not_hold_up_the_end() -> None:
-    async with serving(grace=0.5, app=deaf) as server:
+async def test_a_handler_that_never_reads_its_body_does_not_hold_up_the_end(clock: MockClock) -> None:
+    async with serving(clock, grace=0.5, app=deaf) as server:
         stream = await server.dial()
         await stream.send_all(MANY_CHUNKS)
-        await trio.sleep(0.2)
-        assert await server.ends_within(4) < 1.5
+        await wait_all_tasks_blocked(0.05)
+        assert not await server.ends_at_once()
+        await server.pass_time(0.5 + CLEANUP_SECONDS)
+        assert server.ended.is_set()
 
 
-async def test_a_body_that_nobody_reads_is_given_up_and_the_end_still_comes() -> None:
-    async with serving(grace=0.5, app=deaf, body_within=0.3) as server:
+async def test_a_body_that_nobody_reads_is_given_up_and_the_end_still_comes(clock: MockClock) -> None:
+    async with serving(clock, grace=0.5, app=deaf, body_seconds=0.3) as server:
         stream, other = await server.dial(), await server.dial()
-        await stream.send_all(MANY_CHUNKS)
-        assert await closed(stream, 2)
-        await other.send_all(MANY_CHUNKS)
-        assert await closed(other, 2)  # the sweep goes on
-        assert await server.ends_within(4) < 1
+        for deaf_one in (stream, other):  # the sweep goes on after the first
+            await deaf_one.send_all(MANY_CHUNKS)
+            await server.pass_time(0.4)
+            assert await closed(deaf_one)
+        await server.pass_time(CLEANUP_SECONDS)
+        assert await server.ends_at_once()
 
 
-async def test_an_answer_without_reading_the_body_ends_the_connection() -> None:
-    async with serving(grace=0.5, app=finish_shielded(hasty)) as server:
+async def test_an_answer_without_reading_the_body_ends_the_connection(clock: MockClock) -> None:
+    async with serving(clock, grace=0.5, app=shield_last_message(hasty)) as server:
         stream = await server.dial()
         await stream.send_all(MANY_CHUNKS)
-        assert await closed(stream, 2)
-        assert await server.ends_within(4) < 1
+        await server.pass_time(0.3)
+        assert await closed(stream)
+        assert await server.ends_at_once()
 
 
-async def test_a_client_that_does_not_read_its_answer_is_cut() -> None:
-    async with serving(write_within=0.4) as server:
+async def test_a_client_that_does_not_read_its_answer_is_cut(clock: MockClock) -> None:
+    async with serving(clock, write_seconds=0.4) as server:
         stream = await server.dial()
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         await stream.send_all(GET % b"large")
-        await trio.sleep(1.5)
+        await wait_all_tasks_blocked(0.05)
+        await server.pass_time(0.5)
         received = 0
         with trio.fail_after(5):
             try:
@@ -314,20 +344,20 @@ async def test_a_client_that_does_not_read_its_answer_is_cut() -> None:
         assert received < LARGE
 
 
-async def test_who_comes_when_all_connections_are_taken_waits_for_one_to_end() -> None:
-    async with serving(connections=2) as server:
+async def test_who_comes_when_all_connections_are_taken_waits_for_one_to_end(clock: MockClock) -> None:
+    async with serving(clock, connections=2) as server:
         first, second, third = [await server.dial() for _ in range(3)]
         for stream in (first, second):
             await stream.send_all(GET % b"hello")
             assert b"hello" in await read_answer(stream)
         await third.send_all(GET % b"hello")
-        with trio.move_on_after(0.3) as waiting:
-            await third.receive_some(1)
-        assert waiting.cancelled_caught
+        await wait_all_tasks_blocked(0.05)
+        with pytest.raises(BlockingIOError):
+            third.socket._sock.recv(1)
         await first.aclose()
         assert b"hello" in await read_answer(third)
-        await server.dial()  # one waits for room
-        assert await server.ends_within(3) < 1.5
+        await server.dial()  # one waits for a slot
+        assert await server.ends_at_once()
 
 
 async def test_a_connection_that_got_a_request_while_others_were_closed_is_spared() -> None:
@@ -345,7 +375,7 @@ async def test_a_connection_that_got_a_request_while_others_were_closed_is_spare
 
     first, second = Idle(), Idle()
     first.other = second
-    streams: Any = _Streams()
-    with streams.holding(1, first), streams.holding(2, second):
-        await streams.close_idle()
+    connections: Any = _Connections()
+    with connections.track(1, first), connections.track(2, second):
+        await connections.close_idle()
     assert (first.shuts, second.shuts) == (1, 0)
