@@ -252,6 +252,7 @@ def test_an_error_shown_to_people_is_short() -> None:
 )
 def test_a_hostile_text_takes_time_in_proportion_to_its_length(piece: str) -> None:
     text = piece * (200_000 // len(piece)) + "@="
-    started = time.perf_counter()
+    started = time.process_time()
     mask_text(text), mask_secrets(text), sanitize_error(text)
-    assert time.perf_counter() - started < 3.0
+    # In proportion this takes a tenth of a second of the processor, with the square of the length some minutes.
+    assert time.process_time() - started < 20
