@@ -1,4 +1,4 @@
-"""Campaigns in the database: made once, filled whole or not at all, counted from their rows, stopped, tried again."""
+"""Campaigns in the database: created once, loaded completely or not at all, counted, stopped and retried."""
 
 from collections.abc import AsyncIterator
 from uuid import UUID
@@ -26,33 +26,33 @@ from zapline.supervisors.campaigns.recipient_loading import RecipientCsv
 from zapline.supervisors.units.unit_commands import UnknownUnit
 
 
-async def in_pieces(*pieces: bytes) -> AsyncIterator[bytes]:
-    for piece in pieces:
-        yield piece
+async def in_chunks(*chunks: bytes) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk
 
 
-async def shown(stack: CampaignStack, unit: object, id: object) -> Campaign:
-    """As the API's role sees it."""
+async def read_campaign(stack: CampaignStack, unit: object, id: object) -> Campaign:
+    """The campaign as the API's role reads it."""
     async with Pool.open(stack.url, size=1, role="zapline_api") as pool:
-        found = await find_campaign(pool, unit, id)  # type: ignore[arg-type]
-    assert found is not None
-    return found
+        campaign_now = await find_campaign(pool, unit, id)  # type: ignore[arg-type]
+    assert campaign_now is not None
+    return campaign_now
 
 
-async def test_fifty_times_the_same_campaign_is_made_once_and_other_words_are_refused(database: str) -> None:
+async def test_fifty_equal_requests_create_one_campaign_and_another_content_is_refused(database: str) -> None:
     async with campaign_stack(database) as stack:
         unit = await stack.add_unit()
         plan = CampaignPlan("c", Text("Oi {{nome}}"), [{"to": phone(1), "nome": "Ana"}], client_id="k")
-        made = []
+        created = []
 
-        async def make() -> None:
-            made.append(await stack.campaigns.create(unit, plan))
+        async def create() -> None:
+            created.append(await stack.campaigns.create(unit, plan))
 
         async with trio.open_nursery() as nursery:
             for _ in range(50):
-                nursery.start_soon(make)
-        assert len({id for id, _ in made}) == 1
-        assert [fresh for _, fresh in made].count(True) == 1
+                nursery.start_soon(create)
+        assert len({id for id, _ in created}) == 1
+        assert [fresh for _, fresh in created].count(True) == 1
         assert await stack.column("select count(*) from zapline.campaign_recipients") == [1]
         with pytest.raises(CampaignConflict):
             await stack.campaigns.create(unit, CampaignPlan("c", Text("Oi"), plan.recipients, client_id="k"))
@@ -61,7 +61,7 @@ async def test_fifty_times_the_same_campaign_is_made_once_and_other_words_are_re
         assert (await stack.campaigns.create(other, plan))[1]
 
 
-async def test_what_is_no_campaign_is_refused_and_leaves_nothing(database: str) -> None:
+async def test_an_invalid_campaign_is_refused_and_stores_nothing(database: str) -> None:
     async with campaign_stack(database) as stack:
         unit = await stack.add_unit()
         one = [{"to": phone(1)}]
@@ -84,7 +84,7 @@ async def test_what_is_no_campaign_is_refused_and_leaves_nothing(database: str) 
         assert await stack.column("select count(*) from zapline.campaigns") == [0]
 
 
-async def test_a_list_is_judged_and_its_reasons_are_kept_with_it(database: str) -> None:
+async def test_a_list_is_checked_and_the_reasons_are_stored_with_it(database: str) -> None:
     async with campaign_stack(database) as stack:
         unit = await stack.add_unit()
         await stack.campaigns.suppressions.add(unit, phone(3))
@@ -93,14 +93,14 @@ async def test_a_list_is_judged_and_its_reasons_are_kept_with_it(database: str) 
         )
         lines = ["telefone;Nome;cidade", f"{phone(1)};de novo;", f"{phone(2)};Bia;Recife", f"{phone(2)};Bia;"]
         data = "\n".join([*lines, f"{phone(3)};Caio;", "abc;Davi;", f"{phone(4)};;Natal"])
-        dry = await stack.campaigns.forecast_load(unit, id, RecipientCsv(in_pieces(data.encode())))
-        tally = await stack.campaigns.load(unit, id, RecipientCsv(in_pieces(data[:30].encode(), data[30:].encode())))
+        dry = await stack.campaigns.forecast_load(unit, id, RecipientCsv(in_chunks(data.encode())))
+        tally = await stack.campaigns.load(unit, id, RecipientCsv(in_chunks(data[:30].encode(), data[30:].encode())))
         assert dry.counts == tally
         assert (tally.received, tally.accepted) == (6, 1)
         assert dry.ends_at == stack.now + 2
-        found = await shown(stack, unit, id)
-        assert found.counts == {"pending": 2, "skipped": 5}
-        assert found.skipped == {"duplicate": 2, "opted_out": 1, "invalid_phone": 1, "missing_variable": 1}
+        campaign_now = await read_campaign(stack, unit, id)
+        assert campaign_now.counts == {"pending": 2, "skipped": 5}
+        assert campaign_now.skipped == {"duplicate": 2, "opted_out": 1, "invalid_phone": 1, "missing_variable": 1}
         async with Pool.open(stack.url, size=1, role="zapline_api") as pool:
             page = await list_recipients(pool, unit, id, None, 1, 4)
             skipped = await list_recipients(pool, unit, id, ["skipped"], 0, 9)
@@ -114,11 +114,11 @@ async def test_a_list_is_judged_and_its_reasons_are_kept_with_it(database: str) 
         assert (skipped[-1].detail, skipped[-1].values, skipped[-2].recipient) == ("nome", {"cidade": "Natal"}, "abc")
 
 
-async def test_a_list_that_is_not_read_to_its_end_leaves_nothing(database: str) -> None:
+async def test_a_list_that_is_not_loaded_completely_stores_nothing(database: str) -> None:
     async with campaign_stack(database) as stack:
         unit = await stack.add_unit()
         id, _ = await stack.campaigns.create(unit, CampaignPlan("c", Text("Oi"), [{"to": phone(1)}]))
-        many = b"to\n" + b"".join(f"{phone(number)}\n".encode() for number in range(2, 5000))
+        many = b"to\n" + b"".join(f"{phone(number)}\n".encode() for number in range(2, 2500))
         hangs = trio.Event()
 
         async def endless() -> AsyncIterator[bytes]:
@@ -129,9 +129,9 @@ async def test_a_list_that_is_not_read_to_its_end_leaves_nothing(database: str) 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(stack.campaigns.load, unit, id, RecipientCsv(endless()))
             await hangs.wait()
-            # While it comes in it is counted, and nobody else meddles.
-            found = await shown(stack, unit, id)
-            assert (found.state, found.counts.total() > 1) == ("loading", True)
+            # While the list is loading it is counted, and other changes are refused.
+            campaign_now = await read_campaign(stack, unit, id)
+            assert (campaign_now.state, campaign_now.counts.total() > 1) == ("loading", True)
             for refused in (
                 stack.campaigns.load(unit, id, [{"to": phone(9)}]),
                 stack.campaigns.change_state(unit, id, CampaignCommand.START),
@@ -140,14 +140,14 @@ async def test_a_list_that_is_not_read_to_its_end_leaves_nothing(database: str) 
                     await refused
             stack.feeder._sweep_at = 0.0
             await stack.feeder.round()
-            assert (await shown(stack, unit, id)).state == "loading"
+            assert (await read_campaign(stack, unit, id)).state == "loading"
             nursery.cancel_scope.cancel()
-        assert (await shown(stack, unit, id)).counts == {"pending": 1}
-        with pytest.raises(InvalidRecipients, match="line 5000"):
-            await stack.campaigns.load(unit, id, RecipientCsv(in_pieces(many, b"\xff\n")))
-        found = await shown(stack, unit, id)
-        assert (found.state, found.counts) == ("ready", {"pending": 1})
-        # As after a kill: the rows are there, and nobody reads them in.
+        assert (await read_campaign(stack, unit, id)).counts == {"pending": 1}
+        with pytest.raises(InvalidRecipients, match="line 2500"):
+            await stack.campaigns.load(unit, id, RecipientCsv(in_chunks(many, b"\xff\n")))
+        campaign_now = await read_campaign(stack, unit, id)
+        assert (campaign_now.state, campaign_now.counts) == ("ready", {"pending": 1})
+        # As after a crash: rows exist, but no load is running.
         await stack.sql("update zapline.campaigns set state = 'loading', loading_from = 2")
         await stack.sql(
             "insert into zapline.campaign_recipients (campaign_id, number, unit_id, recipient)"
@@ -155,12 +155,12 @@ async def test_a_list_that_is_not_read_to_its_end_leaves_nothing(database: str) 
         )
         stack.feeder._sweep_at = 0.0
         await stack.feeder.round()
-        found = await shown(stack, unit, id)
-        assert (found.state, found.counts) == ("ready", {"pending": 1})
-        assert (await stack.campaigns.load(unit, id, RecipientCsv(in_pieces(many)))).accepted == 4998
+        campaign_now = await read_campaign(stack, unit, id)
+        assert (campaign_now.state, campaign_now.counts) == ("ready", {"pending": 1})
+        assert (await stack.campaigns.load(unit, id, RecipientCsv(in_chunks(many)))).accepted == 2498
 
 
-async def test_counts_are_those_of_the_rows_whatever_became_of_the_messages(database: str) -> None:
+async def test_counts_are_those_of_the_rows_in_every_state_of_the_messages(database: str) -> None:
     async with campaign_stack(database) as stack:
         unit = await stack.add_unit()
         campaign = await stack.create_campaign(unit, 13)
@@ -179,7 +179,7 @@ async def test_counts_are_those_of_the_rows_whatever_became_of_the_messages(data
             )
         expected = {"sending": 1, "sent": 1, "delivered": 1, "read": 1, "undelivered": 1, "uncertain": 1, "failed": 2}
         expected |= {"cancelled": 1, "queued": 1, "pending": 3}
-        assert (await shown(stack, unit, campaign)).counts == expected
+        assert (await read_campaign(stack, unit, campaign)).counts == expected
         async with Pool.open(stack.url, size=1, role="zapline_api") as pool:
             failed = await list_recipients(pool, unit, campaign, ["failed", "uncertain"], 0, 9)
             assert [(one.number, one.state, one.reason) for one in failed] == [
@@ -198,7 +198,7 @@ async def test_counts_are_those_of_the_rows_whatever_became_of_the_messages(data
             assert sum(one.counts.total() for one in page) == 14
 
 
-async def test_what_failed_is_tried_again_and_what_is_uncertain_is_not(database: str) -> None:
+async def test_failed_recipients_are_retried_and_uncertain_ones_are_not(database: str) -> None:
     async with campaign_stack(database) as stack:
         unit = await stack.add_unit()
         campaign = await stack.create_campaign(unit, 4)
@@ -211,7 +211,12 @@ async def test_what_failed_is_tried_again_and_what_is_uncertain_is_not(database:
         assert await stack.state(campaign) == "done"
         await stack.campaigns.suppressions.add(unit, phone(1))
         assert await stack.campaigns.change_state(unit, campaign, CampaignCommand.RETRY_FAILED) == 2
-        assert (await shown(stack, unit, campaign)).counts == {"pending": 1, "skipped": 1, "uncertain": 1, "sent": 1}
+        assert (await read_campaign(stack, unit, campaign)).counts == {
+            "pending": 1,
+            "skipped": 1,
+            "uncertain": 1,
+            "sent": 1,
+        }
         assert await stack.campaigns.change_state(unit, campaign, CampaignCommand.RETRY_FAILED) == 0
         await stack.feeder.round()
         claimed = await stack.claim(unit)
@@ -241,12 +246,12 @@ async def test_a_campaign_is_paused_resumed_and_cancelled(database: str) -> None
         assert claimed is not None
         for _ in range(2):
             await stack.campaigns.change_state(unit, campaign, CampaignCommand.CANCEL)
-        found = await shown(stack, unit, campaign)
-        assert found.counts == {"sending": 1, "cancelled": 11}
-        assert (found.started_at is not None, found.ended_at is not None) == (True, True)
-        told = "select distinct o.failure, m.delivery::text from zapline.outbox o join zapline.messages m"
-        told += " on m.id = o.message_id where o.state = 'cancelled'"
-        assert await stack.sql(told) == [("campaign_cancelled", "failed")]
+        campaign_now = await read_campaign(stack, unit, campaign)
+        assert campaign_now.counts == {"sending": 1, "cancelled": 11}
+        assert (campaign_now.started_at is not None, campaign_now.ended_at is not None) == (True, True)
+        query = "select distinct o.failure, m.delivery::text from zapline.outbox o join zapline.messages m"
+        query += " on m.id = o.message_id where o.state = 'cancelled'"
+        assert await stack.sql(query) == [("campaign_cancelled", "failed")]
         for ask in (CampaignCommand.START, CampaignCommand.RESUME, CampaignCommand.PAUSE, CampaignCommand.RETRY_FAILED):
             with pytest.raises(WrongCampaignState):
                 await stack.campaigns.change_state(unit, campaign, ask)
@@ -262,12 +267,14 @@ async def test_a_campaign_is_paused_resumed_and_cancelled(database: str) -> None
                 await unknown
 
 
-async def test_a_dry_run_stores_nothing_and_tells_the_end(database: str) -> None:
+async def test_a_dry_run_stores_nothing_and_forecasts_the_end(database: str) -> None:
     async with campaign_stack(database) as stack:
         unit = await stack.add_unit(pace="daily_cap = 2, warm_up_first = 1")
         await stack.campaigns.suppressions.add(unit, phone(2))
-        listed = [{"to": phone(number), "nome": f"N{number}"} for number in range(1, 6)]
-        forecast = await stack.campaigns.forecast(unit, CampaignPlan("c", Text("Oi {{nome}}"), [*listed, {"to": "x"}]))
+        recipients = [{"to": phone(number), "nome": f"N{number}"} for number in range(1, 6)]
+        forecast = await stack.campaigns.forecast(
+            unit, CampaignPlan("c", Text("Oi {{nome}}"), [*recipients, {"to": "x"}])
+        )
         tally = forecast.counts
         assert (tally.received, tally.accepted, tally.skipped) == (6, 4, {"opted_out": 1, "invalid_phone": 1})
         assert tally.previews[0] == ("****0001", "Oi N1")

@@ -1,4 +1,4 @@
-"""Each thing that must be true of the stored rows is found out when it is not."""
+"""Each integrity check finds its violation, and only that."""
 
 from uuid import uuid4
 
@@ -6,7 +6,6 @@ import pytest
 
 from zapline.sql.health.integrity import CheckResult, check_integrity, failed_checks
 from zapline.sql.postgres.connection import Connection, connect
-from zapline.sql.postgres.migrate import migrate
 
 UNIT, OTHER = uuid4(), uuid4()
 SKELETON = """
@@ -38,7 +37,7 @@ select gen_random_uuid(), o.message_id, o.unit_id, o.conversation_id, 'evolution
   from zapline.outbox o join zapline.messages m on m.id = o.message_id;
 """
 
-WRONGS = {
+VIOLATIONS = {
     "instance_of_two_units": "drop index zapline.idx_unit_whatsapp_instance_lookup;"
     "update zapline.unit_whatsapp_connections set instance_id = 'same'",
     "unit_with_two_instances": "alter table zapline.unit_whatsapp_connections"
@@ -76,18 +75,17 @@ WRONGS = {
 }
 
 
-async def prepared(conn: Connection) -> None:
-    await migrate(conn, lambda text: None)
+async def insert_rows(conn: Connection) -> None:
     await conn.execute(SKELETON.format(unit=UNIT, other=OTHER))
 
 
-def by_name(answers: list[CheckResult]) -> dict[str, CheckResult]:
-    return {answer.name: answer for answer in answers}
+def by_name(results: list[CheckResult]) -> dict[str, CheckResult]:
+    return {result.name: result for result in results}
 
 
-async def test_sound_rows_pass_every_check(database_url: str) -> None:
-    async with await connect(database_url) as conn:
-        await prepared(conn)
+async def test_sound_rows_pass_every_check(database: str) -> None:
+    async with await connect(database) as conn:
+        await insert_rows(conn)
         await conn.execute(
             "update zapline.conversations set merged_into = (select max(id::text)::uuid from zapline.conversations"
             f" where unit_id = '{UNIT}') where id = (select min(id::text)::uuid from zapline.conversations"
@@ -95,54 +93,54 @@ async def test_sound_rows_pass_every_check(database_url: str) -> None:
             "insert into zapline.parked_reports (unit_id, provider, external_id)"
             "select unit_id, provider, external_id from zapline.messages limit 1"
         )
-        answers = await check_integrity(conn)
-        assert failed_checks(answers) == []
-        assert set(WRONGS) - {"legacy"} <= set(by_name(answers))
+        results = await check_integrity(conn)
+        assert failed_checks(results) == []
+        assert set(VIOLATIONS) - {"legacy"} <= set(by_name(results))
 
 
-@pytest.mark.parametrize("wrong", WRONGS)
-async def test_what_is_wrong_is_found_and_nothing_else(database_url: str, wrong: str) -> None:
-    async with await connect(database_url) as conn:
-        await prepared(conn)
-        await conn.execute(WRONGS[wrong])
+@pytest.mark.parametrize("violation", VIOLATIONS)
+async def test_each_violation_is_found_and_nothing_else(database: str, violation: str) -> None:
+    async with await connect(database) as conn:
+        await insert_rows(conn)
+        await conn.execute(VIOLATIONS[violation])
         found = failed_checks(await check_integrity(conn))
-        assert [answer.name for answer in found] == [wrong]
+        assert [result.name for result in found] == [violation]
         assert found[0].found
 
 
-async def test_a_merge_into_another_unit_is_found(database_url: str) -> None:
-    async with await connect(database_url) as conn:
-        await prepared(conn)
+async def test_a_merge_into_another_unit_is_found(database: str) -> None:
+    async with await connect(database) as conn:
+        await insert_rows(conn)
         await conn.execute(
             "update zapline.conversations set merged_into = (select id from zapline.conversations"
             f" where unit_id = '{OTHER}' limit 1)"
             f" where id = (select id from zapline.conversations where unit_id = '{UNIT}' limit 1)"
         )
-        assert [answer.name for answer in failed_checks(await check_integrity(conn))] == ["merge_chain"]
+        assert [result.name for result in failed_checks(await check_integrity(conn))] == ["merge_chain"]
 
 
-async def test_dead_letters_are_counted_by_reason_and_not_judged(database_url: str) -> None:
-    async with await connect(database_url) as conn:
-        await prepared(conn)
+async def test_dead_letters_are_counted_by_reason_without_a_verdict(database: str) -> None:
+    async with await connect(database) as conn:
+        await insert_rows(conn)
         await conn.execute(
             "insert into zapline.dead_letters (unit_id, reason, size, received_at, revived_at)"
             f" select '{UNIT}', reason, 1, now(), revived from (values ('broken_json', null::timestamptz),"
             " ('broken_json', null), ('too_large', null), ('too_large', now())) v (reason, revived)"
         )
-        told = by_name(await check_integrity(conn))["dead_letters_by_reason"]
-        assert (told.ok, told.found) == (None, ("broken_json: 2", "too_large: 1"))
+        counts = by_name(await check_integrity(conn))["dead_letters_by_reason"]
+        assert (counts.ok, counts.found) == (None, ("broken_json: 2", "too_large: 1"))
 
 
 async def test_an_empty_database_lacks_its_migrations_and_nothing_crashes(database_url: str) -> None:
     async with await connect(database_url) as conn:
         found = failed_checks(await check_integrity(conn))
-        assert [answer.name for answer in found] == ["migrations"]
+        assert [result.name for result in found] == ["migrations"]
         assert "zapline migrate" in found[0].found[0]
 
 
-async def test_the_check_leaves_the_session_without_a_role(database_url: str) -> None:
-    async with await connect(database_url) as conn:
-        await prepared(conn)
+async def test_the_check_leaves_the_session_without_a_role(database: str) -> None:
+    async with await connect(database) as conn:
+        await insert_rows(conn)
         await check_integrity(conn)
         row = await conn.fetch_one("select current_user = session_user as same")
         assert row is not None

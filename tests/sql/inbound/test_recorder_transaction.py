@@ -67,14 +67,14 @@ async def rows(conn: Connection, query: str) -> list[tuple[Any, ...]]:
 
 def orders(facts: Sequence[MessageFact]) -> list[list[list[MessageFact]]]:
     """Every order of the facts, each in one transaction and in one for each fact."""
-    made: list[list[list[MessageFact]]] = []
+    orders_: list[list[list[MessageFact]]] = []
     for order in itertools.permutations(facts):
-        made += [[list(order)], [[fact] for fact in order]]
-    return made
+        orders_ += [[list(order)], [[fact] for fact in order]]
+    return orders_
 
 
-async def end_of(conn: Connection, batches: list[list[MessageFact]], query: str) -> list[tuple[Any, ...]]:
-    """What the query says of a new unit (``$unit``) after these transactions."""
+async def rows_after(conn: Connection, batches: list[list[MessageFact]], query: str) -> list[tuple[Any, ...]]:
+    """The result of the query for a new unit (``$unit``) after these transactions."""
     unit, known = await make_unit(conn), RecorderCache()
     for facts in batches:
         await record(conn, [write(unit, facts)], known)
@@ -98,7 +98,7 @@ async def test_reports_in_any_order_around_their_message_end_in_the_same_row(dat
     )
     async with await connect(database) as conn:
         for batches in orders([message("A"), *REPORTS]):
-            assert await end_of(conn, batches, query) == [("oi", "dois", "read", True, 0)], batches
+            assert await rows_after(conn, batches, query) == [("oi", "dois", "read", True, 0)], batches
 
 
 async def test_a_reaction_before_its_message_waits_by_itself_and_the_latest_counts(database: str) -> None:
@@ -106,10 +106,10 @@ async def test_a_reaction_before_its_message_waits_by_itself_and_the_latest_coun
     query = "select value, at_ms from zapline.message_reactions where unit_id = $unit"
     async with await connect(database) as conn:
         for batches in orders([message("A"), *reactions]):
-            assert await end_of(conn, batches, query) == [("❤", 3)]
+            assert await rows_after(conn, batches, query) == [("❤", 3)]
 
 
-async def test_the_janitor_brings_a_stray_report_to_its_message(database: str) -> None:
+async def test_housekeeping_applies_a_report_that_was_parked_beside_its_message(database: str) -> None:
     """Two transactions that did not see each other leave a parked report beside its message."""
     async with await connect(database) as conn:
         unit = await make_unit(conn)
@@ -120,8 +120,14 @@ async def test_the_janitor_brings_a_stray_report_to_its_message(database: str) -
                 "edited_at_ms, deleted_at) values (%s, 'evolution', %s, 'read', 'dois', 5, now())",
                 (unit, identity),
             )
-        reached, (told,) = await apply_parked_reports(conn, 100)
-        assert (reached, told.external_id, told.delivery, told.edited, told.deleted) == (1, "A", "read", True, True)
+        reached, (changed,) = await apply_parked_reports(conn, 100)
+        assert (reached, changed.external_id, changed.delivery, changed.edited, changed.deleted) == (
+            1,
+            "A",
+            "read",
+            True,
+            True,
+        )
         assert await rows(
             conn, "select delivery::text, edited_body, deleted_at is null as kept from zapline.messages"
         ) == [("read", "dois", False)]
@@ -129,7 +135,7 @@ async def test_the_janitor_brings_a_stray_report_to_its_message(database: str) -
         assert await apply_parked_reports(conn, 100) == (0, [])
 
 
-async def test_a_new_report_takes_a_stray_one_along(database: str) -> None:
+async def test_a_new_report_applies_a_parked_one_as_well(database: str) -> None:
     async with await connect(database) as conn:
         unit = await make_unit(conn)
         await record(conn, [write(unit, [message("A")])], RecorderCache())
@@ -176,11 +182,11 @@ async def test_a_lid_and_a_phone_become_one_conversation_in_any_order(database: 
     facts: list[MessageFact] = [message("L", LID), message("B", LID, PHONE), message("P", PHONE)]
     async with await connect(database) as conn:
         for batches in orders(facts):
-            assert await end_of(conn, batches, PEOPLE) == MERGED, batches
+            assert await rows_after(conn, batches, PEOPLE) == MERGED, batches
         seen = resolve_address(PHONE, LID)
         assert seen is not None
         for batches in orders([message("L", LID), ContactSeen(seen, "Maria"), message("P", PHONE)]):
-            assert await end_of(conn, batches, PEOPLE) == MERGED, batches
+            assert await rows_after(conn, batches, PEOPLE) == MERGED, batches
 
 
 async def test_the_latest_evidence_decides_to_whom_a_lid_belongs_in_any_order(database: str) -> None:
@@ -192,7 +198,7 @@ async def test_the_latest_evidence_decides_to_whom_a_lid_belongs_in_any_order(da
     ]
     async with await connect(database) as conn:
         for batches in orders(facts):
-            found = await end_of(conn, batches, PEOPLE)
+            found = await rows_after(conn, batches, PEOPLE)
             assert [(row[0], row[3]) for row in found] == [
                 ("+5511999990001", None),
                 ("+5521988887777", None),
@@ -213,21 +219,21 @@ async def test_two_conversations_with_different_phones_are_never_merged(database
     )
     async with await connect(database) as conn:
         for batches in orders(facts):
-            assert await end_of(conn, batches, query) == [(0,)]
+            assert await rows_after(conn, batches, query) == [(0,)]
 
 
 async def test_both_spellings_of_a_brazilian_mobile_are_one_contact_with_both_identities(database: str) -> None:
-    """Also where the contact itself is known already and tells nothing new."""
+    """Also where the contact exists already and does not change."""
     query = (
         "select c.canonical, i.identity from zapline.contacts c join zapline.contact_identities i "
         "on i.contact_id = c.id where c.unit_id = $unit order by 2"
     )
     async with await connect(database) as conn:
         for batches in orders([message("1", PHONE), message("2", NINTH), message("3", PHONE)]):
-            assert await end_of(conn, batches, query) == [("+5511999990001", NINTH), ("+5511999990001", PHONE)]
+            assert await rows_after(conn, batches, query) == [("+5511999990001", NINTH), ("+5511999990001", PHONE)]
 
 
-async def test_what_one_message_tells_of_a_contact_is_not_lost_to_another_of_the_same_batch(database: str) -> None:
+async def test_contact_details_of_one_message_are_not_lost_to_another_of_the_same_batch(database: str) -> None:
     facts: list[MessageFact] = [
         message("1", PHONE, LID, sent_at=NOW),
         message("2", PHONE, push_name="Maria", sent_at=NOW + 7200),
@@ -236,7 +242,7 @@ async def test_what_one_message_tells_of_a_contact_is_not_lost_to_another_of_the
     query = "select phone, lid, name from zapline.contacts where canonical like '+%' and unit_id = $unit"
     async with await connect(database) as conn:
         for batches in orders(facts):
-            assert await end_of(conn, batches, query) == [("+5511999990001", "111222333444555", "Maria")], batches
+            assert await rows_after(conn, batches, query) == [("+5511999990001", "111222333444555", "Maria")], batches
 
 
 # -- merging -------------------------------------------------------------------------------------------------
@@ -283,17 +289,17 @@ UNIT = UUID(int=9)
 
 @given(facts=st.lists(messages, min_size=2, max_size=3))
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
-def test_what_is_told_of_one_message_merges_alike_in_any_order_and_once(
+def test_duplicates_of_a_message_merge_to_the_same_row_in_any_order_and_once(
     database: str, facts: list[MessageFact]
 ) -> None:
     async def run() -> None:
         async with await connect(database) as conn:
             results: dict[str, list[tuple[Any, ...]]] = {}
             for batches in orders(facts):
-                # One unit for all, or derived ids would differ; each order begins with nothing.
+                # The same unit for all orders, or derived ids would differ; each order starts without rows.
                 await conn.execute(
-                    "truncate zapline.messages, zapline.conversations, zapline.contact_identities, "
-                    "zapline.contacts cascade"
+                    "delete from zapline.messages; delete from zapline.conversations;"
+                    "delete from zapline.contact_identities; delete from zapline.contacts"
                 )
                 if not await rows(conn, f"select from zapline.units where id = '{UNIT}'"):
                     await make_unit(conn, UNIT)
@@ -307,8 +313,8 @@ def test_what_is_told_of_one_message_merges_alike_in_any_order_and_once(
                 await record(conn, [write(unit, facts)], RecorderCache())
                 assert await rows(conn, marks) == before
             first = next(iter(results.values()))
-            for batches_told, found in results.items():
-                assert found == first, batches_told
+            for batches, found in results.items():
+                assert found == first, batches
 
     trio.run(run)
 
@@ -350,7 +356,7 @@ async def test_units_share_no_row_even_in_one_transaction(database: str) -> None
         ]
 
 
-async def test_a_write_cut_in_two_moves_the_position_with_its_second_half_alone(database: str) -> None:
+async def test_only_the_second_half_of_a_batch_moves_the_position(database: str) -> None:
     async with await connect(database) as conn:
         unit = await make_unit(conn)
         whole = replace(write(unit, [message(f"{n}") for n in range(4)]), applied_seq=Seq(4))

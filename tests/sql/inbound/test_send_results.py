@@ -1,4 +1,4 @@
-"""How a call's answer, its echo, its status and Evolution's store meet: one message, whatever comes first."""
+"""A call's result, its echo, its status and Evolution's store lead to one message in any order."""
 
 import itertools
 import random
@@ -87,13 +87,13 @@ async def call(conn: Connection, unit: UnitId, at: float = NOW) -> ClaimedSend:
     return claimed
 
 
-def taken(claimed: ClaimedSend, external: str, at: float = NOW + 1, remote: str | None = None) -> SendAnswered:
+def accepted(claimed: ClaimedSend, external: str, at: float = NOW + 1, remote: str | None = None) -> SendAnswered:
     return SendAnswered(
         claimed.attempt, claimed.message, claimed.fence, "sent", "settled", at, ExternalId(external), remote
     )
 
 
-def unanswered(claimed: ClaimedSend, at: float = NOW + 1, failure: str = "no_answer") -> SendAnswered:
+def timed_out(claimed: ClaimedSend, at: float = NOW + 1, failure: str = "no_answer") -> SendAnswered:
     return SendAnswered(
         claimed.attempt, claimed.message, claimed.fence, "uncertain", "uncertain", at, failure=failure, look_at=at + 8
     )
@@ -107,7 +107,7 @@ def echo(external: str, words: str = "oi", at: float = NOW, *jids: str, origin: 
     )
 
 
-async def give(
+async def store(
     conn: Connection,
     unit: UnitId,
     facts: Sequence[MessageFact],
@@ -143,17 +143,17 @@ async def test_answer_echo_and_status_make_one_row_in_every_order(database: str)
                 await queue(conn, unit)
                 claimed = await call(conn, unit)
                 facts: list[MessageFact] = [
-                    taken(claimed, "X"),
+                    accepted(claimed, "X"),
                     echo("X"),
                     StatusReported(ExternalId("X"), DeliveryStatus.DELIVERED),
                 ]
-                given = [facts[place] for place in order]
-                for batch in [given] if together else [[fact] for fact in given]:
-                    await give(conn, unit, batch, known)
+                ordered = [facts[index] for index in order]
+                for batch in [ordered] if together else [[fact] for fact in ordered]:
+                    await store(conn, unit, batch, known)
                 expected = [("X", "delivered", "settled", "reply", "sent", "X", False)]
                 assert await state(conn, unit) == expected, (order, together)
                 # Once more, as after a replay: nothing moves.
-                await give(conn, unit, given, known)
+                await store(conn, unit, ordered, known)
                 assert await state(conn, unit) == expected
 
 
@@ -163,9 +163,9 @@ async def test_a_call_without_an_answer_is_settled_by_its_echo_in_either_order(d
             unit, known = await make_unit(conn), RecorderCache()
             await queue(conn, unit)
             claimed = await call(conn, unit)
-            facts: list[MessageFact] = [unanswered(claimed), echo("X")]
-            for place in order:
-                await give(conn, unit, [facts[place]], known)
+            facts: list[MessageFact] = [timed_out(claimed), echo("X")]
+            for index in order:
+                await store(conn, unit, [facts[index]], known)
             assert await state(conn, unit) == [("X", "sent", "settled", "echo", "sent", "X", False)]
 
 
@@ -174,19 +174,19 @@ async def test_while_the_call_is_under_way_its_echo_waits(database: str) -> None
         unit, known = await make_unit(conn), RecorderCache()
         await queue(conn, unit)
         await call(conn, unit)
-        await give(conn, unit, [echo("X")], known)
+        await store(conn, unit, [echo("X")], known)
         assert len(await conn.fetch("select from zapline.sightings")) == 1
         assert len(await conn.fetch("select from zapline.messages")) == 1
 
 
-async def test_evolutions_store_settles_what_no_echo_told_of(database: str) -> None:
+async def test_evolutions_store_settles_a_send_without_an_echo(database: str) -> None:
     async with await connect(database, role="zapline_engine") as conn:
         unit, known = await make_unit(conn), RecorderCache()
         await queue(conn, unit)
         claimed = await call(conn, unit)
-        await give(conn, unit, [unanswered(claimed)], known)
+        await store(conn, unit, [timed_out(claimed)], known)
         read = [echo("X", origin="backfill"), StatusReported(ExternalId("X"), DeliveryStatus.READ)]
-        await give(conn, unit, read, known, at=NOW + 400, backfilled=True)
+        await store(conn, unit, read, known, at=NOW + 400, backfilled=True)
         assert await state(conn, unit) == [("X", "read", "settled", "store", "sent", "X", False)]
 
 
@@ -194,32 +194,32 @@ async def test_what_somebody_else_sent_is_a_message_of_its_own(database: str) ->
     async with await connect(database, role="zapline_engine") as conn:
         unit, known = await make_unit(conn), RecorderCache()
         await queue(conn, unit)
-        await give(conn, unit, [echo("BEFORE")], known, at=NOW - 5)
+        await store(conn, unit, [echo("BEFORE")], known, at=NOW - 5)
         claimed = await call(conn, unit)
-        await give(conn, unit, [echo("OTHER", "outra coisa")], known)
-        await give(conn, unit, [unanswered(claimed)], known)
-        await give(conn, unit, [echo("LATE", at=NOW + 4000)], known, at=NOW + 4000)
+        await store(conn, unit, [echo("OTHER", "outra coisa")], known)
+        await store(conn, unit, [timed_out(claimed)], known)
+        await store(conn, unit, [echo("LATE", at=NOW + 4000)], known, at=NOW + 4000)
         rows = await state(conn, unit)
         assert [row[0] for row in rows] == [None, "BEFORE", "OTHER", "LATE"]
         assert rows[0][2] == "uncertain"
 
 
-async def test_a_second_delivery_is_told_and_its_statuses_reach_the_message(database: str) -> None:
+async def test_a_second_delivery_is_marked_and_its_statuses_reach_the_message(database: str) -> None:
     async with await connect(database, role="zapline_engine") as conn:
         for late in (False, True):
             unit, known = await make_unit(conn), RecorderCache()
             message = await queue(conn, unit)
             first = await call(conn, unit)
-            await give(conn, unit, [unanswered(first)], known)
+            await store(conn, unit, [timed_out(first)], known)
             await conn.execute("update zapline.outbox set state = 'queued' where message_id = %s", (message,))
             second = await call(conn, unit, NOW + 60)
             if not late:  # the echo of the first comes while the second is under way, long after its own time
-                await give(conn, unit, [echo("X", at=NOW)], known, at=NOW + 61)
-            await give(conn, unit, [taken(second, "Y", NOW + 61)], known)
+                await store(conn, unit, [echo("X", at=NOW)], known, at=NOW + 61)
+            await store(conn, unit, [accepted(second, "Y", NOW + 61)], known)
             if late:
-                await give(conn, unit, [echo("X", at=NOW)], known, at=NOW + 300)
-            await give(conn, unit, [echo("Y", at=NOW + 60)], known, at=NOW + 62)
-            await give(conn, unit, [StatusReported(ExternalId("X"), DeliveryStatus.READ)], RecorderCache())
+                await store(conn, unit, [echo("X", at=NOW)], known, at=NOW + 300)
+            await store(conn, unit, [echo("Y", at=NOW + 60)], known, at=NOW + 62)
+            await store(conn, unit, [StatusReported(ExternalId("X"), DeliveryStatus.READ)], RecorderCache())
             assert await state(conn, unit) == [
                 ("Y", "read", "settled", "echo", "sent", "X", True),
                 ("Y", "read", "settled", "reply", "sent", "Y", True),
@@ -231,13 +231,13 @@ async def test_the_echo_of_an_earlier_call_takes_a_message_out_of_the_queue(data
         unit, known = await make_unit(conn), RecorderCache()
         message = await queue(conn, unit)
         first = await call(conn, unit)
-        await give(conn, unit, [unanswered(first)], known)
+        await store(conn, unit, [timed_out(first)], known)
         await conn.execute("update zapline.outbox set state = 'queued' where message_id = %s", (message,))
-        await give(conn, unit, [echo("X")], known)
+        await store(conn, unit, [echo("X")], known)
         assert await state(conn, unit) == [("X", "sent", "settled", "echo", "sent", "X", False)]
 
 
-async def test_an_echo_under_an_unknown_lid_is_taken_over_once_the_answer_names_it(database: str) -> None:
+async def test_an_echo_under_an_unknown_lid_is_merged_once_the_response_names_it(database: str) -> None:
     async with await connect(database, role="zapline_engine") as conn:
         for order in ((0, 1), (1, 0)):
             unit, known = await make_unit(conn), RecorderCache()
@@ -246,11 +246,11 @@ async def test_an_echo_under_an_unknown_lid_is_taken_over_once_the_answer_names_
             both = resolve_address(LID, JID)
             assert both is not None
             facts: list[list[MessageFact]] = [
-                [ContactSeen(both), taken(claimed, "X", remote=f"{LID} {JID}")],
+                [ContactSeen(both), accepted(claimed, "X", remote=f"{LID} {JID}")],
                 [echo("X", "oi", NOW, LID), MessageEdited(ExternalId("X"), "olá", 1_795_364_451_000)],
             ]
-            for place in order:
-                await give(conn, unit, facts[place], known)
+            for index in order:
+                await store(conn, unit, facts[index], known)
             assert await state(conn, unit) == [("X", "sent", "settled", "reply", "sent", "X", False)]
             edited = await conn.fetch("select edited_body from zapline.messages where unit_id = %s", (unit,))
             assert [row.edited_body for row in edited] == ["olá"]
@@ -267,7 +267,7 @@ async def test_refusals_and_failures_move_the_message_once(database: str) -> Non
                 claimed.attempt, claimed.message, claimed.fence, "not_sent", move, NOW, failure="server_error", tries=1
             )
             for _ in range(2):  # the second time says nothing new
-                await give(conn, unit, [answer], known)
+                await store(conn, unit, [answer], known)
             found = await conn.fetch("select state, tries from zapline.outbox where unit_id = %s", (unit,))
             assert [tuple(row) for row in found] == [(move, number)]
         assert [row[1] for row in await state(conn, unit)] == ["failed", "failed"]
@@ -279,7 +279,7 @@ async def test_an_id_of_another_message_makes_this_one_uncertain(database: str) 
         for words in ("um", "dois"):
             await queue(conn, unit, words)
         for _ in range(2):
-            await give(conn, unit, [taken(await call(conn, unit), "X")], known)
+            await store(conn, unit, [accepted(await call(conn, unit), "X")], known)
         rows = await state(conn, unit)
         assert [(row[0], row[2], row[4]) for row in rows] == [
             ("X", "settled", "sent"),
@@ -290,20 +290,20 @@ async def test_an_id_of_another_message_makes_this_one_uncertain(database: str) 
 
 
 async def test_an_answer_takes_its_id_back_from_a_guess(database: str) -> None:
-    """The echo of the second call was taken for the first one's: the second one's own answer knows better."""
+    """The echo of the second call was accepted for the first one's: the second one's own answer knows better."""
     async with await connect(database, role="zapline_engine") as conn:
         unit, known = await make_unit(conn), RecorderCache()
         for _ in range(2):
             await queue(conn, unit)
         first = await call(conn, unit)
-        await give(conn, unit, [unanswered(first)], known)
+        await store(conn, unit, [timed_out(first)], known)
         second = await call(conn, unit, NOW + 30)
         ends = "update zapline.attempts set outcome = %s, ended_at = started_at where id = %s"
         await conn.execute(ends, ("uncertain", second.attempt))
-        await give(conn, unit, [echo("X", at=NOW)], known, at=NOW + 31)
+        await store(conn, unit, [echo("X", at=NOW)], known, at=NOW + 31)
         assert [row[0] for row in await state(conn, unit)] == ["X", None]
         await conn.execute(ends, ("calling", second.attempt))
-        await give(conn, unit, [taken(second, "X", NOW + 31)], known)
+        await store(conn, unit, [accepted(second, "X", NOW + 31)], known)
         rows = await state(conn, unit)
         assert [(row[0], row[2], row[3]) for row in rows] == [(None, "uncertain", None), ("X", "settled", "reply")]
 
@@ -313,15 +313,15 @@ async def test_a_call_left_on_a_message_that_another_call_settled_is_found(datab
         unit, known = await make_unit(conn), RecorderCache()
         message = await queue(conn, unit)
         first = await call(conn, unit)
-        await give(conn, unit, [unanswered(first)], known)
+        await store(conn, unit, [timed_out(first)], known)
         await conn.execute("update zapline.outbox set state = 'queued' where message_id = %s", (message,))
         second = await call(conn, unit, NOW + 60)
         read = [echo("X", origin="backfill")]
-        await give(conn, unit, read, known, at=NOW + 61, backfilled=True)
+        await store(conn, unit, read, known, at=NOW + 61, backfilled=True)
         left = await list_unended_calls(conn, unit)
         assert [(lease.attempt, lease.leased_by) for lease in left] == [(second.attempt, None)]
         assert [due.leased for due in await list_due_lanes(conn) if due.unit == unit] == [True]
-        await give(conn, unit, [unanswered(second, NOW + 90, "crashed")], known)
+        await store(conn, unit, [timed_out(second, NOW + 90, "crashed")], known)
         assert await list_unended_calls(conn, unit) == []
         assert {row[2] for row in await state(conn, unit)} == {"settled"}
 
@@ -346,16 +346,16 @@ async def test_of_fifty_identical_texts_each_id_is_claimed_once(database: str, s
                 else:
                     echoes.append((at + chance.uniform(0.1, 30), f"X{number}"))
                     failure = "no_answer"
-                await give(conn, unit, [unanswered(claimed, at + 1, failure)], known, at + 1)
+                await store(conn, unit, [timed_out(claimed, at + 1, failure)], known, at + 1)
             else:
-                await give(conn, unit, [taken(claimed, f"X{number}", at + 1)], known, at + 1)
+                await store(conn, unit, [accepted(claimed, f"X{number}", at + 1)], known, at + 1)
                 echoes.append((at + chance.uniform(0.1, 30), f"X{number}"))
             for due, external in sorted(echoes):
                 if due <= at + 1.9:
-                    await give(conn, unit, [echo(external, at=NOW + 2 * int(external[1:]))], known, due)
+                    await store(conn, unit, [echo(external, at=NOW + 2 * int(external[1:]))], known, due)
                     echoes.remove((due, external))
         for due, external in sorted(echoes):
-            await give(conn, unit, [echo(external, at=NOW + 2 * int(external[1:]))], known, due)
+            await store(conn, unit, [echo(external, at=NOW + 2 * int(external[1:]))], known, due)
         rows = await state(conn, unit)
         ids = [row[5] for row in rows if row[5] is not None]
         assert len(rows) == 50

@@ -1,4 +1,4 @@
-"""What people ask about outgoing messages, as statements: once per client id, guarded, and no deadlocks."""
+"""Statements for outgoing messages: once per client id, guarded, and without deadlocks."""
 
 from collections import Counter
 from uuid import UUID, uuid4
@@ -34,8 +34,8 @@ def chat_with(unit: UnitId, phone: str = PHONE) -> ChatAddress:
 
 def message(unit: UnitId, client_id: str, outgoing: OutgoingMessage | None = None, **more: object) -> NewMessage:
     chat = chat_with(unit)
-    told = {"digest": b"d", "media": None, "detail": {}, "now": NOW, "due_at": NOW, "expires_at": NOW + 60} | more
-    return NewMessage(uuid4(), client_id, chat, PHONE[1:], outgoing or OutgoingMessage(Text("oi")), **told)  # type: ignore[arg-type]
+    values = {"digest": b"d", "media": None, "detail": {}, "now": NOW, "due_at": NOW, "expires_at": NOW + 60} | more
+    return NewMessage(uuid4(), client_id, chat, PHONE[1:], outgoing or OutgoingMessage(Text("oi")), **values)  # type: ignore[arg-type]
 
 
 async def test_one_of_many_inserts_under_one_client_id_wins_and_the_others_change_nothing(database: str) -> None:
@@ -66,7 +66,7 @@ async def test_one_of_many_inserts_under_one_client_id_wins_and_the_others_chang
             assert await outbox.find_by_client_id(conn, unit, "c2") is None
 
 
-async def test_a_queued_message_is_claimed_as_it_was_asked_for(database: str) -> None:
+async def test_a_queued_message_is_claimed_as_it_was_requested(database: str) -> None:
     async with await connect(database, role="zapline_engine") as conn:
         unit = await make_unit(conn)
         outgoing = OutgoingMessage(Location(-23.5, -46.6, "Loja"))
@@ -78,11 +78,11 @@ async def test_a_queued_message_is_claimed_as_it_was_asked_for(database: str) ->
         assert claimed is not None
         assert (claimed.message, claimed.outgoing, claimed.address) == (new.id, outgoing, PHONE[1:])
         assert (claimed.recipient, claimed.lane, claimed.expires_at) == (PHONE, Lane.REPLY, NOW + 10)
-        shown = await get_message(conn, unit, new.id)
-        assert shown is not None
-        assert shown.sending is not None
-        assert (shown.sending.state, [call.outcome for call in shown.sending.calls]) == ("leased", ["calling"])
-        assert shown.message.sent_at.timestamp() == NOW + 5
+        stored = await get_message(conn, unit, new.id)
+        assert stored is not None
+        assert stored.sending is not None
+        assert (stored.sending.state, [call.outcome for call in stored.sending.calls]) == ("leased", ["calling"])
+        assert stored.message.sent_at.timestamp() == NOW + 5
 
 
 async def test_a_conversation_is_as_recent_as_its_last_message_and_no_reaction_moves_it(database: str) -> None:
@@ -125,7 +125,7 @@ async def test_only_queued_messages_are_cancelled_and_only_uncertain_ones_are_de
         assert await outbox.find_work_state(conn, other, new.id) is None
 
 
-async def test_uploads_go_after_a_month_unless_something_at_work_needs_them(database: str) -> None:
+async def test_uploads_are_deleted_after_a_month_unless_open_work_needs_them(database: str) -> None:
     async with Pool.open(database, size=2, role="zapline_engine") as pool, pool.connection() as conn:
         unit = await make_unit(conn)
         ids = {name: uuid4() for name in ("young", "old", "queued", "done", "campaign", "over")}

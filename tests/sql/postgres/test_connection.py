@@ -1,8 +1,8 @@
-"""The driver against a real server: types, errors, transactions and cancellation."""
+"""A connection to a real server: types, errors, transactions and cancellation."""
 
+import itertools
 import random
 import socket
-import time
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from zapline.domain.errors import ConfigurationError, DatabaseUnavailable, LocalError
-from zapline.sql.postgres import connection
+from zapline.sql.postgres import connection, psycopg_on_trio
 from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.postgres.database_errors import CommitUnknown, StatementFailed, Verdict, verdict_of
 from zapline.sql.postgres.psycopg_on_trio import Json
@@ -45,13 +45,13 @@ async def ids(conn: Connection) -> list[int]:
 
 
 async def test_rows_are_named_tuples_with_decoded_values(conn):
-    wanted = uuid4()
+    expected = uuid4()
     row = await conn.fetch_one(
         "select %(u)s::uuid as unit, now() as at, %(b)s::bytea as body, %(n)s::bigint as n",
-        {"u": wanted, "b": b"\x00\xff", "n": 2**40},
+        {"u": expected, "b": b"\x00\xff", "n": 2**40},
     )
     unit, at, body, n = row
-    assert (row.unit, body, n) == (wanted, b"\x00\xff", 2**40)
+    assert (row.unit, body, n) == (expected, b"\x00\xff", 2**40)
     assert isinstance(unit, UUID)
     assert at.utcoffset() == timedelta(0)
     assert abs(at - datetime.now(UTC)) < timedelta(minutes=5)
@@ -102,18 +102,18 @@ async def test_repeated_statements_are_prepared_unless_switched_off(database_url
 
 @pytest.mark.parametrize("text", ["a\x00b", "a\ud800b"])
 async def test_text_that_postgresql_cannot_hold_is_poison_and_leaves_the_connection_usable(conn, text):
-    with pytest.raises(StatementFailed) as told:
+    with pytest.raises(StatementFailed) as failure:
         await conn.execute("select %s::text", (text,))
-    assert told.value.sqlstate == "22021"
-    assert told.value.verdict is Verdict.POISON
+    assert failure.value.sqlstate == "22021"
+    assert failure.value.verdict is Verdict.POISON
     await conn.ping()
 
 
 @pytest.mark.parametrize("encoded", [rb'{"a":"\u0000"}', rb'{"a":"\ud800"}', b'{"a":"\x00"}', b"{"])
 async def test_json_that_postgresql_cannot_hold_is_poison(conn, encoded):
-    with pytest.raises(StatementFailed) as told:
+    with pytest.raises(StatementFailed) as failure:
         await conn.execute("select %s::jsonb", (Json(encoded),))
-    assert told.value.verdict is Verdict.POISON
+    assert failure.value.verdict is Verdict.POISON
 
 
 @pytest.mark.parametrize(
@@ -132,9 +132,9 @@ async def test_each_refusal_carries_its_sqlstate_and_verdict(table, statement, s
     await table.execute("create table parts (thing int references things)")
     await table.execute("create index on things (word)")
     await table.execute("insert into things values (1, 'one')")
-    with pytest.raises(StatementFailed) as told:
+    with pytest.raises(StatementFailed) as failure:
         await table.execute(statement)
-    assert (told.value.sqlstate, told.value.verdict) == (sqlstate, expected)
+    assert (failure.value.sqlstate, failure.value.verdict) == (sqlstate, expected)
 
 
 async def test_waiting_for_a_lock_ends_and_may_be_tried_again(table, database_url):
@@ -142,10 +142,10 @@ async def test_waiting_for_a_lock_ends_and_may_be_tried_again(table, database_ur
         async with table.transaction():
             await table.execute("insert into things values (1)")
             await table.execute("lock table things in exclusive mode")
-            with pytest.raises(StatementFailed) as told:
+            with pytest.raises(StatementFailed) as failure:
                 await other.execute("insert into things values (1)")
-        assert told.value.sqlstate == "55P03"
-        assert told.value.verdict is Verdict.RETRY
+        assert failure.value.sqlstate == "55P03"
+        assert failure.value.verdict is Verdict.RETRY
 
 
 async def test_a_deadlock_may_be_tried_again(table, database_url):
@@ -159,13 +159,15 @@ async def test_a_deadlock_may_be_tried_again(table, database_url):
                 met.set()
                 await other.wait()
                 await conn.execute("update things set word = 'x' where id = %s", (second,))
-        except StatementFailed as failure:
-            failed.append(failure.sqlstate)
+        except StatementFailed as error:
+            failed.append(error.sqlstate)
 
     one, two = trio.Event(), trio.Event()
     async with await connect(database_url, lock_timeout_ms=0) as other:
         await table.execute("set lock_timeout = 0")
-        with trio.fail_after(10):
+        for conn in (table, other):
+            await conn.execute("set deadlock_timeout = '50ms'")
+        with trio.fail_after(30):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(swap, table, 1, 2, one, two)
                 nursery.start_soon(swap, other, 2, 1, two, one)
@@ -176,19 +178,19 @@ async def test_a_deadlock_may_be_tried_again(table, database_url):
 async def test_an_error_shows_names_but_no_values_and_chains_nothing(table):
     await table.execute("insert into things values (1, 'one')")
     for params in ((1, "canary"), ("canary", "x"), (2, "canary\x00")):
-        with pytest.raises(StatementFailed) as told:
+        with pytest.raises(StatementFailed) as failure:
             await table.execute("insert into things values (%s, %s)", params)
-        assert "canary" not in f"{told.value!r} {told.value}"
-        assert told.value.__context__ is None
-    with pytest.raises(StatementFailed) as told:
+        assert "canary" not in f"{failure.value!r} {failure.value}"
+        assert failure.value.__context__ is None
+    with pytest.raises(StatementFailed) as failure:
         await table.execute("insert into things values (1, 'canary')")
-    assert told.value.constraint == "things_pkey"
+    assert failure.value.constraint == "things_pkey"
 
 
 async def test_a_statement_with_missing_parameters_is_our_own_mistake(conn):
-    with pytest.raises(StatementFailed) as told:
+    with pytest.raises(StatementFailed) as failure:
         await conn.execute("select %(a)s", {"b": 1})
-    assert told.value.verdict is Verdict.STOP
+    assert failure.value.verdict is Verdict.STOP
 
 
 @pytest.mark.parametrize(
@@ -203,31 +205,28 @@ async def test_connecting_to_a_closed_port_fails_at_once_and_names_no_password()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-        began = time.monotonic()
         for host in ("127.0.0.1", "localhost"):
-            with pytest.raises(DatabaseUnavailable) as told:
-                await connect(f"postgresql://u:canary@{host}:{port}/x")
-            assert "refused" in str(told.value)
-            assert "canary" not in str(told.value)
-        assert time.monotonic() - began < 1
+            with trio.fail_after(30), pytest.raises(DatabaseUnavailable) as failure:
+                await connect(f"postgresql://u:canary@{host}:{port}/x", connect_timeout=60)
+            assert "refused" in str(failure.value)
+            assert "canary" not in str(failure.value)
 
 
-async def test_a_server_that_accepts_and_says_nothing_is_given_up_after_the_timeout():
+async def test_connecting_to_a_server_that_does_not_respond_ends_at_the_timeout(autojump_clock):
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        began = time.monotonic()
         with pytest.raises(DatabaseUnavailable):
-            await connect(f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/x", connect_timeout=0.2)
-        assert 0.1 < time.monotonic() - began < 1.5
+            await connect(f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/x", connect_timeout=20)
+        assert trio.current_time() == pytest.approx(20)
 
 
-async def test_a_url_that_cannot_be_read_is_told_without_its_password():
-    with pytest.raises(ConfigurationError) as told:
+async def test_an_unreadable_url_is_reported_without_its_password():
+    with pytest.raises(ConfigurationError) as failure:
         await connect("postgresql://u:canary@h/x?nonsense=1")
-    assert "canary" not in str(told.value)
-    assert told.value.__context__ is None
+    assert "canary" not in str(failure.value)
+    assert failure.value.__context__ is None
 
 
-async def test_a_role_is_taken_and_one_that_is_missing_stops(conn, database_url):
+async def test_a_role_is_set_and_a_missing_one_stops(conn, database_url):
     name = f'odd "role" {uuid4().hex}'
     quoted = '"' + name.replace('"', '""') + '"'
     await conn.execute(f"create role {quoted}")
@@ -236,9 +235,9 @@ async def test_a_role_is_taken_and_one_that_is_missing_stops(conn, database_url)
             assert (await other.fetch_one("select current_user as me")).me == name
     finally:
         await conn.execute(f"drop role {quoted}")
-    with pytest.raises(StatementFailed) as told:
+    with pytest.raises(StatementFailed) as failure:
         await connect(database_url, role=name)
-    assert told.value.verdict is Verdict.STOP
+    assert failure.value.verdict is Verdict.STOP
 
 
 # -- transactions ------------------------------------------------------------------------------------------
@@ -261,18 +260,18 @@ async def test_a_swallowed_failure_does_not_pass_for_a_commit(table):
             with pytest.raises(StatementFailed):
                 await table.execute("select 1/0")
 
-    with pytest.raises(StatementFailed) as told:
+    with pytest.raises(StatementFailed) as failure:
         await swallow()
-    assert told.value.sqlstate == "25P02"
+    assert failure.value.sqlstate == "25P02"
     assert await ids(table) == []
 
 
 async def test_a_constraint_checked_at_the_commit_is_a_refusal_not_an_unknown_outcome(table):
     await table.execute("create table parts (thing int references things deferrable initially deferred)")
-    with pytest.raises(StatementFailed) as told:
+    with pytest.raises(StatementFailed) as failure:
         async with table.transaction():
             await table.execute("insert into parts values (7)")
-    assert told.value.verdict is Verdict.MISSING
+    assert failure.value.verdict is Verdict.MISSING
     assert table.clean
 
 
@@ -301,12 +300,12 @@ async def test_a_commit_without_an_answer_is_reported_as_unknown(table, database
 # -- cancellation ------------------------------------------------------------------------------------------
 
 
-async def test_cancelling_a_running_statement_leaves_the_connection_usable(table):
-    began = time.monotonic()
-    with trio.move_on_after(0.05) as scope:
-        await table.execute("select pg_sleep(5)")
+async def test_cancelling_a_running_statement_leaves_the_connection_usable(table, monkeypatch):
+    monkeypatch.setattr(psycopg_on_trio, "CANCEL_SECONDS", 30)
+    await table.execute("set statement_timeout = 0")
+    with trio.fail_after(20), trio.move_on_after(0.05) as scope:
+        await table.execute("select pg_sleep(60)")
     assert scope.cancelled_caught
-    assert time.monotonic() - began < 1
     assert not table.closed
     assert (await table.fetch_one("select 1 as one")).one == 1
 
@@ -346,17 +345,25 @@ async def test_transactions_cancelled_at_random_never_hang_and_never_commit_by_h
     chance = random.Random(7)
     async with await connect(database_url) as setup:
         await setup.execute("create table halves (run int, half int, unique (run, half))")
-        outcomes: dict[int, str] = {}
+        runs = itertools.count()
+        committed: set[int] = set()
+        cancelled: set[int] = set()
 
-        async def worker(runs: range) -> None:
+        async def worker() -> None:
             conn = await connect(database_url)
-            for run in runs:
-                with trio.move_on_after(chance.uniform(0, 0.012)):
+            longest = 0.012
+            while len(committed | cancelled) < 300 or min(len(committed), len(cancelled)) <= 20:
+                run = next(runs)
+                with trio.move_on_after(chance.uniform(0, longest)):
                     async with conn.transaction():
                         for half in (1, 2):
                             await conn.execute("insert into halves values (%s, %s)", (run, half))
                             await conn.fetch("select pg_sleep(%s)", (chance.uniform(0, 0.004),))
-                    outcomes[run] = "committed"
+                    committed.add(run)
+                # However fast the machine is, some runs are cancelled and some are not.
+                longest *= 0.95 if run in committed else 1.03
+                if run not in committed:
+                    cancelled.add(run)
                 if conn.closed:
                     conn = await connect(database_url)
                 assert conn.clean
@@ -364,11 +371,10 @@ async def test_transactions_cancelled_at_random_never_hang_and_never_commit_by_h
 
         with trio.fail_after(60):
             async with trio.open_nursery() as nursery:
-                for start in range(0, 300, 75):
-                    nursery.start_soon(worker, range(start, start + 75))
+                for _ in range(4):
+                    nursery.start_soon(worker)
         rows = await setup.fetch("select run, count(*) as n from halves group by run")
         assert {row.n for row in rows} == {2}
-        stored = {row.run for row in rows}
-        # A commit that was sent is waited for, so what is stored is what was reported, both ways.
-        assert stored == set(outcomes)
-        assert 20 < len(stored) < 280
+        # A commit that was sent is waited for, so the stored runs are exactly the reported ones.
+        assert {row.run for row in rows} == committed
+        assert min(len(committed), len(cancelled)) > 20

@@ -1,4 +1,4 @@
-"""Migrations: each once and in order, told apart by checksum, one process at a time, and the schema they leave."""
+"""Migrations: each once and in order, reported apart by checksum, one process at a time, and the schema they leave."""
 
 from dataclasses import replace
 
@@ -30,12 +30,12 @@ def next_one(sql: str) -> Migration:
 
 
 async def test_an_empty_database_gets_every_migration_once(database_url: str) -> None:
-    told: list[str] = []
+    reported: list[str] = []
     async with await connect(database_url) as conn:
         assert await schema_state(conn) is SchemaState.MISSING
-        assert await migrate(conn, told.append) == len(migrations()) == len(told)
+        assert await migrate(conn, reported.append) == len(migrations()) == len(reported)
         assert await schema_state(conn) is SchemaState.FITS
-        assert await migrate(conn, told.append) == 0
+        assert await migrate(conn, reported.append) == 0
         assert list(await applied_checksums(conn)) == [migration.number for migration in migrations()]
 
 
@@ -43,7 +43,7 @@ def test_migrations_are_numbered_without_gaps() -> None:
     assert [migration.number for migration in migrations()] == list(range(1, len(migrations()) + 1))
 
 
-async def test_an_applied_migration_that_reads_differently_is_refused(
+async def test_an_applied_migration_with_another_text_is_refused(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with await connect(database_url) as conn:
@@ -76,7 +76,7 @@ async def test_a_migration_that_fails_leaves_nothing_of_itself(
         assert bad.number not in await applied_checksums(conn)
 
 
-async def test_whoever_deletes_a_row_finds_what_refers_to_it_by_an_index(database_url: str) -> None:
+async def test_every_foreign_key_has_an_index(database_url: str) -> None:
     async with await connect(database_url) as conn:
         await migrate(conn, lambda text: None)
         missing = await conn.fetch(
@@ -89,7 +89,7 @@ async def test_whoever_deletes_a_row_finds_what_refers_to_it_by_an_index(databas
     assert [tuple(row) for row in missing] == []
 
 
-async def test_who_was_let_in_before_tokens_had_kinds_still_is(
+async def test_tokens_from_before_there_were_kinds_are_still_valid(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     everything = migrations()
@@ -123,7 +123,7 @@ async def test_the_previous_release_fits_a_newer_schema(database_url: str, monke
         assert await migrate(conn, lambda text: None) == 0
 
 
-async def test_tables_of_a_crm_with_the_same_names_are_left_alone(database_url: str) -> None:
+async def test_tables_of_a_crm_with_the_same_names_are_not_changed(database_url: str) -> None:
     async with await connect(database_url) as conn:
         await conn.execute(
             "create table public.units (id int); create table public.messages (id int);"

@@ -15,7 +15,7 @@ OURS, THEIRS = UUID(int=1), UUID(int=2)
 ENGINE_ALONE = {"admins", "access_tokens", "control_requests", "erased_people"}
 OF_NOBODY = {"schema_migrations"}
 OF_ALL = {"health_samples"}
-"""What tells of the whole house is for administrators."""
+"""Tables about the whole installation are for administrators."""
 TABLES = """
 select c.relname as name, c.relrowsecurity and c.relforcerowsecurity as guarded,
        (select a.attname from pg_attribute a where a.attrelid = c.oid and not a.attisdropped
@@ -108,7 +108,7 @@ async def rows(conn: Connection, table: Any) -> list[UUID]:
     return [row.unit for row in found]
 
 
-async def test_the_roles_own_nothing_and_can_step_around_nothing(database: str) -> None:
+async def test_the_roles_own_nothing_and_cannot_bypass_row_security(database: str) -> None:
     async with await connect(database) as owner:
         (roles,) = await owner.fetch(
             "select bool_or(rolsuper or rolbypassrls or rolcreaterole or rolcreatedb or rolreplication) as mighty,"
@@ -162,7 +162,7 @@ async def test_the_api_writes_nothing(database: str) -> None:
                 await api.execute(f"delete from zapline.{name}")
 
 
-async def test_the_audit_log_takes_lines_completes_them_once_and_gives_none_away(database: str) -> None:
+async def test_audit_entries_are_completed_once_and_never_deleted(database: str) -> None:
     deed = AuditedAction(AuditActor(ActorKind.ADMIN, "ana@example.com", OURS, "203.0.113.7"), "put_pace", OURS, None)
     async with await connect(database, role="zapline_engine") as engine:
         line = await audit_log.begin_entry(engine, deed)
@@ -172,8 +172,8 @@ async def test_the_audit_log_takes_lines_completes_them_once_and_gives_none_away
         await audit_log.complete_entry(engine, line, 200, {"perMinute": 20})
         await audit_log.complete_entry(engine, line, 500, {})
         found = await audit_log.list_entries(engine, AuditFilter(), None, 10)
-        told = [(one.id, one.outcome, one.detail) for one in found]
-        assert told == [(other, None, {}), (line, 200, {"perMinute": 20})]
+        entries = [(one.id, one.outcome, one.detail) for one in found]
+        assert entries == [(other, None, {}), (line, 200, {"perMinute": 20})]
         for statement in (
             "delete from zapline.audit_log",
             "truncate zapline.audit_log",

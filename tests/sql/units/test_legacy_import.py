@@ -1,4 +1,4 @@
-"""Taking over from the old system: what is listed, what is added, and that no foreign row is ever touched."""
+"""The import from the old system: its conflicts, its columns, and that no foreign row is ever changed."""
 
 import hashlib
 from uuid import UUID, uuid4
@@ -9,14 +9,13 @@ import trio
 from zapline.domain.line.reasons import Phase, Reason
 from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.postgres.migrate import migrate
+from zapline.sql.units import legacy_import
 from zapline.sql.units.legacy_import import ADDED, INDEX, LegacyConflicts, LegacyRefused, adopt, survey
 from zapline.sql.units.units import load_units
 
 ANA, BIA, CAIO = (UUID(int=number + (4 << 76) + (8 << 60)) for number in (1, 2, 3))
 FOREIGN = ("units", "messages", "unit_whatsapp_connections")
 OLD_COLUMNS = "id, unit_id, provider, instance_id, status, phone_number, access_token"
-
-pytestmark = pytest.mark.usefixtures("database_url")
 
 
 def digest_of(unit: UUID) -> bytes:
@@ -78,9 +77,9 @@ async def test_an_old_database_is_adopted_and_no_foreign_row_is_touched(database
         await line(conn, uuid4(), None)
         before = await checksums(conn)
         await migrate(conn, lambda text: None)
-        told: list[str] = []
+        reported: list[str] = []
 
-        assert await adopt(conn, "public", digest_of, told.append) == 3
+        assert await adopt(conn, "public", digest_of, reported.append) == 3
 
         assert await checksums(conn) == before
         units = {unit.id: unit for unit in await load_units(conn)}
@@ -99,29 +98,27 @@ async def test_an_old_database_is_adopted_and_no_foreign_row_is_touched(database
         )
         assert index is not None
         assert "(provider, instance_id) WHERE (instance_id IS NOT NULL)" in index.indexdef
-        assert len(told) == 2
+        assert len(reported) == 2
 
 
-async def test_a_second_run_imports_nothing_and_locks_nothing(database_url: str) -> None:
-    async with await connect(database_url) as conn:
+async def test_a_second_run_imports_nothing_and_locks_nothing(database: str) -> None:
+    async with await connect(database) as conn:
         await old_system(conn)
         await line(conn, ANA, "loja-ana")
-        await migrate(conn, lambda text: None)
         assert await adopt(conn, "public", digest_of, lambda text: None) == 1
         shaped = await shape(conn)
-        told: list[str] = []
-        async with await connect(database_url) as busy, busy.transaction():
+        reported: list[str] = []
+        async with await connect(database) as busy, busy.transaction():
             await busy.execute("select from public.unit_whatsapp_connections")
-            assert await adopt(conn, "public", digest_of, told.append) == 0
-        assert (told, await shape(conn)) == ([], shaped)
+            assert await adopt(conn, "public", digest_of, reported.append) == 0
+        assert (reported, await shape(conn)) == ([], shaped)
         await line(conn, BIA, "loja-bia")
-        assert await adopt(conn, "public", digest_of, told.append) == 1
+        assert await adopt(conn, "public", digest_of, reported.append) == 1
 
 
-async def test_every_conflict_is_listed_and_nothing_is_changed(database_url: str) -> None:
-    async with await connect(database_url) as conn:
+async def test_every_conflict_is_listed_and_nothing_is_changed(database: str) -> None:
+    async with await connect(database) as conn:
         await old_system(conn)
-        await migrate(conn, lambda text: None)
         await line(conn, ANA, "one")
         await line(conn, ANA, "two")
         await line(conn, BIA, "shared")
@@ -142,10 +139,9 @@ async def test_every_conflict_is_listed_and_nothing_is_changed(database_url: str
         assert await load_units(conn) == []
 
 
-async def test_conflicts_with_units_that_zapline_has_are_listed(database_url: str) -> None:
-    async with await connect(database_url) as conn:
+async def test_conflicts_with_units_that_zapline_has_are_listed(database: str) -> None:
+    async with await connect(database) as conn:
         await old_system(conn)
-        await migrate(conn, lambda text: None)
         await line(conn, ANA, "loja-ana")
         await adopt(conn, "public", digest_of, lambda text: None)
         await conn.execute("update public.unit_whatsapp_connections set instance_id = 'moved'")
@@ -165,16 +161,15 @@ async def test_the_same_instance_of_two_providers_is_no_conflict(database_url: s
         assert (found.conflicts, found.other_provider, len(found.new)) == ((), 1, 1)
 
 
-@pytest.mark.parametrize(("unit_type", "told"), [("integer", 17), ("text", "loja-17")])
-async def test_an_old_id_that_is_no_uuid_is_kept_beside_ours(database_url: str, unit_type: str, told: object) -> None:
-    async with await connect(database_url) as conn:
+@pytest.mark.parametrize(("unit_type", "old_id"), [("integer", 17), ("text", "loja-17")])
+async def test_an_old_id_that_is_no_uuid_is_stored_beside_ours(database: str, unit_type: str, old_id: object) -> None:
+    async with await connect(database) as conn:
         await old_system(conn, unit_type=unit_type)
-        await conn.execute("insert into public.units values (%s, 'Loja', 'free')", (told,))
-        await line(conn, told, "loja")
-        await migrate(conn, lambda text: None)
+        await conn.execute("insert into public.units values (%s, 'Loja', 'free')", (old_id,))
+        await line(conn, old_id, "loja")
         assert await adopt(conn, "public", digest_of, lambda text: None) == 1
         row = await conn.fetch_one("select name, legacy_id from zapline.units")
-        assert row == ("Loja", str(told))
+        assert row == ("Loja", str(old_id))
         assert await adopt(conn, "public", digest_of, lambda text: None) == 0
 
 
@@ -185,15 +180,14 @@ async def test_a_text_column_of_uuids_gives_the_same_units(database_url: str) ->
         assert [found.unit for found in (await survey(conn, "public")).new] == [ANA]
 
 
-async def test_another_schema_with_few_columns_and_a_taken_index_name_is_adopted(database_url: str) -> None:
-    async with await connect(database_url) as conn:
+async def test_another_schema_with_few_columns_and_a_taken_index_name_is_adopted(database: str) -> None:
+    async with await connect(database) as conn:
         await conn.execute(
             'create schema "Old CRM"; create table "Old CRM".unit_whatsapp_connections'
             " (unit_id uuid, instance_name text, connected_at timestamptz);"
             f' create table "Old CRM".{INDEX} (x int)'
         )
         await conn.execute('insert into "Old CRM".unit_whatsapp_connections values (%s, %s)', (ANA, "loja"))
-        await migrate(conn, lambda text: None)
         assert await adopt(conn, "Old CRM", digest_of, lambda text: None) == 1
         row = await conn.fetch_one("select indexname from pg_indexes where schemaname = 'Old CRM'")
         assert row == (f"{INDEX}_2",)
@@ -206,7 +200,9 @@ async def test_another_schema_with_few_columns_and_a_taken_index_name_is_adopted
         ("create table public.unit_whatsapp_connections (unit uuid)", "needs a column unit_id"),
     ],
 )
-async def test_what_cannot_be_adopted_is_refused_in_words(database_url: str, table: str | None, words: str) -> None:
+async def test_a_table_that_cannot_be_imported_is_refused_with_a_reason(
+    database_url: str, table: str | None, words: str
+) -> None:
     async with await connect(database_url) as conn:
         if table is not None:
             await conn.execute(table)
@@ -214,11 +210,13 @@ async def test_what_cannot_be_adopted_is_refused_in_words(database_url: str, tab
             await survey(conn, "public")
 
 
-async def test_a_table_held_by_the_old_backend_leaves_everything_as_it_was(database_url: str) -> None:
-    async with await connect(database_url) as conn, await connect(database_url) as busy:
+async def test_a_table_held_by_the_old_backend_leaves_everything_as_it_was(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(legacy_import, "_LOCK_SECONDS", 0.1)
+    async with await connect(database) as conn, await connect(database) as busy:
         await old_system(conn)
         await line(conn, ANA, "loja")
-        await migrate(conn, lambda text: None)
         shaped = await shape(conn)
         await conn.execute("set lock_timeout = 200")
         with trio.fail_after(10):
@@ -230,11 +228,10 @@ async def test_a_table_held_by_the_old_backend_leaves_everything_as_it_was(datab
         assert await load_units(conn) == []
 
 
-async def test_an_owner_who_is_no_superuser_imports_past_forced_row_security(database_url: str) -> None:
-    async with await connect(database_url) as conn:
+async def test_an_owner_who_is_no_superuser_imports_past_forced_row_security(database: str) -> None:
+    async with await connect(database) as conn:
         await old_system(conn)
         await line(conn, ANA, "loja")
-        await migrate(conn, lambda text: None)
         role = f"owner_{uuid4().hex[:8]}"
         await conn.execute(f"create role {role} login; grant zapline_engine, zapline_api to {role}")
         try:
@@ -243,7 +240,7 @@ async def test_an_owner_who_is_no_superuser_imports_past_forced_row_security(dat
                 f"alter table public.units owner to {role};"
                 f"alter table public.unit_whatsapp_connections owner to {role}"
             )
-            async with await connect(database_url, role=None) as theirs:
+            async with await connect(database, role=None) as theirs:
                 await theirs.execute(f"set session authorization {role}")
                 assert await adopt(theirs, "public", digest_of, lambda text: None) == 1
                 assert await adopt(theirs, "public", digest_of, lambda text: None) == 0
@@ -251,7 +248,7 @@ async def test_an_owner_who_is_no_superuser_imports_past_forced_row_security(dat
             await conn.execute(f"drop owned by {role} cascade; drop role {role}")
 
 
-async def test_a_login_whose_search_path_would_find_our_tables_first_is_told(database_url: str) -> None:
+async def test_a_login_whose_search_path_would_find_our_tables_first_is_reported(database_url: str) -> None:
     async with await connect(database_url) as conn:
         await old_system(conn)
         row = await conn.fetch_one("select current_user = 'zapline' as ours")
