@@ -1,4 +1,4 @@
-"""A place for campaigns: a real database, a unit whose line is open, the feeder, and a sender that sends nothing."""
+"""The campaign stack: a real database, units whose line is open, the feeder, and a sender that sends nothing."""
 
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -13,7 +13,7 @@ from zapline.domain.line.reasons import Phase
 from zapline.domain.line.state import StoredLineState
 from zapline.domain.outbox.contents import Text
 from zapline.domain.outbox.work_states import Lane
-from zapline.sql.outbound.send_claims import Claimed, claim
+from zapline.sql.outbound.send_claims import ClaimedSend, claim
 from zapline.sql.postgres.connection import connect
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.units.units import UnitRecord, insert_unit
@@ -25,7 +25,7 @@ from zapline.supervisors.units.unit_commands import UnknownUnit
 
 @dataclass
 class CampaignStack:
-    """``now`` is the wall clock of all parts."""
+    """``now`` is the wall clock of the whole stack."""
 
     url: str
     pool: Pool
@@ -62,21 +62,21 @@ class CampaignStack:
     async def create_campaign(
         self, unit: UnitId, count: int = 3, timing: CampaignTiming | None = None, start: bool = True, first: int = 0
     ) -> UUID:
-        """A campaign to so many phones."""
-        listed = [{"to": phone(number), "nome": f"N{number}"} for number in range(first, first + count)]
+        """Create a campaign to so many phones."""
+        recipients = [{"to": phone(number), "nome": f"N{number}"} for number in range(first, first + count)]
         id, _ = await self.campaigns.create(
-            unit, CampaignPlan("c", Text("Oi {{nome}}"), listed, timing or CampaignTiming(), start=start)
+            unit, CampaignPlan("c", Text("Oi {{nome}}"), recipients, timing or CampaignTiming(), start=start)
         )
         return id
 
-    async def claim(self, unit: UnitId) -> Claimed | None:
+    async def claim(self, unit: UnitId) -> ClaimedSend | None:
         async with self.pool.connection() as conn:
             return await claim(
                 conn, unit, process=uuid4(), attempt=uuid4(), now=self.now, lease=60, lanes=list(Lane), blocked=[]
             )
 
     async def end_message(self, message: UUID, state: str = "settled") -> None:
-        """What becomes of a message, without the recorder."""
+        """Store the end of a message, as the recorder would."""
         await self.sql(
             f"update zapline.outbox set state = '{state}', settled_at = now(), ended_at = now()"
             f" where message_id = '{message}'"
@@ -95,12 +95,12 @@ class CampaignStack:
         return [row[0] for row in await self.sql(query)]
 
     async def queued_messages(self, campaign: UUID) -> Sequence[tuple[Any, ...]]:
-        """(phone, work state, seconds until due) of what was queued, in order."""
-        found = await self.sql(
+        """(phone, work state, seconds until due) of the campaign's messages, in order."""
+        rows = await self.sql(
             "select recipient, state, extract(epoch from due_at)::float8 from zapline.outbox"
             f" where campaign_id = '{campaign}' order by seq"
         )
-        return [(phone_, state, round(due - self.now, 3)) for phone_, state, due in found]
+        return [(phone_, state, round(due - self.now, 3)) for phone_, state, due in rows]
 
     async def state(self, campaign: UUID) -> str:
         (state,) = await self.column(f"select state from zapline.campaigns where id = '{campaign}'")
@@ -121,9 +121,9 @@ async def campaign_stack(
         pass
 
     async with Pool.open(url, size=4, role="zapline_engine") as pool:
-        made = CampaignStack(url, pool, now)
-        made.feeder = OutboxFeeder(
-            pool, made.units.get, may_write, made.woken.append, lambda: made.now, chance or random.Random(1).random
+        stack = CampaignStack(url, pool, now)
+        stack.feeder = OutboxFeeder(
+            pool, stack.units.get, may_write, stack.woken.append, lambda: stack.now, chance or random.Random(1).random
         )
-        made.campaigns = Campaigns(pool, made.feeder, made.find, clock=lambda: made.now)
-        yield made
+        stack.campaigns = Campaigns(pool, stack.feeder, stack.find, clock=lambda: stack.now)
+        yield stack

@@ -1,4 +1,4 @@
-"""A CRM's receiver of webhooks, as its developer would write it from the Standard Webhooks' text alone."""
+"""A CRM's webhook receiver, as its developer would write it from the Standard Webhooks specification."""
 
 import base64
 import hashlib
@@ -15,7 +15,7 @@ import trio
 
 @dataclass(frozen=True)
 class ReceivedCall:
-    """One delivery as it came over the wire."""
+    """One delivery as it was received."""
 
     path: str
     headers: dict[str, str]
@@ -33,29 +33,29 @@ class ReceivedCall:
         """Whether one of its signatures is by this secret."""
         key = base64.b64decode(secret.removeprefix("whsec_"))
         signed = self.id.encode() + b"." + self.headers["webhook-timestamp"].encode() + b"." + self.body
-        right = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+        expected = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
         return any(
-            version == "v1" and hmac.compare_digest(given, right)
-            for version, _, given in (each.partition(",") for each in self.headers["webhook-signature"].split(" "))
+            version == "v1" and hmac.compare_digest(signature, expected)
+            for version, _, signature in (each.partition(",") for each in self.headers["webhook-signature"].split(" "))
         )
 
 
-Answer = Callable[[ReceivedCall], Awaitable[bytes]]
+Responder = Callable[[ReceivedCall], Awaitable[bytes]]
 
 
 def response(code: int, *headers: str, body: bytes = b"") -> bytes:
-    """A whole answer."""
+    """A whole HTTP response."""
     lines = [f"HTTP/1.1 {code} X", f"Content-Length: {len(body)}", *headers]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
 @dataclass
 class CrmReceiver:
-    """The receiver. ``answers`` says what a path is answered, after it was noted; 204 where it says nothing."""
+    """Records each call, then answers with the responder of its path, else with 204."""
 
     url: str
     calls: list[ReceivedCall] = field(default_factory=list)
-    responders: dict[str, Answer] = field(default_factory=dict)
+    responders: dict[str, Responder] = field(default_factory=dict)
 
     def respond(self, path: str, answer: bytes) -> None:
         async def same(call: ReceivedCall) -> bytes:
@@ -67,7 +67,7 @@ class CrmReceiver:
         return [call for call in self.calls if call.path == path]
 
     async def wait_for_calls(self, count: int, path: str | None = None, seconds: float = 10) -> list[ReceivedCall]:
-        """Wait for so many deliveries."""
+        """Wait for so many calls."""
         with trio.fail_after(seconds):
             while len(found := self.calls if path is None else self.calls_to(path)) < count:  # noqa: ASYNC110
                 await trio.sleep(0.005)
@@ -77,8 +77,8 @@ class CrmReceiver:
         try:
             while (call := await _read(stream)) is not None:
                 self.calls.append(call)
-                answer = self.responders.get(call.path)
-                await stream.send_all(await answer(call) if answer is not None else response(204))
+                responder = self.responders.get(call.path)
+                await stream.send_all(await responder(call) if responder is not None else response(204))
         except trio.BrokenResourceError:
             pass
 
@@ -101,11 +101,11 @@ async def _read(stream: trio.abc.Stream) -> ReceivedCall | None:
 
 @asynccontextmanager
 async def crm_receiver(context: ssl.SSLContext | None = None) -> AsyncIterator[CrmReceiver]:
-    """A receiver on loopback; with a context it speaks TLS."""
+    """Run a receiver on loopback, with TLS if there is a context."""
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    made = CrmReceiver(f"http://127.0.0.1:{listener.socket.getsockname()[1]}")
+    receiver = CrmReceiver(f"http://127.0.0.1:{listener.socket.getsockname()[1]}")
     listening = listener if context is None else trio.SSLListener(listener, context, https_compatible=True)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(trio.serve_listeners, made.serve, [listening])
-        yield made
+        nursery.start_soon(trio.serve_listeners, receiver.serve, [listening])
+        yield receiver
         nursery.cancel_scope.cancel()

@@ -1,4 +1,4 @@
-"""A stack that sends: everything behind the API, a simulated Evolution, and messages put straight into the outbox."""
+"""The sending stack below the API: journal, recorder, senders, a simulated Evolution, messages in the outbox."""
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -47,11 +47,11 @@ QUICK = Behaviour(
     first_qr=0.01, statuses=("DELIVERY_ACK",), status_gap=0.01, retry=WebhookRetryPolicy(initial=0.1, cap=0.5)
 )
 FAST = {"per_minute": 6000.0, "burst": 100, "gap_seconds": 0.0, "campaign_seconds": 0.001}
-"""Limits that hold up no test."""
+"""Limits that delay no test."""
 
 
 async def set_pace(conn: Connection, unit: UnitId, **limits: object) -> None:
-    """Give the unit limits of its own: columns of ``unit_paces``, else those of ``FAST``."""
+    """Set the unit's limits: columns of ``unit_paces``, else those of ``FAST``."""
     row = FAST | limits
     columns = ", ".join(row)
     await conn.execute("delete from zapline.unit_paces where unit_id = %s", (unit,))
@@ -72,7 +72,7 @@ async def queue_message(
     expires_in: float | None = None,
     campaign: UUID | None = None,
 ) -> UUID:
-    """Insert a message to a phone as the API does; its id. Nobody is woken."""
+    """Insert a message to a phone as the API does, and return its id. No sender is woken."""
     message, now = uuid4(), time.time()
     outgoing = OutgoingMessage(Text(content) if isinstance(content, str) else content)
     contact, conversation = contact_id(unit, phone), conversation_id(unit, phone)
@@ -123,12 +123,12 @@ async def queue_message(
 
 
 async def always_may_write() -> None:
-    """Nothing keeps this process from writing."""
+    """For processes that always lead."""
 
 
 @dataclass
 class OutboundStack:
-    """The running parts, and the means to look at what they stored and at what the phones received."""
+    """The running stack, with access to what it stored and to what the phones received."""
 
     url: str
     evolution: SimulatedEvolution
@@ -140,15 +140,15 @@ class OutboundStack:
     intake: Intake
     counters: Counters
     senders: SenderPool
-    listening: str
+    base_url: str
     process: UUID
     feed: LiveFeed
     uploads: dict[UUID, bytes] = field(default_factory=dict)
     failing_loads: int = 0
-    """How many reads of uploads are to fail by a mistake of ours."""
+    """How many loads of uploads are to fail by an injected bug."""
 
     async def add_unit(self, instance: str = "loja", **limits: object) -> Unit:
-        """A unit with an open line."""
+        """Create a unit with an open line."""
         unit = UnitId(uuid4())
         async with await connect(self.url, role="zapline_engine") as conn:
             await insert_unit(
@@ -164,17 +164,17 @@ class OutboundStack:
         hook = WebhookRegistration(self.address(unit).url, WEBHOOK_EVENTS)
         await self.client.create_instance(instance, hook)
         self.evolution.scan(instance)
-        found = self.roster.get(unit)
-        assert found is not None
-        await self.wait_until_open(found)
-        return found
+        added = self.roster.get(unit)
+        assert added is not None
+        await self.wait_until_open(added)
+        return added
 
     @property
     def port(self) -> int:
-        return int(self.listening.rpartition(":")[2])
+        return int(self.base_url.rpartition(":")[2])
 
     def address(self, unit: UUID) -> WebhookAddress:
-        return WebhookAddress(f"{self.listening}/webhooks/whatsapp/evolution/{unit}")
+        return WebhookAddress(f"{self.base_url}/webhooks/whatsapp/evolution/{unit}")
 
     async def wait_until_open(self, unit: Unit) -> None:
         await self.wait_until(lambda: unit.state is not None and unit.state.stored.phase is Phase.OPEN)
@@ -183,10 +183,10 @@ class OutboundStack:
         async with await connect(self.url, role="zapline_engine") as conn:
             self.roster.apply(await load_units(conn), self.journal.journal_id)
 
-    async def enqueue(self, unit: Unit, *contents: Content | str, **more: Any) -> list[UUID]:
+    async def enqueue(self, unit: Unit, *contents: Content | str, **options: Any) -> list[UUID]:
         """Queue messages and wake their sender, as the API does."""
         async with self.pool.connection() as conn, conn.transaction():
-            messages = [await queue_message(conn, unit.id, content, **more) for content in contents]
+            messages = [await queue_message(conn, unit.id, content, **options) for content in contents]
         self.senders.wake(unit.id)
         return messages
 
@@ -199,19 +199,19 @@ class OutboundStack:
         async with self.pool.connection() as conn:
             return [tuple(row) for row in await conn.fetch(query, values)]
 
-    async def wait_for_rows(self, query: str, *wanted: tuple[object, ...], seconds: float = 10) -> None:
-        """Wait until the query answers so; a server that leaves meanwhile is asked again."""
+    async def wait_for_rows(self, query: str, *expected: tuple[object, ...], seconds: float = 10) -> None:
+        """Wait until the query returns these rows; retry while the database is away."""
         with trio.fail_after(seconds):
             while True:
                 with suppress(DatabaseUnavailable):
-                    if await self.rows(query) == list(wanted):
+                    if await self.rows(query) == list(expected):
                         return
                 await trio.sleep(0.01)
 
     async def wait_until_idle(
         self, states: Sequence[str] = ("queued", "leased", "uncertain"), seconds: float = 20
     ) -> None:
-        """Wait until no message is in any of these states, and everything accepted is stored."""
+        """Wait until no message is in any of these states, and all accepted webhooks are stored."""
         listed = "', '".join(states)
         await self.wait_for_rows(f"select from zapline.outbox where state in ('{listed}')", seconds=seconds)
         with trio.fail_after(seconds):
@@ -222,11 +222,11 @@ class OutboundStack:
                 await self.journal.flush()
 
     async def outbox_rows(self) -> list[tuple[Any, ...]]:
-        """(state, tries, failure) of all messages in the order asked."""
+        """(state, tries, failure) of all messages, in the order of their requests."""
         return await self.rows("select state, tries, failure from zapline.outbox order by seq")
 
     async def make_due(self) -> None:
-        """Make due what is to be tried again later."""
+        """Make due the messages that are to be retried later."""
         async with self.pool.connection() as conn:
             found = await conn.fetch(
                 "update zapline.outbox set due_at = now() where state = 'queued' and due_at > now() returning unit_id"
@@ -235,7 +235,7 @@ class OutboundStack:
             self.senders.wake(row.unit_id)
 
     def received_texts(self, instance: str = "loja") -> list[str]:
-        """What the phones of this instance's contacts were sent, in order."""
+        """The texts that the phones of this instance's contacts received, in order."""
         return [each.text for each in self.evolution.ledger.messages if each.instance == instance]
 
 
@@ -251,11 +251,10 @@ async def outbound_stack_on(
     may_record: Callable[[], Awaitable[None]] = always_may_write,
     intensity: RestartIntensity | None = None,
 ) -> AsyncIterator[OutboundStack]:
-    """Run the parts as the daemon does; leaving the block is a kill, unless ``senders.drain`` came before.
+    """Run the stack as the daemon does; leaving the block is a kill, unless ``senders.drain`` came before.
 
-    ``call``: seconds that a call to Evolution may take. A second office in the same directory, on the
-    same ``port``, is a restart.
-    ``may_record`` holds back the recorder alone.
+    ``call``: timeout of a call to Evolution in seconds. A second stack in the same directory, on the same ``port``,
+    is a restart. ``may_record`` blocks the recorder only.
     """
     counters = Counters(trio.current_time)
 
@@ -263,10 +262,10 @@ async def outbound_stack_on(
         return await connect(url, role="zapline_engine")
 
     async def load_upload(id: UUID) -> bytes | None:
-        if made.failing_loads:
-            made.failing_loads -= 1
+        if stack.failing_loads:
+            stack.failing_loads -= 1
             raise LookupError("planted")
-        return made.uploads.get(id)
+        return stack.uploads.get(id)
 
     policy = CallPolicy(call=call, send_file=call, overall=2 * call, attempts=attempts, first_wait=0.01)
     dispatcher = Dispatcher(lambda unit: roster.get(unit))
@@ -284,16 +283,16 @@ async def outbound_stack_on(
         intake = Intake(journal, counters)
         recorder = Recorder(open_engine, may_record, counters, 2, 0.2)
         client = EvolutionClient(http, evolution.url, evolution.api_key, policy)
-        front = WebhookApp(roster, intake, counters, IntakePolicy(2**24, 2**26), rest=None)
-        (listening,) = await nursery.start(partial(serve, front, [f"127.0.0.1:{port}"], stop, 0.1))
+        webhook_app = WebhookApp(roster, intake, counters, IntakePolicy(2**24, 2**26), rest=None)
+        (base_url,) = await nursery.start(partial(serve, webhook_app, [f"127.0.0.1:{port}"], stop, 0.1))
         process = uuid4()
         allowed, feed = intensity or RestartIntensity(5, 60.0), LiveFeed()
         senders = SenderPool(
             pool, intake, roster, always_may_write, client, counters, allowed, load_upload, process, feed=feed
         )
-        parts = (pool, journal, recorder, roster, intake, counters, senders)
-        made = OutboundStack(url, evolution, client, *parts, str(listening), process, feed)
-        calls = LineCalls(client, lambda unit, _: made.address(UUID(bytes=unit)), counters)
+        components = (pool, journal, recorder, roster, intake, counters, senders)
+        stack = OutboundStack(url, evolution, client, *components, str(base_url), process, feed)
+        calls = LineCalls(client, lambda unit, _: stack.address(UUID(bytes=unit)), counters)
         context = ActorContext(
             journal,
             recorder,
@@ -308,18 +307,18 @@ async def outbound_stack_on(
         nursery.start_soon(recorder.run)
         nursery.start_soon(dispatcher.run)
         await nursery.start(roster.run, context)
-        await made.reload()
+        await stack.reload()
         await nursery.start(senders.run)
-        yield made
+        yield stack
         stop.set()
         nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager
-async def outbound_stack(url: str, directory: Path, **more: Any) -> AsyncIterator[OutboundStack]:
-    """An outbound_stack_on with an Evolution of its own."""
+async def outbound_stack(url: str, directory: Path, **options: Any) -> AsyncIterator[OutboundStack]:
+    """Run a stack with an Evolution of its own."""
     async with (
         SimulatedEvolution.running(behaviour=QUICK) as evolution,
-        outbound_stack_on(url, directory, evolution, **more) as made,
+        outbound_stack_on(url, directory, evolution, **options) as stack,
     ):
-        yield made
+        yield stack

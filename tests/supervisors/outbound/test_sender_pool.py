@@ -11,9 +11,11 @@ from support.outbound_stack import QUICK, outbound_stack, outbound_stack_on, que
 
 from zapline.domain.line.reasons import Phase
 from zapline.domain.messages.facts import MessageKind
+from zapline.domain.outbox import send_outcomes
 from zapline.domain.outbox.contents import File
 from zapline.domain.outbox.work_states import Lane
 from zapline.domain.restart_policy import RestartIntensity
+from zapline.domain.retry_policy import Backoff
 from zapline.sandbox.simulator.server import SimulatedEvolution
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.outbound import sender_pool
@@ -139,7 +141,7 @@ async def test_a_stop_waits_for_the_calls_under_way_and_begins_no_other(database
             assert await stack.rows("select distinct matched_by from zapline.attempts") == [("reply",)]
 
 
-async def test_a_hung_unit_and_a_busy_one_hold_up_nobody(database: str, tmp_path: Path) -> None:
+async def test_a_hung_unit_and_a_busy_one_delay_no_other(database: str, tmp_path: Path) -> None:
     async with outbound_stack(database, tmp_path, call=60) as stack:
         hung, busy = await stack.add_unit("hung"), await stack.add_unit("busy")
         quiet = [await stack.add_unit(f"quiet{number}") for number in range(4)]
@@ -162,13 +164,16 @@ async def test_a_hung_unit_and_a_busy_one_hold_up_nobody(database: str, tmp_path
         assert stack.senders.status(hung.id).state is SenderActivity.CALLING
 
 
-async def test_while_evolution_is_shut_messages_wait_and_none_is_lost(database: str, tmp_path: Path) -> None:
+async def test_while_evolution_is_down_messages_wait_and_none_is_lost(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(send_outcomes, "LINE_PAUSE", Backoff(base=0.3, factor=1.0, cap=0.3, jitter=0.3))
     async with outbound_stack(database, tmp_path) as stack:
         units = [await stack.add_unit(f"u{number}") for number in range(10)]
         stack.evolution.take_down()
         for unit in units:
             await stack.enqueue(unit, *(f"{unit.record.instance} {number}" for number in range(5)))
-        await stack.wait_until(lambda: stack.senders.statistics().paused == 10)
+        await stack.wait_until(lambda: all(stack.senders._states[unit.id].line_failures > 0 for unit in units))
         stack.evolution.bring_up()
         await stack.wait_until_idle(["queued", "leased"])
         states = Counter((state, tries) for state, tries, _ in await stack.outbox_rows())
@@ -178,7 +183,7 @@ async def test_while_evolution_is_shut_messages_wait_and_none_is_lost(database: 
         assert stack.counters.total("line_pauses") >= 10
 
 
-async def test_pace_and_leases_are_read_anew_when_this_process_leads_again(database: str, tmp_path: Path) -> None:
+async def test_pace_and_leases_are_loaded_again_when_this_process_leads_again(database: str, tmp_path: Path) -> None:
     async with outbound_stack(database, tmp_path) as stack:
         unit = await stack.add_unit()
         await stack.enqueue(unit, "um")
@@ -232,7 +237,7 @@ async def test_a_paused_unit_sends_nothing_until_it_is_resumed_also_after_a_rest
             assert await stack.rows("select distinct state, tries from zapline.outbox where unit_id = %s", unit.id) == [
                 ("queued", 0)
             ]
-            assert stack.senders.statistics().running == 0
+            await stack.wait_until(lambda: stack.senders.statistics().running == 0)
             await stack.rows("update zapline.units set paused_at = null returning id")
             await stack.reload()
             stack.senders.wake(unit.id)

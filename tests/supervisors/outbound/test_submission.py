@@ -1,4 +1,4 @@
-"""Asking for a message without HTTP: what is looked up when, whom it wakes, and what waits for what."""
+"""Submitting a message without HTTP: what is looked up when, and which sender is woken."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -23,10 +23,10 @@ URL = "https://files.example/a.jpg"
 
 
 @dataclass
-class Desk:
-    """What a test can turn, and what it can look at."""
+class SubmissionStack:
+    """``now`` and ``resolvable`` may be set by a test; the rest is what it can look at."""
 
-    outgoing: Submissions
+    submissions: Submissions
     unit: UnitId
     now: list[float]
     woken: list[UnitId] = field(default_factory=list)
@@ -35,79 +35,81 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(database: str) -> AsyncIterator[Desk]:
+async def stack(database: str) -> AsyncIterator[SubmissionStack]:
     unit = UnitId(uuid4())
     async with await connect(database) as conn:
         await insert_unit(conn, id=unit, name="u", instance="u", secret_digest=b"x", time_zone="UTC")
     now = [1_795_364_000.0]
 
     async def check(url: str) -> str:
-        made.checked.append(url)
-        if not made.resolvable:
+        stack.checked.append(url)
+        if not stack.resolvable:
             raise MediaUrlUnresolvable("the host is not known")
         return url + "?plain"
 
     async with Pool.open(database, size=4, role="zapline_engine") as pool:
         policy = SubmissionPolicy(region="PT", expiry=600.0)
-        outgoing = Submissions(
-            pool, lambda: now[0], lambda unit: made.woken.append(unit), policy=policy, check_url=check
+        submissions = Submissions(
+            pool, lambda: now[0], lambda unit: stack.woken.append(unit), policy=policy, check_url=check
         )
-        made = Desk(outgoing, unit, now)
-        yield made
+        stack = SubmissionStack(submissions, unit, now)
+        yield stack
 
 
-async def test_the_region_and_the_expiry_are_those_of_the_house(desk: Desk) -> None:
-    made, created = await desk.outgoing.send(desk.unit, SendRequest("c1", Text("olá"), to="912 345 678"))
+async def test_the_region_and_the_expiry_are_those_of_the_policy(stack: SubmissionStack) -> None:
+    made, created = await stack.submissions.send(stack.unit, SendRequest("c1", Text("olá"), to="912 345 678"))
     assert created
     assert made.sending is not None
     assert made.sending.expires_at is not None
-    assert made.sending.expires_at.timestamp() == desk.now[0] + 600
-    again, created = await desk.outgoing.send(desk.unit, SendRequest("c1", Text("olá"), to="+351912345678"))
+    assert made.sending.expires_at.timestamp() == stack.now[0] + 600
+    again, created = await stack.submissions.send(stack.unit, SendRequest("c1", Text("olá"), to="+351912345678"))
     assert (again, created) == (made, False)
-    assert desk.woken == [desk.unit]
-    card, _ = await desk.outgoing.send(
-        desk.unit, SendRequest("c2", SharedContact("Rui", "912 345 678"), to="912 345 678")
+    assert stack.woken == [stack.unit]
+    card, _ = await stack.submissions.send(
+        stack.unit, SendRequest("c2", SharedContact("Rui", "912 345 678"), to="912 345 678")
     )
     assert card.message.detail == {"contacts": [{"name": "Rui", "phones": ["+351912345678"]}]}
     with pytest.raises(ClientIdTaken):
-        await desk.outgoing.send(desk.unit, SendRequest("c1", Text("adeus"), to="+351912345678"))
+        await stack.submissions.send(stack.unit, SendRequest("c1", Text("adeus"), to="+351912345678"))
 
 
-async def test_a_known_request_is_answered_without_looking_at_its_url_again(desk: Desk) -> None:
-    asked = SendRequest("c1", File(MessageKind.IMAGE, URL), to="+351912345678")
-    desk.resolvable = False
+async def test_a_repeated_request_is_answered_without_checking_its_url_again(stack: SubmissionStack) -> None:
+    request = SendRequest("c1", File(MessageKind.IMAGE, URL), to="+351912345678")
+    stack.resolvable = False
     with pytest.raises(MediaUrlUnresolvable):
-        await desk.outgoing.send(desk.unit, asked)
-    desk.resolvable = True
-    made, _ = await desk.outgoing.send(desk.unit, asked)
-    desk.resolvable = False
-    assert await desk.outgoing.send(desk.unit, asked) == (made, False)
-    assert desk.checked == [URL, URL]
+        await stack.submissions.send(stack.unit, request)
+    stack.resolvable = True
+    made, _ = await stack.submissions.send(stack.unit, request)
+    stack.resolvable = False
+    assert await stack.submissions.send(stack.unit, request) == (made, False)
+    assert stack.checked == [URL, URL]
     with pytest.raises(ClientIdTaken):
-        await desk.outgoing.send(desk.unit, SendRequest("c1", File(MessageKind.VIDEO, URL), to="+351912345678"))
-    assert desk.checked == [URL, URL]
+        await stack.submissions.send(stack.unit, SendRequest("c1", File(MessageKind.VIDEO, URL), to="+351912345678"))
+    assert stack.checked == [URL, URL]
 
 
-async def test_times_are_judged_when_a_message_is_new_alone(desk: Desk) -> None:
-    start = desk.now[0]
-    asked = SendRequest("c1", Text("x"), to="+351912345678", send_at=start + 60, expires_at=start + 90)
-    made, _ = await desk.outgoing.send(desk.unit, asked)
-    assert desk.woken == []
-    desk.now[0] = start + 100
-    assert await desk.outgoing.send(desk.unit, asked) == (made, False)
+async def test_times_are_checked_only_when_a_message_is_new(stack: SubmissionStack) -> None:
+    start = stack.now[0]
+    request = SendRequest("c1", Text("x"), to="+351912345678", send_at=start + 60, expires_at=start + 90)
+    made, _ = await stack.submissions.send(stack.unit, request)
+    assert stack.woken == []
+    stack.now[0] = start + 100
+    assert await stack.submissions.send(stack.unit, request) == (made, False)
     with pytest.raises(InvalidMessage) as refused:
-        await desk.outgoing.send(desk.unit, SendRequest("c2", Text("x"), to="+351912345678", expires_at=start + 90))
+        await stack.submissions.send(
+            stack.unit, SendRequest("c2", Text("x"), to="+351912345678", expires_at=start + 90)
+        )
     assert refused.value.field == "expiresAt"
-    past, _ = await desk.outgoing.send(desk.unit, SendRequest("c3", Text("x"), to="+351912345678", send_at=start))
+    past, _ = await stack.submissions.send(stack.unit, SendRequest("c3", Text("x"), to="+351912345678", send_at=start))
     assert past.sending is not None
     assert past.sending.due_at.timestamp() == start + 100
-    assert desk.woken == [desk.unit]
+    assert stack.woken == [stack.unit]
 
 
-async def test_a_cancelled_request_leaves_a_whole_message_or_none(desk: Desk, database: str) -> None:
+async def test_a_cancelled_request_leaves_a_whole_message_or_none(stack: SubmissionStack, database: str) -> None:
     for number in range(40):
         with trio.move_on_after(number * 0.0002):
-            await desk.outgoing.send(desk.unit, SendRequest(f"c{number}", Text("x"), to="+351912345678"))
+            await stack.submissions.send(stack.unit, SendRequest(f"c{number}", Text("x"), to="+351912345678"))
     async with await connect(database) as conn:
         halves = await conn.fetch(
             "select from zapline.messages m full join zapline.outbox o on o.message_id = m.id"
@@ -115,15 +117,15 @@ async def test_a_cancelled_request_leaves_a_whole_message_or_none(desk: Desk, da
         )
     assert halves == []
     for number in range(40):
-        made, _ = await desk.outgoing.send(desk.unit, SendRequest(f"c{number}", Text("x"), to="+351912345678"))
+        made, _ = await stack.submissions.send(stack.unit, SendRequest(f"c{number}", Text("x"), to="+351912345678"))
         assert made.message.client_message_id == f"c{number}"
 
 
-async def test_without_a_database_the_caller_is_told_in_time(desk: Desk) -> None:
+async def test_without_a_database_the_caller_gets_an_error_in_time(stack: SubmissionStack) -> None:
     async with Pool.open("postgresql://nobody@127.0.0.1:1/nothing", size=1, patience=0.5) as pool:
-        away = Submissions(pool, lambda: desk.now[0])
-        with trio.fail_after(5), pytest.raises(DatabaseUnavailable):
-            await away.send(desk.unit, SendRequest("c1", Text("x"), to="+351912345678"))
+        away = Submissions(pool, lambda: stack.now[0])
+        with trio.fail_after(30), pytest.raises(DatabaseUnavailable):
+            await away.send(stack.unit, SendRequest("c1", Text("x"), to="+351912345678"))
 
 
 def test_a_jid_of_a_person_or_a_group_is_an_address_and_others_are_not() -> None:
@@ -138,7 +140,7 @@ def test_a_jid_of_a_person_or_a_group_is_an_address_and_others_are_not() -> None
         assert refused.value.field == "to"
 
 
-def test_a_chat_is_named_to_whatsapp_as_whatsapp_has_named_it() -> None:
+def test_the_jid_of_a_chat_is_the_one_that_whatsapp_reported() -> None:
     def chat(*jids: str, phone: str | None = None, lid: str | None = None, canonical: str = "x") -> ChatAddress:
         return ChatAddress(UUID(int=1), UUID(int=2), "person", canonical, phone, lid, jids)
 
