@@ -129,8 +129,6 @@ class Campaigns:
         self._loader = RecipientLoader(region)
         self._create_lock = trio.Lock()  # repeated requests wait here instead of holding a connection each
 
-    # -- creation and recipients ---------------------------------------------------------------------------------
-
     async def create(self, unit: UnitId, plan: CampaignPlan) -> tuple[UUID, bool]:
         """Create a campaign with its recipients in one transaction; return its id, and whether it is new.
 
@@ -144,7 +142,7 @@ class Campaigns:
         if len(plan.recipients) > MAX_RECIPIENTS:
             raise InvalidRecipients(f"a campaign has at most {MAX_RECIPIENTS:,} recipients")
         _require_start(plan.start_at)
-        template = MessageTemplate.read(OutgoingMessage(await self._check_content(unit, plan.content)))
+        template = MessageTemplate.parse(OutgoingMessage(await self._check_content(unit, plan.content)))
         checked = await self._loader.check(plan.recipients, template)
         id, now = uuid4(), self._clock()
         times = (plan.timing, plan.start_at)
@@ -212,7 +210,7 @@ class Campaigns:
             if begun is None:
                 raise NotFillable("the campaign was started or cancelled just now")
             first, outgoing = begun
-            template = MessageTemplate.read(outgoing)
+            template = MessageTemplate.parse(outgoing)
             await self._loader.read(source, template, first, self._refusal_finder(unit, id), counts, store)
             async with self._pool.connection() as conn:
                 done = await campaigns.end_load(conn, id)
@@ -271,8 +269,6 @@ class Campaigns:
             raise InvalidCampaign("the unit has no such upload", "upload")
         return complete_file(content, None, upload)
 
-    # -- forecasts -----------------------------------------------------------------------------------------------
-
     async def forecast(self, unit: UnitId, plan: CampaignPlan, source: RecipientCsv | None = None) -> Forecast:
         """Forecast a campaign with the plan's recipients, or with a CSV instead; nothing is stored.
 
@@ -280,7 +276,7 @@ class Campaigns:
         """
         self._find(unit)
         _require_start(plan.start_at)
-        template = MessageTemplate.read(OutgoingMessage(await self._check_content(unit, plan.content)))
+        template = MessageTemplate.parse(OutgoingMessage(await self._check_content(unit, plan.content)))
         counts = RecipientCounts()
         recipients = plan.recipients if source is None else source
         await self._loader.read(recipients, template, 1, self._refusal_finder(unit, None), counts)
@@ -294,7 +290,7 @@ class Campaigns:
         if found is None:
             raise UnknownCampaign("the unit has no such campaign")
         held, first, pending = found
-        template, counts = MessageTemplate.read(held.outgoing), RecipientCounts()
+        template, counts = MessageTemplate.parse(held.outgoing), RecipientCounts()
         await self._loader.read(source, template, first, self._refusal_finder(unit, id), counts)
         return await self._forecast(unit, held.timing, held.start_at, counts, pending)
 
@@ -313,8 +309,6 @@ class Campaigns:
             counts.accepted + pending, timing, pace, start, sum(calls.values()), calls.get(Lane.CAMPAIGN, 0)
         )
         return Forecast(counts, start if opens is None else opens, ends)
-
-    # -- state ---------------------------------------------------------------------------------------------------
 
     async def change_state(self, unit: UnitId, id: UUID, command: CampaignCommand) -> int:
         """Start, pause, resume, cancel, or retry failed recipients; return how many are retried, else 0.

@@ -12,7 +12,6 @@ import trio
 from zapline.domain.campaigns.states import CampaignState
 from zapline.domain.errors import DatabaseUnavailable
 from zapline.domain.ids import UnitId
-from zapline.domain.line.reasons import Phase
 from zapline.domain.outbox.pacing import PaceLimits
 from zapline.sql.campaigns import campaign_enqueueing, campaigns
 from zapline.sql.campaigns.campaign_enqueueing import ActiveCampaign
@@ -23,6 +22,7 @@ from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.campaigns.campaign_progress import ProgressPublisher
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.notifications.live_feed import LiveFeed
+from zapline.supervisors.outbound.sender_state import can_send
 
 _SOON = 0.25
 """Seconds until the next round if fewer messages are queued than the sender may take meanwhile."""
@@ -143,9 +143,9 @@ class OutboxFeeder:
                 _LOG.info("A campaign is done", campaign=str(work.id), unit=str(work.unit))
                 self._progress.changed(work.unit, work.id)
             return _RUNNING
-        if work.timing.opens_at(pace, now) != now or not self._line_open(work.unit):
+        if work.timing.opens_at(pace, now) != now or not self._can_send(work.unit):
             return _HELD
-        ahead = work.timing.ahead(pace)
+        ahead = work.timing.queue_ahead(pace)
         room = min(ahead - work.fresh, _MAX_OPEN - work.open)
         if room > 0:
             fed = await campaign_enqueueing.enqueue_next(conn, work, room, now, self._draw_spread)
@@ -164,8 +164,6 @@ class OutboxFeeder:
             self._paces[unit] = (trio.current_time(), pace)
         return pace
 
-    def _line_open(self, id: UnitId) -> bool:
+    def _can_send(self, id: UnitId) -> bool:
         unit = self._find(id)
-        if unit is None or unit.state is None or unit.quarantined_at is not None or unit.record.paused_at is not None:
-            return False
-        return unit.record.archived_at is None and unit.state.stored.phase is Phase.OPEN
+        return unit is not None and can_send(unit)

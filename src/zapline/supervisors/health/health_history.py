@@ -47,6 +47,7 @@ class HealthHistory:
         """Store the present rates. Raises RemoteError."""
         report = self._monitor.report(self._clock())
         async with self._pool.connection() as conn:
-            await health_samples.add(conn, report.verdict.value, {rate.name: rate.value for rate in report.rates})
+            rates = {rate.name: rate.value for rate in report.rates}
+            await health_samples.insert_sample(conn, report.verdict.value, rates)
             if prune:
-                await health_samples.prune(conn, _KEEP_DAYS)
+                await health_samples.prune_samples(conn, _KEEP_DAYS)

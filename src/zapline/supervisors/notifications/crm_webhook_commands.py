@@ -72,10 +72,7 @@ class CrmWebhooks:
         self._clock = clock
 
     async def create(self, unit: UnitId, url: str, events: Sequence[str]) -> tuple[Hook, str]:
-        """Create a hook; return it and its secret, which is never shown again.
-
-        Raises UnknownUnit, InvalidHookUrl, TooManyHooks.
-        """
+        """Create a hook; return it and its new secret. Raises UnknownUnit, InvalidHookUrl, TooManyHooks."""
         self._find(unit)
         checked, id = self._check_url(url), uuid4()
         async with self._pool.connection() as conn:
@@ -129,10 +126,7 @@ class CrmWebhooks:
         return delivery
 
     async def replay(self, unit: UnitId, hook: UUID, id: UUID) -> None:
-        """Repeat a delivery that has ended.
-
-        Raises UnknownUnit, UnknownHook, UnknownDelivery, HookDisabled, DeliveryPending.
-        """
+        """Repeat an ended delivery. Raises UnknownHook, UnknownDelivery, HookDisabled, DeliveryPending, UnknownUnit."""
         self._find(unit)
         async with self._pool.connection() as conn:
             _require_enabled(await crm_webhooks.find_hook(conn, unit, hook))
@@ -143,10 +137,7 @@ class CrmWebhooks:
         self._on_change(hook)
 
     async def replay_dead(self, unit: UnitId, hook: UUID, since: float) -> int:
-        """Repeat the dead deliveries since a time (UTC seconds); return how many, at most ``MAX_REPLAYED``.
-
-        Raises UnknownUnit, UnknownHook, HookDisabled.
-        """
+        """Repeat dead deliveries since a time (UTC seconds); return how many. Raises as ``send_test``."""
         self._find(unit)
         async with self._pool.connection() as conn:
             _require_enabled(await crm_webhooks.find_hook(conn, unit, hook))

@@ -14,7 +14,7 @@ from zapline.domain.messages.facts import SendAnswered
 from zapline.domain.outbox.work_states import WorkState
 from zapline.domain.timestamps import iso
 from zapline.sql.campaigns.campaigns import CampaignCounts
-from zapline.sql.conversations.conversations import TrackedMessage
+from zapline.sql.conversations.conversations import Message, TrackedMessage
 from zapline.sql.inbound.recorder_types import ChangedMessage, CreatedMessage, SettledSend
 
 
@@ -200,28 +200,12 @@ def queued_message_payload(unit: UnitId, stored: TrackedMessage, contact: str) -
 
 
 def reported_delivery_payload(changed: ChangedMessage) -> DeliveryPayload:
-    return DeliveryPayload(
-        unit_id=changed.unit_id,
-        message_id=changed.message,
-        external_id=changed.external_id,
-        client_message_id=changed.client_message_id,
-        conversation_id=changed.conversation_id,
-        delivery_status=changed.delivery,
-        edited=changed.edited,
-        deleted=changed.deleted,
-    )
+    message, edited, deleted = changed.message, changed.edited, changed.deleted
+    return _delivery(changed.unit_id, message, changed, edited=edited, deleted=deleted)
 
 
 def settled_delivery_payload(settled: SettledSend) -> DeliveryPayload:
-    return DeliveryPayload(
-        unit_id=settled.unit_id,
-        message_id=settled.message,
-        external_id=settled.external_id,
-        client_message_id=settled.client_message_id,
-        conversation_id=settled.conversation_id,
-        delivery_status=settled.delivery,
-        work_state=WorkState.SETTLED.value,
-    )
+    return _delivery(settled.unit_id, settled.message, settled, WorkState.SETTLED.value)
 
 
 def failed_send_payload(unit: UnitId, answer: SendAnswered) -> DeliveryPayload:
@@ -236,21 +220,34 @@ def expired_message_payload(unit: UnitId, message: UUID, work: str) -> DeliveryP
 
 def decided_message_payload(unit: UnitId, stored: TrackedMessage) -> DeliveryPayload:
     """For a message that a person cancelled, sent again or gave up."""
-    message = stored.message
-    return DeliveryPayload(
-        unit_id=unit,
-        message_id=message.id,
-        external_id=message.external_id,
-        client_message_id=message.client_message_id,
-        conversation_id=message.conversation_id,
-        delivery_status=message.delivery,
-        work_state=message.work_state,
-    )
+    return _delivery(unit, stored.message.id, stored.message, stored.message.work_state)
 
 
 def campaign_payload(unit: UnitId, campaign: UUID, progress: CampaignCounts, state: str) -> CampaignPayload:
     """``state``: that of the event, which may be over by now."""
     return CampaignPayload(unit_id=unit, campaign_id=campaign, name=progress.name, state=state, counts=progress.counts)
+
+
+def _delivery(
+    unit: UUID,
+    message: UUID,
+    row: ChangedMessage | SettledSend | Message,
+    work_state: str | None = None,
+    *,
+    edited: bool = False,
+    deleted: bool = False,
+) -> DeliveryPayload:
+    return DeliveryPayload(
+        unit_id=unit,
+        message_id=message,
+        external_id=row.external_id,
+        client_message_id=row.client_message_id,
+        conversation_id=row.conversation_id,
+        delivery_status=row.delivery,
+        work_state=work_state,
+        edited=edited,
+        deleted=deleted,
+    )
 
 
 def _text(value: object) -> str | None:

@@ -174,8 +174,6 @@ class LiveFeed:
         self.on_event: Callable[[UnitId], None] = lambda unit: None
         """Called with the unit of every event, watched or not."""
 
-    # -- publishing ------------------------------------------------------------------------------------------
-
     def is_watched(self, unit: UnitId) -> bool:
         """Whether events of this unit are kept; check it before building an expensive payload."""
         return any(ring is not None and not self._is_abandoned(ring) for ring in (self._all, self._rings.get(unit)))
@@ -222,8 +220,6 @@ class LiveFeed:
         self.closed = True
         for ring in (*self._rings.values(), *([self._all] if self._all is not None else [])):
             self._wake(ring)
-
-    # -- watching --------------------------------------------------------------------------------------------
 
     @contextmanager
     def watch(self, unit: UnitId | None, last_id: str | None = None) -> Iterator[Watcher]:

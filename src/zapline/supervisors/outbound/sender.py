@@ -8,7 +8,6 @@ import structlog
 import trio
 
 from zapline.domain.errors import DatabaseUnavailable
-from zapline.domain.line.reasons import Phase
 from zapline.domain.messages.facts import SendAnswered
 from zapline.domain.outbox.contents import File
 from zapline.domain.outbox.pacing import PaceLimits, Pacer
@@ -26,13 +25,13 @@ from zapline.domain.retry_policy import Backoff
 from zapline.domain.timestamps import Moment
 from zapline.evolution.client.failures import EvolutionFailure
 from zapline.sql.outbound import send_claims, unit_pace
-from zapline.sql.outbound.send_claims import Claimed
+from zapline.sql.outbound.send_claims import ClaimedSend
 from zapline.sql.postgres.database_errors import StatementFailed
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.outbound.lease_recovery import recover_leases
-from zapline.supervisors.outbound.line_rest import LineRest, as_failed
+from zapline.supervisors.outbound.line_pauses import LinePauses, as_failed
 from zapline.supervisors.outbound.send_answers import store_answer
-from zapline.supervisors.outbound.sender_state import SenderActivity, SenderContext, SenderState
+from zapline.supervisors.outbound.sender_state import SenderActivity, SenderContext, SenderState, can_send
 
 _MAX_WAIT = 10.0
 """Seconds that a sender waits in place; for a longer time it ends, and the sender pool starts it again."""
@@ -48,7 +47,7 @@ class Sender:
         self._unit = unit
         self._state = state
         self._context = context
-        self._line_rest = LineRest(unit, state, context)
+        self._line_pauses = LinePauses(unit, state, context)
 
     async def run(self) -> None:
         """Send until nothing may be sent within 10 seconds; ``state.resume_at`` says when to start again.
@@ -76,12 +75,6 @@ class Sender:
         self._state.invalidate_pace()
         self._state.set_activity(SenderActivity.IDLE)
 
-    def _line_open(self) -> bool:
-        unit = self._unit
-        if unit.state is None or unit.quarantined_at is not None or unit.record.paused_at is not None:
-            return False
-        return unit.state.stored.phase is Phase.OPEN
-
     async def _send_next_or_pause(self) -> float | None:
         """Send the next message, or pause if the database is away. When to continue (monotonic), or None."""
         state = self._state
@@ -107,15 +100,15 @@ class Sender:
             await recover_leases(self._unit, state, context)
         at = context.moment()
         state.set_activity(SenderActivity.IDLE)
-        if not self._line_open():
+        if not can_send(self._unit):
             return None
         if state.paused_until > at.mono:
             return state.paused_until
-        if state.probe_needed and not await self._line_rest.probe():
+        if state.probe_needed and not await self._line_pauses.probe():
             return state.paused_until
         pacer = state.pacer or await self._load_pacer()
         at = context.moment()
-        lanes = pacer.may(at)
+        lanes = pacer.allowed_lanes(at)
         if not lanes:
             return await self._next_due(pacer, at)
         state.send_in_progress = True
@@ -126,7 +119,7 @@ class Sender:
         await self._deliver(claimed, pacer, at)
         return at.mono
 
-    async def _claim(self, pacer: Pacer, lanes: list[Lane], at: Moment) -> Claimed | None:
+    async def _claim(self, pacer: Pacer, lanes: list[Lane], at: Moment) -> ClaimedSend | None:
         attempt, context = uuid4(), self._context
         if context.stopping:
             return None
@@ -141,7 +134,7 @@ class Sender:
                     now=at.wall,
                     lease=LEASE_SECONDS,
                     lanes=lanes,
-                    blocked=pacer.blocked(at),
+                    blocked=pacer.recipients_within_gap(at),
                 )
         except msgspec.ValidationError:
             # It is claimed, but cannot be decoded: lease recovery buries it, or it would block the queue for ever.
@@ -154,13 +147,13 @@ class Sender:
             dues = await send_claims.find_next_due(conn, self._unit.id, at.wall)
         times: list[tuple[float, str]] = []
         for lane, due in dues.items():
-            hold = pacer.hold(lane, at)
+            hold = pacer.hold_on(lane, at)
             ready = at.mono + (due.due_at - at.wall)
             if hold is not None:
                 times.append((ready, "") if ready > hold.until else (hold.until, hold.reason))
                 continue
             # A due message that cannot be claimed waits for its recipient's gap, or behind one that is retried later.
-            gap = pacer.gap_over(at) if ready <= at.mono else None
+            gap = pacer.gap_ends_at(at) if ready <= at.mono else None
             if gap is not None:
                 times.append((gap, "gap"))
             if due.later is not None:
@@ -172,10 +165,10 @@ class Sender:
             self._state.set_activity(SenderActivity.PACING, until, reason)
         return max(until, at.mono)
 
-    async def _deliver(self, claimed: Claimed, pacer: Pacer, at: Moment) -> None:
+    async def _deliver(self, claimed: ClaimedSend, pacer: Pacer, at: Moment) -> None:
         """Call Evolution once, and return when the answer is stored."""
         state, context = self._state, self._context
-        pacer.took(at, claimed.recipient, claimed.lane, self._context.draw_spread(), claimed.campaign_seconds)
+        pacer.record_start(at, claimed.recipient, claimed.lane, self._context.draw_spread(), claimed.campaign_seconds)
         content = claimed.outgoing.content
         call = SendCall(claimed.attempt, claimed.message, claimed.fence, claimed.tries, claimed.address, content)
         upload = content.upload if isinstance(content, File) else None
@@ -189,21 +182,21 @@ class Sender:
             context.counters.add("calls_started", claimed.lane.value)
             answer = await self._call(call, claimed, media)
         sent = answer.outcome not in ("not_sent", "rejected")
-        pacer.ended(context.moment(), claimed.recipient, claimed.lane, sent=sent)
+        pacer.record_end(context.moment(), claimed.recipient, claimed.lane, sent=sent)
         state.leases_resolved = await store_answer(self._unit, state, context, answer)
         state.calling = None
 
-    async def _call(self, call: SendCall, claimed: Claimed, media: bytes | None) -> SendAnswered:
+    async def _call(self, call: SendCall, claimed: ClaimedSend, media: bytes | None) -> SendAnswered:
         context = self._context
         try:
             sent = await context.client.send(self._unit.record.instance, claimed.address, claimed.outgoing, media)
         except EvolutionFailure as failure:
             failed = as_failed(failure)
-            rest = self._line_rest.duration_after(failed)
-            answer = after_failure(call, failed, context.clock(), context.draw_spread(), rest)
-            self._line_rest.note_failure(failed, rest)
+            pause = self._line_pauses.duration_after(failed) if failed.line_at_fault else 0.0
+            answer = after_failure(call, failed, context.clock(), context.draw_spread(), pause)
+            self._line_pauses.note_failure(failed, pause)
             return answer
-        self._line_rest.note_success(claimed.lane)
+        self._line_pauses.note_success(claimed.lane)
         return after_success(call, sent.external_id, sent.remote_jid, context.clock())
 
     async def _load_pacer(self) -> Pacer:
@@ -215,7 +208,7 @@ class Sender:
             if row is None:
                 raise DatabaseUnavailable("the unit is not in the database")
             zone = ZoneInfo(row.time_zone)
-            pace = PaceLimits.given(
+            pace = PaceLimits.from_stored(
                 zone,
                 per_minute=row.per_minute,
                 burst=row.burst,
@@ -228,7 +221,7 @@ class Sender:
                 line_since=row.line_since,
                 resend_lanes=row.resend_lanes,
             )
-            calls = await unit_pace.list_recent_calls(conn, unit, at.wall - pace.memory)
+            calls = await unit_pace.list_recent_calls(conn, unit, at.wall - pace.history_seconds)
             today = await unit_pace.count_calls_since(conn, unit, day_began(at.wall, zone))
         pacer = Pacer.rebuilt(pace, calls, today, at)
         pacer.throttled_until = state.throttled_until

@@ -90,8 +90,6 @@ class SenderPool:
         self._recheck = trio.Event()
         self._scan_failed = False
 
-    # -- notifications -----------------------------------------------------------------------------------------
-
     def wake(self, unit: UnitId) -> None:
         """Have the unit's sender look for messages at once."""
         state = self._states.get(unit)
@@ -133,8 +131,6 @@ class SenderPool:
             state.wake_event.set()
         self.scan_soon()
 
-    # -- status ------------------------------------------------------------------------------------------------
-
     def status(self, unit: UnitId) -> SenderStatus:
         state, known = self._states.get(unit), self._roster.get(unit)
         found = state.status(self._context.moment()) if state is not None else SenderStatus()
@@ -151,8 +147,6 @@ class SenderPool:
             throttled=sum(state.throttled_until > now for state in states),
             down=sum(state.down_until > now for state in states),
         )
-
-    # -- running -----------------------------------------------------------------------------------------------
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run the senders until cancelled; after ``drain`` it returns once they have all ended.
@@ -203,14 +197,13 @@ class SenderPool:
     async def _scan_or_retry_later(self) -> None:
         """Scan once; if the database is away, the next scan tries again."""
         self._scan_at = trio.current_time() + SCAN_EVERY
+        failed, self._scan_failed = self._scan_failed, True
         try:
             await self._scan()
-        except (DatabaseUnavailable, StatementFailed) as away:
-            if not self._scan_failed:
-                _LOG.warning("The due messages cannot be read", error=str(away))
-            self._scan_failed = True
-        else:
             self._scan_failed = False
+        except (DatabaseUnavailable, StatementFailed) as away:
+            if not failed:
+                _LOG.warning("The due messages cannot be read", error=str(away))
 
     async def _scan(self) -> None:
         """Start the senders that have something to do, and expire the messages whose time is over."""
@@ -250,8 +243,8 @@ class SenderPool:
         ready = at.mono + (due.due_at - at.wall)
         if state is None:
             return ready
-        hold = state.pacer.hold(due.lane, at) if state.pacer is not None else None
-        return max(ready, state.available_at(at), hold.until if hold is not None else at.mono)
+        hold = state.pacer.hold_on(due.lane, at) if state.pacer is not None else None
+        return max(ready, at.mono, state.paused_until, state.down_until, hold.until if hold is not None else at.mono)
 
     def _start(self, id: UnitId) -> None:
         unit = self._roster.get(id)

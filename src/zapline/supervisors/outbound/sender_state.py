@@ -8,8 +8,9 @@ from uuid import UUID
 
 import trio
 
+from zapline.domain.line.reasons import Phase
 from zapline.domain.outbox.pacing import Pacer
-from zapline.domain.outbox.send_outcomes import THROTTLED, SendFailure
+from zapline.domain.outbox.send_outcomes import THROTTLED
 from zapline.domain.timestamps import NEVER, Moment
 from zapline.evolution.client.rest_client import EvolutionClient
 from zapline.sql.postgres.pool import Pool
@@ -27,14 +28,14 @@ class SenderActivity(StrEnum):
     """A message waits for the pace."""
     CALLING = "calling"
     PAUSED = "paused"
-    """The line is at fault and rests."""
+    """After failures that are the line's fault."""
 
 
 @dataclass(frozen=True, slots=True)
 class SenderStatus:
     """What a unit's sender does, as the API shows it. Times in UTC seconds.
 
-    ``reason``: the failure for which the line rests, or what limits the pace (``pacing.PaceHold``).
+    ``reason``: the failure for which sending pauses, or what limits the pace (``pacing.PaceHold``).
     ``throttled_until``: no campaign message is sent before, because WhatsApp or Evolution asked for it.
     """
 
@@ -130,20 +131,13 @@ class SenderState:
         state = SenderActivity.CALLING if self.activity is SenderActivity.CALLING else SenderActivity.IDLE
         return SenderStatus(state, throttled_until=throttled)
 
-    def available_at(self, at: Moment) -> float:
-        """The earliest time at which a sender can do anything for this unit."""
-        return max(at.mono, self.paused_until, self.down_until)
-
     def line_opened(self) -> None:
-        """End the line's rest, unless we were asked to slow down."""
+        """End the line's pause, unless we were asked to slow down."""
         if self.pause_reason != THROTTLED:
             self.paused_until, self.pause_reason = NEVER, None
 
-    def pause(self, failed: SendFailure, until: float) -> None:
-        self.paused_until, self.pause_reason = until, failed.code
-
     def mark_line_working(self) -> bool:
-        """End the line's rest; return whether it had failed before."""
+        """End the line's pause; return whether it had failed before."""
         had_failed = self.line_failures > 0
         self.line_failures, self.paused_until, self.pause_reason = 0, NEVER, None
         return had_failed
@@ -152,3 +146,10 @@ class SenderState:
         """Load limits and past calls again before the next call."""
         self.pacer = None
         self.pace_version += 1
+
+
+def can_send(unit: Unit) -> bool:
+    """Whether the unit's line is open, and nobody has paused, archived or quarantined it."""
+    if unit.state is None or unit.quarantined_at is not None or unit.record.paused_at is not None:
+        return False
+    return unit.record.archived_at is None and unit.state.stored.phase is Phase.OPEN

@@ -11,7 +11,7 @@ import structlog
 from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId
 from zapline.domain.outbox.contents import File
-from zapline.sql.conversations.conversations import Watched, get_message
+from zapline.sql.conversations.conversations import TrackedMessage, get_message
 from zapline.sql.outbound import outbox, uncertain_sends, unit_pace, uploads
 from zapline.sql.outbound.unit_pace import PaceSettings
 from zapline.sql.outbound.uploads import UploadInfo
@@ -91,7 +91,7 @@ class Submissions:
         self._composer = MessageComposer(self._policy.region, self._policy.expiry)
         self._check_url = check_url
 
-    async def send(self, unit: UnitId, request: SendRequest) -> tuple[Watched, bool]:
+    async def send(self, unit: UnitId, request: SendRequest) -> tuple[TrackedMessage, bool]:
         """Queue a message; return it as stored, and whether it is new. A repeated request returns the same message.
 
         Raises ClientIdTaken, InvalidMessage, UnknownConversation, and what ``check_media_url`` raises.
@@ -124,12 +124,12 @@ class Submissions:
         self._feed.publish(unit, EventKind.MESSAGE, lambda: queued_message_payload(unit, stored, new.chat.canonical))
         return stored, True
 
-    async def get(self, unit: UnitId, message: UUID) -> Watched:
+    async def get(self, unit: UnitId, message: UUID) -> TrackedMessage:
         """One message. Raises UnknownMessage."""
         async with self._pool.connection() as conn:
             return await self._get(conn, unit, message)
 
-    async def cancel(self, unit: UnitId, message: UUID) -> Watched:
+    async def cancel(self, unit: UnitId, message: UUID) -> TrackedMessage:
         """Take a queued message back. Raises UnknownMessage, NotCancellable."""
         async with self._pool.connection() as conn:
             if not await outbox.cancel(conn, unit, message, self._clock()):
@@ -138,7 +138,7 @@ class Submissions:
             _LOG.info("A message was cancelled", unit=str(unit), message=str(message))
             return await self._publish_decision(conn, unit, message)
 
-    async def release(self, unit: UnitId, message: UUID, decision: Decision) -> Watched:
+    async def release(self, unit: UnitId, message: UUID, decision: Decision) -> TrackedMessage:
         """Carry out a person's decision about an uncertain message: send it once more, or give it up.
 
         Raises UnknownMessage, NotUncertain.
@@ -172,7 +172,7 @@ class Submissions:
             await unit_pace.store_pace(conn, unit, limits)
         self._reload_pace(unit)
 
-    async def _find_repeated(self, conn: Connection, unit: UnitId, parsed: ParsedRequest) -> Watched | None:
+    async def _find_repeated(self, conn: Connection, unit: UnitId, parsed: ParsedRequest) -> TrackedMessage | None:
         """Find the message of an earlier identical request. Raises ClientIdTaken if that request was another one."""
         known = await outbox.find_by_client_id(conn, unit, parsed.request.client_id)
         if known is None:
@@ -181,13 +181,13 @@ class Submissions:
             raise ClientIdTaken("another message was asked for under this clientMessageId")
         return await get_message(conn, unit, known[0])
 
-    async def _publish_decision(self, conn: Connection, unit: UnitId, message: UUID) -> Watched:
+    async def _publish_decision(self, conn: Connection, unit: UnitId, message: UUID) -> TrackedMessage:
         """Publish the message after a change, and return it."""
         decided = await self._get(conn, unit, message)
         self._feed.publish(unit, EventKind.DELIVERY, lambda: decided_message_payload(unit, decided))
         return decided
 
-    async def _get(self, conn: Connection, unit: UnitId, message: UUID) -> Watched:
+    async def _get(self, conn: Connection, unit: UnitId, message: UUID) -> TrackedMessage:
         stored = await get_message(conn, unit, message)
         if stored is None:
             raise UnknownMessage("the unit has no such message")

@@ -176,7 +176,7 @@ class UncertainSendLookup:
     def _next_lookup(self, send: UncertainSend, now: float) -> float | None:
         """When the next lookup after this one is due; None: a person decides."""
         delays = self._policy.delays
-        return now + delays[send.looks + 1] if send.looks + 1 < len(delays) else None
+        return now + delays[send.lookups + 1] if send.lookups + 1 < len(delays) else None
 
     def _report(self, id: UnitId, looked: int, again: int, later: int, waiting: int) -> None:
         moved = {"resent": again, "again": later, "waits": waiting, "settled": looked - again - later - waiting}

@@ -1,4 +1,4 @@
-"""Lets a unit's line rest after failures that are the line's fault, and probes it after a call without an answer."""
+"""Pauses a unit's sending after failures that are the line's fault, and probes the line after unanswered calls."""
 
 import structlog
 import trio
@@ -13,8 +13,8 @@ from zapline.supervisors.outbound.sender_state import SenderContext, SenderState
 _LOG = structlog.get_logger(scope="Sender")
 
 
-class LineRest:
-    """Draws the consequences of a call's outcome for the line of one unit."""
+class LinePauses:
+    """Applies the outcome of each call to the line of one unit."""
 
     def __init__(self, unit: Unit, state: SenderState, context: SenderContext) -> None:
         self._unit = unit
@@ -22,25 +22,23 @@ class LineRest:
         self._context = context
 
     def duration_after(self, failed: SendFailure) -> float:
-        """Seconds for which the line rests after this failure; 0 unless the line is at fault."""
-        if not failed.line_at_fault:
-            return 0.0
+        """Seconds to pause after a failure that is the line's fault."""
         return line_pause(failed, self._state.line_failures + 1, self._context.draw_spread())
 
     def note_success(self, lane: Lane) -> None:
-        self._end_rest()
+        self._end_pause()
         if lane is Lane.CAMPAIGN:
             self._state.throttle_count = 0
 
-    def note_failure(self, failed: SendFailure, rest: float) -> None:
-        """Rest for ``rest`` seconds if the line is at fault; require a probe if Evolution did not answer."""
+    def note_failure(self, failed: SendFailure, seconds: float) -> None:
+        """Pause for ``seconds`` if the line is at fault; require a probe if Evolution did not answer."""
         if failed.line_at_fault:
-            self._begin_rest(failed, rest)
-        elif failed.silent:
+            self._begin_pause(failed, seconds)
+        elif failed.no_response:
             self._state.probe_needed = True
             self._request_observation(failed.code)
         else:
-            self._end_rest()
+            self._end_pause()
 
     async def probe(self) -> bool:
         """Whether Evolution answers again and the line is open. Reading its state is harmless, a message is not."""
@@ -51,17 +49,17 @@ class LineRest:
         else:
             failed = None if reported == "open" else SendFailure("not_connected", "line")
         if failed is not None:
-            self._begin_rest(failed, line_pause(failed, self._state.line_failures + 1, self._context.draw_spread()))
+            self._begin_pause(failed, self.duration_after(failed))
             return False
         self._state.probe_needed = False
-        self._end_rest()
+        self._end_pause()
         return True
 
-    def _begin_rest(self, failed: SendFailure, rest: float) -> None:
-        """The first message after the rest is the line's probe, and costs no try either."""
+    def _begin_pause(self, failed: SendFailure, seconds: float) -> None:
+        """The first message after the pause is the line's probe, and costs no try either."""
         state, now = self._state, trio.current_time()
         state.line_failures += 1
-        state.pause(failed, now + rest)
+        state.paused_until, state.pause_reason = now + seconds, failed.code
         self._context.counters.add("line_pauses", failed.code)
         if failed.code == THROTTLED:
             state.throttle_count += 1
@@ -72,10 +70,10 @@ class LineRest:
         else:
             self._request_observation(failed.code)
         if state.line_failures == 1:
-            seconds = round(state.paused_until - now, 1)
-            _LOG.warning("A line cannot send; it rests", unit=str(self._unit.id), failure=failed.code, seconds=seconds)
+            rounded, unit = round(seconds, 1), str(self._unit.id)
+            _LOG.warning("A line cannot send; it rests", unit=unit, failure=failed.code, seconds=rounded)
 
-    def _end_rest(self) -> None:
+    def _end_pause(self) -> None:
         if self._state.mark_line_working():
             _LOG.info("A line sends again", unit=str(self._unit.id))
 
