@@ -194,9 +194,9 @@ REFUSED_URLS = (
 def test_a_url_that_two_readers_may_read_in_two_ways_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(InvalidMediaUrl) as caught:
         parse_media_url(url)
-    said = str(caught.value)
-    assert said.endswith(".")
-    assert not url.strip() or url not in said
+    message = str(caught.value)
+    assert message.endswith(".")
+    assert not url.strip() or url not in message
 
 
 @given(

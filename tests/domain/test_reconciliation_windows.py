@@ -22,14 +22,14 @@ TIMES = st.floats(NOW - 1e6, NOW, allow_nan=False)
 
 @given(TIMES, st.floats(0, 1e5), st.integers(1, 7200), st.integers(1, 200))
 def test_windows_cover_every_second_once_oldest_first(since: float, length: float, span: int, most: int) -> None:
-    made = split_into_windows(since, since + length, span, most)
-    assert made[0].since == int(since)
-    assert made[-1].until == int(since + length)
-    for earlier, later in pairwise(made):
+    windows = split_into_windows(since, since + length, span, most)
+    assert windows[0].since == int(since)
+    assert windows[-1].until == int(since + length)
+    for earlier, later in pairwise(windows):
         assert later.since == earlier.until + 1
-    assert len(made) <= most
+    assert len(windows) <= most
     if len(split_into_windows(since, since + length, span)) <= most:
-        assert all(window.until - window.since < span for window in made)
+        assert all(window.until - window.since < span for window in windows)
 
 
 def test_a_run_that_ends_before_it_begins_reads_nothing() -> None:

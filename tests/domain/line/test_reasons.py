@@ -1,4 +1,4 @@
-"""What people read about a line: every reason is explained, in plain words, with the next step."""
+"""Every reason of a line has an explanation in plain words with the next step."""
 
 import re
 
@@ -29,20 +29,20 @@ def test_only_an_open_line_is_called_connected() -> None:
 
 @pytest.mark.parametrize("reason", list(Reason))
 def test_a_reason_is_one_short_plain_sentence_and_a_next_step(reason: Reason) -> None:
-    told = EXPLANATIONS[reason]
-    assert re.fullmatch(r"[A-Z][^.!?]*\.", told.sentence), "one sentence"
-    assert len(told.sentence) <= 90
-    assert told.advice.endswith(".")
-    assert len(told.advice) <= 160
-    assert STEPS.match(told.advice), "begins with what to do"
-    for text in (told.sentence, told.advice):
+    explanation = EXPLANATIONS[reason]
+    assert re.fullmatch(r"[A-Z][^.!?]*\.", explanation.sentence), "one sentence"
+    assert len(explanation.sentence) <= 90
+    assert explanation.advice.endswith(".")
+    assert len(explanation.advice) <= 160
+    assert STEPS.match(explanation.advice), "begins with what to do"
+    for text in (explanation.sentence, explanation.advice):
         assert not JARGON.search(text)
         assert text.isascii()
         assert max(len(part.split()) for part in re.split(r"[.;:]", text)) <= 22
 
 
 def test_no_two_reasons_say_the_same() -> None:
-    assert len({told.sentence for told in EXPLANATIONS.values()}) == len(Reason)
+    assert len({explanation.sentence for explanation in EXPLANATIONS.values()}) == len(Reason)
 
 
 @pytest.mark.parametrize("reason", [Reason.LOGGED_OUT, Reason.QR_LIMIT_REACHED, Reason.INSTANCE_REMOVED])
@@ -58,7 +58,7 @@ def test_every_reason_but_the_first_is_reached_by_a_move() -> None:
 
 
 @pytest.mark.parametrize("phase", list(Phase))
-def test_the_words_connecting_and_waiting_are_shown_only_where_they_are_true(phase: Phase) -> None:
+def test_connecting_and_waiting_are_shown_only_in_phases_where_they_are_true(phase: Phase) -> None:
     led = {move.reason for moves in TRANSITIONS.values() for move in moves.values() if move.to is phase}
     assert (Reason.WAITING_SCAN in led) == (phase is Phase.PAIRING)
     assert (Reason.SCAN_COMPLETED in led) == (phase is Phase.OPEN)

@@ -57,7 +57,7 @@ def test_a_slow_registration_does_not_show_a_line_as_dropped() -> None:
     assert seen == {Phase.CONNECTING, Phase.PAIRING}
 
 
-def test_an_answer_without_a_code_is_asked_again_with_growing_pauses_while_somebody_looks() -> None:
+def test_connect_without_a_code_is_repeated_with_growing_pauses_while_somebody_looks() -> None:
     line = VirtualLine()
     line.evolution.first_code = float("inf")
     line.feed(events.ConnectAsked())
@@ -129,7 +129,7 @@ def test_a_repeated_code_does_not_live_longer() -> None:
     assert (line.stored.qr_updated_at, line.state.qr_fresh_until) == (known_since, fresh_until)
 
 
-def test_looking_at_a_pairing_that_ended_unheard_does_not_begin_another() -> None:
+def test_viewing_a_pairing_whose_end_was_not_reported_does_not_start_another() -> None:
     line = pairing_line()
     line.evolution.reachable = False
     line.run(60)
@@ -254,9 +254,9 @@ def _put(phase: Phase) -> VirtualLine:
     return line
 
 
-@pytest.mark.parametrize("place", IN_EVERY_PHASE)
-def test_asking_to_connect_leads_to_a_code_from_every_phase(place: str) -> None:
-    line = IN_EVERY_PHASE[place]()
+@pytest.mark.parametrize("phase", IN_EVERY_PHASE)
+def test_asking_to_connect_leads_to_a_code_from_every_phase(phase: str) -> None:
+    line = IN_EVERY_PHASE[phase]()
     line.feed(events.ConnectAsked())
     line.feed(events.ConnectAsked())
     assert line.stored.wanted
@@ -286,7 +286,7 @@ def test_a_line_that_others_pair_is_shown_but_never_connected_by_us() -> None:
 
 
 @pytest.mark.parametrize("code", [428, 440])
-def test_a_close_of_a_line_that_nobody_asked_for_is_only_told(code: int) -> None:
+def test_a_close_of_an_unwanted_line_is_only_reported(code: int) -> None:
     line = VirtualLine()
     line.feed(events.Closed(code))
     line.run(HOUR)
@@ -294,7 +294,7 @@ def test_a_close_of_a_line_that_nobody_asked_for_is_only_told(code: int) -> None
     assert call_count(line) == 0
 
 
-def test_a_storm_over_a_line_that_nobody_asked_for_ends_idle() -> None:
+def test_a_storm_on_an_unwanted_line_ends_idle() -> None:
     line = VirtualLine()
     line.evolution.reachable = False
     for number in range(4 * 600):

@@ -46,11 +46,11 @@ CALLS = {LineAction.REGISTER, LineAction.CONNECT, LineAction.OBSERVE, LineAction
 LATER = st.sampled_from([0.0, 0.25, 1.0, 7.0, 50.0, 400.0])
 
 
-def test_the_table_has_a_move_for_every_signal_in_every_phase_where_it_is_told_apart() -> None:
+def test_the_table_has_a_transition_for_every_signal_in_every_phase_where_it_occurs() -> None:
     assert set(TRANSITIONS) == set(Phase)
     for phase in Phase:
-        told = {signal for signal in LineSignal if phase in SIGNALS_OF_SOME_PHASES.get(signal, frozenset(Phase))}
-        assert told - set(TRANSITIONS[phase]) == set(), phase
+        partial = {signal for signal in LineSignal if phase in SIGNALS_OF_SOME_PHASES.get(signal, frozenset(Phase))}
+        assert partial - set(TRANSITIONS[phase]) == set(), phase
 
 
 def test_every_move_of_the_table_can_be_reached_and_no_event_makes_a_signal_without_one() -> None:
@@ -93,11 +93,11 @@ def test_no_sequence_of_events_breaks_what_must_hold(
     for event, later in happened:
         now += later
         before = state.stored
-        made = step(state, event, Moment(now + 1e9, now), spread)
-        state, stored = made.state, made.state.stored
-        assert made.unexpected is None
-        assert set(made.calls) <= CALLS
-        assert len(made.calls) == len(set(made.calls))
+        result = step(state, event, Moment(now + 1e9, now), spread)
+        state, stored = result.state, result.state.stored
+        assert result.unexpected is None
+        assert set(result.calls) <= CALLS
+        assert len(result.calls) == len(set(result.calls))
         assert state.wake_at is None or state.wake_at > now
         assert stored.status == STATUS_OF_PHASE[stored.phase]
         if stored.phase is Phase.OPEN:
@@ -109,12 +109,14 @@ def test_no_sequence_of_events_breaks_what_must_hold(
         if stored.logout_pending:
             assert (stored.phase, stored.wanted) == (Phase.IDLE, False)
         if not stored.wanted:
-            assert not {LineAction.REGISTER, LineAction.CONNECT} & set(made.calls)
+            assert not {LineAction.REGISTER, LineAction.CONNECT} & set(result.calls)
         if stored.wanted or stored.logout_pending or stored.phase in (Phase.CONNECTING, Phase.PAIRING):
             assert state.wake_at is not None, "nothing would ever ask again"
-        asked = isinstance(event, events.ConnectAsked | events.DisconnectAsked)
-        assert (stored.updated_at == now + 1e9) == (asked or differs(before, stored) or before.updated_at == now + 1e9)
-        assert made.dropped == (
+        requested = isinstance(event, events.ConnectAsked | events.DisconnectAsked)
+        assert (stored.updated_at == now + 1e9) == (
+            requested or differs(before, stored) or before.updated_at == now + 1e9
+        )
+        assert result.dropped == (
             before.phase is Phase.OPEN
             and stored.phase is not Phase.OPEN
             and not isinstance(event, events.DisconnectAsked)

@@ -52,7 +52,7 @@ CRASHES: dict[str, tuple[Callable[[], VirtualLine], Callable[[VirtualLine], None
 
 
 @pytest.mark.parametrize("moment", CRASHES)
-def test_what_is_stored_alone_leads_to_the_same_end_after_a_crash(moment: str) -> None:
+def test_the_stored_state_alone_leads_to_the_same_end_after_a_crash(moment: str) -> None:
     make, happen, later = CRASHES[moment]
     ends = []
     for crashed in (False, True):

@@ -114,7 +114,7 @@ def test_a_late_connecting_is_observed_and_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("late", [events.QrLimitReached(), events.QrOffered("old"), events.InstanceRemoved()])
-def test_a_late_word_of_the_pairing_does_not_close_an_open_line(late: events.ConnectionEvent) -> None:
+def test_a_late_report_of_the_pairing_does_not_close_an_open_line(late: events.ConnectionEvent) -> None:
     line = open_line()
     reset_counters(line)
     line.feed(late)
@@ -126,7 +126,7 @@ def test_a_late_word_of_the_pairing_does_not_close_an_open_line(late: events.Con
     ("code", "reason"),
     [(401, Reason.LOGGED_OUT), (406, Reason.LOGGED_OUT), (402, Reason.BANNED), (403, Reason.BANNED)],
 )
-def test_an_ended_session_is_told_and_not_connected_again(code: int, reason: Reason) -> None:
+def test_an_ended_session_is_reported_and_not_reconnected(code: int, reason: Reason) -> None:
     line = open_line()
     reset_counters(line)
     line.evolution.end_session(code)
@@ -216,7 +216,7 @@ def test_a_connecting_that_our_own_connect_causes_does_not_shorten_the_delay() -
 
 
 @pytest.mark.parametrize("phase", ["open", "new"])
-def test_a_wrong_key_is_told_and_makes_few_calls(phase: str) -> None:
+def test_a_wrong_key_is_reported_and_causes_few_calls(phase: str) -> None:
     line = open_line() if phase == "open" else VirtualLine()
     reset_counters(line)
     line.evolution.key_valid = False
@@ -230,7 +230,7 @@ def test_a_wrong_key_is_told_and_makes_few_calls(phase: str) -> None:
 
 
 @pytest.mark.parametrize("silent", [True, False])
-def test_an_instance_deleted_on_evolution_is_told_and_not_made_again(silent: bool) -> None:
+def test_an_instance_deleted_on_evolution_is_reported_and_not_recreated(silent: bool) -> None:
     line = open_line()
     line.loss = 1.0 if silent else 0.0
     line.lateness = 2.0
@@ -263,7 +263,7 @@ def test_a_new_secret_reaches_evolution_though_it_was_away() -> None:
     assert line.calls[LineAction.REGISTER] == 1
 
 
-def test_a_line_found_open_has_its_webhook_looked_at() -> None:
+def test_a_line_observed_open_has_its_webhook_verified() -> None:
     line = open_line()
     line.evolution.reachable = False
     line.run(HOUR)
@@ -300,7 +300,7 @@ def test_the_first_try_after_a_take_over_waits_some_minutes() -> None:
     assert line.phase is Phase.OPEN
 
 
-def test_an_observation_that_comes_too_early_is_owed_and_made_later() -> None:
+def test_an_observation_requested_too_early_is_pending_and_made_later() -> None:
     line = open_line()
     line.evolution.end_session(401)
     reset_counters(line)
@@ -323,7 +323,7 @@ def test_after_a_storm_a_quiet_hour_makes_observations_quick_again() -> None:
     assert line.run_until(lambda: line.phase is Phase.CONNECTING, 10) < 3
 
 
-def test_a_late_open_while_backing_off_is_believed_for_a_moment_only() -> None:
+def test_a_late_open_while_backing_off_is_accepted_until_the_observation() -> None:
     line = open_line()
     line.evolution.connect_fails, line.evolution.state = True, "close"
     line.feed(events.Closed(428))
@@ -342,7 +342,7 @@ def test_a_code_that_nobody_reported_is_fetched_for_who_looks_though_the_line_ba
     assert line.phase is Phase.PAIRING
 
 
-def test_a_fresh_code_is_left_alone_and_an_old_one_is_observed_before_it_is_pulled() -> None:
+def test_a_fresh_code_causes_no_call_and_an_expired_one_is_observed_before_it_is_pulled() -> None:
     line = pairing_line()
     reset_counters(line)
     line.watch(30)

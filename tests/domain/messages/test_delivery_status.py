@@ -57,7 +57,7 @@ def test_failed_overrides_sent_and_yields_to_any_proof_of_arrival() -> None:
             assert known is proof
 
 
-def test_evolution_s_words_cover_every_status_once_and_deleted_is_none_of_them() -> None:
+def test_evolutions_names_cover_every_status_once_and_deleted_is_not_among_them() -> None:
     assert sorted(EVOLUTION_STATUSES.values()) == list(DeliveryStatus)
     assert "DELETED" not in EVOLUTION_STATUSES
 
@@ -65,7 +65,7 @@ def test_evolution_s_words_cover_every_status_once_and_deleted_is_none_of_them()
 def test_the_database_ranks_the_statuses_in_the_same_order() -> None:
     migrations = resources.files("zapline.sql").joinpath("migrations").iterdir()
     sql = "\n".join(path.read_text(encoding="utf-8") for path in sorted(migrations, key=lambda path: path.name))
-    made = re.search(r"create type zapline\.delivery as enum\s*\(([^)]*)\)", sql)
-    assert made is not None
-    assert re.findall(r"'(\w+)'", made[1]) == [delivery.label for delivery in DeliveryStatus]
+    match = re.search(r"create type zapline\.delivery as enum\s*\(([^)]*)\)", sql)
+    assert match is not None
+    assert re.findall(r"'(\w+)'", match[1]) == [delivery.label for delivery in DeliveryStatus]
     assert "alter type zapline.delivery" not in sql

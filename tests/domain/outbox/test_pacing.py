@@ -118,7 +118,9 @@ def test_a_new_line_warms_up_with_campaigns_while_replies_go_on() -> None:
     ("days", "cap", "allowed"),
     [(0, None, 20), (1, None, 40), (8, None, 5120), (9, None, None), (400, None, None), (3, 160, 160), (3, 159, None)],
 )
-def test_the_ramp_doubles_each_day_until_the_line_is_warm(days: int, cap: int | None, allowed: int | None) -> None:
+def test_the_warm_up_limit_doubles_each_day_until_the_line_is_warm(
+    days: int, cap: int | None, allowed: int | None
+) -> None:
     pace = PaceLimits(BERLIN, warm_up_first=20, line_since=NOW - days * 86_400, daily_cap=cap)
     assert pace.warm_up_limit(NOW) == allowed
     assert allowed is None or allowed <= WARM_DAILY_LIMIT
@@ -196,7 +198,7 @@ def test_after_a_long_rest_everything_is_free() -> None:
     assert pacer.allowed_lanes(at()) == []
 
 
-def test_past_calls_that_seem_to_come_count_as_made_just_now() -> None:
+def test_past_calls_with_a_time_in_the_future_count_as_made_now() -> None:
     pace = PaceLimits(BERLIN, per_minute=60, burst=2, gap=5.0)
     calls = [PastSend(NOW + 3600 + number, NOW + 3601 + number, "a", Lane.CAMPAIGN) for number in range(3)]
     pacer = Pacer.rebuilt(pace, calls, {}, at())

@@ -33,9 +33,9 @@ PHONE, LID, GROUP = "5511999990001@s.whatsapp.net", "111222333444555@lid", "1203
 
 
 def address(*jids: str) -> Address:
-    found = resolve_address(*jids)
-    assert found is not None
-    return found
+    address = resolve_address(*jids)
+    assert address is not None
+    return address
 
 
 @pytest.mark.parametrize(
@@ -54,11 +54,11 @@ def test_a_number_is_found_under_every_spelling(canonical: str, expected: set[st
 
 
 def test_a_mention_is_not_a_part_of_a_longer_number() -> None:
-    found = mention_pattern(["551199990001", "5511999990001"])
+    pattern = mention_pattern(["551199990001", "5511999990001"])
     for body in (b"5511999990001", b'"551199990001@s.whatsapp.net"', b"@5511999990001 oi", b"\xff+551199990001\xff"):
-        assert found.search(body)
+        assert pattern.search(body)
     for body in (b"15511999990001", b"55119999900012", b"551199990", b"11999990001"):
-        assert not found.search(body)
+        assert not pattern.search(body)
 
 
 def test_a_few_digits_stand_for_nobody() -> None:

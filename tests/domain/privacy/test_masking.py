@@ -106,8 +106,8 @@ def test_no_phone_of_a_list_survives(phones: list[str], glue: str) -> None:
 @given(PHONES, st.data())
 def test_no_formatted_phone_survives(phone: str, data: st.DataObject) -> None:
     gap = st.sampled_from(["", "", " ", "-", ".", ") ", " (", "\u00a0", "\u2011", " - "])
-    shown = "".join(digit + data.draw(gap) for digit in phone)
-    digits = re.sub(r"\D", "", mask_text("x: " + shown + ".")[3:])
+    displayed = "".join(digit + data.draw(gap) for digit in phone)
+    digits = re.sub(r"\D", "", mask_text("x: " + displayed + ".")[3:])
     assert len(digits) <= 4
 
 
@@ -196,12 +196,12 @@ def test_names_of_secret_fields_are_known(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["unit", "instance", "key_id", "message_id", "status", "tokens_left", "monkey"])
-def test_names_of_other_fields_are_left_alone(name: str) -> None:
+def test_other_names_are_not_taken_for_secrets(name: str) -> None:
     assert not is_secret_name(name)
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "displayed"),
     [
         ("No such file: '/var/lib/My Files/j.db'", "No such file: [path]"),
         ("cannot read /etc/zapline/key, sorry", "cannot read [path], sorry"),
@@ -221,14 +221,14 @@ def test_names_of_other_fields_are_left_alone(name: str) -> None:
         ('connecting to "postgresql://u:pw@h/db"', 'connecting to "postgresql://[MASKED]@h/db"'),
     ],
 )
-def test_an_error_shown_to_people_names_no_paths_ids_or_keys(text: str, shown: str) -> None:
-    assert sanitize_error(text) == shown
+def test_an_error_shown_to_people_names_no_paths_ids_or_keys(text: str, displayed: str) -> None:
+    assert sanitize_error(text) == displayed
 
 
 def test_an_error_shown_to_people_is_short() -> None:
-    shown = sanitize_error("word " * 100_000)
-    assert len(shown) == 500
-    assert shown.endswith("…")
+    displayed = sanitize_error("word " * 100_000)
+    assert len(displayed) == 500
+    assert displayed.endswith("…")
 
 
 @pytest.mark.parametrize(

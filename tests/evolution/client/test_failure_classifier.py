@@ -89,15 +89,15 @@ MEANING = {
 
 
 def _answers() -> dict[str, tuple[int, bytes]]:
-    found = {}
+    recordings = {}
     for path in sorted(REST.glob("*.json")):
         recording = json.loads(path.read_bytes())
         if "_http_status" in recording:
-            found[path.stem] = (recording.pop("_http_status"), json.dumps(recording).encode())
+            recordings[path.stem] = (recording.pop("_http_status"), json.dumps(recording).encode())
         elif "response" in recording and recording["response"]["status"] is not None:
             answer = recording["response"]
-            found[path.stem] = (answer["status"], json.dumps(answer["body"]).encode())
-    return found
+            recordings[path.stem] = (answer["status"], json.dumps(answer["body"]).encode())
+    return recordings
 
 
 def _refusals() -> dict[str, tuple[int, bytes]]:
@@ -156,14 +156,14 @@ def test_a_recorded_refusal_means_what_the_table_says(name: str) -> None:
         (200, b"[" * 100_000, {}, BadAnswer),
     ],
 )
-def test_answers_of_proxies_and_strangers_have_a_word_too(
+def test_responses_of_proxies_and_other_servers_are_classified(
     status: int, body: bytes, headers: dict[str, str], meaning: type[EvolutionFailure]
 ) -> None:
     assert type(classify_response(status, body, headers)) is meaning
 
 
 @pytest.mark.parametrize(
-    ("status", "said", "meaning"),
+    ("status", "text", "expected"),
     [
         # What Baileys throws while it prepares, before anything leaves.
         (400, "Error: Connection Closed", NotConnected),
@@ -215,12 +215,12 @@ def test_answers_of_proxies_and_strangers_have_a_word_too(
     ],
 )
 @pytest.mark.parametrize("in_list", [True, False])
-def test_the_words_inside_the_envelope_decide_whether_anything_was_sent(
-    status: int, said: str, meaning: type[EvolutionFailure], in_list: bool
+def test_the_text_in_the_envelope_decides_whether_anything_was_sent(
+    status: int, text: str, expected: type[EvolutionFailure], in_list: bool
 ) -> None:
-    envelope = {"status": status, "error": "x", "response": {"message": [said] if in_list else said}}
+    envelope = {"status": status, "error": "x", "response": {"message": [text] if in_list else text}}
     failure = classify_response(status, json.dumps(envelope).encode(), {})
-    assert type(failure) is meaning
+    assert type(failure) is expected
     assert failure.detail not in ("", "[object Object]")
 
 
@@ -294,7 +294,7 @@ def test_only_errors_before_the_write_prove_that_nothing_was_sent(
     assert (failure.verdict is FailureVerdict.UNCERTAIN) == (meaning is not Unreachable)
 
 
-def test_the_vocabulary_is_closed_and_every_word_has_its_own_code_and_a_verdict() -> None:
+def test_all_failures_are_listed_and_each_has_its_own_code_and_a_verdict() -> None:
     defined = {
         value
         for value in vars(failures).values()
@@ -324,15 +324,15 @@ def test_every_code_has_one_plain_sentence_that_says_whether_anything_was_sent()
     assert set(FAILURE_TEXTS) == {word.code for word in ALL_FAILURES} | OURS
     assert len(set(FAILURE_TEXTS.values())) == len(FAILURE_TEXTS)
     for word in ALL_FAILURES:
-        said = FAILURE_TEXTS[word.code]
-        assert said[0].isupper()
-        assert said.endswith(".")
-        assert ("may have been delivered" in said) == (word.verdict is FailureVerdict.UNCERTAIN), word
+        text = FAILURE_TEXTS[word.code]
+        assert text[0].isupper()
+        assert text.endswith(".")
+        assert ("may have been delivered" in text) == (word.verdict is FailureVerdict.UNCERTAIN), word
     assert failure_text("no_answer") == FAILURE_TEXTS["no_answer"]
     assert "code" in failure_text("of_another_version")
 
 
-def test_a_file_that_whatsapp_no_longer_has_is_told_apart_from_a_broken_way_to_it() -> None:
+def test_a_file_that_whatsapp_no_longer_has_differs_from_one_that_cannot_be_fetched() -> None:
     assert is_file_gone(FailedInside("Error: Failed to fetch stream from https://mmg.whatsapp.net/x"))
     assert is_file_gone(FailedInside("AxiosError: Request failed with status code 410"))
     assert is_file_gone(FailedInside("Error: Media re-upload failed by device (404)"))

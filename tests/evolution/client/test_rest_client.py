@@ -50,7 +50,7 @@ async def client(evolution: SimulatedEvolution) -> AsyncIterator[EvolutionClient
         yield EvolutionClient(http, evolution.url, evolution.api_key, QUICK)
 
 
-async def test_a_line_is_made_connected_scanned_read_logged_out_and_deleted(
+async def test_an_instance_is_created_connected_scanned_listed_logged_out_and_deleted(
     evolution: SimulatedEvolution, client: EvolutionClient
 ) -> None:
     created = await client.create_instance("loja", HOOK)
@@ -91,11 +91,11 @@ async def test_a_number_asks_for_a_pairing_code(client: EvolutionClient) -> None
 async def test_the_webhook_that_was_set_is_found_with_media_off_and_one_url(client: EvolutionClient) -> None:
     await client.create_instance("loja", HOOK)
     other = WebhookRegistration("http://127.0.0.1:9/other", ("CONNECTION_UPDATE",), {"X-A": "b"})
-    for found in (await client.set_webhook("loja", other), await client.find_webhook("loja")):
-        assert found is not None
-        assert (found.url, found.events, dict(found.headers)) == (other.url, other.events, {"X-A": "b"})
-        assert (found.base64, found.by_events, found.enabled) == (False, False, True)
-        assert other.url not in repr(found)
+    for webhook in (await client.set_webhook("loja", other), await client.find_webhook("loja")):
+        assert webhook is not None
+        assert (webhook.url, webhook.events, dict(webhook.headers)) == (other.url, other.events, {"X-A": "b"})
+        assert (webhook.base64, webhook.by_events, webhook.enabled) == (False, False, True)
+        assert other.url not in repr(webhook)
 
 
 async def test_messages_are_read_page_by_page_within_both_ends_of_a_window(
@@ -108,8 +108,8 @@ async def test_messages_are_read_page_by_page_within_both_ends_of_a_window(
     first = await client.find_messages("loja", *window, page=1, page_size=2)
     second = await client.find_messages("loja", *window, page=2, page_size=2)
     assert (first.total, first.pages, first.page) == (3, 2, 1)
-    found = [record["key"]["id"] for record in (*first.records, *second.records)]
-    assert found == [ids[3], ids[2], ids[1]]
+    record_ids = [record["key"]["id"] for record in (*first.records, *second.records)]
+    assert record_ids == [ids[3], ids[2], ids[1]]
 
 
 async def test_names_are_percent_encoded(client: EvolutionClient) -> None:

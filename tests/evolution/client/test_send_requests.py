@@ -136,14 +136,14 @@ def test_a_content_is_one_body_in_either_dialect_with_the_quoted_message_beside_
     number = {"number": MARIA}
     if route == "sendReaction":
         number, quoted = {}, {}
-    told = build_send_request("+" + MARIA, OutgoingMessage(content, QUOTED), Dialect.FLAT, media)
-    assert (told[0], json.loads(told[1])) == (route, {**number, **fields, **quoted})
+    path, body = build_send_request("+" + MARIA, OutgoingMessage(content, QUOTED), Dialect.FLAT, media)
+    assert (path, json.loads(body)) == (route, {**number, **fields, **quoted})
 
     options = {word: fields[word] for word in ("linkPreview", "encoding") if word in fields} | quoted
     inner: Any = {word: value for word, value in fields.items() if word not in options}
     wrapped = {**number, WRAPPERS[route]: inner["contact"] if name == "card" else inner}
-    told = build_send_request(MARIA, OutgoingMessage(content, QUOTED), Dialect.WRAPPED, media)
-    assert (told[0], json.loads(told[1])) == (route, {**wrapped, **({"options": options} if options else {})})
+    path, body = build_send_request(MARIA, OutgoingMessage(content, QUOTED), Dialect.WRAPPED, media)
+    assert (path, json.loads(body)) == (route, {**wrapped, **({"options": options} if options else {})})
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ async def test_a_server_of_version_1_is_spoken_to_in_its_dialect_from_the_second
             await client.send("loja", MARIA, OutgoingMessage(content), media)
             assert len(requests) == 2
             assert evo.ledger.message_count == 1
-            # A refusal of the content leaves the dialect as it is, and is told in its own words.
+            # A refusal of the content leaves the dialect as it is, and is raised with its own text.
             with pytest.raises(InvalidRequest, match="Owned media"):
                 await client.send("loja", MARIA, OutgoingMessage(File(MessageKind.IMAGE, url="no url")))
             del requests[2:]
@@ -240,7 +240,7 @@ async def test_a_server_of_version_1_is_spoken_to_in_its_dialect_from_the_second
         ("never_echo", {}, TimedOutAfterRelay, 1),
     ],
 )
-async def test_a_send_that_fails_is_made_once_and_says_whether_it_may_have_been_delivered(
+async def test_a_failed_send_is_not_repeated_and_its_verdict_says_whether_it_may_have_been_delivered(
     evolution: SimulatedEvolution,
     client: EvolutionClient,
     kind: str,
@@ -259,7 +259,9 @@ async def test_a_send_that_fails_is_made_once_and_says_whether_it_may_have_been_
         assert caught.value.retry_after == 7.0
 
 
-async def test_refusals_of_a_message_are_told_apart(evolution: SimulatedEvolution, client: EvolutionClient) -> None:
+async def test_refusals_of_a_message_have_their_own_failures(
+    evolution: SimulatedEvolution, client: EvolutionClient
+) -> None:
     evolution.numbers.missing.add("5511988887777")
     unreachable = File(MessageKind.IMAGE, url="https://files.invalid/a.png")
     for name, number, content, failure in (
@@ -344,9 +346,9 @@ async def test_the_file_of_a_message_comes_back_as_it_was_sent(
     big = bytes(range(256)) * 4000
     sent = await client.send("loja", MARIA, OutgoingMessage(content), big)
     evolution.inject_fault("error", count=1, path="/chat")
-    found = await client.fetch_media("loja", sent.external_id)
-    assert (found.mimetype, found.file_name, found.data) == ("application/pdf; x=y", "file.pdf", big)
-    assert len(repr(found)) < 200
+    file = await client.fetch_media("loja", sent.external_id)
+    assert (file.mimetype, file.file_name, file.data) == ("application/pdf; x=y", "file.pdf", big)
+    assert len(repr(file)) < 200
 
     with pytest.raises(MediaGone):
         await client.fetch_media("loja", ExternalId("NOPE"))
@@ -401,7 +403,7 @@ async def test_an_id_is_taken_though_the_rest_of_the_answer_is_odd() -> None:
     assert (sent.external_id, sent.remote_jid) == ("3EB0", None)
 
 
-async def test_a_server_that_refuses_both_dialects_is_asked_in_each_once_every_time() -> None:
+async def test_a_server_that_refuses_both_dialects_gets_one_request_in_each() -> None:
     missing = [['instance requires property "textMessage"', 'instance requires property "text"']]
     client, requests = answering(400, {"status": 400, "response": {"message": missing}})
     for _ in range(2):

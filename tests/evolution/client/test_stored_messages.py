@@ -1,4 +1,4 @@
-"""What Evolution has stored reads as what its webhooks told, in every version's shape."""
+"""Evolution's stored messages parse to the same facts as its webhooks, in the form of every version."""
 
 import dataclasses
 import json
@@ -37,7 +37,7 @@ def record(status: list[str], jid: str = "5511999990001@s.whatsapp.net", **more:
     return {**plain, "messageTimestamp": 1795364543, "MessageUpdate": [{"status": one} for one in status], **more}
 
 
-def test_a_recorded_page_reads_as_messages_each_followed_by_its_highest_status() -> None:
+def test_a_recorded_page_becomes_messages_each_followed_by_its_highest_status() -> None:
     facts = read_back(page("findMessages-some"))
     assert [(type(fact).__name__, fact.external_id) for fact in facts] == [  # type: ignore[union-attr]
         ("MessageArrived", "3EB0646F7AA356A3352DB2"),
@@ -57,7 +57,7 @@ def test_the_highest_of_unordered_statuses_counts_and_failure_yields_to_arrival(
     _, status = read_back(page("findMessages-by-id"))
     assert isinstance(status, StatusReported)
     assert status.delivery is DeliveryStatus.PLAYED
-    for told, known in (
+    for updates, expected in (
         ([], None),
         (["SERVER_ACK", "ERROR"], DeliveryStatus.FAILED),
         (["ERROR", "DELIVERY_ACK"], DeliveryStatus.DELIVERED),
@@ -65,8 +65,8 @@ def test_the_highest_of_unordered_statuses_counts_and_failure_yields_to_arrival(
         (["SERVER_ACK", "DELETED"], DeliveryStatus.SENT),
         (["SERVER_ACK"] * 150 + ["READ"], DeliveryStatus.READ),
     ):
-        found = [fact.delivery for fact in read_back([record(told)]) if isinstance(fact, StatusReported)]
-        assert found == ([] if known is None else [known]), told
+        statuses = [fact.delivery for fact in read_back([record(updates)]) if isinstance(fact, StatusReported)]
+        assert statuses == ([] if expected is None else [expected]), updates
 
 
 def test_one_reader_does_not_speak_for_a_group() -> None:
@@ -78,8 +78,8 @@ def test_one_reader_does_not_speak_for_a_group() -> None:
 
 def test_numbers_and_names_of_other_versions_are_understood() -> None:
     long = {"low": 1795364543, "high": 0, "unsigned": False}
-    for told in (1795364543, "1795364543", long):
-        (fact,) = read_back([record([], messageTimestamp=told)])
+    for timestamp in (1795364543, "1795364543", long):
+        (fact,) = read_back([record([], messageTimestamp=timestamp)])
         assert isinstance(fact, MessageArrived)
         assert fact.sent_at == 1795364543.0
     (fact,) = read_back([record([], MessageUpdate=None, _id="65f0", owner="loja", source=None)])
@@ -97,11 +97,11 @@ MESSAGES = sorted(
 
 
 @pytest.mark.parametrize("name", MESSAGES)
-def test_a_message_reads_back_as_its_webhook_told_it(name: str) -> None:
+def test_a_stored_message_parses_like_its_webhook(name: str) -> None:
     body = (RECORDINGS / "webhooks" / f"{name}.json").read_bytes()
-    told = json.loads(body)
-    data = told["data"] if isinstance(told["data"], list) else [told["data"]]
-    facts = read_back(data, told.get("sender"))
+    webhook = json.loads(body)
+    data = webhook["data"] if isinstance(webhook["data"], list) else [webhook["data"]]
+    facts = read_back(data, webhook.get("sender"))
     expected = [
         msgspec.structs.replace(fact, origin="backfill") if isinstance(fact, MessageArrived) else fact
         for fact in parse_webhook(body)
@@ -154,8 +154,8 @@ anything = st.recursive(
 @given(records=st.lists(st.dictionaries(st.sampled_from(list(record([]))), anything, max_size=5), max_size=3))
 def test_any_records_survive_the_journal_and_read_to_storable_facts(records: list[dict[str, Any]]) -> None:
     for fact in read_back([record(["READ"]) | each for each in records]):
-        told = fact if isinstance(fact, msgspec.Struct) else dataclasses.asdict(fact)
-        assert "\\u0000" not in msgspec.json.encode(told).decode()
+        plain = fact if isinstance(fact, msgspec.Struct) else dataclasses.asdict(fact)
+        assert "\\u0000" not in msgspec.json.encode(plain).decode()
 
 
 @settings(max_examples=100, deadline=None)

@@ -20,7 +20,7 @@ from zapline.evolution.webhooks.secret_stripping import strip_secrets
 
 WEBHOOKS = Path(zapline.sandbox.__file__).parent / "recordings" / "webhooks"
 RAW = [path.read_bytes() for path in sorted(WEBHOOKS.glob("*.json"))]
-TOLD = [json.loads(raw) for raw in RAW if raw.rstrip().endswith(b"}")]
+SAMPLES = [json.loads(raw) for raw in RAW if raw.rstrip().endswith(b"}")]
 KNOWN = typing.get_args(InboundEvent)
 
 scalars = (
@@ -46,24 +46,24 @@ values = st.recursive(
 )
 
 
-def places(value: Any, found: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
-    """Every (holder, key or index) of a body; index objects count as one place."""
+def locations(value: Any, spots: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+    """Every (holder, key or index) of a body; an index object counts as one."""
     if isinstance(value, dict) and "0" not in value:
         for name, inner in value.items():
-            found.append((value, name))
-            places(inner, found)
+            spots.append((value, name))
+            locations(inner, spots)
     elif isinstance(value, list):
-        for place, inner in enumerate(value):
-            found.append((value, place))
-            places(inner, found)
-    return found
+        for index, inner in enumerate(value):
+            spots.append((value, index))
+            locations(inner, spots)
+    return spots
 
 
 @st.composite
 def mutated(draw: st.DrawFn) -> bytes:
-    told = json.loads(json.dumps(draw(st.sampled_from(TOLD))))
+    envelope = json.loads(json.dumps(draw(st.sampled_from(SAMPLES))))
     for _ in range(draw(st.integers(1, 4))):
-        spots = places(told, [])
+        spots = locations(envelope, [])
         if not spots:
             break
         holder, name = spots[draw(st.integers(0, len(spots) - 1))]
@@ -80,7 +80,7 @@ def mutated(draw: st.DrawFn) -> bytes:
                 holder[draw(st.sampled_from(["conversation", "protocolMessage", "pollUpdates", "keys"]))] = json.loads(
                     json.dumps(holder[name])
                 )
-    raw = json.dumps(told, ensure_ascii=draw(st.booleans())).encode("utf-8", "surrogatepass")
+    raw = json.dumps(envelope, ensure_ascii=draw(st.booleans())).encode("utf-8", "surrogatepass")
     if draw(st.integers(0, 9)) == 0:
         raw = raw[: draw(st.integers(0, len(raw)))]
     return raw
@@ -180,9 +180,9 @@ def test_the_instance_is_found_or_absent(raw: bytes, instance: str | None) -> No
     assert extract_envelope(raw).instance == instance
 
 
-def test_a_large_body_that_needs_a_lenient_reading_is_known_by_its_head_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_a_large_body_that_msgspec_refuses_only_the_head_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(*_: object, **__: object) -> None:
-        raise AssertionError("the standard library was asked")
+        raise AssertionError("the standard library was called")
 
     monkeypatch.setattr("zapline.evolution.webhooks.envelope.json.loads", slow)
     large = b'{"event":"messages.set","instance":"loja","data":["\\ud83d","' + b"x" * 2**20 + b'"]}'
@@ -205,9 +205,9 @@ SECRET = "s3cr3t-\\/\u00e9"
     ),
     st.sampled_from([None, (",", ":"), (" , ", " : ")]),
 )
-def test_only_the_envelopes_own_key_is_taken_out(told: dict[str, Any], separators: Any) -> None:
-    raw = json.dumps(told, separators=separators).encode()
-    expected = dict(told)
+def test_only_the_top_level_key_is_removed(envelope: dict[str, Any], separators: Any) -> None:
+    raw = json.dumps(envelope, separators=separators).encode()
+    expected = dict(envelope)
     if "apikey" in expected:
         expected["apikey"] = None
     assert json.loads(strip_secrets(raw)) == json.loads(json.dumps(expected))

@@ -146,7 +146,7 @@ FILE = {"mimetype": "a/b", "fileLength": {"low": -1, "high": 1, "unsigned": True
         ({"callLogMesssage": {"isVideo": True, "callOutcome": "MISSED"}}, MessageKind.CALL_LOG, None, None),
     ],
 )
-def test_each_kind_is_told_by_its_key(message: Any, kind: MessageKind, text: str | None, detail: Any) -> None:
+def test_each_kind_is_recognised_by_its_key(message: Any, kind: MessageKind, text: str | None, detail: Any) -> None:
     fact = arrived(message)
     assert (fact.kind, fact.text, fact.keep_raw) == (kind, text, False)
     if detail is not None:

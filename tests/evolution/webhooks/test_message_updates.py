@@ -238,12 +238,12 @@ def test_a_very_long_text_is_cut() -> None:
         ({}, Unusable("no_qr_code")),
     ],
 )
-def test_a_code_a_limit_and_neither_are_told_apart(data: Any, expected: InboundEvent) -> None:
+def test_a_qr_body_is_a_code_a_limit_or_neither(data: Any, expected: InboundEvent) -> None:
     assert parse_webhook(body("qrcode.updated", data)) == [expected]
 
 
 def test_a_disconnection_without_a_stream_node_gives_its_message() -> None:
-    told = json.dumps({"error": {"output": {"payload": {"message": "Connection Failure"}}}})
-    data = {"status": "closed", "disconnectionReasonCode": "403", "disconnectionObject": told}
+    detail = json.dumps({"error": {"output": {"payload": {"message": "Connection Failure"}}}})
+    data = {"status": "closed", "disconnectionReasonCode": "403", "disconnectionObject": detail}
     assert parse_webhook(body("status.instance", data)) == [Closed(403, "Connection Failure")]
     assert parse_webhook(body("status.instance", data | {"disconnectionObject": "{"})) == [Closed(403)]

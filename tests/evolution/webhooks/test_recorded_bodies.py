@@ -372,22 +372,22 @@ def test_a_recorded_body_reads_as_expected(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(BODIES))
 def test_the_envelope_of_a_recorded_body_is_read_without_its_data(name: str) -> None:
     try:
-        told = json.loads(BODIES[name])
+        envelope = json.loads(BODIES[name])
     except ValueError:
-        told = {}
-    assert extract_instance(BODIES[name]) == told.get("instance")
-    assert extract_envelope(BODIES[name]).instance == told.get("instance")
+        envelope = {}
+    assert extract_instance(BODIES[name]) == envelope.get("instance")
+    assert extract_envelope(BODIES[name]).instance == envelope.get("instance")
 
 
 @pytest.mark.parametrize("name", sorted(set(BODIES) - {"malformed-truncated"}))
 def test_a_recorded_body_loses_its_key_and_nothing_else(name: str) -> None:
-    told = json.loads(BODIES[name])
+    envelope = json.loads(BODIES[name])
     stripped = strip_secrets(BODIES[name])
-    if told.get("apikey") is not None:
-        told["apikey"] = None
+    if envelope.get("apikey") is not None:
+        envelope["apikey"] = None
     else:
         assert stripped is BODIES[name]
-    assert json.loads(stripped) == told
+    assert json.loads(stripped) == envelope
     assert parse_webhook(stripped) == parse_webhook(BODIES[name])
 
 
