@@ -61,7 +61,9 @@ async def leading(url: str, directory: Path, rung: Callable[[], None] = lambda: 
         forget = stack.recorder.forget_contacts
         erasures = ErasureJobs(pool, stack.journal, commands, ready_at_once, stack.counters, drop, forget, bytes(32))
         nursery.start_soon(erasures.run)
-        control = ControlRequests(commands, pool, on_notify=rung, extra_verbs=unit_verbs(UnitLifecycle(commands, pool), erasures))
+        control = ControlRequests(
+            commands, pool, on_notify=rung, extra_verbs=unit_verbs(UnitLifecycle(commands, pool), erasures)
+        )
         leadership = Leadership(direct, lead, control.notify)
         nursery.start_soon(control.run)
         nursery.start_soon(leadership.run)

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from zapline.domain.line.reasons import Phase
-from zapline.http.ops.metrics import COUNTED, MEASURED, exported_names
+from zapline.http.ops.metrics import COUNTERS, GAUGES, exported_names
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 PROCESS = {
@@ -47,7 +47,7 @@ def test_every_metric_named_is_exported(expression: str) -> None:
 
 @pytest.mark.parametrize("expression", [text for text in expressions() if LABELLED.search(text) or BY.search(text)])
 def test_every_label_named_is_the_metrics_own(expression: str) -> None:
-    labels = {metric.exported: metric.label for metric in (*COUNTED, *MEASURED)}
+    labels = {metric.exported_name: metric.label for metric in (*COUNTERS, *GAUGES)}
     for name, label, values in LABELLED.findall(expression):
         assert labels[name] == label
         if label == "phase":
@@ -57,7 +57,7 @@ def test_every_label_named_is_the_metrics_own(expression: str) -> None:
 
 
 def test_totals_are_read_as_rates_and_gauges_are_not() -> None:
-    totals = {metric.exported for metric in COUNTED}
+    totals = {metric.exported_name for metric in COUNTERS}
     for expression in expressions():
         rated = set(re.findall(r"(?:rate|increase)\((zapline_\w+)", expression))
         assert rated == {name for name in NAME.findall(expression) if name in totals}, expression
@@ -73,7 +73,7 @@ def test_every_alert_says_what_is_wrong_and_how_urgent_it_is() -> None:
 
 def test_every_counter_is_drawn_or_rated_somewhere() -> None:
     shown = " ".join(expressions())
-    unseen = [metric.exported for metric in (*COUNTED, *MEASURED) if metric.exported not in shown]
+    unseen = [metric.exported_name for metric in (*COUNTERS, *GAUGES) if metric.exported_name not in shown]
     assert set(unseen) <= {"zapline_build_info"}
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from zapline.domain.line.reasons import Phase, Reason
-from zapline.domain.line.transitions import ONLY_IN, TRANSITIONS, Action, Signal
-from zapline.domain.messages.delivery_status import Delivery
-from zapline.domain.outbox.work_states import MOVES, Work
+from zapline.domain.line.transitions import SIGNALS_OF_SOME_PHASES, TRANSITIONS, LineAction, LineSignal
+from zapline.domain.messages.delivery_status import DeliveryStatus
+from zapline.domain.outbox.work_states import WORK_TRANSITIONS, WorkState
 from zapline.domain.states_document import states_page
 
 PAGE = Path(__file__).parents[2] / "docs" / "states.md"
@@ -46,24 +46,24 @@ def test_the_chart_draws_every_way_from_phase_to_phase_and_no_other() -> None:
 
 def test_every_word_of_the_tables_is_explained() -> None:
     page = states_page()
-    for action in Action:
+    for action in LineAction:
         assert f"\n| {action.value} | " in page.split("## What a move asks for")[1]
-    for signal, phases in ONLY_IN.items():
+    for signal, phases in SIGNALS_OF_SOME_PHASES.items():
         assert phases != frozenset(Phase)
         assert f"\n| {signal.value} | " in page.split("## Signals of some phases only")[1]
     for reason in Reason:
         assert f"\n| `{reason}` | " in page.split("## Reasons")[1]
-    for delivery in Delivery:
+    for delivery in DeliveryStatus:
         assert f"\n| **{delivery.label}** | " in page.split("## Delivery")[1]
 
 
 def test_the_words_of_signals_can_be_listed() -> None:
-    assert all("," not in signal and "|" not in signal for signal in Signal)
+    assert all("," not in signal and "|" not in signal for signal in LineSignal)
 
 
 def test_every_work_state_and_every_move_of_a_message_is_told() -> None:
     section = states_page().split("\n## Work on an outgoing message\n")[1].split("\n## ")[0]
     drawn = set(re.findall(r"^    (\w+) --> (\w+)$", section, re.MULTILINE))
-    assert drawn == {(work, to) for work in Work for to in MOVES[work]}
-    for work in Work:
+    assert drawn == {(work, to) for work in WorkState for to in WORK_TRANSITIONS[work]}
+    for work in WorkState:
         assert f"\n### {work.capitalize()}\n" in section

@@ -5,14 +5,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from zapline.domain.crm_webhooks import TEST, HookEvent, secret, signature, wait_after
+from zapline.domain.crm_webhook_signature import format_secret, sign_webhook
+from zapline.domain.crm_webhooks import TEST_EVENT, CrmWebhookEvent, retry_delay
 
 TEXT = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text(encoding="utf-8")
 
 
 def test_every_event_has_its_row() -> None:
     rows = re.findall(r"^\| `([a-z.]+)` \|", TEXT, re.MULTILINE)
-    assert rows == [*HookEvent, TEST]
+    assert rows == [*CrmWebhookEvent, TEST_EVENT]
 
 
 def test_the_waits_are_those_of_the_policy() -> None:
@@ -21,7 +22,7 @@ def test_the_waits_are_those_of_the_policy() -> None:
     assert said is not None
     waits = [float(number) * units[unit] for number, unit in re.findall(r"(\d+)\s(s|min|h)", said[1])]
     waits += [waits[-1]] * 2  # "three times 6 h"
-    made = [wait_after(tries, 0.0) for tries in range(1, len(waits) + 2)]
+    made = [retry_delay(tries, 0.0) for tries in range(1, len(waits) + 2)]
     assert made == [*waits, None]
 
 
@@ -33,12 +34,12 @@ def test_the_python_of_the_page_verifies_a_signature_and_refuses_others() -> Non
     key, now, body = b"k" * 32, int(time.time()), b'{"type": "hook.test"}'
 
     def headers(at: int, *keys: bytes) -> dict[str, str]:
-        signed = signature(keys, "msg_1", at, body)
+        signed = sign_webhook(keys, "msg_1", at, body)
         return {"webhook-id": "msg_1", "webhook-timestamp": str(at), "webhook-signature": signed}
 
     verify = names["verify"]
-    assert verify(secret(key), headers(now, key), body)
-    assert verify(secret(key), headers(now, b"newer", key), body)
-    assert not verify(secret(key), headers(now, b"other"), body)
-    assert not verify(secret(key), headers(now, key), body + b" ")
-    assert not verify(secret(key), headers(now - 3600, key), body)
+    assert verify(format_secret(key), headers(now, key), body)
+    assert verify(format_secret(key), headers(now, b"newer", key), body)
+    assert not verify(format_secret(key), headers(now, b"other"), body)
+    assert not verify(format_secret(key), headers(now, key), body + b" ")
+    assert not verify(format_secret(key), headers(now - 3600, key), body)

@@ -14,17 +14,17 @@ import httpx2
 import msgspec
 import pytest
 import trio
-from support.console import Operator
+from support.console_operator import Operator
 
-from zapline.daemon.composition.notifications import open_told
+from zapline.daemon.composition.notifications import open_notifications
 from zapline.domain.ids import UnitId
 from zapline.domain.principals import ActorKind, Principal
-from zapline.domain.restart_policy import Intensity
-from zapline.evolution.client.rest_client import EvolutionClient, open_http
+from zapline.domain.restart_policy import RestartIntensity
+from zapline.evolution.client.rest_client import EvolutionClient, open_http_client
 from zapline.http.api.framework.password_sign_in import AuthPolicy
-from zapline.http.api.notifications.live_events import Streams
+from zapline.http.api.notifications.live_events import EventStreams
 from zapline.http.app import create_app
-from zapline.http.dependencies import Parts
+from zapline.http.dependencies import Dependencies
 from zapline.http.server.serve import serve
 from zapline.http.webhooks.endpoint import IntakePolicy, WebhookApp
 from zapline.sandbox.simulator.server import SimulatedEvolution
@@ -33,26 +33,26 @@ from zapline.sql.journal.journal import Journal
 from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.accounts.audit_log import AuditLog
-from zapline.supervisors.accounts.authentication import Identity
+from zapline.supervisors.accounts.authentication import Authentication
 from zapline.supervisors.campaigns.campaign_commands import Campaigns
-from zapline.supervisors.campaigns.feeder import Feeder
+from zapline.supervisors.campaigns.outbox_feeder import OutboxFeeder
 from zapline.supervisors.counters import Counters
-from zapline.supervisors.health.health_report import Health
+from zapline.supervisors.health.health_report import HealthMonitor
 from zapline.supervisors.inbound.dispatcher import Dispatcher
 from zapline.supervisors.inbound.intake import Intake
-from zapline.supervisors.inbound.media_cache import Media
+from zapline.supervisors.inbound.media_cache import MediaFetcher
 from zapline.supervisors.inbound.recorder import Recorder
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.leadership import Leadership
-from zapline.supervisors.notifications.live_feed import Feed
-from zapline.supervisors.outbound.read_receipts import Receipts
-from zapline.supervisors.outbound.submission import Outgoing
-from zapline.supervisors.privacy.erasure_jobs import Erasures
+from zapline.supervisors.notifications.live_feed import LiveFeed
+from zapline.supervisors.outbound.read_receipts import ReadReceipts
+from zapline.supervisors.outbound.submission import Submissions
+from zapline.supervisors.privacy.erasure_jobs import ErasureJobs
 from zapline.supervisors.units.actor_context import ActorContext
 from zapline.supervisors.units.line_calls import LineCalls, WebhookAddress
 from zapline.supervisors.units.roster import Roster, RosterPolicy
-from zapline.supervisors.units.unit_commands import House, Submit
-from zapline.supervisors.units.unit_lifecycle import UnitChanges
+from zapline.supervisors.units.unit_commands import UnitCommands, UnitPolicy
+from zapline.supervisors.units.unit_lifecycle import UnitLifecycle
 
 PASSWORD = "correct horse battery"
 EMAIL = "ana@example.com"
@@ -71,21 +71,21 @@ class Api:
     client: httpx2.AsyncClient
     database: str
     token: str
-    identity: Identity
-    submit: Submit
+    identity: Authentication
+    commands: UnitCommands
     roster: Roster
     journal: Journal
-    health: Health
+    health: HealthMonitor
     counters: Counters
     intake: Intake
     evolution: SimulatedEvolution
     engine_pool: Pool
     api_pool: Pool
     front: WebhookApp
-    outgoing: Outgoing
+    outgoing: Submissions
     media_cache: Path
-    feed: Feed
-    streams: Streams
+    feed: LiveFeed
+    streams: EventStreams
     woken: list[UnitId]
     """Units whose sender was woken, in order."""
     repaced: list[UnitId]
@@ -152,18 +152,20 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
         return await connect(database)
 
     async def lead() -> None:
-        await submit.reload()
+        await commands.reload()
 
     async def heard(_: str) -> None:
         pass
 
     dispatcher = Dispatcher(lambda unit: roster.get(unit))
-    roster = Roster(dispatcher, RosterPolicy(Intensity(5, 60.0), 60.0, 300.0), lambda: counters.add("actor_crashes"))
+    roster = Roster(
+        dispatcher, RosterPolicy(RestartIntensity(5, 60.0), 60.0, 300.0), lambda: counters.add("actor_crashes")
+    )
     listening, stop = None, trio.Event()
     async with (
         SimulatedEvolution.running() as evolution,
-        Journal.open(directory, on_committed=dispatcher.committed) as journal,
-        open_http() as http,
+        Journal.open(directory, on_committed=dispatcher.dispatch) as journal,
+        open_http_client() as http,
         Pool.open(database, size=3, patience=1.0, role="zapline_engine") as engine_pool,
         Pool.open(database, size=3, patience=1.0, role="zapline_api") as api_pool,
         trio.open_nursery() as nursery,
@@ -171,19 +173,19 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
     ):
         dispatcher.journal = journal
         intake = Intake(journal, counters)
-        submit = Submit(
+        commands = UnitCommands(
             engine_pool,
             journal,
             roster,
             dispatcher,
             intake,
             lambda unit, generation: f"{unit}{generation}",
-            House("unit_", 30.0, ERASURE_KEY),
+            UnitPolicy("unit_", 30.0, ERASURE_KEY),
         )
-        identity = Identity(engine_pool)
+        identity = Authentication(engine_pool)
         leadership = Leadership(open_direct, lead, heard)
         recorder = Recorder(open_engine, leadership.may_write, counters, lanes=2)
-        health = Health(counters, roster, journal, recorder, dispatcher, leadership, engine_pool)
+        health = HealthMonitor(counters, roster, journal, recorder, dispatcher, leadership, engine_pool)
 
         def address_of(unit: bytes, generation: int) -> WebhookAddress:
             secret = f"{UUID(bytes=unit)}{generation}"
@@ -191,30 +193,30 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
 
         client_of_evolution = EvolutionClient(http, evolution.url, evolution.api_key)
         calls = LineCalls(client_of_evolution, address_of, counters)
-        feed = Feed()
-        streams = Streams(feed, ended=identity.ended)
-        hooks = open_told(b"k" * 32, True, engine_pool, submit, leadership, counters, feed)
+        feed = LiveFeed()
+        streams = EventStreams(feed, revocations=identity.invalidations)
+        hooks = open_notifications(b"k" * 32, True, engine_pool, commands, leadership, counters, feed)
         told = await stack.enter_async_context(hooks)
-        around = ActorContext(journal, recorder, calls, counters, dispatcher.refill, dispatcher.read_again, feed=feed)
+        context = ActorContext(journal, recorder, calls, counters, dispatcher.refill, dispatcher.rewind, feed=feed)
         nursery.start_soon(recorder.run)
         nursery.start_soon(dispatcher.run)
-        await nursery.start(roster.run, around)
+        await nursery.start(roster.run, context)
         nursery.start_soon(leadership.run)
         nursery.start_soon(health.run)
-        nursery.start_soon(told.courier.run)
+        nursery.start_soon(told.delivery.run)
         woken: list[UnitId] = []
         repaced: list[UnitId] = []
-        outgoing = Outgoing(engine_pool, time.time, woken.append, repaced.append, feed=feed)
+        outgoing = Submissions(engine_pool, time.time, woken.append, repaced.append, feed=feed)
         media_cache = directory.parent / "media"
-        feeder = Feeder(engine_pool, roster.get, leadership.may_write, woken.append, feed=feed)
+        feeder = OutboxFeeder(engine_pool, roster.get, leadership.may_write, woken.append, feed=feed)
         nursery.start_soon(feeder.run)
-        media = Media(client_of_evolution, media_cache, MEDIA_BUDGET, counters)
-        forget = recorder.forget_known
-        lawful = (engine_pool, journal, submit, leadership.may_write, counters, media.drop, forget, ERASURE_KEY)
-        erasures = Erasures(*lawful)
+        media = MediaFetcher(client_of_evolution, media_cache, MEDIA_BUDGET, counters)
+        forget = recorder.forget_contacts
+        lawful = (engine_pool, journal, commands, leadership.may_write, counters, media.drop, forget, ERASURE_KEY)
+        erasures = ErasureJobs(*lawful)
         nursery.start_soon(erasures.run)
-        parts = Parts(
-            submit=submit,
+        parts = Dependencies(
+            commands=commands,
             roster=roster,
             health=health,
             counters=counters,
@@ -223,13 +225,13 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
             audit=AuditLog(engine_pool),
             auth=AuthPolicy(hasher=HASHER),
             outgoing=outgoing,
-            campaigns=Campaigns(engine_pool, feeder, submit.find, erasure_key=ERASURE_KEY),
+            campaigns=Campaigns(engine_pool, feeder, commands.find, erasure_key=ERASURE_KEY),
             media=media,
-            receipts=Receipts(engine_pool, client_of_evolution),
+            receipts=ReadReceipts(engine_pool, client_of_evolution),
             streams=streams,
             hooks=told.hooks,
             feed=feed,
-            changes=UnitChanges(submit, engine_pool, repaced.append),
+            changes=UnitLifecycle(commands, engine_pool, repaced.append),
             erasures=erasures,
         )
         app = create_app(parts)
@@ -249,7 +251,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
                 database,
                 token,
                 identity,
-                submit,
+                commands,
                 roster,
                 journal,
                 health,

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -209,9 +208,9 @@ async def test_an_evolution_that_hangs_is_given_up_in_time(clinic: Clinic, monke
     assert evolution_checks.POLICY.overall * evolution_checks.POLICY.attempts < 10
     monkeypatch.setattr(evolution_checks, "POLICY", CallPolicy(call=0.3, overall=0.3, attempts=1))
     clinic.evolution.inject_fault("hang")
-    started = time.monotonic()
-    assert (await clinic.examine())["Evolution"].verdict is Verdict.FAIL
-    assert time.monotonic() - started < 10
+    found = (await clinic.examine())["Evolution"]
+    assert found.verdict is Verdict.FAIL
+    assert "no answer within 60 s" not in found.observation, "it ended by the policy, not by the group's deadline"
 
 
 async def test_a_group_of_probes_that_hangs_ends_at_its_deadline_and_the_rest_goes_on(
@@ -361,6 +360,18 @@ async def free_address() -> str:
     return address
 
 
+async def until_alive(address: str) -> None:
+    """Return when a daemon answers at this address."""
+    async with httpx2.AsyncClient(timeout=10, trust_env=False) as http:
+        with trio.fail_after(40):
+            while True:
+                try:
+                    if (await http.get(f"http://{address}/livez")).status_code == 200:
+                        return
+                except httpx2.TransportError:
+                    await trio.sleep(0.05)
+
+
 async def knows_webhooks_alone(public: str, private: str) -> None:
     """With two listeners, the public one has nothing but the webhooks' path."""
     async with httpx2.AsyncClient(timeout=10, trust_env=False) as http:
@@ -381,10 +392,8 @@ async def test_a_daemon_runs_is_found_well_refuses_a_second_and_stops(clinic: Cl
     async with trio.open_nursery() as nursery:
         start = partial(trio.run_process, [str(ZAPLINE), "run"], check=False, capture_stdout=True)
         daemon = await nursery.start(start)
-        for _ in range(20):
-            code, said = await finished("units", "add", "Loja")
-            if code == 0:
-                break
+        await until_alive(private)
+        code, said = await finished("units", "add", "Loja")
         assert code == 0, said
         code, said = await finished("doctor")
         assert code == 0, said

@@ -33,11 +33,11 @@ class Mute:
     ],
 )
 def test_a_registered_secret_is_replaced_wherever_it_stands(text: str) -> None:
-    scrubber = Redactor()
-    assert scrubber.text(text) == text
-    scrubber.register(TOKEN)
-    assert TOKEN not in scrubber.text(text)
-    assert "[MASKED]" in scrubber.text(text)
+    redactor = Redactor()
+    assert redactor.text(text) == text
+    redactor.register(TOKEN)
+    assert TOKEN not in redactor.text(text)
+    assert "[MASKED]" in redactor.text(text)
 
 
 @pytest.mark.parametrize(
@@ -51,42 +51,42 @@ def test_a_registered_secret_is_replaced_wherever_it_stands(text: str) -> None:
     ],
 )
 def test_secrets_with_special_characters_are_found_in_every_spelling(secret: str, text: str) -> None:
-    scrubber = Redactor()
-    scrubber.register(secret)
-    assert "[MASKED]" in scrubber.text(text)
+    redactor = Redactor()
+    redactor.register(secret)
+    assert "[MASKED]" in redactor.text(text)
 
 
 def test_of_two_secrets_with_one_beginning_the_longer_is_replaced() -> None:
-    scrubber = Redactor()
-    scrubber.register("a" * 16)
-    scrubber.register("a" * 16 + "tail")
-    assert scrubber.text("a" * 16 + "tail") == "[MASKED]"
+    redactor = Redactor()
+    redactor.register("a" * 16)
+    redactor.register("a" * 16 + "tail")
+    assert redactor.text("a" * 16 + "tail") == "[MASKED]"
 
 
 def test_too_short_a_secret_does_not_eat_the_lines() -> None:
-    scrubber = Redactor()
-    scrubber.register("")
-    scrubber.register("abc")
-    assert scrubber.text("abc") == "abc"
+    redactor = Redactor()
+    redactor.register("")
+    redactor.register("abc")
+    assert redactor.text("abc") == "abc"
 
 
 @given(st.lists(st.text(min_size=4, max_size=40), min_size=1, max_size=5), st.text(max_size=20), st.data())
 def test_no_registered_secret_survives(known: list[str], around: str, data: st.DataObject) -> None:
-    scrubber = Redactor()
+    redactor = Redactor()
     for secret in known:
-        scrubber.register(secret)
+        redactor.register(secret)
     secret = data.draw(st.sampled_from(known))
     text = around + secret + around
     if secret not in "[MASKED]" and secret not in around + "[MASKED]" + around:
-        assert secret not in scrubber.text(text)
+        assert secret not in redactor.text(text)
 
 
 def test_thousands_of_secrets_cost_next_to_nothing() -> None:
-    scrubber = Redactor()
+    redactor = Redactor()
     known = [secrets.token_urlsafe(32) for _ in range(5_000)]
     for secret in known:
-        scrubber.register(secret)
-    assert all(scrubber.text(f"POST /x/{secret}") == "POST /x/[MASKED]" for secret in known)
+        redactor.register(secret)
+    assert all(redactor.text(f"POST /x/{secret}") == "POST /x/[MASKED]" for secret in known)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_thousands_of_secrets_cost_next_to_nothing() -> None:
     ],
 )
 def test_every_kind_of_value_becomes_masked_json(value: object, shown: object) -> None:
-    assert Redactor().plain(value) == shown
+    assert Redactor().json_value(value) == shown
 
 
 def test_fields_with_telling_names_show_nothing() -> None:
@@ -129,13 +129,13 @@ def test_fields_with_telling_names_show_nothing() -> None:
 
 
 def test_values_are_bounded_in_length_depth_and_number() -> None:
-    scrubber = Redactor()
-    assert len(str(scrubber.plain("word " * 50_000))) < TEXT_LIMIT + 50
-    assert scrubber.plain(list(range(60)))[-1] == "... 10 more"  # type: ignore[index]
-    assert scrubber.plain({str(number): 1 for number in range(60)})["..."] == "10 more"  # type: ignore[index,call-overload]
+    redactor = Redactor()
+    assert len(str(redactor.json_value("word " * 50_000))) < TEXT_LIMIT + 50
+    assert redactor.json_value(list(range(60)))[-1] == "... 10 more"  # type: ignore[index]
+    assert redactor.json_value({str(number): 1 for number in range(60)})["..."] == "10 more"  # type: ignore[index,call-overload]
     circle: list[object] = []
     circle.append(circle)
-    assert "..." in str(scrubber.plain(circle))
+    assert "..." in str(redactor.json_value(circle))
 
 
 def test_a_long_block_keeps_its_beginning_and_its_end() -> None:
@@ -146,8 +146,8 @@ def test_a_long_block_keeps_its_beginning_and_its_end() -> None:
 
 
 def test_no_secret_is_cut_in_half_by_the_limits() -> None:
-    scrubber = Redactor()
-    scrubber.register(TOKEN)
+    redactor = Redactor()
+    redactor.register(TOKEN)
     for shift in range(len(TOKEN)):
         padding = "x " * ((TEXT_LIMIT - shift) // 2)
-        assert TOKEN[:5] not in scrubber.text(padding + TOKEN + padding)
+        assert TOKEN[:5] not in redactor.text(padding + TOKEN + padding)

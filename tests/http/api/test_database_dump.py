@@ -3,7 +3,7 @@
 from base64 import b64decode, b64encode, urlsafe_b64decode
 from typing import Any
 
-from support.console import Operator
+from support.console_operator import Operator
 from support.crm_receiver import crm_receiver
 
 from zapline.domain.principals import Scope

@@ -73,10 +73,10 @@ async def plant(api: Any, unit: Any, monkeypatch: pytest.MonkeyPatch) -> list[tu
             (f"+{PHONE}", word, unit.id),
         )
 
-    async def media_of(client: EvolutionClient, name: str, external_id: str) -> MediaContent:
+    async def fetch_media(client: EvolutionClient, name: str, external_id: str) -> MediaContent:
         return MediaContent("image/png", "a.png", b"x" * 99)
 
-    monkeypatch.setattr(EvolutionClient, "media_of", media_of)
+    monkeypatch.setattr(EvolutionClient, "fetch_media", fetch_media)
     messages = (await api.get(f"{base}/messages", limit=200))["items"]
     (shown,) = [message["id"] for message in messages if message["externalId"] == "P1"]
     assert (await api.client.get(f"{base}/messages/{shown}/media")).status_code == 200
@@ -149,7 +149,7 @@ async def test_an_erased_person_is_gone_from_one_unit_and_does_not_come_back(
     (told,) = await api.sql("select detail from zapline.audit_log where action = 'erase_person'")
     assert told.detail["who"] == "****0001"
 
-    await api.submit.replay(0.0)
+    await api.commands.replay(0.0)
     for event, data in sent:  # what Evolution repeats, or its store gives back
         await api.send(mine, event, data)
     assert await holds(api, mine.id) == {}
@@ -175,12 +175,12 @@ async def test_a_file_that_is_on_its_way_is_not_kept(api: Any, monkeypatch: pyte
     (message,) = (await api.get(f"{base}/messages"))["items"]
     asked, go = trio.Event(), trio.Event()
 
-    async def media_of(client: EvolutionClient, name: str, external_id: str) -> MediaContent:
+    async def fetch_media(client: EvolutionClient, name: str, external_id: str) -> MediaContent:
         asked.set()
         await go.wait()
         return MediaContent("image/png", "a.png", b"x" * 99)
 
-    monkeypatch.setattr(EvolutionClient, "media_of", media_of)
+    monkeypatch.setattr(EvolutionClient, "fetch_media", fetch_media)
 
     async def look() -> None:
         assert (await api.client.get(f"{base}/messages/{message['id']}/media")).content == b"x" * 99

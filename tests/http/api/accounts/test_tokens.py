@@ -11,11 +11,11 @@ from argon2 import PasswordHasher
 from zapline.domain.errors import DatabaseUnavailable
 from zapline.domain.ids import UnitId
 from zapline.domain.principals import ActorKind, Principal, Scope
-from zapline.http.api.framework.password_sign_in import AuthPolicy, SignIn
+from zapline.http.api.framework.password_sign_in import AuthPolicy, PasswordSignIn
 from zapline.sql.accounts import administrators
-from zapline.sql.accounts.access_tokens import Holder, revoke_all_of_admin
+from zapline.sql.accounts.access_tokens import TokenHolder, revoke_all_admin_tokens
 from zapline.supervisors.accounts.audit_log import AuditLog
-from zapline.supervisors.accounts.token_cache import Believed
+from zapline.supervisors.accounts.token_cache import TokenCache
 
 QR = {"qrcode": {"instance": "x", "pairingCode": "WZYEH1YY", "code": "2@abc,def", "base64": None}}
 
@@ -96,7 +96,7 @@ async def test_an_administrators_own_tokens_and_sessions_are_his_alone_to_end(ap
 
 async def test_a_session_is_no_bearer_and_a_bearer_no_session_and_both_end(api: Any) -> None:
     who, source = ("ANA@example.com", "correct horse battery"), "203.0.113.7"
-    sign_in = SignIn(api.identity, AuditLog(api.engine_pool), AuthPolicy(hasher=PasswordHasher(1, 1024, 1)))
+    sign_in = PasswordSignIn(api.identity, AuditLog(api.engine_pool), AuthPolicy(hasher=PasswordHasher(1, 1024, 1)))
     session, ends = await sign_in.open_session(*who, source)
     ana = await sign_in.session(session)
     assert ana is not None
@@ -110,7 +110,7 @@ async def test_a_session_is_no_bearer_and_a_bearer_no_session_and_both_end(api: 
     assert await sign_in.session(session) == ana
     async with api.engine_pool.connection() as conn:
         await administrators.set_enabled(conn, "ana@example.com", False)
-    api.identity.doubt()
+    api.identity.invalidate_cache()
     assert await sign_in.session(session) is None
     assert (await api.client.get("/units")).status_code == 401
 
@@ -123,34 +123,34 @@ async def test_use_keeps_a_session_open_looking_does_not_and_rest_ends_it(api: A
     now[0] = stored.at.timestamp()
     asked: list[float | None] = []
 
-    async def find(digest: bytes, used_at: float | None) -> Holder | None:
+    async def find(digest: bytes, used_at: float | None) -> TokenHolder | None:
         asked.append(used_at)
         return await api.identity._find(digest, used_at)
 
-    believed = Believed(find, lambda: now[0])
-    assert await believed.holder(token) is not None
+    cache = TokenCache(find, lambda: now[0])
+    assert await cache.find_holder(token) is not None
     for _ in range(3):
         now[0] += 1000
-        assert await believed.holder(token) is not None, "used within its half hour"
+        assert await cache.find_holder(token) is not None, "used within its half hour"
     assert len(asked) == 1, "a token is believed for a while"
-    assert list(believed.take_used().values()) == [now[0]]
-    assert believed.take_used() == {}
+    assert list(cache.take_last_uses().values()) == [now[0]]
+    assert cache.take_last_uses() == {}
     now[0] += 1000
-    assert await believed.holder(token, use=False) is not None
-    assert believed.take_used() == {}
+    assert await cache.find_holder(token, use=False) is not None
+    assert cache.take_last_uses() == {}
     now[0] += 1000
     # The database, whose clock has not moved, is asked again and decides; here it would let it in.
     await api.sql("update zapline.access_tokens set created_at = now() - interval '31 min' returning 1")
-    assert await believed.holder(token, use=False) is not None
+    assert await cache.find_holder(token, use=False) is not None
     assert asked[-1] == now[0] - 2000
     await api.sql("update zapline.access_tokens set idle_seconds = 60, last_used_at = null returning 1")
-    assert await Believed(api.identity._find, lambda: now[0]).holder(token) is None
+    assert await TokenCache(api.identity._find, lambda: now[0]).find_holder(token) is None
 
 
 async def test_the_last_use_is_stored_a_while_later(api: Any) -> None:
     await api.get("/units")
     assert (await api.get("/admin/tokens"))["items"][0]["lastUsedAt"] is None
-    await api.identity.note_uses()
+    await api.identity.store_last_uses()
     assert (await api.get("/admin/tokens"))["items"][0]["lastUsedAt"] is not None
 
 
@@ -160,7 +160,7 @@ async def test_what_is_revoked_while_the_database_answers_is_not_believed(api: A
     answered, go_on = trio.Event(), trio.Event()
     asked = 0
 
-    async def find(digest: bytes, used_at: float | None) -> Holder | None:
+    async def find(digest: bytes, used_at: float | None) -> TokenHolder | None:
         nonlocal asked
         asked += 1
         holder = await api.identity._find(digest, used_at)
@@ -168,17 +168,17 @@ async def test_what_is_revoked_while_the_database_answers_is_not_believed(api: A
         await go_on.wait()
         return holder
 
-    believed = Believed(find, time.time)
-    found: list[Holder | None] = []
+    cache = TokenCache(find, time.time)
+    found: list[TokenHolder | None] = []
 
     async def ask() -> None:
-        found.append(await believed.holder(minted.token))
+        found.append(await cache.find_holder(minted.token))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ask)
         await answered.wait()
         await api.identity.revoke_unit_token(unit.id, minted.record.id)
-        believed.forget(lambda holder: True)
+        cache.remove(lambda holder: True)
         go_on.set()
     assert found == [None]
     assert asked == 2
@@ -187,19 +187,19 @@ async def test_what_is_revoked_while_the_database_answers_is_not_believed(api: A
 async def test_a_bell_does_not_shut_anybody_out_while_the_database_is_away(api: Any) -> None:
     away = False
 
-    async def find(digest: bytes, used_at: float | None) -> Holder | None:
+    async def find(digest: bytes, used_at: float | None) -> TokenHolder | None:
         if away:
             raise DatabaseUnavailable("gone")
         return await api.identity._find(digest, used_at)
 
-    believed = Believed(find, time.time)
-    assert await believed.holder(api.token) is not None
-    believed.doubt()
+    cache = TokenCache(find, time.time)
+    assert await cache.find_holder(api.token) is not None
+    cache.invalidate()
     away = True
-    assert await believed.holder(api.token) is not None
-    believed.forget_token(api.token)
+    assert await cache.find_holder(api.token) is not None
+    cache.remove_token(api.token)
     with pytest.raises(DatabaseUnavailable):
-        await believed.holder(api.token)
+        await cache.find_holder(api.token)
 
 
 async def test_a_code_that_links_a_phone_is_shown_to_who_may_control_the_line(api: Any) -> None:
@@ -223,8 +223,8 @@ async def test_a_new_password_ends_what_the_old_one_opened(api: Any) -> None:
         admin = await administrators.set_password(
             conn, "ana@example.com", PasswordHasher(1, 1024, 1).hash("another one")
         )
-        assert await revoke_all_of_admin(conn, admin) == 1
-    api.identity.doubt()
+        assert await revoke_all_admin_tokens(conn, admin) == 1
+    api.identity.invalidate_cache()
     assert (await api.client.get("/units")).status_code == 401
     old = {"email": "ana@example.com", "password": "correct horse battery"}
     assert (await api.client.post("/admin/login", json=old)).status_code == 401

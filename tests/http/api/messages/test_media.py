@@ -8,12 +8,14 @@ from uuid import uuid4
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from zapline.evolution.client.failures import EvolutionFailure, MediaGone, NoAnswer
 from zapline.evolution.client.response_parser import MediaContent
 from zapline.evolution.client.rest_client import EvolutionClient
 from zapline.http.api.messages.media import attachment_header
 from zapline.sandbox.simulator.state.message_store import StoredMessage
+from zapline.supervisors.inbound.media_cache import MediaFetcher
 
 JID = "5511999990001@s.whatsapp.net"
 
@@ -36,25 +38,37 @@ async def path_of(api: Any, unit: Any, data: dict[str, object]) -> str:
 
 
 class Fetches:
-    """Stands in for one call of the client: what it answers, how long it takes, how often it was made."""
+    """Replaces the client's fetch: its answer, how often it was called, and how often at once.
+
+    A fetch ends when ``expected`` requests have reached the fetcher, and all that may run at once do.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.made: list[str] = []
         self.answer: MediaContent | EvolutionFailure = MediaContent("image/png", "a.png", b"x" * 600)
         self.at_once = self.most_at_once = 0
-        fetches = self
+        self.requested = self.expected = 0
+        fetches, open_file = self, MediaFetcher.open
 
-        async def media_of(client: EvolutionClient, name: str, external_id: str) -> MediaContent:
+        async def counted_open(fetcher: MediaFetcher, *args: Any) -> Any:
+            fetches.requested += 1
+            return await open_file(fetcher, *args)
+
+        monkeypatch.setattr(MediaFetcher, "open", counted_open)
+
+        async def fetch_media(client: EvolutionClient, name: str, external_id: str) -> MediaContent:
             fetches.made.append(external_id)
             fetches.at_once += 1
             fetches.most_at_once = max(fetches.at_once, fetches.most_at_once)
-            await trio.sleep(0.05)
+            while fetches.requested < fetches.expected:  # noqa: ASYNC110 - get_all has the deadline
+                await trio.sleep(0.005)
+            await wait_all_tasks_blocked(0.01)
             fetches.at_once -= 1
             if isinstance(fetches.answer, EvolutionFailure):
                 raise fetches.answer
             return fetches.answer
 
-        monkeypatch.setattr(EvolutionClient, "media_of", media_of)
+        monkeypatch.setattr(EvolutionClient, "fetch_media", fetch_media)
 
 
 async def get_all(api: Any, paths: list[str]) -> list[Any]:
@@ -78,7 +92,9 @@ async def test_a_file_comes_from_evolution_and_then_from_disk(api: Any) -> None:
     missing = await api.get(path, 404)
     assert missing["code"] == "media_gone"
     instance = api.evolution.state.instances[unit.record.instance]
-    held = instance.messages.add(StoredMessage("r1", picture("P1"), media=base64.b64encode(b"a picture's bytes").decode()))
+    held = instance.messages.add(
+        StoredMessage("r1", picture("P1"), media=base64.b64encode(b"a picture's bytes").decode())
+    )
     answer = await api.client.get(path)
     assert (answer.status_code, answer.content) == (200, b"a picture's bytes")
     assert answer.headers["content-type"] == "image/png"
@@ -86,7 +102,7 @@ async def test_a_file_comes_from_evolution_and_then_from_disk(api: Any) -> None:
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["content-disposition"].startswith("attachment; filename=")
-    held.media = base64.b64encode(b"something else").decode()
+    stored.media = base64.b64encode(b"something else").decode()
     assert (await api.client.get(path)).content == b"a picture's bytes"
     assert (await api.client.head(path)).status_code == 200
     (file,) = api.media_cache.iterdir()
@@ -102,10 +118,11 @@ async def test_of_many_who_ask_at_once_one_fetches_and_four_files_at_most(
     unit = await api.add_unit()
     fetches = Fetches(monkeypatch)
     paths = [await path_of(api, unit, picture(f"P{number}")) for number in range(6)]
+    fetches.expected = 20
     answers = await get_all(api, paths[:1] * 20)
     assert {(answer.status_code, len(answer.content)) for answer in answers} == {(200, 600)}
     assert fetches.made == ["P0"]
-    fetches.most_at_once = 0
+    fetches.most_at_once, fetches.expected = 0, 25
     assert {answer.status_code for answer in await get_all(api, paths[1:])} == {200}
     assert fetches.most_at_once == 4
     # 2048 bytes hold three files of a little more than 600.
@@ -124,6 +141,7 @@ async def test_a_failure_is_told_to_all_who_waited_and_the_next_one_tries_again(
     fetches = Fetches(monkeypatch)
     fetches.answer = NoAnswer("no answer within 30 s")
     path = await path_of(api, unit, picture("P1"))
+    fetches.expected = 5
     answers = await get_all(api, [path] * 5)
     assert {(answer.status_code, answer.json()["code"]) for answer in answers} == {(502, "evolution_failed")}
     assert answers[0].json()["retryable"] is True

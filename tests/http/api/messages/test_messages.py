@@ -13,11 +13,12 @@ import trio
 
 from zapline.domain.errors import LocalError
 from zapline.domain.ids import conversation_id
-from zapline.domain.outbox.content_fingerprint import fingerprint_of
-from zapline.domain.outbox.work_states import Lane, Outgoing, Text
-from zapline.http.api.framework.problems import KNOWN, Known, of_error
+from zapline.domain.outbox.content_fingerprint import fingerprint_content
+from zapline.domain.outbox.contents import OutgoingMessage, Text
+from zapline.domain.outbox.work_states import Lane
+from zapline.http.api.framework.problems import COMMON_PROBLEMS, ProblemType, problem_of
 from zapline.sql.conversations import conversations
-from zapline.sql.outbound.claims import claim
+from zapline.sql.outbound.send_claims import claim
 from zapline.sql.postgres.connection import connect
 
 NOW = 1_795_364_451
@@ -86,8 +87,8 @@ async def test_a_message_is_accepted_shown_and_waits_for_its_sender(api: Any) ->
     assert abs(due.timestamp() - time.time()) < 5
     row = await stored(api, "c1")
     assert (row.recipient, row.address, row.lane) == ("+5511999990001", "5511999990001", "reply")
-    assert row.fingerprint == fingerprint_of(Text("bom dia"))
-    assert msgspec.convert(row.content, Outgoing) == Outgoing(Text("bom dia"))
+    assert row.fingerprint == fingerprint_content(Text("bom dia"))
+    assert msgspec.convert(row.content, OutgoingMessage) == OutgoingMessage(Text("bom dia"))
     (conversation,) = (await api.get(f"/units/{unit.id}/conversations"))["items"]
     assert (conversation["id"], conversation["phone"]) == (made["conversationId"], "+5511999990001")
     (listed,) = (await api.get(f"/units/{unit.id}/conversations/{conversation['id']}/messages"))["items"]
@@ -150,9 +151,9 @@ async def test_every_part_of_a_request_counts_for_its_repetition(api: Any) -> No
 async def test_what_was_accepted_stays_accepted_when_its_time_and_its_file_are_gone(api: Any) -> None:
     unit = await api.add_unit()
     path = f"/units/{unit.id}/messages"
-    body = asked(image={"url": PICTURE}, expiresAt=iso(0.3))
+    body = asked(image={"url": PICTURE}, expiresAt=iso(30))
     made = await api.post(path, body, 202)
-    await trio.sleep(0.35)
+    api.outgoing._clock = lambda: time.time() + 31
     assert (await api.post(path, body, 202))["id"] == made["id"]
     assert (await api.post(path, asked("c2", text="x", expiresAt=iso(-1)), 422))["errors"][0]["field"] == "expiresAt"
 
@@ -481,6 +482,15 @@ async def test_who_polls_misses_nothing_that_is_committed_late(api: Any, monkeyp
     await api.send(unit, "messages.upsert", arrived("A1"))
     (first,) = (await api.get(path))["items"]
     pages: list[Any] = []
+    looks, find_writers = 0, conversations._writers
+
+    async def counting_writers(conn: Any) -> set[str]:
+        nonlocal looks
+        looks += 1
+        return await find_writers(conn)
+
+    monkeypatch.setattr(conversations, "_writers", counting_writers)
+    monkeypatch.setattr(conversations, "WRITERS_TIMEOUT", 30.0)
 
     async def poll() -> None:
         pages.append(await api.get(path, afterSeq=first["seq"]))
@@ -493,11 +503,13 @@ async def test_who_polls_misses_nothing_that_is_committed_late(api: Any, monkeyp
         )
         await api.post(path, asked("c1", text="later number, earlier commit"), 202)
         nursery.start_soon(poll)
-        await trio.sleep(0.1)
+        with trio.fail_after(10):
+            while looks < 3:  # noqa: ASYNC110 - counted by the patched function
+                await trio.sleep(0.005)
         assert pages == []
     assert [one["externalId"] or one["clientMessageId"] for one in pages[0]["items"]] == ["SLOW", "c1"]
     assert pages[0]["hasMore"] is False
-    monkeypatch.setattr(conversations, "WRITERS_END_WITHIN", 0.1)
+    monkeypatch.setattr(conversations, "WRITERS_TIMEOUT", 0.1)
     async with await connect(api.database) as stuck, stuck.transaction():
         await stuck.execute("update zapline.messages set source = source")
         page = await api.get(path, afterSeq=first["seq"])
@@ -512,7 +524,9 @@ def test_another_room_says_what_its_errors_are_to_a_caller() -> None:
     class CampaignRunning(CampaignFailed):
         pass
 
-    problem = of_error(CampaignRunning("it runs"), {**KNOWN, CampaignFailed: Known(409, "campaign_failed", True)})
+    problem = problem_of(
+        CampaignRunning("it runs"), {**COMMON_PROBLEMS, CampaignFailed: ProblemType(409, "campaign_failed", True)}
+    )
     assert (problem.status, problem.code, problem.detail) == (409, "campaign_failed", "it runs")
     assert (problem.retryable, problem.retry_after) == (True, 5)
-    assert of_error(CampaignRunning("x")).code == "refused"
+    assert problem_of(CampaignRunning("x")).code == "refused"

@@ -8,7 +8,7 @@ import msgspec
 import trio
 
 from zapline.http.api.messages.uploads import MAX_UPLOAD
-from zapline.sql.outbound.outbox import load_upload
+from zapline.sql.outbound.uploads import load_upload_bytes
 
 
 async def test_an_uploaded_file_is_kept_and_can_be_sent_by_its_own_unit(api: Any) -> None:
@@ -29,8 +29,8 @@ async def test_an_uploaded_file_is_kept_and_can_be_sent_by_its_own_unit(api: Any
         "mimetype": "application/pdf",
         "fileName": "tabela de preços.pdf",
     }
-    assert await load_upload(api.engine_pool, UUID(made["id"])) == data
-    assert await load_upload(api.engine_pool, uuid4()) is None
+    assert await load_upload_bytes(api.engine_pool, UUID(made["id"])) == data
+    assert await load_upload_bytes(api.engine_pool, uuid4()) is None
     body = {"clientMessageId": "c1", "to": "5511999990001", "document": {"upload": made["id"], "caption": "veja"}}
     message = await api.post(f"/units/{unit.id}/messages", body, 202)
     assert message["media"]["fileName"] == "tabela de preços.pdf"

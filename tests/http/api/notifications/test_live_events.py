@@ -15,8 +15,8 @@ import pytest
 import trio
 
 from zapline.http.api.notifications import live_events as streaming
-from zapline.http.server.serve import Limits, serve
-from zapline.supervisors.notifications.live_feed import Kind
+from zapline.http.server.serve import ServerLimits, serve
+from zapline.supervisors.notifications.live_feed import EventKind
 
 PHONE, LID = "5511999990001@s.whatsapp.net", "111222333444555@lid"
 
@@ -155,20 +155,20 @@ def _message(id: str, jid: str, **key: str) -> dict[str, object]:
 async def test_streams_end_with_the_token_with_the_unit_and_with_the_process(
     api: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streaming, "ASK_AGAIN", 0.05)
+    monkeypatch.setattr(streaming, "RECHECK_ACCESS", 0.05)
     monkeypatch.setattr(streaming, "HEARTBEAT", 0.1)
     unit = await api.add_unit()
     async with watching(api, unit) as stream:
         await stream.next()
-        await api.submit.archive_unit(unit.id)
+        await api.commands.archive_unit(unit.id)
         await stream.ends()
     unit = await api.add_unit()
     async with watching(api, unit) as stream:
         await stream.next()
-        api.feed.end()
+        api.feed.close()
         await stream.ends()
-    api.feed.ended = False
-    monkeypatch.setattr(streaming, "ASK_AGAIN", 60.0)  # no need to ask: it is known at once
+    api.feed.closed = False
+    monkeypatch.setattr(streaming, "RECHECK_ACCESS", 60.0)  # no need to ask: it is known at once
     async with watching(api, unit) as stream:
         await stream.next()
         await api.post("/admin/logout", expect=204)
@@ -186,12 +186,12 @@ async def test_only_so_many_look_on_at_one_unit_and_only_at_units_that_are(
         head = await api.client.head(f"/units/{unit.id}/events")
     assert (head.status_code, head.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
     assert api.streams.count == 0
-    monkeypatch.setattr(api.streams, "_most_of_unit", 1)
+    monkeypatch.setattr(api.streams, "_max_per_unit", 1)
     async with watching(api, unit) as stream:
         await stream.next()
         refused = await api.get(f"/units/{unit.id}/events", 429)
         assert (refused["code"], refused["retryable"]) == ("too_many_streams", True)
-        monkeypatch.setattr(api.streams, "_most", 1)
+        monkeypatch.setattr(api.streams, "_max_total", 1)
         other = await api.add_unit("Outra")
         refused = await api.get(f"/units/{other.id}/events", 503)
         assert refused["code"] == "too_many_streams_in_all"
@@ -201,7 +201,7 @@ async def test_only_so_many_look_on_at_one_unit_and_only_at_units_that_are(
 async def test_a_client_that_never_reads_costs_bounded_memory_and_is_dropped(api: Any) -> None:
     """Its socket holds what the kernel gives it; the stream waits with one piece in hand, then it is cut."""
     unit, stop = await api.add_unit(), trio.Event()
-    limits = Limits(write_within=1.0)
+    limits = ServerLimits(write_seconds=1.0)
     async with trio.open_nursery() as nursery:
         serving = partial(serve, api.front, ["127.0.0.1:0"], stop, 1.0, limits=limits)
         (url,) = await nursery.start(serving)
@@ -224,7 +224,7 @@ async def _watch_deaf(api: Any, unit: Any, url: str) -> None:
         with trio.fail_after(20):
             while api.feed.statistics().watchers:
                 for _ in range(3):  # as much as a ring holds at a time
-                    api.feed.publish(unit.id, Kind.MESSAGE, lambda: text)
+                    api.feed.publish(unit.id, EventKind.MESSAGE, lambda: text)
                 await trio.sleep(0.1)
         grown = _resident() - before
     assert grown < 16 * 2**20
