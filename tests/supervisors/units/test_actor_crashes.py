@@ -144,15 +144,15 @@ async def test_an_orderly_stop_while_an_entry_is_processed_does_not_count_as_a_d
     async with inbound_stack(database, tmp_path) as stack:
         pass  # stopped at once, wherever the actor is
     async with inbound_stack(database, tmp_path) as stack:
-        take_in_hand = stack.journal.take_in_hand
+        mark_suspect = stack.journal.mark_suspect
         marking = trio.Event()
 
         async def slowly(seq: int) -> None:
-            await take_in_hand(seq)  # type: ignore[arg-type]
+            await mark_suspect(seq)  # type: ignore[arg-type]
             marking.set()
             await trio.sleep_forever()
 
-        monkeypatch.setattr(stack.journal, "take_in_hand", slowly)
+        monkeypatch.setattr(stack.journal, "mark_suspect", slowly)
         stack.dispatcher.rewind(stack.unit(unit))
         await until(lambda: marking.is_set() or not stack.journal.statistics().depth)  # or stored by the run before
     async with inbound_stack(database, tmp_path) as stack:

@@ -120,12 +120,12 @@ async def test_a_full_disk_delays_a_suspect_entry_and_causes_neither_a_crash_nor
         unit = await stack.add_unit()
         refusals: list[Seq] = []
 
-        async def take_in_hand(seq: Seq) -> None:
+        async def mark_suspect(seq: Seq) -> None:
             refusals.append(seq)
             raise JournalRefused("planted")
 
         with monkeypatch.context() as full:
-            full.setattr(stack.journal, "take_in_hand", take_in_hand)
+            full.setattr(stack.journal, "mark_suspect", mark_suspect)
             for identity in ("1", "BOOM", "2"):
                 await stack.send(unit, "messages.upsert", text(identity))
             await until(lambda: len(refusals) >= 3)

@@ -112,9 +112,8 @@ def report_line_change(unit: Unit, before: StoredLineState, after: StoredLineSta
     """Log and publish the change of a line's status or QR code."""
     if (after.phase, after.reason) != (before.phase, before.reason):
         text = "Line is {status}: {reason}"
-        _LINE_LOG.info(
-            text, status=after.status, reason=after.reason, unit=unit.id, phase=after.phase, before=before.phase
-        )
+        fields = {"status": after.status, "reason": after.reason, "unit": unit.id, "phase": after.phase}
+        _LINE_LOG.info(text, **fields, before=before.phase)
         quarantined, paused = unit.quarantined_at is not None, unit.record.paused_at is not None
         feed.publish(unit.id, EventKind.STATUS, lambda: status_payload(unit.id, after, quarantined, paused))
     if _scannable_code(after) != _scannable_code(before):

@@ -43,7 +43,7 @@ class Dispatcher:
     def lagging(self) -> int:
         """Active units with a backlog on disk."""
         units = (self._find(unit_id) for unit_id in self._backlogs)
-        return sum(1 for unit in units if unit is not None and _takes_entries(unit))
+        return sum(1 for unit in units if unit is not None and unit.can_act)
 
     def dispatch(self, entries: Sequence[Entry]) -> None:
         """Route entries that have just become durable. Never waits: what has no room is read from disk later."""
@@ -53,7 +53,7 @@ class Dispatcher:
                 backlog.grew = True
                 continue
             unit = self._find(entry.unit_id)
-            if unit is None or not _takes_entries(unit):
+            if unit is None or not unit.can_act:
                 continue  # read from disk when it starts
             if entry.seq > unit.last_fed_seq:  # else a page read from disk was faster
                 if unit.mailbox.put_entry(entry):
@@ -74,7 +74,7 @@ class Dispatcher:
 
     def refill(self, unit: Unit) -> None:
         """Continue with a unit's backlog, since its mailbox may have room."""
-        if unit.id in self._backlogs and _takes_entries(unit):
+        if unit.id in self._backlogs and unit.can_act:
             self._pending_reads[unit.id] = None
             self._wake.set()
 
@@ -101,7 +101,7 @@ class Dispatcher:
 
     async def _read_page(self, unit_id: UnitId) -> None:
         unit, backlog = self._find(unit_id), self._backlogs.get(unit_id)
-        if unit is None or backlog is None or not _takes_entries(unit):
+        if unit is None or backlog is None or not unit.can_act:
             return
         assert self.journal is not None
         backlog.grew = False
@@ -118,7 +118,3 @@ class Dispatcher:
         else:
             del self._backlogs[unit_id]
             unit.mailbox.room_wanted = False
-
-
-def _takes_entries(unit: Unit) -> bool:
-    return unit.state is not None and unit.quarantined_at is None

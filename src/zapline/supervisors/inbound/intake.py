@@ -75,7 +75,7 @@ class Intake:
         """Store past the journal; return how many were stored within the timeout."""
         directs = [DirectEntry(_entry(arrival)) for arrival in arrivals]
         with trio.move_on_after(self._database_timeout):
-            if unit.state is not None and unit.quarantined_at is None:
+            if unit.can_act:
                 for direct in directs:
                     await unit.mailbox.put_direct(direct)
                     await direct.processed.wait()

@@ -20,14 +20,15 @@ TOO_LARGE = "!too_large"
 _ANSWER_DECODER = msgspec.json.Decoder(SendAnswered)
 
 
-def parse_entry(entry: Entry, opt_out_policy: OptOutWords) -> list[InboundEvent]:
+def parse_entry(entry: Entry, opt_out_words: OptOutWords) -> list[InboundEvent]:
     """The events and facts of an entry, with opt-outs. Never raises."""
     if entry.event == SEND_ANSWER:
         return _parse_answer(entry.body)
-    parsed = parse_stored_messages(entry.body) if entry.event == BACKFILL else parse_webhook(entry.body, event_hint=entry.event)
-    if not opt_out_policy.words:
+    backfill = entry.event == BACKFILL
+    parsed = parse_stored_messages(entry.body) if backfill else parse_webhook(entry.body, event_hint=entry.event)
+    if not opt_out_words.words:
         return parsed
-    stops = [stop for item in parsed if (stop := _opt_out(item, opt_out_policy)) is not None]
+    stops = [stop for item in parsed if (stop := _opt_out(item, opt_out_words)) is not None]
     return [*parsed, *stops] if stops else parsed
 
 
@@ -43,11 +44,11 @@ def _parse_answer(body: bytes) -> list[InboundEvent]:
     return [ContactSeen(identity), answered]
 
 
-def _opt_out(parsed: InboundEvent, opt_out_policy: OptOutWords) -> OptedOut | None:
+def _opt_out(parsed: InboundEvent, opt_out_words: OptOutWords) -> OptedOut | None:
     if not isinstance(parsed, MessageArrived) or parsed.from_me or parsed.chat.kind is not AddressKind.PERSON:
         return None
-    word = match_opt_out(parsed.text, opt_out_policy.words) if parsed.origin != "history" else None
+    word = match_opt_out(parsed.text, opt_out_words.words) if parsed.origin != "history" else None
     if word is None:
         return None
-    confirmation = opt_out_policy.confirmation if parsed.origin == "live" else None
+    confirmation = opt_out_words.confirmation if parsed.origin == "live" else None
     return OptedOut(parsed.chat, word, parsed.external_id, confirmation)

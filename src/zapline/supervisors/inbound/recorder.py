@@ -347,8 +347,8 @@ class _Lane:
                 stopped = failure.verdict is Verdict.STOP
                 self._note_failure(LaneState.STOPPED if stopped else LaneState.RETRYING, str(failure))
                 pause = self._stopped_pause if stopped else _retry_pause(tries)
-            except DatabaseUnavailable as away:
-                self._note_failure(LaneState.RETRYING, str(away))
+            except DatabaseUnavailable as failure:
+                self._note_failure(LaneState.RETRYING, str(failure))
                 pause = _retry_pause(tries)
             else:
                 self.trouble = None

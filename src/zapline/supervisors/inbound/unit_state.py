@@ -55,6 +55,11 @@ class Unit:
     def id(self) -> UnitId:
         return self.record.id
 
+    @property
+    def can_act(self) -> bool:
+        """Whether its actor runs: its state is read, and it is not quarantined."""
+        return self.state is not None and self.quarantined_at is None
+
 
 class TurnResult:
     """The new state, entries, writes and calls of one turn, before they are stored."""

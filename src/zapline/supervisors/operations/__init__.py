@@ -1,4 +1,3 @@
 """Requests of the command line to the running daemon, and periodic housekeeping.
 
-Imported by daemon only.
-"""
+Imported by daemon only."""

@@ -35,7 +35,7 @@ class _NewUnit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     instance: str | None = None
 
 
-class _OneUnit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class OneUnit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unit: UUID
 
 
@@ -75,9 +75,9 @@ class ControlRequests:
             **(extra_verbs or {}),
             "reload": (_NoArguments, self._reload),
             "add-unit": (_NewUnit, self._add_unit),
-            "archive-unit": (_OneUnit, self._archive_unit),
-            "release-unit": (_OneUnit, self._release_unit),
-            "rotate-secret": (_OneUnit, self._rotate_secret),
+            "archive-unit": (OneUnit, self._archive_unit),
+            "release-unit": (OneUnit, self._release_unit),
+            "rotate-secret": (OneUnit, self._rotate_secret),
             "replay": (_Since, self._replay),
             "replay-dead-letter": (_OneDeadLetter, self._replay_dead_letter),
             "reconcile": (_Since, self._reconcile),
@@ -102,8 +102,8 @@ class ControlRequests:
                     requests = await control_requests.list_open_requests(conn)
                 for request in requests:
                     await self._answer(request)
-            except RemoteError as away:
-                _LOG.warning("Requests of the command line must wait", error=str(away))
+            except RemoteError as failure:
+                _LOG.warning("Requests of the command line must wait", error=str(failure))
 
     async def _answer(self, request: ControlRequest) -> None:
         error, result = None, {}
@@ -137,15 +137,15 @@ class ControlRequests:
         unit = await self._commands.create_unit(arguments.name, arguments.instance)
         return {"id": str(unit.id), "name": unit.record.name, "instance": unit.record.instance}
 
-    async def _archive_unit(self, arguments: _OneUnit) -> dict[str, Any]:
+    async def _archive_unit(self, arguments: OneUnit) -> dict[str, Any]:
         await self._commands.archive_unit(UnitId(arguments.unit))
         return {}
 
-    async def _release_unit(self, arguments: _OneUnit) -> dict[str, Any]:
+    async def _release_unit(self, arguments: OneUnit) -> dict[str, Any]:
         self._commands.release_unit(UnitId(arguments.unit))
         return {}
 
-    async def _rotate_secret(self, arguments: _OneUnit) -> dict[str, Any]:
+    async def _rotate_secret(self, arguments: OneUnit) -> dict[str, Any]:
         return {"previousValidUntil": await self._commands.rotate_secret(UnitId(arguments.unit))}
 
     async def _replay(self, arguments: _Since) -> dict[str, Any]:

@@ -125,8 +125,8 @@ class Housekeeping:
                     applied, changed = await apply_parked_reports(conn, _PARKED_BATCH)
                     expired = await expire_parked_reports(conn, _PARKED_DAYS)
                     await prune_requests(conn)
-            except RemoteError as away:
-                _LOG.debug("Parked reports must wait", error=str(away))
+            except RemoteError as failure:
+                _LOG.debug("Parked reports must wait", error=str(failure))
                 continue
             for report in changed:
                 self._feed.publish(report.unit_id, EventKind.DELIVERY, partial(reported_delivery_payload, report))
@@ -139,5 +139,5 @@ class Housekeeping:
             await self._leadership.may_write()
             try:
                 await self._commands.reload()
-            except RemoteError as away:
-                _LOG.debug("The roster is not refreshed", error=str(away))
+            except RemoteError as failure:
+                _LOG.debug("The roster is not refreshed", error=str(failure))

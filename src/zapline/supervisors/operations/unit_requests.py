@@ -7,13 +7,9 @@ import msgspec
 
 from zapline.domain.ids import UnitId
 from zapline.domain.privacy.masking import mask_phone
-from zapline.supervisors.operations.control_requests import VerbHandler
+from zapline.supervisors.operations.control_requests import OneUnit, VerbHandler
 from zapline.supervisors.privacy.erasure_jobs import ErasureJobs
 from zapline.supervisors.units.unit_lifecycle import UnitLifecycle, UnitSettingsChange
-
-
-class _OneUnit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    unit: UUID
 
 
 class _Rename(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,10 +45,10 @@ def unit_verbs(lifecycle: UnitLifecycle, erasures: ErasureJobs) -> dict[str, Ver
         change = UnitSettingsChange(retention_days=arguments.days, keep_retention=False)
         return {"retentionDays": (await lifecycle.change(UnitId(arguments.unit), change)).record.retention_days}
 
-    async def pause(arguments: _OneUnit) -> dict[str, Any]:
+    async def pause(arguments: OneUnit) -> dict[str, Any]:
         return {"pausedAt": (await lifecycle.pause(UnitId(arguments.unit))).record.paused_at}
 
-    async def resume(arguments: _OneUnit) -> dict[str, Any]:
+    async def resume(arguments: OneUnit) -> dict[str, Any]:
         await lifecycle.resume(UnitId(arguments.unit))
         return {}
 
@@ -62,7 +58,7 @@ def unit_verbs(lifecycle: UnitLifecycle, erasures: ErasureJobs) -> dict[str, Ver
     return {
         "rename-unit": (_Rename, rename),
         "keep-messages": (_Keep, keep),
-        "pause-unit": (_OneUnit, pause),
-        "resume-unit": (_OneUnit, resume),
+        "pause-unit": (OneUnit, pause),
+        "resume-unit": (OneUnit, resume),
         "erase-person": (_Erase, erase),
     }

@@ -16,7 +16,7 @@ from zapline.sql.outbound.reconciliation import ReconciledLine
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.counters import Counters
-from zapline.supervisors.reconciliation.line_reconciliation import ALWAYS, NEVER, LineReconciliation, ReconcilePolicy
+from zapline.supervisors.reconciliation.line_schedule import ALWAYS, NEVER, LineSchedule, ReconcilePolicy
 from zapline.supervisors.reconciliation.run import ReconciliationRun
 from zapline.supervisors.reconciliation.store_reader import StoreReader
 
@@ -40,7 +40,7 @@ class RunExecutor:
         self._counters = counters
         self._policy = policy
 
-    async def run_turn(self, line: LineReconciliation) -> None:
+    async def run_turn(self, line: LineSchedule) -> None:
         """Run one turn of a line. Its state records remote failures, which are tried again later."""
         try:
             run = line.run or self._next_run(line)
@@ -50,7 +50,7 @@ class RunExecutor:
         except RemoteError as failure:
             self._fail_run(line, failure)
 
-    def _next_run(self, line: LineReconciliation) -> ReconciliationRun:
+    def _next_run(self, line: LineSchedule) -> ReconciliationRun:
         if line.manual_run is not None and line.manual_due <= line.due_at:
             line.run, line.manual_due = line.manual_run, NEVER
         else:
@@ -58,7 +58,7 @@ class RunExecutor:
             line.run = ReconciliationRun(line.unit.id, until, until, until)
         return line.run
 
-    async def _begin_run(self, line: LineReconciliation, run: ReconciliationRun) -> None:
+    async def _begin_run(self, line: LineSchedule, run: ReconciliationRun) -> None:
         if run.begun:
             return
         async with self._pool.connection() as conn:
@@ -81,7 +81,7 @@ class RunExecutor:
             run.since = since if since is not None else run.until + 1
         run.begin(split_into_windows(run.since, run.until, self._policy.window_span))
 
-    async def _read_windows(self, line: LineReconciliation, run: ReconciliationRun) -> bool:
+    async def _read_windows(self, line: LineSchedule, run: ReconciliationRun) -> bool:
         """Read windows; False if the turn is over before the run."""
         unit, end = line.unit, run.counts.pages + self._policy.pages_per_turn
         while run.windows_left:
@@ -102,7 +102,7 @@ class RunExecutor:
                 line.row = replace(line.row, reconciled_until=reached)
         return True
 
-    async def _finish_run(self, line: LineReconciliation, run: ReconciliationRun) -> None:
+    async def _finish_run(self, line: LineSchedule, run: ReconciliationRun) -> None:
         now = time.time()
         async with self._pool.connection() as conn:
             if not run.manual:
@@ -142,7 +142,7 @@ class RunExecutor:
         )
         return False if received else None
 
-    def _fail_run(self, line: LineReconciliation, failure: RemoteError) -> None:
+    def _fail_run(self, line: LineSchedule, failure: RemoteError) -> None:
         error = sanitize_error(str(failure))
         run, line.run = line.run, None
         self._counters.add("reconciliations", "failed")

@@ -16,12 +16,7 @@ from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.intake import Intake
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.leadership import Leadership
-from zapline.supervisors.reconciliation.line_reconciliation import (
-    ALWAYS,
-    LineReconciliation,
-    ReconcilePolicy,
-    ReconcileStatus,
-)
+from zapline.supervisors.reconciliation.line_schedule import ALWAYS, LineSchedule, ReconcilePolicy, ReconcileStatus
 from zapline.supervisors.reconciliation.repairs import RepairCounter
 from zapline.supervisors.reconciliation.run import ReconciliationRun, RunProgress, total_progress
 from zapline.supervisors.reconciliation.run_executor import RunExecutor
@@ -56,7 +51,7 @@ class Reconciler:
         self._policy = policy or ReconcilePolicy()
         reader = StoreReader(pool, client, intake, journal, self._policy.page_size, self._policy.max_pages)
         self._executor = RunExecutor(pool, reader, counters, self._policy)
-        self._lines: dict[UnitId, LineReconciliation] = {}  # bounded by the number of units
+        self._lines: dict[UnitId, LineSchedule] = {}  # bounded by the number of units
         self._last_batch: list[ReconciliationRun] = []
         """The runs of the last manual request for all units."""
         self._rows_loaded = False
@@ -98,11 +93,9 @@ class Reconciler:
             raise LocalError("there is no such unit")
         if line.manual_run is not None and not line.manual_run.ended.is_set():
             raise AlreadyReconciling("this unit is being reconciled already; look at how far it has come")
-        now = time.time()
-        line.manual_run = run = ReconciliationRun(
-            unit, max(since, 0.0), now, now - self._policy.settle_delay, manual=True, gap_since=ALWAYS
-        )
-        line.manual_due = trio.current_time()
+        now, since = time.time(), max(since, 0.0)
+        run = ReconciliationRun(unit, since, now, now - self._policy.settle_delay, manual=True, gap_since=ALWAYS)
+        line.manual_run, line.manual_due = run, trio.current_time()
         self._wake.set()
         return run
 
@@ -158,13 +151,13 @@ class Reconciler:
                     await self._wake.wait()
                 self._wake = trio.Event()
 
-    def _line(self, id: UnitId) -> LineReconciliation | None:
+    def _line(self, id: UnitId) -> LineSchedule | None:
         unit = self._roster.get(id)
         if unit is None or unit.record.archived_at is not None:
             return None
         line = self._lines.get(id)
         if line is None:
-            line = self._lines[id] = LineReconciliation(unit, RepairCounter(id, self._counters))
+            line = self._lines[id] = LineSchedule(unit, RepairCounter(id, self._counters))
         return line
 
     def _check_units(self) -> None:
@@ -204,8 +197,8 @@ class Reconciler:
         try:
             async with self._pool.connection() as conn:
                 rows = await reconciliation.load_lines(conn)
-        except RemoteError as away:
-            _LOG.debug("The lines must wait for the database", error=str(away))
+        except RemoteError as failure:
+            _LOG.debug("The lines must wait for the database", error=str(failure))
             return
         for row in rows:
             line = self._line(row.unit_id)
@@ -217,15 +210,13 @@ class Reconciler:
 
     def _start_due(self, nursery: trio.Nursery) -> None:
         now = trio.current_time()
-        waiting = sorted(
-            (line for line in self._lines.values() if line.next_at() <= now), key=LineReconciliation.next_at
-        )
+        waiting = sorted((line for line in self._lines.values() if line.next_at() <= now), key=LineSchedule.next_at)
         for line in waiting[: max(0, self._policy.max_lines - self._busy_lines)]:
             line.busy = True
             self._busy_lines += 1
             nursery.start_soon(self._run_turn, line)
 
-    async def _run_turn(self, line: LineReconciliation) -> None:
+    async def _run_turn(self, line: LineSchedule) -> None:
         """Run one turn of a line."""
         try:
             await self._executor.run_turn(line)
@@ -240,7 +231,7 @@ class Reconciler:
             try:
                 async with self._pool.connection() as conn:
                     await reconciliation.store_gap(conn, line.unit.id, line.gap)
-            except RemoteError as away:
+            except RemoteError as failure:
                 line.gap_unwritten = True
-                _LOG.debug("A gap could not be stored yet", error=str(away), unit=str(line.unit.id))
+                _LOG.debug("A gap could not be stored yet", error=str(failure), unit=str(line.unit.id))
                 return

@@ -238,7 +238,7 @@ class UnitActor:
             return
         facts: list[MessageFact] = []
         reasons: list[str] = []
-        parsed_entry = parse_entry(entry, self._context.opt_out_policy)
+        parsed_entry = parse_entry(entry, self._context.opt_out_words)
         for parsed in drop_erased(parsed_entry, self._unit.erased, entry.received_at):
             match parsed:
                 case Unusable(reason=reason):

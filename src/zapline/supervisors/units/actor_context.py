@@ -29,7 +29,7 @@ class ActorContext:
     """Called to have the unit's unfinished entries read again from the journal."""
     suspect_lock: trio.Lock = field(default_factory=trio.Lock)
     """Held while a suspect entry is processed: of two at a time, nobody could tell which one killed the process."""
-    opt_out_policy: OptOutWords = field(default_factory=OptOutWords)
+    opt_out_words: OptOutWords = field(default_factory=OptOutWords)
     on_send_answered: Callable[[Unit, SendAnswered], None] = lambda unit, answer: None
     """Called once the outcome of a send call is stored."""
     on_line_opened: Callable[[Unit], None] = lambda unit: None

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from uuid import UUID
 
 import msgspec
@@ -123,7 +124,7 @@ class Roster:
 
     def send_event(self, unit: Unit, event: ConnectionEvent) -> bool:
         """Put an internal event into the unit's mailbox; False if its actor cannot take it now."""
-        return unit.state is not None and unit.quarantined_at is None and unit.mailbox.put_event(event)
+        return unit.can_act and unit.mailbox.put_event(event)
 
     def release(self, unit: Unit) -> None:
         """End a unit's quarantine."""
@@ -153,7 +154,7 @@ class Roster:
             unit.record = replace(record, stored=None)
             if record.archived_at is not None:
                 self._stop(unit)
-            elif unit.state is not None and unit.quarantined_at is None and record.id not in self._scopes:
+            elif unit.can_act and record.id not in self._scopes:
                 self._start(unit)
         self._index()
 
@@ -199,9 +200,8 @@ class Roster:
         if self._context is not None and unit.state is not None:
             stored, quarantined = unit.state.stored, unit.quarantined_at is not None
             paused = unit.record.paused_at is not None
-            self._context.feed.publish(
-                unit.id, EventKind.STATUS, lambda: status_payload(unit.id, stored, quarantined, paused)
-            )
+            payload = partial(status_payload, unit.id, stored, quarantined, paused)
+            self._context.feed.publish(unit.id, EventKind.STATUS, payload)
 
 
 # -- the snapshot: enough to accept webhooks while the database is down ------------------------------------

@@ -39,7 +39,7 @@ class UnitLifecycle:
     """
 
     def __init__(
-        self, commands: UnitCommands, pool: Pool, on_changed: Callable[[UnitId], None] = lambda unit: None
+        self, commands: UnitCommands, pool: Pool, on_changed: Callable[[UnitId], None] = lambda _: None
     ) -> None:
         self._commands = commands
         self._pool = pool

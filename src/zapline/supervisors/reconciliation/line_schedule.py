@@ -1,4 +1,4 @@
-"""Reconciliation state of one unit's line: watermark, known gap, current run, and when its next turn is due."""
+"""Reconciliation schedule of one unit's line: when its next turn is due, its known gap, and its runs."""
 
 import time
 from dataclasses import dataclass, field
@@ -39,7 +39,7 @@ class ReconcilePolicy:
     """Between checks of which lines are open and which have a gap."""
     backoff: Backoff = field(default_factory=lambda: Backoff(base=5.0, factor=2.0, cap=900.0, jitter=0.3))
 
-    def after_gap(self, line: "LineReconciliation") -> float:
+    def after_gap(self, line: "LineSchedule") -> float:
         """Monotonic time at which everything in the line's gap has settled, so that one run is enough."""
         return trio.current_time() + max(0.0, line.gap_until - time.time() + self.settle_delay * _CLOCK_DRIFT)
 
@@ -57,8 +57,8 @@ class ReconcileStatus:
 
 
 @dataclass(slots=True)
-class LineReconciliation:
-    """Reconciliation state of one unit's line."""
+class LineSchedule:
+    """Reconciliation schedule and state of one unit's line."""
 
     unit: Unit
     repairs: RepairCounter
