@@ -9,7 +9,7 @@ import trio
 from zapline.domain.errors import DatabaseUnavailable
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.database_errors import StatementFailed
-from zapline.sql.postgres.migrate import Fit, fit
+from zapline.sql.postgres.migrate import SchemaState, schema_state
 
 ADVISORY_LOCK_KEY = 0x7A61706C696E65
 """Key of the advisory lock: the letters of zapline."""
@@ -20,7 +20,7 @@ _LOG = structlog.get_logger(scope="Leadership")
 
 
 class LeadershipStatus(StrEnum):
-    """Whether this process may write, and if not, why not."""
+    """Whether this process may write, and if not, why."""
 
     UNREACHABLE = "database_unreachable"
     ANOTHER_DAEMON = "another_daemon"
@@ -77,9 +77,9 @@ class Leadership:
         if not await connection.try_advisory_lock(ADVISORY_LOCK_KEY):
             self._set_status(LeadershipStatus.ANOTHER_DAEMON)
             return
-        fits = await fit(connection)
-        if fits is not Fit.FITS:
-            self._set_status(LeadershipStatus.SCHEMA_MISSING if fits is Fit.MISSING else LeadershipStatus.SCHEMA_OLD)
+        schema, status = await schema_state(connection), LeadershipStatus
+        if schema is not SchemaState.FITS:
+            self._set_status(status.SCHEMA_MISSING if schema is SchemaState.MISSING else status.SCHEMA_OLD)
             return
         await connection.listen([CONTROL_CHANNEL])
         await self._on_lead()

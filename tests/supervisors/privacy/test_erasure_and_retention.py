@@ -54,9 +54,7 @@ def erasure_jobs(stack: InboundStack, pool: Pool, drop: DropFiles = drop_nothing
     return ErasureJobs(pool, stack.journal, commands, ready_at_once, stack.counters, drop, forget, KEY)
 
 
-async def test_an_erasure_interrupted_by_a_kill_continues_and_counts_each_once(
-    database: str, tmp_path: Path
-) -> None:
+async def test_an_erasure_interrupted_by_a_kill_continues_and_counts_each_once(database: str, tmp_path: Path) -> None:
     dropped: list[ExternalId] = []
     cut = trio.CancelScope()
 
@@ -196,9 +194,7 @@ async def test_a_refused_deletion_of_one_unit_delays_no_other_unit(database: str
             nursery.cancel_scope.cancel()
 
 
-async def test_retention_deletes_old_messages_and_leaves_those_to_be_sent(
-    database: str, tmp_path: Path
-) -> None:
+async def test_retention_deletes_old_messages_and_leaves_those_to_be_sent(database: str, tmp_path: Path) -> None:
     gone: list[ExternalId] = []
 
     async def drop(unit: UnitId, ids: Sequence[ExternalId]) -> None:

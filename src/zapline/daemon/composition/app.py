@@ -209,7 +209,7 @@ async def daemon(settings: Settings, notifier: SystemdNotifier) -> AsyncIterator
             counters,
             dispatcher.refill,
             dispatcher.rewind,
-            opt_out_policy=opt_out_policy(settings),
+            opt_out_words=opt_out_policy(settings),
             feed=feed,
             on_send_answered=outbound.on_send_answered,
             on_line_opened=outbound.on_line_opened,

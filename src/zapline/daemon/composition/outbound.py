@@ -33,7 +33,7 @@ from zapline.supervisors.outbound.read_receipts import ReadReceipts
 from zapline.supervisors.outbound.sender_pool import SenderPool
 from zapline.supervisors.outbound.submission import SubmissionPolicy, Submissions
 from zapline.supervisors.outbound.uncertain_send_lookup import UncertainSendLookup
-from zapline.supervisors.reconciliation.line_state import ReconcilePolicy
+from zapline.supervisors.reconciliation.line_schedule import ReconcilePolicy
 from zapline.supervisors.reconciliation.scheduler import Reconciler
 from zapline.supervisors.units.roster import Roster
 from zapline.supervisors.units.unit_commands import UnitCommands
