@@ -9,93 +9,95 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser
-from support.looking import SCREENSHOTS
+from support.browser_visitor import BrowserThread, Visitor, find_chromium, launch_chromium
+from support.page_inspection import SCREENSHOTS
 from support.running_system import ADMIN, RunningSystem, running_system
-from support.visiting import Stage, Visitor, chromium, find_chromium
 
 
 @pytest.fixture(scope="session")
-def stage() -> Iterator[Stage]:
-    made = Stage()
-    yield made
-    made.close()
+def browser_thread() -> Iterator[BrowserThread]:
+    thread = BrowserThread()
+    yield thread
+    thread.close()
 
 
 @pytest.fixture(scope="session")
 def executable() -> str:
-    found = find_chromium(os.environ)
+    path = find_chromium(os.environ)
     shutil.rmtree(SCREENSHOTS, ignore_errors=True)  # those of the last run
-    return found
+    return path
 
 
 @pytest.fixture(scope="session")
 def system() -> Iterator[RunningSystem]:
-    """What all journeys share; each makes units of its own."""
+    """The system that all tests share; each creates its own units."""
     with running_system() as opened:
         yield opened
 
 
 @pytest.fixture(scope="session")
-def browser(executable: str, stage: Stage) -> Iterator[Browser]:
+def browser(executable: str, browser_thread: BrowserThread) -> Iterator[Browser]:
     stack = ExitStack()
-    yield stage.run(lambda: stack.enter_context(chromium(executable)))
-    stage.run(stack.close)
+    yield browser_thread.run(lambda: stack.enter_context(launch_chromium(executable)))
+    browser_thread.run(stack.close)
 
 
 @pytest.fixture(scope="session")
-def session(system: RunningSystem, browser: Browser, stage: Stage) -> Any:
-    """The cookies of the administrator, who has signed in once for all visits."""
+def session(system: RunningSystem, browser: Browser, browser_thread: BrowserThread) -> Any:
+    """The cookies of the administrator, who signs in once for all tests."""
 
-    def enter() -> Any:
+    def sign_in() -> Any:
         visitor = Visitor(browser.new_context(), system.url)
         visitor.sign_in(ADMIN, system.password)
-        kept = visitor.context.storage_state()
+        cookies = visitor.context.storage_state()
         visitor.context.close()
-        return kept
+        return cookies
 
-    return stage.run(enter)
+    return browser_thread.run(sign_in)
 
 
 @pytest.fixture
-def stranger(system: RunningSystem, browser: Browser, stage: Stage) -> Iterator[Callable[..., Visitor]]:
-    """``stranger(**more)`` gives a new visitor; ``more`` as playwright's ``new_context``. To be called on the stage.
+def new_visitor(
+    system: RunningSystem, browser: Browser, browser_thread: BrowserThread
+) -> Iterator[Callable[..., Visitor]]:
+    """``new_visitor(**options)`` opens a browser context with playwright's options; called in the browser thread.
 
     At the end the test fails if any visitor met trouble.
     """
     visitors: list[Visitor] = []
 
-    def enter(**more: Any) -> Visitor:
-        visitors.append(Visitor(browser.new_context(**more), system.url))
+    def open_visitor(**options: Any) -> Visitor:
+        visitors.append(Visitor(browser.new_context(**options), system.url))
         return visitors[-1]
 
-    yield enter
+    yield open_visitor
     try:
-        for one in visitors:
-            stage.run(one.judge)
+        for visitor in visitors:
+            browser_thread.run(visitor.assert_no_troubles)
     finally:
-        for one in visitors:
-            stage.run(one.context.close)
+        for visitor in visitors:
+            browser_thread.run(visitor.context.close)
 
 
 @pytest.fixture
-def visit(stranger: Callable[..., Visitor], session: Any) -> Callable[..., Visitor]:
-    """The same, signed in."""
-    return partial(stranger, storage_state=session)
+def signed_in_visitor(new_visitor: Callable[..., Visitor], session: Any) -> Callable[..., Visitor]:
+    """The same, signed in as the administrator."""
+    return partial(new_visitor, storage_state=session)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say where the pictures are."""
-    pictures = sorted(SCREENSHOTS.glob("*.png"))
-    if pictures:
-        terminalreporter.write_line(f"{len(pictures)} screenshots of the console in {SCREENSHOTS}")
+    """Print where the screenshots are."""
+    screenshots = sorted(SCREENSHOTS.glob("*.png"))
+    if screenshots:
+        terminalreporter.write_line(f"{len(screenshots)} screenshots of the console in {SCREENSHOTS}")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Play the test on the stage, if it has one."""
-    stage = pyfuncitem.funcargs.get("stage")
-    if not isinstance(stage, Stage):
+    """Run a test that uses ``browser_thread`` in that thread."""
+    browser_thread = pyfuncitem.funcargs.get("browser_thread")
+    if not isinstance(browser_thread, BrowserThread):
         return None
-    given = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
-    stage.run(lambda: pyfuncitem.obj(**given))
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    browser_thread.run(lambda: pyfuncitem.obj(**arguments))
     return True

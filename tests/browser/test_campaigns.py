@@ -1,14 +1,14 @@
-"""A campaign of fifty: tried out, started, watched, paused and resumed on the way, and ended, on a page that lives."""
+"""A campaign of fifty recipients: forecast, started, paused, resumed and finished on one live page."""
 
 from collections.abc import Callable
 
 from playwright.sync_api import expect
-from support.looking import look
-from support.running_system import RunningSystem
-from support.visiting import Stage, Visitor
+from support.browser_visitor import SECONDS, BrowserThread, Visitor
+from support.page_inspection import inspect_page
+from support.running_system import RunningSystem, wait_until
 
 COUNT = 50
-WATCH = """() => {
+RECORD_PROGRESS = """() => {
   window.seen = [];
   const note = () => {
     const value = document.querySelector("#campaign progress").value;
@@ -17,18 +17,18 @@ WATCH = """() => {
   note();
   new MutationObserver(note).observe(document.getElementById("campaign"), {childList: true, subtree: true});
 }"""
-"""Keeps every value that the progress bar had."""
+"""Records every value of the progress bar."""
 
 
 def test_a_campaign_of_fifty_is_tried_paused_resumed_and_ends(
-    visit: Callable[..., Visitor], stage: Stage, system: RunningSystem
+    signed_in_visitor: Callable[..., Visitor], browser_thread: BrowserThread, system: RunningSystem
 ) -> None:
     unit = system.new_unit("Livraria Sul", "livraria_sul")
     pace = {"perMinute": 6000, "burst": 1000, "gapSeconds": 0, "campaignSeconds": 0.08}
     system.call("PUT", f"/units/{unit}/pace", pace)
-    visitor = visit()
+    visitor = signed_in_visitor()
     page = visitor.go(f"/console/units/{unit}/campaigns")
-    look(visitor, "campaigns-empty", once=True)
+    inspect_page(visitor, "campaigns-empty", once=True)
     page.get_by_role("link", name="New campaign").first.click()
     page.get_by_label("Name, for you alone").fill("Volta às aulas")
     page.get_by_label("Text", exact=True).fill("Olá {{nome|cliente}}, os livros do ano chegaram.")
@@ -38,30 +38,30 @@ def test_a_campaign_of_fifty_is_tried_paused_resumed_and_ends(
     expect(page.locator("#trial")).to_contain_text("Olá Cliente 0, os livros do ano chegaram.")
     expect(page.locator("#trial .stat").nth(1)).to_contain_text(str(COUNT))
     expect(page.locator("#trial .stat").nth(2)).to_contain_text("2")
-    look(visitor, "campaign-trial")
+    inspect_page(visitor, "campaign-trial")
     assert not system.call("GET", f"/units/{unit}/campaigns")["items"], "a trial stores nothing"
 
     page.get_by_role("button", name="Make the campaign").click()
     page.get_by_role("heading", name="Volta às aulas").wait_for()
-    look(visitor, "campaign-ready", once=True)
+    inspect_page(visitor, "campaign-ready", once=True)
     page.get_by_role("button", name="Start", exact=True).click()
     page.get_by_role("button", name="Pause").wait_for()
-    visitor.remember()
-    page.evaluate(WATCH)
+    visitor.mark_document()
+    page.evaluate(RECORD_PROGRESS)
     bar = page.get_by_role("progressbar")
     visitor.until("document.querySelector('#campaign progress').value >= 5")
     first = page.evaluate("window.seen")
     page.get_by_role("button", name="Pause").click()
     page.get_by_role("button", name="Resume").wait_for()
-    page.wait_for_timeout(300)  # what was being sent is let go
+    wait_until(lambda: not leased(system, unit), SECONDS, "the message that was being sent")
     paused = delivered(system)
-    page.wait_for_timeout(800)
+    page.wait_for_timeout(500)  # six times the campaign's pace
     assert delivered(system) == paused < COUNT, "nothing is sent while it is paused"
-    look(visitor, "campaign-paused", once=True)
+    inspect_page(visitor, "campaign-paused", once=True)
     page.get_by_role("button", name="Resume").click()
     page.get_by_role("button", name="Pause").wait_for()
-    page.evaluate(WATCH)
-    visitor.remember()
+    page.evaluate(RECORD_PROGRESS)
+    visitor.mark_document()
     visitor.until("(bar => bar.value === bar.max)(document.querySelector('#campaign progress'))", 30)
     moved = [*first, *page.evaluate("window.seen")]
     assert len(set(moved)) >= 5, moved
@@ -70,12 +70,18 @@ def test_a_campaign_of_fifty_is_tried_paused_resumed_and_ends(
     expect(page.locator("#state-title")).to_have_text("Done")
     assert bar.is_visible()
     assert delivered(system) == COUNT
-    look(visitor, "campaign-done")
+    inspect_page(visitor, "campaign-done")
     page.get_by_role("link", name="skipped").click()
-    look(visitor, "campaign-recipients", once=True)
+    inspect_page(visitor, "campaign-recipients", once=True)
     visitor.go(f"/console/units/{unit}/campaigns")
-    look(visitor, "campaigns")
+    inspect_page(visitor, "campaigns")
 
 
 def delivered(system: RunningSystem) -> int:
     return sum(row[1] == "livraria_sul" for row in system.control("deliveries", "GET")["rows"])
+
+
+def leased(system: RunningSystem, unit: str) -> int:
+    """Messages of the unit that are being sent."""
+    query = "select count(*) from zapline.outbox where unit_id = %s and state = 'leased'"
+    return int(system.rows(query, unit)[0][0])

@@ -1,81 +1,81 @@
-"""Talking to a customer: what comes in appears by itself, a reply gets its ticks, and phones are masked in lists."""
+"""Conversations: messages appear by themselves, a reply gets its ticks, and lists mask phones."""
 
 from collections.abc import Callable
 
 from playwright.sync_api import expect
-from support.looking import look
+from support.browser_visitor import BrowserThread, Visitor
+from support.page_inspection import inspect_page
 from support.running_system import RunningSystem, wait_until
-from support.visiting import LIVE_SECONDS, Stage, Visitor
 
 CUSTOMER = "5511999950001"
 
 
 def test_a_customer_writes_and_the_reply_gets_its_ticks(
-    visit: Callable[..., Visitor], stage: Stage, system: RunningSystem
+    signed_in_visitor: Callable[..., Visitor], browser_thread: BrowserThread, system: RunningSystem
 ) -> None:
     unit = system.new_unit("Clínica Oeste", "clinica_oeste")
     system.control("habits", statuses=[])
     try:
-        visitor = visit()
+        visitor = signed_in_visitor()
         page = visitor.go(f"/console/units/{unit}/conversations")
-        look(visitor, "conversations-empty", once=True)
-        visitor.remember()
-        hear(system, "oi, vocês abrem amanhã?", push_name="Joana Prado")
-        page.get_by_text("Joana Prado").wait_for(timeout=LIVE_SECONDS * 1000)
+        inspect_page(visitor, "conversations-empty", once=True)
+        visitor.mark_document()
+        receive(system, "oi, vocês abrem amanhã?", push_name="Joana Prado")
+        page.get_by_text("Joana Prado").wait_for()
         assert CUSTOMER not in page.content(), "lists mask phones"
         for line in ("Queria marcar um horário\npara a minha filha.", "E quanto custa?"):
-            hear(system, line)
+            receive(system, line)
         visitor.assert_not_reloaded()
-        look(visitor, "conversations")
+        inspect_page(visitor, "conversations")
         page.get_by_text("Joana Prado").click()
         thread = page.get_by_role("log")
         expect(thread).to_contain_text("quanto custa")
-        visitor.remember()
+        visitor.mark_document()
 
-        hear(system, "Alguém aí?")
-        expect(thread).to_contain_text("Alguém aí?", timeout=LIVE_SECONDS * 1000)
+        receive(system, "Alguém aí?")
+        expect(thread).to_contain_text("Alguém aí?")
 
         page.get_by_label("Message", exact=True).fill("Abrimos sim, às 9h. 👍")
         page.keyboard.press("Enter")
-        mine = thread.locator(".ours", has_text="às 9h")
-        expect(mine).to_have_count(1)
-        expect(mine.locator(".tick")).to_have_attribute("title", "Sent")
+        reply = thread.locator(".ours", has_text="às 9h")
+        expect(reply).to_have_count(1)
+        expect(reply.locator(".tick")).to_have_attribute("title", "Sent")
         page.keyboard.press("Enter")
         assert page.get_by_role("alert").count() == 0, "Enter in an empty box asks for nothing"
         assert page.get_by_label("Message", exact=True).input_value() == ""
         ((id,),) = [row[:1] for row in system.control("deliveries", "GET")["rows"] if row[1] == "clinica_oeste"]
-        for word, shown in (("DELIVERY_ACK", "Delivered"), ("READ", "Read")):
-            system.control("status", instance="clinica_oeste", id=id, status=word)
-            expect(mine.locator(".tick")).to_have_attribute("title", shown, timeout=LIVE_SECONDS * 1000)
+        for status, label in (("DELIVERY_ACK", "Delivered"), ("READ", "Read")):
+            system.control("status", instance="clinica_oeste", id=id, status=status)
+            expect(reply.locator(".tick")).to_have_attribute("title", label)
         visitor.assert_not_reloaded()
-        look(visitor, "thread")
+        inspect_page(visitor, "thread")
     finally:
         system.control("habits", statuses=["SERVER_ACK", "DELIVERY_ACK"])
 
 
-def hear(system: RunningSystem, text: str, **more: object) -> None:
+def receive(system: RunningSystem, text: str, **more: object) -> None:
     more = {"push_name": "Joana Prado", **more}
     system.control("receive", instance="clinica_oeste", text=text, sender=CUSTOMER, **more)
 
 
 def test_a_thread_shows_what_else_people_send(
-    visit: Callable[..., Visitor], stage: Stage, system: RunningSystem
+    signed_in_visitor: Callable[..., Visitor], browser_thread: BrowserThread, system: RunningSystem
 ) -> None:
     unit = system.new_unit("Ótica Central", "otica_central")
     for name in RECORDED:
         system.control("play", instance="otica_central", name=f"messages.upsert-{name}")
 
-    def all_there() -> bool:
-        found = system.rows("select count(*) from zapline.messages where unit_id = %s", unit)
-        return bool(found[0][0] >= len(RECORDED) - 1)
+    def all_stored() -> bool:
+        rows = system.rows("select count(*) from zapline.messages where unit_id = %s", unit)
+        return bool(rows[0][0] >= len(RECORDED) - 1)
 
-    wait_until(all_there, 10, "the recorded messages")
-    visitor = visit()
+    wait_until(all_stored, 10, "the recorded messages")
+    visitor = signed_in_visitor()
     page = visitor.go(f"/console/units/{unit}/conversations")
     page.locator("a.conversation").first.click()
     page.get_by_role("log").wait_for()
-    with visitor.forgiving("Failed to load resource|/shown"):  # the simulated phones have lost the recorded files
-        look(visitor, "thread-kinds")
+    with visitor.expecting("Failed to load resource|/shown"):  # the simulated phones have lost the recorded files
+        inspect_page(visitor, "thread-kinds")
 
 
 RECORDED = (

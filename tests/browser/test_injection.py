@@ -1,4 +1,4 @@
-"""Hostile texts by every way in: nothing runs, nothing leaks into another row, a log line or a spreadsheet."""
+"""Hostile texts through every input: nothing runs, no other row changes, no log line or formula is forged."""
 
 import csv
 import io
@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from support.crawling import crawl, kind_of
-from support.hostile import CORPUS, TEXTS, THREADS, attack, fingerprint
-from support.hostile_calls import hostile_calls
-from support.looking import PHONE, faults, seen
+from support.browser_visitor import BrowserThread, Visitor
+from support.console_crawler import crawl, kind_of
+from support.hostile_requests import hostile_requests
+from support.hostile_texts import CORPUS, TEXTS, THREAD_PHONES, attack, fingerprint
+from support.page_inspection import PHONE, page_faults, visible_text
 from support.running_system import RunningSystem, wait_until
-from support.visiting import Stage, Visitor
 
 INSTANCE = "hostile"
-LEFT_OUT = {"login", "logout", "disconnect", "watch_unit"}
-"""What would end the session or the line that the others need, and what never ends."""
+EXCLUDED = {"login", "logout", "disconnect", "watch_unit"}
+"""Operations that end the session or the line that other requests need, or that never end."""
 LABELS = [CORPUS["scripts"][0], CORPUS["scripts"][35], CORPUS["odd"][0].encode(errors="replace").decode()]
-_RAW = re.compile(rb"[\x00-\x09\x0b-\x1f\x7f]|\xc2[\x80-\x9f]|\xe2\x80[\x8e\x8f\xa8-\xae]|\xe2\x81[\xa6-\xa9]")
-"""Control characters as they stand in UTF-8, but for the end of a line."""
+_CONTROLS = re.compile(rb"[\x00-\x09\x0b-\x1f\x7f]|\xc2[\x80-\x9f]|\xe2\x80[\x8e\x8f\xa8-\xae]|\xe2\x81[\xa6-\xa9]")
+"""Control characters in UTF-8, except for the end of a line."""
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Attacked:
 
 @pytest.fixture(scope="module")
 def attacked(system: RunningSystem) -> Attacked:
-    """A unit that had all of it, and one beside it that had a single message."""
+    """A unit that received all hostile texts, and a neighbour that received one message."""
     neighbour = system.new_unit("Vizinha", "neighbour")
     unit = system.new_unit(CORPUS["scripts"][2], INSTANCE)
     system.control("receive", instance="neighbour", text="bom dia", sender="5511999980001")
@@ -60,7 +60,7 @@ def test_what_callers_send_is_taken_or_refused_and_touches_no_other_row(
 ) -> None:
     document = system.call("GET", "/openapi.json")
     ids = known_ids(system, attacked.unit)
-    calls = list(hostile_calls(document, ids, LEFT_OUT))
+    calls = list(hostile_requests(document, ids, EXCLUDED))
     assert len({(call.operation, call.where) for call in calls}) > 10
     wrong = []
     for call in calls:
@@ -100,61 +100,63 @@ def csv_of(rows: list[list[str]]) -> bytes:
 
 
 def is_formula(cell: str) -> bool:
-    """Whether any spreadsheet might compute it: what has no shape in front is skipped by some."""
-    seen = cell.lstrip("\ufeff\u200b\xa0 \t\r\n\0")
-    return cell[:1] in ("\t", "\r", "\n") or seen[:1] in tuple("=+-@＝＋－＠")
+    """Whether any spreadsheet might compute the cell: some skip invisible characters in front."""
+    stripped = cell.lstrip("\ufeff\u200b\xa0 \t\r\n\0")
+    return cell[:1] in ("\t", "\r", "\n") or stripped[:1] in tuple("=+-@＝＋－＠")
 
 
 @pytest.mark.long
 def test_no_page_takes_a_text_for_code(
-    visit: Callable[..., Visitor], stage: Stage, system: RunningSystem, attacked: Attacked
+    signed_in_visitor: Callable[..., Visitor], browser_thread: BrowserThread, system: RunningSystem, attacked: Attacked
 ) -> None:
     for text in LABELS:
         if text.isprintable():
             system.call("POST", f"/units/{attacked.unit}/tokens", {"label": text, "scopes": ["read"]})
-        given: Any = {"name": text, "text": "Oi {{nome}}", "recipients": [{"to": text, "nome": text}]}
-        system.call("POST", f"/units/{attacked.unit}/campaigns", given)
-        sent = {"clientMessageId": text if text.isprintable() else "odd", "to": "5511999970001", "text": text}
-        system.call("POST", f"/units/{attacked.unit}/messages", sent)
-    visitor = visit(viewport=PHONE, locale="pt-BR")
-    wrong, read, kinds = list[str](), set[str](), set[str]()
+        campaign: Any = {"name": text, "text": "Oi {{nome}}", "recipients": [{"to": text, "nome": text}]}
+        system.call("POST", f"/units/{attacked.unit}/campaigns", campaign)
+        message = {"clientMessageId": text if text.isprintable() else "odd", "to": "5511999970001", "text": text}
+        system.call("POST", f"/units/{attacked.unit}/messages", message)
+    visitor = signed_in_visitor(viewport=PHONE, locale="pt-BR")
+    wrong, texts, kinds = list[str](), set[str](), set[str]()
 
     def check(path: str) -> None:
-        read.update((seen(visitor.page.inner_text("body")), seen(" ".join(visitor.page.evaluate(_VALUES)))))
-        wrong.extend(f"{path}: {sentence}" for sentence in [*faults(visitor, colors=False), *visitor.troubles])
+        texts.update(
+            (visible_text(visitor.page.inner_text("body")), visible_text(" ".join(visitor.page.evaluate(_VALUES))))
+        )
+        wrong.extend(f"{path}: {sentence}" for sentence in [*page_faults(visitor, colors=False), *visitor.troubles])
         visitor.troubles.clear()
 
-    with visitor.forgiving("Failed to load resource"):  # pictures that strangers name and nobody has
+    with visitor.expecting("Failed to load resource"):  # pictures of hostile messages, which do not exist
         for path in crawl(visitor, f"/console/units/{attacked.unit}", lambda kind: 1):
             kinds.add(kind_of(path))
             assert visitor.page.locator("html").get_attribute("lang") == "pt-BR"
             check(path)
-        for thread in system.rows(_THREADS, attacked.unit, f"+{THREADS}__"):
+        for thread in system.rows(_THREADS, attacked.unit, f"+{THREAD_PHONES}__"):
             visitor.go(f"/console/units/{attacked.unit}/conversations/{thread[0]}")
             check(str(thread[0]))
-        visitor.go("/console/about")  # away from where files are still asked for
+        visitor.go("/console/about")  # away from pages that still load files
     assert not wrong, f"{len(wrong)}:\n" + "\n".join(wrong[:40])
     assert len(kinds) > 20, sorted(kinds)
-    everything = "\n".join(read)
-    missing = [text for text in TEXTS if seen(text)[:60] not in everything]
+    everything = "\n".join(texts)
+    missing = [text for text in TEXTS if visible_text(text)[:60] not in everything]
     assert not missing, missing
 
 
 _THREADS = """select c.id from zapline.conversations c join zapline.contacts p on p.id = c.contact_id
  where c.unit_id = %s and p.phone like %s and c.merged_into is null"""
-_VALUES = "[...document.querySelectorAll('input, textarea')].map(one => one.value)"
+_VALUES = "[...document.querySelectorAll('input, textarea')].map(field => field.value)"
 
 
 def test_no_log_line_is_forged(system: RunningSystem, attacked: Attacked) -> None:
     for line in system.log.read_bytes().split(b"\n")[:-1]:
-        assert not _RAW.search(line), line[:500]
-        told = json.loads(line)
-        assert {"ts", "level", "scope", "event"} <= set(told), line[:500]
-        assert told["scope"] != "Forged", line[:500]
+        assert not _CONTROLS.search(line), line[:500]
+        record = json.loads(line)
+        assert {"ts", "level", "scope", "event"} <= set(record), line[:500]
+        assert record["scope"] != "Forged", line[:500]
 
 
 def known_ids(system: RunningSystem, unit: str) -> dict[str, str]:
-    """Real ids for the paths of calls, so that a hostile body gets as far as it can."""
+    """Real ids for the paths of requests, so that a hostile body gets as far as possible."""
     thread = system.call("GET", f"/units/{unit}/conversations?limit=1")["items"][0]["id"]
     message = system.call("GET", f"/units/{unit}/messages?afterSeq=0&limit=1")["items"][0]["id"]
     recipients = [{"to": "11 99999-0001", "nome": "Ana"}]

@@ -1,12 +1,11 @@
-"""A unit's line from nothing to connected, watched on one page that nobody reloads, also over a kill of the daemon."""
+"""A unit's line on one page without a reload: created, connected by a scan, and through a kill of the daemon."""
 
-import time
 from collections.abc import Callable
 
 from playwright.sync_api import Page, expect
-from support.looking import look
+from support.browser_visitor import SECONDS, BrowserThread, Visitor
+from support.page_inspection import inspect_page
 from support.running_system import RunningSystem, wait_until
-from support.visiting import LIVE_SECONDS, Stage, Visitor
 
 AWAY = "ERR_CONNECTION|ERR_EMPTY_RESPONSE|ERR_INCOMPLETE_CHUNKED|ERR_SOCKET|Failed to load resource|Failed to fetch"
 
@@ -16,38 +15,37 @@ def unit_of(page: Page) -> str:
 
 
 def test_a_unit_is_made_and_its_line_connected_by_a_scan(
-    visit: Callable[..., Visitor], stage: Stage, system: RunningSystem
+    signed_in_visitor: Callable[..., Visitor], browser_thread: BrowserThread, system: RunningSystem
 ) -> None:
     system.control("habits", qr_lifetime=3)
     try:
-        visitor = visit()
+        visitor = signed_in_visitor()
         page = visitor.go("/console/")
-        look(visitor, "overview-empty" if page.get_by_text("There is no unit yet").count() else "overview")
+        inspect_page(visitor, "overview-empty" if page.get_by_text("There is no unit yet").count() else "overview")
         page.get_by_role("link", name="New unit").click()
-        look(visitor, "new-unit")
+        inspect_page(visitor, "new-unit")
         page.get_by_label("Name", exact=True).fill("Padaria Norte")
         page.get_by_label("Instance").fill("padaria_norte")
         page.get_by_role("button", name="Make it").click()
         page.get_by_role("button", name="Connect", exact=True).wait_for()
         unit = unit_of(page)
-        look(visitor, "unit-new", once=True)
+        inspect_page(visitor, "unit-new", once=True)
         page.get_by_role("button", name="Connect", exact=True).click()
         code = page.get_by_alt_text("QR code to scan with WhatsApp")
         code.wait_for()
-        visitor.remember()
-        look(visitor, "unit-pairing")
-        first, shown = shown_code(page), code.get_attribute("src")
-        assert first == system.http.get(f"/units/{unit}/whatsapp/qr.svg").content
-        wait_until(lambda: code.get_attribute("src") != shown, 10, "another code")
+        visitor.mark_document()
+        inspect_page(visitor, "unit-pairing")
+        qr = f"/units/{unit}/whatsapp/qr.svg"
+        wait_until(lambda: shown_code(page) == system.http.get(qr).content, SECONDS, "the code that the API has")
+        first, source = shown_code(page), code.get_attribute("src")
+        wait_until(lambda: code.get_attribute("src") != source, SECONDS, "another code")
         assert shown_code(page) != first, "Evolution has rotated the code, and the page shows the new one"
         visitor.until("document.querySelector('.qr img').naturalWidth > 0")
         system.control("scan", instance="padaria_norte")
-        started = time.monotonic()
-        expect(page.locator("#line-title")).to_have_text("Connected", timeout=LIVE_SECONDS * 1000)
-        print(f"connected on the page {time.monotonic() - started:.2f} s after the scan")
+        expect(page.locator("#line-title")).to_have_text("Connected")
         visitor.assert_not_reloaded()
         assert system.status(unit)["status"] == "connected"
-        look(visitor, "unit-connected")
+        inspect_page(visitor, "unit-connected")
     finally:
         system.control("habits", qr_lifetime=45)
 
@@ -62,22 +60,22 @@ def shown_code(page: Page) -> bytes:
 
 
 def test_a_page_says_that_the_daemon_is_gone_and_recovers_by_itself(
-    visit: Callable[..., Visitor], stage: Stage, system: RunningSystem
+    signed_in_visitor: Callable[..., Visitor], browser_thread: BrowserThread, system: RunningSystem
 ) -> None:
     unit = system.new_unit("Farmácia Leste", "farmacia_leste")
-    visitor = visit()
+    visitor = signed_in_visitor()
     page = visitor.go(f"/console/units/{unit}")
     expect(page.locator("#line-title")).to_have_text("Connected")
-    visitor.remember()
-    with visitor.forgiving(AWAY):
+    visitor.mark_document()
+    with visitor.expecting(AWAY):
         system.kill_daemon()
         page.get_by_text("Connection to Zapline lost").wait_for()
-        look(visitor, "unit-lost", once=True)
+        inspect_page(visitor, "unit-lost", once=True)
         system.start_daemon()
         page.get_by_text("Connection to Zapline lost").wait_for(state="hidden")
     expect(page.locator("#line-title")).to_have_text("Connected")
     system.control("receive", instance="farmacia_leste", text="voltou?", sender="5511999940001")
-    expect(page.locator("#activity")).to_contain_text("message", timeout=LIVE_SECONDS * 1000)
+    expect(page.locator("#activity")).to_contain_text("message")
     visitor.assert_not_reloaded()
     page.get_by_role("link", name="Overview").first.click()
     page.get_by_role("heading", name="Units").wait_for()

@@ -3,15 +3,15 @@
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from support.looking import look
+from support.browser_visitor import BrowserThread, Visitor
+from support.page_inspection import inspect_page
 from support.running_system import RunningSystem
-from support.visiting import Stage, Visitor
 
 
 def test_the_reference_shows_every_operation_and_asks_nobody_else(
-    stranger: Callable[..., Visitor], stage: Stage, system: RunningSystem
+    new_visitor: Callable[..., Visitor], browser_thread: BrowserThread, system: RunningSystem
 ) -> None:
-    visitor = stranger()
+    visitor = new_visitor()
     requests: list[str] = []
     visitor.page.on("request", lambda request: requests.append(request.url))
     page = visitor.go("/docs")
@@ -21,7 +21,7 @@ def test_the_reference_shows_every_operation_and_asks_nobody_else(
     shown = page.locator("[id^=operations-]:not([id^=operations-tag]):not([id^=operations-webhooks])")
     page.wait_for_function("count => document.querySelectorAll('.opblock').length >= count", arg=len(methods))
     assert shown.count() >= len(methods)
-    look(visitor, "api-reference")
+    inspect_page(visitor, "api-reference")
     page.get_by_role("button", name="GET /livez", exact=False).first.click()
     page.get_by_role("button", name="Try it out").click()
     page.get_by_role("button", name="Execute").click()

@@ -1,41 +1,43 @@
-"""Coming in: by the keyboard alone, in the operator's language, and never by a guess or from elsewhere."""
+"""Signing in and out by keyboard, in the operator's language; what survives a session and a reload."""
 
 from collections.abc import Callable
 
-from support.looking import look
+from support.browser_visitor import BrowserThread, Visitor
+from support.page_inspection import inspect_page
 from support.running_system import ADMIN, RunningSystem
-from support.visiting import Stage, Visitor
 
-MOST_STEPS = 30
+MAX_TABS = 30
+SCRIPT_READY = "document.readyState === 'complete'"
+"""A deferred script has run by then."""
 
 
-def by_tab(visitor: Visitor, selector: str) -> None:
-    """Go on with the tabulator until this has the focus."""
-    for _ in range(MOST_STEPS):
+def tab_to(visitor: Visitor, selector: str) -> None:
+    """Press Tab until the element has the focus."""
+    for _ in range(MAX_TABS):
         visitor.page.keyboard.press("Tab")
         if visitor.page.evaluate("selector => document.activeElement.matches(selector)", selector):
             return
-    raise AssertionError(f"the tabulator does not lead to {selector}")
+    raise AssertionError(f"Tab does not lead to {selector}")
 
 
 def test_an_operator_signs_in_and_out_by_the_keyboard_alone(
-    stranger: Callable[..., Visitor], stage: Stage, system: RunningSystem
+    new_visitor: Callable[..., Visitor], browser_thread: BrowserThread, system: RunningSystem
 ) -> None:
-    visitor = stranger()
+    visitor = new_visitor()
     page = visitor.go("/console/about")
-    look(visitor, "sign-in")
+    inspect_page(visitor, "sign-in")
     assert "/console/sign-in" in page.url
-    by_tab(visitor, "[type=email]")
+    tab_to(visitor, "[type=email]")
     page.keyboard.type(ADMIN)
-    by_tab(visitor, "[type=password]")
+    tab_to(visitor, "[type=password]")
     page.keyboard.type("not the password")
-    with visitor.forgiving("status of 401"):
+    with visitor.expecting("status of 401"):
         page.keyboard.press("Enter")
         page.get_by_role("alert").wait_for()
-    look(visitor, "sign-in-refused", once=True)
+    inspect_page(visitor, "sign-in-refused", once=True)
     assert page.get_by_label("E-mail").input_value() == ADMIN
     assert page.get_by_label("Password").input_value() == ""
-    by_tab(visitor, "[type=password]")
+    tab_to(visitor, "[type=password]")
     page.keyboard.type(system.password)
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Sign out").wait_for()
@@ -43,7 +45,7 @@ def test_an_operator_signs_in_and_out_by_the_keyboard_alone(
     (cookie,) = [one for one in visitor.context.cookies() if "zapline" in one["name"] and one["httpOnly"]]
     assert cookie["sameSite"] in ("Strict", "Lax")
     page.reload()
-    by_tab(visitor, "a.skip")
+    tab_to(visitor, "a.skip")
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "main"
     page.get_by_role("button", name="Sign out").focus()
@@ -55,13 +57,13 @@ def test_an_operator_signs_in_and_out_by_the_keyboard_alone(
 
 
 def test_the_console_speaks_portuguese_to_who_asks_for_it(
-    stranger: Callable[..., Visitor], stage: Stage, system: RunningSystem
+    new_visitor: Callable[..., Visitor], browser_thread: BrowserThread, system: RunningSystem
 ) -> None:
-    visitor = stranger(locale="pt-BR")
+    visitor = new_visitor(locale="pt-BR")
     page = visitor.go("/console/sign-in?next=/console/about")
     assert page.locator("html").get_attribute("lang") == "pt-BR"
     page.get_by_label("Senha").wait_for()
-    look(visitor, "sign-in-pt", once=True)
+    inspect_page(visitor, "sign-in-pt", once=True)
     page.locator("select[name=language]").select_option("en")
     page.get_by_label("Password").wait_for()
     assert page.locator("html").get_attribute("lang") == "en"
@@ -70,14 +72,14 @@ def test_the_console_speaks_portuguese_to_who_asks_for_it(
 
 
 def test_what_was_typed_outlives_a_session_that_ended(
-    visit: Callable[..., Visitor], stage: Stage, system: RunningSystem
+    signed_in_visitor: Callable[..., Visitor], browser_thread: BrowserThread, system: RunningSystem
 ) -> None:
-    visitor = visit()
+    visitor = signed_in_visitor()
     page = visitor.go(f"/console/units/{system.new_unit('Loja do Porto', 'loja_do_porto')}/campaigns/new")
     text = page.get_by_label("Text", exact=True)
     text.fill("Olá! <b>Pão</b> quente.\nTodo dia.")
     visitor.context.clear_cookies()
-    with visitor.forgiving("status of 401"):
+    with visitor.expecting("status of 401"):
         page.get_by_role("button", name="Try").click()
         page.get_by_role("link", name="Sign in again").click()
         page.get_by_label("E-mail").fill(ADMIN)
@@ -90,14 +92,15 @@ def test_what_was_typed_outlives_a_session_that_ended(
 
 
 def test_a_reload_of_the_page_with_a_new_secret_makes_no_other_one(
-    visit: Callable[..., Visitor], stage: Stage, system: RunningSystem
+    signed_in_visitor: Callable[..., Visitor], browser_thread: BrowserThread, system: RunningSystem
 ) -> None:
     unit = system.new_unit("Padaria Leste", "padaria_leste")
-    visitor = visit()
+    visitor = signed_in_visitor()
     page = visitor.go(f"/console/units/{unit}/tokens")
     page.get_by_label("Label").fill("CRM da padaria")
     page.get_by_role("button", name="Make a token").click()
     page.get_by_role("heading", name="The new token").wait_for()
+    visitor.until(SCRIPT_READY)
     page.reload()
     assert page.get_by_role("heading", name="The new token").count() == 0
     assert page.get_by_text("CRM da padaria").count() == 1
@@ -107,6 +110,7 @@ def test_a_reload_of_the_page_with_a_new_secret_makes_no_other_one(
     page.get_by_role("heading", name="The secret that signs").wait_for()
     page.get_by_role("button", name="New secret").click()
     page.get_by_text("generation 2").wait_for()
+    visitor.until(SCRIPT_READY)
     page.reload()
     assert page.get_by_text("generation 2").count() == 1
     assert page.get_by_role("heading", name="The secret that signs").count() == 0

@@ -1,29 +1,64 @@
-"""Every other page, looked at in light, dark and on a phone."""
+"""What wants the machine alone: every other page in all variants, and the time that an event takes to a page."""
 
 from collections.abc import Callable
 
 import pytest
-from support.looking import look
+from playwright.sync_api import expect
+from support.browser_visitor import LIVE_SECONDS, BrowserThread, Visitor
+from support.page_inspection import inspect_page
 from support.running_system import RunningSystem
-from support.visiting import Stage, Visitor
 
 UNIT_PAGES = ("settings", "opt-outs", "tokens", "hooks", "privacy", "archive")
 PAGES = ("", "health", "audit", "about", "attention/letters")
 
 
 @pytest.mark.long
-def test_every_page_is_fit_to_be_seen(visit: Callable[..., Visitor], stage: Stage, system: RunningSystem) -> None:
+def test_every_page_is_fit_to_be_seen(
+    signed_in_visitor: Callable[..., Visitor], browser_thread: BrowserThread, system: RunningSystem
+) -> None:
     unit = system.new_unit("Mercado Modelo", "mercado_modelo")
     path = f"/units/{unit}"
     system.call("POST", f"{path}/tokens", {"label": "CRM da loja", "scopes": ["read", "send"]})
     system.call("POST", f"{path}/suppressions", {"to": "(11) 99994-0001"})
-    visitor = visit()
+    visitor = signed_in_visitor()
     for name in PAGES:
         visitor.go(f"/console/{name}")
-        look(visitor, f"page-{name.replace('/', '-') or 'overview'}")
+        inspect_page(visitor, f"page-{name.replace('/', '-') or 'overview'}")
     for name in UNIT_PAGES:
         visitor.go(f"/console{path}/{name}")
-        look(visitor, f"unit-{name}")
-    with visitor.forgiving("status of 404"):
+        inspect_page(visitor, f"unit-{name}")
+    with visitor.expecting("status of 404"):
         visitor.page.goto(f"{system.url}/console/nowhere")
-        look(visitor, "error")
+        inspect_page(visitor, "error")
+
+
+@pytest.mark.long
+def test_a_page_shows_an_event_within_two_seconds(
+    signed_in_visitor: Callable[..., Visitor], browser_thread: BrowserThread, system: RunningSystem
+) -> None:
+    instance, sender, limit = "relojoaria_sol", "5511999930001", LIVE_SECONDS * 1000
+    unit = system.new_unit("Relojoaria Sol", instance, connected=False)
+    system.call("POST", f"/units/{unit}/whatsapp/connect", {})
+    page = signed_in_visitor().go(f"/console/units/{unit}")
+    page.get_by_alt_text("QR code to scan with WhatsApp").wait_for()
+    system.control("scan", instance=instance)
+    expect(page.locator("#line-title")).to_have_text("Connected", timeout=limit)
+    page.get_by_role("link", name="Conversations", exact=True).click()
+    system.control("receive", instance=instance, text="oi", sender=sender, push_name="Joana Prado")
+    page.get_by_text("Joana Prado").wait_for(timeout=limit)
+    page.get_by_text("Joana Prado").click()
+    thread = page.get_by_role("log")
+    system.control("receive", instance=instance, text="Alguém aí?", sender=sender)
+    expect(thread).to_contain_text("Alguém aí?", timeout=limit)
+    system.control("habits", statuses=[])
+    try:
+        page.get_by_label("Message", exact=True).fill("Já vai.")
+        page.keyboard.press("Enter")
+        tick = thread.locator(".ours .tick")
+        expect(tick).to_have_attribute("title", "Sent")
+        (id,) = [row[0] for row in system.control("deliveries", "GET")["rows"] if row[1] == instance]
+        for status, label in (("DELIVERY_ACK", "Delivered"), ("READ", "Read")):
+            system.control("status", instance=instance, id=id, status=status)
+            expect(tick).to_have_attribute("title", label, timeout=limit)
+    finally:
+        system.control("habits", statuses=["SERVER_ACK", "DELIVERY_ACK"])

@@ -4,7 +4,7 @@ from contextlib import closing
 from typing import Any
 
 import psycopg
-from support.console import Operator
+from support.console_operator import Operator
 
 from zapline.sandbox.embedded_postgres.server import PostgresServer
 
@@ -19,14 +19,14 @@ async def test_lines_are_shown_while_the_database_is_away(
         admin.execute(f"alter database {name} allow_connections false")
         admin.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,))
     page = await operator.get(f"/console/units/{unit.id}")
-    assert "never been connected" in page.plain
-    assert "what waits cannot be counted" in page.plain
+    assert "never been connected" in page.visible_text
+    assert "what waits cannot be counted" in page.visible_text
     page = await operator.get("/console/health")
-    assert "Recorder lanes stopped" in page.plain
+    assert "Recorder lanes stopped" in page.visible_text
     page = await operator.get("/console/?q=loja")
-    assert "Loja" in page.plain
+    assert "Loja" in page.visible_text
     page = await operator.get("/console/audit", 503)
-    assert "The database is away" in page.plain
+    assert "The database is away" in page.visible_text
     assert 'data-again="5"' in page.text
     answer = await operator.client.get("/console/audit", headers={"X-Zapline-Live": "1"})
     assert answer.headers["content-type"].startswith("text/plain")

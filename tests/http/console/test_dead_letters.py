@@ -1,20 +1,10 @@
 """What needs a person, in the console: uncertain, failed and unconfirmed messages, and dead letters."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
-import pytest
-from support.console import Operator
+from support.console_operator import Operator
 
 PHONE = "+5511999990001"
-
-
-@pytest.fixture
-async def operator(api: Any) -> AsyncIterator[Operator]:
-    one = Operator(api.url)
-    await one.sign_in("ana@example.com", "correct horse battery")
-    yield one
-    await one.close()
 
 
 async def ask(api: Any, unit: Any, words: str) -> str:
@@ -31,7 +21,7 @@ async def test_an_uncertain_message_is_decided_and_a_failed_one_is_sent_anew_onc
     unit = await api.add_unit("Loja <i>")
     base = f"/console/units/{unit.id}/attention"
     for path in (base, "/console/attention"):
-        assert "Nothing needs you" in (await operator.get(path)).plain
+        assert "Nothing needs you" in (await operator.get(path)).visible_text
     unsure = await ask(api, unit, "<b>talvez</b>")
     await stand(api, unsure, "state = 'uncertain', failure = 'no_answer', look_at = null, looks = 3")
     failed = await ask(api, unit, "não foi")
@@ -40,22 +30,22 @@ async def test_an_uncertain_message_is_decided_and_a_failed_one_is_sent_anew_onc
     await stand(api, silent, "state = 'settled', settled_at = now(), stalled_at = now()")
     for path in (base, f"{base}/part", "/console/attention", "/console/attention/part"):
         page = await operator.get(path)
-        assert "Evolution did not answer" in page.plain
-        assert "only you can decide" in page.plain
-        assert "it may arrive twice" in page.plain
-        assert "confirmed by nobody" in page.plain
-        assert "****0001" in page.plain
+        assert "Evolution did not answer" in page.visible_text
+        assert "only you can decide" in page.visible_text
+        assert "it may arrive twice" in page.visible_text
+        assert "confirmed by nobody" in page.visible_text
+        assert "****0001" in page.visible_text
         assert PHONE not in page.text
         assert "<b>talvez" not in page.text
     page = await operator.get(base)
-    assert "1 waits" in (await operator.get(f"{base}/count")).plain
+    assert "1 waits" in (await operator.get(f"{base}/count")).visible_text
     await operator.get("/console/attention")
     await operator.send(f"{base}/messages/{failed}/again")
     assert operator.answer is not None
     assert operator.answer.headers["location"] == "/console/attention"
     page = await operator.follow()
-    assert "It is sent as a new message." in page.plain
-    assert "não foi" not in page.plain
+    assert "It is sent as a new message." in page.visible_text
+    assert "não foi" not in page.visible_text
     anew = await api.sql("select body from zapline.messages where client_message_id like 'console:again:%'")
     assert [row.body for row in anew] == ["não foi"]
     await operator.send(f"{base}/messages/{unsure}/resend")
@@ -67,9 +57,9 @@ async def test_an_uncertain_message_is_decided_and_a_failed_one_is_sent_anew_onc
     await operator.get(base)
     await operator.send(f"{base}/messages/{unsure}/give-up")
     page = await operator.follow()
-    assert "It is left alone." in page.plain
-    assert "1 waits" not in page.plain, "the number is that of now"
-    assert "talvez" not in page.plain
+    assert "It is left alone." in page.visible_text
+    assert "1 waits" not in page.visible_text, "the number is that of now"
+    assert "talvez" not in page.visible_text
     deeds = [row.action for row in await api.sql("select action from zapline.audit_log where actor_kind = 'admin'")]
     assert deeds.count("release_message") == 2
 
@@ -83,13 +73,13 @@ async def test_a_dead_letter_is_read_as_text_replayed_and_left_alone_within_its_
     await api.until("/dead-letters", lambda page: page["items"])
     base = f"/console/units/{unit.id}/attention"
     page = await operator.get(base)
-    assert "Its event is not known to this version of Zapline." in page.plain
+    assert "Its event is not known to this version of Zapline." in page.visible_text
     (letter,) = [row.id for row in await api.sql("select id from zapline.dead_letters")]
     one = f"{base}/letters/{letter}"
     page = await operator.get(one)
     assert "<script>alert" not in page.text
-    assert "\\u202e" in page.plain
-    assert "Only the first 20,000 characters are shown" in page.plain
+    assert "\\u202e" in page.visible_text
+    assert "Only the first 20,000 characters are shown" in page.visible_text
     answer = await operator.client.get(f"{one}/raw")
     assert answer.content == raw
     assert answer.headers["content-type"] == "application/octet-stream"
@@ -99,11 +89,11 @@ async def test_a_dead_letter_is_read_as_text_replayed_and_left_alone_within_its_
     await operator.get(f"{base}/letters/{10**30}", 404)
     await operator.get(one)
     await operator.send(f"{one}/replay")
-    assert "It was given to the unit again." in (await operator.follow()).plain
+    assert "It was given to the unit again." in (await operator.follow()).visible_text
     for path in (f"{base}/letters", "/console/attention/letters"):
-        assert "Replayed" in (await operator.get(path)).plain
+        assert "Replayed" in (await operator.get(path)).visible_text
     await api.until("/dead-letters", lambda page: len(page["items"]) == 2)
     page = await operator.get(base)
     (give_up,) = [action for action in page.forms if action.endswith("/give-up")]
     await operator.send(give_up)
-    assert "Nothing needs you" in (await operator.follow()).plain
+    assert "Nothing needs you" in (await operator.follow()).visible_text

@@ -1,13 +1,12 @@
 """Conversations in the console: lists, threads, replies that are sent once, and strangers' texts that stay texts."""
 
 import re
-from collections.abc import AsyncIterator
 from html import unescape
 from typing import Any
 
 import pytest
 import trio
-from support.console import BROWSER, Operator, Page
+from support.console_operator import Operator
 
 from zapline.evolution.client.response_parser import MediaContent
 from zapline.evolution.client.rest_client import EvolutionClient
@@ -35,24 +34,9 @@ def text(external_id: str, words: str, at: int = NOW, name: str = "Maria", **mor
     }
 
 
-@pytest.fixture
-async def operator(api: Any) -> AsyncIterator[Operator]:
-    one = Operator(api.url)
-    await one.sign_in("ana@example.com", "correct horse battery")
-    yield one
-    await one.close()
-
-
 async def first_chat(api: Any, unit: Any) -> str:
     (one,) = (await api.get(f"/units/{unit.id}/conversations"))["items"]
     return f"/console/units/{unit.id}/conversations/{one['id']}"
-
-
-async def submit(operator: Operator, action: str, fields: dict[str, str], expect: int = 303, **more: Any) -> str:
-    """Send a form as it was given, be it for the second time; what comes back."""
-    answer = await operator.client.post(action, data=fields, headers=BROWSER | more.pop("headers", {}), **more)
-    assert answer.status_code == expect, answer.text[:2000]
-    return answer.text
 
 
 async def test_a_conversation_is_listed_found_and_read_and_an_empty_list_says_what_to_expect(
@@ -121,20 +105,20 @@ async def test_a_form_that_is_sent_twice_sends_one_message_and_a_queued_one_can_
     action = f"{chat}/reply"
     form = (await operator.get(chat)).forms[action]
     for _ in range(2):
-        await submit(operator, action, form | {"text": "  já vai\r\nsair  "})
+        await operator.post(action, form | {"text": "  já vai\r\nsair  "})
     page = (await operator.get(chat)).text
     assert page.count("já vai\nsair") == 1
     assert "Queued" in page
-    again = await submit(operator, action, form | {"text": "another"}, 422)
-    assert "another</textarea>" in again
-    assert Page(again).forms[action]["key"] != form["key"]
-    empty = await submit(operator, action, form | {"text": " "}, 422, headers={"X-Zapline-Live": "1"})
-    assert "Type a message" in empty
-    assert "<html" not in empty
+    again = await operator.post(action, form | {"text": "another"}, 422)
+    assert "another</textarea>" in again.text
+    assert again.forms[action]["key"] != form["key"]
+    empty = await operator.post(action, form | {"text": " "}, 422, **{"X-Zapline-Live": "1"})
+    assert "Type a message" in empty.text
+    assert "<html" not in empty.text
     form = (await operator.get(chat)).forms[action]
     for _ in range(2):  # the same file of the same form, too
         file = {"file": ("../a\u202eb.pdf", b"%PDF-1.4", "application/pdf")}
-        await submit(operator, action, form | {"text": "a oferta"}, files=file)
+        await operator.post(action, form | {"text": "a oferta"}, files=file)
     assert (await api.sql("select count(*) from zapline.outbox"))[0][0] == 2
     assert [row.file_name for row in await api.sql("select file_name from zapline.uploads")] == ["ab.pdf"]
     cancel = next(action for action in (await operator.get(chat)).forms if "/cancel/" in action)
@@ -147,13 +131,13 @@ async def test_a_form_that_is_sent_twice_sends_one_message_and_a_queued_one_can_
 async def test_a_thread_says_why_a_reply_would_have_to_wait(api: Any, operator: Operator) -> None:
     unit = await api.add_unit()
     part = f"/console/units/{unit.id}/part/hold"
-    assert "The line is not open: This line has never been connected" in (await operator.get(part)).plain
+    assert "The line is not open: This line has never been connected" in (await operator.get(part)).visible_text
     await api.post(f"/units/{unit.id}/pause")
-    assert "sending is paused" in (await operator.get(part)).plain
+    assert "sending is paused" in (await operator.get(part)).visible_text
     await api.post(f"/units/{unit.id}/resume")
     await api.client.post(f"/units/{unit.id}/whatsapp/connect")
     with trio.fail_after(10):
-        while (await operator.get(part)).plain:
+        while (await operator.get(part)).visible_text:
             scan = {"instance": unit.record.instance}
             await operator.client.post(f"{api.evolution.url}/_control/scan", json=scan)
             await trio.sleep(0.05)
@@ -164,8 +148,8 @@ async def test_a_reply_whose_form_is_not_of_this_session_is_refused(api: Any, op
     await api.send(unit, "messages.upsert", text("A1", "oi"))
     chat = await first_chat(api, unit)
     form = (await operator.get(chat)).forms[f"{chat}/reply"] | {"text": "não"}
-    await submit(operator, f"{chat}/reply", form | {"csrf": "wrong"}, 403)
-    await submit(operator, f"{chat}/reply", form, 403, headers={"Sec-Fetch-Site": "cross-site"})
+    await operator.post(f"{chat}/reply", form | {"csrf": "wrong"}, 403)
+    await operator.post(f"{chat}/reply", form, 403, **{"Sec-Fetch-Site": "cross-site"})
     assert (await api.sql("select count(*) from zapline.outbox"))[0][0] == 0
 
 
@@ -217,9 +201,9 @@ async def test_conversations_that_are_one_person_are_one_entry_with_the_latest_o
         )
     page = await operator.get(listed)
     assert page.text.count('class="conversation unread"') == 1
-    assert "do LID" in page.plain
-    assert "2 unread messages" in page.plain
-    thread = (await operator.get(next(link for link in page.links if link.startswith(f"{listed}/")))).plain
+    assert "do LID" in page.visible_text
+    assert "2 unread messages" in page.visible_text
+    thread = (await operator.get(next(link for link in page.links if link.startswith(f"{listed}/")))).visible_text
     assert thread.index("do telefone") < thread.index("do LID")
 
 

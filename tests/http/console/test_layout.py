@@ -9,7 +9,7 @@ from urllib.parse import quote
 import httpx2
 from quart import Response
 from quart_trio import QuartTrio
-from support.console import BROWSER, Operator
+from support.console_operator import BROWSER, Operator
 
 from zapline.http.console.framework.session_guard import ConsoleOrigin, Transport, set_session_cookie
 
@@ -24,14 +24,14 @@ async def test_a_stranger_is_led_to_the_sign_in_and_back_to_where_he_was_going(a
     assert stranger.answer.headers["location"] == "/console/sign-in?next=%2Fconsole%2F%3Fq%3Dloja"
     await stranger.follow()
     await stranger.send("/console/sign-in", {"email": EMAIL, "password": "wrong"}, 401)
-    assert "Email or password is wrong." in stranger.page.plain
+    assert "Email or password is wrong." in stranger.page.visible_text
     await stranger.send("/console/sign-in", {"email": EMAIL, "password": PASSWORD})
     assert stranger.answer.headers["location"] == "/console/?q=loja"
     cookie = stranger.answer.headers["set-cookie"]
     assert re.match(r"zapline=zl_[\w-]{43};", cookie), "over plain HTTP on this machine, the plain name"
     assert {"HttpOnly", "Path=/", "SameSite=Lax"} <= set(cookie.split("; "))
     page = await stranger.follow()
-    assert "There is no unit yet" in page.plain
+    assert "There is no unit yet" in page.visible_text
     await stranger.send("/console/sign-out")
     await stranger.get("/console/", 303)
     await stranger.close()
@@ -118,7 +118,7 @@ async def test_a_session_that_has_ended_leads_to_the_sign_in_and_tells_the_scrip
     lost = await operator.client.post("/console/units/new", data={"name": "Loja"}, headers=BROWSER)
     assert lost.headers["location"] == "/console/sign-in?undone=1"
     page = await operator.get(lost.headers["location"])
-    assert "nothing came of what you sent" in page.plain
+    assert "nothing came of what you sent" in page.visible_text
     out = await operator.client.post("/console/sign-out", headers=BROWSER)
     assert out.headers["location"] == "/console/sign-in", "who signs out twice is out"
     await operator.get("/console/", 303)
@@ -137,18 +137,18 @@ async def test_a_bearer_token_opens_no_page_and_a_cookie_opens_no_api(api: Any, 
 
 async def test_the_language_follows_the_browser_or_what_was_chosen(api: Any, operator: Operator) -> None:
     page = await operator.get("/console/about", **{"Accept-Language": "pt-PT,pt;q=0.9"})
-    assert "Para programas" in page.plain
+    assert "Para programas" in page.visible_text
     assert '<html lang="pt-BR"' in page.text
     await operator.get("/console/about")
     await operator.send("/console/preferences", {"language": "pt-BR", "look": "dark"})
     page = await operator.follow()
-    assert "Para programas" in page.plain
+    assert "Para programas" in page.visible_text
     assert 'data-look="dark"' in page.text
 
 
 async def test_errors_are_pages_and_static_files_are_kept(api: Any, operator: Operator) -> None:
     page = await operator.get("/console/nothing", 404)
-    assert "There is nothing here" in page.plain
+    assert "There is nothing here" in page.visible_text
     assert "Traceback" not in page.text
     styles = re.search(r'href="(/console/static/console\.[0-9a-f]{12}\.css)"', page.text)
     assert styles is not None
@@ -165,5 +165,5 @@ async def test_hostile_names_stay_text(api: Any, operator: Operator) -> None:
     page = await operator.get("/console/")
     assert "<script>zaplineRan" not in page.text
     assert "<img src=x" not in page.text
-    assert "{{ 7 * 7 }}" in page.plain
-    assert "<img src=x onerror=alert(1)>" in page.plain
+    assert "{{ 7 * 7 }}" in page.visible_text
+    assert "<img src=x onerror=alert(1)>" in page.visible_text

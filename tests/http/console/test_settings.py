@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from support.console import Operator
+from support.console_operator import Operator
 
 from zapline.supervisors.health.health_history import HealthHistory
 from zapline.supervisors.leadership import Leadership
@@ -15,17 +15,17 @@ async def test_settings_are_saved_and_what_does_not_fit_is_named(api: Any, opera
     await operator.get(where)
     await operator.send(where, {"name": "Loja Nova", "time_zone": "America/Manaus", "retention_days": "90"})
     page = await operator.follow()
-    assert "Saved." in page.plain
+    assert "Saved." in page.visible_text
     assert 'value="America/Manaus"' in page.text
     await operator.send(where, {"name": "Loja Nova", "time_zone": "Mars/One", "retention_days": ""}, 422)
-    assert "IANA time zone" in operator.page.plain
+    assert "IANA time zone" in operator.page.visible_text
     await operator.send(where, {"name": "X", "time_zone": "UTC", "retention_days": "none"}, 422)
-    assert "Days that messages are kept: is a number from 1 to 36500" in operator.page.plain
+    assert "Days that messages are kept: is a number from 1 to 36500" in operator.page.visible_text
     assert 'value="none"' in operator.page.text, "what was typed is still there"
 
     limits = {"per_minute": "12,5", "burst": "3", "gap_seconds": "2", "campaign_seconds": "4", "daily_cap": "900"}
     await operator.send(f"{where}/pace", {**limits, "quiet_from": "21:00", "quiet_until": ""}, 422)
-    assert "quiet hours have two ends" in operator.page.plain
+    assert "quiet hours have two ends" in operator.page.visible_text
     await operator.send(f"{where}/pace", {**limits, "quiet_from": "21:00", "quiet_until": "08:00"})
     told = await api.get(f"/units/{unit.id}/pace")
     assert (told["perMinute"], told["burst"], told["dailyCap"], told["quietFrom"]) == (12.5, 3, 900, "21:00")
@@ -34,9 +34,9 @@ async def test_settings_are_saved_and_what_does_not_fit_is_named(api: Any, opera
 async def test_a_token_is_shown_once_and_revoked(api: Any, operator: Operator) -> None:
     unit = await api.add_unit()
     where = f"/console/units/{unit.id}/tokens"
-    assert "There is no token yet" in (await operator.get(where)).plain
+    assert "There is no token yet" in (await operator.get(where)).visible_text
     await operator.send(where, {"label": "CRM"}, 422)
-    assert "at least one thing" in operator.page.plain
+    assert "at least one thing" in operator.page.visible_text
     page = await operator.send(where, {"label": "<b>CRM</b>", "read": "on", "days": "30"}, 200)
     token = re.search(r'value="(zl_[\w-]{43})"', page.text)
     assert token is not None
@@ -49,14 +49,14 @@ async def test_a_token_is_shown_once_and_revoked(api: Any, operator: Operator) -
     ask = next(link for link in page.links if link.endswith("/revoke"))
     await operator.get(ask)
     await operator.send(ask)
-    assert "opens nothing any more" in (await operator.follow()).plain
+    assert "opens nothing any more" in (await operator.follow()).visible_text
     assert (await api.client.get(path, headers=headers)).status_code == 401
 
 
 async def test_a_hook_is_made_tried_and_removed(api: Any, operator: Operator) -> None:
     unit = await api.add_unit()
     where = f"/console/units/{unit.id}/hooks"
-    assert "told of nothing yet" in (await operator.get(where)).plain
+    assert "told of nothing yet" in (await operator.get(where)).visible_text
     await operator.send(where, {"url": "gopher://crm"}, 422)
     page = await operator.send(where, {"url": "http://127.0.0.1:9/zapline", "message.received": "on"}, 200)
     secret = re.search(r'value="(whsec_[^"]+)"', page.text)
@@ -65,30 +65,30 @@ async def test_a_hook_is_made_tried_and_removed(api: Any, operator: Operator) ->
     one = f"{where}/{row.id}"
     page = await operator.get(one)
     assert secret[1] not in page.text
-    assert "message.received" in page.plain
+    assert "message.received" in page.visible_text
     await operator.send(f"{one}/test")
-    assert "hook.test" in (await operator.follow()).plain
+    assert "hook.test" in (await operator.follow()).visible_text
     page = await operator.send(f"{one}/rotate-key", expect=200)
-    assert "generation 2" in page.plain
+    assert "generation 2" in page.visible_text
     await operator.get(f"{one}/delete")
     await operator.send(f"{one}/delete")
-    assert "The hook is removed." in (await operator.follow()).plain
+    assert "The hook is removed." in (await operator.follow()).visible_text
     await operator.get(one, 404)
 
 
 async def test_opt_outs_are_added_and_taken_off(api: Any, operator: Operator) -> None:
     unit = await api.add_unit()
     where = f"/console/units/{unit.id}/opt-outs"
-    assert "Nobody has asked" in (await operator.get(where)).plain
+    assert "Nobody has asked" in (await operator.get(where)).visible_text
     await operator.send(where, {"to": "(11) 99999-0001"})
     page = await operator.follow()
-    assert "****0001 added by hand" in page.plain
+    assert "****0001 added by hand" in page.visible_text
     await operator.send(f"{where}/release")
-    assert "may be written to this contact again" in (await operator.follow()).plain
+    assert "may be written to this contact again" in (await operator.follow()).visible_text
 
 
 async def test_the_audit_log_tells_who_did_what_to_which_unit(api: Any, operator: Operator) -> None:
-    assert "sign_in" in (await operator.get("/console/audit")).plain
+    assert "sign_in" in (await operator.get("/console/audit")).visible_text
     unit = await api.add_unit("Loja")
     other = await api.add_unit("Outra")
     for each in (unit, other):
@@ -96,9 +96,9 @@ async def test_the_audit_log_tells_who_did_what_to_which_unit(api: Any, operator
         fields = {"name": f"{each.record.name} 2", "time_zone": "UTC", "retention_days": ""}
         await operator.send(f"/console/units/{each.id}/settings", fields)
     page = await operator.get(f"/console/audit?unit={unit.id}&action=change_unit")
-    assert "name: Loja 2" in page.plain
-    assert "Outra 2" not in page.plain.split("Changes, the latest first")[1]
-    assert "No change is known" in (await operator.get("/console/audit?actor=nobody")).plain
+    assert "name: Loja 2" in page.visible_text
+    assert "Outra 2" not in page.visible_text.split("Changes, the latest first")[1]
+    assert "No change is known" in (await operator.get("/console/audit?actor=nobody")).visible_text
     await operator.get("/console/audit?before=7&unit=%00%ff")
 
 
@@ -119,9 +119,9 @@ async def test_health_explains_every_check_and_draws_the_day(api: Any, operator:
     assert (row.verdict, row.unknown_instances, row.new) == ("warn", 3, True), "one a minute, and no old one"
     page = await operator.get("/console/health")
     for word in ("Webhooks that failed", "Lines lost", "Database", "reachable", "Uncertain messages", "Checks"):
-        assert word in page.plain
+        assert word in page.visible_text
     assert page.text.count('class="line" d="M') == 4, "one step of the day is drawn in each chart"
-    assert "Something needs a look" in page.plain
+    assert "Something needs a look" in page.visible_text
     report = api.health.report(0.0)
     for check in (*report.rates, *report.checks):
         assert f'id="{check.name}"' in page.text

@@ -3,12 +3,12 @@
 from typing import Any
 
 import trio
-from support.console import Operator
+from support.console_operator import Operator
 
 
 async def until(operator: Operator, path: str, word: str) -> Any:
     with trio.fail_after(10):
-        while word not in (page := await operator.get(path)).plain:  # noqa: ASYNC110 - it looks as a person would
+        while word not in (page := await operator.get(path)).visible_text:  # noqa: ASYNC110 - it looks as a person would
             await trio.sleep(0.05)
     return page
 
@@ -16,17 +16,17 @@ async def until(operator: Operator, path: str, word: str) -> Any:
 async def test_a_unit_is_made_connected_and_closed(api: Any, operator: Operator) -> None:
     await operator.get("/console/units/new")
     await operator.send("/console/units/new", {"name": "", "time_zone": "America/Bahia"}, 422)
-    assert "1 to 200 characters" in operator.page.plain
+    assert "1 to 200 characters" in operator.page.visible_text
     await operator.send("/console/units/new", {"name": "Loja", "instance": "loja", "time_zone": "No/Where"}, 422)
     await operator.send("/console/units/new", {"name": "Loja", "instance": "loja", "time_zone": "America/Bahia"})
     where = operator.answer.headers["location"]
     page = await operator.follow()
-    assert "Loja is made." in page.plain
-    assert "never been connected" in page.plain
-    assert "Nothing since somebody last looked" in page.plain
+    assert "Loja is made." in page.visible_text
+    assert "never been connected" in page.visible_text
+    assert "Nothing since somebody last looked" in page.visible_text
 
     await operator.send(f"{where}/connect", {"number": "call me"})
-    assert "8 to 15 digits" in (await operator.follow()).plain
+    assert "8 to 15 digits" in (await operator.follow()).visible_text
     await operator.send(f"{where}/connect", {"number": "+55 (11) 99999-0001"})
     page = await until(operator, where, "valid for")
     assert f'src="{where}/qr.svg' in page.text
@@ -40,28 +40,28 @@ async def test_a_unit_is_made_connected_and_closed(api: Any, operator: Operator)
 
     await operator.get(where)
     await operator.send(f"{where}/pause")
-    assert "Paused by a person" in (await operator.follow()).plain
+    assert "Paused by a person" in (await operator.follow()).visible_text
     await operator.send(f"{where}/resume")
     await operator.follow()
 
     rotate = f"{where}/rotate-secret"
     sent = dict((await operator.get(rotate)).forms[rotate])
     await operator.send(rotate)
-    assert "new webhook secret" in (await operator.follow()).plain
+    assert "new webhook secret" in (await operator.follow()).visible_text
     await operator.get(rotate)
     await operator.send(rotate, sent)  # the same form once more
     assert [row[0] for row in await api.sql("select secret_generation from zapline.unit_whatsapp_connections")] == [2]
     await operator.get(where)
     page = await operator.get(f"{where}/disconnect")
-    assert "The phone is unlinked." in page.plain
+    assert "The phone is unlinked." in page.visible_text
     await operator.send(f"{where}/disconnect")
     page = await until(operator, where, "Not connected")
 
     await operator.get(f"{where}/archive")
     await operator.send(f"{where}/archive", {"name": "Loj"}, 422)
-    assert "not the unit's name" in operator.page.plain
+    assert "not the unit's name" in operator.page.visible_text
     await operator.send(f"{where}/archive", {"name": "Loja"})
-    assert "Loja is closed." in (await operator.follow()).plain
+    assert "Loja is closed." in (await operator.follow()).visible_text
     await operator.get(where, 404)
 
     rows = await api.sql("select action, outcome from zapline.audit_log where actor_kind = 'admin' order by id")
@@ -77,8 +77,8 @@ async def test_the_tail_tells_what_happens_without_phones_or_texts(api: Any, ope
         data = {"key": key, "message": {"conversation": "segredo"}, "messageTimestamp": 1700000000}
         await api.send(unit, "messages.upsert", {**data, "pushName": "Bia", "messageType": "conversation"})
         page = await until(operator, f"/console/units/{unit.id}/part/activity", "text from")
-    assert "****0001" in page.plain
-    assert "99999" not in page.plain
-    assert "segredo" not in page.plain
+    assert "****0001" in page.visible_text
+    assert "99999" not in page.visible_text
+    assert "segredo" not in page.visible_text
     page = await operator.get(f"/console/units/{unit.id}")
-    assert "Last message in" in page.plain
+    assert "Last message in" in page.visible_text

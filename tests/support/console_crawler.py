@@ -1,4 +1,4 @@
-"""Follows the console's own links to every page there is, a few of each kind."""
+"""Crawls the console's own links, a few pages of each kind."""
 
 import re
 from collections import Counter, deque
@@ -6,24 +6,24 @@ from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 from playwright.sync_api import Error as PlaywrightError
-from support.visiting import Visitor
+from support.browser_visitor import Visitor
 
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?<=/)\d+(?=/|$)|(?<==)[^&]+")
 _LINKS = "[...document.querySelectorAll('a[href]')].map(link => link.href)"
 
 
 def kind_of(path: str) -> str:
-    """Pages that differ in an id alone, or in what is asked of a list, are of one kind."""
+    """The path without ids and query values: pages that differ only in these are of one kind."""
     return _ID.sub("*", path)
 
 
-def crawl(visitor: Visitor, start: str, most: Callable[[str], int]) -> Iterator[str]:
-    """The path of each page, which is open while it is yielded. ``most``: how many of a kind are visited."""
+def crawl(visitor: Visitor, start: str, limit: Callable[[str], int]) -> Iterator[str]:
+    """Yield the path of each page while it is open; visit at most ``limit(kind)`` pages of a kind."""
     waiting, known, visited = deque([start]), {start}, Counter[str]()
     while waiting:
         path = waiting.popleft()
         kind = kind_of(path)
-        if visited[kind] >= most(kind):
+        if visited[kind] >= limit(kind):
             continue
         visited[kind] += 1
         try:
@@ -35,18 +35,18 @@ def crawl(visitor: Visitor, start: str, most: Callable[[str], int]) -> Iterator[
             continue
         yield path
         for link in visitor.page.evaluate(_LINKS):
-            found = urlsplit(link)
-            if f"{found.scheme}://{found.netloc}" != visitor.base_url or not found.path.startswith("/console/"):
+            target = urlsplit(link)
+            if f"{target.scheme}://{target.netloc}" != visitor.base_url or not target.path.startswith("/console/"):
                 continue
-            onward = found.path + (f"?{found.query}" if found.query else "")
-            # Files are fetched from WhatsApp, and those that strangers name are not there.
-            if onward not in known and not found.path.endswith("/file"):
+            onward = target.path + (f"?{target.query}" if target.query else "")
+            # Files are fetched from WhatsApp; those of hostile messages do not exist.
+            if onward not in known and not target.path.endswith("/file"):
                 known.add(onward)
                 waiting.append(onward)
 
 
 def check_download(visitor: Visitor, path: str) -> None:
-    """A file of a stranger is saved, never shown: no browser may guess that it is a page."""
+    """A file from a contact is saved and never shown: no browser may guess that it is a page."""
     answer = visitor.context.request.get(visitor.base_url + path)
     assert answer.headers["content-disposition"].startswith("attachment"), path
     assert answer.headers["x-content-type-options"] == "nosniff", path

@@ -1,4 +1,4 @@
-"""Texts that try to be code wherever they end up, and the ways by which strangers and callers get them in."""
+"""Texts that try to be code wherever they end up, and webhooks that carry them in every field."""
 
 import json
 import time
@@ -12,36 +12,36 @@ from support.running_system import RunningSystem
 from zapline.sandbox.simulator.server import API_KEY
 
 CORPUS: dict[str, list[str]] = json.loads(Path(__file__).with_suffix(".json").read_text("utf-8"))
-"""Scripts call ``zaplineRan``; formulas, SQL, log lines and odd characters by name. Each text has a mark of its own."""
+"""Scripts that call ``zaplineRan``, SQL, log lines, formulas and odd characters; each text has a mark of its own."""
 TEXTS = [text for texts in CORPUS.values() for text in texts]
-_TICKING = ("applied_seq", "updated_at", "reconciled_until", "reconciled_at", "gap_since", "store_kept")
-"""Columns that move by themselves while a line is open."""
-_ALWAYS = 4
-"""Kinds of message that carry every text; the others take turns."""
-THREADS = "55119999700"
-"""How the phones begin that all kinds of messages come from; two digits follow."""
-_IN_THREAD = 5
-"""Texts from one phone, so that a page of its thread holds them all."""
-QUIET = "5511999980000@s.whatsapp.net"
+_VOLATILE_COLUMNS = ("applied_seq", "updated_at", "reconciled_until", "reconciled_at", "gap_since", "store_kept")
+"""Columns that change by themselves while a line is open."""
+_FULL_KINDS = 4
+"""Kinds of message that carry every text; the others alternate."""
+THREAD_PHONES = "55119999700"
+"""The prefix of the phones that send all kinds of messages; two digits follow."""
+_TEXTS_PER_THREAD = 5
+"""Texts from one phone; a page of its thread holds them all."""
+HARMLESS_SENDER = "5511999980000@s.whatsapp.net"
 
 
 def messages(number: int, text: str) -> Iterator[dict[str, Any]]:
-    """Every kind of message with this text in every field that a stranger fills in."""
-    sender = f"{THREADS}{number // _IN_THREAD:02}@s.whatsapp.net"
+    """Every kind of message with this text in every field that its sender controls."""
+    sender = f"{THREAD_PHONES}{number // _TEXTS_PER_THREAD:02}@s.whatsapp.net"
     file = {"mimetype": text, "fileName": text, "title": text, "caption": text, "url": text, "fileLength": text}
     quoted = {"contextInfo": {"stanzaId": text, "participant": text, "quotedMessage": {"conversation": text}}}
     link = {"text": text, "canonicalUrl": text, "matchedText": text, "title": text, "description": text}
     card = {"displayName": text, "vcard": f"BEGIN:VCARD\nFN:{text}\nTEL;waid=5511999990002:{text}\nEND:VCARD"}
-    place = {"degreesLatitude": 1, "degreesLongitude": text, "name": text, "address": text, "url": text}
+    location = {"degreesLatitude": 1, "degreesLongitude": text, "name": text, "address": text, "url": text}
     poll = {"name": text, "options": [{"optionName": text}, {"optionName": f"{text} 2"}]}
-    event = {"name": text, "description": text, "joinLink": text, "location": place}
+    event = {"name": text, "description": text, "joinLink": text, "location": location}
     contents: dict[str, dict[str, Any]] = {
         "extendedTextMessage": {**link, **quoted},
         "documentMessage": file,
         "contactMessage": card,
         "pollCreationMessageV3": poll,
         "imageMessage": {"mimetype": "image/jpeg", "caption": text, "url": text, "jpegThumbnail": text},
-        "locationMessage": place,
+        "locationMessage": location,
         "eventMessage": event,
         "groupInviteMessage": {"groupJid": text, "groupName": text, "caption": text, "inviteCode": text},
         "buttonsResponseMessage": {"selectedButtonId": text, "selectedDisplayText": text},
@@ -50,14 +50,14 @@ def messages(number: int, text: str) -> Iterator[dict[str, Any]]:
         "productMessage": {"product": {"title": text, "description": text, "url": text}},
         text[:60]: {"text": text},
     }
-    for place_in, (kind, content) in enumerate(contents.items()):
-        if place_in >= _ALWAYS and (place_in + number) % 3:
+    for index, (kind, content) in enumerate(contents.items()):
+        if index >= _FULL_KINDS and (index + number) % 3:
             continue
-        yield message(f"HOSTILE{number:03}{place_in:02}", sender, text, {kind: content}, kind)
+        yield message(f"HOSTILE{number:03}{index:02}", sender, text, {kind: content}, kind)
     yield message(f"HOSTILE{number:03}90", sender, text, {"conversation": text}, "conversation", quoted)
     yield message(text[:80], sender, text, {"conversation": text}, "conversation")
     yield message(f"HOSTILE{number:03}91", text, text, {"conversation": text}, "conversation")
-    # A stranger for each text, whose name it is in the list of conversations.
+    # One more sender for each text, whose name it is in the list of conversations.
     yield message(f"HOSTILE{number:03}92", f"55119999{60000 + number:05}@s.whatsapp.net", text, {"conversation": "oi"})
 
 
@@ -82,8 +82,8 @@ def message(
     }
 
 
-def reports_of(id: str, sender: str, text: str) -> Iterator[tuple[str, Any]]:
-    """What else is told about messages and people."""
+def other_events(id: str, sender: str, text: str) -> Iterator[tuple[str, Any]]:
+    """Other events about messages and contacts."""
     yield "contacts.upsert", [{"remoteJid": sender, "pushName": text}]
     yield "groups.upsert", [{"id": "120363025246125486@g.us", "subject": text, "owner": text}]
     yield "messages.update", {"keyId": text, "remoteJid": text, "status": text, "fromMe": True}
@@ -91,14 +91,14 @@ def reports_of(id: str, sender: str, text: str) -> Iterator[tuple[str, Any]]:
     yield "call", {"id": text, "from": text, "status": text}
 
 
-class Stranger:
-    """Posts webhooks as Evolution does for one instance, with bodies of a stranger's making."""
+class HostileEvolution:
+    """Posts webhooks of one instance as Evolution does, with arbitrary bodies."""
 
     def __init__(self, system: RunningSystem, instance: str) -> None:
         self._system, self.instance = system, instance
-        asked = f"{system.evolution_url}/webhook/find/{instance}"
-        found = httpx2.get(asked, headers={"apikey": API_KEY}, timeout=5, trust_env=False).json()
-        self.url = str(found["url"])
+        url = f"{system.evolution_url}/webhook/find/{instance}"
+        settings = httpx2.get(url, headers={"apikey": API_KEY}, timeout=5, trust_env=False).json()
+        self.url = str(settings["url"])
         self._http = httpx2.Client(timeout=15, trust_env=False)
 
     def post(self, event: str, data: Any, **more: Any) -> None:
@@ -113,27 +113,27 @@ class Stranger:
 
 
 def attack(system: RunningSystem, instance: str) -> int:
-    """Every text through every field of a webhook; how many messages have to be found afterwards."""
-    stranger = Stranger(system, instance)
+    """Send every text through every field of a webhook; return the number of messages."""
+    evolution = HostileEvolution(system, instance)
     sent = 0
     for number, text in enumerate(TEXTS):
         for data in messages(number, text):
-            stranger.post("messages.upsert", data)
+            evolution.post("messages.upsert", data)
             sent += 1
-        reports = [*reports_of(f"HOSTILE{number:03}90", data["key"]["remoteJid"], text)]
-        for event, told in (reports[number % len(reports)], reports[(number + 1) % len(reports)]):
-            stranger.post(event, told)
+        events = [*other_events(f"HOSTILE{number:03}90", data["key"]["remoteJid"], text)]
+        for event, data in (events[number % len(events)], events[(number + 1) % len(events)]):
+            evolution.post(event, data)
         if number % 4 == 0:
             head = {"sender": text, "server_url": text, "date_time": text, "apikey": text, "destination": text}
-            stranger.post(text, {"x": text}, **head)
-            stranger.raw(f'{{"event": "messages.upsert", "instance": "{instance}", "data": "{number}'.encode())
-    stranger.post("messages.upsert", message("LAST", QUIET, "Fim", {"conversation": "last of all"}))
-    stranger.close()
+            evolution.post(text, {"x": text}, **head)
+            evolution.raw(f'{{"event": "messages.upsert", "instance": "{instance}", "data": "{number}'.encode())
+    evolution.post("messages.upsert", message("LAST", HARMLESS_SENDER, "Fim", {"conversation": "last of all"}))
+    evolution.close()
     return sent
 
 
 def fingerprint(system: RunningSystem, unit: str) -> dict[str, str | None]:
-    """The schema, and every row of a unit that must not be touched, by table."""
+    """The schema, and all rows of a unit that must not change, by table."""
     columns = system.rows(
         "select table_name, string_agg(column_name || ' ' || data_type, ',' order by ordinal_position)"
         " from information_schema.columns where table_schema = 'zapline' group by table_name"
@@ -142,10 +142,11 @@ def fingerprint(system: RunningSystem, unit: str) -> dict[str, str | None]:
         "select table_name, column_name from information_schema.columns"
         " where table_schema = 'zapline' and column_name = 'unit_id'"
     )
-    found: dict[str, str | None] = {f"schema of {table}": told for table, told in columns}
+    contents: dict[str, str | None] = {f"schema of {table}": names for table, names in columns}
     for table, column in [*tables, ("units", "id")]:
-        told = "(to_jsonb(t) - %s::text[])::text"
-        query = f"select string_agg({told}, ' ' order by {told}) from zapline.{table} t"
-        found[table] = system.rows(f"{query} where t.{column} = %s", list(_TICKING), list(_TICKING), unit)[0][0]
-    ((found["admins"],),) = system.rows("select string_agg(email, ',' order by email) from zapline.admins")
-    return found
+        row = "(to_jsonb(t) - %s::text[])::text"
+        query = f"select string_agg({row}, ' ' order by {row}) from zapline.{table} t where t.{column} = %s"
+        parameters = (list(_VOLATILE_COLUMNS), list(_VOLATILE_COLUMNS), unit)
+        contents[table] = system.rows(query, *parameters)[0][0]
+    ((contents["admins"],),) = system.rows("select string_agg(email, ',' order by email) from zapline.admins")
+    return contents

@@ -1,11 +1,11 @@
-// What a careful eye would find wrong with a page; gives a list of sentences. Run in the page by support/looking.py.
+// Checks a page for faults and returns a sentence for each. Run in the page by support/page_inspection.py.
 ({colors}) => {
   const found = [];
   const shown = element => element.checkVisibility({checkOpacity: true, checkVisibilityCSS: true});
   const named = element => element.outerHTML.replace(/\s+/g, " ").slice(0, 120);
   const all = selector => [...document.querySelectorAll(selector)];
 
-  // -- what a screen reader needs
+  // -- what screen readers need
   if (!document.documentElement.lang) found.push("the page names no language");
   if (!document.title.trim()) found.push("the page has no title");
   if (all("main").length !== 1) found.push("the page has not exactly one <main>");
@@ -38,7 +38,7 @@
   for (const [id, count] of ids) if (count > 1) found.push(`the id ${id} is there ${count} times`);
   for (const table of all("table")) if (!table.querySelector("th")) found.push(`no head in ${named(table)}`);
 
-  // -- what must not be in a page, whoever wrote its texts
+  // -- what no page may contain, whoever wrote its texts
   const ours = url => !url || new URL(url, location.href).origin === location.origin;
   for (const one of all("*")) {
     for (const attribute of one.attributes) {
@@ -56,7 +56,7 @@
       found.push(`a link tells where it was followed from: ${named(one)}`);
   }
 
-  // -- what the eye needs
+  // -- what is visibly wrong
   const wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
   if (wide > 0) {
     const out = all("body *").filter(one => shown(one) && one.getBoundingClientRect().right > innerWidth + 1);
@@ -67,7 +67,12 @@
   if (below > 40) found.push(`there are ${Math.round(below)} px of nothing below the page`);
   if (!colors) return found;
   const paint = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+  const known = new Map();
   const rgba = color => {
+    if (!known.has(color)) known.set(color, painted(color));
+    return known.get(color);
+  };
+  const painted = color => {
     paint.clearRect(0, 0, 1, 1); paint.fillStyle = color; paint.fillRect(0, 0, 1, 1);
     return [...paint.getImageData(0, 0, 1, 1).data];
   };

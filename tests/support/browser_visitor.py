@@ -1,4 +1,4 @@
-"""A real Chromium that visits the console and notes every trouble: scripts that ran, reports of the CSP, errors."""
+"""Visits the console with a real Chromium and records every trouble: injected scripts, CSP reports, errors."""
 
 import re
 import shutil
@@ -16,55 +16,55 @@ from support.running_system import wait_until
 
 T = TypeVar("T")
 
-NONE_HERE = "no Chromium: apt-get install chromium"
+NO_CHROMIUM = "no Chromium: apt-get install chromium"
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"),
 )
-_LISTENING = """
+_WATCHING_SCRIPT = """
 document.addEventListener("securitypolicyviolation", event => zaplineTrouble(
     `CSP ${event.effectiveDirective} refused ${event.blockedURI} ${event.sample} (line ${event.lineNumber})`));
 window.zaplineRan = what => zaplineTrouble(`a script ran: ${what}`);
 """
-"""Runs before each page's own scripts. ``zaplineRan`` is what hostile texts call."""
+"""Runs before the scripts of each page. Hostile texts call ``zaplineRan``."""
 SECONDS = 10.0
-"""For whatever a page is waited for."""
+"""The timeout for everything that a page is waited for."""
 LIVE_SECONDS = 2.0
-"""In which a page shows by itself what has happened."""
+"""The time within which a page shows an event by itself, on a machine that does nothing else."""
 
 
 def find_chromium(environment: Mapping[str, str], which: Callable[[str], str | None] = shutil.which) -> str:
-    """The browser's program. Where there is none the test is skipped, in continuous integration it fails."""
-    found = environment.get("ZAPLINE_CHROMIUM") or next(filter(None, map(which, _NAMES)), None)
-    if found is not None:
-        return found
+    """The path of the browser. Without one the test is skipped, or fails in continuous integration."""
+    executable = environment.get("ZAPLINE_CHROMIUM") or next(filter(None, map(which, _NAMES)), None)
+    if executable is not None:
+        return executable
     if environment.get("CI") == "true":
-        pytest.fail(NONE_HERE, pytrace=False)
-    pytest.skip(NONE_HERE)
+        pytest.fail(NO_CHROMIUM, pytrace=False)
+    pytest.skip(NO_CHROMIUM)
 
 
-class Stage:
-    """A thread that owns the browser: playwright's loop must not meet trio's in one thread."""
+class BrowserThread:
+    """The thread that owns the browser: playwright's event loop must not share a thread with trio's."""
 
     def __init__(self) -> None:
-        self._asked: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="stage")
+        self._calls: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="browser")
         self._thread.start()
 
     def run(self, work: Callable[[], T]) -> T:
-        """Do it on the stage; what it returns or raises."""
+        """Run ``work`` in this thread; return or raise what it does."""
         future: Future[T] = Future()
-        self._asked.put((work, future))
+        self._calls.put((work, future))
         return future.result()
 
     def close(self) -> None:
-        self._asked.put(None)
+        self._calls.put(None)
         self._thread.join()
 
     def _work(self) -> None:
-        while (asked := self._asked.get()) is not None:
-            work, future = asked
+        while (call := self._calls.get()) is not None:
+            work, future = call
             try:
                 future.set_result(work())
             except BaseException as error:  # skips and failures of pytest are none of Exception
@@ -72,10 +72,10 @@ class Stage:
 
 
 @contextmanager
-def chromium(executable: str) -> Iterator[Browser]:
-    """To be entered and used on a stage."""
+def launch_chromium(executable: str) -> Iterator[Browser]:
+    """Start the browser; only in the browser thread."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=list(_FLAGS))
+        browser = playwright.launch_chromium.launch(executable_path=executable, args=list(_FLAGS))
         try:
             yield browser
         finally:
@@ -84,19 +84,19 @@ def chromium(executable: str) -> Iterator[Browser]:
 
 @dataclass
 class Visitor:
-    """Somebody at a browser of their own: cookies, one page, and every trouble that was seen."""
+    """A browser context with its own cookies and one page, which records every trouble."""
 
     context: BrowserContext
     base_url: str
     page: Page = field(init=False)
     troubles: list[str] = field(default_factory=list)
-    _forgiven: list[re.Pattern[str]] = field(default_factory=list)
+    _expected: list[re.Pattern[str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.context.set_default_timeout(SECONDS * 1000)
         self.context.expose_binding("zaplineTrouble", lambda source, what: self._note(f"{source['page'].url}: {what}"))
-        self.context.add_init_script(_LISTENING)
-        self.context.route(re.compile(f"^(?!{re.escape(self.base_url)}/|data:|blob:)"), self._stray)
+        self.context.add_init_script(_WATCHING_SCRIPT)
+        self.context.route(re.compile(f"^(?!{re.escape(self.base_url)}/|data:|blob:)"), self._refuse_foreign)
         self.page = self.context.new_page()
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self._note(f"{self.page.url}: {error}"))
@@ -111,7 +111,7 @@ class Visitor:
         return self.page
 
     def sign_in(self, email: str, password: str) -> None:
-        """By the form, as somebody who came to the console's front door."""
+        """Sign in by the form, from the overview's address."""
         self.go("/console/")
         self.page.get_by_label("E-mail").fill(email)
         self.page.get_by_label("Password").fill(password)
@@ -119,33 +119,37 @@ class Visitor:
         self.page.get_by_role("button", name="Sign out").wait_for()
 
     @contextmanager
-    def forgiving(self, pattern: str) -> Iterator[None]:
-        """Within the block, trouble that looks so is expected."""
-        self._forgiven.append(re.compile(pattern))
+    def expecting(self, pattern: str) -> Iterator[None]:
+        """Ignore troubles that match ``pattern`` within the block."""
+        self._expected.append(re.compile(pattern))
         try:
             yield
-            self.page.wait_for_timeout(50)  # what happened is told a little later
+            self.page.wait_for_timeout(50)  # the network reports failures a little later
         finally:
-            self._forgiven.pop()
+            self._expected.pop()
 
-    def remember(self) -> None:
-        """Mark the document that is open, so that a reload would be noticed."""
+    def mark_document(self) -> None:
+        """Mark the open document, so that ``assert_not_reloaded`` notices a reload."""
         self.page.evaluate("window.stillTheSame = true")
 
     def assert_not_reloaded(self) -> None:
         assert self.page.evaluate("window.stillTheSame") is True
 
     def until(self, expression: str, seconds: float = SECONDS) -> None:
-        """Wait until this is so in the page; playwright's own way of asking is refused by the pages' CSP."""
+        """Wait until the expression is true in the page; playwright's own polling is refused by the pages' CSP."""
         wait_until(lambda: self.page.evaluate(expression), seconds, expression)
 
-    def judge(self) -> None:
+    def settle(self) -> None:
+        """Wait until the browser has reported everything that happened so far: events arrive in order."""
+        self.page.evaluate("new Promise(done => setTimeout(done))")
+
+    def assert_no_troubles(self) -> None:
         """Fail if there was any trouble."""
-        self.page.wait_for_timeout(50)
+        self.settle()
         assert not self.troubles, "\n".join(self.troubles)
 
     def _note(self, what: str) -> None:
-        if not any(pattern.search(what) for pattern in self._forgiven):
+        if not any(pattern.search(what) for pattern in self._expected):
             self.troubles.append(what)
 
     def _console(self, message: ConsoleMessage) -> None:
@@ -157,10 +161,10 @@ class Visitor:
         dialog.dismiss()
 
     def _failed(self, request: Request) -> None:
-        # Live events and pages that are left end so.
+        # Live events and abandoned pages end this way.
         if request.failure != "net::ERR_ABORTED":
             self._note(f"{self.page.url}: {request.method} {request.url} failed: {request.failure}")
 
-    def _stray(self, route: Route) -> None:
+    def _refuse_foreign(self, route: Route) -> None:
         self._note(f"{self.page.url}: asks another host: {route.request.url[:200]}")
         route.abort()
