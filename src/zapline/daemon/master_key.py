@@ -22,7 +22,7 @@ _SALT = b"zapline master key v1"
 
 
 def master_key(configured: SecretStr | None, state_dir: Path) -> bytes:
-    """The configured key, or the one in ``state_dir``, created at the first call (mode 0600, on disk before it is used).
+    """The configured key, or the one in ``state_dir``, created at the first call (mode 0600, fsynced before its use).
 
     Of two processes that create one at the same time, both get the same. Raises ``ConfigurationError`` if the file is
     empty, cut off, open to others or cannot be read or created. A broken file is never replaced: everything derived

@@ -232,7 +232,7 @@ def load(kind: type[S], **overrides: object) -> S:
         loaded = construct(_env_file=file, _secrets_dir=credentials, **arguments)
     except ValidationError as error:
         # Not chained: pydantic's error contains the values.
-        problems += [_error_line(kind, found, names) for found in error.errors(include_url=False)]
+        problems += [_error_line(kind, details, names) for details in error.errors(include_url=False)]
     except (OSError, UnicodeDecodeError) as error:
         problems.append(f"The env file or a credential cannot be read: {type(error).__name__}.")
     problems += _unknown_names(names)

@@ -231,10 +231,10 @@ def _compare_webhook(
         return fail(what, "none is registered" if registered is None else "it is switched off", step)
     expected = base_url.rstrip("/") + WEBHOOK_PATH
     if not registered.url.startswith(expected.rstrip("/")):
-        parts = urlsplit(registered.url)
+        target = urlsplit(registered.url)
         return fail(
             what,
-            f"it leads to {parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}, "
+            f"it leads to {target.scheme}://{target.hostname}{f':{target.port}' if target.port else ''}, "
             f"and BASE_URL is {base_url}",
             "If BASE_URL is right: " + step + ". If another system uses this instance, give it one of its own.",
         )

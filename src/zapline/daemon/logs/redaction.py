@@ -135,8 +135,8 @@ class Redactor:
             value = _WORD.sub(self._mask_word, value)
         return mask_text(mask_secrets(value))
 
-    def _mask_word(self, found: re.Match[str]) -> str:
-        word, secrets = found[0], self._word_secrets
+    def _mask_word(self, match: re.Match[str]) -> str:
+        word, secrets = match[0], self._word_secrets
         at = 0
         while at <= len(word) - _WORD_LENGTH:
             for secret in secrets.get(word[at : at + _WORD_LENGTH], ()):
@@ -153,10 +153,10 @@ def _field_name(name: str) -> tuple[str, bool]:
     return mask_text(_UNSAFE.sub(_escape, name)), is_secret_name(name)
 
 
-def _escape(found: re.Match[str]) -> str:
-    letter = found[0]
-    code = ord(letter)
-    return _ESCAPES.get(letter) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
+def _escape(match: re.Match[str]) -> str:
+    character = match[0]
+    code = ord(character)
+    return _ESCAPES.get(character) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
 
 
 def _text_of(value: object) -> str:

@@ -155,11 +155,11 @@ class _Connections:
     async def sweep(self, limits: ServerLimits) -> None:
         """Close connections that are idle, slow or unread for too long, until cancelled; up to a twelfth late."""
 
-        def overdue(one: Connection, now: float) -> bool:
+        def overdue(connection: Connection, now: float) -> bool:
             return (
-                one.idle_for(now) >= limits.keep_alive
-                or one.body_incomplete_for(now) > limits.body_seconds
-                or one.send_blocked_for(now) > limits.write_seconds
+                connection.idle_for(now) >= limits.keep_alive
+                or connection.body_incomplete_for(now) > limits.body_seconds
+                or connection.send_blocked_for(now) > limits.write_seconds
             )
 
         while True:
@@ -168,11 +168,11 @@ class _Connections:
 
     async def close_idle(self) -> None:
         """Close connections without a request."""
-        await self._close_where(lambda one, now: one.idle_for(now) >= 0.0)
+        await self._close_where(lambda connection, now: connection.idle_for(now) >= 0.0)
 
     async def _close_where(self, due: Callable[[Connection, float], bool]) -> None:
         now = trio.current_time()
-        for connection in [one for one in self._open.values() if due(one, now)]:
+        for connection in [connection for connection in self._open.values() if due(connection, now)]:
             if due(connection, trio.current_time()):  # a request may have arrived while others were closed
                 await connection.shut()
 

@@ -239,11 +239,13 @@ def _normalised_path(scope: Scope) -> str:
 
 def _parse_path(scope: Scope) -> _WebhookPath:
     """Provider and secret from path or header; empty strings match nothing. The path is already unquoted."""
-    parts = [part for part in _normalised_path(scope)[len(PREFIX) :].split("/") if part]
-    parts += [""] * 4
+    segments = [segment for segment in _normalised_path(scope)[len(PREFIX) :].split("/") if segment]
+    segments += [""] * 4
     in_header = [value for name, value in scope["headers"] if name == SECRET_HEADER]
-    secret, suffix = (in_header[0].decode("latin-1"), parts[3] or parts[2]) if in_header else (parts[2], parts[3])
-    provider = parts[1] if parts[0] == "whatsapp" else ""
+    secret, suffix = (
+        (in_header[0].decode("latin-1"), segments[3] or segments[2]) if in_header else (segments[2], segments[3])
+    )
+    provider = segments[1] if segments[0] == "whatsapp" else ""
     return _WebhookPath(provider, secret, event_name(suffix) if suffix else None)
 
 

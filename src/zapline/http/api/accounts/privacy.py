@@ -112,12 +112,12 @@ class PrivacyRoutes:
         self._region = region
 
     def attach(self, routes: RouteTable) -> None:
-        one = "/units/<uuid:unit>/privacy"
-        jobs = f"{one}/erasures"
+        path = "/units/<uuid:unit>/privacy"
+        jobs = f"{path}/erasures"
         routes.add("POST", jobs, "erase_person", self.erase, Access.ADMIN, _ERASE)
         routes.add("GET", jobs, "list_erasures", self.list, Access.ADMIN, _LIST)
         routes.add("GET", f"{jobs}/<uuid:erasure>", "get_erasure", self.get, Access.ADMIN, _GET)
-        routes.add("GET", f"{one}/export", "export_person", self.export, Access.ADMIN, _EXPORT)
+        routes.add("GET", f"{path}/export", "export_person", self.export, Access.ADMIN, _EXPORT)
 
     async def erase(self, unit: UUID) -> Response:
         body = await read_body(WhoBody)

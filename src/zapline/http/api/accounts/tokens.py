@@ -21,7 +21,10 @@ from zapline.sql.accounts.access_tokens import AdminLockedOut, TokenRecord
 from zapline.supervisors.accounts.authentication import Authentication, IssuedToken, UnknownToken
 from zapline.supervisors.units.unit_commands import UnitCommands
 
-PROBLEMS: ProblemTypes = {UnknownToken: ProblemType(404, "token_not_found"), AdminLockedOut: ProblemType(401, "unauthorized")}
+PROBLEMS: ProblemTypes = {
+    UnknownToken: ProblemType(404, "token_not_found"),
+    AdminLockedOut: ProblemType(401, "unauthorized"),
+}
 _Moment = Annotated[datetime, Meta(tz=True)]
 _Label = Annotated[str, Meta(min_length=1, max_length=100, description="What people will know it by.")]
 _Scopes = Annotated[list[Scope], Meta(min_length=1, max_length=3, description="What it may do.")]

@@ -195,7 +195,10 @@ def tally_body(tally: RecipientCounts) -> TallyBody:
 
 
 def _tally_fields(tally: RecipientCounts) -> dict[str, Any]:
-    examples = [SkippedBody(one.number, one.recipient, str(one.reason), one.detail) for one in tally.examples]
+    examples = [
+        SkippedBody(recipient.number, recipient.recipient, str(recipient.reason), recipient.detail)
+        for recipient in tally.examples
+    ]
     return {
         "received": tally.received,
         "accepted": tally.accepted,

@@ -182,7 +182,7 @@ def _public_value(name: str, value: Any) -> Any:
 def _types(docs: Iterable[RouteDoc]) -> Iterator[Any]:
     for doc in docs:
         for kind in (doc.body, *doc.responses.values()):
-            yield from (one for one in _alternatives(kind) if one is not None and not isinstance(one, str))
+            yield from (type_ for type_ in _alternatives(kind) if type_ is not None and not isinstance(type_, str))
         yield from (parameter.kind for parameter in doc.query)
 
 

@@ -135,12 +135,12 @@ _RETRY_AFTER = 5
 def problem_of(error: ZaplineError, problem_types: ProblemTypes = COMMON_PROBLEMS) -> Problem:
     """The problem for one of our own errors; its text is included only where it was written for callers."""
     for kind in type(error).__mro__:
-        found = problem_types.get(kind)
-        if found is not None:
-            wait = _RETRY_AFTER if found.retryable else None
-            field = error.field if isinstance(error, InvalidField) else found.field
+        problem_type = problem_types.get(kind)
+        if problem_type is not None:
+            wait = _RETRY_AFTER if problem_type.retryable else None
+            field = error.field if isinstance(error, InvalidField) else problem_type.field
             fields = [(field, str(error))] if field else []
-            return Problem(found.status, found.code, str(error), found.retryable, fields, wait)
+            return Problem(problem_type.status, problem_type.code, str(error), problem_type.retryable, fields, wait)
     match error:
         case InvalidMessage():
             return Problem(422, error.code, str(error), errors=[(error.field, error.message)])

@@ -35,7 +35,7 @@ from zapline.http.api.framework.problems import Problem
 from zapline.http.api.framework.route_table import Access, QueryParameter, RouteDoc, RouteTable
 from zapline.http.api.messages.message_responses import ArrivedBody, ThreadPage, message_body
 from zapline.sql.conversations import conversations
-from zapline.sql.conversations.list_conversations import Conversation
+from zapline.sql.conversations.conversations import Conversation
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.outbound.read_receipts import ReadReceipts
 from zapline.supervisors.units.unit_commands import UnitCommands

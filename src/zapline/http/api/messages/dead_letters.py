@@ -94,14 +94,14 @@ class DeadLetterRoutes:
         self._pool = pool
 
     def attach(self, routes: RouteTable) -> None:
-        all_units, one = "/dead-letters", "/units/<uuid:unit>/dead-letters"
+        all_units, unit = "/dead-letters", "/units/<uuid:unit>/dead-letters"
         routes.add("GET", all_units, "list_dead_letters", self.list, Access.ADMIN, _LIST)
         routes.add("POST", f"{all_units}/<int:letter>/replay", "replay_dead_letter", self.replay, Access.ADMIN, _REPLAY)
-        routes.add("GET", one, "list_unit_dead_letters", self.list_of, Access.READ, _LIST_OF_UNIT)
-        one = f"{one}/<int:letter>"
-        routes.add("GET", one, "get_dead_letter", self.show, Access.CONTROL, _SHOW)
-        routes.add("POST", f"{one}/replay", "replay_unit_dead_letter", self.replay_of, Access.CONTROL, _REPLAY)
-        routes.add("POST", f"{one}/give-up", "give_up_dead_letter", self.give_up, Access.CONTROL, _GIVE_UP)
+        routes.add("GET", unit, "list_unit_dead_letters", self.list_of, Access.READ, _LIST_OF_UNIT)
+        unit = f"{unit}/<int:letter>"
+        routes.add("GET", unit, "get_dead_letter", self.show, Access.CONTROL, _SHOW)
+        routes.add("POST", f"{unit}/replay", "replay_unit_dead_letter", self.replay_of, Access.CONTROL, _REPLAY)
+        routes.add("POST", f"{unit}/give-up", "give_up_dead_letter", self.give_up, Access.CONTROL, _GIVE_UP)
 
     async def list(self) -> Response:
         """Newest first; of one unit if ``unitId`` is given."""

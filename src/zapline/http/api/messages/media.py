@@ -15,7 +15,7 @@ from zapline.evolution.client.failures import MediaGone
 from zapline.http.api.framework.problems import Problem
 from zapline.http.api.framework.route_table import Access, RouteDoc, RouteTable
 from zapline.sql.conversations import conversations
-from zapline.sql.conversations.list_conversations import Message
+from zapline.sql.conversations.conversations import Message
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.inbound.media_cache import MediaFetcher, OpenFile
 from zapline.supervisors.outbound.submission import UnknownMessage

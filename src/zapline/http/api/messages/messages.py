@@ -14,7 +14,7 @@ from zapline.http.api.framework.route_table import Access, QueryParameter, Route
 from zapline.http.api.messages.message_requests import NewMessage, send_request
 from zapline.http.api.messages.message_responses import OutboxPage, WatchedMessageBody, watched_body
 from zapline.sql.conversations import conversations
-from zapline.sql.conversations.list_conversations import TrackedMessage
+from zapline.sql.conversations.conversations import TrackedMessage
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.outbound.submission import Decision, Submissions, UnknownMessage
 from zapline.supervisors.units.unit_commands import UnitCommands

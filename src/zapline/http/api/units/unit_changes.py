@@ -119,5 +119,5 @@ class UnitChangeRoutes:
         return json_response(unit_body(self._changes.release(UnitId(unit))))
 
     async def queue(self, unit: UUID) -> Response:
-        found = self._commands.find(UnitId(unit))
-        return json_response(queue_body(await unit_totals.load_totals(self._pool, found.id)))
+        id = self._commands.find(UnitId(unit)).id
+        return json_response(queue_body(await unit_totals.load_totals(self._pool, id)))

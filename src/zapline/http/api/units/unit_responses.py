@@ -13,7 +13,8 @@ from zapline.domain.privacy.masking import MASKED
 from zapline.domain.timestamps import iso
 from zapline.http.api.framework.json_bodies import ResponseBody, Timestamp, one_of
 from zapline.http.api.framework.paging import Page
-from zapline.sql.units.unit_totals import ArchivedUnit, UnitTotals
+from zapline.sql.units.unit_totals import UnitTotals
+from zapline.sql.units.units import ArchivedUnit
 from zapline.supervisors.inbound.unit_state import Unit
 
 _Status = Annotated[str, one_of(dict.fromkeys(STATUS_OF_PHASE.values()), "The line in one word.")]

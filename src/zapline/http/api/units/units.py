@@ -28,7 +28,7 @@ from zapline.http.api.units.unit_responses import (
     unit_body,
 )
 from zapline.sql.postgres.pool import Pool
-from zapline.sql.units.unit_totals import list_archived_units
+from zapline.sql.units.units import list_archived_units
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.units.roster import Roster
 from zapline.supervisors.units.unit_commands import UnitCommands, UnitNotReady
@@ -175,29 +175,28 @@ class UnitRoutes:
         return json_response(await self._status(self._commands.find(UnitId(unit)), stored), 202)
 
     async def status(self, unit: UUID) -> Response:
-        found, stored = self._unit_and_state(unit)
-        return json_response(await self._status(found, stored))
+        return json_response(await self._status(*self._unit_and_state(unit)))
 
     async def qr_svg(self, unit: UUID) -> Response:
         _, stored = self._unit_and_state(unit)
         if stored.phase is not Phase.PAIRING or stored.qr_code is None:
-            said = f"there is no code to scan: {EXPLANATIONS[stored.reason].sentence}"
-            raise Problem(404, "no_qr_code", said)
+            detail = f"there is no code to scan: {EXPLANATIONS[stored.reason].sentence}"
+            raise Problem(404, "no_qr_code", detail)
         picture = await self._pictures.svg(stored.qr_code)
         return Response(picture, content_type="image/svg+xml")
 
-    def _unit_and_state(self, unit: UUID) -> tuple[Unit, StoredLineState]:
+    def _unit_and_state(self, id: UUID) -> tuple[Unit, StoredLineState]:
         """The unit and its stored line state; while the line pairs, this also keeps the QR code fresh.
 
         Raises UnknownUnit, UnitNotReady.
         """
-        found = self._commands.find(UnitId(unit))
-        if found.state is None:
+        unit = self._commands.find(UnitId(id))
+        if unit.state is None:
             raise UnitNotReady("the unit's state has not been read yet: the database is away")
-        stored = found.state.stored
+        stored = unit.state.stored
         if stored.phase in (Phase.CONNECTING, Phase.PAIRING):
-            self._commands.keep_qr_fresh(found)
-        return found, stored
+            self._commands.keep_qr_fresh(unit)
+        return unit, stored
 
     async def _status(self, unit: Unit, stored: StoredLineState) -> StatusBody:
         # Who sees a code can link a phone: that is to control the line.
