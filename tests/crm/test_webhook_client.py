@@ -28,8 +28,8 @@ def resolver_to(*addresses: str) -> Resolver:
 
 
 @asynccontextmanager
-async def client(*addresses: str, private: bool = True, call: float = 5.0) -> AsyncIterator[CrmWebhookClient]:
-    async with open_crm_client(time.time, resolver_to(*addresses), private=private, call=call) as crm_client:
+async def client(*addresses: str, private: bool = True, timeout: float = 5.0) -> AsyncIterator[CrmWebhookClient]:
+    async with open_crm_client(time.time, resolver_to(*addresses), private=private, timeout=timeout) as crm_client:
         yield crm_client
 
 
@@ -67,7 +67,7 @@ async def test_each_cause_of_a_failed_delivery_has_a_code() -> None:
         await trio.sleep_forever()
         raise AssertionError
 
-    async with crm_receiver() as at, client("127.0.0.1", call=0.3) as crm_client:
+    async with crm_receiver() as at, client("127.0.0.1", timeout=0.3) as crm_client:
         at.responders["/hook"] = never
         with trio.fail_after(10):
             assert await failure(crm_client, url_of(at)) == "timeout"
@@ -89,7 +89,7 @@ async def test_a_handshake_that_hangs_leaves_no_connection_behind() -> None:
             pass
         left.set()
 
-    async with trio.open_nursery() as nursery, client("127.0.0.1", call=0.3) as crm_client:
+    async with trio.open_nursery() as nursery, client("127.0.0.1", timeout=0.3) as crm_client:
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
         nursery.start_soon(trio.serve_listeners, silent, [listener])
         port = listener.socket.getsockname()[1]
@@ -113,7 +113,7 @@ async def test_the_certificate_is_verified_for_the_name_and_not_for_the_address(
             (None, "crm.example.com", "tls_failed"),
         ):
             resolver = resolver_to("127.0.0.1")
-            async with open_crm_client(time.time, resolver, private=True, context=context, call=5.0) as crm_client:
+            async with open_crm_client(time.time, resolver, private=True, context=context, timeout=5.0) as crm_client:
                 try:
                     outcome = str((await crm_client.post(url_template.format(name), HEADERS, b"{}")).status)
                 except NotDelivered as failed:

@@ -16,7 +16,7 @@ from zapline.domain.network_addresses import refusal_reason
 Resolver = Callable[[str, int], Awaitable[Iterable[str]]]
 """(host, port) -> IP addresses. Raises ``OSError`` where there are none."""
 
-DELIVERY_TIMEOUT = 15.0
+TIMEOUT = 15.0
 """Seconds for a whole delivery with its DNS look-up; a CRM that needs longer should respond first and work later."""
 _CONNECT = 5.0
 MAX_RESPONSE_BYTES = 64 * 1024
@@ -45,19 +45,17 @@ class CrmResponse:
 class CrmWebhookClient:
     """HTTP client for all hooks of the process. It does not close ``pool``; see ``open_crm_client``."""
 
-    def __init__(
-        self, pool: httpcore2.AsyncConnectionPool, clock: Callable[[], float], call: float = DELIVERY_TIMEOUT
-    ) -> None:
+    def __init__(self, pool: httpcore2.AsyncConnectionPool, clock: Callable[[], float], timeout: float) -> None:
         self._pool = pool
         self._clock = clock
-        self._call = call
+        self._timeout = timeout
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> CrmResponse:
         """Deliver once; a redirect is returned, not followed. Raises NotDelivered. Cancelled, it may have arrived."""
         raw_headers = [(name.encode(), value.encode()) for name, value in headers.items()]
-        timeouts = {"connect": _CONNECT, "read": self._call, "write": self._call, "pool": self._call}
+        timeouts = {"connect": _CONNECT, "read": self._timeout, "write": self._timeout, "pool": self._timeout}
         try:
-            with trio.fail_after(self._call):
+            with trio.fail_after(self._timeout):
                 async with self._pool.stream(
                     "POST", _unchanged_url(url), headers=raw_headers, content=body, extensions={"timeout": timeouts}
                 ) as response:
@@ -92,7 +90,7 @@ async def open_crm_client(
     *,
     private: bool = False,
     context: ssl.SSLContext | None = None,
-    call: float = DELIVERY_TIMEOUT,
+    timeout: float = TIMEOUT,
 ) -> AsyncIterator[CrmWebhookClient]:
     """Open the client with a connection pool. ``private``: private addresses are allowed."""
     pool = httpcore2.AsyncConnectionPool(
@@ -103,7 +101,7 @@ async def open_crm_client(
         network_backend=_CheckedBackend(resolver, private),
     )
     async with pool:
-        yield CrmWebhookClient(pool, clock, call)
+        yield CrmWebhookClient(pool, clock, timeout)
 
 
 class _AddressRefused(Exception):

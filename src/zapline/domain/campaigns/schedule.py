@@ -84,10 +84,8 @@ def estimate_end(
         tomorrow = next_day(at, pace.zone)
         stop = min([tomorrow, *(_next_start(quiet, at) for quiet in hours)])
         warm_up = pace.warm_up_limit(at)
-        room = min(
-            inf if pace.daily_cap is None else pace.daily_cap - sent_on_day,
-            inf if warm_up is None else warm_up - campaign_on_day,
-        )
+        cap_left = inf if pace.daily_cap is None else pace.daily_cap - sent_on_day
+        room = min(cap_left, inf if warm_up is None else warm_up - campaign_on_day)
         fits = min(ceil((stop - at) / seconds), room)
         if fits >= count:
             return at + (count - 1) * seconds

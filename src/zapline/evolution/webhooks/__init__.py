@@ -1,3 +1,1 @@
-"""Parses Evolution's webhook bodies into inbound events; pure.
-
-``evolution.client`` and the packages above ``evolution`` may import it."""
+"""Pure parsing of Evolution's webhook bodies into inbound events. ``evolution.client`` and above may import it."""

@@ -22,18 +22,12 @@ from zapline.evolution.webhooks.message_events import parse_message
 from zapline.evolution.webhooks.status_updates import parse_message_update
 
 _IGNORED = {
+    **dict.fromkeys(("chats.set", "chats.upsert", "chats.update", "chats.delete"), "chats"),
+    **dict.fromkeys(("groups.upsert", "groups.update"), "groups"),
+    **dict.fromkeys(("labels.edit", "labels.association"), "labels"),
+    **dict.fromkeys(("typebot.start", "typebot.change-status"), "typebot"),
     "presence.update": "presence",
-    "chats.set": "chats",
-    "chats.upsert": "chats",
-    "chats.update": "chats",
-    "chats.delete": "chats",
-    "groups.upsert": "groups",
-    "groups.update": "groups",
-    "labels.edit": "labels",
-    "labels.association": "labels",
     "call": "call",
-    "typebot.start": "typebot",
-    "typebot.change-status": "typebot",
     "application.startup": "application_startup",
     "new.jwt": "new_token",
     "creds.update": "credentials",

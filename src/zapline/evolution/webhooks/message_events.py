@@ -58,7 +58,10 @@ def parse_message(data: JsonObject, origin: str, own: str | None) -> list[Inboun
 
     body = data.get("message")
     if not isinstance(body, dict):
-        return [_message_without_body(data, identity, chat, sender, from_me, origin)]
+        stub = _stub_body(data)
+        return [
+            stub if isinstance(stub, Ignored) else _message_arrived(data, identity, chat, sender, from_me, origin, stub)
+        ]
     unwrapped = unwrap(body)
     name = unwrapped.name
     if name is None:
@@ -99,18 +102,15 @@ def _content_free(body: JsonObject) -> Ignored | None:
     return None
 
 
-def _message_without_body(
-    data: JsonObject, identity: ExternalId, chat: Address, sender: Address | None, from_me: bool, origin: str
-) -> InboundEvent:
-    """An element without ``message``: a system notice, a missed call, or a body that is not decrypted yet."""
+def _stub_body(data: JsonObject) -> UnwrappedBody | Ignored:
+    """The body of an element without ``message``: a system notice, a missed call, or one that is not decrypted yet."""
     stub = data.get("messageStubType")
     if type(stub) in (int, str) and stub:
         if stub in _CALL_STUBS:
-            no_content = UnwrappedBody("call", {}, {})
-            return _message_arrived(data, identity, chat, sender, from_me, origin, no_content)
+            return UnwrappedBody("call", {}, {})
         if stub not in _CIPHERTEXT_STUBS:
             return Ignored("system_notice")
-    return _message_arrived(data, identity, chat, sender, from_me, origin, UnwrappedBody(None, None, {}))
+    return UnwrappedBody(None, None, {})
 
 
 def _message_arrived(
