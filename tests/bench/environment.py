@@ -151,7 +151,7 @@ def run_load(server: ServerProcess, targets: Path, **arguments: Any) -> dict[str
         [sys.executable, str(HERE / "load_generator.py"), json.dumps(options)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=arguments["seconds"] + 60,
     )
     if process.returncode:
         raise SystemExit(process.stderr[-2000:])

@@ -111,9 +111,9 @@ def _complete(answer: bytes) -> bool:
     head, separator, body = answer.partition(b"\r\n\r\n")
     if not separator:
         return False
-    for connection in head.split(b"\r\n"):
-        if connection.lower().startswith(b"content-length:"):
-            return len(body) >= int(connection[15:])
+    for line in head.split(b"\r\n"):
+        if line.lower().startswith(b"content-length:"):
+            return len(body) >= int(line[15:])
     return True
 
 
@@ -197,7 +197,7 @@ def run(
 
 def main() -> None:
     options = json.loads(sys.argv[1])
-    targets = [Target(*known) for known in json.loads(Path(options["targets"]).read_text())]
+    targets = [Target(*values) for values in json.loads(Path(options["targets"]).read_text())]
     EXTRA.update(options.get("extra", {}))
     build = send_request if options.get("messages") else webhook_request
     address, limit = ("127.0.0.1", options["port"]), options.get("most")
@@ -209,7 +209,7 @@ def main() -> None:
     def at(share: float) -> float:
         return latencies[min(len(latencies) - 1, int(len(latencies) * share))]
 
-    told = {
+    summary = {
         "requests": result.requests,
         "errors": result.errors,
         "seconds": result.seconds,
@@ -217,7 +217,7 @@ def main() -> None:
         "p99": at(0.99),
         "sent": result.sent,
     }
-    sys.stdout.write(json.dumps(told))
+    sys.stdout.write(json.dumps(summary))
 
 
 if __name__ == "__main__":

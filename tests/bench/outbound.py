@@ -112,7 +112,7 @@ def outbound(environment: Environment, quick: bool) -> bool:
     """Run all measurements of sending, in about a minute and a half."""
     per_unit = 3 if quick else 8
     with open_sending_bench(environment) as bench:
-        log(f"\nSending through {UNITS} units, {UNITS * each} messages that become due at once")
+        log(f"\nSending through {UNITS} units, {UNITS * per_unit} messages that become due at once")
         sent_cpu = throughput(bench, per_unit)
         passed = latency(bench, 8.0 if quick else 20.0)
     with running_simulator() as server:
@@ -125,7 +125,7 @@ def outbound(environment: Environment, quick: bool) -> bool:
 
 def throughput(bench: SendingBench, per_unit: int) -> tuple[float, float]:
     """Return messages per second and CPU seconds per message of the daemon, from due to settled."""
-    count = UNITS * each
+    count = UNITS * per_unit
     later = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
     cpu = bench.daemon.cpu_seconds()
     result = bench.post(connections=16, seconds=SETTLE_SECONDS, most=count, extra={"sendAt": later})
