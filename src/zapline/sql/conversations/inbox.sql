@@ -59,7 +59,7 @@ with latest as (
                 where (o.id = l.root or o.merged_into = l.root) and o.id <> l.part
                   and (o.last_message_at > l.last_message_at
                        or (o.last_message_at = l.last_message_at and o.id < l.part))) as superseded
-    -- include: chat_sources;
+  -- include: chat_sources;
 
 -- name: search_chats
 -- The latest conversations whose contact's name contains the words or whose phone contains the digits; columns as in
@@ -79,7 +79,7 @@ latest as (
      order by coalesce(f.merged_into, f.id), f.last_message_at desc, f.id)
 -- include: chat_columns
        false as superseded
-    -- include: chat_sources;
+  -- include: chat_sources;
 
 -- name: find_chat
 -- The contact of a conversation, its name also from the conversations merged into it, and how far it has been read.

@@ -13,7 +13,7 @@ from zapline.sql.postgres.database_errors import StatementFailed
 from zapline.sql.postgres.psycopg_on_trio import Json
 
 _HEADING = re.compile(r"^-- (name|fragment): (\w+)$", re.MULTILINE)
-_INCLUDE = re.compile(r"^ *-- include: (\w+)$", re.MULTILINE)
+_INCLUDE = re.compile(r"^ *-- include: (.+?);?$", re.MULTILINE)
 _ARGUMENT = re.compile(r"%\((\w+)\)s")
 T = TypeVar("T")
 
@@ -99,7 +99,7 @@ def as_json(value: object) -> Json:
 def parse(text: str) -> list[Statement]:
     """Split a file at its ``-- name:`` and ``-- fragment:`` lines; ``-- include:`` inserts an earlier fragment.
 
-    Raises ValueError for a statement without a comment that describes it.
+    Raises KeyError for an unknown fragment, and ValueError for a statement without a comment.
     """
     _, *parts = _HEADING.split(text)
     fragments: dict[str, str] = {}
