@@ -77,7 +77,7 @@ async def test_a_change_that_cannot_be_written_down_is_not_made(api: Any, monkey
     async def away(*_: object) -> None:
         raise DatabaseUnavailable("gone")
 
-    monkeypatch.setattr("zapline.supervisors.accounts.audit_log.audit.begin_entry", away)
+    monkeypatch.setattr("zapline.supervisors.accounts.audit_log.audit_log.begin_entry", away)
     refused = await api.post(f"/units/{unit.id}/pause", {}, 503)
     assert refused["code"] == "database_unavailable"
     assert (await api.get(f"/units/{unit.id}"))["pausedAt"] is None
@@ -89,7 +89,7 @@ async def test_a_change_whose_outcome_cannot_be_written_down_stands(api: Any, mo
     async def away(*_: object) -> None:
         raise DatabaseUnavailable("gone")
 
-    monkeypatch.setattr("zapline.supervisors.accounts.audit_log.audit.complete_entry", away)
+    monkeypatch.setattr("zapline.supervisors.accounts.audit_log.audit_log.complete_entry", away)
     paused = await api.post(f"/units/{unit.id}/pause", {})
     assert paused["pausedAt"] is not None
     line = (await api.get("/audit"))["items"][0]
