@@ -75,7 +75,7 @@ class BrowserThread:
 def launch_chromium(executable: str) -> Iterator[Browser]:
     """Start the browser; only in the browser thread."""
     with sync_playwright() as playwright:
-        browser = playwright.launch_chromium.launch(executable_path=executable, args=list(_FLAGS))
+        browser = playwright.chromium.launch(executable_path=executable, args=list(_FLAGS))
         try:
             yield browser
         finally:
