@@ -23,7 +23,7 @@ from zapline.sandbox.embedded_postgres.host import free_port
 from zapline.sandbox.embedded_postgres.server import PostgresServer
 from zapline.sql.postgres.connection import connect
 from zapline.sql.postgres.migrate import migrate
-from zapline.supervisors.units.roster import digest_secret
+from zapline.supervisors.units.webhook_authentication import digest_secret
 
 HERE = Path(__file__).parent
 TICKS = os.sysconf("SC_CLK_TCK")

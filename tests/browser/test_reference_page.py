@@ -15,7 +15,7 @@ def test_the_reference_shows_every_operation_and_asks_nobody_else(
     requests: list[str] = []
     visitor.page.on("request", lambda request: requests.append(request.url))
     page = visitor.go("/docs")
-    page.locator(".opblock").first.wait_for()
+    page.locator(".opblock").first.wait_for(timeout=60_000)
     document = page.evaluate("fetch('/openapi.json').then(answer => answer.json())")
     methods = [(path, method) for path, operations in document["paths"].items() for method in operations]
     shown = page.locator("[id^=operations-]:not([id^=operations-tag]):not([id^=operations-webhooks])")

@@ -22,7 +22,7 @@ from zapline.sandbox.embedded_postgres.server import EmbeddedPostgres
 from zapline.sql.postgres.connection import connect
 from zapline.sql.postgres.migrate import migrate
 from zapline.sql.units.units import insert_unit
-from zapline.supervisors.units.roster import digest_secret
+from zapline.supervisors.units.webhook_authentication import digest_secret
 
 CANARY = "canario-7d1f"
 """Part of every message text and every key of a run; it must not be in any log line."""

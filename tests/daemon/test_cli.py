@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -16,12 +17,10 @@ from typer.testing import CliRunner, Result
 
 from zapline.daemon import master_key as keys
 from zapline.daemon.cli import app
-from zapline.daemon.commands import database as database_commands
-from zapline.daemon.commands import terminal
 from zapline.daemon.commands.date_times import parse_time
 from zapline.domain.errors import LocalError
 from zapline.sql.postgres.connection import connect
-from zapline.supervisors.units.roster import digest_secret
+from zapline.supervisors.units.webhook_authentication import digest_secret
 
 CANARY = "canary-password-7d1f"
 
@@ -178,7 +177,7 @@ def test_migrate_applies_once_and_says_so(database_url: str, monkeypatch: pytest
 def test_migrate_waits_for_a_database_and_gives_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://zapline@127.0.0.1:1/zapline")
     clock = MockClock(autojump_threshold=0.05)
-    monkeypatch.setattr(database_commands, "run_async", lambda work, *args: trio.run(work, *args, clock=clock))
+    monkeypatch.setattr(trio, "run", partial(trio.run, clock=clock))
     started = clock.current_time()
     refused = invoke("migrate", "--wait", "1.2")
     assert refused.exit_code == 1
@@ -381,11 +380,13 @@ def test_a_change_without_a_daemon_is_refused_at_once_and_says_how_to_start_it(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = MockClock(autojump_threshold=5.0)
-    monkeypatch.setattr(terminal, "run_async", lambda work, *args: trio.run(work, *args, clock=clock))
+    run = trio.run
+    monkeypatch.setattr(trio, "run", partial(run, clock=clock))
     started = clock.current_time()
     refused = invoke("units", "add", "Loja")
     assert refused.exit_code == 1
     assert clock.current_time() == started, "it waits for nothing"
+    monkeypatch.setattr(trio, "run", run)
     assert rows(database, "select 1 from zapline.control_requests") == []
     assert "no Zapline daemon works on this database" in refused.stderr
     assert "systemctl start zapline" in refused.stderr

@@ -25,7 +25,8 @@ from zapline.supervisors.inbound.intake import Intake
 from zapline.supervisors.inbound.recorder import Recorder
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.units.actor_context import ActorContext
-from zapline.supervisors.units.roster import Roster, RosterPolicy, digest_secret
+from zapline.supervisors.units.roster import Roster, RosterPolicy
+from zapline.supervisors.units.webhook_authentication import digest_secret
 
 
 class FakeLineCalls:

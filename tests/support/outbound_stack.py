@@ -40,7 +40,8 @@ from zapline.supervisors.notifications.live_feed import LiveFeed
 from zapline.supervisors.outbound.sender_pool import SenderPool
 from zapline.supervisors.units.actor_context import ActorContext
 from zapline.supervisors.units.line_calls import WEBHOOK_EVENTS, LineCalls, WebhookAddress
-from zapline.supervisors.units.roster import Roster, RosterPolicy, digest_secret
+from zapline.supervisors.units.roster import Roster, RosterPolicy
+from zapline.supervisors.units.webhook_authentication import digest_secret
 
 PHONE = "+5511999990001"
 QUICK = Behaviour(

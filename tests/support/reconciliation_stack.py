@@ -22,7 +22,7 @@ from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.leadership import Leadership
 from zapline.supervisors.outbound.uncertain_send_lookup import LookupPolicy, UncertainSendLookup
-from zapline.supervisors.reconciliation.line_reconciliation import ReconcilePolicy
+from zapline.supervisors.reconciliation.line_schedule import ReconcilePolicy
 from zapline.supervisors.reconciliation.scheduler import Reconciler
 
 QUICK = ReconcilePolicy(

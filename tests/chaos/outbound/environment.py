@@ -16,7 +16,7 @@ from zapline.sandbox.simulator.server import API_KEY
 from zapline.sql.accounts.access_tokens import NewToken, insert_token
 from zapline.sql.accounts.administrators import add_admin
 from zapline.sql.postgres.connection import connect
-from zapline.supervisors.units.roster import digest_secret
+from zapline.supervisors.units.webhook_authentication import digest_secret
 
 from ..environment import DAEMONS, Environment, open_environment
 from .message_submission import CONCURRENCY, Submitter

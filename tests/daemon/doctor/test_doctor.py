@@ -27,7 +27,7 @@ from zapline.sql.postgres.connection import connect
 from zapline.sql.postgres.migrate import migrate
 from zapline.sql.units.units import insert_unit
 from zapline.supervisors.units.line_calls import WEBHOOK_EVENTS
-from zapline.supervisors.units.roster import digest_secret
+from zapline.supervisors.units.webhook_authentication import digest_secret
 
 ZAPLINE = Path(sys.executable).with_name("zapline")
 KEY = "k" * 40

@@ -19,7 +19,7 @@ from zapline.http.webhooks.endpoint import IntakePolicy, WebhookApp
 from zapline.sql.postgres.connection import connect
 from zapline.sql.units.units import rotate_secret
 from zapline.supervisors.inbound.unit_state import Unit
-from zapline.supervisors.units.roster import digest_secret
+from zapline.supervisors.units.webhook_authentication import digest_secret
 
 LIMIT = 200_000
 

@@ -6,16 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zapline.daemon.commands.terminal import (
-    FAILED,
-    AsJson,
-    command_group,
-    database_url,
-    echo,
-    echo_json,
-    echo_progress,
-    run_async,
-)
+from zapline.daemon.commands.terminal import FAILED, AsJson, command_group, echo, echo_json, echo_progress, run_async
 
 if TYPE_CHECKING:
     from zapline.domain.ids import UnitId
@@ -54,7 +45,7 @@ def migrate(
     """
     digest_of = _secret_digests() if adopt_legacy and not dry_run else None
     schema = legacy_schema if adopt_legacy else None
-    if not run_async(_migrate, database_url(), wait, schema, digest_of, dry_run):
+    if not run_async(_migrate, wait, schema, digest_of, dry_run):
         raise typer.Exit(FAILED)
 
 
@@ -63,7 +54,7 @@ def _secret_digests() -> "Callable[[UnitId], bytes]":
     from zapline.daemon.commands.database_settings import KeySettings
     from zapline.daemon.master_key import FILE, master_key, webhook_secret
     from zapline.daemon.settings import load
-    from zapline.supervisors.units.roster import digest_secret
+    from zapline.supervisors.units.webhook_authentication import digest_secret
 
     settings = load(KeySettings)
     master = master_key(settings.master_key, settings.state_dir)
@@ -190,7 +181,7 @@ def integrity(legacy_schema: LegacySchema = "public", as_json: AsJson = False) -
     """
     from zapline.sql.health.integrity import failed_checks
 
-    answers = run_async(_integrity, database_url(), legacy_schema)
+    answers = run_async(_integrity, legacy_schema)
     if as_json:
         echo_json([asdict(answer) for answer in answers])
     else:

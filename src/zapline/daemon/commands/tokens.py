@@ -8,7 +8,6 @@ import typer
 from zapline.daemon.commands.terminal import (
     AsJson,
     command_group,
-    database_url,
     echo,
     echo_json,
     echo_table,
@@ -42,9 +41,7 @@ def mint(
     label = label.strip()
     if not (1 <= len(label) <= 100 and label.isprintable()):
         raise typer.BadParameter("a label is a line of 1 to 100 characters", param_hint="--label")
-    token, row = run_async(
-        _mint, database_url(), UnitId(UUID(parse_unit_id(unit))), label, frozenset(scope), expires_days
-    )
+    token, row = run_async(_mint, UnitId(UUID(parse_unit_id(unit))), label, frozenset(scope), expires_days)
     if as_json:
         echo_json({**row, "token": token})
         return
@@ -61,7 +58,7 @@ def list_tokens(unit: UnitOption, as_json: AsJson = False) -> None:
     Example: zapline tokens list --unit 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11
     """
     unit = parse_unit_id(unit)
-    rows = run_async(_read, database_url(), UnitId(UUID(unit)))
+    rows = run_async(_read, UnitId(UUID(unit)))
     if as_json:
         echo_json(rows)
         return
@@ -86,7 +83,7 @@ def revoke(
         id = UUID(token)
     except ValueError:
         raise LocalError("that is not a token's id; `zapline tokens list --unit UNIT` shows them") from None
-    label = run_async(_revoke, database_url(), UnitId(UUID(parse_unit_id(unit))), id)
+    label = run_async(_revoke, UnitId(UUID(parse_unit_id(unit))), id)
     echo(f"Token {id} ({label}) is revoked.")
 
 
@@ -99,7 +96,7 @@ async def _mint(
     from zapline.sql.accounts.access_tokens import NewToken, insert_token
     from zapline.sql.units.units import load_units
     from zapline.supervisors.accounts.authentication import new_token
-    from zapline.supervisors.units.roster import digest_secret
+    from zapline.supervisors.units.webhook_authentication import digest_secret
 
     token = new_token()
     lasts = days * 86400.0 if days is not None else None

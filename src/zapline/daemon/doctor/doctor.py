@@ -14,7 +14,7 @@ from zapline.daemon.settings import DatabaseSettings, Settings, load
 from zapline.domain.errors import ConfigurationError
 from zapline.evolution.client.rest_client import open_http_client
 from zapline.sql.units.units import UnitRecord
-from zapline.supervisors.units.roster import digest_secret
+from zapline.supervisors.units.webhook_authentication import digest_secret
 
 __all__ = ["Finding", "Verdict", "examine"]
 

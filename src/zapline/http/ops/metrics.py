@@ -23,11 +23,11 @@ from zapline.evolution.client.failures import ALL_FAILURES, EvolutionFailure
 from zapline.evolution.client.failures import FailureVerdict as SendVerdict
 from zapline.sql.notifications.crm_webhooks import HookTotals
 from zapline.supervisors.counters import Counters
-from zapline.supervisors.health.health_check import Verdict
+from zapline.supervisors.health.check_result import Verdict
 from zapline.supervisors.health.health_report import HealthReport
 from zapline.supervisors.inbound.recorder import LaneState
 from zapline.supervisors.leadership import LeadershipStatus
-from zapline.supervisors.units.roster import Refusal
+from zapline.supervisors.units.webhook_authentication import Refusal
 
 PREFIX = "zapline_"
 _MAX_LABELS = 64

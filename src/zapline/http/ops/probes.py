@@ -16,7 +16,7 @@ from zapline.http.api.framework.problems import Problem
 from zapline.http.api.framework.route_table import Access, RouteDoc, RouteTable
 from zapline.http.ops.metrics import Metrics
 from zapline.supervisors.counters import Counters
-from zapline.supervisors.health.health_check import HealthCheck, Verdict
+from zapline.supervisors.health.check_result import HealthCheck, Verdict
 from zapline.supervisors.health.health_report import HealthMonitor, HealthReport
 from zapline.supervisors.leadership import LeadershipStatus
 

@@ -17,7 +17,8 @@ from zapline.http.server.client_address import client_address
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.intake import Intake
 from zapline.supervisors.inbound.unit_state import Unit
-from zapline.supervisors.units.roster import Refusal, Roster
+from zapline.supervisors.units.roster import Roster
+from zapline.supervisors.units.webhook_authentication import Refusal
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -110,7 +111,7 @@ class WebhookApp:
         trusted: Sequence[IPv4Network | IPv6Network] = (),
     ) -> None:
         """``trusted``: networks of proxies whose X-Forwarded-For is used in security events."""
-        self._roster = roster
+        self._authentication = roster.webhook_authentication
         self._intake = intake
         self._counters = counters
         self._policy = policy
@@ -135,7 +136,7 @@ class WebhookApp:
         counters = self._counters
         counters.add("webhooks")
         route = _parse_path(scope)
-        sender = self._roster.by_secret(route.provider, route.secret)
+        sender = self._authentication.by_secret(route.provider, route.secret)
         trusted = isinstance(sender, Unit)
         # Untrusted senders do not use the body budget: a declared length alone must not block others.
         limit = self._policy.max_body if trusted else _UNTRUSTED_LIMIT
@@ -167,7 +168,7 @@ class WebhookApp:
             return True
         envelope = extract_envelope(body)
         if envelope.instance is not None:
-            sender = self._roster.match(sender, envelope.instance)
+            sender = self._authentication.match(sender, envelope.instance)
         if isinstance(sender, Unit):
             event = envelope.event or route.event or ""
             self._counters.add("webhooks_accepted", event or "unknown")

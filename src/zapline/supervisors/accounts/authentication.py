@@ -18,7 +18,7 @@ from zapline.sql.accounts.access_tokens import NewToken, TokenHolder, TokenRecor
 from zapline.sql.accounts.administrators import Admin
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.accounts.token_cache import TokenCache
-from zapline.supervisors.units.roster import digest_secret
+from zapline.supervisors.units.webhook_authentication import digest_secret
 
 _PREFIX = "zl_"
 _STORE_USES_EVERY = 30.0

@@ -9,7 +9,7 @@ import trio
 
 from zapline.domain.errors import DatabaseUnavailable
 from zapline.sql.accounts.access_tokens import TokenHolder
-from zapline.supervisors.units.roster import digest_secret
+from zapline.supervisors.units.webhook_authentication import digest_secret
 
 FRESH = 30.0
 """Seconds for which a cached token is used without a query."""

@@ -9,7 +9,7 @@ from zapline.domain.errors import RemoteError
 from zapline.sql.journal.journal import Journal, JournalStatistics
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.counters import Counters
-from zapline.supervisors.health.health_check import NEVER, SEVERITY, HealthCheck, Verdict, grade
+from zapline.supervisors.health.check_result import NEVER, SEVERITY, HealthCheck, Verdict, grade
 from zapline.supervisors.health.inbound_checks import inbound_rates
 from zapline.supervisors.health.notification_checks import NO_NOTIFICATIONS, NotificationReport, check_notifications
 from zapline.supervisors.health.outbound_checks import NO_OUTBOUND, OutboundReport, check_outbound

@@ -1,7 +1,7 @@
 """Checks the rates of the inbound half: errors, unknown instances, duplicates, lost lines."""
 
 from zapline.supervisors.counters import RATE_WINDOW, Counters
-from zapline.supervisors.health.health_check import HealthCheck, Verdict, grade
+from zapline.supervisors.health.check_result import HealthCheck, Verdict, grade
 
 MAX_ERROR_RATE = 0.001
 """Of all webhooks; the operators' requirement."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from zapline.sql.notifications.crm_webhooks import HookTotals
-from zapline.supervisors.health.health_check import NEVER, HealthCheck, grade
+from zapline.supervisors.health.check_result import NEVER, HealthCheck, grade
 
 MAX_DELIVERY_WAIT = 600.0
 """Seconds that a delivery may wait: deploying a CRM takes less."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from zapline.supervisors.counters import Counters
-from zapline.supervisors.health.health_check import NEVER, HealthCheck, Verdict, grade
+from zapline.supervisors.health.check_result import NEVER, HealthCheck, Verdict, grade
 from zapline.supervisors.outbound.outbox_monitor import OutboxTotals
 
 MAX_REPLY_WAIT = 120.0

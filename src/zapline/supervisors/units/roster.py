@@ -1,11 +1,7 @@
 """Maps instances and webhook secrets to units and their mailboxes, in memory; keeps one actor running per unit."""
 
-import hashlib
-import hmac
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from functools import partial
 from uuid import UUID
 
@@ -13,7 +9,7 @@ import msgspec
 import structlog
 import trio
 
-from zapline.domain.ids import PROVIDER, Seq, UnitId
+from zapline.domain.ids import Seq, UnitId
 from zapline.domain.line.events import ConnectionEvent
 from zapline.domain.line.reasons import Phase
 from zapline.domain.restart_policy import GiveUp, RestartIntensity
@@ -26,18 +22,9 @@ from zapline.supervisors.notifications.live_feed import EventKind
 from zapline.supervisors.restart_keeper import Child, keep_running
 from zapline.supervisors.units.actor import UnitActor
 from zapline.supervisors.units.actor_context import ActorContext
+from zapline.supervisors.units.webhook_authentication import WebhookAuthentication
 
 _LOG = structlog.get_logger(scope="Roster")
-
-
-class Refusal(StrEnum):
-    """Why a webhook is not accepted."""
-
-    PROVIDER = "unknown_provider"
-    INSTANCE = "unknown_instance"
-    SECRET = "wrong_secret"  # noqa: S105 - a word, not a secret
-    MISMATCH = "secret_of_another_instance"
-    ARCHIVED = "archived"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +36,6 @@ class RosterPolicy:
     probe_every: float
 
 
-def digest_secret(secret: str) -> bytes:
-    """The digest stored for a webhook secret or token; the secret is 256 random bits, so it needs no salt."""
-    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
-
-
 class Roster:
     """All units of this process. ``apply`` updates it to what the database (or the snapshot) says."""
 
@@ -62,8 +44,7 @@ class Roster:
         self._policy = policy
         self._count_crash = count_crash
         self._units: dict[UnitId, Unit] = {}
-        self._by_digest: dict[bytes, Unit] = {}
-        self._instances: set[str] = set()
+        self.webhook_authentication = WebhookAuthentication()
         self._scopes: dict[UnitId, trio.CancelScope] = {}
         self._nursery: trio.Nursery | None = None
         self._context: ActorContext | None = None
@@ -83,35 +64,6 @@ class Roster:
     def units(self) -> list[Unit]:
         """The active units, oldest first."""
         return [unit for unit in self._units.values() if unit.record.archived_at is None]
-
-    def by_secret(self, provider: str, secret: str) -> Unit | Refusal:
-        """The unit with this secret. The lookup is by digest, so its timing reveals nothing about a near miss."""
-        presented = digest_secret(secret)
-        unit = self._by_digest.get(presented)
-        if provider != PROVIDER:
-            return Refusal.PROVIDER
-        if unit is None or not self._is_valid(unit.record, presented):
-            return Refusal.SECRET
-        return Refusal.ARCHIVED if unit.record.archived_at is not None else unit
-
-    def match(self, owner: Unit | Refusal, instance: str) -> Unit | Refusal:
-        """``owner``, as ``by_secret`` returned it, if the instance is that unit's too; else why not."""
-        if isinstance(owner, Unit):
-            same = hmac.compare_digest(owner.record.instance.encode(), instance.encode("utf-8", "surrogatepass"))
-            if same:
-                return owner
-            return Refusal.MISMATCH if instance in self._instances else Refusal.INSTANCE
-        if owner is Refusal.SECRET and instance not in self._instances:
-            return Refusal.INSTANCE
-        return owner
-
-    @staticmethod
-    def _is_valid(record: UnitRecord, presented: bytes) -> bool:
-        if hmac.compare_digest(record.secret_digest, presented):
-            return True
-        previous, until = record.previous_digest, record.previous_until
-        in_grace = previous is not None and until is not None and time.time() < until
-        return in_grace and hmac.compare_digest(previous or b"", presented)
 
     def phase_counts(self) -> Mapping[str, int]:
         """Active units by phase; ``unread`` for units read from the snapshot only."""
@@ -156,16 +108,7 @@ class Roster:
                 self._stop(unit)
             elif unit.can_act and record.id not in self._scopes:
                 self._start(unit)
-        self._index()
-
-    def _index(self) -> None:
-        self._instances = {unit.record.instance for unit in self.units()}
-        by_digest: dict[bytes, Unit] = {}
-        for unit in self._units.values():
-            if unit.record.previous_digest is not None:
-                by_digest[unit.record.previous_digest] = unit
-            by_digest[unit.record.secret_digest] = unit
-        self._by_digest = by_digest
+        self.webhook_authentication.update(self._units.values())
 
     def _start(self, unit: Unit) -> None:
         assert self._nursery is not None

@@ -19,7 +19,8 @@ from zapline.sql.units.units import archive_unit, insert_unit, load_units, rotat
 from zapline.supervisors.inbound.dispatcher import Dispatcher
 from zapline.supervisors.inbound.intake import Intake
 from zapline.supervisors.inbound.unit_state import Unit
-from zapline.supervisors.units.roster import Roster, digest_secret, encode_snapshot
+from zapline.supervisors.units.roster import Roster, encode_snapshot
+from zapline.supervisors.units.webhook_authentication import digest_secret
 
 _CONNECTION_EVENTS = frozenset(
     {

@@ -23,9 +23,10 @@ async def test_the_document_and_its_page_are_open_to_all(api: Any) -> None:
     assert document.headers["content-type"] == "application/json"
     assert document.json()["openapi"] == "3.1.0"
     assert page.headers["content-type"].startswith("text/html")
-    assert set(files) == {"/docs/style.css", "/docs/swagger-ui.js", "/docs/start.js"}
+    assert set(files) == {"/docs/icon.png", "/docs/style.css", "/docs/swagger-ui.js", "/docs/start.js"}
+    types = {"png": "image/png", "css": "text/css", "js": "text/javascript"}
     for path, file in files.items():
-        assert file.headers["content-type"].startswith("text/css" if path.endswith("css") else "text/javascript")
+        assert file.headers["content-type"].startswith(types[path.rpartition(".")[2]])
     policy = page.headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy

@@ -23,12 +23,12 @@ _SWAGGER_UI, _OWN = "flask_swagger_ui/dist", "zapline.http.api.documentation/pag
 class ReferencePage:
     """``/openapi.json`` and ``/docs``; the document is made when first asked for, when all routes are known."""
 
-    def __init__(self, routes: RouteTable, told: Sequence[WebhookEvent] = ()) -> None:
+    def __init__(self, routes: RouteTable, webhook_events: Sequence[WebhookEvent] = ()) -> None:
         self._routes = routes
-        self._told = told
+        self._webhook_events = webhook_events
 
     def attach(self) -> None:
-        """Add the routes. The page's scripts are no part of the API, so the document does not list them."""
+        """Add the routes. The page's other files are no part of the API, so the document does not list them."""
         add = self._routes.add
         shown = RouteDoc("The API as an OpenAPI 3.1 document", {200: "application/json"})
         add("GET", "/openapi.json", "openapi", self.openapi, Access.OPEN, shown)
@@ -37,20 +37,22 @@ class ReferencePage:
         style = partial(_file, _SWAGGER_UI, "swagger-ui.css", _CSS)
         sheet = RouteDoc("The stylesheet of the page", {200: "text/css"})
         add("GET", "/docs/style.css", "docs_style", style, Access.OPEN, sheet)
-        script = RouteDoc("A script of the page", {200: "text/javascript"})
-        for path, place, name in (
-            ("/docs/swagger-ui.js", _SWAGGER_UI, "swagger-ui-bundle.js"),
-            ("/docs/start.js", _OWN, "start.js"),
+        file = RouteDoc("A file of the page", {200: "text/javascript"})
+        for path, place, name, content_type in (
+            ("/docs/icon.png", _SWAGGER_UI, "favicon-32x32.png", "image/png"),
+            ("/docs/swagger-ui.js", _SWAGGER_UI, "swagger-ui-bundle.js", _SCRIPT),
+            ("/docs/start.js", _OWN, "start.js", _SCRIPT),
         ):
-            serve = partial(_file, place, name, _SCRIPT)
-            add("GET", path, f"docs_{name}".replace(".", "_"), serve, Access.OPEN, script, documented=False)
+            serve, endpoint = partial(_file, place, name, content_type), f"docs_{name}".replace(".", "_")
+            add("GET", path, endpoint, serve, Access.OPEN, file, documented=False)
 
     async def openapi(self) -> Response:
         return Response(self._encoded, content_type="application/json")
 
     @cached_property
     def _encoded(self) -> bytes:
-        return msgspec.json.encode(openapi_document((route for route in self._routes if route.documented), self._told))
+        documented = (route for route in self._routes if route.documented)
+        return msgspec.json.encode(openapi_document(documented, self._webhook_events))
 
 
 async def _file(place: str, name: str, content_type: str) -> Response:

@@ -8,7 +8,7 @@ from zapline.domain.privacy.masking import sanitize_error
 from zapline.http.console.framework.counts import RateHistory
 from zapline.http.console.framework.formatting import number, percent
 from zapline.http.console.framework.translation import N_, _
-from zapline.supervisors.health.health_check import HealthCheck, Verdict
+from zapline.supervisors.health.check_result import HealthCheck, Verdict
 from zapline.supervisors.health.health_report import HealthReport
 from zapline.supervisors.leadership import LeadershipStatus
 
