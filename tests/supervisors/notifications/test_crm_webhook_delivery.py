@@ -114,7 +114,7 @@ async def delivery_stack(url: str, run: bool = True, call: float = 2.0) -> Async
     async with (
         crm_receiver() as crm,
         Pool.open(url, size=3, patience=2.0, role="zapline_engine") as pool,
-        open_crm_client(time.time, resolve_host, private=True, call=call) as client,
+        open_crm_client(time.time, resolve_host, private=True, timeout=call) as client,
         trio.open_nursery() as nursery,
     ):
 
