@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from zapline.daemon.commands.terminal import AsJson, command_group, database_url, echo, echo_json, echo_table, run_async
+from zapline.daemon.commands.terminal import AsJson, command_group, echo, echo_json, echo_table, run_async
 from zapline.domain.errors import LocalError
 
 app = command_group("The administrators, who sign in to the API.")
@@ -45,7 +45,7 @@ def list_admins(as_json: AsJson = False) -> None:
     \b
     Example: zapline admin list
     """
-    rows = run_async(_read_admins, database_url())
+    rows = run_async(_read_admins)
     if as_json:
         echo_json(rows)
         return
@@ -61,7 +61,7 @@ def disable(email: Email) -> None:
     \b
     Example: zapline admin disable ana@example.com
     """
-    run_async(_set_enabled, database_url(), email.strip().lower(), False)
+    run_async(_set_enabled, email.strip().lower(), False)
     echo(f"{email} may not sign in any more, and what was signed in is ended.")
 
 
@@ -72,7 +72,7 @@ def enable(email: Email) -> None:
     \b
     Example: zapline admin enable ana@example.com
     """
-    run_async(_set_enabled, database_url(), email.strip().lower(), True)
+    run_async(_set_enabled, email.strip().lower(), True)
     echo(f"{email} may sign in again.")
 
 
@@ -82,15 +82,14 @@ def _set_password(email: str, generate: bool, from_stdin: bool, *, exists: bool)
         raise typer.BadParameter(f"{email!r} is not an e-mail address")
     if generate and from_stdin:
         raise typer.BadParameter("--generate and --password-stdin exclude each other")
-    url = database_url()
-    if run_async(_admin_exists, url, email) is not exists:
+    if run_async(_admin_exists, email) is not exists:
         raise _no_such_admin(email) if exists else _already_exists(email)
     chosen = _ask_password(generate, from_stdin)
     if exists:
-        ended = run_async(_change_password, url, email, _hash(chosen))
+        ended = run_async(_change_password, email, _hash(chosen))
         echo(f"{email} has a new password; {ended} sessions and tokens of the old one are ended.")
     else:
-        run_async(_add_admin, url, email, _hash(chosen))
+        run_async(_add_admin, email, _hash(chosen))
         echo(f"{email} may sign in: POST /admin/login.")
     if generate:
         echo(f"Password, shown only now: {chosen}")

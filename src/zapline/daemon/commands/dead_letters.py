@@ -8,7 +8,6 @@ from zapline.daemon.commands.terminal import (
     AsJson,
     ask_daemon,
     command_group,
-    database_url,
     echo,
     echo_json,
     echo_progress,
@@ -35,7 +34,7 @@ def list_letters(
     \b
     Example: zapline dead-letters list --limit 20
     """
-    rows = run_async(_read, database_url(), parse_unit_id(unit) if unit else None, before, limit)
+    rows = run_async(_read, parse_unit_id(unit) if unit else None, before, limit)
     if as_json:
         echo_json(rows)
         return

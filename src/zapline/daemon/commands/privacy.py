@@ -10,7 +10,6 @@ from zapline.daemon.commands.terminal import (
     AsJson,
     ask_daemon,
     command_group,
-    database_url,
     echo,
     echo_json,
     echo_progress,
@@ -43,7 +42,7 @@ def export(
     Example: zapline privacy export --unit 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11 --phone "+55 11 99999-0001"
     """
     _require_one(phone, contact)
-    run_async(_export, database_url(), parse_unit_id(unit), phone, contact, out)
+    run_async(_export, parse_unit_id(unit), phone, contact, out)
     if out is not None:
         echo_progress(f"Written to {out}.")
 
@@ -71,7 +70,7 @@ def erase(
     contact_argument = {"phone": phone} if phone is not None else {"contact": parse_unit_id(contact or "")}
     job = ask_daemon("erase-person", {"unit": unit} | contact_argument)["erasure"]
     echo_progress(f"Erasing {person}; should this command end, the daemon goes on ...")
-    erasure = run_async(_wait_for_erasure, database_url(), unit, job)
+    erasure = run_async(_wait_for_erasure, unit, job)
     if as_json:
         echo_json(erasure)
         return
@@ -95,7 +94,7 @@ def retention(
     if days is not None and forever:
         raise typer.BadParameter("--days and --forever exclude each other")
     if days is None and not forever:
-        current = run_async(_read_retention, database_url(), unit)
+        current = run_async(_read_retention, unit)
         echo(f"Unit {unit} keeps its messages {f'for {current} days' if current is not None else 'for ever'}.")
         return
     if days is not None and not yes:

@@ -46,10 +46,10 @@ def command_group(sentence: str) -> typer.Typer:
 
 
 def run_async(work: Callable[..., Awaitable[T]], *args: Any) -> T:
-    """Run a command's asynchronous part."""
+    """Run a command's asynchronous part, with the database's URL in front of ``args``. Raises ConfigurationError."""
     import trio
 
-    return trio.run(work, *args)
+    return trio.run(work, database_url(), *args)
 
 
 def echo(text: str = "") -> None:
@@ -98,7 +98,7 @@ def ask_daemon(verb: str, arguments: dict[str, Any], timeout: float = 15.0) -> d
     """Send a control request to the running daemon; its result. Raises ZaplineError."""
     from zapline.daemon.control_client import request_daemon
 
-    return run_async(request_daemon, database_url(), verb, arguments, timeout)
+    return run_async(request_daemon, verb, arguments, timeout)
 
 
 def parse_unit_id(text: str) -> str:

@@ -9,7 +9,6 @@ from zapline.daemon.commands.terminal import (
     AsJson,
     ask_daemon,
     command_group,
-    database_url,
     echo,
     echo_json,
     echo_table,
@@ -29,7 +28,7 @@ def list_units(as_json: AsJson = False) -> None:
     \b
     Example: zapline units list
     """
-    rows = run_async(_read, database_url())
+    rows = run_async(_read)
     if as_json:
         echo_json(rows)
         return

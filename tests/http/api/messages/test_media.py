@@ -92,7 +92,7 @@ async def test_a_file_comes_from_evolution_and_then_from_disk(api: Any) -> None:
     missing = await api.get(path, 404)
     assert missing["code"] == "media_gone"
     instance = api.evolution.state.instances[unit.record.instance]
-    held = instance.messages.add(
+    stored = instance.messages.add(
         StoredMessage("r1", picture("P1"), media=base64.b64encode(b"a picture's bytes").decode())
     )
     answer = await api.client.get(path)

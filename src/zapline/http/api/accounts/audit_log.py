@@ -9,16 +9,7 @@ from quart import Response, request
 from zapline.domain.principals import ActorKind
 from zapline.domain.timestamps import iso
 from zapline.http.api.framework.json_bodies import ResponseBody, Timestamp, json_response
-from zapline.http.api.framework.paging import (
-    PAGED,
-    Page,
-    Position,
-    Seq,
-    query_cursor,
-    query_limit,
-    query_unit,
-    split_page,
-)
+from zapline.http.api.framework.paging import PAGED, Page, Position, Seq, page_query, query_unit, split_page
 from zapline.http.api.framework.problems import invalid
 from zapline.http.api.framework.route_table import Access, QueryParameter, RouteDoc, RouteTable
 from zapline.sql.accounts.audit_log import AuditEntry, AuditFilter, list_entries_for_admin
@@ -72,7 +63,7 @@ class AuditLogRoutes:
 
     async def list(self) -> Response:
         """Newest first."""
-        limit, after = query_limit(), query_cursor(_After)
+        limit, after = page_query(_After)
         wanted = AuditFilter(query_unit(), _query_text("actor"), _query_text("action"))
         lines = await list_entries_for_admin(self._pool, wanted, after.id if after else None, limit + 1)
         page, next_cursor = split_page(lines, limit, lambda line: _After(line.id))

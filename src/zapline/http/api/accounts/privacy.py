@@ -3,7 +3,6 @@
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated
 from uuid import UUID
@@ -18,6 +17,7 @@ from zapline.domain.timestamps import iso
 from zapline.http.api.framework.audit_trail import add_audit_detail, audited_change
 from zapline.http.api.framework.current_principal import current_principal
 from zapline.http.api.framework.json_bodies import (
+    AwareDatetime,
     RequestBody,
     ResponseBody,
     Timestamp,
@@ -25,7 +25,7 @@ from zapline.http.api.framework.json_bodies import (
     one_of,
     read_body,
 )
-from zapline.http.api.framework.paging import PAGED, Page, Position, query_cursor, query_limit, split_page
+from zapline.http.api.framework.paging import PAGED, Page, Position, page_query, split_page
 from zapline.http.api.framework.problems import Problem, ProblemType, ProblemTypes, invalid
 from zapline.http.api.framework.route_table import Access, QueryParameter, RouteDoc, RouteTable
 from zapline.http.server.client_address import client_address
@@ -43,7 +43,7 @@ _MAX_TEXT = 80
 
 
 class _After(Position, frozen=True, tag="e"):
-    erased_at: Annotated[datetime, Meta(tz=True)]
+    erased_at: AwareDatetime
     id: UUID
 
 
@@ -133,7 +133,7 @@ class PrivacyRoutes:
         return response
 
     async def list(self, unit: UUID) -> Response:
-        limit, after = query_limit(), query_cursor(_After)
+        limit, after = page_query(_After)
         before = (after.erased_at, after.id) if after is not None else None
         await self._require_unit(UnitId(unit))
         erasures = await erasure.list_erasures(self._pool, UnitId(unit), before, limit + 1)

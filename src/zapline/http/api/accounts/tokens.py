@@ -1,7 +1,6 @@
 """Routes of bearer tokens: those of a unit, for its CRM, and an administrator's own."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -13,8 +12,15 @@ from zapline.domain.principals import Scope, TokenKind
 from zapline.domain.timestamps import iso
 from zapline.http.api.framework.audit_trail import add_audit_detail
 from zapline.http.api.framework.current_principal import current_principal
-from zapline.http.api.framework.json_bodies import RequestBody, ResponseBody, Timestamp, json_response, read_body
-from zapline.http.api.framework.paging import PAGED, Page, Position, query_cursor, query_limit, split_page
+from zapline.http.api.framework.json_bodies import (
+    AwareDatetime,
+    RequestBody,
+    ResponseBody,
+    Timestamp,
+    json_response,
+    read_body,
+)
+from zapline.http.api.framework.paging import PAGED, Page, Position, page_query, split_page
 from zapline.http.api.framework.problems import ProblemType, ProblemTypes, invalid
 from zapline.http.api.framework.route_table import Access, RouteDoc, RouteTable
 from zapline.sql.accounts.access_tokens import AdminLockedOut, TokenRecord
@@ -25,14 +31,13 @@ PROBLEMS: ProblemTypes = {
     UnknownToken: ProblemType(404, "token_not_found"),
     AdminLockedOut: ProblemType(401, "unauthorized"),
 }
-_Moment = Annotated[datetime, Meta(tz=True)]
 _Label = Annotated[str, Meta(min_length=1, max_length=100, description="What people will know it by.")]
 _Scopes = Annotated[list[Scope], Meta(min_length=1, max_length=3, description="What it may do.")]
 _MAX_DAYS = 3650
 
 
 class _After(Position, frozen=True, tag="t"):
-    at: _Moment
+    at: AwareDatetime
     id: UUID
 
 
@@ -121,7 +126,7 @@ class TokenRoutes:
         )
 
     async def list(self, unit: UUID) -> Response:
-        id, limit, after = self._commands.find(UnitId(unit)).id, query_limit(), query_cursor(_After)
+        id, (limit, after) = self._commands.find(UnitId(unit)).id, page_query(_After)
         return _page(await self._identity.unit_tokens(id, (after.at, after.id) if after else None, limit + 1), limit)
 
     async def revoke(self, unit: UUID, token: UUID) -> Response:
@@ -135,7 +140,7 @@ class TokenRoutes:
         return _new_token_response(await self._identity.mint_admin_token(current_principal(), label, days))
 
     async def list_own(self) -> Response:
-        id, limit, after = current_principal().id, query_limit(), query_cursor(_After)
+        id, (limit, after) = current_principal().id, page_query(_After)
         return _page(await self._identity.admin_tokens(id, (after.at, after.id) if after else None, limit + 1), limit)
 
     async def revoke_own(self, token: UUID) -> Response:

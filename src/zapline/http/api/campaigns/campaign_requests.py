@@ -1,7 +1,7 @@
 """Request bodies of campaigns and recipients, and their conversion to a campaign plan."""
 
 import re
-from datetime import datetime, time
+from datetime import time
 from typing import Annotated
 from uuid import UUID
 
@@ -11,9 +11,9 @@ from zapline.domain.campaigns.schedule import CampaignTiming
 from zapline.domain.messages.facts import MessageKind
 from zapline.domain.outbox.contents import File, Text
 from zapline.domain.text import clean_text
-from zapline.http.api.framework.json_bodies import RequestBody
+from zapline.http.api.framework.json_bodies import AwareDatetime, RequestBody
 from zapline.http.api.framework.problems import invalid
-from zapline.http.api.messages.message_requests import MIMETYPE, file_name
+from zapline.http.api.messages.message_requests import file_name, media_type
 from zapline.supervisors.campaigns.campaign_commands import CampaignPlan
 
 _HOUR = re.compile(r"([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
@@ -76,9 +76,7 @@ class NewCampaign(RequestBody, frozen=True):
         Meta(description="Seconds between two messages; null: as the unit's pace says. The slower of both counts."),
     ] = None
     window: Annotated[CampaignWindow | None, Meta(description="Hours between which it sends.")] = None
-    start_at: Annotated[
-        Annotated[datetime, Meta(tz=True)] | None, Meta(description="Start at this time, with its zone.")
-    ] = None
+    start_at: Annotated[AwareDatetime | None, Meta(description="Start at this time, with its zone.")] = None
     client_campaign_id: Annotated[
         Annotated[str, Meta(min_length=1, max_length=128)] | None,
         Meta(description="Your key for this campaign; repeating it is safe."),
@@ -133,14 +131,11 @@ def _content(body: NewCampaign) -> Text | File:
     kind = MessageKind(name)
     if isinstance(file, CampaignAudio):
         kind = MessageKind.VOICE if file.voice else MessageKind.AUDIO
-    mimetype = file.mimetype.partition(";")[0].strip().lower() if file.mimetype is not None else None
-    if mimetype is not None and MIMETYPE.fullmatch(mimetype) is None:
-        raise invalid(f"{name}.mimetype", "is a media type, as image/jpeg")
     return File(
         kind=kind,
         url=file.url,
         upload=file.upload,
-        mimetype=mimetype,
+        mimetype=media_type(f"{name}.mimetype", file.mimetype) if file.mimetype is not None else None,
         file_name=file_name(f"{name}.fileName", file.file_name) if file.file_name is not None else None,
         caption=file.caption if isinstance(file, CampaignFile) else None,
     )

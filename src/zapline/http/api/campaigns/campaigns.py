@@ -1,7 +1,6 @@
 """Routes of campaigns: create, try out, list, show, and start, pause, resume, cancel or retry."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -24,7 +23,7 @@ from zapline.http.api.campaigns.campaign_responses import (
     steered_body,
 )
 from zapline.http.api.campaigns.recipients import INVALID, NOT_FOUND, RecipientRoutes, find_campaign
-from zapline.http.api.framework.json_bodies import RequestBody, json_response, read_body
+from zapline.http.api.framework.json_bodies import AwareDatetime, RequestBody, json_response, read_body
 from zapline.http.api.framework.paging import CURSOR, Position, query_cursor, query_int, split_page
 from zapline.http.api.framework.problems import ProblemType, ProblemTypes
 from zapline.http.api.framework.route_table import Access, QueryParameter, RouteDoc, RouteTable
@@ -58,7 +57,7 @@ PROBLEMS: ProblemTypes = {
 
 
 class _InList(Position, frozen=True, tag="g"):
-    at: Annotated[datetime, Meta(tz=True)]
+    at: AwareDatetime
     id: UUID
 
 

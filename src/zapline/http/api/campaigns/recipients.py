@@ -25,7 +25,7 @@ from zapline.http.api.campaigns.campaign_responses import (
     tally_body,
 )
 from zapline.http.api.framework.json_bodies import decode_body, json_response, one_of
-from zapline.http.api.framework.paging import PAGED, Position, query_bool, query_cursor, query_limit, split_page
+from zapline.http.api.framework.paging import PAGED, Position, page_query, query_bool, split_page
 from zapline.http.api.framework.problems import Problem, invalid
 from zapline.http.api.framework.route_table import Access, QueryParameter, RouteDoc, RouteTable
 from zapline.sql.campaigns import campaigns as stored
@@ -115,7 +115,7 @@ class RecipientRoutes:
 
     async def list(self, unit: UUID, campaign: UUID) -> Response:
         """In the order of the list; in one ``state``, or all."""
-        id, limit, after = self._commands.find(UnitId(unit)).id, query_limit(), query_cursor(_InRecipients)
+        id, (limit, after) = self._commands.find(UnitId(unit)).id, page_query(_InRecipients)
         state = request.args.get("state")
         if state is not None and state not in STATES:
             raise invalid("state", f"is one of {', '.join(STATES)}")

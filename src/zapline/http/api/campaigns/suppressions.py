@@ -1,6 +1,5 @@
 """Routes of suppressions: contacts that get no campaigns; listed, added and removed."""
 
-from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -9,8 +8,15 @@ from quart import Response
 
 from zapline.domain.ids import UnitId
 from zapline.domain.timestamps import iso
-from zapline.http.api.framework.json_bodies import RequestBody, ResponseBody, Timestamp, json_response, read_body
-from zapline.http.api.framework.paging import PAGED, Page, Position, query_cursor, query_limit, split_page
+from zapline.http.api.framework.json_bodies import (
+    AwareDatetime,
+    RequestBody,
+    ResponseBody,
+    Timestamp,
+    json_response,
+    read_body,
+)
+from zapline.http.api.framework.paging import PAGED, Page, Position, page_query, split_page
 from zapline.http.api.framework.route_table import Access, RouteDoc, RouteTable
 from zapline.sql.inbound.opt_outs import Suppression, list_suppressions
 from zapline.sql.postgres.pool import Pool
@@ -25,7 +31,7 @@ class NewSuppression(RequestBody, frozen=True):
 
 
 class _InList(Position, frozen=True, tag="s"):
-    at: Annotated[datetime, Meta(tz=True)]
+    at: AwareDatetime
     contact: str
 
 
@@ -80,7 +86,7 @@ class SuppressionRoutes:
 
     async def list(self, unit: UUID) -> Response:
         """Latest first. ``needsPerson``: only a LID is known, and somebody must find out whose it is."""
-        id, limit, after = self._commands.find(UnitId(unit)).id, query_limit(), query_cursor(_InList)
+        id, (limit, after) = self._commands.find(UnitId(unit)).id, page_query(_InList)
         rows = await list_suppressions(self._pool, id, (after.at, after.contact) if after else None, limit + 1)
         page, next_cursor = split_page(rows, limit, lambda row: _InList(row.created_at, row.canonical))
         return json_response(SuppressionPage([_suppression_body(row) for row in page], next_cursor))

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -26,6 +27,7 @@ class ResponseBody(msgspec.Struct, rename="camel", frozen=True):
     """A response body in camelCase; every field is present, null where there is no value."""
 
 
+AwareDatetime = Annotated[datetime, Meta(tz=True)]
 Timestamp = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 """As ``iso`` formats it."""
 

@@ -16,7 +16,7 @@ from msgspec import Meta
 from quart import request
 
 from zapline.domain.ids import UnitId
-from zapline.http.api.framework.json_bodies import ResponseBody
+from zapline.http.api.framework.json_bodies import AwareDatetime, ResponseBody
 from zapline.http.api.framework.problems import invalid
 from zapline.http.api.framework.route_table import QueryParameter
 
@@ -54,6 +54,11 @@ def split_page(rows: Sequence[T], limit: int, position: Callable[[T], Position])
     """The first ``limit`` of ``rows``, of which one more was read, and the cursor of the next page if there is one."""
     page = rows[:limit]
     return page, encode_cursor(position(page[-1])) if len(rows) > limit else None
+
+
+def page_query(kind: type[P]) -> tuple[int, P | None]:
+    """The query's ``limit`` and ``cursor``. Raises Problem 422."""
+    return query_limit(), query_cursor(kind)
 
 
 def query_limit() -> int:
@@ -94,7 +99,7 @@ def query_datetime(name: str) -> datetime | None:
     if text is None:
         return None
     try:
-        read: datetime = msgspec.convert(text, Annotated[datetime, Meta(tz=True)])
+        read: datetime = msgspec.convert(text, AwareDatetime)
         return read
     except msgspec.ValidationError:
         raise invalid(name, "is a time with its zone, as 2026-06-01T12:00:00Z") from None

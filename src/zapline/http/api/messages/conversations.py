@@ -1,6 +1,5 @@
 """Routes of a unit's conversations and their messages; merged conversations are shown as one."""
 
-from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -11,6 +10,7 @@ from zapline.domain.contacts.addresses import AddressKind
 from zapline.domain.ids import UnitId
 from zapline.domain.timestamps import iso
 from zapline.http.api.framework.json_bodies import (
+    AwareDatetime,
     RequestBody,
     ResponseBody,
     Timestamp,
@@ -25,7 +25,7 @@ from zapline.http.api.framework.paging import (
     Page,
     Position,
     Seq,
-    query_cursor,
+    page_query,
     query_datetime,
     query_int,
     query_limit,
@@ -40,16 +40,14 @@ from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.outbound.read_receipts import ReadReceipts
 from zapline.supervisors.units.unit_commands import UnitCommands
 
-_DateTime = Annotated[datetime, Meta(tz=True)]
-
 
 class _InList(Position, frozen=True, tag="c"):
-    at: _DateTime
+    at: AwareDatetime
     id: UUID
 
 
 class _InThread(Position, frozen=True, tag="m"):
-    at: _DateTime
+    at: AwareDatetime
     seq: Seq
 
 
@@ -80,7 +78,7 @@ class ReadBody(ResponseBody, frozen=True):
 
 _NOT_FOUND = {"conversation_not_found": 404}
 _SINCE = QueryParameter(
-    "updatedSince", _DateTime, "Only those with a message after this time, as `lastMessageAt` shows it."
+    "updatedSince", AwareDatetime, "Only those with a message after this time, as `lastMessageAt` shows it."
 )
 _LIST = RouteDoc("Conversations, the latest first", {200: ConversationPage}, query=(_SINCE, *PAGED), polled=True)
 _THREAD = RouteDoc(
@@ -128,7 +126,7 @@ class ConversationRoutes:
 
     async def list(self, unit: UUID) -> Response:
         """Latest message first."""
-        id, limit, after = self._commands.find(UnitId(unit)).id, query_limit(), query_cursor(_InList)
+        id, (limit, after) = self._commands.find(UnitId(unit)).id, page_query(_InList)
         position, since = (after.at, after.id) if after else None, query_datetime("updatedSince")
         rows = await conversations.list_conversations(self._pool, id, position, limit + 1, since)
         page, next_cursor = split_page(rows, limit, lambda row: _InList(row.last_message_at, row.id))
@@ -136,7 +134,7 @@ class ConversationRoutes:
 
     async def thread(self, unit: UUID, conversation: UUID) -> Response:
         """Newest first, by (sentAt, seq)."""
-        id, limit, after = self._commands.find(UnitId(unit)).id, query_limit(), query_cursor(_InThread)
+        id, (limit, after) = self._commands.find(UnitId(unit)).id, page_query(_InThread)
         position = (after.at, after.seq) if after else None
         rows = await conversations.list_thread(self._pool, id, conversation, position, limit + 1)
         if rows is None:

@@ -11,17 +11,7 @@ from quart import Response
 from zapline.domain.ids import UnitId
 from zapline.domain.timestamps import iso
 from zapline.http.api.framework.json_bodies import RequestBody, ResponseBody, Timestamp, json_response, read_body
-from zapline.http.api.framework.paging import (
-    BIGINT,
-    PAGED,
-    Page,
-    Position,
-    Seq,
-    query_cursor,
-    query_limit,
-    query_unit,
-    split_page,
-)
+from zapline.http.api.framework.paging import BIGINT, PAGED, Page, Position, Seq, page_query, query_unit, split_page
 from zapline.http.api.framework.route_table import Access, QueryParameter, RouteDoc, RouteTable
 from zapline.sql.conversations import conversations
 from zapline.sql.inbound.dead_letters import DeadLetter
@@ -105,14 +95,14 @@ class DeadLetterRoutes:
 
     async def list(self) -> Response:
         """Newest first; of one unit if ``unitId`` is given."""
-        limit, after = query_limit(), query_cursor(_After)
+        limit, after = page_query(_After)
         letters = await conversations.list_all_dead_letters(
             self._pool, query_unit(), after.id if after else None, limit + 1
         )
         return json_response(_page(letters, limit))
 
     async def list_of(self, unit: UUID) -> Response:
-        id, limit, after = self._commands.find(UnitId(unit)).id, query_limit(), query_cursor(_After)
+        id, (limit, after) = self._commands.find(UnitId(unit)).id, page_query(_After)
         letters = await conversations.list_unit_dead_letters(self._pool, id, after.id if after else None, limit + 1)
         return json_response(_page(letters, limit))
 

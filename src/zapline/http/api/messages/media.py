@@ -21,16 +21,7 @@ from zapline.supervisors.inbound.media_cache import MediaFetcher, OpenFile
 from zapline.supervisors.outbound.submission import UnknownMessage
 from zapline.supervisors.units.unit_commands import UnitCommands
 
-_KINDS_WITH_FILE = frozenset(
-    {
-        MessageKind.IMAGE,
-        MessageKind.VIDEO,
-        MessageKind.AUDIO,
-        MessageKind.VOICE,
-        MessageKind.DOCUMENT,
-        MessageKind.STICKER,
-    }
-)
+_KINDS_WITH_FILE = frozenset(map(MessageKind, ("image", "video", "audio", "voice", "document", "sticker")))
 _EXTENSIONS = {
     "image/jpeg": ".jpg",
     "image/png": ".png",

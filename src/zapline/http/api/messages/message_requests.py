@@ -1,7 +1,6 @@
 """Request bodies for sending messages, and their conversion to a send request."""
 
 import re
-from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -10,11 +9,10 @@ from msgspec import Meta
 from zapline.domain.messages.facts import MessageKind
 from zapline.domain.outbox.contents import File, Location, Poll, SharedContact, Text
 from zapline.domain.text import clean_text
-from zapline.http.api.framework.json_bodies import RequestBody
+from zapline.http.api.framework.json_bodies import AwareDatetime, RequestBody
 from zapline.http.api.framework.problems import invalid
 from zapline.supervisors.outbound.message_composition import ReactionRequest, RequestedContent, SendRequest
 
-_Moment = Annotated[datetime, Meta(tz=True)]
 _Name = Annotated[str, Meta(max_length=200)]
 _Note = Annotated[str, Meta(max_length=2000)]
 _Caption = Annotated[str, Meta(max_length=65_536)]
@@ -112,10 +110,10 @@ class NewMessage(RequestBody, frozen=True):
     poll: Annotated[NewPoll | None, Meta(description="A poll.")] = None
     reply_to: Annotated[UUID | None, Meta(description="Our id of the message that is answered.")] = None
     send_at: Annotated[
-        _Moment | None, Meta(description="Not before this time, with its zone; at most a year ahead.")
+        AwareDatetime | None, Meta(description="Not before this time, with its zone; at most a year ahead.")
     ] = None
     expires_at: Annotated[
-        _Moment | None, Meta(description="Not after this time: what has not been sent by then never is.")
+        AwareDatetime | None, Meta(description="Not after this time: what has not been sent by then never is.")
     ] = None
     link_preview: Annotated[
         bool | None, Meta(description="Of a text: whether WhatsApp shows what a link leads to; true unless told.")
@@ -186,13 +184,11 @@ def _content(body: NewMessage) -> RequestedContent:
 def _file(name: str, kind: MessageKind, file: MessageFile | MessageAudio, caption: str | None) -> File:
     if (file.url is None) is (file.upload is None):
         raise invalid(name, "has either url or upload")
-    if file.mimetype is not None and MIMETYPE.fullmatch(file.mimetype.partition(";")[0].strip().lower()) is None:
-        raise invalid(f"{name}.mimetype", "is a media type, as image/jpeg")
     return File(
         kind=kind,
         url=file.url,
         upload=file.upload,
-        mimetype=file.mimetype.partition(";")[0].strip().lower() if file.mimetype is not None else None,
+        mimetype=media_type(f"{name}.mimetype", file.mimetype) if file.mimetype is not None else None,
         file_name=file_name(f"{name}.fileName", file.file_name) if file.file_name is not None else None,
         caption=(clean_text(caption) or None) if caption is not None else None,
     )
@@ -215,6 +211,14 @@ def _clean_text(field: str, text: str) -> str:
     if not cleaned.strip():
         raise invalid(field, "is empty")
     return cleaned
+
+
+def media_type(field: str, text: str) -> str:
+    """A media type without parameters, in lower case. Raises Problem 422."""
+    mimetype = text.partition(";")[0].strip().lower()
+    if MIMETYPE.fullmatch(mimetype) is None:
+        raise invalid(field, "is a media type, as image/jpeg")
+    return mimetype
 
 
 def file_name(field: str, text: str) -> str:

@@ -8,7 +8,7 @@ from quart import Response, request
 from zapline.domain.ids import UnitId
 from zapline.domain.outbox.work_states import WorkState
 from zapline.http.api.framework.json_bodies import RequestBody, json_response, read_body
-from zapline.http.api.framework.paging import PAGED, Position, Seq, query_cursor, query_limit, split_page
+from zapline.http.api.framework.paging import PAGED, Position, Seq, page_query, split_page
 from zapline.http.api.framework.problems import invalid
 from zapline.http.api.framework.route_table import Access, QueryParameter, RouteDoc, RouteTable
 from zapline.http.api.messages.message_requests import NewMessage, send_request
@@ -127,7 +127,7 @@ class MessageRoutes:
 
     async def outbox(self, unit: UUID) -> Response:
         """Newest request first; messages of one work ``state``, or ``list_stalled`` ones, or all unfinished."""
-        id, limit, after = self._commands.find(UnitId(unit)).id, query_limit(), query_cursor(_InOutbox)
+        id, (limit, after) = self._commands.find(UnitId(unit)).id, page_query(_InOutbox)
         before = after.seq if after else None
         state = request.args.get("state")
         if state == _STALLED:

@@ -13,7 +13,7 @@ from zapline.domain.ids import UnitId
 from zapline.http.api.framework.json_bodies import ResponseBody, json_response
 from zapline.http.api.framework.problems import Problem, invalid
 from zapline.http.api.framework.route_table import Access, QueryParameter, RouteDoc, RouteTable
-from zapline.http.api.messages.message_requests import MIMETYPE, file_name
+from zapline.http.api.messages.message_requests import file_name, media_type
 from zapline.supervisors.outbound.submission import Submissions
 from zapline.supervisors.units.unit_commands import UnitCommands
 
@@ -65,9 +65,7 @@ class UploadRoutes:
         if query_name is not None and not 0 < len(query_name) <= _MAX_NAME:
             raise invalid("fileName", f"has 1 to {_MAX_NAME} characters")
         name = file_name("fileName", query_name) if query_name is not None else None
-        mimetype = request.headers.get("Content-Type", "application/octet-stream").partition(";")[0].strip().lower()
-        if MIMETYPE.fullmatch(mimetype) is None:
-            raise invalid("Content-Type", "is a media type, as image/jpeg")
+        mimetype = media_type("Content-Type", request.headers.get("Content-Type", "application/octet-stream"))
         with self._slot():
             data = await request.get_data(cache=False, as_text=False, parse_form_data=False)
             if not data:

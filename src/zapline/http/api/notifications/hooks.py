@@ -1,7 +1,6 @@
 """Routes of hooks: the URLs to which a unit's events are delivered, their signing keys, and their deliveries."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -16,6 +15,7 @@ from zapline.domain.principals import Scope
 from zapline.domain.timestamps import iso
 from zapline.http.api.framework.current_principal import current_principal
 from zapline.http.api.framework.json_bodies import (
+    AwareDatetime,
     RequestBody,
     ResponseBody,
     Timestamp,
@@ -23,7 +23,7 @@ from zapline.http.api.framework.json_bodies import (
     one_of,
     read_body,
 )
-from zapline.http.api.framework.paging import PAGED, Page, Position, Seq, query_cursor, query_limit, split_page
+from zapline.http.api.framework.paging import PAGED, Page, Position, Seq, page_query, split_page
 from zapline.http.api.framework.problems import Problem, ProblemType, ProblemTypes, invalid
 from zapline.http.api.framework.route_table import Access, QueryParameter, RouteDoc, RouteTable
 from zapline.sql.notifications import crm_webhooks as reading
@@ -65,7 +65,7 @@ class NewHook(RequestBody, frozen=True):
 class ReplayDead(RequestBody, frozen=True):
     """Body of ``POST .../replay``: all that died since then."""
 
-    since: Annotated[datetime, Meta(tz=True)]
+    since: AwareDatetime
 
 
 class HookBody(ResponseBody, frozen=True, kw_only=True):
@@ -231,7 +231,7 @@ class HookRoutes:
         state = request.args.get("state")
         if state is not None and state not in STATES:
             raise invalid("state", f"is one of {', '.join(STATES)}")
-        limit, after = query_limit(), query_cursor(_InDeliveries)
+        limit, after = page_query(_InDeliveries)
         await self._hook(unit, hook)
         before = after.seq if after is not None else None
         rows = await reading.list_deliveries(self._pool, UnitId(unit), hook, state, before, limit + 1)

@@ -14,7 +14,7 @@ from zapline.domain.line.state import StoredLineState
 from zapline.domain.principals import Scope
 from zapline.http.api.framework.current_principal import current_principal
 from zapline.http.api.framework.json_bodies import RequestBody, json_response, read_body
-from zapline.http.api.framework.paging import PAGED, Position, query_bool, query_cursor, query_limit, split_page
+from zapline.http.api.framework.paging import PAGED, Position, page_query, query_bool, split_page
 from zapline.http.api.framework.problems import Problem, invalid
 from zapline.http.api.framework.route_table import Access, QueryParameter, RouteDoc, RouteTable
 from zapline.http.api.units.qr_codes import QrPictures
@@ -140,7 +140,7 @@ class UnitRoutes:
 
     async def list(self) -> Response:
         """Active units; with ``archived=true`` archived ones."""
-        limit, after = query_limit(), query_cursor(_After)
+        limit, after = page_query(_After)
         if query_bool("archived"):
             return await self._archived(limit, after)
         units = sorted(self._roster.units(), key=_position)
