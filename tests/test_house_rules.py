@@ -3,6 +3,7 @@
 import ast
 import re
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,19 @@ def test_a_module_has_one_job(module: Path) -> None:
             assert (node.end_lineno or 0) - node.lineno <= 70, node.name
     if text.strip() and module.name != "__init__.py":
         assert ast.get_docstring(ast.parse(text)), "the first line of a module says what it decides or performs"
+
+
+def test_a_folder_can_be_read_at_a_glance() -> None:
+    folders = Counter(module.parent for module in MODULES)
+    assert {str(folder): count for folder, count in folders.items() if count > 14} == {}
+
+
+def test_a_package_says_what_it_is_for() -> None:
+    for module in MODULES:
+        if module.name == "__init__.py":
+            docstring = ast.get_docstring(ast.parse(module.read_text()))
+            assert docstring, module
+            assert docstring != "TODO", module
 
 
 def test_the_lock_file_holds_names_versions_and_hashes_only() -> None:
