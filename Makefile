@@ -5,11 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: help run test long check lint types imports docs translations picture bench conformance chaos lock clean
+.PHONY: help run test test-fast long check lint types imports docs translations picture bench conformance chaos lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 $(READY): requirements.lock pyproject.toml
 	@echo "Installing Zapline and what it needs into $(VENV) ..."
@@ -22,20 +22,21 @@ $(READY): requirements.lock pyproject.toml
 run: $(READY) ## Start the whole thing here: embedded PostgreSQL, a simulated Evolution, the daemon
 	@exec $(BIN)/zapline sandbox
 
-# Three parts at a time, each with a PostgreSQL of its own; what the other two say is shown at the end.
-FIRST := tests/supervisors tests/evolution tests/deploy tests/docs tests/sandbox
-SECOND := tests/http tests/sql tests/test_house_rules.py
-THIRD := tests/browser tests/journeys tests/daemon tests/crm tests/domain
+# Each worker has a PostgreSQL of its own. One more than there are cores, because tests also wait.
+WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
+PYTEST := $(BIN)/python -m pytest -q
+PARALLEL = $(PYTEST) -n $(WORKERS) --dist loadfile
+# Compiled modules are kept, whatever the environment says: the tests start the daemon and the commands dozens of times.
+unexport PYTHONDONTWRITEBYTECODE
 
-test: $(READY) ## Run the tests (5 to 6 minutes on two cores)
-	@said=$$(mktemp -d); trap 'rm -rf $$said' EXIT; \
-	$(BIN)/python -m pytest -q -m "not long" $(SECOND) > $$said/second 2>&1 & second=$$!; \
-	$(BIN)/python -m pytest -q -m "not long" $(THIRD) > $$said/third 2>&1 & third=$$!; \
-	$(BIN)/python -m pytest -q -m "not long" $(FIRST); failed=$$?; \
-	wait $$second || failed=1; wait $$third || failed=1; cat $$said/second $$said/third; exit $$failed
+test: $(READY) ## Run the tests (3 minutes on two cores)
+	@$(BIN)/python -m compileall -q src && $(PARALLEL) -m "not long"
+
+test-fast: $(READY) ## Run the tests that need no server: no PostgreSQL, no daemon, no browser (half a minute)
+	@$(PARALLEL) -m "not long and not server"
 
 long: $(READY) ## Time what wants the machine alone; walk every page of the console, also with hostile texts (about 2 minutes)
-	@$(BIN)/python -m pytest -q -m long tests/supervisors tests/journeys tests/browser
+	@$(PYTEST) -m long tests/supervisors tests/journeys tests/browser
 
 check: lint types imports test long ## Everything a change must pass: ruff, mypy, import rules, tests
 

@@ -3,23 +3,29 @@
 import os
 import re
 import shutil
+import ssl
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import count
 from pathlib import Path
+from typing import Any
 
+import httpcore2
 import psycopg
 import pytest
 import trio
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 
 from zapline.daemon.logs import configuration
 from zapline.sandbox.embedded_postgres.server import PostgresServer
 from zapline.sql.postgres.connection import connect
 from zapline.sql.postgres.migrate import migrate
 
+TESTS = Path(__file__).parent
+SCREENSHOTS = TESTS.parent / "build" / "screenshots"
 RUN_LOG = Path(tempfile.mkdtemp(prefix="zapline-log-")) / "run.jsonl"
 CANARIES = re.compile(
     rb"(?<![0-9A-Za-z-])\+?55119{1,5}[0-9]{4,8}(?![0-9A-Za-z-])|ALPHA-TOKEN|CANARY|sandbox-evolution-key|GLOBAL-KEY-0001"
@@ -36,17 +42,88 @@ def run_log() -> Iterator[None]:
         undo()
 
 
+# -- the run: in one process, or shared by the workers of pytest-xdist ----------------------------------------
+
+SERVER_FIXTURES = {"postgres", "server_directory"}
+SERVER_DIRECTORIES = {"browser", "journeys"}
+"""Tests that use one of the fixtures or lie in one of the directories get the mark ``server``."""
+STARTED_FIRST = ("browser", "journeys", "daemon", "sandbox", "supervisors", "sql", "http")
+"""Directories whose files take longest, so that the workers end at nearly the same time."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a server, and start what takes long first."""
+    order = {name: position for position, name in enumerate(STARTED_FIRST)}
+
+    def directory(item: pytest.Item) -> str:
+        return item.path.relative_to(TESTS).parts[0]
+
+    items.sort(key=lambda item: order.get(directory(item), len(order)))
+    for item in items:
+        if directory(item) in SERVER_DIRECTORIES or SERVER_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("server")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each file to one worker, and all files that share the browser to the same worker."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneBrowser(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "tests/browser" if nodeid.startswith("tests/browser/") else super()._split_scope(nodeid)
+
+    config.option.loadscopereorder = False
+    return OneBrowser(config, log)
+
+
+_worker_logs: list[dict[str, Any]] = []
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Collect what a worker found in its log."""
+    _worker_logs.append(getattr(node, "workeroutput", {}))
+
+
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Fail the run if any line of its log holds a canary."""
+    """Fail the run if any line of its log holds a canary. A worker reports its lines to the process that started it."""
     lines = RUN_LOG.read_bytes().splitlines() if RUN_LOG.exists() else []
-    leaks = [line for line in lines if CANARIES.search(line)]
-    for line in leaks[:5]:
-        sys.stderr.write(f"\na canary in the log: {line[:400]!r}\n")
+    shutil.rmtree(RUN_LOG.parent, ignore_errors=True)
+    total, leaks = len(lines), [repr(line[:400]) for line in lines if CANARIES.search(line)]
+    worker_output = getattr(session.config, "workeroutput", None)
+    if worker_output is not None:
+        worker_output.update(log_lines=total, leaks=leaks)
+        return
+    total += sum(output.get("log_lines", 0) for output in _worker_logs)
+    leaks += [leak for output in _worker_logs for leak in output.get("leaks", ())]
+    for leak in leaks[:5]:
+        sys.stderr.write(f"\na canary in the log: {leak}\n")
     if leaks:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
     elif exitstatus == 0:
-        sys.stdout.write(f"\nno canary in {len(lines)} log lines of this run\n")
-    shutil.rmtree(RUN_LOG.parent, ignore_errors=True)
+        sys.stdout.write(f"\nno canary in {total} log lines of this run\n")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print where the screenshots are."""
+    screenshots = sorted(SCREENSHOTS.glob("*.png"))
+    if screenshots and any("browser/" in report.nodeid for report in terminalreporter.getreports("passed")):
+        terminalreporter.write_line(f"{len(screenshots)} screenshots of the console in {SCREENSHOTS}")
+
+
+# -- what all tests share -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_ssl_context() -> Iterator[None]:
+    """One context for all HTTP clients that want the system's certificates: reading these takes 20 ms each time."""
+    context, create = ssl.create_default_context(), ssl.create_default_context
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl, "create_default_context", lambda *args, **kw: create(*args, **kw) if args or kw else context)
+        patch.setattr(httpcore2, "default_ssl_context", lambda **_: context)
+        yield
 
 
 _numbers = count(1)
@@ -86,6 +163,11 @@ def postgres() -> Iterator[PostgresServer]:
     server.open()
     try:
         server.start()
+        with closing(psycopg.connect(server.url, autocommit=True, connect_timeout=5)) as admin:
+            # A log-in with the usual 4,096 rounds of hashing costs 4 ms, and the tests log in thousands of times.
+            admin.execute("set scram_iterations = 1")
+            password = conninfo_to_dict(server.url)["password"]
+            admin.execute(sql.SQL("alter role current_user password {}").format(sql.Literal(password)))
         yield server
     finally:
         server.stop()

@@ -85,13 +85,6 @@ def signed_in_visitor(new_visitor: Callable[..., Visitor], session: Any) -> Call
     return partial(new_visitor, storage_state=session)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print where the screenshots are."""
-    screenshots = sorted(SCREENSHOTS.glob("*.png"))
-    if screenshots:
-        terminalreporter.write_line(f"{len(screenshots)} screenshots of the console in {SCREENSHOTS}")
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Run a test that uses ``browser_thread`` in that thread."""

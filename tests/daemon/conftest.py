@@ -4,10 +4,6 @@ import os
 from pathlib import Path
 
 import pytest
-import trio
-
-from zapline.sql.postgres.connection import connect
-from zapline.sql.postgres.migrate import migrate
 
 
 @pytest.fixture
@@ -20,13 +16,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def database(environment: None, database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def database(environment: None, database: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """A migrated database that the commands use."""
-    monkeypatch.setenv("DATABASE_URL", database_url)
-
-    async def apply() -> None:
-        async with await connect(database_url) as conn:
-            await migrate(conn, lambda line: None)
-
-    trio.run(apply)
-    return database_url
+    monkeypatch.setenv("DATABASE_URL", database)
+    return database

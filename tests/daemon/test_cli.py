@@ -46,7 +46,7 @@ def commands() -> list[list[str]]:
         children = getattr(command, "commands", None)
         if children is None:
             return [path]
-        return [found for name, child in children.items() for found in walk(child, [*path, name])]
+        return [result for name, child in children.items() for result in walk(child, [*path, name])]
 
     return walk(typer.main.get_command(app), [])
 
@@ -56,10 +56,10 @@ def commands() -> list[list[str]]:
 
 @pytest.mark.parametrize("path", commands(), ids=" ".join)
 def test_every_command_explains_itself_with_an_example(path: list[str]) -> None:
-    shown = invoke(*path, "--help")
-    assert shown.exit_code == 0
-    assert f"Example: zapline {' '.join(path)}" in shown.output
-    assert len(shown.output.splitlines()[2].strip()) > 20
+    displayed = invoke(*path, "--help")
+    assert displayed.exit_code == 0
+    assert f"Example: zapline {' '.join(path)}" in displayed.output
+    assert len(displayed.output.splitlines()[2].strip()) > 20
 
 
 def test_the_commands_are_those_that_operators_were_promised() -> None:
@@ -75,8 +75,8 @@ def test_the_commands_are_those_that_operators_were_promised() -> None:
 def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
     heavy = ("trio", "psycopg", "pydantic", "httpx2", "quart", "zapline.sandbox", "zapline.sql", "structlog")
     code = f"import sys, zapline.daemon.cli; print([name for name in {heavy!r} if name in sys.modules])"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
-    assert found.stdout.strip() == "[]"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert result.stdout.strip() == "[]"
 
 
 def test_a_usage_error_exits_2_and_a_missing_setting_1_without_a_traceback() -> None:
@@ -114,15 +114,15 @@ def test_check_config_names_every_problem_at_once(monkeypatch: pytest.MonkeyPatc
 
 
 def test_settings_are_all_printed_also_as_an_env_file() -> None:
-    shown, file = invoke("settings").output, invoke("settings", "--env").output
+    displayed, file = invoke("settings").output, invoke("settings", "--env").output
     for name in ("DATABASE_URL", "BASE_URL", "ZAPLINE_BIND", "ZAPLINE_STATE_DIR"):
-        assert name in shown
+        assert name in displayed
         assert name in file
     assert "#ZAPLINE_BIND=127.0.0.1:8080" in file
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("payload", "expected"),
     [
         ("2h", 992_800.0),
         ("30m", 998_200.0),
@@ -132,14 +132,14 @@ def test_settings_are_all_printed_also_as_an_env_file() -> None:
         ("1970-01-12T14:00:00+01:00", 997_200.0),
     ],
 )
-def test_a_time_is_read_as_people_write_it(told: str, expected: float) -> None:
-    assert parse_time(told, 1_000_000.0) == expected
+def test_a_time_is_read_as_people_write_it(payload: str, expected: float) -> None:
+    assert parse_time(payload, 1_000_000.0) == expected
 
 
-@pytest.mark.parametrize("told", ["yesterday", "2 weeks", "-2h", "", "2990-01-01T00:00:00Z", "2h; drop"])
-def test_what_is_no_time_or_in_the_future_is_refused(told: str) -> None:
+@pytest.mark.parametrize("payload", ["yesterday", "2 weeks", "-2h", "", "2990-01-01T00:00:00Z", "2h; drop"])
+def test_what_is_no_time_or_in_the_future_is_refused(payload: str) -> None:
     with pytest.raises(LocalError):
-        parse_time(told, time.time())
+        parse_time(payload, time.time())
 
 
 def test_a_state_directory_that_cannot_be_made_is_told_without_a_traceback(
@@ -211,8 +211,8 @@ def test_adoption_imports_units_with_the_secret_that_the_daemon_derives(
     legacy_table(database_url, (unit, "loja", "open"))
     monkeypatch.setenv("DATABASE_URL", database_url)
     monkeypatch.setenv("ZAPLINE_MASTER_KEY", key)
-    listed = invoke("migrate", "--adopt-legacy", "--dry-run")
-    assert f"unit {unit} (loja), instance loja, open" in listed.output
+    listing = invoke("migrate", "--adopt-legacy", "--dry-run")
+    assert f"unit {unit} (loja), instance loja, open" in listing.output
     assert rows(database_url, "select 1 from pg_namespace where nspname = 'zapline'") == []
 
     done = invoke("migrate", "--adopt-legacy")
@@ -253,9 +253,9 @@ def test_check_integrity_passes_prints_json_and_fails_with_1(database: str) -> N
     assert fine.exit_code == 0, fine.output
     assert "pass  Every message has a conversation" in fine.output
     rows(database, "insert into zapline.units (id, name) values (gen_random_uuid(), 'lost') returning 1")
-    wrong = invoke("check", "integrity", "--json")
-    assert wrong.exit_code == 1
-    broken = [answer["name"] for answer in json.loads(wrong.stdout) if answer["ok"] is False]
+    failures = invoke("check", "integrity", "--json")
+    assert failures.exit_code == 1
+    broken = [answer["name"] for answer in json.loads(failures.stdout) if answer["ok"] is False]
     assert broken == ["unit_without_line"]
 
 
@@ -273,11 +273,11 @@ def a_unit(url: str) -> UUID:
 def test_units_are_listed_with_phones_masked_and_no_secret(database: str) -> None:
     assert "zapline units add" in invoke("units", "list").output
     unit = a_unit(database)
-    shown = invoke("units", "list").output
-    assert str(unit) in shown
-    assert "****4321" in shown
-    assert "87654321" not in shown
-    assert "digest" not in shown
+    displayed = invoke("units", "list").output
+    assert str(unit) in displayed
+    assert "****4321" in displayed
+    assert "87654321" not in displayed
+    assert "digest" not in displayed
     as_json = json.loads(invoke("units", "list", "--json").output)
     assert (as_json[0]["name"], as_json[0]["status"], as_json[0]["phone"]) == (
         "Loja Centro",
@@ -301,21 +301,21 @@ def test_dead_letters_are_listed_newest_first_with_phones_masked(database: str) 
         f" '{unit}', 'unusable', 'no sender in 5511987654321@s.whatsapp.net', 'messages.upsert', n, now(), 'body'"
         " from generate_series(1, 3) n returning 1",
     )
-    shown = invoke("dead-letters", "list", "--limit", "2").output
-    assert "87654321" not in shown
-    listed = json.loads(invoke("dead-letters", "list", "--json", "--unit", str(unit), "--before", "3").output)
-    assert [letter["id"] for letter in listed] == [2, 1]
+    displayed = invoke("dead-letters", "list", "--limit", "2").output
+    assert "87654321" not in displayed
+    listing = json.loads(invoke("dead-letters", "list", "--json", "--unit", str(unit), "--before", "3").output)
+    assert [dead_letter["id"] for dead_letter in listing] == [2, 1]
     assert invoke("dead-letters", "list", "--unit", "loja").exit_code == 1
 
 
 def test_the_first_admin_is_added_without_a_daemon_and_the_password_is_shown_once(database: str) -> None:
-    made = invoke("admin", "add", "Ana@Example.com", "--generate")
-    assert made.exit_code == 0, made.output
-    shown = made.output.rpartition("shown only now: ")[2].strip()
+    created = invoke("admin", "add", "Ana@Example.com", "--generate")
+    assert created.exit_code == 0, created.output
+    generated = created.output.rpartition("shown only now: ")[2].strip()
     [(email, stored)] = rows(database, "select email, password_hash from zapline.admins")
     assert email == "ana@example.com"
-    assert PasswordHasher().verify(str(stored), shown)
-    assert shown not in str(stored)
+    assert PasswordHasher().verify(str(stored), generated)
+    assert generated not in str(stored)
     assert "ana@example.com" in invoke("admin", "list").output
 
 
@@ -340,8 +340,8 @@ def test_who_is_disabled_or_gets_a_new_password_loses_what_he_has_opened(databas
     unknown = invoke("admin", "disable", "bia@example.com")
     assert unknown.exit_code == 1
     assert "zapline admin add bia@example.com" in unknown.stderr
-    told = [(action, target) for action, target in rows(database, "select action, target from zapline.audit_log")]
-    assert told == [(f"admin {verb}", "ana@example.com") for verb in ("add", "password", "disable", "enable")]
+    payload = [(action, target) for action, target in rows(database, "select action, target from zapline.audit_log")]
+    assert payload == [(f"admin {verb}", "ana@example.com") for verb in ("add", "password", "disable", "enable")]
 
 
 def test_a_token_command_that_cannot_be_done_says_what_to_do_next(database: str) -> None:

@@ -88,20 +88,20 @@ async def test_a_token_made_and_ended_by_command_works_and_ends_at_once(database
         identity = Authentication(pool)
         async with leading(database, tmp_path / "journal", identity.invalidate_cache) as daemon:
             await zapline(database, "units", "add", "Loja Centro")
-            [unit] = [str(one.id) for one in daemon.roster.units()]
-            made = await zapline(
+            [unit] = [str(item.id) for item in daemon.roster.units()]
+            created = await zapline(
                 database, "tokens", "mint", "--unit", unit, "--label", "CRM", "--scope", "read", "--json"
             )
-            assert made.returncode == 0, made.stderr
-            told = json.loads(made.stdout)
-            holder = await identity.find_holder(told["token"])
+            assert created.returncode == 0, created.stderr
+            content = json.loads(created.stdout)
+            holder = await identity.find_holder(content["token"])
             assert holder is not None
             assert (str(holder.principal.unit), holder.principal.name) == (unit, "CRM")
             assert holder.principal.scopes == {Scope.READ}
-            ended = await zapline(database, "tokens", "revoke", told["id"], "--unit", unit)
+            ended = await zapline(database, "tokens", "revoke", content["id"], "--unit", unit)
             assert ended.returncode == 0, ended.stderr
             with trio.fail_after(5):
-                while await identity.find_holder(told["token"]) is not None:  # noqa: ASYNC110 - the bell is on its way
+                while await identity.find_holder(content["token"]) is not None:  # noqa: ASYNC110 - the bell is on its way
                     await trio.sleep(0.01)
             async with pool.connection() as conn:
                 lines = await list_entries(conn, AuditFilter(), None, 10)
@@ -144,11 +144,11 @@ async def test_units_are_renamed_paused_and_kept_short(database: str, tmp_path: 
         assert (await zapline(database, "units", "rename", str(unit.id), "Loja Norte")).returncode == 0
         assert (await zapline(database, "units", "pause", str(unit.id))).returncode == 0
         assert (unit.record.name, unit.record.paused_at is not None) == ("Loja Norte", True)
-        listed = await zapline(database, "units", "list")
-        assert b"disconnected, paused" in listed.stdout
+        items = await zapline(database, "units", "list")
+        assert b"disconnected, paused" in items.stdout
         await request_daemon(database, "resume-unit", {"unit": str(unit.id)})
-        kept = await zapline(database, "privacy", "retention", "--unit", str(unit.id), "--days", "90", "--yes")
-        assert b"for 90 days" in kept.stdout
+        stored = await zapline(database, "privacy", "retention", "--unit", str(unit.id), "--days", "90", "--yes")
+        assert b"for 90 days" in stored.stdout
         assert (unit.record.paused_at, unit.record.retention_days) == (None, 90)
         await request_daemon(database, "keep-messages", {"unit": str(unit.id), "days": None})
         assert unit.record.retention_days is None
@@ -210,9 +210,9 @@ async def test_a_dead_letter_is_given_to_its_unit_again(database: str, tmp_path:
 
 async def test_an_admin_is_added_through_the_running_daemon(database: str, tmp_path: Path) -> None:
     async with leading(database, tmp_path / "journal"):
-        made = await zapline(database, "admin", "add", "ana@example.com", "--generate")
-        assert made.returncode == 0, made.stderr
-        assert b"shown only now" in made.stdout
+        created = await zapline(database, "admin", "add", "ana@example.com", "--generate")
+        assert created.returncode == 0, created.stderr
+        assert b"shown only now" in created.stdout
 
 
 async def test_adopted_units_reach_the_running_daemon(database: str, tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def test_the_state_directory_is_the_first_that_systemd_names(monkeypatch: pytest
 
 
 def test_one_error_names_every_problem_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    wrong = {
+    failures = {
         "DATABASE_URL": "mysql://u:c4nary@h/db",
         "EVOLUTION_API_URL": "https://user:c4nary@evolution.example",
         "EVOLUTION_API_KEY": "c4nary key",
@@ -162,19 +162,19 @@ def test_one_error_names_every_problem_and_what_to_do(monkeypatch: pytest.Monkey
         "ZAPLINE_DEFAULT_REGION": "c4nary",
         "ZAPLINE_WEBHOOK_SECRET_GRACE_MINUTES": "5",
     }
-    for name, value in wrong.items():
+    for name, value in failures.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigurationError) as caught:
         load(Settings)
-    told = str(caught.value)
-    assert told.startswith("14 settings are missing or wrong:\n")
-    assert len(told.splitlines()) == 15
-    for name in [*wrong, "BASE_URL"]:
-        assert sum(f"- {name} " in line for line in told.splitlines()) == 1, name
-    assert "BASE_URL is missing. Set it: Where Evolution reaches Zapline" in told
-    assert "postgresql://user:password@host:5432/database" in told
-    assert "ZAPLINE_RECORDER_LANES must be a whole number." in told
-    assert "ZAPLINE_DRAIN_SECONDS must be greater than 0." in told
+    payload = str(caught.value)
+    assert payload.startswith("14 settings are missing or wrong:\n")
+    assert len(payload.splitlines()) == 15
+    for name in [*failures, "BASE_URL"]:
+        assert sum(f"- {name} " in line for line in payload.splitlines()) == 1, name
+    assert "BASE_URL is missing. Set it: Where Evolution reaches Zapline" in payload
+    assert "postgresql://user:password@host:5432/database" in payload
+    assert "ZAPLINE_RECORDER_LANES must be a whole number." in payload
+    assert "ZAPLINE_DRAIN_SECONDS must be greater than 0." in payload
     # Neither the text nor what a traceback would print holds a value.
     assert "c4nary" not in "".join(traceback.format_exception(caught.value))
 
@@ -202,9 +202,9 @@ def test_unknown_names_in_the_env_file_and_credentials_are_found_too(
     (tmp_path / "env").write_text("ZAPLINE_RECORDERLANES=3\n")
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     monkeypatch.setenv("ZAPLINE_ENV_FILE", str(tmp_path / "env"))
-    told = refusal()
-    assert "ZAPLINE_MASTERKEY is unknown: did you mean ZAPLINE_MASTER_KEY?" in told
-    assert "ZAPLINE_RECORDERLANES is unknown: did you mean ZAPLINE_RECORDER_LANES?" in told
+    payload = refusal()
+    assert "ZAPLINE_MASTERKEY is unknown: did you mean ZAPLINE_MASTER_KEY?" in payload
+    assert "ZAPLINE_RECORDERLANES is unknown: did you mean ZAPLINE_RECORDER_LANES?" in payload
 
 
 def test_a_needed_name_that_is_misspelt_is_pointed_at(monkeypatch: pytest.MonkeyPatch) -> None:

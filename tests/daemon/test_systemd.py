@@ -35,10 +35,10 @@ def test_each_message_reaches_systemd(listening: tuple[str, socket.socket]) -> N
 def test_a_status_is_one_masked_line(listening: tuple[str, socket.socket]) -> None:
     name, receiver = listening
     SystemdNotifier(name).status("from 5511999999999\nMAINPID=1 \ud800 " + "x" * 1000)
-    told = receiver.recv(5000)
-    assert told.startswith(b"STATUS=from ****9999 MAINPID=1 ? xxx")
-    assert b"\n" not in told
-    assert len(told) < 520
+    payload = receiver.recv(5000)
+    assert payload.startswith(b"STATUS=from ****9999 MAINPID=1 ? xxx")
+    assert b"\n" not in payload
+    assert len(payload) < 520
 
 
 @pytest.mark.parametrize("environ", [{}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "vsock:2:1234"}])

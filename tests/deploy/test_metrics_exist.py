@@ -72,8 +72,8 @@ def test_every_alert_says_what_is_wrong_and_how_urgent_it_is() -> None:
 
 
 def test_every_counter_is_drawn_or_rated_somewhere() -> None:
-    shown = " ".join(expressions())
-    unseen = [metric.exported_name for metric in (*COUNTERS, *GAUGES) if metric.exported_name not in shown]
+    output = " ".join(expressions())
+    unseen = [metric.exported_name for metric in (*COUNTERS, *GAUGES) if metric.exported_name not in output]
     assert set(unseen) <= {"zapline_build_info"}
 
 

@@ -43,9 +43,9 @@ def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_may_do_little(service: str) -> None:
     done = analyze("security", "--offline=true", "--no-pager", str(UNITS / service))
-    found = re.search(r"Overall exposure level for \S+: (\d+\.\d+)", done.stdout)
-    assert found is not None, done.stdout + done.stderr
-    assert float(found[1]) <= ALLOWED_EXPOSURE, done.stdout
+    result = re.search(r"Overall exposure level for \S+: (\d+\.\d+)", done.stdout)
+    assert result is not None, done.stdout + done.stderr
+    assert float(result[1]) <= ALLOWED_EXPOSURE, done.stdout
 
 
 @needs_systemd

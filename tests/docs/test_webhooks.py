@@ -18,12 +18,12 @@ def test_every_event_has_its_row() -> None:
 
 def test_the_waits_are_those_of_the_policy() -> None:
     units = {"s": 1, "min": 60, "h": 3600}
-    said = re.search(r"tried again after (.*?);", TEXT, re.DOTALL)
-    assert said is not None
-    waits = [float(number) * units[unit] for number, unit in re.findall(r"(\d+)\s(s|min|h)", said[1])]
+    output = re.search(r"tried again after (.*?);", TEXT, re.DOTALL)
+    assert output is not None
+    waits = [float(number) * units[unit] for number, unit in re.findall(r"(\d+)\s(s|min|h)", output[1])]
     waits += [waits[-1]] * 2  # "three times 6 h"
-    made = [retry_delay(tries, 0.0) for tries in range(1, len(waits) + 2)]
-    assert made == [*waits, None]
+    created = [retry_delay(tries, 0.0) for tries in range(1, len(waits) + 2)]
+    assert created == [*waits, None]
 
 
 def test_the_python_of_the_page_verifies_a_signature_and_refuses_others() -> None:

@@ -1,4 +1,4 @@
-"""The API as the daemon composes it: real sockets, real PostgreSQL, real journal, simulated Evolution."""
+"""The API as the daemon builds it: real sockets, PostgreSQL and journal, and a simulated Evolution."""
 
 import time
 from collections.abc import AsyncIterator, Callable
@@ -65,7 +65,7 @@ MEDIA_BUDGET = 2048
 
 @dataclass
 class Api:
-    """The running API, a client that is signed in, and the parts behind it."""
+    """The running API, a signed-in client, and the objects behind it."""
 
     url: str
     client: httpx2.AsyncClient
@@ -89,7 +89,7 @@ class Api:
     woken: list[UnitId]
     """Units whose sender was woken, in order."""
     repaced: list[UnitId]
-    """Units whose sender was told of new limits."""
+    """Units whose sender was told to reload its pace."""
 
     async def get(self, path: str, expect: int = 200, **query: object) -> Any:
         answer = await self.client.get(path, params={name: str(value) for name, value in query.items()})
@@ -129,7 +129,7 @@ class Api:
                 await self.journal.flush()
 
     async def until(self, path: str, wanted: Callable[[Any], bool], seconds: float = 10) -> Any:
-        """Ask until the answer is as wanted."""
+        """Poll until the response satisfies ``wanted``."""
         with trio.fail_after(seconds):
             while not wanted(answer := await self.get(path)):  # noqa: ASYNC110 - it asks as a caller would
                 await trio.sleep(0.02)
@@ -142,7 +142,7 @@ class Api:
 
 @asynccontextmanager
 async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
-    """Everything up, and a client with a token."""
+    """The running API with an administrator and a client that has a token."""
     counters = Counters(trio.current_time)
 
     async def open_engine() -> Connection:
@@ -154,7 +154,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
     async def lead() -> None:
         await commands.reload()
 
-    async def heard(_: str) -> None:
+    async def ignore(_: str) -> None:
         pass
 
     dispatcher = Dispatcher(lambda unit: roster.get(unit))
@@ -183,7 +183,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
             UnitPolicy("unit_", 30.0, ERASURE_KEY),
         )
         identity = Authentication(engine_pool)
-        leadership = Leadership(open_direct, lead, heard)
+        leadership = Leadership(open_direct, lead, ignore)
         recorder = Recorder(open_engine, leadership.may_write, counters, lanes=2)
         health = HealthMonitor(counters, roster, journal, recorder, dispatcher, leadership, engine_pool)
 
@@ -195,15 +195,15 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
         calls = LineCalls(client_of_evolution, address_of, counters)
         feed = LiveFeed()
         streams = EventStreams(feed, revocations=identity.invalidations)
-        hooks = open_notifications(b"k" * 32, True, engine_pool, commands, leadership, counters, feed)
-        told = await stack.enter_async_context(hooks)
+        opening = open_notifications(b"k" * 32, True, engine_pool, commands, leadership, counters, feed)
+        notifications = await stack.enter_async_context(opening)
         context = ActorContext(journal, recorder, calls, counters, dispatcher.refill, dispatcher.rewind, feed=feed)
         nursery.start_soon(recorder.run)
         nursery.start_soon(dispatcher.run)
         await nursery.start(roster.run, context)
         nursery.start_soon(leadership.run)
         nursery.start_soon(health.run)
-        nursery.start_soon(told.delivery.run)
+        nursery.start_soon(notifications.delivery.run)
         woken: list[UnitId] = []
         repaced: list[UnitId] = []
         outgoing = Submissions(engine_pool, time.time, woken.append, repaced.append, feed=feed)
@@ -211,11 +211,10 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
         feeder = OutboxFeeder(engine_pool, roster.get, leadership.may_write, woken.append, feed=feed)
         nursery.start_soon(feeder.run)
         media = MediaFetcher(client_of_evolution, media_cache, MEDIA_BUDGET, counters)
-        forget = recorder.forget_contacts
-        lawful = (engine_pool, journal, commands, leadership.may_write, counters, media.drop, forget, ERASURE_KEY)
-        erasures = ErasureJobs(*lawful)
+        may_write, forget = leadership.may_write, recorder.forget_contacts
+        erasures = ErasureJobs(engine_pool, journal, commands, may_write, counters, media.drop, forget, ERASURE_KEY)
         nursery.start_soon(erasures.run)
-        parts = Dependencies(
+        dependencies = Dependencies(
             commands=commands,
             roster=roster,
             health=health,
@@ -229,12 +228,12 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
             media=media,
             receipts=ReadReceipts(engine_pool, client_of_evolution),
             streams=streams,
-            hooks=told.hooks,
+            hooks=notifications.hooks,
             feed=feed,
             changes=UnitLifecycle(commands, engine_pool, repaced.append),
             erasures=erasures,
         )
-        app = create_app(parts)
+        app = create_app(dependencies)
         front = WebhookApp(roster, intake, counters, IntakePolicy(2**24, 2**26), rest=app)
         (listening,) = await nursery.start(partial(serve, front, ["127.0.0.1:0"], stop, 2.0))
         with trio.fail_after(10):

@@ -84,9 +84,9 @@ async def test_a_unit_is_read_back_with_a_bar_and_a_second_time_nothing_is_missi
 
         again = await zapline("--all", "--since", "4h", "--json")
         assert again.exit_code == 0, again.stderr
-        told = json.loads(again.stdout)
-        assert (told["units"], told["records"], told["repaired"], told["running"]) == (1, 3, 0, 0)
-        assert told["windows"] == told["windowsDone"] >= 4
+        payload = json.loads(again.stdout)
+        assert (payload["units"], payload["records"], payload["repaired"], payload["running"]) == (1, 3, 0, 0)
+        assert payload["windows"] == payload["windowsDone"] >= 4
 
 
 async def test_a_run_that_fails_says_what_to_do_next(database: str, tmp_path: Path) -> None:
@@ -95,11 +95,11 @@ async def test_a_run_that_fails_says_what_to_do_next(database: str, tmp_path: Pa
         stack.evolution.inject_fault("error", path="/chat/findMessages")
         failed = await zapline("--unit", str(unit.id), "--since", "1h")
         assert failed.exit_code == 1
-        told = failed.stderr
-        assert "1 of 1 units could not be read to the end" in told
-        assert "server_error" in told
-        assert "zapline doctor" in told
-        assert "--since 1h" in told
+        payload = failed.stderr
+        assert "1 of 1 units could not be read to the end" in payload
+        assert "server_error" in payload
+        assert "zapline doctor" in payload
+        assert "--since 1h" in payload
 
 
 async def test_wrong_questions_are_answered_in_words(database: str, tmp_path: Path) -> None:

@@ -121,8 +121,8 @@ async def serving(status: str = "200 OK") -> AsyncIterator[int]:
 
 def only_the_machine_is_wrong(findings: dict[str, Finding]) -> None:
     """What depends on the machine that runs the tests, and the lock, which no daemon holds here."""
-    wrong = {name: finding for name, finding in findings.items() if finding.verdict is not Verdict.OK}
-    assert set(wrong) <= {"disk", "open files", "daemon's lock"}, wrong
+    failures = {name: finding for name, finding in findings.items() if finding.verdict is not Verdict.OK}
+    assert set(failures) <= {"disk", "open files", "daemon's lock"}, failures
 
 
 async def test_a_healthy_installation_has_no_complaint(clinic: Clinic) -> None:
@@ -141,12 +141,12 @@ async def test_missing_settings_are_each_named_and_the_database_is_still_examine
 ) -> None:
     monkeypatch.delenv("BASE_URL")
     monkeypatch.delenv("EVOLUTION_API_URL")
-    told: list[Finding] = []
-    await examine(told.append)
-    wrong = [finding.observation for finding in told if finding.what == "settings"]
-    assert len(wrong) == 2
-    assert "BASE_URL is missing" in " ".join(wrong)
-    assert any(finding.what == "migrations" and finding.verdict is Verdict.OK for finding in told)
+    payload: list[Finding] = []
+    await examine(payload.append)
+    failures = [finding.observation for finding in payload if finding.what == "settings"]
+    assert len(failures) == 2
+    assert "BASE_URL is missing" in " ".join(failures)
+    assert any(finding.what == "migrations" and finding.verdict is Verdict.OK for finding in payload)
 
 
 async def test_nothing_set_at_all_still_ends_in_advice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,8 +168,8 @@ async def test_a_database_that_is_away_is_one_finding_among_the_others(clinic: C
 
 async def test_an_empty_database_is_to_be_migrated(clinic: Clinic, new_database: Callable[..., str]) -> None:
     clinic.set("DATABASE_URL", new_database())
-    found = (await clinic.examine())["migrations"]
-    assert (found.verdict, found.next_step) == (Verdict.FAIL, "Run: zapline migrate")
+    result = (await clinic.examine())["migrations"]
+    assert (result.verdict, result.next_step) == (Verdict.FAIL, "Run: zapline migrate")
 
 
 async def test_a_login_that_may_not_take_the_roles_is_told_what_to_grant(clinic: Clinic) -> None:
@@ -199,18 +199,18 @@ async def test_broken_rows_lead_to_the_integrity_check(clinic: Clinic) -> None:
 
 async def test_an_evolution_that_refuses_connections_is_unreachable(clinic: Clinic) -> None:
     clinic.set("EVOLUTION_API_URL", "http://127.0.0.1:1")
-    found = (await clinic.examine())["Evolution"]
-    assert found.verdict is Verdict.FAIL
-    assert "EVOLUTION_API_URL" in found.next_step
+    result = (await clinic.examine())["Evolution"]
+    assert result.verdict is Verdict.FAIL
+    assert "EVOLUTION_API_URL" in result.next_step
 
 
 async def test_an_evolution_that_hangs_is_given_up_in_time(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
     assert evolution_checks.POLICY.overall * evolution_checks.POLICY.attempts < 10
     monkeypatch.setattr(evolution_checks, "POLICY", CallPolicy(call=0.3, overall=0.3, attempts=1))
     clinic.evolution.inject_fault("hang")
-    found = (await clinic.examine())["Evolution"]
-    assert found.verdict is Verdict.FAIL
-    assert "no answer within 60 s" not in found.observation, "it ended by the policy, not by the group's deadline"
+    result = (await clinic.examine())["Evolution"]
+    assert result.verdict is Verdict.FAIL
+    assert "no answer within 60 s" not in result.observation, "it ended by the policy, not by the group's deadline"
 
 
 async def test_a_group_of_probes_that_hangs_ends_at_its_deadline_and_the_rest_goes_on(
@@ -226,10 +226,10 @@ async def test_a_group_of_probes_that_hangs_ends_at_its_deadline_and_the_rest_go
 @pytest.mark.parametrize("fault", ["html", "license"])
 async def test_a_proxy_page_and_a_missing_licence_are_told_apart(clinic: Clinic, fault: str) -> None:
     clinic.evolution.inject_fault(fault, status=200) if fault == "html" else clinic.evolution.inject_fault(fault)
-    found = (await clinic.examine())["Evolution"]
-    assert found.verdict is Verdict.FAIL
-    assert ("licence" in found.next_step) == (fault == "license")
-    assert ("not Evolution" in found.observation) == (fault == "html")
+    result = (await clinic.examine())["Evolution"]
+    assert result.verdict is Verdict.FAIL
+    assert ("licence" in result.next_step) == (fault == "license")
+    assert ("not Evolution" in result.observation) == (fault == "html")
 
 
 async def test_something_else_at_evolutions_address_is_recognised(clinic: Clinic) -> None:
@@ -249,9 +249,9 @@ async def test_an_evolution_that_stores_no_messages_is_found(clinic: Clinic) -> 
     instance = clinic.evolution.instance("loja")
     instance.state = "open"
     instance.contacts["5511999990001@s.whatsapp.net"] = ("row", "Maria", "2026-11-22T10:00:00.000Z")
-    found = (await clinic.examine())["Evolution's storage"]
-    assert found.verdict is Verdict.WARN
-    assert "DATABASE_SAVE_DATA_NEW_MESSAGE=true" in found.next_step
+    result = (await clinic.examine())["Evolution's storage"]
+    assert result.verdict is Verdict.WARN
+    assert "DATABASE_SAVE_DATA_NEW_MESSAGE=true" in result.next_step
 
 
 @pytest.mark.parametrize(
@@ -263,11 +263,11 @@ async def test_an_evolution_that_stores_no_messages_is_found(clinic: Clinic) -> 
 )
 async def test_a_webhook_that_leads_elsewhere_is_found(clinic: Clinic, path: str, words: str) -> None:
     unit = await clinic.add_unit("loja", path=path)
-    found = (await clinic.examine())["webhook of loja"]
-    assert found.verdict is Verdict.FAIL
-    assert words in found.observation
-    assert f"rotate-secret {unit}" in found.next_step
-    assert webhook_secret(KEY.encode(), unit, 1) not in found.observation
+    result = (await clinic.examine())["webhook of loja"]
+    assert result.verdict is Verdict.FAIL
+    assert words in result.observation
+    assert f"rotate-secret {unit}" in result.next_step
+    assert webhook_secret(KEY.encode(), unit, 1) not in result.observation
 
 
 async def test_a_missing_instance_and_a_missing_webhook_are_found(clinic: Clinic) -> None:
@@ -283,9 +283,9 @@ async def test_a_missing_instance_and_a_missing_webhook_are_found(clinic: Clinic
 async def test_another_master_key_than_the_units_were_made_with_is_found(clinic: Clinic) -> None:
     await clinic.add_unit("loja")
     clinic.set("ZAPLINE_MASTER_KEY", "x" * 40)
-    found = (await clinic.examine())["master key"]
-    assert found.verdict is Verdict.FAIL
-    assert "1 of 1 units" in found.observation
+    result = (await clinic.examine())["master key"]
+    assert result.verdict is Verdict.FAIL
+    assert "1 of 1 units" in result.observation
 
 
 async def test_a_lost_key_file_is_found_and_not_made_anew(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,9 +324,9 @@ async def test_a_daemon_on_a_unix_socket_is_asked_there(clinic: Clinic, tmp_path
 async def test_a_proxy_that_does_not_pass_webhooks_on_is_found(clinic: Clinic, status: str, words: str) -> None:
     async with serving(status) as port:
         clinic.set("BASE_URL", f"http://127.0.0.1:{port}")
-        found = (await clinic.examine())["BASE_URL"]
-    assert found.verdict is Verdict.FAIL
-    assert words in found.observation
+        result = (await clinic.examine())["BASE_URL"]
+    assert result.verdict is Verdict.FAIL
+    assert words in result.observation
 
 
 # -- the command -----------------------------------------------------------------------------------------
@@ -393,18 +393,18 @@ async def test_a_daemon_runs_is_found_well_refuses_a_second_and_stops(clinic: Cl
         start = partial(trio.run_process, [str(ZAPLINE), "run"], check=False, capture_stdout=True)
         daemon = await nursery.start(start)
         await until_alive(private)
-        code, said = await finished("units", "add", "Loja")
-        assert code == 0, said
-        code, said = await finished("doctor")
-        assert code == 0, said
-        assert "ok    daemon: it runs" in said
-        assert "ok    daemon's lock: a daemon works on this database" in said
-        assert "0 units are registered as they should be, 1 are not connected" in said
+        code, text = await finished("units", "add", "Loja")
+        assert code == 0, text
+        code, text = await finished("doctor")
+        assert code == 0, text
+        assert "ok    daemon: it runs" in text
+        assert "ok    daemon's lock: a daemon works on this database" in text
+        assert "0 units are registered as they should be, 1 are not connected" in text
         await knows_webhooks_alone(address, private)
-        code, said = await finished("run")
+        code, text = await finished("run")
         assert code == 1
-        assert said.startswith("zapline: another Zapline daemon uses the state directory")
-        assert "Traceback" not in said
+        assert text.startswith("zapline: another Zapline daemon uses the state directory")
+        assert "Traceback" not in text
         daemon.terminate()
         with trio.fail_after(10):
             assert await daemon.wait() == 0

@@ -32,24 +32,24 @@ def test_a_base_url_that_evolution_cannot_follow_is_a_warning(
 
 
 async def look(directory: Path) -> dict[str, Finding]:
-    found: list[Finding] = []
-    await check_host(directory, found.append)
-    return {finding.what: finding for finding in found}
+    result: list[Finding] = []
+    await check_host(directory, result.append)
+    return {finding.what: finding for finding in result}
 
 
 async def test_a_state_directory_that_others_may_read_is_told_how_to_be_closed(tmp_path: Path) -> None:
     os.chmod(tmp_path, 0o755)
     assert (await look(tmp_path))["state directory"].next_step == f"Run: chmod 700 {tmp_path}"
     os.chmod(tmp_path, 0o700)
-    found = await look(tmp_path)
-    assert found["state directory"].verdict is Verdict.OK
-    assert found["journal"].verdict is Verdict.OK
+    result = await look(tmp_path)
+    assert result["state directory"].verdict is Verdict.OK
+    assert result["journal"].verdict is Verdict.OK
     assert os.listdir(tmp_path) == []
 
 
 async def test_a_state_directory_that_is_not_there_yet_is_no_failure(tmp_path: Path) -> None:
-    found = (await look(tmp_path / "not" / "yet"))["state directory"]
-    assert found.verdict is Verdict.WARN
+    result = (await look(tmp_path / "not" / "yet"))["state directory"]
+    assert result.verdict is Verdict.WARN
     assert not (tmp_path / "not").exists()
     (tmp_path / "file").touch()
     assert (await look(tmp_path / "file"))["state directory"].verdict is Verdict.FAIL
@@ -59,9 +59,9 @@ async def test_a_disk_in_memory_is_a_failure() -> None:
     kind, point = filesystem(Path("/dev/shm"), Path("/proc/mounts"))
     if kind != "tmpfs":
         pytest.skip("this machine has no /dev/shm in memory")
-    found = (await look(Path(point)))["disk"]
-    assert found.verdict is Verdict.FAIL
-    assert "tmpfs" in found.observation
+    result = (await look(Path(point)))["disk"]
+    assert result.verdict is Verdict.FAIL
+    assert "tmpfs" in result.observation
 
 
 def test_the_deepest_and_latest_mount_counts(tmp_path: Path) -> None:

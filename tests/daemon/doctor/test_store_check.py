@@ -39,8 +39,8 @@ async def test_whether_statuses_are_kept_shows_in_what_was_sent(
         if fault is not None:
             evolution.inject_fault(fault, path="/chat/findMessages")
         unit = UnitRecord(UnitId(uuid4()), "Loja", "loja", 1, b"", stored=StoredLineState(phase=Phase.OPEN))
-        found: list[Finding] = []
-        await _check_storage(server, await _raw_instances(server), [unit], found.append)
-        [finding] = found
+        result: list[Finding] = []
+        await _check_storage(server, await _raw_instances(server), [unit], result.append)
+        [finding] = result
         assert (finding.what, finding.verdict) == (STORAGE, verdict)
         assert words in finding.next_step

@@ -78,9 +78,9 @@ def test_fields_stand_behind_the_text_on_a_terminal(configure: Configure) -> Non
 def test_a_json_line_holds_time_level_scope_event_and_fields(configure: Configure) -> None:
     out = configure("json")
     configuration.get_logger("Keeper").warning("Crashed {times} times", times=3, at=1795278051, phone=CANARY)
-    shown = entry(out)
-    assert shown.pop("ts").endswith("Z")
-    assert shown == {
+    output = entry(out)
+    assert output.pop("ts").endswith("Z")
+    assert output == {
         "level": "warning",
         "scope": "Keeper",
         "event": "Crashed 3 times",
@@ -142,11 +142,11 @@ def test_a_forged_line_stays_inside_its_own(configure: Configure, format: config
         raise ValueError(forged)
     except ValueError:
         EARLY.exception("failed")
-    shown = out.getvalue().decode()
-    assert all(line[0] in "{[ " and not line.startswith("[INFO] [Forged]") for line in shown.split("\n") if line)
-    assert "\x1b" not in shown
-    assert "\r" not in shown
-    assert "\u2028" not in shown
+    output = out.getvalue().decode()
+    assert all(line[0] in "{[ " and not line.startswith("[INFO] [Forged]") for line in output.split("\n") if line)
+    assert "\x1b" not in output
+    assert "\r" not in output
+    assert "\u2028" not in output
 
 
 def test_braces_in_foreign_text_are_left_as_they_are(configure: Configure) -> None:
@@ -180,15 +180,15 @@ def test_nothing_logs_around_the_masking(configure: Configure, format: configura
         logging.getLogger("third.party").exception("raised %s", CANARY)
     group = ExceptionGroup(f"group {CANARY}", [ValueError(SECRET), KeyError(CANARY)])
     log.error("group", exc_info=group)
-    shown = out.getvalue().decode()
-    assert CANARY not in shown
-    assert CANARY[-8:] not in shown
-    assert SECRET not in shown
-    assert "unregistered-secret" not in shown
-    assert "anything" not in shown
-    assert "/webhooks/whatsapp/evolution/[MASKED]/messages-upsert" in shown
-    assert shown.count("call to ****4321 failed") >= 4
-    assert "careful with ****4321 [MASKED]" in shown
+    output = out.getvalue().decode()
+    assert CANARY not in output
+    assert CANARY[-8:] not in output
+    assert SECRET not in output
+    assert "unregistered-secret" not in output
+    assert "anything" not in output
+    assert "/webhooks/whatsapp/evolution/[MASKED]/messages-upsert" in output
+    assert output.count("call to ****4321 failed") >= 4
+    assert "careful with ****4321 [MASKED]" in output
 
 
 def test_a_handler_of_a_third_party_gets_masked_records_too(configure: Configure) -> None:
@@ -246,10 +246,10 @@ def test_a_traceback_on_a_terminal_is_indented(configure: Configure) -> None:
         raise LookupError("gone")
     except LookupError:
         EARLY.exception("failed", unit="u1")
-    shown = lines(out)
-    assert shown[0].rstrip() == "[ERROR] [Early] failed unit=u1"
-    assert shown[1] == "    Traceback (most recent call last):"
-    assert shown[-1] == "    LookupError: gone"
+    output = lines(out)
+    assert output[0].rstrip() == "[ERROR] [Early] failed unit=u1"
+    assert output[1] == "    Traceback (most recent call last):"
+    assert output[-1] == "    LookupError: gone"
 
 
 def test_a_thread_that_dies_is_logged(configure: Configure) -> None:
@@ -261,9 +261,9 @@ def test_a_thread_that_dies_is_logged(configure: Configure) -> None:
     thread = threading.Thread(target=die)
     thread.start()
     thread.join(5)
-    shown = entry(out)
-    assert shown["level"] == "critical"
-    assert "ValueError: ****4321" in shown["exception"]
+    output = entry(out)
+    assert output["level"] == "critical"
+    assert "ValueError: ****4321" in output["exception"]
 
 
 def test_a_reader_that_went_away_is_counted_and_does_no_harm(configure: Configure) -> None:
@@ -305,9 +305,9 @@ def test_an_error_that_ends_the_process_is_one_masked_line() -> None:
     done = run(f"raise ValueError({CANARY!r} + ' ' + {SECRET!r})")
     assert done.returncode == 1
     assert done.stderr == ""
-    shown = json.loads(done.stdout)
-    assert shown["level"] == "critical"
-    assert shown["exception"].endswith("ValueError: ****4321 [MASKED]\n")
+    output = json.loads(done.stdout)
+    assert output["level"] == "critical"
+    assert output["exception"].endswith("ValueError: ****4321 [MASKED]\n")
     assert CANARY not in done.stdout
 
 

@@ -90,7 +90,7 @@ def test_thousands_of_secrets_cost_next_to_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"),
+    ("value", "output"),
     [
         ("a\nb\r\tc", "a\\nb\\r\\tc"),
         ("\x1b[31mred", "\\x1b[31mred"),
@@ -113,13 +113,13 @@ def test_thousands_of_secrets_cost_next_to_nothing() -> None:
         (Mute(), "<Mute>"),
     ],
 )
-def test_every_kind_of_value_becomes_masked_json(value: object, shown: object) -> None:
-    assert Redactor().json_value(value) == shown
+def test_every_kind_of_value_becomes_masked_json(value: object, output: object) -> None:
+    assert Redactor().json_value(value) == output
 
 
 def test_fields_with_telling_names_show_nothing() -> None:
-    shown = Redactor().fields({"apikey": ["x"], "token": None, "password": 5, "key": {"a": 1}, "unit": "u"})
-    assert shown == {
+    output = Redactor().fields({"apikey": ["x"], "token": None, "password": 5, "key": {"a": 1}, "unit": "u"})
+    assert output == {
         "apikey": "[MASKED]",
         "token": "[MASKED]",
         "password": "[MASKED]",
@@ -139,10 +139,10 @@ def test_values_are_bounded_in_length_depth_and_number() -> None:
 
 
 def test_a_long_block_keeps_its_beginning_and_its_end() -> None:
-    shown = Redactor().block("first\n" + "word\n" * 100_000 + "last 5511999999999")
-    assert shown.startswith("first\n")
-    assert shown.endswith("\nlast ****9999")
-    assert len(shown) < 3 * TEXT_LIMIT
+    output = Redactor().block("first\n" + "word\n" * 100_000 + "last 5511999999999")
+    assert output.startswith("first\n")
+    assert output.endswith("\nlast ****9999")
+    assert len(output) < 3 * TEXT_LIMIT
 
 
 def test_no_secret_is_cut_in_half_by_the_limits() -> None:

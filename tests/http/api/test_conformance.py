@@ -34,10 +34,10 @@ async def make_things(api: Any, crm_url: str) -> dict[str, object]:
     await api.send(unit, "messages.upsert", {"key": key, "messageTimestamp": 1_750_000_000, **text})
     await api.send(unit, "messages.upsert", "no object")
     (conversation,) = (await api.get(f"{line}/conversations"))["items"]
-    (letter,) = (await api.get(f"{line}/dead-letters"))["items"]
+    (dead_letter,) = (await api.get(f"{line}/dead-letters"))["items"]
     sent = await api.post(f"{line}/messages", {"clientMessageId": "a", "to": "+5511999990007", "text": "oi"}, 202)
-    listed = [{"to": "+5511999990007", "nome": "Ana"}]
-    campaign = await api.post(f"{line}/campaigns", {"name": "a", "text": "oi {{nome}}", "recipients": listed}, 201)
+    rows = [{"to": "+5511999990007", "nome": "Ana"}]
+    campaign = await api.post(f"{line}/campaigns", {"name": "a", "text": "oi {{nome}}", "recipients": rows}, 201)
     hook = await api.post(f"{line}/hooks", {"url": f"{crm_url}/hook", "events": ["campaign.state"]}, 201)
     tested = await api.post(f"{line}/hooks/{hook['id']}/test", {}, 202)
     erasure = await api.post(f"{line}/privacy/erasures", {"phone": "+5511999990008"}, 202)
@@ -46,7 +46,7 @@ async def make_things(api: Any, crm_url: str) -> dict[str, object]:
         "conversation": conversation["id"],
         "message": sent["id"],
         "campaign": campaign["id"],
-        "letter": letter["id"],
+        "letter": dead_letter["id"],
         "hook": hook["id"],
         "delivery": tested["id"],
         "erasure": erasure["id"],
@@ -68,8 +68,8 @@ async def test_no_request_is_answered_by_a_500_or_by_what_is_not_documented(api:
         ]
         with trio.fail_after(WITHIN + 2 * DEEP):
             ran = await trio.run_process(command, cwd=tmp_path, capture_stdout=True, capture_stderr=True, check=False)
-    said = ran.stdout.decode()
-    assert ran.returncode == 0, said + ran.stderr.decode()
-    told = re.search(r"Tested: (\d+)\s", said)
-    assert told is not None, said
-    assert int(told[1]) > 60, said
+    output = ran.stdout.decode()
+    assert ran.returncode == 0, output + ran.stderr.decode()
+    payload = re.search(r"Tested: (\d+)\s", output)
+    assert payload is not None, output
+    assert int(payload[1]) > 60, output

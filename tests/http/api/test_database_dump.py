@@ -20,7 +20,7 @@ def forms_of(secret: str) -> set[str]:
             raw.add(decode(bare + "=" * (-len(bare) % 4)))
         except ValueError:
             continue
-    return {secret, bare, *(one.hex() for one in raw), *(b64encode(one).decode().rstrip("=") for one in raw)}
+    return {secret, bare, *(item.hex() for item in raw), *(b64encode(item).decode().rstrip("=") for item in raw)}
 
 
 async def test_a_dump_holds_no_token_no_password_and_no_secret(api: Any) -> None:
@@ -47,7 +47,8 @@ async def test_a_dump_holds_no_token_no_password_and_no_secret(api: Any) -> None
 
     tables = [row.name for row in await api.sql(TABLES)]
     dump = {
-        name: [found.row for found in await api.sql(f"select t::text as row from zapline.{name} t")] for name in tables
+        name: [result.row for result in await api.sql(f"select t::text as row from zapline.{name} t")]
+        for name in tables
     }
     assert all(dump[name] for name in ("admins", "access_tokens", "hooks", "units", "audit_log"))
     assert len(dump["access_tokens"]) == 5

@@ -21,11 +21,11 @@ async def scrape(api: Any) -> dict[str, dict[tuple[str, ...], float]]:
     async with httpx2.AsyncClient(trust_env=False) as stranger:
         answer = await stranger.get(f"{api.url}/metrics")
     assert answer.status_code == 200
-    found: dict[str, dict[tuple[str, ...], float]] = {}
+    result: dict[str, dict[tuple[str, ...], float]] = {}
     for family in text_string_to_metric_families(answer.text):
         for sample in family.samples:
-            found.setdefault(sample.name, {})[tuple(sample.labels.values())] = sample.value
-    return found
+            result.setdefault(sample.name, {})[tuple(sample.labels.values())] = sample.value
+    return result
 
 
 async def test_probes_need_no_token(api: Any) -> None:
@@ -37,7 +37,7 @@ async def test_probes_need_no_token(api: Any) -> None:
 
 async def test_health_tells_the_four_rates_and_what_stands_still(api: Any) -> None:
     await api.add_unit()
-    report = await api.until("/health", lambda found: found["database"]["latencySeconds"] is not None)
+    report = await api.until("/health", lambda result: result["database"]["latencySeconds"] is not None)
     assert report["status"] == "pass"
     assert set(report["rates"]) == {"webhookErrorRate", "unknownInstances", "dedupeRate", "unexpectedDisconnects"}
     for rate in report["rates"].values():
@@ -54,16 +54,16 @@ async def test_health_warns_of_an_unknown_instance_and_metrics_count_it(api: Any
         "/webhooks/whatsapp/evolution/nonsense", content=b'{"event":"x","instance":"nobody"}'
     )
     assert answer.status_code == 200
-    report = await api.until("/health", lambda found: found["status"] != "pass")
+    report = await api.until("/health", lambda metrics: metrics["status"] != "pass")
     assert report["rates"]["unknownInstances"]["verdict"] == "warn"
-    found = await scrape(api)
-    assert found["zapline_unknown_instances_total"] == {(): 1}
-    assert found["zapline_refused_webhooks_total"][("unknown_instance",)] == 1
-    assert found["zapline_unknown_instances_recent"] == {(): 1}
+    metrics = await scrape(api)
+    assert metrics["zapline_unknown_instances_total"] == {(): 1}
+    assert metrics["zapline_refused_webhooks_total"][("unknown_instance",)] == 1
+    assert metrics["zapline_unknown_instances_recent"] == {(): 1}
 
 
 async def test_readiness_ends_when_a_webhook_cannot_be_made_durable(api: Any) -> None:
-    await api.until("/health", lambda found: found["database"]["latencySeconds"] is not None)
+    await api.until("/health", lambda result: result["database"]["latencySeconds"] is not None)
     api.journal.refusing = True
     assert (await api.client.get("/readyz")).status_code == 200  # the database still takes it
     api.health.database_latency = None
@@ -82,23 +82,23 @@ async def test_health_answers_200_while_the_database_is_away(api: Any, monkeypat
         monkeypatch.setattr(pool, "connection", away)
     api.health.database_latency = None
     await api.until("/health", lambda report: report["database"]["latencySeconds"] is None)
-    found = await scrape(api)
-    assert found["zapline_database_up"] == {(): 0}
+    metrics = await scrape(api)
+    assert metrics["zapline_database_up"] == {(): 0}
 
 
 async def test_the_catalogue_is_what_is_exported_with_every_counter_at_nought(api: Any) -> None:
-    found = await scrape(api)
-    ours = {name for name in found if name.startswith("zapline_")}
+    metrics = await scrape(api)
+    ours = {name for name in metrics if name.startswith("zapline_")}
     assert ours == exported_names()
     for counter in COUNTERS:
-        samples = found[counter.exported_name]
+        samples = metrics[counter.exported_name]
         assert samples, counter.name
         if counter.label is not None:
             assert {(label,) for label in counter.known_labels} <= set(samples)
         if counter.name not in ("connection_events", "unexpected_events"):
             assert set(samples.values()) == {0.0}, counter.name
-    assert len(found["zapline_units"]) == 8
-    assert "process_resident_memory_bytes" in found
+    assert len(metrics["zapline_units"]) == 8
+    assert "process_resident_memory_bytes" in metrics
     assert len(COUNTERS) + len(GAUGES) == len(exported_names())
 
 
@@ -107,13 +107,13 @@ async def test_a_stored_message_moves_the_counters(api: Any) -> None:
     await api.send(unit, "messages.upsert", TEXT)
     await api.send(unit, "messages.upsert", TEXT)
     await api.send(unit, "messages.upsert", "no object")
-    found = await scrape(api)
-    assert found["zapline_messages_total"][("text",)] == 2
-    assert found["zapline_messages_created_total"] == {(): 1}
-    assert found["zapline_duplicates_total"] == {(): 1}
+    metrics = await scrape(api)
+    assert metrics["zapline_messages_total"][("text",)] == 2
+    assert metrics["zapline_messages_created_total"] == {(): 1}
+    assert metrics["zapline_duplicates_total"] == {(): 1}
     assert (await api.get("/health"))["rates"]["dedupeRate"]["threshold"].endswith("too few messages to judge")
-    assert sum(found["zapline_dead_letters_total"].values()) == 1
-    assert found["zapline_journal_depth"] == {(): 0}
+    assert sum(metrics["zapline_dead_letters_total"].values()) == 1
+    assert metrics["zapline_journal_depth"] == {(): 0}
 
 
 async def test_labels_are_bounded_whatever_is_counted(api: Any) -> None:

@@ -56,8 +56,8 @@ class Front:
         return int(head.split()[1]), content
 
     def body(self, **changes: Any) -> bytes:
-        told = {"event": "messages.upsert", "instance": self.unit.record.instance, "data": text("A1"), **changes}
-        return json.dumps({name: value for name, value in told.items() if value is not ...}).encode()
+        payload = {"event": "messages.upsert", "instance": self.unit.record.instance, "data": text("A1"), **changes}
+        return json.dumps({name: value for name, value in payload.items() if value is not ...}).encode()
 
     async def dead_letters(self) -> list[tuple[object, ...]]:
         await self.stack.wait_until_stored()
@@ -208,9 +208,9 @@ async def test_a_secret_in_the_place_of_the_provider_never_reaches_the_log(
         with structlog.testing.capture_logs() as lines:
             await front.post("/webhooks/whatsapp/" + path.format(secret=front.secret), front.body())
         assert [line["provider"] for line in lines if "provider" in line] == ["unknown"]
-        shown = json.dumps(lines, default=str)
-        assert front.secret not in shown
-        assert front.secret[:12] not in shown
+        output = json.dumps(lines, default=str)
+        assert front.secret not in output
+        assert front.secret[:12] not in output
 
 
 async def test_a_name_with_braces_is_a_field_of_the_event_and_not_a_part_of_it(database: str, tmp_path: Path) -> None:

@@ -31,18 +31,16 @@ def large_forms(max_upload: int) -> list[BodyLimit]:
 
 def attach_message_pages(layout: Layout, dependencies: Dependencies, totals: TotalsCache) -> None:
     """Attach these pages, without those whose dependencies are missing."""
-    ConversationListPages(layout, dependencies.commands, dependencies.pool).attach()
-    ThreadPages(layout, dependencies.commands, dependencies.pool, dependencies.outgoing, dependencies.receipts).attach()
+    commands, pool, roster = dependencies.commands, dependencies.pool, dependencies.roster
+    submissions, campaigns = dependencies.outgoing, dependencies.campaigns
+    ConversationListPages(layout, commands, pool).attach()
+    ThreadPages(layout, commands, pool, submissions, dependencies.receipts).attach()
     if dependencies.media is not None:
-        MessageFiles(layout, dependencies.commands, dependencies.media, dependencies.pool).attach()
-    AttentionPages(
-        layout, dependencies.commands, dependencies.roster, dependencies.pool, totals, dependencies.outgoing
-    ).attach()
-    DeadLetterPages(layout, dependencies.commands, dependencies.roster, dependencies.pool).attach()
-    if dependencies.campaigns is not None and dependencies.outgoing is not None:
-        CampaignFormPages(
-            layout, dependencies.commands, dependencies.campaigns, dependencies.outgoing, dependencies.pool
-        ).attach()
-        CampaignPages(layout, dependencies.commands, dependencies.campaigns, dependencies.pool).attach()
+        MessageFiles(layout, commands, dependencies.media, pool).attach()
+    AttentionPages(layout, commands, roster, pool, totals, submissions).attach()
+    DeadLetterPages(layout, commands, roster, pool).attach()
+    if campaigns is not None and submissions is not None:
+        CampaignFormPages(layout, commands, campaigns, submissions, pool).attach()
+        CampaignPages(layout, commands, campaigns, pool).attach()
     if dependencies.erasures is not None:
-        PrivacyPage(layout, dependencies.commands, dependencies.erasures, dependencies.pool).attach()
+        PrivacyPage(layout, commands, dependencies.erasures, pool).attach()

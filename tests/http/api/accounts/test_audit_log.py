@@ -8,17 +8,17 @@ from zapline.domain.principals import Scope
 
 async def test_every_change_leaves_who_what_where_and_what_came_of_it(api: Any) -> None:
     unit = await api.add_unit()
-    one = f"/units/{unit.id}"
-    minted = await api.post(f"{one}/tokens", {"label": "CRM", "scopes": ["send", "control"]}, 201)
+    resource = f"/units/{unit.id}"
+    minted = await api.post(f"{resource}/tokens", {"label": "CRM", "scopes": ["send", "control"]}, 201)
     mine = {"Authorization": f"Bearer {minted['token']}"}
-    await api.client.post(f"{one}/suppressions", json={"to": "+5511999990001"}, headers=mine)
-    await api.client.delete(f"{one}/suppressions/+5511999990001", headers=mine)
-    await api.client.put(f"{one}/pace", json={"perMinute": "many"}, headers=mine)
+    await api.client.post(f"{resource}/suppressions", json={"to": "+5511999990001"}, headers=mine)
+    await api.client.delete(f"{resource}/suppressions/+5511999990001", headers=mine)
+    await api.client.put(f"{resource}/pace", json={"perMinute": "many"}, headers=mine)
     await api.client.post("/admin/login", json={"email": "ana@example.com", "password": "wrong"})
     await api.client.post("/admin/login", json={"email": "nobody@example.com", "password": "wrong"})
     lines = (await api.get("/audit"))["items"]
-    told = [(line["action"], line["actor"], line["outcome"]) for line in reversed(lines)]
-    assert told == [
+    payload = [(line["action"], line["actor"], line["outcome"]) for line in reversed(lines)]
+    assert payload == [
         ("create_unit", "ana@example.com", 201),
         ("mint_token", "ana@example.com", 201),
         ("suppress", "CRM", 201),
@@ -40,18 +40,20 @@ async def test_every_change_leaves_who_what_where_and_what_came_of_it(api: Any) 
 
 async def test_what_changes_nothing_or_has_a_row_of_its_own_leaves_no_line(api: Any) -> None:
     unit = await api.add_unit()
-    one = f"/units/{unit.id}"
+    resource = f"/units/{unit.id}"
     before = (await api.get("/audit"))["items"]
     token = (await api.identity.mint_unit_token(unit.id, "r", frozenset({Scope.READ}), "test", None)).token
-    sent = await api.client.post(f"{one}/messages", json={"clientMessageId": "a", "to": "+5511999990001", "text": "x"})
+    sent = await api.client.post(
+        f"{resource}/messages", json={"clientMessageId": "a", "to": "+5511999990001", "text": "x"}
+    )
     assert sent.status_code == 202
     for method, path, headers in [
-        ("GET", one, {}),
-        ("HEAD", one, {}),
-        ("POST", f"{one}/campaigns/dry-run", {}),
-        ("POST", f"{one}/uploads", {}),
-        ("POST", f"{one}/pause", {"Authorization": ""}),
-        ("POST", f"{one}/pause", {"Authorization": f"Bearer {token}"}),
+        ("GET", resource, {}),
+        ("HEAD", resource, {}),
+        ("POST", f"{resource}/campaigns/dry-run", {}),
+        ("POST", f"{resource}/uploads", {}),
+        ("POST", f"{resource}/pause", {"Authorization": ""}),
+        ("POST", f"{resource}/pause", {"Authorization": f"Bearer {token}"}),
     ]:
         await api.client.request(method, path, headers=headers)
     assert (await api.get("/audit"))["items"] == before
@@ -67,8 +69,8 @@ async def test_the_log_is_read_in_pages_and_by_unit_actor_and_action(api: Any) -
     assert [line["action"] for line in (await api.get("/audit", unitId=units[0].id))["items"]] == ["pause_unit"]
     assert len((await api.get("/audit", action="create_unit", actor="ana@example.com"))["items"]) == 3
     assert (await api.get("/audit", actor="bia@example.com"))["items"] == []
-    for wrong in ({"unitId": "loja"}, {"actor": ""}, {"cursor": "x"}, {"limit": "0"}):
-        await api.get("/audit", 422, **wrong)
+    for bad_query in ({"unitId": "loja"}, {"actor": ""}, {"cursor": "x"}, {"limit": "0"}):
+        await api.get("/audit", 422, **bad_query)
 
 
 async def test_a_change_that_cannot_be_written_down_is_not_made(api: Any, monkeypatch: Any) -> None:

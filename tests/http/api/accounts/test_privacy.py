@@ -78,8 +78,8 @@ async def plant(api: Any, unit: Any, monkeypatch: pytest.MonkeyPatch) -> list[tu
 
     monkeypatch.setattr(EvolutionClient, "fetch_media", fetch_media)
     messages = (await api.get(f"{base}/messages", limit=200))["items"]
-    (shown,) = [message["id"] for message in messages if message["externalId"] == "P1"]
-    assert (await api.client.get(f"{base}/messages/{shown}/media")).status_code == 200
+    (message_id,) = [message["id"] for message in messages if message["externalId"] == "P1"]
+    assert (await api.client.get(f"{base}/messages/{message_id}/media")).status_code == 200
     return sent
 
 
@@ -90,18 +90,18 @@ async def holds(api: Any, unit: UUID) -> dict[str, int]:
         " where table_schema = 'zapline' and table_name not in ('audit_log')"
         " group by table_name having bool_or(column_name = 'unit_id')"
     )
-    found = {}
+    result = {}
     for table in tables:
         bodies = f" or encode(t.raw, 'escape') ~ '{NAMES}'" if table.raw else ""
         (row,) = await api.sql(
             f"select count(*) as rows from zapline.{table.name} t where t.unit_id = '{unit}'"
             f" and (t::text ~ '{NAMES}' or t::text ~ 'segredo-{unit}'{bodies})"
         )
-        found[table.name] = row.rows
-    return {name: rows for name, rows in found.items() if rows}
+        result[table.name] = row.rows
+    return {name: rows for name, rows in result.items() if rows}
 
 
-def kept(api: Any, unit: UUID) -> Path:
+def stored(api: Any, unit: UUID) -> Path:
     return Path(api.media_cache / sha256(f"{unit}\nP1".encode()).hexdigest())
 
 
@@ -129,15 +129,15 @@ async def test_an_erased_person_is_gone_from_one_unit_and_does_not_come_back(
     assert len(exported["reactions"]) == len(exported["suppressions"]) == len(exported["campaigns"]) == 1
     assert str(theirs.id) not in str(exported)
 
-    asked = await api.post(f"{base}/erasures", {"phone": "+55 (11) 99999-0001"}, 202)
-    done = await api.until(f"{base}/erasures/{asked['id']}", lambda job: job["state"] == "done")
+    requested = await api.post(f"{base}/erasures", {"phone": "+55 (11) 99999-0001"}, 202)
+    done = await api.until(f"{base}/erasures/{requested['id']}", lambda job: job["state"] == "done")
     assert done["counts"]["messages"] == 7
     assert done["counts"]["journal"] >= 8
     assert done["counts"]["letters"] == done["counts"]["mentions"] == done["counts"]["suppressions"] == 1
     assert await holds(api, mine.id) == {}
     assert await holds(api, theirs.id) == before
-    assert not kept(api, mine.id).exists()
-    assert kept(api, theirs.id).exists()
+    assert not stored(api, mine.id).exists()
+    assert stored(api, theirs.id).exists()
     journal = journal_bytes(api)
     assert f"segredo-{mine.id}".encode() not in journal
     assert f"segredo-{theirs.id}".encode() in journal
@@ -146,8 +146,8 @@ async def test_an_erased_person_is_gone_from_one_unit_and_does_not_come_back(
     assert len((await api.get(f"/units/{mine.id}/dead-letters"))["items"]) == 1
     (campaign,) = (await api.get(f"/units/{mine.id}/campaigns"))["items"]
     assert (campaign["recipients"], campaign["skipped"]) == (2, {"erased": 1})
-    (told,) = await api.sql("select detail from zapline.audit_log where action = 'erase_person'")
-    assert told.detail["who"] == "****0001"
+    (payload,) = await api.sql("select detail from zapline.audit_log where action = 'erase_person'")
+    assert payload.detail["who"] == "****0001"
 
     await api.commands.replay(0.0)
     for event, data in sent:  # what Evolution repeats, or its store gives back
@@ -173,10 +173,10 @@ async def test_a_file_that_is_on_its_way_is_not_kept(api: Any, monkeypatch: pyte
     }
     await api.send(unit, "messages.upsert", picture)
     (message,) = (await api.get(f"{base}/messages"))["items"]
-    asked, go = trio.Event(), trio.Event()
+    requested, go = trio.Event(), trio.Event()
 
     async def fetch_media(client: EvolutionClient, name: str, external_id: str) -> MediaContent:
-        asked.set()
+        requested.set()
         await go.wait()
         return MediaContent("image/png", "a.png", b"x" * 99)
 
@@ -187,11 +187,11 @@ async def test_a_file_that_is_on_its_way_is_not_kept(api: Any, monkeypatch: pyte
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(look)
-        await asked.wait()
+        await requested.wait()
         job = await api.post(f"{base}/privacy/erasures", {"phone": f"+{PHONE}"}, 202)
         await api.until(f"{base}/privacy/erasures/{job['id']}", lambda job: job["state"] == "done")
         go.set()
-    assert not kept(api, unit.id).exists()
+    assert not stored(api, unit.id).exists()
 
 
 async def test_who_is_to_be_erased_is_named_rightly(api: Any) -> None:
@@ -218,8 +218,8 @@ async def test_who_is_to_be_erased_is_named_rightly(api: Any) -> None:
     done = await api.until(f"{base}/erasures/{short['id']}", lambda job: job["state"] == "done")
     assert not done["counts"]
     (conversation,) = (await api.get(f"/units/{unit.id}/conversations"))["items"]
-    asked = await api.post(f"{base}/erasures", {"contactId": conversation["id"]}, 202)
-    done = await api.until(f"{base}/erasures/{asked['id']}", lambda job: job["state"] == "done")
+    requested = await api.post(f"{base}/erasures", {"contactId": conversation["id"]}, 202)
+    done = await api.until(f"{base}/erasures/{requested['id']}", lambda job: job["state"] == "done")
     assert (done["counts"]["messages"], done["counts"]["contacts"]) == (1, 1)
 
 
@@ -228,16 +228,16 @@ async def test_an_erasure_waits_for_a_call_that_is_under_way(api: Any) -> None:
     base = f"/units/{unit.id}"
     await api.post(f"{base}/messages", {"to": f"+{PHONE}", "text": "oi", "clientMessageId": "a"}, 202)
     await api.sql("update zapline.outbox set state = 'leased' returning message_id")
-    asked = await api.post(f"{base}/privacy/erasures", {"phone": f"+{PHONE}"}, 202)
-    path = f"{base}/privacy/erasures/{asked['id']}"
+    requested = await api.post(f"{base}/privacy/erasures", {"phone": f"+{PHONE}"}, 202)
+    path = f"{base}/privacy/erasures/{requested['id']}"
     waiting = await api.until(path, lambda job: job["waitsFor"] == "call")
     assert waiting["state"] == "running"
-    assert (await api.post(f"{base}/privacy/erasures", {"phone": f"+{PHONE}"}, 202))["id"] == asked["id"]
+    assert (await api.post(f"{base}/privacy/erasures", {"phone": f"+{PHONE}"}, 202))["id"] == requested["id"]
     plan = {"name": "Natal", "text": "Oi", "recipients": [{"to": f"+{PHONE}"}, {"to": f"+{OTHER}"}]}
     await api.post(f"{base}/campaigns", plan, 201)
     await api.sql("update zapline.outbox set state = 'settled' returning message_id")
     with trio.fail_after(5):
         done = await api.until(path, lambda job: job["state"] == "done")
     assert done["counts"]["messages"] == 1
-    listed = await api.sql("select recipient, state, reason from zapline.campaign_recipients order by number")
-    assert [tuple(row) for row in listed] == [("erased:1", "skipped", "erased"), (f"+{OTHER}", "pending", None)]
+    listing = await api.sql("select recipient, state, reason from zapline.campaign_recipients order by number")
+    assert [tuple(row) for row in listing] == [("erased:1", "skipped", "erased"), (f"+{OTHER}", "pending", None)]

@@ -82,9 +82,9 @@ async def test_without_a_valid_token_there_is_only_401(api: Any, header: str) ->
 
 
 async def test_a_wrong_password_and_an_unknown_account_look_the_same(api: Any) -> None:
-    wrong, unknown = await sign_in(api, EMAIL, "wrong"), await sign_in(api, "nobody@example.com", "wrong")
-    assert wrong.status_code == unknown.status_code == 401
-    assert wrong.json() == unknown.json()
+    wrong_password, unknown = await sign_in(api, EMAIL, "wrong"), await sign_in(api, "nobody@example.com", "wrong")
+    assert wrong_password.status_code == unknown.status_code == 401
+    assert wrong_password.json() == unknown.json()
 
 
 async def test_an_unknown_account_costs_a_password_check_too(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:

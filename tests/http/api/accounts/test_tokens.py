@@ -44,9 +44,9 @@ async def test_a_units_token_is_shown_once_works_for_its_scopes_and_ends_at_once
     refused = await api.client.post(f"/units/{unit.id}/whatsapp/connect", headers=mine)
     assert refused.status_code == 403
     assert "control" in refused.json()["detail"]
-    listed = await api.get(tokens)
-    assert [one["id"] for one in listed["items"]] == [minted["id"]]
-    assert minted["token"] not in str(listed)
+    items = await api.get(tokens)
+    assert [item["id"] for item in items["items"]] == [minted["id"]]
+    assert minted["token"] not in str(items)
     other = await api.add_unit("Other")
     foreign = await api.client.delete(f"/units/{other.id}/tokens/{minted['id']}")
     assert (foreign.status_code, foreign.json()["code"]) == (404, "token_not_found")
@@ -75,20 +75,25 @@ async def test_a_token_that_makes_no_sense_is_not_made(api: Any, body: object, f
 
 
 async def test_an_administrators_own_tokens_and_sessions_are_his_alone_to_end(api: Any) -> None:
-    made = await api.post("/admin/tokens", {"label": "Backups"}, 201)
-    assert (made["kind"], made["unitId"], made["scopes"], made["idleSeconds"]) == ("admin", None, [], 30 * 86400)
-    assert (await api.client.get("/units", headers=bearer(made["token"]))).status_code == 200
-    me = (await api.client.get("/admin/me", headers=bearer(made["token"]))).json()
+    created = await api.post("/admin/tokens", {"label": "Backups"}, 201)
+    assert (created["kind"], created["unitId"], created["scopes"], created["idleSeconds"]) == (
+        "admin",
+        None,
+        [],
+        30 * 86400,
+    )
+    assert (await api.client.get("/units", headers=bearer(created["token"]))).status_code == 200
+    me = (await api.client.get("/admin/me", headers=bearer(created["token"]))).json()
     assert (me["kind"], me["name"], me["scopes"]) == ("admin", "ana@example.com", ["read", "send", "control"])
     async with api.engine_pool.connection() as conn:
         other = await administrators.add_admin(conn, "bia@example.com", "x")
     foreign, _ = await api.identity.open_login(Principal(ActorKind.ADMIN, other, "bia@example.com"))
     theirs = await api.client.get("/admin/tokens", headers=bearer(foreign))
-    assert [one["createdBy"] for one in theirs.json()["items"]] == ["bia@example.com"]
-    path = f"/admin/tokens/{made['id']}"
+    assert [item["createdBy"] for item in theirs.json()["items"]] == ["bia@example.com"]
+    path = f"/admin/tokens/{created['id']}"
     assert (await api.client.delete(path, headers=bearer(foreign))).status_code == 404
     assert (await api.client.delete(path)).status_code == 204
-    assert (await api.client.get("/units", headers=bearer(made["token"]))).status_code == 401
+    assert (await api.client.get("/units", headers=bearer(created["token"]))).status_code == 401
     first = await api.get("/admin/tokens", limit=1)
     rest = await api.get("/admin/tokens", limit=1, cursor=first["nextCursor"])
     assert [first["items"][0]["label"], rest["items"][0]["label"]] == ["Backups", "login"]
@@ -121,10 +126,10 @@ async def test_use_keeps_a_session_open_looking_does_not_and_rest_ends_it(api: A
     token, _ = await api.identity.open_session(Principal(ActorKind.ADMIN, admin.id, "ana@example.com"))
     (stored,) = await api.sql("select now() as at")
     now[0] = stored.at.timestamp()
-    asked: list[float | None] = []
+    requested: list[float | None] = []
 
     async def find(digest: bytes, used_at: float | None) -> TokenHolder | None:
-        asked.append(used_at)
+        requested.append(used_at)
         return await api.identity._find(digest, used_at)
 
     cache = TokenCache(find, lambda: now[0])
@@ -132,7 +137,7 @@ async def test_use_keeps_a_session_open_looking_does_not_and_rest_ends_it(api: A
     for _ in range(3):
         now[0] += 1000
         assert await cache.find_holder(token) is not None, "used within its half hour"
-    assert len(asked) == 1, "a token is believed for a while"
+    assert len(requested) == 1, "a token is believed for a while"
     assert list(cache.take_last_uses().values()) == [now[0]]
     assert cache.take_last_uses() == {}
     now[0] += 1000
@@ -142,7 +147,7 @@ async def test_use_keeps_a_session_open_looking_does_not_and_rest_ends_it(api: A
     # The database, whose clock has not moved, is asked again and decides; here it would let it in.
     await api.sql("update zapline.access_tokens set created_at = now() - interval '31 min' returning 1")
     assert await cache.find_holder(token, use=False) is not None
-    assert asked[-1] == now[0] - 2000
+    assert requested[-1] == now[0] - 2000
     await api.sql("update zapline.access_tokens set idle_seconds = 60, last_used_at = null returning 1")
     assert await TokenCache(api.identity._find, lambda: now[0]).find_holder(token) is None
 
@@ -158,21 +163,21 @@ async def test_what_is_revoked_while_the_database_answers_is_not_believed(api: A
     unit = await api.add_unit()
     minted = await api.identity.mint_unit_token(unit.id, "t", frozenset({Scope.READ}), "test", None)
     answered, go_on = trio.Event(), trio.Event()
-    asked = 0
+    requested = 0
 
     async def find(digest: bytes, used_at: float | None) -> TokenHolder | None:
-        nonlocal asked
-        asked += 1
+        nonlocal requested
+        requested += 1
         holder = await api.identity._find(digest, used_at)
         answered.set()
         await go_on.wait()
         return holder
 
     cache = TokenCache(find, time.time)
-    found: list[TokenHolder | None] = []
+    result: list[TokenHolder | None] = []
 
     async def ask() -> None:
-        found.append(await cache.find_holder(minted.token))
+        result.append(await cache.find_holder(minted.token))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ask)
@@ -180,8 +185,8 @@ async def test_what_is_revoked_while_the_database_answers_is_not_believed(api: A
         await api.identity.revoke_unit_token(unit.id, minted.record.id)
         cache.remove(lambda holder: True)
         go_on.set()
-    assert found == [None]
-    assert asked == 2
+    assert result == [None]
+    assert requested == 2
 
 
 async def test_a_bell_does_not_shut_anybody_out_while_the_database_is_away(api: Any) -> None:

@@ -17,7 +17,7 @@ def phone(number: int) -> str:
     return f"+55119{90_000_000 + number:08d}"
 
 
-def listed(count: int) -> list[dict[str, object]]:
+def items(count: int) -> list[dict[str, object]]:
     return [{"to": phone(number), "nome": f"N{number}"} for number in range(count)]
 
 
@@ -30,65 +30,74 @@ async def upload(api: Any, path: str, body: bytes, expect: int = 200, **headers:
 async def test_a_campaign_is_made_shown_and_controlled(api: Any) -> None:
     unit = await api.add_unit()
     base = f"/units/{unit.id}/campaigns"
-    asked = PLAN | {
-        "recipients": [*listed(2), {"telefone": "x", "nome": "Ana"}],
+    requested = PLAN | {
+        "recipients": [*items(2), {"telefone": "x", "nome": "Ana"}],
         "pace": 5,
         "window": {"from": "09:00", "until": "18:30"},
         "startAt": "2099-01-01T12:00:00Z",
         "clientCampaignId": "k1",
     }
-    made = await api.post(base, asked, 201)
-    assert made["state"] == "ready"
-    assert made["content"] == {"type": "text", "text": PLAN["text"], "linkPreview": True}
-    assert (made["pace"], made["window"]) == (5.0, {"from": "09:00", "until": "18:30"})
-    assert (made["recipients"], made["counts"]["pending"], made["skipped"]) == (3, 2, {"invalid_phone": 1})
-    assert set(made["counts"]) >= {"queued", "sending", "sent", "delivered", "read", "failed", "uncertain", "cancelled"}
-    one = f"{base}/{made['id']}"
-    assert await api.get(one) == made
-    assert await api.post(base, asked, 200) == made
-    refused = await api.post(base, asked | {"name": "x"}, 409)
+    created = await api.post(base, requested, 201)
+    assert created["state"] == "ready"
+    assert created["content"] == {"type": "text", "text": PLAN["text"], "linkPreview": True}
+    assert (created["pace"], created["window"]) == (5.0, {"from": "09:00", "until": "18:30"})
+    assert (created["recipients"], created["counts"]["pending"], created["skipped"]) == (3, 2, {"invalid_phone": 1})
+    assert set(created["counts"]) >= {
+        "queued",
+        "sending",
+        "sent",
+        "delivered",
+        "read",
+        "failed",
+        "uncertain",
+        "cancelled",
+    }
+    resource = f"{base}/{created['id']}"
+    assert await api.get(resource) == created
+    assert await api.post(base, requested, 200) == created
+    refused = await api.post(base, requested | {"name": "x"}, 409)
     assert refused["code"] == "client_campaign_id_taken"
-    assert (await api.post(f"{one}/start"))["state"] == "scheduled"
-    assert (await api.post(f"{one}/start"))["state"] == "scheduled"
-    assert (await api.post(f"{one}/pause"))["state"] == "paused"
-    assert (await api.post(f"{one}/resume"))["state"] == "scheduled"
-    assert (await api.post(f"{one}/cancel"))["counts"]["cancelled"] == 2
-    assert (await api.post(f"{one}/start", None, 409))["code"] == "campaign_state"
-    assert (await api.post(f"{one}/retry-failed", None, 409))["code"] == "campaign_state"
+    assert (await api.post(f"{resource}/start"))["state"] == "scheduled"
+    assert (await api.post(f"{resource}/start"))["state"] == "scheduled"
+    assert (await api.post(f"{resource}/pause"))["state"] == "paused"
+    assert (await api.post(f"{resource}/resume"))["state"] == "scheduled"
+    assert (await api.post(f"{resource}/cancel"))["counts"]["cancelled"] == 2
+    assert (await api.post(f"{resource}/start", None, 409))["code"] == "campaign_state"
+    assert (await api.post(f"{resource}/retry-failed", None, 409))["code"] == "campaign_state"
     second = await api.post(base, PLAN, 201)
     assert (await api.post(f"{base}/{second['id']}/start", None, 409))["code"] == "no_recipients"
     page = await api.get(base, limit=1)
     assert [item["id"] for item in page["items"]] == [second["id"]]
     rest = await api.get(base, cursor=page["nextCursor"])
-    assert ([item["id"] for item in rest["items"]], rest["nextCursor"]) == ([made["id"]], None)
+    assert ([item["id"] for item in rest["items"]], rest["nextCursor"]) == ([created["id"]], None)
     # What is another unit's is not there.
     other = await api.add_unit("Outra")
     for method, path in (("GET", ""), ("GET", "/recipients"), ("GET", "/failures.csv"), ("POST", "/cancel")):
-        answer = await api.client.request(method, f"/units/{other.id}/campaigns/{made['id']}{path}")
+        answer = await api.client.request(method, f"/units/{other.id}/campaigns/{created['id']}{path}")
         assert (answer.status_code, answer.json()["code"]) == (404, "campaign_not_found")
     assert (await api.post(f"/units/{uuid4()}/campaigns", PLAN, 404))["code"] == "unit_not_found"
 
 
 async def test_a_campaign_with_a_file_keeps_its_url_to_itself(api: Any) -> None:
     unit = await api.add_unit()
-    asked = {
+    requested = {
         "name": "c",
         "image": {"url": "https://93.184.216.34/offer.jpg?signature=x", "caption": "Oi {{nome}}"},
-        "recipients": listed(1),
+        "recipients": items(1),
         "start": True,
     }
-    made = await api.post(f"/units/{unit.id}/campaigns", asked, 201)
-    assert made["state"] == "running"
-    assert made["content"] == {
+    created = await api.post(f"/units/{unit.id}/campaigns", requested, 201)
+    assert created["state"] == "running"
+    assert created["content"] == {
         "type": "image",
         "upload": None,
         "caption": "Oi {{nome}}",
         "fileName": None,
         "mimetype": None,
     }
-    inside = asked | {"image": {"url": "https://192.168.0.1/a.jpg"}}
+    inside = requested | {"image": {"url": "https://192.168.0.1/a.jpg"}}
     assert (await api.post(f"/units/{unit.id}/campaigns", inside, 422))["code"] == "media_url_refused"
-    lost = asked | {"image": {"upload": str(uuid4())}}
+    lost = requested | {"image": {"upload": str(uuid4())}}
     assert (await api.post(f"/units/{unit.id}/campaigns", lost, 422))["code"] == "invalid_campaign"
 
 
@@ -117,24 +126,29 @@ async def test_a_dry_run_tells_what_would_become_of_it(api: Any) -> None:
     unit = await api.add_unit()
     base = f"/units/{unit.id}/campaigns"
     await api.post(f"/units/{unit.id}/suppressions", {"to": phone(1)}, 201)
-    told = await api.post(f"{base}/dry-run", PLAN | {"recipients": [*listed(3), {"to": phone(3)}, *listed(1)]})
-    assert (told["received"], told["accepted"]) == (5, 2)
-    assert told["skipped"] == {"opted_out": 1, "missing_variable": 1, "duplicate": 1}
-    assert told["skippedExamples"][1] == {"number": 4, "to": "****0003", "reason": "missing_variable", "detail": "nome"}
-    assert told["previews"][0] == {"to": "****0000", "text": "Oi N0, oferta"}
-    assert told["endsAt"] > told["startsAt"]
+    payload = await api.post(f"{base}/dry-run", PLAN | {"recipients": [*items(3), {"to": phone(3)}, *items(1)]})
+    assert (payload["received"], payload["accepted"]) == (5, 2)
+    assert payload["skipped"] == {"opted_out": 1, "missing_variable": 1, "duplicate": 1}
+    assert payload["skippedExamples"][1] == {
+        "number": 4,
+        "to": "****0003",
+        "reason": "missing_variable",
+        "detail": "nome",
+    }
+    assert payload["previews"][0] == {"to": "****0000", "text": "Oi N0, oferta"}
+    assert payload["endsAt"] > payload["startsAt"]
     assert (await api.get(base))["items"] == []
-    made = await api.post(base, PLAN, 201)
-    told = await upload(api, f"{base}/{made['id']}/recipients?dryRun=true", f"to,nome\n{phone(5)},Ana\n".encode())
-    assert told["accepted"] == 1
-    assert (await api.get(f"{base}/{made['id']}"))["recipients"] == 0
+    created = await api.post(base, PLAN, 201)
+    payload = await upload(api, f"{base}/{created['id']}/recipients?dryRun=true", f"to,nome\n{phone(5)},Ana\n".encode())
+    assert payload["accepted"] == 1
+    assert (await api.get(f"{base}/{created['id']}"))["recipients"] == 0
 
 
 async def test_a_list_is_uploaded_whole_or_not_at_all(api: Any) -> None:
     unit = await api.add_unit()
-    made = await api.post(f"/units/{unit.id}/campaigns", PLAN, 201)
-    one = f"/units/{unit.id}/campaigns/{made['id']}"
-    path = f"{one}/recipients"
+    created = await api.post(f"/units/{unit.id}/campaigns", PLAN, 201)
+    resource = f"/units/{unit.id}/campaigns/{created['id']}"
+    path = f"{resource}/recipients"
     lines = "".join(f"{phone(number)};José {number};{'x' * 450}\n" for number in range(2_500))
     body = ("telefone;nome;oferta\n" + lines).encode()
     assert len(body) > 1024 * 1024
@@ -155,16 +169,16 @@ async def test_a_list_is_uploaded_whole_or_not_at_all(api: Any) -> None:
     assert (more["list"]["accepted"], more["campaign"]["recipients"]) == (1, 2_501)
     latin = {"Content-Type": "text/csv; charset=windows-1252"}
     await upload(api, path, "to,nome\n+5511988887777,José".encode("cp1252"), **latin)
-    listed, cursor = [], {}
+    items, cursor = [], {}
     while True:
         page = await api.get(path, limit=200, state="pending", **cursor)
-        listed += page["items"]
+        items += page["items"]
         if page["nextCursor"] is None:
             break
         cursor = {"cursor": page["nextCursor"]}
-    assert [one["number"] for one in listed] == list(range(1, 2_503))
-    assert listed[2_500]["to"] == phone(2_500)
-    assert listed[-1] == {
+    assert [item["number"] for item in items] == list(range(1, 2_503))
+    assert items[2_500]["to"] == phone(2_500)
+    assert items[-1] == {
         "number": 2_502,
         "to": "+5511988887777",
         "variables": {"nome": "José"},
@@ -180,27 +194,29 @@ async def test_a_list_is_uploaded_whole_or_not_at_all(api: Any) -> None:
 
 async def test_a_client_that_goes_away_leaves_nothing(api: Any) -> None:
     unit = await api.add_unit()
-    made = await api.post(f"/units/{unit.id}/campaigns", PLAN | {"recipients": listed(1)}, 201)
-    one = f"/units/{unit.id}/campaigns/{made['id']}"
+    created = await api.post(f"/units/{unit.id}/campaigns", PLAN | {"recipients": items(1)}, 201)
+    resource = f"/units/{unit.id}/campaigns/{created['id']}"
     host, port = api.url.removeprefix("http://").split(":")
     stream = await trio.open_tcp_stream(host, int(port))
-    head = f"POST {one}/recipients HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.token}\r\n"
+    head = f"POST {resource}/recipients HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.token}\r\n"
     head += "Content-Type: text/csv\r\nContent-Length: 9999999\r\n\r\n"
     rows = "".join(f"{phone(number)},N\n" for number in range(10, 6000))
     await stream.send_all((head + "to,nome\n" + rows).encode())
-    shown = await api.until(one, lambda told: told["recipients"] > 1)
-    assert shown["state"] == "loading"
+    output = await api.until(resource, lambda payload: payload["recipients"] > 1)
+    assert output["state"] == "loading"
     await stream.aclose()
-    shown = await api.until(one, lambda told: told["state"] == "ready")
-    assert shown["recipients"] == 1
+    output = await api.until(resource, lambda payload: payload["state"] == "ready")
+    assert output["recipients"] == 1
 
 
 async def test_failures_are_exported_safe_for_spreadsheets_and_can_be_sent_in_again(api: Any) -> None:
     unit = await api.add_unit()
     nasty = ["=1+1", "+1", "-1", "@x", "Ana\t", 'Bia "B", C']
     people = [{"to": phone(number), "nome": name} for number, name in enumerate(nasty)]
-    made = await api.post(f"/units/{unit.id}/campaigns", PLAN | {"recipients": [*people, *people, {"to": "=x"}]}, 201)
-    answer = await api.client.get(f"/units/{unit.id}/campaigns/{made['id']}/failures.csv")
+    created = await api.post(
+        f"/units/{unit.id}/campaigns", PLAN | {"recipients": [*people, *people, {"to": "=x"}]}, 201
+    )
+    answer = await api.client.get(f"/units/{unit.id}/campaigns/{created['id']}/failures.csv")
     assert answer.headers["content-type"] == "text/csv; charset=utf-8"
     assert "attachment" in answer.headers["content-disposition"]
     rows = list(csv.reader(io.StringIO(answer.text)))

@@ -39,32 +39,32 @@ async def test_the_page_asks_nobody_else_for_anything_and_has_nothing_inline(api
 
 
 async def test_the_files_of_the_page_are_no_part_of_the_document(api: Any) -> None:
-    made = (await api.client.get("/openapi.json")).json()
-    assert [path for path in made["paths"] if path.startswith("/docs")] == ["/docs", "/docs/style.css"]
+    created = (await api.client.get("/openapi.json")).json()
+    assert [path for path in created["paths"] if path.startswith("/docs")] == ["/docs", "/docs/style.css"]
 
 
 async def test_the_document_points_to_nothing_that_is_not_in_it(api: Any) -> None:
-    made = (await api.client.get("/openapi.json")).json()
+    created = (await api.client.get("/openapi.json")).json()
     text = (await api.client.get("/openapi.json")).text
     for name in set(re.findall(r'"#/components/schemas/([^"]+)"', text)):
-        assert name in made["components"]["schemas"]
-    for schema in made["components"]["schemas"].values():
-        validator_for({**schema, "components": made["components"], "$schema": DIALECT})
+        assert name in created["components"]["schemas"]
+    for schema in created["components"]["schemas"].values():
+        validator_for({**schema, "components": created["components"], "$schema": DIALECT})
 
 
 def test_every_code_that_can_be_answered_has_a_meaning() -> None:
     root = Path(http.__file__).parent
     sources = [path for path in root.rglob("*.py") if "console" not in path.relative_to(root).parts]
     code_pattern = re.compile(r'(?:Problem|ProblemType)\(\s*(?:status=)?\d+,\s*(?:code=)?"(\w+)"')
-    found = {code for path in sources for code in code_pattern.findall(path.read_text())}
-    assert found > {"unit_not_found", "wrong_credentials"}
-    assert found - set(MEANINGS) == set()
+    result = {code for path in sources for code in code_pattern.findall(path.read_text())}
+    assert result > {"unit_not_found", "wrong_credentials"}
+    assert result - set(MEANINGS) == set()
     assert set(MEANINGS) > RETRYABLE
 
 
 async def test_the_document_knows_every_code_that_it_names(api: Any) -> None:
-    made = (await api.client.get("/openapi.json")).json()
-    for path, methods in made["paths"].items():
+    created = (await api.client.get("/openapi.json")).json()
+    for path, methods in created["paths"].items():
         for operation in methods.values():
             for status, answer in operation["responses"].items():
                 problem = answer.get("content", {}).get("application/problem+json")
@@ -81,31 +81,31 @@ async def test_the_document_knows_every_code_that_it_names(api: Any) -> None:
 
 
 async def test_the_examples_of_bodies_are_what_their_schemas_say(api: Any) -> None:
-    made = (await api.client.get("/openapi.json")).json()
-    shown = 0
-    for path, methods in made["paths"].items():
+    created = (await api.client.get("/openapi.json")).json()
+    output = 0
+    for path, methods in created["paths"].items():
         for operation in methods.values():
             body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
             if "example" in body:
-                schema = {**body["schema"], "components": made["components"], "$schema": DIALECT}
+                schema = {**body["schema"], "components": created["components"], "$schema": DIALECT}
                 assert validator_for(schema).is_valid(body["example"]), path
-                shown += 1
-    assert shown > 10
+                output += 1
+    assert output > 10
 
 
 async def test_the_guide_lists_every_route_as_the_document_has_it(api: Any) -> None:
-    made = (await api.client.get("/openapi.json")).json()
+    created = (await api.client.get("/openapi.json")).json()
     text = (Path(__file__).parents[4] / "docs" / "api.md").read_text()
     section = text.partition("## All routes\n")[2].partition("\n## ")[0]
-    assert section.strip() == route_list(made).strip()
+    assert section.strip() == route_list(created).strip()
 
 
-def route_list(made: Any) -> str:
+def route_list(created: Any) -> str:
     """The routes by their groups, as the guide has them."""
     lines = []
-    for group in (tag["name"] for tag in made["tags"]):
+    for group in (tag["name"] for tag in created["tags"]):
         lines += ["", f"### {group}", "", "| call | what it does | who |", "|---|---|---|"]
-        for path, methods in made["paths"].items():
+        for path, methods in created["paths"].items():
             for method, operation in methods.items():
                 if group in operation["tags"]:
                     call = f"`{method.upper()} {path}`"
@@ -115,8 +115,8 @@ def route_list(made: Any) -> str:
 
 async def test_what_the_crm_is_told_is_what_the_document_says(api: Any) -> None:
     unit = await api.add_unit()
-    made = (await api.client.get("/openapi.json")).json()
-    assert {*CrmWebhookEvent, TEST_EVENT} == set(made["webhooks"])
+    created = (await api.client.get("/openapi.json")).json()
+    assert {*CrmWebhookEvent, TEST_EVENT} == set(created["webhooks"])
     key = {"id": "A", "remoteJid": "5511999990001@s.whatsapp.net", "fromMe": False}
     text = {"message": {"conversation": "oi"}, "messageType": "conversation", "messageTimestamp": 1_750_000_000}
     async with crm_receiver() as at:
@@ -127,7 +127,7 @@ async def test_what_the_crm_is_told_is_what_the_document_says(api: Any) -> None:
         calls = await at.wait_for_calls(3)
     assert {"hook.test", "message.received"} < {call.payload["type"] for call in calls}
     for call in calls:
-        told = made["webhooks"][call.payload["type"]]["post"]
-        body = told["requestBody"]["content"]["application/json"]["schema"]
-        schema = {**body, "components": made["components"], "$schema": DIALECT}
+        content = created["webhooks"][call.payload["type"]]["post"]
+        body = content["requestBody"]["content"]["application/json"]["schema"]
+        schema = {**body, "components": created["components"], "$schema": DIALECT}
         assert [error.message for error in validator_for(schema).iter_errors(call.payload)] == []

@@ -84,20 +84,20 @@ async def test_every_error_of_every_route_has_its_code_and_gives_nothing_away(ap
         f"/units/{other.id}/messages", {"clientMessageId": "a", "to": "+5511999990007", "text": "oi"}, 202
     )
     foreign = theirs["id"]
-    made = (await api.client.get("/openapi.json")).json()
+    created = (await api.client.get("/openapi.json")).json()
     secrets = [str(other.id), foreign, api.token, api.database, "site-packages", ".py", "Traceback", "zapline."]
     bodies = (b"{", b'{"colour": "red"}', b"[]", b'{"name": "\\u0000", "text": "\\u0000", "to": "\\u0000"}')
     seen = set()
-    for path, methods in made["paths"].items():
+    for path, methods in created["paths"].items():
         filled = path.replace("{unit}", str(unit.id)).replace("{letter}", "7").replace("{contact}", "+5511999990008")
         filled = re.sub(r"\{\w+\}", foreign, filled)
         for method in methods:
             if path.endswith(("/events", "/logout", "/archive")):
                 continue
-            for given, body in (("", b""), ("?colour=red", b""), *(("", body) for body in bodies)):
+            for value, body in (("", b""), ("?colour=red", b""), *(("", body) for body in bodies)):
                 if method == "get" and body:
                     continue
-                answer = await api.client.request(method, filled + given, content=body)
+                answer = await api.client.request(method, filled + value, content=body)
                 if answer.status_code < 400:
                     continue
                 problem = answer.json()

@@ -66,8 +66,8 @@ async def test_who_polls_is_told_when_nothing_has_changed(api: Any) -> None:
     for path in paths:
         first = await api.client.get(path)
         tags[path] = first.headers["etag"]
-        for given in (tags[path], f'"other", W/{tags[path]}', "*"):
-            again = await api.client.get(path, headers={"If-None-Match": given})
+        for value in (tags[path], f'"other", W/{tags[path]}', "*"):
+            again = await api.client.get(path, headers={"If-None-Match": value})
             assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tags[path]), path
             assert "content-type" not in again.headers
         other = await api.client.get(path, headers={"If-None-Match": '"other"'})

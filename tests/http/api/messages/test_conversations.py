@@ -24,14 +24,14 @@ def text(external_id: str, words: str, at: int = NOW, jid: str = PHONE, **key: o
 
 
 async def all_pages(api: Any, path: str, limit: int) -> list[Any]:
-    found, cursor = [], None
+    result, cursor = [], None
     for _ in range(50):
         page = await api.get(path, limit=limit, **({"cursor": cursor} if cursor else {}))
         assert len(page["items"]) <= limit
-        found += page["items"]
+        result += page["items"]
         cursor = page["nextCursor"]
         if cursor is None:
-            return found
+            return result
     raise AssertionError("the pages do not end")
 
 
@@ -78,13 +78,13 @@ async def test_reactions_edits_and_deletes_show_in_the_message(api: Any) -> None
         "where external_id = 'A1' returning 1"
     )
     await api.sql("update zapline.messages set deleted_at = now() where external_id = 'A2' returning 1")
-    found = {one["externalId"]: one for one in (await api.get(f"/units/{unit.id}/messages"))["items"]}
-    assert found["A0"]["reactions"] == [{"actor": "+5511999990001", "emoji": "👍"}]
-    assert found["A1"]["reactions"] == []
-    assert found["A1"]["text"] == "better"
-    assert found["A1"]["editedAt"].endswith(".123Z")
-    assert found["A2"]["text"] is None
-    assert found["A2"]["deletedAt"] is not None
+    result = {item["externalId"]: item for item in (await api.get(f"/units/{unit.id}/messages"))["items"]}
+    assert result["A0"]["reactions"] == [{"actor": "+5511999990001", "emoji": "👍"}]
+    assert result["A1"]["reactions"] == []
+    assert result["A1"]["text"] == "better"
+    assert result["A1"]["editedAt"].endswith(".123Z")
+    assert result["A2"]["text"] is None
+    assert result["A2"]["deletedAt"] is not None
 
 
 async def test_a_merged_conversation_is_one_with_its_root(api: Any) -> None:
@@ -98,15 +98,15 @@ async def test_a_merged_conversation_is_one_with_its_root(api: Any) -> None:
     assert after["lid"] == "111222333444555"
     root = f"/units/{unit.id}/conversations/{after['id']}/messages"
     page = (await api.get(root))["items"]
-    assert [one["externalId"] for one in page] == ["L2", "P1", "L1"]
-    assert {one["conversationId"] for one in page} == {after["id"]}
+    assert [item["externalId"] for item in page] == ["L2", "P1", "L1"]
+    assert {item["conversationId"] for item in page} == {after["id"]}
     assert after["lastMessageAt"] == page[0]["sentAt"]
     rows = await api.sql("select id, merged_into from zapline.conversations where merged_into is not null")
     assert [str(row.merged_into) for row in rows] == [after["id"]]
     assert before["id"] == str(rows[0].id)
     assert (await api.get(f"/units/{unit.id}/conversations/{before['id']}/messages"))["items"] == page
     polled = (await api.get(f"/units/{unit.id}/messages"))["items"]
-    assert {one["conversationId"] for one in polled} == {after["id"]}
+    assert {item["conversationId"] for item in polled} == {after["id"]}
 
 
 async def test_pages_are_whole_also_where_times_are_equal(api: Any) -> None:
@@ -116,7 +116,7 @@ async def test_pages_are_whole_also_where_times_are_equal(api: Any) -> None:
     (conversation,) = (await api.get(f"/units/{unit.id}/conversations"))["items"]
     path = f"/units/{unit.id}/conversations/{conversation['id']}/messages"
     for limit in (1, 2, 3, 7, 200):
-        assert [one["externalId"] for one in await all_pages(api, path, limit)] == [f"A{n}" for n in range(6, -1, -1)]
+        assert [item["externalId"] for item in await all_pages(api, path, limit)] == [f"A{n}" for n in range(6, -1, -1)]
 
 
 async def test_conversations_are_paged_latest_first(api: Any) -> None:
@@ -124,9 +124,9 @@ async def test_conversations_are_paged_latest_first(api: Any) -> None:
     for number in range(5):
         jid = f"551199999{number:04d}@s.whatsapp.net"
         await api.send(unit, "messages.upsert", text(f"A{number}", "x", NOW + number // 2, jid))
-    found = await all_pages(api, f"/units/{unit.id}/conversations", 2)
-    assert len({one["id"] for one in found}) == 5
-    times = [one["lastMessageAt"] for one in found]
+    result = await all_pages(api, f"/units/{unit.id}/conversations", 2)
+    assert len({item["id"] for item in result}) == 5
+    times = [item["lastMessageAt"] for item in result]
     assert times == sorted(times, reverse=True)
 
 
@@ -134,38 +134,38 @@ async def test_a_crm_polls_by_sequence_and_misses_nothing(api: Any) -> None:
     unit = await api.add_unit()
     await api.send(unit, "messages.upsert", text("NEW", "x", NOW + 50))
     first = await api.get(f"/units/{unit.id}/messages", afterSeq=0)
-    assert [one["externalId"] for one in first["items"]] == ["NEW"]
+    assert [item["externalId"] for item in first["items"]] == ["NEW"]
     await api.send(unit, "messages.upsert", text("OLD", "sent earlier, arrived later", NOW))
     second = await api.get(f"/units/{unit.id}/messages", afterSeq=first["nextAfterSeq"])
-    assert [one["externalId"] for one in second["items"]] == ["OLD"]
+    assert [item["externalId"] for item in second["items"]] == ["OLD"]
     third = await api.get(f"/units/{unit.id}/messages", afterSeq=second["nextAfterSeq"])
     assert third == {"items": [], "nextAfterSeq": second["nextAfterSeq"], "hasMore": False}
     assert (await api.get(f"/units/{unit.id}/messages", limit=1))["hasMore"] is True
 
 
 async def test_units_do_not_see_each_others_rows(api: Any) -> None:
-    one, other = await api.add_unit("one"), await api.add_unit("other")
-    await api.send(one, "messages.upsert", text("A1", "secret of one"))
+    item, other = await api.add_unit("one"), await api.add_unit("other")
+    await api.send(item, "messages.upsert", text("A1", "secret of one"))
     await api.send(other, "messages.upsert", text("A1", "secret of other"))
-    for unit, words in ((one, "secret of one"), (other, "secret of other")):
+    for unit, words in ((item, "secret of one"), (other, "secret of other")):
         (conversation,) = (await api.get(f"/units/{unit.id}/conversations"))["items"]
         path = f"conversations/{conversation['id']}/messages"
         assert [m["text"] for m in (await api.get(f"/units/{unit.id}/{path}"))["items"]] == [words]
         assert [m["text"] for m in (await api.get(f"/units/{unit.id}/messages"))["items"]] == [words]
-        stranger = other if unit is one else one
+        stranger = other if unit is item else item
         assert (await api.get(f"/units/{stranger.id}/{path}", 404))["code"] == "conversation_not_found"
 
 
 async def test_the_database_itself_keeps_the_readers_of_two_units_apart(api: Any) -> None:
-    one, other = await api.add_unit("one"), await api.add_unit("other")
-    await api.send(one, "messages.upsert", text("A1", "x"))
+    item, other = await api.add_unit("one"), await api.add_unit("other")
+    await api.send(item, "messages.upsert", text("A1", "x"))
     async with api.api_pool.connection() as conn:
         assert (await conn.fetch("select * from zapline.messages")) == []
         async with conn.transaction():
             await conn.execute("select set_config('zapline.unit', %s, true)", (str(other.id),))
             assert (await conn.fetch("select * from zapline.messages")) == []
         async with conn.transaction():
-            await conn.execute("select set_config('zapline.unit', %s, true)", (str(one.id),))
+            await conn.execute("select set_config('zapline.unit', %s, true)", (str(item.id),))
             assert len(await conn.fetch("select * from zapline.messages")) == 1
         assert (await conn.fetch("select * from zapline.messages")) == []
 
@@ -206,7 +206,7 @@ async def test_the_first_page_of_a_long_thread_does_not_read_the_whole_of_it(api
     path = f"/units/{unit.id}/conversations/{conversation['id']}/messages"
     before = await messages_read(api)
     page = await api.get(path, limit=50)
-    assert [one["externalId"] for one in page["items"][:2]] == ["B20000", "B19999"]
+    assert [item["externalId"] for item in page["items"][:2]] == ["B20000", "B19999"]
     assert 50 <= await messages_read(api) - before < 500
 
 

@@ -126,8 +126,8 @@ async def test_of_many_who_ask_at_once_one_fetches_and_four_files_at_most(
     assert {answer.status_code for answer in await get_all(api, paths[1:])} == {200}
     assert fetches.most_at_once == 4
     # 2048 bytes hold three files of a little more than 600.
-    kept = sum(file.stat().st_size for file in api.media_cache.iterdir())
-    assert kept <= 2048
+    remaining = sum(file.stat().st_size for file in api.media_cache.iterdir())
+    assert remaining <= 2048
     assert len(list(api.media_cache.iterdir())) == 3
     last = fetches.made[-1]
     await get_all(api, [paths[int(last[1:])]])

@@ -39,7 +39,7 @@ def arrived(external_id: str, words: str = "oi", jid: str = JID, **key: object) 
     }
 
 
-def asked(client_id: str = "c1", **more: object) -> dict[str, object]:
+def send_body(client_id: str = "c1", **more: object) -> dict[str, object]:
     return {"clientMessageId": client_id, "to": "+55 11 99999-0001", **({} if more else {"text": "bom dia"}), **more}
 
 
@@ -71,15 +71,15 @@ async def stored(api: Any, client_id: str) -> Any:
 
 async def test_a_message_is_accepted_shown_and_waits_for_its_sender(api: Any) -> None:
     unit = await api.add_unit()
-    answer = await api.client.post(f"/units/{unit.id}/messages", content=msgspec.json.encode(asked()))
-    made = answer.json()
+    answer = await api.client.post(f"/units/{unit.id}/messages", content=msgspec.json.encode(send_body()))
+    created = answer.json()
     assert answer.status_code == 202
-    assert answer.headers["location"] == f"/units/{unit.id}/messages/{made['id']}"
-    assert await api.get(answer.headers["location"]) == made
+    assert answer.headers["location"] == f"/units/{unit.id}/messages/{created['id']}"
+    assert await api.get(answer.headers["location"]) == created
     assert api.woken == [unit.id]
-    shown = ("clientMessageId", "text", "kind", "fromMe", "deliveryStatus", "workState", "externalId")
-    assert [made[name] for name in shown] == ["c1", "bom dia", "text", True, "queued", "queued", None]
-    work = made["work"]
+    fields = ("clientMessageId", "text", "kind", "fromMe", "deliveryStatus", "workState", "externalId")
+    assert [created[name] for name in fields] == ["c1", "bom dia", "text", True, "queued", "queued", None]
+    work = created["work"]
     assert (work["state"], work["lane"], work["tries"], work["attempts"]) == ("queued", "reply", 0, [])
     assert (work["failure"], work["waitsForPerson"], work["stalled"], work["twice"]) == (None, False, False, False)
     due, expires = (datetime.fromisoformat(work[name]) for name in ("dueAt", "expiresAt"))
@@ -90,26 +90,28 @@ async def test_a_message_is_accepted_shown_and_waits_for_its_sender(api: Any) ->
     assert row.fingerprint == fingerprint_content(Text("bom dia"))
     assert msgspec.convert(row.content, OutgoingMessage) == OutgoingMessage(Text("bom dia"))
     (conversation,) = (await api.get(f"/units/{unit.id}/conversations"))["items"]
-    assert (conversation["id"], conversation["phone"]) == (made["conversationId"], "+5511999990001")
-    (listed,) = (await api.get(f"/units/{unit.id}/conversations/{conversation['id']}/messages"))["items"]
-    assert listed == {name: value for name, value in made.items() if name != "work"}
-    assert (await api.get(f"/units/{unit.id}/messages"))["items"] == [listed]
+    assert (conversation["id"], conversation["phone"]) == (created["conversationId"], "+5511999990001")
+    (rows,) = (await api.get(f"/units/{unit.id}/conversations/{conversation['id']}/messages"))["items"]
+    assert rows == {name: value for name, value in created.items() if name != "work"}
+    assert (await api.get(f"/units/{unit.id}/messages"))["items"] == [rows]
     async with api.engine_pool.connection() as conn:
         taken = await claim(
             conn, unit.id, process=uuid4(), attempt=uuid4(), now=time.time() + 1, lease=60, lanes=list(Lane), blocked=[]
         )
     assert taken is not None
-    assert str(taken.message) == made["id"]
+    assert str(taken.message) == created["id"]
 
 
 async def test_fifty_posts_of_one_message_at_once_make_one(api: Any) -> None:
     unit = await api.add_unit()
     path = f"/units/{unit.id}/messages"
     spellings = ["+55 11 99999-0001", "5511999990001", "(11) 99999-0001", JID, "551199990001@s.whatsapp.net"]
-    answers = await post_all(api, path, [asked(text="um", to=spellings[n % 5]) for n in range(50)])
+    answers = await post_all(api, path, [send_body(text="um", to=spellings[n % 5]) for n in range(50)])
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.json()["id"] for answer in answers}) == 1
-    answers = await post_all(api, path, [asked("c2", text=f"texto {n}", to=f"+55 11 9888{n:05d}") for n in range(50)])
+    answers = await post_all(
+        api, path, [send_body("c2", text=f"texto {n}", to=f"+55 11 9888{n:05d}") for n in range(50)]
+    )
     assert Counter(answer.status_code for answer in answers) == {202: 1, 409: 49}
     refused = next(answer.json() for answer in answers if answer.status_code == 409)
     assert (refused["code"], refused["retryable"]) == ("client_message_id_taken", False)
@@ -120,7 +122,7 @@ async def test_fifty_posts_of_one_message_at_once_make_one(api: Any) -> None:
     assert tuple(counts) == (2, 2, 2, 2)
     assert api.woken == [unit.id, unit.id]
     other = await api.add_unit("other")
-    assert (await api.post(f"/units/{other.id}/messages", asked(text="um"), 202))["workState"] == "queued"
+    assert (await api.post(f"/units/{other.id}/messages", send_body(text="um"), 202))["workState"] == "queued"
 
 
 async def test_every_part_of_a_request_counts_for_its_repetition(api: Any) -> None:
@@ -128,7 +130,9 @@ async def test_every_part_of_a_request_counts_for_its_repetition(api: Any) -> No
     path = f"/units/{unit.id}/messages"
     await api.send(unit, "messages.upsert", arrived("A1"))
     (target,) = (await api.get(path))["items"]
-    whole = asked(text="x", replyTo=target["id"], sendAt="2026-11-22T18:00:00Z", expiresAt=iso(3600), linkPreview=False)
+    whole = send_body(
+        text="x", replyTo=target["id"], sendAt="2026-11-22T18:00:00Z", expiresAt=iso(3600), linkPreview=False
+    )
     first = await api.post(path, whole, 202)
     assert (await api.post(path, whole, 202))["id"] == first["id"]
     same_moment = whole | {"sendAt": "2026-11-22T15:00:00-03:00"}
@@ -151,11 +155,13 @@ async def test_every_part_of_a_request_counts_for_its_repetition(api: Any) -> No
 async def test_what_was_accepted_stays_accepted_when_its_time_and_its_file_are_gone(api: Any) -> None:
     unit = await api.add_unit()
     path = f"/units/{unit.id}/messages"
-    body = asked(image={"url": PICTURE}, expiresAt=iso(30))
-    made = await api.post(path, body, 202)
+    body = send_body(image={"url": PICTURE}, expiresAt=iso(30))
+    created = await api.post(path, body, 202)
     api.outgoing._clock = lambda: time.time() + 31
-    assert (await api.post(path, body, 202))["id"] == made["id"]
-    assert (await api.post(path, asked("c2", text="x", expiresAt=iso(-1)), 422))["errors"][0]["field"] == "expiresAt"
+    assert (await api.post(path, body, 202))["id"] == created["id"]
+    assert (await api.post(path, send_body("c2", text="x", expiresAt=iso(-1)), 422))["errors"][0][
+        "field"
+    ] == "expiresAt"
 
 
 async def test_every_content_is_stored_as_it_will_be_sent(api: Any) -> None:
@@ -198,11 +204,11 @@ async def test_every_content_is_stored_as_it_will_be_sent(api: Any) -> None:
         ),
     ]
     for number, (content, kind, expected) in enumerate(contents):
-        made = await api.post(path, asked(f"c{number}", **content), 202)
-        assert made["kind"] == kind
+        created = await api.post(path, send_body(f"c{number}", **content), 202)
+        assert created["kind"] == kind
         row = await stored(api, f"c{number}")
-        told = {name: value for name, value in row.content["content"].items() if value is not None}
-        assert told == expected
+        payload = {name: value for name, value in row.content["content"].items() if value is not None}
+        assert payload == expected
         assert row.content["quoted"] is None
     assert (await stored(api, "c2")).media == {"mimetype": "application/pdf", "fileName": "oferta.pdf"}
     assert (await stored(api, "c6")).detail == {"contacts": [{"name": "Ana", "phones": ["+5511988880001"]}]}
@@ -253,12 +259,12 @@ REFUSED: list[tuple[dict[str, object], str]] = [
 async def test_what_cannot_be_sent_is_refused_by_field_and_leaves_nothing(api: Any) -> None:
     unit = await api.add_unit()
     for change, field in REFUSED:
-        body = msgspec.json.encode(asked(text="x") | change)
+        body = msgspec.json.encode(send_body(text="x") | change)
         answer = await api.client.post(f"/units/{unit.id}/messages", content=body)
         assert answer.status_code == 422, (change, answer.text)
         assert answer.json()["errors"][0]["field"] == field, (change, answer.text)
     assert await api.sql("select from zapline.messages union all select from zapline.conversations") == []
-    assert (await api.post(f"/units/{uuid4()}/messages", asked(), 404))["code"] == "unit_not_found"
+    assert (await api.post(f"/units/{uuid4()}/messages", send_body(), 404))["code"] == "unit_not_found"
     assert api.woken == []
 
 
@@ -271,7 +277,7 @@ async def test_a_url_into_our_network_is_refused(api: Any) -> None:
         ("ftp://93.184.216.34/x.jpg", "invalid_media_url", False),
         ("https://nothing.invalid/x.jpg", "media_url_unresolvable", True),
     ]:
-        problem = await api.post(path, asked(image={"url": url}), 422)
+        problem = await api.post(path, send_body(image={"url": url}), 422)
         assert (problem["code"], problem["retryable"]) == (code, retryable), url
     assert await api.sql("select from zapline.messages") == []
 
@@ -281,7 +287,7 @@ async def test_a_message_finds_its_conversation_whoever_it_is_addressed_to(api: 
     path = f"/units/{unit.id}/messages"
     await api.send(unit, "messages.upsert", arrived("L1", jid=LID))
     (by_lid,) = (await api.get(f"/units/{unit.id}/conversations"))["items"]
-    alone = await api.post(path, asked("c1", text="x", to=LID), 202)
+    alone = await api.post(path, send_body("c1", text="x", to=LID), 202)
     row = await stored(api, "c1")
     assert (alone["conversationId"], row.recipient, row.address) == (by_lid["id"], "lid:111222333444555", LID)
     # From here on it is known whose LID it is.
@@ -291,14 +297,14 @@ async def test_a_message_finds_its_conversation_whoever_it_is_addressed_to(api: 
         [{"to": LID}, {"to": "11 99999-0001"}, {"conversationId": by_lid["id"]}, {"conversationId": whole["id"]}]
     ):
         body = {"clientMessageId": f"w{number}", "text": "x", **where}
-        made = await api.post(path, body, 202)
+        created = await api.post(path, body, 202)
         row = await stored(api, f"w{number}")
-        told = (made["conversationId"], row.recipient, row.address)
-        assert told == (whole["id"], "+5511999990001", "5511999990001"), where
-    made = await api.post(path, asked("g", text="x", to=GROUP), 202)
+        payload = (created["conversationId"], row.recipient, row.address)
+        assert payload == (whole["id"], "+5511999990001", "5511999990001"), where
+    created = await api.post(path, send_body("g", text="x", to=GROUP), 202)
     row = await stored(api, "g")
     assert (row.recipient, row.address) == (f"group:{GROUP}", GROUP)
-    assert made["conversationId"] == str(UUID(conversation_id(unit.id, f"group:{GROUP}")))
+    assert created["conversationId"] == str(UUID(conversation_id(unit.id, f"group:{GROUP}")))
     other = await api.add_unit("other")
     body = {"clientMessageId": "x", "text": "x", "conversationId": whole["id"]}
     assert (await api.post(f"/units/{other.id}/messages", body, 404))["code"] == "conversation_not_found"
@@ -310,8 +316,8 @@ async def test_a_reply_quotes_and_a_reaction_names_a_message_of_the_same_convers
     await api.send(unit, "messages.upsert", arrived("A1", "qual o preço?", "551199990001@s.whatsapp.net"))
     await api.send(unit, "messages.upsert", arrived("B1", "segredo", "5511999990002@s.whatsapp.net"))
     mine, strange = (await api.get(path))["items"]
-    made = await api.post(path, asked("r1", text="dez reais", replyTo=mine["id"]), 202)
-    assert made["quotedId"] == "A1"
+    created = await api.post(path, send_body("r1", text="dez reais", replyTo=mine["id"]), 202)
+    assert created["quotedId"] == "A1"
     assert (await stored(api, "r1")).content["quoted"] == {
         "externalId": "A1",
         "remoteJid": "551199990001@s.whatsapp.net",
@@ -331,27 +337,27 @@ async def test_a_reply_quotes_and_a_reaction_names_a_message_of_the_same_convers
     assert (row.kind, row.recipient) == ("reaction", "+5511999990001")
     # It is no message of the thread, but it can be looked at.
     assert (await api.get(f"{path}/{reacted['id']}"))["kind"] == "reaction"
-    assert {one["kind"] for one in (await api.get(path))["items"]} == {"text"}
+    assert {item["kind"] for item in (await api.get(path))["items"]} == {"text"}
     thread = f"/units/{unit.id}/conversations/{mine['conversationId']}/messages"
-    assert [one["kind"] for one in (await api.get(thread))["items"]] == ["text", "text"]
+    assert [item["kind"] for item in (await api.get(thread))["items"]] == ["text", "text"]
     for body, code in [
-        (asked("n1", text="x", replyTo=strange["id"]), "target_elsewhere"),
+        (send_body("n1", text="x", replyTo=strange["id"]), "target_elsewhere"),
         (reaction | {"clientMessageId": "n2", "to": "+5511999990002"}, "target_elsewhere"),
-        (asked("n3", text="x", replyTo=reacted["id"]), "target_not_found"),
-        (asked("n4", text="x", replyTo=made["id"]), "target_not_sent"),
+        (send_body("n3", text="x", replyTo=reacted["id"]), "target_not_found"),
+        (send_body("n4", text="x", replyTo=created["id"]), "target_not_sent"),
     ]:
         assert (await api.post(path, body, 422))["code"] == code, body
     other = await api.add_unit("other")
-    foreign = await api.post(f"/units/{other.id}/messages", asked("r1", text="x", replyTo=mine["id"]), 422)
+    foreign = await api.post(f"/units/{other.id}/messages", send_body("r1", text="x", replyTo=mine["id"]), 422)
     assert (foreign["code"], foreign["errors"][0]["field"]) == ("target_not_found", "replyTo")
 
 
 async def test_a_message_for_later_wakes_nobody_now_and_does_not_top_the_list(api: Any) -> None:
     unit = await api.add_unit()
-    made = await api.post(f"/units/{unit.id}/messages", asked(text="x", sendAt="2027-01-01T12:00:00-03:00"), 202)
+    created = await api.post(f"/units/{unit.id}/messages", send_body(text="x", sendAt="2027-01-01T12:00:00-03:00"), 202)
     assert api.woken == []
-    assert (made["sentAt"], made["work"]["dueAt"]) == ("2027-01-01T15:00:00.000Z",) * 2
-    assert made["work"]["expiresAt"] == "2027-01-02T15:00:00.000Z"
+    assert (created["sentAt"], created["work"]["dueAt"]) == ("2027-01-01T15:00:00.000Z",) * 2
+    assert created["work"]["expiresAt"] == "2027-01-02T15:00:00.000Z"
     (conversation,) = (await api.get(f"/units/{unit.id}/conversations"))["items"]
     assert conversation["lastMessageAt"] < "2027"
 
@@ -359,20 +365,20 @@ async def test_a_message_for_later_wakes_nobody_now_and_does_not_top_the_list(ap
 async def test_a_queued_message_can_be_cancelled_once(api: Any) -> None:
     unit = await api.add_unit()
     path = f"/units/{unit.id}/messages"
-    made = await api.post(path, asked(), 202)
-    gone = await api.post(f"{path}/{made['id']}/cancel", {}, 200)
-    assert (gone["workState"], gone["deliveryStatus"]) == ("cancelled", "failed")
-    assert (gone["work"]["failure"]["code"], gone["work"]["endedAt"] is not None) == ("cancelled", True)
-    again = await api.post(f"{path}/{made['id']}/cancel", {}, 409)
+    created = await api.post(path, send_body(), 202)
+    cancelled = await api.post(f"{path}/{created['id']}/cancel", {}, 200)
+    assert (cancelled["workState"], cancelled["deliveryStatus"]) == ("cancelled", "failed")
+    assert (cancelled["work"]["failure"]["code"], cancelled["work"]["endedAt"] is not None) == ("cancelled", True)
+    again = await api.post(f"{path}/{created['id']}/cancel", {}, 409)
     assert (again["code"], "cancelled" in again["detail"]) == ("not_cancellable", True)
     # The same request is not sent a second time because the first was taken back.
-    assert (await api.post(path, asked(), 202))["workState"] == "cancelled"
+    assert (await api.post(path, send_body(), 202))["workState"] == "cancelled"
     await api.send(unit, "messages.upsert", arrived("A1"))
-    (inbound,) = [one for one in (await api.get(path))["items"] if not one["fromMe"]]
+    (inbound,) = [item for item in (await api.get(path))["items"] if not item["fromMe"]]
     assert (await api.get(f"{path}/{inbound['id']}"))["work"] is None
     assert (await api.post(f"{path}/{inbound['id']}/cancel", {}, 409))["code"] == "not_cancellable"
     other = await api.add_unit("other")
-    for strange in (f"{path}/{uuid4()}", f"/units/{other.id}/messages/{made['id']}"):
+    for strange in (f"{path}/{uuid4()}", f"/units/{other.id}/messages/{created['id']}"):
         assert (await api.get(strange, 404))["code"] == "message_not_found"
         assert (await api.post(f"{strange}/cancel", {}, 404))["code"] == "message_not_found"
         assert (await api.post(f"{strange}/release", {"decision": "resend"}, 404))["code"] == "message_not_found"
@@ -381,7 +387,7 @@ async def test_a_queued_message_can_be_cancelled_once(api: Any) -> None:
 async def test_an_uncertain_message_is_decided_by_a_person(api: Any) -> None:
     unit = await api.add_unit()
     path = f"/units/{unit.id}/messages"
-    ids = [(await api.post(path, asked(f"c{n}", text=f"x{n}"), 202))["id"] for n in range(2)]
+    ids = [(await api.post(path, send_body(f"c{n}", text=f"x{n}"), 202))["id"] for n in range(2)]
     assert (await api.post(f"{path}/{ids[0]}/release", {"decision": "resend"}, 409))["code"] == "not_uncertain"
     await api.sql(
         "insert into zapline.attempts (id, message_id, unit_id, conversation_id, provider, fence, lane, recipient,"
@@ -421,24 +427,24 @@ async def test_an_uncertain_message_is_decided_by_a_person(api: Any) -> None:
 async def test_the_outbox_is_paged_by_state(api: Any) -> None:
     unit = await api.add_unit()
     path, outbox = f"/units/{unit.id}/messages", f"/units/{unit.id}/outbox"
-    ids = [(await api.post(path, asked(f"c{n}", text=f"x{n}"), 202))["id"] for n in range(5)]
+    ids = [(await api.post(path, send_body(f"c{n}", text=f"x{n}"), 202))["id"] for n in range(5)]
     await api.sql("update zapline.outbox set state = 'dead', failure = 'invalid_request' where seq = 1 returning 1")
     await api.sql(
         "update zapline.outbox set state = 'settled', settled_at = now(), stalled_at = now() where seq = 2 returning 1"
     )
-    found, cursor = [], None
+    result, cursor = [], None
     for _ in range(3):
         page = await api.get(outbox, limit=2, **({"cursor": cursor} if cursor else {}))
-        found += [one["id"] for one in page["items"]]
+        result += [item["id"] for item in page["items"]]
         cursor = page["nextCursor"]
         if cursor is None:
             break
-    assert found == ids[:1:-1]
+    assert result == ids[:1:-1]
     (dead,) = (await api.get(outbox, state="dead"))["items"]
     assert (dead["id"], dead["work"]["failure"]["code"]) == (ids[0], "invalid_request")
     (stalled,) = (await api.get(outbox, state="stalled"))["items"]
     assert (stalled["id"], stalled["work"]["stalled"]) == (ids[1], True)
-    assert [one["id"] for one in (await api.get(outbox, state="settled"))["items"]] == [ids[1]]
+    assert [item["id"] for item in (await api.get(outbox, state="settled"))["items"]] == [ids[1]]
     assert (await api.get(outbox, state="expired"))["items"] == []
     assert (await api.get(outbox, 422, state="x"))["errors"][0]["field"] == "state"
     other = await api.add_unit("other")
@@ -452,13 +458,15 @@ async def test_a_read_conversation_is_told_to_its_senders_once(api: Any) -> None
     for number, jid in enumerate([LID, "551199990001@s.whatsapp.net", LID]):
         await api.send(unit, "messages.upsert", arrived(f"A{number}", jid=jid, remoteJidAlt=JID if number else None))
     items = (await api.get(f"/units/{unit.id}/messages"))["items"]
-    assert len({one["conversationId"] for one in items}) == 1
+    assert len({item["conversationId"] for item in items}) == 1
     path = f"/units/{unit.id}/conversations/{items[0]['conversationId']}/read"
     newest = items[-1]["seq"]
     assert await api.post(path, {}) == {"marked": 3, "skippedLid": 0, "readUpTo": newest}
     assert await api.post(path, {}) == {"marked": 0, "skippedLid": 0, "readUpTo": newest}
     await api.send(unit, "messages.upsert", arrived("B1", jid="222333444555666@lid"))
-    (conversation,) = [one for one in (await api.get(f"/units/{unit.id}/conversations"))["items"] if not one["phone"]]
+    (conversation,) = [
+        item for item in (await api.get(f"/units/{unit.id}/conversations"))["items"] if not item["phone"]
+    ]
     answer = await api.post(f"/units/{unit.id}/conversations/{conversation['id']}/read", {})
     assert (answer["marked"], answer["skippedLid"]) == (0, 1)
     problem = await api.post(f"/units/{unit.id}/conversations/{uuid4()}/read", {}, 404)
@@ -501,13 +509,13 @@ async def test_who_polls_misses_nothing_that_is_committed_late(api: Any, monkeyp
             " kind_rank, origin, sent_at, received_at) select gen_random_uuid(), unit_id, conversation_id,"
             " provider, 'SLOW', false, 'text', 2, 'live', sent_at, now() from zapline.messages"
         )
-        await api.post(path, asked("c1", text="later number, earlier commit"), 202)
+        await api.post(path, send_body("c1", text="later number, earlier commit"), 202)
         nursery.start_soon(poll)
         with trio.fail_after(10):
             while looks < 3:  # noqa: ASYNC110 - counted by the patched function
                 await trio.sleep(0.005)
         assert pages == []
-    assert [one["externalId"] or one["clientMessageId"] for one in pages[0]["items"]] == ["SLOW", "c1"]
+    assert [item["externalId"] or item["clientMessageId"] for item in pages[0]["items"]] == ["SLOW", "c1"]
     assert pages[0]["hasMore"] is False
     monkeypatch.setattr(conversations, "WRITERS_TIMEOUT", 0.1)
     async with await connect(api.database) as stuck, stuck.transaction():

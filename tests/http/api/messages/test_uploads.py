@@ -21,22 +21,22 @@ async def test_an_uploaded_file_is_kept_and_can_be_sent_by_its_own_unit(api: Any
         params={"fileName": "tabela de preços.pdf"},
         headers={"Content-Type": "Application/PDF; a=b"},
     )
-    made = answer.json()
+    created = answer.json()
     assert answer.status_code == 201
-    assert {name: value for name, value in made.items() if name != "id"} == {
+    assert {name: value for name, value in created.items() if name != "id"} == {
         "size": len(data),
         "sha256": sha256(data).hexdigest(),
         "mimetype": "application/pdf",
         "fileName": "tabela de preços.pdf",
     }
-    assert await load_upload_bytes(api.engine_pool, UUID(made["id"])) == data
+    assert await load_upload_bytes(api.engine_pool, UUID(created["id"])) == data
     assert await load_upload_bytes(api.engine_pool, uuid4()) is None
-    body = {"clientMessageId": "c1", "to": "5511999990001", "document": {"upload": made["id"], "caption": "veja"}}
+    body = {"clientMessageId": "c1", "to": "5511999990001", "document": {"upload": created["id"], "caption": "veja"}}
     message = await api.post(f"/units/{unit.id}/messages", body, 202)
     assert message["media"]["fileName"] == "tabela de preços.pdf"
     assert (message["media"]["mimetype"], message["media"]["size"]) == ("application/pdf", len(data))
     (row,) = await api.sql("select content from zapline.outbox")
-    assert row.content["content"]["upload"] == made["id"]
+    assert row.content["content"]["upload"] == created["id"]
     assert row.content["content"]["fileName"] == "tabela de preços.pdf"
     stranger = await api.post(f"/units/{other.id}/messages", body, 422)
     assert (stranger["code"], stranger["errors"][0]["field"]) == ("upload_not_found", "document.upload")

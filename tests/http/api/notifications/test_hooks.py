@@ -15,15 +15,20 @@ async def test_a_hook_is_made_tried_rotated_and_deleted(api: Any) -> None:
     unit = await api.add_unit()
     base = f"/units/{unit.id}/hooks"
     async with crm_receiver() as at:
-        made = await api.post(base, {"url": f"{at.url}/hook", "events": ["message.received"]}, 201)
-        secret = made.pop("secret")
+        created = await api.post(base, {"url": f"{at.url}/hook", "events": ["message.received"]}, 201)
+        secret = created.pop("secret")
         assert secret.startswith("whsec_")
-        one = f"{base}/{made['id']}"
-        assert await api.get(one) == made
-        assert (await api.get(base))["items"] == [made]
-        assert (made["active"], made["events"], made["waiting"], made["dead"]) == (True, ["message.received"], 0, 0)
+        resource = f"{base}/{created['id']}"
+        assert await api.get(resource) == created
+        assert (await api.get(base))["items"] == [created]
+        assert (created["active"], created["events"], created["waiting"], created["dead"]) == (
+            True,
+            ["message.received"],
+            0,
+            0,
+        )
 
-        queued = await api.post(f"{one}/test", {}, 202)
+        queued = await api.post(f"{resource}/test", {}, 202)
         (call,) = await at.wait_for_calls(1)
         assert (call.payload["type"], call.id) == ("hook.test", queued["webhookId"])
         assert call.signed_with(secret)
@@ -32,29 +37,29 @@ async def test_a_hook_is_made_tried_rotated_and_deleted(api: Any) -> None:
         await api.send(unit, "messages.upsert", message)
         call = (await at.wait_for_calls(2))[1]
         (stored,) = (await api.get(f"/units/{unit.id}/messages"))["items"]
-        told = call.payload["data"]
-        assert (told["id"], told["text"], told["seq"]) == (stored["id"], "oi", stored["seq"])
-        assert {name: told[name] for name in told.keys() & stored.keys()} == {
-            name: stored[name] for name in told.keys() & stored.keys()
+        content = call.payload["data"]
+        assert (content["id"], content["text"], content["seq"]) == (stored["id"], "oi", stored["seq"])
+        assert {name: content[name] for name in content.keys() & stored.keys()} == {
+            name: stored[name] for name in content.keys() & stored.keys()
         }
 
-        rotated = await api.post(f"{one}/rotate-key", {})
+        rotated = await api.post(f"{resource}/rotate-key", {})
         assert rotated["keyGeneration"] == 2
         assert rotated["previousKeyUntil"] is not None
-        await api.post(f"{one}/test", {}, 202)
+        await api.post(f"{resource}/test", {}, 202)
         call = (await at.wait_for_calls(3))[2]
         assert call.signed_with(secret)
         assert call.signed_with(rotated["secret"])
-        text = str([await api.get(path) for path in (one, base, f"{one}/deliveries")])
+        text = str([await api.get(path) for path in (resource, base, f"{resource}/deliveries")])
         dump = str(await api.sql("select * from zapline.hooks")) + str(
             await api.sql("select * from zapline.hook_deliveries")
         )
-        for shown in (secret, rotated["secret"]):
-            assert shown not in text
-            assert shown.removeprefix("whsec_") not in dump
+        for key in (secret, rotated["secret"]):
+            assert key not in text
+            assert key.removeprefix("whsec_") not in dump
 
-        assert (await api.client.delete(one)).status_code == 204
-        assert (await api.get(one, 404))["code"] == "hook_not_found"
+        assert (await api.client.delete(resource)).status_code == 204
+        assert (await api.get(resource, 404))["code"] == "hook_not_found"
         with trio.fail_after(10):
             while await api.sql("select * from zapline.hook_deliveries"):  # noqa: ASYNC110
                 await trio.sleep(0.02)
@@ -66,34 +71,38 @@ async def test_deliveries_are_paged_and_replayed(api: Any) -> None:
         at.respond("/hook", response(410))
         base = f"/units/{unit.id}/hooks"
         hook = await api.post(base, {"url": f"{at.url}/hook"}, 201)
-        one = f"{base}/{hook['id']}"
-        await api.post(f"{one}/test", {}, 202)
-        found = await api.until(one, lambda body: not body["active"] and body["dead"])
-        assert (found["disabledReason"], found["dead"]) == ("gone", 1)
-        (dead,) = (await api.get(f"{one}/deliveries", state="dead"))["items"]
+        resource = f"{base}/{hook['id']}"
+        await api.post(f"{resource}/test", {}, 202)
+        result = await api.until(resource, lambda body: not body["active"] and body["dead"])
+        assert (result["disabledReason"], result["dead"]) == ("gone", 1)
+        (dead,) = (await api.get(f"{resource}/deliveries", state="dead"))["items"]
         assert (dead["event"], dead["tries"], dead["lastStatus"], dead["lastError"]) == (
             "hook.test",
             1,
             410,
             "status_410",
         )
-        replay = f"{one}/deliveries/{dead['id']}/replay"
-        for path, body in ((f"{one}/test", {}), (replay, {}), (f"{one}/replay", {"since": "2020-01-01T00:00:00Z"})):
+        replay = f"{resource}/deliveries/{dead['id']}/replay"
+        for path, body in (
+            (f"{resource}/test", {}),
+            (replay, {}),
+            (f"{resource}/replay", {"since": "2020-01-01T00:00:00Z"}),
+        ):
             assert (await api.post(path, body, 409))["code"] == "hook_disabled"
         at.respond("/hook", response(200))
-        assert (await api.post(f"{one}/enable", {}))["active"]
-        assert (await api.post(f"{one}/replay", {"since": "2020-01-01T00:00:00Z"}, 202)) == {"replayed": 1}
-        await api.until(f"{one}/deliveries", lambda page: page["items"][0]["state"] == "delivered")
+        assert (await api.post(f"{resource}/enable", {}))["active"]
+        assert (await api.post(f"{resource}/replay", {"since": "2020-01-01T00:00:00Z"}, 202)) == {"replayed": 1}
+        await api.until(f"{resource}/deliveries", lambda page: page["items"][0]["state"] == "delivered")
         assert (await api.post(replay, {}, 202))["id"] == dead["id"]
         assert {call.id for call in await at.wait_for_calls(3)} == {dead["webhookId"]}
-        assert (await api.post(f"{one}/deliveries/{uuid4()}/replay", {}, 404))["code"] == "delivery_not_found"
+        assert (await api.post(f"{resource}/deliveries/{uuid4()}/replay", {}, 404))["code"] == "delivery_not_found"
         for _ in range(2):
-            await api.post(f"{one}/test", {}, 202)
-        page = await api.get(f"{one}/deliveries", limit=2)
-        rest = await api.get(f"{one}/deliveries", limit=2, cursor=page["nextCursor"])
+            await api.post(f"{resource}/test", {}, 202)
+        page = await api.get(f"{resource}/deliveries", limit=2)
+        rest = await api.get(f"{resource}/deliveries", limit=2, cursor=page["nextCursor"])
         assert len({item["id"] for item in page["items"] + rest["items"]}) == 3
         assert rest["nextCursor"] is None
-        assert (await api.get(f"{one}/deliveries", 422, state="x"))["errors"][0]["field"] == "state"
+        assert (await api.get(f"{resource}/deliveries", 422, state="x"))["errors"][0]["field"] == "state"
 
 
 @pytest.mark.parametrize(
@@ -114,14 +123,14 @@ async def test_a_unit_has_hooks_of_its_own_and_only_so_many(api: Any) -> None:
     unit, other = await api.add_unit(), await api.add_unit("Outra")
     base, elsewhere = f"/units/{unit.id}/hooks", f"/units/{other.id}/hooks"
     for number in range(MAX_HOOKS):
-        made = await api.post(base, {"url": f"http://127.0.0.1:1/{number}"}, 201)
+        created = await api.post(base, {"url": f"http://127.0.0.1:1/{number}"}, 201)
     assert (await api.post(base, {"url": "http://127.0.0.1:1/"}, 409))["code"] == "too_many_hooks"
     minted = await api.identity.mint_unit_token(unit.id, "t", frozenset({Scope.READ}), "test", None)
-    for path in (base, f"{base}/{made['id']}"):
+    for path in (base, f"{base}/{created['id']}"):
         seen = (await api.client.get(path, headers={"Authorization": f"Bearer {minted.token}"})).text
         assert '"http://127.0.0.1:1/..."' in seen
-        assert made["url"] not in seen  # its path may be a secret of the CRM's
-    theirs = f"{elsewhere}/{made['id']}"
+        assert created["url"] not in seen  # its path may be a secret of the CRM's
+    theirs = f"{elsewhere}/{created['id']}"
     assert (await api.get(elsewhere))["items"] == []
     assert (await api.get(theirs, 404))["code"] == "hook_not_found"
     assert (await api.get(f"{theirs}/deliveries", 404))["code"] == "hook_not_found"

@@ -108,8 +108,8 @@ async def test_messages_their_deliveries_and_campaigns_are_told(api: Any) -> Non
         assert (kind, by_lid["externalId"], by_lid["conversationId"]) == ("message", "A3", came["conversationId"])
         status = {"keyId": "A1", "remoteJid": PHONE, "fromMe": False, "status": "READ", "messageId": "x"}
         await api.send(unit, "messages.update", status)
-        kind, told = await stream.next()
-        assert (kind, told["messageId"], told["deliveryStatus"]) == ("delivery", came["id"], "read")
+        kind, payload = await stream.next()
+        assert (kind, payload["messageId"], payload["deliveryStatus"]) == ("delivery", came["id"], "read")
 
         sent = await api.post(
             f"{base}/messages", {"to": "+5511999990001", "text": "ja vai", "clientMessageId": "c"}, 202
@@ -120,8 +120,8 @@ async def test_messages_their_deliveries_and_campaigns_are_told(api: Any) -> Non
         )
         assert queued["conversationId"] == came["conversationId"]
         await api.post(f"{base}/messages/{sent['id']}/cancel")
-        kind, told = await stream.next()
-        assert (kind, told["workState"], told["deliveryStatus"]) == ("delivery", "cancelled", "failed")
+        kind, payload = await stream.next()
+        assert (kind, payload["workState"], payload["deliveryStatus"]) == ("delivery", "cancelled", "failed")
 
         plan = {
             "name": "Natal",
@@ -129,17 +129,17 @@ async def test_messages_their_deliveries_and_campaigns_are_told(api: Any) -> Non
             "recipients": [{"to": "+5511999990007"}],
             "startAt": "2099-01-01T12:00:00Z",
         }
-        made = await api.post(f"{base}/campaigns", plan, 201)
-        kind, told = await stream.next()
-        assert (kind, told["campaignId"], told["state"], told["counts"]) == (
+        created = await api.post(f"{base}/campaigns", plan, 201)
+        kind, payload = await stream.next()
+        assert (kind, payload["campaignId"], payload["state"], payload["counts"]) == (
             "campaign",
-            made["id"],
+            created["id"],
             "ready",
             {"pending": 1},
         )
-        await api.post(f"{base}/campaigns/{made['id']}/cancel")
-        kind, told = await stream.next()
-        assert (kind, told["state"], told["counts"]) == ("campaign", "cancelled", {"cancelled": 1})
+        await api.post(f"{base}/campaigns/{created['id']}/cancel")
+        kind, payload = await stream.next()
+        assert (kind, payload["state"], payload["counts"]) == ("campaign", "cancelled", {"cancelled": 1})
 
 
 def _message(id: str, jid: str, **key: str) -> dict[str, object]:

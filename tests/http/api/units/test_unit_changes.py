@@ -15,19 +15,19 @@ async def patch(api: Any, path: str, body: object, expect: int = 200) -> Any:
 
 async def test_a_unit_is_renamed_and_its_settings_change_alone(api: Any) -> None:
     unit = await api.add_unit("Loja")
-    one = f"/units/{unit.id}"
-    changed = await patch(api, one, {"name": " Loja Centro ", "retentionDays": 90})
+    resource = f"/units/{unit.id}"
+    changed = await patch(api, resource, {"name": " Loja Centro ", "retentionDays": 90})
     assert (changed["name"], changed["retentionDays"], changed["timeZone"]) == (
         "Loja Centro",
         90,
         "America/Sao_Paulo",
     )
-    changed = await patch(api, one, {"timeZone": "America/Manaus"})
+    changed = await patch(api, resource, {"timeZone": "America/Manaus"})
     assert (changed["name"], changed["retentionDays"], changed["timeZone"]) == ("Loja Centro", 90, "America/Manaus")
     assert api.repaced == [unit.id, unit.id]
-    changed = await patch(api, one, {"retentionDays": None})
+    changed = await patch(api, resource, {"retentionDays": None})
     assert changed["retentionDays"] is None
-    assert await api.get(one) == changed
+    assert await api.get(resource) == changed
     for body, field in [
         ({"name": ""}, "name"),
         ({"name": None}, "name"),
@@ -35,27 +35,27 @@ async def test_a_unit_is_renamed_and_its_settings_change_alone(api: Any) -> None
         ({"retentionDays": 0}, "retentionDays"),
         ({"colour": "red"}, "colour"),
     ]:
-        problem = await patch(api, one, body, 422)
+        problem = await patch(api, resource, body, 422)
         assert [error["field"] for error in problem["errors"]] == [field]
-    assert (await patch(api, one, {"name": "  "}, 422))["code"] == "invalid_unit"
+    assert (await patch(api, resource, {"name": "  "}, 422))["code"] == "invalid_unit"
     assert (await patch(api, f"/units/{uuid4()}", {"name": "x"}, 404))["code"] == "unit_not_found"
-    assert await api.get(one) == changed
+    assert await api.get(resource) == changed
 
 
 async def test_a_pause_is_kept_and_may_be_asked_twice(api: Any) -> None:
     unit = await api.add_unit()
-    one = f"/units/{unit.id}"
+    resource = f"/units/{unit.id}"
     with api.feed.watch(unit.id) as watcher:
-        paused = await api.post(f"{one}/pause")
-        (told,) = watcher.take()
-    assert b'"paused":true' in told.data
+        paused = await api.post(f"{resource}/pause")
+        (payload,) = watcher.take()
+    assert b'"paused":true' in payload.data
     assert paused["pausedAt"] is not None
-    assert await api.post(f"{one}/pause") == paused
-    assert (await api.get(f"{one}/whatsapp/status"))["pausedAt"] == paused["pausedAt"]
+    assert await api.post(f"{resource}/pause") == paused
+    assert (await api.get(f"{resource}/whatsapp/status"))["pausedAt"] == paused["pausedAt"]
     assert (await api.sql("select paused_at from zapline.units"))[0].paused_at is not None
     assert unit.record.paused_at is not None
-    assert (await api.post(f"{one}/resume"))["pausedAt"] is None
-    assert (await api.post(f"{one}/resume"))["pausedAt"] is None
+    assert (await api.post(f"{resource}/resume"))["pausedAt"] is None
+    assert (await api.post(f"{resource}/resume"))["pausedAt"] is None
     assert unit.record.paused_at is None
 
 
@@ -85,13 +85,13 @@ async def test_an_archived_unit_is_listed_apart_and_archived_once(api: Any) -> N
     closed = await api.post(f"/units/{unit.id}/archive")
     assert closed["archivedAt"] is not None
     assert await api.post(f"/units/{unit.id}/archive") == closed
-    assert [one["id"] for one in (await api.get("/units"))["items"]] == [str(other.id)]
+    assert [item["id"] for item in (await api.get("/units"))["items"]] == [str(other.id)]
     page = await api.get("/units", archived="true", limit=1)
-    assert [(one["name"], one["archivedAt"]) for one in page["items"]] == [("old", closed["archivedAt"])]
+    assert [(item["name"], item["archivedAt"]) for item in page["items"]] == [("old", closed["archivedAt"])]
     await api.post(f"/units/{other.id}/archive")
     page = await api.get("/units", archived="true", limit=1)
     rest = await api.get("/units", archived="true", limit=1, cursor=page["nextCursor"])
-    assert [one["name"] for one in page["items"] + rest["items"]] == ["old", "new"]
+    assert [item["name"] for item in page["items"] + rest["items"]] == ["old", "new"]
     assert rest["nextCursor"] is None
     assert (await api.get("/units", 422, archived="1"))["errors"][0]["field"] == "archived"
     assert (await api.get(f"/units/{unit.id}", 404))["code"] == "unit_not_found"
@@ -107,8 +107,8 @@ async def test_what_a_unit_has_to_do_is_counted(api: Any) -> None:
     await api.send(unit, "messages.upsert", "no object")
     sent = {"to": "+5511999990001", "text": "oi", "clientMessageId": "a"}
     await api.post(f"/units/{unit.id}/messages", sent, 202)
-    found = await api.get(queue)
-    assert (found["queued"], found["deadLetters"], found["uncertain"], found["dead"]) == (1, 1, 0, 0)
-    assert found["oldestQueuedAt"] is not None
-    assert found["lastInboundAt"] is None
+    result = await api.get(queue)
+    assert (result["queued"], result["deadLetters"], result["uncertain"], result["dead"]) == (1, 1, 0, 0)
+    assert result["oldestQueuedAt"] is not None
+    assert result["lastInboundAt"] is None
     assert await api.get(f"/units/{other.id}/queue") == empty

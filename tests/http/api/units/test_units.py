@@ -13,19 +13,19 @@ TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 async def test_a_unit_that_is_made_has_a_place_and_is_listed(api: Any) -> None:
     answer = await api.client.post("/units", content=b'{"name": " Loja Centro ", "timeZone": "America/Manaus"}')
-    made = answer.json()
+    created = answer.json()
     assert answer.status_code == 201
-    assert answer.headers["location"] == f"/units/{made['id']}"
-    assert (made["name"], made["status"], made["reason"]) == ("Loja Centro", "disconnected", "never_connected")
-    assert made["instance"] == f"unit_{made['id']}"
-    assert made["timeZone"] == "America/Manaus"
-    assert made["webhookPath"] == "/webhooks/whatsapp/evolution/[MASKED]"
-    assert await api.get(f"/units/{made['id']}") == made
-    assert await api.get("/units") == {"items": [made], "nextCursor": None}
+    assert answer.headers["location"] == f"/units/{created['id']}"
+    assert (created["name"], created["status"], created["reason"]) == ("Loja Centro", "disconnected", "never_connected")
+    assert created["instance"] == f"unit_{created['id']}"
+    assert created["timeZone"] == "America/Manaus"
+    assert created["webhookPath"] == "/webhooks/whatsapp/evolution/[MASKED]"
+    assert await api.get(f"/units/{created['id']}") == created
+    assert await api.get("/units") == {"items": [created], "nextCursor": None}
 
 
 async def test_pages_of_units_are_whole_and_do_not_overlap(api: Any) -> None:
-    made = [(await api.post("/units", {"name": f"u{number}"}, 201))["id"] for number in range(5)]
+    created = [(await api.post("/units", {"name": f"u{number}"}, 201))["id"] for number in range(5)]
     seen, cursor, pages = [], None, 0
     while pages < 10:
         page = await api.get("/units", limit=2, **({"cursor": cursor} if cursor else {}))
@@ -33,7 +33,7 @@ async def test_pages_of_units_are_whole_and_do_not_overlap(api: Any) -> None:
         pages, cursor = pages + 1, page["nextCursor"]
         if cursor is None:
             break
-    assert seen == made
+    assert seen == created
     assert pages == 3
 
 
@@ -68,8 +68,8 @@ async def test_a_line_is_paired_by_scanning_and_says_so_in_the_promised_form(api
         r'"disconnectedAt":null,"qrUpdatedAt":"[^"]+Z","lastUpdate":"[^"]+Z"}',
         text,
     )
-    gone = await api.get(f"{path}/qr.svg", 404)
-    assert gone["code"] == "no_qr_code"
+    no_code = await api.get(f"{path}/qr.svg", 404)
+    assert no_code["code"] == "no_qr_code"
     closed = await api.post(f"{path}/disconnect", None, 202)
     assert (closed["status"], closed["reason"]) == ("disconnected", "disconnected")
     assert TIME.fullmatch(closed["disconnectedAt"])
@@ -78,8 +78,8 @@ async def test_a_line_is_paired_by_scanning_and_says_so_in_the_promised_form(api
 async def test_a_number_asks_for_a_pairing_code(api: Any) -> None:
     unit = await api.add_unit()
     await api.post(f"/units/{unit.id}/whatsapp/connect", {"number": "+5511999990001"}, 202)
-    found = await api.until(f"/units/{unit.id}/whatsapp/status", lambda status: status["pairingCode"])
-    assert found["qrText"]
+    result = await api.until(f"/units/{unit.id}/whatsapp/status", lambda status: status["pairingCode"])
+    assert result["qrText"]
     assert unit.state.stored.number == "5511999990001"
 
 

@@ -1,6 +1,5 @@
 """Shows dead letters, one with its body (escaped and bounded), and replays or gives them up."""
 
-from collections.abc import Awaitable, Callable
 from functools import partial
 from uuid import UUID
 
@@ -10,8 +9,7 @@ from zapline.domain.errors import ZaplineError
 from zapline.domain.ids import UnitId
 from zapline.http.api.framework.paging import BIGINT
 from zapline.http.console.attention.attention_pages import ALL_PATH, PATH, dead_letter_reason, return_path
-from zapline.http.console.framework.flash_messages import Tone
-from zapline.http.console.framework.layout import Layout, query_number
+from zapline.http.console.framework.layout import Change, Layout, query_number
 from zapline.http.console.framework.translation import _
 from zapline.sql.conversations import attention, conversations
 from zapline.sql.inbound.dead_letters import DeadLetter
@@ -90,25 +88,19 @@ class DeadLetterPages:
         id = self._commands.find(UnitId(unit)).id
         done = _("It was given to the unit again. If it cannot be used again, it comes back here.")
         change = partial(self._commands.replay_dead_letter, letter, id)
-        return await self._change(id, letter, "replay_unit_dead_letter", change, done)
+        return await self._perform(id, letter, "replay_unit_dead_letter", change, done)
 
     async def give_up(self, unit: UUID, letter: int) -> Response:
         id = self._commands.find(UnitId(unit)).id
         change = partial(self._commands.give_up_dead_letter, id, letter)
-        return await self._change(id, letter, "give_up_dead_letter", change, _("It is left alone."))
+        return await self._perform(id, letter, "give_up_dead_letter", change, _("It is left alone."))
 
-    async def _change(
-        self, unit: UnitId, letter: int, action: str, change: Callable[[], Awaitable[object]], done: str
-    ) -> Response:
-        back = await return_path(unit)
+    async def _perform(self, unit: UnitId, letter: int, action: str, change: Change, done: str) -> Response:
         if letter > BIGINT:
             raise UnknownDeadLetter("there is no such dead letter")
-        try:
-            async with self._layout.audited(action, unit, str(letter)):
-                await change()
-        except ZaplineError as error:
-            return self._layout.redirect(back, Tone.BAD, _(str(error)))
-        return self._layout.redirect(back, Tone.GOOD, done)
+        return await self._layout.perform(
+            action, unit, str(letter), change, await return_path(unit), done, refusals=ZaplineError
+        )
 
     async def _find(self, unit: UnitId, letter: int) -> DeadLetter:
         dead_letter = await conversations.find_dead_letter(self._pool, unit, letter) if letter <= BIGINT else None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from operator import attrgetter
 from typing import Any
+from uuid import UUID
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -12,6 +13,7 @@ from quart import Response, g, redirect, request
 from quart_trio import QuartTrio
 
 from zapline import __version__
+from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId
 from zapline.domain.principals import Principal
 from zapline.http.api.framework.audit_trail import audited_change
@@ -22,8 +24,10 @@ from zapline.http.console.framework.static_assets import StaticAssets
 from zapline.http.console.framework.translation import LANGUAGES, _, language, ngettext
 from zapline.http.server.client_address import client_address
 from zapline.supervisors.accounts.audit_log import AuditedChange, AuditLog
+from zapline.supervisors.units.unit_commands import UnknownUnit
 
 Handler = Callable[..., Awaitable[Any]]
+Change = Callable[[], Awaitable[object]]
 THEME_COOKIE = "zapline-look"
 THEMES = ("auto", "light", "dark")
 
@@ -102,6 +106,26 @@ class Layout:
         Actions have the names of the API's operations. Raises DatabaseUnavailable before anything is done.
         """
         return audited_change(self._audit, current_principal(), self.client_address(), action, unit, target)
+
+    async def perform(
+        self,
+        action: str,
+        unit: UUID,
+        target: str | None,
+        change: Change,
+        back: str,
+        done: str,
+        refusals: Any = LocalError,
+    ) -> Response:
+        """Audit a change and redirect to ``back``, which shows ``done`` or the refusal. Raises all other errors."""
+        try:
+            async with self.audited(action, UnitId(unit), target):
+                await change()
+        except UnknownUnit:
+            raise
+        except refusals as refused:
+            return self.redirect(back, Tone.BAD, _(str(refused)))
+        return self.redirect(back, Tone.GOOD if done else None, done)
 
     def client_address(self) -> str:
         """The address of the browser, for the audit log."""

@@ -30,6 +30,8 @@ from zapline.sql.conversations.inbox import OutboxWork, QuotedMessage
 
 INLINE_IMAGES = frozenset({MessageKind.IMAGE, MessageKind.STICKER})
 INLINE_AUDIO = frozenset({MessageKind.VOICE, MessageKind.AUDIO})
+_FAILED = frozenset({WorkState.DEAD, WorkState.EXPIRED, WorkState.UNCERTAIN})
+_CONTACT_CARDS = frozenset({MessageKind.CONTACT, MessageKind.CONTACTS})
 _WITH_FILES = INLINE_IMAGES | INLINE_AUDIO | {MessageKind.VIDEO, MessageKind.DOCUMENT}
 
 
@@ -116,11 +118,7 @@ def _message_view(
     has_file = message.kind in _WITH_FILES and not deleted and message.external_id is not None
     label = kind_label(message.kind)
     name = media.get("fileName")
-    failed = (
-        work is not None
-        and work.failure is not None
-        and work.state in (WorkState.DEAD, WorkState.EXPIRED, WorkState.UNCERTAIN)
-    )
+    failure = work.failure if work is not None and work.state in _FAILED else None
     queued = work is not None and work.state == WorkState.QUEUED
     options, hidden = _options(message)
     return MessageView(
@@ -130,9 +128,7 @@ def _message_view(
         day=day,
         at=message.sent_at,
         sender=_sender(message) if group and not message.from_me else None,
-        text=linkify(message.text)
-        if message.text and not deleted and message.kind not in (MessageKind.CONTACT, MessageKind.CONTACTS)
-        else None,
+        text=linkify(message.text) if message.text and not deleted and message.kind not in _CONTACT_CARDS else None,
         note=None
         if message.kind == MessageKind.TEXT or deleted
         else (f"{label}: {clean_name(name)}" if isinstance(name, str) else label),
@@ -153,7 +149,7 @@ def _message_view(
         options=options,
         hidden_votes=hidden,
         tick=tick(message.work_state, message.delivery) if message.from_me else None,
-        reason=_(failure_text(work.failure)) if failed and work is not None and work.failure is not None else None,
+        reason=_(failure_text(failure)) if failure is not None else None,
         due=work.due_at if queued and work is not None and work.due_at > now + timedelta(seconds=30) else None,
         cancellable=queued,
         uncertain=work is not None and work.state == WorkState.UNCERTAIN,
@@ -196,7 +192,7 @@ def _rows(message: Message) -> Iterator[Markup]:
     detail = message.detail
     if message.kind in (MessageKind.LOCATION, MessageKind.LIVE_LOCATION):
         yield from _location_rows(detail)
-    elif message.kind in (MessageKind.CONTACT, MessageKind.CONTACTS):
+    elif message.kind in _CONTACT_CARDS:
         cards = detail.get("contacts")
         for card in cards[:20] if isinstance(cards, list) else ():
             if isinstance(card, dict):

@@ -1,6 +1,7 @@
 """A unit's webhooks to its CRM: created, tested, replayed and deleted."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 from quart import Response
@@ -11,7 +12,7 @@ from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId
 from zapline.http.console.framework.flash_messages import Tone
 from zapline.http.console.framework.forms import read_form
-from zapline.http.console.framework.layout import Layout
+from zapline.http.console.framework.layout import Change, Layout
 from zapline.http.console.framework.translation import N_, _
 from zapline.http.console.units.unit_page import PATH
 from zapline.sql.notifications import crm_webhooks as stored_hooks
@@ -94,16 +95,24 @@ class CrmWebhookPages:
         return await self._hook_page(owner, changed, secret)
 
     async def test(self, unit: UUID, hook: UUID) -> Response:
-        return await self._change("test_hook", unit, hook, None, _("A hook.test is on its way; it appears below."))
+        change = partial(self._hooks.send_test, UnitId(unit), hook)
+        return await self._perform("test_hook", unit, hook, change, _("A hook.test is on its way; it appears below."))
 
     async def enable(self, unit: UUID, hook: UUID) -> Response:
-        return await self._change("enable_hook", unit, hook, None, _("The hook is served again."))
+        change = partial(self._hooks.enable, UnitId(unit), hook)
+        return await self._perform("enable_hook", unit, hook, change, _("The hook is served again."))
 
     async def replay(self, unit: UUID, hook: UUID, delivery: UUID) -> Response:
-        return await self._change("replay_delivery", unit, hook, delivery, _("It is delivered once more."))
+        change, target = partial(self._hooks.replay, UnitId(unit), hook, delivery), f"{hook} {delivery}"
+        return await self._perform("replay_delivery", unit, hook, change, _("It is delivered once more."), target)
 
     async def replay_dead(self, unit: UUID, hook: UUID) -> Response:
-        return await self._change("replay_dead_deliveries", unit, hook, None, _("What died is delivered once more."))
+        since = (datetime.now(UTC) - _DEAD_DELIVERIES_KEPT).timestamp()
+        change, done = (
+            partial(self._hooks.replay_dead, UnitId(unit), hook, since),
+            _("What died is delivered once more."),
+        )
+        return await self._perform("replay_dead_deliveries", unit, hook, change, done)
 
     async def confirm_delete(self, unit: UUID, hook: UUID) -> Response:
         owner, stored = await self._find(unit, hook)
@@ -114,25 +123,11 @@ class CrmWebhookPages:
             await self._hooks.delete(UnitId(unit), hook)
         return self._layout.redirect(f"/console/units/{unit}/hooks", Tone.GOOD, _("The hook is removed."))
 
-    async def _change(self, action: str, unit: UUID, hook: UUID, delivery: UUID | None, done: str) -> Response:
-        """Make the change and redirect to the webhook's page, which shows the result."""
-        id, back = UnitId(unit), f"/console/units/{unit}/hooks/{hook}"
-        target = f"{hook} {delivery}" if delivery is not None else str(hook)
-        try:
-            async with self._layout.audited(action, id, target):
-                match action:
-                    case "test_hook":
-                        await self._hooks.send_test(id, hook)
-                    case "enable_hook":
-                        await self._hooks.enable(id, hook)
-                    case "replay_dead_deliveries":
-                        await self._hooks.replay_dead(id, hook, (datetime.now(UTC) - _DEAD_DELIVERIES_KEPT).timestamp())
-                    case _:
-                        assert delivery is not None
-                        await self._hooks.replay(id, hook, delivery)
-        except LocalError as refused:
-            return self._layout.redirect(back, Tone.BAD, _(str(refused)))
-        return self._layout.redirect(back, Tone.GOOD, done)
+    async def _perform(
+        self, action: str, unit: UUID, hook: UUID, change: Change, done: str, target: str = ""
+    ) -> Response:
+        page = f"/console/units/{unit}/hooks/{hook}"
+        return await self._layout.perform(action, unit, target or str(hook), change, page, done)
 
     async def _find(self, unit: UUID, hook: UUID) -> tuple[Unit, Hook]:
         owner = self._commands.find(UnitId(unit))

@@ -1,14 +1,14 @@
 """A unit's opt-outs: contacts that no campaign is sent to, listed, added and removed by hand."""
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import partial
 from urllib.parse import urlencode
 from uuid import UUID
 
 from quart import Response
 
-from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId
-from zapline.http.console.framework.flash_messages import Tone
 from zapline.http.console.framework.forms import read_form
 from zapline.http.console.framework.layout import Layout, query_text
 from zapline.http.console.framework.translation import _
@@ -47,24 +47,19 @@ class OptOutsPage:
 
     async def add(self, unit: UUID) -> Response:
         to = (await read_form()).text("to", 80)
-        try:
-            async with self._layout.audited("suppress", UnitId(unit), to):
-                await self._campaigns.suppressions.add(UnitId(unit), to)
-        except LocalError as refused:
-            return self._back(unit, Tone.BAD, _(str(refused)))
-        return self._back(unit, Tone.GOOD, _("No campaign is written to this contact any more."))
+        change, done = self._campaigns.suppressions.add, _("No campaign is written to this contact any more.")
+        return await self._perform("suppress", unit, to, change, done)
 
     async def release(self, unit: UUID) -> Response:
         contact = (await read_form()).text("contact", 80)
-        try:
-            async with self._layout.audited("release_suppression", UnitId(unit), contact):
-                await self._campaigns.suppressions.remove(UnitId(unit), contact)
-        except LocalError as refused:
-            return self._back(unit, Tone.BAD, _(str(refused)))
-        return self._back(unit, Tone.GOOD, _("Campaigns may be written to this contact again."))
+        change, done = self._campaigns.suppressions.remove, _("Campaigns may be written to this contact again.")
+        return await self._perform("release_suppression", unit, contact, change, done)
 
-    def _back(self, unit: UUID, tone: Tone, text: str) -> Response:
-        return self._layout.redirect(f"/console/units/{unit}/opt-outs", tone, text)
+    async def _perform(
+        self, action: str, unit: UUID, contact: str, change: Callable[[UnitId, str], Awaitable[object]], done: str
+    ) -> Response:
+        page = f"/console/units/{unit}/opt-outs"
+        return await self._layout.perform(action, unit, contact, partial(change, UnitId(unit), contact), page, done)
 
 
 def _before() -> tuple[datetime, str] | None:

@@ -1,21 +1,19 @@
 """The forms of a unit's page: connect, pause, log out, rotate the secret, end quarantine, archive; each audited."""
 
 import re
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
 
 from quart import Response
 
-from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId
 from zapline.http.console.framework.flash_messages import Tone
 from zapline.http.console.framework.forms import read_form
-from zapline.http.console.framework.layout import Layout
+from zapline.http.console.framework.layout import Change, Layout
 from zapline.http.console.framework.translation import N_, _
 from zapline.http.console.units.unit_page import PATH
-from zapline.supervisors.units.unit_commands import UnitCommands, UnknownUnit
+from zapline.supervisors.units.unit_commands import UnitCommands
 from zapline.supervisors.units.unit_lifecycle import UnitLifecycle
 
 _PHONE_NUMBER = re.compile(r"\d{8,15}")
@@ -100,33 +98,32 @@ class UnitActions:
         if number is not None and not _PHONE_NUMBER.fullmatch(number):
             error = _("A number has 8 to 15 digits with the country's code, as 55 11 99999 0001.")
             return self._layout.redirect(_page(unit), Tone.BAD, error)
-        return await self._change(unit, "connect", lambda: self._commands.connect(UnitId(unit), number), "")
+        return await self._perform(unit, "connect", partial(self._commands.connect, UnitId(unit), number), "")
 
     async def disconnect(self, unit: UUID) -> Response:
-        done = _("The phone is being unlinked.")
-        return await self._change(unit, "disconnect", lambda: self._commands.disconnect(UnitId(unit)), done)
+        change = partial(self._commands.disconnect, UnitId(unit))
+        return await self._perform(unit, "disconnect", change, _("The phone is being unlinked."))
 
     async def pause(self, unit: UUID) -> Response:
-        done = _("Nothing is sent until you resume.")
-        return await self._change(unit, "pause_unit", lambda: self._changes.pause(UnitId(unit)), done)
+        change = partial(self._changes.pause, UnitId(unit))
+        return await self._perform(unit, "pause_unit", change, _("Nothing is sent until you resume."))
 
     async def resume(self, unit: UUID) -> Response:
-        return await self._change(
-            unit, "resume_unit", lambda: self._changes.resume(UnitId(unit)), _("Sending goes on.")
-        )
+        change = partial(self._changes.resume, UnitId(unit))
+        return await self._perform(unit, "resume_unit", change, _("Sending goes on."))
 
     async def rotate(self, unit: UUID) -> Response:
         """Rotate the secret. By its generation a repeated form does not revoke the one that Evolution still uses."""
         generation = (await read_form()).integer("generation", 1, _MAX_GENERATION)
         done = _("The unit has a new webhook secret; Evolution is being told.")
         change = partial(self._changes.rotate_secret, UnitId(unit), generation)
-        return await self._change(unit, "rotate_secret", change, done)
+        return await self._perform(unit, "rotate_secret", change, done)
 
     async def release(self, unit: UUID) -> Response:
         async def change() -> None:
             self._changes.release(UnitId(unit))
 
-        return await self._change(unit, "release_unit", change, _("The quarantine is over; the unit is tried again."))
+        return await self._perform(unit, "release_unit", change, _("The quarantine is over; the unit is tried again."))
 
     async def archive(self, unit: UUID) -> Response:
         name = (await read_form()).text("name", 200)
@@ -137,16 +134,8 @@ class UnitActions:
             await self._changes.archive(record.id)
         return self._layout.redirect("/console/", Tone.GOOD, _("{name} is closed.", name=name))
 
-    async def _change(self, unit: UUID, action: str, change: Callable[[], Awaitable[object]], done: str) -> Response:
-        """Make the change and redirect to the unit's page, which shows the result."""
-        try:
-            async with self._layout.audited(action, UnitId(unit)):
-                await change()
-        except UnknownUnit:
-            raise
-        except LocalError as refused:
-            return self._layout.redirect(_page(unit), Tone.BAD, _(str(refused)))
-        return self._layout.redirect(_page(unit), Tone.GOOD if done else None, done)
+    async def _perform(self, unit: UUID, action: str, change: Change, done: str) -> Response:
+        return await self._layout.perform(action, unit, None, change, _page(unit), done)
 
 
 def _page(unit: UUID) -> str:
