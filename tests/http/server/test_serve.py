@@ -46,6 +46,10 @@ def small_app() -> Any:
     async def echo() -> Response:
         return Response(await request.get_data())
 
+    async def where() -> Response:
+        return Response(f"{request.host} {request.path} {request.query_string.decode()}")
+
+    app.add_url_rule("/where", "where", where, methods=["POST"])
     app.add_url_rule("/hello", "hello", hello)
     app.add_url_rule("/large", "large", large)
     app.add_url_rule("/slow", "slow", slow)
@@ -157,6 +161,22 @@ async def test_an_idle_connection_serves_again_and_is_closed_when_it_idles_too_l
             await server.pass_time(0.4)
         await server.pass_time(0.15)
         assert await closed(stream)
+
+
+@pytest.mark.parametrize("target", ["http://other.example:81/where?a=b", "HTTP://user@other.example:81/where?a=b#c"])
+async def test_an_absolute_target_is_served_and_overrules_the_host(clock: MockClock, target: str) -> None:
+    async with serving(clock) as server:
+        stream = await server.dial()
+        for _ in range(2):
+            await stream.send_all(f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".encode())
+            assert (await read_answer(stream)).endswith(b"other.example:81 /where a=b")
+
+
+async def test_an_absolute_target_without_a_path_means_the_root(clock: MockClock) -> None:
+    async with serving(clock) as server:
+        stream = await server.dial()
+        await stream.send_all(b"GET http://other.example HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b" 404 " in (await read_head(stream)).partition(b"\r\n")[0]
 
 
 async def test_idle_connections_do_not_hold_up_the_end(clock: MockClock) -> None:

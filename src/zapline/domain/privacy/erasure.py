@@ -30,11 +30,12 @@ def number_spellings(canonical: str) -> tuple[str, ...]:
     if canonical.startswith(_LID):
         return (canonical.removeprefix(_LID),)
     digits = canonical.removeprefix("+")
+    if digits.startswith("549"):
+        # Evolution writes an Argentine mobile without its 9 too; nobody has a landline of the same digits.
+        return (digits, "54" + digits[3:])
     others = []
     if digits.startswith("55") and len(digits) == 13 and digits[4] == "9":
         others.append(digits[:4] + digits[5:])
-    elif digits.startswith("549"):
-        others.append("54" + digits[3:])
     elif digits.startswith("52") and len(digits) == 12:
         others.append("521" + digits[2:])
     return (digits, *(other for other in others if canonical_phone(other) == canonical))

@@ -100,17 +100,36 @@ class _Protocol(H11Protocol):
             *(self.app, self.config, self.context, self.task_group, self.ssl),
             *(self.client, self.server, self.stream_send, 1),
         )
+        headers, target = list(request.headers), request.target
+        if not target.startswith(b"/"):
+            headers, target = _origin_form(headers, target)
         await self.stream.handle(
             Request(
                 stream_id=1,
-                headers=list(request.headers),
+                headers=headers,
                 http_version=request.http_version.decode(),
                 method=request.method.decode("ascii").upper(),
-                raw_path=request.target,
+                raw_path=target,
                 state=self.connection_state,
             )
         )
         self.keep_alive_requests += 1
+
+
+def _origin_form(headers: list[tuple[bytes, bytes]], target: bytes) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """An absolute target (``http://host/path``) as path and ``Host``, which it overrules (RFC 9112, 3.2.2).
+
+    Other targets are returned as they are.
+    """
+    scheme, separator, rest = target.partition(b"://")
+    if not separator or scheme.lower() not in (b"http", b"https"):
+        return headers, target
+    end = next((at for at, byte in enumerate(rest) if byte in b"/?#"), len(rest))
+    authority, path = rest[:end].rpartition(b"@")[2], rest[end:].partition(b"#")[0]
+    path = path if path.startswith(b"/") else b"/" + path
+    if not authority:
+        return headers, path
+    return [(b"host", authority), *(header for header in headers if header[0].lower() != b"host")], path
 
 
 class _Tasks(TaskGroup):

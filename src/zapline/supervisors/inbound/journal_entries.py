@@ -1,12 +1,15 @@
 """Parses journal entries: Evolution's webhooks, and internal entries (``!answer``, ``!backfill``, ``!too_large``)."""
 
+from dataclasses import replace
+
 import msgspec
 
 from zapline.domain.campaigns.opt_out_words import OptOutWords, match_opt_out
 from zapline.domain.contacts.addresses import AddressKind, resolve_address
 from zapline.domain.inbound_events import InboundEvent, Unusable
-from zapline.domain.messages.facts import ContactSeen, MessageArrived, OptedOut, SendAnswered
+from zapline.domain.messages.facts import ContactSeen, MessageArrived, MessageEdited, OptedOut, SendAnswered
 from zapline.evolution.client.stored_messages import parse_stored_messages
+from zapline.evolution.webhooks.envelope import emission_ms
 from zapline.evolution.webhooks.event_parser import parse_webhook
 from zapline.sql.journal.schema import Entry
 
@@ -25,11 +28,23 @@ def parse_entry(entry: Entry, opt_out_words: OptOutWords) -> list[InboundEvent]:
     if entry.event == SEND_ANSWER:
         return _parse_answer(entry.body)
     backfill = entry.event == BACKFILL
-    parsed = parse_stored_messages(entry.body) if backfill else parse_webhook(entry.body, event_hint=entry.event)
+    parsed = parse_stored_messages(entry.body) if backfill else _date_edits(entry)
     if not opt_out_words.words:
         return parsed
     stops = [stop for item in parsed if (stop := _opt_out(item, opt_out_words)) is not None]
     return [*parsed, *stops] if stops else parsed
+
+
+def _date_edits(entry: Entry) -> list[InboundEvent]:
+    """The events of a webhook; an edit that tells no time of its own happened when Evolution sent the webhook."""
+    parsed = parse_webhook(entry.body, event_hint=entry.event)
+    if not any(isinstance(item, MessageEdited) and not item.edited_at_ms for item in parsed):
+        return parsed
+    sent_at = emission_ms(entry.body, entry.received_at)
+    return [
+        replace(item, edited_at_ms=sent_at) if isinstance(item, MessageEdited) and not item.edited_at_ms else item
+        for item in parsed
+    ]
 
 
 def _parse_answer(body: bytes) -> list[InboundEvent]:

@@ -33,11 +33,19 @@ class ReconcilePolicy:
     page_size: int = PAGE_SIZE
     max_pages: int = MAX_PAGES
     """Pages of one window."""
+    follow_up: float = 25.0
+    """Between the runs that read a gap which has not settled yet: what arrives late is found within a minute."""
+    rest: float = 10.0
+    """Between the end of a run and the next one that an ``open`` asks for, so that a line that flaps costs little."""
     pages_per_turn: int = 100
     """Pages of one line before other lines have their turn."""
     check_every: float = 2.0
     """Between checks of which lines are open and which have a gap."""
     backoff: Backoff = field(default_factory=lambda: Backoff(base=5.0, factor=2.0, cap=900.0, jitter=0.3))
+
+    def at_once(self, line: "LineSchedule") -> float:
+        """Monotonic time of a run that should not wait."""
+        return max(trio.current_time(), line.ended_at + self.rest)
 
     def after_gap(self, line: "LineSchedule") -> float:
         """Monotonic time at which everything in the line's gap has settled, so that one run is enough."""
@@ -80,6 +88,10 @@ class LineSchedule:
     gap_until: float = 0.0
     """UTC seconds: the gap is closed once everything up to this time has been read."""
     gap_unwritten: bool = False
+    gap_stored: bool = False
+    """The database has a gap of this line."""
+    ended_at: float = ALWAYS
+    """Monotonic time at which its last automatic run ended."""
     disconnected: float | None = None
     quarantined: float | None = None
     failures: int = 0
@@ -89,10 +101,14 @@ class LineSchedule:
     def first_connected(self) -> float:
         return (self.row.first_connected if self.row is not None else None) or ALWAYS
 
-    def note_gap(self, since: float) -> None:
+    def note_gap(self, since: float, *, store: bool = True) -> None:
+        """Webhooks may be missing from ``since`` (UTC seconds) until now; ``store``: the next process must know it."""
         self.gap = since if self.gap is None else min(self.gap, since)
         self.gap_until = max(self.gap_until, time.time())
-        self.gap_unwritten = True
+        self.gap_unwritten = self.gap_unwritten or store
+
+    def close_gap(self) -> None:
+        self.gap, self.gap_unwritten = None, self.gap_stored
 
     @property
     def due_at(self) -> float:

@@ -54,8 +54,11 @@ class RunExecutor:
         if line.manual_run is not None and line.manual_due <= line.due_at:
             line.run, line.manual_due = line.manual_run, NEVER
         else:
-            until = time.time() - self._policy.settle_delay
-            line.run = ReconciliationRun(line.unit.id, until, until, until)
+            now = time.time()
+            settled = now - self._policy.settle_delay
+            # What is missing in a gap is not waited for, though the watermark must not pass what may still be stored.
+            until = now if line.gap is not None else settled
+            line.run = ReconciliationRun(line.unit.id, until, until, settled)
         return line.run
 
     async def _begin_run(self, line: LineSchedule, run: ReconciliationRun) -> None:
@@ -118,14 +121,14 @@ class RunExecutor:
                 store_kept=line.row.store_kept if kept is None else kept,
             )
         if line.gap is not None and line.gap_until <= run.settled and run.since <= max(line.gap, line.first_connected):
-            line.gap, line.gap_unwritten = None, True
+            line.close_gap()
         self._counters.add("reconciliations", "done")
         line.run, line.error = None, None
         if not run.manual:
-            line.has_run, line.failures = True, 0
+            line.has_run, line.failures, line.ended_at = True, 0, trio.current_time()
             wait = self._policy.interval * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
             if line.gap is not None:
-                again = self._policy.after_gap(line) - trio.current_time()
+                again = min(self._policy.after_gap(line) - trio.current_time(), self._policy.follow_up)
                 wait = min(wait, max(again, self._policy.check_every))
             line.due = trio.current_time() + wait
         run.end()

@@ -76,7 +76,8 @@ class Reconciler:
         if line.disconnected is not None or line.seen_open:
             line.note_gap(line.disconnected or time.time() - self._policy.check_every)
         line.disconnected, line.seen_open = None, True
-        line.due = self._policy.after_gap(line)
+        line.due = self._policy.at_once(line)
+        self._wake.set()
 
     def note_gap(self, unit: UnitId, since: float) -> None:
         """Webhooks may be missing from ``since`` (UTC seconds) until now; reconcile the line soon."""
@@ -186,6 +187,8 @@ class Reconciler:
                 line.disconnected = unit.state.stored.disconnected_at
             elif not line.seen_open:
                 line.seen_open = True
+                # Nobody received webhooks before; not stored, since each start says so anew.
+                line.note_gap((line.row.reconciled_at if line.row is not None else None) or time.time(), store=False)
                 self.schedule(unit.id, "start")
             elif line.disconnected is not None:
                 self.line_opened(unit)
@@ -205,7 +208,8 @@ class Reconciler:
             if line is not None:
                 line.row = line.row or row
                 if row.gap_since is not None:
-                    line.note_gap(row.gap_since)
+                    line.note_gap(row.gap_since, store=False)
+                    line.gap_stored = True
         self._rows_loaded = True
 
     def _start_due(self, nursery: trio.Nursery) -> None:
@@ -227,10 +231,11 @@ class Reconciler:
 
     async def _write_gaps(self) -> None:
         for line in [line for line in self._lines.values() if line.gap_unwritten]:
-            line.gap_unwritten = False
+            line.gap_unwritten, gap = False, line.gap
             try:
                 async with self._pool.connection() as conn:
-                    await reconciliation.store_gap(conn, line.unit.id, line.gap)
+                    await reconciliation.store_gap(conn, line.unit.id, gap)
+                line.gap_stored = gap is not None
             except RemoteError as failure:
                 line.gap_unwritten = True
                 _LOG.debug("A gap could not be stored yet", error=str(failure), unit=str(line.unit.id))
