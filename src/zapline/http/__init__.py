@@ -1,1 +1,1 @@
-"""The HTTP side: webhook intake, the API, probes and metrics."""
+"""The HTTP side: webhook intake, API, console, probes and metrics. Imported by ``daemon`` alone."""

@@ -7,12 +7,12 @@ from support.console_operator import Operator
 PHONE = "+5511999990001"
 
 
-async def ask(api: Any, unit: Any, words: str) -> str:
-    body = {"clientMessageId": words, "to": PHONE, "text": words}
+async def send_message(api: Any, unit: Any, text: str) -> str:
+    body = {"clientMessageId": text, "to": PHONE, "text": text}
     return str((await api.post(f"/units/{unit.id}/messages", body, 202))["id"])
 
 
-async def stand(api: Any, message: str, changes: str) -> None:
+async def update_outbox(api: Any, message: str, changes: str) -> None:
     async with api.engine_pool.connection() as conn:
         await conn.execute(f"update zapline.outbox set {changes} where message_id = '{message}'")
 
@@ -22,12 +22,12 @@ async def test_an_uncertain_message_is_decided_and_a_failed_one_is_sent_anew_onc
     base = f"/console/units/{unit.id}/attention"
     for path in (base, "/console/attention"):
         assert "Nothing needs you" in (await operator.get(path)).visible_text
-    unsure = await ask(api, unit, "<b>talvez</b>")
-    await stand(api, unsure, "state = 'uncertain', failure = 'no_answer', look_at = null, looks = 3")
-    failed = await ask(api, unit, "não foi")
-    await stand(api, failed, "state = 'dead', failure = 'server_error', ended_at = now()")
-    silent = await ask(api, unit, "calado")
-    await stand(api, silent, "state = 'settled', settled_at = now(), stalled_at = now()")
+    uncertain = await send_message(api, unit, "<b>talvez</b>")
+    await update_outbox(api, uncertain, "state = 'uncertain', failure = 'no_answer', look_at = null, looks = 3")
+    failed = await send_message(api, unit, "não foi")
+    await update_outbox(api, failed, "state = 'dead', failure = 'server_error', ended_at = now()")
+    unconfirmed = await send_message(api, unit, "calado")
+    await update_outbox(api, unconfirmed, "state = 'settled', settled_at = now(), stalled_at = now()")
     for path in (base, f"{base}/part", "/console/attention", "/console/attention/part"):
         page = await operator.get(path)
         assert "Evolution did not answer" in page.visible_text
@@ -46,22 +46,22 @@ async def test_an_uncertain_message_is_decided_and_a_failed_one_is_sent_anew_onc
     page = await operator.follow()
     assert "It is sent as a new message." in page.visible_text
     assert "não foi" not in page.visible_text
-    anew = await api.sql("select body from zapline.messages where client_message_id like 'console:again:%'")
-    assert [row.body for row in anew] == ["não foi"]
-    await operator.send(f"{base}/messages/{unsure}/resend")
+    resent = await api.sql("select body from zapline.messages where client_message_id like 'console:again:%'")
+    assert [row.body for row in resent] == ["não foi"]
+    await operator.send(f"{base}/messages/{uncertain}/resend")
     await operator.follow()
-    assert [row.state for row in await api.sql(f"select state from zapline.outbox where message_id = '{unsure}'")] == [
-        "queued"
-    ]
-    await stand(api, unsure, "state = 'uncertain', failure = 'no_answer', look_at = null")
+    assert [
+        row.state for row in await api.sql(f"select state from zapline.outbox where message_id = '{uncertain}'")
+    ] == ["queued"]
+    await update_outbox(api, uncertain, "state = 'uncertain', failure = 'no_answer', look_at = null")
     await operator.get(base)
-    await operator.send(f"{base}/messages/{unsure}/give-up")
+    await operator.send(f"{base}/messages/{uncertain}/give-up")
     page = await operator.follow()
     assert "It is left alone." in page.visible_text
     assert "1 waits" not in page.visible_text, "the number is that of now"
     assert "talvez" not in page.visible_text
-    deeds = [row.action for row in await api.sql("select action from zapline.audit_log where actor_kind = 'admin'")]
-    assert deeds.count("release_message") == 2
+    actions = [row.action for row in await api.sql("select action from zapline.audit_log where actor_kind = 'admin'")]
+    assert actions.count("release_message") == 2
 
 
 async def test_a_dead_letter_is_read_as_text_replayed_and_left_alone_within_its_unit(

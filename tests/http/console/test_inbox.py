@@ -1,4 +1,4 @@
-"""Conversations in the console: lists, threads, replies that are sent once, and strangers' texts that stay texts."""
+"""Conversations in the console: lists, threads, replies that are sent once, and hostile texts that stay texts."""
 
 import re
 from html import unescape
@@ -124,8 +124,8 @@ async def test_a_form_that_is_sent_twice_sends_one_message_and_a_queued_one_can_
     cancel = next(action for action in (await operator.get(chat)).forms if "/cancel/" in action)
     await operator.send(cancel)
     assert "Cancelled" in (await operator.get(chat)).text
-    deeds = await api.sql("select actor, action, outcome from zapline.audit_log where action like '%message'")
-    assert [tuple(deed) for deed in deeds][-1] == ("ana@example.com", "cancel_message", 200)
+    actions = await api.sql("select actor, action, outcome from zapline.audit_log where action like '%message'")
+    assert [tuple(action) for action in actions][-1] == ("ana@example.com", "cancel_message", 200)
 
 
 async def test_a_thread_says_why_a_reply_would_have_to_wait(api: Any, operator: Operator) -> None:
@@ -153,7 +153,7 @@ async def test_a_reply_whose_form_is_not_of_this_session_is_refused(api: Any, op
     assert (await api.sql("select count(*) from zapline.outbox"))[0][0] == 0
 
 
-async def test_what_strangers_write_is_shown_as_text_and_turns_nothing(api: Any, operator: Operator) -> None:
+async def test_hostile_texts_are_shown_as_text_and_change_no_direction(api: Any, operator: Operator) -> None:
     unit = await api.add_unit("<b>Loja</b>")
     place = {"degreesLatitude": -23.5, "degreesLongitude": -46.6, "name": HOSTILE[0], "url": HOSTILE[5]}
     card = {"displayName": HOSTILE[1], "contacts": [{"displayName": HOSTILE[4], "vcard": "waid=5511999990009"}]}
@@ -180,7 +180,7 @@ async def test_what_strangers_write_is_shown_as_text_and_turns_nothing(api: Any,
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in thread
     assert "https://www.openstreetmap.org/?mlat=-23.50000" in thread
     assert 'href="https://www.openstreetmap.org' in thread
-    # A mark that turns the direction stands in the block of its message alone, and in no name.
+    # Direction marks are only in the block of their message, and in no name.
     for found in re.finditer("\u202e", thread):
         assert thread.rindex('<p class="text" dir="auto">', 0, found.start()) > thread.rindex("</p>", 0, found.start())
 
@@ -210,21 +210,21 @@ async def test_conversations_that_are_one_person_are_one_entry_with_the_latest_o
 async def test_a_picture_is_shown_for_what_its_bytes_are_and_nothing_else_is(
     api: Any, operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given: dict[str, bytes] = {
+    bodies: dict[str, bytes] = {
         "PNG": b"\x89PNG\r\n\x1a\n" + b"x" * 100,
         "HTML": b"<script>alert(1)</script>",
         "SVG": b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>",
     }
 
     async def fetch_media(client: EvolutionClient, name: str, external_id: str) -> MediaContent:
-        return MediaContent("image/png", "<b>.png", given[external_id])
+        return MediaContent("image/png", "<b>.png", bodies[external_id])
 
     monkeypatch.setattr(EvolutionClient, "fetch_media", fetch_media)
     unit = await api.add_unit()
-    for name in given:
+    for name in bodies:
         await api.send(unit, "messages.upsert", text(name, "", imageMessage={"mimetype": "image/png"}))
     ids = {row.external_id: row.id for row in await api.sql("select external_id, id from zapline.messages")}
-    for name, body in given.items():
+    for name, body in bodies.items():
         path = f"/console/units/{unit.id}/messages/{ids[name]}"
         answer = await operator.client.get(f"{path}/shown")
         assert answer.status_code == (200 if name == "PNG" else 404), name

@@ -1,4 +1,4 @@
-"""The console's frame: who gets in, which forms are taken, what stands around every page."""
+"""What all pages share: who gets in, which forms are accepted, languages, errors and headers."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -16,25 +16,25 @@ from zapline.http.console.framework.session_guard import ConsoleOrigin, Transpor
 EMAIL, PASSWORD = "ana@example.com", "correct horse battery"
 
 
-async def test_a_stranger_is_led_to_the_sign_in_and_back_to_where_he_was_going(api: Any) -> None:
-    stranger = Operator(api.url)
-    answer = await stranger.client.get("/")
+async def test_who_is_not_signed_in_is_led_to_the_sign_in_and_back(api: Any) -> None:
+    visitor = Operator(api.url)
+    answer = await visitor.client.get("/")
     assert (answer.status_code, answer.headers["location"]) == (302, "/console/")
-    await stranger.get("/console/?q=loja", 303)
-    assert stranger.answer.headers["location"] == "/console/sign-in?next=%2Fconsole%2F%3Fq%3Dloja"
-    await stranger.follow()
-    await stranger.send("/console/sign-in", {"email": EMAIL, "password": "wrong"}, 401)
-    assert "Email or password is wrong." in stranger.page.visible_text
-    await stranger.send("/console/sign-in", {"email": EMAIL, "password": PASSWORD})
-    assert stranger.answer.headers["location"] == "/console/?q=loja"
-    cookie = stranger.answer.headers["set-cookie"]
+    await visitor.get("/console/?q=loja", 303)
+    assert visitor.answer.headers["location"] == "/console/sign-in?next=%2Fconsole%2F%3Fq%3Dloja"
+    await visitor.follow()
+    await visitor.send("/console/sign-in", {"email": EMAIL, "password": "wrong"}, 401)
+    assert "Email or password is wrong." in visitor.page.visible_text
+    await visitor.send("/console/sign-in", {"email": EMAIL, "password": PASSWORD})
+    assert visitor.answer.headers["location"] == "/console/?q=loja"
+    cookie = visitor.answer.headers["set-cookie"]
     assert re.match(r"zapline=zl_[\w-]{43};", cookie), "over plain HTTP on this machine, the plain name"
     assert {"HttpOnly", "Path=/", "SameSite=Lax"} <= set(cookie.split("; "))
-    page = await stranger.follow()
+    page = await visitor.follow()
     assert "There is no unit yet" in page.visible_text
-    await stranger.send("/console/sign-out")
-    await stranger.get("/console/", 303)
-    await stranger.close()
+    await visitor.send("/console/sign-out")
+    await visitor.get("/console/", 303)
+    await visitor.close()
 
 
 async def test_nobody_is_led_to_another_site(api: Any, operator: Operator) -> None:
@@ -129,10 +129,10 @@ async def test_a_session_that_has_ended_leads_to_the_sign_in_and_tells_the_scrip
 async def test_a_bearer_token_opens_no_page_and_a_cookie_opens_no_api(api: Any, operator: Operator) -> None:
     assert (await api.client.get("/console/")).status_code == 303
     assert (await operator.client.get("/units")).status_code == 401
-    stranger = Operator(api.url)
-    stranger.client.cookies.set("zapline", api.token)
-    await stranger.get("/console/", 303)
-    await stranger.close()
+    visitor = Operator(api.url)
+    visitor.client.cookies.set("zapline", api.token)
+    await visitor.get("/console/", 303)
+    await visitor.close()
 
 
 async def test_the_language_follows_the_browser_or_what_was_chosen(api: Any, operator: Operator) -> None:

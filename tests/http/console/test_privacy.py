@@ -9,8 +9,8 @@ from support.console_operator import BROWSER, Operator
 async def test_a_person_is_found_exported_and_erased_by_who_typed_the_last_digits(api: Any, operator: Operator) -> None:
     unit = await api.add_unit()
     key = {"remoteJid": "5511999990001@s.whatsapp.net", "fromMe": False, "id": "A1"}
-    told = {"key": key, "pushName": "João <b>", "message": {"conversation": "oi"}, "messageTimestamp": 1_795_364_451}
-    await api.send(unit, "messages.upsert", told)
+    message = {"key": key, "pushName": "João <b>", "message": {"conversation": "oi"}, "messageTimestamp": 1_795_364_451}
+    await api.send(unit, "messages.upsert", message)
     base = f"/console/units/{unit.id}/privacy"
     page = await operator.get(base)
     assert "Messages are kept until somebody erases them." in page.visible_text
@@ -35,7 +35,7 @@ async def test_a_person_is_found_exported_and_erased_by_who_typed_the_last_digit
     assert "1 messages" in (await operator.get(f"{base}/jobs")).visible_text
     assert (await api.sql("select count(*) from zapline.messages"))[0][0] == 0
     await operator.get(link, 404)
-    deeds = [row.action for row in await api.sql("select action from zapline.audit_log where outcome = 200")]
-    assert {"export_person", "erase_person"} <= set(deeds)
+    actions = [row.action for row in await api.sql("select action from zapline.audit_log where outcome = 200")]
+    assert {"export_person", "erase_person"} <= set(actions)
     other = await api.add_unit("Outra")
     await operator.get(link.replace(str(unit.id), str(other.id)), 404)

@@ -27,8 +27,8 @@ async def test_settings_are_saved_and_what_does_not_fit_is_named(api: Any, opera
     await operator.send(f"{where}/pace", {**limits, "quiet_from": "21:00", "quiet_until": ""}, 422)
     assert "quiet hours have two ends" in operator.page.visible_text
     await operator.send(f"{where}/pace", {**limits, "quiet_from": "21:00", "quiet_until": "08:00"})
-    told = await api.get(f"/units/{unit.id}/pace")
-    assert (told["perMinute"], told["burst"], told["dailyCap"], told["quietFrom"]) == (12.5, 3, 900, "21:00")
+    pace = await api.get(f"/units/{unit.id}/pace")
+    assert (pace["perMinute"], pace["burst"], pace["dailyCap"], pace["quietFrom"]) == (12.5, 3, 900, "21:00")
 
 
 async def test_a_token_is_shown_once_and_revoked(api: Any, operator: Operator) -> None:
@@ -102,15 +102,15 @@ async def test_the_audit_log_tells_who_did_what_to_which_unit(api: Any, operator
     await operator.get("/console/audit?before=7&unit=%00%ff")
 
 
-async def _nothing(*_: object) -> Any:
-    """No lock is asked for: a sample is taken by hand."""
+async def _no_lock(*_: object) -> Any:
+    """The test takes its sample by hand, without the lock."""
 
 
 async def test_health_explains_every_check_and_draws_the_day(api: Any, operator: Operator) -> None:
     old = "insert into zapline.health_samples values (now() - interval '8 days', 'pass', 0, 0, 0, 0) returning 1"
     await api.sql(old)
     api.counters.add("unknown_instances", amount=3)
-    history = HealthHistory(api.engine_pool, api.health, Leadership(_nothing, _nothing, _nothing))
+    history = HealthHistory(api.engine_pool, api.health, Leadership(_no_lock, _no_lock, _no_lock))
     await history.sample(prune=True)
     await history.sample()
     (row,) = await api.sql(

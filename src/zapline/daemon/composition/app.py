@@ -17,9 +17,9 @@ import msgspec
 import structlog
 import trio
 
-from zapline.daemon.composition.listeners import HttpListeners, Listener
+from zapline.daemon.composition.listeners import Listener, http_listeners
 from zapline.daemon.composition.notifications import open_notifications
-from zapline.daemon.composition.outbound import Outbound, OutboundDependencies, opt_out_policy
+from zapline.daemon.composition.outbound import DaemonCore, Outbound, opt_out_policy
 from zapline.daemon.composition.privacy import PrivacyJobs
 from zapline.daemon.logs.configuration import register_secret
 from zapline.daemon.master_key import derive, master_key, webhook_secret
@@ -66,13 +66,13 @@ async def run_daemon(settings: Settings, listening: Callable[[list[str]], None] 
     notifier = SystemdNotifier.from_environment()
     gc.set_threshold(*_GC_THRESHOLDS)
     with state_lock(settings.state_dir):
-        async with daemon(settings, notifier) as running:
+        async with daemon(settings) as running:
             addresses = await running.nursery.start(running.serve, settings.drain_seconds / 2)
             listening(addresses)
             gc.collect()
             gc.freeze()  # objects alive now stay alive: the collector can skip them
             notifier.ready()
-            notifier.status(f"serving {len(running.roster.units())} units")
+            notifier.status(f"serving {len(running.core.roster.units())} units")
             _LOG.info(f"Ready: {', '.join(addresses)}")
             if notifier.watchdog_interval is not None:
                 running.nursery.start_soon(
@@ -92,14 +92,11 @@ class RunningDaemon:
     """What serving and draining need of a running daemon."""
 
     nursery: trio.Nursery
-    roster: Roster
-    journal: Journal
+    core: DaemonCore
     recorder: Recorder
     dispatcher: Dispatcher
-    leadership: Leadership
     health: HealthMonitor
     outbound: Outbound
-    feed: LiveFeed
     listeners: Sequence[Listener]
     stop_serving: trio.Event = field(default_factory=trio.Event)
     served: trio.Event = field(default_factory=trio.Event)
@@ -119,19 +116,20 @@ class RunningDaemon:
         Takes at most ``seconds``.
         """
         with trio.move_on_after(seconds):
-            self.feed.close()
+            self.core.feed.close()
             self.stop_serving.set()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.outbound.drain, seconds)
                 await self.served.wait()
-            while self.leadership.status is LeadershipStatus.LEADING and not self._idle():  # noqa: ASYNC110 - three objects at once
+            leadership = self.core.leadership
+            while leadership.status is LeadershipStatus.LEADING and not self._idle():  # noqa: ASYNC110 - three objects
                 await trio.sleep(0.02)
-        depth = self.journal.statistics().depth
+        depth = self.core.journal.statistics().depth
         if depth:
             _LOG.warning("Stopping with webhooks not stored yet; the journal keeps them", count=depth)
 
     def _idle(self) -> bool:
-        mailboxes_empty = all(unit.mailbox.statistics().entries == 0 for unit in self.roster.units())
+        mailboxes_empty = all(unit.mailbox.statistics().entries == 0 for unit in self.core.roster.units())
         return mailboxes_empty and self.dispatcher.lagging == 0 and self.recorder.statistics().waiting == 0
 
 
@@ -154,7 +152,7 @@ def state_lock(directory: Path) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def daemon(settings: Settings, notifier: SystemdNotifier) -> AsyncIterator[RunningDaemon]:
+async def daemon(settings: Settings) -> AsyncIterator[RunningDaemon]:
     """The running objects, ready to serve."""
     secrets = _DerivedSecrets(master_key(settings.master_key, settings.state_dir), settings.base_url.rstrip("/"))
     counters = Counters(trio.current_time)
@@ -186,15 +184,15 @@ async def daemon(settings: Settings, notifier: SystemdNotifier) -> AsyncIterator
 
         leadership = Leadership(database.open_direct, lead, lambda payload: control.notify(payload))
         client = _evolution_client(settings, http)
-        deps = OutboundDependencies(pool, client, intake, journal, roster, leadership, counters, commands, feed)
-        outbound = Outbound(settings, deps, secrets.erasure_key)
+        core = DaemonCore(pool, client, intake, journal, roster, leadership, counters, commands, feed)
+        outbound = Outbound(settings, core, secrets.erasure_key)
         opening = open_notifications(
             secrets.master, settings.hook_private_hosts, pool, commands, leadership, counters, feed
         )
         notifications = await stack.enter_async_context(opening)
         lanes, campaigning = settings.recorder_lanes, outbound.campaigning
         recorder = Recorder(database.open_engine, leadership.may_write, counters, lanes, campaigning=campaigning)
-        privacy = PrivacyJobs(settings, deps, outbound, recorder.forget_contacts, secrets.erasure_key)
+        privacy = PrivacyJobs(settings, core, outbound, recorder.forget_contacts, secrets.erasure_key)
         health = HealthMonitor(
             counters, roster, journal, recorder, dispatcher, leadership, pool, outbound.report, notifications.report
         )
@@ -223,13 +221,8 @@ async def daemon(settings: Settings, notifier: SystemdNotifier) -> AsyncIterator
         await _require_only_daemon(leadership)
         for job in (housekeeping, health, history, control, identity, outbound, notifications.delivery, privacy):
             nursery.start_soon(job.run)
-        front = HttpListeners(
-            settings, commands, roster, health, counters, api_pool, intake, notifications, identity, audit
-        )
-        listeners = front.listeners(outbound, privacy)
-        yield RunningDaemon(
-            nursery, roster, journal, recorder, dispatcher, leadership, health, outbound, feed, listeners
-        )
+        listeners = http_listeners(settings, core, outbound, privacy, notifications, health, api_pool, identity, audit)
+        yield RunningDaemon(nursery, core, recorder, dispatcher, health, outbound, listeners)
 
 
 @dataclass(frozen=True, slots=True)

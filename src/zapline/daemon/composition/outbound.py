@@ -44,8 +44,8 @@ NO_CONFIRMATION = "-"
 
 
 @dataclass(frozen=True, slots=True)
-class OutboundDependencies:
-    """What the outbound half needs from the rest."""
+class DaemonCore:
+    """Objects that most parts of the daemon share."""
 
     pool: Pool
     """With the engine's role."""
@@ -62,9 +62,9 @@ class OutboundDependencies:
 class Outbound:
     """Everything that sends. ``run`` starts it; ``drain`` is called before the process ends."""
 
-    def __init__(self, settings: Settings, deps: OutboundDependencies, erasure_key: bytes) -> None:
-        pool, client, counters = deps.pool, deps.client, deps.counters
-        intake, journal, roster, leadership = deps.intake, deps.journal, deps.roster, deps.leadership
+    def __init__(self, settings: Settings, core: DaemonCore, erasure_key: bytes) -> None:
+        pool, client, counters = core.pool, core.client, core.counters
+        intake, journal, roster, leadership = core.intake, core.journal, core.roster, core.leadership
         self.senders = SenderPool(
             pool,
             intake,
@@ -75,21 +75,21 @@ class Outbound:
             RestartIntensity(settings.restart_limit, settings.restart_period_seconds),
             partial(load_upload_bytes, pool),
             uuid4(),
-            feed=deps.feed,
+            feed=core.feed,
         )
         reconcile_policy = ReconcilePolicy(interval=settings.reconcile_seconds)
         self.reconciler = Reconciler(pool, client, intake, journal, roster, leadership, counters, reconcile_policy)
         wake = self.senders.wake
         self.uncertain = UncertainSendLookup(pool, client, intake, journal, roster, leadership, counters, wake)
-        self.feeder = feeder = OutboxFeeder(pool, roster.get, leadership.may_write, wake, feed=deps.feed)
+        self.feeder = feeder = OutboxFeeder(pool, roster.get, leadership.may_write, wake, feed=core.feed)
         self.monitor = OutboxMonitor(pool, counters, settings.stalled_minutes * 60)
-        self.changes = UnitLifecycle(deps.commands, pool, self._on_settings_changed)
+        self.changes = UnitLifecycle(core.commands, pool, self._on_settings_changed)
         submission_policy = SubmissionPolicy(settings.default_region, settings.message_expiry_hours * 3600)
-        self.outgoing = Submissions(pool, time.time, wake, self.senders.reload_pace, submission_policy, feed=deps.feed)
+        self.outgoing = Submissions(pool, time.time, wake, self.senders.reload_pace, submission_policy, feed=core.feed)
         cache = settings.state_dir / "media"
         self.media = MediaFetcher(client, cache, int(settings.media_cache_bytes), counters)
         self.receipts = ReadReceipts(pool, client)
-        self.campaigns = Campaigns(pool, feeder, deps.commands.find, settings.default_region, erasure_key=erasure_key)
+        self.campaigns = Campaigns(pool, feeder, core.commands.find, settings.default_region, erasure_key=erasure_key)
 
     def on_send_answered(self, unit: Unit, answer: SendAnswered) -> None:
         """The answer of a send call was stored."""

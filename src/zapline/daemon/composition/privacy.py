@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import trio
 
-from zapline.daemon.composition.outbound import Outbound, OutboundDependencies
+from zapline.daemon.composition.outbound import DaemonCore, Outbound
 from zapline.daemon.settings import Settings
 from zapline.supervisors.operations.unit_requests import unit_verbs
 from zapline.supervisors.privacy.erasure_jobs import ErasureJobs
@@ -17,19 +17,19 @@ class PrivacyJobs:
     def __init__(
         self,
         settings: Settings,
-        deps: OutboundDependencies,
+        core: DaemonCore,
         outbound: Outbound,
         forget_contacts: Callable[[], None],
         erasure_key: bytes,
     ) -> None:
         region = settings.default_region
-        may_write, drop = deps.leadership.may_write, outbound.media.drop
+        may_write, drop = core.leadership.may_write, outbound.media.drop
         self.erasures = ErasureJobs(
-            deps.pool, deps.journal, deps.commands, may_write, deps.counters, drop, forget_contacts, erasure_key, region
+            core.pool, core.journal, core.commands, may_write, core.counters, drop, forget_contacts, erasure_key, region
         )
         self.verbs = unit_verbs(outbound.changes, self.erasures)
         """Control requests about units and erasures."""
-        self.retention = Retention(deps.pool, may_write, deps.counters, drop, forget_contacts)
+        self.retention = Retention(core.pool, may_write, core.counters, drop, forget_contacts)
 
     async def run(self) -> None:
         """Run both jobs until cancelled."""
