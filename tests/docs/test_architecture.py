@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ROOMS = "crm|daemon|domain|evolution|http|sandbox|sql|supervisors"
-PATH = re.compile(rf"(?<![\w/])((?:tests/)?(?:{ROOMS})/[A-Za-z0-9_/]+)")
+PATH = re.compile(rf"(?<![\w/])((?:tests/)?(?:{ROOMS})/[A-Za-z0-9_/.]*[A-Za-z0-9_/])")
 
 
 @pytest.mark.parametrize("page", ["docs/architecture.md", "docs/console.md", "CONTRIBUTING.md"])
