@@ -11,11 +11,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import zapline.sandbox
-from zapline.domain.inbound_events import InboundEvent, Unusable
+from zapline.domain.inbound_events import Ignored, InboundEvent, Unusable
 from zapline.domain.messages.delivery_status import DeliveryStatus
-from zapline.domain.messages.facts import MessageArrived, StatusReported
+from zapline.domain.messages.facts import (
+    MessageArrived,
+    MessageDeleted,
+    MessageEdited,
+    MessageKind,
+    ReactionReported,
+    StatusReported,
+)
 from zapline.evolution.client.response_parser import decode_json, parse_message_page
-from zapline.evolution.client.stored_messages import RECORDS_PER_ENTRY, entry_bodies, parse_stored_messages
+from zapline.evolution.client.stored_messages import (
+    RECORDS_PER_ENTRY,
+    entry_bodies,
+    is_stored_deletion,
+    parse_stored_messages,
+    stored_edit,
+)
 from zapline.evolution.webhooks.event_parser import parse_webhook
 
 RECORDINGS = Path(zapline.sandbox.__file__).parent / "recordings"
@@ -87,6 +100,87 @@ def test_numbers_and_names_of_other_versions_are_understood() -> None:
     (waiting,) = read_back([record([], message={})])
     assert isinstance(waiting, MessageArrived)
     assert waiting.keep_raw
+
+
+def test_edits_and_deletions_are_read_as_a_real_server_stores_them() -> None:
+    answer = json.loads((RECORDINGS / "real-2.3.7" / "rest-025-POST-chat-findMessages-alpha.json").read_bytes())
+    facts = read_back([dict(record) for record in parse_message_page(answer["response"]["body"]).records])
+    arrived = {fact.external_id: fact for fact in facts if isinstance(fact, MessageArrived)}
+    deleted = {fact.external_id for fact in facts if isinstance(fact, MessageDeleted)}
+    edits = {fact.external_id: (fact.text, fact.edited_at_ms) for fact in facts if isinstance(fact, MessageEdited)}
+    assert deleted == {"3EB0C87E7649F6472C313B", "3EB0095B76249B5AC1634E"}
+    assert edits == {
+        "3EB088FE8AE2FEED14BF2E": ("nova JA editada", 1795974214999),
+        "3EB03E500121A9F81BECB9": ("editada A", 1795974214999),
+    }
+    assert {id: (fact.kind, fact.text) for id, fact in arrived.items()} == {
+        **dict.fromkeys((*deleted, *edits), (MessageKind.TEXT, None)),
+        "3EB0C7DD86CED22FCE635D": (MessageKind.TEXT, "nova so no store"),
+    }
+    assert [fact.emoji for fact in facts if isinstance(fact, ReactionReported)] == ["😮"]
+    assert all(not fact.keep_raw for fact in arrived.values())
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("conversation", MessageKind.TEXT),
+        ("extendedTextMessage", MessageKind.TEXT),
+        ("imageMessage", MessageKind.IMAGE),
+        ("documentWithCaptionMessage", MessageKind.UNKNOWN),
+        ("audioMessage", MessageKind.AUDIO),
+        ("pollCreationMessageV3", MessageKind.POLL),
+        ("unknown", MessageKind.UNKNOWN),
+        (None, MessageKind.UNKNOWN),
+    ],
+)
+def test_a_message_first_seen_after_its_deletion_is_a_deleted_one(kind: str | None, expected: MessageKind) -> None:
+    facts = read_back([record(["EDITED", "SERVER_ACK"], message=None, messageType=kind)])
+    assert [type(fact) for fact in facts] == [MessageArrived, StatusReported, MessageDeleted]
+    arrived = facts[0]
+    assert isinstance(arrived, MessageArrived)
+    assert (arrived.kind, arrived.text, arrived.media, arrived.keep_raw) == (expected, None, None, False)
+
+
+def test_what_the_row_of_a_deletion_leaves_open_is_not_claimed() -> None:
+    # By the API: the key says so, and the text stays. A system's notice was never a message.
+    key = {"id": "3EB0A", "fromMe": True, "remoteJid": "5511999990001@s.whatsapp.net", "deleted": True}
+    facts = read_back([record(["DELETED"], key=key)])
+    assert [type(fact) for fact in facts] == [MessageArrived, MessageDeleted]
+    assert isinstance(facts[0], MessageArrived)
+    assert facts[0].text == "oi"
+    assert read_back([record([], message=None, messageStubType=27)]) == [Ignored("system_notice")]
+    assert read_back([record([], message=None, messageType="reactionMessage")]) == [Ignored("deleted_report")]
+    # 2.3.0 to 2.3.6 write DELETED where an update has no status.
+    assert [type(fact) for fact in read_back([record(["DELETED"])])] == [MessageArrived]
+
+
+def test_an_edited_caption_leaves_the_file_to_what_is_known_of_it() -> None:
+    facts = read_back([record(["EDITED"], message={"imageMessage": {"caption": "nova"}}, messageType="imageMessage")])
+    arrived, edit = (fact for fact in facts if not isinstance(fact, StatusReported))
+    assert isinstance(arrived, MessageArrived)
+    assert (arrived.kind, arrived.text, arrived.media) == (MessageKind.IMAGE, None, None)
+    assert edit == MessageEdited(arrived.external_id, "nova", 1795364543999)
+    [(text, known)] = [
+        (fact.text, is_stored_deletion(each))
+        for each in [record(["EDITED"], message={"editedMessage": {"message": {"conversation": "dentro"}}})]
+        for fact in read_back([each])
+        if isinstance(fact, MessageEdited)
+    ]
+    assert (text, known) == ("dentro", False)
+
+
+@pytest.mark.parametrize("message", [None, {}, {"conversation": "x"}, {"pollUpdateMessage": {}}, {"none": 1}, "x"])
+@pytest.mark.parametrize("updates", [[], ["EDITED"], ["EDITED", "EDITED", "DELETED"]])
+def test_a_row_is_deleted_or_edited_or_neither(message: Any, updates: list[str]) -> None:
+    each = record(updates, message=message)
+    assert not (is_stored_deletion(each) and stored_edit(each) is not None)
+    assert (stored_edit(each) == "x") == (message == {"conversation": "x"} and bool(updates))
+
+
+def test_version_1_answers_all_records_without_pages() -> None:
+    page = parse_message_page([record([]), record([])])
+    assert (page.total, page.pages, page.page, len(page.records)) == (2, 1, 1, 2)
 
 
 MESSAGES = sorted(

@@ -197,6 +197,9 @@ def parse_registered_webhook(response: Any) -> RegisteredWebhook | None:
 
 
 def parse_message_page(response: Any) -> MessagePage:
+    """Parse a page of findMessages; 1.x answers all records as a bare array."""
+    if isinstance(response, list):
+        response = {"messages": {"total": len(response), "pages": 1, "currentPage": 1, "records": response}}
     page = _mapping(_mapping(response, "findMessages").get("messages"), "findMessages: messages")
     records = page.get("records")
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):

@@ -52,7 +52,7 @@ _WRAPPERS = _VIEW_ONCE | {
     "pollCreationMessageV4",
     "pollCreationMessageV6",
 }
-_REPORTS = frozenset({"protocolMessage", "reactionMessage", "pollUpdateMessage"})
+REPORTS = frozenset({"protocolMessage", "reactionMessage", "pollUpdateMessage"})
 """Reports about another message; :mod:`zapline.evolution.webhooks.message_events` hands them on."""
 
 UNREADABLE: Mapping[str, str] = {
@@ -217,7 +217,7 @@ _READERS: Mapping[str, Callable[[JsonObject], MessageContent]] = {
     "placeholderMessage": content_readers.placeholder,
 }
 
-_KNOWN = frozenset({"conversation", *_FILES, *_READERS, *_REPORTS, *UNREADABLE})
+_KNOWN = frozenset({"conversation", *_FILES, *_READERS, *REPORTS, *UNREADABLE})
 
 
 def album_id(message: JsonObject) -> str | None:

@@ -38,6 +38,15 @@ class BackfilledMessage:
     received_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class KnownMessage:
+    """What the database knows of a message. ``edited_text`` None: of no edit."""
+
+    delivery: DeliveryStatus | None = None
+    edited_text: str | None = None
+    deleted: bool = False
+
+
 async def load_lines(conn: Connection) -> list[ReconciledLine]:
     """The reconciliation state of all active lines."""
     return [ReconciledLine(*row) for row in await _SQL.rows(conn, "load_lines")]
@@ -74,10 +83,15 @@ async def received_webhooks_between(conn: Connection, unit: UnitId, since: float
     return row is not None and bool(row.received)
 
 
-async def find_known_messages(conn: Connection, unit: UnitId, ids: Collection[str]) -> dict[str, DeliveryStatus | None]:
-    """Which of these messages are stored with their content, and their delivery status."""
+async def find_known_messages(conn: Connection, unit: UnitId, ids: Collection[str]) -> dict[str, KnownMessage]:
+    """Which of these messages are stored with their content or as deleted, and what is known of them."""
     rows = await _SQL.rows(conn, "find_known_messages", unit_id=unit, provider=PROVIDER, ids=list(ids))
-    return {row.external_id: DeliveryStatus[row.delivery.upper()] if row.delivery else None for row in rows}
+    return {
+        row.external_id: KnownMessage(
+            DeliveryStatus[row.delivery.upper()] if row.delivery else None, row.edited_text, row.deleted
+        )
+        for row in rows
+    }
 
 
 async def list_backfilled_after(conn: Connection, unit: UnitId, after: int) -> list[BackfilledMessage]:

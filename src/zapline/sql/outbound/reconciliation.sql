@@ -58,10 +58,12 @@ select exists (
        and m.external_id is not null and not m.backfilled and m.kind_rank = 2 and m.origin in ('live', 'sent')) as received;
 
 -- name: find_known_messages
--- Which of these messages are stored with their content, and their delivery status.
-select external_id, delivery::text as delivery
+-- Which of these messages are stored with their content or as deleted, and what is known of them.
+select external_id, delivery::text as delivery, case when edited_at_ms is not null then edited_body end as edited_text,
+       deleted_at is not null as deleted
   from zapline.messages
- where unit_id = %(unit_id)s and provider = %(provider)s and external_id = any(%(ids)s) and kind_rank = 2;
+ where unit_id = %(unit_id)s and provider = %(provider)s and external_id = any(%(ids)s)
+   and (kind_rank = 2 or deleted_at is not null);
 
 -- name: list_backfilled_after
 -- Messages from Evolution's store after a sequence number.

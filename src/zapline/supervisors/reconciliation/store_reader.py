@@ -9,14 +9,14 @@ from typing import Any
 import trio
 
 from zapline.domain.errors import RemoteError
-from zapline.domain.messages.delivery_status import DeliveryStatus
 from zapline.domain.reconciliation_windows import Window
 from zapline.evolution.client.response_parser import MessagePage
 from zapline.evolution.client.rest_client import EvolutionClient
-from zapline.evolution.client.stored_messages import entry_bodies
+from zapline.evolution.client.stored_messages import entry_bodies, is_stored_deletion, stored_edit
 from zapline.evolution.webhooks.status_updates import parse_delivery_status
 from zapline.sql.journal.journal import Journal
 from zapline.sql.outbound import reconciliation
+from zapline.sql.outbound.reconciliation import KnownMessage
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.inbound.intake import Intake
 from zapline.supervisors.inbound.journal_entries import BACKFILL
@@ -153,17 +153,22 @@ def _external_id(record: Mapping[str, Any]) -> str | None:
     return id if isinstance(id, str) and "\0" not in id else None
 
 
-def _adds_information(record: Mapping[str, Any], known: Mapping[str, DeliveryStatus | None]) -> bool:
+def _adds_information(record: Mapping[str, Any], known: Mapping[str, KnownMessage]) -> bool:
     """Whether a record may contain something that the database does not have."""
     id, message = _external_id(record), record.get("message")
     if id is None:
         return False  # no way to tell which message it is
     if id not in known or (isinstance(message, dict) and "editedMessage" in message):
         return True
+    stored = known[id]
+    if is_stored_deletion(record) and not stored.deleted:
+        return True
+    edit = stored_edit(record)
+    if edit is not None and edit != stored.edited_text:
+        return True
     updates = record.get("MessageUpdate")
-    highest = known[id]
     for update in updates if isinstance(updates, list) else ():
         reported = parse_delivery_status(update.get("status")) if isinstance(update, dict) else None
-        if reported is not None and (highest is None or reported > highest):
+        if reported is not None and (stored.delivery is None or reported > stored.delivery):
             return True
     return False
