@@ -16,7 +16,7 @@ begin
 end
 $$;
 
--- Same order as zapline.domain.messages.delivery_status.Delivery: merging is greatest().
+-- Same order as zapline.domain.delivery.Delivery: merging is greatest().
 create type zapline.delivery as enum ('queued', 'sent', 'failed', 'delivered', 'read', 'played');
 
 -- Whether a name told at one time replaces another; ties are decided alike wherever and whenever.

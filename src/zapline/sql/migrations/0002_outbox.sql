@@ -1,7 +1,7 @@
 -- The outbound half: what is to be sent, each call that was made for it, echoes that nobody owns yet, campaigns,
 -- who wants none, and how far each line was compared with Evolution's own store.
 
--- A unit's own limits. No row: the defaults of zapline.domain.outbox.pacing.
+-- A unit's own limits. No row: the defaults of zapline.domain.pacer.
 create table zapline.unit_paces (
     unit_id          uuid primary key references zapline.units,
     per_minute       float8 not null check (per_minute > 0),
@@ -26,7 +26,7 @@ create table zapline.campaigns (
     -- Loading: a list is being read in. Scheduled: started, and waits for its time.
     state            text not null default 'ready'
                      check (state in ('ready', 'loading', 'scheduled', 'running', 'paused', 'cancelled', 'done')),
-    -- As zapline.domain.outbox.work_states.Outgoing, with {{variables}} in its texts.
+    -- As zapline.domain.outbox.Outgoing, with {{variables}} in its texts.
     content          jsonb not null,
     -- Its own pace. Null: the unit's.
     seconds          float8 check (seconds > 0),
@@ -90,7 +90,7 @@ create table zapline.outbox (
     lane            text not null check (lane in ('reply', 'campaign')),
     state           text not null default 'queued'
                     check (state in ('queued', 'leased', 'uncertain', 'settled', 'dead', 'cancelled', 'expired')),
-    -- Canonical identity, as zapline.domain.contacts.phone_numbers.
+    -- Canonical identity, as zapline.domain.phones.
     recipient       text not null,
     -- What Evolution is given as number: digits or a JID.
     address         text not null,
