@@ -5,7 +5,6 @@ Compared: the status, the keys at every depth, the types, and all values but ids
 
 import json
 import math
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 import trio
+from support.recording_comparison import differences
 
 import zapline.sandbox
 from zapline.sandbox.simulator.server import SimulatedEvolution
@@ -31,12 +31,6 @@ ALPHA_ID = "3e1c68da-ca8d-49c1-908c-83864ab85c19"
 SEQUENCES = {"webhook-edited-blocks-queue", "webhook-retry-500", "webhook-timeout-duplicate"}
 # Has no request of its own.
 WITHOUT_REQUEST = {"http-2.4-license-required-503"}
-
-VOLATILE = {
-    "id", "hash", "base64", "code", "pairingCode", "instanceId", "createdAt", "updatedAt", "messageTimestamp",
-    "messageTimestampMs", "timestampMs", "senderTimestampMs", "disconnectionAt", "disconnectionObject",
-    "register_url", "instance_id", "docs_url", "messageId", "token",
-}  # fmt: skip
 
 SetUp = Callable[[SimulatedEvolution], Any]
 
@@ -344,33 +338,6 @@ async def _send(http: httpx2.AsyncClient, evo: SimulatedEvolution, request: dict
     body = request["body"]
     content = body if isinstance(body, str) else None if body is None else json.dumps(body)
     return await http.request(request["method"], evo.url + request["path"], headers=request["headers"], content=content)
-
-
-def differences(expected: Any, actual: Any, path: str = "") -> list[str]:
-    """Return the differences by path; volatile values are compared by type alone."""
-    name = re.sub(r"(\[\d+\])+$", "", path.rpartition(".")[2])
-    if isinstance(expected, dict) and isinstance(actual, dict):
-        if expected and all(key.isdigit() for key in expected):  # bytes: as many as they happen to be
-            return [] if actual and all(key.isdigit() for key in actual) else [f"{path}: not bytes"]
-        result = [f"{path}.{key}: missing" for key in expected if key not in actual]
-        result += [f"{path}.{key}: too much" for key in actual if key not in expected]
-        for key in expected:
-            if key in actual:
-                result += differences(expected[key], actual[key], f"{path}.{key}")
-        return result
-    if isinstance(expected, list) and isinstance(actual, list):
-        if len(expected) != len(actual):
-            return [f"{path}: {len(expected)} elements expected, {len(actual)} found"]
-        result = []
-        for position, (left, right) in enumerate(zip(expected, actual, strict=True)):
-            result += differences(left, right, f"{path}[{position}]")
-        return result
-    if type(expected) is not type(actual):
-        return [f"{path}: {expected!r} expected, {actual!r} found"]
-    inside_volatile = name in VOLATILE or ".mediaKeyTimestamp." in path or ".ephemeralSetting" in path
-    if name == "low" or inside_volatile or expected == actual:
-        return []
-    return [f"{path}: {expected!r} expected, {actual!r} found"]
 
 
 async def test_a_server_without_a_licence_responds_as_version_2_4() -> None:

@@ -10,10 +10,10 @@ from typing import Any
 
 import trio
 
-from zapline.sandbox.simulator.endpoints import phone_actions
+from zapline.sandbox.simulator.endpoints import contact_events, phone_actions, phone_edits
 from zapline.sandbox.simulator.endpoints.router import handler
 from zapline.sandbox.simulator.http.http_server import Listener
-from zapline.sandbox.simulator.state import connection_lifecycle
+from zapline.sandbox.simulator.state import connection_lifecycle, server_restart
 from zapline.sandbox.simulator.state.delivery_ledger import DeliveryLedger
 from zapline.sandbox.simulator.state.faults import Fault
 from zapline.sandbox.simulator.state.instances import Instance
@@ -98,6 +98,22 @@ class SimulatedEvolution:
         """Receive a message on the line; return its id. See ``phone_actions.receive``."""
         return phone_actions.receive(self.state, self.instance(name), text, sender, **more)
 
+    def edit(self, name: str, external_id: str, text: str = "", **more: Any) -> None:
+        """Edit a message from its author's phone. See ``phone_edits.edit``."""
+        phone_edits.edit(self.state, self.instance(name), external_id, text, **more)
+
+    def revoke(self, name: str, external_id: str, **more: Any) -> None:
+        """Delete a message for everyone from its author's phone. See ``phone_edits.revoke``."""
+        phone_edits.revoke(self.state, self.instance(name), external_id, **more)
+
+    def react(self, name: str, external_id: str, emoji: str, sender: str = "5511999990001", **more: Any) -> str:
+        """React to a message from a phone; return the reaction's own id. See ``phone_actions.react``."""
+        return phone_actions.react(self.state, self.instance(name), external_id, emoji, sender, **more)
+
+    def hand_over_history(self, name: str, **history: Any) -> None:
+        """See ``contact_events.hand_over_history``."""
+        contact_events.hand_over_history(self.state, self.instance(name), **history)
+
     def replay(self, name: str, recording: str, *, fresh: bool = False) -> None:
         phone_actions.replay(self.state, self.instance(name), recording, fresh=fresh)
 
@@ -122,9 +138,20 @@ class SimulatedEvolution:
     def bring_up(self) -> None:
         self.state.listener.bring_up()
 
+    def kill(self) -> None:
+        """End the server as by SIGKILL: see ``server_restart``. Phones go on meanwhile."""
+        server_restart.end(self.state)
+
+    def start(self) -> None:
+        """Start the killed server again: see ``server_restart``."""
+        server_restart.start(self.state)
+
     async def wait_until_idle(self) -> None:
-        """Wait until no webhook is pending."""
+        """Wait until no webhook is pending, and no event waits for one."""
         await self.state.webhook_sender.wait_until_idle()
+        while any(instance.events.blocked for instance in self.state.instances.values()):
+            await trio.lowlevel.checkpoint()  # its webhook has ended, so it goes on now
+            await self.state.webhook_sender.wait_until_idle()
 
 
 def _arguments() -> argparse.Namespace:

@@ -13,6 +13,7 @@ from zapline.sandbox.simulator.state.delivery_ledger import ReadReceipt
 from zapline.sandbox.simulator.state.instances import Instance, iso_now, message_id
 from zapline.sandbox.simulator.state.message_store import StoredMessage
 from zapline.sandbox.simulator.state.server_state import ServerState
+from zapline.sandbox.simulator.state.server_versions import stored_form
 
 _NUMBERS = Schema(("numbers",), {"numbers": Field((list,))})
 _READ = Schema(("readMessages",), {"readMessages": Field((list,))})
@@ -49,7 +50,7 @@ async def find_messages(server: ServerState, instance: Instance, request: Reques
         return all(key.get(name) == value for name, value in wanted.items())
 
     page = instance.messages.page(number, size, low, high, matches if wanted else None)
-    records = [_record(stored) for stored in page.messages]
+    records = [stored_form(_record(stored)) for stored in page.messages]
     pages = math.ceil(page.total / size)
     return json_response({"messages": {"total": page.total, "pages": pages, "currentPage": number, "records": records}})
 
@@ -60,7 +61,7 @@ def _record(stored: StoredMessage) -> dict[str, Any]:
         "id": stored.row_id,
         "key": message["key"],
         "pushName": message.get("pushName"),
-        "messageType": message["messageType"],
+        "messageType": message.get("messageType"),
         "message": message["message"],
         "messageTimestamp": message["messageTimestamp"],
         "instanceId": message["instanceId"],
@@ -113,7 +114,7 @@ def _chat(stored: StoredMessage) -> dict[str, Any]:
         "key": message["key"],
         "pushName": message.get("pushName"),
         "participant": message["key"].get("participant"),
-        "messageType": message["messageType"],
+        "messageType": message.get("messageType"),
         "message": message["message"],
         "contextInfo": message.get("contextInfo"),
         "source": message.get("source"),
@@ -200,7 +201,7 @@ async def mark_read(server: ServerState, instance: Instance, request: Request, b
 
 
 async def update_message(server: ServerState, instance: Instance, request: Request, body: Any) -> Response:
-    """An edit is a separate message that names the edited one."""
+    """An edit is a separate message that names the edited one; the row gets the new text and the time."""
     body = _EDIT.check(body)
     check_socket(instance)
     protocol = {
@@ -209,16 +210,29 @@ async def update_message(server: ServerState, instance: Instance, request: Reque
         "editedMessage": {"extendedTextMessage": {"text": body["text"]}},
         "timestampMs": str(int(time.time() * 1000)),
     }
+    stored = instance.messages.get(str(body["key"].get("id")))
+    if stored is not None:
+        content = dict(stored.message["message"] or {})
+        kind = stored.message.get("messageType")
+        if kind in ("conversation", "extendedTextMessage"):
+            content["conversation"] = body["text"]
+        else:
+            content[kind] = {**content.get(kind, {}), "caption": body["text"]}
+        instance.messages.change(body["key"]["id"], content, int(time.time()))
+        stored.statuses.append("EDITED")
     server.fire(instance, "send.message.update", protocol)
     return json_response(_protocol_response(server, create_jid(body["number"]), protocol))
 
 
 async def delete_message(server: ServerState, instance: Instance, request: Request, body: Any) -> Response:
+    """The row stays, and its key says that it is deleted (DATABASE_DELETE_MESSAGE)."""
     body = _DELETE.check(body)
     check_socket(instance)
     key = {"remoteJid": body["remoteJid"], "fromMe": body["fromMe"], "id": body["id"]}
     stored = instance.messages.get(body["id"])
     if stored is not None:
+        stored.message = {**stored.message, "key": {**stored.message["key"], "deleted": True}}
+        stored.statuses.append("DELETED")
         server.fire(instance, "messages.delete", {**stored.message, "id": stored.row_id, "status": "DELETED"})
     return json_response(_protocol_response(server, body["remoteJid"], {"key": key, "type": "REVOKE"}), 201)
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import trio
 
-from zapline.sandbox.simulator.endpoints import phone_actions
+from zapline.sandbox.simulator.endpoints import phone_actions, phone_edits
+from zapline.sandbox.simulator.endpoints.contact_events import hand_over_history
 from zapline.sandbox.simulator.http.http_server import Request, Response
 from zapline.sandbox.simulator.http.responses import json_response
-from zapline.sandbox.simulator.state import connection_lifecycle
+from zapline.sandbox.simulator.state import connection_lifecycle, server_restart
 from zapline.sandbox.simulator.state.faults import Fault
 from zapline.sandbox.simulator.state.instances import Instance
 from zapline.sandbox.simulator.state.server_state import ServerState
@@ -59,6 +60,42 @@ def _close(server: ServerState, arguments: dict[str, Any]) -> Any:
 
 def _receive(server: ServerState, arguments: dict[str, Any]) -> Any:
     return {"id": phone_actions.receive(server, _instance(server, arguments), **arguments)}
+
+
+def _edit(server: ServerState, arguments: dict[str, Any]) -> Any:
+    instance, id = _instance(server, arguments), arguments.pop("id")
+    phone_edits.edit(server, instance, id, **arguments)
+    return {"edited": id, "waiting": instance.events.waiting}
+
+
+def _revoke(server: ServerState, arguments: dict[str, Any]) -> Any:
+    instance, id = _instance(server, arguments), arguments.pop("id")
+    phone_edits.revoke(server, instance, id, **arguments)
+    return {"revoked": id, "waiting": instance.events.waiting}
+
+
+def _react(server: ServerState, arguments: dict[str, Any]) -> Any:
+    instance, id = _instance(server, arguments), arguments.pop("id")
+    return {"id": phone_actions.react(server, instance, id, **arguments)}
+
+
+def _history(server: ServerState, arguments: dict[str, Any]) -> Any:
+    hand_over_history(server, _instance(server, arguments), **arguments)
+    return {"messages": len(arguments.get("messages", ()))}
+
+
+def _restart(server: ServerState, arguments: dict[str, Any]) -> Any:
+    """End the server once this response is sent, as by SIGKILL, and start it after some seconds."""
+    seconds = float(arguments.get("seconds", 0.5))
+
+    async def restart() -> None:
+        await trio.sleep(0.05)
+        server_restart.end(server)
+        await trio.sleep(seconds)
+        server_restart.start(server)
+
+    server.spawn(restart)
+    return {"down": seconds}
 
 
 def _replay(server: ServerState, arguments: dict[str, Any]) -> Any:
@@ -157,6 +194,11 @@ COMMANDS: dict[tuple[str, str], Callable[[ServerState, dict[str, Any]], Any]] = 
     ("POST", "scan"): _scan,
     ("POST", "close"): _close,
     ("POST", "receive"): _receive,
+    ("POST", "edit"): _edit,
+    ("POST", "revoke"): _revoke,
+    ("POST", "react"): _react,
+    ("POST", "history"): _history,
+    ("POST", "restart"): _restart,
     ("POST", "play"): _replay,
     ("POST", "storm"): _storm,
     ("POST", "status"): _status,

@@ -9,7 +9,6 @@ from zapline.sandbox.simulator.http.http_server import Request, Response
 from zapline.sandbox.simulator.http.responses import NUMBER, ApiError, Field, Schema, json_response
 from zapline.sandbox.simulator.state import connection_lifecycle
 from zapline.sandbox.simulator.state.instances import (
-    EVENTS,
     SETTINGS,
     Instance,
     WebhookRow,
@@ -19,6 +18,7 @@ from zapline.sandbox.simulator.state.instances import (
     webhook_row,
 )
 from zapline.sandbox.simulator.state.server_state import ServerState
+from zapline.sandbox.simulator.state.server_versions import is_2_4, webhook_events
 
 _CREATE = Schema((), {"number": Field((str,), pattern=NUMBER), "qrcode": Field((bool,)), "webhook": Field((dict,))})
 _UNDEFINED_LENGTH = "Cannot read properties of undefined (reading 'length')"
@@ -107,7 +107,7 @@ def _created(instance: Instance, hook: dict[str, Any] | None, with_code: bool) -
 
 def _new_webhook(server: ServerState, hook: dict[str, Any]) -> WebhookRow:
     now = iso_now()
-    events = list(hook["events"]) or list(EVENTS)
+    events = list(hook["events"]) or list(webhook_events(server.behaviour.version))
     return WebhookRow(
         id=row_id(server.rng),
         url=str(hook.get("url", "")),
@@ -143,10 +143,14 @@ async def restart(server: ServerState, instance: Instance, request: Request, bod
 
 
 async def logout(server: ServerState, instance: Instance, request: Request, body: Any) -> Response:
+    said = "Instance logged out"
     if instance.state == "close":
-        raise ApiError(400, [f'The "{instance.name}" instance is not connected'])
-    connection_lifecycle.close(server, instance, 401)
-    return json_response({"status": "SUCCESS", "error": False, "response": {"message": "Instance logged out"}})
+        if not is_2_4(server.behaviour.version):
+            raise ApiError(400, [f'The "{instance.name}" instance is not connected'])
+        said = "Instance was already disconnected"
+    else:
+        connection_lifecycle.logout(server, instance)
+    return json_response({"status": "SUCCESS", "error": False, "response": {"message": said}})
 
 
 async def delete(server: ServerState, instance: Instance, request: Request, body: Any) -> Response:
@@ -180,16 +184,17 @@ async def set_webhook(server: ServerState, instance: Instance, request: Request,
     events = hook.get("events")
     if not isinstance(events, list):
         raise ApiError(500, _UNDEFINED_LENGTH)
+    known = webhook_events(server.behaviour.version)
     for position, event in enumerate(events):
-        if event not in EVENTS:
-            message = f"webhook.events[{position}] is not one of enum values: {','.join(EVENTS)}"
+        if event not in known:
+            message = f"webhook.events[{position}] is not one of enum values: {','.join(known)}"
             raise ApiError(400, [[message]])
     row = instance.webhook
     if row is None:
         row = instance.webhook = _new_webhook(server, hook)
     else:
         row.url, row.enabled = hook["url"], hook["enabled"]
-        row.events = (list(events) or list(EVENTS)) if row.enabled else []
+        row.events = list(events or known) if row.enabled else []
         row.headers = hook.get("headers", row.headers)
         row.by_events = bool(hook.get("byEvents", row.by_events))
         row.base64 = bool(hook.get("base64", row.base64))

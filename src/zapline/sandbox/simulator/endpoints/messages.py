@@ -5,6 +5,7 @@ import binascii
 import re
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ from zapline.sandbox.simulator.state.faults import Fault
 from zapline.sandbox.simulator.state.instances import Instance, message_id, row_id
 from zapline.sandbox.simulator.state.message_store import StoredMessage
 from zapline.sandbox.simulator.state.server_state import ServerState
+from zapline.sandbox.simulator.state.server_versions import cut_jid, message_form
 
 _TEXT, _INT = Field((str,)), Field((int,), "Enter a value in milliseconds")
 _COMMON = {"number": Field((str,), "Invalid format", pattern=NUMBER), "delay": _INT, "quoted": Field((dict,))}
@@ -204,9 +206,9 @@ def _build_message(
     if content.has_context:
         context = _context(server, instance, recipient, body, now)
         context |= content.extra_context or {}
-        if content.inner is not None:
+        if content.inner is not None and context:
             content.inner["contextInfo"] = context
-        if content.shows_context:
+        if content.shows_context and context:
             message["contextInfo"] = context
     message |= {
         "messageType": content.message_type,
@@ -214,7 +216,7 @@ def _build_message(
         "instanceId": instance.id,
         "source": "web",
     }
-    return message
+    return message_form(server.behaviour.version, message)
 
 
 def _context(
@@ -222,18 +224,20 @@ def _context(
 ) -> dict[str, Any]:
     if not recipient.is_person:
         everyone = server.numbers.groups.get(recipient.jid, ()) if body.get("mentionsEveryOne") else ()
-        return {"mentionedJid": list(everyone)}
+        return {"mentionedJid": list(everyone)} if everyone else {}
     context: dict[str, Any] = {
         "mentionedJid": list(body.get("mentioned") or []),
         "groupMentions": [],
         "ephemeralSettingTimestamp": {"low": now - 172800, "high": 0, "unsigned": False},
         "disappearingMode": {"initiator": 0},
     }
-    quoted = (body.get("quoted") or {}).get("key", {}).get("id")
-    if quoted:
-        original = instance.messages.get(quoted)
-        context["participant"] = instance.owner_jid
-        context["stanzaId"] = quoted
+    quoted = (body.get("quoted") or {}).get("key", {})
+    if quoted.get("id"):
+        original = instance.messages.get(quoted["id"])
+        key = original.message["key"] if original else quoted
+        mine = key.get("fromMe", True)
+        context["participant"] = instance.owner_jid if mine else key.get("participant") or key.get("remoteJid")
+        context["stanzaId"] = quoted["id"]
         context["quotedMessage"] = original.message["message"] if original else {}
     return context
 
@@ -242,17 +246,17 @@ def _report_statuses(server: ServerState, instance: Instance, stored: StoredMess
     async def report() -> None:
         for status in server.behaviour.statuses:
             await trio.sleep(server.behaviour.status_gap)
-            report_status(server, instance, stored, status)
+            server.from_phone(instance, partial(report_status, server, instance, stored, status))
 
     server.spawn(report)
 
 
 def report_status(server: ServerState, instance: Instance, stored: StoredMessage, status: str) -> None:
     """Store a status of a message and fire its webhook."""
-    key = stored.message["key"]
+    key, version = stored.message["key"], server.behaviour.version
     stored.statuses.append(status)
-    data = {"keyId": key["id"], "remoteJid": key["remoteJid"], "fromMe": key["fromMe"]}
+    data = {"keyId": key["id"], "remoteJid": cut_jid(version, key["remoteJid"]), "fromMe": key["fromMe"]}
     if key.get("participant"):
-        data["participant"] = key["participant"]
+        data["participant"] = cut_jid(version, key["participant"])
     data |= {"status": status, "instanceId": instance.id, "messageId": stored.row_id}
     server.fire(instance, "messages.update", data)

@@ -3,15 +3,23 @@
 import json
 import re
 import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import trio
+
+from zapline.sandbox.simulator.endpoints.contact_events import report_contact
 from zapline.sandbox.simulator.endpoints.messages import report_status
-from zapline.sandbox.simulator.state.instances import Instance, iso_now, message_id, row_id
+from zapline.sandbox.simulator.state.instances import Instance, device_of, message_id, row_id
 from zapline.sandbox.simulator.state.message_store import StoredMessage
 from zapline.sandbox.simulator.state.server_state import ServerState
+from zapline.sandbox.simulator.state.server_versions import message_form, webhook_key
 
 RECORDINGS = Path(__file__).parents[2] / "recordings"
+_PERSON_KEY = {"participant": "", "addressingMode": "pn"}
+"""What the key of a message that a phone sent carries besides, until ``key`` says otherwise."""
 _RECORDING_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
@@ -38,44 +46,70 @@ def receive(
     """
     jid = sender if "@" in sender else f"{sender}@s.whatsapp.net"
     external_id = external_id or message_id(server.rng)
+    content = message if message is not None else {"conversation": text}
     data = {
-        "key": {"remoteJid": jid, "fromMe": from_me, "id": external_id, **(key or {})},
+        "key": {"remoteJid": jid, "fromMe": from_me, "id": external_id, **_PERSON_KEY, **(key or {})},
         "pushName": instance.profile_name if from_me else push_name,
         "status": "SERVER_ACK" if from_me else "DELIVERY_ACK",
-        "message": message if message is not None else {"conversation": text},
+        "message": content,
         "messageType": message_type,
         "messageTimestamp": int(at if at is not None else time.time()),
         "instanceId": instance.id,
-        "source": "android",
+        "source": device_of(external_id),
     }
-    _store(server, instance, data, media)
-    if media is not None and instance.webhook is not None and instance.webhook.base64:
-        data = data | {"message": {**(message or {"conversation": text}), "base64": media}}
-    server.fire(instance, "messages.upsert", data)
+    server.from_phone(instance, partial(_handle_message, server, instance, data, media))
     return external_id
 
 
+def react(
+    server: ServerState, instance: Instance, target: str, emoji: str, sender: str = "5511999990001", **more: Any
+) -> str:
+    """Receive a reaction to the message ``target``; an empty one takes it back. ``more``: as of :func:`receive`."""
+    stored = instance.messages.get(target)
+    mine = bool(stored.message["key"].get("fromMe")) if stored is not None else False
+    at = float(more.get("at") or time.time())
+    jid = sender if "@" in sender else f"{sender}@s.whatsapp.net"
+    key = {"remoteJid": jid, "fromMe": mine, "id": target, "participant": ""}
+    ms = int(at * 1000)
+    sent = {"low": ms & 0xFFFFFFFF, "high": ms >> 32, "unsigned": False}
+    message = {"reactionMessage": {"key": key, "text": emoji, "senderTimestampMs": sent}}
+    return receive(server, instance, "", sender, message=message, message_type="reactionMessage", **more)
+
+
+def _handle_message(server: ServerState, instance: Instance, data: dict[str, Any], media: str | None) -> None:
+    """Store a message and post it, then what Evolution says of its contact; the database keeps the LID's name."""
+    version = server.behaviour.version
+    data = message_form(version, data)
+    _store(server, instance, data, media)
+    posted = {**data, "key": webhook_key(version, data["key"])}
+    if media is not None and instance.webhook is not None and instance.webhook.base64:
+        posted["message"] = {**data["message"], "base64": media}
+    server.fire(instance, "messages.upsert", posted)
+    report_contact(server, instance, data)
+
+
 def _store(server: ServerState, instance: Instance, data: dict[str, Any], media: str | None = None) -> None:
-    """Store the message and its contact, if the data has the fields that the rows need."""
+    """Store the message, if the data has the fields that the row needs."""
     key = data.get("key")
     if not isinstance(key, dict) or not isinstance(key.get("id"), str) or "remoteJid" not in key:
         return
-    if not isinstance(data.get("messageTimestamp"), int) or "messageType" not in data or "message" not in data:
+    if not isinstance(data.get("messageTimestamp"), int) or "message" not in data:
         return
     server.store(instance, StoredMessage(row_id(server.rng), {**data, "instanceId": instance.id}, media=media))
-    if not key.get("fromMe"):
-        contact = (row_id(server.rng), data.get("pushName"), iso_now())
-        instance.contacts.setdefault(key["remoteJid"], contact)
 
 
 def status(server: ServerState, instance: Instance, external_id: str, status: str, jid: str | None = None) -> None:
-    """Report a status of a message; ``jid`` is the chat of a message that is not stored."""
-    stored = instance.messages.get(external_id)
-    if stored is None:
-        remote = jid or "5511999990001@s.whatsapp.net"
-        key = {"id": external_id, "remoteJid": remote, "fromMe": True}
-        stored = StoredMessage(row_id(server.rng), {"key": key})
-    report_status(server, instance, stored, status)
+    """Report a status of a message. One that is not stored is reported only if its chat, ``jid``, is given:
+    Evolution itself skips it."""
+
+    def report() -> None:
+        stored = instance.messages.get(external_id)
+        if stored is None and jid is not None:
+            stored = StoredMessage("", {"key": {"id": external_id, "remoteJid": jid, "fromMe": True}})
+        if stored is not None:
+            report_status(server, instance, stored, status)
+
+    server.from_phone(instance, report)
 
 
 def read_recording(folder: str, name: str) -> bytes:
@@ -104,10 +138,16 @@ def replay(server: ServerState, instance: Instance, name: str, *, fresh: bool = 
         server.post_raw(instance, name, None, raw)
         return
     body = address_to_instance(server, instance, body, fresh)
-    data = body.get("data")
-    if isinstance(data, dict):
-        _store(server, instance, data)
-    server.post(instance, str(body["event"]), body)
+    event, data = str(body["event"]), body.get("data")
+
+    def handle() -> Iterator[trio.Event]:
+        if isinstance(data, dict):
+            _store(server, instance, data)
+        delivered = server.post(instance, event, body)
+        if delivered is not None and event == "messages.edited":
+            yield delivered
+
+    server.from_phone(instance, handle)
 
 
 def address_to_instance(server: ServerState, instance: Instance, body: dict[str, Any], fresh: bool) -> dict[str, Any]:

@@ -9,9 +9,8 @@ import trio
 
 from zapline.sandbox.simulator.state.instances import Instance, iso_now
 from zapline.sandbox.simulator.state.server_state import ServerState
+from zapline.sandbox.simulator.state.server_versions import is_2_4, logged_out_codes
 
-LOGGED_OUT_CODES = frozenset({401, 402, 403, 406})
-"""Only these end a session and are reported as ``close`` (contract, section 2)."""
 STORM_RATE = 4.2  # webhooks per second, as recorded
 
 
@@ -46,14 +45,14 @@ async def _rotate(server: ServerState, instance: Instance, number: str | None) -
         }
         instance.qr_ready.set()
         data = {name: instance.qr_code[name] for name in ("pairingCode", "code", "base64")}
-        server.fire(instance, "qrcode.updated", {"qrcode": {"instance": instance.name, **data}})
+        server.fire_in_turn(instance, "qrcode.updated", {"qrcode": {"instance": instance.name, **data}})
         if count > 1:
             report_connecting(server, instance)
         await trio.sleep(behaviour.qr_lifetime)
     limit = {"message": "QR code limit reached, please login again", "statusCode": 500}
-    server.fire(instance, "qrcode.updated", limit)
+    server.fire_in_turn(instance, "qrcode.updated", limit)
     refused = {"instance": instance.name, "state": "refused", "statusReason": 428}
-    server.fire(instance, "connection.update", refused)
+    server.fire_in_turn(instance, "connection.update", refused)
     instance.qr_code = None
     instance.pairing = None
     instance.state = "close"  # no close event follows (contract, section 2)
@@ -68,7 +67,7 @@ def _new_code(rng: random.Random) -> str:
 
 def report_connecting(server: ServerState, instance: Instance) -> None:
     data = {"instance": instance.name, "state": "connecting", "statusReason": 200}
-    server.fire(instance, "connection.update", data)
+    server.fire_in_turn(instance, "connection.update", data)
 
 
 def scan(server: ServerState, instance: Instance, number: str | None = None, profile_name: str | None = None) -> None:
@@ -97,24 +96,27 @@ def _open(server: ServerState, instance: Instance) -> None:
         "state": "open",
         "statusReason": 200,
     }
-    server.fire(instance, "connection.update", data)
+    server.fire_in_turn(instance, "connection.update", data)
+    held, instance.held = instance.held, None
+    for handler in held or ():
+        server.from_phone(instance, handler)
 
 
 def close(
     server: ServerState, instance: Instance, code: int, reopen_after: float | None = None, stray: bool = False
 ) -> None:
-    """Close WhatsApp's socket. 401, 402, 403 and 406 end the session; other codes show as ``connecting``.
+    """Close WhatsApp's socket. 401, 402, 403, 406, and 408 since 2.4, end the session; others show as ``connecting``.
 
     ``reopen_after``: seconds until the line opens again by itself. ``stray``: a second socket reconnects after the
     logout, as in the recording.
     """
     instance.stop_pairing()
-    if code not in LOGGED_OUT_CODES:
+    if code not in logged_out_codes(server.behaviour.version):
         instance.state = "connecting"
         instance.socket = "closed"
         report_connecting(server, instance)
         if reopen_after is not None:
-            _reopen(server, instance, reopen_after)
+            reopen(server, instance, reopen_after)
         return
     closed_at = iso_now()
     payload = {"statusCode": code, "message": "Stream Errored (conflict)"}
@@ -136,15 +138,25 @@ def close(
         "disconnectionReasonCode": code,
         "disconnectionObject": error,
     }
-    server.fire(instance, "status.instance", closed)
-    server.fire(instance, "logout.instance", None)
+    server.fire_in_turn(instance, "status.instance", closed)
+    server.fire_in_turn(instance, "logout.instance", None)
     update = {"instance": instance.name, "state": "close", "statusReason": code}
-    server.fire(instance, "connection.update", update)
+    server.fire_in_turn(instance, "connection.update", update)
     if stray:
         report_connecting(server, instance)
 
 
-def _reopen(server: ServerState, instance: Instance, after: float) -> None:
+def logout(server: ServerState, instance: Instance) -> None:
+    """Log the line out, as the API asks; 2.4 reports it by no event."""
+    if not is_2_4(server.behaviour.version):
+        close(server, instance, 401)
+        return
+    instance.stop_pairing()
+    instance.updated = iso_now()
+    instance.state, instance.socket = "close", "closed"
+
+
+def reopen(server: ServerState, instance: Instance, after: float) -> None:
     scope = trio.CancelScope()
     instance.reopening = scope
 
@@ -160,13 +172,13 @@ def _reopen(server: ServerState, instance: Instance, after: float) -> None:
 def restart(server: ServerState, instance: Instance) -> None:
     """Replace the socket; the response still reports ``open``."""
     report_connecting(server, instance)
-    _reopen(server, instance, 0.05)
+    reopen(server, instance, 0.05)
 
 
 def remove(server: ServerState, instance: Instance) -> None:
     """Delete the instance, after webhooks that report it."""
     if instance.state == "open":
-        close(server, instance, 401)
+        logout(server, instance)
     instance.stop_pairing()
     server.fire(instance, "remove.instance", None)
     data = {"instanceName": instance.name, "instanceId": instance.id}

@@ -8,6 +8,7 @@ from typing import Any
 
 import trio
 
+from zapline.sandbox.simulator.state.event_queue import EventHandler, EventQueue
 from zapline.sandbox.simulator.state.message_store import MessageStore
 
 EVENTS = (
@@ -75,6 +76,9 @@ class Instance:
     messages: MessageStore = field(default_factory=MessageStore)
     contacts: dict[str, tuple[str, str | None, str]] = field(default_factory=dict)
     """JID -> row id, push name, time first seen."""
+    events: EventQueue = field(default_factory=EventQueue)
+    held: list[EventHandler] | None = None
+    """What WhatsApp holds back for the line until it is open again; None: nothing is held back."""
 
     def stop_pairing(self) -> None:
         """Cancel the QR code rotation and a pending reconnection."""
@@ -97,6 +101,17 @@ def row_id(rng: random.Random) -> str:
 def message_id(rng: random.Random) -> str:
     """Return a message id in the format of WhatsApp Web."""
     return "3EB0" + "".join(rng.choices("0123456789ABCDEF", k=18))
+
+
+def device_of(external_id: str) -> str:
+    """The kind of device that an id is from, as Evolution guesses it."""
+    if len(external_id) == 20 and external_id.startswith("3A"):
+        return "ios"
+    if len(external_id) == 22 and external_id.startswith("3E"):
+        return "web"
+    if len(external_id) in (21, 32):
+        return "android"
+    return "desktop" if len(external_id) == 18 or external_id.startswith("3F") else "unknown"
 
 
 def webhook_row(row: WebhookRow, instance_id: str) -> dict[str, Any]:

@@ -84,6 +84,21 @@ class MessageStore:
             self._drop_oldest()
         return stored
 
+    def change(self, external_id: str, message: dict[str, Any] | None, at: int) -> StoredMessage | None:
+        """Put the content of an edit (None: of a deletion) into the row, with its time; None for an unknown id."""
+        entry = self._by_id.get(external_id)
+        if entry is None:
+            return None
+        stored = entry[2]
+        del self._by_time[bisect_left(self._by_time, entry)]
+        stored.message = {**stored.message, "message": message, "messageTimestamp": at}
+        moved = (at, entry[1], stored)
+        self._by_id[external_id] = moved
+        insort(self._by_time, moved)
+        if self._last.get(stored.chat) is entry:
+            self._last[stored.chat] = moved
+        return stored
+
     def chats(self) -> list[StoredMessage]:
         """The last message of each chat, newest first."""
         return [entry[2] for entry in sorted(self._last.values(), reverse=True)]

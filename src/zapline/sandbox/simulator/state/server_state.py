@@ -13,9 +13,11 @@ import trio
 from zapline.sandbox.simulator.http.http_server import Listener
 from zapline.sandbox.simulator.http.responses import encode_json
 from zapline.sandbox.simulator.state.delivery_ledger import DeliveryLedger
+from zapline.sandbox.simulator.state.event_queue import EventHandler
 from zapline.sandbox.simulator.state.faults import FaultInjector
 from zapline.sandbox.simulator.state.instances import Instance
 from zapline.sandbox.simulator.state.message_store import StoredMessage
+from zapline.sandbox.simulator.state.server_versions import own_headers
 from zapline.sandbox.simulator.state.webhook_delivery import (
     WebhookRequest,
     WebhookRetryPolicy,
@@ -45,7 +47,9 @@ class Behaviour:
     store: bool = True
     """DATABASE_SAVE_DATA_NEW_MESSAGE: without it no message can be read back, and no status is reported."""
     version: str = "2.3.7"
-    """1.x accepts its own body format for sending, and no other."""
+    """1.x accepts its own body format for sending, and no other; for 2.4 see ``server_versions``."""
+    reopen_delay: float = 0.3
+    """From ``connecting`` to ``open`` after a restart of the server."""
     expose_token: bool = False
     """AUTHENTICATION_EXPOSE_IN_FETCH_INSTANCES: the instance's token as ``apikey`` in webhooks."""
 
@@ -107,12 +111,30 @@ class ServerState:
         """Store a message in the instance's database, if it stores any; a stored id keeps its row."""
         return instance.messages.add(stored) if self.behaviour.store else stored
 
-    def fire(self, instance: Instance, event: str, data: Any) -> None:
-        """Send an event to the instance's webhook, if it is subscribed. ``event`` is lower case with dots."""
+    def from_phone(self, instance: Instance, handler: EventHandler) -> None:
+        """Handle an event that WhatsApp sends, behind the instance's earlier ones; it waits while the line is away."""
+        if instance.held is not None:
+            instance.held.append(handler)
+        else:
+            instance.events.submit(handler, self.spawn)
+
+    def fire_in_turn(self, instance: Instance, event: str, data: Any) -> None:
+        """Send an event behind the instance's earlier ones."""
+
+        def handle() -> None:
+            self.fire(instance, event, data)
+
+        instance.events.submit(handle, self.spawn)
+
+    def fire(self, instance: Instance, event: str, data: Any) -> trio.Event | None:
+        """Send an event to the instance's webhook; None if it is not subscribed. ``event`` is lower case with dots.
+
+        The returned event is set when the delivery has ended.
+        """
         hook = instance.webhook
-        if hook is None or not hook.enabled or event.replace(".", "_").upper() not in hook.events:
-            return
-        self.post(instance, event, self.envelope(instance, event, data))
+        if hook is None or not hook.enabled or event.replace(".", "_").replace("-", "_").upper() not in hook.events:
+            return None
+        return self.post(instance, event, self.envelope(instance, event, data))
 
     def envelope(self, instance: Instance, event: str, data: Any) -> dict[str, Any]:
         """Build the body. ``date_time`` is local time with a wrong Z; ``sender`` is absent before the first login."""
@@ -131,21 +153,21 @@ class ServerState:
         body["apikey"] = instance.token if self.behaviour.expose_token else None
         return body
 
-    def post(self, instance: Instance, event: str, body: dict[str, Any]) -> None:
+    def post(self, instance: Instance, event: str, body: dict[str, Any]) -> trio.Event | None:
         """Post this body to the instance's webhook URL, also without a subscription."""
-        self.post_raw(instance, event, _id_of(body.get("data")), encode_json(body))
+        return self.post_raw(instance, event, _id_of(body.get("data")), encode_json(body))
 
-    def post_raw(self, instance: Instance, event: str, message_id: str | None, body: bytes) -> None:
-        """Post these bytes, if a webhook is set."""
+    def post_raw(self, instance: Instance, event: str, message_id: str | None, body: bytes) -> trio.Event | None:
+        """Post these bytes, if a webhook is set; the returned event is set when the delivery has ended."""
         hook = instance.webhook
         if hook is None:
-            return
+            return None
         url = hook.url
         if hook.by_events:
             url = url.rstrip("/") + "/" + quote(event.replace(".", "-").replace("_", "-").lower())
         record = self.ledger.add_webhook(event, instance.name, message_id)
-        request = WebhookRequest(url, webhook_headers(hook.headers), body, record)
-        self.webhook_sender.dispatch(request, awaited=event == "messages.edited")
+        own = own_headers(self.behaviour.version, instance.id, instance.name, event)
+        return self.webhook_sender.dispatch(WebhookRequest(url, webhook_headers(own, hook.headers), body, record))
 
 
 def _id_of(data: Any) -> str | None:

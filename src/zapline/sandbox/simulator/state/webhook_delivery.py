@@ -9,7 +9,6 @@ import hmac
 import json
 import random
 import time
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -72,8 +71,7 @@ class WebhookSender:
         self._ledger = ledger
         self._rng = rng
         self._connections = trio.CapacityLimiter(CONNECTIONS)
-        self._queues: dict[str, deque[WebhookRequest]] = {}
-        """Instance -> its webhooks from an awaited one on, which are delivered in order."""
+        self._deliveries: set[trio.CancelScope] = set()
         self._pending = 0
         self._idle = trio.Event()
         self._idle.set()
@@ -87,41 +85,40 @@ class WebhookSender:
         while self._pending:
             await self._idle.wait()
 
-    def dispatch(self, request: WebhookRequest, awaited: bool) -> None:
-        """Start the delivery. An awaited webhook (messages.edited) blocks the later ones of its instance."""
-        instance = request.record.instance
+    def dispatch(self, request: WebhookRequest) -> trio.Event:
+        """Start the delivery; the event is set when it has ended, in whatever way."""
+        instance, ended = request.record.instance, trio.Event()
         copies = 2 if self._faults.trigger(("duplicate",), instance) else 1
         if self._faults.trigger(("webhooks_off",), instance):
             request.record.fate = "off"
-            return
-        if self._pending + copies > PENDING_LIMIT:
+            ended.set()
+        elif self._pending + copies > PENDING_LIMIT:
             request.record.fate = "lost"
-            return
-        self._pending += copies
-        self._idle = trio.Event() if self._idle.is_set() else self._idle
-        if instance in self._queues:
-            self._queues[instance].extend([request] * copies)
-        elif awaited:
-            self._queues[instance] = deque([request] * copies)
-            self._nursery.start_soon(self._deliver_queue, instance)
+            ended.set()
         else:
-            for _ in range(copies):
-                self._nursery.start_soon(self._deliver, request)
+            self._pending += copies
+            self._idle = trio.Event() if self._idle.is_set() else self._idle
+            for copy in range(copies):
+                scope = trio.CancelScope()
+                self._deliveries.add(scope)
+                self._nursery.start_soon(self._deliver, request, scope, ended if copy == copies - 1 else None)
+        return ended
 
-    async def _deliver_queue(self, instance: str) -> None:
-        queue = self._queues[instance]
-        while queue:
-            request = queue.popleft()
-            if request.record.event == "messages.edited":
-                await self._deliver(request)
-            else:
-                self._nursery.start_soon(self._deliver, request)
-        del self._queues[instance]
+    def drop_all(self) -> None:
+        """Forget all pending webhooks, which only the memory of the server holds."""
+        for scope in self._deliveries:
+            scope.cancel()
 
-    async def _deliver(self, request: WebhookRequest) -> None:
+    async def _deliver(self, request: WebhookRequest, scope: trio.CancelScope, ended: trio.Event | None) -> None:
         try:
-            await self._deliver_with_retries(request)
+            with scope:
+                await self._deliver_with_retries(request)
+            if scope.cancelled_caught and request.record.fate == "pending":
+                request.record.fate = "lost"
         finally:
+            self._deliveries.discard(scope)
+            if ended is not None:
+                ended.set()
             self._pending -= 1
             if not self._pending:
                 self._idle.set()
@@ -153,13 +150,9 @@ class WebhookSender:
         return None
 
 
-def webhook_headers(configured: Mapping[str, Any] | None) -> dict[str, str]:
-    """Return Evolution's own headers and the configured ones, verbatim; ``jwt_key`` becomes a bearer token."""
-    headers = {
-        "Accept": "application/json, text/plain, */*",
-        "Content-Type": "application/json",
-        "User-Agent": "axios/1.21.1",
-    }
+def webhook_headers(own: Mapping[str, str], configured: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return the server's own headers and the configured ones, verbatim; ``jwt_key`` becomes a bearer token."""
+    headers = dict(own)
     for name, value in (configured or {}).items():
         if name == "jwt_key":
             headers["Authorization"] = f"Bearer {_jwt(str(value), int(time.time()))}"
