@@ -26,7 +26,11 @@ from zapline.supervisors.reconciliation.line_schedule import ReconcilePolicy
 from zapline.supervisors.reconciliation.scheduler import Reconciler
 
 QUICK = ReconcilePolicy(
-    interval=3600.0, settle_delay=0.0, check_every=0.02, backoff=Backoff(base=0.02, factor=1.5, cap=0.2, jitter=0.0)
+    interval=3600.0,
+    settle_delay=0.0,
+    rest=0.02,
+    check_every=0.02,
+    backoff=Backoff(base=0.02, factor=1.5, cap=0.2, jitter=0.0),
 )
 LOOKS = LookupPolicy(delays=(0.0, 0.05, 0.05), retry_delay=0.1, min_age=0.0, poll_every=0.02)
 HOUR = 3600.0
