@@ -12,6 +12,8 @@ class CrmWebhookEvent(StrEnum):
     MESSAGE_DELIVERY = "message.delivery"
     MESSAGE_EDITED = "message.edited"
     MESSAGE_DELETED = "message.deleted"
+    MESSAGE_REACTION = "message.reaction"
+    POLL_VOTE = "poll.vote"
     UNIT_STATUS = "unit.status"
     CAMPAIGN_STATE = "campaign.state"
 

@@ -113,7 +113,7 @@ async def test_housekeeping_applies_a_report_that_was_parked_beside_its_message(
     """Two transactions that did not see each other leave a parked report beside its message."""
     async with await connect(database) as conn:
         unit = await make_unit(conn)
-        await record(conn, [write(unit, [message("A")])], RecorderCache())
+        await record(conn, [write(unit, [message("A", from_me=True)])], RecorderCache())
         for identity in ("A", "B"):
             await conn.execute(
                 "insert into zapline.parked_reports (unit_id, provider, external_id, delivery, edited_body, "
@@ -278,7 +278,8 @@ messages = st.builds(
     keep_raw=st.booleans(),
 )
 EVERYTHING = (
-    "select to_jsonb(m) - 'seq' - 'received_at' - 'unit_id' as row from zapline.messages m where unit_id = $unit "
+    "select to_jsonb(m) - 'seq' - 'changed_seq' - 'received_at' - 'unit_id' as row "
+    "from zapline.messages m where unit_id = $unit "
     "union all select to_jsonb(c) - 'created_at' - 'unit_id' - 'id' from zapline.contacts c where unit_id = $unit "
     "union all select to_jsonb(v) - 'created_at' - 'unit_id' from zapline.conversations v where unit_id = $unit "
     "union all select to_jsonb(i) - 'created_at' - 'unit_id' from zapline.contact_identities i where unit_id = $unit "

@@ -1,5 +1,6 @@
 """The triggers that insert a hook's deliveries, in the transaction of the event."""
 
+import itertools
 from collections.abc import Iterable
 from typing import Any
 from uuid import UUID, uuid4
@@ -21,7 +22,9 @@ from zapline.domain.messages.facts import (
     MessageEdited,
     MessageFact,
     MessageKind,
+    ReactionReported,
     StatusReported,
+    VoteReported,
 )
 from zapline.domain.outbox.contents import OutgoingMessage, Text
 from zapline.sql.campaigns import campaigns
@@ -94,6 +97,59 @@ async def test_every_event_of_a_message_is_delivered_once_and_only_to_its_units_
         ]
         assert await deliveries_of(conn, deleted_only) == [("message.deleted", {})]
         assert await deliveries_of(conn, elsewhere) == []
+
+
+async def test_reactions_and_votes_are_delivered_once_whether_they_come_before_their_message_or_after(
+    database: str,
+) -> None:
+    poll, target = message("P", kind=MessageKind.POLL), ExternalId("P")
+    like, again = ReactionReported(target, "+55", "👍", 1), ReactionReported(target, "+55", "👍", 2)
+    removed = ReactionReported(target, "+55", "", 3)
+    vote = VoteReported(target, "lid:7", ("Sim",), 4)
+    async with await connect(database, role="zapline_engine") as conn:
+        for facts in itertools.permutations((poll, like, removed, vote)):
+            unit, known = await make_unit(conn), RecorderCache()
+            hook, other = await make_hook(conn, unit), await make_hook(conn, unit, "message.received")
+            for fact in (*facts, *facts):
+                await record(conn, [write(unit, [fact])], known)
+            told = [event for event, _ in await deliveries_of(conn, hook)]
+            # A reaction that is removed before it could be told is told once, as removed.
+            most = 2 if facts.index(removed) > max(facts.index(poll), facts.index(like)) else 1
+            assert sorted(told) == ["message.reaction"] * most + ["message.received", "poll.vote"], facts
+            assert await deliveries_of(conn, other) == [("message.received", {})]
+            ids = [UUID(facts["reaction"]) for _, facts in await deliveries_of(conn, hook) if facts]
+            (subject,) = await conn.fetch("select id from zapline.messages where unit_id = %s", (unit,))
+            rows = await crm_webhooks.load_reactions(conn, unit, [subject[0]], ids)
+            assert sorted((row.kind, row.value) for row in rows.values()) == [("reaction", ""), ("vote", ["Sim"])]
+        await record(conn, [write(unit, [like, again])], known)  # an older one, and nothing new
+        assert len(await deliveries_of(conn, hook)) == len(told)
+
+
+async def test_reactions_of_a_history_are_not_delivered(database: str) -> None:
+    async with await connect(database, role="zapline_engine") as conn:
+        unit, known = await make_unit(conn), RecorderCache()
+        hook = await make_hook(conn, unit)
+        old = ReactionReported(ExternalId("A"), "+55", "👍", 1_000_000_000_000)
+        entry = EntryFacts(Seq(1), "messages.set", NOW, b"{}", facts=(message("A", sent_at=1e9, origin="history"), old))
+        await record(conn, [prepare_batch(unit, [entry], None, None, JOURNAL)], known)
+        assert await deliveries_of(conn, hook) == []
+        await record(conn, [write(unit, [ReactionReported(ExternalId("A"), "+55", "🙏", 2_000_000_000_000)])], known)
+        assert [event for event, _ in await deliveries_of(conn, hook)] == ["message.reaction"]
+
+
+async def test_a_reaction_is_told_of_a_send_whose_id_was_not_known_yet(database: str) -> None:
+    async with await connect(database, role="zapline_engine") as conn:
+        unit = await make_unit(conn)
+        hook, id = await make_hook(conn, unit), {"id": unit}
+        await record(conn, [write(unit, [ReactionReported(ExternalId("A"), "+55", "👍", 1)])], RecorderCache())
+        for statement in (_CONTACT, _CONVERSATION):
+            await conn.execute(statement, id)
+        await conn.execute(_MESSAGE.replace("external_id,", "client_message_id,"), id)
+        assert await deliveries_of(conn, hook) == []
+        await conn.execute("update zapline.messages set external_id = 'A'")
+        assert [event for event, _ in await deliveries_of(conn, hook)] == ["message.reaction"]
+        (row,) = await conn.fetch("select seq < changed_seq as changed from zapline.messages")
+        assert row.changed
 
 
 async def test_history_is_not_delivered_and_content_that_comes_later_is(database: str) -> None:

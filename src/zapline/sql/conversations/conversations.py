@@ -148,8 +148,19 @@ WRITERS_TIMEOUT = 1.0
 _POLL_SECONDS = 0.005
 
 
-async def list_messages_after(pool: Pool, unit: UnitId, after_seq: int, limit: int) -> list[Message] | None:
-    """A page of a unit's messages in arrival order; None where open transactions do not end in time.
+@dataclass(frozen=True, slots=True)
+class ArrivedPage:
+    """What arrived after a sequence number, up to ``last_seq``."""
+
+    messages: Sequence[Message]
+    changed: Sequence[Message]
+    """Messages from before, of which something was changed."""
+    last_seq: int
+    more: bool
+
+
+async def list_messages_after(pool: Pool, unit: UnitId, after_seq: int, limit: int) -> ArrivedPage | None:
+    """A page of a unit's messages and changes in arrival order; None where open transactions do not end in time.
 
     Sequence numbers are taken before the commit, by several transactions at a time: a message may appear below one
     that exists already, and a client that reads on from there would miss it. So the end of the page is fixed
@@ -158,11 +169,11 @@ async def list_messages_after(pool: Pool, unit: UnitId, after_seq: int, limit: i
     async with unit_scope(pool, unit) as conn:
         row = await _SQL.one(conn, "find_page_end", unit_id=unit, after_seq=after_seq, limit=limit)
         if row is None or row.seq is None:
-            return []
-        last: int = row.seq
+            return ArrivedPage([], [], after_seq, False)
+        last, more = int(row.seq), bool(row.more)
         writers = await _writers(conn)
         if not writers:
-            return await _page_after(conn, unit, after_seq, last)
+            return await _page_after(conn, unit, after_seq, last, more)
     with trio.move_on_after(WRITERS_TIMEOUT):
         while writers:
             await trio.sleep(_POLL_SECONDS)
@@ -171,16 +182,18 @@ async def list_messages_after(pool: Pool, unit: UnitId, after_seq: int, limit: i
     if writers:
         return None
     async with unit_scope(pool, unit) as conn:
-        return await _page_after(conn, unit, after_seq, last)
+        return await _page_after(conn, unit, after_seq, last, more)
 
 
 async def _writers(conn: Connection) -> set[str]:
     return {row.name for row in await _SQL.rows(conn, "list_open_writers")}
 
 
-async def _page_after(conn: Connection, unit: UnitId, after_seq: int, last: int) -> list[Message]:
-    rows = await _SQL.rows(conn, "list_messages_after", unit_id=unit, after_seq=after_seq, last_seq=last)
-    return [_message(row) for row in rows]
+async def _page_after(conn: Connection, unit: UnitId, after_seq: int, last: int, more: bool) -> ArrivedPage:
+    part = {"unit_id": unit, "after_seq": after_seq, "last_seq": last}
+    arrived = [_message(row) for row in await _SQL.rows(conn, "list_messages_after", **part)]
+    changed = [_message(row) for row in await _SQL.rows(conn, "list_changed_after", **part)]
+    return ArrivedPage(arrived, changed, last, more)
 
 
 async def get_message(conn: Connection, unit: UnitId, id: UUID) -> TrackedMessage | None:

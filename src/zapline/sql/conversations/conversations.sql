@@ -2,9 +2,10 @@
 -- statements name the unit nevertheless, for the indexes.
 
 -- fragment: message_columns
--- The columns of a message; its conversation follows.
+-- The columns of a message; its conversation follows. What others wrote has no delivery status, whatever was reported.
 m.id, m.external_id, m.client_message_id, m.seq, m.from_me, m.kind, m.body, m.media, m.detail, m.sender,
-       m.sender_name, m.quoted_id, m.forwarded, m.view_once, m.expires_after, m.origin, m.backfilled, m.delivery::text,
+       m.sender_name, m.quoted_id, m.forwarded, m.view_once, m.expires_after, m.origin, m.backfilled,
+       case when m.from_me then m.delivery::text end as delivery,
        m.edited_body, m.edited_at_ms, m.deleted_at, m.sent_at, m.received_at, reacted.reports, o.state as work_state,
 
 -- fragment: work_columns
@@ -66,17 +67,27 @@ select
  order by m.sent_at desc, m.seq desc limit %(limit)s;
 
 -- name: find_page_end
--- Where a page of a unit's messages in arrival order ends; null where the page is empty.
-select max(n.seq) as seq
-  from (select m.seq from zapline.messages m
-         where m.unit_id = %(unit_id)s and m.seq > %(after_seq)s and m.kind <> 'reaction'
-         order by m.seq limit %(limit)s) n;
+-- Where a page of a unit's messages and changes in the order of arrival ends; null where the page is empty. `more`:
+-- whether there are further ones.
+select max(n.seq) filter (where n.place <= %(limit)s) as seq, count(*) > %(limit)s as more
+  from (select f.seq, row_number() over (order by f.seq) as place
+          from ((select m.seq from zapline.messages m
+                  where m.unit_id = %(unit_id)s and m.seq > %(after_seq)s and m.kind <> 'reaction'
+                  order by m.seq limit %(limit)s + 1)
+                union all
+                (select m.changed_seq from zapline.messages m
+                  where m.unit_id = %(unit_id)s and m.changed_seq > %(after_seq)s
+                  order by m.changed_seq limit %(limit)s + 1)
+                union all
+                (select x.seq from zapline.message_reactions x
+                  where x.unit_id = %(unit_id)s and x.seq > %(after_seq)s
+                  order by x.seq limit %(limit)s + 1)) f) n;
 
 -- name: list_open_writers
 -- Transactions that may have taken a sequence number and are not committed: they hold this lock from before they take
 -- the number until they end.
 select distinct virtualtransaction as name from pg_locks
- where relation = 'zapline.messages'::regclass and mode = 'RowExclusiveLock' and granted
+ where relation in ('zapline.messages'::regclass, 'zapline.message_reactions'::regclass) and mode = 'RowExclusiveLock' and granted
    and database = (select oid from pg_database where datname = current_database());
 
 -- name: list_messages_after
@@ -90,6 +101,29 @@ select
   left join zapline.outbox o on m.client_message_id is not null and o.message_id = m.id
  where m.unit_id = %(unit_id)s and m.seq > %(after_seq)s and m.seq <= %(last_seq)s and m.kind <> 'reaction'
  order by m.seq;
+
+-- name: list_changed_after
+-- Messages that came before, and of which something was changed between two sequence numbers: reactions, votes, text, or
+-- that they are there. Those that change last come last.
+select
+       -- include: message_columns
+       coalesce(c.merged_into, c.id) as conversation_id
+  from (select t.id, max(t.seq) as changed
+          from (select n.id, n.changed_seq as seq from zapline.messages n
+                 where n.unit_id = %(unit_id)s and n.changed_seq > %(after_seq)s and n.changed_seq <= %(last_seq)s
+                union all
+                select n.id, x.seq
+                  from zapline.message_reactions x
+                  join zapline.messages n
+                    on n.unit_id = x.unit_id and n.provider = x.provider and n.external_id = x.external_id
+                 where x.unit_id = %(unit_id)s and x.seq > %(after_seq)s and x.seq <= %(last_seq)s) t
+         group by t.id) f
+  join zapline.messages m on m.id = f.id
+  join zapline.conversations c on c.id = m.conversation_id
+  -- include: reactions
+  left join zapline.outbox o on m.client_message_id is not null and o.message_id = m.id
+ where m.unit_id = %(unit_id)s and m.seq <= %(after_seq)s and m.kind <> 'reaction'
+ order by f.changed;
 
 -- name: get_message
 -- One message, and for an outgoing one its work with all calls.

@@ -21,7 +21,8 @@ from latest l
        select m.id, m.from_me, m.kind, left(case when m.deleted_at is not null then null
                                                  when m.edited_at_ms is not null then m.edited_body
                                                  else m.body end, %(longest)s) as text,
-              m.deleted_at is not null as deleted, m.sender_name, m.delivery, o.state as work_state
+              m.deleted_at is not null as deleted, m.sender_name,
+              case when m.from_me then m.delivery end as delivery, o.state as work_state
          from zapline.conversations p
         cross join lateral (
               select * from zapline.messages n

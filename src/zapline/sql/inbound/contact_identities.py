@@ -22,6 +22,8 @@ class RecorderCache:
     def __init__(self) -> None:
         self.aliases: dict[MessageKey, ExternalId] | None = None
         """None: not read yet."""
+        self.waiting_reactions: set[MessageKey] = set()
+        """Messages that are not known yet and were reacted to."""
         self._contacts: dict[object, tuple[object, ...]] = {}
         self._identities: set[tuple[object, ...]] = set()
 

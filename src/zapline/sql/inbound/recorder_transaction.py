@@ -8,10 +8,11 @@ from zapline.domain.ids import ExternalId, Seq, UnitId
 from zapline.sql.campaigns.campaigns import move_to_reply_lane
 from zapline.sql.inbound.contact_identities import RecorderCache, store_contacts
 from zapline.sql.inbound.echo_matching import hold_back_echoes, resolve_echoes
-from zapline.sql.inbound.message_deduplication import store_messages, with_primary_id
+from zapline.sql.inbound.message_deduplication import store_messages
 from zapline.sql.inbound.opt_outs import record_opt_outs
 from zapline.sql.inbound.parked_reports import apply_reports
-from zapline.sql.inbound.recorder_types import Row, UnitOutcome, message_key
+from zapline.sql.inbound.reactions import store_reactions
+from zapline.sql.inbound.recorder_types import MessageKey, Row, UnitOutcome, message_key
 from zapline.sql.inbound.rows_from_facts import BatchRows
 from zapline.sql.inbound.send_results import ResolvedSends, apply_send_results, load_aliases
 from zapline.sql.inbound.status_merge import by_primary_id, report_of
@@ -53,8 +54,9 @@ async def record(
         await store_contacts(conn, contacts, identities, rows)
         await _store_messages(conn, rows, resolved, outcomes)
         await _apply_reports(conn, rows, resolved, outcomes)
-        reactions = [with_primary_id(row, aliases) for row in rows.reactions]
-        await _SQL.run_batch(conn, "upsert_reactions", reactions)
+        waiting = set(cache.waiting_reactions)
+        arrived = _created(outcomes) | resolved.keys
+        await store_reactions(conn, rows.reactions, arrived, aliases, waiting, outcomes)
         if campaigning:
             for unit_id in await move_to_reply_lane(conn, _senders(rows, campaigning)):
                 outcomes[unit_id].queued = True
@@ -64,7 +66,7 @@ async def record(
         await _SQL.run_batch(conn, "insert_dead_letters", rows.dead_letters)
         await _store_positions(conn, batch)
     cache.remember(contacts, identities)
-    cache.aliases = aliases
+    cache.aliases, cache.waiting_reactions = aliases, waiting
     for settled in resolved.settled:
         outcomes[settled.unit_id].settled.append(settled)
     for unit_batch in batch:
@@ -92,9 +94,13 @@ async def _apply_reports(
     """Apply the batch's reports, and what deleted rows knew about messages that turned out to be our own sends."""
     inherited = (((UnitId(row.unit_id), ExternalId(row.external_id)), report_of(row)) for row in resolved.deleted)
     reports = by_primary_id(chain(rows.reports.items(), inherited), resolved.aliases)
-    created = {(unit, external) for unit, outcome in outcomes.items() for external in outcome.created}
-    for message in (await apply_reports(conn, reports, created | resolved.keys, resolved.aliases))[1]:
+    arrived = _created(outcomes) | resolved.keys
+    for message in (await apply_reports(conn, reports, arrived, resolved.aliases))[1]:
         outcomes[message.unit_id].changed.append(message)
+
+
+def _created(outcomes: Mapping[UnitId, UnitOutcome]) -> set[MessageKey]:
+    return {(unit, external) for unit, outcome in outcomes.items() for external in outcome.created}
 
 
 def _senders(rows: BatchRows, campaigning: Collection[UnitId]) -> list[Row]:

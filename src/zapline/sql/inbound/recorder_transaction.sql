@@ -1,21 +1,9 @@
--- The rest of the recorder's transaction: reactions, dead letters, connections and positions. Each statement takes one
+-- The rest of the recorder's transaction: dead letters, connections and positions. Each statement takes one
 -- jsonb list for a batch of many units.
 
 -- name: set_lock_timeout
 -- Limits how long this transaction waits for a lock (milliseconds).
 select set_config('lock_timeout', (%(ms)s)::int::text, true);
-
--- name: upsert_reactions
--- Stores the latest reaction or vote of each person.
-insert into zapline.message_reactions as x (unit_id, provider, external_id, kind, actor, value, at_ms, received_at)
-select distinct on (r.unit_id, r.provider, r.external_id, r.kind, r.actor)
-       r.unit_id, r.provider, r.external_id, r.kind, r.actor, r.value, r.at_ms, to_timestamp(r.received_at)
-  from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, provider text, external_id text, kind text, actor text,
-                                         value jsonb, at_ms bigint, received_at float8)
- order by r.unit_id, r.provider, r.external_id, r.kind, r.actor, r.at_ms desc, r.value desc
-on conflict (unit_id, provider, external_id, kind, actor) do update
-   set value = excluded.value, at_ms = excluded.at_ms, received_at = excluded.received_at
- where (excluded.at_ms, excluded.value) > (x.at_ms, x.value);
 
 -- name: insert_dead_letters
 -- Stores what could not be used, with the reason; once per journal entry.

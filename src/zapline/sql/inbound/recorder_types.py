@@ -75,6 +75,22 @@ class ChangedMessage:
     deleted: bool
 
 
+@dataclass(frozen=True, slots=True)
+class ReactedMessage:
+    """A message with a new reaction or vote of one person. ``value``: an emoji, options, or an object: encrypted."""
+
+    unit_id: UnitId
+    message: UUID
+    external_id: ExternalId
+    client_message_id: str | None
+    conversation_id: UUID
+    kind: str
+    """``reaction`` or ``vote``."""
+    actor: str
+    value: object
+    at_ms: int
+
+
 @dataclass(slots=True)
 class UnitOutcome:
     """What a commit has changed for one unit."""
@@ -82,6 +98,7 @@ class UnitOutcome:
     created: dict[ExternalId, CreatedMessage] = field(default_factory=dict)
     """New messages by external id."""
     changed: list[ChangedMessage] = field(default_factory=list)
+    reacted: list[ReactedMessage] = field(default_factory=list)
     buried: list[tuple[Seq | None, str]] = field(default_factory=list)
     """Entries that became dead letters, with the reason."""
     settled: list[SettledSend] = field(default_factory=list)
@@ -94,6 +111,7 @@ class UnitOutcome:
         """Add the outcome of another part of the same unit's batch."""
         self.created |= other.created
         self.changed += other.changed
+        self.reacted += other.reacted
         self.buried += other.buried
         self.settled += other.settled
         self.opted_out += other.opted_out

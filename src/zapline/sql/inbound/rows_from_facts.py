@@ -31,6 +31,8 @@ _TIME_STEP = 3600.0
 """Seconds to which times of names and links are rounded down, so that repeated ones are stored once an hour."""
 
 _LONGEST_EVENT = 200
+_HISTORY = frozenset({"messages.set", "messaging-history.set"})
+"""Events that tell what was long ago."""
 _ANSWER = SendAnswered.__struct_fields__
 _RANK = {MessageKind.UNKNOWN: 0, MessageKind.PLACEHOLDER: 1}
 
@@ -207,6 +209,7 @@ class BatchRows:
                 # 0: the report has no time (votes counted by Evolution), so its arrival orders it.
                 "at_ms": at_ms or int(entry.received_at * 1000),
                 "received_at": entry.received_at,
+                "live": not entry.backfilled and entry.event not in _HISTORY,
             }
         )
 

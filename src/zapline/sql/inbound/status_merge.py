@@ -78,7 +78,7 @@ async def merge_reports(conn: Connection, rows: list[Row], changed: list[Changed
     for row in await _SQL.run_batch(conn, "merge_reports", rows):
         unit, external = UnitId(row.unit_id), ExternalId(row.external_id)
         existing.add((unit, external))
-        if row.id is not None:
+        if row.id is not None and (row.delivery or row.edited or row.deleted):
             what = (row.delivery, row.edited, row.deleted)
             changed.append(ChangedMessage(unit, row.id, external, row.client_message_id, row.conversation_id, *what))
     return existing

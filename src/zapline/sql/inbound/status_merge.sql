@@ -27,7 +27,7 @@ returning m.id, m.client_message_id, m.conversation_id, m.delivery::text as deli
 select m.unit_id, m.external_id, c.id, c.client_message_id,
        (select coalesce(k.merged_into, k.id) from zapline.conversations k
          where k.id = c.conversation_id) as conversation_id,
-       case when c.delivery is distinct from m.delivery::text then c.delivery end as delivery,
+       case when m.from_me and c.delivery is distinct from m.delivery::text then c.delivery end as delivery,
        c.edited_at_ms is distinct from m.edited_at_ms as edited, c.deleted_at is distinct from m.deleted_at as deleted
   from zapline.messages m
   join r on m.unit_id = r.unit_id and m.provider = r.provider and m.external_id = r.external_id

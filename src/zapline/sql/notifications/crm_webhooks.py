@@ -202,6 +202,14 @@ async def load_messages(conn: Connection, unit: UnitId, ids: Sequence[UUID]) -> 
     return {row.id: row for row in await _SQL.rows(conn, "load_messages", unit_id=unit, ids=list(ids))}
 
 
+async def load_reactions(
+    conn: Connection, unit: UnitId, messages: Sequence[UUID], ids: Sequence[UUID]
+) -> dict[UUID, Any]:
+    """Rows of reactions and votes for event payloads, by id; missing ones are left out."""
+    rows = await _SQL.rows(conn, "load_reactions", unit_id=unit, messages=list(messages), ids=list(ids))
+    return {row.id: row for row in rows}
+
+
 async def store_success(conn: Connection, hook: UUID, id: UUID, status: int) -> None:
     await _SQL.execute(conn, "store_success", hook=hook, id=id, status=status)
 

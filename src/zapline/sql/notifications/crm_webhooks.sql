@@ -102,7 +102,7 @@ select m.id, m.unit_id, m.seq, coalesce(c.merged_into, c.id) as conversation_id,
        case when m.deleted_at is null then coalesce(m.edited_body, m.body) end as body,
        case when m.deleted_at is null then m.media end as media,
        case when m.deleted_at is null then m.detail end as detail, m.sender, m.sender_name, m.quoted_id,
-       m.delivery::text as delivery, o.state as work_state, o.failure, m.sent_at, m.received_at, m.edited_at_ms, m.deleted_at,
+       case when m.from_me then m.delivery::text end as delivery, o.state as work_state, o.failure, m.sent_at, m.received_at, m.edited_at_ms, m.deleted_at,
        m.backfilled
   from zapline.messages m
   join zapline.conversations c on c.id = m.conversation_id
@@ -110,6 +110,16 @@ select m.id, m.unit_id, m.seq, coalesce(c.merged_into, c.id) as conversation_id,
   join zapline.contacts k on k.id = r.contact_id
   left join zapline.outbox o on m.client_message_id is not null and o.message_id = m.id
  where m.unit_id = %(unit_id)s and m.id = any(%(ids)s);
+
+-- name: load_reactions
+-- Reactions and votes with the messages that they are about.
+select x.id, x.unit_id, x.kind, x.actor, x.value, x.at_ms, m.id as message, m.external_id, m.client_message_id,
+       coalesce(c.merged_into, c.id) as conversation_id
+  from zapline.messages m
+  join zapline.message_reactions x
+    on x.unit_id = m.unit_id and x.provider = m.provider and x.external_id = m.external_id
+  join zapline.conversations c on c.id = m.conversation_id
+ where m.unit_id = %(unit_id)s and m.id = any(%(messages)s) and x.id = any(%(ids)s);
 
 -- name: store_success
 -- The CRM has accepted a delivery, so the hook is not failing.

@@ -73,7 +73,7 @@ async def schema_state(conn: Connection) -> SchemaState:
     known = await applied_checksums(conn)
     if not known:
         return SchemaState.MISSING
-    return SchemaState.FITS if max(known) >= migrations()[-1].number else SchemaState.OLD
+    return SchemaState.FITS if all(needed.number in known for needed in migrations()) else SchemaState.OLD
 
 
 async def migrate(conn: Connection, report: Callable[[str], None]) -> int:

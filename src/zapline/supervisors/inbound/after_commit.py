@@ -16,6 +16,7 @@ from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.notifications.event_payloads import (
     failed_send_payload,
     qr_payload,
+    reaction_payload,
     recorded_message_payload,
     reported_delivery_payload,
     settled_delivery_payload,
@@ -59,6 +60,9 @@ def publish_stored(unit: UnitId, writes: Sequence[EntryFacts], outcome: UnitOutc
         feed.publish(unit, EventKind.DELIVERY, partial(settled_delivery_payload, settled))
     for report in outcome.changed:
         feed.publish(unit, EventKind.DELIVERY, partial(reported_delivery_payload, report))
+    for reacted in outcome.reacted:
+        kind = EventKind.VOTE if reacted.kind == "vote" else EventKind.REACTION
+        feed.publish(unit, kind, partial(reaction_payload, reacted))
     for write in writes:
         for fact in write.facts:
             if isinstance(fact, SendAnswered) and fact.external_id is None and not write.replayed:

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import structlog
 
 from zapline.domain.crm_webhooks import TEST_EVENT, CrmWebhookEvent
+from zapline.domain.ids import UnitId
 from zapline.domain.line.reasons import EXPLANATIONS, Reason
 from zapline.domain.timestamps import iso
 from zapline.sql.campaigns.campaigns import CampaignCounts, load_progress
@@ -19,12 +21,14 @@ from zapline.supervisors.notifications.event_payloads import (
     StatusPayload,
     UnitPayload,
     campaign_payload,
+    reaction_payload,
 )
 
 _LOG = structlog.get_logger(scope="Hooks")
 _MAX_DETAIL = 128 * 1024
 """Bytes: a larger detail of a message must be read from the API."""
 _WITH_MESSAGE = (CrmWebhookEvent.MESSAGE_RECEIVED, CrmWebhookEvent.MESSAGE_SENT, CrmWebhookEvent.MESSAGE_EDITED)
+_REACTIONS = (CrmWebhookEvent.MESSAGE_REACTION, CrmWebhookEvent.POLL_VOTE)
 
 Campaigns = Mapping[Any, CampaignCounts]
 
@@ -46,16 +50,27 @@ class HookTestPayload(UnitPayload, frozen=True):
 async def build_bodies(conn: Connection, dues: Sequence[DueDelivery]) -> list[bytes | None]:
     """Build the bodies of one unit's deliveries, in their order; None if the subject of one is gone.
 
-    A batch costs two queries at most. Raises DatabaseUnavailable, StatementFailed.
+    A batch costs three queries at most. Raises DatabaseUnavailable, StatementFailed.
     """
     if not dues:
         return []
     unit = dues[0].unit
-    message_ids = [due.subject for due in dues if due.event.startswith("message.") and due.subject is not None]
+    reacted = [due for due in dues if due.event in _REACTIONS and due.subject is not None]
+    told = [due for due in dues if due.event.startswith("message.") and due not in reacted]
+    message_ids = [due.subject for due in told if due.subject is not None]
     messages = await crm_webhooks.load_messages(conn, unit, message_ids) if message_ids else {}
+    messages = dict(messages) | await _reactions_of(conn, unit, reacted)
     campaign_ids = [due.subject for due in dues if due.event == CrmWebhookEvent.CAMPAIGN_STATE and due.subject]
     campaigns = await load_progress(conn, [unit], campaign_ids) if campaign_ids else {}
     return [_body_or_none(due, messages, campaigns) for due in dues]
+
+
+async def _reactions_of(conn: Connection, unit: UnitId, dues: Sequence[DueDelivery]) -> dict[UUID, Any]:
+    """The reactions and votes that these deliveries name, by their ids."""
+    named = [(due.subject, UUID(due.facts["reaction"])) for due in dues if due.subject is not None]
+    if not named:
+        return {}
+    return await crm_webhooks.load_reactions(conn, unit, [subject for subject, _ in named], [id for _, id in named])
 
 
 def _body_or_none(due: DueDelivery, messages: Mapping[Any, Any], campaigns: Campaigns) -> bytes | None:
@@ -78,6 +93,9 @@ def _body(due: DueDelivery, messages: Mapping[Any, Any], campaigns: Campaigns) -
         if progress is None or due.subject is None:
             return None
         data = campaign_payload(due.unit, due.subject, progress, due.facts["state"])
+    elif due.event in _REACTIONS:
+        reacted = messages.get(UUID(due.facts["reaction"]))
+        data = reaction_payload(reacted) if reacted is not None else None
     else:
         data = _message_payload(due, messages.get(due.subject))
     if data is None:

@@ -1,6 +1,6 @@
 """Defines the payloads of live events and of webhooks to the CRM, and builds them from stored rows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 from uuid import UUID
 
@@ -94,6 +94,35 @@ class DeliveryPayload(UnitPayload, frozen=True):
     deleted: bool = False
 
 
+class ReactionPayload(UnitPayload, frozen=True):
+    """What one person says to a message by an emoji. The latest of each person counts."""
+
+    message_id: UUID
+    external_id: str | None
+    client_message_id: str | None
+    conversation_id: UUID
+    actor: str
+    """A phone with its plus, `lid:` and digits, or `me`: the unit's own people."""
+    emoji: str | None
+    """Null: it was taken back."""
+    at: str | None
+
+
+class VotePayload(UnitPayload, frozen=True):
+    """What one person has chosen of a poll. The latest of each person counts."""
+
+    message_id: UUID
+    """The poll."""
+    external_id: str | None
+    client_message_id: str | None
+    conversation_id: UUID
+    actor: str
+    """A phone with its plus, `lid:` and digits, or `me`: the unit's own people."""
+    options: Sequence[str] | None
+    """Empty: it was taken back. Null: it is encrypted, and could not be read."""
+    at: str | None
+
+
 class HelloPayload(UnitPayload, frozen=True):
     """A unit's present state. Null: it has not been read yet, because the database is away."""
 
@@ -166,7 +195,7 @@ def recorded_message_payload(unit: UnitId, created: CreatedMessage) -> MessagePa
         sender=_text(row["sender"]),
         quoted_id=_text(row["quoted_id"]),
         sender_name=_text(row["sender_name"]),
-        delivery_status=_text(row["delivery"]),
+        delivery_status=_text(row["delivery"]) if row["from_me"] else None,
         work_state=None,
         sent_at=iso(cast(float, row["sent_at"])) or "",
         backfilled=bool(row["backfilled"]),
@@ -202,6 +231,22 @@ def queued_message_payload(unit: UnitId, stored: TrackedMessage, contact: str) -
 def reported_delivery_payload(changed: ChangedMessage) -> DeliveryPayload:
     message, edited, deleted = changed.message, changed.edited, changed.deleted
     return _delivery(changed.unit_id, message, changed, edited=edited, deleted=deleted)
+
+
+def reaction_payload(reacted: Any) -> ReactionPayload | VotePayload:
+    """For a reaction or a vote: a ``ReactedMessage``, or a row with its fields."""
+    common: dict[str, Any] = {
+        "unit_id": reacted.unit_id,
+        "message_id": reacted.message,
+        "external_id": reacted.external_id,
+        "client_message_id": reacted.client_message_id,
+        "conversation_id": reacted.conversation_id,
+        "actor": reacted.actor,
+        "at": iso(reacted.at_ms / 1000),
+    }
+    if reacted.kind == "vote":
+        return VotePayload(**common, options=reacted.value if isinstance(reacted.value, list) else None)
+    return ReactionPayload(**common, emoji=reacted.value or None)
 
 
 def settled_delivery_payload(settled: SettledSend) -> DeliveryPayload:

@@ -31,6 +31,8 @@ class EventKind(StrEnum):
     QR = "qr"
     MESSAGE = "message"
     DELIVERY = "delivery"
+    REACTION = "reaction"
+    VOTE = "vote"
     CAMPAIGN = "campaign"
     TRAFFIC = "traffic"
     """Over all units: message counts of each."""

@@ -2,60 +2,21 @@
 
 import os
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-import msgspec
 import pytest
 import trio
+from support.event_stream import watching
 
 from zapline.http.api.notifications import live_events as streaming
 from zapline.http.server.serve import ServerLimits, serve
 from zapline.supervisors.notifications.live_feed import EventKind
 
 PHONE, LID = "5511999990001@s.whatsapp.net", "111222333444555@lid"
-
-
-class Stream:
-    """A client that reads events."""
-
-    def __init__(self, lines: AsyncIterator[str]) -> None:
-        self._lines = lines
-        self.last_id: str | None = None
-
-    async def next(self) -> tuple[str, Any]:
-        """The next event's kind and data; comments are passed over."""
-        fields: dict[str, str] = {}
-        with trio.fail_after(10):
-            async for line in self._lines:
-                if not line and "event" in fields:
-                    self.last_id = fields["id"]
-                    return fields["event"], msgspec.json.decode(fields["data"])
-                name, _, value = line.partition(": ")
-                if name:
-                    fields[name] = value
-        raise EOFError
-
-    async def ends(self) -> None:
-        """Return when the server has ended the stream in order."""
-        with suppress(EOFError):
-            while True:
-                await self.next()
-
-
-@asynccontextmanager
-async def watching(api: Any, unit: Any, last_id: str | None = None, **query: str) -> AsyncIterator[Stream]:
-    headers = {"Last-Event-ID": last_id} if last_id else {}
-    async with api.client.stream("GET", f"/units/{unit.id}/events", headers=headers, params=query) as answer:
-        assert answer.status_code == 200, await answer.aread()
-        assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
-        assert answer.headers["cache-control"] == "no-store"
-        yield Stream(answer.aiter_lines())
 
 
 async def test_a_stream_begins_with_how_the_line_stands_and_tells_its_changes_and_resumes(api: Any) -> None:

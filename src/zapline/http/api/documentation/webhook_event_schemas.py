@@ -14,7 +14,9 @@ from zapline.supervisors.notifications.event_payloads import (
     CampaignPayload,
     DeliveryPayload,
     MessagePayload,
+    ReactionPayload,
     StatusPayload,
+    VotePayload,
 )
 
 _Timestamp = Annotated[Timestamp, Meta(description="When it happened.")]
@@ -34,6 +36,22 @@ class DeliveryEvent(msgspec.Struct, frozen=True):
     type: str
     timestamp: _Timestamp
     data: DeliveryPayload
+
+
+class ReactionEvent(msgspec.Struct, frozen=True):
+    """A reaction to a message."""
+
+    type: str
+    timestamp: _Timestamp
+    data: ReactionPayload
+
+
+class VoteEvent(msgspec.Struct, frozen=True):
+    """A vote in a poll."""
+
+    type: str
+    timestamp: _Timestamp
+    data: VotePayload
 
 
 class StatusEvent(msgspec.Struct, frozen=True):
@@ -74,6 +92,8 @@ _EVENTS = {
     CrmWebhookEvent.MESSAGE_DELIVERY: ("A message has come further, or failed", DeliveryEvent),
     CrmWebhookEvent.MESSAGE_EDITED: ("A message was edited", MessageEvent),
     CrmWebhookEvent.MESSAGE_DELETED: ("A message was deleted", DeliveryEvent),
+    CrmWebhookEvent.MESSAGE_REACTION: ("Somebody reacted to a message, or took it back", ReactionEvent),
+    CrmWebhookEvent.POLL_VOTE: ("Somebody voted in a poll, or took it back", VoteEvent),
     CrmWebhookEvent.UNIT_STATUS: ("The line's status has changed", StatusEvent),
     CrmWebhookEvent.CAMPAIGN_STATE: ("A campaign has started, ended, or was paused", CampaignEvent),
     TEST_EVENT: ("A person asked for a test", TestEvent),

@@ -88,7 +88,8 @@ _ARRIVED = RouteDoc(
     "What has arrived since",
     {200: ArrivedBody},
     query=(QueryParameter("afterSeq", Seq, "Only what arrived after this `seq`; 0 unless told."), LIMIT),
-    detail="For a CRM that polls. Ask with the last answer's `nextAfterSeq`: nothing is left out, nothing comes twice.",
+    detail="For a CRM that polls. Ask with the last answer's `nextAfterSeq`: nothing is left out, and no message comes "
+    "twice in `items`. A message from before that was reacted to, voted on, edited or deleted since is in `changed`.",
     polled=True,
 )
 _READ = RouteDoc(
@@ -146,12 +147,11 @@ class ConversationRoutes:
         """In order of arrival after ``afterSeq``; clients continue with ``nextAfterSeq``."""
         id, limit = self._commands.find(UnitId(unit)).id, query_limit()
         after = query_int("afterSeq", 0, 0, BIGINT)
-        rows = await conversations.list_messages_after(self._pool, id, after, limit + 1)
-        if rows is None:  # a slow transaction is still writing
-            return json_response(ArrivedBody([], after, True))
-        page = rows[:limit]
-        last = page[-1].seq if page else after
-        return json_response(ArrivedBody([message_body(row) for row in page], last, len(rows) > limit))
+        page = await conversations.list_messages_after(self._pool, id, after, limit)
+        if page is None:  # a slow transaction is still writing
+            return json_response(ArrivedBody([], [], after, True))
+        items, changed = map(message_body, page.messages), map(message_body, page.changed)
+        return json_response(ArrivedBody(list(items), list(changed), page.last_seq, page.more))
 
     async def mark_read(self, unit: UUID, conversation: UUID) -> Response:
         """Send read receipts for what came in; ``skippedLid`` counts senders who cannot get one."""

@@ -122,9 +122,13 @@ class OutboxPage(Page[WatchedMessageBody], frozen=True):
 
 
 class ArrivedBody(ResponseBody, frozen=True):
-    """Messages in the order of their arrival."""
+    """Messages in the order of their arrival, and what has changed of those from before."""
 
     items: Sequence[MessageBody]
+    changed: Annotated[
+        Sequence[MessageBody],
+        Meta(description="Messages from before `afterSeq`, whole, with a reaction, vote, edit or deletion since."),
+    ]
     next_after_seq: Annotated[int, Meta(description="The `afterSeq` to ask with next, whatever came.")]
     has_more: Annotated[bool, Meta(description="Ask again at once.")]
 

@@ -9,7 +9,7 @@
 (() => {
   const body = document.body;
   const texts = JSON.parse(body.dataset.texts || "{}");
-  const KINDS = ["status", "qr", "message", "delivery", "campaign", "traffic"];
+  const KINDS = ["status", "qr", "message", "delivery", "reaction", "vote", "campaign", "traffic"];
   const MIN_GAP = 300;             // ms between two fetches of one part: a burst of events causes one fetch
   const MAX_RETRY_DELAY = 10000;   // ms between two attempts to reach the server again
   const HIDDEN_AFTER = 30000;      // ms after which a hidden page closes its stream: browsers allow few

@@ -19,6 +19,8 @@ _KINDS = {
     EventKind.QR: N_("QR code"),
     EventKind.MESSAGE: N_("message"),
     EventKind.DELIVERY: N_("delivery"),
+    EventKind.REACTION: N_("reaction"),
+    EventKind.VOTE: N_("vote"),
     EventKind.CAMPAIGN: N_("campaign"),
 }
 
@@ -52,6 +54,10 @@ def _event_text(event: LiveEvent) -> str:
             return _message(data)
         case EventKind.DELIVERY:
             return _delivery(data)
+        case EventKind.REACTION:
+            return _("somebody reacted to a message") if data["emoji"] else _("a reaction was taken back")
+        case EventKind.VOTE:
+            return _("somebody voted in a poll") if data["options"] != [] else _("a vote was taken back")
         case EventKind.CAMPAIGN:
             return _campaign(data)
     return event.kind.value

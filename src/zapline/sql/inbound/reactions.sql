@@ -1,0 +1,43 @@
+-- Reactions and votes: the latest of each person. They wait for their message by themselves.
+
+-- fragment: reported
+-- What is told of a reaction or vote, with its message and the root of its conversation.
+x.unit_id, x.external_id, x.kind, x.actor, x.value, x.at_ms, m.id as message, m.client_message_id,
+       coalesce(c.merged_into, c.id) as conversation_id
+
+-- fragment: of_messages
+-- The message, and its conversation.
+join zapline.messages m on m.unit_id = x.unit_id and m.provider = x.provider and m.external_id = x.external_id
+  left join zapline.conversations c on c.id = m.conversation_id
+
+-- name: upsert_reactions
+-- Stores the latest reaction or vote of each person, and returns those that are new or changed, without a message where
+-- it is not known yet. The place in the order of arrival is taken anew where the value changes.
+with x as (
+    insert into zapline.message_reactions as x (unit_id, provider, external_id, kind, actor, value, at_ms, received_at, live)
+    select distinct on (r.unit_id, r.provider, r.external_id, r.kind, r.actor)
+           r.unit_id, r.provider, r.external_id, r.kind, r.actor, r.value, r.at_ms, to_timestamp(r.received_at), r.live
+      from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, provider text, external_id text, kind text, actor text,
+                                             value jsonb, at_ms bigint, received_at float8, live boolean)
+     order by r.unit_id, r.provider, r.external_id, r.kind, r.actor, r.at_ms desc, r.value desc, r.live desc
+    on conflict (unit_id, provider, external_id, kind, actor) do update
+       set value = excluded.value, at_ms = excluded.at_ms, received_at = excluded.received_at, live = excluded.live,
+           seq = case when excluded.value <> x.value then excluded.seq else x.seq end
+     where (excluded.at_ms, excluded.value) > (x.at_ms, x.value)
+returning x.*)
+select
+       -- include: reported
+  from x
+  left
+       -- include: of_messages
+;
+
+-- name: find_waiting_reactions
+-- The reactions and votes that came before these messages.
+select
+       -- include: reported
+  from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, provider text, external_id text)
+  join zapline.message_reactions x
+    on x.unit_id = r.unit_id and x.provider = r.provider and x.external_id = r.external_id
+       -- include: of_messages
+;
