@@ -1,0 +1,135 @@
+"""Zapline and Evolution away: what phones did meanwhile is there within a minute of the restart, without a person."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import pytest
+from support.running_system import RunningSystem, running_system, wait_until
+
+WITHIN = 60.0
+"""Seconds from the restart, or from ``open``, until all must be right."""
+CUSTOMER = "5511999990001"
+
+
+@pytest.fixture(scope="module")
+def system() -> Iterator[RunningSystem]:
+    with running_system() as opened:
+        yield opened
+
+
+class Line:
+    """One unit's line, and what its phones do."""
+
+    def __init__(self, system: RunningSystem, name: str) -> None:
+        self.system = system
+        self.name = name
+        self.unit = system.new_unit(name, name)
+
+    def phone(self, command: str, **arguments: Any) -> Any:
+        return self.system.control(command, instance=self.name, **arguments)
+
+    def receive(self, id: str, text: str, **more: Any) -> None:
+        self.phone("receive", external_id=f"{self.name}-{id}", text=text, sender=CUSTOMER, **more)
+
+    def id(self, name: str) -> str:
+        return f"{self.name}-{name}"
+
+    def messages(self) -> dict[str, tuple[Any, ...]]:
+        """By the names of this test: text, newest text, whether deleted, delivery status."""
+        rows = self.system.rows(
+            "select external_id, body, edited_body, deleted_at is not null, delivery::text from zapline.messages"
+            " where unit_id = %s",
+            self.unit,
+        )
+        return {row[0].removeprefix(f"{self.name}-"): row[1:] for row in rows if row[0]}
+
+    def reactions(self) -> set[tuple[str, str]]:
+        rows = self.system.rows(
+            "select external_id, value::text from zapline.message_reactions where unit_id = %s", self.unit
+        )
+        return {(row[0].removeprefix(f"{self.name}-"), json.loads(row[1])) for row in rows}
+
+    def before(self) -> str:
+        """What was there before: messages of both sides, all of them stored. Returns the id of our own."""
+        for id in ("EDIT", "DELETE", "REACT"):
+            self.receive(id, f"original {id}")
+        number = {"to": CUSTOMER, "clientMessageId": f"{self.name}-1", "text": "nossa resposta"}
+        path = f"/units/{self.unit}/messages"
+        wait_until(lambda: self.system.http.post(path, json=number).status_code == 202, 15, "an accepted message")
+        query = "select external_id from zapline.messages where unit_id = %s and from_me and external_id is not null"
+        wait_until(lambda: self.system.rows(query, self.unit), 15, "our own message")
+        wait_until(lambda: len(self.messages()) == 4, 15, "the messages before")
+        [[own]] = self.system.rows(query, self.unit)
+        return str(own)
+
+    def meanwhile(self, own: str) -> None:
+        """What goes on while nobody looks: edits, deletions, reactions, statuses, messages old and new."""
+        self.phone("edit", id=self.id("EDIT"), text="corrigida")
+        self.phone("revoke", id=self.id("DELETE"))
+        self.phone("react", id=self.id("REACT"), emoji="❤️", sender=CUSTOMER)
+        self.receive("NEW", "nova")
+        self.receive("NEW-EDITED", "nova e errada")
+        self.phone("edit", id=self.id("NEW-EDITED"), text="nova e certa")
+        self.receive("NEW-DELETED", "nova e apagada")
+        self.phone("revoke", id=self.id("NEW-DELETED"))
+        self.receive("PHONE", "do telefone", from_me=True)
+        self.phone("status", id=own, status="READ")
+
+    def check(self, own: str) -> None:
+        """Everything is as the phones left it, and once. What the store alone tells has no earlier text."""
+        expected = {
+            "EDIT": ("original EDIT", "corrigida", False),
+            "DELETE": ("original DELETE", None, True),
+            "REACT": ("original REACT", None, False),
+            "NEW": ("nova", None, False),
+            "NEW-EDITED": (None, "nova e certa", False),
+            "NEW-DELETED": (None, None, True),
+            "PHONE": ("do telefone", None, False),
+            own: ("nossa resposta", None, False),
+        }
+
+        def found() -> tuple[object, ...]:
+            messages = self.messages()
+            texts = {name: row[:3] for name, row in messages.items()}
+            return texts, messages.get(own, (None,))[-1], self.reactions()
+
+        wanted = (expected, "read", {("REACT", "❤️")})
+        try:
+            wait_until(lambda: found() == wanted, WITHIN, "what phones did")
+        except AssertionError:
+            assert found() == wanted
+            raise
+
+
+def test_nothing_that_a_phone_sent_is_missing_when_evolution_dies_while_zapline_is_away(system: RunningSystem) -> None:
+    line = Line(system, "ausente")
+    own = line.before()
+    system.kill_daemon()
+    line.meanwhile(own)
+    # Its repetitions die with it; the database has all, because no webhook that it waits for was subscribed.
+    line.phone("restart", seconds=0.3)
+    wait_until(lambda: _is_open(system, "ausente"), 15, "the line, open again")
+    system.start_daemon()
+    line.check(own)
+    assert system.status(line.unit)["status"] == "connected"
+
+
+def test_all_is_right_within_a_minute_after_both_were_restarted(system: RunningSystem) -> None:
+    line = Line(system, "reinicio")
+    own = line.before()
+    system.kill_daemon()
+    line.meanwhile(own)
+    line.phone("restart", seconds=4)
+    system.start_daemon()
+    line.check(own)
+    assert system.status(line.unit)["status"] == "connected"
+
+
+def _is_open(system: RunningSystem, instance: str) -> bool:
+    try:
+        lines = system.control("instances", "GET")
+    except (httpx2.TransportError, AssertionError):
+        return False
+    return {"name": instance, "state": "open"}.items() <= next(row for row in lines if row["name"] == instance).items()
