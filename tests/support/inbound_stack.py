@@ -12,7 +12,7 @@ import msgspec
 import trio
 
 from zapline.domain.ids import UnitId
-from zapline.domain.line.events import CallFailed, ConnectionEvent, Registered, StateObserved
+from zapline.domain.line.events import CallFailed, ConnectionEvent, Registered, RegistrationChecked, StateObserved
 from zapline.domain.line.transitions import LineAction
 from zapline.domain.restart_policy import RestartIntensity
 from zapline.evolution.webhooks.envelope import extract_envelope
@@ -38,11 +38,18 @@ class FakeLineCalls:
         self.failing = False
 
     async def perform(
-        self, action: LineAction, instance: str, number: str | None, secret_of: tuple[bytes, int]
+        self,
+        action: LineAction,
+        instance: str,
+        number: str | None,
+        secret_of: tuple[bytes, int],
+        enforce: bool = True,
     ) -> ConnectionEvent:
         self.performed.append(action)
         if self.failing:
             return CallFailed(action.value, "refused")
+        if action is LineAction.CHECK:
+            return RegistrationChecked()
         return StateObserved(self.state) if action is LineAction.OBSERVE else Registered()
 
 

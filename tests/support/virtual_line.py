@@ -20,6 +20,8 @@ from zapline.domain.timestamps import Moment
 
 HOUR = 3600.0
 EPOCH = 1_800_000_000.0
+PROBE_EVERY = 300.0
+"""Rarer than the daemon's, so that a test's own calls stand out."""
 
 
 class Evolution:
@@ -41,7 +43,10 @@ class Evolution:
         self.open_after = 1.0
         self.pairings_started = 0
         """Pairings started since the beginning."""
+        self.knows_numbers = True
+        """Whether a pairing that begins with a number offers a pairing code."""
         self._code = 0
+        self._pairing_code: str | None = None
         self._pairing = 0
 
     def perform(self, action: LineAction) -> tuple[float, Callable[[], ConnectionEvent]]:
@@ -58,6 +63,17 @@ class Evolution:
         match action:
             case LineAction.OBSERVE:
                 return events.StateObserved(self.state)
+            case LineAction.CHECK:
+                return events.RegistrationChecked()
+            case LineAction.RENEW_PAIRING:
+                if self.state not in ("close", "missing"):
+                    self.end_session(401)
+                return events.Registered()
+            case LineAction.RECREATE:
+                if self.state != "missing":
+                    self.delete()
+                self.state = "close"
+                return events.Registered()
             case LineAction.REGISTER:
                 if self.state == "missing":
                     self.state, self.session = "close", False
@@ -73,12 +89,13 @@ class Evolution:
                     return events.CallFailed("connect", "operation_failed")
                 if self.state == "open":
                     return events.StateObserved("open")
-                return events.QrOffered(f"code-{self._code}") if self._code else events.ConnectStarted()
+                return self._offer() if self._code else events.ConnectStarted()
         raise AssertionError(action)
 
     def connect(self) -> None:
         """Leave ``close``: reopen the session if there is one, else offer QR codes."""
         self.state, self._code = "connecting", 0
+        self._pairing_code = "ABCD1234" if self.line.stored.number and self.knows_numbers else None
         self._pairing += 1
         self.line.webhook(events.ConnectingSeen())
         if self.session:
@@ -86,6 +103,13 @@ class Evolution:
         elif self.first_code < float("inf"):
             self.pairings_started += 1
             self.line.after(self.first_code, lambda number=self._pairing: self._rotate(number, 1))
+
+    def _offer(self) -> events.QrOffered:
+        return events.QrOffered(f"code-{self._code}", self._pairing_code)
+
+    def fall_silent(self) -> None:
+        """Offer no further codes, as while a scan is being worked on."""
+        self._pairing += 1
 
     def _rotate(self, pairing: int, number: int) -> None:
         if pairing != self._pairing or self.state != "connecting":
@@ -96,7 +120,7 @@ class Evolution:
             self.state, self._code = "close", 0
             return
         self._code = self.line.rng.randrange(1, 2**60)
-        self.line.webhook(events.QrOffered(f"code-{self._code}"))
+        self.line.webhook(self._offer())
         self.line.after(45.0, lambda: self._rotate(pairing, number + 1))
 
     def reopen(self) -> None:
@@ -154,7 +178,7 @@ class VirtualLine:
     def __init__(self, seed: int = 1, stored: StoredLineState | None = None) -> None:
         self.rng = random.Random(seed)
         self.now = 1000.0
-        self.state = LineState(stored=stored or StoredLineState())
+        self.state = LineState(stored=stored or StoredLineState(), probe_every=PROBE_EVERY)
         self.evolution = Evolution(self)
         self.loss = 0.0
         """Share of the webhooks that never arrive, 0 to 1."""
@@ -209,7 +233,7 @@ class VirtualLine:
     def crash(self) -> None:
         """Lose everything but the stored state, including calls in progress."""
         self._incarnation += 1
-        self.state = LineState(stored=self.stored)
+        self.state = LineState(stored=self.stored, probe_every=PROBE_EVERY)
         self._queue, self._calling = [], False
         self.feed(events.Started())
 

@@ -137,7 +137,9 @@ class Settings(DatabaseSettings):
         100, ge=1, le=1000, description="Connections to Evolution at the same time, for all units."
     )
     line_probe_seconds: Seconds = Field(
-        300.0, description="How often a line that says it is open is asked whether that is true."
+        90.0,
+        description="How often a line that says it is open is asked whether that is true, and its webhook read back; "
+        "varied by a quarter.",
     )
     qr_lifetime_seconds: Seconds = Field(45.0, description="Age at which a QR code no longer works.")
     restart_limit: int = Field(5, ge=0, le=1000, description="Crashes of a unit that are forgiven ...")

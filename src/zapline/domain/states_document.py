@@ -24,19 +24,24 @@ _PHASE_TEXTS: dict[Phase, tuple[str, str, str]] = {
     ),
     Phase.PAIRING: (
         "A code, from a webhook or as the answer of connect.",
-        "A scan opens the line. The limit of codes, or a close that is observed, ends the pairing. A code that has "
+        "A scan opens the line. The limit of codes, or a close that is observed, ends the pairing; what was seen of "
+        "the cause becomes the reason. A close while the code is fresh may be a scan that "
+        "Evolution did not finish: one more connect does. A code that has "
         "outlived its life is fetched again only while somebody looks at it, and only from a pairing that is still "
         "under way.",
         "The code stays shown with its age; the state is observed at once and the webhook verified.",
     ),
     Phase.OPEN: (
         "`Open` reported during a connect, or observed at any time.",
-        "A close, or an observation that says otherwise. A late word raises a doubt instead: it is observed, and only "
-        "when no observation succeeds for a minute is the line taken for lost.",
+        "A close, or observations that say otherwise for five seconds (20 after the server was away): a restart of the "
+        "server takes less. A late word raises a doubt instead: it is observed, and only when no observation succeeds "
+        "for a minute is the line taken for lost. `Open` again ends doubts and rests, and is taken for the end of an "
+        "absence.",
         "The webhook is verified and the state observed at once.",
     ),
     Phase.BACKING_OFF: (
-        "A wanted line that was closed with its session kept, or whose calls fail.",
+        "A wanted line that was closed with its session kept, or whose calls fail. A line whose server does not answer "
+        "is shown so within ten seconds, whatever its own phase is.",
         "An open line or a code. The line tries by itself, first after 3 seconds, then with doubling delays of at most "
         "5 minutes, for as long as it is wanted. The delays begin anew only after the line was open for two minutes.",
         "It is observed at once; the delays begin anew.",
@@ -61,10 +66,15 @@ _ACTION_TEXTS: dict[LineAction, str] = {
     LineAction.CONNECT: "call connect",
     LineAction.OBSERVE: "ask for the connection's state; at most once in a gap that grows from 1 to 60 seconds, "
     "else later",
+    LineAction.CHECK: "read the webhook back with each probe; set it again if somebody has changed it, unless the unit "
+    "says otherwise",
+    LineAction.RENEW_PAIRING: "log out of the pairing that is under way, and register again: Evolution hears a number "
+    "only when it begins a pairing",
+    LineAction.RECREATE: "delete the instance and register it again; what waits to be sent stays",
     LineAction.LOGOUT: "unlink the phone; repeated until answered",
     LineAction.RETRY: "register, and then connect, if the delay is over; take the next, longer delay",
     LineAction.PULL_QR: "connect, if the code is too old and somebody looks; each repetition waits longer",
-    LineAction.FRESHEN: "observe, if the code is too old",
+    LineAction.FRESHEN: "observe, as somebody looks: a scan may have ended without a word",
     LineAction.DOUBT: "observe, and give the line up if no observation succeeds within a minute",
     LineAction.BACK_OFF: "wake up after the next, longer delay, unless one is running",
     LineAction.STAND_BACK: "wake up after the longest delay",

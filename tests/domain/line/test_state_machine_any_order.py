@@ -11,7 +11,7 @@ from support.virtual_line import HOUR, VirtualLine
 from zapline.domain.line import events
 from zapline.domain.line.reasons import STATUS_OF_PHASE, Phase, Reason
 from zapline.domain.line.signals import classify_event
-from zapline.domain.line.state import LineState, StoredLineState
+from zapline.domain.line.state import LineState, PairingProgress, StoredLineState
 from zapline.domain.line.state_machine import step
 from zapline.domain.line.transitions import SIGNALS_OF_SOME_PHASES, TRANSITIONS, LineAction, LineSignal
 from zapline.domain.timestamps import Moment
@@ -24,6 +24,8 @@ EVENTS: list[events.ConnectionEvent] = [
     events.Opened(),
     events.Opened("5511999990000@s.whatsapp.net", "Loja"),
     *(events.Closed(code) for code in (None, 401, 402, 403, 406, 408, 428, 440, 500, 515)),
+    events.Closed(408, final=True),
+    events.PasskeyAsked(),
     events.LoggedOutSeen(),
     events.InstanceCreated(),
     events.InstanceRemoved(),
@@ -32,17 +34,24 @@ EVENTS: list[events.ConnectionEvent] = [
     events.QrWanted(),
     events.ConnectAsked(),
     events.ConnectAsked("5511999990000"),
+    events.RenewAsked(),
     events.DisconnectAsked(),
     *(events.StateObserved(state) for state in ("open", "connecting", "close", "missing", "refused")),
     events.RegistrationOutdated(),
+    events.ServerReturned(),
     events.Registered(),
+    events.RegistrationChecked(),
+    events.RegistrationChecked(("url",), restored=True),
     events.ConnectStarted(),
     events.LogoutDone(),
     events.CallFailed("connect", "unreachable"),
     events.CallFailed("connect", "operation_failed"),
+    events.CallFailed("connect", "not_licensed"),
     events.CallFailed("register", "unauthorized", retryable=False),
 ]
-CALLS = {LineAction.REGISTER, LineAction.CONNECT, LineAction.OBSERVE, LineAction.LOGOUT}
+SETTERS = {LineAction.REGISTER, LineAction.CONNECT, LineAction.RENEW_PAIRING, LineAction.RECREATE, LineAction.CHECK}
+"""Calls that change something on Evolution, for a line that is wanted."""
+CALLS = SETTERS | {LineAction.OBSERVE, LineAction.LOGOUT}
 LATER = st.sampled_from([0.0, 0.25, 1.0, 7.0, 50.0, 400.0])
 
 
@@ -62,6 +71,14 @@ def test_every_move_of_the_table_can_be_reached_and_no_event_makes_a_signal_with
         {"refused_at": 999.0},
         {"requested_at": 999.0},
         {"echo_until": 1001.0},
+        {"not_open_since": 900.0},
+        {"fruitless_connects": 9},
+        {"pairing": PairingProgress(scan_seen=True)},
+        {"pairing": PairingProgress(watched_codes=9)},
+        {"pairing": PairingProgress(pairing_code_due=999.0)},
+        {"pairing": PairingProgress(pairing_code_due=999.0, renewed=True)},
+        {"qr_fresh_until": 1010.0, "watched_until": 1010.0},
+        {"qr_fresh_until": 1010.0, "watched_until": 1010.0, "pairing": PairingProgress(closed_since=990.0)},
     ]
     for phase in Phase:
         for reason in Reason:
@@ -109,18 +126,23 @@ def test_no_sequence_of_events_breaks_what_must_hold(
         if stored.logout_pending:
             assert (stored.phase, stored.wanted) == (Phase.IDLE, False)
         if not stored.wanted:
-            assert not {LineAction.REGISTER, LineAction.CONNECT} & set(result.calls)
+            assert not SETTERS & set(result.calls)
         if stored.wanted or stored.logout_pending or stored.phase in (Phase.CONNECTING, Phase.PAIRING):
             assert state.wake_at is not None, "nothing would ever ask again"
-        requested = isinstance(event, events.ConnectAsked | events.DisconnectAsked)
+        requested = isinstance(event, events.ConnectAsked | events.RenewAsked | events.DisconnectAsked)
         assert (stored.updated_at == now + 1e9) == (
             requested or differs(before, stored) or before.updated_at == now + 1e9
         )
         assert result.dropped == (
             before.phase is Phase.OPEN
             and stored.phase is not Phase.OPEN
-            and not isinstance(event, events.DisconnectAsked)
+            and not isinstance(event, events.DisconnectAsked | events.RenewAsked)
+            and stored.reason is not Reason.EVOLUTION_UNAVAILABLE
         )
+        if result.opened:
+            assert stored.phase is Phase.OPEN
+            assert state.doubted_until is None or before.phase is not Phase.OPEN
+        assert result.opened or before.phase is Phase.OPEN or stored.phase is not Phase.OPEN
 
 
 def differs(one: StoredLineState, other: StoredLineState) -> bool:

@@ -61,7 +61,7 @@ async def test_a_crash_in_a_call_blames_no_entry_and_entries_waiting_for_postgre
         crashed: list[LineAction] = []
 
         async def planted(
-            action: LineAction, instance: str, number: str | None, secret_of: tuple[bytes, int]
+            action: LineAction, instance: str, number: str | None, secret_of: tuple[bytes, int], enforce: bool = True
         ) -> ConnectionEvent:
             if not crashed:
                 entered.set()

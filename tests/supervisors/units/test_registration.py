@@ -1,7 +1,7 @@
 """What Evolution is asked to tell, and why some of it is left out."""
 
 from zapline.sandbox.simulator.state.instances import EVENTS
-from zapline.supervisors.units.line_calls import WEBHOOK_EVENTS
+from zapline.supervisors.units.registration import WEBHOOK_EVENTS
 
 AWAITED_BY_EVOLUTION = frozenset({"MESSAGES_EDITED"})
 """Evolution 2.2 to 2.4 awaits these webhooks inside a line's event queue: a receiver that is away stops the line's

@@ -1,7 +1,7 @@
 """Builds the outbound half: senders, uncertain sends, reconciliation, campaigns, and their commands."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from uuid import uuid4
@@ -14,7 +14,7 @@ from zapline.domain.ids import UnitId
 from zapline.domain.messages.facts import SendAnswered
 from zapline.domain.restart_policy import RestartIntensity
 from zapline.domain.timestamps import iso
-from zapline.evolution.client.rest_client import EvolutionClient
+from zapline.evolution.client.rest_client import CallPolicy, EvolutionClient, open_http_client
 from zapline.http.api.units.unit_responses import OutboundBody, ReconciliationBody, SendingBody
 from zapline.sql.journal.journal import Journal
 from zapline.sql.outbound.uploads import load_upload_bytes
@@ -36,6 +36,7 @@ from zapline.supervisors.outbound.uncertain_send_lookup import UncertainSendLook
 from zapline.supervisors.reconciliation.line_schedule import ReconcilePolicy
 from zapline.supervisors.reconciliation.scheduler import Reconciler
 from zapline.supervisors.units.roster import Roster
+from zapline.supervisors.units.server_watch import WATCH_DEADLINE, ServerWatch
 from zapline.supervisors.units.unit_commands import UnitCommands
 from zapline.supervisors.units.unit_lifecycle import UnitLifecycle
 
@@ -89,6 +90,7 @@ class Outbound:
         cache = settings.state_dir / "media"
         self.media = MediaFetcher(client, cache, int(settings.media_cache_bytes), counters)
         self.receipts = ReadReceipts(pool, client)
+        self._watch_server = partial(_watch_server, settings, core, self.senders.scan_soon)
         self.campaigns = Campaigns(pool, feeder, core.commands.find, settings.default_region, erasure_key=erasure_key)
 
     def on_send_answered(self, unit: Unit, answer: SendAnswered) -> None:
@@ -125,6 +127,7 @@ class Outbound:
         async with trio.open_nursery() as nursery:
             for job in (self.senders, self.reconciler, self.uncertain, self.feeder, self.monitor):
                 nursery.start_soon(job.run)
+            nursery.start_soon(self._watch_server)
 
     async def drain(self, seconds: float) -> None:
         """Claim no further messages, and let current calls end."""
@@ -155,6 +158,15 @@ class Outbound:
         senders = self.senders.statistics()
         without_store = len(self.reconciler.units_without_store())
         return OutboundReport(self.monitor.totals, senders.throttled, senders.paused, without_store)
+
+
+async def _watch_server(settings: Settings, core: DaemonCore, on_return: Callable[[], None]) -> None:
+    """Watch the server over connections of its own: all others may wait for answers. Its calls are not repeated."""
+    policy = CallPolicy(connect=WATCH_DEADLINE, call=WATCH_DEADLINE, overall=WATCH_DEADLINE, attempts=1)
+    key = settings.evolution_api_key.get_secret_value()
+    async with open_http_client(2) as http:
+        client = EvolutionClient(http, settings.evolution_api_url, key, policy)
+        await ServerWatch(client.server_info, core.roster.server, core.roster, core.counters, on_return).run()
 
 
 def opt_out_policy(settings: Settings) -> OptOutWords:

@@ -25,7 +25,7 @@ from zapline.evolution.client.failures import (
 from zapline.evolution.client.response_parser import RegisteredWebhook
 from zapline.evolution.client.rest_client import CallPolicy, EvolutionClient
 from zapline.sql.units.units import UnitRecord
-from zapline.supervisors.units.line_calls import WEBHOOK_EVENTS
+from zapline.supervisors.units.registration import WEBHOOK_EVENTS
 from zapline.supervisors.units.webhook_authentication import digest_secret
 
 SERVER, KEY, STORAGE, HOOKS = "Evolution", "Evolution's key", "Evolution's storage", "webhooks"

@@ -37,10 +37,19 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """``connection.update`` with state ``close``, or ``status.instance``; ``code`` is the statusReason."""
+    """``connection.update`` with state ``close``, or ``status.instance``; ``code`` is the statusReason.
+
+    ``final``: by ``status.instance``, after which Evolution does not reconnect and has erased the session.
+    """
 
     code: int | None = None
     detail: str | None = None
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PasskeyAsked:
+    """``connection.update`` with a state that names a passkey: the phone's account asks for one to link a device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +93,11 @@ class ConnectAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class RenewAsked:
+    """A person requested that the instance be deleted, created again and connected."""
+
+
+@dataclass(frozen=True, slots=True)
 class DisconnectAsked:
     """A person requested that the phone be unlinked."""
 
@@ -101,8 +115,26 @@ class RegistrationOutdated:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerReturned:
+    """The Evolution server answers again, after it did not for some seconds."""
+
+
+@dataclass(frozen=True, slots=True)
 class Registered:
-    """The instance exists on Evolution and its webhook is set and verified."""
+    """The instance exists on Evolution and its webhook is set and verified; or left as it is, if told to.
+
+    ``differences``: what of the webhook that was left is not as it should be.
+    """
+
+    differences: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationChecked:
+    """The webhook was read back: ``differences`` name what somebody changed; ``restored``: it was set again."""
+
+    differences: tuple[str, ...] = ()
+    restored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +157,8 @@ class CallFailed:
 
 
 ConnectionEvent = (
-    QrOffered | QrLimitReached | ConnectingSeen | Opened | Closed | LoggedOutSeen | InstanceCreated | InstanceRemoved
-    | Started | TimerFired | QrWanted | ConnectAsked | DisconnectAsked | StateObserved | RegistrationOutdated
-    | Registered | ConnectStarted | LogoutDone | CallFailed
+    QrOffered | QrLimitReached | ConnectingSeen | Opened | Closed | PasskeyAsked | LoggedOutSeen | InstanceCreated
+    | InstanceRemoved | Started | TimerFired | QrWanted | ConnectAsked | RenewAsked | DisconnectAsked | StateObserved
+    | RegistrationOutdated | ServerReturned | Registered | RegistrationChecked | ConnectStarted | LogoutDone
+    | CallFailed
 )  # fmt: skip

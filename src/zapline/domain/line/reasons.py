@@ -38,10 +38,16 @@ class Reason(StrEnum):
     DISCONNECTED = "disconnected"
     LOGGED_OUT = "logged_out"
     QR_LIMIT_REACHED = "qr_limit_reached"
+    CODES_NOT_TAKEN = "codes_not_taken"
+    LINK_NOT_COMPLETED = "link_not_completed"
+    PASSKEY_ASKED = "passkey_asked"
+    NO_PAIRING_CODE = "no_pairing_code"
+    SESSION_STUCK = "session_stuck"
     REPLACED_ELSEWHERE = "replaced_elsewhere"
     BANNED = "banned"
     INSTANCE_REMOVED = "instance_removed"
     EVOLUTION_UNAVAILABLE = "evolution_unavailable"
+    EVOLUTION_UNLICENSED = "evolution_unlicensed"
     EVOLUTION_REFUSED = "evolution_refused"
 
 
@@ -77,8 +83,33 @@ EXPLANATIONS = {
         "Ask to connect and scan a new QR code.",
     ),
     Reason.QR_LIMIT_REACHED: Explanation(
-        "Nobody scanned the QR codes, and Evolution stopped offering new ones.",
-        "Take the phone to hand, ask to connect again and scan within a minute.",
+        "Evolution stopped offering QR codes before a phone was linked.",
+        "Take the phone to hand, ask to connect again and scan within a minute; after a scan without effect, asking "
+        "again may open the line at once.",
+    ),
+    Reason.CODES_NOT_TAKEN: Explanation(
+        "Codes were shown for minutes, and no phone was linked by them.",
+        "Scan the newest one. If a scan has no effect, the phone may ask for a passkey or refuse the link: "
+        "read what it says, run `zapline doctor`.",
+    ),
+    Reason.LINK_NOT_COMPLETED: Explanation(
+        "A scan seems to have begun, but WhatsApp did not complete the link.",
+        "Check what the phone says; if it cannot link the device, try the newest WhatsApp and Evolution. "
+        "`zapline doctor` tells what this version is known for.",
+    ),
+    Reason.PASSKEY_ASKED: Explanation(
+        "WhatsApp asks for a passkey before it links this phone.",
+        "Check whether this Evolution supports passkeys; if not, update it, or turn the passkey off on the phone, "
+        "then scan again.",
+    ),
+    Reason.NO_PAIRING_CODE: Explanation(
+        "Evolution shows a QR code where a code to type in was asked for.",
+        "Scan the QR code; or ask to disconnect, wait until the line is not connected, and ask for the code again.",
+    ),
+    Reason.SESSION_STUCK: Explanation(
+        "The line closes again each time it is connected.",
+        "Check that Evolution reaches WhatsApp; if other lines are connected, renew this one: the phone scans again, "
+        "and what waits stays.",
     ),
     Reason.REPLACED_ELSEWHERE: Explanation(
         "Another program opened the same WhatsApp session.",
@@ -95,7 +126,11 @@ EXPLANATIONS = {
     ),
     Reason.EVOLUTION_UNAVAILABLE: Explanation(
         "The Evolution server cannot be reached or is not ready.",
-        "Check that it runs, that EVOLUTION_API_URL is right and that its licence is active; Zapline keeps trying.",
+        "Check that it runs and that EVOLUTION_API_URL is right; Zapline keeps trying.",
+    ),
+    Reason.EVOLUTION_UNLICENSED: Explanation(
+        "The Evolution server runs without an active licence.",
+        "Open Evolution's manager page and activate its licence, which version 2.4 needs; Zapline keeps trying.",
     ),
     Reason.EVOLUTION_REFUSED: Explanation(
         "The Evolution server is there but refuses Zapline's calls.",

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from uuid import UUID
 
 from zapline.domain.errors import LocalError
@@ -17,6 +18,15 @@ from zapline.sql.postgres.row_level_security import admin_scope
 
 _SQL = Queries(__name__)
 _NOT_APPLIED = Seq(0)
+
+
+class WebhookRegistrationMode(StrEnum):
+    """What is done about a line's webhook that somebody else has changed on the Evolution server."""
+
+    ENFORCE = "enforce"
+    """Set it again."""
+    OBSERVE = "observe"
+    """Only tell."""
 
 
 class InstanceTaken(LocalError):
@@ -40,6 +50,7 @@ class UnitRecord:
     paused_at: float | None = None
     """Since when a person has paused sending."""
     retention_days: int | None = None
+    webhook_registration: WebhookRegistrationMode = WebhookRegistrationMode.ENFORCE
     stored: StoredLineState | None = None
     """None where only the journal's snapshot is known: the unit then only writes to the journal."""
     journal_id: UUID | None = None
@@ -66,6 +77,7 @@ async def load_units(conn: Connection) -> list[UnitRecord]:
             created_at=_seconds(row.created_at),
             paused_at=_seconds(row.paused_at),
             retention_days=row.retention_days,
+            webhook_registration=WebhookRegistrationMode(row.webhook_registration),
             journal_id=row.journal_id,
             applied_seq=Seq(row.applied_seq),
             stored=StoredLineState(
@@ -123,10 +135,17 @@ def only_active(records: Sequence[UnitRecord]) -> list[UnitRecord]:
 
 
 async def change_unit(
-    conn: Connection, unit: UnitId, name: str | None, time_zone: str | None, retention_days: int | None, keep: bool
+    conn: Connection,
+    unit: UnitId,
+    name: str | None,
+    time_zone: str | None,
+    retention_days: int | None,
+    keep: bool,
+    webhook_registration: WebhookRegistrationMode | None = None,
 ) -> bool:
     """Change what is not None, and the retention unless ``keep``; False where there is no such active unit."""
     changes = {"name": name, "time_zone": time_zone, "retention_days": retention_days, "with_retention": not keep}
+    changes["webhook_registration"] = webhook_registration.value if webhook_registration is not None else None
     return bool(await _SQL.rows(conn, "change_unit", id=unit, **changes))
 
 

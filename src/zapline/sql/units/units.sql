@@ -2,7 +2,7 @@
 
 -- name: load_units
 -- Every unit that may still get webhooks: the active ones, and those archived within a day.
-select u.id, u.name, u.time_zone, u.created_at, u.paused_at, u.retention_days, c.archived_at, c.provider,
+select u.id, u.name, u.time_zone, u.created_at, u.paused_at, u.retention_days, u.webhook_registration, c.archived_at, c.provider,
        c.instance_id, c.secret_generation,
        c.secret_digest, c.previous_secret_digest, c.previous_secret_until, c.journal_id, c.applied_seq,
        c.phase, c.status_reason, c.wanted, c.number, c.logout_pending, c.connected_at, c.disconnected_at,
@@ -38,9 +38,10 @@ update zapline.unit_whatsapp_connections
 returning previous_secret_until;
 
 -- name: change_unit
--- Changes the name, the time zone and the retention. Null changes nothing, except for the retention, which has a flag.
+-- Changes a unit's settings. Null changes nothing, except for the retention, which has a flag.
 update zapline.units
    set name = coalesce(%(name)s::text, name), time_zone = coalesce(%(time_zone)s::text, time_zone),
+       webhook_registration = coalesce(%(webhook_registration)s::text, webhook_registration),
        retention_days = case when %(with_retention)s then %(retention_days)s::int else retention_days end
  where id = %(id)s and archived_at is null
 returning id;

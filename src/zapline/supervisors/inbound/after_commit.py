@@ -119,7 +119,9 @@ def report_line_change(unit: Unit, before: StoredLineState, after: StoredLineSta
         fields = {"status": after.status, "reason": after.reason, "unit": unit.id, "phase": after.phase}
         _LINE_LOG.info(text, **fields, before=before.phase)
         quarantined, paused = unit.quarantined_at is not None, unit.record.paused_at is not None
-        feed.publish(unit.id, EventKind.STATUS, lambda: status_payload(unit.id, after, quarantined, paused))
+        feed.publish(
+            unit.id, EventKind.STATUS, lambda: status_payload(unit.id, unit.server.shown(after), quarantined, paused)
+        )
     if _scannable_code(after) != _scannable_code(before):
         feed.publish(unit.id, EventKind.QR, lambda: qr_payload(unit.id, after))
 

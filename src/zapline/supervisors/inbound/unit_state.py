@@ -6,13 +6,14 @@ from enum import StrEnum
 import trio
 
 from zapline.domain.ids import Seq, UnitId
-from zapline.domain.line.state import LineState
+from zapline.domain.line.state import LineState, StoredLineState
 from zapline.domain.line.transitions import LineAction
 from zapline.domain.privacy.erasure import ErasedPeople
 from zapline.sql.inbound.recorder_types import EntryFacts
 from zapline.sql.journal.schema import Entry
 from zapline.sql.units.units import UnitRecord
 from zapline.supervisors.inbound.mailbox import DirectEntry, Mailbox
+from zapline.supervisors.inbound.server_standing import RegistrationReport, ServerStanding
 
 _NOTHING = Seq(0)
 
@@ -46,6 +47,9 @@ class Unit:
     """UTC seconds of the first webhook that was lost: messages since then must be read back from Evolution."""
     uncommitted: "TurnResult | None" = None
     """Given to the recorder by an actor that ended before the answer; the next one stores it first."""
+    registration: RegistrationReport | None = None
+    """None: the webhook was not checked since the start."""
+    server: ServerStanding = field(default_factory=ServerStanding)
     erased: ErasedPeople | None = None
     """People whose earlier messages are not stored; None: nobody was erased."""
     state_changed: trio.Event = field(default_factory=trio.Event)
@@ -56,6 +60,11 @@ class Unit:
         return self.record.id
 
     @property
+    def shown(self) -> StoredLineState | None:
+        """The line as it is shown; None: not read yet."""
+        return self.server.shown(self.state.stored) if self.state is not None else None
+
+    @property
     def can_act(self) -> bool:
         """Whether its actor runs: its state is read, and it is not quarantined."""
         return self.state is not None and self.quarantined_at is None
@@ -64,7 +73,7 @@ class Unit:
 class TurnResult:
     """The new state, entries, writes and calls of one turn, before they are stored."""
 
-    __slots__ = ("calls", "direct", "entries", "facts", "state", "stored_before", "writes")
+    __slots__ = ("calls", "direct", "entries", "facts", "opened", "state", "stored_before", "writes")
 
     def __init__(self, state: LineState) -> None:
         self.state = state
@@ -73,6 +82,8 @@ class TurnResult:
         self.entries: list[Entry] = []
         self.direct: list[DirectEntry] = []
         self.writes: list[EntryFacts] = []
+        self.opened = False
+        """As of ``state_machine.Step``, for any event of the turn."""
 
     @property
     def worth_storing(self) -> bool:

@@ -238,7 +238,7 @@ class SenderPool:
             return max(at.mono, state.down_until) if state is not None else at.mono
         if unit is None or unit.state is None or unit.state.stored.phase is not Phase.OPEN or due.due_at is None:
             return None
-        if unit.record.paused_at is not None:
+        if unit.record.paused_at is not None or unit.server.away_since is not None:
             return None
         ready = at.mono + (due.due_at - at.wall)
         if state is None:

@@ -149,7 +149,8 @@ class SenderState:
 
 
 def can_send(unit: Unit) -> bool:
-    """Whether the unit's line is open, and nobody has paused, archived or quarantined it."""
+    """Whether the unit's line is open, its server answers, and nobody has paused, archived or quarantined it."""
     if unit.state is None or unit.quarantined_at is not None or unit.record.paused_at is not None:
         return False
-    return unit.record.archived_at is None and unit.state.stored.phase is Phase.OPEN
+    open_now = unit.state.stored.phase is Phase.OPEN and unit.server.away_since is None
+    return unit.record.archived_at is None and open_now

@@ -11,7 +11,7 @@ import trio
 from zapline.domain.errors import JournalRefused, RemoteError
 from zapline.domain.ids import Seq
 from zapline.domain.inbound_events import Ignored, InboundEvent, Unusable
-from zapline.domain.line.events import ConnectionEvent, Started, TimerFired
+from zapline.domain.line.events import ConnectionEvent, Registered, RegistrationChecked, Started, TimerFired
 from zapline.domain.line.reasons import Phase
 from zapline.domain.line.state import LineState
 from zapline.domain.line.state_machine import Step, step
@@ -22,11 +22,13 @@ from zapline.domain.timestamps import Moment
 from zapline.sql.inbound.recorder_types import EntryFacts, UnitOutcome
 from zapline.sql.inbound.unit_batches import prepare_batch
 from zapline.sql.journal.schema import Entry
+from zapline.sql.units.units import WebhookRegistrationMode
 from zapline.supervisors.inbound.after_commit import report_line_change, report_stored
 from zapline.supervisors.inbound.journal_entries import BACKFILL, TOO_LARGE, parse_entry
 from zapline.supervisors.inbound.mailbox import DirectEntry
 from zapline.supervisors.inbound.unit_state import ActorActivity, TurnResult, Unit
 from zapline.supervisors.units.actor_context import ActorContext
+from zapline.supervisors.units.registration import note_registration
 
 MAX_TURN_ENTRIES = 256
 """Entries processed and stored together."""
@@ -273,6 +275,7 @@ class UnitActor:
             counters.add("unexpected_events", result.unexpected.name.lower())
         if result.dropped:
             counters.add("unexpected_disconnects")
+        turn.opened = turn.opened or result.opened
         turn.state = result.state
         turn.calls.extend(result.calls)
 
@@ -317,8 +320,8 @@ class UnitActor:
             event, unit.state_changed = unit.state_changed, trio.Event()
             event.set()
             report_line_change(unit, turn.stored_before, turn.state.stored, context.feed)
-            if turn.state.stored.phase is Phase.OPEN and turn.stored_before.phase is not Phase.OPEN:
-                context.on_line_opened(unit)
+        if turn.opened and turn.state.stored.phase is Phase.OPEN:
+            context.on_line_opened(unit)
         report_stored(unit.id, turn.writes, outcome, context.counters, context.feed)
         if outcome.queued:
             context.on_queued(unit)
@@ -347,7 +350,12 @@ class UnitActor:
             assert unit.state is not None
             number = unit.state.stored.number
             secret_id = (unit.id.bytes, unit.record.secret_generation)
-            answer = await self._context.calls.perform(action, unit.record.instance, number, secret_id)
+            enforce = unit.record.webhook_registration is WebhookRegistrationMode.ENFORCE
+            answer = await self._context.calls.perform(action, unit.record.instance, number, secret_id, enforce)
+            if isinstance(answer, Registered | RegistrationChecked):
+                missed_since = note_registration(unit, answer, time.time(), self._context.counters)
+                if missed_since is not None:
+                    unit.gap_since = min(missed_since, unit.gap_since or missed_since)
             if not unit.mailbox.put_event(answer):
                 self._context.counters.add("answers_dropped")  # the state's timer repeats the call
         self._calls_running = False

@@ -33,7 +33,7 @@ class ActorContext:
     on_send_answered: Callable[[Unit, SendAnswered], None] = lambda unit, answer: None
     """Called once the outcome of a send call is stored."""
     on_line_opened: Callable[[Unit], None] = lambda unit: None
-    """Called once it is stored that the line is open."""
+    """Called once it is stored that the line is open, or is again after an absence that nobody told of."""
     feed: LiveFeed = field(default_factory=LiveFeed)
     """Live event feed."""
     on_queued: Callable[[Unit], None] = lambda unit: None

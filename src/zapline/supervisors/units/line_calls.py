@@ -1,4 +1,4 @@
-"""Calls Evolution for the units' lines: register, connect, observe, log out. Every outcome is returned as an event."""
+"""Calls Evolution for the units' lines: register, connect, observe, log out. Each outcome is returned as an event."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +13,7 @@ from zapline.domain.line.events import (
     LogoutDone,
     QrOffered,
     Registered,
+    RegistrationChecked,
     StateObserved,
 )
 from zapline.domain.line.transitions import LineAction
@@ -23,42 +24,20 @@ from zapline.evolution.client.failures import (
     InstanceUnknown,
     InvalidRequest,
     NotConnected,
+    OperationFailed,
     Unauthorized,
 )
-from zapline.evolution.client.response_parser import RegisteredWebhook, WebhookRegistration
+from zapline.evolution.client.response_parser import WebhookRegistration
 from zapline.evolution.client.rest_client import EvolutionClient
 from zapline.supervisors.counters import Counters
-
-WEBHOOK_EVENTS = (
-    "QRCODE_UPDATED",
-    "CONNECTION_UPDATE",
-    "STATUS_INSTANCE",
-    "LOGOUT_INSTANCE",
-    "REMOVE_INSTANCE",
-    "INSTANCE_DELETE",
-    "MESSAGES_SET",
-    "MESSAGES_UPSERT",
-    "MESSAGES_UPDATE",
-    "MESSAGES_DELETE",
-    "SEND_MESSAGE",
-    "SEND_MESSAGE_UPDATE",
-    "CONTACTS_UPSERT",
-    "CONTACTS_UPDATE",
-    "GROUP_PARTICIPANTS_UPDATE",
-)
-"""Only the events that are used: presence and chats alone would double the traffic.
-
-MESSAGES_EDITED is not among them: Evolution waits for that webhook, with all its repetitions, inside the line's own
-event queue. While we are away, nothing newer of the line is stored or sent, and what waits is lost when Evolution
-ends. Edits come in MESSAGES_UPDATE (from 2.3.7 on), deletions in MESSAGES_DELETE; both without that risk.
-"""
-
-_EVENTS_SINCE_1_8 = tuple(name for name in WEBHOOK_EVENTS if name not in {"SEND_MESSAGE_UPDATE", "REMOVE_INSTANCE"})
+from zapline.supervisors.units.registration import EVENTS_SINCE_1_8, WEBHOOK_EVENTS, differences, leads_to_us
 
 MAX_CONCURRENT_CALLS = 24
 """Calls in progress over all units: a start with thousands of lines must not flood Evolution."""
 CALL_DEADLINE = 40.0
 """Seconds for one call including its retries; connect alone takes two."""
+_CLOSE_LOOKS, _CLOSE_PAUSE = 10, 0.5
+"""How often a line that was logged out is asked whether it is closed, and the seconds in between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +60,22 @@ class LineCalls:
         self._limiter = trio.CapacityLimiter(MAX_CONCURRENT_CALLS)
 
     async def perform(
-        self, action: LineAction, instance: str, number: str | None, secret_id: tuple[bytes, int]
+        self,
+        action: LineAction,
+        instance: str,
+        number: str | None,
+        secret_id: tuple[bytes, int],
+        enforce: bool = True,
     ) -> ConnectionEvent:
-        """Make one call; return its answer or failure, never raise it. ``secret_id``: unit id and generation."""
+        """Make one call; return its answer or failure, never raise it.
+
+        ``secret_id``: unit id and generation. ``enforce``: set a webhook again that somebody has changed.
+        """
         async with self._limiter:
             self._counters.add("evolution_calls", action.value)
             try:
                 with trio.fail_after(CALL_DEADLINE):
-                    return await self._call(action, instance, number, secret_id)
+                    return await self._call(action, instance, number, secret_id, enforce)
             except trio.TooSlowError:
                 self._counters.add("evolution_failures", "deadline")
                 return CallFailed(action.value, "deadline")
@@ -98,12 +85,18 @@ class LineCalls:
                 return CallFailed(action.value, failure.code, retryable=not refused)
 
     async def _call(
-        self, action: LineAction, instance: str, number: str | None, secret_id: tuple[bytes, int]
+        self, action: LineAction, instance: str, number: str | None, secret_id: tuple[bytes, int], enforce: bool
     ) -> ConnectionEvent:
         match action:
-            case LineAction.REGISTER:
-                await self._register(instance, number, self._address_of(*secret_id))
-                return Registered()
+            case LineAction.REGISTER | LineAction.RENEW_PAIRING | LineAction.RECREATE:
+                if action is LineAction.RENEW_PAIRING:
+                    await self._close_pairing(instance)
+                elif action is LineAction.RECREATE:
+                    with suppress(InstanceUnknown):
+                        await self._client.delete(instance)
+                return Registered(await self._register(instance, number, self._address_of(*secret_id), enforce))
+            case LineAction.CHECK:
+                return await self._check(instance, self._address_of(*secret_id), enforce)
             case LineAction.CONNECT:
                 return await self._connect(instance, number)
             case LineAction.OBSERVE:
@@ -125,8 +118,13 @@ class LineCalls:
             return QrOffered(answer.code, answer.pairing_code, answer.count)
         return ConnectStarted()
 
-    async def _register(self, instance: str, number: str | None, address: WebhookAddress) -> None:
-        """Create the instance if it is missing; set its webhook and read it back, unless it is already right."""
+    async def _register(
+        self, instance: str, number: str | None, address: WebhookAddress, enforce: bool
+    ) -> tuple[str, ...]:
+        """Create the instance if it is missing; set its webhook and read it back, unless it is already right.
+
+        Returns what is left different, because not ``enforce``: somebody else looks after this webhook.
+        """
         wanted = WebhookRegistration(address.url, WEBHOOK_EVENTS, dict(address.headers))
         try:
             registered = await self._client.find_webhook(instance)
@@ -135,20 +133,39 @@ class LineCalls:
             with suppress(InstanceExists):
                 await self._client.create_instance(instance, wanted, number)
             registered = await self._client.find_webhook(instance)
-        if _same_registration(registered, wanted):
-            return
+        found = differences(registered, wanted)
+        if found and not enforce and (found != ("url",) or not leads_to_us(registered, wanted)):
+            return found
+        if found:
+            await self._set(instance, wanted)
+        return ()
+
+    async def _check(self, instance: str, address: WebhookAddress, enforce: bool) -> ConnectionEvent:
+        """Read the webhook back; set it again if somebody has changed it and ``enforce``."""
+        wanted = WebhookRegistration(address.url, WEBHOOK_EVENTS, dict(address.headers))
+        try:
+            found = differences(await self._client.find_webhook(instance), wanted)
+        except InstanceUnknown:
+            return StateObserved("missing")
+        if found and enforce:
+            await self._set(instance, wanted)
+        return RegistrationChecked(found, restored=bool(found) and enforce)
+
+    async def _set(self, instance: str, wanted: WebhookRegistration) -> None:
         try:
             await self._client.set_webhook(instance, wanted)
         except InvalidRequest:
             # Servers before 2.3 validate the event names and know fewer of them.
-            await self._client.set_webhook(instance, replace(wanted, events=_EVENTS_SINCE_1_8))
-        if not _same_registration(await self._client.find_webhook(instance), wanted):
+            await self._client.set_webhook(instance, replace(wanted, events=EVENTS_SINCE_1_8))
+        if differences(await self._client.find_webhook(instance), wanted):
             raise EvolutionFailure("the webhook that was set does not read back the same")
 
-
-def _same_registration(registered: RegisteredWebhook | None, wanted: WebhookRegistration) -> bool:
-    """Whether Evolution delivers the wanted events to the wanted address."""
-    if registered is None or not registered.enabled or registered.base64:
-        return False
-    same_address = registered.url == wanted.url and dict(registered.headers) == dict(wanted.headers)
-    return same_address and set(registered.events) in (set(wanted.events), set(_EVENTS_SINCE_1_8))
+    async def _close_pairing(self, instance: str) -> None:
+        """Log out of a pairing, and wait until Evolution begins another when it is asked to connect."""
+        with suppress(NotConnected, InstanceUnknown, OperationFailed):
+            await self._client.logout(instance)
+        for _ in range(_CLOSE_LOOKS):
+            with suppress(InstanceUnknown):
+                if await self._client.connection_state(instance) == "close":
+                    return
+            await trio.sleep(_CLOSE_PAUSE)

@@ -16,6 +16,7 @@ from zapline.domain.restart_policy import GiveUp, RestartIntensity
 from zapline.sql.inbound.recorder_transaction import applied_position
 from zapline.sql.units.units import UnitRecord
 from zapline.supervisors.inbound.dispatcher import Dispatcher
+from zapline.supervisors.inbound.server_standing import ServerStanding
 from zapline.supervisors.inbound.unit_state import Unit, unit_from_record
 from zapline.supervisors.notifications.event_payloads import status_payload
 from zapline.supervisors.notifications.live_feed import EventKind
@@ -44,6 +45,8 @@ class Roster:
         self._policy = policy
         self._count_crash = count_crash
         self._units: dict[UnitId, Unit] = {}
+        self.server = ServerStanding()
+        """What all lines know of their Evolution server; its watch writes it."""
         self.webhook_authentication = WebhookAuthentication()
         self._scopes: dict[UnitId, trio.CancelScope] = {}
         self._nursery: trio.Nursery | None = None
@@ -99,6 +102,7 @@ class Roster:
             unit = self._units.get(record.id)
             if unit is None:
                 unit = self._units[record.id] = unit_from_record(replace(record, stored=None, applied_seq=Seq(0)))
+                unit.server = self.server
             if unit.state is None and record.stored is not None:
                 unit.state = unit_from_record(record).state
                 # If the position belongs to another journal, all entries of this one are new.
@@ -141,7 +145,7 @@ class Roster:
     def publish_status(self, unit: Unit) -> None:
         """Publish the line's status to the live feed, after a quarantine or a pause began or ended."""
         if self._context is not None and unit.state is not None:
-            stored, quarantined = unit.state.stored, unit.quarantined_at is not None
+            stored, quarantined = unit.server.shown(unit.state.stored), unit.quarantined_at is not None
             paused = unit.record.paused_at is not None
             payload = partial(status_payload, unit.id, stored, quarantined, paused)
             self._context.feed.publish(unit.id, EventKind.STATUS, payload)
