@@ -11,7 +11,7 @@ from .report import table, verdict
 from .run import OutboundRun, open_outbound_run
 
 UNITS = 20
-LIMIT = 270.0
+LIMIT = 330.0
 """Time limit of the part in seconds."""
 
 

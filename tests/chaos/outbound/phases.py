@@ -5,6 +5,7 @@ import trio
 from ..environment import CANARY, FAULT_POINT_SECONDS, wait_until
 from ..inbound.faults import SIGKILL_CODE
 from .inspection import PhaseOutcome
+from .restarts import restarts
 from .run import OutboundRun, Phase
 
 LOST_RESPONSES = ("claim-answer-lost", "answer-refused", "commit-answer-lost")
@@ -222,4 +223,4 @@ def everything() -> Phase:
 
 
 def phases() -> list[Phase]:
-    return [*single_faults(), *counted_cases(), *kills(), everything()]
+    return [*single_faults(), *counted_cases(), *kills(), *restarts(), everything()]

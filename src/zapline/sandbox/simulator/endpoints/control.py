@@ -85,12 +85,18 @@ def _history(server: ServerState, arguments: dict[str, Any]) -> Any:
 
 
 def _restart(server: ServerState, arguments: dict[str, Any]) -> Any:
-    """End the server once this response is sent, as by SIGKILL, and start it after some seconds."""
+    """End the server once this response is sent, as by SIGKILL, and start it after some seconds.
+
+    ``meanwhile``: what phones do while it is away, as pairs of a command and its arguments.
+    """
     seconds = float(arguments.get("seconds", 0.5))
+    meanwhile = [(COMMANDS["POST", command], dict(more)) for command, more in arguments.get("meanwhile", ())]
 
     async def restart() -> None:
         await trio.sleep(0.05)
         server_restart.end(server)
+        for act, more in meanwhile:
+            act(server, more)
         await trio.sleep(seconds)
         server_restart.start(server)
 
