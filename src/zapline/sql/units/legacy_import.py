@@ -48,11 +48,7 @@ class LegacyRefused(LocalError):
 
 
 class LegacyConflicts(LocalError):
-    """The old tables contradict themselves or Zapline's; nothing was changed."""
-
-    def __init__(self, conflicts: Sequence[str]) -> None:
-        super().__init__("\n".join(conflicts))
-        self.conflicts = tuple(conflicts)
+    """The old tables contradict themselves or Zapline's; nothing was changed. The message has a line for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +164,7 @@ async def adopt(
             # Once more under the lock of the change, since the old backend may have written meanwhile.
             checked = await survey(conn, schema)
             if checked.conflicts:
-                raise LegacyConflicts(checked.conflicts)
+                raise LegacyConflicts("\n".join(checked.conflicts))
             # Even the owner reads and writes our rows only through a policy.
             await conn.execute("set local role zapline_engine")
             for line in checked.new:
