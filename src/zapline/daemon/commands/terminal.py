@@ -9,7 +9,7 @@ from uuid import UUID
 import typer
 from typer.core import TyperGroup
 
-from zapline.domain.errors import LocalError, ZaplineError
+from zapline.domain.errors import LocalError, ZaplineError, leaf_errors
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ class CommandGroup(TyperGroup):
             ours, others = group.split(ZaplineError)
             if ours is None or others is not None:
                 raise
-            echo_error(*_leaves(ours))
+            echo_error(*leaf_errors(ours))
         raise typer.Exit(FAILED)
 
 
@@ -138,10 +138,3 @@ UnitArgument = Annotated[
 UnitOption = Annotated[
     str, typer.Option("--unit", help="The unit's id, as `zapline units list` shows it.", callback=parse_unit_id)
 ]
-
-
-def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
-    errors: list[BaseException] = []
-    for error in group.exceptions:
-        errors += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return errors

@@ -1,6 +1,7 @@
 """Computes the health verdict of the process from all its checks; measures event loop lag and database latency."""
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import trio
@@ -77,19 +78,13 @@ class HealthMonitor:
 
     async def _measure_database(self) -> None:
         while True:
-            started = trio.current_time()
-            self.database_latency = await self._ping(started)
-            await trio.sleep(_PING_EVERY)
-
-    async def _ping(self, started: float) -> float | None:
-        with trio.move_on_after(_PING_DEADLINE):
-            try:
+            started, latency = trio.current_time(), None
+            with trio.move_on_after(_PING_DEADLINE), suppress(RemoteError):
                 async with self._pool.connection() as conn:
                     await conn.ping()
-            except RemoteError:
-                return None
-            return trio.current_time() - started
-        return None
+                latency = trio.current_time() - started
+            self.database_latency = latency
+            await trio.sleep(_PING_EVERY)
 
     def stuck_units(self) -> list[str]:
         """Units whose actor does not finish its step; while there is one, the watchdog is not fed."""
