@@ -48,7 +48,11 @@ class LegacyRefused(LocalError):
 
 
 class LegacyConflicts(LocalError):
-    """The old tables contradict themselves or Zapline's; nothing was changed. The message has a line for each."""
+    """The old tables contradict themselves or Zapline's; nothing was changed."""
+
+    def __init__(self, conflicts: Sequence[str]) -> None:
+        super().__init__("\n".join(conflicts))
+        self.conflicts = tuple(conflicts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +168,7 @@ async def adopt(
             # Once more under the lock of the change, since the old backend may have written meanwhile.
             checked = await survey(conn, schema)
             if checked.conflicts:
-                raise LegacyConflicts("\n".join(checked.conflicts))
+                raise LegacyConflicts(checked.conflicts)
             # Even the owner reads and writes our rows only through a policy.
             await conn.execute("set local role zapline_engine")
             for line in checked.new:
