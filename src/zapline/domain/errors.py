@@ -13,6 +13,9 @@
         +-- EvolutionFailure  (its own tree in zapline.evolution.client.failures)
 """
 
+from collections.abc import Iterator
+from typing import Any
+
 
 class ZaplineError(Exception):
     """Anything that Zapline itself raises on purpose."""
@@ -48,3 +51,12 @@ class DatabaseUnavailable(RemoteError):
 
 class JournalRefused(RemoteError):
     """The journal could not make an entry durable (disk full, I/O error)."""
+
+
+def leaf_errors(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
+    """The errors in a group and in the groups inside it."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from leaf_errors(error)
+        else:
+            yield error

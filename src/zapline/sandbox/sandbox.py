@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,7 +17,7 @@ import httpx2
 import trio
 from argon2 import PasswordHasher
 
-from zapline.domain.errors import LocalError
+from zapline.domain.errors import LocalError, leaf_errors
 from zapline.sandbox.embedded_postgres.host import free_port, pdeathsig_prefix
 from zapline.sandbox.embedded_postgres.server import EmbeddedPostgres
 from zapline.sandbox.sandbox_info import SandboxInfo
@@ -48,18 +48,10 @@ def main_sandbox() -> int:
     try:
         trio.run(_main, DIRECTORY.resolve())
     except* (LocalError, httpx2.HTTPError) as failures:
-        errors += [str(failure) for failure in _leaf_errors(failures)]
+        errors += [str(failure) for failure in leaf_errors(failures)]
     for error in errors:
         sys.stderr.write(f"The sandbox stopped: {error}\n")
     return 1 if errors else 0
-
-
-def _leaf_errors(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
-    for failure in group.exceptions:
-        if isinstance(failure, BaseExceptionGroup):
-            yield from _leaf_errors(failure)
-        else:
-            yield failure
 
 
 async def _main(directory: Path) -> None:

@@ -1,6 +1,7 @@
 """Holds the advisory lock that lets one daemon write, and receives the notifications of the command line."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import structlog
@@ -29,6 +30,7 @@ class LeadershipStatus(StrEnum):
     LEADING = "leading"
 
 
+@dataclass(eq=False, repr=False)
 class Leadership:
     """Takes the lock on one direct connection, and takes it again after the connection is lost.
 
@@ -36,18 +38,12 @@ class Leadership:
     what was loaded before may be out of date. ``on_notify`` gets the payload of each notification.
     """
 
-    def __init__(
-        self,
-        connect: Callable[[], Awaitable[Connection]],
-        on_lead: Callable[[], Awaitable[None]],
-        on_notify: Callable[[str], Awaitable[None]],
-    ) -> None:
-        self._connect = connect
-        self._on_lead = on_lead
-        self._on_notify = on_notify
-        self._leading = trio.Event()
-        self._status_known = trio.Event()
-        self.status = LeadershipStatus.UNREACHABLE
+    _connect: Callable[[], Awaitable[Connection]]
+    _on_lead: Callable[[], Awaitable[None]]
+    _on_notify: Callable[[str], Awaitable[None]]
+    _leading: trio.Event = field(default_factory=trio.Event)
+    _status_known: trio.Event = field(default_factory=trio.Event)
+    status: LeadershipStatus = LeadershipStatus.UNREACHABLE
 
     async def may_write(self) -> None:
         """Return once this process holds the lock and the schema fits."""

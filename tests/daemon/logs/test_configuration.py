@@ -120,7 +120,7 @@ def test_levels_below_the_chosen_one_are_not_even_formatted(configure: Configure
 def test_security_stands_between_error_and_critical(configure: Configure) -> None:
     out = configure("text", "error")
     EARLY.warning("An attack", security=True)
-    configuration.security(EARLY, "Another", source="127.0.0.1")
+    EARLY.error("Another", security=True, source="127.0.0.1")
     logging.getLogger("guard").log(configuration.SECURITY, "A third")
     assert lines(out) == [
         "[SECURITY] [Early] An attack",

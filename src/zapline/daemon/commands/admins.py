@@ -1,12 +1,16 @@
 """``zapline admin``: the administrators. Passwords are never in arguments or in control requests."""
 
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zapline.daemon.commands.terminal import AsJson, command_group, echo, echo_json, echo_table, run_async
+from zapline.daemon.commands.date_times import iso
+from zapline.daemon.commands.terminal import AsJson, command_group, echo, echo_rows, read_database, run_async
 from zapline.domain.errors import LocalError
+
+if TYPE_CHECKING:
+    from zapline.sql.postgres.connection import Connection
 
 app = command_group("The administrators, who sign in to the API.")
 
@@ -45,13 +49,9 @@ def list_admins(as_json: AsJson = False) -> None:
     \b
     Example: zapline admin list
     """
-    rows = run_async(_read_admins)
-    if as_json:
-        echo_json(rows)
-        return
     keys = ("email", "createdAt", "disabledAt")
     empty = "There is no administrator yet. Add one: zapline admin add EMAIL"
-    echo_table(("EMAIL", "CREATED", "DISABLED"), [[row[key] for key in keys] for row in rows], empty)
+    echo_rows(read_database(_read_admins), keys, ("EMAIL", "CREATED", "DISABLED"), empty, as_json)
 
 
 @app.command()
@@ -77,12 +77,14 @@ def enable(email: Email) -> None:
 
 
 def _set_password(email: str, generate: bool, from_stdin: bool, *, exists: bool) -> None:
+    from zapline.sql.accounts.administrators import get_admin
+
     email = email.strip().lower()
     if email.count("@") != 1 or email.startswith("@") or email.endswith("@") or any(map(str.isspace, email)):
         raise typer.BadParameter(f"{email!r} is not an e-mail address")
     if generate and from_stdin:
         raise typer.BadParameter("--generate and --password-stdin exclude each other")
-    if run_async(_admin_exists, email) is not exists:
+    if (read_database(get_admin, email) is not None) is not exists:
         raise _no_such_admin(email) if exists else _already_exists(email)
     chosen = _ask_password(generate, from_stdin)
     if exists:
@@ -129,14 +131,6 @@ def _hash(chosen: str) -> str:
     return PasswordHasher().hash(chosen)
 
 
-async def _admin_exists(url: str, email: str) -> bool:
-    from zapline.sql.accounts.administrators import get_admin
-    from zapline.sql.postgres.connection import connect
-
-    async with await connect(url, role="zapline_engine", application_name="zapline-command") as conn:
-        return await get_admin(conn, email) is not None
-
-
 async def _add_admin(url: str, email: str, password_hash: str) -> None:
     from zapline.daemon.commands.audited_changes import audited_transaction
     from zapline.sql.accounts.administrators import add_admin
@@ -172,18 +166,10 @@ async def _set_enabled(url: str, email: str, enabled: bool) -> None:
             await revoke_all_admin_tokens(conn, admin)
 
 
-async def _read_admins(url: str) -> list[dict[str, Any]]:
-    from zapline.daemon.commands.date_times import iso
+async def _read_admins(conn: "Connection") -> list[dict[str, Any]]:
     from zapline.sql.accounts.administrators import list_admins
-    from zapline.sql.postgres.connection import connect
 
-    async with await connect(url, role="zapline_engine", application_name="zapline-command") as conn:
-        admins = await list_admins(conn)
     return [
-        {
-            "email": admin.email,
-            "createdAt": iso(admin.created_at.timestamp()),
-            "disabledAt": iso(admin.disabled_at.timestamp()) if admin.disabled_at else None,
-        }
-        for admin in admins
+        {"email": admin.email, "createdAt": iso(admin.created_at), "disabledAt": iso(admin.disabled_at)}
+        for admin in await list_admins(conn)
     ]

@@ -145,6 +145,7 @@ async def _connect_with_retries(url: str, wait: float) -> "Connection":
     import trio
 
     from zapline.domain.errors import DatabaseUnavailable
+    from zapline.domain.privacy.masking import mask_secrets
     from zapline.sql.postgres.connection import connect
 
     started = trio.current_time()
@@ -162,14 +163,8 @@ async def _connect_with_retries(url: str, wait: float) -> "Connection":
                 ) from error
             if waited - reported_at >= _PROGRESS_SECONDS:
                 reported_at = waited
-                echo_progress(f"Waiting for the database ({waited:.0f} of {wait:.0f} s): {_masked(error)}")
+                echo_progress(f"Waiting for the database ({waited:.0f} of {wait:.0f} s): {mask_secrets(str(error))}")
             await trio.sleep(_RETRY_SECONDS)
-
-
-def _masked(error: Exception) -> str:
-    from zapline.domain.privacy.masking import mask_secrets
-
-    return mask_secrets(str(error))
 
 
 @check.command()

@@ -27,6 +27,9 @@ def parse_time(text: str, now: float) -> float:
     return seconds
 
 
-def iso(seconds: float | None) -> str | None:
-    """``2026-11-22T10:00:00Z``"""
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def iso(at: float | datetime | None) -> str | None:
+    """``2026-11-22T10:00:00Z``; ``at`` in seconds since the epoch, or aware."""
+    if at is None:
+        return None
+    moment = at.astimezone(UTC) if isinstance(at, datetime) else datetime.fromtimestamp(at, UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

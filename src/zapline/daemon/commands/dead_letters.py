@@ -1,20 +1,25 @@
 """``zapline dead-letters`` and ``zapline replay``: dead letters, and what the journal still holds."""
 
-from typing import Annotated, Any
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
 
 import typer
 
+from zapline.daemon.commands.date_times import iso, parse_time
 from zapline.daemon.commands.terminal import (
     AsJson,
     ask_daemon,
     command_group,
     echo,
-    echo_json,
     echo_progress,
-    echo_table,
+    echo_rows,
     parse_unit_id,
-    run_async,
+    read_database,
 )
+
+if TYPE_CHECKING:
+    from zapline.sql.postgres.connection import Connection
 
 app = command_group("Webhooks that could not be used, each kept with its reason.")
 
@@ -34,25 +39,16 @@ def list_letters(
     \b
     Example: zapline dead-letters list --limit 20
     """
-    rows = run_async(_read, parse_unit_id(unit) if unit else None, before, limit)
-    if as_json:
-        echo_json(rows)
-        return
+    rows = read_database(_read, UUID(parse_unit_id(unit)) if unit else None, before, limit)
     keys = ("id", "unit", "reason", "event", "size", "receivedAt", "revivedAt", "detail")
     head = ("ID", "UNIT", "REASON", "EVENT", "BYTES", "RECEIVED", "REPLAYED", "DETAIL")
-    echo_table(head, [[row[key] for key in keys] for row in rows], "There are no dead letters.")
+    echo_rows(rows, keys, head, "There are no dead letters.", as_json)
 
 
-async def _read(url: str, unit: str | None, before: int | None, limit: int) -> list[dict[str, Any]]:
-    from uuid import UUID
-
-    from zapline.daemon.commands.date_times import iso
+async def _read(conn: "Connection", unit: UUID | None, before: int | None, limit: int) -> list[dict[str, Any]]:
     from zapline.domain.privacy.masking import sanitize_error
     from zapline.sql.inbound.dead_letters import list_dead_letters
-    from zapline.sql.postgres.connection import connect
 
-    async with await connect(url, role="zapline_engine", application_name="zapline-command") as conn:
-        rows = await list_dead_letters(conn, UUID(unit) if unit else None, before, limit)
     return [
         {
             "id": row.id,
@@ -61,12 +57,12 @@ async def _read(url: str, unit: str | None, before: int | None, limit: int) -> l
             "event": sanitize_error(row.event) if row.event else None,
             "size": row.size,
             "hasBody": row.has_raw,
-            "receivedAt": iso(row.received_at.timestamp()),
-            "revivedAt": iso(row.revived_at.timestamp()) if row.revived_at else None,
-            "givenUpAt": iso(row.given_up_at.timestamp()) if row.given_up_at else None,
+            "receivedAt": iso(row.received_at),
+            "revivedAt": iso(row.revived_at),
+            "givenUpAt": iso(row.given_up_at),
             "detail": sanitize_error(row.detail) if row.detail else None,
         }
-        for row in rows
+        for row in await list_dead_letters(conn, unit, before, limit)
     ]
 
 
@@ -93,10 +89,6 @@ def replay(
     \b
     Example: zapline replay --since 2h
     """
-    import time
-
-    from zapline.daemon.commands.date_times import iso, parse_time
-
     start = parse_time(since, time.time())
     arguments: dict[str, Any] = {"since": start} | ({"unit": parse_unit_id(unit)} if unit else {})
     echo_progress(f"Asking the daemon to replay what was received since {iso(start)} ...")

@@ -2,25 +2,31 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
 
 import typer
 
 from zapline.daemon.commands.terminal import (
     AsJson,
+    UnitOption,
     ask_daemon,
     command_group,
     echo,
     echo_json,
     echo_progress,
     parse_unit_id,
+    read_database,
     run_async,
 )
 from zapline.domain.errors import LocalError
+from zapline.domain.ids import UnitId
+
+if TYPE_CHECKING:
+    from zapline.sql.postgres.connection import Connection
 
 app = command_group("What is held of people: export, erasure, and for how long it is kept.")
 
-UnitOption = Annotated[str, typer.Option("--unit", help="The unit's id, as `zapline units list` shows it.")]
 Phone = Annotated[str | None, typer.Option(help="The person's phone in any spelling, or lid: and digits.")]
 Contact = Annotated[str | None, typer.Option(help="Or the id of a contact or a conversation.")]
 POLL_SECONDS = 0.5
@@ -42,7 +48,7 @@ def export(
     Example: zapline privacy export --unit 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11 --phone "+55 11 99999-0001"
     """
     _require_one(phone, contact)
-    run_async(_export, parse_unit_id(unit), phone, contact, out)
+    run_async(_export, UnitId(UUID(unit)), phone, contact, out)
     if out is not None:
         echo_progress(f"Written to {out}.")
 
@@ -63,7 +69,6 @@ def erase(
     from zapline.domain.privacy.masking import mask_phone
 
     _require_one(phone, contact)
-    unit = parse_unit_id(unit)
     person = mask_phone(phone) if phone is not None else contact
     if not yes:
         typer.confirm(f"Erase everything that is held of {person} in unit {unit}? It cannot be undone.", abort=True)
@@ -90,11 +95,10 @@ def retention(
     \b
     Example: zapline privacy retention --unit 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11 --days 365 --yes
     """
-    unit = parse_unit_id(unit)
     if days is not None and forever:
         raise typer.BadParameter("--days and --forever exclude each other")
     if days is None and not forever:
-        current = run_async(_read_retention, unit)
+        current = read_database(_read_retention, UUID(unit))
         echo(f"Unit {unit} keeps its messages {f'for {current} days' if current is not None else 'for ever'}.")
         return
     if days is not None and not yes:
@@ -108,27 +112,24 @@ def _require_one(phone: str | None, contact: str | None) -> None:
         raise typer.BadParameter("give either --phone or --contact")
 
 
-async def _export(url: str, unit: str, phone: str | None, contact: str | None, out: Path | None) -> None:
+async def _export(url: str, unit: UnitId, phone: str | None, contact: str | None, out: Path | None) -> None:
     import os
     import time
     from contextlib import aclosing
-    from uuid import UUID
 
     from zapline.daemon.commands.audited_changes import audited_transaction
     from zapline.daemon.commands.database_settings import RegionSettings
     from zapline.daemon.settings import load
-    from zapline.domain.ids import UnitId
     from zapline.domain.privacy.masking import mask_phone
     from zapline.sql.postgres.pool import Pool
     from zapline.sql.privacy import export
     from zapline.supervisors.privacy.erasure_jobs import UnknownContact, canonical_name
 
-    id = UnitId(UUID(unit))
     names = [canonical_name(phone, load(RegionSettings).default_region)] if phone is not None else []
-    async with audited_transaction(url, "export-person", mask_phone(phone) if phone is not None else contact, id):
+    async with audited_transaction(url, "export-person", mask_phone(phone) if phone is not None else contact, unit):
         pass  # audited before anything is read
     async with Pool.open(url, size=1, role="zapline_api") as pool:
-        person = await export.find_person(pool, id, names, UUID(parse_unit_id(contact)) if contact else None)
+        person = await export.find_person(pool, unit, names, UUID(parse_unit_id(contact)) if contact else None)
         if person is None:
             raise UnknownContact("the unit has no such contact")
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
@@ -143,11 +144,8 @@ async def _export(url: str, unit: str, phone: str | None, contact: str | None, o
 
 async def _wait_for_erasure(url: str, unit: str, job: str) -> dict[str, Any]:
     """The final state of the job; reports what it waits for."""
-    from uuid import UUID
-
     import trio
 
-    from zapline.domain.ids import UnitId
     from zapline.sql.postgres.pool import Pool
     from zapline.sql.privacy.erasure import list_erasures
 
@@ -165,14 +163,10 @@ async def _wait_for_erasure(url: str, unit: str, job: str) -> dict[str, Any]:
             await trio.sleep(POLL_SECONDS)
 
 
-async def _read_retention(url: str, unit: str) -> int | None:
-    from uuid import UUID
-
-    from zapline.sql.postgres.connection import connect
+async def _read_retention(conn: "Connection", unit: UUID) -> int | None:
     from zapline.sql.units.units import load_units
 
-    async with await connect(url, role="zapline_engine", application_name="zapline-command") as conn:
-        for record in await load_units(conn):
-            if record.id == UUID(unit):
-                return record.retention_days
+    for record in await load_units(conn):
+        if record.id == unit:
+            return record.retention_days
     raise LocalError(f"there is no unit {unit}; `zapline units list` shows them")

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from zapline.daemon.commands.date_times import iso, parse_time
 from zapline.daemon.commands.terminal import AsJson, ask_daemon, echo, echo_json, echo_progress, parse_unit_id
 from zapline.domain.errors import LocalError
 
@@ -26,8 +27,6 @@ def reconcile(
     \b
     Example: zapline reconcile --unit 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11 --since 2h
     """
-    from zapline.daemon.commands.date_times import iso, parse_time
-
     if (unit is None) is not every:
         raise typer.BadParameter("name one unit with --unit, or all of them with --all")
     start = parse_time(since, time.time())
@@ -67,8 +66,6 @@ def _show_progress(selection: dict[str, Any]) -> dict[str, Any]:
 
 
 def _failure_text(result: dict[str, Any], since: str) -> str:
-    from zapline.daemon.commands.date_times import iso
-
     reasons = "; ".join(f"unit {each['unit']}: {each['error']}" for each in result["failed"])
     more = result["failures"] - len(result["failed"])
     reached = iso(result["reached"]) if result["reached"] is not None else since

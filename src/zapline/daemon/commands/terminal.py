@@ -2,13 +2,14 @@
 error."""
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
+from uuid import UUID
 
 import typer
 from typer.core import TyperGroup
 
-from zapline.domain.errors import LocalError, ZaplineError
+from zapline.domain.errors import LocalError, ZaplineError, leaf_errors
 
 T = TypeVar("T")
 
@@ -29,7 +30,7 @@ class CommandGroup(TyperGroup):
             ours, others = group.split(ZaplineError)
             if ours is None or others is not None:
                 raise
-            echo_error(*_leaves(ours))
+            echo_error(*leaf_errors(ours))
         raise typer.Exit(FAILED)
 
 
@@ -52,6 +53,18 @@ def run_async(work: Callable[..., Awaitable[T]], *args: Any) -> T:
     return trio.run(work, database_url(), *args)
 
 
+def read_database(read: Callable[..., Awaitable[T]], *args: Any) -> T:
+    """The same for ``read``, with a connection of the engine's role in front of ``args``."""
+
+    async def work(url: str) -> T:
+        from zapline.sql.postgres.connection import connect
+
+        async with await connect(url, role="zapline_engine", application_name="zapline-command") as conn:
+            return await read(conn, *args)
+
+    return run_async(work)
+
+
 def echo(text: str = "") -> None:
     typer.echo(text)
 
@@ -70,6 +83,16 @@ def echo_error(*errors: BaseException) -> None:
 
 def echo_json(value: object) -> None:
     echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+
+
+def echo_rows(
+    rows: Sequence[Mapping[str, object]], keys: Sequence[str], head: Sequence[str], empty: str, as_json: bool
+) -> None:
+    """Rows as JSON, or these keys of them as a table."""
+    if as_json:
+        echo_json(rows)
+    else:
+        echo_table(head, [[row[key] for key in keys] for row in rows], empty)
 
 
 def echo_table(head: Sequence[str], rows: Sequence[Sequence[object]], empty: str) -> None:
@@ -103,16 +126,15 @@ def ask_daemon(verb: str, arguments: dict[str, Any], timeout: float = 15.0) -> d
 
 def parse_unit_id(text: str) -> str:
     """A unit's id as it was typed. Raises LocalError."""
-    from uuid import UUID
-
     try:
         return str(UUID(text))
     except ValueError:
         raise LocalError(f"{text!r} is not a unit's id; `zapline units list` shows them") from None
 
 
-def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
-    errors: list[BaseException] = []
-    for error in group.exceptions:
-        errors += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return errors
+UnitArgument = Annotated[
+    str, typer.Argument(metavar="UNIT", help="The unit's id, as `zapline units list` shows it.", callback=parse_unit_id)
+]
+UnitOption = Annotated[
+    str, typer.Option("--unit", help="The unit's id, as `zapline units list` shows it.", callback=parse_unit_id)
+]

@@ -1,26 +1,29 @@
 """``zapline tokens``: a unit's bearer tokens. A token is printed once; only its digest is stored."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
 
+from zapline.daemon.commands.date_times import iso
 from zapline.daemon.commands.terminal import (
     AsJson,
+    UnitOption,
     command_group,
     echo,
     echo_json,
-    echo_table,
-    parse_unit_id,
+    echo_rows,
+    read_database,
     run_async,
 )
 from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId
 from zapline.domain.principals import Scope
 
-app = command_group("The tokens with which a unit's CRM calls the API.")
+if TYPE_CHECKING:
+    from zapline.sql.postgres.connection import Connection
 
-UnitOption = Annotated[str, typer.Option("--unit", help="The unit's id, as `zapline units list` shows it.")]
+app = command_group("The tokens with which a unit's CRM calls the API.")
 
 
 @app.command()
@@ -41,7 +44,7 @@ def mint(
     label = label.strip()
     if not (1 <= len(label) <= 100 and label.isprintable()):
         raise typer.BadParameter("a label is a line of 1 to 100 characters", param_hint="--label")
-    token, row = run_async(_mint, UnitId(UUID(parse_unit_id(unit))), label, frozenset(scope), expires_days)
+    token, row = run_async(_mint, UnitId(UUID(unit)), label, frozenset(scope), expires_days)
     if as_json:
         echo_json({**row, "token": token})
         return
@@ -57,16 +60,13 @@ def list_tokens(unit: UnitOption, as_json: AsJson = False) -> None:
     \b
     Example: zapline tokens list --unit 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11
     """
-    unit = parse_unit_id(unit)
-    rows = run_async(_read, UnitId(UUID(unit)))
-    if as_json:
-        echo_json(rows)
-        return
+    rows = read_database(_read, UnitId(UUID(unit)))
     keys = ("id", "label", "scopes", "createdBy", "createdAt", "lastUsedAt", "expiresAt", "revokedAt")
     head = ("TOKEN", "LABEL", "MAY", "BY", "CREATED", "LAST USED", "EXPIRES", "REVOKED")
-    table = [[",".join(row[key]) if key == "scopes" else row[key] for key in keys] for row in rows]
+    if not as_json:
+        rows = [{**row, "scopes": ",".join(row["scopes"])} for row in rows]
     empty = f"There is no token yet. Make one: zapline tokens mint --unit {unit} --label CRM --scope read"
-    echo_table(head, table, empty)
+    echo_rows(rows, keys, head, empty, as_json)
 
 
 @app.command()
@@ -83,7 +83,7 @@ def revoke(
         id = UUID(token)
     except ValueError:
         raise LocalError("that is not a token's id; `zapline tokens list --unit UNIT` shows them") from None
-    label = run_async(_revoke, UnitId(UUID(parse_unit_id(unit))), id)
+    label = run_async(_revoke, UnitId(UUID(unit)), id)
     echo(f"Token {id} ({label}) is revoked.")
 
 
@@ -107,15 +107,13 @@ async def _mint(
         return token, _as_json(await insert_token(conn, digest_secret(token), grant))
 
 
-async def _read(url: str, unit: UnitId) -> list[dict[str, Any]]:
+async def _read(conn: "Connection", unit: UnitId) -> list[dict[str, Any]]:
     from zapline.sql.accounts.access_tokens import list_unit_tokens
-    from zapline.sql.postgres.connection import connect
     from zapline.sql.units.units import load_units
 
-    async with await connect(url, role="zapline_engine", application_name="zapline-command") as conn:
-        if not any(record.id == unit for record in await load_units(conn)):
-            raise _no_such_unit(unit)
-        return [_as_json(record) for record in await list_unit_tokens(conn, unit, None, _MAX_LISTED)]
+    if not any(record.id == unit for record in await load_units(conn)):
+        raise _no_such_unit(unit)
+    return [_as_json(record) for record in await list_unit_tokens(conn, unit, None, _MAX_LISTED)]
 
 
 async def _revoke(url: str, unit: UnitId, id: UUID) -> str:
@@ -139,19 +137,14 @@ def _no_such_unit(unit: UnitId) -> LocalError:
 
 def _as_json(record: Any) -> dict[str, Any]:
     """The same names as the API's."""
-    from zapline.daemon.commands.date_times import iso
-
-    def at(moment: Any) -> str | None:
-        return iso(moment.timestamp()) if moment is not None else None
-
     return {
         "id": str(record.id),
         "unitId": str(record.unit),
         "label": record.label,
         "scopes": [scope.value for scope in record.scopes],
         "createdBy": record.created_by,
-        "createdAt": at(record.created_at),
-        "lastUsedAt": at(record.last_used_at),
-        "expiresAt": at(record.expires_at),
-        "revokedAt": at(record.revoked_at),
+        "createdAt": iso(record.created_at),
+        "lastUsedAt": iso(record.last_used_at),
+        "expiresAt": iso(record.expires_at),
+        "revokedAt": iso(record.revoked_at),
     }

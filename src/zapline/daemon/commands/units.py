@@ -1,24 +1,26 @@
 """``zapline units``: lists units, and has the daemon add, rename, pause, archive or release them, or rotate a
 secret."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from zapline.daemon.commands.date_times import iso
 from zapline.daemon.commands.terminal import (
     AsJson,
+    UnitArgument,
     ask_daemon,
     command_group,
     echo,
     echo_json,
-    echo_table,
-    parse_unit_id,
-    run_async,
+    echo_rows,
+    read_database,
 )
 
-app = command_group("The units: one WhatsApp line each.")
+if TYPE_CHECKING:
+    from zapline.sql.postgres.connection import Connection
 
-UnitArgument = Annotated[str, typer.Argument(metavar="UNIT", help="The unit's id, as `zapline units list` shows it.")]
+app = command_group("The units: one WhatsApp line each.")
 
 
 @app.command("list")
@@ -28,27 +30,16 @@ def list_units(as_json: AsJson = False) -> None:
     \b
     Example: zapline units list
     """
-    rows = run_async(_read)
-    if as_json:
-        echo_json(rows)
-        return
+    keys = ("id", "name", "instance", "status", "reason", "phone", "secretGeneration", "lastUpdate")
     head = ("UNIT", "NAME", "INSTANCE", "STATUS", "REASON", "PHONE", "SECRET", "UPDATED")
-    table = [
-        [row[key] for key in ("id", "name", "instance", "status", "reason", "phone", "secretGeneration", "lastUpdate")]
-        for row in rows
-    ]
-    echo_table(head, table, "There is no unit yet. Add one: zapline units add NAME")
+    echo_rows(read_database(_read), keys, head, "There is no unit yet. Add one: zapline units add NAME", as_json)
 
 
-async def _read(url: str) -> list[dict[str, Any]]:
-    from zapline.daemon.commands.date_times import iso
+async def _read(conn: "Connection") -> list[dict[str, Any]]:
     from zapline.domain.line.reasons import STATUS_OF_PHASE
     from zapline.domain.privacy.masking import mask_phone
-    from zapline.sql.postgres.connection import connect
     from zapline.sql.units.units import load_units
 
-    async with await connect(url, role="zapline_engine", application_name="zapline-command") as conn:
-        records = await load_units(conn)
     return [
         {
             "id": str(record.id),
@@ -62,7 +53,7 @@ async def _read(url: str) -> list[dict[str, Any]]:
             "secretGeneration": record.secret_generation,
             "lastUpdate": iso(record.stored.updated_at),
         }
-        for record in records
+        for record in await load_units(conn)
         if record.stored is not None
     ]
 
@@ -99,7 +90,6 @@ def rename(unit: UnitArgument, name: Annotated[str, typer.Argument(help="What pe
     \b
     Example: zapline units rename 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11 "Loja Norte"
     """
-    unit = parse_unit_id(unit)
     renamed = ask_daemon("rename-unit", {"unit": unit, "name": name})
     echo(f"Unit {unit} is called {renamed['name']}.")
 
@@ -111,7 +101,6 @@ def pause(unit: UnitArgument) -> None:
     \b
     Example: zapline units pause 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11
     """
-    unit = parse_unit_id(unit)
     ask_daemon("pause-unit", {"unit": unit})
     echo(f"Unit {unit} sends nothing. Let it go on: zapline units resume {unit}")
 
@@ -123,7 +112,6 @@ def resume(unit: UnitArgument) -> None:
     \b
     Example: zapline units resume 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11
     """
-    unit = parse_unit_id(unit)
     ask_daemon("resume-unit", {"unit": unit})
     echo(f"Unit {unit} sends again.")
 
@@ -138,7 +126,6 @@ def archive(
     \b
     Example: zapline units archive 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11 --yes
     """
-    unit = parse_unit_id(unit)
     if not yes:
         typer.confirm(f"Unlink the phone of unit {unit} and close it?", abort=True)
     ask_daemon("archive-unit", {"unit": unit})
@@ -152,9 +139,7 @@ def rotate_secret(unit: UnitArgument) -> None:
     \b
     Example: zapline units rotate-secret 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11
     """
-    from zapline.daemon.commands.date_times import iso
-
-    until = ask_daemon("rotate-secret", {"unit": parse_unit_id(unit)})["previousValidUntil"]
+    until = ask_daemon("rotate-secret", {"unit": unit})["previousValidUntil"]
     echo(f"The secret is replaced; the old one is accepted until {iso(until)}, for webhooks that are under way.")
 
 
@@ -165,6 +150,5 @@ def release(unit: UnitArgument) -> None:
     \b
     Example: zapline units release 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11
     """
-    unit = parse_unit_id(unit)
     ask_daemon("release-unit", {"unit": unit})
     echo(f"Unit {unit} is released.")

@@ -119,7 +119,7 @@ class RunningDaemon:
             self.core.feed.close()
             self.stop_serving.set()
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self.outbound.drain, seconds)
+                nursery.start_soon(self.outbound.senders.drain, seconds)
                 await self.served.wait()
             leadership = self.core.leadership
             while leadership.status is LeadershipStatus.LEADING and not self._idle():  # noqa: ASYNC110 - three objects
@@ -190,7 +190,7 @@ async def daemon(settings: Settings) -> AsyncIterator[RunningDaemon]:
             secrets.master, settings.hook_private_hosts, pool, commands, leadership, counters, feed
         )
         notifications = await stack.enter_async_context(opening)
-        lanes, campaigning = settings.recorder_lanes, outbound.campaigning
+        lanes, campaigning = settings.recorder_lanes, lambda: outbound.feeder.campaigning
         recorder = Recorder(database.open_engine, leadership.may_write, counters, lanes, campaigning=campaigning)
         privacy = PrivacyJobs(settings, core, outbound, recorder.forget_contacts, secrets.erasure_key)
         health = HealthMonitor(
@@ -209,9 +209,9 @@ async def daemon(settings: Settings) -> AsyncIterator[RunningDaemon]:
             dispatcher.rewind,
             opt_out_words=opt_out_policy(settings),
             feed=feed,
-            on_send_answered=outbound.on_send_answered,
+            on_send_answered=outbound.senders.answer_stored,
             on_line_opened=outbound.on_line_opened,
-            on_queued=outbound.on_queued,
+            on_queued=lambda unit: outbound.senders.wake(unit.id),
         )
         nursery.start_soon(recorder.run)
         nursery.start_soon(dispatcher.run)

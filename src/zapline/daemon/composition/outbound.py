@@ -1,7 +1,7 @@
 """Builds the outbound half: senders, uncertain sends, reconciliation, campaigns, and their commands."""
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from uuid import uuid4
@@ -11,7 +11,6 @@ import trio
 from zapline.daemon.settings import Settings
 from zapline.domain.campaigns.opt_out_words import OptOutWords, normalize_words
 from zapline.domain.ids import UnitId
-from zapline.domain.messages.facts import SendAnswered
 from zapline.domain.restart_policy import RestartIntensity
 from zapline.domain.timestamps import iso
 from zapline.evolution.client.rest_client import CallPolicy, EvolutionClient, open_http_client
@@ -61,7 +60,7 @@ class DaemonCore:
 
 
 class Outbound:
-    """Everything that sends. ``run`` starts it; ``drain`` is called before the process ends."""
+    """Everything that sends. ``run`` starts it; ``senders.drain`` is called before the process ends."""
 
     def __init__(self, settings: Settings, core: DaemonCore, erasure_key: bytes) -> None:
         pool, client, counters = core.pool, core.client, core.counters
@@ -93,10 +92,6 @@ class Outbound:
         self._watch_server = partial(_watch_server, settings, core, self.senders.scan_soon)
         self.campaigns = Campaigns(pool, feeder, core.commands.find, settings.default_region, erasure_key=erasure_key)
 
-    def on_send_answered(self, unit: Unit, answer: SendAnswered) -> None:
-        """The answer of a send call was stored."""
-        self.senders.answer_stored(unit, answer)
-
     def on_line_opened(self, unit: Unit) -> None:
         """A line is open now."""
         self.senders.line_opened(unit)
@@ -109,14 +104,6 @@ class Outbound:
         self.senders.wake(unit)
         self.feeder.wake()
 
-    def on_queued(self, unit: Unit) -> None:
-        """A message for a unit's sender was queued."""
-        self.senders.wake(unit.id)
-
-    def campaigning(self) -> Collection[UnitId]:
-        """Units with a running campaign."""
-        return self.feeder.campaigning
-
     def on_leadership_regained(self) -> None:
         """This process may write again."""
         self.senders.leadership_regained()
@@ -128,10 +115,6 @@ class Outbound:
             for job in (self.senders, self.reconciler, self.uncertain, self.feeder, self.monitor):
                 nursery.start_soon(job.run)
             nursery.start_soon(self._watch_server)
-
-    async def drain(self, seconds: float) -> None:
-        """Claim no further messages, and let current calls end."""
-        await self.senders.drain(seconds)
 
     def unit_status(self, unit: UnitId) -> OutboundBody:
         """State of a unit's sender and reconciliation, for its status."""

@@ -1,12 +1,11 @@
 """Examines an installation: checks common set-up errors, each with a verdict and a next step. Changes nothing."""
 
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from zapline.daemon.doctor.database_checks import DATABASE, check_database
 from zapline.daemon.doctor.evolution_checks import SERVER, Server, check_evolution
-from zapline.daemon.doctor.finding import Finding, Probe, Report, Verdict, fail, ok, run_probe, warn
+from zapline.daemon.doctor.finding import Finding, Probe, Report, fail, ok, run_probe, warn
 from zapline.daemon.doctor.host_checks import STATE, check_host
 from zapline.daemon.doctor.listener_checks import BASE_URL, check_listeners
 from zapline.daemon.master_key import FILE, master_key, webhook_secret
@@ -16,19 +15,9 @@ from zapline.evolution.client.rest_client import open_http_client
 from zapline.sql.units.units import UnitRecord
 from zapline.supervisors.units.webhook_authentication import digest_secret
 
-__all__ = ["Finding", "Verdict", "examine"]
-
 SETTINGS, KEY = "settings", "master key"
 DISK_SECONDS, DATABASE_SECONDS, NETWORK_SECONDS = 10.0, 45.0, 60.0
 """Deadlines of groups of checks; each call inside has a shorter one of its own."""
-
-
-@dataclass(frozen=True, slots=True)
-class _ReadableSettings:
-    """Settings that could be read; None if they are too broken."""
-
-    all: Settings | None
-    database: DatabaseSettings | None
 
 
 async def examine(report: Report = lambda _: None) -> list[Finding]:
@@ -42,19 +31,20 @@ async def examine(report: Report = lambda _: None) -> list[Finding]:
         findings.append(finding)
         report(finding)
 
-    settings = _check_settings(record)
+    settings, database_settings = _check_settings(record)
     units: list[UnitRecord] = []
-    if settings.all is not None:
-        await run_probe(STATE, DISK_SECONDS, partial(check_host, settings.all.state_dir), record)
-    if settings.database is not None:
-        await run_probe(DATABASE, DATABASE_SECONDS, _database_probe(settings.database, units), record)
-    if settings.all is not None:
-        _check_key(settings.all, units, record)
-        await _check_network(settings.all, units, record)
+    if settings is not None:
+        await run_probe(STATE, DISK_SECONDS, partial(check_host, settings.state_dir), record)
+    if database_settings is not None:
+        await run_probe(DATABASE, DATABASE_SECONDS, _database_probe(database_settings, units), record)
+    if settings is not None:
+        _check_key(settings, units, record)
+        await _check_network(settings, units, record)
     return findings
 
 
-def _check_settings(report: Report) -> _ReadableSettings:
+def _check_settings(report: Report) -> tuple[Settings | None, DatabaseSettings | None]:
+    """All settings and those of the database, each None if it cannot be read."""
     try:
         settings = load(Settings)
     except ConfigurationError as error:
@@ -63,11 +53,11 @@ def _check_settings(report: Report) -> _ReadableSettings:
             report(fail(SETTINGS, line.removeprefix("  - "), step))
     else:
         report(ok(SETTINGS, "complete"))
-        return _ReadableSettings(settings, settings)
+        return settings, settings
     try:
-        return _ReadableSettings(None, load(DatabaseSettings))
+        return None, load(DatabaseSettings)
     except ConfigurationError:
-        return _ReadableSettings(None, None)
+        return None, None
 
 
 def _database_probe(settings: DatabaseSettings, units: list[UnitRecord]) -> Probe:

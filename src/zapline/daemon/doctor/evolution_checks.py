@@ -141,10 +141,9 @@ async def _check_storage(
         )
         report(warn(STORAGE, f"{len(busy)} open lines have chats or contacts, but not one stored message", step))
         return
+    lines = [unit for unit in units if unit.stored is not None and unit.stored.phase is Phase.OPEN]
     try:
-        records = [
-            record for unit in _open_units(units)[:_LINES_SAMPLED] for record in await _recent_records(server, unit)
-        ]
+        records = [record for unit in lines[:_LINES_SAMPLED] for record in await _recent_records(server, unit)]
     except EvolutionFailure as failure:
         step = "Look at Evolution's log: what webhooks miss is read back with findMessages, as was tried here."
         report(warn(STORAGE, f"messages are stored, but cannot be read: {failure}", step))
@@ -155,10 +154,6 @@ async def _check_storage(
         report(warn(STORAGE, f"messages are stored, but none of {len(sent)} that were sent has a status", step))
     else:
         report(ok(STORAGE, "messages are stored"))
-
-
-def _open_units(units: Sequence[UnitRecord]) -> list[UnitRecord]:
-    return [unit for unit in units if unit.stored is not None and unit.stored.phase is Phase.OPEN]
 
 
 async def _recent_records(server: Server, unit: UnitRecord) -> Sequence[Mapping[str, Any]]:

@@ -1,6 +1,6 @@
 """Checks the way in: the daemon's own port, BASE_URL from here, and whether Evolution can reach it."""
 
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -99,31 +99,23 @@ def _check_from_evolution(base_url: str, evolution_url: str) -> Finding:
         )
     if ours == theirs and urlsplit(base_url).port == urlsplit(evolution_url).port:
         return warn(FROM_EVOLUTION, "BASE_URL is Evolution's own address: webhooks would go to Evolution itself", step)
-    if _is_private(ours) and _is_public(theirs):
+    here, there = _address(ours), _address(theirs)
+    if here is not None and here.is_private and there is not None and there.is_global:
         return warn(
             FROM_EVOLUTION, f"{ours} is a private address, and Evolution ({theirs}) is not in a private network", step
         )
     return ok(FROM_EVOLUTION, "as far as can be told from here")
 
 
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
+
+
 def is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback or ip_address(host).is_unspecified
-    except ValueError:
-        return False
-
-
-def _is_private(host: str) -> bool:
-    try:
-        return ip_address(host).is_private
-    except ValueError:
-        return False
-
-
-def _is_public(host: str) -> bool:
-    try:
-        return ip_address(host).is_global
-    except ValueError:
-        return False
+    address = _address(host)
+    if address is None:
+        return host == "localhost" or host.endswith(".localhost")
+    return address.is_loopback or address.is_unspecified

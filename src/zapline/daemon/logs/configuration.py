@@ -188,11 +188,6 @@ def get_logger(scope: str, **fields: Any) -> Logger:
     return cast(Logger, structlog.get_logger(scope=scope, **fields))
 
 
-def security(logger: Any, event: str, **fields: Any) -> None:
-    """Log a SECURITY event with any structlog logger."""
-    logger.error(event, security=True, **fields)
-
-
 # -- the standard library, and crashes ---------------------------------------------------------------------
 
 

@@ -112,17 +112,14 @@ COUNTERS = (
     Counter("webhooks", "Webhooks received, whoever sent them."),
     Counter("webhooks_accepted", "Webhooks of known units.", "event", _EVENTS),
     Counter(
-        "refused_webhooks",
-        "Webhooks whose sender is not trusted; answered 200 all the same.",
-        "reason",
-        tuple(reason.value for reason in Refusal),
+        "refused_webhooks", "Webhooks whose sender is not trusted; answered 200 all the same.", "reason", tuple(Refusal)
     ),
     Counter("unknown_instances", "Webhooks whose instance or secret is not ours."),
     Counter("security_events_unlogged", "Security events counted but not written out, source by source."),
     Counter(
         "webhook_errors", "Webhooks of known units that could not be used.", "reason", (*_DEAD_LETTER_REASONS, "lost")
     ),
-    Counter("messages", "Messages stored or seen again.", "kind", tuple(kind.value for kind in MessageKind)),
+    Counter("messages", "Messages stored or seen again.", "kind", tuple(MessageKind)),
     Counter("messages_created", "Messages that were new."),
     Counter("messages_seen", "Messages reported live, the base of the dedupe rate."),
     Counter("duplicates", "Messages reported live that were there already."),
@@ -147,7 +144,7 @@ COUNTERS = (
         "recorder_retries",
         "Transactions that PostgreSQL did not take at once.",
         "state",
-        (LaneState.RETRYING.value, LaneState.STOPPED.value),
+        (LaneState.RETRYING, LaneState.STOPPED),
     ),
     Counter("journal_refused", "Webhooks that the journal's disk did not take."),
     Counter("journal_pruned", "Done entries removed from the journal."),
@@ -160,7 +157,7 @@ COUNTERS = (
     Counter("orphaned_entries", "Webhooks given up because their unit no longer exists."),
     Counter("lost_webhooks", "Webhooks answered 200 and stored nowhere.", source="lost"),
     Counter("actor_crashes", "Crashes of units' actors."),
-    Counter("calls_started", "Calls made to send a message.", "lane", tuple(lane.value for lane in Lane)),
+    Counter("calls_started", "Calls made to send a message.", "lane", tuple(Lane)),
     Counter("calls_ended", "Calls that ended, by what went wrong; sent where nothing did.", "outcome", ("sent",)),
     Counter("settled", "Messages found to be with Evolution, by what told so.", "by", ("reply", "echo", "store")),
     Counter("sent_twice", "Messages that were delivered a second time."),

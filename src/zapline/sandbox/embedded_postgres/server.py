@@ -32,8 +32,6 @@ from zapline.sandbox.embedded_postgres.host import (
     wait_until,
 )
 
-__all__ = ["EmbeddedPostgres", "EmbeddedPostgresFailed", "PostgresServer"]
-
 NAME = "zapline"
 """Name of the user and of the database."""
 # The server answers 0.1 s after its start; crash recovery after a long load may take some seconds.
@@ -263,8 +261,6 @@ class PostgresServer:
         fresh = self._sibling("new")  # renamed when complete, so that a killed initdb leaves no partial cluster
         shutil.rmtree(fresh, ignore_errors=True)
         if self.data_dir.exists():
-            if any(self.data_dir.iterdir()):
-                raise EmbeddedPostgresFailed(f"{self.data_dir} is not empty and holds no cluster: move it away")
             self.data_dir.rmdir()
         fresh.mkdir(mode=0o700)
         pass_file = self._sibling("initdb")

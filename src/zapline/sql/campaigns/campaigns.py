@@ -212,17 +212,7 @@ async def find_excluded(
 
 async def insert_recipients(conn: Connection, unit: UnitId, id: UUID, checked: Iterable[CheckedRecipient]) -> None:
     """Store a part of a checked list."""
-    rows = [
-        {
-            "number": one.number,
-            "recipient": one.recipient,
-            "parameters": one.values,
-            "reason": one.reason,
-            "detail": one.detail,
-        }
-        for one in checked
-    ]
-    if rows:
+    if rows := list(checked):
         await _SQL.execute(conn, "insert_recipients", unit_id=unit, id=id, rows=as_json(rows))
 
 

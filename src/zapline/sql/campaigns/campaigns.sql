@@ -133,9 +133,9 @@ select r.number, 'opted_out'
 -- name: insert_recipients
 -- A part of a list.
 insert into zapline.campaign_recipients (campaign_id, number, unit_id, recipient, parameters, state, reason, detail)
-select %(id)s, r.number, %(unit_id)s, r.recipient, r.parameters,
+select %(id)s, r.number, %(unit_id)s, r.recipient, r."values",
        case when r.reason is null then 'pending' else 'skipped' end, r.reason, r.detail
-  from jsonb_to_recordset(%(rows)s) as r(number int, recipient text, parameters jsonb, reason text, detail text);
+  from jsonb_to_recordset(%(rows)s) as r(number int, recipient text, "values" jsonb, reason text, detail text);
 
 -- name: list_campaigns
 -- A page of a unit's campaigns, newest first, or one of them.

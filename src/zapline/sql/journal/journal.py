@@ -4,7 +4,6 @@ import re
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 from uuid import UUID
@@ -17,8 +16,6 @@ from zapline.sql.journal.reader import JournalReader
 from zapline.sql.journal.schema import ROW_BYTES, Arrival, Entry, HistoryRow, clear_wal
 from zapline.sql.journal.sqlite_file import JournalFile
 from zapline.sql.journal.writer import JournalWriter, Request
-
-__all__ = ["Arrival", "Entry", "Journal", "JournalStatistics", "Pruned"]
 
 MAX_WAITING = 4096
 """Entries in the writer's queue; about a second of the fastest intake."""
@@ -165,11 +162,11 @@ class Journal:
 
     async def note_crash(self, seqs: Sequence[Seq]) -> None:
         """Count an actor's crash for each entry, durably. Raises ``JournalRefused``."""
-        await self._call(lambda file: file.note_crash(seqs))
+        await self._call(JournalFile.note_crash, seqs)
 
     async def mark_suspect(self, seq: Seq) -> None:
         """Mark, durably, that this entry is about to be processed as the only one. Raises ``JournalRefused``."""
-        await self._call(lambda file: file.set_suspect(seq, True))
+        await self._call(JournalFile.set_suspect, seq, True)
 
     def clear_suspect(self, seq: Seq) -> None:
         """Remove the mark: the process survived. Does not wait; tried again if refused."""
@@ -200,7 +197,7 @@ class Journal:
                 if row.done and row.seq <= last and row.received_at >= since and owner in (None, row.unit)
             ]
             if seqs:
-                replayed += await self._call(partial(_with_file, JournalFile.replay, seqs))
+                replayed += await self._call(JournalFile.replay, seqs)
         return replayed
 
     async def erase(self, unit: UnitId, pattern: re.Pattern[bytes], until: float) -> tuple[int, int]:
@@ -216,14 +213,14 @@ class Journal:
             done, undone = await self._read(self._reader.search, after, upto, unit, until, pattern)
             after, waiting = upto, waiting + undone
             for at in range(0, len(done), CHUNK):
-                removed += await self._call(partial(_with_file, JournalFile.remove, done[at : at + CHUNK]))
+                removed += await self._call(JournalFile.remove, done[at : at + CHUNK])
         if not waiting:  # also where an earlier call removed them and could not do this
             await self._read(clear_wal, self._file.path)
         return removed, waiting
 
     async def save_snapshot(self, data: bytes) -> None:
         """Store ``data`` in place of the last snapshot. Raises ``JournalRefused``."""
-        await self._call(lambda file: file.save_snapshot(data))
+        await self._call(JournalFile.save_snapshot, data)
 
     def load_snapshot(self) -> bytes | None:
         """The last snapshot, or None. Blocks for a short read; raises ``JournalRefused``."""
@@ -248,10 +245,7 @@ class Journal:
         if excess > 0:
             excess = min(excess, await self._read(self._reader.used_bytes) - budget_bytes)
             shed, more, _ = await self._sweep(
-                JournalFile.shed,
-                excess,
-                lambda row: not row.done and row.event in shed_first,
-                lambda row: False,
+                JournalFile.shed, excess, lambda row: not row.done and row.event in shed_first, lambda row: False
             )
             freed += more
         if removed or shed:
@@ -297,7 +291,7 @@ class Journal:
                     excess -= row.size + ROW_BYTES
             if seqs:
                 commits += 1
-                count += await self._call(partial(_with_file, remove, seqs))
+                count += await self._call(remove, seqs)
         return count, freed, excess
 
     async def _write(self) -> None:
@@ -305,9 +299,9 @@ class Journal:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(self._writer.run, limiter=trio.CapacityLimiter(1))
 
-    async def _call(self, work: Callable[[JournalFile], T]) -> T:
-        """Have the writer do this in its next commit. Cancellation: it may happen nevertheless."""
-        return cast(T, await self._writer.submit(Request((), 0, work)))
+    async def _call(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Have the writer do this to its file in its next commit. Cancellation: it may happen nevertheless."""
+        return cast(T, await self._writer.submit(Request((), 0, lambda file: work(file, *arguments))))
 
     async def _read(self, read: Callable[..., T], *arguments: Any) -> T:
         return await trio.to_thread.run_sync(read, *arguments, limiter=self._reading)
@@ -333,7 +327,3 @@ class Journal:
         self._waiting -= len(entries)
         if self._room and self._waiting < self._max_waiting:
             self._room.unpark(count=self._max_waiting - self._waiting)
-
-
-def _with_file(change: Callable[[JournalFile, Collection[int]], T], seqs: Collection[int], file: JournalFile) -> T:
-    return change(file, seqs)

@@ -78,26 +78,16 @@ async def _ready(fd: int, want: int) -> int:
     return waiting.READY_W
 
 
-async def _run_generator(gen: Generator[int, int, T], fd: int) -> T:
-    """Run one of psycopg's generators on one socket. Cancellation leaves it unfinished."""
-    try:
-        want = next(gen)
-        while True:
-            want = gen.send(await _ready(fd, want))
-    except StopIteration as done:
-        return cast(T, done.value)
-    except (OSError, trio.ClosedResourceError) as error:
-        raise errors.OperationalError("the socket is closed") from error
-    finally:
-        gen.close()
+async def _run_generator(gen: Generator[Any, int, T], fd: int | None = None) -> T:
+    """Run one of psycopg's generators on one socket. Cancellation leaves it unfinished.
 
-
-async def _run_connecting_generator(gen: Generator[tuple[int, int], int, T]) -> T:
-    """Run a generator that connects or cancels, where libpq may change the socket between two waits."""
+    ``fd`` None: the generator connects or cancels, and names the socket each time, since libpq may change it.
+    """
     try:
-        fd, want = next(gen)
+        step = next(gen)
         while True:
-            fd, want = gen.send(await _ready(fd, want))
+            socket, want = (fd, step) if fd is not None else step
+            step = gen.send(await _ready(socket, want))
     except StopIteration as done:
         return cast(T, done.value)
     except (OSError, trio.ClosedResourceError) as error:
@@ -161,7 +151,7 @@ class TrioConnection(psycopg.AsyncConnection[Any]):
         if self.pgconn.transaction_status == _STATUS.ACTIVE:
             with trio.move_on_after(CANCEL_SECONDS, shield=True):
                 try:
-                    await _run_connecting_generator(self._cancel_gen())
+                    await _run_generator(self._cancel_gen())
                     await _run_generator(generators.execute(self.pgconn), self.pgconn.socket)
                 except errors.Error:
                     self.close_now()
@@ -191,9 +181,7 @@ async def open_connection(parameters: dict[str, Any]) -> TrioConnection:
                 continue
         for address in addresses:
             try:
-                return await _run_connecting_generator(
-                    cast(Any, TrioConnection._connect_gen(make_conninfo("", **address)))
-                )
+                return await _run_generator(cast(Any, TrioConnection._connect_gen(make_conninfo("", **address))))
             except errors.Error as error:
                 failure = error
     raise failure

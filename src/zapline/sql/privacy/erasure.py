@@ -44,6 +44,11 @@ class ErasureJob:
         return [conversation_id(self.unit, name) for name in self.names]
 
     @property
+    def person(self) -> dict[str, object]:
+        """The person, as arguments of statements."""
+        return {"unit_id": self.unit, "names": list(self.names), "conversations": self.conversations}
+
+    @property
     def contacts(self) -> list[str]:
         return [contact_id(self.unit, name) for name in self.names]
 
@@ -75,18 +80,10 @@ async def begin_job(conn: Connection, job: ErasureJob, digests: Sequence[bytes])
     After the commit the person is known by digest alone, which keeps an opt-out.
     """
     async with conn.transaction():
-        inserted = await _SQL.one(
-            conn,
-            "insert_job",
-            id=job.id,
-            unit_id=job.unit,
-            names=list(job.names),
-            digits=list(job.digits),
-            at=job.erased_at,
-        )
-        if inserted is None:
+        names, digits = list(job.names), list(job.digits)
+        stored = {"id": job.id, "unit_id": job.unit, "names": names, "digits": digits, "at": job.erased_at}
+        if await _SQL.one(conn, "insert_job", **stored) is None:
             return None
-        names = list(job.names)
         opted_out = await _SQL.rows(conn, "delete_suppressions", unit_id=job.unit, names=names)
         await _SQL.execute(
             conn, "store_digests", unit_id=job.unit, digests=list(digests), at=job.erased_at, opted_out=bool(opted_out)
@@ -104,9 +101,8 @@ async def cancel_queued_sends(conn: Connection, job: ErasureJob) -> None:
 
 
 async def _cancel_queued(conn: Connection, job: ErasureJob) -> None:
-    person = {"unit_id": job.unit, "names": list(job.names), "conversations": job.conversations}
-    await _SQL.execute(conn, "end_abandoned_calls", **person)
-    cancelled = await _SQL.execute(conn, "cancel_queued_sends", until=job.erased_at, **person)
+    await _SQL.execute(conn, "end_abandoned_calls", **job.person)
+    cancelled = await _SQL.execute(conn, "cancel_queued_sends", until=job.erased_at, **job.person)
     await store_progress(conn, job, Counter(cancelled=cancelled), waits_for=job.waits_for)
 
 
@@ -134,10 +130,7 @@ async def store_progress(
 
 async def count_open_calls(conn: Connection, job: ErasureJob) -> int:
     """How many calls to the person are open."""
-    row = await _SQL.one(
-        conn, "count_open_calls", unit_id=job.unit, names=list(job.names), conversations=job.conversations
-    )
-    return int(row.calls)
+    return int((await _SQL.one(conn, "count_open_calls", **job.person)).calls)
 
 
 async def delete_some_messages(conn: Connection, job: ErasureJob, limit: int, drop_files: DropFiles) -> int:
@@ -160,15 +153,7 @@ async def delete_some_messages(conn: Connection, job: ErasureJob, limit: int, dr
 
 async def has_messages(conn: Connection, job: ErasureJob) -> bool:
     """Whether messages of the person still exist, since rows that another transaction locks are skipped."""
-    row = await _SQL.one(
-        conn,
-        "has_messages",
-        unit_id=job.unit,
-        names=list(job.names),
-        conversations=job.conversations,
-        until=job.erased_at,
-    )
-    return bool(row.any)
+    return bool((await _SQL.one(conn, "has_messages", until=job.erased_at, **job.person)).any)
 
 
 async def delete_traces(conn: Connection, job: ErasureJob) -> None:
@@ -178,14 +163,7 @@ async def delete_traces(conn: Connection, job: ErasureJob) -> None:
         counts: Counter[str] = Counter()
         counts["recipients"] += await _SQL.execute(conn, "blank_recipients", unit_id=job.unit, names=names)
         counts["reactions"] += await _SQL.execute(conn, "delete_reactions", unit_id=job.unit, names=names, until=until)
-        counts["sightings"] += await _SQL.execute(
-            conn,
-            "delete_sightings",
-            unit_id=job.unit,
-            names=names,
-            conversations=job.conversations,
-            until=until,
-        )
+        counts["sightings"] += await _SQL.execute(conn, "delete_sightings", until=until, **job.person)
         await store_progress(conn, job, counts)
 
 
@@ -222,18 +200,10 @@ async def redact_mentions(conn: Connection, job: ErasureJob, after: int, limit: 
     if row is None or row.seq is None:
         return None
     last: int = row.seq
+    span = {"unit_id": job.unit, "after": after, "last": last, "until": job.erased_at}
     pattern = mention_pattern(job.digits).pattern.decode()
     async with conn.transaction():
-        redacted = await _SQL.rows(
-            conn,
-            "redact_mentions",
-            unit_id=job.unit,
-            pattern=pattern,
-            digits=list(job.digits),
-            after=after,
-            last=last,
-            until=job.erased_at,
-        )
+        redacted = await _SQL.rows(conn, "redact_mentions", pattern=pattern, digits=list(job.digits), **span)
         await store_progress(conn, job, Counter(mentions=len(redacted)), searched=last)
     return last
 

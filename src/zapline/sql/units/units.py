@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
@@ -57,44 +56,14 @@ class UnitRecord:
     applied_seq: Seq = _NOT_APPLIED
 
 
-def _seconds(at: datetime | None) -> float | None:
-    return at.timestamp() if at is not None else None
-
-
 async def load_units(conn: Connection) -> list[UnitRecord]:
     """All units that may still get webhooks, oldest first."""
     return [
-        UnitRecord(
-            id=UnitId(row.id),
-            name=row.name,
-            instance=row.instance_id,
-            secret_generation=row.secret_generation,
-            secret_digest=bytes(row.secret_digest),
-            previous_digest=bytes(row.previous_secret_digest) if row.previous_secret_digest else None,
-            previous_until=_seconds(row.previous_secret_until),
-            archived_at=_seconds(row.archived_at),
-            time_zone=row.time_zone,
-            created_at=_seconds(row.created_at),
-            paused_at=_seconds(row.paused_at),
-            retention_days=row.retention_days,
+        from_row(
+            UnitRecord,
+            row,
             webhook_registration=WebhookRegistrationMode(row.webhook_registration),
-            journal_id=row.journal_id,
-            applied_seq=Seq(row.applied_seq),
-            stored=StoredLineState(
-                phase=Phase(row.phase),
-                reason=Reason(row.status_reason),
-                wanted=row.wanted,
-                number=row.number,
-                logout_pending=row.logout_pending,
-                connected_at=_seconds(row.connected_at),
-                disconnected_at=_seconds(row.disconnected_at),
-                qr_updated_at=_seconds(row.qr_updated_at),
-                qr_code=row.qr_code,
-                pairing_code=row.pairing_code,
-                owner_jid=row.owner_jid,
-                profile_name=row.profile_name,
-                updated_at=_seconds(row.updated_at),
-            ),
+            stored=from_row(StoredLineState, row, phase=Phase(row.phase), reason=Reason(row.reason)),
         )
         for row in await _SQL.rows(conn, "load_units")
     ]
@@ -126,7 +95,7 @@ async def rotate_secret(conn: Connection, unit: UnitId, generation: int, digest:
     None: there is no such active unit, or another rotation came first. ``grace`` is in minutes.
     """
     row = await _SQL.one(conn, "rotate_secret", id=unit, generation=generation, digest=digest, grace=grace)
-    return row.previous_secret_until.timestamp() if row is not None else None
+    return row.valid_until if row is not None else None
 
 
 def only_active(records: Sequence[UnitRecord]) -> list[UnitRecord]:
@@ -157,7 +126,7 @@ async def pause_unit(conn: Connection, unit: UnitId, paused: bool) -> bool:
 async def find_archive_time(conn: Connection, unit: UnitId) -> float | None:
     """When a unit was archived; None where it is active or does not exist."""
     row = await _SQL.one(conn, "find_archive_time", id=unit)
-    return _seconds(row.archived_at) if row is not None else None
+    return row.archived_at if row is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,13 +147,4 @@ async def list_archived_units(pool: Pool, after: tuple[float, UUID] | None, limi
     at, id = after or (None, None)
     async with admin_scope(pool) as conn:
         rows = await _SQL.rows(conn, "list_archived_units", after_at=at, after_id=id, limit=limit)
-    return [
-        from_row(
-            ArchivedUnit,
-            row,
-            instance=row.instance_id,
-            created_at=row.created_at.timestamp(),
-            archived_at=row.archived_at.timestamp(),
-        )
-        for row in rows
-    ]
+    return [from_row(ArchivedUnit, row) for row in rows]

@@ -2,11 +2,16 @@
 
 -- name: load_units
 -- Every unit that may still get webhooks: the active ones, and those archived within a day.
-select u.id, u.name, u.time_zone, u.created_at, u.paused_at, u.retention_days, u.webhook_registration, c.archived_at, c.provider,
-       c.instance_id, c.secret_generation,
-       c.secret_digest, c.previous_secret_digest, c.previous_secret_until, c.journal_id, c.applied_seq,
-       c.phase, c.status_reason, c.wanted, c.number, c.logout_pending, c.connected_at, c.disconnected_at,
-       c.qr_updated_at, c.qr_code, c.pairing_code, c.owner_jid, c.profile_name, c.updated_at
+select u.id, u.name, u.time_zone, extract(epoch from u.created_at)::float8 as created_at,
+       extract(epoch from u.paused_at)::float8 as paused_at, u.retention_days, u.webhook_registration,
+       extract(epoch from c.archived_at)::float8 as archived_at, c.instance_id as instance, c.secret_generation,
+       c.secret_digest, c.previous_secret_digest as previous_digest,
+       extract(epoch from c.previous_secret_until)::float8 as previous_until, c.journal_id, c.applied_seq,
+       c.phase, c.status_reason as reason, c.wanted, c.number, c.logout_pending,
+       extract(epoch from c.connected_at)::float8 as connected_at,
+       extract(epoch from c.disconnected_at)::float8 as disconnected_at,
+       extract(epoch from c.qr_updated_at)::float8 as qr_updated_at, c.qr_code, c.pairing_code, c.owner_jid,
+       c.profile_name, extract(epoch from c.updated_at)::float8 as updated_at
   from zapline.units u
   join zapline.unit_whatsapp_connections c on c.unit_id = u.id
  where c.archived_at is null or c.archived_at > now() - interval '1 day'
@@ -35,7 +40,7 @@ update zapline.unit_whatsapp_connections
    set secret_generation = %(generation)s, secret_digest = %(digest)s,
        previous_secret_digest = secret_digest, previous_secret_until = now() + %(grace)s * interval '1 minute'
  where unit_id = %(id)s and archived_at is null and secret_generation = %(generation)s - 1
-returning previous_secret_until;
+returning extract(epoch from previous_secret_until)::float8 as valid_until;
 
 -- name: change_unit
 -- Changes a unit's settings. Null changes nothing, except for the retention, which has a flag.
@@ -58,11 +63,12 @@ returning id;
 
 -- name: find_archive_time
 -- When a unit was archived. No row: there is no such unit.
-select archived_at from zapline.units where id = %(id)s;
+select extract(epoch from archived_at)::float8 as archived_at from zapline.units where id = %(id)s;
 
 -- name: list_archived_units
 -- A page of the archived units, oldest first.
-select u.id, u.name, u.time_zone, u.created_at, u.archived_at, u.retention_days, c.instance_id
+select u.id, u.name, u.time_zone, extract(epoch from u.created_at)::float8 as created_at,
+       extract(epoch from u.archived_at)::float8 as archived_at, u.retention_days, c.instance_id as instance
   from zapline.units u
   join zapline.unit_whatsapp_connections c on c.unit_id = u.id
  where u.archived_at is not null

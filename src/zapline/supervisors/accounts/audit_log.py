@@ -1,8 +1,8 @@
 """Writes the audit log: an entry before each change, its outcome afterwards, and nothing secret in it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from types import TracebackType
 
 import structlog
 import trio
@@ -79,44 +79,32 @@ class AuditLog:
         async with self._pool.connection() as conn:
             await audit_log.insert_completed(conn, _action(actor, action, unit, target), outcome, {})
 
-    def audited(
+    @asynccontextmanager
+    async def audited(
         self,
         actor: AuditActor,
         action: str,
         unit: UnitId | None = None,
         target: str | None = None,
         outcome_status: Callable[[Exception], int] = outcome_status,
-    ) -> "AuditedChange":
-        """Audit the change in the body: ``async with log.audited(...) as entry``."""
-        return AuditedChange(self, _action(actor, action, unit, target), outcome_status)
+    ) -> AsyncIterator[AuditEntry]:
+        """Write an entry before the body, a change, and its outcome after it, also if the body raises.
+
+        Raises DatabaseUnavailable before the body if no entry can be written. A cancelled body leaves the outcome
+        unknown, as a killed process does.
+        """
+        entry = await self.begin(actor, action, unit, target)
+        try:
+            yield entry
+        except BaseException as error:
+            if isinstance(error, Exception):
+                await self.complete(entry, outcome_status(error))
+            raise
+        await self.complete(entry, 200)
 
 
-class AuditedChange:
-    """Writes an entry before the body and its outcome after it, also if the body raises.
-
-    Raises DatabaseUnavailable before the body if no entry can be written. A cancelled body leaves the outcome
-    unknown, as a killed process does.
-    """
-
-    def __init__(self, log: AuditLog, action: AuditedAction, outcome_status: Callable[[Exception], int]) -> None:
-        self._log = log
-        self._action = action
-        self._outcome_status = outcome_status
-        self._entry: AuditEntry | None = None
-
-    async def __aenter__(self) -> AuditEntry:
-        action = self._action
-        self._entry = await self._log.begin(action.actor, action.action, action.unit, action.target)
-        return self._entry
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._entry is not None
-        if error is None:
-            await self._log.complete(self._entry, 200)
-        elif isinstance(error, Exception):
-            await self._log.complete(self._entry, self._outcome_status(error))
+AuditedChange = AbstractAsyncContextManager[AuditEntry]
+"""What ``AuditLog.audited`` returns."""
 
 
 def _action(actor: AuditActor, action: str, unit: UnitId | None, target: str | None) -> AuditedAction:

@@ -101,13 +101,10 @@ class Authentication:
         last, kind = self._lifetimes, TokenKind.SESSION
         return _with_expiry(await self._open(admin, kind, "console", last.session, last.session_idle, password_hash))
 
-    async def open_login(
-        self, admin: Principal, seconds: float | None = None, password_hash: str | None = None
-    ) -> tuple[str, datetime]:
+    async def open_login(self, admin: Principal, password_hash: str | None = None) -> tuple[str, datetime]:
         """Issue a bearer token after a sign-in by API; return it and its end. Raises ShutOut."""
         last, kind = self._lifetimes, TokenKind.ADMIN
-        lasts = last.login if seconds is None else seconds
-        return _with_expiry(await self._open(admin, kind, "login", lasts, last.login_idle, password_hash))
+        return _with_expiry(await self._open(admin, kind, "login", last.login, last.login_idle, password_hash))
 
     async def mint_admin_token(self, admin: Principal, label: str, days: int) -> IssuedToken:
         """Issue a bearer token for a machine that acts as an administrator. Raises ShutOut."""

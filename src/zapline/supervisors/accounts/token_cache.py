@@ -60,12 +60,13 @@ class TokenCache:
             cached.used_at, cached.use_stored = self._clock(), False
         return cached.holder if cached is not None else None
 
-    def _fresh(self, cached: _CachedToken) -> bool:
-        return trio.current_time() - cached.checked_at < FRESH and cached.holder.valid(self._clock(), cached.used_at)
-
     def _usable(self, cached: _CachedToken) -> bool:
         """Whether no query is needed."""
-        return self._fresh(cached) or (trio.current_time() < self._away_until and self._usable_while_away(cached))
+        return self._valid(cached, STALE if trio.current_time() < self._away_until else FRESH)
+
+    def _valid(self, cached: _CachedToken, seconds: float) -> bool:
+        """Whether the token was checked in the last ``seconds`` and has not ended since."""
+        return trio.current_time() - cached.checked_at < seconds and cached.holder.valid(self._clock(), cached.used_at)
 
     async def _load(self, key: bytes) -> _CachedToken | None:
         while True:
@@ -79,7 +80,7 @@ class TokenCache:
             except DatabaseUnavailable:
                 self._away_until = trio.current_time() + _AWAY_FOR
                 cached = self._tokens.get(key)
-                if cached is None or not self._usable_while_away(cached):
+                if cached is None or not self._valid(cached, STALE):
                     raise
                 return cached
             if self.invalidations == invalidations:  # else the token may have been revoked during the query
@@ -96,9 +97,6 @@ class TokenCache:
         if len(self._tokens) > _MAX_TOKENS:
             self._tokens.popitem(last=False)
         return fresh
-
-    def _usable_while_away(self, cached: _CachedToken) -> bool:
-        return trio.current_time() - cached.checked_at < STALE and cached.holder.valid(self._clock(), cached.used_at)
 
     def remove(self, matches: Callable[[TokenHolder], bool]) -> None:
         """Drop the tokens of matching holders: their next use needs a query."""

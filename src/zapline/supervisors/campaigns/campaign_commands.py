@@ -10,10 +10,7 @@ import msgspec
 import structlog
 import trio
 
-from zapline.domain.campaigns.recipient_checks import (
-    MAX_RECIPIENTS,
-    RecipientCounts,
-)
+from zapline.domain.campaigns.recipient_checks import MAX_RECIPIENTS, RecipientCounts
 from zapline.domain.campaigns.recipients_csv import InvalidRecipients
 from zapline.domain.campaigns.schedule import CampaignTiming, estimate_end
 from zapline.domain.campaigns.states import CampaignCommand, CampaignState, next_state
@@ -51,8 +48,6 @@ CLEAN_UP_TIMEOUT = 5.0
 """Seconds to take back a list that was not read to its end; after that the feeder does it."""
 _FILES = frozenset({MessageKind.IMAGE, MessageKind.VIDEO, MessageKind.AUDIO, MessageKind.VOICE, MessageKind.DOCUMENT})
 _LOG = structlog.get_logger(scope="Campaigns")
-
-
 _EARLIEST, _LATEST = 1_230_768_000, 4_102_444_800
 """2009 and 2100: a start outside them is a mistake."""
 

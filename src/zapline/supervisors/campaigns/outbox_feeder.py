@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from uuid import UUID
 
 import msgspec
@@ -43,33 +44,27 @@ _PACE_FRESH = 10.0
 _LOG = structlog.get_logger(scope="Campaigns")
 
 
+@dataclass(eq=False, repr=False)
 class OutboxFeeder:
     """One for the process. It makes one transaction for each campaign and round, so it may be killed at any time."""
 
-    def __init__(
-        self,
-        pool: Pool,
-        find: Callable[[UnitId], Unit | None],
-        may_write: Callable[[], Awaitable[None]],
-        wake_sender: Callable[[UnitId], None],
-        clock: Callable[[], float] = time.time,
-        draw_spread: Callable[[], float] = random.random,
-        feed: LiveFeed | None = None,
-    ) -> None:
-        self._progress = ProgressPublisher(pool, feed or LiveFeed())
-        self._pool = pool
-        self._find = find
-        self._may_write = may_write
-        self._wake_sender = wake_sender
-        self._clock = clock
-        self._draw_spread = draw_spread
-        self._wake_event = trio.Event()
-        self._paces: dict[UnitId, tuple[float, PaceLimits]] = {}
-        self._sweep_at = float("-inf")
-        self.campaigning: frozenset[UnitId] = frozenset()
-        """Units with a running campaign."""
-        self.loading: set[UUID] = set()
-        """Campaigns that this process loads a list into. Others in this state were left by a killed process."""
+    _pool: Pool
+    _find: Callable[[UnitId], Unit | None]
+    _may_write: Callable[[], Awaitable[None]]
+    _wake_sender: Callable[[UnitId], None]
+    _clock: Callable[[], float] = time.time
+    _draw_spread: Callable[[], float] = random.random
+    feed: LiveFeed = field(default_factory=LiveFeed)
+    campaigning: frozenset[UnitId] = frozenset()
+    """Units with a running campaign."""
+    loading: set[UUID] = field(default_factory=set)
+    """Campaigns that this process loads a list into. Others in this state were left by a killed process."""
+    _wake_event: trio.Event = field(default_factory=trio.Event)
+    _paces: dict[UnitId, tuple[float, PaceLimits]] = field(default_factory=dict)
+    _sweep_at: float = float("-inf")
+
+    def __post_init__(self) -> None:
+        self._progress = ProgressPublisher(self._pool, self.feed)
 
     def wake(self) -> None:
         """Start the next round soon: a campaign has changed."""

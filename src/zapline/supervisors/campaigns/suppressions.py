@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from zapline.domain.campaigns.recipient_checks import parse_recipient_phone
 from zapline.domain.contacts.phone_numbers import InvalidPhone
@@ -16,22 +17,15 @@ class UnknownSuppression(LocalError):
     """The contact is not suppressed."""
 
 
+@dataclass(eq=False, repr=False)
 class Suppressions:
     """``find`` returns the active unit or raises UnknownUnit; ``region``: country of phones without one."""
 
-    def __init__(
-        self,
-        pool: Pool,
-        find: Callable[[UnitId], object],
-        region: str = "BR",
-        clock: Callable[[], float] = time.time,
-        erasure_key: bytes = b"",
-    ) -> None:
-        self._pool = pool
-        self._find = find
-        self._region = region
-        self._clock = clock
-        self._erasure_key = erasure_key
+    _pool: Pool
+    _find: Callable[[UnitId], object]
+    _region: str = "BR"
+    _clock: Callable[[], float] = time.time
+    _erasure_key: bytes = b""
 
     async def add(self, unit: UnitId, contact: str) -> tuple[str, bool]:
         """Suppress a phone or a LID (``lid:`` and digits); return its canonical name, and whether it is new.

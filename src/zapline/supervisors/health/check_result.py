@@ -31,3 +31,13 @@ def grade(value: float, warn: float, fail: float) -> Verdict:
     if value <= warn:
         return Verdict.PASS
     return Verdict.FAIL if value > fail else Verdict.WARN
+
+
+def expect_none(name: str, count: float, explanation: str = "", *, fail: float = NEVER) -> HealthCheck:
+    """Check a count that should be 0: WARN above it, FAIL above ``fail``."""
+    return HealthCheck(name, count, "0", grade(count, 0, fail), explanation)
+
+
+def expect_below(name: str, value: float, limit: float, explanation: str = "", *, fail: float = NEVER) -> HealthCheck:
+    """Check a value that should be below ``limit``: WARN above it, FAIL above ``fail``."""
+    return HealthCheck(name, value, f"< {limit:g}", grade(value, limit, fail), explanation)

@@ -1,6 +1,7 @@
 """Stores a sample of the health rates once a minute, so that people see how they developed."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from time import time
 
 import structlog
@@ -20,16 +21,14 @@ _PRUNE_EVERY = 60
 _LOG = structlog.get_logger(scope="HealthHistory")
 
 
+@dataclass(eq=False, repr=False)
 class HealthHistory:
     """One for the process; only the leading process writes."""
 
-    def __init__(
-        self, pool: Pool, monitor: HealthMonitor, leadership: Leadership, clock: Callable[[], float] = time
-    ) -> None:
-        self._pool = pool
-        self._monitor = monitor
-        self._leadership = leadership
-        self._clock = clock
+    _pool: Pool
+    _monitor: HealthMonitor
+    _leadership: Leadership
+    _clock: Callable[[], float] = time
 
     async def run(self) -> None:
         """Store a sample a minute until cancelled; skip those that the database does not accept."""

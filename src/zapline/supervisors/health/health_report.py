@@ -1,6 +1,7 @@
 """Computes the health verdict of the process from all its checks; measures event loop lag and database latency."""
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import trio
@@ -9,7 +10,7 @@ from zapline.domain.errors import RemoteError
 from zapline.sql.journal.journal import Journal, JournalStatistics
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.counters import Counters
-from zapline.supervisors.health.check_result import NEVER, SEVERITY, HealthCheck, Verdict, grade
+from zapline.supervisors.health.check_result import SEVERITY, HealthCheck, Verdict, expect_below, expect_none
 from zapline.supervisors.health.inbound_checks import inbound_rates
 from zapline.supervisors.health.notification_checks import NO_NOTIFICATIONS, NotificationReport, check_notifications
 from zapline.supervisors.health.outbound_checks import NO_OUTBOUND, OutboundReport, check_outbound
@@ -47,32 +48,21 @@ class HealthReport:
     notifications: NotificationReport = NO_NOTIFICATIONS
 
 
+@dataclass(eq=False, repr=False)
 class HealthMonitor:
     """One for the process. ``run`` measures; ``report`` evaluates the checks."""
 
-    def __init__(
-        self,
-        counters: Counters,
-        roster: Roster,
-        journal: Journal,
-        recorder: Recorder,
-        dispatcher: Dispatcher,
-        leadership: Leadership,
-        pool: Pool,
-        outbound: Callable[[], OutboundReport] = lambda: NO_OUTBOUND,
-        notifications: Callable[[], NotificationReport] = lambda: NO_NOTIFICATIONS,
-    ) -> None:
-        self._outbound = outbound
-        self._notifications = notifications
-        self.counters = counters
-        self._roster = roster
-        self._journal = journal
-        self._recorder = recorder
-        self._dispatcher = dispatcher
-        self._leadership = leadership
-        self._pool = pool
-        self.loop_lag = 0.0
-        self.database_latency: float | None = None
+    counters: Counters
+    _roster: Roster
+    _journal: Journal
+    _recorder: Recorder
+    _dispatcher: Dispatcher
+    _leadership: Leadership
+    _pool: Pool
+    _outbound: Callable[[], OutboundReport] = lambda: NO_OUTBOUND
+    _notifications: Callable[[], NotificationReport] = lambda: NO_NOTIFICATIONS
+    loop_lag: float = 0.0
+    database_latency: float | None = None
 
     async def run(self) -> None:
         """Measure loop lag and database latency until cancelled."""
@@ -88,19 +78,13 @@ class HealthMonitor:
 
     async def _measure_database(self) -> None:
         while True:
-            started = trio.current_time()
-            self.database_latency = await self._ping(started)
-            await trio.sleep(_PING_EVERY)
-
-    async def _ping(self, started: float) -> float | None:
-        with trio.move_on_after(_PING_DEADLINE):
-            try:
+            started, latency = trio.current_time(), None
+            with trio.move_on_after(_PING_DEADLINE), suppress(RemoteError):
                 async with self._pool.connection() as conn:
                     await conn.ping()
-            except RemoteError:
-                return None
-            return trio.current_time() - started
-        return None
+                latency = trio.current_time() - started
+            self.database_latency = latency
+            await trio.sleep(_PING_EVERY)
 
     def stuck_units(self) -> list[str]:
         """Units whose actor does not finish its step; while there is one, the watchdog is not fed."""
@@ -116,7 +100,7 @@ class HealthMonitor:
         age = max(0.0, now - journal.oldest) if journal.oldest is not None else 0.0
         outbound, notifications = self._outbound(), self._notifications()
         rates, checks = inbound_rates(self.counters), self._checks(recorder, age)
-        checks += [*check_outbound(outbound, self.counters), *check_notifications(notifications)]
+        checks += check_outbound(outbound, self.counters) + check_notifications(notifications)
         worst = max((check.verdict for check in rates + checks), key=SEVERITY.index)
         quarantined = [str(unit.id) for unit in self._roster.units() if unit.quarantined_at is not None]
         return HealthReport(
@@ -145,20 +129,16 @@ class HealthMonitor:
         retrying = recorder.states.count(LaneState.RETRYING)
         quarantined = sum(1 for unit in self._roster.units() if unit.quarantined_at is not None)
         paused = sum(1 for unit in self._roster.units() if unit.record.paused_at is not None)
-        lost = self.counters.recent("lost")
-        stuck = len(self.stuck_units())
         return [
             HealthCheck("database", leading, "reachable, ours alone", database, status.value),
-            HealthCheck("recorderLanesStopped", stopped, "0", grade(stopped, 0, 0), recorder.trouble or ""),
-            HealthCheck("recorderLanesRetrying", retrying, "0", grade(retrying, 0, NEVER), recorder.trouble or ""),
-            HealthCheck(
-                "journalAgeSeconds", age, "< 60", grade(age, 60.0, 1200.0), "age of the oldest entry not stored"
-            ),
-            HealthCheck("lostWebhooks", lost, "0", grade(lost, 0, 0), "answered 200 and stored nowhere"),
-            HealthCheck("quarantinedUnits", quarantined, "0", grade(quarantined, 0, NEVER)),
+            expect_none("recorderLanesStopped", stopped, recorder.trouble or "", fail=0),
+            expect_none("recorderLanesRetrying", retrying, recorder.trouble or ""),
+            expect_below("journalAgeSeconds", age, 60.0, "age of the oldest entry not stored", fail=1200.0),
+            expect_none("lostWebhooks", self.counters.recent("lost"), "answered 200 and stored nowhere", fail=0),
+            expect_none("quarantinedUnits", quarantined),
             HealthCheck("pausedUnits", paused, "as asked", Verdict.PASS, "a person has paused their sending"),
-            HealthCheck("stuckUnits", stuck, "0", grade(stuck, 0, 0)),
-            HealthCheck("loopLagSeconds", self.loop_lag, "< 0.5", grade(self.loop_lag, 0.5, 5.0)),
+            expect_none("stuckUnits", len(self.stuck_units()), fail=0),
+            expect_below("loopLagSeconds", self.loop_lag, 0.5, fail=5.0),
         ]
 
 

@@ -1,7 +1,7 @@
 """Checks the rates of the inbound half: errors, unknown instances, duplicates, lost lines."""
 
 from zapline.supervisors.counters import RATE_WINDOW, Counters
-from zapline.supervisors.health.check_result import HealthCheck, Verdict, grade
+from zapline.supervisors.health.check_result import HealthCheck, Verdict, expect_none, grade
 
 MAX_ERROR_RATE = 0.001
 """Of all webhooks; the operators' requirement."""
@@ -19,7 +19,6 @@ def inbound_rates(counters: Counters) -> list[HealthCheck]:
     error_rate = errors / webhooks if webhooks else 0.0
     seen, duplicates = recent("messages_seen"), recent("duplicates")
     dedupe_rate = duplicates / seen if seen else 0.0
-    unknown, dropped = recent("unknown_instances"), recent("unexpected_disconnects")
     dedupe, enough = Verdict.PASS, seen >= MIN_SAMPLE
     if enough and dedupe_rate > MAX_DEDUPE_RATE:
         dedupe = Verdict.FAIL if dedupe_rate > FAIL_DEDUPE_RATE else Verdict.WARN
@@ -31,13 +30,7 @@ def inbound_rates(counters: Counters) -> list[HealthCheck]:
             grade(error_rate, MAX_ERROR_RATE, 10 * MAX_ERROR_RATE),
             "webhooks of known units that could not be used, of all webhooks",
         ),
-        HealthCheck(
-            "unknownInstances",
-            unknown,
-            "0",
-            Verdict.WARN if unknown else Verdict.PASS,
-            "webhooks whose instance or secret is not ours",
-        ),
+        expect_none("unknownInstances", recent("unknown_instances"), "webhooks whose instance or secret is not ours"),
         HealthCheck(
             "dedupeRate",
             dedupe_rate,
@@ -45,11 +38,9 @@ def inbound_rates(counters: Counters) -> list[HealthCheck]:
             dedupe,
             "messages that came again, of all messages",
         ),
-        HealthCheck(
+        expect_none(
             "unexpectedDisconnects",
-            dropped,
-            "0",
-            Verdict.WARN if dropped else Verdict.PASS,
+            recent("unexpected_disconnects"),
             f"open lines lost in the last {RATE_WINDOW:.0f} s without anybody having asked",
         ),
     ]

@@ -1,11 +1,10 @@
 """Checks the notifications: deliveries to CRMs that wait or were given up, and CRM webhooks that are disabled."""
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from zapline.sql.notifications.crm_webhooks import HookTotals
-from zapline.supervisors.health.check_result import NEVER, HealthCheck, grade
+from zapline.supervisors.health.check_result import HealthCheck, expect_below, expect_none
 
 MAX_DELIVERY_WAIT = 600.0
 """Seconds that a delivery may wait: deploying a CRM takes less."""
@@ -29,26 +28,13 @@ class NotificationReport:
 NO_NOTIFICATIONS = NotificationReport()
 
 
-def check_notifications(report: NotificationReport) -> Iterator[HealthCheck]:
+def check_notifications(report: NotificationReport) -> list[HealthCheck]:
     totals = report.totals or HookTotals()
-    yield HealthCheck(
-        "hookWaitsSeconds",
-        report.longest_wait,
-        f"< {MAX_DELIVERY_WAIT:.0f}",
-        grade(report.longest_wait, MAX_DELIVERY_WAIT, NEVER),
-        "how long the oldest webhook to a CRM has waited to be taken",
-    )
-    yield HealthCheck(
-        "deadHookDeliveries",
-        totals.dead,
-        "0",
-        grade(totals.dead, 0, NEVER),
-        "webhooks given up within a day; they can be replayed (GET .../hooks/{id}/deliveries?state=dead)",
-    )
-    yield HealthCheck(
-        "hooksDisabled",
-        totals.disabled,
-        "0",
-        grade(totals.disabled, 0, NEVER),
-        "CRMs that are not told any more, because they failed for days or answered 410",
-    )
+    waits = "how long the oldest webhook to a CRM has waited to be taken"
+    dead = "webhooks given up within a day; they can be replayed (GET .../hooks/{id}/deliveries?state=dead)"
+    disabled = "CRMs that are not told any more, because they failed for days or answered 410"
+    return [
+        expect_below("hookWaitsSeconds", report.longest_wait, MAX_DELIVERY_WAIT, waits),
+        expect_none("deadHookDeliveries", totals.dead, dead),
+        expect_none("hooksDisabled", totals.disabled, disabled),
+    ]

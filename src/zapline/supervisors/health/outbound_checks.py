@@ -1,10 +1,9 @@
 """Checks the outbound half: messages that wait for a person, are stalled, or were sent twice."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from zapline.supervisors.counters import Counters
-from zapline.supervisors.health.check_result import NEVER, HealthCheck, Verdict, grade
+from zapline.supervisors.health.check_result import HealthCheck, expect_below, expect_none
 from zapline.supervisors.outbound.outbox_monitor import OutboxTotals
 
 MAX_REPLY_WAIT = 120.0
@@ -24,50 +23,39 @@ class OutboundReport:
 NO_OUTBOUND = OutboundReport(None)
 
 
-def check_outbound(report: OutboundReport, counters: Counters) -> Iterator[HealthCheck]:
+def check_outbound(report: OutboundReport, counters: Counters) -> list[HealthCheck]:
     totals = report.totals or OutboxTotals()
-    waits, stalled = totals.count("waits_for_person"), totals.count("stalled")
-    twice, unexplained = counters.recent("sent_twice"), counters.recent("repairs_unexplained")
-    yield HealthCheck(
-        "uncertainMessages",
-        waits,
-        "0",
-        grade(waits, 0, NEVER),
-        "may have been delivered, or not: a person decides (POST .../messages/{id}/release)",
-    )
-    yield HealthCheck(
-        "stalledMessages",
-        stalled,
-        "0",
-        grade(stalled, 0, NEVER),
-        "taken by Evolution and confirmed by nobody; look at the phone, then restart the instance",
-    )
-    yield HealthCheck("sentTwice", twice, "0", Verdict.FAIL if twice else Verdict.PASS, "delivered a second time")
-    yield HealthCheck(
-        "replyWaitsSeconds",
-        totals.oldest_reply,
-        f"< {MAX_REPLY_WAIT:.0f}",
-        grade(totals.oldest_reply, MAX_REPLY_WAIT, NEVER),
-        "how long the oldest due reply has waited to be sent",
-    )
-    yield HealthCheck(
-        "throttledUnits",
-        report.throttled_units,
-        "0",
-        grade(report.throttled_units, 0, NEVER),
-        "WhatsApp or Evolution asked these lines to slow down; their campaigns pause",
-    )
-    yield HealthCheck(
-        "unexplainedRepairs",
-        unexplained,
-        "0",
-        grade(unexplained, 0, NEVER),
-        "messages found in Evolution's store outside any known gap: its webhooks get lost",
-    )
-    yield HealthCheck(
-        "unitsWithoutStore",
-        report.units_without_store,
-        "0",
-        grade(report.units_without_store, 0, NEVER),
-        "Evolution keeps no messages for these; set DATABASE_SAVE_DATA_NEW_MESSAGE=true there",
-    )
+    return [
+        expect_none(
+            "uncertainMessages",
+            totals.count("waits_for_person"),
+            "may have been delivered, or not: a person decides (POST .../messages/{id}/release)",
+        ),
+        expect_none(
+            "stalledMessages",
+            totals.count("stalled"),
+            "taken by Evolution and confirmed by nobody; look at the phone, then restart the instance",
+        ),
+        expect_none("sentTwice", counters.recent("sent_twice"), "delivered a second time", fail=0),
+        expect_below(
+            "replyWaitsSeconds",
+            totals.oldest_reply,
+            MAX_REPLY_WAIT,
+            "how long the oldest due reply has waited to be sent",
+        ),
+        expect_none(
+            "throttledUnits",
+            report.throttled_units,
+            "WhatsApp or Evolution asked these lines to slow down; their campaigns pause",
+        ),
+        expect_none(
+            "unexplainedRepairs",
+            counters.recent("repairs_unexplained"),
+            "messages found in Evolution's store outside any known gap: its webhooks get lost",
+        ),
+        expect_none(
+            "unitsWithoutStore",
+            report.units_without_store,
+            "Evolution keeps no messages for these; set DATABASE_SAVE_DATA_NEW_MESSAGE=true there",
+        ),
+    ]

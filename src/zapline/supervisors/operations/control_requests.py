@@ -19,8 +19,8 @@ from zapline.supervisors.reconciliation.scheduler import Reconciler
 from zapline.supervisors.units.unit_commands import UnitCommands
 
 REPLY_CHANNEL = "zapline_reply"
-VerbHandler = tuple[type[Any], Callable[[Any], Awaitable[dict[str, Any]]]]
-"""Type of a request's arguments, and the function that executes it."""
+VerbHandler = tuple[type[Any], Callable[[Any], Awaitable[dict[str, Any] | None]]]
+"""Type of a request's arguments, and the function that executes it; its result, None: there is nothing to tell."""
 _READ_ONLY_VERBS = frozenset({"reload", "reconcile-progress"})
 """Requests that change nothing; all others are written to the audit log."""
 _LOG = structlog.get_logger(scope="Control")
@@ -123,12 +123,12 @@ class ControlRequests:
         arguments_type, perform = handler
         arguments = msgspec.convert(request.arguments, arguments_type)
         if request.verb in _READ_ONLY_VERBS:
-            return await perform(arguments)
+            return await perform(arguments) or {}
         actor = AuditActor(ActorKind.COMMAND, request.asked_by, source=request.asked_from)
         unit, target = getattr(arguments, "unit", None), getattr(arguments, "id", None)
         target_text = str(target) if target is not None else None
         async with self._audit.audited(actor, request.verb, UnitId(unit) if unit else None, target_text):
-            return await perform(arguments)
+            return await perform(arguments) or {}
 
     async def _reload(self, _: _NoArguments) -> dict[str, Any]:
         return {"units": await self._commands.reload()}
@@ -137,13 +137,11 @@ class ControlRequests:
         unit = await self._commands.create_unit(arguments.name, arguments.instance)
         return {"id": str(unit.id), "name": unit.record.name, "instance": unit.record.instance}
 
-    async def _archive_unit(self, arguments: OneUnit) -> dict[str, Any]:
+    async def _archive_unit(self, arguments: OneUnit) -> None:
         await self._commands.archive_unit(UnitId(arguments.unit))
-        return {}
 
-    async def _release_unit(self, arguments: OneUnit) -> dict[str, Any]:
+    async def _release_unit(self, arguments: OneUnit) -> None:
         self._commands.release_unit(UnitId(arguments.unit))
-        return {}
 
     async def _rotate_secret(self, arguments: OneUnit) -> dict[str, Any]:
         return {"previousValidUntil": await self._commands.rotate_secret(UnitId(arguments.unit))}
@@ -152,9 +150,8 @@ class ControlRequests:
         unit = UnitId(arguments.unit) if arguments.unit is not None else None
         return {"entries": await self._commands.replay(arguments.since, unit)}
 
-    async def _replay_dead_letter(self, arguments: _OneDeadLetter) -> dict[str, Any]:
+    async def _replay_dead_letter(self, arguments: _OneDeadLetter) -> None:
         await self._commands.replay_dead_letter(arguments.id)
-        return {}
 
     async def _reconcile(self, arguments: _Since) -> dict[str, Any]:
         """Only start the run, which may take hours; the command polls its progress."""

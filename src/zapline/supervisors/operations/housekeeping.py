@@ -42,28 +42,18 @@ class JournalLimits:
     budget_bytes: int
 
 
+@dataclass(eq=False, repr=False)
 class Housekeeping:
     """One instance per process; nothing waits for it."""
 
-    def __init__(
-        self,
-        pool: Pool,
-        journal: Journal,
-        leadership: Leadership,
-        commands: UnitCommands,
-        roster: Roster,
-        counters: Counters,
-        limits: JournalLimits,
-        feed: LiveFeed,
-    ) -> None:
-        self._pool = pool
-        self._journal = journal
-        self._leadership = leadership
-        self._commands = commands
-        self._roster = roster
-        self._counters = counters
-        self._limits = limits
-        self._feed = feed
+    _pool: Pool
+    _journal: Journal
+    _leadership: Leadership
+    _commands: UnitCommands
+    _roster: Roster
+    _counters: Counters
+    _limits: JournalLimits
+    _feed: LiveFeed
 
     async def run(self) -> None:
         """Run until cancelled. What disk or database refuses is tried again in the next round."""

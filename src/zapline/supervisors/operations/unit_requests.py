@@ -48,9 +48,8 @@ def unit_verbs(lifecycle: UnitLifecycle, erasures: ErasureJobs) -> dict[str, Ver
     async def pause(arguments: OneUnit) -> dict[str, Any]:
         return {"pausedAt": (await lifecycle.pause(UnitId(arguments.unit))).record.paused_at}
 
-    async def resume(arguments: OneUnit) -> dict[str, Any]:
+    async def resume(arguments: OneUnit) -> None:
         await lifecycle.resume(UnitId(arguments.unit))
-        return {}
 
     async def erase(arguments: _Erase) -> dict[str, Any]:
         return {"erasure": str(await erasures.request(UnitId(arguments.unit), arguments.phone, arguments.contact))}

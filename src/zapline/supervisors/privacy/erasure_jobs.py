@@ -4,6 +4,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
 import structlog
@@ -48,6 +49,7 @@ def canonical_name(who: str, region: str) -> str:
     return lid if lid.isascii() and _LID.fullmatch(lid) else parse_phone(who, region)
 
 
+@dataclass(eq=False, repr=False)
 class ErasureJobs:
     """One for the process. ``key``: for the digests of erased people. ``region``: country of phones without one.
 
@@ -55,30 +57,18 @@ class ErasureJobs:
     recorder has cached may be gone.
     """
 
-    def __init__(
-        self,
-        pool: Pool,
-        journal: Journal,
-        commands: UnitCommands,
-        may_write: Callable[[], Awaitable[None]],
-        counters: Counters,
-        drop_files: DropFiles,
-        forget_contacts: Callable[[], None],
-        key: bytes,
-        region: str = "BR",
-    ) -> None:
-        self._pool = pool
-        self._journal = journal
-        self._commands = commands
-        self._may_write = may_write
-        self._counters = counters
-        self._drop_files = drop_files
-        self._forget_contacts = forget_contacts
-        self._key = key
-        self._region = region
-        self._wake_event = trio.Event()
-        self._announced: set[UUID] = set()
-        """Jobs whose people the actors have been told of."""
+    _pool: Pool
+    _journal: Journal
+    _commands: UnitCommands
+    _may_write: Callable[[], Awaitable[None]]
+    _counters: Counters
+    _drop_files: DropFiles
+    _forget_contacts: Callable[[], None]
+    _key: bytes
+    _region: str = "BR"
+    _wake_event: trio.Event = field(default_factory=trio.Event)
+    _announced: set[UUID] = field(default_factory=set)
+    """Jobs whose people the actors have been told of."""
 
     async def request(self, unit: UnitId, who: str | None = None, id: UUID | None = None) -> UUID:
         """Start to erase a person, by phone or LID, or by a contact's or conversation's id; return the job's id.
@@ -148,8 +138,7 @@ class ErasureJobs:
             if await erasure.count_open_calls(conn, job):
                 await erasure.store_progress(conn, job, Counter(), waits_for="call")
                 return False
-        names = mention_pattern(job.digits)
-        erased, waiting = await self._journal.erase(job.unit, names, job.erased_at)
+        erased, waiting = await self._journal.erase(job.unit, mention_pattern(job.digits), job.erased_at)
         async with self._pool.connection() as conn:
             await erasure.store_progress(conn, job, Counter(journal=erased), waits_for="journal" if waiting else None)
         if waiting:

@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import structlog
 import trio
@@ -24,27 +25,19 @@ _DAY = 86_400.0
 _LOG = structlog.get_logger(scope="Retention")
 
 
+@dataclass(eq=False, repr=False)
 class Retention:
     """One for the process. ``drop_files`` deletes the cached media of messages; ``clock`` returns UTC seconds.
 
     ``forget_contacts`` is called when contacts that the recorder has cached may be gone.
     """
 
-    def __init__(
-        self,
-        pool: Pool,
-        may_write: Callable[[], Awaitable[None]],
-        counters: Counters,
-        drop_files: DropFiles,
-        forget_contacts: Callable[[], None],
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._pool = pool
-        self._may_write = may_write
-        self._counters = counters
-        self._drop_files = drop_files
-        self._forget_contacts = forget_contacts
-        self._clock = clock
+    _pool: Pool
+    _may_write: Callable[[], Awaitable[None]]
+    _counters: Counters
+    _drop_files: DropFiles
+    _forget_contacts: Callable[[], None]
+    _clock: Callable[[], float] = time.time
 
     async def run(self) -> None:
         """Run a round each hour until cancelled; if the database is away, the next round tries again."""

@@ -7,12 +7,11 @@ from msgspec import Meta
 from quart import Response, request
 
 from zapline.domain.principals import ActorKind
-from zapline.domain.timestamps import iso
-from zapline.http.api.framework.json_bodies import ResponseBody, Timestamp, json_response
+from zapline.http.api.framework.json_bodies import ResponseBody, Timestamp, body_from, json_response
 from zapline.http.api.framework.paging import PAGED, Page, Position, Seq, page_query, query_unit, split_page
 from zapline.http.api.framework.problems import invalid
 from zapline.http.api.framework.route_table import Access, QueryParameter, RouteDoc, RouteTable
-from zapline.sql.accounts.audit_log import AuditEntry, AuditFilter, list_entries_for_admin
+from zapline.sql.accounts.audit_log import AuditFilter, list_entries_for_admin
 from zapline.sql.postgres.pool import Pool
 
 _MAX_TEXT = 254
@@ -67,7 +66,8 @@ class AuditLogRoutes:
         wanted = AuditFilter(query_unit(), _query_text("actor"), _query_text("action"))
         lines = await list_entries_for_admin(self._pool, wanted, after.id if after else None, limit + 1)
         page, next_cursor = split_page(lines, limit, lambda line: _After(line.id))
-        return json_response(AuditPage([_audit_line_body(line) for line in page], next_cursor))
+        bodies = [body_from(AuditLineBody, line, unit_id=line.unit) for line in page]
+        return json_response(AuditPage(bodies, next_cursor))
 
 
 def _query_text(name: str) -> str | None:
@@ -75,20 +75,3 @@ def _query_text(name: str) -> str | None:
     if text is not None and not (1 <= len(text) <= _MAX_TEXT and text.isprintable()):
         raise invalid(name, f"is a line of 1 to {_MAX_TEXT} characters")
     return text
-
-
-def _audit_line_body(line: AuditEntry) -> AuditLineBody:
-    return AuditLineBody(
-        id=line.id,
-        at=iso(line.at),
-        actor_kind=ActorKind(line.actor_kind),
-        actor=line.actor,
-        actor_id=line.actor_id,
-        source=line.source,
-        unit_id=line.unit,
-        action=line.action,
-        target=line.target,
-        detail=line.detail,
-        outcome=line.outcome,
-        ended_at=iso(line.ended_at),
-    )

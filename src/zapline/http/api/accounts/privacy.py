@@ -1,9 +1,7 @@
 """Routes that export what is stored about one person, and erase it."""
 
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing
-from ipaddress import IPv4Network, IPv6Network
+from dataclasses import dataclass
 from typing import Annotated
 from uuid import UUID
 
@@ -13,7 +11,6 @@ from quart import Response, request
 from zapline.domain.contacts.phone_numbers import InvalidPhone
 from zapline.domain.ids import UnitId
 from zapline.domain.privacy.masking import mask_phone
-from zapline.domain.timestamps import iso
 from zapline.http.api.framework.audit_trail import add_audit_detail, audited_change
 from zapline.http.api.framework.current_principal import current_principal
 from zapline.http.api.framework.json_bodies import (
@@ -21,6 +18,7 @@ from zapline.http.api.framework.json_bodies import (
     RequestBody,
     ResponseBody,
     Timestamp,
+    body_from,
     json_response,
     one_of,
     read_body,
@@ -28,11 +26,10 @@ from zapline.http.api.framework.json_bodies import (
 from zapline.http.api.framework.paging import PAGED, Page, Position, page_query, split_page
 from zapline.http.api.framework.problems import Problem, ProblemType, ProblemTypes, invalid
 from zapline.http.api.framework.route_table import Access, QueryParameter, RouteDoc, RouteTable
-from zapline.http.server.client_address import client_address
+from zapline.http.server.client_address import Networks, client_address
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.postgres.row_level_security import unit_scope
 from zapline.sql.privacy import erasure, export
-from zapline.sql.privacy.erasure import ErasureRecord
 from zapline.sql.privacy.export import Person
 from zapline.supervisors.accounts.audit_log import AuditLog
 from zapline.supervisors.privacy.erasure_jobs import ErasureJobs, UnknownContact, canonical_name
@@ -94,22 +91,15 @@ _EXPORT = RouteDoc(
 )
 
 
+@dataclass(eq=False, repr=False)
 class PrivacyRoutes:
     """``/units/{unit}/privacy``, for administrators; also of archived units."""
 
-    def __init__(
-        self,
-        erasures: ErasureJobs,
-        pool: Pool,
-        audit: AuditLog,
-        trusted: Sequence[IPv4Network | IPv6Network],
-        region: str,
-    ) -> None:
-        self._audit = audit
-        self._trusted = trusted
-        self._erasures = erasures
-        self._pool = pool
-        self._region = region
+    _erasures: ErasureJobs
+    _pool: Pool
+    _audit: AuditLog
+    _trusted: Networks
+    _region: str
 
     def attach(self, routes: RouteTable) -> None:
         path = "/units/<uuid:unit>/privacy"
@@ -138,7 +128,7 @@ class PrivacyRoutes:
         await self._require_unit(UnitId(unit))
         erasures = await erasure.list_erasures(self._pool, UnitId(unit), before, limit + 1)
         page, next_cursor = split_page(erasures, limit, lambda row: _After(row.erased_at, row.id))
-        return json_response(ErasurePage([_erasure_body(row) for row in page], next_cursor))
+        return json_response(ErasurePage([body_from(ErasureBody, row) for row in page], next_cursor))
 
     async def get(self, unit: UUID, erasure: UUID) -> Response:
         return json_response(await self._erasure(UnitId(unit), erasure))
@@ -148,7 +138,7 @@ class PrivacyRoutes:
         erasures = await erasure.list_erasures(self._pool, unit, None, 1, id)
         if not erasures:
             raise Problem(404, "erasure_not_found", "the unit has no such erasure")
-        return _erasure_body(erasures[0])
+        return body_from(ErasureBody, erasures[0])
 
     async def export(self, unit: UUID) -> Response:
         await self._require_unit(UnitId(unit))
@@ -157,15 +147,7 @@ class PrivacyRoutes:
         async with audited_change(self._audit, current_principal(), source, "export_person", UnitId(unit)) as line:
             line.note(who=mask_phone(phone) if phone is not None else request.args.get("contactId"))
             person = await self._find_person(UnitId(unit))
-        response = Response(self._export_chunks(person), content_type="application/json")
-        response.headers["Content-Disposition"] = 'attachment; filename="export.json"'
-        response.timeout = None  # the server closes connections whose client does not read
-        return response
-
-    async def _export_chunks(self, person: Person) -> AsyncIterator[bytes]:
-        async with aclosing(export.export_person(self._pool, person, time.time())) as chunks:
-            async for chunk in chunks:
-                yield chunk
+        return export_response(self._pool, person)
 
     async def _find_person(self, unit: UnitId) -> Person:
         phone, contact = request.args.get("phone"), request.args.get("contactId")
@@ -191,12 +173,9 @@ class PrivacyRoutes:
                 raise UnknownUnit("there is no such unit")
 
 
-def _erasure_body(erasure: ErasureRecord) -> ErasureBody:
-    return ErasureBody(
-        id=erasure.id,
-        state=erasure.state,
-        erased_at=iso(erasure.erased_at),
-        ended_at=iso(erasure.ended_at),
-        waits_for=erasure.waits_for,
-        counts=erasure.counts,
-    )
+def export_response(pool: Pool, person: Person) -> Response:
+    """Everything that is held of a person, as a file that is sent while it is read."""
+    response = Response(export.export_person(pool, person, time.time()), content_type="application/json")
+    response.headers["Content-Disposition"] = 'attachment; filename="export.json"'
+    response.timeout = None  # the server closes connections whose client does not read
+    return response

@@ -9,7 +9,6 @@ from quart import Response
 
 from zapline.domain.ids import UnitId
 from zapline.domain.principals import Scope, TokenKind
-from zapline.domain.timestamps import iso
 from zapline.http.api.framework.audit_trail import add_audit_detail
 from zapline.http.api.framework.current_principal import current_principal
 from zapline.http.api.framework.json_bodies import (
@@ -17,6 +16,7 @@ from zapline.http.api.framework.json_bodies import (
     RequestBody,
     ResponseBody,
     Timestamp,
+    body_from,
     json_response,
     read_body,
 )
@@ -157,28 +157,15 @@ def _label(text: str) -> str:
 
 
 def _new_token_response(minted: IssuedToken) -> Response:
-    record, body = minted.record, _token_body(minted.record)
+    record = minted.record
     add_audit_detail(id=str(record.id), label=record.label, scopes=list(record.scopes))
-    fields = {name: getattr(body, name) for name in TokenBody.__struct_fields__}
-    return json_response(MintedBody(token=minted.token, **fields), 201)
+    return json_response(_token_body(MintedBody, record, token=minted.token), 201)
 
 
 def _page(records: Sequence[TokenRecord], limit: int) -> Response:
     page, next_cursor = split_page(records, limit, lambda record: _After(record.created_at, record.id))
-    return json_response(TokenPage([_token_body(record) for record in page], next_cursor))
+    return json_response(TokenPage([_token_body(TokenBody, record) for record in page], next_cursor))
 
 
-def _token_body(record: TokenRecord) -> TokenBody:
-    return TokenBody(
-        id=record.id,
-        kind=record.kind,
-        label=record.label,
-        unit_id=record.unit,
-        scopes=record.scopes,
-        created_by=record.created_by,
-        created_at=iso(record.created_at),
-        last_used_at=iso(record.last_used_at),
-        expires_at=iso(record.expires_at),
-        idle_seconds=record.idle,
-        revoked_at=iso(record.revoked_at),
-    )
+def _token_body(kind: type[TokenBody], record: TokenRecord, **values: str) -> TokenBody:
+    return body_from(kind, record, unit_id=record.unit, idle_seconds=record.idle, **values)

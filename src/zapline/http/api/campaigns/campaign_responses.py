@@ -10,7 +10,7 @@ from zapline.domain.campaigns.recipient_checks import RecipientCounts
 from zapline.domain.campaigns.states import CampaignState
 from zapline.domain.outbox.contents import File, Text
 from zapline.domain.timestamps import iso
-from zapline.http.api.framework.json_bodies import ResponseBody, Timestamp, one_of
+from zapline.http.api.framework.json_bodies import ResponseBody, Timestamp, body_from, one_of
 from zapline.http.api.framework.paging import Page
 from zapline.sql.campaigns.campaigns import Campaign, Recipient
 from zapline.supervisors.campaigns.campaign_commands import Forecast
@@ -131,31 +131,23 @@ class LoadedBody(ResponseBody, frozen=True):
 
 def campaign_body(campaign: Campaign) -> CampaignBody:
     """A campaign as lists show it."""
-    return CampaignBody(**_campaign_fields(campaign))
+    return body_from(CampaignBody, campaign, **_campaign_values(campaign))
 
 
 def steered_body(campaign: Campaign, retried: int | UnsetType = UNSET) -> SteeredCampaignBody:
     """A campaign after a command."""
-    return SteeredCampaignBody(**_campaign_fields(campaign), retried=retried)
+    return body_from(SteeredCampaignBody, campaign, **_campaign_values(campaign), retried=retried)
 
 
-def _campaign_fields(campaign: Campaign) -> dict[str, Any]:
+def _campaign_values(campaign: Campaign) -> dict[str, Any]:
+    timing, content = campaign.timing, campaign.outgoing.content
     window = None
-    if campaign.timing.window_from is not None and campaign.timing.window_until is not None:
-        window = WindowBody(f"{campaign.timing.window_from:%H:%M}", f"{campaign.timing.window_until:%H:%M}")
+    if timing.window_from is not None and timing.window_until is not None:
+        window = WindowBody(f"{timing.window_from:%H:%M}", f"{timing.window_until:%H:%M}")
     return {
-        "id": campaign.id,
-        "name": campaign.name,
-        "state": campaign.state,
-        "content": _content_body(campaign.outgoing.content)
-        if isinstance(campaign.outgoing.content, Text | File)
-        else None,
-        "pace": campaign.timing.seconds,
+        "content": _content_body(content) if isinstance(content, Text | File) else None,
+        "pace": timing.seconds,
         "window": window,
-        "start_at": iso(campaign.start_at),
-        "started_at": iso(campaign.started_at),
-        "ended_at": iso(campaign.ended_at),
-        "created_at": iso(campaign.created_at),
         "client_campaign_id": campaign.client_id,
         "recipients": campaign.counts.total(),
         "counts": {state: campaign.counts[state] for state in STATES},
@@ -166,51 +158,30 @@ def _campaign_fields(campaign: Campaign) -> dict[str, Any]:
 def _content_body(content: Text | File) -> CampaignContentBody:
     if isinstance(content, Text):
         return CampaignContentBody("text", text=content.text, link_preview=content.link_preview)
-    return CampaignContentBody(
-        type=content.kind,
-        upload=content.upload,
-        caption=content.caption,
-        file_name=content.file_name,
-        mimetype=content.mimetype,
-    )
+    return body_from(CampaignContentBody, content, type=content.kind, text=UNSET, link_preview=UNSET)
 
 
 def recipient_body(recipient: Recipient) -> RecipientBody:
     """A recipient as lists show it."""
-    return RecipientBody(
-        number=recipient.number,
-        to=recipient.recipient,
-        variables=recipient.values,
-        state=recipient.state,
-        reason=recipient.reason,
-        detail=recipient.detail,
-        message_id=recipient.message,
-        sent_at=iso(recipient.sent_at),
-    )
+    to, variables = recipient.recipient, recipient.values
+    return body_from(RecipientBody, recipient, to=to, variables=variables, message_id=recipient.message)
 
 
 def tally_body(tally: RecipientCounts) -> TallyBody:
     """The counts of a list."""
-    return TallyBody(**_tally_fields(tally))
+    return body_from(TallyBody, tally, skipped_examples=_skipped_examples(tally))
 
 
-def _tally_fields(tally: RecipientCounts) -> dict[str, Any]:
-    examples = [
-        SkippedBody(recipient.number, recipient.recipient, str(recipient.reason), recipient.detail)
-        for recipient in tally.examples
-    ]
-    return {
-        "received": tally.received,
-        "accepted": tally.accepted,
-        "skipped": dict(tally.skipped),
-        "skipped_examples": examples,
-    }
+def _skipped_examples(tally: RecipientCounts) -> list[SkippedBody]:
+    return [body_from(SkippedBody, recipient, to=recipient.recipient) for recipient in tally.examples]
 
 
 def forecast_body(forecast: Forecast) -> ForecastBody:
     """The forecast of a campaign or list."""
-    return ForecastBody(
-        **_tally_fields(forecast.counts),
+    return body_from(
+        ForecastBody,
+        forecast.counts,
+        skipped_examples=_skipped_examples(forecast.counts),
         previews=[PreviewBody(to, text) for to, text in forecast.counts.previews],
         starts_at=iso(forecast.starts_at),
         ends_at=iso(forecast.ends_at),

@@ -7,12 +7,12 @@ from msgspec import Meta
 from quart import Response
 
 from zapline.domain.ids import UnitId
-from zapline.domain.timestamps import iso
 from zapline.http.api.framework.json_bodies import (
     AwareDatetime,
     RequestBody,
     ResponseBody,
     Timestamp,
+    body_from,
     json_response,
     read_body,
 )
@@ -105,14 +105,5 @@ class SuppressionRoutes:
 
 
 def _suppression_body(suppression: Suppression) -> SuppressionBody:
-    return SuppressionBody(
-        contact=suppression.canonical,
-        phone=suppression.phone,
-        lid=suppression.lid,
-        name=suppression.name,
-        needs_person=suppression.phone is None,
-        reason=suppression.reason,
-        word=suppression.word,
-        external_id=suppression.external_id,
-        created_at=iso(suppression.created_at),
-    )
+    contact, needs_person = suppression.canonical, suppression.phone is None
+    return body_from(SuppressionBody, suppression, contact=contact, needs_person=needs_person)

@@ -1,7 +1,7 @@
 """Describes the webhooks sent to the CRM, for the OpenAPI document: Standard Webhooks, one schema for each event."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Generic, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -19,63 +19,44 @@ from zapline.supervisors.notifications.event_payloads import (
     VotePayload,
 )
 
+T = TypeVar("T")
 _Timestamp = Annotated[Timestamp, Meta(description="When it happened.")]
 
 
-class MessageEvent(msgspec.Struct, frozen=True):
+class _Event(msgspec.Struct, Generic[T], frozen=True):
+    """The envelope of every event."""
+
+    type: str
+    timestamp: _Timestamp
+    data: T
+
+
+class MessageEvent(_Event[MessagePayload], frozen=True):
     """A message, whole."""
 
-    type: str
-    timestamp: _Timestamp
-    data: MessagePayload
 
-
-class DeliveryEvent(msgspec.Struct, frozen=True):
+class DeliveryEvent(_Event[DeliveryPayload], frozen=True):
     """What has changed of a message."""
 
-    type: str
-    timestamp: _Timestamp
-    data: DeliveryPayload
 
-
-class ReactionEvent(msgspec.Struct, frozen=True):
+class ReactionEvent(_Event[ReactionPayload], frozen=True):
     """A reaction to a message."""
 
-    type: str
-    timestamp: _Timestamp
-    data: ReactionPayload
 
-
-class VoteEvent(msgspec.Struct, frozen=True):
+class VoteEvent(_Event[VotePayload], frozen=True):
     """A vote in a poll."""
 
-    type: str
-    timestamp: _Timestamp
-    data: VotePayload
 
-
-class StatusEvent(msgspec.Struct, frozen=True):
+class StatusEvent(_Event[StatusPayload], frozen=True):
     """A line's status."""
 
-    type: str
-    timestamp: _Timestamp
-    data: StatusPayload
 
-
-class CampaignEvent(msgspec.Struct, frozen=True):
+class CampaignEvent(_Event[CampaignPayload], frozen=True):
     """A campaign's state."""
 
-    type: str
-    timestamp: _Timestamp
-    data: CampaignPayload
 
-
-class TestEvent(msgspec.Struct, frozen=True):
+class TestEvent(_Event[HookTestPayload], frozen=True):
     """A test that somebody asked for."""
-
-    type: str
-    timestamp: _Timestamp
-    data: HookTestPayload
 
 
 _HEADERS = {

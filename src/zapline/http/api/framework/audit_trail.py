@@ -1,6 +1,5 @@
 """Writes every change requested through the API to the audit log; handlers may add details."""
 
-from collections.abc import Mapping
 from uuid import UUID
 
 from quart import Response, g, request
@@ -19,8 +18,11 @@ _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 async def begin_audit_entry(log: AuditLog, route: Route, principal: Principal, source: str) -> None:
     """Begin the audit line of a changing request. Raises DatabaseUnavailable: then the change is not attempted."""
     if route.audited and request.method not in _SAFE_METHODS:
-        unit, target = _subject(request.view_args or {})
-        g.audit_entry = await log.begin(principal.audit_actor(source), route.name, unit, target)
+        parameters = request.view_args or {}
+        unit = parameters.get("unit")
+        target = " ".join(str(value) for name, value in parameters.items() if name != "unit") or None
+        id = UnitId(unit) if isinstance(unit, UUID) else None
+        g.audit_entry = await log.begin(principal.audit_actor(source), route.name, id, target)
 
 
 def add_audit_detail(**fields: AuditValue) -> None:
@@ -61,10 +63,3 @@ def _status_of(error: Exception) -> int:
         case ZaplineError():
             return problem_of(error).status
     return 500
-
-
-def _subject(parameters: Mapping[str, object]) -> tuple[UnitId | None, str | None]:
-    """The unit and the rest of a path's parameters."""
-    unit = parameters.get("unit")
-    rest = [str(value) for name, value in parameters.items() if name != "unit"]
-    return UnitId(unit) if isinstance(unit, UUID) else None, " ".join(rest) or None

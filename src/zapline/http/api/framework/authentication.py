@@ -54,13 +54,12 @@ class Me(ResponseBody, frozen=True):
     scopes: list[Scope]
 
 
-_EMAIL_AND_PASSWORD = {"email": "ana@example.com", "password": "correct horse battery"}
 _LOGIN = RouteDoc(
     "Sign in with e-mail and password",
     {200: LoggedIn},
     body=Login,
     errors={"wrong_credentials": 401, "too_many_attempts": 429, "busy": 429},
-    example=_EMAIL_AND_PASSWORD,
+    example={"email": "ana@example.com", "password": "correct horse battery"},
 )
 _LOGOUT = RouteDoc("End the token that the request comes with", {204: None})
 _ME = RouteDoc("Tell whose token this is", {200: Me})
@@ -100,7 +99,8 @@ class AuthenticationRoutes:
         token = _bearer_token()
         holder = await self._identity.find_holder(token) if token is not None else None
         if holder is None or holder.kind is TokenKind.SESSION:
-            raise _unauthorized()
+            detail = "a valid token is needed: Authorization: Bearer zl_..."
+            raise Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": 'Bearer realm="zapline"'})
         principal = holder.principal
         unit = (request.view_args or {}).get("unit")
         if unit is not None and not principal.sees(UnitId(unit)):
@@ -159,12 +159,3 @@ def _bearer_token() -> str | None:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     token = token.strip()
     return token if scheme.lower() == "bearer" and _TOKEN.fullmatch(token) else None
-
-
-def _unauthorized() -> Problem:
-    return Problem(
-        401,
-        "unauthorized",
-        "a valid token is needed: Authorization: Bearer zl_...",
-        headers={"WWW-Authenticate": 'Bearer realm="zapline"'},
-    )

@@ -8,5 +8,5 @@ from zapline.domain.principals import Principal
 
 
 def current_principal() -> Principal:
-    """The caller; only in handlers of routes that are not open, where authentication has set it."""
+    """The caller; only in handlers of routes and pages that are not open, where authentication has set it."""
     return cast(Principal, g.principal)

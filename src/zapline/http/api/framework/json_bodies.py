@@ -9,9 +9,11 @@ import msgspec
 from msgspec import Meta
 from quart import Response, request
 
+from zapline.domain.timestamps import iso
 from zapline.http.api.framework.problems import Problem, invalid
 
 T = TypeVar("T")
+B = TypeVar("B", bound="ResponseBody")
 _AT = re.compile(r" - at `\$\.?(?P<field>[^`]*)`$")
 _UNKNOWN = re.compile(r"unknown field `(?P<field>.*?)`", re.DOTALL)
 _MISSING = re.compile(r"missing required field `(?P<field>\w+)`")
@@ -64,6 +66,12 @@ def _validation_problem(error: str) -> Problem:
         return invalid(".".join(filter(None, [path, missing["field"]])), "is missing")
     message = _AT.sub("", error).replace("`", "")
     return invalid(path or "body", message[:1].lower() + message[1:])
+
+
+def body_from(kind: type[B], record: object, **values: object) -> B:
+    """A body from attributes of the same names, times as ``iso`` formats them; ``values`` are used in their place."""
+    own = {name: getattr(record, name) for name in kind.__struct_fields__ if name not in values}
+    return kind(**{name: iso(value) if isinstance(value, datetime) else value for name, value in own.items()}, **values)
 
 
 def json_response(body: object, status: int = 200) -> Response:

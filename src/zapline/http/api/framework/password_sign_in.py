@@ -79,10 +79,8 @@ class PasswordSignIn:
         self._hasher = policy.hasher
         # Verified when there is no such account, so that the response takes as long.
         self._dummy_hash = self._hasher.hash("nobody has this password")
-        self._account_attempts, self._source_attempts = (
-            AttemptLimit(_ATTEMPTS_BY_ACCOUNT),
-            AttemptLimit(_ATTEMPTS_BY_SOURCE),
-        )
+        self._account_attempts = AttemptLimit(_ATTEMPTS_BY_ACCOUNT)
+        self._source_attempts = AttemptLimit(_ATTEMPTS_BY_SOURCE)
 
     async def open_session(self, email: str, password: str, source: str) -> tuple[str, datetime]:
         """Open a console session: its token for the cookie, and its latest end. Raises Problem like ``open_login``."""
@@ -93,11 +91,7 @@ class PasswordSignIn:
 
         Raises Problem 401 for a wrong e-mail or password, and 429 after too many attempts by account or address.
         """
-
-        async def open_login(principal: Principal, password_hash: str) -> tuple[str, datetime]:
-            return await self._identity.open_login(principal, password_hash=password_hash)
-
-        return await self._sign_in(email, password, source, open_login)
+        return await self._sign_in(email, password, source, self._identity.open_login)
 
     async def _sign_in(
         self,
@@ -160,9 +154,7 @@ class PasswordSignIn:
         def check() -> bool:
             try:
                 return self._hasher.verify(stored, password)
-            except argon2.exceptions.VerifyMismatchError:
-                return False
             except (argon2.exceptions.InvalidHashError, argon2.exceptions.VerificationError):
-                return False  # not written by Zapline
+                return False  # another password, or a hash that Zapline has not written
 
         return await trio.to_thread.run_sync(check, limiter=self._verifying)

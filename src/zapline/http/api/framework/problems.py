@@ -182,7 +182,7 @@ _HTTP_PROBLEMS: Mapping[int, tuple[str, str]] = {
 }
 
 
-def _http_error_response(error: HTTPException) -> Response:
+async def _http_error_response(error: HTTPException) -> Response:
     status = error.code or 500
     if status < 400:  # a redirect of the router
         return Response(b"", status, headers=dict(error.get_headers()))
@@ -205,9 +205,6 @@ def install_error_handlers(app: QuartTrio, more: ProblemTypes | None = None) -> 
             _LOG.warning("A request failed", code=problem.code, error=str(error))
         return problem_response(problem)
 
-    async def http_error(error: HTTPException) -> Response:
-        return _http_error_response(error)
-
     async def unexpected(error: Exception) -> Response:
         # Only our own bugs reach this handler; the log masks their text, and the caller does not see it.
         _LOG.error("A request crashed", exc_info=error)
@@ -215,5 +212,5 @@ def install_error_handlers(app: QuartTrio, more: ProblemTypes | None = None) -> 
 
     app.register_error_handler(Problem, raised_problem)
     app.register_error_handler(ZaplineError, zapline_error)
-    app.register_error_handler(HTTPException, http_error)
+    app.register_error_handler(HTTPException, _http_error_response)
     app.register_error_handler(Exception, unexpected)

@@ -48,15 +48,12 @@ def _check_content_type(doc: RouteDoc) -> None:
 
     A body without a Content-Type counts as JSON.
     """
-    if doc.body is None or doc.other_media or not _has_body():
+    has_body = bool(request.content_length) or "Transfer-Encoding" in request.headers
+    if doc.body is None or doc.other_media or not has_body:
         return
     media = request.mimetype
     if media and media != "application/json" and not media.endswith("+json"):
         raise Problem(415, "unsupported_media_type", "the body is JSON: send Content-Type: application/json")
-
-
-def _has_body() -> bool:
-    return bool(request.content_length) or "Transfer-Encoding" in request.headers
 
 
 async def _with_etag(response: Response) -> Response:

@@ -4,11 +4,12 @@ from urllib.parse import quote
 
 from quart import Response, g, request
 
+from zapline.http.api.framework.current_principal import current_principal
 from zapline.http.api.framework.password_sign_in import PasswordSignIn
 from zapline.http.api.framework.problems import Problem
 from zapline.http.console.framework.formatting import sentence
 from zapline.http.console.framework.forms import read_form
-from zapline.http.console.framework.layout import Layout, current_principal, query_text
+from zapline.http.console.framework.layout import Layout, query_text
 from zapline.http.console.framework.session_guard import (
     Transport,
     delete_session_cookie,

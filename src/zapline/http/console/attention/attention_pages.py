@@ -1,6 +1,7 @@
 """Shows what needs a person (uncertain, failed and unconfirmed messages, dead letters) and takes the decisions."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -59,24 +60,16 @@ _MATCHES: Mapping[str, str] = {
 }
 
 
+@dataclass(eq=False, repr=False)
 class AttentionPages:
     """``/console/attention`` for all units, ``/console/units/{unit}/attention`` for one, and their forms."""
 
-    def __init__(
-        self,
-        layout: Layout,
-        commands: UnitCommands,
-        roster: Roster,
-        pool: Pool,
-        totals: TotalsCache,
-        submissions: Submissions | None,
-    ) -> None:
-        self._layout = layout
-        self._commands = commands
-        self._roster = roster
-        self._pool = pool
-        self._totals = totals
-        self._submissions = submissions
+    _layout: Layout
+    _commands: UnitCommands
+    _roster: Roster
+    _pool: Pool
+    _totals: TotalsCache
+    _submissions: Submissions | None
 
     def attach(self) -> None:
         layout, unit_path = self._layout, "/console/units/<uuid:unit>/attention"

@@ -61,11 +61,8 @@ class CampaignDraft(SendDraft):
     closes: str = ""
 
 
-@dataclass(frozen=True, slots=True)
 class _InvalidForm(Exception):
-    """The form cannot be accepted; ``text`` says why, in the operator's language."""
-
-    text: str
+    """The form cannot be accepted; the text says why, in the operator's language."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +73,15 @@ class _CampaignRequest:
     list: IO[bytes] | None
 
 
+@dataclass(eq=False, repr=False)
 class CampaignFormPages:
     """``/console/units/{unit}/campaigns/new`` and ``/try``, and lists for a campaign that is not started."""
 
-    def __init__(
-        self, layout: Layout, commands: UnitCommands, campaigns: Campaigns, submissions: Submissions, pool: Pool
-    ) -> None:
-        self._layout = layout
-        self._commands = commands
-        self._campaigns = campaigns
-        self._submissions = submissions
-        self._pool = pool
+    _layout: Layout
+    _commands: UnitCommands
+    _campaigns: Campaigns
+    _submissions: Submissions
+    _pool: Pool
 
     def attach(self) -> None:
         all = "/console/units/<uuid:unit>/campaigns"
@@ -206,9 +201,9 @@ def _read_request(record: UnitRecord, form: Form, draft: CampaignDraft, *, trial
 
 
 def _error_text(error: Exception) -> str:
-    if isinstance(error, _InvalidForm):
-        return error.text
     text = str(error)
+    if isinstance(error, _InvalidForm):
+        return text
     if (match := _LINE_ERROR.fullmatch(text)) is not None:
         text = _("Line {n}: {what}", n=match["line"], what=_(match["error"]))
     text = sentence(_(text))

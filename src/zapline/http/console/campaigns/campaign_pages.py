@@ -3,13 +3,11 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
-from msgspec import Meta
 from quart import Response
 
 from zapline.domain.campaigns.states import COMMAND_STATES, CampaignCommand, CampaignState
@@ -20,6 +18,7 @@ from zapline.domain.outbox.contents import File, Text
 from zapline.domain.outbox.failure_texts import FAILURE_TEXTS, failure_text
 from zapline.domain.privacy.masking import mask_text
 from zapline.http.api.campaigns.recipients import RecipientRoutes
+from zapline.http.api.framework.json_bodies import AwareDatetime
 from zapline.http.api.framework.paging import Position, encode_cursor, query_cursor
 from zapline.http.console.framework.flash_messages import Tone
 from zapline.http.console.framework.formatting import masked
@@ -80,7 +79,7 @@ _CONFIRMATIONS: Mapping[CampaignCommand, str] = {
 
 
 class _ListPosition(Position, frozen=True, tag="cg"):
-    at: Annotated[datetime, Meta(tz=True)]
+    at: AwareDatetime
     id: UUID
 
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import trio
 
@@ -36,30 +36,27 @@ async def read_if_available(read: Callable[[], Awaitable[T]]) -> T | None:
     return None
 
 
-class TotalsCache:
-    """The totals of every unit; the last known ones, or none, while the database is unavailable."""
+class _Cache(Generic[T]):
+    """A value that is read again after ``seconds``; the last known one while the database is unavailable."""
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-        self._cached: Mapping[UnitId, UnitTotals] = {}
+    def __init__(self, load: Callable[[], Awaitable[T]], seconds: float, latest: T) -> None:
+        self._load = load
+        self._seconds = seconds
         self._read_at = float("-inf")
         self._reading = trio.Lock()
+        self.latest = latest
+        """The cached value, without a query."""
         self.database_away = False
-        """Whether the last query failed, so that the totals are old."""
+        """Whether the last query failed, so that the value is old."""
 
-    @property
-    def latest(self) -> Mapping[UnitId, UnitTotals]:
-        """The cached totals, without a query."""
-        return self._cached
-
-    async def read(self) -> Mapping[UnitId, UnitTotals]:
+    async def read(self) -> T:
         async with self._reading:
-            if trio.current_time() - self._read_at >= _TOTALS_TTL:
-                fresh = await read_if_available(lambda: unit_totals.load_all_totals(self._pool))
-                self._cached = self._cached if fresh is None else fresh
+            if trio.current_time() - self._read_at >= self._seconds:
+                fresh = await read_if_available(self._load)
+                self.latest = self.latest if fresh is None else fresh
                 self.database_away = fresh is None
                 self._read_at = trio.current_time()
-        return self._cached
+        return self.latest
 
     async def refresh(self) -> None:
         """Query now, after a change whose effect the next page shows."""
@@ -67,26 +64,25 @@ class TotalsCache:
         await self.read()
 
 
-class RateHistory:
+class TotalsCache(_Cache[Mapping[UnitId, UnitTotals]]):
+    """The totals of every unit; the last known ones, or none, while the database is unavailable."""
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__(lambda: unit_totals.load_all_totals(pool), _TOTALS_TTL, {})
+
+
+class RateHistory(_Cache[list[RateSample]]):
     """The health rates of the last day."""
 
     def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-        self._cached: list[RateSample] = []
-        self._read_at = float("-inf")
-        self._reading = trio.Lock()
+        super().__init__(lambda: health_samples.list_highest_rates(pool, DAY, STEP), _HISTORY_TTL, [])
 
     async def charts(self) -> dict[str, Chart]:
         """A chart for each rate, by its name in the health report; an old one while the database is unavailable."""
-        async with self._reading:
-            if trio.current_time() - self._read_at >= _HISTORY_TTL:
-                fresh = await read_if_available(lambda: health_samples.list_highest_rates(self._pool, DAY, STEP))
-                self._cached = self._cached if fresh is None else fresh
-                self._read_at = trio.current_time()
-        now = time.time()
+        steps, now = await self.read(), time.time()
         return {
             name: draw_chart(
-                [(step.at, step.rates[name]) for step in self._cached], now - DAY, now, STEP, CHART_LIMITS.get(name)
+                [(step.at, step.rates[name]) for step in steps], now - DAY, now, STEP, CHART_LIMITS.get(name)
             )
             for name in health_samples.COLUMNS
         }

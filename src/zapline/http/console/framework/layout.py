@@ -15,8 +15,8 @@ from quart_trio import QuartTrio
 from zapline import __version__
 from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId
-from zapline.domain.principals import Principal
 from zapline.http.api.framework.audit_trail import audited_change
+from zapline.http.api.framework.current_principal import current_principal
 from zapline.http.console.framework import formatting
 from zapline.http.console.framework.flash_messages import Flash, Flashes, Tone
 from zapline.http.console.framework.session_guard import CSRF_FIELD, ConsoleOrigin, form_token
@@ -130,12 +130,6 @@ class Layout:
     def client_address(self) -> str:
         """The address of the browser, for the audit log."""
         return client_address(request.scope, self.origin.trusted_proxies)
-
-
-def current_principal() -> Principal:
-    """The signed-in administrator; only for pages that are not public."""
-    principal: Principal = g.principal
-    return principal
 
 
 def query_number(name: str, default: int, maximum: int) -> int:

@@ -1,8 +1,6 @@
 """Privacy: what is stored of a person, its export and erasure, and how long messages are kept."""
 
-import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +8,7 @@ from quart import Response
 
 from zapline.domain.errors import ZaplineError
 from zapline.domain.ids import UnitId
+from zapline.http.api.accounts.privacy import export_response
 from zapline.http.api.framework.problems import Problem
 from zapline.http.console.framework.flash_messages import Tone
 from zapline.http.console.framework.forms import read_form
@@ -84,22 +83,13 @@ class PrivacyPage:
         record, head, person = await self._requested_person(unit)
         async with self._layout.audited("export_person", record.id, str(head.id)):
             pass
-        answer = Response(self._export_chunks(person), content_type="application/json")
-        answer.headers["Content-Disposition"] = 'attachment; filename="export.json"'
-        answer.timeout = None  # the server itself ends what a client does not read
-        return answer
-
-    async def _export_chunks(self, person: Person) -> AsyncIterator[bytes]:
-        async with aclosing(export.export_person(self._pool, person, time.time())) as chunks:
-            async for chunk in chunks:
-                yield chunk
+        return export_response(self._pool, person)
 
     async def erase(self, unit: UUID) -> Response:
         """Start to erase a person whose last digits were typed."""
         record, head, _person = await self._requested_person(unit)
         base = PATH.format(unit=record.id)
-        typed = (await read_form()).text("digits", 20)
-        if typed != _last_digits(head):
+        if (await read_form()).text("digits", 20) != _last_digits(head):
             page = f"{base}?contact={head.id}"
             return self._layout.redirect(page, Tone.BAD, _("These are not the last four digits. Nothing was erased."))
         try:

@@ -1,5 +1,6 @@
 """A unit's settings: name, time zone, retention, pace and quiet hours."""
 
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -30,17 +31,15 @@ from zapline.supervisors.units.unit_commands import UnitCommands, UnknownUnit
 from zapline.supervisors.units.unit_lifecycle import MAX_RETENTION_DAYS, UnitLifecycle, UnitSettingsChange
 
 
+@dataclass(eq=False, repr=False)
 class SettingsPage:
     """``/console/units/{unit}/settings``."""
 
-    def __init__(
-        self, layout: Layout, commands: UnitCommands, changes: UnitLifecycle, submissions: Submissions, pool: Pool
-    ) -> None:
-        self._layout = layout
-        self._commands = commands
-        self._changes = changes
-        self._submissions = submissions
-        self._pool = pool
+    _layout: Layout
+    _commands: UnitCommands
+    _changes: UnitLifecycle
+    _submissions: Submissions
+    _pool: Pool
 
     def attach(self) -> None:
         self._layout.get(f"{PATH}/settings", "settings", self.show)
@@ -55,14 +54,10 @@ class SettingsPage:
         owner, form = self._commands.find(UnitId(unit)), await read_form()
         try:
             days = form.integer("retention_days", 1, MAX_RETENTION_DAYS)
-            wanted = UnitSettingsChange(
-                name=form.text("name"),
-                time_zone=form.text("time_zone", 64),
-                retention_days=days,
-                keep_retention=False,
-            )
+            name, zone = form.text("name"), form.text("time_zone", 64)
+            wanted = UnitSettingsChange(name=name, time_zone=zone, retention_days=days, keep_retention=False)
             async with self._layout.audited("change_unit", owner.id) as line:
-                line.note(name=wanted.name, timeZone=wanted.time_zone, retentionDays=days)
+                line.note(name=name, timeZone=zone, retentionDays=days)
                 await self._changes.change(owner.id, wanted)
         except (LocalError, Problem) as refused:
             return await self._page(owner, refusal_text(refused), dict(form.fields.items()))

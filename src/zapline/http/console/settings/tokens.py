@@ -8,10 +8,11 @@ from quart import Response
 from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId
 from zapline.domain.principals import Scope
+from zapline.http.api.framework.current_principal import current_principal
 from zapline.http.api.framework.problems import Problem, invalid
 from zapline.http.console.framework.flash_messages import Tone
 from zapline.http.console.framework.forms import read_form
-from zapline.http.console.framework.layout import Layout, current_principal
+from zapline.http.console.framework.layout import Layout
 from zapline.http.console.framework.translation import N_, _
 from zapline.http.console.settings.sending_settings import refusal_text
 from zapline.http.console.units.unit_page import PATH
