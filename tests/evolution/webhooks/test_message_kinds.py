@@ -223,11 +223,11 @@ def test_what_is_not_understood_is_kept_with_its_body(message: Any) -> None:
     [
         ({"senderKeyDistributionMessage": {"groupId": GROUP}}, "key_distribution"),
         ({"messageContextInfo": {}}, "context_only"),
-        ({"protocolMessage": {"type": "APP_STATE_SYNC_KEY_SHARE"}}, "protocol"),
+        ({"protocolMessage": {"type": "APP_STATE_SYNC_KEY_SHARE"}}, "app_state_keys"),
         ({"protocolMessage": {"type": 5}}, "history_notice"),
-        ({"protocolMessage": {"type": False, "key": {"id": "x"}}}, "protocol"),
+        ({"protocolMessage": {"type": False, "key": {"id": "x"}}}, "unknown_protocol"),
         ({"ephemeralMessage": {"message": {"protocolMessage": {"type": 3}}}}, "disappearing_setting"),
-        ({"pinInChatMessage": {"key": {"id": "x"}}}, "pin"),
+        ({"requestPhoneNumberMessage": {}}, "phone_number_request"),
         ({"groupStatusMessageV2": {"message": {"conversation": "x"}}}, "group_status"),
     ],
 )
@@ -242,7 +242,7 @@ def test_a_text_next_to_a_group_key_is_a_text() -> None:
 
 def test_a_note_of_the_system_is_ignored_and_a_ciphertext_waits_for_its_content() -> None:
     assert upsert(None, messageStubType="GROUP_CREATE") == [Ignored("system_notice")]
-    assert arrived(None, messageStubType="CIPHERTEXT").kind is MessageKind.UNKNOWN
+    assert arrived(None, messageStubType="CIPHERTEXT").kind is MessageKind.PLACEHOLDER
     assert arrived(None, messageStubType=40).kind is MessageKind.CALL_LOG
 
 

@@ -92,8 +92,22 @@ SHOP = "5511999990000@s.whatsapp.net"
 
 EXPECTED: dict[str, InboundEvent] = {
     "application.startup": Ignored("application_startup"),
-    "call-offer": Ignored("call"),
-    "call-terminate": Ignored("call"),
+    "call-offer": MessageArrived(
+        ExternalId("ABCDEF1234567890"),
+        MARIA,
+        False,
+        MessageKind.CALL_LOG,
+        detail={"offered": True},
+        sent_at=1767261600.0,
+    ),
+    "call-terminate": MessageArrived(
+        ExternalId("ABCDEF1234567890"),
+        MARIA,
+        False,
+        MessageKind.CALL_LOG,
+        detail={"ended": True},
+        sent_at=1767261610.0,
+    ),
     "chats.delete-array": Ignored("chats"),
     "chats.set-history": Ignored("chats"),
     "chats.upsert-array": Ignored("chats"),
@@ -159,7 +173,19 @@ EXPECTED: dict[str, InboundEvent] = {
         source="android",
     ),
     "messages.upsert-buttonsResponse": live(
-        "3A0000001F2E3D501A5B", MessageKind.BUTTON_REPLY, "Sim", detail={"id": "btn-1"}, quoted_id=QUOTED
+        "3A0000001F2E3D501A5B",
+        MessageKind.BUTTON_REPLY,
+        "Sim",
+        detail={"id": "btn-1"},
+        quoted_id=QUOTED,
+        quoted={
+            "id": QUOTED,
+            "kind": "buttons",
+            "text": "Confirma?",
+            "author": "+5511999990000",
+            "fromMe": True,
+            "status": False,
+        },
     ),
     "messages.upsert-contact": live(
         "3A0000001F2E3D4EE505",
@@ -265,7 +291,18 @@ EXPECTED: dict[str, InboundEvent] = {
     "messages.upsert-text-forwarded": live("3A0000001F2E3D4D52E2", MessageKind.TEXT, "corrente", forwarded=True),
     "messages.upsert-text-ios": live("3A0000001F2E3D4C7A59", MessageKind.TEXT, "Olá, quero saber o preço"),
     "messages.upsert-text-quoted-reply": live(
-        "3A0000001F2E3D4D1504", MessageKind.TEXT, "respondendo", quoted_id=QUOTED
+        "3A0000001F2E3D4D1504",
+        MessageKind.TEXT,
+        "respondendo",
+        quoted_id=QUOTED,
+        quoted={
+            "id": QUOTED,
+            "kind": "text",
+            "text": "mensagem original",
+            "author": "+5511999990000",
+            "fromMe": True,
+            "status": False,
+        },
     ),
     "messages.upsert-text-web": live("3EB00000009A8B7C72299A", MessageKind.TEXT, "via web", source="web"),
     "messages.upsert-video": live(

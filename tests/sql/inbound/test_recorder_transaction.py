@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
@@ -270,6 +271,7 @@ messages = st.builds(
     sent_at=st.sampled_from([NOW, NOW + 1, NOW - 7200.5]),
     delivery=st.none() | st.sampled_from(DeliveryStatus),
     quoted_id=st.sampled_from([None, ExternalId("Q1"), ExternalId("Q2")]),
+    quoted=st.sampled_from([None, {"id": "Q1", "text": None}, {"id": "Q1", "text": "a"}, {"id": "Q2", "text": None}]),
     forwarded=st.booleans(),
     view_once=st.booleans(),
     expires_after=st.sampled_from([None, 10, 9]),
@@ -318,6 +320,47 @@ def test_duplicates_of_a_message_merge_to_the_same_row_in_any_order_and_once(
                 assert found == first, batches
 
     trio.run(run)
+
+
+# -- a photo that comes twice --------------------------------------------------------------------------------
+
+SMALL = message("A", kind=MessageKind.IMAGE, text="legenda", media=MediaInfo("image/jpeg", size=9, width=1280))
+BETTER = message(
+    "A",
+    kind=MessageKind.IMAGE,
+    text=None,
+    media=MediaInfo("image/jpeg", size=30, width=640, quality=2, copy_id=ExternalId("B")),
+)
+OF_THE_COPY: list[MessageFact] = [
+    StatusReported(ExternalId("B"), DeliveryStatus.READ),
+    ReactionReported(ExternalId("B"), "+55", "👍", 7),
+]
+PHOTO = (
+    "select m.external_id, m.body, m.edited_body, m.delivery::text, m.media ->> 'width' as width, "
+    "(select string_agg(r.external_id || r.value::text, ',') from zapline.message_reactions r "
+    " where r.unit_id = m.unit_id) as reactions, "
+    "(select count(*) from zapline.parked_reports p where p.unit_id = m.unit_id), "
+    "(select string_agg(a.external_id || a.primary_id, ',') from zapline.message_aliases a"
+    " where a.unit_id = m.unit_id) as aliases "
+    "from zapline.messages m where unit_id = $unit"
+)
+
+
+async def test_a_better_copy_is_the_same_row_and_what_is_told_of_it_reaches_the_row_in_any_order(database: str) -> None:
+    expected = [("A", "legenda", None, "read", "640", 'A"👍"', 0, "BA")]
+    async with await connect(database) as conn:
+        for batches in orders([SMALL, BETTER, *OF_THE_COPY]):
+            assert await rows_after(conn, batches, PHOTO) == expected, batches
+        assert await rows_after(conn, [*batches, *batches], PHOTO) == expected
+
+
+async def test_nobody_replaces_the_photo_of_somebody_else(database: str) -> None:
+    other = resolve_address(OTHER)
+    assert other is not None
+    foreign = msgspec.structs.replace(BETTER, chat=other)
+    async with await connect(database) as conn:
+        found = await rows_after(conn, [[SMALL], [foreign], [*OF_THE_COPY]], PHOTO)
+    assert found == [("A", "legenda", None, None, "1280", 'B"👍"', 1, None)]
 
 
 async def test_sql_and_python_agree_on_every_pair_of_delivery_statuses(database: str) -> None:

@@ -15,8 +15,8 @@ from zapline.supervisors.inbound import recorder
 
 EXPECTED = {
     "application.startup": "ignored application_startup",
-    "call-offer": "ignored call",
-    "call-terminate": "ignored call",
+    "call-offer": "message call_log ABCDEF1234567890",
+    "call-terminate": "message call_log ABCDEF1234567890",
     "chats.delete-array": "ignored chats",
     "chats.set-history": "ignored chats",
     "chats.upsert-array": "ignored chats",

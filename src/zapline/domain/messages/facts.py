@@ -48,6 +48,12 @@ class MessageKind(StrEnum):
     GROUP_INVITE = "group_invite"
     PAYMENT = "payment"
     CALL_LOG = "call_log"
+    STICKER_PACK = "sticker_pack"
+    POLL_RESULT = "poll_result"
+    PIN = "pin"
+    """A message was pinned, or unpinned."""
+    KEEP = "keep"
+    """A message that would have disappeared is kept, or not any more."""
     PLACEHOLDER = "placeholder"
 
 
@@ -64,6 +70,10 @@ class MediaInfo(msgspec.Struct, frozen=True):
     """Base64 of the file's digest."""
     url: str | None = None
     """``mediaUrl`` of Evolution's S3; it expires."""
+    quality: int = 0
+    """Of the copies of one photo or video the one with the highest is shown; 0: the first, small one."""
+    copy_id: ExternalId | None = None
+    """The id under which WhatsApp has a better copy, where that is not the message's own."""
 
 
 class MessageArrived(msgspec.Struct, frozen=True):
@@ -84,6 +94,8 @@ class MessageArrived(msgspec.Struct, frozen=True):
     sent_at: float | None = None
     delivery: DeliveryStatus | None = None
     quoted_id: ExternalId | None = None
+    quoted: Mapping[str, object] | None = None
+    """What is quoted as WhatsApp sends it along, in the form of the API; the original may be unknown."""
     forwarded: bool = False
     view_once: bool = False
     expires_after: int | None = None

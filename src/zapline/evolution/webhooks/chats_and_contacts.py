@@ -5,12 +5,12 @@ from typing import Any
 from zapline.domain.contacts.addresses import Address, AddressKind, resolve_address
 from zapline.domain.inbound_events import Ignored, InboundEvent, Unusable
 from zapline.domain.messages.facts import ContactSeen
-from zapline.evolution.webhooks.json_fields import LONGEST_NAME, JsonObject, jid, short_text
+from zapline.evolution.webhooks.json_fields import LONGEST_NAME, JsonObject, jid, obj, short_text
 
 SKIPPED_CHATS = {
     AddressKind.STATUS: "status_broadcast",
     AddressKind.NEWSLETTER: "newsletter",
-    AddressKind.BROADCAST: "broadcast",
+    AddressKind.BROADCAST: "broadcast_list",
 }
 """Chats that are not conversations (contract, section 3, point 14) -> the reason under which they are ignored."""
 
@@ -20,15 +20,26 @@ def chat_kind(value: Any) -> AddressKind | None:
     return None if address is None else address.kind
 
 
+def skipped_chat(value: Any, from_me: Any) -> str | None:
+    """Why reports about a message of this chat are ignored. What others write to a broadcast list is not: it is a
+    message of their own conversation."""
+    kind = chat_kind(value)
+    if kind is None or (kind is AddressKind.BROADCAST and from_me is False):
+        return None
+    return SKIPPED_CHATS.get(kind)
+
+
 def chat_address(key: JsonObject, own: str | None) -> Address | None:
     """The chat of a message key, with every alias that its version of Evolution adds.
 
     For our own messages (``own`` is the line's JID) ``senderPn`` and ``senderLid`` are ours, and 2.3.0 even puts our
     number in the contact's place: no alias may join our number to the contact.
     """
-    first = jid(key.get("remoteJid"))
+    first = whole_jid(key.get("remoteJid"), key.get("addressingMode"))
     if first is not None and first.endswith("@g.us"):
         return resolve_address(first)
+    if first is not None and first.endswith("@broadcast") and first != STATUS_JID and key.get("fromMe") is not True:
+        return _list_sender(key) or resolve_address(first)
     alias, previous = jid(key.get("remoteJidAlt")), jid(key.get("previousRemoteJid"))
     sender_pn, sender_lid = jid(key.get("senderPn")), jid(key.get("senderLid"))
     if key.get("fromMe") is not True:
@@ -48,10 +59,41 @@ def chat_address(key: JsonObject, own: str | None) -> Address | None:
     return resolve_address(first, *others)
 
 
+STATUS_JID = "status@broadcast"
+
+
+def _list_sender(key: JsonObject) -> Address | None:
+    """Who wrote to a broadcast list that the line is on: his messages belong to his own conversation."""
+    participant = whole_jid(key.get("participant"), key.get("addressingMode"))
+    others = (jid(key.get(name)) for name in ("remoteJidAlt", "participantAlt", "senderPn", "senderLid"))
+    sender = resolve_address(participant, *others)
+    return sender if sender is not None and sender.kind is AddressKind.PERSON else None
+
+
+def is_broadcast_list(data: JsonObject) -> bool:
+    """Whether a message came by a broadcast list."""
+    chat = obj(data.get("key")).get("remoteJid")
+    return isinstance(chat, str) and chat.endswith("@broadcast")
+
+
+def whole_jid(value: Any, mode: Any = None) -> str | None:
+    """A JID; one that a server has cut at its device (2.4) gets its server back, by the key's addressing mode."""
+    raw = jid(value)
+    if not raw or "@" in raw or not (raw.isascii() and raw.isdigit() and 7 <= len(raw) <= 20):
+        return raw or None
+    hidden = mode == "lid" if mode in ("lid", "pn") else len(raw) >= _SHORTEST_LID
+    return f"{raw}@lid" if hidden else f"{raw}@s.whatsapp.net"
+
+
+_SHORTEST_LID = 14
+"""Digits: of LIDs most have more, of phones none that WhatsApp knows."""
+
+
 def sender_address(key: JsonObject, data: JsonObject) -> Address | None:
     """The author of a group message, or ``None`` when no field of any version names one."""
     sender = resolve_address(
-        jid(key.get("participant")) or jid(data.get("participant")),
+        whole_jid(key.get("participant"), key.get("addressingMode"))
+        or whole_jid(data.get("participant"), key.get("addressingMode")),
         jid(key.get("participantAlt")),
         jid(key.get("participantPn")),
         jid(key.get("participantLid")),

@@ -9,6 +9,7 @@ from typing import Any
 
 from zapline.domain.inbound_events import Ignored, InboundEvent, Unusable
 from zapline.domain.line.events import InstanceCreated, InstanceRemoved, LoggedOutSeen
+from zapline.evolution.webhooks.calls import parse_call
 from zapline.evolution.webhooks.chats_and_contacts import parse_contacts, parse_participants
 from zapline.evolution.webhooks.connection_and_qr_events import (
     parse_connection_update,
@@ -27,7 +28,6 @@ _IGNORED = {
     **dict.fromkeys(("labels.edit", "labels.association"), "labels"),
     **dict.fromkeys(("typebot.start", "typebot.change-status"), "typebot"),
     "presence.update": "presence",
-    "call": "call",
     "application.startup": "application_startup",
     "new.jwt": "new_token",
     "creds.update": "credentials",
@@ -75,6 +75,7 @@ _PARSERS: Mapping[str, Callable[[JsonObject, str | None], list[InboundEvent]]] =
     "messages.set": lambda data, own: parse_message(data, "history", own),
     "send.message": lambda data, own: parse_message(data, "sent", own),
     "messages.update": parse_message_update,
+    "call": parse_call,
     "messages.delete": lambda data, own: parse_deletions(data),
     "messages.edited": lambda data, own: parse_edit(data),
     "send.message.update": lambda data, own: parse_edit(data),

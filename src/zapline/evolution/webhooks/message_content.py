@@ -4,12 +4,12 @@
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from zapline.domain.messages.facts import MediaInfo, MessageKind
-from zapline.evolution.webhooks import content_readers
-from zapline.evolution.webhooks.content_readers import MessageContent
+from zapline.evolution.webhooks.contents import buttons_and_lists, cards_and_places, trade
+from zapline.evolution.webhooks.contents.content import MessageContent
 from zapline.evolution.webhooks.json_fields import (
     JsonObject,
     digest,
@@ -32,6 +32,8 @@ _BESIDE_CONTENT = frozenset(
         "base64",
         "mediaUrl",
         "contextInfo",
+        "speechToText",
+        "statusLinkPreviewMetadata",
     }
 )
 """Keys beside the content, or alone, that are no content themselves."""
@@ -51,6 +53,14 @@ _WRAPPERS = _VIEW_ONCE | {
     "pollCreationOptionImageMessage",
     "pollCreationMessageV4",
     "pollCreationMessageV6",
+    "questionMessage",
+    "questionReplyMessage",
+    "statusAddYours",
+    "limitSharingMessage",
+    "botTaskMessage",
+    "botForwardedMessage",
+    "botPlatformRegistrationSuccessMessage",
+    "spoilerMessage",
 }
 REPORTS = frozenset({"protocolMessage", "reactionMessage", "pollUpdateMessage"})
 """Reports about another message; :mod:`zapline.evolution.webhooks.message_events` hands them on."""
@@ -60,16 +70,23 @@ UNREADABLE: Mapping[str, str] = {
     "groupStatusMessageV2": "group_status",
     "statusMentionMessage": "status_mention",
     "groupStatusMentionMessage": "status_mention",
-    "pinInChatMessage": "pin",
-    "keepInChatMessage": "keep",
-    "encReactionMessage": "encrypted_report",
-    "encCommentMessage": "encrypted_report",
+    "statusNotificationMessage": "status_notification",
+    "statusStickerInteractionMessage": "status_sticker",
+    "newsletterAdminProfileMessage": "newsletter_profile",
+    "newsletterAdminProfileStatusMessage": "newsletter_profile",
+    "encReactionMessage": "encrypted_reaction",
+    "encCommentMessage": "encrypted_comment",
     "encEventResponseMessage": "encrypted_report",
     "secretEncryptedMessage": "encrypted_report",
-    "stickerSyncRmrMessage": "protocol",
-    "messageHistoryBundle": "protocol",
-    "messageHistoryNotice": "protocol",
-    "requestPhoneNumberMessage": "protocol",
+    "conditionalRevealMessage": "encrypted_until_revealed",
+    "groupRootKeyShare": "key_distribution",
+    "rootSecretDistributeMessage": "key_distribution",
+    "stickerSyncRmrMessage": "sticker_sync",
+    "messageHistoryBundle": "message_history",
+    "messageHistoryNotice": "message_history",
+    "requestPhoneNumberMessage": "phone_number_request",
+    "pollAddOptionMessage": "poll_option_added",
+    "splitPaymentUpdateMessage": "split_payment_update",
 }
 """Content key -> reason under which the message is ignored: it holds nothing that a person could read."""
 
@@ -85,6 +102,8 @@ class UnwrappedBody:
     """The object that has the key ``name``."""
     view_once: bool = False
     edited: bool = False
+    about: JsonObject = field(default_factory=dict)
+    """The key of the message that a wrapper is about: a comment's."""
 
 
 UNKNOWN = MessageContent(MessageKind.UNKNOWN)
@@ -95,20 +114,22 @@ NOT_UNDERSTOOD = (MessageKind.UNKNOWN, MessageKind.PLACEHOLDER)
 def unwrap(message: JsonObject) -> UnwrappedBody:
     """Remove the wrappers; below :data:`DEEPEST` of them the content counts as not understood."""
     view_once = edited = False
+    about: JsonObject = {}
     for _ in range(DEEPEST):
         name = _content_key(message)
         if name is None:
-            return UnwrappedBody(None, None, message, view_once, edited)
+            return UnwrappedBody(None, None, message, view_once, edited, about)
         value = message[name]
         if name not in _WRAPPERS and (name in _KNOWN or not isinstance(value, dict)):
-            return UnwrappedBody(name, value, message, view_once, edited)
+            return UnwrappedBody(name, value, message, view_once, edited, about)
         inner = value.get("message") if isinstance(value, dict) else None
         if not isinstance(inner, dict):
-            return UnwrappedBody(name, value, message, view_once, edited)
+            return UnwrappedBody(name, value, message, view_once, edited, about)
         view_once = view_once or name in _VIEW_ONCE
         edited = edited or name == "editedMessage"
+        about = about or obj(value.get("targetMessageKey"))
         message = inner
-    return UnwrappedBody("too_deep", None, message, view_once, edited)
+    return UnwrappedBody("too_deep", None, message, view_once, edited, about)
 
 
 def _content_key(message: JsonObject) -> str | None:
@@ -136,7 +157,10 @@ def read_content(unwrapped: UnwrappedBody) -> MessageContent:
     if kind is not None:
         return _file(kind, name, value, unwrapped.holder)
     reader = _READERS.get(name)
-    return UNKNOWN if reader is None else reader(value)
+    if reader is not None:
+        return reader(value)
+    # A kind of tomorrow: its name tells at least what the phone shows.
+    return MessageContent(MessageKind.UNKNOWN, detail=without_none(content=short_text(name, 60)))
 
 
 def _file(kind: MessageKind, name: str, value: JsonObject, holder: JsonObject) -> MessageContent:
@@ -177,50 +201,61 @@ _FILES = {
 }
 
 _READERS: Mapping[str, Callable[[JsonObject], MessageContent]] = {
-    "extendedTextMessage": content_readers.extended_text,
-    "locationMessage": content_readers.location,
-    "liveLocationMessage": content_readers.live_location,
-    "contactMessage": content_readers.contact,
-    "contactsArrayMessage": content_readers.contacts,
-    "pollCreationMessage": content_readers.poll,
-    "pollCreationMessageV2": content_readers.poll,
-    "pollCreationMessageV3": content_readers.poll,
-    "pollCreationMessageV4": content_readers.poll,
-    "pollCreationMessageV5": content_readers.poll,
-    "pollCreationMessageV6": content_readers.poll,
-    "buttonsResponseMessage": content_readers.button_reply,
-    "listResponseMessage": content_readers.list_reply,
-    "templateButtonReplyMessage": content_readers.template_reply,
-    "interactiveResponseMessage": content_readers.interactive_reply,
-    "buttonsMessage": content_readers.buttons,
-    "listMessage": content_readers.list_menu,
-    "templateMessage": content_readers.template,
-    "highlyStructuredMessage": content_readers.structured,
-    "interactiveMessage": content_readers.interactive,
-    "albumMessage": content_readers.album,
-    "orderMessage": content_readers.order,
-    "productMessage": content_readers.product,
-    "eventMessage": content_readers.event,
-    "groupInviteMessage": content_readers.group_invite,
-    "requestPaymentMessage": content_readers.payment("requested"),
-    "sendPaymentMessage": content_readers.payment("sent"),
-    "declinePaymentRequestMessage": content_readers.payment("declined"),
-    "cancelPaymentRequestMessage": content_readers.payment("cancelled"),
-    "paymentInviteMessage": content_readers.payment("invited"),
-    "invoiceMessage": content_readers.payment("invoiced"),
+    "extendedTextMessage": cards_and_places.extended_text,
+    "locationMessage": cards_and_places.location,
+    "liveLocationMessage": cards_and_places.live_location,
+    "contactMessage": cards_and_places.contact,
+    "contactsArrayMessage": cards_and_places.contacts,
+    "pollCreationMessage": cards_and_places.poll,
+    "pollCreationMessageV2": cards_and_places.poll,
+    "pollCreationMessageV3": cards_and_places.poll,
+    "pollCreationMessageV4": cards_and_places.poll,
+    "pollCreationMessageV5": cards_and_places.poll,
+    "pollCreationMessageV6": cards_and_places.poll,
+    "buttonsResponseMessage": buttons_and_lists.button_reply,
+    "listResponseMessage": buttons_and_lists.list_reply,
+    "templateButtonReplyMessage": buttons_and_lists.template_reply,
+    "interactiveResponseMessage": buttons_and_lists.interactive_reply,
+    "buttonsMessage": buttons_and_lists.buttons,
+    "listMessage": buttons_and_lists.list_menu,
+    "templateMessage": buttons_and_lists.template,
+    "highlyStructuredMessage": buttons_and_lists.structured,
+    "interactiveMessage": buttons_and_lists.interactive,
+    "albumMessage": trade.album,
+    "orderMessage": trade.order,
+    "productMessage": trade.product,
+    "eventMessage": cards_and_places.event,
+    "groupInviteMessage": cards_and_places.group_invite,
+    "requestPaymentMessage": trade.payment("requested"),
+    "sendPaymentMessage": trade.payment("sent"),
+    "declinePaymentRequestMessage": trade.payment("declined"),
+    "cancelPaymentRequestMessage": trade.payment("cancelled"),
+    "paymentInviteMessage": trade.payment("invited"),
+    "invoiceMessage": trade.payment("invoiced"),
     # The three s are WhatsApp's.
-    "callLogMesssage": content_readers.call_log,
-    "callLogMessage": content_readers.call_log,
-    "call": content_readers.call_log,
-    "bcallMessage": content_readers.call_log,
-    "scheduledCallCreationMessage": content_readers.call_log,
-    "placeholderMessage": content_readers.placeholder,
+    "callLogMesssage": trade.call_log,
+    "callLogMessage": trade.call_log,
+    "call": trade.group_call,
+    "bcallMessage": trade.call_log,
+    "scheduledCallCreationMessage": trade.call_log,
+    "scheduledCallEditMessage": trade.call_plan_change,
+    "placeholderMessage": trade.placeholder,
+    "pinInChatMessage": trade.pin,
+    "keepInChatMessage": trade.keep,
+    "paymentReminderMessage": trade.payment("reminded"),
+    "splitPaymentMessage": trade.payment("split"),
+    "chat": cards_and_places.shared_chat,
+    "pollResultSnapshotMessage": cards_and_places.poll_result,
+    "pollResultSnapshotMessageV3": cards_and_places.poll_result,
+    "eventInviteMessage": cards_and_places.event_invite,
+    "newsletterAdminInviteMessage": cards_and_places.newsletter_invite,
+    "newsletterFollowerInviteMessageV2": cards_and_places.newsletter_invite,
+    "stickerPackMessage": cards_and_places.sticker_pack,
+    "richResponseMessage": cards_and_places.rich_response,
+    "musicMessage": cards_and_places.music,
+    "statusQuotedMessage": cards_and_places.text_about,
+    "statusQuestionAnswerMessage": cards_and_places.text_about,
+    "questionResponseMessage": cards_and_places.text_about,
 }
 
 _KNOWN = frozenset({"conversation", *_FILES, *_READERS, *REPORTS, *UNREADABLE})
-
-
-def album_id(message: JsonObject) -> str | None:
-    """The id of the album that a picture is part of; it stands beside the content."""
-    association = obj(obj(message.get("messageContextInfo")).get("messageAssociation"))
-    return short_text(obj(association.get("parentMessageKey")).get("id"), 200)

@@ -3,24 +3,35 @@
 An element is a message, or an edit, deletion, reaction or vote that is carried by a message.
 """
 
-from zapline.domain.contacts.addresses import Address, AddressKind, resolve_address
+from dataclasses import dataclass
+
+import msgspec
+
+from zapline.domain.contacts.addresses import Address, AddressKind
 from zapline.domain.ids import ExternalId
 from zapline.domain.inbound_events import Ignored, InboundEvent, Unusable
-from zapline.domain.messages.facts import MessageArrived, MessageEdited
-from zapline.evolution.webhooks.chats_and_contacts import SKIPPED_CHATS, chat_address, push_name, sender_address
+from zapline.domain.messages.facts import MessageArrived, MessageDeleted, MessageEdited
+from zapline.evolution.webhooks.calls import CALL_STUBS, missed_call
+from zapline.evolution.webhooks.chats_and_contacts import (
+    SKIPPED_CHATS,
+    chat_address,
+    is_broadcast_list,
+    push_name,
+    sender_address,
+)
+from zapline.evolution.webhooks.contents.associations import association, better_copy, part_detail
+from zapline.evolution.webhooks.contents.context import about_key, context_detail, gather_context, read_quote
 from zapline.evolution.webhooks.edits_and_deletions import parse_protocol_message
 from zapline.evolution.webhooks.json_fields import (
-    MAX_ITEMS,
+    LONGEST_TEXT,
     JsonObject,
     epoch_ms,
     epoch_seconds,
     external_id,
     int32,
-    jid,
     obj,
     optional_id,
     short_text,
-    short_texts,
     without_none,
 )
 from zapline.evolution.webhooks.message_content import (
@@ -28,15 +39,20 @@ from zapline.evolution.webhooks.message_content import (
     UNKNOWN,
     UNREADABLE,
     UnwrappedBody,
-    album_id,
     read_content,
     unwrap,
 )
-from zapline.evolution.webhooks.reactions_and_votes import parse_reaction, parse_vote
-from zapline.evolution.webhooks.status_updates import parse_delivery_status
+from zapline.evolution.webhooks.reactions_and_votes import (
+    event_answers,
+    merged_reactions,
+    parse_reaction,
+    parse_vote,
+    tallied_votes,
+)
+from zapline.evolution.webhooks.status_updates import merged_receipts, parse_delivery_status
 
-_CALL_STUBS = frozenset({40, 41, "CALL_MISSED_VOICE", "CALL_MISSED_VIDEO"})
-_CIPHERTEXT_STUBS = frozenset({2, "CIPHERTEXT"})
+_CIPHERTEXT_STUBS = frozenset({2, "CIPHERTEXT", 47, "PAYMENT_CIPHERTEXT"})
+_REVOKE_STUBS = frozenset({1, "REVOKE", 132, "ADMIN_REVOKE"})
 
 
 def parse_message(data: JsonObject, origin: str, own: str | None) -> list[InboundEvent]:
@@ -57,11 +73,34 @@ def parse_message(data: JsonObject, origin: str, own: str | None) -> list[Inboun
     sender = sender_address(key, data) if chat.kind is AddressKind.GROUP else None
 
     body = data.get("message")
+    actor = "me" if from_me else (sender or chat).canonical
     if not isinstance(body, dict):
-        stub = _stub_body(data)
-        return [
-            stub if isinstance(stub, Ignored) else _message_arrived(data, identity, chat, sender, from_me, origin, stub)
-        ]
+        events = _without_message(data, identity, _Place(chat, sender, from_me, origin, own))
+    else:
+        events = _with_message(body, data, identity, _Place(chat, sender, from_me, origin, own), actor)
+    if isinstance(events[0], MessageArrived) and any(data.get(name) for name in _MERGED_IN):
+        events += _merged_in(data, identity, chat, own, from_me)
+    return events
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where an element was found: its chat, the author in a group, and how it came."""
+
+    chat: Address
+    sender: Address | None
+    from_me: bool
+    origin: str
+    own: str | None
+
+
+_MERGED_IN = ("reactions", "userReceipt", "pollUpdates", "eventResponses")
+"""What Baileys' buffer merges into a message that came in the same flush, after a reconnect."""
+
+
+def _with_message(
+    body: JsonObject, data: JsonObject, identity: ExternalId, place: _Place, actor: str
+) -> list[InboundEvent]:
     unwrapped = unwrap(body)
     name = unwrapped.name
     if name is None:
@@ -71,14 +110,42 @@ def parse_message(data: JsonObject, origin: str, own: str | None) -> list[Inboun
     elif name in UNREADABLE:
         return [Ignored(UNREADABLE[name])]
     elif name in ("protocolMessage", "reactionMessage", "pollUpdateMessage"):
-        actor = "me" if from_me else (sender or chat).canonical
         return [_carried_report(name, obj(unwrapped.value), data, actor)]
-    arrived = _message_arrived(data, identity, chat, sender, from_me, origin, unwrapped)
+    arrived = _message_arrived(data, identity, place, unwrapped)
     if unwrapped.edited and arrived.text is not None:
         # An edit without a protocol message around it: the id is the original's, the text the newest.
         edited_at = epoch_ms(data.get("messageTimestamp"))
-        return [arrived, MessageEdited(identity, arrived.text, edited_at)]
+        return [arrived, MessageEdited(arrived.external_id, arrived.text, edited_at)]
     return [arrived]
+
+
+def _without_message(data: JsonObject, identity: ExternalId, place: _Place) -> list[InboundEvent]:
+    """An element without ``message``: a system notice, a missed call, a deleted or a not yet decrypted message."""
+    stub = data.get("messageStubType")
+    if type(stub) not in (int, str) or not stub:
+        return [_message_arrived(data, identity, place, UnwrappedBody(None, None, {}))]
+    if stub in _REVOKE_STUBS:
+        # It was there, who wrote it is known, and what it said is told to nobody.
+        hidden = _message_arrived(data, identity, place, UnwrappedBody("placeholderMessage", {}, {}))
+        return [hidden, MessageDeleted(identity)]
+    if stub in CALL_STUBS:
+        return [missed_call(_message_arrived(data, identity, place, UnwrappedBody("call", {}, {})), stub)]
+    if stub in _CIPHERTEXT_STUBS:
+        return [_message_arrived(data, identity, place, UnwrappedBody("placeholderMessage", {}, {}))]
+    return [Ignored("system_notice")]
+
+
+def _merged_in(
+    data: JsonObject, identity: ExternalId, chat: Address, own: str | None, from_me: bool
+) -> list[InboundEvent]:
+    events = [
+        *merged_reactions(identity, data, chat.canonical, own),
+        *tallied_votes(identity, data, own),
+        *event_answers(identity, data, chat.canonical, own),
+    ]
+    if from_me:
+        events += merged_receipts(identity, data, chat.kind)
+    return events
 
 
 def _carried_report(name: str, value: JsonObject, data: JsonObject, actor: str) -> InboundEvent:
@@ -102,82 +169,53 @@ def _content_free(body: JsonObject) -> Ignored | None:
     return None
 
 
-def _stub_body(data: JsonObject) -> UnwrappedBody | Ignored:
-    """The body of an element without ``message``: a system notice, a missed call, or one that is not decrypted yet."""
-    stub = data.get("messageStubType")
-    if type(stub) in (int, str) and stub:
-        if stub in _CALL_STUBS:
-            return UnwrappedBody("call", {}, {})
-        if stub not in _CIPHERTEXT_STUBS:
-            return Ignored("system_notice")
-    return UnwrappedBody(None, None, {})
-
-
-def _message_arrived(
-    data: JsonObject,
-    identity: ExternalId,
-    chat: Address,
-    sender: Address | None,
-    from_me: bool,
-    origin: str,
-    unwrapped: UnwrappedBody,
-) -> MessageArrived:
+def _message_arrived(data: JsonObject, identity: ExternalId, place: _Place, unwrapped: UnwrappedBody) -> MessageArrived:
+    chat, sender, from_me = place.chat, place.sender, place.from_me
     content = UNKNOWN if unwrapped.name is None else read_content(unwrapped)
-    inner = unwrapped.value.get("contextInfo") if isinstance(unwrapped.value, dict) else None
-    outer = data.get("contextInfo")
-    context: JsonObject = (obj(outer) | obj(inner)) if inner and outer else obj(inner or outer)
-    detail = content.detail
+    context = gather_context(data, unwrapped)
+    about = about_key(unwrapped)
+    detail, media, copy_of = {**content.detail, **_beside(data)}, content.media, None
     if context:
-        detail = {**detail, **_context_detail(context)}
-    album = album_id(obj(data.get("message")))
-    if album is not None:
-        detail = {**detail, "album": album}
+        detail |= context_detail(context)
+    linked = association(data, unwrapped)
+    if linked or "pairedMediaType" in context:
+        copy_of, quality = better_copy(linked, context)
+        if quality and copy_of is not None and media is not None:
+            media = msgspec.structs.replace(media, quality=quality, copy_id=identity)
+        else:
+            copy_of = None
+            detail |= part_detail(linked)
+    if is_broadcast_list(data):
+        detail["broadcast_list"] = True
+    quoted_id, quoted = None, None
+    if context or about:
+        quoted_id = optional_id(context.get("stanzaId")) or optional_id(about.get("id"))
+        quoted = read_quote(quoted_id, context, about, chat.canonical, place.own)
     return MessageArrived(
-        external_id=identity,
+        external_id=copy_of or identity,
         chat=chat,
         from_me=from_me,
         kind=content.kind,
         text=content.text,
-        media=content.media,
+        media=media,
         detail=detail,
         sender=sender,
         push_name=None if from_me else push_name(data.get("pushName"), sender or chat),
         sent_at=epoch_seconds(data.get("messageTimestamp")),
         delivery=parse_delivery_status(data.get("status")),
-        quoted_id=optional_id(context.get("stanzaId")),
+        quoted_id=quoted_id,
+        quoted=quoted,
         forwarded=context.get("isForwarded") is True or bool(int32(context.get("forwardingScore"))),
         view_once=unwrapped.view_once
         or (isinstance(unwrapped.value, dict) and unwrapped.value.get("viewOnce") is True),
         expires_after=int32(context.get("expiration")) or None,
         source=short_text(data.get("source"), 20),
-        origin=origin,
+        origin=place.origin,
         keep_raw=content.kind in NOT_UNDERSTOOD,
     )
 
 
-def _context_detail(context: JsonObject) -> dict[str, object]:
-    ad = _advertisement(context)
-    mentioned = context.get("mentionedJid")
-    if not mentioned or not isinstance(mentioned, list):
-        return {"ad": ad} if ad else {}
-    addresses = [resolve_address(jid(raw)) for raw in mentioned[:MAX_ITEMS]]
-    mentions = [address.canonical for address in addresses if address is not None]
-    return without_none(ad=ad or None, mentions=mentions or None)
-
-
-def _advertisement(context: JsonObject) -> dict[str, object]:
-    """The advertisement that led to the message, as far as WhatsApp reports it."""
-    reply = context.get("externalAdReply")
-    if reply is None and "conversionSource" not in context and "entryPointConversionSource" not in context:
-        return {}
-    reply = obj(reply)
-    texts = short_texts(reply, title="title", body="body", source_url="sourceUrl", media_url="mediaUrl")
-    return texts | without_none(
-        source_type=short_text(reply.get("sourceType"), 40),
-        source_id=short_text(reply.get("sourceId"), 200),
-        click_id=short_text(reply.get("ctwaClid"), 500) or short_text(context.get("ctwaClid"), 500),
-        ref=short_text(reply.get("ref"), 500),
-        conversion_source=short_text(context.get("conversionSource"), 100),
-        entry_point=short_text(context.get("entryPointConversionSource"), 100),
-        entry_app=short_text(context.get("entryPointConversionApp"), 100),
-    )
+def _beside(data: JsonObject) -> dict[str, object]:
+    """The transcript of a voice message, where the server makes one."""
+    transcript = obj(data.get("message")).get("speechToText") or data.get("speechToText")
+    return without_none(transcript=short_text(transcript, LONGEST_TEXT)) if transcript else {}

@@ -1,5 +1,6 @@
 """Parses reactions and poll votes."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from zapline.domain.contacts.addresses import resolve_address
@@ -41,6 +42,52 @@ def parse_reaction(value: JsonObject, sent_at: Any, actor: str) -> InboundEvent:
         return identity
     emoji = short_text(value.get("text"), 32) or ""
     return ReactionReported(identity, actor, emoji, epoch_ms(value.get("senderTimestampMs"), sent_at))
+
+
+def merged_reactions(identity: ExternalId, data: JsonObject, chat: str, own: str | None) -> list[InboundEvent]:
+    """The reactions that came in one flush with their message: each has the key of the reaction itself."""
+    found: list[InboundEvent] = []
+    for reaction in objects(data.get("reactions")):
+        actor = _author(obj(reaction.get("key")), chat, own)
+        if actor is not None:
+            emoji = short_text(reaction.get("text"), 32) or ""
+            found.append(ReactionReported(identity, actor, emoji, epoch_ms(reaction.get("senderTimestampMs"))))
+    return found
+
+
+def event_answers(identity: ExternalId, data: JsonObject, chat: str, own: str | None) -> list[InboundEvent]:
+    """Answers to an event that the server has opened, as votes: going, not going, maybe."""
+    found: list[InboundEvent] = []
+    for answer in objects(data.get("eventResponses")):
+        actor = _author(obj(answer.get("eventResponseMessageKey")), chat, own)
+        response = obj(answer.get("eventResponseMessage")) or obj(answer.get("response")) or answer
+        value = response.get("response")
+        word = _ANSWERS.get(value) if isinstance(value, int | str) else None
+        if actor is not None and word is not None:
+            at_ms = epoch_ms(response.get("timestampMs"), answer.get("senderTimestampMs"), answer.get("timestampMs"))
+            found.append(VoteReported(identity, actor, (word,), at_ms))
+    return found
+
+
+_ANSWERS: Mapping[int | str, str] = {
+    1: "going",
+    "GOING": "going",
+    2: "not_going",
+    "NOT_GOING": "not_going",
+    3: "maybe",
+    "MAYBE": "maybe",
+}
+
+
+def _author(key: JsonObject, chat: str, own: str | None) -> str | None:
+    """Who wrote the message with this key: ``me``, the author in a group, or the other one of a conversation."""
+    if key.get("fromMe") is True:
+        return "me"
+    mine = resolve_address(own)
+    participant = resolve_address(jid(key.get("participant")), jid(key.get("participantAlt")))
+    if participant is not None:
+        return "me" if mine is not None and participant.canonical == mine.canonical else participant.canonical
+    return None if chat.startswith("group:") else chat
 
 
 def parse_vote(value: JsonObject, data: JsonObject, actor: str) -> InboundEvent:

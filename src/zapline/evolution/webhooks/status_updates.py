@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from zapline.domain.contacts.addresses import AddressKind
+from zapline.domain.contacts.addresses import AddressKind, resolve_address
 from zapline.domain.ids import ExternalId
 from zapline.domain.inbound_events import Ignored, InboundEvent, Unusable
-from zapline.domain.messages.delivery_status import EVOLUTION_STATUSES, DeliveryStatus
+from zapline.domain.messages.delivery_status import EVOLUTION_STATUSES, DeliveryStatus, merge_statuses
 from zapline.domain.messages.facts import MessageDeleted, StatusReported
-from zapline.evolution.webhooks.chats_and_contacts import SKIPPED_CHATS, chat_kind
+from zapline.evolution.webhooks.chats_and_contacts import chat_kind, skipped_chat
 from zapline.evolution.webhooks.edits_and_deletions import embedded_edit
-from zapline.evolution.webhooks.json_fields import JsonObject, external_id, obj
-from zapline.evolution.webhooks.reactions_and_votes import tallied_votes
+from zapline.evolution.webhooks.json_fields import JsonObject, epoch_seconds, external_id, jid, obj, objects
+from zapline.evolution.webhooks.reactions_and_votes import event_answers, tallied_votes
 
 _NAMES_BY_NUMBER = ("ERROR", "PENDING", "SERVER_ACK", "DELIVERY_ACK", "READ", "PLAYED")
 _STUB_REVOKE = frozenset({"REVOKE", 1})
@@ -25,6 +25,25 @@ def parse_delivery_status(value: Any) -> DeliveryStatus | None:
     return None
 
 
+def merged_receipts(identity: ExternalId, data: JsonObject, kind: AddressKind) -> list[InboundEvent]:
+    """The receipts that came in one flush with our own message."""
+    highest: DeliveryStatus | None = None
+    for receipt in objects(data.get("userReceipt")):
+        for name, status in _RECEIPTS:
+            if epoch_seconds(receipt.get(name)) is not None:
+                highest = merge_statuses(highest, status)
+    if highest is None:
+        return []
+    return [Ignored("group_receipt")] if kind is AddressKind.GROUP else [StatusReported(identity, highest)]
+
+
+_RECEIPTS = (
+    ("receiptTimestamp", DeliveryStatus.DELIVERED),
+    ("readTimestamp", DeliveryStatus.READ),
+    ("playedTimestamp", DeliveryStatus.PLAYED),
+)
+
+
 def parse_message_update(data: JsonObject, own: str | None) -> list[InboundEvent]:
     """Parse one object of messages.update: votes, an edit, a deletion, or else a status.
 
@@ -34,16 +53,26 @@ def parse_message_update(data: JsonObject, own: str | None) -> list[InboundEvent
     identity = external_id(data.get("keyId") or key.get("id") or data.get("id"))
     if isinstance(identity, Unusable):
         return [identity]
-    kind = chat_kind(data.get("remoteJid") or key.get("remoteJid"))
-    if kind in SKIPPED_CHATS:
-        return [Ignored(SKIPPED_CHATS[kind])]
+    remote = data.get("remoteJid") or key.get("remoteJid")
+    skipped = skipped_chat(remote, data.get("fromMe", key.get("fromMe")))
+    if skipped is not None:
+        return [Ignored(skipped)]
+    kind = chat_kind(remote)
     votes = tallied_votes(identity, data, own)
     if votes:
         return votes
+    answers = event_answers(identity, data, _chat(remote), own)
+    if answers:
+        return answers
     edit = embedded_edit(identity, data)
     if edit is not None:
         return [edit]
     return [_status(identity, data, kind)]
+
+
+def _chat(remote: Any) -> str:
+    address = resolve_address(jid(remote))
+    return "" if address is None else address.canonical
 
 
 def _status(identity: ExternalId, data: JsonObject, kind: AddressKind | None) -> InboundEvent:

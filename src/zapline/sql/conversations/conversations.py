@@ -60,6 +60,8 @@ class Message:
     sender: str | None
     sender_name: str | None
     quoted_id: str | None
+    quoted: dict[str, Any] | None
+    """What it quotes, as WhatsApp has sent it along: ``id``, ``kind``, ``text``, ``author``, ``fromMe``, ``status``."""
     forwarded: bool
     view_once: bool
     expires_after: int | None
@@ -259,6 +261,7 @@ def _message(row: Any) -> Message:
         text=None if deleted else text,
         media=None if deleted else row.media,
         detail={} if deleted else row.detail,
+        quoted=None if deleted else row.quoted,
         edited_at=_datetime(row.edited_at_ms) if edited else None,
         reactions=tuple(_reactions(row.reports or [])),
         votes=tuple(_votes(row.reports or [])),

@@ -4,8 +4,8 @@
 -- fragment: message_columns
 -- The columns of a message; its conversation follows. What others wrote has no delivery status, whatever was reported.
 m.id, m.external_id, m.client_message_id, m.seq, m.from_me, m.kind, m.body, m.media, m.detail, m.sender,
-       m.sender_name, m.quoted_id, m.forwarded, m.view_once, m.expires_after, m.origin, m.backfilled,
-       case when m.from_me then m.delivery::text end as delivery,
+       m.sender_name, coalesce(quoting.primary_id, m.quoted_id) as quoted_id, m.quoted, m.forwarded, m.view_once,
+       m.expires_after, m.origin, m.backfilled, case when m.from_me then m.delivery::text end as delivery,
        m.edited_body, m.edited_at_ms, m.deleted_at, m.sent_at, m.received_at, reacted.reports, o.state as work_state,
 
 -- fragment: work_columns
@@ -15,8 +15,10 @@ o.lane, o.tries, o.resends, o.due_at, o.expires_at, o.settled_at, o.ended_at,
        o.look_at, o.campaign_id, o.seq as work_seq,
 
 -- fragment: reactions
--- The reactions and votes of a message, as one jsonb list.
-left join lateral (
+-- The reactions and votes of a message, as one jsonb list; and the message that it quotes by a second id.
+left join zapline.message_aliases quoting on quoting.unit_id = m.unit_id and quoting.provider = m.provider
+                                         and quoting.external_id = m.quoted_id
+  left join lateral (
        select jsonb_agg(jsonb_build_array(x.kind, x.actor, x.value) order by x.at_ms, x.actor) as reports
          from zapline.message_reactions x
         where x.unit_id = m.unit_id and x.provider = m.provider and x.external_id = m.external_id) reacted on true

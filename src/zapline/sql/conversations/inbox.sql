@@ -98,12 +98,15 @@ select r.id, k.kind, k.canonical, k.phone, coalesce(k.lid, p.lid) as lid, coales
 
 -- name: list_quoted_messages
 -- Messages by WhatsApp's ids, with the columns that a quotation needs.
-select m.external_id, m.id, m.from_me, m.kind, m.sender_name,
+select asked.id as external_id, m.id, m.from_me, m.kind, m.sender_name,
        left(case when m.deleted_at is not null then null
                  when m.edited_at_ms is not null then m.edited_body else m.body end, %(longest)s) as text,
        m.deleted_at is not null as deleted
-  from zapline.messages m
- where m.unit_id = %(unit_id)s and m.provider = %(provider)s and m.external_id = any(%(ids)s);
+  from unnest(%(ids)s::text[]) as asked(id)
+  left join zapline.message_aliases a on a.unit_id = %(unit_id)s and a.provider = %(provider)s
+                                     and a.external_id = asked.id
+  join zapline.messages m on m.unit_id = %(unit_id)s and m.provider = %(provider)s
+                         and m.external_id = coalesce(a.primary_id, asked.id);
 
 -- name: list_work_states
 -- The work states of messages that are not settled: why they failed, and when they are due.

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from zapline.domain.ids import ExternalId, UnitId
-from zapline.sql.inbound.recorder_types import CreatedMessage, MessageKey, Row, UnitOutcome, message_key
+from zapline.domain.messages.facts import MessageKind
+from zapline.sql.inbound.recorder_types import ChangedMessage, CreatedMessage, MessageKey, Row, UnitOutcome, message_key
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.queries import Queries
 
@@ -28,9 +29,14 @@ async def store_messages(
         rows = [with_primary_id(row, aliases) | {"ord": ord_} for ord_, row in enumerate(one_round)]
         by_key = {message_key(row): row for row in rows}
         for unit_id, external_id, id, created, seq, conversation in await _SQL.run_batch(conn, "upsert_messages", rows):
-            if created and unit_id in outcomes:
-                message = CreatedMessage(id, seq, conversation, by_key[unit_id, external_id])
-                outcomes[unit_id].created[external_id] = message
+            row = by_key[unit_id, external_id]
+            if unit_id not in outcomes:
+                continue
+            if created:
+                outcomes[unit_id].created[external_id] = CreatedMessage(id, seq, conversation, row)
+            elif row["kind"] == MessageKind.CALL_LOG or row.get("completes"):
+                completed = ChangedMessage(unit_id, id, external_id, None, conversation, None, True, False)
+                outcomes[unit_id].changed.append(completed)
     await _use_root_conversations(conn, outcomes)
 
 

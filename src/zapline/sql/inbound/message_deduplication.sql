@@ -5,16 +5,16 @@
 -- replaces the kind `unknown`, gaps are filled. Returns the rows that are new and those that gained content.
 insert into zapline.messages as m (
     id, unit_id, conversation_id, provider, external_id, from_me, kind, kind_rank, body, media, detail, raw,
-    sender, sender_name, quoted_id, forwarded, view_once, expires_after, source, origin, backfilled, delivery,
+    sender, sender_name, quoted_id, quoted, forwarded, view_once, expires_after, source, origin, backfilled, delivery,
     sent_at, received_at)
 select r.id, r.unit_id, r.conversation_id, r.provider, r.external_id, r.from_me, r.kind, r.kind_rank, r.body,
        r.media, coalesce(r.detail, '{}'), decode(r.raw, 'base64'), r.sender, r.sender_name, r.quoted_id,
-       coalesce(r.forwarded, false), coalesce(r.view_once, false), r.expires_after, r.source, r.origin,
+       r.quoted, coalesce(r.forwarded, false), coalesce(r.view_once, false), r.expires_after, r.source, r.origin,
        coalesce(r.backfilled, false), r.delivery, to_timestamp(r.sent_at), to_timestamp(r.received_at)
   from jsonb_to_recordset(%(rows)s) as r(
        ord int, id uuid, unit_id uuid, conversation_id uuid, provider text, external_id text, from_me boolean,
        kind text, kind_rank smallint, body text, media jsonb, detail jsonb, raw text, sender text,
-       sender_name text, quoted_id text, forwarded boolean, view_once boolean, expires_after int, source text,
+       sender_name text, quoted_id text, quoted jsonb, forwarded boolean, view_once boolean, expires_after int, source text,
        origin text, backfilled boolean, delivery zapline.delivery, sent_at float8, received_at float8)
  order by r.ord
 on conflict (unit_id, provider, external_id) do update
@@ -28,10 +28,10 @@ on conflict (unit_id, provider, external_id) do update
                    else greatest(m.body collate "C", excluded.body collate "C") end,
        media = case when excluded.kind_rank > m.kind_rank then excluded.media
                     when excluded.kind_rank < m.kind_rank then m.media
-                    else greatest(m.media, excluded.media) end,
+                    else zapline.better_media(m.media, excluded.media) end,
        detail = case when excluded.kind_rank > m.kind_rank then excluded.detail
                      when excluded.kind_rank < m.kind_rank then m.detail
-                     else greatest(m.detail, excluded.detail) end,
+                     else zapline.merged_detail(m.detail, excluded.detail) end,
        raw = case when excluded.kind_rank > m.kind_rank then excluded.raw
                   when excluded.kind_rank < m.kind_rank then m.raw
                   else greatest(m.raw, excluded.raw) end,
@@ -39,6 +39,7 @@ on conflict (unit_id, provider, external_id) do update
        sender = least(m.sender collate "C", excluded.sender collate "C"),
        sender_name = greatest(m.sender_name collate "C", excluded.sender_name collate "C"),
        quoted_id = greatest(m.quoted_id collate "C", excluded.quoted_id collate "C"),
+       quoted = greatest(m.quoted, excluded.quoted),
        forwarded = m.forwarded or excluded.forwarded,
        view_once = m.view_once or excluded.view_once,
        expires_after = greatest(m.expires_after, excluded.expires_after),
@@ -47,12 +48,12 @@ on conflict (unit_id, provider, external_id) do update
        backfilled = m.backfilled and excluded.backfilled,
        delivery = greatest(m.delivery, excluded.delivery),
        sent_at = least(m.sent_at, excluded.sent_at)
- where excluded.kind_rank > m.kind_rank
+ where (excluded.kind_rank > m.kind_rank
     or (excluded.kind_rank = m.kind_rank
         and (excluded.kind collate "C" > m.kind
              or excluded.body collate "C" > m.body or (m.body is null and excluded.body is not null)
-             or excluded.media > m.media or (m.media is null and excluded.media is not null)
-             or excluded.detail > m.detail
+             or zapline.better_media(m.media, excluded.media) is distinct from m.media
+             or zapline.merged_detail(m.detail, excluded.detail) <> m.detail
              or excluded.raw > m.raw or (m.raw is null and excluded.raw is not null)))
     or excluded.conversation_id < m.conversation_id
     or (excluded.from_me and not m.from_me)
@@ -60,6 +61,7 @@ on conflict (unit_id, provider, external_id) do update
     or excluded.sender_name collate "C" > m.sender_name
     or (m.sender_name is null and excluded.sender_name is not null)
     or excluded.quoted_id collate "C" > m.quoted_id or (m.quoted_id is null and excluded.quoted_id is not null)
+    or excluded.quoted > m.quoted or (m.quoted is null and excluded.quoted is not null)
     or (excluded.forwarded and not m.forwarded)
     or (excluded.view_once and not m.view_once)
     or excluded.expires_after > m.expires_after or (m.expires_after is null and excluded.expires_after is not null)
@@ -67,7 +69,13 @@ on conflict (unit_id, provider, external_id) do update
     or excluded.origin collate "C" > m.origin
     or (m.backfilled and not excluded.backfilled)
     or excluded.delivery > m.delivery or (m.delivery is null and excluded.delivery is not null)
-    or excluded.sent_at < m.sent_at
+    or excluded.sent_at < m.sent_at)
+   -- Whoever sends a copy says himself whose message it is of: only his own.
+   and (excluded.media ->> 'quality' is null
+        or (excluded.from_me = m.from_me and coalesce(excluded.sender, '') = coalesce(m.sender, '')
+            and exists (select from zapline.conversations a join zapline.conversations b
+                                 on coalesce(a.merged_into, a.id) = coalesce(b.merged_into, b.id)
+                         where a.id = m.conversation_id and b.id = excluded.conversation_id)))
 returning m.unit_id, m.external_id, m.id, (xmax = 0) as created, m.seq, m.conversation_id;
 
 -- name: find_roots

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from zapline.domain.ids import PROVIDER, ExternalId, UnitId
 from zapline.sql.inbound.recorder_types import ChangedMessage, MessageKey, message_key
+from zapline.sql.inbound.second_ids import find_primary_ids
 from zapline.sql.inbound.status_merge import MessageReport, by_primary_id, merge_reports, report_of, report_rows
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.queries import Queries
@@ -21,8 +22,9 @@ async def apply_reports(
 
     Returns how many messages the reports reached, and what changed of them.
     """
-    rows, changed = report_rows(reports), list[ChangedMessage]()
-    reached = await merge_reports(conn, rows, changed)
+    changed = list[ChangedMessage]()
+    reached = await _merge(conn, reports, changed)
+    rows = report_rows(reports)
     await _SQL.run_batch(conn, "park_reports", [row for row in rows if message_key(row) not in reached])
     keys = [
         {"unit_id": unit, "provider": PROVIDER, "external_id": external_id}
@@ -32,8 +34,21 @@ async def apply_reports(
         ((UnitId(row.unit_id), ExternalId(row.external_id)), report_of(row))
         for row in await _SQL.run_batch(conn, "take_parked_reports", keys)
     ]
-    late = await merge_reports(conn, report_rows(by_primary_id(parked, aliases)), changed)
+    late = await _merge(conn, by_primary_id(parked, aliases), changed)
     return len(reached | late), changed
+
+
+async def _merge(
+    conn: Connection, reports: Mapping[MessageKey, MessageReport], changed: list[ChangedMessage]
+) -> set[MessageKey]:
+    """Merge reports into the messages that have these ids, also second ones. Returns the keys that reached one."""
+    reached = await merge_reports(conn, report_rows(reports), changed)
+    primary = await find_primary_ids(conn, reports.keys() - reached)
+    if primary:
+        moved = by_primary_id(((key, reports[key]) for key in primary), primary)
+        existing = await merge_reports(conn, report_rows(moved), changed)
+        reached |= {key for key, external_id in primary.items() if (key[0], external_id) in existing}
+    return reached
 
 
 async def apply_parked_reports(conn: Connection, limit: int) -> tuple[int, list[ChangedMessage]]:

@@ -36,7 +36,10 @@ returning p.unit_id, p.provider, p.external_id, p.delivery::text, p.edited_body,
 -- Parked reports whose message is known by now.
 select p.unit_id, p.external_id
   from zapline.parked_reports p
-  join zapline.messages m on m.unit_id = p.unit_id and m.provider = p.provider and m.external_id = p.external_id
+  left join zapline.message_aliases a on a.unit_id = p.unit_id and a.provider = p.provider
+                                     and a.external_id = p.external_id
+  join zapline.messages m on m.unit_id = p.unit_id and m.provider = p.provider
+                         and m.external_id = coalesce(a.primary_id, p.external_id)
  limit %(limit)s;
 
 -- name: expire_parked_reports

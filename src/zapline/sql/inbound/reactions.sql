@@ -15,11 +15,14 @@ join zapline.messages m on m.unit_id = x.unit_id and m.provider = x.provider and
 -- it is not known yet. The place in the order of arrival is taken anew where the value changes.
 with x as (
     insert into zapline.message_reactions as x (unit_id, provider, external_id, kind, actor, value, at_ms, received_at, live)
-    select distinct on (r.unit_id, r.provider, r.external_id, r.kind, r.actor)
-           r.unit_id, r.provider, r.external_id, r.kind, r.actor, r.value, r.at_ms, to_timestamp(r.received_at), r.live
+    select distinct on (r.unit_id, r.provider, coalesce(a.primary_id, r.external_id), r.kind, r.actor)
+           r.unit_id, r.provider, coalesce(a.primary_id, r.external_id), r.kind, r.actor, r.value, r.at_ms,
+           to_timestamp(r.received_at), r.live
       from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, provider text, external_id text, kind text, actor text,
                                              value jsonb, at_ms bigint, received_at float8, live boolean)
-     order by r.unit_id, r.provider, r.external_id, r.kind, r.actor, r.at_ms desc, r.value desc, r.live desc
+      left join zapline.message_aliases a on a.unit_id = r.unit_id and a.provider = r.provider
+                                         and a.external_id = r.external_id
+     order by r.unit_id, r.provider, coalesce(a.primary_id, r.external_id), r.kind, r.actor, r.at_ms desc, r.value desc, r.live desc
     on conflict (unit_id, provider, external_id, kind, actor) do update
        set value = excluded.value, at_ms = excluded.at_ms, received_at = excluded.received_at, live = excluded.live,
            seq = case when excluded.value <> x.value then excluded.seq else x.seq end

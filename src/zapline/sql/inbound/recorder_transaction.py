@@ -14,6 +14,7 @@ from zapline.sql.inbound.parked_reports import apply_reports
 from zapline.sql.inbound.reactions import store_reactions
 from zapline.sql.inbound.recorder_types import MessageKey, Row, UnitOutcome, message_key
 from zapline.sql.inbound.rows_from_facts import BatchRows
+from zapline.sql.inbound.second_ids import store_second_ids
 from zapline.sql.inbound.send_results import ResolvedSends, apply_send_results, load_aliases
 from zapline.sql.inbound.status_merge import by_primary_id, report_of
 from zapline.sql.inbound.unit_batches import UnitBatch
@@ -53,7 +54,8 @@ async def record(
             await _SQL.rows(conn, "set_lock_timeout", ms=lock_timeout_ms)
         await store_contacts(conn, contacts, identities, rows)
         await _store_messages(conn, rows, resolved, outcomes)
-        await _apply_reports(conn, rows, resolved, outcomes)
+        second_ids = await store_second_ids(conn, rows.copies)
+        await _apply_reports(conn, rows, resolved, outcomes, second_ids)
         waiting = set(cache.waiting_reactions)
         arrived = _created(outcomes) | resolved.keys
         await store_reactions(conn, rows.reactions, arrived, aliases, waiting, outcomes)
@@ -89,12 +91,16 @@ async def _store_messages(
 
 
 async def _apply_reports(
-    conn: Connection, rows: BatchRows, resolved: ResolvedSends, outcomes: Mapping[UnitId, UnitOutcome]
+    conn: Connection,
+    rows: BatchRows,
+    resolved: ResolvedSends,
+    outcomes: Mapping[UnitId, UnitOutcome],
+    second_ids: set[MessageKey],
 ) -> None:
     """Apply the batch's reports, and what deleted rows knew about messages that turned out to be our own sends."""
     inherited = (((UnitId(row.unit_id), ExternalId(row.external_id)), report_of(row)) for row in resolved.deleted)
     reports = by_primary_id(chain(rows.reports.items(), inherited), resolved.aliases)
-    arrived = _created(outcomes) | resolved.keys
+    arrived = _created(outcomes) | resolved.keys | second_ids
     for message in (await apply_reports(conn, reports, arrived, resolved.aliases))[1]:
         outcomes[message.unit_id].changed.append(message)
 

@@ -33,6 +33,7 @@ _TIME_STEP = 3600.0
 _LONGEST_EVENT = 200
 _HISTORY = frozenset({"messages.set", "messaging-history.set"})
 """Events that tell what was long ago."""
+_COPY = ("unit_id", "provider", "from_me", "sender", "conversation_id")
 _ANSWER = SendAnswered.__struct_fields__
 _RANK = {MessageKind.UNKNOWN: 0, MessageKind.PLACEHOLDER: 1}
 
@@ -49,6 +50,8 @@ class BatchRows:
     """Rounds without duplicates, since one statement cannot update a row twice."""
     reports: dict[MessageKey, MessageReport] = field(default_factory=dict)
     reactions: list[Row] = field(default_factory=list)
+    copies: list[Row] = field(default_factory=list)
+    """Second ids of messages: of better copies of their files."""
     dead_letters: list[Row] = field(default_factory=list)
     answers: list[Row] = field(default_factory=list)
     """Results of send calls in the order in which the calls ended."""
@@ -66,6 +69,7 @@ class BatchRows:
             mine += theirs
         self.reports |= other.reports
         self.reactions += other.reactions
+        self.copies += other.copies
         self.dead_letters += other.dead_letters
         self.answers += other.answers
         self.opt_outs += other.opt_outs
@@ -128,7 +132,12 @@ class BatchRows:
         if round_number == len(self.messages):
             self.messages.append([])
         rows = self.messages[round_number]
-        rows.append(_message(unit, fact, entry, conversation, sent_at))
+        row = _message(unit, fact, entry, conversation, sent_at)
+        rows.append(row)
+        if fact.media is not None and fact.media.copy_id is not None:
+            row["completes"] = True
+            of_message = {name: row[name] for name in _COPY if name in row}
+            self.copies.append(of_message | {"external_id": fact.media.copy_id, "primary_id": fact.external_id})
 
     def _add_contact(self, unit: UnitId, address: Address, name: str | None, at: float | None) -> None:
         contact = contact_id(unit, address.canonical)
@@ -232,6 +241,7 @@ def _message(unit: UnitId, fact: MessageArrived, entry: EntryFacts, conversation
         "sender": fact.sender.canonical if fact.sender is not None else None,
         "sender_name": fact.push_name,
         "quoted_id": fact.quoted_id,
+        "quoted": _encoded(fact.quoted) if fact.quoted else None,
         "forwarded": fact.forwarded,
         "view_once": fact.view_once,
         "expires_after": fact.expires_after,
@@ -276,6 +286,8 @@ def _media_json(media: MediaInfo) -> msgspec.Raw:
         "height": media.height,
         "sha256": media.sha256,
         "url": media.url,
+        "quality": media.quality or None,
+        "copyId": media.copy_id,
     }
     return _encoded({name: value for name, value in fields.items() if value is not None})
 

@@ -101,13 +101,16 @@ select m.id, m.unit_id, m.seq, coalesce(c.merged_into, c.id) as conversation_id,
        m.client_message_id, m.from_me, m.kind,
        case when m.deleted_at is null then coalesce(m.edited_body, m.body) end as body,
        case when m.deleted_at is null then m.media end as media,
-       case when m.deleted_at is null then m.detail end as detail, m.sender, m.sender_name, m.quoted_id,
+       case when m.deleted_at is null then m.detail end as detail, m.sender, m.sender_name,
+       coalesce(a.primary_id, m.quoted_id) as quoted_id, case when m.deleted_at is null then m.quoted end as quoted,
        case when m.from_me then m.delivery::text end as delivery, o.state as work_state, o.failure, m.sent_at, m.received_at, m.edited_at_ms, m.deleted_at,
        m.backfilled
   from zapline.messages m
   join zapline.conversations c on c.id = m.conversation_id
   join zapline.conversations r on r.id = coalesce(c.merged_into, c.id)
   join zapline.contacts k on k.id = r.contact_id
+  left join zapline.message_aliases a on a.unit_id = m.unit_id and a.provider = m.provider
+                                     and a.external_id = m.quoted_id
   left join zapline.outbox o on m.client_message_id is not null and o.message_id = m.id
  where m.unit_id = %(unit_id)s and m.id = any(%(ids)s);
 

@@ -7,6 +7,7 @@ select m.external_id, m.seq
   join zapline.conversations p on p.unit_id = r.unit_id and (p.id = r.id or p.merged_into = r.id)
   join zapline.messages m on m.conversation_id = p.id and m.seq > greatest(r.read_up_to, p.read_up_to)
  where r.unit_id = %(unit_id)s and r.id = %(conversation_id)s and not m.from_me and m.external_id is not null
+   and m.kind <> 'call_log'
  order by m.seq desc
  limit %(limit)s;
 

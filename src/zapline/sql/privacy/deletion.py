@@ -36,6 +36,7 @@ async def delete_messages(conn: Connection, unit: UnitId, rows: Sequence[Any], d
     counts["reactions"] += await _SQL.execute(conn, "delete_reactions", unit_id=unit, external_ids=known)
     counts["reports"] += await _SQL.execute(conn, "delete_reports", unit_id=unit, external_ids=known)
     counts["sightings"] += await _SQL.execute(conn, "delete_sightings", unit_id=unit, external_ids=known)
+    await _SQL.execute(conn, "delete_second_ids", unit_id=unit, external_ids=known)
     counts["messages"] += await _SQL.execute(conn, "delete_messages", unit_id=unit, ids=ids)
     deleted.external_ids += [ExternalId(id) for id in known]
 

@@ -2,8 +2,13 @@
 
 -- name: list_external_ids
 -- The ids under which messages were sent, besides their own.
-select distinct a.external_id from zapline.attempts a
- where a.message_id = any(%(ids)s) and a.external_id is not null;
+select a.external_id from zapline.attempts a
+ where a.message_id = any(%(ids)s) and a.external_id is not null
+ union
+select c.external_id
+  from zapline.messages m
+  join zapline.message_aliases c on c.unit_id = m.unit_id and c.provider = m.provider and c.primary_id = m.external_id
+ where m.id = any(%(ids)s);
 
 -- name: freeze_recipients
 -- A campaign keeps the counts of its deleted messages, but nothing about their recipients.
@@ -49,6 +54,10 @@ delete from zapline.parked_reports where unit_id = %(unit_id)s and external_id =
 -- name: delete_sightings
 -- Deletes undecided echoes of these messages.
 delete from zapline.sightings where unit_id = %(unit_id)s and external_id = any(%(external_ids)s);
+
+-- name: delete_second_ids
+-- Deletes the second ids of these messages.
+delete from zapline.message_aliases where unit_id = %(unit_id)s and external_id = any(%(external_ids)s);
 
 -- name: delete_messages
 -- Deletes the messages.

@@ -212,6 +212,7 @@ update zapline.messages m
        edited_body = regexp_replace(m.edited_body, %(pattern)s, '****', 'g'),
        sender_name = regexp_replace(m.sender_name, %(pattern)s, '****', 'g'),
        detail = case when m.detail::text ~ %(pattern)s then '{}' else m.detail end,
+       quoted = case when m.quoted::text ~ %(pattern)s then null else m.quoted end,
        media = case when m.media::text ~ %(pattern)s
                     then m.media - 'fileName' - 'url' else m.media end,
        raw = case when exists (select from unnest(%(digits)s::text[]) as t
@@ -219,7 +220,7 @@ update zapline.messages m
  where m.unit_id = %(unit_id)s and m.seq > %(after)s and m.seq <= %(last)s
    and m.received_at <= to_timestamp(%(until)s)
    and (m.body ~ %(pattern)s or m.edited_body ~ %(pattern)s or m.sender_name ~ %(pattern)s
-        or m.detail::text ~ %(pattern)s or m.media::text ~ %(pattern)s
+        or m.detail::text ~ %(pattern)s or m.quoted::text ~ %(pattern)s or m.media::text ~ %(pattern)s
         or exists (select from unnest(%(digits)s::text[]) as t where position(convert_to(t, 'UTF8') in m.raw) > 0))
 returning m.id;
 

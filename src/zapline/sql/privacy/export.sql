@@ -40,8 +40,8 @@ select jsonb_build_object(
 -- A piece of the person's messages in arrival order: those of the conversations, and those sent to groups.
 select m.seq, jsonb_build_object(
     'id', m.id, 'conversationId', m.conversation_id, 'fromMe', m.from_me, 'kind', m.kind, 'text', m.body,
-    'editedText', m.edited_body, 'deletedAt', m.deleted_at, 'media', m.media, 'detail', m.detail, 'sender', m.sender,
-    'senderName', m.sender_name, 'delivery', case when m.from_me then m.delivery end, 'sentAt', m.sent_at, 'receivedAt', m.received_at,
+    'editedText', m.edited_body, 'deletedAt', m.deleted_at, 'media', m.media, 'detail', m.detail, 'quoted', m.quoted,
+    'sender', m.sender, 'senderName', m.sender_name, 'delivery', case when m.from_me then m.delivery end, 'sentAt', m.sent_at, 'receivedAt', m.received_at,
     'reactions', coalesce((
         select jsonb_agg(jsonb_build_object('actor', x.actor, 'kind', x.kind, 'value', x.value) order by x.actor)
           from zapline.message_reactions x

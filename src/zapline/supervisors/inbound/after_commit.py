@@ -8,7 +8,7 @@ import structlog
 from zapline.domain.ids import PROVIDER, Seq, UnitId
 from zapline.domain.line.reasons import Phase
 from zapline.domain.line.state import StoredLineState
-from zapline.domain.messages.facts import MessageArrived, SendAnswered
+from zapline.domain.messages.facts import MessageArrived, MessageKind, SendAnswered
 from zapline.domain.privacy.masking import mask_phone
 from zapline.sql.inbound.recorder_types import CreatedMessage, EntryFacts, UnitOutcome
 from zapline.supervisors.counters import Counters
@@ -96,6 +96,9 @@ def _report_message(
     if rated:
         counters.add("messages_seen")
     if message is None:
+        if fact.kind is MessageKind.CALL_LOG or (fact.media is not None and fact.media.copy_id is not None):
+            counters.add("messages_completed", fact.kind.value)
+            return  # the better copy of a file, or how a call went on
         if rated:
             counters.add("duplicates")
         if fact.origin == "sent" or write.backfilled:

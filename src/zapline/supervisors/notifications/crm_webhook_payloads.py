@@ -152,6 +152,7 @@ def _message_payload(due: DueDelivery, row: Any) -> UnitPayload | None:
         sender=row.sender,
         sender_name=row.sender_name,
         quoted_id=row.quoted_id,
+        quoted=row.quoted,
         delivery_status=row.delivery,
         work_state=row.work_state,
         sent_at=iso(row.sent_at) or "",

@@ -69,6 +69,8 @@ class MessagePayload(UnitPayload, frozen=True):
     """Who has written it, in a group."""
     sender_name: str | None
     quoted_id: str | None
+    quoted: Any
+    """What it answers, as the API shows it; also where the original is not known."""
     delivery_status: str | None
     work_state: str | None
     sent_at: str
@@ -194,6 +196,7 @@ def recorded_message_payload(unit: UnitId, created: CreatedMessage) -> MessagePa
         detail=row["detail"] or {},
         sender=_text(row["sender"]),
         quoted_id=_text(row["quoted_id"]),
+        quoted=row.get("quoted"),
         sender_name=_text(row["sender_name"]),
         delivery_status=_text(row["delivery"]) if row["from_me"] else None,
         work_state=None,
@@ -221,6 +224,7 @@ def queued_message_payload(unit: UnitId, stored: TrackedMessage, contact: str) -
         detail=message.detail,
         sender=message.sender,
         quoted_id=message.quoted_id,
+        quoted=message.quoted,
         sender_name=message.sender_name,
         delivery_status=message.delivery,
         work_state=message.work_state,

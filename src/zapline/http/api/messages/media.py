@@ -11,13 +11,14 @@ from quart.wrappers.response import ResponseBody
 
 from zapline.domain.ids import ExternalId, UnitId
 from zapline.domain.messages.facts import MessageKind
-from zapline.evolution.client.failures import MediaGone
+from zapline.evolution.client.failures import InvalidRequest, MediaGone
 from zapline.http.api.framework.problems import Problem
 from zapline.http.api.framework.route_table import Access, RouteDoc, RouteTable
 from zapline.sql.conversations import conversations
 from zapline.sql.conversations.conversations import Message
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.inbound.media_cache import MediaFetcher, OpenFile
+from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.outbound.submission import UnknownMessage
 from zapline.supervisors.units.unit_commands import UnitCommands
 
@@ -80,9 +81,8 @@ class MediaRoutes:
         stored = await conversations.find_message(self._pool, record.id, message)
         if stored is None:
             raise UnknownMessage("the unit has no such message")
-        external_id = external_id_of(stored.message)
         try:
-            file = await self._media.open(record, external_id)
+            file = await open_media(self._media, record, stored.message)
         except MediaGone:
             raise Problem(404, "media_gone", "neither Evolution nor WhatsApp has this file any more") from None
         mimetype = (file.mimetype or "").partition(";")[0].strip().lower()
@@ -105,6 +105,21 @@ def external_id_of(message: Message) -> ExternalId:
     if message.external_id is None:
         raise Problem(404, "media_not_sent", "the message has not been sent yet")
     return ExternalId(message.external_id)
+
+
+async def open_media(media: MediaFetcher, unit: Unit, message: Message) -> OpenFile:
+    """The best copy of a message's file that can be had; the caller closes it.
+
+    Raises Problem 404 if there is none, and what ``MediaFetcher.open`` raises.
+    """
+    own = external_id_of(message)
+    better = (message.media or {}).get("copyId")
+    if isinstance(better, str):
+        try:
+            return await media.open(unit, ExternalId(better))
+        except (MediaGone, InvalidRequest):
+            pass  # the server has not kept the copy, or cannot open it
+    return await media.open(unit, own)
 
 
 def attachment_header(name: str) -> str:

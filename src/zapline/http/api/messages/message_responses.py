@@ -37,6 +37,17 @@ class VoteBody(ResponseBody, frozen=True):
     options: Annotated[Sequence[str] | None, Meta(description="Null: encrypted, and Evolution has not told.")]
 
 
+class QuotedBody(ResponseBody, frozen=True):
+    """What a message answers, as WhatsApp has sent it along: the original need not be known here."""
+
+    id: Annotated[str | None, Meta(description="WhatsApp's id of the original.")]
+    kind: Annotated[_Kind | None, Meta(description="Null where WhatsApp has not told what it says.")]
+    text: Annotated[str | None, Meta(description="Its text or caption, at most 1,000 characters.")]
+    author: Annotated[str | None, Meta(description="Who has written it: a phone, or `lid:` and digits.")]
+    from_me: Annotated[bool | None, Meta(description="Whether the unit has written it; null where nobody knows.")]
+    status: Annotated[bool, Meta(description="It is a status (story), which the contact has answered.")]
+
+
 class MessageBody(ResponseBody, frozen=True, kw_only=True):
     """A message, from WhatsApp or to it. What a deleted one said is left out."""
 
@@ -55,6 +66,7 @@ class MessageBody(ResponseBody, frozen=True, kw_only=True):
     sender: Annotated[str | None, Meta(description="Who has written it, in a group.")]
     sender_name: str | None
     quoted_id: Annotated[str | None, Meta(description="WhatsApp's id of the message that it answers.")]
+    quoted: Annotated[QuotedBody | None, Meta(description="What it answers; null where nothing is told of it.")]
     forwarded: bool
     view_once: bool
     expires_after: Annotated[int | None, Meta(description="Seconds after which it disappears from phones.")]
@@ -162,6 +174,7 @@ def _message_fields(message: Message) -> dict[str, Any]:
         "sender": message.sender,
         "sender_name": message.sender_name,
         "quoted_id": message.quoted_id,
+        "quoted": _quoted(message.quoted),
         "forwarded": message.forwarded,
         "view_once": message.view_once,
         "expires_after": message.expires_after,
@@ -174,6 +187,13 @@ def _message_fields(message: Message) -> dict[str, Any]:
         "origin": message.origin,
         "backfilled": message.backfilled,
     }
+
+
+def _quoted(quoted: dict[str, Any] | None) -> QuotedBody | None:
+    if not quoted:
+        return None
+    named = {name: quoted.get(name) for name in ("id", "kind", "text", "author")}
+    return QuotedBody(**named, from_me=quoted.get("fromMe"), status=quoted.get("status") is True)
 
 
 def _work(work: SendWork) -> WorkBody:

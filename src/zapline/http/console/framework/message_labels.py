@@ -48,6 +48,10 @@ _KIND_LABELS: Mapping[str, str] = {
     MessageKind.GROUP_INVITE: N_("Invitation to a group"),
     MessageKind.PAYMENT: N_("Payment"),
     MessageKind.CALL_LOG: N_("Call"),
+    MessageKind.STICKER_PACK: N_("Sticker pack"),
+    MessageKind.POLL_RESULT: N_("Result of a poll"),
+    MessageKind.PIN: N_("A message was pinned or unpinned"),
+    MessageKind.KEEP: N_("A message was kept, or is not kept any more"),
     MessageKind.PLACEHOLDER: N_("Waiting for this message; look at the phone"),
 }
 _UNKNOWN_KIND = _KIND_LABELS[MessageKind.UNKNOWN]
@@ -119,6 +123,29 @@ def external_link(address: str, text: str) -> Markup:
 
 def kind_label(kind: str | None) -> str:
     return _(_KIND_LABELS.get(kind or "", _UNKNOWN_KIND))
+
+
+def call_label(detail: Mapping[str, object]) -> str:
+    """A call in words, no more than is known of it: WhatsApp tells alike that it was hung up and taken elsewhere."""
+    outcome = detail.get("outcome")
+    if detail.get("cancelled"):
+        words = N_("A planned call was called off")
+    elif detail.get("starts_at"):
+        words = N_("A call is planned")
+    elif detail.get("accepted") or outcome in ("connected", "accepted_elsewhere", "ongoing"):
+        words = N_("Call, answered")
+    elif detail.get("rejected") or outcome == "rejected":
+        words = N_("Call, declined")
+    elif detail.get("missed") or outcome in ("missed", "silenced_by_dnd", "silenced_unknown_caller"):
+        words = N_("Missed call")
+    elif detail.get("ended"):
+        words = N_("Call: hung up, or answered on another phone")
+    else:
+        words = N_("Call")
+    label = _(words)
+    if detail.get("video"):
+        label = _("{call} (video)", call=label)
+    return _("{call} (group)", call=label) if detail.get("group") else label
 
 
 def message_summary(kind: str | None, text: str | None, *, deleted: bool = False) -> str:

@@ -7,7 +7,7 @@ from quart import Response
 
 from zapline.domain.ids import UnitId
 from zapline.http.api.framework.problems import Problem
-from zapline.http.api.messages.media import MediaRoutes, external_id_of
+from zapline.http.api.messages.media import MediaRoutes, open_media
 from zapline.http.console.framework.layout import Layout
 from zapline.http.console.inbox.message_view import INLINE_AUDIO, INLINE_IMAGES
 from zapline.sql.conversations import conversations
@@ -45,7 +45,7 @@ class MessageFiles:
         kind = stored.message.kind
         if kind not in INLINE_IMAGES | INLINE_AUDIO or stored.message.view_once:
             raise Problem(404, "no_media", "the message has no file that is shown in a page")
-        file = await self._media.open(line, external_id_of(stored.message))
+        file = await open_media(self._media, line, stored.message)
         try:
             first = await file.read()
             known = image_type(first) if kind in INLINE_IMAGES else audio_type(first)

@@ -8,16 +8,16 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from zapline.domain.messages.facts import MessageKind
 from zapline.domain.outbox.failure_texts import failure_text
 from zapline.domain.outbox.work_states import WorkState
 from zapline.http.console.framework.message_labels import (
     Tick,
+    call_label,
     clean_name,
     day_label,
-    external_link,
     file_size,
     kind_label,
     linkify,
@@ -25,6 +25,7 @@ from zapline.http.console.framework.message_labels import (
     tick,
 )
 from zapline.http.console.framework.translation import _
+from zapline.http.console.inbox.message_rows import message_rows
 from zapline.sql.conversations.conversations import Message
 from zapline.sql.conversations.inbox import OutboxWork, QuotedMessage
 
@@ -41,6 +42,17 @@ class PollOption:
 
     text: str
     votes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What a message answers: ``id`` where the thread has it, ``who`` where it is not the unit and not the contact."""
+
+    id: UUID | None
+    from_me: bool
+    who: str | None
+    status: bool
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +80,7 @@ class MessageView:
     """``image`` or ``sound`` if the page may show or play the file."""
     width: int | None
     height: int | None
-    quoted: QuotedMessage | None
-    quoted_text: str | None
+    quote: Quote | None
     reactions: tuple[tuple[str, int], ...]
     options: tuple[PollOption, ...]
     hidden_votes: int
@@ -129,10 +140,8 @@ def _message_view(
         at=message.sent_at,
         sender=_sender(message) if group and not message.from_me else None,
         text=linkify(message.text) if message.text and not deleted and message.kind not in _CONTACT_CARDS else None,
-        note=None
-        if message.kind == MessageKind.TEXT or deleted
-        else (f"{label}: {clean_name(name)}" if isinstance(name, str) else label),
-        rows=tuple(_rows(message)) if not deleted else (),
+        note=_note(message, label, name) if not deleted else None,
+        rows=tuple(message_rows(message)) if not deleted else (),
         deleted=deleted,
         edited=message.edited_at is not None,
         forwarded=message.forwarded,
@@ -141,8 +150,7 @@ def _message_view(
         inline=_inline(message, media) if has_file else None,
         width=_side(media.get("width")),
         height=_side(media.get("height")),
-        quoted=quoted,
-        quoted_text=message_summary(quoted.kind, quoted.text, deleted=quoted.deleted) if quoted is not None else None,
+        quote=_quote(message, quoted) if not deleted else None,
         reactions=tuple(
             Counter(clean_name(reaction.emoji or "")[:16] for reaction in message.reactions).most_common(8)
         ),
@@ -155,6 +163,28 @@ def _message_view(
         uncertain=work is not None and work.state == WorkState.UNCERTAIN,
         twice=work is not None and work.twice,
     )
+
+
+def _note(message: Message, label: str, name: object) -> str | None:
+    if message.kind == MessageKind.CALL_LOG:
+        return call_label(message.detail)
+    if message.kind == MessageKind.TEXT:
+        return None
+    return f"{label}: {clean_name(name)}" if isinstance(name, str) else label
+
+
+def _quote(message: Message, known: QuotedMessage | None) -> Quote | None:
+    """The original where it is known, as it is now; else what WhatsApp has sent along of it."""
+    told = message.quoted or {}
+    if known is not None:
+        text = message_summary(known.kind, known.text, deleted=known.deleted)
+        return Quote(known.id, known.from_me, clean_name(known.sender_name or "") or None, False, text)
+    kind, author = told.get("kind"), told.get("author")
+    if kind is None and not told.get("status"):
+        return None
+    who = author if isinstance(author, str) and author.startswith("+") else None
+    summary = message_summary(kind, told.get("text")) if isinstance(kind, str) else ""
+    return Quote(None, told.get("fromMe") is True, who, told.get("status") is True, summary)
 
 
 _MAX_INLINE = 8_000_000
@@ -185,34 +215,3 @@ def _options(message: Message) -> tuple[tuple[PollOption, ...], int]:
     names = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
     hidden = sum(vote.options is None for vote in message.votes)
     return tuple(PollOption(clean_name(name), votes[name]) for name in names), hidden
-
-
-def _rows(message: Message) -> Iterator[Markup]:
-    """Lines of particular kinds of messages, made of untrusted details."""
-    detail = message.detail
-    if message.kind in (MessageKind.LOCATION, MessageKind.LIVE_LOCATION):
-        yield from _location_rows(detail)
-    elif message.kind in _CONTACT_CARDS:
-        cards = detail.get("contacts")
-        for card in cards[:20] if isinstance(cards, list) else ():
-            if isinstance(card, dict):
-                phones = [clean_name(phone) for phone in card.get("phones") or () if isinstance(phone, str)]
-                yield Markup("<bdi>{}</bdi> {}").format(clean_name(str(card.get("name") or "")), ", ".join(phones))
-    elif message.kind in (MessageKind.BUTTONS, MessageKind.TEMPLATE, MessageKind.INTERACTIVE):
-        buttons = detail.get("buttons")
-        for button in buttons[:10] if isinstance(buttons, list) else ():
-            if isinstance(button, dict) and isinstance(button.get("text"), str):
-                yield Markup("[<bdi>{}</bdi>]").format(clean_name(button["text"]))
-    elif message.kind == MessageKind.UNKNOWN:
-        yield escape(_("Open the conversation on the phone to read it."))
-
-
-def _location_rows(detail: Mapping[str, Any]) -> Iterator[Markup]:
-    for field in ("name", "address"):
-        if isinstance(detail.get(field), str):
-            yield Markup("<bdi>{}</bdi>").format(clean_name(detail[field]))
-    latitude, longitude = detail.get("latitude"), detail.get("longitude")
-    if isinstance(latitude, int | float) and isinstance(longitude, int | float):
-        position = f"{latitude:.5f}, {longitude:.5f}"
-        address = f"https://www.openstreetmap.org/?mlat={latitude:.5f}&mlon={longitude:.5f}#map=16/{latitude:.5f}/{longitude:.5f}"
-        yield Markup("{} · {}").format(position, external_link(address, _("open the map")))

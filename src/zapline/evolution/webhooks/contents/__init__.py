@@ -1,0 +1,1 @@
+"""Reads what messages say: one module for each family of contents; nothing here raises."""
