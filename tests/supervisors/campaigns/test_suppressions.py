@@ -11,8 +11,8 @@ from zapline.domain.ids import ExternalId, Seq, UnitId
 from zapline.domain.messages.facts import ContactSeen, MessageArrived, MessageKind, OptedOut
 from zapline.domain.outbox.contents import OutgoingMessage, Text
 from zapline.domain.outbox.work_states import Lane
+from zapline.sql.campaigns.opt_outs import list_suppressions, record_opt_outs
 from zapline.sql.inbound.contact_identities import RecorderCache
-from zapline.sql.inbound.opt_outs import list_suppressions, record_opt_outs
 from zapline.sql.inbound.recorder_transaction import record
 from zapline.sql.inbound.recorder_types import EntryFacts
 from zapline.sql.inbound.unit_batches import prepare_batch

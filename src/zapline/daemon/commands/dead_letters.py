@@ -47,7 +47,7 @@ def list_letters(
 
 async def _read(conn: "Connection", unit: UUID | None, before: int | None, limit: int) -> list[dict[str, Any]]:
     from zapline.domain.privacy.masking import sanitize_error
-    from zapline.sql.inbound.dead_letters import list_dead_letters
+    from zapline.sql.health.dead_letters import list_dead_letters
 
     return [
         {

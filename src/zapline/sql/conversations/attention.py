@@ -11,8 +11,8 @@ import msgspec
 from zapline.domain.ids import UnitId
 from zapline.domain.outbox.contents import Content, OutgoingMessage
 from zapline.sql.conversations.conversations import SendCall
-from zapline.sql.inbound.dead_letters import DeadLetter
-from zapline.sql.inbound.dead_letters import list_dead_letters as read_dead_letters
+from zapline.sql.health.dead_letters import DeadLetter
+from zapline.sql.health.dead_letters import list_dead_letters as read_dead_letters
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.postgres.queries import Queries

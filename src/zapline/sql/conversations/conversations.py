@@ -10,7 +10,7 @@ import trio
 
 from zapline.domain.ids import UnitId
 from zapline.domain.outbox.work_states import WorkState
-from zapline.sql.inbound.dead_letters import DeadLetter, get_dead_letter, list_dead_letters
+from zapline.sql.health.dead_letters import DeadLetter, get_dead_letter, list_dead_letters
 from zapline.sql.outbound.unit_pace import StoredPace, load_pace
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.pool import Pool

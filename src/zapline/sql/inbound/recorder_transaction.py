@@ -6,10 +6,10 @@ from uuid import UUID
 
 from zapline.domain.ids import ExternalId, Seq, UnitId
 from zapline.sql.campaigns.campaigns import move_to_reply_lane
+from zapline.sql.campaigns.opt_outs import record_opt_outs
 from zapline.sql.inbound.contact_identities import RecorderCache, store_contacts
 from zapline.sql.inbound.echo_matching import hold_back_echoes, resolve_echoes
 from zapline.sql.inbound.message_deduplication import store_messages
-from zapline.sql.inbound.opt_outs import record_opt_outs
 from zapline.sql.inbound.parked_reports import apply_reports
 from zapline.sql.inbound.reactions import store_reactions
 from zapline.sql.inbound.recorder_types import MessageKey, Row, UnitOutcome, message_key

@@ -8,7 +8,7 @@ from zapline.domain.campaigns.recipient_checks import parse_recipient_phone
 from zapline.domain.contacts.phone_numbers import InvalidPhone
 from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId
-from zapline.sql.inbound import opt_outs
+from zapline.sql.campaigns import opt_outs
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.privacy.erasure import delete_earlier_opt_out
 

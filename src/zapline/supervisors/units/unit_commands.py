@@ -11,7 +11,7 @@ from zapline.domain.errors import InvalidField, JournalRefused, LocalError
 from zapline.domain.ids import UnitId, is_valid_instance_name
 from zapline.domain.line.events import ConnectAsked, ConnectionEvent, DisconnectAsked, QrWanted, RegistrationOutdated
 from zapline.domain.line.state import StoredLineState
-from zapline.sql.inbound import dead_letters
+from zapline.sql.health import dead_letters
 from zapline.sql.journal.journal import Journal
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.privacy.erasure import load_erased_people

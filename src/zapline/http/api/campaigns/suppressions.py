@@ -18,7 +18,7 @@ from zapline.http.api.framework.json_bodies import (
 )
 from zapline.http.api.framework.paging import PAGED, Page, Position, page_query, split_page
 from zapline.http.api.framework.route_table import Access, RouteDoc, RouteTable
-from zapline.sql.inbound.opt_outs import Suppression, list_suppressions
+from zapline.sql.campaigns.opt_outs import Suppression, list_suppressions
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.campaigns.campaign_commands import Campaigns
 from zapline.supervisors.units.unit_commands import UnitCommands

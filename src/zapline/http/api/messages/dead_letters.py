@@ -14,7 +14,7 @@ from zapline.http.api.framework.json_bodies import RequestBody, ResponseBody, Ti
 from zapline.http.api.framework.paging import BIGINT, PAGED, Page, Position, Seq, page_query, query_unit, split_page
 from zapline.http.api.framework.route_table import Access, QueryParameter, RouteDoc, RouteTable
 from zapline.sql.conversations import conversations
-from zapline.sql.inbound.dead_letters import DeadLetter
+from zapline.sql.health.dead_letters import DeadLetter
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.units.unit_commands import UnitCommands, UnknownDeadLetter
 

@@ -12,7 +12,7 @@ from zapline.http.console.attention.attention_pages import ALL_PATH, PATH, dead_
 from zapline.http.console.framework.layout import Change, Layout, query_number
 from zapline.http.console.framework.translation import _
 from zapline.sql.conversations import attention, conversations
-from zapline.sql.inbound.dead_letters import DeadLetter
+from zapline.sql.health.dead_letters import DeadLetter
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.units.roster import Roster
 from zapline.supervisors.units.unit_commands import UnitCommands, UnknownDeadLetter

@@ -13,7 +13,7 @@ from zapline.http.console.framework.forms import read_form
 from zapline.http.console.framework.layout import Layout, query_text
 from zapline.http.console.framework.translation import _
 from zapline.http.console.units.unit_page import PATH
-from zapline.sql.inbound.opt_outs import list_suppressions
+from zapline.sql.campaigns.opt_outs import list_suppressions
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.campaigns.campaign_commands import Campaigns
 from zapline.supervisors.units.unit_commands import UnitCommands

@@ -13,13 +13,13 @@ import msgspec
 from zapline.domain.ids import PROVIDER, UnitId, conversation_id
 from zapline.domain.outbox.content_fingerprint import fingerprint_content
 from zapline.domain.outbox.contents import OutgoingMessage, Text
-from zapline.sql.inbound.recorder_types import Row
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.postgres.queries import Queries, as_json
 from zapline.sql.postgres.row_level_security import unit_scope
 
 _SQL = Queries(__name__)
+Row = dict[str, object]
 _CONFIRMED_WITHIN = 86_400.0
 """Seconds after which a confirmation expires."""
 
