@@ -110,6 +110,36 @@ async def test_a_commit_that_fails_refuses_its_entries_and_the_next_is_tried_ane
         assert journal.statistics().refused == 1
 
 
+async def test_a_snapshot_that_is_refused_takes_no_entry_of_the_same_commit_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: JournalFile, data: bytes) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(JournalFile, "save_snapshot", refuse)
+    async with opened(tmp_path) as journal:
+        foreign = hold_writer(tmp_path)  # until all of them wait for one commit
+        stored: list[int] = []
+        refused: list[str] = []
+
+        async def append() -> None:
+            stored.append(await journal.append(arrival()))
+
+        async def save() -> None:
+            with pytest.raises(JournalRefused, match="full") as caught:
+                await journal.save_snapshot(b"units")
+            refused.append(str(caught.value))
+
+        async with trio.open_nursery() as nursery:
+            for task in (append, save, append, save, append):
+                nursery.start_soon(task)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            foreign.rollback()
+            foreign.close()
+        assert (await numbers(journal), len(refused)) == (sorted(stored), 2)
+        assert len(stored) == 3
+
+
 async def test_leaving_drains_what_is_queued_even_when_cancelled(tmp_path: Path) -> None:
     async with opened(tmp_path) as journal:
         seqs = await journal.append_many([arrival()] * 3)

@@ -141,6 +141,8 @@ class JournalWriter:
             self.closing = True
             left = [*self._batch, *self._requests]
             entries = [entry for request in left for entry in request.entries]
+            for request in left:
+                request.refused = "the writer of the journal is gone"
             self._token.run_sync_soon(self._deliver, left, entries, "the writer of the journal is gone")
             self._file.close()
 
@@ -168,33 +170,45 @@ class JournalWriter:
         return entries, done
 
     def _commit(self, entries: list[Entry], done: set[Seq]) -> None:
-        file, requests = self._file, self._batch
+        requests = self._batch
         began = time.perf_counter()
-        error = None
+        works = [request for request in requests if request.work is not None]
+        error = works_error = self._write(entries, done, works)
+        if error is not None and entries and works:
+            # What was refused may be the work alone, as a snapshot that needs more room than the disk has.
+            error = self._write(entries, done, [])
+        if error is not None:
+            self._retried_done = done
+        else:
+            self.last_commit_seconds = time.perf_counter() - began
+        if works_error is not None:
+            self._retried = [request for request in works if request.unattended]
+        for request in requests:
+            request.refused = error if request.work is None else works_error
+        self._batch = []
+        self._under_load, self._ended = len(entries) > 1, time.perf_counter()
+        self._token.run_sync_soon(self._deliver, requests, entries, error)
+
+    def _write(self, entries: list[Entry], done: set[Seq], works: list[Request]) -> str | None:
+        """One transaction; returns why it was refused, or None."""
+        file = self._file
         try:
             with file.transaction():
                 if entries:
                     file.insert(entries)
                 if done:
                     file.finish(done)
-                for request in requests:
+                for request in works:
                     if request.work is not None:
                         request.result = request.work(file)
         except JournalRefused as refused:
-            error = str(refused)
-            self._retried_done = done
-            self._retried = [request for request in requests if request.unattended]
-        else:
-            self.commits += 1
-            self.last_commit_seconds = time.perf_counter() - began
-        self._batch = []
-        self._under_load, self._ended = len(entries) > 1, time.perf_counter()
-        self._token.run_sync_soon(self._deliver, requests, entries, error)
+            return str(refused)
+        self.commits += 1
+        return None
 
     def _deliver(self, requests: list[Request], entries: list[Entry], error: str | None) -> None:
         """On the trio thread: report the commit, then wake the waiting tasks."""
         self._on_commit(entries, error)
         for request in requests:
-            request.refused = error
             if request.task is not None:
                 trio.lowlevel.reschedule(request.task)
