@@ -251,6 +251,7 @@ async def outbound_stack_on(
     port: int = 0,
     may_record: Callable[[], Awaitable[None]] = always_may_write,
     intensity: RestartIntensity | None = None,
+    patience: float = 5.0,
 ) -> AsyncIterator[OutboundStack]:
     """Run the stack as the daemon does; leaving the block is a kill, unless ``senders.drain`` came before.
 
@@ -289,7 +290,9 @@ async def outbound_stack_on(
         process = uuid4()
         allowed, feed = intensity or RestartIntensity(5, 60.0), LiveFeed()
         senders = SenderPool(
-            pool, intake, roster, always_may_write, client, counters, allowed, load_upload, process, feed=feed
+            *(pool, intake, roster, always_may_write, client, counters, allowed, load_upload, process),
+            feed=feed,
+            patience=patience,
         )
         components = (pool, journal, recorder, roster, intake, counters, senders)
         stack = OutboundStack(url, evolution, client, *components, str(base_url), process, feed)
@@ -303,6 +306,7 @@ async def outbound_stack_on(
             dispatcher.rewind,
             feed=feed,
             on_send_answered=senders.answer_stored,
+            on_message_refused=senders.message_refused,
             on_line_opened=senders.line_opened,
         )
         nursery.start_soon(recorder.run)

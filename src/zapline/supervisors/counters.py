@@ -45,6 +45,7 @@ RATED_COUNTERS = (
     "unexpected_disconnects",
     "lost",
     "sent_twice",
+    "messages_refused",
     "repairs_unexplained",
 )
 """Counters that also have a window."""

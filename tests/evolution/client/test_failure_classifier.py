@@ -317,6 +317,8 @@ OURS = {
     "id_taken",
     "upload_missing",
     "unreadable",
+    "whatsapp_refused",
+    "whatsapp_refused_463",
 }
 
 

@@ -24,6 +24,7 @@ SEND = {
 }
 CONTROL = {
     *("connect", "disconnect", "qr_svg", "pause_unit", "resume_unit", "put_pace"),
+    "release_campaigns",
     *("get_dead_letter", "replay_unit_dead_letter", "give_up_dead_letter"),
     *("create_hook", "delete_hook", "rotate_hook_key", "enable_hook", "test_hook", "replay_delivery"),
     "replay_dead_deliveries",

@@ -111,7 +111,7 @@ async def test_an_answer_that_was_on_disk_before_the_kill_wins_over_the_rescue(d
             unit = await stack.add_unit()
             held = True
             await stack.enqueue(unit, "oi")
-            await stack.wait_until(lambda: any(state.pending_answer for state in stack.senders._states.values()))
+            await stack.wait_until(lambda: any(state.pending_answers for state in stack.senders._states.values()))
             await stack.wait_until(lambda: not stack.senders._states[unit.id].send_in_progress)
             assert await stack.outbox_rows() == [("leased", 0, None)]
         async with outbound_stack_on(database, tmp_path, evolution, port=stack.port) as stack:

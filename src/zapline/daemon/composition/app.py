@@ -161,9 +161,8 @@ async def daemon(settings: Settings) -> AsyncIterator[RunningDaemon]:
     dispatcher = Dispatcher(lambda unit: roster.get(unit))
     roster = Roster(dispatcher, _roster_policy(settings), lambda: counters.add("actor_crashes"))
     async with AsyncExitStack() as stack:
-        journal = await stack.enter_async_context(
-            Journal.open(settings.state_dir / "journal", on_committed=dispatcher.dispatch)
-        )
+        directory = settings.state_dir / "journal"
+        journal = await stack.enter_async_context(Journal.open(directory, on_committed=dispatcher.dispatch))
         dispatcher.journal = journal
         http = await stack.enter_async_context(open_http_client(settings.evolution_connections))
         pool = await stack.enter_async_context(Pool.open(database.url, size=4, **database.engine))
@@ -210,6 +209,7 @@ async def daemon(settings: Settings) -> AsyncIterator[RunningDaemon]:
             opt_out_words=opt_out_policy(settings),
             feed=feed,
             on_send_answered=outbound.senders.answer_stored,
+            on_message_refused=outbound.senders.message_refused,
             on_line_opened=outbound.on_line_opened,
             on_queued=lambda unit: outbound.senders.wake(unit.id),
         )

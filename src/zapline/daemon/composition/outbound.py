@@ -34,6 +34,7 @@ from zapline.supervisors.outbound.submission import SubmissionPolicy, Submission
 from zapline.supervisors.outbound.uncertain_send_lookup import UncertainSendLookup
 from zapline.supervisors.reconciliation.line_schedule import ReconcilePolicy
 from zapline.supervisors.reconciliation.scheduler import Reconciler
+from zapline.supervisors.units.message_id_support import MessageIdSupport
 from zapline.supervisors.units.roster import Roster
 from zapline.supervisors.units.server_watch import WATCH_DEADLINE, ServerWatch
 from zapline.supervisors.units.unit_commands import UnitCommands
@@ -65,6 +66,7 @@ class Outbound:
     def __init__(self, settings: Settings, core: DaemonCore, erasure_key: bytes) -> None:
         pool, client, counters = core.pool, core.client, core.counters
         intake, journal, roster, leadership = core.intake, core.journal, core.roster, core.leadership
+        support, self._roster = MessageIdSupport(pool, client), roster
         self.senders = SenderPool(
             pool,
             intake,
@@ -76,11 +78,14 @@ class Outbound:
             partial(load_upload_bytes, pool),
             uuid4(),
             feed=core.feed,
+            support=support,
         )
         reconcile_policy = ReconcilePolicy(interval=settings.reconcile_seconds)
         self.reconciler = Reconciler(pool, client, intake, journal, roster, leadership, counters, reconcile_policy)
         wake = self.senders.wake
-        self.uncertain = UncertainSendLookup(pool, client, intake, journal, roster, leadership, counters, wake)
+        self.uncertain = UncertainSendLookup(
+            pool, client, intake, journal, roster, leadership, counters, wake, support=support
+        )
         self.feeder = feeder = OutboxFeeder(pool, roster.get, leadership.may_write, wake, feed=core.feed)
         self.monitor = OutboxMonitor(pool, counters, settings.stalled_minutes * 60)
         self.changes = UnitLifecycle(core.commands, pool, self._on_settings_changed)
@@ -140,7 +145,8 @@ class Outbound:
         """State of sending, for the health report."""
         senders = self.senders.statistics()
         without_store = len(self.reconciler.units_without_store())
-        return OutboundReport(self.monitor.totals, senders.throttled, senders.paused, without_store)
+        held = sum(1 for unit in self._roster.units() if unit.record.campaigns_held_at is not None)
+        return OutboundReport(self.monitor.totals, senders.throttled, senders.paused, without_store, held)
 
 
 async def _watch_server(settings: Settings, core: DaemonCore, on_return: Callable[[], None]) -> None:

@@ -111,6 +111,8 @@ class MessageArrived(msgspec.Struct, frozen=True):
 class StatusReported:
     external_id: ExternalId
     delivery: DeliveryStatus
+    refusal: str | None = None
+    """Why WhatsApp refused the message, as a failure code, where it said so; for ``FAILED`` only."""
 
 
 @dataclass(frozen=True, slots=True)

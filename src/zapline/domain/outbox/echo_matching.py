@@ -31,6 +31,8 @@ class UnansweredCall:
     ended_at: float | None
     answered: bool = False
     """Whether it ended with an answer that says it may have been delivered."""
+    hidden: bool = False
+    """Whether only the LID of its chat is known, which may be that of any phone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +45,21 @@ class Sighting:
     sent_at: float
     received_at: float
     backfilled: bool
+    hidden: bool = False
+    """As of a call."""
 
 
 @dataclass(slots=True)
 class EchoMatches:
-    """``waiting``: a call under way may own the message. ``foreign``: no call of ours sent it."""
+    """``waiting``: a call under way may own the message. ``foreign``: no call of ours sent it.
+
+    ``unlinked``: a call of another chat may own it, should both chats turn out to be one person's.
+    """
 
     pairs: list[tuple[UUID, ExternalId]] = field(default_factory=list)
     waiting: list[ExternalId] = field(default_factory=list)
     foreign: list[ExternalId] = field(default_factory=list)
+    unlinked: list[ExternalId] = field(default_factory=list)
 
 
 def match_echoes(calls: Iterable[UnansweredCall], sightings: Iterable[Sighting]) -> EchoMatches:
@@ -61,8 +69,10 @@ def match_echoes(calls: Iterable[UnansweredCall], sightings: Iterable[Sighting])
     echoes wait, because its answer will name its id.
     """
     groups: defaultdict[tuple[UUID, str], list[UnansweredCall]] = defaultdict(list)
+    elsewhere: defaultdict[tuple[str, bool], list[UnansweredCall]] = defaultdict(list)
     for call in calls:
         groups[call.conversation, call.fingerprint].append(call)
+        elsewhere[call.fingerprint, call.hidden].append(call)
     matches = EchoMatches()
     for seen in sorted(sightings, key=lambda sighting: (sighting.sent_at, sighting.external_id)):
         group = groups[seen.conversation, seen.fingerprint]
@@ -73,6 +83,8 @@ def match_echoes(calls: Iterable[UnansweredCall], sightings: Iterable[Sighting])
             chosen = max(candidates, key=lambda call: (call.started_at <= seen.sent_at + 1, call.started_at))
             group.remove(chosen)
             matches.pairs.append((chosen.attempt, seen.external_id))
+        elif any(_may_be_echo(call, seen) for call in elsewhere[seen.fingerprint, not seen.hidden]):
+            matches.unlinked.append(seen.external_id)
         else:
             matches.foreign.append(seen.external_id)
     return matches

@@ -24,6 +24,18 @@ FAILURE_TEXTS: Mapping[str, str] = {
     "instance_exists": "Evolution has another line of this name; remove it there or choose another name.",
     "invalid_request": "Evolution refused the content as invalid; nothing was sent. Change it and send it anew.",
     "number_not_on_whatsapp": "This number is not on WhatsApp; nothing was sent. Check the number.",
+    "hidden_number": (
+        "This person's number is hidden, and this version of Evolution cannot write to hidden numbers; nothing was "
+        "sent. Nothing is wrong with the number. Evolution 2.4 and later can; or answer on the phone."
+    ),
+    "whatsapp_refused": (
+        "WhatsApp refused it, most often because too many strangers were written to; it was not delivered. "
+        "Write to fewer new people; those who have written to you can still be answered."
+    ),
+    "whatsapp_refused_463": (
+        "WhatsApp refused it with code 463: the line has written to too many people who do not know it; it was not "
+        "delivered. Write to no new people for a day; those who have written to you can still be answered."
+    ),
     "media_gone": "The file is no longer available from WhatsApp; ask the contact to send it again.",
     "too_large": "The file is larger than can be sent; nothing was sent. Send a smaller one.",
     # Caused by the message: nothing was sent, after up to three attempts.

@@ -133,12 +133,17 @@ class Pacer:
     The caller reports each call by ``record_start`` and ``record_end``, one at a time.
     """
 
-    __slots__ = ("_bucket", "_day", "_last", "_next_campaign", "_today", "pace", "throttled_until")
+    __slots__ = (
+        *("_bucket", "_day", "_last", "_next_campaign", "_today"),
+        *("pace", "refusals_hold_until", "throttled_until"),
+    )
 
     def __init__(self, pace: PaceLimits, bucket: TokenBucket, today: Mapping[Lane, int], at: Moment) -> None:
         self.pace = pace
         self.throttled_until = NEVER
         """Monotonic time until which campaigns pause, because WhatsApp asked for it."""
+        self.refusals_hold_until = NEVER
+        """The same because WhatsApp has refused messages; ``inf``: until a person has looked."""
         self._bucket = bucket
         self._day = local_day(at.wall, pace.zone)
         self._today = Counter(today)
@@ -182,6 +187,7 @@ class Pacer:
         if lane is Lane.CAMPAIGN:
             holds.append(PaceHold(self._next_campaign, "campaign_pace"))
             holds.append(PaceHold(self.throttled_until, "throttled"))
+            holds.append(PaceHold(self.refusals_hold_until, "refused"))
             ends = self.pace.quiet.end_after(at.wall) if self.pace.quiet is not None else None
             if ends is not None:
                 holds.append(PaceHold(_mono(ends, at), "quiet_hours"))

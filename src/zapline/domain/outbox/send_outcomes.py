@@ -18,6 +18,7 @@ LEASE_SECONDS = 180.0
 FIRST_STORE_LOOKUP = 8.0
 """Seconds until Evolution's store is read for an uncertain message; an echo arrives sooner, if at all."""
 NOT_ON_WHATSAPP = "number_not_on_whatsapp"
+HIDDEN_NUMBER = "hidden_number"
 NUMBER_RECHECK_DELAY = 20.0
 """Seconds until a number that is reported not to exist is tried again, once (contract, section 3, point 5)."""
 THROTTLED = "throttled"

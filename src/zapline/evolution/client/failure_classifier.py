@@ -18,6 +18,7 @@ from zapline.evolution.client.failures import (
     EvolutionFailure,
     FailedInside,
     GatewayFailed,
+    HiddenNumber,
     InstanceExists,
     InstanceUnknown,
     InvalidRequest,
@@ -169,12 +170,18 @@ def _class_of_400(decoded: dict[str, Any], text: str, parts: list[Any]) -> type[
     if not decoded:
         return NumberCheckTimedOut  # whatsappNumbers answers a bare {} for every error
     if any(isinstance(part, dict) and part.get("exists") is False for part in parts):
-        return NumberNotOnWhatsApp
+        return HiddenNumber if _names_lid(parts) else NumberNotOnWhatsApp
     if _TIMED_OUT.match(text):
         return TimedOutAfterRelay
     if _MEDIA_GONE.match(text):
         return MediaGone
     return FailedInside if _EXCEPTION.match(text) else InvalidRequest
+
+
+def _names_lid(parts: list[Any]) -> bool:
+    """Whether the address that is said not to exist is a LID."""
+    missing = [part for part in parts if isinstance(part, dict) and part.get("exists") is False]
+    return any(str(part.get(name, "")).endswith("@lid") for part in missing for name in ("jid", "number"))
 
 
 def _decode(body: bytes) -> Any:

@@ -120,6 +120,13 @@ class NumberNotOnWhatsApp(EvolutionFailure):
     verdict = FailureVerdict.REJECTED
 
 
+class HiddenNumber(EvolutionFailure):
+    """Evolution before 2.4 says of every hidden number (LID) that it does not exist."""
+
+    code = "hidden_number"
+    verdict = FailureVerdict.REJECTED
+
+
 class MediaGone(EvolutionFailure):
     """Evolution has not stored the message, or WhatsApp no longer keeps its file."""
 
@@ -196,8 +203,9 @@ class BadAnswer(EvolutionFailure):
 
 ALL_FAILURES: tuple[type[EvolutionFailure], ...] = (
     Unreachable, Throttled, ServerNotReady, NotConnected, OperationFailed, InstanceUnknown, RouteUnknown,
-    Unauthorized, InstanceExists, InvalidRequest, NumberNotOnWhatsApp, MediaGone, TooLarge, MediaUnreachable,
-    NumberCheckTimedOut, ServerError, TimedOutAfterRelay, FailedInside, GatewayFailed, NoAnswer, BadAnswer,
+    Unauthorized, InstanceExists, InvalidRequest, NumberNotOnWhatsApp, HiddenNumber, MediaGone, TooLarge,
+    MediaUnreachable, NumberCheckTimedOut, ServerError, TimedOutAfterRelay, FailedInside, GatewayFailed, NoAnswer,
+    BadAnswer,
 )  # fmt: skip
 """All failures; :class:`EvolutionClient` raises nothing else."""
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx2
 import msgspec
@@ -123,6 +123,12 @@ class EvolutionClient:
         self._policy = policy or CallPolicy()
         self._dialect = Dialect.FLAT
 
+    @property
+    def server(self) -> str:
+        """Scheme, host and port, without anything that may be secret."""
+        parts = urlsplit(self._base)
+        return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port is not None else "")
+
     async def server_info(self) -> ServerInfo:
         """``GET /``: needs no key, so it only proves that the server is reachable."""
         return parse_server_info(await self._call_repeatedly("GET", "/"))
@@ -192,9 +198,22 @@ class EvolutionClient:
         }
         return parse_message_page(await self._call_repeatedly("POST", _path("chat/findMessages", name), body))
 
-    async def send(self, name: str, address: str, outgoing: OutgoingMessage, media: bytes | None = None) -> SentMessage:
+    async def find_message(self, name: str, message_id: ExternalId) -> MessagePage:
+        """The stored messages with this WhatsApp id: one or none."""
+        body = {"where": {"key": {"id": message_id}}, "page": 1, "offset": 5}
+        return parse_message_page(await self._call_repeatedly("POST", _path("chat/findMessages", name), body))
+
+    async def send(
+        self,
+        name: str,
+        address: str,
+        outgoing: OutgoingMessage,
+        media: bytes | None = None,
+        message_id: ExternalId | None = None,
+    ) -> SentMessage:
         """Send one message, once. ``address``: digits, or a JID; ``media``: the bytes of an uploaded file.
 
+        ``message_id``: the WhatsApp id that it is to have; whether the server honours it shows in the answer.
         Never repeated: the verdict of the failure says whether the message may have been sent. Only if a server of
         the other dialect refuses the form of the request, and so has sent nothing, is it sent again in that dialect,
         within the same deadline. Raises ``InvalidRequest`` also where Evolution has no request for the content. If
@@ -206,13 +225,13 @@ class EvolutionClient:
         dialect = self._dialect
         with _deadline(seconds):
             try:
-                return await self._send(name, address, outgoing, media, dialect, seconds)
+                return await self._send(name, address, outgoing, media, message_id, dialect, seconds)
             except InvalidRequest as refusal:
                 if not expects_other_dialect(refusal.detail, dialect):
                     raise
                 first_refusal = refusal
             try:
-                sent = await self._send(name, address, outgoing, media, dialect.other, seconds)
+                sent = await self._send(name, address, outgoing, media, message_id, dialect.other, seconds)
             except EvolutionFailure as failure:
                 if isinstance(failure, InvalidRequest) and expects_other_dialect(failure.detail, dialect.other):
                     raise first_refusal from None
@@ -223,12 +242,20 @@ class EvolutionClient:
             return sent
 
     async def _send(
-        self, name: str, address: str, outgoing: OutgoingMessage, media: bytes | None, dialect: Dialect, seconds: float
+        self,
+        name: str,
+        address: str,
+        outgoing: OutgoingMessage,
+        media: bytes | None,
+        message_id: ExternalId | None,
+        dialect: Dialect,
+        seconds: float,
     ) -> SentMessage:
+        parts = (address, outgoing, dialect, media, message_id)
         if media is not None and len(media) > _IN_THREAD_ABOVE:
-            route, body = await trio.to_thread.run_sync(build_send_request, address, outgoing, dialect, media)
+            route, body = await trio.to_thread.run_sync(build_send_request, *parts)
         else:
-            route, body = build_send_request(address, outgoing, dialect, media)
+            route, body = build_send_request(*parts)
         status, headers, content = await self._request("POST", _path(f"message/{route}", name), body, None, seconds)
         if not 200 <= status < 300:
             failure = classify_response(status, content, headers)

@@ -12,8 +12,10 @@ from typing import Any
 
 import msgspec
 
+from zapline.domain.ids import ExternalId
 from zapline.domain.messages.facts import MessageKind
 from zapline.domain.outbox.contents import (
+    Content,
     File,
     Location,
     OutgoingMessage,
@@ -66,10 +68,16 @@ _SUFFIXES = {
 
 
 def build_send_request(
-    address: str, outgoing: OutgoingMessage, dialect: Dialect, media: bytes | None = None
+    address: str,
+    outgoing: OutgoingMessage,
+    dialect: Dialect,
+    media: bytes | None = None,
+    message_id: ExternalId | None = None,
 ) -> tuple[str, bytes]:
     """(route, JSON body) of a message to ``address``: digits, or a JID.
 
+    ``message_id``: the WhatsApp id that it is to have. From 2.4 on some routes take it; where none is taken, it is
+    ignored. Version 1 is not asked.
     ``media`` are the bytes of an uploaded file; encoding a large one takes long, so call it in a thread.
     Raises ``InvalidRequest`` where Evolution has no request for the content.
     """
@@ -80,6 +88,8 @@ def build_send_request(
     body: dict[str, Any] = {} if send.route == "sendReaction" else {"number": address.removeprefix("+")}
     if dialect is Dialect.FLAT:
         body |= send.fields | options
+        if message_id is not None:
+            body["messageId"] = message_id
     else:
         body[send.wrapper] = next(iter(send.fields.values())) if send.items else send.fields
         if options:
@@ -88,6 +98,32 @@ def build_send_request(
         return send.route, msgspec.json.encode(body)
     except UnicodeEncodeError:
         raise InvalidRequest("the text holds half of a character") from None
+
+
+def send_route(content: Content) -> str:
+    """The route to which a content is sent; whether a server honours ids is a matter of the route."""
+    match content:
+        case Text():
+            return "sendText"
+        case File(kind=MessageKind.VOICE):
+            return "sendWhatsAppAudio"
+        case File():
+            return "sendMedia"
+        case Location():
+            return "sendLocation"
+        case SharedContact():
+            return "sendContact"
+        case Reaction():
+            return "sendReaction"
+        case Poll():
+            return "sendPoll"
+
+
+def stored_send_route(type: str, kind: str | None) -> str:
+    """The route of a content by its tag and its kind of file, as ``outbox.content`` holds them."""
+    if type == "file":
+        return "sendWhatsAppAudio" if kind == MessageKind.VOICE else "sendMedia"
+    return "send" + type.capitalize()
 
 
 def _request_for(outgoing: OutgoingMessage, media: bytes | None) -> SendRequest:

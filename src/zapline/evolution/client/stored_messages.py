@@ -15,7 +15,7 @@ from zapline.evolution.webhooks.envelope import NotJson, TooDeep, decode
 from zapline.evolution.webhooks.json_fields import epoch_ms, jid
 from zapline.evolution.webhooks.message_content import NOT_UNDERSTOOD, REPORTS, read_content, unwrap
 from zapline.evolution.webhooks.message_events import parse_message
-from zapline.evolution.webhooks.status_updates import parse_delivery_status
+from zapline.evolution.webhooks.status_updates import parse_delivery_status, reported_status
 
 RECORDS_PER_ENTRY = 50
 """Records of one journal entry; with thumbnails they stay below half a megabyte."""
@@ -153,4 +153,4 @@ def _highest_status(record: Mapping[str, Any], fact: MessageArrived) -> StatusRe
         if fact.chat.kind is AddressKind.GROUP and reported is not None and reported >= DeliveryStatus.DELIVERED:
             continue
         highest = merge_delivery(highest, reported)
-    return StatusReported(fact.external_id, highest) if highest is not None else None
+    return reported_status(fact.external_id, highest, dict(record)) if highest is not None else None

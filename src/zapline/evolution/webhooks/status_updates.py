@@ -5,7 +5,12 @@ from typing import Any
 from zapline.domain.contacts.addresses import AddressKind, resolve_address
 from zapline.domain.ids import ExternalId
 from zapline.domain.inbound_events import Ignored, InboundEvent, Unusable
-from zapline.domain.messages.delivery_status import EVOLUTION_STATUSES, DeliveryStatus, merge_statuses
+from zapline.domain.messages.delivery_status import (
+    EVOLUTION_STATUSES,
+    DeliveryStatus,
+    merge_statuses,
+    refusal_code,
+)
 from zapline.domain.messages.facts import MessageDeleted, StatusReported
 from zapline.evolution.webhooks.chats_and_contacts import chat_kind, skipped_chat
 from zapline.evolution.webhooks.edits_and_deletions import embedded_edit
@@ -88,4 +93,12 @@ def _status(identity: ExternalId, data: JsonObject, kind: AddressKind | None) ->
     if kind is AddressKind.GROUP and reported >= DeliveryStatus.DELIVERED:
         # One reader is not the whole group.
         return Ignored("group_receipt")
-    return StatusReported(identity, reported)
+    return reported_status(identity, reported, data)
+
+
+def reported_status(identity: ExternalId, reported: DeliveryStatus, data: JsonObject) -> StatusReported:
+    """The fact of a status; a refusal carries the reason that stands beside it, if any does."""
+    stated = data.get("messageStubParameters") or obj(data.get("update")).get("messageStubParameters")
+    if reported is not DeliveryStatus.FAILED or not isinstance(stated, list):
+        return StatusReported(identity, reported)
+    return StatusReported(identity, reported, refusal_code(stated))

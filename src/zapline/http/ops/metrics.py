@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from zapline import __version__
 from zapline.domain.line.events import ConnectionEvent
 from zapline.domain.line.transitions import LineAction, LineSignal
+from zapline.domain.messages.delivery_status import REFUSED
 from zapline.domain.messages.facts import MessageArrived, MessageFact, MessageKind
 from zapline.domain.outbox.work_states import Lane
 from zapline.domain.privacy.erasure import ERASED
@@ -159,7 +160,16 @@ COUNTERS = (
     Counter("actor_crashes", "Crashes of units' actors."),
     Counter("calls_started", "Calls made to send a message.", "lane", tuple(Lane)),
     Counter("calls_ended", "Calls that ended, by what went wrong; sent where nothing did.", "outcome", ("sent",)),
-    Counter("settled", "Messages found to be with Evolution, by what told so.", "by", ("reply", "echo", "store")),
+    Counter(
+        "settled", "Messages found to be with Evolution, by what told so.", "by", ("reply", "echo", "store", "status")
+    ),
+    Counter(
+        "messages_refused", "Messages that WhatsApp refused after Evolution had taken them, by why.", "code", (REFUSED,)
+    ),
+    Counter(
+        "campaign_holds", "Times a unit's campaigns were held because WhatsApp refused too much.", "code", (REFUSED,)
+    ),
+    Counter("calls_overtaken", "Calls that hung while other chats of their line went on."),
     Counter("sent_twice", "Messages that were delivered a second time."),
     Counter("stalled", "Messages that Evolution took and nobody confirmed in time."),
     Counter(
@@ -247,6 +257,7 @@ GAUGES = (
         lambda report: report.outbound.totals.oldest_reply if report.outbound.totals else nan,
     ),
     Gauge("throttled_units", "Units that were asked to slow down.", lambda report: report.outbound.throttled_units),
+    Gauge("held_units", "Units whose campaigns wait for a person.", lambda report: report.outbound.held_units),
     Gauge("paused_units", "Units whose sender waits for its line.", lambda report: report.outbound.paused_units),
     Gauge(
         "hook_deliveries_waiting",

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -14,6 +14,7 @@ from zapline.domain.campaigns.schedule import CampaignTiming
 from zapline.domain.campaigns.states import CampaignState
 from zapline.domain.ids import UnitId
 from zapline.domain.outbox.contents import OutgoingMessage
+from zapline.domain.outbox.failure_texts import FAILURE_TEXTS, failure_text
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.postgres.queries import Queries, as_json, from_row
@@ -275,7 +276,12 @@ async def list_recipients(
     chosen = list(states) if states is not None else None
     async with unit_scope(pool, unit) as conn:
         rows = await _SQL.rows(conn, "list_recipients", unit_id=unit, id=id, states=chosen, after=after, limit=limit)
-    return [Recipient(*row) for row in rows]
+    return [replace(Recipient(*row), detail=row.detail or _sentence(row.reason)) for row in rows]
+
+
+def _sentence(reason: str | None) -> str | None:
+    """The reason in words, where it is a failure's code."""
+    return failure_text(reason) if reason is not None and reason in FAILURE_TEXTS else None
 
 
 async def list_variables(pool: Pool, unit: UnitId, id: UUID) -> set[str]:

@@ -69,15 +69,19 @@ update zapline.messages m set delivery = greatest(m.delivery, 'failed')
                     where a.message_id = m.id and a.outcome in ('calling', 'uncertain', 'sent'));
 
 -- name: retry_failed
--- Makes recipients pending again whose message certainly was not sent. Uncertain ones are not changed.
+-- Makes recipients pending again whose message certainly was not sent, or was refused by WhatsApp. Uncertain ones are
+-- not changed.
 with again as (
     update zapline.campaign_recipients r
        set state = 'pending', generation = r.generation + 1, message_id = null
       from zapline.outbox o
+      join zapline.messages m on m.id = o.message_id
      where r.campaign_id = %(id)s and r.state = 'enqueued' and o.message_id = r.message_id
-       and o.state in ('dead', 'expired') and r.recipient not like 'erased:%%'
-       and not exists (select from zapline.attempts a
-                        where a.message_id = o.message_id and a.outcome in ('calling', 'uncertain', 'sent'))
+       and r.recipient not like 'erased:%%'
+       and ((o.state = 'settled' and m.delivery = 'failed')
+            or (o.state in ('dead', 'expired')
+                and not exists (select from zapline.attempts a
+                                 where a.message_id = o.message_id and a.outcome in ('calling', 'uncertain', 'sent'))))
     returning r.number)
 select count(*) as recipients from again;
 
@@ -178,7 +182,10 @@ select c.id, c.name, c.state, s.state as recipients_state, s.recipients
 -- A page of a campaign's recipients in the order of the list, in these states or in all, with the reason of a failure.
 select r.number, r.recipient, r.parameters,
        coalesce(r.ended_as, zapline.recipient_state(r.state, o.state, m.delivery)) as state,
-       coalesce(r.reason, o.failure) as reason, coalesce(r.detail, o.failure_detail) as detail, r.message_id,
+       coalesce(r.reason, o.failure,
+                case when m.delivery = 'failed' and o.state = 'settled' then coalesce(m.refusal, 'whatsapp_refused') end)
+           as reason,
+       coalesce(r.detail, o.failure_detail) as detail, r.message_id,
        o.settled_at
   from zapline.campaign_recipients r
   left join zapline.outbox o on o.message_id = r.message_id and o.campaign_id = r.campaign_id
@@ -198,7 +205,9 @@ select distinct jsonb_object_keys(parameters) as name
 -- name: count_reasons
 -- Why recipients of a campaign were not sent a message, or not certainly; the most frequent reason first.
 select coalesce(r.ended_as, zapline.recipient_state(r.state, o.state, m.delivery)) as state,
-       coalesce(r.reason, o.failure) as reason, count(*) as recipients
+       coalesce(r.reason, o.failure,
+                case when m.delivery = 'failed' and o.state = 'settled' then coalesce(m.refusal, 'whatsapp_refused') end)
+           as reason, count(*) as recipients
   from zapline.campaign_recipients r
   left join zapline.outbox o on o.message_id = r.message_id and o.campaign_id = r.campaign_id
   left join zapline.messages m on m.id = r.message_id

@@ -3,7 +3,9 @@
 -- fragment: message_columns
 -- The columns of a message that needs a person; its end, its lookups and its calls follow.
 o.message_id, o.unit_id, coalesce(c.merged_into, c.id) as conversation, k.name, o.recipient, m.kind,
-       left(m.body, %(longest)s) as text, o.failure, o.failure_detail, o.campaign_id, o.created_at,
+       left(m.body, %(longest)s) as text,
+       coalesce(o.failure, case when m.delivery = 'failed' then coalesce(m.refusal, 'whatsapp_refused') end) as failure,
+       o.failure_detail, o.campaign_id, o.created_at,
 
 -- fragment: message_sources
 -- The message, the conversation and the contact of each outbox row.
@@ -28,15 +30,22 @@ select
  order by o.seq desc limit %(limit)s;
 
 -- name: list_failed
--- Messages that failed in the last days, latest first. Without those that a person gave up or sent again, and without
--- campaigns, which have their own page.
+-- Messages that failed in the last days, or that WhatsApp refused after Evolution had taken them; latest first. Without
+-- those that a person gave up or sent again, and without campaigns, which have their own page.
 select
        -- include: message_columns
        o.ended_at,
        o.look_at, o.looks, null::jsonb as calls
   -- include: message_sources
- where o.state = 'dead' and (%(unit_id)s::uuid is null or o.unit_id = %(unit_id)s)
-   and o.ended_at > now() - make_interval(days => %(days)s)
+ where (%(unit_id)s::uuid is null or o.unit_id = %(unit_id)s)
+   and o.message_id in (
+       select d.message_id from zapline.outbox d
+        where d.state = 'dead' and d.ended_at > now() - make_interval(days => %(days)s)
+          and (%(unit_id)s::uuid is null or d.unit_id = %(unit_id)s)
+        union all
+       select r.id from zapline.messages r
+        where r.refused_at > now() - make_interval(days => %(days)s) and r.delivery = 'failed'
+          and r.client_message_id is not null and (%(unit_id)s::uuid is null or r.unit_id = %(unit_id)s))
    and o.campaign_id is null and o.failure is distinct from 'given_up'
    and not exists (select from zapline.messages a
                     where a.unit_id = o.unit_id and a.client_message_id = %(again)s || o.message_id::text)
@@ -57,4 +66,6 @@ select
 -- The content and the conversation of a failed message.
 select o.content, o.conversation_id
   from zapline.outbox o
- where o.unit_id = %(unit_id)s and o.message_id = %(id)s and o.state = 'dead';
+  join zapline.messages m on m.id = o.message_id
+ where o.unit_id = %(unit_id)s and o.message_id = %(id)s
+   and (o.state = 'dead' or (o.state = 'settled' and m.delivery = 'failed'));

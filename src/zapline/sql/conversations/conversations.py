@@ -76,6 +76,9 @@ class Message:
     votes: tuple[ReactionOrVote, ...]
     work_state: str | None
     """The ``WorkState`` of an outgoing message; None for an incoming one."""
+    failure: str | None = None
+    """Why it was not sent, or not delivered, or not certainly: a failure code."""
+    failure_detail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +266,8 @@ def _message(row: Any) -> Message:
         detail={} if deleted else row.detail,
         quoted=None if deleted else row.quoted,
         edited_at=_datetime(row.edited_at_ms) if edited else None,
+        failure=row.why,
+        failure_detail=row.why_detail,
         reactions=tuple(_reactions(row.reports or [])),
         votes=tuple(_votes(row.reports or [])),
     )
@@ -272,7 +277,14 @@ def _tracked_message(row: Any) -> TrackedMessage:
     if row.work_state is None:
         return TrackedMessage(_message(row), None)
     calls = tuple(SendCall(*call) for call in row.calls or ())
-    work = {"seq": row.work_seq, "state": row.work_state, "campaign": row.campaign_id, "calls": calls}
+    work = {
+        "seq": row.work_seq,
+        "state": row.work_state,
+        "campaign": row.campaign_id,
+        "calls": calls,
+        "failure": row.why,
+        "failure_detail": row.why_detail,
+    }
     return TrackedMessage(_message(row), from_row(SendWork, row, **work))
 
 

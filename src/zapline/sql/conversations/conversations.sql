@@ -7,11 +7,14 @@ m.id, m.external_id, m.client_message_id, m.seq, m.from_me, m.kind, m.body, m.me
        m.sender_name, coalesce(quoting.primary_id, m.quoted_id) as quoted_id, m.quoted, m.forwarded, m.view_once,
        m.expires_after, m.origin, m.backfilled, case when m.from_me then m.delivery::text end as delivery,
        m.edited_body, m.edited_at_ms, m.deleted_at, m.sent_at, m.received_at, reacted.reports, o.state as work_state,
+       case when m.from_me then coalesce(o.failure, case when m.delivery = 'failed'
+                                                        then coalesce(m.refusal, 'whatsapp_refused') end) end as why,
+       o.failure_detail as why_detail,
 
 -- fragment: work_columns
 -- The columns of the work on an outgoing message.
 o.lane, o.tries, o.resends, o.due_at, o.expires_at, o.settled_at, o.ended_at,
-       o.stalled_at is not null and m.delivery in ('queued', 'sent') as stalled, o.twice, o.failure, o.failure_detail,
+       o.stalled_at is not null and m.delivery in ('queued', 'sent') as stalled, o.twice,
        o.look_at, o.campaign_id, o.seq as work_seq,
 
 -- fragment: reactions

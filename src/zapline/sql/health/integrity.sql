@@ -149,5 +149,5 @@ select format('message %%s', o.message_id) as found
 -- name: echo_undecided
 -- No echo waits longer than an hour to be matched.
 select format('echo %%s of unit %%s', external_id, unit_id) as found
-  from zapline.sightings where received_at < now() - interval '1 hour'
+  from zapline.sightings where received_at < now() - interval '1 hour' and shown_at is null
  order by 1 limit %(most)s;

@@ -18,7 +18,9 @@ select r.id, r.unit_id, r.conversation_id, r.provider, r.external_id, r.from_me,
        origin text, backfilled boolean, delivery zapline.delivery, sent_at float8, received_at float8)
  order by r.ord
 on conflict (unit_id, provider, external_id) do update
-   set conversation_id = least(m.conversation_id, excluded.conversation_id),
+   -- A message that was sent through Zapline stays in the conversation that it was sent to.
+   set conversation_id = case when m.client_message_id is not null then m.conversation_id
+                              else least(m.conversation_id, excluded.conversation_id) end,
        from_me = m.from_me or excluded.from_me,
        kind = case when excluded.kind_rank > m.kind_rank then excluded.kind
                    when excluded.kind_rank < m.kind_rank then m.kind
@@ -55,7 +57,7 @@ on conflict (unit_id, provider, external_id) do update
              or zapline.better_media(m.media, excluded.media) is distinct from m.media
              or zapline.merged_detail(m.detail, excluded.detail) <> m.detail
              or excluded.raw > m.raw or (m.raw is null and excluded.raw is not null)))
-    or excluded.conversation_id < m.conversation_id
+    or (excluded.conversation_id < m.conversation_id and m.client_message_id is null)
     or (excluded.from_me and not m.from_me)
     or excluded.sender collate "C" < m.sender or (m.sender is null and excluded.sender is not null)
     or excluded.sender_name collate "C" > m.sender_name

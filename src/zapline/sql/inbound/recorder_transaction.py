@@ -8,7 +8,13 @@ from zapline.domain.ids import ExternalId, Seq, UnitId
 from zapline.sql.campaigns.campaigns import move_to_reply_lane
 from zapline.sql.campaigns.opt_outs import record_opt_outs
 from zapline.sql.inbound.contact_identities import RecorderCache, store_contacts
-from zapline.sql.inbound.echo_matching import hold_back_echoes, resolve_echoes
+from zapline.sql.inbound.echo_matching import (
+    ChosenCall,
+    find_chosen_calls,
+    hold_back_echoes,
+    resolve_echoes,
+    settle_chosen_calls,
+)
 from zapline.sql.inbound.message_deduplication import store_messages
 from zapline.sql.inbound.parked_reports import apply_reports
 from zapline.sql.inbound.reactions import store_reactions
@@ -44,7 +50,6 @@ async def record(
     for unit_batch in batch:
         rows.extend(unit_batch.rows)
     outcomes = {unit_batch.unit_id: UnitOutcome() for unit_batch in batch}
-    contacts, identities = cache.unstored(rows.contacts, rows.identities)
     if cache.aliases is None:
         cache.aliases = await load_aliases(conn)
     aliases = dict(cache.aliases)
@@ -52,8 +57,10 @@ async def record(
     async with conn.transaction():
         if lock_timeout_ms is not None:
             await _SQL.rows(conn, "set_lock_timeout", ms=lock_timeout_ms)
+        chosen = await find_chosen_calls(conn, rows)
+        contacts, identities = cache.unstored(rows.contacts, rows.identities)
         await store_contacts(conn, contacts, identities, rows)
-        await _store_messages(conn, rows, resolved, outcomes)
+        await _store_messages(conn, rows, chosen, resolved, outcomes)
         second_ids = await store_second_ids(conn, rows.copies)
         await _apply_reports(conn, rows, resolved, outcomes, second_ids)
         waiting = set(cache.waiting_reactions)
@@ -78,13 +85,20 @@ async def record(
 
 
 async def _store_messages(
-    conn: Connection, rows: BatchRows, resolved: ResolvedSends, outcomes: Mapping[UnitId, UnitOutcome]
+    conn: Connection,
+    rows: BatchRows,
+    chosen: Sequence[ChosenCall],
+    resolved: ResolvedSends,
+    outcomes: Mapping[UnitId, UnitOutcome],
 ) -> None:
     """Store the results of send calls, then the messages: an echo of our own send is no message of its own."""
     await apply_send_results(conn, rows.answers, resolved)
+    await settle_chosen_calls(conn, chosen, resolved)
     outgoing = [row for one_round in rows.messages for row in one_round if row["from_me"]]
     held_back = await hold_back_echoes(conn, outgoing)
     units = {key[0] for key in held_back} | {message_key(row)[0] for row in rows.answers}
+    # Two chats that have become one person's: an echo under one of them may belong to a call to the other.
+    units |= {UnitId(row["unit_id"]) for row in rows.merges}  # type: ignore[arg-type]
     await resolve_echoes(conn, units, resolved)
     rounds = [[row for row in one if not (row["from_me"] and message_key(row) in held_back)] for one in rows.messages]
     await store_messages(conn, chain(rounds, ([row] for row in resolved.unmatched)), resolved.aliases, outcomes)

@@ -73,6 +73,8 @@ class ChangedMessage:
     delivery: str | None
     edited: bool
     deleted: bool
+    refusal: str | None = None
+    """Why WhatsApp refused it, where that is the change."""
 
 
 @dataclass(frozen=True, slots=True)

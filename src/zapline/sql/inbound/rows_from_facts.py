@@ -6,8 +6,9 @@ from uuid import UUID
 
 import msgspec
 
-from zapline.domain.contacts.addresses import Address
+from zapline.domain.contacts.addresses import Address, AddressKind
 from zapline.domain.ids import PROVIDER, ExternalId, UnitId, contact_id, conversation_id, message_id
+from zapline.domain.messages.delivery_status import REFUSED, DeliveryStatus
 from zapline.domain.messages.facts import (
     ContactSeen,
     MediaInfo,
@@ -34,6 +35,7 @@ _LONGEST_EVENT = 200
 _HISTORY = frozenset({"messages.set", "messaging-history.set"})
 """Events that tell what was long ago."""
 _COPY = ("unit_id", "provider", "from_me", "sender", "conversation_id")
+_LID = "lid:"
 _ANSWER = SendAnswered.__struct_fields__
 _RANK = {MessageKind.UNKNOWN: 0, MessageKind.PLACEHOLDER: 1}
 
@@ -85,8 +87,8 @@ class BatchRows:
         match fact:
             case MessageArrived():
                 self._add_message(unit, fact, entry)
-            case StatusReported(external_id=external_id, delivery=delivery):
-                self._add_report(unit, external_id, MessageReport(delivery=delivery, parked_at=entry.received_at))
+            case StatusReported(external_id=external_id, delivery=delivery, refusal=refusal):
+                self._add_status(unit, external_id, delivery, refusal, entry)
             case MessageEdited(external_id=external_id, text=text, edited_at_ms=at_ms):
                 edited_at_ms = at_ms or int(entry.received_at * 1000)
                 self._add_report(
@@ -134,6 +136,8 @@ class BatchRows:
         rows = self.messages[round_number]
         row = _message(unit, fact, entry, conversation, sent_at)
         rows.append(row)
+        if fact.from_me and fact.delivery is DeliveryStatus.FAILED:
+            self._add_status(unit, fact.external_id, fact.delivery, None, entry)
         if fact.media is not None and fact.media.copy_id is not None:
             row["completes"] = True
             of_message = {name: row[name] for name in _COPY if name in row}
@@ -159,11 +163,18 @@ class BatchRows:
             {"unit_id": unit, "identity": jid, "contact_id": contact} for jid in address.jids if jid != own_lid
         )
 
+    def link_chats(self, unit: UnitId, one: str, other: str, at: object) -> None:
+        """Merge the conversations of two canonical identities, if one is a phone and the other a LID."""
+        lid, phone = sorted((one, other), reverse=True)
+        if lid.startswith(_LID) and phone.startswith("+") and isinstance(at, int | float):
+            digits = lid.removeprefix(_LID)
+            self._add_link(unit, Address(AddressKind.PERSON, phone, phone, digits), at)
+
     def _add_link(self, unit: UnitId, address: Address, at: float) -> None:
         """Merge the conversation of a LID into that of the phone, where the address has both."""
         if address.phone is None or address.lid is None:
             return
-        by_lid = f"lid:{address.lid}"
+        by_lid = f"{_LID}{address.lid}"
         for canonical in (by_lid, address.canonical):
             row: Row = {"id": conversation_id(unit, canonical), "unit_id": unit, "at": None}
             self.conversations.append(row | {"contact_id": contact_id(unit, canonical)})
@@ -184,11 +195,22 @@ class BatchRows:
         self.identities.append(identity)
         self.merges.append(
             {
+                "unit_id": unit,
                 "id": conversation_id(unit, by_lid),
                 "into_id": conversation_id(unit, address.canonical),
                 "at": at // _TIME_STEP * _TIME_STEP,
             }
         )
+
+    def _add_status(
+        self, unit: UnitId, external_id: ExternalId, delivery: DeliveryStatus, refusal: str | None, entry: EntryFacts
+    ) -> None:
+        at = entry.received_at
+        if delivery is not DeliveryStatus.FAILED:
+            self._add_report(unit, external_id, MessageReport(delivery=delivery, parked_at=at))
+            return
+        refused = MessageReport(delivery=delivery, refusal=refusal or REFUSED, refused_at=at, parked_at=at)
+        self._add_report(unit, external_id, refused)
 
     def _add_report(self, unit: UnitId, external_id: ExternalId, report: MessageReport) -> None:
         known = self.reports.get((unit, external_id))

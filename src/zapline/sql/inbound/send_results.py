@@ -51,6 +51,8 @@ async def apply_send_results(conn: Connection, answers: Sequence[Row], resolved:
         claims = [{name: row[name] for name in named} | {"by": "reply", "at": row["ended_at"]} for row in accepted]
         await _SQL.execute(conn, "revoke_guessed_ids", rows=as_json(claims), now=time.time())
         settled = await settle_sends(conn, claims, resolved)
+        rest = [claim for claim in claims if UUID(str(claim["attempt"])) not in settled]
+        settled |= {row.id for row in await _SQL.run_batch(conn, "end_repeated", rest)}
         # A send that Evolution names by the id of another message may have been delivered nevertheless.
         await _end_calls(conn, [row | _ID_TAKEN for row in accepted if UUID(str(row["attempt"])) not in settled])
 

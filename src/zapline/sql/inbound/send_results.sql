@@ -3,7 +3,12 @@
 -- name: end_attempts
 -- Ends calls that Evolution did not accept or did not answer.
 update zapline.attempts a
-   set ended_at = to_timestamp(r.ended_at), outcome = r.outcome, failure = r.failure, detail = r.detail
+   set ended_at = to_timestamp(r.ended_at), failure = r.failure, detail = r.detail,
+       -- The message has the id that was chosen for this call too: whatever it has sent is that message.
+       outcome = case when r.outcome = 'uncertain'
+                       and exists (select from zapline.messages m
+                                    where m.id = a.message_id and m.external_id = a.chosen_id)
+                      then 'sent' else r.outcome end
   from jsonb_to_recordset(%(rows)s) as r(attempt uuid, unit_id uuid, outcome text, ended_at float8, failure text,
                                          detail text)
  where a.id = r.attempt and a.unit_id = r.unit_id and a.outcome = 'calling';
@@ -35,16 +40,18 @@ delete from zapline.messages f
    and exists (select from zapline.attempts a where a.id = r.attempt and a.external_id is null)
 returning f.unit_id, f.external_id, f.delivery::text as delivery, f.edited_body, f.edited_at_ms,
           extract(epoch from f.deleted_at)::float8 as deleted_at,
-          extract(epoch from f.received_at)::float8 as parked_at;
+          extract(epoch from f.received_at)::float8 as parked_at, f.refusal,
+          extract(epoch from f.refused_at)::float8 as refused_at;
 
 -- name: revoke_guessed_ids
--- Takes ids from calls that were matched by echo or store, because the response names another call. Those calls are
--- uncertain again.
+-- Takes ids from calls that were matched by echo or store, because the response names another message's call. Those
+-- calls are uncertain again. What was matched by the chosen id is no guess.
 with wrong as (
     update zapline.attempts a
        set external_id = null, matched_by = null, alias = false, outcome = 'uncertain'
-      from jsonb_to_recordset(%(rows)s) as r(attempt uuid, unit_id uuid, external_id text)
+      from jsonb_to_recordset(%(rows)s) as r(attempt uuid, message uuid, unit_id uuid, external_id text)
      where a.unit_id = r.unit_id and a.external_id = r.external_id and a.id <> r.attempt and a.matched_by <> 'reply'
+       and a.message_id <> r.message and a.chosen_id is distinct from a.external_id
     returning a.id, a.message_id, r.external_id
 ), message as (
     update zapline.messages m set external_id = null
@@ -71,7 +78,13 @@ with r as (
            alias = coalesce(m.external_id <> r.external_id, false)
       from r join zapline.messages m on m.id = r.message and m.unit_id = r.unit_id
      where a.id = r.attempt and a.unit_id = r.unit_id and a.external_id is null
-    returning a.id, a.message_id, a.unit_id, a.external_id, a.alias, a.started_at, a.matched_by
+    returning a.id, a.message_id, a.unit_id, a.external_id, a.alias, a.started_at, a.matched_by, a.chosen_id
+), same as (
+    -- Earlier calls of the message with the same chosen id: what they have sent is this message.
+    update zapline.attempts a set outcome = 'sent'
+      from owned
+     where a.message_id = owned.message_id and a.id <> owned.id and a.external_id is null and a.outcome = 'uncertain'
+       and a.chosen_id = owned.external_id
 ), message as (
     update zapline.messages m
        set external_id = coalesce(m.external_id, owned.external_id), delivery = greatest(m.delivery, 'sent'),
@@ -92,6 +105,16 @@ select owned.id as attempt, owned.unit_id, owned.message_id, owned.external_id, 
        (select coalesce(k.merged_into, k.id) from zapline.conversations k
          where k.id = message.conversation_id) as conversation_id
   from owned join message on message.id = owned.message_id join before on before.message_id = owned.message_id;
+
+-- name: end_repeated
+-- Ends accepted calls whose id another call of the same message owns: it was sent again under its id.
+update zapline.attempts a
+   set outcome = 'sent', ended_at = coalesce(a.ended_at, to_timestamp(r.at))
+  from jsonb_to_recordset(%(rows)s) as r(attempt uuid, message uuid, unit_id uuid, external_id text, at float8)
+ where a.id = r.attempt and a.unit_id = r.unit_id
+   and exists (select from zapline.attempts o
+                where o.message_id = a.message_id and o.external_id = r.external_id and o.id <> a.id)
+returning a.id;
 
 -- name: load_aliases
 -- Ids of second deliveries, with the primary id of their message.

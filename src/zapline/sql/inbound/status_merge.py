@@ -23,6 +23,9 @@ class MessageReport:
     """(``edited_at_ms``, text)"""
     deleted_at: float | None = None
     parked_at: float | None = None
+    refusal: str | None = None
+    """Why WhatsApp refused it: the greatest code that was reported. ``refused_at``: since when."""
+    refused_at: float | None = None
 
     def merge(self, other: "MessageReport") -> None:
         self.delivery = merge_delivery(self.delivery, other.delivery)
@@ -30,6 +33,8 @@ class MessageReport:
             self.edit = other.edit
         self.deleted_at = _earlier(self.deleted_at, other.deleted_at)
         self.parked_at = _earlier(self.parked_at, other.parked_at)
+        self.refusal = max(self.refusal or "", other.refusal or "") or None
+        self.refused_at = _earlier(self.refused_at, other.refused_at)
 
     def row(self, key: MessageKey) -> Row:
         return {
@@ -41,6 +46,8 @@ class MessageReport:
             "edited_at_ms": self.edit[0] if self.edit else None,
             "deleted_at": self.deleted_at,
             "parked_at": self.parked_at,
+            "refusal": self.refusal,
+            "refused_at": self.refused_at,
         }
 
 
@@ -54,7 +61,7 @@ def report_of(row: Any) -> MessageReport:
     """The report in a row of parked reports, or of what a deleted message row knew."""
     edit = (row.edited_at_ms, row.edited_body) if row.edited_at_ms is not None else None
     label = DeliveryStatus[row.delivery.upper()] if row.delivery is not None else None
-    return MessageReport(label, edit, row.deleted_at, row.parked_at)
+    return MessageReport(label, edit, row.deleted_at, row.parked_at, row.refusal, row.refused_at)
 
 
 def by_primary_id(
@@ -78,7 +85,7 @@ async def merge_reports(conn: Connection, rows: list[Row], changed: list[Changed
     for row in await _SQL.run_batch(conn, "merge_reports", rows):
         unit, external = UnitId(row.unit_id), ExternalId(row.external_id)
         existing.add((unit, external))
-        if row.id is not None and (row.delivery or row.edited or row.deleted):
-            what = (row.delivery, row.edited, row.deleted)
+        if row.id is not None and (row.delivery or row.edited or row.deleted or row.refusal):
+            what = (row.delivery, row.edited, row.deleted, row.refusal)
             changed.append(ChangedMessage(unit, row.id, external, row.client_message_id, row.conversation_id, *what))
     return existing

@@ -6,8 +6,9 @@ from uuid import UUID
 
 import msgspec
 
-from zapline.domain.ids import PROVIDER, UnitId
+from zapline.domain.ids import PROVIDER, ExternalId, UnitId
 from zapline.domain.outbox.contents import OutgoingMessage
+from zapline.domain.outbox.message_ids import choose_message_id
 from zapline.domain.outbox.work_states import Lane
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.queries import Queries, from_row
@@ -30,6 +31,8 @@ class ClaimedSend:
     resends: int
     expires_at: float | None
     campaign: UUID | None
+    chosen_id: ExternalId
+    """The WhatsApp id that the message gets where the server honours it."""
     campaign_seconds: float | None = None
     """The pace of its campaign."""
 
@@ -90,6 +93,7 @@ async def claim(
         unit_id=unit,
         process=process,
         attempt=attempt,
+        chosen_id=choose_message_id(attempt),
         now=now,
         lease=lease,
         lanes=[lane.value for lane in lanes],

@@ -22,6 +22,8 @@ with next as (
       join zapline.outbox o on o.message_id = first.message_id
      where o.state = 'queued'
        and not exists (select from zapline.units u where u.id = %(unit_id)s and u.paused_at is not null)
+       and (o.lane = 'reply'
+            or not exists (select from zapline.units u where u.id = %(unit_id)s and u.campaigns_held_at is not null))
        and (o.campaign_id is null or not exists (select from zapline.opted_out(o.unit_id, o.recipient)))
      order by first.lane desc, first.seq
      limit 1
@@ -35,13 +37,17 @@ with next as (
     returning o.*
 ), called as (
     insert into zapline.attempts (id, message_id, unit_id, conversation_id, provider, fence, lane, recipient,
-                                  fingerprint, started_at)
+                                  fingerprint, started_at, chosen_id)
     select %(attempt)s, c.message_id, c.unit_id, c.conversation_id, %(provider)s, c.fence, c.lane, c.recipient,
-           c.fingerprint, to_timestamp(%(now)s)
+           c.fingerprint, to_timestamp(%(now)s),
+           -- A message keeps its id: WhatsApp shows two of one id once.
+           coalesce((select a.chosen_id from zapline.attempts a
+                      where a.message_id = c.message_id and a.chosen_id is not null
+                      order by a.started_at limit 1), %(chosen_id)s)
       from claimed c
-    returning id
+    returning id, chosen_id
 )
-select c.message_id, called.id as attempt, c.fence, c.lane, c.recipient, c.address, c.content, c.tries, c.resends,
+select c.message_id, called.id as attempt, called.chosen_id, c.fence, c.lane, c.recipient, c.address, c.content, c.tries, c.resends,
        extract(epoch from c.expires_at)::float8 as expires_at, c.campaign_id,
        (select k.seconds from zapline.campaigns k where k.id = c.campaign_id) as campaign_seconds
   from claimed c, called;

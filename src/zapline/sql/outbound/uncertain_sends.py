@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from zapline.domain.ids import UnitId
+from zapline.domain.ids import ExternalId, UnitId
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.psycopg_on_trio import Json
 from zapline.sql.postgres.queries import Queries, as_json
@@ -50,6 +50,47 @@ async def schedule_next_lookup(
     scheduled = await _SQL.rows(conn, "schedule_next_lookup", rows=as_json(rows))
     waiting = sum(1 for row in scheduled if row.waits)
     return len(scheduled) - waiting, waiting
+
+
+MAX_RESENDS = 3
+"""How often a message that was not sent is sent again by itself."""
+_SILENT_FAILURES = ("no_answer", "gateway_failed", "bad_answer", "crashed")
+"""Failures that say nothing of a delivery (``zapline.evolution.client.failures``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProvableSend:
+    """An uncertain message that was not sent if Evolution's store does not hold its chosen id.
+
+    ``type`` and ``kind`` are those of its content, as stored.
+    """
+
+    message: UUID
+    chosen_id: ExternalId
+    type: str
+    kind: str | None
+
+
+async def list_provable(
+    conn: Connection, sends: Sequence[UncertainSend], now: float, quiet: float, limit: int
+) -> list[ProvableSend]:
+    """At most ``limit`` of these whose absence would be a proof. ``quiet``: seconds since their last call ended."""
+    rows = await _SQL.rows(
+        conn,
+        "list_provable",
+        rows=_rows(sends),
+        now=now,
+        quiet=quiet,
+        limit=limit,
+        most=MAX_RESENDS,
+        failures=list(_SILENT_FAILURES),
+    )
+    return [ProvableSend(row.message_id, ExternalId(row.chosen_id), row.type, row.kind) for row in rows]
+
+
+async def requeue_unsent(conn: Connection, sends: Sequence[UncertainSend], now: float) -> set[UUID]:
+    """Queue messages again that certainly were not sent; returns their ids."""
+    return {row.message_id for row in await _SQL.rows(conn, "requeue_unsent", rows=_rows(sends), now=now)}
 
 
 async def requeue_missing(conn: Connection, sends: Sequence[UncertainSend], now: float, quiet: float) -> set[UUID]:

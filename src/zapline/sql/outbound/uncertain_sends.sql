@@ -36,6 +36,45 @@ update zapline.outbox o
    and o.look_at is not null
 returning o.message_id, o.look_at is null as waits;
 
+-- name: list_provable
+-- Of these messages, those still uncertain whose absence from the store under their chosen id proves that they were
+-- not sent: the store is kept, the failure says nothing of a delivery, their calls ended long ago, and the last call of
+-- the unit with this kind of content that was answered before got its chosen id.
+select o.message_id, a.chosen_id, o.content #>> '{content,type}' as type, o.content #>> '{content,kind}' as kind
+  from jsonb_to_recordset(%(rows)s) as r(message_id uuid, fence int)
+  join zapline.outbox o on o.message_id = r.message_id and o.state = 'uncertain' and o.fence = r.fence
+  join zapline.unit_whatsapp_connections c on c.unit_id = o.unit_id and c.store_kept
+ cross join lateral (
+       select min(t.chosen_id) as chosen_id, min(t.started_at) as started_at,
+              bool_and(t.chosen_id is not null and t.outcome <> 'calling' and t.external_id is null
+                       and (t.outcome in ('not_sent', 'rejected') or t.failure = any(%(failures)s))
+                       and t.ended_at <= to_timestamp(%(now)s - %(quiet)s)) as silent
+         from zapline.attempts t where t.message_id = o.message_id) a
+ where a.silent and o.look_at is not null and o.resends < %(most)s
+   and (o.expires_at is null or o.expires_at > to_timestamp(%(now)s))
+   and (select p.external_id = p.chosen_id
+          from zapline.attempts p
+          join zapline.outbox q on q.message_id = p.message_id
+         where p.unit_id = o.unit_id and p.started_at < a.started_at and p.matched_by = 'reply'
+           and p.chosen_id is not null
+           and q.content #>> '{content,type}' = o.content #>> '{content,type}'
+           and q.content #>> '{content,kind}' is not distinct from o.content #>> '{content,kind}'
+         order by p.started_at desc limit 1)
+ limit %(limit)s;
+
+-- name: requeue_unsent
+-- Queues messages again that were not sent: under the same id, so that they cannot be shown twice in any case.
+with again as (
+    update zapline.outbox o
+       set state = 'queued', resends = o.resends + 1, due_at = to_timestamp(%(now)s), look_at = null, looks = 0
+      from jsonb_to_recordset(%(rows)s) as r(message_id uuid, fence int)
+     where o.message_id = r.message_id and o.state = 'uncertain' and o.fence = r.fence and o.look_at is not null
+    returning o.message_id
+), ended as (
+    update zapline.attempts a set outcome = 'not_sent'
+      from again where a.message_id = again.message_id and a.outcome = 'uncertain' and a.external_id is null)
+select message_id from again;
+
 -- name: requeue_missing
 -- Queues messages again that Evolution's store does not hold, where the unit wants that for the lane; never after a
 -- failure that says "perhaps", and not while an echo with the same content is undecided.

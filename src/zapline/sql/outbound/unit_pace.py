@@ -28,6 +28,8 @@ class StoredPace:
     resend_lanes: tuple[Lane, ...]
     time_zone: str
     line_since: float | None
+    campaigns_held: bool
+    """Whether campaigns wait for a person, because WhatsApp refused too much."""
 
 
 async def list_recent_calls(conn: Connection, unit: UnitId, since: float) -> list[PastSend]:

@@ -4,7 +4,7 @@
 -- A unit's own limits, and since when its line has been in use. One row, also for a unit without limits.
 select p.per_minute, p.burst, p.gap_seconds, p.daily_cap, p.warm_up_first, p.quiet_from, p.quiet_until,
        p.campaign_seconds, p.resend_lanes, u.time_zone,
-       extract(epoch from c.first_connected_at)::float8 as line_since
+       extract(epoch from c.first_connected_at)::float8 as line_since, u.campaigns_held_at is not null as campaigns_held
   from zapline.units u
   join zapline.unit_whatsapp_connections c on c.unit_id = u.id
   left join zapline.unit_paces p on p.unit_id = u.id

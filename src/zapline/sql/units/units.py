@@ -48,6 +48,10 @@ class UnitRecord:
     created_at: float | None = None
     paused_at: float | None = None
     """Since when a person has paused sending."""
+    campaigns_held_at: float | None = None
+    """Since when campaigns wait for a person, because WhatsApp refused too much."""
+    campaigns_held_reason: str | None = None
+    """Its failure code."""
     retention_days: int | None = None
     webhook_registration: WebhookRegistrationMode = WebhookRegistrationMode.ENFORCE
     stored: StoredLineState | None = None

@@ -3,7 +3,9 @@
 -- name: load_units
 -- Every unit that may still get webhooks: the active ones, and those archived within a day.
 select u.id, u.name, u.time_zone, extract(epoch from u.created_at)::float8 as created_at,
-       extract(epoch from u.paused_at)::float8 as paused_at, u.retention_days, u.webhook_registration,
+       extract(epoch from u.paused_at)::float8 as paused_at, 
+       extract(epoch from u.campaigns_held_at)::float8 as campaigns_held_at, u.campaigns_held_reason, u.retention_days,
+       u.webhook_registration,
        extract(epoch from c.archived_at)::float8 as archived_at, c.instance_id as instance, c.secret_generation,
        c.secret_digest, c.previous_secret_digest as previous_digest,
        extract(epoch from c.previous_secret_until)::float8 as previous_until, c.journal_id, c.applied_seq,

@@ -18,6 +18,8 @@ class OutboundReport:
     throttled_units: int = 0
     paused_units: int = 0
     units_without_store: int = 0
+    held_units: int = 0
+    """Units whose campaigns wait for a person."""
 
 
 NO_OUTBOUND = OutboundReport(None)
@@ -47,6 +49,16 @@ def check_outbound(report: OutboundReport, counters: Counters) -> list[HealthChe
             "throttledUnits",
             report.throttled_units,
             "WhatsApp or Evolution asked these lines to slow down; their campaigns pause",
+        ),
+        expect_none(
+            "refusedMessages",
+            counters.recent("messages_refused"),
+            "refused by WhatsApp after Evolution had taken them, most often because too many strangers were written to",
+        ),
+        expect_none(
+            "campaignsHeld",
+            report.held_units,
+            "WhatsApp refused too much: the campaigns of these units wait for a person (POST .../release-campaigns)",
         ),
         expect_none(
             "unexplainedRepairs",

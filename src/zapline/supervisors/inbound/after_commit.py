@@ -78,6 +78,10 @@ def _report_sends(unit: UnitId, writes: Sequence[EntryFacts], outcome: UnitOutco
                     text = "Message {message} is {move}: {failure}"
                     fields = {"message": str(fact.message), "move": fact.move, "failure": fact.failure}
                     _LOG.warning(text, **fields, unit=str(unit))
+    for changed in outcome.changed:
+        if changed.refusal is not None:
+            counters.add("messages_refused", changed.refusal)
+            _LOG.warning("WhatsApp refused {message}: {why}", message=str(changed.message), why=changed.refusal)
     for settled in outcome.settled:
         counters.add("settled", settled.by)
         if settled.twice:
@@ -122,8 +126,11 @@ def report_line_change(unit: Unit, before: StoredLineState, after: StoredLineSta
         fields = {"status": after.status, "reason": after.reason, "unit": unit.id, "phase": after.phase}
         _LINE_LOG.info(text, **fields, before=before.phase)
         quarantined, paused = unit.quarantined_at is not None, unit.record.paused_at is not None
+        held = unit.record.campaigns_held_reason
         feed.publish(
-            unit.id, EventKind.STATUS, lambda: status_payload(unit.id, unit.server.shown(after), quarantined, paused)
+            unit.id,
+            EventKind.STATUS,
+            lambda: status_payload(unit.id, unit.server.shown(after), quarantined, paused, held),
         )
     if _scannable_code(after) != _scannable_code(before):
         feed.publish(unit.id, EventKind.QR, lambda: qr_payload(unit.id, after))

@@ -116,6 +116,7 @@ def _status_payload(due: DueDelivery) -> StatusPayload:
         connected_at=iso(facts["connectedAt"]),
         disconnected_at=iso(facts["disconnectedAt"]),
         updated_at=iso(facts["updatedAt"]),
+        campaigns_held=facts.get("campaignsHeld"),
     )
 
 

@@ -38,6 +38,8 @@ class StatusPayload(UnitPayload, frozen=True):
     quarantined: bool = False
     paused: bool | msgspec.UnsetType = msgspec.UNSET
     """Whether a person has paused its sending, where that is known."""
+    campaigns_held: str | None = None
+    """Why its campaigns wait for a person, as a failure's code; null: they do not."""
 
 
 class QrPayload(UnitPayload, frozen=True):
@@ -141,7 +143,10 @@ class CampaignPayload(UnitPayload, frozen=True):
     counts: Mapping[str, int] | None = None
 
 
-def status_payload(unit: UnitId, stored: StoredLineState, quarantined: bool, paused: bool) -> StatusPayload:
+def status_payload(
+    unit: UnitId, stored: StoredLineState, quarantined: bool, paused: bool, held: str | None = None
+) -> StatusPayload:
+    """``held``: the failure's code for which campaigns wait for a person."""
     explained = EXPLANATIONS[stored.reason]
     return StatusPayload(
         unit_id=unit,
@@ -155,6 +160,7 @@ def status_payload(unit: UnitId, stored: StoredLineState, quarantined: bool, pau
         updated_at=iso(stored.updated_at),
         quarantined=quarantined,
         paused=paused,
+        campaigns_held=held,
     )
 
 
@@ -169,10 +175,12 @@ def qr_payload(unit: UnitId, stored: StoredLineState) -> QrPayload:
     )
 
 
-def hello_payload(unit: UnitId, stored: StoredLineState | None, quarantined: bool, paused: bool) -> HelloPayload:
+def hello_payload(
+    unit: UnitId, stored: StoredLineState | None, quarantined: bool, paused: bool, held: str | None = None
+) -> HelloPayload:
     if stored is None:
         return HelloPayload(unit_id=unit, status=None, qr=None)
-    status = status_payload(unit, stored, quarantined, paused)
+    status = status_payload(unit, stored, quarantined, paused, held)
     return HelloPayload(unit_id=unit, status=status, qr=qr_payload(unit, stored))
 
 
@@ -234,7 +242,7 @@ def queued_message_payload(unit: UnitId, stored: TrackedMessage, contact: str) -
 
 def reported_delivery_payload(changed: ChangedMessage) -> DeliveryPayload:
     message, edited, deleted = changed.message, changed.edited, changed.deleted
-    return _delivery(changed.unit_id, message, changed, edited=edited, deleted=deleted)
+    return _delivery(changed.unit_id, message, changed, edited=edited, deleted=deleted, failure=changed.refusal)
 
 
 def reaction_payload(reacted: Any) -> ReactionPayload | VotePayload:
@@ -285,6 +293,7 @@ def _delivery(
     *,
     edited: bool = False,
     deleted: bool = False,
+    failure: str | None = None,
 ) -> DeliveryPayload:
     return DeliveryPayload(
         unit_id=unit,
@@ -294,6 +303,7 @@ def _delivery(
         conversation_id=row.conversation_id,
         delivery_status=row.delivery,
         work_state=work_state,
+        failure=failure,
         edited=edited,
         deleted=deleted,
     )

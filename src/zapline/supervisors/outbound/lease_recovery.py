@@ -16,6 +16,8 @@ async def recover_leases(unit: Unit, state: SenderState, context: SenderContext)
     left: list[UnendedCall] = []
     async with context.pool.connection() as conn:
         for lease in await send_claims.list_unended_calls(conn, unit.id):
+            if lease.attempt in state.calls:
+                continue  # it is under way
             uncalled = lease.attempt == state.claiming and lease.attempt != state.unreadable
             if not (uncalled and lease.leased_by == context.process):
                 left.append(lease)
@@ -24,7 +26,7 @@ async def recover_leases(unit: Unit, state: SenderState, context: SenderContext)
     ended = True
     for lease in left:
         ended = await store_answer(unit, state, context, _answer_for(lease, state, context)) and ended
-    state.claiming = state.calling = state.unreadable = None
+    state.claiming = state.unreadable = None
     state.leases_resolved = ended and context.serves(unit)
 
 

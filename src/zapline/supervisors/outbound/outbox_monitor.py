@@ -8,6 +8,7 @@ import structlog
 import trio
 
 from zapline.domain.errors import RemoteError
+from zapline.sql.inbound.echo_matching import prune_shown_echoes
 from zapline.sql.outbound import outbox_monitoring
 from zapline.sql.outbound.uploads import prune_uploads
 from zapline.sql.postgres.pool import Pool
@@ -58,6 +59,7 @@ class OutboxMonitor:
                     if now >= prune_at:
                         prune_at = now + _PRUNE_EVERY
                         await prune_uploads(conn)
+                        await prune_shown_echoes(conn)
                     self._update_totals(await outbox_monitoring.count_outbox(conn))
             except RemoteError as away:
                 _LOG.info("The outbox could not be counted", error=str(away))

@@ -27,7 +27,7 @@ async def store_answer(unit: Unit, state: SenderState, context: SenderContext, a
     No answer is dropped: a refused write is repeated until it succeeds, shielded from cancellation for 10 seconds.
     """
     stored = trio.Event()
-    state.pending_answer = (answer.attempt, stored)
+    state.pending_answers[answer.attempt] = stored
     body = msgspec.json.encode(answer)
     durable, tries = False, 0
     with trio.move_on_after(_JOURNAL_TIMEOUT, shield=True):
@@ -38,12 +38,12 @@ async def store_answer(unit: Unit, state: SenderState, context: SenderContext, a
         _LOG.error("How a call ended could not be written down; it is tried again", unit=str(unit.id))
         await trio.sleep(_RETRY.delay(tries, context.draw_spread()))
         durable = await context.intake.accept_internal(unit, SEND_ANSWER, body)
-    state.send_in_progress = False
+    state.undurable.discard(answer.attempt)
     give_up_at = trio.current_time() + _STORE_TIMEOUT
     while not stored.is_set() and context.serves(unit):
         with trio.move_on_after(_CHECK_EVERY):
             await stored.wait()
         if trio.current_time() > give_up_at and not stored.is_set():
             break  # The entry may be a dead letter: lease recovery ends what is still open, behind it.
-    state.pending_answer = None
+    state.pending_answers.pop(answer.attempt, None)
     return stored.is_set()

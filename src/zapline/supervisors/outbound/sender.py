@@ -1,5 +1,7 @@
 """Sends one unit's queued messages, one call at a time: wait for the pace, claim a message, call Evolution."""
 
+from dataclasses import replace
+from math import inf
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
@@ -13,6 +15,7 @@ from zapline.domain.outbox.contents import File
 from zapline.domain.outbox.pacing import PaceLimits, Pacer
 from zapline.domain.outbox.quiet_hours import day_began
 from zapline.domain.outbox.send_outcomes import (
+    HIDDEN_NUMBER,
     LEASE_SECONDS,
     UPLOAD_MISSING,
     SendCall,
@@ -22,12 +25,14 @@ from zapline.domain.outbox.send_outcomes import (
 )
 from zapline.domain.outbox.work_states import Lane
 from zapline.domain.retry_policy import Backoff
-from zapline.domain.timestamps import Moment
+from zapline.domain.timestamps import NEVER, Moment
 from zapline.evolution.client.failures import EvolutionFailure
+from zapline.evolution.client.send_requests import send_route
 from zapline.sql.outbound import send_claims, unit_pace
 from zapline.sql.outbound.send_claims import ClaimedSend
 from zapline.sql.postgres.database_errors import StatementFailed
 from zapline.supervisors.inbound.unit_state import Unit
+from zapline.supervisors.outbound.campaign_brake import CampaignBrake
 from zapline.supervisors.outbound.lease_recovery import recover_leases
 from zapline.supervisors.outbound.line_pauses import LinePauses, as_failed
 from zapline.supervisors.outbound.send_answers import store_answer
@@ -35,6 +40,10 @@ from zapline.supervisors.outbound.sender_state import SenderActivity, SenderCont
 
 _MAX_WAIT = 10.0
 """Seconds that a sender waits in place; for a longer time it ends, and the sender pool starts it again."""
+_MAX_OVERTAKEN = 3
+"""Calls of a unit that may hang while others go on; with more the server is to blame, and the unit waits."""
+_STATE_TIMEOUT = 5.0
+"""Seconds in which Evolution must tell the state of a line on which a call hangs."""
 _RETRY_CLAIM = Backoff(base=0.2, factor=2.0, cap=10.0, jitter=0.3)
 """After the database did not serve a claim: a failover takes seconds, a wrong schema takes a person."""
 _LOG = structlog.get_logger(scope="Sender")
@@ -48,41 +57,48 @@ class Sender:
         self._state = state
         self._context = context
         self._line_pauses = LinePauses(unit, state, context)
+        self._brake = CampaignBrake(unit, state, context)
 
     async def run(self) -> None:
         """Send until nothing may be sent within 10 seconds; ``state.resume_at`` says when to start again.
 
-        When it is cancelled during a call, the message stays leased and becomes uncertain at the next start; an
-        answer that has arrived is made durable first.
+        One call at a time; only while one hangs, other chats go on. When it is cancelled during a call, the message
+        stays leased and becomes uncertain at the next start; an answer that has arrived is made durable first.
         """
+        self._state.forget_calls()
+        async with trio.open_nursery() as nursery:
+            await self._send_all(nursery)
+
+    async def _send_all(self, nursery: trio.Nursery) -> None:
         state = self._state
         state.resume_at = None
         while self._context.serves(self._unit) and not self._context.stopping:
             await self._context.may_write()
             state.wake_event = trio.Event()
-            until = await self._send_next_or_pause()
+            until = await self._send_next_or_pause(nursery)
             if state.wake_event.is_set():
                 continue
-            if until is None or until > trio.current_time() + _MAX_WAIT:
+            if (until is None or until > trio.current_time() + _MAX_WAIT) and not state.calls:
                 state.resume_at = until
                 return
-            with trio.move_on_at(until):
+            with trio.move_on_at(inf if until is None else until):
                 await state.wake_event.wait()
 
     async def after_crash(self) -> None:
         """Make the next run begin with lease recovery."""
-        self._state.leases_resolved = self._state.send_in_progress = False
+        self._state.leases_resolved = False
+        self._state.forget_calls()
         self._state.invalidate_pace()
         self._state.set_activity(SenderActivity.IDLE)
 
-    async def _send_next_or_pause(self) -> float | None:
+    async def _send_next_or_pause(self, nursery: trio.Nursery) -> float | None:
         """Send the next message, or pause if the database is away. When to continue (monotonic), or None."""
         state = self._state
         try:
-            until = await self._send_next()
+            until = await self._send_next(nursery)
         except (DatabaseUnavailable, StatementFailed) as away:
             # The claim may have been committed all the same: lease recovery finds out.
-            state.leases_resolved = state.send_in_progress = False
+            state.leases_resolved = state.claim_in_progress = False
             state.invalidate_pace()
             state.failed_claims += 1
             pause = _RETRY_CLAIM.delay(state.failed_claims, self._context.draw_spread())
@@ -93,7 +109,7 @@ class Sender:
         state.failed_claims = 0
         return until
 
-    async def _send_next(self) -> float | None:
+    async def _send_next(self, nursery: trio.Nursery) -> float | None:
         """Send the next message, if one may be sent. When to look again (monotonic); None: when woken."""
         state, context = self._state, self._context
         if not state.leases_resolved:
@@ -107,16 +123,17 @@ class Sender:
         if state.probe_needed and not await self._line_pauses.probe():
             return state.paused_until
         pacer = state.pacer or await self._load_pacer()
+        await self._brake.apply(pacer, context.moment())
         at = context.moment()
         lanes = pacer.allowed_lanes(at)
         if not lanes:
             return await self._next_due(pacer, at)
-        state.send_in_progress = True
+        state.claim_in_progress = True
         claimed = await self._claim(pacer, lanes, at)
         if claimed is None:
-            state.send_in_progress = False
+            state.claim_in_progress = False
             return await self._next_due(pacer, at) if state.leases_resolved else at.mono
-        await self._deliver(claimed, pacer, at)
+        await self._deliver(nursery, claimed, pacer, at)
         return at.mono
 
     async def _claim(self, pacer: Pacer, lanes: list[Lane], at: Moment) -> ClaimedSend | None:
@@ -134,7 +151,7 @@ class Sender:
                     now=at.wall,
                     lease=LEASE_SECONDS,
                     lanes=lanes,
-                    blocked=pacer.recipients_within_gap(at),
+                    blocked={*pacer.recipients_within_gap(at), *self._state.calls.values()},
                 )
         except msgspec.ValidationError:
             # It is claimed, but cannot be decoded: lease recovery buries it, or it would block the queue for ever.
@@ -148,6 +165,8 @@ class Sender:
         times: list[tuple[float, str]] = []
         for lane, due in dues.items():
             hold = pacer.hold_on(lane, at)
+            if hold is not None and hold.until == inf:
+                continue
             ready = at.mono + (due.due_at - at.wall)
             if hold is not None:
                 times.append((ready, "") if ready > hold.until else (hold.until, hold.reason))
@@ -165,33 +184,81 @@ class Sender:
             self._state.set_activity(SenderActivity.PACING, until, reason)
         return max(until, at.mono)
 
-    async def _deliver(self, claimed: ClaimedSend, pacer: Pacer, at: Moment) -> None:
-        """Call Evolution once, and return when the answer is stored."""
+    async def _deliver(self, nursery: trio.Nursery, claimed: ClaimedSend, pacer: Pacer, at: Moment) -> None:
+        """Call Evolution once; return when the answer is stored, or when other chats may go on before it has come."""
         state, context = self._state, self._context
-        pacer.record_start(at, claimed.recipient, claimed.lane, self._context.draw_spread(), claimed.campaign_seconds)
+        pacer.record_start(at, claimed.recipient, claimed.lane, context.draw_spread(), claimed.campaign_seconds)
         content = claimed.outgoing.content
-        call = SendCall(claimed.attempt, claimed.message, claimed.fence, claimed.tries, claimed.address, content)
         upload = content.upload if isinstance(content, File) else None
         media = await context.load_upload(upload) if upload is not None else None
-        if upload is not None and media is None:
+        missing = upload is not None and media is None
+        state.calls[claimed.attempt] = claimed.recipient
+        state.undurable.add(claimed.attempt)
+        state.claim_in_progress = False
+        if not missing:
+            state.claiming = None
+            state.set_activity(SenderActivity.CALLING)
+            context.counters.add("calls_started", claimed.lane.value)
+            state.brake_unsure |= claimed.lane is Lane.CAMPAIGN
+        ended = trio.Event()
+        nursery.start_soon(self._call_and_store, claimed, pacer, media, missing, ended)
+        while not await self._has_ended(ended):
+            if len(state.calls) <= _MAX_OVERTAKEN and await self._is_line_open():
+                context.counters.add("calls_overtaken")
+                _LOG.warning("A call hangs; other chats of the line go on", unit=str(self._unit.id))
+                return
+
+    async def _has_ended(self, ended: trio.Event) -> bool:
+        """Wait for the end of a call, but no longer than our patience."""
+        with trio.move_on_after(self._context.patience):
+            await ended.wait()
+        return ended.is_set()
+
+    async def _is_line_open(self) -> bool:
+        """Whether Evolution says at once that the line is open: then a call that hangs is one chat's matter."""
+        with trio.move_on_after(_STATE_TIMEOUT):
+            try:
+                return await self._context.client.connection_state(self._unit.record.instance) == "open"
+            except EvolutionFailure:
+                return False
+        return False
+
+    async def _call_and_store(
+        self, claimed: ClaimedSend, pacer: Pacer, media: bytes | None, missing: bool, ended: trio.Event
+    ) -> None:
+        """Make the call of a claimed message, unless its file is gone, and store the answer; then set ``ended``."""
+        state, context = self._state, self._context
+        outgoing = claimed.outgoing
+        call = SendCall(
+            claimed.attempt, claimed.message, claimed.fence, claimed.tries, claimed.address, outgoing.content
+        )
+        honoured: bool | None = None
+        if missing:
             gone = SendFailure(UPLOAD_MISSING, "rejected", "the uploaded file is gone")
             answer = after_failure(call, gone, context.clock(), 0.0)
         else:
-            state.claiming, state.calling = None, claimed.attempt
-            state.set_activity(SenderActivity.CALLING)
-            context.counters.add("calls_started", claimed.lane.value)
             answer = await self._call(call, claimed, media)
+            honoured = answer.external_id == claimed.chosen_id if answer.external_id is not None else None
         sent = answer.outcome not in ("not_sent", "rejected")
         pacer.record_end(context.moment(), claimed.recipient, claimed.lane, sent=sent)
-        state.leases_resolved = await store_answer(self._unit, state, context, answer)
-        state.calling = None
+        if not await store_answer(self._unit, state, context, answer):
+            state.leases_resolved = False
+        del state.calls[claimed.attempt]
+        ended.set()
+        state.wake_event.set()
+        if honoured is not None:
+            await context.support.learn(send_route(outgoing.content), honoured)
 
     async def _call(self, call: SendCall, claimed: ClaimedSend, media: bytes | None) -> SendAnswered:
         context = self._context
         try:
-            sent = await context.client.send(self._unit.record.instance, claimed.address, claimed.outgoing, media)
+            sent = await context.client.send(
+                self._unit.record.instance, claimed.address, claimed.outgoing, media, claimed.chosen_id
+            )
         except EvolutionFailure as failure:
             failed = as_failed(failure)
+            if failed.code == HIDDEN_NUMBER and (version := await context.support.version()) is not None:
+                failed = replace(failed, detail=f"Evolution {version}")
             pause = self._line_pauses.duration_after(failed) if failed.line_at_fault else 0.0
             answer = after_failure(call, failed, context.clock(), context.draw_spread(), pause)
             self._line_pauses.note_failure(failed, pause)
@@ -225,6 +292,7 @@ class Sender:
             today = await unit_pace.count_calls_since(conn, unit, day_began(at.wall, zone))
         pacer = Pacer.rebuilt(pace, calls, today, at)
         pacer.throttled_until = state.throttled_until
+        pacer.refusals_hold_until = inf if row.campaigns_held else NEVER
         if state.pace_version == version:
             state.pacer = pacer
         return pacer

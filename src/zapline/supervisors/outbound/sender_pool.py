@@ -29,6 +29,7 @@ from zapline.supervisors.notifications.live_feed import EventKind, LiveFeed
 from zapline.supervisors.outbound.sender import Sender
 from zapline.supervisors.outbound.sender_state import SenderActivity, SenderContext, SenderState, SenderStatus
 from zapline.supervisors.restart_keeper import Child, keep_running
+from zapline.supervisors.units.message_id_support import MessageIdSupport
 from zapline.supervisors.units.roster import Roster
 
 __all__ = ["SenderActivity", "SenderPool", "SenderPoolStatistics", "SenderStatus"]
@@ -60,6 +61,7 @@ class SenderPool:
 
     ``may_write`` returns once this process may write. ``process`` identifies it in leases, so it must be a new one
     at each start. ``clock`` returns UTC seconds.
+    ``patience``: seconds without an answer after which other chats of a unit go on, if its line is open.
     """
 
     def __init__(
@@ -75,9 +77,13 @@ class SenderPool:
         process: UUID,
         clock: Callable[[], float] = time.time,
         feed: LiveFeed | None = None,
+        support: MessageIdSupport | None = None,
+        patience: float = 5.0,
     ) -> None:
         self._feed = feed or LiveFeed()
-        self._context = SenderContext(pool, intake, roster, may_write, client, counters, load_upload, process, clock)
+        support = support or MessageIdSupport(pool, client)
+        parts = (pool, intake, roster, may_write, client, counters, load_upload, process, clock, support)
+        self._context = SenderContext(*parts, patience=patience)
         self._roster = roster
         self._counters = counters
         self._intensity = intensity
@@ -106,8 +112,14 @@ class SenderPool:
     def answer_stored(self, unit: Unit, answer: SendAnswered) -> None:
         """Note that the answer of a call is stored."""
         state = self._states.get(unit.id)
-        if state is not None and state.pending_answer is not None and state.pending_answer[0] == answer.attempt:
-            state.pending_answer[1].set()
+        stored = state.pending_answers.get(answer.attempt) if state is not None else None
+        if stored is not None:
+            stored.set()
+
+    def message_refused(self, unit: Unit) -> None:
+        """Note that WhatsApp has refused a message, as stored: campaigns may have to stop."""
+        self._states[unit.id].brake_unsure = True
+        self.wake(unit.id)
 
     def line_opened(self, unit: Unit) -> None:
         """Note that a line has become open, and send what has waited for it."""

@@ -17,6 +17,7 @@ from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.intake import Intake
 from zapline.supervisors.inbound.unit_state import Unit
+from zapline.supervisors.units.message_id_support import MessageIdSupport
 from zapline.supervisors.units.roster import Roster
 
 
@@ -59,6 +60,10 @@ class SenderContext:
     """Reads the bytes of an uploaded file; None if they are gone. Raises DatabaseUnavailable."""
     process: UUID
     clock: Callable[[], float]
+    support: MessageIdSupport
+    """What the server does with the ids that are chosen for messages."""
+    patience: float = 5.0
+    """Seconds without an answer after which other chats go on, if the line is open."""
     stopping: bool = False
     """No further claim is made."""
 
@@ -89,14 +94,18 @@ class SenderState:
     """Whether no lease can exist but the one of the call under way."""
     claiming: UUID | None = None
     """The attempt that was being claimed and was certainly not called: its lease may be given back."""
-    calling: UUID | None = None
-    """The attempt whose call was started, until its answer is stored."""
+    calls: dict[UUID, str] = field(default_factory=dict)
+    """The attempts whose calls were started, with their recipients, until their answers are stored."""
     unreadable: UUID | None = None
     """The attempt whose message cannot be decoded."""
-    pending_answer: tuple[UUID, trio.Event] | None = None
-    """The attempt whose answer is on its way to the database, and the event that is set once it is stored."""
-    send_in_progress: bool = False
-    """From before a claim until the answer of its call is durable: ``drain`` waits for that."""
+    pending_answers: dict[UUID, trio.Event] = field(default_factory=dict)
+    """Attempts whose answers are on their way to the database; each event is set once its answer is stored."""
+    claim_in_progress: bool = False
+    """From before a claim until its call is started."""
+    undurable: set[UUID] = field(default_factory=set)
+    """The attempts whose answers are not durable yet."""
+    brake_unsure: bool = True
+    """Whether there may be news of what WhatsApp refused."""
     probe_needed: bool = False
     """Evolution did not answer a call: it must answer a harmless one before the next message."""
     line_failures: int = 0
@@ -115,6 +124,17 @@ class SenderState:
     activity: SenderActivity = SenderActivity.IDLE
     activity_until: float | None = None
     activity_reason: str | None = None
+
+    @property
+    def send_in_progress(self) -> bool:
+        """From before a claim until the answer of its call is durable: ``drain`` waits for that."""
+        return self.claim_in_progress or bool(self.undurable)
+
+    def forget_calls(self) -> None:
+        """The sender has ended: nothing is under way any more."""
+        self.calls.clear()
+        self.undurable.clear()
+        self.claim_in_progress = False
 
     def set_activity(self, activity: SenderActivity, until: float | None = None, reason: str | None = None) -> None:
         self.activity, self.activity_until, self.activity_reason = activity, until, reason

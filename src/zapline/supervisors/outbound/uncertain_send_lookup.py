@@ -4,6 +4,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 import structlog
 import trio
@@ -14,6 +15,7 @@ from zapline.domain.line.reasons import Phase
 from zapline.domain.outbox.echo_matching import ACTS_WITHIN, CLOCK_SKEW
 from zapline.domain.reconciliation_windows import WINDOW_SPAN, split_into_windows
 from zapline.evolution.client.rest_client import EvolutionClient
+from zapline.evolution.client.send_requests import stored_send_route
 from zapline.sql.journal.journal import Journal
 from zapline.sql.outbound import reconciliation, uncertain_sends
 from zapline.sql.outbound.uncertain_sends import UncertainSend
@@ -23,6 +25,7 @@ from zapline.supervisors.inbound.intake import Intake
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.leadership import Leadership
 from zapline.supervisors.reconciliation.store_reader import ReadCounts, StoreReader
+from zapline.supervisors.units.message_id_support import MessageIdSupport
 from zapline.supervisors.units.roster import Roster
 
 _BEFORE = 2 * CLOCK_SKEW
@@ -48,12 +51,15 @@ class LookupPolicy:
     messages_per_round: int = 1000
     max_pages: int = 60
     """Of one unit's lookup; if it needs more, no absence is proved."""
+    ids_per_lookup: int = 50
+    """Messages of one unit that are asked for by their ids; the others wait for the next lookup."""
     timeout: float = 60.0
     """Of one unit's lookup."""
 
 
 class UncertainSendLookup:
-    """One for the process. ``wake`` is called with a unit whose message is to be sent once more.
+    """One for the process. ``wake`` is called with a unit whose message is to be sent once more. ``support``: whether
+    the server honours chosen ids; None: it is not known to.
 
     Messages that are found go through the recorder, which settles them. Only the others are moved here, each move
     guarded by state and fence.
@@ -70,7 +76,9 @@ class UncertainSendLookup:
         counters: Counters,
         wake: Callable[[UnitId], None],
         policy: LookupPolicy | None = None,
+        support: MessageIdSupport | None = None,
     ) -> None:
+        self._support = support
         self._pool = pool
         self._roster = roster
         self._leadership = leadership
@@ -120,11 +128,12 @@ class UncertainSendLookup:
     async def _look_up(self, id: UnitId, sends: Sequence[UncertainSend]) -> None:
         """Read the store for the time in which these may have been sent, and move on those that are not in it."""
         unit = self._roster.get(id)
-        began, complete = time.time(), None
+        began, complete, unsent = time.time(), None, list[UncertainSend]()
         if unit is not None and unit.state is not None and unit.state.stored.phase is Phase.OPEN:
             try:
                 with trio.fail_after(self._policy.timeout):
                     complete = await self._read_store(unit, sends)
+                    unsent = await self._find_unsent(unit, sends, began)
             except (RemoteError, trio.TooSlowError) as failure:
                 _LOG.info(
                     "Evolution's store could not be read for uncertain messages", error=str(failure), unit=str(id)
@@ -134,10 +143,12 @@ class UncertainSendLookup:
                 await uncertain_sends.postpone_lookup(conn, sends, time.time() + self._policy.retry_delay)
                 self._counters.add("looks", "later", len(sends))
                 return
+            not_sent = await uncertain_sends.requeue_unsent(conn, unsent, began)
             again = (
                 await uncertain_sends.requeue_missing(conn, sends, began, self._policy.min_age) if complete else set()
             )
             now = time.time()
+            again |= not_sent
             left = [send for send in sends if send.message not in again]
             later, waiting = await uncertain_sends.schedule_next_lookup(
                 conn, [(send, self._next_lookup(send, now)) for send in left]
@@ -167,6 +178,27 @@ class UncertainSendLookup:
         if todo:
             return False
         return tally.records > 0 or not await self._store_misses_webhooks(unit.id, since, until)
+
+    async def _find_unsent(self, unit: Unit, sends: Sequence[UncertainSend], began: float) -> list[UncertainSend]:
+        """Those that certainly were not sent: a server that honours chosen ids does not hold theirs.
+
+        What is found under its id is stored instead.
+        """
+        if self._support is None:
+            return []
+        async with self._pool.connection() as conn:
+            provable = await uncertain_sends.list_provable(
+                conn, sends, began, self._policy.min_age, self._policy.ids_per_lookup
+            )
+        honoured: dict[str, bool] = {}
+        absent: set[UUID] = set()
+        for send in provable:
+            route = stored_send_route(send.type, send.kind)
+            if route not in honoured:
+                honoured[route] = await self._support.is_honoured(route)
+            if honoured[route] and not await self._reader.read_message(unit, send.chosen_id):
+                absent.add(send.message)
+        return [send for send in sends if send.message in absent]
 
     async def _store_misses_webhooks(self, unit: UnitId, since: float, until: float) -> bool:
         """Whether webhooks reported messages for a time in which the store is empty: then it proves nothing."""

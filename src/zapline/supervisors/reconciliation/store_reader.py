@@ -9,6 +9,7 @@ from typing import Any
 import trio
 
 from zapline.domain.errors import RemoteError
+from zapline.domain.ids import ExternalId
 from zapline.domain.reconciliation_windows import Window
 from zapline.evolution.client.response_parser import MessagePage
 from zapline.evolution.client.rest_client import EvolutionClient
@@ -90,6 +91,17 @@ class StoreReader:
             if await self._read_pages(unit, window, first, counts):
                 return windows.popleft()
         raise StoreUnsteady("messages vanish from Evolution's store while it is read")
+
+    async def read_message(self, unit: Unit, message_id: ExternalId) -> bool:
+        """Whether Evolution's store may hold a message of this id; if it does, it is in the database afterwards.
+
+        Raises as ``read_window``.
+        """
+        page = await self._client.find_message(unit.record.instance, message_id)
+        # A server that ignores the filter answers with other messages, and so proves nothing.
+        records = [record for record in page.records if _external_id(record) == message_id]
+        await self._journal_new(unit, records, ReadCounts())
+        return bool(page.records)
 
     async def wait_applied(self, unit: Unit) -> None:
         """Return once everything journaled for the unit until now is in the database.

@@ -325,6 +325,8 @@ class UnitActor:
         report_stored(unit.id, turn.writes, outcome, context.counters, context.feed)
         if outcome.queued:
             context.on_queued(unit)
+        if any(message.refusal is not None for message in outcome.changed):
+            context.on_message_refused(unit)
         for write in turn.writes:
             for fact in write.facts:
                 if isinstance(fact, SendAnswered):

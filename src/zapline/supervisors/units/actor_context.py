@@ -34,6 +34,8 @@ class ActorContext:
     """Called once the outcome of a send call is stored."""
     on_line_opened: Callable[[Unit], None] = lambda unit: None
     """Called once it is stored that the line is open, or is again after an absence that nobody told of."""
+    on_message_refused: Callable[[Unit], None] = lambda unit: None
+    """Called once it is stored that WhatsApp has refused a message."""
     feed: LiveFeed = field(default_factory=LiveFeed)
     """Live event feed."""
     on_queued: Callable[[Unit], None] = lambda unit: None

@@ -142,12 +142,17 @@ class Roster:
             if unit.quarantined_at is not None:
                 self.release(unit)
 
+    def campaigns_held(self, unit: Unit, at: float, reason: str) -> None:
+        """Note that a unit's campaigns are held since ``at`` (UTC seconds), as stored."""
+        unit.record = replace(unit.record, campaigns_held_at=at, campaigns_held_reason=reason)
+        self.publish_status(unit)
+
     def publish_status(self, unit: Unit) -> None:
-        """Publish the line's status to the live feed, after a quarantine or a pause began or ended."""
+        """Publish the line's status to the live feed, after a quarantine, a pause or a hold began or ended."""
         if self._context is not None and unit.state is not None:
             stored, quarantined = unit.server.shown(unit.state.stored), unit.quarantined_at is not None
-            paused = unit.record.paused_at is not None
-            payload = partial(status_payload, unit.id, stored, quarantined, paused)
+            paused, held = unit.record.paused_at is not None, unit.record.campaigns_held_reason
+            payload = partial(status_payload, unit.id, stored, quarantined, paused, held)
             self._context.feed.publish(unit.id, EventKind.STATUS, payload)
 
 

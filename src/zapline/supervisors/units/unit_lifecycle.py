@@ -8,6 +8,7 @@ import structlog
 
 from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId
+from zapline.sql.outbound import campaign_brake
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.units import units
 from zapline.supervisors.inbound.unit_state import Unit
@@ -77,6 +78,17 @@ class UnitLifecycle:
         paused_unit = await self._reload(unit)
         self._commands.publish_status(paused_unit)
         return paused_unit
+
+    async def release_campaigns(self, unit: UnitId) -> Unit:
+        """Let campaigns go on that are held because WhatsApp refused too much; nothing to do where they are not."""
+        self._commands.find(unit)
+        async with self._pool.connection() as conn:
+            released = await campaign_brake.release_campaigns(conn, unit)
+        if released:
+            _LOG.info("Campaigns are released", unit=str(unit))
+        active = await self._reload(unit)
+        self._commands.publish_status(active)
+        return active
 
     async def archive(self, unit: UnitId) -> float:
         """Archive a unit: its phone is unlinked, its rows stay; return when that was done (UTC seconds)."""

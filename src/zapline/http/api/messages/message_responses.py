@@ -37,6 +37,14 @@ class VoteBody(ResponseBody, frozen=True):
     options: Annotated[Sequence[str] | None, Meta(description="Null: encrypted, and Evolution has not told.")]
 
 
+class FailureBody(ResponseBody, frozen=True):
+    """Why it was not sent, or not delivered; `code` for programs, `sentence` for people."""
+
+    code: str
+    sentence: str
+    detail: str | None
+
+
 class QuotedBody(ResponseBody, frozen=True):
     """What a message answers, as WhatsApp has sent it along: the original need not be known here."""
 
@@ -72,6 +80,7 @@ class MessageBody(ResponseBody, frozen=True, kw_only=True):
     expires_after: Annotated[int | None, Meta(description="Seconds after which it disappears from phones.")]
     delivery_status: Annotated[_Delivery | None, Meta(description="Null for what others wrote.")]
     work_state: Annotated[_Work | None, Meta(description="Null for what Zapline did not send.")]
+    failure: Annotated[FailureBody | None, Meta(description="Why it was not sent, or not delivered, or not surely.")]
     reactions: Sequence[ReactionBody]
     votes: Sequence[VoteBody]
     sent_at: Timestamp | None
@@ -89,14 +98,6 @@ class AttemptBody(ResponseBody, frozen=True):
     failure: str | None
     matched_by: Annotated[str | None, Meta(description="What settled a call that had no answer.")]
     external_id: str | None
-
-
-class FailureBody(ResponseBody, frozen=True):
-    """Why it was not sent; `code` for programs, `sentence` for people."""
-
-    code: str
-    sentence: str
-    detail: str | None
 
 
 class WorkBody(ResponseBody, frozen=True):
@@ -180,6 +181,7 @@ def _message_fields(message: Message) -> dict[str, Any]:
         "expires_after": message.expires_after,
         "delivery_status": message.delivery,
         "work_state": message.work_state,
+        "failure": _failure(message.failure, message.failure_detail),
         "reactions": [ReactionBody(reaction.actor, reaction.emoji) for reaction in message.reactions],
         "votes": [VoteBody(vote.actor, vote.options) for vote in message.votes],
         "sent_at": iso(message.sent_at),

@@ -133,7 +133,9 @@ def watch_unit(streams: EventStreams, commands: UnitCommands, unit: UnitId, acce
     def first_event() -> HelloPayload:
         record = commands.find(unit)
         stored = record.state.stored if record.state is not None else None
-        return hello_payload(unit, stored, record.quarantined_at is not None, record.record.paused_at is not None)
+        unit_row = record.record
+        quarantined, paused = record.quarantined_at is not None, unit_row.paused_at is not None
+        return hello_payload(unit, stored, quarantined, paused, unit_row.campaigns_held_reason)
 
     async def is_still_allowed() -> bool:
         try:

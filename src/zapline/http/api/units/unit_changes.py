@@ -59,6 +59,12 @@ _ROTATE = RouteDoc(
     example={"generation": 2},
 )
 _RELEASE = RouteDoc("End a unit's quarantine", {200: UnitBody}, body=RequestBody)
+_RELEASE_CAMPAIGNS = RouteDoc(
+    "Let the campaigns of a unit go on that are held because WhatsApp refused too much",
+    {200: UnitBody},
+    body=RequestBody,
+    detail="Look first why they were refused, as `campaignsHeldReason` of the unit says; it stops again if it goes on.",
+)
 _QUEUE = RouteDoc("What a unit has to do, and when it was last heard of", {200: QueueBody})
 
 
@@ -78,6 +84,10 @@ class UnitChangeRoutes:
         routes.add("POST", f"{path}/archive", "archive_unit", self.archive, Access.ADMIN, _ARCHIVE)
         routes.add("POST", f"{path}/rotate-secret", "rotate_secret", self.rotate, Access.ADMIN, _ROTATE)
         routes.add("POST", f"{path}/release", "release_unit", self.release, Access.ADMIN, _RELEASE)
+        routes.add(
+            *("POST", f"{path}/release-campaigns", "release_campaigns", self.release_campaigns),
+            *(Access.CONTROL, _RELEASE_CAMPAIGNS),
+        )
         routes.add("GET", f"{path}/queue", "get_queue", self.queue, Access.READ, _QUEUE)
 
     async def change(self, unit: UUID) -> Response:
@@ -117,6 +127,10 @@ class UnitChangeRoutes:
     async def release(self, unit: UUID) -> Response:
         await read_body(RequestBody)
         return json_response(unit_body(self._changes.release(UnitId(unit))))
+
+    async def release_campaigns(self, unit: UUID) -> Response:
+        await read_body(RequestBody)
+        return json_response(unit_body(await self._changes.release_campaigns(UnitId(unit))))
 
     async def queue(self, unit: UUID) -> Response:
         id = self._commands.find(UnitId(unit)).id

@@ -23,6 +23,11 @@ _Phase = Annotated[Phase, Meta(description="Where the connection stands inside i
 _Sentence = Annotated[str, Meta(description="The reason as a sentence for people.")]
 _Quarantined = Annotated[bool, Meta(description="Stopped after too many crashes; webhooks are kept meanwhile.")]
 _Paused = Annotated[Timestamp | None, Meta(description="Since when nothing is sent, because somebody asked for that.")]
+_HeldAt = Annotated[
+    Timestamp | None,
+    Meta(description="Since when campaigns wait for `.../release-campaigns`, because WhatsApp refused too much."),
+]
+_HeldReason = Annotated[str | None, Meta(description="Why they do, as a failure's code.")]
 _LastMessage = Annotated[Timestamp | None, Meta(description="When the latest message went in or out.")]
 
 
@@ -44,6 +49,8 @@ class UnitBody(ResponseBody, frozen=True):
     webhook_path: Annotated[str, Meta(description="Where Evolution delivers; the secret in it is never shown.")]
     secret_generation: Annotated[int | None, Meta(description="How often the webhook secret was replaced, plus one.")]
     paused_at: _Paused
+    campaigns_held_at: _HeldAt
+    campaigns_held_reason: _HeldReason
     retention_days: Annotated[int | None, Meta(description="Messages are deleted after so many days; null: never.")]
     archived_at: Timestamp | None = None
 
@@ -128,6 +135,8 @@ class StatusBody(ResponseBody, frozen=True):
     last_message_at: _LastMessage
     quarantined: _Quarantined
     paused_at: _Paused
+    campaigns_held_at: _HeldAt
+    campaigns_held_reason: _HeldReason
     sending: SendingBody | UnsetType = UNSET
     reconciliation: ReconciliationBody | UnsetType | None = UNSET
 
@@ -151,6 +160,8 @@ def unit_body(unit: Unit) -> UnitBody:
         webhook_path=f"/webhooks/whatsapp/{PROVIDER}/{MASKED}",
         secret_generation=record.secret_generation,
         paused_at=iso(record.paused_at),
+        campaigns_held_at=iso(record.campaigns_held_at),
+        campaigns_held_reason=record.campaigns_held_reason,
         retention_days=record.retention_days,
     )
 
@@ -173,6 +184,8 @@ def archived_body(unit: ArchivedUnit) -> UnitBody:
         webhook_path=f"/webhooks/whatsapp/{PROVIDER}/{MASKED}",
         secret_generation=None,
         paused_at=None,
+        campaigns_held_at=None,
+        campaigns_held_reason=None,
         retention_days=unit.retention_days,
         archived_at=iso(unit.archived_at),
     )
@@ -221,6 +234,8 @@ def status_body(
         last_message_at=iso(unit.last_message_at),
         quarantined=unit.quarantined_at is not None,
         paused_at=iso(unit.record.paused_at),
+        campaigns_held_at=iso(unit.record.campaigns_held_at),
+        campaigns_held_reason=unit.record.campaigns_held_reason,
         sending=outbound.sending if outbound is not None else UNSET,
         reconciliation=outbound.reconciliation if outbound is not None else UNSET,
     )

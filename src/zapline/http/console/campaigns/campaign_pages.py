@@ -103,7 +103,7 @@ def campaign_progress(campaign: Campaign) -> CampaignProgress:
     done = total - sum(counts[state] for state in _UNFINISHED)
     labelled = tuple((state, _(name), counts[state]) for state, name in RECIPIENT_STATES.items() if counts[state])
     commands = frozenset(command for command in CampaignCommand if campaign.state in COMMAND_STATES[command])
-    return CampaignProgress(tone, _(label), total, done, labelled, commands, counts["failed"])
+    return CampaignProgress(tone, _(label), total, done, labelled, commands, counts["failed"] + counts["undelivered"])
 
 
 def recipient_reason(code: str | None) -> str:

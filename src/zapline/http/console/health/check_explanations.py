@@ -131,6 +131,16 @@ CHECK_EXPLANATIONS: Mapping[str, CheckExplanation] = {
         N_("WhatsApp or Evolution asked these lines to slow down; their campaigns pause by themselves."),
         N_("Write to fewer new contacts; lower the pace."),
     ),
+    "refusedMessages": CheckExplanation(
+        N_("Refused by WhatsApp"),
+        N_("Evolution took them, then WhatsApp refused them, most often because too many strangers were written to."),
+        N_("Write to fewer new people; those who have written to you can still be answered."),
+    ),
+    "campaignsHeld": CheckExplanation(
+        N_("Campaigns held"),
+        N_("WhatsApp refused too much: the campaigns of these units wait for a person; replies go on."),
+        N_("Open the unit: it says why. Release its campaigns there once you know."),
+    ),
     "unexplainedRepairs": CheckExplanation(
         N_("Messages found later"),
         N_("Found in Evolution's store outside any known gap: its webhooks get lost on the way."),

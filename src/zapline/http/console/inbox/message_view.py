@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from markupsafe import Markup
 
+from zapline.domain.messages.delivery_status import DeliveryStatus
 from zapline.domain.messages.facts import MessageKind
 from zapline.domain.outbox.failure_texts import failure_text
 from zapline.domain.outbox.work_states import WorkState
@@ -130,6 +131,8 @@ def _message_view(
     label = kind_label(message.kind)
     name = media.get("fileName")
     failure = work.failure if work is not None and work.state in _FAILED else None
+    if message.delivery == DeliveryStatus.FAILED.label:
+        failure = failure or message.failure
     queued = work is not None and work.state == WorkState.QUEUED
     options, hidden = _options(message)
     return MessageView(

@@ -4,6 +4,7 @@ from zoneinfo import ZoneInfo
 
 from zapline.domain.campaigns.states import CampaignState
 from zapline.domain.line.reasons import Phase
+from zapline.domain.outbox.failure_texts import failure_text
 from zapline.domain.outbox.pacing import PaceLimits
 from zapline.http.console.framework.formatting import date_time
 from zapline.http.console.framework.translation import _
@@ -30,6 +31,9 @@ def campaign_hold_reason(unit: Unit, campaign: Campaign, pace: StoredPace | None
         return ""
     if hold := unit_hold_reason(unit):
         return hold
+    if unit.record.campaigns_held_reason is not None:
+        why = _(failure_text(unit.record.campaigns_held_reason))
+        return _("The unit's campaigns wait for you, on the page of the line: {why}", why=why)
     zone = unit.record.time_zone
     quiet = (pace.quiet_from, pace.quiet_until) if pace is not None else (None, None)
     limits = PaceLimits.from_stored(ZoneInfo(zone), quiet_from=quiet[0], quiet_until=quiet[1])

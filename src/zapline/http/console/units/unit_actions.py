@@ -78,6 +78,7 @@ class UnitActions:
             ("resume", self.resume),
             ("rotate-secret", self.rotate),
             ("release", self.release),
+            ("release-campaigns", self.release_campaigns),
             ("archive", self.archive),
         ):
             self._layout.post(f"{PATH}/{name}", f"unit_{name}", handler)
@@ -124,6 +125,10 @@ class UnitActions:
             self._changes.release(UnitId(unit))
 
         return await self._perform(unit, "release_unit", change, _("The quarantine is over; the unit is tried again."))
+
+    async def release_campaigns(self, unit: UUID) -> Response:
+        change = partial(self._changes.release_campaigns, UnitId(unit))
+        return await self._perform(unit, "release_campaigns", change, _("The campaigns go on."))
 
     async def archive(self, unit: UUID) -> Response:
         name = (await read_form()).text("name", 200)

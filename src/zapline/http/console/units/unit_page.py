@@ -109,6 +109,7 @@ class UnitPage:
         return {
             "record": unit.record,
             "totals": totals,
+            "held": _(failure_text(unit.record.campaigns_held_reason)) if unit.record.campaigns_held_reason else "",
             "sender": _sender_view(unit, outbound.sending if outbound is not None else None),
             "reconciliation": outbound.reconciliation if outbound is not None else None,
         }

@@ -20,7 +20,7 @@ from zapline.sandbox.simulator.state.faults import Fault
 from zapline.sandbox.simulator.state.instances import Instance, message_id, row_id
 from zapline.sandbox.simulator.state.message_store import StoredMessage
 from zapline.sandbox.simulator.state.server_state import ServerState
-from zapline.sandbox.simulator.state.server_versions import cut_jid, message_form
+from zapline.sandbox.simulator.state.server_versions import cut_jid, is_2_4, message_form
 
 _TEXT, _INT = Field((str,)), Field((int,), "Enter a value in milliseconds")
 _COMMON = {"number": Field((str,), "Invalid format", pattern=NUMBER), "delay": _INT, "quoted": Field((dict,))}
@@ -42,7 +42,9 @@ SCHEMAS: dict[str, Schema] = {
     "sendTemplate": Schema(("number", "name", "language"), _COMMON),
 }
 _BRAZIL = re.compile(r"(55)(\d{2})\d(\d{8})")
-_FAULTS_ON_DELIVERY = ("connection_closed", "whatsapp_throttle", "never_echo", "echo_off")
+_FAULTS_ON_DELIVERY = ("connection_closed", "whatsapp_throttle", "never_echo", "echo_off", "refused_later")
+_TAKES_ID = frozenset({"sendText", "sendMedia", "sendSticker", "sendPtv"})
+"""Routes that give the message the request's ``messageId``, from 2.4 on (CHANGES-2026, 2.4 item 1)."""
 MAX_DELAY = 120.0  # seconds of "typing" that a request may ask for
 
 
@@ -76,7 +78,16 @@ async def send(server: ServerState, instance: Instance, request: Request, body: 
         raise ApiError(400, ["Error: Connection Closed"])
     if fault is not None and fault.kind == "whatsapp_throttle":
         raise _throttled(fault)
-    return _deliver(server, instance, recipient, CONTENTS[kind](body, server), body, fault)
+    external_id = _external_id(server, kind, body)
+    return _deliver(server, instance, recipient, CONTENTS[kind](body, server), body, external_id, fault)
+
+
+def _external_id(server: ServerState, kind: str, body: dict[str, Any]) -> str:
+    """The id that was asked for, where this version and route honour it; else one of the server's own."""
+    chosen = body.get("messageId")
+    if isinstance(chosen, str) and chosen and kind in _TAKES_ID and is_2_4(server.behaviour.version):
+        return chosen
+    return message_id(server.rng)
 
 
 def _throttled(fault: Fault) -> ApiError:
@@ -167,23 +178,30 @@ def _deliver(
     recipient: Recipient,
     content: Content,
     body: dict[str, Any],
+    external_id: str,
     fault: Fault | None,
 ) -> Response:
     """Deliver to the phone, then store, echo and report as the fault allows."""
     now = time.time()
-    external_id = message_id(server.rng)
     lost = fault is not None and fault.kind == "never_echo"
-    echoed = fault is None
-    server.ledger.add_message(
-        DeliveredMessage(external_id, instance.name, recipient.number, content.message_type, content.text, now, echoed)
-    )
+    refused = fault is not None and fault.kind == "refused_later"
+    echoed = fault is None or refused
+    # A phone shows a second message of an id that it has as little as WhatsApp does: not at all.
+    if not refused and not server.ledger.has_delivered(instance.name, external_id):
+        server.ledger.add_message(
+            DeliveredMessage(
+                external_id, instance.name, recipient.number, content.message_type, content.text, now, echoed
+            )
+        )
     if lost:
         raise ApiError(400, ["Error: Timed Out"])
     message = _build_message(server, instance, recipient, content, body, external_id, int(now))
     stored = server.store(instance, StoredMessage(row_id(server.rng), message, media=content.media))
     if echoed:
         server.fire(instance, "send.message", message)
-    if recipient.is_person and server.behaviour.statuses and server.behaviour.store:
+    if refused and fault is not None:
+        _refuse(server, instance, stored, fault)
+    elif recipient.is_person and server.behaviour.statuses and server.behaviour.store:
         _report_statuses(server, instance, stored)
     return json_response(message, 201)
 
@@ -251,12 +269,27 @@ def _report_statuses(server: ServerState, instance: Instance, stored: StoredMess
     server.spawn(report)
 
 
-def report_status(server: ServerState, instance: Instance, stored: StoredMessage, status: str) -> None:
-    """Store a status of a message and fire its webhook."""
+def _refuse(server: ServerState, instance: Instance, stored: StoredMessage, fault: Fault) -> None:
+    """WhatsApp refuses a message that was answered with 201: some time later, and most often without its code."""
+
+    async def report() -> None:
+        await trio.sleep(server.behaviour.status_gap)
+        codes = [str(fault.status)] if fault.status is not None else None
+        report_status(server, instance, stored, "ERROR", codes)
+
+    server.spawn(report)
+
+
+def report_status(
+    server: ServerState, instance: Instance, stored: StoredMessage, status: str, codes: list[str] | None = None
+) -> None:
+    """Store a status of a message and fire its webhook; ``codes``: WhatsApp's own, which 2.3.7 never passes on."""
     key, version = stored.message["key"], server.behaviour.version
     stored.statuses.append(status)
     data = {"keyId": key["id"], "remoteJid": cut_jid(version, key["remoteJid"]), "fromMe": key["fromMe"]}
     if key.get("participant"):
         data["participant"] = cut_jid(version, key["participant"])
     data |= {"status": status, "instanceId": instance.id, "messageId": stored.row_id}
+    if codes is not None:
+        data["messageStubParameters"] = codes
     server.fire(instance, "messages.update", data)

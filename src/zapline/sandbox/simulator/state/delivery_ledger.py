@@ -49,6 +49,8 @@ class DeliveryLedger:
     messages: deque[DeliveredMessage] = field(default_factory=lambda: deque(maxlen=LIMIT))
     webhooks: deque[WebhookRecord] = field(default_factory=lambda: deque(maxlen=LIMIT))
     reads: deque[ReadReceipt] = field(default_factory=lambda: deque(maxlen=LIMIT))
+    delivered: set[tuple[str, str]] = field(default_factory=set)
+    """Instance and id of each message that reached a phone."""
     message_count: int = 0
     """All messages that reached a phone, including the dropped records."""
     fired: int = 0
@@ -58,7 +60,12 @@ class DeliveryLedger:
         if len(self.messages) == LIMIT:
             self.forgotten += 1
         self.messages.append(message)
+        self.delivered.add((message.instance, message.id))
         self.message_count += 1
+
+    def has_delivered(self, instance: str, message_id: str) -> bool:
+        """Whether a message of this id has reached a phone: WhatsApp shows a second one of it nowhere."""
+        return (instance, message_id) in self.delivered
 
     def messages_since(self, number: int) -> list[DeliveredMessage]:
         """Return the messages after the first ``number``, in order, without the dropped records."""

@@ -19,6 +19,7 @@ ON_REQUESTS = (
     "act_then_reset",  # sends only: delivered and echoed, then the connection is reset
     "late",  # sends only: no response; delivered and echoed some seconds after the client has disconnected
     "echo_off",  # sends only: delivered, answered and stored, but no echo
+    "refused_later",  # sends only: answered and echoed, never delivered; then the status ERROR
     "whatsapp_throttle",  # sends only: WhatsApp's rate limit in the error text, nothing is sent
     "connection_closed",  # sends only: 400 "Error: Connection Closed", nothing is sent
     "number_check_timeout",  # sends only: 500 "Timed Out", nothing is sent
@@ -43,7 +44,8 @@ class Fault:
     seconds: float = 1.0
     """Delay (slow; late: after the client disconnected), longest delay (reorder), Retry-After (throttle)."""
     status: int | None = None
-    """Of ``error`` (default 500) and ``html`` (default 502); the three forms of ``whatsapp_throttle`` are 500
+    """Of ``refused_later``: WhatsApp's code beside the status, as 463; none by default, as with 2.3.7.
+    Of ``error`` (default 500) and ``html`` (default 502); the three forms of ``whatsapp_throttle`` are 500
     (default), 400, and 463, which is 400 with that number in the text."""
 
     def __post_init__(self) -> None:
