@@ -85,6 +85,8 @@ def _status(identity: ExternalId, data: JsonObject, kind: AddressKind | None) ->
     if type(stub) in (int, str) and stub in _STUB_REVOKE:
         return MessageDeleted(identity)
     status = data.get("status")
+    if status is None:
+        status = obj(data.get("update")).get("status")
     if status == "DELETED":
         return Ignored("ambiguous_deleted_status")
     reported = parse_delivery_status(status)
