@@ -1,13 +1,13 @@
-"""Stores messages; a duplicate is merged into the row of its first arrival."""
+"""Stores messages; a duplicate, or a better copy of a file, is merged into the row of the first arrival."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from zapline.domain.ids import ExternalId, UnitId
+from zapline.domain.ids import PROVIDER, ExternalId, UnitId
 from zapline.domain.messages.facts import MessageKind
 from zapline.sql.inbound.recorder_types import ChangedMessage, CreatedMessage, MessageKey, Row, UnitOutcome, message_key
 from zapline.sql.postgres.connection import Connection
-from zapline.sql.postgres.queries import Queries
+from zapline.sql.postgres.queries import Queries, as_json
 
 _SQL = Queries(__name__)
 
@@ -55,3 +55,30 @@ async def _use_root_conversations(conn: Connection, outcomes: Mapping[UnitId, Un
     for outcome, external_id, message in by_lid:
         if message.conversation_id in roots:
             outcome.created[external_id] = replace(message, conversation_id=roots[message.conversation_id])
+
+
+# -- second ids: of better copies of photos and videos, which have no row of their own ---------------------------
+
+
+async def store_second_ids(conn: Connection, copies: Sequence[Row]) -> set[MessageKey]:
+    """Store second ids inside the recorder's transaction, and move the reactions to them. Returns the stored ones."""
+    if not copies:
+        return set()
+    stored = {
+        (UnitId(row.unit_id), ExternalId(row.external_id))
+        for row in await _SQL.rows(conn, "store_second_ids", rows=as_json(copies))
+    }
+    await _SQL.run_batch(conn, "move_reactions", _rows(stored))
+    return stored
+
+
+async def find_primary_ids(conn: Connection, keys: Iterable[MessageKey]) -> dict[MessageKey, ExternalId]:
+    """Of these keys those that are second ids, with the id of their message."""
+    return {
+        (UnitId(row.unit_id), ExternalId(row.external_id)): ExternalId(row.primary_id)
+        for row in await _SQL.run_batch(conn, "find_primary_ids", _rows(keys))
+    }
+
+
+def _rows(keys: Iterable[MessageKey]) -> list[Row]:
+    return [{"unit_id": unit, "provider": PROVIDER, "external_id": external_id} for unit, external_id in sorted(keys)]

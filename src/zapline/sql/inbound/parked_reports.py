@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 
 from zapline.domain.ids import PROVIDER, ExternalId, UnitId
+from zapline.sql.inbound.message_deduplication import find_primary_ids
 from zapline.sql.inbound.recorder_types import ChangedMessage, MessageKey, message_key
-from zapline.sql.inbound.second_ids import find_primary_ids
 from zapline.sql.inbound.status_merge import MessageReport, by_primary_id, merge_reports, report_of, report_rows
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.queries import Queries

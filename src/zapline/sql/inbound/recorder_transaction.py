@@ -15,12 +15,11 @@ from zapline.sql.inbound.echo_matching import (
     resolve_echoes,
     settle_chosen_calls,
 )
-from zapline.sql.inbound.message_deduplication import store_messages
+from zapline.sql.inbound.message_deduplication import store_messages, store_second_ids
 from zapline.sql.inbound.parked_reports import apply_reports
 from zapline.sql.inbound.reactions import store_reactions
 from zapline.sql.inbound.recorder_types import MessageKey, Row, UnitOutcome, message_key
 from zapline.sql.inbound.rows_from_facts import BatchRows
-from zapline.sql.inbound.second_ids import store_second_ids
 from zapline.sql.inbound.send_results import ResolvedSends, apply_send_results, load_aliases
 from zapline.sql.inbound.status_merge import by_primary_id, report_of
 from zapline.sql.inbound.unit_batches import UnitBatch
