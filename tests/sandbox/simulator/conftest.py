@@ -13,7 +13,7 @@ from trio.testing import MockClock
 
 from zapline.sandbox.simulator.http.http_server import Disconnect, Listener, Request, Response
 
-IDLE_SECONDS = 0.03
+IDLE_SECONDS = 0.06
 """The clock jumps to the next deadline when no socket was ready for so long; server and clients are one process."""
 
 

@@ -173,7 +173,7 @@ async def test_version_2_4_ends_a_line_otherwise(receiver: Any) -> None:
         await evo.wait_until_idle()
         assert receiver.events() == [], "2.4 reports a logout by the API by no event"
         evo.close("beta", 408)
-        await receiver.wait_for("connection.update")
+        await evo.wait_until_idle()
         assert evo.instance("beta").state == "close"
     assert sorted(receiver.events()) == ["connection.update", "logout.instance", "status.instance"]
 
