@@ -19,6 +19,7 @@ from werkzeug.routing import Rule
 
 from zapline.daemon.composition.notifications import open_notifications
 from zapline.domain.ids import UnitId
+from zapline.domain.messages.message_secrets import SecretSealer
 from zapline.domain.principals import ActorKind, Principal
 from zapline.domain.restart_policy import RestartIntensity
 from zapline.evolution.client.rest_client import EvolutionClient, open_http_client
@@ -185,7 +186,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
         )
         identity = Authentication(engine_pool)
         leadership = Leadership(open_direct, lead, ignore)
-        recorder = Recorder(open_engine, leadership.may_write, counters, lanes=2)
+        recorder = Recorder(open_engine, leadership.may_write, counters, lanes=2, sealer=SecretSealer(bytes(32)))
         health = HealthMonitor(counters, roster, journal, recorder, dispatcher, leadership, engine_pool)
 
         def address_of(unit: bytes, generation: int) -> WebhookAddress:

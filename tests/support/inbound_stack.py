@@ -14,6 +14,7 @@ import trio
 from zapline.domain.ids import UnitId
 from zapline.domain.line.events import CallFailed, ConnectionEvent, Registered, RegistrationChecked, StateObserved
 from zapline.domain.line.transitions import LineAction
+from zapline.domain.messages.message_secrets import SecretSealer
 from zapline.domain.restart_policy import RestartIntensity
 from zapline.evolution.webhooks.envelope import extract_envelope
 from zapline.sql.journal.journal import Journal
@@ -164,7 +165,7 @@ async def inbound_stack(
     policy = RosterPolicy(intensity or RestartIntensity(5, 60.0), quarantine, 300.0)
     dispatcher = Dispatcher(lambda unit: roster.get(unit))
     roster = Roster(dispatcher, policy, lambda: counters.add("actor_crashes"))
-    recorder = Recorder(open_connection, ready_at_once, counters, lanes, stopped_pause)
+    recorder = Recorder(open_connection, ready_at_once, counters, lanes, stopped_pause, sealer=SecretSealer(bytes(32)))
     calls = FakeLineCalls()
     async with Journal.open(directory, on_committed=dispatcher.dispatch) as journal, trio.open_nursery() as nursery:
         dispatcher.journal = journal

@@ -26,7 +26,7 @@ def upsert(message: Any, key: dict[str, Any] | None = None, **more: Any) -> list
 
 
 def arrived(message: Any, key: dict[str, Any] | None = None, **more: Any) -> MessageArrived:
-    [fact] = upsert(message, key, **more)
+    fact, *_ = upsert(message, key, **more)
     assert isinstance(fact, MessageArrived)
     return fact
 

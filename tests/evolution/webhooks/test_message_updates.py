@@ -19,6 +19,7 @@ from zapline.domain.messages.facts import (
     StatusReported,
     VoteReported,
 )
+from zapline.domain.messages.message_secrets import EncryptedReport, SecretUse
 from zapline.evolution.webhooks.event_parser import parse_webhook
 
 PHONE, LID, OWN = "5511999990001@s.whatsapp.net", "111222333444555@lid", "5511999990000@s.whatsapp.net"
@@ -136,7 +137,10 @@ def test_a_reaction_names_its_actor_and_may_be_taken_back() -> None:
 
 def test_a_vote_is_encrypted_until_evolution_opens_it() -> None:
     vote = {"pollUpdateMessage": {"pollCreationMessageKey": {"id": TARGET}, "vote": {"encPayload": "x"}}}
-    assert upsert(vote) == [VoteReported(TARGET, "+5511999990001", None, AT * 1000)]
+    told, waiting = upsert(vote)
+    assert told == VoteReported(TARGET, "+5511999990001", None, AT * 1000)
+    assert isinstance(waiting, EncryptedReport)
+    assert (waiting.external_id, waiting.use) == (TARGET, SecretUse.POLL_VOTE)
     counted = [{"name": "a", "voters": [PHONE]}, {"name": "b", "voters": []}]
     assert upsert(vote, pollUpdates=counted) == [VoteReported(TARGET, "+5511999990001", ("a",), AT * 1000)]
 

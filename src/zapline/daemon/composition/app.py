@@ -27,6 +27,7 @@ from zapline.daemon.settings import Settings
 from zapline.daemon.systemd import SystemdNotifier
 from zapline.domain.errors import MustNotWrite
 from zapline.domain.ids import UnitId
+from zapline.domain.messages.message_secrets import SecretSealer
 from zapline.domain.restart_policy import RestartIntensity
 from zapline.evolution.client.rest_client import CallPolicy, EvolutionClient, open_http_client
 from zapline.http.server.serve import serve
@@ -189,8 +190,7 @@ async def daemon(settings: Settings) -> AsyncIterator[RunningDaemon]:
             secrets.master, settings.hook_private_hosts, pool, commands, leadership, counters, feed
         )
         notifications = await stack.enter_async_context(opening)
-        lanes, campaigning = settings.recorder_lanes, lambda: outbound.feeder.campaigning
-        recorder = Recorder(database.open_engine, leadership.may_write, counters, lanes, campaigning=campaigning)
+        recorder = _recorder(settings, database, leadership, counters, outbound, secrets.sealer)
         privacy = PrivacyJobs(settings, core, outbound, recorder.forget_contacts, secrets.erasure_key)
         health = HealthMonitor(
             counters, roster, journal, recorder, dispatcher, leadership, pool, outbound.report, notifications.report
@@ -198,7 +198,7 @@ async def daemon(settings: Settings) -> AsyncIterator[RunningDaemon]:
         control = ControlRequests(commands, pool, outbound.reconciler, audit, identity.invalidate_cache, privacy.verbs)
         history = HealthHistory(pool, health, leadership)
         limits = JournalLimits(settings.journal_keep_hours, settings.journal_budget_bytes)
-        housekeeping = Housekeeping(pool, journal, leadership, commands, roster, counters, limits, feed)
+        housekeeping = Housekeeping(pool, journal, leadership, commands, roster, counters, limits, feed, secrets.sealer)
         context = ActorContext(
             journal,
             recorder,
@@ -238,6 +238,11 @@ class _DerivedSecrets:
         return secret
 
     @property
+    def sealer(self) -> SecretSealer:
+        """Encrypts the secrets of messages for the database."""
+        return SecretSealer(derive(self.master, "message secrets"))
+
+    @property
     def erasure_key(self) -> bytes:
         """The key of the digests of erased people."""
         return derive(self.master, "erasure")
@@ -273,6 +278,19 @@ class _DatabaseConnections:
         direct = self.settings.database_direct_url
         address = direct.get_secret_value() if direct is not None else self.url
         return await connect(address, application_name="zapline-lock")
+
+
+def _recorder(
+    settings: Settings,
+    database: _DatabaseConnections,
+    leadership: Leadership,
+    counters: Counters,
+    outbound: Outbound,
+    sealer: SecretSealer,
+) -> Recorder:
+    lanes, campaigning = settings.recorder_lanes, lambda: outbound.feeder.campaigning
+    connect_engine, may_write = database.open_engine, leadership.may_write
+    return Recorder(connect_engine, may_write, counters, lanes, campaigning=campaigning, sealer=sealer)
 
 
 async def _require_only_daemon(leadership: Leadership) -> None:

@@ -15,6 +15,7 @@ import msgspec
 from zapline.domain.contacts.addresses import Address
 from zapline.domain.ids import ExternalId
 from zapline.domain.messages.delivery_status import DeliveryStatus
+from zapline.domain.messages.message_secrets import EncryptedReport, SecretSeen
 
 
 class MessageKind(StrEnum):
@@ -197,5 +198,5 @@ class OptedOut(msgspec.Struct, frozen=True):
 
 MessageFact = (
     MessageArrived | StatusReported | MessageEdited | MessageDeleted | ReactionReported | VoteReported | ContactSeen
-    | SendAnswered | OptedOut
+    | SendAnswered | OptedOut | SecretSeen | EncryptedReport
 )  # fmt: skip

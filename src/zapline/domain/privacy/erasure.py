@@ -17,10 +17,13 @@ from zapline.domain.messages.facts import (
     ReactionReported,
     VoteReported,
 )
+from zapline.domain.messages.message_secrets import EncryptedReport, SecretSeen
 
 ERASED = "erased"
 """The reason under which a fact about an erased person is ignored."""
 _LID = "lid:"
+_ALONG = (MessageEdited, OptedOut, SecretSeen)
+"""Facts that are dropped with the message of the same body."""
 _MIN_DIGITS = 7
 """Digits of the shortest phones. Fewer may mean anything: a price, a year, a status code."""
 
@@ -85,6 +88,9 @@ class ErasedPeople:
             case MessageArrived():
                 at = fact.sent_at if fact.sent_at is not None else received_at
                 return self._is_erased(fact.chat, at) or self._is_erased(fact.sender, at)
+            case EncryptedReport():
+                at = fact.at_ms / 1000 if fact.at_ms else received_at
+                return self._is_erased(fact.chat, at) or self._is_erased(fact.sender, at)
             case ReactionReported(actor=actor, at_ms=at_ms) | VoteReported(actor=actor, at_ms=at_ms):
                 until = self.erased_until(actor)
                 return until is not None and (at_ms / 1000 if at_ms else received_at) <= until
@@ -105,8 +111,6 @@ def drop_erased(
         return facts
     messages = {fact.external_id for fact in facts if id(fact) in dropped and isinstance(fact, MessageArrived)}
     return [
-        Ignored(ERASED)
-        if id(fact) in dropped or (isinstance(fact, MessageEdited | OptedOut) and fact.external_id in messages)
-        else fact
+        Ignored(ERASED) if id(fact) in dropped or (isinstance(fact, _ALONG) and fact.external_id in messages) else fact
         for fact in facts
     ]

@@ -62,7 +62,15 @@ _WRAPPERS = _VIEW_ONCE | {
     "botPlatformRegistrationSuccessMessage",
     "spoilerMessage",
 }
-REPORTS = frozenset({"protocolMessage", "reactionMessage", "pollUpdateMessage"})
+REPORTS = frozenset(
+    {
+        "protocolMessage",
+        "reactionMessage",
+        "pollUpdateMessage",
+        "secretEncryptedMessage",
+        "encEventResponseMessage",
+    }
+)
 """Reports about another message; :mod:`zapline.evolution.webhooks.message_events` hands them on."""
 
 UNREADABLE: Mapping[str, str] = {
@@ -76,8 +84,6 @@ UNREADABLE: Mapping[str, str] = {
     "newsletterAdminProfileStatusMessage": "newsletter_profile",
     "encReactionMessage": "encrypted_reaction",
     "encCommentMessage": "encrypted_comment",
-    "encEventResponseMessage": "encrypted_report",
-    "secretEncryptedMessage": "encrypted_report",
     "conditionalRevealMessage": "encrypted_until_revealed",
     "groupRootKeyShare": "key_distribution",
     "rootSecretDistributeMessage": "key_distribution",

@@ -22,6 +22,13 @@ from zapline.evolution.webhooks.chats_and_contacts import (
 from zapline.evolution.webhooks.contents.associations import association, better_copy, part_detail
 from zapline.evolution.webhooks.contents.context import about_key, context_detail, gather_context, read_quote
 from zapline.evolution.webhooks.edits_and_deletions import parse_protocol_message
+from zapline.evolution.webhooks.encrypted.encrypted_reports import (
+    ENCRYPTED,
+    own_lid,
+    parse_encrypted,
+    parse_encrypted_vote,
+    parse_secret,
+)
 from zapline.evolution.webhooks.json_fields import (
     LONGEST_TEXT,
     JsonObject,
@@ -107,16 +114,26 @@ def _with_message(
         ignored = _content_free(body)
         if ignored is not None:
             return [ignored]
+    elif name in ENCRYPTED:
+        return parse_encrypted(name, obj(unwrapped.value), data, identity, place.chat, place.sender, place.own)
     elif name in UNREADABLE:
         return [Ignored(UNREADABLE[name])]
     elif name in ("protocolMessage", "reactionMessage", "pollUpdateMessage"):
-        return [_carried_report(name, obj(unwrapped.value), data, actor)]
+        value = obj(unwrapped.value)
+        report = _carried_report(name, value, data, actor)
+        if name == "pollUpdateMessage":
+            return parse_encrypted_vote(report, value, data, identity, place.chat, place.sender, place.own)
+        return [report]
     arrived = _message_arrived(data, identity, place, unwrapped)
+    facts: list[InboundEvent] = [arrived]
     if unwrapped.edited and arrived.text is not None:
         # An edit without a protocol message around it: the id is the original's, the text the newest.
-        edited_at = epoch_ms(data.get("messageTimestamp"))
-        return [arrived, MessageEdited(arrived.external_id, arrived.text, edited_at)]
-    return [arrived]
+        facts.append(MessageEdited(arrived.external_id, arrived.text, epoch_ms(data.get("messageTimestamp"))))
+    if (secret := parse_secret(data, unwrapped.holder, identity, place.chat, arrived.kind)) is not None:
+        facts.append(secret)
+    if place.from_me and (mine := own_lid(obj(data.get("key")), place.own)) is not None:
+        facts.append(mine)
+    return facts
 
 
 def _without_message(data: JsonObject, identity: ExternalId, place: _Place) -> list[InboundEvent]:

@@ -18,6 +18,7 @@ from zapline.domain.line.events import ConnectionEvent
 from zapline.domain.line.transitions import LineAction, LineSignal
 from zapline.domain.messages.delivery_status import REFUSED
 from zapline.domain.messages.facts import MessageArrived, MessageFact, MessageKind
+from zapline.domain.messages.message_secrets import SecretUse
 from zapline.domain.outbox.work_states import Lane
 from zapline.domain.privacy.erasure import ERASED
 from zapline.evolution.client.failures import ALL_FAILURES, EvolutionFailure
@@ -102,7 +103,13 @@ _IGNORED_REASONS = (
 )
 _RETAINED = (
     *("messages", "outbox", "attempts", "reactions", "reports", "sightings", "recipients", "uploads", "letters"),
+    "secrets",
     *("conversations", "identities", "contacts"),
+)
+_ENCRYPTED = (
+    *(f"{use.value}_unread" for use in SecretUse),
+    *(f"{use.value}_opened" for use in (SecretUse.MESSAGE_EDIT, SecretUse.POLL_VOTE, SecretUse.EVENT_RESPONSE)),
+    *("foreign_edit", "expired"),
 )
 _CALLS = tuple(
     action.value for action in (LineAction.REGISTER, LineAction.CONNECT, LineAction.OBSERVE, LineAction.LOGOUT)
@@ -126,6 +133,8 @@ COUNTERS = (
     Counter("duplicates", "Messages reported live that were there already."),
     Counter("facts", "Statuses, edits, deletes, reactions, votes and names stored.", "fact", _FACTS),
     Counter("ignored", "Events that are understood and of no use here.", "reason", _IGNORED_REASONS),
+    Counter("encrypted_reports", "Encrypted edits, votes and event answers.", "outcome", _ENCRYPTED),
+    Counter("secrets_pruned", "Secrets of messages deleted after their time."),
     Counter("people_erased", "People erased because somebody asked for it."),
     Counter("messages_erased", "Messages that went with them."),
     Counter("retention_deleted", "Rows that were older than their unit keeps them.", "what", _RETAINED),

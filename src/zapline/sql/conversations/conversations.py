@@ -36,7 +36,10 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class ReactionOrVote:
-    """One person's reaction to a message: an emoji, or options of a poll (None: they are encrypted)."""
+    """One person's reaction to a message: an emoji, or options of a poll (None: encrypted, and nobody could read them).
+
+    The options of an event are ``going``, ``not_going`` and ``maybe``.
+    """
 
     actor: str
     emoji: str | None = None
@@ -69,6 +72,8 @@ class Message:
     backfilled: bool
     delivery: str | None
     edited_at: datetime | None
+    edit_text_unknown: bool
+    """Its latest edit could not be read: ``text`` is older."""
     deleted_at: datetime | None
     sent_at: datetime
     received_at: datetime
@@ -265,7 +270,7 @@ def _message(row: Any) -> Message:
         media=None if deleted else row.media,
         detail={} if deleted else row.detail,
         quoted=None if deleted else row.quoted,
-        edited_at=_datetime(row.edited_at_ms) if edited else None,
+        edited_at=_edited_at(row),
         failure=row.why,
         failure_detail=row.why_detail,
         reactions=tuple(_reactions(row.reports or [])),
@@ -294,6 +299,13 @@ _LAST_MS = 253_402_300_799_999
 
 def _datetime(ms: int) -> datetime:
     return datetime.fromtimestamp(min(max(ms, 0), _LAST_MS) / 1000, UTC)
+
+
+def _edited_at(row: Any) -> datetime | None:
+    """When it was edited last, whether or not the new text could be read."""
+    known = [row.edited_at_ms, row.edit_unread_ms if row.edit_text_unknown else None]
+    times = [at for at in known if at is not None]
+    return _datetime(max(times)) if times else None
 
 
 def _reactions(reports: Sequence[tuple[str, str, Any]]) -> list[ReactionOrVote]:

@@ -16,7 +16,7 @@ _CACHE_LIMIT = 50_000
 class RecorderCache:
     """Contacts and identities that one recorder lane has stored, so that not every message stores them again.
 
-    Also the second ids of messages, which only this lane adds.
+    Also the second ids of messages, and the messages that encrypted reports wait for, which only this lane adds.
     """
 
     def __init__(self) -> None:
@@ -24,6 +24,8 @@ class RecorderCache:
         """None: not read yet."""
         self.waiting_reactions: set[MessageKey] = set()
         """Messages that are not known yet and were reacted to."""
+        self.waiting: set[MessageKey] | None = None
+        """The messages that encrypted reports wait for; some of them in vain. None: not read yet."""
         self._contacts: dict[object, tuple[object, ...]] = {}
         self._identities: set[tuple[object, ...]] = set()
 
@@ -46,7 +48,7 @@ class RecorderCache:
 
     def forget(self) -> None:
         """Call where the database may have been restored to an earlier state."""
-        self.aliases = None
+        self.aliases = self.waiting = None
         self._contacts.clear()
         self._identities.clear()
 

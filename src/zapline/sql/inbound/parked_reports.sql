@@ -3,11 +3,12 @@
 -- name: park_reports
 -- Parks reports whose message is not known yet.
 insert into zapline.parked_reports as p (unit_id, provider, external_id, delivery, edited_body, edited_at_ms,
-                                         deleted_at, parked_at, refusal, refused_at)
-select r.unit_id, r.provider, r.external_id, r.delivery, r.edited_body, r.edited_at_ms,
+                                         edit_unread_ms, edit_read_ms, deleted_at, parked_at, refusal, refused_at)
+select r.unit_id, r.provider, r.external_id, r.delivery, r.edited_body, r.edited_at_ms, r.edit_unread_ms, r.edit_read_ms,
        to_timestamp(r.deleted_at), to_timestamp(r.parked_at), r.refusal, to_timestamp(r.refused_at)
   from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, provider text, external_id text, delivery zapline.delivery,
-                                         edited_body text, edited_at_ms bigint, deleted_at float8, parked_at float8, refusal text,
+                                         edited_body text, edited_at_ms bigint, edit_unread_ms bigint,
+                                         edit_read_ms bigint, deleted_at float8, parked_at float8, refusal text,
                                          refused_at float8)
  order by r.unit_id, r.provider, r.external_id
 on conflict (unit_id, provider, external_id) do update
@@ -17,6 +18,8 @@ on conflict (unit_id, provider, external_id) do update
                             or (p.edited_at_ms is null and excluded.edited_at_ms is not null)
                           then excluded.edited_body else p.edited_body end,
        edited_at_ms = greatest(p.edited_at_ms, excluded.edited_at_ms),
+       edit_unread_ms = greatest(p.edit_unread_ms, excluded.edit_unread_ms),
+       edit_read_ms = greatest(p.edit_read_ms, excluded.edit_read_ms),
        deleted_at = least(p.deleted_at, excluded.deleted_at),
        parked_at = least(p.parked_at, excluded.parked_at),
        refusal = greatest(p.refusal collate "C", excluded.refusal collate "C"),
@@ -24,6 +27,7 @@ on conflict (unit_id, provider, external_id) do update
  where excluded.delivery > p.delivery or (p.delivery is null and excluded.delivery is not null)
     or (excluded.edited_at_ms, excluded.edited_body collate "C") > (p.edited_at_ms, p.edited_body)
     or (p.edited_at_ms is null and excluded.edited_at_ms is not null)
+    or excluded.edit_unread_ms > coalesce(p.edit_unread_ms, -1) or excluded.edit_read_ms > coalesce(p.edit_read_ms, -1)
     or excluded.deleted_at < p.deleted_at or (p.deleted_at is null and excluded.deleted_at is not null)
     or excluded.refusal collate "C" > p.refusal or (p.refusal is null and excluded.refusal is not null)
     or excluded.refused_at < p.refused_at
@@ -35,6 +39,7 @@ delete from zapline.parked_reports p
  using jsonb_to_recordset(%(rows)s) as r(unit_id uuid, provider text, external_id text)
  where p.unit_id = r.unit_id and p.provider = r.provider and p.external_id = r.external_id
 returning p.unit_id, p.provider, p.external_id, p.delivery::text, p.edited_body, p.edited_at_ms,
+          p.edit_unread_ms, p.edit_read_ms,
           extract(epoch from p.deleted_at)::float8 as deleted_at, extract(epoch from p.parked_at)::float8 as parked_at,
           p.refusal, extract(epoch from p.refused_at)::float8 as refused_at;
 

@@ -12,7 +12,8 @@ join zapline.messages m on m.unit_id = x.unit_id and m.provider = x.provider and
 
 -- name: upsert_reactions
 -- Stores the latest reaction or vote of each person, and returns those that are new or changed, without a message where
--- it is not known yet. The place in the order of arrival is taken anew where the value changes.
+-- it is not known yet. One that was read replaces the same one unread (an object). The place in the order of arrival is
+-- taken anew where the value changes.
 with x as (
     insert into zapline.message_reactions as x (unit_id, provider, external_id, kind, actor, value, at_ms, received_at, live)
     select distinct on (r.unit_id, r.provider, coalesce(a.primary_id, r.external_id), r.kind, r.actor)
@@ -22,11 +23,13 @@ with x as (
                                              value jsonb, at_ms bigint, received_at float8, live boolean)
       left join zapline.message_aliases a on a.unit_id = r.unit_id and a.provider = r.provider
                                          and a.external_id = r.external_id
-     order by r.unit_id, r.provider, coalesce(a.primary_id, r.external_id), r.kind, r.actor, r.at_ms desc, r.value desc, r.live desc
+     order by r.unit_id, r.provider, coalesce(a.primary_id, r.external_id), r.kind, r.actor, r.at_ms desc,
+              jsonb_typeof(r.value) <> 'object' desc, r.value desc, r.live desc
     on conflict (unit_id, provider, external_id, kind, actor) do update
        set value = excluded.value, at_ms = excluded.at_ms, received_at = excluded.received_at, live = excluded.live,
            seq = case when excluded.value <> x.value then excluded.seq else x.seq end
-     where (excluded.at_ms, excluded.value) > (x.at_ms, x.value)
+     where (excluded.at_ms, jsonb_typeof(excluded.value) <> 'object', excluded.value)
+           > (x.at_ms, jsonb_typeof(x.value) <> 'object', x.value)
 returning x.*)
 select
        -- include: reported

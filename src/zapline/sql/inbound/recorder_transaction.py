@@ -5,6 +5,7 @@ from itertools import chain
 from uuid import UUID
 
 from zapline.domain.ids import ExternalId, Seq, UnitId
+from zapline.domain.messages.message_secrets import SecretSealer
 from zapline.sql.campaigns.campaigns import move_to_reply_lane
 from zapline.sql.campaigns.opt_outs import record_opt_outs
 from zapline.sql.inbound.contact_identities import RecorderCache, store_contacts
@@ -14,6 +15,15 @@ from zapline.sql.inbound.echo_matching import (
     hold_back_echoes,
     resolve_echoes,
     settle_chosen_calls,
+)
+from zapline.sql.inbound.encrypted.encrypted_reports import (
+    OpenedReports,
+    delete_of_deleted,
+    find_openable,
+    list_waiting,
+    open_reports,
+    park_encrypted_reports,
+    store_secrets,
 )
 from zapline.sql.inbound.message_deduplication import store_messages, store_second_ids
 from zapline.sql.inbound.parked_reports import apply_reports
@@ -35,11 +45,13 @@ async def record(
     cache: RecorderCache,
     lock_timeout_ms: int | None = None,
     campaigning: Collection[UnitId] = (),
+    sealer: SecretSealer | None = None,
 ) -> dict[UnitId, UnitOutcome]:
     """Store a batch in one transaction; each unit occurs in it at most once.
 
     ``lock_timeout_ms``: how long this transaction waits for a lock, where the connection's own limit is too long.
     ``campaigning``: units with a running campaign, which replies to a sender's messages overtake.
+    ``sealer``: encrypts the secrets of messages; None: they are not kept.
 
     Raises StatementFailed or DatabaseUnavailable; then nothing of the batch is stored, except where the
     commit's outcome is unknown. All statements are merges, so the batch may be stored again. Cancellation
@@ -51,6 +63,8 @@ async def record(
     outcomes = {unit_batch.unit_id: UnitOutcome() for unit_batch in batch}
     if cache.aliases is None:
         cache.aliases = await load_aliases(conn)
+    if cache.waiting is None:
+        cache.waiting = await list_waiting(conn)
     aliases = dict(cache.aliases)
     resolved = ResolvedSends(aliases=aliases)
     async with conn.transaction():
@@ -61,10 +75,13 @@ async def record(
         await store_contacts(conn, contacts, identities, rows)
         await _store_messages(conn, rows, chosen, resolved, outcomes)
         second_ids = await store_second_ids(conn, rows.copies)
-        await _apply_reports(conn, rows, resolved, outcomes, second_ids)
+        moved = {row["unit_id"] for row in chain(contacts, identities)}
+        tried, opened = await _open_reports(conn, rows, cache.waiting, moved, resolved, second_ids, sealer)
+        await _apply_reports(conn, rows, opened, resolved, outcomes, second_ids)
         waiting = set(cache.waiting_reactions)
         arrived = _created(outcomes) | resolved.keys
-        await store_reactions(conn, rows.reactions, arrived, aliases, waiting, outcomes)
+        reactions = [*rows.reactions, *opened.reactions]
+        await store_reactions(conn, reactions, arrived, aliases, waiting, outcomes)
         if campaigning:
             for unit_id in await move_to_reply_lane(conn, _senders(rows, campaigning)):
                 outcomes[unit_id].queued = True
@@ -75,6 +92,9 @@ async def record(
         await _store_positions(conn, batch)
     cache.remember(contacts, identities)
     cache.aliases, cache.waiting_reactions = aliases, waiting
+    cache.waiting = (cache.waiting - tried) | opened.waiting
+    for unit_id, counts in opened.counts.items():
+        outcomes[unit_id].encrypted += counts
     for settled in resolved.settled:
         outcomes[settled.unit_id].settled.append(settled)
     for unit_batch in batch:
@@ -103,19 +123,66 @@ async def _store_messages(
     await store_messages(conn, chain(rounds, ([row] for row in resolved.unmatched)), resolved.aliases, outcomes)
 
 
+async def _open_reports(
+    conn: Connection,
+    rows: BatchRows,
+    waiting: Collection[MessageKey],
+    moved: Collection[object],
+    resolved: ResolvedSends,
+    second_ids: Collection[MessageKey],
+    sealer: SecretSealer | None,
+) -> tuple[set[MessageKey], OpenedReports]:
+    """Keep the batch's secrets and encrypted reports, and open what can be opened now; returns what was tried.
+
+    A batch without encrypted reports, in which no message has any waiting, costs no query. ``moved``: units in which
+    a new name or address of somebody is known.
+    """
+    if sealer is not None:
+        await store_secrets(conn, rows.secrets, sealer)
+    await park_encrypted_reports(conn, rows.encrypted)
+    wanted = {message_key(row) for row in rows.encrypted}
+    if waiting:
+        arrived = {message_key(row) for row in chain(rows.secrets, *rows.messages, resolved.unmatched)}
+        arrived |= resolved.keys | set(second_ids)
+        primary = {key for key in waiting if (key[0], resolved.aliases.get(key)) in arrived}
+        wanted |= arrived.intersection(waiting) | primary | {key for key in waiting if key[0] in moved}
+    opened = await open_reports(conn, wanted, sealer, resolved.aliases) if wanted else OpenedReports()
+    return wanted, opened
+
+
 async def _apply_reports(
     conn: Connection,
     rows: BatchRows,
+    opened: OpenedReports,
     resolved: ResolvedSends,
     outcomes: Mapping[UnitId, UnitOutcome],
     second_ids: set[MessageKey],
 ) -> None:
     """Apply the batch's reports, and what deleted rows knew about messages that turned out to be our own sends."""
     inherited = (((UnitId(row.unit_id), ExternalId(row.external_id)), report_of(row)) for row in resolved.deleted)
-    reports = by_primary_id(chain(rows.reports.items(), inherited), resolved.aliases)
+    reports = by_primary_id(chain(rows.reports.items(), inherited, opened.reports), resolved.aliases)
     arrived = _created(outcomes) | resolved.keys | second_ids
-    for message in (await apply_reports(conn, reports, arrived, resolved.aliases))[1]:
+    changed = (await apply_reports(conn, reports, arrived, resolved.aliases))[1]
+    for message in changed:
         outcomes[message.unit_id].changed.append(message)
+    await delete_of_deleted(conn, [(one.unit_id, one.external_id) for one in changed if one.deleted])
+
+
+async def open_waiting_reports(conn: Connection, limit: int, sealer: SecretSealer) -> dict[UnitId, UnitOutcome]:
+    """Try reports again that could not be opened; returns what has changed, by unit."""
+    outcomes: dict[UnitId, UnitOutcome] = {}
+    async with conn.transaction():
+        keys = await find_openable(conn, limit)
+        if not keys:
+            return outcomes
+        outcomes |= {unit: UnitOutcome() for unit, _ in keys}
+        opened = await open_reports(conn, keys, sealer, {})
+        for message in (await apply_reports(conn, by_primary_id(opened.reports, {}), (), {}))[1]:
+            outcomes[message.unit_id].changed.append(message)
+        await store_reactions(conn, opened.reactions, (), {}, set(), outcomes)
+    for unit, counts in opened.counts.items():
+        outcomes[unit].encrypted += counts
+    return outcomes
 
 
 def _created(outcomes: Mapping[UnitId, UnitOutcome]) -> set[MessageKey]:

@@ -1,5 +1,6 @@
 """The types that actors hand to the recorder, and that it returns after the commit."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -75,6 +76,8 @@ class ChangedMessage:
     deleted: bool
     refusal: str | None = None
     """Why WhatsApp refused it, where that is the change."""
+    edit_text_unknown: bool = False
+    """Its latest edit could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,8 @@ class UnitOutcome:
     settled: list[SettledSend] = field(default_factory=list)
     opted_out: int = 0
     """Contacts that opted out of campaigns."""
+    encrypted: Counter[str] = field(default_factory=Counter)
+    """What became of encrypted reports."""
     queued: bool = False
     """Messages were queued or moved forward for the unit's sender."""
 
@@ -117,4 +122,5 @@ class UnitOutcome:
         self.buried += other.buried
         self.settled += other.settled
         self.opted_out += other.opted_out
+        self.encrypted += other.encrypted
         self.queued |= other.queued

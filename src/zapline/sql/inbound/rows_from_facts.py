@@ -1,5 +1,6 @@
 """Converts facts about messages into rows for the recorder's statements."""
 
+import re
 from base64 import b64encode
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -23,6 +24,7 @@ from zapline.domain.messages.facts import (
     StatusReported,
     VoteReported,
 )
+from zapline.domain.messages.message_secrets import EncryptedReport, SecretSeen
 from zapline.domain.outbox.content_fingerprint import fingerprint_message
 from zapline.domain.text import clean_text
 from zapline.sql.inbound.recorder_types import EntryFacts, MessageKey, Row
@@ -37,6 +39,7 @@ _HISTORY = frozenset({"messages.set", "messaging-history.set"})
 _COPY = ("unit_id", "provider", "from_me", "sender", "conversation_id")
 _LID = "lid:"
 _ANSWER = SendAnswered.__struct_fields__
+_SECRET = re.compile(rb'("messageSecret"\s*:\s*)(?:"[^"]*"|\{[^{}]*\}|\[[^][]*\])')
 _RANK = {MessageKind.UNKNOWN: 0, MessageKind.PLACEHOLDER: 1}
 
 
@@ -58,6 +61,10 @@ class BatchRows:
     answers: list[Row] = field(default_factory=list)
     """Results of send calls in the order in which the calls ended."""
     opt_outs: list[Row] = field(default_factory=list)
+    secrets: list[Row] = field(default_factory=list)
+    """Secrets of messages, not sealed yet: these rows are never sent as they are."""
+    encrypted: list[Row] = field(default_factory=list)
+    """Reports encrypted under such secrets."""
     _times_seen: dict[MessageKey, int] = field(default_factory=dict)
 
     def extend(self, other: "BatchRows") -> None:
@@ -75,6 +82,8 @@ class BatchRows:
         self.dead_letters += other.dead_letters
         self.answers += other.answers
         self.opt_outs += other.opt_outs
+        self.secrets += other.secrets
+        self.encrypted += other.encrypted
 
     def add(self, unit: UnitId, entry: EntryFacts, journal_id: UUID) -> None:
         """Add the rows of one entry."""
@@ -109,6 +118,10 @@ class BatchRows:
                 self.answers.append({"unit_id": unit, **{name: getattr(fact, name) for name in _ANSWER}})
             case OptedOut():
                 self.opt_outs.append(_opt_out(unit, fact, entry))
+            case SecretSeen():
+                self.secrets.append(_secret(unit, fact, entry))
+            case EncryptedReport():
+                self.encrypted.append(_encrypted(unit, fact, entry))
 
     def _add_message(self, unit: UnitId, fact: MessageArrived, entry: EntryFacts) -> None:
         sent_at = fact.sent_at if fact.sent_at is not None else entry.received_at
@@ -240,7 +253,7 @@ class BatchRows:
                 # 0: the report has no time (votes counted by Evolution), so its arrival orders it.
                 "at_ms": at_ms or int(entry.received_at * 1000),
                 "received_at": entry.received_at,
-                "live": not entry.backfilled and entry.event not in _HISTORY,
+                "live": _is_live(entry),
             }
         )
 
@@ -259,7 +272,7 @@ def _message(unit: UnitId, fact: MessageArrived, entry: EntryFacts, conversation
         "body": fact.text,
         "media": _media_json(fact.media) if fact.media is not None else None,
         "detail": _encoded(fact.detail) if fact.detail else None,
-        "raw": b64encode(entry.body).decode() if fact.keep_raw else None,
+        "raw": b64encode(without_secrets(entry.body)).decode() if fact.keep_raw else None,
         "sender": fact.sender.canonical if fact.sender is not None else None,
         "sender_name": fact.push_name,
         "quoted_id": fact.quoted_id,
@@ -293,6 +306,46 @@ def _opt_out(unit: UnitId, fact: OptedOut, entry: EntryFacts) -> Row:
     }
 
 
+def _is_live(entry: EntryFacts) -> bool:
+    return not entry.backfilled and entry.event not in _HISTORY
+
+
+def _secret(unit: UnitId, fact: SecretSeen, entry: EntryFacts) -> Row:
+    return {
+        "unit_id": unit,
+        "provider": PROVIDER,
+        "external_id": fact.external_id,
+        "secret": fact.secret,
+        "conversation_id": conversation_id(unit, fact.chat.canonical),
+        "lasting": fact.lasting,
+        "received_at": entry.received_at,
+    }
+
+
+def _encrypted(unit: UnitId, fact: EncryptedReport, entry: EntryFacts) -> Row:
+    return {
+        "unit_id": unit,
+        "provider": PROVIDER,
+        "external_id": fact.external_id,
+        "report_id": fact.report_id,
+        "use": fact.use,
+        "conversation_id": conversation_id(unit, fact.chat.canonical),
+        "chat": fact.chat.canonical,
+        "actor": fact.actor,
+        "jids": [*fact.jids, *fact.chat.jids, *(fact.sender.jids if fact.sender is not None else ())],
+        "payload": b64encode(fact.payload).decode(),
+        "nonce": b64encode(fact.nonce).decode(),
+        "at_ms": fact.at_ms or int(entry.received_at * 1000),
+        "received_at": entry.received_at,
+        "live": _is_live(entry),
+    }
+
+
+def without_secrets(body: bytes) -> bytes:
+    """A raw body as it is stored with a row: message secrets have their own place, and their own time."""
+    return _SECRET.sub(rb"\1null", body) if b"messageSecret" in body else body
+
+
 def _encoded(value: object) -> msgspec.Raw:
     """Encode foreign JSON now, so that a failure affects only its own unit's actor."""
     return msgspec.Raw(msgspec.json.encode(value))
@@ -322,7 +375,7 @@ def _dead_letter(unit: UnitId, entry: EntryFacts, journal_id: UUID) -> Row:
         "reason": entry.dead_reason,
         "detail": entry.dead_detail,
         "event": clean_text(entry.event, _LONGEST_EVENT),
-        "raw": b64encode(entry.body).decode() if stored else None,
+        "raw": b64encode(without_secrets(entry.body)).decode() if stored else None,
         "size": len(entry.body) if stored else int(entry.body),
         "received_at": entry.received_at,
         "journal_id": journal_id if entry.seq is not None else None,

@@ -39,6 +39,7 @@ delete from zapline.messages f
    and f.client_message_id is null and f.from_me
    and exists (select from zapline.attempts a where a.id = r.attempt and a.external_id is null)
 returning f.unit_id, f.external_id, f.delivery::text as delivery, f.edited_body, f.edited_at_ms,
+          f.edit_unread_ms, f.edit_read_ms,
           extract(epoch from f.deleted_at)::float8 as deleted_at,
           extract(epoch from f.received_at)::float8 as parked_at, f.refusal,
           extract(epoch from f.refused_at)::float8 as refused_at;

@@ -21,6 +21,10 @@ class MessageReport:
     delivery: DeliveryStatus | None = None
     edit: tuple[int, str] | None = None
     """(``edited_at_ms``, text)"""
+    edit_unread_ms: int | None = None
+    """The time of the latest edit that nobody could read (UTC milliseconds)."""
+    edit_read_ms: int | None = None
+    """Up to when edits that came encrypted were read."""
     deleted_at: float | None = None
     parked_at: float | None = None
     refusal: str | None = None
@@ -31,6 +35,8 @@ class MessageReport:
         self.delivery = merge_delivery(self.delivery, other.delivery)
         if other.edit is not None and (self.edit is None or other.edit > self.edit):
             self.edit = other.edit
+        self.edit_unread_ms = _later(self.edit_unread_ms, other.edit_unread_ms)
+        self.edit_read_ms = _later(self.edit_read_ms, other.edit_read_ms)
         self.deleted_at = _earlier(self.deleted_at, other.deleted_at)
         self.parked_at = _earlier(self.parked_at, other.parked_at)
         self.refusal = max(self.refusal or "", other.refusal or "") or None
@@ -44,6 +50,8 @@ class MessageReport:
             "delivery": self.delivery.label if self.delivery is not None else None,
             "edited_body": self.edit[1] if self.edit else None,
             "edited_at_ms": self.edit[0] if self.edit else None,
+            "edit_unread_ms": self.edit_unread_ms,
+            "edit_read_ms": self.edit_read_ms,
             "deleted_at": self.deleted_at,
             "parked_at": self.parked_at,
             "refusal": self.refusal,
@@ -57,11 +65,19 @@ def _earlier(one: float | None, other: float | None) -> float | None:
     return min(one, other)
 
 
+def _later(one: int | None, other: int | None) -> int | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return max(one, other)
+
+
 def report_of(row: Any) -> MessageReport:
     """The report in a row of parked reports, or of what a deleted message row knew."""
     edit = (row.edited_at_ms, row.edited_body) if row.edited_at_ms is not None else None
     label = DeliveryStatus[row.delivery.upper()] if row.delivery is not None else None
-    return MessageReport(label, edit, row.deleted_at, row.parked_at, row.refusal, row.refused_at)
+    reported = MessageReport(label, edit, row.edit_unread_ms, row.edit_read_ms, row.deleted_at, row.parked_at)
+    reported.refusal, reported.refused_at = row.refusal, row.refused_at
+    return reported
 
 
 def by_primary_id(
@@ -86,6 +102,6 @@ async def merge_reports(conn: Connection, rows: list[Row], changed: list[Changed
         unit, external = UnitId(row.unit_id), ExternalId(row.external_id)
         existing.add((unit, external))
         if row.id is not None and (row.delivery or row.edited or row.deleted or row.refusal):
-            what = (row.delivery, row.edited, row.deleted, row.refusal)
+            what = (row.delivery, row.edited, row.deleted, row.refusal, row.edit_text_unknown)
             changed.append(ChangedMessage(unit, row.id, external, row.client_message_id, row.conversation_id, *what))
     return existing

@@ -7,7 +7,8 @@
 with r as (
     select * from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, provider text, external_id text,
                                                     delivery zapline.delivery, edited_body text,
-                                                    edited_at_ms bigint, deleted_at float8, refusal text,
+                                                    edited_at_ms bigint, edit_unread_ms bigint, edit_read_ms bigint,
+                                                    deleted_at float8, refusal text,
                                                     refused_at float8)
 ), changed as (
     update zapline.messages m
@@ -16,6 +17,8 @@ with r as (
                                 or (m.edited_at_ms is null and r.edited_at_ms is not null)
                               then r.edited_body else m.edited_body end,
            edited_at_ms = greatest(m.edited_at_ms, r.edited_at_ms),
+           edit_unread_ms = greatest(m.edit_unread_ms, r.edit_unread_ms),
+           edit_read_ms = greatest(m.edit_read_ms, r.edit_read_ms),
            deleted_at = least(m.deleted_at, to_timestamp(r.deleted_at)),
            refusal = greatest(m.refusal collate "C", r.refusal collate "C"),
            refused_at = least(m.refused_at, to_timestamp(r.refused_at))
@@ -24,18 +27,23 @@ with r as (
        and (r.delivery > m.delivery or (m.delivery is null and r.delivery is not null)
             or (r.edited_at_ms, r.edited_body collate "C") > (m.edited_at_ms, m.edited_body)
             or (m.edited_at_ms is null and r.edited_at_ms is not null)
+            or r.edit_unread_ms > coalesce(m.edit_unread_ms, -1) or r.edit_read_ms > coalesce(m.edit_read_ms, -1)
             or to_timestamp(r.deleted_at) < m.deleted_at
             or (m.deleted_at is null and r.deleted_at is not null)
             or r.refusal collate "C" > m.refusal or (m.refusal is null and r.refusal is not null)
             or to_timestamp(r.refused_at) < m.refused_at)
-returning m.id, m.client_message_id, m.conversation_id, m.delivery::text as delivery, m.edited_at_ms, m.deleted_at,
-          m.refusal
+returning m.id, m.client_message_id, m.conversation_id, m.delivery::text as delivery, m.edited_at_ms,
+          m.edit_unread_ms, m.edit_read_ms, m.deleted_at, m.refusal
 )
 select m.unit_id, m.external_id, c.id, c.client_message_id,
        (select coalesce(k.merged_into, k.id) from zapline.conversations k
          where k.id = c.conversation_id) as conversation_id,
        case when m.from_me and c.delivery is distinct from m.delivery::text then c.delivery end as delivery,
-       c.edited_at_ms is distinct from m.edited_at_ms as edited, c.deleted_at is distinct from m.deleted_at as deleted,
+       c.edited_at_ms is distinct from m.edited_at_ms
+       or zapline.edit_is_unread(c.edit_unread_ms, c.edit_read_ms, c.edited_at_ms)
+          and c.edit_unread_ms is distinct from m.edit_unread_ms as edited,
+       coalesce(zapline.edit_is_unread(c.edit_unread_ms, c.edit_read_ms, c.edited_at_ms), false) as edit_text_unknown,
+       c.deleted_at is distinct from m.deleted_at as deleted,
        case when m.from_me and c.refusal is distinct from m.refusal and c.delivery = 'failed' then c.refusal end
            as refusal
   from zapline.messages m

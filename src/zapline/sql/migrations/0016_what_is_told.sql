@@ -19,6 +19,7 @@ create function zapline.count_change() returns trigger language plpgsql as $$
 begin
     if old.external_id is distinct from new.external_id
        and old.edited_at_ms is not distinct from new.edited_at_ms
+       and old.edit_unread_ms is not distinct from new.edit_unread_ms
        and not (old.deleted_at is null and new.deleted_at is not null) and old.kind_rank >= new.kind_rank
        and not exists (select from zapline.message_reactions x
                         where x.unit_id = new.unit_id and x.provider = new.provider
@@ -31,6 +32,7 @@ end
 $$;
 create trigger count_change before update on zapline.messages
     for each row when (old.edited_at_ms is distinct from new.edited_at_ms
+                       or old.edit_unread_ms is distinct from new.edit_unread_ms
                        or (old.deleted_at is null and new.deleted_at is not null)
                        or old.kind_rank < new.kind_rank or old.external_id is distinct from new.external_id)
     execute function zapline.count_change();

@@ -35,6 +35,8 @@ async def delete_messages(conn: Connection, unit: UnitId, rows: Sequence[Any], d
     counts["outbox"] += await _SQL.execute(conn, "delete_outbox", ids=ids)
     counts["reactions"] += await _SQL.execute(conn, "delete_reactions", unit_id=unit, external_ids=known)
     counts["reports"] += await _SQL.execute(conn, "delete_reports", unit_id=unit, external_ids=known)
+    counts["secrets"] += await _SQL.execute(conn, "delete_secrets", unit_id=unit, external_ids=known)
+    counts["reports"] += await _SQL.execute(conn, "delete_encrypted_reports", unit_id=unit, external_ids=known)
     counts["sightings"] += await _SQL.execute(conn, "delete_sightings", unit_id=unit, external_ids=known)
     await _SQL.execute(conn, "delete_second_ids", unit_id=unit, external_ids=known)
     counts["messages"] += await _SQL.execute(conn, "delete_messages", unit_id=unit, ids=ids)

@@ -51,6 +51,14 @@ delete from zapline.message_reactions where unit_id = %(unit_id)s and external_i
 -- Deletes parked reports of these messages.
 delete from zapline.parked_reports where unit_id = %(unit_id)s and external_id = any(%(external_ids)s);
 
+-- name: delete_secrets
+-- Deletes the secrets of these messages.
+delete from zapline.message_secrets where unit_id = %(unit_id)s and external_id = any(%(external_ids)s);
+
+-- name: delete_encrypted_reports
+-- Deletes encrypted reports about these messages.
+delete from zapline.encrypted_reports where unit_id = %(unit_id)s and external_id = any(%(external_ids)s);
+
 -- name: delete_sightings
 -- Deletes undecided echoes of these messages.
 delete from zapline.sightings where unit_id = %(unit_id)s and external_id = any(%(external_ids)s);

@@ -157,12 +157,15 @@ async def has_messages(conn: Connection, job: ErasureJob) -> bool:
 
 
 async def delete_traces(conn: Connection, job: ErasureJob) -> None:
-    """Delete the person's reactions and undecided echoes, and anonymise campaign recipients."""
+    """Delete the person's reactions, encrypted reports and undecided echoes, and anonymise campaign recipients."""
     names, until = list(job.names), job.erased_at
     async with conn.transaction():
         counts: Counter[str] = Counter()
         counts["recipients"] += await _SQL.execute(conn, "blank_recipients", unit_id=job.unit, names=names)
         counts["reactions"] += await _SQL.execute(conn, "delete_reactions", unit_id=job.unit, names=names, until=until)
+        conversations = {"unit_id": job.unit, "conversations": job.conversations, "until": until}
+        counts["secrets"] += await _SQL.execute(conn, "delete_secrets", **conversations)
+        counts["reports"] += await _SQL.execute(conn, "delete_encrypted_reports", until=until, **job.person)
         counts["sightings"] += await _SQL.execute(conn, "delete_sightings", until=until, **job.person)
         await store_progress(conn, job, counts)
 

@@ -166,6 +166,17 @@ select exists (select from zapline.messages m
 delete from zapline.message_reactions
  where unit_id = %(unit_id)s and actor = any(%(names)s) and received_at <= to_timestamp(%(until)s);
 
+-- name: delete_secrets
+-- Deletes secrets of messages in the person's conversations that are not stored.
+delete from zapline.message_secrets
+ where unit_id = %(unit_id)s and received_at <= to_timestamp(%(until)s) and conversation_id = any(%(conversations)s);
+
+-- name: delete_encrypted_reports
+-- Deletes encrypted reports by the person, and in the person's conversations.
+delete from zapline.encrypted_reports
+ where unit_id = %(unit_id)s and received_at <= to_timestamp(%(until)s)
+   and (conversation_id = any(%(conversations)s) or actor = any(%(names)s));
+
 -- name: delete_sightings
 -- Deletes undecided echoes of messages to the person.
 delete from zapline.sightings

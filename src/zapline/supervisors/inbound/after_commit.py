@@ -37,6 +37,8 @@ def report_stored(
         counters.add("dead_letters", reason)
         counters.add("webhook_errors", reason)
         _LOG.warning("Dead letter: {reason}", reason=reason, unit=unit)
+    for encrypted, count in outcome.encrypted.items():
+        counters.add("encrypted_reports", encrypted, count)
     _report_sends(unit, writes, outcome, counters)
     created = dict(outcome.created)
     for write in writes:

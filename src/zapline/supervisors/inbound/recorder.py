@@ -14,6 +14,7 @@ import trio
 
 from zapline.domain.errors import DatabaseUnavailable, RemoteError
 from zapline.domain.ids import UnitId
+from zapline.domain.messages.message_secrets import SecretSealer
 from zapline.sql.inbound.contact_identities import RecorderCache
 from zapline.sql.inbound.recorder_transaction import record
 from zapline.sql.inbound.recorder_types import UnitOutcome
@@ -97,7 +98,8 @@ class Recorder:
     """Commits the writes of all units. ``run`` owns the lanes; ``store`` is for the actors.
 
     ``connect`` opens a connection as the engine role. ``may_write`` returns once this process is the
-    daemon that may write. ``campaigning`` returns the units with a running campaign.
+    daemon that may write. ``campaigning`` returns the units with a running campaign. ``sealer`` encrypts the secrets of
+    messages; without it they are not kept.
     """
 
     def __init__(
@@ -108,8 +110,9 @@ class Recorder:
         lanes: int = 2,
         stopped_pause: float = STOPPED_PAUSE,
         campaigning: Callable[[], Collection[UnitId]] = tuple,
+        sealer: SecretSealer | None = None,
     ) -> None:
-        self._lanes = [_Lane(connect, may_write, counters, stopped_pause, campaigning) for _ in range(lanes)]
+        self._lanes = [_Lane(connect, may_write, counters, stopped_pause, campaigning, sealer) for _ in range(lanes)]
 
     async def run(self) -> None:
         """Run the lanes until cancelled."""
@@ -153,8 +156,10 @@ class _Lane:
         counters: Counters,
         stopped_pause: float,
         campaigning: Callable[[], Collection[UnitId]],
+        sealer: SecretSealer | None,
     ) -> None:
         self._campaigning = campaigning
+        self._sealer = sealer
         self._connect = connect
         self._may_write = may_write
         self._counters = counters
@@ -334,7 +339,8 @@ class _Lane:
                 if self._conn is None or self._conn.closed:
                     self._conn = await self._connect()
                     self.known.forget()  # the database may have been restored meanwhile
-                outcomes = await record(self._conn, writes, self.known, lock_timeout_ms, self._campaigning())
+                campaigning = self._campaigning()
+                outcomes = await record(self._conn, writes, self.known, lock_timeout_ms, campaigning, self._sealer)
             except StatementFailed as failure:
                 if failure.verdict is Verdict.MISSING and self.known:
                     self.known.forget()  # perhaps only a known contact was deleted

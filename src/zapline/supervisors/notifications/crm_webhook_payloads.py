@@ -157,7 +157,14 @@ def _message_payload(due: DueDelivery, row: Any) -> UnitPayload | None:
         delivery_status=row.delivery,
         work_state=row.work_state,
         sent_at=iso(row.sent_at) or "",
-        edited_at=iso(row.edited_at_ms / 1000) if row.edited_at_ms is not None else None,
+        edited_at=_edited_at(row),
+        edit_text_unknown=row.edit_text_unknown,
         deleted_at=iso(row.deleted_at),
         backfilled=row.backfilled,
     )
+
+
+def _edited_at(row: Any) -> str | None:
+    times = [row.edited_at_ms, row.edit_unread_ms if row.edit_text_unknown else None]
+    known = [at for at in times if at is not None]
+    return iso(max(known) / 1000) if known else None

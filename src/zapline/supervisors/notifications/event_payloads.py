@@ -77,6 +77,8 @@ class MessagePayload(UnitPayload, frozen=True):
     work_state: str | None
     sent_at: str
     edited_at: str | None = None
+    edit_text_unknown: bool = False
+    """It was edited, and only the phone shows the new text: `text` is the one before."""
     deleted_at: str | None = None
     backfilled: bool = False
 
@@ -95,6 +97,8 @@ class DeliveryPayload(UnitPayload, frozen=True):
     work_state: str | None = None
     failure: str | None = None
     edited: bool = False
+    edit_text_unknown: bool = False
+    """It was edited, and only the phone shows the new text."""
     deleted: bool = False
 
 
@@ -242,7 +246,15 @@ def queued_message_payload(unit: UnitId, stored: TrackedMessage, contact: str) -
 
 def reported_delivery_payload(changed: ChangedMessage) -> DeliveryPayload:
     message, edited, deleted = changed.message, changed.edited, changed.deleted
-    return _delivery(changed.unit_id, message, changed, edited=edited, deleted=deleted, failure=changed.refusal)
+    return _delivery(
+        changed.unit_id,
+        message,
+        changed,
+        edited=edited,
+        edit_text_unknown=edited and changed.edit_text_unknown,
+        deleted=deleted,
+        failure=changed.refusal,
+    )
 
 
 def reaction_payload(reacted: Any) -> ReactionPayload | VotePayload:
@@ -292,6 +304,7 @@ def _delivery(
     work_state: str | None = None,
     *,
     edited: bool = False,
+    edit_text_unknown: bool = False,
     deleted: bool = False,
     failure: str | None = None,
 ) -> DeliveryPayload:
@@ -305,6 +318,7 @@ def _delivery(
         work_state=work_state,
         failure=failure,
         edited=edited,
+        edit_text_unknown=edit_text_unknown,
         deleted=deleted,
     )
 

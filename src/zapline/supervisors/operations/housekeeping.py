@@ -9,12 +9,16 @@ import trio
 
 from zapline.domain.errors import JournalRefused, RemoteError
 from zapline.domain.ids import Seq
+from zapline.domain.messages.message_secrets import SecretSealer
+from zapline.sql.inbound.encrypted.encrypted_reports import expire_encrypted_reports, prune_secrets
 from zapline.sql.inbound.parked_reports import apply_parked_reports, expire_parked_reports
+from zapline.sql.inbound.recorder_transaction import open_waiting_reports
 from zapline.sql.journal.journal import Journal
 from zapline.sql.journal.schema import Entry
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.units.control_requests import prune_requests
 from zapline.supervisors.counters import Counters
+from zapline.supervisors.inbound.after_commit import publish_stored
 from zapline.supervisors.leadership import Leadership, LeadershipStatus
 from zapline.supervisors.notifications.event_payloads import reported_delivery_payload
 from zapline.supervisors.notifications.live_feed import EventKind, LiveFeed
@@ -25,6 +29,9 @@ _PARKED_INTERVAL = 5.0
 _PARKED_BATCH = 500
 _PARKED_DAYS = 7.0
 """WhatsApp keeps an undelivered message for 30 days, but a report whose message is unknown for a week is noise."""
+_SECRET_HOURS = 24.0
+"""For which the secret of a message is kept: WhatsApp lets a message be edited for 15 minutes."""
+_ENCRYPTED_BATCH = 200
 _PRUNE_INTERVAL = 60.0
 _REFRESH_INTERVAL = 600.0
 _ORPHANS_BATCH = 200
@@ -54,12 +61,14 @@ class Housekeeping:
     _counters: Counters
     _limits: JournalLimits
     _feed: LiveFeed
+    _sealer: SecretSealer
 
     async def run(self) -> None:
         """Run until cancelled. What disk or database refuses is tried again in the next round."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._prune_journal)
             nursery.start_soon(self._process_parked_reports)
+            nursery.start_soon(self._process_encrypted_reports)
             nursery.start_soon(self._refresh_roster)
 
     async def _prune_journal(self) -> None:
@@ -122,6 +131,27 @@ class Housekeeping:
                 self._feed.publish(report.unit_id, EventKind.DELIVERY, partial(reported_delivery_payload, report))
             self._counters.add("parked_applied", amount=applied)
             self._counters.add("parked_expired", amount=expired)
+
+    async def _process_encrypted_reports(self) -> None:
+        """Delete secrets after their time and reports that nobody opened; try the others again."""
+        while True:
+            await self._leadership.may_write()
+            now = time.time()
+            try:
+                async with self._pool.connection() as conn:
+                    outcomes = await open_waiting_reports(conn, _ENCRYPTED_BATCH, self._sealer)
+                    pruned = await prune_secrets(conn, now - _SECRET_HOURS * 3600)
+                    expired = await expire_encrypted_reports(conn, now - _PARKED_DAYS * 86_400)
+            except RemoteError as failure:
+                _LOG.debug("Encrypted reports must wait", error=str(failure))
+            else:
+                for unit, outcome in outcomes.items():
+                    publish_stored(unit, (), outcome, self._feed)
+                    for what, count in outcome.encrypted.items():
+                        self._counters.add("encrypted_reports", what, count)
+                self._counters.add("encrypted_reports", "expired", expired)
+                self._counters.add("secrets_pruned", amount=pruned)
+            await trio.sleep(_PRUNE_INTERVAL)
 
     async def _refresh_roster(self) -> None:
         while True:

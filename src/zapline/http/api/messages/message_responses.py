@@ -31,10 +31,10 @@ class ReactionBody(ResponseBody, frozen=True):
 
 
 class VoteBody(ResponseBody, frozen=True):
-    """What one person chose of a poll."""
+    """What one person chose of a poll, or answered to an event: `going`, `not_going` or `maybe`."""
 
     actor: str
-    options: Annotated[Sequence[str] | None, Meta(description="Null: encrypted, and Evolution has not told.")]
+    options: Annotated[Sequence[str] | None, Meta(description="Null: encrypted, and nobody could read it.")]
 
 
 class FailureBody(ResponseBody, frozen=True):
@@ -68,6 +68,9 @@ class MessageBody(ResponseBody, frozen=True, kw_only=True):
     kind: _Kind
     text: Annotated[str | None, Meta(description="Its text, or its caption.")]
     edited_at: Timestamp | None
+    edit_text_unknown: Annotated[
+        bool, Meta(description="It was edited, and only the phone shows the new text: `text` is the one before.")
+    ]
     deleted_at: Timestamp | None
     media: Annotated[dict[str, Any] | None, Meta(description="What the file is; its bytes are at `.../media`.")]
     detail: Annotated[dict[str, Any], Meta(description="What is particular to its kind, as a place or a poll.")]
@@ -169,6 +172,7 @@ def _message_fields(message: Message) -> dict[str, Any]:
         "kind": message.kind,
         "text": message.text,
         "edited_at": iso(message.edited_at),
+        "edit_text_unknown": message.edit_text_unknown,
         "deleted_at": iso(message.deleted_at),
         "media": message.media,
         "detail": message.detail,

@@ -39,7 +39,7 @@ _WITH_FILES = INLINE_IMAGES | INLINE_AUDIO | {MessageKind.VIDEO, MessageKind.DOC
 
 @dataclass(frozen=True, slots=True)
 class PollOption:
-    """An option of a poll, and how many chose it."""
+    """An option of a poll or an answer to an event, and how many chose it."""
 
     text: str
     votes: int
@@ -73,6 +73,7 @@ class MessageView:
     """Further lines, by kind."""
     deleted: bool
     edited: bool
+    edit_text_unknown: bool
     forwarded: bool
     view_once: bool
     file: str | None
@@ -85,6 +86,7 @@ class MessageView:
     reactions: tuple[tuple[str, int], ...]
     options: tuple[PollOption, ...]
     hidden_votes: int
+    hidden_answers: int
     tick: Tick | None
     reason: str | None
     due: datetime | None
@@ -147,6 +149,7 @@ def _message_view(
         rows=tuple(message_rows(message)) if not deleted else (),
         deleted=deleted,
         edited=message.edited_at is not None,
+        edit_text_unknown=message.edit_text_unknown,
         forwarded=message.forwarded,
         view_once=message.view_once,
         file=" ".join(filter(None, [label.lower(), file_size(media.get("size"))])) if has_file else None,
@@ -158,7 +161,8 @@ def _message_view(
             Counter(clean_name(reaction.emoji or "")[:16] for reaction in message.reactions).most_common(8)
         ),
         options=options,
-        hidden_votes=hidden,
+        hidden_votes=hidden if message.kind == MessageKind.POLL else 0,
+        hidden_answers=hidden if message.kind == MessageKind.EVENT else 0,
         tick=tick(message.work_state, message.delivery) if message.from_me else None,
         reason=_(failure_text(failure)) if failure is not None else None,
         due=work.due_at if queued and work is not None and work.due_at > now + timedelta(seconds=30) else None,
@@ -211,10 +215,14 @@ def _sender(message: Message) -> str:
 
 
 def _options(message: Message) -> tuple[tuple[PollOption, ...], int]:
+    if message.kind == MessageKind.EVENT:
+        said = Counter(vote.options[0] if vote.options else None for vote in message.votes)
+        names = (("going", _("Going")), ("maybe", _("Maybe")), ("not_going", _("Not going")))
+        return tuple(PollOption(name, said[answer]) for answer, name in names if said[answer]), said[None]
     if message.kind != MessageKind.POLL:
         return (), 0
     votes = Counter(option for vote in message.votes for option in vote.options or ())
     listed = message.detail.get("options")
-    names = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+    choices = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
     hidden = sum(vote.options is None for vote in message.votes)
-    return tuple(PollOption(clean_name(name), votes[name]) for name in names), hidden
+    return tuple(PollOption(clean_name(name), votes[name]) for name in choices), hidden
