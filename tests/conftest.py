@@ -1,5 +1,6 @@
 """Fixtures of all tests: one PostgreSQL server, a database for each test, and a log that must hold no canary."""
 
+import gc
 import os
 import re
 import shutil
@@ -64,6 +65,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if directory(item) in SERVER_DIRECTORIES or SERVER_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("server")
+
+
+def pytest_collection_finish() -> None:
+    """Exclude what was imported and collected from garbage collection: it lives to the end of the run."""
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)
