@@ -77,10 +77,10 @@ async def test_a_schema_that_is_missing_keeps_the_daemon_from_writing(database_u
 
 
 async def test_after_a_crash_of_the_server_the_lock_is_taken_and_notifications_come_again(
-    server_directory: Path,
+    cluster_directory: Path,
 ) -> None:
     with trio.fail_after(60):
-        async with EmbeddedPostgres.running(server_directory / "postgres", durable=False) as server:
+        async with EmbeddedPostgres.running(cluster_directory / "pg", durable=False) as server:
             async with await connect(server.url) as conn:
                 await migrate(conn, lambda line: None)
             follower = Follower(server.url)

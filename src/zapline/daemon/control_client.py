@@ -9,9 +9,8 @@ from zapline.daemon.invoking_user import invoking_user
 from zapline.domain.errors import LocalError
 from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.units import control_requests
-from zapline.sql.units.control_requests import ControlRequest
+from zapline.sql.units.control_requests import REPLY_CHANNEL, ControlRequest
 from zapline.supervisors.leadership import ADVISORY_LOCK_KEY, CONTROL_CHANNEL
-from zapline.supervisors.operations.control_requests import REPLY_CHANNEL
 
 HOW_TO_START = (
     "Start it with `systemctl start zapline` (or `zapline run`); `zapline doctor` says what stands in its way."

@@ -24,7 +24,6 @@ from zapline.evolution.client.response_parser import WebhookRegistration
 from zapline.evolution.client.rest_client import CallPolicy, EvolutionClient, open_http_client
 from zapline.sandbox.simulator.server import SimulatedEvolution
 from zapline.sql.postgres.connection import connect
-from zapline.sql.postgres.migrate import migrate
 from zapline.sql.units.units import insert_unit
 from zapline.supervisors.units.line_calls import WEBHOOK_EVENTS
 from zapline.supervisors.units.webhook_authentication import digest_secret
@@ -87,18 +86,16 @@ async def livez(stream: trio.SocketStream, status: str = "200 OK") -> None:
 
 
 @pytest.fixture
-async def clinic(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[Clinic]:
+async def clinic(database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[Clinic]:
     """A healthy installation: migrated database, Evolution, and a daemon's port. Its disk is the test machine's."""
     for name in [name for name in os.environ if name.startswith("ZAPLINE_")]:
         monkeypatch.delenv(name)
     state = tmp_path / "state"
     state.mkdir(mode=0o700)
-    async with await connect(database_url) as conn:
-        await migrate(conn, lambda line: None)
     async with SimulatedEvolution.running(api_key=CANARY) as simulated, serving() as port:
         base_url = f"http://127.0.0.1:{port}"
         for name, value in {
-            "DATABASE_URL": database_url,
+            "DATABASE_URL": database,
             "EVOLUTION_API_URL": simulated.url,
             "EVOLUTION_API_KEY": CANARY,
             "BASE_URL": base_url,
@@ -107,7 +104,7 @@ async def clinic(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: P
             "ZAPLINE_MASTER_KEY": KEY,
         }.items():
             monkeypatch.setenv(name, value)
-        yield Clinic(database_url, simulated, base_url, monkeypatch.setenv)
+        yield Clinic(database, simulated, base_url, monkeypatch.setenv)
 
 
 @asynccontextmanager

@@ -33,7 +33,7 @@ from zapline.sandbox.simulator.state.server_state import Behaviour
 HOOK = WebhookRegistration(
     "http://127.0.0.1:9/hook", ("QRCODE_UPDATED", "MESSAGES_UPSERT"), {"X-Zapline-Secret": "s3cret-canary"}
 )
-QUICK = CallPolicy(connect=1.0, call=3.0, overall=6.0, first_wait=0.01, longest_wait=0.05)
+QUICK = CallPolicy(connect=10.0, call=3.0, overall=6.0, first_wait=0.01, longest_wait=0.05)
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ from zapline.evolution.client.send_requests import Dialect, build_send_request
 from zapline.sandbox.simulator.server import SimulatedEvolution
 from zapline.sandbox.simulator.state.server_state import Behaviour
 
-QUICK = CallPolicy(connect=1.0, call=2.0, send_file=4.0, overall=3.0, first_wait=0.01, longest_wait=0.05)
+QUICK = CallPolicy(connect=10.0, call=2.0, send_file=4.0, overall=3.0, first_wait=0.01, longest_wait=0.05)
 HOOK = WebhookRegistration("http://127.0.0.1:9/hook", ("MESSAGES_UPSERT",))
 MARIA = "5511999990001"
 PIXEL = b"\x89PNG\r\n\x1a\nnot quite"

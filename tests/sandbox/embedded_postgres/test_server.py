@@ -70,44 +70,44 @@ async def test_it_is_durable_by_default_and_listens_on_loopback_only(server_dire
         assert await value(pg.url, "lower('ÁÇ')") == "áç"
 
 
-async def test_the_password_is_required_private_and_on_no_command_line(server_directory):
-    async with EmbeddedPostgres.running(server_directory / "pg", durable=False) as pg:
+async def test_the_password_is_required_private_and_on_no_command_line(cluster_directory):
+    async with EmbeddedPostgres.running(cluster_directory / "pg", durable=False) as pg:
         password = pg.url.split(":")[2].split("@")[0]
         assert len(password) >= 24
-        password_file = server_directory / "pg.password"
+        password_file = cluster_directory / "pg.password"
         assert password_file.read_text() == password
         assert stat.S_IMODE(password_file.stat().st_mode) == 0o600
         assert not [p for p in host.running_processes() if password in p.command]
-        assert sorted(p.name for p in server_directory.iterdir()) == ["pg", "pg.lock", "pg.log", "pg.password"]
-        assert password not in (server_directory / "pg.log").read_text()
+        assert sorted(p.name for p in cluster_directory.iterdir()) == ["pg", "pg.lock", "pg.log", "pg.password"]
+        assert password not in (cluster_directory / "pg.log").read_text()
         with pytest.raises(DatabaseUnavailable, match="password"):
             await connect(pg.url.replace(password, "guess"))
 
 
-async def test_a_lost_password_file_is_replaced(server_directory):
+async def test_a_lost_password_file_is_replaced(cluster_directory):
     for _ in range(2):
-        async with EmbeddedPostgres.running(server_directory / "pg", durable=False) as pg:
+        async with EmbeddedPostgres.running(cluster_directory / "pg", durable=False) as pg:
             assert await value(pg.url, "1") == 1
-        (server_directory / "pg.password").unlink()
+        (cluster_directory / "pg.password").unlink()
 
 
-async def test_a_killed_server_restarts_on_its_port_with_all_committed_data(server_directory):
-    async with EmbeddedPostgres.running(server_directory / "pg", durable=False) as pg:
+async def test_a_killed_server_restarts_on_its_port_with_all_committed_data(cluster_directory):
+    async with EmbeddedPostgres.running(cluster_directory / "pg", durable=False) as pg:
         url, pid = pg.url, pg.pid
         async with await connect(url) as conn:
             await conn.execute("create table numbers as select 42 as n")
         for _ in range(3):
             await pg.kill()
             assert pg.pid is None
-            assert not server_processes(server_directory / "pg")
+            assert not server_processes(cluster_directory / "pg")
             await pg.start()
             assert await value(url, "(select n from numbers)") == 42
         assert pg.url == url
         assert pg.pid != pid
 
 
-async def test_a_stopped_server_starts_again_and_a_second_start_does_nothing(server_directory):
-    async with EmbeddedPostgres.running(server_directory / "pg", durable=False) as pg:
+async def test_a_stopped_server_starts_again_and_a_second_start_does_nothing(cluster_directory):
+    async with EmbeddedPostgres.running(cluster_directory / "pg", durable=False) as pg:
         await pg.stop()
         await pg.stop()
         with pytest.raises(DatabaseUnavailable):
@@ -149,10 +149,10 @@ time.sleep(60)
 
 
 @pytest.mark.parametrize("mode", ["pdeathsig", "without pdeathsig"])
-async def test_after_the_sandbox_was_killed_the_next_start_takes_over(server_directory, mode):
+async def test_after_the_sandbox_was_killed_the_next_start_takes_over(cluster_directory, mode):
     if mode == "pdeathsig" and not host.pdeathsig_prefix():
         pytest.skip("needs setpriv")
-    data_dir = server_directory / "pg"
+    data_dir = cluster_directory / "pg"
     with child([sys.executable, "-c", SERVER_SCRIPT, str(data_dir), mode]) as sandbox:
         assert sandbox.stdout is not None
         pid = int(sandbox.stdout.readline())
@@ -168,8 +168,8 @@ async def test_after_the_sandbox_was_killed_the_next_start_takes_over(server_dir
         assert await value(pg.url, "1") == 1
 
 
-async def test_a_stale_pid_file_is_removed_and_the_process_with_its_pid_is_not_killed(server_directory):
-    data_dir = server_directory / "pg"
+async def test_a_stale_pid_file_is_removed_and_the_process_with_its_pid_is_not_killed(cluster_directory):
+    data_dir = cluster_directory / "pg"
     async with EmbeddedPostgres.running(data_dir, durable=False) as pg:
         pid_file = (data_dir / "postmaster.pid").read_text().splitlines()
         await pg.kill()
@@ -199,23 +199,23 @@ async def test_a_directory_with_other_files_is_refused_and_not_changed(server_di
     assert (server_directory / "pg" / "notes.txt").read_text() == "mine"
 
 
-async def test_a_given_port_is_used_and_a_taken_one_is_reported(server_directory):
+async def test_a_given_port_is_used_and_a_taken_one_is_reported(cluster_directory):
     port = host.free_port()
-    async with EmbeddedPostgres.running(server_directory / "pg", port=port, durable=False) as pg:
+    async with EmbeddedPostgres.running(cluster_directory / "pg", port=port, durable=False) as pg:
         assert f":{port}/" in pg.url
     with socket.create_server(("127.0.0.1", port)), pytest.raises(EmbeddedPostgresFailed, match="not bind"):
-        async with EmbeddedPostgres.running(server_directory / "pg", port=port, durable=False):
+        async with EmbeddedPostgres.running(cluster_directory / "pg", port=port, durable=False):
             pass
 
 
-async def test_a_lost_race_for_a_free_port_is_retried_on_another(server_directory, monkeypatch):
+async def test_a_lost_race_for_a_free_port_is_retried_on_another(cluster_directory, monkeypatch):
     free_port = host.free_port
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ports = [taken.getsockname()[1]]
         monkeypatch.setattr(
             "zapline.sandbox.embedded_postgres.server.free_port", lambda: ports.pop() if ports else free_port()
         )
-        async with EmbeddedPostgres.running(server_directory / "pg", durable=False) as pg:
+        async with EmbeddedPostgres.running(cluster_directory / "pg", durable=False) as pg:
             assert not ports
             assert await value(pg.url, "1") == 1
 

@@ -14,8 +14,8 @@ async def conn(database_url):
         yield connection
 
 
-async def test_a_killed_server_is_unavailable_also_in_the_middle_of_statements(server_directory):
-    async with EmbeddedPostgres.running(server_directory / "pg", durable=False) as server:
+async def test_a_killed_server_is_unavailable_also_in_the_middle_of_statements(cluster_directory):
+    async with EmbeddedPostgres.running(cluster_directory / "pg", durable=False) as server:
         busy, idle = await connect(server.url), await connect(server.url)
         raised: list[type[BaseException]] = []
 

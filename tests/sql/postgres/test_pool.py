@@ -124,9 +124,9 @@ async def test_a_role_that_cannot_be_set_is_an_error_for_the_borrower(database_u
                     pass
 
 
-async def test_after_a_crash_of_the_server_the_pool_recovers_without_failing_a_new_borrower(server_directory):
+async def test_after_a_crash_of_the_server_the_pool_recovers_without_failing_a_new_borrower(cluster_directory):
     async with (
-        EmbeddedPostgres.running(server_directory / "pg", durable=False) as server,
+        EmbeddedPostgres.running(cluster_directory / "pg", durable=False) as server,
         Pool.open(server.url, size=3) as pool,
     ):
         async with pool.connection() as one, pool.connection() as two, pool.connection() as three:

@@ -126,8 +126,8 @@ async def check_order(stack: InboundStack, units: list[Unit], count: int) -> Non
     assert stack.counters.total("actor_crashes") == 0
 
 
-async def test_a_server_killed_under_load_loses_and_duplicates_nothing(server_directory: Path, tmp_path: Path) -> None:
-    server = PostgresServer(server_directory / "postgres", durable=False)
+async def test_a_server_killed_under_load_loses_and_duplicates_nothing(cluster_directory: Path, tmp_path: Path) -> None:
+    server = PostgresServer(cluster_directory / "pg", durable=False)
     server.open()
     try:
         server.start()

@@ -7,6 +7,7 @@ from uuid import UUID
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.queries import Queries, as_json
 
+REPLY_CHANNEL = "zapline_reply"
 _SQL = Queries(__name__)
 
 

@@ -13,12 +13,11 @@ from zapline.domain.ids import UnitId
 from zapline.domain.principals import ActorKind, AuditActor
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.units import control_requests
-from zapline.sql.units.control_requests import ControlRequest
+from zapline.sql.units.control_requests import REPLY_CHANNEL, ControlRequest
 from zapline.supervisors.accounts.audit_log import AuditLog
 from zapline.supervisors.reconciliation.scheduler import Reconciler
 from zapline.supervisors.units.unit_commands import UnitCommands
 
-REPLY_CHANNEL = "zapline_reply"
 VerbHandler = tuple[type[Any], Callable[[Any], Awaitable[dict[str, Any] | None]]]
 """Type of a request's arguments, and the function that executes it; its result, None: there is nothing to tell."""
 _READ_ONLY_VERBS = frozenset({"reload", "reconcile-progress"})
