@@ -46,17 +46,27 @@ async def find_chosen_calls(conn: Connection, rows: BatchRows) -> list[ChosenCal
     statuses = {key: report for key, report in rows.reports.items() if report.delivery is not None}
     if not echoes and not statuses:
         return []
-    wanted = [{"unit_id": unit, "external_id": external} for unit, external in {*echoes, *statuses}]
+    wanted = [
+        {
+            "unit_id": key[0],
+            "external_id": key[1],
+            "hidden": key in echoes and str(echoes[key]["contact"]).startswith("lid:"),
+        }
+        for key in {*echoes, *statuses}
+    ]
     found: list[ChosenCall] = []
     for row in await _SQL.rows(conn, "find_chosen_calls", rows=as_json(wanted), provider=PROVIDER):
         key = (UnitId(row.unit_id), ExternalId(row.external_id))
         echo = echoes.get(key)
+        if echo is not None:
+            rows.link_chats(key[0], str(row.recipient), str(echo["contact"]), echo["sent_at"])
+        if row.settled:
+            continue
         if echo is None:
             found.append(ChosenCall(key, row.attempt, row.message_id, "status", statuses[key].parked_at))
             continue
         by = "store" if echo["backfilled"] else "echo"
         found.append(ChosenCall(key, row.attempt, row.message_id, by, echo["received_at"]))
-        rows.link_chats(key[0], str(row.recipient), str(echo["contact"]), echo["sent_at"])
     return found
 
 

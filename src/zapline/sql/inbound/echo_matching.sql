@@ -1,14 +1,20 @@
 -- Echoes of our own sends that are not matched to a call yet.
 
 -- name: find_chosen_calls
--- Of these ids, those that were chosen for calls whose message has not got its id yet: one call for each.
-select distinct on (r.unit_id, r.external_id)
-       r.unit_id, r.external_id, a.id as attempt, a.message_id, a.recipient
-  from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, external_id text)
-  join zapline.attempts a on a.unit_id = r.unit_id and a.chosen_id = r.external_id and a.external_id is null
- where not exists (select from zapline.attempts o
-                    where o.unit_id = r.unit_id and o.provider = %(provider)s and o.external_id = r.external_id)
- order by r.unit_id, r.external_id, a.outcome in ('calling', 'uncertain') desc, a.started_at;
+-- Of these ids, those that were chosen for calls whose message has not got its id yet: one call for each. Also calls
+-- that own the id of an echo already (``settled``), for their recipient.
+(select distinct on (r.unit_id, r.external_id)
+        r.unit_id, r.external_id, a.id as attempt, a.message_id, a.recipient, false as settled
+   from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, external_id text)
+   join zapline.attempts a on a.unit_id = r.unit_id and a.chosen_id = r.external_id and a.external_id is null
+  where not exists (select from zapline.attempts o
+                     where o.unit_id = r.unit_id and o.provider = %(provider)s and o.external_id = r.external_id)
+  order by r.unit_id, r.external_id, a.outcome in ('calling', 'uncertain') desc, a.started_at)
+union all
+select r.unit_id, r.external_id, a.id, a.message_id, a.recipient, true
+  from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, external_id text, hidden boolean)
+  join zapline.attempts a on a.unit_id = r.unit_id and a.provider = %(provider)s and a.external_id = r.external_id
+ where r.hidden;
 
 -- name: find_matchable_echoes
 -- Of these outgoing messages, those that are not stored yet and have the content of an open call.
