@@ -97,7 +97,7 @@ def _attach(app: QuartTrio, deps: Dependencies, sign_in: PasswordSignIn) -> None
     install_audit_trail(app, deps.audit)
     TokenRoutes(commands, deps.identity).attach(routes)
     AuditLogRoutes(pool).attach(routes)
-    UnitRoutes(commands, deps.roster, time.time, pool, deps.sending).attach(routes)
+    UnitRoutes(commands, deps.roster, time.time, pool, deps.region, deps.sending).attach(routes)
     if deps.changes is not None:
         UnitChangeRoutes(commands, deps.changes, pool).attach(routes)
     if deps.erasures is not None:

@@ -47,6 +47,7 @@ RATED_COUNTERS = (
     "sent_twice",
     "messages_refused",
     "repairs_unexplained",
+    "registrations_restored",
 )
 """Counters that also have a window."""
 

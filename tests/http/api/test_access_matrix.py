@@ -23,7 +23,7 @@ SEND = {
     *("cancel_campaign", "retry_failed_campaign"),
 }
 CONTROL = {
-    *("connect", "disconnect", "qr_svg", "pause_unit", "resume_unit", "put_pace"),
+    *("connect", "renew", "disconnect", "qr_svg", "pause_unit", "resume_unit", "put_pace"),
     "release_campaigns",
     *("get_dead_letter", "replay_unit_dead_letter", "give_up_dead_letter"),
     *("create_hook", "delete_hook", "rotate_hook_key", "enable_hook", "test_hook", "replay_delivery"),

@@ -122,13 +122,13 @@ async def test_what_the_line_is_to_blame_for_costs_no_try(database: str, tmp_pat
         for unit in (throttled, closed, unlicensed):
             await stack.enqueue(unit, "oi")
         reasons = [await wait_until_paused(stack, unit) for unit in (throttled, closed, unlicensed)]
-        assert [status.reason for status in reasons] == ["throttled", "not_connected", "server_not_ready"]
+        assert [status.reason for status in reasons] == ["throttled", "not_connected", "not_licensed"]
         until = reasons[0].throttled_until
         assert until is not None
         assert started + 0.7 * 30 < until <= time.time() + 30
         assert reasons[1].throttled_until is None
         assert await stack.outbox_rows() == [
-            ("queued", 0, "throttled"), ("queued", 0, "not_connected"), ("queued", 0, "server_not_ready"),
+            ("queued", 0, "throttled"), ("queued", 0, "not_connected"), ("queued", 0, "not_licensed"),
         ]  # fmt: skip
         await stack.enqueue(throttled, "promo", lane=Lane.CAMPAIGN, phone=OTHER)
         await stack.wait_until(lambda: len(stack.evolution.ledger.messages) == 3)

@@ -16,6 +16,7 @@ from zapline.daemon.commands.terminal import (
     echo_rows,
     read_database,
 )
+from zapline.domain.line.webhook_registration import WebhookRegistrationMode
 
 if TYPE_CHECKING:
     from zapline.sql.postgres.connection import Connection
@@ -152,3 +153,36 @@ def release(unit: UnitArgument) -> None:
     """
     ask_daemon("release-unit", {"unit": unit})
     echo(f"Unit {unit} is released.")
+
+
+@app.command("renew-instance")
+def renew_instance(
+    unit: UnitArgument,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete a line's instance on Evolution, create it again and connect it: for a line that never opens again.
+
+    The phone scans a new code; conversations and what waits to be sent stay.
+
+    \b
+    Example: zapline units renew-instance 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11 --yes
+    """
+    if not yes:
+        typer.confirm(f"Unlink the phone of unit {unit} and make its instance anew?", abort=True)
+    ask_daemon("renew-instance", {"unit": unit})
+    echo(f"Unit {unit} is made anew on Evolution. Scan its code: GET /units/{unit}/whatsapp/status, or the console.")
+
+
+@app.command("webhook-registration")
+def webhook_registration(
+    unit: UnitArgument,
+    mode: Annotated[WebhookRegistrationMode, typer.Argument(help="enforce: set it again; observe: only tell.")],
+) -> None:
+    """Say what is done about a unit's webhook that somebody changes on Evolution.
+
+    \b
+    Example: zapline units webhook-registration 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11 observe
+    """
+    changed = ask_daemon("webhook-registration", {"unit": unit, "mode": mode.value})
+    done = "set again" if changed["webhookRegistration"] == "enforce" else "told and left"
+    echo(f"A changed webhook of unit {unit} is {done}.")

@@ -14,10 +14,12 @@ import trio
 
 from zapline.daemon.doctor.finding import Finding, Report, fail, ok, warn
 from zapline.domain.line.reasons import Phase
+from zapline.domain.line.server_versions import VersionNote, version_notes
 from zapline.evolution.client.failures import (
     BadAnswer,
     EvolutionFailure,
     InstanceUnknown,
+    NotLicensed,
     RouteUnknown,
     ServerNotReady,
     Unauthorized,
@@ -86,11 +88,21 @@ async def _check_server(server: Server, report: Report) -> bool:
             report(fail(SERVER, f"something answers at {server.url}, but it tells no version of Evolution", step))
         else:
             report(ok(SERVER, f"version {info.version} at {server.url}"))
+            for note in version_notes(info.version):
+                report(warn(SERVER, note.sentence, note.advice) if note.severe else ok(SERVER, _told(note)))
             return True
     return False
 
 
+def _told(note: VersionNote) -> str:
+    return f"{note.sentence} {note.advice}"
+
+
 def _not_ready(unready: EvolutionFailure) -> Finding:
+    if isinstance(unready, NotLicensed):
+        return fail(
+            SERVER, "it runs, but its licence is not active", "Open Evolution's manager page and activate the licence."
+        )
     step = "From version 2.4 on open Evolution's manager page and activate its licence; else wait until it has started."
     return fail(SERVER, f"it answers, but is not ready: {unready}", step)
 

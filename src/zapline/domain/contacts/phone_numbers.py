@@ -152,3 +152,16 @@ def _is_possible(canonical: str) -> bool:
     except phonenumbers.NumberParseException:
         return False
     return any(phonenumbers.is_possible_number_for_type(parsed, kind) for kind in _CALLED)
+
+
+def pairing_number(text: str, default_region: str = "BR") -> str:
+    """The digits by which WhatsApp pairs a phone, from a number as people write it. Raises :class:`InvalidPhone`.
+
+    Digits that name their country stay as they are: a Brazilian number may be known to WhatsApp without its ninth
+    digit. Others are completed as by :func:`parse_phone`.
+    """
+    canonical = parse_phone(text, default_region)
+    digits = re.sub(r"\D", "", text).removeprefix("00")
+    code = str(phonenumbers.parse(canonical).country_code)
+    same_end = canonical.endswith(digits[-8:]) and len(digits) >= len(canonical) - 2
+    return digits if digits.startswith(code) and same_end else canonical.removeprefix("+")

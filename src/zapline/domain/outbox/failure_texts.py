@@ -12,8 +12,10 @@ FAILURE_TEXTS: Mapping[str, str] = {
         "WhatsApp or Evolution asked for fewer messages; nothing was sent, and the line goes on later by itself. "
         "Write to fewer new contacts."
     ),
-    "server_not_ready": (
-        "Evolution is starting, in maintenance or without a licence; nothing was sent, and it is tried again by itself."
+    "server_not_ready": "Evolution is starting or in maintenance; nothing was sent, and it is tried again by itself.",
+    "not_licensed": (
+        "Evolution's licence is not active; nothing was sent, and it is tried again by itself. "
+        "Activate it on Evolution's manager page."
     ),
     "not_connected": "The line is not connected to WhatsApp; nothing was sent. It is sent once the line is connected.",
     "operation_failed": "Evolution could not restart or connect the line; connect it again if it stays disconnected.",

@@ -26,6 +26,7 @@ from zapline.evolution.client.failures import (
     MediaUnreachable,
     NoAnswer,
     NotConnected,
+    NotLicensed,
     NumberCheckTimedOut,
     NumberNotOnWhatsApp,
     OperationFailed,
@@ -109,6 +110,8 @@ _OPAQUE = "[object Object]"
 
 def _failure_class(status: int, decoded: Any, text: str, parts: list[Any]) -> type[EvolutionFailure]:
     by_status = _BY_STATUS.get(status)
+    if by_status is ServerNotReady and _is_unlicensed(decoded):
+        return NotLicensed
     if by_status is not None:
         return by_status
     if status == 400 and _STORING.search(text):
@@ -131,6 +134,10 @@ def _failure_class(status: int, decoded: Any, text: str, parts: list[Any]) -> ty
     if status == 400:
         return _class_of_400(decoded, text, parts)
     return InvalidRequest if 400 < status < 500 else BadAnswer
+
+
+def _is_unlicensed(decoded: Any) -> bool:
+    return isinstance(decoded, dict) and decoded.get("code") == "LICENSE_REQUIRED"
 
 
 def _class_of_404(text: str) -> type[EvolutionFailure]:

@@ -58,9 +58,16 @@ class Throttled(EvolutionFailure):
 
 
 class ServerNotReady(EvolutionFailure):
-    """503: not licensed (2.4 and later), starting, or in maintenance; nothing was sent."""
+    """503: starting, or in maintenance; nothing was sent."""
 
     code = "server_not_ready"
+    verdict = FailureVerdict.LINE
+
+
+class NotLicensed(ServerNotReady):
+    """503: the server's licence is not active (2.4 and later); nothing was sent."""
+
+    code = "not_licensed"
     verdict = FailureVerdict.LINE
 
 
@@ -202,7 +209,7 @@ class BadAnswer(EvolutionFailure):
 
 
 ALL_FAILURES: tuple[type[EvolutionFailure], ...] = (
-    Unreachable, Throttled, ServerNotReady, NotConnected, OperationFailed, InstanceUnknown, RouteUnknown,
+    Unreachable, Throttled, ServerNotReady, NotLicensed, NotConnected, OperationFailed, InstanceUnknown, RouteUnknown,
     Unauthorized, InstanceExists, InvalidRequest, NumberNotOnWhatsApp, HiddenNumber, MediaGone, TooLarge,
     MediaUnreachable, NumberCheckTimedOut, ServerError, TimedOutAfterRelay, FailedInside, GatewayFailed, NoAnswer,
     BadAnswer,

@@ -22,7 +22,7 @@ def attach_unit_pages(layout: Layout, dependencies: Dependencies, totals: Totals
     NewUnitPage(layout, commands).attach()
     UnitPage(layout, commands, pool, dependencies.feed, dependencies.sending).attach()
     if dependencies.changes is not None:
-        UnitActions(layout, commands, dependencies.changes).attach()
+        UnitActions(layout, commands, dependencies.changes, dependencies.region).attach()
     if dependencies.changes is not None and dependencies.outgoing is not None:
         SettingsPage(layout, commands, dependencies.changes, dependencies.outgoing, pool).attach()
     if dependencies.campaigns is not None:

@@ -75,6 +75,10 @@ def _failures(kind: type[EvolutionFailure] = EvolutionFailure) -> Iterator[str]:
         yield from _failures(narrower)
 
 
+def _check(name: str) -> Callable[[HealthReport], float]:
+    return lambda report: next((check.value for check in report.checks if check.name == name), nan)
+
+
 def _rate(name: str) -> Callable[[HealthReport], float]:
     return lambda report: next((rate.value for rate in report.rates if rate.name == name), nan)
 
@@ -112,7 +116,11 @@ _ENCRYPTED = (
     *("foreign_edit", "expired"),
 )
 _CALLS = tuple(
-    action.value for action in (LineAction.REGISTER, LineAction.CONNECT, LineAction.OBSERVE, LineAction.LOGOUT)
+    action.value
+    for action in (
+        *(LineAction.REGISTER, LineAction.CONNECT, LineAction.OBSERVE, LineAction.CHECK),
+        *(LineAction.RENEW_PAIRING, LineAction.RECREATE, LineAction.LOGOUT),
+    )
 )
 _FACTS = tuple(name for name in _names(MessageFact) if name != MessageArrived.__name__)
 
@@ -140,6 +148,9 @@ COUNTERS = (
     Counter("retention_deleted", "Rows that were older than their unit keeps them.", "what", _RETAINED),
     Counter("dead_letters", "Events that could not be used and are kept.", "reason", _DEAD_LETTER_REASONS),
     Counter("unexpected_disconnects", "Open lines lost without anybody having asked."),
+    Counter("registrations_changed", "Webhooks that somebody changed on Evolution and that are left so."),
+    Counter("registrations_restored", "Webhooks that somebody changed on Evolution and that were set again."),
+    Counter("server_absences", "Times that Evolution stopped answering."),
     Counter("connection_events", "Events stepped by the connection machines.", "event", _names(ConnectionEvent)),
     Counter(
         "unexpected_events",
@@ -233,6 +244,7 @@ GAUGES = (
         lambda report: report.journal.last_commit_seconds,
     ),
     Gauge("units", "Active units by phase.", lambda report: report.phases, "phase"),
+    Gauge("lines_without_server", "Lines whose Evolution server does not serve.", _check("linesWithoutServer")),
     Gauge("quarantined_units", "Units whose actor crashed too often.", lambda report: len(report.quarantined)),
     Gauge("lagging_units", "Units with entries held back on disk.", lambda report: report.lagging_units),
     Gauge("recorder_waiting", "Units' writes not committed yet.", lambda report: report.recorder.waiting),

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from uuid import UUID
 
 from zapline.domain.errors import LocalError
 from zapline.domain.ids import PROVIDER, Seq, UnitId
 from zapline.domain.line.reasons import Phase, Reason
 from zapline.domain.line.state import StoredLineState
+from zapline.domain.line.webhook_registration import WebhookRegistrationMode
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.database_errors import StatementFailed
 from zapline.sql.postgres.pool import Pool
@@ -17,15 +17,6 @@ from zapline.sql.postgres.row_level_security import admin_scope
 
 _SQL = Queries(__name__)
 _NOT_APPLIED = Seq(0)
-
-
-class WebhookRegistrationMode(StrEnum):
-    """What is done about a line's webhook that somebody else has changed on the Evolution server."""
-
-    ENFORCE = "enforce"
-    """Set it again."""
-    OBSERVE = "observe"
-    """Only tell."""
 
 
 class InstanceTaken(LocalError):
@@ -144,6 +135,7 @@ class ArchivedUnit:
     created_at: float
     archived_at: float
     retention_days: int | None
+    webhook_registration: WebhookRegistrationMode
 
 
 async def list_archived_units(pool: Pool, after: tuple[float, UUID] | None, limit: int) -> list[ArchivedUnit]:
@@ -151,4 +143,7 @@ async def list_archived_units(pool: Pool, after: tuple[float, UUID] | None, limi
     at, id = after or (None, None)
     async with admin_scope(pool) as conn:
         rows = await _SQL.rows(conn, "list_archived_units", after_at=at, after_id=id, limit=limit)
-    return [from_row(ArchivedUnit, row) for row in rows]
+    return [
+        from_row(ArchivedUnit, row, webhook_registration=WebhookRegistrationMode(row.webhook_registration))
+        for row in rows
+    ]

@@ -3,7 +3,7 @@
 -- name: load_units
 -- Every unit that may still get webhooks: the active ones, and those archived within a day.
 select u.id, u.name, u.time_zone, extract(epoch from u.created_at)::float8 as created_at,
-       extract(epoch from u.paused_at)::float8 as paused_at, 
+       extract(epoch from u.paused_at)::float8 as paused_at,
        extract(epoch from u.campaigns_held_at)::float8 as campaigns_held_at, u.campaigns_held_reason, u.retention_days,
        u.webhook_registration,
        extract(epoch from c.archived_at)::float8 as archived_at, c.instance_id as instance, c.secret_generation,
@@ -70,7 +70,7 @@ select extract(epoch from archived_at)::float8 as archived_at from zapline.units
 -- name: list_archived_units
 -- A page of the archived units, oldest first.
 select u.id, u.name, u.time_zone, extract(epoch from u.created_at)::float8 as created_at,
-       extract(epoch from u.archived_at)::float8 as archived_at, u.retention_days, c.instance_id as instance
+       extract(epoch from u.archived_at)::float8 as archived_at, u.retention_days, u.webhook_registration, c.instance_id as instance
   from zapline.units u
   join zapline.unit_whatsapp_connections c on c.unit_id = u.id
  where u.archived_at is not null

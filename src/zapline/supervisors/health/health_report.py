@@ -12,6 +12,7 @@ from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.health.check_result import SEVERITY, HealthCheck, Verdict, expect_below, expect_none
 from zapline.supervisors.health.inbound_checks import inbound_rates
+from zapline.supervisors.health.line_checks import check_lines
 from zapline.supervisors.health.notification_checks import NO_NOTIFICATIONS, NotificationReport, check_notifications
 from zapline.supervisors.health.outbound_checks import NO_OUTBOUND, OutboundReport, check_outbound
 from zapline.supervisors.inbound.dispatcher import Dispatcher
@@ -100,7 +101,11 @@ class HealthMonitor:
         age = max(0.0, now - journal.oldest) if journal.oldest is not None else 0.0
         outbound, notifications = self._outbound(), self._notifications()
         rates, checks = inbound_rates(self.counters), self._checks(recorder, age)
-        checks += check_outbound(outbound, self.counters) + check_notifications(notifications)
+        checks += (
+            check_lines(self._roster.units(), self.counters)
+            + check_outbound(outbound, self.counters)
+            + check_notifications(notifications)
+        )
         worst = max((check.verdict for check in rates + checks), key=SEVERITY.index)
         quarantined = [str(unit.id) for unit in self._roster.units() if unit.quarantined_at is not None]
         return HealthReport(

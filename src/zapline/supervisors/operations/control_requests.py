@@ -76,6 +76,7 @@ class ControlRequests:
             "add-unit": (_NewUnit, self._add_unit),
             "archive-unit": (OneUnit, self._archive_unit),
             "release-unit": (OneUnit, self._release_unit),
+            "renew-instance": (OneUnit, self._renew_instance),
             "rotate-secret": (OneUnit, self._rotate_secret),
             "replay": (_Since, self._replay),
             "replay-dead-letter": (_OneDeadLetter, self._replay_dead_letter),
@@ -141,6 +142,9 @@ class ControlRequests:
 
     async def _release_unit(self, arguments: OneUnit) -> None:
         self._commands.release_unit(UnitId(arguments.unit))
+
+    async def _renew_instance(self, arguments: OneUnit) -> dict[str, Any]:
+        return {"status": (await self._commands.renew(UnitId(arguments.unit))).status}
 
     async def _rotate_secret(self, arguments: OneUnit) -> dict[str, Any]:
         return {"previousValidUntil": await self._commands.rotate_secret(UnitId(arguments.unit))}

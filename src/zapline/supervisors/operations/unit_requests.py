@@ -6,6 +6,7 @@ from uuid import UUID
 import msgspec
 
 from zapline.domain.ids import UnitId
+from zapline.domain.line.webhook_registration import WebhookRegistrationMode
 from zapline.domain.privacy.masking import mask_phone
 from zapline.supervisors.operations.control_requests import OneUnit, VerbHandler
 from zapline.supervisors.privacy.erasure_jobs import ErasureJobs
@@ -15,6 +16,11 @@ from zapline.supervisors.units.unit_lifecycle import UnitLifecycle, UnitSettings
 class _Rename(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unit: UUID
     name: str
+
+
+class _Registration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    unit: UUID
+    mode: WebhookRegistrationMode
 
 
 class _Keep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,6 +51,11 @@ def unit_verbs(lifecycle: UnitLifecycle, erasures: ErasureJobs) -> dict[str, Ver
         change = UnitSettingsChange(retention_days=arguments.days, keep_retention=False)
         return {"retentionDays": (await lifecycle.change(UnitId(arguments.unit), change)).record.retention_days}
 
+    async def registration(arguments: _Registration) -> dict[str, Any]:
+        change = UnitSettingsChange(webhook_registration=arguments.mode)
+        changed = await lifecycle.change(UnitId(arguments.unit), change)
+        return {"webhookRegistration": changed.record.webhook_registration.value}
+
     async def pause(arguments: OneUnit) -> dict[str, Any]:
         return {"pausedAt": (await lifecycle.pause(UnitId(arguments.unit))).record.paused_at}
 
@@ -57,6 +68,7 @@ def unit_verbs(lifecycle: UnitLifecycle, erasures: ErasureJobs) -> dict[str, Ver
     return {
         "rename-unit": (_Rename, rename),
         "keep-messages": (_Keep, keep),
+        "webhook-registration": (_Registration, registration),
         "pause-unit": (OneUnit, pause),
         "resume-unit": (OneUnit, resume),
         "erase-person": (_Erase, erase),

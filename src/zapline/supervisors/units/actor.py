@@ -16,13 +16,13 @@ from zapline.domain.line.reasons import Phase
 from zapline.domain.line.state import LineState
 from zapline.domain.line.state_machine import Step, step
 from zapline.domain.line.transitions import LineAction
+from zapline.domain.line.webhook_registration import WebhookRegistrationMode
 from zapline.domain.messages.facts import MessageArrived, MessageFact, SendAnswered
 from zapline.domain.privacy.erasure import drop_erased
 from zapline.domain.timestamps import Moment
 from zapline.sql.inbound.recorder_types import EntryFacts, UnitOutcome
 from zapline.sql.inbound.unit_batches import prepare_batch
 from zapline.sql.journal.schema import Entry
-from zapline.sql.units.units import WebhookRegistrationMode
 from zapline.supervisors.inbound.after_commit import report_line_change, report_stored
 from zapline.supervisors.inbound.journal_entries import BACKFILL, TOO_LARGE, parse_entry
 from zapline.supervisors.inbound.mailbox import DirectEntry

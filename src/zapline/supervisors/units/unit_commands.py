@@ -9,7 +9,14 @@ import trio
 
 from zapline.domain.errors import InvalidField, JournalRefused, LocalError
 from zapline.domain.ids import UnitId, is_valid_instance_name
-from zapline.domain.line.events import ConnectAsked, ConnectionEvent, DisconnectAsked, QrWanted, RegistrationOutdated
+from zapline.domain.line.events import (
+    ConnectAsked,
+    ConnectionEvent,
+    DisconnectAsked,
+    QrWanted,
+    RegistrationOutdated,
+    RenewAsked,
+)
 from zapline.domain.line.state import StoredLineState
 from zapline.sql.health import dead_letters
 from zapline.sql.journal.journal import Journal
@@ -169,6 +176,10 @@ class UnitCommands:
     async def connect(self, unit: UnitId, number: str | None = None) -> StoredLineState:
         """Connect the line; return the state once the actor has stored it. Raises UnknownUnit, UnitNotReady."""
         return await self._send_and_wait(self.find(unit), ConnectAsked(number), lambda stored: stored.wanted)
+
+    async def renew(self, unit: UnitId) -> StoredLineState:
+        """Delete the instance, create it again and connect it; like ``connect``. What waits to be sent stays."""
+        return await self._send_and_wait(self.find(unit), RenewAsked(), lambda stored: stored.wanted)
 
     async def disconnect(self, unit: UnitId) -> StoredLineState:
         """Unlink the phone; like ``connect``."""

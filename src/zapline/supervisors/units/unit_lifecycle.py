@@ -8,6 +8,7 @@ import structlog
 
 from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId
+from zapline.domain.line.webhook_registration import WebhookRegistrationMode
 from zapline.sql.outbound import campaign_brake
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.units import units
@@ -31,6 +32,7 @@ class UnitSettingsChange:
     time_zone: str | None = None
     retention_days: int | None = None
     keep_retention: bool = True
+    webhook_registration: WebhookRegistrationMode | None = None
 
 
 class UnitLifecycle:
@@ -58,7 +60,13 @@ class UnitLifecycle:
         self._commands.find(unit)
         async with self._pool.connection() as conn:
             await units.change_unit(
-                conn, unit, name, change.time_zone, change.retention_days, keep=change.keep_retention
+                conn,
+                unit,
+                name,
+                change.time_zone,
+                change.retention_days,
+                keep=change.keep_retention,
+                webhook_registration=change.webhook_registration,
             )
         return await self._reload(unit)
 

@@ -100,7 +100,7 @@ async def test_what_a_unit_cannot_be_is_refused_by_field(api: Any) -> None:
     for name in ("   ", "a\0b"):
         assert (await api.post("/units", {"name": name}, 422))["code"] == "invalid_unit"
     assert (await api.post("/units", {"name": "a", "instance": "a b"}, 422))["code"] == "invalid_unit"
-    for number in ("12", "letters", "+55 11 99999", "٥٥١١٩٩٩٩٩٠٠٠١"):
+    for number in ("12", "letters", "+55 11 99999", "99999-0001"):
         problem = await api.post(f"/units/{unit.id}/whatsapp/connect", {"number": number}, 422)
         assert problem["errors"][0]["field"] == "number"
     assert len((await api.get("/units"))["items"]) == 1

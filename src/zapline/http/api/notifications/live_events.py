@@ -132,7 +132,7 @@ def watch_unit(streams: EventStreams, commands: UnitCommands, unit: UnitId, acce
 
     def first_event() -> HelloPayload:
         record = commands.find(unit)
-        stored = record.state.stored if record.state is not None else None
+        stored = record.shown
         unit_row = record.record
         quarantined, paused = record.quarantined_at is not None, unit_row.paused_at is not None
         return hello_payload(unit, stored, quarantined, paused, unit_row.campaigns_held_reason)

@@ -7,6 +7,7 @@ from msgspec import UNSET, Meta, UnsetType
 from quart import Response
 
 from zapline.domain.ids import UnitId
+from zapline.domain.line.webhook_registration import WebhookRegistrationMode
 from zapline.domain.timestamps import iso
 from zapline.http.api.framework.audit_trail import add_audit_detail
 from zapline.http.api.framework.json_bodies import RequestBody, json_response, read_body
@@ -33,6 +34,7 @@ class UnitPatch(RequestBody, frozen=True):
     name: Annotated[str, Meta(min_length=1, max_length=200)] | UnsetType = UNSET
     time_zone: Annotated[str, Meta(max_length=64)] | UnsetType = UNSET
     retention_days: Annotated[int, Meta(ge=1, le=MAX_RETENTION_DAYS)] | UnsetType | None = UNSET
+    webhook_registration: WebhookRegistrationMode | UnsetType = UNSET
 
 
 class Rotation(RequestBody, frozen=True):
@@ -42,7 +44,7 @@ class Rotation(RequestBody, frozen=True):
 
 
 _CHANGE = RouteDoc(
-    "Change a unit's name, time zone or retention",
+    "Change a unit's name, time zone, retention, or what is done about a changed webhook",
     {200: UnitBody},
     body=UnitPatch,
     errors={"invalid_unit": 422},
@@ -100,8 +102,13 @@ class UnitChangeRoutes:
             time_zone=body.time_zone if body.time_zone is not UNSET else None,
             retention_days=days if days is not UNSET else None,
             keep_retention=days is UNSET,
+            webhook_registration=body.webhook_registration if body.webhook_registration is not UNSET else None,
         )
-        changed = {"name": settings.name, "timeZone": settings.time_zone}
+        changed = {
+            "name": settings.name,
+            "timeZone": settings.time_zone,
+            "webhookRegistration": settings.webhook_registration,
+        }
         add_audit_detail(**{field: value for field, value in changed.items() if value is not None})
         if not settings.keep_retention:
             add_audit_detail(retentionDays=settings.retention_days)

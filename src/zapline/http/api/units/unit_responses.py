@@ -1,5 +1,6 @@
 """Response bodies of units, their line and their queue."""
 
+from collections.abc import Sequence
 from typing import Annotated
 from uuid import UUID
 
@@ -7,8 +8,10 @@ from msgspec import UNSET, Meta, UnsetType
 
 from zapline.domain.ids import PROVIDER
 from zapline.domain.line.reasons import EXPLANATIONS, STATUS_OF_PHASE, Phase, Reason
+from zapline.domain.line.server_versions import version_notes
 from zapline.domain.line.state import StoredLineState
 from zapline.domain.line.state_machine import QR_LIFE
+from zapline.domain.line.webhook_registration import WebhookRegistrationMode
 from zapline.domain.privacy.masking import MASKED
 from zapline.domain.timestamps import iso
 from zapline.http.api.framework.json_bodies import ResponseBody, Timestamp, one_of
@@ -29,6 +32,46 @@ _HeldAt = Annotated[
 ]
 _HeldReason = Annotated[str | None, Meta(description="Why they do, as a failure's code.")]
 _LastMessage = Annotated[Timestamp | None, Meta(description="When the latest message went in or out.")]
+
+
+_Registration = Annotated[
+    WebhookRegistrationMode,
+    Meta(
+        description="What is done about a webhook that somebody changed on Evolution: `enforce` sets it again, "
+        "`observe` only tells."
+    ),
+]
+
+
+class RegistrationBody(ResponseBody, frozen=True):
+    """Whether Evolution delivers the unit's webhooks as it should, as the last check found."""
+
+    mode: _Registration
+    checked_at: Annotated[Timestamp | None, Meta(description="Null: not yet since the start.")]
+    differences: Annotated[
+        Sequence[str],
+        Meta(
+            description="What somebody has changed and is still so: missing, enabled, url, headers, events, base64, "
+            "byEvents."
+        ),
+    ]
+    restored_at: Annotated[Timestamp | None, Meta(description="When it was last set again.")]
+
+
+class VersionNoteBody(ResponseBody, frozen=True):
+    """Something that is known of the server's version."""
+
+    sentence: str
+    advice: str
+    severe: Annotated[bool, Meta(description="Messages are lost because of it.")]
+
+
+class EvolutionBody(ResponseBody, frozen=True):
+    """The Evolution server that serves this line."""
+
+    version: Annotated[str | None, Meta(description="Null while it has not told.")]
+    away_since: Annotated[Timestamp | None, Meta(description="Since when it does not answer.")]
+    notes: Sequence[VersionNoteBody]
 
 
 class UnitBody(ResponseBody, frozen=True):
@@ -52,6 +95,7 @@ class UnitBody(ResponseBody, frozen=True):
     campaigns_held_at: _HeldAt
     campaigns_held_reason: _HeldReason
     retention_days: Annotated[int | None, Meta(description="Messages are deleted after so many days; null: never.")]
+    webhook_registration: _Registration
     archived_at: Timestamp | None = None
 
 
@@ -137,13 +181,15 @@ class StatusBody(ResponseBody, frozen=True):
     paused_at: _Paused
     campaigns_held_at: _HeldAt
     campaigns_held_reason: _HeldReason
+    webhook_registration: RegistrationBody
+    evolution: EvolutionBody
     sending: SendingBody | UnsetType = UNSET
     reconciliation: ReconciliationBody | UnsetType | None = UNSET
 
 
 def unit_body(unit: Unit) -> UnitBody:
     """The unit as lists show it."""
-    record, stored = unit.record, unit.state.stored if unit.state is not None else None
+    record, stored = unit.record, unit.shown
     return UnitBody(
         id=unit.id,
         name=record.name,
@@ -163,6 +209,7 @@ def unit_body(unit: Unit) -> UnitBody:
         campaigns_held_at=iso(record.campaigns_held_at),
         campaigns_held_reason=record.campaigns_held_reason,
         retention_days=record.retention_days,
+        webhook_registration=record.webhook_registration,
     )
 
 
@@ -187,6 +234,7 @@ def archived_body(unit: ArchivedUnit) -> UnitBody:
         campaigns_held_at=None,
         campaigns_held_reason=None,
         retention_days=unit.retention_days,
+        webhook_registration=unit.webhook_registration,
         archived_at=iso(unit.archived_at),
     )
 
@@ -207,8 +255,10 @@ def queue_body(totals: UnitTotals) -> QueueBody:
 def status_body(
     unit: Unit, stored: StoredLineState, picture: str | None, outbound: OutboundBody | None, now: float
 ) -> StatusBody:
-    """The line's status at ``now`` (seconds since the epoch). ``picture``: the drawn QR code, None if there is none or
-    the caller may not see it; then the code's text and the pairing code are left out too.
+    """The line's status at ``now`` (seconds since the epoch); ``stored`` is the line as it is shown.
+
+    ``picture``: the drawn QR code, None if there is none or the caller may not see it; then the code's text and the
+    pairing code are left out too.
     """
     code = stored.qr_code if stored.phase is Phase.PAIRING and picture is not None else None
     drawn_at = stored.qr_updated_at if code is not None else None
@@ -236,6 +286,23 @@ def status_body(
         paused_at=iso(unit.record.paused_at),
         campaigns_held_at=iso(unit.record.campaigns_held_at),
         campaigns_held_reason=unit.record.campaigns_held_reason,
+        webhook_registration=_registration_body(unit),
+        evolution=_evolution_body(unit),
         sending=outbound.sending if outbound is not None else UNSET,
         reconciliation=outbound.reconciliation if outbound is not None else UNSET,
     )
+
+
+def _registration_body(unit: Unit) -> RegistrationBody:
+    report = unit.registration
+    return RegistrationBody(
+        mode=unit.record.webhook_registration,
+        checked_at=iso(report.checked_at) if report is not None else None,
+        differences=report.differences if report is not None else (),
+        restored_at=iso(report.restored_at) if report is not None else None,
+    )
+
+
+def _evolution_body(unit: Unit) -> EvolutionBody:
+    notes = [VersionNoteBody(note.sentence, note.advice, note.severe) for note in version_notes(unit.server.version)]
+    return EvolutionBody(unit.server.version, iso(unit.server.away_since), notes)

@@ -1,6 +1,5 @@
 """Routes of units and their lines: create, list, connect, disconnect, and the line's status, read from memory."""
 
-import re
 from collections.abc import Callable
 from typing import Annotated
 from uuid import UUID
@@ -8,6 +7,7 @@ from uuid import UUID
 from msgspec import Meta
 from quart import Response
 
+from zapline.domain.contacts.phone_numbers import InvalidPhone, pairing_number
 from zapline.domain.ids import UnitId
 from zapline.domain.line.reasons import EXPLANATIONS, Phase
 from zapline.domain.line.state import StoredLineState
@@ -34,8 +34,6 @@ from zapline.supervisors.units.roster import Roster
 from zapline.supervisors.units.unit_commands import UnitCommands, UnitNotReady
 from zapline.supervisors.units.unit_lifecycle import is_time_zone
 
-_NUMBER = re.compile(r"\+?(\d{8,15})")
-
 
 class _After(Position, frozen=True, tag="u"):
     created_at: float
@@ -53,7 +51,7 @@ class NewUnit(RequestBody, frozen=True):
 class Connect(RequestBody, frozen=True):
     """Body of ``POST .../connect``: with a number, Evolution also gives a pairing code to type in."""
 
-    number: Annotated[str, Meta(max_length=32)] | None = None
+    number: Annotated[str, Meta(max_length=80)] | None = None
 
 
 _CREATE = RouteDoc(
@@ -84,7 +82,16 @@ _CONNECT = RouteDoc(
     body=Connect,
     errors={"unit_not_ready": 503, "journal_refused": 503},
     example={"number": "5511999990001"},
-    detail="With `number` there is also a pairing code to type in on the phone. May be repeated.",
+    detail="With `number`, in any usual form, there is also a pairing code to type in on the phone; a pairing that "
+    "shows a QR code is closed and begun anew for it. May be repeated.",
+)
+_RENEW = RouteDoc(
+    "Delete the instance on Evolution, create it again and connect it",
+    {202: StatusBody},
+    body=RequestBody,
+    errors={"unit_not_ready": 503, "journal_refused": 503},
+    detail="For a line that never opens again (reason `session_stuck`). The phone scans a new code; conversations and "
+    "what waits to be sent stay.",
 )
 _DISCONNECT = RouteDoc(
     "Disconnect the line: the phone is unlinked",
@@ -109,9 +116,11 @@ class UnitRoutes:
         roster: Roster,
         clock: Callable[[], float],
         pool: Pool,
+        region: str,
         sending: Callable[[UnitId], OutboundBody | None] = lambda unit: None,
     ) -> None:
         self._pool = pool
+        self._region = region
         self._commands = commands
         self._sending = sending
         self._roster = roster
@@ -125,6 +134,7 @@ class UnitRoutes:
         routes.add("GET", "/units", "list_units", self.list, Access.ADMIN, _LIST)
         routes.add("GET", unit, "get_unit", self.get, Access.READ, RouteDoc("One unit", {200: UnitBody}, polled=True))
         routes.add("POST", f"{line}/connect", "connect", self.connect, Access.CONTROL, _CONNECT)
+        routes.add("POST", f"{line}/renew", "renew", self.renew, Access.CONTROL, _RENEW)
         routes.add("POST", f"{line}/disconnect", "disconnect", self.disconnect, Access.CONTROL, _DISCONNECT)
         routes.add("GET", f"{line}/status", "status", self.status, Access.READ, _STATUS)
         routes.add("GET", f"{line}/qr.svg", "qr_svg", self.qr_svg, Access.CONTROL, _QR)
@@ -162,11 +172,16 @@ class UnitRoutes:
         body = await read_body(Connect)
         number = None
         if body.number is not None:
-            match = _NUMBER.fullmatch(body.number)
-            if match is None or not body.number.isascii():
-                raise invalid("number", "is 8 to 15 digits with the country's code, as 5511999990001")
-            number = match[1]
+            try:
+                number = pairing_number(body.number, self._region)
+            except InvalidPhone as refused:
+                raise invalid("number", str(refused)) from refused
         stored = await self._commands.connect(UnitId(unit), number)
+        return json_response(await self._status(self._commands.find(UnitId(unit)), stored), 202)
+
+    async def renew(self, unit: UUID) -> Response:
+        await read_body(RequestBody)
+        stored = await self._commands.renew(UnitId(unit))
         return json_response(await self._status(self._commands.find(UnitId(unit)), stored), 202)
 
     async def disconnect(self, unit: UUID) -> Response:
@@ -193,12 +208,12 @@ class UnitRoutes:
         unit = self._commands.find(UnitId(id))
         if unit.state is None:
             raise UnitNotReady("the unit's state has not been read yet: the database is away")
-        stored = unit.state.stored
-        if stored.phase in (Phase.CONNECTING, Phase.PAIRING):
+        if unit.state.stored.phase in (Phase.CONNECTING, Phase.PAIRING):
             self._commands.keep_qr_fresh(unit)
-        return unit, stored
+        return unit, unit.server.shown(unit.state.stored)
 
     async def _status(self, unit: Unit, stored: StoredLineState) -> StatusBody:
+        stored = unit.server.shown(stored)
         # Who sees a code can link a phone: that is to control the line.
         seen = stored.phase is Phase.PAIRING and current_principal().may(Scope.CONTROL)
         code = stored.qr_code if seen else None

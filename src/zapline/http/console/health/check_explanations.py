@@ -105,6 +105,16 @@ CHECK_EXPLANATIONS: Mapping[str, CheckExplanation] = {
         N_("Look at the load of the machine."),
         "seconds",
     ),
+    "linesWithoutServer": CheckExplanation(
+        N_("Lines without their server"),
+        N_("Their Evolution server does not answer, has no licence, or refuses the key."),
+        N_("See that Evolution runs and is licensed; everything goes on by itself once it answers."),
+    ),
+    "changedWebhooks": CheckExplanation(
+        N_("Webhooks changed by somebody"),
+        N_("The webhook of these lines was changed on the Evolution server, so nothing or too much arrives."),
+        N_("Find who changes it: an old backend, or a person in Evolution's manager. It is set again by itself."),
+    ),
     "uncertainMessages": CheckExplanation(
         N_("Uncertain messages"),
         N_("They may have been delivered, or not: nobody can tell, and they are never repeated blindly."),

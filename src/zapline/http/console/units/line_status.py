@@ -32,7 +32,7 @@ def trouble_rank(unit: Unit) -> int:
     """The rank of a unit in a list that begins with trouble."""
     if unit.quarantined_at is not None or unit.state is None:
         return _RANKS["bad" if unit.quarantined_at is not None else "idle"]
-    phase = unit.state.stored.phase
+    phase = unit.server.shown(unit.state.stored).phase
     paused = phase is Phase.OPEN and unit.record.paused_at is not None
     return _RANKS["warn" if paused else _PHASES[phase][0]]
 
@@ -53,7 +53,7 @@ def line_status(unit: Unit) -> LineStatus:
             _("Its state has not been read: the database is away. Its webhooks are kept on disk."),
             _("See that PostgreSQL is up; everything goes on by itself then."),
         )
-    stored = unit.state.stored
+    stored = unit.server.shown(unit.state.stored)
     tone, label = _PHASES[stored.phase]
     explanation = EXPLANATIONS[stored.reason]
     if stored.phase is Phase.OPEN and unit.record.paused_at is not None:
@@ -64,3 +64,16 @@ def line_status(unit: Unit) -> LineStatus:
             _("Resume the sending when it may go on."),
         )
     return LineStatus(tone, _(label), _(explanation.sentence), _(explanation.advice))
+
+
+def registration_text(unit: Unit) -> tuple[str, str]:
+    """What the last check of the line's webhook found: a tone, and a sentence."""
+    report = unit.registration
+    if report is None:
+        return "idle", _("not checked yet")
+    if report.differences:
+        what = ", ".join(report.differences)
+        return "bad", _("Somebody changed it on Evolution ({what}); it is left so, as this unit says.", what=what)
+    if report.restored_at is not None:
+        return "warn", _("Somebody had changed it on Evolution; it is set again.")
+    return "good", _("as it should be")

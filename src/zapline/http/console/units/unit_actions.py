@@ -1,23 +1,22 @@
 """The forms of a unit's page: connect, pause, log out, rotate the secret, end quarantine, archive; each audited."""
 
-import re
 from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
 
 from quart import Response
 
+from zapline.domain.contacts.phone_numbers import InvalidPhone, pairing_number
 from zapline.domain.ids import UnitId
+from zapline.domain.line.webhook_registration import WebhookRegistrationMode
 from zapline.http.console.framework.flash_messages import Tone
 from zapline.http.console.framework.forms import read_form
 from zapline.http.console.framework.layout import Change, Layout
 from zapline.http.console.framework.translation import N_, _
 from zapline.http.console.units.unit_page import PATH
 from zapline.supervisors.units.unit_commands import UnitCommands
-from zapline.supervisors.units.unit_lifecycle import UnitLifecycle
+from zapline.supervisors.units.unit_lifecycle import UnitLifecycle, UnitSettingsChange
 
-_PHONE_NUMBER = re.compile(r"\d{8,15}")
-_SEPARATORS = re.compile(r"[\s().+-]")
 _MAX_GENERATION = 2_000_000_000
 
 
@@ -39,6 +38,14 @@ CONFIRMATIONS = {
             "scans a new code. Messages that wait stay."
         ),
         N_("Log out"),
+    ),
+    "renew": Confirmation(
+        N_("Make the instance anew?"),
+        N_(
+            "The line's instance on Evolution is deleted and created again: for a line that never opens any more. The "
+            "phone scans a new code. Conversations and messages that wait stay."
+        ),
+        N_("Make it anew"),
     ),
     "rotate-secret": Confirmation(
         N_("Give it a new webhook secret?"),
@@ -63,7 +70,8 @@ CONFIRMATIONS = {
 class UnitActions:
     """The forms below ``/console/units/{unit}``."""
 
-    def __init__(self, layout: Layout, commands: UnitCommands, changes: UnitLifecycle) -> None:
+    def __init__(self, layout: Layout, commands: UnitCommands, changes: UnitLifecycle, region: str) -> None:
+        self._region = region
         self._layout = layout
         self._commands = commands
         self._changes = changes
@@ -73,6 +81,8 @@ class UnitActions:
             self._layout.get(f"{PATH}/{name}", f"confirm_{name}", partial(self._confirm_page, name))
         for name, handler in (
             ("connect", self.connect),
+            ("renew", self.renew),
+            ("webhook-registration", self.registration),
             ("disconnect", self.disconnect),
             ("pause", self.pause),
             ("resume", self.resume),
@@ -94,12 +104,25 @@ class UnitActions:
 
     async def connect(self, unit: UUID) -> Response:
         """Start pairing or reconnect; with a phone number, request a pairing code too."""
-        text = (await read_form()).text("number", 40)
-        number = _SEPARATORS.sub("", text) or None
-        if number is not None and not _PHONE_NUMBER.fullmatch(number):
-            error = _("A number has 8 to 15 digits with the country's code, as 55 11 99999 0001.")
-            return self._layout.redirect(_page(unit), Tone.BAD, error)
+        text = (await read_form()).text("number", 80)
+        try:
+            number = pairing_number(text, self._region) if text else None
+        except InvalidPhone as refused:
+            return self._layout.redirect(_page(unit), Tone.BAD, _(str(refused)))
         return await self._perform(unit, "connect", partial(self._commands.connect, UnitId(unit), number), "")
+
+    async def renew(self, unit: UUID) -> Response:
+        """Delete the instance, create it again and connect it."""
+        done = _("The instance is being made anew; scan the code when it comes.")
+        return await self._perform(unit, "renew", partial(self._commands.renew, UnitId(unit)), done)
+
+    async def registration(self, unit: UUID) -> Response:
+        """Choose what is done about a webhook that somebody changes on Evolution."""
+        enforce = (await read_form()).text("mode", 20) == WebhookRegistrationMode.ENFORCE
+        mode = WebhookRegistrationMode.ENFORCE if enforce else WebhookRegistrationMode.OBSERVE
+        change = partial(self._changes.change, UnitId(unit), UnitSettingsChange(webhook_registration=mode))
+        done = _("A changed webhook is set again.") if enforce else _("A changed webhook is only told.")
+        return await self._perform(unit, "change_unit", change, done)
 
     async def disconnect(self, unit: UUID) -> Response:
         change = partial(self._commands.disconnect, UnitId(unit))

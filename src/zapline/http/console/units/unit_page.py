@@ -9,7 +9,8 @@ from quart import Response
 from werkzeug.exceptions import NotFound
 
 from zapline.domain.ids import UnitId
-from zapline.domain.line.reasons import Phase
+from zapline.domain.line.reasons import Phase, Reason
+from zapline.domain.line.server_versions import version_notes
 from zapline.domain.line.state import StoredLineState
 from zapline.domain.line.state_machine import QR_LIFE
 from zapline.domain.outbox.failure_texts import failure_text
@@ -19,7 +20,7 @@ from zapline.http.console.framework.counts import read_if_available
 from zapline.http.console.framework.layout import Layout, NavigationLink
 from zapline.http.console.framework.live_updates import unit_events_path
 from zapline.http.console.framework.translation import N_, _
-from zapline.http.console.units.line_status import line_status
+from zapline.http.console.units.line_status import line_status, registration_text
 from zapline.http.console.units.recent_activity import recent_activity
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.units import unit_totals
@@ -36,6 +37,10 @@ SENDER_STATES = {
     "paused": ("warn", N_("Rests for a while")),
 }
 """What the unit's sender does, by its state."""
+
+
+_RENEWABLE = frozenset({Reason.SESSION_STUCK, Reason.LINK_NOT_COMPLETED})
+"""Reasons for which the page offers to make the instance anew."""
 
 
 class UnitPage:
@@ -84,7 +89,7 @@ class UnitPage:
         return Response(await self._pictures.svg(stored.qr_code), content_type="image/svg+xml")
 
     def _line_values(self, unit: Unit) -> dict[str, Any]:
-        stored = unit.state.stored if unit.state is not None else StoredLineState()
+        stored = unit.shown or StoredLineState()
         if stored.phase in (Phase.CONNECTING, Phase.PAIRING):
             self._commands.keep_qr_fresh(unit)
         pairing = stored.phase is Phase.PAIRING and stored.qr_code is not None
@@ -101,6 +106,10 @@ class UnitPage:
             "left": round(left),
             "life": round(QR_LIFE),
             "pairing": pairing,
+            "renewable": stored.reason in _RENEWABLE,
+            "registration": registration_text(unit),
+            "evolution": unit.server.version,
+            "notes": [(note.sentence, note.advice) for note in version_notes(unit.server.version)],
         }
 
     async def _work_values(self, unit: Unit) -> dict[str, Any]:
