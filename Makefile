@@ -49,8 +49,9 @@ types: $(READY)
 imports: $(READY)
 	@$(BIN)/lint-imports
 
-docs: $(READY) ## Print docs/states.md anew from the tables
+docs: $(READY) ## Print docs/states.md and docs/inbound.md anew from the tables
 	@$(BIN)/python -m zapline.domain.states_document > docs/states.md
+	@$(BIN)/python -m zapline.evolution.webhooks.contents.fates_document > docs/inbound.md
 
 # The flag of %-format is removed: no text has such places, but "1-2% is normal" looks like one.
 translations: $(READY) ## Bring the console's catalogue up to date with the texts of its sources; fill in what is empty

@@ -139,6 +139,17 @@ def _contact(data: JsonObject) -> list[InboundEvent]:
     return [ContactSeen(address, name)]
 
 
+def parse_chats(data: Any) -> list[InboundEvent]:
+    """Parse chats.set, chats.upsert and chats.update: only the pairs of LID and phone, which 2.4 tells."""
+    pairs: dict[InboundEvent, None] = {}
+    for chat in data if isinstance(data, list) else [data]:
+        if isinstance(chat, dict):
+            address = resolve_address(jid(chat.get("remoteJid")) or jid(chat.get("id")), jid(chat.get("remoteLid")))
+            if address is not None and address.phone is not None and address.lid is not None:
+                pairs[ContactSeen(address)] = None
+    return list(pairs) or [Ignored("chats")]
+
+
 def parse_participants(data: JsonObject) -> list[InboundEvent]:
     """Parse group-participants.update: of a participant only the pair of LID and phone is kept, not the membership."""
     contacts: dict[InboundEvent, None] = {}

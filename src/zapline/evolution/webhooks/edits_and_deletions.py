@@ -12,7 +12,7 @@ from zapline.evolution.webhooks.message_content import NOT_UNDERSTOOD, read_cont
 
 _EDIT = frozenset({"MESSAGE_EDIT", 14})
 _REVOKE = frozenset({"REVOKE", 0})
-_NOTICES: Mapping[int | str, str] = {
+NOTICES: Mapping[int | str, str] = {
     3: "disappearing_setting",
     4: "disappearing_setting_sync",
     5: "history_notice",
@@ -45,7 +45,7 @@ _NOTICES: Mapping[int | str, str] = {
     37: "coexistence_sync",
 }
 """Type of a protocol message that is not about a message's text -> the reason under which it is counted."""
-_NOTICE_NAMES: Mapping[str, int] = {
+NOTICE_NAMES: Mapping[str, int] = {
     "EPHEMERAL_SETTING": 3,
     "EPHEMERAL_SYNC_RESPONSE": 4,
     "HISTORY_SYNC_NOTIFICATION": 5,
@@ -114,8 +114,8 @@ def parse_protocol_message(value: JsonObject, sent_at: Any) -> InboundEvent:
     if type(kind) not in (int, str):
         kind = "MESSAGE_EDIT" if isinstance(value.get("editedMessage"), dict) else None
     if kind not in _EDIT and kind not in _REVOKE:
-        number = _NOTICE_NAMES.get(kind) if isinstance(kind, str) else kind
-        return Ignored(_NOTICES.get(number, "unknown_protocol") if number is not None else "unknown_protocol")
+        number = NOTICE_NAMES.get(kind) if isinstance(kind, str) else kind
+        return Ignored(NOTICES.get(number, "unknown_protocol") if number is not None else "unknown_protocol")
     key = obj(value.get("key"))
     identity = external_id(key.get("id"), "no_target_id")
     if isinstance(identity, Unusable):

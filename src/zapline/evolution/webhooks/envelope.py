@@ -35,7 +35,7 @@ _LENIENT_BELOW = 1_048_576
 """Bytes up to which a body that msgspec refuses is parsed again by the standard library; above, that takes a second."""
 REFUSED_BY_MSGSPEC = (msgspec.DecodeError, UnicodeDecodeError)
 
-_EVENTS = (
+EVENTS = (
     "application.startup",
     "instance.create",
     "instance.delete",
@@ -45,6 +45,7 @@ _EVENTS = (
     "qrcode.updated",
     "connection.update",
     "messages.set",
+    "messaging-history.set",
     "messages.upsert",
     "messages.edited",
     "messages.update",
@@ -71,7 +72,7 @@ _EVENTS = (
     "creds.update",
 )
 _SEPARATORS = str.maketrans("_-", "..")
-_CANONICAL = {name.translate(_SEPARATORS): name for name in _EVENTS} | {
+_CANONICAL = {name.translate(_SEPARATORS): name for name in EVENTS} | {
     # The configuration's names where they differ from the event's (contract, section 2).
     "group.update": "groups.update",
     "new.jwt.token": "new.jwt",

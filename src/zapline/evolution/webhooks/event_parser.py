@@ -10,7 +10,7 @@ from typing import Any
 from zapline.domain.inbound_events import Ignored, InboundEvent, Unusable
 from zapline.domain.line.events import InstanceCreated, InstanceRemoved, LoggedOutSeen
 from zapline.evolution.webhooks.calls import parse_call
-from zapline.evolution.webhooks.chats_and_contacts import parse_contacts, parse_participants
+from zapline.evolution.webhooks.chats_and_contacts import parse_chats, parse_contacts, parse_participants
 from zapline.evolution.webhooks.connection_and_qr_events import (
     parse_connection_update,
     parse_instance_status,
@@ -23,7 +23,7 @@ from zapline.evolution.webhooks.message_events import parse_message
 from zapline.evolution.webhooks.status_updates import parse_message_update
 
 _IGNORED = {
-    **dict.fromkeys(("chats.set", "chats.upsert", "chats.update", "chats.delete"), "chats"),
+    "chats.delete": "chats",
     **dict.fromkeys(("groups.upsert", "groups.update"), "groups"),
     **dict.fromkeys(("labels.edit", "labels.association"), "labels"),
     **dict.fromkeys(("typebot.start", "typebot.change-status"), "typebot"),
@@ -65,14 +65,20 @@ def parse_webhook(body: bytes, *, event_hint: str | None = None) -> list[Inbound
         return parse_participants(data) if isinstance(data, dict) else [Unusable("no_data")]
     if event in _CONTACT_EVENTS:
         return parse_contacts(data)
+    if event in _CHAT_EVENTS:
+        return parse_chats(data)
+    if event == "messaging-history.set" and isinstance(data, dict) and "messages" not in data:
+        return [Ignored("history_progress")]
     return _parse_elements(event, data, own)
 
 
+_CHAT_EVENTS = frozenset({"chats.set", "chats.upsert", "chats.update"})
 _CONTACT_EVENTS = frozenset({"contacts.set", "contacts.upsert", "contacts.update"})
 
 _PARSERS: Mapping[str, Callable[[JsonObject, str | None], list[InboundEvent]]] = {
     "messages.upsert": lambda data, own: parse_message(data, "live", own),
     "messages.set": lambda data, own: parse_message(data, "history", own),
+    "messaging-history.set": lambda data, own: parse_message(data, "history", own),
     "send.message": lambda data, own: parse_message(data, "sent", own),
     "messages.update": parse_message_update,
     "call": parse_call,

@@ -24,7 +24,7 @@ from zapline.evolution.webhooks.json_fields import (
 DEEPEST = 8
 """Wrappers inside wrappers; real traffic has up to three."""
 
-_BESIDE_CONTENT = frozenset(
+BESIDE_CONTENT = frozenset(
     {
         "messageContextInfo",
         "senderKeyDistributionMessage",
@@ -39,7 +39,7 @@ _BESIDE_CONTENT = frozenset(
 """Keys beside the content, or alone, that are no content themselves."""
 
 _VIEW_ONCE = frozenset({"viewOnceMessage", "viewOnceMessageV2", "viewOnceMessageV2Extension"})
-_WRAPPERS = _VIEW_ONCE | {
+WRAPPERS = _VIEW_ONCE | {
     "ephemeralMessage",
     "documentWithCaptionMessage",
     "deviceSentMessage",
@@ -126,7 +126,7 @@ def unwrap(message: JsonObject) -> UnwrappedBody:
         if name is None:
             return UnwrappedBody(None, None, message, view_once, edited, about)
         value = message[name]
-        if name not in _WRAPPERS and (name in _KNOWN or not isinstance(value, dict)):
+        if name not in WRAPPERS and (name in CONTENT_KEYS or not isinstance(value, dict)):
             return UnwrappedBody(name, value, message, view_once, edited, about)
         inner = value.get("message") if isinstance(value, dict) else None
         if not isinstance(inner, dict):
@@ -142,9 +142,9 @@ def _content_key(message: JsonObject) -> str | None:
     """The first key that is understood, else the first that may be a content."""
     other: str | None = None
     for name, value in message.items():
-        if name in _BESIDE_CONTENT or value is None:
+        if name in BESIDE_CONTENT or value is None:
             continue
-        if name in _KNOWN or name in _WRAPPERS:
+        if name in CONTENT_KEYS or name in WRAPPERS:
             return name
         if other is None:
             other = name
@@ -264,4 +264,4 @@ _READERS: Mapping[str, Callable[[JsonObject], MessageContent]] = {
     "questionResponseMessage": cards_and_places.text_about,
 }
 
-_KNOWN = frozenset({"conversation", *_FILES, *_READERS, *REPORTS, *UNREADABLE})
+CONTENT_KEYS = frozenset({"conversation", *_FILES, *_READERS, *REPORTS, *UNREADABLE})

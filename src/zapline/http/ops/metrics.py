@@ -14,13 +14,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from zapline import __version__
+from zapline.domain.inbound_events import IGNORED_REASONS
 from zapline.domain.line.events import ConnectionEvent
 from zapline.domain.line.transitions import LineAction, LineSignal
 from zapline.domain.messages.delivery_status import REFUSED
 from zapline.domain.messages.facts import MessageArrived, MessageFact, MessageKind
 from zapline.domain.messages.message_secrets import SecretUse
 from zapline.domain.outbox.work_states import Lane
-from zapline.domain.privacy.erasure import ERASED
 from zapline.evolution.client.failures import ALL_FAILURES, EvolutionFailure
 from zapline.evolution.client.failures import FailureVerdict as SendVerdict
 from zapline.sql.notifications.crm_webhooks import HookTotals
@@ -93,18 +93,6 @@ _EVENTS = (
     *("send.message.update", "connection.update", "qrcode.updated", "status.instance", "contacts.upsert"),
     *("contacts.update", "group-participants.update", "unknown"),
 )
-_IGNORED_REASONS = (
-    "presence",
-    "chats",
-    "groups",
-    "labels",
-    "call",
-    "status_broadcast",
-    "newsletter",
-    "broadcast",
-    "protocol",
-    ERASED,
-)
 _RETAINED = (
     *("messages", "outbox", "attempts", "reactions", "reports", "sightings", "recipients", "uploads", "letters"),
     "secrets",
@@ -140,7 +128,7 @@ COUNTERS = (
     Counter("messages_seen", "Messages reported live, the base of the dedupe rate."),
     Counter("duplicates", "Messages reported live that were there already."),
     Counter("facts", "Statuses, edits, deletes, reactions, votes and names stored.", "fact", _FACTS),
-    Counter("ignored", "Events that are understood and of no use here.", "reason", _IGNORED_REASONS),
+    Counter("ignored", "Events that are understood and of no use here.", "reason", tuple(IGNORED_REASONS)),
     Counter("encrypted_reports", "Encrypted edits, votes and event answers.", "outcome", _ENCRYPTED),
     Counter("secrets_pruned", "Secrets of messages deleted after their time."),
     Counter("people_erased", "People erased because somebody asked for it."),

@@ -103,7 +103,6 @@ def _report_message(
         counters.add("messages_seen")
     if message is None:
         if fact.kind is MessageKind.CALL_LOG or (fact.media is not None and fact.media.copy_id is not None):
-            counters.add("messages_completed", fact.kind.value)
             return  # the better copy of a file, or how a call went on
         if rated:
             counters.add("duplicates")
