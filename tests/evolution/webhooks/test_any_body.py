@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import zapline.sandbox
 from zapline.domain.inbound_events import InboundEvent, Unusable
 from zapline.domain.messages.facts import MessageArrived
+from zapline.domain.messages.message_secrets import MAX_PAYLOAD
 from zapline.evolution.webhooks.envelope import extract_envelope, extract_instance
 from zapline.evolution.webhooks.event_parser import parse_webhook
 from zapline.evolution.webhooks.secret_stripping import strip_secrets
@@ -105,6 +106,8 @@ def assert_storable(value: Any) -> None:
         assert -(2**63) <= value < 2**63
     elif isinstance(value, float):
         json.dumps(value, allow_nan=False)
+    elif isinstance(value, bytes):
+        assert len(value) <= MAX_PAYLOAD
     else:
         assert value is None
 
