@@ -67,10 +67,13 @@ async def test_messages_their_deliveries_and_campaigns_are_told(api: Any) -> Non
         await api.send(unit, "messages.upsert", _message("A3", LID))
         kind, by_lid = await stream.next()
         assert (kind, by_lid["externalId"], by_lid["conversationId"]) == ("message", "A3", came["conversationId"])
-        status = {"keyId": "A1", "remoteJid": PHONE, "fromMe": False, "status": "READ", "messageId": "x"}
+        await api.send(unit, "messages.upsert", _message("A4", PHONE, fromMe=True))
+        kind, written = await stream.next()
+        assert (kind, written["externalId"], written["fromMe"]) == ("message", "A4", True)
+        status = {"keyId": "A4", "remoteJid": PHONE, "fromMe": True, "status": "READ", "messageId": "x"}
         await api.send(unit, "messages.update", status)
         kind, payload = await stream.next()
-        assert (kind, payload["messageId"], payload["deliveryStatus"]) == ("delivery", came["id"], "read")
+        assert (kind, payload["messageId"], payload["deliveryStatus"]) == ("delivery", written["id"], "read")
 
         sent = await api.post(
             f"{base}/messages", {"to": "+5511999990001", "text": "ja vai", "clientMessageId": "c"}, 202
@@ -103,7 +106,7 @@ async def test_messages_their_deliveries_and_campaigns_are_told(api: Any) -> Non
         assert (kind, payload["state"], payload["counts"]) == ("campaign", "cancelled", {"cancelled": 1})
 
 
-def _message(id: str, jid: str, **key: str) -> dict[str, object]:
+def _message(id: str, jid: str, **key: object) -> dict[str, object]:
     return {
         "key": {"remoteJid": jid, "fromMe": False, "id": id, **key},
         "pushName": "Maria",
