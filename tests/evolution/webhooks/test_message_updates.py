@@ -249,5 +249,5 @@ def test_a_qr_body_is_a_code_a_limit_or_neither(data: Any, expected: InboundEven
 def test_a_disconnection_without_a_stream_node_gives_its_message() -> None:
     detail = json.dumps({"error": {"output": {"payload": {"message": "Connection Failure"}}}})
     data = {"status": "closed", "disconnectionReasonCode": "403", "disconnectionObject": detail}
-    assert parse_webhook(body("status.instance", data)) == [Closed(403, "Connection Failure")]
-    assert parse_webhook(body("status.instance", data | {"disconnectionObject": "{"})) == [Closed(403)]
+    assert parse_webhook(body("status.instance", data)) == [Closed(403, "Connection Failure", final=True)]
+    assert parse_webhook(body("status.instance", data | {"disconnectionObject": "{"})) == [Closed(403, final=True)]

@@ -342,7 +342,7 @@ EXPECTED: dict[str, InboundEvent] = {
         source="web",
         origin="sent",
     ),
-    "status.instance-closed-401": Closed(401, "conflict: device_removed"),
+    "status.instance-closed-401": Closed(401, "conflict: device_removed", final=True),
     "v1.8-connection.update-close-428": Closed(428),
     "v1.8-connection.update-open": Opened(),
     "v1.8-messages.delete": MessageDeleted(ExternalId("3A554E20ECABF3D45BB2")),
@@ -361,7 +361,7 @@ EXPECTED: dict[str, InboundEvent] = {
         "3A554E20ECABF3D45BB2", MessageKind.TEXT, "oi", 1717604327.0, push_name="Maria", source="ios"
     ),
     "v1.8-qrcode.updated": QrOffered("2@abc,def,ghi"),
-    "v1.8-status.instance-closed": Closed(),
+    "v1.8-status.instance-closed": Closed(final=True),
     "v2.2-messages.update-DELIVERY_ACK": status(DeliveryStatus.DELIVERED, "3EB0C7B5D5A0F0E1D2C3B4"),
     "v2.2-messages.upsert-image-string-longs": plain(
         "3A554E20ECABF3D45BB9",

@@ -5,7 +5,7 @@ from typing import Any
 
 from zapline.domain.contacts.addresses import resolve_address
 from zapline.domain.inbound_events import Ignored, InboundEvent, Unusable
-from zapline.domain.line.events import Closed, ConnectingSeen, Opened, QrLimitReached, QrOffered
+from zapline.domain.line.events import Closed, ConnectingSeen, Opened, PasskeyAsked, QrLimitReached, QrOffered
 from zapline.evolution.webhooks.json_fields import LONGEST_NAME, JsonObject, int32, jid, obj, short_text
 
 _LONGEST_CODE = 4096
@@ -39,6 +39,8 @@ def parse_connection_update(data: JsonObject) -> InboundEvent:
         return Closed(int32(data.get("statusReason")))
     if state == "refused":
         return QrLimitReached()
+    if isinstance(state, str) and "passkey" in state.lower():
+        return PasskeyAsked()  # builds that know of it; the official 2.3 and 2.4 tell nothing
     return Unusable("unknown_state")
 
 
@@ -46,7 +48,8 @@ def parse_instance_status(data: JsonObject) -> InboundEvent:
     """Parse status.instance, which comes before the close that it explains (contract, section 2)."""
     if data.get("status") != "closed":
         return Ignored("instance_status")
-    return Closed(int32(data.get("disconnectionReasonCode")), _disconnection_detail(data.get("disconnectionObject")))
+    detail = _disconnection_detail(data.get("disconnectionObject"))
+    return Closed(int32(data.get("disconnectionReasonCode")), detail, final=True)
 
 
 def _disconnection_detail(value: Any) -> str | None:
