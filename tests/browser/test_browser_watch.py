@@ -28,7 +28,10 @@ def test_the_watch_sees_scripts_reports_errors_and_strangers(
         "**/hostile", lambda route: route.fulfill(body=HOSTILE, content_type="text/html", headers=policy)
     )
     visitor.go("/hostile")
-    words = ("script ran: 1", "alert says '2'", "error: three", "another host", "(reading 'five')", "CSP img-src")
+    words = (
+        *("script ran: 1", "alert says '2'", "error: three", "another host", "(reading 'five')", "CSP img-src"),
+        "Failed to fetch",
+    )
 
     def missing() -> list[str]:
         visitor.settle()
