@@ -45,6 +45,7 @@ IGNORED_REASONS: Mapping[str, str] = {
     "contact_without_name": "a contact of which neither a name nor a second address is told",
     "context_only": "a message that holds keys alone",
     "credentials": "the server's own keys have changed",
+    "deleted_report": "a deleted row of Evolution's store that tells of another message",
     "disappearing_setting": "disappearing messages were switched; each message says its own time",
     "disappearing_setting_sync": "the same between devices",
     "edit_without_text": "an edit of a kind that is not understood",

@@ -116,7 +116,9 @@ def _content_fate(name: str) -> str:
 _REPORT_FATES = {
     "protocolMessage": "an edit, a deletion, or a notice: see its types below",
     "reactionMessage": "a reaction of one person to a message",
-    "pollUpdateMessage": "a vote of one person in a poll",
+    "pollUpdateMessage": "a vote of one person in a poll; opened here where the server could not",
+    "secretEncryptedMessage": "a new text, opened with the original's secret; else the message is marked as edited",
+    "encEventResponseMessage": "an answer to an event, opened with the event's secret",
 }
 
 
