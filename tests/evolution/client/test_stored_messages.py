@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import zapline.sandbox
-from zapline.domain.inbound_events import Ignored, InboundEvent, Unusable
+from zapline.domain.inbound_events import IGNORED_REASONS, Ignored, InboundEvent, Unusable
 from zapline.domain.messages.delivery_status import DeliveryStatus
 from zapline.domain.messages.facts import (
     MessageArrived,
@@ -212,6 +212,34 @@ def test_a_long_page_becomes_several_bodies_and_loses_nothing() -> None:
     ]
     assert ids == [f"M{n}" for n in range(2 * RECORDS_PER_ENTRY + 1)]
     assert entry_bodies([], OWN) == []
+
+
+JID = "5511999990001@s.whatsapp.net"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"key": {"remoteJid": JID}}, "stored_without_id"),
+        ({"key": None}, "stored_without_id"),
+        ({"key": {"id": "", "remoteJid": JID}}, "stored_without_id"),
+        ({"key": {"id": 7, "remoteJid": JID}}, "stored_without_id"),
+        ({"key": {"id": "A\0B", "remoteJid": JID}}, "stored_with_bad_id"),
+        ({"key": {"id": "A" * 2000, "remoteJid": JID}}, "stored_with_bad_id"),
+        ({"key": {"id": "A1"}}, "stored_without_chat"),
+        ({"key": {"id": "A1", "remoteJid": "nobody"}}, "stored_without_chat"),
+        ({"message": {"reactionMessage": {"text": "x"}}}, "stored_without_target"),
+        ({"message": {"protocolMessage": {"type": "REVOKE"}}}, "stored_without_target"),
+        ({"message": {"secretEncryptedMessage": {"secretEncType": 2}}}, "stored_without_target"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_counted_by_what_it_lacks(change: dict[str, Any], reason: str) -> None:
+    assert [fact for fact in read_back([record([]) | change]) if isinstance(fact, Ignored)] == [Ignored(reason)]
+    assert reason in IGNORED_REASONS
+
+
+def test_a_row_that_is_no_object_is_counted() -> None:
+    assert parse_stored_messages(b'{"records": [5, null]}') == [Ignored("stored_unusable")] * 2
 
 
 def test_half_an_emoji_costs_neither_the_page_nor_the_message() -> None:

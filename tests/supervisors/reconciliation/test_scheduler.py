@@ -86,6 +86,17 @@ async def test_what_webhooks_missed_comes_back_in_order_and_a_live_message_hides
         await stack.wait_until_reconciled(unit)
         assert (totals["repairs", "unexplained"], totals["repairs_unexplained", ""]) == (1, 1)
 
+        # Rows that say nothing usable are counted by what they lack, and are no dead letters.
+        stack.evolution.receive("loja", "id com espaço", external_id="BAD ID", at=now - 1400)
+        stack.evolution.receive("loja", "sem conversa", external_id="NOCHAT", at=now - 1300)
+        row = stack.evolution.instance("loja").messages.get("NOCHAT")
+        assert row is not None
+        row.message["key"] = {"id": "NOCHAT", "fromMe": False}
+        await stack.reconciler.reconcile(unit.id, now - 1450)
+        reasons = ("stored_with_bad_id", "stored_without_chat", "stored_without_id")
+        assert [totals["ignored", reason] for reason in reasons] == [1, 1, 0]
+        assert await stack.inbound.rows("select from zapline.dead_letters") == []
+
 
 async def test_only_windows_read_to_their_last_page_move_the_watermark(database: str, tmp_path: Path) -> None:
     """Small pages: some windows have many, one has too many and is split, and Evolution fails in between."""

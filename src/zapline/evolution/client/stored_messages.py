@@ -21,6 +21,13 @@ RECORDS_PER_ENTRY = 50
 """Records of one journal entry; with thumbnails they stay below half a megabyte."""
 _SECOND_END = 999
 """Milliseconds added to the whole seconds of a stored edit, so that the same edit by webhook is not later."""
+_SKIPPED = {
+    "no_message_id": "stored_without_id",
+    **dict.fromkeys(("id_too_long", "bad_message_id"), "stored_with_bad_id"),
+    "no_chat": "stored_without_chat",
+    "no_target_id": "stored_without_target",
+}
+"""Why a record cannot be used -> the reason under which it is counted."""
 _REVOKED_STUBS = frozenset({None, 0, 1, "REVOKE"})
 
 
@@ -54,10 +61,15 @@ def parse_stored_messages(body: bytes) -> list[InboundEvent]:
         return [Unusable("not_an_object")]
     own = jid(decoded.get("sender"))
     facts: list[InboundEvent] = []
-    for record in _objects(decoded.get("records")):
+    records = decoded.get("records")
+    for record in records if isinstance(records, list) else ():
+        if not isinstance(record, dict):
+            facts.append(_skipped(Unusable("not_an_object")))
+            continue
         for fact in _record_facts(record, own):
             if isinstance(fact, Unusable):
-                continue  # every run would read it again and make it a dead letter each time
+                facts.append(_skipped(fact))
+                continue
             facts.append(fact)
             if isinstance(fact, MessageArrived) and (status := _highest_status(record, fact)) is not None:
                 facts.append(status)
@@ -106,6 +118,11 @@ def _record_facts(record: Mapping[str, Any], own: str | None) -> Iterator[Inboun
             yield MessageEdited(fact.external_id, text, _edited_at(record))
         elif not (isinstance(fact, MessageEdited) and text is not None):
             yield Ignored("deleted_report") if deleted and isinstance(fact, Unusable) else fact
+
+
+def _skipped(unusable: Unusable) -> Ignored:
+    """Count a record that cannot be used: as a dead letter it would come again with each run that reads it."""
+    return Ignored(_SKIPPED.get(unusable.reason, "stored_unusable"))
 
 
 def _emptied_message(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -145,9 +145,9 @@ class StoreReader:
         """Journal the records that the database does not have, and wait until they are stored."""
         counts.records += len(records)
         counts.statuses += sum(1 for record in records if record.get("MessageUpdate"))
-        ids = [id for record in records if (id := _external_id(record)) is not None]
-        if not ids:
+        if not records:
             return
+        ids = [id for record in records if (id := _external_id(record)) is not None]
         async with self._pool.connection() as conn:
             known = await reconciliation.find_known_messages(conn, unit.id, ids)
         new = [record for record in records if _adds_information(record, known)]
@@ -166,11 +166,12 @@ def _external_id(record: Mapping[str, Any]) -> str | None:
 
 
 def _adds_information(record: Mapping[str, Any], known: Mapping[str, KnownMessage]) -> bool:
-    """Whether a record may contain something that the database does not have."""
+    """Whether a record may contain something that the database does not have.
+
+    A record without an id is passed on too: where the others are read, it is counted as one that cannot be used.
+    """
     id, message = _external_id(record), record.get("message")
-    if id is None:
-        return False  # no way to tell which message it is
-    if id not in known or (isinstance(message, dict) and "editedMessage" in message):
+    if id is None or id not in known or (isinstance(message, dict) and "editedMessage" in message):
         return True
     stored = known[id]
     if is_stored_deletion(record) and not stored.deleted:
