@@ -15,7 +15,7 @@ from zapline.sandbox.simulator.endpoints import phone_actions, phone_edits
 from zapline.sandbox.simulator.endpoints.contact_events import hand_over_history
 from zapline.sandbox.simulator.http.http_server import Request, Response
 from zapline.sandbox.simulator.http.responses import json_response
-from zapline.sandbox.simulator.state import connection_lifecycle, server_restart
+from zapline.sandbox.simulator.state import connection_lifecycle, pairing_faults, server_restart
 from zapline.sandbox.simulator.state.faults import Fault
 from zapline.sandbox.simulator.state.instances import Instance
 from zapline.sandbox.simulator.state.server_state import ServerState
@@ -48,8 +48,22 @@ def _instance(server: ServerState, arguments: dict[str, Any]) -> Instance:
 
 def _scan(server: ServerState, arguments: dict[str, Any]) -> Any:
     instance = _instance(server, arguments)
-    connection_lifecycle.scan(server, instance, **arguments)
+    outcome = arguments.pop("outcome", "opens")
+    if outcome == "opens":
+        connection_lifecycle.scan(server, instance, **arguments)
+    else:
+        pairing_faults.scan_in_vain(server, instance, outcome)
     return {"state": instance.state, "wuid": instance.owner_jid}
+
+
+def _stick(server: ServerState, arguments: dict[str, Any]) -> Any:
+    pairing_faults.stick(_instance(server, arguments))
+    return {}
+
+
+def _change_webhook(server: ServerState, arguments: dict[str, Any]) -> Any:
+    pairing_faults.change_webhook(_instance(server, arguments), arguments)
+    return {}
 
 
 def _close(server: ServerState, arguments: dict[str, Any]) -> Any:
@@ -199,6 +213,8 @@ def _down(server: ServerState, arguments: dict[str, Any]) -> Any:
 COMMANDS: dict[tuple[str, str], Callable[[ServerState, dict[str, Any]], Any]] = {
     ("POST", "scan"): _scan,
     ("POST", "close"): _close,
+    ("POST", "stick"): _stick,
+    ("POST", "webhook"): _change_webhook,
     ("POST", "receive"): _receive,
     ("POST", "edit"): _edit,
     ("POST", "revoke"): _revoke,

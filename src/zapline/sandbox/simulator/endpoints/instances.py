@@ -7,7 +7,7 @@ import trio
 
 from zapline.sandbox.simulator.http.http_server import Request, Response
 from zapline.sandbox.simulator.http.responses import NUMBER, ApiError, Field, Schema, json_response
-from zapline.sandbox.simulator.state import connection_lifecycle
+from zapline.sandbox.simulator.state import connection_lifecycle, pairing_faults
 from zapline.sandbox.simulator.state.instances import (
     SETTINGS,
     Instance,
@@ -124,7 +124,7 @@ def _new_webhook(server: ServerState, hook: dict[str, Any]) -> WebhookRow:
 async def connect(server: ServerState, instance: Instance, request: Request, body: Any) -> Response:
     if instance.state == "open":
         return json_response({"instance": {"instanceName": instance.name, "state": "open"}})
-    if instance.state == "close":
+    if instance.state == "close" and not pairing_faults.connects_by_itself(server, instance):
         connection_lifecycle.start_pairing(server, instance, request.query.get("number") or instance.number)
         with trio.move_on_after(server.behaviour.connect_wait):
             await instance.qr_ready.wait()

@@ -80,6 +80,11 @@ class Instance:
     held: list[EventHandler] | None = None
     """What WhatsApp holds back for the line until it is open again; None: nothing is held back."""
 
+    scanned: bool = False
+    """A phone has linked the line, and the connection after that was never made."""
+    stuck: bool = False
+    """Connect no longer opens it; only deleting it helps."""
+
     def stop_pairing(self) -> None:
         """Cancel the QR code rotation and a pending reconnection."""
         for scope in (self.pairing, self.reopening):
