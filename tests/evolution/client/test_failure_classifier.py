@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -17,6 +18,7 @@ from zapline.evolution.client.failures import (
     FailedInside,
     FailureVerdict,
     GatewayFailed,
+    HiddenNumber,
     InstanceExists,
     InstanceUnknown,
     InvalidRequest,
@@ -354,3 +356,17 @@ def test_a_detail_never_holds_a_url_a_key_or_a_full_phone_number() -> None:
     assert "****0001" in safe
     assert str(NoAnswer(text)).count("5511999990001") == 0
     assert len(sanitize_detail("word " * 1000)) <= 240
+
+
+@pytest.mark.parametrize(
+    ("missing", "expected"),
+    [
+        ({"jid": "210000000000009@lid", "exists": False, "number": "210000000000009@lid"}, HiddenNumber),
+        ({"jid": "210000000000009@s.whatsapp.net", "exists": False, "number": "210000000000009@lid"}, HiddenNumber),
+        ({"jid": "5511900000000@s.whatsapp.net", "exists": False, "number": "5511900000000"}, NumberNotOnWhatsApp),
+    ],
+)
+def test_a_hidden_number_is_not_a_wrong_one(missing: dict[str, Any], expected: type[EvolutionFailure]) -> None:
+    envelope = {"status": 400, "error": "Bad Request", "response": {"message": [missing]}}
+    assert type(classify_response(400, json.dumps(envelope).encode(), {})) is expected
+    assert "Nothing is wrong with the number" in FAILURE_TEXTS[HiddenNumber.code]

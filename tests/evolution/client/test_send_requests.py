@@ -48,7 +48,7 @@ from zapline.evolution.client.failures import (
 )
 from zapline.evolution.client.response_parser import WebhookRegistration
 from zapline.evolution.client.rest_client import CallPolicy, EvolutionClient, MessageKey, open_http_client
-from zapline.evolution.client.send_requests import Dialect, build_send_request
+from zapline.evolution.client.send_requests import Dialect, build_send_request, send_route, stored_send_route
 from zapline.sandbox.simulator.server import SimulatedEvolution
 from zapline.sandbox.simulator.state.server_state import Behaviour
 
@@ -144,6 +144,21 @@ def test_a_content_is_one_body_in_either_dialect_with_the_quoted_message_beside_
     wrapped = {**number, WRAPPERS[route]: inner["contact"] if name == "card" else inner}
     path, body = build_send_request(MARIA, OutgoingMessage(content, QUOTED), Dialect.WRAPPED, media)
     assert (path, json.loads(body)) == (route, {**wrapped, **({"options": options} if options else {})})
+
+
+@pytest.mark.parametrize("name", CONTENTS)
+def test_a_chosen_id_goes_with_every_content_where_it_can_be_taken(name: str) -> None:
+    content, media = CONTENTS[name]
+    chosen = ExternalId("3EB0C0FFEE00000000B001")
+    route, body = build_send_request(MARIA, OutgoingMessage(content), Dialect.FLAT, media, chosen)
+    assert json.loads(body) == {"messageId": chosen} | json.loads(
+        build_send_request(MARIA, OutgoingMessage(content), Dialect.FLAT, media)[1]
+    )
+    assert route == send_route(content)
+    kind = content.kind.value if isinstance(content, File) else None
+    assert route == stored_send_route(content.__struct_config__.tag, kind)  # type: ignore[arg-type]
+    _, wrapped = build_send_request(MARIA, OutgoingMessage(content), Dialect.WRAPPED, media, chosen)
+    assert b"messageId" not in wrapped, "version 1 is not asked"
 
 
 @pytest.mark.parametrize(

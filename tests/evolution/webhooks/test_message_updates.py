@@ -9,7 +9,7 @@ from zapline.domain.contacts.addresses import Address, AddressKind
 from zapline.domain.ids import ExternalId
 from zapline.domain.inbound_events import Ignored, InboundEvent, Unusable
 from zapline.domain.line.events import Closed, QrLimitReached, QrOffered
-from zapline.domain.messages.delivery_status import DeliveryStatus
+from zapline.domain.messages.delivery_status import REFUSED, REFUSED_TOO_MANY, DeliveryStatus
 from zapline.domain.messages.facts import (
     ContactSeen,
     MessageArrived,
@@ -109,6 +109,22 @@ def test_a_deleted_status_alone_is_ambiguous() -> None:
         ({"status": 4}, StatusReported(TARGET, DeliveryStatus.READ)),
         ({"status": "SERVER_ACK", "remoteJid": GROUP}, StatusReported(TARGET, DeliveryStatus.SENT)),
         ({"status": "READ", "remoteJid": GROUP}, Ignored("group_receipt")),
+        ({"status": "ERROR"}, StatusReported(TARGET, DeliveryStatus.FAILED)),
+        ({"status": 0}, StatusReported(TARGET, DeliveryStatus.FAILED)),
+        ({"update": {"status": 0}}, StatusReported(TARGET, DeliveryStatus.FAILED)),
+        (
+            {"status": "ERROR", "messageStubParameters": ["463"]},
+            StatusReported(TARGET, DeliveryStatus.FAILED, REFUSED_TOO_MANY),
+        ),
+        (
+            {"update": {"status": 0, "messageStubParameters": [463]}},
+            StatusReported(TARGET, DeliveryStatus.FAILED, REFUSED_TOO_MANY),
+        ),
+        (
+            {"status": 0, "messageStubParameters": ["479"]},
+            StatusReported(TARGET, DeliveryStatus.FAILED, REFUSED),
+        ),
+        ({"status": "READ", "messageStubParameters": ["463"]}, StatusReported(TARGET, DeliveryStatus.READ)),
         ({"status": "SEEN"}, Ignored("unknown_status")),
         ({"status": ["READ"]}, Ignored("unknown_status")),
         ({}, Ignored("update_without_status")),

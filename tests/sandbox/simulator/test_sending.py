@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -180,3 +181,34 @@ async def test_the_webhook_client_reuses_connections_and_survives_faults_of_the_
         client.close()
         nursery.cancel_scope.cancel()
     assert requests[0] == f"127.0.0.1:{port} é body"
+
+
+async def test_a_message_id_is_honoured_from_2_4_on_by_some_routes(
+    evo: SimulatedEvolution, http: httpx2.AsyncClient
+) -> None:
+    text = {"number": "5511999990001", "text": "oi", "messageId": "3EB0C0FFEE00000000B001"}
+    poll = {"number": "5511999990001", "name": "sim?", "selectableCount": 1, "values": ["a", "b"]}
+    poll["messageId"] = "3EB0C0FFEE00000000B002"
+    honoured = []
+    for version in ("2.3.7", "2.4.0-rc2"):
+        evo.state.behaviour = replace(evo.state.behaviour, version=version)
+        for route, asked in (("sendText", text), ("sendPoll", poll)):
+            answer = (await http.post(f"/message/{route}/alpha", json=asked)).json()
+            honoured.append(answer["key"]["id"] == asked["messageId"])
+    assert honoured == [False, False, True, False]
+    # The phone shows a second one of that id nowhere.
+    before = len(evo.ledger.messages)
+    assert (await http.post("/message/sendText/alpha", json=text)).status_code == 201
+    assert len(evo.ledger.messages) == before
+
+
+@pytest.mark.parametrize("code", [None, 463])
+async def test_a_message_refused_later_is_answered_and_never_delivered(
+    evo: SimulatedEvolution, http: httpx2.AsyncClient, receiver: Any, code: int | None
+) -> None:
+    evo.inject_fault("refused_later", count=1, status=code)
+    assert (await send_text(http, "refused")).json()["status"] == "PENDING"
+    (update,) = await receiver.wait_for("messages.update")
+    assert update.data["status"] == "ERROR"
+    assert update.data.get("messageStubParameters") == (None if code is None else ["463"])
+    assert not evo.ledger.messages

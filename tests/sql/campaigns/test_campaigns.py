@@ -12,6 +12,7 @@ from zapline.domain.campaigns.states import CampaignCommand, WrongCampaignState
 from zapline.domain.campaigns.text_templates import InvalidTemplate
 from zapline.domain.ids import UnitId
 from zapline.domain.outbox.contents import File, Text
+from zapline.domain.outbox.failure_texts import failure_text
 from zapline.sql.campaigns.campaigns import Campaign, find_campaign, list_campaigns, list_recipients, list_variables
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.campaigns.campaign_commands import (
@@ -229,6 +230,28 @@ async def test_failed_recipients_are_retried_and_uncertain_ones_are_not(database
         assert await stack.state(campaign) == "done"
         assert await stack.campaigns.change_state(unit, campaign, CampaignCommand.RETRY_FAILED) == 0
         assert await stack.state(campaign) == "done"
+
+
+async def test_what_whatsapp_refused_is_told_in_words_and_retried(database: str) -> None:
+    async with campaign_stack(database) as stack:
+        unit = await stack.add_unit()
+        campaign = await stack.create_campaign(unit, 3)
+        await stack.feeder.round()
+        for _ in range(3):
+            claimed = await stack.claim(unit)
+            assert claimed is not None
+            await stack.end_message(claimed.message)
+        await stack.sql(
+            "update zapline.messages set delivery = 'failed', refused_at = now(),"
+            " refusal = case when body = 'Oi N1' then 'whatsapp_refused_463' end where body <> 'Oi N2'"
+        )
+        async with Pool.open(stack.url, size=2, role="zapline_api") as pool:
+            rows = await list_recipients(pool, unit, campaign, ["undelivered"], 0, 10)
+        assert [row.reason for row in rows] == ["whatsapp_refused", "whatsapp_refused_463"]
+        assert [row.detail for row in rows] == [failure_text(row.reason or "") for row in rows]
+        await stack.feeder.round()
+        assert await stack.campaigns.change_state(unit, campaign, CampaignCommand.RETRY_FAILED) == 2
+        assert (await read_campaign(stack, unit, campaign)).counts == {"pending": 2, "sent": 1}
 
 
 async def test_a_campaign_is_paused_resumed_and_cancelled(database: str) -> None:

@@ -243,3 +243,56 @@ async def test_a_paused_unit_sends_nothing_until_it_is_resumed_also_after_a_rest
             stack.senders.wake(unit.id)
             await stack.wait_until_idle()
             assert stack.received_texts() == ["espera", "espera também"]
+
+
+async def test_a_call_that_hangs_holds_up_its_own_chat_alone(database: str, tmp_path: Path) -> None:
+    async with outbound_stack(database, tmp_path, call=3.0, patience=0.2) as stack:
+        unit = await stack.add_unit()
+        stack.evolution.inject_fault("hang", path="/message/", count=1)
+        await stack.enqueue(unit, "um", "dois")
+        await stack.wait_until(lambda: stack.counters.total("calls_overtaken") == 1)
+        for number in range(3):
+            await stack.enqueue(unit, f"outro {number}", phone=f"+551199999100{number}")
+        await stack.wait_until(lambda: len(stack.received_texts()) == 3)
+        assert await stack.rows("select state from zapline.outbox order by seq limit 2") == [("leased",), ("queued",)]
+        # Its end makes it uncertain, and its own chat goes on.
+        await stack.wait_until(lambda: "dois" in stack.received_texts())
+        assert await stack.rows("select state, failure from zapline.outbox order by seq limit 1") == [
+            ("uncertain", "no_answer")
+        ]
+        await stack.wait_until_idle(["queued", "leased"])
+        assert stack.counters.total("leases_rescued") == 0
+        await stack.wait_until(lambda: stack.senders.statistics().running == 0)
+
+
+async def test_where_the_server_does_not_say_that_the_line_is_open_the_unit_waits(
+    database: str, tmp_path: Path
+) -> None:
+    async with outbound_stack(database, tmp_path, call=1.0, patience=0.1) as stack:
+        unit = await stack.add_unit()
+        stack.evolution.inject_fault("hang", path="/message/", count=1)
+        stack.evolution.inject_fault("error", path="/instance/connectionState", count=50)
+        await stack.enqueue(unit, "um")
+        await stack.enqueue(unit, "dois", phone="+5511999991000")
+        await stack.wait_for_rows("select state from zapline.outbox order by seq limit 1", ("uncertain",))
+        assert stack.received_texts() == []
+        stack.evolution.clear_faults()
+        await stack.wait_until(lambda: stack.received_texts() == ["dois"])
+        assert stack.counters.total("calls_overtaken") == 0
+
+
+async def test_a_hidden_number_is_not_called_a_wrong_one(database: str, tmp_path: Path) -> None:
+    async with outbound_stack(database, tmp_path) as stack:
+        unit = await stack.add_unit()
+        (message,) = await stack.enqueue(unit, "oi", due_in=3600)
+        stack.evolution.numbers.missing.add("210000000000009@lid")
+        await stack.rows("select 1")
+        async with stack.pool.connection() as conn:
+            await conn.execute(
+                "update zapline.outbox set address = '210000000000009@lid', due_at = now() where message_id = %s",
+                (message,),
+            )
+        stack.senders.wake(unit.id)
+        await stack.wait_for_rows(
+            "select state, failure, failure_detail from zapline.outbox", ("dead", "hidden_number", "Evolution 2.3.7")
+        )

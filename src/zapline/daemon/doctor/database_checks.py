@@ -1,6 +1,7 @@
 """Checks PostgreSQL: reachable, migrated, the roles, the clock, stored rows and the daemon's lock."""
 
 import time
+from collections.abc import Sequence
 
 import trio
 
@@ -8,12 +9,15 @@ from zapline.daemon.control_client import daemon_is_running
 from zapline.daemon.doctor.finding import Finding, Report, fail, ok, warn
 from zapline.domain.errors import DatabaseUnavailable
 from zapline.sql.health.integrity import check_integrity, failed_checks
+from zapline.sql.outbound import message_id_support
+from zapline.sql.outbound.message_id_support import KnownSupport
 from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.postgres.database_errors import StatementFailed
 from zapline.sql.postgres.migrate import applied_checksums, migrations
 from zapline.sql.units.units import UnitRecord, load_units, only_active
 
 DATABASE, SCHEMA, ROLES, CLOCK, LOCK = "database", "migrations", "database roles", "clock", "daemon's lock"
+MESSAGE_IDS = "message ids"
 _SKEW_WARN_SECONDS, _SKEW_FAIL_SECONDS = 2.0, 60.0
 """Messages carry WhatsApp's time: beyond a minute, token lifetimes and reconciliation windows go wrong."""
 _INTEGRITY_SECONDS = 15.0
@@ -106,7 +110,9 @@ async def _check_roles(conn: Connection, report: Report) -> bool:
 async def _check_rows(conn: Connection, units: list[UnitRecord], report: Report) -> None:
     await conn.execute("set role zapline_engine")
     units += only_active(await load_units(conn))
+    known = await message_id_support.list_all(conn)
     await conn.execute("reset role")
+    report(ok(MESSAGE_IDS, _describe_support(known)))
     what = "stored rows"
     failures = None
     with trio.move_on_after(_INTEGRITY_SECONDS):
@@ -121,6 +127,20 @@ async def _check_rows(conn: Connection, units: list[UnitRecord], report: Report)
         report(fail(what, f"{len(failures)} checks fail: {failures[0].sentence}", "Run: zapline check integrity"))
     else:
         report(ok(what, "every integrity check passes"))
+
+
+def _describe_support(known: Sequence[KnownSupport]) -> str:
+    """What the version that answered last does with the ids that are chosen for messages."""
+    if not known:
+        return "no message has been sent yet, so it is not known whether Evolution takes the ids that Zapline chooses"
+    version = known[0].version
+    routes = {row.route: row.honoured for row in reversed(known) if row.version == version}
+    taken = ", ".join(sorted(route for route, honoured in routes.items() if honoured))
+    others = ", ".join(sorted(route for route, honoured in routes.items() if not honoured))
+    if not taken:
+        return f"Evolution {version} gives ids of its own ({others}): a call without an answer may wait for a person"
+    but = f"; not at {others}" if others else ""
+    return f"Evolution {version} takes the ids that Zapline chooses at {taken}{but}"
 
 
 async def _check_lock(conn: Connection) -> Finding:

@@ -36,14 +36,19 @@ class CheckedRecipient:
 
 def parse_recipient_phone(text: str, region: str) -> str | None:
     """The canonical phone as :func:`parse_phone` returns it; None where the text is not a phone."""
+    return _read_phone(text, region)[0]
+
+
+def _read_phone(text: str, region: str) -> tuple[str | None, str | None]:
+    """The canonical phone, or None and what is wrong with the text."""
     text = text.strip().removeprefix("'")  # written in spreadsheets to keep a plus as text
     quick = _BRAZILIAN.fullmatch(text.translate(_SPACING))
     if quick is not None and (region == "BR" or (quick[1] or "").startswith("+")):
-        return f"+55{quick[2]}"
+        return f"+55{quick[2]}", None
     try:
-        return parse_phone(text, region)
-    except InvalidPhone:
-        return None
+        return parse_phone(text, region), None
+    except InvalidPhone as invalid:
+        return None, str(invalid)
 
 
 def check_recipients(
@@ -55,8 +60,8 @@ def check_recipients(
     """
     checked: list[CheckedRecipient] = []
     for number, row in enumerate(inputs, first):
-        phone = parse_recipient_phone(row.to, region)
-        recipient, reason, detail = phone or clean_text(row.to.strip(), _LONGEST_INPUT), None, None
+        phone, detail = _read_phone(row.to, region)
+        recipient, reason = phone or clean_text(row.to.strip(), _LONGEST_INPUT), None
         if phone is None:
             reason = "invalid_phone"
         elif phone in seen:

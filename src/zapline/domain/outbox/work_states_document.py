@@ -18,9 +18,11 @@ _STATE_TEXTS: dict[WorkState, tuple[str, str, str]] = {
     ),
     WorkState.UNCERTAIN: (
         'A call without an answer: a timeout, a reset, a proxy\'s error page, 400 "Timed Out", a crash.',
-        "An echo or Evolution's store with the same recipient, content and time, and an id that nobody owns. After "
-        "three looks into the store it waits for a person, who sends it again or gives it up. A unit's policy may send "
-        'it once more where the store proves that it is not there; never after "Timed Out".',
+        "An echo, a status or Evolution's store under the id that was chosen for it; or an echo or the store with the "
+        "same recipient, content and time, and an id that nobody owns. Where the server honours chosen ids, its "
+        "absence from the store proves that it was not sent, and it is sent again under its id. After three looks into "
+        "the store it waits for a person, who sends it again or gives it up. A unit's policy may send it once more "
+        'where the store proves that it is not there; never after "Timed Out".',
         "Nothing changes.",
     ),
     WorkState.SETTLED: (

@@ -276,12 +276,15 @@ async def list_recipients(
     chosen = list(states) if states is not None else None
     async with unit_scope(pool, unit) as conn:
         rows = await _SQL.rows(conn, "list_recipients", unit_id=unit, id=id, states=chosen, after=after, limit=limit)
-    return [replace(Recipient(*row), detail=row.detail or _sentence(row.reason)) for row in rows]
+    return [_with_sentence(Recipient(*row)) for row in rows]
 
 
-def _sentence(reason: str | None) -> str | None:
-    """The reason in words, where it is a failure's code."""
-    return failure_text(reason) if reason is not None and reason in FAILURE_TEXTS else None
+def _with_sentence(recipient: Recipient) -> Recipient:
+    """The recipient with the reason in words, where it is a failure's code and nothing more is known."""
+    reason, told = recipient.reason, recipient.detail is not None or recipient.state == "skipped"
+    if told or reason is None or reason not in FAILURE_TEXTS:
+        return recipient
+    return replace(recipient, detail=failure_text(reason))
 
 
 async def list_variables(pool: Pool, unit: UnitId, id: UUID) -> set[str]:

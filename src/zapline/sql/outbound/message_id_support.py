@@ -23,6 +23,11 @@ async def list_known(conn: Connection, server: str) -> list[KnownSupport]:
     return [KnownSupport(*row) for row in await _SQL.rows(conn, "list_known", server=server)]
 
 
+async def list_all(conn: Connection) -> list[KnownSupport]:
+    """What is known of all servers, the newest first."""
+    return [KnownSupport(*row) for row in await _SQL.rows(conn, "list_all")]
+
+
 async def store(conn: Connection, server: str, version: str, route: str, honoured: bool) -> None:
     """Remember what an answer has shown."""
     await _SQL.execute(conn, "store", server=server, version=version, route=route, honoured=honoured)

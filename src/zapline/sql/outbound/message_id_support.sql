@@ -7,6 +7,12 @@ select version, route, honoured, extract(epoch from seen_at)::float8 as seen_at
  where server = %(server)s
  order by seen_at desc, version, route;
 
+-- name: list_all
+-- What is known of all servers, the newest first.
+select version, route, honoured, extract(epoch from seen_at)::float8 as seen_at
+  from zapline.message_id_support
+ order by seen_at desc, version, route;
+
 -- name: store
 -- Remembers what an answer has shown.
 insert into zapline.message_id_support as s (server, version, route, honoured)

@@ -154,7 +154,7 @@ class SenderPool:
         now, states = trio.current_time(), list(self._states.values())
         return SenderPoolStatistics(
             running=sum(state.running for state in states),
-            calling=sum(state.running and state.activity is SenderActivity.CALLING for state in states),
+            calling=sum(state.running and bool(state.calls) for state in states),
             paused=sum(state.paused_until > now for state in states),
             throttled=sum(state.throttled_until > now for state in states),
             down=sum(state.down_until > now for state in states),

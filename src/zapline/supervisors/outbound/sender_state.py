@@ -148,7 +148,8 @@ class SenderState:
             return SenderStatus(SenderActivity.PAUSED, wall(self.paused_until), self.pause_reason, throttled)
         if self.activity is SenderActivity.PACING and wall(self.activity_until) is not None:
             return SenderStatus(SenderActivity.PACING, wall(self.activity_until), self.activity_reason, throttled)
-        state = SenderActivity.CALLING if self.activity is SenderActivity.CALLING else SenderActivity.IDLE
+        calling = self.activity is SenderActivity.CALLING or bool(self.calls)
+        state = SenderActivity.CALLING if calling else SenderActivity.IDLE
         return SenderStatus(state, throttled_until=throttled)
 
     def line_opened(self) -> None:

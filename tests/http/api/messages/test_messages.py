@@ -538,3 +538,41 @@ def test_another_room_says_what_its_errors_are_to_a_caller() -> None:
     assert (problem.status, problem.code, problem.detail) == (409, "campaign_failed", "it runs")
     assert (problem.retryable, problem.retry_after) == (True, 5)
     assert problem_of(CampaignRunning("x")).code == "refused"
+
+
+async def test_a_refusal_after_the_answer_is_a_failure_with_a_reason_that_arrival_beats(api: Any) -> None:
+    unit = await api.add_unit()
+    created = await api.post(f"/units/{unit.id}/messages", send_body(), 202)
+    async with api.engine_pool.connection() as conn:
+        taken = await claim(
+            conn, unit.id, process=uuid4(), attempt=uuid4(), now=time.time() + 1, lease=60, lanes=list(Lane), blocked=[]
+        )
+    assert taken is not None
+    id = taken.chosen_id
+    update = {"keyId": id, "remoteJid": "111222333444555@lid", "fromMe": True, "status": "ERROR"}
+    await api.send(unit, "messages.update", update)
+    path = f"/units/{unit.id}/messages/{created['id']}"
+    failed = await api.until(path, lambda message: message["deliveryStatus"] == "failed")
+    assert failed["failure"]["code"] == failed["work"]["failure"]["code"] == "whatsapp_refused"
+    assert "too many strangers" in failed["failure"]["sentence"]
+    thread = f"/units/{unit.id}/conversations/{created['conversationId']}/messages"
+    (shown,) = (await api.get(thread))["items"]
+    assert shown["failure"] == failed["failure"]
+    await api.send(unit, "messages.update", update | {"status": 0, "messageStubParameters": ["463"]})
+    told = await api.until(path, lambda message: message["failure"]["code"] == "whatsapp_refused_463")
+    assert "463" in told["failure"]["sentence"]
+    await api.send(unit, "messages.update", update | {"status": "DELIVERY_ACK"})
+    arrived = await api.until(path, lambda message: message["deliveryStatus"] == "delivered")
+    assert (arrived["failure"], arrived["work"]["failure"]) == (None, None)
+
+
+async def test_a_number_without_its_area_code_is_refused_in_words(api: Any) -> None:
+    unit = await api.add_unit()
+    for to, words in (
+        ("99999-0001", "area code"),
+        ("3333-4444", "area code"),
+        ("95552-2243", "area code"),
+        ("(11) 99999-00012", "a digit too many"),
+    ):
+        problem = await api.post(f"/units/{unit.id}/messages", send_body(to=to, text="oi"), 422)
+        assert words in str(problem), problem

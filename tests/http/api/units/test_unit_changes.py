@@ -112,3 +112,27 @@ async def test_what_a_unit_has_to_do_is_counted(api: Any) -> None:
     assert result["oldestQueuedAt"] is not None
     assert result["lastInboundAt"] is None
     assert await api.get(f"/units/{other.id}/queue") == empty
+
+
+async def test_held_campaigns_are_shown_and_released(api: Any) -> None:
+    unit = await api.add_unit()
+    resource = f"/units/{unit.id}"
+    assert (await api.get(resource))["campaignsHeldAt"] is None
+    await api.sql(
+        "update zapline.units set campaigns_held_at = now(), campaigns_held_reason = 'whatsapp_refused_463'"
+        " returning id"
+    )
+    await api.commands.reload()
+    status = await api.get(f"{resource}/whatsapp/status")
+    assert (status["campaignsHeldAt"] is None, status["campaignsHeldReason"]) == (False, "whatsapp_refused_463")
+    with api.feed.watch(unit.id) as watcher:
+        released = await api.post(f"{resource}/release-campaigns")
+        (payload,) = watcher.take()
+    assert (released["campaignsHeldAt"], released["campaignsHeldReason"]) == (None, None)
+    assert b'"campaignsHeld":null' in payload.data
+    assert api.repaced == [unit.id]
+    assert (await api.post(f"{resource}/release-campaigns")) == released
+    (row,) = await api.sql("select campaigns_released_at from zapline.units")
+    assert row.campaigns_released_at is not None
+    lines = await api.sql("select action, outcome from zapline.audit_log where action = 'release_campaigns'")
+    assert [tuple(line) for line in lines] == [("release_campaigns", 200)] * 2
