@@ -125,6 +125,25 @@ def test_a_kind_of_tomorrow_is_kept_under_its_name() -> None:
     assert fact.text == "dentro"
 
 
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (
+            {"secretEncryptedMessage": {"secretEncType": 99, "targetMessageKey": {"id": "A"}}},
+            "encrypted_unknown_kind",
+        ),
+        ({"secretEncryptedMessage": {"secretEncType": "TOMORROW"}}, "encrypted_unknown_kind"),
+        ({"secretEncryptedMessage": {}}, "encrypted_unknown_kind"),
+        ({"encCommentMessage": {"encPayload": "AAAA"}}, "encrypted_comment"),
+    ],
+)
+def test_what_only_a_phone_can_read_is_counted_and_has_its_place(message: Any, reason: str) -> None:
+    ignored, placeholder = upsert({"ephemeralMessage": {"message": message}})
+    assert ignored == Ignored(reason)
+    assert isinstance(placeholder, MessageArrived)
+    assert (placeholder.kind, placeholder.external_id) == (MessageKind.PLACEHOLDER, "3A1")
+
+
 def _bodies() -> Iterator[Any]:
     """Every body that a server posted or might post; what it answered is no body."""
     for path in sorted(RECORDINGS.rglob("*.json")):

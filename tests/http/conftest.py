@@ -124,6 +124,10 @@ class Api:
             "sender": "5511999990000@s.whatsapp.net",
         }
         assert await self.intake.accept(unit, event, msgspec.json.encode(body))
+        await self.stored()
+
+    async def stored(self) -> None:
+        """Wait until everything that was accepted is stored."""
         with trio.fail_after(10):
             await self.journal.flush()
             while self.journal.statistics().depth:

@@ -115,9 +115,11 @@ def _with_message(
         if ignored is not None:
             return [ignored]
     elif name in ENCRYPTED:
-        return parse_encrypted(name, obj(unwrapped.value), data, identity, place.chat, place.sender, place.own)
+        told = parse_encrypted(name, obj(unwrapped.value), data, identity, place.chat, place.sender, place.own)
+        return [*told, _placeholder(data, identity, place)] if told[0] in _ON_THE_PHONE_ONLY else told
     elif name in UNREADABLE:
-        return [Ignored(UNREADABLE[name])]
+        ignored = Ignored(UNREADABLE[name])
+        return [ignored, _placeholder(data, identity, place)] if ignored in _ON_THE_PHONE_ONLY else [ignored]
     elif name in ("protocolMessage", "reactionMessage", "pollUpdateMessage"):
         value = obj(unwrapped.value)
         report = _carried_report(name, value, data, actor)
@@ -136,6 +138,14 @@ def _with_message(
     return facts
 
 
+_ON_THE_PHONE_ONLY = (Ignored("encrypted_unknown_kind"), Ignored("encrypted_comment"))
+"""Something was said that nobody here can read: counted, and shown as a message that only the phone has."""
+
+
+def _placeholder(data: JsonObject, identity: ExternalId, place: _Place) -> MessageArrived:
+    return _message_arrived(data, identity, place, UnwrappedBody("placeholderMessage", {}, {}))
+
+
 def _without_message(data: JsonObject, identity: ExternalId, place: _Place) -> list[InboundEvent]:
     """An element without ``message``: a system notice, a missed call, a deleted or a not yet decrypted message."""
     stub = data.get("messageStubType")
@@ -143,12 +153,11 @@ def _without_message(data: JsonObject, identity: ExternalId, place: _Place) -> l
         return [_message_arrived(data, identity, place, UnwrappedBody(None, None, {}))]
     if stub in _REVOKE_STUBS:
         # It was there, who wrote it is known, and what it said is told to nobody.
-        hidden = _message_arrived(data, identity, place, UnwrappedBody("placeholderMessage", {}, {}))
-        return [hidden, MessageDeleted(identity)]
+        return [_placeholder(data, identity, place), MessageDeleted(identity)]
     if stub in CALL_STUBS:
         return [missed_call(_message_arrived(data, identity, place, UnwrappedBody("call", {}, {})), stub)]
     if stub in _CIPHERTEXT_STUBS:
-        return [_message_arrived(data, identity, place, UnwrappedBody("placeholderMessage", {}, {}))]
+        return [_placeholder(data, identity, place)]
     return [Ignored("system_notice")]
 
 

@@ -106,6 +106,8 @@ _SAMPLE = {"text": "x", "submessages": [{"messageText": "x"}]}
 def _content_fate(name: str) -> str:
     if name in REPORTS:
         return _REPORT_FATES[name]
+    if name == "encCommentMessage":
+        return f"counted as `{UNREADABLE[name]}`; kind `placeholder`: only the phone shows it"
     if name in UNREADABLE:
         return f"counted as `{UNREADABLE[name]}`"
     value: object = "x" if name == "conversation" else _SAMPLE
@@ -117,7 +119,8 @@ _REPORT_FATES = {
     "protocolMessage": "an edit, a deletion, or a notice: see its types below",
     "reactionMessage": "a reaction of one person to a message",
     "pollUpdateMessage": "a vote of one person in a poll; opened here where the server could not",
-    "secretEncryptedMessage": "a new text, opened with the original's secret; else the message is marked as edited",
+    "secretEncryptedMessage": "a new text, opened with the original's secret; else the message is marked as edited. "
+    "Of a kind that is not known yet: counted as `encrypted_unknown_kind`, and kind `placeholder`",
     "encEventResponseMessage": "an answer to an event, opened with the event's secret",
 }
 
