@@ -187,7 +187,9 @@ def _deliver(
     refused = fault is not None and fault.kind == "refused_later"
     echoed = fault is None or refused
     # A phone shows a second message of an id that it has as little as WhatsApp does: not at all.
-    if not refused and not server.ledger.has_delivered(instance.name, external_id):
+    if not refused and server.ledger.has_delivered(instance.name, external_id):
+        server.ledger.repeated += 1
+    elif not refused:
         server.ledger.add_message(
             DeliveredMessage(
                 external_id, instance.name, recipient.number, content.message_type, content.text, now, echoed

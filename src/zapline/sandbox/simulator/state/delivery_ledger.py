@@ -53,6 +53,8 @@ class DeliveryLedger:
     """Instance and id of each message that reached a phone."""
     message_count: int = 0
     """All messages that reached a phone, including the dropped records."""
+    repeated: int = 0
+    """Sends under an id that had reached its phone before: WhatsApp shows them nowhere."""
     fired: int = 0
     forgotten: int = 0
 
