@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from zapline.daemon.settings import DatabaseSettings, Settings, load
+from zapline.daemon.settings import DatabaseSettings, Settings, load, retired_names_in_use
 from zapline.domain.errors import ConfigurationError
 
 NEEDED = {
@@ -192,6 +192,15 @@ def test_one_error_names_every_problem_and_what_to_do(monkeypatch: pytest.Monkey
 def test_a_name_that_no_setting_has_is_a_problem(monkeypatch: pytest.MonkeyPatch, name: str, hint: str) -> None:
     monkeypatch.setenv(name, "https://c4nary.example")
     assert f"1 setting is missing or wrong:\n  - {name} is unknown: {hint}" == refusal()
+
+
+@pytest.mark.usefixtures("needed")
+def test_a_setting_that_was_retired_refuses_no_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert retired_names_in_use() == []
+    (tmp_path / "env").write_text("ZAPLINE_QR_LIFETIME_SECONDS=45\n")
+    monkeypatch.setenv("ZAPLINE_ENV_FILE", str(tmp_path / "env"))
+    load(Settings)
+    assert retired_names_in_use() == ["ZAPLINE_QR_LIFETIME_SECONDS"]
 
 
 @pytest.mark.usefixtures("needed")

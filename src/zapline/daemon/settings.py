@@ -141,7 +141,6 @@ class Settings(DatabaseSettings):
         description="How often a line that says it is open is asked whether that is true, and its webhook read back; "
         "varied by a quarter.",
     )
-    qr_lifetime_seconds: Seconds = Field(45.0, description="Age at which a QR code no longer works.")
     restart_limit: int = Field(5, ge=0, le=1000, description="Crashes of a unit that are forgiven ...")
     restart_period_seconds: Seconds = Field(
         60.0, description="... within this time; one more and the unit is quarantined."
@@ -202,6 +201,8 @@ class Settings(DatabaseSettings):
         ]
 
 
+RETIRED = frozenset({"ZAPLINE_QR_LIFETIME_SECONDS"})
+"""Names that were settings once and had no effect. An installation that still sets one starts all the same."""
 S = TypeVar("S", bound=DatabaseSettings)
 
 
@@ -216,10 +217,7 @@ def load(kind: type[S], **overrides: object) -> S:
 
     Raises ``ConfigurationError``: one text with a line for each problem. It never contains a value.
     """
-    file = os.environ.get(ENV_FILE) or None
-    credentials = Path(os.environ["CREDENTIALS_DIRECTORY"]) if os.environ.get("CREDENTIALS_DIRECTORY") else None
-    if credentials is not None and not credentials.is_dir():
-        credentials = None
+    file, credentials = _sources()
     problems: list[str] = []
     loaded: S | None = None
     names: set[str] = set()
@@ -243,6 +241,19 @@ def load(kind: type[S], **overrides: object) -> S:
     return loaded
 
 
+def retired_names_in_use() -> list[str]:
+    """Names that are set although nothing reads them any more. Raises OSError, UnicodeDecodeError for the sources."""
+    file, credentials = _sources()
+    return sorted(_names_in_use(file if file is not None and Path(file).is_file() else None, credentials) & RETIRED)
+
+
+def _sources() -> tuple[str | None, Path | None]:
+    """The env file that is named and the directory of credentials, each None where there is none."""
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    credentials = Path(directory) if directory and Path(directory).is_dir() else None
+    return os.environ.get(ENV_FILE) or None, credentials
+
+
 def _names_in_use(file: str | None, credentials: Path | None) -> set[str]:
     """The names that are set anywhere, in upper case."""
     names = {name for name, value in os.environ.items() if value}
@@ -260,7 +271,7 @@ def _setting_names() -> dict[str, str]:
 def _unknown_names(names: set[str]) -> Iterator[str]:
     known = _setting_names()
     for name in sorted(names):
-        if name.startswith(PREFIX) and name not in known and name != ENV_FILE:
+        if name.startswith(PREFIX) and name not in known and name != ENV_FILE and name not in RETIRED:
             similar = get_close_matches(name, known, 1, 0.75) or get_close_matches(
                 name.removeprefix(PREFIX), known, 1, 0.75
             )

@@ -13,9 +13,14 @@ _LOG = structlog.get_logger(scope="Keeper")
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A task to keep running: ``run`` runs it once, ``after_crash`` cleans up after a crash."""
+    """A task to keep running: ``run`` runs it once, ``after_crash`` cleans up after a crash.
 
-    name: str
+    ``unit`` and ``role`` (as "actor") say in the log whose crash it was, ``given_up`` what follows from too many.
+    """
+
+    unit: str
+    role: str
+    given_up: str
     run: Callable[[], Awaitable[None]]
     after_crash: Callable[[], Awaitable[None]]
 
@@ -30,12 +35,13 @@ async def keep_running(child: Child, intensity: RestartIntensity, on_crash: Call
         try:
             await child.run()
         except Exception:  # noqa: BLE001 - only our own bugs come this far; the supervisor must outlive them
-            _LOG.exception("A unit's actor crashed", unit=child.name)
+            _LOG.exception("A unit's {role} crashed", role=child.role, unit=child.unit)
         except BaseExceptionGroup as group:
             # A crash in the same tick as a cancellation is logged, but the cancellation goes on.
             cancelled, failed = group.split(trio.Cancelled)
             if failed is not None:
-                _LOG.error("A unit's actor crashed while it was stopped", unit=child.name, exc_info=failed)
+                text = "A unit's {role} crashed while it was stopped"
+                _LOG.error(text, role=child.role, unit=child.unit, exc_info=failed)
             if cancelled is not None:
                 raise cancelled from None
             raise
@@ -45,7 +51,8 @@ async def keep_running(child: Child, intensity: RestartIntensity, on_crash: Call
         decision = decide_restart(crashes, trio.current_time(), intensity)
         await child.after_crash()
         if isinstance(decision, GiveUp):
-            _LOG.critical("A unit is quarantined: it crashed too often; its webhooks are journaled", unit=child.name)
+            text = "A unit's {role} crashed too often: {follows}"
+            _LOG.critical(text, role=child.role, follows=child.given_up, unit=child.unit)
             return decision
         crashes = decision.crashes
         await trio.sleep(decision.delay)

@@ -23,6 +23,7 @@ from zapline.domain.ids import UnitId
 from zapline.evolution.client.response_parser import WebhookRegistration
 from zapline.evolution.client.rest_client import CallPolicy, EvolutionClient, open_http_client
 from zapline.sandbox.simulator.server import SimulatedEvolution
+from zapline.sql.outbound import message_id_support
 from zapline.sql.postgres.connection import connect
 from zapline.sql.units.units import insert_unit
 from zapline.supervisors.units.line_calls import WEBHOOK_EVENTS
@@ -131,6 +132,31 @@ async def test_a_healthy_installation_has_no_complaint(clinic: Clinic) -> None:
     assert findings["Evolution"].observation.startswith("version 2.")
     assert findings["webhooks"].observation.startswith("1 units are registered")
     assert findings["daemon's lock"].verdict is Verdict.WARN
+    assert findings["message ids"].observation.startswith("no message has been sent yet")
+
+
+async def test_what_each_server_does_with_chosen_ids_is_told_and_a_retired_setting_too(clinic: Clinic) -> None:
+    async with await connect(clinic.url, role="zapline_engine") as conn:
+        for server, version, route, honoured in (
+            ("https://one.example", "2.3.7", "sendText", False),
+            ("https://one.example", "2.4.0", "sendText", True),
+            ("https://one.example", "2.4.0", "sendMedia", True),
+            ("https://one.example", "2.4.0", "sendPoll", False),
+            ("https://two.example", "2.3.7", "sendText", False),
+        ):
+            await message_id_support.store(conn, server, version, route, honoured)
+    clinic.set("ZAPLINE_QR_LIFETIME_SECONDS", "45")
+    with trio.fail_after(60):
+        findings = await examine()
+    told = [finding.observation for finding in findings if finding.what == "message ids"]
+    assert sorted(told) == [
+        "Evolution 2.3.7 at https://two.example gives ids of its own (sendText): a call without an answer may wait for"
+        " a person",
+        "Evolution 2.4.0 at https://one.example takes the ids that Zapline chooses at sendMedia, sendText; not at"
+        " sendPoll",
+    ]
+    (retired,) = [finding for finding in findings if finding.what == "settings" and finding.verdict is Verdict.WARN]
+    assert retired.observation == "ZAPLINE_QR_LIFETIME_SECONDS has no effect"
 
 
 async def test_missing_settings_are_each_named_and_the_database_is_still_examined(

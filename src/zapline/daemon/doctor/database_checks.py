@@ -112,7 +112,8 @@ async def _check_rows(conn: Connection, units: list[UnitRecord], report: Report)
     units += only_active(await load_units(conn))
     known = await message_id_support.list_all(conn)
     await conn.execute("reset role")
-    report(ok(MESSAGE_IDS, _describe_support(known)))
+    for sentence in _describe_support(known):
+        report(ok(MESSAGE_IDS, sentence))
     what = "stored rows"
     failures = None
     with trio.move_on_after(_INTEGRITY_SECONDS):
@@ -129,18 +130,24 @@ async def _check_rows(conn: Connection, units: list[UnitRecord], report: Report)
         report(ok(what, "every integrity check passes"))
 
 
-def _describe_support(known: Sequence[KnownSupport]) -> str:
-    """What the version that answered last does with the ids that are chosen for messages."""
+def _describe_support(known: Sequence[KnownSupport]) -> list[str]:
+    """For each server, what the version that answered last does with the ids that are chosen for messages."""
     if not known:
-        return "no message has been sent yet, so it is not known whether Evolution takes the ids that Zapline chooses"
-    version = known[0].version
-    routes = {row.route: row.honoured for row in reversed(known) if row.version == version}
-    taken = ", ".join(sorted(route for route, honoured in routes.items() if honoured))
-    others = ", ".join(sorted(route for route, honoured in routes.items() if not honoured))
-    if not taken:
-        return f"Evolution {version} gives ids of its own ({others}): a call without an answer may wait for a person"
-    but = f"; not at {others}" if others else ""
-    return f"Evolution {version} takes the ids that Zapline chooses at {taken}{but}"
+        return ["no message has been sent yet, so it is not known whether Evolution takes the ids that Zapline chooses"]
+    sentences = []
+    for server in dict.fromkeys(row.server for row in known):
+        rows = [row for row in known if row.server == server]
+        version = rows[0].version
+        routes = [row for row in rows if row.version == version]
+        taken = ", ".join(sorted(row.route for row in routes if row.honoured))
+        others = ", ".join(sorted(row.route for row in routes if not row.honoured))
+        where = f"Evolution {version} at {server}"
+        if not taken:
+            text = f"{where} gives ids of its own ({others}): a call without an answer may wait for a person"
+        else:
+            text = f"{where} takes the ids that Zapline chooses at {taken}" + (f"; not at {others}" if others else "")
+        sentences.append(text)
+    return sentences
 
 
 async def _check_lock(conn: Connection) -> Finding:

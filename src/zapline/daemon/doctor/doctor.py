@@ -9,7 +9,7 @@ from zapline.daemon.doctor.finding import Finding, Probe, Report, fail, ok, run_
 from zapline.daemon.doctor.host_checks import STATE, check_host
 from zapline.daemon.doctor.listener_checks import BASE_URL, check_listeners
 from zapline.daemon.master_key import FILE, master_key, webhook_secret
-from zapline.daemon.settings import DatabaseSettings, Settings, load
+from zapline.daemon.settings import DatabaseSettings, Settings, load, retired_names_in_use
 from zapline.domain.errors import ConfigurationError
 from zapline.evolution.client.rest_client import open_http_client
 from zapline.sql.units.units import UnitRecord
@@ -53,6 +53,8 @@ def _check_settings(report: Report) -> tuple[Settings | None, DatabaseSettings |
             report(fail(SETTINGS, line.removeprefix("  - "), step))
     else:
         report(ok(SETTINGS, "complete"))
+        for name in retired_names_in_use():
+            report(warn(SETTINGS, f"{name} has no effect", "Remove it; it is no setting any more."))
         return settings, settings
     try:
         return None, load(DatabaseSettings)

@@ -10,8 +10,10 @@ _SQL = Queries(__name__)
 
 @dataclass(frozen=True, slots=True)
 class KnownSupport:
-    """What an answer has shown last. ``route``: as ``sendText``; ``seen_at`` in UTC seconds."""
+    """What an answer has shown last. ``server``: its address, without what may identify anybody; ``route``: as
+    ``sendText``; ``seen_at`` in UTC seconds."""
 
+    server: str
     version: str
     route: str
     honoured: bool

@@ -2,14 +2,14 @@
 
 -- name: list_known
 -- What is known of a server, the newest version first.
-select version, route, honoured, extract(epoch from seen_at)::float8 as seen_at
+select server, version, route, honoured, extract(epoch from seen_at)::float8 as seen_at
   from zapline.message_id_support
  where server = %(server)s
  order by seen_at desc, version, route;
 
 -- name: list_all
 -- What is known of all servers, the newest first.
-select version, route, honoured, extract(epoch from seen_at)::float8 as seen_at
+select server, version, route, honoured, extract(epoch from seen_at)::float8 as seen_at
   from zapline.message_id_support
  order by seen_at desc, version, route;
 

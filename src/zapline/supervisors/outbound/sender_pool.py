@@ -42,6 +42,7 @@ PAUSED_BY_REQUEST = "paused_by_request"
 """The reason in the status of a unit that a person has paused."""
 DOWN_FOR = 60.0
 """Seconds until a sender that crashed too often is started again."""
+_GIVEN_UP = f"it rests for {DOWN_FOR:.0f} s; what is to be sent waits, what comes in is stored"
 _LOG = structlog.get_logger(scope="Senders")
 
 
@@ -270,7 +271,7 @@ class SenderPool:
 
     async def _supervise(self, unit: Unit, state: SenderState) -> None:
         sender = Sender(unit, state, self._context)
-        child = Child(f"sender of {unit.id}", sender.run, sender.after_crash)
+        child = Child(str(unit.id), "sender", _GIVEN_UP, sender.run, sender.after_crash)
         try:
             gave_up = await keep_running(child, self._intensity, lambda: self._counters.add("sender_crashes"))
         finally:

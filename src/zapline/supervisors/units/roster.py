@@ -25,6 +25,7 @@ from zapline.supervisors.units.actor import UnitActor
 from zapline.supervisors.units.actor_context import ActorContext
 from zapline.supervisors.units.webhook_authentication import WebhookAuthentication
 
+_GIVEN_UP = "the unit is quarantined; its webhooks are journaled"
 _LOG = structlog.get_logger(scope="Roster")
 
 
@@ -130,7 +131,7 @@ class Roster:
         assert self._context is not None
         with scope:
             actor = UnitActor(unit, self._context, self._policy.probe_every)
-            child = Child(str(unit.id), actor.run, actor.after_crash)
+            child = Child(str(unit.id), "actor", _GIVEN_UP, actor.run, actor.after_crash)
             gave_up = await keep_running(child, self._policy.intensity, self._count_crash)
             if isinstance(gave_up, GiveUp):
                 unit.quarantined_at = trio.current_time()
