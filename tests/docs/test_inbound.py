@@ -70,7 +70,7 @@ def test_every_reason_under_which_something_is_ignored_is_explained_and_used() -
     used = {*UNREADABLE.values(), *NOTICES.values(), *SKIPPED_CHATS.values(), *_literals()}
     used |= {use for use in _USES.values() if not isinstance(use, SecretUse)}
     used |= set(_SKIPPED.values())
-    assert used | {"encrypted_unknown_kind", "erased", "stored_unusable"} == set(IGNORED_REASONS)
+    assert used | {"encrypted_unknown_kind", "erased", "own_name", "stored_unusable"} == set(IGNORED_REASONS)
 
 
 def _literals() -> Iterator[str]:

@@ -115,9 +115,9 @@ class Api:
         assert found is not None
         return found
 
-    async def send(self, unit: Unit, event: str, data: object) -> None:
+    async def send(self, unit: Unit, event: str, data: object, **envelope: object) -> None:
         """Accept one webhook and wait until it is stored."""
-        body = {
+        body = envelope | {
             "event": event,
             "instance": unit.record.instance,
             "data": data,

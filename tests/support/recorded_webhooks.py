@@ -1,6 +1,8 @@
 """Loads the recorded webhooks, and addresses them to an instance of the test."""
 
 import json
+import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import zapline.sandbox
@@ -23,8 +25,16 @@ CONNECTION_EVENTS = (
 STORM = [json.loads(line)["body"] for line in (_RECORDINGS / "storm.jsonl").read_text().splitlines()]
 
 
+_SENT_AT = (datetime.now(UTC) - timedelta(seconds=1)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+_DATE_TIME = re.compile(rb'("date_time"\s*:\s*")[0-9T:.-]+Z"')
+
+
 def for_instance(body: bytes, instance: str) -> bytes:
-    """Return ``body`` with another instance's name; in a body that is not JSON only where the name is legible."""
+    """Return ``body`` with another instance's name, as if Evolution had sent it just now, at one time for all.
+
+    In a body that is not JSON only what is legible is replaced.
+    """
+    body = _DATE_TIME.sub(rb'\g<1>%s"' % _SENT_AT.encode(), body, count=1)
     for recorded_name in (b"alpha", b"loja", b"paired"):
         for form in (b'"instance": "%s"', b'"instance":"%s"'):
             body = body.replace(form % recorded_name, form % instance.encode(), 1)

@@ -110,8 +110,8 @@ EXPECTED: dict[str, InboundEvent] = {
         sent_at=1767261610.0,
     ),
     "chats.delete-array": Ignored("chats"),
-    "chats.set-history": Ignored("chats"),
-    "chats.upsert-array": Ignored("chats"),
+    "chats.set-history": ContactSeen(person("5511999990010"), "Histórico", at=0.0),
+    "chats.upsert-array": ContactSeen(person("5511999990009"), "Carlos", at=0.0),
     "connection.update-close-401": Closed(401),
     "connection.update-connecting": ConnectingSeen(),
     "connection.update-connecting-first-no-sender": ConnectingSeen(),
@@ -121,7 +121,9 @@ EXPECTED: dict[str, InboundEvent] = {
     "contacts.upsert-array": ContactSeen(person("5511999990009"), "Carlos"),
     "contacts.upsert-object": ContactSeen(MARIA, "Maria Silva"),
     "group-participants.update-add": ContactSeen(MARIA_WITH_LID),
-    "groups.upsert": Ignored("groups"),
+    "groups.upsert": ContactSeen(
+        Address(AddressKind.GROUP, "group:120363025246125486@g.us", jids=("120363025246125486@g.us",)), "Equipe Vendas"
+    ),
     "instance.create": InstanceCreated(),
     "instance.delete": InstanceRemoved(),
     "labels.edit": Ignored("labels"),
@@ -216,6 +218,7 @@ EXPECTED: dict[str, InboundEvent] = {
         "respondi pelo celular",
         from_me=True,
         push_name=None,
+        own_name="Loja Exemplo",
         delivery=DeliveryStatus.SENT,
     ),
     "messages.upsert-group-text": live(

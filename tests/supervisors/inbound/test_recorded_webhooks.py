@@ -18,8 +18,8 @@ EXPECTED = {
     "call-offer": "message call_log ABCDEF1234567890",
     "call-terminate": "message call_log ABCDEF1234567890",
     "chats.delete-array": "ignored chats",
-    "chats.set-history": "ignored chats",
-    "chats.upsert-array": "ignored chats",
+    "chats.set-history": "contact +5511999990010=Histórico",
+    "chats.upsert-array": "contact +5511999990009=Carlos",
     "connection.update-close-401": "connection Closed",
     "connection.update-connecting-first-no-sender": "connection ConnectingSeen",
     "connection.update-connecting": "connection ConnectingSeen",
@@ -29,7 +29,7 @@ EXPECTED = {
     "contacts.upsert-array": "contact +5511999990009=Carlos",
     "contacts.upsert-object": "contact +5511999990001=Maria Silva",
     "group-participants.update-add": "contact +5511999990001, lid:111222333444555",
-    "groups.upsert": "ignored groups",
+    "groups.upsert": "contact group:120363025246125486@g.us=Equipe Vendas",
     "instance.create": "connection InstanceCreated",
     "instance.delete": "connection InstanceRemoved",
     "labels.edit": "ignored labels",
@@ -164,7 +164,7 @@ async def test_every_recorded_body_has_its_expected_outcome(database: str, tmp_p
 # Without connection events: webhooks arrive in any order, and the phase depends on the last one.
 FACTS = {name: body for name, body in BODIES.items() if not name.startswith(CONNECTION_EVENTS)}
 TABLES = ("messages", "contacts", "contact_identities", "conversations", "parked_reports", "message_reactions")
-ARRIVAL = ("seq", "changed_seq", "received_at", "created_at", "refused_at", "parked_at", "merged_at")
+ARRIVAL = ("seq", "changed_seq", "received_at", "created_at", "name_reports", "refused_at", "parked_at", "merged_at")
 """Columns that depend on the time or the order of arrival."""
 
 

@@ -47,6 +47,7 @@ from zapline.supervisors.notifications.live_feed import LiveFeed
 from zapline.supervisors.operations.control_requests import ControlRequests
 from zapline.supervisors.operations.housekeeping import Housekeeping, JournalLimits
 from zapline.supervisors.units.actor_context import ActorContext
+from zapline.supervisors.units.group_subjects import GroupSubjects
 from zapline.supervisors.units.line_calls import LineCalls, WebhookAddress
 from zapline.supervisors.units.roster import Roster, RosterPolicy, decode_snapshot
 from zapline.supervisors.units.unit_commands import UnitCommands, UnitPolicy
@@ -219,7 +220,8 @@ async def daemon(settings: Settings) -> AsyncIterator[RunningDaemon]:
         _load_snapshot(journal, roster)
         nursery.start_soon(leadership.run)
         await _require_only_daemon(leadership)
-        for job in (housekeeping, health, history, control, identity, outbound, notifications.delivery, privacy):
+        jobs = (housekeeping, health, history, control, identity, outbound, notifications.delivery, privacy)
+        for job in (*jobs, GroupSubjects(pool, client, leadership.may_write, counters)):
             nursery.start_soon(job.run)
         listeners = http_listeners(settings, core, outbound, privacy, notifications, health, api_pool, identity, audit)
         yield RunningDaemon(nursery, core, recorder, dispatcher, health, outbound, listeners)

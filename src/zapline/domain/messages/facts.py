@@ -92,6 +92,8 @@ class MessageArrived(msgspec.Struct, frozen=True):
     sender: Address | None = None
     """The author, in a group."""
     push_name: str | None = None
+    own_name: str | None = None
+    """How the line's own people are called, in a message of theirs; it is nobody else's name."""
     sent_at: float | None = None
     delivery: DeliveryStatus | None = None
     quoted_id: ExternalId | None = None
@@ -153,10 +155,14 @@ class VoteReported:
 
 @dataclass(frozen=True, slots=True)
 class ContactSeen:
-    """A contact's name, or the proof that a LID and a phone are one person."""
+    """A contact's name or username, a group's subject, or the proof that a LID and a phone are one person."""
 
     address: Address
     name: str | None = None
+    username: str | None = None
+    """Without ``@``."""
+    at: float | None = None
+    """When it was so; None: the report tells no time."""
 
 
 class SendAnswered(msgspec.Struct, frozen=True):

@@ -141,6 +141,9 @@ def _is_unlicensed(decoded: Any) -> bool:
 
 
 def _class_of_404(text: str) -> type[EvolutionFailure]:
+    if "error fetching group" in text:
+        # findGroupInfos answers so to whatever happens to it.
+        return NotConnected if _NOT_CONNECTED.search(text) else InvalidRequest
     if "does not exist" not in text and "not found" not in text:
         return RouteUnknown
     return InvalidRequest if "group" in text and "instance" not in text else InstanceUnknown

@@ -12,7 +12,7 @@ from zapline.domain.ids import ExternalId
 from zapline.domain.inbound_events import Unusable
 from zapline.evolution.client.failures import BadAnswer
 from zapline.evolution.webhooks import envelope
-from zapline.evolution.webhooks.json_fields import external_id, short_text
+from zapline.evolution.webhooks.json_fields import LONGEST_NAME, external_id, short_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +229,14 @@ def parse_media(response: Any) -> MediaContent:
     except ValueError:
         raise BadAnswer("media: not base64") from None
     return MediaContent(short_text(response.get("mimetype"), 200), short_text(response.get("fileName"), 500), data)
+
+
+def parse_group_subject(response: Any) -> str:
+    """The subject of findGroupInfos, cut and cleaned. Raises BadAnswer where there is none."""
+    subject = short_text(_mapping(response, "group").get("subject"), LONGEST_NAME)
+    if subject is None or not subject.strip():
+        raise BadAnswer("group: no subject")
+    return subject
 
 
 def parse_server_info(response: Any) -> ServerInfo:

@@ -43,6 +43,7 @@ from zapline.evolution.client.response_parser import (
     parse_connect,
     parse_connection_state,
     parse_created_instance,
+    parse_group_subject,
     parse_instances,
     parse_media,
     parse_message_page,
@@ -264,6 +265,14 @@ class EvolutionClient:
                 raise InvalidRequest(f"this version of Evolution has no {route}", status=status)
             raise failure
         return parse_sent_message(decode_json(content, status))
+
+    async def group_subject(self, name: str, jid: str, seconds: float) -> str:
+        """The subject of a group that the line is in, asked of WhatsApp; one try within ``seconds``.
+
+        Raises ``EvolutionFailure``, also where the line is not in the group.
+        """
+        answer = await self._call("GET", _path("group/findGroupInfos", name), query={"groupJid": jid}, seconds=seconds)
+        return parse_group_subject(answer)
 
     async def mark_read(self, name: str, keys: Sequence[MessageKey]) -> None:
         """Send read receipts for these messages. Keys of ``@lid`` chats have no effect, without an error."""

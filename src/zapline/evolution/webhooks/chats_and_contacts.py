@@ -1,4 +1,4 @@
-"""Parses the chat and sender of a message, contacts.* events, and participants of groups."""
+"""Parses the chat and sender of a message, and names: contacts.*, chats.*, groups.* and participants of groups."""
 
 from typing import Any
 
@@ -113,17 +113,47 @@ def push_name(value: Any, address: Address) -> str | None:
     return name
 
 
+_OWN = frozenset({"Você", "You"})
+"""What WhatsApp and Evolution call the line itself."""
+
+
+def own_name(value: Any) -> str | None:
+    """The name of the line's own people, where one of their messages tells it."""
+    name = short_text(value, LONGEST_NAME)
+    return name if name is not None and name.strip() and name not in _OWN else None
+
+
+def username(value: Any) -> str | None:
+    """A WhatsApp username without its ``@``."""
+    name = short_text(value, LONGEST_NAME)
+    return (name.strip().lstrip("@") or None) if name is not None else None
+
+
+def usernames(key: JsonObject, chat: Address, sender: Address | None, at: float | None) -> list[ContactSeen]:
+    """The usernames that a message key tells, of the chat and of the author in a group."""
+    named = [(chat, username(key.get("remoteJidUsername"))), (sender, username(key.get("participantUsername")))]
+    return [
+        ContactSeen(address, username=name, at=at)
+        for address, name in named
+        if address is not None and address.kind is AddressKind.PERSON and name is not None
+    ]
+
+
 def parse_contacts(data: Any) -> list[InboundEvent]:
-    """Parse contacts.*: an array when WhatsApp synchronises, an object after a message (contract, section 2)."""
+    """Parse contacts.*: an array when WhatsApp synchronises, an object after a message (contract, section 2).
+
+    The object after a message in a group carries the group's JID and its author's name: only arrays name a group.
+    """
+    synchronised = not isinstance(data, dict)
     if isinstance(data, dict):
         data = [data]
     if not isinstance(data, list):
         return [Unusable("no_data")]
-    contacts = [fact for element in data if isinstance(element, dict) for fact in _contact(element)]
+    contacts = [fact for element in data if isinstance(element, dict) for fact in _contact(element, synchronised)]
     return contacts or [Ignored("contact_without_name")]
 
 
-def _contact(data: JsonObject) -> list[InboundEvent]:
+def _contact(data: JsonObject, synchronised: bool) -> list[InboundEvent]:
     address = resolve_address(
         jid(data.get("remoteJid")) or jid(data.get("id")),
         jid(data.get("remoteJidAlt")),
@@ -132,33 +162,80 @@ def _contact(data: JsonObject) -> list[InboundEvent]:
     )
     if address is None or address.kind not in (AddressKind.PERSON, AddressKind.GROUP):
         return []
-    names = (push_name(data.get(field), address) for field in ("pushName", "name", "notify", "verifiedName"))
-    name = next((name for name in names if name is not None), None)
-    if name is None and (address.phone is None or address.lid is None):
+    if address.kind is AddressKind.GROUP and not synchronised:
         return []
-    return [ContactSeen(address, name)]
+    names = (push_name(data.get(field), address) for field in ("pushName", "name", "notify", "verifiedName"))
+    name = next((name for name in names if name is not None and name not in _OWN), None)
+    called = next(filter(None, map(username, (data.get("username"), data.get("remoteJidUsername")))), None)
+    if name is None and called is None and (address.phone is None or address.lid is None):
+        return []
+    return [ContactSeen(address, name, called)]
 
 
-def parse_chats(data: Any) -> list[InboundEvent]:
-    """Parse chats.set, chats.upsert and chats.update: only the pairs of LID and phone, which 2.4 tells."""
-    pairs: dict[InboundEvent, None] = {}
-    for chat in data if isinstance(data, list) else [data]:
-        if isinstance(chat, dict):
-            address = resolve_address(jid(chat.get("remoteJid")) or jid(chat.get("id")), jid(chat.get("remoteLid")))
-            if address is not None and address.phone is not None and address.lid is not None:
-                pairs[ContactSeen(address)] = None
-    return list(pairs) or [Ignored("chats")]
+def parse_chats(data: Any, *, history: bool = False) -> list[InboundEvent]:
+    """Parse chats.*: pairs of phone and LID (2.4), names of people, which any other replaces, and subjects of groups.
+
+    Only a history (chats.set) names groups: before 2.3.7 a chats.upsert names one after whoever wrote last.
+    """
+    rows = data if isinstance(data, list) else [data]
+    contacts = [fact for row in rows if isinstance(row, dict) for fact in _chat(row, history)]
+    return contacts or [Ignored("chats")]
+
+
+def _chat(data: JsonObject, history: bool) -> list[InboundEvent]:
+    address = resolve_address(
+        jid(data.get("remoteJid")) or jid(data.get("id")), jid(data.get("remoteLid")), jid(data.get("lid"))
+    )
+    if address is None or address.kind not in (AddressKind.PERSON, AddressKind.GROUP):
+        return []
+    name = push_name(data.get("name"), address)
+    if address.kind is AddressKind.GROUP:
+        return [ContactSeen(address, name)] if name is not None and history else []
+    paired = [ContactSeen(address)] if address.phone is not None and address.lid is not None else []
+    return [*paired, *([ContactSeen(address, name, at=_LONG_AGO)] if name is not None and name not in _OWN else [])]
+
+
+_LONG_AGO = 0.0
+"""The time of a name that may be of any age."""
+
+
+def parse_groups(data: Any) -> list[InboundEvent]:
+    """Parse groups.*: the subject, and the pairs of LID and phone of the participants."""
+    contacts: dict[InboundEvent, None] = {}
+    for group in data if isinstance(data, list) else [data]:
+        if not isinstance(group, dict):
+            continue
+        address = resolve_address(jid(group.get("id")))
+        subject = short_text(group.get("subject"), LONGEST_NAME)
+        if address is not None and address.kind is AddressKind.GROUP and subject is not None and subject.strip():
+            contacts[ContactSeen(address, subject)] = None
+        contacts |= dict.fromkeys(_pairs(group.get("participants")))
+    return list(contacts) or [Ignored("groups")]
+
+
+def renamed_group(data: JsonObject, chat: Address, at: float | None) -> ContactSeen | None:
+    """The new subject that a system notice in a group tells."""
+    if chat.kind is not AddressKind.GROUP or data.get("messageStubType") not in (21, "GROUP_CHANGE_SUBJECT"):
+        return None
+    told = data.get("messageStubParameters")
+    subject = short_text(told[0], LONGEST_NAME) if isinstance(told, list) and told else None
+    return ContactSeen(chat, subject, at=at) if subject is not None and subject.strip() else None
 
 
 def parse_participants(data: JsonObject) -> list[InboundEvent]:
     """Parse group-participants.update: of a participant only the pair of LID and phone is kept, not the membership."""
-    contacts: dict[InboundEvent, None] = {}
-    for source in (data.get("participantsData"), data.get("participants")):
-        for element in source if isinstance(source, list) else []:
-            if not isinstance(element, dict):
-                continue
-            first = jid(element.get("jid")) or jid(element.get("id"))
-            address = resolve_address(first, jid(element.get("phoneNumber")), jid(element.get("lid")))
-            if address is not None and address.phone is not None and address.lid is not None:
-                contacts[ContactSeen(address, push_name(element.get("name"), address))] = None
-    return list(contacts) or [Ignored("group_participants")]
+    pairs = dict.fromkeys([*_pairs(data.get("participantsData")), *_pairs(data.get("participants"))])
+    return list(pairs) or [Ignored("group_participants")]
+
+
+def _pairs(participants: Any) -> list[InboundEvent]:
+    """What an array of participants tells of people whose phone and LID it knows."""
+    found: list[InboundEvent] = []
+    for element in participants if isinstance(participants, list) else []:
+        if not isinstance(element, dict):
+            continue
+        first = jid(element.get("jid")) or jid(element.get("id"))
+        address = resolve_address(first, jid(element.get("phoneNumber")), jid(element.get("lid")))
+        if address is not None and address.phone is not None and address.lid is not None:
+            found.append(ContactSeen(address, push_name(element.get("name"), address)))
+    return found

@@ -10,7 +10,7 @@ from typing import Any
 from zapline.domain.inbound_events import Ignored, InboundEvent, Unusable
 from zapline.domain.line.events import InstanceCreated, InstanceRemoved, LoggedOutSeen
 from zapline.evolution.webhooks.calls import parse_call
-from zapline.evolution.webhooks.chats_and_contacts import parse_chats, parse_contacts, parse_participants
+from zapline.evolution.webhooks.chats_and_contacts import parse_chats, parse_contacts, parse_groups, parse_participants
 from zapline.evolution.webhooks.connection_and_qr_events import (
     parse_connection_update,
     parse_instance_status,
@@ -24,7 +24,6 @@ from zapline.evolution.webhooks.status_updates import parse_message_update
 
 _IGNORED = {
     "chats.delete": "chats",
-    **dict.fromkeys(("groups.upsert", "groups.update"), "groups"),
     **dict.fromkeys(("labels.edit", "labels.association"), "labels"),
     **dict.fromkeys(("typebot.start", "typebot.change-status"), "typebot"),
     "presence.update": "presence",
@@ -64,16 +63,18 @@ def parse_webhook(body: bytes, *, event_hint: str | None = None) -> list[Inbound
     if event == "group-participants.update":
         return parse_participants(data) if isinstance(data, dict) else [Unusable("no_data")]
     if event in _CONTACT_EVENTS:
-        return parse_contacts(data)
-    if event in _CHAT_EVENTS:
-        return parse_chats(data)
+        return _CONTACT_EVENTS[event](data)
     if event == "messaging-history.set" and isinstance(data, dict) and "messages" not in data:
         return [Ignored("history_progress")]
     return _parse_elements(event, data, own)
 
 
-_CHAT_EVENTS = frozenset({"chats.set", "chats.upsert", "chats.update"})
-_CONTACT_EVENTS = frozenset({"contacts.set", "contacts.upsert", "contacts.update"})
+_CONTACT_EVENTS: Mapping[str, Callable[[Any], list[InboundEvent]]] = {
+    **dict.fromkeys(("contacts.set", "contacts.upsert", "contacts.update"), parse_contacts),
+    **dict.fromkeys(("chats.upsert", "chats.update"), parse_chats),
+    "chats.set": lambda data: parse_chats(data, history=True),
+    **dict.fromkeys(("groups.upsert", "groups.update"), parse_groups),
+}
 
 _PARSERS: Mapping[str, Callable[[JsonObject, str | None], list[InboundEvent]]] = {
     "messages.upsert": lambda data, own: parse_message(data, "live", own),

@@ -16,8 +16,11 @@ from zapline.evolution.webhooks.chats_and_contacts import (
     SKIPPED_CHATS,
     chat_address,
     is_broadcast_list,
+    own_name,
     push_name,
+    renamed_group,
     sender_address,
+    usernames,
 )
 from zapline.evolution.webhooks.contents.associations import association, better_copy, part_detail
 from zapline.evolution.webhooks.contents.context import about_key, context_detail, gather_context, read_quote
@@ -79,6 +82,11 @@ def parse_message(data: JsonObject, origin: str, own: str | None) -> list[Inboun
         return [Ignored(SKIPPED_CHATS[chat.kind])]
     sender = sender_address(key, data) if chat.kind is AddressKind.GROUP else None
 
+    at = epoch_seconds(data.get("messageTimestamp"))
+    named = usernames(key, chat, sender, at)
+    renamed = renamed_group(data, chat, at)
+    if renamed is not None:
+        return [renamed, *named]
     body = data.get("message")
     actor = "me" if from_me else (sender or chat).canonical
     if not isinstance(body, dict):
@@ -87,7 +95,7 @@ def parse_message(data: JsonObject, origin: str, own: str | None) -> list[Inboun
         events = _with_message(body, data, identity, _Place(chat, sender, from_me, origin, own), actor)
     if isinstance(events[0], MessageArrived) and any(data.get(name) for name in _MERGED_IN):
         events += _merged_in(data, identity, chat, own, from_me)
-    return events
+    return [*events, *named] if named else events
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +235,7 @@ def _message_arrived(data: JsonObject, identity: ExternalId, place: _Place, unwr
         detail=detail,
         sender=sender,
         push_name=None if from_me else push_name(data.get("pushName"), sender or chat),
+        own_name=own_name(data.get("pushName")) if from_me else None,
         sent_at=epoch_seconds(data.get("messageTimestamp")),
         delivery=parse_delivery_status(data.get("status")),
         quoted_id=quoted_id,

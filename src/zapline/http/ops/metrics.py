@@ -91,7 +91,7 @@ _DEAD_LETTER_REASONS = (
 _EVENTS = (
     *("messages.upsert", "messages.update", "messages.edited", "messages.delete", "messages.set", "send.message"),
     *("send.message.update", "connection.update", "qrcode.updated", "status.instance", "contacts.upsert"),
-    *("contacts.update", "group-participants.update", "unknown"),
+    *("contacts.update", "chats.set", "groups.upsert", "groups.update", "group-participants.update", "unknown"),
 )
 _RETAINED = (
     *("messages", "outbox", "attempts", "reactions", "reports", "sightings", "recipients", "uploads", "letters"),
@@ -158,6 +158,12 @@ COUNTERS = (
     Counter("journal_refused", "Webhooks that the journal's disk did not take."),
     Counter("journal_pruned", "Done entries removed from the journal."),
     Counter("journal_shed", "Unimportant entries dropped because the journal is over its budget."),
+    Counter(
+        "group_subjects",
+        "Groups whose subject Evolution was asked for.",
+        "answer",
+        ("told", *dict.fromkeys(_failures())),
+    ),
     Counter("parked_applied", "Parked reports that reached their message late."),
     Counter("parked_expired", "Parked reports whose message never came."),
     Counter(

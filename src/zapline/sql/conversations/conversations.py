@@ -30,6 +30,7 @@ class Conversation:
     phone: str | None
     lid: str | None
     name: str | None
+    username: str | None
     last_message_at: datetime
     created_at: datetime
 

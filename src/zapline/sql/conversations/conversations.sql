@@ -32,13 +32,17 @@ left join zapline.message_aliases quoting on quoting.unit_id = m.unit_id and quo
 -- A page of root conversations, latest message first; messages of merged conversations count as their own.
 with parts as (
     select c.merged_into as id, max(c.last_message_at) as last_message_at, max(k.lid) as lid,
-           (array_agg(k.name order by k.name_at desc nulls last) filter (where k.name is not null))[1] as name
+           (array_agg(k.name order by k.name_at desc nulls last) filter (where k.name is not null))[1] as name,
+           max(k.name_at) filter (where k.name is not null) as name_at,
+           (array_agg(k.username order by k.username_at desc) filter (where k.username is not null))[1] as username
       from zapline.conversations c
       join zapline.contacts k on k.id = c.contact_id
      where c.unit_id = %(unit_id)s and c.merged_into is not null
      group by c.merged_into),
 whole as (
-    select c.id, k.kind, k.canonical, k.phone, coalesce(k.lid, p.lid) as lid, coalesce(k.name, p.name) as name,
+    select c.id, k.kind, k.canonical, k.phone, coalesce(k.lid, p.lid) as lid,
+           case when k.name is null or p.name_at > k.name_at then coalesce(p.name, k.name) else k.name end as name,
+           coalesce(k.username, p.username) as username,
            greatest(c.last_message_at, p.last_message_at) as last_message_at, c.created_at
       from zapline.conversations c
       join zapline.contacts k on k.id = c.contact_id

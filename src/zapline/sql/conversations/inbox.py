@@ -34,6 +34,7 @@ class ChatSummary:
     canonical: str
     phone: str | None
     name: str | None
+    username: str | None
     message: UUID | None
     from_me: bool | None
     message_kind: str | None
@@ -57,6 +58,7 @@ class ChatHeader:
     phone: str | None
     lid: str | None
     name: str | None
+    username: str | None
     read_up_to: int
 
 
@@ -93,14 +95,15 @@ async def list_chats(pool: Pool, unit: UnitId, before: tuple[datetime, UUID] | N
 
 
 async def search_chats(pool: Pool, unit: UnitId, text: str, limit: int) -> list[ChatSummary]:
-    """The latest conversations whose contact's name contains the text, or whose phone contains its digits."""
+    """The latest conversations whose contact's name or username contains the text, or whose phone its digits."""
     digits = "".join(char for char in text if char.isascii() and char.isdigit())
     has_letters = any(char.isalpha() for char in text)
     name = f"%{_escape_like(text.lower().translate(_PLAIN))}%"
     # A phone may be typed with spaces and brackets; a text with letters is no phone.
     phone = f"%{digits}%" if digits and not has_letters else None
     async with unit_scope(pool, unit) as conn:
-        rows = await _SQL.rows(conn, "search_chats", **_page(unit, limit), words=name, digits=phone)
+        called = f"%{_escape_like(text.lower().removeprefix('@'))}%"
+        rows = await _SQL.rows(conn, "search_chats", **_page(unit, limit), words=name, digits=phone, called=called)
     return [ChatSummary(*row) for row in rows]
 
 

@@ -3,7 +3,8 @@
 
 -- fragment: chat_columns
 -- The columns of a chat in a list; whether it is superseded follows.
-select l.part, l.root, l.last_message_at, k.kind, k.canonical, k.phone, coalesce(k.name, named.name) as name,
+select l.part, l.root, l.last_message_at, k.kind, k.canonical, k.phone, coalesce(named.name, k.name) as name,
+       coalesce(k.username, called.username) as username,
        newest.id as message, newest.from_me, newest.kind as message_kind, newest.text, newest.deleted, newest.sender_name,
        newest.delivery::text, newest.work_state, unread.messages as unread,
 
@@ -16,7 +17,13 @@ from latest l
        select pk.name from zapline.conversations p
          join zapline.contacts pk on pk.id = p.contact_id
         where p.merged_into = l.root and pk.name is not null
-        order by pk.name_at desc nulls last limit 1) named on k.name is null
+          and (k.name is null or pk.name_at > k.name_at)
+        order by pk.name_at desc nulls last limit 1) named on true
+  left join lateral (
+       select pk.username from zapline.conversations p
+         join zapline.contacts pk on pk.id = p.contact_id
+        where p.merged_into = l.root and pk.username is not null
+        order by pk.username_at desc limit 1) called on k.username is null
   left join lateral (
        select m.id, m.from_me, m.kind, left(case when m.deleted_at is not null then null
                                                  when m.edited_at_ms is not null then m.edited_body
@@ -63,11 +70,12 @@ with latest as (
   -- include: chat_sources;
 
 -- name: search_chats
--- The latest conversations whose contact's name contains the words or whose phone contains the digits; columns as in
--- `list_chats`.
+-- The latest conversations whose contact's name or username contains the words or whose phone contains the digits;
+-- columns as in `list_chats`.
 with known as materialized (
     select k.id from zapline.contacts k
-     where k.unit_id = %(unit_id)s and (k.plain_name like %(words)s or k.phone like %(digits)s)),
+     where k.unit_id = %(unit_id)s and (k.plain_name like %(words)s or k.phone like %(digits)s
+                                          or lower(k.username) like %(called)s)),
 latest as (
     select distinct on (coalesce(f.merged_into, f.id)) f.id as part, coalesce(f.merged_into, f.id) as root,
            f.last_message_at
@@ -84,13 +92,18 @@ latest as (
 
 -- name: find_chat
 -- The contact of a conversation, its name also from the conversations merged into it, and how far it has been read.
-select r.id, k.kind, k.canonical, k.phone, coalesce(k.lid, p.lid) as lid, coalesce(k.name, p.name) as name, r.read_up_to
+select r.id, k.kind, k.canonical, k.phone, coalesce(k.lid, p.lid) as lid,
+       case when k.name is null or p.name_at > k.name_at then coalesce(p.name, k.name) else k.name end as name,
+       coalesce(k.username, p.username) as username, r.read_up_to
   from zapline.conversations c
   join zapline.conversations r on r.id = coalesce(c.merged_into, c.id)
   join zapline.contacts k on k.id = r.contact_id
   left join lateral (
        select max(pk.lid) as lid,
-              (array_agg(pk.name order by pk.name_at desc nulls last) filter (where pk.name is not null))[1] as name
+              (array_agg(pk.name order by pk.name_at desc nulls last) filter (where pk.name is not null))[1] as name,
+              max(pk.name_at) filter (where pk.name is not null) as name_at,
+              (array_agg(pk.username order by pk.username_at desc) filter (where pk.username is not null))[1]
+                  as username
          from zapline.conversations m
          join zapline.contacts pk on pk.id = m.contact_id
         where m.merged_into = r.id) p on true

@@ -13,6 +13,49 @@ _CACHE_LIMIT = 50_000
 """Contacts in the cache; above it the cache is cleared, which costs only a few repeated statements."""
 
 
+class _Contact:
+    """What the database knows of a contact at least."""
+
+    __slots__ = ("at", "lid", "phone", "reports", "username")
+
+    def __init__(self) -> None:
+        self.phone: object = None
+        self.lid: object = None
+        self.at = float("-inf")
+        """The time of its newest names."""
+        self.reports: dict[object, float] = {}
+        """Name -> when it was first reported."""
+        self.username = (float("-inf"), "")
+        """Since when, and the username."""
+
+    def covers(self, row: Row) -> bool:
+        """Whether storing the row would change nothing."""
+        names = self._covers_name(row) and _username(row) <= self.username
+        return names and row["phone"] in (None, self.phone) and row["lid"] in (None, self.lid)
+
+    def _covers_name(self, row: Row) -> bool:
+        name, at, reported_at = row["name"], _number(row["name_at"]), _number(row["reported_at"])
+        return name is None or at < self.at or (at == self.at and self.reports.get(name, float("inf")) <= reported_at)
+
+    def merge(self, row: Row) -> None:
+        self.phone, self.lid = row["phone"] or self.phone, row["lid"] or self.lid
+        self.username = max(self.username, _username(row))
+        if self._covers_name(row):
+            return
+        at = _number(row["name_at"])
+        if at > self.at:
+            self.at, self.reports = at, {}
+        self.reports[row["name"]] = _number(row["reported_at"])
+
+
+def _username(row: Row) -> tuple[float, str]:
+    return (_number(row["name_at"]), str(row["username"])) if row["username"] is not None else (float("-inf"), "")
+
+
+def _number(value: object) -> float:
+    return value if isinstance(value, int | float) else float("-inf")
+
+
 class RecorderCache:
     """Contacts and identities that one recorder lane has stored, so that not every message stores them again.
 
@@ -26,7 +69,7 @@ class RecorderCache:
         """Messages that are not known yet and were reacted to."""
         self.waiting: set[MessageKey] | None = None
         """The messages that encrypted reports wait for; some of them in vain. None: not read yet."""
-        self._contacts: dict[object, tuple[object, ...]] = {}
+        self._contacts: dict[object, _Contact] = {}
         self._identities: set[tuple[object, ...]] = set()
 
     def __bool__(self) -> bool:
@@ -35,7 +78,7 @@ class RecorderCache:
     def unstored(self, contacts: Iterable[Row], identities: Iterable[Row]) -> tuple[list[Row], list[Row]]:
         """The rows that differ from what is stored."""
         return (
-            [row for row in contacts if self._contacts.get(row["id"]) != _contact_values(row)],
+            [row for row in contacts if not self._covers(row)],
             [row for row in identities if _identity_key(row) not in self._identities],
         )
 
@@ -43,18 +86,19 @@ class RecorderCache:
         """Call only after the commit."""
         if len(self._contacts) > _CACHE_LIMIT or len(self._identities) > _CACHE_LIMIT:
             self.forget()
-        self._contacts.update((row["id"], _contact_values(row)) for row in contacts)
+        for row in contacts:
+            self._contacts.setdefault(row["id"], _Contact()).merge(row)
         self._identities.update(_identity_key(row) for row in identities)
+
+    def _covers(self, row: Row) -> bool:
+        known = self._contacts.get(row["id"])
+        return known is not None and known.covers(row)
 
     def forget(self) -> None:
         """Call where the database may have been restored to an earlier state."""
         self.aliases = self.waiting = None
         self._contacts.clear()
         self._identities.clear()
-
-
-def _contact_values(row: Row) -> tuple[object, ...]:
-    return row["phone"], row["lid"], row["name"], row["name_at"]
 
 
 def _identity_key(row: Row) -> tuple[object, ...]:

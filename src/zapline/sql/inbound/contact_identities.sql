@@ -2,24 +2,48 @@
 -- same rows in any order, or again, lead to the same result.
 
 -- name: upsert_contacts
--- Stores contacts. The name with the latest message time wins.
-insert into zapline.contacts as c (id, unit_id, kind, canonical, phone, lid, name, name_at)
-select r.id, r.unit_id, r.kind, r.canonical, max(r.phone), max(r.lid collate "C"),
-       (array_agg(r.name order by r.name_at desc nulls last, r.name collate "C" desc)
-           filter (where r.name is not null))[1],
-       to_timestamp(max(r.name_at) filter (where r.name is not null))
-  from jsonb_to_recordset(%(rows)s) as r(id uuid, unit_id uuid, kind text, canonical text, phone text, lid text,
-                                         name text, name_at float8)
- group by r.id, r.unit_id, r.kind, r.canonical
- order by r.id
+-- Stores contacts. The newest name wins, and of names of one time that which was reported last; of usernames the newest.
+with told as (
+    select r.*, max(r.name_at) filter (where r.name is not null) over (partition by r.id) as newest
+      from jsonb_to_recordset(%(rows)s) as r(id uuid, unit_id uuid, kind text, canonical text, phone text, lid text,
+                                             name text, username text, name_at float8, reported_at float8)
+), named as (
+    select n.id, jsonb_object_agg(n.name, n.reported_at) as reports
+      from (select t.id, t.name, min(t.reported_at) as reported_at
+              from told t
+             where t.name is not null and t.name_at = t.newest
+             group by t.id, t.name) n
+     group by n.id
+)
+insert into zapline.contacts as c (id, unit_id, kind, canonical, phone, lid, name, name_at, name_reports,
+                                   username, username_at)
+select t.id, t.unit_id, t.kind, t.canonical, max(t.phone), max(t.lid collate "C"),
+       zapline.last_name(n.reports), to_timestamp(t.newest), n.reports,
+       (array_agg(t.username order by t.name_at desc, t.username collate "C" desc)
+           filter (where t.username is not null))[1],
+       to_timestamp(max(t.name_at) filter (where t.username is not null))
+  from told t
+  left join named n on n.id = t.id
+ group by t.id, t.unit_id, t.kind, t.canonical, t.newest, n.reports
+ order by t.id
 on conflict (id) do update
    set phone = coalesce(c.phone, excluded.phone),
        lid = greatest(c.lid collate "C", excluded.lid collate "C"),
-       name = case when zapline.newer(excluded.name_at, excluded.name, c.name_at, c.name)
-                   then excluded.name else c.name end,
-       name_at = case when zapline.newer(excluded.name_at, excluded.name, c.name_at, c.name)
-                      then excluded.name_at else c.name_at end
- where zapline.newer(excluded.name_at, excluded.name, c.name_at, c.name)
+       (name, name_at, name_reports) = (
+           select zapline.last_name(n.reports),
+                  case when excluded.name is null then c.name_at else greatest(c.name_at, excluded.name_at) end, n.reports
+             from (select zapline.newest_names(excluded.name_at, excluded.name_reports, c.name_at,
+                                               zapline.known_names(c.name, c.name_reports)) as reports) n),
+       (username, username_at) = (
+           select (case when n.newer then excluded.username else c.username end),
+                  (case when n.newer then excluded.username_at else c.username_at end)
+             from (select zapline.newer(excluded.username_at, excluded.username, c.username_at, c.username)
+                       as newer) n)
+ where (excluded.name is not null and coalesce(c.name_at, '-infinity') <= excluded.name_at
+        and (c.name_at is distinct from excluded.name_at
+             or zapline.newest_names(excluded.name_at, excluded.name_reports, c.name_at,
+                                     zapline.known_names(c.name, c.name_reports)) is distinct from c.name_reports))
+    or zapline.newer(excluded.username_at, excluded.username, c.username_at, c.username)
     or (excluded.phone is not null and c.phone is null)
     or (excluded.lid is not null and c.lid is distinct from greatest(c.lid collate "C", excluded.lid collate "C"));
 

@@ -27,11 +27,12 @@ from zapline.domain.messages.facts import (
 from zapline.domain.messages.message_secrets import EncryptedReport, SecretSeen
 from zapline.domain.outbox.content_fingerprint import fingerprint_message
 from zapline.domain.text import clean_text
+from zapline.sql.inbound.contact_names import NAMELESS, ContactName
 from zapline.sql.inbound.recorder_types import EntryFacts, MessageKey, Row
 from zapline.sql.inbound.status_merge import MessageReport
 
 _TIME_STEP = 3600.0
-"""Seconds to which times of names and links are rounded down, so that repeated ones are stored once an hour."""
+"""Seconds to which times of links are rounded down, so that repeated ones are stored once an hour."""
 
 _LONGEST_EVENT = 200
 _HISTORY = frozenset({"messages.set", "messaging-history.set"})
@@ -111,8 +112,9 @@ class BatchRows:
             case VoteReported(external_id=external_id, actor=actor, options=options, at_ms=at_ms):
                 value = list(options) if options is not None else {"encrypted": True}
                 self._add_reaction(unit, external_id, "vote", actor, value, at_ms, entry)
-            case ContactSeen(address=address, name=name):
-                self._add_contact(unit, address, name, None)
+            case ContactSeen(address=address, name=name, username=username, at=at):
+                named = ContactName(name, username, entry.received_at if at is None else at, entry.received_at)
+                self._add_contact(unit, address, named)
                 self._add_link(unit, address, entry.received_at)
             case SendAnswered():
                 self.answers.append({"unit_id": unit, **{name: getattr(fact, name) for name in _ANSWER}})
@@ -126,10 +128,12 @@ class BatchRows:
     def _add_message(self, unit: UnitId, fact: MessageArrived, entry: EntryFacts) -> None:
         sent_at = fact.sent_at if fact.sent_at is not None else entry.received_at
         chat = fact.chat
-        named_by_chat = fact.sender is None and not fact.from_me
-        self._add_contact(unit, chat, fact.push_name if named_by_chat else None, sent_at)
+        named = ContactName(None if fact.from_me else fact.push_name, None, sent_at, entry.received_at)
+        # A message in a group names who wrote it, never the group.
+        by_chat = fact.sender is None and chat.kind is not AddressKind.GROUP
+        self._add_contact(unit, chat, named if by_chat else NAMELESS)
         if fact.sender is not None:
-            self._add_contact(unit, fact.sender, None if fact.from_me else fact.push_name, sent_at)
+            self._add_contact(unit, fact.sender, named)
             self._add_link(unit, fact.sender, sent_at)
         conversation = conversation_id(unit, chat.canonical)
         self.conversations.append(
@@ -156,7 +160,7 @@ class BatchRows:
             of_message = {name: row[name] for name in _COPY if name in row}
             self.copies.append(of_message | {"external_id": fact.media.copy_id, "primary_id": fact.external_id})
 
-    def _add_contact(self, unit: UnitId, address: Address, name: str | None, at: float | None) -> None:
+    def _add_contact(self, unit: UnitId, address: Address, named: ContactName) -> None:
         contact = contact_id(unit, address.canonical)
         self.contacts.append(
             {
@@ -166,8 +170,7 @@ class BatchRows:
                 "canonical": address.canonical,
                 "phone": address.phone,
                 "lid": address.lid,
-                "name": name or None,
-                "name_at": at // _TIME_STEP * _TIME_STEP if name and at is not None else None,
+                **named.columns(),
             }
         )
         own_lid = f"{address.lid}@lid" if address.phone is not None else None
@@ -200,8 +203,7 @@ class BatchRows:
                 "canonical": by_lid,
                 "phone": None,
                 "lid": address.lid,
-                "name": None,
-                "name_at": None,
+                **NAMELESS.columns(),
             }
         )
         identity = {"unit_id": unit, "identity": f"{address.lid}@lid", "contact_id": lid_contact}

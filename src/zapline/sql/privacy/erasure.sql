@@ -264,7 +264,13 @@ delete from zapline.contacts k
    and not exists (select from zapline.messages m where m.unit_id = k.unit_id and m.sender = k.canonical);
 
 -- name: unname_contacts
--- Deletes older names of contacts with newer messages.
-update zapline.contacts set name = null, name_at = null
- where unit_id = %(unit_id)s and id = any(%(contacts)s) and name is not null
-   and coalesce(name_at, '-infinity') <= to_timestamp(%(until)s);
+-- Deletes older names and usernames of contacts with newer messages.
+update zapline.contacts
+   set name = case when coalesce(name_at, '-infinity') > to_timestamp(%(until)s) then name end,
+       name_at = case when name_at > to_timestamp(%(until)s) then name_at end,
+       name_reports = case when name_at > to_timestamp(%(until)s) then name_reports end,
+       username = case when username_at > to_timestamp(%(until)s) then username end,
+       username_at = case when username_at > to_timestamp(%(until)s) then username_at end
+ where unit_id = %(unit_id)s and id = any(%(contacts)s)
+   and ((name is not null and coalesce(name_at, '-infinity') <= to_timestamp(%(until)s))
+        or (username is not null and username_at <= to_timestamp(%(until)s)));

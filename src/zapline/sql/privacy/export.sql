@@ -4,7 +4,7 @@
 -- The contacts, identities, conversations, suppressions, campaigns and reactions of a person.
 select jsonb_build_object(
     'contacts', coalesce((
-        select jsonb_agg(jsonb_build_object('name', k.name, 'phone', k.phone, 'lid', k.lid, 'knownSince', k.created_at)
+        select jsonb_agg(jsonb_build_object('name', k.name, 'username', k.username, 'phone', k.phone, 'lid', k.lid, 'knownSince', k.created_at)
                          order by k.created_at, k.id)
           from zapline.contacts k where k.unit_id = %(unit_id)s and k.canonical = any(%(names)s)), '[]'),
     'identities', coalesce((

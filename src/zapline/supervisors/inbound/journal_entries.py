@@ -6,12 +6,13 @@ import msgspec
 
 from zapline.domain.campaigns.opt_out_words import OptOutWords, match_opt_out
 from zapline.domain.contacts.addresses import AddressKind, resolve_address
-from zapline.domain.inbound_events import InboundEvent, Unusable
+from zapline.domain.inbound_events import Ignored, InboundEvent, Unusable
 from zapline.domain.messages.facts import ContactSeen, MessageArrived, MessageEdited, OptedOut, SendAnswered
 from zapline.evolution.client.stored_messages import parse_stored_messages
 from zapline.evolution.webhooks.envelope import emission_ms
 from zapline.evolution.webhooks.event_parser import parse_webhook
 from zapline.sql.journal.schema import Entry
+from zapline.supervisors.inbound.unit_state import Unit
 
 SEND_ANSWER = "!answer"
 """Event of an entry that says how a call to send a message ended. No webhook's event can have such a name."""
@@ -28,23 +29,57 @@ def parse_entry(entry: Entry, opt_out_words: OptOutWords) -> list[InboundEvent]:
     if entry.event == SEND_ANSWER:
         return _parse_answer(entry.body)
     backfill = entry.event == BACKFILL
-    parsed = parse_stored_messages(entry.body) if backfill else _date_edits(entry)
+    parsed = parse_stored_messages(entry.body) if backfill else _date_reports(entry)
     if not opt_out_words.words:
         return parsed
     stops = [stop for item in parsed if (stop := _opt_out(item, opt_out_words)) is not None]
     return [*parsed, *stops] if stops else parsed
 
 
-def _date_edits(entry: Entry) -> list[InboundEvent]:
-    """The events of a webhook; an edit that tells no time of its own happened when Evolution sent the webhook."""
+_MAX_OWN_NAMES = 16
+
+
+def drop_own_names(parsed: list[InboundEvent], unit: Unit) -> list[InboundEvent]:
+    """Take the names of the line's own people from contacts: older servers report them for whoever was written to.
+
+    Remembers the names that the unit's own messages tell.
+    """
+    for item in parsed:
+        if isinstance(item, MessageArrived) and item.own_name is not None and len(unit.own_names) < _MAX_OWN_NAMES:
+            unit.own_names.add(item.own_name)
+    stored = unit.state.stored if unit.state is not None else None
+    own = unit.own_names | ({stored.profile_name} if stored is not None and stored.profile_name else set())
+    if not own or not any(isinstance(item, ContactSeen) and item.name in own for item in parsed):
+        return parsed
+    return [_nameless(item) if isinstance(item, ContactSeen) and item.name in own else item for item in parsed]
+
+
+def _nameless(seen: ContactSeen) -> InboundEvent:
+    if seen.address.kind is not AddressKind.PERSON:
+        return seen
+    paired = seen.address.phone is not None and seen.address.lid is not None
+    return replace(seen, name=None) if paired or seen.username is not None else Ignored("own_name")
+
+
+def _date_reports(entry: Entry) -> list[InboundEvent]:
+    """The events of a webhook; an edit or name that tells no time of its own is of when Evolution sent the webhook."""
     parsed = parse_webhook(entry.body, event_hint=entry.event)
-    if not any(isinstance(item, MessageEdited) and not item.edited_at_ms for item in parsed):
+    if not any(map(_is_undated, parsed)):
         return parsed
     sent_at = emission_ms(entry.body, entry.received_at)
-    return [
-        replace(item, edited_at_ms=sent_at) if isinstance(item, MessageEdited) and not item.edited_at_ms else item
-        for item in parsed
-    ]
+    return [_dated(item, sent_at) if _is_undated(item) else item for item in parsed]
+
+
+def _is_undated(item: InboundEvent) -> bool:
+    if isinstance(item, ContactSeen):
+        return item.at is None
+    return isinstance(item, MessageEdited) and not item.edited_at_ms
+
+
+def _dated(item: InboundEvent, sent_at_ms: int) -> InboundEvent:
+    if isinstance(item, MessageEdited):
+        return replace(item, edited_at_ms=sent_at_ms)
+    return replace(item, at=sent_at_ms / 1000) if isinstance(item, ContactSeen) else item
 
 
 def _parse_answer(body: bytes) -> list[InboundEvent]:

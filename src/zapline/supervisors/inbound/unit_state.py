@@ -50,6 +50,8 @@ class Unit:
     registration: RegistrationReport | None = None
     """None: the webhook was not checked since the start."""
     server: ServerStanding = field(default_factory=ServerStanding)
+    own_names: set[str] = field(default_factory=set)
+    """How the line's own people were called in their messages, beside the profile's name."""
     erased: ErasedPeople | None = None
     """People whose earlier messages are not stored; None: nobody was erased."""
     state_changed: trio.Event = field(default_factory=trio.Event)

@@ -24,7 +24,7 @@ from zapline.sql.inbound.recorder_types import EntryFacts, UnitOutcome
 from zapline.sql.inbound.unit_batches import prepare_batch
 from zapline.sql.journal.schema import Entry
 from zapline.supervisors.inbound.after_commit import report_line_change, report_stored
-from zapline.supervisors.inbound.journal_entries import BACKFILL, TOO_LARGE, parse_entry
+from zapline.supervisors.inbound.journal_entries import BACKFILL, TOO_LARGE, drop_own_names, parse_entry
 from zapline.supervisors.inbound.mailbox import DirectEntry
 from zapline.supervisors.inbound.unit_state import ActorActivity, TurnResult, Unit
 from zapline.supervisors.units.actor_context import ActorContext
@@ -240,7 +240,7 @@ class UnitActor:
             return
         facts: list[MessageFact] = []
         reasons: list[str] = []
-        parsed_entry = parse_entry(entry, self._context.opt_out_words)
+        parsed_entry = drop_own_names(parse_entry(entry, self._context.opt_out_words), self._unit)
         for parsed in drop_erased(parsed_entry, self._unit.erased, entry.received_at):
             match parsed:
                 case Unusable(reason=reason):

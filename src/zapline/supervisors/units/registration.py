@@ -23,9 +23,12 @@ WEBHOOK_EVENTS = (
     "SEND_MESSAGE_UPDATE",
     "CONTACTS_UPSERT",
     "CONTACTS_UPDATE",
+    "CHATS_SET",
+    "GROUPS_UPSERT",
+    "GROUP_UPDATE",
     "GROUP_PARTICIPANTS_UPDATE",
 )
-"""Only the events that are used: presence and chats alone would double the traffic.
+"""Only the events that are used: presence and changes of chats alone would double the traffic.
 
 MESSAGES_EDITED is not among them: Evolution waits for that webhook, with all its repetitions, inside the line's own
 event queue. While we are away, nothing newer of the line is stored or sent, and what waits is lost when Evolution

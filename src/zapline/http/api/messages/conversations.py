@@ -59,7 +59,8 @@ class ConversationBody(ResponseBody, frozen=True):
     contact: Annotated[str, Meta(description="Names the chat: a phone with its plus, or `lid:` and digits.")]
     phone: str | None
     lid: Annotated[str | None, Meta(description="WhatsApp's id of a person who hides the phone.")]
-    name: str | None
+    name: Annotated[str | None, Meta(description="A group's subject, or what a person was called last.")]
+    username: Annotated[str | None, Meta(description="WhatsApp's name of a person without a phone, without its `@`.")]
     last_message_at: Timestamp | None
     created_at: Timestamp | None
 
@@ -169,6 +170,7 @@ def _conversation_body(conversation: Conversation) -> ConversationBody:
         phone=conversation.phone,
         lid=conversation.lid,
         name=conversation.name,
+        username=conversation.username,
         last_message_at=iso(conversation.last_message_at),
         created_at=iso(conversation.created_at),
     )

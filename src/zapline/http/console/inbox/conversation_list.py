@@ -19,7 +19,7 @@ from zapline.http.console.framework.live_updates import unit_events_path
 from zapline.http.console.framework.message_labels import Tick, clean_name, message_summary, tick, unread_label
 from zapline.http.console.framework.translation import N_, _
 from zapline.sql.conversations import inbox
-from zapline.sql.conversations.inbox import UNREAD_LIMIT, ChatSummary
+from zapline.sql.conversations.inbox import UNREAD_LIMIT, ChatHeader, ChatSummary
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.units.unit_commands import UnitCommands
 
@@ -124,8 +124,8 @@ def conversation_row(chat: ChatSummary) -> ConversationRow:
     count = min(chat.unread, UNREAD_LIMIT)
     return ConversationRow(
         id=chat.id,
-        name=conversation_title(chat.kind, chat.name, chat.phone),
-        phone=masked(chat.phone) if chat.phone is not None else "",
+        name=conversation_title(chat),
+        phone=masked(chat.phone) if chat.phone is not None else shown_username(chat),
         group=group,
         last=last,
         at=chat.last_message_at.astimezone(UTC),
@@ -135,12 +135,20 @@ def conversation_row(chat: ChatSummary) -> ConversationRow:
     )
 
 
-def conversation_title(kind: str, name: str | None, phone: str | None) -> str:
+def conversation_title(chat: ChatSummary | ChatHeader) -> str:
     """The title of a conversation in lists, where phones are masked."""
-    if title := clean_name(name or ""):
+    if title := clean_name(chat.name or ""):
         return title
-    if kind == AddressKind.GROUP:
+    if chat.kind == AddressKind.GROUP:
         return _("Group without a name")
-    if kind not in _PEOPLE:
-        return _("Broadcast") if kind in (AddressKind.BROADCAST, AddressKind.STATUS) else _("Channel")
-    return masked(phone) if phone is not None else _("Contact without a number")
+    if chat.kind not in _PEOPLE:
+        return _("Broadcast") if chat.kind in (AddressKind.BROADCAST, AddressKind.STATUS) else _("Channel")
+    if chat.phone is not None:
+        return masked(chat.phone)
+    return shown_username(chat) or _("Contact without a number")
+
+
+def shown_username(chat: ChatSummary | ChatHeader) -> str:
+    """The username of a contact with its ``@``; empty where there is none."""
+    called = clean_name(chat.username or "")
+    return f"@{called}" if called else ""

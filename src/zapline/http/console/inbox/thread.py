@@ -19,7 +19,7 @@ from zapline.http.console.framework.live_updates import unit_events_path
 from zapline.http.console.framework.message_labels import clean_name
 from zapline.http.console.framework.session_guard import LIVE_HEADER
 from zapline.http.console.framework.translation import _, ngettext
-from zapline.http.console.inbox.conversation_list import conversation_title
+from zapline.http.console.inbox.conversation_list import conversation_title, shown_username
 from zapline.http.console.inbox.message_view import message_views
 from zapline.http.console.inbox.reply import ReplyForm
 from zapline.http.console.inbox.send_draft import SendDraft
@@ -137,7 +137,8 @@ class ThreadPages:
             status,
             at="conversations",
             events=unit_events_path(record.id),
-            name=clean_name(head.name or "") or head.phone or conversation_title(head.kind, head.name, head.phone),
+            name=clean_name(head.name or "") or head.phone or conversation_title(head),
+            username=shown_username(head),
             draft=draft,
             hold=unit_hold_reason(self._commands.find(record.id)),
             can_reply=self._reply_form is not None and head.kind in (AddressKind.PERSON, AddressKind.GROUP),

@@ -191,6 +191,7 @@ def _phones(server: ServerState, arguments: dict[str, Any]) -> Any:
     numbers.unanswered = set(arguments.get("unanswered", numbers.unanswered))
     numbers.aliases = dict(arguments.get("aliases", numbers.aliases))
     numbers.names = dict(arguments.get("names", numbers.names))
+    numbers.subjects = dict(arguments.get("subjects", numbers.subjects))
     groups = arguments.get("groups", numbers.groups)
     numbers.groups = {group: tuple(members) for group, members in groups.items()}
     return {"missing": sorted(numbers.missing)}

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import trio
 
-from zapline.sandbox.simulator.endpoints import chats, instances, media, messages
+from zapline.sandbox.simulator.endpoints import chats, groups, instances, media, messages
 from zapline.sandbox.simulator.endpoints.control import CONTROL, control
 from zapline.sandbox.simulator.http.http_server import AfterDisconnect, Disconnect, Handler, Outcome, Request, Response
 from zapline.sandbox.simulator.http.responses import ApiError, error_response, json_response, read_json
@@ -38,6 +38,7 @@ ROUTES: dict[tuple[str, str], Endpoint] = {
     ("POST", "chat/whatsappNumbers"): chats.whatsapp_numbers,
     ("POST", "chat/markMessageAsRead"): chats.mark_read,
     ("POST", "chat/getBase64FromMediaMessage"): media.get_base64,
+    ("GET", "group/findGroupInfos"): groups.find_group,
     ("POST", "chat/updateMessage"): chats.update_message,
     ("DELETE", "chat/deleteMessageForEveryone"): chats.delete_message,
     **{("POST", f"message/{kind}"): partial(messages.send, kind=kind) for kind in messages.SCHEMAS},

@@ -66,6 +66,8 @@ class NumberDirectory:
     names: dict[str, str] = field(default_factory=dict)
     groups: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Group -> its participants."""
+    subjects: dict[str, str] = field(default_factory=dict)
+    """Group -> its subject."""
 
 
 class ServerState:

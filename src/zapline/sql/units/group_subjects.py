@@ -1,0 +1,48 @@
+"""Which groups have no subject, and the subjects that Evolution answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from zapline.domain.ids import UnitId
+from zapline.sql.postgres.connection import Connection
+from zapline.sql.postgres.queries import Queries
+
+_SQL = Queries(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class NamelessGroup:
+    """A group to be asked for, and the instance that is in it."""
+
+    id: UUID
+    unit: UnitId
+    canonical: str
+    instance: str
+
+    @property
+    def jid(self) -> str:
+        return self.canonical.removeprefix("group:")
+
+
+async def claim_groups(conn: Connection, waits: Sequence[float], limit: int) -> list[NamelessGroup]:
+    """Groups without a subject, one of each connected line. ``waits``: seconds until they are due again, by tries."""
+    rows = await _SQL.rows(conn, "claim_groups", waits=list(waits), limit=limit)
+    return [NamelessGroup(*row) for row in rows]
+
+
+async def claim_named_groups(conn: Connection, age: float, limit: int) -> list[NamelessGroup]:
+    """Groups whose subject is older than ``age`` seconds, with a message since; one of each connected line."""
+    rows = await _SQL.rows(conn, "claim_named_groups", age=age, limit=limit)
+    return [NamelessGroup(*row) for row in rows]
+
+
+async def store_subject(conn: Connection, id: UUID, subject: str, at: float) -> None:
+    """``at``: UTC seconds of the question."""
+    await _SQL.execute(conn, "store_subject", id=id, subject=subject, at=at)
+
+
+async def postpone(conn: Connection, unit: UnitId, id: UUID, seconds: float) -> None:
+    """Ask for this group, and for the others of its unit, in some seconds at the earliest; the failed try does not
+    count."""
+    await _SQL.execute(conn, "postpone", unit=unit, id=id, seconds=seconds)

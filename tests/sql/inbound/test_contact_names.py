@@ -1,0 +1,116 @@
+"""How contacts are called: the newest name wins, whatever the order of the reports."""
+
+import random
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID, uuid4
+
+from zapline.domain.contacts.addresses import Address, resolve_address
+from zapline.domain.ids import ExternalId, Seq, UnitId
+from zapline.domain.messages.facts import ContactSeen, MessageArrived, MessageFact, MessageKind
+from zapline.sql.inbound.contact_identities import RecorderCache
+from zapline.sql.inbound.recorder_transaction import record
+from zapline.sql.inbound.recorder_types import EntryFacts
+from zapline.sql.inbound.unit_batches import prepare_batch
+from zapline.sql.postgres.connection import Connection, connect
+from zapline.sql.units.units import insert_unit
+
+NOW = 1_795_364_000.0
+
+
+def address(*jids: str) -> Address:
+    found = resolve_address(*jids)
+    assert found is not None
+    return found
+
+
+MARIA, GROUP = address("5511999990001@s.whatsapp.net"), address("120363000000000001@g.us")
+
+
+def message(identity: str, chat: Address = MARIA, **more: Any) -> MessageArrived:
+    fields: dict[str, Any] = {"kind": MessageKind.TEXT, "from_me": False, "sent_at": NOW}
+    return MessageArrived(ExternalId(identity), chat, text="oi", **(fields | more))
+
+
+async def names_after(
+    conn: Connection, batches: Sequence[Sequence[MessageFact]], columns: str, known: RecorderCache | None = None
+) -> list[tuple[Any, ...]]:
+    """These columns of a new unit's contacts after the batches, each reported a second later than the one before."""
+    unit, cache = UnitId(uuid4()), known or RecorderCache()
+    await insert_unit(conn, id=unit, name="u", instance=str(unit), secret_digest=unit.bytes, time_zone="UTC")
+    for second, facts in enumerate(batches):
+        entries = [
+            EntryFacts(Seq(number + 1), "messages.upsert", NOW + second, b"{}", facts=(fact,))
+            for number, fact in enumerate(facts)
+        ]
+        await record(conn, [prepare_batch(unit, entries, None, None, UUID(int=1))], cache)
+    query = f"select {columns} from zapline.contacts where unit_id = %s order by canonical"
+    return [tuple(row) for row in await conn.fetch(query, (unit,))]
+
+
+REPORTS: list[MessageFact] = [
+    message("A", push_name="Zoé", sent_at=NOW - 30),
+    message("B", push_name="Ana", sent_at=NOW - 10),
+    message("C", push_name="Zoé", sent_at=NOW - 20),
+    message("D", from_me=True, sent_at=NOW - 1),
+    ContactSeen(MARIA, "Bia", at=NOW - 15),
+    ContactSeen(MARIA, "Zora", username="zora", at=NOW - 40),
+    ContactSeen(MARIA, username="ana", at=NOW - 35),
+]
+
+
+async def test_the_newest_name_and_username_win_in_any_order(database: str) -> None:
+    async with await connect(database, role="zapline_engine") as conn:
+        for seed in range(30):
+            order = random.Random(seed).sample(REPORTS * 2, len(REPORTS) * 2)
+            batches = [order[: seed % 14], order[seed % 14 :], *([fact] for fact in order)]
+            found = await names_after(conn, batches, "name, extract(epoch from name_at)::float8, username")
+            assert found == [("Ana", NOW - 10, "ana")], order
+
+
+async def test_of_two_names_of_one_time_that_counts_which_was_reported_last(database: str) -> None:
+    async with await connect(database, role="zapline_engine") as conn:
+        for first, second in (("Zélia", "Ana"), ("Ana", "Zélia")):
+            batches = [[ContactSeen(MARIA, first, at=NOW - 5)], [ContactSeen(MARIA, second, at=NOW - 5)]]
+            assert await names_after(conn, batches, "name") == [(second,)]
+
+
+def entry(name: str, at: float, reported_at: float) -> EntryFacts:
+    fact = ContactSeen(MARIA, name, username=name.lower(), at=at)
+    return EntryFacts(Seq(1), "contacts.update", reported_at, b"{}", facts=(fact,))
+
+
+async def test_names_of_one_time_merge_alike_in_any_order_and_any_batches(database: str) -> None:
+    choice = random.Random(7)
+    async with await connect(database, role="zapline_engine") as conn:
+        for _ in range(25):
+            told = [
+                entry(choice.choice(("Ana", "Bia", "Zoé")), NOW - choice.randint(0, 1), NOW + choice.randint(0, 2))
+                for _ in range(6)
+            ]
+            facts = [(fact, one.received_at) for one in told for fact in one.facts if isinstance(fact, ContactSeen)]
+            last = max(fact.at or 0.0 for fact, _ in facts)
+            first = {
+                name: min(at for fact, at in facts if (fact.name, fact.at) == (name, last))
+                for name in {str(fact.name) for fact, _ in facts if fact.at == last}
+            }
+            expected = (last, max((at, name) for name, at in first.items())[1], max(first).lower(), first)
+            for cut in (1, 3, 6):
+                order = choice.sample(told * 2, 12)
+                unit, cache = UnitId(uuid4()), RecorderCache()
+                await insert_unit(
+                    conn, id=unit, name="u", instance=str(unit), secret_digest=unit.bytes, time_zone="UTC"
+                )
+                for start in range(0, 12, cut):
+                    batch = order[start : start + cut]
+                    await record(conn, [prepare_batch(unit, batch, None, None, UUID(int=1))], cache)
+                query = """select extract(epoch from name_at)::float8, name, username, name_reports
+                             from zapline.contacts where unit_id = %s"""
+                assert [tuple(row) for row in await conn.fetch(query, (unit,))] == [expected], order
+
+
+async def test_no_name_is_of_the_future_and_no_group_is_called_after_who_wrote(database: str) -> None:
+    reports = [message("A", push_name="Zoé", sent_at=NOW + 1e6), message("B", GROUP, push_name="Zoé")]
+    async with await connect(database, role="zapline_engine") as conn:
+        found = await names_after(conn, [reports], "kind, name, extract(epoch from name_at)::float8")
+        assert sorted(found) == [("group", None, None), ("person", "Zoé", NOW)]
