@@ -40,7 +40,9 @@ _HISTORY = frozenset({"messages.set", "messaging-history.set"})
 _COPY = ("unit_id", "provider", "from_me", "sender", "conversation_id")
 _LID = "lid:"
 _ANSWER = SendAnswered.__struct_fields__
-_SECRET = re.compile(rb'("messageSecret"\s*:\s*)(?:"[^"]*"|\{[^{}]*\}|\[[^][]*\])')
+_SECRET = re.compile(
+    rb'("messageSecret"\s*+:\s*+)(?:"[^"]*+(?:"|\Z)|\{(?:[^{}]++|\{[^{}]*+\})*+(?:\}|\Z)|\[[^][]*+(?:\]|\Z))'
+)
 _RANK = {MessageKind.UNKNOWN: 0, MessageKind.PLACEHOLDER: 1}
 
 

@@ -252,6 +252,13 @@ class Journal:
             await self._call(JournalFile.measure)
         return Pruned(removed, shed, freed)
 
+    async def overwrite_removed(self) -> None:
+        """Overwrite what was removed in the WAL too, where it would stay until others take its place.
+
+        The writer waits meanwhile. Raises ``JournalRefused``; may be repeated.
+        """
+        await self._read(clear_wal, self._file.path)
+
     def statistics(self) -> JournalStatistics:
         """From memory; depth and oldest are exact as of the last commit, bytes are approximate."""
         file = self._file

@@ -54,9 +54,11 @@ def publish_stored(unit: UnitId, writes: Sequence[EntryFacts], outcome: UnitOutc
     feed.on_event(unit)
     if not feed.is_watched(unit):
         return
+    deleted = {report.message for report in outcome.changed if report.deleted}
     for message in outcome.created.values():
         feed.count_message(unit, bool(message.row["from_me"]))
-        feed.publish(unit, EventKind.MESSAGE, partial(recorded_message_payload, unit, message))
+        told = partial(recorded_message_payload, unit, message, deleted=message.id in deleted)
+        feed.publish(unit, EventKind.MESSAGE, told)
     for settled in outcome.settled:
         feed.count_message(unit, from_me=True)
         feed.publish(unit, EventKind.DELIVERY, partial(settled_delivery_payload, settled))

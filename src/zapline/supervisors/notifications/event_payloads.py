@@ -188,9 +188,9 @@ def hello_payload(
     return HelloPayload(unit_id=unit, status=status, qr=qr_payload(unit, stored))
 
 
-def recorded_message_payload(unit: UnitId, created: CreatedMessage) -> MessagePayload:
-    """For a message that the recorder has stored."""
-    row = created.row
+def recorded_message_payload(unit: UnitId, created: CreatedMessage, deleted: bool = False) -> MessagePayload:
+    """For a message that the recorder has stored; what it said is not told if its deletion came before it."""
+    row = {**created.row, **dict.fromkeys(_CONTENT)} if deleted else created.row
     contact = str(row["contact"])
     return MessagePayload(
         unit_id=unit,
@@ -215,6 +215,10 @@ def recorded_message_payload(unit: UnitId, created: CreatedMessage) -> MessagePa
         sent_at=iso(cast(float, row["sent_at"])) or "",
         backfilled=bool(row["backfilled"]),
     )
+
+
+_CONTENT = ("body", "media", "detail", "quoted")
+"""Columns with what a message says."""
 
 
 def queued_message_payload(unit: UnitId, stored: TrackedMessage, contact: str) -> MessagePayload:

@@ -33,6 +33,8 @@ _SECRET_HOURS = 24.0
 """For which the secret of a message is kept: WhatsApp lets a message be edited for 15 minutes."""
 _ENCRYPTED_BATCH = 200
 _PRUNE_INTERVAL = 60.0
+_OVERWRITE_INTERVAL = 3600.0
+"""Seconds between two times of overwriting removed entries in the journal's WAL; the writer waits for a moment."""
 _REFRESH_INTERVAL = 600.0
 _ORPHANS_BATCH = 200
 _ORPHAN_AFTER = 3600.0
@@ -72,11 +74,16 @@ class Housekeeping:
             nursery.start_soon(self._refresh_roster)
 
     async def _prune_journal(self) -> None:
+        removed, overwritten_at = False, trio.current_time()
         while True:
             await trio.sleep(_PRUNE_INTERVAL)
             older_than = time.time() - self._limits.keep_hours * 3600
             try:
                 pruned = await self._journal.prune(older_than, self._limits.budget_bytes, _SHED_EVENTS)
+                removed = removed or pruned.removed > 0
+                if removed and trio.current_time() >= overwritten_at + _OVERWRITE_INTERVAL:
+                    await self._journal.overwrite_removed()
+                    removed, overwritten_at = False, trio.current_time()
             except JournalRefused as refused:
                 _LOG.warning("The journal could not be pruned", error=str(refused))
                 continue

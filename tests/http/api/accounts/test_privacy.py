@@ -4,6 +4,7 @@ import time
 from base64 import urlsafe_b64encode
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,8 +12,11 @@ import msgspec
 import pytest
 import trio
 
+from zapline.domain.messages.message_secrets import SecretSealer
 from zapline.evolution.client.response_parser import MediaContent
 from zapline.evolution.client.rest_client import EvolutionClient
+from zapline.supervisors.leadership import LeadershipStatus
+from zapline.supervisors.operations import housekeeping
 
 PHONE, OLD_PHONE, LID = "5511999990001", "551199990001", "111222333444555"
 GROUP = "120363000000000001@g.us"
@@ -39,6 +43,8 @@ async def plant(api: Any, unit: Any, monkeypatch: pytest.MonkeyPatch) -> list[tu
         "messageType": "imageMessage",
     }
     reaction = {"key": {"id": "G2", "remoteJid": GROUP}, "text": "👍", "senderTimestampMs": str(BEFORE * 1000)}
+    edit = {"secretEncType": 2, "targetMessageKey": {"id": "E0"}, "encPayload": "AAAA", "encIv": "AAAA"}
+    secret = {"messageContextInfo": {"messageSecret": urlsafe_b64encode(bytes(32)).decode()}}
     sent: list[tuple[str, object]] = [
         ("messages.upsert", text("L1", f"{word} by lid", f"{LID}@lid")),
         ("messages.upsert", text("O1", f"{word} by the old spelling", f"{OLD_PHONE}@s.whatsapp.net")),
@@ -51,7 +57,10 @@ async def plant(api: Any, unit: Any, monkeypatch: pytest.MonkeyPatch) -> list[tu
             | {"message": {"reactionMessage": reaction}, "messageType": "reactionMessage"},
         ),
         ("messages.upsert", text("M2", f"{word} pare", f"{PHONE}@s.whatsapp.net")),
+        ("messages.upsert", text("E1", "", f"{LID}@lid") | {"message": {"secretEncryptedMessage": edit}}),
     ]
+    for _, data in sent[:5]:
+        data["message"] |= secret  # type: ignore[index]
     for event, data in sent:
         await api.send(unit, event, data)
     await api.send(
@@ -101,6 +110,11 @@ async def holds(api: Any, unit: UUID) -> dict[str, int]:
     return {name: rows for name, rows in result.items() if rows}
 
 
+async def secrets(api: Any, unit: UUID) -> int:
+    (row,) = await api.sql(f"select count(*) as kept from zapline.message_secrets where unit_id = '{unit}'")
+    return int(row.kept)
+
+
 def stored(api: Any, unit: UUID) -> Path:
     return Path(api.media_cache / sha256(f"{unit}\nP1".encode()).hexdigest())
 
@@ -118,7 +132,8 @@ async def test_an_erased_person_is_gone_from_one_unit_and_does_not_come_back(
     before = await holds(api, theirs.id)
     assert set(await holds(api, mine.id)) == set(before)
     assert {"messages", "contacts", "contact_identities", "outbox", "suppressions", "dead_letters"} <= set(before)
-    assert {"campaign_recipients", "message_reactions"} <= set(before)
+    assert {"campaign_recipients", "message_reactions", "encrypted_reports"} <= set(before)
+    assert await secrets(api, mine.id) == await secrets(api, theirs.id) == 5
     base = f"/units/{mine.id}/privacy"
 
     exported = msgspec.json.decode((await api.client.get(f"{base}/export", params={"phone": "11 9999-0001"})).content)
@@ -136,6 +151,7 @@ async def test_an_erased_person_is_gone_from_one_unit_and_does_not_come_back(
     assert done["counts"]["letters"] == done["counts"]["mentions"] == done["counts"]["suppressions"] == 1
     assert await holds(api, mine.id) == {}
     assert await holds(api, theirs.id) == before
+    assert (await secrets(api, mine.id), await secrets(api, theirs.id)) == (0, 5)
     assert not stored(api, mine.id).exists()
     assert stored(api, theirs.id).exists()
     journal = journal_bytes(api)
@@ -154,6 +170,7 @@ async def test_an_erased_person_is_gone_from_one_unit_and_does_not_come_back(
         await api.send(mine, event, data)
     assert await holds(api, mine.id) == {}
     assert await holds(api, theirs.id) == before
+    assert await secrets(api, mine.id) == 0
     assert api.counters.totals["ignored", "erased"] >= len(sent)
     plan = {"name": "Outra", "text": "Oi", "recipients": [{"to": f"+{PHONE}"}, {"to": f"+{OTHER}"}]}
     again = await api.post(f"/units/{mine.id}/campaigns", plan, 201)
@@ -162,6 +179,46 @@ async def test_an_erased_person_is_gone_from_one_unit_and_does_not_come_back(
     people = (await api.get(f"/units/{mine.id}/conversations"))["items"]
     assert f"+{PHONE}" in {person["phone"] for person in people}
     assert (await api.client.delete(f"/units/{mine.id}/suppressions/+{PHONE}")).status_code in (200, 204)
+
+
+async def test_after_two_days_no_secret_of_a_message_is_left_but_that_of_a_poll(
+    api: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit, chat = await api.add_unit(), f"{PHONE}@s.whatsapp.net"
+    spelled = urlsafe_b64encode(b"the secret of one message only..").decode()
+    secret = {"messageContextInfo": {"messageSecret": spelled}}
+    poll = {"pollCreationMessageV3": {"name": "Vem?", "options": [{"optionName": "Sim"}]}, **secret}
+    for id, message in (("S1", {"conversation": "oi"}), ("S2", {"messageOfTomorrow": {"a": 1}}), ("S3", poll)):
+        await api.send(unit, "messages.upsert", text(id, "", chat) | {"message": message | secret})
+    cut = msgspec.json.encode({"event": "messages.upsert", "data": {"message": secret}})[:-8]
+    for body in (cut, cut.replace(b'"messageSecret":"', b'"messageSecret":{"data":"')):
+        assert await api.intake.accept(unit, "messages.upsert", body)
+    await api.stored()
+    assert spelled[:-8].encode() in journal_bytes(api)
+    assert await secrets(api, unit.id) == 3
+
+    moved = SimpleNamespace(time=lambda: time.time() + 48 * 3600)
+    monkeypatch.setattr(housekeeping, "time", moved)
+    monkeypatch.setattr(housekeeping, "_PRUNE_INTERVAL", 0.01)
+    monkeypatch.setattr(housekeeping, "_OVERWRITE_INTERVAL", 0.0)
+    leading = SimpleNamespace(may_write=trio.lowlevel.checkpoint, status=LeadershipStatus.LEADING)
+    rounds = housekeeping.Housekeeping(
+        *(api.engine_pool, api.journal, leading, api.commands, api.roster, api.counters),
+        *(housekeeping.JournalLimits(24.0, 2**30), api.feed, SecretSealer(bytes(32))),
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rounds.run)
+        with trio.fail_after(10):
+            while await secrets(api, unit.id) > 1 or spelled[:-8].encode() in journal_bytes(api):  # noqa: ASYNC110
+                await trio.sleep(0.02)
+        nursery.cancel_scope.cancel()
+    assert [row.external_id for row in await api.sql("select external_id from zapline.message_secrets")] == ["S3"]
+    for table in await api.sql("select tablename as name from pg_tables where schemaname = 'zapline'"):
+        for (row,) in await api.sql(f"select t::text from zapline.{table.name} t"):
+            for form in (spelled[:-8], spelled[:-8].encode().hex(), b"the secret of one".hex()):
+                assert form not in row, table.name
+    await api.send(unit, "messages.delete", {"id": "S3", "remoteJid": chat, "fromMe": False})
+    assert await secrets(api, unit.id) == 0
 
 
 async def test_a_file_that_is_on_its_way_is_not_kept(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:

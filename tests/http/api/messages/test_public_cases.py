@@ -4,11 +4,9 @@ Each is played in its order, in others, and again, for a unit of its own; all un
 """
 
 import itertools
-import json
 from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -17,127 +15,13 @@ import trio
 from support.console_operator import Operator
 from support.crm_receiver import CrmReceiver, crm_receiver
 from support.event_stream import Stream, watching
+from support.public_cases import CASES, OWN, Body
 
-import zapline.sandbox
-
-RECORDINGS = Path(zapline.sandbox.__file__).parent / "recordings"
-OWN = "5511999990000@s.whatsapp.net"
-SENT = "3EB08A7F83100C535BCB19"
-Body = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Case:
-    """Webhooks, and what the CRM's user must see at the end; a message is told by WhatsApp's id."""
-
-    bodies: Sequence[Body]
-    messages: Mapping[str, Mapping[str, Any]]
-    shown: Sequence[str]
-    """Words of the console's threads."""
-    ignored: Sequence[str] = ()
-    """Why bodies leave no row, by the counter's reason."""
-    told_once: Set[str] = frozenset()
-    """Fields that hook and events tell as they were when the message first came."""
-
-
-def recorded(path: str) -> list[Body]:
-    """The webhooks of a recording: one, or the steps of a case."""
-    content = json.loads((RECORDINGS / f"{path}.json").read_text())
-    if isinstance(content, dict) and "steps" in content:
-        return [step["webhook"] for step in content["steps"] if "webhook" in step]
-    return content if isinstance(content, list) else [content]
-
-
-def of_2026(*numbers: str) -> list[Body]:
-    found = [path for number in numbers for path in (RECORDINGS / "2026").glob(f"{number}-*.json")]
-    assert len(found) == len(numbers)
-    return [json.loads(path.read_text()) for path in found]
-
-
-QUOTE = {"kind": "text", "text": "Confirma o horário das 15h?", "author": "+5511999990000", "fromMe": True}
-STATUS = {"kind": "image", "text": "Tênis azul em promoção", "fromMe": True, "status": True}
-PIX = {"name": "Mara Treze", "key": "mara@exemplo.test", "key_type": "EMAIL"}
-PAIR = [*recorded("encrypted/30a-original-with-secret"), *recorded("encrypted/30b-encrypted-edit")]
-CASES = {
-    "01-encrypted-edit": Case(
-        recorded("encrypted/01-encrypted-edit"),
-        {
-            "3A010000000000000001": {"text": "Quero 2 caixas", "editTextUnknown": True, "fromMe": False},
-            "3A010000000000000003": {"text": "Pedido anotado", "editTextUnknown": True, "fromMe": True},
-        },
-        ["edited; the new text is on the phone only"],
-    ),
-    "04-quote-of-unknown": Case(
-        recorded("cases/04-quote-of-unknown"),
-        {"3A040000000000000001": {"text": "Confirmo sim", "quoted": {"id": "3EB0AAAA000000000001", **QUOTE}}},
-        ["The unit Confirma o horário das 15h?"],
-    ),
-    "05-reply-to-status": Case(
-        recorded("cases/05-reply-to-status"),
-        {"3A050000000000000001": {"text": "Quanto custa esse?", "quoted": STATUS}},
-        ["Status · The unit", "Tênis azul em promoção"],
-    ),
-    "12-pix": Case(
-        recorded("cases/12-pix"),
-        {"3A120000000000000001": {"text": "Pix · Mara Treze · EMAIL · mara@exemplo.test", "detail": {"pix": [PIX]}}},
-        ["Mara Treze", "mara@exemplo.test"],
-    ),
-    "17-vcard-without-waid": Case(
-        recorded("cases/17-vcard-without-waid"),
-        {
-            "3A170000000000000001": {
-                "detail": {"contacts": [{"name": "Oficina do Zé", "phones": ["+551133330018", "+5511977770019"]}]}
-            },
-            "3A170000000000000002": {"detail": {"contacts": [{"name": "Padaria", "phones": ["+551133330020"]}]}},
-        },
-        ["Oficina do Zé", "+551133330018", "+551133330020"],
-    ),
-    "18-hd-photo": Case(
-        recorded("cases/18-hd-photo"),
-        {
-            "3A180000000000000001": {
-                "kind": "image",
-                "text": "Comprovante",
-                "detail": {},
-                "media": {"width": 4000, "size": 2_900_000, "copyId": "3A180000000000000002"},
-            }
-        },
-        ["Comprovante"],
-        told_once={"sentAt"},  # a better copy that comes first is told with its own time, some seconds later
-    ),
-    "bodies of 2026": Case(
-        [
-            *of_2026("01", "02", "03", "04", "05", "06", "07", "08", "09", "16", "17", "18", "19"),
-            *recorded("webhooks/send.message-text"),
-            *PAIR,
-        ],
-        {
-            "3A0000001F2E3D6A0001": {"text": "2.4: remoteJid telefone, alt LID"},
-            "3A0000001F2E3D6A0002": {"text": "sim, pode ser (era resposta)", "quoted": None},
-            "3A0000001F2E3D6A0003": {"kind": "image", "quoted": {"text": "manda a foto?", "fromMe": True}},
-            "3A0000001F2E3D6A0004": {"kind": "unknown", "text": None},
-            "3A0000001F2E3D6A0005": {"sender": "+5511999990001", "text": "de um aparelho vinculado"},
-            "3A0000001F2E3D6A0006": {"sender": "lid:281380638478587"},
-            "3A0000001F2E3D6A0016": {"text": "Olá! Vi o anúncio"},
-            "3A0000001F2E3D6A0017": {"text": "escrevo pelo meu @"},
-            "3A0000001F2E3D6A0030": {"text": "Quero 3 caixas, não 2", "editTextUnknown": False},
-            SENT: {"deliveryStatus": "delivered", "failure": None, "fromMe": True},
-        },
-        ["manda a foto?", "Quero 3 caixas, não 2 edited", "escrevo pelo meu @", "de um aparelho vinculado, sem alt"],
-        ["history_progress"],
-        told_once={"conversationId"},  # of a LID, before it is known whose it is
-    ),
-    "an encrypted edit": Case(
-        PAIR, {"3A0000001F2E3D6A0030": {"text": "Quero 3 caixas, não 2"}}, ["Quero 3 caixas, não 2 edited"]
-    ),
-    "refused after the 201": Case(
-        [*recorded("webhooks/send.message-text"), *of_2026("19")],
-        {SENT: {"deliveryStatus": "failed", "fromMe": True}},
-        ["olá"],
-    ),
-}
 OF_ONE_UNIT = {"id", "seq", "conversationId", "receivedAt", "createdAt"}
 """What differs from unit to unit, and from order to order."""
+
+OF_DELETED = {"text", "deletedAt", "editedAt", "editTextUnknown", "detail", "media", "quoted"}
+"""What a message said may have been told before it was deleted."""
 
 
 @dataclass
@@ -150,6 +34,16 @@ class Played:
     messages: dict[str, dict[str, Any]] = field(default_factory=dict)
     conversations: list[dict[str, Any]] = field(default_factory=list)
     events: list[tuple[str, Any]] = field(default_factory=list)
+
+    def deleted_before(self, message: str) -> bool:
+        """Whether the deletion of a message comes before it."""
+        events = [
+            body["event"]
+            for body in self.bodies
+            if (body["event"] == "messages.delete" and body["data"]["id"] == message)
+            or (body["event"] == "messages.upsert" and body["data"]["key"]["id"] == message)
+        ]
+        return events[0] == "messages.delete"
 
 
 def orders(bodies: Sequence[Body], seed: int) -> list[list[Body]]:
@@ -200,8 +94,8 @@ def _untold(played: Played, at: CrmReceiver) -> list[tuple[str, str, Any]]:
     """What a hook's receiver or a watcher does not know of the messages."""
     calls = [call.payload for call in at.calls_to(f"/{played.unit.id}")]
     untold: list[tuple[str, str, Any]] = []
-    once = CASES[played.name].told_once
     for id, message in played.messages.items():
+        once = CASES[played.name].told_once | (OF_DELETED if message["deletedAt"] else frozenset())
         told = [call["data"] for call in calls if call["data"].get("id") == message["id"]]
         ends = [call["data"] for call in calls if call["type"] == "message.delivery"]
         hooked = dict(told[-1]) if told else {}
@@ -209,7 +103,13 @@ def _untold(played: Played, at: CrmReceiver) -> list[tuple[str, str, Any]]:
             hooked["deliveryStatus"] = end["deliveryStatus"]
         untold += [("hook", id, diff) for diff in _differences(hooked, message, once)]
         seen = _watched(played.events, message["id"])
+        if message["deletedAt"] and seen.get("text"):
+            untold += [("events", id, "said although it was deleted")] * played.deleted_before(id)
         untold += [("events", id, diff) for diff in _differences(seen, message, once)]
+        told_by = {"hook": [(call["type"], call["data"]) for call in calls], "events": played.events}
+        for who, events in told_by.items():
+            untold += [(who, id, diff) for diff in _undeleted(events, message)]
+            untold += [(who, id, diff) for diff in _unreacted(events, message)]
     return untold
 
 
@@ -229,6 +129,31 @@ def _watched(events: Sequence[tuple[str, Any]], message: str) -> dict[str, Any]:
     return known
 
 
+def _undeleted(events: Sequence[tuple[str, Any]], message: Mapping[str, Any]) -> list[Any]:
+    """Whether a deletion is not told: it comes with the message, or of its own."""
+    told = any(
+        (data.get("id") == message["id"] and data.get("deletedAt"))
+        or (data.get("messageId") == message["id"] and (kind == "message.deleted" or data.get("deleted")))
+        for kind, data in events
+    )
+    return [] if told == bool(message["deletedAt"]) else [("deleted", told, message["deletedAt"])]
+
+
+def _unreacted(events: Sequence[tuple[str, Any]], message: Mapping[str, Any]) -> list[Any]:
+    """Reactions and votes whose last report is another one."""
+    reactions, votes = {}, {}
+    for kind, data in events:
+        if data.get("messageId") == message["id"] and kind.endswith("reaction"):
+            reactions[data["actor"]] = data["emoji"]
+        if data.get("messageId") == message["id"] and kind.endswith("vote"):
+            votes[data["actor"]] = data["options"]
+    reactions = {actor: emoji for actor, emoji in reactions.items() if emoji is not None}
+    votes = {actor: options for actor, options in votes.items() if options != []}
+    known = {one["actor"]: one["emoji"] for one in message["reactions"]}
+    chosen = {one["actor"]: one["options"] for one in message["votes"]}
+    return [(told, there) for told, there in ((reactions, known), (votes, chosen)) if told != there]
+
+
 def _differences(told: Mapping[str, Any], message: Mapping[str, Any], once: Set[str]) -> list[Any]:
     if not told:
         return ["nothing is told"]
@@ -238,6 +163,9 @@ def _differences(told: Mapping[str, Any], message: Mapping[str, Any], once: Set[
 
 def _less(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     lessened = [{name: value for name, value in row.items() if name not in OF_ONE_UNIT} for row in rows]
+    for row in lessened:
+        if "deletedAt" in row:  # when it was heard of
+            row["deletedAt"] = row["deletedAt"] is not None
     return sorted(lessened, key=lambda row: str(row.get("externalId") or row.get("contact")))
 
 
