@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 import trio
 from support.outbound_stack import QUICK, OutboundStack, outbound_stack_on
 
 from zapline.domain.outbox.work_states import Lane
 from zapline.sandbox.simulator.server import SimulatedEvolution
 from zapline.sql.outbound.campaign_brake import release_campaigns
+from zapline.supervisors.outbound import campaign_brake
 
-GOOD, ALL = 9, 200
+GOOD, ALL = 9, 60
 
 
 def phone(number: int) -> str:
@@ -40,7 +42,10 @@ HELD = "select campaigns_held_reason from zapline.units where campaigns_held_at 
 LEFT = "select count(*)::int from zapline.attempts where lane = 'campaign'"
 
 
-async def test_refused_campaigns_stop_and_wait_for_a_person(database: str, tmp_path: Path) -> None:
+async def test_refused_campaigns_stop_and_wait_for_a_person(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(campaign_brake, "_POLL", 0.02)
     async with slow_words(database, tmp_path) as (evolution, stack):
         unit = await stack.add_unit()
         with stack.feed.watch(unit.id) as watcher:
@@ -70,6 +75,7 @@ async def test_refused_campaigns_stop_and_wait_for_a_person(database: str, tmp_p
             assert await release_campaigns(conn, unit.id)
             assert not await release_campaigns(conn, unit.id)
         await stack.reload()
+        evolution.state.behaviour = replace(evolution.state.behaviour, status_gap=0.0)
         stack.senders.reload_pace(unit.id)
         await stack.wait_until_idle(seconds=60)
         assert await stack.rows(LEFT) == [(ALL,)]

@@ -34,12 +34,14 @@ KINDS = ON_REQUESTS + ON_WEBHOOKS
 
 @dataclass(slots=True)
 class Fault:
-    """``instance`` None: all. ``path``: a prefix of the request path. ``count`` None: until cleared."""
+    """``instance`` None: all. ``path``: a prefix of the request path. ``count`` None: until cleared. ``after``: as many
+    requests as match are spared first."""
 
     kind: str
     instance: str | None = None
     path: str = "/"
     count: int | None = None
+    after: int = 0
     probability: float = 1.0
     seconds: float = 1.0
     """Delay (slow; late: after the client disconnected), longest delay (reorder), Retry-After (throttle)."""
@@ -82,6 +84,9 @@ class FaultInjector:
             if fault.kind not in kinds or not path.startswith(fault.path):
                 continue
             if fault.instance is not None and fault.instance != instance:
+                continue
+            if fault.after > 0:
+                fault.after -= 1
                 continue
             if fault.probability < 1.0 and self._rng.random() >= fault.probability:
                 continue
