@@ -255,13 +255,15 @@ media = st.none() | st.builds(
     size=st.sampled_from([None, 1, 10, 9]),
     url=st.sampled_from([None, "https://a/1", "https://b/2"]),
 )
+chats = [resolve_address(PHONE), resolve_address(LID, PHONE), resolve_address(NINTH)]
 messages = st.builds(
     MessageArrived,
     external_id=st.just(ExternalId("A")),
-    chat=st.sampled_from(
-        [resolve_address(PHONE), resolve_address(LID), resolve_address(LID, PHONE), resolve_address(NINTH)]
+    # Our own come under a LID that nothing has linked to the phone yet; of others that would prove nothing.
+    chat=st.shared(st.booleans(), key="mine").flatmap(
+        lambda mine: st.sampled_from([*chats, resolve_address(LID)] if mine else chats)
     ),
-    from_me=st.booleans(),
+    from_me=st.shared(st.booleans(), key="mine"),
     kind=st.sampled_from([MessageKind.UNKNOWN, MessageKind.PLACEHOLDER, MessageKind.TEXT, MessageKind.IMAGE]),
     text=texts,
     media=media,

@@ -8,6 +8,7 @@ import msgspec
 
 from zapline.domain.contacts.addresses import AddressKind
 from zapline.domain.inbound_events import Ignored, InboundEvent, Unusable
+from zapline.domain.messages.authority import Claim
 from zapline.domain.messages.delivery_status import DeliveryStatus
 from zapline.domain.messages.delivery_status import merge_statuses as merge_delivery
 from zapline.domain.messages.facts import MessageArrived, MessageDeleted, MessageEdited, MessageKind, StatusReported
@@ -111,11 +112,11 @@ def _record_facts(record: Mapping[str, Any], own: str | None) -> Iterator[Inboun
     for fact in parse_message(data, "backfill", own):
         if isinstance(fact, MessageArrived) and deleted:
             yield _emptied(fact) if record.get("message") is None else fact
-            yield MessageDeleted(fact.external_id)
+            yield MessageDeleted(fact.external_id, _author(fact))
         elif isinstance(fact, MessageArrived) and text is not None:
             # The original's text and file are in no row; what a webhook knows of them stays.
             yield msgspec.structs.replace(fact, text=None, media=fact.media if _names_a_file(fact) else None)
-            yield MessageEdited(fact.external_id, text, _edited_at(record))
+            yield MessageEdited(fact.external_id, text, _edited_at(record), _author(fact))
         elif not (isinstance(fact, MessageEdited) and text is not None):
             yield Ignored("deleted_report") if deleted and isinstance(fact, Unusable) else fact
 
@@ -123,6 +124,11 @@ def _record_facts(record: Mapping[str, Any], own: str | None) -> Iterator[Inboun
 def _skipped(unusable: Unusable) -> Ignored:
     """Count a record that cannot be used: as a dead letter it would come again with each run that reads it."""
     return Ignored(_SKIPPED.get(unusable.reason, "stored_unusable"))
+
+
+def _author(fact: MessageArrived) -> Claim:
+    """Evolution's row holds the newest state of one message, under the message's own key."""
+    return Claim(fact.chat, fact.from_me, fact.sender)
 
 
 def _emptied_message(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,4 +176,4 @@ def _highest_status(record: Mapping[str, Any], fact: MessageArrived) -> StatusRe
         if fact.chat.kind is AddressKind.GROUP and reported is not None and reported >= DeliveryStatus.DELIVERED:
             continue
         highest = merge_delivery(highest, reported)
-    return reported_status(fact.external_id, highest, dict(record)) if highest is not None else None
+    return reported_status(fact.external_id, highest, dict(record), _author(fact)) if highest is not None else None

@@ -4,6 +4,7 @@ from typing import Any
 
 from zapline.domain.contacts.addresses import Address, AddressKind, resolve_address
 from zapline.domain.inbound_events import Ignored, InboundEvent, Unusable
+from zapline.domain.messages.authority import Claim
 from zapline.domain.messages.facts import ContactSeen
 from zapline.evolution.webhooks.json_fields import LONGEST_NAME, JsonObject, jid, obj, short_text
 
@@ -101,6 +102,22 @@ def sender_address(key: JsonObject, data: JsonObject) -> Address | None:
         jid(key.get("senderLid")),
     )
     return sender if sender is not None and sender.kind is AddressKind.PERSON else None
+
+
+def claim_of(key: JsonObject, data: JsonObject, own: str | None) -> Claim:
+    """Who reports something under this key, which WhatsApp's server and Baileys have written, not the sender."""
+    from_me = key.get("fromMe") if isinstance(key.get("fromMe"), bool) else None
+    chat = chat_address(key, own if from_me else None)
+    in_group = chat is not None and chat.kind is AddressKind.GROUP
+    return Claim(chat, from_me, sender_address(key, data) if in_group and not from_me else None)
+
+
+def claim_inside(key: JsonObject, own: str | None) -> Claim:
+    """The same of a key that the sender wrote: it proves nothing, and names us where a contact names his own chat."""
+    named = claim_of(key, {}, own)
+    mine = resolve_address(own)
+    chat = named.chat if mine is None or named.chat is None or named.chat.phone != mine.phone else None
+    return Claim(chat, False if named.from_me is False else None, proven=False)
 
 
 def push_name(value: Any, address: Address) -> str | None:

@@ -5,8 +5,9 @@ from typing import Any
 
 from zapline.domain.ids import ExternalId
 from zapline.domain.inbound_events import Ignored, InboundEvent, Unusable
+from zapline.domain.messages.authority import Claim
 from zapline.domain.messages.facts import MessageDeleted, MessageEdited
-from zapline.evolution.webhooks.chats_and_contacts import skipped_chat
+from zapline.evolution.webhooks.chats_and_contacts import claim_inside, claim_of, skipped_chat
 from zapline.evolution.webhooks.json_fields import JsonObject, epoch_ms, external_id, obj
 from zapline.evolution.webhooks.message_content import NOT_UNDERSTOOD, read_content, unwrap
 
@@ -79,36 +80,42 @@ NOTICE_NAMES: Mapping[str, int] = {
 }
 
 
-def parse_deletions(data: JsonObject) -> list[InboundEvent]:
+def parse_deletions(data: JsonObject, own: str | None) -> list[InboundEvent]:
     """Parse messages.delete: a bare key if the contact deleted, Evolution's row with its own ``id`` if the API did."""
     keys = data.get("keys")
     if isinstance(keys, list) and keys:
-        return [_deletion(obj(key)) for key in keys]
+        return [_deletion(obj(key), own) for key in keys]
     if "key" not in data and data.get("all") is True:
         return [Ignored("chat_cleared")]
-    return [_deletion(data)]
+    return [_deletion(data, own)]
 
 
-def _deletion(data: JsonObject) -> InboundEvent:
+def _deletion(data: JsonObject, own: str | None) -> InboundEvent:
     key = obj(data.get("key"))
     identity = external_id(key.get("id") or data.get("keyId") or data.get("id"))
     if isinstance(identity, Unusable):
         return identity
     from_me = key.get("fromMe", data.get("fromMe"))
     skipped = skipped_chat(key.get("remoteJid") or data.get("remoteJid"), from_me)
-    return Ignored(skipped) if skipped is not None else MessageDeleted(identity)
+    return Ignored(skipped) if skipped is not None else MessageDeleted(identity, claim_of(key or data, data, own))
 
 
-def parse_edit(data: JsonObject) -> list[InboundEvent]:
-    """Parse messages.edited and send.message.update: a protocol message, bare or inside its message."""
+def parse_edit(data: JsonObject, own: str | None, *, answered: bool = False) -> list[InboundEvent]:
+    """Parse messages.edited and send.message.update: a protocol message, bare or inside its message.
+
+    ``answered``: it is what Evolution answers to an edit that was asked of it, so the edit is our own.
+    """
     if "type" not in data and "editedMessage" not in data and isinstance(data.get("message"), dict):
         unwrapped = unwrap(data["message"])
         if unwrapped.name == "protocolMessage":
-            return [parse_protocol_message(obj(unwrapped.value), data.get("messageTimestamp"))]
-    return [parse_protocol_message(data, None)]
+            by = claim_of(obj(data.get("key")), data, own)
+            return [parse_protocol_message(obj(unwrapped.value), data.get("messageTimestamp"), by)]
+    key = obj(data.get("key"))
+    by = claim_of({**key, "fromMe": True}, data, own) if answered else claim_inside(key, own)
+    return [parse_protocol_message(data, None, by)]
 
 
-def parse_protocol_message(value: JsonObject, sent_at: Any) -> InboundEvent:
+def parse_protocol_message(value: JsonObject, sent_at: Any, by: Claim) -> InboundEvent:
     """Parse a protocol message: an edit or deletion, else ignored. ``sent_at`` stands for a missing edit time."""
     kind = value.get("type")
     if type(kind) not in (int, str):
@@ -124,14 +131,14 @@ def parse_protocol_message(value: JsonObject, sent_at: Any) -> InboundEvent:
     if skipped is not None:
         return Ignored(skipped)
     if kind in _REVOKE:
-        return MessageDeleted(identity)
+        return MessageDeleted(identity, by)
     content = read_content(unwrap(obj(value.get("editedMessage"))))
     if content.kind in NOT_UNDERSTOOD:
         return Ignored("edit_without_text")
-    return MessageEdited(identity, content.text or "", epoch_ms(value.get("timestampMs"), sent_at))
+    return MessageEdited(identity, content.text or "", epoch_ms(value.get("timestampMs"), sent_at), by)
 
 
-def embedded_edit(identity: ExternalId, data: JsonObject) -> InboundEvent | None:
+def embedded_edit(identity: ExternalId, data: JsonObject, by: Claim) -> InboundEvent | None:
     """The edit or deletion in ``message`` of messages.update; content that was decrypted late is not an edit."""
     body = data.get("message")
     if not isinstance(body, dict) or not body:
@@ -140,8 +147,10 @@ def embedded_edit(identity: ExternalId, data: JsonObject) -> InboundEvent | None
     sent_at = data.get("messageTimestamp") or data.get("datetime")
     if unwrapped.name == "protocolMessage":
         value = obj(unwrapped.value)
-        return parse_protocol_message({**value, "key": obj(value.get("key")) or {"id": identity}}, sent_at)
+        return parse_protocol_message({**value, "key": obj(value.get("key")) or {"id": identity}}, sent_at, by)
     if not unwrapped.edited:
         return None
     content = read_content(unwrapped)
-    return None if content.kind in NOT_UNDERSTOOD else MessageEdited(identity, content.text or "", epoch_ms(sent_at))
+    if content.kind in NOT_UNDERSTOOD:
+        return None
+    return MessageEdited(identity, content.text or "", epoch_ms(sent_at), by)

@@ -10,6 +10,7 @@ import msgspec
 from zapline.domain.contacts.addresses import Address, AddressKind
 from zapline.domain.ids import ExternalId
 from zapline.domain.inbound_events import Ignored, InboundEvent, Unusable
+from zapline.domain.messages.authority import Claim
 from zapline.domain.messages.facts import MessageArrived, MessageDeleted, MessageEdited
 from zapline.evolution.webhooks.calls import CALL_STUBS, missed_call
 from zapline.evolution.webhooks.chats_and_contacts import (
@@ -94,7 +95,7 @@ def parse_message(data: JsonObject, origin: str, own: str | None) -> list[Inboun
     else:
         events = _with_message(body, data, identity, _Place(chat, sender, from_me, origin, own), actor)
     if isinstance(events[0], MessageArrived) and any(data.get(name) for name in _MERGED_IN):
-        events += _merged_in(data, identity, chat, own, from_me)
+        events += _merged_in(data, identity, _Place(chat, sender, from_me, origin, own))
     return [*events, *named] if named else events
 
 
@@ -107,6 +108,10 @@ class _Place:
     from_me: bool
     origin: str
     own: str | None
+
+    @property
+    def claim(self) -> Claim:
+        return Claim(self.chat, self.from_me, self.sender)
 
 
 _MERGED_IN = ("reactions", "userReceipt", "pollUpdates", "eventResponses")
@@ -130,7 +135,7 @@ def _with_message(
         return [ignored, _placeholder(data, identity, place)] if ignored in _ON_THE_PHONE_ONLY else [ignored]
     elif name in ("protocolMessage", "reactionMessage", "pollUpdateMessage"):
         value = obj(unwrapped.value)
-        report = _carried_report(name, value, data, actor)
+        report = _carried_report(name, value, data, actor, place.claim)
         if name == "pollUpdateMessage":
             return parse_encrypted_vote(report, value, data, identity, place.chat, place.sender, place.own)
         return [report]
@@ -138,7 +143,8 @@ def _with_message(
     facts: list[InboundEvent] = [arrived]
     if unwrapped.edited and arrived.text is not None:
         # An edit without a protocol message around it: the id is the original's, the text the newest.
-        facts.append(MessageEdited(arrived.external_id, arrived.text, epoch_ms(data.get("messageTimestamp"))))
+        edited_at_ms = epoch_ms(data.get("messageTimestamp"))
+        facts.append(MessageEdited(arrived.external_id, arrived.text, edited_at_ms, place.claim))
     if (secret := parse_secret(data, unwrapped.holder, identity, place.chat, arrived.kind)) is not None:
         facts.append(secret)
     if place.from_me and (mine := own_lid(obj(data.get("key")), place.own)) is not None:
@@ -161,7 +167,7 @@ def _without_message(data: JsonObject, identity: ExternalId, place: _Place) -> l
         return [_message_arrived(data, identity, place, UnwrappedBody(None, None, {}))]
     if stub in _REVOKE_STUBS:
         # It was there, who wrote it is known, and what it said is told to nobody.
-        return [_placeholder(data, identity, place), MessageDeleted(identity)]
+        return [_placeholder(data, identity, place), MessageDeleted(identity, place.claim)]
     if stub in CALL_STUBS:
         return [missed_call(_message_arrived(data, identity, place, UnwrappedBody("call", {}, {})), stub)]
     if stub in _CIPHERTEXT_STUBS:
@@ -169,27 +175,26 @@ def _without_message(data: JsonObject, identity: ExternalId, place: _Place) -> l
     return [Ignored("system_notice")]
 
 
-def _merged_in(
-    data: JsonObject, identity: ExternalId, chat: Address, own: str | None, from_me: bool
-) -> list[InboundEvent]:
+def _merged_in(data: JsonObject, identity: ExternalId, place: _Place) -> list[InboundEvent]:
+    chat, own, by = place.chat, place.own, place.claim
     events = [
-        *merged_reactions(identity, data, chat.canonical, own),
-        *tallied_votes(identity, data, own),
-        *event_answers(identity, data, chat.canonical, own),
+        *merged_reactions(identity, data, chat.canonical, own, by),
+        *tallied_votes(identity, data, own, by),
+        *event_answers(identity, data, chat.canonical, own, by),
     ]
-    if from_me:
-        events += merged_receipts(identity, data, chat.kind)
+    if place.from_me:
+        events += merged_receipts(identity, data, chat)
     return events
 
 
-def _carried_report(name: str, value: JsonObject, data: JsonObject, actor: str) -> InboundEvent:
+def _carried_report(name: str, value: JsonObject, data: JsonObject, actor: str, by: Claim) -> InboundEvent:
     """A protocol message, reaction or vote in the body of a message; ``actor`` is who sent it."""
     sent_at = data.get("messageTimestamp")
     if name == "protocolMessage":
-        return parse_protocol_message(value, sent_at)
+        return parse_protocol_message(value, sent_at, by)
     if name == "reactionMessage":
-        return parse_reaction(value, sent_at, actor)
-    return parse_vote(value, data, actor)
+        return parse_reaction(value, sent_at, actor, by)
+    return parse_vote(value, data, actor, by)
 
 
 def _content_free(body: JsonObject) -> Ignored | None:

@@ -6,11 +6,12 @@ from typing import Any
 from zapline.domain.contacts.addresses import resolve_address
 from zapline.domain.ids import ExternalId
 from zapline.domain.inbound_events import InboundEvent, Unusable
+from zapline.domain.messages.authority import Claim
 from zapline.domain.messages.facts import ReactionReported, VoteReported
 from zapline.evolution.webhooks.json_fields import JsonObject, epoch_ms, external_id, jid, obj, objects, short_text
 
 
-def tallied_votes(identity: ExternalId, data: JsonObject, own: str | None) -> list[InboundEvent]:
+def tallied_votes(identity: ExternalId, data: JsonObject, own: str | None, by: Claim) -> list[InboundEvent]:
     """Turn ``pollUpdates`` (options with their voters) of messages.update into one vote per voter."""
     chosen: dict[str, list[str]] = {}
     mine = resolve_address(own)
@@ -23,7 +24,7 @@ def tallied_votes(identity: ExternalId, data: JsonObject, own: str | None) -> li
             if actor is not None:
                 chosen.setdefault(actor, []).append(name)
     at_ms = epoch_ms(data.get("messageTimestamp"), data.get("datetime"))
-    return [VoteReported(identity, actor, tuple(names), at_ms) for actor, names in chosen.items()]
+    return [VoteReported(identity, actor, tuple(names), at_ms, by) for actor, names in chosen.items()]
 
 
 def _voter(voter: Any, mine: str | None) -> str | None:
@@ -35,27 +36,29 @@ def _voter(voter: Any, mine: str | None) -> str | None:
     return "me" if address.canonical == mine else address.canonical
 
 
-def parse_reaction(value: JsonObject, sent_at: Any, actor: str) -> InboundEvent:
+def parse_reaction(value: JsonObject, sent_at: Any, actor: str, by: Claim) -> InboundEvent:
     """Parse a reaction of ``actor``; ``sent_at`` stands for a missing time of the reaction."""
     identity = external_id(obj(value.get("key")).get("id"), "no_target_id")
     if isinstance(identity, Unusable):
         return identity
     emoji = short_text(value.get("text"), 32) or ""
-    return ReactionReported(identity, actor, emoji, epoch_ms(value.get("senderTimestampMs"), sent_at))
+    return ReactionReported(identity, actor, emoji, epoch_ms(value.get("senderTimestampMs"), sent_at), by)
 
 
-def merged_reactions(identity: ExternalId, data: JsonObject, chat: str, own: str | None) -> list[InboundEvent]:
+def merged_reactions(
+    identity: ExternalId, data: JsonObject, chat: str, own: str | None, by: Claim
+) -> list[InboundEvent]:
     """The reactions that came in one flush with their message: each has the key of the reaction itself."""
     found: list[InboundEvent] = []
     for reaction in objects(data.get("reactions")):
         actor = _author(obj(reaction.get("key")), chat, own)
         if actor is not None:
             emoji = short_text(reaction.get("text"), 32) or ""
-            found.append(ReactionReported(identity, actor, emoji, epoch_ms(reaction.get("senderTimestampMs"))))
+            found.append(ReactionReported(identity, actor, emoji, epoch_ms(reaction.get("senderTimestampMs")), by))
     return found
 
 
-def event_answers(identity: ExternalId, data: JsonObject, chat: str, own: str | None) -> list[InboundEvent]:
+def event_answers(identity: ExternalId, data: JsonObject, chat: str, own: str | None, by: Claim) -> list[InboundEvent]:
     """Answers to an event that the server has opened, as votes: going, not going, maybe."""
     found: list[InboundEvent] = []
     for answer in objects(data.get("eventResponses")):
@@ -65,7 +68,7 @@ def event_answers(identity: ExternalId, data: JsonObject, chat: str, own: str | 
         word = _ANSWERS.get(value) if isinstance(value, int | str) else None
         if actor is not None and word is not None:
             at_ms = epoch_ms(response.get("timestampMs"), answer.get("senderTimestampMs"), answer.get("timestampMs"))
-            found.append(VoteReported(identity, actor, (word,), at_ms))
+            found.append(VoteReported(identity, actor, (word,), at_ms, by))
     return found
 
 
@@ -90,7 +93,7 @@ def _author(key: JsonObject, chat: str, own: str | None) -> str | None:
     return None if chat.startswith("group:") else chat
 
 
-def parse_vote(value: JsonObject, data: JsonObject, actor: str) -> InboundEvent:
+def parse_vote(value: JsonObject, data: JsonObject, actor: str, by: Claim) -> InboundEvent:
     """Parse a vote: encrypted, or decrypted by Evolution into ``pollUpdates`` or into the vote itself."""
     identity = external_id(obj(value.get("pollCreationMessageKey")).get("id"), "no_target_id")
     if isinstance(identity, Unusable):
@@ -103,7 +106,7 @@ def parse_vote(value: JsonObject, data: JsonObject, actor: str) -> InboundEvent:
     elif isinstance(selected, list) and all(_is_readable(option) for option in selected):
         options = tuple(short_text(option) or "" for option in selected)
     at = epoch_ms(value.get("senderTimestampMs"), data.get("messageTimestamp"))
-    return VoteReported(identity, actor, options, at)
+    return VoteReported(identity, actor, options, at, by)
 
 
 def _is_readable(selected: Any) -> bool:

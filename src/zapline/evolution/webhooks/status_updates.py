@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from zapline.domain.contacts.addresses import AddressKind, resolve_address
+from zapline.domain.contacts.addresses import Address, AddressKind, resolve_address
 from zapline.domain.ids import ExternalId
 from zapline.domain.inbound_events import Ignored, InboundEvent, Unusable
+from zapline.domain.messages.authority import Claim
 from zapline.domain.messages.delivery_status import (
     EVOLUTION_STATUSES,
     DeliveryStatus,
@@ -12,7 +13,7 @@ from zapline.domain.messages.delivery_status import (
     refusal_code,
 )
 from zapline.domain.messages.facts import MessageDeleted, StatusReported
-from zapline.evolution.webhooks.chats_and_contacts import chat_kind, skipped_chat
+from zapline.evolution.webhooks.chats_and_contacts import chat_kind, claim_of, skipped_chat
 from zapline.evolution.webhooks.edits_and_deletions import embedded_edit
 from zapline.evolution.webhooks.json_fields import JsonObject, epoch_seconds, external_id, jid, obj, objects
 from zapline.evolution.webhooks.reactions_and_votes import event_answers, tallied_votes
@@ -30,7 +31,7 @@ def parse_delivery_status(value: Any) -> DeliveryStatus | None:
     return None
 
 
-def merged_receipts(identity: ExternalId, data: JsonObject, kind: AddressKind) -> list[InboundEvent]:
+def merged_receipts(identity: ExternalId, data: JsonObject, chat: Address) -> list[InboundEvent]:
     """The receipts that came in one flush with our own message."""
     highest: DeliveryStatus | None = None
     for receipt in objects(data.get("userReceipt")):
@@ -39,7 +40,9 @@ def merged_receipts(identity: ExternalId, data: JsonObject, kind: AddressKind) -
                 highest = merge_statuses(highest, status)
     if highest is None:
         return []
-    return [Ignored("group_receipt")] if kind is AddressKind.GROUP else [StatusReported(identity, highest)]
+    if chat.kind is AddressKind.GROUP:
+        return [Ignored("group_receipt")]
+    return [StatusReported(identity, highest, by=Claim(chat, from_me=True))]
 
 
 _RECEIPTS = (
@@ -63,16 +66,17 @@ def parse_message_update(data: JsonObject, own: str | None) -> list[InboundEvent
     if skipped is not None:
         return [Ignored(skipped)]
     kind = chat_kind(remote)
-    votes = tallied_votes(identity, data, own)
+    by = claim_of(key or data, data, own)
+    votes = tallied_votes(identity, data, own, by)
     if votes:
         return votes
-    answers = event_answers(identity, data, _chat(remote), own)
+    answers = event_answers(identity, data, _chat(remote), own, by)
     if answers:
         return answers
-    edit = embedded_edit(identity, data)
+    edit = embedded_edit(identity, data, by)
     if edit is not None:
         return [edit]
-    return [_status(identity, data, kind)]
+    return [_status(identity, data, kind, by)]
 
 
 def _chat(remote: Any) -> str:
@@ -80,10 +84,10 @@ def _chat(remote: Any) -> str:
     return "" if address is None else address.canonical
 
 
-def _status(identity: ExternalId, data: JsonObject, kind: AddressKind | None) -> InboundEvent:
+def _status(identity: ExternalId, data: JsonObject, kind: AddressKind | None, by: Claim) -> InboundEvent:
     stub = data.get("messageStubType")
     if type(stub) in (int, str) and stub in _STUB_REVOKE:
-        return MessageDeleted(identity)
+        return MessageDeleted(identity, by)
     status = data.get("status")
     if status is None:
         status = obj(data.get("update")).get("status")
@@ -95,12 +99,12 @@ def _status(identity: ExternalId, data: JsonObject, kind: AddressKind | None) ->
     if kind is AddressKind.GROUP and reported >= DeliveryStatus.DELIVERED:
         # One reader is not the whole group.
         return Ignored("group_receipt")
-    return reported_status(identity, reported, data)
+    return reported_status(identity, reported, data, by)
 
 
-def reported_status(identity: ExternalId, reported: DeliveryStatus, data: JsonObject) -> StatusReported:
+def reported_status(identity: ExternalId, reported: DeliveryStatus, data: JsonObject, by: Claim) -> StatusReported:
     """The fact of a status; a refusal carries the reason that stands beside it, if any does."""
     stated = data.get("messageStubParameters") or obj(data.get("update")).get("messageStubParameters")
     if reported is not DeliveryStatus.FAILED or not isinstance(stated, list):
-        return StatusReported(identity, reported)
-    return StatusReported(identity, reported, refusal_code(stated))
+        return StatusReported(identity, reported, by=by)
+    return StatusReported(identity, reported, refusal_code(stated), by)

@@ -82,7 +82,7 @@ select format('%%s: rows of unit %%s', place, unit_id) as found
 select format('%%s of unit %%s, parked at %%s', p.external_id, p.unit_id, p.parked_at) as found
   from zapline.parked_reports p
   join zapline.messages m on m.unit_id = p.unit_id and m.provider = p.provider and m.external_id = p.external_id
- where greatest(p.parked_at, m.received_at) < now() - interval '5 minutes'
+ where greatest(p.parked_at, m.received_at) < now() - interval '5 minutes' and p.tried_at is null
  order by 1 limit %(most)s;
 
 -- name: table_without_row_security

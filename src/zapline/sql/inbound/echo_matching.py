@@ -43,7 +43,7 @@ async def find_chosen_calls(conn: Connection, rows: BatchRows) -> list[ChosenCal
     added to ``rows``.
     """
     echoes = {message_key(row): row for one in reversed(rows.messages) for row in one if row["from_me"]}
-    statuses = {key: report for key, report in rows.reports.items() if report.delivery is not None}
+    statuses = {key[:2]: report for key, report in rows.reports.items() if report.delivery is not None}
     if not echoes and not statuses:
         return []
     wanted = [

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from zapline.domain.ids import PROVIDER, ExternalId, UnitId
 from zapline.domain.messages.facts import MessageKind
+from zapline.sql.inbound.authorship import Stranger, bury_reactions
 from zapline.sql.inbound.recorder_types import ChangedMessage, CreatedMessage, MessageKey, Row, UnitOutcome, message_key
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.queries import Queries, as_json
@@ -23,13 +24,21 @@ async def store_messages(
     rounds: Iterable[Sequence[Row]],
     aliases: Mapping[MessageKey, ExternalId],
     outcomes: Mapping[UnitId, UnitOutcome],
-) -> None:
-    """Store rounds of message rows; no round holds a message twice. Adds the new ones to ``outcomes``."""
+) -> list[Stranger]:
+    """Store rounds of message rows; no round holds a message twice. Adds the new ones to ``outcomes``.
+
+    Returns those whose id another message has, and reactions to them from other conversations; they are not stored.
+    """
+    strangers: list[Stranger] = []
     for one_round in rounds:
         rows = [with_primary_id(row, aliases) | {"ord": ord_} for ord_, row in enumerate(one_round)]
         by_key = {message_key(row): row for row in rows}
+        strangers += await bury_reactions(conn, rows)
+        new = set[MessageKey]()
         for unit_id, external_id, id, created, seq, conversation in await _SQL.run_batch(conn, "upsert_messages", rows):
             row = by_key[unit_id, external_id]
+            if created:
+                new.add((unit_id, external_id))
             if unit_id not in outcomes:
                 continue
             if created:
@@ -37,7 +46,11 @@ async def store_messages(
             elif row["kind"] == MessageKind.CALL_LOG or row.get("completes"):
                 completed = ChangedMessage(unit_id, id, external_id, None, conversation, None, True, False)
                 outcomes[unit_id].changed.append(completed)
+        known = [row for key, row in by_key.items() if key not in new]
+        for unit_id, external_id, proven in await _SQL.run_batch(conn, "find_strangers", known):
+            strangers.append(Stranger("message", by_key[unit_id, external_id], proven))
     await _use_root_conversations(conn, outcomes)
+    return strangers
 
 
 async def _use_root_conversations(conn: Connection, outcomes: Mapping[UnitId, UnitOutcome]) -> None:

@@ -21,7 +21,6 @@ on conflict (unit_id, provider, external_id) do update
    -- A message that was sent through Zapline stays in the conversation that it was sent to.
    set conversation_id = case when m.client_message_id is not null then m.conversation_id
                               else least(m.conversation_id, excluded.conversation_id) end,
-       from_me = m.from_me or excluded.from_me,
        kind = case when excluded.kind_rank > m.kind_rank then excluded.kind
                    when excluded.kind_rank < m.kind_rank then m.kind
                    else greatest(m.kind collate "C", excluded.kind collate "C") end,
@@ -58,7 +57,6 @@ on conflict (unit_id, provider, external_id) do update
              or zapline.merged_detail(m.detail, excluded.detail) <> m.detail
              or excluded.raw > m.raw or (m.raw is null and excluded.raw is not null)))
     or (excluded.conversation_id < m.conversation_id and m.client_message_id is null)
-    or (excluded.from_me and not m.from_me)
     or excluded.sender collate "C" < m.sender or (m.sender is null and excluded.sender is not null)
     or excluded.sender_name collate "C" > m.sender_name
     or (m.sender_name is null and excluded.sender_name is not null)
@@ -72,13 +70,20 @@ on conflict (unit_id, provider, external_id) do update
     or (m.backfilled and not excluded.backfilled)
     or excluded.delivery > m.delivery or (m.delivery is null and excluded.delivery is not null)
     or excluded.sent_at < m.sent_at)
-   -- Whoever sends a copy says himself whose message it is of: only his own.
-   and (excluded.media ->> 'quality' is null
-        or (excluded.from_me = m.from_me and coalesce(excluded.sender, '') = coalesce(m.sender, '')
-            and exists (select from zapline.conversations a join zapline.conversations b
-                                 on coalesce(a.merged_into, a.id) = coalesce(b.merged_into, b.id)
-                         where a.id = m.conversation_id and b.id = excluded.conversation_id)))
+   -- Whoever sends a message chooses its id: only his own comes again.
+   and zapline.same_origin(excluded.unit_id, excluded.conversation_id, excluded.from_me, excluded.sender,
+                           m.conversation_id, m.from_me, m.sender)
 returning m.unit_id, m.external_id, m.id, (xmax = 0) as created, m.seq, m.conversation_id;
+
+-- name: find_strangers
+-- Of these messages, those whose id another message has; where that cannot be told, only if they say something else.
+select r.unit_id, r.external_id, o.own is false as proven
+  from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, provider text, external_id text, conversation_id uuid,
+                                         from_me boolean, sender text, kind text, body text)
+  join zapline.messages m on m.unit_id = r.unit_id and m.provider = r.provider and m.external_id = r.external_id
+ cross join lateral (select zapline.same_origin(r.unit_id, r.conversation_id, r.from_me, r.sender,
+                                                m.conversation_id, m.from_me, m.sender)) as o(own)
+ where o.own is false or (o.own is null and (r.kind, r.body) is distinct from (m.kind, m.body));
 
 -- name: find_roots
 -- Which of these conversations are merged into another one.

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from zapline.domain.ids import PROVIDER, ExternalId, UnitId
+from zapline.sql.inbound.authorship import Stranger
 from zapline.sql.inbound.message_deduplication import with_primary_id
 from zapline.sql.inbound.recorder_types import MessageKey, ReactedMessage, Row, UnitOutcome
 from zapline.sql.postgres.connection import Connection
@@ -21,11 +22,12 @@ async def store_reactions(
     aliases: Mapping[MessageKey, ExternalId],
     waiting: set[MessageKey],
     outcomes: Mapping[UnitId, UnitOutcome],
-) -> None:
-    """Store reactions and votes; add those of known messages to ``outcomes``.
+) -> list[Stranger]:
+    """Store reactions and votes; add those of known messages to ``outcomes``. Returns those from other conversations.
 
     ``waiting`` remembers which messages they came before. Those of messages that ``arrived`` are added too.
     """
+    strangers: list[Stranger] = []
     come = [key for key in arrived if key in waiting] if waiting else []
     if come:
         keys = [{"unit_id": unit, "provider": PROVIDER, "external_id": external} for unit, external in come]
@@ -33,10 +35,14 @@ async def store_reactions(
             _add(row, outcomes)
         waiting.difference_update(come)
     for row in await _SQL.run_batch(conn, "upsert_reactions", [with_primary_id(row, aliases) for row in rows]):
-        if row.message is not None:
+        if row.claim is not None:
+            said = {"unit_id": row.unit_id, "external_id": row.external_id, "claim": row.claim, "actor": row.actor}
+            strangers.append(Stranger(row.kind, said | {"value": row.value, "at_ms": row.at_ms}, row.foreign_one))
+        elif row.message is not None:
             _add(row, outcomes)
         elif len(waiting) < _MAX_WAITING:
             waiting.add((UnitId(row.unit_id), ExternalId(row.external_id)))
+    return strangers
 
 
 def _add(row: Any, outcomes: Mapping[UnitId, UnitOutcome]) -> None:

@@ -13,30 +13,42 @@ join zapline.messages m on m.unit_id = x.unit_id and m.provider = x.provider and
 -- name: upsert_reactions
 -- Stores the latest reaction or vote of each person, and returns those that are new or changed, without a message where
 -- it is not known yet. One that was read replaces the same one unread (an object). The place in the order of arrival is
--- taken anew where the value changes.
-with x as (
-    insert into zapline.message_reactions as x (unit_id, provider, external_id, kind, actor, value, at_ms, received_at, live)
-    select distinct on (r.unit_id, r.provider, coalesce(a.primary_id, r.external_id), r.kind, r.actor)
-           r.unit_id, r.provider, coalesce(a.primary_id, r.external_id), r.kind, r.actor, r.value, r.at_ms,
-           to_timestamp(r.received_at), r.live
+-- taken anew where the value changes. Those from other conversations are not stored, and returned with their claim.
+with r as materialized (
+    select r.*, coalesce(a.primary_id, r.external_id) as target,
+           coalesce(zapline.fits(r.claim, m.unit_id, m.conversation_id, m.from_me, m.sender), m.id is null) as fits,
+           zapline.fits(r.claim, m.unit_id, m.conversation_id, m.from_me, m.sender) is false as foreign_one
       from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, provider text, external_id text, kind text, actor text,
-                                             value jsonb, at_ms bigint, received_at float8, live boolean)
+                                             value jsonb, at_ms bigint, received_at float8, live boolean, claim text)
       left join zapline.message_aliases a on a.unit_id = r.unit_id and a.provider = r.provider
                                          and a.external_id = r.external_id
-     order by r.unit_id, r.provider, coalesce(a.primary_id, r.external_id), r.kind, r.actor, r.at_ms desc,
+      left join zapline.messages m on m.unit_id = r.unit_id and m.provider = r.provider
+                                  and m.external_id = coalesce(a.primary_id, r.external_id)
+), x as (
+    insert into zapline.message_reactions as x (unit_id, provider, external_id, kind, actor, value, at_ms, received_at,
+                                                live, claim)
+    select distinct on (r.unit_id, r.provider, r.target, r.kind, r.actor)
+           r.unit_id, r.provider, r.target, r.kind, r.actor, r.value, r.at_ms, to_timestamp(r.received_at), r.live,
+           r.claim
+      from r where r.fits
+     order by r.unit_id, r.provider, r.target, r.kind, r.actor, r.at_ms desc,
               jsonb_typeof(r.value) <> 'object' desc, r.value desc, r.live desc
     on conflict (unit_id, provider, external_id, kind, actor) do update
        set value = excluded.value, at_ms = excluded.at_ms, received_at = excluded.received_at, live = excluded.live,
+           claim = excluded.claim,
            seq = case when excluded.value <> x.value then excluded.seq else x.seq end
      where (excluded.at_ms, jsonb_typeof(excluded.value) <> 'object', excluded.value)
            > (x.at_ms, jsonb_typeof(x.value) <> 'object', x.value)
 returning x.*)
 select
        -- include: reported
+       , null::text as claim, null::boolean as foreign_one
   from x
   left
        -- include: of_messages
-;
+union all
+select r.unit_id, r.external_id, r.kind, r.actor, r.value, r.at_ms, null, null, null, r.claim, r.foreign_one
+  from r where not r.fits;
 
 -- name: find_waiting_reactions
 -- The reactions and votes that came before these messages.

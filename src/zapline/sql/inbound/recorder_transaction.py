@@ -8,6 +8,7 @@ from zapline.domain.ids import ExternalId, Seq, UnitId
 from zapline.domain.messages.message_secrets import SecretSealer
 from zapline.sql.campaigns.campaigns import move_to_reply_lane
 from zapline.sql.campaigns.opt_outs import record_opt_outs
+from zapline.sql.inbound.authorship import Stranger, letters, store_letters
 from zapline.sql.inbound.contact_identities import RecorderCache, store_contacts
 from zapline.sql.inbound.echo_matching import (
     ChosenCall,
@@ -29,7 +30,7 @@ from zapline.sql.inbound.message_deduplication import store_messages, store_seco
 from zapline.sql.inbound.parked_reports import apply_reports
 from zapline.sql.inbound.reactions import store_reactions
 from zapline.sql.inbound.recorder_types import MessageKey, Row, UnitOutcome, message_key
-from zapline.sql.inbound.rows_from_facts import BatchRows
+from zapline.sql.inbound.rows_from_facts import BatchRows, dead_letter_row
 from zapline.sql.inbound.send_results import ResolvedSends, apply_send_results, load_aliases
 from zapline.sql.inbound.status_merge import by_primary_id, report_of
 from zapline.sql.inbound.unit_batches import UnitBatch
@@ -73,26 +74,28 @@ async def record(
         chosen = await find_chosen_calls(conn, rows)
         contacts, identities = cache.unstored(rows.contacts, rows.identities)
         await store_contacts(conn, contacts, identities, rows)
-        await _store_messages(conn, rows, chosen, resolved, outcomes)
+        strangers = await _store_messages(conn, rows, chosen, resolved, outcomes)
         second_ids = await store_second_ids(conn, rows.copies)
         moved = {row["unit_id"] for row in chain(contacts, identities)}
         tried, opened = await _open_reports(conn, rows, cache.waiting, moved, resolved, second_ids, sealer)
-        await _apply_reports(conn, rows, opened, resolved, outcomes, second_ids)
+        strangers += await _apply_reports(conn, rows, opened, resolved, outcomes, second_ids)
         waiting = set(cache.waiting_reactions)
         arrived = _created(outcomes) | resolved.keys
         reactions = [*rows.reactions, *opened.reactions]
-        await store_reactions(conn, reactions, arrived, aliases, waiting, outcomes)
+        strangers += await store_reactions(conn, reactions, arrived, aliases, waiting, outcomes)
         if campaigning:
             for unit_id in await move_to_reply_lane(conn, _senders(rows, campaigning)):
                 outcomes[unit_id].queued = True
         for unit_id, count in (await record_opt_outs(conn, rows.opt_outs)).items():
             outcomes[unit_id].opted_out = count
             outcomes[unit_id].queued = True
-        await _SQL.run_batch(conn, "insert_dead_letters", rows.dead_letters)
+        await store_letters(conn, [*rows.dead_letters, *_letters(rows, [*strangers, *resolved.strangers], batch)])
         await _store_positions(conn, batch)
     cache.remember(contacts, identities)
     cache.aliases, cache.waiting_reactions = aliases, waiting
     cache.waiting = (cache.waiting - tried) | opened.waiting
+    for stranger in (*strangers, *resolved.strangers):
+        outcomes[stranger.source[0]].strangers[stranger.change, stranger.proven] += 1
     for unit_id, counts in opened.counts.items():
         outcomes[unit_id].encrypted += counts
     for settled in resolved.settled:
@@ -109,7 +112,7 @@ async def _store_messages(
     chosen: Sequence[ChosenCall],
     resolved: ResolvedSends,
     outcomes: Mapping[UnitId, UnitOutcome],
-) -> None:
+) -> list[Stranger]:
     """Store the results of send calls, then the messages: an echo of our own send is no message of its own."""
     await apply_send_results(conn, rows.answers, resolved)
     await settle_chosen_calls(conn, chosen, resolved)
@@ -120,7 +123,7 @@ async def _store_messages(
     units |= {UnitId(row["unit_id"]) for row in rows.merges}  # type: ignore[arg-type]
     await resolve_echoes(conn, units, resolved)
     rounds = [[row for row in one if not (row["from_me"] and message_key(row) in held_back)] for one in rows.messages]
-    await store_messages(conn, chain(rounds, ([row] for row in resolved.unmatched)), resolved.aliases, outcomes)
+    return await store_messages(conn, chain(rounds, ([row] for row in resolved.unmatched)), resolved.aliases, outcomes)
 
 
 async def _open_reports(
@@ -157,15 +160,27 @@ async def _apply_reports(
     resolved: ResolvedSends,
     outcomes: Mapping[UnitId, UnitOutcome],
     second_ids: set[MessageKey],
-) -> None:
+) -> list[Stranger]:
     """Apply the batch's reports, and what deleted rows knew about messages that turned out to be our own sends."""
-    inherited = (((UnitId(row.unit_id), ExternalId(row.external_id)), report_of(row)) for row in resolved.deleted)
+    inherited = (((UnitId(row.unit_id), ExternalId(row.external_id), ""), report_of(row)) for row in resolved.deleted)
     reports = by_primary_id(chain(rows.reports.items(), inherited, opened.reports), resolved.aliases)
     arrived = _created(outcomes) | resolved.keys | second_ids
-    changed = (await apply_reports(conn, reports, arrived, resolved.aliases))[1]
-    for message in changed:
+    applied = await apply_reports(conn, reports, arrived, resolved.aliases)
+    for message in applied.changed:
         outcomes[message.unit_id].changed.append(message)
-    await delete_of_deleted(conn, [(one.unit_id, one.external_id) for one in changed if one.deleted])
+    await delete_of_deleted(conn, [(one.unit_id, one.external_id) for one in applied.changed if one.deleted])
+    return applied.strangers
+
+
+def _letters(rows: BatchRows, strangers: Sequence[Stranger], batch: Sequence[UnitBatch]) -> list[Row]:
+    """Dead letters of what strangers said, with the bodies of the batch's entries."""
+    if not strangers:
+        return []
+    journal = batch[0].journal_id
+    said = {stranger.source for stranger in strangers}
+    entries = {id(entry): (source[0], entry) for source, entry in rows.sources.items() if source in said}
+    written = {key: dead_letter_row(unit, entry, journal) for key, (unit, entry) in entries.items()}
+    return letters(strangers, {source: written[id(rows.sources[source])] for source in said & rows.sources.keys()})
 
 
 async def open_waiting_reports(conn: Connection, limit: int, sealer: SecretSealer) -> dict[UnitId, UnitOutcome]:
@@ -177,7 +192,7 @@ async def open_waiting_reports(conn: Connection, limit: int, sealer: SecretSeale
             return outcomes
         outcomes |= {unit: UnitOutcome() for unit, _ in keys}
         opened = await open_reports(conn, keys, sealer, {})
-        for message in (await apply_reports(conn, by_primary_id(opened.reports, {}), (), {}))[1]:
+        for message in (await apply_reports(conn, by_primary_id(opened.reports, {}), (), {})).changed:
             outcomes[message.unit_id].changed.append(message)
         await store_reactions(conn, opened.reactions, (), {}, set(), outcomes)
     for unit, counts in opened.counts.items():

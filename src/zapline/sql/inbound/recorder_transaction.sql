@@ -1,19 +1,9 @@
--- The rest of the recorder's transaction: dead letters, connections and positions. Each statement takes one
+-- The rest of the recorder's transaction: connections and positions. Each statement takes one
 -- jsonb list for a batch of many units.
 
 -- name: set_lock_timeout
 -- Limits how long this transaction waits for a lock (milliseconds).
 select set_config('lock_timeout', (%(ms)s)::int::text, true);
-
--- name: insert_dead_letters
--- Stores what could not be used, with the reason; once per journal entry.
-insert into zapline.dead_letters (unit_id, reason, detail, event, raw, size, received_at, journal_id, journal_seq)
-select r.unit_id, r.reason, r.detail, r.event, decode(r.raw, 'base64'), r.size, to_timestamp(r.received_at),
-       r.journal_id, r.journal_seq
-  from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, reason text, detail text, event text, raw text, size bigint,
-                                         received_at float8, journal_id uuid, journal_seq bigint)
-on conflict (journal_id, journal_seq) do nothing
-returning unit_id, reason;
 
 -- name: advance_positions
 -- Stores how far the journal is applied, for units whose connection did not change.

@@ -12,6 +12,8 @@ from zapline.domain.messages.facts import MessageFact
 
 Row = dict[str, object]
 MessageKey = tuple[UnitId, ExternalId]
+ReportKey = tuple[UnitId, ExternalId, str]
+"""A message, and the claim of whoever reports something about it; empty: our own side."""
 
 
 def message_key(row: Row) -> MessageKey:
@@ -111,6 +113,8 @@ class UnitOutcome:
     """Contacts that opted out of campaigns."""
     encrypted: Counter[str] = field(default_factory=Counter)
     """What became of encrypted reports."""
+    strangers: Counter[tuple[str, bool]] = field(default_factory=Counter)
+    """What strangers said about messages of others, by change and whether it is certain."""
     queued: bool = False
     """Messages were queued or moved forward for the unit's sender."""
 
@@ -123,4 +127,5 @@ class UnitOutcome:
         self.settled += other.settled
         self.opted_out += other.opted_out
         self.encrypted += other.encrypted
+        self.strangers += other.strangers
         self.queued |= other.queued

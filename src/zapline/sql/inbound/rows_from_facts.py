@@ -9,6 +9,7 @@ import msgspec
 
 from zapline.domain.contacts.addresses import Address, AddressKind
 from zapline.domain.ids import PROVIDER, ExternalId, UnitId, contact_id, conversation_id, message_id
+from zapline.domain.messages.authority import Change, Claim
 from zapline.domain.messages.delivery_status import REFUSED, DeliveryStatus
 from zapline.domain.messages.facts import (
     ContactSeen,
@@ -27,8 +28,9 @@ from zapline.domain.messages.facts import (
 from zapline.domain.messages.message_secrets import EncryptedReport, SecretSeen
 from zapline.domain.outbox.content_fingerprint import fingerprint_message
 from zapline.domain.text import clean_text
+from zapline.sql.inbound.authorship import Source, encode_claim
 from zapline.sql.inbound.contact_names import NAMELESS, ContactName
-from zapline.sql.inbound.recorder_types import EntryFacts, MessageKey, Row
+from zapline.sql.inbound.recorder_types import EntryFacts, MessageKey, ReportKey, Row
 from zapline.sql.inbound.status_merge import MessageReport
 
 _TIME_STEP = 3600.0
@@ -39,6 +41,8 @@ _HISTORY = frozenset({"messages.set", "messaging-history.set"})
 """Events that tell what was long ago."""
 _COPY = ("unit_id", "provider", "from_me", "sender", "conversation_id")
 _LID = "lid:"
+_UNREAD = {"encrypted": True}
+"""The value of a vote that nobody could read."""
 _ANSWER = SendAnswered.__struct_fields__
 _SECRET = re.compile(
     rb'("messageSecret"\s*+:\s*+)(?:"[^"]*+(?:"|\Z)|\{(?:[^{}]++|\{[^{}]*+\})*+(?:\}|\Z)|\[[^][]*+(?:\]|\Z))'
@@ -56,7 +60,7 @@ class BatchRows:
     merges: list[Row] = field(default_factory=list)
     messages: list[list[Row]] = field(default_factory=list)
     """Rounds without duplicates, since one statement cannot update a row twice."""
-    reports: dict[MessageKey, MessageReport] = field(default_factory=dict)
+    reports: dict[ReportKey, MessageReport] = field(default_factory=dict)
     reactions: list[Row] = field(default_factory=list)
     copies: list[Row] = field(default_factory=list)
     """Second ids of messages: of better copies of their files."""
@@ -68,6 +72,8 @@ class BatchRows:
     """Secrets of messages, not sealed yet: these rows are never sent as they are."""
     encrypted: list[Row] = field(default_factory=list)
     """Reports encrypted under such secrets."""
+    sources: dict[Source, EntryFacts] = field(default_factory=dict)
+    """The entries that messages, reports and reactions come from."""
     _times_seen: dict[MessageKey, int] = field(default_factory=dict)
 
     def extend(self, other: "BatchRows") -> None:
@@ -87,11 +93,12 @@ class BatchRows:
         self.opt_outs += other.opt_outs
         self.secrets += other.secrets
         self.encrypted += other.encrypted
+        self.sources |= other.sources
 
     def add(self, unit: UnitId, entry: EntryFacts, journal_id: UUID) -> None:
         """Add the rows of one entry."""
         if entry.dead_reason is not None:
-            self.dead_letters.append(_dead_letter(unit, entry, journal_id))
+            self.dead_letters.append(dead_letter_row(unit, entry, journal_id))
         for fact in entry.facts:
             self._add_fact(unit, fact, entry)
 
@@ -99,21 +106,19 @@ class BatchRows:
         match fact:
             case MessageArrived():
                 self._add_message(unit, fact, entry)
-            case StatusReported(external_id=external_id, delivery=delivery, refusal=refusal):
-                self._add_status(unit, external_id, delivery, refusal, entry)
-            case MessageEdited(external_id=external_id, text=text, edited_at_ms=at_ms):
-                edited_at_ms = at_ms or int(entry.received_at * 1000)
-                self._add_report(
-                    unit, external_id, MessageReport(edit=(edited_at_ms, text), parked_at=entry.received_at)
-                )
-            case MessageDeleted(external_id=external_id):
-                at = entry.received_at
-                self._add_report(unit, external_id, MessageReport(deleted_at=at, parked_at=at))
-            case ReactionReported(external_id=external_id, actor=actor, emoji=emoji, at_ms=at_ms):
-                self._add_reaction(unit, external_id, "reaction", actor, emoji, at_ms, entry)
-            case VoteReported(external_id=external_id, actor=actor, options=options, at_ms=at_ms):
-                value = list(options) if options is not None else {"encrypted": True}
-                self._add_reaction(unit, external_id, "vote", actor, value, at_ms, entry)
+            case StatusReported(external_id=external_id, delivery=delivery, refusal=refusal, by=by):
+                claim = encode_claim(unit, Change.STATUS, by)
+                self._add_status(unit, external_id, claim, delivery, refusal, entry)
+            case MessageEdited(external_id=external_id, text=text, edited_at_ms=at_ms, by=by):
+                report = MessageReport(edit=(at_ms or int(entry.received_at * 1000), text), parked_at=entry.received_at)
+                self._add_report(unit, external_id, encode_claim(unit, Change.EDIT, by), report, entry)
+            case MessageDeleted(external_id=external_id, by=by):
+                report = MessageReport(deleted_at=entry.received_at, parked_at=entry.received_at)
+                self._add_report(unit, external_id, encode_claim(unit, Change.DELETE, by), report, entry)
+            case ReactionReported(emoji=emoji):
+                self._add_reaction(unit, fact, "reaction", emoji, entry)
+            case VoteReported(options=options):
+                self._add_reaction(unit, fact, "vote", list(options) if options is not None else _UNREAD, entry)
             case ContactSeen(address=address, name=name, username=username, at=at):
                 named = ContactName(name, username, entry.received_at if at is None else at, entry.received_at)
                 self._add_contact(unit, address, named)
@@ -156,7 +161,9 @@ class BatchRows:
         row = _message(unit, fact, entry, conversation, sent_at)
         rows.append(row)
         if fact.from_me and fact.delivery is DeliveryStatus.FAILED:
-            self._add_status(unit, fact.external_id, fact.delivery, None, entry)
+            claim = encode_claim(unit, Change.STATUS, Claim(chat, fact.from_me, fact.sender))
+            self._add_status(unit, fact.external_id, claim, fact.delivery, None, entry)
+        self.sources.setdefault((unit, fact.external_id, conversation), entry)
         if fact.media is not None and fact.media.copy_id is not None:
             row["completes"] = True
             of_message = {name: row[name] for name in _COPY if name in row}
@@ -220,44 +227,48 @@ class BatchRows:
         )
 
     def _add_status(
-        self, unit: UnitId, external_id: ExternalId, delivery: DeliveryStatus, refusal: str | None, entry: EntryFacts
+        self,
+        unit: UnitId,
+        external_id: ExternalId,
+        claim: str,
+        delivery: DeliveryStatus,
+        refusal: str | None,
+        entry: EntryFacts,
     ) -> None:
-        at = entry.received_at
-        if delivery is not DeliveryStatus.FAILED:
-            self._add_report(unit, external_id, MessageReport(delivery=delivery, parked_at=at))
-            return
-        refused = MessageReport(delivery=delivery, refusal=refusal or REFUSED, refused_at=at, parked_at=at)
-        self._add_report(unit, external_id, refused)
+        report = MessageReport(delivery=delivery, parked_at=entry.received_at)
+        if delivery is DeliveryStatus.FAILED:
+            report.refusal, report.refused_at = refusal or REFUSED, entry.received_at
+        self._add_report(unit, external_id, claim, report, entry)
 
-    def _add_report(self, unit: UnitId, external_id: ExternalId, report: MessageReport) -> None:
-        known = self.reports.get((unit, external_id))
+    def _add_report(
+        self, unit: UnitId, external_id: ExternalId, claim: str, report: MessageReport, entry: EntryFacts
+    ) -> None:
+        key = (unit, external_id, claim)
+        known = self.reports.get(key)
         if known is None:
-            self.reports[unit, external_id] = report
+            self.reports[key] = report
+            self.sources[key] = entry
         else:
             known.merge(report)
 
     def _add_reaction(
-        self,
-        unit: UnitId,
-        target: ExternalId,
-        kind: str,
-        actor: str,
-        value: object,
-        at_ms: int,
-        entry: EntryFacts,
+        self, unit: UnitId, fact: ReactionReported | VoteReported, kind: str, value: object, entry: EntryFacts
     ) -> None:
+        claim = encode_claim(unit, Change.REACT, fact.by)
+        self.sources.setdefault((unit, fact.external_id, claim), entry)
         self.reactions.append(
             {
                 "unit_id": unit,
                 "provider": PROVIDER,
-                "external_id": target,
+                "external_id": fact.external_id,
                 "kind": kind,
-                "actor": actor,
+                "actor": fact.actor,
                 "value": value,
                 # 0: the report has no time (votes counted by Evolution), so its arrival orders it.
-                "at_ms": at_ms or int(entry.received_at * 1000),
+                "at_ms": fact.at_ms or int(entry.received_at * 1000),
                 "received_at": entry.received_at,
                 "live": _is_live(entry),
+                "claim": claim,
             }
         )
 
@@ -371,7 +382,7 @@ def _media_json(media: MediaInfo) -> msgspec.Raw:
     return _encoded({name: value for name, value in fields.items() if value is not None})
 
 
-def _dead_letter(unit: UnitId, entry: EntryFacts, journal_id: UUID) -> Row:
+def dead_letter_row(unit: UnitId, entry: EntryFacts, journal_id: UUID) -> Row:
     # A body over the limit was not stored: the entry holds its size in digits instead.
     stored = entry.dead_reason != "too_large"
     return {

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from zapline.domain.ids import ExternalId, UnitId
+from zapline.sql.inbound.authorship import Stranger, bury_reactions
 from zapline.sql.inbound.recorder_types import MessageKey, Row, SettledSend
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.queries import Queries, as_json
@@ -25,6 +26,8 @@ class ResolvedSends:
     """Ids of second deliveries, with the primary id of their message."""
     deleted: list[Any] = field(default_factory=list)
     """Message rows that had been stored before their send was known."""
+    strangers: list[Stranger] = field(default_factory=list)
+    """What others wrote under the ids of our sends."""
 
     @property
     def keys(self) -> set[MessageKey]:
@@ -78,7 +81,12 @@ async def settle_sends(conn: Connection, claims: Sequence[Row], resolved: Resolv
             rounds.append({claim["message"]: claim})
     for one in rounds:
         rows = list(one.values())
-        resolved.deleted += await _SQL.run_batch(conn, "take_unmatched_echoes", rows)
+        for taken in await _SQL.run_batch(conn, "take_unmatched_echoes", rows):
+            if taken.foreign_one:
+                resolved.strangers.append(Stranger("message", _said(taken), proven=True))
+            else:
+                resolved.deleted.append(taken)
+        resolved.strangers += await bury_reactions(conn, await _settling(conn, rows))
         for row in await _SQL.rows(conn, "settle_sends", rows=as_json(rows), now=time.time()):
             unit, external = UnitId(row.unit_id), ExternalId(row.external_id)
             settled.add(row.attempt)
@@ -87,3 +95,13 @@ async def settle_sends(conn: Connection, claims: Sequence[Row], resolved: Resolv
             if row.alias:
                 resolved.aliases[unit, external] = ExternalId(row.primary_id)
     return settled
+
+
+def _said(row: Any) -> Row:
+    names = ("unit_id", "external_id", "conversation_id", "sender", "kind", "body", "parked_at")
+    return {name: getattr(row, name) for name in names}
+
+
+async def _settling(conn: Connection, claims: Sequence[Row]) -> list[Row]:
+    """The messages of these calls, with the ids that they are about to get, where somebody has reacted to these."""
+    return [row._asdict() for row in await _SQL.run_batch(conn, "find_settling", claims)]

@@ -32,17 +32,27 @@ with moved as (
 select unit_id, message_id, state from moved;
 
 -- name: take_unmatched_echoes
--- Deletes messages that were stored from an echo before its send was known; what their rows knew is returned.
+-- Deletes messages that were stored under the ids of our sends before these were known: their echoes, and what strangers
+-- wrote under the same id (``foreign_one``). What their rows knew is returned.
 delete from zapline.messages f
  using jsonb_to_recordset(%(rows)s) as r(attempt uuid, message uuid, unit_id uuid, external_id text)
  where f.unit_id = r.unit_id and f.external_id = r.external_id and f.id <> r.message
-   and f.client_message_id is null and f.from_me
+   and f.client_message_id is null
    and exists (select from zapline.attempts a where a.id = r.attempt and a.external_id is null)
-returning f.unit_id, f.external_id, f.delivery::text as delivery, f.edited_body, f.edited_at_ms,
+returning not f.from_me as foreign_one, f.conversation_id, f.sender, f.kind, f.body,
+          f.unit_id, f.external_id, f.delivery::text as delivery, f.edited_body, f.edited_at_ms,
           f.edit_unread_ms, f.edit_read_ms,
           extract(epoch from f.deleted_at)::float8 as deleted_at,
           extract(epoch from f.received_at)::float8 as parked_at, f.refusal,
           extract(epoch from f.refused_at)::float8 as refused_at;
+
+-- name: find_settling
+-- The messages of these calls under the ids that they are about to get, where somebody has reacted to these already.
+select m.unit_id, m.provider, r.external_id, m.conversation_id, m.from_me, m.sender
+  from jsonb_to_recordset(%(rows)s) as r(message uuid, unit_id uuid, external_id text)
+  join zapline.messages m on m.id = r.message and m.unit_id = r.unit_id
+ where exists (select from zapline.message_reactions x
+                where x.unit_id = r.unit_id and x.provider = m.provider and x.external_id = r.external_id);
 
 -- name: revoke_guessed_ids
 -- Takes ids from calls that were matched by echo or store, because the response names another message's call. Those

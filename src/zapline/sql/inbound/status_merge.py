@@ -7,7 +7,7 @@ from typing import Any
 from zapline.domain.ids import PROVIDER, ExternalId, UnitId
 from zapline.domain.messages.delivery_status import DeliveryStatus
 from zapline.domain.messages.delivery_status import merge_statuses as merge_delivery
-from zapline.sql.inbound.recorder_types import ChangedMessage, MessageKey, Row
+from zapline.sql.inbound.recorder_types import ChangedMessage, MessageKey, ReportKey, Row
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.queries import Queries
 
@@ -42,11 +42,12 @@ class MessageReport:
         self.refusal = max(self.refusal or "", other.refusal or "") or None
         self.refused_at = _earlier(self.refused_at, other.refused_at)
 
-    def row(self, key: MessageKey) -> Row:
+    def row(self, key: ReportKey) -> Row:
         return {
             "unit_id": key[0],
             "provider": PROVIDER,
             "external_id": key[1],
+            "claim": key[2],
             "delivery": self.delivery.label if self.delivery is not None else None,
             "edited_body": self.edit[1] if self.edit else None,
             "edited_at_ms": self.edit[0] if self.edit else None,
@@ -81,27 +82,35 @@ def report_of(row: Any) -> MessageReport:
 
 
 def by_primary_id(
-    reports: Iterable[tuple[MessageKey, MessageReport]], aliases: Mapping[MessageKey, ExternalId]
-) -> dict[MessageKey, MessageReport]:
+    reports: Iterable[tuple[ReportKey, MessageReport]], aliases: Mapping[MessageKey, ExternalId]
+) -> dict[ReportKey, MessageReport]:
     """Merge reports under the primary ids of their messages. The arguments are not changed."""
-    merged: dict[MessageKey, MessageReport] = {}
-    for (unit, external_id), report in reports:
-        merged.setdefault((unit, aliases.get((unit, external_id), external_id)), MessageReport()).merge(report)
+    merged: dict[ReportKey, MessageReport] = {}
+    for (unit, external_id, claim), report in reports:
+        primary = aliases.get((unit, external_id), external_id)
+        merged.setdefault((unit, primary, claim), MessageReport()).merge(report)
     return merged
 
 
-def report_rows(reports: Mapping[MessageKey, MessageReport]) -> list[Row]:
+def report_rows(reports: Mapping[ReportKey, MessageReport]) -> list[Row]:
     """Rows in the order in which all transactions take their locks."""
     return [report.row(key) for key, report in sorted(reports.items(), key=lambda item: item[0])]
 
 
-async def merge_reports(conn: Connection, rows: list[Row], changed: list[ChangedMessage]) -> set[MessageKey]:
-    """Merge reports into the messages that exist, whose keys are returned. Adds what changed to ``changed``."""
-    existing: set[MessageKey] = set()
+async def merge_reports(
+    conn: Connection, rows: list[Row], changed: list[ChangedMessage]
+) -> dict[ReportKey, bool | None]:
+    """Merge reports into the messages that exist and that they may change. Adds what changed to ``changed``.
+
+    Returns for each report whose message exists whether it fits (None: that cannot be told yet).
+    """
+    judged: dict[ReportKey, bool | None] = {}
+    told: set[object] = set()
     for row in await _SQL.run_batch(conn, "merge_reports", rows):
         unit, external = UnitId(row.unit_id), ExternalId(row.external_id)
-        existing.add((unit, external))
-        if row.id is not None and (row.delivery or row.edited or row.deleted or row.refusal):
+        judged[unit, external, row.claim] = row.fits
+        if row.id is not None and row.id not in told and (row.delivery or row.edited or row.deleted or row.refusal):
+            told.add(row.id)
             what = (row.delivery, row.edited, row.deleted, row.refusal, row.edit_text_unknown)
             changed.append(ChangedMessage(unit, row.id, external, row.client_message_id, row.conversation_id, *what))
-    return existing
+    return judged

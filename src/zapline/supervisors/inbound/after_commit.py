@@ -1,6 +1,6 @@
 """Updates counters and logs, and publishes live events, after a unit's writes are committed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import structlog
@@ -10,6 +10,7 @@ from zapline.domain.line.reasons import Phase
 from zapline.domain.line.state import StoredLineState
 from zapline.domain.messages.facts import MessageArrived, MessageKind, SendAnswered
 from zapline.domain.privacy.masking import mask_phone
+from zapline.sql.inbound.authorship import FOREIGN, UNPROVEN
 from zapline.sql.inbound.recorder_types import CreatedMessage, EntryFacts, UnitOutcome
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.unit_state import Unit
@@ -37,6 +38,7 @@ def report_stored(
         counters.add("dead_letters", reason)
         counters.add("webhook_errors", reason)
         _LOG.warning("Dead letter: {reason}", reason=reason, unit=unit)
+    report_strangers(unit, outcome.strangers, counters)
     for encrypted, count in outcome.encrypted.items():
         counters.add("encrypted_reports", encrypted, count)
     _report_sends(unit, writes, outcome, counters)
@@ -47,6 +49,19 @@ def report_stored(
                 _report_message(unit, fact, write, created.pop(fact.external_id, None), counters)
             elif not isinstance(fact, SendAnswered):
                 counters.add("facts", type(fact).__name__)
+
+
+def report_strangers(unit: UnitId, strangers: Mapping[tuple[str, bool], int], counters: Counters) -> None:
+    """Count and log what strangers said about messages of others: ids are chosen by senders."""
+    for (change, proven), count in strangers.items():
+        counters.add("dead_letters", FOREIGN if proven else UNPROVEN, count)
+        counters.add("strangers", change, count)
+        if proven:
+            text = "Somebody used the id of a message that is not his own ({change}); nothing was changed"
+            _LOG.warning(text, change=change, count=count, unit=str(unit), security=True)
+        else:
+            text = "A report whose author is not known for certain was set aside ({change})"
+            _LOG.warning(text, change=change, count=count, unit=str(unit))
 
 
 def publish_stored(unit: UnitId, writes: Sequence[EntryFacts], outcome: UnitOutcome, feed: LiveFeed) -> None:

@@ -10,6 +10,7 @@ import trio
 from zapline.domain.errors import JournalRefused, RemoteError
 from zapline.domain.ids import Seq
 from zapline.domain.messages.message_secrets import SecretSealer
+from zapline.sql.inbound.authorship import Stranger
 from zapline.sql.inbound.encrypted.encrypted_reports import expire_encrypted_reports, prune_secrets
 from zapline.sql.inbound.parked_reports import apply_parked_reports, expire_parked_reports
 from zapline.sql.inbound.recorder_transaction import open_waiting_reports
@@ -18,7 +19,7 @@ from zapline.sql.journal.schema import Entry
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.units.control_requests import prune_requests
 from zapline.supervisors.counters import Counters
-from zapline.supervisors.inbound.after_commit import publish_stored
+from zapline.supervisors.inbound.after_commit import publish_stored, report_strangers
 from zapline.supervisors.leadership import Leadership, LeadershipStatus
 from zapline.supervisors.notifications.event_payloads import reported_delivery_payload
 from zapline.supervisors.notifications.live_feed import EventKind, LiveFeed
@@ -126,9 +127,10 @@ class Housekeeping:
         while True:
             await trio.sleep(_PARKED_INTERVAL)
             await self._leadership.may_write()
+            strangers: list[Stranger] = []
             try:
                 async with self._pool.connection() as conn:
-                    applied, changed = await apply_parked_reports(conn, _PARKED_BATCH)
+                    applied, changed = await apply_parked_reports(conn, _PARKED_BATCH, strangers)
                     expired = await expire_parked_reports(conn, _PARKED_DAYS)
                     await prune_requests(conn)
             except RemoteError as failure:
@@ -136,6 +138,8 @@ class Housekeeping:
                 continue
             for report in changed:
                 self._feed.publish(report.unit_id, EventKind.DELIVERY, partial(reported_delivery_payload, report))
+            for stranger in strangers:
+                report_strangers(stranger.source[0], {(stranger.change, stranger.proven): 1}, self._counters)
             self._counters.add("parked_applied", amount=applied)
             self._counters.add("parked_expired", amount=expired)
 

@@ -97,7 +97,8 @@ SMALL, BETTER = "3A180000000000000001", "3A180000000000000002"
 async def test_a_photo_in_hd_is_one_row_with_the_better_file(api: Any, order: tuple[int, ...]) -> None:
     unit = await api.add_unit()
     reaction = {"reactionMessage": {"key": {"id": BETTER, "remoteJid": PHONE}, "text": "👍"}}
-    edit = {"key": {"id": BETTER, "remoteJid": PHONE}, "type": "MESSAGE_EDIT", "timestampMs": (NOW + 9) * 1000}
+    author = {"id": BETTER, "remoteJid": "5511977770021@s.whatsapp.net", "fromMe": False}
+    edit = {"key": author, "type": "MESSAGE_EDIT", "timestampMs": (NOW + 9) * 1000}
     events = [
         *((webhook["event"], webhook["data"]) for webhook in case("18-hd-photo")),
         ("messages.upsert", upsert("R1", reaction, key={"remoteJid": "5511977770021@s.whatsapp.net"})),

@@ -9,6 +9,7 @@ from zapline.domain.contacts.addresses import Address, resolve_address
 from zapline.domain.contacts.jids import parse_jid
 from zapline.domain.ids import ExternalId
 from zapline.domain.inbound_events import Ignored, InboundEvent, Unusable
+from zapline.domain.messages.authority import Claim
 from zapline.domain.messages.facts import ContactSeen, MessageKind, VoteReported
 from zapline.domain.messages.message_secrets import MAX_PAYLOAD, SECRET_BYTES, EncryptedReport, SecretSeen, SecretUse
 from zapline.evolution.webhooks.json_fields import JsonObject, epoch_ms, external_id, jid, obj
@@ -96,7 +97,8 @@ def parse_encrypted(
     reports = _reports(use, key, value, data, identity, chat, sender, own, at_ms)
     if use is SecretUse.EVENT_RESPONSE and isinstance(report := reports[-1], EncryptedReport):
         # An answer is a vote for one of three options.
-        return [VoteReported(report.external_id, report.actor, None, at_ms), *reports]
+        by = Claim(chat, report.actor == "me", sender)
+        return [VoteReported(report.external_id, report.actor, None, at_ms, by), *reports]
     return reports
 
 
@@ -116,7 +118,7 @@ def parse_encrypted_vote(
     encrypted = obj(value.get("vote"))
     if not isinstance(vote, VoteReported) or vote.options or "encPayload" not in encrypted:
         return [vote]
-    unread = VoteReported(vote.external_id, vote.actor, None, vote.at_ms)
+    unread = VoteReported(vote.external_id, vote.actor, None, vote.at_ms, vote.by)
     key = obj(value.get("pollCreationMessageKey"))
     return [
         unread,

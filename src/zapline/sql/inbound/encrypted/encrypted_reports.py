@@ -23,7 +23,7 @@ from zapline.domain.messages.message_secrets import (
     read_vote,
 )
 from zapline.domain.privacy.erasure import number_spellings
-from zapline.sql.inbound.recorder_types import MessageKey, Row
+from zapline.sql.inbound.recorder_types import MessageKey, ReportKey, Row
 from zapline.sql.inbound.status_merge import MessageReport
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.queries import Queries, as_json
@@ -38,7 +38,7 @@ _MAX_JIDS = 16
 class OpenedReports:
     """What reports have opened to, or mean unopened; to be merged like the batch's own."""
 
-    reports: list[tuple[MessageKey, MessageReport]] = field(default_factory=list)
+    reports: list[tuple[ReportKey, MessageReport]] = field(default_factory=list)
     reactions: list[Row] = field(default_factory=list)
     counts: dict[UnitId, Counter[str]] = field(default_factory=dict)
     """Outcomes by unit; each report counts once as unread, and once as opened."""
@@ -168,7 +168,7 @@ def _settle(row: Any, people: _People, sealer: SecretSealer | None, opened: Open
     if outcome is None:
         if use.changes_message:
             report = MessageReport(edit_unread_ms=row.at_ms, parked_at=row.received_at)
-            opened.reports.append(((unit, ExternalId(row.primary_id)), report))
+            opened.reports.append(((unit, ExternalId(row.primary_id), ""), report))
         if not row.tried:
             opened.count(unit, f"{use.value}_unread")
     else:
@@ -210,7 +210,7 @@ def _open(
             return True, None
         at_ms = edit.at_ms if edit.at_ms is not None else row.at_ms
         report = MessageReport(edit=(at_ms, edit.text), edit_read_ms=max(at_ms, row.at_ms), parked_at=row.received_at)
-        opened.reports.append(((unit, ExternalId(row.primary_id)), report))
+        opened.reports.append(((unit, ExternalId(row.primary_id), ""), report))
         return True, "message_edit_opened"
     value: object
     if use is SecretUse.POLL_VOTE:
@@ -235,6 +235,7 @@ def _open(
             "at_ms": row.at_ms,
             "received_at": row.received_at,
             "live": row.live,
+            "claim": "",
         }
     )
     return True, f"{use.value}_opened"

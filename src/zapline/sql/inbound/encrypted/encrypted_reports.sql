@@ -47,7 +47,8 @@ select e.unit_id, e.external_id, coalesce(a.primary_id, r.primary_id) as primary
        coalesce(c.merged_into, c.id) as message_root, k.canonical as message_chat,
        array(select s.sealed from zapline.message_secrets s
               where s.unit_id = e.unit_id and s.provider = e.provider and s.external_id = e.external_id
-              order by s.sealed limit 8) as sealed
+              -- Those of the message's own chat first: whoever claims its id brings a secret too.
+              order by s.conversation_id is distinct from m.conversation_id, s.sealed limit 8) as sealed
   from zapline.encrypted_reports e
   join jsonb_to_recordset(%(rows)s) as r(unit_id uuid, provider text, external_id text, primary_id text)
     on e.unit_id = r.unit_id and e.provider = r.provider and e.external_id = r.external_id

@@ -1,0 +1,341 @@
+"""A stranger who reuses, forges or edits the ids of others changes no row; whoever may change one, does."""
+
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from zapline.domain.contacts.addresses import Address, AddressKind, resolve_address
+from zapline.domain.ids import ExternalId, Seq, UnitId
+from zapline.domain.messages.authority import Change, Claim, Fit, may_change
+from zapline.domain.messages.delivery_status import DeliveryStatus
+from zapline.domain.messages.facts import (
+    ContactSeen,
+    MediaInfo,
+    MessageArrived,
+    MessageDeleted,
+    MessageEdited,
+    MessageFact,
+    MessageKind,
+    ReactionReported,
+    StatusReported,
+    VoteReported,
+)
+from zapline.evolution.webhooks.event_parser import parse_webhook
+from zapline.sql.inbound.contact_identities import RecorderCache
+from zapline.sql.inbound.parked_reports import apply_parked_reports
+from zapline.sql.inbound.recorder_transaction import record
+from zapline.sql.inbound.recorder_types import EntryFacts, UnitOutcome
+from zapline.sql.inbound.unit_batches import prepare_batch
+from zapline.sql.postgres.connection import Connection, connect
+from zapline.sql.units.units import insert_unit
+
+JOURNAL, NOW = UUID(int=1), 1_795_364_000.0
+
+
+def address(*jids: str) -> Address:
+    found = resolve_address(*jids)
+    assert found is not None
+    return found
+
+
+OWN = "5511999990000@s.whatsapp.net"
+MARIA, JOAO = address("5511999990001@s.whatsapp.net"), address("5521988887777@s.whatsapp.net")
+HIDDEN = address("111222333444555@lid")
+LINKED = address("5511999990001@s.whatsapp.net", "999888777666555@lid")
+GROUP, OTHER_GROUP = address("120363025246125486@g.us"), address("120363025246125487@g.us")
+
+
+@dataclass(frozen=True)
+class Party:
+    """Somebody in a chat."""
+
+    chat: Address
+    from_me: bool
+    author: Address | None = None
+
+    @property
+    def claim(self) -> Claim:
+        return Claim(self.chat, self.from_me, self.author)
+
+
+PARTIES = [
+    Party(MARIA, from_me=True),
+    Party(MARIA, from_me=False),
+    Party(JOAO, from_me=True),
+    Party(JOAO, from_me=False),
+    Party(HIDDEN, from_me=False),
+    Party(GROUP, from_me=True),
+    Party(GROUP, from_me=False, author=MARIA),
+    Party(GROUP, from_me=False, author=JOAO),
+    Party(GROUP, from_me=False, author=HIDDEN),
+    Party(OTHER_GROUP, from_me=False, author=MARIA),
+]
+KINDS = ("message", "copy", "edit", "delete", "status", "reaction", "vote")
+
+
+def arrived(id: ExternalId, party: Party, text: str = "oi", **more: Any) -> MessageArrived:
+    fields: dict[str, Any] = {"kind": MessageKind.TEXT, "sent_at": NOW} | more
+    return MessageArrived(id, party.chat, party.from_me, text=text, sender=party.author, **fields)
+
+
+def attempt(kind: str, id: ExternalId, party: Party) -> MessageFact:
+    """What this party says about the message with this id."""
+    actor = "me" if party.from_me else (party.author or party.chat).canonical
+    match kind:
+        case "message":
+            return arrived(id, party, "zzz forged", sent_at=NOW - 9999, delivery=DeliveryStatus.PLAYED)
+        case "copy":
+            media = MediaInfo("image/png", quality=2, copy_id=ExternalId(f"{id}-copy"))
+            return arrived(id, party, "zzz", kind=MessageKind.IMAGE, media=media)
+        case "edit":
+            return MessageEdited(id, "zzz forged", 2_000_000_000_000, party.claim)
+        case "delete":
+            return MessageDeleted(id, party.claim)
+        case "status":
+            return StatusReported(id, DeliveryStatus.PLAYED, by=party.claim)
+        case "reaction":
+            return ReactionReported(id, actor, "👎", 5, party.claim)
+    return VoteReported(id, actor, ("a",), 5, party.claim)
+
+
+def is_allowed(kind: str, owner: Party, party: Party) -> bool:
+    """Written out once more, without the table: the test must not agree with a mistake in it."""
+    if party.chat != owner.chat:
+        return False
+    if kind in ("reaction", "vote") or (kind == "delete" and owner.chat.kind is AddressKind.GROUP):
+        return True
+    if party.from_me != owner.from_me:
+        return False
+    return owner.from_me or owner.author == party.author or kind == "status"
+
+
+async def new_unit(conn: Connection) -> UnitId:
+    unit = UnitId(uuid4())
+    await insert_unit(conn, id=unit, name="u", instance=str(unit), secret_digest=unit.bytes, time_zone="UTC")
+    return unit
+
+
+async def store(
+    conn: Connection, unit: UnitId, facts: Sequence[MessageFact], known: RecorderCache, first: int = 1
+) -> UnitOutcome:
+    """Store one fact an entry, all in one transaction."""
+    entries = [EntryFacts(Seq(first + n), "x", NOW, b"{}", facts=(fact,)) for n, fact in enumerate(facts)]
+    return (await record(conn, [prepare_batch(unit, entries, None, None, JOURNAL)], known))[unit]
+
+
+ROWS = """select m.external_id, jsonb_build_object('row', to_jsonb(m) - array['seq', 'changed_seq', 'unit_id', 'id',
+                 'conversation_id'], 'chat', k.canonical,
+                 'reactions', (select jsonb_agg(jsonb_build_array(x.kind, x.actor, x.value) order by x.kind, x.actor)
+                                 from zapline.message_reactions x
+                                where x.unit_id = m.unit_id and x.external_id = m.external_id)) as row
+            from zapline.messages m join zapline.conversations v on v.id = m.conversation_id
+            join zapline.contacts k on k.id = v.contact_id where m.unit_id = %s"""
+
+
+async def stored(conn: Connection, unit: UnitId) -> dict[str, Any]:
+    return {row.external_id: row.row for row in await conn.fetch(ROWS, (unit,))}
+
+
+@pytest.mark.parametrize("first", ["original", "report"])
+async def test_every_party_changes_what_it_may_of_every_message_and_nothing_else(database: str, first: str) -> None:
+    """Over all pairs of owners and parties and all kinds of reports, before and after the message itself."""
+    cases = [
+        (ExternalId(f"{number}"), owner, party, kind)
+        for number, (owner, party, kind) in enumerate(itertools.product(PARTIES, PARTIES, KINDS))
+        # Of two that claim an id, whoever comes first has it: nobody knows an id before its message.
+        if first == "original" or kind not in ("message", "copy")
+    ]
+    originals: list[MessageFact] = [arrived(id, owner) for id, owner, _, _ in cases]
+    reports = [attempt(kind, id, party) for id, _, party, kind in cases]
+    async with await connect(database, role="zapline_engine") as conn:
+        untouched, unit = await new_unit(conn), await new_unit(conn)
+        await store(conn, untouched, originals, RecorderCache())
+        before = await stored(conn, untouched)
+        phases = [originals, reports] if first == "original" else [reports, originals]
+        known = RecorderCache()
+        for number, phase in enumerate(phases):
+            await store(conn, unit, phase, known, first=10_000 * number)
+        after = await stored(conn, unit)
+        for id, owner, party, kind in cases:
+            same = after[id] == before[id]
+            if kind == "message" and owner == party:
+                assert not same
+            assert same is not is_allowed(kind, owner, party), (kind, owner, party)
+        # Again, in reverse, nothing moves.
+        await store(conn, unit, reports[::-1], RecorderCache(), first=50_000)
+        assert await stored(conn, unit) == after
+
+
+async def test_what_does_not_fit_is_a_dead_letter_and_counted_by_what_it_tried(database: str) -> None:
+    id = ExternalId("A")
+    async with await connect(database, role="zapline_engine") as conn:
+        for seq, kind in enumerate(KINDS, 9):
+            unit, known = await new_unit(conn), RecorderCache()
+            await store(conn, unit, [arrived(id, PARTIES[0])], known)
+            outcome = await store(conn, unit, [attempt(kind, id, PARTIES[3])], known, first=seq)
+            assert list(outcome.strangers.values()) == [1]
+            assert all(proven for _, proven in outcome.strangers)
+            letters = await conn.fetch(
+                "select reason, journal_seq from zapline.dead_letters where unit_id = %s", (unit,)
+            )
+            assert [tuple(letter) for letter in letters] == [("foreign_author", seq)]
+
+
+async def test_a_report_under_a_lid_waits_until_the_lid_is_known_to_be_the_authors(database: str) -> None:
+    id, by_lid = ExternalId("A"), Claim(address("999888777666555@lid"), from_me=False)
+    async with await connect(database, role="zapline_engine") as conn:
+        unit, known = await new_unit(conn), RecorderCache()
+        facts = [arrived(id, PARTIES[1]), MessageEdited(id, "novo", 5, by_lid), MessageDeleted(id, by_lid)]
+        await store(conn, unit, facts, known)
+        row = (await stored(conn, unit))[id]["row"]
+        assert (row["edited_body"], row["deleted_at"]) == (None, None)
+        await store(conn, unit, [ContactSeen(LINKED)], known, first=5)
+        await conn.execute("update zapline.parked_reports set tried_at = now() - interval '1 year'")
+        assert (await apply_parked_reports(conn, 10))[0] == 1
+        row = (await stored(conn, unit))[id]["row"]
+        assert (row["edited_body"], row["deleted_at"] is None) == ("novo", False)
+        assert await conn.fetch("select from zapline.dead_letters where unit_id = %s", (unit,)) == []
+
+
+async def test_sql_decides_as_the_table_in_the_domain_does(database: str) -> None:
+    tri, two = (True, False, None), (True, False)
+    cases = list(itertools.product(Change, tri, tri, tri, two, two, two))
+    async with await connect(database) as conn:
+        rows = await conn.fetch(
+            """select zapline.may_change(r ->> 0, (r ->> 1)::bool, (r ->> 2)::bool, (r ->> 3)::bool, (r ->> 4)::bool,
+                                         (r ->> 5)::bool, (r ->> 6)::bool) as may
+                 from jsonb_array_elements(%s::jsonb) with ordinality as l(r, ord) order by ord""",
+            (json.dumps(cases),),
+        )
+    expected = [may_change(case[0], Fit(*case[1:])) for case in cases]
+    assert [row.may for row in rows] == expected
+
+
+# -- bodies, as Evolution posts them ------------------------------------------------------------------------------
+
+OURS, MARIAS = ExternalId("3EB0OURS"), ExternalId("3AMARIA")
+_JOAO = "5521988887777@s.whatsapp.net"
+
+
+def upsert(id: str, message: Any, jid: str = _JOAO) -> list[Any]:
+    data = {"key": {"remoteJid": jid, "fromMe": False, "id": id}, "message": message, "messageTimestamp": int(NOW)}
+    return facts_of("messages.upsert", data)
+
+
+def facts_of(event: str, data: Any) -> list[Any]:
+    return list(parse_webhook(json.dumps({"event": event, "instance": "loja", "sender": OWN, "data": data}).encode()))
+
+
+def protocol(id: str, kind: str, **key: Any) -> dict[str, Any]:
+    named = {"key": {"remoteJid": _JOAO, "fromMe": False, "id": id} | key, "type": kind}
+    return named | ({"editedMessage": {"conversation": "forged"}} if kind == "MESSAGE_EDIT" else {})
+
+
+FORGED = (
+    [
+        upsert(target, message)
+        for target in (OURS, MARIAS)
+        for message in (
+            {"conversation": "forged"},
+            {"imageMessage": {"caption": "forged"}},
+            {"editedMessage": {"message": {"conversation": "forged"}}},
+        )
+    ]
+    + [
+        upsert("3AJOAO", message)
+        for target in (OURS, MARIAS)
+        for message in (
+            {"protocolMessage": protocol(target, "MESSAGE_EDIT", fromMe=True)},
+            {"protocolMessage": protocol(target, "REVOKE", remoteJid="5511999990001@s.whatsapp.net")},
+            {"reactionMessage": {"key": {"id": target}, "text": "👎"}},
+        )
+    ]
+    + [
+        facts_of(event, data)
+        for target in (OURS, MARIAS)
+        for event, data in (
+            ("messages.edited", protocol(target, "MESSAGE_EDIT")),
+            ("messages.edited", protocol(target, "REVOKE")),
+            ("messages.edited", protocol(target, "MESSAGE_EDIT", fromMe=True)),
+            ("messages.delete", {"remoteJid": _JOAO, "fromMe": False, "id": target, "status": "DELETED"}),
+            ("messages.update", {"keyId": target, "remoteJid": _JOAO, "fromMe": True, "status": "PLAYED"}),
+            (
+                "messages.update",
+                {
+                    "keyId": target,
+                    "remoteJid": _JOAO,
+                    "fromMe": False,
+                    "message": {"editedMessage": {"message": {"conversation": "forged"}}},
+                },
+            ),
+        )
+    ]
+)
+
+
+async def test_no_webhook_about_a_stranger_changes_our_message_or_marias(database: str) -> None:
+    async with await connect(database, role="zapline_engine") as conn:
+        unit, known = await new_unit(conn), RecorderCache()
+        await store(conn, unit, [arrived(OURS, PARTIES[0], "oferta"), arrived(MARIAS, PARTIES[1], "quero")], known)
+        before = await stored(conn, unit)
+        for number, facts in enumerate(FORGED):
+            await store(conn, unit, facts, known, first=100 * number + 10)
+            after = await stored(conn, unit)
+            assert {id: after[id] for id in before} == before, facts
+
+
+async def test_a_forged_key_inside_an_edit_of_our_own_chat_proves_nothing(database: str) -> None:
+    """Maria writes the key herself: as if it were our phone that edits."""
+    jid = "5511999990001@s.whatsapp.net"
+    async with await connect(database, role="zapline_engine") as conn:
+        unit, known = await new_unit(conn), RecorderCache()
+        await store(conn, unit, [arrived(OURS, PARTIES[0], "oferta")], known)
+        for number, key in enumerate(({"fromMe": True}, {"fromMe": False}, {"fromMe": True, "remoteJid": OWN}, {})):
+            forged = protocol(OURS, "MESSAGE_EDIT", **({"remoteJid": jid} | key))
+            await store(conn, unit, facts_of("messages.edited", forged), known, first=10 * number + 2)
+            carried = upsert("3AMARIA2", {"protocolMessage": forged}, jid)
+            await store(conn, unit, carried, known, first=10 * number + 3)
+        assert (await stored(conn, unit))[OURS]["row"]["edited_body"] is None
+
+
+async def test_our_phone_edits_and_deletes_our_own_and_a_contact_his_own(database: str) -> None:
+    jid = "5511999990001@s.whatsapp.net"
+    edited = {"editedMessage": {"message": {"conversation": "novo"}}}
+    for mine, id in ((True, OURS), (False, MARIAS)):
+        key = {"remoteJid": jid, "fromMe": mine, "id": id}
+        party = Party(MARIA, from_me=mine)
+        inner = {"key": key | {"remoteJid": jid if mine else OWN, "fromMe": True}, "type": "MESSAGE_EDIT"}
+        told: list[list[Any]] = [
+            facts_of("messages.update", {"keyId": id, **key, "status": "SERVER_ACK", "message": edited}),
+            facts_of(
+                "messages.upsert",
+                {
+                    "key": key | {"id": "P"},
+                    "message": {
+                        "protocolMessage": {
+                            **inner,
+                            **edited["editedMessage"],
+                            "editedMessage": edited["editedMessage"]["message"],
+                        }
+                    },
+                },
+            ),
+        ]
+        if mine:
+            told.append(facts_of("send.message.update", inner | {"editedMessage": {"conversation": "novo"}}))
+        else:
+            told.append(facts_of("messages.edited", inner | {"editedMessage": {"conversation": "novo"}}))
+        async with await connect(database, role="zapline_engine") as conn:
+            for facts in told:
+                unit, known = await new_unit(conn), RecorderCache()
+                await store(conn, unit, [arrived(id, party)], known)
+                await store(conn, unit, facts, known, first=5)
+                assert (await stored(conn, unit))[id]["row"]["edited_body"] == "novo", facts
+                await store(conn, unit, facts_of("messages.delete", key | {"status": "DELETED"}), known, first=7)
+                assert (await stored(conn, unit))[id]["row"]["deleted_at"] is not None
+                assert await conn.fetch("select from zapline.dead_letters where unit_id = %s", (unit,)) == []
