@@ -158,7 +158,7 @@ async def test_a_replay_into_a_restored_database_brings_messages_edits_and_statu
         assert int(str((await stack.rows("select applied_seq from zapline.unit_whatsapp_connections"))[0][0])) < 7
         await stack.send(unit, "messages.upsert", text("C"))
         await stack.wait_until_stored()
-        assert await stack.rows("select applied_seq from zapline.unit_whatsapp_connections") == [(7,)]
+        assert await stack.rows("select applied_seq from zapline.unit_whatsapp_connections") == [(8,)]
 
 
 async def test_a_poisoned_replay_does_not_set_the_position_back(database: str, tmp_path: Path) -> None:

@@ -87,6 +87,7 @@ _DEAD_LETTER_REASONS = (
     *("invalid_json", "too_deep", "not_an_object", "unknown_event", "no_data", "no_chat", "no_message_id"),
     *("no_target_id", "id_too_long", "bad_message_id", "no_qr_code", "unknown_state", "too_large"),
     *("crashed_actor", "killed_process", "refused_by_database"),
+    *("foreign_author", "unproven_author"),
 )
 _EVENTS = (
     *("messages.upsert", "messages.update", "messages.edited", "messages.delete", "messages.set", "send.message"),
@@ -130,6 +131,12 @@ COUNTERS = (
     Counter("facts", "Statuses, edits, deletes, reactions, votes and names stored.", "fact", _FACTS),
     Counter("ignored", "Events that are understood and of no use here.", "reason", tuple(IGNORED_REASONS)),
     Counter("encrypted_reports", "Encrypted edits, votes and event answers.", "outcome", _ENCRYPTED),
+    Counter(
+        "strangers",
+        "Messages and reports that used the id of a message of somebody else, and changed nothing.",
+        "change",
+        ("message", "edit", "delete", "status", "react", "reaction", "vote"),
+    ),
     Counter("secrets_pruned", "Secrets of messages deleted after their time."),
     Counter("people_erased", "People erased because somebody asked for it."),
     Counter("messages_erased", "Messages that went with them."),

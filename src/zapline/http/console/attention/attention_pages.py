@@ -43,6 +43,8 @@ DEAD_LETTER_REASONS: Mapping[str, str] = {
     "no_data": N_("It has no data."),
     "no_chat": N_("It does not say which conversation it belongs to."),
     "no_message_id": N_("It does not say which message it is about."),
+    "foreign_author": N_("It uses the id of a message that somebody else wrote; nothing was changed."),
+    "unproven_author": N_("It is about a message whose author it does not prove to come from; nothing was changed."),
     "id_too_long": N_("Its message id is longer than anything that WhatsApp gives."),
 }
 _UNKNOWN_REASON = N_("It could not be understood.")
