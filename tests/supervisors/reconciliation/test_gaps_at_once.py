@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import trio
-from support.inbound_stack import until
+from support.inbound_stack import text, until
 from support.reconciliation_stack import QUICK, ReconciliationStack, reconciliation_stack
 
 POLICY = replace(QUICK, settle_delay=60.0, follow_up=0.3, rest=0.05)
@@ -61,3 +61,29 @@ async def test_a_line_that_flaps_is_not_read_each_time(database: str, tmp_path: 
             stack.reconciler.line_opened(unit)
         line = stack.reconciler._lines[unit.id]
         assert line.due >= line.ended_at + 3600.0
+
+
+async def test_edits_and_deletions_come_back_from_the_store_of_every_version(database: str, tmp_path: Path) -> None:
+    """Before 2.3.5 an edit leaves the same status as a deletion: the text tells. 2.3.0 keeps what was deleted."""
+    versions, now = ("2.3.0", "2.3.4", "2.3.6", "2.3.7", "2.4.0-rc2"), int(time.time())
+    async with reconciliation_stack(database, tmp_path, POLICY) as stack:
+        unit = await stack.open_unit()
+        server = stack.evolution.state
+        for version in versions:
+            server.behaviour = replace(server.behaviour, version=version)
+            for name in ("EDIT", "GONE"):
+                id = f"{name}-{version}"
+                stack.evolution.receive("loja", "antes", external_id=id, at=now - 9)
+                await stack.inbound.send(unit, "messages.upsert", text(id, "antes", at=now - 9))
+            stack.evolution.edit("loja", f"EDIT-{version}", "depois", at=now - 5)
+            stack.evolution.revoke("loja", f"GONE-{version}", at=now - 5)
+            rows = [stack.evolution.instance("loja").messages.get(f"{name}-{version}") for name in ("EDIT", "GONE")]
+            await until(lambda rows=rows: all(row.statuses for row in rows))  # type: ignore[misc]
+        await stack.inbound.wait_until_stored()
+        stack.start()
+        await until(lambda: stack.inbound.counters.totals["reconciliations", "done"] == 1)
+        edited = [(f"EDIT-{version}", "depois", False) for version in versions]
+        gone = [(f"GONE-{version}", None, version != "2.3.0") for version in versions]
+        assert await stack.inbound.rows(
+            "select external_id, edited_body, deleted_at is not null from zapline.messages order by external_id"
+        ) == [*edited, *gone]

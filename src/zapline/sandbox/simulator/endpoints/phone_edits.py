@@ -1,7 +1,8 @@
 """Simulates edits and deletions by a phone: what Evolution stores and posts of them, and in what order.
 
 As 2.3.7 does it: ``messages.edited`` first, which the instance's queue waits for; then the row, which gets the new
-content (a deletion: none) and the time; then ``messages.update`` or ``messages.delete``, if the row is known.
+content (a deletion: none) and the time; then ``messages.update`` or ``messages.delete``, if the row is known. Before
+2.3.7 the update of an edit is passed over, or looks like a deletion: see ``server_versions``.
 """
 
 import time
@@ -13,7 +14,12 @@ import trio
 from zapline.sandbox.simulator.state.instances import Instance
 from zapline.sandbox.simulator.state.message_store import StoredMessage
 from zapline.sandbox.simulator.state.server_state import ServerState
-from zapline.sandbox.simulator.state.server_versions import cut_jid
+from zapline.sandbox.simulator.state.server_versions import (
+    cut_jid,
+    status_of_deletions,
+    status_of_edits,
+    stores_deletions,
+)
 
 
 def edit(
@@ -39,10 +45,13 @@ def edit(
         data = {"keyId": external_id, "remoteJid": cut_jid(version, key["remoteJid"]), "fromMe": key["fromMe"]}
         if "participant" in key:
             data["participant"] = cut_jid(version, key["participant"])
-        # The update has no status of its own.
-        data |= {"status": "SERVER_ACK", "instanceId": instance.id}
-        data |= {"message": {"editedMessage": {"message": content}}, "messageId": stored.row_id}
-        server.fire(instance, "messages.update", data)
+        status = status_of_edits(version)  # the update has none of its own
+        if status is None:
+            return
+        data |= {"status": status, "instanceId": instance.id}
+        data |= {"message": {"editedMessage": {"message": content}}} if status != "DELETED" else {}
+        server.fire(instance, "messages.update", data | {"messageId": stored.row_id})
+        stored.statuses.append(status)
 
     protocol = {"type": "MESSAGE_EDIT", "editedMessage": content, "timestampMs": str(int(edited_at * 1000))}
     _submit(server, instance, (external_id, sender, from_me), protocol, int(edited_at), report)
@@ -60,7 +69,10 @@ def revoke(
     """Delete a message for everyone. The arguments are those of :func:`edit`."""
 
     def report(stored: StoredMessage) -> None:
-        server.fire(instance, "messages.delete", {**stored.message["key"], "status": "DELETED"})
+        status = status_of_deletions(server.behaviour.version)
+        told = {"status": "DELETED"} if status != "DELETED" else {}
+        server.fire(instance, "messages.delete", {**stored.message["key"], **told})
+        stored.statuses.append(status)
 
     revoked_at = int(at if at is not None else time.time())
     _submit(server, instance, (external_id, sender, from_me), {"type": "REVOKE"}, revoked_at, report)
@@ -82,13 +94,15 @@ def _submit(
         jid = stored.chat if stored is not None else sender if "@" in sender else f"{sender}@s.whatsapp.net"
         mine = bool(stored.message["key"].get("fromMe")) if stored is not None else from_me
         key = {"remoteJid": jid, "fromMe": mine, "id": external_id}
-        delivered = server.fire(instance, "messages.edited", {"key": key, **protocol})
+        noticed = content is not None or stores_deletions(server.behaviour.version)
+        delivered = server.fire(instance, "messages.edited", {"key": key, **protocol}) if noticed else None
         if delivered is not None:
             yield delivered
-        stored = instance.messages.change(external_id, content, at)
+        if noticed:
+            stored = instance.messages.change(external_id, content, at)
+            if stored is not None:
+                stored.statuses.append("EDITED")
         if stored is not None:
-            stored.statuses.append("EDITED")
             report(stored)
-            stored.statuses.append("SERVER_ACK")
 
     server.from_phone(instance, handle)

@@ -1,4 +1,4 @@
-"""What the versions of Evolution do differently: 2.4.0-rc2 against 2.3.7."""
+"""What the versions of Evolution do differently: 2.4.0-rc2, and 2.3.0 to 2.3.6, against 2.3.7."""
 
 import base64
 import re
@@ -17,6 +17,31 @@ def is_2_4(version: str) -> bool:
     """Whether this is 2.4 or later; a version that is no number counts as 2.3."""
     numbers = re.match(r"(\d+)\.(\d+)", version)
     return numbers is not None and (int(numbers[1]), int(numbers[2])) >= (2, 4)
+
+
+def _numbers(version: str) -> tuple[int, int, int]:
+    numbers = re.match(r"(\d+)\.(\d+)\.(\d+)", version)
+    return (int(numbers[1]), int(numbers[2]), int(numbers[3])) if numbers is not None else (2, 3, 7)
+
+
+def status_of_edits(version: str) -> str | None:
+    """The status that an edit gets in messages.update, where none is reported; None: the update is passed over.
+
+    Before 2.3.5 it is the same as a deletion's, and the new text is not told (source of the tags, not recorded).
+    """
+    if _numbers(version) >= (2, 3, 7):
+        return "SERVER_ACK"
+    return "DELETED" if _numbers(version) < (2, 3, 5) else None
+
+
+def status_of_deletions(version: str) -> str:
+    """The status that a deletion leaves in the store."""
+    return "SERVER_ACK" if _numbers(version) >= (2, 3, 7) else "DELETED"
+
+
+def stores_deletions(version: str) -> bool:
+    """Whether the row of a deleted message loses its content, and is marked as edited: not so in 2.3.0."""
+    return _numbers(version) >= (2, 3, 1)
 
 
 def webhook_events(version: str) -> tuple[str, ...]:
