@@ -18,7 +18,7 @@ import trio
 from argon2 import PasswordHasher
 
 from zapline.domain.errors import LocalError, leaf_errors
-from zapline.sandbox.embedded_postgres.host import free_port, pdeathsig_prefix
+from zapline.sandbox.embedded_postgres.host import pdeathsig_prefix
 from zapline.sandbox.embedded_postgres.server import EmbeddedPostgres
 from zapline.sandbox.sandbox_info import SandboxInfo
 from zapline.sandbox.simulator.endpoints import phone_actions
@@ -107,8 +107,8 @@ async def _start_evolution(stack: AsyncExitStack) -> EvolutionServer:
     if url:
         _print("Evolution: the one that EVOLUTION_API_URL names")
         return EvolutionServer(url, os.environ.get("EVOLUTION_API_KEY", ""), None)
-    port = _choose_port(PREFERRED_PORTS["evolution"])
-    simulated = await stack.enter_async_context(SimulatedEvolution.running(port))
+    running = SimulatedEvolution.running(PREFERRED_PORTS["evolution"], or_any_port=True)
+    simulated = await stack.enter_async_context(running)
     _print(f"Evolution: simulated at {simulated.url}")
     return EvolutionServer(simulated.url, simulated.api_key, simulated)
 
@@ -124,23 +124,24 @@ async def _prepare_database(database_url: str) -> str:
     return password
 
 
-def _choose_port(preferred: int) -> int:
-    """Return the preferred loopback port if it is free, else another free one."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", preferred))
-        except OSError:
-            return free_port()
-    return preferred
+def _listen(preferred: int) -> socket.socket:
+    """Return a socket that listens on the preferred loopback port, or on a free one if that is taken."""
+    try:
+        return socket.create_server(("127.0.0.1", preferred))
+    except OSError:
+        return socket.create_server(("127.0.0.1", 0))
 
 
 @asynccontextmanager
 async def _running_daemon(
     directory: Path, database_url: str, evolution: EvolutionServer
 ) -> AsyncIterator[DaemonProcess]:
-    """Run the daemon as a child process until the block ends; then terminate it, and kill it after a while."""
-    port = _choose_port(PREFERRED_PORTS["daemon"])
+    """Run the daemon as a child process until the block ends; then terminate it, and kill it after a while.
+
+    The child inherits the listening socket, so no other process can take the port before it.
+    """
+    listening = _listen(PREFERRED_PORTS["daemon"])
+    port = listening.getsockname()[1]
     base_url = os.environ.get("BASE_URL") or f"http://127.0.0.1:{port}"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ZAPLINE_")}
     environment |= {name: value for name, value in os.environ.items() if name.startswith("ZAPLINE_LOG_")}
@@ -149,7 +150,7 @@ async def _running_daemon(
         "EVOLUTION_API_URL": evolution.url,
         "EVOLUTION_API_KEY": evolution.api_key,
         "BASE_URL": base_url,
-        "ZAPLINE_BIND": f"127.0.0.1:{port}",
+        "ZAPLINE_BIND": f"fd://{listening.fileno()}",
         "ZAPLINE_HOOK_PRIVATE_HOSTS": "true",
         "ZAPLINE_STATE_DIR": str(directory / "state"),
         "ZAPLINE_LOG_FORMAT": os.environ.get("ZAPLINE_LOG_FORMAT", "text"),
@@ -157,9 +158,14 @@ async def _running_daemon(
     command = [*pdeathsig_prefix(), sys.executable, "-m", "zapline", "run"]
     # In a session of its own, so that Ctrl-C reaches the daemon only through us.
     # In this thread: the child is stopped when the thread that started it ends, as pool threads do.
-    process = subprocess.Popen(  # noqa: ASYNC220 - takes a few milliseconds
-        command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True
-    )
+    with listening:
+        process = subprocess.Popen(  # noqa: ASYNC220 - takes a few milliseconds
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            pass_fds=[listening.fileno()],
+        )
     try:
         yield DaemonProcess(f"http://127.0.0.1:{port}", process)
     finally:

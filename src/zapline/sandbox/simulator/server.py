@@ -41,9 +41,12 @@ class SimulatedEvolution:
         retry: WebhookRetryPolicy | None = None,
         behaviour: Behaviour | None = None,
         seed: int | None = None,
+        *,
+        or_any_port: bool = False,
     ) -> AsyncIterator["SimulatedEvolution"]:
         """Listen on the port (None: any free one) until the block ends; then all tasks are cancelled.
 
+        With ``or_any_port`` a port that is taken is replaced by a free one; else it is an ``OSError``.
         ``behaviour`` holds the other settings. ``seed`` makes ids, jitter and faults repeatable.
         """
         behaviour = replace(
@@ -52,14 +55,14 @@ class SimulatedEvolution:
             qr_limit=qr_limit,
             retry=retry or (behaviour.retry if behaviour else WebhookRetryPolicy()),
         )
-        rng = random.Random(seed)
+        rng, listener = random.Random(seed), Listener(port, or_any=or_any_port)
         with closing(WebhookClient()) as client:
             async with trio.open_nursery() as nursery:
 
                 def webhook_sender(state: ServerState) -> WebhookSender:
                     return WebhookSender(nursery, client, behaviour.retry, state.faults, state.ledger, rng)
 
-                state = ServerState(nursery, webhook_sender, Listener(port), api_key, behaviour, rng)
+                state = ServerState(nursery, webhook_sender, listener, api_key, behaviour, rng)
                 bound_port = await nursery.start(state.listener.serve, handler(state))
                 state.url = f"http://127.0.0.1:{bound_port}"
                 try:

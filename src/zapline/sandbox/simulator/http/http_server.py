@@ -158,10 +158,14 @@ async def _send(connection: h11.Connection, stream: trio.SocketStream, response:
 
 
 class Listener:
-    """The listening socket; it can be taken down, which refuses connections, and brought up again on the same port."""
+    """The listening socket; it can be taken down, which refuses connections, and brought up again on the same port.
 
-    def __init__(self, port: int | None) -> None:
+    With ``or_any`` a port that is taken at the start is replaced by any free one.
+    """
+
+    def __init__(self, port: int | None, *, or_any: bool = False) -> None:
         self.port = port or 0
+        self._or_any = or_any
         self._change = trio.Event()
         self._down = False
 
@@ -186,7 +190,13 @@ class Listener:
             if self._down:
                 await change.wait()
                 continue
-            listeners = await trio.open_tcp_listeners(self.port, host="127.0.0.1", backlog=1024)
+            try:
+                listeners = await trio.open_tcp_listeners(self.port, host="127.0.0.1", backlog=1024)
+            except OSError:
+                if started or not self._or_any or not self.port:
+                    raise
+                self.port = 0
+                continue
             self.port = cast(int, listeners[0].socket.getsockname()[1])
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(trio.serve_listeners, partial(serve_connection, handler), listeners)
