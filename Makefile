@@ -69,7 +69,7 @@ conformance: $(READY) ## Think of requests for three minutes, and hold every ans
 	@ZAPLINE_CONFORMANCE_SECONDS=180 $(BIN)/python -m pytest -q tests/http/test_conformance.py
 
 chaos: $(READY) ## Kill the daemon and PostgreSQL under load and break Evolution, count what was lost or sent twice (about 7 minutes)
-	@$(BIN)/python -m tests.chaos
+	@PYTHONPATH=tests $(BIN)/python -m tests.chaos
 
 lock: ## Pin the dependencies anew (needs uv)
 	uv pip compile --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \

@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -14,10 +12,11 @@ from pathlib import Path
 from uuid import uuid4
 
 import trio
+from support.prepared_processes import DAEMON, start
 
 from zapline.daemon.master_key import master_key, webhook_secret
 from zapline.domain.ids import UnitId
-from zapline.sandbox.embedded_postgres.host import free_port, pdeathsig_prefix
+from zapline.sandbox.embedded_postgres.host import free_port
 from zapline.sandbox.embedded_postgres.server import EmbeddedPostgres
 from zapline.sql.postgres.connection import connect
 from zapline.sql.postgres.migrate import migrate
@@ -53,18 +52,10 @@ async def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
 class DaemonProcess:
     """One process of the daemon, from its start to its exit."""
 
-    def __init__(self, command: Sequence[str], variables: dict[str, str], log: Path) -> None:
+    def __init__(self, program: str | Path, arguments: Sequence[str], variables: dict[str, str], log: Path) -> None:
         self.log = log
         with log.open("ab") as out:
-            # In the calling thread: the kernel ends the child when that thread ends.
-            self.process = subprocess.Popen(
-                [*pdeathsig_prefix(), *command],
-                env=variables,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                start_new_session=True,
-            )
+            self.process = start(program, arguments, env=variables, stdout=out, stderr=out)
 
     @property
     def alive(self) -> bool:
@@ -182,10 +173,8 @@ class Environment:
             "CHAOS_ORDERS": str(self.directory / "orders"),
             **(extra or {}),
         }
-        command = (
-            [sys.executable, str(self.faulty_daemon)] if with_fault_points else [sys.executable, "-m", "zapline", "run"]
-        )
-        daemon = DaemonProcess(command, variables, self.directory / f"daemon-{len(self.daemons):03}.log")
+        program, arguments = (self.faulty_daemon, []) if with_fault_points else (DAEMON, ["run"])
+        daemon = DaemonProcess(program, arguments, variables, self.directory / f"daemon-{len(self.daemons):03}.log")
         self.daemons.insert(len(self.daemons) - 1 if second else len(self.daemons), daemon)
         return daemon
 

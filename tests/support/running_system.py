@@ -5,19 +5,20 @@ import os
 import secrets
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import httpx2
 import psycopg
+from support.prepared_processes import COMMAND, DAEMON, SIMULATOR, PreparedProcess, start
 
-from zapline.sandbox.embedded_postgres.host import free_port, pdeathsig_prefix
+from zapline.sandbox.embedded_postgres.host import free_port
 from zapline.sandbox.embedded_postgres.server import PostgresServer
 from zapline.sandbox.simulator.server import API_KEY
 
@@ -45,8 +46,8 @@ class RunningSystem:
     port: int = field(default_factory=free_port)
     http: httpx2.Client = field(default_factory=httpx2.Client)
     evolution_url: str = ""
-    daemon: subprocess.Popen[bytes] | None = None
-    _evolution: subprocess.Popen[bytes] | None = None
+    daemon: PreparedProcess | None = None
+    _evolution: PreparedProcess | None = None
 
     @property
     def url(self) -> str:
@@ -64,8 +65,8 @@ class RunningSystem:
         self._run("admin", "add", ADMIN, "--password-stdin", stdin=f"{self.password}\n")
         port = free_port()
         self.evolution_url = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-m", "zapline.sandbox.simulator.server", "--port", str(port)]
-        self._evolution = self._start_process(command, self.directory / "evolution.log")
+        log = self.directory / "evolution.log"
+        self._evolution = self._start_process(SIMULATOR, ["--port", str(port)], log)
         self.start_daemon()
         self.http = httpx2.Client(base_url=self.url, timeout=15, trust_env=False)
         answer = self.http.post("/admin/login", json={"email": ADMIN, "password": self.password})
@@ -73,7 +74,7 @@ class RunningSystem:
 
     def start_daemon(self) -> None:
         """Start the daemon and wait until it is ready; the port stays the same."""
-        self.daemon = self._start_process([sys.executable, "-m", "zapline", "run"], self.log)
+        self.daemon = self._start_process(DAEMON, ["run"], self.log)
         wait_until(self._is_ready, READY_SECONDS, "the daemon's start")
 
     def kill_daemon(self) -> None:
@@ -92,23 +93,18 @@ class RunningSystem:
                     child.kill()
                     child.wait()
 
-    def _start_process(self, command: list[str], log: Path) -> subprocess.Popen[bytes]:
+    def _start_process(self, program: str, arguments: list[str], log: Path) -> PreparedProcess:
         with log.open("ab") as out:
-            return subprocess.Popen(
-                [*pdeathsig_prefix(), *command],
-                env=self._environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                start_new_session=True,
-            )
+            return start(program, arguments, env=self._environment(), stdout=out, stderr=out)
 
     def _run(self, *arguments: str, stdin: str = "") -> None:
-        command = [sys.executable, "-m", "zapline", *arguments]
-        result = subprocess.run(
-            command, env=self._environment(), input=stdin, capture_output=True, text=True, timeout=60
-        )
-        assert result.returncode == 0, result.stdout + result.stderr
+        with TemporaryFile() as given, TemporaryFile() as printed:
+            given.write(stdin.encode())
+            given.seek(0)
+            streams = {"stdin": given, "stdout": printed, "stderr": printed}
+            code = start(COMMAND, arguments, env=self._environment(), **streams).wait(60)
+            printed.seek(0)
+            assert code == 0, printed.read().decode()
 
     def _environment(self) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("ZAPLINE_")}

@@ -1,18 +1,17 @@
 """Runs the simulated Evolution as a process, and reads what its phones have received."""
 
-import signal
-import subprocess
-import sys
+import os
 from collections import defaultdict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 import httpx2
 import trio
+from support.prepared_processes import SIMULATOR, start
 
-from zapline.sandbox.embedded_postgres.host import free_port, pdeathsig_prefix
+from zapline.sandbox.embedded_postgres.host import free_port
 
 START_SECONDS = 15.0
 OPTIONS = ("--retry-attempts", "200", "--retry-initial", "0.2", "--retry-cap", "1", "--webhook-timeout", "25")
@@ -80,26 +79,27 @@ class Simulator:
             await trio.sleep(0.1)
 
 
-def _launch(options: list[str]) -> subprocess.Popen[str]:
-    """Start the process in the calling thread: the kernel ends it when that thread ends."""
-    server = "zapline.sandbox.simulator.server"
-    command = [*pdeathsig_prefix(), sys.executable, "-m", server, "--port", str(free_port())]
-    return subprocess.Popen([*command, *OPTIONS, *options], stdout=subprocess.PIPE, text=True, start_new_session=True)
+@contextmanager
+def _launched(options: list[str]) -> Iterator[IO[bytes]]:
+    """Run the process until the block ends; yields what it prints."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as printed:
+        with os.fdopen(writing, "wb") as out:
+            arguments = ["--port", str(free_port()), *OPTIONS, *options]
+            process = start(SIMULATOR, arguments, env=os.environ, stdout=out)
+        try:
+            yield printed
+        finally:
+            process.kill()
+            process.wait()
 
 
 @asynccontextmanager
 async def open_simulator(*, statuses: str = "SERVER_ACK,DELIVERY_ACK", seed: int = 1) -> AsyncIterator[Simulator]:
     """Run a simulator until the block ends."""
-    process = _launch(["--statuses", statuses, "--status-gap", "0.05", "--seed", str(seed)])
-    try:
-        assert process.stdout is not None
+    with _launched(["--statuses", statuses, "--status-gap", "0.05", "--seed", str(seed)]) as printed:
         with trio.fail_after(START_SECONDS):
-            url = (await trio.to_thread.run_sync(process.stdout.readline, abandon_on_cancel=True)).strip()
+            url = (await trio.to_thread.run_sync(printed.readline, abandon_on_cancel=True)).decode().strip()
         limits = httpx2.Limits(max_connections=8)
         async with httpx2.AsyncClient(base_url=url, timeout=30, trust_env=False, limits=limits) as client:
             yield Simulator(url, client)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()

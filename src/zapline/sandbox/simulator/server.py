@@ -176,7 +176,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def _main(arguments: argparse.Namespace) -> None:
+async def _serve(arguments: argparse.Namespace) -> None:
     retry = WebhookRetryPolicy(
         attempts=arguments.retry_attempts,
         initial=arguments.retry_initial,
@@ -200,5 +200,10 @@ async def _main(arguments: argparse.Namespace) -> None:
                 return
 
 
+def main() -> None:
+    """Entry of the program: prints its address, and serves until SIGINT or SIGTERM."""
+    trio.run(_serve, _arguments())
+
+
 if __name__ == "__main__":
-    trio.run(_main, _arguments())
+    main()
