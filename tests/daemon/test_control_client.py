@@ -1,21 +1,16 @@
 """Commands that the running daemon performs: asked over the database, answered, and felt in its roster."""
 
 import json
-import os
-import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 import trio
+from support.commands import Done, run_command, run_process
 from support.inbound_stack import InboundStack, inbound_stack, ready_at_once, text
-from typer.testing import CliRunner
 
-from zapline.daemon.cli import app
 from zapline.daemon.control_client import DaemonNotRunning, request_daemon, request_over
 from zapline.daemon.invoking_user import invoking_user
 from zapline.domain.errors import LocalError
@@ -35,8 +30,6 @@ from zapline.supervisors.privacy.erasure_jobs import ErasureJobs
 from zapline.supervisors.units.unit_commands import UnitCommands
 from zapline.supervisors.units.unit_commands import UnitPolicy as Rules
 from zapline.supervisors.units.unit_lifecycle import UnitLifecycle
-
-ZAPLINE = Path(sys.executable).with_name("zapline")
 
 
 @asynccontextmanager
@@ -77,29 +70,8 @@ async def leading(url: str, directory: Path, rung: Callable[[], None] = lambda: 
         nursery.cancel_scope.cancel()
 
 
-@dataclass(frozen=True)
-class Done:
-    returncode: int
-    stdout: bytes
-    stderr: bytes
-
-
 async def zapline(url: str, *args: str, extra: Mapping[str, str] | None = None) -> Done:
-    """A command with a trio of its own, in a thread: to start a process for each costs a second of CPU time."""
-    environment = {"DATABASE_URL": url, **(extra or {})}
-    with trio.fail_after(30):
-        ran = await trio.to_thread.run_sync(partial(CliRunner().invoke, app, args, env=environment))
-    return Done(ran.exit_code, ran.stdout_bytes, ran.stderr_bytes)
-
-
-async def zapline_process(url: str, *args: str) -> Done:
-    """The console script as a process of its own."""
-    environment = {**os.environ, "DATABASE_URL": url}
-    with trio.fail_after(30):
-        ran = await trio.run_process(
-            [str(ZAPLINE), *args], capture_stdout=True, capture_stderr=True, check=False, env=environment
-        )
-    return Done(ran.returncode, ran.stdout, ran.stderr)
+    return await run_command(*args, variables={"DATABASE_URL": url, **(extra or {})})
 
 
 async def test_a_token_made_and_ended_by_command_works_and_ends_at_once(database: str, tmp_path: Path) -> None:
@@ -108,9 +80,8 @@ async def test_a_token_made_and_ended_by_command_works_and_ends_at_once(database
         async with leading(database, tmp_path / "journal", identity.invalidate_cache) as daemon:
             await zapline(database, "units", "add", "Loja Centro")
             [unit] = [str(item.id) for item in daemon.roster.units()]
-            created = await zapline_process(
-                database, "tokens", "mint", "--unit", unit, "--label", "CRM", "--scope", "read", "--json"
-            )
+            minting = ("tokens", "mint", "--unit", unit, "--label", "CRM", "--scope", "read", "--json")
+            created = await run_process(*minting, variables={"DATABASE_URL": database})
             assert created.returncode == 0, created.stderr
             content = json.loads(created.stdout)
             holder = await identity.find_holder(content["token"])

@@ -1,7 +1,6 @@
 """The doctor: each thing that newcomers get wrong is found, with a next step, while the rest is still looked at."""
 
 import os
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from uuid import uuid4
 import httpx2
 import pytest
 import trio
+from support.commands import ZAPLINE, run_command, run_process
 from typer.testing import CliRunner
 
 from zapline.daemon.cli import app
@@ -29,7 +29,6 @@ from zapline.sql.units.units import insert_unit
 from zapline.supervisors.units.line_calls import WEBHOOK_EVENTS
 from zapline.supervisors.units.webhook_authentication import digest_secret
 
-ZAPLINE = Path(sys.executable).with_name("zapline")
 KEY = "k" * 40
 CANARY = "canary-evolution-key-55d1"
 
@@ -368,14 +367,6 @@ def test_the_command_exits_1_on_a_failure_and_prints_next_steps(monkeypatch: pyt
 # -- together with a running daemon ----------------------------------------------------------------------
 
 
-async def finished(*args: str) -> tuple[int, str]:
-    with trio.fail_after(40):
-        done = await trio.run_process(
-            [str(ZAPLINE), *args], capture_stdout=True, capture_stderr=True, check=False, stdin=b""
-        )
-    return done.returncode, (done.stdout + done.stderr).decode()
-
-
 async def free_address() -> str:
     [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
     address = f"127.0.0.1:{listener.socket.getsockname()[1]}"
@@ -416,18 +407,19 @@ async def test_a_daemon_runs_is_found_well_refuses_a_second_and_stops(clinic: Cl
         start = partial(trio.run_process, [str(ZAPLINE), "run"], check=False, capture_stdout=True)
         daemon = await nursery.start(start)
         await until_alive(private)
-        code, text = await finished("units", "add", "Loja")
-        assert code == 0, text
-        code, text = await finished("doctor")
-        assert code == 0, text
+        added = await run_command("units", "add", "Loja")
+        assert added.returncode == 0, added.output
+        examined = await run_command("doctor")
+        text = examined.output
+        assert examined.returncode == 0, text
         assert "ok    daemon: it runs" in text
         assert "ok    daemon's lock: a daemon works on this database" in text
         assert "0 units are registered as they should be, 1 are not connected" in text
         await knows_webhooks_alone(address, private)
-        code, text = await finished("run")
-        assert code == 1
-        assert text.startswith("zapline: another Zapline daemon uses the state directory")
-        assert "Traceback" not in text
+        second = await run_process("run")
+        assert second.returncode == 1
+        assert second.output.startswith("zapline: another Zapline daemon uses the state directory")
+        assert "Traceback" not in second.output
         daemon.terminate()
         with trio.fail_after(10):
             assert await daemon.wait() == 0
