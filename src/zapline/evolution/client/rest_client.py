@@ -281,13 +281,16 @@ class EvolutionClient:
         body = {"readMessages": message_keys, "read_messages": message_keys}
         await self._call_repeatedly("POST", _path("chat/markMessageAsRead", name), body)
 
-    async def fetch_media(self, name: str, external_id: ExternalId) -> MediaContent:
-        """Fetch from WhatsApp the file of a message that Evolution has stored.
+    async def fetch_media(
+        self, name: str, external_id: ExternalId, content: Mapping[str, Any] | None = None
+    ) -> MediaContent:
+        """Fetch from WhatsApp the file of a message that Evolution has stored, or of one whose ``content`` is this.
 
         Raises ``MediaGone`` if Evolution has not stored the message or WhatsApp no longer has the file,
         ``InvalidRequest`` if the message has no file, ``BadAnswer`` above :data:`MAX_ANSWER_BYTES`.
         """
-        body = {"message": {"key": {"id": external_id}}, "convertToMp4": False}
+        message: dict[str, Any] = {"key": {"id": external_id}} | ({"message": content} if content else {})
+        body = {"message": message, "convertToMp4": False}
         path = _path("chat/getBase64FromMediaMessage", name)
         try:
             answer = await self._call_repeatedly("POST", path, body, seconds=self._policy.send_file)

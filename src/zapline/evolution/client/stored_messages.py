@@ -7,13 +7,14 @@ from typing import Any
 import msgspec
 
 from zapline.domain.contacts.addresses import AddressKind
+from zapline.domain.ids import ExternalId
 from zapline.domain.inbound_events import Ignored, InboundEvent, Unusable
 from zapline.domain.messages.authority import Claim
 from zapline.domain.messages.delivery_status import DeliveryStatus
 from zapline.domain.messages.delivery_status import merge_statuses as merge_delivery
 from zapline.domain.messages.facts import MessageArrived, MessageDeleted, MessageEdited, MessageKind, StatusReported
 from zapline.evolution.webhooks.envelope import NotJson, TooDeep, decode
-from zapline.evolution.webhooks.json_fields import epoch_ms, jid
+from zapline.evolution.webhooks.json_fields import JsonObject, epoch_ms, jid
 from zapline.evolution.webhooks.message_content import NOT_UNDERSTOOD, REPORTS, read_content, unwrap
 from zapline.evolution.webhooks.message_events import parse_message
 from zapline.evolution.webhooks.status_updates import parse_delivery_status, reported_status
@@ -102,6 +103,24 @@ def stored_edit(record: Mapping[str, Any]) -> str | None:
     if unwrapped.name in REPORTS or content.kind in NOT_UNDERSTOOD:
         return None
     return content.text or ""
+
+
+def is_record_of(record: Mapping[str, Any], message: ExternalId) -> bool:
+    """Whether a record is of this message: a server that ignores the filter answers with others."""
+    key = record.get("key")
+    return isinstance(key, dict) and key.get("id") == message
+
+
+def file_inside(record: Mapping[str, Any]) -> JsonObject | None:
+    """The part of a record's content that describes its file, without wrappers; None where there is no file in one.
+
+    2.3.x takes off a few wrappers by itself; a better copy of a photo or video comes in another one.
+    """
+    message = record.get("message")
+    unwrapped = unwrap(message) if isinstance(message, dict) else None
+    if unwrapped is None or unwrapped.holder is message or unwrapped.name is None:
+        return None
+    return {unwrapped.name: unwrapped.value} if read_content(unwrapped).media is not None else None
 
 
 def _record_facts(record: Mapping[str, Any], own: str | None) -> Iterator[InboundEvent]:

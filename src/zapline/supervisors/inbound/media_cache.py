@@ -22,9 +22,10 @@ import trio
 
 from zapline.domain.errors import LocalError
 from zapline.domain.ids import ExternalId, UnitId
-from zapline.evolution.client.failures import EvolutionFailure
+from zapline.evolution.client.failures import EvolutionFailure, InvalidRequest
 from zapline.evolution.client.response_parser import MediaContent
 from zapline.evolution.client.rest_client import EvolutionClient
+from zapline.evolution.client.stored_messages import file_inside, is_record_of
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.unit_state import Unit
 
@@ -228,7 +229,7 @@ class MediaFetcher:
 
     async def _fetch(self, unit: Unit, external_id: ExternalId, name: str, fetch: _Fetch) -> OpenFile:
         try:
-            content = await self._evolution.fetch_media(unit.record.instance, external_id)
+            content = await self._fetch_content(unit.record.instance, external_id)
         except EvolutionFailure as failure:
             self._counters.add("media_failed", failure.code)
             fetch.failure = failure
@@ -240,6 +241,17 @@ class MediaFetcher:
             if fetch.dropped:  # the request that is waiting gets it, later ones do not
                 await trio.to_thread.run_sync(self._cache.drop, [name])
             return fetched
+
+    async def _fetch_content(self, instance: str, external_id: ExternalId) -> MediaContent:
+        """Fetch a file; where the server does not find it inside the message's wrappers, show it the place."""
+        try:
+            return await self._evolution.fetch_media(instance, external_id)
+        except InvalidRequest:
+            page = await self._evolution.find_message(instance, external_id)
+            found = (file_inside(record) for record in page.records if is_record_of(record, external_id))
+            if (inside := next(filter(None, found), None)) is None:
+                raise
+            return await self._evolution.fetch_media(instance, external_id, inside)
 
     async def _open_cached(self, name: str) -> OpenFile | None:
         async with self._disk:

@@ -112,6 +112,26 @@ async def test_a_file_comes_from_evolution_and_then_from_disk(api: Any) -> None:
     assert (await api.get(path, 404))["code"] == "media_gone"
 
 
+async def test_the_better_copy_is_fetched_from_inside_its_wrapper(api: Any) -> None:
+    """2.3.x does not look into it: it is shown what is inside, as its own store describes it."""
+    unit = await api.add_unit()
+    await api.post(f"/units/{unit.id}/whatsapp/connect", {}, 202)
+    await api.until(f"/units/{unit.id}/whatsapp/status", lambda status: status["qrCode"])
+    parent = {"associationType": 10, "parentMessageKey": {"remoteJid": JID, "id": "P1"}}
+    inside = picture("P2", width=4000)["message"] | {"messageContextInfo": {"messageAssociation": parent}}  # type: ignore[operator]
+    better = picture("P2") | {"message": {"associatedChildMessage": {"message": inside}}}
+    await api.send(unit, "messages.upsert", better | {"messageType": "associatedChildMessage"})
+    path = await path_of(api, unit, picture("P1"))
+    store = api.evolution.state.instances[unit.record.instance].messages
+    store.add(StoredMessage("r1", picture("P1"), media=base64.b64encode(b"the small one").decode()))
+    answer = await api.client.get(path)
+    assert (answer.status_code, answer.content) == (200, b"the small one")
+    better |= {"pushName": "Rita", "instanceId": "i", "source": "ios"}
+    store.add(StoredMessage("r2", better, media=base64.b64encode(b"the better one").decode()))
+    answer = await api.client.get(path)
+    assert (answer.status_code, answer.content) == (200, b"the better one")
+
+
 async def test_of_many_who_ask_at_once_one_fetches_and_four_files_at_most(
     api: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

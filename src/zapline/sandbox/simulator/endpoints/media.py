@@ -27,23 +27,36 @@ _SAMPLES = {
 }
 
 
+_UNWRAPPED = ("ephemeralMessage", "documentWithCaptionMessage", "viewOnceMessage", "viewOnceMessageV2")
+"""The wrappers that 2.3.x takes off; a better copy's is none of them."""
+_MEDIA = ("imageMessage", "documentMessage", "audioMessage", "videoMessage", "stickerMessage", "ptvMessage")
+
+
 async def get_base64(server: ServerState, instance: Instance, request: Request, body: Any) -> Response:
-    """Return the file of a stored message. Raises ``ApiError`` for a message that is not stored or has no file."""
-    key = ((body.get("message") or {}).get("key") or {}).get("id")
+    """Return the file of a message, which is stored or described whole by the request.
+
+    Raises ``ApiError`` for a message that is neither, or that has no file.
+    """
+    asked = body.get("message") or {}
+    key = (asked.get("key") or {}).get("id")
     stored = instance.messages.get(key) if isinstance(key, str) else None
-    if stored is None:
+    content = asked.get("message") or (stored.message["message"] if stored is not None else None)
+    if not isinstance(content, dict):
         raise ApiError(400, ["Message not found"])
-    kind = stored.message["messageType"]
-    media = stored.message["message"].get(kind)
-    if not isinstance(media, dict) or "mimetype" not in media:
+    for wrapper in _UNWRAPPED:
+        if content.get(wrapper):
+            content = content[wrapper]["message"]
+    kind = next((name for name in _MEDIA if content.get(name)), None)
+    if kind is None:
         raise ApiError(400, ["The message is not of the media type"])
-    file = stored.media or _SAMPLES.get(kind, _PDF)
+    media = content[kind]
+    file = (stored.media if stored is not None else None) or _SAMPLES.get(kind, _PDF)
     result = {
         "mediaType": kind,
         "fileName": media.get("fileName", key),
         "caption": media.get("caption"),
         "size": {"fileLength": media.get("fileLength")},
-        "mimetype": media["mimetype"],
+        "mimetype": media.get("mimetype"),
         "base64": file,
         "buffer": None,
     }
