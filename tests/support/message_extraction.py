@@ -4,7 +4,9 @@ import ast
 from collections.abc import Collection, Iterator, Mapping
 from typing import IO, Any
 
-_INTERNAL = frozenset({"AssertionError", "DatabaseUnavailable", "EvolutionFailure", "ValueError"})
+_INTERNAL = frozenset(
+    {"AssertionError", "DatabaseUnavailable", "EvolutionFailure", "NotApplied", "StoreUnsteady", "ValueError"}
+)
 """Errors whose own text no page shows."""
 _PROBLEMS = frozenset({"Problem", "invalid"})
 _Found = tuple[int, str | None, str | tuple[str | None, ...], list[str]]

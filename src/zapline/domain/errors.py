@@ -20,6 +20,12 @@ from typing import Any
 class ZaplineError(Exception):
     """Anything that Zapline itself raises on purpose."""
 
+    @property
+    def sentence(self) -> str:
+        """The text for people; a :class:`~zapline.domain.text.Sentence` where it holds values."""
+        first = self.args[0] if self.args else ""
+        return first if isinstance(first, str) else str(self)
+
 
 class LocalError(ZaplineError):
     """Our own state or input is wrong."""

@@ -10,6 +10,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from urllib.parse import quote
 
 from zapline.domain.errors import LocalError
+from zapline.domain.text import Sentence
 
 
 class InvalidMediaUrl(LocalError):
@@ -131,7 +132,7 @@ def parse_media_url(url: str, *, local: bool = False) -> MediaUrl:
     """
     url = url.strip(" ")
     if len(url) > MAX_URL_LENGTH:
-        raise InvalidMediaUrl(f"The URL is longer than {MAX_URL_LENGTH} characters.")
+        raise InvalidMediaUrl(Sentence("The URL is longer than {limit} characters.", limit=MAX_URL_LENGTH))
     if _CONTROL.search(url) is not None:
         raise InvalidMediaUrl("The URL holds a control character or a backslash.")
     if not url.lower().startswith(("http://", "https://")):
@@ -157,7 +158,7 @@ def parse_media_url(url: str, *, local: bool = False) -> MediaUrl:
         path = "/" + path
     normal = f"{scheme}://{authority}{path}"
     if len(normal) > MAX_URL_LENGTH:
-        raise InvalidMediaUrl(f"The URL is longer than {MAX_URL_LENGTH} characters.")
+        raise InvalidMediaUrl(Sentence("The URL is longer than {limit} characters.", limit=MAX_URL_LENGTH))
     return MediaUrl(host, number, normal)
 
 

@@ -1,6 +1,7 @@
-"""Cleans foreign text for storage: PostgreSQL takes neither NUL nor half of a surrogate pair."""
+"""Cleans foreign text for storage (neither NUL nor half of a surrogate pair), and makes sentences with values."""
 
 import re
+from collections.abc import Mapping
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -17,3 +18,19 @@ def clean_text(text: str, limit: int | None = None) -> str:
     if limit is not None and len(text) > limit:
         return text[:limit]
     return text
+
+
+class Sentence(str):
+    """An English sentence, and what it was made of, by which it is translated.
+
+    ``message_id`` has ``{placeholders}``, as in the catalogues; ``values`` fill them. A value that is a sentence itself
+    is translated too. Everywhere else it is a text like any other.
+    """
+
+    message_id: str
+    values: Mapping[str, object]
+
+    def __new__(cls, message_id: str, /, **values: object) -> "Sentence":
+        made = super().__new__(cls, message_id.format(**values))
+        made.message_id, made.values = message_id, values
+        return made

@@ -8,14 +8,17 @@ from dataclasses import dataclass
 
 from zapline.domain.campaigns.text_templates import variable_name
 from zapline.domain.errors import LocalError
-from zapline.domain.text import clean_text
+from zapline.domain.text import Sentence, clean_text
 
 MAX_COLUMNS = 50
 LONGEST_VALUE = 1000
 """Characters of a variable's value."""
 _LONGEST_RECORD = 256 * 1024
 """Characters of one unfinished record: an unclosed quote must not fill the memory."""
-_ENDLESS = "it does not end; is a quote opened and never closed?"
+_ENDLESS = Sentence("it does not end; is a quote opened and never closed?")
+_BAD_QUOTES = Sentence("its quotes are not those of a CSV")
+_CSV_ERRORS = {"field limit": _ENDLESS, "end of data": Sentence("unexpected end of data")}
+"""What Python's reader says -> what people are told."""
 _PHONE_COLUMNS = ("to", "phone", "telefone")
 """Headers of the column with the phones; the first that is present counts."""
 CHARSETS = {"utf-8": "utf-8-sig", "utf8": "utf-8-sig", "windows-1252": "cp1252", "iso-8859-1": "latin-1"}
@@ -47,7 +50,7 @@ class CsvReader:
 
     def __init__(self, charset: str = "utf-8") -> None:
         if charset not in CHARSETS:
-            raise InvalidRecipients(f"a list is written in {', '.join(sorted(CHARSETS))}")
+            raise InvalidRecipients(Sentence("a list is written in {charsets}", charsets=", ".join(sorted(CHARSETS))))
         self._decoder = codecs.getincrementaldecoder(CHARSETS[charset])()
         self._charset = charset
         self._rest = ""
@@ -76,7 +79,7 @@ class CsvReader:
             self._rest = ""
         recipients = self._read(final=True)
         if self._columns is None:
-            raise InvalidRecipients("line 1: the list is empty; it begins with a header")
+            raise _of_line(1, Sentence("the list is empty; it begins with a header"))
         return recipients
 
     def _decode(self, data: bytes, *, final: bool) -> str:
@@ -87,10 +90,12 @@ class CsvReader:
         else:
             self._decoded_lines += text.count("\n")
             return text
-        raise InvalidRecipients(
-            f"line {line}: this is not {self._charset}; save the list as CSV UTF-8, or say how it is written: "
-            "Content-Type: text/csv; charset=windows-1252"
+        what = Sentence(
+            "this is not {charset}; save the list as CSV UTF-8, or say how it is written: "
+            "Content-Type: text/csv; charset=windows-1252",
+            charset=self._charset,
         )
+        raise _of_line(line, what)
 
     def _read(self, *, final: bool) -> list[RecipientInput]:
         if self._columns is None and self._lines:
@@ -98,7 +103,7 @@ class CsvReader:
         parsed = (self._recipient(line, cells) for line, cells in self._records(final))
         recipients = [recipient for recipient in parsed if recipient is not None]
         if len(self._rest) + sum(map(len, self._lines)) > _LONGEST_RECORD:
-            raise InvalidRecipients(f"line {self._line}: {_ENDLESS}")
+            raise _of_line(self._line, _ENDLESS)
         return recipients
 
     def _records(self, final: bool) -> Iterator[tuple[int, list[str]]]:
@@ -118,8 +123,8 @@ class CsvReader:
         except _IncompleteRecord:
             pass
         except csv.Error as error:
-            endless = "field limit" in str(error)
-            raise InvalidRecipients(f"line {first + done}: {_ENDLESS if endless else error}") from None
+            what = next((told for part, told in _CSV_ERRORS.items() if part in str(error)), _BAD_QUOTES)
+            raise _of_line(first + done, what) from None
         self._lines, self._line = lines[done:], first + done
 
     def _recipient(self, line: int, cells: list[str]) -> RecipientInput | None:
@@ -130,14 +135,25 @@ class CsvReader:
             self._columns, self._phone_column = _parse_header(line, cells)
             return None
         if len(cells) > len(self._columns) and any(cells[len(self._columns) :]):
-            raise InvalidRecipients(f"line {line}: more cells than the header has columns")
+            raise _of_line(line, Sentence("more cells than the header has columns"))
         values: dict[str, str] = {}
         for column, (name, cell) in enumerate(zip(self._columns, cells, strict=False)):
             if len(cell) > LONGEST_VALUE:
-                raise InvalidRecipients(f"line {line}, column {name}: longer than {LONGEST_VALUE} characters")
+                raise InvalidRecipients(
+                    Sentence(
+                        "line {line}, column {name}: longer than {limit} characters",
+                        line=line,
+                        name=name,
+                        limit=LONGEST_VALUE,
+                    )
+                )
             if name and cell and column != self._phone_column:
                 values[name] = cell
         return RecipientInput(cells[self._phone_column] if self._phone_column < len(cells) else "", values)
+
+
+def _of_line(line: int, what: Sentence) -> InvalidRecipients:
+    return InvalidRecipients(Sentence("line {line}: {what}", line=line, what=what))
 
 
 def _delimiter(line: str) -> str:
@@ -149,14 +165,14 @@ def _delimiter(line: str) -> str:
 def _parse_header(line: int, cells: list[str]) -> tuple[list[str], int]:
     columns = [variable_name(cell)[:64] for cell in cells]
     if len(columns) > MAX_COLUMNS:
-        raise InvalidRecipients(f"line {line}: more than {MAX_COLUMNS} columns")
+        raise _of_line(line, Sentence("more than {limit} columns", limit=MAX_COLUMNS))
     repeated = [name for name, times in Counter(columns).items() if name and times > 1]
     if repeated:
-        raise InvalidRecipients(f"line {line}: column {repeated[0]} is there twice")
+        raise _of_line(line, Sentence("column {name} is there twice", name=repeated[0]))
     for name in _PHONE_COLUMNS:
         if name in columns:
             return columns, columns.index(name)
-    raise InvalidRecipients(f"line {line}: the header has no column {', '.join(_PHONE_COLUMNS[:-1])} or telefone")
+    raise _of_line(line, Sentence("the header has no column to, phone or telefone"))
 
 
 def parse_json_recipients(
@@ -174,13 +190,22 @@ def parse_json_recipients(
             if value is not None
         }
         if len(values) > MAX_COLUMNS:
-            raise InvalidRecipients(f"recipient {number}: more than {MAX_COLUMNS} variables")
+            raise InvalidRecipients(
+                Sentence("recipient {number}: more than {limit} variables", number=number, limit=MAX_COLUMNS)
+            )
         for name, value in values.items():
             if len(value) > LONGEST_VALUE:
-                raise InvalidRecipients(f"recipient {number}, {name[:64]}: longer than {LONGEST_VALUE} characters")
+                raise InvalidRecipients(
+                    Sentence(
+                        "recipient {number}, {name}: longer than {limit} characters",
+                        number=number,
+                        name=name[:64],
+                        limit=LONGEST_VALUE,
+                    )
+                )
         column = next((name for name in _PHONE_COLUMNS if name in values), None)
         if column is None:
-            raise InvalidRecipients(f"recipient {number}: it has no {', '.join(_PHONE_COLUMNS[:-1])} or telefone")
+            raise InvalidRecipients(Sentence("recipient {number}: it has no to, phone or telefone", number=number))
         recipients.append(
             RecipientInput(values.pop(column), {name[:64]: value for name, value in values.items() if value})
         )

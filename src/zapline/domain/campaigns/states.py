@@ -5,6 +5,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from zapline.domain.errors import LocalError
+from zapline.domain.text import Sentence
 
 
 class WrongCampaignState(LocalError):
@@ -51,6 +52,23 @@ _ALREADY_DONE: Mapping[CampaignCommand, frozenset[CampaignState]] = {
     CampaignCommand.CANCEL: frozenset({CampaignState.CANCELLED}),
 }
 
+STATE_WORDS: Mapping[CampaignState, Sentence] = {
+    CampaignState.READY: Sentence("ready"),
+    CampaignState.LOADING: Sentence("loading"),
+    CampaignState.SCHEDULED: Sentence("scheduled"),
+    CampaignState.RUNNING: Sentence("running"),
+    CampaignState.PAUSED: Sentence("paused"),
+    CampaignState.CANCELLED: Sentence("cancelled"),
+    CampaignState.DONE: Sentence("done"),
+}
+_COMMAND_WORDS: Mapping[CampaignCommand, Sentence] = {
+    CampaignCommand.START: Sentence("start"),
+    CampaignCommand.PAUSE: Sentence("pause"),
+    CampaignCommand.RESUME: Sentence("resume"),
+    CampaignCommand.CANCEL: Sentence("cancel"),
+    CampaignCommand.RETRY_FAILED: Sentence("retry-failed"),
+}
+
 
 def next_state(
     command: CampaignCommand, state: CampaignState, start_at: float | None, now: float
@@ -62,7 +80,8 @@ def next_state(
     if state in _ALREADY_DONE.get(command, ()):
         return None
     if state not in COMMAND_STATES[command]:
-        raise WrongCampaignState(f"the campaign is {state.value}: {command.value} is not possible")
+        words = {"state": STATE_WORDS[state], "command": _COMMAND_WORDS[command]}
+        raise WrongCampaignState(Sentence("the campaign is {state}: {command} is not possible", **words))
     match command:
         case CampaignCommand.PAUSE:
             return CampaignState.PAUSED

@@ -13,6 +13,7 @@ import msgspec
 
 from zapline.domain.errors import InvalidField
 from zapline.domain.outbox.contents import Content, File, OutgoingMessage, Text
+from zapline.domain.text import Sentence
 
 _FIELD = re.compile(r"\{\{([^{}]*)\}\}")
 _NAME = re.compile(r"[\w.]{1,64}")
@@ -69,7 +70,7 @@ class TextTemplate:
             raw_name, bar, fallback = part.partition("|")
             name = variable_name(raw_name)
             if _NAME.fullmatch(name) is None:
-                raise InvalidTemplate(f"{{{{{part[:80]}}}}} is not the name of a variable")
+                raise InvalidTemplate(Sentence("{{{{{name}}}}} is not the name of a variable", name=part[:80]))
             parts.append(Placeholder(name, fallback.strip() if bar else None))
         return cls(tuple(part for part in parts if part != ""))
 
@@ -124,7 +125,7 @@ class MessageTemplate:
         texts = {name: _parse_field(name, text) for name, text in fields.items() if text is not None}
         needed = set[str]().union(*(template.needed for template in texts.values()))
         if len(needed) > MAX_VARIABLES:
-            raise InvalidTemplate(f"a campaign has at most {MAX_VARIABLES} variables")
+            raise InvalidTemplate(Sentence("a campaign has at most {limit} variables", limit=MAX_VARIABLES))
         return cls(outgoing, texts, tuple(sorted(needed)))
 
     def missing(self, values: Mapping[str, str]) -> list[str]:

@@ -90,12 +90,12 @@ EXPLANATIONS = {
     Reason.CODES_NOT_TAKEN: Explanation(
         "Codes were shown for minutes, and no phone was linked by them.",
         "Scan the newest one. If a scan has no effect, the phone may ask for a passkey or refuse the link: "
-        "read what it says, run `zapline doctor`.",
+        "read what it says, run zapline doctor.",
     ),
     Reason.LINK_NOT_COMPLETED: Explanation(
         "A scan seems to have begun, but WhatsApp did not complete the link.",
         "Check what the phone says; if it cannot link the device, try the newest WhatsApp and Evolution. "
-        "`zapline doctor` tells what this version is known for.",
+        "zapline doctor tells what this version is known for.",
     ),
     Reason.PASSKEY_ASKED: Explanation(
         "WhatsApp asks for a passkey before it links this phone.",
@@ -134,6 +134,6 @@ EXPLANATIONS = {
     ),
     Reason.EVOLUTION_REFUSED: Explanation(
         "The Evolution server is there but refuses Zapline's calls.",
-        "Check EVOLUTION_API_KEY and run `zapline doctor`; Zapline keeps trying.",
+        "Check EVOLUTION_API_KEY and run zapline doctor; Zapline keeps trying.",
     ),
 }

@@ -13,6 +13,7 @@ from typing import Any
 import httpx2
 import msgspec
 
+from zapline.domain.text import Sentence
 from zapline.evolution.client.failures import (
     BadAnswer,
     EvolutionFailure,
@@ -80,9 +81,7 @@ def classify_response(status: int, body: bytes, headers: Mapping[str, str]) -> E
     if kind is ServerNotReady and _LOST_BEHIND_PROXY.search(body) and not _NOT_FORWARDED.search(body):
         kind = GatewayFailed
     uninformative = not text or text == _OPAQUE
-    # The first line of the docstring of a failure is shown to people.
-    detail = kind.__doc__.splitlines()[0] if uninformative and kind.__doc__ else text
-    return kind(detail, status=status, retry_after=_retry_after(headers))
+    return kind(kind.explanation if uninformative else text, status=status, retry_after=_retry_after(headers))
 
 
 def classify_exception(exc: httpx2.HTTPError | httpx2.InvalidURL) -> EvolutionFailure:
@@ -97,11 +96,12 @@ def classify_exception(exc: httpx2.HTTPError | httpx2.InvalidURL) -> EvolutionFa
         httpx2.InvalidURL,
         httpx2.LocalProtocolError,
     )
+    kind: type[EvolutionFailure] = NoAnswer
     if isinstance(exc, before_writing):
-        return Unreachable(name)
-    if isinstance(exc, (httpx2.DecodingError, httpx2.TooManyRedirects)):
-        return BadAnswer(name)
-    return NoAnswer(name)
+        kind = Unreachable
+    elif isinstance(exc, (httpx2.DecodingError, httpx2.TooManyRedirects)):
+        kind = BadAnswer
+    return kind(Sentence("{explanation} ({error})", explanation=kind.explanation, error=name))
 
 
 _OPAQUE = "[object Object]"

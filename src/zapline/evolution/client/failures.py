@@ -1,7 +1,7 @@
 """Defines the failures of calls to Evolution: a closed vocabulary of codes, each with its verdict.
 
-``zapline.evolution.client.failure_classifier`` chooses among them. The first line of a docstring is shown to people
-where Evolution gives no text, so it is part of the behaviour.
+``zapline.evolution.client.failure_classifier`` chooses among them. ``explanation`` is shown to people where Evolution
+gives no text.
 """
 
 import re
@@ -9,6 +9,7 @@ from enum import Enum
 from typing import ClassVar
 
 from zapline.domain.errors import RemoteError
+from zapline.domain.text import Sentence
 
 
 class FailureVerdict(Enum):
@@ -25,27 +26,38 @@ class FailureVerdict(Enum):
 class EvolutionFailure(RemoteError):
     """A call to Evolution did not do what was asked.
 
-    ``status`` is the HTTP status where there was a response. ``detail`` is safe to log and to show: it holds
-    no URL, no key and no full phone number. ``retry_after`` is in seconds.
+    ``status`` is the HTTP status where there was a response. ``detail`` is safe to log and to show: of Evolution's
+    texts it holds no URL, no key and no full phone number; a sentence of our own stays as it is. ``retry_after`` is in
+    seconds.
     """
 
     code: ClassVar[str] = "evolution_failure"
+    explanation: ClassVar[Sentence] = Sentence("Evolution did not do what was asked.")
+    """For people."""
     verdict: ClassVar[FailureVerdict] = FailureVerdict.UNCERTAIN
     transient: ClassVar[bool] = False
     """Whether an idempotent call should be repeated within a second or two."""
 
     def __init__(self, detail: str = "", *, status: int | None = None, retry_after: float | None = None):
         self.status = status
-        self.detail = sanitize_detail(detail)
+        self.why = detail if isinstance(detail, Sentence) else sanitize_detail(detail)
+        """``detail`` as it is translated."""
+        self.detail = str(self.why)
         self.retry_after = retry_after
         suffix = f" ({status})" if status is not None else ""
         super().__init__(f"{self.code}{suffix}: {self.detail}")
+
+    @property
+    def sentence(self) -> Sentence:
+        """What callers and operators are told."""
+        return Sentence("Evolution did not do it ({code}): {why}", code=self.code, why=self.why)
 
 
 class Unreachable(EvolutionFailure):
     """Refused, unknown host, or no free connection: the request never left."""
 
     code = "unreachable"
+    explanation = Sentence("The server cannot be reached; nothing was sent.")
     verdict = FailureVerdict.LINE
     transient = True
 
@@ -54,6 +66,7 @@ class Throttled(EvolutionFailure):
     """Evolution, a proxy or WhatsApp asks to slow down; nothing was sent."""
 
     code = "throttled"
+    explanation = Sentence("Evolution or WhatsApp asks to slow down; nothing was sent.")
     verdict = FailureVerdict.LINE
 
 
@@ -61,6 +74,7 @@ class ServerNotReady(EvolutionFailure):
     """503: starting, or in maintenance; nothing was sent."""
 
     code = "server_not_ready"
+    explanation = Sentence("The server is starting or in maintenance; nothing was sent.")
     verdict = FailureVerdict.LINE
 
 
@@ -68,6 +82,7 @@ class NotLicensed(ServerNotReady):
     """503: the server's licence is not active (2.4 and later); nothing was sent."""
 
     code = "not_licensed"
+    explanation = Sentence("The server's licence is not active; nothing was sent.")
     verdict = FailureVerdict.LINE
 
 
@@ -75,6 +90,7 @@ class NotConnected(EvolutionFailure):
     """The instance has no living WhatsApp socket; Evolution says so in four ways, with 400 and with 500."""
 
     code = "not_connected"
+    explanation = Sentence("The line has no connection to WhatsApp.")
     verdict = FailureVerdict.LINE
 
 
@@ -82,6 +98,7 @@ class OperationFailed(EvolutionFailure):
     """200 with ``{"error": true}``: restart or connect did not work; the text is of no use."""
 
     code = "operation_failed"
+    explanation = Sentence("Evolution could not do it and does not say why.")
     verdict = FailureVerdict.LINE
 
 
@@ -89,6 +106,7 @@ class InstanceUnknown(EvolutionFailure):
     """Evolution does not know the instance; answered before the key is checked."""
 
     code = "instance_unknown"
+    explanation = Sentence("Evolution does not know the instance.")
     verdict = FailureVerdict.LINE
 
 
@@ -96,6 +114,9 @@ class RouteUnknown(EvolutionFailure):
     """404 without an instance: another version, or a base URL that is not Evolution's."""
 
     code = "route_unknown"
+    explanation = Sentence(
+        "The server does not know this call: another version, or an address that is not Evolution's."
+    )
     verdict = FailureVerdict.LINE
 
 
@@ -103,6 +124,7 @@ class Unauthorized(EvolutionFailure):
     """The key is missing or wrong, or may not do this."""
 
     code = "unauthorized"
+    explanation = Sentence("The key is missing or wrong, or may not do this.")
     verdict = FailureVerdict.LINE
 
 
@@ -110,6 +132,7 @@ class InstanceExists(EvolutionFailure):
     """The name is in use."""
 
     code = "instance_exists"
+    explanation = Sentence("The name is in use.")
     verdict = FailureVerdict.REJECTED
 
 
@@ -117,6 +140,7 @@ class InvalidRequest(EvolutionFailure):
     """Schema or business rule violated, or not available on this channel."""
 
     code = "invalid_request"
+    explanation = Sentence("Evolution refuses the request as it is, or this line cannot do it.")
     verdict = FailureVerdict.REJECTED
 
 
@@ -124,6 +148,7 @@ class NumberNotOnWhatsApp(EvolutionFailure):
     """Evolution says that the number does not exist; sometimes wrong (contract, section 3, point 5)."""
 
     code = "number_not_on_whatsapp"
+    explanation = Sentence("Evolution says that the number is not on WhatsApp; sometimes it is wrong.")
     verdict = FailureVerdict.REJECTED
 
 
@@ -131,6 +156,7 @@ class HiddenNumber(EvolutionFailure):
     """Evolution before 2.4 says of every hidden number (LID) that it does not exist."""
 
     code = "hidden_number"
+    explanation = Sentence("Evolution before 2.4 cannot write to a contact who hides the number.")
     verdict = FailureVerdict.REJECTED
 
 
@@ -138,6 +164,7 @@ class MediaGone(EvolutionFailure):
     """Evolution has not stored the message, or WhatsApp no longer keeps its file."""
 
     code = "media_gone"
+    explanation = Sentence("Evolution has not stored the message, or WhatsApp no longer keeps its file.")
     verdict = FailureVerdict.REJECTED
 
 
@@ -145,6 +172,7 @@ class TooLarge(EvolutionFailure):
     """413: the body is over the limit of Evolution or of a proxy."""
 
     code = "too_large"
+    explanation = Sentence("It is larger than Evolution, or a proxy before it, takes.")
     verdict = FailureVerdict.REJECTED
 
 
@@ -152,6 +180,7 @@ class MediaUnreachable(EvolutionFailure):
     """Evolution could not fetch the media URL; nothing was sent."""
 
     code = "media_unreachable"
+    explanation = Sentence("Evolution could not fetch the file from its URL; nothing was sent.")
     verdict = FailureVerdict.RETRY
 
 
@@ -159,6 +188,7 @@ class NumberCheckTimedOut(EvolutionFailure):
     """The look-up of the number came to no result, which happens before anything is sent."""
 
     code = "number_check_timed_out"
+    explanation = Sentence("The look-up of the number came to no result; nothing was sent.")
     verdict = FailureVerdict.RETRY
     transient = True
 
@@ -167,6 +197,7 @@ class ServerError(EvolutionFailure):
     """Evolution itself answers 5xx in its own envelope: it failed before it sent."""
 
     code = "server_error"
+    explanation = Sentence("Evolution failed before it sent anything.")
     verdict = FailureVerdict.RETRY
     transient = True
 
@@ -175,6 +206,7 @@ class TimedOutAfterRelay(EvolutionFailure):
     """400 "Error: Timed Out": perhaps delivered, and no echo and no status will ever come."""
 
     code = "timed_out_after_relay"
+    explanation = Sentence("WhatsApp did not confirm in time; it was perhaps delivered.")
     verdict = FailureVerdict.UNCERTAIN
 
 
@@ -182,6 +214,7 @@ class FailedInside(EvolutionFailure):
     """400 with an exception's text: Evolution failed while it was sending, or while it stored what it had sent."""
 
     code = "failed_inside"
+    explanation = Sentence("Evolution failed while it was sending, or while it stored what it had sent.")
     verdict = FailureVerdict.UNCERTAIN
 
 
@@ -189,6 +222,7 @@ class GatewayFailed(EvolutionFailure):
     """A 5xx that is not Evolution's own: a proxy lost Evolution while it may have been acting."""
 
     code = "gateway_failed"
+    explanation = Sentence("A proxy lost Evolution while it may have been acting.")
     verdict = FailureVerdict.UNCERTAIN
     transient = True
 
@@ -197,6 +231,7 @@ class NoAnswer(EvolutionFailure):
     """Timeout after writing, reset, or closed without an answer: these cannot be told apart from "acted"."""
 
     code = "no_answer"
+    explanation = Sentence("Evolution did not answer, and may have acted.")
     verdict = FailureVerdict.UNCERTAIN
     transient = True
 
@@ -205,6 +240,7 @@ class BadAnswer(EvolutionFailure):
     """An answer that is not JSON, or not of the shape that the contract gives."""
 
     code = "bad_answer"
+    explanation = Sentence("Evolution's answer is not of the kind that was expected.")
     verdict = FailureVerdict.UNCERTAIN
 
 

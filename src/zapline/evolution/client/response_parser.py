@@ -10,6 +10,7 @@ from typing import Any
 
 from zapline.domain.ids import ExternalId
 from zapline.domain.inbound_events import Unusable
+from zapline.domain.text import Sentence
 from zapline.evolution.client.failures import BadAnswer
 from zapline.evolution.webhooks import envelope
 from zapline.evolution.webhooks.json_fields import LONGEST_NAME, external_id, short_text
@@ -117,7 +118,15 @@ def decode_json(body: bytes, status: int) -> Any:
     try:
         return envelope.decode(body)
     except (envelope.NotJson, envelope.TooDeep) as exc:
-        raise BadAnswer(f"not JSON ({len(body)} bytes)", status=status) from exc
+        raise BadAnswer(Sentence("not JSON ({length} bytes)", length=len(body)), status=status) from exc
+
+
+def _unexpected(name: str) -> BadAnswer:
+    return BadAnswer(Sentence("{name} is not what it should be in Evolution's answer", name=name))
+
+
+def _missing(name: str) -> BadAnswer:
+    return BadAnswer(Sentence("{name} is missing in Evolution's answer", name=name))
 
 
 def parse_connect(response: Any) -> ConnectResponse:
@@ -200,24 +209,26 @@ def parse_message_page(response: Any) -> MessagePage:
     """Parse a page of findMessages; 1.x answers all records as a bare array."""
     if isinstance(response, list):
         response = {"messages": {"total": len(response), "pages": 1, "currentPage": 1, "records": response}}
-    page = _mapping(_mapping(response, "findMessages").get("messages"), "findMessages: messages")
+    page = _mapping(_mapping(response, "findMessages").get("messages"), "findMessages.messages")
     records = page.get("records")
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-        raise BadAnswer("findMessages: records")
+        raise _unexpected("findMessages.records")
     return MessagePage(
-        total=_count(page.get("total"), "findMessages: total"),
-        pages=_count(page.get("pages"), "findMessages: pages"),
-        page=_count(page.get("currentPage"), "findMessages: currentPage"),
+        total=_count(page.get("total"), "findMessages.total"),
+        pages=_count(page.get("pages"), "findMessages.pages"),
+        page=_count(page.get("currentPage"), "findMessages.currentPage"),
         records=tuple(records),
     )
 
 
 def parse_sent_message(response: Any) -> SentMessage:
     """Parse the response of a send. Evolution accepted the message, so an invalid key leaves it uncertain."""
-    key = _mapping(_mapping(response, "send").get("key"), "send: key")
+    key = _mapping(_mapping(response, "send").get("key"), "send.key")
     identity = external_id(key.get("id"))
     if isinstance(identity, Unusable):
-        raise BadAnswer(f"send: {identity.reason}")
+        raise BadAnswer(
+            Sentence("{name} is not what it should be in Evolution's answer", name=f"send: {identity.reason}")
+        )
     return SentMessage(identity, _text(key.get("remoteJid")))
 
 
@@ -225,9 +236,11 @@ def parse_media(response: Any) -> MediaContent:
     """Parse the response of ``getBase64FromMediaMessage``; decodes the file, which takes long for a large one."""
     response = _mapping(response, "media")
     try:
-        data = base64.b64decode(_required(response.get("base64"), "media: base64"), validate=True)
+        data = base64.b64decode(_required(response.get("base64"), "media.base64"), validate=True)
     except ValueError:
-        raise BadAnswer("media: not base64") from None
+        raise BadAnswer(
+            Sentence("{name} is not what it should be in Evolution's answer", name="media.base64")
+        ) from None
     return MediaContent(short_text(response.get("mimetype"), 200), short_text(response.get("fileName"), 500), data)
 
 
@@ -235,7 +248,7 @@ def parse_group_subject(response: Any) -> str:
     """The subject of findGroupInfos, cut and cleaned. Raises BadAnswer where there is none."""
     subject = short_text(_mapping(response, "group").get("subject"), LONGEST_NAME)
     if subject is None or not subject.strip():
-        raise BadAnswer("group: no subject")
+        raise _missing("group.subject")
     return subject
 
 
@@ -246,7 +259,7 @@ def parse_server_info(response: Any) -> ServerInfo:
 
 def _mapping(value: Any, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise BadAnswer(f"{name}: not an object")
+        raise _unexpected(name)
     return value
 
 
@@ -257,11 +270,11 @@ def _text(value: Any) -> str | None:
 def _required(value: Any, name: str) -> str:
     text = _text(value)
     if text is None:
-        raise BadAnswer(f"{name}: missing")
+        raise _missing(name)
     return text
 
 
 def _count(value: Any, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise BadAnswer(f"{name}: not a number")
+        raise _unexpected(name)
     return value

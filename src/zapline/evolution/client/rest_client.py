@@ -19,6 +19,7 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 
 from zapline.domain.ids import ExternalId
 from zapline.domain.outbox.contents import File, OutgoingMessage
+from zapline.domain.text import Sentence
 from zapline.evolution.client.failure_classifier import classify_exception, classify_response, is_file_gone
 from zapline.evolution.client.failures import (
     BadAnswer,
@@ -180,7 +181,7 @@ class EvolutionClient:
         body = {"webhook": registration.as_json()}
         webhook = parse_registered_webhook(await self._call("POST", _path("webhook/set", name), body))
         if webhook is None:
-            raise BadAnswer("webhook/set: null")
+            raise BadAnswer(Sentence("{name} is missing in Evolution's answer", name="webhook/set"))
         return webhook
 
     async def find_webhook(self, name: str) -> RegisteredWebhook | None:
@@ -221,7 +222,7 @@ class EvolutionClient:
         cancelled, the message may have been sent.
         """
         if media is not None and len(media) > MAX_MEDIA_BYTES:
-            raise TooLarge("the file is larger than Evolution takes")
+            raise TooLarge(Sentence("the file is larger than Evolution takes"))
         seconds = self._policy.send_file if isinstance(outgoing.content, File) else self._policy.call
         dialect = self._dialect
         with _deadline(seconds):
@@ -262,7 +263,7 @@ class EvolutionClient:
             failure = classify_response(status, content, headers)
             if isinstance(failure, RouteUnknown) and "Cannot POST" in failure.detail and route != "sendText":
                 # Evolution itself answers, so the line is not at fault.
-                raise InvalidRequest(f"this version of Evolution has no {route}", status=status)
+                raise InvalidRequest(Sentence("this version of Evolution has no {route}", route=route), status=status)
             raise failure
         return parse_sent_message(decode_json(content, status))
 
@@ -296,7 +297,7 @@ class EvolutionClient:
             answer = await self._call_repeatedly("POST", path, body, seconds=self._policy.send_file)
         except EvolutionFailure as failure:
             if is_file_gone(failure):
-                raise MediaGone(failure.detail, status=failure.status) from failure
+                raise MediaGone(failure.why, status=failure.status) from failure
             raise
         return await trio.to_thread.run_sync(parse_media, answer)
 
@@ -367,7 +368,7 @@ class EvolutionClient:
             async for chunk in response.aiter_bytes():
                 content += chunk
                 if len(content) > MAX_ANSWER_BYTES:
-                    raise BadAnswer("longer than any answer", status=response.status_code)
+                    raise BadAnswer(Sentence("longer than any answer"), status=response.status_code)
             return response.status_code, response.headers, bytes(content)
 
 
@@ -381,7 +382,7 @@ def _deadline(seconds: float) -> Iterator[None]:
         with trio.fail_after(seconds):
             yield
     except trio.TooSlowError:
-        raise NoAnswer(f"no answer within {seconds:g} s") from None
+        raise NoAnswer(Sentence("no answer within {seconds} s", seconds=f"{seconds:g}")) from None
 
 
 def _path(endpoint: str, name: str) -> str:

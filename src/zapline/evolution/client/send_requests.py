@@ -25,6 +25,7 @@ from zapline.domain.outbox.contents import (
     SharedContact,
     Text,
 )
+from zapline.domain.text import Sentence
 from zapline.evolution.client.failures import InvalidRequest
 
 
@@ -97,7 +98,7 @@ def build_send_request(
     try:
         return send.route, msgspec.json.encode(body)
     except UnicodeEncodeError:
-        raise InvalidRequest("the text holds half of a character") from None
+        raise InvalidRequest(Sentence("the text holds half of a character")) from None
 
 
 def send_route(content: Content) -> str:
@@ -153,11 +154,11 @@ def _file_request(file: File, media: bytes | None) -> SendRequest:
     elif file.url is not None:
         source = file.url
     else:
-        raise InvalidRequest("a file without a URL and without bytes")
+        raise InvalidRequest(Sentence("a file without a URL and without bytes"))
     if file.kind is MessageKind.VOICE:
         return SendRequest("sendWhatsAppAudio", "audioMessage", {"audio": source}, {"encoding": True})
     if file.kind not in _MEDIATYPES:
-        raise InvalidRequest(f"{file.kind.value} is not a kind of file")
+        raise InvalidRequest(Sentence("{kind} is not a kind of file", kind=file.kind.value))
     fields: dict[str, Any] = {"mediatype": file.kind.value, "media": source}
     if file.mimetype is not None:
         fields["mimetype"] = file.mimetype

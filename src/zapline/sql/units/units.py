@@ -9,6 +9,7 @@ from zapline.domain.ids import PROVIDER, Seq, UnitId
 from zapline.domain.line.reasons import Phase, Reason
 from zapline.domain.line.state import StoredLineState
 from zapline.domain.line.webhook_registration import WebhookRegistrationMode
+from zapline.domain.text import Sentence
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.database_errors import StatementFailed
 from zapline.sql.postgres.pool import Pool
@@ -75,7 +76,7 @@ async def insert_unit(
             await _SQL.execute(conn, "insert_connection", **line)
     except StatementFailed as failure:
         if failure.constraint == "idx_unit_whatsapp_instance_lookup":
-            raise InstanceTaken(f"instance {instance} belongs to another unit") from failure
+            raise InstanceTaken(Sentence("instance {name} belongs to another unit", name=instance)) from failure
         raise
 
 

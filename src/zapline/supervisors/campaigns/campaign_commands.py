@@ -13,7 +13,7 @@ import trio
 from zapline.domain.campaigns.recipient_checks import MAX_RECIPIENTS, RecipientCounts
 from zapline.domain.campaigns.recipients_csv import InvalidRecipients
 from zapline.domain.campaigns.schedule import CampaignTiming, estimate_end
-from zapline.domain.campaigns.states import CampaignCommand, CampaignState, next_state
+from zapline.domain.campaigns.states import STATE_WORDS, CampaignCommand, CampaignState, next_state
 from zapline.domain.campaigns.text_templates import MessageTemplate
 from zapline.domain.errors import InvalidField, LocalError, RemoteError
 from zapline.domain.ids import UnitId
@@ -21,7 +21,7 @@ from zapline.domain.messages.facts import MessageKind
 from zapline.domain.outbox.contents import File, OutgoingMessage, Text
 from zapline.domain.outbox.quiet_hours import day_began, local_day
 from zapline.domain.outbox.work_states import Lane
-from zapline.domain.text import clean_text
+from zapline.domain.text import Sentence, clean_text
 from zapline.sql.campaigns import campaigns
 from zapline.sql.campaigns.campaigns import NewCampaign
 from zapline.sql.outbound.unit_pace import count_calls_since, read_pace
@@ -135,7 +135,7 @@ class Campaigns:
         if known is not None:
             return known, False
         if len(plan.recipients) > MAX_RECIPIENTS:
-            raise InvalidRecipients(f"a campaign has at most {MAX_RECIPIENTS:,} recipients")
+            raise InvalidRecipients(Sentence("a campaign has at most {limit} recipients", limit=MAX_RECIPIENTS))
         _require_start(plan.start_at)
         template = MessageTemplate.parse(OutgoingMessage(await self._check_content(unit, plan.content)))
         checked = await self._loader.check(plan.recipients, template)
@@ -184,7 +184,10 @@ class Campaigns:
             raise UnknownCampaign("the unit has no such campaign")
         state = CampaignState.LOADING if id in self._feeder.loading else found[0].state
         if state is not CampaignState.READY:
-            raise NotFillable(f"the campaign is {state.value}: recipients are added before it is started")
+            words = STATE_WORDS[state]
+            raise NotFillable(
+                Sentence("the campaign is {state}: recipients are added before it is started", state=words)
+            )
         self._feeder.loading.add(id)
         try:
             return await self._load(unit, id, source)
@@ -245,7 +248,7 @@ class Campaigns:
                 raise InvalidCampaign("the text is empty", "text")
             return msgspec.structs.replace(content, text=text)
         if content.kind not in _FILES:
-            raise InvalidCampaign(f"a file is one of {', '.join(sorted(_FILES))}", content.kind)
+            raise InvalidCampaign(Sentence("a file is one of {kinds}", kinds=", ".join(sorted(_FILES))), content.kind)
         if (content.url is None) == (content.upload is None):
             raise InvalidCampaign("a file has either a url or an upload", content.kind)
         if content.caption is not None and content.kind in (MessageKind.AUDIO, MessageKind.VOICE):

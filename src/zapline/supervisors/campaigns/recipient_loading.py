@@ -15,6 +15,7 @@ from zapline.domain.campaigns.recipient_checks import (
 from zapline.domain.campaigns.recipients_csv import CsvReader, InvalidRecipients, RecipientInput, parse_json_recipients
 from zapline.domain.campaigns.text_templates import MessageTemplate
 from zapline.domain.errors import LocalError
+from zapline.domain.text import Sentence
 
 BATCH_SIZE = 2000
 """Recipients stored by one statement, which takes about 50 ms."""
@@ -121,7 +122,7 @@ class _RecipientChecker:
 
     def _check(self, inputs: list[RecipientInput]) -> list[CheckedRecipient]:
         if self._next + len(inputs) > MAX_RECIPIENTS + 1:
-            raise InvalidRecipients(f"a campaign has at most {MAX_RECIPIENTS:,} recipients")
+            raise InvalidRecipients(Sentence("a campaign has at most {limit} recipients", limit=MAX_RECIPIENTS))
         checked = check_recipients(inputs, self._next, self._template, self._seen, self._region)
         self._next += len(checked)
         return checked

@@ -10,6 +10,7 @@ from zapline.domain.crm_webhook_signature import format_secret
 from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId
 from zapline.domain.network_addresses import InvalidMediaUrl, parse_media_url, refusal_reason
+from zapline.domain.text import Sentence
 from zapline.sql.notifications import crm_webhooks
 from zapline.sql.notifications.crm_webhooks import Hook
 from zapline.sql.postgres.pool import Pool
@@ -77,7 +78,7 @@ class CrmWebhooks:
         checked, id = self._check_url(url), uuid4()
         async with self._pool.connection() as conn:
             if not await crm_webhooks.insert_hook(conn, unit, id, checked, sorted(set(events)), MAX_HOOKS):
-                raise TooManyHooks(f"a unit has at most {MAX_HOOKS} hooks")
+                raise TooManyHooks(Sentence("a unit has at most {limit} hooks", limit=MAX_HOOKS))
             hook = await crm_webhooks.find_hook(conn, unit, id)
         assert hook is not None
         _LOG.info("A hook is made", hook=str(id), unit=str(unit))

@@ -11,6 +11,7 @@ from trio.lowlevel import RunVar
 
 from zapline.domain.errors import LocalError, RemoteError
 from zapline.domain.network_addresses import parse_media_url, refusal_reason
+from zapline.domain.text import Sentence
 
 Resolver = Callable[[str, int], Awaitable[Iterable[str]]]
 """Resolves a host name and a port to addresses. Raises ``OSError`` if there are none."""
@@ -70,7 +71,9 @@ async def _resolve(host: str, port: int, resolver: Resolver) -> list[str]:
         with trio.fail_after(LOOKUP_TIMEOUT):
             addresses = list(await resolver(host, port))
     except trio.TooSlowError:
-        raise MediaUrlUnresolvable(f"The host in the URL was not found within {LOOKUP_TIMEOUT:g} seconds.") from None
+        raise MediaUrlUnresolvable(
+            Sentence("The host in the URL was not found within {seconds} seconds.", seconds=f"{LOOKUP_TIMEOUT:g}")
+        ) from None
     except (OSError, UnicodeError):
         # UnicodeError: a name that the system's own encoding refuses.
         addresses = []

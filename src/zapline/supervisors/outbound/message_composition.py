@@ -13,6 +13,7 @@ from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId, contact_id, conversation_id
 from zapline.domain.outbox import contents as sending
 from zapline.domain.outbox.contents import File, Location, Poll, QuotedMessage, SharedContact
+from zapline.domain.text import Sentence
 from zapline.sql.outbound import outbox, uploads
 from zapline.sql.outbound.outbox import ChatAddress, NewMessage, ReferencedMessage
 from zapline.sql.outbound.uploads import UploadInfo
@@ -32,7 +33,7 @@ class InvalidMessage(LocalError):
     """The request cannot be sent. ``field`` as the caller names it; ``code``: a short snake_case word."""
 
     def __init__(self, field: str, message: str, code: str = "invalid_request") -> None:
-        super().__init__(f"{field}: {message}")
+        super().__init__(Sentence("{field}: {what}", field=field, what=message))
         self.field = field
         self.message = message
         self.code = code
@@ -88,7 +89,9 @@ class MessageComposer:
     def parse(self, request: SendRequest) -> ParsedRequest:
         """Check what needs no database, and compute the digest of the request. Raises InvalidMessage."""
         if request.client_id.startswith(RESERVED_PREFIXES):
-            raise InvalidMessage("clientMessageId", f"does not begin with {' or '.join(RESERVED_PREFIXES)}")
+            raise InvalidMessage(
+                "clientMessageId", Sentence("does not begin with {prefixes}", prefixes=", ".join(RESERVED_PREFIXES))
+            )
         region = self._region
         address = recipient_address(request.to, region) if request.to is not None else None
         content = request.content
@@ -96,7 +99,7 @@ class MessageComposer:
             try:
                 content = msgspec.structs.replace(content, phone=parse_phone(content.phone, region))
             except InvalidPhone as invalid:
-                raise InvalidMessage("contact.phone", str(invalid)) from None
+                raise InvalidMessage("contact.phone", invalid.sentence) from None
         recipient = address.canonical if address is not None else None
         canonical = (recipient, request.conversation, content, request.reply_to, request.send_at, request.expires_at)
         return ParsedRequest(request, address, content, sha256(msgspec.json.encode(canonical)).digest())
@@ -174,7 +177,11 @@ class MessageComposer:
             field = "replyTo" if parsed.request.reply_to is not None else "reaction.messageId"
             raise InvalidMessage(field, "that message belongs to another conversation", "target_elsewhere")
         if chat.kind not in (AddressKind.PERSON, AddressKind.GROUP):
-            raise InvalidMessage("conversationId", f"nothing can be sent to a {chat.kind}", "not_writable")
+            raise InvalidMessage(
+                "conversationId",
+                Sentence("nothing can be sent to a channel, a status or a broadcast list"),
+                "not_writable",
+            )
         return chat
 
     async def _find_upload(self, conn: Connection, unit: UnitId, file: File) -> UploadInfo | None:
@@ -198,7 +205,7 @@ def recipient_address(to: str, region: str) -> Address:
     try:
         phone = parse_phone(typed, region)
     except InvalidPhone as invalid:
-        raise InvalidMessage("to", str(invalid)) from None
+        raise InvalidMessage("to", invalid.sentence) from None
     return Address(AddressKind.PERSON, phone, phone)
 
 

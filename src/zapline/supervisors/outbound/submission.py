@@ -1,6 +1,6 @@
 """Accepts messages to be sent: queues each client id once, cancels, and releases uncertain messages."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
@@ -11,6 +11,8 @@ import structlog
 from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId
 from zapline.domain.outbox.contents import File
+from zapline.domain.outbox.work_states import WorkState
+from zapline.domain.text import Sentence
 from zapline.sql.conversations.conversations import TrackedMessage, get_message
 from zapline.sql.outbound import outbox, uncertain_sends, unit_pace, uploads
 from zapline.sql.outbound.unit_pace import PaceSettings
@@ -33,6 +35,18 @@ DEFAULT_EXPIRY = 24 * 3600.0
 WAKE_AHEAD = 10.0
 """Seconds: a message that is due within them wakes the unit's sender, which may be waiting for longer than that."""
 _LOG = structlog.get_logger(scope="Outgoing")
+
+
+_STATE_WORDS: Mapping[str, Sentence] = {
+    "received": Sentence("received"),
+    WorkState.QUEUED: Sentence("queued"),
+    WorkState.LEASED: Sentence("leased"),
+    WorkState.UNCERTAIN: Sentence("uncertain"),
+    WorkState.SETTLED: Sentence("settled"),
+    WorkState.DEAD: Sentence("dead"),
+    WorkState.CANCELLED: Sentence("cancelled"),
+    WorkState.EXPIRED: Sentence("expired"),
+}
 
 
 class UnknownMessage(LocalError):
@@ -134,7 +148,9 @@ class Submissions:
         async with self._pool.connection() as conn:
             if not await outbox.cancel(conn, unit, message, self._clock()):
                 state = await self._work_state(conn, unit, message)
-                raise NotCancellable(f"only a queued message can be cancelled; this one is {state}")
+                raise NotCancellable(
+                    Sentence("only a queued message can be cancelled; this one is {state}", state=state)
+                )
             _LOG.info("A message was cancelled", unit=str(unit), message=str(message))
             return await self._publish_decision(conn, unit, message)
 
@@ -151,7 +167,9 @@ class Submissions:
                 done = await uncertain_sends.give_up_uncertain(conn, unit, message, now)
             if not done:
                 state = await self._work_state(conn, unit, message)
-                raise NotUncertain(f"only an uncertain message can be released; this one is {state}")
+                raise NotUncertain(
+                    Sentence("only an uncertain message can be released; this one is {state}", state=state)
+                )
             if decision is Decision.RESEND:
                 self._wake(unit)
             _LOG.info("An uncertain message was decided", unit=str(unit), message=str(message), decision=decision.value)
@@ -193,8 +211,8 @@ class Submissions:
             raise UnknownMessage("the unit has no such message")
         return stored
 
-    async def _work_state(self, conn: Connection, unit: UnitId, message: UUID) -> str:
+    async def _work_state(self, conn: Connection, unit: UnitId, message: UUID) -> Sentence:
         state = await outbox.find_work_state(conn, unit, message)
         if state is None:
             raise UnknownMessage("the unit has no such message")
-        return state
+        return _STATE_WORDS[state]

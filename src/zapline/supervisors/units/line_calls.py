@@ -17,6 +17,7 @@ from zapline.domain.line.events import (
     StateObserved,
 )
 from zapline.domain.line.transitions import LineAction
+from zapline.domain.text import Sentence
 from zapline.evolution.client.failures import (
     EvolutionFailure,
     FailureVerdict,
@@ -158,7 +159,7 @@ class LineCalls:
             # Servers before 2.3 validate the event names and know fewer of them.
             await self._client.set_webhook(instance, replace(wanted, events=EVENTS_SINCE_1_8))
         if differences(await self._client.find_webhook(instance), wanted):
-            raise EvolutionFailure("the webhook that was set does not read back the same")
+            raise EvolutionFailure(Sentence("the webhook that was set does not read back the same"))
 
     async def _close_pairing(self, instance: str) -> None:
         """Log out of a pairing, and wait until Evolution begins another when it is asked to connect."""

@@ -9,6 +9,7 @@ import structlog
 from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId
 from zapline.domain.line.webhook_registration import WebhookRegistrationMode
+from zapline.domain.text import Sentence
 from zapline.sql.outbound import campaign_brake
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.units import units
@@ -56,7 +57,9 @@ class UnitLifecycle:
         if change.time_zone is not None and not is_time_zone(change.time_zone):
             raise InvalidUnit("a time zone is a name of the IANA time zone database, as America/Sao_Paulo", "timeZone")
         if change.retention_days is not None and not 1 <= change.retention_days <= MAX_RETENTION_DAYS:
-            raise InvalidUnit(f"messages are kept for 1 to {MAX_RETENTION_DAYS} days", "retentionDays")
+            raise InvalidUnit(
+                Sentence("messages are kept for 1 to {limit} days", limit=MAX_RETENTION_DAYS), "retentionDays"
+            )
         self._commands.find(unit)
         async with self._pool.connection() as conn:
             await units.change_unit(
@@ -121,7 +124,10 @@ class UnitLifecycle:
         if generation is not None and generation == record.secret_generation:
             return generation, record.previous_until
         if generation is not None and generation != record.secret_generation + 1:
-            raise SecretChanged(f"the secret is of generation {record.secret_generation}; look, and ask again")
+            what = Sentence(
+                "the secret is of generation {number}; look, and ask again", number=record.secret_generation
+            )
+            raise SecretChanged(what)
         until = await self._commands.rotate_secret(unit)
         return self._commands.find(unit).record.secret_generation, until
 

@@ -16,6 +16,7 @@ from msgspec import Meta
 from quart import request
 
 from zapline.domain.ids import UnitId
+from zapline.domain.text import Sentence
 from zapline.http.api.framework.json_bodies import AwareDatetime, ResponseBody
 from zapline.http.api.framework.problems import invalid
 from zapline.http.api.framework.route_table import QueryParameter
@@ -72,7 +73,7 @@ def query_int(name: str, default: int, least: int, most: int) -> int:
     if text is None:
         return default
     if not (text.isascii() and text.isdigit() and len(text) <= 19 and least <= int(text) <= most):
-        raise invalid(name, f"is a whole number from {least} to {most}")
+        raise invalid(name, Sentence("is a whole number from {least} to {most}", least=least, most=most))
     return int(text)
 
 

@@ -21,6 +21,7 @@ from zapline.domain.errors import (
     ZaplineError,
 )
 from zapline.domain.network_addresses import InvalidMediaUrl
+from zapline.domain.text import Sentence
 from zapline.evolution.client.failures import EvolutionFailure, FailureVerdict
 from zapline.sql.postgres.database_errors import CommitUnknown, StatementFailed, Verdict
 from zapline.sql.units.units import InstanceTaken
@@ -54,7 +55,9 @@ class Problem(Exception):
 
 def invalid(field: str, message: str) -> Problem:
     """A 422 problem for one field."""
-    return Problem(422, "invalid_request", f"{field}: {message}", errors=[(field, message)])
+    return Problem(
+        422, "invalid_request", Sentence("{field}: {what}", field=field, what=message), errors=[(field, message)]
+    )
 
 
 class FieldError(msgspec.Struct, frozen=True):
@@ -83,9 +86,9 @@ def problem_response(problem: Problem) -> Response:
         title=HTTPStatus(problem.status).phrase,
         status=problem.status,
         code=problem.code,
-        detail=problem.detail,
+        detail=str(problem.detail),
         retryable=problem.retryable,
-        errors=tuple(FieldError(field, message) for field, message in problem.errors) or UNSET,
+        errors=tuple(FieldError(field, str(message)) for field, message in problem.errors) or UNSET,
     )
     response = Response(msgspec.json.encode(body), problem.status, content_type="application/problem+json")
     response.headers.update(problem.headers or {})
@@ -139,15 +142,15 @@ def problem_of(error: ZaplineError, problem_types: ProblemTypes = COMMON_PROBLEM
         if problem_type is not None:
             wait = _RETRY_AFTER if problem_type.retryable else None
             field = error.field if isinstance(error, InvalidField) else problem_type.field
-            fields = [(field, str(error))] if field else []
-            return Problem(problem_type.status, problem_type.code, str(error), problem_type.retryable, fields, wait)
+            what = error.sentence
+            fields = [(field, what)] if field else []
+            return Problem(problem_type.status, problem_type.code, what, problem_type.retryable, fields, wait)
     match error:
         case InvalidMessage():
-            return Problem(422, error.code, str(error), errors=[(error.field, error.message)])
+            return Problem(422, error.code, error.sentence, errors=[(error.field, error.message)])
         case EvolutionFailure():
             # A caller may repeat what Evolution failed to do, unless Evolution rejects the request itself.
-            detail = f"Evolution did not do it ({error.code}): {error.detail}"
-            return Problem(502, "evolution_failed", detail, error.verdict is not FailureVerdict.REJECTED)
+            return Problem(502, "evolution_failed", error.sentence, error.verdict is not FailureVerdict.REJECTED)
         case CommitUnknown():
             detail = "the database did not confirm the change; look whether it was made before asking again"
             return Problem(503, "outcome_unknown", detail)

@@ -17,6 +17,7 @@ from zapline.domain.outbox.pacing import (
     DEFAULT_RECIPIENT_GAP,
 )
 from zapline.domain.outbox.work_states import Lane
+from zapline.domain.text import Sentence
 from zapline.http.api.framework.json_bodies import RequestBody, ResponseBody, json_response, read_body
 from zapline.http.api.framework.problems import invalid
 from zapline.http.api.framework.route_table import Access, RouteDoc, RouteTable
@@ -143,7 +144,7 @@ def _lanes(names: tuple[str, ...]) -> tuple[Lane, ...]:
     try:
         return tuple(dict.fromkeys(Lane(lane) for lane in names))
     except ValueError:
-        raise invalid("resendLanes", f"holds some of {', '.join(Lane)}") from None
+        raise invalid("resendLanes", Sentence("holds some of {lanes}", lanes=", ".join(Lane))) from None
 
 
 def _time(field: str, text: str | None) -> time | None:

@@ -13,7 +13,7 @@ from zapline.domain.ids import UnitId
 from zapline.domain.outbox.failure_texts import failure_text
 from zapline.http.console.framework.counts import TotalsCache
 from zapline.http.console.framework.flash_messages import Tone
-from zapline.http.console.framework.formatting import masked
+from zapline.http.console.framework.formatting import error_text, masked
 from zapline.http.console.framework.forms import read_form
 from zapline.http.console.framework.layout import Layout, NavigationLink
 from zapline.http.console.framework.live_updates import ALL_UNITS_EVENTS, unit_events_path
@@ -151,7 +151,7 @@ class AttentionPages:
                 line.note(decision=decision.value)
                 await self._submissions.release(id, message, decision)
         except ZaplineError as error:
-            return self._layout.redirect(back, Tone.BAD, _(str(error)))
+            return self._layout.redirect(back, Tone.BAD, error_text(error))
         await self._totals.refresh()
         return self._layout.redirect(back, Tone.GOOD, done)
 
@@ -170,7 +170,7 @@ class AttentionPages:
             async with self._layout.audited("send_message", id, str(message)):
                 await self._submissions.send(id, again)
         except (ZaplineError, msgspec.ValidationError) as error:
-            reason = _(str(error)) if isinstance(error, ZaplineError) else _("What is stored of it cannot be read.")
+            reason = error_text(error) if isinstance(error, ZaplineError) else _("What is stored of it cannot be read.")
             return self._layout.redirect(back, Tone.BAD, reason)
         return self._layout.redirect(back, Tone.GOOD, _("It is sent as a new message."))
 

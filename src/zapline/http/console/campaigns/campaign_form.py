@@ -19,7 +19,7 @@ from zapline.domain.ids import UnitId
 from zapline.domain.outbox.contents import File, Text
 from zapline.http.console.campaigns.campaign_pages import PATH, recipient_reason
 from zapline.http.console.framework.flash_messages import Tone
-from zapline.http.console.framework.formatting import sentence
+from zapline.http.console.framework.formatting import error_text, sentence
 from zapline.http.console.framework.forms import Form, UploadedFile, read_form
 from zapline.http.console.framework.layout import Layout
 from zapline.http.console.framework.session_guard import LIVE_HEADER
@@ -38,14 +38,6 @@ NEW_PATH = re.compile(r"/console/units/[^/]+/campaigns/(?:new|try|[0-9a-f-]{36}/
 _CHUNK = 64 * 1024
 _MAX_FILE = 16 * 1024 * 1024
 _HOUR = re.compile(r"([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
-_LINE_ERROR = re.compile(r"line (?P<line>\d+): (?P<error>.+)", re.DOTALL | re.ASCII)
-_LIST_ERRORS = (
-    N_("the list is empty; it begins with a header"),
-    N_("the header has no column to, phone or telefone"),
-    N_("more cells than the header has columns"),
-    N_("it does not end; is a quote opened and never closed?"),
-)
-"""The errors of a line of a list, as ``domain.campaigns`` words them."""
 _COLUMN_ADVICE = N_("Save the list as CSV with one column named telefone (or phone, or to).")
 
 
@@ -200,13 +192,10 @@ def _read_request(record: UnitRecord, form: Form, draft: CampaignDraft, *, trial
     return _CampaignRequest(plan, _uploaded_list(form))
 
 
-def _error_text(error: Exception) -> str:
-    text = str(error)
+def _error_text(error: _InvalidForm | ZaplineError) -> str:
     if isinstance(error, _InvalidForm):
-        return text
-    if (match := _LINE_ERROR.fullmatch(text)) is not None:
-        text = _("Line {n}: {what}", n=match["line"], what=_(match["error"]))
-    text = sentence(_(text))
+        return str(error)
+    text = sentence(error_text(error))
     return f"{text} {_(_COLUMN_ADVICE)}" if "header has no column" in str(error) else text
 
 

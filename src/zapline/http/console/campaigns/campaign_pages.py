@@ -21,7 +21,7 @@ from zapline.http.api.campaigns.recipients import RecipientRoutes
 from zapline.http.api.framework.json_bodies import AwareDatetime
 from zapline.http.api.framework.paging import Position, encode_cursor, query_cursor
 from zapline.http.console.framework.flash_messages import Tone
-from zapline.http.console.framework.formatting import masked
+from zapline.http.console.framework.formatting import error_text, masked
 from zapline.http.console.framework.layout import Layout, NavigationLink, query_number, query_text
 from zapline.http.console.framework.live_updates import unit_events_path
 from zapline.http.console.framework.message_labels import clean_lines, clean_name, kind_label
@@ -249,7 +249,7 @@ class CampaignPages:
         except UnknownCampaign:
             raise
         except LocalError as error:
-            return self._layout.redirect(page, Tone.BAD, _(str(error)))
+            return self._layout.redirect(page, Tone.BAD, error_text(error))
         if command is CampaignCommand.RETRY_FAILED:
             done = ngettext("{count} recipient is tried again.", "{count} recipients are tried again.", count)
             return self._layout.redirect(page, Tone.GOOD if count else Tone.WARN, done)

@@ -7,7 +7,10 @@ from babel.dates import format_date, format_time
 from babel.numbers import format_decimal, format_percent
 from markupsafe import Markup
 
+from zapline.domain.errors import RemoteError, ZaplineError
 from zapline.domain.privacy.masking import mask_phone
+from zapline.evolution.client.failures import EvolutionFailure
+from zapline.http.api.framework.problems import problem_of
 from zapline.http.console.framework.translation import N_, _, language
 
 _RELATIVE = (
@@ -109,6 +112,13 @@ def _pattern(digits: int) -> str:
 def sentence(text: str) -> str:
     """A text of an error as a sentence: with a capital and a full stop."""
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?")) else ".")
+
+
+def error_text(error: ZaplineError) -> str:
+    """An error in the operator's language; of what is outside of Zapline only what was written for people."""
+    if isinstance(error, RemoteError) and not isinstance(error, EvolutionFailure):
+        return _(problem_of(error).detail)
+    return _(error.sentence)
 
 
 def masked(phone: str | None) -> str:

@@ -7,6 +7,7 @@ from uuid import UUID
 from quart import request
 from werkzeug.datastructures import MultiDict
 
+from zapline.domain.text import Sentence
 from zapline.http.api.framework.problems import invalid
 
 
@@ -36,7 +37,7 @@ class Form:
         """Raises Problem 422 for a text that is too long or holds NUL."""
         value = self.fields.get(name, "").replace("\r\n", "\n").strip()
         if len(value) > max_length:
-            raise invalid(name, f"has at most {max_length} characters")
+            raise invalid(name, Sentence("has at most {limit} characters", limit=max_length))
         if "\0" in value:
             raise invalid(name, "holds characters that cannot be stored")
         return value
@@ -60,7 +61,8 @@ class Form:
         except ValueError:
             value = float("nan")
         if not minimum <= value <= maximum:
-            raise invalid(name, f"is a number from {minimum:g} to {maximum:g}")
+            limits = {"least": f"{minimum:g}", "most": f"{maximum:g}"}
+            raise invalid(name, Sentence("is a number from {least} to {most}", **limits))
         return value
 
     def integer(self, name: str, minimum: int, maximum: int) -> int | None:

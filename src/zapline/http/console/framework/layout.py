@@ -19,6 +19,7 @@ from zapline.http.api.framework.audit_trail import audited_change
 from zapline.http.api.framework.current_principal import current_principal
 from zapline.http.console.framework import formatting
 from zapline.http.console.framework.flash_messages import Flash, Flashes, Tone
+from zapline.http.console.framework.formatting import error_text
 from zapline.http.console.framework.session_guard import CSRF_FIELD, ConsoleOrigin, form_token
 from zapline.http.console.framework.static_assets import StaticAssets
 from zapline.http.console.framework.translation import LANGUAGES, _, language, ngettext
@@ -124,7 +125,7 @@ class Layout:
         except UnknownUnit:
             raise
         except refusals as refused:
-            return self.redirect(back, Tone.BAD, _(str(refused)))
+            return self.redirect(back, Tone.BAD, error_text(refused))
         return self.redirect(back, Tone.GOOD if done else None, done)
 
     def client_address(self) -> str:

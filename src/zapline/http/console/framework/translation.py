@@ -13,6 +13,8 @@ from babel.messages.pofile import read_po
 from babel.numbers import format_decimal
 from quart import request
 
+from zapline.domain.text import Sentence
+
 
 @dataclass(frozen=True, slots=True)
 class Language:
@@ -65,8 +67,15 @@ def N_(text: str) -> str:
 
 
 def _(text: str, **values: object) -> str:
-    """The text in the operator's language with its ``{placeholders}`` filled in. It is escaped where it is shown."""
-    translated = catalogue(language().tag).gettext(text) if text else text
+    """The text in the operator's language with its ``{placeholders}`` filled in. It is escaped where it is shown.
+
+    A :class:`Sentence` brings its own values.
+    """
+    told = catalogue(language().tag)
+    if isinstance(text, Sentence):
+        parts = {name: _(value) if isinstance(value, Sentence) else value for name, value in text.values.items()}
+        return told.gettext(text.message_id).format(**parts)
+    translated = told.gettext(text) if text else text
     return translated.format(**values) if values else translated
 
 

@@ -14,6 +14,7 @@ from zapline.domain.ids import UnitId
 from zapline.http.api.framework.paging import Position, Seq, encode_cursor, query_cursor
 from zapline.http.api.framework.problems import Problem
 from zapline.http.console.framework.flash_messages import Tone
+from zapline.http.console.framework.formatting import error_text
 from zapline.http.console.framework.layout import Layout
 from zapline.http.console.framework.live_updates import unit_events_path
 from zapline.http.console.framework.message_labels import clean_name
@@ -176,7 +177,7 @@ class ThreadPages:
                 marked = await self._receipts.mark_read(self._commands.find(record.id), head.id)
         except ZaplineError as error:
             return self._layout.redirect(
-                page, Tone.BAD, _("The read receipts could not be sent: {why}", why=_(str(error)))
+                page, Tone.BAD, _("The read receipts could not be sent: {why}", why=error_text(error))
             )
         if marked.skipped_lid:
             return self._layout.redirect(

@@ -11,6 +11,7 @@ from zapline.domain.crm_webhooks import CrmWebhookEvent
 from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId
 from zapline.http.console.framework.flash_messages import Tone
+from zapline.http.console.framework.formatting import error_text
 from zapline.http.console.framework.forms import read_form
 from zapline.http.console.framework.layout import Change, Layout
 from zapline.http.console.framework.translation import N_, _
@@ -81,7 +82,7 @@ class CrmWebhookPages:
                 line.note(events=[event.value for event in events])
                 hook, secret = await self._hooks.create(owner.id, url, events)
         except LocalError as refused:
-            return await self._list_page(owner, url, _(str(refused)))
+            return await self._list_page(owner, url, error_text(refused))
         return await self._hook_page(owner, hook, secret)
 
     async def show_one(self, unit: UUID, hook: UUID) -> Response:

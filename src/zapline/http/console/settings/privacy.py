@@ -11,6 +11,7 @@ from zapline.domain.ids import UnitId
 from zapline.http.api.accounts.privacy import export_response
 from zapline.http.api.framework.problems import Problem
 from zapline.http.console.framework.flash_messages import Tone
+from zapline.http.console.framework.formatting import error_text
 from zapline.http.console.framework.forms import read_form
 from zapline.http.console.framework.layout import Layout, NavigationLink, query_text
 from zapline.http.console.framework.translation import N_, _
@@ -97,7 +98,7 @@ class PrivacyPage:
                 line.note(who=f"****{_last_digits(head)}")
                 await self._erasures.request(record.id, id=head.id)
         except ZaplineError as error:
-            return self._layout.redirect(base, Tone.BAD, _(str(error)))
+            return self._layout.redirect(base, Tone.BAD, error_text(error))
         return self._layout.redirect(base, Tone.GOOD, _("The person is being erased. This cannot be taken back."))
 
     async def _requested_person(self, unit: UUID) -> tuple[UnitRecord, ChatHeader, Person]:

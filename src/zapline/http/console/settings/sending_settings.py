@@ -18,6 +18,7 @@ from zapline.domain.outbox.work_states import Lane
 from zapline.http.api.framework.problems import Problem
 from zapline.http.api.units.pace import NewPace, limits_of
 from zapline.http.console.framework.flash_messages import Tone
+from zapline.http.console.framework.formatting import error_text
 from zapline.http.console.framework.forms import Form, read_form
 from zapline.http.console.framework.layout import Layout, NavigationLink
 from zapline.http.console.framework.translation import N_, _
@@ -113,7 +114,7 @@ def refusal_text(refused: LocalError | Problem) -> str:
         if refused.status != 422:
             raise refused
         return "; ".join(f"{_(FIELD_LABELS.get(field, field))}: {_(message)}" for field, message in refused.errors)
-    return _(str(refused))
+    return error_text(refused)
 
 
 FIELD_LABELS = {

@@ -11,6 +11,7 @@ from zapline.domain.principals import Scope
 from zapline.http.api.framework.current_principal import current_principal
 from zapline.http.api.framework.problems import Problem, invalid
 from zapline.http.console.framework.flash_messages import Tone
+from zapline.http.console.framework.formatting import error_text
 from zapline.http.console.framework.forms import read_form
 from zapline.http.console.framework.layout import Layout
 from zapline.http.console.framework.translation import N_, _
@@ -77,7 +78,7 @@ class TokensPage:
                 label = await self._identity.revoke_unit_token(UnitId(unit), token)
                 line.note(label=label)
         except LocalError as refused:
-            return self._layout.redirect(f"/console/units/{unit}/tokens", Tone.BAD, _(str(refused)))
+            return self._layout.redirect(f"/console/units/{unit}/tokens", Tone.BAD, error_text(refused))
         return self._layout.redirect(
             f"/console/units/{unit}/tokens", Tone.GOOD, _("{label} opens nothing any more.", label=label)
         )

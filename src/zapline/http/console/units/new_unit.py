@@ -4,6 +4,7 @@ from quart import Response
 
 from zapline.domain.errors import LocalError
 from zapline.http.console.framework.flash_messages import Tone
+from zapline.http.console.framework.formatting import error_text
 from zapline.http.console.framework.forms import read_form
 from zapline.http.console.framework.layout import Layout
 from zapline.http.console.framework.translation import _
@@ -40,7 +41,7 @@ class NewUnitPage:
                 unit = await self._commands.create_unit(name, instance or None, zone)
                 line.note(made=str(unit.id))
         except LocalError as refused:
-            return self._page(422, name, instance, zone, _(str(refused)))
+            return self._page(422, name, instance, zone, error_text(refused))
         done = _("{name} is made. Connect it now: have the unit's phone at hand.", name=unit.record.name)
         return self._layout.redirect(f"/console/units/{unit.id}", Tone.GOOD, done)
 

@@ -10,6 +10,7 @@ from zapline.domain.contacts.phone_numbers import InvalidPhone, pairing_number
 from zapline.domain.ids import UnitId
 from zapline.domain.line.webhook_registration import WebhookRegistrationMode
 from zapline.http.console.framework.flash_messages import Tone
+from zapline.http.console.framework.formatting import error_text
 from zapline.http.console.framework.forms import read_form
 from zapline.http.console.framework.layout import Change, Layout
 from zapline.http.console.framework.translation import N_, _
@@ -108,7 +109,7 @@ class UnitActions:
         try:
             number = pairing_number(text, self._region) if text else None
         except InvalidPhone as refused:
-            return self._layout.redirect(_page(unit), Tone.BAD, _(str(refused)))
+            return self._layout.redirect(_page(unit), Tone.BAD, error_text(refused))
         return await self._perform(unit, "connect", partial(self._commands.connect, UnitId(unit), number), "")
 
     async def renew(self, unit: UUID) -> Response:
