@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,10 @@ class Case:
     """Words of the console's threads."""
     ignored: Sequence[str] = ()
     """Why bodies leave no row, by the counter's reason."""
+    names: Mapping[str, str] = dataclass_field(default_factory=dict)
+    """What conversations are called."""
+    in_order: bool = False
+    """The last of several names counts, and nothing but the order of arrival tells which one that is."""
     told_once: Set[str] = frozenset()
     """Fields that hook and events tell as they were when the message first came."""
 
@@ -104,6 +109,23 @@ PUBLIC = {
         },
         ["Comprovante"],
         told_once={"sentAt"},  # a better copy that comes first is told with its own time, some seconds later
+    ),
+    "02-group-name": Case(
+        recorded("cases/02-group-name"),
+        {
+            "3A020000000000000001": {"text": "Bom dia", "senderName": "Ana Um"},
+            "3A020000000000000002": {"text": "Oi Ana", "senderName": "Beto Dois"},
+        },
+        ["Clientes VIP 2026"],
+        names={"group:120363400000000202@g.us": "Clientes VIP 2026"},
+        in_order=True,
+    ),
+    "22-rename": Case(
+        recorded("cases/22-rename"),
+        {"3A220000000000000001": {"text": "Olá", "fromMe": True}},
+        ["Ana Estética"],
+        names={"+5511977770040": "Ana Estética"},
+        in_order=True,
     ),
     "bodies of 2026": Case(
         [

@@ -267,3 +267,13 @@ def test_a_disconnection_without_a_stream_node_gives_its_message() -> None:
     data = {"status": "closed", "disconnectionReasonCode": "403", "disconnectionObject": detail}
     assert parse_webhook(body("status.instance", data)) == [Closed(403, "Connection Failure", final=True)]
     assert parse_webhook(body("status.instance", data | {"disconnectionObject": "{"})) == [Closed(403, final=True)]
+
+
+def test_everybody_in_a_large_group_may_react_and_answer() -> None:
+    members = [{"remoteJid": GROUP, "participant": f"55119999{number:05}@s.whatsapp.net"} for number in range(1024)]
+    reactions = [{"key": key, "text": "👍", "senderTimestampMs": AT * 1000} for key in members]
+    facts = upsert({"conversation": "oi"}, {"remoteJid": GROUP, "participant": PHONE}, reactions=reactions)
+    assert len([fact for fact in facts if isinstance(fact, ReactionReported)]) == 1024
+    answers = [{"eventResponseMessageKey": key, "eventResponseMessage": {"response": "GOING"}} for key in members]
+    data = {"keyId": TARGET, "remoteJid": GROUP, "fromMe": True, "eventResponses": answers}
+    assert len(parse_webhook(body("messages.update", data))) == 1024

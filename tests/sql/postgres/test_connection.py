@@ -187,10 +187,13 @@ async def test_an_error_shows_names_but_no_values_and_chains_nothing(table):
     assert failure.value.constraint == "things_pkey"
 
 
-async def test_a_statement_with_missing_parameters_is_our_own_mistake(conn):
+async def test_missing_parameters_and_columns_of_one_name_are_our_own_mistake(conn):
     with pytest.raises(StatementFailed) as failure:
         await conn.execute("select %(a)s", {"b": 1})
     assert failure.value.verdict is Verdict.STOP
+    with pytest.raises(StatementFailed) as failure:
+        await conn.fetch("select 1 as a, 2 as a")
+    assert (failure.value.sqlstate, failure.value.verdict) == ("42701", Verdict.STOP)
 
 
 @pytest.mark.parametrize(

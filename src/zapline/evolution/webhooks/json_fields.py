@@ -24,6 +24,8 @@ LONGEST_SHORT_TEXT = 2000
 """Characters of everything beside the text: titles, descriptions, addresses, links."""
 MAX_ITEMS = 100
 """Options, buttons, cards, mentions: WhatsApp's limits are far lower."""
+MAX_PEOPLE = 10_000
+"""Reactions, answers and receipts: one of each member of a group, of which the largest have some thousands."""
 
 _EARLIEST, _LATEST = 1_230_768_000, 4_102_444_800
 """From 2009, when WhatsApp began, to 2100: a time outside is a mistake."""
@@ -34,11 +36,11 @@ def obj(value: Any) -> JsonObject:
     return value if isinstance(value, dict) else {}
 
 
-def objects(value: Any) -> list[JsonObject]:
-    """The objects of an array, at most :data:`MAX_ITEMS`."""
+def objects(value: Any, limit: int = MAX_ITEMS) -> list[JsonObject]:
+    """The objects of an array, at most ``limit``."""
     if not isinstance(value, list):
         return []
-    return [item for item in value[:MAX_ITEMS] if isinstance(item, dict)]
+    return [item for item in value[:limit] if isinstance(item, dict)]
 
 
 def text(value: Any, limit: int = LONGEST_TEXT) -> str | None:

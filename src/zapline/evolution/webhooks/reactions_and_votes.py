@@ -8,7 +8,16 @@ from zapline.domain.ids import ExternalId
 from zapline.domain.inbound_events import InboundEvent, Unusable
 from zapline.domain.messages.authority import Claim
 from zapline.domain.messages.facts import ReactionReported, VoteReported
-from zapline.evolution.webhooks.json_fields import JsonObject, epoch_ms, external_id, jid, obj, objects, short_text
+from zapline.evolution.webhooks.json_fields import (
+    MAX_PEOPLE,
+    JsonObject,
+    epoch_ms,
+    external_id,
+    jid,
+    obj,
+    objects,
+    short_text,
+)
 
 
 def tallied_votes(identity: ExternalId, data: JsonObject, own: str | None, by: Claim) -> list[InboundEvent]:
@@ -50,7 +59,7 @@ def merged_reactions(
 ) -> list[InboundEvent]:
     """The reactions that came in one flush with their message: each has the key of the reaction itself."""
     found: list[InboundEvent] = []
-    for reaction in objects(data.get("reactions")):
+    for reaction in objects(data.get("reactions"), MAX_PEOPLE):
         actor = _author(obj(reaction.get("key")), chat, own)
         if actor is not None:
             emoji = short_text(reaction.get("text"), 32) or ""
@@ -61,7 +70,7 @@ def merged_reactions(
 def event_answers(identity: ExternalId, data: JsonObject, chat: str, own: str | None, by: Claim) -> list[InboundEvent]:
     """Answers to an event that the server has opened, as votes: going, not going, maybe."""
     found: list[InboundEvent] = []
-    for answer in objects(data.get("eventResponses")):
+    for answer in objects(data.get("eventResponses"), MAX_PEOPLE):
         actor = _author(obj(answer.get("eventResponseMessageKey")), chat, own)
         response = obj(answer.get("eventResponseMessage")) or obj(answer.get("response")) or answer
         value = response.get("response")

@@ -15,7 +15,7 @@ from zapline.domain.messages.delivery_status import (
 from zapline.domain.messages.facts import MessageDeleted, StatusReported
 from zapline.evolution.webhooks.chats_and_contacts import chat_kind, claim_of, skipped_chat
 from zapline.evolution.webhooks.edits_and_deletions import embedded_edit
-from zapline.evolution.webhooks.json_fields import JsonObject, epoch_seconds, external_id, jid, obj, objects
+from zapline.evolution.webhooks.json_fields import MAX_PEOPLE, JsonObject, epoch_seconds, external_id, jid, obj, objects
 from zapline.evolution.webhooks.reactions_and_votes import event_answers, tallied_votes
 
 _NAMES_BY_NUMBER = ("ERROR", "PENDING", "SERVER_ACK", "DELIVERY_ACK", "READ", "PLAYED")
@@ -34,7 +34,7 @@ def parse_delivery_status(value: Any) -> DeliveryStatus | None:
 def merged_receipts(identity: ExternalId, data: JsonObject, chat: Address) -> list[InboundEvent]:
     """The receipts that came in one flush with our own message."""
     highest: DeliveryStatus | None = None
-    for receipt in objects(data.get("userReceipt")):
+    for receipt in objects(data.get("userReceipt"), MAX_PEOPLE):
         for name, status in _RECEIPTS:
             if epoch_seconds(receipt.get(name)) is not None:
                 highest = merge_statuses(highest, status)

@@ -66,6 +66,8 @@ def translate(error: Exception) -> DatabaseUnavailable | StatementFailed:
     diag, sqlstate = error.diag, error.sqlstate
     if sqlstate is None:
         if isinstance(error, errors.DataError):
+            if "namedtuple" in str(error):  # no value is to blame: see findings
+                return StatementFailed("42701", "two columns of a result have one name")
             nul = "NUL" in str(error)
             return StatementFailed("22021" if nul else "22000", "text holds NUL" if nul else "value unusable")
         if isinstance(error, errors.OperationalError | errors.InterfaceError):
