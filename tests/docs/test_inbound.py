@@ -16,7 +16,7 @@ from zapline.domain.messages.message_secrets import SecretUse
 from zapline.evolution.client.stored_messages import _SKIPPED
 from zapline.evolution.webhooks.chats_and_contacts import SKIPPED_CHATS
 from zapline.evolution.webhooks.contents.fates_document import EVENT_FATES, fates_page
-from zapline.evolution.webhooks.edits_and_deletions import NOTICES
+from zapline.evolution.webhooks.edits_and_deletions import NOTICE_NAMES, NOTICES
 from zapline.evolution.webhooks.encrypted.encrypted_reports import _USES
 from zapline.evolution.webhooks.envelope import EVENTS
 from zapline.evolution.webhooks.event_parser import parse_webhook
@@ -142,6 +142,24 @@ def test_what_only_a_phone_can_read_is_counted_and_has_its_place(message: Any, r
     assert ignored == Ignored(reason)
     assert isinstance(placeholder, MessageArrived)
     assert (placeholder.kind, placeholder.external_id) == (MessageKind.PLACEHOLDER, "3A1")
+
+
+def test_every_type_of_notice_is_told_by_its_name_or_counted() -> None:
+    for kind in (*range(64), *NOTICE_NAMES, "TOMORROW", None, 1.5, [], {}):
+        for event in upsert({"protocolMessage": {"type": kind}}):
+            assert (isinstance(event, Ignored) and event.reason in IGNORED_REASONS) or event == Unusable("no_target_id")
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_no_event_passes_in_silence_whatever_is_in_it(event: str) -> None:
+    chat = "5511999990001@s.whatsapp.net"
+    key = {"remoteJid": chat, "fromMe": False, "id": "3A1"}
+    odd = ({}, [], None, "x", 7, [{}], [7], {"key": key}, {"keyId": "3A1", "remoteJid": chat}, {"messages": []})
+    for data in (*odd, {"key": key, "message": {}}, {"id": chat}, [{"id": chat}], {"key": key, "message": None}):
+        facts = parse_webhook(json.dumps({"event": event, "instance": "loja", "data": data}).encode())
+        assert facts, data
+        for fact in facts:
+            assert not isinstance(fact, Ignored) or fact.reason in IGNORED_REASONS, data
 
 
 def _bodies() -> Iterator[Any]:

@@ -15,10 +15,10 @@ class Stream:
         self._lines = lines
         self.last_id: str | None = None
 
-    async def next(self) -> tuple[str, Any]:
+    async def next(self, seconds: float = 10) -> tuple[str, Any]:
         """The next event's kind and data; comments are passed over."""
         fields: dict[str, str] = {}
-        with trio.fail_after(10):
+        with trio.fail_after(seconds):
             async for line in self._lines:
                 if not line and "event" in fields:
                     self.last_id = fields["id"]
