@@ -8,7 +8,8 @@ with told as (
       from jsonb_to_recordset(%(rows)s) as r(id uuid, unit_id uuid, kind text, canonical text, phone text, lid text,
                                              name text, username text, name_at float8, reported_at float8)
 ), named as (
-    select n.id, jsonb_object_agg(n.name, n.reported_at) as reports
+    select n.id, jsonb_object_agg(n.name, n.reported_at) as reports,
+           (array_agg(n.name order by n.reported_at desc, n.name collate "C" desc))[1] as name
       from (select t.id, t.name, min(t.reported_at) as reported_at
               from told t
              where t.name is not null and t.name_at = t.newest
@@ -18,31 +19,32 @@ with told as (
 insert into zapline.contacts as c (id, unit_id, kind, canonical, phone, lid, name, name_at, name_reports,
                                    username, username_at)
 select t.id, t.unit_id, t.kind, t.canonical, max(t.phone), max(t.lid collate "C"),
-       zapline.last_name(n.reports), to_timestamp(t.newest), n.reports,
+       n.name, to_timestamp(t.newest), n.reports,
        (array_agg(t.username order by t.name_at desc, t.username collate "C" desc)
            filter (where t.username is not null))[1],
        to_timestamp(max(t.name_at) filter (where t.username is not null))
   from told t
   left join named n on n.id = t.id
- group by t.id, t.unit_id, t.kind, t.canonical, t.newest, n.reports
+ group by t.id, t.unit_id, t.kind, t.canonical, t.newest, n.reports, n.name
  order by t.id
 on conflict (id) do update
    set phone = coalesce(c.phone, excluded.phone),
        lid = greatest(c.lid collate "C", excluded.lid collate "C"),
-       (name, name_at, name_reports) = (
-           select zapline.last_name(n.reports),
-                  case when excluded.name is null then c.name_at else greatest(c.name_at, excluded.name_at) end, n.reports
-             from (select zapline.newest_names(excluded.name_at, excluded.name_reports, c.name_at,
-                                               zapline.known_names(c.name, c.name_reports)) as reports) n),
-       (username, username_at) = (
-           select (case when n.newer then excluded.username else c.username end),
-                  (case when n.newer then excluded.username_at else c.username_at end)
-             from (select zapline.newer(excluded.username_at, excluded.username, c.username_at, c.username)
-                       as newer) n)
- where (excluded.name is not null and coalesce(c.name_at, '-infinity') <= excluded.name_at
-        and (c.name_at is distinct from excluded.name_at
-             or zapline.newest_names(excluded.name_at, excluded.name_reports, c.name_at,
-                                     zapline.known_names(c.name, c.name_reports)) is distinct from c.name_reports))
+       name = case when excluded.name is null or excluded.name_at < c.name_at then c.name
+                   when c.name is null or coalesce(c.name_at, '-infinity') < excluded.name_at then excluded.name
+                   else zapline.last_name(zapline.merge_names(zapline.known_names(c.name, c.name_reports),
+                                                              excluded.name_reports)) end,
+       name_at = greatest(c.name_at, case when excluded.name is not null then excluded.name_at end),
+       name_reports = zapline.newest_names(excluded.name_at, excluded.name_reports, c.name_at,
+                                           zapline.known_names(c.name, c.name_reports)),
+       username = case when zapline.newer(excluded.username_at, excluded.username, c.username_at, c.username)
+                       then excluded.username else c.username end,
+       username_at = case when zapline.newer(excluded.username_at, excluded.username, c.username_at, c.username)
+                          then excluded.username_at else c.username_at end
+ where (excluded.name is not null and (c.name is null or coalesce(c.name_at, '-infinity') < excluded.name_at))
+    or (excluded.name is not null and c.name_at = excluded.name_at
+        and zapline.newest_names(excluded.name_at, excluded.name_reports, c.name_at,
+                                 zapline.known_names(c.name, c.name_reports)) is distinct from c.name_reports)
     or zapline.newer(excluded.username_at, excluded.username, c.username_at, c.username)
     or (excluded.phone is not null and c.phone is null)
     or (excluded.lid is not null and c.lid is distinct from greatest(c.lid collate "C", excluded.lid collate "C"));
