@@ -39,8 +39,12 @@ class WholeDaemon:
     secrets: dict[str, str] = field(default_factory=dict)
 
     async def call(self, method: str, path: str, body: object = None, expect: int | None = None) -> Any:
+        """Ask the API as a caller does who asks again where it says that it is busy; the answer."""
         content = msgspec.json.encode(body) if body is not None else b""
-        answer = await self.client.request(method, path, content=content)
+        with trio.fail_after(30):
+            while (answer := await self.client.request(method, path, content=content)).status_code == 503:
+                assert answer.json()["retryable"], answer.text
+                await trio.sleep(0.1)
         assert answer.status_code == expect if expect else answer.status_code < 400, answer.text
         return answer.json() if answer.content else None
 

@@ -191,6 +191,7 @@ COUNTERS = (
         "campaign_holds", "Times a unit's campaigns were held because WhatsApp refused too much.", "code", (REFUSED,)
     ),
     Counter("calls_overtaken", "Calls that hung while other chats of their line went on."),
+    Counter("echoes_replaced", "Echoes that were stored as somebody else's, and turned out to be our own messages."),
     Counter("sent_twice", "Messages that were delivered a second time."),
     Counter("stalled", "Messages that Evolution took and nobody confirmed in time."),
     Counter(

@@ -29,7 +29,7 @@ from zapline.sql.inbound.encrypted.encrypted_reports import (
 from zapline.sql.inbound.message_deduplication import store_messages, store_second_ids
 from zapline.sql.inbound.parked_reports import apply_reports
 from zapline.sql.inbound.reactions import store_reactions
-from zapline.sql.inbound.recorder_types import MessageKey, Row, UnitOutcome, message_key
+from zapline.sql.inbound.recorder_types import MessageKey, ReplacedMessage, Row, UnitOutcome, message_key
 from zapline.sql.inbound.rows_from_facts import BatchRows, dead_letter_row
 from zapline.sql.inbound.send_results import ResolvedSends, apply_send_results, load_aliases
 from zapline.sql.inbound.status_merge import by_primary_id, report_of
@@ -100,6 +100,9 @@ async def record(
         outcomes[unit_id].encrypted += counts
     for settled in resolved.settled:
         outcomes[settled.unit_id].settled.append(settled)
+    for row in resolved.deleted:
+        replaced = ReplacedMessage(row.unit_id, row.replaced, row.external_id, row.conversation_id, row.message)
+        outcomes[row.unit_id].replaced.append(replaced)
     for unit_batch in batch:
         buried = [(entry.seq, entry.dead_reason) for entry in unit_batch.entries if entry.dead_reason is not None]
         outcomes[unit_batch.unit_id].buried.extend(buried)

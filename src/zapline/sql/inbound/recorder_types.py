@@ -98,6 +98,17 @@ class ReactedMessage:
     at_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class ReplacedMessage:
+    """A message that was stored from an echo, and has turned out to be the one of a call of ours."""
+
+    unit_id: UnitId
+    message: UUID
+    external_id: ExternalId
+    conversation_id: UUID
+    by: UUID
+
+
 @dataclass(slots=True)
 class UnitOutcome:
     """What a commit has changed for one unit."""
@@ -109,6 +120,7 @@ class UnitOutcome:
     buried: list[tuple[Seq | None, str]] = field(default_factory=list)
     """Entries that became dead letters, with the reason."""
     settled: list[SettledSend] = field(default_factory=list)
+    replaced: list[ReplacedMessage] = field(default_factory=list)
     opted_out: int = 0
     """Contacts that opted out of campaigns."""
     encrypted: Counter[str] = field(default_factory=Counter)
@@ -125,6 +137,7 @@ class UnitOutcome:
         self.reacted += other.reacted
         self.buried += other.buried
         self.settled += other.settled
+        self.replaced += other.replaced
         self.opted_out += other.opted_out
         self.encrypted += other.encrypted
         self.strangers += other.strangers

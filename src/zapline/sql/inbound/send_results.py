@@ -81,11 +81,13 @@ async def settle_sends(conn: Connection, claims: Sequence[Row], resolved: Resolv
             rounds.append({claim["message"]: claim})
     for one in rounds:
         rows = list(one.values())
-        for taken in await _SQL.run_batch(conn, "take_unmatched_echoes", rows):
+        replaced = []
+        for taken in await _SQL.rows(conn, "take_unmatched_echoes", rows=as_json(rows)):
             if taken.foreign_one:
                 resolved.strangers.append(Stranger("message", _said(taken), proven=True))
             else:
                 resolved.deleted.append(taken)
+                replaced.append(taken.message)
         resolved.strangers += await bury_reactions(conn, await _settling(conn, rows))
         for row in await _SQL.rows(conn, "settle_sends", rows=as_json(rows), now=time.time()):
             unit, external = UnitId(row.unit_id), ExternalId(row.external_id)
@@ -94,6 +96,8 @@ async def settle_sends(conn: Connection, claims: Sequence[Row], resolved: Resolv
             resolved.settled.append(SettledSend(unit, *send, row.client_message_id, row.conversation_id, row.delivery))
             if row.alias:
                 resolved.aliases[unit, external] = ExternalId(row.primary_id)
+        if replaced:
+            await _SQL.execute(conn, "count_replacement", ids=replaced)
     return settled
 
 

@@ -33,18 +33,33 @@ select unit_id, message_id, state from moved;
 
 -- name: take_unmatched_echoes
 -- Deletes messages that were stored under the ids of our sends before these were known: their echoes, and what strangers
--- wrote under the same id (``foreign_one``). What their rows knew is returned.
-delete from zapline.messages f
- using jsonb_to_recordset(%(rows)s) as r(attempt uuid, message uuid, unit_id uuid, external_id text)
- where f.unit_id = r.unit_id and f.external_id = r.external_id and f.id <> r.message
-   and f.client_message_id is null
-   and exists (select from zapline.attempts a where a.id = r.attempt and a.external_id is null)
-returning not f.from_me as foreign_one, f.conversation_id, f.sender, f.kind, f.body,
-          f.unit_id, f.external_id, f.delivery::text as delivery, f.edited_body, f.edited_at_ms,
-          f.edit_unread_ms, f.edit_read_ms,
-          extract(epoch from f.deleted_at)::float8 as deleted_at,
-          extract(epoch from f.received_at)::float8 as parked_at, f.refusal,
-          extract(epoch from f.refused_at)::float8 as refused_at;
+-- wrote under the same id (``foreign_one``). What their rows knew is returned; who was told of an echo is told whose it is.
+with taken as (
+    delete from zapline.messages f
+     using jsonb_to_recordset(%(rows)s) as r(attempt uuid, message uuid, unit_id uuid, external_id text)
+     where f.unit_id = r.unit_id and f.external_id = r.external_id and f.id <> r.message
+       and f.client_message_id is null
+       and exists (select from zapline.attempts a where a.id = r.attempt and a.external_id is null)
+    returning f.*, r.message
+), told as (
+    insert into zapline.hook_deliveries (hook_id, unit_id, event, subject, facts)
+    select h.id, h.unit_id, 'message.deleted', f.message,
+           jsonb_build_object('replaced', f.id, 'conversation', f.conversation_id)
+      from taken f
+      join zapline.hooks h on h.unit_id = f.unit_id and h.disabled_at is null and 'message.deleted' = any(h.events)
+     where f.from_me
+)
+select not f.from_me as foreign_one, f.conversation_id, f.sender, f.kind, f.body,
+       f.unit_id, f.external_id, f.delivery::text as delivery, f.edited_body, f.edited_at_ms,
+       f.edit_unread_ms, f.edit_read_ms, extract(epoch from f.deleted_at)::float8 as deleted_at,
+       extract(epoch from f.received_at)::float8 as parked_at, f.refusal,
+       extract(epoch from f.refused_at)::float8 as refused_at, f.id as replaced, f.message
+  from taken f;
+
+-- name: count_replacement
+-- Tells whoever polls that these have changed: they take the place of a message that was listed under another id.
+update zapline.messages set changed_seq = nextval('zapline.messages_seq_seq')
+ where id = any(%(ids)s::uuid[]);
 
 -- name: find_settling
 -- The messages of these calls under the ids that they are about to get, where somebody has reacted to these already.

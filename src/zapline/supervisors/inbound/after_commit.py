@@ -19,6 +19,7 @@ from zapline.supervisors.notifications.event_payloads import (
     qr_payload,
     reaction_payload,
     recorded_message_payload,
+    replaced_message_payload,
     reported_delivery_payload,
     settled_delivery_payload,
     status_payload,
@@ -77,6 +78,8 @@ def publish_stored(unit: UnitId, writes: Sequence[EntryFacts], outcome: UnitOutc
     for settled in outcome.settled:
         feed.count_message(unit, from_me=True)
         feed.publish(unit, EventKind.DELIVERY, partial(settled_delivery_payload, settled))
+    for replaced in outcome.replaced:
+        feed.publish(unit, EventKind.DELIVERY, partial(replaced_message_payload, replaced))
     for report in outcome.changed:
         feed.publish(unit, EventKind.DELIVERY, partial(reported_delivery_payload, report))
     for reacted in outcome.reacted:
@@ -101,6 +104,10 @@ def _report_sends(unit: UnitId, writes: Sequence[EntryFacts], outcome: UnitOutco
         if changed.refusal is not None:
             counters.add("messages_refused", changed.refusal)
             _LOG.warning("WhatsApp refused {message}: {why}", message=str(changed.message), why=changed.refusal)
+    for replaced in outcome.replaced:
+        counters.add("echoes_replaced")
+        text = "{message}, stored from an echo, is our own {by}"
+        _LOG.info(text, message=str(replaced.message), by=str(replaced.by), unit=str(unit))
     for settled in outcome.settled:
         counters.add("settled", settled.by)
         if settled.twice:

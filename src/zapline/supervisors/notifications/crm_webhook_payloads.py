@@ -123,6 +123,15 @@ def _status_payload(due: DueDelivery) -> StatusPayload:
 def _message_payload(due: DueDelivery, row: Any) -> UnitPayload | None:
     if row is None:
         return None
+    if replaced := due.facts.get("replaced"):
+        return DeliveryPayload(
+            unit_id=due.unit,
+            message_id=UUID(replaced),
+            external_id=row.external_id,
+            conversation_id=UUID(due.facts["conversation"]),
+            deleted=True,
+            replaced_by=row.id,
+        )
     if due.event not in _WITH_MESSAGE:
         return DeliveryPayload(
             unit_id=due.unit,

@@ -15,7 +15,7 @@ from zapline.domain.outbox.work_states import WorkState
 from zapline.domain.timestamps import iso
 from zapline.sql.campaigns.campaigns import CampaignCounts
 from zapline.sql.conversations.conversations import Message, TrackedMessage
-from zapline.sql.inbound.recorder_types import ChangedMessage, CreatedMessage, SettledSend
+from zapline.sql.inbound.recorder_types import ChangedMessage, CreatedMessage, ReplacedMessage, SettledSend
 
 
 class UnitPayload(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -100,6 +100,8 @@ class DeliveryPayload(UnitPayload, frozen=True):
     edit_text_unknown: bool = False
     """It was edited, and only the phone shows the new text."""
     deleted: bool = False
+    replaced_by: UUID | None = None
+    """It was an echo that seemed to be somebody else's, and has turned out to be this message: show that one alone."""
 
 
 class ReactionPayload(UnitPayload, frozen=True):
@@ -279,6 +281,17 @@ def reaction_payload(reacted: Any) -> ReactionPayload | VotePayload:
 
 def settled_delivery_payload(settled: SettledSend) -> DeliveryPayload:
     return _delivery(settled.unit_id, settled.message, settled, WorkState.SETTLED.value)
+
+
+def replaced_message_payload(replaced: ReplacedMessage) -> DeliveryPayload:
+    return DeliveryPayload(
+        unit_id=replaced.unit_id,
+        message_id=replaced.message,
+        external_id=replaced.external_id,
+        conversation_id=replaced.conversation_id,
+        deleted=True,
+        replaced_by=replaced.by,
+    )
 
 
 def failed_send_payload(unit: UnitId, answer: SendAnswered) -> DeliveryPayload:

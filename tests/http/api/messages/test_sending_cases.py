@@ -97,13 +97,47 @@ def texts(messages: Sequence[Any]) -> list[str]:
     return sorted(str(one["text"]) for one in messages)
 
 
+class Poller:
+    """A CRM that polls, and keeps messages as docs/api.md tells."""
+
+    def __init__(self, played: Case) -> None:
+        self._played = played
+        self._after = 0
+        self.messages: dict[str, Any] = {}
+
+    async def poll(self) -> None:
+        page = await self._played.whole.get(f"/units/{self._played.unit}/messages?afterSeq={self._after}")
+        self._after = page["nextAfterSeq"]
+        for one in (*page["items"], *page["changed"]):
+            same = [id for id, kept in self.messages.items() if kept["externalId"] == one["externalId"] is not None]
+            for id in same:
+                del self.messages[id]
+            self.messages[one["id"]] = one
+
+
+def kept_by_hooks(played: Case) -> list[str]:
+    """The texts that a CRM shows that goes by what hooks tell, beside what it has sent itself."""
+    gone = {one["messageId"] for one in played.hooked("message.deleted")}
+    told = [*played.hooked("message.received"), *played.hooked("message.sent")]
+    return texts([one for one in told if one["id"] not in gone])
+
+
+def kept_by_watchers(played: Case) -> list[str]:
+    gone = {one["messageId"] for one in played.watched("delivery") if one["deleted"]}
+    return texts([one for one in played.watched("message") if one["id"] not in gone])
+
+
 async def play_06(whole: WholeDaemon, crm: CrmReceiver) -> None:
     """The answer is lost and the echo comes under the LID: one row, delivered, in one thread."""
     said = ["Manda o boleto?", "Recebi", "Segue o boleto (caso 6)."]
     async with case(whole, crm, "caso06") as played:
+        poller = Poller(played)
 
-        async def sent() -> None:
-            await whole.until(f"/units/{played.unit}/messages?afterSeq=0", lambda page: len(page["items"]) >= 2)
+        async def told_of_the_echo() -> None:
+            # Nobody knows yet that the LID is his: the echo seems to come from the phone, and is told so.
+            await until(lambda: played.hooked("message.sent"), lambda: played.events)
+            await poller.poll()
+            assert len(poller.messages) == 3
 
         async def one_in_one_thread() -> None:
             message = await played.message(deliveryStatus="delivered", workState="settled", failure=None)
@@ -113,8 +147,16 @@ async def play_06(whole: WholeDaemon, crm: CrmReceiver) -> None:
             everything = (await whole.get(f"/units/{played.unit}/messages?afterSeq=0"))["items"]
             assert texts(everything) == said
             assert (await played.console(message["conversationId"])).count(said[2]) == 1
+            await poller.poll()
+            assert texts([*poller.messages.values()]) == said
+            await until(lambda: kept_by_hooks(played) == said[:2], lambda: kept_by_hooks(played))
+            # Its own message is told to watchers as one that the API was asked to send.
+            await until(lambda: kept_by_watchers(played) == said, lambda: played.events)
+            for told in (played.hooked("message.deleted"), played.watched("delivery")):
+                assert [one["replacedBy"] for one in told if one["deleted"]] == [message["id"]]
 
-        await whole.play(played.unit, played.name, steps("06-lost-answer-lid-echo"), [sent, one_in_one_thread])
+        looks = [told_of_the_echo, one_in_one_thread]
+        await whole.play(played.unit, played.name, steps("06-lost-answer-lid-echo"), looks)
     assert [sent.text for sent in whole.evolution.ledger.messages if sent.instance == "caso06"] == [said[2]]
 
 
