@@ -1,6 +1,7 @@
 """The calls for lines against the simulated server: changed webhooks, pairings and instances made anew."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -102,6 +103,14 @@ async def test_a_start_leaves_what_somebody_else_looks_after_but_renews_its_own_
     line.change(url=f"{URL}secret-of-generation-0")
     assert await line.perform(LineAction.REGISTER, enforce=False) == Registered()
     assert line.url == f"{URL}secret-of-generation-1"
+
+
+@pytest.mark.parametrize("version", ["2.2.3", "2.3.0", "2.3.7", "2.4.0-rc2"])
+async def test_a_webhook_is_set_again_on_servers_of_every_version(line: Line, version: str) -> None:
+    line.evolution.state.behaviour = replace(line.evolution.state.behaviour, version=version)
+    line.change(url="http://elsewhere.example/hook", events=["MESSAGES_UPSERT"])
+    assert await line.perform(LineAction.CHECK) == RegistrationChecked(("url", "events"), restored=True)
+    assert await line.perform(LineAction.CHECK) == RegistrationChecked()
 
 
 async def test_a_check_of_an_instance_that_is_gone_says_so(line: Line) -> None:

@@ -91,6 +91,9 @@ _PARSERS: Mapping[str, Callable[[JsonObject, str | None], list[InboundEvent]]] =
     "status.instance": lambda data, own: [parse_instance_status(data)],
 }
 
+READ_EVENTS = frozenset({*_WITHOUT_DATA, "group-participants.update", *_CONTACT_EVENTS, *_PARSERS})
+"""The events that may say something; each of the others is counted under one reason."""
+
 
 def _parse_elements(event: str, data: Any, own: str | None) -> list[InboundEvent]:
     """Parse one object (2.x), or the array or ``{messages: [...]}`` that other versions and forks send."""

@@ -31,7 +31,7 @@ from zapline.evolution.client.failures import (
 from zapline.evolution.client.response_parser import WebhookRegistration
 from zapline.evolution.client.rest_client import EvolutionClient
 from zapline.supervisors.counters import Counters
-from zapline.supervisors.units.registration import EVENTS_SINCE_1_8, WEBHOOK_EVENTS, differences, leads_to_us
+from zapline.supervisors.units.registration import EVENTS_OF_2_2, WEBHOOK_EVENTS, differences, leads_to_us
 
 MAX_CONCURRENT_CALLS = 24
 """Calls in progress over all units: a start with thousands of lines must not flood Evolution."""
@@ -156,8 +156,8 @@ class LineCalls:
         try:
             await self._client.set_webhook(instance, wanted)
         except InvalidRequest:
-            # Servers before 2.3 validate the event names and know fewer of them.
-            await self._client.set_webhook(instance, replace(wanted, events=EVENTS_SINCE_1_8))
+            # All versions validate the names of events here; those before 2.3 know fewer.
+            await self._client.set_webhook(instance, replace(wanted, events=EVENTS_OF_2_2))
         if differences(await self._client.find_webhook(instance), wanted):
             raise EvolutionFailure(Sentence("the webhook that was set does not read back the same"))
 

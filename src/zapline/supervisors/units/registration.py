@@ -27,6 +27,7 @@ WEBHOOK_EVENTS = (
     "GROUPS_UPSERT",
     "GROUP_UPDATE",
     "GROUP_PARTICIPANTS_UPDATE",
+    "CALL",
 )
 """Only the events that are used: presence and changes of chats alone would double the traffic.
 
@@ -35,7 +36,9 @@ event queue. While we are away, nothing newer of the line is stored or sent, and
 ends. Edits come in MESSAGES_UPDATE (from 2.3.7 on), deletions in MESSAGES_DELETE; both without that risk.
 """
 
-EVENTS_SINCE_1_8 = tuple(name for name in WEBHOOK_EVENTS if name not in {"SEND_MESSAGE_UPDATE", "REMOVE_INSTANCE"})
+_SINCE_2_3 = frozenset({"SEND_MESSAGE_UPDATE", "STATUS_INSTANCE", "INSTANCE_DELETE"})
+EVENTS_OF_2_2 = tuple(name for name in WEBHOOK_EVENTS if name not in _SINCE_2_3)
+"""What a server before 2.3 takes, which refuses a registration for the sake of one name that it does not know."""
 
 _LOG = structlog.get_logger(scope="Registration")
 
@@ -50,7 +53,7 @@ def differences(registered: RegisteredWebhook | None, wanted: WebhookRegistratio
         "enabled": registered.enabled,
         "url": registered.url == wanted.url,
         "headers": dict(registered.headers) == dict(wanted.headers),
-        "events": set(registered.events) in (set(wanted.events), set(EVENTS_SINCE_1_8)),
+        "events": set(registered.events) in (set(wanted.events), set(EVENTS_OF_2_2)),
         "base64": not registered.base64,
         "byEvents": not registered.by_events,
     }

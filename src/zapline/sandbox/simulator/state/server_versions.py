@@ -10,6 +10,7 @@ from zapline.sandbox.simulator.state.instances import EVENTS
 
 _JID_CUT = re.compile(r":.*$", re.DOTALL)
 _LOGGED_OUT_CODES = frozenset({401, 402, 403, 406})
+_EVENTS_SINCE_2_3 = frozenset({"SEND_MESSAGE_UPDATE", "INSTANCE_CREATE", "INSTANCE_DELETE", "STATUS_INSTANCE"})
 _BESIDE_CONTENT = frozenset({"messageContextInfo", "senderKeyDistributionMessage"})
 
 
@@ -46,6 +47,8 @@ def stores_deletions(version: str) -> bool:
 
 def webhook_events(version: str) -> tuple[str, ...]:
     """The events that a webhook may subscribe to, in the server's order."""
+    if _numbers(version) < (2, 3, 0):
+        return tuple(name for name in EVENTS if name not in _EVENTS_SINCE_2_3)
     if not is_2_4(version):
         return EVENTS
     position = EVENTS.index("REMOVE_INSTANCE")
