@@ -13,7 +13,7 @@ from zapline.sql.inbound.recorder_transaction import record
 from zapline.sql.inbound.recorder_types import EntryFacts
 from zapline.sql.inbound.unit_batches import prepare_batch
 from zapline.sql.postgres.connection import Connection, connect
-from zapline.sql.units.units import insert_unit
+from zapline.sql.units.units import insert_unit, load_units
 
 NOW = 1_795_364_000.0
 
@@ -107,6 +107,22 @@ async def test_names_of_one_time_merge_alike_in_any_order_and_any_batches(databa
                 query = """select extract(epoch from name_at)::float8, name, username, name_reports
                              from zapline.contacts where unit_id = %s"""
                 assert [tuple(row) for row in await conn.fetch(query, (unit,))] == [expected], order
+
+
+async def test_the_name_of_the_lines_own_people_is_taken_from_whoever_has_never_written(database: str) -> None:
+    anna = address("5511999990002@s.whatsapp.net")
+    reports = [
+        ContactSeen(MARIA, "Loja", at=NOW - 9),
+        message("A", anna, push_name="Loja"),
+        message("B", from_me=True, own_name="Loja"),
+    ]
+    async with await connect(database, role="zapline_engine") as conn:
+        for cut in (1, 3):
+            batches = [reports[start : start + cut] for start in range(0, 3, cut)]
+            found = await names_after(conn, [*batches, *batches], "name, unit_id")
+            assert [name for name, _ in found] == [None, "Loja"]
+            (unit,) = (unit for unit in await load_units(conn) if unit.id == found[0][1])
+            assert unit.own_names == ("Loja",)
 
 
 async def test_no_name_is_of_the_future_and_no_group_is_called_after_who_wrote(database: str) -> None:

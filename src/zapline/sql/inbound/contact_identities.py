@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from zapline.domain.ids import ExternalId
+from zapline.domain.ids import ExternalId, UnitId
+from zapline.domain.messages.facts import MessageArrived, MessageFact
 from zapline.sql.inbound.recorder_types import MessageKey, Row
 from zapline.sql.inbound.rows_from_facts import BatchRows
 from zapline.sql.postgres.connection import Connection
@@ -69,6 +70,8 @@ class RecorderCache:
         """Messages that are not known yet and were reacted to."""
         self.waiting: set[MessageKey] | None = None
         """The messages that encrypted reports wait for; some of them in vain. None: not read yet."""
+        self.own_names: set[tuple[UnitId, str]] = set()
+        """Names of the lines' own people that are stored."""
         self._contacts: dict[object, _Contact] = {}
         self._identities: set[tuple[object, ...]] = set()
 
@@ -97,6 +100,7 @@ class RecorderCache:
     def forget(self) -> None:
         """Call where the database may have been restored to an earlier state."""
         self.aliases = self.waiting = None
+        self.own_names.clear()
         self._contacts.clear()
         self._identities.clear()
 
@@ -111,3 +115,17 @@ async def store_contacts(conn: Connection, contacts: list[Row], identities: list
     await _SQL.run_batch(conn, "upsert_identities", identities)
     await _SQL.run_batch(conn, "upsert_conversations", rows.conversations)
     await _SQL.run_batch(conn, "merge_conversations", rows.merges)
+
+
+async def learn_own_names(
+    conn: Connection, told: Iterable[tuple[UnitId, MessageFact]], cache: RecorderCache
+) -> set[tuple[UnitId, str]]:
+    """Store how the lines' own people are called, as their messages tell, and take these names from contacts.
+
+    Call after the messages are stored: who has written is called by what his messages tell. Returns what the cache
+    does not know yet, for after the commit.
+    """
+    own = {(unit, fact.own_name) for unit, fact in told if isinstance(fact, MessageArrived) and fact.own_name}
+    new = own - cache.own_names
+    await _SQL.run_batch(conn, "learn_own_names", [{"unit_id": unit, "name": name} for unit, name in sorted(new)])
+    return new

@@ -78,3 +78,22 @@ update zapline.conversations as c
          order by id, at desc, into_id desc) as r
  where c.id = r.id and r.id <> r.into_id
    and (c.merged_at is null or (to_timestamp(r.at), r.into_id) > (c.merged_at, c.merged_into));
+
+-- name: learn_own_names
+-- Names of the lines' own people, a few for each unit. A contact who was called so before it was known, and has never
+-- written, has no name again.
+with learnt as (
+    insert into zapline.own_names (unit_id, name)
+    select distinct r.unit_id, r.name
+      from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, name text)
+     where (select count(*) from zapline.own_names o where o.unit_id = r.unit_id) < 16
+    on conflict do nothing
+    returning unit_id, name)
+update zapline.contacts c
+   set name = null, name_at = null, name_reports = null
+  from learnt l
+ where c.unit_id = l.unit_id and c.name = l.name and c.kind = 'person'
+   and not exists (select from zapline.conversations v
+                     join zapline.messages m on m.conversation_id = v.id
+                    where v.contact_id = c.id and not m.from_me)
+   and not exists (select from zapline.messages m where m.unit_id = c.unit_id and m.sender = c.canonical);

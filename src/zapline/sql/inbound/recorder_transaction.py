@@ -9,7 +9,7 @@ from zapline.domain.messages.message_secrets import SecretSealer
 from zapline.sql.campaigns.campaigns import move_to_reply_lane
 from zapline.sql.campaigns.opt_outs import record_opt_outs
 from zapline.sql.inbound.authorship import Stranger, letters, store_letters
-from zapline.sql.inbound.contact_identities import RecorderCache, store_contacts
+from zapline.sql.inbound.contact_identities import RecorderCache, learn_own_names, store_contacts
 from zapline.sql.inbound.echo_matching import (
     ChosenCall,
     find_chosen_calls,
@@ -79,6 +79,8 @@ async def record(
         moved = {row["unit_id"] for row in chain(contacts, identities)}
         tried, opened = await _open_reports(conn, rows, cache.waiting, moved, resolved, second_ids, sealer)
         strangers += await _apply_reports(conn, rows, opened, resolved, outcomes, second_ids)
+        facts = ((unit.unit_id, fact) for unit in batch for entry in unit.entries for fact in entry.facts)
+        own_names = await learn_own_names(conn, facts, cache)
         waiting = set(cache.waiting_reactions)
         arrived = _created(outcomes) | resolved.keys
         reactions = [*rows.reactions, *opened.reactions]
@@ -92,6 +94,7 @@ async def record(
         await store_letters(conn, [*rows.dead_letters, *_letters(rows, [*strangers, *resolved.strangers], batch)])
         await _store_positions(conn, batch)
     cache.remember(contacts, identities)
+    cache.own_names |= own_names
     cache.aliases, cache.waiting_reactions = aliases, waiting
     cache.waiting = (cache.waiting - tried) | opened.waiting
     for stranger in (*strangers, *resolved.strangers):

@@ -42,3 +42,28 @@ return coalesce(reports, case when name is not null then jsonb_build_object(name
 
 -- Until now a group was called as whoever wrote last: its subject is asked for.
 update zapline.contacts set name = null, name_at = null where kind = 'group' and name is not null;
+
+-- How the line's own people are called in their messages: older servers report it as the name of whoever they wrote to.
+create table zapline.own_names (
+    unit_id uuid not null references zapline.units,
+    name    text not null,
+    primary key (unit_id, name)
+);
+
+do $$
+declare
+    name text;
+begin
+    foreach name in array array['own_names']
+    loop
+        execute format('alter table zapline.%I enable row level security', name);
+        execute format('alter table zapline.%I force row level security', name);
+        execute format('create policy engine on zapline.%I to zapline_engine using (true) with check (true)', name);
+        execute format($f$create policy api on zapline.%I to zapline_api using (
+            unit_id = nullif(current_setting('zapline.unit', true), '')::uuid
+            or current_setting('zapline.scope', true) = 'admin')$f$, name);
+        execute format('grant select, insert, update, delete on zapline.%I to zapline_engine', name);
+        execute format('grant select on zapline.%I to zapline_api', name);
+    end loop;
+end
+$$;

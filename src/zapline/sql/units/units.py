@@ -46,6 +46,8 @@ class UnitRecord:
     """Its failure code."""
     retention_days: int | None = None
     webhook_registration: WebhookRegistrationMode = WebhookRegistrationMode.ENFORCE
+    own_names: tuple[str, ...] = ()
+    """How the line's own people are called in their messages, as far as it was known at the start."""
     stored: StoredLineState | None = None
     """None where only the journal's snapshot is known: the unit then only writes to the journal."""
     journal_id: UUID | None = None
@@ -59,6 +61,7 @@ async def load_units(conn: Connection) -> list[UnitRecord]:
             UnitRecord,
             row,
             webhook_registration=WebhookRegistrationMode(row.webhook_registration),
+            own_names=tuple(row.own_names),
             stored=from_row(StoredLineState, row, phase=Phase(row.phase), reason=Reason(row.reason)),
         )
         for row in await _SQL.rows(conn, "load_units")

@@ -48,7 +48,9 @@ def drop_own_names(parsed: list[InboundEvent], unit: Unit) -> list[InboundEvent]
         if isinstance(item, MessageArrived) and item.own_name is not None and len(unit.own_names) < _MAX_OWN_NAMES:
             unit.own_names.add(item.own_name)
     stored = unit.state.stored if unit.state is not None else None
-    own = unit.own_names | ({stored.profile_name} if stored is not None and stored.profile_name else set())
+    own = {*unit.own_names, *unit.record.own_names} | (
+        {stored.profile_name} if stored is not None and stored.profile_name else set()
+    )
     if not own or not any(isinstance(item, ContactSeen) and item.name in own for item in parsed):
         return parsed
     return [_nameless(item) if isinstance(item, ContactSeen) and item.name in own else item for item in parsed]
