@@ -11,7 +11,8 @@ import trio
 import trio.testing
 
 from zapline.domain.ids import Seq, UnitId
-from zapline.sql.journal.journal import Journal, Pruned
+from zapline.sql.journal.history import Pruned
+from zapline.sql.journal.journal import Journal
 from zapline.sql.journal.schema import Arrival, Entry
 
 UNIT = UnitId(UUID(int=1))
@@ -125,7 +126,7 @@ async def test_directory_and_files_are_for_the_owner_alone(tmp_path: Path) -> No
         await journal.append(arrival())
         assert stat.S_IMODE(directory.stat().st_mode) == 0o700
         modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in directory.iterdir()}
-    assert modes == {"journal.db": 0o600, "journal.db-wal": 0o600, "journal.db-shm": 0o600}
+    assert modes == {"journal.db": 0o600, "journal.db-wal": 0o600, "journal.db-shm": 0o600, "journal.reached": 0o600}
 
 
 async def test_the_journal_keeps_its_id_and_a_new_one_has_another(tmp_path: Path) -> None:

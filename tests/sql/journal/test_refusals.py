@@ -197,15 +197,29 @@ async def test_a_file_of_a_later_release_is_not_changed(tmp_path: Path) -> None:
             pytest.fail("it opened")
 
 
-async def test_a_journal_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "journal.db").write_bytes(b"this is no database, whatever it is called" * 100)
-    with pytest.raises(JournalRefused, match="NOTADB"):
-        async with opened(tmp_path):
-            pytest.fail("it opened")
-    (tmp_path / "plain").write_text("")
-    with pytest.raises(JournalRefused):
-        async with opened(tmp_path / "plain" / "journal"):
-            pytest.fail("it opened")
+async def test_a_journal_that_cannot_be_opened_refuses_until_the_disk_lets_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "RETRY_SECONDS", 0.02)
+    async with opened(tmp_path) as journal:
+        waiting = await journal.append(arrival(b"from before"))
+    (tmp_path / "journal.db").rename(tmp_path / "kept")
+    (tmp_path / "journal.db").mkdir()  # whoever the tests run as, this is no file to open
+    async with opened(tmp_path) as journal:
+        changed = trio.Event()
+        journal.on_changed = changed.set
+        assert journal.closed_because is not None
+        assert journal.load_snapshot() is None
+        with pytest.raises(JournalRefused, match="open the journal"):
+            await journal.append(arrival())
+        with pytest.raises(JournalRefused, match="open the journal"):
+            await journal.unfinished(START, 1)
+        (tmp_path / "journal.db").rmdir()
+        (tmp_path / "kept").rename(tmp_path / "journal.db")
+        await changed.wait()
+        assert journal.closed_because is None
+        assert await journal.append(arrival(b"later")) == waiting + 1
+        assert [entry.body for entry in await journal.unfinished(START, 9)] == [b"from before", b"later"]
 
 
 def test_a_refused_commit_that_takes_effect_later_is_deleted(tmp_path: Path) -> None:

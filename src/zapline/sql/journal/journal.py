@@ -1,19 +1,19 @@
 """The durable journal of accepted webhooks: one writer thread, one fsync for all waiting appends."""
 
-import re
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import trio
 
 from zapline.domain.errors import JournalRefused
 from zapline.domain.ids import Seq, UnitId
+from zapline.sql.journal.history import JournalHistory
 from zapline.sql.journal.reader import JournalReader
-from zapline.sql.journal.schema import ROW_BYTES, Arrival, Entry, HistoryRow, clear_wal
+from zapline.sql.journal.schema import Arrival, Entry, JournalDamaged, Loss
 from zapline.sql.journal.sqlite_file import JournalFile
 from zapline.sql.journal.writer import JournalWriter, Request
 
@@ -21,12 +21,6 @@ MAX_WAITING = 4096
 """Entries in the writer's queue; about a second of the fastest intake."""
 WAIT_FOR_ROOM_SECONDS = 5.0
 """A disk that does not respond for this long counts as refusing; webhooks then go directly to PostgreSQL."""
-CHUNK = 250
-"""Entries removed or replayed in one commit, which takes some milliseconds."""
-PRUNE_COMMITS = 400
-"""Commits in one call; housekeeping repeats it for the rest."""
-SEARCHED_AT_ONCE = 2000
-"""Entries searched in one read, which takes about 10 ms of a thread."""
 READ_BYTES = 4 * 1024 * 1024
 
 T = TypeVar("T")
@@ -45,16 +39,7 @@ class JournalStatistics:
     last_commit_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Pruned:
-    """Counts of removed done entries and shed unfinished ones, and the bytes of all their bodies."""
-
-    removed: int
-    shed: int
-    bytes: int
-
-
-class Journal:
+class Journal(JournalHistory):
     """The durable intake journal. Methods are for the trio thread; ``open`` creates the only instance.
 
     An entry is on disk when ``append`` returns, and ``unfinished`` returns it after any crash until it is
@@ -70,7 +55,7 @@ class Journal:
     ) -> None:
         self._file = file
         self._writer = JournalWriter(file, self._on_commit)
-        self._reader = JournalReader(file.path)
+        self._reader = JournalReader(file.path, lambda: file.generation)
         self._reading = trio.CapacityLimiter(1)
         self._on_committed = on_committed
         self._max_waiting = max_waiting
@@ -79,8 +64,12 @@ class Journal:
         self._waiting = 0
         self._last_seq = file.last_seq
         self._appended = self._refused = 0
+        self._replaced: UUID | None = None
+        self._generation, self._was_open = file.generation, file.closed_because is None
         self.refusing = False
         """The last group commit was refused."""
+        self.on_changed: Callable[[], None] = lambda: None
+        """Called on the trio thread when the file was opened late, or a new one has taken its place."""
 
     @classmethod
     @asynccontextmanager
@@ -94,16 +83,20 @@ class Journal:
     ) -> AsyncIterator["Journal"]:
         """Open or create the journal; counts one more start for every unfinished entry.
 
+        Where the disk does not let us, the journal refuses everything until it does (``closed_because``).
+
         ``on_committed`` gets the entries of each group commit, in order, on the trio thread, before any of
         the appends returns; it must not raise. Leaving drains the writer, also when cancelled. Raises
-        ``JournalRefused``, and ``StandstillError`` for a file of a later release; errors of the body are
-        raised in an exception group, since a crash of the writer cancels the body.
+        ``MustNotWrite`` for a file of a later release; errors of the body are raised in an exception group, since a
+        crash of the writer cancels the body.
         """
         file = await trio.to_thread.run_sync(JournalFile.open, directory)
         journal = cls(file, on_committed, max_waiting, room_seconds)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(journal._write)
+                if file.closed_because is not None:
+                    journal._writer.submit_unattended(lambda file: None)  # repeated until the file can be opened
                 try:
                     yield journal
                 finally:
@@ -115,7 +108,50 @@ class Journal:
     @property
     def journal_id(self) -> UUID:
         """Random, created with the file: sequence numbers are valid only together with it."""
-        return self._file.journal_id
+        return self._replaced or self._file.journal_id
+
+    @property
+    def closed_because(self) -> str | None:
+        """Why the file could not be opened; None: it is open."""
+        return self._file.closed_because
+
+    @property
+    def stored_positions(self) -> Mapping[UnitId, int]:
+        """Up to which number each unit's entries were stored in the database when the file was opened."""
+        return {} if self._replaced is not None else self._file.positions
+
+    @property
+    def last_seq(self) -> Seq:
+        """The highest number so far."""
+        return Seq(self._last_seq)
+
+    @property
+    def began_at(self) -> Seq:
+        """The highest number at the first start since the journal was compared with the database."""
+        return Seq(self._file.began_at)
+
+    def take_losses(self) -> list[Loss]:
+        """What was found lost since the last call."""
+        taken, self._file.losses = self._file.losses, []
+        return taken
+
+    async def take_new_id(self, reached: int) -> Loss:
+        """Become another journal: the database has stored entries up to ``reached``, which this one does not hold.
+
+        Numbers would be used twice. What was unfinished before this start is replayed. The id counts at once; if the
+        disk refuses it, the next start finds out again.
+        """
+        file, journal_id = self._file, uuid4()
+        loss = Loss("older", max(0, reached - file.began_at), file.newest or 0.0)
+        self._replaced = journal_id
+        self._writer.submit_unattended(lambda file: file.take_new_id(journal_id))
+        with suppress(JournalRefused):
+            await self.flush()
+        return loss
+
+    async def last_calls(self) -> list[tuple[UnitId, bytes]]:
+        """The body of each unit's last entry that says that a message is to be sent. Raises ``JournalRefused``."""
+        return await self._read(self._reader.call_bodies)
 
     async def append(self, arrival: Arrival) -> Seq:
         """Store one arrival; returns when it is on disk.
@@ -133,6 +169,8 @@ class Journal:
             await self._wait_for_room()
         if self._writer.closing:
             raise JournalRefused("the journal is closed")
+        if not self._was_open:
+            raise JournalRefused(self._file.closed_because or "the journal is being opened")
         seq = self._last_seq
         entries: list[Entry] = []
         size = 0
@@ -151,10 +189,21 @@ class Journal:
         await self._writer.submit(Request(entries, size))
         return [entry.seq for entry in entries]
 
-    def mark_done(self, seqs: Sequence[Seq]) -> None:
-        """Mark entries as done; written with the next commit or within about 50 ms, and again if refused."""
-        if seqs:
-            self._writer.submit_done(tuple(seqs))
+    def mark_done(self, seqs: Sequence[Seq], stored: tuple[UnitId, int] | None = None) -> None:
+        """Mark entries as done; written with the next commit or within about 50 ms, and again if refused.
+
+        ``stored``: the unit, and the position that the database has stored for it.
+        """
+        if seqs or stored is not None:
+            self._writer.submit_done(tuple(seqs), stored)
+
+    def note_compared(self) -> None:
+        """The journal fits the database, from now on. Does not wait; tried again if refused."""
+        self._writer.submit_unattended(JournalFile.note_compared)
+
+    async def reset_position(self, unit: UnitId, stored: int) -> None:
+        """The database holds the unit's entries up to this number only. Raises ``JournalRefused``."""
+        await self._call(JournalFile.reset_stored, unit, stored)
 
     async def flush(self) -> None:
         """Wait until all earlier requests are on disk. Raises ``JournalRefused``; may be cancelled."""
@@ -182,82 +231,19 @@ class Journal:
         """
         return await self._read(self._reader.unfinished, after, limit, unit, max_bytes)
 
-    async def replay(self, since: float, unit: UnitId | None = None) -> int:
-        """Make done entries unfinished again that were received at or after ``since``; returns how many.
-
-        In chunks: after a cancellation or refusal a part has been replayed; the call may be repeated.
-        """
-        last, after, replayed = self._last_seq, 0, 0
-        owner = None if unit is None else unit.bytes
-        while after < last and (rows := await self._read(self._reader.scan, after, CHUNK)):
-            after = rows[-1].seq
-            seqs = [
-                row.seq
-                for row in rows
-                if row.done and row.seq <= last and row.received_at >= since and owner in (None, row.unit)
-            ]
-            if seqs:
-                replayed += await self._call(JournalFile.replay, seqs)
-        return replayed
-
-    async def erase(self, unit: UnitId, pattern: re.Pattern[bytes], until: float) -> tuple[int, int]:
-        """Remove a unit's done entries that match the pattern and were received until then (UTC seconds).
-
-        Returns how many were removed, and how many matching ones are unfinished: these must be done first. Once
-        none is left, their bytes are overwritten in the file and its WAL. Raises ``JournalRefused``; may be repeated.
-        """
-        last, removed, waiting = self._last_seq, 0, 0
-        after = await self._read(self._reader.first) - 1
-        while after < last:
-            upto = min(after + SEARCHED_AT_ONCE, last)
-            done, undone = await self._read(self._reader.search, after, upto, unit, until, pattern)
-            after, waiting = upto, waiting + undone
-            for at in range(0, len(done), CHUNK):
-                removed += await self._call(JournalFile.remove, done[at : at + CHUNK])
-        if not waiting:  # also where an earlier call removed them and could not do this
-            await self._read(clear_wal, self._file.path)
-        return removed, waiting
-
     async def save_snapshot(self, data: bytes) -> None:
         """Store ``data`` in place of the last snapshot. Raises ``JournalRefused``."""
         await self._call(JournalFile.save_snapshot, data)
 
     def load_snapshot(self) -> bytes | None:
         """The last snapshot, or None. Blocks for a short read; raises ``JournalRefused``."""
+        if self._file.closed_because is not None:
+            return None
         reader = JournalReader(self._file.path)
         try:
             return reader.snapshot()
         finally:
             reader.close()
-
-    async def prune(self, older_than: float, budget_bytes: int, shed_first: Collection[str]) -> Pruned:
-        """Remove done entries received before ``older_than``, and the oldest done ones above the budget.
-
-        If that is not enough, unfinished entries whose event is in ``shed_first`` are removed, too, oldest
-        first. The budget counts bytes used inside the file, which itself never shrinks. One call makes at
-        most 400 commits of 250 entries each. Raises ``JournalRefused``.
-        """
-        excess = await self._read(self._reader.used_bytes) - budget_bytes
-        removed, freed, excess = await self._sweep(
-            JournalFile.remove, excess, lambda row: bool(row.done), lambda row: row.received_at < older_than
-        )
-        shed = 0
-        if excess > 0:
-            excess = min(excess, await self._read(self._reader.used_bytes) - budget_bytes)
-            shed, more, _ = await self._sweep(
-                JournalFile.shed, excess, lambda row: not row.done and row.event in shed_first, lambda row: False
-            )
-            freed += more
-        if removed or shed:
-            await self._call(JournalFile.measure)
-        return Pruned(removed, shed, freed)
-
-    async def overwrite_removed(self) -> None:
-        """Overwrite what was removed in the WAL too, where it would stay until others take its place.
-
-        The writer waits meanwhile. Raises ``JournalRefused``; may be repeated.
-        """
-        await self._read(clear_wal, self._file.path)
 
     def statistics(self) -> JournalStatistics:
         """From memory; depth and oldest are exact as of the last commit, bytes are approximate."""
@@ -272,35 +258,6 @@ class Journal:
             self._writer.last_commit_seconds,
         )
 
-    async def _sweep(
-        self,
-        remove: Callable[[JournalFile, Collection[int]], int],
-        excess: int,
-        removable: Callable[[HistoryRow], bool],
-        expired: Callable[[HistoryRow], bool],
-    ) -> tuple[int, int, int]:
-        """From the oldest entry on, remove ``removable`` ones that are expired or exceed the budget.
-
-        Returns how many were removed, the bytes of their bodies, and the remaining excess.
-        """
-        after = count = freed = 0
-        commits = 0
-        while commits < PRUNE_COMMITS:
-            rows = await self._read(self._reader.scan, after, CHUNK)
-            if not rows or (excess <= 0 and not any(expired(row) for row in rows)):
-                break
-            after = rows[-1].seq
-            seqs = []
-            for row in rows:
-                if removable(row) and (excess > 0 or expired(row)):
-                    seqs.append(row.seq)
-                    freed += row.size
-                    excess -= row.size + ROW_BYTES
-            if seqs:
-                commits += 1
-                count += await self._call(remove, seqs)
-        return count, freed, excess
-
     async def _write(self) -> None:
         # Only ``stop`` ends the writer, so that a cancelled daemon still drains.
         with trio.CancelScope(shield=True):
@@ -311,6 +268,13 @@ class Journal:
         return cast(T, await self._writer.submit(Request((), 0, lambda file: work(file, *arguments))))
 
     async def _read(self, read: Callable[..., T], *arguments: Any) -> T:
+        if self._file.closed_because is not None:
+            raise JournalRefused(self._file.closed_because)
+        generation = self._file.generation
+        try:
+            return await trio.to_thread.run_sync(read, *arguments, limiter=self._reading)
+        except JournalDamaged:
+            await self._call(JournalFile.admit_damage, generation)
         return await trio.to_thread.run_sync(read, *arguments, limiter=self._reading)
 
     async def _wait_for_room(self) -> None:
@@ -323,7 +287,10 @@ class Journal:
 
     def _on_commit(self, entries: list[Entry], refused: str | None) -> None:
         """Update counters after a commit or a refusal; the waiting tasks continue after this."""
+        self._notice_change()
         if not entries:
+            if refused is None:
+                self.refusing = False
             return
         self.refusing = refused is not None
         if refused is None:
@@ -334,3 +301,14 @@ class Journal:
         self._waiting -= len(entries)
         if self._room and self._waiting < self._max_waiting:
             self._room.unpark(count=self._max_waiting - self._waiting)
+
+    def _notice_change(self) -> None:
+        file = self._file
+        now_open = file.closed_because is None
+        if file.generation == self._generation and now_open == self._was_open:
+            return
+        if file.generation != self._generation:
+            self._replaced = None
+        self._generation, self._was_open = file.generation, now_open
+        self._last_seq = max(self._last_seq, file.last_seq)
+        self.on_changed()

@@ -2,19 +2,19 @@
 
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import cast
 from uuid import UUID
 
-from zapline.domain.ids import UnitId
-from zapline.sql.journal.schema import Entry, HistoryRow, connect, refusal, used_bytes
+from zapline.domain.ids import Seq, UnitId
+from zapline.sql.journal.schema import Entry, HistoryRow, JournalDamaged, checksum, connect, refusal, used_bytes
 
 UNFINISHED = (
     "select u.seq, u.unit_id, e.event, e.received_at, e.body, "
     "(select value from meta where key = 'starts') - u.starts_before, "
-    "u.crashes, u.deaths_in_hand, u.replayed "
+    "u.crashes, u.deaths_in_hand, u.replayed, e.crc "
     "from unfinished u join entries e on e.seq = u.seq where u.seq > ?"
 )
 SCAN = (
@@ -22,6 +22,8 @@ SCAN = (
     "from entries e left join unfinished u on u.seq = e.seq where e.seq > ? order by e.seq limit ?"
 )
 
+CALLS = "select p.unit_id, e.body from positions p join entries e on e.seq = p.called"
+BEFORE = "select received_at from entries where seq <= ? order by seq desc limit 1"
 SEARCH = (
     "select e.seq, e.body, u.seq is null from entries e left join unfinished u on u.seq = e.seq "
     "where e.seq > ? and e.seq <= ? and e.unit_id = ? and e.received_at <= ?"
@@ -31,8 +33,11 @@ SEARCH = (
 class JournalReader:
     """Short reads concurrent with the writer; for one thread at a time. Methods raise ``JournalRefused``."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, generation: Callable[[], int] = int) -> None:
+        """``generation`` changes when another file has taken the place of this one."""
         self._path = path
+        self._generation = generation
+        self._opened_generation = 0
         self._connection: sqlite3.Connection | None = None
 
     def unfinished(self, after: int, limit: int, unit: UnitId | None, max_bytes: int) -> list[Entry]:
@@ -46,12 +51,20 @@ class JournalReader:
                 size += len(row[4])
                 if rows and size > max_bytes:
                     break
-                seq, unit_id, event, received_at, body, starts, crashes, suspect_deaths, replayed = row
-                owner = UnitId(UUID(bytes=unit_id))
-                rows.append(
-                    Entry(seq, owner, event, received_at, body, starts, crashes, suspect_deaths, bool(replayed))
-                )
+                rows.append(_entry(*row))
             return rows
+
+    def call_bodies(self) -> list[tuple[UnitId, bytes]]:
+        """The last call of each unit whose entry is still there."""
+        with self._reading() as connection:
+            rows = connection.execute(CALLS).fetchall()
+            return [(UnitId(UUID(bytes=unit)), body) for unit, body in rows]
+
+    def before(self, seq: int) -> float | None:
+        """``received_at`` of the last entry up to this number."""
+        with self._reading() as connection:
+            row = connection.execute(BEFORE, (seq,)).fetchone()
+            return row[0] if row else None
 
     def scan(self, after: int, limit: int) -> list[HistoryRow]:
         with self._reading() as connection:
@@ -94,10 +107,37 @@ class JournalReader:
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         try:
+            generation = self._generation()
+            if self._opened_generation != generation:
+                self.close()
             if self._connection is None:
+                self._opened_generation = generation
                 self._connection = connect(self._path)
                 self._connection.execute("pragma query_only = on")
             yield self._connection
+        except JournalDamaged:
+            self.close()
+            raise
         except sqlite3.Error as error:
             self.close()
             raise refusal("read", error) from error
+
+
+def _entry(
+    seq: Seq,
+    unit: bytes,
+    event: str,
+    received_at: float,
+    body: bytes,
+    starts: int,
+    crashes: int,
+    suspect_deaths: int,
+    replayed: int,
+    crc: int | None,
+) -> Entry:
+    """The entry, ``damaged`` where it is not what was written. Raises JournalDamaged where it has no owner any more."""
+    if not (isinstance(unit, bytes) and len(unit) == 16 and isinstance(event, str) and isinstance(body, bytes)):
+        raise JournalDamaged(f"entry {seq} of the journal is not an entry any more")
+    damaged = crc is not None and crc != checksum(seq, unit, event, received_at, body)
+    owner = UnitId(UUID(bytes=unit))
+    return Entry(seq, owner, event, received_at, body, starts, crashes, suspect_deaths, bool(replayed), damaged)

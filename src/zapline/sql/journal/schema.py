@@ -1,9 +1,12 @@
 """The journal's file: its tables, its entries, and how a connection to it is opened."""
 
 import sqlite3
+import struct
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
+from uuid import UUID
+from zlib import crc32
 
 import msgspec
 
@@ -11,7 +14,7 @@ from zapline.domain.errors import JournalRefused
 from zapline.domain.ids import Seq, UnitId
 
 FILE_NAME = "journal.db"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 PAGE_BYTES = 8192
 """Five usual webhooks fit on a page; at 4096 only two fit, and a quarter of the disk is wasted."""
@@ -30,7 +33,7 @@ SCHEMA = """
 create table meta (key text primary key, value) without rowid;
 create table entries (
     seq integer primary key autoincrement,
-    unit_id blob not null, event text not null, received_at real not null, body blob not null);
+    unit_id blob not null, event text not null, received_at real not null, body blob not null, crc int);
 create table unfinished (
     seq integer primary key,
     unit_id blob not null,
@@ -40,7 +43,19 @@ create table unfinished (
     deaths_in_hand int not null default 0,
     replayed int not null default 0);
 create index unfinished_by_unit on unfinished (unit_id, seq);
+create table positions (unit_id blob primary key, stored int not null default 0, called int) without rowid;
 """
+UPGRADES = {
+    1: (
+        "alter table entries add column crc int",
+        "create table positions (unit_id blob primary key, stored int not null default 0, called int) without rowid",
+    )
+}
+"""Statements that bring a file of an earlier format to the next one. Entries from before have no checksum."""
+CALL_STARTED = "!call"
+"""Event of an entry that says that a message is about to be sent. ``positions.called`` is a unit's last one."""
+NOT_ROUTED = UnitId(UUID(int=0))
+"""Owner of webhooks whose unit could not be known yet."""
 
 
 class Arrival(msgspec.Struct, frozen=True):
@@ -66,6 +81,20 @@ class Entry(msgspec.Struct, frozen=True):
     suspect_deaths: int = 0
     """Deaths of the process while it processed this entry as the only one."""
     replayed: bool = False
+    damaged: bool = False
+    """What the disk gave back is not what was written."""
+
+
+class Loss(NamedTuple):
+    """Something that the journal has lost, or may have lost.
+
+    ``kind``: ``set_back`` (the file is older than what was written), ``damaged`` (a part cannot be read), ``older``
+    (the database knows more of it). ``entries``: how many at least. ``since``: UTC seconds from which on.
+    """
+
+    kind: str
+    entries: int
+    since: float
 
 
 class HistoryRow(NamedTuple):
@@ -120,6 +149,38 @@ def clear_wal(path: Path) -> None:
     raise JournalRefused("the journal is so busy that its WAL could not be emptied")
 
 
+def checksum(seq: int, unit: bytes, event: str, received_at: float, body: bytes) -> int:
+    """What is stored beside an entry to know a rotten page again."""
+    return crc32(body, crc32(event.encode("utf-8", "replace"), crc32(struct.pack("<q16sd", seq, unit, received_at))))
+
+
+_DAMAGES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+
+class JournalDamaged(JournalRefused):
+    """The file cannot be read as it was written; trying again does not help."""
+
+
+class DamageFound(sqlite3.DatabaseError):
+    """A reader has met damage: the writer is to replace the file."""
+
+    sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    sqlite_errorname = "SQLITE_CORRUPT"
+
+
+def error_code(error: sqlite3.Error) -> int:
+    """SQLite's primary code; Python's own errors have none."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether the file's content is wrong, or cannot be read back from the disk."""
+    if not isinstance(error, sqlite3.Error):
+        return False
+    return error_code(error) in _DAMAGES or getattr(error, "sqlite_errorname", "") == "SQLITE_IOERR_READ"
+
+
 def refusal(action: str, error: Exception) -> JournalRefused:
     name = getattr(error, "sqlite_errorname", type(error).__name__)
-    return JournalRefused(f"cannot {action} the journal: {error} ({name})")
+    kind = JournalDamaged if is_damage(error) else JournalRefused
+    return kind(f"cannot {action} the journal: {error} ({name})")

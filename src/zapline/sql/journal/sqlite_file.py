@@ -7,17 +7,24 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import UUID
 
-from zapline.domain.errors import MustNotWrite
+from zapline.domain.errors import JournalRefused
+from zapline.domain.ids import UnitId
+from zapline.sql.journal.reached_mark import ReachedMark
+from zapline.sql.journal.replacing import finish_replacement, prepare, replace_damaged
 from zapline.sql.journal.schema import (
+    CALL_STARTED,
     FILE_NAME,
-    PAGE_BYTES,
     ROW_BYTES,
-    SCHEMA,
-    SCHEMA_VERSION,
+    DamageFound,
     Entry,
+    JournalDamaged,
+    Loss,
+    checksum,
     connect,
+    error_code,
+    is_damage,
     refusal,
     used_bytes,
 )
@@ -32,6 +39,20 @@ REPLAY = (
     "select seq, unit_id, ?, 1 from entries where seq in (select value from json_each(?))"
 )
 FINISH = "delete from unfinished where seq in (select value from json_each(?))"
+REPLAY_CALLS = (
+    "update unfinished set replayed = 1 where seq in (select value from json_each(?)) "
+    "and exists (select 1 from entries e where e.seq = unfinished.seq and e.event = ?)"
+)
+REPLAY_BEFORE = "update unfinished set replayed = 1 where seq <= ?"
+STORED = (
+    "insert into positions (unit_id, stored) values (?, ?) "
+    "on conflict (unit_id) do update set stored = max(stored, excluded.stored)"
+)
+CALLED = (
+    "insert into positions (unit_id, called) select unit_id, max(seq) from entries "
+    "where seq between ? and ? and event = ? group by unit_id "
+    "on conflict (unit_id) do update set called = excluded.called"
+)
 REMOVE = "delete from entries where seq in (select value from json_each(?))"
 REMOVE_DONE = (
     "delete from entries where seq in (select value from json_each(?)) "
@@ -52,6 +73,19 @@ class JournalFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.journal_id = UUID(int=0)
+        self.closed_because: str | None = None
+        """Why the file could not be opened; it is tried again with each transaction. None: it is open."""
+        self.generation = 0
+        """Grows with each file that takes the place of a damaged one."""
+        self.losses: list[Loss] = []
+        """What was lost, to be taken by the trio thread."""
+        self.positions: dict[UnitId, int] = {}
+        """Up to which number each unit's entries were known to be stored in the database when the file was opened."""
+        self.began_at = 0
+        """The highest number at the first start since the journal was compared with the database: what is below may be
+        older than the database, what is above is new."""
+        self.newest: float | None = None
+        """``received_at`` of the newest entry at that time."""
         self.depth = 0
         self.oldest: float | None = None
         self.stored_bytes = 0
@@ -62,33 +96,50 @@ class JournalFile:
         self._oldest_seq = 0
         self._added = self._added_bytes = self._inserted = 0
         self._oldest_gone = False
+        self._new_id: UUID | None = None
+        self._mark = ReachedMark(path.parent)
 
     @classmethod
     def open(cls, directory: Path) -> "JournalFile":
         """Open or make the journal in ``directory`` (0700; the file 0600) and count this start.
 
-        Raises ``JournalRefused`` where the disk does not let us, and ``MustNotWrite`` when a later
-        release wrote the file.
+        Where the disk does not let us, ``closed_because`` says why; a damaged file is replaced. Raises ``MustNotWrite``
+        when a later release wrote the file.
         """
+        file = cls(directory.absolute() / FILE_NAME)
+        try:
+            file._open()
+        except JournalRefused as refused:
+            file.closed_because = str(refused)
+        return file
+
+    def _open(self) -> None:
+        """Raises JournalRefused, and MustNotWrite."""
         with refused_as("open"):
+            directory = self.path.parent
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             directory.chmod(0o700)
-            path = directory.resolve() / FILE_NAME
+            finish_replacement(self.path)
             # SQLite gives its -wal and -shm files the mode of the database file.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            path.chmod(0o600)
-            file = cls(path)
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            self.path.chmod(0o600)
             try:
-                file._start()
+                self._start()
+            except sqlite3.Error as error:
+                self.close()
+                if not is_damage(error):
+                    raise
+                self._replace()
             except BaseException:
-                file.close()
+                self.close()
                 raise
             # fsync of a file does not make its name durable.
             sync_directory(directory)
             sync_directory(directory.parent)
-        return file
+        self.closed_because = None
 
     def close(self) -> None:
+        self._mark.close()
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -100,7 +151,9 @@ class JournalFile:
         After an error other than a full disk the connection is closed; the next transaction opens a new one.
         """
         self._added = self._added_bytes = self._inserted = 0
-        self._oldest_gone = False
+        self._oldest_gone, self._new_id = False, None
+        if self.closed_because is not None:
+            self._open()
         try:
             connection = self._connection or self._reopen()
             connection.execute("begin immediate")
@@ -111,10 +164,16 @@ class JournalFile:
             connection.execute("commit")
         except sqlite3.Error as error:
             self._undo(error)
+            if is_damage(error):
+                with refused_as("replace"):
+                    self._replace()
+                raise JournalDamaged(f"the journal was damaged ({error}); a new one has taken its place") from error
             raise refusal("write", error) from error
         self.depth += self._added
         self.stored_bytes += self._added_bytes
-        self.last_seq = max(self.last_seq, self._inserted)
+        if self._inserted > self.last_seq or self._new_id is not None:
+            self.last_seq, self.journal_id = max(self.last_seq, self._inserted), self._new_id or self.journal_id
+            self._mark.write(self.journal_id, self.last_seq)
         if oldest is not None:
             self._oldest_seq, self.oldest = oldest
 
@@ -130,12 +189,16 @@ class JournalFile:
             count = min(ROWS_AT_ONCE, 1 << (left.bit_length() - 1))
             values: list[object] = []
             for entry in entries[start : start + count]:
-                values += (entry.seq, entry.unit_id.bytes, entry.event, entry.received_at, entry.body)
+                row = (entry.seq, entry.unit_id.bytes, entry.event, entry.received_at, entry.body)
+                values += (*row, checksum(*row))
                 self._added_bytes += len(entry.body) + ROW_BYTES
             connection.execute(insert_statement(count), values)
             start += count
             left -= count
-        connection.execute(ADD_UNFINISHED, (self._starts, entries[0].seq, entries[-1].seq))
+        numbers = (entries[0].seq, entries[-1].seq)
+        connection.execute(ADD_UNFINISHED, (self._starts, *numbers))
+        if any(entry.event == CALL_STARTED for entry in entries):
+            connection.execute(CALLED, (*numbers, CALL_STARTED))
         self._added += len(entries)
         self._inserted = entries[-1].seq
 
@@ -143,8 +206,34 @@ class JournalFile:
         self._oldest_gone |= self._oldest_seq in seqs
         self._added -= self._open_connection().execute(FINISH, (as_json(seqs),)).rowcount
 
-    def replay(self, seqs: Collection[int]) -> int:
-        """Make done entries unfinished again; returns how many."""
+    def note_stored(self, positions: Iterable[tuple[UnitId, int]]) -> None:
+        """Note up to which number the database has stored the entries of units."""
+        self._open_connection().executemany(STORED, [(unit.bytes, seq) for unit, seq in positions])
+
+    def reset_stored(self, unit: UnitId, seq: int) -> None:
+        self._open_connection().execute("update positions set stored = ? where unit_id = ?", (seq, unit.bytes))
+
+    def admit_damage(self, generation: int) -> None:
+        """Have the file replaced, because a reader met damage in it; nothing where that was an earlier file."""
+        if generation == self.generation:
+            raise DamageFound("a reader met damage")
+
+    def note_compared(self) -> None:
+        """The journal fits the database."""
+        self._open_connection().execute("delete from meta where key = 'uncompared'")
+
+    def take_new_id(self, journal_id: UUID) -> None:
+        """Become another journal: the numbers so far are history, and what is unfinished of them is replayed."""
+        connection = self._open_connection()
+        connection.execute("update meta set value = ? where key = 'journal_id'", (str(journal_id),))
+        connection.execute(REPLAY_BEFORE, (self.began_at,))
+        connection.execute("delete from positions")
+        self._new_id = journal_id
+
+    def replay(self, seqs: Collection[int], calls: bool = False) -> int:
+        """Make done entries unfinished again; returns how many. ``calls``: unfinished calls are replayed, too."""
+        if calls:
+            self._open_connection().execute(REPLAY_CALLS, (as_json(seqs), CALL_STARTED))
         replayed = self._open_connection().execute(REPLAY, (self._starts, as_json(seqs))).rowcount
         self._added += replayed
         self._oldest_gone = True
@@ -177,20 +266,8 @@ class JournalFile:
     def _start(self) -> None:
         """Create the tables of a new file; count this start and the deaths over suspect entries."""
         connection = self._connection = connect(self.path)
-        connection.execute(f"pragma page_size = {PAGE_BYTES}")
-        connection.execute("pragma journal_mode = wal")
+        prepare(connection, self.path)
         connection.execute("begin immediate")
-        version = connection.execute("pragma user_version").fetchone()[0]
-        if version > SCHEMA_VERSION:
-            raise MustNotWrite(
-                f"the journal {self.path} has format {version}, this release knows {SCHEMA_VERSION}: "
-                "run the release that wrote it"
-            )
-        if version == 0:
-            for statement in SCHEMA.split(";"):
-                connection.execute(statement)
-            connection.execute("insert into meta values ('journal_id', ?), ('starts', 0)", (str(uuid4()),))
-            connection.execute(f"pragma user_version = {SCHEMA_VERSION}")
         connection.execute("update meta set value = value + 1 where key = 'starts'")
         connection.execute(DIED_IN_HAND)
         connection.execute("commit")
@@ -198,7 +275,33 @@ class JournalFile:
         self.journal_id, self._starts = UUID(meta["journal_id"]), meta["starts"]
         row = connection.execute("select seq from sqlite_sequence where name = 'entries'").fetchone()
         self.last_seq = row[0] if row else 0
+        newest = connection.execute("select received_at from entries order by seq desc limit 1").fetchone()
+        self.newest = newest[0] if newest else None
+        self.positions = {
+            UnitId(UUID(bytes=unit)): stored
+            for unit, stored in connection.execute("select unit_id, stored from positions")
+        }
+        marked, reached = self._mark.read() or (self.journal_id, 0)
+        if reached > self.last_seq or marked != self.journal_id:
+            # Another id: the file was created anew, or is that of another journal.
+            self.losses.append(Loss("set_back", max(0, reached - self.last_seq), self.newest or 0.0))
+            self.last_seq = max(self.last_seq, reached)
+        self._mark.write(self.journal_id, self.last_seq)
+        connection.execute("insert or ignore into meta values ('uncompared', ?)", (self.last_seq,))
+        self.began_at = connection.execute("select value from meta where key = 'uncompared'").fetchone()[0]
         self._count(connection)
+
+    def _replace(self) -> None:
+        """Put a new file in the place of the damaged one, with what can be read. Raises OSError, sqlite3.Error."""
+        self.close()
+        reached = max(self.last_seq, (self._mark.read() or (None, 0))[1])
+        found = replace_damaged(self.path, reached)
+        self._mark.forget()
+        self.generation += 1
+        self._start()
+        self.last_seq = self.began_at = max(self.last_seq, found.last_seq)
+        self._mark.write(self.journal_id, self.last_seq)
+        self.losses.append(Loss("damaged", found.lost, (found.since if found.lost else self.newest) or 0.0))
 
     def _count(self, connection: sqlite3.Connection) -> None:
         self.depth = connection.execute("select count(*) from unfinished").fetchone()[0]
@@ -254,17 +357,12 @@ def sync_directory(directory: Path) -> None:
 
 @cache
 def insert_statement(rows: int) -> str:
-    values = ",".join(["(?,?,?,?,?)"] * rows)
-    return f"insert into entries (seq, unit_id, event, received_at, body) values {values}"  # noqa: S608
+    values = ",".join(["(?,?,?,?,?,?)"] * rows)
+    return f"insert into entries (seq, unit_id, event, received_at, body, crc) values {values}"  # noqa: S608
 
 
 def as_json(seqs: Iterable[int]) -> str:
     return json.dumps(list(seqs))
-
-
-def error_code(error: sqlite3.Error) -> int:
-    """SQLite's primary code; Python's own errors have none."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 @contextmanager

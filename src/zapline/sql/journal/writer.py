@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import trio
 
 from zapline.domain.errors import JournalRefused
-from zapline.domain.ids import Seq
-from zapline.sql.journal.schema import Entry
+from zapline.domain.ids import Seq, UnitId
+from zapline.sql.journal.schema import Entry, JournalDamaged
 from zapline.sql.journal.sqlite_file import JournalFile
 
 BATCH_ENTRIES = 1024
@@ -64,6 +64,7 @@ class JournalWriter:
         self._token = trio.lowlevel.current_trio_token()
         self._requests: deque[Request] = deque()
         self._done: deque[Sequence[Seq]] = deque()
+        self._stored: deque[tuple[UnitId, int]] = deque()
         # Held while the writer has nothing to do. Only the trio thread releases it, so it works as a binary
         # semaphore however often the writer is woken.
         self._wakeup = threading.Lock()
@@ -98,7 +99,10 @@ class JournalWriter:
             raise JournalRefused(request.refused)
         return request.result
 
-    def submit_done(self, seqs: Sequence[Seq]) -> None:
+    def submit_done(self, seqs: Sequence[Seq], stored: tuple[UnitId, int] | None = None) -> None:
+        """Mark entries as done. ``stored``: up to where the database has stored the unit's entries."""
+        if stored is not None:
+            self._stored.append(stored)
         self._done.append(seqs)
         self._wake_later()
 
@@ -190,19 +194,36 @@ class JournalWriter:
         self._token.run_sync_soon(self._deliver, requests, entries, error)
 
     def _write(self, entries: list[Entry], done: set[Seq], works: list[Request]) -> str | None:
-        """One transaction; returns why it was refused, or None."""
-        file = self._file
+        """One transaction; returns why it was refused, or None. Repeated when a new file took a damaged one's place."""
+        try:
+            return self._write_once(entries, done, works)
+        except JournalDamaged:
+            pass
+        try:
+            return self._write_once(entries, done, works)
+        except JournalDamaged as again:
+            return str(again)
+
+    def _write_once(self, entries: list[Entry], done: set[Seq], works: list[Request]) -> str | None:
+        """Raises JournalDamaged after the file was replaced."""
+        file, stored = self._file, list(self._stored)
         try:
             with file.transaction():
                 if entries:
                     file.insert(entries)
                 if done:
                     file.finish(done)
+                if stored:
+                    file.note_stored(stored)
                 for request in works:
                     if request.work is not None:
                         request.result = request.work(file)
+        except JournalDamaged:
+            raise
         except JournalRefused as refused:
             return str(refused)
+        for _ in stored:
+            self._stored.popleft()
         self.commits += 1
         return None
 
