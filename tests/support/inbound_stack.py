@@ -23,9 +23,12 @@ from zapline.sql.units.units import insert_unit, load_units
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.dispatcher import Dispatcher
 from zapline.supervisors.inbound.intake import Intake
+from zapline.supervisors.inbound.journal_losses import JournalLosses
 from zapline.supervisors.inbound.recorder import Recorder
 from zapline.supervisors.inbound.unit_state import Unit
+from zapline.supervisors.leadership import WriterStanding
 from zapline.supervisors.units.actor_context import ActorContext
+from zapline.supervisors.units.database_comparison import DatabaseComparison
 from zapline.supervisors.units.roster import Roster, RosterPolicy
 from zapline.supervisors.units.webhook_authentication import digest_secret
 
@@ -66,6 +69,14 @@ class InboundStack:
     intake: Intake
     counters: Counters
     calls: FakeLineCalls
+    losses: JournalLosses
+    comparison: DatabaseComparison
+    standing: WriterStanding
+
+    @property
+    def standing_checks(self) -> int:
+        """How often the recorder found the database set back."""
+        return self.counters.total("standing_checks")
 
     async def add_unit(self, instance: str = "loja", id: UUID | None = None) -> Unit:
         unit = UnitId(id or uuid4())
@@ -96,9 +107,13 @@ class InboundStack:
         assert unit is not None
         return unit
 
-    async def reload(self) -> None:
+    async def reload(self, moved: bool = False) -> None:
+        """Load the units as the daemon does when it begins to lead."""
         async with await connect(self.url, role="zapline_engine") as conn:
-            self.roster.apply(await load_units(conn), self.journal.journal_id)
+            records, view = await load_units(conn), await self.comparison.look(conn)
+        set_back = await self.comparison.prepare(records, view, moved)
+        self.roster.apply(records, self.journal.journal_id)
+        self.comparison.resume(set_back)
 
     async def send(self, unit: Unit, event: str, data: object) -> None:
         """Accept one webhook; fails where the intake refuses it."""
@@ -165,7 +180,11 @@ async def inbound_stack(
     policy = RosterPolicy(intensity or RestartIntensity(5, 60.0), quarantine, 300.0)
     dispatcher = Dispatcher(lambda unit: roster.get(unit))
     roster = Roster(dispatcher, policy, lambda: counters.add("actor_crashes"))
-    recorder = Recorder(open_connection, ready_at_once, counters, lanes, stopped_pause, sealer=SecretSealer(bytes(32)))
+    standing = WriterStanding(check_again=lambda: counters.add("standing_checks"))
+    sealer = SecretSealer(bytes(32))
+    recorder = Recorder(
+        open_connection, ready_at_once, counters, lanes, stopped_pause, sealer=sealer, standing=standing
+    )
     calls = FakeLineCalls()
     async with Journal.open(directory, on_committed=dispatcher.dispatch) as journal, trio.open_nursery() as nursery:
         dispatcher.journal = journal
@@ -174,7 +193,13 @@ async def inbound_stack(
         nursery.start_soon(dispatcher.run)
         await nursery.start(roster.run, context)
         intake = Intake(journal, counters, database_timeout)
-        stack = InboundStack(url, journal, recorder, roster, dispatcher, intake, counters, calls)
+        losses = JournalLosses(journal, roster.units, counters)
+        losses.take()
+        comparison = DatabaseComparison(journal, roster, dispatcher, losses, counters)
+        nursery.start_soon(comparison.run, lambda unit: None)
+        stack = InboundStack(
+            *(url, journal, recorder, roster, dispatcher, intake, counters, calls), losses, comparison, standing
+        )
         await stack.reload()
         yield stack
         nursery.cancel_scope.cancel()

@@ -9,6 +9,7 @@
     |   +-- InvalidField      a field of a request is not acceptable
     +-- RemoteError           something outside this process failed
         +-- DatabaseUnavailable
+        |   +-- PositionRefused   it was set back, or another process leads
         +-- JournalRefused    an entry could not be made durable
         +-- EvolutionFailure  (its own tree in zapline.evolution.client.failures)
 """
@@ -53,6 +54,10 @@ class RemoteError(ZaplineError):
 
 class DatabaseUnavailable(RemoteError):
     """PostgreSQL cannot be reached, went away, or does not answer in time; trying again may help."""
+
+
+class PositionRefused(DatabaseUnavailable):
+    """The database was set back behind what was stored in it, or another process leads: nothing was stored."""
 
 
 class JournalRefused(RemoteError):

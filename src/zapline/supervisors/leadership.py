@@ -3,13 +3,14 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from uuid import UUID, uuid4
 
 import structlog
 import trio
 
-from zapline.domain.errors import DatabaseUnavailable
+from zapline.domain.errors import RemoteError
 from zapline.sql.postgres.connection import Connection
-from zapline.sql.postgres.database_errors import StatementFailed
+from zapline.sql.postgres.leader import DatabasePlace, find_place, take_epoch
 from zapline.sql.postgres.migrate import SchemaState, schema_state
 
 ADVISORY_LOCK_KEY = 0x7A61706C696E65
@@ -31,6 +32,36 @@ class LeadershipStatus(StrEnum):
 
 
 @dataclass(eq=False, repr=False)
+class WriterStanding:
+    """What this process may hold against the database: the epoch under which it leads.
+
+    ``check_again``: called when the database refused a write because of it, or because it was set back.
+    """
+
+    epoch: int | None = None
+    """None: it is not checked."""
+    check_again: Callable[[], None] = lambda: None
+    stale: bool = True
+    """Another process led before this epoch: what memory knows of the units is out of date."""
+    moved: bool = False
+    """The database is another one than in the epoch before, or a standby was promoted."""
+    process: UUID = field(default_factory=uuid4)
+    place: DatabasePlace | None = None
+
+    async def take(self, connection: Connection) -> None:
+        """Begin a new epoch. The caller holds the lock. Raises DatabaseUnavailable, StatementFailed."""
+        last, before = self.epoch, self.place
+        epoch, earlier = await take_epoch(connection, self.process, last or 0)
+        self.place = await find_place(connection)
+        self.stale = last is None or earlier > last
+        self.moved = None not in (before, self.place) and self.place != before
+        if self.moved or (last is not None and earlier < last):
+            _LOG.critical("The database is not where it was: it was restored, copied, or a standby was promoted")
+            self.moved = True
+        self.epoch = epoch
+
+
+@dataclass(eq=False, repr=False)
 class Leadership:
     """Takes the lock on one direct connection, and takes it again after the connection is lost.
 
@@ -41,6 +72,8 @@ class Leadership:
     _connect: Callable[[], Awaitable[Connection]]
     _on_lead: Callable[[], Awaitable[None]]
     _on_notify: Callable[[str], Awaitable[None]]
+    standing: WriterStanding = field(default_factory=WriterStanding)
+    _leads: trio.CancelScope = field(default_factory=trio.CancelScope)
     _leading: trio.Event = field(default_factory=trio.Event)
     _status_known: trio.Event = field(default_factory=trio.Event)
     status: LeadershipStatus = LeadershipStatus.UNREACHABLE
@@ -51,23 +84,32 @@ class Leadership:
             await self._leading.wait()
 
     async def first_status(self, seconds: float) -> LeadershipStatus:
-        """The status after the first attempts, or after ``seconds``."""
+        """The status after the first attempt, or after ``seconds``."""
         with trio.move_on_after(seconds):
             await self._status_known.wait()
         return self.status
 
     async def run(self) -> None:
         """Take the lock whenever it can be had, until cancelled."""
+        self.standing.check_again = self.check_again
         while True:
+            self._leads = trio.CancelScope()
             try:
                 connection = await self._connect()
                 try:
-                    await self._lead(connection)
+                    with self._leads:
+                        await self._lead(connection)
                 finally:
                     connection.abort()
-            except (DatabaseUnavailable, StatementFailed) as failure:
+            except RemoteError as failure:
                 self._set_status(LeadershipStatus.UNREACHABLE, str(failure))
             await trio.sleep(_RETRY_PAUSE)
+
+    def check_again(self) -> None:
+        """Stop writing, take the lock anew, and compare the database with what is known."""
+        if self._leading.is_set():
+            self._set_status(LeadershipStatus.UNREACHABLE, "the database does not hold what was stored in it")
+            self._leads.cancel()
 
     async def _lead(self, connection: Connection) -> None:
         if not await connection.try_advisory_lock(ADVISORY_LOCK_KEY):
@@ -77,6 +119,7 @@ class Leadership:
         if schema is not SchemaState.FITS:
             self._set_status(status.SCHEMA_MISSING if schema is SchemaState.MISSING else status.SCHEMA_OLD)
             return
+        await self.standing.take(connection)
         await connection.listen([CONTROL_CHANNEL])
         await self._on_lead()
         self._set_status(LeadershipStatus.LEADING)
@@ -97,6 +140,4 @@ class Leadership:
             log = _LOG.info if status is LeadershipStatus.LEADING else _LOG.warning
             log(f"Database: {status}", error=error)
         self.status = status
-        # A daemon killed a moment ago may still hold the lock for a while; any other status is final at once.
-        if status is not LeadershipStatus.ANOTHER_DAEMON:
-            self._status_known.set()
+        self._status_known.set()

@@ -14,11 +14,14 @@ import structlog
 import trio
 from support.inbound_stack import InboundStack, inbound_stack, text
 
+from zapline.domain.ids import UnitId
 from zapline.http.server.serve import serve
 from zapline.http.webhooks.endpoint import IntakePolicy, WebhookApp
 from zapline.sql.postgres.connection import connect
 from zapline.sql.units.units import rotate_secret
+from zapline.supervisors.inbound import unrouted as unrouted_webhooks
 from zapline.supervisors.inbound.unit_state import Unit
+from zapline.supervisors.inbound.unrouted import UnroutedWebhooks
 from zapline.supervisors.units.webhook_authentication import digest_secret
 
 LIMIT = 200_000
@@ -30,6 +33,7 @@ class Front:
     unit: Unit
     port: int
     app: WebhookApp
+    unrouted: UnroutedWebhooks
 
     @property
     def secret(self) -> str:
@@ -47,7 +51,7 @@ class Front:
                 lines = [f"POST {path} HTTP/1.1", "Host: x", f"Content-Length: {len(body)}", *headers]
                 await stream.send_all("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
                 answer = b""
-                while b"\r\n\r\n" not in answer or not answer.endswith(b"}"):
+                while b"\r\n\r\n" not in answer or not (answer.endswith(b"}") or b"ength: 0" in answer):
                     chunk = await stream.receive_some()
                     if not chunk:
                         break
@@ -65,11 +69,20 @@ class Front:
 
 
 @asynccontextmanager
-async def open_front(database: str, directory: Path) -> AsyncIterator[Front]:
+async def open_front(
+    database: str, directory: Path, *, unread: bool = False, unit: UnitId | None = None
+) -> AsyncIterator[Front]:
+    """``unread``: the units have not been read since the start, as while the database is away."""
     async with inbound_stack(database, directory) as stack:
-        unit = await stack.add_unit()
+        served = stack.unit(unit) if unit is not None else await stack.add_unit()
+        find = stack.roster.webhook_authentication.find_owner
+        unrouted = UnroutedWebhooks(stack.journal, stack.intake, stack.counters, find)
+        if unread:
+            stack.roster.apply([], stack.journal.journal_id)
         policy, proxies = IntakePolicy(LIMIT, 2 * LIMIT), [ip_network("127.0.0.0/8")]
-        app = WebhookApp(stack.roster, stack.intake, stack.counters, policy, rest=None, trusted=proxies)
+        app = WebhookApp(
+            stack.roster, stack.intake, stack.counters, policy, None, proxies, unrouted if unread else None
+        )
         stop = trio.Event()
         async with trio.open_nursery() as nursery:
 
@@ -77,7 +90,7 @@ async def open_front(database: str, directory: Path) -> AsyncIterator[Front]:
                 await serve(app, ["127.0.0.1:0"], stop, 1.0, task_status=task_status)
 
             (address,) = await nursery.start(run)
-            yield Front(stack, unit, int(address.rpartition(":")[2]), app)
+            yield Front(stack, served, int(address.rpartition(":")[2]), app, unrouted)
             stop.set()
 
 
@@ -281,3 +294,45 @@ async def test_a_large_body_is_cleaned_in_a_thread_and_a_small_one_at_once(
         for size in (1000, 300_000):
             assert await front.stack.intake.accept(front.unit, "call", front.body(event="call", data="x" * size))
     assert threads == [True, False]
+
+
+async def test_until_the_units_are_read_a_webhook_waits_on_disk_for_its_unit(database: str, tmp_path: Path) -> None:
+    async with open_front(database, tmp_path, unread=True) as front:
+        id = front.unit.id
+        large = front.body(data=text("A2", "x" * 150_000))
+        for body in (front.body(), large, front.body(instance=..., data=text("A3")), b"x" * (LIMIT + 1)):
+            assert await front.post(front.path, body) == (200, b"{}")
+        assert (await front.post("/webhooks/whatsapp/evolution/stranger", front.body(data=text("B"))))[0] == 200
+        assert (await front.post("/webhooks/whatsapp/waha/x", front.body()))[0] == 200  # never ours, whoever we serve
+        assert front.unrouted.waiting == 5
+        assert front.stack.counters.total("unknown_instances") == 0
+    # The process ends before the database is back, and is started again.
+    async with open_front(database, tmp_path, unread=True, unit=id) as front:
+        assert (await front.post(front.path, front.body(data=text("A4"))))[0] == 200
+        await front.stack.reload()
+        front.unrouted.units_loaded()
+        with trio.fail_after(10):
+            await front.unrouted.run()
+        assert (await front.post(front.path, front.body(data=text("A5"))))[0] == 200
+        assert await front.dead_letters() == [("too_large", LIMIT + 1)]
+        rows = await front.stack.rows("select external_id from zapline.messages order by seq")
+        assert rows == [("A1",), ("A2",), ("A3",), ("A4",), ("A5",)]
+        assert front.stack.counters.totals["refused_webhooks", "wrong_secret"] == 1
+        assert (await front.post("/webhooks/whatsapp/evolution/stranger", front.body()))[0] == 200
+        assert (front.unrouted.waiting, front.stack.counters.total("unknown_instances")) == (0, 2)
+
+
+async def test_strangers_fill_a_bounded_room_while_the_units_are_unread_and_the_rest_is_to_come_again(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unrouted_webhooks, "MAX_BYTES", 3000)
+    async with open_front(database, tmp_path, unread=True) as front:
+        answers = [(await front.post(front.path, front.body(data=text("A", "x" * 500))))[0] for _ in range(6)]
+        assert answers[0] == 200
+        assert answers[-1] == 503
+        assert front.stack.counters.totals["webhooks_put_off", "no_room"] == answers.count(503)
+        assert front.unrouted.waiting == answers.count(200)
+        id = front.unit.id
+    async with open_front(database, tmp_path, unread=True, unit=id) as front:
+        status, _ = await front.post(front.path, front.body(data=text("A", "x" * 2500)))
+        assert status == 503

@@ -12,7 +12,7 @@ from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.postgres.database_errors import StatementFailed
 
 OURS, THEIRS = UUID(int=1), UUID(int=2)
-ENGINE_ALONE = {"admins", "access_tokens", "control_requests", "erased_people"}
+ENGINE_ALONE = {"admins", "access_tokens", "control_requests", "erased_people", "leader"}
 OF_NOBODY = {"schema_migrations"}
 OF_ALL = {"health_samples", "message_id_support"}
 """Tables about the whole installation are for administrators."""

@@ -13,13 +13,13 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import httpx2
-import msgspec
 import structlog
 import trio
 
+from zapline.daemon.composition.inbound import actor_context, build_inbound, load_snapshot
 from zapline.daemon.composition.listeners import Listener, http_listeners
 from zapline.daemon.composition.notifications import open_notifications
-from zapline.daemon.composition.outbound import DaemonCore, Outbound, opt_out_policy
+from zapline.daemon.composition.outbound import DaemonCore, Outbound
 from zapline.daemon.composition.privacy import PrivacyJobs
 from zapline.daemon.logs.configuration import register_secret
 from zapline.daemon.master_key import derive, master_key, webhook_secret
@@ -40,20 +40,18 @@ from zapline.supervisors.counters import Counters
 from zapline.supervisors.health.health_history import HealthHistory
 from zapline.supervisors.health.health_report import HealthMonitor
 from zapline.supervisors.inbound.dispatcher import Dispatcher
-from zapline.supervisors.inbound.intake import Intake
 from zapline.supervisors.inbound.recorder import Recorder
 from zapline.supervisors.leadership import Leadership, LeadershipStatus
 from zapline.supervisors.notifications.live_feed import LiveFeed
 from zapline.supervisors.operations.control_requests import ControlRequests
 from zapline.supervisors.operations.housekeeping import Housekeeping, JournalLimits
-from zapline.supervisors.units.actor_context import ActorContext
 from zapline.supervisors.units.group_subjects import GroupSubjects
 from zapline.supervisors.units.line_calls import LineCalls, WebhookAddress
-from zapline.supervisors.units.roster import Roster, RosterPolicy, decode_snapshot
+from zapline.supervisors.units.roster import Roster, RosterPolicy
 from zapline.supervisors.units.unit_commands import UnitCommands, UnitPolicy
 
 FIRST_STATUS_SECONDS = 6.0
-"""Seconds in which the database releases the lock of a daemon that was just killed."""
+"""Seconds for the first answer of the database; without one, the daemon begins with what the journal knows."""
 _GC_THRESHOLDS = (20_000, 20, 50)
 """Thresholds of the garbage collector: requests create thousands of short-lived objects and hardly any cycles."""
 _LOG = structlog.get_logger(scope="Daemon")
@@ -62,7 +60,8 @@ _LOG = structlog.get_logger(scope="Daemon")
 async def run_daemon(settings: Settings, listening: Callable[[list[str]], None] = lambda _: None) -> None:
     """Run until SIGTERM or SIGINT, then drain. ``listening`` is called with the bound addresses.
 
-    Raises MustNotWrite if another daemon holds the state directory or the database.
+    Where another daemon leads on the database, this one stands by: it takes webhooks in, and stores them once it leads.
+    Raises MustNotWrite if another daemon holds the state directory.
     """
     _register_secrets(settings)
     notifier = SystemdNotifier.from_environment()
@@ -172,14 +171,16 @@ async def daemon(settings: Settings) -> AsyncIterator[RunningDaemon]:
         nursery = await stack.enter_async_context(trio.open_nursery())
         stack.callback(nursery.cancel_scope.cancel)
 
-        intake = Intake(journal, counters)
+        inbound = build_inbound(journal, roster, dispatcher, counters, lambda: leadership.check_again())
+        intake = inbound.intake
         unit_policy = UnitPolicy(settings.instance_prefix, settings.webhook_secret_grace_minutes, secrets.erasure_key)
-        commands = UnitCommands(pool, journal, roster, dispatcher, intake, secrets.webhook_secret, unit_policy)
+        parts = (pool, journal, roster, dispatcher, intake, secrets.webhook_secret, unit_policy)
+        commands = UnitCommands(*parts, inbound.comparison, inbound.unrouted.units_loaded)
         identity, audit = Authentication(pool), AuditLog(pool)
 
         async def lead() -> None:
             recorder.forget_contacts()
-            await commands.reload()
+            await commands.reload(leadership.standing)
             await control.notify()
             outbound.on_leadership_regained()
 
@@ -193,37 +194,29 @@ async def daemon(settings: Settings) -> AsyncIterator[RunningDaemon]:
         notifications = await stack.enter_async_context(opening)
         recorder = _recorder(settings, database, leadership, counters, outbound, secrets.sealer)
         privacy = PrivacyJobs(settings, core, outbound, recorder.forget_contacts, secrets.erasure_key)
-        health = HealthMonitor(
-            counters, roster, journal, recorder, dispatcher, leadership, pool, outbound.report, notifications.report
-        )
+        reports = (outbound.report, notifications.report, inbound.report)
+        health = HealthMonitor(counters, roster, journal, recorder, dispatcher, leadership, pool, *reports)
         control = ControlRequests(commands, pool, outbound.reconciler, audit, identity.invalidate_cache, privacy.verbs)
         history = HealthHistory(pool, health, leadership)
         limits = JournalLimits(settings.journal_keep_hours, settings.journal_budget_bytes)
-        housekeeping = Housekeeping(pool, journal, leadership, commands, roster, counters, limits, feed, secrets.sealer)
-        context = ActorContext(
-            journal,
-            recorder,
-            LineCalls(client, secrets.webhook_address, counters),
-            counters,
-            dispatcher.refill,
-            dispatcher.rewind,
-            opt_out_words=opt_out_policy(settings),
-            feed=feed,
-            on_send_answered=outbound.senders.answer_stored,
-            on_message_refused=outbound.senders.message_refused,
-            on_line_opened=outbound.on_line_opened,
-            on_queued=lambda unit: outbound.senders.wake(unit.id),
+        housekeeping = Housekeeping(
+            pool, journal, leadership, commands, roster, counters, limits, feed, secrets.sealer, inbound.losses
         )
+        calls = LineCalls(client, secrets.webhook_address, counters)
+        context = actor_context(settings, journal, recorder, calls, counters, dispatcher, inbound, outbound, feed)
         nursery.start_soon(recorder.run)
         nursery.start_soon(dispatcher.run)
         await nursery.start(roster.run, context)
-        _load_snapshot(journal, roster)
+        load_snapshot(journal, roster)
         nursery.start_soon(leadership.run)
-        await _require_only_daemon(leadership)
+        nursery.start_soon(inbound.comparison.run, outbound.senders.wake)
+        nursery.start_soon(inbound.unrouted.run)
+        await leadership.first_status(FIRST_STATUS_SECONDS)
         jobs = (housekeeping, health, history, control, identity, outbound, notifications.delivery, privacy)
         for job in (*jobs, GroupSubjects(pool, client, leadership.may_write, counters)):
             nursery.start_soon(job.run)
-        listeners = http_listeners(settings, core, outbound, privacy, notifications, health, api_pool, identity, audit)
+        parts_of_api = (outbound, privacy, notifications, health, api_pool, identity, audit)
+        listeners = http_listeners(settings, core, *parts_of_api, inbound.unrouted)
         yield RunningDaemon(nursery, core, recorder, dispatcher, health, outbound, listeners)
 
 
@@ -292,15 +285,10 @@ def _recorder(
 ) -> Recorder:
     lanes, campaigning = settings.recorder_lanes, lambda: outbound.feeder.campaigning
     connect_engine, may_write = database.open_engine, leadership.may_write
-    return Recorder(connect_engine, may_write, counters, lanes, campaigning=campaigning, sealer=sealer)
-
-
-async def _require_only_daemon(leadership: Leadership) -> None:
-    if await leadership.first_status(FIRST_STATUS_SECONDS) is LeadershipStatus.ANOTHER_DAEMON:
-        raise MustNotWrite(
-            "another Zapline daemon works on this database; stop it first (systemctl stop zapline), "
-            "or give this one its own DATABASE_URL"
-        )
+    standing = leadership.standing
+    return Recorder(
+        connect_engine, may_write, counters, lanes, campaigning=campaigning, sealer=sealer, standing=standing
+    )
 
 
 def _roster_policy(settings: Settings) -> RosterPolicy:
@@ -322,16 +310,6 @@ def _register_secrets(settings: Settings) -> None:
         if url is not None:
             register_secret(url.get_secret_value())
             register_secret(urlsplit(url.get_secret_value()).password or "")
-
-
-def _load_snapshot(journal: Journal, roster: Roster) -> None:
-    snapshot = journal.load_snapshot()
-    if snapshot is None:
-        return
-    try:
-        roster.apply(decode_snapshot(snapshot), journal.journal_id)
-    except msgspec.DecodeError:
-        _LOG.error("The journal's snapshot of the units cannot be read; webhooks wait for the database")
 
 
 async def feed_watchdog(notifier: SystemdNotifier, stuck_units: Callable[[], list[str]], interval: float) -> None:

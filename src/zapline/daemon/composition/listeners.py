@@ -15,6 +15,7 @@ from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.accounts.audit_log import AuditLog
 from zapline.supervisors.accounts.authentication import Authentication
 from zapline.supervisors.health.health_report import HealthMonitor
+from zapline.supervisors.inbound.unrouted import UnroutedWebhooks
 
 Listener = tuple[App, Sequence[str]]
 """An application, and the addresses to bind."""
@@ -30,6 +31,7 @@ def http_listeners(
     api_pool: Pool,
     identity: Authentication,
     audit: AuditLog,
+    unrouted: UnroutedWebhooks,
 ) -> list[Listener]:
     """The webhook endpoint, and API with console; ``api_pool`` has a role that only reads."""
     deps = Dependencies(
@@ -59,6 +61,7 @@ def http_listeners(
     policy = IntakePolicy(settings.max_body_bytes, settings.body_budget_bytes)
     # With ZAPLINE_OPS_BIND the public side serves webhooks alone.
     rest = None if settings.ops_bind else api
-    front = WebhookApp(core.roster, core.intake, core.counters, policy, rest=rest, trusted=settings.trusted_proxies)
+    trusted = settings.trusted_proxies
+    front = WebhookApp(core.roster, core.intake, core.counters, policy, rest, trusted, unrouted)
     public: list[Listener] = [(front, settings.bind)]
     return [*public, (api, settings.ops_bind)] if settings.ops_bind else public

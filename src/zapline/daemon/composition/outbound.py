@@ -79,6 +79,7 @@ class Outbound:
             uuid4(),
             feed=core.feed,
             support=support,
+            standing=leadership.standing,
         )
         reconcile_policy = ReconcilePolicy(interval=settings.reconcile_seconds)
         self.reconciler = Reconciler(pool, client, intake, journal, roster, leadership, counters, reconcile_policy)

@@ -199,6 +199,19 @@ class SendAnswered(msgspec.Struct, frozen=True):
     """For an uncertain message, when Evolution's store is read. None: a person decides."""
 
 
+class CallStarted(msgspec.Struct, frozen=True):
+    """A claimed message is about to be sent. It is journaled before the call, so its field names are a storage format.
+
+    A database that was set back behind the claim learns from it that the message must not be sent again.
+    """
+
+    attempt: UUID
+    message: UUID
+    fence: int
+    started_at: float
+    chosen_id: ExternalId
+
+
 class OptedOut(msgspec.Struct, frozen=True):
     """A contact wrote one of the words that end campaigns."""
 
@@ -211,5 +224,5 @@ class OptedOut(msgspec.Struct, frozen=True):
 
 MessageFact = (
     MessageArrived | StatusReported | MessageEdited | MessageDeleted | ReactionReported | VoteReported | ContactSeen
-    | SendAnswered | OptedOut | SecretSeen | EncryptedReport
+    | SendAnswered | CallStarted | OptedOut | SecretSeen | EncryptedReport
 )  # fmt: skip

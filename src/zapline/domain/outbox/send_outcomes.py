@@ -26,6 +26,10 @@ CRASHED = "crashed"
 """Code of our own: the process ended while it was calling."""
 UPLOAD_MISSING = "upload_missing"
 """Code of our own: the uploaded file is gone."""
+TOO_LATE = "claim_too_old"
+"""Code of our own: the process stood still between claim and call; it was not made."""
+CALL_WITHIN = 10.0
+"""Seconds from the claim to the call: within them no other process leads yet, and nobody has decided anything."""
 UNREADABLE = "unreadable"
 """Code of our own: what is stored of the message cannot be read."""
 _NO_RESPONSE = frozenset({"no_answer", "gateway_failed", "bad_answer"})

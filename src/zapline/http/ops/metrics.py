@@ -27,6 +27,7 @@ from zapline.sql.notifications.crm_webhooks import HookTotals
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.health.check_result import Verdict
 from zapline.supervisors.health.health_report import HealthReport
+from zapline.supervisors.inbound.journal_losses import LOSS_TEXTS
 from zapline.supervisors.inbound.recorder import LaneState
 from zapline.supervisors.leadership import LeadershipStatus
 from zapline.supervisors.units.webhook_authentication import Refusal
@@ -86,7 +87,7 @@ def _rate(name: str) -> Callable[[HealthReport], float]:
 _DEAD_LETTER_REASONS = (
     *("invalid_json", "too_deep", "not_an_object", "unknown_event", "no_data", "no_chat", "no_message_id"),
     *("no_target_id", "id_too_long", "bad_message_id", "no_qr_code", "unknown_state", "too_large"),
-    *("crashed_actor", "killed_process", "refused_by_database"),
+    *("crashed_actor", "killed_process", "refused_by_database", "damaged_on_disk"),
     *("foreign_author", "unproven_author"),
 )
 _EVENTS = (
@@ -163,6 +164,16 @@ COUNTERS = (
         (LaneState.RETRYING, LaneState.STOPPED),
     ),
     Counter("journal_refused", "Webhooks that the journal's disk did not take."),
+    Counter("journal_losses", "Times the journal was found to have lost something.", "kind", tuple(LOSS_TEXTS)),
+    Counter("webhooks_unrouted", "Webhooks kept on disk because the units were not known yet."),
+    Counter(
+        "webhooks_put_off",
+        "Webhooks answered 503 before the units were known.",
+        "reason",
+        ("no_room", "journal_refused"),
+    ),
+    Counter("units_set_back", "Times a unit's rows were found set back in the database."),
+    Counter("calls_too_late", "Calls not made because the process had stood still since the claim."),
     Counter("journal_pruned", "Done entries removed from the journal."),
     Counter("journal_shed", "Unimportant entries dropped because the journal is over its budget."),
     Counter(
@@ -245,6 +256,10 @@ GAUGES = (
         "Duration of the last group commit.",
         lambda report: report.journal.last_commit_seconds,
     ),
+    Gauge("journal_closed", "1 while the journal takes no webhook.", _check("journalClosed")),
+    Gauge("journal_lost_entries", "Entries that the journal has lost since the start.", _check("journalLosses")),
+    Gauge("unrouted_webhooks", "Webhooks on disk whose unit is not known yet.", _check("unroutedWebhooks")),
+    Gauge("units_catching_up", "Units whose rows are stored again.", _check("unitsCatchingUp")),
     Gauge("units", "Active units by phase.", lambda report: report.phases, "phase"),
     Gauge("lines_without_server", "Lines whose Evolution server does not serve.", _check("linesWithoutServer")),
     Gauge("quarantined_units", "Units whose actor crashed too often.", lambda report: len(report.quarantined)),

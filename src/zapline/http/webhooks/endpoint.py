@@ -17,8 +17,9 @@ from zapline.http.server.client_address import client_address
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.intake import Intake
 from zapline.supervisors.inbound.unit_state import Unit
+from zapline.supervisors.inbound.unrouted import UnroutedWebhooks
 from zapline.supervisors.units.roster import Roster
-from zapline.supervisors.units.webhook_authentication import Refusal
+from zapline.supervisors.units.webhook_authentication import Refusal, digest_secret
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -98,7 +99,8 @@ class WebhookApp:
     """``/webhooks/whatsapp/{provider}/{secret}[/event]``; the secret may be in a header instead.
 
     Every POST is answered 200 with ``{}``: Evolution drops a webhook at once on most 4xx and repeats it on 5xx
-    (contract, section 2). All other requests go to ``rest``.
+    (contract, section 2). Only before the units were read can there be a 503, where there is no room to keep more.
+    All other requests go to ``rest``.
     """
 
     def __init__(
@@ -109,12 +111,16 @@ class WebhookApp:
         policy: IntakePolicy,
         rest: App | None,
         trusted: Sequence[IPv4Network | IPv6Network] = (),
+        unrouted: UnroutedWebhooks | None = None,
     ) -> None:
-        """``trusted``: networks of proxies whose X-Forwarded-For is used in security events."""
+        """``unrouted`` keeps webhooks of unknown senders until the units have been read.
+
+        ``trusted``: networks of proxies whose X-Forwarded-For is used in security events."""
         self._authentication = roster.webhook_authentication
         self._intake = intake
         self._counters = counters
         self._policy = policy
+        self._unrouted = unrouted
         self._budget = ByteBudget(max(policy.body_budget, policy.max_body))
         self._small_budget = ByteBudget(_SMALL_BUDGET)
         self._rest = rest
@@ -137,7 +143,7 @@ class WebhookApp:
         counters.add("webhooks")
         route = _parse_path(scope)
         sender = self._authentication.by_secret(route.provider, route.secret)
-        trusted = isinstance(sender, Unit)
+        trusted = isinstance(sender, Unit) or self._may_be_known_later(sender)
         # Untrusted senders do not use the body budget: a declared length alone must not block others.
         limit = self._policy.max_body if trusted else _UNTRUSTED_LIMIT
         declared = _declared_length(scope["headers"])
@@ -151,19 +157,32 @@ class WebhookApp:
             stored = await self._deliver(sender, route, scope, body)
         finally:
             budget.release(reserved)
+        if stored is None:
+            await _answer_empty(send, 503, (b"retry-after", b"30"))
+            return
         if not stored:
             counters.add("webhook_errors", "lost")
         await send(_START)
         await send(_BODY)
 
-    async def _deliver(self, sender: Unit | Refusal, route: _WebhookPath, scope: Scope, body: bytes | int) -> bool:
+    def _may_be_known_later(self, sender: Unit | Refusal) -> bool:
+        """Whether the units have not been read yet, so that this may be one of them."""
+        unread = self._unrouted is not None and self._unrouted.is_open
+        return unread and isinstance(sender, Refusal) and sender is not Refusal.PROVIDER
+
+    async def _deliver(
+        self, sender: Unit | Refusal, route: _WebhookPath, scope: Scope, body: bytes | int
+    ) -> bool | None:
         """Hand the body to the intake of its unit; False if it is lost. ``body`` is a size if it was over the limit.
 
-        Without an instance in the body the secret alone identifies the unit.
+        None: the sender is unknown as yet, and is to send it again. Without an instance in the body the secret alone
+        identifies the unit.
         """
         if isinstance(body, int):
             if isinstance(sender, Unit):
                 return await self._intake.accept_too_large(sender, body)
+            if self._unrouted is not None and self._may_be_known_later(sender):
+                return await self._unrouted.keep(digest_secret(route.secret), route.event, body) or None
             self._log_refusal(sender, None, route, scope)
             return True
         envelope = extract_envelope(body)
@@ -173,6 +192,8 @@ class WebhookApp:
             event = envelope.event or route.event or ""
             self._counters.add("webhooks_accepted", event or "unknown")
             return await self._intake.accept(sender, event, body)
+        if self._unrouted is not None and self._may_be_known_later(sender):
+            return await self._unrouted.keep(digest_secret(route.secret), route.event, body) or None
         self._log_refusal(sender, envelope.instance, route, scope)
         return True
 

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 from uuid import UUID
 
+from zapline.domain.errors import PositionRefused
 from zapline.domain.ids import ExternalId, Seq, UnitId
 from zapline.domain.messages.message_secrets import SecretSealer
 from zapline.sql.campaigns.campaigns import move_to_reply_lane
@@ -31,7 +32,7 @@ from zapline.sql.inbound.parked_reports import apply_reports
 from zapline.sql.inbound.reactions import store_reactions
 from zapline.sql.inbound.recorder_types import MessageKey, ReplacedMessage, Row, UnitOutcome, message_key
 from zapline.sql.inbound.rows_from_facts import BatchRows, dead_letter_row
-from zapline.sql.inbound.send_results import ResolvedSends, apply_send_results, load_aliases
+from zapline.sql.inbound.send_results import ResolvedSends, apply_send_results, load_aliases, restore_calls
 from zapline.sql.inbound.status_merge import by_primary_id, report_of
 from zapline.sql.inbound.unit_batches import UnitBatch
 from zapline.sql.postgres.connection import Connection
@@ -47,15 +48,17 @@ async def record(
     lock_timeout_ms: int | None = None,
     campaigning: Collection[UnitId] = (),
     sealer: SecretSealer | None = None,
+    epoch: int | None = None,
 ) -> dict[UnitId, UnitOutcome]:
     """Store a batch in one transaction; each unit occurs in it at most once.
 
     ``lock_timeout_ms``: how long this transaction waits for a lock, where the connection's own limit is too long.
     ``campaigning``: units with a running campaign, which replies to a sender's messages overtake.
     ``sealer``: encrypts the secrets of messages; None: they are not kept.
+    ``epoch``: of this process's leadership; nothing is stored once another process leads. None: it is not checked.
 
-    Raises StatementFailed or DatabaseUnavailable; then nothing of the batch is stored, except where the
-    commit's outcome is unknown. All statements are merges, so the batch may be stored again. Cancellation
+    Raises StatementFailed, DatabaseUnavailable, PositionRefused; then nothing of the batch is stored, except where
+    the commit's outcome is unknown. All statements are merges, so the batch may be stored again. Cancellation
     rolls back.
     """
     rows = BatchRows()
@@ -71,6 +74,7 @@ async def record(
     async with conn.transaction():
         if lock_timeout_ms is not None:
             await _SQL.rows(conn, "set_lock_timeout", ms=lock_timeout_ms)
+        await restore_calls(conn, rows.calls)
         chosen = await find_chosen_calls(conn, rows)
         contacts, identities = cache.unstored(rows.contacts, rows.identities)
         await store_contacts(conn, contacts, identities, rows)
@@ -92,7 +96,7 @@ async def record(
             outcomes[unit_id].opted_out = count
             outcomes[unit_id].queued = True
         await store_letters(conn, [*rows.dead_letters, *_letters(rows, [*strangers, *resolved.strangers], batch)])
-        await _store_positions(conn, batch)
+        await _store_positions(conn, batch, epoch)
     cache.remember(contacts, identities)
     cache.own_names |= own_names
     cache.aliases, cache.waiting_reactions = aliases, waiting
@@ -220,13 +224,17 @@ def _senders(rows: BatchRows, campaigning: Collection[UnitId]) -> list[Row]:
     ]
 
 
-async def _store_positions(conn: Connection, batch: Sequence[UnitBatch]) -> None:
+async def _store_positions(conn: Connection, batch: Sequence[UnitBatch], epoch: int | None) -> None:
+    """Store connections and positions, if the database still holds what was stored before, and this process leads."""
     changed, advanced = [], []
     for unit_batch in batch:
         position: Row = {
             "unit_id": unit_batch.unit_id,
             "journal_id": unit_batch.journal_id if unit_batch.applied_seq is not None else None,
             "applied_seq": unit_batch.applied_seq,
+            "expected_id": unit_batch.journal_id,
+            "expected": unit_batch.stored.seq,
+            "epoch": epoch,
         }
         connection = unit_batch.connection
         if connection is not None:
@@ -234,8 +242,11 @@ async def _store_positions(conn: Connection, batch: Sequence[UnitBatch]) -> None
             changed.append(position | stored | {"status": connection.status})
         elif unit_batch.applied_seq is not None:
             advanced.append(position)
-    await _SQL.run_batch(conn, "write_connections", changed)
-    await _SQL.run_batch(conn, "advance_positions", advanced)
+    written = await _SQL.run_batch(conn, "write_connections", changed)
+    written += await _SQL.run_batch(conn, "advance_positions", advanced)
+    refused = {row["unit_id"] for row in (*changed, *advanced)} - {row.unit_id for row in written}
+    if refused and await _SQL.rows(conn, "find_units", units=list(refused)):  # else their rows are gone
+        raise PositionRefused("the database was set back, or another process leads")
 
 
 def applied_position(journal_id: UUID, stored_id: UUID | None, stored_seq: int) -> Seq:

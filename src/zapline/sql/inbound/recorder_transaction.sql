@@ -6,14 +6,19 @@
 select set_config('lock_timeout', (%(ms)s)::int::text, true);
 
 -- name: advance_positions
--- Stores how far the journal is applied, for units whose connection did not change.
+-- Stores how far the journal is applied, for units whose connection did not change. A unit whose row is behind what was
+-- stored before does not come back, nor any once another process leads.
 update zapline.unit_whatsapp_connections u
    set journal_id = r.journal_id, applied_seq = r.applied_seq
-  from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, journal_id uuid, applied_seq bigint)
- where u.unit_id = r.unit_id;
+  from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, journal_id uuid, applied_seq bigint, expected_id uuid,
+                                         expected bigint, epoch bigint)
+ where u.unit_id = r.unit_id
+   and (r.expected = 0 or (u.journal_id = r.expected_id and u.applied_seq >= r.expected))
+   and (r.epoch is null or exists (select from zapline.leader l where l.epoch = r.epoch))
+returning u.unit_id;
 
 -- name: write_connections
--- Stores changed connections and how far the journal is applied (null: unchanged).
+-- Stores changed connections and how far the journal is applied (null: unchanged); otherwise as advance_positions.
 update zapline.unit_whatsapp_connections u
    set phase = r.phase, status = r.status, status_reason = r.reason, wanted = r.wanted, number = r.number,
        logout_pending = r.logout_pending, connected_at = to_timestamp(r.connected_at),
@@ -25,5 +30,13 @@ update zapline.unit_whatsapp_connections u
   from jsonb_to_recordset(%(rows)s) as r(
        unit_id uuid, phase text, status text, reason text, wanted boolean, number text, logout_pending boolean,
        connected_at float8, disconnected_at float8, qr_updated_at float8, qr_code text, pairing_code text,
-       owner_jid text, profile_name text, updated_at float8, journal_id uuid, applied_seq bigint)
- where u.unit_id = r.unit_id;
+       owner_jid text, profile_name text, updated_at float8, journal_id uuid, applied_seq bigint,
+       expected_id uuid, expected bigint, epoch bigint)
+ where u.unit_id = r.unit_id
+   and (r.expected = 0 or (u.journal_id = r.expected_id and u.applied_seq >= r.expected))
+   and (r.epoch is null or exists (select from zapline.leader l where l.epoch = r.epoch))
+returning u.unit_id;
+
+-- name: find_units
+-- Those of the units that are there.
+select unit_id from zapline.unit_whatsapp_connections where unit_id = any(%(units)s);

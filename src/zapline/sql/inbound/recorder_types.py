@@ -20,6 +20,16 @@ def message_key(row: Row) -> MessageKey:
     return row["unit_id"], row["external_id"]  # type: ignore[return-value]
 
 
+@dataclass(slots=True)
+class StoredPosition:
+    """Up to which entry of the journal the database is known to hold a unit's; shared by its unit and its batches.
+
+    The database refuses a batch when it holds less: then it was set back.
+    """
+
+    seq: int = 0
+
+
 class EntryFacts(msgspec.Struct, frozen=True):
     """The facts of one journal entry, or the reason why it is a dead letter.
 

@@ -12,6 +12,7 @@ from zapline.domain.ids import PROVIDER, ExternalId, UnitId, contact_id, convers
 from zapline.domain.messages.authority import Change, Claim
 from zapline.domain.messages.delivery_status import REFUSED, DeliveryStatus
 from zapline.domain.messages.facts import (
+    CallStarted,
     ContactSeen,
     MediaInfo,
     MessageArrived,
@@ -67,6 +68,8 @@ class BatchRows:
     dead_letters: list[Row] = field(default_factory=list)
     answers: list[Row] = field(default_factory=list)
     """Results of send calls in the order in which the calls ended."""
+    calls: list[Row] = field(default_factory=list)
+    """Send calls that were made, for a database that does not know of them."""
     opt_outs: list[Row] = field(default_factory=list)
     secrets: list[Row] = field(default_factory=list)
     """Secrets of messages, not sealed yet: these rows are never sent as they are."""
@@ -90,6 +93,7 @@ class BatchRows:
         self.copies += other.copies
         self.dead_letters += other.dead_letters
         self.answers += other.answers
+        self.calls += other.calls
         self.opt_outs += other.opt_outs
         self.secrets += other.secrets
         self.encrypted += other.encrypted
@@ -125,6 +129,8 @@ class BatchRows:
                 self._add_link(unit, address, entry.received_at)
             case SendAnswered():
                 self.answers.append({"unit_id": unit, **{name: getattr(fact, name) for name in _ANSWER}})
+            case CallStarted():
+                self.calls.append({"unit_id": unit, **{name: getattr(fact, name) for name in fact.__struct_fields__}})
             case OptedOut():
                 self.opt_outs.append(_opt_out(unit, fact, entry))
             case SecretSeen():
@@ -368,14 +374,8 @@ def _encoded(value: object) -> msgspec.Raw:
 
 def _media_json(media: MediaInfo) -> msgspec.Raw:
     fields = {
-        "mimetype": media.mimetype,
+        **{name: getattr(media, name) for name in ("mimetype", "size", "seconds", "width", "height", "sha256", "url")},
         "fileName": media.file_name,
-        "size": media.size,
-        "seconds": media.seconds,
-        "width": media.width,
-        "height": media.height,
-        "sha256": media.sha256,
-        "url": media.url,
         "quality": media.quality or None,
         "copyId": media.copy_id,
     }

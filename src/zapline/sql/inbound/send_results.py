@@ -43,6 +43,11 @@ async def load_aliases(conn: Connection) -> dict[MessageKey, ExternalId]:
     }
 
 
+async def restore_calls(conn: Connection, calls: Sequence[Row]) -> None:
+    """Store calls that were made and that the database does not know of, before their results."""
+    await _SQL.run_batch(conn, "restore_calls", calls)
+
+
 async def apply_send_results(conn: Connection, answers: Sequence[Row], resolved: ResolvedSends) -> None:
     """Store the results of calls inside the recorder's transaction."""
     # Of two results of one call (its own, and that of the rescue after a crash) the first one counts.

@@ -1,5 +1,26 @@
 -- Results of send calls, from Evolution's response, an echo or Evolution's store.
 
+-- name: restore_calls
+-- Calls that were made and that this database, which was set back, does not know of: their messages are claimed as they
+-- were, and not sent again. What it knows already does not change.
+with r as (
+    select r.*, o.conversation_id, o.lane, o.recipient, o.fingerprint
+      from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, attempt uuid, message uuid, fence int, started_at float8,
+                                             chosen_id text)
+      join zapline.outbox o on o.message_id = r.message and o.unit_id = r.unit_id
+), restored as (
+    insert into zapline.attempts (id, message_id, unit_id, conversation_id, provider, fence, lane, recipient,
+                                  fingerprint, started_at, chosen_id)
+    select r.attempt, r.message, r.unit_id, r.conversation_id, 'evolution', r.fence, r.lane, r.recipient, r.fingerprint,
+           to_timestamp(r.started_at), r.chosen_id
+      from r
+    on conflict do nothing
+)
+update zapline.outbox o
+   set state = 'leased', fence = last.fence, leased_by = null, lease_until = null, look_at = null
+  from (select distinct on (message) message, fence from r order by message, fence desc) last
+ where o.message_id = last.message and o.fence < last.fence and o.state in ('queued', 'leased', 'uncertain');
+
 -- name: end_attempts
 -- Ends calls that Evolution did not accept or did not answer.
 update zapline.attempts a

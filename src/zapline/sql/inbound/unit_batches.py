@@ -1,12 +1,12 @@
 """One unit's part of a recorder batch: its entries with their rows, its connection and its journal position."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from zapline.domain.ids import Seq, UnitId
 from zapline.domain.line.state import StoredLineState
-from zapline.sql.inbound.recorder_types import EntryFacts
+from zapline.sql.inbound.recorder_types import EntryFacts, StoredPosition
 from zapline.sql.inbound.rows_from_facts import BatchRows
 
 
@@ -21,6 +21,7 @@ class UnitBatch:
     """None where the connection did not change."""
     applied_seq: Seq | None
     journal_id: UUID
+    stored: StoredPosition = field(default_factory=StoredPosition)
 
     def halves(self) -> tuple["UnitBatch", "UnitBatch"]:
         """Split between entries; connection and position go with the second half.
@@ -31,8 +32,8 @@ class UnitBatch:
         middle = len(self.entries) // 2
         first, second = self.entries[:middle], self.entries[middle:]
         return (
-            prepare_batch(self.unit_id, first, None, None, self.journal_id),
-            prepare_batch(self.unit_id, second, self.connection, self.applied_seq, self.journal_id),
+            prepare_batch(self.unit_id, first, None, None, self.journal_id, self.stored),
+            prepare_batch(self.unit_id, second, self.connection, self.applied_seq, self.journal_id, self.stored),
         )
 
 
@@ -42,10 +43,18 @@ def prepare_batch(
     connection: StoredLineState | None,
     applied_seq: Seq | None,
     journal_id: UUID,
+    stored: StoredPosition | None = None,
 ) -> UnitBatch:
     """Build the rows of a unit's entries. Runs in the unit's actor, so that a crash affects only that unit."""
     listed = tuple(entries)
     rows = BatchRows()
     for entry in listed:
         rows.add(unit_id, entry, journal_id)
-    return UnitBatch(unit_id, listed, rows, connection, applied_seq, journal_id)
+    return UnitBatch(unit_id, listed, rows, connection, applied_seq, journal_id, stored or StoredPosition())
+
+
+def rejoin(parts: Sequence[UnitBatch]) -> UnitBatch:
+    """The remaining parts of a write as one write; connection row and position are in the last part."""
+    last = parts[-1]
+    entries = [entry for part in parts for entry in part.entries]
+    return prepare_batch(last.unit_id, entries, last.connection, last.applied_seq, last.journal_id, last.stored)

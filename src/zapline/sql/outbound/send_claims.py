@@ -6,6 +6,7 @@ from uuid import UUID
 
 import msgspec
 
+from zapline.domain.errors import PositionRefused
 from zapline.domain.ids import PROVIDER, ExternalId, UnitId
 from zapline.domain.outbox.contents import OutgoingMessage
 from zapline.domain.outbox.message_ids import choose_message_id
@@ -35,6 +36,24 @@ class ClaimedSend:
     """The WhatsApp id that the message gets where the server honours it."""
     campaign_seconds: float | None = None
     """The pace of its campaign."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimGuard:
+    """What a process knows that the database must know too, or it was set back or another process leads.
+
+    ``epoch`` of its leadership (None: not checked), how far the unit's journal is ``stored`` (0: not known), and the
+    last message that it claimed for the unit.
+    """
+
+    epoch: int | None = None
+    journal_id: UUID | None = None
+    stored: int = 0
+    last_message: UUID | None = None
+    last_fence: int | None = None
+
+
+NO_GUARD = ClaimGuard()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +99,13 @@ async def claim(
     lease: float,
     lanes: Collection[Lane],
     blocked: Collection[str],
+    guard: ClaimGuard = NO_GUARD,
 ) -> ClaimedSend | None:
     """Claim the next message of a unit; None where none may be sent now. Committed when this returns.
 
     ``blocked``: recipients that must wait. ``lease`` in seconds. ``attempt`` is the id of the call to be made.
-    Raises DatabaseUnavailable; after it, and after a cancellation, the claim may exist: see
-    ``list_unended_calls``.
+    Raises PositionRefused if ``guard`` does not hold. Raises DatabaseUnavailable; after it, and after a cancellation,
+    the claim may exist: see ``list_unended_calls``.
     """
     row = await _SQL.one(
         conn,
@@ -99,8 +119,12 @@ async def claim(
         lanes=[lane.value for lane in lanes],
         blocked=list(blocked),
         provider=PROVIDER,
+        **(held := {name: getattr(guard, name) for name in guard.__slots__}),
     )
     if row is None:
+        allowed = await _SQL.one(conn, "may_claim", unit_id=unit, **held)
+        if allowed is None or not allowed.may:
+            raise PositionRefused("the database was set back, or another process leads")
         return None
     content = msgspec.convert(row.content, OutgoingMessage)
     own = {"message": row.message_id, "lane": Lane(row.lane), "outgoing": content, "campaign": row.campaign_id}

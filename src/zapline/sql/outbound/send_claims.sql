@@ -21,6 +21,7 @@ with next as (
              limit 50) first
       join zapline.outbox o on o.message_id = first.message_id
      where o.state = 'queued'
+       and zapline.may_claim(%(unit_id)s, %(epoch)s, %(journal_id)s, %(stored)s, %(last_message)s, %(last_fence)s)
        and not exists (select from zapline.units u where u.id = %(unit_id)s and u.paused_at is not null)
        and (o.lane = 'reply'
             or not exists (select from zapline.units u where u.id = %(unit_id)s and u.campaigns_held_at is not null))
@@ -51,6 +52,10 @@ select c.message_id, called.id as attempt, called.chosen_id, c.fence, c.lane, c.
        extract(epoch from c.expires_at)::float8 as expires_at, c.campaign_id,
        (select k.seconds from zapline.campaigns k where k.id = c.campaign_id) as campaign_seconds
   from claimed c, called;
+
+-- name: may_claim
+-- Whether the unit's messages may be claimed on this database.
+select zapline.may_claim(%(unit_id)s, %(epoch)s, %(journal_id)s, %(stored)s, %(last_message)s, %(last_fence)s) as may;
 
 -- name: list_due_lanes
 -- Units and lanes with queued messages and when the next one is due; also those with unended calls, though their

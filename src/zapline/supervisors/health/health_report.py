@@ -11,6 +11,7 @@ from zapline.sql.journal.journal import Journal, JournalStatistics
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.health.check_result import SEVERITY, HealthCheck, Verdict, expect_below, expect_none
+from zapline.supervisors.health.durability_checks import NO_TROUBLE, DurabilityReport, check_durability
 from zapline.supervisors.health.inbound_checks import inbound_rates
 from zapline.supervisors.health.line_checks import check_lines
 from zapline.supervisors.health.notification_checks import NO_NOTIFICATIONS, NotificationReport, check_notifications
@@ -62,6 +63,7 @@ class HealthMonitor:
     _pool: Pool
     _outbound: Callable[[], OutboundReport] = lambda: NO_OUTBOUND
     _notifications: Callable[[], NotificationReport] = lambda: NO_NOTIFICATIONS
+    _durability: Callable[[], DurabilityReport] = lambda: NO_TROUBLE
     loop_lag: float = 0.0
     database_latency: float | None = None
 
@@ -93,7 +95,7 @@ class HealthMonitor:
 
     def can_accept(self) -> bool:
         """Whether a webhook can be made durable now: by the journal, or else by the database."""
-        return not self._journal.refusing or self.database_latency is not None
+        return not (self._journal.refusing or self._journal.closed_because) or self.database_latency is not None
 
     def report(self, now: float) -> HealthReport:
         """Evaluate all checks. ``now``: UTC seconds."""
@@ -102,7 +104,8 @@ class HealthMonitor:
         outbound, notifications = self._outbound(), self._notifications()
         rates, checks = inbound_rates(self.counters), self._checks(recorder, age)
         checks += (
-            check_lines(self._roster.units(), self.counters)
+            check_durability(self._durability())
+            + check_lines(self._roster.units(), self.counters)
             + check_outbound(outbound, self.counters)
             + check_notifications(notifications)
         )

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from uuid import UUID
 
 import structlog
 import trio
@@ -35,6 +36,11 @@ class Intake:
         self._database_timeout = database_timeout
         self._cleaning = trio.CapacityLimiter(1)
 
+    @property
+    def journal_id(self) -> UUID:
+        """The id of the journal in which entries are made durable."""
+        return self._journal.journal_id
+
     async def accept(self, unit: Unit, event: str, body: bytes, received_at: float | None = None) -> bool:
         """Make a webhook durable; False if it is lost. Returns within both timeouts in the worst case.
 
@@ -51,6 +57,16 @@ class Intake:
     async def accept_internal(self, unit: Unit, event: str, body: bytes) -> bool:
         """Make an internal entry (``!...``) durable, like a webhook; if False, the caller tries again."""
         return await self._make_durable(unit, [Arrival(unit.id, event, time.time(), body)], repeated=True)
+
+    async def note(self, unit: Unit, event: str, body: bytes) -> bool:
+        """Write an internal entry that the journal alone can hold; False where it refuses."""
+        try:
+            with trio.fail_after(APPEND_TIMEOUT):
+                await self._journal.append(Arrival(unit.id, event, time.time(), body))
+        except (JournalRefused, trio.TooSlowError):
+            self._counters.add("journal_refused")
+            return False
+        return True
 
     async def accept_too_large(self, unit: Unit, size: int) -> bool:
         """Record that a body over the limit was received."""

@@ -7,11 +7,18 @@ import msgspec
 from zapline.domain.campaigns.opt_out_words import OptOutWords, match_opt_out
 from zapline.domain.contacts.addresses import AddressKind, resolve_address
 from zapline.domain.inbound_events import Ignored, InboundEvent, Unusable
-from zapline.domain.messages.facts import ContactSeen, MessageArrived, MessageEdited, OptedOut, SendAnswered
+from zapline.domain.messages.facts import (
+    CallStarted,
+    ContactSeen,
+    MessageArrived,
+    MessageEdited,
+    OptedOut,
+    SendAnswered,
+)
 from zapline.evolution.client.stored_messages import parse_stored_messages
 from zapline.evolution.webhooks.envelope import emission_ms
 from zapline.evolution.webhooks.event_parser import parse_webhook
-from zapline.sql.journal.schema import Entry
+from zapline.sql.journal.schema import CALL_STARTED, Entry
 from zapline.supervisors.inbound.unit_state import Unit
 
 SEND_ANSWER = "!answer"
@@ -21,6 +28,7 @@ BACKFILL = "!backfill"
 TOO_LARGE = "!too_large"
 """Event of an entry whose body was over the limit; its body is the size in digits."""
 
+_CALL_DECODER = msgspec.json.Decoder(CallStarted)
 _ANSWER_DECODER = msgspec.json.Decoder(SendAnswered)
 
 
@@ -28,6 +36,8 @@ def parse_entry(entry: Entry, opt_out_words: OptOutWords) -> list[InboundEvent]:
     """The events and facts of an entry, with opt-outs. Never raises."""
     if entry.event == SEND_ANSWER:
         return _parse_answer(entry.body)
+    if entry.event == CALL_STARTED:
+        return _parse_call(entry.body)
     backfill = entry.event == BACKFILL
     parsed = parse_stored_messages(entry.body) if backfill else _date_reports(entry)
     if not opt_out_words.words:
@@ -94,6 +104,18 @@ def _parse_answer(body: bytes) -> list[InboundEvent]:
     if identity is None or identity.lid is None or identity.phone is None:
         return [answered]
     return [ContactSeen(identity), answered]
+
+
+def _parse_call(body: bytes) -> list[InboundEvent]:
+    try:
+        return [decode_call(body)]
+    except msgspec.MsgspecError:
+        return [Unusable("bad_answer")]
+
+
+def decode_call(body: bytes) -> CallStarted:
+    """The call that an entry tells of. Raises msgspec.MsgspecError."""
+    return _CALL_DECODER.decode(body)
 
 
 def _opt_out(parsed: InboundEvent, opt_out_words: OptOutWords) -> OptedOut | None:

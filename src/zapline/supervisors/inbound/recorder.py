@@ -12,16 +12,17 @@ import msgspec
 import structlog
 import trio
 
-from zapline.domain.errors import DatabaseUnavailable, RemoteError
+from zapline.domain.errors import DatabaseUnavailable, PositionRefused, RemoteError
 from zapline.domain.ids import UnitId
 from zapline.domain.messages.message_secrets import SecretSealer
 from zapline.sql.inbound.contact_identities import RecorderCache
 from zapline.sql.inbound.recorder_transaction import record
 from zapline.sql.inbound.recorder_types import UnitOutcome
-from zapline.sql.inbound.unit_batches import UnitBatch, prepare_batch
+from zapline.sql.inbound.unit_batches import UnitBatch, prepare_batch, rejoin
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.database_errors import StatementFailed, Verdict
 from zapline.supervisors.counters import Counters
+from zapline.supervisors.leadership import WriterStanding
 
 BATCH_ENTRIES = 600
 BATCH_BYTES = 16 * 2**20
@@ -99,7 +100,7 @@ class Recorder:
 
     ``connect`` opens a connection as the engine role. ``may_write`` returns once this process is the
     daemon that may write. ``campaigning`` returns the units with a running campaign. ``sealer`` encrypts the secrets of
-    messages; without it they are not kept.
+    messages; without it they are not kept. ``standing``: of this process as the one that leads.
     """
 
     def __init__(
@@ -111,8 +112,10 @@ class Recorder:
         stopped_pause: float = STOPPED_PAUSE,
         campaigning: Callable[[], Collection[UnitId]] = tuple,
         sealer: SecretSealer | None = None,
+        standing: WriterStanding | None = None,
     ) -> None:
-        self._lanes = [_Lane(connect, may_write, counters, stopped_pause, campaigning, sealer) for _ in range(lanes)]
+        options = (counters, stopped_pause, campaigning, sealer, standing or WriterStanding())
+        self._lanes = [_Lane(connect, may_write, *options) for _ in range(lanes)]
 
     async def run(self) -> None:
         """Run the lanes until cancelled."""
@@ -157,7 +160,9 @@ class _Lane:
         stopped_pause: float,
         campaigning: Callable[[], Collection[UnitId]],
         sealer: SecretSealer | None,
+        standing: WriterStanding,
     ) -> None:
+        self._standing = standing
         self._campaigning = campaigning
         self._sealer = sealer
         self._connect = connect
@@ -173,8 +178,7 @@ class _Lane:
         self.commits = 0
         self.last_commit_seconds = 0.0
         self._committing = 0
-        self._linger = LINGER
-        self._answer_waiting = trio.Event()
+        self._linger, self._answer_waiting = LINGER, trio.Event()
 
     @property
     def waiting(self) -> int:
@@ -310,7 +314,7 @@ class _Lane:
             try:
                 outcomes = await self._persist([part], lock_timeout_ms=_SHORT_LOCK_MS)
             except _TimedOut as timeout:
-                pending.write = _rejoined([part, *parts])
+                pending.write = rejoin([part, *parts])
                 self._postpone(pending, timeout)
                 return
             except StatementFailed as refused:
@@ -339,8 +343,8 @@ class _Lane:
                 if self._conn is None or self._conn.closed:
                     self._conn = await self._connect()
                     self.known.forget()  # the database may have been restored meanwhile
-                campaigning = self._campaigning()
-                outcomes = await record(self._conn, writes, self.known, lock_timeout_ms, campaigning, self._sealer)
+                options = (lock_timeout_ms, self._campaigning(), self._sealer, self._standing.epoch)
+                outcomes = await record(self._conn, writes, self.known, *options)
             except StatementFailed as failure:
                 if failure.verdict is Verdict.MISSING and self.known:
                     self.known.forget()  # perhaps only a known contact was deleted
@@ -350,10 +354,13 @@ class _Lane:
                 if failure.sqlstate in _TIMEOUT_SQLSTATES:
                     self._note_failure(LaneState.RETRYING, str(failure))
                     raise _TimedOut(str(failure)) from None
-                stopped = failure.verdict is Verdict.STOP
-                self._note_failure(LaneState.STOPPED if stopped else LaneState.RETRYING, str(failure))
-                pause = self._stopped_pause if stopped else _retry_pause(tries)
+                state = LaneState.STOPPED if failure.verdict is Verdict.STOP else LaneState.RETRYING
+                self._note_failure(state, str(failure))
+                pause = self._stopped_pause if state is LaneState.STOPPED else _retry_pause(tries)
             except DatabaseUnavailable as failure:
+                if isinstance(failure, PositionRefused):
+                    self.known.forget()
+                    self._standing.check_again()
                 self._note_failure(LaneState.RETRYING, str(failure))
                 pause = _retry_pause(tries)
             else:
@@ -375,13 +382,6 @@ def _retry_pause(tries: int) -> float:
     return min(_MIN_PAUSE * math.pow(2, min(tries, 10)), _MAX_PAUSE) * random.uniform(0.75, 1.25)  # noqa: S311
 
 
-def _rejoined(parts: list[UnitBatch]) -> UnitBatch:
-    """The remaining parts of a write as one write; connection row and position are in the last part."""
-    last = parts[-1]
-    entries = [entry for part in parts for entry in part.entries]
-    return prepare_batch(last.unit_id, entries, last.connection, last.applied_seq, last.journal_id)
-
-
 def _narrowed(part: UnitBatch, refused: StatementFailed) -> list[UnitBatch]:
     """Split a refused write in two; a single entry becomes a dead letter. Empty: nothing is left to try."""
     if len(part.entries) > 1:
@@ -393,8 +393,8 @@ def _narrowed(part: UnitBatch, refused: StatementFailed) -> list[UnitBatch]:
             dead_reason="refused_by_database",
             dead_detail=f"SQLSTATE {refused.sqlstate}",
         )
-        return [prepare_batch(part.unit_id, [buried], part.connection, part.applied_seq, part.journal_id)]
+        return [prepare_batch(part.unit_id, [buried], part.connection, part.applied_seq, part.journal_id, part.stored)]
     if part.connection is not None:
         _LOG.error("The database refuses a unit's connection row", unit=str(part.unit_id), error=str(refused))
-        return [prepare_batch(part.unit_id, part.entries, None, part.applied_seq, part.journal_id)]
+        return [prepare_batch(part.unit_id, part.entries, None, part.applied_seq, part.journal_id, part.stored)]
     return []

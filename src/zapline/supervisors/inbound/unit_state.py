@@ -9,7 +9,7 @@ from zapline.domain.ids import Seq, UnitId
 from zapline.domain.line.state import LineState, StoredLineState
 from zapline.domain.line.transitions import LineAction
 from zapline.domain.privacy.erasure import ErasedPeople
-from zapline.sql.inbound.recorder_types import EntryFacts
+from zapline.sql.inbound.recorder_types import EntryFacts, StoredPosition
 from zapline.sql.journal.schema import Entry
 from zapline.sql.units.units import UnitRecord
 from zapline.supervisors.inbound.mailbox import DirectEntry, Mailbox
@@ -35,6 +35,11 @@ class Unit:
     state: LineState | None = None
     """None until it is read from the database; until then webhooks are only journaled."""
     applied_seq: Seq = _NOTHING
+    stored: StoredPosition = field(default_factory=StoredPosition)
+    connection_unwritten: bool = False
+    """The database was set back: it does not hold the connection's row as memory has it."""
+    catching_up: Seq | None = None
+    """The database was set back: nothing is sent until all entries up to this one are stored again."""
     last_fed_seq: Seq = _NOTHING
     """The last journal entry put into the mailbox since the actor started."""
     quarantined_at: float | None = None
@@ -75,10 +80,12 @@ class Unit:
 class TurnResult:
     """The new state, entries, writes and calls of one turn, before they are stored."""
 
-    __slots__ = ("calls", "direct", "entries", "facts", "opened", "state", "stored_before", "writes")
+    __slots__ = ("calls", "direct", "entries", "facts", "opened", "rewrite", "state", "stored_before", "writes")
 
-    def __init__(self, state: LineState) -> None:
+    def __init__(self, state: LineState, rewrite: bool = False) -> None:
         self.state = state
+        self.rewrite = rewrite
+        """The connection is stored even if it has not changed."""
         self.stored_before = state.stored
         self.calls: list[LineAction] = []
         self.entries: list[Entry] = []
@@ -89,7 +96,11 @@ class TurnResult:
 
     @property
     def worth_storing(self) -> bool:
-        return self.state.stored != self.stored_before or any(w.facts or w.dead_reason for w in self.writes)
+        return (
+            self.rewrite
+            or self.state.stored != self.stored_before
+            or any(w.facts or w.dead_reason for w in self.writes)
+        )
 
 
 def unit_from_record(record: UnitRecord) -> Unit:

@@ -15,11 +15,12 @@ from zapline.sql.inbound.encrypted.encrypted_reports import expire_encrypted_rep
 from zapline.sql.inbound.parked_reports import apply_parked_reports, expire_parked_reports
 from zapline.sql.inbound.recorder_transaction import open_waiting_reports
 from zapline.sql.journal.journal import Journal
-from zapline.sql.journal.schema import Entry
+from zapline.sql.journal.schema import NOT_ROUTED, Entry, Loss
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.units.control_requests import prune_requests
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.after_commit import publish_stored, report_strangers
+from zapline.supervisors.inbound.journal_losses import JournalLosses
 from zapline.supervisors.leadership import Leadership, LeadershipStatus
 from zapline.supervisors.notifications.event_payloads import reported_delivery_payload
 from zapline.supervisors.notifications.live_feed import EventKind, LiveFeed
@@ -65,6 +66,7 @@ class Housekeeping:
     _limits: JournalLimits
     _feed: LiveFeed
     _sealer: SecretSealer
+    _losses: JournalLosses | None = None
 
     async def run(self) -> None:
         """Run until cancelled. What disk or database refuses is tried again in the next round."""
@@ -116,10 +118,15 @@ class Housekeeping:
                 await self._journal.flush()
                 self._counters.add("orphaned_entries", amount=len(orphans))
                 _LOG.warning("Webhooks of units that no longer exist were given up", count=len(orphans))
+                unknown = [entry for entry in page if entry.seq in orphans and self._roster.get(entry.unit_id) is None]
+                if unknown and self._losses is not None:
+                    self._losses.note(Loss("no_unit", len(unknown), unknown[0].received_at))
         except JournalRefused as refused:
             _LOG.warning("The journal could not be read", error=str(refused))
 
     def _is_orphan(self, entry: Entry) -> bool:
+        if entry.unit_id == NOT_ROUTED:
+            return False  # they are routed as soon as the units are known
         unit = self._roster.get(entry.unit_id)
         return unit is None or unit.record.archived_at is not None
 

@@ -9,14 +9,16 @@ import msgspec
 import structlog
 import trio
 
-from zapline.domain.errors import DatabaseUnavailable
-from zapline.domain.messages.facts import SendAnswered
+from zapline.domain.errors import DatabaseUnavailable, PositionRefused
+from zapline.domain.messages.facts import CallStarted, SendAnswered
 from zapline.domain.outbox.contents import File
 from zapline.domain.outbox.pacing import PaceLimits, Pacer
 from zapline.domain.outbox.quiet_hours import day_began
 from zapline.domain.outbox.send_outcomes import (
+    CALL_WITHIN,
     HIDDEN_NUMBER,
     LEASE_SECONDS,
+    TOO_LATE,
     UPLOAD_MISSING,
     SendCall,
     SendFailure,
@@ -28,8 +30,9 @@ from zapline.domain.retry_policy import Backoff
 from zapline.domain.timestamps import NEVER, Moment
 from zapline.evolution.client.failures import EvolutionFailure
 from zapline.evolution.client.send_requests import send_route
+from zapline.sql.journal.schema import CALL_STARTED
 from zapline.sql.outbound import send_claims, unit_pace
-from zapline.sql.outbound.send_claims import ClaimedSend
+from zapline.sql.outbound.send_claims import ClaimedSend, ClaimGuard
 from zapline.sql.postgres.database_errors import StatementFailed
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.outbound.campaign_brake import CampaignBrake
@@ -97,6 +100,9 @@ class Sender:
         try:
             until = await self._send_next(nursery)
         except (DatabaseUnavailable, StatementFailed) as away:
+            if isinstance(away, PositionRefused):
+                state.last_claim = None
+                self._context.standing.check_again()
             # The claim may have been committed all the same: lease recovery finds out.
             state.leases_resolved = state.claim_in_progress = False
             state.invalidate_pace()
@@ -143,7 +149,7 @@ class Sender:
         self._state.claiming = attempt
         try:
             async with context.pool.connection() as conn:
-                return await send_claims.claim(
+                claimed = await send_claims.claim(
                     conn,
                     self._unit.id,
                     process=context.process,
@@ -152,11 +158,19 @@ class Sender:
                     lease=LEASE_SECONDS,
                     lanes=lanes,
                     blocked={*pacer.recipients_within_gap(at), *self._state.calls.values()},
+                    guard=self._guard(),
                 )
         except msgspec.ValidationError:
             # It is claimed, but cannot be decoded: lease recovery buries it, or it would block the queue for ever.
             self._state.unreadable, self._state.leases_resolved = attempt, False
             return None
+        if claimed is not None:
+            self._state.last_claim = (claimed.message, claimed.fence)
+        return claimed
+
+    def _guard(self) -> ClaimGuard:
+        context, unit, last = self._context, self._unit, self._state.last_claim or (None, None)
+        return ClaimGuard(context.standing.epoch, context.intake.journal_id, unit.stored.seq, *last)
 
     async def _next_due(self, pacer: Pacer, at: Moment) -> float | None:
         """When the pace or its due time lets the next message be sent; None if no message waits for these."""
@@ -192,6 +206,8 @@ class Sender:
         upload = content.upload if isinstance(content, File) else None
         media = await context.load_upload(upload) if upload is not None else None
         missing = upload is not None and media is None
+        if not missing:
+            await self._announce(claimed, at)
         state.calls[claimed.attempt] = claimed.recipient
         state.undurable.add(claimed.attempt)
         state.claim_in_progress = False
@@ -201,12 +217,20 @@ class Sender:
             context.counters.add("calls_started", claimed.lane.value)
             state.brake_unsure |= claimed.lane is Lane.CAMPAIGN
         ended = trio.Event()
-        nursery.start_soon(self._call_and_store, claimed, pacer, media, missing, ended)
+        nursery.start_soon(self._call_and_store, claimed, pacer, at, media, missing, ended)
         while not await self._has_ended(ended):
             if len(state.calls) <= _MAX_OVERTAKEN and await self._is_line_open():
                 context.counters.add("calls_overtaken")
                 _LOG.warning("A call hangs; other chats of the line go on", unit=str(self._unit.id))
                 return
+
+    async def _announce(self, claimed: ClaimedSend, at: Moment) -> None:
+        """Write to the journal that a call is about to be made: the claim may be lost with the database's last commits.
+
+        Where the journal refuses, the database alone knows of the call.
+        """
+        call = CallStarted(claimed.attempt, claimed.message, claimed.fence, at.wall, claimed.chosen_id)
+        await self._context.intake.note(self._unit, CALL_STARTED, msgspec.json.encode(call))
 
     async def _has_ended(self, ended: trio.Event) -> bool:
         """Wait for the end of a call, but no longer than our patience."""
@@ -224,7 +248,7 @@ class Sender:
         return False
 
     async def _call_and_store(
-        self, claimed: ClaimedSend, pacer: Pacer, media: bytes | None, missing: bool, ended: trio.Event
+        self, claimed: ClaimedSend, pacer: Pacer, at: Moment, media: bytes | None, missing: bool, ended: trio.Event
     ) -> None:
         """Make the call of a claimed message, unless its file is gone, and store the answer; then set ``ended``."""
         state, context = self._state, self._context
@@ -236,6 +260,10 @@ class Sender:
         if missing:
             gone = SendFailure(UPLOAD_MISSING, "rejected", "the uploaded file is gone")
             answer = after_failure(call, gone, context.clock(), 0.0)
+        elif self._is_too_late(at):
+            context.counters.add("calls_too_late")
+            late = SendFailure(TOO_LATE, "line", "the process stood still between claim and call")
+            answer = after_failure(call, late, context.clock(), 0.0)
         else:
             answer = await self._call(call, claimed, media)
             honoured = answer.external_id == claimed.chosen_id if answer.external_id is not None else None
@@ -248,6 +276,14 @@ class Sender:
         state.wake_event.set()
         if honoured is not None:
             await context.support.learn(send_route(outgoing.content), honoured)
+
+    def _is_too_late(self, claimed_at: Moment) -> bool:
+        """Whether so much time has passed since the claim that somebody else may have decided on the message.
+
+        The wall clock counts the time in which the whole machine slept, too.
+        """
+        now = self._context.moment()
+        return max(now.mono - claimed_at.mono, now.wall - claimed_at.wall) > CALL_WITHIN
 
     async def _call(self, call: SendCall, claimed: ClaimedSend, media: bytes | None) -> SendAnswered:
         context = self._context

@@ -24,6 +24,7 @@ from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.intake import Intake
 from zapline.supervisors.inbound.unit_state import Unit
+from zapline.supervisors.leadership import WriterStanding
 from zapline.supervisors.notifications.event_payloads import expired_message_payload
 from zapline.supervisors.notifications.live_feed import EventKind, LiveFeed
 from zapline.supervisors.outbound.sender import Sender
@@ -62,6 +63,7 @@ class SenderPool:
 
     ``may_write`` returns once this process may write. ``process`` identifies it in leases, so it must be a new one
     at each start. ``clock`` returns UTC seconds.
+    ``standing``: of this process as the one that leads.
     ``patience``: seconds without an answer after which other chats of a unit go on, if its line is open.
     """
 
@@ -80,11 +82,12 @@ class SenderPool:
         feed: LiveFeed | None = None,
         support: MessageIdSupport | None = None,
         patience: float = 5.0,
+        standing: WriterStanding | None = None,
     ) -> None:
         self._feed = feed or LiveFeed()
         support = support or MessageIdSupport(pool, client)
         parts = (pool, intake, roster, may_write, client, counters, load_upload, process, clock, support)
-        self._context = SenderContext(*parts, patience=patience)
+        self._context = SenderContext(*parts, standing or WriterStanding(), patience)
         self._roster = roster
         self._counters = counters
         self._intensity = intensity

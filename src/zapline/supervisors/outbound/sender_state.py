@@ -17,6 +17,7 @@ from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.intake import Intake
 from zapline.supervisors.inbound.unit_state import Unit
+from zapline.supervisors.leadership import WriterStanding
 from zapline.supervisors.units.message_id_support import MessageIdSupport
 from zapline.supervisors.units.roster import Roster
 
@@ -62,6 +63,7 @@ class SenderContext:
     clock: Callable[[], float]
     support: MessageIdSupport
     """What the server does with the ids that are chosen for messages."""
+    standing: WriterStanding = field(default_factory=WriterStanding)
     patience: float = 5.0
     """Seconds without an answer after which other chats go on, if the line is open."""
     stopping: bool = False
@@ -94,6 +96,8 @@ class SenderState:
     """Whether no lease can exist but the one of the call under way."""
     claiming: UUID | None = None
     """The attempt that was being claimed and was certainly not called: its lease may be given back."""
+    last_claim: tuple[UUID, int] | None = None
+    """The last message that was claimed, and its fence."""
     calls: dict[UUID, str] = field(default_factory=dict)
     """The attempts whose calls were started, with their recipients, until their answers are stored."""
     unreadable: UUID | None = None
@@ -170,8 +174,13 @@ class SenderState:
 
 
 def can_send(unit: Unit) -> bool:
-    """Whether the unit's line is open, its server answers, and nobody has paused, archived or quarantined it."""
+    """Whether the unit's line is open, its server answers, and nobody has paused, archived or quarantined it.
+
+    Nor is anything sent while a database that was set back learns again what was sent already.
+    """
     if unit.state is None or unit.quarantined_at is not None or unit.record.paused_at is not None:
+        return False
+    if unit.catching_up is not None:
         return False
     open_now = unit.state.stored.phase is Phase.OPEN and unit.server.away_since is None
     return unit.record.archived_at is None and open_now

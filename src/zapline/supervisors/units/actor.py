@@ -22,7 +22,7 @@ from zapline.domain.privacy.erasure import drop_erased
 from zapline.domain.timestamps import Moment
 from zapline.sql.inbound.recorder_types import EntryFacts, UnitOutcome
 from zapline.sql.inbound.unit_batches import prepare_batch
-from zapline.sql.journal.schema import Entry
+from zapline.sql.journal.schema import CALL_STARTED, Entry
 from zapline.supervisors.inbound.after_commit import report_line_change, report_stored
 from zapline.supervisors.inbound.journal_entries import BACKFILL, TOO_LARGE, drop_own_names, parse_entry
 from zapline.supervisors.inbound.mailbox import DirectEntry
@@ -150,7 +150,7 @@ class UnitActor:
         unit = self._unit
         assert unit.state is not None
         self._set_activity(ActorActivity.STEPPING)
-        turn = TurnResult(unit.state)
+        turn = TurnResult(unit.state, unit.connection_unwritten)
         for event in events:
             self._step(turn, event, time.time())
         suspect = len(entries) == 1 and self._is_suspect(entries[0])
@@ -235,9 +235,15 @@ class UnitActor:
 
     def _interpret(self, turn: TurnResult, entry: Entry, seq: Seq | None) -> None:
         """Parse one entry: its connection events step the state machine, its facts are added to the writes."""
+        if entry.damaged:
+            turn.writes.append(_dead_letter(entry, "damaged_on_disk"))
+            self._context.on_damaged_entry(entry)
+            return
         if entry.event == TOO_LARGE:
             turn.writes.append(_dead_letter(entry, "too_large"))
             return
+        if entry.event == CALL_STARTED and not entry.replayed:
+            return  # the database that took the claim knows it
         facts: list[MessageFact] = []
         reasons: list[str] = []
         parsed_entry = drop_own_names(parse_entry(entry, self._context.opt_out_words), self._unit)
@@ -289,9 +295,10 @@ class UnitActor:
             write = prepare_batch(
                 unit.id,
                 turn.writes,
-                turn.state.stored if turn.state.stored != turn.stored_before else None,
+                turn.state.stored if turn.rewrite or turn.state.stored != turn.stored_before else None,
                 reached if reached is not None and reached > unit.applied_seq else None,
                 context.journal.journal_id,
+                unit.stored,
             )
         self._set_activity(ActorActivity.RECORDING)
         unit.uncommitted = turn
@@ -303,6 +310,10 @@ class UnitActor:
         unit.uncommitted = None
         if write.applied_seq is not None:
             unit.applied_seq = write.applied_seq
+            if write.journal_id == context.journal.journal_id:
+                unit.stored.seq = write.applied_seq
+        if turn.rewrite:
+            unit.connection_unwritten = False
         return outcome
 
     def _finish(self, turn: TurnResult, outcome: UnitOutcome) -> None:
@@ -311,7 +322,8 @@ class UnitActor:
         changed = turn.state.stored != turn.stored_before
         unit.state = turn.state
         if turn.entries:
-            context.journal.mark_done([entry.seq for entry in turn.entries])
+            stored = (unit.id, unit.stored.seq) if unit.stored.seq else None
+            context.journal.mark_done([entry.seq for entry in turn.entries], stored)
         for direct in turn.direct:
             direct.stored = True
             direct.processed.set()
@@ -368,7 +380,8 @@ class UnitActor:
 
 def _dead_letter(entry: Entry, reason: str) -> EntryFacts:
     seq = entry.seq or None
-    return EntryFacts(seq, entry.event, entry.received_at, entry.body, dead_reason=reason)
+    received_at = entry.received_at if not entry.damaged else time.time()
+    return EntryFacts(seq, entry.event, received_at, entry.body, dead_reason=reason)
 
 
 def _as_fact(parsed: InboundEvent) -> MessageFact:

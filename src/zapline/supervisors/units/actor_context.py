@@ -8,6 +8,7 @@ import trio
 from zapline.domain.campaigns.opt_out_words import OptOutWords
 from zapline.domain.messages.facts import SendAnswered
 from zapline.sql.journal.journal import Journal
+from zapline.sql.journal.schema import Entry
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.recorder import Recorder
 from zapline.supervisors.inbound.unit_state import Unit
@@ -32,6 +33,8 @@ class ActorContext:
     opt_out_words: OptOutWords = field(default_factory=OptOutWords)
     on_send_answered: Callable[[Unit, SendAnswered], None] = lambda unit, answer: None
     """Called once the outcome of a send call is stored."""
+    on_damaged_entry: Callable[[Entry], None] = lambda entry: None
+    """Called for an entry that is not what was written."""
     on_line_opened: Callable[[Unit], None] = lambda unit: None
     """Called once it is stored that the line is open, or is again after an absence that nobody told of."""
     on_message_refused: Callable[[Unit], None] = lambda unit: None

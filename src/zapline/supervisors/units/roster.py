@@ -94,13 +94,19 @@ class Roster:
 
     # -- changing --------------------------------------------------------------------------------------------
 
-    def apply(self, records: Iterable[UnitRecord], journal_id: UUID) -> None:
-        """Start new units, update changed ones, stop those that are archived or gone."""
+    def apply(self, records: Iterable[UnitRecord], journal_id: UUID, stale: bool = False) -> None:
+        """Start new units, update changed ones, stop those that are archived or gone.
+
+        ``stale``: another process has written meanwhile, so that the states in memory count no more.
+        """
         listed = {record.id: record for record in records}
         for removed in self._units.keys() - listed.keys():
             self._stop(self._units.pop(removed))
         for record in listed.values():
             unit = self._units.get(record.id)
+            if unit is not None and stale and unit.state is not None and record.stored is not None:
+                self._stop(unit)
+                unit.state, unit.uncommitted = None, None
             if unit is None:
                 unit = self._units[record.id] = unit_from_record(replace(record, stored=None, applied_seq=Seq(0)))
                 unit.server = self.server
@@ -108,6 +114,7 @@ class Roster:
                 unit.state = unit_from_record(record).state
                 # If the position belongs to another journal, all entries of this one are new.
                 unit.applied_seq = applied_position(journal_id, record.journal_id, record.applied_seq)
+                unit.stored.seq = unit.applied_seq
             unit.record = replace(record, stored=None)
             if record.archived_at is not None:
                 self._stop(unit)

@@ -26,6 +26,8 @@ from zapline.sql.units.units import archive_unit, insert_unit, load_units, rotat
 from zapline.supervisors.inbound.dispatcher import Dispatcher
 from zapline.supervisors.inbound.intake import Intake
 from zapline.supervisors.inbound.unit_state import Unit
+from zapline.supervisors.leadership import WriterStanding
+from zapline.supervisors.units.database_comparison import DatabaseComparison, DatabaseView
 from zapline.supervisors.units.roster import Roster, encode_snapshot
 from zapline.supervisors.units.webhook_authentication import digest_secret
 
@@ -86,7 +88,10 @@ class UnitCommands:
         intake: Intake,
         secret_of: Callable[[UnitId, int], str],
         policy: UnitPolicy,
+        comparison: DatabaseComparison | None = None,
+        on_loaded: Callable[[], None] = lambda: None,
     ) -> None:
+        """``on_loaded`` is called whenever the units were read from the database."""
         self._pool = pool
         self._journal = journal
         self._roster = roster
@@ -94,22 +99,37 @@ class UnitCommands:
         self._intake = intake
         self._secret_of = secret_of
         self._policy = policy
+        self._comparison = comparison
+        self._on_loaded = on_loaded
         self._reloading = trio.Lock()
 
-    async def reload(self) -> int:
-        """Load the units from the database into the snapshot and the roster; return how many are active."""
+    async def reload(self, standing: WriterStanding | None = None) -> int:
+        """Load the units from the database into the snapshot and the roster; return how many are active.
+
+        ``standing``: this process has just begun to lead; database, journal and memory are compared first.
+        """
+        comparison, view = self._comparison, DatabaseView()
         async with self._reloading:
+            compares = comparison is not None and (comparison.is_due or standing is not None)
             async with self._pool.connection() as conn:
                 records = await load_units(conn)
                 erased = await load_erased_people(conn, self._policy.erasure_key)
+                if comparison is not None and compares:
+                    view = await comparison.look(conn)
             try:
                 await self._journal.save_snapshot(encode_snapshot(records))
             except JournalRefused as refused:
                 # The units are loaded all the same; only a start without the database would not know them.
                 _LOG.error("The journal could not keep the snapshot of the units", error=str(refused))
-            self._roster.apply(records, self._journal.journal_id)
+            set_back: list[UnitId] = []
+            if comparison is not None and compares:
+                set_back = await comparison.prepare(records, view, standing is not None and standing.moved)
+            self._roster.apply(records, self._journal.journal_id, standing is not None and standing.stale)
             for unit in self._roster.units():  # before any of their actors runs
                 unit.erased = erased.get(unit.id)
+            if comparison is not None:
+                comparison.resume(set_back)
+            self._on_loaded()
         return len(self._roster.units())
 
     # -- units -----------------------------------------------------------------------------------------------

@@ -42,11 +42,20 @@ class WebhookAuthentication:
 
     def by_secret(self, provider: str, secret: str) -> Unit | Refusal:
         """The unit with this secret. The lookup is by digest, so its timing reveals nothing about a near miss."""
-        presented = digest_secret(secret)
-        unit = self._by_digest.get(presented)
         if provider != PROVIDER:
             return Refusal.PROVIDER
-        if unit is None or not self._is_valid(unit.record, presented):
+        return self._by_digest_at(digest_secret(secret), time.time())
+
+    def find_owner(self, digest: bytes, instance: str | None, received_at: float) -> Unit | None:
+        """The unit of a webhook that was received at this time (UTC seconds); None where it is nobody's."""
+        owner = self._by_digest_at(digest, received_at)
+        if instance is not None:
+            owner = self.match(owner, instance)
+        return owner if isinstance(owner, Unit) else None
+
+    def _by_digest_at(self, presented: bytes, at: float) -> Unit | Refusal:
+        unit = self._by_digest.get(presented)
+        if unit is None or not self._is_valid(unit.record, presented, at):
             return Refusal.SECRET
         return Refusal.ARCHIVED if unit.record.archived_at is not None else unit
 
@@ -62,9 +71,9 @@ class WebhookAuthentication:
         return owner
 
     @staticmethod
-    def _is_valid(record: UnitRecord, presented: bytes) -> bool:
+    def _is_valid(record: UnitRecord, presented: bytes, at: float) -> bool:
         if hmac.compare_digest(record.secret_digest, presented):
             return True
         previous, until = record.previous_digest, record.previous_until
-        in_grace = previous is not None and until is not None and time.time() < until
+        in_grace = previous is not None and until is not None and at < until
         return in_grace and hmac.compare_digest(previous or b"", presented)

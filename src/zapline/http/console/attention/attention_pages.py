@@ -35,6 +35,7 @@ PATH, ALL_PATH = "/console/units/{unit}/attention", "/console/attention"
 DEAD_LETTER_REASONS: Mapping[str, str] = {
     "refused_by_database": N_("The database refused what it says."),
     "crashed_actor": N_("Zapline crashed over it, twice."),
+    "damaged_on_disk": N_("The disk did not give back what was written. What it told is read back from Evolution."),
     "invalid_json": N_("It is no JSON."),
     "not_an_object": N_("It is JSON, but no webhook."),
     "too_deep": N_("It is nested deeper than anything that Evolution sends."),

@@ -73,6 +73,26 @@ CHECK_EXPLANATIONS: Mapping[str, CheckExplanation] = {
         N_("Storing is tried again after a failure that will pass."),
         N_("If it lasts, look at the database's load and at the log."),
     ),
+    "journalClosed": CheckExplanation(
+        N_("Journal closed"),
+        N_("The disk does not take webhooks. They go to the database directly, and are lost if that is away, too."),
+        N_("Free the disk of the state directory, or mend its rights; the journal then opens by itself."),
+    ),
+    "journalLosses": CheckExplanation(
+        N_("Lost by the journal"),
+        N_("The journal's file was damaged or older than what had been answered. What it lost is at least this many."),
+        N_("Lines are compared with Evolution's store by themselves. See the log; then restart Zapline to clear this."),
+    ),
+    "unroutedWebhooks": CheckExplanation(
+        N_("Webhooks without a unit"),
+        N_("Webhooks that wait on disk, because the units could not be read since the start."),
+        N_("Start the database. They are handed to their units as soon as it answers."),
+    ),
+    "unitsCatchingUp": CheckExplanation(
+        N_("Units that catch up"),
+        N_("The database was set back, by a restore or a failover. The journal stores again what it lost."),
+        N_("Wait: these units send again when it is done. If it lasts, see whether storing is held up."),
+    ),
     "journalAgeSeconds": CheckExplanation(
         N_("Oldest webhook not stored"),
         N_("How long the oldest accepted webhook has been waiting on disk to be stored."),

@@ -1,0 +1,61 @@
+"""Checks that what was answered 200 is safe: the journal, what it lost, what it cannot route, a database set back."""
+
+from dataclasses import dataclass
+
+from zapline.supervisors.health.check_result import HealthCheck, Verdict, expect_none
+
+_FAIL_SECONDS = 3600.0
+"""After a loss the verdict is fail for so long, and warn until the next start: a person is to have seen it."""
+
+
+@dataclass(frozen=True, slots=True)
+class DurabilityReport:
+    """The inbound half's safety at one moment.
+
+    ``journal_trouble``: why the journal takes nothing, None where it does. ``losses``: entries known to be lost since
+    the start; ``lost_ago``: seconds since the last loss, None: there was none. ``unrouted``: webhooks whose unit is not
+    known yet. ``catching_up``: units of which a database that was set back is told again.
+    """
+
+    journal_trouble: str | None = None
+    losses: int = 0
+    lost_ago: float | None = None
+    unrouted: int = 0
+    catching_up: int = 0
+
+
+NO_TROUBLE = DurabilityReport()
+
+
+def check_durability(report: DurabilityReport) -> list[HealthCheck]:
+    lost = Verdict.PASS
+    if report.lost_ago is not None:
+        lost = Verdict.FAIL if report.lost_ago < _FAIL_SECONDS else Verdict.WARN
+    return [
+        expect_none(
+            "journalClosed",
+            report.journal_trouble is not None,
+            f"webhooks go to PostgreSQL directly; free the disk or mend its rights: {report.journal_trouble}"
+            if report.journal_trouble is not None
+            else "the journal takes webhooks",
+            fail=0,
+        ),
+        HealthCheck(
+            "journalLosses",
+            max(report.losses, int(report.lost_ago is not None)),
+            "0",
+            lost,
+            "entries that the journal lost, at least; what Evolution's store holds is read back by itself; "
+            "see the log and operations.md, then restart to clear this",
+        ),
+        expect_none(
+            "unroutedWebhooks",
+            report.unrouted,
+            "they wait on disk until the units can be read: start PostgreSQL",
+        ),
+        expect_none(
+            "unitsCatchingUp",
+            report.catching_up,
+            "the database was set back; the journal's entries are stored again, and these units send nothing meanwhile",
+        ),
+    ]

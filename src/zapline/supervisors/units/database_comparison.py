@@ -1,0 +1,168 @@
+"""Compares journal and memory with the database before it is written to: each may have been set back."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import structlog
+import trio
+
+from zapline.domain.errors import JournalRefused
+from zapline.domain.ids import Seq, UnitId
+from zapline.domain.line.events import Started
+from zapline.domain.messages.facts import CallStarted
+from zapline.sql.inbound.recorder_transaction import applied_position
+from zapline.sql.journal.journal import Journal
+from zapline.sql.journal.schema import CALL_STARTED
+from zapline.sql.postgres.connection import Connection
+from zapline.sql.units.journal_positions import find_reached, list_lost_calls
+from zapline.sql.units.units import UnitRecord
+from zapline.supervisors.counters import Counters
+from zapline.supervisors.inbound.dispatcher import Dispatcher
+from zapline.supervisors.inbound.journal_entries import SEND_ANSWER, decode_call
+from zapline.supervisors.inbound.journal_losses import JournalLosses
+from zapline.supervisors.units.roster import Roster
+
+_CHECK_EVERY = 0.2
+"""Seconds between looks at how far the units are that catch up."""
+_CALLS = frozenset({CALL_STARTED, SEND_ANSWER})
+_LOG = structlog.get_logger(scope="Comparison")
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseView:
+    """What the database knows: the highest number of this journal, and units of which it has lost a call."""
+
+    reached: int = 0
+    lost_calls: frozenset[UnitId] = frozenset()
+
+
+@dataclass(eq=False, repr=False)
+class DatabaseComparison:
+    """One instance per process. ``run`` ends the holds of units that have caught up."""
+
+    _journal: Journal
+    _roster: Roster
+    _dispatcher: Dispatcher
+    _losses: JournalLosses
+    _counters: Counters
+    is_due: bool = field(default=True, init=False)
+    """The journal was not compared with the database yet."""
+    _set_back: dict[UnitId, int] = field(default_factory=dict, init=False)
+    """Units that catch up, from which number on."""
+    _work: trio.Event = field(default_factory=trio.Event, init=False)
+
+    @property
+    def catching_up(self) -> int:
+        """Units whose sending is held until the database knows again what was sent."""
+        return sum(unit.catching_up is not None for unit in self._roster.units())
+
+    def journal_changed(self) -> None:
+        """The journal was opened late, or a new file has taken the place of a damaged one."""
+        self._losses.take()
+        self.is_due = True
+        journal_id = self._journal.journal_id
+        for unit in self._roster.units():
+            applied = applied_position(journal_id, unit.record.journal_id, unit.record.applied_seq)
+            unit.applied_seq = max(unit.applied_seq, applied)
+            unit.stored.seq = 0
+            if unit.can_act:
+                self._dispatcher.rewind(unit)
+
+    async def look(self, conn: Connection) -> DatabaseView:
+        """Read what the database knows. Raises DatabaseUnavailable, StatementFailed."""
+        reached = await find_reached(conn, self._journal.journal_id)
+        calls: list[tuple[UnitId, CallStarted]] = []
+        try:
+            bodies = await self._journal.last_calls()
+        except JournalRefused as refused:
+            _LOG.error("The journal cannot tell of the last calls", error=str(refused))
+            bodies = []
+        for unit, body in bodies:
+            try:
+                calls.append((unit, decode_call(body)))
+            except msgspec.MsgspecError:
+                _LOG.error("An entry of a call cannot be read", unit=str(unit))
+        return DatabaseView(reached, frozenset(await list_lost_calls(conn, calls)))
+
+    async def prepare(self, records: Sequence[UnitRecord], view: DatabaseView, moved: bool) -> list[UnitId]:
+        """Mend what differs before any unit goes on: returns the units for which the database was set back.
+
+        ``moved``: it is another database, or was promoted. Raises JournalRefused.
+        """
+        journal = self._journal
+        held_numbers = journal.began_at if self.is_due else journal.last_seq
+        if view.reached > held_numbers:
+            self._losses.note(await journal.take_new_id(view.reached))
+            for unit in self._roster.units():
+                unit.stored.seq = 0
+        set_back: list[UnitId] = []
+        for record in records:
+            if record.archived_at is None and await self._bring_back(record, view, moved):
+                set_back.append(record.id)
+        if journal.closed_because is None:
+            journal.note_compared()
+        self.is_due = False
+        return set_back
+
+    async def _bring_back(self, record: UnitRecord, view: DatabaseView, moved: bool) -> bool:
+        """Replay what the database has lost of a unit."""
+        journal, unit = self._journal, self._roster.get(record.id)
+        if unit is not None and unit.state is None:
+            unit = None
+        stored = applied_position(journal.journal_id, record.journal_id, record.applied_seq)
+        known = journal.stored_positions.get(record.id, 0) if unit is None else unit.stored.seq
+        again = self._set_back.get(record.id) if moved else None
+        if stored < known or again is not None:
+            since = min(stored, again if again is not None else stored)
+            count = await journal.replay_unit(record.id, since)
+        elif record.id in view.lost_calls:
+            since = 0
+            count = await journal.replay_unit(record.id, since, _CALLS)
+        else:
+            return False
+        await journal.reset_position(record.id, stored)
+        self._set_back[record.id] = since
+        self._counters.add("units_set_back")
+        _LOG.critical(
+            "The database was set back; what the journal holds is stored again, and nothing is sent meanwhile",
+            unit=str(record.id),
+            entries=count,
+        )
+        if unit is not None:
+            unit.stored.seq = stored
+        return True
+
+    def resume(self, set_back: Sequence[UnitId]) -> None:
+        """Have the units go on that were set back; their connection is stored as memory has it."""
+        self._losses.tell_units()
+        for id in set_back:
+            unit = self._roster.get(id)
+            if unit is None:
+                continue
+            unit.catching_up, unit.connection_unwritten = self._journal.last_seq, True
+            if unit.can_act:
+                self._dispatcher.rewind(unit)
+                self._roster.send_event(unit, Started())
+        if set_back:
+            self._work.set()
+
+    async def run(self, wake: Callable[[UnitId], None]) -> None:
+        """Let units send again once everything up to their hold is stored. Until cancelled."""
+        while True:
+            await self._work.wait()
+            self._work = trio.Event()
+            while self.catching_up:
+                for unit in self._roster.units():
+                    if unit.catching_up is not None and await self._has_caught_up(unit.id, unit.catching_up):
+                        unit.catching_up = None
+                        _LOG.info("The database has caught up; the unit sends again", unit=str(unit.id))
+                        wake(unit.id)
+                await trio.sleep(_CHECK_EVERY)
+
+    async def _has_caught_up(self, unit: UnitId, until: Seq) -> bool:
+        try:
+            left = await self._journal.unfinished(Seq(0), 1, unit)
+        except JournalRefused:
+            return False
+        return not left or left[0].seq > until

@@ -1,0 +1,161 @@
+"""Journal and database of different ages: what was answered is stored all the same, once, and a loss is told."""
+
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+import trio
+from support.database_copies import database_copies
+from support.inbound_stack import InboundStack, inbound_stack, text, until
+
+from zapline.domain.ids import UnitId
+from zapline.sql.journal.journal import Journal
+from zapline.sql.journal.schema import Arrival, Entry
+from zapline.supervisors.inbound.unit_state import Unit
+
+
+async def post(stack: InboundStack, unit: Unit, prefix: str, count: int) -> None:
+    for number in range(count):
+        await stack.send(unit, "messages.upsert", text(f"{prefix}{number}"))
+
+
+async def stored(stack: InboundStack, prefix: str) -> int:
+    rows = await stack.rows(f"select count(*) from zapline.messages where external_id like '{prefix}%'")
+    return int(str(rows[0][0]))
+
+
+def ignore(entries: list[Entry]) -> None:
+    pass
+
+
+async def older_journal(database: str, tmp_path: Path) -> tuple[UnitId, Path]:
+    """A unit whose journal has gone on since it was copied; returns it and the copy."""
+    now, backup = tmp_path / "now", tmp_path / "backup"
+    async with inbound_stack(database, now) as stack:
+        unit = (await stack.add_unit()).id
+        await post(stack, stack.unit(unit), "A", 5)
+        await stack.wait_until_stored()
+    shutil.copytree(now, backup)
+    async with inbound_stack(database, now) as stack:
+        await post(stack, stack.unit(unit), "B", 30)
+        await stack.send(stack.unit(unit), "messages.upsert", {"nonsense": 1})  # a dead letter with a number
+        await stack.wait_until_stored()
+    return unit, backup
+
+
+@pytest.mark.parametrize("with_units", [True, False], ids=["active", "archived"])
+async def test_a_journal_restored_from_a_backup_swallows_nothing(
+    database: str, tmp_path: Path, with_units: bool
+) -> None:
+    id, backup = await older_journal(database, tmp_path)
+    async with inbound_stack(database, backup) as stack:
+        unit = stack.unit(id)
+        if not with_units:  # what a unit that is gone has stored counts, too
+            unit = await stack.add_unit("outra")
+        await post(stack, unit, "C", 20)
+        await stack.send(unit, "messages.upsert", {"nonsense": 2})
+        await stack.wait_until_stored()
+        assert await stored(stack, "C") == 20
+        assert len(await stack.rows("select from zapline.dead_letters")) == 2
+        assert stack.counters.totals["journal_losses", "older"] == 1
+        assert stack.losses.entries == 31
+        assert unit.gap_since is not None or not with_units
+        taken = stack.journal.journal_id
+    async with inbound_stack(database, backup) as stack:
+        assert stack.journal.journal_id == taken
+        assert stack.counters.total("journal_losses") == 0
+
+
+async def test_numbers_that_were_used_twice_while_the_database_was_away_are_no_obstacle(
+    database: str, tmp_path: Path
+) -> None:
+    id, backup = await older_journal(database, tmp_path)
+    body = b'{"event":"messages.upsert","instance":"loja","data":%s}'
+    for start in range(2):  # two starts without the database, each with more than what was lost
+        async with Journal.open(backup, on_committed=ignore) as journal:
+            for number in range(40):
+                data = (
+                    b'{"key":{"remoteJid":"5511999990001@s.whatsapp.net","fromMe":false,"id":"N%d-%d"},'
+                    b'"message":{"conversation":"oi"},"messageTimestamp":%d}' % (start, number, int(time.time()))
+                )
+                await journal.append(Arrival(id, "messages.upsert", time.time(), body % data))
+    async with inbound_stack(database, backup) as stack:
+        await stack.wait_until_stored()
+        assert await stored(stack, "N") == 80
+        assert stack.counters.totals["journal_losses", "older"] == 1
+
+
+async def test_connection_events_of_an_older_journal_are_history(database: str, tmp_path: Path) -> None:
+    now, backup = tmp_path / "now", tmp_path / "backup"
+
+    async def report(stack: InboundStack, state: str) -> None:
+        data = {"instance": "loja", "state": state, "statusReason": 200}
+        await stack.send(stack.unit(id), "connection.update", data)
+
+    async with inbound_stack(database, now) as stack:
+        id = (await stack.add_unit()).id
+        await report(stack, "open")
+        await stack.wait_until_stored()
+    async with Journal.open(now, on_committed=ignore) as journal:
+        body = b'{"event":"connection.update","instance":"loja","data":{"state":"close","statusReason":401}}'
+        journal.note_compared()
+        await journal.append(Arrival(id, "connection.update", time.time(), body))
+    shutil.copytree(now, backup)
+    async with inbound_stack(database, now) as stack:  # stores the close, and that the line was opened again
+        await stack.wait_until_stored()
+        await report(stack, "open")
+        await stack.wait_until_stored()
+    async with inbound_stack(database, backup) as stack:
+        await stack.wait_until_stored()
+        stepped = {label for name, label in stack.counters.totals if name == "connection_events"}
+        assert stepped <= {"Started", "StateObserved", "Registered", "RegistrationChecked"}
+
+
+async def test_a_database_that_is_set_back_gets_back_what_the_journal_holds_while_the_daemon_lives(
+    database: str, tmp_path: Path
+) -> None:
+    with database_copies(database) as copies:
+        async with inbound_stack(database, tmp_path) as stack:
+            unit, quiet = await stack.add_unit("loja"), await stack.add_unit("calma")
+            await post(stack, quiet, "Q", 3)
+            await post(stack, unit, "A", 5)
+            await stack.wait_until_stored()
+            earlier = copies.copy()
+            await post(stack, unit, "D", 50)
+            await stack.send(unit, "connection.update", {"instance": "loja", "state": "open", "statusReason": 200})
+            await stack.wait_until_stored()
+            copies.set_back(earlier)
+            assert await stored(stack, "D") == 0
+            await post(stack, unit, "E", 1)
+            with trio.fail_after(10):  # nobody has looked yet: the recorder itself notices
+                while not stack.standing_checks:  # noqa: ASYNC110
+                    await trio.sleep(0.01)
+            assert await stored(stack, "E") == 0
+            await stack.reload()
+            assert unit.catching_up is not None
+            assert quiet.catching_up is None
+            await stack.wait_until_stored()
+            assert (await stored(stack, "D"), await stored(stack, "E"), await stored(stack, "A")) == (50, 1, 5)
+            line = "select phase from zapline.unit_whatsapp_connections where instance_id = 'loja'"
+            await stack.wait_for_rows(line, [("open",)])
+            await until(lambda: unit.catching_up is None)
+            await stack.reload()
+            assert stack.counters.total("units_set_back") == 1
+
+
+async def test_a_database_that_was_set_back_while_the_daemon_was_away_is_noticed_at_the_start(
+    database: str, tmp_path: Path
+) -> None:
+    with database_copies(database) as copies:
+        async with inbound_stack(database, tmp_path) as stack:
+            unit = (await stack.add_unit("loja")).id
+            empty = copies.copy()
+            await post(stack, stack.unit(unit), "A", 20)
+            await stack.wait_until_stored()
+        copies.set_back(empty)
+        for times in (1, 0):
+            async with inbound_stack(database, tmp_path) as stack:
+                await stack.wait_until_stored()
+                await stack.wait_for_rows("select count(*) from zapline.messages", [(20,)])
+                assert stack.counters.total("units_set_back") == times
