@@ -105,15 +105,19 @@ async def record(
         outcomes[stranger.source[0]].strangers[stranger.change, stranger.proven] += 1
     for unit_id, counts in opened.counts.items():
         outcomes[unit_id].encrypted += counts
+    _tell_own_sends(resolved, outcomes)
+    for unit_batch in batch:
+        buried = [(entry.seq, entry.dead_reason) for entry in unit_batch.entries if entry.dead_reason is not None]
+        outcomes[unit_batch.unit_id].buried.extend(buried)
+    return outcomes
+
+
+def _tell_own_sends(resolved: ResolvedSends, outcomes: Mapping[UnitId, UnitOutcome]) -> None:
     for settled in resolved.settled:
         outcomes[settled.unit_id].settled.append(settled)
     for row in resolved.deleted:
         replaced = ReplacedMessage(row.unit_id, row.replaced, row.external_id, row.conversation_id, row.message)
         outcomes[row.unit_id].replaced.append(replaced)
-    for unit_batch in batch:
-        buried = [(entry.seq, entry.dead_reason) for entry in unit_batch.entries if entry.dead_reason is not None]
-        outcomes[unit_batch.unit_id].buried.extend(buried)
-    return outcomes
 
 
 async def _store_messages(
