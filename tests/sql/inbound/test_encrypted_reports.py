@@ -438,3 +438,58 @@ def _deaf() -> RecorderCache:
     known = RecorderCache()
     known.waiting = set()
     return known
+
+
+# -- what nobody can open ------------------------------------------------------------------------------------
+
+KEPT = """
+select actor, external_id as id, report_id as report
+  from zapline.encrypted_reports where unit_id = %s order by 1, 2, 3
+"""
+
+
+def unreadable(number: int, target: str = ORIGINAL, **key: Any) -> Body:
+    """An edit, each later than the one before."""
+    body = edit(new_text("x", secret=bytes(32)), SENT + number, id=f"3A0X{number:05d}", **key)
+    body["data"]["message"]["secretEncryptedMessage"]["targetMessageKey"]["id"] = target
+    return body
+
+
+async def test_of_what_nobody_can_open_one_persons_latest_wait_and_keep_nobody_waiting(database: str) -> None:
+    of_one_message = [unreadable(number) for number in range(30)]
+    of_unknown = [unreadable(100 + number, f"3A0UNKNOWN{number:03d}") for number in range(70)]
+    somebody_else = unreadable(7, "3A0OTHERS", remoteJid=OTHER)
+    kept, rng = [], Random(3)
+    async with await connect(database) as conn:
+        for _ in range(3):
+            unit, known = await make_unit(conn), RecorderCache()
+            await play(conn, unit, [original(), somebody_else], known)
+            flood = [*of_one_message, *of_unknown]
+            rng.shuffle(flood)
+            told = [await play(conn, unit, flood[start : start + 25], known) for start in range(0, len(flood), 25)]
+            assert sum(outcomes.get("surplus", 0) for outcomes in told) == len(flood) - 64
+            kept.append([tuple(row) for row in await conn.fetch(KEPT, (unit,))])
+            assert {key for key in known.waiting or () if key[0] == unit} == {(unit, id) for _, id, _ in kept[-1]}
+            await play(conn, unit, [edit(new_text("três"), SENT + 300)], known)
+            assert await state(conn, unit) == [(ORIGINAL, "três", False, False, None)]
+    assert kept[0] == kept[1] == kept[2], "whatever the order"
+    assert len(kept[0]) == 65
+    only = [unreadable(number) for number in range(30)]
+    async with await connect(database) as conn:
+        unit = await make_unit(conn)
+        await play(conn, unit, [original(), *only], RecorderCache())
+        assert [row.report for row in await conn.fetch(KEPT, (unit,))] == [
+            f"3A0X{number:05d}" for number in range(26, 30)
+        ]
+
+
+async def test_an_edit_whose_author_is_not_known_for_certain_is_counted_once_and_keeps_no_other_waiting(
+    database: str,
+) -> None:
+    async with await connect(database) as conn:
+        unit, known = await make_unit(conn), RecorderCache()
+        by_phone = upsert({"id": "3A0P", "remoteJid": OTHER}, {"conversation": "oi", **secret()})
+        assert await play(conn, unit, [by_phone, unreadable(1, "3A0P", remoteJid=LID)], known) == {"unproven_edit": 1}
+        assert await open_waiting_reports(conn, 10, SEALER) == {}, "it was tried a moment ago"
+        await conn.execute("update zapline.encrypted_reports set tried_at = now() - interval '8 days'")
+        assert (await open_waiting_reports(conn, 10, SEALER))[unit].encrypted == {}

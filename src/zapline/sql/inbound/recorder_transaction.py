@@ -1,7 +1,7 @@
 """Performs the recorder's transaction: a batch of many units' entries is stored as a whole or not at all."""
 
 from collections.abc import Collection, Mapping, Sequence
-from itertools import chain
+from itertools import chain, islice
 from uuid import UUID
 
 from zapline.domain.errors import PositionRefused
@@ -39,6 +39,8 @@ from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.queries import Queries
 
 _SQL = Queries(__name__)
+_TRIED_AGAIN = 16
+"""Messages whose encrypted reports are tried again when a name becomes known; the others are housekeeping's."""
 
 
 async def record(
@@ -156,14 +158,18 @@ async def _open_reports(
     """
     if sealer is not None:
         await store_secrets(conn, rows.secrets, sealer)
-    await park_encrypted_reports(conn, rows.encrypted)
-    wanted = {message_key(row) for row in rows.encrypted}
+    surplus = await park_encrypted_reports(conn, rows.encrypted)
+    wanted = {message_key(row) for row in rows.encrypted} | surplus.keys()
     if waiting:
         arrived = {message_key(row) for row in chain(rows.secrets, *rows.messages, resolved.unmatched)}
         arrived |= resolved.keys | set(second_ids)
-        primary = {key for key in waiting if (key[0], resolved.aliases.get(key)) in arrived}
-        wanted |= arrived.intersection(waiting) | primary | {key for key in waiting if key[0] in moved}
+        primary = {key for key, id in resolved.aliases.items() if key in waiting and (key[0], id) in arrived}
+        wanted |= arrived.intersection(waiting) | primary
+        if moved:
+            wanted |= set(islice((key for key in waiting if key[0] in moved), _TRIED_AGAIN))
     opened = await open_reports(conn, wanted, sealer, resolved.aliases) if wanted else OpenedReports()
+    for (unit, _), count in surplus.items():
+        opened.count(unit, "surplus", count)
     return wanted, opened
 
 

@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import trio
+
 from zapline.domain.contacts.addresses import resolve_address
 from zapline.domain.ids import PROVIDER, ExternalId, UnitId, contact_id
 from zapline.domain.messages.facts import MessageKind
@@ -32,6 +34,8 @@ _SQL = Queries(__name__)
 _ME = "me"
 _MAX_JIDS = 16
 """Addresses of one person that are tried."""
+_OF_MESSAGE, _OF_PERSON = 4, 64
+"""Reports of one person that wait, about one message and altogether. An honest one waits for a minute or not at all."""
 
 
 @dataclass(slots=True)
@@ -47,8 +51,8 @@ class OpenedReports:
     _done: list[Row] = field(default_factory=list)
     _tried: list[Row] = field(default_factory=list)
 
-    def count(self, unit: UnitId, outcome: str) -> None:
-        self.counts.setdefault(unit, Counter())[outcome] += 1
+    def count(self, unit: UnitId, outcome: str, number: int = 1) -> None:
+        self.counts.setdefault(unit, Counter())[outcome] += number
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +75,11 @@ async def store_secrets(conn: Connection, rows: Sequence[Row], sealer: SecretSea
     await _SQL.run_batch(conn, "store_secrets", sealed)
 
 
-async def park_encrypted_reports(conn: Connection, rows: Sequence[Row]) -> None:
-    """Keep encrypted reports until they are opened; one that comes twice in a batch is kept once."""
+async def park_encrypted_reports(conn: Connection, rows: Sequence[Row]) -> Counter[MessageKey]:
+    """Keep encrypted reports until they are opened; one that comes twice in a batch is kept once.
+
+    Of too many that one person has sent the latest are kept. Returns how many of which messages were not.
+    """
     rounds: list[dict[object, Row]] = []
     for row in rows:
         key = (row["unit_id"], row["external_id"], row["report_id"])
@@ -84,6 +91,13 @@ async def park_encrypted_reports(conn: Connection, rows: Sequence[Row]) -> None:
             rounds.append({key: row})
     for one in rounds:
         await _SQL.run_batch(conn, "park_encrypted_reports", list(one.values()))
+    if not rows:
+        return Counter()
+    people = as_json(
+        [{"unit_id": unit, "actor": actor} for unit, actor in {(row["unit_id"], row["actor"]) for row in rows}]
+    )
+    surplus = await _SQL.rows(conn, "drop_surplus", rows=people, of_message=_OF_MESSAGE, of_person=_OF_PERSON)
+    return Counter((UnitId(row.unit_id), ExternalId(row.external_id)) for row in surplus)
 
 
 async def list_waiting(conn: Connection) -> set[MessageKey]:
@@ -99,7 +113,8 @@ async def open_reports(
 ) -> OpenedReports:
     """Open the reports about these messages as far as message and secret are known, inside a transaction.
 
-    What is opened leaves the table. A changed text that cannot be opened is reported as unread, and waits.
+    What is opened leaves the table. A changed text that cannot be opened is reported as unread, and waits. Other tasks
+    have their turn after each report.
     """
     opened = OpenedReports()
     wanted = [
@@ -112,6 +127,7 @@ async def open_reports(
     people = await _load_people(conn, known) if known else {}
     for row in known:
         _settle(row, people, sealer, opened)
+        await trio.lowlevel.checkpoint()
     await _SQL.run_batch(conn, "delete_encrypted_reports", opened._done)
     await _SQL.run_batch(conn, "mark_tried", opened._tried)
     done = {(row["unit_id"], row["external_id"], row["report_id"]) for row in opened._done}
@@ -159,6 +175,9 @@ def _settle(row: Any, people: _People, sealer: SecretSealer | None, opened: Open
     if use.changes_message:
         allowed = _may_change(row, people)
         if allowed is None:
+            if not row.tried:
+                opened.count(unit, "unproven_edit")
+            opened._tried.append(this)
             return
         if not allowed:
             opened.count(unit, "foreign_edit")

@@ -33,13 +33,35 @@ on conflict (unit_id, provider, external_id, report_id) do update
        at_ms = greatest(e.at_ms, excluded.at_ms),
        received_at = least(e.received_at, excluded.received_at);
 
+-- name: drop_surplus
+-- Of what waits of these people, keeps only the latest about one message, and the latest altogether: whoever sends what
+-- nobody can open costs no more than that. Returns the messages of the others.
+with people as (
+    select distinct r.unit_id, r.actor from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, actor text)
+), about_one as (
+    select e.unit_id, e.provider, e.external_id, e.report_id, e.actor, e.at_ms,
+           row_number() over (partition by e.unit_id, e.actor, e.provider, e.external_id, e.use
+                                  order by e.at_ms desc, e.report_id desc) as place
+      from people p
+      join zapline.encrypted_reports e on e.unit_id = p.unit_id and e.actor = p.actor
+), altogether as (
+    select o.*, row_number() over (partition by o.unit_id, o.actor, o.place <= %(of_message)s
+                                       order by o.at_ms desc, o.external_id, o.report_id) as place_of_all
+      from about_one o
+)
+delete from zapline.encrypted_reports e using altogether a
+ where e.unit_id = a.unit_id and e.provider = a.provider and e.external_id = a.external_id
+   and e.report_id = a.report_id and (a.place > %(of_message)s or a.place_of_all > %(of_person)s)
+returning e.unit_id, e.external_id;
+
 -- name: list_waiting
 -- The messages that encrypted reports wait for.
 select distinct unit_id, external_id from zapline.encrypted_reports;
 
 -- name: load_reports
 -- The reports about these messages, with what is known of each message, and its sealed secrets.
-select e.unit_id, e.external_id, coalesce(a.primary_id, r.primary_id) as primary_id, e.report_id, e.use, e.chat, e.actor, e.jids, e.payload, e.nonce, e.at_ms,
+select e.unit_id, e.external_id, coalesce(a.primary_id, r.primary_id) as primary_id, e.report_id, e.use, e.chat,
+       e.actor, e.jids, case when m.id is not null then e.payload end as payload, e.nonce, e.at_ms,
        extract(epoch from e.received_at)::float8 as received_at, e.live, e.tried_at is not null as tried,
        coalesce((select coalesce(c.merged_into, c.id) from zapline.conversations c where c.id = e.conversation_id),
                 e.conversation_id) as root,
