@@ -15,6 +15,7 @@ from babel.messages.pofile import read_po
 
 import zapline
 from zapline.domain.campaigns.states import CampaignCommand, CampaignState, WrongCampaignState, next_state
+from zapline.domain.contacts.phone_numbers import InvalidPhone, parse_phone
 from zapline.domain.errors import ConfigurationError, DatabaseUnavailable, LocalError, RemoteError, ZaplineError
 from zapline.domain.line.reasons import EXPLANATIONS
 from zapline.domain.line.server_versions import VERSION_NOTES
@@ -22,6 +23,7 @@ from zapline.domain.outbox.failure_texts import FAILURE_TEXTS, failure_text
 from zapline.domain.text import Sentence
 from zapline.evolution.client.failures import ALL_FAILURES, BadAnswer, EvolutionFailure, NoAnswer
 from zapline.http.api.framework.problems import invalid
+from zapline.http.console.campaigns.campaign_pages import recipient_detail
 from zapline.http.console.framework import formatting, translation
 from zapline.http.console.framework.formatting import error_text
 from zapline.http.console.framework.translation import ENGLISH, LANGUAGES, PORTUGUESE, _, ngettext
@@ -171,6 +173,10 @@ def test_errors_with_values_are_told_in_the_operators_language() -> None:
         assert _(invalid("limit", Sentence("has at most {limit} characters", limit=9)).detail) == (
             "limit: tem no máximo 9 caracteres"
         )
+        with pytest.raises(InvalidPhone) as empty:
+            parse_phone("", "BR")
+        assert recipient_detail(str(empty.value)) != str(empty.value)
+        assert recipient_detail("done") == "done"  # the name of a variable
     finally:
         translation._CURRENT.reset(token)
 

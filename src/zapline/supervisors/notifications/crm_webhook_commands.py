@@ -151,7 +151,7 @@ class CrmWebhooks:
         try:
             parsed = parse_media_url(url, local=self._private)
         except InvalidMediaUrl as invalid:
-            raise InvalidHookUrl(str(invalid)) from None
+            raise InvalidHookUrl(invalid.sentence) from None
         if self._private:
             return parsed.url
         if not parsed.url.startswith("https://"):

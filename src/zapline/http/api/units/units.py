@@ -175,7 +175,7 @@ class UnitRoutes:
             try:
                 number = pairing_number(body.number, self._region)
             except InvalidPhone as refused:
-                raise invalid("number", str(refused)) from refused
+                raise invalid("number", refused.sentence) from refused
         stored = await self._commands.connect(UnitId(unit), number)
         return json_response(await self._status(self._commands.find(UnitId(unit)), stored), 202)
 

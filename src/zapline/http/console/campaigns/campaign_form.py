@@ -17,7 +17,7 @@ from zapline.domain.campaigns.schedule import CampaignTiming
 from zapline.domain.errors import ZaplineError
 from zapline.domain.ids import UnitId
 from zapline.domain.outbox.contents import File, Text
-from zapline.http.console.campaigns.campaign_pages import PATH, recipient_reason
+from zapline.http.console.campaigns.campaign_pages import PATH, recipient_detail, recipient_reason
 from zapline.http.console.framework.flash_messages import Tone
 from zapline.http.console.framework.formatting import error_text, sentence
 from zapline.http.console.framework.forms import Form, UploadedFile, read_form
@@ -102,6 +102,7 @@ class CampaignFormPages:
                 draft=draft,
                 forecast=forecast,
                 recipient_reason=recipient_reason,
+                recipient_detail=recipient_detail,
                 zone=record.time_zone,
             )
         return self._page(record, draft, forecast, 422 if draft.error else 200)
@@ -164,6 +165,7 @@ class CampaignFormPages:
             zone=record.time_zone,
             base=PATH.format(unit=record.id),
             recipient_reason=recipient_reason,
+            recipient_detail=recipient_detail,
         )
 
 

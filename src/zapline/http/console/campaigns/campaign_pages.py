@@ -113,6 +113,11 @@ def recipient_reason(code: str | None) -> str:
     return _(SKIP_REASONS[code] if code in SKIP_REASONS and code not in FAILURE_TEXTS else failure_text(code))
 
 
+def recipient_detail(detail: str | None) -> str:
+    """What is wrong with a phone, in the operator's language; names of variables as they are."""
+    return _(detail) if detail is not None and " " in detail else detail or ""
+
+
 class CampaignPages:
     """``/console/units/{unit}/campaigns``."""
 
@@ -273,7 +278,7 @@ def _recipient_row(recipient: Recipient) -> dict[str, Any]:
         else mask_text(clean_name(recipient.recipient)),
         "state": _(RECIPIENT_STATES.get(recipient.state, recipient.state)),
         "reason": recipient_reason(recipient.reason) if recipient.reason is not None else "",
-        "detail": clean_name(recipient.detail or "")[:200],
+        "detail": clean_name(recipient_detail(recipient.detail))[:200],
         "sent_at": recipient.sent_at,
         "message": recipient.message,
     }
