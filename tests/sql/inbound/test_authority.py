@@ -186,6 +186,26 @@ async def test_what_does_not_fit_is_a_dead_letter_and_counted_by_what_it_tried(d
             assert [tuple(letter) for letter in letters] == [("foreign_author", seq)]
 
 
+@pytest.mark.parametrize("kind", ["reaction", "vote"])
+async def test_who_reacts_to_a_better_copy_is_compared_and_told_in_whatever_order(database: str, kind: str) -> None:
+    id, owner = ExternalId("A"), PARTIES[1]
+    better = MediaInfo("image/jpeg", quality=2, copy_id=ExternalId("B"))
+    photo = [arrived(id, owner, kind=MessageKind.IMAGE), arrived(id, owner, kind=MessageKind.IMAGE, media=better)]
+    async with await connect(database, role="zapline_engine") as conn:
+        for party, allowed in ((PARTIES[1], True), (PARTIES[3], False)):
+            for order in itertools.permutations([*photo, attempt(kind, ExternalId("B"), party)]):
+                unit, known = await new_unit(conn), RecorderCache()
+                told, letters = 0, 0
+                for seq, fact in enumerate(order, 1):
+                    outcome = await store(conn, unit, [fact], known, first=seq)
+                    told += len(outcome.reacted)
+                    letters += sum(outcome.strangers.values())
+                found = (await stored(conn, unit))[id]["reactions"]
+                assert (found is not None, told, letters) == (allowed, allowed, not allowed), order
+                left = "select from zapline.message_reactions where unit_id = %s"
+                assert len(await conn.fetch(left, (unit,))) == allowed
+
+
 async def test_a_report_under_a_lid_waits_until_the_lid_is_known_to_be_the_authors(database: str) -> None:
     id, by_lid = ExternalId("A"), Claim(address("999888777666555@lid"), from_me=False)
     async with await connect(database, role="zapline_engine") as conn:

@@ -74,15 +74,13 @@ async def _use_root_conversations(conn: Connection, outcomes: Mapping[UnitId, Un
 
 
 async def store_second_ids(conn: Connection, copies: Sequence[Row]) -> set[MessageKey]:
-    """Store second ids inside the recorder's transaction, and move the reactions to them. Returns the stored ones."""
+    """Store second ids inside the recorder's transaction. Returns those that lead to a message."""
     if not copies:
         return set()
-    stored = {
+    return {
         (UnitId(row.unit_id), ExternalId(row.external_id))
         for row in await _SQL.rows(conn, "store_second_ids", rows=as_json(copies))
     }
-    await _SQL.run_batch(conn, "move_reactions", _rows(stored))
-    return stored
 
 
 async def find_primary_ids(conn: Connection, keys: Iterable[MessageKey]) -> dict[MessageKey, ExternalId]:

@@ -115,23 +115,3 @@ select unit_id, external_id from own;
 select a.unit_id, a.external_id, a.primary_id
   from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, provider text, external_id text)
   join zapline.message_aliases a on a.unit_id = r.unit_id and a.provider = r.provider and a.external_id = r.external_id;
-
--- name: move_reactions
--- Moves reactions and votes from second ids to the messages themselves; of one person the latest stays.
-with moved as (
-    delete from zapline.message_reactions x
-     using jsonb_to_recordset(%(rows)s) as r(unit_id uuid, provider text, external_id text)
-     join zapline.message_aliases a on a.unit_id = r.unit_id and a.provider = r.provider
-                                   and a.external_id = r.external_id
-     where x.unit_id = r.unit_id and x.provider = r.provider and x.external_id = r.external_id
-    returning x.*, a.primary_id)
-insert into zapline.message_reactions as x (unit_id, provider, external_id, kind, actor, value, at_ms, received_at,
-                                               live)
-select distinct on (unit_id, provider, primary_id, kind, actor)
-       unit_id, provider, primary_id, kind, actor, value, at_ms, received_at, live
-  from moved
- order by unit_id, provider, primary_id, kind, actor, at_ms desc, value desc
-on conflict (unit_id, provider, external_id, kind, actor) do update
-   set value = excluded.value, at_ms = excluded.at_ms, received_at = excluded.received_at,
-       live = excluded.live, seq = case when excluded.value <> x.value then excluded.seq else x.seq end
- where (excluded.at_ms, excluded.value) > (x.at_ms, x.value);

@@ -36,13 +36,30 @@ async def store_reactions(
         waiting.difference_update(come)
     for row in await _SQL.run_batch(conn, "upsert_reactions", [with_primary_id(row, aliases) for row in rows]):
         if row.claim is not None:
-            said = {"unit_id": row.unit_id, "external_id": row.external_id, "claim": row.claim, "actor": row.actor}
-            strangers.append(Stranger(row.kind, said | {"value": row.value, "at_ms": row.at_ms}, row.foreign_one))
+            strangers.append(Stranger(row.kind, {name: getattr(row, name) for name in _SAID}, row.foreign_one))
         elif row.message is not None:
             _add(row, outcomes)
         elif len(waiting) < _MAX_WAITING:
             waiting.add((UnitId(row.unit_id), ExternalId(row.external_id)))
     return strangers
+
+
+async def move_reactions(
+    conn: Connection, second_ids: Iterable[MessageKey], outcomes: Mapping[UnitId, UnitOutcome]
+) -> list[Stranger]:
+    """Move reactions and votes that came under these second ids, as ``store_reactions`` stores new ones."""
+    keys = [{"unit_id": unit, "provider": PROVIDER, "external_id": external} for unit, external in sorted(second_ids)]
+    strangers: list[Stranger] = []
+    for row in await _SQL.run_batch(conn, "move_reactions", keys):
+        if row.claim is None:
+            _add(row, outcomes)
+        else:
+            said = {name: getattr(row, name) for name in _SAID}
+            strangers.append(Stranger(row.kind, said | {"received_at": row.received_at}, row.foreign_one))
+    return strangers
+
+
+_SAID = ("unit_id", "external_id", "claim", "actor", "value", "at_ms")
 
 
 def _add(row: Any, outcomes: Mapping[UnitId, UnitOutcome]) -> None:

@@ -59,3 +59,39 @@ select
     on x.unit_id = r.unit_id and x.provider = r.provider and x.external_id = r.external_id
        -- include: of_messages
 ;
+
+-- name: move_reactions
+-- Moves reactions and votes from second ids to the messages themselves; of one person the latest stays. Returns those
+-- that are new or changed there. Those from other conversations are removed, and returned with their claim.
+with moved as (
+    delete from zapline.message_reactions x
+     using jsonb_to_recordset(%(rows)s) as r(unit_id uuid, provider text, external_id text)
+     join zapline.message_aliases a on a.unit_id = r.unit_id and a.provider = r.provider
+                                   and a.external_id = r.external_id
+     join zapline.messages m on m.unit_id = a.unit_id and m.provider = a.provider and m.external_id = a.primary_id
+     where x.unit_id = r.unit_id and x.provider = r.provider and x.external_id = r.external_id
+    returning x.*, a.primary_id, zapline.fits(x.claim, m.unit_id, m.conversation_id, m.from_me, m.sender) as fits
+), x as (
+    insert into zapline.message_reactions as x (unit_id, provider, external_id, kind, actor, value, at_ms, received_at,
+                                                live, claim)
+    select distinct on (unit_id, provider, primary_id, kind, actor)
+           unit_id, provider, primary_id, kind, actor, value, at_ms, received_at, live, claim
+      from moved
+     where fits
+     order by unit_id, provider, primary_id, kind, actor, at_ms desc, jsonb_typeof(value) <> 'object' desc, value desc
+    on conflict (unit_id, provider, external_id, kind, actor) do update
+       set value = excluded.value, at_ms = excluded.at_ms, received_at = excluded.received_at, live = excluded.live,
+           claim = excluded.claim,
+           seq = case when excluded.value <> x.value then excluded.seq else x.seq end
+     where (excluded.at_ms, jsonb_typeof(excluded.value) <> 'object', excluded.value)
+           > (x.at_ms, jsonb_typeof(x.value) <> 'object', x.value)
+returning x.*)
+select
+       -- include: reported
+       , null::text as claim, null::boolean as foreign_one, null::float8 as received_at
+  from x
+       -- include: of_messages
+union all
+select d.unit_id, d.external_id, d.kind, d.actor, d.value, d.at_ms, null, null, null, d.claim, d.fits is false,
+       extract(epoch from d.received_at)::float8
+  from moved d where d.fits is not true;

@@ -29,7 +29,7 @@ from zapline.sql.inbound.encrypted.encrypted_reports import (
 )
 from zapline.sql.inbound.message_deduplication import store_messages, store_second_ids
 from zapline.sql.inbound.parked_reports import apply_reports
-from zapline.sql.inbound.reactions import store_reactions
+from zapline.sql.inbound.reactions import move_reactions, store_reactions
 from zapline.sql.inbound.recorder_types import MessageKey, ReplacedMessage, Row, UnitOutcome, message_key
 from zapline.sql.inbound.rows_from_facts import BatchRows, dead_letter_row
 from zapline.sql.inbound.send_results import ResolvedSends, apply_send_results, load_aliases, restore_calls
@@ -82,6 +82,7 @@ async def record(
         await store_contacts(conn, contacts, identities, rows)
         strangers = await _store_messages(conn, rows, chosen, resolved, outcomes)
         second_ids = await store_second_ids(conn, rows.copies)
+        strangers += await move_reactions(conn, second_ids, outcomes)
         moved = {row["unit_id"] for row in chain(contacts, identities)}
         tried, opened = await _open_reports(conn, rows, cache.waiting, moved, resolved, second_ids, sealer)
         strangers += await _apply_reports(conn, rows, opened, resolved, outcomes, second_ids)
