@@ -60,9 +60,9 @@ class WebhookTraffic:
                 "editedMessage": {"conversation": text},
                 "timestampMs": str(at_ms),
             }
-            events.append(
-                self._event(unit, external_id, EventKind.EDIT, "messages.edited", data, value=text, at_ms=at_ms)
-            )
+            # Of our own messages messages.edited proves nothing: Evolution answers to an edit by another event.
+            name = "send.message.update" if from_me else "messages.edited"
+            events.append(self._event(unit, external_id, EventKind.EDIT, name, data, value=text, at_ms=at_ms))
         if rng.random() < 0.08:
             data = {**key, "status": "DELETED"}
             events.append(self._event(unit, external_id, EventKind.DELETE, "messages.delete", data))

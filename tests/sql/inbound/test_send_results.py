@@ -3,6 +3,7 @@
 import itertools
 import random
 
+import msgspec
 import pytest
 from support.recorded_sends import JID, LID, NOW, accepted, call, echo, make_unit, queue, state, store, timed_out
 
@@ -110,6 +111,43 @@ async def test_a_second_delivery_is_marked_and_its_statuses_reach_the_message(da
                 ("Y", "read", "settled", "echo", "sent", "X", True),
                 ("Y", "read", "settled", "reply", "sent", "Y", True),
             ]
+
+
+async def test_both_ids_of_a_message_in_one_batch_are_one_row(database: str) -> None:
+    """A history, or two echoes of one commit, names the first and the second delivery."""
+    async with await connect(database, role="zapline_engine") as conn:
+        for known in (RecorderCache(), None):
+            unit, cache = await make_unit(conn), known or RecorderCache()
+            message = await queue(conn, unit)
+            first = await call(conn, unit)
+            await store(conn, unit, [timed_out(first)], cache)
+            await conn.execute("update zapline.outbox set state = 'queued' where message_id = %s", (message,))
+            second = await call(conn, unit, NOW + 60)
+            await store(conn, unit, [accepted(second, "Y", NOW + 61)], cache)
+            await store(conn, unit, [echo("X", at=NOW)], cache, at=NOW + 300)
+            ids = ("X", "Y", "X", "Y")
+            reports = [StatusReported(ExternalId(id), DeliveryStatus.READ) for id in ids]
+            edits = [MessageEdited(ExternalId(id), "olá", 1_795_364_451_000) for id in ids]
+            both = [echo(id, origin="history") for id in ids]
+            await store(conn, unit, [*both, *reports, *edits], cache if known else RecorderCache())
+            assert {row[:2] for row in await state(conn, unit)} == {("Y", "read")}
+            assert len(await conn.fetch("select from zapline.messages where unit_id = %s", (unit,))) == 1
+
+
+async def test_a_stranger_who_answers_under_our_ids_keeps_no_send_from_being_settled(database: str) -> None:
+    """He knows the id from his phone before Evolution has answered us."""
+    foreign = msgspec.structs.replace(echo("X", "forged"), from_me=False)
+    async with await connect(database, role="zapline_engine") as conn:
+        for ids in (("X",), ("X", "Y")):
+            unit, known = await make_unit(conn), RecorderCache()
+            await queue(conn, unit)
+            claimed = await call(conn, unit)
+            await store(conn, unit, [foreign], known)
+            await store(conn, unit, [accepted(claimed, ids[0]), echo(ids[0])], known)
+            await store(conn, unit, [foreign], known)
+            assert [row[:3] for row in await state(conn, unit)] == [("X", "sent", "settled")]
+            letters = await conn.fetch("select reason from zapline.dead_letters where unit_id = %s", (unit,))
+            assert {letter.reason for letter in letters} == {"foreign_author"}
 
 
 async def test_the_echo_of_an_earlier_call_takes_a_message_out_of_the_queue(database: str) -> None:

@@ -35,7 +35,7 @@ async def post_at_once(stack: InboundStack, posts: list[tuple[object, str]]) -> 
             await trio.lowlevel.checkpoint()
 
 
-@pytest.mark.parametrize("sqlstate", ["22003", "23514", "54000"])
+@pytest.mark.parametrize("sqlstate", ["22003", "23514", "54000", "21000", "P0001"])
 async def test_one_refused_row_among_two_hundred_becomes_a_dead_letter_and_the_rest_is_stored_in_order(
     database: str, tmp_path: Path, sqlstate: str
 ) -> None:
@@ -123,6 +123,26 @@ async def test_a_schema_that_does_not_fit_stops_the_lanes_and_intake_goes_on(dat
         assert await stack.rows("select count(*) from zapline.dead_letters") == [(0,)]
         assert set(stack.recorder.statistics().states) == {LaneState.IDLE}
         assert stack.recorder.statistics().trouble is None
+
+
+async def test_a_write_that_stops_alone_stops_neither_its_neighbours_nor_what_came_before_it(
+    database: str, tmp_path: Path
+) -> None:
+    """Not even what looks like a wrong schema is believed of a whole batch."""
+    execute(database, REFUSING % "42501")
+    async with inbound_stack(database, tmp_path, lanes=1) as stack:
+        units = await stack.add_units(["um", "dois", "tres"])
+        before = [(units[number % 3], f"{number:03}") for number in range(30)]
+        await post_at_once(stack, [*before, (units[0], "POISON"), *((unit, f"last{unit.id}") for unit in units)])
+        others = "select count(*) from zapline.messages where external_id not like 'POISON'"
+        await stack.wait_for_rows(others, [(32,)])
+        assert stack.recorder.statistics().states == (LaneState.STOPPED,)
+        assert "42501" in (stack.recorder.statistics().trouble or "")
+        execute(database, "drop trigger refuse on zapline.messages")
+        await stack.wait_until_stored()
+        assert await stack.rows("select count(*) from zapline.messages") == [(34,)]
+        assert await stack.rows("select count(*) from zapline.dead_letters") == [(0,)]
+        assert stack.recorder.statistics().states == (LaneState.IDLE,)
 
 
 async def test_rows_deleted_from_the_database_while_it_runs_are_written_again(database: str, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
+import pytest
 import trio
 from support.inbound_stack import InboundStack, inbound_stack, text, until
 
@@ -79,6 +80,60 @@ async def test_statement_timeouts_and_deadlocks_cause_no_dead_letters(database: 
             ("C", 6),
         ]
         assert await stack.rows("select count(*) from zapline.dead_letters") == [(0,)]
+
+
+SLOW_TABLE = """
+create function zapline.slow() returns trigger language plpgsql as $$
+begin
+    if (select count(*) from fresh) > 20 then
+        perform pg_sleep(30);
+    end if;
+    return null;
+end $$;
+create trigger slow_{0} after insert on zapline.{0} referencing new table as fresh
+    for each statement execute function zapline.slow();
+"""
+
+
+@pytest.mark.parametrize("table", ["contacts", "message_reactions", "messages"])
+async def test_a_write_that_takes_too_long_is_cut_until_it_is_in_time(
+    database: str, tmp_path: Path, table: str
+) -> None:
+    """Whichever array of one webhook is large, and also where it is inside of a single message."""
+    people = [f"55119{number:08}@s.whatsapp.net" for number in range(70)]
+    events = {
+        "contacts": ("contacts.upsert", [{"id": jid, "pushName": f"N{jid}"} for jid in people]),
+        "messages": ("messages.set", [text(f"{number:03}", at=1_795_000_000) for number in range(70)]),
+        "message_reactions": (
+            "messages.update",
+            {"keyId": "POLL", "remoteJid": people[0], "pollUpdates": [{"name": "a", "voters": people}]},
+        ),
+    }
+    with psycopg.connect(database, autocommit=True) as admin:
+        admin.execute(SLOW_TABLE.format(table))  # type: ignore[arg-type]
+    async with inbound_stack(database, tmp_path, lanes=1, statement_timeout_ms=400) as stack:
+        busy, neighbour = await stack.add_units(["um", "dois"])
+        await stack.send(busy, *events[table])
+        await stack.send(neighbour, "messages.upsert", text("N"))
+        await stack.wait_until_stored(30)
+        assert await stack.rows(f"select count(*) from zapline.{table} where unit_id = '{busy.id}'") == [(70,)]
+        assert await stack.rows(f"select count(*) from zapline.messages where unit_id = '{neighbour.id}'") == [(1,)]
+        assert await stack.rows("select count(*) from zapline.dead_letters") == [(0,)]
+
+
+async def test_a_large_array_shares_its_lane_with_its_neighbours(database: str, tmp_path: Path) -> None:
+    """What comes while it is stored is stored before it ends."""
+    people = [{"id": f"55119{number:08}@s.whatsapp.net", "pushName": "x" * 50} for number in range(12_000)]
+    async with inbound_stack(database, tmp_path, lanes=1) as stack:
+        busy, neighbour = await stack.add_units(["um", "dois"])
+        await stack.send(busy, "contacts.upsert", people)
+        await stack.send(neighbour, "messages.upsert", text("N"))
+        await stack.wait_for_rows("select external_id from zapline.messages", [("N",)])
+        ((meanwhile,),) = await stack.rows(f"select count(*) from zapline.contacts where unit_id = '{busy.id}'")
+        await stack.wait_until_stored(60)
+        ((stored,),) = await stack.rows(f"select count(*) from zapline.contacts where unit_id = '{busy.id}'")
+        assert stored == 12_000
+        assert int(str(meanwhile)) < 6_000
 
 
 def _deadlocks(other: psycopg.Connection[psycopg.rows.TupleRow]) -> bool:

@@ -47,13 +47,9 @@ async def test_fifty_messages_of_one_chat_each_with_status_edit_and_delete_in_on
             posts.append(
                 ("messages.update", {"keyId": f"M{number}", "remoteJid": jid, "fromMe": True, "status": "READ"})
             )
-            edit = {
-                "key": key,
-                "type": "MESSAGE_EDIT",
-                "editedMessage": {"conversation": f"dois {number}"},
-                "timestampMs": "1795364451000",
-            }
-            posts.append(("messages.edited", edit))
+            edit = {"editedMessage": {"message": {"conversation": f"dois {number}"}}}
+            update = {"keyId": f"M{number}", "remoteJid": jid, "fromMe": True, "status": "SERVER_ACK", "message": edit}
+            posts.append(("messages.update", update))
             posts.append(
                 ("messages.delete", {"remoteJid": jid, "fromMe": True, "id": f"M{number}", "status": "DELETED"})
             )

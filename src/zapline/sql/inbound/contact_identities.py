@@ -88,7 +88,8 @@ class RecorderCache:
     def remember(self, contacts: Iterable[Row], identities: Iterable[Row]) -> None:
         """Call only after the commit."""
         if len(self._contacts) > _CACHE_LIMIT or len(self._identities) > _CACHE_LIMIT:
-            self.forget()
+            self._contacts.clear()
+            self._identities.clear()
         for row in contacts:
             self._contacts.setdefault(row["id"], _Contact()).merge(row)
         self._identities.update(_identity_key(row) for row in identities)

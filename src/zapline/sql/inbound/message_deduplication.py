@@ -1,6 +1,6 @@
 """Stores messages; a duplicate, or a better copy of a file, is merged into the row of the first arrival."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from zapline.domain.ids import PROVIDER, ExternalId, UnitId
@@ -11,6 +11,8 @@ from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.queries import Queries, as_json
 
 _SQL = Queries(__name__)
+_OWNER = ("unit_id", "provider", "external_id", "conversation_id", "from_me", "sender")
+_COMPARED = (*_OWNER, "kind", "body")
 
 
 def with_primary_id(row: Row, aliases: Mapping[MessageKey, ExternalId]) -> Row:
@@ -25,15 +27,16 @@ async def store_messages(
     aliases: Mapping[MessageKey, ExternalId],
     outcomes: Mapping[UnitId, UnitOutcome],
 ) -> list[Stranger]:
-    """Store rounds of message rows; no round holds a message twice. Adds the new ones to ``outcomes``.
+    """Store rounds of message rows in their order. Adds the new ones to ``outcomes``.
+
+    Two ids of one message may stand in one round: no statement names a message twice all the same.
 
     Returns those whose id another message has, and reactions to them from other conversations; they are not stored.
     """
     strangers: list[Stranger] = []
-    for one_round in rounds:
-        rows = [with_primary_id(row, aliases) | {"ord": ord_} for ord_, row in enumerate(one_round)]
+    for rows in _rounds(rounds, aliases):
         by_key = {message_key(row): row for row in rows}
-        strangers += await bury_reactions(conn, rows)
+        strangers += await bury_reactions(conn, [{name: row[name] for name in _OWNER} for row in rows])
         new = set[MessageKey]()
         for unit_id, external_id, id, created, seq, conversation in await _SQL.run_batch(conn, "upsert_messages", rows):
             row = by_key[unit_id, external_id]
@@ -46,11 +49,26 @@ async def store_messages(
             elif row["kind"] == MessageKind.CALL_LOG or row.get("completes"):
                 completed = ChangedMessage(unit_id, id, external_id, None, conversation, None, True, False)
                 outcomes[unit_id].changed.append(completed)
-        known = [row for key, row in by_key.items() if key not in new]
+        known = [{name: row[name] for name in _COMPARED} for key, row in by_key.items() if key not in new]
         for unit_id, external_id, proven in await _SQL.run_batch(conn, "find_strangers", known):
             strangers.append(Stranger("message", by_key[unit_id, external_id], proven))
     await _use_root_conversations(conn, outcomes)
     return strangers
+
+
+def _rounds(rounds: Iterable[Sequence[Row]], aliases: Mapping[MessageKey, ExternalId]) -> Iterator[list[Row]]:
+    """The same rows under the primary ids of their messages, in rounds that hold each message once."""
+    for one_round in rounds:
+        once: list[list[Row]] = []
+        times_seen: dict[MessageKey, int] = {}
+        for ord_, row in enumerate(one_round):
+            primary = with_primary_id(row, aliases) | {"ord": ord_}
+            number = times_seen.get(message_key(primary), 0)
+            times_seen[message_key(primary)] = number + 1
+            if number == len(once):
+                once.append([])
+            once[number].append(primary)
+        yield from once
 
 
 async def _use_root_conversations(conn: Connection, outcomes: Mapping[UnitId, UnitOutcome]) -> None:

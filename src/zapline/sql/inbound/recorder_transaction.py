@@ -71,7 +71,7 @@ async def record(
         cache.aliases = await load_aliases(conn)
     if cache.waiting is None:
         cache.waiting = await list_waiting(conn)
-    aliases = dict(cache.aliases)
+    aliases, unread = dict(cache.aliases), cache.waiting
     resolved = ResolvedSends(aliases=aliases)
     async with conn.transaction():
         if lock_timeout_ms is not None:
@@ -84,7 +84,7 @@ async def record(
         second_ids = await store_second_ids(conn, rows.copies)
         strangers += await move_reactions(conn, second_ids, outcomes)
         moved = {row["unit_id"] for row in chain(contacts, identities)}
-        tried, opened = await _open_reports(conn, rows, cache.waiting, moved, resolved, second_ids, sealer)
+        tried, opened = await _open_reports(conn, rows, unread, moved, resolved, second_ids, sealer)
         strangers += await _apply_reports(conn, rows, opened, resolved, outcomes, second_ids)
         facts = ((unit.unit_id, fact) for unit in batch for entry in unit.entries for fact in entry.facts)
         own_names = await learn_own_names(conn, facts, cache)
@@ -102,8 +102,9 @@ async def record(
         await _store_positions(conn, batch, epoch)
     cache.remember(contacts, identities)
     cache.own_names |= own_names
-    cache.aliases, cache.waiting_reactions = aliases, waiting
-    cache.waiting = (cache.waiting - tried) | opened.waiting
+    cache.waiting_reactions = waiting
+    if cache.waiting is not None:  # not forgotten meanwhile
+        cache.aliases, cache.waiting = aliases, (unread - tried) | opened.waiting
     for stranger in (*strangers, *resolved.strangers):
         outcomes[stranger.source[0]].strangers[stranger.change, stranger.proven] += 1
     for unit_id, counts in opened.counts.items():

@@ -21,17 +21,20 @@ class Verdict(StrEnum):
 
 
 def verdict_of(sqlstate: str) -> Verdict:
-    """Class 54 (a limit of PostgreSQL, such as a key too long for its index) depends on the data: poison.
+    """What may depend on the data is poison: class 54 (a limit of PostgreSQL, such as a key too long for its index),
+    what somebody's trigger raises, and mistakes of ours that only certain rows meet (21000: a row named twice).
 
-    Other states mean STOP: the mistake is ours, and dropping data for it would be wrong.
+    STOP: what stands in the server, not in the rows; dropping data for it would be wrong.
     """
     if sqlstate == "23503":
         return Verdict.MISSING
-    if sqlstate[:2] in ("22", "23", "54"):
-        return Verdict.POISON
     if sqlstate[:2] in ("40", "08") or sqlstate in ("55P03", "57014") or sqlstate.startswith("57P0"):
         return Verdict.RETRY
-    return Verdict.STOP
+    return Verdict.STOP if sqlstate[:2] in _OF_THE_SERVER else Verdict.POISON
+
+
+_OF_THE_SERVER = ("25", "28", "3D", "3F", "42", "53", "55", "57", "58", "72", "F0", "HV", "XX")
+"""Classes of read-only servers, roles, databases, schemas and rights, resources, files, damage."""
 
 
 class StatementFailed(RemoteError):

@@ -9,7 +9,7 @@ import trio
 
 from zapline.domain.errors import JournalRefused
 from zapline.domain.ids import Seq
-from zapline.evolution.webhooks.history_splitting import split_history
+from zapline.evolution.webhooks.array_splitting import split_arrays
 from zapline.evolution.webhooks.secret_stripping import strip_secrets
 from zapline.sql.journal.journal import Journal
 from zapline.sql.journal.schema import Arrival, Entry
@@ -48,9 +48,9 @@ class Intake:
         """
         received_at = received_at if received_at is not None else time.time()
         if len(body) > _LARGE:
-            bodies = await trio.to_thread.run_sync(_cleaned_bodies, event, body, limiter=self._cleaning)
+            bodies = await trio.to_thread.run_sync(_cleaned_bodies, body, limiter=self._cleaning)
         else:
-            bodies = _cleaned_bodies(event, body)
+            bodies = _cleaned_bodies(body)
         arrivals = [Arrival(unit.id, event, received_at, cleaned) for cleaned in bodies]
         return await self._make_durable(unit, arrivals)
 
@@ -110,8 +110,8 @@ class Intake:
         )
 
 
-def _cleaned_bodies(event: str, body: bytes) -> list[bytes]:
-    return split_history(event, strip_secrets(body))
+def _cleaned_bodies(body: bytes) -> list[bytes]:
+    return split_arrays(strip_secrets(body))
 
 
 def _entry(arrival: Arrival) -> Entry:

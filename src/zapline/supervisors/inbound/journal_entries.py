@@ -1,5 +1,6 @@
 """Parses journal entries: Evolution's webhooks, and internal entries (``!answer``, ``!backfill``, ``!too_large``)."""
 
+import time
 from dataclasses import replace
 
 import msgspec
@@ -18,6 +19,7 @@ from zapline.domain.messages.facts import (
 from zapline.evolution.client.stored_messages import parse_stored_messages
 from zapline.evolution.webhooks.envelope import emission_ms
 from zapline.evolution.webhooks.event_parser import parse_webhook
+from zapline.sql.inbound.recorder_types import EntryFacts
 from zapline.sql.journal.schema import CALL_STARTED, Entry
 from zapline.supervisors.inbound.unit_state import Unit
 
@@ -126,3 +128,9 @@ def _opt_out(parsed: InboundEvent, opt_out_words: OptOutWords) -> OptedOut | Non
         return None
     confirmation = opt_out_words.confirmation if parsed.origin == "live" else None
     return OptedOut(parsed.chat, word, parsed.external_id, confirmation)
+
+
+def dead_letter(entry: Entry, reason: str) -> EntryFacts:
+    """An entry that becomes a dead letter without being parsed."""
+    received_at = entry.received_at if not entry.damaged else time.time()
+    return EntryFacts(entry.seq or None, entry.event, received_at, entry.body, dead_reason=reason)

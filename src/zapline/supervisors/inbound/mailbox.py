@@ -12,6 +12,8 @@ from zapline.sql.journal.schema import Entry
 MAX_ENTRIES = 256
 MAX_BYTES = 4 * 2**20
 """Bounds of one mailbox: a burst costs disk, not memory. One larger entry is accepted if the mailbox is empty."""
+TURN_BYTES = 512 * 1024
+"""Bytes of entries taken together: the loop stands still while rows are made of them."""
 MAX_EVENTS = 64
 """Internal events (commands, answers of calls) that may wait; each source has only a few at a time."""
 
@@ -117,10 +119,15 @@ class Mailbox:
         taken, self._events = list(self._events), deque()
         return taken
 
-    def take_entries(self, limit: int, until: Callable[[Entry], bool]) -> list[Entry]:
-        """Up to ``limit`` entries in order; stops before the first for which ``until`` is true."""
+    def take_entries(self, limit: int, until: Callable[[Entry], bool], most_bytes: int = TURN_BYTES) -> list[Entry]:
+        """Up to ``limit`` entries in order, and a single one above ``most_bytes``; stops before the first for which
+        ``until`` is true."""
         taken: list[Entry] = []
+        size = 0
         while self._entries and len(taken) < limit and not until(self._entries[0]):
+            size += len(self._entries[0].body)
+            if taken and size > most_bytes:
+                break
             taken.append(self._entries.popleft())
         self._bytes -= sum(len(entry.body) for entry in taken)
         return taken

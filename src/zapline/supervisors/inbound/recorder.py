@@ -1,32 +1,44 @@
 """Commits the writes of many units in shared transactions, in order per unit, and isolates poison entries."""
 
-import math
-import random
 import zlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
-from enum import StrEnum
 
-import msgspec
 import structlog
 import trio
 
-from zapline.domain.errors import DatabaseUnavailable, PositionRefused, RemoteError
+from zapline.domain.errors import DatabaseUnavailable, PositionRefused
 from zapline.domain.ids import UnitId
 from zapline.domain.messages.message_secrets import SecretSealer
 from zapline.sql.inbound.contact_identities import RecorderCache
 from zapline.sql.inbound.recorder_transaction import record
 from zapline.sql.inbound.recorder_types import UnitOutcome
-from zapline.sql.inbound.unit_batches import UnitBatch, prepare_batch, rejoin
+from zapline.sql.inbound.unit_batches import UnitBatch, rejoin_batches
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.database_errors import StatementFailed, Verdict
 from zapline.supervisors.counters import Counters
+from zapline.supervisors.inbound.pending_writes import (
+    LaneState as LaneState,
+)
+from zapline.supervisors.inbound.pending_writes import (
+    PendingWrite,
+    Postponed,
+    Stopped,
+    TimedOut,
+    TooLong,
+    UnitMissing,
+    narrowed,
+    retry_pause,
+)
 from zapline.supervisors.leadership import WriterStanding
 
 BATCH_ENTRIES = 600
 BATCH_BYTES = 16 * 2**20
+BATCH_FACTS = 2000
 """Bounds of one transaction: large enough to share the commit, small enough to hold locks for milliseconds."""
+PART_FACTS = 700
+"""A unit's write of more than ``BATCH_FACTS`` is stored in parts of so many; others have their turn in between."""
 LINGER = 0.06
 """Seconds a lane under load waits for more writes: the cost of a transaction hardly depends on its rows.
 The first write after a pause is committed at once."""
@@ -34,54 +46,12 @@ LINGER_FOR_ANSWERS = 0.008
 """The same if a sender waits, whose next message leaves only after the commit."""
 STOPPED_PAUSE = 10.0
 """Seconds between tries if the schema, a read-only server or missing resources need a person."""
-_MIN_PAUSE, _MAX_PAUSE = 0.05, 2.0
-_TIMEOUT_SQLSTATES = ("55P03", "57014")
+_LOCK_TIMEOUT = "55P03"
+_TIMEOUT_SQLSTATES = (_LOCK_TIMEOUT, "57014")
 """Lock timeout and statement timeout: without the unit that causes it, the others can be committed."""
 _SHORT_LOCK_MS = 100
 """Lock timeout for a unit that has timed out before, so that it delays its lane less."""
 _LOG = structlog.get_logger(scope="Recorder")
-
-
-class LaneState(StrEnum):
-    IDLE = "idle"
-    WORKING = "working"
-    RETRYING = "retrying"
-    """The database is down, slow or deadlocked; the batch is tried again."""
-    STOPPED = "stopped"
-    """Wrong schema, read-only server or missing resources: a person must act."""
-
-
-class _TimedOut(Exception):
-    """A lock timeout or a statement timeout."""
-
-
-class UnitMissing(RemoteError):
-    """The unit's row is not in the database (set back to an earlier moment, or deleted by hand)."""
-
-
-class _Pending:
-    """One unit's write, which its actor waits for."""
-
-    __slots__ = ("abandoned", "blocked", "done", "failure", "not_before", "outcome", "partial", "tries", "write")
-
-    def __init__(self, write: UnitBatch) -> None:
-        self.write = write
-        self.done = trio.Event()
-        self.outcome: UnitOutcome | None = None
-        self.failure: RemoteError | None = None
-        self.not_before = float("-inf")
-        """Monotonic time before which it is not tried again, after a timeout."""
-        self.blocked: str | None = None
-        self.tries = 0
-        self.abandoned = False
-        """Its actor has ended: it is not tried again after the current try."""
-        self.partial = UnitOutcome()
-        """Outcome of the parts already committed, if it was split because of poison."""
-
-    def finish(self, outcome: UnitOutcome) -> None:
-        self.outcome = self.partial
-        self.outcome.add(outcome)
-        self.done.set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +140,7 @@ class _Lane:
         self._counters = counters
         self._stopped_pause = stopped_pause
         self._conn: Connection | None = None
-        self._pending: deque[_Pending] = deque()  # bounded: one write a unit
+        self._pending: deque[PendingWrite] = deque()  # bounded: one write a unit
         self._arrived = trio.Event()
         self.known = RecorderCache()
         self.state = LaneState.IDLE
@@ -185,7 +155,7 @@ class _Lane:
         return len(self._pending) + self._committing
 
     async def store(self, write: UnitBatch) -> UnitOutcome:
-        pending = _Pending(write)
+        pending = PendingWrite(write)
         self._pending.append(pending)
         if write.rows.answers:
             self._linger = LINGER_FOR_ANSWERS
@@ -216,7 +186,8 @@ class _Lane:
                 await self._commit(batch)
                 self._committing = 0
                 self.trouble = next((pending.blocked for pending in self._pending if pending.blocked), None)
-                self.state = LaneState.IDLE if self.trouble is None else LaneState.RETRYING
+                stopped = any(pending.stopped for pending in self._pending)
+                self.state = LaneState.STOPPED if stopped else LaneState.RETRYING if self.trouble else LaneState.IDLE
                 ended = trio.current_time()
         finally:
             if self._conn is not None:
@@ -245,80 +216,117 @@ class _Lane:
             with trio.move_on_at(due):
                 await self._arrived.wait()
 
-    def _next_batch(self) -> list[_Pending]:
+    def _next_batch(self) -> list[PendingWrite]:
         """The next batch within its bounds, with at most one write per unit."""
-        batch: list[_Pending] = []
-        left: list[_Pending] = []
+        batch: list[PendingWrite] = []
+        left: list[PendingWrite] = []
         units: set[UnitId] = set()
-        entries = size = 0
+        entries = size = facts = 0
         now = trio.current_time()
-        while self._pending and (not batch or (entries < BATCH_ENTRIES and size < BATCH_BYTES)):
+        while self._pending and (not batch or (entries < BATCH_ENTRIES and size < BATCH_BYTES and facts < BATCH_FACTS)):
             pending = self._pending.popleft()
-            if pending.write.unit_id in units or pending.not_before > now:
+            large = bool(batch) and facts + pending.write.facts > BATCH_FACTS
+            if pending.write.unit_id in units or pending.not_before > now or large:
                 left.append(pending)
             else:
                 entries += len(pending.write.entries)
+                facts += pending.write.facts
                 size += sum(len(entry.body) for entry in pending.write.entries)
                 batch.append(pending)
             units.add(pending.write.unit_id)
         self._pending.extendleft(reversed(left))
         return batch
 
-    async def _commit(self, batch: list[_Pending]) -> None:
-        """Commit a batch; if it contains poison, split it until the poison entry is alone and becomes a dead letter."""
+    async def _commit(self, batch: list[PendingWrite]) -> None:
+        """Commit a batch; if it contains poison, split it until the poison entry is alone and becomes a dead letter.
+
+        Whatever else the database says, it is not believed of the whole batch before each unit was tried alone.
+        """
+        if len(batch) == 1 and batch[0].write.facts > BATCH_FACTS:
+            await self._commit_first_part(batch[0])
+            return
         try:
             outcomes = await self._persist([pending.write for pending in batch])
-        except _TimedOut as timeout:
+        except TimedOut as timeout:
             await self._commit_one_by_one(batch, timeout)
             return
-        except StatementFailed as failure:
+        except (StatementFailed, Stopped) as failure:
             if len(batch) > 1:
                 middle = len(batch) // 2
                 await self._commit(batch[:middle])
                 await self._commit(batch[middle:])
                 return
-            await self._commit_poisoned(batch[0], failure)
+            await self._commit_in_parts(batch[0], failure)
             return
         for pending in batch:
             pending.finish(outcomes[pending.write.unit_id])
 
-    async def _commit_one_by_one(self, batch: list[_Pending], timeout: _TimedOut) -> None:
-        """One of these units ran into a timeout: commit each by itself, and that one later."""
+    async def _commit_first_part(self, pending: PendingWrite) -> None:
+        """Commit the first part of a large write; the rest has its turn after all that waits by now."""
+        first, *rest = pending.write.chunks(PART_FACTS)
+        try:
+            outcomes = await self._persist([first])
+        except (StatementFailed, Postponed) as failure:
+            await self._commit_in_parts(pending, failure)
+            return
+        pending.partial.add(outcomes[first.unit_id])
+        pending.write = rejoin_batches(rest)
+        if not pending.abandoned:
+            self._pending.append(pending)
+
+    async def _commit_one_by_one(self, batch: list[PendingWrite], timeout: TimedOut) -> None:
+        """One of these units ran into a timeout: commit each by itself, and that one later or in parts."""
         for pending in batch:
+            if isinstance(timeout, TooLong) and len(batch) == 1 and pending.write.divisible:
+                await self._commit_in_parts(pending, timeout)
+                continue
             try:
                 outcomes = await self._persist([pending.write], lock_timeout_ms=_SHORT_LOCK_MS)
-            except _TimedOut:
+            except TooLong as too_long:
+                await self._commit_in_parts(pending, too_long)
+            except TimedOut:
                 self._postpone(pending, timeout)
-            except StatementFailed as failure:
-                await self._commit_poisoned(pending, failure)
+            except (StatementFailed, Stopped) as failure:
+                await self._commit_in_parts(pending, failure)
             else:
                 pending.finish(outcomes[pending.write.unit_id])
 
-    def _postpone(self, pending: _Pending, timeout: _TimedOut) -> None:
+    def _postpone(self, pending: PendingWrite, why: Postponed) -> None:
         """Try a write again a little later; meanwhile other units go on, but not its own."""
         if pending.abandoned:
             return
         pending.tries += 1
-        pending.blocked = str(timeout)
-        pending.not_before = trio.current_time() + _retry_pause(pending.tries)
+        pending.blocked, pending.stopped = str(why), why.state is LaneState.STOPPED
+        pause = self._stopped_pause if pending.stopped else retry_pause(pending.tries)
+        pending.not_before = trio.current_time() + pause
         self._pending.appendleft(pending)
 
-    async def _commit_poisoned(self, pending: _Pending, failure: StatementFailed) -> None:
-        """One unit's write was refused: find the poison entry, store it as a dead letter, and the rest normally."""
-        if failure.verdict is Verdict.MISSING:
+    async def _commit_in_parts(self, pending: PendingWrite, failure: StatementFailed | Postponed) -> None:
+        """Commit one unit's write in parts, because it was refused.
+
+        A refused entry becomes a dead letter once it stands alone; what is too slow is cut further, down to a fact.
+        What cannot be stored for now is postponed, without what was stored of it.
+        """
+        if isinstance(failure, StatementFailed) and failure.verdict is Verdict.MISSING:
             pending.done.set()
             return
-        parts = [pending.write]
+        whole = pending.write
+        if isinstance(failure, TooLong) and whole.divisible and whole.facts <= BATCH_FACTS:
+            parts = list(whole.halves())
+        else:
+            parts = whole.chunks(PART_FACTS)
         while parts:
             part = parts.pop(0)
             try:
                 outcomes = await self._persist([part], lock_timeout_ms=_SHORT_LOCK_MS)
-            except _TimedOut as timeout:
-                pending.write = rejoin([part, *parts])
-                self._postpone(pending, timeout)
-                return
+            except Postponed as postponed:
+                if not isinstance(postponed, TooLong | Stopped) or not part.divisible:
+                    pending.write = rejoin_batches([part, *parts])
+                    self._postpone(pending, postponed)
+                    return
+                parts[:0] = part.halves()
             except StatementFailed as refused:
-                smaller = _narrowed(part, refused)
+                smaller = narrowed(part, refused)
                 if refused.verdict is Verdict.MISSING or not smaller:
                     # Even a dead letter is refused: this unit's actor fails, other units do not.
                     pending.failure = None if refused.verdict is Verdict.MISSING else refused
@@ -332,7 +340,8 @@ class _Lane:
     async def _persist(self, writes: list[UnitBatch], lock_timeout_ms: int | None = None) -> dict[UnitId, UnitOutcome]:
         """Run one transaction, and try again until the database takes it.
 
-        Raises StatementFailed for poison or a missing unit, and _TimedOut at a lock or statement timeout.
+        Raises StatementFailed for poison or a missing unit, TimedOut at a lock or statement timeout, and Stopped
+        where a person must act.
         """
         tries = 0
         while True:
@@ -353,16 +362,18 @@ class _Lane:
                     raise
                 if failure.sqlstate in _TIMEOUT_SQLSTATES:
                     self._note_failure(LaneState.RETRYING, str(failure))
-                    raise _TimedOut(str(failure)) from None
-                state = LaneState.STOPPED if failure.verdict is Verdict.STOP else LaneState.RETRYING
-                self._note_failure(state, str(failure))
-                pause = self._stopped_pause if state is LaneState.STOPPED else _retry_pause(tries)
+                    raise (TimedOut if failure.sqlstate == _LOCK_TIMEOUT else TooLong)(str(failure)) from None
+                if failure.verdict is Verdict.STOP:
+                    self._note_failure(LaneState.STOPPED, str(failure))
+                    raise Stopped(str(failure)) from None
+                self._note_failure(LaneState.RETRYING, str(failure))
+                pause = retry_pause(tries)
             except DatabaseUnavailable as failure:
                 if isinstance(failure, PositionRefused):
                     self.known.forget()
                     self._standing.check_again()
                 self._note_failure(LaneState.RETRYING, str(failure))
-                pause = _retry_pause(tries)
+                pause = retry_pause(tries)
             else:
                 self.trouble = None
                 self.commits += 1
@@ -376,25 +387,3 @@ class _Lane:
         if self.trouble is None or state is not self.state:
             _LOG.warning("PostgreSQL did not take a batch; it is kept and tried again", state=state, error=why)
         self.state, self.trouble = state, why
-
-
-def _retry_pause(tries: int) -> float:
-    return min(_MIN_PAUSE * math.pow(2, min(tries, 10)), _MAX_PAUSE) * random.uniform(0.75, 1.25)  # noqa: S311
-
-
-def _narrowed(part: UnitBatch, refused: StatementFailed) -> list[UnitBatch]:
-    """Split a refused write in two; a single entry becomes a dead letter. Empty: nothing is left to try."""
-    if len(part.entries) > 1:
-        return list(part.halves())
-    if part.entries and part.entries[0].dead_reason is None:
-        buried = msgspec.structs.replace(
-            part.entries[0],
-            facts=(),
-            dead_reason="refused_by_database",
-            dead_detail=f"SQLSTATE {refused.sqlstate}",
-        )
-        return [prepare_batch(part.unit_id, [buried], part.connection, part.applied_seq, part.journal_id, part.stored)]
-    if part.connection is not None:
-        _LOG.error("The database refuses a unit's connection row", unit=str(part.unit_id), error=str(refused))
-        return [prepare_batch(part.unit_id, part.entries, None, part.applied_seq, part.journal_id, part.stored)]
-    return []

@@ -24,7 +24,7 @@ from zapline.sql.inbound.recorder_types import EntryFacts, UnitOutcome
 from zapline.sql.inbound.unit_batches import prepare_batch
 from zapline.sql.journal.schema import CALL_STARTED, Entry
 from zapline.supervisors.inbound.after_commit import report_line_change, report_stored
-from zapline.supervisors.inbound.journal_entries import BACKFILL, TOO_LARGE, drop_own_names, parse_entry
+from zapline.supervisors.inbound.journal_entries import BACKFILL, TOO_LARGE, dead_letter, drop_own_names, parse_entry
 from zapline.supervisors.inbound.mailbox import DirectEntry
 from zapline.supervisors.inbound.unit_state import ActorActivity, TurnResult, Unit
 from zapline.supervisors.units.actor_context import ActorContext
@@ -32,6 +32,10 @@ from zapline.supervisors.units.registration import note_registration
 
 MAX_TURN_ENTRIES = 256
 """Entries processed and stored together."""
+LARGE_BYTES = 32 * 1024
+"""Of a body: from here on others have their turn before the next one is parsed."""
+IN_A_THREAD_BYTES = 256 * 1024
+"""Of a body that could not be split: it is parsed, and its rows are made, outside of the event loop."""
 SUSPECT_AFTER_CRASHES = 2
 SUSPECT_AFTER_STARTS = 3
 """An entry that was part of so many crashes, or is unfinished after so many starts, is processed alone."""
@@ -131,9 +135,13 @@ class UnitActor:
 
     @contextmanager
     def _blaming(self, entries: Sequence[Entry]) -> Iterator[None]:
-        """Blame these entries for what is raised inside. Nothing is awaited there, so no other task can raise in it."""
+        """Blame these entries for what is raised inside; what other tasks raise arrives there as a cancellation."""
         self._interpreting = list(entries)
-        yield
+        try:
+            yield
+        except trio.Cancelled:
+            self._interpreting = []
+            raise
         self._interpreting = []  # not reached after a crash, on purpose
 
     # -- one turn: step, store, act -------------------------------------------------------------------------
@@ -159,10 +167,11 @@ class UnitActor:
         for direct in directs:
             turn.direct.append(direct)
             if direct.crashes > SUSPECT_AFTER_CRASHES:
-                turn.writes.append(_dead_letter(direct.entry, "crashed_actor"))
+                turn.writes.append(dead_letter(direct.entry, "crashed_actor"))
                 continue
+            parsed = await self._parse_large(direct.entry)
             with self._blaming([direct.entry]):
-                self._interpret(turn, direct.entry, None)
+                self._interpret(turn, direct.entry, None, parsed)
         outcome = await self._store(turn)
         self._finish(turn, outcome)
         self._queue_calls(nursery, turn.calls)
@@ -174,10 +183,11 @@ class UnitActor:
             return
         reason = self._poison_reason(entry) if suspect else None
         if reason is not None:
-            turn.writes.append(_dead_letter(entry, reason))
+            turn.writes.append(dead_letter(entry, reason))
         elif not suspect:
+            parsed = await self._parse_large(entry)
             with self._blaming([entry]):
-                self._interpret(turn, entry, entry.seq)
+                self._interpret(turn, entry, entry.seq, parsed)
         elif not await self._process_suspect(turn, entry):
             return
         turn.entries.append(entry)
@@ -233,14 +243,24 @@ class UnitActor:
             return "crashed_actor"
         return "killed_process" if entry.suspect_deaths >= POISON_AFTER_DEATHS else None
 
-    def _interpret(self, turn: TurnResult, entry: Entry, seq: Seq | None) -> None:
+    async def _parse_large(self, entry: Entry) -> list[InboundEvent] | None:
+        """Parse a very large entry in a thread; None for others, which :meth:`_interpret` parses."""
+        if len(entry.body) <= IN_A_THREAD_BYTES or entry.event == TOO_LARGE:
+            await trio.lowlevel.checkpoint() if len(entry.body) > LARGE_BYTES else None
+            return None
+        with self._blaming([entry]):
+            return await trio.to_thread.run_sync(parse_entry, entry, self._context.opt_out_words)
+
+    def _interpret(
+        self, turn: TurnResult, entry: Entry, seq: Seq | None, parsed_entry: list[InboundEvent] | None = None
+    ) -> None:
         """Parse one entry: its connection events step the state machine, its facts are added to the writes."""
         if entry.damaged:
-            turn.writes.append(_dead_letter(entry, "damaged_on_disk"))
+            turn.writes.append(dead_letter(entry, "damaged_on_disk"))
             self._context.on_damaged_entry(entry)
             return
         if entry.event == TOO_LARGE:
-            turn.writes.append(_dead_letter(entry, "too_large"))
+            turn.writes.append(dead_letter(entry, "too_large"))
             return
         if entry.event == CALL_STARTED and not entry.replayed:
             return  # the database that took the claim knows it
@@ -291,15 +311,12 @@ class UnitActor:
         if not turn.worth_storing:
             unit.applied_seq = max(unit.applied_seq, reached or unit.applied_seq)
             return UnitOutcome()
+        stored = turn.state.stored if turn.rewrite or turn.state.stored != turn.stored_before else None
+        position = reached if reached is not None and reached > unit.applied_seq else None
+        large = sum(len(entry.body) for entry in turn.writes) > IN_A_THREAD_BYTES * 4
+        arguments = (unit.id, turn.writes, stored, position, context.journal.journal_id, unit.stored)
         with self._blaming([*turn.entries, *(direct.entry for direct in turn.direct)]):
-            write = prepare_batch(
-                unit.id,
-                turn.writes,
-                turn.state.stored if turn.rewrite or turn.state.stored != turn.stored_before else None,
-                reached if reached is not None and reached > unit.applied_seq else None,
-                context.journal.journal_id,
-                unit.stored,
-            )
+            write = await trio.to_thread.run_sync(prepare_batch, *arguments) if large else prepare_batch(*arguments)
         self._set_activity(ActorActivity.RECORDING)
         unit.uncommitted = turn
         try:
@@ -376,12 +393,6 @@ class UnitActor:
 
     def _set_activity(self, activity: ActorActivity) -> None:
         self._unit.activity, self._unit.activity_since = activity, trio.current_time()
-
-
-def _dead_letter(entry: Entry, reason: str) -> EntryFacts:
-    seq = entry.seq or None
-    received_at = entry.received_at if not entry.damaged else time.time()
-    return EntryFacts(seq, entry.event, received_at, entry.body, dead_reason=reason)
 
 
 def _as_fact(parsed: InboundEvent) -> MessageFact:
