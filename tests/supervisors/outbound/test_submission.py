@@ -7,18 +7,26 @@ from uuid import UUID, uuid4
 import pytest
 import trio
 
+from zapline.domain.contacts.addresses import resolve_address
 from zapline.domain.errors import DatabaseUnavailable
-from zapline.domain.ids import UnitId
-from zapline.domain.messages.facts import MessageKind
+from zapline.domain.ids import ExternalId, Seq, UnitId
+from zapline.domain.messages.facts import MessageArrived, MessageKind
 from zapline.domain.outbox.contents import File, SharedContact, Text
+from zapline.sql.inbound import contact_identities
+from zapline.sql.inbound.contact_identities import RecorderCache
+from zapline.sql.inbound.recorder_transaction import record
+from zapline.sql.inbound.recorder_types import EntryFacts
+from zapline.sql.inbound.unit_batches import UnitBatch, prepare_batch
 from zapline.sql.outbound.outbox import ChatAddress
-from zapline.sql.postgres.connection import connect
+from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.postgres.pool import Pool
+from zapline.sql.postgres.queries import Queries
 from zapline.sql.units.units import insert_unit
 from zapline.supervisors.outbound.media_url_check import MediaUrlUnresolvable
 from zapline.supervisors.outbound.message_composition import InvalidMessage, SendRequest, recipient_address, remote_jid
 from zapline.supervisors.outbound.submission import ClientIdTaken, SubmissionPolicy, Submissions
 
+CONTACTS = Queries(contact_identities.__name__)
 URL = "https://files.example/a.jpg"
 
 
@@ -150,3 +158,64 @@ def test_the_jid_of_a_chat_is_the_one_that_whatsapp_reported() -> None:
     assert remote_jid(chat(lid, lid="111")) == lid
     assert remote_jid(chat(lid="111")) == lid
     assert remote_jid(chat(canonical="group:1@g.us")) == "1@g.us"
+
+
+# -- an answer while the first webhook of its contact is stored --------------------------------------------------
+
+
+def first_message(unit: UnitId, number: int) -> UnitBatch:
+    chat = resolve_address(f"55119{number:08}@s.whatsapp.net")
+    assert chat is not None
+    fact = MessageArrived(ExternalId(f"{number}"), chat, False, MessageKind.TEXT, "oi", sent_at=1_795_364_000.0)
+    entry = EntryFacts(Seq(number + 1), "messages.upsert", 1_795_364_000.0, b"{}", facts=(fact,))
+    return prepare_batch(unit, [entry], None, None, UUID(int=1))
+
+
+async def deadlocks(conn: Connection) -> int:
+    await conn.execute("select pg_stat_force_next_flush()")
+    (row,) = await conn.fetch("select deadlocks from pg_stat_database where datname = current_database()")
+    return int(row.deadlocks)
+
+
+async def test_an_answer_waits_for_the_contact_and_holds_nothing_that_the_recorder_wants(
+    stack: SubmissionStack, database: str
+) -> None:
+    """The recorder stands between contacts and conversations; the POST of the same contact comes."""
+    rows = first_message(stack.unit, 1).rows
+    async with (
+        await connect(database, role="zapline_engine") as recorder,
+        await connect(database) as observer,
+        trio.open_nursery() as nursery,
+        recorder.transaction(),
+    ):
+        await CONTACTS.run_batch(recorder, "upsert_contacts", rows.contacts)
+        nursery.start_soon(stack.submissions.send, stack.unit, SendRequest("c", Text("oi"), to="+5511900000001"))
+        with trio.fail_after(10):
+            while not await observer.fetch("select from pg_locks where not granted"):  # noqa: ASYNC110
+                await trio.sleep(0.01)
+        await CONTACTS.run_batch(recorder, "upsert_conversations", rows.conversations)
+    async with await connect(database) as conn:
+        assert await deadlocks(conn) == 0
+        assert len(await conn.fetch("select from zapline.outbox")) == 1
+
+
+async def test_two_hundred_answers_that_meet_their_contacts_first_webhooks_deadlock_with_none(
+    stack: SubmissionStack, database: str
+) -> None:
+    async def answer(number: int) -> None:
+        request = SendRequest(f"c{number}", Text("oi"), to=f"+55119{number:08}")
+        await stack.submissions.send(stack.unit, request)
+
+    async with await connect(database, role="zapline_engine") as conn:
+        known = RecorderCache()
+        for number in range(0, 200, 4):
+            async with trio.open_nursery() as nursery:
+                for one in range(number, number + 4):
+                    nursery.start_soon(answer, one)
+                batches = [first_message(stack.unit, one) for one in range(number, number + 4)]
+                entries = [entry for batch in batches for entry in batch.entries]
+                await record(conn, [prepare_batch(stack.unit, entries, None, None, UUID(int=1))], known)
+        assert await deadlocks(conn) == 0
+        for table in ("messages", "contacts", "conversations"):
+            (row,) = await conn.fetch(f"select count(*) as n from zapline.{table}")
+            assert row.n == (400 if table == "messages" else 200)

@@ -132,14 +132,16 @@ with r as (
       from owned
      where a.message_id = owned.message_id and a.id <> owned.id and a.external_id is null and a.outcome = 'uncertain'
        and a.chosen_id = owned.external_id
+), before as (
+    -- The outbox before the message, as in every statement that changes both.
+    select o.message_id, o.state from zapline.outbox o join owned on owned.message_id = o.message_id
+     order by o.message_id for no key update of o
 ), message as (
     update zapline.messages m
        set external_id = coalesce(m.external_id, owned.external_id), delivery = greatest(m.delivery, 'sent'),
            sent_at = case when m.external_id is null then owned.started_at else m.sent_at end
-      from owned where m.id = owned.message_id
+      from owned join before on before.message_id = owned.message_id where m.id = owned.message_id
     returning m.id, m.external_id, m.client_message_id, m.conversation_id, m.delivery::text as delivery
-), before as (
-    select o.message_id, o.state from zapline.outbox o join owned on owned.message_id = o.message_id
 ), done as (
     update zapline.outbox o
        set state = 'settled', settled_at = coalesce(o.settled_at, to_timestamp(%(now)s)),

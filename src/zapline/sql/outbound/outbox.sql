@@ -3,6 +3,7 @@
 -- name: enqueue
 -- Inserts a message with its outbox row, and its contact and conversation where they are new. No row back: the client
 -- id is taken, and nothing has changed.
+-- Contact before conversation, as in the recorder: each step counts the rows of the one before, which so comes first.
 with message as (
     insert into zapline.messages (id, unit_id, conversation_id, provider, client_message_id, from_me, kind, kind_rank,
                                   body, media, detail, quoted_id, origin, delivery, sent_at, received_at)
@@ -16,12 +17,15 @@ with message as (
     select %(contact_id)s::uuid, m.unit_id, %(chat_kind)s::text, %(canonical)s::text, %(phone)s::text, %(lid)s::text
       from message m
     on conflict do nothing
+    returning id
 ), conversation as (
     insert into zapline.conversations as c (id, unit_id, contact_id, last_message_at)
     select m.conversation_id, m.unit_id, %(contact_id)s::uuid, to_timestamp(%(shown_at)s::float8)
       from message m
+     where (select count(*) from contact) >= 0
     on conflict (id) do update set last_message_at = greatest(c.last_message_at, excluded.last_message_at)
      where excluded.last_message_at > coalesce(c.last_message_at, '-infinity')
+    returning id
 )
 insert into zapline.outbox (message_id, unit_id, conversation_id, lane, recipient, address, fingerprint, content,
                             request_digest, due_at, expires_at)
@@ -29,6 +33,7 @@ select m.id, m.unit_id, m.conversation_id, %(lane)s::text, %(canonical)s::text, 
        %(fingerprint)s::text, %(content)s::jsonb, %(digest)s::bytea, to_timestamp(%(due_at)s::float8),
        to_timestamp(%(expires_at)s::float8)
   from message m
+ where (select count(*) from conversation) >= 0
 returning message_id;
 
 -- name: find_by_client_id

@@ -18,6 +18,7 @@ from zapline.sql.outbound import outbox, uncertain_sends, unit_pace, uploads
 from zapline.sql.outbound.unit_pace import PaceSettings
 from zapline.sql.outbound.uploads import UploadInfo
 from zapline.sql.postgres.connection import Connection
+from zapline.sql.postgres.database_errors import StatementFailed
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.notifications.event_payloads import decided_message_payload, queued_message_payload
 from zapline.supervisors.notifications.live_feed import EventKind, LiveFeed
@@ -80,6 +81,21 @@ class SubmissionPolicy:
     expiry: float = DEFAULT_EXPIRY
 
 
+_DEADLOCK, _DEADLOCK_TRIES = "40P01", 3
+"""Statements take their locks in one order, but a CRM's own triggers may not; PostgreSQL ends one of the two."""
+
+
+async def _enqueue(conn: Connection, unit: UnitId, new: outbox.NewMessage) -> bool:
+    """Queue a message, again after a deadlock: nothing was changed then."""
+    for _ in range(_DEADLOCK_TRIES - 1):
+        try:
+            return await outbox.enqueue(conn, unit, new)
+        except StatementFailed as failure:
+            if failure.sqlstate != _DEADLOCK:
+                raise
+    return await outbox.enqueue(conn, unit, new)
+
+
 class Submissions:
     """Only inserts and guarded updates; the unit's sender does the rest. ``pool`` is the engine's.
 
@@ -126,7 +142,7 @@ class Submissions:
         checked = await self._check_url(url) if url is not None else None
         async with self._pool.connection() as conn:
             new = await self._composer.compose(conn, unit, parsed, checked, now)
-            if not await outbox.enqueue(conn, unit, new):
+            if not await _enqueue(conn, unit, new):
                 known = await self._find_repeated(conn, unit, parsed)
                 if known is None:
                     raise ClientIdTaken("another message has this clientMessageId")
