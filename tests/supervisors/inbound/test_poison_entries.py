@@ -136,7 +136,7 @@ async def test_a_write_that_stops_alone_stops_neither_its_neighbours_nor_what_ca
         await post_at_once(stack, [*before, (units[0], "POISON"), *((unit, f"last{unit.id}") for unit in units)])
         others = "select count(*) from zapline.messages where external_id not like 'POISON'"
         await stack.wait_for_rows(others, [(32,)])
-        assert stack.recorder.statistics().states == (LaneState.STOPPED,)
+        await until(lambda: stack.recorder.statistics().states == (LaneState.STOPPED,))
         assert "42501" in (stack.recorder.statistics().trouble or "")
         execute(database, "drop trigger refuse on zapline.messages")
         await stack.wait_until_stored()
