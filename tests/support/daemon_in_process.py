@@ -54,11 +54,11 @@ class WholeDaemon:
     async def post(self, path: str, body: object = None, expect: int | None = None) -> Any:
         return await self.call("POST", path, body, expect)
 
-    async def until(self, path: str, wanted: Callable[[Any], Any], seconds: float = 30) -> Any:
+    async def until(self, path: str, wanted: Callable[[Any], Any], seconds: float = 30, every: float = 0.05) -> Any:
         """Poll until the answer is as wanted; on failure show the last one."""
         with trio.move_on_after(seconds):
             while not wanted(answer := await self.get(path)):  # noqa: ASYNC110 - it asks as a caller would
-                await trio.sleep(0.05)
+                await trio.sleep(every)
             return answer
         raise AssertionError(await self.get(path))
 
