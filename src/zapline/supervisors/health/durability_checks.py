@@ -34,7 +34,7 @@ def check_durability(report: DurabilityReport) -> list[HealthCheck]:
     return [
         expect_none(
             "journalClosed",
-            report.journal_trouble is not None,
+            int(report.journal_trouble is not None),
             f"webhooks go to PostgreSQL directly; free the disk or mend its rights: {report.journal_trouble}"
             if report.journal_trouble is not None
             else "the journal takes webhooks",
