@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import trio
+from support.database_copies import database_copies
 from support.inbound_stack import until
 
 from zapline.sandbox.embedded_postgres.server import EmbeddedPostgres
@@ -97,4 +98,50 @@ async def test_after_a_crash_of_the_server_the_lock_is_taken_and_notifications_c
                 assert follower.times_led == 2
                 await notify(server.url, "after")
                 await until(lambda: "after" in follower.payloads)
+                nursery.cancel_scope.cancel()
+
+
+async def test_each_leader_has_a_higher_epoch_and_takes_it_anew_when_it_is_to_check(database: str) -> None:
+    first, second = Follower(database), Follower(database)
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            leading = first.leadership()
+            scope = trio.CancelScope()
+
+            async def lead() -> None:
+                with scope:
+                    await leading.run()
+
+            nursery.start_soon(lead)
+            await leading.may_write()
+            assert (leading.standing.epoch, leading.standing.stale, leading.standing.moved) == (1, True, False)
+            leading.standing.check_again()
+            assert leading.status is LeadershipStatus.UNREACHABLE
+            await leading.may_write()
+            assert (leading.standing.epoch, leading.standing.stale, first.times_led) == (2, False, 2)
+            waiting = second.leadership()
+            nursery.start_soon(waiting.run)
+            await until(lambda: waiting.status is LeadershipStatus.ANOTHER_DAEMON)
+            assert await waiting.first_status(60) is LeadershipStatus.ANOTHER_DAEMON  # it stands by, at once
+            scope.cancel()
+            await waiting.may_write()
+            assert (waiting.standing.epoch, waiting.standing.stale) == (3, True)
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_database_that_a_copy_has_taken_the_place_of_is_another_place(database: str) -> None:
+    with database_copies(database) as copies:
+        follower = Follower(database)
+        with trio.fail_after(60):
+            async with trio.open_nursery() as nursery:
+                leadership = follower.leadership()
+                earlier = copies.copy()
+                nursery.start_soon(leadership.run)
+                await leadership.may_write()
+                epoch = leadership.standing.epoch
+                copies.set_back(earlier)
+                await until(lambda: follower.times_led == 2, 30)
+                await leadership.may_write()
+                assert leadership.standing.moved
+                assert leadership.standing.epoch == epoch + 1
                 nursery.cancel_scope.cancel()

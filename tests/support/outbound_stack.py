@@ -34,11 +34,14 @@ from zapline.sql.units.units import insert_unit, load_units
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.dispatcher import Dispatcher
 from zapline.supervisors.inbound.intake import Intake
+from zapline.supervisors.inbound.journal_losses import JournalLosses
 from zapline.supervisors.inbound.recorder import Recorder
 from zapline.supervisors.inbound.unit_state import Unit
+from zapline.supervisors.leadership import WriterStanding
 from zapline.supervisors.notifications.live_feed import LiveFeed
 from zapline.supervisors.outbound.sender_pool import SenderPool
 from zapline.supervisors.units.actor_context import ActorContext
+from zapline.supervisors.units.database_comparison import DatabaseComparison
 from zapline.supervisors.units.line_calls import WEBHOOK_EVENTS, LineCalls, WebhookAddress
 from zapline.supervisors.units.roster import Roster, RosterPolicy
 from zapline.supervisors.units.webhook_authentication import digest_secret
@@ -144,6 +147,8 @@ class OutboundStack:
     base_url: str
     process: UUID
     feed: LiveFeed
+    comparison: DatabaseComparison
+    standing: WriterStanding
     uploads: dict[UUID, bytes] = field(default_factory=dict)
     failing_loads: int = 0
     """How many loads of uploads are to fail by an injected bug."""
@@ -181,8 +186,12 @@ class OutboundStack:
         await self.wait_until(lambda: unit.state is not None and unit.state.stored.phase is Phase.OPEN)
 
     async def reload(self) -> None:
+        """Load the units as the daemon does when it begins to lead."""
         async with await connect(self.url, role="zapline_engine") as conn:
-            self.roster.apply(await load_units(conn), self.journal.journal_id)
+            records, view = await load_units(conn), await self.comparison.look(conn)
+        set_back = await self.comparison.prepare(records, view, moved=False)
+        self.roster.apply(records, self.journal.journal_id)
+        self.comparison.resume(set_back)
 
     async def enqueue(self, unit: Unit, *contents: Content | str, **options: Any) -> list[UUID]:
         """Queue messages and wake their sender, as the API does."""
@@ -283,7 +292,11 @@ async def outbound_stack_on(
     ):
         dispatcher.journal = journal
         intake = Intake(journal, counters)
-        recorder = Recorder(open_engine, may_record, counters, 2, 0.2)
+        standing = WriterStanding(check_again=lambda: counters.add("standing_checks"))
+        recorder = Recorder(open_engine, may_record, counters, 2, 0.2, standing=standing)
+        comparison = DatabaseComparison(
+            *(journal, roster, dispatcher, JournalLosses(journal, roster.units, counters), counters)
+        )
         client = EvolutionClient(http, evolution.url, evolution.api_key, policy)
         webhook_app = WebhookApp(roster, intake, counters, IntakePolicy(2**24, 2**26), rest=None)
         (base_url,) = await nursery.start(partial(serve, webhook_app, [f"127.0.0.1:{port}"], stop, 0.1))
@@ -293,9 +306,11 @@ async def outbound_stack_on(
             *(pool, intake, roster, always_may_write, client, counters, allowed, load_upload, process),
             feed=feed,
             patience=patience,
+            standing=standing,
         )
+        nursery.start_soon(comparison.run, senders.wake)
         components = (pool, journal, recorder, roster, intake, counters, senders)
-        stack = OutboundStack(url, evolution, client, *components, str(base_url), process, feed)
+        stack = OutboundStack(url, evolution, client, *components, str(base_url), process, feed, comparison, standing)
         calls = LineCalls(client, lambda unit, _: stack.address(UUID(bytes=unit)), counters)
         context = ActorContext(
             journal,

@@ -20,6 +20,12 @@ ROLLBACK_SECONDS = 5.0
 ANSWER_MARGIN_SECONDS = 5.0
 # Preparing pays from the third use on.
 PREPARE_AFTER = 2
+# The server notices within half a minute that we are gone, however we went, and then lets go of locks and transactions;
+# with its own settings that can take two hours.
+SERVER_SETTINGS = """
+set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3;
+set tcp_user_timeout = '25s'; set idle_in_transaction_session_timeout = '60s'; set timezone = 'UTC'
+"""
 
 Row: TypeAlias = Any
 """A named tuple with one field per column."""
@@ -250,10 +256,11 @@ def _parameters(url: str, application_name: str) -> dict[str, Any]:
     defaults: dict[str, Any] = {
         "application_name": application_name,
         "gssencmode": "disable",
-        # A peer that vanished without closing is noticed within a minute.
-        "keepalives_idle": 30,
-        "keepalives_interval": 10,
+        # A peer that vanished without closing is noticed within half a minute, also while we write to it.
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
         "keepalives_count": 3,
+        "tcp_user_timeout": 25_000,
     }
     try:
         return defaults | conninfo_to_dict(url)
@@ -268,9 +275,9 @@ async def _configure(driver: TrioConnection, options: ConnectOptions) -> Connect
     driver.prepare_threshold = PREPARE_AFTER if options.get("prepare", True) else None
     answer_seconds = statement_timeout / 1000 + ANSWER_MARGIN_SECONDS if statement_timeout else float("inf")
     connection = Connection(driver, answer_seconds)
-    settings = sql.SQL("set statement_timeout = {}; set lock_timeout = {}; set timezone = 'UTC'").format(
+    settings = sql.SQL("set statement_timeout = {}; set lock_timeout = {};").format(
         sql.Literal(statement_timeout), sql.Literal(options.get("lock_timeout_ms", 2000))
-    )
+    ) + sql.SQL(SERVER_SETTINGS)
     if role is not None:
         settings += sql.SQL("; set role {}").format(sql.Identifier(role))
     try:

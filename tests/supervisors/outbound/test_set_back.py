@@ -1,0 +1,126 @@
+"""Nothing is sent twice when the database is set back, another process leads, or this one stood still."""
+
+import time
+from pathlib import Path
+
+import msgspec
+from support.database_copies import database_copies
+from support.inbound_stack import text
+from support.outbound_stack import OutboundStack, outbound_stack
+
+from zapline.domain.ids import UnitId
+from zapline.sql.postgres.connection import connect
+from zapline.sql.postgres.leader import take_epoch
+from zapline.supervisors.inbound.unit_state import Unit
+from zapline.supervisors.outbound import sender
+
+SETTLED = "select count(*) from zapline.outbox where state = 'settled'"
+
+
+async def wait_for_refusal(stack: OutboundStack, unit: Unit) -> None:
+    """Wait until the database has refused something to a process that does not know yet that it was set back."""
+    stack.senders.wake(unit.id)
+    await stack.wait_until(lambda: stack.counters.total("standing_checks") > 0)
+
+
+async def test_what_was_sent_behind_a_database_that_is_set_back_is_not_sent_again(
+    database: str, tmp_path: Path
+) -> None:
+    with database_copies(database) as copies:
+        async with outbound_stack(database, tmp_path) as stack:
+            unit = await stack.add_unit()
+            (first,) = await stack.enqueue(unit, "antes")
+            await stack.wait_until_idle()
+            stack.evolution.inject_fault("error", path="/message/", count=1)  # one of them takes two calls
+            async with stack.pool.connection() as conn:
+                await conn.execute("update zapline.units set paused_at = now()")
+            await stack.enqueue(unit, "um", "dois", "tres")
+            earlier = copies.copy()
+            for name in (database, f"{database.rpartition('/')[0]}/{earlier}"):
+                async with await connect(name) as conn:
+                    await conn.execute("update zapline.units set paused_at = null")
+            stack.senders.wake(unit.id)
+            await stack.wait_for_rows(SETTLED, (4,), seconds=20)
+            await stack.wait_until_idle()
+            sent = stack.received_texts()
+            assert sorted(sent) == ["antes", "dois", "tres", "um"]
+            copies.set_back(earlier)
+            assert await stack.rows(SETTLED) == [(1,)]
+            await wait_for_refusal(stack, unit)
+            assert stack.received_texts() == sent
+            await stack.reload()
+            await stack.wait_for_rows(SETTLED, (4,), seconds=20)
+            await stack.wait_until(lambda: unit.catching_up is None)
+            assert stack.received_texts() == sent
+            (last,) = await stack.enqueue(unit, "depois")
+            await stack.wait_for_rows(SETTLED, (5,), seconds=20)
+            assert stack.received_texts() == [*sent, "depois"]
+            assert await stack.rows("select count(*) from zapline.outbox where twice") == [(0,)]
+            assert stack.counters.total("sent_twice") == 0
+            assert {first, last} <= {row[0] for row in await stack.rows("select message_id from zapline.outbox")}
+
+
+async def test_a_claim_that_is_lost_alone_is_known_from_the_journal_after_a_restart(
+    database: str, tmp_path: Path
+) -> None:
+    with database_copies(database) as copies:
+        async with outbound_stack(database, tmp_path) as stack:
+            id: UnitId = (await stack.add_unit()).id
+            async with stack.pool.connection() as conn:
+                await conn.execute("update zapline.units set paused_at = now()")
+            await stack.enqueue(stack.roster.get(id), "uma vez")  # type: ignore[arg-type]
+            earlier = copies.copy()
+            for name in (database, f"{database.rpartition('/')[0]}/{earlier}"):
+                async with await connect(name) as conn:
+                    await conn.execute("update zapline.units set paused_at = null")
+            stack.evolution.inject_fault("hang", path="/message/", count=1)
+            stack.senders.wake(id)
+            await stack.wait_until(lambda: len(stack.received_texts()) + stack.counters.total("calls_started") > 0)
+            await stack.wait_for_rows("select state from zapline.outbox", ("leased",))
+        copies.set_back(earlier)
+        async with outbound_stack(database, tmp_path) as stack:
+            await stack.wait_for_rows("select state, failure from zapline.outbox", ("uncertain", "crashed"), seconds=20)
+            assert stack.counters.total("units_set_back") == 1
+            assert len(stack.received_texts()) <= 1
+
+
+async def test_a_process_whose_epoch_is_over_claims_and_stores_nothing(database: str, tmp_path: Path) -> None:
+    async with outbound_stack(database, tmp_path) as stack:
+        unit = await stack.add_unit()
+        async with await connect(database) as conn:
+            stack.standing.epoch, _ = await take_epoch(conn, stack.process, 0)
+        await stack.enqueue(unit, "minha")
+        await stack.wait_until_idle()
+        async with await connect(database) as conn:  # another one leads, and our connections live on
+            assert (await take_epoch(conn, stack.process, 0))[0] > stack.standing.epoch
+        before = await stack.rows("select applied_seq from zapline.unit_whatsapp_connections")
+        await stack.enqueue(unit, "de outro")
+        await wait_for_refusal(stack, unit)
+        body = {"event": "messages.upsert", "instance": "loja", "data": text("IN")}
+        assert await stack.intake.accept(unit, "messages.upsert", msgspec.json.encode(body))
+        refused = stack.counters.total("standing_checks")
+        await stack.wait_until(lambda: stack.counters.total("standing_checks") > refused)
+        assert await stack.rows("select from zapline.messages where external_id = 'IN'") == []
+        assert stack.received_texts() == ["minha"]
+        assert await stack.rows("select applied_seq from zapline.unit_whatsapp_connections") == before
+
+
+async def test_a_process_that_stood_still_after_its_claim_does_not_call(database: str, tmp_path: Path) -> None:
+    async with outbound_stack(database, tmp_path) as stack:
+        unit = await stack.add_unit()
+        note, slept = stack.intake.note, 0
+
+        async def stand_still(*arguments: object) -> bool:
+            nonlocal slept
+            slept += 1
+            context = stack.senders._context
+            if slept == 1:
+                context.clock = lambda: time.time() + sender.CALL_WITHIN + 1
+            return await note(*arguments)  # type: ignore[arg-type]
+
+        stack.intake.note = stand_still  # type: ignore[method-assign]
+        await stack.enqueue(unit, "uma vez")
+        await stack.wait_for_rows(SETTLED, (1,), seconds=20)
+        assert stack.counters.total("calls_too_late") == 1
+        assert stack.received_texts() == ["uma vez"]
+        assert await stack.rows("select tries from zapline.outbox") == [(0,)]
