@@ -188,12 +188,13 @@ async def inbound_stack(
     calls = FakeLineCalls()
     async with Journal.open(directory, on_committed=dispatcher.dispatch) as journal, trio.open_nursery() as nursery:
         dispatcher.journal = journal
-        context = ActorContext(journal, recorder, calls, counters, dispatcher.refill, dispatcher.rewind)  # type: ignore[arg-type]
+        losses = JournalLosses(journal, roster.units, counters)
+        parts = (journal, recorder, calls, counters, dispatcher.refill, dispatcher.rewind)
+        context = ActorContext(*parts, on_damaged_entry=losses.note_damaged_entry)  # type: ignore[arg-type]
         nursery.start_soon(recorder.run)
         nursery.start_soon(dispatcher.run)
         await nursery.start(roster.run, context)
         intake = Intake(journal, counters, database_timeout)
-        losses = JournalLosses(journal, roster.units, counters)
         losses.take()
         comparison = DatabaseComparison(journal, roster, dispatcher, losses, counters)
         nursery.start_soon(comparison.run, lambda unit: None)

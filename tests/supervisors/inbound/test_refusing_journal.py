@@ -10,6 +10,7 @@ import trio
 from support.inbound_stack import InboundStack, inbound_stack, text
 
 from zapline.domain.errors import JournalRefused
+from zapline.sql.journal import writer
 from zapline.sql.journal.schema import Arrival
 from zapline.supervisors.inbound import recorder
 
@@ -99,3 +100,50 @@ async def test_a_quarantined_unit_loses_a_webhook_at_once_and_counts_it(
         with trio.fail_after(10):
             assert not await stack.post(unit, b"{}")
         assert stack.counters.total("lost") == 1
+
+
+async def test_without_a_journal_webhooks_go_to_the_database_and_it_opens_with_what_it_holds(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "RETRY_SECONDS", 0.02)
+    journal = tmp_path / "journal.db"
+    async with inbound_stack(database, tmp_path) as stack:
+        id = (await stack.add_unit()).id
+        await stack.send(stack.unit(id), "messages.upsert", text("stored"))
+        await stack.wait_until_stored()
+        stack.unit(id).quarantined_at = 1.0
+        await stack.send(stack.unit(id), "messages.upsert", text("journaled"))
+    journal.rename(tmp_path / "kept")
+    journal.mkdir()
+    async with inbound_stack(database, tmp_path) as stack:
+        stack.journal.on_changed = stack.comparison.journal_changed
+        assert stack.journal.closed_because is not None
+        await stack.send(stack.unit(id), "messages.upsert", text("direct"))
+        assert await stack.rows("select external_id from zapline.messages order by seq") == [("stored",), ("direct",)]
+        journal.rmdir()
+        (tmp_path / "kept").rename(journal)
+        await stack.wait_for_rows(
+            "select external_id from zapline.messages where external_id = 'journaled'", [("journaled",)]
+        )
+        await stack.send(stack.unit(id), "messages.upsert", text("after"))
+        await stack.reload()
+        await stack.wait_until_stored()
+        assert len(await stack.rows("select from zapline.messages")) == 4
+        assert stack.counters.total("lost") == 0
+
+
+async def test_an_entry_that_rotted_is_a_dead_letter_and_its_time_is_read_back(database: str, tmp_path: Path) -> None:
+    async with inbound_stack(database, tmp_path) as stack:
+        id = (await stack.add_unit()).id
+        stack.unit(id).quarantined_at = 1.0
+        await stack.send(stack.unit(id), "messages.upsert", text("rotten", "palavra"))
+        await stack.send(stack.unit(id), "messages.upsert", text("sound"))
+    content = bytearray((tmp_path / "journal.db").read_bytes())
+    content[content.index(b"palavra")] ^= 1
+    (tmp_path / "journal.db").write_bytes(content)
+    async with inbound_stack(database, tmp_path) as stack:
+        await stack.wait_until_stored()
+        assert await stack.rows("select external_id from zapline.messages") == [("sound",)]
+        assert await stack.rows("select reason from zapline.dead_letters") == [("damaged_on_disk",)]
+        assert stack.counters.totals["journal_losses", "damaged_entry"] == 1
+        assert stack.unit(id).gap_since is not None

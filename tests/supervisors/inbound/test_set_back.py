@@ -59,7 +59,7 @@ async def test_a_journal_restored_from_a_backup_swallows_nothing(
         assert await stored(stack, "C") == 20
         assert len(await stack.rows("select from zapline.dead_letters")) == 2
         assert stack.counters.totals["journal_losses", "older"] == 1
-        assert stack.losses.entries == 31
+        assert (stack.losses.entries, stack.losses.last_at is not None) == (0, True)
         assert unit.gap_since is not None or not with_units
         taken = stack.journal.journal_id
     async with inbound_stack(database, backup) as stack:

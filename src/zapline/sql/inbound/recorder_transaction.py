@@ -34,7 +34,7 @@ from zapline.sql.inbound.recorder_types import MessageKey, ReplacedMessage, Row,
 from zapline.sql.inbound.rows_from_facts import BatchRows, dead_letter_row
 from zapline.sql.inbound.send_results import ResolvedSends, apply_send_results, load_aliases, restore_calls
 from zapline.sql.inbound.status_merge import by_primary_id, report_of
-from zapline.sql.inbound.unit_batches import UnitBatch
+from zapline.sql.inbound.unit_batches import UnitBatch, merge_rows
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.queries import Queries
 
@@ -63,9 +63,7 @@ async def record(
     the commit's outcome is unknown. All statements are merges, so the batch may be stored again. Cancellation
     rolls back.
     """
-    rows = BatchRows()
-    for unit_batch in batch:
-        rows.extend(unit_batch.rows)
+    rows = merge_rows(batch)
     outcomes = {unit_batch.unit_id: UnitOutcome() for unit_batch in batch}
     if cache.aliases is None:
         cache.aliases = await load_aliases(conn)

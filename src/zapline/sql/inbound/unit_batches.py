@@ -108,3 +108,11 @@ def rejoin_batches(parts: Sequence[UnitBatch]) -> UnitBatch:
         else:
             entries.append(entry)
     return replace(parts[-1], entries=tuple(entries), _rows=[])
+
+
+def merge_rows(batch: Iterable[UnitBatch]) -> BatchRows:
+    """The rows of all units of a transaction."""
+    rows = BatchRows()
+    for unit_batch in batch:
+        rows.extend(unit_batch.rows)
+    return rows
