@@ -7,6 +7,7 @@ import pytest
 from zapline.domain.contacts.addresses import Address, resolve_address
 from zapline.domain.ids import ExternalId, UnitId
 from zapline.domain.inbound_events import Ignored
+from zapline.domain.messages.authority import Claim
 from zapline.domain.messages.delivery_status import DeliveryStatus
 from zapline.domain.messages.facts import (
     ContactSeen,
@@ -87,6 +88,8 @@ def test_facts_of_before_are_dropped_and_those_of_after_and_of_others_stay() -> 
         message("C", None, "551199990001@s.whatsapp.net"),
         message("D", 5.0, GROUP, sender=LID),
         MessageEdited(ExternalId("A"), "segredo", 0),
+        MessageEdited(ExternalId("Y"), "segredo", 1_000_000, Claim(address(PHONE), from_me=False)),
+        MessageEdited(ExternalId("Y"), "segredo", 0, Claim(address(GROUP), from_me=False, author=address(LID))),
         OptedOut(address(PHONE), "sair", ExternalId("B")),
         ReactionReported(ExternalId("Z"), "+5511999990001", "x", 999_000),
         ContactSeen(address(LID, PHONE), "Maria"),
@@ -95,7 +98,8 @@ def test_facts_of_before_are_dropped_and_those_of_after_and_of_others_stay() -> 
         message("E", 1001.0, PHONE),
         message("F", 5.0, "5511888880002@s.whatsapp.net"),
         message("G", 5.0, GROUP),
-        MessageEdited(ExternalId("E"), "novo", 0),
+        MessageEdited(ExternalId("E"), "novo", 1_001_000, Claim(address(PHONE), from_me=False)),
+        MessageEdited(ExternalId("Y"), "novo", 0, Claim(address(GROUP), from_me=True)),
         ReactionReported(ExternalId("Z"), "+5511999990001", "x", 1_001_000),
         StatusReported(ExternalId("A"), DeliveryStatus.READ),
         ContactSeen(address("5511888880002@s.whatsapp.net"), "Rui"),

@@ -52,9 +52,9 @@ def searchable_digits(identities: Iterable[str], others: Iterable[str] = ()) -> 
     )
 
 
-def mention_pattern(digits: Iterable[str]) -> re.Pattern[bytes]:
-    """A pattern that finds any of the digits where no other digit adjoins them. Without digits it never matches."""
-    alternatives = "|".join(sorted(map(re.escape, digits), key=len, reverse=True))
+def mention_pattern(marks: Iterable[str]) -> re.Pattern[bytes]:
+    """A pattern that finds any of the digits or ids where no other digit adjoins them. Without any it never matches."""
+    alternatives = "|".join(sorted(map(re.escape, marks), key=len, reverse=True))
     return re.compile(rf"(?<![0-9])(?:{alternatives})(?![0-9])".encode() if alternatives else rb"$.")
 
 
@@ -91,6 +91,9 @@ class ErasedPeople:
             case EncryptedReport():
                 at = fact.at_ms / 1000 if fact.at_ms else received_at
                 return self._is_erased(fact.chat, at) or self._is_erased(fact.sender, at)
+            case MessageEdited(by=by, edited_at_ms=at_ms):
+                at = at_ms / 1000 if at_ms else received_at
+                return self._is_erased(by.chat, at) or self._is_erased(by.author, at)
             case ReactionReported(actor=actor, at_ms=at_ms) | VoteReported(actor=actor, at_ms=at_ms):
                 until = self.erased_until(actor)
                 return until is not None and (at_ms / 1000 if at_ms else received_at) <= until

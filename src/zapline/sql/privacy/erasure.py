@@ -1,7 +1,7 @@
 """Erases one person in pieces; each piece is one transaction and may be repeated."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -157,7 +157,7 @@ async def has_messages(conn: Connection, job: ErasureJob) -> bool:
 
 
 async def delete_traces(conn: Connection, job: ErasureJob) -> None:
-    """Delete the person's reactions, encrypted reports and undecided echoes, and anonymise campaign recipients."""
+    """Delete the person's reactions, reports and undecided echoes, and anonymise campaign recipients."""
     names, until = list(job.names), job.erased_at
     async with conn.transaction():
         counts: Counter[str] = Counter()
@@ -166,25 +166,34 @@ async def delete_traces(conn: Connection, job: ErasureJob) -> None:
         conversations = {"unit_id": job.unit, "conversations": job.conversations, "until": until}
         counts["secrets"] += await _SQL.execute(conn, "delete_secrets", **conversations)
         counts["reports"] += await _SQL.execute(conn, "delete_encrypted_reports", until=until, **job.person)
+        parked = {"unit_id": job.unit, "contacts": job.contacts, "until": until}
+        counts["reports"] += await _SQL.execute(conn, "delete_parked_reports", **parked)
         counts["sightings"] += await _SQL.execute(conn, "delete_sightings", until=until, **job.person)
         await store_progress(conn, job, counts)
 
 
+def marks_in_letters(unit: UnitId, names: Iterable[str], digits: Iterable[str]) -> list[str]:
+    """What a dead letter names a person by: digits in the bodies of webhooks, our ids in what strangers reported."""
+    ids = [id for name in names for id in (contact_id(unit, name), conversation_id(unit, name))]
+    return [*digits, *ids]
+
+
 async def find_dead_letters(
-    conn: Connection, unit: UnitId, digits: Sequence[str], after: int, until: float
+    conn: Connection, unit: UnitId, marks: Sequence[str], after: int, until: float
 ) -> tuple[int, list[Any]] | None:
     """A piece of the dead letters after ``after``: where it ends, and those that may name the person; None: no more."""
     piece = await _SQL.one(conn, "find_dead_letters_end", unit_id=unit, after=after, limit=_DEAD_LETTERS)
     if piece.id is None:
         return None
     span = {"unit_id": unit, "after": after, "last": piece.id, "until": until}
-    return piece.id, list(await _SQL.rows(conn, "find_dead_letters", digits=list(digits), **span))
+    return piece.id, list(await _SQL.rows(conn, "find_dead_letters", marks=list(marks), **span))
 
 
 async def delete_dead_letters(conn: Connection, job: ErasureJob) -> None:
     """Delete the dead letters that name the person."""
-    pattern, after = mention_pattern(job.digits), 0
-    while (piece := await find_dead_letters(conn, job.unit, job.digits, after, job.erased_at)) is not None:
+    marks = marks_in_letters(job.unit, job.names, job.digits)
+    pattern, after = mention_pattern(marks), 0
+    while (piece := await find_dead_letters(conn, job.unit, marks, after, job.erased_at)) is not None:
         after, rows = piece
         ids = [row.id for row in rows if _mentions(pattern, row)]
         if ids:

@@ -177,6 +177,12 @@ delete from zapline.encrypted_reports
  where unit_id = %(unit_id)s and received_at <= to_timestamp(%(until)s)
    and (conversation_id = any(%(conversations)s) or actor = any(%(names)s));
 
+-- name: delete_parked_reports
+-- Deletes the person's reports about messages that have not come, among them new texts.
+delete from zapline.parked_reports
+ where unit_id = %(unit_id)s and parked_at <= to_timestamp(%(until)s) and claim <> ''
+   and (claim::jsonb ->> 'chat' = any(%(contacts)s) or claim::jsonb ->> 'author' = any(%(contacts)s));
+
 -- name: delete_sightings
 -- Deletes undecided echoes of messages to the person.
 delete from zapline.sightings
@@ -202,13 +208,13 @@ select max(id) as id from (select id from zapline.dead_letters
                             where unit_id = %(unit_id)s and id > %(after)s order by id limit %(limit)s) piece;
 
 -- name: find_dead_letters
--- Dead letters of a piece whose body or detail contains one of the digits; the caller checks whether the body names
+-- Dead letters of a piece whose body or detail contains one of the marks; the caller checks whether the body names
 -- the person.
 select id, raw, detail
   from zapline.dead_letters d
  where d.unit_id = %(unit_id)s and d.id > %(after)s and d.id <= %(last)s
    and d.received_at <= to_timestamp(%(until)s)
-   and exists (select from unnest(%(digits)s::text[]) as t
+   and exists (select from unnest(%(marks)s::text[]) as t
                 where position(convert_to(t, 'UTF8') in d.raw) > 0 or strpos(d.detail, t) > 0)
  order by d.id;
 

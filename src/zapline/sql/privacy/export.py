@@ -13,7 +13,7 @@ from zapline.domain.timestamps import iso
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.postgres.queries import Queries
 from zapline.sql.postgres.row_level_security import unit_scope
-from zapline.sql.privacy.erasure import find_dead_letters, find_names
+from zapline.sql.privacy.erasure import find_dead_letters, find_names, marks_in_letters
 
 _SQL = Queries(__name__)
 _PIECE = 500
@@ -80,10 +80,11 @@ async def _messages(pool: Pool, person: Person) -> AsyncGenerator[bytes, None]:
 
 
 async def _dead_letters(pool: Pool, person: Person) -> AsyncGenerator[bytes, None]:
-    after, first, named = 0, True, mention_pattern(person.digits)
+    marks = marks_in_letters(person.unit, person.names, person.digits)
+    after, first, named = 0, True, mention_pattern(marks)
     while True:
         async with unit_scope(pool, person.unit) as conn:
-            piece = await find_dead_letters(conn, person.unit, person.digits, after, _LATEST)
+            piece = await find_dead_letters(conn, person.unit, marks, after, _LATEST)
         if piece is None:
             return
         after, rows = piece
