@@ -88,13 +88,14 @@ async def test_what_webhooks_missed_comes_back_in_order_and_a_live_message_hides
 
         # Rows that say nothing usable are counted by what they lack, and are no dead letters.
         stack.evolution.receive("loja", "id com espaço", external_id="BAD ID", at=now - 1400)
+        stack.evolution.receive("loja", "id de meio emoji", external_id="HALF\ud83d", at=now - 1350)
         stack.evolution.receive("loja", "sem conversa", external_id="NOCHAT", at=now - 1300)
         row = stack.evolution.instance("loja").messages.get("NOCHAT")
         assert row is not None
         row.message["key"] = {"id": "NOCHAT", "fromMe": False}
         await stack.reconciler.reconcile(unit.id, now - 1450)
         reasons = ("stored_with_bad_id", "stored_without_chat", "stored_without_id")
-        assert [totals["ignored", reason] for reason in reasons] == [1, 1, 0]
+        assert [totals["ignored", reason] for reason in reasons] == [2, 1, 0]
         assert await stack.inbound.rows("select from zapline.dead_letters") == []
 
 

@@ -14,6 +14,7 @@ from zapline.domain.reconciliation_windows import Window
 from zapline.evolution.client.response_parser import MessagePage
 from zapline.evolution.client.rest_client import EvolutionClient
 from zapline.evolution.client.stored_messages import entry_bodies, is_stored_deletion, stored_edit
+from zapline.evolution.webhooks.json_fields import optional_id
 from zapline.evolution.webhooks.status_updates import parse_delivery_status
 from zapline.sql.journal.journal import Journal
 from zapline.sql.outbound import reconciliation
@@ -159,10 +160,10 @@ class StoreReader:
             await self.wait_applied(unit)
 
 
-def _external_id(record: Mapping[str, Any]) -> str | None:
+def _external_id(record: Mapping[str, Any]) -> ExternalId | None:
+    """The record's id; None where it has none that a message could be stored under."""
     key = record.get("key")
-    id = key.get("id") if isinstance(key, dict) else None
-    return id if isinstance(id, str) and "\0" not in id else None
+    return optional_id(key.get("id")) if isinstance(key, dict) else None
 
 
 def _adds_information(record: Mapping[str, Any], known: Mapping[str, KnownMessage]) -> bool:

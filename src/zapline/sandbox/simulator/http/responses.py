@@ -33,11 +33,11 @@ class ApiError(Exception):
 
 
 def encode_json(body: Any) -> bytes:
-    """Encode the body as JSON. Lone surrogates, which recordings may hold, become question marks."""
+    """Encode the body as JSON. Lone surrogates are written as escapes, as Node does."""
     try:
         return msgspec.json.encode(body)
     except (UnicodeEncodeError, OverflowError):
-        return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+        return json.dumps(body, separators=(",", ":")).encode("ascii")
 
 
 def json_response(body: Any, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Response:
