@@ -47,6 +47,14 @@ async def test_a_state_directory_that_others_may_read_is_told_how_to_be_closed(t
     assert os.listdir(tmp_path) == []
 
 
+async def test_a_journal_that_was_damaged_is_told_until_somebody_has_looked(tmp_path: Path) -> None:
+    os.chmod(tmp_path, 0o700)
+    (tmp_path / "journal" / "damaged-20261129T000000Z-abcdef").mkdir(parents=True)
+    result = (await look(tmp_path))["journal"]
+    assert result.verdict is Verdict.WARN
+    assert "damaged-20261129T000000Z-abcdef" in result.observation
+
+
 async def test_a_state_directory_that_is_not_there_yet_is_no_failure(tmp_path: Path) -> None:
     result = (await look(tmp_path / "not" / "yet"))["state directory"]
     assert result.verdict is Verdict.WARN

@@ -11,6 +11,7 @@ from typing import Final
 import trio
 
 from zapline.daemon.doctor.finding import Finding, Report, fail, ok, warn
+from zapline.sql.journal.replacing import damaged_files
 
 VOLATILE: Final = frozenset({"tmpfs", "ramfs", "devtmpfs", "overlay", "aufs", "rootfs", "squashfs"})
 """File systems that are emptied by a reboot or a new container."""
@@ -119,6 +120,10 @@ def _check_journal(directory: Path) -> Finding:
     inaccessible = [path.name for path in journal.glob("*.db*") if not os.access(path, os.R_OK | os.W_OK)]
     if inaccessible:
         return fail(JOURNAL, f"{journal}: {', '.join(inaccessible)} belong to another user", step)
+    aside = damaged_files(journal)
+    if aside:
+        step = "Look at the disk (dmesg, SMART). What was lost, the log says; then delete them: docs/operations.md."
+        return warn(JOURNAL, f"{journal} was damaged: {', '.join(path.name for path in aside)}", step)
     return ok(JOURNAL, f"{journal} can be written")
 
 

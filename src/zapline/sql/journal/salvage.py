@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from zapline.sql.journal.leaf_pages import carve_entries
 from zapline.sql.journal.schema import PAGE_BYTES, connect
 
 _CHUNK = 256
@@ -72,7 +73,10 @@ def salvage(damaged: Path, fresh: sqlite3.Connection, reached: int, starts: int)
             row = old.execute("select value from meta where key = 'snapshot'").fetchone()
             found.snapshot = row[0] if row and isinstance(row[0], bytes) else None
         unfinished = _unfinished(old, found)
-        _copy(old, fresh, _ranges(unfinished, found.unread), set(unfinished), starts, found)
+        lost = _copy(old, fresh, _ranges(unfinished, found.unread), set(unfinished), starts, found)
+        with suppress(sqlite3.Error):  # what the WAL holds comes into the file
+            old.execute("pragma wal_checkpoint(passive)").fetchall()
+    _carve(damaged, fresh, lost, starts, found)
     return found
 
 
@@ -128,32 +132,53 @@ def _copy(
     unfinished: set[int],
     starts: int,
     found: Salvage,
-) -> None:
+) -> dict[int, float | None]:
+    """Copy what can be read; returns the numbers of what cannot, with the time of the last entry before."""
     newest: float | None = None
+    lost: dict[int, float | None] = {}
     for first, last in ranges:
         unread = any(low <= last and first <= high for low, high in found.unread)
         rows, missing = _read(old, first, last)
         for row in rows:
-            seq, unit, event, at, body, _ = row
-            if not (unread or seq in unfinished):
-                continue
-            usable = isinstance(unit, bytes) and len(unit) == _UNIT_BYTES and isinstance(body, bytes)
-            if not (usable and isinstance(event, str) and isinstance(at, float)):
-                missing.append(seq)
-                continue
-            fresh.execute("insert or ignore into entries values (?, ?, ?, ?, ?, ?)", row)
-            fresh.execute(
-                "insert or ignore into unfinished (seq, unit_id, starts_before, replayed) values (?, ?, ?, 1)",
-                (seq, unit, starts),
-            )
-            found.copied += 1
-        read = {row[0] for row in rows}
-        lost = [seq for seq in missing if unread or seq in unfinished]
-        lost += [seq for seq in unfinished.intersection(range(first, last + 1)) if seq not in read | set(lost)]
-        if lost and found.since is None:
-            found.since = _latest(rows, min(lost), newest)
-        found.lost += len(lost)
+            if (unread or row[0] in unfinished) and not _insert(fresh, row, starts, found):
+                missing.append(row[0])
+        missing += unfinished.intersection(range(first, last + 1)) - {row[0] for row in rows}
+        for seq in missing:
+            if unread or seq in unfinished:
+                lost[seq] = _latest(rows, seq, newest)
         newest = _latest(rows, last + 1, newest)
+    return lost
+
+
+def _insert(fresh: sqlite3.Connection, row: tuple[Any, ...], starts: int, found: Salvage) -> bool:
+    """Copy one entry; False if it is none any more."""
+    seq, unit, event, at, body, _ = row
+    usable = isinstance(unit, bytes) and len(unit) == _UNIT_BYTES and isinstance(body, bytes)
+    if not (usable and isinstance(event, str) and isinstance(at, float)):
+        return False
+    fresh.execute("insert or ignore into entries values (?, ?, ?, ?, ?, ?)", row)
+    fresh.execute(
+        "insert or ignore into unfinished (seq, unit_id, starts_before, replayed) values (?, ?, ?, 1)",
+        (seq, unit, starts),
+    )
+    found.copied += 1
+    return True
+
+
+def _carve(
+    damaged: Path, fresh: sqlite3.Connection, lost: dict[int, float | None], starts: int, found: Salvage
+) -> None:
+    """Look for what is lost on the pages themselves; what stays lost is counted."""
+    carved: list[tuple[Any, ...]] = []
+    if lost:
+        with suppress(OSError):
+            carved = [row for row in carve_entries(damaged, lost) if _insert(fresh, row, starts, found)]
+    for row in carved:
+        del lost[row[0]]
+    found.lost = len(lost)
+    if lost:
+        first = min(lost)
+        found.since = _latest(carved, first, None) or lost[first]
 
 
 def _read(old: sqlite3.Connection, first: int, last: int) -> tuple[list[tuple[Any, ...]], list[int]]:
