@@ -10,8 +10,9 @@ import trio
 
 from zapline.domain.errors import RemoteError
 from zapline.sql.postgres.connection import Connection
-from zapline.sql.postgres.leader import DatabasePlace, find_place, take_epoch
+from zapline.sql.postgres.leader import DatabasePlace, find_place, read_clock, take_epoch
 from zapline.sql.postgres.migrate import SchemaState, schema_state
+from zapline.supervisors.clock_watch import ClockWatch
 
 ADVISORY_LOCK_KEY = 0x7A61706C696E65
 """Key of the advisory lock: the letters of zapline."""
@@ -73,6 +74,7 @@ class Leadership:
     _on_lead: Callable[[], Awaitable[None]]
     _on_notify: Callable[[str], Awaitable[None]]
     standing: WriterStanding = field(default_factory=WriterStanding)
+    clock: ClockWatch = field(default_factory=ClockWatch)
     _leads: trio.CancelScope = field(default_factory=trio.CancelScope)
     _leading: trio.Event = field(default_factory=trio.Event)
     _status_known: trio.Event = field(default_factory=trio.Event)
@@ -119,6 +121,7 @@ class Leadership:
         if schema is not SchemaState.FITS:
             self._set_status(status.SCHEMA_MISSING if schema is SchemaState.MISSING else status.SCHEMA_OLD)
             return
+        await self._compare_clocks(connection)
         await self.standing.take(connection)
         await connection.listen([CONTROL_CHANNEL])
         await self._on_lead()
@@ -129,9 +132,13 @@ class Leadership:
             with trio.move_on_after(_PING_INTERVAL):
                 notifications = await connection.notifications()
             if not notifications:
-                await connection.ping()
+                await self._compare_clocks(connection)
             for _, payload in notifications:
                 await self._on_notify(payload)
+
+    async def _compare_clocks(self, connection: Connection) -> None:
+        asked = trio.current_time()
+        self.clock.compare(await read_clock(connection), asked)
 
     def _set_status(self, status: LeadershipStatus, error: str = "") -> None:
         if status is not LeadershipStatus.LEADING and self._leading.is_set():

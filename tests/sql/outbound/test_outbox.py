@@ -172,3 +172,21 @@ async def test_what_was_read_never_becomes_unread_again(database: str) -> None:
         found = await outbox.find_chat(conn, unit, chat.conversation)
         assert found is not None
         assert found.read_up_to == unread[1][1]
+
+
+async def test_what_was_asked_for_later_waits_while_the_clocks_differ(database: str) -> None:
+    """By a clock that is 40 days ahead it would be due."""
+    async with await connect(database, role="zapline_engine") as conn:
+        unit = await make_unit(conn)
+        later = message(unit, "later", due_at=NOW + 20 * 86_400, expires_at=NOW + 90 * 86_400)
+        assert await outbox.enqueue(conn, unit, later)
+        assert await outbox.enqueue(conn, unit, message(unit, "now", expires_at=NOW + 90 * 86_400))
+        claimed = []
+        for scheduled in (False, False, True):
+            claimed.append(
+                await claim(
+                    conn, unit, process=uuid4(), attempt=uuid4(), now=NOW + 40 * 86_400, lease=60, lanes=list(Lane),
+                    blocked=[], scheduled=scheduled,
+                )
+            )  # fmt: skip
+        assert [one is not None for one in claimed] == [True, False, True]

@@ -230,6 +230,12 @@ async def test_retention_deletes_old_messages_and_leaves_those_to_be_sent(databa
                 " from zapline.messages m where m.conversation_id = c.id)"
             )
         counters = Counters(trio.current_time)
+        before = await stack.rows("select count(*) from zapline.messages")
+        off = Retention(
+            pool, ready_at_once, counters, drop, stack.recorder.forget_contacts, _clocks_agree=lambda: False
+        )
+        await off.round()
+        assert await stack.rows("select count(*) from zapline.messages") == before  # by a wrong clock nothing is old
         retention = Retention(pool, ready_at_once, counters, drop, stack.recorder.forget_contacts)
         await retention.round()
         await retention.round()

@@ -1,6 +1,5 @@
 """Builds the outbound half: senders, uncertain sends, reconciliation, campaigns, and their commands."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -77,9 +76,11 @@ class Outbound:
             RestartIntensity(settings.restart_limit, settings.restart_period_seconds),
             partial(load_upload_bytes, pool),
             uuid4(),
+            clock=leadership.clock.now,
             feed=core.feed,
             support=support,
             standing=leadership.standing,
+            clocks_agree=leadership.clock.agrees,
         )
         reconcile_policy = ReconcilePolicy(interval=settings.reconcile_seconds)
         self.reconciler = Reconciler(pool, client, intake, journal, roster, leadership, counters, reconcile_policy)
@@ -88,10 +89,12 @@ class Outbound:
             pool, client, intake, journal, roster, leadership, counters, wake, support=support
         )
         self.feeder = feeder = OutboxFeeder(pool, roster.get, leadership.may_write, wake, feed=core.feed)
-        self.monitor = OutboxMonitor(pool, counters, settings.stalled_minutes * 60)
+        self.monitor = OutboxMonitor(pool, counters, settings.stalled_minutes * 60, leadership.clock.now)
         self.changes = UnitLifecycle(core.commands, pool, self._on_settings_changed)
         submission_policy = SubmissionPolicy(settings.default_region, settings.message_expiry_hours * 3600)
-        self.outgoing = Submissions(pool, time.time, wake, self.senders.reload_pace, submission_policy, feed=core.feed)
+        self.outgoing = Submissions(
+            pool, leadership.clock.now, wake, self.senders.reload_pace, submission_policy, feed=core.feed
+        )
         cache = settings.state_dir / "media"
         self.media = MediaFetcher(client, cache, int(settings.media_cache_bytes), counters)
         self.receipts = ReadReceipts(pool, client)

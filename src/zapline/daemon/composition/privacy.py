@@ -29,7 +29,9 @@ class PrivacyJobs:
         )
         self.verbs = unit_verbs(outbound.changes, self.erasures)
         """Control requests about units and erasures."""
-        self.retention = Retention(core.pool, may_write, core.counters, drop, forget_contacts)
+        self.retention = Retention(
+            core.pool, may_write, core.counters, drop, forget_contacts, _clocks_agree=core.leadership.clock.agrees
+        )
 
     async def run(self) -> None:
         """Run both jobs until cancelled."""

@@ -100,8 +100,11 @@ async def claim(
     lanes: Collection[Lane],
     blocked: Collection[str],
     guard: ClaimGuard = NO_GUARD,
+    scheduled: bool = True,
 ) -> ClaimedSend | None:
     """Claim the next message of a unit; None where none may be sent now. Committed when this returns.
+
+    ``scheduled``: whether messages that were asked for later may be sent.
 
     ``blocked``: recipients that must wait. ``lease`` in seconds. ``attempt`` is the id of the call to be made.
     Raises PositionRefused if ``guard`` does not hold. Raises DatabaseUnavailable; after it, and after a cancellation,
@@ -119,6 +122,7 @@ async def claim(
         lanes=[lane.value for lane in lanes],
         blocked=list(blocked),
         provider=PROVIDER,
+        scheduled=scheduled,
         **(held := {name: getattr(guard, name) for name in guard.__slots__}),
     )
     if row is None:

@@ -11,7 +11,11 @@ with next as (
                            row_number() over (partition by q.recipient, q.lane, q.campaign_id order by q.seq) as place
                       from zapline.outbox q
                      where q.unit_id = %(unit_id)s and q.state in ('queued', 'leased')
-                       and (q.tries > 0 or q.fence > 0 or q.due_at <= to_timestamp(%(now)s))) w
+                       and (q.tries > 0 or q.fence > 0 or q.due_at <= to_timestamp(%(now)s))
+                       -- What was asked for later waits while nobody can say what time it is.
+                       and (%(scheduled)s or q.fence > 0
+                            or q.due_at <= (select m.received_at + interval '1 minute' from zapline.messages m
+                                             where m.id = q.message_id))) w
               left join zapline.campaigns c on c.id = w.campaign_id
              where w.place = 1 and w.state = 'queued' and w.due_at <= to_timestamp(%(now)s)
                and (w.expires_at is null or w.expires_at > to_timestamp(%(now)s))

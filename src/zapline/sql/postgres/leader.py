@@ -28,6 +28,13 @@ async def take_epoch(conn: Connection, process: UUID, known: int) -> tuple[int, 
     return row.epoch, row.earlier
 
 
+async def read_clock(conn: Connection) -> float:
+    """What the database's clock shows (UTC seconds)."""
+    row = await _SQL.one(conn, "read_clock")
+    assert row is not None
+    return float(row.now)
+
+
 async def find_place(conn: Connection) -> DatabasePlace | None:
     """Where the database is; None where the server does not tell (some hosted ones)."""
     try:

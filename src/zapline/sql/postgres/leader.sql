@@ -16,3 +16,7 @@ returning l.epoch, coalesce((select epoch from before), 0) as earlier;
 select (select system_identifier::text from pg_control_system()) as cluster,
        (select oid::text from pg_database where datname = current_database()) as base,
        substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) as timeline;
+
+-- name: read_clock
+-- What the server's clock shows.
+select extract(epoch from clock_timestamp())::float8 as now;

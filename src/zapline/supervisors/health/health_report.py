@@ -9,6 +9,7 @@ import trio
 from zapline.domain.errors import RemoteError
 from zapline.sql.journal.journal import Journal, JournalStatistics
 from zapline.sql.postgres.pool import Pool
+from zapline.supervisors.clock_watch import TOLERANCE
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.health.check_result import SEVERITY, HealthCheck, Verdict, expect_below, expect_none
 from zapline.supervisors.health.durability_checks import NO_TROUBLE, DurabilityReport, check_durability
@@ -128,6 +129,14 @@ class HealthMonitor:
             notifications=notifications,
         )
 
+    def _clock_check(self) -> HealthCheck:
+        skew, agrees = self._leadership.clock.skew(), self._leadership.clock.agrees()
+        why = "seconds by which this machine's clock and the database's differ"
+        if not agrees and skew is not None:
+            why += "; retention, expiry, scheduled messages and watermarks stand still: set the clocks right"
+        verdict = Verdict.PASS if agrees or skew is None else Verdict.FAIL
+        return HealthCheck("clockSkewSeconds", abs(skew or 0.0), f"<= {TOLERANCE:g}", verdict, why)
+
     def _checks(self, recorder: RecorderStatistics, age: float) -> list[HealthCheck]:
         status = self._leadership.status
         leads = {LeadershipStatus.LEADING: Verdict.PASS, LeadershipStatus.UNREACHABLE: Verdict.WARN}
@@ -147,6 +156,7 @@ class HealthMonitor:
             HealthCheck("pausedUnits", paused, "as asked", Verdict.PASS, "a person has paused their sending"),
             expect_none("stuckUnits", len(self.stuck_units()), fail=0),
             expect_below("loopLagSeconds", self.loop_lag, 0.5, fail=5.0),
+            self._clock_check(),
         ]
 
 

@@ -80,7 +80,8 @@ class Housekeeping:
         removed, overwritten_at = False, trio.current_time()
         while True:
             await trio.sleep(_PRUNE_INTERVAL)
-            older_than = time.time() - self._limits.keep_hours * 3600
+            # By a wrong clock nothing is too old.
+            older_than = time.time() - self._limits.keep_hours * 3600 if self._leadership.clock.agrees() else 0.0
             try:
                 pruned = await self._journal.prune(older_than, self._limits.budget_bytes, _SHED_EVENTS)
                 removed = removed or pruned.removed > 0
@@ -101,7 +102,7 @@ class Housekeeping:
 
         They stay replayable, for the case that the unit comes back.
         """
-        if self._leadership.status is not LeadershipStatus.LEADING:
+        if self._leadership.status is not LeadershipStatus.LEADING or not self._leadership.clock.agrees():
             return
         after = Seq(0)
         try:
@@ -154,7 +155,8 @@ class Housekeeping:
         """Delete secrets after their time and reports that nobody opened; try the others again."""
         while True:
             await self._leadership.may_write()
-            now = time.time()
+            # By a wrong clock nothing is too old.
+            now = time.time() if self._leadership.clock.agrees() else 0.0
             try:
                 async with self._pool.connection() as conn:
                     outcomes = await open_waiting_reports(conn, _ENCRYPTED_BATCH, self._sealer)

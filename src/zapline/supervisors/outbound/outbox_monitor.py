@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import structlog
@@ -37,10 +38,13 @@ class OutboxTotals:
 class OutboxMonitor:
     """One for the process. ``totals`` is the last count; None before the first one."""
 
-    def __init__(self, pool: Pool, counters: Counters, stalled_after: float) -> None:
+    def __init__(
+        self, pool: Pool, counters: Counters, stalled_after: float, clock: Callable[[], float] = time.time
+    ) -> None:
         self._pool = pool
         self._counters = counters
         self._stalled_after = stalled_after
+        self._clock = clock
         self.totals: OutboxTotals | None = None
 
     async def run(self) -> None:
@@ -52,7 +56,7 @@ class OutboxMonitor:
                     now = trio.current_time()
                     if now >= stall_at:
                         stall_at = now + _STALL_EVERY
-                        wall = time.time()
+                        wall = self._clock()
                         before = wall - self._stalled_after
                         stalled = await outbox_monitoring.mark_stalled(conn, before, wall - _STALL_WINDOW, wall)
                         self._report_stalled(Counter(str(row.unit_id) for row in stalled))
@@ -77,4 +81,4 @@ class OutboxMonitor:
             counts[state, lane] = messages
             if state == "queued" and lane == "reply":
                 oldest = since
-        self.totals = OutboxTotals(counts, max(0.0, time.time() - oldest) if oldest is not None else 0.0)
+        self.totals = OutboxTotals(counts, max(0.0, self._clock() - oldest) if oldest is not None else 0.0)

@@ -159,6 +159,7 @@ class Sender:
                     lanes=lanes,
                     blocked={*pacer.recipients_within_gap(at), *self._state.calls.values()},
                     guard=self._guard(),
+                    scheduled=context.clocks_agree(),
                 )
         except msgspec.ValidationError:
             # It is claimed, but cannot be decoded: lease recovery buries it, or it would block the queue for ever.

@@ -83,11 +83,12 @@ class SenderPool:
         support: MessageIdSupport | None = None,
         patience: float = 5.0,
         standing: WriterStanding | None = None,
+        clocks_agree: Callable[[], bool] = lambda: True,
     ) -> None:
         self._feed = feed or LiveFeed()
         support = support or MessageIdSupport(pool, client)
         parts = (pool, intake, roster, may_write, client, counters, load_upload, process, clock, support)
-        self._context = SenderContext(*parts, standing or WriterStanding(), patience)
+        self._context = SenderContext(*parts, standing or WriterStanding(), patience, clocks_agree)
         self._roster = roster
         self._counters = counters
         self._intensity = intensity
@@ -236,7 +237,8 @@ class SenderPool:
             elif begin < self._scan_at:
                 self._schedule(due.unit, begin)
         async with self._context.pool.connection() as conn:
-            for row in await outbox_monitoring.expire_overdue(conn, at.wall):
+            overdue = await outbox_monitoring.expire_overdue(conn, at.wall) if self._context.clocks_agree() else []
+            for row in overdue:
                 self._counters.add("messages_ended_unsent", row.state)
                 build = partial(expired_message_payload, row.unit_id, row.message_id, row.state)
                 self._feed.publish(UnitId(row.unit_id), EventKind.DELIVERY, build)

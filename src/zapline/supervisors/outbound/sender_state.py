@@ -66,6 +66,8 @@ class SenderContext:
     standing: WriterStanding = field(default_factory=WriterStanding)
     patience: float = 5.0
     """Seconds without an answer after which other chats go on, if the line is open."""
+    clocks_agree: Callable[[], bool] = lambda: True
+    """Whether this machine's clock and the database's agree; else what is scheduled waits, and nothing expires."""
     stopping: bool = False
     """No further claim is made."""
 

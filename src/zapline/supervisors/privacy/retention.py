@@ -38,6 +38,7 @@ class Retention:
     _drop_files: DropFiles
     _forget_contacts: Callable[[], None]
     _clock: Callable[[], float] = time.time
+    _clocks_agree: Callable[[], bool] = lambda: True
 
     async def run(self) -> None:
         """Run a round each hour until cancelled; if the database is away, the next round tries again."""
@@ -52,11 +53,14 @@ class Retention:
     async def round(self) -> None:
         """Delete everything that is too old by now. Idempotent. Raises DatabaseUnavailable, StatementFailed.
 
-        A unit whose deletion fails waits for the next round.
+        A unit whose deletion fails waits for the next round. Nothing is deleted while the clocks do not agree.
         """
         async with self._pool.connection() as conn:
             retention_days = await deletion.load_retention_days(conn)
         for unit, days in retention_days.items():
+            if not self._clocks_agree():
+                _LOG.warning("Nothing is deleted by its age: the clocks do not agree")
+                return
             try:
                 counts = await self._delete_expired(unit, self._clock() - days * _DAY)
             except StatementFailed as refused:  # one bad unit must not stop the others
@@ -72,14 +76,14 @@ class Retention:
         async with self._pool.connection() as conn:
             await deletion.cancel_expired_sends(conn, unit, before)
         deleted = 1
-        while deleted:
+        while deleted and self._clocks_agree():
             async with self._pool.connection() as conn:
                 batch = await deletion.delete_expired_messages(conn, unit, before, _BATCH_SIZE, self._drop_files)
             deleted = batch["messages"]
             counts += batch
             await trio.sleep(_PAUSE)
         full = True
-        while full:
+        while full and self._clocks_agree():
             async with self._pool.connection() as conn:
                 batch = await deletion.delete_expired_rest(conn, unit, before, _BATCH_SIZE)
             full = max(batch["letters"], batch["conversations"]) >= _BATCH_SIZE

@@ -15,6 +15,7 @@ from zapline.sql.outbound import reconciliation
 from zapline.sql.outbound.reconciliation import ReconciledLine
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.pool import Pool
+from zapline.supervisors.clock_watch import ClockWatch
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.reconciliation.line_schedule import ALWAYS, NEVER, LineSchedule, ReconcilePolicy
 from zapline.supervisors.reconciliation.run import ReconciliationRun
@@ -34,11 +35,14 @@ _LOG = structlog.get_logger(scope="Reconciler")
 class RunExecutor:
     """One instance serves all lines; a line has one turn at a time."""
 
-    def __init__(self, pool: Pool, reader: StoreReader, counters: Counters, policy: ReconcilePolicy) -> None:
+    def __init__(
+        self, pool: Pool, reader: StoreReader, counters: Counters, policy: ReconcilePolicy, clock: ClockWatch
+    ) -> None:
         self._pool = pool
         self._reader = reader
         self._counters = counters
         self._policy = policy
+        self._clock = clock
 
     async def run_turn(self, line: LineSchedule) -> None:
         """Run one turn of a line. Its state records remote failures, which are tried again later."""
@@ -54,7 +58,7 @@ class RunExecutor:
         if line.manual_run is not None and line.manual_due <= line.due_at:
             line.run, line.manual_due = line.manual_run, NEVER
         else:
-            now = time.time()
+            now = self._clock.now()
             settled = now - self._policy.settle_delay
             # What is missing in a gap is not waited for, though the watermark must not pass what may still be stored.
             until = now if line.gap is not None else settled
@@ -95,12 +99,12 @@ class RunExecutor:
             run.window_done(window)
             if window is None:
                 continue
-            reached = min(float(window.until), run.settled)
+            reached = min(float(window.until), run.settled, self._clock.now())
             async with self._pool.connection() as conn:
                 run.repaired += await line.repairs.count(conn, run.gap_since)
-                moved = reached >= window.since and await reconciliation.advance_watermark(
-                    conn, unit.id, window.since, reached
-                )
+                # By a wrong clock it could stay in the future, and hide what is missed until then.
+                may_move = self._clock.agrees() and reached >= window.since
+                moved = may_move and await reconciliation.advance_watermark(conn, unit.id, window.since, reached)
             if moved and line.row is not None:
                 line.row = replace(line.row, reconciled_until=reached)
         return True

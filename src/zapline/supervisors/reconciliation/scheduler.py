@@ -50,7 +50,7 @@ class Reconciler:
         self._counters = counters
         self._policy = policy or ReconcilePolicy()
         reader = StoreReader(pool, client, intake, journal, self._policy.page_size, self._policy.max_pages)
-        self._executor = RunExecutor(pool, reader, counters, self._policy)
+        self._executor = RunExecutor(pool, reader, counters, self._policy, leadership.clock)
         self._lines: dict[UnitId, LineSchedule] = {}  # bounded by the number of units
         self._last_batch: list[ReconciliationRun] = []
         """The runs of the last manual request for all units."""

@@ -125,6 +125,15 @@ CHECK_EXPLANATIONS: Mapping[str, CheckExplanation] = {
         N_("Look at the load of the machine."),
         "seconds",
     ),
+    "clockSkewSeconds": CheckExplanation(
+        N_("Difference of the clocks"),
+        N_(
+            "The clocks of this machine and of the database differ. Nothing is deleted or expires by its age, "
+            "what is scheduled waits."
+        ),
+        N_("Set both clocks right, by NTP; the rest happens by itself."),
+        "seconds",
+    ),
     "linesWithoutServer": CheckExplanation(
         N_("Lines without their server"),
         N_("Their Evolution server does not answer, has no licence, or refuses the key."),
