@@ -10,6 +10,7 @@ import trio
 from support.inbound_stack import InboundStack, inbound_stack, text, until
 
 from zapline.domain.errors import JournalRefused
+from zapline.domain.ids import Seq
 from zapline.domain.inbound_events import InboundEvent
 from zapline.domain.restart_policy import RestartIntensity
 from zapline.supervisors.inbound import journal_entries
@@ -159,6 +160,32 @@ async def test_an_orderly_stop_while_an_entry_is_processed_does_not_count_as_a_d
         await stack.wait_until_stored()
         assert await identities(stack, stack.unit(unit)) == ["A"]
         assert await stack.rows("select reason from zapline.dead_letters") == []
+
+
+async def test_a_backlog_that_outlives_several_starts_shares_its_marks(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As what waits while the database is away, and the daemon is restarted: none of it has crashed anything."""
+    async with inbound_stack(database, tmp_path) as stack:
+        unit = (await stack.add_unit("so")).id
+    for start in range(4):
+        async with inbound_stack(database, tmp_path) as stack:
+            stack.unit(unit).quarantined_at = 1.0  # nothing is processed
+            for number in range(300 if start == 0 else 0):
+                await stack.send(stack.unit(unit), "messages.upsert", text(f"{number:03}"))
+    marks: list[int] = []
+    async with inbound_stack(database, tmp_path) as stack:
+        mark_suspects = stack.journal.mark_suspects
+
+        async def counted(seqs: list[Seq]) -> None:
+            marks.append(len(seqs))
+            await mark_suspects(seqs)
+
+        monkeypatch.setattr(stack.journal, "mark_suspects", counted)
+        await stack.wait_until_stored()
+        assert await identities(stack, stack.unit(unit)) == [f"{number:03}" for number in range(300)]
+        assert await stack.rows("select reason from zapline.dead_letters") == []
+    assert len(marks) <= 4
 
 
 STARTS = """

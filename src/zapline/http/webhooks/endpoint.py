@@ -13,7 +13,7 @@ import trio
 from zapline.domain.ids import PROVIDER
 from zapline.domain.privacy.masking import mask_secrets
 from zapline.evolution.webhooks.envelope import event_name, extract_envelope
-from zapline.http.server.client_address import client_address
+from zapline.http.server.client_address import client_address, rate_limit_key
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.intake import Intake
 from zapline.supervisors.inbound.unit_state import Unit
@@ -205,7 +205,7 @@ class WebhookApp:
             self._counters.add("unknown_instances")
         source = client_address(scope, self._trusted_proxies)
         number = self._counters.total("refused_webhooks")
-        if not self._log_limit.may_log(source, trio.current_time()):
+        if not self._log_limit.may_log(rate_limit_key(source), trio.current_time()):
             self._counters.add("security_events_unlogged")
             return
         name = (instance or "none")[:80]

@@ -217,6 +217,10 @@ class Journal(JournalHistory):
         """Mark, durably, that this entry is about to be processed as the only one. Raises ``JournalRefused``."""
         await self._call(JournalFile.set_suspect, seq, True)
 
+    async def mark_suspects(self, seqs: Sequence[Seq]) -> None:
+        """The same of several, in one commit. Raises ``JournalRefused``."""
+        await self._call(JournalFile.set_suspects, seqs)
+
     def clear_suspect(self, seq: Seq) -> None:
         """Remove the mark: the process survived. Does not wait; tried again if refused."""
         self._writer.submit_unattended(lambda file: file.set_suspect(seq, False))

@@ -256,6 +256,9 @@ class JournalFile:
     def set_suspect(self, seq: int, suspect: bool) -> None:
         self._open_connection().execute(IN_HAND, (int(suspect), seq))
 
+    def set_suspects(self, seqs: Sequence[int]) -> None:
+        self._open_connection().executemany(IN_HAND, [(1, seq) for seq in seqs])
+
     def save_snapshot(self, data: bytes) -> None:
         self._open_connection().execute("insert or replace into meta values ('snapshot', ?)", (data,))
 

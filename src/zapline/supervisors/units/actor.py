@@ -29,6 +29,7 @@ from zapline.supervisors.inbound.mailbox import DirectEntry
 from zapline.supervisors.inbound.unit_state import ActorActivity, TurnResult, Unit
 from zapline.supervisors.units.actor_context import ActorContext
 from zapline.supervisors.units.registration import note_registration
+from zapline.supervisors.units.suspicion import SUSPECT_AFTER_CRASHES, is_suspect, is_to_blame, poison_reason
 
 MAX_TURN_ENTRIES = 256
 """Entries processed and stored together."""
@@ -36,12 +37,6 @@ LARGE_BYTES = 32 * 1024
 """Of a body: from here on others have their turn before the next one is parsed."""
 IN_A_THREAD_BYTES = 256 * 1024
 """Of a body that could not be split: it is parsed, and its rows are made, outside of the event loop."""
-SUSPECT_AFTER_CRASHES = 2
-SUSPECT_AFTER_STARTS = 3
-"""An entry that was part of so many crashes, or is unfinished after so many starts, is processed alone."""
-
-POISON_AFTER_DEATHS = 2
-"""Deaths of the process during an entry processed alone: one may be chance, two in the same millisecond are not."""
 JOURNAL_TIMEOUT = 8.0
 """Seconds for one fsync: a disk that hangs for longer counts as one that refuses."""
 JOURNAL_RETRY_PAUSE = 1.5
@@ -118,20 +113,18 @@ class UnitActor:
         return events
 
     def _next_entries(self) -> list[Entry]:
-        """Several entries, or one suspect entry alone; none while entries are paused."""
+        """Several entries, one suspect entry alone, or several that are only old; none while entries are paused."""
         unit = self._unit
         if self._paused_until is not None:
             if trio.current_time() >= self._paused_until:
                 self._paused_until = None
                 self._context.rewind(unit)  # the skipped entries come again, in order
             return []
-        suspect = unit.mailbox.take_entry_if(self._is_suspect)
-        return [suspect] if suspect is not None else unit.mailbox.take_entries(MAX_TURN_ENTRIES, self._is_suspect)
-
-    @staticmethod
-    def _is_suspect(entry: Entry) -> bool:
-        crashed = entry.crashes >= SUSPECT_AFTER_CRASHES or entry.suspect_deaths > 0
-        return crashed or entry.starts_seen >= SUSPECT_AFTER_STARTS
+        suspect = unit.mailbox.take_entry_if(is_to_blame)
+        if suspect is not None:
+            return [suspect]
+        old = unit.mailbox.take_entries(MAX_TURN_ENTRIES, lambda entry: not is_suspect(entry) or is_to_blame(entry))
+        return old or unit.mailbox.take_entries(MAX_TURN_ENTRIES, is_suspect)
 
     @contextmanager
     def _blaming(self, entries: Sequence[Entry]) -> Iterator[None]:
@@ -161,9 +154,11 @@ class UnitActor:
         turn = TurnResult(unit.state, unit.connection_unwritten)
         for event in events:
             self._step(turn, event, time.time())
-        suspect = len(entries) == 1 and self._is_suspect(entries[0])
+        if entries and is_suspect(entries[0]):
+            await self._process_suspects(turn, entries)
+            entries = ()
         for entry in entries:
-            await self._process_entry(turn, entry, suspect)
+            await self._process_entry(turn, entry)
         for direct in directs:
             turn.direct.append(direct)
             if direct.crashes > SUSPECT_AFTER_CRASHES:
@@ -176,26 +171,31 @@ class UnitActor:
         self._finish(turn, outcome)
         self._queue_calls(nursery, turn.calls)
 
-    async def _process_entry(self, turn: TurnResult, entry: Entry, suspect: bool) -> None:
-        unit = self._unit
-        if entry.seq <= unit.applied_seq and not entry.replayed:
-            turn.entries.append(entry)
-            return
-        reason = self._poison_reason(entry) if suspect else None
-        if reason is not None:
-            turn.writes.append(dead_letter(entry, reason))
-        elif not suspect:
+    async def _process_entry(self, turn: TurnResult, entry: Entry) -> None:
+        if not self._is_applied(entry):
             parsed = await self._parse_large(entry)
             with self._blaming([entry]):
                 self._interpret(turn, entry, entry.seq, parsed)
-        elif not await self._process_suspect(turn, entry):
-            return
         turn.entries.append(entry)
 
-    async def _process_suspect(self, turn: TurnResult, entry: Entry) -> bool:
-        """Interpret a suspect entry while the journal marks it; False if the journal refuses: it stays for later.
+    def _is_applied(self, entry: Entry) -> bool:
+        return entry.seq <= self._unit.applied_seq and not entry.replayed
 
-        A refusal means a full disk; it is neither the entry's fault nor the actor's.
+    async def _process_suspects(self, turn: TurnResult, entries: Sequence[Entry]) -> None:
+        """Make one that has killed too often a dead letter; interpret the others under a mark, all or none of them."""
+        reason = poison_reason(entries[0]) if len(entries) == 1 else None
+        open_ones = [entry for entry in entries if not self._is_applied(entry)]
+        if reason is not None and open_ones:
+            turn.writes.append(dead_letter(entries[0], reason))
+        elif open_ones and not await self._process_marked(turn, open_ones):
+            return
+        turn.entries.extend(entries)
+
+    async def _process_marked(self, turn: TurnResult, entries: Sequence[Entry]) -> bool:
+        """Interpret suspect entries while the journal marks them; False if the journal refuses: they stay for later.
+
+        A refusal means a full disk; it is neither the entries' fault nor the actor's. Several that are only old share
+        a mark: if the process dies over them, each of them is to blame, and is interpreted alone after that.
         """
         before = (turn.state, len(turn.calls), len(turn.writes))
         self._set_activity(ActorActivity.RECORDING)  # waiting for other units or the disk does not count as stuck
@@ -203,45 +203,41 @@ class UnitActor:
             with trio.fail_after(JOURNAL_TIMEOUT):
                 await self._context.suspect_lock.acquire()
             try:
-                await self._interpret_marked(turn, entry)
+                await self._interpret_marked(turn, entries)
             finally:
                 self._context.suspect_lock.release()
         except (JournalRefused, trio.TooSlowError) as refused:
             turn.state = before[0]
             del turn.calls[before[1] :], turn.writes[before[2] :]
             self._paused_until = trio.current_time() + JOURNAL_RETRY_PAUSE
-            _LOG.error("An entry waits for the journal", unit=str(self._unit.id), seq=entry.seq, error=repr(refused))
+            _LOG.error("Entries wait for the journal", unit=str(self._unit.id), seq=entries[0].seq, error=repr(refused))
             return False
         self._set_activity(ActorActivity.STEPPING)
         return True
 
-    async def _interpret_marked(self, turn: TurnResult, entry: Entry) -> None:
-        """Interpret an entry under a durable mark, which names it if the process dies of it."""
+    async def _interpret_marked(self, turn: TurnResult, entries: Sequence[Entry]) -> None:
+        """Interpret entries under a durable mark, which names them if the process dies of it."""
         journal = self._context.journal
-        marked = True
+        marked, seqs, written = True, [entry.seq for entry in entries], len(turn.writes)
         try:
             with trio.fail_after(JOURNAL_TIMEOUT):
-                await journal.mark_suspect(entry.seq)
+                await (journal.mark_suspect(seqs[0]) if len(seqs) == 1 else journal.mark_suspects(seqs))
             self._set_activity(ActorActivity.STEPPING)
-            with self._blaming([entry]):
-                self._interpret(turn, entry, entry.seq)
-                prepare_batch(self._unit.id, turn.writes[-1:], None, None, journal.journal_id)
+            for entry in entries:
+                with self._blaming([entry]):
+                    self._interpret(turn, entry, entry.seq)
+            with self._blaming(entries):
+                prepare_batch(self._unit.id, turn.writes[written:], None, None, journal.journal_id)
         except JournalRefused:
             marked = False
             raise
         finally:
             # Even if cancelled, the mark may have been written: an orderly stop must not look like a death.
-            if marked:
-                journal.clear_suspect(entry.seq)
+            for seq in seqs if marked else ():
+                journal.clear_suspect(seq)
             self._set_activity(ActorActivity.RECORDING)
         with trio.fail_after(JOURNAL_TIMEOUT):
             await journal.flush()
-
-    @staticmethod
-    def _poison_reason(entry: Entry) -> str | None:
-        if entry.crashes > SUSPECT_AFTER_CRASHES:
-            return "crashed_actor"
-        return "killed_process" if entry.suspect_deaths >= POISON_AFTER_DEATHS else None
 
     async def _parse_large(self, entry: Entry) -> list[InboundEvent] | None:
         """Parse a very large entry in a thread; None for others, which :meth:`_interpret` parses."""
