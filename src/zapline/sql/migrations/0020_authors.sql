@@ -117,3 +117,6 @@ alter table zapline.parked_reports
     drop constraint parked_reports_pkey,
     add primary key (unit_id, provider, external_id, claim);
 alter table zapline.message_reactions add column claim text not null default '';
+
+-- Digests of webhook secrets that were replaced, until Evolution is known to deliver to the newest address.
+alter table zapline.unit_whatsapp_connections add column earlier_secret_digests bytea[] not null default '{}';

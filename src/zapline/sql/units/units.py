@@ -35,6 +35,8 @@ class UnitRecord:
     secret_digest: bytes
     previous_digest: bytes | None = None
     previous_until: float | None = None
+    earlier_digests: tuple[bytes, ...] = ()
+    """Of replaced secrets that Evolution may still use: it has not confirmed a newer address."""
     archived_at: float | None = None
     time_zone: str = "America/Sao_Paulo"
     created_at: float | None = None
@@ -62,10 +64,16 @@ async def load_units(conn: Connection) -> list[UnitRecord]:
             row,
             webhook_registration=WebhookRegistrationMode(row.webhook_registration),
             own_names=tuple(row.own_names),
+            earlier_digests=tuple(bytes(digest) for digest in row.earlier_digests),
             stored=from_row(StoredLineState, row, phase=Phase(row.phase), reason=Reason(row.reason)),
         )
         for row in await _SQL.rows(conn, "load_units")
     ]
+
+
+async def end_earlier_secrets(conn: Connection, unit: UnitId, generation: int) -> None:
+    """Forget the secrets before this generation, unless there is a newer one by now."""
+    await _SQL.execute(conn, "end_earlier_secrets", id=unit, generation=generation)
 
 
 async def insert_unit(

@@ -8,7 +8,8 @@ select u.id, u.name, u.time_zone, extract(epoch from u.created_at)::float8 as cr
        u.webhook_registration,
        extract(epoch from c.archived_at)::float8 as archived_at, c.instance_id as instance, c.secret_generation,
        c.secret_digest, c.previous_secret_digest as previous_digest,
-       extract(epoch from c.previous_secret_until)::float8 as previous_until, c.journal_id, c.applied_seq,
+       extract(epoch from c.previous_secret_until)::float8 as previous_until,
+       c.earlier_secret_digests as earlier_digests, c.journal_id, c.applied_seq,
        c.phase, c.status_reason as reason, c.wanted, c.number, c.logout_pending,
        extract(epoch from c.connected_at)::float8 as connected_at,
        extract(epoch from c.disconnected_at)::float8 as disconnected_at,
@@ -38,12 +39,20 @@ update zapline.unit_whatsapp_connections c
 returning c.unit_id;
 
 -- name: rotate_secret
--- Stores a new webhook secret; the old one stays valid for the grace period, because retries use the old URL.
+-- Stores a new webhook secret; the old one stays valid for the grace period, because retries use the old URL, and as all
+-- earlier ones until Evolution has confirmed that it uses the new one.
 update zapline.unit_whatsapp_connections
    set secret_generation = %(generation)s, secret_digest = %(digest)s,
-       previous_secret_digest = secret_digest, previous_secret_until = now() + %(grace)s * interval '1 minute'
+       previous_secret_digest = secret_digest,
+       earlier_secret_digests = (array_prepend(secret_digest, earlier_secret_digests))[:16], previous_secret_until = now() + %(grace)s * interval '1 minute'
  where unit_id = %(id)s and archived_at is null and secret_generation = %(generation)s - 1
 returning extract(epoch from previous_secret_until)::float8 as valid_until;
+
+-- name: end_earlier_secrets
+-- Evolution uses the newest secret, and the grace period is over: earlier ones are valid no more.
+update zapline.unit_whatsapp_connections
+   set earlier_secret_digests = '{}'
+ where unit_id = %(id)s and secret_generation = %(generation)s;
 
 -- name: change_unit
 -- Changes a unit's settings. Null changes nothing, except for the retention, which has a flag.

@@ -88,3 +88,11 @@ def note_registration(
         counters.add("registrations_changed")
         _LOG.warning("Somebody changed a line's webhook ({what}); it is left so, as the unit says", what=what, unit=id)
     return None
+
+
+def has_confirmed_secret(unit: Unit) -> bool:
+    """Whether earlier secrets may end: after their grace period Evolution was seen to use the newest one."""
+    record, report = unit.record, unit.registration
+    if not record.earlier_digests or report is None or report.differences:
+        return False
+    return record.previous_until is not None and report.checked_at >= record.previous_until

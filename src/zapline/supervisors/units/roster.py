@@ -176,6 +176,7 @@ class _SnapshotUnit(msgspec.Struct, array_like=True):
     previous: bytes | None
     previous_until: float | None
     archived_at: float | None
+    earlier: tuple[bytes, ...] = ()
 
 
 def encode_snapshot(records: Iterable[UnitRecord]) -> bytes:
@@ -191,6 +192,7 @@ def encode_snapshot(records: Iterable[UnitRecord]) -> bytes:
                 record.previous_digest,
                 record.previous_until,
                 record.archived_at,
+                record.earlier_digests,
             )
             for record in records
         ]
@@ -209,6 +211,7 @@ def decode_snapshot(data: bytes) -> list[UnitRecord]:
             previous_digest=line.previous,
             previous_until=line.previous_until,
             archived_at=line.archived_at,
+            earlier_digests=line.earlier,
             applied_seq=Seq(0),
         )
         for line in msgspec.msgpack.decode(data, type=list[_SnapshotUnit])

@@ -22,12 +22,13 @@ from zapline.sql.health import dead_letters
 from zapline.sql.journal.journal import Journal
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.privacy.erasure import load_erased_people
-from zapline.sql.units.units import archive_unit, insert_unit, load_units, rotate_secret
+from zapline.sql.units.units import archive_unit, end_earlier_secrets, insert_unit, load_units, rotate_secret
 from zapline.supervisors.inbound.dispatcher import Dispatcher
 from zapline.supervisors.inbound.intake import Intake
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.leadership import WriterStanding
 from zapline.supervisors.units.database_comparison import DatabaseComparison, DatabaseView
+from zapline.supervisors.units.registration import has_confirmed_secret
 from zapline.supervisors.units.roster import Roster, encode_snapshot
 from zapline.supervisors.units.webhook_authentication import digest_secret
 
@@ -112,6 +113,8 @@ class UnitCommands:
         async with self._reloading:
             compares = comparison is not None and (comparison.is_due or standing is not None)
             async with self._pool.connection() as conn:
+                for unit in filter(has_confirmed_secret, self._roster.units()):
+                    await end_earlier_secrets(conn, unit.id, unit.record.secret_generation)
                 records = await load_units(conn)
                 erased = await load_erased_people(conn, self._policy.erasure_key)
                 if comparison is not None and compares:

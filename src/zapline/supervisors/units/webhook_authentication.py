@@ -38,7 +38,8 @@ class WebhookAuthentication:
         known = list(units)
         self._instances = {unit.record.instance for unit in known if unit.record.archived_at is None}
         previous = {unit.record.previous_digest: unit for unit in known if unit.record.previous_digest is not None}
-        self._by_digest = previous | {unit.record.secret_digest: unit for unit in known}
+        earlier = {digest: unit for unit in known for digest in unit.record.earlier_digests}
+        self._by_digest = earlier | previous | {unit.record.secret_digest: unit for unit in known}
 
     def by_secret(self, provider: str, secret: str) -> Unit | Refusal:
         """The unit with this secret. The lookup is by digest, so its timing reveals nothing about a near miss."""
@@ -73,6 +74,8 @@ class WebhookAuthentication:
     @staticmethod
     def _is_valid(record: UnitRecord, presented: bytes, at: float) -> bool:
         if hmac.compare_digest(record.secret_digest, presented):
+            return True
+        if any(hmac.compare_digest(digest, presented) for digest in record.earlier_digests):
             return True
         previous, until = record.previous_digest, record.previous_until
         in_grace = previous is not None and until is not None and at < until
