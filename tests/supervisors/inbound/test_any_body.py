@@ -17,6 +17,7 @@ from support.recorded_webhooks import BODIES, for_instance
 from zapline.domain.inbound_events import Unusable
 from zapline.evolution.webhooks.event_parser import parse_webhook
 from zapline.evolution.webhooks.secret_stripping import strip_secrets
+from zapline.sql.inbound.authorship import FOREIGN, UNPROVEN
 
 RECORDED = [json.loads(body) for body in BODIES.values() if body.rstrip().endswith(b"}")]
 ODD: list[Any] = [
@@ -114,7 +115,9 @@ def test_mutated_bodies_crash_nothing_and_unusable_ones_are_dead_letters(databas
                         nursery.start_soon(stack.post, unit, body)
                 await stack.wait_until_stored(60)
                 assert stack.counters.total("actor_crashes") == 0
-                dead_letters = await stack.rows(f"select reason from zapline.dead_letters where unit_id = '{unit.id}'")
+                letters = f"select reason from zapline.dead_letters where unit_id = '{unit.id}'"
+                # A mutant may take the id of another one's message, which is a stranger's word and no unusable body.
+                dead_letters = [row for row in await stack.rows(letters) if row[0] not in (FOREIGN, UNPROVEN)]
                 unusable = sum(
                     any(isinstance(parsed, Unusable) for parsed in parse_webhook(strip_secrets(body)))
                     for body in bodies
