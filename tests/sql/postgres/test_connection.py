@@ -381,3 +381,18 @@ async def test_transactions_cancelled_at_random_never_hang_and_never_commit_by_h
         # A commit that was sent is waited for, so the stored runs are exactly the reported ones.
         assert {row.run for row in rows} == committed
         assert min(len(committed), len(cancelled)) > 20
+
+
+async def test_an_idle_session_is_never_ended_by_the_server_and_a_pooler_is_told_from_it(database_url, monkeypatch):
+    async with await connect(database_url) as conn:
+        assert (await conn.fetch_one("show idle_session_timeout")).idle_session_timeout == "0"
+        assert not await conn.is_pooled()
+
+        class ThroughPooler:
+            pid = 1
+
+        async def another_process(statement):
+            return ThroughPooler()
+
+        monkeypatch.setattr(conn, "fetch_one", another_process, raising=False)
+        assert await conn.is_pooled()

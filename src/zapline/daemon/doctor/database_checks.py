@@ -24,6 +24,10 @@ _INTEGRITY_SECONDS = 15.0
 _ROLES = ("zapline_engine", "zapline_api")
 _OLDEST_VERSION = 14_00_00
 """The oldest maintained PostgreSQL."""
+_POOLER_STEP = (
+    "Let DATABASE_URL lead to PostgreSQL itself, or to a pool of the mode session: in the mode transaction roles leak "
+    "from one client to the next, and units are not kept apart."
+)
 _UNREACHABLE_STEP = (
     "Check that PostgreSQL runs (systemctl status postgresql), that DATABASE_URL names the right host, port, "
     "user, password and database, and that pg_hba.conf lets this machine in."
@@ -48,6 +52,8 @@ async def check_database(url: str, direct_url: str, units: list[UnitRecord], rep
             report(warn(DATABASE, observation, "Zapline is tested with PostgreSQL 14 and later: plan an upgrade."))
         else:
             report(ok(DATABASE, observation))
+        if await conn.is_pooled():
+            report(fail(DATABASE, "a pooler stands between Zapline and PostgreSQL", _POOLER_STEP))
         await _check_clock(conn, report)
     # Roles and locks belong to a session, which a pooler does not keep.
     async with await connect(direct_url, application_name="zapline-doctor") as conn:

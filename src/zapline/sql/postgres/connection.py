@@ -24,7 +24,8 @@ PREPARE_AFTER = 2
 # with its own settings that can take two hours.
 SERVER_SETTINGS = """
 set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3;
-set tcp_user_timeout = '25s'; set idle_in_transaction_session_timeout = '60s'; set timezone = 'UTC'
+set tcp_user_timeout = '25s'; set idle_in_transaction_session_timeout = '60s'; set idle_session_timeout = 0;
+set timezone = 'UTC'
 """
 
 Row: TypeAlias = Any
@@ -93,6 +94,12 @@ class Connection:
     async def ping(self) -> None:
         """One round trip."""
         await self.execute("select 1")
+
+    async def is_pooled(self) -> bool:
+        """Whether a pooler stands in between: what answers is not the process that the connection was opened to."""
+        row = await self.fetch_one("select pg_backend_pid() as pid")
+        assert row is not None
+        return bool(row.pid != self._driver.info.backend_pid)
 
     async def try_advisory_lock(self, key: int) -> bool:
         """Take the session's advisory lock; it is held until this connection ends."""

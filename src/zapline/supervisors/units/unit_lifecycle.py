@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from zoneinfo import ZoneInfo
+from functools import cache
+from zoneinfo import available_timezones
 
 import structlog
 
@@ -143,9 +144,11 @@ class UnitLifecycle:
 
 
 def is_time_zone(name: str) -> bool:
-    """Whether the IANA time zone database knows this name."""
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):  # unknown; not a name; a directory
-        return False
-    return True
+    """Whether the IANA time zone database knows this name, and means one place by it everywhere."""
+    return name in _time_zones()
+
+
+@cache
+def _time_zones() -> frozenset[str]:
+    """The names of all zones, without those that mean the machine's own, or none."""
+    return frozenset(available_timezones() - {"localtime", "posixrules", "Factory"})

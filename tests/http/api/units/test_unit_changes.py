@@ -32,6 +32,9 @@ async def test_a_unit_is_renamed_and_its_settings_change_alone(api: Any) -> None
         ({"name": ""}, "name"),
         ({"name": None}, "name"),
         ({"timeZone": "Mars/Base"}, "timeZone"),
+        ({"timeZone": "localtime"}, "timeZone"),
+        ({"timeZone": "posixrules"}, "timeZone"),
+        ({"timeZone": "right/America/Sao_Paulo"}, "timeZone"),
         ({"retentionDays": 0}, "retentionDays"),
         ({"colour": "red"}, "colour"),
     ]:
