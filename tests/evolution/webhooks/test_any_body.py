@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import time
 import typing
 from pathlib import Path
 from typing import Any
@@ -282,3 +283,17 @@ def test_our_own_secret_path_is_taken_out_and_a_foreign_destination_stays() -> N
 def test_the_rest_of_the_body_keeps_its_very_bytes() -> None:
     raw = b'{ "data" : { "n" : 1.50, "t" : "\\"apikey\\":\\"x\\"" } , "apikey" : "SECRET" }'
     assert strip_secrets(raw) == raw.replace(b'"SECRET"', b"null")
+
+
+@pytest.mark.parametrize(
+    "piece", ["/webhooks/whatsapp/", '"destination":"/webhooks/whatsapp/', 'token":', "oken_", " "]
+)
+def test_a_text_full_of_what_is_searched_for_takes_time_in_proportion_to_its_length(piece: str) -> None:
+    text = piece * (2_000_000 // len(piece))
+    data = {"message": {"conversation": text, "mentions": ["destination", text]}}
+    body = {"event": "messages.upsert", "instance": "oken_", "data": data, "destination": "/webhooks/whatsapp/x/SECRET"}
+    raw = json.dumps(body).encode()
+    started = time.process_time()
+    assert json.loads(strip_secrets(raw)) == body | {"destination": None}
+    # In proportion this takes some hundredths of a second of the processor, with the square of the length a minute.
+    assert time.process_time() - started < 10

@@ -32,6 +32,7 @@ _NAMES = frozenset(
 """Keys whose values are never stored, wherever they stand: in lower case, without ``_`` and ``-``. Nothing reads them;
 ``messageSecret`` and the like are other words."""
 _ANYWHERE = (b'pikey"', b'piKey"', b'oken"')
+_LONGEST_NAME = 40
 _OUTSIDE_DATA = (b'pi_key"', b'pi-key"', b'PIKEY"', b'OKEN"', b"oken_", b'orization"', b'assword"', b'"jwt', b'ecret"')
 """How those names are spelled at their ends: to search for each costs less than one expression for all. Names that
 were never seen inside ``data`` are searched outside it."""
@@ -41,6 +42,8 @@ _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _NUMBER = re.compile(rb"-?\d[\d.eE+-]*")
 _OUR_PATH = b"/webhooks/whatsapp/"
 """In ``destination`` the provider and the unit's secret follow it."""
+_DESTINATION_KEY = b'"destination"'
+"""Found only where it is a whole string: inside of a text a backslash stands before each quote."""
 _DESTINATION = re.compile(rb'"destination"\s*:\s*("(?:[^"\\]|\\.)*")')
 _LOOSE_KEY = re.compile(
     rb'("[A-Za-z_-]{0,20}(?:api[_-]?key|token|authorization|password|jwt|jwt_key|secret)"\s*:\s*)'
@@ -68,16 +71,15 @@ def strip_secrets(body: bytes) -> bytes:
         spans = _credentials(body)
     except _NotPlain:
         return _reencoded(body)
-    at = body.rfind(_OUR_PATH)
+    at = body.find(_DESTINATION_KEY) if _OUR_PATH in body else -1
     while at >= 0:
-        key = body.rfind(b'"destination"', 0, at)
-        if key >= 0 and _begins_key(body, key):
-            match = _DESTINATION.match(body, key)
+        if _begins_key(body, at):
+            match = _DESTINATION.match(body, at)
             if match is None:
                 return _reencoded(body)
-            if match.end() > at:
+            if _OUR_PATH in match[1]:
                 spans.append(match.span(1))
-        at = body.rfind(_OUR_PATH, 0, at)
+        at = body.find(_DESTINATION_KEY, at + 1)
     for start, end in sorted(spans, reverse=True):
         body = body[:start] + b"null" + body[end:]
     return body
@@ -103,9 +105,9 @@ def _add_values(body: bytes, end: bytes, at: int, spans: list[tuple[int, int]]) 
     """Add the values of keys with this end, the last of which is at ``at``. A quote after a brace or a comma begins a
     key: inside a text a backslash stands before it. Raises _NotPlain."""
     while at >= 0:
-        quote = body.find(b'"', at + 1)
-        open_ = body.rfind(b'"', max(0, at - 40), at + 1)
-        if open_ >= 0 and _is_name(body[open_ + 1 : quote]) and _begins_key(body, open_):
+        quote = body.find(b'"', at + 1, at + _LONGEST_NAME)
+        open_ = body.rfind(b'"', max(0, at - _LONGEST_NAME), at + 1)
+        if open_ >= 0 and quote >= 0 and _is_name(body[open_ + 1 : quote]) and _begins_key(body, open_):
             colon = _COLON.match(body, quote + 1)
             span = _value(body, colon.end()) if colon is not None else None
             if span is not None:
