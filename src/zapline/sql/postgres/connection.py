@@ -78,8 +78,10 @@ class Connection:
         return int((await self._run(statement, params)).rowcount)
 
     async def fetch(self, statement: str, params: Params = None) -> list[Row]:
-        """All rows as named tuples: jsonb decoded, ``uuid.UUID``, aware ``datetime`` in UTC."""
+        """All rows (perhaps none) as named tuples: jsonb decoded, ``uuid.UUID``, aware ``datetime`` in UTC."""
         cursor = await self._run(statement, params)
+        if cursor.description is None:
+            return []
         try:
             return await cursor.fetchall()
         except errors.Error as error:

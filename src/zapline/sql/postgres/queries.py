@@ -27,10 +27,6 @@ class Statement:
     sql: str
     arguments: frozenset[str]
 
-    @property
-    def returns_rows(self) -> bool:
-        return self.sql.startswith("select") or "\nreturning " in self.sql
-
     def bind(self, arguments: dict[str, object]) -> dict[str, object]:
         """Return the arguments, or raise TypeError where their names are not the statement's."""
         if arguments.keys() != self.arguments:
@@ -79,10 +75,7 @@ class Queries:
         except (UnicodeEncodeError, OverflowError) as error:
             # A lone surrogate, or a number of more than 64 bits.
             raise StatementFailed("22000", f"a value cannot be written as JSON: {type(error).__name__}") from None
-        if self._statements[name].returns_rows:
-            return await self.rows(conn, name, rows=encoded)
-        await self.execute(conn, name, rows=encoded)
-        return []
+        return await self.rows(conn, name, rows=encoded)
 
 
 def from_row(record: Callable[..., T], row: Row, **values: object) -> T:
