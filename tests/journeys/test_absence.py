@@ -55,12 +55,14 @@ class Line:
         """What was there before: messages of both sides, all of them stored. Returns the id of our own."""
         for id in ("EDIT", "DELETE", "REACT"):
             self.receive(id, f"original {id}")
+        for status in ("offer", "timeout"):
+            self.phone("call", id=self.id("CALL"), status=status, sender=CUSTOMER)
         number = {"to": CUSTOMER, "clientMessageId": f"{self.name}-1", "text": "nossa resposta"}
         path = f"/units/{self.unit}/messages"
         wait_until(lambda: self.system.http.post(path, json=number).status_code == 202, 15, "an accepted message")
         query = "select external_id from zapline.messages where unit_id = %s and from_me and external_id is not null"
         wait_until(lambda: self.system.rows(query, self.unit), 15, "our own message")
-        wait_until(lambda: len(self.messages()) == 4, 15, "the messages before")
+        wait_until(lambda: len(self.messages()) == 5, 15, "the messages before")
         [[own]] = self.system.rows(query, self.unit)
         return str(own)
 
@@ -87,6 +89,7 @@ class Line:
             "EDIT": ("original EDIT", "corrigida", False),
             "DELETE": ("original DELETE", None, True),
             "REACT": ("original REACT", None, False),
+            "CALL": (None, None, False),
             "NEW": ("nova", None, False),
             "NEW-EDITED": (None, "nova e certa", False),
             "NEW-DELETED": (None, None, True),

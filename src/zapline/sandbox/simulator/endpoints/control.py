@@ -4,6 +4,7 @@
 """
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import partial
@@ -91,6 +92,12 @@ def _revoke(server: ServerState, arguments: dict[str, Any]) -> Any:
 def _react(server: ServerState, arguments: dict[str, Any]) -> Any:
     instance, id = _instance(server, arguments), arguments.pop("id")
     return {"id": phone_actions.react(server, instance, id, **arguments)}
+
+
+def _call(server: ServerState, arguments: dict[str, Any]) -> Any:
+    instance, id = _instance(server, arguments), arguments.pop("id")
+    phone_actions.call(server, instance, id, **{"at": time.time(), **arguments})
+    return {"id": id}
 
 
 def _history(server: ServerState, arguments: dict[str, Any]) -> Any:
@@ -220,6 +227,7 @@ COMMANDS: dict[tuple[str, str], Callable[[ServerState, dict[str, Any]], Any]] = 
     ("POST", "edit"): _edit,
     ("POST", "revoke"): _revoke,
     ("POST", "react"): _react,
+    ("POST", "call"): _call,
     ("POST", "history"): _history,
     ("POST", "restart"): _restart,
     ("POST", "play"): _replay,

@@ -4,6 +4,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,20 @@ def react(
     sent = {"low": ms & 0xFFFFFFFF, "high": ms >> 32, "unsigned": False}
     message = {"reactionMessage": {"key": key, "text": emoji, "senderTimestampMs": sent}}
     return receive(server, instance, "", sender, message=message, message_type="reactionMessage", **more)
+
+
+def call(
+    server: ServerState, instance: Instance, id: str, status: str = "offer", sender: str = "5511999990001", *, at: float
+) -> None:
+    """Tell of a call to the line: its ``offer``, or how it ended. Evolution stores nothing of it."""
+    jid = sender if "@" in sender else f"{sender}@s.whatsapp.net"
+    date = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    told = {"chatId": jid, "from": jid, "id": id, "date": date, "offline": False, "status": status}
+
+    def report() -> None:
+        server.fire(instance, "call", {**told, "isVideo": False, "isGroup": False})
+
+    server.from_phone(instance, report)
 
 
 def _handle_message(server: ServerState, instance: Instance, data: dict[str, Any], media: str | None) -> None:
