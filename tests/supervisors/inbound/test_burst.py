@@ -72,6 +72,6 @@ async def test_ten_thousand_webhooks_for_one_unit_leave_fifty_others_their_laten
             )
         assert await stack.rows(f"select count(*) as n from zapline.messages where unit_id = '{loud.id}'") == [(FLOOD,)]
         assert isinstance(p99, float)
-        assert p99 < 1
+        assert p99 < took / 4, "a quiet unit waits for the flood: in the order of arrival it would be half of its time"
         assert 0 < most_entries <= mailbox.MAX_ENTRIES
         assert most_bytes <= mailbox.MAX_BYTES
