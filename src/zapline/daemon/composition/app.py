@@ -4,6 +4,7 @@ import fcntl
 import gc
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ from zapline.sql.postgres.connection import Connection, ConnectOptions, connect
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.accounts.audit_log import AuditLog
 from zapline.supervisors.accounts.authentication import Authentication
+from zapline.supervisors.clock_watch import ClockWatch
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.health.health_history import HealthHistory
 from zapline.supervisors.health.health_report import HealthMonitor
@@ -153,8 +155,8 @@ def state_lock(directory: Path) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def daemon(settings: Settings) -> AsyncIterator[RunningDaemon]:
-    """The running objects, ready to serve."""
+async def daemon(settings: Settings, clock: Callable[[], float] = time.time) -> AsyncIterator[RunningDaemon]:
+    """The running objects, ready to serve. ``clock`` returns UTC seconds."""
     secrets = _DerivedSecrets(master_key(settings.master_key, settings.state_dir), settings.base_url.rstrip("/"))
     counters = Counters(trio.current_time)
     feed = LiveFeed()
@@ -184,12 +186,13 @@ async def daemon(settings: Settings) -> AsyncIterator[RunningDaemon]:
             await control.notify()
             outbound.on_leadership_regained()
 
-        leadership = Leadership(database.open_direct, lead, lambda payload: control.notify(payload))
+        watch = ClockWatch(clock)
+        leadership = Leadership(database.open_direct, lead, lambda payload: control.notify(payload), clock=watch)
         client = _evolution_client(settings, http)
-        core = DaemonCore(pool, client, intake, journal, roster, leadership, counters, commands, feed)
+        core = DaemonCore(pool, client, intake, journal, roster, leadership, counters, commands, feed, clock)
         outbound = Outbound(settings, core, secrets.erasure_key)
         opening = open_notifications(
-            secrets.master, settings.hook_private_hosts, pool, commands, leadership, counters, feed
+            secrets.master, settings.hook_private_hosts, pool, commands, leadership, counters, feed, clock
         )
         notifications = await stack.enter_async_context(opening)
         recorder = _recorder(settings, database, leadership, counters, outbound, secrets.sealer)
@@ -197,7 +200,7 @@ async def daemon(settings: Settings) -> AsyncIterator[RunningDaemon]:
         reports = (outbound.report, notifications.report, inbound.report)
         health = HealthMonitor(counters, roster, journal, recorder, dispatcher, leadership, pool, *reports)
         control = ControlRequests(commands, pool, outbound.reconciler, audit, identity.invalidate_cache, privacy.verbs)
-        history = HealthHistory(pool, health, leadership)
+        history = HealthHistory(pool, health, leadership, clock)
         limits = JournalLimits(settings.journal_keep_hours, settings.journal_budget_bytes)
         housekeeping = Housekeeping(
             pool, journal, leadership, commands, roster, counters, limits, feed, secrets.sealer, inbound.losses

@@ -1,7 +1,7 @@
 """Builds the notifications of the CRM: the commands for its hooks, and the delivery of webhooks."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -46,6 +46,7 @@ async def open_notifications(
     leadership: Leadership,
     counters: Counters,
     feed: LiveFeed,
+    clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Notifications]:
     """``private``: hooks may lead into private networks. The caller starts ``delivery.run``."""
 
@@ -57,9 +58,11 @@ async def open_notifications(
     # A lookup whose DNS server is silent holds its thread longer than a delivery may take: it must not delay other
     # deliveries, nor the lookups of media URLs.
     resolver = partial(resolve_host, limiter=trio.CapacityLimiter(2 * MAX_CALLS))
-    async with open_crm_client(time.time, resolver, private=private) as client:
-        delivery = CrmWebhookDelivery(pool, client, leadership.may_write, signing_key, counters)
+    async with open_crm_client(clock, resolver, private=private) as client:
+        delivery = CrmWebhookDelivery(pool, client, leadership.may_write, signing_key, counters, clock)
         feed.on_event = delivery.wake
         yield Notifications(
-            feed, CrmWebhooks(pool, commands.find, signing_key, delivery.hook_changed, private=private), delivery
+            feed,
+            CrmWebhooks(pool, commands.find, signing_key, delivery.hook_changed, private=private, clock=clock),
+            delivery,
         )

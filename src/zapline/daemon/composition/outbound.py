@@ -57,6 +57,8 @@ class DaemonCore:
     counters: Counters
     commands: UnitCommands
     feed: LiveFeed
+    clock: Callable[[], float]
+    """UTC seconds."""
 
 
 class Outbound:
@@ -88,7 +90,7 @@ class Outbound:
         self.uncertain = UncertainSendLookup(
             pool, client, intake, journal, roster, leadership, counters, wake, support=support
         )
-        self.feeder = feeder = OutboxFeeder(pool, roster.get, leadership.may_write, wake, feed=core.feed)
+        self.feeder = feeder = OutboxFeeder(pool, roster.get, leadership.may_write, wake, core.clock, feed=core.feed)
         self.monitor = OutboxMonitor(pool, counters, settings.stalled_minutes * 60, leadership.clock.now)
         self.changes = UnitLifecycle(core.commands, pool, self._on_settings_changed)
         submission_policy = SubmissionPolicy(settings.default_region, settings.message_expiry_hours * 3600)
@@ -99,7 +101,9 @@ class Outbound:
         self.media = MediaFetcher(client, cache, int(settings.media_cache_bytes), counters)
         self.receipts = ReadReceipts(pool, client)
         self._watch_server = partial(_watch_server, settings, core, self.senders.scan_soon)
-        self.campaigns = Campaigns(pool, feeder, core.commands.find, settings.default_region, erasure_key=erasure_key)
+        self.campaigns = Campaigns(
+            pool, feeder, core.commands.find, settings.default_region, clock=core.clock, erasure_key=erasure_key
+        )
 
     def on_line_opened(self, unit: Unit) -> None:
         """A line is open now."""

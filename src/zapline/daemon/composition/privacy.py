@@ -29,9 +29,8 @@ class PrivacyJobs:
         )
         self.verbs = unit_verbs(outbound.changes, self.erasures)
         """Control requests about units and erasures."""
-        self.retention = Retention(
-            core.pool, may_write, core.counters, drop, forget_contacts, _clocks_agree=core.leadership.clock.agrees
-        )
+        parts = (core.pool, may_write, core.counters, drop, forget_contacts, core.clock)
+        self.retention = Retention(*parts, _clocks_agree=core.leadership.clock.agrees)
 
     async def run(self) -> None:
         """Run both jobs until cancelled."""
