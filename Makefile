@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: help run test test-fast long check lint types imports docs translations picture bench conformance chaos lock clean
+.PHONY: help run test test-fast long check lint types imports docs translations picture bench conformance chaos sim lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -36,7 +36,7 @@ test-fast: $(READY) ## Run the tests that need no server: no PostgreSQL, no daem
 	@$(PARALLEL) -m "not long and not server"
 
 long: $(READY) ## Time what wants the machine alone; walk every page of the console, also with hostile texts (about 2 minutes)
-	@$(PYTEST) -m long tests/supervisors tests/journeys tests/browser
+	@$(PYTEST) -m long tests/sim tests/supervisors tests/journeys tests/browser
 
 check: lint types imports test long ## Everything a change must pass: ruff, mypy, import rules, tests
 
@@ -70,6 +70,13 @@ conformance: $(READY) ## Think of requests for three minutes, and hold every ans
 
 chaos: $(READY) ## Kill the daemon and PostgreSQL under load and break Evolution, count what was lost or sent twice (about 7 minutes)
 	@PYTHONPATH=tests $(BIN)/python -m tests.chaos
+
+# SEED=123 repeats one seed and tells its history; SECONDS and PROCESSES say how long and how wide to search.
+SECONDS ?= 900
+PROCESSES ?= 2
+SEEDS = $(if $(SEED),--seed $(SEED),--seeds 10000 --seconds $(SECONDS) --processes $(PROCESSES))
+sim: $(READY) ## Simulate the whole daemon under faults, seed by seed, in virtual time (15 minutes)
+	@PYTHONPATH=tests $(BIN)/python -m tests.sim $(SEEDS)
 
 lock: ## Pin the dependencies anew (needs uv)
 	uv pip compile --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \

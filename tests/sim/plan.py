@@ -1,0 +1,107 @@
+"""What a seed draws: how much traffic, which faults and how often, and when the daemon dies."""
+
+import random
+from dataclasses import dataclass, field
+
+DAEMON_DEATHS = ("kill", "power loss", "stop")
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """The daemon dies ``at`` seconds and is started again ``after`` seconds."""
+
+    at: float
+    kind: str
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A fault that lasts from ``at`` for ``seconds``."""
+
+    at: float
+    kind: str
+    seconds: float
+
+
+@dataclass(slots=True)
+class Plan:
+    """Times in virtual seconds from the first message on; chances for each operation."""
+
+    units: int = 2
+    seconds: float = 30.0
+    inbound: int = 40
+    """Messages that phones send, over all units."""
+    outbound: int = 12
+    """Messages that the CRM asks for."""
+    store: bool = True
+    """Evolution keeps messages, so that lost webhooks can be read back."""
+    honours_ids: bool = False
+    """Evolution gives a message the id that the daemon has chosen."""
+    deaths: list[Death] = field(default_factory=list)
+    windows: list[Window] = field(default_factory=list)
+    cut_before: float = 0.0
+    cut_after: float = 0.0
+    cut_commit: float = 0.0
+    slow: float = 0.0
+    disk_write: float = 0.0
+    disk_sync: float = 0.0
+    webhook_lost: float = 0.0
+    answer_lost: float = 0.0
+    duplicate: float = 0.0
+    reorder: float = 0.0
+    sends: dict[str, float] = field(default_factory=dict)
+    """Fault of the simulated Evolution -> its chance for each call that sends."""
+
+    def describe(self) -> str:
+        """The plan in one line, without what is off."""
+        parts = [f"{self.units} units, {self.seconds:.0f} s, {self.inbound} in, {self.outbound} out"]
+        parts += ["no store"] if not self.store else []
+        parts += ["honours ids"] if self.honours_ids else []
+        parts += [f"{death.kind} at {death.at:.1f}" for death in self.deaths]
+        parts += [f"{window.kind} at {window.at:.1f} for {window.seconds:.1f}" for window in self.windows]
+        for name in CHANCES:
+            if getattr(self, name):
+                parts.append(f"{name} {getattr(self, name):.3f}")
+        parts += [f"{kind} {chance:.2f}" for kind, chance in self.sends.items()]
+        return "; ".join(parts)
+
+
+CHANCES = (
+    *("cut_before", "cut_after", "cut_commit", "slow", "disk_write", "disk_sync"),
+    *("webhook_lost", "answer_lost", "duplicate", "reorder"),
+)
+WINDOWS = ("database down", "disk full", "disk refuses", "evolution down", "line closes")
+SENDS = (
+    *("drop_reply", "act_then_reset", "act_then_hang", "late", "error", "throttle", "refuse", "html"),
+    *("connection_closed", "number_check_timeout", "echo_off", "hang", "slow"),
+)
+
+
+def draw(seed: int) -> Plan:
+    """The plan of a seed. Each kind of fault is off in about half of all seeds, so that the others are seen alone."""
+    chance = random.Random(f"{seed}/plan")
+    plan = Plan(
+        units=chance.choice((1, 2, 2, 3, 4)),
+        seconds=chance.uniform(8.0, 40.0),
+        inbound=chance.choice((10, 30, 60, 120)),
+        outbound=chance.choice((0, 6, 12, 24)),
+        store=chance.random() < 0.6,
+        honours_ids=chance.random() < 0.3,
+    )
+    if chance.random() < 0.6:
+        for _ in range(chance.choice((1, 1, 2, 3))):
+            kind = chance.choice(DAEMON_DEATHS)
+            plan.deaths.append(Death(chance.uniform(0.0, plan.seconds), kind, chance.choice((0.05, 0.5, 5.0, 15.0))))
+        plan.deaths.sort(key=lambda death: death.at)
+    for kind in WINDOWS:
+        if chance.random() < 0.25:
+            at, seconds = chance.uniform(0.0, plan.seconds), chance.choice((0.3, 2.0, 8.0, 25.0))
+            plan.windows.append(Window(at, kind, seconds))
+    for name, most in zip(CHANCES, (0.02, 0.02, 0.2, 0.01, 0.05, 0.1, 0.2, 0.2, 0.3, 0.5), strict=True):
+        if chance.random() < 0.35:
+            setattr(plan, name, chance.uniform(0.1, 1.0) * most)
+    if plan.outbound and chance.random() < 0.6:
+        for kind in chance.sample(SENDS, chance.choice((1, 1, 2, 3))):
+            plan.sends[kind] = chance.uniform(0.05, 0.4)
+    return plan

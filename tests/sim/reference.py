@@ -1,0 +1,158 @@
+"""What must be true at the end, known without any code of the daemon: it counts what entered and what phones got."""
+
+import json
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+PHONES = re.compile(r"(?<![0-9A-Za-z-])\+?55119[0-9]{8}(?![0-9A-Za-z-])")
+CANARY = "canario"
+"""Part of every text of a run; no line of the log may hold it."""
+
+
+@dataclass(slots=True)
+class Asked:
+    """A message that the CRM asked for, and the API took: its text names it."""
+
+    unit: str
+    client_id: str
+    message: str
+
+
+@dataclass
+class Reference:
+    """Filled while the world runs; ``violations`` compares it with the database's rows at the end."""
+
+    sent: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
+    """Instance -> id of each message that a phone has sent to it -> its text."""
+    answered: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(instance, id) of each message whose webhook got a 200, and how often."""
+    asked: list[Asked] = field(default_factory=list)
+    log_lines: list[str] = field(default_factory=list)
+    """Lines of the log that hold what no line may hold."""
+
+    def note_answered(self, url: str, body: bytes) -> None:
+        """A webhook got a 200."""
+        told = json.loads(body)
+        data = told.get("data")
+        key = data.get("key") if isinstance(data, dict) else None
+        if told["event"] == "messages.upsert" and isinstance(key, dict) and not key["fromMe"]:
+            self.answered[told["instance"], key["id"]] += 1
+
+    def note_log(self, line: str) -> None:
+        if PHONES.search(line) or CANARY in line:
+            self.log_lines.append(line)
+
+    def violations(self, rows: "Rows", *, store: bool, echoed: bool, lost: int) -> list[str]:
+        """What is not as it must be. ``lost``: webhooks that the daemon has counted as lost.
+
+        ``store``: Evolution keeps messages; ``echoed``: it reports each that it has sent.
+        """
+        found = [f"I11: in the log: {line[:200]}" for line in self.log_lines[:3]]
+        found += self._inbound(rows, store, lost)
+        found += self._outbound(rows, store or echoed)
+        found += [f"I10: not drained: {what}: {count}" for what, count in rows.waiting.items() if count]
+        found += [
+            f"silent: a dead letter of our own traffic: {reason} ({event})" for event, reason in rows.dead_letters
+        ]
+        return found
+
+    def _inbound(self, rows: "Rows", store: bool, lost: int) -> list[str]:
+        found = []
+        stored = {(row.instance, row.external_id): row for row in rows.messages if not row.from_me}
+        if len(stored) != sum(1 for row in rows.messages if not row.from_me):
+            found.append("I2: two rows of one external id")
+        missing = [key for key in self.answered if key not in stored]
+        if len(missing) > lost:
+            found.append(
+                f"I1: answered 200 and not stored: {sorted(missing)[:5]} ({len(missing)}, counted lost: {lost})"
+            )
+        for instance, messages in self.sent.items():
+            for id, text in messages.items():
+                row = stored.get((instance, id))
+                if row is None and store:
+                    found.append(f"I1: sent by a phone and never read back: {instance} {id}")
+                elif row is not None and row.body != text:
+                    found.append(f"I1: another text: {instance} {id}: {row.body!r}")
+        unknown = [key for key in stored if key[1] not in self.sent[key[0]]]
+        if unknown:
+            found.append(f"stored and never sent: {unknown[:3]}")
+        return found
+
+    def _outbound(self, rows: "Rows", provable: bool) -> list[str]:
+        found = []
+        by_client = Counter((row.unit, row.client_id) for row in rows.messages if row.client_id)
+        for asked in self.asked:
+            if by_client[asked.unit, asked.client_id] != 1:
+                found.append(f"I2: {by_client[asked.unit, asked.client_id]} rows of {asked.client_id}")
+        copies = Counter(text for _, text in rows.delivered)
+        outbox = {row.client_id: row for row in rows.outbox}
+        for text, count in copies.items():
+            row = outbox.get(text.rpartition(" ")[2])
+            if row is None:
+                found.append(f"delivered and unknown: {text}")
+                continue
+            if count > 1:
+                found.append(f"I3: {text} was delivered {count} times; {row}")
+            if row.state not in (("settled",) if provable else ("settled", "uncertain")):
+                found.append(f"delivered, and the row says {row.state} ({row.failure}): {text}")
+        for row in rows.outbox:
+            if row.state == "settled" and not copies[f"{CANARY} {row.client_id}"]:
+                found.append(f"settled and never delivered: {row.client_id}")
+            if row.tries > 3:
+                found.append(f"I4: {row.tries} tries of {row.client_id}")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRow:
+    instance: str
+    unit: str
+    external_id: str | None
+    client_id: str | None
+    from_me: bool
+    body: str | None
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    client_id: str
+    state: str
+    tries: int
+    failure: str | None
+
+
+@dataclass(slots=True)
+class Rows:
+    """What the database and the phones hold at the end."""
+
+    messages: list[MessageRow] = field(default_factory=list)
+    outbox: list[OutboxRow] = field(default_factory=list)
+    dead_letters: list[tuple[str, str]] = field(default_factory=list)
+    delivered: list[tuple[str, str]] = field(default_factory=list)
+    waiting: dict[str, int] = field(default_factory=dict)
+
+
+def read_rows(conn: Any, delivered: list[tuple[str, str]]) -> Rows:
+    """Read everything over an administrator's connection."""
+    messages = conn.execute(
+        "select u.instance_id, u.unit_id::text, m.external_id, m.client_message_id, m.from_me, m.body, m.seq"
+        " from zapline.messages m join zapline.unit_whatsapp_connections u using (unit_id) order by m.seq"
+    ).fetchall()
+    outbox = conn.execute(
+        "select m.client_message_id, o.state, o.tries, o.failure from zapline.outbox o"
+        " join zapline.messages m on m.id = o.message_id order by o.seq"
+    ).fetchall()
+    letters = conn.execute("select event, reason from zapline.dead_letters order by 1, 2").fetchall()
+    waiting = {"parked reports": conn.execute("select count(*) from zapline.parked_reports").fetchone()[0]}
+    for state in ("queued", "leased"):
+        waiting[state] = sum(1 for row in outbox if row[1] == state)
+    return Rows(
+        [MessageRow(*row) for row in messages],
+        [OutboxRow(*row) for row in outbox],
+        [(str(event), str(reason)) for event, reason in letters],
+        delivered,
+        waiting,
+    )

@@ -1,0 +1,367 @@
+"""Runs one seed: builds the world, lets phones and CRM do their work under faults, and compares at the end."""
+
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import psycopg
+import trio
+import trio.testing
+
+from zapline.daemon.logs import configuration
+from zapline.domain.errors import LocalError, RemoteError
+from zapline.domain.ids import UnitId
+from zapline.domain.line.reasons import Phase
+from zapline.domain.outbox.contents import Text
+from zapline.sandbox.simulator.server import SimulatedEvolution
+from zapline.supervisors.outbound.message_composition import SendRequest
+
+from . import world as worlds
+from .database import DatabaseFaults, SteppedPostgres
+from .disk import FULL, IOERR_FSYNC, IOERR_WRITE, OK, Disk
+from .evolution import EvolutionTransport, NetworkFaults, PipeListener, WebhookWire, evolution_in_process
+from .host import Host
+from .plan import Death, Plan, Window, draw
+from .planted import Plant
+from .reference import CANARY, Asked, Reference, read_rows
+from .server import Place
+
+SETUP_SECONDS = 120.0
+"""Virtual seconds until all lines are open."""
+DRAIN_SECONDS = 600.0
+"""Virtual seconds after the last fault within which everything has to be at rest: the longest is an uncertain
+message, which is looked up three times in about three minutes, after a sleep of at most two."""
+INBOUND_DRAIN_SECONDS = 45.0
+"""The same for webhooks that were answered: the longest pause of a part is 10 s, and a start may wait as long."""
+_real_clock = time.perf_counter
+
+
+@dataclass
+class Result:
+    """How a run ended. ``drained``: virtual seconds from the last fault until everything was at rest."""
+
+    seed: int
+    plan: Plan
+    violations: list[str]
+    trace: str
+    steps: int
+    virtual: float
+    real: float
+    drained: float
+    struck: dict[str, int]
+    history: list[str] = field(default_factory=list)
+    inbound: int = 0
+    outbound: int = 0
+
+
+class _Log:
+    """Where the daemon's log goes: into the history, and past the reference."""
+
+    def __init__(self, world: worlds.World, reference: Reference) -> None:
+        self._world, self._reference = world, reference
+
+    def write(self, text: Any) -> int:
+        line = (text.decode() if isinstance(text, bytes) else text).strip()
+        if line:
+            self._world.history.append(f"{self._world.now - worlds.EPOCH:10.4f}    log: {line[:300]}")
+            self._reference.note_log(line)
+        return len(text)
+
+    def flush(self) -> None:
+        pass
+
+
+class Simulation:
+    """One seed's world."""
+
+    def __init__(self, seed: int, place: Place, plan: Plan | None = None, plant: Plant | None = None) -> None:
+        self._plant = plant
+        self.world = worlds.World(seed)
+        self.plan = plan or draw(seed)
+        self.reference = Reference()
+        self.place = place.directory / f"seed-{seed}"
+        self.postgres = SteppedPostgres(self.world, place.server, f"simulated_{seed}", place.clock)
+        self.disk = Disk(self.place / "disk", self.world.stream("power"))
+        self.host = Host(self.world, self.postgres, self.disk)
+        self.network = NetworkFaults()
+        self.wire = WebhookWire(self.world, self.host.alive, self.reference.note_answered, self.network)
+        self.units: dict[str, UnitId] = {}
+        self.drained = 0.0
+        self._disk_chance = self.world.stream("disk faults")
+        self._disk_modes: set[str] = set()
+        self._quiet = True
+        self._windows = trio.Event()
+
+    def run(self) -> Result:
+        """Run the seed to its end."""
+        shutil.rmtree(self.place, ignore_errors=True)
+        (self.place / "disk").mkdir(parents=True)
+        began = _real_clock()
+        problem: list[str] = []
+        self.disk.refusal = self._refuse
+        with worlds.installed(self.world) as patch, self.disk.mounted(), self.postgres.created():
+            undo = configuration.configure("json", "warning", _Log(self.world, self.reference))
+            self.postgres.install(patch)
+            self.host.install(patch)
+            if self._plant is not None:
+                self._plant(patch)
+            self._watcher = psycopg.connect(self.postgres.url, autocommit=True)
+            try:
+                virtual = worlds.run(self.world, self._main)
+            except Exception as failure:
+                problem, virtual = [f"crash: {_root(failure)!r}"], 0.0
+                self.world.history.append(_trace_of(failure))
+            finally:
+                undo()
+                self._watcher.close()
+            found = problem or self._compare()
+        shutil.rmtree(self.place, ignore_errors=True)
+        world = self.world
+        return Result(
+            seed=world.seed,
+            plan=self.plan,
+            violations=found,
+            trace=world.trace,
+            steps=world.steps,
+            virtual=virtual,
+            real=_real_clock() - began,
+            drained=self.drained,
+            struck=dict(world.struck),
+            history=list(world.history),
+            inbound=sum(map(len, self.reference.sent.values())),
+            outbound=len(self.reference.asked),
+        )
+
+    def _compare(self) -> list[str]:
+        with closing(psycopg.connect(self.postgres.url, autocommit=True)) as conn:
+            rows = read_rows(conn, self._delivered)
+        lost = self.host.counted["lost", ""]
+        violations = self.reference.violations(
+            rows, store=self.plan.store, echoed="echo_off" not in self.plan.sends, lost=lost
+        )
+        for role in ("actor_crashes", "sender_crashes"):
+            if self.host.counted[role, ""]:
+                violations.append(f"{role}: {self.host.counted[role, '']}")
+        violations += [f"the daemon ended by itself: {reason}" for reason in self.host.exits]
+        self.world.step("rows", [(row.instance, row.external_id, row.client_id, row.seq) for row in rows.messages])
+        self.world.step("outbox", rows.outbox, violations)
+        return violations
+
+    # -- the story ---------------------------------------------------------------------------------------------------
+
+    async def _main(self) -> float:
+        version = "2.4.0-rc2" if self.plan.honours_ids else "2.3.7"
+        async with (
+            evolution_in_process(self.world, self.wire, store=self.plan.store, version=version) as (
+                evolution,
+                listener,
+            ),
+            trio.open_nursery() as nursery,
+        ):
+            self._delivered: list[tuple[str, str]] = []
+            self.host.transport = EvolutionTransport(self.world, evolution, listener)
+            if await self.host.start(nursery):
+                with trio.fail_after(SETUP_SECONDS):
+                    await self._open_lines(evolution)
+                await self._story(nursery, evolution, listener)
+                ledger = evolution.ledger
+                self._delivered = [(each.instance, each.text) for each in ledger.messages]
+            await self.host.stop()
+            nursery.cancel_scope.cancel()
+        return self.world.now - worlds.EPOCH
+
+    async def _open_lines(self, evolution: SimulatedEvolution) -> None:
+        running = self.host.running
+        assert running is not None
+        for number in range(self.plan.units):
+            name = f"unit{number}"
+            unit = await running.core.commands.create_unit(f"Unit {number}", name)
+            self.units[name] = unit.id
+            await running.core.commands.connect(unit.id)
+            while name not in evolution.state.instances or evolution.instance(name).qr_code is None:  # noqa: ASYNC110
+                await trio.sleep(0.1)
+            evolution.scan(name, f"551130000{number:03d}0")
+            while unit.state is None or unit.state.stored.phase is not Phase.OPEN:  # noqa: ASYNC110
+                await trio.sleep(0.1)
+
+    async def _story(self, nursery: trio.Nursery, evolution: SimulatedEvolution, listener: PipeListener) -> None:
+        self.world.tell("the lines are open")
+        self._begin_faults(evolution)
+        async with trio.open_nursery() as story:
+            story.start_soon(self._phones, evolution)
+            story.start_soon(self._crm)
+            story.start_soon(self._deaths, nursery)
+            for window in self.plan.windows:
+                story.start_soon(self._window, window, evolution, listener)
+        self._end_faults(evolution)
+        if self.host.running is None:
+            await self.host.start(nursery)
+        self.world.tell("the faults are over")
+        await self._drain(evolution)
+
+    def _begin_faults(self, evolution: SimulatedEvolution) -> None:
+        plan = self.plan
+        self._quiet = False
+        self.postgres.faults.cut_before, self.postgres.faults.cut_after = plan.cut_before, plan.cut_after
+        self.postgres.faults.cut_commit, self.postgres.faults.slow = plan.cut_commit, plan.slow
+        self.network.webhook_lost, self.network.answer_lost = plan.webhook_lost, plan.answer_lost
+        for kind in ("duplicate", "reorder"):
+            if getattr(plan, kind):
+                evolution.inject_fault(kind, probability=getattr(plan, kind), seconds=3.0)
+        for kind, chance in plan.sends.items():
+            evolution.inject_fault(kind, probability=chance, path="/message/", seconds=2.0)
+
+    def _end_faults(self, evolution: SimulatedEvolution) -> None:
+        for kind, count in evolution.state.faults.triggered.items():
+            self.world.struck[kind] += count
+        evolution.clear_faults()
+        self._quiet = True
+        self._disk_modes.clear()
+        self.postgres.faults = DatabaseFaults()
+        self.network.webhook_lost = self.network.answer_lost = 0.0
+
+    def _refuse(self, operation: str) -> int:
+        if self._quiet:
+            return OK
+        if "disk full" in self._disk_modes and operation == "write":
+            return FULL
+        if "disk refuses" in self._disk_modes:
+            return IOERR_WRITE if operation == "write" else IOERR_FSYNC
+        chance = self.plan.disk_write if operation == "write" else self.plan.disk_sync
+        if chance and self._disk_chance.random() < chance:
+            self.world.strike(f"disk refuses a {operation}")
+            return self._disk_chance.choice((FULL, IOERR_WRITE)) if operation == "write" else IOERR_FSYNC
+        return OK
+
+    # -- phones, CRM, faults -------------------------------------------------------------------------------------
+
+    async def _phones(self, evolution: SimulatedEvolution) -> None:
+        chance = self.world.stream("phones")
+        names = list(self.units)
+        for number in range(self.plan.inbound):
+            await trio.sleep(chance.expovariate(self.plan.inbound / self.plan.seconds))
+            name, text = chance.choice(names), f"{CANARY} in {number}"
+            sender = f"55119{90000000 + chance.randrange(6)}"
+            id = evolution.receive(name, text, sender)
+            self.reference.sent[name][id] = text
+            self.world.step("phone", name, id)
+
+    async def _crm(self) -> None:
+        chance = self.world.stream("crm")
+        names = list(self.units)
+        async with trio.open_nursery() as calls:
+            for number in range(self.plan.outbound):
+                await trio.sleep(chance.expovariate(self.plan.outbound / self.plan.seconds))
+                to = f"55119{90000000 + chance.randrange(6)}"
+                calls.start_soon(self._ask, self.units[chance.choice(names)], f"order-{number}", to)
+
+    async def _ask(self, unit: UnitId, client_id: str, to: str) -> None:
+        """Ask for a message until the API has taken it, as a CRM does that got no answer."""
+        request = SendRequest(client_id, Text(f"{CANARY} {client_id}"), to=to)
+        while True:
+            running = self.host.running if self.host.alive() is not None else None
+            if running is not None:
+                answer: list[Any] = []
+                ended = trio.Event()
+                call = partial(self._call, partial(running.outbound.outgoing.send, unit, request), answer, ended)
+                running.nursery.start_soon(call)
+                await ended.wait()
+                if answer:
+                    self.reference.asked.append(Asked(str(unit), client_id, str(answer[0][0].message.id)))
+                    self.world.step("asked", client_id)
+                    return
+            await trio.sleep(1.0)
+
+    async def _call(self, call: Callable[[], Any], answer: list[Any], ended: trio.Event) -> None:
+        """One call of the API in the daemon; it dies with it."""
+        try:
+            result = await call()
+            if self.host.alive() is not None:
+                answer.append(result)
+        except (RemoteError, LocalError) as refused:
+            self.world.step("refused", type(refused).__name__)
+        finally:
+            ended.set()
+
+    async def _deaths(self, nursery: trio.Nursery) -> None:
+        began = trio.current_time()
+        for death in self.plan.deaths:
+            await trio.sleep_until(max(began + death.at, trio.current_time()))
+            await self._die(death)
+            await trio.sleep(death.after)
+            while not await self.host.start(nursery):  # noqa: ASYNC110
+                await trio.sleep(2.0)  # as systemd does
+
+    async def _die(self, death: Death) -> None:
+        if death.kind == "stop":
+            await self.host.stop()
+        else:
+            await self.host.kill(power=death.kind == "power loss")
+
+    async def _window(self, window: Window, evolution: SimulatedEvolution, listener: PipeListener) -> None:
+        await trio.sleep(window.at)
+        self.world.strike(window.kind, f"for {window.seconds:.1f} s")
+        if window.kind == "database down":
+            self.postgres.faults.down = True
+            self.postgres.close_all()
+            await trio.sleep(window.seconds)
+            self.postgres.faults.down = False
+        elif window.kind == "evolution down":
+            listener.take_down()
+            await trio.sleep(window.seconds)
+            listener.bring_up()
+        elif window.kind == "line closes":
+            for name in list(self.units):
+                evolution.close(name, 428, reopen_after=window.seconds)
+            await trio.sleep(window.seconds + 1.0)
+        else:
+            self._disk_modes.add(window.kind)
+            await trio.sleep(window.seconds)
+            self._disk_modes.discard(window.kind)
+
+    async def _drain(self, evolution: SimulatedEvolution) -> None:
+        """Wait until everything is at rest; what is not after the stated time is a violation that the rows show."""
+        began = trio.current_time()
+        with trio.move_on_after(DRAIN_SECONDS):
+            while not self._at_rest(evolution):  # noqa: ASYNC110
+                await trio.sleep(1.0)
+        self.drained = trio.current_time() - began
+        self.world.tell(f"at rest after {self.drained:.0f} s")
+
+    def _at_rest(self, evolution: SimulatedEvolution) -> bool:
+        running = self.host.running
+        if running is None or evolution.state.webhook_sender.pending or running.core.journal.statistics().depth:
+            return False
+        if running.recorder.statistics().waiting or running.outbound.senders.statistics().calling:
+            return False
+        conn = self._watcher
+        undecided = conn.execute(
+            "select count(*) from zapline.outbox where state in ('queued', 'leased')"
+            " or (state = 'uncertain' and look_at is not null)"
+        ).fetchone()
+        stored = conn.execute("select count(*) from zapline.messages where not from_me").fetchone()
+        assert undecided is not None
+        assert stored is not None
+        missing = sum(map(len, self.reference.sent.values())) - stored[0] if self.plan.store else 0
+        return not undecided[0] and missing <= 0
+
+
+def _root(failure: BaseException) -> BaseException:
+    while isinstance(failure, BaseExceptionGroup):
+        failure = failure.exceptions[0]
+    return failure
+
+
+def _trace_of(failure: BaseException) -> str:
+    import traceback
+
+    return "".join(traceback.format_exception(_root(failure)))[-3000:]
+
+
+def simulate(seed: int, place: Place, plan: Plan | None = None, plant: Plant | None = None) -> Result:
+    """Run a seed. ``plan``: in place of what the seed draws; ``plant``: takes a guard of the daemon away."""
+    return Simulation(seed, place, plan, plant).run()
