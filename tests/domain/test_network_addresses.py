@@ -126,7 +126,29 @@ def test_a_url_is_read_into_its_plain_form(url: str, read: MediaUrl) -> None:
     assert read.is_address == (read.host in ("93.184.216.34", "1.1.1.1", "2606:4700::1"))
 
 
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        ("straße.example", "xn--strae-oqa.example"),
+        ("βόλος.example", "xn--nxasmm1c.example"),
+        ("نامه\u200cای.example", "xn--mgba3gch31f060k.example"),
+        ("☃.example", "xn--n3h.example"),
+        ("i❤.example", "xn--i-7iq.example"),
+        ("e\u0301.example", "xn--9ca.example"),
+        ("ａ＿ｂ。ExAmPlE", "a_b.example"),
+        ("a\u00adb.example", "ab.example"),
+    ],
+)
+def test_a_name_is_the_one_that_browsers_and_node_mean(host: str, name: str) -> None:
+    """What ``new URL(...).hostname`` of Node 20 says of each."""
+    assert parse_media_url(f"https://{host}/a").host == name
+
+
 REFUSED_URLS = (
+    "https://\u0301a.example/",
+    "https://a\u200db.example/",
+    "https://\U0001f468\u200d\U0001f469.example/",
+    "https://\u05d0a☃.example/",
     "",
     "a.png",
     "//files.example.com/a.png",

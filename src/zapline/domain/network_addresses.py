@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from urllib.parse import quote
 
+import idna
+
 from zapline.domain.errors import LocalError
 from zapline.domain.text import Sentence
 
@@ -173,9 +175,8 @@ def _normal_host(host: str, local: bool) -> str:
             raise InvalidMediaUrl("The address in the URL names an interface.")
         return str(address)
     try:
-        # The codec also folds look-alikes of letters, digits and dots into them.
-        name = host.encode("idna").decode("ascii").lower().removesuffix(".")
-    except UnicodeError:
+        name = _ascii_name(host).removesuffix(".")
+    except (idna.IDNAError, UnicodeError):
         raise InvalidMediaUrl("The URL has no usable host name.") from None
     if not name:
         raise InvalidMediaUrl("The URL has no host name.")
@@ -191,3 +192,25 @@ def _normal_host(host: str, local: bool) -> str:
     if len(name) > 253 or _NAME.fullmatch(name) is None or last in _LOCAL_NAMES:
         raise InvalidMediaUrl("The host in the URL is not a name in the public network.")
     return name
+
+
+def _ascii_name(host: str) -> str:
+    """The name in ASCII as browsers and Node make it: UTS #46, non-transitional, so that a sharp s stays one.
+
+    The mapping also folds look-alikes of letters, digits and dots into them. Raises IDNAError, UnicodeError.
+    """
+    mapped = idna.uts46_remap(host, std3_rules=False, transitional=False)
+    return ".".join(label if label.isascii() else _ascii_label(label) for label in mapped.split("."))
+
+
+def _ascii_label(label: str) -> str:
+    try:
+        return idna.alabel(label).decode("ascii")
+    except idna.InvalidCodepointContext:
+        raise
+    except idna.InvalidCodepoint:  # a sign or an emoji: no name of IDNA 2008, but one for browsers and Node
+        if any(joiner in label for joiner in "\u200c\u200d"):
+            raise
+        idna.core.check_initial_combiner(label)
+        idna.core.check_bidi(label)
+        return "xn--" + label.encode("punycode").decode("ascii")
