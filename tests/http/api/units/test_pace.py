@@ -5,6 +5,7 @@ from uuid import uuid4
 
 import msgspec
 
+JSON = {"Content-Type": "application/json"}
 DEFAULTS = {
     "perMinute": 60.0,
     "burst": 10,
@@ -40,6 +41,9 @@ async def test_limits_are_shown_with_their_defaults_and_replaced_as_a_whole(api:
     assert api.repaced == [unit.id]
     assert await api.get(f"/units/{other.id}/pace") == DEFAULTS
     assert await api.put(path, {"burst": 5}) == {**DEFAULTS, "burst": 5}
+    body = b'{"burst": 9e1, "dailyCap": 90.0, "campaignSeconds": 3.0}'
+    whole = await api.client.put(path, content=body, headers=JSON)
+    assert whole.json() == {**DEFAULTS, "burst": 90, "dailyCap": 90, "campaignSeconds": 3.0}
 
 
 async def test_limits_that_make_no_sense_are_refused_by_field(api: Any) -> None:
@@ -50,6 +54,9 @@ async def test_limits_that_make_no_sense_are_refused_by_field(api: Any) -> None:
         ({"perMinute": "fast"}, "perMinute"),
         ({"burst": 0}, "burst"),
         ({"burst": 1.5}, "burst"),
+        ({"burst": -0.0}, "burst"),
+        ({"burst": 1e300}, "burst"),
+        ({"burst": 5.0, "dailyCap": 1.5}, "dailyCap"),
         ({"gapSeconds": -1}, "gapSeconds"),
         ({"dailyCap": 0}, "dailyCap"),
         ({"warmUpFirst": 0}, "warmUpFirst"),

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -19,6 +19,7 @@ _UNKNOWN = re.compile(r"unknown field `(?P<field>.*?)`", re.DOTALL)
 _MISSING = re.compile(r"missing required field `(?P<field>\w+)`")
 _MAX_REPEATED = 100
 """Characters of a caller's own input that are repeated in a problem."""
+_EXACT = 2.0**53
 
 
 class RequestBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel", frozen=True):
@@ -49,12 +50,30 @@ async def read_body(kind: type[T]) -> T:
 
 def decode_body(raw: bytes, kind: type[T]) -> T:
     """The same for a body that was already read."""
+    raw = raw or b"{}"
     try:
-        return msgspec.json.decode(raw or b"{}", type=kind)
+        try:
+            return msgspec.json.decode(raw, type=kind)
+        except msgspec.ValidationError as error:
+            if "Expected `int" not in str(error):
+                raise
+            # To JSON Schema 90.0 and 9e1 are integers too, and some languages write them so.
+            return msgspec.json.decode(msgspec.json.encode(_with_integers(msgspec.json.decode(raw))), type=kind)
     except msgspec.ValidationError as error:
         raise _validation_problem(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Problem(400, "malformed_json", "the body is not JSON") from None
+
+
+def _with_integers(value: Any) -> Any:
+    """The JSON value with its whole numbers as int, so far as a float tells them apart (up to 2**53)."""
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and abs(value) <= _EXACT else value
+    if isinstance(value, list):
+        return [_with_integers(part) for part in value]
+    if isinstance(value, dict):
+        return {name: _with_integers(part) for name, part in value.items()}
+    return value
 
 
 def _validation_problem(error: str) -> Problem:
