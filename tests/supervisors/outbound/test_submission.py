@@ -129,6 +129,28 @@ async def test_a_cancelled_request_leaves_a_whole_message_or_none(stack: Submiss
         assert made.message.client_message_id == f"c{number}"
 
 
+async def test_a_message_that_cannot_be_read_back_is_an_error_that_says_to_repeat_the_request(
+    stack: SubmissionStack, database: str
+) -> None:
+    """Here a trigger of somebody's deletes it at the commit; behind a pooler the next role may not see it."""
+    request = SendRequest("c1", Text("olá"), to="+351912345678")
+    async with await connect(database) as conn:
+        await conn.execute(
+            "create function vanish() returns trigger language plpgsql security definer as"
+            " $$ begin delete from zapline.outbox where message_id = new.message_id;"
+            " delete from zapline.messages where id = new.message_id; return null; end $$"
+        )
+        await conn.execute(
+            "create constraint trigger vanish after insert on zapline.outbox deferrable initially deferred"
+            " for each row execute function vanish()"
+        )
+        with pytest.raises(DatabaseUnavailable, match="repeating the request is safe"):
+            await stack.submissions.send(stack.unit, request)
+        await conn.execute("drop trigger vanish on zapline.outbox")
+    made, _ = await stack.submissions.send(stack.unit, request)
+    assert made.message.client_message_id == "c1"
+
+
 async def test_without_a_database_the_caller_gets_an_error_in_time(stack: SubmissionStack) -> None:
     async with Pool.open("postgresql://nobody@127.0.0.1:1/nothing", size=1, patience=0.5) as pool:
         away = Submissions(pool, lambda: stack.now[0])

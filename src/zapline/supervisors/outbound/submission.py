@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import structlog
 
-from zapline.domain.errors import LocalError
+from zapline.domain.errors import DatabaseUnavailable, LocalError
 from zapline.domain.ids import UnitId
 from zapline.domain.outbox.contents import File
 from zapline.domain.outbox.work_states import WorkState
@@ -124,7 +124,8 @@ class Submissions:
     async def send(self, unit: UnitId, request: SendRequest) -> tuple[TrackedMessage, bool]:
         """Queue a message; return it as stored, and whether it is new. A repeated request returns the same message.
 
-        Raises ClientIdTaken, InvalidMessage, UnknownConversation, and what ``check_media_url`` raises.
+        Raises ClientIdTaken, InvalidMessage, UnknownConversation, what ``check_media_url`` raises, and
+        DatabaseUnavailable, also where the stored message cannot be read back: the same request finds it later.
         """
         parsed = self._composer.parse(request)
         now = self._clock()
@@ -150,7 +151,10 @@ class Submissions:
             if new.due_at <= now + WAKE_AHEAD:
                 self._wake(unit)
             stored = await get_message(conn, unit, new.id)
-        assert stored is not None
+        if stored is None:
+            # Another role reads than has written, as behind a pooler that shares sessions, or somebody has deleted it.
+            _LOG.error("A message that was just stored cannot be read: see zapline doctor", unit=str(unit))
+            raise DatabaseUnavailable("a message that was just stored cannot be read; repeating the request is safe")
         self._feed.publish(unit, EventKind.MESSAGE, lambda: queued_message_payload(unit, stored, new.chat.canonical))
         return stored, True
 
