@@ -1,4 +1,6 @@
+import zoneinfo
 from datetime import UTC, datetime, time
+from importlib.resources import files
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -98,3 +100,9 @@ def test_a_day_began_at_local_midnight_or_at_the_change_where_midnight_is_skippe
 
 def test_a_day_without_midnight_begins_at_the_clock_change() -> None:
     assert next_day(at("2018-11-03T20:00:00-03:00"), SAO_PAULO) == at("2018-11-04T01:00:00-02:00")
+
+
+def test_the_rules_of_time_zones_come_from_the_pinned_package_alone() -> None:
+    assert zoneinfo.TZPATH == ()
+    listed = (files("tzdata") / "zones").read_text().split()
+    assert zoneinfo.available_timezones() == set(listed)
