@@ -33,7 +33,7 @@ test: $(READY) ## Run the tests (3 minutes on two cores)
 	@$(BIN)/python -m compileall -q src && $(PARALLEL) -m "not long"
 
 test-fast: $(READY) ## Run the tests that need no server: no PostgreSQL, no daemon, no browser (half a minute)
-	@$(PARALLEL) -m "not long and not server"
+	@$(PARALLEL) -m "not long and not server" --ignore=tests/browser --ignore=tests/journeys
 
 long: $(READY) ## Time what wants the machine alone; walk every page of the console, also with hostile texts (about 2 minutes)
 	@$(PYTEST) -m long tests/sim tests/supervisors tests/journeys tests/browser

@@ -63,7 +63,7 @@ async def leading(url: str, directory: Path, rung: Callable[[], None] = lambda: 
         leadership = Leadership(direct, lead, control.notify)
         nursery.start_soon(control.run)
         nursery.start_soon(leadership.run)
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             await leadership.may_write()
         assert leadership.status is LeadershipStatus.LEADING
         yield stack
@@ -90,7 +90,7 @@ async def test_a_token_made_and_ended_by_command_works_and_ends_at_once(database
             assert holder.principal.scopes == {Scope.READ}
             ended = await zapline(database, "tokens", "revoke", content["id"], "--unit", unit)
             assert ended.returncode == 0, ended.stderr
-            with trio.fail_after(5):
+            with trio.fail_after(30):
                 while await identity.find_holder(content["token"]) is not None:  # noqa: ASYNC110 - the bell is on its way
                     await trio.sleep(0.01)
             async with pool.connection() as conn:

@@ -128,7 +128,7 @@ class Api:
 
     async def stored(self) -> None:
         """Wait until everything that was accepted is stored."""
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             await self.journal.flush()
             while self.journal.statistics().depth:
                 await trio.sleep(0.005)
@@ -242,7 +242,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
         app = create_app(dependencies)
         front = WebhookApp(roster, intake, counters, IntakePolicy(2**24, 2**26), rest=app)
         (listening,) = await nursery.start(partial(serve, front, ["127.0.0.1:0"], stop, 2.0))
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             await leadership.may_write()
         async with await connect(database) as conn:
             admin = await add_admin(conn, EMAIL, HASH)

@@ -421,5 +421,5 @@ async def test_a_daemon_runs_is_found_well_refuses_a_second_and_stops(clinic: Cl
         assert second.output.startswith("zapline: another Zapline daemon uses the state directory")
         assert "Traceback" not in second.output
         daemon.terminate()
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             assert await daemon.wait() == 0

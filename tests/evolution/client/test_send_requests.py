@@ -174,7 +174,7 @@ def test_a_content_that_fits_no_request_is_rejected_before_anything_is_sent(cont
 
 @pytest.fixture
 async def evolution() -> AsyncIterator[SimulatedEvolution]:
-    with trio.fail_after(20):
+    with trio.fail_after(30):
         async with SimulatedEvolution.running(behaviour=Behaviour(statuses=())) as evo:
             evo.inject_fault("webhooks_off")
             yield evo
@@ -215,7 +215,7 @@ async def test_a_server_of_version_1_is_spoken_to_in_its_dialect_from_the_second
         evo.inject_fault("webhooks_off")
         http.event_hooks = {"request": [note]}
         client = EvolutionClient(http, evo.url, evo.api_key, QUICK)
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             await client.create_instance("loja", HOOK)
             evo.scan("loja")
             requests.clear()

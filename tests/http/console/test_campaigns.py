@@ -79,7 +79,7 @@ async def test_a_campaign_that_runs_and_has_to_wait_says_why_and_until_when(api:
     assert "The line is not open: This line has never been connected" in page.visible_text
     await api.client.post(f"{here}/whatsapp/connect")
     scan = f"{api.evolution.url}/_control/scan"
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         while "The line is not open" in (await operator.get(f"{campaign}/part")).visible_text:
             await operator.client.post(scan, json={"instance": unit.record.instance})
             await trio.sleep(0.05)

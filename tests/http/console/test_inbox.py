@@ -136,7 +136,7 @@ async def test_a_thread_says_why_a_reply_would_have_to_wait(api: Any, operator: 
     assert "sending is paused" in (await operator.get(part)).visible_text
     await api.post(f"/units/{unit.id}/resume")
     await api.client.post(f"/units/{unit.id}/whatsapp/connect")
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         while (await operator.get(part)).visible_text:
             scan = {"instance": unit.record.instance}
             await operator.client.post(f"{api.evolution.url}/_control/scan", json=scan)

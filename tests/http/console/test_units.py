@@ -7,7 +7,7 @@ from support.console_operator import Operator
 
 
 async def until(operator: Operator, path: str, word: str) -> Any:
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         while word not in (page := await operator.get(path)).visible_text:  # noqa: ASYNC110 - it looks as a person would
             await trio.sleep(0.05)
     return page

@@ -45,7 +45,7 @@ class Front:
 
     async def post(self, path: str, body: bytes, *headers: str) -> tuple[int, bytes]:
         """Status and body of the answer."""
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             stream = await trio.open_tcp_stream("127.0.0.1", self.port)
             async with stream:
                 lines = [f"POST {path} HTTP/1.1", "Host: x", f"Content-Length: {len(body)}", *headers]
@@ -205,7 +205,7 @@ async def test_a_replaced_secret_is_valid_for_its_grace_and_the_token_is_not_sto
 
 async def test_other_methods_and_paths_are_no_webhooks(database: str, tmp_path: Path) -> None:
     async with open_front(database, tmp_path) as front:
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             for request, status in ((b"GET " + front.path.encode(), b" 405 "), (b"GET /units", b" 404 ")):
                 stream = await trio.open_tcp_stream("127.0.0.1", front.port)
                 async with stream:
@@ -269,13 +269,13 @@ async def test_small_bodies_do_not_wait_for_large_ones_and_undeclared_ones_count
         head = f"POST {front.path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
         async with await trio.open_tcp_stream("127.0.0.1", front.port) as stream:
             await stream.send_all(head.encode() + chunked)
-            with trio.fail_after(5):
+            with trio.fail_after(30):
                 while not budget._waiting:  # noqa: ASYNC110 - the budget tells nobody
                     await trio.sleep(0.005)
             assert await front.post(front.path, front.body()) == (200, b"{}")
             assert budget._waiting
             budget.release(LIMIT + 1)
-            with trio.fail_after(5):
+            with trio.fail_after(30):
                 assert b" 200 " in await stream.receive_some()
         assert budget.free == 2 * LIMIT
 
@@ -311,7 +311,7 @@ async def test_until_the_units_are_read_a_webhook_waits_on_disk_for_its_unit(dat
         assert (await front.post(front.path, front.body(data=text("A4"))))[0] == 200
         await front.stack.reload()
         front.unrouted.units_loaded()
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             await front.unrouted.run()
         assert (await front.post(front.path, front.body(data=text("A5"))))[0] == 200
         assert await front.dead_letters() == [("too_large", LIMIT + 1)]

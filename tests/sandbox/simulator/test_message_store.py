@@ -99,7 +99,7 @@ def test_a_page_of_fifty_thousand_messages_is_found_by_bisection() -> None:
 
 @pytest.fixture
 async def evo() -> AsyncIterator[SimulatedEvolution]:
-    with trio.fail_after(20):
+    with trio.fail_after(30):
         behaviour = Behaviour(first_qr=0.01, connect_wait=1.0, status_gap=0.01)
         async with SimulatedEvolution.running(behaviour=behaviour, seed=5) as running:
             yield running

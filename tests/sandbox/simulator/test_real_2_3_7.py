@@ -151,7 +151,7 @@ async def test_a_request_gets_the_real_servers_response(name: str) -> None:
     request, expected = RECORDINGS[name]["request"], RECORDINGS[name]["response"]
     key = "WRONG" if expected["status"] == 401 else KEY
     behaviour = Behaviour(statuses=(), create_wait=5, connect_wait=3)
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with SimulatedEvolution.running(api_key=KEY, behaviour=behaviour, seed=7) as evo:
             await REQUESTS[name](evo)
             async with httpx2.AsyncClient(timeout=5, headers={"apikey": key}) as http:
@@ -248,7 +248,7 @@ def _messages(event: str) -> list[str]:
 
 @pytest.mark.parametrize("name", _messages("messages.upsert"))
 async def test_a_message_is_posted_as_by_the_real_server(name: str, receiver: Any) -> None:
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with SimulatedEvolution.running(api_key=KEY, seed=7) as evo:
             await _open(evo, receiver.url, ("MESSAGES_UPSERT",))
             await _from_customer(evo, name)
@@ -260,7 +260,7 @@ async def test_a_message_is_posted_as_by_the_real_server(name: str, receiver: An
 
 
 async def test_edits_deletions_statuses_and_contacts_are_posted_as_by_the_real_server(receiver: Any) -> None:
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with SimulatedEvolution.running(api_key=KEY, seed=7) as evo:
             await _open(evo, receiver.url)
             await receiver.wait_for("connection.update")
@@ -316,7 +316,7 @@ async def test_edits_deletions_statuses_and_contacts_are_posted_as_by_the_real_s
 
 
 async def test_the_end_of_a_line_and_of_an_instance_are_posted_as_by_the_real_server(receiver: Any) -> None:
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with SimulatedEvolution.running(api_key=KEY, seed=7) as evo:
             await _open(evo, receiver.url)
             connection_lifecycle.remove(evo.state, evo.instance("alpha"))

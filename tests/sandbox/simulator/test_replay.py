@@ -316,7 +316,7 @@ def test_every_recording_has_a_set_up() -> None:
 async def test_a_recorded_request_gets_the_recorded_response(name: str) -> None:
     recording = json.loads((REST / f"{name}.json").read_bytes())
     behaviour = Behaviour(statuses=(), create_wait=5, connect_wait=3)
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with SimulatedEvolution.running(api_key=KEY, behaviour=behaviour, seed=7) as evo:
             evo.inject_fault("webhooks_off")
             await SET_UPS[name](evo)

@@ -23,7 +23,7 @@ RECORDINGS = Path(zapline.sandbox.__file__).parent / "recordings" / "rest"
 
 @pytest.fixture
 async def evo() -> AsyncIterator[SimulatedEvolution]:
-    with trio.fail_after(20):
+    with trio.fail_after(30):
         behaviour = Behaviour(first_qr=0.01, connect_wait=1.0, statuses=())
         async with SimulatedEvolution.running(behaviour=behaviour, seed=5) as running:
             yield running
@@ -170,7 +170,7 @@ async def test_the_webhook_client_reuses_connections_and_survives_faults_of_the_
         listener = Listener(None)
         port = await nursery.start(listener.serve, handle)
         url = f"http://127.0.0.1:{port}/hook?a=b"
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             statuses = [await client.post(url, {"X-Own": "é"}, b"body") for _ in range(5)]
             assert statuses == [200, 503, None, 200, 200]
             listener.take_down()

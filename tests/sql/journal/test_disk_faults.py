@@ -146,7 +146,7 @@ async def report_of(scene: str, directory: Path) -> dict[str, list[int]]:
 
 
 async def left_in(directory: Path) -> list[int]:
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with Journal.open(directory, on_committed=ignore) as journal:
             return [entry.seq for entry in await journal.unfinished(Seq(0), 100_000, max_bytes=10**9)]
 
@@ -222,7 +222,7 @@ def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Small
 
 
 async def test_a_full_disk_refuses_and_takes_entries_again_when_there_is_room(small_disk: SmallDisk) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(30):
         async with Journal.open(small_disk.path, on_committed=ignore) as journal:
             small_disk.shrink(journal)
             stored, refused = await try_append(journal, 60)
@@ -245,7 +245,7 @@ def limit(journal: Journal, pages: int) -> None:
 
 
 async def test_pruning_makes_room_in_a_journal_that_is_full(tmp_path: Path) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(30):
         async with Journal.open(tmp_path, on_committed=ignore) as journal:
             limit(journal, 40)
             stored, refused = await try_append(journal, 60)

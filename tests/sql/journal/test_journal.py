@@ -35,7 +35,7 @@ async def opened(
     max_waiting: int = 4096,
     room_seconds: float = 5.0,
 ) -> AsyncIterator[Journal]:
-    with trio.fail_after(20):
+    with trio.fail_after(30):
         async with Journal.open(
             directory, on_committed=on_committed, max_waiting=max_waiting, room_seconds=room_seconds
         ) as journal:

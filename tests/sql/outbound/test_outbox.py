@@ -49,7 +49,7 @@ async def test_one_of_many_inserts_under_one_client_id_wins_and_the_others_chang
             async with pool.connection() as conn:
                 results[await outbox.enqueue(conn, unit, new)] += 1
 
-        with trio.fail_after(20):
+        with trio.fail_after(30):
             async with trio.open_nursery() as nursery:
                 for number in range(60):
                     nursery.start_soon(insert, number)

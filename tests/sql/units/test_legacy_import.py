@@ -219,7 +219,7 @@ async def test_a_table_held_by_the_old_backend_leaves_everything_as_it_was(
         await line(conn, ANA, "loja")
         shaped = await shape(conn)
         await conn.execute("set lock_timeout = 200")
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             async with busy.transaction():
                 await busy.execute("lock table public.unit_whatsapp_connections in access share mode")
                 with pytest.raises(LegacyRefused, match="in use"):

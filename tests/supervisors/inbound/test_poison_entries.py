@@ -112,7 +112,7 @@ async def test_a_schema_that_does_not_fit_stops_the_lanes_and_intake_goes_on(dat
         for number in range(80):
             await stack.send(units[number % 8], "messages.upsert", text(f"{number:03}"))
         await until(lambda: set(stack.recorder.statistics().states) == {LaneState.STOPPED})
-        with trio.fail_after(10):  # less than the intake would wait for the database
+        with trio.fail_after(30):  # less than the intake would wait for the database
             await stack.send(units[1], "messages.upsert", text("late"))
         assert stack.counters.total("journal_refused") == 0
         assert stack.journal.statistics().depth == 81

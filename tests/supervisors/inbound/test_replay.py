@@ -174,7 +174,7 @@ async def test_a_poisoned_replay_does_not_set_the_position_back(database: str, t
             admin.execute("alter table zapline.messages add check (external_id <> '07')")
         await replay(stack)
         positions: set[object] = set()
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             while stack.journal.statistics().depth:
                 positions |= {
                     row[0] for row in await stack.rows("select applied_seq from zapline.unit_whatsapp_connections")

@@ -128,7 +128,7 @@ async def test_a_database_that_is_set_back_gets_back_what_the_journal_holds_whil
             copies.set_back(earlier)
             assert await stored(stack, "D") == 0
             await post(stack, unit, "E", 1)
-            with trio.fail_after(10):  # nobody has looked yet: the recorder itself notices
+            with trio.fail_after(30):  # nobody has looked yet: the recorder itself notices
                 while not stack.standing_checks:  # noqa: ASYNC110
                     await trio.sleep(0.01)
             assert await stored(stack, "E") == 0

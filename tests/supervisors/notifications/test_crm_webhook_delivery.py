@@ -95,7 +95,7 @@ class DeliveryStack:
         assert started + wait - 0.01 <= due_at <= time.time() + wait + 0.01
 
     async def wait_for_rows(self, query: str, *wanted: tuple[Any, ...]) -> None:
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             while await self.rows(query) != list(wanted):  # noqa: ASYNC110
                 await trio.sleep(0.01)
 

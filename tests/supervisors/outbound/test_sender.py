@@ -73,7 +73,7 @@ async def test_whoever_watches_hears_how_far_a_message_has_come(database: str, t
             (message,) = await stack.enqueue(unit, "bom dia")
             await stack.wait_until_idle()
             payloads: list[Any] = []
-            with trio.fail_after(10):
+            with trio.fail_after(30):
                 while not payloads or payloads[-1]["deliveryStatus"] != "delivered":
                     await watcher.wait(10)
                     payloads += [msgspec.json.decode(event.data) for event in watcher.take()]

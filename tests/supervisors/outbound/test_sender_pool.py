@@ -128,7 +128,7 @@ async def test_a_stop_waits_for_the_calls_under_way_and_begins_no_other(database
             evolution.inject_fault("slow", count=1, path="/message/", seconds=0.3)
             await stack.enqueue(unit, "um", "dois")
             await stack.wait_until(lambda: stack.senders.status(unit.id).state is SenderActivity.CALLING)
-            with trio.fail_after(10):
+            with trio.fail_after(30):
                 await stack.senders.drain(60)
             assert not stack.senders._states[unit.id].send_in_progress
             await stack.enqueue(unit, "três")

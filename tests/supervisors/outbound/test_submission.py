@@ -212,7 +212,7 @@ async def test_an_answer_waits_for_the_contact_and_holds_nothing_that_the_record
     ):
         await CONTACTS.run_batch(recorder, "upsert_contacts", rows.contacts)
         nursery.start_soon(stack.submissions.send, stack.unit, SendRequest("c", Text("oi"), to="+5511900000001"))
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             while not await observer.fetch("select from pg_locks where not granted"):  # noqa: ASYNC110
                 await trio.sleep(0.01)
         await CONTACTS.run_batch(recorder, "upsert_conversations", rows.conversations)

@@ -18,7 +18,7 @@ async def bodies(stack: ReconciliationStack) -> set[object]:
 
 async def wait_for(stack: ReconciliationStack, *expected: str) -> None:
     """Wait until these messages are stored."""
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         while not set(expected) <= await bodies(stack):  # noqa: ASYNC110 - rows tell nobody
             await trio.sleep(0.02)
 

@@ -74,7 +74,7 @@ async def test_a_crash_in_a_call_blames_no_entry_and_entries_waiting_for_postgre
         blamed = blamed_entries(stack, monkeypatch)
         unit = await stack.add_unit()
         assert stack.roster.send_event(unit, ConnectAsked())
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             await entered.wait()
         with psycopg.connect(database) as other:
             other.execute("lock table zapline.messages in exclusive mode")
@@ -192,7 +192,7 @@ async def test_direct_entries_are_bounded_by_bytes(monkeypatch: pytest.MonkeyPat
         await direct.put_direct(second)
     assert waited.cancelled_caught
     direct.withdraw(first)
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         await direct.put_direct(second)
     assert direct.take_direct() == [second]
 

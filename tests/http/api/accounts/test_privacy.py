@@ -223,7 +223,7 @@ async def test_after_two_days_no_secret_of_a_message_is_left_but_that_of_a_poll(
     )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(rounds.run)
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             while await secrets(api, unit.id) > 1 or spelled[:-8].encode() in journal_bytes(api):  # noqa: ASYNC110
                 await trio.sleep(0.02)
         nursery.cancel_scope.cancel()
@@ -308,7 +308,7 @@ async def test_an_erasure_waits_for_a_call_that_is_under_way(api: Any) -> None:
     plan = {"name": "Natal", "text": "Oi", "recipients": [{"to": f"+{PHONE}"}, {"to": f"+{OTHER}"}]}
     await api.post(f"{base}/campaigns", plan, 201)
     await api.sql("update zapline.outbox set state = 'settled' returning message_id")
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         done = await api.until(path, lambda job: job["state"] == "done")
     assert done["counts"]["messages"] == 1
     listing = await api.sql("select recipient, state, reason from zapline.campaign_recipients order by number")

@@ -58,7 +58,7 @@ async def test_who_signs_in_while_the_password_is_changed_is_not_let_in_by_the_o
 
 async def until_blocked_by_a_lock(api: Any) -> None:
     waiting = "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         while not await api.sql(waiting):  # noqa: ASYNC110 - the database tells nobody
             await trio.sleep(0.01)
 

@@ -77,7 +77,7 @@ async def get_all(api: Any, paths: list[str]) -> list[Any]:
     async def get(path: str) -> None:
         answers.append(await api.client.get(path))
 
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             for path in paths:
                 nursery.start_soon(get, path)

@@ -54,7 +54,7 @@ async def post_all(api: Any, path: str, bodies: Sequence[object]) -> list[Any]:
     async def post(body: object) -> None:
         answers.append(await api.client.post(path, content=msgspec.json.encode(body)))
 
-    with trio.fail_after(20):
+    with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             for body in bodies:
                 nursery.start_soon(post, body)
@@ -511,7 +511,7 @@ async def test_who_polls_misses_nothing_that_is_committed_late(api: Any, monkeyp
         )
         await api.post(path, send_body("c1", text="later number, earlier commit"), 202)
         nursery.start_soon(poll)
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             while looks < 3:  # noqa: ASYNC110 - counted by the patched function
                 await trio.sleep(0.005)
         assert pages == []

@@ -60,7 +60,7 @@ async def test_a_hook_is_made_tried_rotated_and_deleted(api: Any) -> None:
 
         assert (await api.client.delete(resource)).status_code == 204
         assert (await api.get(resource, 404))["code"] == "hook_not_found"
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             while await api.sql("select * from zapline.hook_deliveries"):  # noqa: ASYNC110
                 await trio.sleep(0.02)
 

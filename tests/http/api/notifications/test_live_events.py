@@ -137,7 +137,7 @@ async def test_streams_end_with_the_token_with_the_unit_and_with_the_process(
         await stream.next()
         await api.post("/admin/logout", expect=204)
         await stream.ends()
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         while api.feed.statistics().watchers:  # noqa: ASYNC110 - it asks as a scrape would
             await trio.sleep(0.01)
 
@@ -146,7 +146,7 @@ async def test_only_so_many_look_on_at_one_unit_and_only_at_units_that_are(
     api: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unit = await api.add_unit()
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         head = await api.client.head(f"/units/{unit.id}/events")
     assert (head.status_code, head.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
     assert api.streams.count == 0
@@ -180,12 +180,12 @@ async def _watch_deaf(api: Any, unit: Any, url: str) -> None:
         deaf.connect((place.hostname, place.port))
         head = f"GET /units/{unit.id}/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.token}\r\n\r\n"
         deaf.sendall(head.encode())
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             while not api.feed.statistics().watchers:  # noqa: ASYNC110 - it asks as a scrape would
                 await trio.sleep(0.01)
         text = "x" * 16_000
         before = _resident()
-        with trio.fail_after(20):
+        with trio.fail_after(30):
             while api.feed.statistics().watchers:
                 for _ in range(3):  # as much as a ring holds at a time
                     api.feed.publish(unit.id, EventKind.MESSAGE, lambda: text)
