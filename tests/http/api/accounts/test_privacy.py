@@ -15,6 +15,7 @@ import trio
 from zapline.domain.messages.message_secrets import SecretSealer
 from zapline.evolution.client.response_parser import MediaContent
 from zapline.evolution.client.rest_client import EvolutionClient
+from zapline.supervisors.clock_watch import ClockWatch
 from zapline.supervisors.leadership import LeadershipStatus
 from zapline.supervisors.operations import housekeeping
 
@@ -216,7 +217,9 @@ async def test_after_two_days_no_secret_of_a_message_is_left_but_that_of_a_poll(
     monkeypatch.setattr(housekeeping, "time", moved)
     monkeypatch.setattr(housekeeping, "_PRUNE_INTERVAL", 0.01)
     monkeypatch.setattr(housekeeping, "_OVERWRITE_INTERVAL", 0.0)
-    leading = SimpleNamespace(may_write=trio.lowlevel.checkpoint, status=LeadershipStatus.LEADING)
+    clock = ClockWatch(wall=moved.time)
+    clock.compare(moved.time(), trio.current_time())  # the database's clock has moved as well
+    leading = SimpleNamespace(may_write=trio.lowlevel.checkpoint, status=LeadershipStatus.LEADING, clock=clock)
     rounds = housekeeping.Housekeeping(
         *(api.engine_pool, api.journal, leading, api.commands, api.roster, api.counters),
         *(housekeeping.JournalLimits(24.0, 2**30), api.feed, SecretSealer(bytes(32))),
