@@ -82,19 +82,35 @@ async def meet_a_file_size_limit(directory: Path) -> None:
 
 
 async def meet_a_failing_fsync(directory: Path, reading_first: bool) -> None:
+    wal = directory / "journal.db-wal"
     async with Journal.open(directory, on_committed=ignore) as journal:
         before = [await journal.append(arrival())]
         if reading_first:
             await journal.unfinished(Seq(0), 10)
         broken = wal_handles()
         fail_fsync(broken)
+        synced, salt = wal.stat().st_size, wal.read_bytes()[16:24]
         _, refused = await try_append(journal, 1)
+        unsynced = wal.stat().st_size if wal.exists() else 0
         # The journal has let go of its files; what it opens next must not get the numbers that fail.
         while not broken <= open_handles():
             os.open("/dev/null", os.O_RDONLY)
         after = [await journal.append(arrival())]
         found = [entry.seq for entry in await journal.unfinished(Seq(0), 10)]
+        lose_power(directory, synced, unsynced, salt)
         report(stored=before + after, refused=refused, found=found, depth=journal.statistics().depth)
+
+
+def lose_power(directory: Path, synced: int, unsynced: int, salt: bytes) -> None:
+    """Copy the journal as the disk has it: what an fsync has failed for never reached it, unless written again."""
+    copy = directory / "after-power-loss"
+    copy.mkdir()
+    for name in ("journal.db", "journal.db-wal"):
+        shutil.copy(directory / name, copy / name)
+    log = bytearray((copy / "journal.db-wal").read_bytes())
+    if log[16:24] == salt:
+        log[synced:unsynced] = bytes(unsynced - synced)
+        (copy / "journal.db-wal").write_bytes(log)
 
 
 def open_handles() -> set[int]:
@@ -182,6 +198,7 @@ async def test_a_commit_whose_fsync_fails_is_not_durable_and_the_next_is_tried_a
     assert "IOERR_FSYNC" in str(facts["refused"][0])
     assert facts["found"] == facts["stored"]
     assert facts["depth"] == 2
+    assert await left_in(tmp_path / "after-power-loss") == facts["stored"]
     assert await left_in(tmp_path) == facts["stored"]
 
 

@@ -316,6 +316,9 @@ class JournalFile:
 
         A commit whose fsync failed may be complete in the WAL and take effect when the WAL is read again.
         Its entries were refused, and their callers store them elsewhere, so they are deleted.
+
+        The kernel takes pages whose writing failed for written. What is appended behind them would be lost with the
+        power, however often it was synced: the WAL is copied into the file, and begins anew.
         """
         connection = connect(self.path)
         try:
@@ -323,6 +326,9 @@ class JournalFile:
             for table in ("unfinished", "entries"):
                 connection.execute(f"delete from {table} where seq > ?", (self.last_seq,))  # noqa: S608
             connection.execute("commit")
+            busy, *_ = connection.execute("pragma wal_checkpoint(truncate)").fetchone()
+            if busy:
+                raise sqlite3.OperationalError("the write-ahead log is in use and cannot begin anew")
             self._count(connection)
         except sqlite3.Error:
             connection.close()
