@@ -70,12 +70,11 @@ async def test_what_is_no_upload_is_refused(api: Any) -> None:
     assert (await api.client.post(path, content=b"x")).status_code == 401
 
 
-async def test_a_fifth_upload_at_a_time_must_come_again(api: Any) -> None:
-    unit = await api.add_unit()
-    path = f"/units/{unit.id}/uploads"
+async def test_a_third_upload_of_a_unit_and_a_fifth_of_all_at_a_time_must_come_again(api: Any) -> None:
+    paths = [f"/units/{(await api.add_unit(name)).id}/uploads" for name in ("one", "two", "three")]
     go_on, statuses = trio.Event(), []
 
-    async def slowly() -> None:
+    async def slowly(path: str) -> None:
         async def chunks() -> Any:
             yield b"x"
             await go_on.wait()
@@ -83,13 +82,20 @@ async def test_a_fifth_upload_at_a_time_must_come_again(api: Any) -> None:
 
         statuses.append((await api.client.post(path, content=chunks())).status_code)
 
-    async with trio.open_nursery() as nursery:
-        for _ in range(4):
-            nursery.start_soon(slowly)
+    async def until_refused(path: str) -> None:
         with trio.fail_after(30):
             while (answer := await api.client.post(path, content=b"x")).status_code == 201:  # noqa: ASYNC110
                 await trio.sleep(0.01)
         assert (answer.status_code, answer.json()["retryable"]) == (503, True)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(2):
+            nursery.start_soon(slowly, paths[0])
+        await until_refused(paths[0])
+        assert (await api.client.post(paths[1], content=b"x")).status_code == 201
+        for _ in range(2):
+            nursery.start_soon(slowly, paths[1])
+        await until_refused(paths[2])
         go_on.set()
     assert statuses == [201] * 4
-    assert (await api.client.post(path, content=msgspec.json.encode({}))).status_code == 201
+    assert (await api.client.post(paths[0], content=msgspec.json.encode({}))).status_code == 201

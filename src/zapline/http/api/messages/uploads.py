@@ -1,6 +1,7 @@
 """Route of uploads: files to be sent later, read into memory and bounded."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -21,6 +22,8 @@ MAX_UPLOAD = 16 * 1024 * 1024
 """Bytes: WhatsApp's limit for pictures, audio and video."""
 _MAX_IN_FLIGHT = 4
 """Uploads at once, each held in memory a few times over; further ones are answered with 503."""
+_MAX_IN_FLIGHT_OF_UNIT = 2
+"""Of them one unit's, so that its slow ones do not keep others from theirs."""
 _MAX_NAME = 255
 UPLOAD_PATH = re.compile(r"/units/[^/]+/uploads/?")
 
@@ -53,7 +56,7 @@ class UploadRoutes:
     def __init__(self, commands: UnitCommands, outgoing: Submissions) -> None:
         self._commands = commands
         self._outgoing = outgoing
-        self._in_flight = 0
+        self._in_flight: Counter[UnitId] = Counter()
 
     def attach(self, routes: RouteTable) -> None:
         routes.add("POST", "/units/<uuid:unit>/uploads", "upload", self.upload, Access.SEND, _UPLOAD, audited=False)
@@ -66,7 +69,7 @@ class UploadRoutes:
             raise invalid("fileName", f"has 1 to {_MAX_NAME} characters")
         name = file_name("fileName", query_name) if query_name is not None else None
         mimetype = media_type("Content-Type", request.headers.get("Content-Type", "application/octet-stream"))
-        with self._slot():
+        with self._slot(id):
             data = await request.get_data(cache=False, as_text=False, parse_form_data=False)
             if not data:
                 raise invalid("body", "is empty")
@@ -75,11 +78,13 @@ class UploadRoutes:
         return json_response(body, 201)
 
     @contextmanager
-    def _slot(self) -> Iterator[None]:
-        if self._in_flight >= _MAX_IN_FLIGHT:
+    def _slot(self, unit: UnitId) -> Iterator[None]:
+        if self._in_flight.total() >= _MAX_IN_FLIGHT or self._in_flight[unit] >= _MAX_IN_FLIGHT_OF_UNIT:
             raise Problem(503, "busy", "too many files are uploaded just now", retryable=True, retry_after=2)
-        self._in_flight += 1
+        self._in_flight[unit] += 1
         try:
             yield
         finally:
-            self._in_flight -= 1
+            self._in_flight[unit] -= 1
+            if not self._in_flight[unit]:
+                del self._in_flight[unit]
