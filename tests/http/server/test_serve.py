@@ -4,18 +4,23 @@ Time is virtual and passes only where a test says so; a test that hangs is ended
 """
 
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
 import pytest
+import structlog
 import trio
+from hypothesis import given
+from hypothesis import strategies as st
 from quart import Response, request
 from quart_trio import QuartTrio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from zapline.domain.errors import ConfigurationError
+from zapline.http.server.fair_places import Place, give_way, hold_for
 from zapline.http.server.serve import ServerLimits, _Connections, serve, shield_last_message
 
 GET = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -364,20 +369,101 @@ async def test_a_client_that_does_not_read_its_answer_is_cut(clock: MockClock) -
         assert received < LARGE
 
 
-async def test_who_comes_when_all_connections_are_taken_waits_for_one_to_end(clock: MockClock) -> None:
+async def test_who_comes_when_all_connections_are_being_served_waits_for_one_to_end(clock: MockClock) -> None:
     async with serving(clock, connections=2) as server:
-        first, second, third = [await server.dial() for _ in range(3)]
+        first, second = [await server.dial() for _ in range(2)]
         for stream in (first, second):
-            await stream.send_all(GET % b"hello")
-            assert b"hello" in await read_answer(stream)
+            await stream.send_all(GET % b"slow")
+        await wait_all_tasks_blocked(0.05)
+        third = await server.dial()
         await third.send_all(GET % b"hello")
         await wait_all_tasks_blocked(0.05)
         with pytest.raises(BlockingIOError):
             third.socket._sock.recv(1)
-        await first.aclose()
+        await server.pass_time(0.6)
+        assert b"done" in await read_answer(first)
+        await server.pass_time(0.3)  # its connection is idle now, and gives way
         assert b"hello" in await read_answer(third)
-        await server.dial()  # one waits for a slot
+        await server.dial()
         assert await server.ends_at_once()
+
+
+STALLED = (
+    b"",
+    b"POST /echo HTTP/1.1\r\nHost: x\r\nX-",
+    b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nx",
+)
+
+
+@pytest.mark.parametrize("stalled", STALLED)
+async def test_strangers_who_hold_all_connections_keep_nobody_waiting(clock: MockClock, stalled: bytes) -> None:
+    """No time passes: nobody waits for them to be given up."""
+    async with serving(clock, connections=8) as server:
+        with structlog.testing.capture_logs() as lines:
+            for _ in range(12):
+                stream = await server.dial()
+                if stalled:
+                    await stream.send_all(stalled)
+            began = trio.current_time()
+            for _ in range(3):
+                stream = await server.dial()
+                await stream.send_all(GET % b"hello")
+                assert b"hello" in await read_answer(stream)
+            assert trio.current_time() == began
+        assert sum("All connections are taken" in line["event"] for line in lines) == 1
+
+
+async def proven(scope: Any, receive: Any, send: Any) -> None:
+    """Knows who ``/known`` comes from, and answers with the size of the body."""
+    if scope["path"] == "/known":
+        hold_for(scope, ["unit", 1])
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        size, more = size + len(message["body"]), message["more_body"]
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"3")]})
+    await send({"type": "http.response.body", "body": b"%3d" % size})
+
+
+async def test_a_slow_request_that_has_proven_whose_it_is_outlives_strangers_of_its_address(clock: MockClock) -> None:
+    async with serving(clock, app=proven, connections=4) as server:
+        known = await server.dial()
+        await known.send_all(b"POST /known HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nx")
+        for _ in range(20):
+            stranger = await server.dial()
+            await stranger.send_all(b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nx")
+            await wait_all_tasks_blocked()
+        await known.send_all(b"y")
+        assert b"  2" in await read_answer(known)
+
+
+def test_who_holds_the_most_gives_way_first_and_the_oldest_of_his() -> None:
+    places = {
+        "a1": Place("a", 5.0),
+        "a2": Place("a", 3.0),
+        "a3": Place("a", None),
+        "b1": Place("b", 1.0),
+        "b2": Place("b", 2.0),
+        "c1": Place("c", 0.0),
+        **{f"d{number}": Place("d", None) for number in range(9)},
+    }
+    assert give_way(places, 100) == ["a2", "b1", "a1", "c1", "b2"]
+    assert give_way(places, 1) == ["a2"]
+    assert give_way({}, 1) == []
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.none() | st.floats(0, 9)), max_size=40), st.integers(1, 40))
+def test_nobody_gives_way_while_another_who_could_holds_more(held: list[tuple[str, float | None]], number: int) -> None:
+    places = {index: Place(*place) for index, place in enumerate(held)}
+    freed = give_way(places, number)
+    assert len(freed) == len(set(freed)) == min(number, sum(place.waits_since is not None for place in places.values()))
+    for index in freed:
+        can = {place.holder for place in places.values() if place.waits_since is not None}
+        count = Counter(place.holder for place in places.values())
+        assert count[places[index].holder] == max(count[holder] for holder in can)
+        del places[index]
 
 
 async def test_a_connection_that_got_a_request_while_others_were_closed_is_spared() -> None:

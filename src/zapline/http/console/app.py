@@ -30,6 +30,7 @@ from zapline.http.console.message_routes import attach_message_pages, large_form
 from zapline.http.console.unit_routes import attach_unit_pages
 from zapline.http.dependencies import Dependencies
 from zapline.http.server.body_limits import limited_request_class
+from zapline.http.server.fair_places import hold_for
 from zapline.http.server.serve import App, Message, Receive, Scope, Send, shield_last_message
 
 _MAX_FORM = 1024 * 1024
@@ -91,6 +92,8 @@ def _install_session_guard(app: QuartTrio, layout: Layout, sessions: PasswordSig
         if token is not None:
             g.principal = await sessions.session(token, use=IDLE_HEADER not in request.headers)
             g.session = token if g.principal is not None else None
+        if g.principal is not None:
+            hold_for(request.scope, ("caller", g.principal.id))
         if request.endpoint is None or request.endpoint in layout.public_endpoints:
             return None
         if g.principal is None:

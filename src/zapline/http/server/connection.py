@@ -17,6 +17,9 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
+from zapline.http.server.client_address import rate_limit_key
+from zapline.http.server.fair_places import HOLDER, Place
+
 _READ_BYTES = 2**16
 _MAX_MESSAGES = 10
 """Messages of a request that may wait for the application; then its sender waits."""
@@ -138,9 +141,15 @@ class _Tasks(TaskGroup):
     def __init__(self) -> None:
         super().__init__()
         self.queue: _MessageQueue | None = None
+        self.holder: str | None = None
+        """Who the request in hand comes from, once the application knows."""
+
+    def _hold(self, holder: str) -> None:
+        self.holder = holder
 
     async def spawn_app(self, app: Any, config: Config, scope: Any, send: Any) -> Any:
         self.queue = queue = _MessageQueue()
+        scope["extensions"][HOLDER] = self._hold
 
         async def answer() -> None:
             try:
@@ -169,6 +178,7 @@ class Connection(TCPServer):
         self._senders = 0
         self._sending_since: float | None = None
         self._until_closed = trio.CancelScope()
+        self._source = "unknown"
 
     async def run(self) -> None:
         """Serve until the connection is closed; hypercorn's reader could wait for ever on a closed stream."""
@@ -176,6 +186,7 @@ class Connection(TCPServer):
         with self._until_closed:
             try:
                 client = parse_socket_addr(plain.socket.family, plain.socket.getpeername())
+                self._source = rate_limit_key(client[0]) if client is not None else "unix"
                 server = parse_socket_addr(plain.socket.family, plain.socket.getsockname())
                 async with self._tasks as tasks:
                     self._task_group = tasks
@@ -189,6 +200,14 @@ class Connection(TCPServer):
                 pass  # the peer has closed the connection
             finally:
                 await self._close()
+
+    def place(self) -> Place:
+        """Whose this connection is, and since when it waits for its client."""
+        queue = self._tasks.queue
+        since = self.idle_task.since
+        if since is None and queue is not None and not queue.complete:
+            since = self._busy_since
+        return Place(self._tasks.holder or self._source, since)
 
     def idle_for(self, now: float) -> float:
         """Seconds without a request; negative during one."""
@@ -204,6 +223,13 @@ class Connection(TCPServer):
     def send_blocked_for(self, now: float) -> float:
         """Seconds that a send has waited for the client to read; 0 if none waits."""
         return now - self._sending_since if self._sending_since is not None else 0.0
+
+    def cut(self) -> None:
+        """End the connection and its request at once."""
+        if self._tasks.queue is not None:
+            self._tasks.queue.end()
+        cast(Any, self.stream).socket.close()
+        self._until_closed.cancel()
 
     async def shut(self) -> None:
         """End the connection and its request within a second. Cancellation is shielded meanwhile."""
@@ -224,6 +250,8 @@ class Connection(TCPServer):
         await self._write(b"")
         if isinstance(event, Updated):
             self._busy_since = None if event.idle else trio.current_time()
+            if event.idle:
+                self._tasks.holder = None
         await super().protocol_send(event)
 
     async def _write(self, data: bytes) -> None:

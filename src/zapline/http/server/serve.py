@@ -8,7 +8,7 @@ import logging
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from hypercorn.utils import repr_socket_addr, wrap_app
 
 from zapline.domain.errors import ConfigurationError
 from zapline.http.server.connection import Connection
+from zapline.http.server.fair_places import give_way
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -39,6 +40,11 @@ _MAX_UNSENT = 128 * 1024
 """Bytes the kernel buffers ahead of a slow reader; the default is 4 MB for each client."""
 _UNACKNOWLEDGED_MS = 60_000
 """How long bytes may stay unacknowledged; ends the connection of a client that has vanished."""
+_FREED_AT_ONCE = 64
+"""Where all connections are taken, one in so many gives way at once: to look through all of them takes milliseconds."""
+_LOOK_AGAIN_SECONDS = 0.25
+"""Where all connections are being served, none can give way; after this it is looked again."""
+_TOLD_EVERY_SECONDS = 60.0
 _LOG = structlog.get_logger(scope="Server")
 
 
@@ -52,7 +58,7 @@ class ServerLimits:
     write_seconds: float = 30.0
     """Seconds that one send may wait for a client that does not read."""
     connections: int = 4096
-    """Open at once; further ones wait to be accepted."""
+    """Open at once; for further ones some give way (see ``fair_places``)."""
     header_bytes: int = 16 * 1024
     backlog: int = 1024
 
@@ -77,10 +83,12 @@ async def serve(
     context = WorkerContext(None)
     sockets = _listen(binds, limits.backlog)
     slots = trio.Semaphore(limits.connections)
-    listeners = [
-        _Listener(trio.SocketListener(trio.socket.from_stdlib_socket(listening)), slots) for listening in sockets
-    ]
     streams = _Connections()
+    make_room = partial(streams.make_room, max(1, limits.connections // _FREED_AT_ONCE))
+    listeners = [
+        _Listener(trio.SocketListener(trio.socket.from_stdlib_socket(listening)), slots, make_room)
+        for listening in sockets
+    ]
     asgi = wrap_app(cast(Any, app), 0, "asgi")
 
     async def handle(stream: trio.SocketStream) -> None:
@@ -116,20 +124,29 @@ async def serve(
 
 
 class _Listener(trio.abc.Listener[trio.SocketStream]):
-    """Accepts a connection only while a slot is free; the handler of a connection releases it."""
+    """Accepts a connection only while a slot is free, or makes one so; the handler of a connection releases it."""
 
-    def __init__(self, listener: trio.SocketListener, slots: trio.Semaphore) -> None:
+    def __init__(self, listener: trio.SocketListener, slots: trio.Semaphore, make_room: Callable[[], None]) -> None:
         self._listener = listener
         self._slots = slots
+        self._make_room = make_room
 
     async def accept(self) -> trio.SocketStream:
         stream = await self._listener.accept()
         try:
-            await self._slots.acquire()
+            await self._take_slot()
         except trio.Cancelled:
             stream.socket.close()
             raise
         return stream
+
+    async def _take_slot(self) -> None:
+        while True:
+            with suppress(trio.WouldBlock):
+                return self._slots.acquire_nowait()
+            self._make_room()
+            with trio.move_on_after(_LOOK_AGAIN_SECONDS):
+                return await self._slots.acquire()
 
     async def aclose(self) -> None:
         await self._listener.aclose()
@@ -141,6 +158,8 @@ class _Connections:
     def __init__(self) -> None:
         self._open: dict[trio.SocketStream, Connection] = {}
         self._all_closed = trio.Event()
+        self._cut = 0
+        self._told_at = float("-inf")
 
     @contextmanager
     def track(self, stream: trio.SocketStream, connection: Connection) -> Iterator[None]:
@@ -165,6 +184,15 @@ class _Connections:
         while True:
             await trio.sleep(min(limits.keep_alive, limits.body_seconds, limits.write_seconds) / 12)
             await self._close_where(overdue)
+
+    def make_room(self, number: int) -> None:
+        """Close up to ``number`` connections that wait for their clients, and say so once a minute."""
+        for connection in give_way({connection: connection.place() for connection in self._open.values()}, number):
+            connection.cut()
+            self._cut += 1
+        if self._cut and trio.current_time() - self._told_at >= _TOLD_EVERY_SECONDS:
+            _LOG.warning("All connections are taken: who holds most of them loses the oldest", count=self._cut)
+            self._cut, self._told_at = 0, trio.current_time()
 
     async def close_idle(self) -> None:
         """Close connections without a request."""

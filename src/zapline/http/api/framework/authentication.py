@@ -20,6 +20,7 @@ from zapline.http.api.framework.password_sign_in import AuthPolicy, PasswordSign
 from zapline.http.api.framework.problems import Problem
 from zapline.http.api.framework.route_table import Access, Route, RouteDoc, RouteTable
 from zapline.http.server.client_address import client_address
+from zapline.http.server.fair_places import hold_for
 from zapline.supervisors.accounts.audit_log import AuditLog
 from zapline.supervisors.accounts.authentication import Authentication
 from zapline.supervisors.units.unit_commands import UnknownUnit
@@ -102,6 +103,7 @@ class AuthenticationRoutes:
             detail = "a valid token is needed: Authorization: Bearer zl_..."
             raise Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": 'Bearer realm="zapline"'})
         principal = holder.principal
+        hold_for(request.scope, ("caller", principal.id))
         unit = (request.view_args or {}).get("unit")
         if unit is not None and not principal.sees(UnitId(unit)):
             raise UnknownUnit("there is no such unit")
