@@ -116,7 +116,7 @@ class Settings(DatabaseSettings):
     max_body_bytes: Size = Field(
         ByteSize(110_000_000), description="Largest webhook that is read; Evolution itself knows no limit."
     )
-    body_budget_bytes: Size = Field(ByteSize(256 * MIB), description="Bodies of all requests in flight, together.")
+    body_budget_bytes: Size = Field(ByteSize(256 * MIB), description="Webhook bodies in flight, as they arrive.")
     journal_keep_hours: float = Field(
         24.0, ge=0, le=24 * 365, allow_inf_nan=False, description="How long stored webhooks stay replayable."
     )

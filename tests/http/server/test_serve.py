@@ -128,7 +128,7 @@ async def read_answer(stream: trio.SocketStream) -> bytes:
     """Head and body."""
     data = await read_head(stream)
     length = int(data.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         while len(data.partition(b"\r\n\r\n")[2]) < length:
             data += await stream.receive_some(65536)
     return data
@@ -136,7 +136,7 @@ async def read_answer(stream: trio.SocketStream) -> bytes:
 
 async def read_head(stream: trio.SocketStream) -> bytes:
     data = b""
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         while b"\r\n\r\n" not in data:
             chunk = await stream.receive_some(4096)
             if not chunk:
@@ -308,7 +308,7 @@ async def test_it_takes_a_socket_that_listens_already() -> None:
     inherited.bind(("127.0.0.1", 0))
     inherited.listen()
     stop = trio.Event()
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             addresses = await nursery.start(
                 partial(serve, small_app(), [f"fd://{inherited.detach()}", "127.0.0.1:0"], stop, 1.0)
@@ -360,7 +360,7 @@ async def test_a_client_that_does_not_read_its_answer_is_cut(clock: MockClock) -
         await wait_all_tasks_blocked(0.05)
         await server.pass_time(0.5)
         received = 0
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             try:
                 while chunk := await stream.receive_some(65536):
                     received += len(chunk)

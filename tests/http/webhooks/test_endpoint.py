@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
@@ -13,9 +13,11 @@ import pytest
 import structlog
 import trio
 from support.inbound_stack import InboundStack, inbound_stack, text
+from trio.testing import wait_all_tasks_blocked
 
 from zapline.domain.ids import UnitId
 from zapline.http.server.serve import serve
+from zapline.http.webhooks.body_budget import ByteBudget, ShareOfBody
 from zapline.http.webhooks.endpoint import IntakePolicy, WebhookApp
 from zapline.sql.postgres.connection import connect
 from zapline.sql.units.units import rotate_secret
@@ -258,26 +260,73 @@ async def test_a_path_is_unquoted_once(database: str, tmp_path: Path) -> None:
         assert front.stack.counters.totals["refused_webhooks", "wrong_secret"] == 1
 
 
-async def test_small_bodies_do_not_wait_for_large_ones_and_undeclared_ones_count_as_the_largest(
+async def test_slow_bodies_of_one_unit_delay_nobody_and_its_own_come_through_one_at_a_time(
     database: str, tmp_path: Path
 ) -> None:
-    async with open_front(database, tmp_path) as front:
-        budget = front.app._budget
-        await budget.reserve(LIMIT + 1)  # large bodies are in flight, and one of the largest has no room
-        body = front.body(data=text("C1"))
-        chunked = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
-        head = f"POST {front.path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-        async with await trio.open_tcp_stream("127.0.0.1", front.port) as stream:
-            await stream.send_all(head.encode() + chunked)
-            with trio.fail_after(30):
-                while not budget._waiting:  # noqa: ASYNC110 - the budget tells nobody
-                    await trio.sleep(0.005)
-            assert await front.post(front.path, front.body()) == (200, b"{}")
-            assert budget._waiting
-            budget.release(LIMIT + 1)
-            with trio.fail_after(30):
+    """A hundred bodies of one unit, of which all but the last byte has come: more than it may hold."""
+    async with open_front(database, tmp_path) as front, AsyncExitStack() as slow:
+        other = await front.stack.add_unit("clinica")
+        budget = front.app._budget.small
+        body = front.body(data=text("SLOW", "x" * 60_000))
+        streams = []
+        for _ in range(100):
+            streams.append(await slow.enter_async_context(await trio.open_tcp_stream("127.0.0.1", front.port)))
+            head = f"POST {front.path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+            await streams[-1].send_all(head + body[:-1])
+        with trio.fail_after(30):
+            while budget.waiting < 20:  # noqa: ASYNC110 - the budget tells nobody
+                await trio.sleep(0.005)
+        assert budget.free > 3_000_000
+        path = f"/webhooks/whatsapp/evolution/{other.id}"
+        large = text("L", "x" * 150_000)
+        for data in (text("C"), large):
+            payload = json.dumps({"event": "messages.upsert", "instance": "clinica", "data": data}).encode()
+            assert await front.post(path, payload) == (200, b"{}")
+        with trio.fail_after(30):
+            for stream in streams:
+                await stream.send_all(body[-1:])
+            for stream in streams:
                 assert b" 200 " in await stream.receive_some()
-        assert budget.free == 2 * LIMIT
+        assert (budget.free, budget.waiting, front.app._budget.large.free) == (128 * 65_536, 0, 2 * LIMIT)
+
+
+async def test_a_length_that_is_only_announced_takes_no_room(database: str, tmp_path: Path) -> None:
+    async with open_front(database, tmp_path) as front, AsyncExitStack() as announced:
+        for length in (LIMIT, LIMIT, LIMIT, 10**15):
+            stream = await announced.enter_async_context(await trio.open_tcp_stream("127.0.0.1", front.port))
+            head = f"POST {front.path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
+            await stream.send_all(head.encode())
+        large = front.body(data=text("L", "x" * 150_000))
+        assert await front.post(front.path, large) == (200, b"{}")
+
+
+@pytest.mark.parametrize("units", [1, 2, 5])
+async def test_who_has_nothing_in_flight_always_finds_room_and_all_get_through(units: int) -> None:
+    """What is in flight stays within the bound, but for one body at a time."""
+    budget, stalled = ByteBudget(6000), trio.Event()
+
+    async def arrive(unit: str) -> None:
+        share = ShareOfBody(unit)
+        for _ in range(10):
+            await budget.take(share, 100)
+            assert budget.free >= -1000
+        await stalled.wait()
+        budget.give_back(share)
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            for number in range(80):
+                nursery.start_soon(arrive, f"unit {number % units}")
+            await wait_all_tasks_blocked()
+            assert budget.waiting > 0
+            with trio.move_on_after(0) as given_up:  # whoever gives up while it waits holds nothing
+                await budget.take(ShareOfBody("unit 0"), 100)
+            assert given_up.cancelled_caught
+            quiet = ShareOfBody("quiet")
+            await budget.take(quiet, budget.free)
+            budget.give_back(quiet)
+            stalled.set()
+    assert (budget.free, budget.waiting) == (6000, 0)
 
 
 async def test_a_large_body_is_cleaned_in_a_thread_and_a_small_one_at_once(

@@ -1,7 +1,7 @@
 """The webhook endpoint, an ASGI application in front of all others: authenticates, hands to the intake, answers 200."""
 
-from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
@@ -14,6 +14,8 @@ from zapline.domain.ids import PROVIDER
 from zapline.domain.privacy.masking import mask_secrets
 from zapline.evolution.webhooks.envelope import event_name, extract_envelope
 from zapline.http.server.client_address import client_address, rate_limit_key
+from zapline.http.server.fair_places import hold_for
+from zapline.http.webhooks.body_budget import BodyBudget, BodyInFlight
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.intake import Intake
 from zapline.supervisors.inbound.unit_state import Unit
@@ -34,9 +36,6 @@ _START = {
     "headers": [(b"content-type", b"application/json"), (b"content-length", b"2")],
 }
 _BODY = {"type": "http.response.body", "body": b"{}"}
-_SMALL_BODY = 65_536
-_SMALL_BUDGET = 64 * _SMALL_BODY
-"""Declared bytes of a small body, and of all small bodies in flight: they do not wait for large ones."""
 _UNTRUSTED_LIMIT = 16_384
 """Bytes kept of an untrusted sender's body: enough to log the instance's name."""
 _LOGGED_PER_MINUTE = 10
@@ -45,44 +44,9 @@ _MAX_SOURCES = 1024
 _LOG = structlog.get_logger(scope="Webhook")
 
 
-class ByteBudget:
-    """Bytes of all bodies in flight; a reader without room waits, and TCP makes its sender wait."""
-
-    def __init__(self, total: int) -> None:
-        self.free = total
-        self._waiting: deque[tuple[int, trio.Event]] = deque()  # bounded by the connections
-
-    async def reserve(self, size: int) -> None:
-        """Wait until ``size`` bytes are free, first come first served. Cancellation reserves nothing."""
-        if not self._waiting and size <= self.free:
-            self.free -= size
-            return
-        entry = (size, trio.Event())
-        self._waiting.append(entry)
-        try:
-            await entry[1].wait()
-        except trio.Cancelled:
-            if entry in self._waiting:
-                self._waiting.remove(entry)
-            else:
-                self.release(size)
-            raise
-
-    def release(self, size: int) -> None:
-        self.free += size
-        while self._waiting and self._waiting[0][0] <= self.free:
-            waiting, event = self._waiting.popleft()
-            self.free -= waiting
-            event.set()
-
-
 @dataclass(frozen=True, slots=True)
 class IntakePolicy:
-    """Limits in bytes: of one body, and of all bodies in flight.
-
-    Small bodies (declared as 64 KiB or less) share 4 MiB of their own; a body without a declared length counts as one
-    of the largest.
-    """
+    """Limits in bytes: of one body, and of all bodies in flight, as far as they have arrived."""
 
     max_body: int
     body_budget: int
@@ -121,8 +85,7 @@ class WebhookApp:
         self._counters = counters
         self._policy = policy
         self._unrouted = unrouted
-        self._budget = ByteBudget(max(policy.body_budget, policy.max_body))
-        self._small_budget = ByteBudget(_SMALL_BUDGET)
+        self._budget = BodyBudget(max(policy.body_budget, policy.max_body))
         self._rest = rest
         self._trusted_proxies = trusted
         self._log_limit = _LogRateLimit()
@@ -143,20 +106,19 @@ class WebhookApp:
         counters.add("webhooks")
         route = _parse_path(scope)
         sender = self._authentication.by_secret(route.provider, route.secret)
-        trusted = isinstance(sender, Unit) or self._may_be_known_later(sender)
-        # Untrusted senders do not use the body budget: a declared length alone must not block others.
-        limit = self._policy.max_body if trusted else _UNTRUSTED_LIMIT
-        declared = _declared_length(scope["headers"])
-        reserved = min(declared if declared is not None else limit, limit) if trusted else 0
-        budget = self._small_budget if reserved <= _SMALL_BODY else self._budget
-        await budget.reserve(reserved)
-        try:
-            body = await _read(receive, limit)
+        limit, holder = self._policy.max_body, None
+        if isinstance(sender, Unit):
+            holder = str(sender.id)
+            hold_for(scope, ("unit", holder))
+        elif self._may_be_known_later(sender):
+            holder = f"unread {rate_limit_key(client_address(scope, self._trusted_proxies))}"
+        else:  # not counted: a stranger's body is hardly kept
+            limit = _UNTRUSTED_LIMIT
+        with self._budget.body(holder or "") as counted:
+            body = await _read(receive, limit, counted if holder is not None else None)
             if body is None:
                 return  # the sender disconnected and will repeat it
             stored = await self._deliver(sender, route, scope, body)
-        finally:
-            budget.release(reserved)
         if stored is None:
             await _answer_empty(send, 503, (b"retry-after", b"30"))
             return
@@ -246,13 +208,6 @@ class _LogRateLimit:
         return count < _LOGGED_PER_MINUTE
 
 
-def _declared_length(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
-    for name, value in headers:
-        if name == b"content-length" and value.isdigit():
-            return int(value)
-    return None
-
-
 def _normalised_path(scope: Scope) -> str:
     """The path with a single leading slash: a base URL that ends in a slash makes two."""
     path: str = scope["path"]
@@ -271,8 +226,11 @@ def _parse_path(scope: Scope) -> _WebhookPath:
     return _WebhookPath(provider, secret, event_name(suffix) if suffix else None)
 
 
-async def _read(receive: Receive, limit: int) -> bytes | int | None:
-    """The body; its size if it is over the limit (drained, not kept); None if the sender disconnected."""
+async def _read(receive: Receive, limit: int, counted: BodyInFlight | None) -> bytes | int | None:
+    """The body; its size if it is over the limit (drained, not kept); None if the sender disconnected.
+
+    What is kept of it is taken from the budget of ``counted`` as it arrives.
+    """
     chunks: list[bytes] = []
     size = 0
     while True:
@@ -283,7 +241,11 @@ async def _read(receive: Receive, limit: int) -> bytes | int | None:
         size += len(chunk)
         if size > limit:
             chunks.clear()
-        else:
+            if counted is not None:
+                counted.give_back()
+        elif chunk:
+            if counted is not None:
+                await counted.take(len(chunk))
             chunks.append(chunk)
         if not message.get("more_body", False):
             break
