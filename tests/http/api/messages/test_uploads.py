@@ -1,13 +1,16 @@
 """Uploads over HTTP: taken whole and bounded, then sent by their id."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any
 from uuid import UUID, uuid4
 
 import msgspec
+import pytest
 import trio
 
-from zapline.http.api.messages.uploads import MAX_UPLOAD
+from zapline.http.api.messages.uploads import MAX_UPLOAD, UploadRoutes
 from zapline.sql.outbound.uploads import load_upload_bytes
 
 
@@ -70,9 +73,20 @@ async def test_what_is_no_upload_is_refused(api: Any) -> None:
     assert (await api.client.post(path, content=b"x")).status_code == 401
 
 
-async def test_a_third_upload_of_a_unit_and_a_fifth_of_all_at_a_time_must_come_again(api: Any) -> None:
+async def test_a_third_upload_of_a_unit_and_a_fifth_of_all_at_a_time_must_come_again(
+    api: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     paths = [f"/units/{(await api.add_unit(name)).id}/uploads" for name in ("one", "two", "three")]
-    go_on, statuses = trio.Event(), []
+    go_on, statuses, inside = trio.Event(), [], []
+    take_slot = UploadRoutes._slot
+
+    @contextmanager
+    def noting(routes: UploadRoutes, unit: Any) -> Iterator[None]:
+        with take_slot(routes, unit):
+            inside.append(unit)
+            yield
+
+    monkeypatch.setattr(UploadRoutes, "_slot", noting)
 
     async def slowly(path: str) -> None:
         async def chunks() -> Any:
@@ -80,24 +94,23 @@ async def test_a_third_upload_of_a_unit_and_a_fifth_of_all_at_a_time_must_come_a
             await go_on.wait()
             yield b"y"
 
-        while (status := (await api.client.post(path, content=chunks())).status_code) == 503:
-            pass  # one of those that look whether all places are taken was faster
-        statuses.append(status)
+        statuses.append((await api.client.post(path, content=chunks())).status_code)
 
-    async def until_refused(path: str) -> None:
-        with trio.fail_after(30):
-            while (answer := await api.client.post(path, content=b"x")).status_code == 201:  # noqa: ASYNC110
-                await trio.sleep(0.01)
-        assert (answer.status_code, answer.json()["retryable"]) == (503, True)
+    async def upload(path: str) -> tuple[int, bool]:
+        answer = await api.client.post(path, content=b"x")
+        return answer.status_code, answer.json().get("retryable", False)
 
     async with trio.open_nursery() as nursery:
-        for _ in range(2):
-            nursery.start_soon(slowly, paths[0])
-        await until_refused(paths[0])
-        assert (await api.client.post(paths[1], content=b"x")).status_code == 201
-        for _ in range(2):
-            nursery.start_soon(slowly, paths[1])
-        await until_refused(paths[2])
+        for path, reached in ((paths[0], 2), (paths[1], 5)):
+            for _ in range(2):
+                nursery.start_soon(slowly, path)
+            with trio.fail_after(30):
+                while len(inside) < reached:  # noqa: ASYNC110 - the routes tell nobody
+                    await trio.sleep(0.01)
+            assert await upload(path) == (503, True)
+            if path == paths[0]:
+                assert await upload(paths[1]) == (201, False)
+        assert await upload(paths[2]) == (503, True)
         go_on.set()
     assert statuses == [201] * 4
     assert (await api.client.post(paths[0], content=msgspec.json.encode({}))).status_code == 201
