@@ -238,6 +238,11 @@ def edit_by_update(target: str, text: str, at: int = AT + 60) -> Body:
     }
 
 
+def whole_edit(target: str, text: str, at: int = AT + 60) -> Body:
+    """The message once more, with its newest text."""
+    return upsert(target, {"editedMessage": {"message": {"conversation": text}}}, at)
+
+
 def deletion(target: str, **key: Any) -> Body:
     return {"event": "messages.delete", "data": {"id": target, "remoteJid": PHONE, "fromMe": False} | key}
 
@@ -304,6 +309,24 @@ CONSTRUCTED = {
         ],
         {"EV": {"kind": "event", "votes": [{"actor": _MARIA, "options": ["going"]}]}},
         ["Reunião"],
+    ),
+    "an edit that is the message once more": Case(
+        [upsert("LATER", {"conversation": "antes"}), whole_edit("LATER", "um"), whole_edit("LATER", "zero", AT + 30)],
+        {"LATER": {"text": "um", "editTextUnknown": False}},
+        ["um edited"],
+        told_once={"sentAt"},  # an edit that comes first is told with its own time
+    ),
+    "encrypted edits of a deleted message": Case(
+        [
+            upsert("GONE", with_secret(conversation="dois")),
+            encrypted_edit("GONE", text_content("três")),
+            deletion("GONE"),
+            upsert("NEVER", {"conversation": "quatro"}),
+            encrypted_edit("NEVER", text_content("cinco")),
+            deletion("NEVER"),
+        ],
+        {name: {"text": None, "editedAt": None, "editTextUnknown": False} for name in ("GONE", "NEVER")},
+        ["This message was deleted"],
     ),
     "edits, deletions and reactions": Case(
         [

@@ -149,6 +149,18 @@ async def test_the_recorded_pair_yields_the_new_text_in_any_order(database: str)
         assert await conn.fetch("select from zapline.encrypted_reports") == []
 
 
+async def test_an_edit_that_is_the_message_once_more_leaves_the_original_in_any_order(database: str) -> None:
+    later = [upsert({"id": ORIGINAL}, {"editedMessage": {"message": {"conversation": text}}}, SENT + at)
+             for text, at in (("zero", 30), ("três", 60))]  # fmt: skip
+    kept = "select body, edited_body from zapline.messages where unit_id = %s"
+    async with await connect(database) as conn:
+        for batches in orders([original(), *later]):
+            unit, known = await make_unit(conn), RecorderCache()
+            for bodies in batches:
+                await play(conn, unit, bodies, known)
+            assert [tuple(row) for row in await conn.fetch(kept, (unit,))] == [("dois", "três")], batches
+
+
 async def test_the_public_case_marks_what_it_cannot_read(database: str) -> None:
     steps = [step["webhook"] for step in recorded("01-encrypted-edit")["steps"] if "webhook" in step]
     bodies = [{"instance": "a", "sender": OURS} | step for step in steps]

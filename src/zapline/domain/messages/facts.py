@@ -110,6 +110,8 @@ class MessageArrived(msgspec.Struct, frozen=True):
     """``live``: messages.upsert, ``sent``: send.message, ``history``: messages.set, ``backfill``: Evolution's store."""
     keep_raw: bool = False
     """Whether the raw body is stored with the row, because the kind is not understood."""
+    edited: bool = False
+    """Whether ``text`` is that of an edit: what the message said before stands elsewhere, or nowhere."""
 
 
 @dataclass(frozen=True, slots=True)

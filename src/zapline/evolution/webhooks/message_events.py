@@ -140,8 +140,10 @@ def _with_message(
             return parse_encrypted_vote(report, value, data, identity, place.chat, place.sender, place.own)
         return [report]
     arrived = _message_arrived(data, identity, place, unwrapped)
-    facts: list[InboundEvent] = [arrived]
     if unwrapped.edited and arrived.text is not None:
+        arrived = msgspec.structs.replace(arrived, edited=True)
+    facts: list[InboundEvent] = [arrived]
+    if arrived.edited and arrived.text is not None:
         # An edit without a protocol message around it: the id is the original's, the text the newest.
         edited_at_ms = epoch_ms(data.get("messageTimestamp"))
         facts.append(MessageEdited(arrived.external_id, arrived.text, edited_at_ms, place.claim))

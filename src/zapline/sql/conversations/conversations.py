@@ -271,7 +271,7 @@ def _message(row: Any) -> Message:
         media=None if deleted else row.media,
         detail={} if deleted else row.detail,
         quoted=None if deleted else row.quoted,
-        edited_at=_edited_at(row),
+        edited_at=None if deleted else _edited_at(row),
         failure=row.why,
         failure_detail=row.why_detail,
         reactions=tuple(_reactions(row.reports or [])),

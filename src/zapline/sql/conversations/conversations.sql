@@ -7,7 +7,8 @@ m.id, m.external_id, m.client_message_id, m.seq, m.from_me, m.kind, m.body, m.me
        m.sender_name, coalesce(quoting.primary_id, m.quoted_id) as quoted_id, m.quoted, m.forwarded, m.view_once,
        m.expires_after, m.origin, m.backfilled, case when m.from_me then m.delivery::text end as delivery,
        m.edited_body, m.edited_at_ms, m.edit_unread_ms,
-       zapline.edit_is_unread(m.edit_unread_ms, m.edit_read_ms, m.edited_at_ms) as edit_text_unknown, m.deleted_at, m.sent_at,
+       m.deleted_at is null and zapline.edit_is_unread(m.edit_unread_ms, m.edit_read_ms, m.edited_at_ms)
+           as edit_text_unknown, m.deleted_at, m.sent_at,
        m.received_at, reacted.reports, o.state as work_state,
        case when m.from_me then coalesce(o.failure, case when m.delivery = 'failed'
                                                         then coalesce(m.refusal, 'whatsapp_refused') end) end as why,

@@ -290,7 +290,7 @@ def _message(unit: UnitId, fact: MessageArrived, entry: EntryFacts, conversation
         "from_me": fact.from_me,
         "kind": fact.kind,
         "kind_rank": _RANK.get(fact.kind, 2),
-        "body": fact.text,
+        "body": None if fact.edited else fact.text,  # the edit is a report of its own
         "media": _media_json(fact.media) if fact.media is not None else None,
         "detail": _encoded(fact.detail) if fact.detail else None,
         "raw": b64encode(without_secrets(entry.body)).decode() if fact.keep_raw else None,
@@ -308,6 +308,8 @@ def _message(unit: UnitId, fact: MessageArrived, entry: EntryFacts, conversation
         "sent_at": sent_at,
         "received_at": entry.received_at,
     }
+    if fact.edited:
+        row["shown_text"] = fact.text
     if fact.from_me:
         row["fingerprint"] = fingerprint_message(fact)
     return row

@@ -106,7 +106,8 @@ select m.id, m.unit_id, m.seq, coalesce(c.merged_into, c.id) as conversation_id,
        case when m.from_me then m.delivery::text end as delivery, o.state as work_state,
        coalesce(o.failure, case when m.from_me and m.delivery = 'failed' then coalesce(m.refusal, 'whatsapp_refused') end)
            as failure, m.sent_at, m.received_at, m.edited_at_ms,
-       m.edit_unread_ms, zapline.edit_is_unread(m.edit_unread_ms, m.edit_read_ms, m.edited_at_ms) as edit_text_unknown,
+       m.edit_unread_ms, m.deleted_at is null and zapline.edit_is_unread(m.edit_unread_ms, m.edit_read_ms, m.edited_at_ms)
+           as edit_text_unknown,
        m.deleted_at,
        m.backfilled
   from zapline.messages m

@@ -166,7 +166,7 @@ def _message_payload(due: DueDelivery, row: Any) -> UnitPayload | None:
         delivery_status=row.delivery,
         work_state=row.work_state,
         sent_at=iso(row.sent_at) or "",
-        edited_at=_edited_at(row),
+        edited_at=_edited_at(row) if row.deleted_at is None else None,
         edit_text_unknown=row.edit_text_unknown,
         deleted_at=iso(row.deleted_at),
         backfilled=row.backfilled,

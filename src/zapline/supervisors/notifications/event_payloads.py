@@ -205,7 +205,7 @@ def recorded_message_payload(unit: UnitId, created: CreatedMessage, deleted: boo
         client_message_id=None,
         from_me=bool(row["from_me"]),
         kind=str(row["kind"]),
-        text=_text(row["body"]),
+        text=_text(row.get("shown_text", row["body"])),
         media=row["media"],
         detail=row["detail"] or {},
         sender=_text(row["sender"]),
@@ -219,7 +219,7 @@ def recorded_message_payload(unit: UnitId, created: CreatedMessage, deleted: boo
     )
 
 
-_CONTENT = ("body", "media", "detail", "quoted")
+_CONTENT = ("body", "shown_text", "media", "detail", "quoted")
 """Columns with what a message says."""
 
 
