@@ -5,6 +5,7 @@ from ipaddress import ip_network
 from typing import Any
 
 import argon2
+import httpx2
 import pytest
 import trio
 
@@ -100,6 +101,17 @@ async def test_an_unknown_account_costs_a_password_check_too(api: Any, monkeypat
     await sign_in(api, "nobody@example.com", "wrong")
     assert len(checked) == 2
     assert checked[0] == checked[1]
+
+
+async def test_who_knows_an_address_of_mail_locks_nobody_out_of_its_account(api: Any) -> None:
+    elsewhere = httpx2.AsyncHTTPTransport(local_address="127.0.0.2")
+    async with httpx2.AsyncClient(transport=elsewhere, base_url=api.client.base_url) as guesser:
+        body = {"email": EMAIL, "password": "wrong"}
+        codes = [(await guesser.post("/admin/login", json=body)).status_code for _ in range(7)]
+    assert codes == [401] * 5 + [429] * 2
+    assert (await sign_in(api, EMAIL, PASSWORD)).status_code == 200
+    sources = await api.sql("select distinct source from zapline.audit_log where action = 'sign_in'")
+    assert {row.source for row in sources} == {"127.0.0.1", "127.0.0.2"}
 
 
 async def test_guessing_is_slowed_by_account_and_forgiven_to_who_knows_the_password(api: Any) -> None:

@@ -1,4 +1,4 @@
-"""Signs administrators in by password, with limits on attempts for each account and address."""
+"""Signs administrators in by password, with limits on attempts for each address, and for each account from it."""
 
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
@@ -22,9 +22,13 @@ _WINDOW = 300.0
 """Seconds over which sign-in attempts are counted."""
 _ATTEMPTS_BY_ACCOUNT = 5
 _ATTEMPTS_BY_SOURCE = 20
-"""Attempts allowed in a window. One account needs few; many people may share one address."""
+"""Attempts allowed in a window from one address: one account needs few; many people may share it.
+
+An account is never locked for all addresses, or whoever knows an e-mail could shut its owner out. Guesses from many
+addresses are bounded by how many passwords are verified at once; each is in the log and in the audit.
+"""
 _MAX_KEYS = 4096
-"""Accounts and addresses whose attempts are remembered; the least recently used are forgotten."""
+"""Addresses, and accounts from them, whose attempts are remembered; the least recently used are forgotten."""
 _MAX_VERIFYING = 2
 _MAX_WAITING = 16
 """Passwords verified at once (64 MiB and 0.1 s each), and sign-ins that may wait for their turn."""
@@ -89,7 +93,7 @@ class PasswordSignIn:
     async def open_login(self, email: str, password: str, source: str) -> tuple[str, datetime]:
         """Issue a bearer token; returns it with its latest end.
 
-        Raises Problem 401 for a wrong e-mail or password, and 429 after too many attempts by account or address.
+        Raises Problem 401 for a wrong e-mail or password, and 429 after too many attempts by address, or for the account from it.
         """
         return await self._sign_in(email, password, source, self._identity.open_login)
 
@@ -112,8 +116,9 @@ class PasswordSignIn:
             opened = await open(principal, admin.password_hash)
         except AdminLockedOut:  # the account changed during the verification
             raise await self._failed(admin, source) from None
-        self._account_attempts.reset(account)
-        self._source_attempts.reset(rate_limit_key(source))
+        source_key = rate_limit_key(source)
+        self._account_attempts.reset(_account_key(account, source_key))
+        self._source_attempts.reset(source_key)
         await self._audit.record(principal.audit_actor(source), "sign_in", 200)
         _LOG.info("Signed in", admin=str(admin.id), source=source)
         return opened
@@ -140,14 +145,15 @@ class PasswordSignIn:
     def _limit_attempts(self, source: str, account: str) -> None:
         """Count the attempt before it is verified, so that parallel attempts count too. Raises Problem 429."""
         now, source_key = trio.current_time(), rate_limit_key(source)
-        wait = max(self._account_attempts.wait(account, now), self._source_attempts.wait(source_key, now))
+        account_key = _account_key(account, source_key)
+        wait = max(self._account_attempts.wait(account_key, now), self._source_attempts.wait(source_key, now))
         if wait > 0:
             _LOG.warning("Sign-in refused: too many attempts", source=source, security=True)
             detail = "too many attempts to sign in"
             raise Problem(429, "too_many_attempts", detail, retryable=True, retry_after=ceil(wait))
         if self._verifying.statistics().tasks_waiting >= _MAX_WAITING:
             raise Problem(429, "busy", "too many people sign in just now", retryable=True, retry_after=2)
-        self._account_attempts.record(account, now)
+        self._account_attempts.record(account_key, now)
         self._source_attempts.record(source_key, now)
 
     async def _verify(self, stored: str, password: str) -> bool:
@@ -158,3 +164,7 @@ class PasswordSignIn:
                 return False  # another password, or a hash that Zapline has not written
 
         return await trio.to_thread.run_sync(check, limiter=self._verifying)
+
+
+def _account_key(account: str, source_key: str) -> str:
+    return f"{source_key} {account}"
