@@ -61,6 +61,10 @@ async def test_a_campaign_waits_for_its_time_its_line_and_its_hours(database: st
         assert await stack.feeder.round() <= 60
         assert await stack.state(campaign) == "scheduled"
         stack.now = now + 60
+        stack.feeder.clocks_agree = lambda: False  # of two clocks one says that it is time
+        assert await stack.feeder.round() == 5.0
+        assert await stack.state(campaign) == "scheduled"
+        stack.feeder.clocks_agree = lambda: True
         stack.set_phase(unit, Phase.BACKING_OFF)
         assert await stack.feeder.round() == 5.0
         assert (await stack.state(campaign), await stack.queued_messages(campaign)) == ("running", [])

@@ -90,7 +90,9 @@ class Outbound:
         self.uncertain = UncertainSendLookup(
             pool, client, intake, journal, roster, leadership, counters, wake, support=support
         )
-        self.feeder = feeder = OutboxFeeder(pool, roster.get, leadership.may_write, wake, core.clock, feed=core.feed)
+        compared = leadership.clock
+        parts = (pool, roster.get, leadership.may_write, wake, compared.now)
+        self.feeder = feeder = OutboxFeeder(*parts, feed=core.feed, clocks_agree=compared.agrees)
         self.monitor = OutboxMonitor(pool, counters, settings.stalled_minutes * 60, leadership.clock.now)
         self.changes = UnitLifecycle(core.commands, pool, self._on_settings_changed)
         submission_policy = SubmissionPolicy(settings.default_region, settings.message_expiry_hours * 3600)
@@ -102,7 +104,7 @@ class Outbound:
         self.receipts = ReadReceipts(pool, client)
         self._watch_server = partial(_watch_server, settings, core, self.senders.scan_soon)
         self.campaigns = Campaigns(
-            pool, feeder, core.commands.find, settings.default_region, clock=core.clock, erasure_key=erasure_key
+            pool, feeder, core.commands.find, settings.default_region, clock=compared.now, erasure_key=erasure_key
         )
 
     def on_line_opened(self, unit: Unit) -> None:

@@ -55,6 +55,8 @@ class OutboxFeeder:
     _clock: Callable[[], float] = time.time
     _draw_spread: Callable[[], float] = random.random
     feed: LiveFeed = field(default_factory=LiveFeed)
+    clocks_agree: Callable[[], bool] = lambda: True
+    """While they do not, no campaign starts by its time: it might be days too early."""
     campaigning: frozenset[UnitId] = frozenset()
     """Units with a running campaign."""
     loading: set[UUID] = field(default_factory=set)
@@ -96,14 +98,17 @@ class OutboxFeeder:
             if trio.current_time() >= self._sweep_at:
                 await self._sweep(conn)
                 self._sweep_at = trio.current_time() + _IDLE
-            for row in await campaign_enqueueing.start_scheduled(conn, now):
+            agree = self.clocks_agree()
+            for row in await campaign_enqueueing.start_scheduled(conn, now) if agree else []:
                 _LOG.info("A campaign starts", campaign=str(row.id), unit=str(row.unit_id))
                 self._progress.changed(UnitId(row.unit_id), row.id)
             works = await campaign_enqueueing.list_active_campaigns(conn)
         running = [work for work in works if work.state is CampaignState.RUNNING]
         self.campaigning = frozenset(work.unit for work in running)
         self._paces = {unit: cached for unit, cached in self._paces.items() if unit in self.campaigning}
-        pauses = [_IDLE, *(max(0.0, work.start_at - now) for work in works if work not in running and work.start_at)]
+        soonest = 0.0 if agree else _HELD
+        starts = [work.start_at for work in works if work not in running and work.start_at]
+        pauses = [_IDLE, *(max(soonest, start - now) for start in starts)]
         for work in running:
             try:
                 async with self._pool.connection() as conn:
