@@ -86,6 +86,19 @@ def kept_by_evolution(stack: ReconciliationStack, words: str, external_id: str, 
     stack.evolution.receive("loja", words, PHONE[1:], from_me=True, external_id=external_id, at=time.time() - ago)
 
 
+async def test_while_this_machines_clock_is_ahead_nothing_is_looked_for_before_its_time(
+    database: str, tmp_path: Path
+) -> None:
+    """It would be given up, or sent again, before Evolution has done with it."""
+    async with reconciliation_stack(database, tmp_path) as stack:
+        await left_uncertain(stack, await stack.open_unit(), "foi")
+        clock = stack.leadership.clock
+        clock.compare(time.time() - 40 * 86_400, trio.current_time())
+        assert await stack.uncertain._list_due(10) == {}
+        clock.compare(time.time(), trio.current_time())
+        assert len(await stack.uncertain._list_due(10)) == 1
+
+
 STATE = "select state, looks, look_at is null from zapline.outbox order by seq"
 
 

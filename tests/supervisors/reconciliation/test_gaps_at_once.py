@@ -87,3 +87,15 @@ async def test_edits_and_deletions_come_back_from_the_store_of_every_version(dat
         assert await stack.inbound.rows(
             "select external_id, edited_body, deleted_at is not null from zapline.messages order by external_id"
         ) == [*edited, *gone]
+
+
+async def test_a_gap_that_ends_by_a_clock_that_is_ahead_is_read_as_soon_as_by_the_right_one(
+    database: str, tmp_path: Path
+) -> None:
+    async with reconciliation_stack(database, tmp_path) as stack:
+        unit = await stack.open_unit()
+        clock, right = stack.leadership.clock, time.time() - 40 * 86_400
+        clock.compare(right, trio.current_time())  # this machine says that it is forty days later
+        stack.reconciler.note_gap(unit.id, right - 60)
+        assert stack.reconciler._lines[unit.id].gap_until < right + 60
+        clock.compare(time.time(), trio.current_time())

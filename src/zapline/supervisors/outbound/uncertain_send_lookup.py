@@ -1,6 +1,5 @@
 """Looks uncertain sends up in Evolution's store: those in it are settled, others sent again or left to a person."""
 
-import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -82,6 +81,7 @@ class UncertainSendLookup:
         self._pool = pool
         self._roster = roster
         self._leadership = leadership
+        self._now = leadership.clock.now
         self._counters = counters
         self._wake = wake
         self._policy = policy or LookupPolicy()
@@ -109,7 +109,7 @@ class UncertainSendLookup:
     async def _list_due(self, units: int) -> dict[UnitId, list[UncertainSend]]:
         async with self._pool.connection() as conn:
             due = await uncertain_sends.list_due_uncertain(
-                conn, time.time(), self._in_progress, units, self._policy.messages_per_round
+                conn, self._now(), self._in_progress, units, self._policy.messages_per_round
             )
         by_unit: defaultdict[UnitId, list[UncertainSend]] = defaultdict(list)
         for send in due:
@@ -128,7 +128,7 @@ class UncertainSendLookup:
     async def _look_up(self, id: UnitId, sends: Sequence[UncertainSend]) -> None:
         """Read the store for the time in which these may have been sent, and move on those that are not in it."""
         unit = self._roster.get(id)
-        began, complete, unsent = time.time(), None, list[UncertainSend]()
+        began, complete, unsent = self._now(), None, list[UncertainSend]()
         if unit is not None and unit.state is not None and unit.state.stored.phase is Phase.OPEN:
             try:
                 with trio.fail_after(self._policy.timeout):
@@ -140,14 +140,14 @@ class UncertainSendLookup:
                 )
         async with self._pool.connection() as conn:
             if complete is None:
-                await uncertain_sends.postpone_lookup(conn, sends, time.time() + self._policy.retry_delay)
+                await uncertain_sends.postpone_lookup(conn, sends, self._now() + self._policy.retry_delay)
                 self._counters.add("looks", "later", len(sends))
                 return
             not_sent = await uncertain_sends.requeue_unsent(conn, unsent, began)
             again = (
                 await uncertain_sends.requeue_missing(conn, sends, began, self._policy.min_age) if complete else set()
             )
-            now = time.time()
+            now = self._now()
             again |= not_sent
             left = [send for send in sends if send.message not in again]
             later, waiting = await uncertain_sends.schedule_next_lookup(
@@ -165,7 +165,7 @@ class UncertainSendLookup:
         starts = [send.started_at for send in sends if send.started_at is not None]
         if not starts:
             return False
-        now = time.time()
+        now = self._now()
         latest = max(send.ended_at or now for send in sends)
         # A call sends nothing later than this; Evolution's clock may be ahead of ours.
         todo = deque(

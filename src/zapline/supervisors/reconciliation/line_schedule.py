@@ -1,6 +1,6 @@
 """Reconciliation schedule of one unit's line: when its next turn is due, its known gap, and its runs."""
 
-import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import trio
@@ -49,7 +49,7 @@ class ReconcilePolicy:
 
     def after_gap(self, line: "LineSchedule") -> float:
         """Monotonic time at which everything in the line's gap has settled, so that one run is enough."""
-        return trio.current_time() + max(0.0, line.gap_until - time.time() + self.settle_delay * _CLOCK_DRIFT)
+        return trio.current_time() + max(0.0, line.gap_until - line.now() + self.settle_delay * _CLOCK_DRIFT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,8 @@ class LineSchedule:
 
     unit: Unit
     repairs: RepairCounter
+    now: Callable[[], float]
+    """UTC seconds, by the compared clock: a gap that ended in the future would stay open until then."""
     row: ReconciledLine | None = None
     """The database row as last read or written."""
     due: float = NEVER
@@ -104,7 +106,7 @@ class LineSchedule:
     def note_gap(self, since: float, *, store: bool = True) -> None:
         """Webhooks may be missing from ``since`` (UTC seconds) until now; ``store``: the next process must know it."""
         self.gap = since if self.gap is None else min(self.gap, since)
-        self.gap_until = max(self.gap_until, time.time())
+        self.gap_until = max(self.gap_until, self.now())
         self.gap_unwritten = self.gap_unwritten or store
 
     def close_gap(self) -> None:

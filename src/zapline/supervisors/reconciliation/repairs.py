@@ -1,6 +1,5 @@
 """Counts the messages that reconciliation restored for one line, and reports those that no known gap explains."""
 
-import time
 from uuid import UUID
 
 import structlog
@@ -36,10 +35,10 @@ class RepairCounter:
         if self._last_seq is None or last_seq < self._last_seq:
             self._last_seq = last_seq
 
-    async def count(self, conn: Connection, gap_since: float | None) -> int:
+    async def count(self, conn: Connection, gap_since: float | None, now: float) -> int:
         """Count the messages stored since the last call; return how many are new. Raises RemoteError.
 
-        ``gap_since``: start of the known gap.
+        ``gap_since``: start of the known gap; ``now``: UTC seconds.
         """
         new = await reconciliation.list_backfilled_after(conn, self._unit, self._last_seq or 0)
         known = unexplained = 0
@@ -53,7 +52,6 @@ class RepairCounter:
                 known += 1
             else:
                 unexplained += 1
-        now = time.time()
         due = [id for id, (sent_at, _) in self._undecided.items() if past_webhook_horizon(sent_at, now)]
         if due:
             still_missing = await reconciliation.find_still_backfilled(conn, due)

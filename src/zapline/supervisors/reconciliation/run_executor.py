@@ -1,7 +1,6 @@
 """Executes reconciliation runs in turns: begins a run, reads windows, moves the watermark, finishes or fails it."""
 
 import random
-import time
 from dataclasses import replace
 
 import structlog
@@ -81,7 +80,9 @@ class RunExecutor:
             gap_since = min([*gaps, *downtime], default=None)
             line.row = row
             line.repairs.begin(row.last_seq)
-            await line.repairs.count(conn, gap_since)  # messages that the search for uncertain sends has found
+            await line.repairs.count(
+                conn, gap_since, self._clock.now()
+            )  # messages that the search for uncertain sends has found
         if not run.manual:
             run.gap_since = gap_since
             since = reading_start(row.reconciled_until, row.first_connected, gaps, self._policy.overlap)
@@ -101,7 +102,7 @@ class RunExecutor:
                 continue
             reached = min(float(window.until), run.settled, self._clock.now())
             async with self._pool.connection() as conn:
-                run.repaired += await line.repairs.count(conn, run.gap_since)
+                run.repaired += await line.repairs.count(conn, run.gap_since, self._clock.now())
                 # By a wrong clock it could stay in the future, and hide what is missed until then.
                 may_move = self._clock.agrees() and reached >= window.since
                 moved = may_move and await reconciliation.advance_watermark(conn, unit.id, window.since, reached)
@@ -110,7 +111,7 @@ class RunExecutor:
         return True
 
     async def _finish_run(self, line: LineSchedule, run: ReconciliationRun) -> None:
-        now = time.time()
+        now = self._clock.now()
         async with self._pool.connection() as conn:
             if not run.manual:
                 await reconciliation.store_run_end(conn, run.unit, now)
@@ -154,7 +155,7 @@ class RunExecutor:
         run, line.run = line.run, None
         self._counters.add("reconciliations", "failed")
         if isinstance(failure, _SERVER_FAILURES):
-            line.note_gap(time.time())
+            line.note_gap(self._clock.now())
         if run is not None and run.manual:
             run.end(error)
             return

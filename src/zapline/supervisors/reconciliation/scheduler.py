@@ -1,7 +1,5 @@
 """Schedules reconciliation runs: at the start, after every gap, at regular intervals, and when a person asks."""
 
-import time
-
 import structlog
 import trio
 
@@ -47,6 +45,7 @@ class Reconciler:
         self._pool = pool
         self._roster = roster
         self._leadership = leadership
+        self._now = leadership.clock.now
         self._counters = counters
         self._policy = policy or ReconcilePolicy()
         reader = StoreReader(pool, client, intake, journal, self._policy.page_size, self._policy.max_pages)
@@ -74,7 +73,7 @@ class Reconciler:
         if line is None:
             return
         if line.disconnected is not None or line.seen_open:
-            line.note_gap(line.disconnected or time.time() - self._policy.check_every)
+            line.note_gap(line.disconnected or self._now() - self._policy.check_every)
         line.disconnected, line.seen_open = None, True
         line.due = self._policy.at_once(line)
         self._wake.set()
@@ -94,7 +93,7 @@ class Reconciler:
             raise LocalError("there is no such unit")
         if line.manual_run is not None and not line.manual_run.ended.is_set():
             raise AlreadyReconciling("this unit is being reconciled already; look at how far it has come")
-        now, since = time.time(), max(since, 0.0)
+        now, since = self._now(), max(since, 0.0)
         run = ReconciliationRun(unit, since, now, now - self._policy.settle_delay, manual=True, gap_since=ALWAYS)
         line.manual_run, line.manual_due = run, trio.current_time()
         self._wake.set()
@@ -158,7 +157,7 @@ class Reconciler:
             return None
         line = self._lines.get(id)
         if line is None:
-            line = self._lines[id] = LineSchedule(unit, RepairCounter(id, self._counters))
+            line = self._lines[id] = LineSchedule(unit, RepairCounter(id, self._counters), self._now)
         return line
 
     def _check_units(self) -> None:
@@ -177,7 +176,7 @@ class Reconciler:
                 self.note_gap(unit.id, unit.gap_since)
                 unit.gap_since = None
             if unit.quarantined_at is not None:
-                line.quarantined = line.quarantined or time.time() - (trio.current_time() - unit.quarantined_at)
+                line.quarantined = line.quarantined or self._now() - (trio.current_time() - unit.quarantined_at)
             elif line.quarantined is not None:
                 self.note_gap(unit.id, line.quarantined)
                 line.quarantined = None
@@ -188,7 +187,7 @@ class Reconciler:
             elif not line.seen_open:
                 line.seen_open = True
                 # Nobody received webhooks before; not stored, since each start says so anew.
-                line.note_gap((line.row.reconciled_at if line.row is not None else None) or time.time(), store=False)
+                line.note_gap((line.row.reconciled_at if line.row is not None else None) or self._now(), store=False)
                 self.schedule(unit.id, "start")
             elif line.disconnected is not None:
                 self.line_opened(unit)

@@ -93,7 +93,7 @@ class PasswordSignIn:
     async def open_login(self, email: str, password: str, source: str) -> tuple[str, datetime]:
         """Issue a bearer token; returns it with its latest end.
 
-        Raises Problem 401 for a wrong e-mail or password, and 429 after too many attempts by address, or for the account from it.
+        Raises Problem 401 for a wrong e-mail or password, and 429 after too many attempts from there.
         """
         return await self._sign_in(email, password, source, self._identity.open_login)
 
