@@ -27,6 +27,7 @@ from zapline.domain.messages.facts import (
     ReactionReported,
     StatusReported,
 )
+from zapline.sql.inbound import recorder_transaction
 from zapline.sql.inbound.contact_identities import RecorderCache
 from zapline.sql.inbound.parked_reports import apply_parked_reports, expire_parked_reports
 from zapline.sql.inbound.recorder_transaction import record
@@ -80,6 +81,23 @@ async def rows_after(conn: Connection, batches: list[list[MessageFact]], query: 
     for facts in batches:
         await record(conn, [write(unit, facts)], known)
     return await rows(conn, query.replace("$unit", f"'{unit}'"))
+
+
+async def test_a_cache_that_is_forgotten_while_it_is_filled_does_not_stop_the_recorder(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = recorder_transaction.list_waiting
+
+    async def forgotten_meanwhile(conn: Connection) -> Any:
+        waiting = await listed(conn)
+        known.forget()  # the process has begun to lead again
+        return waiting
+
+    monkeypatch.setattr(recorder_transaction, "list_waiting", forgotten_meanwhile)
+    async with await connect(database) as conn:
+        unit, known = await make_unit(conn), RecorderCache()
+        await record(conn, [write(unit, [message("A")])], known)
+        assert await rows(conn, "select external_id from zapline.messages") == [("A",)]
 
 
 # -- parked reports ------------------------------------------------------------------------------------------

@@ -4,14 +4,16 @@ import shutil
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 from support.database_copies import database_copies
 from support.inbound_stack import InboundStack, inbound_stack, text, until
 
-from zapline.domain.ids import UnitId
+from zapline.domain.ids import Seq, UnitId
 from zapline.sql.journal.journal import Journal
 from zapline.sql.journal.schema import Arrival, Entry
+from zapline.supervisors.inbound.mailbox import DirectEntry
 from zapline.supervisors.inbound.unit_state import Unit
 
 
@@ -142,6 +144,24 @@ async def test_a_database_that_is_set_back_gets_back_what_the_journal_holds_whil
             await until(lambda: unit.catching_up is None)
             await stack.reload()
             assert stack.counters.total("units_set_back") == 1
+
+
+async def test_a_webhook_that_only_a_database_held_which_was_set_back_is_read_back(
+    database: str, tmp_path: Path
+) -> None:
+    with database_copies(database) as copies:
+        async with inbound_stack(database, tmp_path) as stack:
+            unit, quiet = await stack.add_unit("loja"), await stack.add_unit("calma")
+            await post(stack, unit, "A", 1)
+            await stack.wait_until_stored()
+            earlier = copies.copy()
+            body = {"event": "messages.upsert", "instance": "loja", "data": text("D0")}
+            direct = DirectEntry(Entry(Seq(0), unit.id, "messages.upsert", 1000.0, msgspec.json.encode(body)))
+            await unit.mailbox.put_direct(direct)  # the journal has refused it
+            await direct.processed.wait()
+            copies.set_back(earlier)
+            await stack.reload(moved=True)
+            assert (unit.gap_since, quiet.gap_since) == (1000.0, None)
 
 
 async def test_a_database_that_was_set_back_while_the_daemon_was_away_is_noticed_at_the_start(

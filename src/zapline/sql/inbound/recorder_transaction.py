@@ -65,10 +65,10 @@ async def record(
     """
     rows = merge_rows(batch)
     outcomes = {unit_batch.unit_id: UnitOutcome() for unit_batch in batch}
-    if cache.aliases is None:
-        cache.aliases = await load_aliases(conn)
-    if cache.waiting is None:
-        cache.waiting = await list_waiting(conn)
+    if cache.aliases is None or cache.waiting is None:
+        # Both at once: the cache may be forgotten while either is read.
+        loaded = await load_aliases(conn), await list_waiting(conn)
+        cache.aliases, cache.waiting = loaded
     aliases, unread = dict(cache.aliases), cache.waiting
     resolved = ResolvedSends(aliases=aliases)
     async with conn.transaction():

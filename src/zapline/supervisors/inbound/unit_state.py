@@ -16,6 +16,8 @@ from zapline.supervisors.inbound.mailbox import DirectEntry, Mailbox
 from zapline.supervisors.inbound.server_standing import RegistrationReport, ServerStanding
 
 _NOTHING = Seq(0)
+DIRECT_KEPT = 3600.0
+"""Seconds for which it is remembered that webhooks went past the journal: a failover loses the last moments only."""
 
 
 class ActorActivity(StrEnum):
@@ -50,6 +52,9 @@ class Unit:
     last_message_at: float | None = None
     gap_since: float | None = None
     """UTC seconds of the first webhook that was lost: messages since then must be read back from Evolution."""
+    direct_since: float | None = None
+    """UTC seconds of the first of the latest webhooks that only the database holds, since the journal refused them."""
+    direct_until: float = 0.0
     uncommitted: "TurnResult | None" = None
     """Given to the recorder by an actor that ended before the answer; the next one stores it first."""
     registration: RegistrationReport | None = None
@@ -65,6 +70,13 @@ class Unit:
     @property
     def id(self) -> UnitId:
         return self.record.id
+
+    def note_direct(self, received_at: float) -> None:
+        """Note that a webhook was stored past the journal: a database that is set back loses it."""
+        if self.direct_since is None or received_at > self.direct_until + DIRECT_KEPT:
+            self.direct_since = received_at
+        self.direct_since = min(self.direct_since, received_at)
+        self.direct_until = max(self.direct_until, received_at)
 
     @property
     def shown(self) -> StoredLineState | None:

@@ -339,6 +339,7 @@ class UnitActor:
             context.journal.mark_done([entry.seq for entry in turn.entries], stored)
         for direct in turn.direct:
             direct.stored = True
+            unit.note_direct(direct.entry.received_at)
             direct.processed.set()
         if changed:
             context.counters.add("connection_rows_written")

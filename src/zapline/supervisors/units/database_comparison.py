@@ -96,6 +96,8 @@ class DatabaseComparison:
             self._losses.note(await journal.take_new_id(view.reached))
             for unit in self._roster.units():
                 unit.stored.seq = 0
+        if moved:
+            self._note_gaps()
         set_back: list[UnitId] = []
         for record in records:
             if record.archived_at is None and await self._bring_back(record, view, moved):
@@ -104,6 +106,12 @@ class DatabaseComparison:
             journal.note_compared()
         self.is_due = False
         return set_back
+
+    def _note_gaps(self) -> None:
+        """What the journal had refused was in the database alone: it is read back from Evolution's store."""
+        for unit in self._roster.units():
+            if unit.direct_since is not None:
+                unit.gap_since = min(unit.direct_since, unit.gap_since or unit.direct_since)
 
     async def _bring_back(self, record: UnitRecord, view: DatabaseView, moved: bool) -> bool:
         """Replay what the database has lost of a unit."""
