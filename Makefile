@@ -74,7 +74,7 @@ chaos: $(READY) ## Kill the daemon and PostgreSQL under load and break Evolution
 # SEED=123 repeats one seed and tells its history; SECONDS and PROCESSES say how long and how wide to search.
 SECONDS ?= 900
 PROCESSES ?= 2
-SEEDS = $(if $(SEED),--seed $(SEED),--seeds 10000 --seconds $(SECONDS) --processes $(PROCESSES))
+SEEDS = $(if $(SEED),--seed $(SEED) --shrink --plan '$(PLAN)',--seeds 10000 --seconds $(SECONDS) --processes $(PROCESSES))
 sim: $(READY) ## Simulate the whole daemon under faults, seed by seed, in virtual time (15 minutes)
 	@PYTHONPATH=tests $(BIN)/python -m tests.sim $(SEEDS)
 

@@ -6,33 +6,34 @@ entered, what was stored and what phones received. The same seed takes the same 
 """
 
 import argparse
-import multiprocessing
 import secrets
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any
 
+from .plan import draw
 from .planted import PLANTED
+from .search import results, run_seed
 from .server import simulation_server
-from .simulation import Result, simulate
+from .shrink import changed, differences, shrink
+from .simulation import Result
 
 
 def main() -> int:
     """Run what the arguments ask for; 0 where no seed failed."""
     arguments = _arguments()
-    seeds = arguments.seed or range(arguments.start, arguments.start + arguments.seeds)
-    began, failed, results = time.monotonic(), [], []
-    for result in _results(list(seeds), arguments.processes, arguments.seconds, arguments.plant):
-        results.append(result)
+    seeds = list(arguments.seed or range(arguments.start, arguments.start + arguments.seeds))
+    began, failed, ended = time.monotonic(), [], []
+    for result in results(seeds, arguments):
+        ended.append(result)
         print(line(result), flush=True)
         if result.violations:
             failed.append(result.seed)
+        if result.violations or arguments.seed:
             print(story(result, arguments.history), flush=True)
-        elif arguments.seed:
-            print(story(result, arguments.history), flush=True)
-    print(summary(results, failed, time.monotonic() - began))
+    print(summary(ended, failed, time.monotonic() - began))
+    if failed and arguments.shrink:
+        _shrink(failed[0], arguments)
     return 1 if failed else 0
 
 
@@ -44,6 +45,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no seed after this time")
     parser.add_argument("--processes", type=int, default=1, help="seeds at the same time (1)")
     parser.add_argument("--history", type=int, default=40, help="lines of history to tell (40)")
+    parser.add_argument("--plan", default="", help="JSON: what is to differ from the plan that the seed draws")
+    parser.add_argument("--shrink", action="store_true", help="make the plan of a failing seed smaller while it fails")
     parser.add_argument("--plant", default="", choices=["", *PLANTED], help="plant this bug, to see it found")
     parsed = parser.parse_args()
     if parsed.start is None:
@@ -51,43 +54,13 @@ def _arguments() -> argparse.Namespace:
     return parsed
 
 
-def _results(seeds: list[int], processes: int, seconds: float, planted: str) -> Iterator[Result]:
-    deadline = time.monotonic() + seconds
-    if processes == 1:
-        with simulation_server() as place:
-            for seed in seeds:
-                if time.monotonic() > deadline:
-                    return
-                yield simulate(seed, place, plant=PLANTED[planted][0] if planted else None)
-        return
-    context = multiprocessing.get_context("spawn")
-    queue: Any = context.Queue()
-    workers = [
-        context.Process(target=_work, args=(seeds[number::processes], deadline, planted, queue))
-        for number in range(processes)
-    ]
-    for worker in workers:
-        worker.start()
-    left = len(workers)
-    while left:
-        result = queue.get()
-        if result is None:
-            left -= 1
-        else:
-            yield result
-    for worker in workers:
-        worker.join()
-
-
-def _work(seeds: list[int], deadline: float, planted: str, queue: Any) -> None:
-    try:
-        with simulation_server() as place:
-            for seed in seeds:
-                if time.monotonic() > deadline:
-                    return
-                queue.put(simulate(seed, place, plant=PLANTED[planted][0] if planted else None))
-    finally:
-        queue.put(None)
+def _shrink(seed: int, arguments: argparse.Namespace) -> None:
+    """Tell the smallest plan under which the seed still fails."""
+    with simulation_server() as place:
+        given = changed(draw(seed), arguments.plan)
+        plan = shrink(given, lambda smaller: bool(run_seed(seed, place, arguments, smaller).violations))
+        result = run_seed(seed, place, arguments, plan)
+    print(f"Smaller:\n{line(result)}\n{story(result, arguments.history)}")
 
 
 def line(result: Result) -> str:
@@ -102,7 +75,9 @@ def line(result: Result) -> str:
 def story(result: Result, lines: int) -> str:
     told = [f"  plan: {result.plan.describe()}", *(f"  {text}" for text in result.history[-lines:])] if lines else []
     told += [f"  VIOLATION {text}" for text in result.violations]
-    told += [f"  again: make sim SEED={result.seed}"] if result.violations else []
+    if result.violations:
+        plan = differences(result.plan, draw(result.seed))
+        told.append(f"  again: make sim SEED={result.seed}" + (f" PLAN='{plan}'" if plan != "{}" else ""))
     return "\n".join(told)
 
 

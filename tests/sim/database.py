@@ -108,6 +108,8 @@ class SteppedPostgres:
     """Open sessions by process id of their backend."""
     blocked: dict[TrioConnection, "_Running"] = field(default_factory=dict)
     statements: int = 0
+    cut_off: bool = False
+    """The daemon is being killed: it reaches the server no more."""
 
     def __post_init__(self) -> None:
         self._chance: random.Random = self.world.stream("database")
@@ -125,7 +127,8 @@ class SteppedPostgres:
         try:
             yield
         finally:
-            self._admin.execute(f"drop database if exists {self.name} with (force)")
+            for name in (self.name, f"{self.name}_standby"):
+                self._admin.execute(f"drop database if exists {name} with (force)")
             self._admin.close()
             self._clock_file.close()
 
@@ -158,12 +161,24 @@ class SteppedPostgres:
         patch.setattr(psycopg_on_trio, "open_connection", self.open)
         patch.setattr("zapline.sql.postgres.connection.open_connection", self.open)
 
+    def copy(self) -> None:
+        """Copy the database as a standby has it; every session is lost meanwhile."""
+        self.close_all()
+        self._admin.execute(f"drop database if exists {self.name}_standby with (force)")
+        self._admin.execute(f"create database {self.name}_standby template {self.name} strategy file_copy")
+
+    def promote(self) -> None:
+        """Put the copy in the place of the database: what was committed since is gone."""
+        self.close_all()
+        self._admin.execute(f"drop database {self.name} with (force)")
+        self._admin.execute(f"alter database {self.name}_standby rename to {self.name}")
+
     # -- steps -------------------------------------------------------------------------------------------------
 
     async def open(self, parameters: dict[str, Any]) -> TrioConnection:
         """Open a session, as one step."""
         await trio.sleep(self._chance.uniform(0.001, 0.02))
-        if self.faults.down:
+        if self.faults.down or self.cut_off:
             raise errors.OperationalError("the simulated server is down")
         self._set_clock()
         conninfo = psycopg.conninfo.make_conninfo("", **parameters)
@@ -188,7 +203,7 @@ class SteppedPostgres:
         before, after = faults.cut_before, faults.cut_after
         if label == "commit":
             before, after = before + faults.cut_commit / 2, after + faults.cut_commit / 2
-        if faults.down or dice < before:
+        if faults.down or self.cut_off or dice < before:
             gen.close()
             self._cut(connection, "before", label)
         self._set_clock()
@@ -227,7 +242,7 @@ class SteppedPostgres:
             pass
 
     def _cut(self, connection: TrioConnection, when: str, label: str) -> None:
-        if not self.faults.down:
+        if not (self.faults.down or self.cut_off):
             self.world.strike(f"connection lost {when}", label)
         connection.close_now()
         raise errors.OperationalError("the simulation cut the connection")

@@ -173,12 +173,12 @@ class Host:
         """Kill the daemon as SIGKILL does; with ``power`` the machine loses its power, and the disk what it had not
         synced."""
         self._dying = self.disk.dead = True
-        was_down, self.postgres.faults.down = self.postgres.faults.down, True
+        self.postgres.cut_off = True
         self.postgres.close_all()
         self._scope.cancel()
         await self._ended.wait()
         self.postgres.close_all()
-        self.postgres.faults.down = was_down
+        self.postgres.cut_off = False
         lost = self.disk.power_loss() if power else 0
         self.disk.dead = False
         self.world.strike("power loss" if power else "kill", f"{lost} writes lost" if lost else "")

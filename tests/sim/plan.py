@@ -4,6 +4,7 @@ import random
 from dataclasses import dataclass, field
 
 DAEMON_DEATHS = ("kill", "power loss", "stop")
+RESTORED = "restored backup"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,16 @@ class Plan:
     """Evolution keeps messages, so that lost webhooks can be read back."""
     honours_ids: bool = False
     """Evolution gives a message the id that the daemon has chosen."""
+    changes: float = 0.0
+    """Chance that a phone edits or deletes its message afterwards; only where Evolution keeps messages."""
+    at_once: bool = False
+    """The CRM asks for all messages at once: the pace has to hold them back."""
     deaths: list[Death] = field(default_factory=list)
     windows: list[Window] = field(default_factory=list)
+    backup: float | None = None
+    """When the state directory is copied; a death of the kind ``RESTORED`` puts the copy in its place."""
+    set_back: tuple[float, float] | None = None
+    """When the database is copied, and when the copy takes its place: a failover that loses the last commits."""
     cut_before: float = 0.0
     cut_after: float = 0.0
     cut_commit: float = 0.0
@@ -57,9 +66,13 @@ class Plan:
         """The plan in one line, without what is off."""
         parts = [f"{self.units} units, {self.seconds:.0f} s, {self.inbound} in, {self.outbound} out"]
         parts += ["no store"] if not self.store else []
+        parts += [f"changes {self.changes:.2f}"] if self.changes else []
+        parts += ["all asked at once"] if self.at_once else []
         parts += ["honours ids"] if self.honours_ids else []
         parts += [f"{death.kind} at {death.at:.1f}" for death in self.deaths]
         parts += [f"{window.kind} at {window.at:.1f} for {window.seconds:.1f}" for window in self.windows]
+        parts += [f"database set back to {self.set_back[0]:.1f} at {self.set_back[1]:.1f}"] if self.set_back else []
+        parts += [f"backup at {self.backup:.1f}"] if self.backup is not None else []
         for name in CHANCES:
             if getattr(self, name):
                 parts.append(f"{name} {getattr(self, name):.3f}")
@@ -89,11 +102,21 @@ def draw(seed: int) -> Plan:
         store=chance.random() < 0.6,
         honours_ids=chance.random() < 0.3,
     )
+    plan.changes = chance.uniform(0.1, 0.5) if plan.store and chance.random() < 0.5 else 0.0
+    plan.at_once = chance.random() < 0.3
     if chance.random() < 0.6:
         for _ in range(chance.choice((1, 1, 2, 3))):
             kind = chance.choice(DAEMON_DEATHS)
             plan.deaths.append(Death(chance.uniform(0.0, plan.seconds), kind, chance.choice((0.05, 0.5, 5.0, 15.0))))
         plan.deaths.sort(key=lambda death: death.at)
+    if chance.random() < 0.15:
+        plan.backup = chance.uniform(0.0, plan.seconds * 0.8)
+        at = chance.uniform(plan.backup, plan.seconds)
+        plan.deaths = [death for death in plan.deaths if death.at < at]
+        plan.deaths.append(Death(at, RESTORED, chance.choice((0.05, 2.0))))
+    if chance.random() < 0.2:
+        copied = chance.uniform(0.0, plan.seconds * 0.8)
+        plan.set_back = (copied, copied + chance.choice((0.2, 1.0, 4.0)))
     for kind in WINDOWS:
         if chance.random() < 0.25:
             at, seconds = chance.uniform(0.0, plan.seconds), chance.choice((0.3, 2.0, 8.0, 25.0))

@@ -12,15 +12,13 @@ from zapline.domain.ids import Seq
 from zapline.domain.text import Sentence
 from zapline.evolution.client import failure_classifier, rest_client
 from zapline.evolution.client.failures import NoAnswer, Unreachable
-from zapline.sql.inbound.recorder_types import UnitOutcome
 from zapline.sql.journal import sqlite_file
 from zapline.sql.journal.journal import Journal
 from zapline.sql.journal.schema import Arrival, Entry
 from zapline.sql.journal.writer import Request
 from zapline.sql.outbound import send_claims
-from zapline.sql.postgres.database_errors import CommitUnknown
-from zapline.supervisors.inbound import recorder
 from zapline.supervisors.inbound.dispatcher import Dispatcher
+from zapline.supervisors.inbound.intake import Intake
 
 from .plan import Death, Plan, Window
 
@@ -56,17 +54,9 @@ def answered_before_the_disk(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Journal, "append_many", append_many)
 
 
-def unknown_commit_taken_for_done(patch: pytest.MonkeyPatch) -> None:
-    """A commit whose answer was lost counts as committed."""
-    record = recorder.record
-
-    async def hopeful(conn: Any, writes: Any, *more: Any) -> Any:
-        try:
-            return await record(conn, writes, *more)
-        except CommitUnknown:
-            return {write.unit_id: UnitOutcome() for write in writes}
-
-    patch.setattr(recorder, "record", hopeful)
+def silent_loss(patch: pytest.MonkeyPatch) -> None:
+    """A webhook that neither disk nor database took is answered, and nobody is told."""
+    patch.setattr(Intake, "_count_lost", lambda *arguments: None)
 
 
 def lost_wake_up(patch: pytest.MonkeyPatch) -> None:
@@ -96,12 +86,13 @@ def claim_without_its_fence(patch: pytest.MonkeyPatch) -> None:
 
 _SMALL = Plan(units=1, seconds=6.0, inbound=30, outbound=0, store=False)
 _DYING = replace(_SMALL, deaths=[Death(3.0, "power loss", 0.5)], windows=[Window(2.0, "database down", 2.0)])
+_REFUSED = replace(_SMALL, windows=[Window(1.0, kind, 28.0) for kind in ("disk refuses", "database down")])
 _KILLS = [Death(at, "kill", 0.1) for at in (1.5, 3.5, 5.0)]
 _SENDING = replace(_SMALL, inbound=0, outbound=12)
 PLANTED: Mapping[str, tuple[Plant, Plan]] = {
     "missing_fsync": (missing_fsync, _DYING),
     "answered_before_the_disk": (answered_before_the_disk, replace(_SMALL, disk_write=0.2)),
-    "unknown_commit_taken_for_done": (unknown_commit_taken_for_done, replace(_SMALL, cut_commit=0.6)),
+    "silent_loss": (silent_loss, _REFUSED),
     "lost_wake_up": (lost_wake_up, _DYING),
     "silence_taken_for_refusal": (silence_taken_for_refusal, replace(_SENDING, sends={"act_then_reset": 0.5})),
     "claim_without_its_fence": (

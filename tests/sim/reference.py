@@ -10,6 +10,11 @@ PHONES = re.compile(r"(?<![0-9A-Za-z-])\+?55119[0-9]{8}(?![0-9A-Za-z-])")
 CANARY = "canario"
 """Part of every text of a run; no line of the log may hold it."""
 
+BURST, PER_SECOND = 10, 1.0
+"""The pace of a unit that has none of its own."""
+LATE_SECONDS = 3.0
+"""A delivery may come so much later than its call: the longest delay of the simulated Evolution and network."""
+
 
 @dataclass(slots=True)
 class Asked:
@@ -18,6 +23,7 @@ class Asked:
     unit: str
     client_id: str
     message: str
+    at: float
 
 
 @dataclass
@@ -29,6 +35,11 @@ class Reference:
     answered: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(instance, id) of each message whose webhook got a 200, and how often."""
     asked: list[Asked] = field(default_factory=list)
+    edited: dict[tuple[str, str], str] = field(default_factory=dict)
+    """(instance, id) of each message that its phone has edited -> the last text."""
+    deleted: set[tuple[str, str]] = field(default_factory=set)
+    set_back: tuple[float, float] | None = None
+    """The time of which the database has lost every commit: what the API took then is gone, and nobody can know."""
     log_lines: list[str] = field(default_factory=list)
     """Lines of the log that hold what no line may hold."""
 
@@ -73,7 +84,11 @@ class Reference:
                 row = stored.get((instance, id))
                 if row is None and store:
                     found.append(f"I1: sent by a phone and never read back: {instance} {id}")
-                elif row is not None and row.body != text:
+                elif row is not None and (instance, id) in self.edited and row.edited != self.edited[instance, id]:
+                    found.append(f"an edit is missing: {instance} {id}: {row.edited!r}")
+                elif row is not None and (instance, id) in self.deleted and not row.deleted:
+                    found.append(f"a deletion is missing: {instance} {id}")
+                elif row is not None and row.body != text and not (row.body is None and row.changed):
                     found.append(f"I1: another text: {instance} {id}: {row.body!r}")
         unknown = [key for key in stored if key[1] not in self.sent[key[0]]]
         if unknown:
@@ -81,17 +96,21 @@ class Reference:
         return found
 
     def _outbound(self, rows: "Rows", provable: bool) -> list[str]:
-        found = []
+        found, gone = [], set[str]()
         by_client = Counter((row.unit, row.client_id) for row in rows.messages if row.client_id)
         for asked in self.asked:
-            if by_client[asked.unit, asked.client_id] != 1:
+            if by_client[asked.unit, asked.client_id] == 0 and self._forgotten(asked):
+                gone.add(asked.client_id)
+            elif by_client[asked.unit, asked.client_id] != 1:
                 found.append(f"I2: {by_client[asked.unit, asked.client_id]} rows of {asked.client_id}")
-        copies = Counter(text for _, text in rows.delivered)
+        copies = Counter(each.text for each in rows.delivered)
+        found += self._pace(rows)
         outbox = {row.client_id: row for row in rows.outbox}
         for text, count in copies.items():
             row = outbox.get(text.rpartition(" ")[2])
             if row is None:
-                found.append(f"delivered and unknown: {text}")
+                if text.rpartition(" ")[2] not in gone:
+                    found.append(f"delivered and unknown: {text}")
                 continue
             if count > 1:
                 found.append(f"I3: {text} was delivered {count} times; {row}")
@@ -104,6 +123,22 @@ class Reference:
                 found.append(f"I4: {row.tries} tries of {row.client_id}")
         return found
 
+    def _pace(self, rows: "Rows") -> list[str]:
+        """No window of time holds more deliveries of a unit than its pace allows, kills included."""
+        found = []
+        for instance in sorted({each.instance for each in rows.delivered}):
+            times = sorted(each.at for each in rows.delivered if each.instance == instance)
+            for first, begin in enumerate(times):
+                for last in range(first, len(times)):
+                    allowed = BURST + (times[last] - begin + LATE_SECONDS) * PER_SECOND
+                    if last - first + 1 > allowed:
+                        found.append(f"I7: {last - first + 1} deliveries of {instance} in {times[last] - begin:.1f} s")
+        return found[:1]
+
+    def _forgotten(self, asked: Asked) -> bool:
+        """Whether the database may have lost the request: it was taken before the copy took its place."""
+        return self.set_back is not None and self.set_back[0] - 1.0 <= asked.at <= self.set_back[1]
+
 
 @dataclass(frozen=True, slots=True)
 class MessageRow:
@@ -114,6 +149,22 @@ class MessageRow:
     from_me: bool
     body: str | None
     seq: int
+    edited: str | None
+    deleted: bool
+
+    @property
+    def changed(self) -> bool:
+        """Read back after an edit or a deletion: Evolution's store does not hold the original any more."""
+        return self.deleted or self.edited is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """A message that reached a phone, and when."""
+
+    instance: str
+    text: str
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +182,15 @@ class Rows:
     messages: list[MessageRow] = field(default_factory=list)
     outbox: list[OutboxRow] = field(default_factory=list)
     dead_letters: list[tuple[str, str]] = field(default_factory=list)
-    delivered: list[tuple[str, str]] = field(default_factory=list)
+    delivered: list[Delivered] = field(default_factory=list)
     waiting: dict[str, int] = field(default_factory=dict)
 
 
-def read_rows(conn: Any, delivered: list[tuple[str, str]]) -> Rows:
+def read_rows(conn: Any, delivered: list[Delivered]) -> Rows:
     """Read everything over an administrator's connection."""
     messages = conn.execute(
-        "select u.instance_id, u.unit_id::text, m.external_id, m.client_message_id, m.from_me, m.body, m.seq"
+        "select u.instance_id, u.unit_id::text, m.external_id, m.client_message_id, m.from_me,"
+        " m.body, m.seq, m.edited_body, m.deleted_at is not null"
         " from zapline.messages m join zapline.unit_whatsapp_connections u using (unit_id) order by m.seq"
     ).fetchall()
     outbox = conn.execute(

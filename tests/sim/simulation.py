@@ -21,18 +21,19 @@ from zapline.sandbox.simulator.server import SimulatedEvolution
 from zapline.supervisors.outbound.message_composition import SendRequest
 
 from . import world as worlds
-from .database import DatabaseFaults, SteppedPostgres
-from .disk import FULL, IOERR_FSYNC, IOERR_WRITE, OK, Disk
+from .database import SteppedPostgres
+from .disk import Disk
 from .evolution import EvolutionTransport, NetworkFaults, PipeListener, WebhookWire, evolution_in_process
+from .faults import Faults
 from .host import Host
-from .plan import Death, Plan, Window, draw
+from .plan import RESTORED, Plan, draw
 from .planted import Plant
-from .reference import CANARY, Asked, Reference, read_rows
+from .reference import CANARY, Asked, Delivered, Reference, read_rows
 from .server import Place
 
 SETUP_SECONDS = 120.0
 """Virtual seconds until all lines are open."""
-DRAIN_SECONDS = 600.0
+DRAIN_SECONDS = 300.0
 """Virtual seconds after the last fault within which everything has to be at rest: the longest is an uncertain
 message, which is looked up three times in about three minutes, after a sleep of at most two."""
 INBOUND_DRAIN_SECONDS = 45.0
@@ -91,10 +92,9 @@ class Simulation:
         self.wire = WebhookWire(self.world, self.host.alive, self.reference.note_answered, self.network)
         self.units: dict[str, UnitId] = {}
         self.drained = 0.0
-        self._disk_chance = self.world.stream("disk faults")
-        self._disk_modes: set[str] = set()
-        self._quiet = True
-        self._windows = trio.Event()
+        self.stored: float | None = None
+        """Virtual seconds from the last fault until the journal held nothing that is not stored."""
+        self.faults = Faults(self.plan, self.host, self.network, self.place / "backup", self._around_failover)
 
     def run(self) -> Result:
         """Run the seed to its end."""
@@ -102,7 +102,6 @@ class Simulation:
         (self.place / "disk").mkdir(parents=True)
         began = _real_clock()
         problem: list[str] = []
-        self.disk.refusal = self._refuse
         with worlds.installed(self.world) as patch, self.disk.mounted(), self.postgres.created():
             undo = configuration.configure("json", "warning", _Log(self.world, self.reference))
             self.postgres.install(patch)
@@ -136,16 +135,34 @@ class Simulation:
             outbound=len(self.reference.asked),
         )
 
+    def _around_failover(self, since: float | None) -> None:
+        """Leave the database before it is copied; note what it has lost when the copy has taken its place."""
+        if since is None:
+            self._watcher.close()
+        else:
+            self._watcher = psycopg.connect(self.postgres.url, autocommit=True)
+            self.reference.set_back = (since, self.world.now)
+
     def _compare(self) -> list[str]:
         with closing(psycopg.connect(self.postgres.url, autocommit=True)) as conn:
             rows = read_rows(conn, self._delivered)
         lost = self.host.counted["lost", ""]
+        told = sum(count for (name, _), count in self.host.counted.items() if name == "journal_losses")
+        if told and self.world.struck[RESTORED]:
+            lost = len(self.reference.answered)  # what an older state directory did not hold, and nothing else does
         violations = self.reference.violations(
-            rows, store=self.plan.store, echoed="echo_off" not in self.plan.sends, lost=lost
+            rows,
+            store=self.plan.store,
+            echoed="echo_off" not in self.plan.sends,
+            lost=lost,
         )
+        if told and not self.world.struck[RESTORED]:
+            violations.append("the journal has lost something")
         for role in ("actor_crashes", "sender_crashes"):
             if self.host.counted[role, ""]:
                 violations.append(f"{role}: {self.host.counted[role, '']}")
+        if self.stored is not None and self.stored > INBOUND_DRAIN_SECONDS:
+            violations.append(f"liveness: what was journaled was stored after {self.stored:.0f} s")
         violations += [f"the daemon ended by itself: {reason}" for reason in self.host.exits]
         self.world.step("rows", [(row.instance, row.external_id, row.client_id, row.seq) for row in rows.messages])
         self.world.step("outbox", rows.outbox, violations)
@@ -162,14 +179,14 @@ class Simulation:
             ),
             trio.open_nursery() as nursery,
         ):
-            self._delivered: list[tuple[str, str]] = []
+            self._delivered: list[Delivered] = []
             self.host.transport = EvolutionTransport(self.world, evolution, listener)
             if await self.host.start(nursery):
                 with trio.fail_after(SETUP_SECONDS):
                     await self._open_lines(evolution)
                 await self._story(nursery, evolution, listener)
                 ledger = evolution.ledger
-                self._delivered = [(each.instance, each.text) for each in ledger.messages]
+                self._delivered = [Delivered(each.instance, each.text, each.at) for each in ledger.messages]
             await self.host.stop()
             nursery.cancel_scope.cancel()
         return self.world.now - worlds.EPOCH
@@ -190,56 +207,20 @@ class Simulation:
 
     async def _story(self, nursery: trio.Nursery, evolution: SimulatedEvolution, listener: PipeListener) -> None:
         self.world.tell("the lines are open")
-        self._begin_faults(evolution)
+        self.faults.begin(evolution)
         async with trio.open_nursery() as story:
-            story.start_soon(self._phones, evolution)
+            story.start_soon(self._phones, story, evolution)
             story.start_soon(self._crm)
-            story.start_soon(self._deaths, nursery)
-            for window in self.plan.windows:
-                story.start_soon(self._window, window, evolution, listener)
-        self._end_faults(evolution)
+            story.start_soon(self.faults.run, nursery, evolution, listener)
+        self.faults.end(evolution)
         if self.host.running is None:
             await self.host.start(nursery)
         self.world.tell("the faults are over")
         await self._drain(evolution)
 
-    def _begin_faults(self, evolution: SimulatedEvolution) -> None:
-        plan = self.plan
-        self._quiet = False
-        self.postgres.faults.cut_before, self.postgres.faults.cut_after = plan.cut_before, plan.cut_after
-        self.postgres.faults.cut_commit, self.postgres.faults.slow = plan.cut_commit, plan.slow
-        self.network.webhook_lost, self.network.answer_lost = plan.webhook_lost, plan.answer_lost
-        for kind in ("duplicate", "reorder"):
-            if getattr(plan, kind):
-                evolution.inject_fault(kind, probability=getattr(plan, kind), seconds=3.0)
-        for kind, chance in plan.sends.items():
-            evolution.inject_fault(kind, probability=chance, path="/message/", seconds=2.0)
-
-    def _end_faults(self, evolution: SimulatedEvolution) -> None:
-        for kind, count in evolution.state.faults.triggered.items():
-            self.world.struck[kind] += count
-        evolution.clear_faults()
-        self._quiet = True
-        self._disk_modes.clear()
-        self.postgres.faults = DatabaseFaults()
-        self.network.webhook_lost = self.network.answer_lost = 0.0
-
-    def _refuse(self, operation: str) -> int:
-        if self._quiet:
-            return OK
-        if "disk full" in self._disk_modes and operation == "write":
-            return FULL
-        if "disk refuses" in self._disk_modes:
-            return IOERR_WRITE if operation == "write" else IOERR_FSYNC
-        chance = self.plan.disk_write if operation == "write" else self.plan.disk_sync
-        if chance and self._disk_chance.random() < chance:
-            self.world.strike(f"disk refuses a {operation}")
-            return self._disk_chance.choice((FULL, IOERR_WRITE)) if operation == "write" else IOERR_FSYNC
-        return OK
-
     # -- phones, CRM, faults -------------------------------------------------------------------------------------
 
-    async def _phones(self, evolution: SimulatedEvolution) -> None:
+    async def _phones(self, story: trio.Nursery, evolution: SimulatedEvolution) -> None:
         chance = self.world.stream("phones")
         names = list(self.units)
         for number in range(self.plan.inbound):
@@ -250,12 +231,30 @@ class Simulation:
             self.reference.sent[name][id] = text
             self.world.step("phone", name, id)
 
+            if chance.random() < self.plan.changes:
+                story.start_soon(self._change, evolution, name, id, sender, chance.uniform(0.0, 6.0), chance.random())
+
+    async def _change(
+        self, evolution: SimulatedEvolution, name: str, id: str, sender: str, after: float, dice: float
+    ) -> None:
+        """A phone edits or deletes its message some seconds later."""
+        await trio.sleep(after)
+        if dice < 0.6:
+            text = f"{self.reference.sent[name][id]} edited"
+            evolution.edit(name, id, text, sender=sender)
+            self.reference.edited[name, id] = text
+        else:
+            evolution.revoke(name, id, sender=sender)
+            self.reference.deleted.add((name, id))
+        self.world.step("change", name, id)
+
     async def _crm(self) -> None:
         chance = self.world.stream("crm")
         names = list(self.units)
         async with trio.open_nursery() as calls:
             for number in range(self.plan.outbound):
-                await trio.sleep(chance.expovariate(self.plan.outbound / self.plan.seconds))
+                if not self.plan.at_once:
+                    await trio.sleep(chance.expovariate(self.plan.outbound / self.plan.seconds))
                 to = f"55119{90000000 + chance.randrange(6)}"
                 calls.start_soon(self._ask, self.units[chance.choice(names)], f"order-{number}", to)
 
@@ -271,7 +270,9 @@ class Simulation:
                 running.nursery.start_soon(call)
                 await ended.wait()
                 if answer:
-                    self.reference.asked.append(Asked(str(unit), client_id, str(answer[0][0].message.id)))
+                    self.reference.asked.append(
+                        Asked(str(unit), client_id, str(answer[0][0].message.id), self.world.now)
+                    )
                     self.world.step("asked", client_id)
                     return
             await trio.sleep(1.0)
@@ -287,50 +288,21 @@ class Simulation:
         finally:
             ended.set()
 
-    async def _deaths(self, nursery: trio.Nursery) -> None:
-        began = trio.current_time()
-        for death in self.plan.deaths:
-            await trio.sleep_until(max(began + death.at, trio.current_time()))
-            await self._die(death)
-            await trio.sleep(death.after)
-            while not await self.host.start(nursery):  # noqa: ASYNC110
-                await trio.sleep(2.0)  # as systemd does
-
-    async def _die(self, death: Death) -> None:
-        if death.kind == "stop":
-            await self.host.stop()
-        else:
-            await self.host.kill(power=death.kind == "power loss")
-
-    async def _window(self, window: Window, evolution: SimulatedEvolution, listener: PipeListener) -> None:
-        await trio.sleep(window.at)
-        self.world.strike(window.kind, f"for {window.seconds:.1f} s")
-        if window.kind == "database down":
-            self.postgres.faults.down = True
-            self.postgres.close_all()
-            await trio.sleep(window.seconds)
-            self.postgres.faults.down = False
-        elif window.kind == "evolution down":
-            listener.take_down()
-            await trio.sleep(window.seconds)
-            listener.bring_up()
-        elif window.kind == "line closes":
-            for name in list(self.units):
-                evolution.close(name, 428, reopen_after=window.seconds)
-            await trio.sleep(window.seconds + 1.0)
-        else:
-            self._disk_modes.add(window.kind)
-            await trio.sleep(window.seconds)
-            self._disk_modes.discard(window.kind)
-
     async def _drain(self, evolution: SimulatedEvolution) -> None:
         """Wait until everything is at rest; what is not after the stated time is a violation that the rows show."""
         began = trio.current_time()
         with trio.move_on_after(DRAIN_SECONDS):
-            while not self._at_rest(evolution):  # noqa: ASYNC110
+            while not self._at_rest(evolution):
+                if self.stored is None and not self._journaled():
+                    self.stored = trio.current_time() - began
                 await trio.sleep(1.0)
         self.drained = trio.current_time() - began
+        self.stored = self.stored if self.stored is not None else self.drained
         self.world.tell(f"at rest after {self.drained:.0f} s")
+
+    def _journaled(self) -> int:
+        """Webhooks that are journaled and not stored."""
+        return self.host.running.core.journal.statistics().depth if self.host.running is not None else 1
 
     def _at_rest(self, evolution: SimulatedEvolution) -> bool:
         running = self.host.running

@@ -1,0 +1,34 @@
+"""What a seed draws, and how the plan of a failing seed becomes smaller."""
+
+import msgspec
+import pytest
+from sim.plan import CHANCES, Death, Plan, draw
+from sim.shrink import changed, differences, shrink
+
+
+def test_a_seed_always_draws_the_same_plan_and_most_faults_are_off_in_it() -> None:
+    assert draw(7) == draw(7)
+    plans = [draw(seed) for seed in range(300)]
+    for name in CHANCES:
+        assert 60 < sum(bool(getattr(plan, name)) for plan in plans) < 150
+
+
+def test_what_differs_from_a_seeds_plan_is_told_in_one_line_and_read_back() -> None:
+    plan = changed(draw(7), '{"inbound": 3, "deaths": [{"at": 1.0, "kind": "kill", "after": 2.0}]}')
+    assert (plan.inbound, plan.deaths) == (3, [Death(1.0, "kill", 2.0)])
+    assert changed(draw(7), differences(plan, draw(7))) == plan
+    with pytest.raises(msgspec.ValidationError):
+        changed(draw(7), '{"nothing": 1}')
+
+
+def test_a_plan_is_made_smaller_down_to_what_it_needs_to_fail() -> None:
+    deaths = [Death(at, "kill", 1.0) for at in (1.0, 2.0, 3.0)]
+    plan = Plan(units=4, inbound=100, outbound=20, deaths=deaths, cut_before=0.1, slow=0.1, sends={"late": 0.1})
+
+    def fails(smaller: Plan) -> bool:
+        return deaths[1] in smaller.deaths and smaller.inbound > 10 and smaller.slow > 0
+
+    found = shrink(plan, fails)
+    assert fails(found)
+    assert (found.units, found.outbound, found.deaths, found.sends) == (1, 0, [deaths[1]], {})
+    assert (found.cut_before, found.inbound) == (0.0, 12)
