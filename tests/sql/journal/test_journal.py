@@ -159,6 +159,15 @@ async def test_each_start_counts_for_what_it_finds_unfinished(tmp_path: Path) ->
         assert journal.statistics().depth == 2
 
 
+async def test_a_start_after_an_orderly_stop_counts_for_nothing(tmp_path: Path) -> None:
+    async with opened(tmp_path) as journal:
+        await journal.append(arrival())
+        await journal.note_orderly_stop()
+    for seen in (0, 1, 2):  # only the first of these starts follows the orderly stop
+        async with opened(tmp_path) as journal:
+            assert [entry.starts_seen for entry in await journal.unfinished(START, 9)] == [seen]
+
+
 async def test_a_crash_is_counted_for_its_entries_alone(tmp_path: Path) -> None:
     async with opened(tmp_path) as journal:
         first, second = await journal.append_many([arrival(), arrival()])

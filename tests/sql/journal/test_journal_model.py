@@ -22,7 +22,8 @@ group = st.tuples(st.just("group"), st.integers(0, 2), st.integers(1, 9))
 done = st.tuples(st.just("done"), st.integers(0, 30), st.integers(1, 4))
 replay = st.tuples(st.just("replay"), st.integers(0, 30), st.just(0))
 prune = st.tuples(st.just("prune"), st.integers(0, 30), st.just(0))
-lives = st.lists(st.lists(append | group | done | replay | prune, max_size=12), min_size=1, max_size=4)
+stop = st.tuples(st.just("stop"), st.just(0), st.just(0))
+lives = st.lists(st.lists(append | group | done | replay | prune | stop, max_size=12), min_size=1, max_size=4)
 
 
 class Model:
@@ -33,6 +34,8 @@ class Model:
         self.unfinished: dict[int, tuple[int, bool]] = {}
         self.reported: list[int] = []
         self.clock = 0
+        self.stopped = True
+        """The life before ended as it was told to."""
 
     def arrival(self, unit: int, body: bytes) -> Arrival:
         self.clock += 1
@@ -65,6 +68,9 @@ async def act(journal: Journal, model: Model, kind: str, a: int, b: bytes | int)
         journal.mark_done(picked)
         for seq in picked:
             model.unfinished.pop(seq, None)
+    elif kind == "stop":
+        model.stopped = True
+        await journal.note_orderly_stop()
     elif kind == "replay":
         await journal.flush()
         back = [s for s, e in model.history.items() if e.received_at >= a and s not in model.unfinished]
@@ -90,7 +96,8 @@ async def test_any_interleaving_and_restart_ends_as_the_model_says(
 
     with tempfile.TemporaryDirectory(dir=IN_MEMORY) as directory, trio.fail_after(30):
         for life in lives:
-            model.unfinished = {seq: (seen + 1, again) for seq, (seen, again) in model.unfinished.items()}
+            counts, model.stopped = not model.stopped, False
+            model.unfinished = {seq: (seen + counts, again) for seq, (seen, again) in model.unfinished.items()}
             async with Journal.open(Path(directory), on_committed=report) as journal:
                 assert journal.statistics().depth == len(model.unfinished)
                 for step in life:

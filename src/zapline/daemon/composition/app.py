@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from zapline.daemon.logs.configuration import register_secret
 from zapline.daemon.master_key import derive, master_key, webhook_secret
 from zapline.daemon.settings import Settings
 from zapline.daemon.systemd import SystemdNotifier
-from zapline.domain.errors import MustNotWrite
+from zapline.domain.errors import JournalRefused, MustNotWrite
 from zapline.domain.ids import UnitId
 from zapline.domain.messages.message_secrets import SecretSealer
 from zapline.domain.restart_policy import RestartIntensity
@@ -54,6 +54,7 @@ from zapline.supervisors.units.unit_commands import UnitCommands, UnitPolicy
 
 FIRST_STATUS_SECONDS = 6.0
 """Seconds for the first answer of the database; without one, the daemon begins with what the journal knows."""
+_NOTE_SECONDS = 1.0
 _GC_THRESHOLDS = (20_000, 20, 50)
 """Thresholds of the garbage collector: requests create thousands of short-lived objects and hardly any cycles."""
 _LOG = structlog.get_logger(scope="Daemon")
@@ -116,7 +117,7 @@ class RunningDaemon:
     async def drain(self, seconds: float) -> None:
         """Stop listening, end current calls, then store accepted webhooks; the journal keeps the rest.
 
-        Takes at most ``seconds``.
+        Takes at most ``seconds``, and one more for a disk that hangs.
         """
         with trio.move_on_after(seconds):
             self.core.feed.close()
@@ -127,6 +128,9 @@ class RunningDaemon:
             leadership = self.core.leadership
             while leadership.status is LeadershipStatus.LEADING and not self._idle():  # noqa: ASYNC110 - three objects
                 await trio.sleep(0.02)
+        if not self.health.stuck_units():  # else what is in hand may be why the process had to be ended
+            with trio.move_on_after(_NOTE_SECONDS), suppress(JournalRefused):
+                await self.core.journal.note_orderly_stop()
         depth = self.core.journal.statistics().depth
         if depth:
             _LOG.warning("Stopping with webhooks not stored yet; the journal keeps them", count=depth)

@@ -81,7 +81,7 @@ class Journal(JournalHistory):
         max_waiting: int = MAX_WAITING,
         room_seconds: float = WAIT_FOR_ROOM_SECONDS,
     ) -> AsyncIterator["Journal"]:
-        """Open or create the journal; counts one more start for every unfinished entry.
+        """Open or create the journal; counts one more start for every unfinished entry, but after an orderly stop.
 
         Where the disk does not let us, the journal refuses everything until it does (``closed_because``).
 
@@ -224,6 +224,13 @@ class Journal(JournalHistory):
     def clear_suspect(self, seq: Seq) -> None:
         """Remove the mark: the process survived. Does not wait; tried again if refused."""
         self._writer.submit_unattended(lambda file: file.set_suspect(seq, False))
+
+    async def note_orderly_stop(self) -> None:
+        """The process ends because it was told to: the next start is no sign against what is unfinished.
+
+        Raises ``JournalRefused``.
+        """
+        await self._call(JournalFile.note_orderly_stop)
 
     async def unfinished(
         self, after: Seq, limit: int, unit: UnitId | None = None, max_bytes: int = READ_BYTES

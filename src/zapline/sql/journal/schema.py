@@ -76,7 +76,7 @@ class Entry(msgspec.Struct, frozen=True):
     received_at: float
     body: bytes
     starts_seen: int = 0
-    """Starts of the process at which it was unfinished."""
+    """Starts of the process at which it was unfinished, but those after an orderly stop."""
     crashes: int = 0
     suspect_deaths: int = 0
     """Deaths of the process while it processed this entry as the only one."""

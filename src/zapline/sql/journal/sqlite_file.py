@@ -259,6 +259,9 @@ class JournalFile:
     def set_suspects(self, seqs: Sequence[int]) -> None:
         self._open_connection().executemany(IN_HAND, [(1, seq) for seq in seqs])
 
+    def note_orderly_stop(self) -> None:
+        self._open_connection().execute("insert or ignore into meta values ('stopped', 1)")
+
     def save_snapshot(self, data: bytes) -> None:
         self._open_connection().execute("insert or replace into meta values ('snapshot', ?)", (data,))
 
@@ -267,11 +270,12 @@ class JournalFile:
         self._added_bytes = used_bytes(self._open_connection()) - self.stored_bytes
 
     def _start(self) -> None:
-        """Create the tables of a new file; count this start and the deaths over suspect entries."""
+        """Create the tables of a new file; count this start, but after an orderly stop, and deaths over suspects."""
         connection = self._connection = connect(self.path)
         prepare(connection, self.path)
         connection.execute("begin immediate")
-        connection.execute("update meta set value = value + 1 where key = 'starts'")
+        if not connection.execute("delete from meta where key = 'stopped'").rowcount:
+            connection.execute("update meta set value = value + 1 where key = 'starts'")
         connection.execute(DIED_IN_HAND)
         connection.execute("commit")
         meta = dict(connection.execute("select key, value from meta where key <> 'snapshot'"))
