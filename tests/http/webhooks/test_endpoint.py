@@ -15,6 +15,7 @@ import trio
 from support.inbound_stack import InboundStack, inbound_stack, text
 from trio.testing import wait_all_tasks_blocked
 
+from zapline.domain.errors import JournalRefused
 from zapline.domain.ids import UnitId
 from zapline.http.server.serve import serve
 from zapline.http.webhooks.body_budget import ByteBudget, ShareOfBody
@@ -288,6 +289,21 @@ async def test_slow_bodies_of_one_unit_delay_nobody_and_its_own_come_through_one
             for stream in streams:
                 assert b" 200 " in await stream.receive_some()
         assert (budget.free, budget.waiting, front.app._budget.large.free) == (128 * 65_536, 0, 2 * LIMIT)
+
+
+async def test_what_neither_journal_nor_actor_takes_is_to_come_again(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(arrivals: Any) -> None:
+        raise JournalRefused("planted")
+
+    async with open_front(database, tmp_path) as front:
+        monkeypatch.setattr(front.stack.journal, "append_many", refuse)
+        front.unit.quarantined_at = 1.0
+        assert (await front.post(front.path, front.body()))[0] == 503
+        front.unit.quarantined_at = None
+        assert (await front.post(front.path, front.body()))[0] == 200
+        assert front.stack.counters.total("lost") == 0
 
 
 async def test_a_length_that_is_only_announced_takes_no_room(database: str, tmp_path: Path) -> None:

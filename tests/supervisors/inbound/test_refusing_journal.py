@@ -90,7 +90,7 @@ async def test_if_both_refuse_the_answer_comes_after_the_timeout_and_the_loss_is
         assert ("after",) in await stack.rows("select external_id from zapline.messages")
 
 
-async def test_a_quarantined_unit_loses_a_webhook_at_once_and_counts_it(
+async def test_a_webhook_of_a_quarantined_unit_is_to_come_again_at_once_and_is_not_lost(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with inbound_stack(database, tmp_path, database_timeout=3600) as stack:
@@ -98,8 +98,15 @@ async def test_a_quarantined_unit_loses_a_webhook_at_once_and_counts_it(
         refuse(stack, monkeypatch)
         unit.quarantined_at = 1.0
         with trio.fail_after(30):
-            assert not await stack.post(unit, b"{}")
-        assert stack.counters.total("lost") == 1
+            assert await stack.intake.accept(unit, "messages.upsert", b"{}") is None
+            assert await stack.intake.accept_too_large(unit, 10**9) is None
+            assert not await stack.intake.accept_internal(unit, "!note", b"{}")  # who wrote it tries again
+        assert stack.counters.totals["webhooks_put_off", "no_actor"] == 2
+        assert stack.counters.total("lost") == 0
+        assert unit.gap_since is not None, "should nobody send it again, it is read from Evolution's store"
+        unit.quarantined_at = None
+        await stack.send(unit, "messages.upsert", text("again"))
+        assert await stack.rows("select external_id from zapline.messages") == [("again",)]
 
 
 async def test_without_a_journal_webhooks_go_to_the_database_and_it_opens_with_what_it_holds(

@@ -168,9 +168,9 @@ COUNTERS = (
     Counter("webhooks_unrouted", "Webhooks kept on disk because the units were not known yet."),
     Counter(
         "webhooks_put_off",
-        "Webhooks answered 503 before the units were known.",
+        "Webhooks answered 503, to be sent again.",
         "reason",
-        ("no_room", "journal_refused"),
+        ("no_room", "journal_refused", "no_actor"),
     ),
     Counter("units_set_back", "Times a unit's rows were found set back in the database."),
     Counter("calls_too_late", "Calls not made because the process had stood still since the claim."),

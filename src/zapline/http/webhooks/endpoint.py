@@ -63,7 +63,8 @@ class WebhookApp:
     """``/webhooks/whatsapp/{provider}/{secret}[/event]``; the secret may be in a header instead.
 
     Every POST is answered 200 with ``{}``: Evolution drops a webhook at once on most 4xx and repeats it on 5xx
-    (contract, section 2). Only before the units were read can there be a 503, where there is no room to keep more.
+    (contract, section 2). There is a 503 only where a webhook cannot be kept and is to come again: where there is no
+    room for more before the units were read, or where the journal refuses and the unit's actor rests.
     All other requests go to ``rest``.
     """
 
@@ -137,7 +138,7 @@ class WebhookApp:
     ) -> bool | None:
         """Hand the body to the intake of its unit; False if it is lost. ``body`` is a size if it was over the limit.
 
-        None: the sender is unknown as yet, and is to send it again. Without an instance in the body the secret alone
+        None: it cannot be kept just now, and is to be sent again. Without an instance in the body the secret alone
         identifies the unit.
         """
         if isinstance(body, int):

@@ -41,9 +41,10 @@ class Intake:
         """The id of the journal in which entries are made durable."""
         return self._journal.journal_id
 
-    async def accept(self, unit: Unit, event: str, body: bytes, received_at: float | None = None) -> bool:
+    async def accept(self, unit: Unit, event: str, body: bytes, received_at: float | None = None) -> bool | None:
         """Make a webhook durable; False if it is lost. Returns within both timeouts in the worst case.
 
+        None: its actor rests or has not begun, so that only the journal could take it; it is to be sent again.
         ``received_at`` (UTC seconds) is given for a body that was received earlier.
         """
         received_at = received_at if received_at is not None else time.time()
@@ -56,7 +57,7 @@ class Intake:
 
     async def accept_internal(self, unit: Unit, event: str, body: bytes) -> bool:
         """Make an internal entry (``!...``) durable, like a webhook; if False, the caller tries again."""
-        return await self._make_durable(unit, [Arrival(unit.id, event, time.time(), body)], repeated=True)
+        return bool(await self._make_durable(unit, [Arrival(unit.id, event, time.time(), body)], repeated=True))
 
     async def note(self, unit: Unit, event: str, body: bytes) -> bool:
         """Write an internal entry that the journal alone can hold; False where it refuses."""
@@ -68,11 +69,11 @@ class Intake:
             return False
         return True
 
-    async def accept_too_large(self, unit: Unit, size: int) -> bool:
-        """Record that a body over the limit was received."""
+    async def accept_too_large(self, unit: Unit, size: int) -> bool | None:
+        """Record that a body over the limit was received; returns as ``accept``."""
         return await self._make_durable(unit, [Arrival(unit.id, TOO_LARGE, time.time(), b"%d" % size)])
 
-    async def _make_durable(self, unit: Unit, arrivals: Sequence[Arrival], *, repeated: bool = False) -> bool:
+    async def _make_durable(self, unit: Unit, arrivals: Sequence[Arrival], *, repeated: bool = False) -> bool | None:
         try:
             with trio.move_on_after(APPEND_TIMEOUT):
                 await self._journal.append_many(arrivals)
@@ -83,9 +84,15 @@ class Intake:
         self._counters.add("journal_refused")
         _LOG.error("The journal refused a webhook; it goes to PostgreSQL directly", error=error)
         stored = await self._store_directly(unit, arrivals)
-        if stored < len(arrivals) and not repeated:
+        if stored == len(arrivals):
+            return True
+        if not repeated:
+            unit.gap_since = min(unit.gap_since or arrivals[0].received_at, arrivals[0].received_at)
+            if not unit.can_act:  # what was stored of it already merges when it comes again
+                self._counters.add("webhooks_put_off", "no_actor")
+                return None
             self._count_lost(unit, arrivals, len(arrivals) - stored)
-        return stored == len(arrivals)
+        return False
 
     async def _store_directly(self, unit: Unit, arrivals: Sequence[Arrival]) -> int:
         """Store past the journal; return how many were stored within the timeout."""
@@ -102,7 +109,6 @@ class Intake:
 
     def _count_lost(self, unit: Unit, arrivals: Sequence[Arrival], lost: int) -> None:
         self._counters.add("lost", amount=lost)
-        unit.gap_since = min(unit.gap_since or arrivals[0].received_at, arrivals[0].received_at)
         _LOG.critical(
             "A webhook is lost: neither the journal nor PostgreSQL took it",
             unit=str(unit.id),
