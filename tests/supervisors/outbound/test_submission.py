@@ -18,13 +18,14 @@ from zapline.sql.inbound.recorder_transaction import record
 from zapline.sql.inbound.recorder_types import EntryFacts
 from zapline.sql.inbound.unit_batches import UnitBatch, prepare_batch
 from zapline.sql.outbound.outbox import ChatAddress
+from zapline.sql.outbound.uploads import UploadQuota
 from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.postgres.queries import Queries
 from zapline.sql.units.units import insert_unit
 from zapline.supervisors.outbound.media_url_check import MediaUrlUnresolvable
 from zapline.supervisors.outbound.message_composition import InvalidMessage, SendRequest, recipient_address, remote_jid
-from zapline.supervisors.outbound.submission import ClientIdTaken, SubmissionPolicy, Submissions
+from zapline.supervisors.outbound.submission import ClientIdTaken, SubmissionPolicy, Submissions, UploadsFull
 
 CONTACTS = Queries(contact_identities.__name__)
 URL = "https://files.example/a.jpg"
@@ -112,6 +113,35 @@ async def test_times_are_checked_only_when_a_message_is_new(stack: SubmissionSta
     assert past.sending is not None
     assert past.sending.due_at.timestamp() == start + 100
     assert stack.woken == [stack.unit]
+
+
+async def test_a_unit_keeps_files_up_to_its_quota_and_what_nothing_needs_goes_first(
+    stack: SubmissionStack, database: str
+) -> None:
+    stack.submissions._policy = SubmissionPolicy("PT", uploads=UploadQuota(1000, 3))
+
+    async def store(size: int, id: UUID | None = None) -> UUID:
+        stored, _ = await stack.submissions.store_upload(stack.unit, "image/png", None, b"x" * size, id)
+        return stored
+
+    needed, sent, idle = await store(300), await store(300), await store(300)
+    for client_id, upload in (("c1", needed), ("c2", sent)):
+        content = File(MessageKind.IMAGE, upload=upload)
+        await stack.submissions.send(stack.unit, SendRequest(client_id, content, to="+351912345678"))
+    for _ in range(2):
+        with pytest.raises(UploadsFull):
+            await store(1)
+    assert await store(300, idle) == idle, "the same file again needs no room"
+    async with await connect(database) as conn:
+        await conn.execute(
+            "update zapline.outbox o set state = 'settled' from zapline.messages m"
+            " where m.id = o.message_id and m.client_message_id = 'c2'"
+        )
+        await conn.execute("update zapline.uploads set created_at = now() - interval '2 days'")
+        with pytest.raises(UploadsFull):
+            await store(701)
+        fresh = await store(700)
+        assert {row.id for row in await conn.fetch("select id from zapline.uploads")} == {needed, fresh}
 
 
 async def test_a_cancelled_request_leaves_a_whole_message_or_none(stack: SubmissionStack, database: str) -> None:

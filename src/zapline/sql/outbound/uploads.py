@@ -21,8 +21,20 @@ class UploadInfo:
     sha256: bytes
 
 
-async def insert_upload(conn: Connection, unit: UnitId, id: UUID, upload: UploadInfo, data: bytes) -> None:
-    await _SQL.execute(
+@dataclass(frozen=True, slots=True)
+class UploadQuota:
+    """What is kept of one unit's uploads at most."""
+
+    size: int = 2 * 1024**3
+    """Bytes."""
+    files: int = 10_000
+
+
+async def insert_upload(
+    conn: Connection, unit: UnitId, id: UUID, upload: UploadInfo, data: bytes, quota: UploadQuota
+) -> bool:
+    """Store a file; False if the unit's quota has no room for it. Several at once may go beyond it by their size."""
+    row = await _SQL.one(
         conn,
         "insert_upload",
         id=id,
@@ -32,7 +44,15 @@ async def insert_upload(conn: Connection, unit: UnitId, id: UUID, upload: Upload
         size=upload.size,
         sha256=upload.sha256,
         bytes=data,
+        quota=quota.size,
+        most_files=quota.files,
     )
+    return row is not None and bool(row.kept)
+
+
+async def free_unneeded(conn: Connection, unit: UnitId) -> int:
+    """Delete a unit's files older than a day that nothing needs any more; returns how many."""
+    return await _SQL.execute(conn, "free_unneeded", unit_id=unit)
 
 
 async def find_upload(conn: Connection, unit: UnitId, id: UUID) -> UploadInfo | None:

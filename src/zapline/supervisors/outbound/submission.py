@@ -1,7 +1,7 @@
 """Accepts messages to be sent: queues each client id once, cancels, and releases uncertain messages."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
 from uuid import UUID, uuid4
@@ -16,7 +16,7 @@ from zapline.domain.text import Sentence
 from zapline.sql.conversations.conversations import TrackedMessage, get_message
 from zapline.sql.outbound import outbox, uncertain_sends, unit_pace, uploads
 from zapline.sql.outbound.unit_pace import PaceSettings
-from zapline.sql.outbound.uploads import UploadInfo
+from zapline.sql.outbound.uploads import UploadInfo, UploadQuota
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.database_errors import StatementFailed
 from zapline.sql.postgres.pool import Pool
@@ -66,6 +66,10 @@ class NotUncertain(LocalError):
     """The message does not wait for a decision."""
 
 
+class UploadsFull(LocalError):
+    """The unit keeps as many files as it may."""
+
+
 class Decision(StrEnum):
     """What a person does about an uncertain message."""
 
@@ -75,10 +79,11 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SubmissionPolicy:
-    """``region``: country of phones without one. ``expiry``: seconds, for messages without an expiry of their own."""
+    """``region``: country of phones without one. ``expiry``: seconds, for messages without one of their own."""
 
     region: str = "BR"
     expiry: float = DEFAULT_EXPIRY
+    uploads: UploadQuota = field(default_factory=UploadQuota)
 
 
 _DEADLOCK, _DEADLOCK_TRIES = "40P01", 3
@@ -198,10 +203,18 @@ class Submissions:
     async def store_upload(
         self, unit: UnitId, mimetype: str, file_name: str | None, data: bytes, id: UUID | None = None
     ) -> tuple[UUID, UploadInfo]:
-        """Store a file to be sent later. ``id`` makes the upload repeatable."""
+        """Store a file to be sent later. ``id`` makes the upload repeatable.
+
+        Where the unit's quota is used up, files that nothing needs any more go first. Raises UploadsFull.
+        """
         id, upload = id or uuid4(), UploadInfo(mimetype, file_name, len(data), sha256(data).digest())
         async with self._pool.connection() as conn:
-            await uploads.insert_upload(conn, unit, id, upload, data)
+            parts = (conn, unit, id, upload, data, self._policy.uploads)
+            if not await uploads.insert_upload(*parts):
+                freed = await uploads.free_unneeded(conn, unit)
+                _LOG.warning("A unit's uploads are over their quota", unit=str(unit), freed=freed)
+                if not await uploads.insert_upload(*parts):
+                    raise UploadsFull("the unit keeps as many files as it may; those that nothing needs go after a day")
         return id, upload
 
     async def set_pace(self, unit: UnitId, limits: PaceSettings) -> None:

@@ -71,6 +71,7 @@ MEANINGS: Mapping[str, str] = {
     "unit_not_ready": "the unit's state has not been read yet",
     "unsupported_media_type": "the body is of a type that this address does not take",
     "upload_not_found": "the unit has no such upload",
+    "upload_quota": "the unit keeps as many uploaded files as it may",
     "wrong_credentials": "e-mail or password is wrong",
 }
 """Only codes listed here may be sent; a test searches the sources for others."""

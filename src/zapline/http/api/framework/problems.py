@@ -28,7 +28,13 @@ from zapline.sql.units.units import InstanceTaken
 from zapline.supervisors.inbound.media_cache import MediaBusy
 from zapline.supervisors.outbound.media_url_check import MediaUrlRefused, MediaUrlUnresolvable
 from zapline.supervisors.outbound.message_composition import InvalidMessage, UnknownConversation
-from zapline.supervisors.outbound.submission import ClientIdTaken, NotCancellable, NotUncertain, UnknownMessage
+from zapline.supervisors.outbound.submission import (
+    ClientIdTaken,
+    NotCancellable,
+    NotUncertain,
+    UnknownMessage,
+    UploadsFull,
+)
 from zapline.supervisors.units.unit_commands import (
     InvalidUnit,
     NotReplayable,
@@ -121,6 +127,7 @@ COMMON_PROBLEMS: ProblemTypes = {
     ClientIdTaken: ProblemType(409, "client_message_id_taken"),
     NotCancellable: ProblemType(409, "not_cancellable"),
     NotUncertain: ProblemType(409, "not_uncertain"),
+    UploadsFull: ProblemType(409, "upload_quota"),
     InvalidUnit: ProblemType(422, "invalid_unit"),
     InvalidMediaUrl: ProblemType(422, "invalid_media_url", field="url"),
     MediaUrlRefused: ProblemType(422, "media_url_refused", field="url"),

@@ -45,8 +45,9 @@ _UPLOAD = RouteDoc(
     query=(
         QueryParameter("fileName", Annotated[str, Meta(min_length=1, max_length=_MAX_NAME)], "Its name, without path."),
     ),
-    errors={"busy": 503},
-    detail="The body is the file itself, at most 16 MiB; its type is the request's `Content-Type`.",
+    errors={"busy": 503, "upload_quota": 409},
+    detail="The body is the file itself, at most 16 MiB; its type is the request's `Content-Type`. "
+    "A unit keeps 2 GiB and 10,000 files; those that nothing needs go first, after a day.",
 )
 
 
