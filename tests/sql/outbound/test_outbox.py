@@ -13,7 +13,7 @@ from zapline.sql.conversations.conversations import get_message
 from zapline.sql.outbound import outbox, read_receipts, uncertain_sends, uploads
 from zapline.sql.outbound.outbox import ChatAddress, NewMessage
 from zapline.sql.outbound.send_claims import claim
-from zapline.sql.outbound.uploads import UploadInfo
+from zapline.sql.outbound.uploads import UploadInfo, UploadQuota
 from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.postgres.psycopg_on_trio import Json
@@ -130,7 +130,8 @@ async def test_uploads_are_deleted_after_a_month_unless_open_work_needs_them(dat
         unit = await make_unit(conn)
         ids = {name: uuid4() for name in ("young", "old", "queued", "done", "campaign", "over")}
         for name, id in ids.items():
-            await uploads.insert_upload(conn, unit, id, UploadInfo("a/b", name, 3, b"s"), name.encode())
+            info = UploadInfo("a/b", name, 3, b"s")
+            assert await uploads.insert_upload(conn, unit, id, info, name.encode(), UploadQuota())
         await conn.execute(
             "update zapline.uploads set created_at = now() - interval '31 days' where file_name <> 'young'"
         )
