@@ -29,7 +29,7 @@ from zapline.sql.postgres.psycopg_on_trio import TrioConnection
 from .world import World
 
 TEMPLATE = "simulation_template"
-SEARCH_PATH = "-csearch_path=simulated,pg_catalog,public"
+SEARCH_PATH = "-csearch_path=simulated,pg_catalog,public -cdeadlock_timeout=3600000"
 QUIET_SECONDS = 0.004
 """Real seconds without an answer after which the server is asked whether the session waits for a lock."""
 LOCK_SECONDS = 2.0
@@ -44,6 +44,8 @@ create function simulated.clock_timestamp() returns timestamptz language sql sta
   as $$ select simulated.now() $$;
 create function simulated.gen_random_uuid() returns uuid language sql volatile security definer
   as $$ select md5('simulated' || nextval('simulated.numbers'))::uuid $$;
+create function simulated.set_config(name text, value text, local boolean) returns text language sql volatile
+  as $$ select case name when 'lock_timeout' then value else pg_catalog.set_config(name, value, local) end $$;
 grant usage on schema simulated to public;
 """
 STILL_TABLES = """
@@ -143,6 +145,10 @@ class SteppedPostgres:
             cursor = self.cursor()
             self.label = statement if isinstance(statement, str) else "settings"  # type: ignore[attr-defined]
             await self.wait(cursor._execute_gen(statement, params))
+            if self.label == "settings":  # type: ignore[attr-defined]
+                # The server counts in real time; what waits for a lock is ended by the world's.
+                for setting in (b"set lock_timeout = 0", b"set statement_timeout = 0"):
+                    await self.wait(self._exec_command(setting))
             return cursor
 
         async def command(self: TrioConnection, command: bytes) -> None:
@@ -232,6 +238,7 @@ class SteppedPostgres:
                 raise errors.OperationalError("the connection was closed while it waited for a lock")
             if trio.current_time() - began > LOCK_SECONDS and not running.ready():
                 self.world.step("lock timeout", label)
+                running.timed_out = True
                 self._admin.execute("select pg_cancel_backend(%s)", (connection.pgconn.backend_pid,))
         self.world.step("sql", label, running.outcome())
         return running.value()
@@ -293,6 +300,8 @@ class _Running:
         self._value: Any = None
         self._error: BaseException | None = None
         self._ended = False
+        self.timed_out = False
+        """It was cancelled because it had waited for a lock for too long."""
         self._wants: Any = None
         self._advance(lambda: next(self._gen))
 
@@ -334,6 +343,8 @@ class _Running:
 
     def value(self) -> Any:
         self._gen.close()
+        if self.timed_out and isinstance(self._error, errors.QueryCanceled):
+            raise errors.LockNotAvailable("canceling statement due to lock timeout")
         if self._error is not None:
             raise self._error
         return self._value

@@ -148,8 +148,9 @@ class Simulation:
             rows = read_rows(conn, self._delivered)
         lost = self.host.counted["lost", ""]
         told = sum(count for (name, _), count in self.host.counted.items() if name == "journal_losses")
-        if told and self.world.struck[RESTORED]:
-            lost = len(self.reference.answered)  # what an older state directory did not hold, and nothing else does
+        if self.world.struck[RESTORED]:
+            # What an older state directory did not hold, and the database did not either, only Evolution's store has.
+            lost = len(self.reference.answered)
         violations = self.reference.violations(
             rows,
             store=self.plan.store,
