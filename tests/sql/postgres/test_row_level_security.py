@@ -5,11 +5,15 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from zapline.domain.ids import UnitId
 from zapline.domain.principals import ActorKind, AuditActor
 from zapline.sql.accounts import audit_log
 from zapline.sql.accounts.audit_log import AuditedAction, AuditFilter
 from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.postgres.database_errors import StatementFailed
+from zapline.sql.postgres.pool import Pool
+from zapline.sql.postgres.row_level_security import admin_scope, unit_scope
+from zapline.sql.units.units import insert_unit
 
 OURS, THEIRS = UUID(int=1), UUID(int=2)
 ENGINE_ALONE = {"admins", "access_tokens", "control_requests", "erased_people", "leader"}
@@ -64,6 +68,27 @@ def value_of(column: Any, key: str | None, unit: UUID) -> object:
     if column.type.startswith("_"):
         return []
     return "{}" if column.type == "jsonb" else f"2026-01-0{unit.int} 00:00:00"
+
+
+@pytest.mark.parametrize("leaked", ["set role zapline_engine", "reset role"])
+async def test_a_scope_keeps_units_apart_whatever_role_another_client_has_left_in_the_session(
+    database: str, leaked: str
+) -> None:
+    """As a pooler in transaction mode leaves it."""
+    async with await connect(database) as owner:
+        for unit in (OURS, THEIRS):
+            row = {"name": "u", "instance": str(unit), "secret_digest": unit.bytes, "time_zone": "UTC"}
+            await insert_unit(owner, id=UnitId(unit), **row)
+    query = "select id, current_user::text as who from zapline.units"
+    async with Pool.open(database, size=1, role="zapline_api") as pool:
+        async with pool.connection() as conn:
+            await conn.execute(leaked)
+        async with unit_scope(pool, UnitId(OURS)) as conn:
+            assert await conn.fetch(query) == [(OURS, "zapline_api")]
+        async with admin_scope(pool) as conn:
+            assert {row.who for row in await conn.fetch(query)} == {"zapline_api"}
+    async with Pool.open(database, size=1) as pool, admin_scope(pool) as conn:
+        assert len(await conn.fetch(query)) == 2, "without a role of its own the session keeps what it has"
 
 
 async def test_a_statement_by_hand_sees_the_rows_of_the_unit_that_is_set_and_no_other(database: str) -> None:

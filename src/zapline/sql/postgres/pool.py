@@ -92,6 +92,11 @@ class Pool:
             self._in_use -= 1
             self._put_back(connection)
 
+    @property
+    def role(self) -> str | None:
+        """The role that its connections were opened with."""
+        return self._options.get("role")
+
     def statistics(self) -> PoolStatistics:
         return PoolStatistics(
             size=self._size,

@@ -15,7 +15,7 @@ _SQL = Queries(__name__)
 async def unit_scope(pool: Pool, unit: UnitId) -> AsyncIterator[Connection]:
     """A transaction that sees only the rows of this unit. Raises DatabaseUnavailable."""
     async with pool.connection() as conn, conn.transaction():
-        await _SQL.execute(conn, "set_unit", unit_id=str(unit))
+        await _SQL.execute(conn, "set_unit", unit_id=str(unit), role=pool.role)
         yield conn
 
 
@@ -23,5 +23,5 @@ async def unit_scope(pool: Pool, unit: UnitId) -> AsyncIterator[Connection]:
 async def admin_scope(pool: Pool) -> AsyncIterator[Connection]:
     """A transaction that sees the rows of all units: for requests of administrators only."""
     async with pool.connection() as conn, conn.transaction():
-        await _SQL.execute(conn, "set_admin_scope")
+        await _SQL.execute(conn, "set_admin_scope", role=pool.role)
         yield conn

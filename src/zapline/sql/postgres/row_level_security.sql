@@ -1,9 +1,11 @@
 -- Which rows a transaction of the API's role sees.
 
 -- name: set_unit
--- The transaction sees the rows of one unit.
-select set_config('zapline.unit', %(unit_id)s::text, true);
+-- The transaction sees the rows of one unit. Its role is set anew: behind a pooler the session may have another's.
+select set_config('zapline.unit', %(unit_id)s::text, true) as unit,
+       set_config('role', coalesce(%(role)s::text, current_setting('role')), true) as role;
 
 -- name: set_admin_scope
 -- The transaction acts for an administrator and sees the rows of all units.
-select set_config('zapline.scope', 'admin', true);
+select set_config('zapline.scope', 'admin', true) as scope,
+       set_config('role', coalesce(%(role)s::text, current_setting('role')), true) as role;
