@@ -148,8 +148,10 @@ class Simulation:
             rows = read_rows(conn, self._delivered)
         lost = self.host.counted["lost", ""]
         told = sum(count for (name, _), count in self.host.counted.items() if name == "journal_losses")
-        if self.world.struck[RESTORED]:
-            # What an older state directory did not hold, and the database did not either, only Evolution's store has.
+        past_the_journal = any(kind.startswith("disk") for kind in self.world.struck) and not self.plan.store
+        if self.world.struck[RESTORED] or (self.world.struck["database set back"] and past_the_journal):
+            # What an older state directory did not hold, or the journal refused before the database was set back, only
+            # Evolution's store has.
             lost = len(self.reference.answered)
         violations = self.reference.violations(
             rows,
