@@ -200,7 +200,7 @@ class OutboundStack:
         self.senders.wake(unit.id)
         return messages
 
-    async def wait_until(self, condition: Callable[[], bool], seconds: float = 10) -> None:
+    async def wait_until(self, condition: Callable[[], bool], seconds: float = 30) -> None:
         with trio.fail_after(seconds):
             while not condition():  # noqa: ASYNC110
                 await trio.sleep(0.005)
@@ -209,7 +209,7 @@ class OutboundStack:
         async with self.pool.connection() as conn:
             return [tuple(row) for row in await conn.fetch(query, values)]
 
-    async def wait_for_rows(self, query: str, *expected: tuple[object, ...], seconds: float = 10) -> None:
+    async def wait_for_rows(self, query: str, *expected: tuple[object, ...], seconds: float = 30) -> None:
         """Wait until the query returns these rows; retry while the database is away."""
         with trio.fail_after(seconds):
             while True:

@@ -239,6 +239,7 @@ async def test_the_pace_is_kept_and_changed_limits_apply_at_once(database: str, 
         query = "select extract(epoch from started_at)::float8 from zapline.attempts order by started_at"
         starts = [start for (start,) in await stack.rows(query)]
         assert starts[3] - starts[0] >= 0.2 - 0.001, "two at once, then one each 0.1 s"
+        await stack.wait_until(lambda: stack.senders.statistics().running == 0)
         async with stack.pool.connection() as conn:
             await conn.execute("update zapline.unit_paces set daily_cap = 4")
         stack.senders.reload_pace(unit.id)

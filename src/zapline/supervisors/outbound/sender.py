@@ -131,6 +131,8 @@ class Sender:
         pacer = state.pacer or await self._load_pacer()
         await self._brake.apply(pacer, context.moment())
         at = context.moment()
+        if state.pacer is not pacer:  # the limits were changed meanwhile
+            return at.mono
         lanes = pacer.allowed_lanes(at)
         if not lanes:
             return await self._next_due(pacer, at)
