@@ -26,9 +26,9 @@ from zapline.domain.messages.facts import (
     VoteReported,
 )
 from zapline.evolution.webhooks.event_parser import parse_webhook
-from zapline.sql.inbound.contact_identities import RecorderCache
+from zapline.sql.inbound.contact_identities import RecorderCache, store_contacts
 from zapline.sql.inbound.parked_reports import apply_parked_reports
-from zapline.sql.inbound.recorder_transaction import record
+from zapline.sql.inbound.recorder_transaction import apply_waiting_facts, record
 from zapline.sql.inbound.recorder_types import EntryFacts, UnitOutcome
 from zapline.sql.inbound.unit_batches import prepare_batch
 from zapline.sql.postgres.connection import Connection, connect
@@ -128,6 +128,13 @@ async def store(
     return (await record(conn, [prepare_batch(unit, entries, None, None, JOURNAL)], known))[unit]
 
 
+async def link_unseen(conn: Connection, unit: UnitId) -> None:
+    """Link Maria's LID to her phone without the recorder's transaction: only the janitor finds what that decides."""
+    entry = EntryFacts(Seq(5), "x", NOW, b"{}", facts=(ContactSeen(LINKED),))
+    rows = prepare_batch(unit, [entry], None, None, JOURNAL).rows
+    await store_contacts(conn, rows.contacts, rows.identities, rows)
+
+
 ROWS = """select m.external_id, jsonb_build_object('row', to_jsonb(m) - array['seq', 'changed_seq', 'unit_id', 'id',
                  'conversation_id'], 'chat', k.canonical,
                  'reactions', (select jsonb_agg(jsonb_build_array(x.kind, x.actor, x.value) order by x.kind, x.actor)
@@ -214,12 +221,160 @@ async def test_a_report_under_a_lid_waits_until_the_lid_is_known_to_be_the_autho
         await store(conn, unit, facts, known)
         row = (await stored(conn, unit))[id]["row"]
         assert (row["edited_body"], row["deleted_at"]) == (None, None)
-        await store(conn, unit, [ContactSeen(LINKED)], known, first=5)
+        link = prepare_batch(
+            unit, [EntryFacts(Seq(5), "x", NOW, b"{}", facts=(ContactSeen(LINKED),))], None, None, JOURNAL
+        )
+        await store_contacts(conn, link.rows.contacts, link.rows.identities, link.rows)
         await conn.execute("update zapline.parked_reports set tried_at = now() - interval '1 year'")
         assert (await apply_parked_reports(conn, 10))[0] == 1
         row = (await stored(conn, unit))[id]["row"]
         assert (row["edited_body"], row["deleted_at"] is None) == ("novo", False)
         assert await conn.fetch("select from zapline.dead_letters where unit_id = %s", (unit,)) == []
+
+
+# -- what waits until it is known whose it is ---------------------------------------------------------------------
+
+BY_PHONE, BY_LID = Party(MARIA, from_me=False), Party(address("999888777666555@lid"), from_me=False)
+LINKS = {
+    "author": ContactSeen(LINKED),
+    "stranger": ContactSeen(address("5521988887777@s.whatsapp.net", "999888777666555@lid")),
+}
+PLACES = {
+    "chat": (BY_PHONE, BY_LID),
+    "group": (Party(GROUP, from_me=False, author=MARIA), Party(GROUP, from_me=False, author=BY_LID.chat)),
+}
+LEFT = """select (select count(*) from zapline.waiting_facts w where w.unit_id = u.id) as waiting,
+                 (select count(*) from zapline.parked_reports w where w.unit_id = u.id) as parked,
+                 (select jsonb_agg(jsonb_build_array(d.reason, d.journal_seq) order by d.journal_seq)
+                    from zapline.dead_letters d where d.unit_id = u.id) as letters
+            from zapline.units u where u.id = %s"""
+
+
+async def whole(conn: Connection, unit: UnitId) -> list[Any]:
+    """What is stored, under the chats' phones, and what is left over."""
+    shown = ROWS.replace("k.canonical,", "(select p.canonical from zapline.conversations o join zapline.contacts p "
+                         "on p.id = o.contact_id where o.id = coalesce(v.merged_into, v.id)),")  # fmt: skip
+    rows = [row.row for row in await conn.fetch(shown, (unit,))]
+    for row in rows:
+        row["row"].pop("received_at"), row["row"]["deleted_at"] and row["row"].update(deleted_at=True)
+    return [rows, *(tuple(row) for row in await conn.fetch(LEFT, (unit,)))]
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_message_repetition_and_link_end_the_same_in_whatever_order(database: str, place: str) -> None:
+    id, (by_phone, by_lid) = ExternalId("A"), PLACES[place]
+    facts: list[MessageFact] = [
+        arrived(id, by_phone),
+        arrived(id, by_lid, sent_at=NOW - 1, push_name="Maria", detail={"a": 1}),
+        ReactionReported(id, "lid:999888777666555", "👍", 5, by_lid.claim),
+        MessageEdited(id, "novo", 5, by_lid.claim),
+        LINKS["author"],
+    ]
+    ends = []
+    async with await connect(database, role="zapline_engine") as conn:
+        for order in itertools.permutations(range(len(facts))):
+            unit, known = await new_unit(conn), RecorderCache()
+            together = sum(order[:2]) % 4 == 0
+            for number in [order] if together else [(number,) for number in order]:
+                await store(conn, unit, [facts[n] for n in number], known, first=number[0] * 100 + 1)
+            ends.append((order, await whole(conn, unit)))
+            if order[0] == 1:  # again
+                for n in reversed(order):
+                    await store(conn, unit, [facts[n]], RecorderCache(), first=n * 100 + 1)
+                assert await whole(conn, unit) == ends[-1][1], order
+    for order, end in ends:
+        assert end == ends[0][1], order
+    rows, left = ends[0][1]
+    assert left == (0, 0, None)
+    assert (rows[0]["row"]["edited_body"], rows[0]["row"]["detail"], len(rows[0]["reactions"])) == ("novo", {"a": 1}, 1)
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_what_waits_and_turns_out_to_be_a_strangers_is_one_dead_letter_an_entry(
+    database: str, place: str
+) -> None:
+    id, (by_phone, by_lid) = ExternalId("A"), PLACES[place]
+    facts: list[MessageFact] = [
+        arrived(id, by_phone),
+        MessageEdited(id, "novo", 5, by_lid.claim),
+        ReactionReported(id, "lid:999888777666555", "👍", 5, by_lid.claim),
+        arrived(id, by_lid, "outro"),
+        LINKS["stranger"],
+    ]
+    foreign = [1, 2, 3] if place == "chat" else [1, 3]  # anybody in a group reacts
+    async with await connect(database, role="zapline_engine") as conn:
+        for number, order in enumerate(itertools.permutations(range(len(facts)))):
+            if order.index(3) < order.index(0):
+                continue  # whoever comes first has the id
+            unit, known, first = await new_unit(conn), RecorderCache(), 10 * number
+            for n in order:
+                await store(conn, unit, [facts[n]], known, first=first + n)
+            end = await whole(conn, unit)
+            assert end[1] == (0, 0, [["foreign_author", first + n] for n in foreign]), (order, end[1])
+            # The journal is played again.
+            for n in range(len(facts)):
+                await store(conn, unit, [facts[n]], RecorderCache(), first=first + n)
+            await store(conn, unit, facts, RecorderCache(), first=first)
+            assert await whole(conn, unit) == end, order
+
+
+async def test_what_is_never_proven_expires_as_dead_letters_and_a_repetition_in_silence(database: str) -> None:
+    id = ExternalId("A")
+    facts: list[MessageFact] = [
+        arrived(id, BY_PHONE),
+        arrived(id, BY_LID),  # nothing new
+        arrived(id, BY_LID, push_name="Maria"),
+        arrived(id, BY_LID, "outro"),
+        ReactionReported(id, "lid:999888777666555", "👍", 5, BY_LID.claim),
+    ]
+    async with await connect(database, role="zapline_engine") as conn:
+        unit = await new_unit(conn)
+        for _ in range(2):
+            outcome = await store(conn, unit, facts, RecorderCache())
+            assert (dict(outcome.waiting), dict(outcome.strangers)) == ({"kept": 3}, {})
+        assert (await whole(conn, unit))[1] == (3, 0, None)
+        await conn.execute("update zapline.waiting_facts set tried_at = now() - interval '1 year'")
+        assert (await apply_waiting_facts(conn, 10, 10_000)) == ({}, [], 0)
+        for _ in range(2):
+            _, buried, expired = await apply_waiting_facts(conn, 10, 0)
+            assert (expired, sorted(one.change for one in buried)) == (3, ["message", "react"])
+            assert (await whole(conn, unit))[1] == (0, 0, [["unproven_author", 4], ["unproven_author", 5]])
+            await store(conn, unit, facts, RecorderCache())
+
+
+async def test_the_janitor_takes_up_what_waits_and_tells_of_it(database: str) -> None:
+    id = ExternalId("A")
+    facts = [arrived(id, BY_PHONE), ReactionReported(id, "lid:999888777666555", "👍", 5, BY_LID.claim)]
+    async with await connect(database, role="zapline_engine") as conn:
+        unit = await new_unit(conn)
+        await store(conn, unit, facts, RecorderCache())
+        await link_unseen(conn, unit)
+        assert (await apply_waiting_facts(conn, 10, 10_000))[0] == {}  # not yet
+        await conn.execute("update zapline.waiting_facts set tried_at = now() - interval '1 year'")
+        outcomes, buried, expired = await apply_waiting_facts(conn, 10, 10_000)
+        assert (len(outcomes[unit].reacted), dict(outcomes[unit].waiting)) == (1, {"taken_up": 1})
+        assert (buried, expired, (await whole(conn, unit))[1]) == ([], 0, (0, 0, None))
+
+
+async def test_only_so_much_waits_about_a_message_and_the_rest_is_dead_letters(database: str) -> None:
+    id = ExternalId("A")
+    many = [ReactionReported(id, "lid:999888777666555", str(n), n, BY_LID.claim) for n in range(1, 41)]
+    async with await connect(database, role="zapline_engine") as conn:
+        unit = await new_unit(conn)
+        await store(conn, unit, [arrived(id, BY_PHONE)], RecorderCache(), first=100)
+        outcome = await store(conn, unit, many, RecorderCache())
+        assert dict(outcome.strangers) == {("react", False): 8}
+        waiting, _, letters = (await whole(conn, unit))[1]
+        assert (waiting, len(letters)) == (32, 8)
+
+
+async def test_a_stranger_who_uses_the_id_of_a_message_takes_no_reaction_from_it(database: str) -> None:
+    id = ExternalId("A")
+    async with await connect(database, role="zapline_engine") as conn:
+        unit, known = await new_unit(conn), RecorderCache()
+        await store(conn, unit, [arrived(id, BY_PHONE), attempt("reaction", id, BY_PHONE)], known)
+        await store(conn, unit, [arrived(id, PARTIES[3], "outro")], known, first=5)
+        assert len((await stored(conn, unit))[id]["reactions"]) == 1
 
 
 async def test_sql_decides_as_the_table_in_the_domain_does(database: str) -> None:

@@ -448,7 +448,7 @@ async def test_a_name_that_becomes_known_elsewhere_opens_what_waits(database: st
 
 def _deaf() -> RecorderCache:
     known = RecorderCache()
-    known.waiting = set()
+    known.aliases, known.waiting = {}, set()
     return known
 
 

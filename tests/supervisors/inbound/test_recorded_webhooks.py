@@ -164,7 +164,17 @@ async def test_every_recorded_body_has_its_expected_outcome(database: str, tmp_p
 # Without connection events: webhooks arrive in any order, and the phase depends on the last one.
 FACTS = {name: body for name, body in BODIES.items() if not name.startswith(CONNECTION_EVENTS)}
 TABLES = ("messages", "contacts", "contact_identities", "conversations", "parked_reports", "message_reactions")
-ARRIVAL = ("seq", "changed_seq", "received_at", "created_at", "name_reports", "refused_at", "parked_at", "merged_at")
+ARRIVAL = (
+    "seq",
+    "changed_seq",
+    "received_at",
+    "created_at",
+    "name_reports",
+    "refused_at",
+    "parked_at",
+    "entries",
+    "merged_at",
+)
 """Columns that depend on the time or the order of arrival."""
 
 

@@ -138,6 +138,12 @@ COUNTERS = (
         "change",
         ("message", "edit", "delete", "status", "react", "reaction", "vote"),
     ),
+    Counter(
+        "waiting_facts",
+        "Messages and reactions that wait until it is known whose they are.",
+        "outcome",
+        ("kept", "taken_up", "expired"),
+    ),
     Counter("secrets_pruned", "Secrets of messages deleted after their time."),
     Counter("people_erased", "People erased because somebody asked for it."),
     Counter("messages_erased", "Messages that went with them."),

@@ -70,6 +70,7 @@ with owners as (
     union select 'conversations', unit_id from zapline.conversations
     union select 'messages', unit_id from zapline.messages
     union select 'parked_reports', unit_id from zapline.parked_reports
+    union select 'waiting_facts', unit_id from zapline.waiting_facts
     union select 'message_reactions', unit_id from zapline.message_reactions
     union select 'dead_letters', unit_id from zapline.dead_letters)
 select format('%%s: rows of unit %%s', place, unit_id) as found

@@ -3,21 +3,28 @@
 The comparison itself stands in the statements that merge (``zapline.fits``, ``zapline.same_origin``).
 """
 
+import re
 from base64 import b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
 from zapline.domain.contacts.addresses import Address, AddressKind
 from zapline.domain.ids import UnitId, contact_id
 from zapline.domain.messages.authority import UNNAMED, Change, Claim
-from zapline.sql.inbound.recorder_types import Row
+from zapline.domain.text import clean_text
+from zapline.sql.inbound.recorder_types import EntryFacts, Row
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.queries import Queries
 
 _SQL = Queries(__name__)
+_LONGEST_EVENT = 200
+_SECRET = re.compile(
+    rb'("messageSecret"\s*+:\s*+)(?:"[^"]*+(?:"|\Z)|\{(?:[^{}]++|\{[^{}]*+\})*+(?:\}|\Z)|\[[^][]*+(?:\]|\Z))'
+)
 Source = tuple[UnitId, str, str]
 """Unit, external id, and the claim of a report or the conversation of a message."""
 FOREIGN, UNPROVEN = "foreign_author", "unproven_author"
@@ -64,15 +71,22 @@ class Stranger:
         return FOREIGN if self.proven else UNPROVEN
 
     @property
-    def source(self) -> Source:
-        """Names the entry that said so, among the sources of its batch."""
-        row: Any = self.row
-        return row["unit_id"], row["external_id"], row.get("claim") or str(row.get("conversation_id"))
+    def unit(self) -> UnitId:
+        unit: Any = self.row["unit_id"]
+        return UnitId(unit)
 
-    def letter(self) -> Row:
+    @property
+    def sources(self) -> Sequence[str | Source]:
+        """The journal's entries that said so; where there are none, the name of the source within its batch."""
+        row: Any = self.row
+        source = (row["unit_id"], row["external_id"], row.get("claim") or str(row.get("conversation_id")))
+        return row.get("entries") or [source]
+
+    def letter(self, entry: str | None) -> Row:
         """A dead letter of what it said, for a report whose entry was done long ago."""
-        said = {name: value for name, value in self.row.items() if value is not None and name != "raw"}
+        said = {name: value for name, value in self.row.items() if value is not None and name not in _UNSAID}
         raw = msgspec.json.encode(said)
+        journal, _, seq = (entry or "").partition(":")
         return {
             "unit_id": self.row["unit_id"],
             "reason": self.reason,
@@ -81,21 +95,49 @@ class Stranger:
             "raw": b64encode(raw).decode(),
             "size": len(raw),
             "received_at": self.row.get("parked_at") or self.row.get("received_at"),
-            "journal_id": None,
-            "journal_seq": None,
+            "journal_id": journal or None,
+            "journal_seq": int(seq) if seq else None,
         }
 
 
-def letters(strangers: Iterable[Stranger], sources: Mapping[Source, Row]) -> list[Row]:
+_UNSAID = ("raw", "entries", "ord")
+"""What of a row is no part of what it says, or too long."""
+
+
+def letters(strangers: Iterable[Stranger], sources: Mapping[str | Source, Row]) -> list[Row]:
     """Dead letters of what strangers said, one for each journal entry; ``sources``: those of this batch's entries."""
-    written: dict[object, Row] = {}
+    written: dict[Hashable, Row] = {}
     for stranger in strangers:
-        source = sources.get(stranger.source)
-        if source is None:
-            written[stranger] = stranger.letter()
-        else:
-            written[id(source)] = source | {"reason": stranger.reason, "detail": stranger.change}
+        for source in stranger.sources:
+            of_batch = sources.get(source)
+            if of_batch is not None:
+                written[source] = of_batch | {"reason": stranger.reason, "detail": stranger.change}
+            elif isinstance(source, str):
+                written.setdefault(source, stranger.letter(source))
+            else:
+                written[stranger] = stranger.letter(None)
     return list(written.values())
+
+
+def dead_letter_row(unit: UnitId, entry: EntryFacts, journal_id: UUID) -> Row:
+    # A body over the limit was not stored: the entry holds its size in digits instead.
+    stored = entry.dead_reason != "too_large"
+    return {
+        "unit_id": unit,
+        "reason": entry.dead_reason,
+        "detail": entry.dead_detail,
+        "event": clean_text(entry.event, _LONGEST_EVENT),
+        "raw": b64encode(without_secrets(entry.body)).decode() if stored else None,
+        "size": len(entry.body) if stored else int(entry.body),
+        "received_at": entry.received_at,
+        "journal_id": journal_id if entry.seq is not None else None,
+        "journal_seq": entry.seq,
+    }
+
+
+def without_secrets(body: bytes) -> bytes:
+    """A raw body as it is stored with a row: message secrets have their own place, and their own time."""
+    return _SECRET.sub(rb"\1null", body) if b"messageSecret" in body else body
 
 
 async def store_letters(conn: Connection, rows: Sequence[Row]) -> None:

@@ -110,12 +110,15 @@ def _identity_key(row: Row) -> tuple[object, ...]:
     return row["unit_id"], row["identity"]
 
 
-async def store_contacts(conn: Connection, contacts: list[Row], identities: list[Row], rows: BatchRows) -> None:
-    """Store these contacts and identities, then the conversations of the batch and their merges."""
+async def store_contacts(conn: Connection, contacts: list[Row], identities: list[Row], rows: BatchRows) -> set[UnitId]:
+    """Store these contacts and identities, then the conversations of the batch and their merges.
+
+    Returns the units in which a LID may have become somebody else's than before.
+    """
     await _SQL.run_batch(conn, "upsert_contacts", contacts)
     await _SQL.run_batch(conn, "upsert_identities", identities)
     await _SQL.run_batch(conn, "upsert_conversations", rows.conversations)
-    await _SQL.run_batch(conn, "merge_conversations", rows.merges)
+    return {UnitId(row.unit_id) for row in await _SQL.run_batch(conn, "merge_conversations", rows.merges)}
 
 
 async def learn_own_names(

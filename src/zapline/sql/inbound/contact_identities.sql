@@ -77,7 +77,8 @@ update zapline.conversations as c
   from (select distinct on (id) * from jsonb_to_recordset(%(rows)s) as l(id uuid, into_id uuid, at float8)
          order by id, at desc, into_id desc) as r
  where c.id = r.id and r.id <> r.into_id
-   and (c.merged_at is null or (to_timestamp(r.at), r.into_id) > (c.merged_at, c.merged_into));
+   and (c.merged_at is null or (to_timestamp(r.at), r.into_id) > (c.merged_at, c.merged_into))
+returning c.unit_id;
 
 -- name: learn_own_names
 -- Names of the lines' own people, a few for each unit. A contact who was called so before it was known, and has never

@@ -12,7 +12,6 @@ from zapline.sql.postgres.queries import Queries, as_json
 
 _SQL = Queries(__name__)
 _OWNER = ("unit_id", "provider", "external_id", "conversation_id", "from_me", "sender")
-_COMPARED = (*_OWNER, "kind", "body")
 
 
 def with_primary_id(row: Row, aliases: Mapping[MessageKey, ExternalId]) -> Row:
@@ -31,7 +30,8 @@ async def store_messages(
 
     Two ids of one message may stand in one round: no statement names a message twice all the same.
 
-    Returns those whose id another message has, and reactions to them from other conversations; they are not stored.
+    Returns those whose id another message has, and reactions to them from other conversations; they are not stored. Not
+    proven: it cannot be told yet; those that say nothing new are not among these.
     """
     strangers: list[Stranger] = []
     for rows in _rounds(rounds, aliases):
@@ -49,9 +49,15 @@ async def store_messages(
             elif row["kind"] == MessageKind.CALL_LOG or row.get("completes"):
                 completed = ChangedMessage(unit_id, id, external_id, None, conversation, None, True, False)
                 outcomes[unit_id].changed.append(completed)
-        known = [{name: row[name] for name in _COMPARED} for key, row in by_key.items() if key not in new]
+        known = [{name: row[name] for name in _OWNER} for key, row in by_key.items() if key not in new]
+        unsure = []
         for unit_id, external_id, proven in await _SQL.run_batch(conn, "find_strangers", known):
-            strangers.append(Stranger("message", by_key[unit_id, external_id], proven))
+            if proven:
+                strangers.append(Stranger("message", by_key[unit_id, external_id], proven=True))
+            else:
+                unsure.append(by_key[unit_id, external_id])
+        for unit_id, external_id in await _SQL.run_batch(conn, "find_news", unsure):
+            strangers.append(Stranger("message", by_key[unit_id, external_id], proven=False))
     await _use_root_conversations(conn, outcomes)
     return strangers
 

@@ -1,5 +1,28 @@
 -- Messages as they arrive, once or more often.
 
+-- fragment: says_more
+-- Whether a message that comes again says something that is not known.
+(excluded.kind_rank > m.kind_rank
+    or (excluded.kind_rank = m.kind_rank
+        and (excluded.kind collate "C" > m.kind
+             or excluded.body collate "C" > m.body or (m.body is null and excluded.body is not null)
+             or zapline.better_media(m.media, excluded.media) is distinct from m.media
+             or zapline.merged_detail(m.detail, excluded.detail) <> m.detail
+             or excluded.raw > m.raw or (m.raw is null and excluded.raw is not null)))
+    or excluded.sender collate "C" < m.sender or (m.sender is null and excluded.sender is not null)
+    or excluded.sender_name collate "C" > m.sender_name
+    or (m.sender_name is null and excluded.sender_name is not null)
+    or excluded.quoted_id collate "C" > m.quoted_id or (m.quoted_id is null and excluded.quoted_id is not null)
+    or excluded.quoted > m.quoted or (m.quoted is null and excluded.quoted is not null)
+    or (excluded.forwarded and not m.forwarded)
+    or (excluded.view_once and not m.view_once)
+    or excluded.expires_after > m.expires_after or (m.expires_after is null and excluded.expires_after is not null)
+    or excluded.source collate "C" > m.source or (m.source is null and excluded.source is not null)
+    or excluded.origin collate "C" > m.origin
+    or (m.backfilled and not excluded.backfilled)
+    or excluded.delivery > m.delivery or (m.delivery is null and excluded.delivery is not null)
+    or excluded.sent_at < m.sent_at)
+
 -- name: upsert_messages
 -- Stores messages; a duplicate is merged into the row that exists. The first arrival sets the sequence number, content
 -- replaces the kind `unknown`, gaps are filled. Returns the rows that are new and those that gained content.
@@ -49,41 +72,43 @@ on conflict (unit_id, provider, external_id) do update
        backfilled = m.backfilled and excluded.backfilled,
        delivery = greatest(m.delivery, excluded.delivery),
        sent_at = least(m.sent_at, excluded.sent_at)
- where (excluded.kind_rank > m.kind_rank
-    or (excluded.kind_rank = m.kind_rank
-        and (excluded.kind collate "C" > m.kind
-             or excluded.body collate "C" > m.body or (m.body is null and excluded.body is not null)
-             or zapline.better_media(m.media, excluded.media) is distinct from m.media
-             or zapline.merged_detail(m.detail, excluded.detail) <> m.detail
-             or excluded.raw > m.raw or (m.raw is null and excluded.raw is not null)))
-    or (excluded.conversation_id < m.conversation_id and m.client_message_id is null)
-    or excluded.sender collate "C" < m.sender or (m.sender is null and excluded.sender is not null)
-    or excluded.sender_name collate "C" > m.sender_name
-    or (m.sender_name is null and excluded.sender_name is not null)
-    or excluded.quoted_id collate "C" > m.quoted_id or (m.quoted_id is null and excluded.quoted_id is not null)
-    or excluded.quoted > m.quoted or (m.quoted is null and excluded.quoted is not null)
-    or (excluded.forwarded and not m.forwarded)
-    or (excluded.view_once and not m.view_once)
-    or excluded.expires_after > m.expires_after or (m.expires_after is null and excluded.expires_after is not null)
-    or excluded.source collate "C" > m.source or (m.source is null and excluded.source is not null)
-    or excluded.origin collate "C" > m.origin
-    or (m.backfilled and not excluded.backfilled)
-    or excluded.delivery > m.delivery or (m.delivery is null and excluded.delivery is not null)
-    or excluded.sent_at < m.sent_at)
+ where (
+       -- include: says_more
+    or (excluded.conversation_id < m.conversation_id and m.client_message_id is null))
    -- Whoever sends a message chooses its id: only his own comes again.
    and zapline.same_origin(excluded.unit_id, excluded.conversation_id, excluded.from_me, excluded.sender,
                            m.conversation_id, m.from_me, m.sender)
 returning m.unit_id, m.external_id, m.id, (xmax = 0) as created, m.seq, m.conversation_id;
 
 -- name: find_strangers
--- Of these messages, those whose id another message has; where that cannot be told, only if they say something else.
+-- Of these messages, those whose id another message has (proven), and those of which that cannot be told yet.
 select r.unit_id, r.external_id, o.own is false as proven
   from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, provider text, external_id text, conversation_id uuid,
-                                         from_me boolean, sender text, kind text, body text)
+                                         from_me boolean, sender text)
   join zapline.messages m on m.unit_id = r.unit_id and m.provider = r.provider and m.external_id = r.external_id
  cross join lateral (select zapline.same_origin(r.unit_id, r.conversation_id, r.from_me, r.sender,
                                                 m.conversation_id, m.from_me, m.sender)) as o(own)
- where o.own is false or (o.own is null and (r.kind, r.body) is distinct from (m.kind, m.body));
+ where o.own is not true;
+
+-- name: find_news
+-- Those of these messages that say something more than the ones that are there, or something else.
+select excluded.unit_id, excluded.external_id
+  from (select r.unit_id, r.provider, r.external_id, r.kind, r.kind_rank, r.body, r.media,
+               coalesce(r.detail, '{}') as detail, decode(r.raw, 'base64') as raw, r.sender, r.sender_name,
+               r.quoted_id, r.quoted, coalesce(r.forwarded, false) as forwarded,
+               coalesce(r.view_once, false) as view_once, r.expires_after, r.source, r.origin,
+               coalesce(r.backfilled, false) as backfilled, r.delivery, to_timestamp(r.sent_at) as sent_at
+          from jsonb_to_recordset(%(rows)s) as r(
+               ord int, id uuid, unit_id uuid, conversation_id uuid, provider text, external_id text, from_me boolean,
+               kind text, kind_rank smallint, body text, media jsonb, detail jsonb, raw text, sender text,
+               sender_name text, quoted_id text, quoted jsonb, forwarded boolean, view_once boolean, expires_after int, source text,
+               origin text, backfilled boolean, delivery zapline.delivery, sent_at float8, received_at float8)) excluded
+  join zapline.messages m on m.unit_id = excluded.unit_id and m.provider = excluded.provider
+                         and m.external_id = excluded.external_id
+ where
+       -- include: says_more
+    or (excluded.kind_rank = m.kind_rank and excluded.body is not null
+        and (excluded.kind, excluded.body) is distinct from (m.kind, m.body));
 
 -- name: find_roots
 -- Which of these conversations are merged into another one.

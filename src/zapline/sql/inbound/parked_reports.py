@@ -1,7 +1,7 @@
 """Parks reports whose message is not known yet, and applies them when the message arrives."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from zapline.domain.ids import PROVIDER, ExternalId, UnitId
@@ -13,6 +13,7 @@ from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.queries import Queries
 
 _SQL = Queries(__name__)
+_AT_ONCE = 64
 
 
 @dataclass(slots=True)
@@ -75,6 +76,14 @@ async def _merge(
             change = json.loads(key[2])["change"]
             applied.strangers.append(Stranger(change, reports[key].row(key), proven=True))
     return unknown
+
+
+async def find_unproven(conn: Connection, units: Collection[UnitId]) -> set[MessageKey]:
+    """Messages in these units whose reports wait until it can be told from whom they are, of very many some."""
+    if not units:
+        return set()
+    rows = await _SQL.rows(conn, "find_unproven", units=list(units), limit=_AT_ONCE)
+    return {(UnitId(row.unit_id), ExternalId(row.external_id)) for row in rows}
 
 
 async def apply_parked_reports(

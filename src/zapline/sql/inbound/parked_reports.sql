@@ -4,14 +4,14 @@
 -- Parks reports whose message is not known yet.
 insert into zapline.parked_reports as p (unit_id, provider, external_id, delivery, edited_body, edited_at_ms,
                                          edit_unread_ms, edit_read_ms, deleted_at, parked_at, refusal, refused_at,
-                                         claim, tried_at)
+                                         claim, tried_at, entries)
 select r.unit_id, r.provider, r.external_id, r.delivery, r.edited_body, r.edited_at_ms, r.edit_unread_ms, r.edit_read_ms,
        to_timestamp(r.deleted_at), to_timestamp(r.parked_at), r.refusal, to_timestamp(r.refused_at),
-       r.claim, case when r.tried then now() end
+       r.claim, case when r.tried then now() end, r.entries
   from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, provider text, external_id text, delivery zapline.delivery,
                                          edited_body text, edited_at_ms bigint, edit_unread_ms bigint,
                                          edit_read_ms bigint, deleted_at float8, parked_at float8, refusal text,
-                                         refused_at float8, claim text, tried boolean)
+                                         refused_at float8, claim text, tried boolean, entries text[])
  order by r.unit_id, r.provider, r.external_id, r.claim
 on conflict (unit_id, provider, external_id, claim) do update
    set delivery = greatest(p.delivery, excluded.delivery),
@@ -26,7 +26,8 @@ on conflict (unit_id, provider, external_id, claim) do update
        parked_at = least(p.parked_at, excluded.parked_at),
        refusal = greatest(p.refusal collate "C", excluded.refusal collate "C"),
        refused_at = least(p.refused_at, excluded.refused_at),
-       tried_at = greatest(p.tried_at, excluded.tried_at)
+       tried_at = greatest(p.tried_at, excluded.tried_at),
+       entries = zapline.some_entries(p.entries, excluded.entries)
  where excluded.delivery > p.delivery or (p.delivery is null and excluded.delivery is not null)
     or (excluded.edited_at_ms, excluded.edited_body collate "C") > (p.edited_at_ms, p.edited_body)
     or (p.edited_at_ms is null and excluded.edited_at_ms is not null)
@@ -44,7 +45,7 @@ delete from zapline.parked_reports p
 returning p.unit_id, p.provider, p.external_id, p.claim, p.delivery::text, p.edited_body, p.edited_at_ms,
           p.edit_unread_ms, p.edit_read_ms,
           extract(epoch from p.deleted_at)::float8 as deleted_at, extract(epoch from p.parked_at)::float8 as parked_at,
-          p.refusal, extract(epoch from p.refused_at)::float8 as refused_at;
+          p.refusal, extract(epoch from p.refused_at)::float8 as refused_at, p.entries;
 
 -- name: find_applicable_reports
 -- Parked reports whose message is known by now. Those that do not prove to be its author's are tried ever more rarely.
@@ -55,6 +56,12 @@ select p.unit_id, p.external_id
   join zapline.messages m on m.unit_id = p.unit_id and m.provider = p.provider
                          and m.external_id = coalesce(a.primary_id, p.external_id)
  where p.tried_at is null or p.tried_at < now() - greatest(interval '1 minute', (now() - p.parked_at) / 4)
+ limit %(limit)s;
+
+-- name: find_unproven
+-- The messages in these units whose reports wait until it can be told from whom they are.
+select distinct p.unit_id, p.external_id from zapline.parked_reports p
+ where p.unit_id = any(%(units)s) and p.tried_at is not null
  limit %(limit)s;
 
 -- name: expire_parked_reports

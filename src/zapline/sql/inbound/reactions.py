@@ -23,7 +23,8 @@ async def store_reactions(
     waiting: set[MessageKey],
     outcomes: Mapping[UnitId, UnitOutcome],
 ) -> list[Stranger]:
-    """Store reactions and votes; add those of known messages to ``outcomes``. Returns those from other conversations.
+    """Store reactions and votes; add those of known messages to ``outcomes``. Returns those from other conversations,
+    and those of which that cannot be told yet.
 
     ``waiting`` remembers which messages they came before. Those of messages that ``arrived`` are added too.
     """
@@ -36,7 +37,7 @@ async def store_reactions(
         waiting.difference_update(come)
     for row in await _SQL.run_batch(conn, "upsert_reactions", [with_primary_id(row, aliases) for row in rows]):
         if row.claim is not None:
-            strangers.append(Stranger(row.kind, {name: getattr(row, name) for name in _SAID}, row.foreign_one))
+            strangers.append(_stranger(row))
         elif row.message is not None:
             _add(row, outcomes)
         elif len(waiting) < _MAX_WAITING:
@@ -54,12 +55,16 @@ async def move_reactions(
         if row.claim is None:
             _add(row, outcomes)
         else:
-            said = {name: getattr(row, name) for name in _SAID}
-            strangers.append(Stranger(row.kind, said | {"received_at": row.received_at}, row.foreign_one))
+            strangers.append(_stranger(row))
     return strangers
 
 
-_SAID = ("unit_id", "external_id", "claim", "actor", "value", "at_ms")
+_SAID = ("unit_id", "external_id", "kind", "claim", "actor", "value", "at_ms", "live", "entries", "received_at")
+
+
+def _stranger(row: Any) -> Stranger:
+    said = {name: getattr(row, name) for name in _SAID}
+    return Stranger(row.kind, {"provider": PROVIDER, **said}, row.foreign_one)
 
 
 def _add(row: Any, outcomes: Mapping[UnitId, UnitOutcome]) -> None:

@@ -19,35 +19,38 @@ with r as materialized (
            coalesce(zapline.fits(r.claim, m.unit_id, m.conversation_id, m.from_me, m.sender), m.id is null) as fits,
            zapline.fits(r.claim, m.unit_id, m.conversation_id, m.from_me, m.sender) is false as foreign_one
       from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, provider text, external_id text, kind text, actor text,
-                                             value jsonb, at_ms bigint, received_at float8, live boolean, claim text)
+                                             value jsonb, at_ms bigint, received_at float8, live boolean, claim text,
+                                             entries text[])
       left join zapline.message_aliases a on a.unit_id = r.unit_id and a.provider = r.provider
                                          and a.external_id = r.external_id
       left join zapline.messages m on m.unit_id = r.unit_id and m.provider = r.provider
                                   and m.external_id = coalesce(a.primary_id, r.external_id)
 ), x as (
     insert into zapline.message_reactions as x (unit_id, provider, external_id, kind, actor, value, at_ms, received_at,
-                                                live, claim)
+                                                live, claim, entries)
     select distinct on (r.unit_id, r.provider, r.target, r.kind, r.actor)
            r.unit_id, r.provider, r.target, r.kind, r.actor, r.value, r.at_ms, to_timestamp(r.received_at), r.live,
-           r.claim
+           r.claim, coalesce(r.entries, '{}')
       from r where r.fits
      order by r.unit_id, r.provider, r.target, r.kind, r.actor, r.at_ms desc,
               jsonb_typeof(r.value) <> 'object' desc, r.value desc, r.live desc
     on conflict (unit_id, provider, external_id, kind, actor) do update
        set value = excluded.value, at_ms = excluded.at_ms, received_at = excluded.received_at, live = excluded.live,
-           claim = excluded.claim,
+           claim = excluded.claim, entries = zapline.some_entries(x.entries, excluded.entries),
            seq = case when excluded.value <> x.value then excluded.seq else x.seq end
      where (excluded.at_ms, jsonb_typeof(excluded.value) <> 'object', excluded.value)
            > (x.at_ms, jsonb_typeof(x.value) <> 'object', x.value)
 returning x.*)
 select
        -- include: reported
-       , null::text as claim, null::boolean as foreign_one
+       , null::text as claim, null::boolean as foreign_one, null::boolean as live, null::text[] as entries,
+       null::float8 as received_at
   from x
   left
        -- include: of_messages
 union all
-select r.unit_id, r.external_id, r.kind, r.actor, r.value, r.at_ms, null, null, null, r.claim, r.foreign_one
+select r.unit_id, r.target, r.kind, r.actor, r.value, r.at_ms, null, null, null, r.claim, r.foreign_one, r.live,
+       r.entries, r.received_at
   from r where not r.fits;
 
 -- name: find_waiting_reactions
@@ -73,25 +76,27 @@ with moved as (
     returning x.*, a.primary_id, zapline.fits(x.claim, m.unit_id, m.conversation_id, m.from_me, m.sender) as fits
 ), x as (
     insert into zapline.message_reactions as x (unit_id, provider, external_id, kind, actor, value, at_ms, received_at,
-                                                live, claim)
+                                                live, claim, entries)
     select distinct on (unit_id, provider, primary_id, kind, actor)
-           unit_id, provider, primary_id, kind, actor, value, at_ms, received_at, live, claim
+           unit_id, provider, primary_id, kind, actor, value, at_ms, received_at, live, claim,
+           entries
       from moved
      where fits
      order by unit_id, provider, primary_id, kind, actor, at_ms desc, jsonb_typeof(value) <> 'object' desc, value desc
     on conflict (unit_id, provider, external_id, kind, actor) do update
        set value = excluded.value, at_ms = excluded.at_ms, received_at = excluded.received_at, live = excluded.live,
-           claim = excluded.claim,
+           claim = excluded.claim, entries = zapline.some_entries(x.entries, excluded.entries),
            seq = case when excluded.value <> x.value then excluded.seq else x.seq end
      where (excluded.at_ms, jsonb_typeof(excluded.value) <> 'object', excluded.value)
            > (x.at_ms, jsonb_typeof(x.value) <> 'object', x.value)
 returning x.*)
 select
        -- include: reported
-       , null::text as claim, null::boolean as foreign_one, null::float8 as received_at
+       , null::text as claim, null::boolean as foreign_one, null::boolean as live, null::text[] as entries,
+       null::float8 as received_at
   from x
        -- include: of_messages
 union all
-select d.unit_id, d.external_id, d.kind, d.actor, d.value, d.at_ms, null, null, null, d.claim, d.fits is false,
-       extract(epoch from d.received_at)::float8
+select d.unit_id, d.primary_id, d.kind, d.actor, d.value, d.at_ms, null, null, null, d.claim, d.fits is false, d.live,
+       d.entries, extract(epoch from d.received_at)::float8
   from moved d where d.fits is not true;

@@ -9,7 +9,7 @@ from zapline.domain.ids import ExternalId, Seq, UnitId
 from zapline.domain.messages.message_secrets import SecretSealer
 from zapline.sql.campaigns.campaigns import move_to_reply_lane
 from zapline.sql.campaigns.opt_outs import record_opt_outs
-from zapline.sql.inbound.authorship import Stranger, letters, store_letters
+from zapline.sql.inbound.authorship import Stranger, dead_letter_row, letters, store_letters
 from zapline.sql.inbound.contact_identities import RecorderCache, learn_own_names, store_contacts
 from zapline.sql.inbound.echo_matching import (
     ChosenCall,
@@ -28,13 +28,14 @@ from zapline.sql.inbound.encrypted.encrypted_reports import (
     store_secrets,
 )
 from zapline.sql.inbound.message_deduplication import store_messages, store_second_ids
-from zapline.sql.inbound.parked_reports import apply_reports
+from zapline.sql.inbound.parked_reports import apply_reports, find_unproven
 from zapline.sql.inbound.reactions import move_reactions, store_reactions
 from zapline.sql.inbound.recorder_types import MessageKey, ReplacedMessage, Row, UnitOutcome, message_key
-from zapline.sql.inbound.rows_from_facts import BatchRows, dead_letter_row
+from zapline.sql.inbound.rows_from_facts import BatchRows
 from zapline.sql.inbound.send_results import ResolvedSends, apply_send_results, load_aliases, restore_calls
 from zapline.sql.inbound.status_merge import by_primary_id, report_of
 from zapline.sql.inbound.unit_batches import UnitBatch, merge_rows
+from zapline.sql.inbound.waiting.waiting_facts import TakenUp, expire_waiting, keep_waiting, take_due, take_linked
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.queries import Queries
 
@@ -77,18 +78,20 @@ async def record(
         await restore_calls(conn, rows.calls)
         chosen = await find_chosen_calls(conn, rows)
         contacts, identities = cache.unstored(rows.contacts, rows.identities)
-        await store_contacts(conn, contacts, identities, rows)
-        strangers = await _store_messages(conn, rows, chosen, resolved, outcomes)
+        linked = await store_contacts(conn, contacts, identities, rows)
+        taken = await take_linked(conn, linked)
+        strangers = await _store_messages(conn, rows, taken, chosen, resolved, outcomes)
         second_ids = await store_second_ids(conn, rows.copies)
         strangers += await move_reactions(conn, second_ids, outcomes)
         moved = {row["unit_id"] for row in chain(contacts, identities)}
         tried, opened = await _open_reports(conn, rows, unread, moved, resolved, second_ids, sealer)
-        strangers += await _apply_reports(conn, rows, opened, resolved, outcomes, second_ids)
+        retried = second_ids | await find_unproven(conn, linked)
+        strangers += await _apply_reports(conn, rows, opened, resolved, outcomes, retried)
         facts = ((unit.unit_id, fact) for unit in batch for entry in unit.entries for fact in entry.facts)
         own_names = await learn_own_names(conn, facts, cache)
         waiting = set(cache.waiting_reactions)
         arrived = _created(outcomes) | resolved.keys
-        reactions = [*rows.reactions, *opened.reactions]
+        reactions = [*rows.reactions, *opened.reactions, *taken.reactions]
         strangers += await store_reactions(conn, reactions, arrived, aliases, waiting, outcomes)
         if campaigning:
             for unit_id in await move_to_reply_lane(conn, _senders(rows, campaigning)):
@@ -96,15 +99,15 @@ async def record(
         for unit_id, count in (await record_opt_outs(conn, rows.opt_outs)).items():
             outcomes[unit_id].opted_out = count
             outcomes[unit_id].queued = True
-        await store_letters(conn, [*rows.dead_letters, *_letters(rows, [*strangers, *resolved.strangers], batch)])
+        strangers = await _set_aside(conn, [*strangers, *resolved.strangers], outcomes)
+        await store_letters(conn, [*rows.dead_letters, *_letters(rows, strangers, batch)])
         await _store_positions(conn, batch, epoch)
     cache.remember(contacts, identities)
     cache.own_names |= own_names
     cache.waiting_reactions = waiting
     if cache.waiting is not None:  # not forgotten meanwhile
         cache.aliases, cache.waiting = aliases, (unread - tried) | opened.waiting
-    for stranger in (*strangers, *resolved.strangers):
-        outcomes[stranger.source[0]].strangers[stranger.change, stranger.proven] += 1
+    _count(taken, strangers, outcomes)
     for unit_id, counts in opened.counts.items():
         outcomes[unit_id].encrypted += counts
     _tell_own_sends(resolved, outcomes)
@@ -112,6 +115,25 @@ async def record(
         buried = [(entry.seq, entry.dead_reason) for entry in unit_batch.entries if entry.dead_reason is not None]
         outcomes[unit_batch.unit_id].buried.extend(buried)
     return outcomes
+
+
+async def _set_aside(
+    conn: Connection, strangers: Sequence[Stranger], outcomes: Mapping[UnitId, UnitOutcome]
+) -> list[Stranger]:
+    """Keep what is not proven yet until it is; returns what becomes dead letters."""
+    unproven = [stranger for stranger in strangers if not stranger.proven]
+    surplus = await keep_waiting(conn, unproven)
+    for stranger in unproven:
+        outcomes[stranger.unit].waiting["kept"] += 1
+    return [*(stranger for stranger in strangers if stranger.proven), *surplus]
+
+
+def _count(taken: TakenUp, strangers: Sequence[Stranger], outcomes: Mapping[UnitId, UnitOutcome]) -> None:
+    for row in (*taken.messages, *taken.reactions):
+        outcomes[row["unit_id"]].waiting["taken_up"] += 1  # type: ignore[index]
+    for stranger in strangers:
+        if stranger.unit in outcomes:
+            outcomes[stranger.unit].strangers[stranger.change, stranger.proven] += 1
 
 
 def _tell_own_sends(resolved: ResolvedSends, outcomes: Mapping[UnitId, UnitOutcome]) -> None:
@@ -125,6 +147,7 @@ def _tell_own_sends(resolved: ResolvedSends, outcomes: Mapping[UnitId, UnitOutco
 async def _store_messages(
     conn: Connection,
     rows: BatchRows,
+    taken: TakenUp,
     chosen: Sequence[ChosenCall],
     resolved: ResolvedSends,
     outcomes: Mapping[UnitId, UnitOutcome],
@@ -139,7 +162,8 @@ async def _store_messages(
     units |= {UnitId(row["unit_id"]) for row in rows.merges}  # type: ignore[arg-type]
     await resolve_echoes(conn, units, resolved)
     rounds = [[row for row in one if not (row["from_me"] and message_key(row) in held_back)] for one in rows.messages]
-    return await store_messages(conn, chain(rounds, ([row] for row in resolved.unmatched)), resolved.aliases, outcomes)
+    rounds += [taken.messages, *([row] for row in resolved.unmatched)]
+    return await store_messages(conn, rounds, resolved.aliases, outcomes)
 
 
 async def _open_reports(
@@ -197,10 +221,28 @@ def _letters(rows: BatchRows, strangers: Sequence[Stranger], batch: Sequence[Uni
     if not strangers:
         return []
     journal = batch[0].journal_id
-    said = {stranger.source for stranger in strangers}
-    entries = {id(entry): (source[0], entry) for source, entry in rows.sources.items() if source in said}
-    written = {key: dead_letter_row(unit, entry, journal) for key, (unit, entry) in entries.items()}
-    return letters(strangers, {source: written[id(rows.sources[source])] for source in said & rows.sources.keys()})
+    said = rows.sources.keys() & {source for stranger in strangers for source in stranger.sources}
+    return letters(strangers, {source: dead_letter_row(*rows.sources[source], journal) for source in said})
+
+
+async def apply_waiting_facts(
+    conn: Connection, limit: int, days: float
+) -> tuple[dict[UnitId, UnitOutcome], list[Stranger], int]:
+    """Store waiting messages and reactions that can be told by now, and give up those that waited for ``days``.
+
+    Returns what has changed, by unit; what became dead letters; and how many were given up.
+    """
+    async with conn.transaction():
+        taken = await take_due(conn, limit)
+        outcomes = {unit: UnitOutcome() for unit in taken.units}
+        strangers = await store_messages(conn, [taken.messages], {}, outcomes)
+        strangers += await store_reactions(conn, taken.reactions, (), {}, set(), outcomes)
+        strangers = await _set_aside(conn, strangers, outcomes)
+        expired, buried = await expire_waiting(conn, days)
+        strangers += buried
+        await store_letters(conn, letters(strangers, {}))
+    _count(taken, (), outcomes)
+    return outcomes, strangers, expired
 
 
 async def open_waiting_reports(conn: Connection, limit: int, sealer: SecretSealer) -> dict[UnitId, UnitOutcome]:

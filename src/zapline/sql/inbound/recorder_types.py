@@ -137,6 +137,8 @@ class UnitOutcome:
     """What became of encrypted reports."""
     strangers: Counter[tuple[str, bool]] = field(default_factory=Counter)
     """What strangers said about messages of others, by change and whether it is certain."""
+    waiting: Counter[str] = field(default_factory=Counter)
+    """Messages and reactions that wait until it is known whose they are: ``kept``, and ``taken_up``."""
     queued: bool = False
     """Messages were queued or moved forward for the unit's sender."""
 
@@ -151,4 +153,5 @@ class UnitOutcome:
         self.opted_out += other.opted_out
         self.encrypted += other.encrypted
         self.strangers += other.strangers
+        self.waiting += other.waiting
         self.queued |= other.queued

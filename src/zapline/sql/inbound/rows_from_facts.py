@@ -1,6 +1,5 @@
 """Converts facts about messages into rows for the recorder's statements."""
 
-import re
 from base64 import b64encode
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -28,8 +27,7 @@ from zapline.domain.messages.facts import (
 )
 from zapline.domain.messages.message_secrets import EncryptedReport, SecretSeen
 from zapline.domain.outbox.content_fingerprint import fingerprint_message
-from zapline.domain.text import clean_text
-from zapline.sql.inbound.authorship import Source, encode_claim
+from zapline.sql.inbound.authorship import Source, dead_letter_row, encode_claim, without_secrets
 from zapline.sql.inbound.contact_names import NAMELESS, ContactName
 from zapline.sql.inbound.recorder_types import EntryFacts, MessageKey, ReportKey, Row
 from zapline.sql.inbound.status_merge import MessageReport
@@ -37,7 +35,6 @@ from zapline.sql.inbound.status_merge import MessageReport
 _TIME_STEP = 3600.0
 """Seconds to which times of links are rounded down, so that repeated ones are stored once an hour."""
 
-_LONGEST_EVENT = 200
 _HISTORY = frozenset({"messages.set", "messaging-history.set"})
 """Events that tell what was long ago."""
 _COPY = ("unit_id", "provider", "from_me", "sender", "conversation_id")
@@ -45,9 +42,6 @@ _LID = "lid:"
 _UNREAD = {"encrypted": True}
 """The value of a vote that nobody could read."""
 _ANSWER = SendAnswered.__struct_fields__
-_SECRET = re.compile(
-    rb'("messageSecret"\s*+:\s*+)(?:"[^"]*+(?:"|\Z)|\{(?:[^{}]++|\{[^{}]*+\})*+(?:\}|\Z)|\[[^][]*+(?:\]|\Z))'
-)
 _RANK = {MessageKind.UNKNOWN: 0, MessageKind.PLACEHOLDER: 1}
 
 
@@ -75,8 +69,10 @@ class BatchRows:
     """Secrets of messages, not sealed yet: these rows are never sent as they are."""
     encrypted: list[Row] = field(default_factory=list)
     """Reports encrypted under such secrets."""
-    sources: dict[Source, EntryFacts] = field(default_factory=dict)
-    """The entries that messages, reports and reactions come from."""
+    sources: dict[str | Source, tuple[UnitId, EntryFacts]] = field(default_factory=dict)
+    """The entries that messages, reports and reactions come from, by their places in the journal; those that have none
+    by what they tell of."""
+    _journal: str = ""
     _times_seen: dict[MessageKey, int] = field(default_factory=dict)
 
     def extend(self, other: "BatchRows") -> None:
@@ -101,6 +97,7 @@ class BatchRows:
 
     def add(self, unit: UnitId, entry: EntryFacts, journal_id: UUID) -> None:
         """Add the rows of one entry."""
+        self._journal = str(journal_id)
         if entry.dead_reason is not None:
             self.dead_letters.append(dead_letter_row(unit, entry, journal_id))
         for fact in entry.facts:
@@ -114,10 +111,10 @@ class BatchRows:
                 claim = encode_claim(unit, Change.STATUS, by)
                 self._add_status(unit, external_id, claim, delivery, refusal, entry)
             case MessageEdited(external_id=external_id, text=text, edited_at_ms=at_ms, by=by):
-                report = MessageReport(edit=(at_ms or int(entry.received_at * 1000), text), parked_at=entry.received_at)
+                report = MessageReport(edit=(at_ms or int(entry.received_at * 1000), text))
                 self._add_report(unit, external_id, encode_claim(unit, Change.EDIT, by), report, entry)
             case MessageDeleted(external_id=external_id, by=by):
-                report = MessageReport(deleted_at=entry.received_at, parked_at=entry.received_at)
+                report = MessageReport(deleted_at=entry.received_at)
                 self._add_report(unit, external_id, encode_claim(unit, Change.DELETE, by), report, entry)
             case ReactionReported(emoji=emoji):
                 self._add_reaction(unit, fact, "reaction", emoji, entry)
@@ -169,7 +166,7 @@ class BatchRows:
         if fact.from_me and fact.delivery is DeliveryStatus.FAILED:
             claim = encode_claim(unit, Change.STATUS, Claim(chat, fact.from_me, fact.sender))
             self._add_status(unit, fact.external_id, claim, fact.delivery, None, entry)
-        self.sources.setdefault((unit, fact.external_id, conversation), entry)
+        row["entries"] = self._entries(unit, (unit, fact.external_id, conversation), entry)
         if fact.media is not None and fact.media.copy_id is not None:
             row["completes"] = True
             of_message = {name: row[name] for name in _COPY if name in row}
@@ -241,7 +238,7 @@ class BatchRows:
         refusal: str | None,
         entry: EntryFacts,
     ) -> None:
-        report = MessageReport(delivery=delivery, parked_at=entry.received_at)
+        report = MessageReport(delivery=delivery)
         if delivery is DeliveryStatus.FAILED:
             report.refusal, report.refused_at = refusal or REFUSED, entry.received_at
         self._add_report(unit, external_id, claim, report, entry)
@@ -250,18 +247,26 @@ class BatchRows:
         self, unit: UnitId, external_id: ExternalId, claim: str, report: MessageReport, entry: EntryFacts
     ) -> None:
         key = (unit, external_id, claim)
+        report.parked_at, report.entries = entry.received_at, frozenset(self._entries(unit, key, entry))
         known = self.reports.get(key)
         if known is None:
             self.reports[key] = report
-            self.sources[key] = entry
         else:
             known.merge(report)
+
+    def _entries(self, unit: UnitId, key: Source, entry: EntryFacts) -> list[str]:
+        """Names the entry for what may come of it later: a dead letter."""
+        if entry.seq is None:
+            self.sources.setdefault(key, (unit, entry))
+            return []
+        name = f"{self._journal}:{entry.seq}"
+        self.sources[name] = (unit, entry)
+        return [name]
 
     def _add_reaction(
         self, unit: UnitId, fact: ReactionReported | VoteReported, kind: str, value: object, entry: EntryFacts
     ) -> None:
         claim = encode_claim(unit, Change.REACT, fact.by)
-        self.sources.setdefault((unit, fact.external_id, claim), entry)
         self.reactions.append(
             {
                 "unit_id": unit,
@@ -275,6 +280,7 @@ class BatchRows:
                 "received_at": entry.received_at,
                 "live": _is_live(entry),
                 "claim": claim,
+                "entries": self._entries(unit, (unit, fact.external_id, claim), entry),
             }
         )
 
@@ -364,11 +370,6 @@ def _encrypted(unit: UnitId, fact: EncryptedReport, entry: EntryFacts) -> Row:
     }
 
 
-def without_secrets(body: bytes) -> bytes:
-    """A raw body as it is stored with a row: message secrets have their own place, and their own time."""
-    return _SECRET.sub(rb"\1null", body) if b"messageSecret" in body else body
-
-
 def _encoded(value: object) -> msgspec.Raw:
     """Encode foreign JSON now, so that a failure affects only its own unit's actor."""
     return msgspec.Raw(msgspec.json.encode(value))
@@ -382,19 +383,3 @@ def _media_json(media: MediaInfo) -> msgspec.Raw:
         "copyId": media.copy_id,
     }
     return _encoded({name: value for name, value in fields.items() if value is not None})
-
-
-def dead_letter_row(unit: UnitId, entry: EntryFacts, journal_id: UUID) -> Row:
-    # A body over the limit was not stored: the entry holds its size in digits instead.
-    stored = entry.dead_reason != "too_large"
-    return {
-        "unit_id": unit,
-        "reason": entry.dead_reason,
-        "detail": entry.dead_detail,
-        "event": clean_text(entry.event, _LONGEST_EVENT),
-        "raw": b64encode(without_secrets(entry.body)).decode() if stored else None,
-        "size": len(entry.body) if stored else int(entry.body),
-        "received_at": entry.received_at,
-        "journal_id": journal_id if entry.seq is not None else None,
-        "journal_seq": entry.seq,
-    }

@@ -12,6 +12,8 @@ from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.queries import Queries
 
 _SQL = Queries(__name__)
+_MOST_ENTRIES = 8
+"""As in ``zapline.some_entries``."""
 
 
 @dataclass(slots=True)
@@ -30,6 +32,8 @@ class MessageReport:
     refusal: str | None = None
     """Why WhatsApp refused it: the greatest code that was reported. ``refused_at``: since when."""
     refused_at: float | None = None
+    entries: frozenset[str] = frozenset()
+    """The journal's entries that it comes from; of very many the first."""
 
     def merge(self, other: "MessageReport") -> None:
         self.delivery = merge_delivery(self.delivery, other.delivery)
@@ -41,6 +45,7 @@ class MessageReport:
         self.parked_at = _earlier(self.parked_at, other.parked_at)
         self.refusal = max(self.refusal or "", other.refusal or "") or None
         self.refused_at = _earlier(self.refused_at, other.refused_at)
+        self.entries = frozenset(sorted(self.entries | other.entries)[:_MOST_ENTRIES])
 
     def row(self, key: ReportKey) -> Row:
         return {
@@ -57,6 +62,7 @@ class MessageReport:
             "parked_at": self.parked_at,
             "refusal": self.refusal,
             "refused_at": self.refused_at,
+            "entries": sorted(self.entries),
         }
 
 
@@ -77,7 +83,7 @@ def report_of(row: Any) -> MessageReport:
     edit = (row.edited_at_ms, row.edited_body) if row.edited_at_ms is not None else None
     label = DeliveryStatus[row.delivery.upper()] if row.delivery is not None else None
     reported = MessageReport(label, edit, row.edit_unread_ms, row.edit_read_ms, row.deleted_at, row.parked_at)
-    reported.refusal, reported.refused_at = row.refusal, row.refused_at
+    reported.refusal, reported.refused_at, reported.entries = row.refusal, row.refused_at, frozenset(row.entries)
     return reported
 
 

@@ -55,10 +55,9 @@ select m.unit_id, m.external_id, j.claim, j.fits, c.id, c.client_message_id,
        (select coalesce(k.merged_into, k.id) from zapline.conversations k
          where k.id = c.conversation_id) as conversation_id,
        case when m.from_me and c.delivery is distinct from m.delivery::text then c.delivery end as delivery,
-       -- What a deleted message said, and whether that is known, is told to nobody.
-       c.deleted_at is null and (c.edited_at_ms is distinct from m.edited_at_ms
+       c.edited_at_ms is distinct from m.edited_at_ms
        or zapline.edit_is_unread(c.edit_unread_ms, c.edit_read_ms, c.edited_at_ms)
-          and c.edit_unread_ms is distinct from m.edit_unread_ms) as edited,
+          and c.edit_unread_ms is distinct from m.edit_unread_ms as edited,
        c.deleted_at is null and coalesce(zapline.edit_is_unread(c.edit_unread_ms, c.edit_read_ms, c.edited_at_ms), false)
            as edit_text_unknown,
        c.deleted_at is distinct from m.deleted_at as deleted,

@@ -35,6 +35,7 @@ async def delete_messages(conn: Connection, unit: UnitId, rows: Sequence[Any], d
     counts["outbox"] += await _SQL.execute(conn, "delete_outbox", ids=ids)
     counts["reactions"] += await _SQL.execute(conn, "delete_reactions", unit_id=unit, external_ids=known)
     counts["reports"] += await _SQL.execute(conn, "delete_reports", unit_id=unit, external_ids=known)
+    counts["reports"] += await _SQL.execute(conn, "delete_waiting", unit_id=unit, external_ids=known)
     counts["secrets"] += await _SQL.execute(conn, "delete_secrets", unit_id=unit, external_ids=known)
     counts["reports"] += await _SQL.execute(conn, "delete_encrypted_reports", unit_id=unit, external_ids=known)
     counts["sightings"] += await _SQL.execute(conn, "delete_sightings", unit_id=unit, external_ids=known)

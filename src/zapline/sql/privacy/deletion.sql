@@ -51,6 +51,10 @@ delete from zapline.message_reactions where unit_id = %(unit_id)s and external_i
 -- Deletes parked reports of these messages.
 delete from zapline.parked_reports where unit_id = %(unit_id)s and external_id = any(%(external_ids)s);
 
+-- name: delete_waiting
+-- Deletes what waits until it is known whether it is about these messages.
+delete from zapline.waiting_facts where unit_id = %(unit_id)s and external_id = any(%(external_ids)s);
+
 -- name: delete_secrets
 -- Deletes the secrets of these messages.
 delete from zapline.message_secrets where unit_id = %(unit_id)s and external_id = any(%(external_ids)s);

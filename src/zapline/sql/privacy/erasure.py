@@ -168,6 +168,8 @@ async def delete_traces(conn: Connection, job: ErasureJob) -> None:
         counts["reports"] += await _SQL.execute(conn, "delete_encrypted_reports", until=until, **job.person)
         parked = {"unit_id": job.unit, "contacts": job.contacts, "until": until}
         counts["reports"] += await _SQL.execute(conn, "delete_parked_reports", **parked)
+        waits = {"conversations": job.conversations, "names": names}
+        counts["reports"] += await _SQL.execute(conn, "delete_waiting", **parked, **waits)
         counts["sightings"] += await _SQL.execute(conn, "delete_sightings", until=until, **job.person)
         await store_progress(conn, job, counts)
 

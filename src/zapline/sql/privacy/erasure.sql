@@ -183,6 +183,15 @@ delete from zapline.parked_reports
  where unit_id = %(unit_id)s and parked_at <= to_timestamp(%(until)s) and claim <> ''
    and (claim::jsonb ->> 'chat' = any(%(contacts)s) or claim::jsonb ->> 'author' = any(%(contacts)s));
 
+-- name: delete_waiting
+-- Deletes what the person has said, and what was said in the person's chats, that waits until it is known whose it is.
+delete from zapline.waiting_facts
+ where unit_id = %(unit_id)s and received_at <= to_timestamp(%(until)s)
+   and (said ->> 'conversation_id' = any(%(conversations)s::text[]) or said ->> 'sender' = any(%(names)s)
+        or said ->> 'actor' = any(%(names)s)
+        or nullif(said ->> 'claim', '')::jsonb ->> 'chat' = any(%(contacts)s::text[])
+        or nullif(said ->> 'claim', '')::jsonb ->> 'author' = any(%(contacts)s::text[]));
+
 -- name: delete_sightings
 -- Deletes undecided echoes of messages to the person.
 delete from zapline.sightings

@@ -40,6 +40,8 @@ def report_stored(
         counters.add("webhook_errors", reason)
         _LOG.warning("Dead letter: {reason}", reason=reason, unit=unit)
     report_strangers(unit, outcome.strangers, counters)
+    for waiting, count in outcome.waiting.items():
+        counters.add("waiting_facts", waiting, count)
     for encrypted, count in outcome.encrypted.items():
         counters.add("encrypted_reports", encrypted, count)
     _report_sends(unit, writes, outcome, counters)

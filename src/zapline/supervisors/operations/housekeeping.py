@@ -13,7 +13,7 @@ from zapline.domain.messages.message_secrets import SecretSealer
 from zapline.sql.inbound.authorship import Stranger
 from zapline.sql.inbound.encrypted.encrypted_reports import expire_encrypted_reports, prune_secrets
 from zapline.sql.inbound.parked_reports import apply_parked_reports, expire_parked_reports
-from zapline.sql.inbound.recorder_transaction import open_waiting_reports
+from zapline.sql.inbound.recorder_transaction import apply_waiting_facts, open_waiting_reports
 from zapline.sql.journal.journal import Journal
 from zapline.sql.journal.schema import NOT_ROUTED, Entry, Loss
 from zapline.sql.postgres.pool import Pool
@@ -140,14 +140,19 @@ class Housekeeping:
                 async with self._pool.connection() as conn:
                     applied, changed = await apply_parked_reports(conn, _PARKED_BATCH, strangers)
                     expired = await expire_parked_reports(conn, _PARKED_DAYS)
+                    outcomes, buried, given_up = await apply_waiting_facts(conn, _PARKED_BATCH, _PARKED_DAYS)
                     await prune_requests(conn)
             except RemoteError as failure:
                 _LOG.debug("Parked reports must wait", error=str(failure))
                 continue
             for report in changed:
                 self._feed.publish(report.unit_id, EventKind.DELIVERY, partial(reported_delivery_payload, report))
-            for stranger in strangers:
-                report_strangers(stranger.source[0], {(stranger.change, stranger.proven): 1}, self._counters)
+            for unit, outcome in outcomes.items():
+                publish_stored(unit, (), outcome, self._feed)
+                self._counters.add("waiting_facts", "taken_up", outcome.waiting["taken_up"])
+            self._counters.add("waiting_facts", "expired", given_up)
+            for stranger in (*strangers, *buried):
+                report_strangers(stranger.unit, {(stranger.change, stranger.proven): 1}, self._counters)
             self._counters.add("parked_applied", amount=applied)
             self._counters.add("parked_expired", amount=expired)
 
