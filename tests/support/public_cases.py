@@ -310,6 +310,27 @@ CONSTRUCTED = {
         {"EV": {"kind": "event", "votes": [{"actor": _MARIA, "options": ["going"]}]}},
         ["Reunião"],
     ),
+    "a message, repeated and reacted to under a LID that is linked at last": Case(
+        [
+            upsert("TWICE", {"conversation": "oi"}),
+            upsert(
+                "TWICE", {"extendedTextMessage": {"text": "oi", "contextInfo": {"isForwarded": True}}}, remoteJid=LID
+            ),
+            upsert(
+                "TWICER", {"reactionMessage": {"key": {"id": "TWICE", "remoteJid": LID}, "text": "👍"}}, remoteJid=LID
+            ),
+            {"event": "contacts.update", "data": [{"remoteJid": PHONE, "lid": LID}]},
+        ],
+        {
+            "TWICE": {
+                "text": "oi",
+                "forwarded": True,
+                "reactions": [{"actor": f"lid:{LID.split('@')[0]}", "emoji": "👍"}],
+            }
+        },
+        ["👍"],
+        told_once={"conversationId"},  # of a LID, before it is known whose it is
+    ),
     "an edit that is the message once more": Case(
         [upsert("LATER", {"conversation": "antes"}), whole_edit("LATER", "um"), whole_edit("LATER", "zero", AT + 30)],
         {"LATER": {"text": "um", "editTextUnknown": False}},
