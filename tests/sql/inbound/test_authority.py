@@ -26,8 +26,9 @@ from zapline.domain.messages.facts import (
     VoteReported,
 )
 from zapline.evolution.webhooks.event_parser import parse_webhook
+from zapline.sql.inbound.authorship import Stranger
 from zapline.sql.inbound.contact_identities import RecorderCache, store_contacts
-from zapline.sql.inbound.parked_reports import apply_parked_reports
+from zapline.sql.inbound.parked_reports import apply_parked_reports, expire_parked_reports
 from zapline.sql.inbound.recorder_transaction import apply_waiting_facts, record
 from zapline.sql.inbound.recorder_types import EntryFacts, UnitOutcome
 from zapline.sql.inbound.unit_batches import prepare_batch
@@ -326,19 +327,24 @@ async def test_what_is_never_proven_expires_as_dead_letters_and_a_repetition_in_
         arrived(id, BY_LID, push_name="Maria"),
         arrived(id, BY_LID, "outro"),
         ReactionReported(id, "lid:999888777666555", "👍", 5, BY_LID.claim),
+        MessageEdited(id, "novo", 5, BY_LID.claim),
+        MessageEdited(ExternalId("NEVER"), "novo", 5, BY_LID.claim),
     ]
     async with await connect(database, role="zapline_engine") as conn:
         unit = await new_unit(conn)
         for _ in range(2):
             outcome = await store(conn, unit, facts, RecorderCache())
             assert (dict(outcome.waiting), dict(outcome.strangers)) == ({"kept": 3}, {})
-        assert (await whole(conn, unit))[1] == (3, 0, None)
+        assert (await whole(conn, unit))[1] == (3, 2, None)
         await conn.execute("update zapline.waiting_facts set tried_at = now() - interval '1 year'")
         assert (await apply_waiting_facts(conn, 10, 10_000)) == ({}, [], 0)
         for _ in range(2):
             _, buried, expired = await apply_waiting_facts(conn, 10, 0)
             assert (expired, sorted(one.change for one in buried)) == (3, ["message", "react"])
-            assert (await whole(conn, unit))[1] == (0, 0, [["unproven_author", 4], ["unproven_author", 5]])
+            reports: list[Stranger] = []
+            assert await expire_parked_reports(conn, 0, reports) == 2
+            assert [one.change for one in reports] == ["edit"]
+            assert (await whole(conn, unit))[1] == (0, 0, [["unproven_author", seq] for seq in (4, 5, 6)])
             await store(conn, unit, facts, RecorderCache())
 
 

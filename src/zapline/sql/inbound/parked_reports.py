@@ -105,6 +105,19 @@ async def apply_parked_reports(
     return len(applied.reached), applied.changed
 
 
-async def expire_parked_reports(conn: Connection, days: float) -> int:
-    """Delete reports whose message did not arrive within ``days``; returns how many."""
-    return await _SQL.execute(conn, "expire_parked_reports", days=days)
+async def expire_parked_reports(conn: Connection, days: float, strangers: list[Stranger] | None = None) -> int:
+    """Delete reports that waited for ``days``; returns how many.
+
+    One whose message is there, and whose author was never proven, is a dead letter, and is added to ``strangers``.
+    """
+    async with conn.transaction():
+        rows = await _SQL.rows(conn, "expire_parked_reports", days=days)
+        unproven = []
+        for row in rows:
+            if row.compared:
+                key = (UnitId(row.unit_id), ExternalId(row.external_id), row.claim)
+                unproven.append(Stranger(json.loads(row.claim)["change"], report_of(row).row(key), proven=False))
+        await store_letters(conn, letters(unproven, {}))
+    if strangers is not None:
+        strangers += unproven
+    return len(rows)

@@ -37,15 +37,21 @@ on conflict (unit_id, provider, external_id, claim) do update
     or excluded.refused_at < p.refused_at
     or excluded.parked_at < p.parked_at or (p.tried_at is null and excluded.tried_at is not null);
 
+-- fragment: report
+-- A parked report.
+p.unit_id, p.provider, p.external_id, p.claim, p.delivery::text, p.edited_body, p.edited_at_ms,
+          p.edit_unread_ms, p.edit_read_ms,
+          extract(epoch from p.deleted_at)::float8 as deleted_at, extract(epoch from p.parked_at)::float8 as parked_at,
+          p.refusal, extract(epoch from p.refused_at)::float8 as refused_at, p.entries
+
 -- name: take_parked_reports
 -- Removes and returns the reports that are parked for these messages.
 delete from zapline.parked_reports p
  using jsonb_to_recordset(%(rows)s) as r(unit_id uuid, provider text, external_id text)
  where p.unit_id = r.unit_id and p.provider = r.provider and p.external_id = r.external_id
-returning p.unit_id, p.provider, p.external_id, p.claim, p.delivery::text, p.edited_body, p.edited_at_ms,
-          p.edit_unread_ms, p.edit_read_ms,
-          extract(epoch from p.deleted_at)::float8 as deleted_at, extract(epoch from p.parked_at)::float8 as parked_at,
-          p.refusal, extract(epoch from p.refused_at)::float8 as refused_at, p.entries;
+returning
+       -- include: report
+;
 
 -- name: find_applicable_reports
 -- Parked reports whose message is known by now. Those that do not prove to be its author's are tried ever more rarely.
@@ -65,5 +71,9 @@ select distinct p.unit_id, p.external_id from zapline.parked_reports p
  limit %(limit)s;
 
 -- name: expire_parked_reports
--- Deletes reports whose message did not arrive in time.
-delete from zapline.parked_reports where parked_at < now() - %(days)s * interval '1 day';
+-- Deletes reports whose message did not arrive in time, or of which it was not told in time whether they are by its
+-- author (compared).
+delete from zapline.parked_reports p where p.parked_at < now() - %(days)s * interval '1 day'
+returning
+       -- include: report
+       , p.tried_at is not null as compared;

@@ -139,7 +139,7 @@ class Housekeeping:
             try:
                 async with self._pool.connection() as conn:
                     applied, changed = await apply_parked_reports(conn, _PARKED_BATCH, strangers)
-                    expired = await expire_parked_reports(conn, _PARKED_DAYS)
+                    expired = await expire_parked_reports(conn, _PARKED_DAYS, strangers)
                     outcomes, buried, given_up = await apply_waiting_facts(conn, _PARKED_BATCH, _PARKED_DAYS)
                     await prune_requests(conn)
             except RemoteError as failure:
