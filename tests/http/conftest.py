@@ -251,7 +251,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
         assert admin is not None
         token, _ = await identity.open_login(Principal(ActorKind.ADMIN, admin, EMAIL))
         headers = {"Authorization": f"Bearer {token}"}
-        async with httpx2.AsyncClient(base_url=listening, headers=headers, timeout=10, trust_env=False) as client:
+        async with httpx2.AsyncClient(base_url=listening, headers=headers, timeout=60, trust_env=False) as client:
             yield Api(
                 listening,
                 client,

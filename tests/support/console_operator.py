@@ -60,7 +60,7 @@ class Operator:
 
     def __init__(self, url: str, language: str = "en") -> None:
         self.client = httpx2.AsyncClient(
-            base_url=url, timeout=10, trust_env=False, headers={"Accept-Language": language}
+            base_url=url, timeout=60, trust_env=False, headers={"Accept-Language": language}
         )
         self.page = Page("")
         self.answer: httpx2.Response | None = None

@@ -130,7 +130,7 @@ async def daemon_in_process(
         }
         async with daemon(load(Settings, **(given | settings))) as running:
             await running.nursery.start(running.serve, 0.1)
-            async with httpx2.AsyncClient(base_url=url, timeout=15, trust_env=False) as client:
+            async with httpx2.AsyncClient(base_url=url, timeout=60, trust_env=False) as client:
                 login = await client.post("/admin/login", json={"email": EMAIL, "password": PASSWORD})
                 client.headers["authorization"] = f"Bearer {login.json()['token']}"
                 operator = Operator(url)

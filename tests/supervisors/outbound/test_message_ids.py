@@ -1,5 +1,6 @@
 """Ids that are chosen before the call: where the server honours them, nothing stays uncertain or is doubled."""
 
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from zapline.domain.messages.facts import MessageKind
 from zapline.domain.outbox import send_outcomes
 from zapline.domain.outbox.contents import File, Poll
 from zapline.sandbox.simulator.server import SimulatedEvolution
+from zapline.supervisors.clock_watch import ClockWatch
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.outbound.uncertain_send_lookup import LookupPolicy, UncertainSendLookup
 from zapline.supervisors.units.message_id_support import MessageIdSupport
@@ -23,6 +25,10 @@ LOOKS = LookupPolicy(delays=(0.0, 0.2, 0.4, 0.8), retry_delay=0.1, min_age=0.0, 
 
 
 class _Leads:
+    def __init__(self) -> None:
+        self.clock = ClockWatch()
+        self.clock.compare(time.time(), trio.current_time())
+
     async def may_write(self) -> None:
         """This process always leads."""
 
