@@ -53,7 +53,7 @@ async def post_all(api: Any, path: str, bodies: Sequence[object]) -> list[Any]:
 
     async def post(body: object) -> None:
         content = msgspec.json.encode(body)
-        while (answer := await api.client.post(path, content=content)).status_code == 503:
+        while (answer := await api.client.post(path, content=content)).status_code == 503:  # noqa: ASYNC110
             await trio.sleep(0.1)
         answers.append(answer)
 
