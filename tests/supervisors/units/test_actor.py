@@ -5,6 +5,10 @@ from pathlib import Path
 
 import trio
 from support.inbound_stack import inbound_stack, text
+from trio.testing import wait_all_tasks_blocked
+
+from zapline.domain.line.events import Started
+from zapline.supervisors.inbound.mailbox import Mailbox
 
 
 async def test_a_message_becomes_contact_conversation_and_row(database: str, tmp_path: Path) -> None:
@@ -134,3 +138,24 @@ async def test_messages_keep_the_order_in_which_they_were_journaled(database: st
         await stack.wait_until_stored()
         rows = await stack.rows("select external_id from zapline.messages order by seq")
         assert [row[0] for row in rows] == [f"{number:04}" for number in range(600)]
+
+
+async def test_an_actor_that_waits_while_the_one_before_it_is_cancelled_misses_nothing() -> None:
+    mailbox, before = Mailbox(), trio.CancelScope()
+
+    async def wait_until_cancelled() -> None:
+        with before:
+            await mailbox.wait()
+
+    async def put_later() -> None:
+        await wait_all_tasks_blocked()
+        mailbox.put_event(Started())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait_until_cancelled)
+        await wait_all_tasks_blocked()
+        nursery.start_soon(put_later)
+        before.cancel()
+        with trio.fail_after(10):
+            await mailbox.wait()
+    assert mailbox.take_events() == [Started()]

@@ -109,11 +109,12 @@ class Mailbox:
         if (for_entries and self._entries) or self._events or self._direct:
             await trio.lowlevel.checkpoint()
             return
-        self._waiting = trio.Event()
+        self._waiting = arrived = trio.Event()
         try:
-            await self._waiting.wait()
+            await arrived.wait()
         finally:
-            self._waiting = None
+            if self._waiting is arrived:  # else the next actor waits already, while this one is being cancelled
+                self._waiting = None
 
     def take_events(self) -> list[ConnectionEvent]:
         taken, self._events = list(self._events), deque()
