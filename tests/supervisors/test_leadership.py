@@ -145,3 +145,21 @@ async def test_a_database_that_a_copy_has_taken_the_place_of_is_another_place(da
                 assert leadership.standing.moved
                 assert leadership.standing.epoch == epoch + 1
                 nursery.cancel_scope.cancel()
+
+
+async def test_what_changes_while_the_lead_is_taken_is_compared_before_anything_is_written(database: str) -> None:
+    follower = Follower(database)
+    leading = follower.leadership()
+
+    async def on_lead() -> None:
+        follower.times_led += 1
+        if follower.times_led == 1:
+            leading.check_again()
+
+    leading._on_lead = on_lead
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(leading.run)
+            await leading.may_write()
+            assert (follower.times_led, leading.standing.epoch) == (2, 2)
+            nursery.cancel_scope.cancel()

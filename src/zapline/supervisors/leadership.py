@@ -78,6 +78,8 @@ class Leadership:
     _leads: trio.CancelScope = field(default_factory=trio.CancelScope)
     _leading: trio.Event = field(default_factory=trio.Event)
     _status_known: trio.Event = field(default_factory=trio.Event)
+    _again: bool = False
+    """``check_again`` was called since the lock was taken."""
     status: LeadershipStatus = LeadershipStatus.UNREACHABLE
 
     async def may_write(self) -> None:
@@ -108,7 +110,11 @@ class Leadership:
             await trio.sleep(_RETRY_PAUSE)
 
     def check_again(self) -> None:
-        """Stop writing, take the lock anew, and compare the database with what is known."""
+        """Stop writing, take the lock anew, and compare the database with what is known.
+
+        While that is being done it is done to its end, and once more.
+        """
+        self._again = True
         if self._leading.is_set():
             self._set_status(LeadershipStatus.UNREACHABLE, "the database does not hold what was stored in it")
             self._leads.cancel()
@@ -124,7 +130,10 @@ class Leadership:
         await self._compare_clocks(connection)
         await self.standing.take(connection)
         await connection.listen([CONTROL_CHANNEL])
+        self._again = False
         await self._on_lead()
+        if self._again:
+            return
         self._set_status(LeadershipStatus.LEADING)
         self._leading.set()
         while True:

@@ -11,10 +11,14 @@ from support.database_copies import database_copies
 from support.inbound_stack import InboundStack, inbound_stack, text, until
 
 from zapline.domain.ids import Seq, UnitId
+from zapline.sql.journal import writer
 from zapline.sql.journal.journal import Journal
 from zapline.sql.journal.schema import Arrival, Entry
+from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.inbound.mailbox import DirectEntry
 from zapline.supervisors.inbound.unit_state import Unit
+from zapline.supervisors.leadership import WriterStanding
+from zapline.supervisors.units.unit_commands import UnitCommands, UnitPolicy
 
 
 async def post(stack: InboundStack, unit: Unit, prefix: str, count: int) -> None:
@@ -67,6 +71,36 @@ async def test_a_journal_restored_from_a_backup_swallows_nothing(
     async with inbound_stack(database, backup) as stack:
         assert stack.journal.journal_id == taken
         assert stack.counters.total("journal_losses") == 0
+
+
+@pytest.mark.parametrize("early", [0, 10], ids=["while the units are loaded", "and takes webhooks at once"])
+async def test_an_older_journal_that_opens_late_swallows_nothing(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, early: int
+) -> None:
+    id, backup = await older_journal(database, tmp_path)
+    monkeypatch.setattr(writer, "RETRY_SECONDS", 0.02 if early else 3600.0)
+    file, kept = backup / "journal.db", backup / "kept"
+    file.rename(kept)
+    file.mkdir()
+    async with inbound_stack(database, backup) as stack, Pool.open(database, role="zapline_engine", size=1) as pool:
+        unit = stack.unit(id)
+        stack.journal.on_changed = stack.comparison.journal_changed
+        parts = (stack.journal, stack.roster, stack.dispatcher, stack.intake)
+        commands = UnitCommands(pool, *parts, lambda *_: "", UnitPolicy("", 1.0), stack.comparison)
+        assert stack.journal.closed_because is not None
+        file.rmdir()
+        kept.rename(file)
+        if early:
+            await until(lambda: stack.journal.began_at > 0 and stack.comparison.is_due)
+            await post(stack, unit, "C", early)
+        await commands.reload(WriterStanding())  # the snapshot is what opens the journal, if nothing has yet
+        assert stack.journal.closed_because is None
+        assert not stack.comparison.is_due
+        await post(stack, unit, "D", 40)
+        await stack.wait_until_stored()
+        assert (await stored(stack, "C"), await stored(stack, "D")) == (early, 40)
+        assert stack.counters.totals["journal_losses", "older"] == 1
+        assert unit.gap_since is not None
 
 
 async def test_numbers_that_were_used_twice_while_the_database_was_away_are_no_obstacle(

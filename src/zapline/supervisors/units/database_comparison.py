@@ -35,6 +35,10 @@ class DatabaseView:
 
     reached: int = 0
     lost_calls: frozenset[UnitId] = frozenset()
+    changes: int = 0
+    """How often the journal had changed by then: of another one, the database was not asked."""
+    is_open: bool = False
+    """The journal was open by then."""
 
 
 @dataclass(eq=False, repr=False)
@@ -51,6 +55,8 @@ class DatabaseComparison:
     _set_back: dict[UnitId, int] = field(default_factory=dict, init=False)
     """Units that catch up, from which number on."""
     _work: trio.Event = field(default_factory=trio.Event, init=False)
+    _changes: int = field(default=0, init=False)
+    """How often the journal was opened late or replaced."""
 
     @property
     def catching_up(self) -> int:
@@ -58,19 +64,28 @@ class DatabaseComparison:
         return sum(unit.catching_up is not None for unit in self._roster.units())
 
     def journal_changed(self) -> None:
-        """The journal was opened late, or a new file has taken the place of a damaged one."""
+        """The journal was opened late, or a new file has taken the place of a damaged one.
+
+        A late one may be older than the database: what is above its first numbers is new, whatever the database holds.
+        """
         self._losses.take()
         self.is_due = True
+        self._changes += 1
         journal_id = self._journal.journal_id
         for unit in self._roster.units():
             applied = applied_position(journal_id, unit.record.journal_id, unit.record.applied_seq)
-            unit.applied_seq = max(unit.applied_seq, applied)
+            unit.applied_seq = min(max(unit.applied_seq, applied), self._journal.began_at)
             unit.stored.seq = 0
             if unit.can_act:
                 self._dispatcher.rewind(unit)
 
+    def fits(self, view: DatabaseView) -> bool:
+        """Whether the journal is still that of which the database was asked."""
+        return view.changes == self._changes
+
     async def look(self, conn: Connection) -> DatabaseView:
         """Read what the database knows. Raises DatabaseUnavailable, StatementFailed."""
+        changes, is_open = self._changes, self._journal.closed_because is None
         reached = await find_reached(conn, self._journal.journal_id)
         calls: list[tuple[UnitId, CallStarted]] = []
         try:
@@ -83,12 +98,13 @@ class DatabaseComparison:
                 calls.append((unit, decode_call(body)))
             except msgspec.MsgspecError:
                 _LOG.error("An entry of a call cannot be read", unit=str(unit))
-        return DatabaseView(reached, frozenset(await list_lost_calls(conn, calls)))
+        return DatabaseView(reached, frozenset(await list_lost_calls(conn, calls)), changes, is_open)
 
     async def prepare(self, records: Sequence[UnitRecord], view: DatabaseView, moved: bool) -> list[UnitId]:
         """Mend what differs before any unit goes on: returns the units for which the database was set back.
 
-        ``moved``: it is another database, or was promoted. Raises JournalRefused.
+        ``view`` has to fit: see ``fits``. ``moved``: it is another database, or was promoted. Should the journal change
+        meanwhile, the comparison stays due. Raises JournalRefused.
         """
         journal = self._journal
         held_numbers = journal.began_at if self.is_due else journal.last_seq
@@ -102,9 +118,10 @@ class DatabaseComparison:
         for record in records:
             if record.archived_at is None and await self._bring_back(record, view, moved):
                 set_back.append(record.id)
-        if journal.closed_because is None:
-            journal.note_compared()
-        self.is_due = False
+        if self.fits(view):
+            if view.is_open:
+                journal.note_compared()
+            self.is_due = False
         return set_back
 
     def _note_gaps(self) -> None:

@@ -18,11 +18,19 @@ from zapline.domain.line.events import (
     RenewAsked,
 )
 from zapline.domain.line.state import StoredLineState
+from zapline.domain.privacy.erasure import ErasedPeople
 from zapline.sql.health import dead_letters
 from zapline.sql.journal.journal import Journal
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.privacy.erasure import load_erased_people
-from zapline.sql.units.units import archive_unit, end_earlier_secrets, insert_unit, load_units, rotate_secret
+from zapline.sql.units.units import (
+    UnitRecord,
+    archive_unit,
+    end_earlier_secrets,
+    insert_unit,
+    load_units,
+    rotate_secret,
+)
 from zapline.supervisors.inbound.dispatcher import Dispatcher
 from zapline.supervisors.inbound.intake import Intake
 from zapline.supervisors.inbound.unit_state import Unit
@@ -109,23 +117,13 @@ class UnitCommands:
 
         ``standing``: this process has just begun to lead; database, journal and memory are compared first.
         """
-        comparison, view = self._comparison, DatabaseView()
+        comparison = self._comparison
         async with self._reloading:
-            compares = comparison is not None and (comparison.is_due or standing is not None)
-            async with self._pool.connection() as conn:
-                for unit in filter(has_confirmed_secret, self._roster.units()):
-                    await end_earlier_secrets(conn, unit.id, unit.record.secret_generation)
-                records = await load_units(conn)
-                erased = await load_erased_people(conn, self._policy.erasure_key)
-                if comparison is not None and compares:
-                    view = await comparison.look(conn)
-            try:
-                await self._journal.save_snapshot(encode_snapshot(records))
-            except JournalRefused as refused:
-                # The units are loaded all the same; only a start without the database would not know them.
-                _LOG.error("The journal could not keep the snapshot of the units", error=str(refused))
+            records, erased, view = await self._load(standing is not None)
+            while comparison is not None and (comparison.is_due if view is None else not comparison.fits(view)):
+                records, erased, view = await self._load(True)  # the journal was opened or replaced meanwhile
             set_back: list[UnitId] = []
-            if comparison is not None and compares:
+            if comparison is not None and view is not None:
                 set_back = await comparison.prepare(records, view, standing is not None and standing.moved)
             self._roster.apply(records, self._journal.journal_id, standing is not None and standing.stale)
             for unit in self._roster.units():  # before any of their actors runs
@@ -134,6 +132,23 @@ class UnitCommands:
                 comparison.resume(set_back)
             self._on_loaded()
         return len(self._roster.units())
+
+    async def _load(self, leads: bool) -> tuple[list[UnitRecord], dict[UnitId, ErasedPeople], DatabaseView | None]:
+        """Read the units into the snapshot; and what the database knows of the journal, if that is to be compared."""
+        comparison, view = self._comparison, None
+        async with self._pool.connection() as conn:
+            for unit in filter(has_confirmed_secret, self._roster.units()):
+                await end_earlier_secrets(conn, unit.id, unit.record.secret_generation)
+            records = await load_units(conn)
+            erased = await load_erased_people(conn, self._policy.erasure_key)
+            if comparison is not None and (leads or comparison.is_due):
+                view = await comparison.look(conn)
+        try:
+            await self._journal.save_snapshot(encode_snapshot(records))
+        except JournalRefused as refused:
+            # The units are loaded all the same; only a start without the database would not know them.
+            _LOG.error("The journal could not keep the snapshot of the units", error=str(refused))
+        return records, erased, view
 
     # -- units -----------------------------------------------------------------------------------------------
 
