@@ -86,7 +86,8 @@ class DatabaseComparison:
     async def look(self, conn: Connection) -> DatabaseView:
         """Read what the database knows. Raises DatabaseUnavailable, StatementFailed."""
         changes, is_open = self._changes, self._journal.closed_because is None
-        reached = await find_reached(conn, self._journal.journal_id)
+        # What a file that could not be opened to its end tells of its numbers is not to be believed.
+        reached = await find_reached(conn, self._journal.journal_id) if is_open else 0
         calls: list[tuple[UnitId, CallStarted]] = []
         try:
             bodies = await self._journal.last_calls()
