@@ -17,7 +17,7 @@ from sim.server import Place, simulation_server
 from sim.simulation import simulate
 
 FRESH = int(os.environ.get("ZAPLINE_FRESH_SEEDS", "0"))
-"""Fresh seeds in each run of the tests; ``make sim`` runs many. None by default while one is open: seed 730047, where the
+"""Fresh seeds in each run of the tests; ``make sim`` runs many. None by default while one is open: 730047, where the
 journal refuses the announcement of a call and the database is then set back to before the call."""
 pytestmark = [
     pytest.mark.long,
