@@ -29,14 +29,14 @@ PARALLEL = $(PYTEST) -n $(WORKERS) --dist loadfile
 # Compiled modules are kept, whatever the environment says: the tests start the daemon and the commands dozens of times.
 unexport PYTHONDONTWRITEBYTECODE
 
-test: $(READY) ## Run the tests (3 minutes on two cores)
+test: $(READY) ## Run the tests (3 to 4 minutes on two cores)
 	@$(BIN)/python -m compileall -q src && $(PARALLEL) -m "not long"
 
 test-fast: $(READY) ## Run the tests that need no server: no PostgreSQL, no daemon, no browser (half a minute)
 	@$(PARALLEL) -m "not long and not server" --ignore=tests/browser --ignore=tests/journeys
 
-long: $(READY) ## Time what wants the machine alone; walk every page of the console, also with hostile texts (about 2 minutes)
-	@$(PYTEST) -m long tests/sim tests/supervisors tests/journeys tests/browser
+long: $(READY) ## What takes long or wants the machine alone: short chaos runs, seeds of the simulation, each page with hostile texts (about 4 minutes)
+	@$(PYTEST) -m long tests/sim tests/supervisors tests/journeys tests/browser tests/http/api/test_conformance.py
 
 check: lint types imports test long ## Everything a change must pass: ruff, mypy, import rules, tests
 

@@ -71,7 +71,7 @@ def tamper(url: str, *statements: str) -> None:
             conn.execute(statement.encode())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_kills_under_load_lose_nothing_and_losses_are_detected() -> None:
     with trio.fail_after(LIMIT):
         async with crm_receiver() as target, open_inbound_run(units=6, seed=7) as run:

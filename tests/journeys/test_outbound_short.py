@@ -47,7 +47,7 @@ def tamper(url: str, *statements: str) -> None:
             conn.execute(statement.encode())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_each_message_is_sent_once_or_reported_uncertain_and_errors_are_detected() -> None:
     with trio.fail_after(LIMIT):
         async with open_outbound_run(UNITS, seed=11) as run:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 import trio
 from support.crm_receiver import crm_receiver
 
@@ -53,6 +54,7 @@ async def make_things(api: Any, crm_url: str) -> dict[str, object]:
     }
 
 
+@pytest.mark.long
 async def test_no_request_is_answered_by_a_500_or_by_what_is_not_documented(api: Any, tmp_path: Path) -> None:
     async with crm_receiver() as at:
         known = await make_things(api, at.url)
