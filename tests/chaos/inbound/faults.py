@@ -209,20 +209,32 @@ async def started_without_postgres(run: InboundRun) -> int:
 
 
 async def second_daemon(run: InboundRun) -> int:
-    """Start a second daemon on the same state directory, and one on the same database: both must refuse."""
-    other = run.environment.directory / "other-state"
-    for state, reason in ((None, "uses the state directory"), (other, "works on this database")):
-        second = run.environment.launch(port=free_port(), state=state)
-        started = trio.current_time()
-        try:
-            code = await second.wait_for_exit(20)
-        except DaemonFailed:
-            run.require(False, f"a second daemon did not end ({reason})")
-            second.end()
-            continue
-        output = second.log.read_text()
-        run.remarks.append(f"refused after {trio.current_time() - started:.2f} s with exit {code}: ... {reason}")
+    """Start a second daemon on the same state directory, which must refuse, and one on the same database.
+
+    The latter must stand by until it is stopped.
+    """
+    refused = run.environment.launch(port=free_port())
+    try:
+        code = await refused.wait_for_exit(20)
+    except DaemonFailed:
+        run.require(False, "a second daemon on the same state directory did not end")
+        refused.end()
+    else:
+        reason, output = "uses the state directory", refused.log.read_text()
+        run.remarks.append(f"refused with exit {code}: ... {reason}")
         run.require(code not in (0, SIGKILL_CODE), f"a second daemon ended with {code}")
-        run.require(reason in output, f"a second daemon did not say that another {reason}: {second.log_tail()[-400:]}")
+        run.require(reason in output, f"a second daemon did not say that another {reason}: {refused.log_tail()[-400:]}")
         run.require("Traceback" not in output, "a second daemon refused with a traceback")
+    standby = run.environment.launch(port=free_port(), state=run.environment.directory / "other-state")
+    await standby.wait_until_ready()
+    await trio.sleep(2)
+    run.require(standby.alive, f"a second daemon on the same database did not stand by: {standby.log_tail()[-400:]}")
+    run.require("leading" not in standby.log.read_text(), "two daemons lead on one database")
+    standby.process.send_signal(signal.SIGTERM)
+    try:
+        code = await standby.wait_for_exit(20)
+        run.require(code == 0, f"a daemon that stood by ended with {code}")
+    except DaemonFailed:
+        run.require(False, "a daemon that stood by did not stop")
+        standby.end()
     return 0
