@@ -131,8 +131,8 @@ def test_an_answer_to_an_event_is_one_of_three(plain: bytes, expected: str | Non
 @given(st.binary(max_size=400))
 def test_no_bytes_make_the_readers_fail(data: bytes) -> None:
     read_edit(data, TARGET)
-    read_vote(data, ["a"])
-    read_event_response(data)
+    assert set(read_vote(data, ["a"]) or ()) <= {"a"}
+    assert read_event_response(data) in (None, "going", "not_going", "maybe")
 
 
 def test_hostile_messages_are_refused_at_once() -> None:

@@ -1,6 +1,7 @@
 """The history of the journal: replaying, erasing and pruning entries that are done."""
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -29,18 +30,20 @@ class Pruned:
     bytes: int
 
 
-class JournalHistory:
+class JournalHistory(ABC):
     """What ``Journal`` does with entries that are done; a part of it, in a module of its own."""
 
     _file: JournalFile
     _reader: JournalReader
     _last_seq: int
 
+    @abstractmethod
     async def _call(self, work: Callable[..., T], *arguments: Any) -> T:
-        raise NotImplementedError
+        """Have the writer do this to its file in its next commit."""
 
+    @abstractmethod
     async def _read(self, read: Callable[..., T], *arguments: Any) -> T:
-        raise NotImplementedError
+        """Read beside the writer, in another thread. Raises ``JournalRefused`` while the journal is closed."""
 
     async def replay(self, since: float, unit: UnitId | None = None) -> int:
         """Make done entries unfinished again that were received at or after ``since``; returns how many.
