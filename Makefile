@@ -66,7 +66,7 @@ bench: $(READY) ## Measure: requests a second, latency and memory, beside a bare
 	@$(BIN)/python -m tests.bench
 
 conformance: $(READY) ## Think of requests for three minutes, and hold every answer to the OpenAPI document
-	@ZAPLINE_CONFORMANCE_SECONDS=180 $(BIN)/python -m pytest -q tests/http/test_conformance.py
+	@ZAPLINE_CONFORMANCE_SECONDS=180 $(BIN)/python -m pytest -q tests/http/api/test_conformance.py
 
 chaos: $(READY) ## Kill the daemon and PostgreSQL under load and break Evolution, count what was lost or sent twice (about 7 minutes)
 	@PYTHONPATH=tests $(BIN)/python -m tests.chaos
