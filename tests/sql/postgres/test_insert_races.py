@@ -1,7 +1,7 @@
 """Transactions that insert the same row at once: with "on conflict" each of them ends well.
 
 PostgreSQL waits for the other's row only where it meets it in the unique index that the statement names. If another
-unique index of the table meets it first, the statement fails (so do releases up to 17).
+unique index of the table meets it first, the statement fails (seen with PostgreSQL 18).
 """
 
 import re
