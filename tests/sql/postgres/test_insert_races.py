@@ -22,7 +22,7 @@ UNIT = UnitId(UUID(int=1))
 
 UNIQUE_BESIDES = {
     "messages": {
-        ("id",): "of one external id, or new",
+        ("id",): "of one external id, where whoever is refused tries again, or new",
         ("unit_id", "client_message_id"): "what is sent has no external id yet",
         ("unit_id", "provider", "external_id"): "as above",
     },

@@ -56,6 +56,26 @@ async def test_one_refused_row_among_two_hundred_becomes_a_dead_letter_and_the_r
         assert stack.counters.total("actor_crashes") == 0
 
 
+async def test_a_row_that_another_transaction_inserts_at_once_is_no_poison(database: str, tmp_path: Path) -> None:
+    """As where the janitor takes a waiting message up: PostgreSQL refuses one of the two by the message's own id."""
+    execute(database, "create sequence zapline.met; grant usage on sequence zapline.met to public")
+    execute(database, REFUSING % "23505")
+    execute(
+        database,
+        "create or replace function zapline.refuse() returns trigger language plpgsql as $$ begin"
+        " if nextval('zapline.met') % 4 <> 0 then raise exception 'no' using errcode = '23505'; end if;"
+        " return new; end $$",
+    )
+    async with inbound_stack(database, tmp_path, lanes=1) as stack:
+        unit = await stack.add_unit()
+        for number in range(3):
+            await stack.send(unit, "messages.upsert", text(f"{number}"))
+            await stack.wait_until_stored()
+        assert await stack.rows("select count(*) from zapline.messages") == [(3,)]
+        assert await stack.rows("select count(*) from zapline.dead_letters") == [(0,)]
+        assert stack.counters.total("recorder_retries") == 9
+
+
 async def test_several_poison_entries_of_one_unit_each_become_a_dead_letter(database: str, tmp_path: Path) -> None:
     execute(database, REFUSING % "22000")
     async with inbound_stack(database, tmp_path) as stack:

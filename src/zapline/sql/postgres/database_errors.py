@@ -37,6 +37,18 @@ _OF_THE_SERVER = ("25", "28", "3D", "3F", "42", "53", "55", "57", "58", "72", "F
 """Classes of read-only servers, roles, databases, schemas and rights, resources, files, damage."""
 
 
+UNIQUE_VIOLATION, _DEADLOCK = "23505", "40P01"
+
+
+def lost_race(sqlstate: str) -> bool:
+    """Whether a statement that says what to do about a conflict has met another transaction, and may be repeated.
+
+    Where two insert one row at once, an index that "on conflict" does not name may see it first, and refuses one of
+    them. Our statements take their locks in one order, but a CRM's own triggers may not: PostgreSQL ends one of two.
+    """
+    return sqlstate in (UNIQUE_VIOLATION, _DEADLOCK)
+
+
 class StatementFailed(RemoteError):
     """PostgreSQL rejected a statement, or it could not be encoded. The text holds no parameter."""
 

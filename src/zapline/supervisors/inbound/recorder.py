@@ -16,7 +16,7 @@ from zapline.sql.inbound.recorder_transaction import record
 from zapline.sql.inbound.recorder_types import UnitOutcome
 from zapline.sql.inbound.unit_batches import UnitBatch, rejoin_batches
 from zapline.sql.postgres.connection import Connection
-from zapline.sql.postgres.database_errors import StatementFailed, Verdict
+from zapline.sql.postgres.database_errors import UNIQUE_VIOLATION, StatementFailed, Verdict
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.pending_writes import (
     LaneState as LaneState,
@@ -46,6 +46,8 @@ LINGER_FOR_ANSWERS = 0.008
 """The same if a sender waits, whose next message leaves only after the commit."""
 STOPPED_PAUSE = 10.0
 """Seconds between tries if the schema, a read-only server or missing resources need a person."""
+_RACE_TRIES = 3
+"""A row that another transaction has inserted at once is there when the batch is tried again."""
 _LOCK_TIMEOUT = "55P03"
 _TIMEOUT_SQLSTATES = (_LOCK_TIMEOUT, "57014")
 """Lock timeout and statement timeout: without the unit that causes it, the others can be committed."""
@@ -343,7 +345,7 @@ class _Lane:
         Raises StatementFailed for poison or a missing unit, TimedOut at a lock or statement timeout, and Stopped
         where a person must act.
         """
-        tries = 0
+        tries = races = 0
         while True:
             await self._may_write()
             self.state = LaneState.WORKING if tries == 0 else self.state
@@ -357,6 +359,10 @@ class _Lane:
             except StatementFailed as failure:
                 if failure.verdict is Verdict.MISSING and self.known:
                     self.known.forget()  # perhaps only a known contact was deleted
+                    continue
+                if failure.sqlstate == UNIQUE_VIOLATION and races < _RACE_TRIES:
+                    races += 1
+                    self._counters.add("recorder_retries", LaneState.RETRYING)
                     continue
                 if failure.verdict in (Verdict.POISON, Verdict.MISSING):
                     raise

@@ -18,7 +18,7 @@ from zapline.sql.outbound import outbox, uncertain_sends, unit_pace, uploads
 from zapline.sql.outbound.unit_pace import PaceSettings
 from zapline.sql.outbound.uploads import UploadInfo, UploadQuota
 from zapline.sql.postgres.connection import Connection
-from zapline.sql.postgres.database_errors import StatementFailed
+from zapline.sql.postgres.database_errors import StatementFailed, lost_race
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.notifications.event_payloads import decided_message_payload, queued_message_payload
 from zapline.supervisors.notifications.live_feed import EventKind, LiveFeed
@@ -86,17 +86,16 @@ class SubmissionPolicy:
     uploads: UploadQuota = field(default_factory=UploadQuota)
 
 
-_DEADLOCK, _DEADLOCK_TRIES = "40P01", 3
-"""Statements take their locks in one order, but a CRM's own triggers may not; PostgreSQL ends one of the two."""
+_RACE_TRIES = 3
 
 
 async def _enqueue(conn: Connection, unit: UnitId, new: outbox.NewMessage) -> bool:
-    """Queue a message, again after a deadlock: nothing was changed then."""
-    for _ in range(_DEADLOCK_TRIES - 1):
+    """Queue a message, again where another transaction was in the way: nothing was changed then."""
+    for _ in range(_RACE_TRIES - 1):
         try:
             return await outbox.enqueue(conn, unit, new)
         except StatementFailed as failure:
-            if failure.sqlstate != _DEADLOCK:
+            if not lost_race(failure.sqlstate):
                 raise
     return await outbox.enqueue(conn, unit, new)
 
