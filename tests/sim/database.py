@@ -5,6 +5,7 @@ step of another session. The server's ``now()`` is the world's: the template's s
 ``pg_catalog`` in the search path of every session.
 """
 
+import os
 import random
 import select
 import time
@@ -29,7 +30,7 @@ from zapline.sql.postgres.psycopg_on_trio import TrioConnection
 from .world import World
 
 TEMPLATE = "simulation_template"
-SEARCH_PATH = "-csearch_path=simulated,pg_catalog,public -cdeadlock_timeout=3600000"
+SEARCH_PATH = "-csearch_path=simulated,pg_catalog,public -cdeadlock_timeout=3600000 -cjit=off"
 QUIET_SECONDS = 0.004
 """Real seconds without an answer after which the server is asked whether the session waits for a lock."""
 LOCK_SECONDS = 2.0
@@ -264,9 +265,8 @@ class SteppedPostgres:
         running = self.blocked.pop(connection, None)
         if running is not None:
             self._admin.execute("select pg_cancel_backend(%s)", (pid,))
-        query = "select 1 from pg_stat_activity where pid = %s"
-        while self._admin.execute(query, (pid,)).fetchone() is not None:
-            time.sleep(0.0005)
+        while _lives(pid):
+            time.sleep(0.0002)
         self._look_at_blocked()
 
     def close_all(self) -> None:
@@ -288,7 +288,7 @@ class SteppedPostgres:
     def _look_at_blocked(self) -> None:
         """Let every session that another one has just let go come to its end, or to its next lock."""
         for connection, running in list(self.blocked.items()):
-            running.settle(self._is_blocked(connection))
+            running.settle(self._is_blocked(connection), known=True)
 
 
 class _Running:
@@ -334,8 +334,10 @@ class _Running:
             self._advance(lambda answer=answer: self._gen.send(answer))  # type: ignore[misc]
         return True
 
-    def settle(self, is_blocked: Callable[[], bool]) -> bool:
-        """Wait until the socket can go on (True) or the server waits for a lock."""
+    def settle(self, is_blocked: Callable[[], bool], known: bool = False) -> bool:
+        """Wait until the socket can go on (True) or the server waits for a lock. ``known``: it did a moment ago."""
+        if known and is_blocked() and not self.ready(0.0):
+            return False
         while not self.ready(QUIET_SECONDS):
             if is_blocked() and not self.ready(0.0):
                 return False
@@ -355,6 +357,17 @@ class _Running:
             return type(self._error).__name__
         results = self._value if isinstance(self._value, list) else [self._value]
         return ",".join(str(getattr(result, "ntuples", "")) for result in results)
+
+
+def _lives(pid: int) -> bool:
+    """Whether a process of this machine has not ended yet; what it held is free afterwards."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _drive(running: _Running) -> Any:

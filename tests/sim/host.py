@@ -3,6 +3,7 @@
 import ssl
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -39,6 +40,15 @@ class _Alarm:
     async def wait(self) -> None:
         await self._rung.wait()
         self._rung = trio.Event()
+
+
+_create_context = ssl.create_default_context
+
+
+@cache
+def _tls_context() -> ssl.SSLContext:
+    """One for all runs: to read the system's certificates takes a tenth of a second."""
+    return _create_context()
 
 
 async def _no_api(*call: Any) -> None:
@@ -97,8 +107,7 @@ class Host:
         patch.setattr(Journal, "_write", write)
         # Callers use the daemon's objects: the API's routes and its hashes would cost seconds at each start.
         patch.setattr("zapline.daemon.composition.listeners.create_app", lambda deps: _no_api)
-        context = ssl.create_default_context()
-        patch.setattr(ssl, "create_default_context", lambda *args, **options: context)
+        patch.setattr(ssl, "create_default_context", lambda *args, **options: _tls_context())
         for module in ("app", "outbound"):
             patch.setattr(f"zapline.daemon.composition.{module}.open_http_client", client)
 
