@@ -150,4 +150,4 @@ def _health_body(report: HealthReport, now: float) -> HealthBody:
 
 def _check_body(check: HealthCheck) -> CheckBody:
     """The explanation may quote a server's error, so addresses and accounts are masked."""
-    return CheckBody(check.value, check.threshold, check.verdict, sanitize_error(check.explanation))
+    return CheckBody(check.value, check.threshold, check.verdict, sanitize_error(check.text))

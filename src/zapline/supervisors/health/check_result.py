@@ -17,13 +17,22 @@ SEVERITY = (Verdict.PASS, Verdict.WARN, Verdict.FAIL)
 
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
-    """One line of the report. ``threshold`` is the expected value, as text."""
+    """One line of the report. ``threshold`` is the expected value, as text.
+
+    ``explanation``: what it means and what to do. ``detail``: what a server said of it, or a state's name.
+    """
 
     name: str
     value: float
     threshold: str
     verdict: Verdict
     explanation: str = ""
+    detail: str = ""
+
+    @property
+    def text(self) -> str:
+        """Both, for whoever reads the report."""
+        return ": ".join(part for part in (self.explanation, self.detail) if part)
 
 
 def grade(value: float, warn: float, fail: float) -> Verdict:
@@ -33,11 +42,11 @@ def grade(value: float, warn: float, fail: float) -> Verdict:
     return Verdict.FAIL if value > fail else Verdict.WARN
 
 
-def expect_none(name: str, count: float, explanation: str = "", *, fail: float = NEVER) -> HealthCheck:
+def expect_none(name: str, count: float, explanation: str, *, fail: float = NEVER, detail: str = "") -> HealthCheck:
     """Check a count that should be 0: WARN above it, FAIL above ``fail``."""
-    return HealthCheck(name, count, "0", grade(count, 0, fail), explanation)
+    return HealthCheck(name, count, "0", grade(count, 0, fail), explanation, detail)
 
 
-def expect_below(name: str, value: float, limit: float, explanation: str = "", *, fail: float = NEVER) -> HealthCheck:
+def expect_below(name: str, value: float, limit: float, explanation: str, *, fail: float = NEVER) -> HealthCheck:
     """Check a value that should be below ``limit``: WARN above it, FAIL above ``fail``."""
     return HealthCheck(name, value, f"< {limit:g}", grade(value, limit, fail), explanation)

@@ -35,10 +35,11 @@ def check_durability(report: DurabilityReport) -> list[HealthCheck]:
         expect_none(
             "journalClosed",
             int(report.journal_trouble is not None),
-            f"webhooks go to PostgreSQL directly; free the disk or mend its rights: {report.journal_trouble}"
+            "webhooks go to PostgreSQL directly; free the disk or mend its rights"
             if report.journal_trouble is not None
             else "the journal takes webhooks",
             fail=0,
+            detail=report.journal_trouble or "",
         ),
         HealthCheck(
             "journalLosses",
@@ -56,6 +57,7 @@ def check_durability(report: DurabilityReport) -> list[HealthCheck]:
         expect_none(
             "unitsCatchingUp",
             report.catching_up,
-            "the database was set back; the journal's entries are stored again, and these units send nothing meanwhile",
+            "the database was set back: the journal's entries are stored again, these units send nothing meanwhile; "
+            "wait, and if it lasts, look at the checks of the recorder",
         ),
     ]

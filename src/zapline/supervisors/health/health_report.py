@@ -9,16 +9,16 @@ import trio
 from zapline.domain.errors import RemoteError
 from zapline.sql.journal.journal import Journal, JournalStatistics
 from zapline.sql.postgres.pool import Pool
-from zapline.supervisors.clock_watch import TOLERANCE
 from zapline.supervisors.counters import Counters
-from zapline.supervisors.health.check_result import SEVERITY, HealthCheck, Verdict, expect_below, expect_none
+from zapline.supervisors.health.check_result import SEVERITY, HealthCheck, Verdict
 from zapline.supervisors.health.durability_checks import NO_TROUBLE, DurabilityReport, check_durability
 from zapline.supervisors.health.inbound_checks import inbound_rates
 from zapline.supervisors.health.line_checks import check_lines
 from zapline.supervisors.health.notification_checks import NO_NOTIFICATIONS, NotificationReport, check_notifications
 from zapline.supervisors.health.outbound_checks import NO_OUTBOUND, OutboundReport, check_outbound
+from zapline.supervisors.health.process_checks import ProcessReport, check_process
 from zapline.supervisors.inbound.dispatcher import Dispatcher
-from zapline.supervisors.inbound.recorder import LaneState, Recorder, RecorderStatistics
+from zapline.supervisors.inbound.recorder import Recorder, RecorderStatistics
 from zapline.supervisors.inbound.unit_state import ActorActivity, Unit
 from zapline.supervisors.leadership import Leadership, LeadershipStatus
 from zapline.supervisors.units.roster import Roster
@@ -67,6 +67,7 @@ class HealthMonitor:
     _durability: Callable[[], DurabilityReport] = lambda: NO_TROUBLE
     loop_lag: float = 0.0
     database_latency: float | None = None
+    _measured: bool = False
 
     async def run(self) -> None:
         """Measure loop lag and database latency until cancelled."""
@@ -87,7 +88,7 @@ class HealthMonitor:
                 async with self._pool.connection() as conn:
                     await conn.ping()
                 latency = trio.current_time() - started
-            self.database_latency = latency
+            self.database_latency, self._measured = latency, True
             await trio.sleep(_PING_EVERY)
 
     def stuck_units(self) -> list[str]:
@@ -103,7 +104,7 @@ class HealthMonitor:
         journal, recorder = self._journal.statistics(), self._recorder.statistics()
         age = max(0.0, now - journal.oldest) if journal.oldest is not None else 0.0
         outbound, notifications = self._outbound(), self._notifications()
-        rates, checks = inbound_rates(self.counters), self._checks(recorder, age)
+        rates, checks = inbound_rates(self.counters), check_process(self._process(recorder, age))
         checks += (
             check_durability(self._durability())
             + check_lines(self._roster.units(), self.counters)
@@ -129,35 +130,20 @@ class HealthMonitor:
             notifications=notifications,
         )
 
-    def _clock_check(self) -> HealthCheck:
-        skew, agrees = self._leadership.clock.skew(), self._leadership.clock.agrees()
-        why = "seconds by which this machine's clock and the database's differ"
-        if not agrees and skew is not None:
-            why += "; retention, expiry, scheduled messages and watermarks stand still: set the clocks right"
-        verdict = Verdict.PASS if agrees or skew is None else Verdict.FAIL
-        return HealthCheck("clockSkewSeconds", abs(skew or 0.0), f"<= {TOLERANCE:g}", verdict, why)
-
-    def _checks(self, recorder: RecorderStatistics, age: float) -> list[HealthCheck]:
-        status = self._leadership.status
-        leads = {LeadershipStatus.LEADING: Verdict.PASS, LeadershipStatus.UNREACHABLE: Verdict.WARN}
-        database = leads.get(status, Verdict.FAIL)
-        leading = float(status is LeadershipStatus.LEADING)
-        stopped = recorder.states.count(LaneState.STOPPED)
-        retrying = recorder.states.count(LaneState.RETRYING)
-        quarantined = sum(1 for unit in self._roster.units() if unit.quarantined_at is not None)
-        paused = sum(1 for unit in self._roster.units() if unit.record.paused_at is not None)
-        return [
-            HealthCheck("database", leading, "reachable, ours alone", database, status.value),
-            expect_none("recorderLanesStopped", stopped, recorder.trouble or "", fail=0),
-            expect_none("recorderLanesRetrying", retrying, recorder.trouble or ""),
-            expect_below("journalAgeSeconds", age, 60.0, "age of the oldest entry not stored", fail=1200.0),
-            expect_none("lostWebhooks", self.counters.recent("lost"), "answered 200 and stored nowhere", fail=0),
-            expect_none("quarantinedUnits", quarantined),
-            HealthCheck("pausedUnits", paused, "as asked", Verdict.PASS, "a person has paused their sending"),
-            expect_none("stuckUnits", len(self.stuck_units()), fail=0),
-            expect_below("loopLagSeconds", self.loop_lag, 0.5, fail=5.0),
-            self._clock_check(),
-        ]
+    def _process(self, recorder: RecorderStatistics, age: float) -> ProcessReport:
+        return ProcessReport(
+            standing=self._leadership.status,
+            answers=not self._measured or self.database_latency is not None,
+            recorder=recorder,
+            journal_age=age,
+            lost=self.counters.recent("lost"),
+            quarantined=sum(1 for unit in self._roster.units() if unit.quarantined_at is not None),
+            paused=sum(1 for unit in self._roster.units() if unit.record.paused_at is not None),
+            stuck=len(self.stuck_units()),
+            loop_lag=self.loop_lag,
+            skew=self._leadership.clock.skew(),
+            clocks_agree=self._leadership.clock.agrees(),
+        )
 
 
 def stuck_units(units: Iterable[Unit], now: float) -> list[str]:

@@ -28,19 +28,23 @@ def inbound_rates(counters: Counters) -> list[HealthCheck]:
             error_rate,
             "< 0.1%",
             grade(error_rate, MAX_ERROR_RATE, 10 * MAX_ERROR_RATE),
-            "webhooks of known units that could not be used, of all webhooks",
+            "webhooks of known units that could not be used, of all webhooks; look at the dead letters",
         ),
-        expect_none("unknownInstances", recent("unknown_instances"), "webhooks whose instance or secret is not ours"),
+        expect_none(
+            "unknownInstances",
+            recent("unknown_instances"),
+            "webhooks whose instance or secret is not ours; look at the SECURITY lines of the log",
+        ),
         HealthCheck(
             "dedupeRate",
             dedupe_rate,
             "1-2% is normal" if enough or not duplicates else "1-2% is normal; too few messages to judge",
             dedupe,
-            "messages that came again, of all messages",
+            "messages that came again, of all messages; look at the loop's lag and at the disk",
         ),
         expect_none(
             "unexpectedDisconnects",
             recent("unexpected_disconnects"),
-            f"open lines lost in the last {RATE_WINDOW:.0f} s without anybody having asked",
+            f"open lines lost in the last {RATE_WINDOW:.0f} s without anybody having asked; look at their status",
         ),
     ]

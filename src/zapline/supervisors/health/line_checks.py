@@ -18,12 +18,13 @@ def check_lines(units: Sequence[Unit], counters: Counters) -> list[HealthCheck]:
         expect_none(
             "linesWithoutServer",
             without,
-            "their Evolution server does not answer, has no licence, or refuses the key",
+            "their Evolution server does not answer, has no licence, or refuses the key; start it or mend that",
         ),
         expect_none(
             "changedWebhooks",
             changed + restored,
-            "somebody changed the webhook of these lines on Evolution; it is set again, unless the unit says otherwise",
+            "somebody changed the webhook of these lines on Evolution; look who it is: it is set again, "
+            "unless the unit says otherwise",
         ),
     ]
 

@@ -30,9 +30,9 @@ NO_NOTIFICATIONS = NotificationReport()
 
 def check_notifications(report: NotificationReport) -> list[HealthCheck]:
     totals = report.totals or HookTotals()
-    waits = "how long the oldest webhook to a CRM has waited to be taken"
+    waits = "how long the oldest webhook to a CRM has waited to be taken; look at the CRM's log"
     dead = "webhooks given up within a day; they can be replayed (GET .../hooks/{id}/deliveries?state=dead)"
-    disabled = "CRMs that are not told any more, because they failed for days or answered 410"
+    disabled = "CRMs that are not told any more, because they failed for days or answered 410; mend and enable them"
     return [
         expect_below("hookWaitsSeconds", report.longest_wait, MAX_DELIVERY_WAIT, waits),
         expect_none("deadHookDeliveries", totals.dead, dead),

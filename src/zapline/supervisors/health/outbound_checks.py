@@ -38,22 +38,25 @@ def check_outbound(report: OutboundReport, counters: Counters) -> list[HealthChe
             totals.count("stalled"),
             "taken by Evolution and confirmed by nobody; look at the phone, then restart the instance",
         ),
-        expect_none("sentTwice", counters.recent("sent_twice"), "delivered a second time", fail=0),
+        expect_none(
+            "sentTwice", counters.recent("sent_twice"), "delivered a second time; keep the log and report it", fail=0
+        ),
         expect_below(
             "replyWaitsSeconds",
             totals.oldest_reply,
             MAX_REPLY_WAIT,
-            "how long the oldest due reply has waited to be sent",
+            "how long the oldest due reply has waited to be sent; look at its line and its pace",
         ),
         expect_none(
             "throttledUnits",
             report.throttled_units,
-            "WhatsApp or Evolution asked these lines to slow down; their campaigns pause",
+            "WhatsApp or Evolution asked these lines to slow down; their campaigns pause: write to fewer new contacts",
         ),
         expect_none(
             "refusedMessages",
             counters.recent("messages_refused"),
-            "refused by WhatsApp after Evolution had taken them, most often because too many strangers were written to",
+            "refused by WhatsApp after Evolution had taken them, most often because too many strangers were "
+            "written to; write to fewer new contacts",
         ),
         expect_none(
             "campaignsHeld",
@@ -63,7 +66,7 @@ def check_outbound(report: OutboundReport, counters: Counters) -> list[HealthChe
         expect_none(
             "unexplainedRepairs",
             counters.recent("repairs_unexplained"),
-            "messages found in Evolution's store outside any known gap: its webhooks get lost",
+            "messages found in Evolution's store outside any known gap: webhooks get lost; look at the network between",
         ),
         expect_none(
             "unitsWithoutStore",

@@ -241,8 +241,7 @@ def describe_check(check: HealthCheck) -> CheckView:
         advice=_(explanation.advice) if explanation.advice else "",
         value=_value(check, explanation.form),
         threshold=_(check.threshold),
-        # The recorder's explanation is the server's error; the others only repeat the meaning.
-        detail=sanitize_error(check.explanation) if check.name.startswith("recorder") and check.explanation else "",
+        detail=sanitize_error(check.detail) if check.detail and explanation.form != "standing" else "",
     )
 
 
@@ -263,7 +262,7 @@ def _value(check: HealthCheck, form: str) -> str:
         case "seconds":
             return number(check.value, 1 if check.value < 10 else 0) + " s"
         case "standing":
-            return _(_DATABASE_STATES.get(check.explanation, check.explanation))
+            return _(_DATABASE_STATES.get(check.detail, check.detail))
     return number(check.value)
 
 
