@@ -20,6 +20,7 @@ from zapline.sql.inbound.unit_batches import UnitBatch, prepare_batch
 from zapline.sql.outbound.outbox import ChatAddress
 from zapline.sql.outbound.uploads import UploadQuota
 from zapline.sql.postgres.connection import Connection, connect
+from zapline.sql.postgres.database_errors import StatementFailed
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.postgres.queries import Queries
 from zapline.sql.units.units import insert_unit
@@ -157,6 +158,71 @@ async def test_a_cancelled_request_leaves_a_whole_message_or_none(stack: Submiss
     for number in range(40):
         made, _ = await stack.submissions.send(stack.unit, SendRequest(f"c{number}", Text("x"), to="+351912345678"))
         assert made.message.client_message_id == f"c{number}"
+
+
+async def test_requests_that_come_together_are_stored_together_and_a_refused_one_fails_alone(
+    stack: SubmissionStack, database: str
+) -> None:
+    """A trigger of somebody's refuses one text; the same client id comes twice, once with another text."""
+    outcomes: dict[int, object] = {}
+
+    async def send(number: int, client_id: str, text: str) -> None:
+        try:
+            made, created = await stack.submissions.send(stack.unit, SendRequest(client_id, Text(text), to="912345678"))
+            outcomes[number] = (made, created)
+        except (ClientIdTaken, StatementFailed) as error:
+            outcomes[number] = type(error)
+
+    async with await connect(database) as conn:
+        await conn.execute(
+            "create function refuse() returns trigger language plpgsql as"
+            " $$ begin if new.body = 'nunca' then raise exception 'no' using errcode = '23514'; end if; return new;"
+            " end $$; create trigger refuse before insert on zapline.messages for each row execute function refuse()"
+        )
+        with trio.fail_after(30):
+            async with trio.open_nursery() as nursery:
+                for number in range(30):
+                    text = "nunca" if number == 7 else "outro" if number == 20 else f"olá {number % 28}"
+                    nursery.start_soon(send, number, f"c{number % 28 if number != 20 else 19}", text)
+        assert outcomes.pop(7) is StatementFailed
+        repeated = [outcomes.pop(number) for number in (0, 28, 1, 29)]
+        assert sorted(created for _, created in repeated) == [False, False, True, True]  # type: ignore[misc]
+        assert [outcomes.pop(19), outcomes.pop(20)].count(ClientIdTaken) == 1
+        assert all(created for _, created in outcomes.values())  # type: ignore[misc]
+        rows = await conn.fetch("select xmin::text as one from zapline.messages")
+        assert len(rows) == 26
+        for made, _ in outcomes.values():  # type: ignore[misc]
+            assert made == await stack.submissions.get(stack.unit, made.message.id)
+        # Those with the refused one were stored one by one; now all is well, and they share few transactions.
+        async with trio.open_nursery() as nursery:
+            for number in range(100, 130):
+                nursery.start_soon(send, number, f"c{number}", "oi")
+        together = await conn.fetch(
+            "select m.xmin::text as one, o.seq as place from zapline.messages m"
+            " join zapline.outbox o on o.message_id = m.id where m.body = 'oi' order by m.seq"
+        )
+        assert 1 <= len({row.one for row in together}) <= 3
+        assert [row.place for row in together] == sorted(row.place for row in together)
+
+
+async def test_whoever_is_cancelled_takes_nobody_along(stack: SubmissionStack) -> None:
+    stored: list[str | None] = []
+
+    async def send(number: int, scope: trio.CancelScope) -> None:
+        with scope:
+            made, _ = await stack.submissions.send(stack.unit, SendRequest(f"c{number}", Text("x"), to="912345678"))
+            stored.append(made.message.client_message_id)
+
+    for turn in range(6):
+        scopes = [trio.CancelScope() for _ in range(8)]
+        with trio.fail_after(30):
+            async with trio.open_nursery() as nursery:
+                for number, scope in enumerate(scopes):
+                    nursery.start_soon(send, turn * 8 + number, scope)
+                await trio.sleep(0.001 * turn)
+                scopes[0].cancel()
+                scopes[3].cancel()
+    assert {f"c{number}" for number in range(48) if number % 8 not in (0, 3)} <= set(stored)
 
 
 async def test_a_message_that_cannot_be_read_back_is_an_error_that_says_to_repeat_the_request(

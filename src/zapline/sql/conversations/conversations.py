@@ -9,8 +9,10 @@ from uuid import UUID
 import trio
 
 from zapline.domain.ids import UnitId
+from zapline.domain.outbox.contents import kind_of_content, text_of_content
 from zapline.domain.outbox.work_states import WorkState
 from zapline.sql.health.dead_letters import DeadLetter, get_dead_letter, list_dead_letters
+from zapline.sql.outbound.outbox import NewMessage, QueuedMessage
 from zapline.sql.outbound.unit_pace import StoredPace, load_pace
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.pool import Pool
@@ -211,6 +213,60 @@ async def get_message(conn: Connection, unit: UnitId, id: UUID) -> TrackedMessag
     """One message of the unit, over any connection that may read it."""
     row = await _SQL.one(conn, "get_message", unit_id=unit, id=id)
     return _tracked_message(row) if row is not None else None
+
+
+def queued_message(new: NewMessage, queued: QueuedMessage) -> TrackedMessage:
+    """A message that was just queued, as ``get_message`` would read it."""
+    content = new.outgoing.content
+    message = Message(
+        id=queued.id,
+        external_id=None,
+        client_message_id=new.client_id,
+        seq=queued.seq,
+        conversation_id=queued.conversation_id,
+        from_me=True,
+        kind=kind_of_content(content),
+        text=text_of_content(content),
+        media=queued.media,
+        detail=queued.detail,
+        sender=None,
+        sender_name=None,
+        quoted_id=queued.quoted_id,
+        quoted=None,
+        forwarded=False,
+        view_once=False,
+        expires_after=None,
+        origin="sent",
+        backfilled=False,
+        delivery="queued",
+        edited_at=None,
+        edit_text_unknown=False,
+        deleted_at=None,
+        sent_at=queued.sent_at,
+        received_at=queued.received_at,
+        reactions=(),
+        votes=(),
+        work_state=WorkState.QUEUED.value,
+    )
+    work = SendWork(
+        seq=queued.work_seq,
+        state=WorkState.QUEUED.value,
+        lane=new.lane.value,
+        tries=0,
+        resends=0,
+        due_at=queued.due_at,
+        expires_at=queued.expires_at,
+        settled_at=None,
+        ended_at=None,
+        stalled=False,
+        twice=False,
+        failure=None,
+        failure_detail=None,
+        look_at=None,
+        campaign=None,
+        calls=(),
+    )
+    return TrackedMessage(message, work)
 
 
 async def find_message(pool: Pool, unit: UnitId, id: UUID) -> TrackedMessage | None:

@@ -1,6 +1,9 @@
 """Queues and cancels outgoing messages, and reads what a new message refers to."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from zapline.domain.ids import PROVIDER, ExternalId, UnitId
@@ -8,7 +11,8 @@ from zapline.domain.outbox.content_fingerprint import fingerprint_content
 from zapline.domain.outbox.contents import OutgoingMessage, kind_of_content, text_of_content
 from zapline.domain.outbox.work_states import Lane
 from zapline.sql.postgres.connection import Connection
-from zapline.sql.postgres.queries import Queries, as_json
+from zapline.sql.postgres.psycopg_on_trio import Json
+from zapline.sql.postgres.queries import Queries, encode_row
 
 _SQL = Queries(__name__)
 
@@ -57,46 +61,79 @@ class NewMessage:
     lane: Lane = Lane.REPLY
 
 
-async def enqueue(conn: Connection, unit: UnitId, new: NewMessage) -> bool:
-    """Queue a message; False where its client id is taken, and then nothing has changed.
+@dataclass(frozen=True, slots=True)
+class QueuedMessage:
+    """What the database has added to a message when it was queued. ``conversation_id`` is that of the root."""
 
-    One statement, so that nobody sees a message without its outbox row. After DatabaseUnavailable or a
-    cancellation it may have been queued.
-    """
+    id: UUID
+    seq: int
+    detail: dict[str, Any]
+    media: dict[str, Any] | None
+    quoted_id: str | None
+    sent_at: datetime
+    received_at: datetime
+    conversation_id: UUID
+    work_seq: int
+    due_at: datetime
+    expires_at: datetime
+
+
+def encode_message(unit: UnitId, new: NewMessage) -> bytes:
+    """A message as ``enqueue_encoded`` takes it. Raises StatementFailed (22000) for text that JSON cannot hold."""
     outgoing, chat = new.outgoing, new.chat
-    quoted = outgoing.quoted.external_id if outgoing.quoted is not None else None
     kind = kind_of_content(outgoing.content)
-    row = await _SQL.one(
-        conn,
-        "enqueue",
-        id=new.id,
-        unit_id=unit,
-        provider=PROVIDER,
-        client_id=new.client_id,
-        conversation_id=chat.conversation,
-        contact_id=chat.contact,
-        chat_kind=chat.kind,
-        canonical=chat.canonical,
-        phone=chat.phone,
-        lid=chat.lid,
-        kind=kind,
-        body=text_of_content(outgoing.content),
-        media=as_json(new.media) if new.media is not None else None,
-        detail=as_json(new.detail),
-        quoted_id=quoted,
-        sent_at=new.due_at,
-        now=new.now,
+    row = {
+        "id": new.id,
+        "unit_id": unit,
+        "client_id": new.client_id,
+        "conversation_id": chat.conversation,
+        "contact_id": chat.contact,
+        "chat_kind": chat.kind,
+        "canonical": chat.canonical,
+        "phone": chat.phone,
+        "lid": chat.lid,
+        "kind": kind,
+        "body": text_of_content(outgoing.content),
+        "media": new.media,
+        "detail": new.detail,
+        "quoted_id": outgoing.quoted.external_id if outgoing.quoted is not None else None,
+        "sent_at": new.due_at,
+        "now": new.now,
         # A reaction is not a message of the thread, and a message for next week is not the latest one now.
-        shown_at=None if kind == "reaction" else new.now,
-        lane=new.lane.value,
-        address=new.address,
-        fingerprint=fingerprint_content(outgoing.content),
-        content=as_json(outgoing),
-        digest=new.digest,
-        due_at=new.due_at,
-        expires_at=new.expires_at,
-    )
-    return row is not None
+        "shown_at": None if kind == "reaction" else new.now,
+        "lane": new.lane.value,
+        "address": new.address,
+        "fingerprint": fingerprint_content(outgoing.content),
+        "content": outgoing,
+        "digest": new.digest.hex(),
+        "due_at": new.due_at,
+        "expires_at": new.expires_at,
+    }
+    return encode_row(row)
+
+
+async def enqueue_encoded(
+    conn: Connection, messages: Iterable[bytes], lock_timeout_ms: int | None = None
+) -> dict[UUID, QueuedMessage]:
+    """Queue messages, all or none; those whose client id is taken are missing in the result, and change nothing.
+
+    One statement, so that nobody sees a message without its outbox row. ``lock_timeout_ms``: how long it waits for a
+    lock, where the connection's own limit is too long. After DatabaseUnavailable or a cancellation they may have been
+    queued.
+    """
+    joined = Json(b"[" + b",".join(messages) + b"]")
+    rows = await _SQL.rows(conn, "enqueue", rows=joined, provider=PROVIDER, lock_ms=lock_timeout_ms)
+    return {row.id: QueuedMessage(*row) for row in rows}
+
+
+async def enqueue(conn: Connection, unit: UnitId, new: NewMessage) -> bool:
+    """Queue one message; False where its client id is taken, and then nothing has changed."""
+    return bool(await enqueue_encoded(conn, [encode_message(unit, new)]))
+
+
+async def list_present(conn: Connection, messages: Sequence[UUID]) -> set[UUID]:
+    """Which of these messages are stored."""
+    return {row.id for row in await _SQL.rows(conn, "list_present", ids=list(messages))}
 
 
 async def find_by_client_id(conn: Connection, unit: UnitId, client_id: str) -> tuple[UUID, bytes] | None:

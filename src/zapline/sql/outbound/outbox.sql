@@ -1,40 +1,73 @@
 -- Outgoing messages: inserts, guarded updates and what a new message refers to.
 
 -- name: enqueue
--- Inserts a message with its outbox row, and its contact and conversation where they are new. No row back: the client
--- id is taken, and nothing has changed.
--- Contact before conversation, as in the recorder: each step counts the rows of the one before, which so comes first.
-with message as (
+-- Inserts messages with their outbox rows, and contacts and conversations where they are new; returns what the database
+-- has added to each. No row back: its client id is taken, and nothing of it has changed.
+-- Contacts before conversations and each in the order of the ids, as in the recorder: each step counts the rows of the
+-- one before, which so comes first. With a limit (ms) nobody's lock is waited for any longer.
+with limited as materialized (
+    select set_config('lock_timeout', coalesce(%(lock_ms)s::text, current_setting('lock_timeout')), true) as limit
+), asked as materialized (
+    select r.*, r.place as at
+      from limited l, rows from (jsonb_to_recordset(%(rows)s) as (
+               id uuid, unit_id uuid, client_id text, conversation_id uuid, contact_id uuid, chat_kind text,
+               canonical text, phone text, lid text, kind text, body text, media jsonb, detail jsonb, quoted_id text,
+               sent_at float8, now float8, shown_at float8, lane text, address text, fingerprint text, content jsonb,
+               digest text, due_at float8, expires_at float8)) with ordinality as r(
+               id, unit_id, client_id, conversation_id, contact_id, chat_kind, canonical, phone, lid, kind, body, media,
+               detail, quoted_id, sent_at, now, shown_at, lane, address, fingerprint, content, digest, due_at,
+               expires_at, place)
+     where l.limit is not null
+), message as (
     insert into zapline.messages (id, unit_id, conversation_id, provider, client_message_id, from_me, kind, kind_rank,
                                   body, media, detail, quoted_id, origin, delivery, sent_at, received_at)
-    values (%(id)s, %(unit_id)s, %(conversation_id)s, %(provider)s, %(client_id)s, true, %(kind)s, 2, %(body)s,
-            %(media)s, %(detail)s, %(quoted_id)s, 'sent', 'queued', to_timestamp(%(sent_at)s::float8),
-            to_timestamp(%(now)s::float8))
+    select a.id, a.unit_id, a.conversation_id, %(provider)s, a.client_id, true, a.kind, 2, a.body, a.media, a.detail,
+           a.quoted_id, 'sent', 'queued', to_timestamp(a.sent_at), to_timestamp(a.now)
+      from asked a
+     order by a.place
     on conflict (unit_id, client_message_id) do nothing
-    returning id, unit_id, conversation_id
+    returning id, unit_id, conversation_id, provider, seq, detail, media, quoted_id, sent_at, received_at
 ), contact as (
     insert into zapline.contacts (id, unit_id, kind, canonical, phone, lid)
-    select %(contact_id)s::uuid, m.unit_id, %(chat_kind)s::text, %(canonical)s::text, %(phone)s::text, %(lid)s::text
-      from message m
+    select distinct on (a.contact_id) a.contact_id, a.unit_id, a.chat_kind, a.canonical, a.phone, a.lid
+      from asked a
+      join message m on m.id = a.id
+     order by a.contact_id
     on conflict do nothing
     returning id
 ), conversation as (
     insert into zapline.conversations as c (id, unit_id, contact_id, last_message_at)
-    select m.conversation_id, m.unit_id, %(contact_id)s::uuid, to_timestamp(%(shown_at)s::float8)
-      from message m
+    select a.conversation_id, a.unit_id, a.contact_id, to_timestamp(max(a.shown_at))
+      from asked a
+      join message m on m.id = a.id
      where (select count(*) from contact) >= 0
+     group by a.conversation_id, a.unit_id, a.contact_id
+     order by a.conversation_id
     on conflict (id) do update set last_message_at = greatest(c.last_message_at, excluded.last_message_at)
      where excluded.last_message_at > coalesce(c.last_message_at, '-infinity')
     returning id
+), work as (
+    insert into zapline.outbox (message_id, unit_id, conversation_id, lane, recipient, address, fingerprint, content,
+                                request_digest, due_at, expires_at)
+    select m.id, m.unit_id, m.conversation_id, a.lane, a.canonical, a.address, a.fingerprint, a.content,
+           decode(a.digest, 'hex'), to_timestamp(a.due_at), to_timestamp(a.expires_at)
+      from message m
+      join asked a on a.id = m.id
+     where (select count(*) from conversation) >= 0
+     order by a.place
+    returning message_id, seq, due_at, expires_at
 )
-insert into zapline.outbox (message_id, unit_id, conversation_id, lane, recipient, address, fingerprint, content,
-                            request_digest, due_at, expires_at)
-select m.id, m.unit_id, m.conversation_id, %(lane)s::text, %(canonical)s::text, %(address)s::text,
-       %(fingerprint)s::text, %(content)s::jsonb, %(digest)s::bytea, to_timestamp(%(due_at)s::float8),
-       to_timestamp(%(expires_at)s::float8)
+select m.id, m.seq, m.detail, m.media, coalesce(quoting.primary_id, m.quoted_id) as quoted_id, m.sent_at, m.received_at,
+       coalesce(c.merged_into, m.conversation_id) as conversation_id, w.seq as work_seq, w.due_at, w.expires_at
   from message m
- where (select count(*) from conversation) >= 0
-returning message_id;
+  join work w on w.message_id = m.id
+  left join zapline.conversations c on c.id = m.conversation_id
+  left join zapline.message_aliases quoting on quoting.unit_id = m.unit_id and quoting.provider = m.provider
+                                           and quoting.external_id = m.quoted_id;
+
+-- name: list_present
+-- Which of these messages are stored.
+select m.id from zapline.messages m where m.id = any(%(ids)s);
 
 -- name: find_by_client_id
 -- The message with a caller's client id, and the digest of its request.

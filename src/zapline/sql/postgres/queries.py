@@ -70,18 +70,22 @@ class Queries:
         """
         if not rows:
             return []
-        try:
-            encoded = as_json(rows)
-        except (UnicodeEncodeError, OverflowError) as error:
-            # A lone surrogate, or a number of more than 64 bits.
-            raise StatementFailed("22000", f"a value cannot be written as JSON: {type(error).__name__}") from None
-        return await self.rows(conn, name, rows=encoded)
+        return await self.rows(conn, name, rows=Json(encode_row(rows)))
 
 
 def from_row(record: Callable[..., T], row: Row, **values: object) -> T:
     """Build a slotted dataclass from columns of the same names; ``values`` are used in place of columns."""
     names: Sequence[str] = record.__slots__  # type: ignore[attr-defined]
     return record(**{name: values[name] if name in values else getattr(row, name) for name in names})
+
+
+def encode_row(row: object) -> bytes:
+    """One row, or many, as JSON. Raises StatementFailed (22000) for a value that JSON cannot hold."""
+    try:
+        return msgspec.json.encode(row)
+    except (UnicodeEncodeError, OverflowError) as error:
+        # A lone surrogate, or a number of more than 64 bits.
+        raise StatementFailed("22000", f"a value cannot be written as JSON: {type(error).__name__}") from None
 
 
 def as_json(value: object) -> Json:

@@ -18,6 +18,7 @@ from zapline.sql.outbound import outbox, uploads
 from zapline.sql.outbound.outbox import ChatAddress, NewMessage, ReferencedMessage
 from zapline.sql.outbound.uploads import UploadInfo
 from zapline.sql.postgres.connection import Connection
+from zapline.sql.postgres.pool import Pool
 
 _MAX_AHEAD = 366 * 86400.0
 """Seconds that a message may be scheduled ahead: enough for birthdays, too little for a slip of a digit."""
@@ -105,13 +106,18 @@ class MessageComposer:
         return ParsedRequest(request, address, content, sha256(msgspec.json.encode(canonical)).digest())
 
     async def compose(
-        self, conn: Connection, unit: UnitId, parsed: ParsedRequest, checked_url: str | None, now: float
+        self, pool: Pool, unit: UnitId, parsed: ParsedRequest, checked_url: str | None, now: float
     ) -> NewMessage:
-        """Look up what the message refers to, and build it. Raises InvalidMessage, UnknownConversation."""
-        request, content = parsed.request, parsed.content
-        target = await self._find_target(conn, unit, request)
-        chat = await self._find_chat(conn, unit, parsed, target)
+        """Look up what the message refers to, if anything, and build it. Raises InvalidMessage, UnknownConversation."""
+        request, content, address = parsed.request, parsed.content, parsed.address
         upload: UploadInfo | None = None
+        if address is not None and address.phone is not None and not _refers(request):
+            target, chat = None, chat_for_address(unit, address)
+        else:
+            async with pool.connection() as conn:
+                target = await self._find_target(conn, unit, request)
+                chat = await self._find_chat(conn, unit, parsed, target)
+                upload = await self._find_upload(conn, unit, content) if isinstance(content, File) else None
         composed: sending.Content
         match content:
             case ReactionRequest(emoji=emoji):
@@ -119,7 +125,6 @@ class MessageComposer:
                 assert target.external_id is not None
                 composed = sending.Reaction(emoji, target.external_id, remote_jid(chat), target.from_me)
             case File():
-                upload = await self._find_upload(conn, unit, content)
                 composed = complete_file(content, checked_url, upload)
             case _:
                 composed = content
@@ -192,6 +197,12 @@ class MessageComposer:
             field = "audio" if file.kind in ("audio", "voice") else file.kind.value
             raise InvalidMessage(f"{field}.upload", "the unit has no such upload", "upload_not_found")
         return upload
+
+
+def _refers(request: SendRequest) -> bool:
+    """Whether something that is stored must be looked up before the request can be carried out."""
+    uploaded = isinstance(request.content, File) and request.content.upload is not None
+    return uploaded or isinstance(request.content, ReactionRequest) or bool(request.reply_to or request.conversation)
 
 
 def recipient_address(to: str, region: str) -> Address:

@@ -13,15 +13,15 @@ from zapline.domain.ids import UnitId
 from zapline.domain.outbox.contents import File
 from zapline.domain.outbox.work_states import WorkState
 from zapline.domain.text import Sentence
-from zapline.sql.conversations.conversations import TrackedMessage, get_message
+from zapline.sql.conversations.conversations import TrackedMessage, get_message, queued_message
 from zapline.sql.outbound import outbox, uncertain_sends, unit_pace, uploads
 from zapline.sql.outbound.unit_pace import PaceSettings
 from zapline.sql.outbound.uploads import UploadInfo, UploadQuota
 from zapline.sql.postgres.connection import Connection
-from zapline.sql.postgres.database_errors import StatementFailed, lost_race
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.notifications.event_payloads import decided_message_payload, queued_message_payload
 from zapline.supervisors.notifications.live_feed import EventKind, LiveFeed
+from zapline.supervisors.outbound.batches.shared_insert import SharedInsert
 from zapline.supervisors.outbound.media_url_check import check_media_url
 from zapline.supervisors.outbound.message_composition import (
     MessageComposer,
@@ -86,20 +86,6 @@ class SubmissionPolicy:
     uploads: UploadQuota = field(default_factory=UploadQuota)
 
 
-_RACE_TRIES = 3
-
-
-async def _enqueue(conn: Connection, unit: UnitId, new: outbox.NewMessage) -> bool:
-    """Queue a message, again where another transaction was in the way: nothing was changed then."""
-    for _ in range(_RACE_TRIES - 1):
-        try:
-            return await outbox.enqueue(conn, unit, new)
-        except StatementFailed as failure:
-            if not lost_race(failure.sqlstate):
-                raise
-    return await outbox.enqueue(conn, unit, new)
-
-
 class Submissions:
     """Only inserts and guarded updates; the unit's sender does the rest. ``pool`` is the engine's.
 
@@ -118,6 +104,7 @@ class Submissions:
     ) -> None:
         self._feed = feed or LiveFeed()
         self._pool = pool
+        self._insert = SharedInsert(pool)
         self._clock = clock
         self._wake = wake
         self._reload_pace = reload_pace
@@ -145,20 +132,24 @@ class Submissions:
                 raise invalid_time
         url = parsed.content.url if isinstance(parsed.content, File) else None
         checked = await self._check_url(url) if url is not None else None
-        async with self._pool.connection() as conn:
-            new = await self._composer.compose(conn, unit, parsed, checked, now)
-            if not await _enqueue(conn, unit, new):
+        new = await self._composer.compose(self._pool, unit, parsed, checked, now)
+        queued, present = await self._insert.enqueue(new.id, outbox.encode_message(unit, new))
+        if queued is None:
+            async with self._pool.connection() as conn:
                 known = await self._find_repeated(conn, unit, parsed)
-                if known is None:
-                    raise ClientIdTaken("another message has this clientMessageId")
+            if known is None:
+                raise ClientIdTaken("another message has this clientMessageId")
+            if known.message.id != new.id:
                 return known, False
-            if new.due_at <= now + WAKE_AHEAD:
-                self._wake(unit)
-            stored = await get_message(conn, unit, new.id)
-        if stored is None:
+            stored = known  # queued by a try that was not answered
+        elif present:
+            stored = queued_message(new, queued)
+        else:
             # Another role reads than has written, as behind a pooler that shares sessions, or somebody has deleted it.
             _LOG.error("A message that was just stored cannot be read: see zapline doctor", unit=str(unit))
             raise DatabaseUnavailable("a message that was just stored cannot be read; repeating the request is safe")
+        if new.due_at <= now + WAKE_AHEAD:
+            self._wake(unit)
         self._feed.publish(unit, EventKind.MESSAGE, lambda: queued_message_payload(unit, stored, new.chat.canonical))
         return stored, True
 

@@ -1,0 +1,1 @@
+"""Statements that many units or requests share."""
