@@ -21,10 +21,12 @@ from zapline.http.api.framework.password_sign_in import PasswordSignIn
 from zapline.http.api.framework.problems import install_error_handlers
 from zapline.http.api.framework.request_validation import install_request_validation
 from zapline.http.api.framework.route_table import RouteTable
+from zapline.http.api.framework.security_headers import SECURITY_HEADERS
 from zapline.http.api.messages.conversations import ConversationRoutes
 from zapline.http.api.messages.dead_letters import DeadLetterRoutes
 from zapline.http.api.messages.media import MediaRoutes
 from zapline.http.api.messages.messages import MessageRoutes
+from zapline.http.api.messages.send_endpoint import SendEndpoint, answer_first
 from zapline.http.api.messages.uploads import UPLOAD_PATH, UploadRoutes
 from zapline.http.api.notifications.hooks import PROBLEMS as HOOK_PROBLEMS
 from zapline.http.api.notifications.hooks import HookRoutes
@@ -45,20 +47,6 @@ _BODY_SECONDS = 15.0
 """Seconds for a body to arrive; below the server's own limit, so that the client gets a problem."""
 _LARGE_BODY_SECONDS = 28.0
 """The same for uploads and recipient lists; also below the server's limit."""
-_HEADERS = {
-    "Cache-Control": "no-store",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": (
-        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox"
-    ),
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
-    "X-Frame-Options": "DENY",
-}
-"""Responses hold people's messages: they are not cached, sniffed or run, and send no referrer. The console and the
-reference page have policies of their own."""
 
 
 def create_app(deps: Dependencies) -> App:
@@ -79,12 +67,14 @@ def create_app(deps: Dependencies) -> App:
     _attach(app, deps, sign_in)
 
     async def add_security_headers(response: Response) -> Response:
-        for name, value in _HEADERS.items():
+        for name, value in SECURITY_HEADERS.items():
             response.headers.setdefault(name, value)
         return response
 
     app.after_request(add_security_headers)
     api: App = shield_last_message(app)  # type: ignore[arg-type]  # quart types the scope more narrowly
+    if deps.outgoing is not None:
+        api = answer_first(SendEndpoint(deps.identity, deps.commands, deps.outgoing), api)
     return combine_apps(api, create_console(deps, sign_in))
 
 

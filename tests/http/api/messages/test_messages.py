@@ -16,6 +16,7 @@ from zapline.domain.ids import conversation_id
 from zapline.domain.outbox.content_fingerprint import fingerprint_content
 from zapline.domain.outbox.contents import OutgoingMessage, Text
 from zapline.domain.outbox.work_states import Lane
+from zapline.domain.principals import Scope
 from zapline.http.api.framework.problems import COMMON_PROBLEMS, ProblemType, problem_of
 from zapline.sql.conversations import conversations
 from zapline.sql.outbound.send_claims import claim
@@ -579,3 +580,43 @@ async def test_a_number_without_its_area_code_is_refused_in_words(api: Any) -> N
     ):
         problem = await api.post(f"/units/{unit.id}/messages", send_body(to=to, text="oi"), 422)
         assert words in str(problem), problem
+
+
+async def test_a_plain_request_and_one_that_the_framework_takes_are_answered_alike(api: Any) -> None:
+    """``POST .../messages`` has an endpoint of its own for plain requests: who asks otherwise must not notice."""
+    unit, theirs = await api.add_unit(), await api.add_unit("Outra")
+    foreign = (await api.identity.mint_unit_token(theirs.id, "t", frozenset({Scope.SEND}), "test", None)).token
+    reader = (await api.identity.mint_unit_token(unit.id, "t", frozenset({Scope.READ}), "test", None)).token
+    path = f"/units/{unit.id}/messages"
+    await api.post(path, send_body("known"), 202)
+    cases: list[tuple[str, str | None, bytes, int]] = [
+        (path, api.token, msgspec.json.encode(send_body("known")), 202),
+        (path.replace(str(unit.id), str(unit.id).upper()), api.token, msgspec.json.encode(send_body("known")), 202),
+        (path, api.token, msgspec.json.encode(send_body("known", text="outro")), 409),
+        (path, None, msgspec.json.encode(send_body("c2")), 401),
+        (path, "zl_" + "x" * 43, msgspec.json.encode(send_body("c2")), 401),
+        (path, foreign, msgspec.json.encode(send_body("c2")), 404),
+        (path, reader, msgspec.json.encode(send_body("c2")), 403),
+        (f"/units/{uuid4()}/messages", api.token, msgspec.json.encode(send_body("c2")), 404),
+        (path, api.token, msgspec.json.encode(send_body("c2", text="")), 422),
+        (path, api.token, msgspec.json.encode(send_body("c2", colour="red")), 422),
+        (path, api.token, msgspec.json.encode(send_body("c2", text="oi") | {"to": "123"}), 422),
+        (path, api.token, b"{", 400),
+        (path, api.token, b"[]", 422),
+        (path, api.token, b'{"clientMessageId": "c2", "to": "+5511999990001", "text": "\xff"}', 400),
+    ]
+    for where, token, content, status in cases:
+        answers = []
+        for media in ("application/json", "application/json; charset=utf-8"):
+            headers = {"content-type": media, "authorization": f"Bearer {token}" if token is not None else "none"}
+            answers.append(await api.client.post(where, content=content, headers=headers))
+        plain, framework = answers
+        assert plain.status_code == framework.status_code == status, (where, content, plain.text)
+        assert plain.json() == framework.json()
+        assert {name: value for name, value in plain.headers.items() if name != "date"} == {
+            name: value for name, value in framework.headers.items() if name != "date"
+        }
+    for strange in ({"transfer-encoding": "chunked"}, {"content-type": "text/plain"}):
+        answer = await api.client.post(path, content=msgspec.json.encode(send_body("known")), headers=strange)
+        assert answer.status_code == (202 if "transfer-encoding" in strange else 415)
+    assert (await api.client.post(path + "?x=1", content=b"{}")).status_code == 422

@@ -1,8 +1,8 @@
 """Authenticates every request by what its route requires, and signs bearers in and out."""
 
 import re
-from collections.abc import Awaitable, Callable
-from typing import Annotated
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, Any
 from uuid import UUID
 
 import structlog
@@ -96,19 +96,9 @@ class AuthenticationRoutes:
         app.before_request(authenticate)
 
     async def _authenticate(self, route: Route) -> Principal:
-        """The caller, if he may call this route. Raises Problem 401 and 403, and UnknownUnit for units of others."""
-        token = _bearer_token()
-        holder = await self._identity.find_holder(token) if token is not None else None
-        if holder is None or holder.kind is TokenKind.SESSION:
-            detail = "a valid token is needed: Authorization: Bearer zl_..."
-            raise Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": 'Bearer realm="zapline"'})
-        principal = holder.principal
-        hold_for(request.scope, ("caller", principal.id))
+        header = request.headers.get("Authorization", "")
         unit = (request.view_args or {}).get("unit")
-        if unit is not None and not principal.sees(UnitId(unit)):
-            raise UnknownUnit("there is no such unit")
-        _require_scope(principal, route.access)
-        return principal
+        return await authenticate_caller(self._identity, header, request.scope, unit, route.access)
 
     def _source(self) -> str:
         return client_address(request.scope, self._policy.trusted)
@@ -145,6 +135,26 @@ class AuthenticationRoutes:
         return json_response(Me(principal.kind, principal.id, principal.name, principal.unit, scopes))
 
 
+async def authenticate_caller(
+    identity: Authentication, header: str, scope: Mapping[str, Any], unit: UUID | None, access: Access
+) -> Principal:
+    """The caller, if he may call a route of this ``unit`` with this ``access``; ``header``: ``Authorization``.
+
+    Raises Problem 401 and 403, and UnknownUnit for units of others.
+    """
+    token = _parse_bearer(header)
+    holder = await identity.find_holder(token) if token is not None else None
+    if holder is None or holder.kind is TokenKind.SESSION:
+        detail = "a valid token is needed: Authorization: Bearer zl_..."
+        raise Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": 'Bearer realm="zapline"'})
+    principal = holder.principal
+    hold_for(scope, ("caller", principal.id))
+    if unit is not None and not principal.sees(UnitId(unit)):
+        raise UnknownUnit("there is no such unit")
+    _require_scope(principal, access)
+    return principal
+
+
 def _require_scope(principal: Principal, access: Access) -> None:
     """Raises Problem 403 where the principal lacks what the route requires."""
     if access is Access.SIGNED_IN or principal.unit is None:
@@ -158,6 +168,10 @@ def _require_scope(principal: Principal, access: Access) -> None:
 
 def _bearer_token() -> str | None:
     """The bearer token of the request, if it is well-formed."""
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return _parse_bearer(request.headers.get("Authorization", ""))
+
+
+def _parse_bearer(header: str) -> str | None:
+    scheme, _, token = header.partition(" ")
     token = token.strip()
     return token if scheme.lower() == "bearer" and _TOKEN.fullmatch(token) else None

@@ -1,9 +1,9 @@
 """Turns every error into RFC 9457 problem+json with its status and code."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 import structlog
@@ -44,6 +44,7 @@ from zapline.supervisors.units.unit_commands import (
 )
 
 _LOG = structlog.get_logger(scope="Api")
+T = TypeVar("T")
 
 
 @dataclass(eq=False)  # not frozen: Python writes the traceback into it
@@ -85,8 +86,8 @@ class ProblemBody(msgspec.Struct, frozen=True):
     errors: Annotated[tuple[FieldError, ...] | UnsetType, Meta(description="Of 422: the fields at fault.")] = UNSET
 
 
-def problem_response(problem: Problem) -> Response:
-    """The problem as a response."""
+def encode_problem(problem: Problem) -> tuple[bytes, dict[str, str]]:
+    """Body and headers of a problem's response."""
     body = ProblemBody(
         type="about:blank",
         title=HTTPStatus(problem.status).phrase,
@@ -96,11 +97,16 @@ def problem_response(problem: Problem) -> Response:
         retryable=problem.retryable,
         errors=tuple(FieldError(field, str(message)) for field, message in problem.errors) or UNSET,
     )
-    response = Response(msgspec.json.encode(body), problem.status, content_type="application/problem+json")
-    response.headers.update(problem.headers or {})
+    headers = {"Content-Type": "application/problem+json", **(problem.headers or {})}
     if problem.retry_after is not None:
-        response.headers["Retry-After"] = str(problem.retry_after)
-    return response
+        headers["Retry-After"] = str(problem.retry_after)
+    return msgspec.json.encode(body), headers
+
+
+def problem_response(problem: Problem) -> Response:
+    """The problem as a response."""
+    body, headers = encode_problem(problem)
+    return Response(body, problem.status, headers=headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,25 +208,36 @@ async def _http_error_response(error: HTTPException) -> Response:
     return problem_response(Problem(status, code, detail, retryable=status == 408, headers=headers))
 
 
+def told_problem(error: Exception, problem_types: ProblemTypes = COMMON_PROBLEMS) -> Problem:
+    """The problem by which a caller is told of any error; what is not his own mistake is logged."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, ZaplineError):
+        problem = problem_of(error, problem_types)
+        if problem.status >= 500:
+            _LOG.warning("A request failed", code=problem.code, error=str(error))
+        return problem
+    # Only our own bugs come here; the log masks their text, and the caller does not see it.
+    _LOG.error("A request crashed", exc_info=error)
+    return _INTERNAL
+
+
+async def result_or_problem(work: Awaitable[T]) -> T | Problem:
+    """What ``work`` returns, or the problem that tells its caller of any error, as by the framework's handlers."""
+    try:
+        return await work
+    except Exception as error:  # noqa: BLE001 - an endpoint that stands outside the framework has no other handler
+        return told_problem(error)
+
+
 def install_error_handlers(app: QuartTrio, more: ProblemTypes | None = None) -> None:
     """Answer every error of the application with a problem; ``more``: problem types of the resources."""
     problem_types = {**COMMON_PROBLEMS, **(more or {})}
 
-    async def raised_problem(error: Problem) -> Response:
-        return problem_response(error)
+    async def respond(error: Exception) -> Response:
+        return problem_response(told_problem(error, problem_types))
 
-    async def zapline_error(error: ZaplineError) -> Response:
-        problem = problem_of(error, problem_types)
-        if problem.status >= 500:
-            _LOG.warning("A request failed", code=problem.code, error=str(error))
-        return problem_response(problem)
-
-    async def unexpected(error: Exception) -> Response:
-        # Only our own bugs reach this handler; the log masks their text, and the caller does not see it.
-        _LOG.error("A request crashed", exc_info=error)
-        return problem_response(_INTERNAL)
-
-    app.register_error_handler(Problem, raised_problem)
-    app.register_error_handler(ZaplineError, zapline_error)
+    app.register_error_handler(Problem, respond)
+    app.register_error_handler(ZaplineError, respond)
     app.register_error_handler(HTTPException, _http_error_response)
-    app.register_error_handler(Exception, unexpected)
+    app.register_error_handler(Exception, respond)

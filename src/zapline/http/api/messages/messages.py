@@ -105,7 +105,7 @@ class MessageRoutes:
         id = self._commands.find(UnitId(unit)).id
         stored, _ = await self._outgoing.send(id, send_request(await read_body(NewMessage)))
         response = json_response(watched_body(stored), 202)
-        response.headers["Location"] = f"/units/{unit}/messages/{stored.message.id}"
+        response.headers["Location"] = message_location(unit, stored.message.id)
         return response
 
     async def get(self, unit: UUID, message: UUID) -> Response:
@@ -136,6 +136,11 @@ class MessageRoutes:
             messages = await conversations.list_outbox(self._pool, id, _states(state), before, limit + 1)
         page, next_cursor = split_page(messages, limit, _outbox_position)
         return json_response(OutboxPage([watched_body(message) for message in page], next_cursor))
+
+
+def message_location(unit: UUID, message: UUID) -> str:
+    """Where a message is, as the answer to its request says."""
+    return f"/units/{unit}/messages/{message}"
 
 
 def _outbox_position(message: TrackedMessage) -> _InOutbox:
