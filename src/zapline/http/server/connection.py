@@ -1,7 +1,6 @@
-"""One HTTP/1.1 connection on hypercorn's protocols, with fewer objects and task switches for each request."""
+"""One HTTP/1.1 connection: it answers a direct application's requests itself, and gives all others to hypercorn."""
 
 import os
-from collections import deque
 from contextlib import suppress
 from typing import Any, cast
 
@@ -9,205 +8,192 @@ import h11
 import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
-from hypercorn.protocol.events import Request
-from hypercorn.protocol.h11 import H11Protocol
-from hypercorn.protocol.http_stream import HTTPStream
-from hypercorn.trio.task_group import TaskGroup, _handle
 from hypercorn.trio.tcp_server import TCPServer
-from hypercorn.typing import ConnectionState
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import AppWrapper, ConnectionState, LifespanState
 from hypercorn.utils import parse_socket_addr
 
 from zapline.http.server.client_address import rate_limit_key
 from zapline.http.server.fair_places import HOLDER, Place
+from zapline.http.server.hypercorn_parts import IdleTimer, Protocol, Tasks
+from zapline.http.server.plain_requests import (
+    CUT_SHORT,
+    FAILED,
+    Answer,
+    AnswerWriter,
+    DirectApp,
+    PlainHead,
+    PlainRequests,
+)
 
 _READ_BYTES = 2**16
-_MAX_MESSAGES = 10
-"""Messages of a request that may wait for the application; then its sender waits."""
 _SHUT_SECONDS = 1.0
 """Seconds for an orderly end; then the socket is closed."""
+_NO_MORE = {"type": "http.request", "body": b"", "more_body": False}
+_DISCONNECT = {"type": "http.disconnect"}
 
 
-class _IdleTimer:
-    """Since when a connection has had no request; hypercorn starts a task for each request instead."""
+class Server:
+    """What all connections of a server share."""
 
-    __slots__ = ("since",)
-
-    def __init__(self) -> None:
-        self.since: float | None = None
-
-    async def restart(self, task_group: object, action: object) -> None:
-        self.since = trio.current_time()
-
-    async def stop(self) -> None:
-        self.since = None
-
-
-class _MessageQueue:
-    """A request's messages to the application: bounded, and without a task switch where none is needed."""
-
-    __slots__ = ("_arrived", "_closed", "_messages", "_room", "complete")
-
-    def __init__(self) -> None:
-        self._messages: deque[Any] = deque()
-        self._arrived: trio.Event | None = None
-        self._room: trio.Event | None = None
-        self._closed = False
-        self.complete = False
-        """The whole body has come."""
-
-    async def put(self, message: Any) -> None:
-        """Wait while the application is slow; messages after ``end`` are dropped.
-
-        ``http.disconnect`` never waits: its sender may hold a shield.
-        """
-        if not message.get("more_body", False):
-            self.complete = True
-        if message["type"] != "http.disconnect":
-            while len(self._messages) >= _MAX_MESSAGES and not self._closed:
-                if self._room is None:
-                    self._room = trio.Event()
-                await self._room.wait()
-            if self._closed:
-                return
-        self._messages.append(message)
-        if self._arrived is not None:
-            self._arrived.set()
-
-    async def get(self) -> Any:
-        while not self._messages:
-            self._arrived = trio.Event()
-            await self._arrived.wait()
-        self._arrived = None
-        message = self._messages.popleft()
-        if self._room is not None:
-            self._room.set()
-            self._room = None
-        return message
-
-    def end(self) -> None:
-        """Stop reading: whoever waits in ``put`` continues."""
-        self._closed = self.complete = True
-        if self._room is not None:
-            self._room.set()
-            self._room = None
+    def __init__(self, app: Any, asgi: AppWrapper, config: Config, context: WorkerContext) -> None:
+        """``asgi`` is ``app``, wrapped for hypercorn."""
+        self.asgi, self.config, self.context = asgi, config, context
+        self.writer = AnswerWriter(config)
+        self.direct = app if isinstance(app, DirectApp) else None
+        self.plain = (
+            PlainRequests(self.direct.direct_prefix, config.h11_max_incomplete_size)
+            if self.direct is not None
+            else None
+        )
 
 
-class _Protocol(H11Protocol):
-    """HTTP/1.1 only: no upgrade to HTTP/2 or websockets."""
+class _NoProtocol:
+    """Stands in for hypercorn's protocol until a request needs it."""
 
-    async def _check_protocol(self, event: h11.Request) -> None:
+    async def handle(self, event: Event) -> None:
         pass
-
-    async def _create_stream(self, request: h11.Request) -> None:
-        self.stream = HTTPStream(
-            *(self.app, self.config, self.context, self.task_group, self.ssl),
-            *(self.client, self.server, self.stream_send, 1),
-        )
-        headers, target = list(request.headers), request.target
-        if not target.startswith(b"/"):
-            headers, target = _origin_form(headers, target)
-        await self.stream.handle(
-            Request(
-                stream_id=1,
-                headers=headers,
-                http_version=request.http_version.decode(),
-                method=request.method.decode("ascii").upper(),
-                raw_path=target,
-                state=self.connection_state,
-            )
-        )
-        self.keep_alive_requests += 1
-
-
-def _origin_form(headers: list[tuple[bytes, bytes]], target: bytes) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """An absolute target (``http://host/path``) as path and ``Host``, which it overrules (RFC 9112, 3.2.2).
-
-    Other targets are returned as they are.
-    """
-    scheme, separator, rest = target.partition(b"://")
-    if not separator or scheme.lower() not in (b"http", b"https"):
-        return headers, target
-    end = next((at for at, byte in enumerate(rest) if byte in b"/?#"), len(rest))
-    authority, path = rest[:end].rpartition(b"@")[2], rest[end:].partition(b"#")[0]
-    path = path if path.startswith(b"/") else b"/" + path
-    if not authority:
-        return headers, path
-    return [(b"host", authority), *(header for header in headers if header[0].lower() != b"host")], path
-
-
-class _Tasks(TaskGroup):
-    """The tasks of a connection's requests, one at a time."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.queue: _MessageQueue | None = None
-        self.holder: str | None = None
-        """Who the request in hand comes from, once the application knows."""
-
-    def _hold(self, holder: str) -> None:
-        self.holder = holder
-
-    async def spawn_app(self, app: Any, config: Config, scope: Any, send: Any) -> Any:
-        self.queue = queue = _MessageQueue()
-        scope["extensions"][HOLDER] = self._hold
-
-        async def answer() -> None:
-            try:
-                await _handle(app, config, scope, queue.get, send, trio.to_thread.run_sync, trio.from_thread.run)
-            finally:
-                queue.end()
-
-        assert self._nursery is not None
-        self._nursery.start_soon(answer)
-        return queue.put
 
 
 class Connection(TCPServer):
-    """hypercorn's connection with fewer steps for each request.
+    """hypercorn's connection; requests of a direct application never reach hypercorn.
 
-    It has no idle task and no channel for each request, sends head and body at once, and takes no lock if the kernel
-    accepts the bytes at once.
+    A request that is plain, and comes whole or with the beginning of its body, is answered in the task of the
+    connection. For all others there is hypercorn's protocol on h11, without an idle task and a channel for each
+    request; it sends head and body at once, and takes no lock if the kernel accepts the bytes at once. The two take
+    turns: bytes go to whoever has begun with a request, until that is answered.
     """
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.idle_task: Any = _IdleTimer()
+    def __init__(self, server: Server, stream: trio.SocketStream) -> None:
+        super().__init__(server.asgi, server.config, server.context, LifespanState(), cast(Any, stream))
+        self.idle_task: Any = IdleTimer()
+        self.protocol = cast(Any, _NoProtocol())
+        self._server = server
+        self._socket = stream.socket
         self._head = b""
-        self._tasks = _Tasks()
+        self._tasks = Tasks()
         self._busy_since: float | None = None
         self._senders = 0
         self._sending_since: float | None = None
         self._until_closed = trio.CancelScope()
+        self._client: tuple[str, int] | None = None
         self._source = "unknown"
+        self._served = 0
+        self._unread = b""
+        self._body_left = 0
+        self._awaits_body = False
 
     async def run(self) -> None:
         """Serve until the connection is closed; hypercorn's reader could wait for ever on a closed stream."""
-        plain: trio.SocketStream = cast(Any, self.stream)
         with self._until_closed:
             try:
-                client = parse_socket_addr(plain.socket.family, plain.socket.getpeername())
+                self._client = client = parse_socket_addr(self._socket.family, self._socket.getpeername())
                 self._source = rate_limit_key(client[0]) if client is not None else "unix"
-                server = parse_socket_addr(plain.socket.family, plain.socket.getsockname())
-                async with self._tasks as tasks:
-                    self._task_group = tasks
-                    state = ConnectionState(self.state)
-                    arguments = (self.app, self.config, self.context, tasks, state, False)
-                    self.protocol = cast(Any, _Protocol(*arguments, client, server, self.protocol_send))
-                    await self.protocol.initiate()
-                    await self.idle_task.restart(tasks, None)
-                    await self._read_data()
+                await self.idle_task.restart(None, None)
+                data = await self._answer_directly(await self._read())
+                if data:
+                    await self._serve_by_hypercorn(data)
             except OSError:
                 pass  # the peer has closed the connection
             finally:
                 await self._close()
 
+    # -- hypercorn's requests ------------------------------------------------------------------------------
+
+    async def _serve_by_hypercorn(self, data: bytes) -> None:
+        server = parse_socket_addr(self._socket.family, self._socket.getsockname())
+        async with self._tasks as tasks:
+            self._task_group = tasks
+            arguments = (self.app, self.config, self.context, tasks, ConnectionState(self.state), False)
+            protocol = Protocol(*arguments, self._client, server, self.protocol_send)
+            self.protocol = cast(Any, protocol)
+            while data:
+                protocol.keep_alive_requests = self._served
+                await protocol.handle(RawData(data))
+                self._served = protocol.keep_alive_requests
+                data = await self._read()  # also during a request: its sender may leave
+                if _rests(protocol):
+                    data = await self._answer_directly(data)
+            await protocol.handle(RawData(b""))
+            await protocol.handle(Closed())
+
+    # -- direct requests -----------------------------------------------------------------------------------
+
+    async def _answer_directly(self, data: bytes) -> bytes:
+        """Answer plain requests; returns the first bytes of another one, or none if the connection has ended."""
+        plain = self._server.plain
+        while plain is not None and data:
+            head = plain.head(data)
+            if head is None:
+                return data
+            if not await self._answer(head, data):
+                return b""
+            data = self._unread or await self._read()
+        return data
+
+    async def _answer(self, head: PlainHead, data: bytes) -> bool:
+        """Answer one request; False: it was the connection's last."""
+        body_ends = head.ends + head.length
+        self._unread = data[body_ends:]
+        self._body_left = max(0, body_ends - len(data))
+        self._busy_since, self.idle_task.since = trio.current_time(), None
+        self._served += 1
+        chunks = [data[head.ends : body_ends]]
+        direct = self._server.direct
+        assert direct is not None
+
+        async def receive() -> dict[str, Any]:
+            if chunks:
+                return {"type": "http.request", "body": chunks.pop(), "more_body": self._body_left > 0}
+            if not self._body_left:
+                return _NO_MORE
+            chunk = await self._read_body()
+            if not chunk:
+                return _DISCONNECT
+            return {"type": "http.request", "body": chunk, "more_body": self._body_left > 0}
+
+        extensions = {HOLDER: self._hold}
+        scope = {"path": head.path, "headers": head.headers, "client": self._client, "extensions": extensions}
+        answer: Answer | None
+        try:
+            answer = await direct.answer(scope, receive)
+        except Exception:  # noqa: BLE001 - hypercorn does the same
+            await self.config.log.exception("Error in ASGI Framework")
+            answer = FAILED
+        answer = CUT_SHORT if answer is None else answer
+        last = self._served >= self.config.keep_alive_max_requests
+        await self._write(self._server.writer.write(answer, head.close, last))
+        failed = answer is FAILED or answer is CUT_SHORT
+        if head.close or last or failed or self._body_left or self.context.terminated.is_set():
+            return False
+        self._busy_since, self.idle_task.since = None, trio.current_time()
+        self._tasks.holder = None
+        return True
+
+    def _hold(self, holder: str) -> None:
+        self._tasks.holder = holder
+
+    async def _read_body(self) -> bytes:
+        """The next part of a body; none if the connection has ended."""
+        self._awaits_body = True
+        data = await self._read()
+        self._awaits_body = False
+        chunk, self._unread = data[: self._body_left], data[self._body_left :]
+        self._body_left -= len(chunk)
+        return chunk
+
+    # -- what the server asks ------------------------------------------------------------------------------
+
     def place(self) -> Place:
         """Whose this connection is, and since when it waits for its client."""
-        queue = self._tasks.queue
         since = self.idle_task.since
-        if since is None and queue is not None and not queue.complete:
+        if since is None and self._waits_for_body():
             since = self._busy_since
         return Place(self._tasks.holder or self._source, since)
+
+    def _waits_for_body(self) -> bool:
+        queue = self._tasks.queue
+        return self._awaits_body or (queue is not None and not queue.complete)
 
     def idle_for(self, now: float) -> float:
         """Seconds without a request; negative during one."""
@@ -215,8 +201,7 @@ class Connection(TCPServer):
 
     def body_incomplete_for(self, now: float) -> float:
         """Seconds since the current request's body began to arrive; 0 once it is complete."""
-        queue = self._tasks.queue
-        if self._busy_since is None or queue is None or queue.complete:
+        if self._busy_since is None or not self._waits_for_body():
             return 0.0
         return now - self._busy_since
 
@@ -228,7 +213,7 @@ class Connection(TCPServer):
         """End the connection and its request at once."""
         if self._tasks.queue is not None:
             self._tasks.queue.end()
-        cast(Any, self.stream).socket.close()
+        self._socket.close()
         self._until_closed.cancel()
 
     async def shut(self) -> None:
@@ -237,8 +222,10 @@ class Connection(TCPServer):
             self._tasks.queue.end()
         with trio.move_on_after(_SHUT_SECONDS, shield=True):
             await self._initiate_server_close()
-        cast(Any, self.stream).socket.close()
+        self._socket.close()
         self._until_closed.cancel()
+
+    # -- the socket ----------------------------------------------------------------------------------------
 
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, RawData):
@@ -258,7 +245,7 @@ class Connection(TCPServer):
         data, self._head = self._head + data, b""
         if data and not self.send_lock.locked():
             with suppress(OSError):  # full or closed: the normal send below finds out
-                data = data[os.write(cast(Any, self.stream).socket.fileno(), data) :]
+                data = data[os.write(self._socket.fileno(), data) :]
         if data:
             if not self._senders:
                 self._sending_since = trio.current_time()
@@ -269,16 +256,17 @@ class Connection(TCPServer):
                 self._senders -= 1
                 self._sending_since = trio.current_time() if self._senders else None
 
-    async def _read_data(self) -> None:
-        while True:
+    async def _read(self) -> bytes:
+        """What has arrived; nothing if the connection has ended."""
+        while self._socket.fileno() >= 0:
             try:
-                data = bytes(await self.stream.receive_some(_READ_BYTES))
-            except (trio.ClosedResourceError, trio.BrokenResourceError):
+                await trio.lowlevel.wait_readable(self._socket)
+                return os.read(self._socket.fileno(), _READ_BYTES)
+            except BlockingIOError:
+                continue
+            except (OSError, trio.ClosedResourceError):
                 break
-            await self.protocol.handle(RawData(data))
-            if not data:
-                break
-        await self.protocol.handle(Closed())
+        return b""
 
     async def _close(self) -> None:
         await super()._close()
@@ -287,3 +275,9 @@ class Connection(TCPServer):
     async def _initiate_server_close(self) -> None:
         await super()._initiate_server_close()
         self._until_closed.cancel()
+
+
+def _rests(protocol: Protocol) -> bool:
+    """Whether hypercorn has answered all requests, and has no byte of a further one."""
+    connection = cast(h11.Connection, protocol.connection)
+    return connection.our_state is connection.their_state is h11.IDLE and not connection.trailing_data[0]

@@ -19,11 +19,10 @@ import trio
 from hypercorn.config import Config
 from hypercorn.logging import Logger
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import LifespanState
 from hypercorn.utils import repr_socket_addr, wrap_app
 
 from zapline.domain.errors import ConfigurationError
-from zapline.http.server.connection import Connection
+from zapline.http.server.connection import Connection, Server
 from zapline.http.server.fair_places import give_way
 
 Scope = MutableMapping[str, Any]
@@ -74,6 +73,8 @@ async def serve(
 ) -> None:
     """Serve until ``shutdown``; then current requests have ``grace`` seconds, and all connections end.
 
+    An ``app`` that is also a ``DirectApp`` gets its plain requests past hypercorn.
+
     ``binds``: ``host:port``, ``unix:/path`` or ``fd://3``; port 0 takes a free one. ``task_status`` gets the bound
     addresses, as ``http://127.0.0.1:8080``. Raises ConfigurationError for an address that cannot be bound.
     Cancellation ends all connections at once.
@@ -89,11 +90,11 @@ async def serve(
         _Listener(trio.SocketListener(trio.socket.from_stdlib_socket(listening)), slots, make_room)
         for listening in sockets
     ]
-    asgi = wrap_app(cast(Any, app), 0, "asgi")
+    server = Server(app, wrap_app(cast(Any, app), 0, "asgi"), config, context)
 
     async def handle(stream: trio.SocketStream) -> None:
         try:
-            connection = Connection(asgi, config, context, LifespanState(), cast(Any, stream))
+            connection = Connection(server, stream)
             with streams.track(stream, connection):
                 try:
                     await connection.run()

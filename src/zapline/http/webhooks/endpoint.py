@@ -15,6 +15,7 @@ from zapline.domain.privacy.masking import mask_secrets
 from zapline.evolution.webhooks.envelope import event_name, extract_envelope
 from zapline.http.server.client_address import client_address, rate_limit_key
 from zapline.http.server.fair_places import hold_for
+from zapline.http.server.plain_requests import Answer, Receive, Scope
 from zapline.http.webhooks.body_budget import BodyBudget, BodyInFlight
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.intake import Intake
@@ -23,19 +24,15 @@ from zapline.supervisors.inbound.unrouted import UnroutedWebhooks
 from zapline.supervisors.units.roster import Roster
 from zapline.supervisors.units.webhook_authentication import Refusal, digest_secret
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 PREFIX = "/webhooks/"
 SECRET_HEADER = b"x-zapline-secret"
-_START = {
-    "type": "http.response.start",
-    "status": 200,
-    "headers": [(b"content-type", b"application/json"), (b"content-length", b"2")],
-}
-_BODY = {"type": "http.response.body", "body": b"{}"}
+_TAKEN = Answer(200, ((b"content-type", b"application/json"), (b"content-length", b"2")), b"{}")
+_AGAIN = Answer(503, ((b"retry-after", b"30"), (b"content-length", b"0")))
+_POST_ONLY = Answer(405, ((b"allow", b"POST"), (b"content-length", b"0")))
+_NOT_FOUND = Answer(404, ((b"content-length", b"0"),))
 _UNTRUSTED_LIMIT = 16_384
 """Bytes kept of an untrusted sender's body: enough to log the instance's name."""
 _LOGGED_PER_MINUTE = 10
@@ -65,8 +62,10 @@ class WebhookApp:
     Every POST is answered 200 with ``{}``: Evolution drops a webhook at once on most 4xx and repeats it on 5xx
     (contract, section 2). There is a 503 only where a webhook cannot be kept and is to come again: where there is no
     room for more before the units were read, or where the journal refuses and the unit's actor rests.
-    All other requests go to ``rest``.
+    All other requests go to ``rest``. The server calls ``answer`` itself where a request is plain enough.
     """
+
+    direct_prefix = PREFIX
 
     def __init__(
         self,
@@ -93,16 +92,16 @@ class WebhookApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and _normalised_path(scope).startswith(PREFIX):
-            if scope["method"] == "POST":
-                await self._webhook(scope, receive, send)
-            else:
-                await _answer_empty(send, 405, (b"allow", b"POST"))
+            answer = await self.answer(scope, receive) if scope["method"] == "POST" else _POST_ONLY
+            if answer is not None:
+                await _send_answer(send, answer)
         elif self._rest is not None:
             await self._rest(scope, receive, send)
         elif scope["type"] == "http":
-            await _answer_empty(send, 404)
+            await _send_answer(send, _NOT_FOUND)
 
-    async def _webhook(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def answer(self, scope: Scope, receive: Receive) -> Answer | None:
+        """Take in one webhook; None if its sender has disconnected, and will repeat it."""
         counters = self._counters
         counters.add("webhooks")
         route = _parse_path(scope)
@@ -118,15 +117,13 @@ class WebhookApp:
         with self._budget.body(holder or "") as counted:
             body = await _read(receive, limit, counted if holder is not None else None)
             if body is None:
-                return  # the sender disconnected and will repeat it
+                return None
             stored = await self._deliver(sender, route, scope, body)
         if stored is None:
-            await _answer_empty(send, 503, (b"retry-after", b"30"))
-            return
+            return _AGAIN
         if not stored:
             counters.add("webhook_errors", "lost")
-        await send(_START)
-        await send(_BODY)
+        return _TAKEN
 
     def _may_be_known_later(self, sender: Unit | Refusal) -> bool:
         """Whether the units have not been read yet, so that this may be one of them."""
@@ -255,6 +252,6 @@ async def _read(receive: Receive, limit: int, counted: BodyInFlight | None) -> b
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-async def _answer_empty(send: Send, status: int, *headers: tuple[bytes, bytes]) -> None:
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, (b"content-length", b"0")]})
-    await send({"type": "http.response.body", "body": b""})
+async def _send_answer(send: Send, answer: Answer) -> None:
+    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+    await send({"type": "http.response.body", "body": answer.body})
