@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,10 +26,12 @@ from zapline.supervisors.units.webhook_authentication import digest_secret
 CANARY = "canario-7d1f"
 """Part of every message text and every key of a run; it must not be in any log line."""
 API_KEY = f"{CANARY}-evolution-key"
-READY_SECONDS = 30.0
-EXIT_SECONDS = 20.0
-FAULT_POINT_SECONDS = 60.0
-"""Longest wait for a fault point to be reached under load."""
+READY_SECONDS = 120.0
+EXIT_SECONDS = 60.0
+FAULT_POINT_SECONDS = 240.0
+"""Longest wait for a fault point to be reached under load. None of these decides on a machine that is only slow."""
+HANGS_AFTER = 3600.0
+"""Seconds after which a part that hangs is ended."""
 POLL_SECONDS = 0.005
 DAEMONS = Path(__file__).with_name("daemons")
 """Scripts that run the daemon with fault points."""
@@ -46,6 +48,22 @@ async def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
         if trio.current_time() > deadline:
             return False
         await trio.sleep(POLL_SECONDS)
+    return True
+
+
+async def wait_until_none(count: Callable[[], Awaitable[int]], patience: float) -> bool:
+    """Wait until nothing is left; False where it has not become less for ``patience`` seconds.
+
+    A slow machine takes longer, and fails no run: what counts is that it goes on.
+    """
+    least, deadline = await count(), trio.current_time() + patience
+    while least:
+        await trio.sleep(0.1)
+        left = await count()
+        if left < least:
+            least, deadline = left, trio.current_time() + patience
+        elif trio.current_time() > deadline:
+            return False
     return True
 
 

@@ -12,7 +12,7 @@ from uuid import UUID
 import psycopg
 import trio
 
-from ..environment import API_KEY, CANARY, Environment, wait_until
+from ..environment import API_KEY, CANARY, Environment, wait_until_none
 from .webhook_ledger import WebhookLedger
 
 MESSAGES = """
@@ -87,10 +87,14 @@ class InboundInspector:
         with closing(self._open_journal()) as journal:
             return int(journal.execute("select count(*) from unfinished").fetchone()[0])
 
-    async def wait_until_drained(self, seconds: float) -> float:
-        """Wait until the journal has no unfinished entry, at most ``seconds``; return the time it took."""
+    async def wait_until_drained(self, patience: float) -> float:
+        """Wait until the journal is drained, or nothing moved for ``patience`` seconds; return the time it took."""
         started = trio.current_time()
-        await wait_until(lambda: not self.unfinished(), seconds)
+
+        async def unfinished() -> int:
+            return self.unfinished()
+
+        await wait_until_none(unfinished, patience)
         return trio.current_time() - started
 
     async def inspect(self) -> Findings:

@@ -5,14 +5,13 @@ from collections.abc import Sequence
 
 import trio
 
+from ..environment import HANGS_AFTER
 from ..output import log
 from . import faults
 from .report import table, verdict
 from .run import RATE, InboundRun, open_inbound_run
 
 UNITS = 20
-LIMIT = 290.0
-"""Time limit of the part in seconds."""
 KILLS = 10
 
 FAULT_POINTS = ("after-append", "after-answer", "in-hand", "before-commit", "after-commit", "after-mark-done")
@@ -68,12 +67,12 @@ async def run_inbound(seed: int, words: Sequence[str]) -> bool:
     run: InboundRun | None = None
     failure = "the run was interrupted"
     try:
-        with trio.move_on_after(LIMIT) as limit:
+        with trio.move_on_after(HANGS_AFTER) as limit:
             async with open_inbound_run(UNITS, seed) as run:
                 await run_plan(run, words)
                 failure = ""
         if limit.cancelled_caught:
-            failure = f"the run did not end within {LIMIT:g} s"
+            failure = f"the run did not end within {HANGS_AFTER:g} s"
     finally:
         rows = run.rows if run is not None else []
         log("\n" + table(rows))

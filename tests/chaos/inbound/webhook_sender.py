@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import trio
 
+from ..environment import wait_until_none
 from .webhook_ledger import Event, WebhookLedger
 from .webhook_traffic import WebhookTraffic
 
@@ -32,7 +33,6 @@ class WebhookSender:
         self._rng = random.Random(1)
         self._limiter = trio.CapacityLimiter(CONNECTIONS)
         self._idle: list[trio.SocketStream] = []
-        self._all_acknowledged = trio.Event()
         self.pending = 0
 
     async def load(self, rate: float) -> None:
@@ -49,11 +49,13 @@ class WebhookSender:
                 self._nursery.start_soon(self._deliver, scheduled.event, scheduled.delay)
             due += len(scenario) / rate
 
-    async def wait_until_idle(self) -> None:
-        """Return when no webhook is pending."""
-        while self.pending:
-            self._all_acknowledged = trio.Event()
-            await self._all_acknowledged.wait()
+    async def wait_until_idle(self, patience: float) -> bool:
+        """Wait until no webhook is pending; False where none was acknowledged for ``patience`` seconds."""
+
+        async def pending() -> int:
+            return self.pending
+
+        return await wait_until_none(pending, patience)
 
     async def _deliver(self, event: Event, delay: float) -> None:
         await trio.sleep(delay)
@@ -65,8 +67,6 @@ class WebhookSender:
                 pause = min(pause * 2, LAST_DELAY)
         finally:
             self.pending -= 1
-            if not self.pending:
-                self._all_acknowledged.set()
 
     async def _attempt(self, event: Event) -> bool:
         async with self._limiter:

@@ -12,7 +12,7 @@ import trio
 
 from zapline.sandbox.simulator.server import API_KEY
 
-from ..environment import CANARY, Environment, wait_until
+from ..environment import CANARY, Environment, wait_until_none
 from ..inbound.webhook_ledger import DELIVERY_ORDER
 from .message_submission import Submission
 from .simulator import Simulator
@@ -92,23 +92,24 @@ class OutboundInspector:
         (row,) = await trio.to_thread.run_sync(self._rows, WORK_COUNTS)
         return row[0], row[1]
 
-    async def wait_for_queue(self, seconds: float, *, lookups: bool = False) -> bool:
-        """Wait until nothing is queued (``lookups``: nor looked up); False where something is left."""
-        deadline = trio.current_time() + seconds
-        while True:
+    async def wait_for_queue(self, patience: float, *, lookups: bool = False) -> bool:
+        """Wait until nothing is queued (``lookups``: nor looked up); False where nothing moved for ``patience``."""
+
+        async def left() -> int:
             queued, looked_up = await self.work_counts()
-            if not queued and not (lookups and looked_up):
-                return True
-            if trio.current_time() > deadline:
-                return False
-            await trio.sleep(0.1)
+            return queued + (looked_up if lookups else 0)
 
-    async def wait_until_stored(self, seconds: float) -> bool:
-        """Wait until the simulator's webhooks are accepted and the journal is drained; False where some is left."""
-        accepted = await self._simulator.wait_until_idle(seconds)
-        return await wait_until(lambda: not self._unfinished(), seconds) and accepted
+        return await wait_until_none(left, patience)
 
-    def _unfinished(self) -> int:
+    async def wait_until_stored(self, patience: float) -> bool:
+        """Wait until the simulator's webhooks are accepted and the journal is drained.
+
+        False where nothing moved for ``patience`` seconds.
+        """
+        accepted = await self._simulator.wait_until_idle(patience)
+        return await wait_until_none(self._unfinished, patience) and accepted
+
+    async def _unfinished(self) -> int:
         path = self._environment.state / "journal" / "journal.db"
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=5)) as journal:
             return int(journal.execute("select count(*) from unfinished").fetchone()[0])

@@ -5,14 +5,13 @@ from collections.abc import Sequence
 
 import trio
 
+from ..environment import HANGS_AFTER
 from ..output import log
 from .phases import phases
 from .report import table, verdict
 from .run import OutboundRun, open_outbound_run
 
 UNITS = 20
-LIMIT = 330.0
-"""Time limit of the part in seconds."""
 
 
 async def run_outbound(seed: int, words: Sequence[str]) -> bool:
@@ -22,7 +21,7 @@ async def run_outbound(seed: int, words: Sequence[str]) -> bool:
     run: OutboundRun | None = None
     failure = "the run was interrupted"
     try:
-        with trio.move_on_after(LIMIT) as limit:
+        with trio.move_on_after(HANGS_AFTER) as limit:
             async with open_outbound_run(UNITS, seed) as run:
                 for phase in phases():
                     if not words or any(word in phase.name for word in words):
@@ -30,7 +29,7 @@ async def run_outbound(seed: int, words: Sequence[str]) -> bool:
                 await run.check()
                 failure = ""
         if limit.cancelled_caught:
-            failure = f"the run did not end within {LIMIT:g} s"
+            failure = f"the run did not end within {HANGS_AFTER:g} s"
     finally:
         rows = run.rows if run is not None else []
         log("\n" + table(rows))

@@ -8,12 +8,12 @@ from uuid import uuid4
 import psycopg
 import trio
 
-from ..environment import CANARY
+from ..environment import CANARY, wait_until_none
 from .inspection import PhaseOutcome
 from .run import OutboundRun, Phase
 
 WITHIN = 60.0
-"""Seconds from the last ``open`` until what phones did must be stored."""
+"""Longest time without any progress, after the last ``open``, until what phones did is stored."""
 RESTARTS = 3
 FALSE_DISCONNECTS = b"Line is disconnected"
 STORED = """
@@ -59,13 +59,13 @@ class Phones:
 
     async def check(self) -> None:
         """Wait until everything is stored as the phones left it, and once."""
-        wrong = list(self.written)
-        with trio.move_on_after(WITHIN):
-            while wrong:
-                wrong = await trio.to_thread.run_sync(self._wrong)
-                await trio.sleep(0.2)
+
+        async def wrong() -> int:
+            return len(await trio.to_thread.run_sync(self._wrong))
+
+        right = await wait_until_none(wrong, WITHIN)
         self.run.remarks.append(f"{len(self.written)} written by phones")
-        self.run.require(not wrong, f"{len(wrong)} messages of phones are missing or not as they were left")
+        self.run.require(right, f"{await wrong()} messages of phones are missing or not as they were left")
 
     def _wrong(self) -> list[str]:
         with psycopg.connect(self.run.base.postgres.url, connect_timeout=5) as conn:

@@ -17,9 +17,9 @@ from .report import PhaseRow
 
 SENDS = "/message/"
 """Path of the requests that faults apply to; the line itself stays open."""
-QUEUE_SECONDS = 45.0
-LOOKUP_SECONDS = 40.0
-STORE_SECONDS = 20.0
+QUEUE_SECONDS = LOOKUP_SECONDS = 60.0
+"""Longest time without any progress: a message waits for its next try, a look into the store for its next turn."""
+STORE_SECONDS = 30.0
 FAULT_SECONDS = 6.0
 """Seconds for which faults stay after the last POST; what is still queued then is sent without faults."""
 

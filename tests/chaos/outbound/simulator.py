@@ -13,6 +13,8 @@ from support.prepared_processes import SIMULATOR, start
 
 from zapline.sandbox.embedded_postgres.host import free_port
 
+from ..environment import wait_until_none
+
 START_SECONDS = 15.0
 OPTIONS = ("--retry-attempts", "200", "--retry-initial", "0.2", "--retry-cap", "1", "--webhook-timeout", "25")
 """Evolution's own retry delays of 5 to 300 s are too long for a run; these give up as late."""
@@ -67,16 +69,14 @@ class Simulator:
             self.by_text[message.instance, message.text].append(message)
         self.pending = deliveries["pending"]
 
-    async def wait_until_idle(self, seconds: float) -> bool:
-        """Wait until every webhook is acknowledged; False where some are left."""
-        deadline = trio.current_time() + seconds
-        while True:
+    async def wait_until_idle(self, patience: float) -> bool:
+        """Wait until every webhook is acknowledged; False where none was for ``patience`` seconds."""
+
+        async def pending() -> int:
             await self.refresh()
-            if not self.pending:
-                return True
-            if trio.current_time() > deadline:
-                return False
-            await trio.sleep(0.1)
+            return self.pending
+
+        return await wait_until_none(pending, patience)
 
 
 @contextmanager
