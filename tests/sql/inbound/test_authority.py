@@ -76,7 +76,9 @@ PARTIES = [
     Party(GROUP, from_me=False, author=HIDDEN),
     Party(OTHER_GROUP, from_me=False, author=MARIA),
 ]
-KINDS = ("message", "copy", "edit", "delete", "status", "reaction", "vote")
+AGAIN = ("message", "copy", "file", "backfill")
+KINDS = (*AGAIN, "edit", "delete", "status", "refusal", "reaction", "vote")
+"""Every merge that changes a message by what somebody says; what is encrypted has tests of its own."""
 
 
 def arrived(id: ExternalId, party: Party, text: str = "oi", **more: Any) -> MessageArrived:
@@ -93,6 +95,14 @@ def attempt(kind: str, id: ExternalId, party: Party) -> MessageFact:
         case "copy":
             media = MediaInfo("image/png", quality=2, copy_id=ExternalId(f"{id}-copy"))
             return arrived(id, party, "zzz", kind=MessageKind.IMAGE, media=media)
+        case "file":
+            return arrived(
+                id, party, "zzz", kind=MessageKind.VIDEO, media=MediaInfo("video/mp4", url="https://x.example")
+            )
+        case "backfill":
+            return arrived(id, party, "zzz forged", origin="backfill", delivery=DeliveryStatus.READ, source="web")
+        case "refusal":
+            return StatusReported(id, DeliveryStatus.FAILED, "recipient_refused", by=party.claim)
         case "edit":
             return MessageEdited(id, "zzz forged", 2_000_000_000_000, party.claim)
         case "delete":
@@ -112,7 +122,7 @@ def is_allowed(kind: str, owner: Party, party: Party) -> bool:
         return True
     if party.from_me != owner.from_me:
         return False
-    return owner.from_me or owner.author == party.author or kind == "status"
+    return owner.from_me or owner.author == party.author or kind in ("status", "refusal")
 
 
 async def new_unit(conn: Connection) -> UnitId:
@@ -156,7 +166,7 @@ async def test_every_party_changes_what_it_may_of_every_message_and_nothing_else
         (ExternalId(f"{number}"), owner, party, kind)
         for number, (owner, party, kind) in enumerate(itertools.product(PARTIES, PARTIES, KINDS))
         # Of two that claim an id, whoever comes first has it: nobody knows an id before its message.
-        if first == "original" or kind not in ("message", "copy")
+        if first == "original" or kind not in AGAIN
     ]
     originals: list[MessageFact] = [arrived(id, owner) for id, owner, _, _ in cases]
     reports = [attempt(kind, id, party) for id, _, party, kind in cases]
@@ -171,7 +181,7 @@ async def test_every_party_changes_what_it_may_of_every_message_and_nothing_else
         after = await stored(conn, unit)
         for id, owner, party, kind in cases:
             same = after[id] == before[id]
-            if kind == "message" and owner == party:
+            if kind in AGAIN and owner == party:
                 assert not same
             assert same is not is_allowed(kind, owner, party), (kind, owner, party)
         # Again, in reverse, nothing moves.

@@ -307,8 +307,15 @@ def poll(version: str = "V3", event: str = "send.message") -> Body:
     )
 
 
-def vote(*options: str, creator: str = OURS, voter: str = PHONE, at: int = SENT + 60, **key: Any) -> Body:
-    payload = encrypt(vote_for(*options), POLL, creator, voter, "Poll Vote")
+def vote(
+    *options: str,
+    creator: str = OURS,
+    voter: str = PHONE,
+    at: int = SENT + 60,
+    secret_value: bytes = SECRET,
+    **key: Any,
+) -> Body:
+    payload = encrypt(vote_for(*options), POLL, creator, voter, "Poll Vote", secret_value)
     content = {
         "pollCreationMessageKey": {"remoteJid": PHONE, "fromMe": True, "id": POLL},
         "vote": {"selectedOptions": [], "encPayload": indices(payload), "encIv": indices(NONCE)},
@@ -350,6 +357,20 @@ async def test_a_vote_taken_back_is_told_from_one_that_nobody_could_read(databas
         unit, known = await make_unit(conn), RecorderCache()
         assert await play(conn, unit, [poll(), foreign], known) == {"poll_vote_unread": 1}
         assert await play(conn, unit, [foreign], known) == {}
+
+
+async def test_a_stranger_with_a_secret_of_his_own_votes_in_no_poll_of_another_chat(database: str) -> None:
+    """Whoever sends a message chooses its id, and brings a secret: what it opens proves nothing."""
+    own = bytes(range(1, 33))
+    claims_it = upsert({"id": POLL, "remoteJid": OTHER}, {"conversation": "oi", **secret(buffer(own))})
+    forged = vote("Sim", voter=OTHER, secret_value=own, remoteJid=OTHER)
+    async with await connect(database) as conn:
+        for batches in orders([poll(), claims_it, forged]):
+            if [claims_it] in batches and batches.index([claims_it]) < batches.index([poll()]):
+                continue  # whoever comes first has the id
+            if len(batches) == 1 and batches[0].index(claims_it) < batches[0].index(poll()):
+                continue
+            assert await after(conn, batches) == [(POLL, "Vem?", False, False, None)], batches
 
 
 def event_message() -> Body:

@@ -103,7 +103,7 @@ _RETAINED = (
 _ENCRYPTED = (
     *(f"{use.value}_unread" for use in SecretUse),
     *(f"{use.value}_opened" for use in (SecretUse.MESSAGE_EDIT, SecretUse.POLL_VOTE, SecretUse.EVENT_RESPONSE)),
-    *("foreign_edit", "unproven_edit", "surplus", "expired"),
+    *("foreign_edit", "unproven_edit", "foreign_vote", "unproven_vote", "surplus", "expired"),
 )
 _CALLS = tuple(
     action.value

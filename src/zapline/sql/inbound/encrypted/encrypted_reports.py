@@ -172,17 +172,16 @@ def _settle(row: Any, people: _People, sealer: SecretSealer | None, opened: Open
     use = SecretUse(row.use)
     unit, target = UnitId(row.unit_id), ExternalId(row.external_id)
     this: Row = {"unit_id": unit, "provider": PROVIDER, "external_id": target, "report_id": row.report_id}
-    if use.changes_message:
-        allowed = _may_change(row, people)
-        if allowed is None:
-            if not row.tried:
-                opened.count(unit, "unproven_edit")
-            opened._tried.append(this)
-            return
-        if not allowed:
-            opened.count(unit, "foreign_edit")
-            opened._done.append(this)
-            return
+    allowed, what = (_may_change(row, people), "edit") if use.changes_message else (_is_there(row), "vote")
+    if allowed is None:
+        if not row.tried:
+            opened.count(unit, f"unproven_{what}")
+        opened._tried.append(this)
+        return
+    if not allowed:
+        opened.count(unit, f"foreign_{what}")
+        opened._done.append(this)
+        return
     final, outcome = _open(row, use, people, sealer, opened)
     if outcome is None:
         if use.changes_message:
@@ -195,11 +194,23 @@ def _settle(row: Any, people: _People, sealer: SecretSealer | None, opened: Open
     (opened._done if final else opened._tried).append(this)
 
 
+def _is_there(row: Any) -> bool | None:
+    """Whether it was said in the message's own chat; None: two names may turn out to be one person.
+
+    That it can be opened proves nothing: whoever uses the id of another message brings a secret of his own along.
+    """
+    if row.root == row.message_root:
+        return True
+    people = all(chat.startswith(("+", "lid:")) for chat in (row.chat, row.message_chat))
+    unsure = people and (row.chat.startswith("lid:") or row.message_chat.startswith("lid:"))
+    return None if unsure else False
+
+
 def _may_change(row: Any, people: _People) -> bool | None:
     """Whether the message is the sender's own, in the same chat; None: two names may turn out to be one person."""
-    if row.root != row.message_root:
-        unsure = row.chat.startswith("lid:") or row.message_chat.startswith("lid:")
-        return None if unsure else False
+    there = _is_there(row)
+    if not there:
+        return there
     mine = row.actor == _ME
     if mine or row.from_me:
         return bool(mine and row.from_me)
