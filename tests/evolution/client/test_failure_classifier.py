@@ -315,6 +315,7 @@ def test_all_failures_are_listed_and_each_has_its_own_code_and_a_verdict() -> No
 
 OURS = {
     "crashed",
+    "disk_refuses",
     "expired",
     "opted_out",
     "campaign_cancelled",

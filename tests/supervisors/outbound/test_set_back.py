@@ -1,6 +1,9 @@
 """Nothing is sent twice when the database is set back, another process leads, or this one stood still."""
 
+import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -11,8 +14,12 @@ from support.outbound_stack import OutboundStack, outbound_stack
 from zapline.domain.ids import UnitId
 from zapline.sql.postgres.connection import connect
 from zapline.sql.postgres.leader import take_epoch
+from zapline.supervisors.counters import Counters
+from zapline.supervisors.health.outbound_checks import OutboundReport, check_outbound
+from zapline.supervisors.inbound.call_announcements import DISK_REFUSES
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.outbound import sender
+from zapline.supervisors.outbound.sender_state import SenderActivity
 
 SETTLED = "select count(*) from zapline.outbox where state = 'settled'"
 
@@ -45,7 +52,7 @@ async def test_what_was_sent_behind_a_database_that_is_set_back_is_not_sent_agai
             sent = stack.received_texts()
             assert sorted(sent) == ["antes", "dois", "tres", "um"]
             copies.set_back(earlier)
-            assert await stack.rows(SETTLED) == [(1,)]
+            await stack.wait_for_rows(SETTLED, (1,))
             await wait_for_refusal(stack, unit)
             assert stack.received_texts() == sent
             await stack.reload()
@@ -124,3 +131,49 @@ async def test_a_process_that_stood_still_after_its_claim_does_not_call(database
         assert stack.counters.total("calls_too_late") == 1
         assert stack.received_texts() == ["uma vez"]
         assert await stack.rows("select tries from zapline.outbox") == [(0,)]
+
+
+@contextmanager
+def calls_refused(journal: Path) -> Iterator[None]:
+    """Have the journal's file take everything but notes of calls, until the block ends."""
+    with closing(sqlite3.connect(journal, isolation_level=None, timeout=30)) as other:
+        other.execute(
+            "create trigger refusal before insert on entries when new.event = '!call'"
+            " begin select raise(abort, 'refused'); end"
+        )
+        yield
+        other.execute("drop trigger refusal")
+
+
+async def test_no_call_is_made_that_the_journal_cannot_note_and_what_waits_leaves_by_itself(
+    database: str, tmp_path: Path
+) -> None:
+    async with outbound_stack(database, tmp_path) as stack:
+        unit = await stack.add_unit()
+        with calls_refused(stack.journal._file.path):
+            waiting = await stack.enqueue(unit, "um", "dois")
+            await stack.enqueue(unit, "tarde demais", expires_in=0.5)
+            await stack.wait_until(lambda: stack.counters.total("calls_held") > 1, seconds=20)
+            await stack.wait_for_rows(
+                "select state, tries, failure from zapline.outbox order by seq",
+                *[("queued", 0, None), ("queued", 0, None), ("expired", 0, "expired")],
+                seconds=20,
+            )
+            status = stack.senders.status(unit.id)
+            assert (status.state, status.reason) == (SenderActivity.PAUSED, DISK_REFUSES)
+            assert stack.senders.held_since is not None
+            held = stack.counters.total("calls_held")
+            await stack.wait_until(lambda: stack.counters.total("calls_held") > held, seconds=20)
+            assert stack.received_texts() == []
+        await stack.wait_until(lambda: len(stack.received_texts()) == len(waiting), seconds=20)
+        await stack.wait_until_idle()
+        assert stack.received_texts() == ["um", "dois"]
+        assert stack.senders.held_since is None
+        assert await stack.rows("select count(*) from zapline.attempts") == [(2,)]
+        assert stack.counters.total("leases_rescued") == 0
+
+
+def test_health_fails_while_sending_is_held() -> None:
+    for held, verdict in ((False, "pass"), (True, "fail")):
+        checks = check_outbound(OutboundReport(None, sends_held=held), Counters(lambda: 0.0))
+        assert [check.verdict.value for check in checks if check.name == "sendsHeld"] == [verdict]

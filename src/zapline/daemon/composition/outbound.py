@@ -156,7 +156,8 @@ class Outbound:
         senders = self.senders.statistics()
         without_store = len(self.reconciler.units_without_store())
         held = sum(1 for unit in self._roster.units() if unit.record.campaigns_held_at is not None)
-        return OutboundReport(self.monitor.totals, senders.throttled, senders.paused, without_store, held)
+        counts = (senders.throttled, senders.paused, without_store, held)
+        return OutboundReport(self.monitor.totals, *counts, sends_held=self.senders.held_since is not None)
 
 
 async def _watch_server(settings: Settings, core: DaemonCore, on_return: Callable[[], None]) -> None:

@@ -22,6 +22,10 @@ FAILURE_TEXTS: Mapping[str, str] = {
     "instance_unknown": "Evolution does not know this line any more; nothing was sent. Connect the line again.",
     "route_unknown": "The address of Evolution does not lead to Evolution; nothing was sent. Check the setting.",
     "unauthorized": "Evolution refused our key; nothing was sent. Check the API key.",
+    "disk_refuses": (
+        "Zapline's disk takes no notes of what is sent, so nothing is sent; it goes on by itself once the disk is "
+        "free again and may be written."
+    ),
     # Caused by the message: nothing was sent, and the same message never will be.
     "instance_exists": "Evolution has another line of this name; remove it there or choose another name.",
     "invalid_request": "Evolution refused the content as invalid; nothing was sent. Change it and send it anew.",

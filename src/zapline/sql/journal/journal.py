@@ -209,6 +209,10 @@ class Journal(JournalHistory):
         """Wait until all earlier requests are on disk. Raises ``JournalRefused``; may be cancelled."""
         await self._call(lambda file: None)
 
+    async def try_write(self) -> None:
+        """Write a few pages to the disk, as a commit of entries does. Raises ``JournalRefused``; may be cancelled."""
+        await self._call(JournalFile.try_write)
+
     async def note_crash(self, seqs: Sequence[Seq]) -> None:
         """Count an actor's crash for each entry, durably. Raises ``JournalRefused``."""
         await self._call(JournalFile.note_crash, seqs)

@@ -16,6 +16,7 @@ from zapline.sql.journal.replacing import finish_replacement, prepare, replace_d
 from zapline.sql.journal.schema import (
     CALL_STARTED,
     FILE_NAME,
+    PAGE_BYTES,
     ROW_BYTES,
     DamageFound,
     Entry,
@@ -264,6 +265,10 @@ class JournalFile:
 
     def save_snapshot(self, data: bytes) -> None:
         self._open_connection().execute("insert or replace into meta values ('snapshot', ?)", (data,))
+
+    def try_write(self) -> None:
+        """Write some pages; what they hold does not matter."""
+        self._open_connection().execute("insert or replace into meta values ('tried', zeroblob(?))", (4 * PAGE_BYTES,))
 
     def measure(self) -> None:
         """Correct ``stored_bytes``, which is only estimated between two measurements."""

@@ -20,6 +20,8 @@ class OutboundReport:
     units_without_store: int = 0
     held_units: int = 0
     """Units whose campaigns wait for a person."""
+    sends_held: bool = False
+    """The journal refuses, so that nothing is sent."""
 
 
 NO_OUTBOUND = OutboundReport(None)
@@ -28,6 +30,15 @@ NO_OUTBOUND = OutboundReport(None)
 def check_outbound(report: OutboundReport, counters: Counters) -> list[HealthCheck]:
     totals = report.totals or OutboxTotals()
     return [
+        expect_none(
+            "sendsHeld",
+            int(report.sends_held),
+            "nothing is sent while the journal cannot note it: free the state directory's disk or mend its rights; "
+            "what waits then leaves by itself"
+            if report.sends_held
+            else "the journal notes each call",
+            fail=0,
+        ),
         expect_none(
             "uncertainMessages",
             totals.count("waits_for_person"),

@@ -41,6 +41,20 @@ class Intake:
         """The id of the journal in which entries are made durable."""
         return self._journal.journal_id
 
+    @property
+    def journal_refuses(self) -> bool:
+        """Whether the journal has refused its last entry, or could not be opened."""
+        return self._journal.refusing or self._journal.closed_because is not None
+
+    async def try_journal(self) -> bool:
+        """Whether the journal can write now. Returns within 8 seconds."""
+        try:
+            with trio.fail_after(APPEND_TIMEOUT):
+                await self._journal.try_write()
+        except (JournalRefused, trio.TooSlowError):
+            return False
+        return True
+
     async def accept(self, unit: Unit, event: str, body: bytes, received_at: float | None = None) -> bool | None:
         """Make a webhook durable; False if it is lost. Returns within both timeouts in the worst case.
 

@@ -30,7 +30,6 @@ from zapline.domain.retry_policy import Backoff
 from zapline.domain.timestamps import NEVER, Moment
 from zapline.evolution.client.failures import EvolutionFailure
 from zapline.evolution.client.send_requests import send_route
-from zapline.sql.journal.schema import CALL_STARTED
 from zapline.sql.outbound import send_claims, unit_pace
 from zapline.sql.outbound.send_claims import ClaimedSend, ClaimGuard
 from zapline.sql.postgres.database_errors import StatementFailed
@@ -50,6 +49,10 @@ _STATE_TIMEOUT = 5.0
 _RETRY_CLAIM = Backoff(base=0.2, factor=2.0, cap=10.0, jitter=0.3)
 """After the database did not serve a claim: a failover takes seconds, a wrong schema takes a person."""
 _LOG = structlog.get_logger(scope="Sender")
+
+
+def _call_started(claimed: ClaimedSend, at: Moment) -> CallStarted:
+    return CallStarted(claimed.attempt, claimed.message, claimed.fence, at.wall, claimed.chosen_id)
 
 
 class Sender:
@@ -126,6 +129,8 @@ class Sender:
             return None
         if state.paused_until > at.mono:
             return state.paused_until
+        if (held := await context.announcements.held_until()) is not None:
+            return held
         if state.probe_needed and not await self._line_pauses.probe():
             return state.paused_until
         pacer = state.pacer or await self._load_pacer()
@@ -209,8 +214,9 @@ class Sender:
         upload = content.upload if isinstance(content, File) else None
         media = await context.load_upload(upload) if upload is not None else None
         missing = upload is not None and media is None
-        if not missing:
-            await self._announce(claimed, at)
+        if not missing and not await context.announcements.announce(self._unit, _call_started(claimed, at)):
+            await self._give_back()
+            return
         state.calls[claimed.attempt] = claimed.recipient
         state.undurable.add(claimed.attempt)
         state.claim_in_progress = False
@@ -227,13 +233,12 @@ class Sender:
                 _LOG.warning("A call hangs; other chats of the line go on", unit=str(self._unit.id))
                 return
 
-    async def _announce(self, claimed: ClaimedSend, at: Moment) -> None:
-        """Write to the journal that a call is about to be made: the claim may be lost with the database's last commits.
-
-        Where the journal refuses, the database alone knows of the call.
-        """
-        call = CallStarted(claimed.attempt, claimed.message, claimed.fence, at.wall, claimed.chosen_id)
-        await self._context.intake.note(self._unit, CALL_STARTED, msgspec.json.encode(call))
+    async def _give_back(self) -> None:
+        """Undo the claim whose call may not be made; the message waits as before. Raises DatabaseUnavailable."""
+        self._state.leases_resolved = False
+        self._state.invalidate_pace()
+        await recover_leases(self._unit, self._state, self._context)
+        self._state.claim_in_progress = False
 
     async def _has_ended(self, ended: trio.Event) -> bool:
         """Wait for the end of a call, but no longer than our patience."""

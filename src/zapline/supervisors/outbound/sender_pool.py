@@ -22,6 +22,7 @@ from zapline.sql.outbound import outbox_monitoring, send_claims
 from zapline.sql.postgres.database_errors import StatementFailed
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.counters import Counters
+from zapline.supervisors.inbound.call_announcements import DISK_REFUSES, CallAnnouncements
 from zapline.supervisors.inbound.intake import Intake
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.leadership import WriterStanding
@@ -87,8 +88,10 @@ class SenderPool:
     ) -> None:
         self._feed = feed or LiveFeed()
         support = support or MessageIdSupport(pool, client)
+        self._announcements = CallAnnouncements(intake, counters, clock)
         parts = (pool, intake, roster, may_write, client, counters, load_upload, process, clock, support)
-        self._context = SenderContext(*parts, standing or WriterStanding(), patience, clocks_agree)
+        shared = (self._announcements, standing or WriterStanding(), patience, clocks_agree)
+        self._context = SenderContext(*parts, *shared)
         self._roster = roster
         self._counters = counters
         self._intensity = intensity
@@ -153,7 +156,14 @@ class SenderPool:
         found = state.status(self._context.moment()) if state is not None else SenderStatus()
         if known is not None and known.record.paused_at is not None and found.state is not SenderActivity.CALLING:
             return replace(found, state=SenderActivity.PAUSED, paused_until=None, reason=PAUSED_BY_REQUEST)
+        if self.held_since is not None and found.state is not SenderActivity.CALLING:
+            return replace(found, state=SenderActivity.PAUSED, paused_until=None, reason=DISK_REFUSES)
         return found
+
+    @property
+    def held_since(self) -> float | None:
+        """UTC seconds since when nothing is sent because the journal refuses; None: it does not."""
+        return self._announcements.held_since
 
     def statistics(self) -> SenderPoolStatistics:
         now, states = trio.current_time(), list(self._states.values())
@@ -213,6 +223,7 @@ class SenderPool:
 
     async def _scan_or_retry_later(self) -> None:
         """Scan once; if the database is away, the next scan tries again."""
+        await self._announcements.held_until()  # so that the hold ends, too, where nothing is left to be sent
         self._scan_at = trio.current_time() + SCAN_EVERY
         failed, self._scan_failed = self._scan_failed, True
         try:

@@ -15,6 +15,7 @@ from zapline.domain.timestamps import NEVER, Moment
 from zapline.evolution.client.rest_client import EvolutionClient
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.counters import Counters
+from zapline.supervisors.inbound.call_announcements import CallAnnouncements
 from zapline.supervisors.inbound.intake import Intake
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.leadership import WriterStanding
@@ -63,6 +64,8 @@ class SenderContext:
     clock: Callable[[], float]
     support: MessageIdSupport
     """What the server does with the ids that are chosen for messages."""
+    announcements: CallAnnouncements
+    """Without which no call is made."""
     standing: WriterStanding = field(default_factory=WriterStanding)
     patience: float = 5.0
     """Seconds without an answer after which other chats go on, if the line is open."""

@@ -78,6 +78,11 @@ CHECK_EXPLANATIONS: Mapping[str, CheckExplanation] = {
         N_("The disk does not take webhooks. They go to the database directly, and are lost if that is away, too."),
         N_("Free the disk of the state directory, or mend its rights; the journal then opens by itself."),
     ),
+    "sendsHeld": CheckExplanation(
+        N_("Sending held"),
+        N_("The journal cannot note what is sent, so nothing is sent: after a failover it might be sent twice."),
+        N_("Free the disk of the state directory, or mend its rights; what waits then leaves by itself."),
+    ),
     "journalLosses": CheckExplanation(
         N_("Lost by the journal"),
         N_("The journal's file was damaged or older than what had been answered. What it lost is at least this many."),
