@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,9 @@ class Disk:
     """The process that wrote here was killed: nothing of it reaches the disk any more."""
     refusal: Callable[[str], int] = lambda operation: OK
     """Asked before each write ("write") and sync ("sync"): the error code of SQLite, or OK."""
+    refused_at: float = -inf
+    """When something was refused last, as ``now`` tells the time."""
+    now: Callable[[], float] = lambda: 0.0
     on_sync: Callable[[str], None] = lambda name: None
     unsynced: dict[str, list[_Undo]] = field(default_factory=dict)
     _open_files: dict[int, tuple[str, Any]] = field(default_factory=dict)
@@ -213,6 +217,7 @@ class Disk:
     def _write(self, file: int, data: int, length: int, offset: int) -> int:
         code = IOERR_WRITE if self.dead else self.refusal("write")
         if code != OK:
+            self.refused_at = self.now()
             return code
         self._remember(file, offset, length)
         return int(self._open_files[file][1]["write"](file, data, length, offset))
@@ -231,4 +236,6 @@ class Disk:
         if code == OK:
             self.unsynced.pop(path, None)
             self.on_sync(path)
+        else:
+            self.refused_at = self.now()
         return code

@@ -121,8 +121,8 @@ class WebhookWire:
     world: World
     find_daemon: Callable[[], "Any | None"]
     """The daemon's host while its daemon serves, else None."""
-    on_answered: Callable[[str, bytes], None]
-    """Told of each answer 200 that left the daemon, with the webhook's URL and body."""
+    on_answered: Callable[[bytes, float], None]
+    """Told of each answer 200 that left the daemon, with the webhook's body, and when it was on its way."""
     faults: NetworkFaults = field(default_factory=NetworkFaults)
 
     def __post_init__(self) -> None:
@@ -136,10 +136,11 @@ class WebhookWire:
         if daemon is None or dice < self.faults.webhook_lost:
             self.world.step("webhook refused")
             return None
+        begun = self.world.now
         status = await daemon.post(url, headers, body)
         self.world.step("webhook", status)
         if status == 200:
-            self.on_answered(url, body)
+            self.on_answered(body, begun)
         await trio.sleep(self._chance.uniform(0.001, 0.01))
         if dice > 1 - self.faults.answer_lost:
             self.world.strike("answer to a webhook lost")

@@ -17,18 +17,21 @@ from .plan import RESTORED, Death, Plan, Window
 
 @dataclass(eq=False)
 class Faults:
-    """The faults of one run. ``around_failover`` is called before and after the database is replaced."""
+    """The faults of one run. ``around_failover`` is called before and after the database is replaced, ``on_restored``
+    with the time of the copy after it has taken the place of the state directory."""
 
     plan: Plan
     host: Host
     network: NetworkFaults
     backup: Path
     around_failover: Callable[[float | None], None]
+    on_restored: Callable[[float], None]
     disk_modes: set[str] = field(default_factory=set)
     quiet: bool = True
 
     def __post_init__(self) -> None:
         self.world, self.postgres, self.disk = self.host.world, self.host.postgres, self.host.disk
+        self._copied_at = 0.0
         self._disk_chance = self.world.stream("disk faults")
         self.disk.refusal = self._refuse
 
@@ -92,11 +95,13 @@ class Faults:
         if death.kind == RESTORED and self.backup.exists():
             self.disk.restore(self.backup)
             self.world.strike(RESTORED)
+            self.on_restored(self._copied_at)
 
     async def _back_up(self) -> None:
         if self.plan.backup is not None:
             await trio.sleep(self.plan.backup)
             self.disk.copy(self.backup)
+            self._copied_at = self.world.now
 
     async def _set_back(self) -> None:
         """A standby takes the place of the database, without what was committed in the last moments."""

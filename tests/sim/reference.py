@@ -6,6 +6,8 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
+from .promises import Answer, Promises
+
 PHONES = re.compile(r"(?<![0-9A-Za-z-])\+?55119[0-9]{8}(?![0-9A-Za-z-])")
 CANARY = "canario"
 """Part of every text of a run; no line of the log may hold it."""
@@ -23,6 +25,7 @@ class Asked:
     unit: str
     client_id: str
     message: str
+    begun: float
     at: float
 
 
@@ -32,24 +35,22 @@ class Reference:
 
     sent: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
     """Instance -> id of each message that a phone has sent to it -> its text."""
-    answered: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """(instance, id) of each message whose webhook got a 200, and how often."""
+    promises: Promises = field(default_factory=Promises)
+    """Each message whose webhook got a 200, and what may be lost of them."""
     asked: list[Asked] = field(default_factory=list)
     edited: dict[tuple[str, str], str] = field(default_factory=dict)
     """(instance, id) of each message that its phone has edited -> the last text."""
     deleted: set[tuple[str, str]] = field(default_factory=set)
-    set_back: tuple[float, float] | None = None
-    """The time of which the database has lost every commit: what the API took then is gone, and nobody can know."""
     log_lines: list[str] = field(default_factory=list)
     """Lines of the log that hold what no line may hold."""
 
-    def note_answered(self, url: str, body: bytes) -> None:
+    def note_answered(self, body: bytes, answer: Answer) -> None:
         """A webhook got a 200."""
         told = json.loads(body)
         data = told.get("data")
         key = data.get("key") if isinstance(data, dict) else None
         if told["event"] == "messages.upsert" and isinstance(key, dict) and not key["fromMe"]:
-            self.answered[told["instance"], key["id"]] += 1
+            self.promises.answers[told["instance"], key["id"]].append(answer)
 
     def note_log(self, line: str) -> None:
         if PHONES.search(line) or CANARY in line:
@@ -74,8 +75,9 @@ class Reference:
         stored = {(row.instance, row.external_id): row for row in rows.messages if not row.from_me}
         if len(stored) != sum(1 for row in rows.messages if not row.from_me):
             found.append("I2: two rows of one external id")
-        missing = [key for key in self.answered if key not in stored]
-        if len(missing) > lost:
+        missing = [key for key in self.promises.answers if key not in stored and self.promises.holds(key)]
+        counted = sum(map(self.promises.may_be_counted, missing))
+        if len(missing) > min(counted, lost):
             found.append(
                 f"I1: answered 200 and not stored: {sorted(missing)[:5]} ({len(missing)}, counted lost: {lost})"
             )
@@ -136,8 +138,8 @@ class Reference:
         return found[:1]
 
     def _forgotten(self, asked: Asked) -> bool:
-        """Whether the database may have lost the request: it was taken before the copy took its place."""
-        return self.set_back is not None and self.set_back[0] - 1.0 <= asked.at <= self.set_back[1]
+        """Whether the database may have lost the request: it was committed after the copy that took its place."""
+        return any(back.copied <= asked.at and asked.begun <= back.at for back in self.promises.databases)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +186,16 @@ class Rows:
     dead_letters: list[tuple[str, str]] = field(default_factory=list)
     delivered: list[Delivered] = field(default_factory=list)
     waiting: dict[str, int] = field(default_factory=dict)
+
+
+def stored_messages(conn: Any) -> frozenset[tuple[str, str]]:
+    """Instance and id of each message that came in, as the database holds them now."""
+    return frozenset(
+        conn.execute(
+            "select u.instance_id, m.external_id from zapline.messages m"
+            " join zapline.unit_whatsapp_connections u using (unit_id) where not m.from_me"
+        ).fetchall()
+    )
 
 
 def read_rows(conn: Any, delivered: list[Delivered]) -> Rows:

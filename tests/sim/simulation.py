@@ -28,7 +28,8 @@ from .faults import Faults
 from .host import Host
 from .plan import RESTORED, Plan, draw
 from .planted import Plant
-from .reference import CANARY, Asked, Delivered, Reference, read_rows
+from .promises import CLOSED_SECONDS, Answer, Replaced
+from .reference import CANARY, Asked, Delivered, Reference, read_rows, stored_messages
 from .server import Place
 
 SETUP_SECONDS = 120.0
@@ -89,12 +90,14 @@ class Simulation:
         self.disk = Disk(self.place / "disk", self.world.stream("power"))
         self.host = Host(self.world, self.postgres, self.disk)
         self.network = NetworkFaults()
-        self.wire = WebhookWire(self.world, self.host.alive, self.reference.note_answered, self.network)
+        self.disk.now = lambda: self.world.now
+        self.wire = WebhookWire(self.world, self.host.alive, self._note_answered, self.network)
         self.units: dict[str, UnitId] = {}
         self.drained = 0.0
         self.stored: float | None = None
         """Virtual seconds from the last fault until the journal held nothing that is not stored."""
-        self.faults = Faults(self.plan, self.host, self.network, self.place / "backup", self._around_failover)
+        backup = self.place / "backup"
+        self.faults = Faults(self.plan, self.host, self.network, backup, self._around_failover, self._note_restored)
 
     def run(self) -> Result:
         """Run the seed to its end."""
@@ -141,18 +144,24 @@ class Simulation:
             self._watcher.close()
         else:
             self._watcher = psycopg.connect(self.postgres.url, autocommit=True)
-            self.reference.set_back = (since, self.world.now)
+            stored = stored_messages(self._watcher)
+            self.reference.promises.databases.append(Replaced(since, self.world.now, stored))
+
+    def _note_restored(self, copied: float) -> None:
+        """An older state directory has taken the place of the newer one."""
+        with closing(psycopg.connect(self.postgres.url, autocommit=True)) as conn:
+            stored = stored_messages(conn)
+        self.reference.promises.directories.append(Replaced(copied, self.world.now, stored))
+
+    def _note_answered(self, body: bytes, begun: float) -> None:
+        refused = self.disk.refused_at >= begun - CLOSED_SECONDS
+        self.reference.note_answered(body, Answer(begun, self.world.now, refused))
 
     def _compare(self) -> list[str]:
         with closing(psycopg.connect(self.postgres.url, autocommit=True)) as conn:
             rows = read_rows(conn, self._delivered)
         lost = self.host.counted["lost", ""]
         told = sum(count for (name, _), count in self.host.counted.items() if name == "journal_losses")
-        past_the_journal = any(kind.startswith("disk") for kind in self.world.struck) and not self.plan.store
-        if self.world.struck[RESTORED] or (self.world.struck["database set back"] and past_the_journal):
-            # What an older state directory did not hold, or the journal refused before the database was set back, only
-            # Evolution's store has.
-            lost = len(self.reference.answered)
         violations = self.reference.violations(
             rows,
             store=self.plan.store,
@@ -263,7 +272,7 @@ class Simulation:
 
     async def _ask(self, unit: UnitId, client_id: str, to: str) -> None:
         """Ask for a message until the API has taken it, as a CRM does that got no answer."""
-        request = SendRequest(client_id, Text(f"{CANARY} {client_id}"), to=to)
+        request, begun = SendRequest(client_id, Text(f"{CANARY} {client_id}"), to=to), self.world.now
         while True:
             running = self.host.running if self.host.alive() is not None else None
             if running is not None:
@@ -273,9 +282,8 @@ class Simulation:
                 running.nursery.start_soon(call)
                 await ended.wait()
                 if answer:
-                    self.reference.asked.append(
-                        Asked(str(unit), client_id, str(answer[0][0].message.id), self.world.now)
-                    )
+                    message = str(answer[0][0].message.id)
+                    self.reference.asked.append(Asked(str(unit), client_id, message, begun, self.world.now))
                     self.world.step("asked", client_id)
                     return
             await trio.sleep(1.0)

@@ -1,0 +1,80 @@
+"""What is not promised, message by message: which of those that got a 200 may be missing in the end, and why.
+
+A message that got a 200 is held by the journal's directory from then on, or, where the disk refused it, by the
+database; later by both. It may be missing only where Evolution keeps no messages (else it is read back) and all that
+held it is gone:
+
+- *An older state directory* takes along what was journaled after it was copied, but nothing that the database had
+  stored by then.
+- *A database that is set back* takes along what was committed after it was copied, but nothing that the journal holds,
+  which stores it again. What the disk had refused was in the database alone.
+- *Both, one after the other*: what the database had stored before the directory was replaced, and loses afterwards.
+- *Neither took it*: the disk refused it while the database was away. That is counted as lost, one by one.
+
+Whether the disk has refused a message is told by the disk, not by the daemon: it refused something while the webhook
+was under way, or in the two seconds before, in which a journal may be closed.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+Key = tuple[str, str]
+"""Instance and id of a message."""
+CLOSED_SECONDS = 2.0
+"""So long after its disk has refused something the journal tries again at the latest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A webhook under way from ``begun`` until its 200 came at ``at``; ``refused``: perhaps by the disk."""
+
+    begun: float
+    at: float
+    refused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """Something took at ``at`` the state that it had at ``copied``; ``kept``: what the database holds from then on."""
+
+    copied: float
+    at: float
+    kept: Collection[Key]
+
+    def takes(self, answer: Answer) -> bool:
+        """Whether what was made durable with this answer was made so after the copy."""
+        return self.copied <= answer.at and answer.begun <= self.at
+
+
+@dataclass
+class Promises:
+    """Filled while the world runs."""
+
+    answers: dict[Key, list[Answer]] = field(default_factory=lambda: defaultdict(list))
+    directories: list[Replaced] = field(default_factory=list)
+    databases: list[Replaced] = field(default_factory=list)
+
+    def holds(self, key: Key) -> bool:
+        """Whether a message has to be in the database in the end, or to be counted as lost."""
+        return any(self._is_held(key, answer) for answer in self.answers[key])
+
+    def may_be_counted(self, key: Key) -> bool:
+        """Whether it may have been refused by both, and be one of those that are counted as lost."""
+        return any(answer.refused for answer in self.answers[key])
+
+    def _is_held(self, key: Key, answer: Answer) -> bool:
+        if not self._journal_holds(key, answer):
+            return False
+        return not answer.refused or not any(back.takes(answer) and key not in back.kept for back in self.databases)
+
+    def _journal_holds(self, key: Key, answer: Answer) -> bool:
+        """Whether the journal holds it, if it took it, or the database what it had stored of the journal."""
+        for directory in self.directories:
+            if directory.takes(answer) and not self._database_keeps(key, directory):
+                return False
+        return True
+
+    def _database_keeps(self, key: Key, directory: Replaced) -> bool:
+        later = [back for back in self.databases if back.at >= directory.at]
+        return key in directory.kept and all(key in back.kept for back in later)

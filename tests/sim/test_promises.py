@@ -1,0 +1,44 @@
+"""Which messages may be missing in the end, each for itself."""
+
+import pytest
+from sim.promises import Answer, Promises, Replaced
+
+KEY = ("unit0", "A")
+OLDER, BACK = 2.0, 6.0
+
+
+def held(*answers: Answer, directory: Replaced | None = None, database: Replaced | None = None) -> bool:
+    promises = Promises()
+    promises.answers[KEY].extend(answers)
+    promises.directories += [directory] if directory else []
+    promises.databases += [database] if database else []
+    return promises.holds(KEY)
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_what_nothing_was_replaced_of_is_held(refused: bool) -> None:
+    assert held(Answer(1.0, 1.1, refused))
+
+
+def test_an_older_directory_lacks_what_was_journaled_after_the_copy_and_not_stored_by_then() -> None:
+    between, before, after = Answer(3.0, 3.1, False), Answer(1.0, 1.1, False), Answer(7.0, 7.1, False)
+    lacking, stored = Replaced(OLDER, BACK, ()), Replaced(OLDER, BACK, {KEY})
+    assert not held(between, directory=lacking)
+    assert held(between, directory=stored)
+    assert held(before, directory=lacking)
+    assert held(between, after, directory=lacking), "Evolution has sent it again"
+
+
+def test_a_database_that_is_set_back_lacks_only_what_the_disk_had_refused() -> None:
+    back = Replaced(OLDER, BACK, ())
+    assert held(Answer(3.0, 3.1, False), database=back)
+    assert not held(Answer(3.0, 3.1, True), database=back)
+    assert held(Answer(3.0, 3.1, True), database=Replaced(OLDER, BACK, {KEY}))
+    assert held(Answer(1.0, 1.1, True), database=back)
+
+
+def test_what_the_database_alone_has_kept_from_an_older_directory_is_lost_when_it_is_set_back_later() -> None:
+    answer, directory = Answer(3.0, 3.1, False), Replaced(OLDER, BACK, {KEY})
+    assert not held(answer, directory=directory, database=Replaced(2.5, 8.0, ()))
+    assert held(answer, directory=directory, database=Replaced(7.0, 8.0, {KEY}))
+    assert held(answer, directory=directory, database=Replaced(2.5, 5.0, ())), "stored again before it was replaced"
