@@ -58,7 +58,7 @@ def test_whatever_a_check_finds_its_text_says_what_to_do() -> None:
         *inbound_rates(counters),
         *check_durability(DurabilityReport("the disk is full", 3, 1.0, 4, 5)),
         *check_lines([], counters),
-        *check_outbound(OutboundReport(totals, 1, 1, 1, 1), counters),
+        *check_outbound(OutboundReport(totals, 1, 1, 1, 1, sends_held=True), counters),
         *check_notifications(NotificationReport(HookTotals(oldest=1.0, dead=1, disabled=1))),
         *process(
             states=(LaneState.STOPPED, LaneState.RETRYING),
