@@ -9,7 +9,7 @@ from typing import Any
 from fault_points import POINTS, add_recorder_points, arm_on_signal, patch
 
 import zapline.supervisors.operations.housekeeping as housekeeping
-from zapline.http.webhooks.endpoint import WebhookApp
+from zapline.http.server.connection import Connection
 from zapline.sql.journal.sqlite_file import JournalFile
 from zapline.supervisors.units.actor import UnitActor
 
@@ -55,13 +55,14 @@ def add_journal_points() -> None:
 
 
 def add_endpoint_points() -> None:
-    webhook = WebhookApp._webhook
+    answer = Connection._answer
 
-    async def faulty_webhook(self: WebhookApp, *arguments: Any) -> None:
-        await webhook(self, *arguments)
+    async def faulty_answer(self: Connection, *arguments: Any) -> bool:
+        goes_on = await answer(self, *arguments)
         POINTS.die_at("after-answer")
+        return goes_on
 
-    patch(WebhookApp, _webhook=faulty_webhook)
+    patch(Connection, _answer=faulty_answer)
 
 
 def add_actor_points() -> None:
