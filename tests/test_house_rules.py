@@ -80,3 +80,32 @@ def test_only_keepers_and_error_handlers_catch_any_exception() -> None:
     }
     http = {"http/api/framework/problems.py", "http/server/connection.py", "http/server/serve.py"}
     assert found <= {"supervisors/restart_keeper.py", *http}, found
+
+
+CLOCKS_AND_CHANCE = re.compile(
+    r"time\.(time|time_ns|monotonic|monotonic_ns)|(random\.)?(random|uniform|randrange|randint|choice|shuffle)"
+    r"|(uuid\.)?uuid[14]|datetime\.(now|utcnow|today)|date\.today"
+)
+"""Calls that ask the machine for its time or for chance. trio's clock may be asked: a run is given it."""
+MAY_ASK = {
+    "daemon/": "the composition root, and commands that a person runs",
+    "sandbox/": "stands apart",
+    "http/console/": "shows people how long ago something was",
+    "http/api/accounts/privacy.py": "dates an export",
+    "http/server/": "the Date header",
+    "sql/journal/": "names of files and journals",
+    "supervisors/inbound/media_cache.py": "names of files that are being written",
+}
+"""Where; everywhere else time, chance and new ids are arguments, whose defaults name these functions."""
+
+
+def test_only_the_edges_ask_for_the_time_or_for_chance() -> None:
+    asking: dict[str, list[int]] = {}
+    for module in MODULES:
+        name = str(module.relative_to(ROOT / "src" / "zapline"))
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, ast.Call) and CLOCKS_AND_CHANCE.fullmatch(ast.unparse(node.func)):
+                asking.setdefault(name, []).append(node.lineno)
+    elsewhere = {name: lines for name, lines in asking.items() if not name.startswith(tuple(MAY_ASK))}
+    assert elsewhere == {}
+    assert all(any(name.startswith(place) for name in asking) for place in MAY_ASK), "a place that asks no more"

@@ -14,7 +14,8 @@ from zapline.supervisors.health.line_checks import check_lines
 from zapline.supervisors.health.notification_checks import NotificationReport, check_notifications
 from zapline.supervisors.health.outbound_checks import NO_OUTBOUND, OutboundReport, check_outbound
 from zapline.supervisors.health.process_checks import ProcessReport, check_process
-from zapline.supervisors.inbound.recorder import LaneState, RecorderStatistics
+from zapline.supervisors.inbound.pending_writes import LaneState
+from zapline.supervisors.inbound.recorder import RecorderStatistics
 from zapline.supervisors.leadership import LeadershipStatus
 from zapline.supervisors.outbound.outbox_monitor import OutboxTotals
 
@@ -59,7 +60,7 @@ def test_whatever_a_check_finds_its_text_says_what_to_do() -> None:
         *check_durability(DurabilityReport("the disk is full", 3, 1.0, 4, 5)),
         *check_lines([], counters),
         *check_outbound(OutboundReport(totals, 1, 1, 1, 1, sends_held=True), counters),
-        *check_notifications(NotificationReport(HookTotals(oldest=1.0, dead=1, disabled=1))),
+        *check_notifications(NotificationReport(HookTotals(oldest=1.0, dead=1, disabled=1), at=10**6)),
         *process(
             states=(LaneState.STOPPED, LaneState.RETRYING),
             standing=LeadershipStatus.UNREACHABLE,

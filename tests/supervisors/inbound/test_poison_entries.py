@@ -8,7 +8,7 @@ import trio
 from support.inbound_stack import InboundStack, inbound_stack, text, until
 
 from zapline.domain.restart_policy import RestartIntensity
-from zapline.supervisors.inbound.recorder import LaneState
+from zapline.supervisors.inbound.pending_writes import LaneState
 
 REFUSING = """
 create function zapline.refuse() returns trigger language plpgsql as $$

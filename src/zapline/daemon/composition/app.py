@@ -163,10 +163,10 @@ async def daemon(settings: Settings, clock: Callable[[], float] = time.time) -> 
     """The running objects, ready to serve. ``clock`` returns UTC seconds."""
     secrets = _DerivedSecrets(master_key(settings.master_key, settings.state_dir), settings.base_url.rstrip("/"))
     counters = Counters(trio.current_time)
-    feed = LiveFeed()
+    feed = LiveFeed(wall=clock)
     database = _DatabaseConnections(settings)
     dispatcher = Dispatcher(lambda unit: roster.get(unit))
-    roster = Roster(dispatcher, _roster_policy(settings), lambda: counters.add("actor_crashes"))
+    roster = Roster(dispatcher, _roster_policy(settings), lambda: counters.add("actor_crashes"), clock)
     async with AsyncExitStack() as stack:
         directory = settings.state_dir / "journal"
         journal = await stack.enter_async_context(Journal.open(directory, on_committed=dispatcher.dispatch))
@@ -177,7 +177,7 @@ async def daemon(settings: Settings, clock: Callable[[], float] = time.time) -> 
         nursery = await stack.enter_async_context(trio.open_nursery())
         stack.callback(nursery.cancel_scope.cancel)
 
-        inbound = build_inbound(journal, roster, dispatcher, counters, lambda: leadership.check_again())
+        inbound = build_inbound(journal, roster, dispatcher, counters, lambda: leadership.check_again(), clock)
         intake = inbound.intake
         unit_policy = UnitPolicy(settings.instance_prefix, settings.webhook_secret_grace_minutes, secrets.erasure_key)
         parts = (pool, journal, roster, dispatcher, intake, secrets.webhook_secret, unit_policy)
@@ -199,7 +199,7 @@ async def daemon(settings: Settings, clock: Callable[[], float] = time.time) -> 
             secrets.master, settings.hook_private_hosts, pool, commands, leadership, counters, feed, clock
         )
         notifications = await stack.enter_async_context(opening)
-        recorder = _recorder(settings, database, leadership, counters, outbound, secrets.sealer)
+        recorder = _recorder(settings, database, leadership, counters, outbound, secrets.sealer, clock)
         privacy = PrivacyJobs(settings, core, outbound, recorder.forget_contacts, secrets.erasure_key)
         reports = (outbound.report, notifications.report, inbound.report)
         health = HealthMonitor(counters, roster, journal, recorder, dispatcher, leadership, pool, *reports)
@@ -207,7 +207,7 @@ async def daemon(settings: Settings, clock: Callable[[], float] = time.time) -> 
         history = HealthHistory(pool, health, leadership, clock)
         limits = JournalLimits(settings.journal_keep_hours, settings.journal_budget_bytes)
         housekeeping = Housekeeping(
-            pool, journal, leadership, commands, roster, counters, limits, feed, secrets.sealer, inbound.losses
+            pool, journal, leadership, commands, roster, counters, limits, feed, secrets.sealer, inbound.losses, clock
         )
         calls = LineCalls(client, secrets.webhook_address, counters)
         context = actor_context(settings, journal, recorder, calls, counters, dispatcher, inbound, outbound, feed)
@@ -220,7 +220,7 @@ async def daemon(settings: Settings, clock: Callable[[], float] = time.time) -> 
         nursery.start_soon(inbound.unrouted.run)
         await leadership.first_status(FIRST_STATUS_SECONDS)
         jobs = (housekeeping, health, history, control, identity, outbound, notifications.delivery, privacy)
-        for job in (*jobs, GroupSubjects(pool, client, leadership.may_write, counters)):
+        for job in (*jobs, GroupSubjects(pool, client, leadership.may_write, counters, clock)):
             nursery.start_soon(job.run)
         parts_of_api = (outbound, privacy, notifications, health, api_pool, identity, audit)
         listeners = http_listeners(settings, core, *parts_of_api, inbound.unrouted)
@@ -289,12 +289,17 @@ def _recorder(
     counters: Counters,
     outbound: Outbound,
     sealer: SecretSealer,
+    clock: Callable[[], float],
 ) -> Recorder:
     lanes, campaigning = settings.recorder_lanes, lambda: outbound.feeder.campaigning
     connect_engine, may_write = database.open_engine, leadership.may_write
     standing = leadership.standing
     return Recorder(
-        connect_engine, may_write, counters, lanes, campaigning=campaigning, sealer=sealer, standing=standing
+        *(connect_engine, may_write, counters, lanes),
+        campaigning=campaigning,
+        sealer=sealer,
+        standing=standing,
+        clock=clock,
     )
 
 

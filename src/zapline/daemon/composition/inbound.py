@@ -51,11 +51,16 @@ class Inbound:
 
 
 def build_inbound(
-    journal: Journal, roster: Roster, dispatcher: Dispatcher, counters: Counters, compare_again: Callable[[], None]
+    journal: Journal,
+    roster: Roster,
+    dispatcher: Dispatcher,
+    counters: Counters,
+    compare_again: Callable[[], None],
+    clock: Callable[[], float],
 ) -> Inbound:
-    """``compare_again`` is called when the journal was opened late or replaced."""
-    intake = Intake(journal, counters)
-    losses = JournalLosses(journal, roster.units, counters)
+    """``compare_again`` is called when the journal was opened late or replaced. ``clock`` returns UTC seconds."""
+    intake = Intake(journal, counters, clock=clock)
+    losses = JournalLosses(journal, roster.units, counters, clock=clock)
     losses.take()
     comparison = DatabaseComparison(journal, roster, dispatcher, losses, counters)
 
@@ -93,6 +98,7 @@ def actor_context(
         on_send_answered=outbound.senders.answer_stored,
         on_message_refused=outbound.senders.message_refused,
         on_line_opened=outbound.on_line_opened,
+        clock=inbound.intake.clock,
         on_queued=lambda unit: outbound.senders.wake(unit.id),
     )
 

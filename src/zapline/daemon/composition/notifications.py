@@ -31,10 +31,11 @@ class Notifications:
     feed: LiveFeed
     hooks: CrmWebhooks
     delivery: CrmWebhookDelivery
+    clock: Callable[[], float]
 
     def report(self) -> NotificationReport:
         """State of live events and deliveries, for the health report."""
-        return NotificationReport(self.delivery.totals, self.feed.statistics().watchers)
+        return NotificationReport(self.delivery.totals, self.feed.statistics().watchers, self.clock())
 
 
 @asynccontextmanager
@@ -65,4 +66,5 @@ async def open_notifications(
             feed,
             CrmWebhooks(pool, commands.find, signing_key, delivery.hook_changed, private=private, clock=clock),
             delivery,
+            clock,
         )

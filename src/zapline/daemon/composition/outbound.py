@@ -166,7 +166,9 @@ async def _watch_server(settings: Settings, core: DaemonCore, on_return: Callabl
     key = settings.evolution_api_key.get_secret_value()
     async with open_http_client(2) as http:
         client = EvolutionClient(http, settings.evolution_api_url, key, policy)
-        await ServerWatch(client.server_info, core.roster.server, core.roster, core.counters, on_return).run()
+        await ServerWatch(
+            client.server_info, core.roster.server, core.roster, core.counters, on_return, core.clock
+        ).run()
 
 
 def opt_out_policy(settings: Settings) -> OptOutWords:

@@ -25,7 +25,16 @@ class PrivacyJobs:
         region = settings.default_region
         may_write, drop = core.leadership.may_write, outbound.media.drop
         self.erasures = ErasureJobs(
-            core.pool, core.journal, core.commands, may_write, core.counters, drop, forget_contacts, erasure_key, region
+            core.pool,
+            core.journal,
+            core.commands,
+            may_write,
+            core.counters,
+            drop,
+            forget_contacts,
+            erasure_key,
+            region,
+            core.clock,
         )
         self.verbs = unit_verbs(outbound.changes, self.erasures)
         """Control requests about units and erasures."""

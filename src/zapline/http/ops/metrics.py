@@ -28,7 +28,7 @@ from zapline.supervisors.counters import Counters
 from zapline.supervisors.health.check_result import Verdict
 from zapline.supervisors.health.health_report import HealthReport
 from zapline.supervisors.inbound.journal_losses import LOSS_TEXTS
-from zapline.supervisors.inbound.recorder import LaneState
+from zapline.supervisors.inbound.pending_writes import LaneState
 from zapline.supervisors.leadership import LeadershipStatus
 from zapline.supervisors.units.webhook_authentication import Refusal
 

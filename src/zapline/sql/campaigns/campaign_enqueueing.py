@@ -77,7 +77,12 @@ async def finish_campaign(conn: Connection, campaign: UUID, now: float) -> bool:
 
 
 async def enqueue_next(
-    conn: Connection, campaign: ActiveCampaign, most: int, now: float, chance: Callable[[], float]
+    conn: Connection,
+    campaign: ActiveCampaign,
+    most: int,
+    now: float,
+    chance: Callable[[], float],
+    new_id: Callable[[], UUID] = uuid4,
 ) -> EnqueueResult:
     """Queue the next messages of a campaign, at most ``most``, in one transaction.
 
@@ -98,7 +103,8 @@ async def enqueue_next(
         template = MessageTemplate.parse(msgspec.convert(locked[0].content, OutgoingMessage))
         dues = await _dues(conn, campaign, len(wanted), now, chance)
         rows = [
-            _row(campaign, row, template.render(row.parameters), due) for row, due in zip(wanted, dues, strict=True)
+            _row(campaign, row, template.render(row.parameters), due, new_id)
+            for row, due in zip(wanted, dues, strict=True)
         ]
         queued = await _enqueue(conn, campaign, rows, now)
     return EnqueueResult(queued, len(recipients) - queued)
@@ -119,11 +125,13 @@ async def _dues(
     return dues
 
 
-def _row(campaign: ActiveCampaign, row: Any, outgoing: OutgoingMessage, due_at: float) -> dict[str, object]:
+def _row(
+    campaign: ActiveCampaign, row: Any, outgoing: OutgoingMessage, due_at: float, new_id: Callable[[], UUID]
+) -> dict[str, object]:
     encoded = msgspec.json.encode(outgoing)
     return {
         "number": row.number,
-        "message_id": uuid4(),
+        "message_id": new_id(),
         "client_id": campaign_client_id(campaign.id, row.number, row.generation),
         "contact_id": contact_id(campaign.unit, row.recipient),
         "conversation_id": conversation_id(campaign.unit, row.recipient),

@@ -3,7 +3,6 @@
 What may yet be the echo of a call under way is held back as a sighting.
 """
 
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -144,7 +143,7 @@ async def resolve_echoes(conn: Connection, units: Iterable[UnitId], resolved: Re
     if decided:
         await _SQL.execute(conn, "delete_sightings", rows=_keys(decided), provider=PROVIDER)
     if unlinked:
-        await _SQL.execute(conn, "mark_shown", rows=_keys(unlinked), provider=PROVIDER, now=time.time())
+        await _SQL.execute(conn, "mark_shown", rows=_keys(unlinked), provider=PROVIDER, now=resolved.now)
     resolved.unmatched += [by_key[key].row | {"unit_id": key[0]} for key in (*decided, *unlinked)]
 
 

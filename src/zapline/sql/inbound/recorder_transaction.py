@@ -1,6 +1,7 @@
 """Performs the recorder's transaction: a batch of many units' entries is stored as a whole or not at all."""
 
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import chain, islice
 from uuid import UUID
 
@@ -52,6 +53,7 @@ async def record(
     campaigning: Collection[UnitId] = (),
     sealer: SecretSealer | None = None,
     epoch: int | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> dict[UnitId, UnitOutcome]:
     """Store a batch in one transaction; each unit occurs in it at most once.
 
@@ -66,12 +68,11 @@ async def record(
     """
     rows = merge_rows(batch)
     outcomes = {unit_batch.unit_id: UnitOutcome() for unit_batch in batch}
-    if cache.aliases is None or cache.waiting is None:
-        # Both at once: the cache may be forgotten while either is read.
+    if cache.aliases is None or cache.waiting is None:  # both at once: it may be forgotten while either is read
         loaded = await load_aliases(conn), await list_waiting(conn)
         cache.aliases, cache.waiting = loaded
     aliases, unread = dict(cache.aliases), cache.waiting
-    resolved = ResolvedSends(aliases=aliases)
+    resolved = ResolvedSends(clock(), aliases=aliases)
     async with conn.transaction():
         if lock_timeout_ms is not None:
             await _SQL.rows(conn, "set_lock_timeout", ms=lock_timeout_ms)

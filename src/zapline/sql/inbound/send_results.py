@@ -1,6 +1,5 @@
 """Stores the results of send calls: settles accepted sends, and makes timed-out ones uncertain."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +18,8 @@ _SQL = Queries(__name__)
 class ResolvedSends:
     """What a transaction has learned about our own sends."""
 
+    now: float
+    """UTC seconds."""
     settled: list[SettledSend] = field(default_factory=list)
     unmatched: list[Row] = field(default_factory=list)
     """Message rows of decided echoes, now to be stored."""
@@ -57,7 +58,7 @@ async def apply_send_results(conn: Connection, answers: Sequence[Row], resolved:
     if accepted:
         named = ("attempt", "message", "unit_id", "external_id")
         claims = [{name: row[name] for name in named} | {"by": "reply", "at": row["ended_at"]} for row in accepted]
-        await _SQL.execute(conn, "revoke_guessed_ids", rows=as_json(claims), now=time.time())
+        await _SQL.execute(conn, "revoke_guessed_ids", rows=as_json(claims), now=resolved.now)
         settled = await settle_sends(conn, claims, resolved)
         rest = [claim for claim in claims if UUID(str(claim["attempt"])) not in settled]
         settled |= {row.id for row in await _SQL.run_batch(conn, "end_repeated", rest)}
@@ -94,7 +95,7 @@ async def settle_sends(conn: Connection, claims: Sequence[Row], resolved: Resolv
                 resolved.deleted.append(taken)
                 replaced.append(taken.message)
         resolved.strangers += await bury_reactions(conn, await _settling(conn, rows))
-        for row in await _SQL.rows(conn, "settle_sends", rows=as_json(rows), now=time.time()):
+        for row in await _SQL.rows(conn, "settle_sends", rows=as_json(rows), now=resolved.now):
             unit, external = UnitId(row.unit_id), ExternalId(row.external_id)
             settled.add(row.attempt)
             send = (row.message_id, external, row.matched_by, row.was, row.alias)

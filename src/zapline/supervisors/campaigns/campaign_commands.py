@@ -113,6 +113,7 @@ class Campaigns:
         clock: Callable[[], float] = time.time,
         check_url: Callable[[str], Awaitable[str]] = check_media_url,
         erasure_key: bytes = b"",
+        new_id: Callable[[], UUID] = uuid4,
     ) -> None:
         self._erasure_key = erasure_key
         self._pool = pool
@@ -120,6 +121,7 @@ class Campaigns:
         self._find = find
         self.suppressions = Suppressions(pool, find, region, clock, erasure_key)
         self._clock = clock
+        self._new_id = new_id
         self._check_url = check_url
         self._loader = RecipientLoader(region)
         self._create_lock = trio.Lock()  # repeated requests wait here instead of holding a connection each
@@ -139,7 +141,7 @@ class Campaigns:
         _require_start(plan.start_at)
         template = MessageTemplate.parse(OutgoingMessage(await self._check_content(unit, plan.content)))
         checked = await self._loader.check(plan.recipients, template)
-        id, now = uuid4(), self._clock()
+        id, now = self._new_id(), self._clock()
         times = (plan.timing, plan.start_at)
         new = NewCampaign(id, plan.name, template.outgoing, *times, plan.client_id, plan.digest, now)
         async with self._create_lock, self._pool.connection() as conn, conn.transaction():

@@ -1,6 +1,5 @@
 """Checks the notifications: deliveries to CRMs that wait or were given up, and CRM webhooks that are disabled."""
 
-import time
 from dataclasses import dataclass
 
 from zapline.sql.notifications.crm_webhooks import HookTotals
@@ -12,17 +11,21 @@ MAX_DELIVERY_WAIT = 600.0
 
 @dataclass(frozen=True, slots=True)
 class NotificationReport:
-    """The notifications at one moment. ``totals`` None: not counted yet. ``streams``: clients that watch."""
+    """The notifications at one moment. ``totals`` None: not counted yet. ``streams``: clients that watch.
+
+    ``at``: UTC seconds.
+    """
 
     totals: HookTotals | None = None
     streams: int = 0
+    at: float = 0.0
 
     @property
     def longest_wait(self) -> float:
         """Seconds that the oldest delivery has waited."""
         if self.totals is None or self.totals.oldest is None:
             return 0.0
-        return max(0.0, time.time() - self.totals.oldest)
+        return max(0.0, self.at - self.totals.oldest)
 
 
 NO_NOTIFICATIONS = NotificationReport()

@@ -1,7 +1,7 @@
 """Makes a webhook durable before it is answered: in the journal, else in PostgreSQL, else it is counted as lost."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 import structlog
@@ -28,12 +28,19 @@ _LOG = structlog.get_logger(scope="Intake")
 
 
 class Intake:
-    """One instance per process. Knows nothing of HTTP."""
+    """One instance per process. Knows nothing of HTTP. ``clock`` returns UTC seconds."""
 
-    def __init__(self, journal: Journal, counters: Counters, database_timeout: float = DATABASE_TIMEOUT) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        counters: Counters,
+        database_timeout: float = DATABASE_TIMEOUT,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._journal = journal
         self._counters = counters
         self._database_timeout = database_timeout
+        self.clock = clock
         self._cleaning = trio.CapacityLimiter(1)
 
     @property
@@ -61,7 +68,7 @@ class Intake:
         None: its actor rests or has not begun, so that only the journal could take it; it is to be sent again.
         ``received_at`` (UTC seconds) is given for a body that was received earlier.
         """
-        received_at = received_at if received_at is not None else time.time()
+        received_at = received_at if received_at is not None else self.clock()
         if len(body) > _LARGE:
             bodies = await trio.to_thread.run_sync(_cleaned_bodies, body, limiter=self._cleaning)
         else:
@@ -71,13 +78,13 @@ class Intake:
 
     async def accept_internal(self, unit: Unit, event: str, body: bytes) -> bool:
         """Make an internal entry (``!...``) durable, like a webhook; if False, the caller tries again."""
-        return bool(await self._make_durable(unit, [Arrival(unit.id, event, time.time(), body)], repeated=True))
+        return bool(await self._make_durable(unit, [Arrival(unit.id, event, self.clock(), body)], repeated=True))
 
     async def note(self, unit: Unit, event: str, body: bytes) -> bool:
         """Write an internal entry that the journal alone can hold; False where it refuses."""
         try:
             with trio.fail_after(APPEND_TIMEOUT):
-                await self._journal.append(Arrival(unit.id, event, time.time(), body))
+                await self._journal.append(Arrival(unit.id, event, self.clock(), body))
         except (JournalRefused, trio.TooSlowError):
             self._counters.add("journal_refused")
             return False
@@ -85,7 +92,7 @@ class Intake:
 
     async def accept_too_large(self, unit: Unit, size: int) -> bool | None:
         """Record that a body over the limit was received; returns as ``accept``."""
-        return await self._make_durable(unit, [Arrival(unit.id, TOO_LARGE, time.time(), b"%d" % size)])
+        return await self._make_durable(unit, [Arrival(unit.id, TOO_LARGE, self.clock(), b"%d" % size)])
 
     async def _make_durable(self, unit: Unit, arrivals: Sequence[Arrival], *, repeated: bool = False) -> bool | None:
         try:

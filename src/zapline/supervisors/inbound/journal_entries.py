@@ -1,6 +1,5 @@
 """Parses journal entries: Evolution's webhooks, and internal entries (``!answer``, ``!backfill``, ``!too_large``)."""
 
-import time
 from dataclasses import replace
 
 import msgspec
@@ -130,7 +129,7 @@ def _opt_out(parsed: InboundEvent, opt_out_words: OptOutWords) -> OptedOut | Non
     return OptedOut(parsed.chat, word, parsed.external_id, confirmation)
 
 
-def dead_letter(entry: Entry, reason: str) -> EntryFacts:
-    """An entry that becomes a dead letter without being parsed."""
-    received_at = entry.received_at if not entry.damaged else time.time()
+def dead_letter(entry: Entry, reason: str, now: float) -> EntryFacts:
+    """An entry that becomes a dead letter without being parsed; ``now`` (UTC seconds): its own time may be damaged."""
+    received_at = entry.received_at if not entry.damaged else now
     return EntryFacts(entry.seq or None, entry.event, received_at, entry.body, dead_reason=reason)

@@ -33,6 +33,8 @@ class JournalLosses:
     _counters: Counters
     _pending: float | None = None
     """UTC seconds of a loss that the units do not know of yet."""
+    clock: Callable[[], float] = time.time
+    """UTC seconds."""
     entries: int = field(default=0, init=False)
     """Entries that are known to be lost since the start."""
     last_at: float | None = field(default=None, init=False)
@@ -45,12 +47,12 @@ class JournalLosses:
 
     def note(self, loss: Loss) -> None:
         """Log and count a loss, and have it read back."""
-        self.last_at = trio.current_time()
+        self.last_at, now = trio.current_time(), self.clock()
         if loss.kind != "older":  # the database has those that are missing here
             self.entries += loss.entries
         self._counters.add("journal_losses", loss.kind)
         _LOG.critical(LOSS_TEXTS[loss.kind], kind=loss.kind, lost=loss.entries, directory="journal")
-        since = loss.since if 0.0 < loss.since <= time.time() else time.time() - _UNKNOWN_SINCE
+        since = loss.since if 0.0 < loss.since <= now else now - _UNKNOWN_SINCE
         self._pending = min(since, self._pending or since)
         self.tell_units()
 

@@ -1,7 +1,6 @@
 """What waits for the recorder: one unit's write, why it waits, and how a refused one is narrowed down."""
 
 import math
-import random
 from dataclasses import replace
 from enum import StrEnum
 
@@ -88,8 +87,9 @@ class PendingWrite:
         self.done.set()
 
 
-def retry_pause(tries: int) -> float:
-    return min(_MIN_PAUSE * math.pow(2, min(tries, 10)), _MAX_PAUSE) * random.uniform(0.75, 1.25)  # noqa: S311
+def retry_pause(tries: int, spread: float) -> float:
+    """Seconds until the next try; ``spread`` from 0 to 1 is drawn by the caller."""
+    return min(_MIN_PAUSE * math.pow(2, min(tries, 10)), _MAX_PAUSE) * (0.75 + spread / 2)
 
 
 def narrowed(part: UnitBatch, refused: StatementFailed) -> list[UnitBatch]:

@@ -1,5 +1,7 @@
 """Commits the writes of many units in shared transactions, in order per unit, and isolates poison entries."""
 
+import random
+import time
 import zlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection
@@ -19,9 +21,7 @@ from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.database_errors import UNIQUE_VIOLATION, StatementFailed, Verdict
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.pending_writes import (
-    LaneState as LaneState,
-)
-from zapline.supervisors.inbound.pending_writes import (
+    LaneState,
     PendingWrite,
     Postponed,
     Stopped,
@@ -85,8 +85,10 @@ class Recorder:
         campaigning: Callable[[], Collection[UnitId]] = tuple,
         sealer: SecretSealer | None = None,
         standing: WriterStanding | None = None,
+        clock: Callable[[], float] = time.time,
+        draw_spread: Callable[[], float] = random.random,
     ) -> None:
-        options = (counters, stopped_pause, campaigning, sealer, standing or WriterStanding())
+        options = (counters, stopped_pause, campaigning, sealer, standing or WriterStanding(), clock, draw_spread)
         self._lanes = [_Lane(connect, may_write, *options) for _ in range(lanes)]
 
     async def run(self) -> None:
@@ -133,8 +135,10 @@ class _Lane:
         campaigning: Callable[[], Collection[UnitId]],
         sealer: SecretSealer | None,
         standing: WriterStanding,
+        clock: Callable[[], float],
+        draw_spread: Callable[[], float],
     ) -> None:
-        self._standing = standing
+        self._standing, self._clock, self._draw_spread = standing, clock, draw_spread
         self._campaigning = campaigning
         self._sealer = sealer
         self._connect = connect
@@ -299,7 +303,7 @@ class _Lane:
             return
         pending.tries += 1
         pending.blocked, pending.stopped = str(why), why.state is LaneState.STOPPED
-        pause = self._stopped_pause if pending.stopped else retry_pause(pending.tries)
+        pause = self._stopped_pause if pending.stopped else retry_pause(pending.tries, self._draw_spread())
         pending.not_before = trio.current_time() + pause
         self._pending.appendleft(pending)
 
@@ -354,7 +358,7 @@ class _Lane:
                 if self._conn is None or self._conn.closed:
                     self._conn = await self._connect()
                     self.known.forget()  # the database may have been restored meanwhile
-                options = (lock_timeout_ms, self._campaigning(), self._sealer, self._standing.epoch)
+                options = (lock_timeout_ms, self._campaigning(), self._sealer, self._standing.epoch, self._clock)
                 outcomes = await record(self._conn, writes, self.known, *options)
             except StatementFailed as failure:
                 if failure.verdict is Verdict.MISSING and self.known:
@@ -373,13 +377,13 @@ class _Lane:
                     self._note_failure(LaneState.STOPPED, str(failure))
                     raise Stopped(str(failure)) from None
                 self._note_failure(LaneState.RETRYING, str(failure))
-                pause = retry_pause(tries)
+                pause = retry_pause(tries, self._draw_spread())
             except DatabaseUnavailable as failure:
                 if isinstance(failure, PositionRefused):
                     self.known.forget()
                     self._standing.check_again()
                 self._note_failure(LaneState.RETRYING, str(failure))
-                pause = retry_pause(tries)
+                pause = retry_pause(tries, self._draw_spread())
             else:
                 self.trouble = None
                 self.commits += 1

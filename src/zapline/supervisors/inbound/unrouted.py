@@ -1,6 +1,5 @@
 """Keeps webhooks on disk whose unit cannot be known yet, and routes them once the units have been read."""
 
-import time
 from typing import Protocol
 
 import msgspec
@@ -94,7 +93,7 @@ class UnroutedWebhooks:
                     self._counters.add("webhooks_put_off", "no_room")
                     return False
                 self._bytes = (self._bytes or 0) + len(stored)
-                arrival = Arrival(NOT_ROUTED, UNROUTED, time.time(), stored)
+                arrival = Arrival(NOT_ROUTED, UNROUTED, self._intake.clock(), stored)
                 seq = await self._journal.append(arrival)
         except (JournalRefused, trio.TooSlowError) as refused:
             _LOG.error("A webhook of an unknown sender could not be kept; it is to be sent again", error=str(refused))

@@ -64,6 +64,7 @@ class CrmWebhooks:
         *,
         private: bool = False,
         clock: Callable[[], float] = time.time,
+        new_id: Callable[[], UUID] = uuid4,
     ) -> None:
         self._pool = pool
         self._find = find
@@ -71,11 +72,12 @@ class CrmWebhooks:
         self._on_change = on_change
         self._private = private
         self._clock = clock
+        self._new_id = new_id
 
     async def create(self, unit: UnitId, url: str, events: Sequence[str]) -> tuple[Hook, str]:
         """Create a hook; return it and its new secret. Raises UnknownUnit, InvalidHookUrl, TooManyHooks."""
         self._find(unit)
-        checked, id = self._check_url(url), uuid4()
+        checked, id = self._check_url(url), self._new_id()
         async with self._pool.connection() as conn:
             if not await crm_webhooks.insert_hook(conn, unit, id, checked, sorted(set(events)), MAX_HOOKS):
                 raise TooManyHooks(Sentence("a unit has at most {limit} hooks", limit=MAX_HOOKS))

@@ -1,13 +1,13 @@
 """Keeps the latest events of watched units in memory, for clients of the live event streams."""
 
 import secrets
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
-from time import time
 
 import msgspec
 import trio
@@ -94,9 +94,9 @@ class _EventRing:
     def id(self, number: int) -> str:
         return f"{self.name}-{number}"
 
-    def append(self, kind: EventKind, data: bytes) -> None:
+    def append(self, kind: EventKind, data: bytes, at: float) -> None:
         self.last += 1
-        self.events.append(LiveEvent(self.id(self.last), kind, data, time()))
+        self.events.append(LiveEvent(self.id(self.last), kind, data, at))
         self._size += len(data)
         while len(self.events) > self._max_events or self._size > self._max_bytes:
             self._size -= len(self.events.popleft().data)
@@ -160,10 +160,13 @@ class FeedStatistics:
 
 
 class LiveFeed:
-    """One for the process. ``publish`` is synchronous, and costs a dictionary lookup if nobody watches."""
+    """One for the process. ``publish`` is synchronous, and costs a dictionary lookup if nobody watches.
 
-    def __init__(self, clock: Callable[[], float] = trio.current_time) -> None:
-        self._clock = clock
+    ``clock`` is monotonic, ``wall`` gives UTC seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = trio.current_time, wall: Callable[[], float] = time.time) -> None:
+        self._clock, self._wall = clock, wall
         # The name of a ring distinguishes its numbers from those of another process, or of a dropped ring.
         self._process = secrets.token_hex(4)
         self._rings_made = 0
@@ -194,7 +197,7 @@ class LiveFeed:
         self._published += 1
         for each in (ring, over_all):
             if each is not None:
-                each.append(kind, data)
+                each.append(kind, data, self._wall())
 
     def count_message(self, unit: UnitId, from_me: bool) -> None:
         """Count a message for the next ``traffic`` event."""
@@ -214,7 +217,7 @@ class LiveFeed:
                 traffic = [UnitTraffic(unit, received, sent) for unit, (received, sent) in counted.items()]
                 for start in range(0, len(traffic), 100):
                     payload = TrafficPayload(traffic[start : start + 100])
-                    self._all.append(EventKind.TRAFFIC, msgspec.json.encode(payload))
+                    self._all.append(EventKind.TRAFFIC, msgspec.json.encode(payload), self._wall())
         return self._traffic_due
 
     def close(self) -> None:

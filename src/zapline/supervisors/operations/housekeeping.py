@@ -1,6 +1,7 @@
 """Periodic work: applies and expires parked reports, prunes the journal, finishes orphans, reloads the roster."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -67,6 +68,7 @@ class Housekeeping:
     _feed: LiveFeed
     _sealer: SecretSealer
     _losses: JournalLosses | None = None
+    _clock: Callable[[], float] = time.time
 
     async def run(self) -> None:
         """Run until cancelled. What disk or database refuses is tried again in the next round."""
@@ -81,7 +83,7 @@ class Housekeeping:
         while True:
             await trio.sleep(_PRUNE_INTERVAL)
             # By a wrong clock nothing is too old.
-            older_than = time.time() - self._limits.keep_hours * 3600 if self._leadership.clock.agrees() else 0.0
+            older_than = self._clock() - self._limits.keep_hours * 3600 if self._leadership.clock.agrees() else 0.0
             try:
                 pruned = await self._journal.prune(older_than, self._limits.budget_bytes, _SHED_EVENTS)
                 removed = removed or pruned.removed > 0
@@ -108,7 +110,7 @@ class Housekeeping:
         try:
             while True:
                 page = await self._journal.unfinished(after, _ORPHANS_BATCH)
-                latest = time.time() - _ORPHAN_AFTER
+                latest = self._clock() - _ORPHAN_AFTER
                 if not page or page[0].received_at >= latest:
                     return
                 after = page[-1].seq
@@ -161,7 +163,7 @@ class Housekeeping:
         while True:
             await self._leadership.may_write()
             # By a wrong clock nothing is too old.
-            now = time.time() if self._leadership.clock.agrees() else 0.0
+            now = self._clock() if self._leadership.clock.agrees() else 0.0
             try:
                 async with self._pool.connection() as conn:
                     outcomes = await open_waiting_reports(conn, _ENCRYPTED_BATCH, self._sealer)

@@ -1,6 +1,7 @@
 """Validates a request to send, and composes the message that is queued: its chat, its content, what it quotes."""
 
 import base64
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from uuid import UUID, uuid4
@@ -83,7 +84,8 @@ class ParsedRequest:
 class MessageComposer:
     """``region``: country of phones without one. ``default_expiry``: seconds after the due time."""
 
-    def __init__(self, region: str, default_expiry: float) -> None:
+    def __init__(self, region: str, default_expiry: float, new_id: Callable[[], UUID] = uuid4) -> None:
+        self._new_id = new_id
         self._region = region
         self._default_expiry = default_expiry
 
@@ -133,7 +135,7 @@ class MessageComposer:
             quoted = QuotedMessage(target.external_id, remote_jid(chat), target.from_me, target.body or "")
         due_at = max(now, request.send_at) if request.send_at is not None else now
         return NewMessage(
-            id=uuid4(),
+            id=self._new_id(),
             client_id=request.client_id,
             chat=chat,
             address=recipient_number(chat),

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from math import inf
-from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -150,7 +149,8 @@ class Sender:
         return at.mono
 
     async def _claim(self, pacer: Pacer, lanes: list[Lane], at: Moment) -> ClaimedSend | None:
-        attempt, context = uuid4(), self._context
+        context = self._context
+        attempt = context.new_id()
         if context.stopping:
             return None
         self._state.claiming = attempt

@@ -4,7 +4,7 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import trio
 
@@ -73,12 +73,13 @@ class SenderContext:
     """Whether this machine's clock and the database's agree; else what is scheduled waits, and nothing expires."""
     stopping: bool = False
     """No further claim is made."""
+    draw_spread: Callable[[], float] = random.random
+    """From 0 to 1, for the jitter of delays."""
+    new_id: Callable[[], UUID] = uuid4
+    """For a call that is to be made."""
 
     def moment(self) -> Moment:
         return Moment(self.clock(), trio.current_time())
-
-    def draw_spread(self) -> float:
-        return random.random()  # noqa: S311 - jitter
 
     def serves(self, unit: Unit) -> bool:
         """Whether the unit is still active, and this very object."""

@@ -101,15 +101,16 @@ class Submissions:
         policy: SubmissionPolicy | None = None,
         check_url: Callable[[str], Awaitable[str]] = check_media_url,
         feed: LiveFeed | None = None,
+        new_id: Callable[[], UUID] = uuid4,
     ) -> None:
-        self._feed = feed or LiveFeed()
+        self._feed, self._new_id = feed or LiveFeed(), new_id
         self._pool = pool
         self._insert = SharedInsert(pool)
         self._clock = clock
         self._wake = wake
         self._reload_pace = reload_pace
         self._policy = policy or SubmissionPolicy()
-        self._composer = MessageComposer(self._policy.region, self._policy.expiry)
+        self._composer = MessageComposer(self._policy.region, self._policy.expiry, new_id)
         self._check_url = check_url
 
     async def send(self, unit: UnitId, request: SendRequest) -> tuple[TrackedMessage, bool]:
@@ -197,7 +198,7 @@ class Submissions:
 
         Where the unit's quota is used up, files that nothing needs any more go first. Raises UploadsFull.
         """
-        id, upload = id or uuid4(), UploadInfo(mimetype, file_name, len(data), sha256(data).digest())
+        id, upload = id or self._new_id(), UploadInfo(mimetype, file_name, len(data), sha256(data).digest())
         async with self._pool.connection() as conn:
             parts = (conn, unit, id, upload, data, self._policy.uploads)
             if not await uploads.insert_upload(*parts):

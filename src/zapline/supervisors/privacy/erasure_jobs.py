@@ -66,6 +66,8 @@ class ErasureJobs:
     _forget_contacts: Callable[[], None]
     _key: bytes
     _region: str = "BR"
+    _clock: Callable[[], float] = time.time
+    _new_id: Callable[[], UUID] = uuid4
     _wake_event: trio.Event = field(default_factory=trio.Event)
     _announced: set[UUID] = field(default_factory=set)
     """Jobs whose people the actors have been told of."""
@@ -84,7 +86,7 @@ class ErasureJobs:
             names = sorted({*names_given, *known})
             if not names:
                 raise UnknownContact("the unit has no such contact")
-            job = ErasureJob(uuid4(), unit, tuple(names), searchable_digits(names, others), time.time())
+            job = ErasureJob(self._new_id(), unit, tuple(names), searchable_digits(names, others), self._clock())
             job_id = await erasure.begin_job(conn, job, [identity_digest(self._key, unit, name) for name in names])
             if job_id is None:
                 job_id = await erasure.find_running_job(conn, unit, names)

@@ -1,6 +1,7 @@
 """Executes reconciliation runs in turns: begins a run, reads windows, moves the watermark, finishes or fails it."""
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 
 import structlog
@@ -35,13 +36,20 @@ class RunExecutor:
     """One instance serves all lines; a line has one turn at a time."""
 
     def __init__(
-        self, pool: Pool, reader: StoreReader, counters: Counters, policy: ReconcilePolicy, clock: ClockWatch
+        self,
+        pool: Pool,
+        reader: StoreReader,
+        counters: Counters,
+        policy: ReconcilePolicy,
+        clock: ClockWatch,
+        draw_spread: Callable[[], float] = random.random,
     ) -> None:
         self._pool = pool
         self._reader = reader
         self._counters = counters
         self._policy = policy
         self._clock = clock
+        self._draw_spread = draw_spread
 
     async def run_turn(self, line: LineSchedule) -> None:
         """Run one turn of a line. Its state records remote failures, which are tried again later."""
@@ -131,7 +139,7 @@ class RunExecutor:
         line.run, line.error = None, None
         if not run.manual:
             line.has_run, line.failures, line.ended_at = True, 0, trio.current_time()
-            wait = self._policy.interval * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
+            wait = self._policy.interval * (0.9 + 0.2 * self._draw_spread())
             if line.gap is not None:
                 again = min(self._policy.after_gap(line) - trio.current_time(), self._policy.follow_up)
                 wait = min(wait, max(again, self._policy.check_every))
@@ -163,7 +171,7 @@ class RunExecutor:
         if line.error is None:
             _LOG.warning("A line could not be compared with Evolution's store", unit=str(line.unit.id), error=error)
         line.error = error
-        line.due = trio.current_time() + self._policy.backoff.delay(line.failures, random.random())  # noqa: S311 - jitter
+        line.due = trio.current_time() + self._policy.backoff.delay(line.failures, self._draw_spread())
 
 
 def _restored_to(before: ReconciledLine | None, now: ReconciledLine) -> float | None:

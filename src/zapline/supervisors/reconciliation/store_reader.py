@@ -1,6 +1,5 @@
 """Reads windows of Evolution's message store page by page, and journals what the database does not have."""
 
-import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -109,7 +108,7 @@ class StoreReader:
 
         Raises NotApplied if that takes too long or the unit is quarantined.
         """
-        until = time.time()
+        until = self._intake.clock()
         pause = _MIN_POLL
         with trio.move_on_after(self._apply_timeout):
             while unit.quarantined_at is None:

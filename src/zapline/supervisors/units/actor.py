@@ -1,7 +1,5 @@
 """The unit's actor: receives, parses, steps the state machine, stores, then acts. The connection's only writer."""
 
-import random
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -153,7 +151,7 @@ class UnitActor:
         self._set_activity(ActorActivity.STEPPING)
         turn = TurnResult(unit.state, unit.connection_unwritten)
         for event in events:
-            self._step(turn, event, time.time())
+            self._step(turn, event, self._context.clock())
         if entries and is_suspect(entries[0]):
             await self._process_suspects(turn, entries)
             entries = ()
@@ -162,7 +160,7 @@ class UnitActor:
         for direct in directs:
             turn.direct.append(direct)
             if direct.crashes > SUSPECT_AFTER_CRASHES:
-                turn.writes.append(dead_letter(direct.entry, "crashed_actor"))
+                turn.writes.append(dead_letter(direct.entry, "crashed_actor", self._context.clock()))
                 continue
             parsed = await self._parse_large(direct.entry)
             with self._blaming([direct.entry]):
@@ -186,7 +184,7 @@ class UnitActor:
         reason = poison_reason(entries[0]) if len(entries) == 1 else None
         open_ones = [entry for entry in entries if not self._is_applied(entry)]
         if reason is not None and open_ones:
-            turn.writes.append(dead_letter(entries[0], reason))
+            turn.writes.append(dead_letter(entries[0], reason, self._context.clock()))
         elif open_ones and not await self._process_marked(turn, open_ones):
             return
         turn.entries.extend(entries)
@@ -252,11 +250,11 @@ class UnitActor:
     ) -> None:
         """Parse one entry: its connection events step the state machine, its facts are added to the writes."""
         if entry.damaged:
-            turn.writes.append(dead_letter(entry, "damaged_on_disk"))
+            turn.writes.append(dead_letter(entry, "damaged_on_disk", self._context.clock()))
             self._context.on_damaged_entry(entry)
             return
         if entry.event == TOO_LARGE:
-            turn.writes.append(dead_letter(entry, "too_large"))
+            turn.writes.append(dead_letter(entry, "too_large", self._context.clock()))
             return
         if entry.event == CALL_STARTED and not entry.replayed:
             return  # the database that took the claim knows it
@@ -290,7 +288,7 @@ class UnitActor:
 
     def _step(self, turn: TurnResult, event: ConnectionEvent, wall: float) -> None:
         at = Moment(wall, trio.current_time())
-        result: Step = step(turn.state, event, at, random.random())  # noqa: S311 - jitter
+        result: Step = step(turn.state, event, at, self._context.draw_spread())
         counters = self._context.counters
         counters.add("connection_events", type(event).__name__)
         if result.unexpected is not None:
@@ -381,7 +379,7 @@ class UnitActor:
             enforce = unit.record.webhook_registration is WebhookRegistrationMode.ENFORCE
             answer = await self._context.calls.perform(action, unit.record.instance, number, secret_id, enforce)
             if isinstance(answer, Registered | RegistrationChecked):
-                missed_since = note_registration(unit, answer, time.time(), self._context.counters)
+                missed_since = note_registration(unit, answer, self._context.clock(), self._context.counters)
                 if missed_since is not None:
                     unit.gap_since = min(missed_since, unit.gap_since or missed_since)
             if not unit.mailbox.put_event(answer):

@@ -1,5 +1,7 @@
 """What a unit's actor uses of the rest of the process: journal, recorder, Evolution, and callbacks."""
 
+import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -41,5 +43,9 @@ class ActorContext:
     """Called once it is stored that WhatsApp has refused a message."""
     feed: LiveFeed = field(default_factory=LiveFeed)
     """Live event feed."""
+    clock: Callable[[], float] = time.time
+    """UTC seconds."""
+    draw_spread: Callable[[], float] = random.random
+    """From 0 to 1, for the jitter of delays."""
     on_queued: Callable[[Unit], None] = lambda unit: None
     """Called once a message is stored that the unit's sender is to send."""

@@ -32,12 +32,18 @@ class GroupSubjects:
     """One for the process; ``pool`` is the engine's, ``may_write`` returns once this process may write."""
 
     def __init__(
-        self, pool: Pool, client: EvolutionClient, may_write: Callable[[], Awaitable[None]], counters: Counters
+        self,
+        pool: Pool,
+        client: EvolutionClient,
+        may_write: Callable[[], Awaitable[None]],
+        counters: Counters,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._pool = pool
         self._client = client
         self._may_write = may_write
         self._counters = counters
+        self._clock = clock
 
     async def run(self) -> None:
         """Ask until cancelled. What fails is asked again later; nothing is lost by a kill."""
@@ -63,7 +69,7 @@ class GroupSubjects:
 
         async def ask_for(group: NamelessGroup) -> None:
             answer: str | EvolutionFailure
-            at = time.time()
+            at = self._clock()
             try:
                 answer = await self._client.group_subject(group.instance, group.jid, _ANSWER_SECONDS)
             except EvolutionFailure as failure:

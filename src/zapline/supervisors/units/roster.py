@@ -1,5 +1,6 @@
 """Maps instances and webhook secrets to units and their mailboxes, in memory; keeps one actor running per unit."""
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -41,14 +42,20 @@ class RosterPolicy:
 class Roster:
     """All units of this process. ``apply`` updates it to what the database (or the snapshot) says."""
 
-    def __init__(self, dispatcher: Dispatcher, policy: RosterPolicy, count_crash: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        policy: RosterPolicy,
+        count_crash: Callable[[], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._dispatcher = dispatcher
         self._policy = policy
         self._count_crash = count_crash
         self._units: dict[UnitId, Unit] = {}
         self.server = ServerStanding()
         """What all lines know of their Evolution server; its watch writes it."""
-        self.webhook_authentication = WebhookAuthentication()
+        self.webhook_authentication = WebhookAuthentication(clock)
         self._scopes: dict[UnitId, trio.CancelScope] = {}
         self._nursery: trio.Nursery | None = None
         self._context: ActorContext | None = None

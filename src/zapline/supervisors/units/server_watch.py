@@ -40,12 +40,14 @@ class ServerWatch:
         roster: Roster,
         counters: Counters,
         on_return: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._read_info = read_info
         self._standing = standing
         self._roster = roster
         self._counters = counters
         self._on_return = on_return
+        self._clock = clock
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -63,13 +65,13 @@ class ServerWatch:
         if answers == (standing.away_since is None):
             return
         if answers:
-            away = time.time() - (standing.away_since or 0.0)
+            away = self._clock() - (standing.away_since or 0.0)
             standing.away_since = None
             _LOG.info("Evolution answers again", seconds=round(away, 1))
             await self._tell_units(returned=True)
             self._on_return()
         else:
-            standing.away_since = time.time()
+            standing.away_since = self._clock()
             self._counters.add("server_absences")
             _LOG.warning("Evolution does not answer; its lines wait for it")
             await self._tell_units(returned=False)

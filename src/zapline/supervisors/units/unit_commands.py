@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import structlog
 import trio
@@ -99,6 +99,7 @@ class UnitCommands:
         policy: UnitPolicy,
         comparison: DatabaseComparison | None = None,
         on_loaded: Callable[[], None] = lambda: None,
+        new_id: Callable[[], UUID] = uuid4,
     ) -> None:
         """``on_loaded`` is called whenever the units were read from the database."""
         self._pool = pool
@@ -110,6 +111,7 @@ class UnitCommands:
         self._policy = policy
         self._comparison = comparison
         self._on_loaded = on_loaded
+        self._new_id = new_id
         self._reloading = trio.Lock()
 
     async def reload(self, standing: WriterStanding | None = None) -> int:
@@ -154,7 +156,7 @@ class UnitCommands:
 
     async def create_unit(self, name: str, instance: str | None = None, time_zone: str = "America/Sao_Paulo") -> Unit:
         """Create a unit; its line is not connected yet. Raises InvalidUnit, InstanceTaken."""
-        unit = UnitId(uuid4())
+        unit = UnitId(self._new_id())
         name = name.strip()
         instance = instance or f"{self._policy.instance_prefix}{unit}"
         if not 1 <= len(name) <= 200 or "\0" in name:

@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 
 from zapline.domain.ids import PROVIDER
@@ -29,7 +29,8 @@ def digest_secret(secret: str) -> bytes:
 class WebhookAuthentication:
     """The secrets and instances of all units, in memory; the roster keeps them up to date."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
         self._by_digest: dict[bytes, Unit] = {}
         self._instances: set[str] = set()
 
@@ -45,7 +46,7 @@ class WebhookAuthentication:
         """The unit with this secret. The lookup is by digest, so its timing reveals nothing about a near miss."""
         if provider != PROVIDER:
             return Refusal.PROVIDER
-        return self._by_digest_at(digest_secret(secret), time.time())
+        return self._by_digest_at(digest_secret(secret), self._clock())
 
     def find_owner(self, digest: bytes, instance: str | None, received_at: float) -> Unit | None:
         """The unit of a webhook that was received at this time (UTC seconds); None where it is nobody's."""
