@@ -260,8 +260,10 @@ class UnitActor:
             return  # the database that took the claim knows it
         facts: list[MessageFact] = []
         reasons: list[str] = []
-        parsed_entry = drop_own_names(parse_entry(entry, self._context.opt_out_words), self._unit)
-        for parsed in drop_erased(parsed_entry, self._unit.erased, entry.received_at):
+        if parsed_entry is None:
+            parsed_entry = parse_entry(entry, self._context.opt_out_words)
+        named = drop_own_names(parsed_entry, self._unit)
+        for parsed in drop_erased(named, self._unit.erased, entry.received_at):
             match parsed:
                 case Unusable(reason=reason):
                     reasons.append(reason)

@@ -219,16 +219,18 @@ async def test_after_two_days_no_secret_of_a_message_is_left_but_that_of_a_poll(
     assert spelled[:-8].encode() in journal_bytes(api)
     assert await secrets(api, unit.id) == 3
 
-    moved = SimpleNamespace(time=lambda: time.time() + 48 * 3600)
-    monkeypatch.setattr(housekeeping, "time", moved)
+    def moved() -> float:
+        return time.time() + 48 * 3600
+
     monkeypatch.setattr(housekeeping, "_PRUNE_INTERVAL", 0.01)
     monkeypatch.setattr(housekeeping, "_OVERWRITE_INTERVAL", 0.0)
-    clock = ClockWatch(wall=moved.time)
-    clock.compare(moved.time(), trio.current_time())  # the database's clock has moved as well
+    clock = ClockWatch(wall=moved)
+    clock.compare(moved(), trio.current_time())  # the database's clock has moved as well
     leading = SimpleNamespace(may_write=trio.lowlevel.checkpoint, status=LeadershipStatus.LEADING, clock=clock)
     rounds = housekeeping.Housekeeping(
         *(api.engine_pool, api.journal, leading, api.commands, api.roster, api.counters),
         *(housekeeping.JournalLimits(24.0, 2**30), api.feed, SecretSealer(bytes(32))),
+        _clock=moved,
     )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(rounds.run)
