@@ -96,6 +96,8 @@ class DatabaseFaults:
     slow: float = 0.0
     """It takes up to 20 s, longer than anybody waits."""
     down: bool = False
+    starting: bool = False
+    """It is up again, and recovers."""
 
 
 @dataclass(eq=False)
@@ -187,6 +189,8 @@ class SteppedPostgres:
         await trio.sleep(self._chance.uniform(0.001, 0.02))
         if self.faults.down or self.cut_off:
             raise errors.OperationalError("the simulated server is down")
+        if self.faults.starting:
+            raise errors.OperationalError("FATAL:  the database system is starting up")
         self._set_clock()
         conninfo = psycopg.conninfo.make_conninfo("", **parameters)
         connection = _drive(_Running(TrioConnection._connect_gen(conninfo)))
@@ -276,7 +280,7 @@ class SteppedPostgres:
 
     def _set_clock(self) -> None:
         self._clock_file.seek(0)
-        self._clock_file.write(b"%.6f" % self.world.now)
+        self._clock_file.write(b"%.6f" % (self.world.now + self.world.skews["database"]))
 
     def _is_blocked(self, connection: TrioConnection) -> Callable[[], bool]:
         return partial(self._waits_for_lock, connection.pgconn.backend_pid)

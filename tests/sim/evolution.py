@@ -15,7 +15,7 @@ from zapline.sandbox.simulator.server import SimulatedEvolution
 from zapline.sandbox.simulator.state.server_state import Behaviour, ServerState
 from zapline.sandbox.simulator.state.webhook_delivery import WebhookRetryPolicy, WebhookSender
 
-from .world import World
+from .world import ON_MACHINE, World
 
 URL, KEY = "http://evolution.simulated", "simulated-evolution-key"
 BEHAVIOUR = {"first_qr": 0.05, "connect_wait": 0.5, "create_wait": 0.5, "status_gap": 0.3}
@@ -75,6 +75,7 @@ class EvolutionTransport(httpx2.AsyncBaseTransport):
         ended, broken = trio.Event(), self._listener.broken
 
         async def process() -> None:
+            ON_MACHINE.set(False)
             outcome.append(await self._handle(received))
             ended.set()
 

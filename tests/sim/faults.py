@@ -12,7 +12,7 @@ from .database import DatabaseFaults
 from .disk import FULL, IOERR_FSYNC, IOERR_WRITE, OK
 from .evolution import NetworkFaults, PipeListener
 from .host import Host
-from .plan import RESTORED, Death, Plan, Window
+from .plan import CLOCKS, RESTORED, Death, Plan, Window
 
 
 @dataclass(eq=False)
@@ -32,6 +32,8 @@ class Faults:
     def __post_init__(self) -> None:
         self.world, self.postgres, self.disk = self.host.world, self.host.postgres, self.host.disk
         self._copied_at = 0.0
+        self._evolution = trio.Lock()
+        """What happens to the server and its lines happens one after another."""
         self._disk_chance = self.world.stream("disk faults")
         self.disk.refusal = self._refuse
 
@@ -41,6 +43,7 @@ class Faults:
             striking.start_soon(self._deaths, nursery)
             striking.start_soon(self._back_up)
             striking.start_soon(self._set_back)
+            striking.start_soon(self._clocks)
             for window in self.plan.windows:
                 striking.start_soon(self._window, window, evolution, listener)
 
@@ -63,6 +66,7 @@ class Faults:
         self.quiet = True
         self.disk_modes.clear()
         self.postgres.faults = DatabaseFaults()
+        self.world.skews.update(dict.fromkeys(CLOCKS, 0.0))
         self.network.webhook_lost = self.network.answer_lost = 0.0
 
     def _refuse(self, operation: str) -> int:
@@ -117,6 +121,22 @@ class Faults:
         self.around_failover(since)
         self.world.strike("database set back")
 
+    async def _clocks(self) -> None:
+        began = trio.current_time()
+        turns = {at for jump in self.plan.clocks for at in (jump.at, jump.at + jump.seconds)}
+        for at in sorted(turn for turn in turns if turn >= 0):
+            await trio.sleep_until(began + at)
+            self.set_clocks(at)
+
+    def set_clocks(self, at: float) -> None:
+        """Set the clocks as they are from ``at`` on; before the first message: as they are at the start."""
+        for whose in CLOCKS:
+            jumps = [jump for jump in self.plan.clocks if jump.whose == whose]
+            by = sum(jump.by for jump in jumps if (at < 0 and jump.at < 0) or jump.at <= at < jump.at + jump.seconds)
+            if by != self.world.skews[whose]:
+                self.world.skews[whose] = by
+                self.world.strike(f"{whose}'s clock", f"{by:+.0f} s")
+
     async def _window(self, window: Window, evolution: SimulatedEvolution, listener: PipeListener) -> None:
         await trio.sleep(window.at)
         self.world.strike(window.kind, f"for {window.seconds:.1f} s")
@@ -125,14 +145,29 @@ class Faults:
             self.postgres.close_all()
             await trio.sleep(window.seconds)
             self.postgres.faults.down = False
+        elif window.kind == "database restarts":
+            self.postgres.faults.down = True
+            self.postgres.close_all()
+            await trio.sleep(window.seconds / 2)
+            self.postgres.faults.down, self.postgres.faults.starting = False, True
+            await trio.sleep(window.seconds / 2)
+            self.postgres.faults.starting = False
+        elif window.kind == "evolution restarts":
+            async with self._evolution:
+                evolution.kill()
+                await trio.sleep(window.seconds)
+                evolution.start()
+                await trio.sleep(2.0)
         elif window.kind == "evolution down":
-            listener.take_down()
-            await trio.sleep(window.seconds)
-            listener.bring_up()
+            async with self._evolution:
+                listener.take_down()
+                await trio.sleep(window.seconds)
+                listener.bring_up()
         elif window.kind == "line closes":
-            for name in list(evolution.state.instances):
-                evolution.close(name, 428, reopen_after=window.seconds)
-            await trio.sleep(window.seconds + 1.0)
+            async with self._evolution:
+                for name in list(evolution.state.instances):
+                    evolution.close(name, 428, reopen_after=window.seconds)
+                await trio.sleep(window.seconds + 1.0)
         else:
             self.disk_modes.add(window.kind)
             await trio.sleep(window.seconds)

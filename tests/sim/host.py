@@ -20,7 +20,7 @@ from zapline.sql.journal.journal import Journal
 from .database import SteppedPostgres
 from .disk import Disk
 from .evolution import KEY, URL, EvolutionTransport
-from .world import World
+from .world import ON_MACHINE, World
 
 BASE_URL = "http://zapline.simulated"
 
@@ -87,7 +87,7 @@ class Host:
 
     def clock(self) -> float:
         """The host's wall clock."""
-        return self.world.now
+        return self.world.now + self.world.skews["machine"]
 
     @property
     def state_dir(self) -> Path:
@@ -160,6 +160,7 @@ class Host:
             "hook_private_hosts": True,
         }
         reason = ""
+        ON_MACHINE.set(True)
         try:
             with self._scope:
                 async with daemon(load(Settings, **(given | self.settings)), self.clock) as running:
@@ -217,6 +218,7 @@ class Host:
         return answer.status
 
     async def _serve(self, running: RunningDaemon, path: str, headers: Any, body: bytes, answer: _Answer) -> None:
+        ON_MACHINE.set(True)
         given = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         given.append((b"content-length", b"%d" % len(body)))
         scope = {

@@ -25,6 +25,16 @@ class Window:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class ClockJump:
+    """A clock goes wrong by so many seconds ``by`` from ``at`` for ``seconds``; before 0: already at the start."""
+
+    at: float
+    whose: str
+    by: float
+    seconds: float
+
+
 @dataclass(slots=True)
 class Plan:
     """Times in virtual seconds from the first message on; chances for each operation."""
@@ -59,6 +69,7 @@ class Plan:
     answer_lost: float = 0.0
     duplicate: float = 0.0
     reorder: float = 0.0
+    clocks: list[ClockJump] = field(default_factory=list)
     sends: dict[str, float] = field(default_factory=dict)
     """Fault of the simulated Evolution -> its chance for each call that sends."""
 
@@ -72,6 +83,9 @@ class Plan:
         parts += [f"{death.kind} at {death.at:.1f}" for death in self.deaths]
         parts += [f"{window.kind} at {window.at:.1f} for {window.seconds:.1f}" for window in self.windows]
         parts += [f"database set back to {self.set_back[0]:.1f} at {self.set_back[1]:.1f}"] if self.set_back else []
+        parts += [
+            f"{jump.whose}'s clock {jump.by:+.0f} s at {jump.at:.1f} for {jump.seconds:.1f}" for jump in self.clocks
+        ]
         parts += [f"backup at {self.backup:.1f}"] if self.backup is not None else []
         for name in CHANCES:
             if getattr(self, name):
@@ -85,6 +99,9 @@ CHANCES = (
     *("webhook_lost", "answer_lost", "duplicate", "reorder"),
 )
 WINDOWS = ("database down", "disk full", "disk refuses", "evolution down", "line closes")
+RESTARTS = ("database restarts", "evolution restarts")
+CLOCKS = ("machine", "database")
+DAY = 86400.0
 SENDS = (
     *("drop_reply", "act_then_reset", "act_then_hang", "late", "error", "throttle", "refuse", "html"),
     *("connection_closed", "number_check_timeout", "echo_off", "hang", "slow"),
@@ -127,4 +144,23 @@ def draw(seed: int) -> Plan:
     if plan.outbound and chance.random() < 0.6:
         for kind in chance.sample(SENDS, chance.choice((1, 1, 2, 3))):
             plan.sends[kind] = chance.uniform(0.05, 0.4)
+    _draw_restarts(plan, random.Random(f"{seed}/restarts"))
+    _draw_clocks(plan, random.Random(f"{seed}/clocks"))
     return plan
+
+
+def _draw_restarts(plan: Plan, chance: random.Random) -> None:
+    for kind in RESTARTS:
+        if chance.random() < 0.25:
+            for _ in range(chance.choice((1, 1, 2))):
+                plan.windows.append(Window(chance.uniform(0.0, plan.seconds), kind, chance.choice((0.2, 1.0, 5.0))))
+
+
+def _draw_clocks(plan: Plan, chance: random.Random) -> None:
+    """Clocks of a machine and of a database: a little wrong, so that nobody takes it for wrong, or grossly."""
+    if chance.random() < 0.75:
+        return
+    for _ in range(chance.choice((1, 1, 2))):
+        at = chance.uniform(-plan.seconds / 3, plan.seconds)
+        by = chance.choice((20.0, 50.0, 90.0, 3600.0, 40 * DAY)) * chance.choice((1, -1))
+        plan.clocks.append(ClockJump(at, chance.choice(CLOCKS), by, chance.choice((1.0, 5.0, 20.0, 60.0))))

@@ -22,7 +22,7 @@ def shrink(plan: Plan, fails: Callable[[Plan], bool]) -> Plan:
 
 def _smaller(plan: Plan) -> Iterator[Plan]:
     """Plans that lack one thing each, the largest steps first."""
-    for name in ("deaths", "windows"):
+    for name in ("deaths", "windows", "clocks"):
         listed = getattr(plan, name)
         for number in range(len(listed)):
             yield replace(plan, **{name: listed[:number] + listed[number + 1 :]})

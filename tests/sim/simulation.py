@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 from typing import Any
 
 import psycopg
@@ -193,6 +194,7 @@ class Simulation:
         ):
             self._delivered: list[Delivered] = []
             self.host.transport = EvolutionTransport(self.world, evolution, listener)
+            self.faults.set_clocks(-inf)
             if await self.host.start(nursery):
                 with trio.fail_after(SETUP_SECONDS):
                     await self._open_lines(evolution)
@@ -290,6 +292,7 @@ class Simulation:
 
     async def _call(self, call: Callable[[], Any], answer: list[Any], ended: trio.Event) -> None:
         """One call of the API in the daemon; it dies with it."""
+        worlds.ON_MACHINE.set(True)
         try:
             result = await call()
             if self.host.alive() is not None:

@@ -13,12 +13,15 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
 import trio
 from trio._core import _run as scheduler
 
+ON_MACHINE: ContextVar[bool] = ContextVar("on the daemon's machine", default=False)
+"""Whether a task is the daemon's, whose machine may have a wrong clock. Tasks inherit it from who starts them."""
 EPOCH = 1_800_000_000.0
 """Wall time at the start of each run, in UTC seconds: 15 January 2027, 08:00."""
 HISTORY = 400
@@ -36,6 +39,8 @@ class World:
         self.history: deque[str] = deque(maxlen=HISTORY)
         self.recording: list[str] | None = None
         """All steps, where somebody wants to compare two runs."""
+        self.skews = {"machine": 0.0, "database": 0.0}
+        """Seconds by which these clocks are wrong."""
         self._trace = hashlib.sha256()
 
     def stream(self, name: str) -> random.Random:
@@ -44,11 +49,15 @@ class World:
 
     @property
     def now(self) -> float:
-        """Wall time in UTC seconds."""
+        """The true wall time in UTC seconds."""
         try:
             return EPOCH + trio.current_time()
         except RuntimeError:  # before the loop runs, and after
             return EPOCH
+
+    def wall(self) -> float:
+        """What the clock shows to whoever asks: the daemon's machine may have a wrong one."""
+        return self.now + self.skews["machine"] if ON_MACHINE.get() else self.now
 
     def step(self, *what: object) -> None:
         """Add a step to the trace."""
@@ -92,7 +101,7 @@ def installed(world: World) -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scheduler, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
         scheduler._r.seed(world.stream("scheduler").random())
-        patch.setattr(time, "time", lambda: world.now)
+        patch.setattr(time, "time", world.wall)
         patch.setattr(time, "monotonic", lambda: world.now - EPOCH)
         patch.setattr(os, "urandom", chance.randbytes)
         patch.setattr(random, "_urandom", chance.randbytes)

@@ -66,3 +66,18 @@ def test_a_set_database_clock_counts_as_much_as_our_own() -> None:
     clocks.compare()
     clocks.watch.compare(clocks.true + DAY, clocks.mono)
     assert not clocks.watch.agrees()
+
+
+@pytest.mark.parametrize("jump", [3 * DAY, -3 * DAY])
+@pytest.mark.parametrize("whose", ["machine", "database"])
+def test_whichever_clock_jumps_time_goes_on_from_when_they_last_agreed(whose: str, jump: float) -> None:
+    clocks = Clocks()
+    clocks.compare()
+    clocks.mono += 100
+    if whose == "machine":
+        clocks.off = jump
+    else:
+        clocks.watch.compare(clocks.true + jump, clocks.mono)
+    assert not clocks.watch.agrees()
+    clocks.mono += 100
+    assert clocks.watch.now() == pytest.approx(clocks.true)

@@ -24,12 +24,16 @@ class ClockWatch:
     monotonic: Callable[[], float] = trio.current_time
     _base: float | None = None
     """What the database's clock shows when the monotonic one shows 0; None before the first comparison."""
+    _agreed: float | None = None
+    """What both showed when the monotonic one showed 0, as of the last comparison at which they agreed."""
     _told: bool = True
 
     def compare(self, database: float, asked: float) -> None:
         """Note what the database's clock has shown; ``asked``: monotonic time at which it was asked."""
         self._base = database - (asked + self.monotonic()) / 2
         agrees = self.agrees()
+        if agrees:
+            self._agreed = self.wall() - self.monotonic()
         if agrees is not self._told:
             self._told = agrees
             if agrees:
@@ -47,8 +51,19 @@ class ClockWatch:
         skew = self.skew()
         return skew is not None and abs(skew) <= TOLERANCE
 
+    @property
+    def was_compared(self) -> bool:
+        """Whether it is known what the database's clock shows."""
+        return self._base is not None
+
     def now(self) -> float:
-        """UTC seconds: by this machine's clock, or by the database's while it says otherwise."""
+        """UTC seconds by this machine's clock, while the database's agrees.
+
+        While it does not, one of them has jumped, and time goes on from when they last agreed. If they never did since
+        the start, the database's counts.
+        """
         skew = self.skew()
         wall = self.wall()
-        return wall if skew is None or abs(skew) <= TOLERANCE else wall - skew
+        if skew is None or abs(skew) <= TOLERANCE:
+            return wall
+        return wall - skew if self._agreed is None else self._agreed + self.monotonic()

@@ -12,6 +12,7 @@ from zapline.domain.errors import RemoteError
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.leader import DatabasePlace, find_place, read_clock, take_epoch
 from zapline.sql.postgres.migrate import SchemaState, schema_state
+from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.clock_watch import ClockWatch
 
 ADVISORY_LOCK_KEY = 0x7A61706C696E65
@@ -144,6 +145,15 @@ class Leadership:
                 await self._compare_clocks(connection)
             for _, payload in notifications:
                 await self._on_notify(payload)
+
+    async def know_time(self, pool: Pool) -> None:
+        """Compare the clocks unless they were compared already, as before this process leads for the first time.
+
+        Raises DatabaseUnavailable.
+        """
+        if not self.clock.was_compared:
+            async with pool.connection() as connection:
+                await self._compare_clocks(connection)
 
     async def _compare_clocks(self, connection: Connection) -> None:
         asked = trio.current_time()

@@ -96,9 +96,8 @@ class Outbound:
         self.monitor = OutboxMonitor(pool, counters, settings.stalled_minutes * 60, leadership.clock.now)
         self.changes = UnitLifecycle(core.commands, pool, self._on_settings_changed)
         submission_policy = SubmissionPolicy(settings.default_region, settings.message_expiry_hours * 3600)
-        self.outgoing = Submissions(
-            pool, leadership.clock.now, wake, self.senders.reload_pace, submission_policy, feed=core.feed
-        )
+        submitting = (pool, leadership.clock.now, wake, self.senders.reload_pace, submission_policy)
+        self.outgoing = Submissions(*submitting, feed=core.feed, know_time=leadership.know_time)
         cache = settings.state_dir / "media"
         self.media = MediaFetcher(client, cache, int(settings.media_cache_bytes), counters)
         self.receipts = ReadReceipts(pool, client)

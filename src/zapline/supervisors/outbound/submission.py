@@ -90,6 +90,7 @@ class Submissions:
     """Only inserts and guarded updates; the unit's sender does the rest. ``pool`` is the engine's.
 
     ``wake`` is called with a unit that has something to send now, ``reload_pace`` with one whose limits changed.
+    ``know_time`` is awaited before the time is asked.
     """
 
     def __init__(
@@ -102,10 +103,12 @@ class Submissions:
         check_url: Callable[[str], Awaitable[str]] = check_media_url,
         feed: LiveFeed | None = None,
         new_id: Callable[[], UUID] = uuid4,
+        know_time: Callable[[Pool], Awaitable[None]] | None = None,
     ) -> None:
         self._feed, self._new_id = feed or LiveFeed(), new_id
         self._pool = pool
         self._insert = SharedInsert(pool)
+        self._know_time = know_time
         self._clock = clock
         self._wake = wake
         self._reload_pace = reload_pace
@@ -120,7 +123,7 @@ class Submissions:
         DatabaseUnavailable, also where the stored message cannot be read back: the same request finds it later.
         """
         parsed = self._composer.parse(request)
-        now = self._clock()
+        now = await self._now()
         invalid_time = find_invalid_time(request, now)
         lookups = isinstance(parsed.content, File | ReactionRequest) or request.reply_to or request.conversation
         if invalid_time is not None or lookups:
@@ -175,7 +178,7 @@ class Submissions:
 
         Raises UnknownMessage, NotUncertain.
         """
-        now = self._clock()
+        now = await self._now()
         async with self._pool.connection() as conn:
             if decision is Decision.RESEND:
                 done = await uncertain_sends.requeue_uncertain(conn, unit, message, now, now + self._policy.expiry)
@@ -213,6 +216,12 @@ class Submissions:
         async with self._pool.connection() as conn:
             await unit_pace.store_pace(conn, unit, limits)
         self._reload_pace(unit)
+
+    async def _now(self) -> float:
+        """UTC seconds; a wrong clock of this machine is not believed even before this process leads."""
+        if self._know_time is not None:
+            await self._know_time(self._pool)
+        return self._clock()
 
     async def _find_repeated(self, conn: Connection, unit: UnitId, parsed: ParsedRequest) -> TrackedMessage | None:
         """Find the message of an earlier identical request. Raises ClientIdTaken if that request was another one."""
