@@ -122,6 +122,8 @@ class WebhookWire:
     world: World
     find_daemon: Callable[[], "Any | None"]
     """The daemon's host while its daemon serves, else None."""
+    on_begun: Callable[[bytes], None]
+    """Told of each webhook that is on its way to a daemon."""
     on_answered: Callable[[bytes, float], None]
     """Told of each answer 200 that left the daemon, with the webhook's body, and when it was on its way."""
     faults: NetworkFaults = field(default_factory=NetworkFaults)
@@ -138,6 +140,7 @@ class WebhookWire:
             self.world.step("webhook refused")
             return None
         begun = self.world.now
+        self.on_begun(body)
         status = await daemon.post(url, headers, body)
         self.world.step("webhook", status)
         if status == 200:

@@ -8,6 +8,7 @@ import trio
 
 from zapline.sandbox.simulator.server import SimulatedEvolution
 
+from .crm import Crm
 from .database import DatabaseFaults
 from .disk import FULL, IOERR_FSYNC, IOERR_WRITE, OK
 from .evolution import NetworkFaults, PipeListener
@@ -27,6 +28,7 @@ class Faults:
     around_failover: Callable[[float | None], None]
     on_restored: Callable[[float], None]
     disk_modes: set[str] = field(default_factory=set)
+    crm: Crm | None = None
     quiet: bool = True
 
     def __post_init__(self) -> None:
@@ -56,6 +58,8 @@ class Faults:
         for kind in ("duplicate", "reorder"):
             if getattr(plan, kind):
                 evolution.inject_fault(kind, probability=getattr(plan, kind), seconds=3.0)
+        if self.crm is not None:
+            self.crm.fails = plan.hook_fails
         for kind, chance in plan.sends.items():
             evolution.inject_fault(kind, probability=chance, path="/message/", seconds=2.0)
 
@@ -63,6 +67,8 @@ class Faults:
         for kind, count in evolution.state.faults.triggered.items():
             self.world.struck[kind] += count
         evolution.clear_faults()
+        if self.crm is not None:
+            self.crm.fails, self.crm.down = 0.0, False
         self.quiet = True
         self.disk_modes.clear()
         self.postgres.faults = DatabaseFaults()
@@ -152,6 +158,11 @@ class Faults:
             self.postgres.faults.down, self.postgres.faults.starting = False, True
             await trio.sleep(window.seconds / 2)
             self.postgres.faults.starting = False
+        elif window.kind == "crm down":
+            assert self.crm is not None
+            self.crm.down = True
+            await trio.sleep(window.seconds)
+            self.crm.down = False
         elif window.kind == "evolution restarts":
             async with self._evolution:
                 evolution.kill()

@@ -69,6 +69,10 @@ class Plan:
     answer_lost: float = 0.0
     duplicate: float = 0.0
     reorder: float = 0.0
+    hooks: bool = False
+    """The CRM is told by webhooks."""
+    hook_fails: float = 0.0
+    """The chance that it does not take one."""
     clocks: list[ClockJump] = field(default_factory=list)
     sends: dict[str, float] = field(default_factory=dict)
     """Fault of the simulated Evolution -> its chance for each call that sends."""
@@ -79,6 +83,7 @@ class Plan:
         parts += ["no store"] if not self.store else []
         parts += [f"changes {self.changes:.2f}"] if self.changes else []
         parts += ["all asked at once"] if self.at_once else []
+        parts += [f"hooks that fail {self.hook_fails:.2f}"] if self.hooks else []
         parts += ["honours ids"] if self.honours_ids else []
         parts += [f"{death.kind} at {death.at:.1f}" for death in self.deaths]
         parts += [f"{window.kind} at {window.at:.1f} for {window.seconds:.1f}" for window in self.windows]
@@ -145,6 +150,7 @@ def draw(seed: int) -> Plan:
         for kind in chance.sample(SENDS, chance.choice((1, 1, 2, 3))):
             plan.sends[kind] = chance.uniform(0.05, 0.4)
     _draw_restarts(plan, random.Random(f"{seed}/restarts"))
+    _draw_hooks(plan, random.Random(f"{seed}/hooks"))
     _draw_clocks(plan, random.Random(f"{seed}/clocks"))
     return plan
 
@@ -154,6 +160,14 @@ def _draw_restarts(plan: Plan, chance: random.Random) -> None:
         if chance.random() < 0.25:
             for _ in range(chance.choice((1, 1, 2))):
                 plan.windows.append(Window(chance.uniform(0.0, plan.seconds), kind, chance.choice((0.2, 1.0, 5.0))))
+
+
+def _draw_hooks(plan: Plan, chance: random.Random) -> None:
+    plan.hooks = chance.random() < 0.4
+    if plan.hooks and chance.random() < 0.6:
+        plan.hook_fails = chance.uniform(0.05, 0.5)
+    if plan.hooks and chance.random() < 0.4:
+        plan.windows.append(Window(chance.uniform(0.0, plan.seconds), "crm down", chance.choice((0.5, 5.0, 20.0))))
 
 
 def _draw_clocks(plan: Plan, chance: random.Random) -> None:

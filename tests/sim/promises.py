@@ -52,6 +52,8 @@ class Promises:
     """Filled while the world runs."""
 
     answers: dict[Key, list[Answer]] = field(default_factory=lambda: defaultdict(list))
+    begun: dict[Key, float] = field(default_factory=dict)
+    """When the first webhook of each message was on its way to a daemon."""
     directories: list[Replaced] = field(default_factory=list)
     databases: list[Replaced] = field(default_factory=list)
 
@@ -62,6 +64,10 @@ class Promises:
     def may_be_counted(self, key: Key) -> bool:
         """Whether it may have been refused by both, and be one of those that are counted as lost."""
         return any(answer.refused for answer in self.answers[key])
+
+    def is_shaken(self, answer: Answer) -> bool:
+        """Whether something that was replaced may have lost what was made durable with this answer."""
+        return any(each.takes(answer) for each in (*self.directories, *self.databases))
 
     def _is_held(self, key: Key, answer: Answer) -> bool:
         if not self._journal_holds(key, answer):

@@ -6,7 +6,8 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
-from .promises import Answer, Promises
+from .invariants import Placed, disorder
+from .promises import Answer, Key, Promises
 
 PHONES = re.compile(r"(?<![0-9A-Za-z-])\+?55119[0-9]{8}(?![0-9A-Za-z-])")
 CANARY = "canario"
@@ -29,6 +30,16 @@ class Asked:
     at: float
 
 
+def _messages(body: bytes) -> list[Key]:
+    """Instance and id of the message that a webhook tells of, if it came in."""
+    told = json.loads(body)
+    data = told.get("data")
+    key = data.get("key") if isinstance(data, dict) else None
+    if told["event"] == "messages.upsert" and isinstance(key, dict) and not key["fromMe"]:
+        return [(told["instance"], key["id"])]
+    return []
+
+
 @dataclass
 class Reference:
     """Filled while the world runs; ``violations`` compares it with the database's rows at the end."""
@@ -44,13 +55,15 @@ class Reference:
     log_lines: list[str] = field(default_factory=list)
     """Lines of the log that hold what no line may hold."""
 
+    def note_begun(self, body: bytes, at: float) -> None:
+        """A webhook is on its way to the daemon."""
+        for key in _messages(body):
+            self.promises.begun.setdefault(key, at)
+
     def note_answered(self, body: bytes, answer: Answer) -> None:
         """A webhook got a 200."""
-        told = json.loads(body)
-        data = told.get("data")
-        key = data.get("key") if isinstance(data, dict) else None
-        if told["event"] == "messages.upsert" and isinstance(key, dict) and not key["fromMe"]:
-            self.promises.answers[told["instance"], key["id"]].append(answer)
+        for key in _messages(body):
+            self.promises.answers[key].append(answer)
 
     def note_log(self, line: str) -> None:
         if PHONES.search(line) or CANARY in line:
@@ -95,7 +108,8 @@ class Reference:
         unknown = [key for key in stored if key[1] not in self.sent[key[0]]]
         if unknown:
             found.append(f"stored and never sent: {unknown[:3]}")
-        return found
+        placed = [Placed(key, row.seq) for key, row in stored.items() if not row.backfilled and not row.changed]
+        return found + disorder(placed, self.promises)
 
     def _outbound(self, rows: "Rows", provable: bool) -> list[str]:
         found, gone = [], set[str]()
@@ -121,6 +135,8 @@ class Reference:
         for row in rows.outbox:
             if row.state == "settled" and not copies[f"{CANARY} {row.client_id}"]:
                 found.append(f"settled and never delivered: {row.client_id}")
+            if row.state == "expired":
+                found.append(f"expired long before its time: {row.client_id}")
             if row.tries > 3:
                 found.append(f"I4: {row.tries} tries of {row.client_id}")
         return found
@@ -153,6 +169,7 @@ class MessageRow:
     seq: int
     edited: str | None
     deleted: bool
+    backfilled: bool
 
     @property
     def changed(self) -> bool:
@@ -202,7 +219,7 @@ def read_rows(conn: Any, delivered: list[Delivered]) -> Rows:
     """Read everything over an administrator's connection."""
     messages = conn.execute(
         "select u.instance_id, u.unit_id::text, m.external_id, m.client_message_id, m.from_me,"
-        " m.body, m.seq, m.edited_body, m.deleted_at is not null"
+        " m.body, m.seq, m.edited_body, m.deleted_at is not null, m.backfilled"
         " from zapline.messages m join zapline.unit_whatsapp_connections u using (unit_id) order by m.seq"
     ).fetchall()
     outbox = conn.execute(

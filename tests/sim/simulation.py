@@ -22,11 +22,13 @@ from zapline.sandbox.simulator.server import SimulatedEvolution
 from zapline.supervisors.outbound.message_composition import SendRequest
 
 from . import world as worlds
+from .crm import Crm, make_hooks, untold
 from .database import SteppedPostgres
 from .disk import Disk
 from .evolution import EvolutionTransport, NetworkFaults, PipeListener, WebhookWire, evolution_in_process
 from .faults import Faults
 from .host import Host
+from .invariants import Deliveries, leaks
 from .plan import RESTORED, Plan, draw
 from .planted import Plant
 from .promises import CLOSED_SECONDS, Answer, Replaced
@@ -92,13 +94,16 @@ class Simulation:
         self.host = Host(self.world, self.postgres, self.disk)
         self.network = NetworkFaults()
         self.disk.now = lambda: self.world.now
-        self.wire = WebhookWire(self.world, self.host.alive, self._note_answered, self.network)
+        told = (lambda body: self.reference.note_begun(body, self.world.now), self._note_answered)
+        self.wire = WebhookWire(self.world, self.host.alive, *told, self.network)
+        self.deliveries = Deliveries()
         self.units: dict[str, UnitId] = {}
         self.drained = 0.0
         self.stored: float | None = None
         """Virtual seconds from the last fault until the journal held nothing that is not stored."""
         backup = self.place / "backup"
         self.faults = Faults(self.plan, self.host, self.network, backup, self._around_failover, self._note_restored)
+        self.crm = self.faults.crm = Crm(self.world)
 
     def run(self) -> Result:
         """Run the seed to its end."""
@@ -110,6 +115,7 @@ class Simulation:
             undo = configuration.configure("json", "warning", _Log(self.world, self.reference))
             self.postgres.install(patch)
             self.host.install(patch)
+            self.crm.install(patch)
             if self._plant is not None:
                 self._plant(patch)
             self._watcher = psycopg.connect(self.postgres.url, autocommit=True)
@@ -146,6 +152,7 @@ class Simulation:
         else:
             self._watcher = psycopg.connect(self.postgres.url, autocommit=True)
             stored = stored_messages(self._watcher)
+            self.deliveries.forget()
             self.reference.promises.databases.append(Replaced(since, self.world.now, stored))
 
     def _note_restored(self, copied: float) -> None:
@@ -161,6 +168,9 @@ class Simulation:
     def _compare(self) -> list[str]:
         with closing(psycopg.connect(self.postgres.url, autocommit=True)) as conn:
             rows = read_rows(conn, self._delivered)
+            self.deliveries.look(conn)
+            among = self.deliveries.fallen[:3] + leaks(conn)
+            among += untold(conn, self.crm.taken) if self.plan.hooks else []
         lost = self.host.counted["lost", ""]
         told = sum(count for (name, _), count in self.host.counted.items() if name == "journal_losses")
         violations = self.reference.violations(
@@ -169,6 +179,7 @@ class Simulation:
             echoed="echo_off" not in self.plan.sends,
             lost=lost,
         )
+        violations += among
         if told and not self.world.struck[RESTORED]:
             violations.append("the journal has lost something")
         for role in ("actor_crashes", "sender_crashes"):
@@ -219,9 +230,13 @@ class Simulation:
             while unit.state is None or unit.state.stored.phase is not Phase.OPEN:  # noqa: ASYNC110
                 await trio.sleep(0.1)
 
+        if self.plan.hooks:
+            make_hooks(self._watcher, self.units.values(), self.world.stream("hooks"))
+
     async def _story(self, nursery: trio.Nursery, evolution: SimulatedEvolution, listener: PipeListener) -> None:
         self.world.tell("the lines are open")
         self.faults.begin(evolution)
+        nursery.start_soon(self._look)
         async with trio.open_nursery() as story:
             story.start_soon(self._phones, story, evolution)
             story.start_soon(self._crm)
@@ -231,6 +246,12 @@ class Simulation:
             await self.host.start(nursery)
         self.world.tell("the faults are over")
         await self._drain(evolution)
+
+    async def _look(self) -> None:
+        while True:
+            if not self._watcher.closed:
+                self.deliveries.look(self._watcher)
+            await trio.sleep(0.5)
 
     # -- phones, CRM, faults -------------------------------------------------------------------------------------
 
@@ -329,11 +350,14 @@ class Simulation:
             "select count(*) from zapline.outbox where state in ('queued', 'leased')"
             " or (state = 'uncertain' and look_at is not null)"
         ).fetchone()
+        query = "select count(*) from zapline.hook_deliveries where state = 'queued' and due_at <= now()"
+        due = conn.execute(query).fetchone()
         stored = conn.execute("select count(*) from zapline.messages where not from_me").fetchone()
         assert undecided is not None
         assert stored is not None
+        assert due is not None
         missing = sum(map(len, self.reference.sent.values())) - stored[0] if self.plan.store else 0
-        return not undecided[0] and missing <= 0
+        return not undecided[0] and not due[0] and missing <= 0
 
 
 def _root(failure: BaseException) -> BaseException:
