@@ -407,3 +407,17 @@ async def test_a_deleted_message_is_not_delivered_and_old_deliveries_are_deleted
             nursery.start_soon(stack.delivery.run)
             await stack.wait_for_rows("select state from zapline.hook_deliveries", ("dead",))
             nursery.cancel_scope.cancel()
+
+
+async def test_what_a_wrong_clock_has_put_off_by_weeks_is_due_once_it_is_right(database: str) -> None:
+    async with delivery_stack(database, run=False) as stack, trio.open_nursery() as nursery:
+        await stack.hook()
+        await stack.arrive("A", "B")
+        await stack.rows(
+            "update zapline.hook_deliveries set due_at = now() + interval '40 days', tries = 1 returning id"
+        )
+        nursery.start_soon(stack.delivery.run)
+        await stack.crm.wait_for_calls(2)
+        await stack.wait_for_rows(DELIVERIES, *[("delivered", 2, 204, None)] * 2)
+        assert stack.counters.total("misdated") == 2
+        nursery.cancel_scope.cancel()

@@ -1,5 +1,6 @@
 """All senders together: which is woken when, what a kill leaves behind, and that no unit delays another."""
 
+import time
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -17,8 +18,10 @@ from zapline.domain.outbox.work_states import Lane
 from zapline.domain.restart_policy import RestartIntensity
 from zapline.domain.retry_policy import Backoff
 from zapline.sandbox.simulator.server import SimulatedEvolution
+from zapline.sql.outbound import outbox_monitoring
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.outbound import sender_pool
+from zapline.supervisors.outbound.outbox_monitor import OutboxMonitor
 from zapline.supervisors.outbound.sender_pool import PAUSED_BY_REQUEST
 from zapline.supervisors.outbound.sender_state import SenderActivity
 
@@ -304,3 +307,28 @@ async def test_a_hidden_number_is_not_called_a_wrong_one(database: str, tmp_path
         await stack.wait_for_rows(
             "select state, failure, failure_detail from zapline.outbox", ("dead", "hidden_number", "Evolution 2.3.7")
         )
+
+
+async def test_what_a_wrong_clock_has_put_off_by_weeks_is_due_once_it_is_right(database: str, tmp_path: Path) -> None:
+    weeks = 40 * 86_400.0
+    async with outbound_stack(database, tmp_path) as stack, trio.open_nursery() as nursery:
+        unit = await stack.add_unit()
+        await stack.rows("update zapline.units set paused_at = now() returning id")
+        scheduled, retried, asked = [(await stack.enqueue(unit, text, due_in=weeks))[0] for text in ("A", "B", "C")]
+        await stack.rows(
+            "update zapline.outbox set fence = 1, tries = 1 where message_id = %s returning fence", retried
+        )
+        await stack.rows(
+            "update zapline.messages set received_at = received_at + interval '40 days' where id = %s returning id",
+            asked,
+        )
+        agree = False
+        monitor = OutboxMonitor(stack.pool, stack.counters, 1800.0, clocks_agree=lambda: agree)
+        waiting = "select message_id from zapline.outbox where due_at > now() order by seq"
+        async with stack.pool.connection() as conn:
+            assert await outbox_monitoring.release_misdated(conn, time.time(), 41 * 86_400.0) == 0
+        agree = True
+        nursery.start_soon(monitor.run)
+        await stack.wait_for_rows(waiting, (scheduled,))
+        assert stack.counters.total("misdated") == 2
+        nursery.cancel_scope.cancel()

@@ -196,14 +196,7 @@ async def daemon(settings: Settings, clock: Callable[[], float] = time.time) -> 
         core = DaemonCore(pool, client, intake, journal, roster, leadership, counters, commands, feed, clock)
         outbound = Outbound(settings, core, secrets.erasure_key)
         opening = open_notifications(
-            secrets.master,
-            settings.hook_private_hosts,
-            pool,
-            commands,
-            leadership,
-            counters,
-            feed,
-            leadership.clock.now,
+            secrets.master, settings.hook_private_hosts, pool, commands, leadership, counters, feed
         )
         notifications = await stack.enter_async_context(opening)
         recorder = _recorder(settings, database, leadership, counters, outbound, secrets.sealer, clock)

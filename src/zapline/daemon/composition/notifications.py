@@ -1,6 +1,5 @@
 """Builds the notifications of the CRM: the commands for its hooks, and the delivery of webhooks."""
 
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -47,7 +46,6 @@ async def open_notifications(
     leadership: Leadership,
     counters: Counters,
     feed: LiveFeed,
-    clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Notifications]:
     """``private``: hooks may lead into private networks. The caller starts ``delivery.run``."""
 
@@ -56,11 +54,13 @@ async def open_notifications(
         register_secret(format_secret(key))
         return key
 
+    clock = leadership.clock.now
     # A lookup whose DNS server is silent holds its thread longer than a delivery may take: it must not delay other
     # deliveries, nor the lookups of media URLs.
     resolver = partial(resolve_host, limiter=trio.CapacityLimiter(2 * MAX_CALLS))
     async with open_crm_client(clock, resolver, private=private) as client:
-        delivery = CrmWebhookDelivery(pool, client, leadership.may_write, signing_key, counters, clock)
+        parts = (pool, client, leadership.may_write, signing_key, counters)
+        delivery = CrmWebhookDelivery(*parts, clock, leadership.clock.agrees)
         feed.on_event = delivery.wake
         yield Notifications(
             feed,

@@ -93,7 +93,8 @@ class Outbound:
         compared = leadership.clock
         parts = (pool, roster.get, leadership.may_write, wake, compared.now)
         self.feeder = feeder = OutboxFeeder(*parts, feed=core.feed, clocks_agree=compared.agrees)
-        self.monitor = OutboxMonitor(pool, counters, settings.stalled_minutes * 60, leadership.clock.now)
+        stalled_after = settings.stalled_minutes * 60
+        self.monitor = OutboxMonitor(pool, counters, stalled_after, leadership.clock.now, leadership.clock.agrees)
         self.changes = UnitLifecycle(core.commands, pool, self._on_settings_changed)
         submission_policy = SubmissionPolicy(settings.default_region, settings.message_expiry_hours * 3600)
         submitting = (pool, leadership.clock.now, wake, self.senders.reload_pace, submission_policy)

@@ -180,6 +180,7 @@ COUNTERS = (
     ),
     Counter("units_set_back", "Times a unit's rows were found set back in the database."),
     Counter("calls_held", "Claims undone because the journal did not take the note of their call."),
+    Counter("misdated", "Messages and webhooks to CRMs that a wrong clock had put off; they were made due."),
     Counter("calls_too_late", "Calls not made because the process had stood still since the claim."),
     Counter("journal_pruned", "Done entries removed from the journal."),
     Counter("journal_shed", "Unimportant entries dropped because the journal is over its budget."),

@@ -254,6 +254,11 @@ async def prune_deliveries(conn: Connection, delivered_days: float, dead_days: f
     return deleted + await _SQL.execute(conn, "prune_deliveries", **days, limit=limit)
 
 
+async def release_misdated(conn: Connection, now: float, longest: float, limit: int) -> int:
+    """Make due, at most ``limit``, what is to wait for more than ``longest`` seconds by a wrong clock."""
+    return len(await _SQL.rows(conn, "release_misdated", now=now, longest=longest, limit=limit))
+
+
 async def count_deliveries(conn: Connection) -> HookTotals:
     row = await _SQL.one(conn, "count_deliveries")
     return HookTotals(*row)

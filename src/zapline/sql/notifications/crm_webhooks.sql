@@ -161,6 +161,13 @@ update zapline.hook_deliveries
 update zapline.hook_deliveries set due_at = to_timestamp(%(now)s)
  where hook_id = %(hook)s and state = 'queued' and due_at > to_timestamp(%(now)s);
 
+-- name: release_misdated
+-- Makes due what is to wait for longer than any delivery waits: a wrong clock has dated it.
+update zapline.hook_deliveries set due_at = to_timestamp(%(now)s)
+ where id in (select id from zapline.hook_deliveries
+               where state = 'queued' and due_at > to_timestamp(%(now)s + %(longest)s) limit %(limit)s)
+returning id;
+
 -- name: disable_hook
 -- Disables a hook.
 update zapline.hooks set disabled_at = now(), disabled_reason = %(reason)s where id = %(hook)s and disabled_at is null;

@@ -18,6 +18,11 @@ async def mark_stalled(conn: Connection, before: float, after: float, now: float
     return await _SQL.rows(conn, "mark_stalled", before=before, after=after, now=now, limit=limit)
 
 
+async def release_misdated(conn: Connection, now: float, longest: float) -> int:
+    """Make due what is to wait for more than ``longest`` seconds by a wrong clock; returns how many messages."""
+    return len(await _SQL.rows(conn, "release_misdated", now=now, longest=longest))
+
+
 async def count_outbox(conn: Connection) -> list[Any]:
     """Rows (state, lane, messages, oldest) of open, dead (within a day) and stalled messages."""
     return await _SQL.rows(conn, "count_outbox")

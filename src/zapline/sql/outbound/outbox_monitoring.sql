@@ -66,3 +66,15 @@ select 'stalled', o.lane, count(*), extract(epoch from min(o.settled_at))::float
   join zapline.messages m on m.id = o.message_id
  where o.stalled_at > now() - interval '3 days' and m.delivery = 'sent'
  group by o.lane;
+
+-- name: release_misdated
+-- Makes due what is to wait for longer than anything waits: a wrong clock has dated it. What was asked for later keeps
+-- its time until it was tried.
+update zapline.outbox o
+   set due_at = case when o.state = 'queued' then to_timestamp(%(now)s) else o.due_at end,
+       look_at = case when o.state = 'uncertain' then to_timestamp(%(now)s) end
+ where (o.state = 'queued' and o.due_at > to_timestamp(%(now)s + %(longest)s)
+        and (o.fence > 0 or o.due_at <= (select m.received_at + interval '1 minute' from zapline.messages m
+                                          where m.id = o.message_id)))
+    or (o.state = 'uncertain' and o.look_at > to_timestamp(%(now)s + %(longest)s))
+returning o.message_id;

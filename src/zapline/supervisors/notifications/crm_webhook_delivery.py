@@ -23,6 +23,7 @@ from zapline.domain.errors import DatabaseUnavailable, RemoteError
 from zapline.domain.ids import UnitId
 from zapline.sql.notifications import crm_webhooks
 from zapline.sql.notifications.crm_webhooks import ActiveHook, DueDelivery, HookTotals
+from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.database_errors import StatementFailed
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.counters import Counters
@@ -44,6 +45,9 @@ _MAX_TURN = 30.0
 """Seconds after which a hook lets others go first: a CRM may accept each delivery, but slowly."""
 _CLEAN_UP_EVERY = 5.0
 _MAX_ROWS = 2000
+_LONGEST_WAIT = 7 * 3600.0
+"""Seconds: no delivery waits so long for its next try (``crm_webhooks.retry_delay``)."""
+_MISDATED_EVERY = 60.0
 """Rows of one statement: a CRM that was away for days leaves a million."""
 DELIVERED_DAYS, DEAD_DAYS = 1.0, 14.0
 """Days for which deliveries are kept after their end; dead ones can be replayed for that long."""
@@ -75,6 +79,7 @@ class CrmWebhookDelivery:
         key_of: Callable[[UUID, int], bytes],
         counters: Counters,
         clock: Callable[[], float] = time.time,
+        clocks_agree: Callable[[], bool] = lambda: True,
         draw_spread: Callable[[], float] = random.random,
     ) -> None:
         self._pool = pool
@@ -83,6 +88,8 @@ class CrmWebhookDelivery:
         self._key_of = key_of
         self._counters = counters
         self._clock = clock
+        self._clocks_agree = clocks_agree
+        self._misdated_at = float("-inf")
         self._draw_spread = draw_spread
         self._states: dict[UUID, _HookState] = {}
         self._call_limiter = trio.CapacityLimiter(MAX_CALLS)
@@ -229,6 +236,17 @@ class CrmWebhookDelivery:
             "webhook-signature": sign_webhook(keys, id, timestamp, body),
         }
 
+    async def _release_misdated(self, conn: Connection) -> int:
+        if trio.current_time() < self._misdated_at:
+            return 0
+        self._misdated_at = trio.current_time() + _MISDATED_EVERY
+        count = await crm_webhooks.release_misdated(conn, self._clock(), _LONGEST_WAIT, _MAX_ROWS)
+        if count:
+            self._counters.add("misdated", amount=count)
+            self._wake_event.set()
+            _LOG.warning("Webhooks to the CRM were put off by a wrong clock; they are due now", count=count)
+        return count
+
     async def _clean_up(self) -> None:
         """Count deliveries, end those of disabled hooks, and delete old ones, until cancelled."""
         while True:
@@ -237,7 +255,9 @@ class CrmWebhookDelivery:
             try:
                 async with self._pool.connection() as conn:
                     done = await crm_webhooks.bury_waiting(conn, _MAX_ROWS)
-                    done = max(done, await crm_webhooks.prune_deliveries(conn, DELIVERED_DAYS, DEAD_DAYS, _MAX_ROWS))
+                    if self._clocks_agree():
+                        pruned = await crm_webhooks.prune_deliveries(conn, DELIVERED_DAYS, DEAD_DAYS, _MAX_ROWS)
+                        done = max(done, pruned, await self._release_misdated(conn))
                     self.totals = await crm_webhooks.count_deliveries(conn)
             except RemoteError as away:
                 _LOG.debug("Webhooks to the CRM are not tidied", error=str(away))

@@ -19,6 +19,8 @@ _COUNT_EVERY = 5.0
 _STALL_EVERY = 30.0
 _STALL_WINDOW = 2 * 86_400.0
 """Seconds: older messages were marked before, or were sent before Zapline marked any."""
+_LONGEST_WAIT = 2 * 3600.0
+"""Seconds: no message that was tried waits so long for its next try or look (``send_outcomes``)."""
 _PRUNE_EVERY = 3600.0
 _LOG = structlog.get_logger(scope="Outbox")
 
@@ -39,8 +41,14 @@ class OutboxMonitor:
     """One for the process. ``totals`` is the last count; None before the first one."""
 
     def __init__(
-        self, pool: Pool, counters: Counters, stalled_after: float, clock: Callable[[], float] = time.time
+        self,
+        pool: Pool,
+        counters: Counters,
+        stalled_after: float,
+        clock: Callable[[], float] = time.time,
+        clocks_agree: Callable[[], bool] = lambda: True,
     ) -> None:
+        self._clocks_agree = clocks_agree
         self._pool = pool
         self._counters = counters
         self._stalled_after = stalled_after
@@ -60,6 +68,8 @@ class OutboxMonitor:
                         before = wall - self._stalled_after
                         stalled = await outbox_monitoring.mark_stalled(conn, before, wall - _STALL_WINDOW, wall)
                         self._report_stalled(Counter(str(row.unit_id) for row in stalled))
+                        if self._clocks_agree():
+                            self._report_misdated(await outbox_monitoring.release_misdated(conn, wall, _LONGEST_WAIT))
                     if now >= prune_at:
                         prune_at = now + _PRUNE_EVERY
                         await prune_uploads(conn)
@@ -73,6 +83,11 @@ class OutboxMonitor:
         for unit, count in stalled.items():
             self._counters.add("stalled", amount=count)
             _LOG.warning("Messages that Evolution took are not confirmed by anybody", unit=unit, count=count)
+
+    def _report_misdated(self, count: int) -> None:
+        if count:
+            self._counters.add("misdated", amount=count)
+            _LOG.warning("Messages were to wait for a time that a wrong clock had told; they are due now", count=count)
 
     def _update_totals(self, rows: list[tuple[str, str, int, float | None]]) -> None:
         counts: dict[tuple[str, str], int] = {}
