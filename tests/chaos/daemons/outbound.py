@@ -34,12 +34,12 @@ def shorten_waits() -> None:
 
 
 def add_sender_points() -> None:
-    claim, send, accept = sending.claim, EvolutionClient.send, Intake.accept_internal
+    claim, send, accept = sending.claim_all, EvolutionClient.send, Intake.accept_internal
     answer_stored = SenderPool.answer_stored
 
     async def faulty_claim(*arguments: Any, **named: Any) -> Any:
         claimed = await claim(*arguments, **named)
-        if claimed is not None:
+        if any(result.claimed is not None for result in claimed):
             POINTS.die_at("after-claim")
             if POINTS.triggers("claim-answer-lost"):
                 raise DatabaseUnavailable("fault point: the response to the claim is lost")
@@ -62,7 +62,7 @@ def add_sender_points() -> None:
         POINTS.die_at("after-stored")
         answer_stored(self, *arguments)
 
-    patch(sending, claim=faulty_claim)
+    patch(sending, claim_all=faulty_claim)
     patch(EvolutionClient, send=faulty_send)
     patch(Intake, accept_internal=faulty_accept)
     patch(SenderPool, answer_stored=faulty_answer_stored)

@@ -298,16 +298,16 @@ async def test_a_message_that_cannot_be_read_does_not_stand_before_all_others(da
 async def test_a_claim_whose_commit_was_in_doubt_is_given_back(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claim, doubted = sql.claim, []
+    claim, doubted = sql.claim_all, []
 
     async def doubtful(*arguments: Any, **named: Any) -> Any:
         made = await claim(*arguments, **named)
-        if made is not None and not doubted:
+        if any(result.claimed is not None for result in made) and not doubted:
             doubted.append(made)
             raise CommitUnknown("planted: the answer to the commit is lost")
         return made
 
-    monkeypatch.setattr(sql, "claim", doubtful)
+    monkeypatch.setattr(sql, "claim_all", doubtful)
     async with outbound_stack(database, tmp_path) as stack:
         unit = await stack.add_unit()
         await stack.enqueue(unit, "oi")

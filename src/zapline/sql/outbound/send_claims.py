@@ -1,7 +1,8 @@
 """Performs what senders do in the database: claim, rescue, give back, and read what their pace is rebuilt from."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -12,7 +13,8 @@ from zapline.domain.outbox.contents import OutgoingMessage
 from zapline.domain.outbox.message_ids import choose_message_id
 from zapline.domain.outbox.work_states import Lane
 from zapline.sql.postgres.connection import Connection
-from zapline.sql.postgres.queries import Queries, from_row
+from zapline.sql.postgres.psycopg_on_trio import Json
+from zapline.sql.postgres.queries import Queries, encode_row, from_row
 
 _SQL = Queries(__name__)
 
@@ -89,50 +91,94 @@ class NextDue:
     later: float | None
 
 
-async def claim(
+@dataclass(frozen=True, slots=True)
+class ClaimRequest:
+    """What a unit's sender asks for. ``attempt`` is the id of the call to be made, ``now`` in UTC seconds.
+
+    ``blocked``: recipients that must wait. ``scheduled``: whether messages that were asked for later may be sent.
+    """
+
+    unit: UnitId
+    attempt: UUID
+    now: float
+    lanes: Collection[Lane]
+    blocked: Collection[str]
+    guard: ClaimGuard = NO_GUARD
+    scheduled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimResult:
+    """``claimed`` None: nothing may be sent now; ``dues``: then when each lane is due, empty lanes are left out.
+
+    ``unreadable``: a message was claimed that cannot be decoded. ``refused``: the guard does not hold. ``last``:
+    nothing else of the unit is queued.
+    """
+
+    claimed: ClaimedSend | None
+    dues: Mapping[Lane, NextDue]
+    last: bool = False
+    unreadable: bool = False
+    refused: bool = False
+
+
+async def claim_all(
     conn: Connection,
-    unit: UnitId,
+    requests: Sequence[ClaimRequest],
     *,
     process: UUID,
-    attempt: UUID,
-    now: float,
     lease: float,
-    lanes: Collection[Lane],
-    blocked: Collection[str],
-    guard: ClaimGuard = NO_GUARD,
-    scheduled: bool = True,
-) -> ClaimedSend | None:
-    """Claim the next message of a unit; None where none may be sent now. Committed when this returns.
+    lock_timeout_ms: int | None = None,
+) -> list[ClaimResult]:
+    """Claim the next message of each of these units, in one statement. Committed when this returns.
 
-    ``scheduled``: whether messages that were asked for later may be sent.
-
-    ``blocked``: recipients that must wait. ``lease`` in seconds. ``attempt`` is the id of the call to be made.
-    Raises PositionRefused if ``guard`` does not hold. Raises DatabaseUnavailable; after it, and after a cancellation,
-    the claim may exist: see ``list_unended_calls``.
+    ``lease`` in seconds; ``lock_timeout_ms``: how long it waits for a lock, where the connection's own limit is too
+    long. Raises DatabaseUnavailable; after it, and after a cancellation, the claims may exist: see
+    ``list_unended_calls``.
     """
-    row = await _SQL.one(
-        conn,
-        "claim",
-        unit_id=unit,
-        process=process,
-        attempt=attempt,
-        chosen_id=choose_message_id(attempt),
-        now=now,
-        lease=lease,
-        lanes=[lane.value for lane in lanes],
-        blocked=list(blocked),
-        provider=PROVIDER,
-        scheduled=scheduled,
-        **(held := {name: getattr(guard, name) for name in guard.__slots__}),
+    asked = encode_row([_asked(request) for request in requests])
+    rows = await _SQL.rows(
+        conn, "claim", rows=Json(asked), process=process, lease=lease, provider=PROVIDER, lock_ms=lock_timeout_ms
     )
-    if row is None:
-        allowed = await _SQL.one(conn, "may_claim", unit_id=unit, **held)
-        if allowed is None or not allowed.may:
-            raise PositionRefused("the database was set back, or another process leads")
-        return None
-    content = msgspec.convert(row.content, OutgoingMessage)
+    results = {row.attempt: _claim_result(row) for row in rows}
+    return [results[request.attempt] for request in requests]
+
+
+def _asked(request: ClaimRequest) -> dict[str, object]:
+    guard = request.guard
+    return {
+        "unit_id": request.unit,
+        "attempt": request.attempt,
+        "chosen_id": choose_message_id(request.attempt),
+        "now": request.now,
+        "lanes": [lane.value for lane in request.lanes],
+        "blocked": list(request.blocked),
+        "scheduled": request.scheduled,
+        **{name: getattr(guard, name) for name in guard.__slots__},
+    }
+
+
+def _claim_result(row: Any) -> ClaimResult:
+    if row.message_id is None:
+        dues = {Lane(lane): NextDue(due_at, later) for lane, due_at, later in row.dues or ()}
+        return ClaimResult(None, dues, refused=not row.may)
+    try:
+        content = msgspec.convert(row.content, OutgoingMessage)
+    except msgspec.ValidationError:
+        return ClaimResult(None, {}, unreadable=True)
     own = {"message": row.message_id, "lane": Lane(row.lane), "outgoing": content, "campaign": row.campaign_id}
-    return from_row(ClaimedSend, row, **own)
+    return ClaimResult(from_row(ClaimedSend, row, **own), {}, last=row.last)
+
+
+async def claim(
+    conn: Connection, unit: UnitId, *, process: UUID, lease: float, attempt: UUID, now: float, **asked: Any
+) -> ClaimedSend | None:
+    """Claim the next message of one unit; None where none may be sent now. Raises PositionRefused."""
+    request = ClaimRequest(unit, attempt, now, **asked)
+    (result,) = await claim_all(conn, [request], process=process, lease=lease)
+    if result.refused:
+        raise PositionRefused("the database was set back, or another process leads")
+    return result.claimed
 
 
 async def list_due_lanes(conn: Connection) -> list[DueLane]:

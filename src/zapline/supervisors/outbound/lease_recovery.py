@@ -13,6 +13,7 @@ async def recover_leases(unit: Unit, state: SenderState, context: SenderContext)
     """End every lease of the unit; ``state.leases_resolved`` says whether none is left. Raises DatabaseUnavailable."""
     if unit.quarantined_at is not None:
         return
+    state.nothing_else = False
     left: list[UnendedCall] = []
     async with context.pool.connection() as conn:
         for lease in await send_claims.list_unended_calls(conn, unit.id):

@@ -22,7 +22,13 @@ _LOG = structlog.get_logger(scope="Sender")
 
 
 async def store_answer(unit: Unit, state: SenderState, context: SenderContext, answer: SendAnswered) -> bool:
-    """Write the answer to the journal, wait for the database, and return whether it is stored.
+    """Make the answer durable, wait for the database, and return whether it is stored."""
+    stored = await make_durable(unit, state, context, answer)
+    return await wait_until_stored(unit, state, context, answer, stored)
+
+
+async def make_durable(unit: Unit, state: SenderState, context: SenderContext, answer: SendAnswered) -> trio.Event:
+    """Write the answer to the journal; the event is set once it is in the database too.
 
     No answer is dropped: a refused write is repeated until it succeeds, shielded from cancellation for 10 seconds.
     """
@@ -39,6 +45,13 @@ async def store_answer(unit: Unit, state: SenderState, context: SenderContext, a
         await trio.sleep(_RETRY.delay(tries, context.draw_spread()))
         durable = await context.intake.accept_internal(unit, SEND_ANSWER, body)
     state.undurable.discard(answer.attempt)
+    return stored
+
+
+async def wait_until_stored(
+    unit: Unit, state: SenderState, context: SenderContext, answer: SendAnswered, stored: trio.Event
+) -> bool:
+    """Wait until a durable answer is in the database; False where it is not within 90 seconds."""
     give_up_at = trio.current_time() + _STORE_TIMEOUT
     while not stored.is_set() and context.serves(unit):
         with trio.move_on_after(_CHECK_EVERY):

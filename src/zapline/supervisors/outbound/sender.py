@@ -1,10 +1,10 @@
 """Sends one unit's queued messages, one call at a time: wait for the pace, claim a message, call Evolution."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from math import inf
 from zoneinfo import ZoneInfo
 
-import msgspec
 import structlog
 import trio
 
@@ -16,7 +16,6 @@ from zapline.domain.outbox.quiet_hours import day_began
 from zapline.domain.outbox.send_outcomes import (
     CALL_WITHIN,
     HIDDEN_NUMBER,
-    LEASE_SECONDS,
     TOO_LATE,
     UPLOAD_MISSING,
     SendCall,
@@ -30,19 +29,21 @@ from zapline.domain.timestamps import NEVER, Moment
 from zapline.evolution.client.failures import EvolutionFailure
 from zapline.evolution.client.send_requests import send_route
 from zapline.sql.outbound import send_claims, unit_pace
-from zapline.sql.outbound.send_claims import ClaimedSend, ClaimGuard
+from zapline.sql.outbound.send_claims import ClaimedSend, ClaimGuard, ClaimRequest, ClaimResult, NextDue
 from zapline.sql.postgres.database_errors import StatementFailed
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.outbound.campaign_brake import CampaignBrake
 from zapline.supervisors.outbound.lease_recovery import recover_leases
 from zapline.supervisors.outbound.line_pauses import LinePauses, as_failed
-from zapline.supervisors.outbound.send_answers import store_answer
+from zapline.supervisors.outbound.send_answers import make_durable, wait_until_stored
 from zapline.supervisors.outbound.sender_state import SenderActivity, SenderContext, SenderState, can_send
 
 _MAX_WAIT = 10.0
 """Seconds that a sender waits in place; for a longer time it ends, and the sender pool starts it again."""
 _MAX_OVERTAKEN = 3
 """Calls of a unit that may hang while others go on; with more the server is to blame, and the unit waits."""
+_MAX_UNSTORED = 16
+"""Calls of a unit whose answers are not in the database yet; with more the unit waits for it."""
 _STATE_TIMEOUT = 5.0
 """Seconds in which Evolution must tell the state of a line on which a call hangs."""
 _RETRY_CLAIM = Backoff(base=0.2, factor=2.0, cap=10.0, jitter=0.3)
@@ -106,7 +107,7 @@ class Sender:
                 state.last_claim = None
                 self._context.standing.check_again()
             # The claim may have been committed all the same: lease recovery finds out.
-            state.leases_resolved = state.claim_in_progress = False
+            state.leases_resolved = state.claim_in_progress = state.nothing_else = False
             state.invalidate_pace()
             state.failed_claims += 1
             pause = _RETRY_CLAIM.delay(state.failed_claims, self._context.draw_spread())
@@ -124,7 +125,7 @@ class Sender:
             await recover_leases(self._unit, state, context)
         at = context.moment()
         state.set_activity(SenderActivity.IDLE)
-        if not can_send(self._unit):
+        if not can_send(self._unit) or state.nothing_else or len(state.calls) >= _MAX_UNSTORED:
             return None
         if state.paused_until > at.mono:
             return state.paused_until
@@ -141,40 +142,33 @@ class Sender:
         if not lanes:
             return await self._next_due(pacer, at)
         state.claim_in_progress = True
-        claimed = await self._claim(pacer, lanes, at)
-        if claimed is None:
+        result = await self._claim(pacer, lanes, at)
+        if result is None or result.claimed is None:
             state.claim_in_progress = False
-            return await self._next_due(pacer, at) if state.leases_resolved else at.mono
-        await self._deliver(nursery, claimed, pacer, at)
+            return self._hold_until(pacer, at, result.dues) if result is not None else at.mono
+        state.nothing_else = result.last and not state.wake_event.is_set()
+        await self._deliver(nursery, result.claimed, pacer, at)
         return at.mono
 
-    async def _claim(self, pacer: Pacer, lanes: list[Lane], at: Moment) -> ClaimedSend | None:
-        context = self._context
+    async def _claim(self, pacer: Pacer, lanes: list[Lane], at: Moment) -> ClaimResult | None:
+        """Claim the next message; None: look again. Raises DatabaseUnavailable."""
+        context, state = self._context, self._state
         attempt = context.new_id()
         if context.stopping:
             return None
-        self._state.claiming = attempt
-        try:
-            async with context.pool.connection() as conn:
-                claimed = await send_claims.claim(
-                    conn,
-                    self._unit.id,
-                    process=context.process,
-                    attempt=attempt,
-                    now=at.wall,
-                    lease=LEASE_SECONDS,
-                    lanes=lanes,
-                    blocked={*pacer.recipients_within_gap(at), *self._state.calls.values()},
-                    guard=self._guard(),
-                    scheduled=context.clocks_agree(),
-                )
-        except msgspec.ValidationError:
+        state.claiming = attempt
+        blocked = {*pacer.recipients_within_gap(at), *state.calls.values()}
+        request = ClaimRequest(self._unit.id, attempt, at.wall, lanes, blocked, self._guard(), context.clocks_agree())
+        result = await context.claims.claim(request)
+        if result.refused:
+            raise PositionRefused("the database was set back, or another process leads")
+        if result.unreadable:
             # It is claimed, but cannot be decoded: lease recovery buries it, or it would block the queue for ever.
-            self._state.unreadable, self._state.leases_resolved = attempt, False
+            state.unreadable, state.leases_resolved = attempt, False
             return None
-        if claimed is not None:
-            self._state.last_claim = (claimed.message, claimed.fence)
-        return claimed
+        if result.claimed is not None:
+            state.last_claim = (result.claimed.message, result.claimed.fence)
+        return result
 
     def _guard(self) -> ClaimGuard:
         context, unit, last = self._context, self._unit, self._state.last_claim or (None, None)
@@ -184,6 +178,10 @@ class Sender:
         """When the pace or its due time lets the next message be sent; None if no message waits for these."""
         async with self._context.pool.connection() as conn:
             dues = await send_claims.find_next_due(conn, self._unit.id, at.wall)
+        return self._hold_until(pacer, at, dues)
+
+    def _hold_until(self, pacer: Pacer, at: Moment, dues: Mapping[Lane, NextDue]) -> float | None:
+        """The same, from what is queued."""
         times: list[tuple[float, str]] = []
         for lane, due in dues.items():
             hold = pacer.hold_on(lane, at)
@@ -207,7 +205,7 @@ class Sender:
         return max(until, at.mono)
 
     async def _deliver(self, nursery: trio.Nursery, claimed: ClaimedSend, pacer: Pacer, at: Moment) -> None:
-        """Call Evolution once; return when the answer is stored, or when other chats may go on before it has come."""
+        """Call Evolution once; return when the answer is durable, or when other chats may go on before it has come."""
         state, context = self._state, self._context
         pacer.record_start(at, claimed.recipient, claimed.lane, context.draw_spread(), claimed.campaign_seconds)
         content = claimed.outgoing.content
@@ -228,7 +226,7 @@ class Sender:
         ended = trio.Event()
         nursery.start_soon(self._call_and_store, claimed, pacer, at, media, missing, ended)
         while not await self._has_ended(ended):
-            if len(state.calls) <= _MAX_OVERTAKEN and await self._is_line_open():
+            if len(state.undurable) <= _MAX_OVERTAKEN and await self._is_line_open():
                 context.counters.add("calls_overtaken")
                 _LOG.warning("A call hangs; other chats of the line go on", unit=str(self._unit.id))
                 return
@@ -258,7 +256,12 @@ class Sender:
     async def _call_and_store(
         self, claimed: ClaimedSend, pacer: Pacer, at: Moment, media: bytes | None, missing: bool, ended: trio.Event
     ) -> None:
-        """Make the call of a claimed message, unless its file is gone, and store the answer; then set ``ended``."""
+        """Make the call of a claimed message, unless its file is gone, and store the answer.
+
+        ``ended`` is set once it is stored. Of a reply that Evolution took it is set once that is durable: a kill loses
+        nothing from then on, and the lease, which the stored answer ends, keeps the order of each conversation. A
+        campaign waits, because its brake reads what is stored.
+        """
         state, context = self._state, self._context
         outgoing = claimed.outgoing
         call = SendCall(
@@ -277,8 +280,14 @@ class Sender:
             honoured = answer.external_id == claimed.chosen_id if answer.external_id is not None else None
         sent = answer.outcome not in ("not_sent", "rejected")
         pacer.record_end(context.moment(), claimed.recipient, claimed.lane, sent=sent)
-        if not await store_answer(self._unit, state, context, answer):
-            state.leases_resolved = False
+        accepted = answer.outcome == "sent"
+        if not accepted:
+            state.nothing_else = False  # it may be queued again
+        stored = await make_durable(self._unit, state, context, answer)
+        if accepted and claimed.lane is Lane.REPLY:
+            ended.set()
+        if not await wait_until_stored(self._unit, state, context, answer, stored):
+            state.leases_resolved = state.nothing_else = False
         del state.calls[claimed.attempt]
         ended.set()
         state.wake_event.set()

@@ -28,6 +28,7 @@ from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.leadership import WriterStanding
 from zapline.supervisors.notifications.event_payloads import expired_message_payload
 from zapline.supervisors.notifications.live_feed import EventKind, LiveFeed
+from zapline.supervisors.outbound.batches.shared_claims import SharedClaims
 from zapline.supervisors.outbound.sender import Sender
 from zapline.supervisors.outbound.sender_state import SenderActivity, SenderContext, SenderState, SenderStatus
 from zapline.supervisors.restart_keeper import Child, keep_running
@@ -88,8 +89,8 @@ class SenderPool:
     ) -> None:
         self._feed = feed or LiveFeed()
         support = support or MessageIdSupport(pool, client)
-        self._announcements = CallAnnouncements(intake, counters, clock)
-        parts = (pool, intake, roster, may_write, client, counters, load_upload, process, clock, support)
+        self._announcements, claims = CallAnnouncements(intake, counters, clock), SharedClaims(pool, process)
+        parts = (pool, claims, intake, roster, may_write, client, counters, load_upload, process, clock, support)
         shared = (self._announcements, standing or WriterStanding(), patience, clocks_agree)
         self._context = SenderContext(*parts, *shared)
         self._roster = roster
@@ -108,7 +109,7 @@ class SenderPool:
         """Have the unit's sender look for messages at once."""
         state = self._states.get(unit)
         if state is not None and state.running:
-            state.wake_event.set()
+            state.wake()
         else:
             self._start(unit)
 
@@ -148,7 +149,7 @@ class SenderPool:
         for state in self._states.values():
             state.invalidate_pace()
             state.leases_resolved = False
-            state.wake_event.set()
+            state.wake()
         self.scan_soon()
 
     def status(self, unit: UnitId) -> SenderStatus:

@@ -19,6 +19,7 @@ from zapline.supervisors.inbound.call_announcements import CallAnnouncements
 from zapline.supervisors.inbound.intake import Intake
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.leadership import WriterStanding
+from zapline.supervisors.outbound.batches.shared_claims import SharedClaims
 from zapline.supervisors.units.message_id_support import MessageIdSupport
 from zapline.supervisors.units.roster import Roster
 
@@ -53,6 +54,7 @@ class SenderContext:
     """What all senders share. ``process`` identifies this process in leases; ``clock`` returns UTC seconds."""
 
     pool: Pool
+    claims: SharedClaims
     intake: Intake
     roster: Roster
     may_write: Callable[[], Awaitable[None]]
@@ -106,6 +108,8 @@ class SenderState:
     """The last message that was claimed, and its fence."""
     calls: dict[UUID, str] = field(default_factory=dict)
     """The attempts whose calls were started, with their recipients, until their answers are stored."""
+    nothing_else: bool = False
+    """Nothing but the messages whose calls are under way is queued, as far as anybody has told."""
     unreadable: UUID | None = None
     """The attempt whose message cannot be decoded."""
     pending_answers: dict[UUID, trio.Event] = field(default_factory=dict)
@@ -140,11 +144,16 @@ class SenderState:
         """From before a claim until the answer of its call is durable: ``drain`` waits for that."""
         return self.claim_in_progress or bool(self.undurable)
 
+    def wake(self) -> None:
+        """Have the sender look for messages: there may be new ones."""
+        self.nothing_else = False
+        self.wake_event.set()
+
     def forget_calls(self) -> None:
         """The sender has ended: nothing is under way any more."""
         self.calls.clear()
         self.undurable.clear()
-        self.claim_in_progress = False
+        self.claim_in_progress = self.nothing_else = False
 
     def set_activity(self, activity: SenderActivity, until: float | None = None, reason: str | None = None) -> None:
         self.activity, self.activity_until, self.activity_reason = activity, until, reason
