@@ -1,6 +1,7 @@
 """Statements for outgoing messages: once per client id, guarded, and without deadlocks."""
 
 from collections import Counter
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import msgspec
@@ -12,7 +13,7 @@ from zapline.domain.outbox.work_states import Lane
 from zapline.sql.conversations.conversations import get_message
 from zapline.sql.outbound import outbox, read_receipts, uncertain_sends, uploads
 from zapline.sql.outbound.outbox import ChatAddress, NewMessage
-from zapline.sql.outbound.send_claims import claim
+from zapline.sql.outbound.send_claims import NO_GUARD, ClaimGuard, ClaimRequest, NextDue, claim, claim_all
 from zapline.sql.outbound.uploads import UploadInfo, UploadQuota
 from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.postgres.pool import Pool
@@ -83,6 +84,33 @@ async def test_a_queued_message_is_claimed_as_it_was_requested(database: str) ->
         assert stored.sending is not None
         assert (stored.sending.state, [call.outcome for call in stored.sending.calls]) == ("leased", ["calling"])
         assert stored.message.sent_at.timestamp() == NOW + 5
+
+
+async def test_many_units_claim_in_one_statement_and_each_hears_what_concerns_it(database: str) -> None:
+    async with await connect(database, role="zapline_engine") as conn:
+        units = [await make_unit(conn) for _ in range(5)]
+        one, two, later, refused, empty = units
+        queued = [message(one, "a"), message(two, "b"), message(later, "c", due_at=NOW + 9), message(refused, "d")]
+        for unit, new in zip((one, two, later, refused), queued, strict=True):
+            assert await outbox.enqueue(conn, unit, new)
+        other = replace(message(two, "e"), chat=chat_with(two, "+5511999990002"))
+        assert await outbox.enqueue(conn, two, other)
+        lost = ClaimGuard(stored=7, journal_id=uuid4())
+        asked = [
+            ClaimRequest(unit, uuid4(), NOW, list(Lane), [], lost if unit == refused else NO_GUARD) for unit in units
+        ]
+        results = dict(zip(units, await claim_all(conn, asked, process=uuid4(), lease=60), strict=True))
+        assert [results[unit].claimed is not None for unit in units] == [True, True, False, False, False]
+        assert [results[unit].last for unit in units] == [True, False, False, False, False]
+        assert [results[unit].refused for unit in units] == [False, False, False, True, False]
+        assert results[later].dues == {Lane.REPLY: NextDue(NOW + 9, NOW + 9)}
+        assert results[empty].dues == {}
+        rows = await conn.fetch("select message_id, id, fence from zapline.attempts order by message_id")
+        assert [tuple(row) for row in rows] == sorted((queued[at].id, asked[at].attempt, 1) for at in (0, 1))
+        # The chat of a call under way waits, the other one of the unit does not.
+        (again,) = await claim_all(conn, [replace(asked[1], attempt=uuid4())], process=uuid4(), lease=60)
+        assert again.claimed is not None
+        assert (again.claimed.message, again.last) == (other.id, True)
 
 
 async def test_a_conversation_is_as_recent_as_its_last_message_and_no_reaction_moves_it(database: str) -> None:
