@@ -73,7 +73,7 @@ def add_actor_points() -> None:
         POINTS.die_at("in-hand")
 
     def faulty_finish(self: UnitActor, *arguments: Any) -> None:
-        if self._interpreting or arguments[0].entries:
+        if self._blame.entries or arguments[0].entries:
             POINTS.die_at("after-commit")
         finish(self, *arguments)
 

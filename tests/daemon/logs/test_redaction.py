@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zapline.daemon.logs.redaction import TEXT_LIMIT, Redactor
+from zapline.domain.privacy.masking import Plain
 
 TOKEN = "tR4ns1ent-S3cret_0f-A-W3bhook"
 
@@ -111,6 +112,7 @@ def test_thousands_of_secrets_cost_next_to_nothing() -> None:
         ({"5511999999999@lid": 1}, {"****9999@lid": 1}),
         (ValueError("5511999999999"), "ValueError: ****9999"),
         (Mute(), "<Mute>"),
+        (Plain("12345678"), "12345678"),
     ],
 )
 def test_every_kind_of_value_becomes_masked_json(value: object, output: object) -> None:

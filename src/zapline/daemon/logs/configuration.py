@@ -9,9 +9,10 @@ import logging
 import re
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, MutableMapping
-from datetime import UTC, datetime
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Final, Literal, cast
 
@@ -85,6 +86,29 @@ def lost_lines() -> int:
     return _OUTPUT.lost
 
 
+class _Clock:
+    """Formats the time of a line; its second is formatted once."""
+
+    def __init__(self) -> None:
+        self._second, self._text = 0, ""
+
+    def now(self) -> str:
+        at = time.time()
+        second = int(at)
+        if second != self._second:
+            self._second, self._text = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{self._text}.{int((at - second) * 1000):03d}Z"
+
+
+_CLOCK = _Clock()
+
+
+@lru_cache(maxsize=512)
+def _split_sentence(text: str) -> list[str]:
+    """Literal, name, literal, name, ... of a text with placeholders."""
+    return _PLACEHOLDER.split(text)
+
+
 # -- from an event to a line -----------------------------------------------------------------------------
 
 
@@ -108,14 +132,21 @@ def redact(logger: object, method: str, event: Fields) -> dict[str, JsonValue]:
 
 def render(logger: object, method: str, event: Fields) -> bytes:
     """The last processor: the line as bytes, with its line break."""
-    text, used = str(event.pop("event", "")), ()
+    text = str(event.pop("event", ""))
+    used: list[str] = []
     if "{" in text:
-        used = tuple(name for name in _PLACEHOLDER.findall(text) if name in event)
-        text = _PLACEHOLDER.sub(lambda match: str(event.get(match[1], match[0])), text)
+        parts = list(_split_sentence(text))
+        for at in range(1, len(parts), 2):
+            name = parts[at]
+            if name in event:
+                used.append(name)
+                parts[at] = str(event[name])
+            else:
+                parts[at] = f"{{{name}}}"
+        text = "".join(parts)
     level, scope = str(event.pop("level")), event.pop("scope", "zapline")
     if _OUTPUT.json:
-        at = datetime.now(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
-        return _encode({"ts": at, "level": level, "scope": scope, "event": text, **event}) + b"\n"
+        return _encode({"ts": _CLOCK.now(), "level": level, "scope": scope, "event": text, **event}) + b"\n"
     block = event.pop("exception", None)
     words = [_BRACKETS[level], f"[{scope}]", text]
     words += [f"{name}={_field_text(value)}" for name, value in event.items() if name not in used]
@@ -150,11 +181,13 @@ class Logger(structlog.BoundLoggerBase):
     def _emit(self, method: str, event: str, args: tuple[object, ...], fields: dict[str, Any]) -> None:
         if LEVELS[method] < _OUTPUT.level and not (fields.get("security") and _OUTPUT.level <= SECURITY):
             return
+        line: Any = {**self._context, **fields, "event": event % args if args else event}
         try:
-            line, _ = self._process_event(method, event % args if args else event, fields)
+            for processor in self._processors:
+                line = processor(_OUTPUT, method, line)
         except structlog.DropEvent:
             return
-        _OUTPUT.write_line(line[0])
+        _OUTPUT.write_line(line)
 
     def debug(self, event: str, *args: object, **fields: Any) -> None:
         self._emit("debug", event, args, fields)

@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import quote
 from uuid import UUID
 
-from zapline.domain.privacy.masking import MASKED, is_secret_name, mask_secrets, mask_text
+from zapline.domain.privacy.masking import MASKED, Plain, is_secret_name, mask_secrets, mask_text
 
 TEXT_LIMIT: Final = 8_000
 """Characters of one value: log lines are for reading; whole bodies are kept as dead letters."""
@@ -16,6 +16,8 @@ _MAX_MASKED: Final = 64_000
 """Longer texts are cut before masking, far enough behind TEXT_LIMIT that no partial secret is shown."""
 _MAX_ITEMS: Final = 50
 _MAX_DEPTH: Final = 5
+_REMEMBERED: Final = 100
+"""Characters: shorter texts are masked once, as units, scopes and the sentences of events."""
 _WORD_LENGTH: Final = 16
 """Characters: secrets of at least this length and of word characters are looked up instead of searched for."""
 
@@ -39,7 +41,6 @@ class Redactor:
         self._word_secrets: dict[str, tuple[str, ...]] = {}
         self._other_secrets: set[str] = set()
         self._search: re.Pattern[str] | None = None
-        # Units, instances and scopes are repeated in every line.
         self._cached_line = lru_cache(maxsize=4096)(self._line)
 
     def register(self, secret: str) -> None:
@@ -66,7 +67,7 @@ class Redactor:
 
     def text(self, value: str) -> str:
         """One line, masked, at most ``TEXT_LIMIT`` characters."""
-        return self._cached_line(value) if len(value) <= 40 else self._line(value)
+        return self._cached_line(value) if len(value) <= _REMEMBERED else self._line(value)
 
     def _line(self, value: str) -> str:
         result = self._masked(value if len(value) <= _MAX_MASKED else value[:_MAX_MASKED])
@@ -89,6 +90,8 @@ class Redactor:
         kind = type(value)
         if kind is str:
             return self.text(value)  # type: ignore[arg-type]  # the check above is the fast one
+        if kind is Plain:
+            return str(value)
         if value is None or kind is bool:
             return value  # type: ignore[return-value]
         if kind is UUID:

@@ -1,8 +1,7 @@
 """Bounds the bytes of all bodies in flight, counted as they arrive, and leaves room for units that hold few of them."""
 
 from collections import Counter, deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Self
 
 import trio
 
@@ -52,6 +51,8 @@ class ByteBudget:
 
     def give_back(self, share: "ShareOfBody") -> None:
         """The body of ``share`` is not in flight any more."""
+        if not share.size:
+            return
         self.free += share.size
         self._held[share.unit] -= share.size
         if not self._held[share.unit]:
@@ -104,14 +105,9 @@ class BodyBudget:
         self.small = ByteBudget(_SMALL_BUDGET)
         self.large = ByteBudget(total)
 
-    @contextmanager
-    def body(self, unit: str) -> Iterator["BodyInFlight"]:
-        """A body of ``unit``; what it holds is free again at the end."""
-        body = BodyInFlight(self, unit)
-        try:
-            yield body
-        finally:
-            body.give_back()
+    def body(self, unit: str) -> "BodyInFlight":
+        """A body of ``unit``, as a context: what it holds is free again at its end."""
+        return BodyInFlight(self, unit)
 
 
 class BodyInFlight:
@@ -122,6 +118,12 @@ class BodyInFlight:
     def __init__(self, budget: BodyBudget, unit: str) -> None:
         self._budget = budget
         self._small, self._large = ShareOfBody(unit), ShareOfBody(unit)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.give_back()
 
     async def take(self, size: int) -> None:
         """Wait until these bytes, which have arrived, have room."""

@@ -9,7 +9,7 @@ from zapline.domain.ids import PROVIDER, Seq, UnitId
 from zapline.domain.line.reasons import Phase
 from zapline.domain.line.state import StoredLineState
 from zapline.domain.messages.facts import MessageArrived, MessageKind, SendAnswered
-from zapline.domain.privacy.masking import mask_phone
+from zapline.domain.privacy.masking import Plain, mask_phone
 from zapline.sql.inbound.authorship import FOREIGN, UNPROVEN
 from zapline.sql.inbound.recorder_types import CreatedMessage, EntryFacts, UnitOutcome
 from zapline.supervisors.counters import Counters
@@ -140,10 +140,10 @@ def _report_message(
     if write.backfilled:
         counters.add("backfilled")
     if not fact.from_me:
-        sender = mask_phone(fact.chat.phone or fact.chat.canonical)
+        sender = Plain(mask_phone(fact.chat.phone or fact.chat.canonical))
         text = "New message from {sender} (Unit: {unit}, Provider: {provider})"
         _LOG.info(text, sender=sender, unit=unit, provider=PROVIDER)
-    _LOG.info("Message created: {message}", message=message.id, scope=f"Webhook:{_short_seq(write.seq)}")
+    _LOG.info("Message created: {message}", message=message.id, scope=Plain(f"Webhook:{_short_seq(write.seq)}"))
 
 
 def report_line_change(unit: Unit, before: StoredLineState, after: StoredLineState, feed: LiveFeed) -> None:

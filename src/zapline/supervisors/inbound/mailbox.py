@@ -117,6 +117,8 @@ class Mailbox:
                 self._waiting = None
 
     def take_events(self) -> list[ConnectionEvent]:
+        if not self._events:
+            return []
         taken, self._events = list(self._events), deque()
         return taken
 
@@ -140,6 +142,10 @@ class Mailbox:
         entry = self._entries.popleft()
         self._bytes -= len(entry.body)
         return entry
+
+    @property
+    def has_direct(self) -> bool:
+        return bool(self._direct)
 
     def take_direct(self) -> list[DirectEntry]:
         """All direct entries, except those stored meanwhile from what a crashed actor had given to the recorder."""

@@ -54,13 +54,13 @@ class PendingWrite:
     """One unit's write, which its actor waits for."""
 
     __slots__ = (
+        "_partial",
         "abandoned",
         "blocked",
         "done",
         "failure",
         "not_before",
         "outcome",
-        "partial",
         "stopped",
         "tries",
         "write",
@@ -78,12 +78,21 @@ class PendingWrite:
         self.tries = 0
         self.abandoned = False
         """Its actor has ended: it is not tried again after the current try."""
-        self.partial = UnitOutcome()
-        """Outcome of the parts already committed, if it was split because of poison."""
+        self._partial: UnitOutcome | None = None
+        """Outcome of the parts already committed, if it was split."""
 
-    def finish(self, outcome: UnitOutcome) -> None:
-        self.outcome = self.partial
-        self.outcome.add(outcome)
+    def add_part(self, outcome: UnitOutcome) -> None:
+        """Note the outcome of a part that is committed."""
+        if self._partial is None:
+            self._partial = outcome
+        else:
+            self._partial.add(outcome)
+
+    def finish(self, outcome: UnitOutcome | None = None) -> None:
+        """All is committed; ``outcome``: of the last part, or of the whole."""
+        if outcome is not None:
+            self.add_part(outcome)
+        self.outcome = self._partial or UnitOutcome()
         self.done.set()
 
 

@@ -275,7 +275,7 @@ class _Lane:
         except (StatementFailed, Postponed) as failure:
             await self._commit_in_parts(pending, failure)
             return
-        pending.partial.add(outcomes[first.unit_id])
+        pending.add_part(outcomes[first.unit_id])
         pending.write = rejoin_batches(rest)
         if not pending.abandoned:
             self._pending.append(pending)
@@ -340,8 +340,8 @@ class _Lane:
                     return
                 parts[:0] = smaller
             else:
-                pending.partial.add(outcomes[part.unit_id])
-        pending.finish(UnitOutcome())
+                pending.add_part(outcomes[part.unit_id])
+        pending.finish()
 
     async def _persist(self, writes: list[UnitBatch], lock_timeout_ms: int | None = None) -> dict[UnitId, UnitOutcome]:
         """Run one transaction, and try again until the database takes it.

@@ -1,7 +1,6 @@
 """The unit's actor: receives, parses, steps the state machine, stores, then acts. The connection's only writer."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import structlog
 import trio
@@ -27,7 +26,7 @@ from zapline.supervisors.inbound.mailbox import DirectEntry
 from zapline.supervisors.inbound.unit_state import ActorActivity, TurnResult, Unit
 from zapline.supervisors.units.actor_context import ActorContext
 from zapline.supervisors.units.registration import note_registration
-from zapline.supervisors.units.suspicion import SUSPECT_AFTER_CRASHES, is_suspect, is_to_blame, poison_reason
+from zapline.supervisors.units.suspicion import SUSPECT_AFTER_CRASHES, Blame, is_suspect, is_to_blame, poison_reason
 
 MAX_TURN_ENTRIES = 256
 """Entries processed and stored together."""
@@ -49,8 +48,7 @@ class UnitActor:
         self._unit = unit
         self._context = context
         self._probe_every = probe_every
-        self._interpreting: list[Entry] = []
-        """Entries being interpreted at this moment; still set after a crash, they are to blame."""
+        self._blame = Blame()
         self._direct: list[DirectEntry] = []
         """Direct entries taken from the mailbox and not stored yet."""
         self._paused_until: float | None = None
@@ -62,7 +60,7 @@ class UnitActor:
         """Serve the unit until cancelled. Raises UnitMissing, StatementFailed, and whatever our own bugs raise."""
         unit = self._unit
         assert unit.state is not None
-        self._interpreting, self._paused_until = [], None
+        self._blame.entries, self._paused_until = (), None
         self._queued_calls, self._calls_running = [], False
         if unit.uncommitted is not None:
             # The last run ended in the recorder: state and row agree only once its write is committed.
@@ -75,19 +73,20 @@ class UnitActor:
                 events = await self._next_events()
                 await self._process(nursery, events, self._next_entries())
                 # In a turn of their own: one that crashes the actor takes nothing else with it.
-                self._direct = unit.mailbox.take_direct()
-                await self._process(nursery, (), (), self._direct)
-                self._direct = []
+                if unit.mailbox.has_direct:
+                    self._direct = unit.mailbox.take_direct()
+                    await self._process(nursery, (), (), self._direct)
+                    self._direct = []
                 if unit.mailbox.room_wanted:
                     self._context.refill(unit)
 
     async def after_crash(self) -> None:
         """Note the crash in the journal for the entries to blame, and have all unfinished entries read again."""
-        blamed = [entry.seq for entry in self._interpreting if entry.seq]
+        blamed = [entry.seq for entry in self._blame.entries if entry.seq]
         for direct in self._direct:
-            direct.crashes += any(direct.entry is entry for entry in self._interpreting)
+            direct.crashes += any(direct.entry is entry for entry in self._blame.entries)
         self._unit.mailbox.requeue_direct(self._direct)
-        self._interpreting, self._direct = [], []
+        self._blame.entries, self._direct = (), []
         if blamed:
             try:
                 with trio.fail_after(JOURNAL_TIMEOUT):
@@ -124,17 +123,6 @@ class UnitActor:
         old = unit.mailbox.take_entries(MAX_TURN_ENTRIES, lambda entry: not is_suspect(entry) or is_to_blame(entry))
         return old or unit.mailbox.take_entries(MAX_TURN_ENTRIES, is_suspect)
 
-    @contextmanager
-    def _blaming(self, entries: Sequence[Entry]) -> Iterator[None]:
-        """Blame these entries for what is raised inside; what other tasks raise arrives there as a cancellation."""
-        self._interpreting = list(entries)
-        try:
-            yield
-        except trio.Cancelled:
-            self._interpreting = []
-            raise
-        self._interpreting = []  # not reached after a crash, on purpose
-
     # -- one turn: step, store, act -------------------------------------------------------------------------
 
     async def _process(
@@ -163,7 +151,7 @@ class UnitActor:
                 turn.writes.append(dead_letter(direct.entry, "crashed_actor", self._context.clock()))
                 continue
             parsed = await self._parse_large(direct.entry)
-            with self._blaming([direct.entry]):
+            with self._blame.on([direct.entry]):
                 self._interpret(turn, direct.entry, None, parsed)
         outcome = await self._store(turn)
         self._finish(turn, outcome)
@@ -172,7 +160,7 @@ class UnitActor:
     async def _process_entry(self, turn: TurnResult, entry: Entry) -> None:
         if not self._is_applied(entry):
             parsed = await self._parse_large(entry)
-            with self._blaming([entry]):
+            with self._blame.on([entry]):
                 self._interpret(turn, entry, entry.seq, parsed)
         turn.entries.append(entry)
 
@@ -222,9 +210,9 @@ class UnitActor:
                 await (journal.mark_suspect(seqs[0]) if len(seqs) == 1 else journal.mark_suspects(seqs))
             self._set_activity(ActorActivity.STEPPING)
             for entry in entries:
-                with self._blaming([entry]):
+                with self._blame.on([entry]):
                     self._interpret(turn, entry, entry.seq)
-            with self._blaming(entries):
+            with self._blame.on(entries):
                 prepare_batch(self._unit.id, turn.writes[written:], None, None, journal.journal_id)
         except JournalRefused:
             marked = False
@@ -242,7 +230,7 @@ class UnitActor:
         if len(entry.body) <= IN_A_THREAD_BYTES or entry.event == TOO_LARGE:
             await trio.lowlevel.checkpoint() if len(entry.body) > LARGE_BYTES else None
             return None
-        with self._blaming([entry]):
+        with self._blame.on([entry]):
             return await trio.to_thread.run_sync(parse_entry, entry, self._context.opt_out_words)
 
     def _interpret(
@@ -311,7 +299,7 @@ class UnitActor:
         position = reached if reached is not None and reached > unit.applied_seq else None
         large = sum(len(entry.body) for entry in turn.writes) > IN_A_THREAD_BYTES * 4
         arguments = (unit.id, turn.writes, stored, position, context.journal.journal_id, unit.stored)
-        with self._blaming([*turn.entries, *(direct.entry for direct in turn.direct)]):
+        with self._blame.on([*turn.entries, *(direct.entry for direct in turn.direct)]):
             write = await trio.to_thread.run_sync(prepare_batch, *arguments) if large else prepare_batch(*arguments)
         self._set_activity(ActorActivity.RECORDING)
         unit.uncommitted = turn

@@ -1,5 +1,10 @@
 """Decides which journal entries may be what crashes actors or kills the process."""
 
+from collections.abc import Sequence
+from typing import Self
+
+import trio
+
 from zapline.sql.journal.schema import Entry
 
 SUSPECT_AFTER_CRASHES = 2
@@ -24,3 +29,27 @@ def poison_reason(entry: Entry) -> str | None:
     if entry.crashes > SUSPECT_AFTER_CRASHES:
         return "crashed_actor"
     return "killed_process" if entry.suspect_deaths >= POISON_AFTER_DEATHS else None
+
+
+class Blame:
+    """Names the entries being interpreted at this moment: ``with blame.on(entries)``.
+
+    They are still set after a crash, and to blame for it; what other tasks raise arrives as a cancellation. A class,
+    because a generator costs more than what it is around.
+    """
+
+    __slots__ = ("entries",)
+
+    def __init__(self) -> None:
+        self.entries: Sequence[Entry] = ()
+
+    def on(self, entries: Sequence[Entry]) -> Self:
+        self.entries = entries
+        return self
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is None or issubclass(kind, trio.Cancelled):
+            self.entries = ()
