@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from support.shared_transactions import store_side_by_side
 
 from zapline.domain.contacts.addresses import Address, AddressKind, resolve_address
 from zapline.domain.ids import ExternalId, Seq, UnitId
@@ -31,7 +32,7 @@ from zapline.sql.inbound.contact_identities import RecorderCache, store_contacts
 from zapline.sql.inbound.parked_reports import apply_parked_reports, expire_parked_reports
 from zapline.sql.inbound.recorder_transaction import apply_waiting_facts, record
 from zapline.sql.inbound.recorder_types import EntryFacts, UnitOutcome
-from zapline.sql.inbound.unit_batches import prepare_batch
+from zapline.sql.inbound.unit_batches import UnitBatch, prepare_batch
 from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.units.units import insert_unit
 
@@ -135,8 +136,13 @@ async def store(
     conn: Connection, unit: UnitId, facts: Sequence[MessageFact], known: RecorderCache, first: int = 1
 ) -> UnitOutcome:
     """Store one fact an entry, all in one transaction."""
+    return (await record(conn, [batch_of(unit, facts, first)], known))[unit]
+
+
+def batch_of(unit: UnitId, facts: Sequence[MessageFact], first: int) -> UnitBatch:
+    """One fact an entry, numbered from ``first``."""
     entries = [EntryFacts(Seq(first + n), "x", NOW, b"{}", facts=(fact,)) for n, fact in enumerate(facts)]
-    return (await record(conn, [prepare_batch(unit, entries, None, None, JOURNAL)], known))[unit]
+    return prepare_batch(unit, entries, None, None, JOURNAL)
 
 
 async def link_unseen(conn: Connection, unit: UnitId) -> None:
@@ -281,21 +287,28 @@ async def test_message_repetition_and_link_end_the_same_in_whatever_order(databa
         MessageEdited(id, "novo", 5, by_lid.claim),
         LINKS["author"],
     ]
-    ends = []
+
+    def steps(unit: UnitId, order: Sequence[int]) -> list[UnitBatch]:
+        together = sum(order[:2]) % 4 == 0
+        numbers = [order] if together else [(number,) for number in order]
+        return [batch_of(unit, [facts[n] for n in number], number[0] * 100 + 1) for number in numbers]
+
     async with await connect(database, role="zapline_engine") as conn:
-        for order in itertools.permutations(range(len(facts))):
-            unit, known = await new_unit(conn), RecorderCache()
-            together = sum(order[:2]) % 4 == 0
-            for number in [order] if together else [(number,) for number in order]:
-                await store(conn, unit, [facts[n] for n in number], known, first=number[0] * 100 + 1)
-            ends.append((order, await whole(conn, unit)))
-            if order[0] == 1:  # again
-                for n in reversed(order):
-                    await store(conn, unit, [facts[n]], RecorderCache(), first=n * 100 + 1)
-                assert await whole(conn, unit) == ends[-1][1], order
-    for order, end in ends:
-        assert end == ends[0][1], order
-    rows, left = ends[0][1]
+        units = {await new_unit(conn): order for order in itertools.permutations(range(len(facts)))}
+        await store_side_by_side(conn, {unit: steps(unit, order) for unit, order in units.items()})
+        ends = {unit: await whole(conn, unit) for unit in units}
+        expected = next(iter(ends.values()))
+        for unit, order in units.items():
+            assert ends[unit] == expected, order
+        again = {
+            unit: [batch_of(unit, [facts[n]], n * 100 + 1) for n in reversed(order)]
+            for unit, order in units.items()
+            if order[0] == 1
+        }
+        await store_side_by_side(conn, again)
+        for unit in again:
+            assert await whole(conn, unit) == expected, units[unit]
+    rows, left = expected
     assert left == (0, 0, None)
     assert (rows[0]["row"]["edited_body"], rows[0]["row"]["detail"], len(rows[0]["reactions"])) == ("novo", {"a": 1}, 1)
 
@@ -314,19 +327,29 @@ async def test_what_waits_and_turns_out_to_be_a_strangers_is_one_dead_letter_an_
     ]
     foreign = [1, 2, 3] if place == "chat" else [1, 3]  # anybody in a group reacts
     async with await connect(database, role="zapline_engine") as conn:
-        for number, order in enumerate(itertools.permutations(range(len(facts)))):
-            if order.index(3) < order.index(0):
-                continue  # whoever comes first has the id
-            unit, known, first = await new_unit(conn), RecorderCache(), 10 * number
-            for n in order:
-                await store(conn, unit, [facts[n]], known, first=first + n)
-            end = await whole(conn, unit)
-            assert end[1] == (0, 0, [["foreign_author", first + n] for n in foreign]), (order, end[1])
-            # The journal is played again.
-            for n in range(len(facts)):
-                await store(conn, unit, [facts[n]], RecorderCache(), first=first + n)
-            await store(conn, unit, facts, RecorderCache(), first=first)
-            assert await whole(conn, unit) == end, order
+        orders = [
+            (10 * number, order)
+            for number, order in enumerate(itertools.permutations(range(len(facts))))
+            if order.index(0) < order.index(3)  # whoever comes first has the id
+        ]
+        units = {await new_unit(conn): placed for placed in orders}
+        await store_side_by_side(
+            conn,
+            {unit: [batch_of(unit, [facts[n]], first + n) for n in order] for unit, (first, order) in units.items()},
+        )
+        ends = {unit: await whole(conn, unit) for unit in units}
+        for unit, (first, order) in units.items():
+            left = ends[unit][1]
+            assert left == (0, 0, [["foreign_author", first + n] for n in foreign]), (order, left)
+        # The journal is played again.
+        for numbers in ([[n] for n in range(len(facts))], [range(len(facts))]):
+            replayed = {
+                unit: [batch_of(unit, [facts[n] for n in some], first + some[0]) for some in numbers]
+                for unit, (first, _) in units.items()
+            }
+            await store_side_by_side(conn, replayed)
+        for unit, (_, order) in units.items():
+            assert await whole(conn, unit) == ends[unit], order
 
 
 async def test_what_is_never_proven_expires_as_dead_letters_and_a_repetition_in_silence(database: str) -> None:

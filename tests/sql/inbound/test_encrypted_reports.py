@@ -21,6 +21,7 @@ from support.encrypted_messages import (
     text_content,
     vote_for,
 )
+from support.shared_transactions import store_side_by_side
 
 import zapline.sandbox
 from zapline.domain.ids import Seq, UnitId
@@ -31,7 +32,7 @@ from zapline.sql.inbound.contact_identities import RecorderCache
 from zapline.sql.inbound.encrypted.encrypted_reports import expire_encrypted_reports, prune_secrets
 from zapline.sql.inbound.recorder_transaction import open_waiting_reports, record
 from zapline.sql.inbound.recorder_types import EntryFacts
-from zapline.sql.inbound.unit_batches import prepare_batch
+from zapline.sql.inbound.unit_batches import UnitBatch, prepare_batch
 from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.units.units import insert_unit
 
@@ -96,13 +97,16 @@ async def play(
     conn: Connection, unit: UnitId, bodies: Sequence[Body], known: RecorderCache, received_at: float = NOW
 ) -> dict[str, int]:
     """Store these webhooks in one transaction; returns what became of encrypted reports."""
+    return dict((await record(conn, [batch_of(unit, bodies, received_at)], known, sealer=SEALER))[unit].encrypted)
+
+
+def batch_of(unit: UnitId, bodies: Sequence[Body], received_at: float = NOW) -> UnitBatch:
     entries = []
     for number, body in enumerate(bodies):
         facts = parse_webhook(json.dumps(body).encode())
         assert all(isinstance(fact, MessageFact) for fact in facts), facts
         entries.append(EntryFacts(Seq(number + 1), body["event"], received_at, json.dumps(body).encode(), facts=facts))  # type: ignore[arg-type]
-    batch = prepare_batch(unit, entries, None, None, UUID(int=1))
-    return dict((await record(conn, [batch], known, sealer=SEALER))[unit].encrypted)
+    return prepare_batch(unit, entries, None, None, UUID(int=1))
 
 
 STATE = """
@@ -119,10 +123,18 @@ async def state(conn: Connection, unit: UnitId) -> list[tuple[Any, ...]]:
 
 
 async def after(conn: Connection, batches: Sequence[Sequence[Body]]) -> list[tuple[Any, ...]]:
-    unit, known = await make_unit(conn), RecorderCache()
-    for bodies in batches:
-        await play(conn, unit, bodies, known)
-    return await state(conn, unit)
+    ((_, found),) = await after_each(conn, [batches])
+    return found
+
+
+async def after_each(
+    conn: Connection, orders: Sequence[Sequence[Sequence[Body]]], query: str = STATE
+) -> list[tuple[Sequence[Sequence[Body]], list[tuple[Any, ...]]]]:
+    """Each order of transactions with what is stored after it in a unit of its own."""
+    units = [(await make_unit(conn), batches) for batches in orders]
+    whole = {unit: [batch_of(unit, bodies) for bodies in batches] for unit, batches in units}
+    await store_side_by_side(conn, whole, SEALER)
+    return [(batches, [tuple(row) for row in await conn.fetch(query, (unit,))]) for unit, batches in units]
 
 
 def orders(bodies: Sequence[Body], limit: int = 24) -> list[list[list[Body]]]:
@@ -142,10 +154,8 @@ def recorded(name: str) -> Any:
 async def test_the_recorded_pair_yields_the_new_text_in_any_order(database: str) -> None:
     pair = [recorded("30a-original-with-secret"), recorded("30b-encrypted-edit")]
     async with await connect(database) as conn:
-        for batches in orders(pair):
-            assert await after(conn, batches) == [
-                ("3A0000001F2E3D6A0030", "Quero 3 caixas, não 2", False, False, None)
-            ], batches
+        for batches, found in await after_each(conn, orders(pair)):
+            assert found == [("3A0000001F2E3D6A0030", "Quero 3 caixas, não 2", False, False, None)], batches
         assert await conn.fetch("select from zapline.encrypted_reports") == []
 
 
@@ -154,20 +164,16 @@ async def test_an_edit_that_is_the_message_once_more_leaves_the_original_in_any_
              for text, at in (("zero", 30), ("três", 60))]  # fmt: skip
     kept = "select body, edited_body from zapline.messages where unit_id = %s"
     async with await connect(database) as conn:
-        for batches in orders([original(), *later]):
-            unit, known = await make_unit(conn), RecorderCache()
-            for bodies in batches:
-                await play(conn, unit, bodies, known)
-            assert [tuple(row) for row in await conn.fetch(kept, (unit,))] == [("dois", "três")], batches
+        for batches, found in await after_each(conn, orders([original(), *later]), kept):
+            assert found == [("dois", "três")], batches
 
 
 async def test_the_public_case_marks_what_it_cannot_read(database: str) -> None:
     steps = [step["webhook"] for step in recorded("01-encrypted-edit")["steps"] if "webhook" in step]
     bodies = [{"instance": "a", "sender": OURS} | step for step in steps]
     async with await connect(database) as conn:
-        for batches in orders(bodies):
-            told = await after(conn, batches)
-            assert [(id[-1], text, unread) for id, text, _, unread, _ in told] == [
+        for batches, found in await after_each(conn, orders(bodies)):
+            assert [(id[-1], text, unread) for id, text, _, unread, _ in found] == [
                 ("1", "Quero 2 caixas", True),
                 ("3", "Pedido anotado", True),
             ], batches
@@ -188,16 +194,16 @@ async def test_a_lid_or_a_phone_in_any_place_opens_the_edit(
     if where == "elsewhere":
         bodies.append({"event": "contacts.update", "instance": "a", "data": [{"remoteJid": PHONE, "lid": LID}]})
     async with await connect(database) as conn:
-        for batches in orders(bodies):
-            assert await after(conn, batches) == [(ORIGINAL, "três", False, False, None)], batches
+        for batches, found in await after_each(conn, orders(bodies)):
+            assert found == [(ORIGINAL, "três", False, False, None)], batches
 
 
 async def test_a_chat_that_is_named_by_lid_in_one_body_and_by_phone_in_the_other_is_one(database: str) -> None:
     link = {"event": "contacts.update", "instance": "a", "data": [{"remoteJid": PHONE, "lid": LID}]}
     bodies = [original(remoteJid=LID), edit(new_text("três", LID, LID)), link]
     async with await connect(database) as conn:
-        for batches in orders(bodies):
-            assert await after(conn, batches) == [(ORIGINAL, "três", False, False, None)], batches
+        for batches, found in await after_each(conn, orders(bodies)):
+            assert found == [(ORIGINAL, "três", False, False, None)], batches
 
 
 @pytest.mark.parametrize("spelling", [indices, buffer, lambda raw: __import__("base64").b64encode(raw).decode(), list])
@@ -219,8 +225,8 @@ async def test_our_own_messages_are_edited_by_us(database: str, event: str) -> N
     member = {"jid": OURS, "phoneNumber": OURS, "lid": OUR_LID}
     bodies.append({"event": "group-participants.update", "instance": "a", "data": {"participantsData": [member]}})
     async with await connect(database) as conn:
-        for batches in orders(bodies):
-            assert await after(conn, batches) == [(ORIGINAL, "três", False, False, None)], batches
+        for batches, found in await after_each(conn, orders(bodies)):
+            assert found == [(ORIGINAL, "três", False, False, None)], batches
 
 
 async def test_our_lid_is_learnt_from_our_own_message_to_a_group(database: str) -> None:
@@ -231,8 +237,8 @@ async def test_our_lid_is_learnt_from_our_own_message_to_a_group(database: str) 
         edit(new_text("três", OUR_LID, OUR_LID), fromMe=True),
     ]
     async with await connect(database) as conn:
-        for batches in orders(bodies):
-            assert (await after(conn, batches))[0] == (ORIGINAL, "três", False, False, None), batches
+        for batches, found in await after_each(conn, orders(bodies)):
+            assert found[0] == (ORIGINAL, "três", False, False, None), batches
 
 
 async def test_a_member_of_a_group_edits_his_own_message_and_nobody_else_does(database: str) -> None:
@@ -240,8 +246,8 @@ async def test_a_member_of_a_group_edits_his_own_message_and_nobody_else_does(da
     his = edit(new_text("três", LID, PHONE), remoteJid=GROUP, participant=PHONE, participantAlt=LID)
     theirs = edit(new_text("cem", LID, OTHER), SENT + 90, id="3A03", remoteJid=GROUP, participant=OTHER)
     async with await connect(database) as conn:
-        for batches in orders([first, his, theirs]):
-            assert await after(conn, batches) == [(ORIGINAL, "três", False, False, None)], batches
+        for batches, found in await after_each(conn, orders([first, his, theirs])):
+            assert found == [(ORIGINAL, "três", False, False, None)], batches
         unit = await make_unit(conn)
         assert await play(conn, unit, [first, theirs], RecorderCache()) == {"foreign_edit": 1}
         assert await state(conn, unit) == [(ORIGINAL, "dois", False, False, None)]
@@ -261,8 +267,8 @@ async def test_a_caption_is_edited_and_its_file_stays(database: str) -> None:
     payload = encrypt(edit_of(caption_content("depois"), None, ORIGINAL), ORIGINAL, PHONE, PHONE)
     bodies = [upsert({"id": ORIGINAL}, picture), edit(payload)]
     async with await connect(database) as conn:
-        for batches in orders(bodies):
-            assert await after(conn, batches) == [(ORIGINAL, "depois", True, False, None)], batches
+        for batches, found in await after_each(conn, orders(bodies)):
+            assert found == [(ORIGINAL, "depois", True, False, None)], batches
 
 
 async def test_of_several_edits_the_latest_by_its_own_time_counts(database: str) -> None:
@@ -273,8 +279,8 @@ async def test_of_several_edits_the_latest_by_its_own_time_counts(database: str)
         "key": {"remoteJid": PHONE, "fromMe": False, "id": ORIGINAL}, "type": 14,
         "editedMessage": {"conversation": "zero"}, "timestampMs": str(at - 5000)}}  # fmt: skip
     async with await connect(database) as conn:
-        for batches in orders([original(), first, second, plain]):
-            assert await after(conn, batches) == [(ORIGINAL, "quatro", False, False, None)], batches
+        for batches, found in await after_each(conn, orders([original(), first, second, plain])):
+            assert found == [(ORIGINAL, "quatro", False, False, None)], batches
 
 
 @pytest.mark.parametrize(("later", "unread"), [(30, False), (-30, True)])
@@ -283,8 +289,8 @@ async def test_a_readable_edit_clears_the_mark_if_it_is_the_later_one(database: 
     at = (SENT + 60 + later) * 1000
     readable = edit(new_text("cinco", at_ms=at), SENT + 60 + later, id="3A03")
     async with await connect(database) as conn:
-        for batches in orders([original(), wrong, readable]):
-            assert await after(conn, batches) == [(ORIGINAL, "cinco", False, unread, None)], batches
+        for batches, found in await after_each(conn, orders([original(), wrong, readable])):
+            assert found == [(ORIGINAL, "cinco", False, unread, None)], batches
 
 
 @pytest.mark.parametrize(("use", "name"), [(1, "event_edit"), ("POLL_EDIT", "poll_edit"), (5, "poll_add_option")])
@@ -333,10 +339,8 @@ async def test_a_vote_is_opened_by_the_secret_of_its_poll(database: str, creator
         {"event": "group-participants.update", "instance": "a", "data": {"participantsData": [mine]}},
     ]
     async with await connect(database) as conn:
-        for batches in orders(bodies):
-            assert await after(conn, batches) == [
-                (POLL, "Vem?", False, False, {"+5511999990001": ["Sim", "Talvez"]})
-            ], batches
+        for batches, found in await after_each(conn, orders(bodies)):
+            assert found == [(POLL, "Vem?", False, False, {"+5511999990001": ["Sim", "Talvez"]})], batches
 
 
 @pytest.mark.parametrize("version", ["", "V2", "V3", "V5"])
@@ -349,11 +353,11 @@ async def test_the_poll_may_be_of_any_version(database: str, version: str, event
 
 async def test_a_vote_taken_back_is_told_from_one_that_nobody_could_read(database: str) -> None:
     async with await connect(database) as conn:
-        for batches in orders([poll(), vote("Sim"), vote(at=SENT + 90)]):
-            assert await after(conn, batches) == [(POLL, "Vem?", False, False, {"+5511999990001": []})], batches
+        for batches, found in await after_each(conn, orders([poll(), vote("Sim"), vote(at=SENT + 90)])):
+            assert found == [(POLL, "Vem?", False, False, {"+5511999990001": []})], batches
         foreign = vote("Sim", creator="551144443333@s.whatsapp.net", at=SENT + 90)
-        for batches in orders([poll(), vote("Sim"), foreign]):
-            assert (await after(conn, batches))[0][4] == {"+5511999990001": {"encrypted": True}}, batches
+        for batches, found in await after_each(conn, orders([poll(), vote("Sim"), foreign])):
+            assert found[0][4] == {"+5511999990001": {"encrypted": True}}, batches
         unit, known = await make_unit(conn), RecorderCache()
         assert await play(conn, unit, [poll(), foreign], known) == {"poll_vote_unread": 1}
         assert await play(conn, unit, [foreign], known) == {}
@@ -388,8 +392,8 @@ async def test_an_answer_to_an_event_is_opened_likewise(database: str, number: i
     }
     answer = upsert({"id": "3AR", "remoteJidAlt": LID}, {"encEventResponseMessage": content}, SENT + 60)
     async with await connect(database) as conn:
-        for batches in orders([event_message(), answer]):
-            assert await after(conn, batches) == [(EVENT, "Reunião", False, False, {"+5511999990001": [name]})], batches
+        for batches, found in await after_each(conn, orders([event_message(), answer])):
+            assert found == [(EVENT, "Reunião", False, False, {"+5511999990001": [name]})], batches
 
 
 # -- how long secrets live -----------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.shared_transactions import store_side_by_side
 
 from zapline.domain.contacts.addresses import resolve_address
 from zapline.domain.ids import ExternalId, Seq, UnitId
@@ -77,10 +78,17 @@ def orders(facts: Sequence[MessageFact]) -> list[list[list[MessageFact]]]:
 
 async def rows_after(conn: Connection, batches: list[list[MessageFact]], query: str) -> list[tuple[Any, ...]]:
     """The result of the query for a new unit (``$unit``) after these transactions."""
-    unit, known = await make_unit(conn), RecorderCache()
-    for facts in batches:
-        await record(conn, [write(unit, facts)], known)
-    return await rows(conn, query.replace("$unit", f"'{unit}'"))
+    ((_, found),) = await after_each(conn, [batches], query)
+    return found
+
+
+async def after_each(
+    conn: Connection, orders: list[list[list[MessageFact]]], query: str
+) -> list[tuple[list[list[MessageFact]], list[tuple[Any, ...]]]]:
+    """Each order of transactions with the result of the query for a unit of its own (``$unit``) after it."""
+    units = [(await make_unit(conn), batches) for batches in orders]
+    await store_side_by_side(conn, {unit: [write(unit, facts) for facts in batches] for unit, batches in units})
+    return [(batches, await rows(conn, query.replace("$unit", f"'{unit}'"))) for unit, batches in units]
 
 
 async def test_a_cache_that_is_forgotten_while_it_is_filled_does_not_stop_the_recorder(
@@ -116,16 +124,16 @@ async def test_reports_in_any_order_around_their_message_end_in_the_same_row(dat
         "from zapline.messages m where unit_id = $unit"
     )
     async with await connect(database) as conn:
-        for batches in orders([message("A"), *REPORTS]):
-            assert await rows_after(conn, batches, query) == [("oi", "dois", "read", True, 0)], batches
+        for batches, found in await after_each(conn, orders([message("A"), *REPORTS]), query):
+            assert found == [("oi", "dois", "read", True, 0)], batches
 
 
 async def test_a_reaction_before_its_message_waits_by_itself_and_the_latest_counts(database: str) -> None:
     reactions = [ReactionReported(ExternalId("A"), "+55", emoji, at) for emoji, at in (("👍", 1), ("❤", 3), ("", 2))]
     query = "select value, at_ms from zapline.message_reactions where unit_id = $unit"
     async with await connect(database) as conn:
-        for batches in orders([message("A"), *reactions]):
-            assert await rows_after(conn, batches, query) == [("❤", 3)]
+        for batches, found in await after_each(conn, orders([message("A"), *reactions]), query):
+            assert found == [("❤", 3)], batches
 
 
 async def test_housekeeping_applies_a_report_that_was_parked_beside_its_message(database: str) -> None:
@@ -200,12 +208,14 @@ MERGED = [
 async def test_a_lid_and_a_phone_become_one_conversation_in_any_order(database: str) -> None:
     facts: list[MessageFact] = [message("L", LID), message("B", LID, PHONE), message("P", PHONE)]
     async with await connect(database) as conn:
-        for batches in orders(facts):
-            assert await rows_after(conn, batches, PEOPLE) == MERGED, batches
+        for batches, found in await after_each(conn, orders(facts), PEOPLE):
+            assert found == MERGED, batches
         seen = resolve_address(PHONE, LID)
         assert seen is not None
-        for batches in orders([message("L", LID), ContactSeen(seen, "Maria"), message("P", PHONE)]):
-            assert await rows_after(conn, batches, PEOPLE) == MERGED, batches
+        for batches, found in await after_each(
+            conn, orders([message("L", LID), ContactSeen(seen, "Maria"), message("P", PHONE)]), PEOPLE
+        ):
+            assert found == MERGED, batches
 
 
 async def test_the_latest_evidence_decides_to_whom_a_lid_belongs_in_any_order(database: str) -> None:
@@ -216,8 +226,7 @@ async def test_the_latest_evidence_decides_to_whom_a_lid_belongs_in_any_order(da
         message("3", LID, OTHER, sent_at=NOW + 5 * 3600),
     ]
     async with await connect(database) as conn:
-        for batches in orders(facts):
-            found = await rows_after(conn, batches, PEOPLE)
+        for batches, found in await after_each(conn, orders(facts), PEOPLE):
             assert [(row[0], row[3]) for row in found] == [
                 ("+5511999990001", None),
                 ("+5521988887777", None),
@@ -237,8 +246,8 @@ async def test_two_conversations_with_different_phones_are_never_merged(database
         "where c.phone is not null and v.merged_into is not null and v.unit_id = $unit"
     )
     async with await connect(database) as conn:
-        for batches in orders(facts):
-            assert await rows_after(conn, batches, query) == [(0,)]
+        for batches, found in await after_each(conn, orders(facts), query):
+            assert found == [(0,)], batches
 
 
 async def test_both_spellings_of_a_brazilian_mobile_are_one_contact_with_both_identities(database: str) -> None:
@@ -248,8 +257,10 @@ async def test_both_spellings_of_a_brazilian_mobile_are_one_contact_with_both_id
         "on i.contact_id = c.id where c.unit_id = $unit order by 2"
     )
     async with await connect(database) as conn:
-        for batches in orders([message("1", PHONE), message("2", NINTH), message("3", PHONE)]):
-            assert await rows_after(conn, batches, query) == [("+5511999990001", NINTH), ("+5511999990001", PHONE)]
+        for batches, found in await after_each(
+            conn, orders([message("1", PHONE), message("2", NINTH), message("3", PHONE)]), query
+        ):
+            assert found == [("+5511999990001", NINTH), ("+5511999990001", PHONE)], batches
 
 
 async def test_contact_details_of_one_message_are_not_lost_to_another_of_the_same_batch(database: str) -> None:
@@ -260,8 +271,8 @@ async def test_contact_details_of_one_message_are_not_lost_to_another_of_the_sam
     ]
     query = "select phone, lid, name from zapline.contacts where canonical like '+%' and unit_id = $unit"
     async with await connect(database) as conn:
-        for batches in orders(facts):
-            assert await rows_after(conn, batches, query) == [("+5511999990001", "111222333444555", "Maria")], batches
+        for batches, found in await after_each(conn, orders(facts), query):
+            assert found == [("+5511999990001", "111222333444555", "Maria")], batches
 
 
 # -- merging -------------------------------------------------------------------------------------------------
@@ -369,8 +380,8 @@ PHOTO = (
 async def test_a_better_copy_is_the_same_row_and_what_is_told_of_it_reaches_the_row_in_any_order(database: str) -> None:
     expected = [("A", "legenda", None, "read", "640", 'A"👍"', 0, "BA")]
     async with await connect(database) as conn:
-        for batches in orders([SMALL, BETTER, *OF_THE_COPY]):
-            assert await rows_after(conn, batches, PHOTO) == expected, batches
+        for batches, found in await after_each(conn, orders([SMALL, BETTER, *OF_THE_COPY]), PHOTO):
+            assert found == expected, batches
         assert await rows_after(conn, [*batches, *batches], PHOTO) == expected
 
 
@@ -398,14 +409,16 @@ async def test_sql_and_python_agree_on_every_pair_of_delivery_statuses(database:
 async def test_a_status_reaches_the_row_only_upward_on_every_pair(database: str) -> None:
     async with await connect(database) as conn:
         unit = await make_unit(conn)
-        for one, other in itertools.product(DeliveryStatus, DeliveryStatus):
-            identity = ExternalId(f"{one.label}-{other.label}")
-            await record(conn, [write(unit, [message(identity, delivery=one)])], RecorderCache())
-            await record(conn, [write(unit, [StatusReported(identity, other)])], RecorderCache())
-            [(found,)] = await rows(
-                conn, f"select delivery::text from zapline.messages where external_id = '{identity}'"
-            )
-            assert found == max(one, other).label
+        pairs = {
+            ExternalId(f"{one.label}-{other.label}"): (one, other)
+            for one, other in itertools.product(DeliveryStatus, DeliveryStatus)
+        }
+        messages_ = [message(id, delivery=one) for id, (one, _) in pairs.items()]
+        await record(conn, [write(unit, messages_)], RecorderCache())
+        reports = [StatusReported(id, other) for id, (_, other) in pairs.items()]
+        await record(conn, [write(unit, reports)], RecorderCache())
+        found = dict(await rows(conn, "select external_id, delivery::text from zapline.messages"))
+        assert found == {id: max(pair).label for id, pair in pairs.items()}
 
 
 async def test_units_share_no_row_even_in_one_transaction(database: str) -> None:
