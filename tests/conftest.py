@@ -206,14 +206,20 @@ def postgres(initialised: Path) -> Iterator[PostgresServer]:
         shutil.rmtree(directory)
 
 
+@pytest.fixture(scope="session")
+def postgres_admin(postgres: PostgresServer) -> Iterator[psycopg.Connection[Any]]:
+    """A connection of the superuser that stays open: a new one costs the server as much as copying a database."""
+    with closing(psycopg.connect(postgres.url, autocommit=True, connect_timeout=5)) as admin:
+        yield admin
+
+
 @pytest.fixture
-def new_database(postgres: PostgresServer) -> Iterator[Callable[..., str]]:
+def new_database(postgres: PostgresServer, postgres_admin: psycopg.Connection[Any]) -> Iterator[Callable[..., str]]:
     """``new_database(template="template0")`` copies a database and returns its URL; dropped at the end."""
     created: list[str] = []
 
     def run(statement: str, *names: str) -> None:
-        with closing(psycopg.connect(postgres.url, autocommit=True, connect_timeout=5)) as admin:
-            admin.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+        postgres_admin.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
     def create(template: str = "template0") -> str:
         name = f"test_{next(_numbers)}"

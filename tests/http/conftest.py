@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MethodType
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,7 @@ import msgspec
 import pytest
 import trio
 from support.console_operator import Operator
+from support.kept_connection import KeptConnection, kept_connection
 from werkzeug.routing import Rule
 
 from zapline.daemon.composition.notifications import open_notifications
@@ -92,6 +94,7 @@ class Api:
     """Units whose sender was woken, in order."""
     repaced: list[UnitId]
     """Units whose sender was told to reload its pace."""
+    questions: KeptConnection
 
     async def get(self, path: str, expect: int = 200, **query: object) -> Any:
         return await self._ask("GET", path, expect, params={name: str(value) for name, value in query.items()})
@@ -144,8 +147,7 @@ class Api:
         return answer
 
     async def sql(self, query: str) -> list[Any]:
-        async with await connect(self.database) as conn:
-            return await conn.fetch(query)
+        return await self.questions.fetch(query)
 
 
 @asynccontextmanager
@@ -171,6 +173,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
     )
     listening, stop = None, trio.Event()
     async with (
+        kept_connection(database) as questions,
         SimulatedEvolution.running() as evolution,
         Journal.open(directory, on_committed=dispatcher.dispatch) as journal,
         open_http_client() as http,
@@ -246,7 +249,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
         (listening,) = await nursery.start(partial(serve, front, ["127.0.0.1:0"], stop, 2.0))
         with trio.fail_after(30):
             await leadership.may_write()
-        async with await connect(database) as conn:
+        async with engine_pool.connection() as conn:
             admin = await add_admin(conn, EMAIL, HASH)
         assert admin is not None
         token, _ = await identity.open_login(Principal(ActorKind.ADMIN, admin, EMAIL))
@@ -274,24 +277,32 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
                 streams,
                 woken,
                 repaced,
+                questions,
             )
         stop.set()
         nursery.cancel_scope.cancel()
 
 
 @pytest.fixture(scope="session", autouse=True)
-def shared_url_builders() -> Iterator[None]:
-    """Compile the URL builders of a route once: all apps have the same routes, and theirs take a tenth of a second."""
-    compile_builder, builders = Rule._compile_builder, {}
+def shared_url_rules() -> Iterator[None]:
+    """Compile the rule of a route once: all apps have the same routes, and theirs take a tenth of a second."""
+    compile_rule, compiled = Rule.compile, {}
+    made = ("_parts", "_trace", "_converters", "arguments")
 
-    def compile_once(rule: Rule, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
-        key = (rule.rule, tuple(rule._trace), repr(rule.defaults), append_unknown)
-        if key not in builders:
-            builders[key] = compile_builder(rule, append_unknown)
-        return builders[key]
+    def compile_once(rule: Rule) -> None:
+        assert rule.map is not None
+        assert not rule.subdomain
+        key = (rule.rule, rule.merge_slashes, repr(rule.defaults))
+        if key not in compiled:
+            compile_rule(rule)
+            compiled[key] = [getattr(rule, name) for name in made], rule._build.__func__, rule._build_unknown.__func__
+        values, build, build_unknown = compiled[key]
+        for name, value in zip(made, values, strict=True):
+            setattr(rule, name, value)
+        rule._build, rule._build_unknown = MethodType(build, rule), MethodType(build_unknown, rule)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Rule, "_compile_builder", compile_once)
+        patch.setattr(Rule, "compile", compile_once)
         yield
 
 

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 import trio
+from support.kept_connection import KeptConnection, kept_connection
 
 from zapline.domain.ids import UnitId
 from zapline.domain.line.events import CallFailed, ConnectionEvent, Registered, RegistrationChecked, StateObserved
@@ -72,6 +73,7 @@ class InboundStack:
     losses: JournalLosses
     comparison: DatabaseComparison
     standing: WriterStanding
+    questions: KeptConnection
 
     @property
     def standing_checks(self) -> int:
@@ -100,7 +102,7 @@ class InboundStack:
                     secret_digest=digest_secret(str(unit)),
                     time_zone="America/Sao_Paulo",
                 )
-        await self.reload()
+            await self._load(conn, moved=False)
 
     def unit(self, id: UUID) -> Unit:
         unit = self.roster.get(UnitId(id))
@@ -110,7 +112,10 @@ class InboundStack:
     async def reload(self, moved: bool = False) -> None:
         """Load the units as the daemon does when it begins to lead."""
         async with await connect(self.url, role="zapline_engine") as conn:
-            records, view = await load_units(conn), await self.comparison.look(conn)
+            await self._load(conn, moved)
+
+    async def _load(self, conn: Connection, moved: bool) -> None:
+        records, view = await load_units(conn), await self.comparison.look(conn)
         set_back = await self.comparison.prepare(records, view, moved)
         self.roster.apply(records, self.journal.journal_id)
         self.comparison.resume(set_back)
@@ -144,8 +149,7 @@ class InboundStack:
                 await trio.sleep(0.02)
 
     async def rows(self, query: str) -> list[tuple[object, ...]]:
-        async with await connect(self.url) as conn:
-            return [tuple(row) for row in await conn.fetch(query)]
+        return [tuple(row) for row in await self.questions.fetch(query)]
 
 
 async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
@@ -186,7 +190,11 @@ async def inbound_stack(
         open_connection, ready_at_once, counters, lanes, stopped_pause, sealer=sealer, standing=standing
     )
     calls = FakeLineCalls()
-    async with Journal.open(directory, on_committed=dispatcher.dispatch) as journal, trio.open_nursery() as nursery:
+    async with (
+        kept_connection(url) as questions,
+        Journal.open(directory, on_committed=dispatcher.dispatch) as journal,
+        trio.open_nursery() as nursery,
+    ):
         dispatcher.journal = journal
         losses = JournalLosses(journal, roster.units, counters)
         parts = (journal, recorder, calls, counters, dispatcher.refill, dispatcher.rewind)
@@ -199,7 +207,11 @@ async def inbound_stack(
         comparison = DatabaseComparison(journal, roster, dispatcher, losses, counters)
         nursery.start_soon(comparison.run, lambda unit: None)
         stack = InboundStack(
-            *(url, journal, recorder, roster, dispatcher, intake, counters, calls), losses, comparison, standing
+            *(url, journal, recorder, roster, dispatcher, intake, counters, calls),
+            losses,
+            comparison,
+            standing,
+            questions,
         )
         await stack.reload()
         yield stack
