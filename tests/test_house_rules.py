@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from support.many_cases import in_one_test
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "src").rglob("*.py"))
@@ -37,7 +38,7 @@ def outline(module: Path) -> Outline:
     return Outline(len(text.splitlines()), ast.get_docstring(tree), functions, catches)
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT / "src")))
+@in_one_test(MODULES)
 def test_a_module_has_one_job(module: Path) -> None:
     found = outline(module)
     assert found.lines <= 400
@@ -109,3 +110,17 @@ def test_only_the_edges_ask_for_the_time_or_for_chance() -> None:
     elsewhere = {name: lines for name, lines in asking.items() if not name.startswith(tuple(MAY_ASK))}
     assert elsewhere == {}
     assert all(any(name.startswith(place) for name in asking) for place in MAY_ASK), "a place that asks no more"
+
+
+def test_a_test_of_many_cases_goes_on_after_a_failure_and_names_each() -> None:
+    seen = []
+
+    @in_one_test([(1, True), (2, False), (3, True), (4, False)])
+    def is_well(number: int, well: bool) -> None:
+        seen.append(number)
+        assert well
+
+    with pytest.raises(ExceptionGroup, match="2 of 4 cases") as caught:
+        is_well()
+    assert seen == [1, 2, 3, 4]
+    assert [error.__notes__ for error in caught.value.exceptions] == [["case: (2, False)"], ["case: (4, False)"]]

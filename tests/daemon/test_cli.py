@@ -12,6 +12,7 @@ import pytest
 import trio
 import typer.main
 from argon2 import PasswordHasher
+from support.many_cases import in_one_test
 from trio.testing import MockClock
 from typer.testing import CliRunner, Result
 
@@ -54,7 +55,7 @@ def commands() -> list[list[str]]:
 # -- help and failures -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", commands(), ids=" ".join)
+@in_one_test(commands())
 def test_every_command_explains_itself_with_an_example(path: list[str]) -> None:
     displayed = invoke(*path, "--help")
     assert displayed.exit_code == 0

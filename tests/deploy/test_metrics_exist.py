@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
+from support.many_cases import in_one_test
 
 from zapline.domain.line.reasons import Phase
 from zapline.http.ops.metrics import COUNTERS, GAUGES, exported_names
@@ -38,14 +38,14 @@ def expressions() -> list[str]:
     return [rule["expr"] for rule in rules()] + drawn
 
 
-@pytest.mark.parametrize("expression", expressions())
+@in_one_test(expressions())
 def test_every_metric_named_is_exported(expression: str) -> None:
     named = set(NAME.findall(expression))
     assert named, "an expression without a metric"
     assert named <= exported_names() | PROCESS
 
 
-@pytest.mark.parametrize("expression", [text for text in expressions() if LABELLED.search(text) or BY.search(text)])
+@in_one_test(text for text in expressions() if LABELLED.search(text) or BY.search(text))
 def test_every_label_named_is_the_metrics_own(expression: str) -> None:
     labels = {metric.exported_name: metric.label for metric in (*COUNTERS, *GAUGES)}
     for name, label, values in LABELLED.findall(expression):

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.many_cases import in_one_test
 
 from zapline.daemon.settings import Settings, load
 
@@ -96,7 +97,7 @@ def test_each_credential_is_the_name_of_a_setting() -> None:
     assert {"database_url", "evolution_api_key", "zapline_master_key"} <= set(credentials) <= known
 
 
-@pytest.mark.parametrize(("name", "default", "sentence"), Settings.documented())
+@in_one_test(Settings.documented())
 def test_the_example_explains_every_setting(name: str, default: str, sentence: str) -> None:
     flat = " ".join(re.sub(r"(?m)^# ", "", EXAMPLE).split())
     assert len(re.findall(rf"(?m)^#?{name}=", EXAMPLE)) == 1, f"{name} is not in zapline.env.example"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.many_cases import in_one_test
 
 import zapline.evolution
 import zapline.sandbox
@@ -102,7 +103,7 @@ def _table_words(values: list[ast.expr]) -> Iterator[str]:
                 yield word
 
 
-@pytest.mark.parametrize("name", PROTO)
+@in_one_test(PROTO)
 def test_every_field_of_whatsapps_message_has_a_fate(name: str) -> None:
     assert name in CONTENT_KEYS | WRAPPERS | BESIDE_CONTENT
     assert f"| `{name}` |" in PAGE.read_text(encoding="utf-8")
@@ -150,7 +151,7 @@ def test_every_type_of_notice_is_told_by_its_name_or_counted() -> None:
             assert (isinstance(event, Ignored) and event.reason in IGNORED_REASONS) or event == Unusable("no_target_id")
 
 
-@pytest.mark.parametrize("event", EVENTS)
+@in_one_test(EVENTS)
 def test_no_event_passes_in_silence_whatever_is_in_it(event: str) -> None:
     chat = "5511999990001@s.whatsapp.net"
     key = {"remoteJid": chat, "fromMe": False, "id": "3A1"}
@@ -162,17 +163,17 @@ def test_no_event_passes_in_silence_whatever_is_in_it(event: str) -> None:
             assert not isinstance(fact, Ignored) or fact.reason in IGNORED_REASONS, data
 
 
-def _bodies() -> Iterator[Any]:
-    """Every body that a server posted or might post; what it answered is no body."""
+def _bodies() -> Iterator[tuple[str, bytes]]:
+    """The name and text of every body that a server posted or might post; what it answered is no body."""
     for path in sorted(RECORDINGS.rglob("*.json")):
         if path.parent.name == "rest" or path.name.startswith("rest-"):
             continue
         raw = path.read_bytes()
         for number, body in enumerate(_webhooks(raw)):
-            yield pytest.param(body, id=f"{path.stem}-{number}")
+            yield f"{path.stem}-{number}", body
     storm = [json.loads(line)["body"] for line in (RECORDINGS / "storm.jsonl").read_text().splitlines()]
     for body in {json.dumps(body["data"]): body for body in storm if isinstance(body, dict)}.values():
-        yield pytest.param(json.dumps(body).encode(), id=f"storm-{body['event']}")
+        yield f"storm-{body['event']}", json.dumps(body).encode()
 
 
 def _webhooks(raw: bytes) -> Iterator[bytes]:
@@ -190,10 +191,10 @@ def _webhooks(raw: bytes) -> Iterator[bytes]:
         yield raw
 
 
-@pytest.mark.parametrize("raw", list(_bodies()))
-def test_no_recorded_body_is_ignored_without_an_explained_reason(raw: bytes, request: pytest.FixtureRequest) -> None:
+@in_one_test(_bodies())
+def test_no_recorded_body_is_ignored_without_an_explained_reason(name: str, raw: bytes) -> None:
     events = parse_webhook(raw)
     assert events
     for event in events:
         assert not isinstance(event, Ignored) or event.reason in IGNORED_REASONS
-        assert not isinstance(event, Unusable) or "malformed" in request.node.name
+        assert not isinstance(event, Unusable) or "malformed" in name

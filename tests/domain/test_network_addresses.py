@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.many_cases import in_one_test
 
 from zapline.domain.network_addresses import MAX_URL_LENGTH, InvalidMediaUrl, MediaUrl, parse_media_url, refusal_reason
 
@@ -85,7 +86,7 @@ def test_a_public_address_may_be_fetched_from(address: str) -> None:
     assert refusal_reason(address) is None
 
 
-@pytest.mark.parametrize(("address", "why"), REFUSED.items())
+@in_one_test(REFUSED.items())
 def test_an_address_inside_or_of_no_one_is_refused_with_its_kind(address: str, why: str) -> None:
     assert refusal_reason(address) == why
 
@@ -212,7 +213,7 @@ REFUSED_URLS = (
 )
 
 
-@pytest.mark.parametrize("url", REFUSED_URLS)
+@in_one_test(REFUSED_URLS)
 def test_a_url_that_two_readers_may_read_in_two_ways_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(InvalidMediaUrl) as caught:
         parse_media_url(url)

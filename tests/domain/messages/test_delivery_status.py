@@ -4,9 +4,9 @@ import re
 from importlib import resources
 from itertools import permutations, product
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.many_cases import in_one_test
 
 from zapline.domain.messages.delivery_status import EVOLUTION_STATUSES, DeliveryStatus, merge_statuses
 
@@ -14,7 +14,7 @@ ANY = [None, *DeliveryStatus]
 REPORTS = st.lists(st.sampled_from(ANY), max_size=12)
 
 
-@pytest.mark.parametrize(("one", "other"), list(product(ANY, ANY)))
+@in_one_test(product(ANY, ANY))
 def test_merging_is_commutative_and_idempotent_and_never_lowers(
     one: DeliveryStatus | None, other: DeliveryStatus | None
 ) -> None:

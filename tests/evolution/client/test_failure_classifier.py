@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from support.many_cases import in_one_test
 
 import zapline.sandbox
 from zapline.domain.outbox.failure_texts import FAILURE_TEXTS, failure_text
@@ -115,7 +116,7 @@ def test_the_table_names_every_recorded_refusal_and_nothing_else() -> None:
     assert set(_refusals()) == set(MEANING)
 
 
-@pytest.mark.parametrize("name", sorted(MEANING))
+@in_one_test(sorted(MEANING))
 def test_a_recorded_refusal_means_what_the_table_says(name: str) -> None:
     status, body = _refusals()[name]
     failure = classify_response(status, body, {})
@@ -165,62 +166,61 @@ def test_responses_of_proxies_and_other_servers_are_classified(
     assert type(classify_response(status, body, headers)) is meaning
 
 
-@pytest.mark.parametrize(
-    ("status", "text", "expected"),
-    [
-        # What Baileys throws while it prepares, before anything leaves.
-        (400, "Error: Connection Closed", NotConnected),
-        (400, "Error: Connection Terminated", NotConnected),
-        (500, "Connection Closed", NotConnected),
-        (500, "Connection Lost", NotConnected),
-        (400, "TypeError: Cannot read properties of undefined (reading 'sendMessage')", NotConnected),
-        (400, "Error: rate-overlimit", Throttled),
-        (500, "rate-overlimit", Throttled),
-        (400, "463", Throttled),
-        (400, "Error: 463", Throttled),
-        (400, "Error: server returned error 463", Throttled),
-        (400, "Error: ack 463", Throttled),
-        (400, "Error: NackCallerReachoutTimelocked", Throttled),
-        (400, "Error: reach-out time-lock is active", Throttled),
-        (400, "Error: Your account has been restricted", Throttled),
-        (500, "Too Many Requests", Throttled),
-        # In the part that sends, and that stores after it has sent.
-        (400, "Error: Timed Out", TimedOutAfterRelay),
-        (400, "Timed Out", TimedOutAfterRelay),
-        (
-            400,
-            "PrismaClientKnownRequestError: \nInvalid `this.prismaRepository.message.create()` invocation in\n"
-            "/evolution/dist/main.js:463:88\n\n  error code: 463 rate-overlimit Connection Closed",
-            FailedInside,
-        ),
-        (400, "PrismaClientInitializationError: Can't reach database server at `postgres:5432`", FailedInside),
-        (400, "TypeError: Cannot read properties of undefined (reading 'key')", FailedInside),
-        (400, "AxiosError: Request failed with status code 429", FailedInside),
-        (400, "RateLimitError: 429 Too Many Requests", FailedInside),
-        (400, "Error: Media upload failed on all hosts", FailedInside),
-        (500, "Do not know how to serialize a BigInt", FailedInside),
-        # Before the part that sends.
-        (500, "Timed Out", NumberCheckTimedOut),
-        (500, "PrismaClientInitializationError: Can't reach database server", ServerError),
-        (500, "Error: getaddrinfo EAI_AGAIN files.example", MediaUnreachable),
-        (500, "AxiosError: connect ECONNREFUSED 192.0.2.1:443", MediaUnreachable),
-        (500, "AxiosError: Request failed with status code 404", MediaUnreachable),
-        (500, "Error: Input buffer contains unsupported image format", InvalidRequest),
-        (500, "Error: ffmpeg exited with code 1: Invalid data found when processing input", InvalidRequest),
-        (400, "Owned media must be a url or base64", InvalidRequest),
-        (400, "[object Object]", InvalidRequest),
-        (400, "Message not found", MediaGone),
-        (400, "The message is not of the media type", InvalidRequest),
-        (404, "Group not found", InvalidRequest),
-        (404, "Error fetching group, Error: item-not-found", InvalidRequest),
-        (404, "Error fetching group, Error: Connection Closed", NotConnected),
-        (404, "Error fetching group, Error: rate-overlimit", Throttled),
-        (404, 'The "group" instance does not exist', InstanceUnknown),
-        (404, "Instance not found", InstanceUnknown),
-        (404, "Cannot POST /message/sendPoll/loja", RouteUnknown),
-    ],
-)
-@pytest.mark.parametrize("in_list", [True, False])
+SENDING_ERRORS: list[tuple[int, str, type[EvolutionFailure]]] = [
+    # What Baileys throws while it prepares, before anything leaves.
+    (400, "Error: Connection Closed", NotConnected),
+    (400, "Error: Connection Terminated", NotConnected),
+    (500, "Connection Closed", NotConnected),
+    (500, "Connection Lost", NotConnected),
+    (400, "TypeError: Cannot read properties of undefined (reading 'sendMessage')", NotConnected),
+    (400, "Error: rate-overlimit", Throttled),
+    (500, "rate-overlimit", Throttled),
+    (400, "463", Throttled),
+    (400, "Error: 463", Throttled),
+    (400, "Error: server returned error 463", Throttled),
+    (400, "Error: ack 463", Throttled),
+    (400, "Error: NackCallerReachoutTimelocked", Throttled),
+    (400, "Error: reach-out time-lock is active", Throttled),
+    (400, "Error: Your account has been restricted", Throttled),
+    (500, "Too Many Requests", Throttled),
+    # In the part that sends, and that stores after it has sent.
+    (400, "Error: Timed Out", TimedOutAfterRelay),
+    (400, "Timed Out", TimedOutAfterRelay),
+    (
+        400,
+        "PrismaClientKnownRequestError: \nInvalid `this.prismaRepository.message.create()` invocation in\n"
+        "/evolution/dist/main.js:463:88\n\n  error code: 463 rate-overlimit Connection Closed",
+        FailedInside,
+    ),
+    (400, "PrismaClientInitializationError: Can't reach database server at `postgres:5432`", FailedInside),
+    (400, "TypeError: Cannot read properties of undefined (reading 'key')", FailedInside),
+    (400, "AxiosError: Request failed with status code 429", FailedInside),
+    (400, "RateLimitError: 429 Too Many Requests", FailedInside),
+    (400, "Error: Media upload failed on all hosts", FailedInside),
+    (500, "Do not know how to serialize a BigInt", FailedInside),
+    # Before the part that sends.
+    (500, "Timed Out", NumberCheckTimedOut),
+    (500, "PrismaClientInitializationError: Can't reach database server", ServerError),
+    (500, "Error: getaddrinfo EAI_AGAIN files.example", MediaUnreachable),
+    (500, "AxiosError: connect ECONNREFUSED 192.0.2.1:443", MediaUnreachable),
+    (500, "AxiosError: Request failed with status code 404", MediaUnreachable),
+    (500, "Error: Input buffer contains unsupported image format", InvalidRequest),
+    (500, "Error: ffmpeg exited with code 1: Invalid data found when processing input", InvalidRequest),
+    (400, "Owned media must be a url or base64", InvalidRequest),
+    (400, "[object Object]", InvalidRequest),
+    (400, "Message not found", MediaGone),
+    (400, "The message is not of the media type", InvalidRequest),
+    (404, "Group not found", InvalidRequest),
+    (404, "Error fetching group, Error: item-not-found", InvalidRequest),
+    (404, "Error fetching group, Error: Connection Closed", NotConnected),
+    (404, "Error fetching group, Error: rate-overlimit", Throttled),
+    (404, 'The "group" instance does not exist', InstanceUnknown),
+    (404, "Instance not found", InstanceUnknown),
+    (404, "Cannot POST /message/sendPoll/loja", RouteUnknown),
+]
+
+
+@in_one_test((*error, in_list) for error in SENDING_ERRORS for in_list in (True, False))
 def test_the_text_in_the_envelope_decides_whether_anything_was_sent(
     status: int, text: str, expected: type[EvolutionFailure], in_list: bool
 ) -> None:

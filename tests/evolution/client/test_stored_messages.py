@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.many_cases import in_one_test
 
 import zapline.sandbox
 from zapline.domain.inbound_events import IGNORED_REASONS, Ignored, InboundEvent, Unusable
@@ -190,7 +191,7 @@ MESSAGES = sorted(
 )
 
 
-@pytest.mark.parametrize("name", MESSAGES)
+@in_one_test(MESSAGES)
 def test_a_stored_message_parses_like_its_webhook(name: str) -> None:
     body = (RECORDINGS / "webhooks" / f"{name}.json").read_bytes()
     webhook = json.loads(body)

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from support.many_cases import in_one_test
 
 from zapline.domain.ids import ExternalId
 from zapline.domain.inbound_events import Ignored, InboundEvent
@@ -183,8 +184,7 @@ WRAPPERS = [
 ]
 
 
-@pytest.mark.parametrize("outer", WRAPPERS)
-@pytest.mark.parametrize("inner", WRAPPERS[:3])
+@in_one_test((outer, inner) for outer in WRAPPERS for inner in WRAPPERS[:3])
 def test_wrappers_are_taken_off(outer: str, inner: str) -> None:
     fact = arrived({outer: {"message": {inner: {"message": {"imageMessage": {"caption": "c"}}}}}})
     assert (fact.kind, fact.text) == (MessageKind.IMAGE, "c")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import pytest
+from support.many_cases import in_one_test
 
 import zapline.sandbox
 from zapline.domain.inbound_events import Ignored, InboundEvent
@@ -94,7 +94,7 @@ def test_every_body_of_the_real_server_has_an_expectation() -> None:
     assert set(BODIES) == set(EXPECTED)
 
 
-@pytest.mark.parametrize("name", sorted(BODIES))
+@in_one_test(sorted(BODIES))
 def test_a_body_of_the_real_server_reads_as_expected(name: str) -> None:
     events = parse_webhook(BODIES[name])
     secrets = [event for event in events if isinstance(event, SecretSeen)]

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
+from support.many_cases import in_one_test
 
 import zapline.sandbox
 from zapline.domain.contacts.addresses import Address, AddressKind
@@ -405,7 +405,7 @@ def test_every_recorded_body_has_an_expectation() -> None:
     assert set(EXPECTED) == set(BODIES)
 
 
-@pytest.mark.parametrize("name", sorted(BODIES))
+@in_one_test(sorted(BODIES))
 def test_a_recorded_body_reads_as_expected(name: str) -> None:
     events = parse_webhook(BODIES[name])
     # Beside most messages of phones stands a secret, for what is encrypted about them later.
@@ -414,7 +414,7 @@ def test_a_recorded_body_reads_as_expected(name: str) -> None:
     assert len(secrets) == (b'"messageSecret"' in BODIES[name])
 
 
-@pytest.mark.parametrize("name", sorted(BODIES))
+@in_one_test(sorted(BODIES))
 def test_the_envelope_of_a_recorded_body_is_read_without_its_data(name: str) -> None:
     try:
         envelope = json.loads(BODIES[name])
@@ -424,7 +424,7 @@ def test_the_envelope_of_a_recorded_body_is_read_without_its_data(name: str) -> 
     assert extract_envelope(BODIES[name]).instance == envelope.get("instance")
 
 
-@pytest.mark.parametrize("name", sorted(set(BODIES) - {"malformed-truncated"}))
+@in_one_test(sorted(set(BODIES) - {"malformed-truncated"}))
 def test_a_recorded_body_loses_its_key_and_nothing_else(name: str) -> None:
     envelope = json.loads(BODIES[name])
     stripped = strip_secrets(BODIES[name])
