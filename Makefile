@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: help run test test-fast long check lint types imports docs translations picture bench conformance chaos sim lock clean
+.PHONY: help run test test-fast long check lint types imports docs translations screenshots picture bench conformance chaos sim lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -36,7 +36,7 @@ test-fast: $(READY) ## Run the tests that need no server: no PostgreSQL, no daem
 	@$(PARALLEL) -m "not long and not server" --ignore=tests/browser --ignore=tests/journeys
 
 long: $(READY) ## What takes long or wants the machine alone: short chaos runs, seeds of the simulation, each page with hostile texts (about 4 minutes)
-	@$(PYTEST) -m long tests/sim tests/supervisors tests/journeys tests/browser tests/http/api/test_conformance.py
+	@ZAPLINE_SCREENSHOTS=1 $(PYTEST) -m long tests/sim tests/supervisors tests/journeys tests/browser tests/http/api/test_conformance.py
 
 check: lint types imports test long ## Everything a change must pass: ruff, mypy, import rules, tests
 
@@ -58,8 +58,11 @@ translations: $(READY) ## Bring the console's catalogue up to date with the text
 	@mkdir -p build && export PYTHONPATH=tests && $(BIN)/pybabel -q extract && $(BIN)/pybabel -q update
 	@sed -i '/^#, python-format$$/d' src/zapline/http/console/locale/*/LC_MESSAGES/console.po
 
+screenshots: $(READY) ## Take screenshots of the console's pages, in light, dark and for phones (needs Chromium)
+	@ZAPLINE_SCREENSHOTS=1 $(PYTEST) tests/browser
+
 picture: $(READY) ## Take the README's picture of the console anew (needs Chromium)
-	@$(BIN)/python -m pytest -q tests/browser/test_first_steps.py
+	@ZAPLINE_SCREENSHOTS=1 $(BIN)/python -m pytest -q tests/browser/test_first_steps.py
 	@cp build/screenshots/first-steps-light.png docs/images/console.png
 
 bench: $(READY) ## Measure: requests a second, latency and memory, beside a bare "hello" (about 9 minutes)

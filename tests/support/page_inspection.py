@@ -1,5 +1,6 @@
-"""Inspects a page in light, dark and phone variants: keeps a screenshot of each and checks it by a script."""
+"""Inspects a page in light, dark and phone variants: checks each by a script, and keeps screenshots where wanted."""
 
+import os
 import re
 from pathlib import Path
 
@@ -7,6 +8,8 @@ from support.browser_visitor import Visitor
 
 ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / "build" / "screenshots"
+WANTED = bool(os.environ.get("ZAPLINE_SCREENSHOTS"))
+"""Whether screenshots are kept: they are for people, and each takes a quarter of a second."""
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 360, "height": 740}
 _VARIANTS = (("light", "light", DESKTOP), ("dark", "dark", DESKTOP), ("phone", "light", PHONE))
@@ -16,7 +19,7 @@ _MAX_HEIGHT = 2400
 
 
 def inspect_page(visitor: Visitor, name: str, *, once: bool = False) -> None:
-    """Keep screenshots of the open page, and fail with everything that is wrong in any of the three variants.
+    """Fail with everything that is wrong with the open page in any of the three variants.
 
     ``once``: only the first variant, for a page that was inspected before and has changed little.
     """
@@ -25,10 +28,11 @@ def inspect_page(visitor: Visitor, name: str, *, once: bool = False) -> None:
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
         page.set_viewport_size(size)  # type: ignore[arg-type]
         visitor.until("[...document.images].every(one => one.complete || one.loading === 'lazy')")
-        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        tall = min(page.evaluate("document.documentElement.scrollHeight"), _MAX_HEIGHT)
-        clip = {"x": 0, "y": 0, "width": size["width"], "height": max(tall, size["height"])}
-        page.screenshot(path=SCREENSHOTS / f"{name}-{variant}.png", full_page=True, caret="initial", clip=clip)  # type: ignore[arg-type]
+        if WANTED:
+            SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+            tall = min(page.evaluate("document.documentElement.scrollHeight"), _MAX_HEIGHT)
+            clip = {"x": 0, "y": 0, "width": size["width"], "height": max(tall, size["height"])}
+            page.screenshot(path=SCREENSHOTS / f"{name}-{variant}.png", full_page=True, caret="initial", clip=clip)  # type: ignore[arg-type]
         wrong += [f"{name}, {variant}: {sentence}" for sentence in page_faults(visitor, colors=size is DESKTOP)]
     page.set_viewport_size(DESKTOP)  # type: ignore[arg-type]
     page.emulate_media(color_scheme="light")
