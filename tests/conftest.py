@@ -18,8 +18,10 @@ import httpcore2
 import psycopg
 import pytest
 import trio
+from hypothesis import settings
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
+from support.property_examples import QUICK, THOROUGH
 
 from zapline.daemon.logs import configuration
 from zapline.sandbox.embedded_postgres.server import PostgresServer
@@ -33,6 +35,10 @@ CANARIES = re.compile(
     rb"(?<![0-9A-Za-z-])\+?55119{1,5}[0-9]{4,8}(?![0-9A-Za-z-])|ALPHA-TOKEN|CANARY|sandbox-evolution-key|GLOBAL-KEY-0001"
 )
 """Phones and keys that the tests use, and marker words; none may be in the log."""
+
+settings.register_profile("quick", max_examples=QUICK)
+settings.register_profile("thorough", max_examples=THOROUGH)
+settings.load_profile("quick")
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.property_examples import examples
 
 from zapline.domain.campaigns.recipient_checks import RecipientCounts, check_recipients, parse_recipient_phone
 from zapline.domain.campaigns.recipients_csv import (
@@ -15,7 +16,7 @@ def template(text: str = "Olá {{nome}}") -> MessageTemplate:
     return MessageTemplate.parse(OutgoingMessage(Text(text)))
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(
     st.from_regex(r"(\+?55)?\(?[1-9][0-9]\)? ?9?[0-9]{4}[- ]?[0-9]{4}", fullmatch=True)
     | st.from_regex(r"'?\+?[0-9]{8,15}", fullmatch=True),

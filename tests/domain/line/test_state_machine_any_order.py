@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.property_examples import examples
 from support.virtual_line import HOUR, VirtualLine
 
 from zapline.domain.line import events
@@ -92,7 +93,7 @@ def test_every_move_of_the_table_can_be_reached_and_no_event_makes_a_signal_with
     assert written - reached == set()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(EVENTS), LATER), max_size=60),
     st.floats(0, 1),
@@ -231,7 +232,7 @@ def lived(history: list[tuple[str, float]], seed: int) -> VirtualLine:
     return line
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(HISTORY, st.integers(0, 2**16))
 def test_a_wanted_line_that_evolution_says_is_open_becomes_open_whatever_happened(
     history: list[tuple[str, float]], seed: int
@@ -246,7 +247,7 @@ def test_a_wanted_line_that_evolution_says_is_open_becomes_open_whatever_happene
     assert line.phase is Phase.OPEN
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(HISTORY, st.integers(0, 2**16))
 def test_a_wanted_line_that_evolution_says_is_closed_is_tried_for_ever_unless_a_person_must_act(
     history: list[tuple[str, float]], seed: int

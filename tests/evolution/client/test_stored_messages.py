@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.many_cases import in_one_test
+from support.property_examples import examples
 
 import zapline.sandbox
 from zapline.domain.inbound_events import IGNORED_REASONS, Ignored, InboundEvent, Unusable
@@ -273,7 +274,7 @@ anything = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(records=st.lists(st.dictionaries(st.sampled_from(list(record([]))), anything, max_size=5), max_size=3))
 def test_any_records_survive_the_journal_and_read_to_storable_facts(records: list[dict[str, Any]]) -> None:
     for fact in read_back([record(["READ"]) | each for each in records]):
@@ -281,7 +282,7 @@ def test_any_records_survive_the_journal_and_read_to_storable_facts(records: lis
         assert "\\u0000" not in msgspec.json.encode(plain).decode()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.binary(max_size=40) | anything.map(lambda value: json.dumps({"sender": value, "records": [value]}).encode()))
 def test_any_body_is_read_without_raising(body: bytes) -> None:
     assert isinstance(parse_stored_messages(body), list)

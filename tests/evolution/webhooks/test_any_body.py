@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.property_examples import examples
 
 import zapline.sandbox
 from zapline.domain.inbound_events import InboundEvent, Unusable
@@ -130,19 +131,19 @@ def check(raw: bytes) -> None:
         assert parse_webhook(stripped) == facts
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(600), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(mutated())
 def test_a_mutated_body_is_read_to_known_facts(raw: bytes) -> None:
     check(raw)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.sampled_from(["messages.upsert", "messages.update", "messages.edited", "contacts.upsert", "call"]), values)
 def test_any_data_under_a_known_event_is_read_to_known_facts(event: str, data: Any) -> None:
     check(json.dumps({"event": event, "instance": "a", "data": data}).encode())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.binary(max_size=60))
 def test_any_bytes_are_read_to_known_facts(raw: bytes) -> None:
     check(raw)
@@ -214,7 +215,7 @@ def without_credentials(value: Any) -> Any:
 CREDENTIALS = ("apikey", "apiKey", "instanceToken", "token")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from([*CREDENTIALS, "data", "destination", 'a"apikey', "event", "mytoken", "instance"]),
