@@ -14,7 +14,7 @@ from zapline.domain.outbox.work_states import Lane
 from zapline.sql.inbound.contact_identities import RecorderCache
 from zapline.sql.inbound.recorder_transaction import record
 from zapline.sql.inbound.recorder_types import EntryFacts
-from zapline.sql.inbound.unit_batches import prepare_batch
+from zapline.sql.inbound.unit_batches import UnitBatch, prepare_batch
 from zapline.sql.outbound.send_claims import ClaimedSend, claim
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.psycopg_on_trio import Json
@@ -104,8 +104,13 @@ async def store(
     backfilled: bool = False,
 ) -> None:
     """One transaction of the recorder."""
+    await record(conn, [batch_of(unit, facts, at, backfilled)], known)
+
+
+def batch_of(unit: UnitId, facts: Sequence[MessageFact], at: float = NOW + 1, backfilled: bool = False) -> UnitBatch:
+    """All facts in one entry."""
     entries = [EntryFacts(Seq(1), "x", at, b"{}", facts=facts, backfilled=backfilled)]
-    await record(conn, [prepare_batch(unit, entries, None, None, JOURNAL)], known)
+    return prepare_batch(unit, entries, None, None, JOURNAL)
 
 
 STATE = """

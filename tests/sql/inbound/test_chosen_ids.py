@@ -1,13 +1,13 @@
 """Sends known by their chosen id, and echoes under the other identity of a chat: one row in any order."""
 
 import itertools
-from collections.abc import Sequence
 
 from support.recorded_sends import (
     JID,
     LID,
     NOW,
     accepted,
+    batch_of,
     call,
     echo,
     make_unit,
@@ -16,34 +16,32 @@ from support.recorded_sends import (
     store,
     timed_out,
 )
+from support.shared_transactions import store_side_by_side
 
 from zapline.domain.contacts.addresses import resolve_address
 from zapline.domain.ids import ExternalId, UnitId
 from zapline.domain.messages.delivery_status import REFUSED, REFUSED_TOO_MANY, DeliveryStatus
 from zapline.domain.messages.facts import ContactSeen, MessageFact, StatusReported
 from zapline.sql.inbound.contact_identities import RecorderCache
+from zapline.sql.inbound.unit_batches import UnitBatch
 from zapline.sql.outbound.uncertain_sends import requeue_uncertain
-from zapline.sql.postgres.connection import Connection, connect
+from zapline.sql.postgres.connection import connect
 
 LINKED = resolve_address(JID, LID)
 assert LINKED is not None
 LINK = ContactSeen(LINKED)
 
 
-async def apply(
-    conn: Connection, unit: UnitId, facts: Sequence[MessageFact], known: RecorderCache, *, together: bool
-) -> None:
-    for batch in [facts] if together else [[fact] for fact in facts]:
-        await store(conn, unit, batch, known)
-
-
 async def test_answer_echo_and_status_meet_by_the_chosen_id_in_every_order(database: str) -> None:
     """Also when the answer says nothing, and when the echo has another text and chat."""
     async with await connect(database, role="zapline_engine") as conn:
+        chosen: dict[UnitId, ExternalId] = {}
+        first: dict[UnitId, list[UnitBatch]] = {}
+        again: dict[UnitId, list[UnitBatch]] = {}
         for answered, order, together in itertools.product(
             (True, False), itertools.permutations(range(3)), (True, False)
         ):
-            unit, known = await make_unit(conn), RecorderCache()
+            unit = await make_unit(conn)
             await queue(conn, unit)
             claimed = await call(conn, unit)
             answer = accepted(claimed, claimed.chosen_id) if answered else timed_out(claimed)
@@ -53,16 +51,21 @@ async def test_answer_echo_and_status_meet_by_the_chosen_id_in_every_order(datab
                 StatusReported(claimed.chosen_id, DeliveryStatus.DELIVERED),
             ]
             ordered = [facts[index] for index in order]
-            await apply(conn, unit, ordered, known, together=together)
+            chosen[unit] = claimed.chosen_id
+            first[unit] = [batch_of(unit, facts) for facts in ([ordered] if together else [[one] for one in ordered])]
+            again[unit] = [batch_of(unit, [fact]) for fact in ordered[::-1]]
+        await store_side_by_side(conn, first)
+        for unit, id in chosen.items():
             ((external, delivery, work, _, outcome, owned, twice),) = await state(conn, unit)
-            assert (external, delivery, work, outcome) == (claimed.chosen_id, "delivered", "settled", "sent"), order
-            assert (owned, twice) == (claimed.chosen_id, False)
+            assert (external, delivery, work, outcome) == (id, "delivered", "settled", "sent"), first[unit]
+            assert (owned, twice) == (id, False)
             # An echo of this id proves that both identities are one person's.
             merged = await conn.fetch(
                 "select from zapline.conversations where merged_into is not null and unit_id = %s", (unit,)
             )
             assert len(merged) == 1
-            await apply(conn, unit, ordered[::-1], known, together=False)
+        await store_side_by_side(conn, again)
+        for unit in chosen:
             assert len(await state(conn, unit)) == 1
 
 
@@ -122,8 +125,9 @@ async def test_where_the_server_gives_an_id_of_its_own_all_is_as_before(database
 async def test_an_echo_under_the_other_identity_meets_its_message_in_every_order(database: str) -> None:
     """The server ignores chosen ids, the answer was lost, and the echo names the chat by its LID (or by its phone)."""
     async with await connect(database, role="zapline_engine") as conn:
+        batches: dict[UnitId, list[UnitBatch]] = {}
         for order in itertools.permutations(range(4)):
-            unit, known = await make_unit(conn), RecorderCache()
+            unit = await make_unit(conn)
             await queue(conn, unit)
             claimed = await call(conn, unit)
             facts: list[MessageFact] = [
@@ -132,10 +136,11 @@ async def test_an_echo_under_the_other_identity_meets_its_message_in_every_order
                 LINK,
                 StatusReported(ExternalId("X"), DeliveryStatus.DELIVERED),
             ]
-            for index in order:
-                await store(conn, unit, [facts[index]], known)
-                await store(conn, unit, [facts[index]], known)
-            assert await state(conn, unit) == [("X", "delivered", "settled", "echo", "sent", "X", False)], order
+            batches[unit] = [batch_of(unit, [facts[index]]) for index in order for _ in range(2)]
+        await store_side_by_side(conn, batches)
+        expected = [("X", "delivered", "settled", "echo", "sent", "X", False)]
+        for unit, order_ in batches.items():
+            assert await state(conn, unit) == expected, order_
 
 
 async def test_until_the_link_is_known_the_echo_is_shown_and_nothing_is_hidden(database: str) -> None:
@@ -160,19 +165,19 @@ async def test_the_refusal_that_says_most_counts_and_arrival_beats_it(database: 
             StatusReported(ExternalId("X"), DeliveryStatus.FAILED, REFUSED_TOO_MANY),
             StatusReported(ExternalId("X"), DeliveryStatus.SENT),
         ]
+        expected: dict[UnitId, str] = {}
+        batches: dict[UnitId, list[UnitBatch]] = {}
         for arrived, order in itertools.product((False, True), itertools.permutations(range(4))):
-            unit, known = await make_unit(conn), RecorderCache()
+            unit = await make_unit(conn)
             await queue(conn, unit)
             facts: list[MessageFact] = [accepted(await call(conn, unit), "X"), *reports]
             if arrived:
                 facts[3] = StatusReported(ExternalId("X"), DeliveryStatus.DELIVERED)
-            for index in order:
-                await store(conn, unit, [facts[index]], known)
-            ((delivery, refusal),) = [
-                tuple(row)
-                for row in await conn.fetch(
-                    "select delivery::text, refusal from zapline.messages where unit_id = %s", (unit,)
-                )
-            ]
-            assert (delivery, refusal) == ("delivered" if arrived else "failed", REFUSED_TOO_MANY)
+            expected[unit] = "delivered" if arrived else "failed"
+            batches[unit] = [batch_of(unit, [facts[index]]) for index in order]
+        await store_side_by_side(conn, batches)
+        rows = await conn.fetch("select unit_id, delivery::text, refusal from zapline.messages")
+        assert sorted(tuple(row) for row in rows) == sorted(
+            (unit, delivery, REFUSED_TOO_MANY) for unit, delivery in expected.items()
+        )
         assert REFUSED < REFUSED_TOO_MANY

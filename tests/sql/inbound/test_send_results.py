@@ -5,10 +5,24 @@ import random
 
 import msgspec
 import pytest
-from support.recorded_sends import JID, LID, NOW, accepted, call, echo, make_unit, queue, state, store, timed_out
+from support.recorded_sends import (
+    JID,
+    LID,
+    NOW,
+    accepted,
+    batch_of,
+    call,
+    echo,
+    make_unit,
+    queue,
+    state,
+    store,
+    timed_out,
+)
+from support.shared_transactions import store_side_by_side
 
 from zapline.domain.contacts.addresses import resolve_address
-from zapline.domain.ids import ExternalId
+from zapline.domain.ids import ExternalId, UnitId
 from zapline.domain.messages.delivery_status import DeliveryStatus
 from zapline.domain.messages.facts import (
     ContactSeen,
@@ -18,30 +32,32 @@ from zapline.domain.messages.facts import (
     StatusReported,
 )
 from zapline.sql.inbound.contact_identities import RecorderCache
+from zapline.sql.inbound.unit_batches import UnitBatch
 from zapline.sql.outbound.send_claims import list_due_lanes, list_unended_calls
 from zapline.sql.postgres.connection import connect
 
 
 async def test_answer_echo_and_status_make_one_row_in_every_order(database: str) -> None:
     async with await connect(database, role="zapline_engine") as conn:
-        for order in itertools.permutations(range(3)):
-            for together in (True, False):
-                unit, known = await make_unit(conn), RecorderCache()
-                await queue(conn, unit)
-                claimed = await call(conn, unit)
-                facts: list[MessageFact] = [
-                    accepted(claimed, "X"),
-                    echo("X"),
-                    StatusReported(ExternalId("X"), DeliveryStatus.DELIVERED),
-                ]
-                ordered = [facts[index] for index in order]
-                for batch in [ordered] if together else [[fact] for fact in ordered]:
-                    await store(conn, unit, batch, known)
-                expected = [("X", "delivered", "settled", "reply", "sent", "X", False)]
-                assert await state(conn, unit) == expected, (order, together)
-                # Once more, as after a replay: nothing moves.
-                await store(conn, unit, ordered, known)
-                assert await state(conn, unit) == expected
+        batches: dict[UnitId, list[UnitBatch]] = {}
+        again: dict[UnitId, list[UnitBatch]] = {}
+        for order, together in itertools.product(itertools.permutations(range(3)), (True, False)):
+            unit = await make_unit(conn)
+            await queue(conn, unit)
+            claimed = await call(conn, unit)
+            facts: list[MessageFact] = [
+                accepted(claimed, "X"),
+                echo("X"),
+                StatusReported(ExternalId("X"), DeliveryStatus.DELIVERED),
+            ]
+            ordered = [facts[index] for index in order]
+            again[unit] = [batch_of(unit, ordered)]
+            batches[unit] = again[unit] if together else [batch_of(unit, [fact]) for fact in ordered]
+        expected = [("X", "delivered", "settled", "reply", "sent", "X", False)]
+        for played in (batches, again):  # the second time as after a replay: nothing moves
+            await store_side_by_side(conn, played)
+            for unit in played:
+                assert await state(conn, unit) == expected, batches[unit]
 
 
 async def test_a_call_without_an_answer_is_settled_by_its_echo_in_either_order(database: str) -> None:
