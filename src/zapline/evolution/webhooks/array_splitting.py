@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-SPLIT_ABOVE_BYTES = 256 * 1024
+SPLIT_ABOVE_BYTES = 96 * 1024
 """Bytes above which a body is split."""
-PART_BYTES = 128 * 1024
+PART_BYTES = 48 * 1024
+"""Some hundreds of contacts: the event loop reads them in some milliseconds."""
 _LISTS = frozenset({"messages", "contacts", "chats", "groups", "keys", "participants", "participantsData"})
 """Arrays of things that have nothing to do with each other, where ``data`` is an object of such arrays."""
 

@@ -14,6 +14,8 @@ MAX_BYTES = 4 * 2**20
 """Bounds of one mailbox: a burst costs disk, not memory. One larger entry is accepted if the mailbox is empty."""
 TURN_BYTES = 512 * 1024
 """Bytes of entries taken together: the loop stands still while rows are made of them."""
+_ARRAY_BYTES, _ARRAY_WEIGHT = 32 * 1024, 4
+"""A body of more bytes is mostly an array of many facts, which cost so much more than as many bytes of messages."""
 MAX_EVENTS = 64
 """Internal events (commands, answers of calls) that may wait; each source has only a few at a time."""
 
@@ -128,7 +130,8 @@ class Mailbox:
         taken: list[Entry] = []
         size = 0
         while self._entries and len(taken) < limit and not until(self._entries[0]):
-            size += len(self._entries[0].body)
+            length = len(self._entries[0].body)
+            size += length * _ARRAY_WEIGHT if length > _ARRAY_BYTES else length
             if taken and size > most_bytes:
                 break
             taken.append(self._entries.popleft())

@@ -37,8 +37,8 @@ BATCH_ENTRIES = 600
 BATCH_BYTES = 16 * 2**20
 BATCH_FACTS = 2000
 """Bounds of one transaction: large enough to share the commit, small enough to hold locks for milliseconds."""
-PART_FACTS = 700
-"""A unit's write of more than ``BATCH_FACTS`` is stored in parts of so many; others have their turn in between."""
+LARGE_FACTS, PART_FACTS = 600, 250
+"""A unit's write of more than the first is stored in parts of the second; others have their turn in between."""
 LINGER = 0.06
 """Seconds a lane under load waits for more writes: the cost of a transaction hardly depends on its rows.
 The first write after a pause is committed at once."""
@@ -188,13 +188,13 @@ class _Lane:
                 await self._wait_until_due()
                 await self._wait_for_more(ended)
                 batch = self._next_batch()
-                self._committing = len(batch)
+                self._committing, large = len(batch), any(each.write.facts > LARGE_FACTS for each in batch)
                 await self._commit(batch)
                 self._committing = 0
                 self.trouble = next((pending.blocked for pending in self._pending if pending.blocked), None)
                 stopped = any(pending.stopped for pending in self._pending)
                 self.state = LaneState.STOPPED if stopped else LaneState.RETRYING if self.trouble else LaneState.IDLE
-                ended = trio.current_time()
+                ended = float("-inf") if large else trio.current_time()  # who waited meanwhile has waited enough
         finally:
             if self._conn is not None:
                 self._conn.abort()
@@ -223,22 +223,22 @@ class _Lane:
                 await self._arrived.wait()
 
     def _next_batch(self) -> list[PendingWrite]:
-        """The next batch within its bounds, with at most one write per unit."""
-        batch: list[PendingWrite] = []
-        left: list[PendingWrite] = []
-        units: set[UnitId] = set()
+        """The next batch within its bounds, with at most one write per unit; a large one is alone."""
+        batch, left, units = list[PendingWrite](), list[PendingWrite](), set[UnitId]()
         entries = size = facts = 0
         now = trio.current_time()
         while self._pending and (not batch or (entries < BATCH_ENTRIES and size < BATCH_BYTES and facts < BATCH_FACTS)):
             pending = self._pending.popleft()
-            large = bool(batch) and facts + pending.write.facts > BATCH_FACTS
-            if pending.write.unit_id in units or pending.not_before > now or large:
+            large = pending.write.facts > LARGE_FACTS
+            if pending.write.unit_id in units or pending.not_before > now or (batch and large):
                 left.append(pending)
             else:
                 entries += len(pending.write.entries)
                 facts += pending.write.facts
                 size += sum(len(entry.body) for entry in pending.write.entries)
                 batch.append(pending)
+                if large:
+                    break
             units.add(pending.write.unit_id)
         self._pending.extendleft(reversed(left))
         return batch
@@ -248,7 +248,7 @@ class _Lane:
 
         Whatever else the database says, it is not believed of the whole batch before each unit was tried alone.
         """
-        if len(batch) == 1 and batch[0].write.facts > BATCH_FACTS:
+        if len(batch) == 1 and batch[0].write.facts > LARGE_FACTS:
             await self._commit_first_part(batch[0])
             return
         try:
