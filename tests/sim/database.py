@@ -25,7 +25,7 @@ from psycopg import errors, pq, waiting
 from zapline.sql.postgres import psycopg_on_trio
 from zapline.sql.postgres.connection import connect
 from zapline.sql.postgres.migrate import migrate
-from zapline.sql.postgres.psycopg_on_trio import TrioConnection
+from zapline.sql.postgres.psycopg_on_trio import Json, TrioConnection
 
 from .world import World
 
@@ -36,6 +36,9 @@ QUIET_SECONDS = 0.004
 LOCK_SECONDS = 2.0
 """Virtual seconds after which a statement that waits for a lock is cancelled, as ``lock_timeout`` does."""
 LOOK_SECONDS = 0.01
+STATEMENT_SECONDS = 10.0
+"""Virtual seconds after which the server ends a statement, as ``statement_timeout`` does."""
+TIMED_OUT = b"do $$ begin raise query_canceled using message = 'canceling statement due to statement timeout'; end $$"
 CLOCK_SQL = """
 create schema simulated;
 create sequence simulated.numbers;
@@ -113,6 +116,8 @@ class SteppedPostgres:
     """Open sessions by process id of their backend."""
     blocked: dict[TrioConnection, "_Running"] = field(default_factory=dict)
     statements: int = 0
+    kilobyte_seconds: float = 0.0
+    """Seconds for each kilobyte of a statement's parameters."""
     cut_off: bool = False
     """The daemon is being killed: it reaches the server no more."""
 
@@ -147,6 +152,7 @@ class SteppedPostgres:
         async def run(self: TrioConnection, statement: Any, params: Any) -> Any:
             cursor = self.cursor()
             self.label = statement if isinstance(statement, str) else "settings"  # type: ignore[attr-defined]
+            self.size = _size_of(params)  # type: ignore[attr-defined]
             await self.wait(cursor._execute_gen(statement, params))
             if self.label == "settings":  # type: ignore[attr-defined]
                 # The server counts in real time; what waits for a lock is ended by the world's.
@@ -155,7 +161,7 @@ class SteppedPostgres:
             return cursor
 
         async def command(self: TrioConnection, command: bytes) -> None:
-            self.label = command.decode()  # type: ignore[attr-defined]
+            self.label, self.size = command.decode(), 0  # type: ignore[attr-defined]
             await self.wait(self._exec_command(command))
 
         async def wait_for_notification(self: TrioConnection) -> None:
@@ -206,6 +212,11 @@ class SteppedPostgres:
         if self._chance.random() < faults.slow:
             self.world.strike("slow statement")
             delay = self._chance.uniform(0.5, 20.0)
+        delay += self.kilobyte_seconds * getattr(connection, "size", 0) / 1024
+        if delay > STATEMENT_SECONDS and self.kilobyte_seconds:
+            self.world.strike("statement timeout")
+            gen.close()
+            delay, gen = STATEMENT_SECONDS, connection._exec_command(TIMED_OUT)
         await trio.sleep(delay)
         label = " ".join(getattr(connection, "label", "")[:48].split())
         if connection.closed or connection.pgconn.status != pq.ConnStatus.OK:
@@ -361,6 +372,12 @@ class _Running:
             return type(self._error).__name__
         results = self._value if isinstance(self._value, list) else [self._value]
         return ",".join(str(getattr(result, "ntuples", "")) for result in results)
+
+
+def _size_of(params: Any) -> int:
+    """Bytes of the JSON that a statement carries."""
+    values = params.values() if isinstance(params, dict) else params or ()
+    return sum(len(value.encoded) for value in values if isinstance(value, Json))
 
 
 def _lives(pid: int) -> bool:

@@ -53,6 +53,16 @@ class Plan:
     """Chance that a phone edits or deletes its message afterwards; only where Evolution keeps messages."""
     at_once: bool = False
     """The CRM asks for all messages at once: the pace has to hold them back."""
+    decided: float = 0.0
+    """Chance that a person has an uncertain message sent once more, a moment after it became uncertain."""
+    noise: int = 0
+    """Messages that the first unit gets besides, thirty a second."""
+    history: float | None = None
+    """When each phone hands over what it has sent, in one webhook, and its address book."""
+    contacts: int = 0
+    """Contacts in each address book."""
+    kilobyte: float = 0.0
+    """Seconds that the database takes for each kilobyte of a statement's parameters, to the end of the run."""
     deaths: list[Death] = field(default_factory=list)
     windows: list[Window] = field(default_factory=list)
     backup: float | None = None
@@ -85,6 +95,10 @@ class Plan:
         parts += ["all asked at once"] if self.at_once else []
         parts += [f"hooks that fail {self.hook_fails:.2f}"] if self.hooks else []
         parts += ["honours ids"] if self.honours_ids else []
+        parts += [f"decided {self.decided:.2f}"] if self.decided else []
+        parts += [f"{self.noise} at once to one unit"] if self.noise else []
+        parts += [f"history with {self.contacts} contacts at {self.history:.1f}"] if self.history is not None else []
+        parts += [f"{self.kilobyte:.3f} s a kilobyte"] if self.kilobyte else []
         parts += [f"{death.kind} at {death.at:.1f}" for death in self.deaths]
         parts += [f"{window.kind} at {window.at:.1f} for {window.seconds:.1f}" for window in self.windows]
         parts += [f"database set back to {self.set_back[0]:.1f} at {self.set_back[1]:.1f}"] if self.set_back else []
@@ -152,6 +166,7 @@ def draw(seed: int) -> Plan:
     _draw_restarts(plan, random.Random(f"{seed}/restarts"))
     _draw_hooks(plan, random.Random(f"{seed}/hooks"))
     _draw_clocks(plan, random.Random(f"{seed}/clocks"))
+    _draw_people(plan, random.Random(f"{seed}/people"))
     return plan
 
 
@@ -178,3 +193,15 @@ def _draw_clocks(plan: Plan, chance: random.Random) -> None:
         at = chance.uniform(-plan.seconds / 3, plan.seconds)
         by = chance.choice((20.0, 50.0, 90.0, 3600.0, 40 * DAY)) * chance.choice((1, -1))
         plan.clocks.append(ClockJump(at, chance.choice(CLOCKS), by, chance.choice((1.0, 5.0, 20.0, 60.0))))
+
+
+def _draw_people(plan: Plan, chance: random.Random) -> None:
+    if plan.outbound and chance.random() < 0.3:
+        plan.decided = chance.uniform(0.2, 1.0)
+    if chance.random() < 0.15:
+        plan.noise = chance.choice((100, 200))
+    if chance.random() < 0.3:
+        plan.history = chance.uniform(0.0, plan.seconds)
+        plan.contacts = chance.choice((0, 20, 1500))
+    if chance.random() < 0.15:
+        plan.kilobyte = chance.uniform(0.02, 0.1)

@@ -15,6 +15,8 @@ CANARY = "canario"
 
 BURST, PER_SECOND = 10, 1.0
 """The pace of a unit that has none of its own."""
+FAIR_SECONDS = 5.0
+"""A webhook may be stored so much later than one of another unit that was answered after it."""
 LATE_SECONDS = 3.0
 """A delivery may come so much later than its call: the longest delay of the simulated Evolution and network."""
 
@@ -49,6 +51,8 @@ class Reference:
     promises: Promises = field(default_factory=Promises)
     """Each message whose webhook got a 200, and what may be lost of them."""
     asked: list[Asked] = field(default_factory=list)
+    resent: Counter[str] = field(default_factory=Counter)
+    """Message -> how often a person has asked for it to be sent once more."""
     edited: dict[tuple[str, str], str] = field(default_factory=dict)
     """(instance, id) of each message that its phone has edited -> the last text."""
     deleted: set[tuple[str, str]] = field(default_factory=set)
@@ -111,6 +115,19 @@ class Reference:
         placed = [Placed(key, row.seq) for key, row in stored.items() if not row.backfilled and not row.changed]
         return found + disorder(placed, self.promises)
 
+    def overtaken(self, rows: "Rows") -> list[str]:
+        """I8: no unit's webhooks wait while another one's, which were answered long after them, are stored."""
+        latest, name = 0.0, ""
+        for row in sorted(rows.messages, key=lambda row: row.seq):
+            answers = self.promises.answers.get((row.instance, row.external_id or ""))
+            if not answers or row.backfilled:
+                continue
+            at = answers[0].at
+            if at < latest - FAIR_SECONDS:
+                return [f"I8: {row.instance} {row.external_id} was stored {latest - at:.1f} s behind one of {name}"]
+            latest, name = (at, row.instance) if at > latest else (latest, name)
+        return []
+
     def _outbound(self, rows: "Rows", provable: bool) -> list[str]:
         found, gone = [], set[str]()
         by_client = Counter((row.unit, row.client_id) for row in rows.messages if row.client_id)
@@ -128,7 +145,7 @@ class Reference:
                 if text.rpartition(" ")[2] not in gone:
                     found.append(f"delivered and unknown: {text}")
                 continue
-            if count > 1:
+            if count > 1 + self.resent[row.message]:
                 found.append(f"I3: {text} was delivered {count} times; {row}")
             if row.state not in (("settled",) if provable else ("settled", "uncertain")):
                 found.append(f"delivered, and the row says {row.state} ({row.failure}): {text}")
@@ -189,6 +206,7 @@ class Delivered:
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
     client_id: str
+    message: str
     state: str
     tries: int
     failure: str | None
@@ -223,13 +241,13 @@ def read_rows(conn: Any, delivered: list[Delivered]) -> Rows:
         " from zapline.messages m join zapline.unit_whatsapp_connections u using (unit_id) order by m.seq"
     ).fetchall()
     outbox = conn.execute(
-        "select m.client_message_id, o.state, o.tries, o.failure from zapline.outbox o"
+        "select m.client_message_id, m.id::text, o.state, o.tries, o.failure from zapline.outbox o"
         " join zapline.messages m on m.id = o.message_id order by o.seq"
     ).fetchall()
     letters = conn.execute("select event, reason from zapline.dead_letters order by 1, 2").fetchall()
     waiting = {"parked reports": conn.execute("select count(*) from zapline.parked_reports").fetchone()[0]}
     for state in ("queued", "leased"):
-        waiting[state] = sum(1 for row in outbox if row[1] == state)
+        waiting[state] = sum(1 for row in outbox if row[2] == state)
     return Rows(
         [MessageRow(*row) for row in messages],
         [OutboxRow(*row) for row in outbox],

@@ -26,15 +26,15 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
         listed = getattr(plan, name)
         for number in range(len(listed)):
             yield replace(plan, **{name: listed[:number] + listed[number + 1 :]})
-    for name in ("set_back", "backup"):
+    for name in ("set_back", "backup", "history"):
         if getattr(plan, name) is not None:
             yield replace(plan, **{name: None})
     for kind in plan.sends:
         yield replace(plan, sends={name: chance for name, chance in plan.sends.items() if name != kind})
-    for name in (*CHANCES, "changes"):
+    for name in (*CHANCES, "changes", "decided", "kilobyte"):
         if getattr(plan, name):
             yield replace(plan, **{name: 0.0})
-    for name, least in (("outbound", 0), ("inbound", 0), ("units", 1)):
+    for name, least in (("outbound", 0), ("inbound", 0), ("noise", 0), ("contacts", 0), ("units", 1)):
         value = getattr(plan, name)
         if value > least:
             yield replace(plan, **{name: max(least, value // 2)})

@@ -29,19 +29,16 @@ from .evolution import EvolutionTransport, NetworkFaults, PipeListener, WebhookW
 from .faults import Faults
 from .host import Host
 from .invariants import Deliveries, leaks
+from .people import People
 from .plan import RESTORED, Plan, draw
 from .planted import Plant
 from .promises import CLOSED_SECONDS, Answer, Replaced
 from .reference import CANARY, Asked, Delivered, Reference, read_rows, stored_messages
+from .rest import DRAIN_SECONDS, Rest
 from .server import Place
 
 SETUP_SECONDS = 120.0
 """Virtual seconds until all lines are open."""
-DRAIN_SECONDS = 300.0
-"""Virtual seconds after the last fault within which everything has to be at rest: the longest is an uncertain
-message, which is looked up three times in about three minutes, after a sleep of at most two."""
-INBOUND_DRAIN_SECONDS = 45.0
-"""The same for webhooks that were answered: the longest pause of a part is 10 s, and a start may wait as long."""
 _real_clock = time.perf_counter
 
 
@@ -83,7 +80,14 @@ class _Log:
 class Simulation:
     """One seed's world."""
 
-    def __init__(self, seed: int, place: Place, plan: Plan | None = None, plant: Plant | None = None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        place: Place,
+        plan: Plan | None = None,
+        plant: Plant | None = None,
+        rest_seconds: float = DRAIN_SECONDS,
+    ) -> None:
         self._plant = plant
         self.world = worlds.World(seed)
         self.plan = plan or draw(seed)
@@ -97,10 +101,10 @@ class Simulation:
         told = (lambda body: self.reference.note_begun(body, self.world.now), self._note_answered)
         self.wire = WebhookWire(self.world, self.host.alive, *told, self.network)
         self.deliveries = Deliveries()
+        self.people = People(self.world, self.plan, self.host, self.reference, self._call)
+        self.postgres.kilobyte_seconds = self.plan.kilobyte
         self.units: dict[str, UnitId] = {}
-        self.drained = 0.0
-        self.stored: float | None = None
-        """Virtual seconds from the last fault until the journal held nothing that is not stored."""
+        self.rest = Rest(self.world, self.plan, self.host, self.reference, lambda: self._watcher, rest_seconds)
         backup = self.place / "backup"
         self.faults = Faults(self.plan, self.host, self.network, backup, self._around_failover, self._note_restored)
         self.crm = self.faults.crm = Crm(self.world)
@@ -138,7 +142,7 @@ class Simulation:
             steps=world.steps,
             virtual=virtual,
             real=_real_clock() - began,
-            drained=self.drained,
+            drained=self.rest.drained,
             struck=dict(world.struck),
             history=list(world.history),
             inbound=sum(map(len, self.reference.sent.values())),
@@ -185,8 +189,9 @@ class Simulation:
         for role in ("actor_crashes", "sender_crashes"):
             if self.host.counted[role, ""]:
                 violations.append(f"{role}: {self.host.counted[role, '']}")
-        if self.stored is not None and self.stored > INBOUND_DRAIN_SECONDS:
-            violations.append(f"liveness: what was journaled was stored after {self.stored:.0f} s")
+        violations += self.rest.violations()
+        if not (self.plan.deaths or self.plan.slow or self.plan.kilobyte or self.plan.set_back):
+            violations += self.reference.overtaken(rows)
         violations += [f"the daemon ended by itself: {reason}" for reason in self.host.exits]
         self.world.step("rows", [(row.instance, row.external_id, row.client_id, row.seq) for row in rows.messages])
         self.world.step("outbox", rows.outbox, violations)
@@ -237,15 +242,19 @@ class Simulation:
         self.world.tell("the lines are open")
         self.faults.begin(evolution)
         nursery.start_soon(self._look)
+        if self.plan.decided:
+            nursery.start_soon(self.people.decide, self.units, lambda: self._watcher)
         async with trio.open_nursery() as story:
             story.start_soon(self._phones, story, evolution)
             story.start_soon(self._crm)
+            story.start_soon(self.people.hand_over, evolution, list(self.units))
+            story.start_soon(self.people.be_noisy, evolution, next(iter(self.units)))
             story.start_soon(self.faults.run, nursery, evolution, listener)
         self.faults.end(evolution)
         if self.host.running is None:
             await self.host.start(nursery)
         self.world.tell("the faults are over")
-        await self._drain(evolution)
+        await self.rest.wait(evolution)
 
     async def _look(self) -> None:
         while True:
@@ -323,42 +332,6 @@ class Simulation:
         finally:
             ended.set()
 
-    async def _drain(self, evolution: SimulatedEvolution) -> None:
-        """Wait until everything is at rest; what is not after the stated time is a violation that the rows show."""
-        began = trio.current_time()
-        with trio.move_on_after(DRAIN_SECONDS):
-            while not self._at_rest(evolution):
-                if self.stored is None and not self._journaled():
-                    self.stored = trio.current_time() - began
-                await trio.sleep(1.0)
-        self.drained = trio.current_time() - began
-        self.stored = self.stored if self.stored is not None else self.drained
-        self.world.tell(f"at rest after {self.drained:.0f} s")
-
-    def _journaled(self) -> int:
-        """Webhooks that are journaled and not stored."""
-        return self.host.running.core.journal.statistics().depth if self.host.running is not None else 1
-
-    def _at_rest(self, evolution: SimulatedEvolution) -> bool:
-        running = self.host.running
-        if running is None or evolution.state.webhook_sender.pending or running.core.journal.statistics().depth:
-            return False
-        if running.recorder.statistics().waiting or running.outbound.senders.statistics().calling:
-            return False
-        conn = self._watcher
-        undecided = conn.execute(
-            "select count(*) from zapline.outbox where state in ('queued', 'leased')"
-            " or (state = 'uncertain' and look_at is not null)"
-        ).fetchone()
-        query = "select count(*) from zapline.hook_deliveries where state = 'queued' and due_at <= now()"
-        due = conn.execute(query).fetchone()
-        stored = conn.execute("select count(*) from zapline.messages where not from_me").fetchone()
-        assert undecided is not None
-        assert stored is not None
-        assert due is not None
-        missing = sum(map(len, self.reference.sent.values())) - stored[0] if self.plan.store else 0
-        return not undecided[0] and not due[0] and missing <= 0
-
 
 def _root(failure: BaseException) -> BaseException:
     while isinstance(failure, BaseExceptionGroup):
@@ -372,6 +345,13 @@ def _trace_of(failure: BaseException) -> str:
     return "".join(traceback.format_exception(_root(failure)))[-3000:]
 
 
-def simulate(seed: int, place: Place, plan: Plan | None = None, plant: Plant | None = None) -> Result:
-    """Run a seed. ``plan``: in place of what the seed draws; ``plant``: takes a guard of the daemon away."""
-    return Simulation(seed, place, plan, plant).run()
+def simulate(
+    seed: int,
+    place: Place,
+    plan: Plan | None = None,
+    plant: Plant | None = None,
+    rest_seconds: float = DRAIN_SECONDS,
+) -> Result:
+    """Run a seed. ``plan``: in place of what the seed draws; ``plant``: takes a guard of the daemon away;
+    ``rest_seconds``: virtual ones after the last fault within which everything has to be at rest."""
+    return Simulation(seed, place, plan, plant, rest_seconds).run()
