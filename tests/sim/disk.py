@@ -17,6 +17,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+PAGE_BYTES = 8192
 OK, FULL, IOERR = 0, 13, 10
 IOERR_WRITE, IOERR_FSYNC, IOERR_TRUNCATE, IOERR_DELETE = (IOERR | code << 8 for code in (3, 4, 6, 10))
 _P, _I, _L = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
@@ -148,6 +149,21 @@ class Disk:
         """Put a copy in the place of the directory."""
         subprocess.run(["rm", "-rf", str(self.root)], check=True)
         subprocess.run(["cp", "-a", str(source), str(self.root)], check=True)
+
+    def rot(self) -> int | None:
+        """Write nonsense over one page of the journal, whose daemon has ended; returns which, None where there is none.
+
+        The first pages are left: without them nobody can tell whose journal it was.
+        """
+        found = sorted(self.root.rglob("journal.db"))
+        pages = found[0].stat().st_size // PAGE_BYTES if found else 0
+        if pages < 2:
+            return None
+        number = self.chance.randrange(1, pages)
+        with found[0].open("r+b") as file:
+            file.seek(number * PAGE_BYTES)
+            file.write(self.chance.randbytes(PAGE_BYTES))
+        return number
 
     # -- the VFS ---------------------------------------------------------------------------------------------
 

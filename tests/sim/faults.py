@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 
 import trio
@@ -13,7 +14,7 @@ from .database import DatabaseFaults
 from .disk import FULL, IOERR_FSYNC, IOERR_WRITE, OK
 from .evolution import NetworkFaults, PipeListener
 from .host import Host
-from .plan import CLOCKS, RESTORED, Death, Plan, Window
+from .plan import CLOCKS, RESTORED, ROTTEN, Death, Plan, Window
 
 
 @dataclass(eq=False)
@@ -98,10 +99,13 @@ class Faults:
                 await trio.sleep(2.0)  # as systemd does
 
     async def _die(self, death: Death) -> None:
-        if death.kind == "stop":
+        if death.kind in ("stop", ROTTEN):
             await self.host.stop()
         else:
             await self.host.kill(power=death.kind == "power loss")
+        if death.kind == ROTTEN and (page := self.disk.rot()) is not None:
+            self.world.strike(ROTTEN, f"{page}")
+            self.on_restored(-inf)
         if death.kind == RESTORED and self.backup.exists():
             self.disk.restore(self.backup)
             self.world.strike(RESTORED)

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 DAEMON_DEATHS = ("kill", "power loss", "stop")
 RESTORED = "restored backup"
+ROTTEN = "rotten page"
+"""The daemon stops, and starts again on a journal of which a page is not what was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,7 @@ def draw(seed: int) -> Plan:
     _draw_hooks(plan, random.Random(f"{seed}/hooks"))
     _draw_clocks(plan, random.Random(f"{seed}/clocks"))
     _draw_people(plan, random.Random(f"{seed}/people"))
+    _draw_rot(plan, random.Random(f"{seed}/rot"))
     return plan
 
 
@@ -205,3 +208,9 @@ def _draw_people(plan: Plan, chance: random.Random) -> None:
         plan.contacts = chance.choice((0, 20, 1500))
     if chance.random() < 0.15:
         plan.kilobyte = chance.uniform(0.02, 0.1)
+
+
+def _draw_rot(plan: Plan, chance: random.Random) -> None:
+    if plan.set_back is None and plan.backup is None and chance.random() < 0.15:
+        plan.deaths.append(Death(chance.uniform(0.0, plan.seconds), ROTTEN, chance.choice((0.05, 2.0))))
+        plan.deaths.sort(key=lambda death: death.at)

@@ -87,6 +87,11 @@ class Reference:
         ]
         return found
 
+    def missing(self, rows: "Rows") -> list[tuple[str, str]]:
+        """Messages whose webhook got a 200 and that are not stored, promised or not."""
+        stored = {(row.instance, row.external_id) for row in rows.messages}
+        return [key for key in self.promises.answers if key not in stored]
+
     def _inbound(self, rows: "Rows", store: bool, lost: int) -> list[str]:
         found = []
         stored = {(row.instance, row.external_id): row for row in rows.messages if not row.from_me}

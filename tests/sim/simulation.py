@@ -30,7 +30,7 @@ from .faults import Faults
 from .host import Host
 from .invariants import Deliveries, leaks
 from .people import People
-from .plan import RESTORED, Plan, draw
+from .plan import RESTORED, ROTTEN, Plan, draw
 from .planted import Plant
 from .promises import CLOSED_SECONDS, Answer, Replaced
 from .reference import CANARY, Asked, Delivered, Reference, read_rows, stored_messages
@@ -175,17 +175,22 @@ class Simulation:
             self.deliveries.look(conn)
             among = self.deliveries.fallen[:3] + leaks(conn)
             among += untold(conn, self.crm.taken) if self.plan.hooks else []
+        if self.world.struck[ROTTEN]:
+            rows.dead_letters = [letter for letter in rows.dead_letters if letter[1] != "damaged_on_disk"]
         lost = self.host.counted["lost", ""]
         told = sum(count for (name, _), count in self.host.counted.items() if name == "journal_losses")
         violations = self.reference.violations(
             rows,
             store=self.plan.store,
-            echoed="echo_off" not in self.plan.sends,
+            # The echo of a message may have stood on the page that the disk has lost.
+            echoed="echo_off" not in self.plan.sends and not self.world.struck[ROTTEN],
             lost=lost,
         )
         violations += among
-        if told and not self.world.struck[RESTORED]:
+        if told and not (self.world.struck[RESTORED] or self.world.struck[ROTTEN]):
             violations.append("the journal has lost something")
+        if self.world.struck[ROTTEN] and not told and (missing := self.reference.missing(rows)):
+            violations.append(f"silent: {len(missing)} webhooks are gone with a page of the disk, and nobody was told")
         for role in ("actor_crashes", "sender_crashes"):
             if self.host.counted[role, ""]:
                 violations.append(f"{role}: {self.host.counted[role, '']}")
