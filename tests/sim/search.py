@@ -15,7 +15,7 @@ from .simulation import Result, simulate
 
 def run_seed(seed: int, place: Place, arguments: argparse.Namespace, plan: Plan | None = None) -> Result:
     """Run one seed as the arguments ask for."""
-    plant = PLANTED[arguments.plant][0] if arguments.plant else None
+    plant = PLANTED[arguments.plant].plant if arguments.plant else None
     return simulate(seed, place, plan or changed(draw(seed), arguments.plan), plant)
 
 
