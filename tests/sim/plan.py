@@ -89,6 +89,12 @@ class Plan:
     sends: dict[str, float] = field(default_factory=dict)
     """Fault of the simulated Evolution -> its chance for each call that sends."""
 
+    @property
+    def delays_storing(self) -> bool:
+        """Whether a fault may have one unit's webhooks wait while another one's are stored."""
+        at_times = (self.deaths, self.windows, self.set_back, self.kilobyte, self.slow)
+        return any(at_times) or any((self.cut_before, self.cut_after, self.cut_commit, self.disk_write, self.disk_sync))
+
     def describe(self) -> str:
         """The plan in one line, without what is off."""
         parts = [f"{self.units} units, {self.seconds:.0f} s, {self.inbound} in, {self.outbound} out"]

@@ -195,7 +195,7 @@ class Simulation:
             if self.host.counted[role, ""]:
                 violations.append(f"{role}: {self.host.counted[role, '']}")
         violations += self.rest.violations()
-        if not (self.plan.deaths or self.plan.slow or self.plan.kilobyte or self.plan.set_back):
+        if not self.plan.delays_storing:
             violations += self.reference.overtaken(rows)
         violations += [f"the daemon ended by itself: {reason}" for reason in self.host.exits]
         self.world.step("rows", [(row.instance, row.external_id, row.client_id, row.seq) for row in rows.messages])
