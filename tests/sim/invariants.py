@@ -8,6 +8,7 @@ from .promises import Key, Promises
 
 _DELIVERIES = """
 select id::text, delivery::text, array_position(enum_range(null::zapline.delivery), delivery) from zapline.messages
+ where delivery is not null
 """
 _TABLES = """
 select c.relname::text from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attname = 'unit_id'

@@ -207,13 +207,11 @@ def _draw_clocks(plan: Plan, chance: random.Random) -> None:
 def _draw_people(plan: Plan, chance: random.Random) -> None:
     if plan.outbound and chance.random() < 0.3:
         plan.decided = chance.uniform(0.2, 1.0)
-    if chance.random() < 0.15:
-        plan.noise = chance.choice((100, 200))
     if chance.random() < 0.3:
         plan.history = chance.uniform(0.0, plan.seconds)
         plan.contacts = chance.choice((0, 20, 1500))
     if chance.random() < 0.15:
-        plan.kilobyte = chance.uniform(0.02, 0.1)
+        plan.kilobyte = chance.uniform(0.02, 0.07)
 
 
 def _draw_rot(plan: Plan, chance: random.Random) -> None:

@@ -117,8 +117,16 @@ class Reference:
         unknown = [key for key in stored if key[1] not in self.sent[key[0]]]
         if unknown:
             found.append(f"stored and never sent: {unknown[:3]}")
-        placed = [Placed(key, row.seq) for key, row in stored.items() if not row.backfilled and not row.changed]
+        placed = [
+            Placed(key, row.seq)
+            for key, row in stored.items()
+            if not row.backfilled and not row.changed and not self._read_back(key, row)
+        ]
         return found + disorder(placed, self.promises)
+
+    def _read_back(self, key: tuple[str, str], row: "MessageRow") -> bool:
+        """Whether a message was read back from the store before its webhook came, which then took the mark away."""
+        return row.received_at < self.promises.begun.get(key, 0.0) - 0.001
 
     def overtaken(self, rows: "Rows") -> list[str]:
         """I8: no unit's webhooks wait while another one's, which were answered long after them, are stored."""
@@ -192,6 +200,7 @@ class MessageRow:
     edited: str | None
     deleted: bool
     backfilled: bool
+    received_at: float
 
     @property
     def changed(self) -> bool:
@@ -242,7 +251,8 @@ def read_rows(conn: Any, delivered: list[Delivered]) -> Rows:
     """Read everything over an administrator's connection."""
     messages = conn.execute(
         "select u.instance_id, u.unit_id::text, m.external_id, m.client_message_id, m.from_me,"
-        " m.body, m.seq, m.edited_body, m.deleted_at is not null, m.backfilled"
+        " m.body, m.seq, m.edited_body, m.deleted_at is not null, m.backfilled,"
+        " extract(epoch from m.received_at)::float8"
         " from zapline.messages m join zapline.unit_whatsapp_connections u using (unit_id) order by m.seq"
     ).fetchall()
     outbox = conn.execute(

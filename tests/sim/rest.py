@@ -19,7 +19,7 @@ DRAIN_SECONDS = 300.0
 message, which is looked up three times in about three minutes, after a sleep of at most two."""
 INBOUND_DRAIN_SECONDS = 45.0
 """The same for webhooks that were answered: the longest pause of a part is 10 s, and a start may wait as long.
-A database that is slow for each kilobyte may take three times that."""
+A database that is slow for each kilobyte may take six times that."""
 DRAIN_PER_SECOND, DRAIN_SLACK_SECONDS = 100.0, 5.0
 """How fast the journal is emptied once it has begun: what waited is stored at the usual speed."""
 
@@ -50,7 +50,7 @@ class Rest:
         found = [f"liveness: not at rest after {self.drained:.0f} s: {self.left}"] if self.left else []
         if self.stored is None:
             return found
-        if self.stored > INBOUND_DRAIN_SECONDS * (3 if self.plan.kilobyte else 1):
+        if self.stored > INBOUND_DRAIN_SECONDS * (6 if self.plan.kilobyte else 1):
             found.append(f"liveness: what was journaled was stored after {self.stored:.0f} s")
         seconds = self.stored - self.began
         if seconds > DRAIN_SLACK_SECONDS + self.backlog / DRAIN_PER_SECOND and not self.plan.kilobyte:
