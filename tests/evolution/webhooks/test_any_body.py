@@ -6,6 +6,7 @@ import time
 import typing
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
 import pytest
@@ -17,6 +18,8 @@ import zapline.sandbox
 from zapline.domain.inbound_events import InboundEvent, Unusable
 from zapline.domain.messages.facts import MessageArrived
 from zapline.domain.messages.message_secrets import MAX_PAYLOAD
+from zapline.evolution.webhooks import message_events
+from zapline.evolution.webhooks.contents.plain_texts import plain_text
 from zapline.evolution.webhooks.envelope import extract_envelope, extract_instance
 from zapline.evolution.webhooks.event_parser import parse_webhook
 from zapline.evolution.webhooks.secret_stripping import strip_secrets
@@ -114,9 +117,16 @@ def assert_storable(value: Any) -> None:
         assert value is None
 
 
+def read_by_all_readers(raw: bytes) -> list[InboundEvent]:
+    """What comes out where no message is taken for a text and nothing else."""
+    with patch.object(message_events, "plain_text", lambda body, data: None):
+        return parse_webhook(raw)
+
+
 def check(raw: bytes) -> None:
     facts = parse_webhook(raw)
     assert facts
+    assert read_by_all_readers(raw) == facts
     for fact in facts:
         assert isinstance(fact, KNOWN)
         assert_storable(fact if isinstance(fact, msgspec.Struct) else dataclasses.asdict(fact))
@@ -135,6 +145,61 @@ def check(raw: bytes) -> None:
 @given(mutated())
 def test_a_mutated_body_is_read_to_known_facts(raw: bytes) -> None:
     check(raw)
+
+
+@st.composite
+def nearly_plain(draw: st.DrawFn) -> bytes:
+    """A text and nothing else, and one or two things that may make it more than that."""
+    key: dict[str, Any] = {"remoteJid": draw(st.sampled_from(ADDRESSES)), "fromMe": draw(st.booleans()), "id": "3EB0A1"}
+    context: dict[str, Any] = {"deviceListMetadata": {"senderKeyHash": "x"}, "deviceListMetadataVersion": 2}
+    message: dict[str, Any] = {"conversation": draw(st.sampled_from(["oi", "", "\x00a", "\ud83d", "x" * 200_000]))}
+    if draw(st.booleans()):
+        message["messageContextInfo"] = context
+    data: dict[str, Any] = {"key": key, "pushName": "Ana", "message": message, "messageTimestamp": 1_764_000_000}
+    data |= draw(st.sampled_from([{}, {"contextInfo": None}, {"contextInfo": {}, "status": "DELIVERY_ACK"}]))
+    for _ in range(draw(st.integers(0, 2))):
+        holder = draw(st.sampled_from([data, key, message, context]))
+        holder[draw(st.sampled_from(BESIDE))] = draw(st.sampled_from(TOLD) | values)
+    event = draw(st.sampled_from(["messages.upsert", "messages.set", "send.message"]))
+    envelope = {"event": event, "instance": "a", "data": data, "sender": "5511999990000@s.whatsapp.net"}
+    return json.dumps(envelope).encode()
+
+
+ADDRESSES = [
+    *("5511999990001@s.whatsapp.net", "5511999990000@c.us", "1@lid"),
+    *("120363@g.us", "5@broadcast", "status@broadcast"),
+]
+BESIDE = [
+    *("contextInfo", "messageContextInfo", "messageSecret", "messageAssociation", "conversation", "status", "source"),
+    *("speechToText", "reactions", "userReceipt", "base64", "mediaUrl", "messageStubType", "participant", "senderPn"),
+    *("remoteJidAlt", "remoteJidUsername", "senderLid", "participantAlt", "imageMessage", "editedMessage", "stanzaId"),
+    *("isForwarded", "expiration", "mentionedJid", "quotedMessage", "pairedMediaType", "pushName", "messageTimestamp"),
+]
+TOLD: list[Any] = [
+    *(None, {}, {"stanzaId": "3EB0B2", "quotedMessage": {"conversation": "a"}}, {"messageSecret": list(range(32))}),
+    *({"mentionedJid": ["1@lid"], "isForwarded": True, "expiration": 86_400}, list(range(32)), True, "READ", "1@lid"),
+    *({"messageAssociation": {"associationType": 1, "parentMessageKey": {"id": "3EB0C3"}}}, [{"text": "a"}], "a"),
+]
+
+
+def test_some_recorded_bodies_are_a_text_and_nothing_else_and_are_read_as_by_all_readers() -> None:
+    taken: list[str | None] = []
+
+    def note(body: Any, data: Any) -> str | None:
+        taken.append(plain_text(body, data))
+        return taken[-1]
+
+    with patch.object(message_events, "plain_text", note):
+        facts = [parse_webhook(raw) for raw in RAW]
+    assert facts == [read_by_all_readers(raw) for raw in RAW]
+    assert sum(said is not None for said in taken) > 5
+    assert None in taken
+
+
+@settings(max_examples=examples(400), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(nearly_plain())
+def test_a_text_and_nothing_else_is_read_as_all_readers_together_read_it(raw: bytes) -> None:
+    assert parse_webhook(raw) == read_by_all_readers(raw)
 
 
 @settings(max_examples=examples(150), deadline=None)

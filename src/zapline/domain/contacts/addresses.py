@@ -54,7 +54,7 @@ def resolve_address(primary: str | None, *others: str | None) -> Address | None:
     lid: str | None = None
     jids: set[str] = set()
     for raw in (primary, *others):
-        parsed = parse_jid(raw)
+        parsed = parse_jid(raw) if raw is not None else None
         if parsed is None:
             continue
         user, server = parsed

@@ -148,6 +148,8 @@ def username(value: Any) -> str | None:
 
 def usernames(key: JsonObject, chat: Address, sender: Address | None, at: float | None) -> list[ContactSeen]:
     """The usernames that a message key tells, of the chat and of the author in a group."""
+    if "remoteJidUsername" not in key and "participantUsername" not in key:
+        return []
     named = [(chat, username(key.get("remoteJidUsername"))), (sender, username(key.get("participantUsername")))]
     return [
         ContactSeen(address, username=name, at=at)

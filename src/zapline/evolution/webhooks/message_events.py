@@ -11,7 +11,7 @@ from zapline.domain.contacts.addresses import Address, AddressKind
 from zapline.domain.ids import ExternalId
 from zapline.domain.inbound_events import Ignored, InboundEvent, Unusable
 from zapline.domain.messages.authority import Claim
-from zapline.domain.messages.facts import MessageArrived, MessageDeleted, MessageEdited
+from zapline.domain.messages.facts import MessageArrived, MessageDeleted, MessageEdited, MessageKind
 from zapline.evolution.webhooks.calls import CALL_STUBS, missed_call
 from zapline.evolution.webhooks.chats_and_contacts import (
     SKIPPED_CHATS,
@@ -25,6 +25,7 @@ from zapline.evolution.webhooks.chats_and_contacts import (
 )
 from zapline.evolution.webhooks.contents.associations import association, better_copy, part_detail
 from zapline.evolution.webhooks.contents.context import about_key, context_detail, gather_context, read_quote
+from zapline.evolution.webhooks.contents.plain_texts import plain_text
 from zapline.evolution.webhooks.edits_and_deletions import parse_protocol_message
 from zapline.evolution.webhooks.encrypted.encrypted_reports import (
     ENCRYPTED,
@@ -94,7 +95,7 @@ def parse_message(data: JsonObject, origin: str, own: str | None) -> list[Inboun
         events = _without_message(data, identity, _Place(chat, sender, from_me, origin, own))
     else:
         events = _with_message(body, data, identity, _Place(chat, sender, from_me, origin, own), actor)
-    if isinstance(events[0], MessageArrived) and any(data.get(name) for name in _MERGED_IN):
+    if not _MERGED_IN.isdisjoint(data) and isinstance(events[0], MessageArrived):
         events += _merged_in(data, identity, _Place(chat, sender, from_me, origin, own))
     return [*events, *named] if named else events
 
@@ -114,13 +115,16 @@ class _Place:
         return Claim(self.chat, self.from_me, self.sender)
 
 
-_MERGED_IN = ("reactions", "userReceipt", "pollUpdates", "eventResponses")
+_MERGED_IN = frozenset({"reactions", "userReceipt", "pollUpdates", "eventResponses"})
 """What Baileys' buffer merges into a message that came in the same flush, after a reconnect."""
 
 
 def _with_message(
     body: JsonObject, data: JsonObject, identity: ExternalId, place: _Place, actor: str
 ) -> list[InboundEvent]:
+    said = plain_text(body, data)
+    if said is not None:
+        return _with_what_comes_along(_plain_message(data, identity, place, said), identity, body, data, place)
     unwrapped = unwrap(body)
     name = unwrapped.name
     if name is None:
@@ -142,12 +146,19 @@ def _with_message(
     arrived = _message_arrived(data, identity, place, unwrapped)
     if unwrapped.edited and arrived.text is not None:
         arrived = msgspec.structs.replace(arrived, edited=True)
+    return _with_what_comes_along(arrived, identity, unwrapped.holder, data, place)
+
+
+def _with_what_comes_along(
+    arrived: MessageArrived, identity: ExternalId, holder: JsonObject, data: JsonObject, place: _Place
+) -> list[InboundEvent]:
+    """The message with its edit, its secret, and the LID of our own number."""
     facts: list[InboundEvent] = [arrived]
     if arrived.edited and arrived.text is not None:
         # An edit without a protocol message around it: the id is the original's, the text the newest.
         edited_at_ms = epoch_ms(data.get("messageTimestamp"))
         facts.append(MessageEdited(arrived.external_id, arrived.text, edited_at_ms, place.claim))
-    if (secret := parse_secret(data, unwrapped.holder, identity, place.chat, arrived.kind)) is not None:
+    if (secret := parse_secret(data, holder, identity, place.chat, arrived.kind)) is not None:
         facts.append(secret)
     if place.from_me and (mine := own_lid(obj(data.get("key")), place.own)) is not None:
         facts.append(mine)
@@ -254,6 +265,26 @@ def _message_arrived(data: JsonObject, identity: ExternalId, place: _Place, unwr
         source=short_text(data.get("source"), 20),
         origin=place.origin,
         keep_raw=content.kind in NOT_UNDERSTOOD,
+    )
+
+
+def _plain_message(data: JsonObject, identity: ExternalId, place: _Place, said: str) -> MessageArrived:
+    """As ``_message_arrived``, of a message that is a text and nothing else."""
+    from_me, name = place.from_me, data.get("pushName")
+    return MessageArrived(
+        external_id=identity,
+        chat=place.chat,
+        from_me=from_me,
+        kind=MessageKind.TEXT,
+        text=said,
+        detail={"broadcast_list": True} if is_broadcast_list(data) else {},
+        sender=place.sender,
+        push_name=None if from_me else push_name(name, place.sender or place.chat),
+        own_name=own_name(name) if from_me else None,
+        sent_at=epoch_seconds(data.get("messageTimestamp")),
+        delivery=parse_delivery_status(data.get("status")),
+        source=short_text(data.get("source"), 20),
+        origin=place.origin,
     )
 
 

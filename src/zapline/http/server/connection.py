@@ -128,6 +128,8 @@ class Connection(TCPServer):
                 return data
             if not await self._answer(head, data):
                 return b""
+            if self._unread:
+                await trio.lowlevel.checkpoint()  # whoever sends many at once waits his turn
             data = self._unread or await self._read()
         return data
 
