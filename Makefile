@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: help run test test-fast long check lint types imports docs translations screenshots picture bench conformance chaos sim lock clean
+.PHONY: help run test test-fast long check lint types imports docs translations screenshots picture bench conformance chaos sim proof planted lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -81,6 +81,14 @@ PROCESSES ?= 2
 SEEDS = $(if $(SEED),--seed $(SEED) --shrink --plan '$(PLAN)',--seeds 10000 --seconds $(SECONDS) --processes $(PROCESSES))
 sim: $(READY) ## Simulate the whole daemon under faults, seed by seed, in virtual time (15 minutes)
 	@PYTHONPATH=tests $(BIN)/python -m tests.sim $(SEEDS)
+
+# FIRST: the first seed; by default by chance.
+proof: $(READY) ## The same for SECONDS (900), and write the figures into docs/reliability.md
+	@PYTHONPATH=tests $(BIN)/python -m tests.sim --publish --history 0 --seeds 100000 --seconds $(SECONDS) \
+	  --processes $(PROCESSES) $(if $(FIRST),--from $(FIRST))
+
+planted: $(READY) ## Plant each known bug, and look within how many seeds the simulation finds it (half an hour and more)
+	@PYTHONPATH=tests $(BIN)/python -m tests.sim.hunt $(BUGS)
 
 lock: ## Pin the dependencies anew (needs uv)
 	uv pip compile --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \

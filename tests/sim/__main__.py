@@ -13,6 +13,7 @@ from collections import Counter
 
 from .plan import draw
 from .planted import PLANTED
+from .proof import publish
 from .search import results, run_seed
 from .server import simulation_server
 from .shrink import changed, differences, shrink
@@ -31,7 +32,10 @@ def main() -> int:
             failed.append(result.seed)
         if result.violations or arguments.seed:
             print(story(result, arguments.history), flush=True)
-    print(summary(ended, failed, time.monotonic() - began))
+    seconds = time.monotonic() - began
+    print(summary(ended, failed, seconds))
+    if arguments.publish and ended:
+        publish(ended, failed, seconds, arguments.processes)
     if failed and arguments.shrink:
         _shrink(failed[0], arguments)
     return 1 if failed else 0
@@ -47,6 +51,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--history", type=int, default=40, help="lines of history to tell (40)")
     parser.add_argument("--plan", default="", help="JSON: what is to differ from the plan that the seed draws")
     parser.add_argument("--shrink", action="store_true", help="make the plan of a failing seed smaller while it fails")
+    parser.add_argument("--publish", action="store_true", help="write the figures into docs/reliability.md")
     parser.add_argument("--plant", default="", choices=["", *PLANTED], help="plant this bug, to see it found")
     parsed = parser.parse_args()
     if parsed.start is None:

@@ -207,6 +207,8 @@ def _draw_clocks(plan: Plan, chance: random.Random) -> None:
 def _draw_people(plan: Plan, chance: random.Random) -> None:
     if plan.outbound and chance.random() < 0.3:
         plan.decided = chance.uniform(0.2, 1.0)
+    if chance.random() < 0.1:
+        plan.noise = chance.choice((100, 200))
     if chance.random() < 0.3:
         plan.history = chance.uniform(0.0, plan.seconds)
         plan.contacts = chance.choice((0, 20, 1500))

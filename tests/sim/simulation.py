@@ -58,6 +58,10 @@ class Result:
     history: list[str] = field(default_factory=list)
     inbound: int = 0
     outbound: int = 0
+    webhooks: int = 0
+    """Answers 200."""
+    delivered: int = 0
+    """Messages that reached a phone."""
 
 
 class _Log:
@@ -104,6 +108,8 @@ class Simulation:
         self.people = People(self.world, self.plan, self.host, self.reference, self._call)
         self.postgres.kilobyte_seconds = self.plan.kilobyte
         self.units: dict[str, UnitId] = {}
+        self.webhooks = 0
+        self._delivered: list[Delivered] = []
         self.rest = Rest(self.world, self.plan, self.host, self.reference, lambda: self._watcher, rest_seconds)
         backup = self.place / "backup"
         self.faults = Faults(self.plan, self.host, self.network, backup, self._around_failover, self._note_restored)
@@ -147,6 +153,8 @@ class Simulation:
             history=list(world.history),
             inbound=sum(map(len, self.reference.sent.values())),
             outbound=len(self.reference.asked),
+            webhooks=self.webhooks,
+            delivered=len(self._delivered),
         )
 
     def _around_failover(self, since: float | None) -> None:
@@ -166,6 +174,7 @@ class Simulation:
         self.reference.promises.directories.append(Replaced(copied, self.world.now, stored))
 
     def _note_answered(self, body: bytes, begun: float) -> None:
+        self.webhooks += 1
         refused = self.disk.refused_at >= begun - CLOSED_SECONDS
         self.reference.note_answered(body, Answer(begun, self.world.now, refused))
 
@@ -213,7 +222,6 @@ class Simulation:
             ),
             trio.open_nursery() as nursery,
         ):
-            self._delivered: list[Delivered] = []
             self.host.transport = EvolutionTransport(self.world, evolution, listener)
             self.faults.set_clocks(-inf)
             if await self.host.start(nursery):

@@ -3,7 +3,10 @@
 import msgspec
 import pytest
 from sim.plan import CHANCES, Death, Plan, draw
+from sim.planted import PLANTED
+from sim.proof import BEGIN, DOCUMENT, END, figures
 from sim.shrink import changed, differences, shrink
+from sim.simulation import Result
 
 
 def test_a_seed_always_draws_the_same_plan_and_most_faults_are_off_in_it() -> None:
@@ -32,3 +35,24 @@ def test_a_plan_is_made_smaller_down_to_what_it_needs_to_fail() -> None:
     assert fails(found)
     assert (found.units, found.outbound, found.deaths, found.sends) == (1, 0, [deaths[1]], {})
     assert (found.cut_before, found.inbound) == (0.0, 12)
+
+
+def test_each_planted_bug_shows_under_its_plan_and_in_worlds_that_seeds_draw_and_is_told_in_the_document() -> None:
+    text = DOCUMENT.read_text("utf-8")
+    plans = [draw(seed) for seed in range(1, 501)]
+    for name, bug in PLANTED.items():
+        assert bug.shows(bug.plan), name
+        assert any(map(bug.shows, plans)), name
+        sentence = (bug.plant.__doc__ or "").strip().rstrip(".")
+        assert f"| `{name}` | {sentence} |" in text
+
+
+def test_the_figures_tell_what_was_run_and_how_often_each_fault_struck() -> None:
+    struck = {"kill": 2, "slow statement": 1000}
+    results = [Result(seed, Plan(), [], "", 10, 3600.0, 1.0, 7.0, struck, webhooks=600) for seed in (5, 3)]
+    told = figures(results, [5], 120.0, 2)
+    for row in ("| seeds | 2, from 3 to 5 |", "| seeds that failed | 5 |", "| webhooks answered 200 | 1,200 |"):
+        assert row in told
+    assert "| slow statement | 2,000 |" in told
+    text = DOCUMENT.read_text("utf-8")
+    assert text.index(BEGIN) < text.index(END)
