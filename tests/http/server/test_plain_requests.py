@@ -267,6 +267,24 @@ async def test_one_connection_takes_turns_between_both_ways(clock: MockClock) ->
     assert [body for _, _, body in app.seen] == [b"a", b"", b"abc", b"bc", b"d", b"e", b"in pieces"]
 
 
+async def test_who_sends_many_requests_at_once_takes_turns_with_all_others(clock: MockClock) -> None:
+    app = Direct()
+    async with serving(clock, app=app) as server:
+        streams = [await server.dial() for _ in range(2)]
+        for name, stream in zip((b"a", b"b"), streams, strict=True):
+            await stream.send_all((POST % (name, 1, b"x")) * 200)
+        for name, stream in zip((b"a", b"b"), streams, strict=True):
+            answers = b""
+            while answers.count(b"/direct/%b x" % name) < 200:
+                answers += await stream.receive_some(65536)
+    paths = [path for _, path, _ in app.seen]
+    assert sorted(paths) == ["/direct/a"] * 200 + ["/direct/b"] * 200
+    begun, ended = paths.index("/direct/b"), 399 - paths[::-1].index("/direct/a")
+    assert begun < ended
+    assert paths[begun:ended].count("/direct/a") > 50
+    assert set(app.ways) == {"direct"}
+
+
 async def test_who_asks_whether_to_continue_is_told_so(clock: MockClock) -> None:
     app = Direct()
     async with serving(clock, app=app) as server:
