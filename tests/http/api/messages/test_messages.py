@@ -18,6 +18,7 @@ from zapline.domain.outbox.contents import OutgoingMessage, Text
 from zapline.domain.outbox.work_states import Lane
 from zapline.domain.principals import Scope
 from zapline.http.api.framework.problems import COMMON_PROBLEMS, ProblemType, problem_of
+from zapline.http.api.messages import send_endpoint
 from zapline.sql.conversations import conversations
 from zapline.sql.outbound.send_claims import claim
 from zapline.sql.postgres.connection import connect
@@ -620,3 +621,26 @@ async def test_a_plain_request_and_one_that_the_framework_takes_are_answered_ali
         answer = await api.client.post(path, content=msgspec.json.encode(send_body("known")), headers=strange)
         assert answer.status_code == (202 if "transfer-encoding" in strange else 415)
     assert (await api.client.post(path + "?x=1", content=b"{}")).status_code == 422
+
+
+async def test_a_stranger_is_refused_before_his_body_has_come_and_who_is_late_is_heard(
+    api: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(send_endpoint, "_PROMPT_SECONDS", 0.02)
+    unit, host = await api.add_unit(), api.url.removeprefix("http://")
+    body = msgspec.json.encode(send_body("late"))
+    head = f"POST /units/{unit.id}/messages HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n"
+    address, _, port = host.rpartition(":")
+    for token, pieces, expected in (
+        ("zl_" + "x" * 43, [], b"HTTP/1.1 401 "),
+        (api.token, [body[:5], body[5:]], b"HTTP/1.1 202 "),
+        (api.token, [body], b"HTTP/1.1 202 "),
+    ):
+        stream = await trio.open_tcp_stream(address, int(port))
+        async with stream:
+            await stream.send_all(f"{head}Authorization: Bearer {token}\r\n\r\n".encode())
+            for piece in pieces:
+                await trio.sleep(0.05)
+                await stream.send_all(piece)
+            with trio.fail_after(10):
+                assert (await stream.receive_some()).startswith(expected)

@@ -1,7 +1,7 @@
 """Answers ``POST /units/{unit}/messages`` without the framework, whose dispatch costs more than the message itself.
 
-The route in ``messages`` means the same, and takes what is not plain here: a query, a body that comes in parts, any
-form of it but JSON of a known length.
+The route in ``messages`` means the same, and takes what is not plain here: a query, a body that comes late or in
+parts, any form of it but JSON of a known length.
 """
 
 import re
@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+import trio
 
 from zapline.domain.ids import UnitId
 from zapline.http.api.framework.authentication import authenticate_caller
@@ -34,6 +35,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 _PATH = re.compile(r"/units/([0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})/messages")
 _LARGEST = 256 * 1024
 """Bytes; a longer body hardly comes in one piece."""
+_PROMPT_SECONDS = 1.0
+"""Seconds for the body; later the framework waits for it, which refuses strangers at once and tells who is late."""
 _READ = (b"authorization", b"content-type", b"content-length")
 _COMMON = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
 
@@ -76,18 +79,28 @@ def answer_first(endpoint: SendEndpoint, rest: App) -> App:
             await rest(scope, receive, send)
             return
         unit, authorization, length = plain
-        first = await receive()
-        if first["type"] != "http.request" or len(first.get("body", b"")) != length:
-            await rest(scope, _after([first], receive), send)
-            return
-        if first.get("more_body", False):
-            last = await receive()  # the end, which has come with the body
-            if last["type"] != "http.request" or last.get("body") or last.get("more_body", False):
-                await rest(scope, _after([first, last], receive), send)
-                return
-        await endpoint.answer(scope, unit, authorization, first["body"], send)
+        read: list[Message] = []
+        body = await _prompt_body(receive, read, length)
+        if body is None:
+            await rest(scope, _after(read, receive), send)
+        else:
+            await endpoint.answer(scope, unit, authorization, body, send)
 
     return dispatch
+
+
+async def _prompt_body(receive: Receive, read: list[Message], length: int) -> bytes | None:
+    """The body, if it comes promptly and in one piece; ``read`` gets the messages that were read."""
+    body, more = b"", True
+    with trio.move_on_after(_PROMPT_SECONDS):
+        while more:
+            message = await receive()
+            read.append(message)
+            body = body or message.get("body", b"")
+            if message["type"] != "http.request" or len(body) != length:
+                return None
+            more = message.get("more_body", False)
+    return None if more else body
 
 
 def _plain_request(scope: Mapping[str, Any]) -> tuple[UUID, str, int] | None:
