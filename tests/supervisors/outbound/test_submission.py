@@ -1,11 +1,14 @@
 """Submitting a message without HTTP: what is looked up when, and which sender is woken."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
+from math import inf
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from zapline.domain.contacts.addresses import resolve_address
 from zapline.domain.errors import DatabaseUnavailable
@@ -17,6 +20,7 @@ from zapline.sql.inbound.contact_identities import RecorderCache
 from zapline.sql.inbound.recorder_transaction import record
 from zapline.sql.inbound.recorder_types import EntryFacts
 from zapline.sql.inbound.unit_batches import UnitBatch, prepare_batch
+from zapline.sql.outbound import outbox
 from zapline.sql.outbound.outbox import ChatAddress
 from zapline.sql.outbound.uploads import UploadQuota
 from zapline.sql.postgres.connection import Connection, connect
@@ -24,6 +28,7 @@ from zapline.sql.postgres.database_errors import StatementFailed
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.postgres.queries import Queries
 from zapline.sql.units.units import insert_unit
+from zapline.supervisors.outbound.batches import shared_statement
 from zapline.supervisors.outbound.media_url_check import MediaUrlUnresolvable
 from zapline.supervisors.outbound.message_composition import InvalidMessage, SendRequest, recipient_address, remote_jid
 from zapline.supervisors.outbound.submission import ClientIdTaken, SubmissionPolicy, Submissions, UploadsFull
@@ -223,6 +228,62 @@ async def test_whoever_is_cancelled_takes_nobody_along(stack: SubmissionStack) -
                 scopes[0].cancel()
                 scopes[3].cancel()
     assert {f"c{number}" for number in range(48) if number % 8 not in (0, 3)} <= set(stored)
+
+
+async def test_whoever_was_interrupted_once_is_stored_in_a_statement_that_nobody_else_can_interrupt(
+    stack: SubmissionStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    begun, all_wait, leaving = trio.Event(), trio.Event(), trio.CancelScope()
+    enqueue = outbox.enqueue_encoded
+
+    async def send(number: int, scope: trio.CancelScope | None = None) -> None:
+        with scope or trio.CancelScope():
+            await stack.submissions.send(stack.unit, SendRequest(f"c{number}", Text("x"), to="912345678"))
+
+    async def interrupted(conn: Connection, messages: Iterable[bytes], limit: int | None = None) -> Any:
+        """The first statement takes its time; whoever runs the second, for others too, is cancelled in it."""
+        batch = list(messages)
+        sizes.append(len(batch))
+        if len(sizes) == 1:
+            begun.set()
+            await all_wait.wait()
+        elif len(sizes) == 2:
+            for number in (3, 4, 5):
+                nursery.start_soon(send, number)
+            await wait_all_tasks_blocked()
+            leaving.cancel()
+        return await enqueue(conn, batch, limit)
+
+    monkeypatch.setattr(outbox, "enqueue_encoded", interrupted)
+    monkeypatch.setattr(shared_statement, "_TURN", inf)
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send, 0)
+            await begun.wait()
+            nursery.start_soon(send, -1, leaving)
+            await wait_all_tasks_blocked()
+            nursery.start_soon(send, 1)
+            nursery.start_soon(send, 2)
+            await wait_all_tasks_blocked()
+            all_wait.set()
+    assert sizes[:2] == [1, 3]
+    assert sorted(sizes[2:]) == [1, 1, 3]
+
+
+async def test_a_message_that_is_refused_alone_is_not_tried_again(
+    stack: SubmissionStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[int | None] = []
+
+    async def refuse(conn: Connection, messages: Iterable[bytes], limit: int | None = None) -> Any:
+        tries.append(limit)
+        raise StatementFailed("23514", "refused")
+
+    monkeypatch.setattr(outbox, "enqueue_encoded", refuse)
+    with pytest.raises(StatementFailed):
+        await stack.submissions.send(stack.unit, SendRequest("c1", Text("x"), to="912345678"))
+    assert tries == [None]
 
 
 async def test_a_message_that_cannot_be_read_back_is_an_error_that_says_to_repeat_the_request(

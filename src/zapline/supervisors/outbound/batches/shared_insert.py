@@ -26,15 +26,16 @@ class SharedInsert:
         None: its client id is taken, perhaps by this very message, where an earlier try was not answered. Raises what
         the connection raises. When cancelled, it may have been queued.
         """
+        run = self._shared.run
         for _ in range(_RACE_TRIES - 1):
             try:
-                return await self._shared.run((id, encoded))
+                return await run((id, encoded))
             except StatementFailed as failure:  # nothing was changed
                 if not lost_race(failure.sqlstate):
                     raise
             except Interrupted:
-                pass  # if it was queued, its client id is taken now
-        return await self._shared.run((id, encoded))
+                run = self._shared.run_alone  # if it was queued, its client id is taken now
+        return await run((id, encoded))
 
 
 async def _insert(

@@ -85,6 +85,10 @@ class SharedStatement(Generic[Item, Result]):
             raise mine.failure
         if mine.result:
             return mine.result[0]
+        return await self.run_alone(item)
+
+    async def run_alone(self, item: Item) -> Result:
+        """The same in a statement of its own, which nobody else can interrupt."""
         async with self._pool.connection() as conn:
             return (await self._execute(conn, [item], None))[0]
 
@@ -98,7 +102,9 @@ class SharedStatement(Generic[Item, Result]):
                 results = await self._execute(conn, items, _LOCK_MS if len(batch) > 1 else None)
             for one, result in zip(batch, results, strict=True):
                 one.result.append(result)
-        except StatementFailed:
+        except StatementFailed as refused:
+            if len(batch) == 1:
+                batch[0].failure = refused
             for one in batch:
                 one.alone = True
         except RemoteError as away:
