@@ -2,9 +2,10 @@
 
 import re
 import shutil
+import subprocess
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,11 @@ from zapline.daemon.master_key import webhook_secret
 from zapline.daemon.settings import Settings, load
 from zapline.domain.ids import UnitId
 from zapline.sandbox.embedded_postgres.host import free_port
+from zapline.sandbox.embedded_postgres.server import PostgresServer
 from zapline.sql.journal import writer
 from zapline.sql.journal.schema import PAGE_BYTES
 from zapline.sql.postgres.connection import connect
+from zapline.sql.postgres.migrate import migrate
 from zapline.sql.units.units import insert_unit
 from zapline.supervisors.inbound import recorder
 from zapline.supervisors.units.webhook_authentication import digest_secret
@@ -132,13 +135,20 @@ async def started(place: Place, directory: Path) -> AsyncIterator[Daemon]:
         running.stop_serving.set()
 
 
-@pytest.fixture
-async def place(database: str) -> AsyncIterator[Place]:
+@asynccontextmanager
+async def place_on(database: str) -> AsyncIterator[Place]:
+    """A unit in this database, which is migrated, and a proxy before it."""
     async with database_proxy(database) as proxy:
         opened = Place(database, proxy)
         async with await connect(database, role="zapline_engine") as conn:
             names = {"name": "loja", "instance": "loja", "time_zone": "UTC"}
             await insert_unit(conn, id=opened.unit, secret_digest=digest_secret(opened.secret), **names)
+        yield opened
+
+
+@pytest.fixture
+async def place(database: str) -> AsyncIterator[Place]:
+    async with place_on(database) as opened:
         yield opened
 
 
@@ -281,3 +291,80 @@ async def test_at_a_start_health_tells_of_each_way(
         await one.shows("unroutedWebhooks", "database")
         await place.proxy.come_back()
         await one.drains()
+
+
+# -- a standby takes over ------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def standby_of(primary: PostgresServer, directory: Path) -> Iterator[PostgresServer]:
+    """A server that follows the primary, which is stopped for a moment to be copied; it has begun to stream."""
+    primary.stop()
+    data = directory / "standby"
+    subprocess.run(["cp", "-a", primary.data_dir, data], check=True)
+    subprocess.run(["cp", "-a", directory / "pg.password", directory / "standby.password"], check=True)
+    primary.start()
+    follows = primary.url.removesuffix("/zapline").replace("'", "''")
+    for name, text in (("standby.signal", ""), ("postgresql.auto.conf", f"primary_conninfo = '{follows}'\n")):
+        (data / name).write_text(text)
+        shutil.chown(data / name, data.owner(), data.group())
+    standby = PostgresServer(data, durable=False)
+    standby.open()
+    try:
+        standby.start()
+        yield standby
+    finally:
+        standby.stop()
+        standby.close()
+
+
+def query(server: PostgresServer, statement: str) -> Any:
+    with psycopg.connect(server.url, autocommit=True, connect_timeout=5) as conn:
+        cursor = conn.execute(statement.encode())
+        row = cursor.fetchone() if cursor.description else None
+        return row[0] if row else None
+
+
+async def has_caught_up(standby: PostgresServer, primary: PostgresServer) -> None:
+    """Wait until the standby shows what the primary has written until now."""
+    reached = query(primary, "select pg_current_wal_lsn()::text")
+    with trio.fail_after(NOTICED):
+        while not query(standby, f"select pg_last_wal_replay_lsn() >= '{reached}'"):  # noqa: ASYNC110
+            await trio.sleep(0.05)
+
+
+@pytest.mark.long
+async def test_what_a_promoted_standby_lacks_is_stored_again(cluster_directory: Path, tmp_path: Path) -> None:
+    """Asynchronous replication: the primary's last commits have not left it when it dies."""
+    primary = PostgresServer(cluster_directory / "pg", durable=False)
+    primary.open()
+    try:
+        primary.start()
+        with standby_of(primary, cluster_directory) as standby:
+            async with await connect(primary.url, statement_timeout_ms=0) as conn:
+                await migrate(conn, lambda line: None)
+            async with place_on(primary.url) as place, started(place, tmp_path) as one:
+                await one.receive(5)
+                await one.drains()
+                await has_caught_up(standby, primary)
+                query(standby, "alter system set primary_conninfo = ''")
+                query(standby, "select pg_reload_conf()")
+                with trio.fail_after(NOTICED):
+                    while query(primary, "select count(*) from pg_stat_replication"):  # noqa: ASYNC110
+                        await trio.sleep(0.05)
+                await one.receive(20)
+                await one.drains()
+                primary.kill()
+                await one.receive(5)
+                await one.shows("database")
+                query(standby, "select pg_promote()")
+                place.database = standby.url
+                assert place.stored == 5
+                place.proxy.target = ("127.0.0.1", int(standby.url.rpartition(":")[2].partition("/")[0]))
+                await place.proxy.come_back()
+                await one.drains()
+                assert place.stored == 30
+                assert one.running.core.counters.total("units_set_back") == 1
+    finally:
+        primary.stop()
+        primary.close()
