@@ -15,6 +15,8 @@ from zapline.daemon.master_key import master_key, webhook_secret
 from zapline.domain.ids import UnitId
 
 MEETINGS, AT_ONCE = 2000, 4
+CAMPAIGN = 400
+"""Recipients of a campaign that goes to the same contacts meanwhile."""
 NAME = "respostas"
 LIMIT = 300.0
 """Seconds after which a run that hangs is ended."""
@@ -52,15 +54,25 @@ class Caller:
 
 def first_message(number: int) -> dict[str, Any]:
     key = {"remoteJid": f"55119{number:08}@s.whatsapp.net", "fromMe": False, "id": f"first-{number}"}
-    data = {"key": key, "message": {"conversation": "oi"}, "messageType": "conversation", "pushName": "Maria"}
+    data = {
+        "key": key,
+        "message": {"conversation": "SAIR" if number % 20 == 7 else "oi"},
+        "messageType": "conversation",
+        "pushName": "Maria",
+    }
     return {"event": "messages.upsert", "instance": NAME, "data": data | {"messageTimestamp": int(time.time())}}
 
 
 @pytest.mark.long
-async def test_two_thousand_answers_meet_their_contacts_first_webhooks_and_postgresql_refuses_nothing(
+async def test_two_thousand_answers_meet_first_webhooks_opt_outs_and_a_campaign_and_postgresql_refuses_nothing(
     system: RunningSystem, capsys: pytest.CaptureFixture[str]
 ) -> None:
     unit = system.new_unit(NAME, NAME)
+    system.allow_fast_sending(unit)
+    hooked = "insert into zapline.hooks (id, unit_id, url, events) values (gen_random_uuid(), %s, %s, %s) returning id"
+    system.rows(hooked, unit, "http://127.0.0.1:9/", ["message.received", "message.status"])
+    recipients = [{"to": f"+55119{number:08}"} for number in range(CAMPAIGN)]
+    campaign = {"clientCampaignId": "um", "name": "um", "text": "oferta", "recipients": recipients, "start": True}
     secret = webhook_secret(master_key(None, system.directory / "state"), UnitId(UUID(unit)), 1)
     token = system.http.headers["authorization"].removeprefix("Bearer ")
     hook, send = f"/webhooks/whatsapp/evolution/{secret}", f"/units/{unit}/messages"
@@ -88,12 +100,14 @@ async def test_two_thousand_answers_meet_their_contacts_first_webhooks_and_postg
 
     with trio.fail_after(LIMIT):
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.to_thread.run_sync, system.call, "POST", f"/units/{unit}/campaigns", campaign)
             for lane in range(AT_ONCE):
                 nursery.start_soon(meet, lane)
         stored = "select count(*) from zapline.messages where not from_me"
         while system.rows(stored) != [(MEETINGS,)]:  # noqa: ASYNC110 - another process stores them
             await trio.sleep(0.2)
-    assert system.rows("select count(*) from zapline.messages where client_message_id is not null") == [(MEETINGS,)]
+    assert system.rows("select count(*) from zapline.messages where client_message_id ~ '^c[0-9]+$'") == [(MEETINGS,)]
+    assert system.rows("select count(*) from zapline.suppressions") == [(MEETINGS // 20,)]
     for table in ("contacts", "conversations"):
         assert system.rows(f"select count(*) from zapline.{table}") == [(MEETINGS,)]
     assert system.rows("select count(*) from zapline.dead_letters") == [(0,)]

@@ -30,7 +30,6 @@ from zapline.sql.journal.schema import PAGE_BYTES
 from zapline.sql.postgres.connection import connect
 from zapline.sql.postgres.migrate import migrate
 from zapline.sql.units.units import insert_unit
-from zapline.supervisors.inbound import recorder
 from zapline.supervisors.units.webhook_authentication import digest_secret
 
 KEY = "k" * 40
@@ -242,10 +241,11 @@ WAYS: list[Callable[[Daemon], Awaitable[None]]] = [
 
 @pytest.mark.long
 async def test_while_it_runs_health_tells_of_each_way_and_everything_drains_afterwards(
-    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: Place, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(recorder.Recorder.__init__, "__defaults__", (2, 0.2, tuple, None, None))
     async with started(place, tmp_path) as one:
+        for lane in one.running.recorder._lanes:
+            lane._stopped_pause = 0.2
         await one.receive()
         await one.drains()
         for way in WAYS:
