@@ -22,18 +22,19 @@ $(READY): requirements.lock pyproject.toml
 run: $(READY) ## Start the whole thing here: embedded PostgreSQL, a simulated Evolution, the daemon
 	@exec $(BIN)/zapline sandbox
 
-# Each worker has a PostgreSQL of its own. One more than there are cores, because tests also wait.
-WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
+CORES := $(shell getconf _NPROCESSORS_ONLN)
+# Each worker has a PostgreSQL of its own. One more than there are cores, because tests also wait; the fast ones do not.
+WORKERS ?= $(shell echo $$(($(CORES) + 1)))
 PYTEST := $(BIN)/python -m pytest -q
-PARALLEL = $(PYTEST) -n $(WORKERS) --dist loadfile
+PARALLEL = $(PYTEST) --dist loadfile
 # Compiled modules are kept, whatever the environment says: the tests start the daemon and the commands dozens of times.
 unexport PYTHONDONTWRITEBYTECODE
 
 test: $(READY) ## Run the tests (3 to 4 minutes on two cores)
-	@$(BIN)/python -m compileall -q src && $(PARALLEL) -m "not long"
+	@$(BIN)/python -m compileall -q src && $(PARALLEL) -n $(WORKERS) -m "not long"
 
 test-fast: $(READY) ## Run the tests that need no server: no PostgreSQL, no daemon, no browser (half a minute)
-	@$(PARALLEL) -m "not long and not server" --ignore=tests/browser --ignore=tests/journeys
+	@$(PARALLEL) -n $(CORES) -m "not long and not server" --ignore=tests/browser --ignore=tests/journeys
 
 long: $(READY) ## What takes long or wants the machine alone: short chaos runs, seeds of the simulation, each page with hostile texts, all examples of the properties (about 4 minutes)
 	@ZAPLINE_SCREENSHOTS=1 $(PYTEST) -m long tests/sim tests/supervisors tests/journeys tests/browser tests/http/api/test_conformance.py
