@@ -7,7 +7,9 @@ import pytest
 import structlog
 
 from zapline.http.api.framework.problem_codes import MEANINGS
+from zapline.http.api.framework.problems import problem_of
 from zapline.http.api.units import units as units_module
+from zapline.sql.postgres.database_errors import StatementFailed
 
 
 async def test_what_the_router_refuses_is_a_problem_too(api: Any) -> None:
@@ -24,6 +26,21 @@ async def test_what_the_router_refuses_is_a_problem_too(api: Any) -> None:
         assert set(answer.json()) == {"type", "title", "status", "code", "detail", "retryable"}
         assert answer.json()["status"] == status
     assert "GET" in (await api.client.delete("/units")).headers["allow"]
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "code", "again"),
+    [
+        ("40P01", "database_busy", True),
+        ("55P03", "database_busy", True),
+        ("23505", "database_busy", True),  # another transaction has inserted the same row at once
+        ("22021", "invalid_text", False),
+        ("42501", "database_refused", False),
+    ],
+)
+def test_what_postgresql_refuses_says_whether_to_repeat_it(sqlstate: str, code: str, again: bool) -> None:
+    problem = problem_of(StatementFailed(sqlstate, "refused"))
+    assert (problem.code, problem.retryable) == (code, again)
 
 
 @pytest.mark.parametrize("body", [b"{", b"\xff\xfe", b'{"name": "\\ud800"}', b"[" * 100_000, b'{"name": "a"} {}'])

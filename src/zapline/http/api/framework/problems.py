@@ -23,7 +23,7 @@ from zapline.domain.errors import (
 from zapline.domain.network_addresses import InvalidMediaUrl
 from zapline.domain.text import Sentence
 from zapline.evolution.client.failures import EvolutionFailure, FailureVerdict
-from zapline.sql.postgres.database_errors import CommitUnknown, StatementFailed, Verdict
+from zapline.sql.postgres.database_errors import CommitUnknown, StatementFailed, Verdict, lost_race
 from zapline.sql.units.units import InstanceTaken
 from zapline.supervisors.inbound.media_cache import MediaBusy
 from zapline.supervisors.outbound.media_url_check import MediaUrlRefused, MediaUrlUnresolvable
@@ -173,11 +173,11 @@ def problem_of(error: ZaplineError, problem_types: ProblemTypes = COMMON_PROBLEM
         case JournalRefused():
             detail = "the journal's disk takes nothing just now"
             return Problem(503, "journal_refused", detail, retryable=True, retry_after=_RETRY_AFTER)
+        case StatementFailed() as failed if failed.verdict is Verdict.RETRY or lost_race(failed.sqlstate):
+            return Problem(503, "database_busy", "the database is busy", retryable=True, retry_after=_RETRY_AFTER)
         case StatementFailed(verdict=Verdict.POISON):
             detail = "a text holds characters that cannot be stored"
             return Problem(422, "invalid_text", detail, errors=[("body", detail)])
-        case StatementFailed(verdict=Verdict.RETRY):
-            return Problem(503, "database_busy", "the database is busy", retryable=True, retry_after=_RETRY_AFTER)
         case StatementFailed():
             return Problem(503, "database_refused", "the database refuses; see /health and the log")
         case RemoteError():
