@@ -38,8 +38,9 @@ from zapline.http.api.units.units import UnitRoutes
 from zapline.http.console.app import combine_apps, create_console
 from zapline.http.dependencies import Dependencies
 from zapline.http.ops.probes import ProbeRoutes
+from zapline.http.server.asgi import App
 from zapline.http.server.body_limits import BodyLimit, limited_request_class
-from zapline.http.server.serve import App, shield_last_message
+from zapline.http.server.serve import shield_last_message
 
 MAX_BODY = 1024 * 1024
 """Bytes of an API request; webhooks have a limit of their own."""

@@ -10,7 +10,8 @@ from zapline.http.api.framework.password_sign_in import AuthPolicy
 from zapline.http.api.notifications.live_events import EventStreams
 from zapline.http.app import create_app
 from zapline.http.dependencies import Dependencies
-from zapline.http.webhooks.endpoint import App, IntakePolicy, WebhookApp
+from zapline.http.server.asgi import App
+from zapline.http.webhooks.endpoint import IntakePolicy, WebhookApp
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.accounts.audit_log import AuditLog
 from zapline.supervisors.accounts.authentication import Authentication

@@ -29,9 +29,10 @@ from zapline.http.console.framework.translation import choose_language
 from zapline.http.console.message_routes import attach_message_pages, large_forms
 from zapline.http.console.unit_routes import attach_unit_pages
 from zapline.http.dependencies import Dependencies
+from zapline.http.server.asgi import App, Message, Receive, Scope, Send
 from zapline.http.server.body_limits import limited_request_class
 from zapline.http.server.fair_places import hold_for
-from zapline.http.server.serve import App, Message, Receive, Scope, Send, shield_last_message
+from zapline.http.server.serve import shield_last_message
 
 _MAX_FORM = 1024 * 1024
 _FORM_TIMEOUT = 15.0

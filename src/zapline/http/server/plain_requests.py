@@ -6,15 +6,14 @@ that no two parsers can disagree where a request ends.
 """
 
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 from urllib.parse import unquote
 
 from hypercorn.config import Config
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+from zapline.http.server.asgi import Receive, Scope
+
 Headers = tuple[tuple[bytes, bytes], ...]
 
 

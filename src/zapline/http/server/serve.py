@@ -7,7 +7,7 @@ reaches. Here the sockets are ours, and what is left after the grace period is c
 import logging
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -22,14 +22,9 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.utils import repr_socket_addr, wrap_app
 
 from zapline.domain.errors import ConfigurationError
+from zapline.http.server.asgi import App, Message, Receive, Scope, Send
 from zapline.http.server.connection import Connection, Server
 from zapline.http.server.fair_places import give_way
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _CLEANUP_SECONDS = 0.75
 """Seconds that handlers have after their connections are closed; then they are cancelled."""

@@ -1,10 +1,9 @@
 """The webhook endpoint, an ASGI application in front of all others: authenticates, hands to the intake, answers 200."""
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any
 
 import msgspec
 import structlog
@@ -13,9 +12,10 @@ import trio
 from zapline.domain.ids import PROVIDER
 from zapline.domain.privacy.masking import mask_secrets
 from zapline.evolution.webhooks.envelope import event_name, extract_envelope
+from zapline.http.server.asgi import App, Receive, Scope, Send
 from zapline.http.server.client_address import client_address, rate_limit_key
 from zapline.http.server.fair_places import hold_for
-from zapline.http.server.plain_requests import Answer, Receive, Scope
+from zapline.http.server.plain_requests import Answer
 from zapline.http.webhooks.body_budget import BodyBudget, BodyInFlight
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.intake import Intake
@@ -23,9 +23,6 @@ from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.inbound.unrouted import UnroutedWebhooks
 from zapline.supervisors.units.roster import Roster
 from zapline.supervisors.units.webhook_authentication import Refusal, digest_secret
-
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 PREFIX = "/webhooks/"
 SECRET_HEADER = b"x-zapline-secret"

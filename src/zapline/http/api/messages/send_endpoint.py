@@ -5,8 +5,6 @@ parts, any form of it but JSON of a known length.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -21,16 +19,11 @@ from zapline.http.api.framework.security_headers import SECURITY_HEADERS
 from zapline.http.api.messages.message_requests import NewMessage, send_request
 from zapline.http.api.messages.message_responses import watched_body
 from zapline.http.api.messages.messages import message_location
+from zapline.http.server.asgi import App, Message, Receive, Scope, Send
 from zapline.sql.conversations.conversations import TrackedMessage
 from zapline.supervisors.accounts.authentication import Authentication
 from zapline.supervisors.outbound.submission import Submissions
 from zapline.supervisors.units.unit_commands import UnitCommands
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _PATH = re.compile(r"/units/([0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})/messages")
 _LARGEST = 256 * 1024
@@ -103,7 +96,7 @@ async def _prompt_body(receive: Receive, read: list[Message], length: int) -> by
     return None if more else body
 
 
-def _plain_request(scope: Mapping[str, Any]) -> tuple[UUID, str, int] | None:
+def _plain_request(scope: Scope) -> tuple[UUID, str, int] | None:
     """Unit, authorization and length of the body of a plain request to send."""
     if scope["type"] != "http" or scope["method"] != "POST" or scope["query_string"] or scope.get("root_path"):
         return None
