@@ -32,6 +32,7 @@ def process(**facts: Any) -> list[HealthCheck]:
         "answers": True,
         "recorder": RecorderStatistics(0, states, "disk full" if LaneState.STOPPED in states else None, 0, 0.0),
         **dict.fromkeys(("journal_age", "lost", "quarantined", "paused", "stuck", "loop_lag", "skew"), 0),
+        "lost_recently": False,
         "clocks_agree": True,
     }
     return check_process(ProcessReport(**sound | facts))
@@ -86,6 +87,12 @@ def test_a_loss_fails_for_an_hour_and_warns_until_the_next_start() -> None:
         if check.name == "journalLosses"
     ]
     assert verdicts == [Verdict.PASS, Verdict.FAIL, Verdict.FAIL, Verdict.WARN, Verdict.WARN]
+
+
+def test_a_lost_webhook_fails_for_a_while_and_warns_until_the_next_start() -> None:
+    for lost, recently, verdict in ((0, False, Verdict.PASS), (2, True, Verdict.FAIL), (2, False, Verdict.WARN)):
+        (check,) = [each for each in process(lost=lost, lost_recently=recently) if each.name == "lostWebhooks"]
+        assert (check.value, check.verdict) == (lost, verdict)
 
 
 def test_nothing_to_tell_is_a_pass() -> None:
