@@ -24,7 +24,7 @@ from zapline.sql.outbound import outbox
 from zapline.sql.outbound.outbox import ChatAddress
 from zapline.sql.outbound.uploads import UploadQuota
 from zapline.sql.postgres.connection import Connection, connect
-from zapline.sql.postgres.database_errors import StatementFailed
+from zapline.sql.postgres.database_errors import StatementFailed, Verdict
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.postgres.queries import Queries
 from zapline.sql.units.units import insert_unit
@@ -269,6 +269,17 @@ async def test_whoever_was_interrupted_once_is_stored_in_a_statement_that_nobody
             all_wait.set()
     assert sizes[:2] == [1, 3]
     assert sorted(sizes[2:]) == [1, 1, 3]
+
+
+async def test_a_text_that_postgresql_cannot_hold_is_refused_before_it_fails_others(stack: SubmissionStack) -> None:
+    for number, text in enumerate(("\0", "a\\\0", 'é"\\\\\0b')):
+        request = SendRequest(f"c{number}", Text(text), to="912345678")
+        with pytest.raises(StatementFailed, match="holds NUL") as refused:
+            await stack.submissions.send(stack.unit, request)
+        assert refused.value.verdict is Verdict.POISON
+    for number, text in enumerate(("\\u0000", "a\\\\u0000", '"\\\\\\u0000b', "\1u0000")):
+        made, _ = await stack.submissions.send(stack.unit, SendRequest(f"d{number}", Text(text), to="912345678"))
+        assert await stack.submissions.get(stack.unit, made.message.id) == made
 
 
 async def test_a_message_that_is_refused_alone_is_not_tried_again(

@@ -1,5 +1,6 @@
 """Queues and cancels outgoing messages, and reads what a new message refers to."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,10 +12,13 @@ from zapline.domain.outbox.content_fingerprint import fingerprint_content
 from zapline.domain.outbox.contents import OutgoingMessage, kind_of_content, text_of_content
 from zapline.domain.outbox.work_states import Lane
 from zapline.sql.postgres.connection import Connection
+from zapline.sql.postgres.database_errors import StatementFailed
 from zapline.sql.postgres.psycopg_on_trio import Json
 from zapline.sql.postgres.queries import Queries, encode_row
 
 _SQL = Queries(__name__)
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+"""In JSON; behind a backslash that is itself escaped it is text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,11 @@ class QueuedMessage:
 
 
 def encode_message(unit: UnitId, new: NewMessage) -> bytes:
-    """A message as ``enqueue_encoded`` takes it. Raises StatementFailed (22000) for text that JSON cannot hold."""
+    """A message as ``enqueue_encoded`` takes it.
+
+    Raises StatementFailed for text that JSON (22000) or PostgreSQL (22P05) cannot hold: others that are queued with it
+    must not fail for it.
+    """
     outgoing, chat = new.outgoing, new.chat
     kind = kind_of_content(outgoing.content)
     row = {
@@ -109,7 +117,10 @@ def encode_message(unit: UnitId, new: NewMessage) -> bytes:
         "due_at": new.due_at,
         "expires_at": new.expires_at,
     }
-    return encode_row(row)
+    encoded = encode_row(row)
+    if b"\\u0000" in encoded and _NUL.search(encoded):
+        raise StatementFailed("22P05", "a text holds NUL")
+    return encoded
 
 
 async def enqueue_encoded(
