@@ -17,9 +17,9 @@ from zapline.http.server.asgi import Receive, Scope
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """A whole answer, but for the headers that all have."""
+    """A whole answer, but for the headers that all have. Compared by identity: an application has a few."""
 
     status: int
     headers: Headers
@@ -76,6 +76,8 @@ _FIELD = re.compile(rb"\r\n([^:]++):[\t ]*+([^\r]*+)")
 _LENGTH = re.compile(rb"[0-9]{1,15}")
 _FOR_H11 = frozenset({b"transfer-encoding", b"expect", b"upgrade"})
 _MAX_SLASHES = 8
+_MOST_WRITTEN = 64
+"""Answers kept as they were written."""
 
 
 class PlainRequests:
@@ -127,7 +129,7 @@ class AnswerWriter:
         ``close``: the client has said that the connection ends; ``last``: it is the last that we serve on it.
         """
         common = self._config.response_headers("h11")
-        if common is not self._common:
+        if common is not self._common or len(self._written) >= _MOST_WRITTEN:
             self._common, self._written = common, {}
         written = self._written.get((answer, close, last))
         if written is None:

@@ -2,6 +2,7 @@
 
 from base64 import b64encode
 from dataclasses import dataclass, field
+from functools import lru_cache
 from uuid import UUID
 
 import msgspec
@@ -97,7 +98,7 @@ class BatchRows:
 
     def add(self, unit: UnitId, entry: EntryFacts, journal_id: UUID) -> None:
         """Add the rows of one entry."""
-        self._journal = str(journal_id)
+        self._journal = _journal_name(journal_id)
         if entry.dead_reason is not None:
             self.dead_letters.append(dead_letter_row(unit, entry, journal_id))
         for fact in entry.facts:
@@ -141,7 +142,7 @@ class BatchRows:
         named = ContactName(None if fact.from_me else fact.push_name, None, sent_at, entry.received_at)
         # A message in a group names who wrote it, never the group.
         by_chat = fact.sender is None and chat.kind is not AddressKind.GROUP
-        self._add_contact(unit, chat, named if by_chat else NAMELESS)
+        contact = self._add_contact(unit, chat, named if by_chat else NAMELESS)
         if fact.sender is not None:
             self._add_contact(unit, fact.sender, named)
             self._add_link(unit, fact.sender, sent_at)
@@ -150,7 +151,7 @@ class BatchRows:
             {
                 "id": conversation,
                 "unit_id": unit,
-                "contact_id": contact_id(unit, chat.canonical),
+                "contact_id": contact,
                 "at": sent_at,
             }
         )
@@ -172,7 +173,8 @@ class BatchRows:
             of_message = {name: row[name] for name in _COPY if name in row}
             self.copies.append(of_message | {"external_id": fact.media.copy_id, "primary_id": fact.external_id})
 
-    def _add_contact(self, unit: UnitId, address: Address, named: ContactName) -> None:
+    def _add_contact(self, unit: UnitId, address: Address, named: ContactName) -> str:
+        """Returns the contact's id."""
         contact = contact_id(unit, address.canonical)
         self.contacts.append(
             {
@@ -190,6 +192,7 @@ class BatchRows:
         self.identities.extend(
             {"unit_id": unit, "identity": jid, "contact_id": contact} for jid in address.jids if jid != own_lid
         )
+        return contact
 
     def link_chats(self, unit: UnitId, one: str, other: str, at: object) -> None:
         """Merge the conversations of two canonical identities, if one is a phone and the other a LID."""
@@ -283,6 +286,11 @@ class BatchRows:
                 "entries": self._entries(unit, (unit, fact.external_id, claim), entry),
             }
         )
+
+
+@lru_cache(maxsize=4)
+def _journal_name(journal_id: UUID) -> str:
+    return str(journal_id)
 
 
 def _message(unit: UnitId, fact: MessageArrived, entry: EntryFacts, conversation: str, sent_at: float) -> Row:
