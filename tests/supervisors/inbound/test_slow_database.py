@@ -3,15 +3,25 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import UUID
 
 import psycopg
 import pytest
 import trio
-from support.inbound_stack import InboundStack, inbound_stack, text, until
+from support.inbound_stack import InboundStack, inbound_stack, ready_at_once, text, until
 
+from zapline.domain.contacts.addresses import Address, AddressKind
+from zapline.domain.errors import DatabaseUnavailable
+from zapline.domain.ids import Seq, UnitId
+from zapline.domain.messages.facts import ContactSeen
 from zapline.sandbox.embedded_postgres.server import PostgresServer
-from zapline.sql.postgres.connection import connect
+from zapline.sql.inbound.recorder_types import EntryFacts
+from zapline.sql.inbound.unit_batches import UnitBatch
+from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.postgres.migrate import migrate
+from zapline.supervisors.counters import Counters
+from zapline.supervisors.inbound.pending_writes import PendingWrite
+from zapline.supervisors.inbound.recorder import Recorder
 from zapline.supervisors.inbound.unit_state import Unit
 
 
@@ -134,6 +144,27 @@ async def test_a_large_array_shares_its_lane_with_its_neighbours(database: str, 
         ((stored,),) = await stack.rows(f"select count(*) from zapline.contacts where unit_id = '{busy.id}'")
         assert stored == 12_000
         assert int(str(meanwhile)) < 3_000
+
+
+async def test_after_a_part_of_something_large_come_small_writes_and_then_the_next_large_one() -> None:
+    """However many units have something large: a small write waits for one part."""
+
+    def write(name: str, facts: int) -> PendingWrite:
+        seen = tuple(ContactSeen(Address(AddressKind.PERSON, f"+55119{n:08}")) for n in range(facts))
+        entry = EntryFacts(Seq(1), "contacts.upsert", 1.0, b"{}", facts=seen)
+        return PendingWrite(UnitBatch(UnitId(UUID(int=ord(name))), (entry,), None, None, UUID(int=1)))
+
+    async def nowhere() -> Connection:
+        raise DatabaseUnavailable("there is none")
+
+    [lane] = Recorder(nowhere, ready_at_once, Counters(trio.current_time), 1)._lanes
+    lane._pending.extend([write("A", 700), write("B", 2000), write("c", 5), write("d", 600), write("E", 700)])
+    batches = []
+    while lane._pending:
+        batch = lane._next_batch()
+        lane._large = any(each.large for each in batch)
+        batches.append("".join(chr(each.write.unit_id.int) for each in batch))
+    assert batches == ["A", "cd", "B", "E"]
 
 
 def _deadlocks(other: psycopg.Connection[psycopg.rows.TupleRow]) -> bool:

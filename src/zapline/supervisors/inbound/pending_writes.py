@@ -50,6 +50,10 @@ class UnitMissing(RemoteError):
     """The unit's row is not in the database (set back to an earlier moment, or deleted by hand)."""
 
 
+LARGE_FACTS = 600
+"""More than a full turn of messages has."""
+
+
 class PendingWrite:
     """One unit's write, which its actor waits for."""
 
@@ -80,6 +84,11 @@ class PendingWrite:
         """Its actor has ended: it is not tried again after the current try."""
         self._partial: UnitOutcome | None = None
         """Outcome of the parts already committed, if it was split."""
+
+    @property
+    def large(self) -> bool:
+        """It is stored by itself, in parts."""
+        return self.write.facts > LARGE_FACTS
 
     def add_part(self, outcome: UnitOutcome) -> None:
         """Note the outcome of a part that is committed."""

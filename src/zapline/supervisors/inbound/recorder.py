@@ -37,8 +37,8 @@ BATCH_ENTRIES = 600
 BATCH_BYTES = 16 * 2**20
 BATCH_FACTS = 2000
 """Bounds of one transaction: large enough to share the commit, small enough to hold locks for milliseconds."""
-LARGE_FACTS, PART_FACTS = 600, 250
-"""A unit's write of more than the first is stored in parts of the second; others have their turn in between."""
+PART_FACTS = 250
+"""A large write of a unit is stored in parts of so many; others have their turn in between."""
 LINGER = 0.06
 """Seconds a lane under load waits for more writes: the cost of a transaction hardly depends on its rows.
 The first write after a pause is committed at once."""
@@ -151,9 +151,9 @@ class _Lane:
         self.known = RecorderCache()
         self.state = LaneState.IDLE
         self.trouble: str | None = None
-        self.commits = 0
+        self.commits = self._committing = 0
         self.last_commit_seconds = 0.0
-        self._committing = 0
+        self._large = False  # what was committed last
         self._linger, self._answer_waiting = LINGER, trio.Event()
 
     @property
@@ -188,13 +188,13 @@ class _Lane:
                 await self._wait_until_due()
                 await self._wait_for_more(ended)
                 batch = self._next_batch()
-                self._committing, large = len(batch), any(each.write.facts > LARGE_FACTS for each in batch)
+                self._committing, self._large = len(batch), any(each.large for each in batch)
                 await self._commit(batch)
                 self._committing = 0
                 self.trouble = next((pending.blocked for pending in self._pending if pending.blocked), None)
                 stopped = any(pending.stopped for pending in self._pending)
                 self.state = LaneState.STOPPED if stopped else LaneState.RETRYING if self.trouble else LaneState.IDLE
-                ended = float("-inf") if large else trio.current_time()  # who waited meanwhile has waited enough
+                ended = float("-inf") if self._large else trio.current_time()  # who waited meanwhile has waited enough
         finally:
             if self._conn is not None:
                 self._conn.abort()
@@ -223,21 +223,21 @@ class _Lane:
                 await self._arrived.wait()
 
     def _next_batch(self) -> list[PendingWrite]:
-        """The next batch within its bounds, with at most one write per unit; a large one is alone."""
+        """The next batch, with at most one write per unit. A large one is alone, and after it come small ones."""
         batch, left, units = list[PendingWrite](), list[PendingWrite](), set[UnitId]()
         entries = size = facts = 0
         now = trio.current_time()
+        small = self._large and any(not each.large and each.not_before <= now for each in self._pending)
         while self._pending and (not batch or (entries < BATCH_ENTRIES and size < BATCH_BYTES and facts < BATCH_FACTS)):
             pending = self._pending.popleft()
-            large = pending.write.facts > LARGE_FACTS
-            if pending.write.unit_id in units or pending.not_before > now or (batch and large):
+            if pending.write.unit_id in units or pending.not_before > now or (pending.large and (batch or small)):
                 left.append(pending)
             else:
                 entries += len(pending.write.entries)
                 facts += pending.write.facts
                 size += sum(len(entry.body) for entry in pending.write.entries)
                 batch.append(pending)
-                if large:
+                if pending.large:
                     break
             units.add(pending.write.unit_id)
         self._pending.extendleft(reversed(left))
@@ -248,7 +248,7 @@ class _Lane:
 
         Whatever else the database says, it is not believed of the whole batch before each unit was tried alone.
         """
-        if len(batch) == 1 and batch[0].write.facts > LARGE_FACTS:
+        if len(batch) == 1 and batch[0].large:
             await self._commit_first_part(batch[0])
             return
         try:
