@@ -212,8 +212,12 @@ def _draw_people(plan: Plan, chance: random.Random) -> None:
     if chance.random() < 0.3:
         plan.history = chance.uniform(0.0, plan.seconds)
         plan.contacts = chance.choice((0, 20, 1500))
-    if chance.random() < 0.15:
+    if chance.random() < 0.1:
         plan.kilobyte = chance.uniform(0.02, 0.07)
+    elif chance.random() < 0.04:
+        # So slow that a part of an address book takes longer than a statement may: little else fits into the run.
+        plan.kilobyte, plan.history, plan.contacts = chance.uniform(0.5, 0.6), 2.0, 220
+        plan.units, plan.inbound, plan.noise = 1, 10, 0
 
 
 def _draw_rot(plan: Plan, chance: random.Random) -> None:

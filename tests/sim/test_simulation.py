@@ -17,7 +17,7 @@ from sim.planted import PLANTED
 from sim.server import Place, simulation_server
 from sim.simulation import simulate
 
-REST_SECONDS = 100.0
+REST_SECONDS = 150.0
 """Within which all is at rest under the plans of the planted bugs, when these are not planted."""
 FRESH_SECONDS = float(os.environ.get("ZAPLINE_FRESH_SECONDS", "0"))
 """Begin fresh seeds for so long, after the known ones. Off while not all worlds that can be drawn are mended."""

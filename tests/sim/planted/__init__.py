@@ -72,7 +72,7 @@ _TWICE = replace(
     sends={"act_then_reset": 0.7},
     webhook_lost=0.6,
 )
-_SLOW = replace(_SMALL, history=2.0, contacts=1500, kilobyte=0.06)
+_SLOW = replace(_SMALL, inbound=10, history=2.0, contacts=220, kilobyte=0.5)
 _NOISY = replace(_SMALL, units=4, seconds=12.0, noise=360)
 _HANGING = replace(_SENDING, sends={"act_then_hang": 1.0}, webhook_lost=0.8, deaths=_KILLS)
 PLANTED: Mapping[str, Bug] = {
@@ -91,7 +91,7 @@ PLANTED: Mapping[str, Bug] = {
         recorder.lane_stops_at_an_alias, _TWICE, lambda plan: plan.decided > 0 and plan.history is not None
     ),
     "too_long_is_put_back_whole": Bug(
-        recorder.too_long_is_put_back_whole, _SLOW, lambda plan: plan.contacts > 1000 and plan.kilobyte > 0
+        recorder.too_long_is_put_back_whole, _SLOW, lambda plan: plan.contacts > 0 and plan.kilobyte > 0.4
     ),
     "unfair_lane": Bug(recorder.unfair_lane, _NOISY, lambda plan: plan.noise > 0 and plan.units > 1),
     "silence_taken_for_refusal": Bug(
