@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: help run test test-fast long check lint types imports docs translations screenshots picture bench conformance chaos sim proof planted lock clean
+.PHONY: help run test test-fast long check lint types imports docs translations screenshots picture bench bench-quick conformance chaos sim proof planted lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -67,8 +67,11 @@ picture: $(READY) ## Take the README's picture of the console anew (needs Chromi
 	@ZAPLINE_SCREENSHOTS=1 $(BIN)/python -m pytest -q tests/browser/test_first_steps.py
 	@cp build/screenshots/first-steps-light.png docs/images/console.png
 
-bench: $(READY) ## Measure: requests a second, latency and memory, beside a bare "hello" (about 9 minutes)
-	@$(BIN)/python -m tests.bench
+bench: $(READY) ## Measure: webhooks and sends a second and their CPU beside peers, latency, memory (a quarter of an hour; EARLIER= another checkout)
+	@$(BIN)/python -m tests.bench $(if $(EARLIER),--earlier $(EARLIER))
+
+bench-quick: $(READY) ## The same of both directions alone, in short rounds
+	@$(BIN)/python -m tests.bench --quick $(if $(EARLIER),--earlier $(EARLIER))
 
 conformance: $(READY) ## Think of requests for three minutes, and hold every answer to the OpenAPI document
 	@ZAPLINE_CONFORMANCE_SECONDS=180 $(BIN)/python -m pytest -q tests/http/api/test_conformance.py

@@ -1,74 +1,29 @@
-"""Measures the inbound path beside a bare "hello" server, the outbound path beside a bare loop, and memory.
+"""Measures the inbound path beside FastAPI and a bare server, the outbound path beside a bare loop, and memory.
 
-``make bench`` runs it in about nine minutes, on loopback only. ``--quick`` runs one short round of each.
+``make bench`` runs it, on loopback only; ``make bench-quick`` the throughput of both directions. docs/performance.md
+tells what is measured and how to read it.
 """
 
 import argparse
 import shutil
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 
 from zapline.sandbox.embedded_postgres.server import PostgresServer
 
-from .environment import HERE, Environment, ServerProcess, check, log, run_load
+from .environment import Environment, check, log, run_load
 from .event_streams import event_streams
+from .inbound import inbound
 from .outbound import outbound
 
-MIN_RATIO = 0.6
+PARTS = ["throughput", "latency", "outbound", "sse", "memory"]
 MAX_COMMIT_P99 = 0.250
 MAX_UNIT_KIB = 40.0
 MAX_READY_SECONDS = 20.0
-
-
-@contextmanager
-def hello_server() -> Iterator[ServerProcess]:
-    process = subprocess.Popen([sys.executable, str(HERE / "hello_server.py")], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    try:
-        yield ServerProcess(int(process.stdout.readline()), process.pid)
-    finally:
-        process.kill()
-        process.wait()
-
-
-def throughput(environment: Environment, rounds: int, seconds: float, connections: int) -> bool:
-    """Measure interleaved rounds of the hello server and of the full path."""
-    log(f"\nThroughput, {connections} connections, 1000 units, {rounds} interleaved rounds of {seconds:g} s")
-    log(f"  {'':6} {'requests/s':>11} {'p50':>8} {'p99':>8} {'CPU/request':>12}")
-    targets = environment.prepare(1000)
-    rates: dict[str, list[float]] = {"hello": [], "full": []}
-    ratios, posted = [], 0
-    with hello_server() as baseline, environment.daemon(targets) as (daemon, _):
-        for server in (baseline, daemon):
-            posted += run_load(server, targets, connections=connections, seconds=1.0)["requests"] * (server is daemon)
-        for _ in range(rounds):
-            for name, server in (("hello", baseline), ("full", daemon)):
-                cpu = server.cpu_seconds()
-                result = run_load(server, targets, connections=connections, seconds=seconds)
-                took = result["seconds"]
-                if name == "full":
-                    posted += result["requests"]
-                    took += environment.wait_until_stored(posted)  # a round lasts until its last message is committed
-                cpu = server.cpu_seconds() - cpu
-                rate = result["requests"] / took
-                rates[name].append(rate)
-                cpu_each = cpu / max(1, result["requests"]) * 1e6
-                log(
-                    f"  {name:6} {rate:11.0f} {result['p50'] * 1e3:6.1f}ms {result['p99'] * 1e3:6.1f}ms"
-                    f" {cpu_each:9.0f} us"
-                    f"{'  errors: ' + str(result['errors']) if result['errors'] else ''}"
-                )
-            ratios.append(rates["full"][-1] / rates["hello"][-1])
-    ratio = statistics.median(ratios)
-    return check(f"ratio full/hello, median of {rounds}", ratio, f">= {MIN_RATIO}", ratio >= MIN_RATIO)
 
 
 def commit_latency(environment: Environment, rate: float, seconds: float) -> bool:
@@ -113,9 +68,14 @@ def memory(environment: Environment, units: int) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one short round of each")
-    parser.add_argument("--only", choices=["throughput", "latency", "memory", "outbound", "sse"])
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="short rounds of both directions, or of --only",
+    )
+    parser.add_argument("--only", choices=PARTS)
     parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--earlier", type=Path, help="a checkout of another build, measured in the same rounds")
     options = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="zapline-bench-"))
     directory.chmod(0o711)
@@ -129,17 +89,17 @@ def main() -> int:
         postgres.stop()
         postgres.start()
         environment = Environment(directory, postgres)
-        if options.only in (None, "throughput"):
-            results.append(
-                throughput(environment, 1 if options.quick else 5, 3.0 if options.quick else 8.0, options.connections)
-            )
-        if options.only in (None, "latency"):
+        wanted = [options.only] if options.only else ["throughput", "outbound"] if options.quick else PARTS
+        rounds, seconds, earlier = (2, 2.0, options.earlier) if options.quick else (5, 8.0, options.earlier)
+        if "throughput" in wanted:
+            results.append(inbound(environment, rounds, seconds, options.connections, earlier))
+        if "latency" in wanted:
             results.append(commit_latency(environment, 500, 5.0 if options.quick else 20.0))
-        if options.only in (None, "outbound"):
-            results.append(outbound(environment, options.quick))
-        if options.only in (None, "sse"):
+        if "outbound" in wanted:
+            results.append(outbound(environment, options.quick, earlier))
+        if "sse" in wanted:
             results.append(event_streams(environment, options.quick))
-        if options.only in (None, "memory"):
+        if "memory" in wanted:
             results.append(memory(environment, 2000 if options.quick else 10_000))
     finally:
         postgres.stop()

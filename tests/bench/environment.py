@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -46,6 +47,26 @@ class ServerProcess:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS
 
+    def wait_until_listening(self, seconds: float = 30.0) -> None:
+        deadline = time.perf_counter() + seconds
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            except OSError:
+                if time.perf_counter() > deadline:
+                    raise
+                time.sleep(0.05)
+            else:
+                return
+
+    def wait_until_quiet(self, seconds: float = 180.0) -> None:
+        """Wait until what follows a start is over: the process takes less than a tenth of a core for 1.5 seconds."""
+        deadline, calm = time.perf_counter() + seconds, 0
+        while calm < 3 and time.perf_counter() < deadline:
+            before = self.cpu_seconds()
+            time.sleep(0.5)
+            calm = calm + 1 if self.cpu_seconds() - before < 0.05 else 0
+
     def memory_kib(self) -> int:
         match = re.search(r"^VmRSS:\s+(\d+)", Path(f"/proc/{self.pid}/status").read_text(), re.MULTILINE)
         assert match is not None
@@ -60,13 +81,20 @@ class Environment:
     postgres: PostgresServer
     url: str = ""
 
-    def prepare(self, units: int) -> Path:
-        """Create a database with ``units`` units; return the load generator's file of targets."""
+    def prepare(self, units: int, build: Path | None = None) -> Path:
+        """Create a database with ``units`` units; return the load generator's file of targets.
+
+        ``build``: a checkout of another build, whose migrations are used.
+        """
         name = f"bench_{uuid4().hex[:8]}"
         with psycopg.connect(self.postgres.url, autocommit=True) as admin:
             admin.execute(f"create database {name}")
         self.url = self.postgres.url.rpartition("/")[0] + f"/{name}"
-        trio.run(self._migrate)
+        if build is None:
+            trio.run(self._migrate)
+        else:
+            variables = {**os.environ, "DATABASE_URL": self.url, "PYTHONPATH": str(build / "src")}
+            subprocess.run([sys.executable, "-m", "zapline", "migrate"], env=variables, check=True, capture_output=True)
         state = self.directory / name
         state.mkdir(mode=0o700)
         key = master_key(None, state)
@@ -92,9 +120,16 @@ class Environment:
 
     @contextmanager
     def daemon(
-        self, targets: Path, port: int | None = None, extra: Mapping[str, str] | None = None
+        self,
+        targets: Path,
+        port: int | None = None,
+        extra: Mapping[str, str] | None = None,
+        build: Path | None = None,
     ) -> Iterator[tuple[ServerProcess, float]]:
-        """Run the daemon with production settings and ``extra`` variables; yields it and its startup seconds."""
+        """Run the daemon with production settings and ``extra`` variables; yields it and its startup seconds.
+
+        ``build``: a checkout of another build, which is run instead.
+        """
         port = port or free_port()
         variables = {name: value for name, value in os.environ.items() if not name.startswith("ZAPLINE_")}
         variables |= {
@@ -106,6 +141,7 @@ class Environment:
             "ZAPLINE_STATE_DIR": str(targets.parent),
             "ZAPLINE_LOG_FORMAT": "json",
             **(extra or {}),
+            **({"PYTHONPATH": str(build / "src")} if build is not None else {}),
         }
         log_path = targets.parent / "daemon.log"
         output = log_path.open("wb")
@@ -144,11 +180,14 @@ class Environment:
                 time.sleep(0.05)
 
 
-def run_load(server: ServerProcess, targets: Path, **arguments: Any) -> dict[str, Any]:
-    """Run the load generator against a server; return its result. ``arguments`` are those of ``load_generator``."""
+def run_load(server: ServerProcess, targets: Path, core: int | None = None, **arguments: Any) -> dict[str, Any]:
+    """Run the load generator against a server, on this ``core``; return its result.
+
+    ``arguments`` are those of ``load_generator``.
+    """
     options = {"port": server.port, "targets": str(targets), "rate": None, "remember": False, **arguments}
     process = subprocess.run(
-        [sys.executable, str(HERE / "load_generator.py"), json.dumps(options)],
+        [sys.executable, str(HERE / "load_generator.py"), json.dumps({**options, "core": core})],
         capture_output=True,
         text=True,
         timeout=arguments["seconds"] + 60,

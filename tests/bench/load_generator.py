@@ -5,6 +5,7 @@ tests/bench/load_generator.py JSON`` prints one JSON object.
 """
 
 import json
+import os
 import random
 import selectors
 import socket
@@ -197,6 +198,9 @@ def run(
 
 def main() -> None:
     options = json.loads(sys.argv[1])
+    cores = sorted(os.sched_getaffinity(0))
+    if options.get("core") is not None and len(cores) > 1:
+        os.sched_setaffinity(0, {cores[options["core"] % len(cores)]})
     targets = [Target(*values) for values in json.loads(Path(options["targets"]).read_text())]
     EXTRA.update(options.get("extra", {}))
     build = send_request if options.get("messages") else webhook_request

@@ -6,8 +6,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +24,18 @@ from zapline.sql.postgres.connection import connect
 from zapline.supervisors.units.webhook_authentication import digest_secret
 
 from .environment import HERE, Environment, ServerProcess, check, log, run_load
+from .measuring import compare, machine, medians, pin
 from .simulator import Simulator, running_simulator
 
 UNITS = 1000
 BASELINE_CONCURRENCY = 32
 """Concurrent calls of the baseline: more do not make it faster."""
+MAX_POST_CPU, MAX_SEND_CPU, MIN_SEND_RATE = 0.7, 1.2, 0.9
+"""Goals, beside the bare loop."""
 MAX_RECEIPT_P99 = 1.0
 """Seconds from POST to Evolution's receipt."""
 RATE = 100.0
-SETTLE_SECONDS = 120.0
+SETTLE_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +58,11 @@ class SendingBench:
             return row
 
     def wait_until_settled(self, count: int) -> None:
-        """Wait until ``count`` messages are settled and no webhook is pending."""
+        """Wait until ``count`` messages are settled."""
         deadline = time.perf_counter() + SETTLE_SECONDS
         while True:
             (done,) = self.fetch_one("select count(*) from zapline.outbox where state = 'settled'")
-            if done >= count and not self.simulator.delivered(10**9)[1]:
+            if done >= count:
                 return
             if time.perf_counter() > deadline:
                 states = self.fetch_one(
@@ -71,9 +74,12 @@ class SendingBench:
 
 
 @contextmanager
-def open_sending_bench(environment: Environment) -> Iterator[SendingBench]:
-    """Run a new database with connected units, a simulator, and the daemon."""
-    known = json.loads(environment.prepare(UNITS).read_text())
+def open_sending_bench(
+    environment: Environment, units: int = UNITS, build: Path | None = None
+) -> Iterator[SendingBench]:
+    """Run a new database with connected units, a simulator, and the daemon of this or of another build."""
+    environment = replace(environment)  # each daemon has its own database
+    known = json.loads(environment.prepare(units, build).read_text())
     file = max(environment.directory.glob("*/targets.json"), key=lambda path: path.stat().st_mtime_ns)
     port = free_port()
     token = trio.run(create_token, environment.url)
@@ -86,13 +92,18 @@ def open_sending_bench(environment: Environment) -> Iterator[SendingBench]:
             row[0]: str(row[1])
             for row in conn.execute("select instance_id, unit_id from zapline.unit_whatsapp_connections")
         }
+        conn.execute(  # one unit is measured alone
+            "insert into zapline.unit_paces (unit_id, per_minute, burst, gap_seconds, campaign_seconds)"
+            " values (%s, 1000000, 100000, 0, 2)",
+            (ids[known[0][1]],),
+        )
     hooks = [(instance, f"http://127.0.0.1:{port}{path}") for path, instance in known]
     file.write_text(json.dumps([(f"/units/{ids[name]}/messages", name, token) for _, name in known]))
     with running_simulator() as server:
         server.open_instances(hooks)
         extra = {"EVOLUTION_API_URL": server.url, "EVOLUTION_API_KEY": API_KEY}
-        with environment.daemon(file, port, extra) as (daemon, _):
-            time.sleep(3.0)  # the daemon checks the lines after a start
+        with environment.daemon(file, port, extra, build) as (daemon, _):
+            daemon.wait_until_quiet()  # it registers webhooks and checks the lines after a start
             yield SendingBench(environment, daemon, server, file, [instance for instance, _ in hooks])
 
 
@@ -108,46 +119,91 @@ async def create_token(url: str) -> str:
     return token
 
 
-def outbound(environment: Environment, quick: bool) -> bool:
-    """Run all measurements of sending, in about a minute and a half."""
-    per_unit = 3 if quick else 8
-    with open_sending_bench(environment) as bench:
-        log(f"\nSending through {UNITS} units, {UNITS * per_unit} messages that become due at once")
-        sent_cpu = throughput(bench, per_unit)
-        passed = latency(bench, 8.0 if quick else 20.0)
-    with running_simulator() as server:
+def outbound(environment: Environment, quick: bool, earlier: Path | None = None) -> bool:
+    """Run all measurements of sending; ``earlier``: a checkout of another build, measured in the same rounds."""
+    rounds, units, per_unit = (2, 200, 4) if quick else (5, UNITS, 4)
+    series: dict[str, dict[str, list[float]]] = {}
+
+    def note(name: str, values: Mapping[str, float]) -> None:
+        for what, value in values.items():
+            series.setdefault(what, {}).setdefault(name, []).append(value)
+
+    log(f"\nSending through {units} units, {rounds} interleaved rounds of {units * per_unit} messages due at once")
+    log(f"  before: {machine(environment.directory)}")
+    with ExitStack() as stack:
+        benches = {"zapline": stack.enter_context(open_sending_bench(environment, units=units))}
+        if earlier is not None:
+            benches["earlier"] = stack.enter_context(open_sending_bench(environment, units=units, build=earlier))
+        bare = stack.enter_context(running_simulator())
         instances = [f"naive_{number}" for number in range(100)]
-        server.open_instances([(name, None) for name in instances])
-        log("\nThe same by one asyncio loop that calls and updates a row, without queue, echo, pace or retry")
-        compare_with_baseline(environment, server, instances, UNITS * per_unit, sent_cpu)
+        bare.open_instances([(name, None) for name in instances])
+        for number in range(rounds):
+            for name, bench in benches.items():
+                note(name, send_round(bench, units * per_unit, number))
+            for at_once, count in ((1, units * per_unit // 4), (BASELINE_CONCURRENCY, units * per_unit)):
+                result = run_baseline(environment, bare, instances, count, at_once)
+                cost = {"POST": result["cpu"] / count, "CPU": result["cpu"] / count} if at_once == 1 else {}
+                note("bare loop", cost | ({"rate": count / result["seconds"]} if at_once > 1 else {}))
+        log(f"  after:  {machine(environment.directory)}")
+        passed = report(series)
+        if not quick:
+            passed = latency(benches["zapline"], 20.0) and passed
+            one_unit(benches)
     return passed
 
 
-def throughput(bench: SendingBench, per_unit: int) -> tuple[float, float]:
-    """Return messages per second and CPU seconds per message of the daemon, from due to settled."""
-    count = UNITS * per_unit
+def report(series: Mapping[str, Mapping[str, Sequence[float]]]) -> bool:
+    """Print medians and ratios; the bare loop makes one call at a time where CPU is compared, 32 where rates are."""
+    labels = {"POST": "CPU of a POST (bare: of a whole message)", "CPU": "CPU of a send", "rate": "sends a second"}
+    limits = {"POST": MAX_POST_CPU, "CPU": MAX_SEND_CPU, "rate": MIN_SEND_RATE}
+    passed = True
+    for what, label in labels.items():
+        for name, value in medians(series[what]).items():
+            beside = compare(series[what]["zapline"], series[what][name])
+            shown = f"{value:9.0f}/s " if what == "rate" else f"{value * 1e3:9.2f} ms"
+            log(f"  {label:42} {name:10} {shown}   zapline beside it: {beside}")
+        ratio, limit = compare(series[what]["zapline"], series[what]["bare loop"]).median, limits[what]
+        good = ratio >= limit if what == "rate" else ratio <= limit
+        passed = check(f"{label}, beside the bare loop", ratio, f"{'>=' if what == 'rate' else '<='} {limit}", good)
+    return passed
+
+
+def send_round(bench: SendingBench, count: int, number: int) -> dict[str, float]:
+    """POST ``count`` messages, let them all become due, and wait until they are settled: CPU of each, and the rate."""
     later = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
+    pin(bench.daemon.pid, 0)
+    bench.daemon.wait_until_quiet()
     cpu = bench.daemon.cpu_seconds()
-    result = bench.post(connections=16, seconds=SETTLE_SECONDS, most=count, extra={"sendAt": later})
-    cpu = bench.daemon.cpu_seconds() - cpu
-    log(
-        f"  POSTs: {result['requests'] / result['seconds']:.0f}/s, p99 {result['p99'] * 1e3:.0f} ms,"
-        f" CPU {cpu / count * 1e3:.2f} ms each{'  errors: ' + str(result['errors']) if result['errors'] else ''}"
-    )
-    cpu, simulator = bench.daemon.cpu_seconds(), bench.simulator.cpu_seconds()
+    result = bench.post(core=1, connections=16, seconds=SETTLE_SECONDS, most=count, extra={"sendAt": later})
+    post_cpu = (bench.daemon.cpu_seconds() - cpu) / count
+    if result["errors"]:
+        raise SystemExit(f"{result['errors']} of {count} POSTs were refused")
+    cpu = bench.daemon.cpu_seconds()
     with psycopg.connect(bench.environment.url, autocommit=True) as conn:
         conn.execute("update zapline.outbox set due_at = now() where state = 'queued'")
-    bench.wait_until_settled(result["requests"])
-    cpu, simulator = bench.daemon.cpu_seconds() - cpu, bench.simulator.cpu_seconds() - simulator
+    bench.wait_until_settled(count * (number + 1))
+    bench.daemon.wait_until_quiet()  # the echoes
     (took,) = bench.fetch_one(
-        "select extract(epoch from max(o.settled_at) - min(a.started_at))::float8"
-        "  from zapline.outbox o join zapline.attempts a on a.message_id = o.message_id"
+        "select extract(epoch from max(o.settled_at) - min(a.started_at))::float8 from zapline.attempts a"
+        f" join (select * from zapline.outbox order by seq desc limit {count}) o on o.message_id = a.message_id"
     )
-    log(
-        f"  sent: {count / took:.0f} messages/s over {took:.1f} s; CPU a message: daemon {cpu / count * 1e3:.2f} ms"
-        f" (claim, call, answer, echo), simulator {simulator / count * 1e3:.2f} ms"
-    )
-    return count / took, cpu / count
+    return {"POST": post_cpu, "CPU": (bench.daemon.cpu_seconds() - cpu) / count, "rate": count / took}
+
+
+def one_unit(benches: Mapping[str, SendingBench]) -> None:
+    """The rate of the first unit, which has no pace, alone, to 200 chats."""
+    for name, bench in benches.items():
+        path, instance, token = json.loads(bench.targets.read_text())[0]
+        only = bench.targets.with_name("one.json")
+        only.write_text(json.dumps([(path, instance, token)]))
+        (settled,) = bench.fetch_one("select count(*) from zapline.outbox where state = 'settled'")
+        run_load(bench.daemon, only, messages=True, connections=4, seconds=30.0, most=200)
+        bench.wait_until_settled(settled + 200)
+        (took,) = bench.fetch_one(
+            "select extract(epoch from max(o.settled_at) - min(a.started_at))::float8 from zapline.attempts a"
+            " join (select * from zapline.outbox order by seq desc limit 200) o on o.message_id = a.message_id"
+        )
+        log(f"  one unit alone without a pace, {name}: {200 / took:.0f} messages/s")
 
 
 def latency(bench: SendingBench, seconds: float) -> bool:
@@ -174,26 +230,6 @@ def latencies(sent: Mapping[str, float], received: Mapping[str, float]) -> tuple
     if not waits:
         return float("inf"), float("inf"), float("inf"), len(sent)
     return waits[len(waits) // 2], waits[int(len(waits) * 0.99)], waits[-1], len(sent) - len(waits)
-
-
-def compare_with_baseline(
-    environment: Environment, server: Simulator, instances: Sequence[str], count: int, ours: tuple[float, float]
-) -> None:
-    """Print the baseline's numbers and the ratio of ours to them; the ratio has no limit."""
-    for concurrency in (1, BASELINE_CONCURRENCY):
-        result = run_baseline(environment, server, instances, count if concurrency > 1 else count // 4, concurrency)
-        sent = count if concurrency > 1 else count // 4
-        rate, cpu = sent / result["seconds"], result["cpu"] / sent
-        log(
-            f"  {concurrency:3} at once: {rate:.0f} messages/s, CPU {cpu * 1e3:.2f} ms each;"
-            f" ours: {ours[0] / rate:.2f} of its rate, {ours[1] / cpu:.2f} times its CPU"
-        )
-    result = run_baseline(environment, server, instances, 1000, BASELINE_CONCURRENCY, rate=RATE)
-    p50, p99, worst, missing = latencies(result["sent"], dict(server.delivered()[0]))
-    log(
-        f"  at {RATE:g} a second: receipt p50 {p50 * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms, worst {worst * 1e3:.1f} ms"
-        f"{'; never received: ' + str(missing) if missing else ''}"
-    )
 
 
 def run_baseline(
