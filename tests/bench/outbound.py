@@ -121,7 +121,7 @@ async def create_token(url: str) -> str:
 
 def outbound(environment: Environment, quick: bool, earlier: Path | None = None) -> bool:
     """Run all measurements of sending; ``earlier``: a checkout of another build, measured in the same rounds."""
-    rounds, units, per_unit = (2, 200, 4) if quick else (5, UNITS, 4)
+    rounds, units, per_unit = (2, 100, 4) if quick else (5, UNITS, 4)
     series: dict[str, dict[str, list[float]]] = {}
 
     def note(name: str, values: Mapping[str, float]) -> None:
@@ -141,7 +141,7 @@ def outbound(environment: Environment, quick: bool, earlier: Path | None = None)
             for name, bench in benches.items():
                 note(name, send_round(bench, units * per_unit, number))
             for at_once, count in ((1, units * per_unit // 4), (BASELINE_CONCURRENCY, units * per_unit)):
-                result = run_baseline(environment, bare, instances, count, at_once)
+                result = run_baseline(benches["zapline"].environment, bare, instances, count, at_once)
                 cost = {"POST": result["cpu"] / count, "CPU": result["cpu"] / count} if at_once == 1 else {}
                 note("bare loop", cost | ({"rate": count / result["seconds"]} if at_once > 1 else {}))
         log(f"  after:  {machine(environment.directory)}")

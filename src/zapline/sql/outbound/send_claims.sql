@@ -83,8 +83,9 @@ select a.attempt, c.message_id, called.chosen_id, c.fence, c.lane, c.recipient, 
                       extract(epoch from min(q.due_at) filter (where q.due_at > to_timestamp(a.now)))::float8 as later
                  from zapline.outbox q
                  left join zapline.campaigns k on k.id = q.campaign_id
-                where q.unit_id = a.unit_id and q.state = 'queued' and (k.id is null or k.state = 'running')
-                group by q.lane) d) dues on c.message_id is null;
+                where c.message_id is null
+                  and q.unit_id = a.unit_id and q.state = 'queued' and (k.id is null or k.state = 'running')
+                group by q.lane) d) dues on true;
 
 -- name: list_due_lanes
 -- Units and lanes with queued messages and when the next one is due; also those with unended calls, though their
