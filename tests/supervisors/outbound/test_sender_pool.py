@@ -315,6 +315,12 @@ async def test_what_a_wrong_clock_has_put_off_by_weeks_is_due_once_it_is_right(d
         unit = await stack.add_unit()
         await stack.rows("update zapline.units set paused_at = now() returning id")
         scheduled, retried, asked = [(await stack.enqueue(unit, text, due_in=weeks))[0] for text in ("A", "B", "C")]
+        uncertain = (await stack.enqueue(unit, "D"))[0]
+        await stack.rows(
+            "update zapline.outbox set state = 'uncertain', fence = 1, look_at = now() + interval '1 hour'"
+            " where message_id = %s returning fence",
+            uncertain,
+        )
         await stack.rows(
             "update zapline.outbox set fence = 1, tries = 1 where message_id = %s returning fence", retried
         )
@@ -326,9 +332,11 @@ async def test_what_a_wrong_clock_has_put_off_by_weeks_is_due_once_it_is_right(d
         monitor = OutboxMonitor(stack.pool, stack.counters, 1800.0, clocks_agree=lambda: agree)
         waiting = "select message_id from zapline.outbox where due_at > now() order by seq"
         async with stack.pool.connection() as conn:
-            assert await outbox_monitoring.release_misdated(conn, time.time(), 41 * 86_400.0) == 0
+            assert await outbox_monitoring.release_misdated(conn, time.time(), 41 * 86_400.0, 7200.0) == 0
         agree = True
         nursery.start_soon(monitor.run)
         await stack.wait_for_rows(waiting, (scheduled,))
-        assert stack.counters.total("misdated") == 2
+        await stack.wait_until(lambda: stack.counters.total("misdated") == 3)
+        late = "select message_id from zapline.outbox where look_at > now() + interval '10 minutes'"
+        assert await stack.rows(late) == []
         nursery.cancel_scope.cancel()

@@ -18,9 +18,13 @@ async def mark_stalled(conn: Connection, before: float, after: float, now: float
     return await _SQL.rows(conn, "mark_stalled", before=before, after=after, now=now, limit=limit)
 
 
-async def release_misdated(conn: Connection, now: float, longest: float) -> int:
-    """Make due what is to wait for more than ``longest`` seconds by a wrong clock; returns how many messages."""
-    return len(await _SQL.rows(conn, "release_misdated", now=now, longest=longest))
+async def release_misdated(conn: Connection, now: float, longest: float, longest_look: float) -> int:
+    """Make due what a wrong clock has put off; returns how many messages.
+
+    ``longest``: seconds that a message that was tried may wait; ``longest_look``: the same of an uncertain one for its
+    next look into Evolution's store.
+    """
+    return len(await _SQL.rows(conn, "release_misdated", now=now, longest=longest, longest_look=longest_look))
 
 
 async def count_outbox(conn: Connection) -> list[Any]:

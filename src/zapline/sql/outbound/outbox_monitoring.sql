@@ -76,5 +76,5 @@ update zapline.outbox o
  where (o.state = 'queued' and o.due_at > to_timestamp(%(now)s + %(longest)s)
         and (o.fence > 0 or o.due_at <= (select m.received_at + interval '1 minute' from zapline.messages m
                                           where m.id = o.message_id)))
-    or (o.state = 'uncertain' and o.look_at > to_timestamp(%(now)s + %(longest)s))
+    or (o.state = 'uncertain' and o.look_at > to_timestamp(%(now)s + %(longest_look)s))
 returning o.message_id;

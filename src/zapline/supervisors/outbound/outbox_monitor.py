@@ -20,7 +20,9 @@ _STALL_EVERY = 30.0
 _STALL_WINDOW = 2 * 86_400.0
 """Seconds: older messages were marked before, or were sent before Zapline marked any."""
 _LONGEST_WAIT = 2 * 3600.0
-"""Seconds: no message that was tried waits so long for its next try or look (``send_outcomes``)."""
+"""Seconds: no message that was tried waits so long for its next try (``send_outcomes``)."""
+_LONGEST_LOOK = 600.0
+"""Seconds: no uncertain message waits so long for its next look (``uncertain_send_lookup``)."""
 _PRUNE_EVERY = 3600.0
 _LOG = structlog.get_logger(scope="Outbox")
 
@@ -69,7 +71,8 @@ class OutboxMonitor:
                         stalled = await outbox_monitoring.mark_stalled(conn, before, wall - _STALL_WINDOW, wall)
                         self._report_stalled(Counter(str(row.unit_id) for row in stalled))
                         if self._clocks_agree():
-                            self._report_misdated(await outbox_monitoring.release_misdated(conn, wall, _LONGEST_WAIT))
+                            waits = (_LONGEST_WAIT, _LONGEST_LOOK)
+                            self._report_misdated(await outbox_monitoring.release_misdated(conn, wall, *waits))
                     if now >= prune_at:
                         prune_at = now + _PRUNE_EVERY
                         await prune_uploads(conn)
