@@ -136,6 +136,20 @@ async def test_what_evolution_has_is_settled_and_the_rest_waits_for_a_person(dat
         )
 
 
+async def test_a_call_that_a_wrong_clock_has_dated_ahead_is_looked_for_in_what_was_sent_by_now(
+    database: str, tmp_path: Path
+) -> None:
+    async with reconciliation_stack(database, tmp_path) as stack:
+        unit = await stack.open_unit()
+        await left_uncertain(stack, unit, "foi", ago=-3600.0)
+        kept_by_evolution(stack, "outra", "FOREIGN")
+        stack.nursery.start_soon(stack.uncertain.run)
+        await stack.inbound.wait_for_rows(STATE, [("uncertain", 3, True)])
+        assert await stack.inbound.rows("select external_id from zapline.messages where external_id is not null") == [
+            ("FOREIGN",)
+        ]
+
+
 async def test_a_look_that_saw_nothing_does_not_count(database: str, tmp_path: Path) -> None:
     async with reconciliation_stack(database, tmp_path) as stack:
         unit = await stack.open_unit()

@@ -29,6 +29,8 @@ from zapline.supervisors.units.roster import Roster
 
 _BEFORE = 2 * CLOCK_SKEW
 """Seconds before a call's start that are read too: Evolution's clock may be behind ours."""
+_DATED_AHEAD = 7200.0
+"""Seconds back in which a call is looked for whose time was told by a clock that was ahead."""
 _LOG = structlog.get_logger(scope="Uncertain")
 
 
@@ -167,10 +169,10 @@ class UncertainSendLookup:
             return False
         now = self._now()
         latest = max(send.ended_at or now for send in sends)
+        # A call that is yet to come was dated by a clock that was ahead: it was made before now.
+        earliest = min(starts) if min(starts) <= now else now - _DATED_AHEAD
         # A call sends nothing later than this; Evolution's clock may be ahead of ours.
-        todo = deque(
-            split_into_windows(min(starts) - _BEFORE, min(now, latest + ACTS_WITHIN) + CLOCK_SKEW, WINDOW_SPAN)
-        )
+        todo = deque(split_into_windows(earliest - _BEFORE, min(now, latest + ACTS_WITHIN) + CLOCK_SKEW, WINDOW_SPAN))
         since, until, tally = todo[0].since, todo[-1].until, ReadCounts()
         while todo and tally.pages < self._policy.max_pages:
             await self._reader.read_window(unit, todo, tally)
