@@ -28,7 +28,7 @@ document.addEventListener("securitypolicyviolation", event => zaplineTrouble(
 window.zaplineRan = what => zaplineTrouble(`a script ran: ${what}`);
 """
 """Runs before the scripts of each page. Hostile texts call ``zaplineRan``."""
-SECONDS = 10.0
+SECONDS = 30.0
 """The timeout for everything that a page is waited for."""
 LIVE_SECONDS = 2.0
 """The time within which a page shows an event by itself, on a machine that does nothing else."""
