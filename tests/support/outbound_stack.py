@@ -75,9 +75,10 @@ async def queue_message(
     due_in: float = 0.0,
     expires_in: float | None = None,
     campaign: UUID | None = None,
+    id: UUID | None = None,
 ) -> UUID:
     """Insert a message to a phone as the API does, and return its id. No sender is woken."""
-    message, now = uuid4(), time.time()
+    message, now = id or uuid4(), time.time()
     outgoing = OutgoingMessage(Text(content) if isinstance(content, str) else content)
     contact, conversation = contact_id(unit, phone), conversation_id(unit, phone)
     await conn.execute(
@@ -308,6 +309,7 @@ async def outbound_stack_on(
             patience=patience,
             standing=standing,
         )
+        senders.set_bring_back(comparison.bring_back_message)
         nursery.start_soon(comparison.run, senders.wake)
         components = (pool, journal, recorder, roster, intake, counters, senders)
         stack = OutboundStack(url, evolution, client, *components, str(base_url), process, feed, comparison, standing)

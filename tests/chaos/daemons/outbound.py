@@ -14,8 +14,8 @@ import zapline.supervisors.outbound.uncertain_send_lookup as uncertain
 from zapline.domain.errors import DatabaseUnavailable
 from zapline.domain.retry_policy import Backoff, RetryPolicy
 from zapline.evolution.client.rest_client import EvolutionClient
+from zapline.sql.journal.schema import SEND_ANSWER
 from zapline.supervisors.inbound.intake import Intake
-from zapline.supervisors.inbound.journal_entries import SEND_ANSWER
 from zapline.supervisors.outbound.sender_pool import SenderPool
 
 LOOKUP_DELAYS = (1.0, 1.0, 1.5)

@@ -8,13 +8,14 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from uuid import UUID
 
+import msgspec
 import pytest
 import trio
 
 from zapline.domain.ids import Seq, UnitId
 from zapline.sql.journal.journal import Journal
 from zapline.sql.journal.replacing import damaged_files
-from zapline.sql.journal.schema import CALL_STARTED, PAGE_BYTES, Arrival, Entry
+from zapline.sql.journal.schema import CALL_STARTED, PAGE_BYTES, SEND_ANSWER, Arrival, Entry
 
 UNIT = UnitId(UUID(int=1))
 OTHER = UnitId(UUID(int=2))
@@ -185,6 +186,7 @@ async def test_a_units_entries_are_replayed_from_a_position_on_and_its_calls_are
 async def test_a_journal_of_the_first_format_is_brought_to_this_one(tmp_path: Path) -> None:
     await fill(tmp_path, 5, done=2)
     with closing(sqlite3.connect(tmp_path / "journal.db", isolation_level=None)) as old:
+        old.execute("drop table calls")
         old.execute("drop table positions")
         old.execute("alter table entries drop column crc")
         old.execute("pragma user_version = 1")
@@ -193,6 +195,34 @@ async def test_a_journal_of_the_first_format_is_brought_to_this_one(tmp_path: Pa
         journal.mark_done([Seq(3)], (UNIT, 3))
         await journal.flush()
         assert journal.take_losses() == []
+
+
+async def test_the_calls_of_a_message_are_found_by_it_also_in_a_journal_of_the_second_format(tmp_path: Path) -> None:
+    message, other = UUID(int=7), UUID(int=8)
+
+    def noted(event: str, of: UUID, fence: int) -> Arrival:
+        return Arrival(UNIT, event, 1.0, msgspec.json.encode({"message": of, "fence": fence}))
+
+    entries = [noted(CALL_STARTED, message, 1), noted(SEND_ANSWER, message, 1), noted(CALL_STARTED, other, 9)]
+    async with opened(tmp_path) as journal:
+        await journal.append_many([*entries, noted(CALL_STARTED, message, 2)])
+        await journal.append(Arrival(UNIT, CALL_STARTED, 1.0, b"rotten"))
+        journal.mark_done([Seq(number) for number in range(1, 6)])
+        await journal.flush()
+        assert await journal.last_call(message) == noted(CALL_STARTED, message, 2).body
+        assert await journal.last_call(UUID(int=9)) is None
+    with closing(sqlite3.connect(tmp_path / "journal.db", isolation_level=None)) as old:
+        old.execute("drop table calls")
+        old.execute("pragma user_version = 2")
+    async with opened(tmp_path) as journal:
+        assert await journal.last_call(message) == noted(CALL_STARTED, message, 2).body
+        assert await journal.replay_message(message) == 3
+        assert [entry.seq for entry in await everything(journal)] == [1, 2, 4]
+        journal.mark_done([Seq(1), Seq(2), Seq(4)])
+        await journal.flush()
+        await journal.prune(2.0, 10**9, ())
+        assert await journal.last_call(message) is None
+        assert await journal.replay_message(message) == 0
 
 
 async def test_what_lies_on_sound_pages_is_found_though_no_page_leads_to_it(tmp_path: Path) -> None:

@@ -328,6 +328,9 @@ async def test_what_a_wrong_clock_has_put_off_by_weeks_is_due_once_it_is_right(d
             "update zapline.messages set received_at = received_at + interval '40 days' where id = %s returning id",
             asked,
         )
+        late = (await stack.enqueue(unit, "D", due_in=weeks, lane=Lane.CAMPAIGN))[0]
+        hours = (await stack.enqueue(unit, "E", due_in=2 * 86_400.0, lane=Lane.CAMPAIGN))[0]
+        assert late != hours
         agree = False
         monitor = OutboxMonitor(stack.pool, stack.counters, 1800.0, clocks_agree=lambda: agree)
         waiting = "select message_id from zapline.outbox where due_at > now() order by seq"
@@ -335,8 +338,8 @@ async def test_what_a_wrong_clock_has_put_off_by_weeks_is_due_once_it_is_right(d
             assert await outbox_monitoring.release_misdated(conn, time.time(), 41 * 86_400.0, 7200.0) == 0
         agree = True
         nursery.start_soon(monitor.run)
-        await stack.wait_for_rows(waiting, (scheduled,))
-        await stack.wait_until(lambda: stack.counters.total("misdated") == 3)
+        await stack.wait_for_rows(waiting, (scheduled,), (hours,))
+        await stack.wait_until(lambda: stack.counters.total("misdated") == 4)
         late = "select message_id from zapline.outbox where look_at > now() + interval '10 minutes'"
         assert await stack.rows(late) == []
         nursery.cancel_scope.cancel()

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import msgspec
 from support.database_copies import database_copies
@@ -89,6 +90,36 @@ async def test_a_claim_that_is_lost_alone_is_known_from_the_journal_after_a_rest
             await stack.wait_for_rows("select state, failure from zapline.outbox", ("uncertain", "crashed"), seconds=20)
             assert stack.counters.total("units_set_back") == 1
             assert len(stack.received_texts()) <= 1
+
+
+async def test_a_message_that_the_database_has_lost_and_is_told_of_anew_is_not_sent_again(
+    database: str, tmp_path: Path
+) -> None:
+    sent, failed = uuid4(), uuid4()
+    states = "select state, fence, tries from zapline.outbox order by seq"
+    with database_copies(database) as copies:
+        async with outbound_stack(database, tmp_path) as stack:
+            unit = await stack.add_unit()
+            await stack.wait_until_idle()
+            earlier = copies.copy()
+            await stack.wait_for_rows("select count(*) from zapline.outbox", (0,))
+            await stack.enqueue(unit, "de campanha", id=sent)
+            await stack.wait_for_rows(SETTLED, (1,))
+            stack.evolution.inject_fault("error", path="/message/", count=1)
+            await stack.enqueue(unit, "depois", id=failed)
+            await stack.wait_until(lambda: stack.counters.total("calls_ended") > 1)
+            await stack.journal.flush()
+            copies.set_back(earlier)
+            await stack.wait_for_rows("select count(*) from zapline.outbox", (0,))
+            await wait_for_refusal(stack, unit)
+            await stack.reload()
+            await stack.wait_until(lambda: unit.catching_up is None)
+            await stack.enqueue(unit, "de campanha", id=sent)
+            await stack.enqueue(unit, "depois", id=failed)
+            await stack.wait_for_rows(states, ("settled", 1, 0), ("settled", 2, 1))
+            assert stack.counters.total("calls_known") == 2
+            assert stack.received_texts() == ["de campanha", "depois"]
+            assert await stack.rows("select count(*) from zapline.attempts") == [(3,)]
 
 
 async def test_a_process_whose_epoch_is_over_claims_and_stores_nothing(database: str, tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ from zapline.domain.messages.facts import SendAnswered
 from zapline.domain.outbox.content_fingerprint import fingerprint_content
 from zapline.domain.outbox.contents import OutgoingMessage, Text
 from zapline.domain.outbox.work_states import Lane
+from zapline.sql.journal.schema import SEND_ANSWER
 from zapline.sql.outbound.send_claims import ClaimedSend, claim
 from zapline.sql.postgres.connection import connect
 from zapline.sql.postgres.psycopg_on_trio import Json
-from zapline.supervisors.inbound.journal_entries import SEND_ANSWER
 from zapline.supervisors.inbound.unit_state import Unit
 
 PHONE = "+5511999990001"

@@ -216,6 +216,7 @@ async def daemon(settings: Settings, clock: Callable[[], float] = time.time) -> 
         await nursery.start(roster.run, context)
         load_snapshot(journal, roster)
         nursery.start_soon(leadership.run)
+        outbound.senders.set_bring_back(inbound.comparison.bring_back_message)
         nursery.start_soon(inbound.comparison.run, outbound.senders.wake)
         nursery.start_soon(inbound.unrouted.run)
         await leadership.first_status(FIRST_STATUS_SECONDS)

@@ -179,6 +179,7 @@ COUNTERS = (
         ("no_room", "journal_refused", "no_actor"),
     ),
     Counter("units_set_back", "Times a unit's rows were found set back in the database."),
+    Counter("calls_known", "Calls not made again, since the journal knew of them and a database set back did not."),
     Counter("calls_held", "Claims undone because the journal did not take the note of their call."),
     Counter("misdated", "Messages and webhooks to CRMs that a wrong clock had put off; they were made due."),
     Counter("calls_too_late", "Calls not made because the process had stood still since the claim."),

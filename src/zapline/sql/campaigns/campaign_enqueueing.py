@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID, uuid5
 
 import msgspec
 
@@ -82,7 +82,6 @@ async def enqueue_next(
     most: int,
     now: float,
     chance: Callable[[], float],
-    new_id: Callable[[], UUID] = uuid4,
 ) -> EnqueueResult:
     """Queue the next messages of a campaign, at most ``most``, in one transaction.
 
@@ -103,8 +102,7 @@ async def enqueue_next(
         template = MessageTemplate.parse(msgspec.convert(locked[0].content, OutgoingMessage))
         dues = await _dues(conn, campaign, len(wanted), now, chance)
         rows = [
-            _row(campaign, row, template.render(row.parameters), due, new_id)
-            for row, due in zip(wanted, dues, strict=True)
+            _row(campaign, row, template.render(row.parameters), due) for row, due in zip(wanted, dues, strict=True)
         ]
         queued = await _enqueue(conn, campaign, rows, now)
     return EnqueueResult(queued, len(recipients) - queued)
@@ -117,7 +115,9 @@ async def _dues(
     seconds = campaign.timing.seconds
     if seconds is None:
         return [now] * count
-    (row,) = await _SQL.rows(conn, "find_last_due", id=campaign.id, unit_id=campaign.unit, since=now - 2 * seconds)
+    (row,) = await _SQL.rows(
+        conn, "find_last_due", id=campaign.id, unit_id=campaign.unit, since=now - 2 * seconds, now=now
+    )
     last, dues = row.at, []
     for _ in range(count):
         last = campaign.timing.due_at(last, now, chance())
@@ -125,13 +125,12 @@ async def _dues(
     return dues
 
 
-def _row(
-    campaign: ActiveCampaign, row: Any, outgoing: OutgoingMessage, due_at: float, new_id: Callable[[], UUID]
-) -> dict[str, object]:
+def _row(campaign: ActiveCampaign, row: Any, outgoing: OutgoingMessage, due_at: float) -> dict[str, object]:
     encoded = msgspec.json.encode(outgoing)
     return {
         "number": row.number,
-        "message_id": new_id(),
+        # The same again where a database that was set back is told of it anew: the journal knows then that it was sent.
+        "message_id": uuid5(campaign.id, f"{row.number}:{row.generation}"),
         "client_id": campaign_client_id(campaign.id, row.number, row.generation),
         "contact_id": contact_id(campaign.unit, row.recipient),
         "conversation_id": conversation_id(campaign.unit, row.recipient),

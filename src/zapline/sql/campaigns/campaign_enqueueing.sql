@@ -39,11 +39,11 @@ select c.content from zapline.campaigns c
    for no key update skip locked;
 
 -- name: find_last_due
--- When the latest message of a campaign is due, or its call was started.
+-- When the latest message of a campaign is due, or its call was started. A call of the future was dated by a wrong clock.
 select extract(epoch from greatest(
            (select max(o.due_at) from zapline.outbox o
              where o.campaign_id = %(id)s and o.state in ('queued', 'leased') and o.tries = 0),
-           (select max(a.started_at) from zapline.attempts a
+           (select max(least(a.started_at, to_timestamp(%(now)s))) from zapline.attempts a
               join zapline.outbox o on o.message_id = a.message_id
              where a.unit_id = %(unit_id)s and a.started_at > to_timestamp(%(since)s)
                and o.campaign_id = %(id)s)))::float8 as at;

@@ -1,12 +1,12 @@
 """Stores opt-outs from campaigns, by a contact's own message or by a person's command."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid5
 
 import msgspec
 
@@ -38,9 +38,7 @@ class Suppression:
     name: str | None
 
 
-async def record_opt_outs(
-    conn: Connection, rows: Sequence[Row], new_id: Callable[[], UUID] = uuid4
-) -> dict[UnitId, int]:
+async def record_opt_outs(conn: Connection, rows: Sequence[Row]) -> dict[UnitId, int]:
     """Suppress these contacts for campaigns; returns how many are new in each unit.
 
     Their queued campaign messages are cancelled. A row's ``confirmation`` is a text that is queued as a reply in
@@ -49,7 +47,7 @@ async def record_opt_outs(
     if not rows:
         return {}
     fresh = await _suppress(conn, rows)
-    replies = [_confirmation(row, new_id) for row in fresh if row.confirmation and row.external_id]
+    replies = [_confirmation(row) for row in fresh if row.confirmation and row.external_id]
     if replies:
         await _SQL.execute(conn, "enqueue_confirmations", provider=PROVIDER, rows=as_json(replies))
     return dict(Counter(UnitId(row.unit_id) for row in fresh))
@@ -59,12 +57,13 @@ async def _suppress(conn: Connection, rows: Sequence[Row]) -> list[Any]:
     return await _SQL.rows(conn, "insert_suppressions", rows=as_json(rows))
 
 
-def _confirmation(row: Any, new_id: Callable[[], UUID]) -> Row:
+def _confirmation(row: Any) -> Row:
     outgoing = OutgoingMessage(Text(row.confirmation))
     encoded = msgspec.json.encode(outgoing)
     by_phone = row.root.startswith("+")
     return {
-        "message_id": new_id(),
+        # The same again where a database that was set back is told of it anew: the journal knows then that it was sent.
+        "message_id": uuid5(row.unit_id, f"optout:{row.external_id}"),
         "unit_id": row.unit_id,
         "client_id": f"optout:{row.external_id}",
         "conversation_id": row.root_id,

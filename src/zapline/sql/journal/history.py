@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from uuid import UUID
 
 from zapline.domain.ids import UnitId
 from zapline.sql.journal.reader import JournalReader
@@ -79,6 +80,15 @@ class JournalHistory(ABC):
             if seqs:
                 replayed += await self._call(JournalFile.replay, seqs, True)
         return replayed
+
+    async def last_call(self, message: UUID) -> bytes | None:
+        """The body of the last entry that says that this message is about to be sent. Raises ``JournalRefused``."""
+        return (await self._read(self._reader.calls_of, message))[1]
+
+    async def replay_message(self, message: UUID) -> int:
+        """Replay what is noted of the calls of a message; returns how many entries. Raises ``JournalRefused``."""
+        seqs, _ = await self._read(self._reader.calls_of, message)
+        return await self._call(JournalFile.replay, seqs, True) if seqs else 0
 
     async def erase(self, unit: UnitId, pattern: re.Pattern[bytes], until: float) -> tuple[int, int]:
         """Remove a unit's done entries that match the pattern and were received until then (UTC seconds).

@@ -9,7 +9,16 @@ from typing import cast
 from uuid import UUID
 
 from zapline.domain.ids import Seq, UnitId
-from zapline.sql.journal.schema import Entry, HistoryRow, JournalDamaged, checksum, connect, refusal, used_bytes
+from zapline.sql.journal.schema import (
+    CALL_STARTED,
+    Entry,
+    HistoryRow,
+    JournalDamaged,
+    checksum,
+    connect,
+    refusal,
+    used_bytes,
+)
 
 UNFINISHED = (
     "select u.seq, u.unit_id, e.event, e.received_at, e.body, "
@@ -23,6 +32,11 @@ SCAN = (
 )
 
 CALLS = "select p.unit_id, e.body from positions p join entries e on e.seq = p.called"
+OF_MESSAGE = "select seq from calls where message = ? order by seq"
+LAST_CALL = (
+    "select e.body from calls c join entries e on e.seq = c.seq "
+    "where c.message = ? and e.event = ? order by c.fence desc, c.seq desc limit 1"
+)
 BEFORE = "select received_at from entries where seq <= ? order by seq desc limit 1"
 SEARCH = (
     "select e.seq, e.body, u.seq is null from entries e left join unfinished u on u.seq = e.seq "
@@ -59,6 +73,13 @@ class JournalReader:
         with self._reading() as connection:
             rows = connection.execute(CALLS).fetchall()
             return [(UnitId(UUID(bytes=unit)), body) for unit, body in rows]
+
+    def calls_of(self, message: UUID) -> tuple[list[int], bytes | None]:
+        """The numbers of all entries about the calls of a message, and the body of its last call."""
+        with self._reading() as connection:
+            seqs = [row[0] for row in connection.execute(OF_MESSAGE, (str(message),)).fetchall()]
+            last = connection.execute(LAST_CALL, (str(message), CALL_STARTED)).fetchone()
+            return seqs, last[0] if last else None
 
     def before(self, seq: int) -> float | None:
         """``received_at`` of the last entry up to this number."""

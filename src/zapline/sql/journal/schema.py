@@ -14,7 +14,7 @@ from zapline.domain.errors import JournalRefused
 from zapline.domain.ids import Seq, UnitId
 
 FILE_NAME = "journal.db"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 PAGE_BYTES = 8192
 """Five usual webhooks fit on a page; at 4096 only two fit, and a quarter of the disk is wasted."""
@@ -44,16 +44,30 @@ create table unfinished (
     replayed int not null default 0);
 create index unfinished_by_unit on unfinished (unit_id, seq);
 create table positions (unit_id blob primary key, stored int not null default 0, called int) without rowid;
+create table calls (message text, seq int, fence int, primary key (message, seq)) without rowid;
 """
+CALL_STARTED = "!call"
+"""Event of an entry that says that a message is about to be sent. ``positions.called`` is a unit's last one."""
+SEND_ANSWER = "!answer"
+"""Event of an entry that says how a call to send a message ended. No webhook's event can have such a name."""
+NOTE_CALLS = (
+    "insert or ignore into calls (message, seq, fence) "
+    "select json_extract(cast(body as text), '$.message'), seq, json_extract(cast(body as text), '$.fence') "
+    "from entries where event in ('!call', '!answer') "
+    "and json_valid(cast(body as text)) and json_extract(cast(body as text), '$.message') is not null"
+)
+"""``calls`` names the entries of each message that was sent."""
 UPGRADES = {
     1: (
         "alter table entries add column crc int",
         "create table positions (unit_id blob primary key, stored int not null default 0, called int) without rowid",
-    )
+    ),
+    2: (
+        "create table calls (message text, seq int, fence int, primary key (message, seq)) without rowid",
+        NOTE_CALLS,
+    ),
 }
 """Statements that bring a file of an earlier format to the next one. Entries from before have no checksum."""
-CALL_STARTED = "!call"
-"""Event of an entry that says that a message is about to be sent. ``positions.called`` is a unit's last one."""
 NOT_ROUTED = UnitId(UUID(int=0))
 """Owner of webhooks whose unit could not be known yet."""
 

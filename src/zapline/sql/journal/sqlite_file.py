@@ -16,8 +16,10 @@ from zapline.sql.journal.replacing import finish_replacement, prepare, replace_d
 from zapline.sql.journal.schema import (
     CALL_STARTED,
     FILE_NAME,
+    NOTE_CALLS,
     PAGE_BYTES,
     ROW_BYTES,
+    SEND_ANSWER,
     DamageFound,
     Entry,
     JournalDamaged,
@@ -58,6 +60,10 @@ REMOVE = "delete from entries where seq in (select value from json_each(?))"
 REMOVE_DONE = (
     "delete from entries where seq in (select value from json_each(?)) "
     "and not exists (select 1 from unfinished u where u.seq = entries.seq)"
+)
+FORGET_CALLS = (
+    "delete from calls where seq in (select value from json_each(?)) "
+    "and not exists (select 1 from entries e where e.seq = calls.seq)"
 )
 CRASHED = "update unfinished set crashes = crashes + 1 where seq in (select value from json_each(?))"
 IN_HAND = "update unfinished set in_hand = ? where seq = ?"
@@ -198,8 +204,9 @@ class JournalFile:
             left -= count
         numbers = (entries[0].seq, entries[-1].seq)
         connection.execute(ADD_UNFINISHED, (self._starts, *numbers))
-        if any(entry.event == CALL_STARTED for entry in entries):
+        if any(entry.event in (CALL_STARTED, SEND_ANSWER) for entry in entries):
             connection.execute(CALLED, (*numbers, CALL_STARTED))
+            connection.execute(f"{NOTE_CALLS} and seq between ? and ?", numbers)
         self._added += len(entries)
         self._inserted = entries[-1].seq
 
@@ -242,7 +249,10 @@ class JournalFile:
 
     def remove(self, seqs: Collection[int]) -> int:
         """Delete done entries, but not those that were replayed meanwhile; returns how many."""
-        return self._open_connection().execute(REMOVE_DONE, (as_json(seqs),)).rowcount
+        connection, given = self._open_connection(), (as_json(seqs),)
+        removed = connection.execute(REMOVE_DONE, given).rowcount
+        connection.execute(FORGET_CALLS, given)
+        return removed
 
     def shed(self, seqs: Collection[int]) -> int:
         """Delete unfinished entries with their bodies; returns how many."""
@@ -266,8 +276,7 @@ class JournalFile:
     def save_snapshot(self, data: bytes) -> None:
         self._open_connection().execute("insert or replace into meta values ('snapshot', ?)", (data,))
 
-    def try_write(self) -> None:
-        """Write some pages; what they hold does not matter."""
+    def try_write(self) -> None:  # some pages; what they hold does not matter
         self._open_connection().execute("insert or replace into meta values ('tried', zeroblob(?))", (4 * PAGE_BYTES,))
 
     def measure(self) -> None:
@@ -332,7 +341,7 @@ class JournalFile:
         connection = connect(self.path)
         try:
             connection.execute("begin immediate")
-            for table in ("unfinished", "entries"):
+            for table in ("unfinished", "entries", "calls"):
                 connection.execute(f"delete from {table} where seq > ?", (self.last_seq,))  # noqa: S608
             connection.execute("commit")
             busy, *_ = connection.execute("pragma wal_checkpoint(truncate)").fetchone()

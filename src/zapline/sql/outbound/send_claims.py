@@ -9,6 +9,7 @@ import msgspec
 
 from zapline.domain.errors import PositionRefused
 from zapline.domain.ids import PROVIDER, ExternalId, UnitId
+from zapline.domain.messages.facts import CallStarted
 from zapline.domain.outbox.contents import OutgoingMessage
 from zapline.domain.outbox.message_ids import choose_message_id
 from zapline.domain.outbox.work_states import Lane
@@ -199,6 +200,12 @@ async def list_unended_calls(conn: Connection, unit: UnitId) -> list[UnendedCall
         UnendedCall(row.attempt, row.message_id, row.fence, row.leased_by, row.started_at, row.repeatable)
         for row in await _SQL.rows(conn, "list_unended_calls", unit_id=unit)
     ]
+
+
+async def hand_over_claim(conn: Connection, attempt: UUID, earlier: CallStarted) -> None:
+    """Have an earlier call of the message own its claim, in place of the call that is not made."""
+    call = {"known": earlier.attempt, "fence": earlier.fence, "started_at": earlier.started_at}
+    await _SQL.execute(conn, "hand_over_claim", attempt=attempt, chosen_id=earlier.chosen_id, **call)
 
 
 async def undo_claim(conn: Connection, lease: UnendedCall) -> bool:

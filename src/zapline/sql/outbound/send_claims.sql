@@ -128,3 +128,20 @@ with undone as (
 delete from zapline.attempts a using undone u
  where a.message_id = u.message_id and a.id = %(attempt)s and a.outcome = 'calling'
 returning a.id;
+
+-- name: hand_over_claim
+-- The message was called before, and this database, which was set back, did not know it: that call owns the claim now.
+with gone as (
+    delete from zapline.attempts where id = %(attempt)s and outcome = 'calling' returning message_id
+), known as (
+    insert into zapline.attempts (id, message_id, unit_id, conversation_id, provider, fence, lane, recipient,
+                                  fingerprint, started_at, chosen_id)
+    select %(known)s, o.message_id, o.unit_id, o.conversation_id, 'evolution', %(fence)s, o.lane, o.recipient,
+           o.fingerprint, to_timestamp(%(started_at)s), %(chosen_id)s
+      from zapline.outbox o join gone on gone.message_id = o.message_id
+    on conflict do nothing
+)
+update zapline.outbox o
+   set fence = %(fence)s, leased_by = null, lease_until = null
+  from gone
+ where o.message_id = gone.message_id and o.state = 'leased';

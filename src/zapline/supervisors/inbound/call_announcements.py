@@ -2,15 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from uuid import UUID
 
 import msgspec
 import structlog
 import trio
 
+from zapline.domain.errors import JournalRefused
 from zapline.domain.messages.facts import CallStarted
 from zapline.sql.journal.schema import CALL_STARTED
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.intake import Intake
+from zapline.supervisors.inbound.journal_entries import decode_call
 from zapline.supervisors.inbound.unit_state import Unit
 
 DISK_REFUSES = "disk_refuses"
@@ -36,6 +39,21 @@ class CallAnnouncements:
     """UTC seconds since when nothing is sent; None: the journal takes the announcements."""
     _try_at: float = field(default=0.0, init=False)
     _trying: bool = field(default=False, init=False)
+
+    async def earlier_call(self, message: UUID, fence: int) -> CallStarted | None:
+        """A call of this message that was made under the same claim or a later one: the database does not know of it.
+
+        It was set back, and told of the message anew. Raises JournalRefused: then nothing may be sent.
+        """
+        try:
+            body = await self._intake.last_call(message)
+            known = decode_call(body) if body is not None else None
+        except JournalRefused:
+            self._hold()
+            raise
+        except msgspec.MsgspecError:
+            return None
+        return known if known is not None and known.fence >= fence else None
 
     async def announce(self, unit: Unit, call: CallStarted) -> bool:
         """Note that this call is about to be made; False where it must not be. Cancellation: it may be noted."""

@@ -53,6 +53,10 @@ class Intake:
         """Whether the journal has refused its last entry, or could not be opened."""
         return self._journal.refusing or self._journal.closed_because is not None
 
+    async def last_call(self, message: UUID) -> bytes | None:
+        """What the journal holds of the last call of a message. Raises ``JournalRefused``."""
+        return await self._journal.last_call(message)
+
     async def try_journal(self) -> bool:
         """Whether the journal can write now. Returns within 8 seconds."""
         try:

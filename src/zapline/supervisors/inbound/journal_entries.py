@@ -19,11 +19,9 @@ from zapline.evolution.client.stored_messages import parse_stored_messages
 from zapline.evolution.webhooks.envelope import emission_ms
 from zapline.evolution.webhooks.event_parser import parse_webhook
 from zapline.sql.inbound.recorder_types import EntryFacts
-from zapline.sql.journal.schema import CALL_STARTED, Entry
+from zapline.sql.journal.schema import CALL_STARTED, SEND_ANSWER, Entry
 from zapline.supervisors.inbound.unit_state import Unit
 
-SEND_ANSWER = "!answer"
-"""Event of an entry that says how a call to send a message ended. No webhook's event can have such a name."""
 BACKFILL = "!backfill"
 """Event of an entry with messages read back from Evolution's store."""
 TOO_LARGE = "!too_large"

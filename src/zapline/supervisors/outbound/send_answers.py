@@ -6,7 +6,7 @@ import trio
 
 from zapline.domain.messages.facts import SendAnswered
 from zapline.domain.retry_policy import Backoff
-from zapline.supervisors.inbound.journal_entries import SEND_ANSWER
+from zapline.sql.journal.schema import SEND_ANSWER
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.outbound.sender_state import SenderContext, SenderState
 

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import structlog
 import trio
 
-from zapline.domain.errors import DatabaseUnavailable, PositionRefused
+from zapline.domain.errors import DatabaseUnavailable, JournalRefused, PositionRefused
 from zapline.domain.messages.facts import CallStarted, SendAnswered
 from zapline.domain.outbox.contents import File
 from zapline.domain.outbox.pacing import PaceLimits, Pacer
@@ -212,8 +212,7 @@ class Sender:
         upload = content.upload if isinstance(content, File) else None
         media = await context.load_upload(upload) if upload is not None else None
         missing = upload is not None and media is None
-        if not missing and not await context.announcements.announce(self._unit, _call_started(claimed, at)):
-            await self._give_back()
+        if not missing and not await self._may_call(claimed, at):
             return
         state.calls[claimed.attempt] = claimed.recipient
         state.undurable.add(claimed.attempt)
@@ -231,9 +230,40 @@ class Sender:
                 _LOG.warning("A call hangs; other chats of the line go on", unit=str(self._unit.id))
                 return
 
+    async def _may_call(self, claimed: ClaimedSend, at: Moment) -> bool:
+        """Have the journal note the call; else undo the claim, or leave it to the call of which the journal knows."""
+        context = self._context
+        try:
+            earlier = await context.announcements.earlier_call(claimed.message, claimed.fence)
+            if earlier is not None:
+                await self._hand_over(claimed, earlier)
+                return False
+            noted = await context.announcements.announce(self._unit, _call_started(claimed, at))
+        except JournalRefused:
+            noted = False
+        if not noted:
+            await self._give_back()
+        return noted
+
+    async def _hand_over(self, claimed: ClaimedSend, earlier: CallStarted) -> None:
+        """Put a call that was made before in the place of this claim: the database was set back to before it.
+
+        Raises DatabaseUnavailable.
+        """
+        state, context = self._state, self._context
+        async with context.pool.connection() as conn:
+            await send_claims.hand_over_claim(conn, claimed.attempt, earlier)
+        state.claiming, state.claim_in_progress, state.nothing_else = None, False, False
+        state.invalidate_pace()
+        context.counters.add("calls_known")
+        text = "A message was sent before the database was set back; it is not sent again"
+        _LOG.critical(text, message=str(claimed.message), unit=str(self._unit.id))
+        if context.bring_back is not None:
+            await context.bring_back(self._unit, claimed.message)
+
     async def _give_back(self) -> None:
         """Undo the claim whose call may not be made; the message waits as before. Raises DatabaseUnavailable."""
-        self._state.leases_resolved = False
+        self._state.leases_resolved = self._state.nothing_else = False
         self._state.invalidate_pace()
         await recover_leases(self._unit, self._state, self._context)
         self._state.claim_in_progress = False

@@ -105,6 +105,10 @@ class SenderPool:
         self._recheck = trio.Event()
         self._scan_failed = False
 
+    def set_bring_back(self, bring_back: Callable[[Unit, UUID], Awaitable[None]]) -> None:
+        """``bring_back`` has the database told again what the journal knows of the calls of a message."""
+        self._context.bring_back = bring_back
+
     def wake(self, unit: UnitId) -> None:
         """Have the unit's sender look for messages at once."""
         state = self._states.get(unit)

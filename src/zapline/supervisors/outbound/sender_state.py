@@ -73,6 +73,8 @@ class SenderContext:
     """Seconds without an answer after which other chats go on, if the line is open."""
     clocks_agree: Callable[[], bool] = lambda: True
     """Whether this machine's clock and the database's agree; else what is scheduled waits, and nothing expires."""
+    bring_back: Callable[[Unit, UUID], Awaitable[None]] | None = None
+    """Has the database told again what the journal knows of the calls of a message."""
     stopping: bool = False
     """No further claim is made."""
     draw_spread: Callable[[], float] = random.random

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from uuid import UUID
 
 import msgspec
 import structlog
@@ -13,14 +14,15 @@ from zapline.domain.line.events import Started
 from zapline.domain.messages.facts import CallStarted
 from zapline.sql.inbound.recorder_transaction import applied_position
 from zapline.sql.journal.journal import Journal
-from zapline.sql.journal.schema import CALL_STARTED
+from zapline.sql.journal.schema import CALL_STARTED, SEND_ANSWER
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.units.journal_positions import find_reached, list_lost_calls
 from zapline.sql.units.units import UnitRecord
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.dispatcher import Dispatcher
-from zapline.supervisors.inbound.journal_entries import SEND_ANSWER, decode_call
+from zapline.supervisors.inbound.journal_entries import decode_call
 from zapline.supervisors.inbound.journal_losses import JournalLosses
+from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.units.roster import Roster
 
 _CHECK_EVERY = 0.2
@@ -137,7 +139,9 @@ class DatabaseComparison:
         if unit is not None and unit.state is None:
             unit = None
         stored = applied_position(journal.journal_id, record.journal_id, record.applied_seq)
-        known = journal.stored_positions.get(record.id, 0) if unit is None else unit.stored.seq
+        known = unit.stored.seq if unit is not None else 0
+        if unit is None or self.is_due:  # a journal that was opened late knows more than memory
+            known = max(known, journal.stored_positions.get(record.id, 0))
         again = self._set_back.get(record.id) if moved else None
         if stored < known or again is not None:
             since = min(stored, again if again is not None else stored)
@@ -158,6 +162,16 @@ class DatabaseComparison:
         if unit is not None:
             unit.stored.seq = stored
         return True
+
+    async def bring_back_message(self, unit: Unit, message: UUID) -> None:
+        """Store again what the journal holds of a message's calls, of which the database had known nothing."""
+        try:
+            await self._journal.replay_message(message)
+        except JournalRefused as refused:
+            # It is claimed, and becomes uncertain: the next lease recovery ends its call.
+            _LOG.error("What the journal knows of a message cannot be read", error=str(refused))
+        if unit.can_act:
+            self._dispatcher.rewind(unit)
 
     def resume(self, set_back: Sequence[UnitId]) -> None:
         """Have the units go on that were set back; their connection is stored as memory has it."""
