@@ -1,7 +1,7 @@
 """People beside those who write now and then: one who decides about uncertain messages, phones that hand over what they
 hold, and a unit to which everybody writes at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,13 +10,16 @@ from uuid import UUID
 import psycopg
 import trio
 
+from zapline.domain.campaigns.schedule import CampaignTiming
 from zapline.domain.ids import UnitId
+from zapline.domain.outbox.contents import Text
 from zapline.sandbox.simulator.server import SimulatedEvolution
+from zapline.supervisors.campaigns.campaign_commands import CampaignPlan
 from zapline.supervisors.outbound.submission import Decision
 
 from .host import Host
 from .plan import Plan
-from .reference import CANARY, Reference
+from .reference import CANARY, Asked, Reference
 from .world import World
 
 NOISE_PER_SECOND = 30.0
@@ -49,6 +52,29 @@ class People:
                         seen.add(message)
                         if chance.random() < self.plan.decided:
                             deciding.start_soon(self._resend, UnitId(unit), message, chance.uniform(*PATIENCE))
+
+    async def write_to_many(self, units: Sequence[UnitId]) -> None:
+        """The CRM asks for a campaign until the API has taken it; each of its texts names its recipient."""
+        chance, count = self.world.stream("campaign"), self.plan.campaign
+        if not count:
+            return
+        await trio.sleep(chance.uniform(0.0, self.plan.seconds / 2))
+        unit = chance.choice(list(units))
+        rows = [{"to": f"55119{80000000 + number}", "number": f"c{number}"} for number in range(count)]
+        timing = CampaignTiming(seconds=3.0 if self.plan.slowly else None)
+        content = Text(f"{CANARY} {{{{number}}}}")
+        campaign = CampaignPlan("campaign", content, rows, timing, client_id="campaign", start=True)
+        begun, answer = self.world.now, list[Any]()
+        while not answer:
+            running = self.host.running if self.host.alive() is not None else None
+            if running is not None:
+                ended = trio.Event()
+                create = partial(running.outbound.campaigns.create, unit, campaign)
+                running.nursery.start_soon(partial(self.call, create, answer, ended))
+                await ended.wait()
+            await trio.sleep(1.0)
+        for row in rows:
+            self.reference.asked.append(Asked(str(unit), row["number"], "", begun, self.world.now))
 
     async def _resend(self, unit: UnitId, message: UUID, after: float) -> None:
         await trio.sleep(after)

@@ -81,6 +81,10 @@ class Plan:
     answer_lost: float = 0.0
     duplicate: float = 0.0
     reorder: float = 0.0
+    campaign: int = 0
+    """Recipients of a campaign that the CRM asks for."""
+    slowly: bool = False
+    """It leaves three seconds between two of its messages, and queues them one by one."""
     hooks: bool = False
     """The CRM is told by webhooks."""
     hook_fails: float = 0.0
@@ -101,6 +105,7 @@ class Plan:
         parts += ["no store"] if not self.store else []
         parts += [f"changes {self.changes:.2f}"] if self.changes else []
         parts += ["all asked at once"] if self.at_once else []
+        parts += [f"a {'slow ' if self.slowly else ''}campaign to {self.campaign}"] if self.campaign else []
         parts += [f"hooks that fail {self.hook_fails:.2f}"] if self.hooks else []
         parts += ["honours ids"] if self.honours_ids else []
         parts += [f"decided {self.decided:.2f}"] if self.decided else []
@@ -174,6 +179,7 @@ def draw(seed: int) -> Plan:
     _draw_restarts(plan, random.Random(f"{seed}/restarts"))
     _draw_hooks(plan, random.Random(f"{seed}/hooks"))
     _draw_clocks(plan, random.Random(f"{seed}/clocks"))
+    _draw_campaign(plan, random.Random(f"{seed}/campaign"))
     _draw_people(plan, random.Random(f"{seed}/people"))
     _draw_rot(plan, random.Random(f"{seed}/rot"))
     return plan
@@ -202,6 +208,13 @@ def _draw_clocks(plan: Plan, chance: random.Random) -> None:
         at = chance.uniform(-plan.seconds / 3, plan.seconds)
         by = chance.choice((20.0, 50.0, 90.0, 3600.0, 40 * DAY)) * chance.choice((1, -1))
         plan.clocks.append(ClockJump(at, chance.choice(CLOCKS), by, chance.choice((1.0, 5.0, 20.0, 60.0))))
+
+
+def _draw_campaign(plan: Plan, chance: random.Random) -> None:
+    plan.campaign = chance.choice((3, 6, 12)) if chance.random() < 0.4 else 0
+    plan.slowly = chance.random() < 0.5
+    if plan.campaign and plan.slowly and plan.set_back is not None:
+        plan.set_back = (plan.set_back[0], plan.set_back[0] + 10.0)  # so that messages are queued and sent meanwhile
 
 
 def _draw_people(plan: Plan, chance: random.Random) -> None:

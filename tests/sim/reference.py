@@ -13,10 +13,16 @@ PHONES = re.compile(r"(?<![0-9A-Za-z-])\+?55119[0-9]{8}(?![0-9A-Za-z-])")
 CANARY = "canario"
 """Part of every text of a run; no line of the log may hold it."""
 
+CLIENT_ID = """
+case when m.client_message_id like 'campaign:%%' then split_part(m.body, ' ', 2) else m.client_message_id end
+"""
+"""Under which the CRM knows a message; of a campaign the text says it."""
 BURST, PER_SECOND = 10, 1.0
 """The pace of a unit that has none of its own."""
 FAIR_SECONDS = 5.0
 """A webhook may be stored so much later than one of another unit that was answered after it."""
+CAMPAIGN_SECONDS = 1.5
+"""Least seconds between two messages of a campaign: two seconds, by chance a quarter less."""
 LATE_SECONDS = 3.0
 """A delivery may come so much later than its call: the longest delay of the simulated Evolution and network."""
 
@@ -181,6 +187,13 @@ class Reference:
                     allowed = BURST + (times[last] - begin + LATE_SECONDS) * PER_SECOND
                     if last - first + 1 > allowed:
                         found.append(f"I7: {last - first + 1} deliveries of {instance} in {times[last] - begin:.1f} s")
+            times = sorted(each.at for each in rows.delivered if each.instance == instance and each.of_campaign)
+            for first, begin in enumerate(times):
+                for last in range(first + 1, len(times)):
+                    if times[last] - begin + LATE_SECONDS < (last - first) * CAMPAIGN_SECONDS:
+                        found.append(
+                            f"I7: {last - first + 1} of a campaign of {instance} in {times[last] - begin:.1f} s"
+                        )
         return found[:1]
 
     def _forgotten(self, asked: Asked) -> bool:
@@ -216,6 +229,10 @@ class Delivered:
     text: str
     at: float
 
+    @property
+    def of_campaign(self) -> bool:
+        return self.text.startswith(f"{CANARY} c")
+
 
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
@@ -250,13 +267,13 @@ def stored_messages(conn: Any) -> frozenset[tuple[str, str]]:
 def read_rows(conn: Any, delivered: list[Delivered]) -> Rows:
     """Read everything over an administrator's connection."""
     messages = conn.execute(
-        "select u.instance_id, u.unit_id::text, m.external_id, m.client_message_id, m.from_me,"
+        f"select u.instance_id, u.unit_id::text, m.external_id, {CLIENT_ID}, m.from_me,"
         " m.body, m.seq, m.edited_body, m.deleted_at is not null, m.backfilled,"
         " extract(epoch from m.received_at)::float8"
         " from zapline.messages m join zapline.unit_whatsapp_connections u using (unit_id) order by m.seq"
     ).fetchall()
     outbox = conn.execute(
-        "select m.client_message_id, m.id::text, o.state, o.tries, o.failure from zapline.outbox o"
+        f"select {CLIENT_ID}, m.id::text, o.state, o.tries, o.failure from zapline.outbox o"
         " join zapline.messages m on m.id = o.message_id order by o.seq"
     ).fetchall()
     letters = conn.execute("select event, reason from zapline.dead_letters order by 1, 2").fetchall()

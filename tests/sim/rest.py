@@ -104,7 +104,8 @@ class Rest:
             self.watcher()
             .execute(
                 "select (select count(*) from zapline.outbox where state in ('queued', 'leased')"
-                "         or (state = 'uncertain' and look_at is not null)),"
+                "         or (state = 'uncertain' and look_at is not null))"
+                " + (select count(*) from zapline.campaign_recipients where state = 'pending'),"
                 " (select count(*) from zapline.hook_deliveries where state = 'queued' and due_at <= now()),"
                 " (select count(*) from zapline.messages where not from_me)"
             )

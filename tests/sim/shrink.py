@@ -34,7 +34,7 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
     for name in (*CHANCES, "changes", "decided", "kilobyte"):
         if getattr(plan, name):
             yield replace(plan, **{name: 0.0})
-    for name, least in (("outbound", 0), ("inbound", 0), ("noise", 0), ("contacts", 0), ("units", 1)):
+    for name, least in (("campaign", 0), ("outbound", 0), ("inbound", 0), ("noise", 0), ("contacts", 0), ("units", 1)):
         value = getattr(plan, name)
         if value > least:
             yield replace(plan, **{name: max(least, value // 2)})

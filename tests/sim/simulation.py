@@ -261,6 +261,7 @@ class Simulation:
             story.start_soon(self._phones, story, evolution)
             story.start_soon(self._crm)
             story.start_soon(self.people.hand_over, evolution, list(self.units))
+            story.start_soon(self.people.write_to_many, list(self.units.values()))
             story.start_soon(self.people.be_noisy, evolution, next(iter(self.units)))
             story.start_soon(self.faults.run, nursery, evolution, listener)
         self.faults.end(evolution)
