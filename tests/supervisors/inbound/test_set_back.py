@@ -103,6 +103,41 @@ async def test_an_older_journal_that_opens_late_swallows_nothing(
         assert unit.gap_since is not None
 
 
+async def test_a_database_that_was_set_back_before_the_journal_could_be_opened_is_told_all_again(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "RETRY_SECONDS", 3600.0)
+    file, kept = tmp_path / "journal.db", tmp_path / "kept"
+    with database_copies(database) as copies:
+        async with inbound_stack(database, tmp_path) as stack:
+            id = (await stack.add_unit()).id
+            await post(stack, stack.unit(id), "A", 1)
+            await stack.wait_until_stored()
+            earlier = copies.copy()
+            await post(stack, stack.unit(id), "B", 20)
+            await stack.wait_until_stored()
+            await stack.journal.flush()
+        copies.set_back(earlier)
+        file.rename(kept)
+        file.mkdir()
+        async with (
+            inbound_stack(database, tmp_path) as stack,
+            Pool.open(database, role="zapline_engine", size=1) as pool,
+        ):
+            stack.journal.on_changed = stack.comparison.journal_changed
+            parts = (stack.journal, stack.roster, stack.dispatcher, stack.intake)
+            commands = UnitCommands(pool, *parts, lambda *_: "", UnitPolicy("", 1.0), stack.comparison)
+            assert stack.journal.closed_because is not None
+            assert await stored(stack, "B") == 0
+            file.rmdir()
+            kept.rename(file)
+            await commands.reload(WriterStanding())
+            assert stack.journal.closed_because is None
+            await stack.wait_until_stored()
+            assert await stored(stack, "B") == 20
+            assert stack.counters.total("units_set_back") == 1
+
+
 async def test_numbers_that_were_used_twice_while_the_database_was_away_are_no_obstacle(
     database: str, tmp_path: Path
 ) -> None:
