@@ -98,6 +98,8 @@ class Disk:
     """Asked before each write ("write") and sync ("sync"): the error code of SQLite, or OK."""
     refused_at: float = -inf
     """When something was refused last, as ``now`` tells the time."""
+    refusals: list[float] = field(default_factory=list)
+    """When something was refused."""
     now: Callable[[], float] = lambda: 0.0
     on_sync: Callable[[str], None] = lambda name: None
     unsynced: dict[str, list[_Undo]] = field(default_factory=dict)
@@ -234,6 +236,7 @@ class Disk:
         code = IOERR_WRITE if self.dead else self.refusal("write")
         if code != OK:
             self.refused_at = self.now()
+            self.refusals.append(self.refused_at)
             return code
         self._remember(file, offset, length)
         return int(self._open_files[file][1]["write"](file, data, length, offset))
@@ -254,4 +257,5 @@ class Disk:
             self.on_sync(path)
         else:
             self.refused_at = self.now()
+            self.refusals.append(self.refused_at)
         return code

@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 
 Key = tuple[str, str]
 """Instance and id of a message."""
+ANSWER_SECONDS = 10.0
+"""So long after its delivery a call's answer or echo may be under way."""
 CLOSED_SECONDS = 2.0
 """So long after its disk has refused something the journal tries again at the latest."""
 
@@ -56,6 +58,8 @@ class Promises:
     """When the first webhook of each message was on its way to a daemon."""
     directories: list[Replaced] = field(default_factory=list)
     databases: list[Replaced] = field(default_factory=list)
+    refusals: list[float] = field(default_factory=list)
+    """When the disk has refused something."""
 
     def holds(self, key: Key) -> bool:
         """Whether a message has to be in the database in the end, or to be counted as lost."""
@@ -64,6 +68,12 @@ class Promises:
     def may_be_counted(self, key: Key) -> bool:
         """Whether it may have been refused by both, and be one of those that are counted as lost."""
         return any(answer.refused for answer in self.answers[key])
+
+    def may_forget_end(self, at: float) -> bool:
+        """Whether the answer and the echo of a call that reached its phone then may be lost: the disk refused them, so
+        that the database alone knew, and was set back. The call itself is known, so the message is uncertain."""
+        refused = any(at - CLOSED_SECONDS <= refusal <= at + ANSWER_SECONDS for refusal in self.refusals)
+        return refused and any(back.copied <= at + ANSWER_SECONDS and at <= back.at for back in self.databases)
 
     def is_shaken(self, answer: Answer) -> bool:
         """Whether something that was replaced may have lost what was made durable with this answer."""

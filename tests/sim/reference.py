@@ -86,7 +86,7 @@ class Reference:
         """
         found = [f"I11: in the log: {line[:200]}" for line in self.log_lines[:3]]
         found += self._inbound(rows, store, lost)
-        found += self._outbound(rows, store or echoed)
+        found += self._outbound(rows, store, store or echoed)
         found += [f"I10: not drained: {what}: {count}" for what, count in rows.waiting.items() if count]
         found += [
             f"silent: a dead letter of our own traffic: {reason} ({event})" for event, reason in rows.dead_letters
@@ -147,7 +147,7 @@ class Reference:
             latest, name = (at, row.instance) if at > latest else (latest, name)
         return []
 
-    def _outbound(self, rows: "Rows", provable: bool) -> list[str]:
+    def _outbound(self, rows: "Rows", store: bool, provable: bool) -> list[str]:
         found, gone = [], set[str]()
         by_client = Counter((row.unit, row.client_id) for row in rows.messages if row.client_id)
         for asked in self.asked:
@@ -166,7 +166,10 @@ class Reference:
                 continue
             if count > 1 + self.resent[row.message]:
                 found.append(f"I3: {text} was delivered {count} times; {row}")
-            if row.state not in (("settled",) if provable else ("settled", "uncertain")):
+            forgotten = not store and any(
+                self.promises.may_forget_end(each.at) for each in rows.delivered if each.text == text
+            )
+            if row.state not in (("settled",) if provable and not forgotten else ("settled", "uncertain")):
                 found.append(f"delivered, and the row says {row.state} ({row.failure}): {text}")
         for row in rows.outbox:
             if row.state == "settled" and not copies[f"{CANARY} {row.client_id}"]:

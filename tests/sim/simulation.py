@@ -102,6 +102,7 @@ class Simulation:
         self.host = Host(self.world, self.postgres, self.disk)
         self.network = NetworkFaults()
         self.disk.now = lambda: self.world.now
+        self.reference.promises.refusals = self.disk.refusals
         told = (lambda body: self.reference.note_begun(body, self.world.now), self._note_answered)
         self.wire = WebhookWire(self.world, self.host.alive, *told, self.network)
         self.deliveries = Deliveries()
