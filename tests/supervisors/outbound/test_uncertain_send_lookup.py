@@ -101,6 +101,19 @@ async def test_while_this_machines_clock_is_ahead_nothing_is_looked_for_before_i
         assert len(await stack.uncertain._list_due(10)) == 1
 
 
+async def test_a_call_that_ended_before_it_began_by_a_wrong_clock_is_looked_for_up_to_now(
+    database: str, tmp_path: Path
+) -> None:
+    async with reconciliation_stack(database, tmp_path) as stack:
+        await left_uncertain(stack, await stack.open_unit(), "foi")
+        (unit, sends) = (await stack.uncertain._list_due(10)).popitem()
+        wrong = [replace(send, ended_at=(send.ended_at or 0.0) - 40 * 86_400) for send in sends]
+        kept_by_evolution(stack, "foi", "3EB0ENDEDEARLY")
+        assert await stack.uncertain._read_store(stack.inbound.unit(unit), wrong)
+        await stack.inbound.wait_until_stored()
+        assert await stack.inbound.rows("select state from zapline.outbox") == [("settled",)]
+
+
 STATE = "select state, looks, look_at is null from zapline.outbox order by seq"
 
 

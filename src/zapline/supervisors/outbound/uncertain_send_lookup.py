@@ -171,8 +171,10 @@ class UncertainSendLookup:
         latest = max(send.ended_at or now for send in sends)
         # A call that is yet to come was dated by a clock that was ahead: it was made before now.
         earliest = min(starts) if min(starts) <= now else now - _DATED_AHEAD
-        # A call sends nothing later than this; Evolution's clock may be ahead of ours.
-        todo = deque(split_into_windows(earliest - _BEFORE, min(now, latest + ACTS_WITHIN) + CLOCK_SKEW, WINDOW_SPAN))
+        # A call sends nothing later than this; one that ended before it began was dated by a clock that was behind.
+        last = min(now, latest + ACTS_WITHIN) if latest + ACTS_WITHIN >= earliest else now
+        # Evolution's clock may be ahead of ours.
+        todo = deque(split_into_windows(earliest - _BEFORE, last + CLOCK_SKEW, WINDOW_SPAN))
         since, until, tally = todo[0].since, todo[-1].until, ReadCounts()
         while todo and tally.pages < self._policy.max_pages:
             await self._reader.read_window(unit, todo, tally)
