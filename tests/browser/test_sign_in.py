@@ -66,6 +66,7 @@ def test_the_console_speaks_portuguese_to_who_asks_for_it(
     inspect_page(visitor, "sign-in-pt", once=True)
     page.locator("select[name=language]").select_option("en")
     page.get_by_label("Password").wait_for()
+    page.wait_for_load_state()  # the script submits what is chosen
     assert page.locator("html").get_attribute("lang") == "en"
     page.locator("select[name=look]").select_option("dark")
     page.locator("html[data-look=dark]").wait_for()
