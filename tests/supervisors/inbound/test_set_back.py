@@ -81,15 +81,14 @@ async def test_an_older_journal_that_opens_late_swallows_nothing(
     monkeypatch.setattr(writer, "RETRY_SECONDS", 0.02 if early else 3600.0)
     file, kept = backup / "journal.db", backup / "kept"
     file.rename(kept)
-    file.mkdir()
+    file.symlink_to(backup)  # no file, and replaced in one step: between two a new journal could be opened
     async with inbound_stack(database, backup) as stack, Pool.open(database, role="zapline_engine", size=1) as pool:
         unit = stack.unit(id)
         stack.journal.on_changed = stack.comparison.journal_changed
         parts = (stack.journal, stack.roster, stack.dispatcher, stack.intake)
         commands = UnitCommands(pool, *parts, lambda *_: "", UnitPolicy("", 1.0), stack.comparison)
         assert stack.journal.closed_because is not None
-        file.rmdir()
-        kept.rename(file)
+        kept.replace(file)
         if early:
             await until(lambda: stack.journal.began_at > 0 and stack.comparison.is_due)
             await post(stack, unit, "C", early)
