@@ -9,6 +9,7 @@ from uuid import uuid4
 import msgspec
 import pytest
 import trio
+import trio.testing
 from support.outbound_stack import OutboundStack, outbound_stack, queue_message
 
 from zapline.domain.ids import ExternalId
@@ -22,6 +23,7 @@ from zapline.sql.outbound import send_claims as sql
 from zapline.sql.postgres.connection import connect
 from zapline.sql.postgres.database_errors import CommitUnknown
 from zapline.supervisors.inbound.unit_state import Unit
+from zapline.supervisors.outbound import sender_pool
 from zapline.supervisors.outbound.sender_state import SenderActivity, SenderStatus
 
 OTHER = "+5511999990002"
@@ -252,6 +254,28 @@ async def test_the_pace_is_kept_and_changed_limits_apply_at_once(database: str, 
         stack.senders.reload_pace(unit.id)
         await stack.wait_until_idle()
         assert stack.received_texts()[-1] == "amanhã"
+
+
+async def test_a_sender_that_is_woken_while_its_last_call_comes_to_an_end_looks_once_more(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender_pool, "SCAN_EVERY", 3600.0)
+    async with outbound_stack(database, tmp_path) as stack:
+        unit = await stack.add_unit()
+        learning, go_on = trio.Event(), trio.Event()
+
+        async def learn(route: str, honoured: bool) -> None:
+            learning.set()
+            await go_on.wait()
+
+        monkeypatch.setattr(stack.senders._context.support, "learn", learn)
+        await stack.enqueue(unit, "um")
+        await learning.wait()
+        await stack.wait_until(lambda: stack.senders.status(unit.id).state is SenderActivity.IDLE)
+        await trio.testing.wait_all_tasks_blocked(0.2)
+        await stack.enqueue(unit, "dois")
+        go_on.set()
+        await stack.wait_until(lambda: stack.received_texts() == ["um", "dois"])
 
 
 async def test_uploaded_files_are_read_when_they_are_sent(database: str, tmp_path: Path) -> None:

@@ -72,8 +72,12 @@ class Sender:
         stays leased and becomes uncertain at the next start; an answer that has arrived is made durable first.
         """
         self._state.forget_calls()
-        async with trio.open_nursery() as nursery:
-            await self._send_all(nursery)
+        while True:
+            async with trio.open_nursery() as nursery:
+                await self._send_all(nursery)
+            # While the last call's task was coming to its end, somebody may have woken this sender.
+            if not self._state.wake_event.is_set() or self._context.stopping or not self._context.serves(self._unit):
+                return
 
     async def _send_all(self, nursery: trio.Nursery) -> None:
         state = self._state
