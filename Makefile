@@ -23,8 +23,8 @@ run: $(READY) ## Start the whole thing here: embedded PostgreSQL, a simulated Ev
 	@exec $(BIN)/zapline sandbox
 
 CORES := $(shell getconf _NPROCESSORS_ONLN)
-# Each worker has a PostgreSQL of its own. Three more than there are cores, because tests also wait. the fast ones do not.
-WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 3)))
+# Each worker has a PostgreSQL of its own. Three more than there are cores, because tests also wait; the fast ones do not.
+WORKERS ?= $(shell echo $$(($(CORES) + 3)))
 PYTEST := $(BIN)/python -m pytest -q
 PARALLEL = $(PYTEST) --dist loadfile
 # Compiled modules are kept, whatever the environment says: the tests start the daemon and the commands dozens of times.
