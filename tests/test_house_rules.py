@@ -23,19 +23,37 @@ class Outline(NamedTuple):
     functions: dict[str, int]
     """Lines of each."""
     catches_any_exception: bool
+    asks: list[int]
+    """Lines in which it asks the machine for its time or for chance."""
+
+
+CLOCKS_AND_CHANCE = re.compile(
+    r"time\.(time|time_ns|monotonic|monotonic_ns)|(random\.)?(random|uniform|randrange|randint|choice|shuffle)"
+    r"|(uuid\.)?uuid[14]|datetime\.(now|utcnow|today)|date\.today"
+)
+"""Calls that ask for them. trio's clock may be asked: a run is given it."""
 
 
 @cache
 def outline(module: Path) -> Outline:
     text = module.read_text()
     tree = ast.parse(text)
-    functions, catches = {}, False
+    functions, catches, asks = {}, False, []
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             functions[f"{node.name}, line {node.lineno}"] = (node.end_lineno or 0) - node.lineno
         elif isinstance(node, ast.ExceptHandler) and isinstance(node.type, ast.Name) and node.type.id == "Exception":
             catches = True
-    return Outline(len(text.splitlines()), ast.get_docstring(tree), functions, catches)
+        elif isinstance(node, ast.Call) and CLOCKS_AND_CHANCE.fullmatch(dotted_name(node.func)):
+            asks.append(node.lineno)
+    return Outline(len(text.splitlines()), ast.get_docstring(tree), functions, catches, asks)
+
+
+def dotted_name(node: ast.expr) -> str:
+    """``name`` or ``module.name``; empty for whatever else is called."""
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        return f"{node.value.id}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 @in_one_test(MODULES)
@@ -83,11 +101,6 @@ def test_only_keepers_and_error_handlers_catch_any_exception() -> None:
     assert found <= {"supervisors/restart_keeper.py", *http}, found
 
 
-CLOCKS_AND_CHANCE = re.compile(
-    r"time\.(time|time_ns|monotonic|monotonic_ns)|(random\.)?(random|uniform|randrange|randint|choice|shuffle)"
-    r"|(uuid\.)?uuid[14]|datetime\.(now|utcnow|today)|date\.today"
-)
-"""Calls that ask the machine for its time or for chance. trio's clock may be asked: a run is given it."""
 MAY_ASK = {
     "daemon/": "the composition root, and commands that a person runs",
     "sandbox/": "stands apart",
@@ -101,12 +114,8 @@ MAY_ASK = {
 
 
 def test_only_the_edges_ask_for_the_time_or_for_chance() -> None:
-    asking: dict[str, list[int]] = {}
-    for module in MODULES:
-        name = str(module.relative_to(ROOT / "src" / "zapline"))
-        for node in ast.walk(ast.parse(module.read_text())):
-            if isinstance(node, ast.Call) and CLOCKS_AND_CHANCE.fullmatch(ast.unparse(node.func)):
-                asking.setdefault(name, []).append(node.lineno)
+    found = {str(module.relative_to(ROOT / "src" / "zapline")): outline(module).asks for module in MODULES}
+    asking = {name: lines for name, lines in found.items() if lines}
     elsewhere = {name: lines for name, lines in asking.items() if not name.startswith(tuple(MAY_ASK))}
     assert elsewhere == {}
     assert all(any(name.startswith(place) for name in asking) for place in MAY_ASK), "a place that asks no more"
