@@ -37,7 +37,7 @@ test-fast: $(READY) ## Run the tests that need no server: no PostgreSQL, no daem
 	@$(PARALLEL) -n $$(($(CORES) + 1)) -m "not long and not server" --ignore=tests/browser --ignore=tests/journeys
 
 long: $(READY) ## What takes long or wants the machine alone: short chaos runs, seeds of the simulation, each page with hostile texts, all examples of the properties (about 4 minutes)
-	@ZAPLINE_SCREENSHOTS=1 $(PYTEST) -m long tests/sim tests/supervisors tests/journeys tests/browser tests/http/api/test_conformance.py
+	@CONSOLE_SCREENSHOTS=1 $(PYTEST) -m long tests/sim tests/supervisors tests/journeys tests/browser tests/http/api/test_conformance.py
 	@$(PYTEST) -m "hypothesis and not long and not server" --hypothesis-profile=thorough tests/domain tests/evolution tests/daemon
 
 check: lint types imports test long ## Everything a change must pass: ruff, mypy, import rules, tests
@@ -61,10 +61,10 @@ translations: $(READY) ## Bring the console's catalogue up to date with the text
 	@sed -i '/^#, python-format$$/d' src/zapline/http/console/locale/*/LC_MESSAGES/console.po
 
 screenshots: $(READY) ## Take screenshots of the console's pages, in light, dark and for phones (needs Chromium)
-	@ZAPLINE_SCREENSHOTS=1 $(PYTEST) tests/browser
+	@CONSOLE_SCREENSHOTS=1 $(PYTEST) tests/browser
 
 picture: $(READY) ## Take the README's picture of the console anew (needs Chromium)
-	@ZAPLINE_SCREENSHOTS=1 $(BIN)/python -m pytest -q tests/browser/test_first_steps.py
+	@CONSOLE_SCREENSHOTS=1 $(BIN)/python -m pytest -q tests/browser/test_first_steps.py
 	@cp build/screenshots/first-steps-light.png docs/images/console.png
 
 bench: $(READY) ## Measure: webhooks and sends a second and their CPU beside peers, latency, memory (a quarter of an hour; EARLIER= another checkout)

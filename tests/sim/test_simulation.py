@@ -19,7 +19,7 @@ from sim.simulation import simulate
 
 REST_SECONDS = 150.0
 """Within which all is at rest under the plans of the planted bugs, when these are not planted."""
-FRESH_SECONDS = float(os.environ.get("ZAPLINE_FRESH_SECONDS", "0"))
+FRESH_SECONDS = float(os.environ.get("SIM_FRESH_SECONDS", "0"))
 """Begin fresh seeds for so long, after the known ones. Off while not all worlds that can be drawn are mended."""
 KNOWN = (1, 2)
 pytestmark = [

@@ -8,7 +8,7 @@ from support.browser_visitor import Visitor
 
 ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / "build" / "screenshots"
-WANTED = bool(os.environ.get("ZAPLINE_SCREENSHOTS"))
+WANTED = bool(os.environ.get("CONSOLE_SCREENSHOTS"))
 """Whether screenshots are kept: they are for people, and each takes a quarter of a second."""
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 360, "height": 740}
