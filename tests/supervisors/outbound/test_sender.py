@@ -219,6 +219,8 @@ async def test_replies_leave_before_campaigns_and_a_gap_lets_others_pass(databas
                 )
             for words, phone in (("a1", "+5511999990001"), ("a2", "+5511999990001"), ("b1", OTHER)):
                 await queue_message(conn, unit.id, words, phone=phone)
+            # For whoever is about to claim, by a time of some milliseconds ago, all of them are due.
+            await conn.execute("update zapline.outbox set due_at = due_at - interval '1 minute'")
         stack.senders.wake(unit.id)
         await stack.wait_until(lambda: stack.senders.status(unit.id).reason == "gap")
         until = stack.senders.status(unit.id).paused_until
