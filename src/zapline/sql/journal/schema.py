@@ -45,6 +45,7 @@ create table unfinished (
 create index unfinished_by_unit on unfinished (unit_id, seq);
 create table positions (unit_id blob primary key, stored int not null default 0, called int) without rowid;
 create table calls (message text, seq int, fence int, primary key (message, seq)) without rowid;
+create index calls_by_seq on calls (seq);
 """
 CALL_STARTED = "!call"
 """Event of an entry that says that a message is about to be sent. ``positions.called`` is a unit's last one."""
@@ -57,6 +58,10 @@ NOTE_CALLS = (
     "and json_valid(cast(body as text)) and json_extract(cast(body as text), '$.message') is not null"
 )
 """``calls`` names the entries of each message that was sent."""
+FORGET_CALLS = (
+    "delete from calls where seq in (select value from json_each(?)) "
+    "and not exists (select 1 from entries e where e.seq = calls.seq)"
+)
 UPGRADES = {
     1: (
         "alter table entries add column crc int",
@@ -64,6 +69,7 @@ UPGRADES = {
     ),
     2: (
         "create table calls (message text, seq int, fence int, primary key (message, seq)) without rowid",
+        "create index calls_by_seq on calls (seq)",
         NOTE_CALLS,
     ),
 }

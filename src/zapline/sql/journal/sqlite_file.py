@@ -16,6 +16,7 @@ from zapline.sql.journal.replacing import finish_replacement, prepare, replace_d
 from zapline.sql.journal.schema import (
     CALL_STARTED,
     FILE_NAME,
+    FORGET_CALLS,
     NOTE_CALLS,
     PAGE_BYTES,
     ROW_BYTES,
@@ -60,10 +61,6 @@ REMOVE = "delete from entries where seq in (select value from json_each(?))"
 REMOVE_DONE = (
     "delete from entries where seq in (select value from json_each(?)) "
     "and not exists (select 1 from unfinished u where u.seq = entries.seq)"
-)
-FORGET_CALLS = (
-    "delete from calls where seq in (select value from json_each(?)) "
-    "and not exists (select 1 from entries e where e.seq = calls.seq)"
 )
 CRASHED = "update unfinished set crashes = crashes + 1 where seq in (select value from json_each(?))"
 IN_HAND = "update unfinished set in_hand = ? where seq = ?"
@@ -249,17 +246,19 @@ class JournalFile:
 
     def remove(self, seqs: Collection[int]) -> int:
         """Delete done entries, but not those that were replayed meanwhile; returns how many."""
-        connection, given = self._open_connection(), (as_json(seqs),)
-        removed = connection.execute(REMOVE_DONE, given).rowcount
-        connection.execute(FORGET_CALLS, given)
-        return removed
+        return self._delete(REMOVE_DONE, as_json(seqs))
 
     def shed(self, seqs: Collection[int]) -> int:
         """Delete unfinished entries with their bodies; returns how many."""
         before = self._added
         self.finish(seqs)
-        self._open_connection().execute(REMOVE, (as_json(seqs),))
+        self._delete(REMOVE, as_json(seqs))
         return before - self._added
+
+    def _delete(self, statement: str, seqs: str) -> int:
+        removed = self._open_connection().execute(statement, (seqs,)).rowcount
+        self._open_connection().execute(FORGET_CALLS, (seqs,))
+        return removed
 
     def note_crash(self, seqs: Collection[int]) -> None:
         self._open_connection().execute(CRASHED, (as_json(seqs),))
