@@ -35,12 +35,15 @@ class MessageIdSupport:
             return
         try:
             known = await self._load()
+            if known.get((version, route)) is honoured:  # another answer has told it meanwhile
+                return
+            known[version, route] = honoured
             async with self._pool.connection() as conn:
                 await message_id_support.store(conn, self._client.server, version, route, honoured)
         except RemoteError as away:
+            self._known = None
             _LOG.debug("What a server does with ids waits to be remembered", error=str(away))
             return
-        known[version, route] = honoured
         fields = {"version": version, "route": route, "honoured": honoured}
         _LOG.info("Evolution {version} honours chosen ids at {route}: {honoured}", **fields)
 
