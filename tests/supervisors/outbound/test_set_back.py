@@ -8,6 +8,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import msgspec
+import trio
 from support.database_copies import database_copies
 from support.inbound_stack import text
 from support.outbound_stack import OutboundStack, outbound_stack
@@ -208,3 +209,15 @@ def test_health_fails_while_sending_is_held() -> None:
     for held, verdict in ((False, "pass"), (True, "fail")):
         checks = check_outbound(OutboundReport(None, sends_held=held), Counters(lambda: 0.0))
         assert [check.verdict.value for check in checks if check.name == "sendsHeld"] == [verdict]
+
+
+async def test_a_hold_ends_with_its_cause_also_where_another_process_leads_meanwhile(
+    database: str, tmp_path: Path
+) -> None:
+    async with outbound_stack(database, tmp_path) as stack:
+        unit = await stack.add_unit()
+        with calls_refused(stack.journal._file.path):
+            await stack.enqueue(unit, "um")
+            await stack.wait_until(lambda: stack.senders.held_since is not None)
+            stack.senders._context.may_write = trio.sleep_forever
+        await stack.wait_until(lambda: stack.senders.held_since is None)

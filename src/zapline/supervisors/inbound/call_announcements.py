@@ -39,6 +39,16 @@ class CallAnnouncements:
     """UTC seconds since when nothing is sent; None: the journal takes the announcements."""
     _try_at: float = field(default=0.0, init=False)
     _trying: bool = field(default=False, init=False)
+    _refused: trio.Event = field(default_factory=trio.Event, init=False)
+
+    async def watch(self) -> None:
+        """End each hold once the journal takes entries, also where nothing is left to be sent, or may be sent here."""
+        while True:
+            await self._refused.wait()
+            while self.held_since is not None:
+                await trio.sleep(_TRY_EVERY)
+                await self.held_until()
+            self._refused = trio.Event()
 
     async def earlier_call(self, message: UUID, fence: int) -> CallStarted | None:
         """A call of this message that was made under the same claim or a later one: the database does not know of it.
@@ -88,6 +98,7 @@ class CallAnnouncements:
 
     def _hold(self) -> None:
         self._try_at = trio.current_time() + _TRY_EVERY
+        self._refused.set()
         if self.held_since is None:
             self.held_since = self._clock()
             _LOG.critical(

@@ -185,17 +185,24 @@ class SenderPool:
 
         Cancellation cuts calls, whose messages become uncertain at the next start: call ``drain`` first.
         """
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            task_status.started()
-            earliest = trio.current_time()
-            while not self._context.stopping:
-                await self._context.may_write()
-                self._start_scheduled()
-                if trio.current_time() >= max(self._scan_at, earliest):
-                    await self._scan_or_retry_later()
-                    earliest = trio.current_time() + SCAN_GAP
-                await self._wait_until(min(max(self._scan_at, earliest), min(self._start_times.values(), default=inf)))
+        async with trio.open_nursery() as watching:
+            watching.start_soon(self._announcements.watch)
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                task_status.started()
+                await self._start_all()
+            watching.cancel_scope.cancel()
+
+    async def _start_all(self) -> None:
+        """Start senders that have something to do, until ``drain``."""
+        earliest = trio.current_time()
+        while not self._context.stopping:
+            await self._context.may_write()
+            self._start_scheduled()
+            if trio.current_time() >= max(self._scan_at, earliest):
+                await self._scan_or_retry_later()
+                earliest = trio.current_time() + SCAN_GAP
+            await self._wait_until(min(max(self._scan_at, earliest), min(self._start_times.values(), default=inf)))
 
     async def drain(self, seconds: float) -> None:
         """Claim nothing more; return when the answer of each call is durable, or after ``seconds``."""
@@ -228,7 +235,6 @@ class SenderPool:
 
     async def _scan_or_retry_later(self) -> None:
         """Scan once; if the database is away, the next scan tries again."""
-        await self._announcements.held_until()  # so that the hold ends, too, where nothing is left to be sent
         self._scan_at = trio.current_time() + SCAN_EVERY
         failed, self._scan_failed = self._scan_failed, True
         try:
