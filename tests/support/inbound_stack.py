@@ -144,9 +144,12 @@ class InboundStack:
 
     async def wait_for_rows(self, query: str, expected: list[tuple[object, ...]], seconds: float = 10) -> None:
         """Wait until the query returns these rows; fails after ``seconds``."""
-        with trio.fail_after(seconds):
-            while await self.rows(query) != expected:  # noqa: ASYNC110
+        seen: list[tuple[object, ...]] = []
+        with trio.move_on_after(seconds):
+            while (seen := await self.rows(query)) != expected:  # noqa: ASYNC110
                 await trio.sleep(0.02)
+            return
+        raise AssertionError(f"{query}: {seen}, not {expected}, after {seconds} s")
 
     async def rows(self, query: str) -> list[tuple[object, ...]]:
         return [tuple(row) for row in await self.questions.fetch(query)]

@@ -212,12 +212,15 @@ class OutboundStack:
 
     async def wait_for_rows(self, query: str, *expected: tuple[object, ...], seconds: float = 30) -> None:
         """Wait until the query returns these rows; retry while the database is away."""
-        with trio.fail_after(seconds):
+        seen: list[tuple[Any, ...]] = []
+        with trio.move_on_after(seconds):
             while True:
                 with suppress(DatabaseUnavailable):
-                    if await self.rows(query) == list(expected):
+                    seen = await self.rows(query)
+                    if seen == list(expected):
                         return
                 await trio.sleep(0.01)
+        raise AssertionError(f"{query}: {seen}, not {list(expected)}, after {seconds} s")
 
     async def wait_until_idle(
         self, states: Sequence[str] = ("queued", "leased", "uncertain"), seconds: float = 20

@@ -79,10 +79,10 @@ async def test_a_claim_that_is_lost_alone_is_known_from_the_journal_after_a_rest
                 await conn.execute("update zapline.units set paused_at = now()")
             await stack.enqueue(stack.roster.get(id), "uma vez")  # type: ignore[arg-type]
             earlier = copies.copy()
+            stack.evolution.inject_fault("hang", path="/message/", count=1)
             for name in (database, f"{database.rpartition('/')[0]}/{earlier}"):
                 async with await connect(name) as conn:
                     await conn.execute("update zapline.units set paused_at = null")
-            stack.evolution.inject_fault("hang", path="/message/", count=1)
             stack.senders.wake(id)
             await stack.wait_until(lambda: len(stack.received_texts()) + stack.counters.total("calls_started") > 0)
             await stack.wait_for_rows("select state from zapline.outbox", ("leased",))
