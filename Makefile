@@ -23,7 +23,7 @@ run: $(READY) ## Start the whole thing here: embedded PostgreSQL, a simulated Ev
 	@exec $(BIN)/zapline sandbox
 
 CORES := $(shell getconf _NPROCESSORS_ONLN)
-# Each worker has a PostgreSQL of its own. Three more than there are cores, because tests also wait; the fast ones wait less.
+# Each worker has a PostgreSQL of its own. Three more than there are cores, because tests also wait; the fast ones hardly do.
 WORKERS ?= $(shell echo $$(($(CORES) + 3)))
 PYTEST := $(BIN)/python -m pytest -q
 PARALLEL = $(PYTEST) --dist loadfile
@@ -34,11 +34,11 @@ test: $(READY) ## Run the tests (3 to 4 minutes on two cores)
 	@$(BIN)/python -m compileall -q src && $(PARALLEL) -n $(WORKERS) -m "not long"
 
 test-fast: $(READY) ## Run the tests that need no server: no PostgreSQL, no daemon, no browser (half a minute)
-	@$(PARALLEL) -n $$(($(CORES) + 1)) -m "not long and not server" --ignore=tests/browser --ignore=tests/journeys
+	@$(PARALLEL) -n $(CORES) --hypothesis-profile=brief -m "not long and not server" --ignore=tests/browser --ignore=tests/journeys
 
 long: $(READY) ## What takes long or wants the machine alone: short chaos runs, seeds of the simulation, each page with hostile texts, all examples of the properties (4 to 5 minutes)
 	@CONSOLE_SCREENSHOTS=1 $(PYTEST) -m long tests/sim tests/supervisors tests/journeys tests/browser tests/http/api/test_conformance.py
-	@$(PYTEST) -m "hypothesis and not long and not server" --hypothesis-profile=thorough tests/domain tests/evolution tests/daemon
+	@$(PYTEST) -m "hypothesis and not long and not server" --hypothesis-profile=thorough tests/domain tests/evolution tests/daemon tests/sql/journal
 
 check: lint types imports test long ## Everything a change must pass: ruff, mypy, import rules, tests
 

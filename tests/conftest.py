@@ -21,7 +21,7 @@ import trio
 from hypothesis import settings
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
-from support.property_examples import QUICK, THOROUGH
+from support.property_examples import BRIEF, QUICK, THOROUGH
 
 from zapline.daemon.logs import configuration
 from zapline.sandbox.embedded_postgres.server import PostgresServer
@@ -36,6 +36,7 @@ CANARIES = re.compile(
 )
 """Phones and keys that the tests use, and marker words; none may be in the log."""
 
+settings.register_profile("brief", max_examples=BRIEF)
 settings.register_profile("quick", max_examples=QUICK)
 settings.register_profile("thorough", max_examples=THOROUGH)
 settings.load_profile("quick")

@@ -133,13 +133,13 @@ class Api:
 
     async def stored(self) -> None:
         """Wait until everything that was accepted is stored."""
-        with trio.fail_after(30):
+        with trio.fail_after(120):
             await self.journal.flush()
             while self.journal.statistics().depth:
                 await trio.sleep(0.005)
                 await self.journal.flush()
 
-    async def until(self, path: str, wanted: Callable[[Any], bool], seconds: float = 10) -> Any:
+    async def until(self, path: str, wanted: Callable[[Any], bool], seconds: float = 60) -> Any:
         """Poll until the response satisfies ``wanted``."""
         with trio.fail_after(seconds):
             while not wanted(answer := await self.get(path)):  # noqa: ASYNC110 - it asks as a caller would
@@ -247,7 +247,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
         app = create_app(dependencies)
         front = WebhookApp(roster, intake, counters, IntakePolicy(2**24, 2**26), rest=app)
         (listening,) = await nursery.start(partial(serve, front, ["127.0.0.1:0"], stop, 2.0))
-        with trio.fail_after(30):
+        with trio.fail_after(120):
             await leadership.may_write()
         async with engine_pool.connection() as conn:
             admin = await add_admin(conn, EMAIL, HASH)

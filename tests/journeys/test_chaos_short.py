@@ -26,7 +26,7 @@ async def add_crm_webhooks(run: InboundRun, crm: CrmReceiver) -> None:
 async def check_crm_webhooks(run: InboundRun, crm: CrmReceiver) -> None:
     """Check that the CRM gets every stored message once, whatever was killed between its row and the call."""
     async with await connect(run.environment.postgres.url, role="zapline_engine") as conn:
-        with trio.fail_after(30):
+        with trio.fail_after(120):
             while await conn.fetch("select from zapline.hook_deliveries where state = 'queued' limit 1"):  # noqa: ASYNC110
                 await trio.sleep(0.1)
         stored = {str(row.id) for row in await conn.fetch("select id from zapline.messages where not from_me")}

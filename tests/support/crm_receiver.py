@@ -66,7 +66,7 @@ class CrmReceiver:
     def calls_to(self, path: str) -> list[ReceivedCall]:
         return [call for call in self.calls if call.path == path]
 
-    async def wait_for_calls(self, count: int, path: str | None = None, seconds: float = 10) -> list[ReceivedCall]:
+    async def wait_for_calls(self, count: int, path: str | None = None, seconds: float = 60) -> list[ReceivedCall]:
         """Wait for so many calls."""
         with trio.fail_after(seconds):
             while len(found := self.calls if path is None else self.calls_to(path)) < count:  # noqa: ASYNC110

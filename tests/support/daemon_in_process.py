@@ -41,7 +41,7 @@ class WholeDaemon:
     async def call(self, method: str, path: str, body: object = None, expect: int | None = None) -> Any:
         """Ask the API as a caller does who asks again where it says that it is busy; the answer."""
         content = msgspec.json.encode(body) if body is not None else b""
-        with trio.fail_after(30):
+        with trio.fail_after(120):
             while (answer := await self.client.request(method, path, content=content)).status_code == 503:
                 assert answer.json()["retryable"], answer.text
                 await trio.sleep(0.1)
@@ -54,7 +54,7 @@ class WholeDaemon:
     async def post(self, path: str, body: object = None, expect: int | None = None) -> Any:
         return await self.call("POST", path, body, expect)
 
-    async def until(self, path: str, wanted: Callable[[Any], Any], seconds: float = 30, every: float = 0.05) -> Any:
+    async def until(self, path: str, wanted: Callable[[Any], Any], seconds: float = 60, every: float = 0.05) -> Any:
         """Poll until the answer is as wanted; on failure show the last one."""
         with trio.move_on_after(seconds):
             while not wanted(answer := await self.get(path)):  # noqa: ASYNC110 - it asks as a caller would

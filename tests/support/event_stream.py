@@ -15,7 +15,7 @@ class Stream:
         self._lines = lines
         self.last_id: str | None = None
 
-    async def next(self, seconds: float = 10) -> tuple[str, Any]:
+    async def next(self, seconds: float = 60) -> tuple[str, Any]:
         """The next event's kind and data; comments are passed over."""
         fields: dict[str, str] = {}
         with trio.fail_after(seconds):

@@ -134,7 +134,7 @@ class InboundStack:
         """Pass a raw body to the intake, as the endpoint does; False where it is refused."""
         return await self.intake.accept(unit, event or extract_envelope(body).event or "", body)
 
-    async def wait_until_stored(self, seconds: float = 10) -> None:
+    async def wait_until_stored(self, seconds: float = 60) -> None:
         """Wait until the journal has no unfinished entry; fails after ``seconds``."""
         with trio.fail_after(seconds):
             await self.journal.flush()
@@ -142,7 +142,7 @@ class InboundStack:
                 await trio.sleep(0.01)
                 await self.journal.flush()
 
-    async def wait_for_rows(self, query: str, expected: list[tuple[object, ...]], seconds: float = 10) -> None:
+    async def wait_for_rows(self, query: str, expected: list[tuple[object, ...]], seconds: float = 60) -> None:
         """Wait until the query returns these rows; fails after ``seconds``."""
         seen: list[tuple[object, ...]] = []
         with trio.move_on_after(seconds):
@@ -155,7 +155,7 @@ class InboundStack:
         return [tuple(row) for row in await self.questions.fetch(query)]
 
 
-async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Poll until the condition holds; fails after ``seconds``."""
     with trio.fail_after(seconds):
         while not condition():  # noqa: ASYNC110

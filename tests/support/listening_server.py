@@ -78,7 +78,7 @@ async def serving(clock: MockClock, grace: float = 1.0, app: Any = None, **limit
         await serve(served, ["127.0.0.1:0"], stop, grace, limits=ServerLimits(**limits), task_status=task_status)
         ended.set()
 
-    with trio.fail_after(15):
+    with trio.fail_after(120):
         async with trio.open_nursery() as nursery:
             (address,) = await nursery.start(run)
             assert address.startswith("http://127.0.0.1:")
@@ -95,7 +95,7 @@ async def read_answer(stream: trio.SocketStream) -> bytes:
     """Head and body."""
     data = await read_head(stream)
     length = int(data.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
-    with trio.fail_after(30):
+    with trio.fail_after(120):
         while len(data.partition(b"\r\n\r\n")[2]) < length:
             data += await stream.receive_some(65536)
     return data
@@ -103,7 +103,7 @@ async def read_answer(stream: trio.SocketStream) -> bytes:
 
 async def read_head(stream: trio.SocketStream) -> bytes:
     data = b""
-    with trio.fail_after(30):
+    with trio.fail_after(120):
         while b"\r\n\r\n" not in data:
             chunk = await stream.receive_some(4096)
             if not chunk:

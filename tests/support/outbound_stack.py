@@ -201,7 +201,7 @@ class OutboundStack:
         self.senders.wake(unit.id)
         return messages
 
-    async def wait_until(self, condition: Callable[[], bool], seconds: float = 30) -> None:
+    async def wait_until(self, condition: Callable[[], bool], seconds: float = 60) -> None:
         with trio.fail_after(seconds):
             while not condition():  # noqa: ASYNC110
                 await trio.sleep(0.005)
@@ -210,7 +210,7 @@ class OutboundStack:
         async with self.pool.connection() as conn:
             return [tuple(row) for row in await conn.fetch(query, values)]
 
-    async def wait_for_rows(self, query: str, *expected: tuple[object, ...], seconds: float = 30) -> None:
+    async def wait_for_rows(self, query: str, *expected: tuple[object, ...], seconds: float = 60) -> None:
         """Wait until the query returns these rows; retry while the database is away."""
         seen: list[tuple[Any, ...]] = []
         with trio.move_on_after(seconds):
@@ -223,7 +223,7 @@ class OutboundStack:
         raise AssertionError(f"{query}: {seen}, not {list(expected)}, after {seconds} s")
 
     async def wait_until_idle(
-        self, states: Sequence[str] = ("queued", "leased", "uncertain"), seconds: float = 20
+        self, states: Sequence[str] = ("queued", "leased", "uncertain"), seconds: float = 60
     ) -> None:
         """Wait until no message is in any of these states, and all accepted webhooks are stored."""
         listed = "', '".join(states)

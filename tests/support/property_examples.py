@@ -1,6 +1,6 @@
-"""How many examples a property is tried with: some in ``make test``, all of them in ``make long``.
+"""How many examples a property is tried with: few in ``make test-fast``, some in ``make test``, all in ``make long``.
 
-The profile ``thorough`` (``--hypothesis-profile=thorough``) tries all; without it a part, see ``tests/conftest.py``.
+The profiles ``brief`` and ``thorough`` (``--hypothesis-profile=thorough``) say so; without one it is a part.
 """
 
 from hypothesis import settings
@@ -8,6 +8,7 @@ from hypothesis import settings
 THOROUGH = 100
 """``max_examples`` of the profile that tries all."""
 QUICK = 40
+BRIEF = 20
 
 
 def examples(most: int) -> int:

@@ -75,7 +75,7 @@ class ReconciliationStack:
     def start(self) -> None:
         self.nursery.start_soon(self.reconciler.run)
 
-    async def wait_until_reconciled(self, unit: Unit, seconds: float = 10) -> None:
+    async def wait_until_reconciled(self, unit: Unit, seconds: float = 60) -> None:
         """Request a run, and wait until one more run has completed."""
         before = self.inbound.counters.totals["reconciliations", "done"]
         self.reconciler.schedule(unit.id, "test")

@@ -8,6 +8,7 @@ from uuid import UUID
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.property_examples import examples
 
 from zapline.domain.ids import Seq, UnitId
 from zapline.sql.journal.journal import Journal
@@ -84,7 +85,7 @@ async def act(journal: Journal, model: Model, kind: str, a: int, b: bytes | int)
             del model.history[seq]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(lives)
 async def test_any_interleaving_and_restart_ends_as_the_model_says(
     lives: list[list[tuple[str, int, bytes | int]]],

@@ -53,7 +53,7 @@ async def test_refused_campaigns_stop_and_wait_for_a_person(
             await stack.wait_until_idle()
             evolution.inject_fault("refused_later", path="/message/")
             await queue_campaign(stack, unit, range(GOOD, ALL))
-            await stack.wait_for_rows(HELD, ("whatsapp_refused",), seconds=30)
+            await stack.wait_for_rows(HELD, ("whatsapp_refused",))
             await stack.wait_until_idle(["leased"])
             ((left,),) = await stack.rows(LEFT)
             assert GOOD < left <= GOOD + 15
@@ -88,7 +88,7 @@ async def test_a_hold_outlives_the_process(database: str, tmp_path: Path) -> Non
         async with outbound_stack_on(database, tmp_path, evolution) as stack:
             unit = await stack.add_unit()
             await queue_campaign(stack, unit, range(30))
-            await stack.wait_for_rows(HELD, ("whatsapp_refused_463",), seconds=30)
+            await stack.wait_for_rows(HELD, ("whatsapp_refused_463",))
             before = await stack.rows(LEFT)
         async with outbound_stack_on(database, tmp_path, evolution) as stack:
             (unit,) = stack.roster.units()

@@ -88,7 +88,7 @@ async def test_a_server_that_honours_ids_leaves_no_message_uncertain(
         lose_answers(stack, hanging=2)
         texts = [f"n{number}" for number in range(sends)]
         await stack.enqueue(unit, *texts)
-        await stack.wait_until_idle(seconds=20 + sends)
+        await stack.wait_until_idle(seconds=60 + sends)
         assert Counter(stack.received_texts()) == Counter(["primeira", *texts])
         assert {row[0] for row in await stack.outbox_rows()} == {"settled"}
         assert await stack.rows("select count(*)::int from zapline.messages") == [(sends + 1,)]
@@ -117,7 +117,7 @@ async def test_a_server_that_gives_ids_of_its_own_is_served_as_before(
         await stack.wait_for_rows(
             "select state, look_at is null, resends from zapline.outbox where state <> 'settled'",
             ("uncertain", True, 0),
-            seconds=20 + sends,
+            seconds=60 + sends,
         )
         await stack.wait_until_idle(["queued", "leased"])
         assert Counter(stack.received_texts()) == Counter(["primeira", *(f"n{number}" for number in range(1, sends))])

@@ -49,7 +49,7 @@ async def test_what_was_sent_behind_a_database_that_is_set_back_is_not_sent_agai
                 async with await connect(name) as conn:
                     await conn.execute("update zapline.units set paused_at = null")
             stack.senders.wake(unit.id)
-            await stack.wait_for_rows(SETTLED, (4,), seconds=20)
+            await stack.wait_for_rows(SETTLED, (4,))
             await stack.wait_until_idle()
             sent = stack.received_texts()
             assert sorted(sent) == ["antes", "dois", "tres", "um"]
@@ -58,11 +58,11 @@ async def test_what_was_sent_behind_a_database_that_is_set_back_is_not_sent_agai
             await wait_for_refusal(stack, unit)
             assert stack.received_texts() == sent
             await stack.reload()
-            await stack.wait_for_rows(SETTLED, (4,), seconds=20)
+            await stack.wait_for_rows(SETTLED, (4,))
             await stack.wait_until(lambda: unit.catching_up is None)
             assert stack.received_texts() == sent
             (last,) = await stack.enqueue(unit, "depois")
-            await stack.wait_for_rows(SETTLED, (5,), seconds=20)
+            await stack.wait_for_rows(SETTLED, (5,))
             assert stack.received_texts() == [*sent, "depois"]
             assert await stack.rows("select count(*) from zapline.outbox where twice") == [(0,)]
             assert stack.counters.total("sent_twice") == 0
@@ -88,7 +88,7 @@ async def test_a_claim_that_is_lost_alone_is_known_from_the_journal_after_a_rest
             await stack.wait_for_rows("select state from zapline.outbox", ("leased",))
         copies.set_back(earlier)
         async with outbound_stack(database, tmp_path) as stack:
-            await stack.wait_for_rows("select state, failure from zapline.outbox", ("uncertain", "crashed"), seconds=20)
+            await stack.wait_for_rows("select state, failure from zapline.outbox", ("uncertain", "crashed"))
             assert stack.counters.total("units_set_back") == 1
             assert len(stack.received_texts()) <= 1
 
@@ -159,7 +159,7 @@ async def test_a_process_that_stood_still_after_its_claim_does_not_call(database
 
         stack.intake.note = stand_still  # type: ignore[method-assign]
         await stack.enqueue(unit, "uma vez")
-        await stack.wait_for_rows(SETTLED, (1,), seconds=20)
+        await stack.wait_for_rows(SETTLED, (1,))
         assert stack.counters.total("calls_too_late") == 1
         assert stack.received_texts() == ["uma vez"]
         assert await stack.rows("select tries from zapline.outbox") == [(0,)]
@@ -185,19 +185,18 @@ async def test_no_call_is_made_that_the_journal_cannot_note_and_what_waits_leave
         with calls_refused(stack.journal._file.path):
             waiting = await stack.enqueue(unit, "um", "dois")
             await stack.enqueue(unit, "tarde demais", expires_in=0.5)
-            await stack.wait_until(lambda: stack.counters.total("calls_held") > 1, seconds=20)
+            await stack.wait_until(lambda: stack.counters.total("calls_held") > 1)
             await stack.wait_for_rows(
                 "select state, tries, failure from zapline.outbox order by seq",
                 *[("queued", 0, None), ("queued", 0, None), ("expired", 0, "expired")],
-                seconds=20,
             )
             status = stack.senders.status(unit.id)
             assert (status.state, status.reason) == (SenderActivity.PAUSED, DISK_REFUSES)
             assert stack.senders.held_since is not None
             held = stack.counters.total("calls_held")
-            await stack.wait_until(lambda: stack.counters.total("calls_held") > held, seconds=20)
+            await stack.wait_until(lambda: stack.counters.total("calls_held") > held)
             assert stack.received_texts() == []
-        await stack.wait_until(lambda: len(stack.received_texts()) == len(waiting), seconds=20)
+        await stack.wait_until(lambda: len(stack.received_texts()) == len(waiting))
         await stack.wait_until_idle()
         assert stack.received_texts() == ["um", "dois"]
         assert stack.senders.held_since is None
