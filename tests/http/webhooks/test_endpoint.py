@@ -294,7 +294,7 @@ async def test_slow_bodies_of_one_unit_delay_nobody_and_its_own_come_through_one
 async def test_what_neither_journal_nor_actor_takes_is_to_come_again(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def refuse(arrivals: Any) -> None:
+    async def refuse(arrivals: Any, within: float) -> None:
         raise JournalRefused("planted")
 
     async with open_front(database, tmp_path) as front:

@@ -35,7 +35,7 @@ def missing_fsync(patch: pytest.MonkeyPatch) -> None:
 def answered_before_the_disk(patch: pytest.MonkeyPatch) -> None:
     """A webhook is answered before its entry is on disk."""
 
-    async def append_many(self: Journal, arrivals: Sequence[Arrival]) -> list[Seq]:
+    async def append_many(self: Journal, arrivals: Sequence[Arrival], within: float = 0.0) -> list[Seq]:
         entries = []
         for arrival in arrivals:
             self._last_seq += 1

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -67,6 +68,28 @@ async def test_an_append_that_is_cancelled_may_be_stored_and_is_reported(tmp_pat
         await journal.append(arrival(b"next"))
         assert [entry.body for entry in reported] == [b"orphan", b"next"]
         assert len(await numbers(journal)) == 2
+
+
+async def test_appends_end_at_their_own_deadlines_and_may_be_stored_all_the_same(tmp_path: Path) -> None:
+    async with opened(tmp_path) as journal:
+        foreign = hold_writer(tmp_path)
+
+        async def append_too_late(within: float) -> None:
+            with pytest.raises(JournalRefused, match="no answer from the disk"):
+                await journal.append_many([arrival()], within=within)
+
+        async with trio.open_nursery() as waiting:
+            waiting.start_soon(journal.append, arrival())
+            waiting.start_soon(partial(journal.append_many, [arrival()], within=600.0))
+            async with trio.open_nursery() as late:
+                for within in (0.03, 0.01, 0.02):
+                    late.start_soon(append_too_late, within)
+                    await trio.testing.wait_all_tasks_blocked()
+            assert len(journal._writer._in_time) == 1
+            foreign.rollback()
+        foreign.close()
+        assert not journal._writer._in_time
+        assert len(await numbers(journal)) == 5
 
 
 async def test_a_full_queue_waits_for_room_and_refuses_in_the_end(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def refuse(stack: InboundStack, monkeypatch: pytest.MonkeyPatch) -> None:
     async def append(arrival: Arrival) -> None:
         raise JournalRefused("planted")
 
-    async def append_many(arrivals: Sequence[Arrival]) -> None:
+    async def append_many(arrivals: Sequence[Arrival], within: float) -> None:
         raise JournalRefused("planted")
 
     monkeypatch.setattr(stack.journal, "append", append)

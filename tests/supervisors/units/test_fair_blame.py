@@ -34,7 +34,7 @@ def crash_on_boom(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def refuse_appends(stack: InboundStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def append_many(arrivals: Sequence[Arrival]) -> None:
+    async def append_many(arrivals: Sequence[Arrival], within: float) -> None:
         raise JournalRefused("planted")
 
     monkeypatch.setattr(stack.journal, "append_many", append_many)

@@ -95,6 +95,8 @@ class Journal(JournalHistory):
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(journal._write)
+                watching = trio.CancelScope()
+                nursery.start_soon(journal._writer.give_up_late, watching)
                 if file.closed_because is not None:
                     journal._writer.submit_unattended(lambda file: None)  # repeated until the file can be opened
                 try:
@@ -102,6 +104,7 @@ class Journal(JournalHistory):
                 finally:
                     journal._writer.stop()
                     journal._room.unpark_all()
+                    watching.cancel()
         finally:
             journal._reader.close()
 
@@ -161,10 +164,14 @@ class Journal(JournalHistory):
         """
         return (await self.append_many((arrival,)))[0]
 
-    async def append_many(self, arrivals: Sequence[Arrival]) -> list[Seq]:
-        """Store all or none in one commit, with consecutive numbers; otherwise as ``append``."""
+    async def append_many(self, arrivals: Sequence[Arrival], within: float = float("inf")) -> list[Seq]:
+        """Store all or none in one commit, with consecutive numbers; otherwise as ``append``.
+
+        Raises ``JournalRefused`` also where it takes longer than ``within`` seconds; then they may be stored later.
+        """
         if not arrivals:
             return []
+        deadline = trio.current_time() + within
         if self._waiting >= self._max_waiting:
             await self._wait_for_room()
         if self._writer.closing:
@@ -186,7 +193,7 @@ class Journal(JournalHistory):
         # The number of a refused entry is not used again.
         self._last_seq = seq
         self._waiting += len(entries)
-        await self._writer.submit(Request(entries, size))
+        await self._writer.submit(Request(entries, size), deadline)
         return [entry.seq for entry in entries]
 
     def mark_done(self, seqs: Sequence[Seq], stored: tuple[UnitId, int] | None = None) -> None:

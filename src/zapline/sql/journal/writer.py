@@ -32,7 +32,7 @@ class Request:
     Mutable and without validation, because one is created for each webhook.
     """
 
-    __slots__ = ("entries", "refused", "result", "size", "task", "unattended", "work")
+    __slots__ = ("deadline", "entries", "late", "refused", "result", "size", "task", "unattended", "work")
 
     def __init__(self, entries: Sequence[Entry], size: int, work: Work | None = None, unattended: bool = False) -> None:
         self.entries = entries
@@ -42,6 +42,9 @@ class Request:
         self.unattended = unattended
         """No task waits, so it is tried again after a refused commit."""
         self.task: trio.lowlevel.Task | None = None
+        self.deadline = float("inf")
+        """Time of trio's clock at which the task waits no longer."""
+        self.late = False
         self.result: object = None
         self.refused: str | None = None
 
@@ -74,30 +77,58 @@ class JournalWriter:
         self._retried_done: set[Seq] = set()
         self._retried: list[Request] = []
         self._batch: list[Request] = []
+        # Requests whose tasks wait until a deadline, and the scope in which that is slept for.
+        self._in_time: dict[Request, None] = {}
+        self._next_look, self._look = float("inf"), trio.CancelScope()
         # Whether the last commit had several entries, and when it ended.
         self._under_load, self._ended = False, 0.0
 
     # -- the trio thread -----------------------------------------------------------------------------------
 
-    async def submit(self, request: Request) -> object:
+    async def submit(self, request: Request, deadline: float = float("inf")) -> object:
         """Queue the request and wait until its commit has been reported.
 
-        Raises ``JournalRefused``. Cancellation: the request may be performed nevertheless.
+        Raises ``JournalRefused``, also at ``deadline`` (trio's clock). After that and a cancellation the request may be
+        performed nevertheless.
         """
         if self.closing:
             raise JournalRefused("the journal is closed")
         request.task = trio.lowlevel.current_task()
+        if deadline != float("inf"):
+            request.deadline, self._in_time[request] = deadline, None
+            if deadline < self._next_look:
+                self._next_look = self._look.deadline = deadline
         self._requests.append(request)
         self._wake()
 
         def abandon(_: object) -> trio.lowlevel.Abort:
             request.task = None
+            self._in_time.pop(request, None)
             return trio.lowlevel.Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(abandon)
+        if request.late:
+            raise JournalRefused("no answer from the disk")
         if request.refused is not None:
             raise JournalRefused(request.refused)
         return request.result
+
+    async def give_up_late(self, scope: trio.CancelScope) -> None:
+        """End the wait of requests at their deadlines, until ``scope`` is cancelled.
+
+        One task for all: a cancel scope for each request costs more than its place in the queue.
+        """
+        with scope:
+            while True:
+                self._next_look = min((request.deadline for request in self._in_time), default=float("inf"))
+                with trio.CancelScope(deadline=self._next_look) as self._look:
+                    await trio.sleep_forever()
+                now = trio.current_time()
+                for request in [request for request in self._in_time if request.deadline <= now]:
+                    del self._in_time[request]
+                    request.late, task, request.task = True, request.task, None
+                    if task is not None:
+                        trio.lowlevel.reschedule(task)
 
     def submit_done(self, seqs: Sequence[Seq], stored: tuple[UnitId, int] | None = None) -> None:
         """Mark entries as done. ``stored``: up to where the database has stored the unit's entries."""
@@ -231,5 +262,6 @@ class JournalWriter:
         """On the trio thread: report the commit, then wake the waiting tasks."""
         self._on_commit(entries, error)
         for request in requests:
+            self._in_time.pop(request, None)
             if request.task is not None:
                 trio.lowlevel.reschedule(request.task)

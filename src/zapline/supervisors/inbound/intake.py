@@ -100,10 +100,8 @@ class Intake:
 
     async def _make_durable(self, unit: Unit, arrivals: Sequence[Arrival], *, repeated: bool = False) -> bool | None:
         try:
-            with trio.move_on_after(APPEND_TIMEOUT):
-                await self._journal.append_many(arrivals)
-                return True
-            error = "no answer from the disk"
+            await self._journal.append_many(arrivals, within=APPEND_TIMEOUT)
+            return True
         except JournalRefused as refused:
             error = str(refused)
         self._counters.add("journal_refused")

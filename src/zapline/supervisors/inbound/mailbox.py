@@ -8,6 +8,7 @@ import trio
 
 from zapline.domain.line.events import ConnectionEvent
 from zapline.sql.journal.schema import Entry
+from zapline.supervisors.alarm_clock import AlarmClock
 
 MAX_ENTRIES = 256
 MAX_BYTES = 4 * 2**20
@@ -48,7 +49,17 @@ class Mailbox:
     Only ``put_direct`` waits, because a direct entry is not stored anywhere else.
     """
 
-    __slots__ = ("_bytes", "_direct", "_direct_bytes", "_direct_room", "_entries", "_events", "_waiting", "room_wanted")
+    __slots__ = (
+        "_alarm_at",
+        "_bytes",
+        "_direct",
+        "_direct_bytes",
+        "_direct_room",
+        "_entries",
+        "_events",
+        "_waiting",
+        "room_wanted",
+    )
 
     def __init__(self) -> None:
         self._entries: deque[Entry] = deque()
@@ -57,7 +68,8 @@ class Mailbox:
         self._direct_room = trio.lowlevel.ParkingLot()
         self._events: deque[ConnectionEvent] = deque()
         self._bytes = 0
-        self._waiting: trio.Event | None = None
+        self._waiting: trio.lowlevel.Task | None = None
+        self._alarm_at = float("inf")
         self.room_wanted: bool = False
         """The dispatcher holds back entries of this unit and wants a ``refill`` when there is room."""
 
@@ -104,19 +116,32 @@ class Mailbox:
         return True
 
     async def wait(self, *, for_entries: bool = True) -> None:
-        """Return when there is something to take, or something arrived. Cancellation loses nothing.
+        """Return when there is something to take, something arrived, or an alarm rang. Cancellation loses nothing.
 
         Without ``for_entries``, journal entries that are already there are not a reason to return.
         """
         if (for_entries and self._entries) or self._events or self._direct:
             await trio.lowlevel.checkpoint()
             return
-        self._waiting = arrived = trio.Event()
-        try:
-            await arrived.wait()
-        finally:
-            if self._waiting is arrived:  # else the next actor waits already, while this one is being cancelled
+        self._waiting = task = trio.lowlevel.current_task()
+
+        def abandon(_: object) -> trio.lowlevel.Abort:
+            if self._waiting is task:  # else the next actor waits already, while this one is being cancelled
                 self._waiting = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abandon)
+
+    def wake_at(self, at: float, alarms: AlarmClock) -> None:
+        """Have ``wait`` return at this time of trio's clock at the latest; perhaps also at an earlier given one."""
+        if at < self._alarm_at:
+            self._alarm_at = at
+            alarms.set(at, self._ring)
+
+    def _ring(self, at: float) -> None:
+        if at == self._alarm_at:
+            self._alarm_at = float("inf")
+            self._wake()
 
     def take_events(self) -> list[ConnectionEvent]:
         if not self._events:
@@ -167,4 +192,5 @@ class Mailbox:
 
     def _wake(self) -> None:
         if self._waiting is not None:
-            self._waiting.set()
+            task, self._waiting = self._waiting, None
+            trio.lowlevel.reschedule(task)

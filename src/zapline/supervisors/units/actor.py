@@ -98,13 +98,17 @@ class UnitActor:
         self._context.rewind(self._unit)
 
     async def _next_events(self) -> list[ConnectionEvent]:
-        """Wait for the mailbox or the state's timer; return the events, with TimerFired if the timer is due."""
+        """Wait for the mailbox or the state's timer; return the events, with TimerFired if the timer is due.
+
+        It may return without any, after an alarm that was set for an earlier state.
+        """
         state = self._unit.state
         assert state is not None
         wake_at = min((at for at in (state.wake_at, self._paused_until) if at is not None), default=float("inf"))
-        with trio.move_on_at(wake_at):
-            await self._unit.mailbox.wait(for_entries=self._paused_until is None)
-        events = self._unit.mailbox.take_events()
+        mailbox = self._unit.mailbox
+        mailbox.wake_at(wake_at, self._context.alarms)
+        await mailbox.wait(for_entries=self._paused_until is None)
+        events = mailbox.take_events()
         if state.wake_at is not None and trio.current_time() >= state.wake_at:
             events.append(TimerFired())
         return events

@@ -11,6 +11,7 @@ from zapline.domain.campaigns.opt_out_words import OptOutWords
 from zapline.domain.messages.facts import SendAnswered
 from zapline.sql.journal.journal import Journal
 from zapline.sql.journal.schema import Entry
+from zapline.supervisors.alarm_clock import AlarmClock
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.inbound.recorder import Recorder
 from zapline.supervisors.inbound.unit_state import Unit
@@ -32,6 +33,8 @@ class ActorContext:
     """Called to have the unit's unfinished entries read again from the journal."""
     suspect_lock: trio.Lock = field(default_factory=trio.Lock)
     """Held while a suspect entry is processed: of two at a time, nobody could tell which one killed the process."""
+    alarms: AlarmClock = field(default_factory=AlarmClock)
+    """Wakes actors at their states' times; the roster runs it."""
     opt_out_words: OptOutWords = field(default_factory=OptOutWords)
     on_send_answered: Callable[[Unit, SendAnswered], None] = lambda unit, answer: None
     """Called once the outcome of a send call is stored."""

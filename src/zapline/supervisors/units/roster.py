@@ -65,7 +65,7 @@ class Roster:
         async with trio.open_nursery() as nursery:
             self._nursery, self._context = nursery, context
             task_status.started()
-            await trio.sleep_forever()
+            await context.alarms.run()
 
     # -- reading ---------------------------------------------------------------------------------------------
 
