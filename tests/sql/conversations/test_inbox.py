@@ -1,9 +1,10 @@
 """The inbox's lists of conversations: merged ones count as one, with the last message and the unread count."""
 
+from datetime import timedelta
 from uuid import uuid4
 
 from zapline.domain.ids import UnitId
-from zapline.sql.conversations import inbox
+from zapline.sql.conversations import conversations, inbox
 from zapline.sql.postgres.connection import connect
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.units.units import insert_unit
@@ -37,5 +38,16 @@ async def test_lists_and_searches_show_merged_conversations_as_one(database: str
         assert await inbox.search_chats(pool, unit, "silva", 10) == chats[:1]
         assert [chat.member for chat in await inbox.search_chats(pool, unit, "(11) 3000-0001", 10)] == [phone]
         assert await inbox.search_chats(pool, unit, "souza", 10) == []
+        assert await inbox.search_chats(pool, unit, "silva", 1) == chats[:1]  # found among the newest
+        whole = await conversations.list_conversations(pool, unit, None, 10)
+        assert [(each.id, each.last_message_at, each.name) for each in whole] == [
+            (phone, chats[0].last_message_at, "Zé da Silva")
+        ]
+        at = chats[0].last_message_at
+        assert await conversations.list_conversations(pool, unit, (at, phone), 10) == []
+        assert await conversations.list_conversations(pool, unit, (at + timedelta(seconds=1), phone), 10) == whole
+        ms = at.replace(microsecond=at.microsecond // 1000 * 1000)
+        assert await conversations.list_conversations(pool, unit, None, 10, ms) == []
+        assert await conversations.list_conversations(pool, unit, None, 10, ms - timedelta(milliseconds=1)) == whole
         latest = chats[0]
         assert (latest.name, latest.text, latest.message_kind, latest.unread) == ("Zé da Silva", "text 2", "text", 4)

@@ -30,30 +30,43 @@ left join zapline.message_aliases quoting on quoting.unit_id = m.unit_id and quo
         where x.unit_id = m.unit_id and x.provider = m.provider and x.external_id = m.external_id) reacted on true
 
 -- name: list_conversations
--- A page of root conversations, latest message first; messages of merged conversations count as their own.
-with parts as (
-    select c.merged_into as id, max(c.last_message_at) as last_message_at, max(k.lid) as lid,
-           (array_agg(k.name order by k.name_at desc nulls last) filter (where k.name is not null))[1] as name,
-           max(k.name_at) filter (where k.name is not null) as name_at,
-           (array_agg(k.username order by k.username_at desc) filter (where k.username is not null))[1] as username
+-- A page of root conversations, latest message first, read by the index of recency; messages of merged conversations
+-- count as their own. Of conversations that are merged, the one with the latest message stands for all. (Below a policy
+-- PostgreSQL takes no coalesce to an index, but a case.)
+with latest as (
+    select coalesce(c.merged_into, c.id) as id, c.last_message_at
       from zapline.conversations c
-      join zapline.contacts k on k.id = c.contact_id
-     where c.unit_id = %(unit_id)s and c.merged_into is not null
-     group by c.merged_into),
-whole as (
-    select c.id, k.kind, k.canonical, k.phone, coalesce(k.lid, p.lid) as lid,
-           case when k.name is null or p.name_at > k.name_at then coalesce(p.name, k.name) else k.name end as name,
-           coalesce(k.username, p.username) as username,
-           greatest(c.last_message_at, p.last_message_at) as last_message_at, c.created_at
-      from zapline.conversations c
-      join zapline.contacts k on k.id = c.contact_id
-      left join parts p on p.id = c.id
-     where c.unit_id = %(unit_id)s and c.merged_into is null)
-select * from whole
- where last_message_at is not null
-   and (%(since)s::timestamptz is null or date_trunc('milliseconds', last_message_at) > %(since)s)
-   and (%(before_at)s::timestamptz is null or (last_message_at, id) < (%(before_at)s, %(before_id)s::uuid))
- order by last_message_at desc, id desc limit %(limit)s;
+     where c.unit_id = %(unit_id)s and c.last_message_at is not null
+       and c.last_message_at <= coalesce(%(before_at)s::timestamptz, 'infinity')
+       and c.last_message_at >= coalesce(date_trunc('milliseconds', %(since)s::timestamptz) + interval '1 millisecond',
+                                         '-infinity')
+       and (%(before_at)s::timestamptz is null
+            or (c.last_message_at, coalesce(c.merged_into, c.id)) < (%(before_at)s, %(before_id)s::uuid))
+       and (select true
+              from ((select o.id, o.last_message_at from zapline.conversations o where o.id = c.merged_into)
+                    union all
+                    (select o.id, o.last_message_at from zapline.conversations o
+                      where o.merged_into = case when c.merged_into is null then c.id else c.merged_into end and o.id <> c.id)) o
+             where o.last_message_at > c.last_message_at or (o.last_message_at = c.last_message_at and o.id < c.id)
+             limit 1) is null
+     order by c.last_message_at desc, coalesce(c.merged_into, c.id) desc
+     limit %(limit)s)
+select r.id, k.kind, k.canonical, k.phone, coalesce(k.lid, p.lid) as lid,
+       case when k.name is null or p.name_at > k.name_at then coalesce(p.name, k.name) else k.name end as name,
+       coalesce(k.username, p.username) as username, l.last_message_at, r.created_at
+  from latest l
+  join zapline.conversations r on r.id = l.id
+  join zapline.contacts k on k.id = r.contact_id
+  left join lateral (
+       select max(pk.lid) as lid,
+              (array_agg(pk.name order by pk.name_at desc nulls last) filter (where pk.name is not null))[1] as name,
+              max(pk.name_at) filter (where pk.name is not null) as name_at,
+              (array_agg(pk.username order by pk.username_at desc) filter (where pk.username is not null))[1]
+                  as username
+         from zapline.conversations m
+         join zapline.contacts pk on pk.id = m.contact_id
+        where m.merged_into = l.id) p on true
+ order by l.last_message_at desc, l.id desc;
 
 -- name: find_root
 -- The root of a conversation: itself, or the one it was merged into.

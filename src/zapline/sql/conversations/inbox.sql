@@ -69,6 +69,32 @@ with latest as (
                        or (o.last_message_at = l.last_message_at and o.id < l.part))) as superseded
   -- include: chat_sources;
 
+-- name: search_newest_chats
+-- Like `search_chats`, among so many of the latest conversations alone. (The number is hidden in a query: the policies
+-- make PostgreSQL believe that the unit has few, and it would sort all of them rather than read the first by the index.)
+with newest_chats as materialized (
+    select c.id, c.merged_into, c.contact_id, c.last_message_at
+      from zapline.conversations c
+     where c.unit_id = %(unit_id)s and c.last_message_at is not null
+     order by c.last_message_at desc, c.id
+     limit (select %(newest)s::bigint)),
+latest as (
+    select distinct on (coalesce(f.merged_into, f.id)) f.id as part, coalesce(f.merged_into, f.id) as root,
+           f.last_message_at
+      from (select c.id, c.merged_into, c.last_message_at
+              from newest_chats c
+             cross join lateral (
+                   select k.id from zapline.contacts k
+                    where k.id = c.contact_id and (k.plain_name like %(words)s or k.phone like %(digits)s
+                                                   or lower(k.username) like %(called)s)
+                   offset 0) known
+             order by c.last_message_at desc, c.id
+             limit %(limit)s) f
+     order by coalesce(f.merged_into, f.id), f.last_message_at desc, f.id)
+-- include: chat_columns
+       false as superseded
+  -- include: chat_sources;
+
 -- name: search_chats
 -- The latest conversations whose contact's name or username contains the words or whose phone contains the digits;
 -- columns as in `list_chats`.

@@ -1,8 +1,10 @@
 """Formats times, numbers and phones for pages: in the unit's time zone, in the operator's language, masked."""
 
 from datetime import UTC, date, datetime, time
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
+from babel import Locale
 from babel.dates import format_date, format_time
 from babel.numbers import format_decimal, format_percent
 from markupsafe import Markup
@@ -44,18 +46,34 @@ def date_time(at: float | str | datetime | None, zone: str = "UTC") -> str:
     if at is None:
         return ""
     local = as_datetime(at).astimezone(ZoneInfo(zone))
-    return f"{short_date(local)} {format_time(local, 'medium', tzinfo=local.tzinfo, locale=language().dates)}"
+    return f"{short_date(local)} {_time_of_day(local.time(), 'medium', language().dates)}"
 
 
 def short_date(day: date) -> str:
     """A day in numbers."""
-    return format_date(day, "short", language().dates)
+    return _date_in_numbers(day.toordinal(), language().dates)
 
 
 def clock_time(at: float | datetime | time, zone: str = "UTC", *, seconds: bool = False) -> str:
     """The time of day on the clocks of ``zone``; a ``time`` is shown as it is."""
     local = at if isinstance(at, time) else as_datetime(at).astimezone(ZoneInfo(zone))
-    return format_time(local, "medium" if seconds else "short", tzinfo=local.tzinfo, locale=language().dates)
+    of_day = local if isinstance(local, time) else local.time()
+    return _time_of_day(of_day, "medium" if seconds else "short", language().dates)
+
+
+def _time_of_day(at: time, width: str, locale: Locale) -> str:
+    return _formatted_time(at.hour, at.minute, at.second if width == "medium" else 0, width, locale)
+
+
+@lru_cache(maxsize=4096)
+def _formatted_time(hour: int, minute: int, second: int, width: str, locale: Locale) -> str:
+    """A page shows dozens of times, and the library reads its patterns anew for each."""
+    return format_time(time(hour, minute, second), width, locale=locale)
+
+
+@lru_cache(maxsize=1024)
+def _date_in_numbers(ordinal: int, locale: Locale) -> str:
+    return format_date(date.fromordinal(ordinal), "short", locale)
 
 
 def relative_time(at: float | str | datetime, now: datetime) -> str:
