@@ -188,6 +188,11 @@ class SteppedPostgres:
         self._admin.execute(f"drop database {self.name} with (force)")
         self._admin.execute(f"alter database {self.name}_standby rename to {self.name}")
 
+    def set_clock(self) -> None:
+        """Have the server's clock show the world's time, and what it is wrong by."""
+        self._clock_file.seek(0)
+        self._clock_file.write(b"%.6f" % (self.world.now + self.world.skews["database"]))
+
     # -- steps -------------------------------------------------------------------------------------------------
 
     async def open(self, parameters: dict[str, Any]) -> TrioConnection:
@@ -197,7 +202,7 @@ class SteppedPostgres:
             raise errors.OperationalError("the simulated server is down")
         if self.faults.starting:
             raise errors.OperationalError("FATAL:  the database system is starting up")
-        self._set_clock()
+        self.set_clock()
         conninfo = psycopg.conninfo.make_conninfo("", **parameters)
         connection = _drive(_Running(TrioConnection._connect_gen(conninfo)))
         self.sessions[connection.pgconn.backend_pid] = connection
@@ -228,7 +233,7 @@ class SteppedPostgres:
         if faults.down or self.cut_off or dice < before:
             gen.close()
             self._cut(connection, "before", label)
-        self._set_clock()
+        self.set_clock()
         self.statements += 1
         running = _Running(gen, connection.pgconn.socket)
         try:
@@ -288,10 +293,6 @@ class SteppedPostgres:
         """End all sessions, as when the server or the daemon is killed."""
         for connection in list(self.sessions.values()):
             self.close(connection)
-
-    def _set_clock(self) -> None:
-        self._clock_file.seek(0)
-        self._clock_file.write(b"%.6f" % (self.world.now + self.world.skews["database"]))
 
     def _is_blocked(self, connection: TrioConnection) -> Callable[[], bool]:
         return partial(self._waits_for_lock, connection.pgconn.backend_pid)

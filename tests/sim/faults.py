@@ -146,6 +146,7 @@ class Faults:
             if by != self.world.skews[whose]:
                 self.world.skews[whose] = by
                 self.world.strike(f"{whose}'s clock", f"{by:+.0f} s")
+        self.postgres.set_clock()
 
     async def _window(self, window: Window, evolution: SimulatedEvolution, listener: PipeListener) -> None:
         await trio.sleep(window.at)

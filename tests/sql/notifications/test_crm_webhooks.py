@@ -1,7 +1,9 @@
 """The triggers that insert a hook's deliveries, in the transaction of the event."""
 
 import itertools
+import time
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -229,7 +231,7 @@ async def test_an_archived_unit_has_no_deliveries(database: str) -> None:
         await record(conn, [write(unit, [message("A", sent_at=at)])], known)
         assert await archive_unit(conn, unit)
         await record(conn, [write(unit, [message("B", sent_at=at)])], known)
-        assert await crm_webhooks.bury_waiting(conn, 10) == 1
+        assert await crm_webhooks.bury_waiting(conn, NOW, 10) == 1
         query = "select state, last_error from zapline.hook_deliveries"
         assert [tuple(row) for row in await conn.fetch(query)] == [("dead", "unit_archived")]
         hook_row = await crm_webhooks.find_hook(conn, unit, hook)
@@ -270,9 +272,33 @@ async def test_a_delivery_stored_while_its_hook_was_disabled_does_not_wait_for_e
             assert await crm_webhooks.insert_test_delivery(conn, unit, hook) is not None
             await crm_webhooks.disable_hook(other, hook, "failing")
         assert (await crm_webhooks.count_deliveries(conn)).waiting == 1
-        assert await crm_webhooks.bury_waiting(conn, 10) == 1
+        assert await crm_webhooks.bury_waiting(conn, NOW, 10) == 1
         totals = await crm_webhooks.count_deliveries(conn)
         assert (totals.waiting, totals.oldest, totals.dead, totals.disabled) == (0, None, 1, 1)
+
+
+async def test_a_clock_that_is_behind_makes_no_ended_delivery_old_enough_to_be_deleted(database: str) -> None:
+    async with await connect(database, role="zapline_engine") as conn:
+        unit = await make_unit(conn)
+        for behind in (False, True):
+            now = time.time() + (40 if behind else -40) * 86_400
+            hook = await make_hook(conn, unit)
+            ends = (
+                partial(crm_webhooks.store_success, conn, hook, status=200, wall=now),
+                partial(crm_webhooks.store_failure, conn, hook, status=500, error="", wait=None, now=now, wall=now),
+                partial(crm_webhooks.bury_delivery, conn, hook, error="subject_gone", wall=now),
+            )
+            for end in ends:
+                id = await crm_webhooks.insert_test_delivery(conn, unit, hook)
+                assert id is not None
+                await end(id)
+            await crm_webhooks.insert_test_delivery(conn, unit, hook)
+            await crm_webhooks.disable_hook(conn, hook, "failing")
+            assert await crm_webhooks.bury_waiting(conn, now, 10) == 1
+            ended = "select extract(epoch from ended_at - now())::float8 from zapline.hook_deliveries where hook_id=%s"
+            later = (40 * 86_400) * behind
+            assert [abs(row[0] - later) < 600 for row in await conn.fetch(ended, (hook,))] == [True] * 4
+            assert await crm_webhooks.prune_deliveries(conn, 1, 1, 100) == 0
 
 
 async def test_a_tenant_sees_only_its_own_hooks_and_deliveries(database: str) -> None:

@@ -60,7 +60,7 @@ async def open_notifications(
     resolver = partial(resolve_host, limiter=trio.CapacityLimiter(2 * MAX_CALLS))
     async with open_crm_client(clock, resolver, private=private) as client:
         parts = (pool, client, leadership.may_write, signing_key, counters)
-        delivery = CrmWebhookDelivery(*parts, clock, leadership.clock.agrees)
+        delivery = CrmWebhookDelivery(*parts, clock, leadership.clock.agrees, wall=leadership.clock.wall)
         feed.on_event = delivery.wake
         yield Notifications(
             feed,

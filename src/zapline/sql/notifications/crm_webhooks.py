@@ -210,24 +210,32 @@ async def load_reactions(
     return {row.id: row for row in rows}
 
 
-async def store_success(conn: Connection, hook: UUID, id: UUID, status: int) -> None:
-    await _SQL.execute(conn, "store_success", hook=hook, id=id, status=status)
+async def store_success(conn: Connection, hook: UUID, id: UUID, *, status: int, wall: float) -> None:
+    await _SQL.execute(conn, "store_success", hook=hook, id=id, status=status, wall=wall)
 
 
 async def store_failure(
-    conn: Connection, hook: UUID, id: UUID, *, status: int | None, error: str, wait: float | None, now: float
+    conn: Connection,
+    hook: UUID,
+    id: UUID,
+    *,
+    status: int | None,
+    error: str,
+    wait: float | None,
+    now: float,
+    wall: float,
 ) -> float | None:
-    """Try the delivery again after ``wait`` seconds, or never (None).
+    """Try the delivery again after ``wait`` seconds, or never (None); ``wall`` is this machine's clock.
 
     Returns since when the hook has been failing; None: it does not exist any more.
     """
-    result = {"status": status, "error": error, "wait": wait, "now": now}
+    result = {"status": status, "error": error, "wait": wait, "now": now, "wall": wall}
     row = await _SQL.one(conn, "store_failure", hook=hook, id=id, **result)
     return row.failing_since if row is not None else None
 
 
-async def bury_delivery(conn: Connection, hook: UUID, id: UUID, error: str) -> None:
-    await _SQL.execute(conn, "bury_delivery", hook=hook, id=id, error=error)
+async def bury_delivery(conn: Connection, hook: UUID, id: UUID, *, error: str, wall: float) -> None:
+    await _SQL.execute(conn, "bury_delivery", hook=hook, id=id, error=error, wall=wall)
 
 
 async def make_waiting_due(conn: Connection, hook: UUID, now: float) -> int:
@@ -240,9 +248,9 @@ async def disable_hook(conn: Connection, hook: UUID, reason: str) -> None:
     await _SQL.execute(conn, "disable_hook", hook=hook, reason=reason)
 
 
-async def bury_waiting(conn: Connection, limit: int) -> int:
+async def bury_waiting(conn: Connection, wall: float, limit: int) -> int:
     """Make at most ``limit`` queued deliveries of disabled hooks dead; returns how many."""
-    return await _SQL.execute(conn, "bury_waiting", limit=limit)
+    return await _SQL.execute(conn, "bury_waiting", wall=wall, limit=limit)
 
 
 async def prune_deliveries(conn: Connection, delivered_days: float, dead_days: float, limit: int) -> int:

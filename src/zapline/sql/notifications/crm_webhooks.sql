@@ -130,10 +130,12 @@ select x.id, x.unit_id, x.kind, x.actor, x.value, x.at_ms, m.id as message, m.ex
  where m.unit_id = %(unit_id)s and m.id = any(%(messages)s) and x.id = any(%(ids)s);
 
 -- name: store_success
--- The CRM has accepted a delivery, so the hook is not failing.
+-- The CRM has accepted a delivery, so the hook is not failing. The later of this machine's and the server's clock
+-- says when it ended: one that is behind makes nothing old enough to be deleted.
 with done as (
     update zapline.hook_deliveries
-       set state = 'delivered', tries = tries + 1, last_status = %(status)s, last_error = null, ended_at = now()
+       set state = 'delivered', tries = tries + 1, last_status = %(status)s, last_error = null,
+           ended_at = greatest(now(), to_timestamp(%(wall)s))
      where id = %(id)s and hook_id = %(hook)s and state = 'queued')
 update zapline.hooks set failing_since = null where id = %(hook)s and failing_since is not null;
 
@@ -145,7 +147,7 @@ with failed as (
        set tries = tries + 1, last_status = %(status)s, last_error = %(error)s,
            due_at = coalesce(greatest(now(), to_timestamp(%(now)s)) + %(wait)s * interval '1 second', due_at),
            state = case when %(wait)s::float8 is null then 'dead' else 'queued' end,
-           ended_at = case when %(wait)s::float8 is null then now() end
+           ended_at = case when %(wait)s::float8 is null then greatest(now(), to_timestamp(%(wall)s)) end
      where id = %(id)s and hook_id = %(hook)s and state = 'queued')
 update zapline.hooks set failing_since = coalesce(failing_since, to_timestamp(%(now)s)) where id = %(hook)s
 returning extract(epoch from failing_since)::float8 as failing_since;
@@ -153,7 +155,7 @@ returning extract(epoch from failing_since)::float8 as failing_since;
 -- name: bury_delivery
 -- The subject of the delivery does not exist any more.
 update zapline.hook_deliveries
-   set state = 'dead', last_error = %(error)s, ended_at = now()
+   set state = 'dead', last_error = %(error)s, ended_at = greatest(now(), to_timestamp(%(wall)s))
  where id = %(id)s and hook_id = %(hook)s and state = 'queued';
 
 -- name: make_waiting_due
@@ -176,7 +178,7 @@ update zapline.hooks set disabled_at = now(), disabled_reason = %(reason)s where
 -- Makes a part of the queued deliveries of disabled hooks dead; they may be replayed. Also those whose transaction had
 -- read the active hook and committed later.
 update zapline.hook_deliveries d
-   set state = 'dead', ended_at = now(),
+   set state = 'dead', ended_at = greatest(now(), to_timestamp(%(wall)s)),
        last_error = coalesce(d.last_error, case when h.disabled_reason = 'unit_archived' then h.disabled_reason
                                                 else 'hook_disabled' end)
   from zapline.hooks h

@@ -45,10 +45,11 @@ _MAX_TURN = 30.0
 """Seconds after which a hook lets others go first: a CRM may accept each delivery, but slowly."""
 _CLEAN_UP_EVERY = 5.0
 _MAX_ROWS = 2000
+"""Rows of one statement: a CRM that was away for days leaves a million."""
 _LONGEST_WAIT = 7 * 3600.0
 """Seconds: no delivery waits so long for its next try (``crm_webhooks.retry_delay``)."""
 _MISDATED_EVERY = 60.0
-"""Rows of one statement: a CRM that was away for days leaves a million."""
+"""Seconds between two looks for what a wrong clock has put off."""
 DELIVERED_DAYS, DEAD_DAYS = 1.0, 14.0
 """Days for which deliveries are kept after their end; dead ones can be replayed for that long."""
 _USER_AGENT = "Zapline-Webhooks/1"
@@ -81,7 +82,9 @@ class CrmWebhookDelivery:
         clock: Callable[[], float] = time.time,
         clocks_agree: Callable[[], bool] = lambda: True,
         draw_spread: Callable[[], float] = random.random,
+        wall: Callable[[], float] = time.time,
     ) -> None:
+        """``clock`` decides (``ClockWatch.now``), ``wall`` is this machine's own; both return UTC seconds."""
         self._pool = pool
         self._client = client
         self._may_write = may_write
@@ -91,6 +94,7 @@ class CrmWebhookDelivery:
         self._clocks_agree = clocks_agree
         self._misdated_at = float("-inf")
         self._draw_spread = draw_spread
+        self._wall = wall
         self._states: dict[UUID, _HookState] = {}
         self._call_limiter = trio.CapacityLimiter(MAX_CALLS)
         self._host_limiters: dict[str, trio.CapacityLimiter] = {}
@@ -180,7 +184,7 @@ class CrmWebhookDelivery:
                 return  # another process may have delivered while this one was not leading
             if body is None:
                 async with self._pool.connection() as conn:
-                    await crm_webhooks.bury_delivery(conn, hook.id, due.id, "subject_gone")
+                    await crm_webhooks.bury_delivery(conn, hook.id, due.id, error="subject_gone", wall=self._wall())
             elif not await self._deliver(hook, state, due, body):
                 return
 
@@ -196,7 +200,7 @@ class CrmWebhookDelivery:
         self._counters.add("hook_deliveries", _outcome(verdict, status, code))
         async with self._pool.connection() as conn:
             if verdict is DeliveryVerdict.DELIVERED and status is not None:
-                await crm_webhooks.store_success(conn, hook.id, due.id, status)
+                await crm_webhooks.store_success(conn, hook.id, due.id, status=status, wall=self._wall())
                 if state.failures >= PAUSE_AFTER_FAILURES or not state.proven:
                     await crm_webhooks.make_waiting_due(conn, hook.id, self._clock())
                 state.failures, state.proven = 0, True
@@ -205,7 +209,7 @@ class CrmWebhookDelivery:
             now = self._clock()
             wait = retry_delay(due.tries + 1, self._draw_spread(), retry_after)
             failing_since = await crm_webhooks.store_failure(
-                conn, hook.id, due.id, status=status, error=error, wait=wait, now=now
+                conn, hook.id, due.id, status=status, error=error, wait=wait, now=now, wall=self._wall()
             )
             state.failures += 1
             reason = _reason_to_disable(verdict, state.failures, now - (failing_since or now))
@@ -254,7 +258,7 @@ class CrmWebhookDelivery:
             self._clean_up_event = trio.Event()
             try:
                 async with self._pool.connection() as conn:
-                    done = await crm_webhooks.bury_waiting(conn, _MAX_ROWS)
+                    done = await crm_webhooks.bury_waiting(conn, self._wall(), _MAX_ROWS)
                     if self._clocks_agree():
                         pruned = await crm_webhooks.prune_deliveries(conn, DELIVERED_DAYS, DEAD_DAYS, _MAX_ROWS)
                         done = max(done, pruned, await self._release_misdated(conn))
