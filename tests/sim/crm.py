@@ -81,6 +81,7 @@ def untold(conn: Any, taken: Counter[str]) -> list[str]:
     ]
     rows = conn.execute(
         "select id::text, state, tries, extract(epoch from due_at - now())::float8 from zapline.hook_deliveries"
+        " where last_error is distinct from 'subject_gone'"  # another message took its place, and that is told
     ).fetchall()
     for id, state, tries, wait in rows:
         if state == "delivered" and not taken[f"msg_{id}"]:
