@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -65,12 +66,17 @@ def test_every_command_explains_itself_with_an_example(path: list[str]) -> None:
 
 def test_the_commands_are_those_that_operators_were_promised() -> None:
     names = {" ".join(path) for path in commands()}
+    assert names >= {"backup", "restore"}
     assert names >= {"run", "migrate", "check integrity", "check config", "doctor", "sandbox", "replay", "settings"}
     assert names >= {f"units {verb}" for verb in ("list", "add", "archive", "rotate-secret", "release")}
     assert names >= {"units rename", "units pause", "units resume"}
     assert names >= {"privacy export", "privacy erase", "privacy retention"}
     assert names >= {"dead-letters list", "dead-letters replay", "admin add", "admin password", "admin list"}
     assert names >= {"admin disable", "admin enable", "tokens mint", "tokens list", "tokens revoke"}
+
+
+def test_the_version_is_told() -> None:
+    assert invoke("--version").output == f"zapline {version('zapline')}\n"
 
 
 def test_help_is_quick_because_nothing_heavy_is_imported() -> None:

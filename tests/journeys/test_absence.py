@@ -1,12 +1,18 @@
 """Zapline and Evolution away: what phones did meanwhile is there within a minute of the restart, without a person."""
 
 import json
+import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
+import psycopg
 import pytest
 from support.running_system import RunningSystem, running_system, wait_until
+
+from zapline.sandbox.embedded_postgres.host import program_directory
 
 WITHIN = 60.0
 """Seconds from the restart, or from ``open``, until all must be right."""
@@ -140,3 +146,78 @@ def _is_open(system: RunningSystem, instance: str) -> bool:
     except (httpx2.TransportError, AssertionError):
         return False
     return {"name": instance, "state": "open"}.items() <= next(row for row in lines if row["name"] == instance).items()
+
+
+# -- everything is gone but a backup ---------------------------------------------------------------------------
+
+
+PASSWORD = "nine-quiet-herons"
+
+
+class Backups:
+    """Backs the whole system up, loses all of it but Evolution and its phones, and restores it."""
+
+    def __init__(self, system: RunningSystem, directory: Path) -> None:
+        self.system = system
+        self.directory = directory
+        self.password = directory / "password"
+        self.password.write_text(PASSWORD)
+        self.programs = program_directory(directory, None)
+
+    def take(self) -> Path:
+        target = Path(tempfile.mkdtemp(dir=self.directory))
+        told = self.system.run(
+            "backup", str(target), "--key-password-file", str(self.password), "--pg-bin", str(self.programs)
+        )
+        [made] = target.iterdir()
+        assert f"{made}: " in told
+        return made
+
+    def destroy(self) -> None:
+        self.system.kill_daemon()
+        shutil.rmtree(self.system.directory / "state")
+        with psycopg.connect(self.system.postgres.url, autocommit=True) as conn:
+            conn.execute("drop schema zapline cascade")
+
+    def restore(self, backup: Path, *only: str) -> str:
+        options = [option for part in only for option in ("--only", part)]
+        told = self.system.run(
+            *("restore", str(backup), "--key-password-file", str(self.password), "--pg-bin", str(self.programs)),
+            *options,
+        )
+        assert "What to do now, in this order:" in told
+        return told
+
+
+def test_nothing_is_lost_when_everything_is_destroyed_but_a_backup(system: RunningSystem, tmp_path: Path) -> None:
+    backups = Backups(system, tmp_path)
+    line = Line(system, "backup")
+    own = line.before()
+    backup = backups.take()
+    line.meanwhile(own)  # with Zapline at work: all of this is stored, and lost
+    wait_until(lambda: "PHONE" in line.messages(), 15, "what came after the backup")
+    backups.destroy()
+    told = backups.restore(backup)
+    assert "zapline reconcile --all --since" in told
+    system.start_daemon()
+    line.check(own)
+    line.is_connected()
+    repeated = {"to": CUSTOMER, "clientMessageId": "backup-1", "text": "nossa resposta"}
+    wait_until(lambda: system.http.post(f"/units/{line.unit}/messages", json=repeated).is_success, 15, "the answer")
+    line.check(own)
+
+
+def test_an_older_journal_and_an_older_database_lose_nothing_either(system: RunningSystem, tmp_path: Path) -> None:
+    backups = Backups(system, tmp_path)
+    line = Line(system, "gemeos")
+    first = backups.take()
+    line.receive("ONE", "um")
+    wait_until(lambda: set(line.messages()) == {"ONE"}, 15, "the first message")
+    second = backups.take()
+    for database, journal in ((first, second), (second, first)):
+        backups.destroy()
+        backups.restore(database, "database")
+        backups.restore(journal, "journal", "key")
+        system.start_daemon()
+        wait_until(lambda: set(line.messages()) == {"ONE"}, WITHIN, "the first message, once")
+        line.is_connected()

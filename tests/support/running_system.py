@@ -61,8 +61,8 @@ class RunningSystem:
     # -- the processes -------------------------------------------------------------------------------------
 
     def open(self) -> None:
-        self._run("migrate")
-        self._run("admin", "add", ADMIN, "--password-stdin", stdin=f"{self.password}\n")
+        self.run("migrate")
+        self.run("admin", "add", ADMIN, "--password-stdin", stdin=f"{self.password}\n")
         port = free_port()
         self.evolution_url = f"http://127.0.0.1:{port}"
         log = self.directory / "evolution.log"
@@ -97,14 +97,17 @@ class RunningSystem:
         with log.open("ab") as out:
             return start(program, arguments, env=self._environment(), stdout=out, stderr=out)
 
-    def _run(self, *arguments: str, stdin: str = "") -> None:
+    def run(self, *arguments: str, stdin: str = "") -> str:
+        """Run a command of ``zapline`` that must succeed; what it prints."""
         with TemporaryFile() as given, TemporaryFile() as printed:
             given.write(stdin.encode())
             given.seek(0)
             streams = {"stdin": given, "stdout": printed, "stderr": printed}
             code = start(COMMAND, arguments, env=self._environment(), **streams).wait(60)
             printed.seek(0)
-            assert code == 0, printed.read().decode()
+            told = printed.read().decode()
+            assert code == 0, told
+            return told
 
     def _environment(self) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("ZAPLINE_")}

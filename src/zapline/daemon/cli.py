@@ -6,10 +6,30 @@ from typing import Annotated
 
 import typer
 
-from zapline.daemon.commands import admins, database, dead_letters, privacy, reconcile, tokens, units
+import zapline
+from zapline.daemon.commands import admins, backup, database, dead_letters, privacy, reconcile, tokens, units
 from zapline.daemon.commands.terminal import FAILED, AsJson, command_group, echo, echo_json, echo_table
 
-app = command_group("A reliable WhatsApp line for every unit: the daemon between the Evolution API and PostgreSQL.")
+app = command_group(
+    "A reliable WhatsApp line for every unit: the daemon between the Evolution API and PostgreSQL.", completion=True
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        echo(f"zapline {zapline.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """A reliable WhatsApp line for every unit: the daemon between the Evolution API and PostgreSQL."""
+
+
 app.add_typer(units.app, name="units")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(admins.app, name="admin")
@@ -17,6 +37,8 @@ app.add_typer(tokens.app, name="tokens")
 app.add_typer(privacy.app, name="privacy")
 app.add_typer(database.check, name="check")
 app.command()(database.migrate)
+app.command()(backup.backup)
+app.command()(backup.restore)
 app.command()(dead_letters.replay)
 app.command()(reconcile.reconcile)
 

@@ -34,13 +34,13 @@ class CommandGroup(TyperGroup):
         raise typer.Exit(FAILED)
 
 
-def command_group(sentence: str) -> typer.Typer:
-    """A named group of commands."""
+def command_group(sentence: str, *, completion: bool = False) -> typer.Typer:
+    """A named group of commands; ``completion`` adds ``--install-completion`` for shells."""
     return typer.Typer(
         cls=CommandGroup,
         help=sentence,
         no_args_is_help=True,
-        add_completion=False,
+        add_completion=completion,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
