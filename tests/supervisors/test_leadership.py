@@ -8,8 +8,9 @@ from support.inbound_stack import until
 
 from zapline.sandbox.embedded_postgres.server import EmbeddedPostgres
 from zapline.sql.postgres.connection import Connection, connect
+from zapline.sql.postgres.leader import DatabasePlace
 from zapline.sql.postgres.migrate import migrate
-from zapline.supervisors.leadership import CONTROL_CHANNEL, Leadership, LeadershipStatus
+from zapline.supervisors.leadership import CONTROL_CHANNEL, Leadership, LeadershipStatus, WriterStanding
 
 
 class Follower:
@@ -127,6 +128,23 @@ async def test_each_leader_has_a_higher_epoch_and_takes_it_anew_when_it_is_to_ch
             await waiting.may_write()
             assert (waiting.standing.epoch, waiting.standing.stale) == (3, True)
             nursery.cancel_scope.cancel()
+
+
+async def test_what_is_out_of_date_stays_so_until_it_was_acted_upon(database: str) -> None:
+    standing = WriterStanding()
+    async with await connect(database) as conn:
+
+        async def take() -> tuple[bool, bool]:
+            await standing.take(conn)
+            return standing.stale, standing.moved
+
+        assert [await take(), await take()] == [(True, False)] * 2
+        standing.used = True
+        assert await take() == (False, False)
+        standing.used, standing.place = True, DatabasePlace("elsewhere", "1", "1")
+        assert [await take(), await take()] == [(False, True)] * 2
+        standing.used = True
+        assert await take() == (False, False)
 
 
 async def test_a_database_that_a_copy_has_taken_the_place_of_is_another_place(database: str) -> None:

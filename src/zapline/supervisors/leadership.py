@@ -49,18 +49,20 @@ class WriterStanding:
     """The database is another one than in the epoch before, or a standby was promoted."""
     process: UUID = field(default_factory=uuid4)
     place: DatabasePlace | None = None
+    used: bool = True
+    """What ``stale`` and ``moved`` say was acted upon; until then they hold, whatever fails in between."""
 
     async def take(self, connection: Connection) -> None:
         """Begin a new epoch. The caller holds the lock. Raises DatabaseUnavailable, StatementFailed."""
         last, before = self.epoch, self.place
         epoch, earlier = await take_epoch(connection, self.process, last or 0)
         self.place = await find_place(connection)
-        self.stale = last is None or earlier > last
-        self.moved = None not in (before, self.place) and self.place != before
-        if self.moved or (last is not None and earlier < last):
+        moved = (None not in (before, self.place) and self.place != before) or (last is not None and earlier < last)
+        if moved:
             _LOG.critical("The database is not where it was: it was restored, copied, or a standby was promoted")
-            self.moved = True
-        self.epoch = epoch
+        self.stale = last is None or earlier > last or (self.stale and not self.used)
+        self.moved = moved or (self.moved and not self.used)
+        self.epoch, self.used = epoch, False
 
 
 @dataclass(eq=False, repr=False)
@@ -133,6 +135,7 @@ class Leadership:
         await connection.listen([CONTROL_CHANNEL])
         self._again = False
         await self._on_lead()
+        self.standing.used = True
         if self._again:
             return
         self._set_status(LeadershipStatus.LEADING)

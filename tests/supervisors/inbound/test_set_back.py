@@ -2,7 +2,9 @@
 
 import shutil
 import time
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -10,6 +12,7 @@ import trio
 from support.database_copies import database_copies
 from support.inbound_stack import InboundStack, inbound_stack, text, until
 
+from zapline.domain.errors import JournalRefused
 from zapline.domain.ids import Seq, UnitId
 from zapline.sql.journal import writer
 from zapline.sql.journal.journal import Journal
@@ -212,6 +215,36 @@ async def test_a_database_that_is_set_back_gets_back_what_the_journal_holds_whil
             await until(lambda: unit.catching_up is None)
             await stack.reload()
             assert stack.counters.total("units_set_back") == 1
+
+
+async def test_units_that_were_brought_back_before_the_journal_refused_go_on(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with database_copies(database) as copies:
+        async with inbound_stack(database, tmp_path) as stack:
+            units = [await stack.add_unit(name) for name in ("um", "dois")]
+            for unit in units:
+                await post(stack, unit, f"{unit.record.instance}-A", 1)
+            await stack.wait_until_stored()
+            earlier = copies.copy()
+            for unit in units:
+                await post(stack, unit, f"{unit.record.instance}-D", 5)
+            await stack.wait_until_stored()
+            copies.set_back(earlier)
+            calls, replay = count(1), stack.journal.replay_unit
+
+            async def refuse_the_second(*arguments: Any) -> int:
+                if next(calls) == 2:
+                    raise JournalRefused("cannot write the journal")
+                return await replay(*arguments)
+
+            monkeypatch.setattr(stack.journal, "replay_unit", refuse_the_second)
+            with pytest.raises(JournalRefused):
+                await stack.reload(moved=True)
+            await stack.reload()
+            await stack.wait_until_stored()
+            assert [await stored(stack, f"{unit.record.instance}-D") for unit in units] == [5, 5]
+            await until(lambda: all(unit.catching_up is None for unit in units))
 
 
 async def test_a_webhook_that_only_a_database_held_which_was_set_back_is_read_back(

@@ -56,6 +56,8 @@ class DatabaseComparison:
     """The journal was not compared with the database yet."""
     _set_back: dict[UnitId, int] = field(default_factory=dict, init=False)
     """Units that catch up, from which number on."""
+    _waiting: dict[UnitId, None] = field(default_factory=dict, init=False)
+    """Units that were brought back and did not go on since: the journal may refuse in between."""
     _work: trio.Event = field(default_factory=trio.Event, init=False)
     _changes: int = field(default=0, init=False)
     """How often the journal was opened late or replaced."""
@@ -107,7 +109,7 @@ class DatabaseComparison:
         """Mend what differs before any unit goes on: returns the units for which the database was set back.
 
         ``view`` has to fit: see ``fits``. ``moved``: it is another database, or was promoted. Should the journal change
-        meanwhile, the comparison stays due. Raises JournalRefused.
+        meanwhile, the comparison stays due. Raises JournalRefused; the next call returns the units of this one, too.
         """
         journal = self._journal
         held_numbers = journal.began_at if self.is_due else journal.last_seq
@@ -117,15 +119,14 @@ class DatabaseComparison:
                 unit.stored.seq = 0
         if moved:
             self._note_gaps()
-        set_back: list[UnitId] = []
         for record in records:
             if record.archived_at is None and await self._bring_back(record, view, moved):
-                set_back.append(record.id)
+                self._waiting[record.id] = None
         if self.fits(view):
             if view.is_open:
                 journal.note_compared()
             self.is_due = False
-        return set_back
+        return list(self._waiting)
 
     def _note_gaps(self) -> None:
         """What the journal had refused was in the database alone: it is read back from Evolution's store."""
@@ -177,6 +178,7 @@ class DatabaseComparison:
         """Have the units go on that were set back; their connection is stored as memory has it."""
         self._losses.tell_units()
         for id in set_back:
+            self._waiting.pop(id, None)
             unit = self._roster.get(id)
             if unit is None:
                 continue
