@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zapline.domain.reconciliation_windows import (
+    FIRST_SLACK,
     OVERLAP,
     WEBHOOK_HORIZON,
     Window,
@@ -59,18 +60,24 @@ def test_a_window_does_not_end_before_it_begins() -> None:
     [
         (None, None, [], None),
         (NOW, None, [NOW - 5], None),
-        (None, NOW - 9000, [NOW - 5], NOW - 9000),
+        (None, NOW - 9000, [NOW - 5], NOW - 9000 - FIRST_SLACK),
         (NOW, NOW - 9000, [], NOW - OVERLAP),
         (NOW, NOW - 9000, [None, NOW + 50], NOW - OVERLAP),
         (NOW, NOW - 9000, [NOW - 3000, NOW - 100], NOW - 3000 - OVERLAP),
-        (NOW, NOW - 100, [NOW - 3000], NOW - 100),
-        (NOW, NOW - 9000, [float("-inf")], NOW - 9000),
+        (NOW, NOW - 100, [NOW - 3000], NOW - 100 - FIRST_SLACK),
+        (NOW, NOW - 9000, [float("-inf")], NOW - 9000 - FIRST_SLACK),
+        # A clock that was ahead has dated the line.
+        (None, NOW + 50, [], NOW + 50 - FIRST_SLACK),
+        (None, NOW + 9000, [NOW - 5], NOW - WEBHOOK_HORIZON - OVERLAP),
+        (NOW - 5000, NOW + 9000, [], NOW - 5000 - OVERLAP),
+        (NOW - 5000, NOW + 9000, [NOW - 10], NOW - 5000 - OVERLAP),
+        (NOW + 9000, NOW + 9000, [NOW - 10], NOW - OVERLAP),
     ],
 )
 def test_a_run_begins_before_whatever_is_missing_and_never_before_the_line(
     watermark: float | None, first: float | None, gaps: list[float | None], expected: float | None
 ) -> None:
-    assert reading_start(watermark, first, gaps) == expected
+    assert reading_start(watermark, first, gaps, NOW) == expected
 
 
 def test_a_gap_explains_what_was_under_way_when_it_began() -> None:

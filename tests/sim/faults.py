@@ -73,7 +73,8 @@ class Faults:
         self.quiet = True
         self.disk_modes.clear()
         self.postgres.faults = DatabaseFaults()
-        self.world.skews.update(dict.fromkeys(CLOCKS, 0.0))
+        for whose in CLOCKS:
+            self.world.set_skew(whose, 0.0)
         self.network.webhook_lost = self.network.answer_lost = 0.0
 
     def _refuse(self, operation: str) -> int:
@@ -144,7 +145,7 @@ class Faults:
             jumps = [jump for jump in self.plan.clocks if jump.whose == whose]
             by = sum(jump.by for jump in jumps if (at < 0 and jump.at < 0) or jump.at <= at < jump.at + jump.seconds)
             if by != self.world.skews[whose]:
-                self.world.skews[whose] = by
+                self.world.set_skew(whose, by)
                 self.world.strike(f"{whose}'s clock", f"{by:+.0f} s")
         self.postgres.set_clock()
 

@@ -16,8 +16,10 @@ was under way, or in the two seconds before, in which a journal may be closed.
 """
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+
+from .world import WrongClock
 
 Key = tuple[str, str]
 """Instance and id of a message."""
@@ -25,6 +27,9 @@ ANSWER_SECONDS = 10.0
 """So long after its delivery a call's answer or echo may be under way."""
 CLOSED_SECONDS = 2.0
 """So long after its disk has refused something the journal tries again at the latest."""
+CALL_SECONDS = (50.0, 40.0)
+"""So long before its delivery a call may have begun, and after it end: a late one reaches its phone when nobody waits
+for it any more. Both are dated, by a clock that was compared up to ten seconds before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,7 @@ class Promises:
     databases: list[Replaced] = field(default_factory=list)
     refusals: list[float] = field(default_factory=list)
     """When the disk has refused something."""
+    wrong_clocks: Sequence[WrongClock] = ()
 
     def holds(self, key: Key) -> bool:
         """Whether a message has to be in the database in the end, or to be counted as lost."""
@@ -74,6 +80,16 @@ class Promises:
         that the database alone knew, and was set back. The call itself is known, so the message is uncertain."""
         refused = any(at - CLOSED_SECONDS <= refusal <= at + ANSWER_SECONDS for refusal in self.refusals)
         return refused and any(back.copied <= at + ANSWER_SECONDS and at <= back.at for back in self.databases)
+
+    def may_misdate(self, at: float) -> bool:
+        """Whether a clock was wrong during a call that reached its phone then: its echo is not matched by its time."""
+        before, after = CALL_SECONDS
+        return any(clock.since <= at + after and at - before <= clock.until for clock in self.wrong_clocks)
+
+    @property
+    def ahead(self) -> float:
+        """Seconds by which what was dated may be later than it was."""
+        return max((clock.by for clock in self.wrong_clocks), default=0.0)
 
     def is_shaken(self, answer: Answer) -> bool:
         """Whether something that was replaced may have lost what was made durable with this answer."""

@@ -79,14 +79,15 @@ class Reference:
         if PHONES.search(line) or CANARY in line:
             self.log_lines.append(line)
 
-    def violations(self, rows: "Rows", *, store: bool, echoed: bool, lost: int) -> list[str]:
+    def violations(self, rows: "Rows", *, store: bool, honours: bool, echoed: bool, lost: int) -> list[str]:
         """What is not as it must be. ``lost``: webhooks that the daemon has counted as lost.
 
-        ``store``: Evolution keeps messages; ``echoed``: it reports each that it has sent.
+        ``store``: Evolution keeps messages; ``honours``: it gives them the ids that the daemon has chosen; ``echoed``:
+        it reports each that it has sent.
         """
         found = [f"I11: in the log: {line[:200]}" for line in self.log_lines[:3]]
         found += self._inbound(rows, store, lost)
-        found += self._outbound(rows, store, store or echoed)
+        found += self._outbound(rows, store, store or echoed, honours)
         found += [f"I10: not drained: {what}: {count}" for what, count in rows.waiting.items() if count]
         found += [
             f"silent: a dead letter of our own traffic: {reason} ({event})" for event, reason in rows.dead_letters
@@ -131,8 +132,11 @@ class Reference:
         return found + disorder(placed, self.promises)
 
     def _read_back(self, key: tuple[str, str], row: "MessageRow") -> bool:
-        """Whether a message was read back from the store before its webhook came, which then took the mark away."""
-        return row.received_at < self.promises.begun.get(key, 0.0) - 0.001
+        """Whether a message was read back from the store before its webhook came, which then took the mark away.
+
+        Perhaps, where a clock that was ahead has dated it.
+        """
+        return row.received_at - self.promises.ahead < self.promises.begun.get(key, 0.0) - 0.001
 
     def overtaken(self, rows: "Rows") -> list[str]:
         """I8: no unit's webhooks wait while another one's, which were answered long after them, are stored."""
@@ -147,7 +151,7 @@ class Reference:
             latest, name = (at, row.instance) if at > latest else (latest, name)
         return []
 
-    def _outbound(self, rows: "Rows", store: bool, provable: bool) -> list[str]:
+    def _outbound(self, rows: "Rows", store: bool, provable: bool, honours: bool) -> list[str]:
         found, gone = [], set[str]()
         by_client = Counter((row.unit, row.client_id) for row in rows.messages if row.client_id)
         for asked in self.asked:
@@ -166,10 +170,11 @@ class Reference:
                 continue
             if count > 1 + self.resent[row.message]:
                 found.append(f"I3: {text} was delivered {count} times; {row}")
-            forgotten = not store and any(
-                self.promises.may_forget_end(each.at) for each in rows.delivered if each.text == text
-            )
-            if row.state not in (("settled",) if provable and not forgotten else ("settled", "uncertain")):
+            times = [each.at for each in rows.delivered if each.text == text]
+            forgotten = not store and any(map(self.promises.may_forget_end, times))
+            misdated = not honours and any(map(self.promises.may_misdate, times))
+            provably = provable and not forgotten and not misdated
+            if row.state not in (("settled",) if provably else ("settled", "uncertain")):
                 found.append(f"delivered, and the row says {row.state} ({row.failure}): {text}")
         for row in rows.outbox:
             if row.state == "settled" and not copies[f"{CANARY} {row.client_id}"]:

@@ -103,6 +103,7 @@ class Simulation:
         self.network = NetworkFaults()
         self.disk.now = lambda: self.world.now
         self.reference.promises.refusals = self.disk.refusals
+        self.reference.promises.wrong_clocks = self.world.wrong
         told = (lambda body: self.reference.note_begun(body, self.world.now), self._note_answered)
         self.wire = WebhookWire(self.world, self.host.alive, *told, self.network)
         self.deliveries = Deliveries()
@@ -192,6 +193,7 @@ class Simulation:
         violations = self.reference.violations(
             rows,
             store=self.plan.store,
+            honours=self.plan.honours_ids,
             # The echo of a message may have stood on the page that the disk has lost.
             echoed="echo_off" not in self.plan.sends and not self.world.struck[ROTTEN],
             lost=lost,

@@ -2,6 +2,7 @@
 
 import pytest
 from sim.promises import Answer, Promises, Replaced
+from sim.world import WrongClock
 
 KEY = ("unit0", "A")
 OLDER, BACK = 2.0, 6.0
@@ -42,3 +43,14 @@ def test_what_the_database_alone_has_kept_from_an_older_directory_is_lost_when_i
     assert not held(answer, directory=directory, database=Replaced(2.5, 8.0, ()))
     assert held(answer, directory=directory, database=Replaced(7.0, 8.0, {KEY}))
     assert held(answer, directory=directory, database=Replaced(2.5, 5.0, ())), "stored again before it was replaced"
+
+
+def test_an_echo_is_not_matched_by_its_time_only_while_a_clock_was_wrong_during_the_call() -> None:
+    promises = Promises(
+        wrong_clocks=[WrongClock("database", 3600.0, 100.0, 160.0), WrongClock("machine", -20.0, 400.0)]
+    )
+    told = {at: promises.may_misdate(at) for at in (50.0, 70.0, 130.0, 200.0, 250.0, 500.0)}
+    assert told == {50.0: False, 70.0: True, 130.0: True, 200.0: True, 250.0: False, 500.0: True}
+    assert promises.ahead == 3600.0
+    assert not Promises().may_misdate(1.0)
+    assert Promises().ahead == 0.0

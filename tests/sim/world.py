@@ -14,6 +14,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import pytest
@@ -26,6 +28,16 @@ EPOCH = 1_800_000_000.0
 """Wall time at the start of each run, in UTC seconds: 15 January 2027, 08:00."""
 HISTORY = 400
 """Lines of history that are kept for a failing seed."""
+
+
+@dataclass(slots=True)
+class WrongClock:
+    """A clock that was wrong by so many seconds ``by``. ``since`` and ``until`` are true wall times in UTC seconds."""
+
+    whose: str
+    by: float
+    since: float
+    until: float = inf
 
 
 class World:
@@ -41,6 +53,8 @@ class World:
         """All steps, where somebody wants to compare two runs."""
         self.skews = {"machine": 0.0, "database": 0.0}
         """Seconds by which these clocks are wrong."""
+        self.wrong: list[WrongClock] = []
+        """When a clock was wrong, and by how much."""
         self._trace = hashlib.sha256()
 
     def stream(self, name: str) -> random.Random:
@@ -58,6 +72,15 @@ class World:
     def wall(self) -> float:
         """What the clock shows to whoever asks: the daemon's machine may have a wrong one."""
         return self.now + self.skews["machine"] if ON_MACHINE.get() else self.now
+
+    def set_skew(self, whose: str, by: float) -> None:
+        """Have a clock be wrong by so many seconds from now on; 0: it is right."""
+        for clock in self.wrong:
+            if clock.whose == whose and clock.until == inf:
+                clock.until = self.now
+        if by:
+            self.wrong.append(WrongClock(whose, by, self.now))
+        self.skews[whose] = by
 
     def step(self, *what: object) -> None:
         """Add a step to the trace."""

@@ -13,6 +13,9 @@ OVERLAP = 900.0
 """Seconds before the watermark that are read again: WhatsApp delivers messages written offline with their old time."""
 WEBHOOK_HORIZON = 1200.0
 """Seconds for which Evolution repeats a webhook (contract, section 2); until then it may still arrive by itself."""
+FIRST_SLACK = 60.0
+"""Seconds by which the time of a line's first connection may be late: so much a clock may be ahead that nobody takes
+for wrong."""
 WINDOW_SPAN = 3600
 """Seconds of one window; after a failure no more than this is read again."""
 MAX_WINDOWS = 2000
@@ -39,19 +42,26 @@ class Window:
 
 
 def reading_start(
-    watermark: float | None, first_connected: float | None, gaps: Iterable[float | None], overlap: float = OVERLAP
+    watermark: float | None,
+    first_connected: float | None,
+    gaps: Iterable[float | None],
+    now: float,
+    overlap: float = OVERLAP,
 ) -> float | None:
     """The time (UTC seconds) from which a run reads; None for a line that was never connected.
 
     ``gaps`` are times since which webhooks may be missing. Nothing before the line's first connection is read: that is
-    another program's history. Without a watermark, reading starts there.
+    another program's history. Without a watermark, reading starts there; where a wrong clock has put that into the
+    future, it starts where the watermark stands, or as far back as webhooks are repeated.
     """
     if first_connected is None:
         return None
+    first = first_connected - FIRST_SLACK
+    if first_connected > now + FIRST_SLACK:
+        first = min(now - WEBHOOK_HORIZON if watermark is None else watermark, now) - overlap
     if watermark is None:
-        return first_connected
-    known = [watermark, *(gap for gap in gaps if gap is not None)]
-    return max(first_connected, min(known) - overlap)
+        return first
+    return max(first, min(watermark, *(gap for gap in gaps if gap is not None), float("inf")) - overlap)
 
 
 def split_into_windows(since: float, until: float, span: int = WINDOW_SPAN, most: int = MAX_WINDOWS) -> list[Window]:

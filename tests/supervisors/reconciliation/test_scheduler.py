@@ -10,6 +10,7 @@ import trio
 from support.inbound_stack import text, until
 from support.reconciliation_stack import HOUR, QUICK, ReconciliationStack, reconciliation_stack
 
+from zapline.domain.reconciliation_windows import FIRST_SLACK
 from zapline.evolution.client.response_parser import MessagePage
 from zapline.sandbox.simulator.state.message_store import MessageStore
 from zapline.supervisors.inbound.unit_state import Unit
@@ -121,7 +122,8 @@ async def test_only_windows_read_to_their_last_page_move_the_watermark(database:
         connected = "select extract(epoch from first_connected_at)::float8 from zapline.unit_whatsapp_connections"
         [[first_connected]] = await stack.inbound.rows(connected)
         assert isinstance(first_connected, float)
-        assert await stack.watermark(unit) == pytest.approx(first_connected + policy.window_span - 1, abs=1)
+        end = first_connected - FIRST_SLACK + policy.window_span - 1
+        assert await stack.watermark(unit) == pytest.approx(end, abs=1)
         status = stack.reconciler.status(unit.id)
         assert status is not None
         assert status.error is not None

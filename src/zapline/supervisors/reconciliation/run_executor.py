@@ -93,7 +93,9 @@ class RunExecutor:
             )  # messages that the search for uncertain sends has found
         if not run.manual:
             run.gap_since = gap_since
-            since = reading_start(row.reconciled_until, row.first_connected, gaps, self._policy.overlap)
+            since = reading_start(
+                row.reconciled_until, row.first_connected, gaps, self._clock.now(), self._policy.overlap
+            )
             run.since = since if since is not None else run.until + 1
         run.begin(split_into_windows(run.since, run.until, self._policy.window_span))
 
