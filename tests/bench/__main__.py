@@ -1,4 +1,4 @@
-"""Measures the inbound path beside FastAPI and a bare server, the outbound path beside a bare loop, and memory.
+"""Measures both directions beside what one would write instead, memory, how cost grows, and reading large tables.
 
 ``make bench`` runs it, on loopback only; ``make bench-quick`` the throughput of both directions. docs/performance.md
 tells what is measured and how to read it.
@@ -10,19 +10,23 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from urllib.request import urlopen
 
 import psycopg
 
 from zapline.sandbox.embedded_postgres.server import PostgresServer
 
+from . import growth
 from .environment import Environment, check, log, run_load
 from .event_streams import event_streams
 from .inbound import inbound
 from .outbound import outbound
 
-PARTS = ["throughput", "latency", "outbound", "sse", "memory"]
+PARTS = ["throughput", "latency", "outbound", "sse", "memory", "growth", "reading"]
 MAX_COMMIT_P99 = 0.250
-MAX_UNIT_KIB = 40.0
+MAX_UNIT_KIB = 12.0
+MAX_MIB = 64.0
+"""Goals: of each of many units; of a process with two, after a minute of webhooks."""
 MAX_READY_SECONDS = 20.0
 
 
@@ -62,8 +66,22 @@ def memory(environment: Environment, units: int) -> bool:
         time.sleep(5)
         unit_kib = (full.memory_kib() - base) / units
     log(f"  empty process {base} KiB")
-    passed = check("KiB a unit", unit_kib, f"< {MAX_UNIT_KIB}", unit_kib < MAX_UNIT_KIB)
+    passed = _two_units(environment, 10.0 if units < 10_000 else 60.0)
+    passed = check("KiB a unit", unit_kib, f"< {MAX_UNIT_KIB}", unit_kib < MAX_UNIT_KIB) and passed
     return check("seconds until ready", ready, f"< {MAX_READY_SECONDS}", ready < MAX_READY_SECONDS) and passed
+
+
+def _two_units(environment: Environment, seconds: float) -> bool:
+    """Measure the process of a small house after ``seconds`` of webhooks, and once its API and console were used."""
+    targets = environment.prepare(2)
+    with environment.daemon(targets) as (small, _):
+        run_load(small, targets, connections=8, seconds=seconds, rate=50)
+        webhooks = small.memory_kib() / 1024
+        for path in ("/health", "/metrics", "/console/sign-in"):
+            urlopen(f"http://127.0.0.1:{small.port}{path}", timeout=30).close()
+        used = small.memory_kib() / 1024
+    log(f"  two units after {seconds:g} s of webhooks {webhooks:.1f} MiB, once API and console were used {used:.1f}")
+    return check("MiB with two units", webhooks, f"<= {MAX_MIB:g}", webhooks <= MAX_MIB)
 
 
 def main() -> int:
@@ -75,6 +93,7 @@ def main() -> int:
     )
     parser.add_argument("--only", choices=PARTS)
     parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--messages", type=int, default=growth.ROWS[-1], help="of the largest table that is read")
     parser.add_argument("--earlier", type=Path, help="a checkout of another build, measured in the same rounds")
     options = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="zapline-bench-"))
@@ -101,6 +120,11 @@ def main() -> int:
             results.append(event_streams(environment, options.quick))
         if "memory" in wanted:
             results.append(memory(environment, 2000 if options.quick else 10_000))
+        if "growth" in wanted:
+            results.append(growth.webhooks(environment, seconds, growth.CONNECTIONS, growth.UNITS))
+        if "reading" in wanted:
+            sizes = [size for size in growth.ROWS if size < options.messages]
+            results.append(growth.rows(environment, [*sizes, options.messages], 40 if options.quick else 200))
     finally:
         postgres.stop()
         postgres.close()

@@ -114,6 +114,11 @@ class Environment:
         file.write_text(json.dumps(targets))
         return file
 
+    def drop(self) -> None:
+        """Remove the current database, which nobody may use any more."""
+        with psycopg.connect(self.postgres.url, autocommit=True) as admin:
+            admin.execute(f"drop database {self.url.rpartition('/')[2]} with (force)".encode())
+
     async def _migrate(self) -> None:
         async with await connect(self.url, statement_timeout_ms=0) as conn:
             await migrate(conn, lambda line: None)

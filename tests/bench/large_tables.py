@@ -165,7 +165,8 @@ class _Builder:
             "campaign",
             f"""
             insert into zapline.campaigns (id, unit_id, name, state, content)
-            values ({_id(5, "1")}, {_id(1, "1")}, 'To everybody', 'paused', '{{"kind": "text", "text": "Hello"}}');
+            values ({_id(5, "1")}, {_id(1, "1")}, 'To everybody', 'paused',
+                    '{{"content": {{"type": "text", "text": "Hello"}}}}');
             insert into zapline.campaign_recipients (campaign_id, number, unit_id, recipient, state)
             select {_id(5, "1")}, n, {_id(1, "1")}, '+5511' || (900000000 + n), 'pending'
               from generate_series(1, {self.sizes.chats}) n""",

@@ -4,14 +4,14 @@ import threading
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
 from zapline.daemon.master_key import _hkdf, derive, master_key
+from zapline.daemon.setting_types import Secret
 from zapline.domain.errors import ConfigurationError
 
 
 def test_a_given_key_is_taken_and_nothing_is_written(tmp_path: Path) -> None:
-    assert master_key(SecretStr("given" * 8), tmp_path) == b"given" * 8
+    assert master_key(Secret("given" * 8), tmp_path) == b"given" * 8
     assert list(tmp_path.iterdir()) == []
 
 

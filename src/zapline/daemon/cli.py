@@ -52,6 +52,9 @@ def run() -> None:
     """
     import trio
 
+    from zapline.daemon.logs.plain_structlog import load_structlog
+
+    load_structlog()
     from zapline.daemon.composition.app import run_daemon
     from zapline.daemon.logs import configuration
     from zapline.daemon.settings import Settings, load

@@ -10,8 +10,7 @@ from base64 import urlsafe_b64encode
 from pathlib import Path
 from uuid import UUID
 
-from pydantic import SecretStr
-
+from zapline.daemon.setting_types import Secret
 from zapline.domain.errors import ConfigurationError
 from zapline.domain.ids import UnitId
 
@@ -21,7 +20,7 @@ _MIN_LENGTH = 32
 _SALT = b"zapline master key v1"
 
 
-def master_key(configured: SecretStr | None, state_dir: Path) -> bytes:
+def master_key(configured: Secret | None, state_dir: Path) -> bytes:
     """The configured key, or the one in ``state_dir``, created at the first call (mode 0600, fsynced before its use).
 
     Of two processes that create one at the same time, both get the same. Raises ``ConfigurationError`` if the file is

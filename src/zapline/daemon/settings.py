@@ -6,29 +6,34 @@ The environment takes precedence over the file named by ``ZAPLINE_ENV_FILE``, an
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar
-
-from dotenv import dotenv_values
-from pydantic import ByteSize, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails, PydanticUndefined
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from typing import Any, Final, Literal, TypeVar
 
 from zapline.daemon.setting_types import (
-    PLAIN_MESSAGES,
-    Binds,
-    DatabaseUrl,
-    HeaderValue,
-    LowerCase,
-    Networks,
-    Seconds,
-    Size,
-    StrongSecret,
-    Url,
-    WordList,
-    invalid_setting,
+    SECONDS,
+    Network,
+    Secret,
+    WrongSetting,
+    binds,
+    boolean,
+    database,
+    directory,
+    header,
+    matching,
+    networks,
+    number,
+    one_of,
+    setting,
+    size,
+    some_binds,
+    strong_secret,
+    text_up_to,
+    url,
+    whole_number,
+    words,
 )
 from zapline.domain.errors import ConfigurationError
 
@@ -48,157 +53,140 @@ def _log_format() -> Literal["json", "text"]:
 MIB: Final = 1024 * 1024
 
 
-class DatabaseSettings(BaseSettings):
+@dataclass(frozen=True, kw_only=True)
+class DatabaseSettings:
     """Settings of commands that only use PostgreSQL (``zapline migrate``)."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-        hide_input_in_errors=True,
-        str_strip_whitespace=True,
+    database_url: Secret = setting(
+        "PostgreSQL, as postgresql://user:password@host:5432/database.", database, name="DATABASE_URL"
     )
-
-    database_url: DatabaseUrl = Field(
-        validation_alias="DATABASE_URL",
-        description="PostgreSQL, as postgresql://user:password@host:5432/database.",
+    database_direct_url: Secret | None = setting(
+        "PostgreSQL without pgbouncer, for LISTEN and locks; only needed behind pgbouncer.", database, None
     )
-    database_direct_url: DatabaseUrl | None = Field(
-        None, description="PostgreSQL without pgbouncer, for LISTEN and locks; only needed behind pgbouncer."
+    database_prepare: bool = setting(
+        "Use prepared statements; false behind pgbouncer in transaction mode.", boolean, True
     )
-    database_prepare: bool = Field(
-        True, description="Use prepared statements; false behind pgbouncer in transaction mode."
+    log_format: Literal["json", "text"] = setting(
+        "json or text; text by default on a terminal, else json.", one_of("json", "text"), _log_format
     )
-    log_format: Annotated[Literal["json", "text"], LowerCase] = Field(
-        default_factory=_log_format, description="json or text; text by default on a terminal, else json."
-    )
-    log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], LowerCase] = Field(
-        "info", description="The least level that is logged: debug, info, warning, error or critical."
+    log_level: str = setting(
+        "The least level that is logged: debug, info, warning, error or critical.",
+        one_of("debug", "info", "warning", "error", "critical"),
+        "info",
     )
 
 
+@dataclass(frozen=True, kw_only=True)
 class Settings(DatabaseSettings):
     """All settings of the daemon; read once, passed on in parts. Sizes in bytes, times as named."""
 
-    evolution_api_url: Url = Field(
-        validation_alias="EVOLUTION_API_URL",
-        description="Where Zapline reaches the Evolution API, as https://evolution.example.",
+    evolution_api_url: str = setting(
+        "Where Zapline reaches the Evolution API, as https://evolution.example.", url, name="EVOLUTION_API_URL"
     )
-    evolution_api_key: HeaderValue = Field(
-        validation_alias="EVOLUTION_API_KEY",
-        min_length=1,
-        description="Evolution's global key (AUTHENTICATION_API_KEY there).",
+    evolution_api_key: Secret = setting(
+        "Evolution's global key (AUTHENTICATION_API_KEY there).", header, name="EVOLUTION_API_KEY"
     )
-    base_url: Url = Field(
-        validation_alias="BASE_URL",
-        description="Where Evolution reaches Zapline, as https://zapline.example; part of each webhook's URL.",
+    base_url: str = setting(
+        "Where Evolution reaches Zapline, as https://zapline.example; part of each webhook's URL.", url, name="BASE_URL"
     )
-    bind: Binds = Field(
+    bind: Sequence[str] = setting(
+        "Where to listen, parted by commas: host:port, unix:/path, or fd://3 for a socket of systemd.",
+        some_binds,
         ("127.0.0.1:8080",),
-        min_length=1,
-        description="Where to listen, parted by commas: host:port, unix:/path, or fd://3 for a socket of systemd.",
     )
-    ops_bind: Binds = Field(
-        (), description="Where health and metrics listen instead, if they are not to be public; as ZAPLINE_BIND."
+    ops_bind: Sequence[str] = setting(
+        "Where health and metrics listen instead, if they are not to be public; as ZAPLINE_BIND.", binds, ()
     )
-    trusted_proxies: Networks = Field(
-        (), description="Networks whose X-Forwarded-For is believed, parted by commas, as 10.0.0.0/8."
+    trusted_proxies: Sequence[Network] = setting(
+        "Networks whose X-Forwarded-For is believed, parted by commas, as 10.0.0.0/8.", networks, ()
     )
-    state_dir: Path = Field(
-        default_factory=_state_dir,
-        description="Where the journal and the key lie; by default what systemd's StateDirectory= gives,"
+    state_dir: Path = setting(
+        "Where the journal and the key lie; by default what systemd's StateDirectory= gives,"
         " else .zapline/state. It has to survive a reboot.",
+        directory,
+        _state_dir,
     )
-    master_key: StrongSecret | None = Field(
-        None, description="Secret that other keys are derived from; if missing, one is kept in the state directory."
+    master_key: Secret | None = setting(
+        "Secret that other keys are derived from; if missing, one is kept in the state directory.", strong_secret, None
     )
-    max_body_bytes: Size = Field(
-        ByteSize(110_000_000), description="Largest webhook that is read; Evolution itself knows no limit."
+    max_body_bytes: int = setting("Largest webhook that is read; Evolution itself knows no limit.", size, 110_000_000)
+    body_budget_bytes: int = setting("Webhook bodies in flight, as they arrive.", size, 256 * MIB)
+    journal_keep_hours: float = setting(
+        "How long stored webhooks stay replayable.", number(least=0, most=24 * 365), 24.0
     )
-    body_budget_bytes: Size = Field(ByteSize(256 * MIB), description="Webhook bodies in flight, as they arrive.")
-    journal_keep_hours: float = Field(
-        24.0, ge=0, le=24 * 365, allow_inf_nan=False, description="How long stored webhooks stay replayable."
+    journal_budget_bytes: int = setting(
+        "Size of the journal at which the least important events are shed.", size, 2048 * MIB
     )
-    journal_budget_bytes: Size = Field(
-        ByteSize(2048 * MIB), description="Size of the journal at which the least important events are shed."
-    )
-    recorder_lanes: int = Field(2, ge=1, le=64, description="Transactions that store webhooks at the same time.")
-    drain_seconds: Seconds = Field(8.0, description="Time to finish what was accepted when the daemon is stopped.")
-    webhook_secret_grace_minutes: float = Field(
+    recorder_lanes: int = setting("Transactions that store webhooks at the same time.", whole_number(1, 64), 2)
+    drain_seconds: float = setting("Time to finish what was accepted when the daemon is stopped.", SECONDS, 8.0)
+    webhook_secret_grace_minutes: float = setting(
+        "How long a replaced webhook secret is still accepted: Evolution's retries carry the old URL.",
+        number(least=30, most=7 * 24 * 60),
         30.0,
-        ge=30,
-        le=7 * 24 * 60,
-        allow_inf_nan=False,
-        description="How long a replaced webhook secret is still accepted: Evolution's retries carry the old URL.",
     )
-    evolution_timeout_seconds: Seconds = Field(30.0, description="Longest wait for an answer of Evolution.")
-    evolution_connections: int = Field(
-        100, ge=1, le=1000, description="Connections to Evolution at the same time, for all units."
+    evolution_timeout_seconds: float = setting("Longest wait for an answer of Evolution.", SECONDS, 30.0)
+    evolution_connections: int = setting(
+        "Connections to Evolution at the same time, for all units.", whole_number(1, 1000), 100
     )
-    line_probe_seconds: Seconds = Field(
-        90.0,
-        description="How often a line that says it is open is asked whether that is true, and its webhook read back; "
+    line_probe_seconds: float = setting(
+        "How often a line that says it is open is asked whether that is true, and its webhook read back; "
         "varied by a quarter.",
+        SECONDS,
+        90.0,
     )
-    restart_limit: int = Field(5, ge=0, le=1000, description="Crashes of a unit that are forgiven ...")
-    restart_period_seconds: Seconds = Field(
-        60.0, description="... within this time; one more and the unit is quarantined."
+    restart_limit: int = setting("Crashes of a unit that are forgiven ...", whole_number(0, 1000), 5)
+    restart_period_seconds: float = setting(
+        "... within this time; one more and the unit is quarantined.", SECONDS, 60.0
     )
-    quarantine_seconds: Seconds = Field(300.0, description="How long a quarantined unit waits for its next chance.")
-    default_region: str = Field(
-        "BR", pattern=r"^[A-Z]{2}$", description="Country of phone numbers that come without one, as two letters."
+    quarantine_seconds: float = setting("How long a quarantined unit waits for its next chance.", SECONDS, 300.0)
+    default_region: str = setting(
+        "Country of phone numbers that come without one, as two letters.", matching(r"[A-Z]{2}"), "BR"
     )
-    opt_out_words: WordList = Field(
+    opt_out_words: Sequence[str] = setting(
+        "Words that end campaigns for whoever writes one and nothing else, parted by commas.",
+        words,
         ("SAIR", "PARAR", "STOP"),
-        description="Words that end campaigns for whoever writes one and nothing else, parted by commas.",
     )
-    opt_out_confirmation: str = Field(
+    opt_out_confirmation: str = setting(
+        "What is answered to such a word; a single dash answers nothing.",
+        text_up_to(1000),
         "Pronto, você não receberá mais nossas campanhas.",
-        max_length=1000,
-        description="What is answered to such a word; a single dash answers nothing.",
     )
-    message_expiry_hours: float = Field(
-        24.0, gt=0, le=24 * 30, allow_inf_nan=False, description="Age at which an unsent reply is not sent any more."
+    message_expiry_hours: float = setting(
+        "Age at which an unsent reply is not sent any more.", number(above=0, most=24 * 30), 24.0
     )
-    stalled_minutes: float = Field(
+    stalled_minutes: float = setting(
+        "Time after which a message that Evolution took and nobody confirmed counts as stalled.",
+        number(above=0, most=24 * 60),
         30.0,
-        gt=0,
-        le=24 * 60,
-        allow_inf_nan=False,
-        description="Time after which a message that Evolution took and nobody confirmed counts as stalled.",
     )
-    reconcile_seconds: Seconds = Field(
-        900.0, description="How often each line is compared with Evolution's own store of messages."
+    reconcile_seconds: float = setting(
+        "How often each line is compared with Evolution's own store of messages.", SECONDS, 900.0
     )
-    hook_private_hosts: bool = Field(
-        False,
-        description="Whether webhooks to the CRM may go into private networks and without TLS; true where the CRM"
+    hook_private_hosts: bool = setting(
+        "Whether webhooks to the CRM may go into private networks and without TLS; true where the CRM"
         " runs beside Zapline.",
+        boolean,
+        False,
     )
-    upload_max_bytes: Size = Field(ByteSize(16 * MIB), description="Largest file that may be uploaded to be sent.")
-    media_cache_bytes: Size = Field(
-        ByteSize(1024 * MIB), description="Disk for files that were fetched from WhatsApp; the least used go first."
+    upload_max_bytes: int = setting("Largest file that may be uploaded to be sent.", size, 16 * MIB)
+    media_cache_bytes: int = setting(
+        "Disk for files that were fetched from WhatsApp; the least used go first.", size, 1024 * MIB
     )
-    instance_prefix: str = Field(
+    instance_prefix: str = setting(
+        "Start of the names of the instances that Zapline makes on Evolution.",
+        matching(r"[A-Za-z0-9_-]{0,40}"),
         "unit_",
-        pattern=r"^[A-Za-z0-9_-]{0,40}$",
-        description="Start of the names of the instances that Zapline makes on Evolution.",
     )
 
-    @model_validator(mode="after")
-    def _budgets_fit(self) -> "Settings":
+    def __post_init__(self) -> None:
         if self.body_budget_bytes < self.max_body_bytes:
-            raise invalid_setting("ZAPLINE_BODY_BUDGET_BYTES must be at least ZAPLINE_MAX_BODY_BYTES")
-        return self
+            raise WrongSetting("ZAPLINE_BODY_BUDGET_BYTES must be at least ZAPLINE_MAX_BODY_BYTES")
 
     @classmethod
     def documented(cls) -> list[tuple[str, str, str]]:
         """Every setting as (name, default as in an env file, description); "" for no default."""
-        return [
-            (env_name(cls, name), _default_text(field), field.description or "")
-            for name, field in cls.model_fields.items()
-        ]
+        return [(env_name(each), _default_text(each), each.metadata["description"]) for each in fields(cls)]
 
 
 RETIRED = frozenset({"ZAPLINE_QR_LIFETIME_SECONDS"})
@@ -206,10 +194,16 @@ RETIRED = frozenset({"ZAPLINE_QR_LIFETIME_SECONDS"})
 S = TypeVar("S", bound=DatabaseSettings)
 
 
-def env_name(kind: type[DatabaseSettings], field: str) -> str:
+def same_setting(name: str) -> Any:
+    """A field for a class with a subset of ``Settings``, as there."""
+    known = next(each for each in fields(Settings) if each.name == name)
+    default = known.default if known.default_factory is MISSING else known.default_factory
+    return setting(**{**known.metadata, "default": default})
+
+
+def env_name(each: "Field[Any]") -> str:
     """A setting's name in the environment."""
-    alias = kind.model_fields[field].validation_alias
-    return alias if isinstance(alias, str) else (PREFIX + field).upper()
+    return str(each.metadata["name"] or (PREFIX + each.name).upper())
 
 
 def load(kind: type[S], **overrides: object) -> S:
@@ -219,26 +213,34 @@ def load(kind: type[S], **overrides: object) -> S:
     """
     file, credentials = _sources()
     problems: list[str] = []
-    loaded: S | None = None
-    names: set[str] = set()
+    given: Mapping[str, str] = {}
     if file is not None and not Path(file).is_file():
         problems.append(f"{ENV_FILE} names a file that is not there.")
         file = None
-    # Pydantic takes fields with an alias by their alias alone.
-    arguments = {str(kind.model_fields[field].validation_alias or field): value for field, value in overrides.items()}
-    construct: Callable[..., S] = kind
     try:
-        names = _names_in_use(file, credentials)
-        loaded = construct(_env_file=file, _secrets_dir=credentials, **arguments)
-    except ValidationError as error:
-        # Not chained: pydantic's error contains the values.
-        problems += [_error_line(kind, details, names) for details in error.errors(include_url=False)]
+        given = _texts(file, credentials)
     except (OSError, UnicodeDecodeError) as error:
         problems.append(f"The env file or a credential cannot be read: {type(error).__name__}.")
-    problems += _unknown_names(names)
-    if loaded is None or problems:
-        raise ConfigurationError(_error_text(problems)) from None
-    return loaded
+        given = _texts(None, None)
+    values: dict[str, Any] = {}
+    for each in fields(kind):
+        text = overrides.get(each.name, given.get(env_name(each)))
+        if isinstance(text, str):
+            try:
+                values[each.name] = each.metadata["read"](text.strip())
+            except WrongSetting as wrong:
+                problems.append(f"{env_name(each)} {wrong}. ({each.metadata['description']})")
+        elif text is not None:
+            values[each.name] = text
+        elif each.default is MISSING and each.default_factory is MISSING:
+            problems.append(_missing(each, set(given)))
+    problems += _unknown_names(set(given))
+    if not problems:
+        try:
+            return kind(**values)
+        except WrongSetting as wrong:
+            problems.append(f"{wrong}.")
+    raise ConfigurationError(_error_text(problems))
 
 
 def retired_names_in_use() -> list[str]:
@@ -256,16 +258,24 @@ def _sources() -> tuple[str | None, Path | None]:
 
 def _names_in_use(file: str | None, credentials: Path | None) -> set[str]:
     """The names that are set anywhere, in upper case."""
-    names = {name for name, value in os.environ.items() if value}
-    if file is not None:
-        names |= {name for name, value in dotenv_values(file).items() if value}
+    return set(_texts(file, credentials))
+
+
+def _texts(file: str | None, credentials: Path | None) -> dict[str, str]:
+    """What is set, by its name in upper case: the environment counts before the file, and that before credentials."""
+    texts: dict[str, str] = {}
     if credentials is not None:
-        names |= {path.name for path in credentials.iterdir()}
-    return {name.upper() for name in names}
+        texts |= {path.name.upper(): path.read_text().strip() for path in credentials.iterdir() if path.is_file()}
+    if file is not None:
+        from dotenv import dotenv_values
+
+        texts |= {name.upper(): value for name, value in dotenv_values(file).items() if value}
+    texts |= {name.upper(): value for name, value in os.environ.items() if value}
+    return {name: value for name, value in texts.items() if value}
 
 
-def _setting_names() -> dict[str, str]:
-    return {env_name(Settings, field): field for field in Settings.model_fields}
+def _setting_names() -> set[str]:
+    return {env_name(each) for each in fields(Settings)}
 
 
 def _unknown_names(names: set[str]) -> Iterator[str]:
@@ -279,20 +289,11 @@ def _unknown_names(names: set[str]) -> Iterator[str]:
             yield f"{name} is unknown: {hint}"
 
 
-def _error_line(kind: type[DatabaseSettings], error: ErrorDetails, names: set[str]) -> str:
-    if not error["loc"]:
-        return f"{error['msg']}."
-    location = str(error["loc"][0])
-    fields: Mapping[str, str] = {env_name(kind, field).lower(): field for field in kind.model_fields}
-    field = fields.get(location.lower(), location)
-    name = env_name(kind, field)
-    sentence = kind.model_fields[field].description or ""
-    if error["type"] != "missing":
-        message = PLAIN_MESSAGES.get(error["type"]) or error["msg"].replace("Input should be", "must be")
-        return f"{name} {message.rstrip('.')}. ({sentence})"
-    similar = get_close_matches(name, names - set(_setting_names()), 1, 0.8)
+def _missing(each: "Field[Any]", names: set[str]) -> str:
+    name = env_name(each)
+    similar = get_close_matches(name, names - _setting_names(), 1, 0.8)
     hint = f" ({similar[0]} is set: did you mean {name}?)" if similar else ""
-    return f"{name} is missing{hint}. Set it: {sentence}"
+    return f"{name} is missing{hint}. Set it: {each.metadata['description']}"
 
 
 def _error_text(problems: list[str]) -> str:
@@ -300,14 +301,12 @@ def _error_text(problems: list[str]) -> str:
     return "\n".join([f"{count} missing or wrong:", *(f"  - {problem}" for problem in problems)])
 
 
-def _default_text(field: Any) -> str:
-    default = field.default
-    if default is PydanticUndefined or default is None:
+def _default_text(each: "Field[Any]") -> str:
+    default = each.default
+    if default is MISSING or default is None:
         return ""
     if isinstance(default, bool):
         return str(default).lower()
     if isinstance(default, tuple):
         return ",".join(map(str, default))
-    if isinstance(default, float) and default.is_integer():
-        return str(int(default))
-    return str(int(default)) if isinstance(default, int) else str(default)
+    return f"{default:g}" if isinstance(default, float) else str(default)

@@ -35,7 +35,7 @@ from zapline.http.api.units.pace import PaceRoutes
 from zapline.http.api.units.unit_changes import PROBLEMS as UNIT_PROBLEMS
 from zapline.http.api.units.unit_changes import UnitChangeRoutes
 from zapline.http.api.units.units import UnitRoutes
-from zapline.http.console.app import combine_apps, create_console
+from zapline.http.console_on_demand import ConsoleOnDemand, combine_apps
 from zapline.http.dependencies import Dependencies
 from zapline.http.ops.probes import ProbeRoutes
 from zapline.http.server.asgi import App
@@ -76,7 +76,7 @@ def create_app(deps: Dependencies) -> App:
     api: App = shield_last_message(app)  # type: ignore[arg-type]  # quart types the scope more narrowly
     if deps.outgoing is not None:
         api = answer_first(SendEndpoint(deps.identity, deps.commands, deps.outgoing), api)
-    return combine_apps(api, create_console(deps, sign_in))
+    return combine_apps(api, ConsoleOnDemand(deps, sign_in))
 
 
 def _attach(app: QuartTrio, deps: Dependencies, sign_in: PasswordSignIn) -> None:

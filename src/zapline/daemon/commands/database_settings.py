@@ -1,21 +1,22 @@
 """Settings of commands that need the database and the master key, but neither Evolution nor BASE_URL."""
 
-from copy import copy
+from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
-from zapline.daemon.setting_types import StrongSecret
-from zapline.daemon.settings import DatabaseSettings, Settings
+from zapline.daemon.setting_types import Secret
+from zapline.daemon.settings import DatabaseSettings, same_setting
 
 
+@dataclass(frozen=True, kw_only=True)
 class KeySettings(DatabaseSettings):
     """A subset of ``Settings``, with the same names and defaults."""
 
-    state_dir: Path = cast(Path, copy(Settings.model_fields["state_dir"]))
-    master_key: StrongSecret | None = cast(None, copy(Settings.model_fields["master_key"]))
+    state_dir: Path = same_setting("state_dir")
+    master_key: Secret | None = same_setting("master_key")
 
 
+@dataclass(frozen=True, kw_only=True)
 class RegionSettings(DatabaseSettings):
     """A subset of ``Settings`` for commands that take phone numbers."""
 
-    default_region: str = cast(str, copy(Settings.model_fields["default_region"]))
+    default_region: str = same_setting("default_region")

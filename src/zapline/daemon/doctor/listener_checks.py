@@ -1,5 +1,6 @@
 """Checks the way in: the daemon's own port, BASE_URL from here, and whether Evolution can reach it."""
 
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 from urllib.parse import urlsplit
@@ -15,7 +16,7 @@ _START_STEP = "Start it: systemctl start zapline (or zapline run), then look at 
 
 
 async def check_listeners(
-    http: httpx2.AsyncClient, base_url: str, evolution_url: str, binds: tuple[str, ...], report: Report
+    http: httpx2.AsyncClient, base_url: str, evolution_url: str, binds: Sequence[str], report: Report
 ) -> None:
     """``binds``: where health is served, as in the settings."""
     runs = await _check_daemon(http, binds, report)
@@ -23,7 +24,7 @@ async def check_listeners(
     report(_check_from_evolution(base_url, evolution_url))
 
 
-async def _check_daemon(http: httpx2.AsyncClient, binds: tuple[str, ...], report: Report) -> bool | None:
+async def _check_daemon(http: httpx2.AsyncClient, binds: Sequence[str], report: Report) -> bool | None:
     """Whether the daemon answers; None if it cannot be asked directly."""
     bind = binds[0]
     if bind.startswith("fd://"):

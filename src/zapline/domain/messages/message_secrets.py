@@ -9,17 +9,20 @@ import hmac
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from hashlib import sha256
 from itertools import islice, product
+from typing import TYPE_CHECKING
 
 import msgspec
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
 
 from zapline.domain.contacts.addresses import Address
 from zapline.domain.ids import ExternalId, UnitId
 from zapline.domain.messages import wire_format
 from zapline.domain.messages.wire_format import BadWire, Fields
+
+if TYPE_CHECKING:  # the library takes 6 MB, and is loaded with the first secret
+    from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 SECRET_BYTES = 32
 MAX_PAYLOAD = 512 * 1024
@@ -100,13 +103,21 @@ class SecretSealer:
     """
 
     def __init__(self, key: bytes) -> None:
-        self._cipher = AESSIV(hmac.digest(key, b"seal message secrets", "sha512"))
+        self._key = hmac.digest(key, b"seal message secrets", "sha512")
+
+    @cached_property
+    def _cipher(self) -> "AESSIV":
+        from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+
+        return AESSIV(self._key)
 
     def seal(self, unit: UnitId, message: ExternalId, secret: bytes) -> bytes:
         return self._cipher.encrypt(secret, [unit.bytes, message.encode()])
 
     def unseal(self, unit: UnitId, message: ExternalId, sealed: bytes) -> bytes | None:
         """The secret; None where it was sealed under another key, or for another message."""
+        from cryptography.exceptions import InvalidTag
+
         try:
             return self._cipher.decrypt(sealed, [unit.bytes, message.encode()])
         except (InvalidTag, ValueError):
@@ -130,6 +141,9 @@ def decrypt(
 
     ``authors``: JIDs of who wrote the target, ``speakers``: of who sent the report, likeliest first.
     """
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
     use = _INFO.get(ciphertext.use)
     payload, nonce = ciphertext.payload, ciphertext.nonce
     if use is None or not _TAG_BYTES <= len(payload) <= MAX_PAYLOAD or len(nonce) not in _NONCE_BYTES:

@@ -29,7 +29,7 @@ from zapline.http.console.framework.translation import choose_language
 from zapline.http.console.message_routes import attach_message_pages, large_forms
 from zapline.http.console.unit_routes import attach_unit_pages
 from zapline.http.dependencies import Dependencies
-from zapline.http.server.asgi import App, Message, Receive, Scope, Send
+from zapline.http.server.asgi import App
 from zapline.http.server.body_limits import limited_request_class
 from zapline.http.server.fair_places import hold_for
 from zapline.http.server.serve import shield_last_message
@@ -110,26 +110,3 @@ def _install_session_guard(app: QuartTrio, layout: Layout, sessions: PasswordSig
 
     app.before_request(check_session)
     app.after_request(add_security_headers)
-
-
-def combine_apps(api: App, console: App) -> App:
-    """Both under one address: the console below ``/console``, to which the root redirects."""
-
-    async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope.get("path", "")
-        if scope["type"] != "http" or not (path == "/" or path == "/console" or path.startswith("/console/")):
-            await api(scope, receive, send)
-        elif path.startswith("/console/"):
-            await console(scope, receive, send)
-        else:
-            await send(_REDIRECT_TO_CONSOLE)
-            await send({"type": "http.response.body", "body": b""})
-
-    return dispatch
-
-
-_REDIRECT_TO_CONSOLE: Message = {
-    "type": "http.response.start",
-    "status": 302,
-    "headers": [(b"location", b"/console/"), (b"cache-control", b"no-store"), (b"content-length", b"0")],
-}

@@ -4,7 +4,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 from io import BytesIO
 
-import segno
 import trio
 
 _MAX_CACHED = 64
@@ -41,11 +40,15 @@ class QrPictures:
 
 
 def _png(code: str) -> str:
+    import segno  # loaded with the first code that is shown
+
     data_url: str = segno.make_qr(code, error="l").png_data_uri(scale=_SCALE, border=_BORDER)
     return data_url
 
 
 def _svg(code: str) -> str:
+    import segno
+
     out = BytesIO()
     segno.make_qr(code, error="l").save(out, kind="svg", scale=_SCALE, border=_BORDER, light="white", xmldecl=False)
     return out.getvalue().decode()
