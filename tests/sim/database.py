@@ -158,6 +158,8 @@ class SteppedPostgres:
                 # The server counts in real time; what waits for a lock is ended by the world's.
                 for setting in (b"set lock_timeout = 0", b"set statement_timeout = 0"):
                     await self.wait(self._exec_command(setting))
+                await self.wait(self._exec_command(b"set idle_session_timeout = 0"))
+                await self.wait(self._exec_command(b"set idle_in_transaction_session_timeout = 0"))
             return cursor
 
         async def command(self: TrioConnection, command: bytes) -> None:

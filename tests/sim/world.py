@@ -126,6 +126,7 @@ def installed(world: World) -> Iterator[pytest.MonkeyPatch]:
         scheduler._r.seed(world.stream("scheduler").random())
         patch.setattr(time, "time", world.wall)
         patch.setattr(time, "monotonic", lambda: world.now - EPOCH)
+        patch.setattr(time, "clock_gettime", lambda _: world.now - EPOCH)
         patch.setattr(os, "urandom", chance.randbytes)
         patch.setattr(random, "_urandom", chance.randbytes)
         random.seed(world.stream("random").random())

@@ -2,22 +2,26 @@
 
 from pathlib import Path
 
+import pytest
 import trio
 from support.database_copies import database_copies
+from support.database_proxy import database_proxy
 from support.inbound_stack import until
 
 from zapline.sandbox.embedded_postgres.server import EmbeddedPostgres
 from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.postgres.leader import DatabasePlace
 from zapline.sql.postgres.migrate import migrate
+from zapline.supervisors import leadership as module
 from zapline.supervisors.leadership import CONTROL_CHANNEL, Leadership, LeadershipStatus, WriterStanding
 
 
 class Follower:
     """Records how often its process took the lock, and the notifications that it got."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, silence_ms: int = 0) -> None:
         self.url = url
+        self.silence_ms = silence_ms
         self.times_led = 0
         self.payloads: list[str] = []
 
@@ -25,7 +29,7 @@ class Follower:
         return Leadership(self._open, self._on_lead, self._on_notify)
 
     async def _open(self) -> Connection:
-        return await connect(self.url, connect_timeout=2)
+        return await connect(self.url, connect_timeout=2, idle_timeout_ms=self.silence_ms)
 
     async def _on_lead(self) -> None:
         self.times_led += 1
@@ -59,6 +63,52 @@ async def test_of_two_one_leads_and_the_other_follows_when_it_ends(database: str
             scope.cancel()
             await waiting.may_write()
             assert second.times_led == 1
+            nursery.cancel_scope.cancel()
+
+
+async def test_whoever_is_cut_off_has_lost_the_lead_by_its_own_clock_before_another_has_it(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, seconds in (("SILENCE_SECONDS", 3.0), ("_MARGIN", 0.5), ("_BEAT", 0.3)):
+        monkeypatch.setattr(module, name, seconds)
+    async with database_proxy(database) as proxy, trio.open_nursery() as nursery:
+        first, second = Follower(proxy.url, 3000), Follower(database, 3000)
+        with trio.fail_after(60):
+            leading, waiting = first.leadership(), second.leadership()
+            nursery.start_soon(leading.run)
+            await leading.may_write()
+            nursery.start_soon(waiting.run)
+            await until(lambda: waiting.stands_by)
+            proxy.vanish()
+            await waiting.may_write()
+            assert not leading.standing.is_proven  # though its session is not closed, and nobody has told it
+            with trio.move_on_after(0.1) as held:
+                await leading.may_write()
+            assert held.cancelled_caught
+            assert not leading.stands_by
+            await proxy.come_back()
+            await until(lambda: leading.stands_by)
+            nursery.cancel_scope.cancel()
+
+
+async def test_the_lead_is_kept_while_much_is_loaded(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in (("SILENCE_SECONDS", 3.0), ("_MARGIN", 0.5), ("_BEAT", 0.3)):
+        monkeypatch.setattr(module, name, seconds)
+    follower = Follower(database, 3000)
+    leading = follower.leadership()
+
+    async def load() -> None:
+        follower.times_led += 1
+        await notify(database, "meanwhile")
+        await trio.sleep(3.5)
+
+    leading._on_lead = load
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(leading.run)
+            await leading.may_write()
+            assert (follower.times_led, leading.standing.epoch, leading.standing.is_proven) == (1, 1, True)
+            await until(lambda: follower.payloads == ["meanwhile"])
             nursery.cancel_scope.cancel()
 
 

@@ -40,6 +40,10 @@ class MustNotWrite(LocalError):
     """This process must not write: another daemon runs, or the schema is not the expected one."""
 
 
+class TooLateToCall(LocalError):
+    """Somebody else may have decided on what was to be called; nothing was sent."""
+
+
 class InvalidField(LocalError):
     """A field of a request is not acceptable; the message says why. ``field`` is the API's name of it."""
 

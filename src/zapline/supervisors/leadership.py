@@ -1,8 +1,11 @@
 """Holds the advisory lock that lets one daemon write, and receives the notifications of the command line."""
 
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
+from math import inf
 from uuid import UUID, uuid4
 
 import structlog
@@ -18,9 +21,19 @@ from zapline.supervisors.clock_watch import ClockWatch
 ADVISORY_LOCK_KEY = 0x7A61706C696E65
 """Key of the advisory lock: the letters of zapline."""
 CONTROL_CHANNEL = "zapline_control"
+SILENCE_SECONDS = 10.0
+"""Seconds without a statement after which the server ends the lock's session, and so lets another process lead."""
+_MARGIN = 2.0
+"""Seconds by which this process believes in its lead for less long than the server does."""
+_BEAT = 2.0
+"""Seconds between two statements of the lock's session."""
 _RETRY_PAUSE = 0.5
-_PING_INTERVAL = 10.0
 _LOG = structlog.get_logger(scope="Leadership")
+
+
+def boot_time() -> float:
+    """Seconds since the machine started, also those in which this process or the whole machine stood still."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class LeadershipStatus(StrEnum):
@@ -35,9 +48,10 @@ class LeadershipStatus(StrEnum):
 
 @dataclass(eq=False, repr=False)
 class WriterStanding:
-    """What this process may hold against the database: the epoch under which it leads.
+    """What this process may hold against the database: the epoch under which it leads, and until when that is proven.
 
     ``check_again``: called when the database refused a write because of it, or because it was set back.
+    ``uptime`` as ``boot_time``.
     """
 
     epoch: int | None = None
@@ -51,6 +65,14 @@ class WriterStanding:
     place: DatabasePlace | None = None
     used: bool = True
     """What ``stale`` and ``moved`` say was acted upon; until then they hold, whatever fails in between."""
+    uptime: Callable[[], float] = boot_time
+    proven_until: float = inf
+    """By ``uptime``; infinite: it is not checked."""
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether no other process can lead yet: the server has heard of this one a short time ago."""
+        return self.uptime() < self.proven_until
 
     async def take(self, connection: Connection) -> None:
         """Begin a new epoch. The caller holds the lock. Raises DatabaseUnavailable, StatementFailed."""
@@ -69,8 +91,10 @@ class WriterStanding:
 class Leadership:
     """Takes the lock on one direct connection, and takes it again after the connection is lost.
 
-    ``connect`` opens it (never through a pooler). ``on_lead`` runs each time the lock is taken:
-    what was loaded before may be out of date. ``on_notify`` gets the payload of each notification.
+    ``connect`` opens it (never through a pooler), with a server that ends it after ``SILENCE_SECONDS`` without a
+    statement. So whoever is cut off, killed with its machine or stands still has lost the lock by then, and knows
+    before, by its own clock. ``on_lead`` runs each time the lock is taken: what was loaded before may be out of date.
+    ``on_notify`` gets the payload of each notification.
     """
 
     _connect: Callable[[], Awaitable[Connection]]
@@ -83,12 +107,19 @@ class Leadership:
     _status_known: trio.Event = field(default_factory=trio.Event)
     _again: bool = False
     """``check_again`` was called since the lock was taken."""
+    _beat_at: float = -inf
+    """When the lock's session was used last (monotonic)."""
+    stands_by: bool = False
+    """Another process leads, as far as is known: also while the database has been away since."""
     status: LeadershipStatus = LeadershipStatus.UNREACHABLE
 
     async def may_write(self) -> None:
-        """Return once this process holds the lock and the schema fits."""
-        if not self._leading.is_set():
-            await self._leading.wait()
+        """Return once this process holds the lock, which was proven a short time ago, and the schema fits."""
+        while not (self._leading.is_set() and self.standing.is_proven):
+            if self._leading.is_set():
+                await trio.sleep(_RETRY_PAUSE)
+            else:
+                await self._leading.wait()
 
     async def first_status(self, seconds: float) -> LeadershipStatus:
         """The status after the first attempt, or after ``seconds``."""
@@ -107,6 +138,7 @@ class Leadership:
                     with self._leads:
                         await self._lead(connection)
                 finally:
+                    self.standing.proven_until = -inf
                     connection.abort()
             except RemoteError as failure:
                 self._set_status(LeadershipStatus.UNREACHABLE, str(failure))
@@ -130,24 +162,52 @@ class Leadership:
         if schema is not SchemaState.FITS:
             self._set_status(status.SCHEMA_MISSING if schema is SchemaState.MISSING else status.SCHEMA_OLD)
             return
-        await self._compare_clocks(connection)
+        await self._beat(connection)
         await self.standing.take(connection)
         await connection.listen([CONTROL_CHANNEL])
         self._again = False
+        failures: list[RemoteError] = []
+        async with trio.open_nursery() as nursery:
+
+            async def until_failure(work: Callable[[], Awaitable[None]]) -> None:
+                try:
+                    await work()
+                except RemoteError as failure:
+                    failures.append(failure)
+                if failures or self._again:
+                    nursery.cancel_scope.cancel()
+
+            nursery.start_soon(until_failure, partial(self._hold, connection))
+            nursery.start_soon(until_failure, self._begin)
+        if failures:
+            raise failures[0]
+
+    async def _begin(self) -> None:
+        """Load what may be out of date; for thousands of units that takes longer than the lock lives unproven."""
         await self._on_lead()
         self.standing.used = True
-        if self._again:
-            return
-        self._set_status(LeadershipStatus.LEADING)
-        self._leading.set()
+        if not self._again:
+            self._set_status(LeadershipStatus.LEADING)
+            self._leading.set()
+
+    async def _hold(self, connection: Connection) -> None:
+        """Prove every two seconds that this process is there, and pass on notifications once it leads."""
+        heard: list[tuple[str, str]] = []
         while True:
-            notifications: list[tuple[str, str]] = []
-            with trio.move_on_after(_PING_INTERVAL):
-                notifications = await connection.notifications()
-            if not notifications:
-                await self._compare_clocks(connection)
-            for _, payload in notifications:
-                await self._on_notify(payload)
+            with trio.move_on_at(self._beat_at + _BEAT):
+                heard += await connection.notifications()
+            if trio.current_time() >= self._beat_at + _BEAT:
+                await self._beat(connection)
+            if self._leading.is_set():
+                for _, payload in heard:
+                    await self._on_notify(payload)
+                heard.clear()
+
+    async def _beat(self, connection: Connection) -> None:
+        """Use the session: from before that on the server counts its silence anew."""
+        before, self._beat_at = self.standing.uptime(), trio.current_time()
+        await self._compare_clocks(connection)
+        self.standing.proven_until = before + SILENCE_SECONDS - _MARGIN
 
     async def know_time(self, pool: Pool) -> None:
         """Compare the clocks unless they were compared already, as before this process leads for the first time.
@@ -169,4 +229,6 @@ class Leadership:
             log = _LOG.info if status is LeadershipStatus.LEADING else _LOG.warning
             log(f"Database: {status}", error=error)
         self.status = status
+        if status is not LeadershipStatus.UNREACHABLE:
+            self.stands_by = status is LeadershipStatus.ANOTHER_DAEMON
         self._status_known.set()

@@ -10,6 +10,7 @@ import httpx2
 import pytest
 import trio
 
+from zapline.domain.errors import TooLateToCall
 from zapline.evolution.client.http_transport import KeptConnections
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
@@ -113,3 +114,20 @@ async def test_errors_before_the_first_byte_say_so() -> None:
             with pytest.raises(httpx2.ConnectError):  # it speaks no TLS
                 await client.post(str(client.base_url).replace("http:", "https:"), content=b"{}")
         assert used == []
+
+
+async def test_right_before_the_first_byte_the_caller_may_still_refuse() -> None:
+    async with scripted([OK, OK]) as (client, used):
+        asked = 0
+
+        def begin() -> None:
+            nonlocal asked
+            asked += 1
+            if asked == 1:
+                raise TooLateToCall("refused")
+
+        request = partial(client.build_request, "POST", "/", content=b"x", extensions={"before_first_byte": begin})
+        with pytest.raises(TooLateToCall):
+            await client.send(request())
+        assert (await client.send(request())).content == b"{}"
+        assert (asked, used) == (2, [2])  # on the first connection nothing was written

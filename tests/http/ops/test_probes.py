@@ -75,6 +75,15 @@ async def test_readiness_ends_when_a_webhook_cannot_be_made_durable(api: Any) ->
     assert (await api.client.get("/readyz")).status_code == 200
 
 
+async def test_readiness_ends_while_another_daemon_leads(api: Any) -> None:
+    leadership = api.health._leadership
+    leadership.stands_by = True
+    refused = await api.client.get("/readyz")
+    assert (refused.status_code, refused.json()["code"], refused.headers["retry-after"]) == (503, "standby", "5")
+    leadership.stands_by = False
+    assert (await api.client.get("/readyz")).status_code == 200
+
+
 async def test_health_answers_200_while_the_database_is_away(api: Any, monkeypatch: Any) -> None:
     def away() -> Any:
         raise DatabaseUnavailable("connection to server at 10.1.2.3 failed: password=hunter2")

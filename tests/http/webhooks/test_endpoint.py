@@ -387,6 +387,17 @@ async def test_until_the_units_are_read_a_webhook_waits_on_disk_for_its_unit(dat
         assert (front.unrouted.waiting, front.stack.counters.total("unknown_instances")) == (0, 2)
 
 
+async def test_whoever_stands_by_has_webhooks_come_again_and_keeps_none(database: str, tmp_path: Path) -> None:
+    async with open_front(database, tmp_path) as front:
+        front.app._stands_by = lambda: True
+        assert (await front.post(front.path, front.body()))[0] == 503
+        assert (await front.post("/webhooks/whatsapp/evolution/stranger", front.body()))[0] == 503
+        assert front.stack.counters.totals["webhooks_put_off", "standby"] == 2
+        assert front.stack.journal.statistics().depth == 0
+        front.app._stands_by = lambda: False
+        assert (await front.post(front.path, front.body()))[0] == 200
+
+
 async def test_strangers_fill_a_bounded_room_while_the_units_are_unread_and_the_rest_is_to_come_again(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from math import inf
 from pathlib import Path
 from uuid import uuid4
 
@@ -163,6 +164,18 @@ async def test_a_process_that_stood_still_after_its_claim_does_not_call(database
         assert stack.counters.total("calls_too_late") == 1
         assert stack.received_texts() == ["uma vez"]
         assert await stack.rows("select tries from zapline.outbox") == [(0,)]
+        slept, stack.senders._context.clock = 1, time.time
+
+        async def lose_the_lead(*arguments: object) -> bool:
+            nonlocal slept
+            slept += 1
+            stack.standing.proven_until = -inf if slept == 2 else inf
+            return await note(*arguments)  # type: ignore[arg-type]
+
+        stack.intake.note = lose_the_lead  # type: ignore[method-assign]
+        await stack.enqueue(unit, "e outra")
+        await stack.wait_for_rows(SETTLED, (2,))
+        assert (stack.counters.total("calls_too_late"), stack.received_texts()) == (2, ["uma vez", "e outra"])
 
 
 @contextmanager

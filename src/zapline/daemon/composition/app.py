@@ -43,7 +43,7 @@ from zapline.supervisors.health.health_history import HealthHistory
 from zapline.supervisors.health.health_report import HealthMonitor
 from zapline.supervisors.inbound.dispatcher import Dispatcher
 from zapline.supervisors.inbound.recorder import Recorder
-from zapline.supervisors.leadership import Leadership, LeadershipStatus
+from zapline.supervisors.leadership import SILENCE_SECONDS, Leadership, LeadershipStatus
 from zapline.supervisors.notifications.live_feed import LiveFeed
 from zapline.supervisors.operations.control_requests import ControlRequests
 from zapline.supervisors.operations.housekeeping import Housekeeping, JournalLimits
@@ -55,6 +55,7 @@ from zapline.supervisors.units.unit_commands import UnitCommands, UnitPolicy
 FIRST_STATUS_SECONDS = 6.0
 """Seconds for the first answer of the database; without one, the daemon begins with what the journal knows."""
 _NOTE_SECONDS = 1.0
+_SILENCE_MS = int(SILENCE_SECONDS * 1000)
 _GC_THRESHOLDS = (20_000, 20, 50)
 """Thresholds of the garbage collector: requests create thousands of short-lived objects and hardly any cycles."""
 _LOG = structlog.get_logger(scope="Daemon")
@@ -63,7 +64,8 @@ _LOG = structlog.get_logger(scope="Daemon")
 async def run_daemon(settings: Settings, listening: Callable[[list[str]], None] = lambda _: None) -> None:
     """Run until SIGTERM or SIGINT, then drain. ``listening`` is called with the bound addresses.
 
-    Where another daemon leads on the database, this one stands by: it takes webhooks in, and stores them once it leads.
+    Where another daemon leads on the database, this one stands by until the lock is free: it refuses webhooks, so that
+    they come again.
     Raises MustNotWrite if another daemon holds the state directory.
     """
     _register_secrets(settings)
@@ -267,7 +269,9 @@ class _DatabaseConnections:
 
     @property
     def engine(self) -> ConnectOptions:
-        return {"role": "zapline_engine", "prepare": self.settings.database_prepare}
+        options: ConnectOptions = {"role": "zapline_engine", "prepare": self.settings.database_prepare}
+        # What it holds in a transaction is let go of as soon as its lock: another process may lead by then.
+        return {**options, "idle_in_transaction_timeout_ms": _SILENCE_MS}
 
     @property
     def reader(self) -> ConnectOptions:
@@ -280,7 +284,12 @@ class _DatabaseConnections:
         """Without pooler and without a role: the lock is taken before the roles are known to exist."""
         direct = self.settings.database_direct_url
         address = direct.get_secret_value() if direct is not None else self.url
-        return await connect(address, application_name="zapline-lock")
+        return await connect(
+            address,
+            application_name="zapline-lock",
+            idle_timeout_ms=_SILENCE_MS,
+            idle_in_transaction_timeout_ms=_SILENCE_MS,
+        )
 
 
 def _recorder(

@@ -63,6 +63,7 @@ def http_listeners(
     # With ZAPLINE_OPS_BIND the public side serves webhooks alone.
     rest = None if settings.ops_bind else api
     trusted = settings.trusted_proxies
-    front = WebhookApp(core.roster, core.intake, core.counters, policy, rest, trusted, unrouted)
+    standing_by = (lambda: core.leadership.stands_by,)
+    front = WebhookApp(core.roster, core.intake, core.counters, policy, rest, trusted, unrouted, *standing_by)
     public: list[Listener] = [(front, settings.bind)]
     return [*public, (api, settings.ops_bind)] if settings.ops_bind else public

@@ -48,7 +48,10 @@ class KeptConnections(httpx2.AsyncBaseTransport):
         self._idle: dict[_Address, deque[_KeptConnection]] = {}
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send one request and read its answer. Raises httpx2's errors; when cancelled, its connection is closed."""
+        """Send one request and read its answer. Raises httpx2's errors; when cancelled, its connection is closed.
+
+        The extension ``before_first_byte`` is called when the connection stands; where it raises, nothing is written.
+        """
         timeouts: dict[str, float | None] = request.extensions.get("timeout", {})
         await self._take_slot(timeouts.get("pool"))
         try:
@@ -130,6 +133,8 @@ class KeptConnections(httpx2.AsyncBaseTransport):
             end = http.send(h11.EndOfMessage())
         except h11.LocalProtocolError as error:
             raise httpx2.LocalProtocolError(str(error)) from error
+        if (begin := request.extensions.get("before_first_byte")) is not None:
+            begin()
         with suppress(trio.BrokenResourceError):  # the server may have answered before it has read everything
             await connection.stream.send_all(b"".join((head or b"", body or b"", end or b"")))
         return await self._read_answer(connection)

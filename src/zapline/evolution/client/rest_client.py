@@ -5,7 +5,7 @@ The key is sent in a header only. Paths and headers are never logged here.
 """
 
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -64,6 +64,8 @@ MAX_MEDIA_BYTES = 100 * 1024 * 1024
 """Evolution accepts bodies of 136 MB (contract, section 1), and base64 makes four bytes of three."""
 KEEPALIVE = 2.0
 """Seconds. Node closes idle connections after 5 s, and a request written to a closing one is an uncertain send."""
+_Begin = Callable[[], None] | None
+_Query = Mapping[str, str] | None
 _IN_THREAD_ABOVE = 256 * 1024
 """Bytes whose base64 takes longer than a millisecond or two, so that a thread costs less than blocking the loop."""
 
@@ -210,10 +212,12 @@ class EvolutionClient:
         outgoing: OutgoingMessage,
         media: bytes | None = None,
         message_id: ExternalId | None = None,
+        begin: Callable[[], None] = lambda: None,
     ) -> SentMessage:
         """Send one message, once. ``address``: digits, or a JID; ``media``: the bytes of an uploaded file.
 
         ``message_id``: the WhatsApp id that it is to have; whether the server honours it shows in the answer.
+        ``begin`` is called right before the first byte is written; where it raises, nothing is sent.
         Never repeated: the verdict of the failure says whether the message may have been sent. Only if a server of
         the other dialect refuses the form of the request, and so has sent nothing, is it sent again in that dialect,
         within the same deadline. Raises ``InvalidRequest`` also where Evolution has no request for the content. If
@@ -225,13 +229,13 @@ class EvolutionClient:
         dialect = self._dialect
         with _deadline(seconds):
             try:
-                return await self._send(name, address, outgoing, media, message_id, dialect, seconds)
+                return await self._send(name, address, outgoing, media, message_id, dialect, seconds, begin)
             except InvalidRequest as refusal:
                 if not expects_other_dialect(refusal.detail, dialect):
                     raise
                 first_refusal = refusal
             try:
-                sent = await self._send(name, address, outgoing, media, message_id, dialect.other, seconds)
+                sent = await self._send(name, address, outgoing, media, message_id, dialect.other, seconds, begin)
             except EvolutionFailure as failure:
                 if isinstance(failure, InvalidRequest) and expects_other_dialect(failure.detail, dialect.other):
                     raise first_refusal from None
@@ -250,13 +254,15 @@ class EvolutionClient:
         message_id: ExternalId | None,
         dialect: Dialect,
         seconds: float,
+        begin: Callable[[], None],
     ) -> SentMessage:
         parts = (address, outgoing, dialect, media, message_id)
         if media is not None and len(media) > _IN_THREAD_ABOVE:
             route, body = await trio.to_thread.run_sync(build_send_request, *parts)
         else:
             route, body = build_send_request(*parts)
-        status, headers, content = await self._request("POST", _path(f"message/{route}", name), body, None, seconds)
+        path = _path(f"message/{route}", name)
+        status, headers, content = await self._request("POST", path, body, None, seconds, begin)
         if not 200 <= status < 300:
             failure = classify_response(status, content, headers)
             if isinstance(failure, RouteUnknown) and "Cannot POST" in failure.detail and route != "sendText":
@@ -304,7 +310,7 @@ class EvolutionClient:
         method: str,
         path: str,
         body: Mapping[str, Any] | None = None,
-        query: Mapping[str, str] | None = None,
+        query: _Query = None,
         seconds: float | None = None,
     ) -> Any:
         """Make an idempotent call up to ``attempts`` times, each within ``seconds``. Raises the last failure."""
@@ -324,7 +330,7 @@ class EvolutionClient:
         method: str,
         path: str,
         body: Mapping[str, Any] | None = None,
-        query: Mapping[str, str] | None = None,
+        query: _Query = None,
         seconds: float | None = None,
     ) -> Any:
         """Make one request and return its JSON. Raises ``EvolutionFailure``, also for 200 with ``{"error": true}``."""
@@ -341,17 +347,17 @@ class EvolutionClient:
         return answer
 
     async def _request(
-        self, method: str, path: str, body: bytes | None, query: Mapping[str, str] | None, seconds: float
+        self, method: str, path: str, body: bytes | None, query: _Query, seconds: float, begin: _Begin = None
     ) -> tuple[int, httpx2.Headers, bytes]:
         """Make one request under its deadline; any status is returned. Raises ``EvolutionFailure``."""
         try:
             with _deadline(seconds):
-                return await self._exchange(method, path, body, query, seconds)
+                return await self._exchange(method, path, body, query, seconds, begin)
         except (httpx2.HTTPError, httpx2.InvalidURL) as exc:
             raise classify_exception(exc) from exc
 
     async def _exchange(
-        self, method: str, path: str, body: bytes | None, query: Mapping[str, str] | None, seconds: float
+        self, method: str, path: str, body: bytes | None, query: _Query, seconds: float, begin: _Begin
     ) -> tuple[int, httpx2.Headers, bytes]:
         timeouts = {"connect": self._policy.connect, "read": seconds, "write": seconds, "pool": self._policy.connect}
         # Made here, and not by the client: merging its defaults into each request costs more than sending it.
@@ -361,7 +367,7 @@ class EvolutionClient:
             params=query or None,
             content=body,
             headers=self._headers if body is None else self._json_headers,
-            extensions={"timeout": timeouts},
+            extensions={"timeout": timeouts, "before_first_byte": begin},
         )
         response = await self._http.send(request, stream=True)
         try:

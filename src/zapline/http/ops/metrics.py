@@ -176,7 +176,7 @@ COUNTERS = (
         "webhooks_put_off",
         "Webhooks answered 503, to be sent again.",
         "reason",
-        ("no_room", "journal_refused", "no_actor"),
+        ("no_room", "journal_refused", "no_actor", "standby"),
     ),
     Counter("units_set_back", "Times a unit's rows were found set back in the database."),
     Counter("calls_known", "Calls not made again, since the journal knew of them and a database set back did not."),

@@ -86,7 +86,9 @@ class HealthBody(ResponseBody, frozen=True):
 
 
 _LIVEZ = RouteDoc("Whether the process lives", {200: PassBody})
-_READYZ = RouteDoc("Whether a webhook can be made durable", {200: PassBody}, errors={"not_ready": 503})
+_READYZ = RouteDoc(
+    "Whether a webhook can be made durable here", {200: PassBody}, errors={"not_ready": 503, "standby": 503}
+)
 _HEALTH = RouteDoc("How all is, judged", {200: HealthBody}, detail="Always 200: the verdict is inside.")
 _METRICS = RouteDoc("Metrics for Prometheus", {200: "text/plain"})
 
@@ -111,6 +113,10 @@ class ProbeRoutes:
         return json_response(PassBody(Verdict.PASS))
 
     async def readyz(self) -> Response:
+        """Not ready to take webhooks, or not the one who is to take them."""
+        if self._health.stands_by():
+            detail = "another daemon leads on this database; this one stands by, and takes over when that one dies"
+            raise Problem(503, "standby", detail, retryable=True, retry_after=5)
         if not self._health.can_accept():
             detail = "neither the journal nor the database takes a webhook just now"
             raise Problem(503, "not_ready", detail, retryable=True, retry_after=5)

@@ -1,7 +1,7 @@
 """The webhook endpoint, an ASGI application in front of all others: authenticates, hands to the intake, answers 200."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
@@ -58,7 +58,8 @@ class WebhookApp:
 
     Every POST is answered 200 with ``{}``: Evolution drops a webhook at once on most 4xx and repeats it on 5xx
     (contract, section 2). There is a 503 only where a webhook cannot be kept and is to come again: where there is no
-    room for more before the units were read, or where the journal refuses and the unit's actor rests.
+    room for more before the units were read, where the journal refuses and the unit's actor rests, or where another
+    process leads: what only this one's journal holds would wait until it leads itself.
     All other requests go to ``rest``. The server calls ``answer`` itself where a request is plain enough.
     """
 
@@ -73,8 +74,10 @@ class WebhookApp:
         rest: App | None,
         trusted: Sequence[IPv4Network | IPv6Network] = (),
         unrouted: UnroutedWebhooks | None = None,
+        stands_by: Callable[[], bool] = lambda: False,
     ) -> None:
-        """``unrouted`` keeps webhooks of unknown senders until the units have been read.
+        """``stands_by``: another process leads, and what is taken in here would wait until this one does.
+        ``unrouted`` keeps webhooks of unknown senders until the units have been read.
 
         ``trusted``: networks of proxies whose X-Forwarded-For is used in security events."""
         self._authentication = roster.webhook_authentication
@@ -82,6 +85,7 @@ class WebhookApp:
         self._counters = counters
         self._policy = policy
         self._unrouted = unrouted
+        self._stands_by = stands_by
         self._budget = BodyBudget(max(policy.body_budget, policy.max_body))
         self._rest = rest
         self._trusted_proxies = trusted
@@ -115,6 +119,9 @@ class WebhookApp:
             body = await _read(receive, limit, counted if holder is not None else None)
             if body is None:
                 return None
+            if self._stands_by():
+                counters.add("webhooks_put_off", "standby")
+                return _AGAIN
             stored = await self._deliver(sender, route, scope, body)
         if stored is None:
             return _AGAIN

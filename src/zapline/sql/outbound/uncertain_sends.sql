@@ -104,10 +104,14 @@ update zapline.outbox o
 returning o.message_id;
 
 -- name: requeue
--- A person has decided to send an uncertain message again; its expiry is extended.
+-- A person has decided to send an uncertain message again; its expiry is extended. Whoever has left a call open may
+-- stand still before it: it waits until that process does not begin the call any more (domain/outbox/send_outcomes).
 update zapline.outbox
-   set state = 'queued', resends = resends + 1, due_at = to_timestamp(%(now)s), look_at = null, failure = null,
-       failure_detail = null, expires_at = greatest(expires_at, to_timestamp(%(expires_at)s))
+   set state = 'queued', resends = resends + 1, look_at = null, failure = null, failure_detail = null,
+       due_at = greatest(to_timestamp(%(now)s), (select max(a.started_at) + interval '12 seconds'
+                                                   from zapline.attempts a
+                                                  where a.message_id = outbox.message_id and a.failure = 'crashed')),
+       expires_at = greatest(expires_at, to_timestamp(%(expires_at)s))
  where unit_id = %(unit_id)s and message_id = %(id)s and state = 'uncertain'
 returning message_id;
 

@@ -20,12 +20,12 @@ ROLLBACK_SECONDS = 5.0
 ANSWER_MARGIN_SECONDS = 5.0
 # Preparing pays from the third use on.
 PREPARE_AFTER = 2
-# The server notices within half a minute that we are gone, however we went, and then lets go of locks and transactions;
-# with its own settings that can take two hours.
+# The server notices within some ten seconds that our host is gone, and then lets go of locks and transactions; with its
+# own settings that can take two hours. The host of a process that stands still answers keepalives all the same: for
+# that there are the timeouts of idle sessions.
 SERVER_SETTINGS = """
-set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3;
-set tcp_user_timeout = '25s'; set idle_in_transaction_session_timeout = '60s'; set idle_session_timeout = 0;
-set timezone = 'UTC'
+set tcp_keepalives_idle = 5; set tcp_keepalives_interval = 2; set tcp_keepalives_count = 3;
+set tcp_user_timeout = '10s'; set timezone = 'UTC'
 """
 
 Row: TypeAlias = Any
@@ -231,6 +231,8 @@ class ConnectOptions(TypedDict, total=False):
     lock_timeout_ms: int
     prepare: bool
     application_name: str
+    idle_timeout_ms: int
+    idle_in_transaction_timeout_ms: int
 
 
 async def connect(url: str, **options: Unpack[ConnectOptions]) -> Connection:
@@ -239,7 +241,9 @@ async def connect(url: str, **options: Unpack[ConnectOptions]) -> Connection:
     ``role`` (None) is set with SET ROLE; ``connect_timeout`` (5 s) covers everything up to the first
     response; ``statement_timeout_ms`` (10000) and ``lock_timeout_ms`` (2000) are enforced by the server, 0 is
     none; ``prepare`` (True) must be off behind a pooler in transaction mode, where prepared statements
-    belong to another client. Session settings do not survive such a pooler either.
+    belong to another client. Session settings do not survive such a pooler either. The server ends a session that
+    sends nothing for ``idle_timeout_ms`` (0: never), or inside a transaction for ``idle_in_transaction_timeout_ms``
+    (60000).
 
     Raises ``DatabaseUnavailable``, ``StatementFailed`` if the role cannot be set, and
     ``ConfigurationError`` for a URL that cannot be read.
@@ -284,8 +288,14 @@ async def _configure(driver: TrioConnection, options: ConnectOptions) -> Connect
     driver.prepare_threshold = PREPARE_AFTER if options.get("prepare", True) else None
     answer_seconds = statement_timeout / 1000 + ANSWER_MARGIN_SECONDS if statement_timeout else float("inf")
     connection = Connection(driver, answer_seconds)
-    settings = sql.SQL("set statement_timeout = {}; set lock_timeout = {};").format(
-        sql.Literal(statement_timeout), sql.Literal(options.get("lock_timeout_ms", 2000))
+    limits = {
+        "statement_timeout": statement_timeout,
+        "lock_timeout": options.get("lock_timeout_ms", 2000),
+        "idle_session_timeout": options.get("idle_timeout_ms", 0),
+        "idle_in_transaction_session_timeout": options.get("idle_in_transaction_timeout_ms", 60_000),
+    }
+    settings = sql.SQL("").join(
+        sql.SQL("set {} = {};").format(sql.Identifier(name), sql.Literal(limit)) for name, limit in limits.items()
     ) + sql.SQL(SERVER_SETTINGS)
     if role is not None:
         settings += sql.SQL("; set role {}").format(sql.Identifier(role))

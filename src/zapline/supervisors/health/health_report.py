@@ -99,6 +99,10 @@ class HealthMonitor:
         """Whether a webhook can be made durable now: by the journal, or else by the database."""
         return not (self._journal.refusing or self._journal.closed_because) or self.database_latency is not None
 
+    def stands_by(self) -> bool:
+        """Whether another process leads, as far as is known."""
+        return self._leadership.stands_by
+
     def report(self, now: float) -> HealthReport:
         """Evaluate all checks. ``now``: UTC seconds."""
         journal, recorder = self._journal.statistics(), self._recorder.statistics()

@@ -11,7 +11,8 @@ from zapline.supervisors.leadership import LeadershipStatus
 
 _ADVICE: Mapping[LeadershipStatus, str] = {
     LeadershipStatus.UNREACHABLE: "start PostgreSQL, or mend the network; webhooks are kept on disk meanwhile",
-    LeadershipStatus.ANOTHER_DAEMON: "another Zapline works on it and this one stands by; stop one of them",
+    LeadershipStatus.ANOTHER_DAEMON: "another Zapline leads and this one stands by: it takes over by itself when "
+    "that one ends; stop one of them unless this is meant",
     LeadershipStatus.SCHEMA_MISSING: "run zapline migrate; webhooks are kept on disk meanwhile",
     LeadershipStatus.SCHEMA_OLD: "run zapline migrate; webhooks are kept on disk meanwhile",
 }
@@ -88,7 +89,8 @@ def check_process(report: ProcessReport) -> list[HealthCheck]:
 def _check_database(report: ProcessReport) -> HealthCheck:
     leads = report.standing is LeadershipStatus.LEADING
     standing = report.standing if not leads or report.answers else LeadershipStatus.UNREACHABLE
-    away = Verdict.WARN if standing is LeadershipStatus.UNREACHABLE else Verdict.FAIL
+    passing = (LeadershipStatus.UNREACHABLE, LeadershipStatus.ANOTHER_DAEMON)
+    away = Verdict.WARN if standing in passing else Verdict.FAIL
     verdict = Verdict.PASS if standing is LeadershipStatus.LEADING else away
     return HealthCheck(
         "database", float(leads), "reachable, ours alone", verdict, _ADVICE.get(standing, ""), standing.value

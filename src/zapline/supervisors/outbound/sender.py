@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from math import inf
 from zoneinfo import ZoneInfo
 
 import structlog
 import trio
 
-from zapline.domain.errors import DatabaseUnavailable, JournalRefused, PositionRefused
+from zapline.domain.errors import DatabaseUnavailable, JournalRefused, PositionRefused, TooLateToCall
 from zapline.domain.messages.facts import CallStarted, SendAnswered
 from zapline.domain.outbox.contents import File
 from zapline.domain.outbox.pacing import PaceLimits, Pacer
@@ -305,12 +306,8 @@ class Sender:
         if missing:
             gone = SendFailure(UPLOAD_MISSING, "rejected", "the uploaded file is gone")
             answer = after_failure(call, gone, context.clock(), 0.0)
-        elif self._is_too_late(at):
-            context.counters.add("calls_too_late")
-            late = SendFailure(TOO_LATE, "line", "the process stood still between claim and call")
-            answer = after_failure(call, late, context.clock(), 0.0)
         else:
-            answer = await self._call(call, claimed, media)
+            answer = await self._call(call, claimed, media, at)
             honoured = answer.external_id == claimed.chosen_id if answer.external_id is not None else None
         sent = answer.outcome not in ("not_sent", "rejected")
         pacer.record_end(context.moment(), claimed.recipient, claimed.lane, sent=sent)
@@ -328,20 +325,27 @@ class Sender:
         if honoured is not None:
             await context.support.learn(send_route(outgoing.content), honoured)
 
-    def _is_too_late(self, claimed_at: Moment) -> bool:
-        """Whether so much time has passed since the claim that somebody else may have decided on the message.
+    def _refuse_if_late(self, claimed_at: Moment) -> None:
+        """Raise TooLateToCall where somebody else may lead, or so much time has passed that he may have led meanwhile.
 
         The wall clock counts the time in which the whole machine slept, too.
         """
         now = self._context.moment()
-        return max(now.mono - claimed_at.mono, now.wall - claimed_at.wall) > CALL_WITHIN
+        waited = max(now.mono - claimed_at.mono, now.wall - claimed_at.wall)
+        if waited > CALL_WITHIN or not self._context.standing.is_proven:
+            raise TooLateToCall("the process stood still between claim and call, or another one leads")
 
-    async def _call(self, call: SendCall, claimed: ClaimedSend, media: bytes | None) -> SendAnswered:
-        context = self._context
+    async def _call(self, call: SendCall, claimed: ClaimedSend, media: bytes | None, at: Moment) -> SendAnswered:
+        context, refuse_if_late = self._context, partial(self._refuse_if_late, at)
         try:
+            refuse_if_late()
             sent = await context.client.send(
-                self._unit.record.instance, claimed.address, claimed.outgoing, media, claimed.chosen_id
+                *(self._unit.record.instance, claimed.address, claimed.outgoing, media, claimed.chosen_id),
+                begin=refuse_if_late,
             )
+        except TooLateToCall as late:
+            context.counters.add("calls_too_late")
+            return after_failure(call, SendFailure(TOO_LATE, "line", str(late)), context.clock(), 0.0)
         except EvolutionFailure as failure:
             failed = as_failed(failure)
             if failed.code == HIDDEN_NUMBER and (version := await context.support.version()) is not None:
