@@ -1,12 +1,13 @@
 -- Parked reports: statuses, edits and deletes whose message is not known yet.
 
 -- name: park_reports
--- Parks reports whose message is not known yet.
+-- Parks reports whose message is not known yet. However old the webhook is by the clock that dated it, which may have
+-- been wrong: a report waits from now on.
 insert into zapline.parked_reports as p (unit_id, provider, external_id, delivery, edited_body, edited_at_ms,
                                          edit_unread_ms, edit_read_ms, deleted_at, parked_at, refusal, refused_at,
                                          claim, tried_at, entries)
 select r.unit_id, r.provider, r.external_id, r.delivery, r.edited_body, r.edited_at_ms, r.edit_unread_ms, r.edit_read_ms,
-       to_timestamp(r.deleted_at), to_timestamp(r.parked_at), r.refusal, to_timestamp(r.refused_at),
+       to_timestamp(r.deleted_at), greatest(to_timestamp(r.parked_at), now() - interval '1 hour'), r.refusal, to_timestamp(r.refused_at),
        r.claim, case when r.tried then now() end, r.entries
   from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, provider text, external_id text, delivery zapline.delivery,
                                          edited_body text, edited_at_ms bigint, edit_unread_ms bigint,

@@ -32,6 +32,7 @@ _PARKED_INTERVAL = 5.0
 _PARKED_BATCH = 500
 _PARKED_DAYS = 7.0
 """WhatsApp keeps an undelivered message for 30 days, but a report whose message is unknown for a week is noise."""
+_NEVER_DAYS = 36_500.0
 _SECRET_HOURS = 24.0
 """For which the secret of a message is kept: WhatsApp lets a message be edited for 15 minutes."""
 _ENCRYPTED_BATCH = 200
@@ -138,11 +139,14 @@ class Housekeeping:
             await trio.sleep(_PARKED_INTERVAL)
             await self._leadership.may_write()
             strangers: list[Stranger] = []
+            days = (
+                _PARKED_DAYS if self._leadership.clock.agrees() else _NEVER_DAYS
+            )  # by a wrong clock nothing is too old
             try:
                 async with self._pool.connection() as conn:
                     applied, changed = await apply_parked_reports(conn, _PARKED_BATCH, strangers)
-                    expired = await expire_parked_reports(conn, _PARKED_DAYS, strangers)
-                    outcomes, buried, given_up = await apply_waiting_facts(conn, _PARKED_BATCH, _PARKED_DAYS)
+                    expired = await expire_parked_reports(conn, days, strangers)
+                    outcomes, buried, given_up = await apply_waiting_facts(conn, _PARKED_BATCH, days)
                     await prune_requests(conn)
             except RemoteError as failure:
                 _LOG.debug("Parked reports must wait", error=str(failure))

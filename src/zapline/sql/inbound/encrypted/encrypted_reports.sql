@@ -4,7 +4,7 @@
 -- Keeps the secrets of messages, sealed.
 insert into zapline.message_secrets as s (unit_id, provider, external_id, sealed, conversation_id, lasting, received_at)
 select r.unit_id, r.provider, r.external_id, decode(r.sealed, 'base64'), min(r.conversation_id::text)::uuid,
-       bool_or(r.lasting), to_timestamp(min(r.received_at))
+       bool_or(r.lasting), greatest(to_timestamp(min(r.received_at)), now() - interval '1 hour')
   from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, provider text, external_id text, sealed text,
                                          conversation_id uuid, lasting boolean, received_at float8)
  group by r.unit_id, r.provider, r.external_id, r.sealed
@@ -17,8 +17,8 @@ on conflict (unit_id, provider, external_id, sealed) do update
 insert into zapline.encrypted_reports as e (unit_id, provider, external_id, report_id, use, conversation_id, chat, actor,
                                             jids, payload, nonce, at_ms, received_at, live)
 select r.unit_id, r.provider, r.external_id, r.report_id, r.use, r.conversation_id, r.chat, r.actor, r.jids,
-       decode(r.payload, 'base64'), decode(r.nonce, 'base64'), r.at_ms, to_timestamp(r.received_at),
-       r.live
+       decode(r.payload, 'base64'), decode(r.nonce, 'base64'), r.at_ms,
+       greatest(to_timestamp(r.received_at), now() - interval '1 hour'), r.live
   from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, provider text, external_id text, report_id text, use text,
                                          conversation_id uuid, chat text, actor text, jids text[], payload text,
                                          nonce text, at_ms bigint, received_at float8, live boolean)

@@ -8,11 +8,12 @@ left join zapline.message_aliases a on a.unit_id = w.unit_id and a.provider = w.
                          and m.external_id = coalesce(a.primary_id, w.external_id)
 
 -- name: keep_waiting
--- Keeps what waits; what is kept already is kept once.
+-- Keeps what waits; what is kept already is kept once. However old it is by the clock that dated it, it waits from now
+-- on.
 insert into zapline.waiting_facts as w (unit_id, provider, external_id, what, digest, said, entries, received_at)
 select r.unit_id, r.provider, r.external_id, r.what, d.digest, min(r.said::text)::jsonb,
        zapline.some_entries(array_agg(e.entry) filter (where e.entry is not null), '{}'),
-       to_timestamp(min(r.received_at))
+       greatest(to_timestamp(min(r.received_at)), now() - interval '1 hour')
   from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, provider text, external_id text, what text, said jsonb,
                                          entries text[], received_at float8)
  cross join lateral (select sha256(convert_to((r.said - '{ord,entries,received_at,live,backfilled}'::text[])::text,
