@@ -139,9 +139,8 @@ class Housekeeping:
             await trio.sleep(_PARKED_INTERVAL)
             await self._leadership.may_write()
             strangers: list[Stranger] = []
-            days = (
-                _PARKED_DAYS if self._leadership.clock.agrees() else _NEVER_DAYS
-            )  # by a wrong clock nothing is too old
+            # By a wrong clock nothing is too old.
+            days = _PARKED_DAYS if self._leadership.clock.agrees() else _NEVER_DAYS
             try:
                 async with self._pool.connection() as conn:
                     applied, changed = await apply_parked_reports(conn, _PARKED_BATCH, strangers)
