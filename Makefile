@@ -67,7 +67,7 @@ picture: $(READY) ## Take the README's picture of the console anew (needs Chromi
 	@CONSOLE_SCREENSHOTS=1 $(BIN)/python -m pytest -q tests/browser/test_first_steps.py
 	@cp build/screenshots/first-steps-light.png docs/images/console.png
 
-bench: $(READY) ## Measure: webhooks and sends a second and their CPU beside peers, latency, memory (a quarter of an hour; EARLIER= another checkout)
+bench: $(READY) ## Measure: webhooks and sends a second and their CPU beside peers, latency, memory, growth, ten million messages (an hour, 15 GB of disk; EARLIER= another checkout)
 	@$(BIN)/python -m tests.bench $(if $(EARLIER),--earlier $(EARLIER))
 
 bench-quick: $(READY) ## The same of both directions alone, in short rounds

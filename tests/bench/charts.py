@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-WIDTH, HEIGHT = 640, 340
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 56, 48
+WIDTH, HEIGHT = 640, 376
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 92, 48
 _COLOURS = ("#0b7285", "#d9480f", "#5f3dc4", "#2b8a3e")
 _STYLE = "font-family:system-ui,sans-serif;font-size:12px"
 Series = Mapping[str, Sequence[tuple[float, float]]]

@@ -76,7 +76,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 def reading(environment: Environment, messages: int, most: int) -> tuple[bool, dict[str, float]]:
     """Build the database and measure each address ``most`` times.
 
-    Returns whether each p99 is in time, and all of them by the name of the address.
+    Returns whether each p99 is in time, and the medians by the name of the address.
     """
     log(f"\nLists, pages and searches over {messages} messages: 1,000 units, 100,000 conversations in one of them")
     require_space(environment.directory, messages)
@@ -96,7 +96,7 @@ def reading(environment: Environment, messages: int, most: int) -> tuple[bool, d
     for name, worst in sorted(p99.items(), key=lambda item: -item[1]):
         label = f"{name}: p50 {percentile(reader.times[name], 0.5) * 1e3:.1f} ms; p99 in ms"
         passed = check(label, worst * 1e3, f"< {MAX_P99 * 1e3:g}", worst < MAX_P99) and passed
-    return passed, p99
+    return passed, {name: percentile(values, 0.5) for name, values in reader.times.items()}
 
 
 async def _let_in(url: str) -> None:
