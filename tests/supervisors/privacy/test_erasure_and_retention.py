@@ -169,8 +169,9 @@ async def test_a_refused_deletion_of_one_unit_delays_no_other_unit(database: str
             await stack.send(each, "messages.upsert", text("B0", "antiga", jid=f"{OTHER[1:]}@s.whatsapp.net"))
         await stack.wait_until_stored()
         await execute(pool, "update zapline.units set retention_days = 1")
+        old = "now() - interval '2 days'"
         await execute(
-            pool, "update zapline.messages set received_at = now() - interval '2 days' where external_id = 'B0'"
+            pool, f"update zapline.messages set received_at = {old}, sent_at = {old} where external_id = 'B0'"
         )
         first, second = sorted(units, key=lambda unit: unit.id)
         async with await connect(database) as owner:
@@ -220,8 +221,9 @@ async def test_retention_deletes_old_messages_and_leaves_those_to_be_sent(databa
             )
             await conn.execute("update zapline.units set retention_days = 30 where id <> %s", (keeper.id,))
             old = "now() - interval '31 days'"
-            await conn.execute(
-                f"update zapline.messages set received_at = {old} where external_id is distinct from 'NEW'"
+            await conn.execute(  # a wrong clock has dated what is new
+                f"update zapline.messages set received_at = {old},"
+                f" sent_at = case when external_id = 'NEW' then now() else {old} end"
             )
             await conn.execute(f"update zapline.dead_letters set created_at = {old}")
             await conn.execute(f"update zapline.contacts set created_at = {old}")

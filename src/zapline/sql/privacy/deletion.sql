@@ -80,10 +80,12 @@ delete from zapline.messages where unit_id = %(unit_id)s and id = any(%(ids)s);
 select id, retention_days from zapline.units where retention_days is not null order by id;
 
 -- name: find_expired
--- Some messages older than the retention period, without open ones.
+-- Some messages older than the retention period, without open ones. A wrong clock may have told when it was received;
+-- WhatsApp tells when it was sent, unless that is yet to come.
 select m.id, m.external_id
   from zapline.messages m
  where m.unit_id = %(unit_id)s and m.from_me = %(from_me)s and m.received_at < to_timestamp(%(before)s)
+   and (m.sent_at < to_timestamp(%(before)s) or m.sent_at > now())
    and not exists (select from zapline.outbox o
                     where o.message_id = m.id and o.state in ('queued', 'leased', 'uncertain'))
  order by m.received_at
