@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: help run test test-fast long check lint types imports docs translations screenshots picture bench bench-quick conformance chaos sim proof planted lock clean
+.PHONY: help run test test-fast long check lint types imports docs translations screenshots picture bench bench-quick conformance chaos sim proof planted release lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -37,7 +37,7 @@ test-fast: $(READY) ## Run the tests that need no server: no PostgreSQL, no daem
 	@$(PARALLEL) -n $(CORES) --hypothesis-profile=brief -m "not long and not server" --ignore=tests/browser --ignore=tests/journeys
 
 long: $(READY) ## What takes long or wants the machine alone: short chaos runs, seeds of the simulation, each page with hostile texts, all examples of the properties (4 to 5 minutes)
-	@CONSOLE_SCREENSHOTS=1 $(PYTEST) -m long tests/sim tests/supervisors tests/journeys tests/browser tests/http/api/test_conformance.py
+	@CONSOLE_SCREENSHOTS=1 $(PYTEST) -m long tests/sim tests/supervisors tests/journeys tests/browser tests/deploy tests/http/api/test_conformance.py
 	@$(PYTEST) -m "hypothesis and not long and not server" --hypothesis-profile=thorough tests/domain tests/evolution tests/daemon tests/sql/journal
 
 check: lint types imports test long ## Everything a change must pass: ruff, mypy, import rules, tests
@@ -94,9 +94,15 @@ proof: $(READY) ## The same for SECONDS (900), and write the figures into docs/r
 planted: $(READY) ## Plant each known bug, and look within how many seeds the simulation finds it (half an hour and more)
 	@PYTHONPATH=tests $(BIN)/python -m tests.sim.hunt $(BUGS)
 
+# SOURCE_DATE_EPOCH is the time of the commit, unless it is given.
+release: $(READY) ## Build wheel, source archive, Debian package and SHA256SUMS into dist/, reproducibly
+	@deploy/release $(abspath $(BIN)/python) dist
+
 lock: ## Pin the dependencies anew (needs uv)
 	uv pip compile --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
 	  --extra embedded --extra dev pyproject.toml -o requirements.lock
+	uv pip compile --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
+	  --constraint requirements.lock pyproject.toml -o requirements-run.lock
 
 clean: ## Remove the virtual environment and the sandbox's state
 	rm -rf $(VENV) .zapline

