@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from math import inf
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import msgspec
 import trio
@@ -14,6 +14,7 @@ from support.database_copies import database_copies
 from support.inbound_stack import text
 from support.outbound_stack import OutboundStack, outbound_stack
 
+from zapline.domain.errors import JournalRefused
 from zapline.domain.ids import UnitId
 from zapline.sql.postgres.connection import connect
 from zapline.sql.postgres.leader import take_epoch
@@ -97,11 +98,19 @@ async def test_a_claim_that_is_lost_alone_is_known_from_the_journal_after_a_rest
 async def test_a_message_that_the_database_has_lost_and_is_told_of_anew_is_not_sent_again(
     database: str, tmp_path: Path
 ) -> None:
-    sent, failed = uuid4(), uuid4()
+    """Also where claims were undone meanwhile, which leaves the fence raised: the journal could not be read."""
+    sent, failed, asked = uuid4(), uuid4(), []
     states = "select state, fence, tries from zapline.outbox order by seq"
     with database_copies(database) as copies:
         async with outbound_stack(database, tmp_path) as stack:
-            unit = await stack.add_unit()
+            unit, last_call = await stack.add_unit(), stack.intake.last_call
+
+            async def refuse_twice(message: UUID) -> bytes | None:
+                asked.append(message)
+                if len(asked) <= 2:
+                    raise JournalRefused("planted: the journal cannot be read")
+                return await last_call(message)
+
             await stack.wait_until_idle()
             earlier = copies.copy()
             await stack.wait_for_rows("select count(*) from zapline.outbox", (0,))
@@ -116,12 +125,14 @@ async def test_a_message_that_the_database_has_lost_and_is_told_of_anew_is_not_s
             await wait_for_refusal(stack, unit)
             await stack.reload()
             await stack.wait_until(lambda: unit.catching_up is None)
+            stack.intake.last_call = refuse_twice  # type: ignore[method-assign]
             await stack.enqueue(unit, "de campanha", id=sent)
             await stack.enqueue(unit, "depois", id=failed)
             await stack.wait_for_rows(states, ("settled", 1, 0), ("settled", 2, 1))
             assert stack.counters.total("calls_known") == 2
             assert stack.received_texts() == ["de campanha", "depois"]
             assert await stack.rows("select count(*) from zapline.attempts") == [(3,)]
+            assert stack.counters.total("claims_given_back") == 2
 
 
 async def test_a_process_whose_epoch_is_over_claims_and_stores_nothing(database: str, tmp_path: Path) -> None:

@@ -202,6 +202,11 @@ async def list_unended_calls(conn: Connection, unit: UnitId) -> list[UnendedCall
     ]
 
 
+async def is_call_known(conn: Connection, unit: UnitId, attempt: UUID) -> bool:
+    """Whether the database knows of a call."""
+    return await _SQL.one(conn, "find_call", unit_id=unit, attempt=attempt) is not None
+
+
 async def hand_over_claim(conn: Connection, attempt: UUID, earlier: CallStarted) -> None:
     """Have an earlier call of the message own its claim, in place of the call that is not made."""
     call = {"known": earlier.attempt, "fence": earlier.fence, "started_at": earlier.started_at}

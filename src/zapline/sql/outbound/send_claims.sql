@@ -129,6 +129,10 @@ delete from zapline.attempts a using undone u
  where a.message_id = u.message_id and a.id = %(attempt)s and a.outcome = 'calling'
 returning a.id;
 
+-- name: find_call
+-- A call, if the database knows of it.
+select id from zapline.attempts where id = %(attempt)s and unit_id = %(unit_id)s;
+
 -- name: hand_over_claim
 -- The message was called before, and this database, which was set back, did not know it: that call owns the claim now.
 with gone as (

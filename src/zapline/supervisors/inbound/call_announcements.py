@@ -40,6 +40,8 @@ class CallAnnouncements:
     _try_at: float = field(default=0.0, init=False)
     _trying: bool = field(default=False, init=False)
     _refused: trio.Event = field(default_factory=trio.Event, init=False)
+    _unmade: dict[UUID, set[UUID]] = field(default_factory=dict, init=False)
+    """Message -> calls that were not made, because the journal has refused to note them."""
 
     async def watch(self) -> None:
         """End each hold once the journal takes entries, also where nothing is left to be sent, or may be sent here."""
@@ -50,25 +52,27 @@ class CallAnnouncements:
                 await self.held_until()
             self._refused = trio.Event()
 
-    async def earlier_call(self, message: UUID, fence: int) -> CallStarted | None:
-        """A call of this message that was made under the same claim or a later one: the database does not know of it.
-
-        It was set back, and told of the message anew. Raises JournalRefused: then nothing may be sent.
-        """
+    async def last_call(self, message: UUID) -> CallStarted | None:
+        """The last call of this message of which the journal knows. Raises JournalRefused: then nothing may be sent."""
         try:
             body = await self._intake.last_call(message)
-            known = decode_call(body) if body is not None else None
+            return decode_call(body) if body is not None else None
         except JournalRefused:
             self._hold()
             raise
         except msgspec.MsgspecError:
             return None
-        return known if known is not None and known.fence >= fence else None
+
+    def was_refused(self, call: CallStarted) -> bool:
+        """Whether the journal has refused to note this call, which was not made then; the note may be written late."""
+        return call.attempt in self._unmade.get(call.message, ())
 
     async def announce(self, unit: Unit, call: CallStarted) -> bool:
         """Note that this call is about to be made; False where it must not be. Cancellation: it may be noted."""
         if await self._intake.note(unit, CALL_STARTED, msgspec.json.encode(call)):
+            self._unmade.pop(call.message, None)
             return True
+        self._unmade.setdefault(call.message, set()).add(call.attempt)
         self._counters.add("calls_held")
         self._hold()
         return False

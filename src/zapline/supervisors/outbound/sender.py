@@ -239,8 +239,8 @@ class Sender:
         """Have the journal note the call; else undo the claim, or leave it to the call of which the journal knows."""
         context = self._context
         try:
-            earlier = await context.announcements.earlier_call(claimed.message, claimed.fence)
-            if earlier is not None:
+            earlier = await context.announcements.last_call(claimed.message)
+            if earlier is not None and await self._is_lost(earlier, claimed):
                 await self._hand_over(claimed, earlier)
                 return False
             noted = await context.announcements.announce(self._unit, _call_started(claimed, at))
@@ -249,6 +249,16 @@ class Sender:
         if not noted:
             await self._give_back()
         return noted
+
+    async def _is_lost(self, earlier: CallStarted, claimed: ClaimedSend) -> bool:
+        """Whether the database, which was set back, does not know of a call that may have been made.
+
+        The fence alone does not say it: claims that were undone have raised it. Raises DatabaseUnavailable.
+        """
+        if earlier.fence >= claimed.fence or self._context.announcements.was_refused(earlier):
+            return earlier.fence >= claimed.fence
+        async with self._context.pool.connection() as conn:
+            return not await send_claims.is_call_known(conn, self._unit.id, earlier.attempt)
 
     async def _hand_over(self, claimed: ClaimedSend, earlier: CallStarted) -> None:
         """Put a call that was made before in the place of this claim: the database was set back to before it.
@@ -259,6 +269,7 @@ class Sender:
         async with context.pool.connection() as conn:
             await send_claims.hand_over_claim(conn, claimed.attempt, earlier)
         state.claiming, state.claim_in_progress, state.nothing_else = None, False, False
+        state.last_claim = None  # its fence is the earlier call's from now on
         state.invalidate_pace()
         context.counters.add("calls_known")
         text = "A message was sent before the database was set back; it is not sent again"
