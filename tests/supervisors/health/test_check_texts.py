@@ -1,16 +1,19 @@
 """Whatever a check of health finds, its text says what to do; what was answered 200 and is not safe is never a pass."""
 
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from zapline.domain.line.reasons import Phase, Reason
+from zapline.domain.line.state import StoredLineState
 from zapline.sql.notifications.crm_webhooks import HookTotals
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.health.check_result import HealthCheck, Verdict
 from zapline.supervisors.health.durability_checks import DurabilityReport, check_durability
 from zapline.supervisors.health.inbound_checks import inbound_rates
-from zapline.supervisors.health.line_checks import check_lines
+from zapline.supervisors.health.line_checks import SLOW_AFTER, check_lines, check_tally, tally_lines
 from zapline.supervisors.health.notification_checks import NotificationReport, check_notifications
 from zapline.supervisors.health.outbound_checks import NO_OUTBOUND, OutboundReport, check_outbound
 from zapline.supervisors.health.process_checks import ProcessReport, check_process
@@ -98,3 +101,45 @@ def test_a_lost_webhook_fails_for_a_while_and_warns_until_the_next_start() -> No
 def test_nothing_to_tell_is_a_pass() -> None:
     found = [*process(), *check_durability(DurabilityReport()), *check_outbound(NO_OUTBOUND, Counters(lambda: 0.0))]
     assert {check.verdict for check in found} == {Verdict.PASS}
+
+
+NOW = 1_795_364_451.0
+
+
+def lines(*states: tuple[Phase, Reason, float | None]) -> Any:
+    """Units whose lines are in these phases, for these reasons, since so many seconds."""
+    stored = [
+        StoredLineState(phase, reason, disconnected_at=None if since is None else NOW - since)
+        for phase, reason, since in states
+    ]
+    return [SimpleNamespace(shown=each) for each in stored]
+
+
+def test_lines_decide_the_verdict() -> None:
+    connected = [(Phase.OPEN, Reason.SCAN_COMPLETED, None)] * 35
+    out = [
+        (Phase.LOGGED_OUT, Reason.LOGGED_OUT, 5.0),
+        (Phase.LOGGED_OUT, Reason.BANNED, 5.0),
+        (Phase.REFUSED, Reason.QR_LIMIT_REACHED, 5.0),
+    ]
+    slow = [
+        (Phase.CONNECTING, Reason.CONNECTING, SLOW_AFTER + 1),
+        (Phase.BACKING_OFF, Reason.DISCONNECTED, SLOW_AFTER + 1),
+    ]
+    quick = [(phase, reason, 10.0) for phase, reason, _ in slow]
+    off = [(Phase.IDLE, Reason.NEVER_CONNECTED, None), (Phase.IDLE, Reason.DISCONNECTED, 10**6)]
+    for states, verdict, value in (
+        (connected + off, Verdict.PASS, 0),
+        (connected + quick, Verdict.PASS, 0),
+        (connected + slow, Verdict.WARN, 2),
+        (connected + out, Verdict.FAIL, 3),
+        (connected + out + slow, Verdict.FAIL, 5),
+        *(([each], Verdict.FAIL, 1) for each in out),
+        *(([each], Verdict.WARN, 1) for each in slow),
+    ):
+        check = check_tally(tally_lines(lines(*states), NOW))
+        assert (check.verdict, check.value) == (verdict, value), states
+    told = check_tally(tally_lines(lines(*connected, *out, *slow), NOW)).explanation
+    assert told.startswith("3 out, 2 reconnecting, 35 connected; ")
+    assert ACTION.search(told)
+    assert check_tally(tally_lines([SimpleNamespace(shown=None)], NOW)).verdict is Verdict.PASS  # type: ignore[list-item]

@@ -270,15 +270,12 @@ GAUGES = (
     Gauge("unrouted_webhooks", "Webhooks on disk whose unit is not known yet.", _check("unroutedWebhooks")),
     Gauge("units_catching_up", "Units whose rows are stored again.", _check("unitsCatchingUp")),
     Gauge("units", "Active units by phase.", lambda report: report.phases, "phase"),
+    Gauge("lines_down", "Lines that are out, or take over two minutes to come back.", _check("linesDown")),
     Gauge("lines_without_server", "Lines whose Evolution server does not serve.", _check("linesWithoutServer")),
     Gauge("quarantined_units", "Units whose actor crashed too often.", lambda report: len(report.quarantined)),
     Gauge("lagging_units", "Units with entries held back on disk.", lambda report: report.lagging_units),
     Gauge("recorder_waiting", "Units' writes not committed yet.", lambda report: report.recorder.waiting),
-    Gauge(
-        "recorder_commit_seconds",
-        "Duration of the last transaction.",
-        lambda report: report.recorder.last_commit_seconds,
-    ),
+    Gauge("recorder_commit_seconds", "Of the last transaction.", lambda report: report.recorder.last_commit_seconds),
     Gauge(
         "recorder_lanes",
         "Lanes of the recorder by state.",

@@ -155,5 +155,7 @@ def _health_body(report: HealthReport, now: float) -> HealthBody:
 
 
 def _check_body(check: HealthCheck) -> CheckBody:
-    """The explanation may quote a server's error, so addresses and accounts are masked."""
-    return CheckBody(check.value, check.threshold, check.verdict, sanitize_error(check.text))
+    """Only the detail quotes others' errors: its addresses and accounts are masked, our own sentence is not."""
+    detail = sanitize_error(check.detail) if check.detail else ""
+    text = ": ".join(part for part in (check.explanation, detail) if part)
+    return CheckBody(check.value, check.threshold, check.verdict, text)

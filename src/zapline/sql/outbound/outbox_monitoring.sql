@@ -45,11 +45,13 @@ returning o.unit_id, o.message_id;
 
 -- name: count_outbox
 -- Counts by state and lane: open messages, uncertain ones that a person must decide, those that died within a day, and
--- stalled ones. The oldest due message does not count for paused units.
+-- stalled ones. The oldest due message does not count for units that are paused
+-- or whose line is not open.
 select o.state, o.lane, count(*) as messages,
-       extract(epoch from min(o.due_at) filter (where o.due_at <= now() and p.id is null))::float8 as oldest
+       extract(epoch from min(o.due_at) filter (where o.due_at <= now() and p.id is not null))::float8 as oldest
   from zapline.outbox o
-  left join zapline.units p on p.id = o.unit_id and p.paused_at is not null
+  left join (zapline.units p join zapline.unit_whatsapp_connections l on l.unit_id = p.id and l.phase = 'open')
+         on p.id = o.unit_id and p.paused_at is null
  where o.state in ('queued', 'leased', 'uncertain')
  group by o.state, o.lane
 union all

@@ -13,7 +13,7 @@ from zapline.supervisors.counters import Counters
 from zapline.supervisors.health.check_result import SEVERITY, HealthCheck, Verdict
 from zapline.supervisors.health.durability_checks import NO_TROUBLE, DurabilityReport, check_durability
 from zapline.supervisors.health.inbound_checks import inbound_rates
-from zapline.supervisors.health.line_checks import check_lines
+from zapline.supervisors.health.line_checks import check_lines, check_tally, tally_lines
 from zapline.supervisors.health.notification_checks import NO_NOTIFICATIONS, NotificationReport, check_notifications
 from zapline.supervisors.health.outbound_checks import NO_OUTBOUND, OutboundReport, check_outbound
 from zapline.supervisors.health.process_checks import ProcessReport, check_process
@@ -109,12 +109,12 @@ class HealthMonitor:
         age = max(0.0, now - journal.oldest) if journal.oldest is not None else 0.0
         outbound, notifications = self._outbound(), self._notifications()
         rates, checks = inbound_rates(self.counters), check_process(self._process(recorder, age))
-        checks += (
-            check_durability(self._durability())
-            + check_lines(self._roster.units(), self.counters)
-            + check_outbound(outbound, self.counters)
-            + check_notifications(notifications)
-        )
+        checks += check_durability(self._durability())
+        checks += [
+            check_tally(tally_lines(self._roster.units(), now)),
+            *check_lines(self._roster.units(), self.counters),
+        ]
+        checks += check_outbound(outbound, self.counters) + check_notifications(notifications)
         worst = max((check.verdict for check in rates + checks), key=SEVERITY.index)
         quarantined = [str(unit.id) for unit in self._roster.units() if unit.quarantined_at is not None]
         return HealthReport(
