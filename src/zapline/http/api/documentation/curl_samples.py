@@ -9,9 +9,14 @@ from zapline.http.api.framework.route_table import Access, Route, RouteDoc
 _PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>")
 
 
+def _variable(parameter: str) -> str:
+    """The shell's name of a path parameter; the id of a token is not the token itself, which no URL may hold."""
+    return f"{parameter.upper()}_ID" if parameter == "token" else parameter.upper()
+
+
 def curl_line(route: Route, doc: RouteDoc) -> str:
     """The command, with shell variables for path parameters."""
-    path = _PARAMETER.sub(lambda match: f"${match[1].upper()}", route.path)
+    path = _PARAMETER.sub(lambda match: f"${_variable(match[1])}", route.path)
     words = ["curl"]
     if route.method != "GET" and not (route.method == "POST" and (doc.example is not None or doc.other_media)):
         words.append(f"-X {route.method}")

@@ -12,6 +12,7 @@ from zapline.domain.ids import UnitId
 from zapline.domain.line.reasons import EXPLANATIONS, Phase
 from zapline.domain.line.state import StoredLineState
 from zapline.domain.principals import Scope
+from zapline.http.api.framework.audit_trail import add_audit_detail
 from zapline.http.api.framework.current_principal import current_principal
 from zapline.http.api.framework.json_bodies import RequestBody, json_response, read_body
 from zapline.http.api.framework.paging import PAGED, Position, page_query, query_bool, split_page
@@ -144,6 +145,7 @@ class UnitRoutes:
         if not is_time_zone(body.time_zone):
             raise invalid("timeZone", "is a name of the IANA time zone database, as America/Sao_Paulo")
         unit = await self._commands.create_unit(body.name, body.instance, body.time_zone)
+        add_audit_detail(name=unit.record.name, made=str(unit.id))
         response = json_response(unit_body(unit), 201)
         response.headers["Location"] = f"/units/{unit.id}"
         return response

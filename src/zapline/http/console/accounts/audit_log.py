@@ -9,6 +9,7 @@ from uuid import UUID
 from quart import Response
 
 from zapline.domain.ids import UnitId
+from zapline.http.console.accounts.audit_actions import action_choices, action_label
 from zapline.http.console.framework.layout import Layout, NavigationLink, query_number, query_text
 from zapline.http.console.framework.translation import N_, _
 from zapline.sql.accounts.audit_log import AuditEntry, AuditFilter, list_entries_for_admin
@@ -30,6 +31,8 @@ class AuditRow:
 
     entry: AuditEntry
     kind: str
+    action: str
+    unit_id: UnitId | None
     unit: str
     tone: str
     label: str
@@ -67,6 +70,7 @@ class AuditPage:
             wanted_unit=unit,
             wanted_actor=actor,
             wanted_action=action,
+            actions=action_choices(action),
             older=f"/console/audit?{older}" if older else None,
             newer=f"/console/audit?{urlencode(query)}" if before is not None else None,
         )
@@ -87,16 +91,30 @@ class AuditPage:
             return next((unit.id for unit in self._roster.units() if unit.record.name == text), None)
 
     def _row(self, entry: AuditEntry) -> AuditRow:
-        unit = self._roster.get(entry.unit) if entry.unit is not None else None
+        id = entry.unit if entry.unit is not None else _made_unit(entry)
+        unit = self._roster.get(id) if id is not None else None
         tone, label = _outcome(entry.outcome)
         return AuditRow(
             entry=entry,
             kind=_(ACTOR_KINDS[entry.actor_kind]) if entry.actor_kind in ACTOR_KINDS else entry.actor_kind,
-            unit=unit.record.name if unit is not None else str(entry.unit or ""),
+            action=action_label(entry.action),
+            unit_id=id,
+            unit=unit.record.name if unit is not None else str(id or ""),
             tone=tone,
             label=label,
-            detail=", ".join(f"{name}: {_detail_text(value)}" for name, value in entry.detail.items()),
+            detail=", ".join(
+                f"{name}: {_detail_text(value)}" for name, value in entry.detail.items() if name != "made"
+            ),
         )
+
+
+def _made_unit(entry: AuditEntry) -> UnitId | None:
+    """The unit that the action made: it had no id when the entry was begun."""
+    made = entry.detail.get("made")
+    try:
+        return UnitId(UUID(made)) if entry.action == "create_unit" and isinstance(made, str) else None
+    except ValueError:
+        return None
 
 
 def _outcome(status: int | None) -> tuple[str, str]:
