@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from unicodedata import combining, normalize
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -34,3 +35,8 @@ class Sentence(str):
         made = super().__new__(cls, message_id.format(**values))
         made.message_id, made.values = message_id, values
         return made
+
+
+def folded(text: str) -> str:
+    """The text as it is compared by people who search: without case and accents (``São`` is found by ``sao``)."""
+    return "".join(letter for letter in normalize("NFKD", text) if not combining(letter)).casefold()

@@ -88,7 +88,16 @@ async def test_opt_outs_are_added_and_taken_off(api: Any, operator: Operator) ->
 
 
 async def test_the_audit_log_tells_who_did_what_to_which_unit(api: Any, operator: Operator) -> None:
-    assert "sign_in" in (await operator.get("/console/audit")).visible_text
+    page = await operator.get("/console/audit")
+    assert "Signed in" in page.visible_text
+    assert '<option value="change_unit">Changed a unit</option>' in page.text
+    await operator.get("/console/units/new")
+    await operator.send("/console/units/new", {"name": "Nova", "time_zone": "UTC"})
+    made = operator.answer.headers["location"].rpartition("/")[2]
+    await api.post("/units", {"name": "Por API", "instance": "por_api"}, 201)
+    page = await operator.get("/console/audit?action=create_unit")
+    assert f'href="/console/audit?unit={made}">Nova</a>' in page.text
+    assert ">Por API</a>" in page.text, "the unit had no id when the entry was begun"
     unit = await api.add_unit("Loja")
     other = await api.add_unit("Outra")
     for each in (unit, other):

@@ -82,3 +82,52 @@ async def test_the_tail_tells_what_happens_without_phones_or_texts(api: Any, ope
     assert "segredo" not in page.visible_text
     page = await operator.get(f"/console/units/{unit.id}")
     assert "Last message in" in page.visible_text
+
+
+async def test_lines_that_are_out_are_the_headline_and_come_back_together(api: Any, operator: Operator) -> None:
+    units = []
+    for name, instance in (("São João", "sao_joao"), ("Centro", "centro"), ("Praia", "praia")):
+        made = await api.post("/units", {"name": name, "instance": instance, "timeZone": "UTC"}, 201)
+        units.append(made["id"])
+    page = await operator.get("/console/")
+    assert "3 off" in page.visible_text
+    assert page.text.index('id="units-title"') < page.text.index('class="rates"'), "units first, rates below"
+    assert "São João" in (await operator.get("/console/part/units?q=sao")).visible_text
+    assert "Centro" not in operator.page.visible_text
+    await operator.get("/console/")
+    await operator.send("/console/units/several", {"act": "connect"})
+    assert "Choose the units first." in (await operator.follow()).visible_text
+    await operator.send("/console/units/several", {"act": "explode", "unit": units[0]}, 422)
+    await operator.get("/console/")
+    for unit in units[:2]:
+        await operator.send("/console/units/several", {"act": "connect", "unit": unit})
+        assert operator.answer is not None
+        assert operator.answer.headers["location"] == "/console/scan"
+        await operator.get("/console/")
+    page = await until(operator, "/console/scan/part", "Then São João")
+    assert page.visible_text.startswith("Centro"), "one after the other, by name"
+    await operator.client.post(f"{api.evolution.url}/_control/scan", json={"instance": "centro"})
+    with trio.fail_after(30):
+        while "Centro" in (await operator.get("/console/scan/part")).visible_text:  # noqa: ASYNC110
+            await trio.sleep(0.05)
+    page = await until(operator, "/console/scan/part", "valid for")
+    assert "It is the last one." in page.visible_text
+    page = await operator.get("/console/part/verdict")
+    assert "1 reconnecting, 1 connected, 1 off" in page.visible_text
+    await operator.client.post(f"{api.evolution.url}/_control/close", json={"instance": "centro", "code": 401})
+    page = await until(operator, "/console/part/verdict", "1 out")
+    assert "Something is broken" in page.visible_text
+    health = (await operator.client.get("/health")).json()
+    assert (health["status"], health["checks"]["linesDown"]["verdict"]) == ("fail", "fail")
+    assert health["checks"]["linesDown"]["explanation"].startswith("1 out, ")
+    page = await operator.get("/console/part/units?state=out")
+    assert "Centro" in page.visible_text
+    assert "Praia" not in page.visible_text
+    assert "out for 0 min" in page.visible_text
+    assert f'formaction="/console/units/{units[1]}/connect"' in page.text
+    await operator.get("/console/")
+    await operator.send("/console/units/several", {"act": "pause", "unit": units[2]})
+    assert "1 unit sends nothing now." in (await operator.follow()).visible_text
+    assert "Praia" in (await operator.get("/console/part/units?state=paused&sort=queue")).visible_text
+    rows = await api.sql("select action, unit_id from zapline.audit_log where action in ('connect', 'pause_unit')")
+    assert {(row.action, str(row.unit_id)) for row in rows} >= {("connect", units[0]), ("pause_unit", units[2])}

@@ -86,9 +86,26 @@ FAILURE_TEXTS: Mapping[str, str] = {
     "given_up": "A person decided not to send it again; whether it was delivered is not known.",
 }
 
+HOLD_TEXTS: Mapping[str, str] = {
+    "rate": "As many messages a minute as the unit's pace allows have been sent; the next leaves by itself.",
+    "daily_cap": "The unit has sent its messages of the day; the next leaves by itself when the day is over.",
+    "campaign_pace": "The pause between two messages of a campaign; the next leaves by itself.",
+    "gap": "The pause between two messages to one contact; the next leaves by itself.",
+    "refused": "WhatsApp refused campaign messages of this line; its campaigns rest for a while, replies go on.",
+    "quiet_hours": "The unit has its quiet hours: campaigns go on by themselves afterwards, replies go on.",
+    "warm_up": "The line is new and has sent its campaign messages of the day; they go on by themselves tomorrow.",
+    "paused_by_request": "A person paused the sending; what waits leaves once it is resumed.",
+}
+"""What limits the pace of a unit (``pacing.PaceHold``), or a person's wish: the message waits for its turn."""
+
 _UNKNOWN = "The message was not sent, or not surely; the reason is given by its code alone."
 
 
 def failure_text(code: str) -> str:
     """The sentence for a failure code; also for an unknown one, which another version may have stored."""
     return FAILURE_TEXTS.get(code, _UNKNOWN)
+
+
+def hold_text(code: str) -> str:
+    """The sentence for what holds a unit's sending: its pace, a person, or a failure of its line or server."""
+    return HOLD_TEXTS.get(code) or failure_text(code)

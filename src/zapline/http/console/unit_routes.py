@@ -8,6 +8,7 @@ from zapline.http.console.settings.crm_webhooks import CrmWebhookPages
 from zapline.http.console.settings.opt_outs import OptOutsPage
 from zapline.http.console.settings.sending_settings import SettingsPage
 from zapline.http.console.settings.tokens import TokensPage
+from zapline.http.console.units.bulk_actions import BulkActions
 from zapline.http.console.units.new_unit import NewUnitPage
 from zapline.http.console.units.overview import OverviewPage
 from zapline.http.console.units.unit_actions import UnitActions
@@ -23,6 +24,7 @@ def attach_unit_pages(layout: Layout, dependencies: Dependencies, totals: Totals
     UnitPage(layout, commands, pool, dependencies.feed, dependencies.sending).attach()
     if dependencies.changes is not None:
         UnitActions(layout, commands, dependencies.changes, dependencies.region).attach()
+        BulkActions(layout, dependencies.roster, commands, dependencies.changes).attach()
     if dependencies.changes is not None and dependencies.outgoing is not None:
         SettingsPage(layout, commands, dependencies.changes, dependencies.outgoing, pool).attach()
     if dependencies.campaigns is not None:

@@ -139,6 +139,11 @@ CHECK_EXPLANATIONS: Mapping[str, CheckExplanation] = {
         N_("Set both clocks right, by NTP; the rest happens by itself."),
         "seconds",
     ),
+    "linesDown": CheckExplanation(
+        N_("Lines down"),
+        N_("Lines that only a person brings back, and lines that take more than two minutes to come back."),
+        N_("Open the overview: each line that is out says why. Choose them and connect them; scan where asked."),
+    ),
     "linesWithoutServer": CheckExplanation(
         N_("Lines without their server"),
         N_("Their Evolution server does not answer, has no licence, or refuses the key."),

@@ -176,7 +176,7 @@ def _note(message: Message, label: str, name: object) -> str | None:
     if message.kind == MessageKind.CALL_LOG:
         return call_label(message.detail)
     if message.kind == MessageKind.TEXT:
-        return None
+        return None if (message.text or "").strip() or message.detail.get("ad") else _("Message without text")
     return f"{label}: {clean_name(name)}" if isinstance(name, str) else label
 
 

@@ -143,7 +143,7 @@ class ThreadPages:
             draft=draft,
             hold=unit_hold_reason(self._commands.find(record.id)),
             can_reply=self._reply_form is not None and head.kind in (AddressKind.PERSON, AddressKind.GROUP),
-            can_read=self._receipts is not None and newest is not None,
+            can_read=self._receipts is not None and newest is not None and not values["messages"][-1].ours,
             **values,
         )
 

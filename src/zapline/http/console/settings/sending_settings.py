@@ -1,12 +1,13 @@
 """A unit's settings: name, time zone, retention, pace and quiet hours."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from quart import Response
 
-from zapline.domain.errors import LocalError
+from zapline.domain.errors import InvalidField, LocalError
 from zapline.domain.ids import UnitId
 from zapline.domain.outbox.pacing import (
     DEFAULT_BURST,
@@ -61,7 +62,7 @@ class SettingsPage:
                 line.note(name=name, timeZone=zone, retentionDays=days)
                 await self._changes.change(owner.id, wanted)
         except (LocalError, Problem) as refused:
-            return await self._page(owner, refusal_text(refused), dict(form.fields.items()))
+            return await self._page(owner, refusal_text(refused), dict(form.fields.items()), field_of(refused))
         return self._layout.redirect(f"/console/units/{unit}/settings", Tone.GOOD, _("Saved."))
 
     async def pace(self, unit: UUID) -> Response:
@@ -72,12 +73,14 @@ class SettingsPage:
                 line.note(perMinute=limits.per_minute, dailyCap=limits.daily_cap)
                 await self._submissions.set_pace(owner.id, limits)
         except (LocalError, Problem) as refused:
-            return await self._page(owner, refusal_text(refused), dict(form.fields.items()))
+            return await self._page(owner, refusal_text(refused), dict(form.fields.items()), field_of(refused))
         return self._layout.redirect(
             f"/console/units/{unit}/settings", Tone.GOOD, _("Saved. It holds for what is sent from now on.")
         )
 
-    async def _page(self, unit: Unit, error: str = "", typed: dict[str, str] | None = None) -> Response:
+    async def _page(
+        self, unit: Unit, error: str = "", typed: dict[str, str] | None = None, field: str = ""
+    ) -> Response:
         row = await conversations.find_pace(self._pool, unit.id)
         if row is None:
             raise UnknownUnit("there is no such unit")
@@ -105,7 +108,16 @@ class SettingsPage:
             zones=ZONES,
             max_days=MAX_RETENTION_DAYS,
             error=error,
+            wrong=field,
         )
+
+
+def field_of(refused: LocalError | Problem) -> str:
+    """The page's name of the field that was refused; empty where it is none."""
+    named = refused.errors[0][0] if isinstance(refused, Problem) and refused.errors else ""
+    if isinstance(refused, InvalidField):
+        named = refused.field
+    return re.sub("([A-Z])", r"_\1", named).lower()
 
 
 def refusal_text(refused: LocalError | Problem) -> str:

@@ -225,6 +225,20 @@
     for (const [id, text] of typed) { const field = document.getElementById(id); if (field && !edited(field)) field.value = text; }
   }
 
+  // A reply that was begun waits in this tab until it is sent or its page is left for good.
+  const draftKey = `zapline:draft:${location.pathname}`, draftField = () => document.querySelector("textarea[data-draft]");
+
+  function saveDraft() {
+    const field = draftField();
+    if (!field || document.querySelector("[data-sent]")) return;
+    try { if (field.value.trim()) sessionStorage.setItem(draftKey, field.value); else sessionStorage.removeItem(draftKey); } catch { /* no room */ }
+  }
+
+  function restoreDraft() {
+    const field = draftField();
+    try { const text = sessionStorage.getItem(draftKey); if (field && text && !field.value) field.value = text; } catch { /* not allowed */ }
+  }
+
   let hiddenTimer = null;
   document.addEventListener("visibilitychange", () => {
     clearTimeout(hiddenTimer);
@@ -266,16 +280,21 @@
 
   document.addEventListener("change", event => {
     if (event.target.matches("[data-sends]")) event.target.form.requestSubmit();
+    if (event.target.matches("[data-picks]"))
+      for (const box of event.target.form.querySelectorAll(`input[name="${event.target.dataset.picks}"]`)) box.checked = event.target.checked;
   });
   document.addEventListener("submit", event => {
     const form = event.target, part = (event.submitter && event.submitter.dataset.part) || form.dataset.part;
     if (form.method !== "post") return;
+    if (form.matches("form.who")) try { sessionStorage.clear(); } catch { /* not allowed */ }
+    if (form.matches("form.reply")) try { sessionStorage.removeItem(draftKey); } catch { /* not allowed */ }
     if (part || "quietly" in form.dataset) { event.preventDefault(); sendForm(form, event.submitter, part); return; }
     if (form.dataset.sent) { event.preventDefault(); return; }
     form.dataset.sent = "1";   // a second click does not send it again
     setTimeout(() => { delete form.dataset.sent; }, 3000);
   });
   document.addEventListener("input", event => {
+    if (event.target.matches("textarea[data-draft]")) saveDraft();
     const form = event.target.closest("form[data-filters]");
     if (!form) return;
     clearTimeout(form.timer);
@@ -315,6 +334,7 @@
     } catch { fail(translate("It did not arrive. Send it again: it is sent once.")); retryConnection(); } finally {
       clearTimeout(timer);
       delete form.dataset.sent;
+      saveDraft();
       if (target) target.removeAttribute("aria-busy");
     }
   }
@@ -366,6 +386,7 @@
   if (document.querySelector("form.who")) {
     overBanner.querySelector("a").addEventListener("click", saveTyped);
     restoreTyped();
+    restoreDraft();
     if (body.dataset.events) open();
     setInterval(() => {
       if (document.hidden || sessionOver) return;

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from zapline.domain.line.reasons import EXPLANATIONS, Phase
-from zapline.http.console.framework.translation import N_, _
+from zapline.domain.line.reasons import EXPLANATIONS, Phase, Reason
+from zapline.http.console.framework.translation import N_, _, ngettext
+from zapline.supervisors.health.line_checks import LineTally
 from zapline.supervisors.inbound.unit_state import Unit
 
 _PHASES = {
@@ -55,6 +56,8 @@ def line_status(unit: Unit) -> LineStatus:
         )
     stored = unit.server.shown(unit.state.stored)
     tone, label = _PHASES[stored.phase]
+    if stored.reason is Reason.BANNED:
+        label = N_("Banned by WhatsApp")
     explanation = EXPLANATIONS[stored.reason]
     if stored.phase is Phase.OPEN and unit.record.paused_at is not None:
         return LineStatus(
@@ -64,6 +67,30 @@ def line_status(unit: Unit) -> LineStatus:
             _("Resume the sending when it may go on."),
         )
     return LineStatus(tone, _(label), _(explanation.sentence), _(explanation.advice))
+
+
+def headline(tally: LineTally) -> str:
+    """How many lines stand where, as ``3 out, 2 reconnecting, 35 connected``; of what there is none is left out."""
+    parts = [
+        (tally.out, ngettext("{count} out", "{count} out", tally.out)),
+        (tally.reconnecting, ngettext("{count} reconnecting", "{count} reconnecting", tally.reconnecting)),
+        (tally.connected, ngettext("{count} connected", "{count} connected", tally.connected)),
+        (tally.off, ngettext("{count} off", "{count} off", tally.off)),
+    ]
+    return ", ".join(text for count, text in parts if count)
+
+
+_OUTAGES = (
+    (3600.0, 60, N_("out for {n} min")),
+    (86400.0, 3600, N_("out for {n} h")),
+    (float("inf"), 86400, N_("out for {n} d")),
+)
+
+
+def outage_text(seconds: float) -> str:
+    """For how long a line has been out."""
+    size, text = next((size, text) for limit, size, text in _OUTAGES if seconds < limit)
+    return _(text, n=max(0, int(seconds // size)))
 
 
 def registration_text(unit: Unit) -> tuple[str, str]:

@@ -1,6 +1,5 @@
 """A unit's page, live: its line with the QR code, its sending and reconciliation, and its recent activity."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -12,8 +11,7 @@ from zapline.domain.ids import UnitId
 from zapline.domain.line.reasons import Phase, Reason
 from zapline.domain.line.server_versions import version_notes
 from zapline.domain.line.state import StoredLineState
-from zapline.domain.line.state_machine import QR_LIFE
-from zapline.domain.outbox.failure_texts import failure_text
+from zapline.domain.outbox.failure_texts import failure_text, hold_text
 from zapline.http.api.units.qr_codes import QrPictures
 from zapline.http.api.units.unit_responses import OutboundBody, SendingBody
 from zapline.http.console.framework.counts import read_if_available
@@ -22,8 +20,11 @@ from zapline.http.console.framework.live_updates import unit_events_path
 from zapline.http.console.framework.translation import N_, _
 from zapline.http.console.units.line_status import line_status, registration_text
 from zapline.http.console.units.recent_activity import recent_activity
+from zapline.http.console.units.scan_code import scan_values
+from zapline.http.console.units.sending_hold import unit_hold_reason
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.units import unit_totals
+from zapline.sql.units.unit_totals import UnitTotals
 from zapline.supervisors.inbound.unit_state import Unit
 from zapline.supervisors.notifications.live_feed import LiveFeed
 from zapline.supervisors.units.unit_commands import UnitCommands
@@ -92,21 +93,14 @@ class UnitPage:
         stored = unit.shown or StoredLineState()
         if stored.phase in (Phase.CONNECTING, Phase.PAIRING):
             self._commands.keep_qr_fresh(unit)
-        pairing = stored.phase is Phase.PAIRING and stored.qr_code is not None
-        drawn_at = stored.qr_updated_at if pairing else None
-        left = max(0.0, drawn_at + QR_LIFE - time.time()) if drawn_at is not None else 0.0
         return {
             "record": unit.record,
-            "stored": stored,
+            **scan_values(stored),
             "line": line_status(unit),
             "phase": stored.phase.value,
             "quarantined": unit.quarantined_at is not None,
-            "drawn_at": drawn_at,
-            "expires_at": drawn_at + QR_LIFE if drawn_at is not None else None,
-            "left": round(left),
-            "life": round(QR_LIFE),
-            "pairing": pairing,
             "renewable": stored.reason in _RENEWABLE,
+            "banned": stored.reason is Reason.BANNED,
             "registration": registration_text(unit),
             "evolution": unit.server.version,
             "notes": [(note.sentence, note.advice) for note in version_notes(unit.server.version)],
@@ -119,7 +113,7 @@ class UnitPage:
             "record": unit.record,
             "totals": totals,
             "held": _(failure_text(unit.record.campaigns_held_reason)) if unit.record.campaigns_held_reason else "",
-            "sender": _sender_view(unit, outbound.sending if outbound is not None else None),
+            "sender": _sender_view(unit, outbound.sending if outbound is not None else None, totals),
             "reconciliation": outbound.reconciliation if outbound is not None else None,
         }
 
@@ -130,11 +124,16 @@ class UnitPage:
         }
 
 
-def _sender_view(unit: Unit, sending: SendingBody | None) -> dict[str, Any]:
+def _sender_view(unit: Unit, sending: SendingBody | None, totals: UnitTotals | None) -> dict[str, Any]:
     """The state of sending: tone, label and reason."""
     if unit.record.paused_at is not None:
         reason = _("What waits stays; what comes in is stored.")
         return {"tone": "warn", "label": _("Paused by a person"), "reason": reason, "since": unit.record.paused_at}
-    tone, label = SENDER_STATES[sending.state if sending is not None else "idle"]
-    reason = _(failure_text(sending.reason)) if sending is not None and sending.reason else ""
+    state = sending.state if sending is not None else "idle"
+    if state == "idle" and totals is not None and totals.queued:
+        if hold := unit_hold_reason(unit):
+            return {"tone": "warn", "label": _("Waits for the line"), "reason": hold, "since": None}
+        return {"tone": "busy", "label": _("What waits is about to be sent"), "reason": "", "since": None}
+    tone, label = SENDER_STATES[state]
+    reason = _(hold_text(sending.reason)) if sending is not None and sending.reason else ""
     return {"tone": tone, "label": _(label), "reason": reason, "since": None}
