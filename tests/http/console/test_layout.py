@@ -139,6 +139,10 @@ async def test_the_language_follows_the_browser_or_what_was_chosen(api: Any, ope
     page = await operator.get("/console/about", **{"Accept-Language": "pt-PT,pt;q=0.9"})
     assert "Para programas" in page.visible_text
     assert '<html lang="pt-BR"' in page.text
+    for preferred in ("es", "es-MX", "es-AR,en;q=0.5", "fr,es-419;q=0.8,en;q=0.5"):
+        page = await operator.get("/console/", 200, **{"Accept-Language": preferred})
+        assert '<html lang="es"' in page.text
+        assert "Resumen" in page.text
     await operator.get("/console/about")
     await operator.send("/console/preferences", {"language": "pt-BR", "look": "dark"})
     page = await operator.follow()

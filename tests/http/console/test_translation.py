@@ -19,14 +19,14 @@ from zapline.domain.contacts.phone_numbers import InvalidPhone, parse_phone
 from zapline.domain.errors import ConfigurationError, DatabaseUnavailable, LocalError, RemoteError, ZaplineError
 from zapline.domain.line.reasons import EXPLANATIONS
 from zapline.domain.line.server_versions import VERSION_NOTES
-from zapline.domain.outbox.failure_texts import FAILURE_TEXTS, failure_text
+from zapline.domain.outbox.failure_texts import FAILURE_TEXTS, HOLD_TEXTS, failure_text
 from zapline.domain.text import Sentence
 from zapline.evolution.client.failures import ALL_FAILURES, BadAnswer, EvolutionFailure, NoAnswer
 from zapline.http.api.framework.problems import invalid
 from zapline.http.console.campaigns.campaign_pages import recipient_detail
 from zapline.http.console.framework import formatting, translation
 from zapline.http.console.framework.formatting import error_text
-from zapline.http.console.framework.translation import ENGLISH, LANGUAGES, PORTUGUESE, _, ngettext
+from zapline.http.console.framework.translation import ENGLISH, LANGUAGES, PORTUGUESE, SPANISH, _, ngettext
 
 ROOT = Path(__file__).parents[3]
 LOCALE = ROOT / "src" / "zapline" / "http" / "console" / "locale"
@@ -86,7 +86,7 @@ def test_every_text_is_translated_and_every_translation_is_shown(path: Path, sou
 def test_sentences_of_other_rooms_are_found_where_they_are_made(sources: Catalog) -> None:
     found = {form for message in texts(sources) for form in forms(message.id)}
     explained = {text for each in EXPLANATIONS.values() for text in (each.sentence, each.advice)}
-    assert explained | {*FAILURE_TEXTS.values(), failure_text("unheard of")} <= found
+    assert explained | {*FAILURE_TEXTS.values(), *HOLD_TEXTS.values(), failure_text("unheard of")} <= found
     assert {*formatting.SCRIPT_TEXTS, "there is no such unit", "email or password is wrong"} <= found
 
 
@@ -177,13 +177,21 @@ def test_errors_with_values_are_told_in_the_operators_language() -> None:
             parse_phone("", "BR")
         assert recipient_detail(str(empty.value)) != str(empty.value)
         assert recipient_detail("done") == "done"  # the name of a variable
+        translation._CURRENT.set(SPANISH)
+        assert [error_text(error) for error in errors] == [
+            "Evolution no lo hizo (no_answer): sin respuesta en 30 s",
+            "Evolution no lo hizo (evolution_failure): Error: ****0001 is unknown",
+            "Aquí no hay ninguna unidad, o está cerrada.",
+            "ahora no se llega a la base de datos",
+            "estado de la campaña: terminado; no se puede pausar",
+        ]
     finally:
         translation._CURRENT.reset(token)
 
 
 def test_plurals_numbers_and_dates_follow_the_language() -> None:
     shown = {}
-    for language in (ENGLISH, PORTUGUESE):
+    for language in (ENGLISH, PORTUGUESE, SPANISH):
         token = translation._CURRENT.set(language)
         try:
             calls = [ngettext("{count} call", "{count} calls", count) for count in (0, 1, 2, 1234)]
@@ -199,4 +207,8 @@ def test_plurals_numbers_and_dates_follow_the_language() -> None:
     assert shown["pt-BR"] == [
         *("0 chamada", "1 chamada", "2 chamadas", "1.234 chamadas", "1.234.567,89", "0,12%", "–"),
         *("22/11/2026 13:20:51", "16:20", ""),
+    ]
+    assert shown["es"] == [
+        *("0 llamadas", "1 llamada", "2 llamadas", "1,234 llamadas", "1,234,567.89", "0.12%", "–"),
+        *("22/11/26 13:20:51", "16:20", ""),
     ]

@@ -29,7 +29,11 @@ class Language:
 ENGLISH = Language("en", "English", Locale("en"), Locale("en", "SE"))
 """Dates as in Sweden: ISO 8601 and a 24-hour clock, which no English reader takes for another day."""
 PORTUGUESE = Language("pt-BR", "Português", Locale("pt", "BR"), Locale("pt", "BR"))
-LANGUAGES = {language.tag: language for language in (ENGLISH, PORTUGUESE)}
+SPANISH = Language("es", "Español", Locale("es", "419"), Locale("es", "AR"))
+"""Numbers as in most of Latin America; dates with a 24-hour clock, as in its south."""
+LANGUAGES = {language.tag: language for language in (ENGLISH, PORTUGUESE, SPANISH)}
+_SPOKEN = {tag.partition("-")[0]: language for tag, language in LANGUAGES.items()}
+"""Whoever asks for the Portuguese of Portugal, or the Spanish of Mexico, gets ours."""
 COOKIE = "zapline-language"
 _CURRENT = ContextVar("language", default=ENGLISH)
 """Each request runs in a context of its own. A page asks a thousand times: ``g`` would be too slow."""
@@ -50,10 +54,9 @@ def catalogue(tag: str) -> NullTranslations:
 
 def choose_language() -> None:
     """Settle the language of the current request: the cookie's, else the one that the browser prefers."""
-    tag = request.cookies.get(COOKIE)
-    if tag not in LANGUAGES:
-        tag = request.accept_languages.best_match([*LANGUAGES, "pt"], ENGLISH.tag)
-    _CURRENT.set(PORTUGUESE if tag == "pt" else LANGUAGES[tag])
+    chosen = LANGUAGES.get(request.cookies.get(COOKIE, ""))
+    wanted = (tag.replace("_", "-").partition("-")[0].lower() for tag in request.accept_languages.values())
+    _CURRENT.set(chosen or next(filter(None, map(_SPOKEN.get, wanted)), ENGLISH))
 
 
 def language() -> Language:
