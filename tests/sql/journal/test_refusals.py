@@ -89,6 +89,7 @@ async def test_appends_end_at_their_own_deadlines_and_may_be_stored_all_the_same
             foreign.rollback()
         foreign.close()
         assert not journal._writer._in_time
+        await journal.flush()
         assert len(await numbers(journal)) == 5
 
 
@@ -265,3 +266,16 @@ def test_a_refused_commit_that_takes_effect_later_is_deleted(tmp_path: Path) -> 
         (b"later",),
     ]
     rows.close()
+
+
+async def test_positions_of_many_units_are_noted_at_once_and_never_go_back(tmp_path: Path) -> None:
+    units = [UnitId(UUID(int=number)) for number in range(1, 301)]
+    async with opened(tmp_path) as journal:
+        seqs = await journal.append_many([arrival(), arrival()])
+        for at in (7, 9, 8):
+            for unit in units:
+                journal.mark_done((), (unit, at))
+        journal.mark_done(seqs, (units[0], 3))
+        await journal.flush()
+    async with opened(tmp_path) as journal:
+        assert journal.stored_positions == dict.fromkeys(units, 9)

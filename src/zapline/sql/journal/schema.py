@@ -3,6 +3,7 @@
 import sqlite3
 import struct
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
@@ -24,6 +25,8 @@ BUSY_SECONDS = 2.0
 """Nobody else writes; a foreign lock (such as of a reader's tool) must not stop intake for long."""
 _TRIES_TO_CLEAR = 3
 """Each waits up to BUSY_SECONDS."""
+ROWS_AT_ONCE = 128
+"""Rows of one statement at most: there is a text, and a prepared statement, for each power of two."""
 WAL_LIMIT_BYTES = 32 * 1024 * 1024
 """A burst may make the WAL larger; it is truncated afterwards."""
 
@@ -172,6 +175,25 @@ def clear_wal(path: Path) -> None:
 def checksum(seq: int, unit: bytes, event: str, received_at: float, body: bytes) -> int:
     """What is stored beside an entry to know a rotten page again."""
     return crc32(body, crc32(event.encode("utf-8", "replace"), crc32(struct.pack("<q16sd", seq, unit, received_at))))
+
+
+def rows_at_once(left: int) -> int:
+    """How many of so many rows the next statement takes: a power of two, so that there are few statements."""
+    return min(ROWS_AT_ONCE, 1 << (left.bit_length() - 1))
+
+
+@cache
+def insert_statement(rows: int) -> str:
+    values = ",".join(["(?,?,?,?,?,?)"] * rows)
+    return f"insert into entries (seq, unit_id, event, received_at, body, crc) values {values}"  # noqa: S608
+
+
+@cache
+def stored_statement(rows: int) -> str:
+    return (
+        f"insert into positions (unit_id, stored) values {','.join(['(?,?)'] * rows)} "  # noqa: S608
+        "on conflict (unit_id) do update set stored = max(stored, excluded.stored)"
+    )
 
 
 _DAMAGES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})

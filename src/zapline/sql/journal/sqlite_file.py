@@ -5,7 +5,6 @@ import os
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from uuid import UUID
 
@@ -28,12 +27,13 @@ from zapline.sql.journal.schema import (
     checksum,
     connect,
     error_code,
+    insert_statement,
     is_damage,
     refusal,
+    rows_at_once,
+    stored_statement,
     used_bytes,
 )
-
-ROWS_AT_ONCE = 128
 
 ADD_UNFINISHED = (
     "insert into unfinished (seq, unit_id, starts_before) select seq, unit_id, ? from entries where seq between ? and ?"
@@ -48,10 +48,6 @@ REPLAY_CALLS = (
     "and exists (select 1 from entries e where e.seq = unfinished.seq and e.event = ?)"
 )
 REPLAY_BEFORE = "update unfinished set replayed = 1 where seq <= ?"
-STORED = (
-    "insert into positions (unit_id, stored) values (?, ?) "
-    "on conflict (unit_id) do update set stored = max(stored, excluded.stored)"
-)
 CALLED = (
     "insert into positions (unit_id, called) select unit_id, max(seq) from entries "
     "where seq between ? and ? and event = ? group by unit_id "
@@ -190,7 +186,7 @@ class JournalFile:
         connection = self._open_connection()
         start, left = 0, len(entries)
         while left:
-            count = min(ROWS_AT_ONCE, 1 << (left.bit_length() - 1))
+            count = rows_at_once(left)
             values: list[object] = []
             for entry in entries[start : start + count]:
                 row = (entry.seq, entry.unit_id.bytes, entry.event, entry.received_at, entry.body)
@@ -213,7 +209,15 @@ class JournalFile:
 
     def note_stored(self, positions: Iterable[tuple[UnitId, int]]) -> None:
         """Note up to which number the database has stored the entries of units."""
-        self._open_connection().executemany(STORED, [(unit.bytes, seq) for unit, seq in positions])
+        stored: dict[UnitId, int] = {}
+        for unit, seq in positions:
+            stored[unit] = max(seq, stored.get(unit, 0))
+        left = list(stored.items())
+        while left:
+            count = rows_at_once(len(left))
+            values = [value for unit, seq in left[:count] for value in (unit.bytes, seq)]
+            self._open_connection().execute(stored_statement(count), values)
+            del left[:count]
 
     def reset_stored(self, unit: UnitId, seq: int) -> None:
         self._open_connection().execute("update positions set stored = ? where unit_id = ?", (seq, unit.bytes))
@@ -379,12 +383,6 @@ def sync_directory(directory: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-@cache
-def insert_statement(rows: int) -> str:
-    values = ",".join(["(?,?,?,?,?,?)"] * rows)
-    return f"insert into entries (seq, unit_id, event, received_at, body, crc) values {values}"  # noqa: S608
 
 
 def as_json(seqs: Iterable[int]) -> str:
