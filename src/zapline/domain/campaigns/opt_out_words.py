@@ -20,7 +20,9 @@ class OptOutWords:
 
 def normalize_words(text: str) -> str:
     """Upper case, without accents and punctuation, single spaces."""
-    letters = "".join(letter for letter in normalize("NFKD", text) if not combining(letter))
+    letters = text
+    if not text.isascii():
+        letters = "".join(letter for letter in normalize("NFKD", text) if not combining(letter))
     return " ".join(_PUNCTUATION.sub(" ", letters).upper().split())
 
 

@@ -83,7 +83,7 @@ def event_name(name: Any) -> str | None:
     """``MESSAGES_UPSERT`` or ``messages-upsert`` -> ``messages.upsert``; else ``None``."""
     if not isinstance(name, str) or len(name) > 60:
         return None
-    return _CANONICAL.get(name.strip().lower().translate(_SEPARATORS))
+    return _CANONICAL.get(name) or _CANONICAL.get(name.strip().lower().translate(_SEPARATORS))
 
 
 def extract_instance(body: bytes) -> str | None:

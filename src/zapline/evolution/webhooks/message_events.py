@@ -3,8 +3,6 @@
 An element is a message, or an edit, deletion, reaction or vote that is carried by a message.
 """
 
-from dataclasses import dataclass
-
 import msgspec
 
 from zapline.domain.contacts.addresses import Address, AddressKind
@@ -100,8 +98,7 @@ def parse_message(data: JsonObject, origin: str, own: str | None) -> list[Inboun
     return [*events, *named] if named else events
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(msgspec.Struct, frozen=True, gc=False):
     """Where an element was found: its chat, the author in a group, and how it came."""
 
     chat: Address

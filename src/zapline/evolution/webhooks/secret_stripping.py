@@ -65,7 +65,7 @@ def strip_secrets(body: bytes) -> bytes:
     Returns the same bytes where there is nothing to remove, else cuts the values out of the bytes. Only a body whose
     credential is an object, or that escapes letters, is decoded and encoded again.
     """
-    if b"\\u00" in body and _ESCAPED_LETTER.search(body) is not None:
+    if b"\\" in body and b"\\u00" in body and _ESCAPED_LETTER.search(body) is not None:
         return _reencoded(body)
     try:
         spans = _credentials(body)

@@ -80,6 +80,7 @@ class Connection(TCPServer):
         self._source = "unknown"
         self._served = 0
         self._unread = b""
+        self._chunk: bytes | None = None
         self._body_left = 0
         self._awaits_body = False
 
@@ -140,25 +141,14 @@ class Connection(TCPServer):
         self._body_left = max(0, body_ends - len(data))
         self._busy_since, self.idle_task.since = trio.current_time(), None
         self._served += 1
-        chunks = [data[head.ends : body_ends]]
+        self._chunk = data[head.ends : body_ends]
         direct = self._server.direct
         assert direct is not None
-
-        async def receive() -> dict[str, Any]:
-            if chunks:
-                return {"type": "http.request", "body": chunks.pop(), "more_body": self._body_left > 0}
-            if not self._body_left:
-                return _NO_MORE
-            chunk = await self._read_body()
-            if not chunk:
-                return _DISCONNECT
-            return {"type": "http.request", "body": chunk, "more_body": self._body_left > 0}
-
         extensions = {HOLDER: self._hold}
         scope = {"path": head.path, "headers": head.headers, "client": self._client, "extensions": extensions}
         answer: Answer | None
         try:
-            answer = await direct.answer(scope, receive)
+            answer = await direct.answer(scope, self._receive)
         except Exception:  # noqa: BLE001 - hypercorn does the same
             await self.config.log.exception("Error in ASGI Framework")
             answer = FAILED
@@ -171,6 +161,17 @@ class Connection(TCPServer):
         self._busy_since, self.idle_task.since = None, trio.current_time()
         self._tasks.holder = None
         return True
+
+    async def _receive(self) -> dict[str, Any]:
+        """ASGI's ``receive`` for the request in hand."""
+        chunk, self._chunk = self._chunk, None
+        if chunk is None:
+            if not self._body_left:
+                return _NO_MORE
+            chunk = await self._read_body()
+            if not chunk:
+                return _DISCONNECT
+        return {"type": "http.request", "body": chunk, "more_body": self._body_left > 0}
 
     def _hold(self, holder: str) -> None:
         self._tasks.holder = holder

@@ -1,12 +1,11 @@
 """The columns that say how a contact was called, and when."""
 
-from dataclasses import dataclass
+import msgspec
 
 from zapline.sql.inbound.recorder_types import Row
 
 
-@dataclass(frozen=True, slots=True)
-class ContactName:
+class ContactName(msgspec.Struct, frozen=True, gc=False):
     """How a contact was called. ``at``: when; no time is later than that at which it was reported."""
 
     name: str | None
