@@ -80,6 +80,7 @@ KEPT = {
     30088: "an older journal that opened while the units were loaded was not compared with the database",
     730015: "a journal that could not be opened to its end was taken for an older one",
     730047: "a call that the journal had refused to note was made, and made again after the database was set back",
+    960011: "what a line had missed in its first minute was not read back where a clock was ahead",
 }
 """Seeds that have found something, and what. What they meet changes with the program."""
 
