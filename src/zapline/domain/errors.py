@@ -40,8 +40,8 @@ class MustNotWrite(LocalError):
     """This process must not write: another daemon runs, or the schema is not the expected one."""
 
 
-class TooLateToCall(LocalError):
-    """Somebody else may have decided on what was to be called; nothing was sent."""
+class TooLateToCall(ZaplineError):
+    """Somebody else may have decided on what was to be called; nothing was sent. Shown to nobody."""
 
 
 class InvalidField(LocalError):

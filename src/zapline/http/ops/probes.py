@@ -86,9 +86,7 @@ class HealthBody(ResponseBody, frozen=True):
 
 
 _LIVEZ = RouteDoc("Whether the process lives", {200: PassBody})
-_READYZ = RouteDoc(
-    "Whether a webhook can be made durable here", {200: PassBody}, errors={"not_ready": 503, "standby": 503}
-)
+_READYZ = RouteDoc("Whether a webhook can be made durable", {200: PassBody}, errors={"not_ready": 503, "standby": 503})
 _HEALTH = RouteDoc("How all is, judged", {200: HealthBody}, detail="Always 200: the verdict is inside.")
 _METRICS = RouteDoc("Metrics for Prometheus", {200: "text/plain"})
 

@@ -344,7 +344,7 @@ class Sender:
         now = self._context.moment()
         waited = max(now.mono - claimed_at.mono, now.wall - claimed_at.wall)
         if waited > CALL_WITHIN or not self._context.standing.is_proven:
-            raise TooLateToCall("the process stood still between claim and call, or another one leads")
+            raise TooLateToCall
 
     async def _call(self, call: SendCall, claimed: ClaimedSend, media: bytes | None, at: Moment) -> SendAnswered:
         context, refuse_if_late = self._context, partial(self._refuse_if_late, at)
@@ -354,9 +354,9 @@ class Sender:
                 *(self._unit.record.instance, claimed.address, claimed.outgoing, media, claimed.chosen_id),
                 begin=refuse_if_late,
             )
-        except TooLateToCall as late:
+        except TooLateToCall:
             context.counters.add("calls_too_late")
-            return after_failure(call, SendFailure(TOO_LATE, "line", str(late)), context.clock(), 0.0)
+            return after_failure(call, SendFailure(TOO_LATE, "line", "stood still before it"), context.clock(), 0.0)
         except EvolutionFailure as failure:
             failed = as_failed(failure)
             if failed.code == HIDDEN_NUMBER and (version := await context.support.version()) is not None:
