@@ -27,6 +27,8 @@ ANSWER_SECONDS = 10.0
 """So long after its delivery a call's answer or echo may be under way."""
 CLOSED_SECONDS = 2.0
 """So long after its disk has refused something the journal tries again at the latest."""
+TOLD_AGAIN_SECONDS = 45.0
+"""So long after it was set back a database may lack what the journal holds: as long as any webhook waits."""
 CALL_SECONDS = (50.0, 40.0)
 """So long before its delivery a call may have begun, and after it end: a late one reaches its phone when nobody waits
 for it any more. Both are dated, by a clock that was compared up to ten seconds before."""
@@ -80,6 +82,17 @@ class Promises:
         that the database alone knew, and was set back. The call itself is known, so the message is uncertain."""
         refused = any(at - CLOSED_SECONDS <= refusal <= at + ANSWER_SECONDS for refusal in self.refusals)
         return refused and any(back.copied <= at + ANSWER_SECONDS and at <= back.at for back in self.databases)
+
+    def may_forget_call(self, at: float) -> bool:
+        """Whether nobody may know of a call that reached its phone then: the database lost it, and before the journal
+        had told it again an older state directory took the journal's place."""
+        before, after = CALL_SECONDS
+        lost = [back for back in self.databases if back.copied <= at + after and at - before <= back.at]
+        return any(
+            directory.copied <= at and back.at <= directory.at <= back.at + TOLD_AGAIN_SECONDS
+            for back in lost
+            for directory in self.directories
+        )
 
     def may_misdate(self, at: float) -> bool:
         """Whether a clock was wrong during a call that reached its phone then: its echo is not matched by its time."""

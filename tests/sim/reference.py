@@ -168,9 +168,9 @@ class Reference:
                 if text.rpartition(" ")[2] not in gone:
                     found.append(f"delivered and unknown: {text}")
                 continue
-            if count > 1 + self.resent[row.message]:
-                found.append(f"I3: {text} was delivered {count} times; {row}")
             times = [each.at for each in rows.delivered if each.text == text]
+            if count > 1 + self.resent[row.message] + sum(map(self.promises.may_forget_call, times)):
+                found.append(f"I3: {text} was delivered {count} times; {row}")
             forgotten = not store and any(map(self.promises.may_forget_end, times))
             misdated = not honours and any(map(self.promises.may_misdate, times))
             provably = provable and not forgotten and not misdated

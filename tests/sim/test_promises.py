@@ -16,6 +16,19 @@ def held(*answers: Answer, directory: Replaced | None = None, database: Replaced
     return promises.holds(KEY)
 
 
+def test_a_call_is_forgotten_only_where_the_journal_goes_before_it_has_told_the_database_again() -> None:
+    promises = Promises(databases=[Replaced(100.0, 102.0, ())])
+    assert not promises.may_forget_call(101.0)
+    for copied, at, forgotten in (
+        (90.0, 110.0, True),
+        (90.0, 101.0, False),
+        (90.0, 200.0, False),
+        (101.5, 110.0, False),
+    ):
+        promises.directories = [Replaced(copied, at, ())]
+        assert promises.may_forget_call(101.0) is forgotten, (copied, at)
+
+
 @pytest.mark.parametrize("refused", [False, True])
 def test_what_nothing_was_replaced_of_is_held(refused: bool) -> None:
     assert held(Answer(1.0, 1.1, refused))
