@@ -27,6 +27,7 @@ from zapline.sql.postgres.connection import connect
 from zapline.sql.postgres.migrate import migrate
 from zapline.sql.postgres.psycopg_on_trio import Json, TrioConnection
 
+from .sessions import Sessions
 from .world import World
 
 TEMPLATE = "simulation_template"
@@ -125,6 +126,7 @@ class SteppedPostgres:
         self._chance: random.Random = self.world.stream("database")
         self._admin = psycopg.connect(self.server, autocommit=True)
         self._clock_file = self.clock.open("r+b", buffering=0)
+        self._kept = Sessions()
 
     @property
     def url(self) -> str:
@@ -137,6 +139,7 @@ class SteppedPostgres:
         try:
             yield
         finally:
+            self._end_kept()
             for name in (self.name, f"{self.name}_standby"):
                 self._admin.execute(f"drop database if exists {name} with (force)")
             self._admin.close()
@@ -181,12 +184,14 @@ class SteppedPostgres:
     def copy(self) -> None:
         """Copy the database as a standby has it; every session is lost meanwhile."""
         self.close_all()
+        self._end_kept()
         self._admin.execute(f"drop database if exists {self.name}_standby with (force)")
         self._admin.execute(f"create database {self.name}_standby template {self.name} strategy file_copy")
 
     def promote(self) -> None:
         """Put the copy in the place of the database: what was committed since is gone."""
         self.close_all()
+        self._end_kept()
         self._admin.execute(f"drop database {self.name} with (force)")
         self._admin.execute(f"alter database {self.name}_standby rename to {self.name}")
 
@@ -206,7 +211,7 @@ class SteppedPostgres:
             raise errors.OperationalError("FATAL:  the database system is starting up")
         self.set_clock()
         conninfo = psycopg.conninfo.make_conninfo("", **parameters)
-        connection = _drive(_Running(TrioConnection._connect_gen(conninfo)))
+        connection = _drive(_Running(self._kept.connect(conninfo)))
         self.sessions[connection.pgconn.backend_pid] = connection
         self.world.step("connect")
         return connection
@@ -281,15 +286,18 @@ class SteppedPostgres:
         """Close a session, and wait until the server has noticed: its locks are gone then."""
         pid = connection.pgconn.backend_pid if connection.pgconn.status == pq.ConnStatus.OK else 0
         connection._closed = True
-        connection.pgconn.finish()
-        if self.sessions.pop(pid, None) is None:
-            return
+        known = self.sessions.pop(pid, None) is not None
         running = self.blocked.pop(connection, None)
-        if running is not None:
-            self._admin.execute("select pg_cancel_backend(%s)", (pid,))
-        while _lives(pid):
-            time.sleep(0.0002)
+        if not (known and self._kept.keep(connection)):
+            connection.pgconn.finish()
+            if running is not None:
+                self._admin.execute("select pg_cancel_backend(%s)", (pid,))
+            _await_end(pid)
         self._look_at_blocked()
+
+    def _end_kept(self) -> None:
+        for pid in self._kept.end():
+            _await_end(pid)
 
     def close_all(self) -> None:
         """End all sessions, as when the server or the daemon is killed."""
@@ -381,6 +389,11 @@ def _size_of(params: Any) -> int:
     """Bytes of the JSON that a statement carries."""
     values = params.values() if isinstance(params, dict) else params or ()
     return sum(len(value.encoded) for value in values if isinstance(value, Json))
+
+
+def _await_end(pid: int) -> None:
+    while pid and _lives(pid):
+        time.sleep(0.0002)
 
 
 def _lives(pid: int) -> bool:
