@@ -5,10 +5,8 @@ step of another session. The server's ``now()`` is the world's: the template's s
 ``pg_catalog`` in the search path of every session.
 """
 
-import os
 import random
 import select
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -27,7 +25,7 @@ from zapline.sql.postgres.connection import connect
 from zapline.sql.postgres.migrate import migrate
 from zapline.sql.postgres.psycopg_on_trio import Json, TrioConnection
 
-from .sessions import Sessions
+from .sessions import Sessions, await_end
 from .world import World
 
 TEMPLATE = "simulation_template"
@@ -112,6 +110,7 @@ class SteppedPostgres:
     server: str
     name: str
     clock: Path
+    kept: Sessions
     faults: DatabaseFaults = field(default_factory=DatabaseFaults)
     sessions: dict[int, TrioConnection] = field(default_factory=dict)
     """Open sessions by process id of their backend."""
@@ -126,24 +125,25 @@ class SteppedPostgres:
         self._chance: random.Random = self.world.stream("database")
         self._admin = psycopg.connect(self.server, autocommit=True)
         self._clock_file = self.clock.open("r+b", buffering=0)
-        self._kept = Sessions()
 
     @property
     def url(self) -> str:
         return database_url(self.server, self.name)
 
+    def watcher(self) -> psycopg.Connection[Any]:
+        """The reference's session."""
+        return self.kept.watcher(self.url)
+
     @contextmanager
     def created(self) -> Iterator[None]:
-        """The database of one run, copied from the template, until the block ends."""
-        self._admin.execute(f"create database {self.name} template {TEMPLATE} strategy file_copy")
-        try:
-            yield
-        finally:
-            self._end_kept()
-            for name in (self.name, f"{self.name}_standby"):
-                self._admin.execute(f"drop database if exists {name} with (force)")
-            self._admin.close()
-            self._clock_file.close()
+        """The database of one run, copied from the template or emptied, until the block ends."""
+        with self.kept.made(self._admin, self.name, TEMPLATE, self.url):
+            try:
+                yield
+            finally:
+                self.close_all()
+        self._admin.close()
+        self._clock_file.close()
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
         """Have the daemon's connections take their steps here."""
@@ -183,15 +183,16 @@ class SteppedPostgres:
 
     def copy(self) -> None:
         """Copy the database as a standby has it; every session is lost meanwhile."""
+        self.kept.replaced = True
         self.close_all()
-        self._end_kept()
+        self.kept.end()
         self._admin.execute(f"drop database if exists {self.name}_standby with (force)")
         self._admin.execute(f"create database {self.name}_standby template {self.name} strategy file_copy")
 
     def promote(self) -> None:
         """Put the copy in the place of the database: what was committed since is gone."""
         self.close_all()
-        self._end_kept()
+        self.kept.end()
         self._admin.execute(f"drop database {self.name} with (force)")
         self._admin.execute(f"alter database {self.name}_standby rename to {self.name}")
 
@@ -211,7 +212,7 @@ class SteppedPostgres:
             raise errors.OperationalError("FATAL:  the database system is starting up")
         self.set_clock()
         conninfo = psycopg.conninfo.make_conninfo("", **parameters)
-        connection = _drive(_Running(self._kept.connect(conninfo)))
+        connection = _drive(_Running(self.kept.connect(conninfo)))
         self.sessions[connection.pgconn.backend_pid] = connection
         self.world.step("connect")
         return connection
@@ -288,16 +289,12 @@ class SteppedPostgres:
         connection._closed = True
         known = self.sessions.pop(pid, None) is not None
         running = self.blocked.pop(connection, None)
-        if not (known and self._kept.keep(connection)):
+        if not (known and self.kept.keep(connection)):
             connection.pgconn.finish()
             if running is not None:
                 self._admin.execute("select pg_cancel_backend(%s)", (pid,))
-            _await_end(pid)
+            await_end(pid)
         self._look_at_blocked()
-
-    def _end_kept(self) -> None:
-        for pid in self._kept.end():
-            _await_end(pid)
 
     def close_all(self) -> None:
         """End all sessions, as when the server or the daemon is killed."""
@@ -389,22 +386,6 @@ def _size_of(params: Any) -> int:
     """Bytes of the JSON that a statement carries."""
     values = params.values() if isinstance(params, dict) else params or ()
     return sum(len(value.encoded) for value in values if isinstance(value, Json))
-
-
-def _await_end(pid: int) -> None:
-    while pid and _lives(pid):
-        time.sleep(0.0002)
-
-
-def _lives(pid: int) -> bool:
-    """Whether a process of this machine has not ended yet; what it held is free afterwards."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 def _drive(running: _Running) -> Any:

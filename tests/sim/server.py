@@ -4,13 +4,14 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
 from zapline.sandbox.embedded_postgres.server import PostgresServer
 
 from .database import make_template
+from .sessions import Sessions
 
 IN_MEMORY = Path("/dev/shm")
 
@@ -22,6 +23,8 @@ class Place:
     server: str
     directory: Path
     clock: Path
+    kept: Sessions = field(default_factory=Sessions)
+    """What one process keeps from seed to seed."""
 
 
 SETTINGS = {
@@ -75,15 +78,10 @@ def simulation_server() -> Iterator[Place]:
     server.open()
     try:
         server.start()
-        yield prepared(server.url, root)
+        clock = root / "clock"
+        make_template(server.url, clock)
+        yield Place(server.url, root, clock)
     finally:
         server.stop()
         server.close()
         shutil.rmtree(root, ignore_errors=True)
-
-
-def prepared(url: str, root: Path) -> Place:
-    """Make the template on a running server; ``root`` is readable for the server's user."""
-    clock = root / "clock"
-    make_template(url, clock)
-    return Place(url, root, clock)

@@ -1,15 +1,15 @@
 """Runs one seed: builds the world, lets phones and CRM do their work under faults, and compares at the end."""
 
+import gc
+import os
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from math import inf
 from typing import Any
 
-import psycopg
 import trio
 import trio.testing
 
@@ -97,7 +97,7 @@ class Simulation:
         self.plan = plan or draw(seed)
         self.reference = Reference()
         self.place = place.directory / f"seed-{seed}"
-        self.postgres = SteppedPostgres(self.world, place.server, f"simulated_{seed}", place.clock)
+        self.postgres = SteppedPostgres(self.world, place.server, f"simulated_{os.getpid()}", place.clock, place.kept)
         self.disk = Disk(self.place / "disk", self.world.stream("power"))
         self.host = Host(self.world, self.postgres, self.disk)
         self.network = NetworkFaults()
@@ -130,7 +130,7 @@ class Simulation:
             self.crm.install(patch)
             if self._plant is not None:
                 self._plant(patch)
-            self._watcher = psycopg.connect(self.postgres.url, autocommit=True)
+            self._watcher = self.postgres.watcher()
             try:
                 virtual = worlds.run(self.world, self._main)
             except Exception as failure:
@@ -138,7 +138,6 @@ class Simulation:
                 self.world.history.append(_trace_of(failure))
             finally:
                 undo()
-                self._watcher.close()
             found = problem or self._compare()
         shutil.rmtree(self.place, ignore_errors=True)
         world = self.world
@@ -164,15 +163,14 @@ class Simulation:
         if since is None:
             self._watcher.close()
         else:
-            self._watcher = psycopg.connect(self.postgres.url, autocommit=True)
+            self._watcher = self.postgres.watcher()
             stored = stored_messages(self._watcher)
             self.deliveries.forget()
             self.reference.promises.databases.append(Replaced(since, self.world.now, stored))
 
     def _note_restored(self, copied: float) -> None:
         """An older state directory has taken the place of the newer one."""
-        with closing(psycopg.connect(self.postgres.url, autocommit=True)) as conn:
-            stored = stored_messages(conn)
+        stored = stored_messages(self.postgres.watcher())
         self.reference.promises.directories.append(Replaced(copied, self.world.now, stored))
 
     def _note_answered(self, body: bytes, begun: float) -> None:
@@ -181,11 +179,11 @@ class Simulation:
         self.reference.note_answered(body, Answer(begun, self.world.now, refused))
 
     def _compare(self) -> list[str]:
-        with closing(psycopg.connect(self.postgres.url, autocommit=True)) as conn:
-            rows = read_rows(conn, self._delivered)
-            self.deliveries.look(conn)
-            among = self.deliveries.fallen[:3] + leaks(conn)
-            among += untold(conn, self.crm.taken) if self.plan.hooks else []
+        conn = self.postgres.watcher()
+        rows = read_rows(conn, self._delivered)
+        self.deliveries.look(conn)
+        among = self.deliveries.fallen[:3] + leaks(conn)
+        among += untold(conn, self.crm.taken) if self.plan.hooks else []
         if self.world.struck[ROTTEN]:
             rows.dead_letters = [letter for letter in rows.dead_letters if letter[1] != "damaged_on_disk"]
         lost = self.host.counted["lost", ""]
@@ -371,4 +369,6 @@ def simulate(
 ) -> Result:
     """Run a seed. ``plan``: in place of what the seed draws; ``plant``: takes a guard of the daemon away;
     ``rest_seconds``: virtual ones after the last fault within which everything has to be at rest."""
+    gc.freeze()  # what is imported stays; the world that ends here is looked through less often
+    gc.set_threshold(20_000, 20, 20)
     return Simulation(seed, place, plan, plant, rest_seconds).run()

@@ -19,6 +19,7 @@ from math import inf
 from typing import Any
 
 import pytest
+import segno
 import trio
 import trio.testing
 from trio._core import _run as scheduler
@@ -27,6 +28,7 @@ ON_MACHINE: ContextVar[bool] = ContextVar("on the daemon's machine", default=Fal
 """Whether a task is the daemon's, whose machine may have a wrong clock. Tasks inherit it from who starts them."""
 EPOCH = 1_800_000_000.0
 """Wall time at the start of each run, in UTC seconds: 15 January 2027, 08:00."""
+_PICTURE = segno.make("a code")
 HISTORY = 400
 """Lines of history that are kept for a failing seed."""
 
@@ -133,6 +135,7 @@ def installed(world: World) -> Iterator[pytest.MonkeyPatch]:
         random.seed(world.stream("random").random())
         _patch_datetime(world, patch)
         _patch_threads(world, patch)
+        _patch_pictures(patch)
         try:
             yield patch
         finally:
@@ -145,6 +148,11 @@ def _patch_datetime(world: World, patch: pytest.MonkeyPatch) -> None:
     virtual = type("VirtualDatetime", (_VirtualDatetime,), {"world": world})
     for module in (instances, server_state):
         patch.setattr(module, "datetime", virtual)
+
+
+def _patch_pictures(patch: pytest.MonkeyPatch) -> None:
+    """Nobody looks at the simulated Evolution's codes, and to draw one costs as much as twenty messages."""
+    patch.setattr(segno, "make", lambda *what, **options: _PICTURE)
 
 
 def _patch_threads(world: World, patch: pytest.MonkeyPatch) -> None:
