@@ -86,8 +86,8 @@ SEEDS = $(if $(SEED),--seed $(SEED) --shrink --plan '$(PLAN)',--seeds 10000 --se
 sim: $(READY) ## Simulate the whole daemon under faults, seed by seed, in virtual time (15 minutes)
 	@PYTHONPATH=tests $(BIN)/python -m tests.sim $(SEEDS)
 
-# FIRST: the first seed; by default by chance.
-proof: $(READY) ## The same for SECONDS (900), and write the figures into docs/reliability.md
+# FIRST: the first seed; by default by chance. Runs of one version of the program add up (build/proof.json).
+proof: $(READY) ## The same for SECONDS (900), and write the figures of all runs of this program into docs/reliability.md
 	@PYTHONPATH=tests $(BIN)/python -m tests.sim --publish --history 0 --seeds 100000 --seconds $(SECONDS) \
 	  --processes $(PROCESSES) $(if $(FIRST),--from $(FIRST))
 

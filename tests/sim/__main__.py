@@ -35,7 +35,7 @@ def main() -> int:
     seconds = time.monotonic() - began
     print(summary(ended, failed, seconds))
     if arguments.publish and ended:
-        publish(ended, failed, seconds, arguments.processes)
+        publish(ended, seconds, arguments.processes)
     if failed and arguments.shrink:
         _shrink(failed[0], arguments)
     return 1 if failed else 0

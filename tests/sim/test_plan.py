@@ -1,10 +1,12 @@
 """What a seed draws, and how the plan of a failing seed becomes smaller."""
 
+import json
+
 import msgspec
 import pytest
 from sim.plan import CHANCES, Death, Plan, draw
 from sim.planted import PLANTED
-from sim.proof import BEGIN, DOCUMENT, END, figures
+from sim.proof import BEGIN, DOCUMENT, END, counted, figures
 from sim.shrink import changed, differences, shrink
 from sim.simulation import Result
 
@@ -51,10 +53,16 @@ def test_each_planted_bug_shows_under_its_plan_and_in_worlds_that_seeds_draw_and
 
 def test_the_figures_tell_what_was_run_and_how_often_each_fault_struck() -> None:
     struck = {"kill": 2, "slow statement": 1000}
-    results = [Result(seed, Plan(), [], "", 10, 3600.0, 1.0, 7.0, struck, webhooks=600) for seed in (5, 3)]
-    told = figures(results, [5], 120.0, 2)
-    for row in ("| seeds | 2, from 3 to 5 |", "| seeds that failed | 5 |", "| webhooks answered 200 | 1,200 |"):
-        assert row in told
-    assert "| slow statement | 2,000 |" in told
+    results = {seed: Result(seed, Plan(), [], "", 10, 3600.0, 1.0, 7.0, struck, webhooks=600) for seed in (5, 3, 9)}
+    results[5].violations.append("I1: something is missing")
+    runs = [
+        {"seconds": 60.0, "processes": 2} | json.loads(json.dumps(counted([results[seed] for seed in seeds])))
+        for seeds in ((5, 3), (9,))
+    ]
+    told = figures(runs)
+    rows = [("seeds", "3, from 3 to 5, 9 to 9"), ("seeds that failed", "5"), ("webhooks answered 200", "1,800")]
+    for name, figure in rows:
+        assert f"| {name} | {figure} |" in told
+    assert "| slow statement | 3,000 |" in told
     text = DOCUMENT.read_text("utf-8")
     assert text.index(BEGIN) < text.index(END)
