@@ -178,6 +178,41 @@ class _Builder:
             select {_id(1, f"1 + n % {self.sizes.units}")}, 'unreadable', 100, now(), {_id(6, "1")}, n
               from generate_series(1, 2 * {self.sizes.chats}) n""",
         )
+        self._add_small()
+
+    def _add_small(self) -> None:
+        """A CRM's webhook for each unit and what it was told, facts that wait, echoes, and contacts who opted out."""
+        sizes, unit = self.sizes, f"(1 + n % {self.sizes.units})"
+        first = f"{sizes.chats} + (n - 2) * {sizes.chats_of_others} + 1"
+        self._run(
+            "deliveries to CRMs",
+            f"""
+            insert into zapline.hooks (id, unit_id, url, events)
+            select {_id(8, "n")}, {_id(1, "n")}, 'https://crm.invalid/', '{{}}'
+              from generate_series(1, {sizes.units}) n;
+            insert into zapline.hook_deliveries (hook_id, unit_id, event, state, due_at, created_at, ended_at)
+            select {_id(8, unit)}, {_id(1, unit)}, 'message.received', state, now() + interval '6 hours',
+                   at, case when state <> 'queued' then at end
+              from (select n, now() - n * interval '5 s' as at, case when n % 1000 = 0 then 'dead'
+                           when n % 1000 = 1 then 'queued' else 'delivered' end as state
+                      from generate_series(1, 2 * {sizes.chats}) n) x""",
+        )
+        self._run(
+            "facts that wait",
+            f"""
+            insert into zapline.waiting_facts (unit_id, provider, external_id, what, digest, said, entries, received_at)
+            select {_id(1, unit)}, 'evolution', upper(md5(n::text)), 'reaction',
+                   sha256(n::text::bytea), '{{}}', '{{}}', now() - n * interval '1 s'
+              from generate_series(1, {sizes.units} * 100) n;
+            insert into zapline.sightings (unit_id, provider, external_id, conversation_id, fingerprint, sent_at,
+                                           received_at, backfilled, row)
+            select {_id(1, "n")}, 'evolution', upper(md5(n::text)), {_id(3, first)},
+                   md5(n::text), now(), now(), false, '{{}}'
+              from generate_series(2, {sizes.units}) n;
+            insert into zapline.suppressions (unit_id, canonical, reason)
+            select {_id(1, "1")}, '+5511' || (900000000 + n * 50), 'opt_out'
+              from generate_series(1, {sizes.chats // 50}) n""",
+        )
 
     def _take_indexes(self) -> list[str]:
         """Drop the indexes and keys of the large tables; return the statements that make them anew."""

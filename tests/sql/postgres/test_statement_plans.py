@@ -1,4 +1,4 @@
-"""Every statement of the SQL files, as PostgreSQL would run it on large tables: no scan of messages, outbox and calls.
+"""Every statement of the SQL files, as PostgreSQL would run it on large tables: none reads one from end to end.
 
 The list comes from the files themselves, so that no statement that is added later is forgotten. What may read a whole
 table has its reason here.
@@ -20,7 +20,11 @@ import zapline.sql
 from zapline.sql.postgres.queries import Statement, parse
 
 ROOT = Path(zapline.sql.__file__).parent
-LARGE = {"messages", "outbox", "attempts"}
+LARGE = {
+    *("messages", "outbox", "attempts", "conversations", "contacts", "hook_deliveries", "campaign_recipients"),
+    "waiting_facts",
+}
+"""``attempts`` are the calls."""
 MESSAGES = 40_000
 SIZES = Sizes(units=40, chats=2000, chats_of_others=50)
 READ_ALL: Mapping[str, str] = {
@@ -28,6 +32,12 @@ READ_ALL: Mapping[str, str] = {
     "units/legacy_import": "`zapline units import`; reads no large table",
 }
 """Files with statements that may read whole tables, and why."""
+MAY_READ: Mapping[tuple[str, str], str] = {
+    ("inbound/waiting/waiting_facts:find_due", "waiting_facts"): "once a minute; of a unit so many wait at most",
+    ("privacy/deletion:blank_expired_recipients", "campaign_recipients"): "the deletion of what has expired",
+    ("privacy/erasure:find_names", "contacts"): "a person's erasure or export; contacts have no index by LID",
+}
+"""Statements that may read one table, on nobody's way to an answer or a message, and why."""
 TYPES: Mapping[str, str] = {
     "now": "float8",
     "longest": "float8",
@@ -120,7 +130,7 @@ def scans(plan: dict[str, Any], partial: AbstractSet[str]) -> Iterator[str]:
         yield from scans(part, partial)
 
 
-def test_no_statement_reads_all_messages_outbox_rows_or_calls(large: psycopg.Connection[Any]) -> None:
+def test_no_statement_reads_all_of_a_large_table(large: psycopg.Connection[Any]) -> None:
     partial = {name for (name,) in large.execute(PARTIAL).fetchall()}
     large.execute(AS_IF_LARGER)
     large.commit()
@@ -130,16 +140,17 @@ def test_no_statement_reads_all_messages_outbox_rows_or_calls(large: psycopg.Con
             large.execute(sql.SQL("set local role {}").format(sql.Identifier(role)))
             large.execute("select set_config('zapline.unit', %s, true)", (str(KNOWN.unit),))
             try:
-                wrong += [f"{name}: {table}" for table in scans(explain(large, statement, nulls), partial)]
+                wrong += [(name, table) for table in scans(explain(large, statement, nulls), partial)]
                 checked.add(name)
             except errors.InsufficientPrivilege:
                 pass  # the other role's
             large.rollback()
             large.execute("deallocate all")
-    assert set(wrong) == set()
+    assert set(wrong) - set(MAY_READ) == set(), "no coalesce() takes an index under row-level security; a case does"
     planted = Statement("planted", "", "select from zapline.messages where body = %(text)s", frozenset({"text"}))
     assert list(scans(explain(large, planted, nulls=False), partial)) == ["messages"]
     assert checked == {name for name, _ in statements()}
+    assert {name for name, _ in MAY_READ} <= checked
 
 
 def test_what_may_read_all_is_there() -> None:

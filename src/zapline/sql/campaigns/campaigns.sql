@@ -92,7 +92,7 @@ update zapline.outbox o
    set lane = 'reply'
   from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, conversation_id uuid)
   join zapline.conversations c on c.id = r.conversation_id and c.unit_id = r.unit_id
-  join zapline.conversations root on root.id = coalesce(c.merged_into, c.id)
+  join zapline.conversations root on root.id = case when c.merged_into is null then c.id else c.merged_into end
   join zapline.contacts k on k.id = root.contact_id
  where o.unit_id = r.unit_id and o.recipient = k.canonical and o.state = 'queued' and o.lane = 'campaign'
 returning o.unit_id;

@@ -13,7 +13,7 @@ with requested as (
     select requested.*, coalesce(root.id, requested.conversation_id) as root_id, coalesce(k.canonical, requested.canonical) as root
       from requested
       left join zapline.conversations c on c.id = requested.conversation_id and c.unit_id = requested.unit_id
-      left join zapline.conversations root on root.id = coalesce(c.merged_into, c.id)
+      left join zapline.conversations root on root.id = case when c.merged_into is null then c.id else c.merged_into end
       left join zapline.contacts k on k.id = root.contact_id
 ), fresh as (
     insert into zapline.suppressions (unit_id, canonical, reason, word, external_id)
@@ -84,7 +84,7 @@ select s.canonical, s.reason, s.word, s.external_id, s.created_at,
   from zapline.suppressions s
   left join zapline.contacts k on k.unit_id = s.unit_id and k.canonical = s.canonical
   left join zapline.conversations c on c.unit_id = k.unit_id and c.contact_id = k.id
-  left join zapline.conversations p on p.id = coalesce(c.merged_into, c.id)
+  left join zapline.conversations p on p.id = case when c.merged_into is null then c.id else c.merged_into end
   left join zapline.contacts r on r.id = p.contact_id
  where s.unit_id = %(unit_id)s and (%(canonical)s::text is null or s.canonical = %(canonical)s)
    and (%(before_at)s::timestamptz is null

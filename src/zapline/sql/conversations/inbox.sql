@@ -122,7 +122,7 @@ select r.id, k.kind, k.canonical, k.phone, coalesce(k.lid, p.lid) as lid,
        case when k.name is null or p.name_at > k.name_at then coalesce(p.name, k.name) else k.name end as name,
        coalesce(k.username, p.username) as username, r.read_up_to
   from zapline.conversations c
-  join zapline.conversations r on r.id = coalesce(c.merged_into, c.id)
+  join zapline.conversations r on r.id = case when c.merged_into is null then c.id else c.merged_into end
   join zapline.contacts k on k.id = r.contact_id
   left join lateral (
        select max(pk.lid) as lid,

@@ -49,7 +49,7 @@ select s.unit_id, s.external_id, coalesce(c.merged_into, c.id) as conversation, 
                                                 and (s.shown_at is null or m.client_message_id is not null)) as known
   from zapline.sightings s
   join zapline.conversations c on c.id = s.conversation_id
-  join zapline.conversations root on root.id = coalesce(c.merged_into, c.id)
+  join zapline.conversations root on root.id = case when c.merged_into is null then c.id else c.merged_into end
   join zapline.contacts k on k.id = root.contact_id
  where s.unit_id = any(%(units)s);
 
@@ -60,7 +60,7 @@ select a.unit_id, a.id as attempt, a.message_id, coalesce(c.merged_into, c.id) a
        extract(epoch from a.ended_at)::float8 as ended_at, a.failure, k.canonical like 'lid:%%' as hidden
   from zapline.attempts a
   join zapline.conversations c on c.id = a.conversation_id
-  join zapline.conversations root on root.id = coalesce(c.merged_into, c.id)
+  join zapline.conversations root on root.id = case when c.merged_into is null then c.id else c.merged_into end
   join zapline.contacts k on k.id = root.contact_id
  where a.unit_id = any(%(units)s) and a.fingerprint = any(%(fingerprints)s) and a.external_id is null
    and a.outcome in ('calling', 'uncertain');

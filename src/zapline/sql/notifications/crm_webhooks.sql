@@ -112,7 +112,7 @@ select m.id, m.unit_id, m.seq, coalesce(c.merged_into, c.id) as conversation_id,
        m.backfilled
   from zapline.messages m
   join zapline.conversations c on c.id = m.conversation_id
-  join zapline.conversations r on r.id = coalesce(c.merged_into, c.id)
+  join zapline.conversations r on r.id = case when c.merged_into is null then c.id else c.merged_into end
   join zapline.contacts k on k.id = r.contact_id
   left join zapline.message_aliases a on a.unit_id = m.unit_id and a.provider = m.provider
                                      and a.external_id = m.quoted_id

@@ -84,7 +84,7 @@ select r.id as conversation, r.contact_id as contact, k.kind, k.canonical, k.pho
               where p.unit_id = c.unit_id and (p.id = r.id or p.merged_into = r.id)
               order by i.identity like '%%@s.whatsapp.net' desc, i.created_at, i.identity) as jids
   from zapline.conversations c
-  join zapline.conversations r on r.id = coalesce(c.merged_into, c.id)
+  join zapline.conversations r on r.id = case when c.merged_into is null then c.id else c.merged_into end
   join zapline.contacts k on k.id = r.contact_id
  where c.unit_id = %(unit_id)s and c.id = %(conversation_id)s;
 

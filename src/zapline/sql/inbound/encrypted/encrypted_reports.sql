@@ -96,7 +96,8 @@ with asked as (
       from asked a
       join zapline.conversations c on c.unit_id = a.unit_id and c.contact_id = a.contact_id
      cross join lateral (
-           select d.contact_id from zapline.conversations d where d.id = coalesce(c.merged_into, c.id)
+           select d.contact_id from zapline.conversations d
+            where d.id = case when c.merged_into is null then c.id else c.merged_into end
            union all
            select d.contact_id from zapline.conversations d where d.merged_into = coalesce(c.merged_into, c.id)) p)
 select p.unit_id, p.canonical, array_agg(distinct k.canonical) as names,
