@@ -38,7 +38,7 @@ async def test_an_uncertain_message_is_decided_and_a_failed_one_is_sent_anew_onc
         assert PHONE not in page.text
         assert "<b>talvez" not in page.text
     page = await operator.get(base)
-    assert "1 waits" in (await operator.get(f"{base}/count")).visible_text
+    assert "2 wait" in (await operator.get(f"{base}/count")).visible_text, "the failed one counts too"
     await operator.get("/console/attention")
     await operator.send(f"{base}/messages/{failed}/again")
     assert operator.answer is not None
@@ -62,6 +62,46 @@ async def test_an_uncertain_message_is_decided_and_a_failed_one_is_sent_anew_onc
     assert "talvez" not in page.visible_text
     actions = [row.action for row in await api.sql("select action from zapline.audit_log where actor_kind = 'admin'")]
     assert actions.count("release_message") == 2
+
+
+async def test_failed_messages_count_until_a_person_dismisses_them_and_no_other_unit_can(
+    api: Any, operator: Operator
+) -> None:
+    unit, other = await api.add_unit("Loja"), await api.add_unit("Outra")
+    base = f"/console/units/{unit.id}/attention"
+    for text, changes in {
+        "morta": "state = 'dead', failure = 'server_error', ended_at = now()",
+        "recusada": "state = 'settled', settled_at = now(), ended_at = now()",
+        "velha": "state = 'dead', failure = 'server_error', ended_at = now() - interval '8 days'",
+        "desistida": "state = 'dead', failure = 'given_up', ended_at = now()",
+    }.items():
+        await update_outbox(api, await send_message(api, unit, text), changes)
+    async with api.engine_pool.connection() as conn:
+        await conn.execute(
+            "update zapline.messages set delivery = 'failed', refused_at = now() where client_message_id = 'recusada'"
+        )
+    ids = {row.body: row.id for row in await api.sql("select id, body from zapline.messages where from_me")}
+    assert "2 wait" in (await operator.get(f"{base}/count")).visible_text
+    await operator.get(base)
+    mine = f"{base}/messages/{ids['morta']}/dismiss"
+    foreign = f"/console/units/{other.id}/attention/messages/{ids['morta']}/dismiss"
+    fields = operator.page.forms[mine]
+    await operator.post(foreign, fields)
+    assert "2 wait" in (await operator.get(f"{base}/count")).visible_text
+    await operator.get(base)
+    for left, text in ((1, "morta"), (0, "recusada")):
+        await operator.send(f"{base}/messages/{ids[text]}/dismiss")
+        page = await operator.follow()
+        assert "It is left alone." in page.visible_text
+        assert text not in page.visible_text
+        count = (await operator.get("/console/attention/count")).visible_text
+        assert ("1 waits" in count) == (left == 1), count
+        page = await operator.get(base)
+    assert "Nothing needs you" in page.visible_text
+    await operator.post(mine, fields)
+    assert "It is left alone." in (await operator.follow()).visible_text, "a second click changes nothing"
+    kept = await api.sql("select count(*) as kept from zapline.outbox where dismissed_at is not null")
+    assert kept[0].kept == 2, "in the database, which outlives the process"
 
 
 async def test_a_dead_letter_is_read_as_text_replayed_and_left_alone_within_its_unit(

@@ -43,3 +43,7 @@ WORK_TRANSITIONS: Mapping[WorkState, frozenset[WorkState]] = {
 """``QUEUED`` to ``SETTLED``: the echo of an earlier call arrives while the message waits for another call."""
 
 MAX_TRIES = 3
+RESEND_PREFIX = "console:again:"
+"""Prefix of the client ids of messages that are sent again; the id of the failed message follows."""
+FAILED_DAYS = 7
+"""Days for which a failed message is shown."""

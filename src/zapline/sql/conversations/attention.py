@@ -10,6 +10,7 @@ import msgspec
 
 from zapline.domain.ids import UnitId
 from zapline.domain.outbox.contents import Content, OutgoingMessage
+from zapline.domain.outbox.work_states import FAILED_DAYS, RESEND_PREFIX
 from zapline.sql.conversations.conversations import SendCall
 from zapline.sql.health.dead_letters import DeadLetter
 from zapline.sql.health.dead_letters import list_dead_letters as read_dead_letters
@@ -19,10 +20,6 @@ from zapline.sql.postgres.queries import Queries
 from zapline.sql.postgres.row_level_security import admin_scope, unit_scope
 
 _SQL = Queries(__name__)
-RESEND_PREFIX = "console:again:"
-"""Prefix of the client ids of messages that are sent again; the id of the failed message follows."""
-FAILED_DAYS = 7
-"""Days for which a failed message is shown."""
 _LONGEST = 300
 
 

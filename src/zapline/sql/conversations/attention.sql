@@ -31,7 +31,8 @@ select
 
 -- name: list_failed
 -- Messages that failed in the last days, or that WhatsApp refused after Evolution had taken them; latest first. Without
--- those that a person gave up or sent again, and without campaigns, which have their own page.
+-- those that a person gave up, dismissed or sent again, and without campaigns, which have their own page. Counted the same
+-- way in zapline.sql.units.unit_totals.
 select
        -- include: message_columns
        o.ended_at,
@@ -46,7 +47,7 @@ select
        select r.id from zapline.messages r
         where r.refused_at > now() - make_interval(days => %(days)s) and r.delivery = 'failed'
           and r.client_message_id is not null and (%(unit_id)s::uuid is null or r.unit_id = %(unit_id)s))
-   and o.campaign_id is null and o.failure is distinct from 'given_up'
+   and o.campaign_id is null and o.failure is distinct from 'given_up' and o.dismissed_at is null
    and not exists (select from zapline.messages a
                     where a.unit_id = o.unit_id and a.client_message_id = %(again)s || o.message_id::text)
  order by o.ended_at desc limit %(limit)s;

@@ -177,3 +177,8 @@ async def find_work_state(conn: Connection, unit: UnitId, message: UUID) -> str 
     """The work state of a message, ``received`` for an incoming one; None where there is no such message."""
     row = await _SQL.one(conn, "find_work_state", unit_id=unit, id=message)
     return str(row.state) if row is not None else None
+
+
+async def dismiss_failed(conn: Connection, unit: UnitId, message: UUID, now: float) -> bool:
+    """Note that a person leaves a failed message alone; the first time counts. False where it has not failed."""
+    return await _SQL.one(conn, "dismiss_failed", unit_id=unit, id=message, now=now) is not None

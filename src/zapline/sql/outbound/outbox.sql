@@ -119,3 +119,11 @@ select coalesce(o.state, 'received') as state
   from zapline.messages m
   left join zapline.outbox o on o.message_id = m.id
  where m.unit_id = %(unit_id)s and m.id = %(id)s;
+
+-- name: dismiss_failed
+-- A failed message, or one that WhatsApp refused, is left alone by a person.
+update zapline.outbox o set dismissed_at = coalesce(o.dismissed_at, to_timestamp(%(now)s))
+  from zapline.messages m
+ where o.unit_id = %(unit_id)s and o.message_id = %(id)s and m.id = o.message_id
+   and (o.state = 'dead' or (o.state = 'settled' and m.delivery = 'failed'))
+returning o.message_id;

@@ -194,6 +194,16 @@ class Submissions:
             _LOG.info("An uncertain message was decided", unit=str(unit), message=str(message), decision=decision.value)
             return await self._publish_decision(conn, unit, message)
 
+    async def dismiss(self, unit: UnitId, message: UUID) -> None:
+        """Note that a person leaves a failed message alone; once more changes nothing.
+
+        Raises UnknownMessage where the unit has no failed message of this id.
+        """
+        async with self._pool.connection() as conn:
+            if not await outbox.dismiss_failed(conn, unit, message, await self._now()):
+                raise UnknownMessage("the unit has no such message")
+        _LOG.info("A failed message was left alone", unit=str(unit), message=str(message))
+
     async def store_upload(
         self, unit: UnitId, mimetype: str, file_name: str | None, data: bytes, id: UUID | None = None
     ) -> tuple[UUID, UploadInfo]:

@@ -24,6 +24,7 @@ ACTIONS: Mapping[str, str] = {
     "send_message": N_("Sent a message"),
     "cancel_message": N_("Cancelled a message"),
     "release_message": N_("Decided an uncertain message"),
+    "dismiss_message": N_("Left a failed message alone"),
     "mark_read": N_("Marked as read"),
     "upload": N_("Uploaded a file"),
     "create_campaign": N_("Made a campaign"),

@@ -11,6 +11,7 @@ from quart import Response
 from zapline.domain.errors import ZaplineError
 from zapline.domain.ids import UnitId
 from zapline.domain.outbox.failure_texts import failure_text
+from zapline.domain.outbox.work_states import RESEND_PREFIX
 from zapline.http.console.framework.counts import TotalsCache
 from zapline.http.console.framework.flash_messages import Tone
 from zapline.http.console.framework.formatting import error_text, masked
@@ -21,7 +22,7 @@ from zapline.http.console.framework.message_labels import clean_name, message_su
 from zapline.http.console.framework.session_guard import safe_return_path
 from zapline.http.console.framework.translation import N_, _
 from zapline.sql.conversations import attention
-from zapline.sql.conversations.attention import RESEND_PREFIX, WaitingMessage
+from zapline.sql.conversations.attention import WaitingMessage
 from zapline.sql.conversations.conversations import SendCall
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.outbound.message_composition import SendRequest
@@ -86,6 +87,7 @@ class AttentionPages:
             layout.post(f"{unit_path}/messages/<uuid:message>/resend", "attention_resend", self.resend)
             layout.post(f"{unit_path}/messages/<uuid:message>/give-up", "attention_give_up", self.give_up)
             layout.post(f"{unit_path}/messages/<uuid:message>/again", "attention_again", self.send_anew)
+            layout.post(f"{unit_path}/messages/<uuid:message>/dismiss", "attention_dismiss", self.dismiss)
 
     # -- pages, of one unit or of all ------------------------------------------------------------------------
 
@@ -133,7 +135,7 @@ class AttentionPages:
     def _count(self, unit: UnitId | None) -> int:
         totals = self._totals.latest
         counted = totals.values() if unit is None else [totals[unit]] if unit in totals else []
-        return sum(each.uncertain + each.letters for each in counted)
+        return sum(each.uncertain + each.failed + each.letters for each in counted)
 
     # -- decisions -------------------------------------------------------------------------------------------
 
@@ -173,7 +175,20 @@ class AttentionPages:
         except (ZaplineError, msgspec.ValidationError) as error:
             reason = error_text(error) if isinstance(error, ZaplineError) else _("What is stored of it cannot be read.")
             return self._layout.redirect(back, Tone.BAD, reason)
+        await self._totals.refresh()
         return self._layout.redirect(back, Tone.GOOD, _("It is sent as a new message."))
+
+    async def dismiss(self, unit: UUID, message: UUID) -> Response:
+        """Leave a failed message alone: it stays in its conversation, and needs nobody any more."""
+        assert self._submissions is not None
+        back, id = await return_path(unit), self._commands.find(UnitId(unit)).id
+        try:
+            async with self._layout.audited("dismiss_message", id, str(message)):
+                await self._submissions.dismiss(id, message)
+        except ZaplineError as error:
+            return self._layout.redirect(back, Tone.BAD, error_text(error))
+        await self._totals.refresh()
+        return self._layout.redirect(back, Tone.GOOD, _("It is left alone."))
 
 
 async def return_path(unit: UUID) -> str:

@@ -197,7 +197,7 @@ def _sort_key(sort: str, unit: Unit, totals: UnitTotals | None) -> tuple[float, 
         return (1, 0, name) if since is None else (0, since, name)
     if sort == "queue":
         return -(totals.queued if totals is not None else 0), 0, name
-    needs_person = totals is not None and totals.uncertain + totals.letters > 0
+    needs_person = totals is not None and totals.uncertain + totals.failed + totals.letters > 0
     return trouble_rank(unit), 0 if needs_person else 1, name
 
 
