@@ -14,6 +14,7 @@ from zapline.domain.ids import UnitId
 from zapline.domain.outbox.contents import File, Text
 from zapline.domain.outbox.failure_texts import failure_text
 from zapline.sql.campaigns.campaigns import Campaign, find_campaign, list_campaigns, list_recipients, list_variables
+from zapline.sql.campaigns.recipient_counts import CountKeeper
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.campaigns.campaign_commands import (
     CampaignConflict,
@@ -197,6 +198,51 @@ async def test_counts_are_those_of_the_rows_in_every_state_of_the_messages(datab
             page += await list_campaigns(pool, unit, (page[0].created_at, page[0].id), 5)
             assert {one.id for one in page} == {campaign, second}
             assert sum(one.counts.total() for one in page) == 14
+
+
+async def test_a_large_campaign_is_counted_once_in_a_while_and_after_each_change_of_its_state(database: str) -> None:
+    async with campaign_stack(database) as stack, Pool.open(stack.url, size=1, role="zapline_api") as pool:
+        unit = await stack.add_unit()
+        large, small = await stack.create_campaign(unit, 4), await stack.create_campaign(unit, 2, first=50)
+        keeper, short = CountKeeper(max_age=3600, large=3), CountKeeper(max_age=0, large=3)
+
+        async def pending(state: str, keeper: CountKeeper = keeper, fresh: bool = False) -> list[int]:
+            counts = await keeper.count(pool, unit, {large: state, small: state}, fresh=fresh)
+            return [sum(each.recipients for each in counts[id] if each.state == "pending") for id in (large, small)]
+
+        async def skip_one() -> None:
+            for id in (large, small):
+                one = f"select min(number) from zapline.campaign_recipients where campaign_id = '{id}'"
+                await stack.sql(
+                    "update zapline.campaign_recipients set state = 'skipped', reason = 'opted_out'"
+                    f" where campaign_id = '{id}' and number = ({one} and state = 'pending')"
+                )
+
+        assert await pending("running") == await pending("running", short) == [4, 2]
+        await skip_one()
+        # Exact: the small one; the large one where its state is another, where it is asked for, where it was forgotten.
+        assert await pending("running") == [4, 1]
+        assert await pending("running", short) == [3, 1]
+        assert await pending("paused") == [3, 1]
+        await skip_one()
+        assert await pending("paused") == [3, 0]
+        assert await pending("paused", fresh=True) == await pending("paused") == [2, 0]
+        await skip_one()
+        keeper.forget(large)
+        assert await pending("paused") == [1, 0]
+        # Many ask at once: they wait for one count, also without a connection for each.
+        keeper.forget(large)
+        answers: list[list[int]] = []
+
+        async def ask() -> None:
+            answers.append(await pending("paused"))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(ask)
+        assert answers == [[1, 0]] * 20
+        other = await stack.add_unit()
+        assert await CountKeeper(large=0).count(pool, other, {large: "paused"}) == {large: ()}
 
 
 async def test_failed_recipients_are_retried_and_uncertain_ones_are_not(database: str) -> None:

@@ -1,7 +1,7 @@
 """Stores campaigns and their recipients: creates, loads, starts, stops, retries and shows them."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -15,12 +15,15 @@ from zapline.domain.campaigns.states import CampaignState
 from zapline.domain.ids import UnitId
 from zapline.domain.outbox.contents import OutgoingMessage
 from zapline.domain.outbox.failure_texts import FAILURE_TEXTS, failure_text
+from zapline.sql.campaigns.recipient_counts import CountKeeper
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.postgres.queries import Queries, as_json, from_row
 from zapline.sql.postgres.row_level_security import unit_scope
 
 _SQL = Queries(__name__)
+_COUNTS = CountKeeper()
+_UNREACHED = frozenset({"failed", "undelivered", "uncertain", "skipped"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,8 @@ class Campaign:
     """By state, as ``zapline.recipient_state`` of the schema names them."""
     skipped: Counter[str] = field(default_factory=Counter)
     """Those skipped, by reason."""
+    reasons: Counter[tuple[str, str | None]] = field(default_factory=Counter)
+    """Those who were not sent a message, or not certainly, by state and reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,16 +237,19 @@ async def load_progress(conn: Connection, units: Sequence[UnitId], ids: Sequence
 
 
 async def list_campaigns(pool: Pool, unit: UnitId, before: tuple[datetime, UUID] | None, limit: int) -> list[Campaign]:
-    """A page, newest first, after the position ``before``."""
-    async with unit_scope(pool, unit) as conn:
-        return await _campaigns(conn, unit, None, before, limit)
+    """A page, newest first, after the position ``before``; counts of large ones as ``find_campaign`` has them."""
+    return await _campaigns(pool, unit, None, before, limit, fresh=False)
 
 
-async def find_campaign(pool: Pool, unit: UnitId, id: UUID) -> Campaign | None:
-    """One campaign of the unit."""
-    async with unit_scope(pool, unit) as conn:
-        rows = await _campaigns(conn, unit, id, None, 1)
+async def find_campaign(pool: Pool, unit: UnitId, id: UUID, *, fresh: bool = False) -> Campaign | None:
+    """One campaign of the unit. The counts of a large one may be some seconds old, unless they are to be ``fresh``."""
+    rows = await _campaigns(pool, unit, id, None, 1, fresh=fresh)
     return rows[0] if rows else None
+
+
+def forget_counts(id: UUID) -> None:
+    """The campaign has just been changed, as committed: its next counts are new ones."""
+    _COUNTS.forget(id)
 
 
 async def has_campaign(pool: Pool, unit: UnitId, id: UUID) -> bool:
@@ -251,22 +259,33 @@ async def has_campaign(pool: Pool, unit: UnitId, id: UUID) -> bool:
 
 
 async def _campaigns(
-    conn: Connection, unit: UnitId, id: UUID | None, before: tuple[datetime, UUID] | None, limit: int
+    pool: Pool, unit: UnitId, id: UUID | None, before: tuple[datetime, UUID] | None, limit: int, *, fresh: bool
 ) -> list[Campaign]:
     at, last = before or (None, None)
-    rows = await _SQL.rows(conn, "list_campaigns", unit_id=unit, id=id, before_at=at, before_id=last, limit=limit)
-    campaigns = {row.id: _campaign(row) for row in rows}
-    for counted in await _SQL.rows(conn, "count_recipients", unit_id=unit, ids=list(campaigns)):
-        campaigns[counted.campaign_id].counts[counted.state] += counted.recipients
-        if counted.reason is not None:
-            campaigns[counted.campaign_id].skipped[counted.reason] += counted.recipients
-    return list(campaigns.values())
+    async with unit_scope(pool, unit) as conn:
+        rows = await _SQL.rows(conn, "list_campaigns", unit_id=unit, id=id, before_at=at, before_id=last, limit=limit)
+    versions = {row.id: _version(row) for row in rows}
+    counts = await _COUNTS.count(pool, unit, versions, fresh=fresh)
+    campaigns = [_campaign(row) for row in rows]
+    for campaign in campaigns:
+        for each in counts[campaign.id]:
+            campaign.counts[each.state] += each.recipients
+            if each.state in _UNREACHED:
+                campaign.reasons[each.state, each.reason] += each.recipients
+            if each.state == "skipped" and each.reason is not None:
+                campaign.skipped[each.reason] += each.recipients
+    return campaigns
+
+
+def _version(row: Any) -> Hashable:
+    """What is another one after each change of state. One that is ready may have got a list meanwhile."""
+    return object() if row.state == CampaignState.READY else (row.state, row.started_at, row.ended_at)
 
 
 def _campaign(row: Any) -> Campaign:
     own = {"state": CampaignState(row.state), "timing": timing_of(row), "client_id": row.client_campaign_id}
     outgoing = msgspec.convert(row.content, OutgoingMessage)
-    return from_row(Campaign, row, **own, outgoing=outgoing, counts=Counter(), skipped=Counter())
+    return from_row(Campaign, row, **own, outgoing=outgoing, counts=Counter(), skipped=Counter(), reasons=Counter())
 
 
 async def list_recipients(
@@ -291,10 +310,3 @@ async def list_variables(pool: Pool, unit: UnitId, id: UUID) -> set[str]:
     """The names of all parameters that the campaign's recipients have."""
     async with unit_scope(pool, unit) as conn:
         return {row.name for row in await _SQL.rows(conn, "list_variables", unit_id=unit, id=id)}
-
-
-async def count_reasons(pool: Pool, unit: UnitId, id: UUID) -> list[tuple[str, str | None, int]]:
-    """(state, reason, count) of recipients that were not sent a message, or not certainly; most frequent first."""
-    async with unit_scope(pool, unit) as conn:
-        rows = await _SQL.rows(conn, "count_reasons", unit_id=unit, id=id)
-    return [(row.state, row.reason, row.recipients) for row in rows]

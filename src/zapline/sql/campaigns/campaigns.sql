@@ -155,16 +155,6 @@ select id, name, state, content, seconds, window_from, window_until, start_at, s
 -- Whether the unit has this campaign.
 select id from zapline.campaigns where unit_id = %(unit_id)s and id = %(id)s;
 
--- name: count_recipients
--- Counts of recipients by campaign, state and reason for skipping, from the rows themselves.
-select r.campaign_id, coalesce(r.ended_as, zapline.recipient_state(r.state, o.state, m.delivery)) as state,
-       case when r.state = 'skipped' then r.reason end as reason, count(*) as recipients
-  from zapline.campaign_recipients r
-  left join zapline.outbox o on o.message_id = r.message_id and o.campaign_id = r.campaign_id
-  left join zapline.messages m on m.id = r.message_id
- where r.unit_id = %(unit_id)s and r.campaign_id = any(%(ids)s)
- group by 1, 2, 3;
-
 -- name: load_progress
 -- The state of campaigns, and counts of their recipients by state; no recipient state where there are none.
 select c.id, c.name, c.state, s.state as recipients_state, s.recipients
@@ -201,18 +191,3 @@ select r.number, r.recipient, r.parameters,
 select distinct jsonb_object_keys(parameters) as name
   from zapline.campaign_recipients
  where unit_id = %(unit_id)s and campaign_id = %(id)s;
-
--- name: count_reasons
--- Why recipients of a campaign were not sent a message, or not certainly; the most frequent reason first.
-select coalesce(r.ended_as, zapline.recipient_state(r.state, o.state, m.delivery)) as state,
-       coalesce(r.reason, o.failure,
-                case when m.delivery = 'failed' and o.state = 'settled' then coalesce(m.refusal, 'whatsapp_refused') end)
-           as reason, count(*) as recipients
-  from zapline.campaign_recipients r
-  left join zapline.outbox o on o.message_id = r.message_id and o.campaign_id = r.campaign_id
-  left join zapline.messages m on m.id = r.message_id
- where r.unit_id = %(unit_id)s and r.campaign_id = %(id)s
-   and coalesce(r.ended_as, zapline.recipient_state(r.state, o.state, m.delivery)) in
-       ('failed', 'undelivered', 'uncertain', 'skipped')
- group by 1, 2
- order by 3 desc, 1, 2;

@@ -93,9 +93,16 @@ _TRY = RouteDoc(
     detail="Counts who would be written to and who would be skipped, shows some messages, and when it would end.",
 )
 _LIMIT = QueryParameter("limit", Annotated[int, Meta(ge=1, le=50)], "How many at most; 20 unless told.")
-_LIST = RouteDoc("Campaigns, newest first", {200: CampaignPage}, query=(_LIMIT, CURSOR), polled=True)
+_COUNTED = """\
+Of a campaign with more than 5,000 recipients the counts may be up to five seconds old, but never older than its latest
+change of state. The answers to commands, and those to new lists, are counted at that moment."""
+_LIST = RouteDoc("Campaigns, newest first", {200: CampaignPage}, query=(_LIMIT, CURSOR), polled=True, detail=_COUNTED)
 _GET = RouteDoc(
-    "One campaign, with how many of its recipients stand where", {200: CampaignBody}, errors=NOT_FOUND, polled=True
+    "One campaign, with how many of its recipients stand where",
+    {200: CampaignBody},
+    errors=NOT_FOUND,
+    polled=True,
+    detail=_COUNTED,
 )
 
 
@@ -142,7 +149,8 @@ class CampaignRoutes:
         """201 with the campaign; 200 for a repeated request with the same ``clientCampaignId``."""
         plan = plan_of(await read_body(NewCampaign))
         id, fresh = await self._campaigns.create(UnitId(unit), plan)
-        response = await self._response(UnitId(unit), id, 201 if fresh else 200)
+        campaign = await find_campaign(self._pool, UnitId(unit), id, fresh=True)
+        response = json_response(campaign_body(campaign), 201 if fresh else 200)
         response.headers["Location"] = f"/units/{unit}/campaigns/{id}"
         return response
 
@@ -159,16 +167,15 @@ class CampaignRoutes:
         return json_response(CampaignPage([campaign_body(row) for row in page], next_cursor))
 
     async def get(self, unit: UUID, campaign: UUID) -> Response:
-        return await self._response(self._commands.find(UnitId(unit)).id, campaign)
+        return json_response(
+            campaign_body(await find_campaign(self._pool, self._commands.find(UnitId(unit)).id, campaign))
+        )
 
     def _command(self, command: CampaignCommand) -> Callable[[UUID, UUID], Awaitable[Response]]:
         async def handler(unit: UUID, campaign: UUID) -> Response:
             await read_body(RequestBody)
             retried = await self._campaigns.change_state(UnitId(unit), campaign, command)
-            row = await find_campaign(self._pool, UnitId(unit), campaign)
+            row = await find_campaign(self._pool, UnitId(unit), campaign, fresh=True)
             return json_response(steered_body(row, retried if command is CampaignCommand.RETRY_FAILED else UNSET))
 
         return handler
-
-    async def _response(self, unit: UnitId, id: UUID, status: int = 200) -> Response:
-        return json_response(campaign_body(await find_campaign(self._pool, unit, id)), status)

@@ -110,7 +110,7 @@ class RecipientRoutes:
             if dry_run:
                 return json_response(forecast_body(await self._campaigns.forecast_load(UnitId(unit), campaign, source)))
             tally = await self._campaigns.load(UnitId(unit), campaign, source)
-        row = await find_campaign(self._pool, UnitId(unit), campaign)
+        row = await find_campaign(self._pool, UnitId(unit), campaign, fresh=True)
         return json_response(LoadedBody(tally_body(tally), campaign_body(row)))
 
     async def list(self, unit: UUID, campaign: UUID) -> Response:
@@ -147,9 +147,9 @@ class RecipientRoutes:
             raise UnknownCampaign("the unit has no such campaign")
 
 
-async def find_campaign(pool: Pool, unit: UnitId, id: UUID) -> Campaign:
-    """The campaign with its counts. Raises UnknownCampaign."""
-    campaign = await stored.find_campaign(pool, unit, id)
+async def find_campaign(pool: Pool, unit: UnitId, id: UUID, *, fresh: bool = False) -> Campaign:
+    """The campaign with its counts, as they are now where they are to be ``fresh``. Raises UnknownCampaign."""
+    campaign = await stored.find_campaign(pool, unit, id, fresh=fresh)
     if campaign is None:
         raise UnknownCampaign("the unit has no such campaign")
     return campaign

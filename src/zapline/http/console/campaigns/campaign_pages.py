@@ -182,7 +182,7 @@ class CampaignPages:
         return self._layout.render("campaign_progress.html", **await self._values(record, loaded))
 
     async def _values(self, record: UnitRecord, loaded: Campaign) -> dict[str, Any]:
-        reasons = await stored.count_reasons(self._pool, record.id, loaded.id)
+        reasons = sorted(loaded.reasons.items(), key=lambda item: (-item[1], item[0][0], item[0][1] or ""))
         pace = await conversations.find_pace(self._pool, record.id) if loaded.state is CampaignState.RUNNING else None
         content = loaded.outgoing.content
         return {
@@ -192,7 +192,7 @@ class CampaignPages:
             "progress": campaign_progress(loaded),
             "hold": campaign_hold_reason(self._commands.find(record.id), loaded, pace, time.time()),
             "reasons": [
-                (_(RECIPIENT_STATES[state]), recipient_reason(reason), count) for state, reason, count in reasons
+                (_(RECIPIENT_STATES[state]), recipient_reason(reason), count) for (state, reason), count in reasons
             ],
             "text": clean_lines(content.text if isinstance(content, Text) else getattr(content, "caption", None) or ""),
             "file": _file_label(content) if isinstance(content, File) else "",
@@ -251,6 +251,7 @@ class CampaignPages:
         try:
             async with self._layout.audited(f"{command.value.replace('-', '_')}_campaign", id, str(campaign)):
                 count = await self._campaigns.change_state(id, campaign, command)
+            stored.forget_counts(campaign)
         except UnknownCampaign:
             raise
         except LocalError as error:
