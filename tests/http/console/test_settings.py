@@ -3,10 +3,14 @@
 import re
 from typing import Any
 
+import pytest
 from support.console_operator import Operator
 
+from zapline.sql.outbound import outbox_monitoring
 from zapline.supervisors.health.health_history import HealthHistory
+from zapline.supervisors.health.outbound_checks import OutboundReport
 from zapline.supervisors.leadership import Leadership
+from zapline.supervisors.outbound.outbox_monitor import OutboxTotals
 
 
 async def test_settings_are_saved_and_what_does_not_fit_is_named(api: Any, operator: Operator) -> None:
@@ -135,3 +139,38 @@ async def test_health_explains_every_check_and_draws_the_day(api: Any, operator:
     for check in (*report.rates, *report.checks):
         assert f'id="{check.name}"' in page.text
         assert f">{check.name}<" not in page.text, "each has a title of its own"
+
+
+async def test_a_check_names_the_units_that_cause_it_to_who_is_signed_in(
+    api: Any, operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    units = {name: await api.add_unit(name) for name in ("Calma", "Atrasada", "Desligada", "Incerta")}
+    for name, unit in units.items():
+        body = {"clientMessageId": name, "to": "+5511999990001", "text": name}
+        message = (await api.post(f"/units/{unit.id}/messages", body, 202))["id"]
+        changes = "due_at = now() + interval '1 hour'" if name == "Calma" else "due_at = now() - interval '1 hour'"
+        if name == "Incerta":
+            changes = "state = 'uncertain', look_at = null"
+        phase = "logged_out" if name == "Desligada" else "open"
+        async with api.engine_pool.connection() as conn:
+            await conn.execute(f"update zapline.outbox set {changes} where message_id = '{message}'")
+            await conn.execute(
+                f"update zapline.unit_whatsapp_connections set phase = '{phase}' where unit_id = '{unit.id}'"
+            )
+    async with api.engine_pool.connection() as conn:
+        causes = await outbox_monitoring.list_causes(conn, 120.0)
+        assert await outbox_monitoring.list_causes(conn, 2 * 3600.0) == {"waits_for_person": (units["Incerta"].id,)}
+    assert causes == {"late": (units["Atrasada"].id,), "waits_for_person": (units["Incerta"].id,)}
+    totals = OutboxTotals({("waits_for_person", "reply"): 1}, 3600.0, causes)
+    monkeypatch.setattr(api.health, "_outbound", lambda: OutboundReport(totals))
+    for path in ("/console/health", "/console/"):
+        page = await operator.get(path)
+        assert "Oldest waiting reply" in page.visible_text
+        for name in ("Atrasada", "Incerta"):
+            assert f'<a href="/console/units/{units[name].id}"><bdi>{name}</bdi></a>' in page.text
+        if path == "/console/health":
+            assert "under Sending what holds it" in page.visible_text
+            assert "Calma" not in page.text
+            assert "Desligada" not in page.text
+    report = (await operator.client.get("/health")).text
+    assert all(name not in report and str(unit.id) not in report for name, unit in units.items()), "open to all"

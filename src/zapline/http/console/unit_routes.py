@@ -32,5 +32,5 @@ def attach_unit_pages(layout: Layout, dependencies: Dependencies, totals: Totals
     TokensPage(layout, commands, dependencies.identity).attach()
     if dependencies.hooks is not None:
         CrmWebhookPages(layout, commands, dependencies.hooks, pool).attach()
-    HealthPage(layout, dependencies.health, history).attach()
+    HealthPage(layout, dependencies.health, history, dependencies.roster).attach()
     AuditPage(layout, dependencies.roster, pool).attach()

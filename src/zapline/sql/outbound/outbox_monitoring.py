@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from zapline.domain.ids import UnitId
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.queries import Queries
 
@@ -30,3 +31,14 @@ async def release_misdated(conn: Connection, now: float, longest: float, longest
 async def count_outbox(conn: Connection) -> list[Any]:
     """Rows (state, lane, messages, oldest) of open, dead (within a day) and stalled messages."""
     return await _SQL.rows(conn, "count_outbox")
+
+
+async def list_causes(conn: Connection, late: float, limit: int = 100) -> dict[str, tuple[UnitId, ...]]:
+    """The units with replies due for over ``late`` seconds (``late``), uncertain and stalled messages, by that state.
+
+    At most ``limit`` in all, those that have waited longest first.
+    """
+    causes: dict[str, tuple[UnitId, ...]] = {}
+    for row in await _SQL.rows(conn, "list_causes", late=late, limit=limit):
+        causes[row.state] = (*causes.get(row.state, ()), UnitId(row.unit_id))
+    return causes

@@ -84,3 +84,24 @@ update zapline.outbox o
                                    where m.id = o.message_id))))
     or (o.state = 'uncertain' and o.look_at > to_timestamp(%(now)s + %(longest_look)s))
 returning o.message_id;
+
+-- name: list_causes
+-- The units behind three counts, the worst first: replies that are due for over `late` seconds on lines that are open and
+-- not paused, uncertain messages that a person must decide, and stalled ones.
+select 'late' as state, o.unit_id, min(o.due_at) as since
+  from zapline.outbox o
+  join zapline.units p on p.id = o.unit_id and p.paused_at is null
+  join zapline.unit_whatsapp_connections l on l.unit_id = p.id and l.phase = 'open'
+ where o.state = 'queued' and o.lane = 'reply' and o.due_at < now() - make_interval(secs => %(late)s)
+ group by o.unit_id
+union all
+select 'waits_for_person', unit_id, min(created_at)
+  from zapline.outbox where state = 'uncertain' and look_at is null
+ group by unit_id
+union all
+select 'stalled', o.unit_id, min(o.settled_at)
+  from zapline.outbox o
+  join zapline.messages m on m.id = o.message_id
+ where o.stalled_at > now() - interval '3 days' and m.delivery = 'sent'
+ group by o.unit_id
+ order by since limit %(limit)s;

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from zapline.domain.ids import UnitId
+
 
 class Verdict(StrEnum):
     PASS = "pass"  # noqa: S105 - a verdict
@@ -28,6 +30,8 @@ class HealthCheck:
     verdict: Verdict
     explanation: str = ""
     detail: str = ""
+    units: tuple[UnitId, ...] = ()
+    """Units that cause it, the worst first, as far as is known; for who is signed in, not for the open report."""
 
     @property
     def text(self) -> str:
@@ -42,11 +46,27 @@ def grade(value: float, warn: float, fail: float) -> Verdict:
     return Verdict.FAIL if value > fail else Verdict.WARN
 
 
-def expect_none(name: str, count: float, explanation: str, *, fail: float = NEVER, detail: str = "") -> HealthCheck:
+def expect_none(
+    name: str,
+    count: float,
+    explanation: str,
+    *,
+    fail: float = NEVER,
+    detail: str = "",
+    units: tuple[UnitId, ...] = (),
+) -> HealthCheck:
     """Check a count that should be 0: WARN above it, FAIL above ``fail``."""
-    return HealthCheck(name, count, "0", grade(count, 0, fail), explanation, detail)
+    return HealthCheck(name, count, "0", grade(count, 0, fail), explanation, detail, units)
 
 
-def expect_below(name: str, value: float, limit: float, explanation: str, *, fail: float = NEVER) -> HealthCheck:
+def expect_below(
+    name: str,
+    value: float,
+    limit: float,
+    explanation: str,
+    *,
+    fail: float = NEVER,
+    units: tuple[UnitId, ...] = (),
+) -> HealthCheck:
     """Check a value that should be below ``limit``: WARN above it, FAIL above ``fail``."""
-    return HealthCheck(name, value, f"< {limit:g}", grade(value, limit, fail), explanation)
+    return HealthCheck(name, value, f"< {limit:g}", grade(value, limit, fail), explanation, units=units)

@@ -16,6 +16,10 @@ SLOW_AFTER = 120.0
 """Seconds that a line may take to come back by itself before somebody should look."""
 
 
+MOST_NAMED = 100
+"""Units that are named as the cause of a finding."""
+
+
 class LineStanding(StrEnum):
     """Where a line stands for whoever keeps it running."""
 
@@ -89,20 +93,22 @@ def check_tally(tally: LineTally) -> HealthCheck:
 
 def check_lines(units: Sequence[Unit], counters: Counters) -> list[HealthCheck]:
     """Check what surrounds the lines; their own standing is :func:`check_tally`."""
-    without = sum(_lacks_server(unit) for unit in units)
-    changed = sum(unit.registration is not None and bool(unit.registration.differences) for unit in units)
+    without = tuple(unit.id for unit in units if _lacks_server(unit))
+    changed = tuple(unit.id for unit in units if unit.registration is not None and unit.registration.differences)
     restored = counters.recent("registrations_restored")
     return [
         expect_none(
             "linesWithoutServer",
-            without,
+            len(without),
             "their Evolution server does not answer, has no licence, or refuses the key; start it or mend that",
+            units=without[:MOST_NAMED],
         ),
         expect_none(
             "changedWebhooks",
-            changed + restored,
+            len(changed) + restored,
             "somebody changed the webhook of these lines on Evolution; look who it is: it is set again, "
             "unless the unit says otherwise",
+            units=changed[:MOST_NAMED],
         ),
     ]
 

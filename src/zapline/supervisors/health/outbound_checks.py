@@ -4,10 +4,7 @@ from dataclasses import dataclass
 
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.health.check_result import HealthCheck, expect_below, expect_none
-from zapline.supervisors.outbound.outbox_monitor import OutboxTotals
-
-MAX_REPLY_WAIT = 120.0
-"""Seconds that a reply may wait; a line that is not connected is reported by itself."""
+from zapline.supervisors.outbound.outbox_monitor import MAX_REPLY_WAIT, OutboxTotals
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +40,13 @@ def check_outbound(report: OutboundReport, counters: Counters) -> list[HealthChe
             "uncertainMessages",
             totals.count("waits_for_person"),
             "may have been delivered, or not: a person decides (POST .../messages/{id}/release)",
+            units=totals.causes.get("waits_for_person", ()),
         ),
         expect_none(
             "stalledMessages",
             totals.count("stalled"),
             "taken by Evolution and confirmed by nobody; look at the phone, then restart the instance",
+            units=totals.causes.get("stalled", ()),
         ),
         expect_none(
             "sentTwice", counters.recent("sent_twice"), "delivered a second time; keep the log and report it", fail=0
@@ -56,7 +55,9 @@ def check_outbound(report: OutboundReport, counters: Counters) -> list[HealthChe
             "replyWaitsSeconds",
             totals.oldest_reply,
             MAX_REPLY_WAIT,
-            "how long the oldest due reply has waited to be sent; look at its line and its pace",
+            "how long the oldest due reply has waited, of lines that are connected; look at what holds the sending of "
+            "its unit (GET /units/{id}/status)",
+            units=totals.causes.get("late", ()),
         ),
         expect_none(
             "throttledUnits",

@@ -2,19 +2,22 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import structlog
 import trio
 
 from zapline.domain.errors import RemoteError
+from zapline.domain.ids import UnitId
 from zapline.sql.inbound.echo_matching import prune_shown_echoes
 from zapline.sql.outbound import outbox_monitoring
 from zapline.sql.outbound.uploads import prune_uploads
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.counters import Counters
 
+MAX_REPLY_WAIT = 120.0
+"""Seconds that a reply may wait; a line that is not connected is reported by itself."""
 _COUNT_EVERY = 5.0
 _STALL_EVERY = 30.0
 _STALL_WINDOW = 2 * 86_400.0
@@ -34,6 +37,8 @@ class OutboxTotals:
     counts: dict[tuple[str, str], int] = field(default_factory=dict)
     oldest_reply: float = 0.0
     """Age of the oldest reply that waits to be sent."""
+    causes: Mapping[str, tuple[UnitId, ...]] = field(default_factory=dict)
+    """Units by state: ``late`` (replies over ``MAX_REPLY_WAIT``), ``waits_for_person``, ``stalled``."""
 
     def count(self, state: str) -> int:
         return sum(count for (counted, _), count in self.counts.items() if counted == state)
@@ -77,7 +82,8 @@ class OutboxMonitor:
                         prune_at = now + _PRUNE_EVERY
                         await prune_uploads(conn)
                         await prune_shown_echoes(conn)
-                    self._update_totals(await outbox_monitoring.count_outbox(conn))
+                    counted = await outbox_monitoring.count_outbox(conn)
+                    self._update_totals(counted, await outbox_monitoring.list_causes(conn, MAX_REPLY_WAIT))
             except RemoteError as away:
                 _LOG.info("The outbox could not be counted", error=str(away))
             await trio.sleep(_COUNT_EVERY)
@@ -92,11 +98,14 @@ class OutboxMonitor:
             self._counters.add("misdated", amount=count)
             _LOG.warning("Messages were to wait for a time that a wrong clock had told; they are due now", count=count)
 
-    def _update_totals(self, rows: list[tuple[str, str, int, float | None]]) -> None:
+    def _update_totals(
+        self, rows: list[tuple[str, str, int, float | None]], causes: Mapping[str, tuple[UnitId, ...]]
+    ) -> None:
         counts: dict[tuple[str, str], int] = {}
         oldest = None
         for state, lane, messages, since in rows:
             counts[state, lane] = messages
             if state == "queued" and lane == "reply":
                 oldest = since
-        self.totals = OutboxTotals(counts, max(0.0, self._clock() - oldest) if oldest is not None else 0.0)
+        waited = max(0.0, self._clock() - oldest) if oldest is not None else 0.0
+        self.totals = OutboxTotals(counts, waited, causes)

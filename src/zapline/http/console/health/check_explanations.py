@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from zapline.domain.ids import UnitId
 from zapline.domain.privacy.masking import sanitize_error
 from zapline.http.console.framework.counts import RateHistory
 from zapline.http.console.framework.formatting import number, percent
@@ -11,7 +12,10 @@ from zapline.http.console.framework.translation import N_, _
 from zapline.supervisors.health.check_result import HealthCheck, Verdict
 from zapline.supervisors.health.health_report import HealthReport
 from zapline.supervisors.leadership import LeadershipStatus
+from zapline.supervisors.units.roster import Roster
 
+_NAMED = 5
+"""Units that are named beside a check."""
 VERDICT_SENTENCES: Mapping[Verdict, str] = {
     Verdict.PASS: N_("All is well"),
     Verdict.WARN: N_("Something needs a look"),
@@ -172,7 +176,7 @@ CHECK_EXPLANATIONS: Mapping[str, CheckExplanation] = {
     "replyWaitsSeconds": CheckExplanation(
         N_("Oldest waiting reply"),
         N_("How long the oldest due reply has waited to be sent, of lines that are connected."),
-        N_("See whether its line is throttled, or its pace too slow."),
+        N_("The page of its unit says under Sending what holds it: pace, a slowdown, or an answer that is awaited."),
         "seconds",
     ),
     "throttledUnits": CheckExplanation(
@@ -236,10 +240,14 @@ class CheckView:
     value: str
     threshold: str
     detail: str
+    units: tuple[tuple[UnitId, str], ...]
+    """The first units that cause it, with their names."""
+    more_units: int
 
 
-def describe_check(check: HealthCheck) -> CheckView:
+def describe_check(check: HealthCheck, roster: Roster) -> CheckView:
     """A check in the operator's language; one without an explanation is shown by its name."""
+    causes = [unit for id in check.units if (unit := roster.get(id)) is not None]
     explanation = CHECK_EXPLANATIONS.get(check.name, CheckExplanation(check.name, check.explanation or check.name, ""))
     known = check.name in CHECK_EXPLANATIONS
     return CheckView(
@@ -252,16 +260,18 @@ def describe_check(check: HealthCheck) -> CheckView:
         value=_value(check, explanation.form),
         threshold=_(check.threshold),
         detail=sanitize_error(check.detail) if check.detail and explanation.form != "standing" else "",
+        units=tuple((unit.id, unit.record.name) for unit in causes[:_NAMED]),
+        more_units=len(causes[_NAMED:]),
     )
 
 
-async def rate_values(report: HealthReport, history: RateHistory) -> dict[str, Any]:
+async def rate_values(report: HealthReport, history: RateHistory, roster: Roster) -> dict[str, Any]:
     """What the templates show of the verdict and the four rates."""
     charts = await history.charts()
     return {
         "verdict": report.verdict.value,
         "verdict_text": _(VERDICT_SENTENCES[report.verdict]),
-        "rates": [(describe_check(rate), charts[rate.name]) for rate in report.rates],
+        "rates": [(describe_check(rate, roster), charts[rate.name]) for rate in report.rates],
     }
 
 

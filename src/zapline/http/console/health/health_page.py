@@ -11,15 +11,17 @@ from zapline.http.console.framework.live_updates import ALL_UNITS_EVENTS
 from zapline.http.console.framework.translation import N_
 from zapline.http.console.health.check_explanations import describe_check, rate_values
 from zapline.supervisors.health.health_report import HealthMonitor
+from zapline.supervisors.units.roster import Roster
 
 
 class HealthPage:
     """``/console/health``."""
 
-    def __init__(self, layout: Layout, health: HealthMonitor, history: RateHistory) -> None:
+    def __init__(self, layout: Layout, health: HealthMonitor, history: RateHistory, roster: Roster) -> None:
         self._layout = layout
         self._health = health
         self._history = history
+        self._roster = roster
 
     def attach(self) -> None:
         self._layout.get("/console/health", "health", self.show)
@@ -35,4 +37,5 @@ class HealthPage:
     async def _values(self) -> dict[str, Any]:
         report = self._health.report(time.time())
         checks = sorted(report.checks, key=lambda check: ("fail", "warn", "pass").index(check.verdict.value))
-        return {**await rate_values(report, self._history), "checks": [describe_check(check) for check in checks]}
+        views = [describe_check(check, self._roster) for check in checks]
+        return {**await rate_values(report, self._history, self._roster), "checks": views}

@@ -156,12 +156,12 @@ class OverviewPage:
             "verdict": report.verdict.value,
             "verdict_text": _(VERDICT_SENTENCES[report.verdict]),
             "headline": headline(tally_lines(self._roster.units(), now)) if self._roster.units() else "",
-            "failing": [describe_check(check) for check in failing if check.name != "linesDown"],
+            "failing": [describe_check(check, self._roster) for check in failing if check.name != "linesDown"],
             "lines_down": any(check.name == "linesDown" for check in failing),
         }
 
     async def _health_values(self) -> dict[str, Any]:
-        return await rate_values(self._health.report(time.time()), self._history)
+        return await rate_values(self._health.report(time.time()), self._history, self._roster)
 
 
 def _row(unit: Unit, totals: UnitTotals | None, now: float) -> UnitRow:
