@@ -39,6 +39,7 @@ from zapline.domain.errors import ConfigurationError
 
 PREFIX: Final = "ZAPLINE_"
 ENV_FILE: Final = "ZAPLINE_ENV_FILE"
+SANDBOX_FILE: Final = Path(".zapline/sandbox.env")
 
 
 def _state_dir() -> Path:
@@ -247,6 +248,20 @@ def retired_names_in_use() -> list[str]:
     """Names that are set although nothing reads them any more. Raises OSError, UnicodeDecodeError for the sources."""
     file, credentials = _sources()
     return sorted(_names_in_use(file if file is not None and Path(file).is_file() else None, credentials) & RETIRED)
+
+
+def use_sandbox() -> Path | None:
+    """Where nothing at all is set, take the settings of this directory's sandbox from now on; its file, None without.
+
+    For commands that change nothing. Settings of logs do not count.
+    """
+    named = {name for name, value in os.environ.items() if value}
+    if named & ({ENV_FILE, "CREDENTIALS_DIRECTORY"} | {name for name in _setting_names() if "_LOG_" not in name}):
+        return None
+    if not SANDBOX_FILE.is_file():
+        return None
+    os.environ[ENV_FILE] = str(SANDBOX_FILE)
+    return SANDBOX_FILE
 
 
 def _sources() -> tuple[str | None, Path | None]:

@@ -5,6 +5,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,13 @@ class SandboxInfo:
             "UNIT": unit["id"],
             "INSTANCE": unit["instance"],
             "TOKEN": unit["token"],
+            # Settings, for commands that find none in the environment.
+            "DATABASE_URL": self.database_url,
+            "EVOLUTION_API_URL": self.evolution_url,
+            "EVOLUTION_API_KEY": self.evolution_api_key,
+            "BASE_URL": self.base_url,
+            "ZAPLINE_BIND": urlsplit(self.base_url).netloc,
+            "ZAPLINE_STATE_DIR": str(directory / "state"),
         }
         _write_private(
             directory / "sandbox.env", "".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items())

@@ -18,14 +18,18 @@ from zapline.daemon.cli import app
 from zapline.daemon.doctor import doctor, evolution_checks
 from zapline.daemon.doctor.doctor import examine
 from zapline.daemon.doctor.finding import Finding, Verdict
-from zapline.daemon.master_key import webhook_secret
+from zapline.daemon.master_key import FILE, webhook_secret
+from zapline.daemon.settings import use_sandbox
 from zapline.domain.ids import UnitId
 from zapline.evolution.client.response_parser import WebhookRegistration
 from zapline.evolution.client.rest_client import CallPolicy, EvolutionClient, open_http_client
+from zapline.sandbox.sandbox_info import SandboxInfo
 from zapline.sandbox.simulator.server import SimulatedEvolution
 from zapline.sql.outbound import message_id_support
-from zapline.sql.postgres.connection import connect
+from zapline.sql.postgres.connection import Connection, connect
+from zapline.sql.postgres.migrate import migrate
 from zapline.sql.units.units import insert_unit
+from zapline.supervisors.leadership import ADVISORY_LOCK_KEY
 from zapline.supervisors.units.line_calls import WEBHOOK_EVENTS
 from zapline.supervisors.units.webhook_authentication import digest_secret
 
@@ -41,6 +45,8 @@ class Clinic:
     evolution: SimulatedEvolution
     base_url: str
     set: Callable[[str, str], None]
+    lock: Connection
+    """It holds the daemon's lock."""
 
     async def examine(self) -> dict[str, Finding]:
         """The worst finding of each thing."""
@@ -92,7 +98,7 @@ async def clinic(database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         monkeypatch.delenv(name)
     state = tmp_path / "state"
     state.mkdir(mode=0o700)
-    async with SimulatedEvolution.running(api_key=CANARY) as simulated, serving() as port:
+    async with SimulatedEvolution.running(api_key=CANARY) as simulated, serving() as port, leading(database) as lock:
         base_url = f"http://127.0.0.1:{port}"
         for name, value in {
             "DATABASE_URL": database,
@@ -104,7 +110,15 @@ async def clinic(database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
             "ZAPLINE_MASTER_KEY": KEY,
         }.items():
             monkeypatch.setenv(name, value)
-        yield Clinic(database, simulated, base_url, monkeypatch.setenv)
+        yield Clinic(database, simulated, base_url, monkeypatch.setenv, lock)
+
+
+@asynccontextmanager
+async def leading(database: str) -> AsyncIterator[Connection]:
+    """A daemon's lock on this database."""
+    async with await connect(database) as conn:
+        await conn.execute("select pg_advisory_lock(%s)", (ADVISORY_LOCK_KEY,))
+        yield conn
 
 
 @asynccontextmanager
@@ -117,9 +131,9 @@ async def serving(status: str = "200 OK") -> AsyncIterator[int]:
 
 
 def only_the_machine_is_wrong(findings: dict[str, Finding]) -> None:
-    """What depends on the machine that runs the tests, and the lock, which no daemon holds here."""
+    """What depends on the machine that runs the tests."""
     failures = {name: finding for name, finding in findings.items() if finding.verdict is not Verdict.OK}
-    assert set(failures) <= {"disk", "open files", "daemon's lock"}, failures
+    assert set(failures) <= {"disk", "open files"}, failures
 
 
 async def test_a_healthy_installation_has_no_complaint(clinic: Clinic) -> None:
@@ -130,7 +144,7 @@ async def test_a_healthy_installation_has_no_complaint(clinic: Clinic) -> None:
     assert set(findings) >= expected | {"clock", "database roles", "daemon's lock", "master key", "webhooks", "daemon"}
     assert findings["Evolution"].observation.startswith("version 2.")
     assert findings["webhooks"].observation.startswith("1 units are registered")
-    assert findings["daemon's lock"].verdict is Verdict.WARN
+    assert findings["daemon's lock"].verdict is Verdict.OK
     assert findings["message ids"].observation.startswith("no message has been sent yet")
 
 
@@ -171,7 +185,8 @@ async def test_missing_settings_are_each_named_and_the_database_is_still_examine
     assert any(finding.what == "migrations" and finding.verdict is Verdict.OK for finding in payload)
 
 
-async def test_nothing_set_at_all_still_ends_in_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nothing_set_at_all_still_ends_in_advice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
     for name in ("DATABASE_URL", "BASE_URL", "EVOLUTION_API_URL", "EVOLUTION_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     findings = await examine()
@@ -320,6 +335,52 @@ async def test_a_lost_key_file_is_found_and_not_made_anew(clinic: Clinic, monkey
 # -- the way in ------------------------------------------------------------------------------------------
 
 
+async def test_another_installations_daemon_on_the_port_does_not_pass_for_ours(
+    clinic: Clinic, new_database: Callable[..., str]
+) -> None:
+    other = new_database()
+    async with await connect(other, statement_timeout_ms=0) as conn:
+        await migrate(conn, lambda _: None)
+    clinic.set("DATABASE_URL", other)
+    finding = (await clinic.examine())["daemon"]
+    assert finding.verdict is Verdict.FAIL
+    assert "another daemon" in finding.observation
+    assert "ss -ltnp" in finding.next_step
+
+
+async def test_the_sandbox_of_this_directory_is_found_where_nothing_is_set(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    unit = await clinic.add_unit("loja")
+    names = [name for name in os.environ if name.startswith("ZAPLINE_")]
+    for name in (*names, "DATABASE_URL", "BASE_URL", "EVOLUTION_API_URL", "EVOLUTION_API_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("ZAPLINE_ENV_FILE", "")  # so that what the command sets is undone
+    directory = tmp_path / ".zapline"
+    (directory / "state").mkdir(parents=True, mode=0o700)
+    (directory / "state" / FILE).touch(mode=0o600)
+    (directory / "state" / FILE).write_text(KEY)
+    row = {"id": str(unit), "instance": "loja", "token": "t", "name": "loja"}
+    SandboxInfo(
+        *(clinic.base_url, "a@b.c", "p", clinic.url, clinic.evolution.url, CANARY), simulated=True, units=(row,)
+    ).write(directory)
+    monkeypatch.chdir(tmp_path)
+    listed = await trio.to_thread.run_sync(CliRunner().invoke, app, ["units", "list"])
+    assert listed.exit_code == 0, listed.output
+    assert str(unit) in listed.stdout
+    assert ".zapline/sandbox.env" in listed.stderr
+    monkeypatch.setenv("ZAPLINE_ENV_FILE", "")
+    with trio.fail_after(60):
+        findings = await examine()
+    assert ".zapline/sandbox.env" in findings[0].observation
+    told = {finding.what: finding for finding in findings}
+    assert told["daemon"].verdict is told["settings"].verdict is told["master key"].verdict is Verdict.OK, told
+    assert CANARY not in str(findings)
+    monkeypatch.setenv("ZAPLINE_ENV_FILE", "")
+    monkeypatch.setenv("BASE_URL", clinic.base_url)
+    assert use_sandbox() is None, "what is set is not mixed with it"
+
+
 async def test_a_daemon_that_does_not_run_is_to_be_started(clinic: Clinic) -> None:
     clinic.set("ZAPLINE_BIND", "127.0.0.1:1")
     clinic.set("BASE_URL", "http://127.0.0.1:1")
@@ -400,6 +461,7 @@ async def knows_webhooks_alone(public: str, private: str) -> None:
 
 async def test_a_daemon_runs_is_found_well_refuses_a_second_and_stops(clinic: Clinic) -> None:
     address, private = await free_address(), await free_address()
+    await clinic.lock.execute("select pg_advisory_unlock_all()")
     clinic.set("ZAPLINE_BIND", address)
     clinic.set("ZAPLINE_OPS_BIND", private)
     clinic.set("BASE_URL", f"http://{address}")

@@ -13,6 +13,7 @@ from zapline.daemon.commands.terminal import (
     command_group,
     echo,
     echo_json,
+    echo_progress,
     echo_rows,
     read_database,
 )
@@ -31,6 +32,10 @@ def list_units(as_json: AsJson = False) -> None:
     \b
     Example: zapline units list
     """
+    from zapline.daemon.settings import use_sandbox
+
+    if (file := use_sandbox()) is not None:
+        echo_progress(f"No settings are given: these are the units of this directory's sandbox ({file}).")
     keys = ("id", "name", "instance", "status", "reason", "phone", "secretGeneration", "lastUpdate")
     head = ("UNIT", "NAME", "INSTANCE", "STATUS", "REASON", "PHONE", "SECRET", "UPDATED")
     echo_rows(read_database(_read), keys, head, "There is no unit yet. Add one: zapline units add NAME", as_json)

@@ -3,13 +3,13 @@
 from functools import partial
 from pathlib import Path
 
-from zapline.daemon.doctor.database_checks import DATABASE, check_database
+from zapline.daemon.doctor.database_checks import DATABASE, LOCK, check_database
 from zapline.daemon.doctor.evolution_checks import SERVER, Server, check_evolution
-from zapline.daemon.doctor.finding import Finding, Probe, Report, fail, ok, run_probe, warn
+from zapline.daemon.doctor.finding import Finding, Probe, Report, Verdict, fail, ok, run_probe, warn
 from zapline.daemon.doctor.host_checks import STATE, check_host
 from zapline.daemon.doctor.listener_checks import BASE_URL, check_listeners
 from zapline.daemon.master_key import FILE, master_key, webhook_secret
-from zapline.daemon.settings import DatabaseSettings, Settings, load, retired_names_in_use
+from zapline.daemon.settings import DatabaseSettings, Settings, load, retired_names_in_use, use_sandbox
 from zapline.domain.errors import ConfigurationError
 from zapline.evolution.client.rest_client import open_http_client
 from zapline.sql.units.units import UnitRecord
@@ -39,12 +39,21 @@ async def examine(report: Report = lambda _: None) -> list[Finding]:
         await run_probe(DATABASE, DATABASE_SECONDS, _database_probe(database_settings, units), record)
     if settings is not None:
         _check_key(settings, units, record)
-        await _check_network(settings, units, record)
+        await _check_network(settings, units, _lock_is_held(findings), record)
     return findings
+
+
+def _lock_is_held(findings: list[Finding]) -> bool | None:
+    """Whether some daemon works on the database; None where it could not be asked."""
+    held = [finding.verdict is Verdict.OK for finding in findings if finding.what == LOCK]
+    return held[0] if held else None
 
 
 def _check_settings(report: Report) -> tuple[Settings | None, DatabaseSettings | None]:
     """All settings and those of the database, each None if it cannot be read."""
+    sandbox = use_sandbox()
+    if sandbox is not None:
+        report(ok(SETTINGS, f"none are given: this directory's sandbox is examined ({sandbox})"))
     try:
         settings = load(Settings)
     except ConfigurationError as error:
@@ -101,11 +110,11 @@ def _check_key(settings: Settings, units: list[UnitRecord], report: Report) -> N
         report(ok(KEY, f"the secrets of {len(units)} units come from it" if units else "it is there"))
 
 
-async def _check_network(settings: Settings, units: list[UnitRecord], report: Report) -> None:
+async def _check_network(settings: Settings, units: list[UnitRecord], lock_held: bool | None, report: Report) -> None:
     async with open_http_client(20) as http:
         key = settings.evolution_api_key.get_secret_value()
         server = Server(http, settings.evolution_api_url, key, settings.base_url)
         await run_probe(SERVER, NETWORK_SECONDS, partial(check_evolution, server, units), report)
         binds = settings.ops_bind or settings.bind
-        listeners = partial(check_listeners, http, settings.base_url, settings.evolution_api_url, binds)
+        listeners = partial(check_listeners, http, settings.base_url, settings.evolution_api_url, binds, lock_held)
         await run_probe(BASE_URL, NETWORK_SECONDS, listeners, report)

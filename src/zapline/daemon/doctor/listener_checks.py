@@ -16,16 +16,23 @@ _START_STEP = "Start it: systemctl start zapline (or zapline run), then look at 
 
 
 async def check_listeners(
-    http: httpx2.AsyncClient, base_url: str, evolution_url: str, binds: Sequence[str], report: Report
+    http: httpx2.AsyncClient,
+    base_url: str,
+    evolution_url: str,
+    binds: Sequence[str],
+    lock_held: bool | None,
+    report: Report,
 ) -> None:
-    """``binds``: where health is served, as in the settings."""
-    runs = await _check_daemon(http, binds, report)
+    """``binds``: where health is served, as in the settings. ``lock_held``: whether a daemon works on the database."""
+    runs = await _check_daemon(http, binds, lock_held, report)
     report(await _check_base_url(http, base_url, runs))
     report(_check_from_evolution(base_url, evolution_url))
 
 
-async def _check_daemon(http: httpx2.AsyncClient, binds: Sequence[str], report: Report) -> bool | None:
-    """Whether the daemon answers; None if it cannot be asked directly."""
+async def _check_daemon(
+    http: httpx2.AsyncClient, binds: Sequence[str], lock_held: bool | None, report: Report
+) -> bool | None:
+    """Whether the daemon answers; None if it cannot be asked directly. What answers without the lock is another's."""
     bind = binds[0]
     if bind.startswith("fd://"):
         report(ok(DAEMON, "it listens on a socket of systemd, which is asked through BASE_URL"))
@@ -42,6 +49,17 @@ async def _check_daemon(http: httpx2.AsyncClient, binds: Sequence[str], report: 
     if answer.status_code != 200:
         step = "Another program may have this port: ss -ltnp. Else look at the daemon's log: journalctl -u zapline"
         report(fail(DAEMON, f"/livez at {bind} answers {answer.status_code}", step))
+        return False
+    if lock_held is None:
+        observation = f"something answers at {bind}; whether it works on this database cannot be told without it"
+        report(warn(DAEMON, observation, "Mend the database first, then look again."))
+        return True
+    if not lock_held:
+        step = (
+            "Another installation may have this port (ss -ltnp): stop it, or set ZAPLINE_BIND and BASE_URL to a free "
+            "one. Where it is yours, look at its log: it does not lead on this database."
+        )
+        report(fail(DAEMON, f"what answers at {bind} is another daemon: none works on this database", step))
         return False
     report(ok(DAEMON, f"it runs at {bind}"))
     return True
