@@ -12,7 +12,7 @@ from .reading import reading
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 CONNECTIONS = (1, 4, 16, 64, 256)
 UNITS = (10, 100, 1000, 10_000)
-ROWS = (100_000, 1_000_000, 10_000_000)
+ROWS = (10_000, 100_000, 1_000_000, 10_000_000)
 DRAWN: Mapping[str, str] = {
     "GET /units/{unit}/conversations": "conversations (API)",
     "GET /units/{unit}/conversations/{conversation}/messages": "messages of one (API)",
