@@ -195,7 +195,9 @@ class Reference:
                     allowed = BURST + (times[last] - begin + LATE_SECONDS) * PER_SECOND
                     if last - first + 1 > allowed:
                         found.append(f"I7: {last - first + 1} deliveries of {instance} in {times[last] - begin:.1f} s")
-            times = sorted(each.at for each in rows.delivered if each.instance == instance and each.of_campaign)
+            times = sorted(
+                each.at for each in rows.delivered if each.instance == instance and each.client_id in rows.paced
+            )
             for first, begin in enumerate(times):
                 for last in range(first + 1, len(times)):
                     if times[last] - begin + LATE_SECONDS < (last - first) * CAMPAIGN_SECONDS:
@@ -238,8 +240,8 @@ class Delivered:
     at: float
 
     @property
-    def of_campaign(self) -> bool:
-        return self.text.startswith(f"{CANARY} c")
+    def client_id(self) -> str:
+        return self.text.rpartition(" ")[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +251,7 @@ class OutboxRow:
     state: str
     tries: int
     failure: str | None
+    lane: str
 
 
 @dataclass(slots=True)
@@ -260,6 +263,11 @@ class Rows:
     dead_letters: list[tuple[str, str]] = field(default_factory=list)
     delivered: list[Delivered] = field(default_factory=list)
     waiting: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def paced(self) -> frozenset[str]:
+        """Messages of campaigns, but those to people who had just written: these leave as replies."""
+        return frozenset(row.client_id for row in self.outbox if row.lane == "campaign")
 
 
 def stored_messages(conn: Any) -> frozenset[tuple[str, str]]:
@@ -281,7 +289,7 @@ def read_rows(conn: Any, delivered: list[Delivered]) -> Rows:
         " from zapline.messages m join zapline.unit_whatsapp_connections u using (unit_id) order by m.seq"
     ).fetchall()
     outbox = conn.execute(
-        f"select {CLIENT_ID}, m.id::text, o.state, o.tries, o.failure from zapline.outbox o"
+        f"select {CLIENT_ID}, m.id::text, o.state, o.tries, o.failure, o.lane from zapline.outbox o"
         " join zapline.messages m on m.id = o.message_id order by o.seq"
     ).fetchall()
     letters = conn.execute("select event, reason from zapline.dead_letters order by 1, 2").fetchall()
