@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import expect
 from support.browser_visitor import LIVE_SECONDS, BrowserThread, Visitor
-from support.page_inspection import inspect_page
-from support.running_system import RunningSystem
+from support.page_inspection import SCREENSHOTS, WANTED, inspect_page
+from support.running_system import RunningSystem, wait_until
 
 UNIT_PAGES = ("settings", "opt-outs", "tokens", "hooks", "privacy", "archive")
 PAGES = ("", "health", "audit", "about", "attention/letters")
@@ -30,6 +30,27 @@ def test_every_page_is_fit_to_be_seen(
     with visitor.expecting("status of 404"):
         visitor.page.goto(f"{system.url}/console/nowhere")
         inspect_page(visitor, "error")
+
+
+@pytest.mark.long
+def test_lines_that_are_out_and_their_codes_are_fit_to_be_seen_in_two_languages(
+    signed_in_visitor: Callable[..., Visitor], browser_thread: BrowserThread, system: RunningSystem
+) -> None:
+    out = system.new_unit("Farmácia Popular do Bairro São José", "farmacia_popular")
+    system.control("close", instance="farmacia_popular", code=401)
+    wait_until(lambda: system.status(out)["reason"] == "logged_out", 20, "the end of the line")
+    code = system.new_unit("Padaria Sul", "padaria_sul", connected=False)
+    system.call("POST", f"/units/{code}/whatsapp/connect", {})
+    wait_until(lambda: system.status(code)["reason"] == "waiting_scan", 20, "a code")
+    for locale in ("en-US", "es-MX"):
+        visitor = signed_in_visitor(locale=locale)
+        for name in ("", "scan"):
+            page = visitor.go(f"/console/{name}")
+            assert page.locator("html").get_attribute("lang") == locale[:2]
+            inspect_page(visitor, f"out-{name or 'overview'}-{locale[:2]}")
+            if WANTED:
+                page.set_viewport_size({"width": 1366, "height": 768})
+                page.screenshot(path=SCREENSHOTS / f"out-{name or 'overview'}-{locale[:2]}-1366.png")
 
 
 @pytest.mark.long
