@@ -102,7 +102,7 @@ class Promises:
     @property
     def ahead(self) -> float:
         """Seconds by which what was dated may be later than it was."""
-        return max((clock.by for clock in self.wrong_clocks), default=0.0)
+        return max([0.0, *(clock.by for clock in self.wrong_clocks)])
 
     def is_shaken(self, answer: Answer) -> bool:
         """Whether something that was replaced may have lost what was made durable with this answer."""
