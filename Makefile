@@ -36,7 +36,7 @@ test: $(READY) ## Run the tests (3 to 4 minutes on two cores)
 test-fast: $(READY) ## Run the tests that need no server: no PostgreSQL, no daemon, no browser (half a minute)
 	@$(PARALLEL) -n $(CORES) --hypothesis-profile=brief -m "not long and not server" --ignore=tests/browser --ignore=tests/journeys
 
-long: $(READY) ## What takes long or wants the machine alone: short chaos runs, seeds of the simulation, each page with hostile texts, all examples of the properties (4 to 5 minutes)
+long: $(READY) ## What takes long or wants the machine alone: short chaos runs, seeds of the simulation, each page with hostile texts, all examples of the properties (5 to 6 minutes)
 	@CONSOLE_SCREENSHOTS=1 $(PYTEST) -m long tests/sim tests/supervisors tests/journeys tests/browser tests/deploy tests/http/api/test_conformance.py
 	@$(PYTEST) -m "hypothesis and not long and not server" --hypothesis-profile=thorough tests/domain tests/evolution tests/daemon tests/sql/journal
 
