@@ -93,9 +93,10 @@ async def test_a_server_that_honours_ids_leaves_no_message_uncertain(
         assert {row[0] for row in await stack.outbox_rows()} == {"settled"}
         assert await stack.rows("select count(*)::int from zapline.messages") == [(sends + 1,)]
         assert await stack.rows("select count(*)::int from zapline.outbox where twice") == [(0,)]
-        # What hung was not sent; that alone is sent again, be it the same message twice.
+        # What hung was not sent; that is sent again, be it the same message twice, and what a slow machine has cut off
+        # before it arrived.
         [(resends,)] = await stack.rows("select sum(resends)::int from zapline.outbox")
-        assert resends == stack.evolution.state.faults.triggered["hang"] == 2
+        assert resends >= stack.evolution.state.faults.triggered["hang"] == 2
         assert stack.evolution.ledger.repeated == 0, "nothing that had arrived was sent again"
         ids = await stack.rows(
             "select count(distinct chosen_id)::int as ids, count(distinct message_id)::int as messages,"
