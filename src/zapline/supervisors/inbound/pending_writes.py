@@ -50,38 +50,6 @@ class UnitMissing(RemoteError):
     """The unit's row is not in the database (set back to an earlier moment, or deleted by hand)."""
 
 
-class Done:
-    """An event that one task waits for, at a third of the cost of a ``trio.Event``."""
-
-    __slots__ = ("_is_set", "_waiting")
-
-    def __init__(self) -> None:
-        self._is_set = False
-        self._waiting: trio.lowlevel.Task | None = None
-
-    def is_set(self) -> bool:
-        return self._is_set
-
-    def set(self) -> None:
-        self._is_set = True
-        if self._waiting is not None:
-            trio.lowlevel.reschedule(self._waiting)
-            self._waiting = None
-
-    async def wait(self) -> None:
-        """Return once it is set. Only one task may wait."""
-        if self._is_set:
-            await trio.lowlevel.checkpoint()
-            return
-        self._waiting = trio.lowlevel.current_task()
-
-        def abandon(_: object) -> trio.lowlevel.Abort:
-            self._waiting = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        await trio.lowlevel.wait_task_rescheduled(abandon)
-
-
 LARGE_FACTS = 600
 """More than a full turn of messages has."""
 
@@ -104,7 +72,7 @@ class PendingWrite:
 
     def __init__(self, write: UnitBatch) -> None:
         self.write = write
-        self.done = Done()
+        self.done = trio.Event()
         self.outcome: UnitOutcome | None = None
         self.failure: RemoteError | None = None
         self.not_before = float("-inf")
