@@ -114,6 +114,7 @@ async def test_lines_that_are_out_are_the_headline_and_come_back_together(api: A
     assert "It is the last one." in page.visible_text
     page = await operator.get("/console/part/verdict")
     assert "1 reconnecting, 1 connected, 1 off" in page.visible_text
+    assert "Codes to scan" in page.visible_text, "one still waits for its scan"
     await operator.client.post(f"{api.evolution.url}/_control/close", json={"instance": "centro", "code": 401})
     page = await until(operator, "/console/part/verdict", "1 out")
     assert "Something is broken" in page.visible_text

@@ -17,6 +17,7 @@ from zapline.http.console.framework.live_updates import ALL_UNITS_EVENTS
 from zapline.http.console.framework.translation import N_, _
 from zapline.http.console.health.check_explanations import VERDICT_SENTENCES, describe_check, rate_values
 from zapline.http.console.units.line_status import LineStatus, headline, line_status, outage_text, trouble_rank
+from zapline.http.console.units.scan_code import offers_code
 from zapline.sql.units.unit_totals import UnitTotals
 from zapline.supervisors.health.health_report import HealthMonitor
 from zapline.supervisors.health.line_checks import LineStanding, line_standing, missing_since, tally_lines
@@ -157,6 +158,7 @@ class OverviewPage:
             "verdict_text": _(VERDICT_SENTENCES[report.verdict]),
             "headline": headline(tally_lines(self._roster.units(), now)) if self._roster.units() else "",
             "failing": [describe_check(check, self._roster) for check in failing if check.name != "linesDown"],
+            "codes": any(offers_code(unit.shown) for unit in self._roster.units()),
             "lines_down": any(check.name == "linesDown" for check in failing),
         }
 
