@@ -10,6 +10,7 @@ from base64 import urlsafe_b64encode
 from pathlib import Path
 from uuid import UUID
 
+from zapline.daemon.durable_files import sync_directory, write_new
 from zapline.daemon.setting_types import Secret
 from zapline.domain.errors import ConfigurationError
 from zapline.domain.ids import UnitId
@@ -65,22 +66,14 @@ def _hkdf(key: bytes, salt: bytes, info: bytes) -> bytes:
 
 def _create(path: Path) -> None:
     draft = path.with_name(f"{FILE}.{os.getpid()}.{secrets.token_hex(4)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_urlsafe(48).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        write_new(draft, secrets.token_urlsafe(48).encode() + b"\n")
         # A link, unlike a rename, never replaces the key of another process that was faster.
         with contextlib.suppress(FileExistsError):
             os.link(draft, path)
     finally:
-        draft.unlink()
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+        draft.unlink(missing_ok=True)
+    sync_directory(path.parent)
 
 
 def _read(path: Path) -> bytes:

@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from zapline.daemon.durable_files import write_new
 from zapline.domain.errors import LocalError
 
 FORMAT = 1
@@ -55,10 +56,7 @@ def checksum(path: Path) -> FileEntry:
 
 def write(directory: Path, manifest: Manifest) -> None:
     """Write it as the last file, and make all of them durable. Raises OSError."""
-    content = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
-    descriptor = os.open(directory / MANIFEST, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content + b"\n")
+    write_new(directory / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
     for path in [*directory.iterdir(), directory]:
         synced = os.open(path, os.O_RDONLY)
         try:

@@ -1,7 +1,6 @@
 """Puts a backup back where nothing is: roles and database, journal, master key; and says what to reconcile."""
 
 import os
-import shutil
 from collections.abc import Collection
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ from zapline.daemon.backup import manifest as files
 from zapline.daemon.backup.manifest import DATABASE, JOURNAL, SEALED_KEY, Manifest
 from zapline.daemon.backup.programs import Report, find_program, run_program
 from zapline.daemon.backup.sealed_key import fingerprint, unseal
+from zapline.daemon.durable_files import sync_directory, write_new
 from zapline.daemon.master_key import FILE as KEY_FILE
 from zapline.domain.errors import LocalError
 from zapline.sql.journal.copying import examine_copy
@@ -147,19 +147,14 @@ def _restore_file(state_dir: Path, path: Path, content: bytes | Path) -> None:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.parent.mkdir(mode=0o700, exist_ok=True)
         draft.unlink(missing_ok=True)
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
-            if isinstance(content, Path):
-                with content.open("rb") as source:
-                    shutil.copyfileobj(source, file, 2**20)
-            else:
-                file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        write_new(draft, content)
         owner = state_dir.stat()
         if os.geteuid() == 0:
             for made in {draft, path.parent}:
                 os.chown(made, owner.st_uid, owner.st_gid)
         os.rename(draft, path)
+        sync_directory(path.parent)
+        sync_directory(state_dir)
     except OSError as error:
         raise LocalError(f"{path} cannot be written: {error.strerror}") from error
 

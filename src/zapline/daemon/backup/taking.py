@@ -14,6 +14,7 @@ from zapline.daemon.backup import manifest as files
 from zapline.daemon.backup.manifest import DATABASE, JOURNAL, SEALED_KEY, FileEntry, KeyPlace, Manifest
 from zapline.daemon.backup.programs import Report, find_program, run_program
 from zapline.daemon.backup.sealed_key import fingerprint, seal
+from zapline.daemon.durable_files import sync_directory, write_new
 from zapline.domain.errors import LocalError
 from zapline.sql.journal.copying import JournalCopy, copy_journal
 from zapline.sql.postgres.connection import connect
@@ -56,6 +57,7 @@ async def take_backup(
     try:
         made = await _write(source, partial_directory, key, program, now, report)
         os.rename(partial_directory, target)
+        sync_directory(target.parent)
     except OSError as error:
         raise LocalError(f"the backup cannot be written: {error.strerror} ({error.filename})") from error
     finally:
@@ -77,9 +79,10 @@ async def _write(
     report(f"  {journal.entries} entries, {journal.unfinished} of them not stored in the database yet")
     report("3 of 3: the master key ...")
     if sealed is not None:
-        _write_secret(directory / SEALED_KEY, sealed)
+        write_new(directory / SEALED_KEY, sealed)
     if key.apart is not None:
-        _write_secret(key.apart, source.master + b"\n")
+        write_new(key.apart, source.master + b"\n")
+        sync_directory(key.apart.parent)
     report({"sealed": "  sealed with the password", "apart": f"  in {key.apart}", "absent": "  left out"}[key.place])
     entries: dict[str, FileEntry] = await trio.to_thread.run_sync(_checksums, directory)
     manifest = Manifest(
@@ -146,10 +149,3 @@ def _make(target: Path, draft: Path) -> None:
 
 def _checksums(directory: Path) -> dict[str, FileEntry]:
     return {path.name: files.checksum(path) for path in sorted(directory.iterdir())}
-
-
-def _write_secret(path: Path, content: bytes) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
