@@ -77,17 +77,25 @@ delete from zapline.suppressions s
 returning s.canonical;
 
 -- name: list_suppressions
--- A page of suppressed contacts, latest first. A LID without a known phone needs a person.
+-- A page of suppressed contacts, latest first, and then who they are. A LID without a known phone needs a person.
+with page as materialized (
+    select s.* from zapline.suppressions s
+     where s.unit_id = %(unit_id)s and (%(canonical)s::text is null or s.canonical = %(canonical)s)
+       and (%(before_at)s::timestamptz is null
+            or (s.created_at, s.canonical collate "C") < (%(before_at)s, %(before)s::text))
+     order by s.created_at desc, s.canonical collate "C" desc
+     limit %(limit)s)
 select s.canonical, s.reason, s.word, s.external_id, s.created_at,
        coalesce(r.phone, case when s.canonical like '+%%' then s.canonical end) as phone, k.lid,
        coalesce(r.name, k.name) as name
-  from zapline.suppressions s
-  left join zapline.contacts k on k.unit_id = s.unit_id and k.canonical = s.canonical
-  left join zapline.conversations c on c.unit_id = k.unit_id and c.contact_id = k.id
-  left join zapline.conversations p on p.id = case when c.merged_into is null then c.id else c.merged_into end
-  left join zapline.contacts r on r.id = p.contact_id
- where s.unit_id = %(unit_id)s and (%(canonical)s::text is null or s.canonical = %(canonical)s)
-   and (%(before_at)s::timestamptz is null
-        or (s.created_at, s.canonical collate "C") < (%(before_at)s, %(before)s::text))
- order by s.created_at desc, s.canonical collate "C" desc
- limit %(limit)s;
+  from page s
+  left join lateral (
+       select c.id, c.lid, c.name from zapline.contacts c
+        where c.unit_id = s.unit_id and c.canonical = s.canonical offset 0) k on true
+  left join lateral (
+       select p.contact_id
+         from zapline.conversations c
+         join zapline.conversations p on p.id = case when c.merged_into is null then c.id else c.merged_into end
+        where c.unit_id = s.unit_id and c.contact_id = k.id offset 0) p on true
+  left join lateral (select c.phone, c.name from zapline.contacts c where c.id = p.contact_id offset 0) r on true
+ order by s.created_at desc, s.canonical collate "C" desc;

@@ -38,6 +38,7 @@ select
        o.ended_at,
        o.look_at, o.looks, null::jsonb as calls
   -- include: message_sources
+ cross join lateral (select %(again)s || o.message_id::text as id offset 0) again
  where (%(unit_id)s::uuid is null or o.unit_id = %(unit_id)s)
    and o.message_id in (
        select d.message_id from zapline.outbox d
@@ -49,7 +50,7 @@ select
           and r.client_message_id is not null and (%(unit_id)s::uuid is null or r.unit_id = %(unit_id)s))
    and o.campaign_id is null and o.failure is distinct from 'given_up' and o.dismissed_at is null
    and not exists (select from zapline.messages a
-                    where a.unit_id = o.unit_id and a.client_message_id = %(again)s || o.message_id::text)
+                    where a.unit_id = o.unit_id and a.client_message_id = again.id)
  order by o.ended_at desc limit %(limit)s;
 
 -- name: list_stalled

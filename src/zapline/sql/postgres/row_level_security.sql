@@ -2,10 +2,13 @@
 
 -- name: set_unit
 -- The transaction sees the rows of one unit. Its role is set anew: behind a pooler the session may have another's.
+-- Each statement is planned for its values: below a policy a plan for all values reads a hundred times as much.
 select set_config('zapline.unit', %(unit_id)s::text, true) as unit,
-       set_config('role', coalesce(%(role)s::text, current_setting('role')), true) as role;
+       set_config('role', coalesce(%(role)s::text, current_setting('role')), true) as role,
+       set_config('plan_cache_mode', 'force_custom_plan', true) as plans;
 
 -- name: set_admin_scope
 -- The transaction acts for an administrator and sees the rows of all units.
 select set_config('zapline.scope', 'admin', true) as scope,
-       set_config('role', coalesce(%(role)s::text, current_setting('role')), true) as role;
+       set_config('role', coalesce(%(role)s::text, current_setting('role')), true) as role,
+       set_config('plan_cache_mode', 'force_custom_plan', true) as plans;

@@ -76,7 +76,7 @@ select e.unit_id, e.external_id, coalesce(a.primary_id, r.primary_id) as primary
     on e.unit_id = r.unit_id and e.provider = r.provider and e.external_id = r.external_id
   left join zapline.message_aliases a on a.unit_id = r.unit_id and a.provider = r.provider and a.external_id = r.external_id
   left join zapline.messages m on m.unit_id = r.unit_id and m.provider = r.provider
-                              and m.external_id = coalesce(a.primary_id, r.primary_id)
+                              and m.external_id = case when a.primary_id is null then r.primary_id else a.primary_id end
   left join zapline.conversations c on c.id = m.conversation_id
   left join zapline.contacts k on k.id = c.contact_id
  order by e.unit_id, e.external_id, e.report_id;
