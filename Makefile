@@ -23,8 +23,9 @@ run: $(READY) ## Start the whole thing here: embedded PostgreSQL, a simulated Ev
 	@exec $(BIN)/zapline sandbox
 
 CORES := $(shell getconf _NPROCESSORS_ONLN)
-# Each worker has a PostgreSQL of its own. Three more than there are cores, because tests also wait; the fast ones hardly do.
+# Each worker has a PostgreSQL of its own. Three more than there are cores, because tests also wait; the fast ones wait less.
 WORKERS ?= $(shell echo $$(($(CORES) + 3)))
+FAST_WORKERS ?= $(shell echo $$(($(CORES) + 1)))
 PYTEST := $(BIN)/python -m pytest -q
 PARALLEL = $(PYTEST) --dist loadfile
 # Compiled modules are kept, whatever the environment says: the tests start the daemon and the commands dozens of times.
@@ -34,7 +35,7 @@ test: $(READY) ## Run the tests (3 to 4 minutes on two cores)
 	@$(BIN)/python -m compileall -q src && $(PARALLEL) -n $(WORKERS) -m "not long"
 
 test-fast: $(READY) ## Run the tests that need no server: no PostgreSQL, no daemon, no browser (half a minute)
-	@$(PARALLEL) -n $(CORES) --hypothesis-profile=brief -m "not long and not server" --ignore=tests/browser --ignore=tests/journeys
+	@$(PARALLEL) -n $(FAST_WORKERS) --hypothesis-profile=brief -m "not long and not server"
 
 long: $(READY) ## What takes long or wants the machine alone: short chaos runs, seeds of the simulation, each page with hostile texts, all examples of the properties (5 to 6 minutes)
 	@CONSOLE_SCREENSHOTS=1 $(PYTEST) -m long tests/sim tests/supervisors tests/journeys tests/browser tests/deploy tests/http/api/test_conformance.py

@@ -41,6 +41,8 @@ settings.register_profile("quick", max_examples=QUICK)
 settings.register_profile("thorough", max_examples=THOROUGH)
 settings.load_profile("quick")
 
+gc.set_threshold(100_000, 20, 20)  # collecting thousands of tests makes many objects that live on
+
 
 @pytest.fixture(autouse=True)
 def run_log() -> Iterator[None]:
@@ -56,8 +58,19 @@ def run_log() -> Iterator[None]:
 SERVER_FIXTURES = {"initialised", "server_directory"}
 SERVER_DIRECTORIES = {"browser", "journeys"}
 """Tests that use one of the fixtures or lie in one of the directories get the mark ``server``."""
+SERVER_ONLY = {
+    *(TESTS / name for name in SERVER_DIRECTORIES),
+    *(TESTS / "http" / "api" / name for name in ("campaigns", "notifications", "units")),
+    *(TESTS / "sql" / name for name in ("campaigns", "conversations", "health", "inbound", "notifications", "outbound")),
+}
+"""Directories in which every test needs a server: not even read when those are deselected."""
 STARTED_FIRST = ("browser", "journeys", "daemon", "sandbox", "supervisors", "sql", "http")
 """Directories whose files take longest, so that the workers end at nearly the same time."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not read what ``-m "not server"`` would deselect as a whole."""
+    return True if collection_path in SERVER_ONLY and "not server" in config.option.markexpr else None
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -72,6 +85,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if directory(item) in SERVER_DIRECTORIES or SERVER_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("server")
+        elif not SERVER_ONLY.isdisjoint(item.path.parents):
+            raise pytest.UsageError(f"{item.nodeid} needs no server, but lies in a directory of SERVER_ONLY ({__file__})")
 
 
 def pytest_collection_finish() -> None:
