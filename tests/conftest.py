@@ -61,7 +61,8 @@ SERVER_DIRECTORIES = {"browser", "journeys"}
 SERVER_ONLY = {
     *(TESTS / name for name in SERVER_DIRECTORIES),
     *(TESTS / "http" / "api" / name for name in ("campaigns", "notifications", "units")),
-    *(TESTS / "sql" / name for name in ("campaigns", "conversations", "health", "inbound", "notifications", "outbound")),
+    *(TESTS / "sql" / name for name in ("campaigns", "conversations", "health", "inbound")),
+    *(TESTS / "sql" / name for name in ("notifications", "outbound")),
 }
 """Directories in which every test needs a server: not even read when those are deselected."""
 STARTED_FIRST = ("browser", "journeys", "daemon", "sandbox", "supervisors", "sql", "http")
@@ -86,7 +87,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if directory(item) in SERVER_DIRECTORIES or SERVER_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("server")
         elif not SERVER_ONLY.isdisjoint(item.path.parents):
-            raise pytest.UsageError(f"{item.nodeid} needs no server, but lies in a directory of SERVER_ONLY ({__file__})")
+            raise pytest.UsageError(f"{item.nodeid} needs no server, but lies in a directory of SERVER_ONLY")
 
 
 def pytest_collection_finish() -> None:
