@@ -41,6 +41,7 @@ from zapline.supervisors.accounts.authentication import Authentication
 from zapline.supervisors.campaigns.campaign_commands import Campaigns
 from zapline.supervisors.campaigns.outbox_feeder import OutboxFeeder
 from zapline.supervisors.counters import Counters
+from zapline.supervisors.directory.number_checks import NumberChecks
 from zapline.supervisors.health.health_report import HealthMonitor
 from zapline.supervisors.inbound.dispatcher import Dispatcher
 from zapline.supervisors.inbound.intake import Intake
@@ -119,6 +120,14 @@ class Api:
         found = self.roster.get(UnitId(UUID(made["id"])))
         assert found is not None
         return found
+
+    async def connect_line(self, unit: Unit) -> None:
+        """Pair the unit's line with a phone."""
+        path = f"/units/{unit.id}/whatsapp"
+        await self.post(f"{path}/connect", {}, 202)
+        await self.until(f"{path}/status", lambda status: status["qrCode"])
+        self.evolution.scan(unit.record.instance)
+        await self.until(f"{path}/status", lambda status: status["status"] == "connected")
 
     async def send(self, unit: Unit, event: str, data: object, **envelope: object) -> None:
         """Accept one webhook and wait until it is stored."""
@@ -243,6 +252,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
             feed=feed,
             changes=UnitLifecycle(commands, engine_pool, repaced.append),
             erasures=erasures,
+            checks=NumberChecks(engine_pool, client_of_evolution, counters),
         )
         app = create_app(dependencies)
         front = WebhookApp(roster, intake, counters, IntakePolicy(2**24, 2**26), rest=app)

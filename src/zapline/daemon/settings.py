@@ -174,6 +174,11 @@ class Settings(DatabaseSettings):
     media_cache_bytes: int = setting(
         "Disk for files that were fetched from WhatsApp; the least used go first.", size, 1024 * MIB
     )
+    number_checks_per_day: int = setting(
+        "Numbers that a unit may look up on WhatsApp on one day; WhatsApp bans lines that look up many.",
+        whole_number(1, 1_000_000),
+        1000,
+    )
     instance_prefix: str = setting(
         "Start of the names of the instances that Zapline makes on Evolution.",
         matching(r"[A-Za-z0-9_-]{0,40}"),

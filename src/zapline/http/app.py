@@ -13,6 +13,8 @@ from zapline.http.api.accounts.tokens import TokenRoutes
 from zapline.http.api.campaigns.campaigns import PROBLEMS, CampaignRoutes
 from zapline.http.api.campaigns.recipients import LIST_PATH, MAX_LIST
 from zapline.http.api.campaigns.suppressions import SuppressionRoutes
+from zapline.http.api.directory.numbers import PROBLEMS as DIRECTORY_PROBLEMS
+from zapline.http.api.directory.numbers import NumberRoutes
 from zapline.http.api.documentation.reference_page import ReferencePage
 from zapline.http.api.documentation.webhook_event_schemas import WEBHOOK_EVENTS
 from zapline.http.api.framework.audit_trail import install_audit_trail
@@ -63,7 +65,8 @@ def create_app(deps: Dependencies) -> App:
     app.config["BODY_TIMEOUT"] = _BODY_SECONDS
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False  # no redirects by the router
-    install_error_handlers(app, {**PROBLEMS, **UNIT_PROBLEMS, **TOKEN_PROBLEMS, **PRIVACY_PROBLEMS, **HOOK_PROBLEMS})
+    accounts = {**TOKEN_PROBLEMS, **PRIVACY_PROBLEMS}
+    install_error_handlers(app, {**PROBLEMS, **UNIT_PROBLEMS, **accounts, **HOOK_PROBLEMS, **DIRECTORY_PROBLEMS})
     sign_in = PasswordSignIn(deps.identity, deps.audit, deps.auth)  # shared, so that both count the same attempts
     _attach(app, deps, sign_in)
 
@@ -101,6 +104,8 @@ def _attach(app: QuartTrio, deps: Dependencies, sign_in: PasswordSignIn) -> None
     if deps.campaigns is not None:
         CampaignRoutes(commands, deps.campaigns, pool).attach(routes)
         SuppressionRoutes(commands, deps.campaigns, pool).attach(routes)
+    if deps.checks is not None:
+        NumberRoutes(commands, deps.checks, deps.region).attach(routes)
     if deps.media is not None:
         MediaRoutes(commands, deps.media, pool).attach(routes)
     if deps.streams is not None:

@@ -13,6 +13,7 @@ from zapline.supervisors.accounts.audit_log import AuditLog
 from zapline.supervisors.accounts.authentication import Authentication
 from zapline.supervisors.campaigns.campaign_commands import Campaigns
 from zapline.supervisors.counters import Counters
+from zapline.supervisors.directory.number_checks import NumberChecks
 from zapline.supervisors.health.health_report import HealthMonitor
 from zapline.supervisors.inbound.media_cache import MediaFetcher
 from zapline.supervisors.notifications.crm_webhook_commands import CrmWebhooks
@@ -47,6 +48,7 @@ class Dependencies:
     hooks: CrmWebhooks | None = None
     changes: UnitLifecycle | None = None
     erasures: ErasureJobs | None = None
+    checks: NumberChecks | None = None
     region: str = "BR"
     """Country of phone numbers without a country code."""
     max_upload: int = MAX_UPLOAD

@@ -19,6 +19,7 @@ READ = {
 }
 SEND = {
     *("send_message", "cancel_message", "release_message", "upload", "mark_read", "suppress", "release_suppression"),
+    "check_numbers",
     *("create_campaign", "try_campaign", "add_recipients", "start_campaign", "pause_campaign", "resume_campaign"),
     *("cancel_campaign", "retry_failed_campaign"),
 }

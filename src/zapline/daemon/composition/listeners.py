@@ -54,6 +54,7 @@ def http_listeners(
         base_url=settings.base_url,
         changes=outbound.changes,
         erasures=privacy.erasures,
+        checks=outbound.checks,
         region=settings.default_region,
         sending=outbound.unit_status,
         max_upload=int(settings.upload_max_bytes),

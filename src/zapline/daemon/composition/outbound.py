@@ -20,6 +20,7 @@ from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.campaigns.campaign_commands import Campaigns
 from zapline.supervisors.campaigns.outbox_feeder import OutboxFeeder
 from zapline.supervisors.counters import Counters
+from zapline.supervisors.directory.number_checks import CheckPolicy, NumberChecks
 from zapline.supervisors.health.outbound_checks import OutboundReport
 from zapline.supervisors.inbound.intake import Intake
 from zapline.supervisors.inbound.media_cache import MediaFetcher
@@ -102,6 +103,8 @@ class Outbound:
         cache = settings.state_dir / "media"
         self.media = MediaFetcher(client, cache, int(settings.media_cache_bytes), counters)
         self.receipts = ReadReceipts(pool, client)
+        checking = CheckPolicy(daily=settings.number_checks_per_day)
+        self.checks = NumberChecks(pool, client, counters, checking, clock=leadership.clock.now)
         self._watch_server = partial(_watch_server, settings, core, self.senders.scan_soon)
         self.campaigns = Campaigns(
             pool, feeder, core.commands.find, settings.default_region, clock=compared.now, erasure_key=erasure_key

@@ -45,7 +45,6 @@ from zapline.evolution.client.response_parser import (
     parse_connect,
     parse_connection_state,
     parse_created_instance,
-    parse_group_subject,
     parse_instances,
     parse_media,
     parse_message_page,
@@ -133,7 +132,7 @@ class EvolutionClient:
 
     async def server_info(self) -> ServerInfo:
         """``GET /``: needs no key, so it only proves that the server is reachable."""
-        return parse_server_info(await self._call_repeatedly("GET", "/"))
+        return parse_server_info(await self.call_repeatedly("GET", "/"))
 
     async def create_instance(
         self, name: str, webhook: WebhookRegistration, number: str | None = None
@@ -147,46 +146,48 @@ class EvolutionClient:
         }
         if number is not None:
             body["number"] = number
-        return parse_created_instance(await self._call("POST", "/instance/create", body))
+        return parse_created_instance(await self.call("POST", "/instance/create", body))
 
     async def connect(self, name: str, number: str | None = None) -> ConnectResponse:
         """Start pairing, or return the current code; ``number`` (digits) requests a pairing code too."""
         query = {"number": number} if number is not None else {}
-        return parse_connect(await self._call_repeatedly("GET", _path("instance/connect", name), query=query))
+        return parse_connect(await self.call_repeatedly("GET", instance_path("instance/connect", name), query=query))
 
     async def connection_state(self, name: str) -> str:
         """``open``, ``connecting`` or ``close``, from Evolution's memory. Raises ``InstanceUnknown`` for a 404."""
-        return parse_connection_state(await self._call_repeatedly("GET", _path("instance/connectionState", name)))
+        return parse_connection_state(
+            await self.call_repeatedly("GET", instance_path("instance/connectionState", name))
+        )
 
     async def fetch_instances(self, name: str | None = None) -> list[InstanceInfo]:
         """All instances, or the one called ``name``; raises ``InstanceUnknown`` where there is none."""
         query = {"instanceName": name} if name is not None else {}
-        answer = await self._call_repeatedly("GET", "/instance/fetchInstances", query=query)
+        answer = await self.call_repeatedly("GET", "/instance/fetchInstances", query=query)
         return parse_instances(answer)
 
     async def restart(self, name: str) -> str:
         """Reconnect the socket and return the new state. Raises ``OperationFailed`` where it was closed."""
-        return parse_connection_state(await self._call("POST", _path("instance/restart", name)))
+        return parse_connection_state(await self.call("POST", instance_path("instance/restart", name)))
 
     async def logout(self, name: str) -> None:
         """End the WhatsApp session. Raises ``NotConnected`` where there was none."""
-        await self._call("DELETE", _path("instance/logout", name))
+        await self.call("DELETE", instance_path("instance/logout", name))
 
     async def delete(self, name: str) -> None:
         """Delete the instance, logging out first. Raises ``InstanceUnknown`` where there was none."""
-        await self._call("DELETE", _path("instance/delete", name))
+        await self.call("DELETE", instance_path("instance/delete", name))
 
     async def set_webhook(self, name: str, registration: WebhookRegistration) -> RegisteredWebhook:
         """Replace the webhook; URL and events apply at once (contract, section 1)."""
         body = {"webhook": registration.as_json()}
-        webhook = parse_registered_webhook(await self._call("POST", _path("webhook/set", name), body))
+        webhook = parse_registered_webhook(await self.call("POST", instance_path("webhook/set", name), body))
         if webhook is None:
             raise BadAnswer(Sentence("{name} is missing in Evolution's answer", name="webhook/set"))
         return webhook
 
     async def find_webhook(self, name: str) -> RegisteredWebhook | None:
         """The webhook as Evolution has it, or None."""
-        return parse_registered_webhook(await self._call_repeatedly("GET", _path("webhook/find", name)))
+        return parse_registered_webhook(await self.call_repeatedly("GET", instance_path("webhook/find", name)))
 
     async def find_messages(self, name: str, gte: float, lte: float, page: int = 1, page_size: int = 50) -> MessagePage:
         """One page of the messages between two moments (seconds since the epoch, both inclusive).
@@ -198,12 +199,12 @@ class EvolutionClient:
             "page": page,
             "offset": page_size,
         }
-        return parse_message_page(await self._call_repeatedly("POST", _path("chat/findMessages", name), body))
+        return parse_message_page(await self.call_repeatedly("POST", instance_path("chat/findMessages", name), body))
 
     async def find_message(self, name: str, message_id: ExternalId) -> MessagePage:
         """The stored messages with this WhatsApp id: one or none."""
         body = {"where": {"key": {"id": message_id}}, "page": 1, "offset": 5}
-        return parse_message_page(await self._call_repeatedly("POST", _path("chat/findMessages", name), body))
+        return parse_message_page(await self.call_repeatedly("POST", instance_path("chat/findMessages", name), body))
 
     async def send(
         self,
@@ -261,7 +262,7 @@ class EvolutionClient:
             route, body = await trio.to_thread.run_sync(build_send_request, *parts)
         else:
             route, body = build_send_request(*parts)
-        path = _path(f"message/{route}", name)
+        path = instance_path(f"message/{route}", name)
         status, headers, content = await self._request("POST", path, body, None, seconds, begin)
         if not 200 <= status < 300:
             failure = classify_response(status, content, headers)
@@ -271,20 +272,12 @@ class EvolutionClient:
             raise failure
         return parse_sent_message(decode_json(content, status))
 
-    async def group_subject(self, name: str, jid: str, seconds: float) -> str:
-        """The subject of a group that the line is in, asked of WhatsApp; one try within ``seconds``.
-
-        Raises ``EvolutionFailure``, also where the line is not in the group.
-        """
-        answer = await self._call("GET", _path("group/findGroupInfos", name), query={"groupJid": jid}, seconds=seconds)
-        return parse_group_subject(answer)
-
     async def mark_read(self, name: str, keys: Sequence[MessageKey]) -> None:
         """Send read receipts for these messages. Keys of ``@lid`` chats have no effect, without an error."""
         message_keys = [{"id": key.external_id, "remoteJid": key.remote_jid, "fromMe": key.from_me} for key in keys]
         # The second name is version 1's; each version ignores the other's.
         body = {"readMessages": message_keys, "read_messages": message_keys}
-        await self._call_repeatedly("POST", _path("chat/markMessageAsRead", name), body)
+        await self.call_repeatedly("POST", instance_path("chat/markMessageAsRead", name), body)
 
     async def fetch_media(
         self, name: str, external_id: ExternalId, content: Mapping[str, Any] | None = None
@@ -296,16 +289,16 @@ class EvolutionClient:
         """
         message: dict[str, Any] = {"key": {"id": external_id}} | ({"message": content} if content else {})
         body = {"message": message, "convertToMp4": False}
-        path = _path("chat/getBase64FromMediaMessage", name)
+        path = instance_path("chat/getBase64FromMediaMessage", name)
         try:
-            answer = await self._call_repeatedly("POST", path, body, seconds=self._policy.send_file)
+            answer = await self.call_repeatedly("POST", path, body, seconds=self._policy.send_file)
         except EvolutionFailure as failure:
             if is_file_gone(failure):
                 raise MediaGone(failure.why, status=failure.status) from failure
             raise
         return await trio.to_thread.run_sync(parse_media, answer)
 
-    async def _call_repeatedly(
+    async def call_repeatedly(
         self,
         method: str,
         path: str,
@@ -323,9 +316,9 @@ class EvolutionClient:
             reraise=True,
         )
         with _deadline(max(policy.overall, seconds or 0.0)):
-            return await retrying(self._call, method, path, body, query, seconds)
+            return await retrying(self.call, method, path, body, query, seconds)
 
-    async def _call(
+    async def call(
         self,
         method: str,
         path: str,
@@ -391,7 +384,8 @@ def _deadline(seconds: float) -> Iterator[None]:
         raise NoAnswer(Sentence("no answer within {seconds} s", seconds=f"{seconds:g}")) from None
 
 
-def _path(endpoint: str, name: str) -> str:
+def instance_path(endpoint: str, name: str) -> str:
+    """The path of an endpoint of the instance ``name``."""
     return f"/{endpoint}/{quote(name, safe='')}"
 
 

@@ -70,6 +70,7 @@ _REST = (
     ("letters", "delete_expired_dead_letters", True),
     ("reactions", "delete_expired_reactions", False),
     ("recipients", "blank_expired_recipients", False),
+    ("checks", "delete_expired_checks", False),
     ("uploads", "delete_expired_uploads", False),
     ("conversations", "delete_empty_conversations", True),
     ("conversations", "delete_empty_conversations", True),  # the roots of deleted conversations

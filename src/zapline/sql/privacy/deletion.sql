@@ -125,6 +125,10 @@ update zapline.campaign_recipients r
    and (c.state in ('done', 'cancelled') and c.ended_at < to_timestamp(%(before)s)
         or u.archived_at < to_timestamp(%(before)s)) and r.message_id is null and r.recipient not like 'erased:%%';
 
+-- name: delete_expired_checks
+-- What WhatsApp said of numbers that long ago.
+delete from zapline.number_checks where unit_id = %(unit_id)s and checked_at < to_timestamp(%(before)s);
+
 -- name: delete_expired_uploads
 -- Files of that age that no open message or campaign will send.
 delete from zapline.uploads u

@@ -198,6 +198,10 @@ delete from zapline.sightings
  where unit_id = %(unit_id)s and received_at <= to_timestamp(%(until)s)
    and (conversation_id = any(%(conversations)s) or row ->> 'sender' = any(%(names)s));
 
+-- name: delete_number_checks
+-- Deletes what WhatsApp has said of the person's phone.
+delete from zapline.number_checks where unit_id = %(unit_id)s and phone = any(%(names)s);
+
 -- name: blank_recipients
 -- Anonymises the person in campaigns, whose counts stay. A person who was put on a list meanwhile is skipped, too,
 -- since an anonymous recipient cannot be sent a message.

@@ -31,6 +31,10 @@ select jsonb_build_object(
           left join zapline.outbox o on o.message_id = r.message_id
           left join zapline.messages m on m.id = r.message_id
          where r.unit_id = %(unit_id)s and r.recipient = any(%(names)s)), '[]'),
+    'numberChecks', coalesce((
+        select jsonb_agg(jsonb_build_object('phone', n.phone, 'onWhatsapp', n.on_whatsapp, 'whatsappId', n.whatsapp_id,
+                                            'checkedAt', n.checked_at) order by n.phone)
+          from zapline.number_checks n where n.unit_id = %(unit_id)s and n.phone = any(%(names)s)), '[]'),
     'reactions', coalesce((
         select jsonb_agg(jsonb_build_object('toMessage', x.external_id, 'kind', x.kind, 'value', x.value,
                                             'at', x.received_at) order by x.received_at)

@@ -11,6 +11,7 @@ import trio
 from zapline.domain.errors import JournalRefused, RemoteError
 from zapline.domain.ids import Seq
 from zapline.domain.messages.message_secrets import SecretSealer
+from zapline.sql.directory.number_checks import prune_checks
 from zapline.sql.inbound.authorship import Stranger
 from zapline.sql.inbound.encrypted.encrypted_reports import expire_encrypted_reports, prune_secrets
 from zapline.sql.inbound.parked_reports import apply_parked_reports, expire_parked_reports
@@ -35,6 +36,8 @@ _PARKED_DAYS = 7.0
 _NEVER_DAYS = 36_500.0
 _SECRET_HOURS = 24.0
 """For which the secret of a message is kept: WhatsApp lets a message be edited for 15 minutes."""
+_CHECK_DAYS = 30.0
+"""For which it is kept whether a number was on WhatsApp; it is believed for a week."""
 _ENCRYPTED_BATCH = 200
 _PRUNE_INTERVAL = 60.0
 _OVERWRITE_INTERVAL = 3600.0
@@ -172,6 +175,7 @@ class Housekeeping:
                     outcomes = await open_waiting_reports(conn, _ENCRYPTED_BATCH, self._sealer)
                     pruned = await prune_secrets(conn, now - _SECRET_HOURS * 3600)
                     expired = await expire_encrypted_reports(conn, now - _PARKED_DAYS * 86_400)
+                    await prune_checks(conn, now - _CHECK_DAYS * 86_400)
             except RemoteError as failure:
                 _LOG.debug("Encrypted reports must wait", error=str(failure))
             else:

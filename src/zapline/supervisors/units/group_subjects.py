@@ -7,6 +7,7 @@ import structlog
 import trio
 
 from zapline.domain.errors import RemoteError
+from zapline.evolution.client.directory_calls import group_subject
 from zapline.evolution.client.failures import EvolutionFailure, FailureVerdict
 from zapline.evolution.client.rest_client import EvolutionClient
 from zapline.sql.postgres.pool import Pool
@@ -71,7 +72,7 @@ class GroupSubjects:
             answer: str | EvolutionFailure
             at = self._clock()
             try:
-                answer = await self._client.group_subject(group.instance, group.jid, _ANSWER_SECONDS)
+                answer = await group_subject(self._client, group.instance, group.jid, _ANSWER_SECONDS)
             except EvolutionFailure as failure:
                 answer = failure
             answers.append((group, answer, at))

@@ -46,6 +46,7 @@ _TAGS = {
     "messages": "Conversations and messages",
     "outbox": "Conversations and messages",
     "uploads": "Conversations and messages",
+    "numbers": "Numbers, contacts and groups",
     "campaigns": "Campaigns",
     "suppressions": "Campaigns",
     "events": "Events and webhooks",

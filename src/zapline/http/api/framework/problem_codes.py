@@ -35,6 +35,8 @@ MEANINGS: Mapping[str, str] = {
     "invalid_text": "a text holds characters that cannot be stored",
     "invalid_unit": "the unit cannot be as asked for",
     "journal_refused": "the journal's disk takes nothing just now",
+    "line_not_connected": "the line is not connected to WhatsApp, so it cannot be asked",
+    "lookups_held": "the unit may not ask WhatsApp for so much now",
     "malformed_json": "the body is not JSON",
     "media_busy": "too many files are fetched just now",
     "media_gone": "neither Evolution nor WhatsApp has this file any more",
@@ -80,6 +82,7 @@ MEANINGS: Mapping[str, str] = {
 RETRYABLE = frozenset(
     {"busy", "database_busy", "database_unavailable", "journal_refused", "media_busy", "media_url_unresolvable"}
     | {
+        "lookups_held",
         "too_many_streams",
         "too_many_streams_in_all",
         "not_ready",

@@ -166,6 +166,7 @@ async def whatsapp_numbers(server: ServerState, instance: Instance, request: Req
     numbers = [str(number) for number in _NUMBERS.check(body)["numbers"]]
     try:
         check_socket(instance)
+        server.ledger.questions.append((instance.name, "numbers", tuple(numbers)))
         numbers.sort(key=lambda number: 0 if number.endswith("@g.us") else 2 if number.endswith("@lid") else 1)
         return json_response([_number_row(server, number) for number in numbers])
     except (ApiError, TimeoutError):

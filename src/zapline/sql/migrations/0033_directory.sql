@@ -1,0 +1,40 @@
+-- What WhatsApp knows: which numbers are there.
+
+-- What it has said of a phone; of two answers the later one counts.
+create table zapline.number_checks (
+    unit_id     uuid not null references zapline.units,
+    phone       text not null,
+    on_whatsapp boolean not null,
+    -- The JID under which the number is there, whose digits may be others than the phone's.
+    whatsapp_id text,
+    checked_at  timestamptz not null,
+    primary key (unit_id, phone)
+);
+create index number_checks_by_age on zapline.number_checks (checked_at);
+
+-- How many numbers a unit may ask for: tokens as of a moment, and what was asked for on a day of its own.
+create table zapline.number_check_budgets (
+    unit_id     uuid primary key references zapline.units,
+    tokens      float8 not null,
+    refilled_at timestamptz not null,
+    day         date not null,
+    asked       integer not null
+);
+
+do $$
+declare
+    name text;
+begin
+    foreach name in array array['number_checks', 'number_check_budgets']
+    loop
+        execute format('alter table zapline.%I enable row level security', name);
+        execute format('alter table zapline.%I force row level security', name);
+        execute format('create policy engine on zapline.%I to zapline_engine using (true) with check (true)', name);
+        execute format($f$create policy api on zapline.%I to zapline_api using (
+            unit_id = (select nullif(current_setting('zapline.unit', true), '')::uuid)
+            or (select current_setting('zapline.scope', true)) = 'admin')$f$, name);
+        execute format('grant select, insert, update, delete on zapline.%I to zapline_engine', name);
+        execute format('grant select on zapline.%I to zapline_api', name);
+    end loop;
+end
+$$;
