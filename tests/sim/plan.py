@@ -99,6 +99,16 @@ class Plan:
         at_times = (self.deaths, self.windows, self.set_back, self.kilobyte, self.slow)
         return any(at_times) or any((self.cut_before, self.cut_after, self.cut_commit, self.disk_write, self.disk_sync))
 
+    @property
+    def outlives_starts(self) -> bool:
+        """Whether the daemon is killed three times while the database is away, so that what waits outlives as many
+        starts."""
+        return any(
+            sum(window.at < death.at < window.at + window.seconds for death in self.deaths if death.kind == "kill") > 2
+            for window in self.windows
+            if window.kind == "database down"
+        )
+
     def describe(self) -> str:
         """The plan in one line, without what is off."""
         parts = [f"{self.units} units, {self.seconds:.0f} s, {self.inbound} in, {self.outbound} out"]
@@ -182,6 +192,8 @@ def draw(seed: int) -> Plan:
     _draw_campaign(plan, random.Random(f"{seed}/campaign"))
     _draw_people(plan, random.Random(f"{seed}/people"))
     _draw_rot(plan, random.Random(f"{seed}/rot"))
+    _draw_calm(plan, random.Random(f"{seed}/calm"))
+    _draw_outage(plan, random.Random(f"{seed}/outage"))
     return plan
 
 
@@ -237,3 +249,25 @@ def _draw_rot(plan: Plan, chance: random.Random) -> None:
     if plan.set_back is None and plan.backup is None and chance.random() < 0.15:
         plan.deaths.append(Death(chance.uniform(0.0, plan.seconds), ROTTEN, chance.choice((0.05, 2.0))))
         plan.deaths.sort(key=lambda death: death.at)
+
+
+def _draw_calm(plan: Plan, chance: random.Random) -> None:
+    """Half of the noisy days are calm otherwise: nothing else has anybody wait, so that a lane's favour is seen."""
+    if not plan.noise or plan.units == 1 or chance.random() < 0.5:
+        return
+    plan.noise = 360
+    plan.deaths, plan.windows, plan.set_back, plan.backup = [], [], None, None
+    for name in (*CHANCES[:6], "kilobyte"):
+        setattr(plan, name, 0.0)
+
+
+def _draw_outage(plan: Plan, chance: random.Random) -> None:
+    """Rarely the database is away for as long as anybody writes, and the daemon is killed three times at the end of it,
+    so that much of what waits has outlived several starts."""
+    if plan.noise or plan.kilobyte or chance.random() > 0.06:
+        return
+    plan.inbound, end = 200, plan.seconds
+    plan.windows = [window for window in plan.windows if not window.kind.startswith("database")]
+    plan.windows.append(Window(0.1, "database down", end + 8.0))
+    plan.deaths = [death for death in plan.deaths if death.at < end / 2]
+    plan.deaths += [Death(end + after + chance.uniform(0.0, 1.0), "kill", 0.1) for after in (0.0, 2.0, 4.0)]

@@ -18,6 +18,12 @@ def test_a_seed_always_draws_the_same_plan_and_most_faults_are_off_in_it() -> No
         assert 60 < sum(bool(getattr(plan, name)) for plan in plans) < 150
 
 
+def test_some_worlds_are_calm_but_for_a_noisy_unit_and_in_some_an_outage_outlives_three_kills() -> None:
+    plans = [draw(seed) for seed in range(1, 501)]
+    assert 10 < sum(plan.noise > 300 and plan.units > 1 and not plan.delays_storing for plan in plans) < 40
+    assert 10 < sum(plan.outlives_starts and plan.inbound >= 200 for plan in plans) < 40
+
+
 def test_what_differs_from_a_seeds_plan_is_told_in_one_line_and_read_back() -> None:
     plan = changed(draw(7), '{"inbound": 3, "deaths": [{"at": 1.0, "kind": "kill", "after": 2.0}]}')
     assert (plan.inbound, plan.deaths) == (3, [Death(1.0, "kill", 2.0)])

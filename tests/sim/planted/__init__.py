@@ -81,9 +81,7 @@ PLANTED: Mapping[str, Bug] = {
     "silent_loss": Bug(journal.silent_loss, _REFUSED, _both(_refused, _lasts("database down"))),
     "older_journal_goes_on": Bug(journal.older_journal_goes_on, _OLDER, _dies(RESTORED)),
     "start_needs_the_disk": Bug(journal.start_needs_the_disk, _FULL, _both(_refused, lambda plan: bool(plan.deaths))),
-    "all_that_waited_is_suspect": Bug(
-        journal.all_that_waited_is_suspect, _OUTAGE, lambda plan: len(plan.deaths) > 2 and bool(plan.windows)
-    ),
+    "all_that_waited_is_suspect": Bug(journal.all_that_waited_is_suspect, _OUTAGE, lambda plan: plan.outlives_starts),
     "rotten_page_is_tried_again": Bug(journal.rotten_page_is_tried_again, _ROTTEN, _dies(ROTTEN)),
     "lost_wake_up": Bug(recorder.lost_wake_up, _DYING, lambda plan: bool(plan.deaths)),
     "set_back_unnoticed": Bug(recorder.set_back_unnoticed, _SET_BACK, lambda plan: plan.set_back is not None),
@@ -93,7 +91,9 @@ PLANTED: Mapping[str, Bug] = {
     "too_long_is_put_back_whole": Bug(
         recorder.too_long_is_put_back_whole, _SLOW, lambda plan: plan.contacts > 0 and plan.kilobyte > 0.4
     ),
-    "unfair_lane": Bug(recorder.unfair_lane, _NOISY, lambda plan: plan.noise > 0 and plan.units > 1),
+    "unfair_lane": Bug(
+        recorder.unfair_lane, _NOISY, lambda plan: plan.noise > 0 and plan.units > 1 and not plan.delays_storing
+    ),
     "silence_taken_for_refusal": Bug(
         sending.silence_taken_for_refusal, replace(_SENDING, sends={"act_then_reset": 0.5}), _sends(*_SILENT)
     ),
