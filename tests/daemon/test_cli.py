@@ -73,6 +73,7 @@ def test_the_commands_are_those_that_operators_were_promised() -> None:
     assert names >= {"privacy export", "privacy erase", "privacy retention"}
     assert names >= {"dead-letters list", "dead-letters replay", "admin add", "admin password", "admin list"}
     assert names >= {"admin disable", "admin enable", "tokens mint", "tokens list", "tokens revoke"}
+    assert names >= {f"organizations {verb}" for verb in ("add", "list", "add-unit", "remove-unit", "mint", "revoke")}
 
 
 def test_the_version_is_told() -> None:

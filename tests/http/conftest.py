@@ -38,6 +38,7 @@ from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.accounts.audit_log import AuditLog
 from zapline.supervisors.accounts.authentication import Authentication
+from zapline.supervisors.accounts.organizations import Organizations
 from zapline.supervisors.campaigns.campaign_commands import Campaigns
 from zapline.supervisors.campaigns.outbox_feeder import OutboxFeeder
 from zapline.supervisors.counters import Counters
@@ -242,6 +243,7 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
             pool=api_pool,
             identity=identity,
             audit=AuditLog(engine_pool),
+            organizations=Organizations(engine_pool, commands.find, identity.invalidate_cache),
             auth=AuthPolicy(hasher=HASHER),
             outgoing=outgoing,
             campaigns=Campaigns(engine_pool, feeder, commands.find, erasure_key=ERASURE_KEY),

@@ -6,6 +6,9 @@ from quart import Response
 from quart_trio import QuartTrio
 
 from zapline.http.api.accounts.audit_log import AuditLogRoutes
+from zapline.http.api.accounts.organization_tokens import OrganizationTokenRoutes
+from zapline.http.api.accounts.organizations import PROBLEMS as ORGANIZATION_PROBLEMS
+from zapline.http.api.accounts.organizations import OrganizationRoutes
 from zapline.http.api.accounts.privacy import PROBLEMS as PRIVACY_PROBLEMS
 from zapline.http.api.accounts.privacy import PrivacyRoutes
 from zapline.http.api.accounts.tokens import PROBLEMS as TOKEN_PROBLEMS
@@ -33,6 +36,7 @@ from zapline.http.api.messages.uploads import UPLOAD_PATH, UploadRoutes
 from zapline.http.api.notifications.hooks import PROBLEMS as HOOK_PROBLEMS
 from zapline.http.api.notifications.hooks import HookRoutes
 from zapline.http.api.notifications.live_events import LiveEventRoutes
+from zapline.http.api.units.organization_units import OrganizationUnitRoutes
 from zapline.http.api.units.pace import PaceRoutes
 from zapline.http.api.units.unit_changes import PROBLEMS as UNIT_PROBLEMS
 from zapline.http.api.units.unit_changes import UnitChangeRoutes
@@ -65,7 +69,7 @@ def create_app(deps: Dependencies) -> App:
     app.config["BODY_TIMEOUT"] = _BODY_SECONDS
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False  # no redirects by the router
-    accounts = {**TOKEN_PROBLEMS, **PRIVACY_PROBLEMS}
+    accounts = {**ORGANIZATION_PROBLEMS, **TOKEN_PROBLEMS, **PRIVACY_PROBLEMS}
     install_error_handlers(app, {**PROBLEMS, **UNIT_PROBLEMS, **accounts, **HOOK_PROBLEMS, **DIRECTORY_PROBLEMS})
     sign_in = PasswordSignIn(deps.identity, deps.audit, deps.auth)  # shared, so that both count the same attempts
     _attach(app, deps, sign_in)
@@ -90,6 +94,9 @@ def _attach(app: QuartTrio, deps: Dependencies, sign_in: PasswordSignIn) -> None
     install_request_validation(app, routes)
     install_audit_trail(app, deps.audit)
     TokenRoutes(commands, deps.identity).attach(routes)
+    OrganizationRoutes(deps.organizations, pool).attach(routes)
+    OrganizationTokenRoutes(deps.organizations, deps.identity).attach(routes)
+    OrganizationUnitRoutes(deps.roster, pool).attach(routes)
     AuditLogRoutes(pool).attach(routes)
     UnitRoutes(commands, deps.roster, time.time, pool, deps.region, deps.sending).attach(routes)
     if deps.changes is not None:

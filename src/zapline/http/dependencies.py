@@ -11,6 +11,7 @@ from zapline.http.api.units.unit_responses import OutboundBody
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.accounts.audit_log import AuditLog
 from zapline.supervisors.accounts.authentication import Authentication
+from zapline.supervisors.accounts.organizations import Organizations
 from zapline.supervisors.campaigns.campaign_commands import Campaigns
 from zapline.supervisors.counters import Counters
 from zapline.supervisors.directory.number_checks import NumberChecks
@@ -38,6 +39,7 @@ class Dependencies:
     """Connections with the read-only role ``zapline_api``."""
     identity: Authentication
     audit: AuditLog
+    organizations: Organizations
     auth: AuthPolicy = field(default_factory=AuthPolicy)
     outgoing: Submissions | None = None
     campaigns: Campaigns | None = None

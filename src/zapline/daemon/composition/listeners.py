@@ -15,6 +15,7 @@ from zapline.http.webhooks.endpoint import IntakePolicy, WebhookApp
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.accounts.audit_log import AuditLog
 from zapline.supervisors.accounts.authentication import Authentication
+from zapline.supervisors.accounts.organizations import Organizations
 from zapline.supervisors.health.health_report import HealthMonitor
 from zapline.supervisors.inbound.unrouted import UnroutedWebhooks
 
@@ -43,6 +44,7 @@ def http_listeners(
         pool=api_pool,
         identity=identity,
         audit=audit,
+        organizations=Organizations(core.pool, core.commands.find, identity.invalidate_cache),
         auth=AuthPolicy(trusted=settings.trusted_proxies),
         outgoing=outbound.outgoing,
         campaigns=outbound.campaigns,

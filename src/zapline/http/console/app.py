@@ -3,6 +3,7 @@
 from quart import Response, g, request
 from quart_trio import QuartTrio
 
+from zapline.http.api.accounts.organizations import PROBLEMS as ORGANIZATION_PROBLEMS
 from zapline.http.api.accounts.tokens import PROBLEMS as TOKEN_PROBLEMS
 from zapline.http.api.campaigns.campaigns import PROBLEMS
 from zapline.http.api.framework.password_sign_in import PasswordSignIn
@@ -60,7 +61,8 @@ def create_console(dependencies: Dependencies, sessions: PasswordSignIn) -> App:
     app.request_class = limited_request_class(large_forms(dependencies.max_upload))
     app.url_map.merge_slashes = False
     layout = Layout(app, ConsoleOrigin(dependencies.auth.trusted, dependencies.base_url), dependencies.audit)
-    ErrorPages(layout, {**COMMON_PROBLEMS, **PROBLEMS, **UNIT_PROBLEMS, **TOKEN_PROBLEMS, **HOOK_PROBLEMS}).attach(app)
+    of_accounts = {**ORGANIZATION_PROBLEMS, **TOKEN_PROBLEMS}
+    ErrorPages(layout, {**COMMON_PROBLEMS, **PROBLEMS, **UNIT_PROBLEMS, **of_accounts, **HOOK_PROBLEMS}).attach(app)
     _install_session_guard(app, layout, sessions)
     _attach_pages(layout, dependencies, sessions)
     return shield_last_message(app)  # type: ignore[arg-type]  # quart types the scope more narrowly

@@ -6,6 +6,7 @@ from zapline.http.console.framework.layout import Layout
 from zapline.http.console.health.health_page import HealthPage
 from zapline.http.console.settings.crm_webhooks import CrmWebhookPages
 from zapline.http.console.settings.opt_outs import OptOutsPage
+from zapline.http.console.settings.organizations import OrganizationPages
 from zapline.http.console.settings.sending_settings import SettingsPage
 from zapline.http.console.settings.tokens import TokensPage
 from zapline.http.console.units.bulk_actions import BulkActions
@@ -30,6 +31,8 @@ def attach_unit_pages(layout: Layout, dependencies: Dependencies, totals: Totals
     if dependencies.campaigns is not None:
         OptOutsPage(layout, commands, dependencies.campaigns, pool).attach()
     TokensPage(layout, commands, dependencies.identity).attach()
+    identity, roster = dependencies.identity, dependencies.roster
+    OrganizationPages(layout, dependencies.organizations, identity, roster, pool).attach()
     if dependencies.hooks is not None:
         CrmWebhookPages(layout, commands, dependencies.hooks, pool).attach()
     HealthPage(layout, dependencies.health, history, dependencies.roster).attach()

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from zapline.domain.errors import LocalError
 from zapline.domain.ids import UnitId
-from zapline.domain.principals import ActorKind, Principal, Scope, TokenKind
+from zapline.domain.principals import ActorKind, OrganizationGrant, Principal, Scope, TokenKind
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.queries import Queries
 
@@ -17,7 +17,7 @@ _SQL = Queries(__name__)
 
 @dataclass(frozen=True, slots=True)
 class NewToken:
-    """A token to store, of an administrator or a unit. Durations in seconds; None: no such limit."""
+    """A token to store, of an administrator, a unit or an organization. Durations in seconds; None: no such limit."""
 
     kind: TokenKind
     label: str
@@ -29,6 +29,9 @@ class NewToken:
     idle: int | None = None
     password_hash: str | None = None
     """The hash that the password was just checked against; None: no password was given."""
+    organization: UUID | None = None
+    units: frozenset[UnitId] | None = None
+    """Of an organization's token: the units that it opens; None: all, also those that are added later."""
 
 
 class AdminLockedOut(LocalError):
@@ -50,6 +53,9 @@ class TokenRecord:
     idle: int | None
     expires_at: datetime | None
     revoked_at: datetime | None
+    organization: UUID | None
+    units: tuple[UnitId, ...] | None
+    """Of an organization's token; None: all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,8 @@ async def insert_token(conn: Connection, digest: bytes, grant: NewToken) -> Toke
         kind=grant.kind.value,
         admin_id=grant.admin,
         unit_id=grant.unit,
+        organization_id=grant.organization,
+        units=sorted(grant.units) if grant.units is not None else None,
         scopes=[scope.value for scope in Scope if scope in grant.scopes],
         label=grant.label,
         created_by=grant.created_by,
@@ -98,14 +106,21 @@ async def find_holder(conn: Connection, digest: bytes, used_at: float | None) ->
     row = await _SQL.one(conn, "find_holder", digest=digest, used_at=used_at)
     if row is None:
         return None
-    scopes = frozenset(Scope(scope) for scope in row.scopes)
-    principal = (
-        Principal(ActorKind.UNIT_TOKEN, row.id, row.label, UnitId(row.unit_id), scopes)
-        if row.unit_id is not None
-        else Principal(ActorKind.ADMIN, row.admin_id, row.email)
-    )
     expires_at = row.expires_at.timestamp() if row.expires_at is not None else None
-    return TokenHolder(row.id, TokenKind(row.kind), principal, row.used_at.timestamp(), row.idle_seconds, expires_at)
+    used, kind = row.used_at.timestamp(), TokenKind(row.kind)
+    return TokenHolder(row.id, kind, _principal(row, kind), used, row.idle_seconds, expires_at)
+
+
+def _principal(row: Any, kind: TokenKind) -> Principal:
+    scopes = frozenset(Scope(scope) for scope in row.scopes)
+    match kind:
+        case TokenKind.UNIT:
+            return Principal(ActorKind.UNIT_TOKEN, row.id, row.label, UnitId(row.unit_id), scopes)
+        case TokenKind.ORGANIZATION:
+            chosen = frozenset(map(UnitId, row.chosen)) if row.chosen is not None else None
+            grant = OrganizationGrant(row.organization_id, chosen, frozenset(map(UnitId, row.units)))
+            return Principal(ActorKind.ORGANIZATION_TOKEN, row.id, row.label, scopes=scopes, grant=grant)
+    return Principal(ActorKind.ADMIN, row.admin_id, row.email)
 
 
 async def store_last_use(conn: Connection, used: Mapping[UUID, float]) -> None:
@@ -119,6 +134,16 @@ async def list_unit_tokens(
     """A page of a unit's tokens, newest first, including ended ones."""
     at, id = before or (None, None)
     rows = await _SQL.rows(conn, "list_unit_tokens", unit_id=unit, before_at=at, before_id=id, limit=limit)
+    return [_record(row) for row in rows]
+
+
+async def list_organization_tokens(
+    conn: Connection, organization: UUID, before: tuple[datetime, UUID] | None, limit: int
+) -> list[TokenRecord]:
+    """A page of an organization's tokens, newest first, including ended ones."""
+    at, id = before or (None, None)
+    page = {"before_at": at, "before_id": id, "limit": limit}
+    rows = await _SQL.rows(conn, "list_organization_tokens", organization_id=organization, **page)
     return [_record(row) for row in rows]
 
 
@@ -142,6 +167,12 @@ async def revoke_unit_token(conn: Connection, unit: UnitId, id: UUID) -> str | N
     return row.label if row is not None else None
 
 
+async def revoke_organization_token(conn: Connection, organization: UUID, id: UUID) -> str | None:
+    """Revoke a token of this organization. Returns its label, or None where the organization has no such token."""
+    row = await _SQL.one(conn, "revoke_organization_token", organization_id=organization, id=id)
+    return row.label if row is not None else None
+
+
 async def revoke_admin_token(conn: Connection, admin: UUID, id: UUID) -> str | None:
     """Revoke a token or session of this administrator. Returns its label, or None where there is none."""
     row = await _SQL.one(conn, "revoke_admin_token", admin_id=admin, id=id)
@@ -159,5 +190,6 @@ async def prune_tokens(conn: Connection, days: int) -> int:
 
 
 def _record(row: Any) -> TokenRecord:
-    id, kind, unit, scopes, *rest = row
+    id, kind, unit, scopes, *rest, units = row
+    rest.append(tuple(map(UnitId, units)) if units is not None else None)
     return TokenRecord(id, TokenKind(kind), unit, tuple(Scope(scope) for scope in scopes), *rest)

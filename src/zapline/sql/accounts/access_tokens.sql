@@ -10,15 +10,21 @@ with holder as (
        and password_hash = coalesce(%(password_hash)s::text, password_hash)
        for share)
 insert into zapline.access_tokens
-       (digest, kind, admin_id, unit_id, scopes, label, created_by, idle_seconds, expires_at)
-select %(digest)s::bytea, %(kind)s::text, %(admin_id)s::uuid, %(unit_id)s::uuid, %(scopes)s::text[], %(label)s::text,
-       %(created_by)s::text, %(idle_seconds)s::integer, now() + %(seconds)s::double precision * interval '1 second'
+       (digest, kind, admin_id, unit_id, organization_id, units, scopes, label, created_by, idle_seconds,
+        expires_at)
+select %(digest)s::bytea, %(kind)s::text, %(admin_id)s::uuid, %(unit_id)s::uuid, %(organization_id)s::uuid,
+       %(units)s::uuid[], %(scopes)s::text[], %(label)s::text, %(created_by)s::text, %(idle_seconds)s::integer,
+       now() + %(seconds)s::double precision * interval '1 second'
  where %(admin_id)s::uuid is null or exists (select from holder)
-returning id, kind, unit_id, scopes, label, created_by, created_at, last_used_at, idle_seconds, expires_at, revoked_at;
+returning id, kind, unit_id, scopes, label, created_by, created_at, last_used_at, idle_seconds, expires_at, revoked_at,
+          organization_id, units;
 
 -- name: find_holder
 -- The holder of a token that is valid now. A last use that is not stored yet counts, too.
-select t.id, t.kind, t.admin_id, a.email, t.unit_id, t.scopes, t.label, t.idle_seconds, t.expires_at,
+select t.id, t.kind, t.admin_id, a.email, t.unit_id, t.organization_id, t.units as chosen,
+       array(select o.unit_id from zapline.organization_units o
+              where o.organization_id = t.organization_id and (t.units is null or o.unit_id = any(t.units))) as units,
+       t.scopes, t.label, t.idle_seconds, t.expires_at,
        greatest(t.last_used_at, t.created_at, to_timestamp(%(used_at)s::double precision)) as used_at
   from zapline.access_tokens t
   left join zapline.admins a on a.id = t.admin_id
@@ -39,15 +45,26 @@ update zapline.access_tokens t set last_used_at = used.at
 
 -- name: list_unit_tokens
 -- A page of a unit's tokens, newest first.
-select id, kind, unit_id, scopes, label, created_by, created_at, last_used_at, idle_seconds, expires_at, revoked_at
+select id, kind, unit_id, scopes, label, created_by, created_at, last_used_at, idle_seconds, expires_at, revoked_at,
+       organization_id, units
   from zapline.access_tokens
  where unit_id = %(unit_id)s
    and (%(before_at)s::timestamptz is null or (created_at, id) < (%(before_at)s, %(before_id)s::uuid))
  order by created_at desc, id desc limit %(limit)s;
 
+-- name: list_organization_tokens
+-- A page of an organization's tokens, newest first.
+select id, kind, unit_id, scopes, label, created_by, created_at, last_used_at, idle_seconds, expires_at, revoked_at,
+       organization_id, units
+  from zapline.access_tokens
+ where organization_id = %(organization_id)s
+   and (%(before_at)s::timestamptz is null or (created_at, id) < (%(before_at)s, %(before_id)s::uuid))
+ order by created_at desc, id desc limit %(limit)s;
+
 -- name: list_admin_tokens
 -- A page of an administrator's tokens and sessions, newest first.
-select id, kind, unit_id, scopes, label, created_by, created_at, last_used_at, idle_seconds, expires_at, revoked_at
+select id, kind, unit_id, scopes, label, created_by, created_at, last_used_at, idle_seconds, expires_at, revoked_at,
+       organization_id, units
   from zapline.access_tokens
  where admin_id = %(admin_id)s
    and (%(before_at)s::timestamptz is null or (created_at, id) < (%(before_at)s, %(before_id)s::uuid))
@@ -61,6 +78,12 @@ update zapline.access_tokens set revoked_at = now() where digest = %(digest)s an
 -- Revokes a token of this unit; no row where the unit has no such token.
 update zapline.access_tokens set revoked_at = coalesce(revoked_at, now())
  where id = %(id)s and unit_id = %(unit_id)s
+returning label;
+
+-- name: revoke_organization_token
+-- Revokes a token of this organization; no row where it has no such token.
+update zapline.access_tokens set revoked_at = coalesce(revoked_at, now())
+ where id = %(id)s and organization_id = %(organization_id)s
 returning label;
 
 -- name: revoke_admin_token

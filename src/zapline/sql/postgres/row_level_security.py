@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from zapline.domain.ids import UnitId
+from zapline.domain.principals import OrganizationGrant
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.postgres.queries import Queries
@@ -16,6 +17,19 @@ async def unit_scope(pool: Pool, unit: UnitId) -> AsyncIterator[Connection]:
     """A transaction that sees only the rows of this unit. Raises DatabaseUnavailable."""
     async with pool.connection() as conn, conn.transaction():
         await _SQL.execute(conn, "set_unit", unit_id=str(unit), role=pool.role)
+        yield conn
+
+
+@asynccontextmanager
+async def grant_scope(pool: Pool, grant: OrganizationGrant | None) -> AsyncIterator[Connection]:
+    """A transaction that sees what an organization's token opens; None: an administrator asks, who sees everything."""
+    if grant is None:
+        async with admin_scope(pool) as conn:
+            yield conn
+        return
+    async with pool.connection() as conn, conn.transaction():
+        organization, units = str(grant.organization), sorted(grant.units)
+        await _SQL.execute(conn, "set_organization", organization_id=organization, units=units, role=pool.role)
         yield conn
 
 

@@ -7,6 +7,13 @@ select set_config('zapline.unit', %(unit_id)s::text, true) as unit,
        set_config('role', coalesce(%(role)s::text, current_setting('role')), true) as role,
        set_config('plan_cache_mode', 'force_custom_plan', true) as plans;
 
+-- name: set_organization
+-- The transaction sees an organization, and of its units these.
+select set_config('zapline.organization', %(organization_id)s::text, true) as organization,
+       set_config('zapline.units', %(units)s::uuid[]::text, true) as units,
+       set_config('role', coalesce(%(role)s::text, current_setting('role')), true) as role,
+       set_config('plan_cache_mode', 'force_custom_plan', true) as plans;
+
 -- name: set_admin_scope
 -- The transaction acts for an administrator and sees the rows of all units.
 select set_config('zapline.scope', 'admin', true) as scope,

@@ -1,4 +1,4 @@
-"""Issues, checks and revokes the tokens of sessions, administrators, machines and units."""
+"""Issues, checks and revokes the tokens of sessions, administrators, machines, units and organizations."""
 
 import secrets
 from collections.abc import Callable
@@ -30,7 +30,7 @@ _LOG = structlog.get_logger(scope="Identity")
 
 
 class UnknownToken(LocalError):
-    """There is no such token of this unit or administrator."""
+    """There is no such token of this unit, organization or administrator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +117,21 @@ class Authentication:
         lasts = days * 86400.0 if days is not None else None
         return await self._issue(NewToken(TokenKind.UNIT, label, created_by, unit=unit, scopes=scopes, lasts=lasts))
 
+    async def mint_organization_token(
+        self,
+        organization: UUID,
+        label: str,
+        scopes: frozenset[Scope],
+        units: frozenset[UnitId] | None,
+        created_by: str,
+        days: int | None,
+    ) -> IssuedToken:
+        """Issue a bearer token of an existing organization for these of its units; None: all, also later ones."""
+        lasts = days * 86400.0 if days is not None else None
+        kind = TokenKind.ORGANIZATION
+        grant = NewToken(kind, label, created_by, scopes=scopes, lasts=lasts, organization=organization, units=units)
+        return await self._issue(grant)
+
     async def _open(
         self, admin: Principal, kind: TokenKind, label: str, lasts: float, idle: int, password_hash: str | None = None
     ) -> IssuedToken:
@@ -135,6 +150,13 @@ class Authentication:
         async with self._pool.connection() as conn:
             return await access_tokens.list_unit_tokens(conn, unit, before, limit)
 
+    async def organization_tokens(
+        self, organization: UUID, before: tuple[datetime, UUID] | None, limit: int
+    ) -> list[TokenRecord]:
+        """List a page of an organization's tokens, the newest first."""
+        async with self._pool.connection() as conn:
+            return await access_tokens.list_organization_tokens(conn, organization, before, limit)
+
     async def admin_tokens(self, admin: UUID, before: tuple[datetime, UUID] | None, limit: int) -> list[TokenRecord]:
         """List a page of an administrator's tokens and sessions, the newest first."""
         async with self._pool.connection() as conn:
@@ -150,6 +172,12 @@ class Authentication:
         """End a token of this unit, which may have ended already; return its label. Raises UnknownToken."""
         async with self._pool.connection() as conn:
             label = await access_tokens.revoke_unit_token(conn, unit, id)
+        return self._require_revoked(id, label)
+
+    async def revoke_organization_token(self, organization: UUID, id: UUID) -> str:
+        """End a token of this organization, which may have ended already; return its label. Raises UnknownToken."""
+        async with self._pool.connection() as conn:
+            label = await access_tokens.revoke_organization_token(conn, organization, id)
         return self._require_revoked(id, label)
 
     async def revoke_admin_token(self, admin: UUID, id: UUID) -> str:

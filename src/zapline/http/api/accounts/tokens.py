@@ -1,4 +1,4 @@
-"""Routes of bearer tokens: those of a unit, for its CRM, and an administrator's own."""
+"""Routes of bearer tokens: those of a unit, for its CRM, and an administrator's own; and the bodies of all tokens."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -31,12 +31,14 @@ PROBLEMS: ProblemTypes = {
     UnknownToken: ProblemType(404, "token_not_found"),
     AdminLockedOut: ProblemType(401, "unauthorized"),
 }
-_Label = Annotated[str, Meta(min_length=1, max_length=100, description="What people will know it by.")]
-_Scopes = Annotated[list[Scope], Meta(min_length=1, max_length=3, description="What it may do.")]
-_MAX_DAYS = 3650
+Label = Annotated[str, Meta(min_length=1, max_length=100, description="What people will know it by.")]
+Scopes = Annotated[list[Scope], Meta(min_length=1, max_length=3, description="What it may do.")]
+MAX_DAYS = 3650
 
 
-class _After(Position, frozen=True, tag="t"):
+class AfterToken(Position, frozen=True, tag="t"):
+    """Where a page of tokens ended."""
+
     at: AwareDatetime
     id: UUID
 
@@ -44,15 +46,15 @@ class _After(Position, frozen=True, tag="t"):
 class NewUnitToken(RequestBody, frozen=True):
     """Body of ``POST /units/{unit}/tokens``. ``expiresInDays`` null: it lasts until it is revoked."""
 
-    label: _Label
-    scopes: _Scopes
-    expires_in_days: Annotated[int, Meta(ge=1, le=_MAX_DAYS)] | None = None
+    label: Label
+    scopes: Scopes
+    expires_in_days: Annotated[int, Meta(ge=1, le=MAX_DAYS)] | None = None
 
 
 class NewAdminToken(RequestBody, frozen=True):
     """Body of ``POST /admin/tokens``."""
 
-    label: _Label
+    label: Label
     expires_in_days: Annotated[int, Meta(ge=1, le=365)] = 90
 
 
@@ -63,7 +65,12 @@ class TokenBody(ResponseBody, frozen=True, kw_only=True):
     kind: TokenKind
     label: str
     unit_id: UUID | None
-    scopes: Annotated[Sequence[Scope], Meta(description="Of a unit's token; an administrator's may everything.")]
+    organization_id: UUID | None
+    unit_ids: Annotated[
+        Sequence[UUID] | None,
+        Meta(description="Of an organization's token: the units that it opens; null: all, also later ones."),
+    ]
+    scopes: Annotated[Sequence[Scope], Meta(description="Of a token of units; an administrator's may everything.")]
     created_by: str
     created_at: Timestamp | None
     last_used_at: Annotated[Timestamp | None, Meta(description="To about a minute.")]
@@ -119,15 +126,17 @@ class TokenRoutes:
 
     async def mint(self, unit: UUID) -> Response:
         body = await read_body(NewUnitToken)
-        id, label = self._commands.find(UnitId(unit)).id, _label(body.label)
+        id, label = self._commands.find(UnitId(unit)).id, label_of(body.label)
         scopes, days = frozenset(body.scopes), body.expires_in_days
-        return _new_token_response(
+        return new_token_response(
             await self._identity.mint_unit_token(id, label, scopes, current_principal().name, days)
         )
 
     async def list(self, unit: UUID) -> Response:
-        id, (limit, after) = self._commands.find(UnitId(unit)).id, page_query(_After)
-        return _page(await self._identity.unit_tokens(id, (after.at, after.id) if after else None, limit + 1), limit)
+        id, (limit, after) = self._commands.find(UnitId(unit)).id, page_query(AfterToken)
+        return token_page(
+            await self._identity.unit_tokens(id, (after.at, after.id) if after else None, limit + 1), limit
+        )
 
     async def revoke(self, unit: UUID, token: UUID) -> Response:
         id = self._commands.find(UnitId(unit)).id
@@ -136,19 +145,21 @@ class TokenRoutes:
 
     async def mint_own(self) -> Response:
         body = await read_body(NewAdminToken)
-        label, days = _label(body.label), body.expires_in_days
-        return _new_token_response(await self._identity.mint_admin_token(current_principal(), label, days))
+        label, days = label_of(body.label), body.expires_in_days
+        return new_token_response(await self._identity.mint_admin_token(current_principal(), label, days))
 
     async def list_own(self) -> Response:
-        id, (limit, after) = current_principal().id, page_query(_After)
-        return _page(await self._identity.admin_tokens(id, (after.at, after.id) if after else None, limit + 1), limit)
+        id, (limit, after) = current_principal().id, page_query(AfterToken)
+        return token_page(
+            await self._identity.admin_tokens(id, (after.at, after.id) if after else None, limit + 1), limit
+        )
 
     async def revoke_own(self, token: UUID) -> Response:
         add_audit_detail(label=await self._identity.revoke_admin_token(current_principal().id, token))
         return Response(b"", 204)
 
 
-def _label(text: str) -> str:
+def label_of(text: str) -> str:
     """The label without surrounding spaces. Raises Problem 422 for one that is empty or unprintable."""
     label = text.strip()
     if not label or not label.isprintable():
@@ -156,16 +167,26 @@ def _label(text: str) -> str:
     return label
 
 
-def _new_token_response(minted: IssuedToken) -> Response:
+def new_token_response(minted: IssuedToken) -> Response:
+    """The answer that shows a new token, this once."""
     record = minted.record
     add_audit_detail(id=str(record.id), label=record.label, scopes=list(record.scopes))
     return json_response(_token_body(MintedBody, record, token=minted.token), 201)
 
 
-def _page(records: Sequence[TokenRecord], limit: int) -> Response:
-    page, next_cursor = split_page(records, limit, lambda record: _After(record.created_at, record.id))
+def token_page(records: Sequence[TokenRecord], limit: int) -> Response:
+    """The answer with a page of tokens, of which one more was read than it may hold."""
+    page, next_cursor = split_page(records, limit, lambda record: AfterToken(record.created_at, record.id))
     return json_response(TokenPage([_token_body(TokenBody, record) for record in page], next_cursor))
 
 
 def _token_body(kind: type[TokenBody], record: TokenRecord, **values: str) -> TokenBody:
-    return body_from(kind, record, unit_id=record.unit, idle_seconds=record.idle, **values)
+    return body_from(
+        kind,
+        record,
+        unit_id=record.unit,
+        organization_id=record.organization,
+        unit_ids=record.units,
+        idle_seconds=record.idle,
+        **values,
+    )

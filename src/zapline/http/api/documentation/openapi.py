@@ -36,10 +36,12 @@ _PARAMETER_DESCRIPTIONS = {
     "delivery": "The delivery's id.",
     "erasure": "The erasure's id.",
     "token": "The token's id, not the token.",
+    "organization": "The organization's id.",
 }
 _TAGS = {
     "admin": "Signing in and tokens",
     "tokens": "Signing in and tokens",
+    "organizations": "Organizations",
     "units": "Units",
     "whatsapp": "Line",
     "conversations": "Conversations and messages",
@@ -59,9 +61,9 @@ _DEFAULT_TAG = "Operations"
 _ACCESS_DESCRIPTIONS: Mapping[Access, str] = {
     Access.OPEN: "Anybody.",
     Access.SIGNED_IN: "Whoever has a valid token.",
-    Access.READ: "An administrator, or a token of the unit with the scope `read`.",
-    Access.SEND: "An administrator, or a token of the unit with the scope `send`.",
-    Access.CONTROL: "An administrator, or a token of the unit with the scope `control`.",
+    Access.READ: "An administrator, or a token of the unit or its organization with the scope `read`.",
+    Access.SEND: "An administrator, or a token of the unit or its organization with the scope `send`.",
+    Access.CONTROL: "An administrator, or a token of the unit or its organization with the scope `control`.",
     Access.ADMIN: "An administrator.",
 }
 _BODY_SUFFIX = "Body"
@@ -296,6 +298,8 @@ def _common_problems(route: Route, doc: RouteDoc) -> Mapping[str, int]:
         usual["not_found"] = 404
     if "<uuid:unit>" in route.path:
         usual["unit_not_found"] = 404
+    if "<uuid:organization>" in route.path:
+        usual["organization_not_found"] = 404
     if changes:
         usual |= {"outcome_unknown": 503, "refused": 409}
     if doc.body is not None or doc.other_media:

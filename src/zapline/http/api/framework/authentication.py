@@ -23,6 +23,7 @@ from zapline.http.server.client_address import client_address
 from zapline.http.server.fair_places import hold_for
 from zapline.supervisors.accounts.audit_log import AuditLog
 from zapline.supervisors.accounts.authentication import Authentication
+from zapline.supervisors.accounts.organizations import UnknownOrganization
 from zapline.supervisors.units.unit_commands import UnknownUnit
 
 _TOKEN = re.compile(r"zl_[A-Za-z0-9_-]{43}")
@@ -46,13 +47,18 @@ class LoggedIn(ResponseBody, frozen=True):
 
 
 class Me(ResponseBody, frozen=True):
-    """Who asks, and what he may. ``unitId`` is null for an administrator, who may everything."""
+    """Who asks, and what he may. An administrator may everything; he has neither ``unitId`` nor ``organizationId``."""
 
     kind: ActorKind
     id: UUID
     name: str
-    unit_id: UUID | None
+    unit_id: Annotated[UUID | None, Meta(description="Of a unit's token.")]
     scopes: list[Scope]
+    organization_id: Annotated[UUID | None, Meta(description="Of an organization's token.")]
+    unit_ids: Annotated[
+        list[UUID] | None,
+        Meta(description="The units of the organization that the token opens; null: all, also those added later."),
+    ]
 
 
 _LOGIN = RouteDoc(
@@ -97,8 +103,9 @@ class AuthenticationRoutes:
 
     async def _authenticate(self, route: Route) -> Principal:
         header = request.headers.get("Authorization", "")
-        unit = (request.view_args or {}).get("unit")
-        return await authenticate_caller(self._identity, header, request.scope, unit, route.access)
+        named = request.view_args or {}
+        unit, organization = named.get("unit"), named.get("organization")
+        return await authenticate_caller(self._identity, header, request.scope, unit, route.access, organization)
 
     def _source(self) -> str:
         return client_address(request.scope, self._policy.trusted)
@@ -122,25 +129,37 @@ class AuthenticationRoutes:
         It does not count as a use: a stream alone does not keep a token from its idle end.
         """
         token, caller = _bearer_token(), current_principal()
+        unit = (request.view_args or {}).get("unit")
 
         async def is_still_authorised() -> bool:
             holder = await self._identity.find_holder(token, use=False) if token is not None else None
-            return holder is not None and holder.principal == caller
+            if holder is None or holder.principal.id != caller.id:
+                return False
+            return unit is None or holder.principal.sees(UnitId(unit))
 
         return is_still_authorised
 
     async def me(self) -> Response:
         principal = current_principal()
         scopes = [scope for scope in Scope if principal.may(scope)]
-        return json_response(Me(principal.kind, principal.id, principal.name, principal.unit, scopes))
+        grant = principal.grant
+        organization = grant.organization if grant is not None else None
+        chosen: list[UUID] | None = sorted(grant.units) if grant is not None and grant.chosen is not None else None
+        me = Me(principal.kind, principal.id, principal.name, principal.unit, scopes, organization, chosen)
+        return json_response(me)
 
 
 async def authenticate_caller(
-    identity: Authentication, header: str, scope: Mapping[str, Any], unit: UUID | None, access: Access
+    identity: Authentication,
+    header: str,
+    scope: Mapping[str, Any],
+    unit: UUID | None,
+    access: Access,
+    organization: UUID | None = None,
 ) -> Principal:
-    """The caller, if he may call a route of this ``unit`` with this ``access``; ``header``: ``Authorization``.
+    """The caller, if he may call a route of this unit or organization; ``header``: ``Authorization``.
 
-    Raises Problem 401 and 403, and UnknownUnit for units of others.
+    Raises Problem 401 and 403, and UnknownUnit and UnknownOrganization for those of others.
     """
     token = _parse_bearer(header)
     holder = await identity.find_holder(token) if token is not None else None
@@ -151,17 +170,19 @@ async def authenticate_caller(
     hold_for(scope, ("caller", principal.id))
     if unit is not None and not principal.sees(UnitId(unit)):
         raise UnknownUnit("there is no such unit")
+    if organization is not None and not principal.belongs_to(organization):
+        raise UnknownOrganization("there is no such organization")
     _require_scope(principal, access)
     return principal
 
 
 def _require_scope(principal: Principal, access: Access) -> None:
     """Raises Problem 403 where the principal lacks what the route requires."""
-    if access is Access.SIGNED_IN or principal.unit is None:
+    if access is Access.SIGNED_IN or principal.is_admin:
         return
     scope = _REQUIRED_SCOPES.get(access)
     if scope is None:
-        raise Problem(403, "forbidden", "this is for administrators; a unit's token may not do it")
+        raise Problem(403, "forbidden", "this is for administrators; a token of units may not do it")
     if not principal.may(scope):
         raise Problem(403, "forbidden", f"this token may not do it: it lacks the scope {scope.value}")
 

@@ -11,14 +11,17 @@ Handler = Callable[..., Awaitable[Any]]
 
 
 class Access(StrEnum):
-    """Who may call a route. A unit's route has ``unit`` in its path; tokens of other units get a 404 there."""
+    """Who may call a route. A unit's route has ``unit`` in its path, an organization's ``organization``.
+
+    Tokens that do not open that unit, or are of another organization, get a 404 there.
+    """
 
     OPEN = "open"
     """Anybody."""
     SIGNED_IN = "signed_in"
     """Any valid token."""
     READ = "read"
-    """An administrator, or a token of this unit with the scope ``read``."""
+    """An administrator, or a token that opens this unit or is of this organization, with the scope ``read``."""
     SEND = "send"
     """The same with the scope ``send``."""
     CONTROL = "control"

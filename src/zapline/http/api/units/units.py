@@ -36,7 +36,9 @@ from zapline.supervisors.units.unit_commands import UnitCommands, UnitNotReady
 from zapline.supervisors.units.unit_lifecycle import is_time_zone
 
 
-class _After(Position, frozen=True, tag="u"):
+class AfterUnit(Position, frozen=True, tag="u"):
+    """Where a page of units ended."""
+
     created_at: float
     id: UUID
 
@@ -152,19 +154,19 @@ class UnitRoutes:
 
     async def list(self) -> Response:
         """Active units; with ``archived=true`` archived ones."""
-        limit, after = page_query(_After)
+        limit, after = page_query(AfterUnit)
         if query_bool("archived"):
             return await self._archived(limit, after)
-        units = sorted(self._roster.units(), key=_position)
+        units = sorted(self._roster.units(), key=unit_position)
         if after is not None:
-            units = [unit for unit in units if _position(unit) > (after.created_at, after.id)]
-        page, next_cursor = split_page(units, limit, lambda unit: _After(*_position(unit)))
+            units = [unit for unit in units if unit_position(unit) > (after.created_at, after.id)]
+        page, next_cursor = split_page(units, limit, lambda unit: AfterUnit(*unit_position(unit)))
         return json_response(UnitPage([unit_body(unit) for unit in page], next_cursor))
 
-    async def _archived(self, limit: int, after: _After | None) -> Response:
+    async def _archived(self, limit: int, after: AfterUnit | None) -> Response:
         position = (after.created_at, after.id) if after is not None else None
         units = await list_archived_units(self._pool, position, limit + 1)
-        page, next_cursor = split_page(units, limit, lambda unit: _After(unit.created_at, unit.id))
+        page, next_cursor = split_page(units, limit, lambda unit: AfterUnit(unit.created_at, unit.id))
         return json_response(UnitPage([archived_body(unit) for unit in page], next_cursor))
 
     async def get(self, unit: UUID) -> Response:
@@ -223,5 +225,6 @@ class UnitRoutes:
         return status_body(unit, stored, picture, self._sending(unit.id), self._clock())
 
 
-def _position(unit: Unit) -> tuple[float, UUID]:
+def unit_position(unit: Unit) -> tuple[float, UUID]:
+    """A unit's place in lists: by age."""
     return unit.record.created_at or 0.0, unit.id

@@ -20,6 +20,7 @@ _PAGE = 50
 ACTOR_KINDS = {
     "admin": N_("administrator"),
     "unit_token": N_("token"),
+    "organization_token": N_("organization's token"),
     "command": N_("command line"),
     "system": N_("Zapline itself"),
 }

@@ -91,12 +91,13 @@ class TokensPage:
             422 if error else 200,
             at="settings",
             unit=unit.record,
-            rows=[(token, _is_valid(token, now)) for token in rows],
+            rows=[(token, is_valid(token, now)) for token in rows],
             scopes=[(scope.value, _(label)) for scope, label in SCOPE_LABELS.items()],
             error=error,
             minted=minted,
         )
 
 
-def _is_valid(token: TokenRecord, now: datetime) -> bool:
+def is_valid(token: TokenRecord, now: datetime) -> bool:
+    """Whether the token has neither ended nor been revoked."""
     return token.revoked_at is None and (token.expires_at is None or token.expires_at > now)

@@ -41,9 +41,7 @@ def mint(
     \b
     Example: zapline tokens mint --unit 7f1d9f5e-6a55-4a35-9d3c-0b6f8f3b6c11 --label CRM --scope read --scope send
     """
-    label = label.strip()
-    if not (1 <= len(label) <= 100 and label.isprintable()):
-        raise typer.BadParameter("a label is a line of 1 to 100 characters", param_hint="--label")
+    label = checked_label(label)
     token, row = run_async(_mint, UnitId(UUID(unit)), label, frozenset(scope), expires_days)
     if as_json:
         echo_json({**row, "token": token})
@@ -104,7 +102,7 @@ async def _mint(
     async with audited_transaction(url, "tokens mint", label, unit) as conn:
         if not any(record.id == unit and record.archived_at is None for record in await load_units(conn)):
             raise _no_such_unit(unit)
-        return token, _as_json(await insert_token(conn, digest_secret(token), grant))
+        return token, as_json(await insert_token(conn, digest_secret(token), grant))
 
 
 async def _read(conn: "Connection", unit: UnitId) -> list[dict[str, Any]]:
@@ -113,7 +111,7 @@ async def _read(conn: "Connection", unit: UnitId) -> list[dict[str, Any]]:
 
     if not any(record.id == unit for record in await load_units(conn)):
         raise _no_such_unit(unit)
-    return [_as_json(record) for record in await list_unit_tokens(conn, unit, None, _MAX_LISTED)]
+    return [as_json(record) for record in await list_unit_tokens(conn, unit, None, _MAX_LISTED)]
 
 
 async def _revoke(url: str, unit: UnitId, id: UUID) -> str:
@@ -135,11 +133,19 @@ def _no_such_unit(unit: UnitId) -> LocalError:
     return LocalError(f"there is no unit {unit}; `zapline units list` shows them")
 
 
-def _as_json(record: Any) -> dict[str, Any]:
+def checked_label(label: str) -> str:
+    """The label without surrounding spaces. Raises typer.BadParameter."""
+    label = label.strip()
+    if not (1 <= len(label) <= 100 and label.isprintable()):
+        raise typer.BadParameter("a label is a line of 1 to 100 characters", param_hint="--label")
+    return label
+
+
+def as_json(record: Any) -> dict[str, Any]:
     """The same names as the API's."""
     return {
         "id": str(record.id),
-        "unitId": str(record.unit),
+        **_opened(record),
         "label": record.label,
         "scopes": [scope.value for scope in record.scopes],
         "createdBy": record.created_by,
@@ -148,3 +154,11 @@ def _as_json(record: Any) -> dict[str, Any]:
         "expiresAt": iso(record.expires_at),
         "revokedAt": iso(record.revoked_at),
     }
+
+
+def _opened(record: Any) -> dict[str, Any]:
+    """What a token opens: its unit, or its organization and units."""
+    if record.organization is None:
+        return {"unitId": str(record.unit)}
+    units = [str(unit) for unit in record.units] if record.units is not None else None
+    return {"organizationId": str(record.organization), "unitIds": units}
