@@ -81,12 +81,24 @@ def _require_directory(state_dir: Path) -> None:
 
 
 @app.command()
-def sandbox() -> None:
+def sandbox(
+    ephemeral: Annotated[
+        bool,
+        typer.Option(
+            "--ephemeral", help="For tests: print one line of JSON when ready, end with the caller, keep nothing."
+        ),
+    ] = False,
+    units: Annotated[int, typer.Option(min=1, max=20, help="With --ephemeral: how many units there are.")] = 1,
+) -> None:
     """Run everything on this machine: PostgreSQL, a simulated Evolution server, and the daemon with two units.
 
     \b
     Example: zapline sandbox
     """
+    if ephemeral:
+        from zapline.sandbox.ephemeral import main_ephemeral
+
+        raise typer.Exit(main_ephemeral(units))
     from zapline.sandbox.sandbox import main_sandbox
 
     raise typer.Exit(main_sandbox())

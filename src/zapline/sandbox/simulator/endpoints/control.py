@@ -14,6 +14,7 @@ import trio
 
 from zapline.sandbox.simulator.endpoints import phone_actions, phone_edits
 from zapline.sandbox.simulator.endpoints.contact_events import hand_over_history
+from zapline.sandbox.simulator.endpoints.messages import switch_off
 from zapline.sandbox.simulator.http.http_server import Request, Response
 from zapline.sandbox.simulator.http.responses import json_response
 from zapline.sandbox.simulator.state import connection_lifecycle, pairing_faults, server_restart
@@ -199,6 +200,8 @@ def _phones(server: ServerState, arguments: dict[str, Any]) -> Any:
     numbers.aliases = dict(arguments.get("aliases", numbers.aliases))
     numbers.names = dict(arguments.get("names", numbers.names))
     numbers.subjects = dict(arguments.get("subjects", numbers.subjects))
+    if "silent" in arguments:
+        switch_off(server, arguments["silent"])
     groups = arguments.get("groups", numbers.groups)
     numbers.groups = {group: tuple(members) for group, members in groups.items()}
     return {"missing": sorted(numbers.missing)}

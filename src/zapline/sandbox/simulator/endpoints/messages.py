@@ -4,6 +4,7 @@ import base64
 import binascii
 import re
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -266,9 +267,23 @@ def _report_statuses(server: ServerState, instance: Instance, stored: StoredMess
     async def report() -> None:
         for status in server.behaviour.statuses:
             await trio.sleep(server.behaviour.status_gap)
-            server.from_phone(instance, partial(report_status, server, instance, stored, status))
+            tell = partial(server.from_phone, instance, partial(report_status, server, instance, stored, status))
+            phone = stored.message["key"]["remoteJid"].partition("@")[0]
+            if status != "SERVER_ACK" and phone in server.numbers.silent:
+                server.numbers.unreported.setdefault(phone, []).append(tell)
+            else:
+                tell()
 
     server.spawn(report)
+
+
+def switch_off(server: ServerState, numbers: Iterable[str]) -> None:
+    """Have these phones be off, and no others: what those that are on again have got meanwhile is reported now."""
+    silent = {create_jid(number).partition("@")[0] for number in numbers}
+    on_again, server.numbers.silent = server.numbers.silent - silent, silent
+    for phone in on_again:
+        for tell in server.numbers.unreported.pop(phone, ()):
+            tell()
 
 
 def _refuse(server: ServerState, instance: Instance, stored: StoredMessage, fault: Fault) -> None:

@@ -13,7 +13,8 @@ _CHANGEABLE = frozenset({"url", "events", "headers", "enabled", "base64", "by_ev
 def scan_in_vain(server: ServerState, instance: Instance, outcome: str) -> None:
     """Scan the code without the line opening. Raises ValueError for an unknown outcome.
 
-    ``nothing``: the account asks for a passkey, and the scan has no effect. ``refused``: the phone says that it cannot
+    ``nothing``: the account asks for a passkey, and the scan has no effect. ``passkey``: the same with a build of
+    Evolution that tells of it. ``refused``: the phone says that it cannot
     link the device; the socket is replaced, and codes go on. ``unfinished``: 2.4 after a logout; the socket is closed,
     nothing is told, and the next connect opens the line.
     """
@@ -23,6 +24,9 @@ def scan_in_vain(server: ServerState, instance: Instance, outcome: str) -> None:
         instance.stop_pairing()
         instance.state, instance.socket, instance.scanned = "close", "closed", True
         instance.owner_jid = instance.owner_jid or "5511999990000@s.whatsapp.net"
+    elif outcome == "passkey":
+        told = {"instance": instance.name, "state": "passkey_required", "statusReason": 200}
+        server.fire_in_turn(instance, "connection.update", told)
     elif outcome != "nothing":
         raise ValueError(f"a scan has no such outcome: {outcome}")
 

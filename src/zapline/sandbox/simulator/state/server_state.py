@@ -68,6 +68,10 @@ class NumberDirectory:
     """Group -> its participants."""
     subjects: dict[str, str] = field(default_factory=dict)
     """Group -> its subject."""
+    silent: set[str] = field(default_factory=set)
+    """Digits of the JIDs of phones that are off: what is sent to them is reported as SERVER_ACK and no further."""
+    unreported: dict[str, list[Callable[[], None]]] = field(default_factory=dict)
+    """What is reported of a silent phone once it is on again."""
 
 
 class ServerState:
