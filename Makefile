@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: help run test test-fast long check lint types imports docs translations screenshots picture bench bench-quick conformance chaos sim proof planted release lock clean
+.PHONY: help run test test-fast long check lint types imports docs clients translations screenshots picture bench bench-quick conformance chaos sim proof planted release lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -38,7 +38,7 @@ test-fast: $(READY) ## Run the tests that need no server: no PostgreSQL, no daem
 	@$(PARALLEL) -n $(FAST_WORKERS) --hypothesis-profile=brief -m "not long and not server"
 
 long: $(READY) ## What takes long or wants the machine alone: short chaos runs, seeds of the simulation, each page with hostile texts, all examples of the properties (5 to 6 minutes)
-	@CONSOLE_SCREENSHOTS=1 $(PYTEST) -m long tests/sim tests/supervisors tests/journeys tests/browser tests/deploy tests/http/api/test_conformance.py
+	@CONSOLE_SCREENSHOTS=1 $(PYTEST) -m long tests/sim tests/supervisors tests/journeys tests/browser tests/deploy tests/clients tests/http/api/test_conformance.py
 	@$(PYTEST) -m "hypothesis and not long and not server" --hypothesis-profile=thorough tests/domain tests/evolution tests/daemon tests/sql/journal
 
 check: lint types imports test long ## Everything a change must pass: ruff, mypy, import rules, tests
@@ -55,6 +55,9 @@ imports: $(READY)
 docs: $(READY) ## Print docs/states.md and docs/inbound.md anew from the tables
 	@$(BIN)/python -m zapline.domain.states_document > docs/states.md
 	@$(BIN)/python -m zapline.evolution.webhooks.contents.fates_document > docs/inbound.md
+
+clients: $(READY) ## Write docs/openapi.json anew, and what the clients for Python has of it
+	@$(BIN)/python clients/fetch_document.py && $(BIN)/python clients/generate.py
 
 # The flag of %-format is removed: no text has such places, but "1-2% is normal" looks like one.
 translations: $(READY) ## Bring the console's catalogue up to date with the texts of its sources; fill in what is empty

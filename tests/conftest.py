@@ -55,7 +55,7 @@ def run_log() -> Iterator[None]:
 
 # -- the run: in one process, or shared by the workers of pytest-xdist ----------------------------------------
 
-SERVER_FIXTURES = {"initialised", "server_directory"}
+SERVER_FIXTURES = {"initialised", "server_directory", "zapline_sandbox"}
 SERVER_DIRECTORIES = {"browser", "journeys"}
 """Tests that use one of the fixtures or lie in one of the directories get the mark ``server``."""
 SERVER_ONLY = {
@@ -65,7 +65,7 @@ SERVER_ONLY = {
     *(TESTS / "sql" / name for name in ("notifications", "outbound")),
 }
 """Directories in which every test needs a server: not even read when those are deselected."""
-STARTED_FIRST = ("browser", "journeys", "daemon", "sandbox", "supervisors", "sql", "http")
+STARTED_FIRST = ("browser", "journeys", "clients", "daemon", "sandbox", "supervisors", "sql", "http")
 """Directories whose files take longest, so that the workers end at nearly the same time."""
 
 
@@ -97,12 +97,13 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give each file to one worker, and all files that share the browser to the same worker."""
+    """Give each file to one worker, and all files that share the browser or a sandbox to the same worker."""
     from xdist.scheduler import LoadFileScheduling
 
     class OneBrowser(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "tests/browser" if nodeid.startswith("tests/browser/") else super()._split_scope(nodeid)
+            directory = nodeid.partition("/")[0] + "/" + nodeid.split("/")[1]
+            return directory if directory in ("tests/browser", "tests/clients") else super()._split_scope(nodeid)
 
     config.option.loadscopereorder = False
     return OneBrowser(config, log)

@@ -1,5 +1,6 @@
 """The API's own description: true to the routes, and a page that needs nobody else."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,12 @@ async def test_the_page_asks_nobody_else_for_anything_and_has_nothing_inline(api
 async def test_the_files_of_the_page_are_no_part_of_the_document(api: Any) -> None:
     created = (await api.client.get("/openapi.json")).json()
     assert [path for path in created["paths"] if path.startswith("/docs")] == ["/docs", "/docs/style.css"]
+
+
+async def test_the_document_in_the_repository_is_the_one_that_is_served(api: Any) -> None:
+    served = (await api.client.get("/openapi.json")).json()
+    written = json.loads((Path(__file__).parents[4] / "docs" / "openapi.json").read_text())
+    assert written == served, "the API has changed: run `make clients`"
 
 
 async def test_the_document_points_to_nothing_that_is_not_in_it(api: Any) -> None:

@@ -1,0 +1,1498 @@
+"""What Zapline is asked, answers and tells. Generated from docs/openapi.json by clients/generate.py: do not edit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
+from uuid import UUID
+
+
+ActorKind: TypeAlias = "Literal[\"admin\", \"command\", \"system\", \"unit_token\"] | str"
+
+
+class Archived(TypedDict):
+    """A unit that was closed."""
+    id: str
+    archivedAt: str | None
+
+
+class Arrived(TypedDict):
+    """Messages in the order of their arrival, and what has changed of those from before."""
+    items: list[Message]
+    changed: list[Message]
+    """Messages from before `afterSeq`, whole, with a reaction, vote, edit or deletion since."""
+    nextAfterSeq: int
+    """The `afterSeq` to ask with next, whatever came."""
+    hasMore: bool
+    """Ask again at once."""
+
+
+class Attempt(TypedDict):
+    """A call to Evolution that was to send the message."""
+    startedAt: str | None
+    endedAt: str | None
+    outcome: str
+    failure: str | None
+    matchedBy: str | None
+    """What settled a call that had no answer."""
+    externalId: str | None
+
+
+class AuditLine(TypedDict):
+    """One change, or one try."""
+    id: int
+    at: str | None
+    actorKind: ActorKind
+    actor: str
+    """An e-mail address, a token's label, or a user of the server."""
+    actorId: str | None
+    source: str | None
+    """The address or the machine it came from."""
+    unitId: str | None
+    action: str
+    """The operation's id in this document, or the verb of a command."""
+    target: str | None
+    """What of the unit was meant."""
+    detail: dict[str, Any]
+    """What else is known; phones are masked."""
+    outcome: int | None
+    """The HTTP status; null: under way, or Zapline died over it."""
+    endedAt: str | None
+
+
+class AuditPage(TypedDict):
+    """Changes, the latest first."""
+    items: list[AuditLine]
+    nextCursor: str | None
+    """For the next page; null on the last one."""
+
+
+class Campaign(TypedDict):
+    """A campaign, with how many of its recipients stand where."""
+    id: str
+    name: str
+    state: CampaignState
+    content: CampaignContent | None
+    pace: float | None
+    """Seconds between two messages; null: as the unit's pace says."""
+    window: Window | None
+    startAt: str | None
+    startedAt: str | None
+    endedAt: str | None
+    createdAt: str | None
+    clientCampaignId: str | None
+    recipients: int
+    """All of them, also those skipped."""
+    counts: dict[str, int]
+    """How many stand where, for every state."""
+    skipped: dict[str, int]
+    """How many are not written to, by reason."""
+
+
+class CampaignAudio(TypedDict):
+    """A voice note; `voice` false: a file."""
+    url: NotRequired[str | None]
+    upload: NotRequired[str | UUID | None]
+    fileName: NotRequired[str | None]
+    mimetype: NotRequired[str | None]
+    voice: NotRequired[bool]
+
+
+class CampaignContent(TypedDict):
+    """What is sent. The URL of a file stays out of it: a signed one opens the file to whoever reads it."""
+    type: Literal["text", "image", "video", "audio", "voice", "document"] | str
+    text: NotRequired[str]
+    linkPreview: NotRequired[bool]
+    upload: NotRequired[str | None]
+    caption: NotRequired[str | None]
+    fileName: NotRequired[str | None]
+    mimetype: NotRequired[str | None]
+
+
+class CampaignFile(TypedDict):
+    """`url` or `upload`: the id of what was uploaded. `caption` and `file_name` may hold variables."""
+    url: NotRequired[str | None]
+    upload: NotRequired[str | UUID | None]
+    caption: NotRequired[str | None]
+    fileName: NotRequired[str | None]
+    mimetype: NotRequired[str | None]
+
+
+class CampaignNews(TypedDict):
+    """Where a campaign stands: `counts` by state of its recipients, null where nobody has counted."""
+    campaignId: str
+    name: str
+    state: str
+    counts: NotRequired[dict[str, int] | None]
+    unitId: str
+
+
+class CampaignPage(TypedDict):
+    """Campaigns, newest first."""
+    items: list[Campaign]
+    nextCursor: str | None
+    """For the next page; null on the last one."""
+
+
+CampaignState: TypeAlias = "Literal[\"cancelled\", \"done\", \"loading\", \"paused\", \"ready\", \"running\", \"scheduled\"] | str"
+
+
+class CampaignTold(TypedDict):
+    """A campaign's state."""
+    type: str
+    timestamp: str
+    """When it happened."""
+    data: CampaignNews
+
+
+CampaignWindow = TypedDict("CampaignWindow", {"from": "str", "until": "str"})
+
+
+class Check(TypedDict):
+    """A value, what is expected of it, and the verdict."""
+    value: float
+    threshold: str
+    """What is expected, in words."""
+    verdict: Verdict
+    explanation: str
+    """What it means and what to do."""
+
+
+class Connect(TypedDict):
+    """Body of `POST .../connect`: with a number, Evolution also gives a pairing code to type in."""
+    number: NotRequired[str | None]
+
+
+class ContactCard(TypedDict):
+    """A contact to hand on; `phone` in any usual form."""
+    name: str
+    phone: str
+    """In any usual form."""
+    organization: NotRequired[str | None]
+    email: NotRequired[str | None]
+    url: NotRequired[str | None]
+
+
+class Conversation(TypedDict):
+    """A conversation with all that was merged into it."""
+    id: str
+    kind: Literal["person", "group", "broadcast", "status", "newsletter", "other"] | str
+    contact: str
+    """Names the chat: a phone with its plus, or `lid:` and digits."""
+    phone: str | None
+    lid: str | None
+    """WhatsApp's id of a person who hides the phone."""
+    name: str | None
+    """A group's subject, or what a person was called last."""
+    username: str | None
+    """WhatsApp's name of a person without a phone, without its `@`."""
+    lastMessageAt: str | None
+    createdAt: str | None
+
+
+class ConversationPage(TypedDict):
+    """Conversations, the one with the latest message first."""
+    items: list[Conversation]
+    nextCursor: str | None
+    """For the next page; null on the last one."""
+
+
+class Database(TypedDict):
+    """Whether this process leads, and how fast the database answers."""
+    standing: Standing
+    latencySeconds: float | None
+    """Null while it is away."""
+
+
+class Delivery(TypedDict):
+    """One delivery."""
+    id: str
+    webhookId: str
+    """The header `webhook-id`, the same at every try."""
+    event: str
+    subject: str | None
+    """The message or campaign that it is about."""
+    state: Literal["queued", "delivered", "dead"] | str
+    tries: int
+    dueAt: str | None
+    """When it is tried next; null once it has ended."""
+    lastStatus: int | None
+    """HTTP status of the last answer."""
+    lastError: str | None
+    """Why it failed, in a word."""
+    createdAt: str | None
+    endedAt: str | None
+
+
+class DeliveryNews(TypedDict):
+    """Something of a message has changed: how far it has come, our work on it, its text, that it is there at all.
+    What is null has not changed, or is not known here.
+    """
+    messageId: str
+    externalId: NotRequired[str | None]
+    clientMessageId: NotRequired[str | None]
+    conversationId: NotRequired[str | None]
+    deliveryStatus: NotRequired[str | None]
+    workState: NotRequired[str | None]
+    failure: NotRequired[str | None]
+    edited: NotRequired[bool]
+    editTextUnknown: NotRequired[bool]
+    deleted: NotRequired[bool]
+    replacedBy: NotRequired[str | None]
+    unitId: str
+
+
+class DeliveryPage(TypedDict):
+    """Deliveries, latest first."""
+    items: list[Delivery]
+    nextCursor: str | None
+    """For the next page; null on the last one."""
+
+
+class DeliveryTold(TypedDict):
+    """What has changed of a message."""
+    type: str
+    timestamp: str
+    """When it happened."""
+    data: DeliveryNews
+
+
+class Erasure(TypedDict):
+    """The erasure of one person. It does not tell whose: nothing does any more."""
+    id: str
+    state: Literal["running", "done"] | str
+    erasedAt: str | None
+    """What came in until then goes."""
+    endedAt: str | None
+    waitsFor: str | None
+    """`call`: a message to the person is being sent. `journal`: webhooks are undone."""
+    counts: dict[str, int]
+    """Rows that went, by what they were."""
+
+
+class ErasurePage(TypedDict):
+    """Erasures, the newest first."""
+    items: list[Erasure]
+    nextCursor: str | None
+    """For the next page; null on the last one."""
+
+
+class Evolution(TypedDict):
+    """The Evolution server that serves this line."""
+    version: str | None
+    """Null while it has not told."""
+    awaySince: str | None
+    """Since when it does not answer."""
+    notes: list[VersionNote]
+
+
+class Failure(TypedDict):
+    """Why it was not sent, or not delivered; `code` for programs, `sentence` for people."""
+    code: str
+    sentence: str
+    detail: str | None
+
+
+class FieldError(TypedDict):
+    """A field that does not validate, as `contact.phone`, and what is wrong with it."""
+    field: str
+    message: str
+
+
+class Fleet(TypedDict):
+    """All units, counted."""
+    total: int
+    byPhase: dict[str, int]
+    quarantined: list[str]
+    """Ids of the units that were stopped."""
+    lagging: int
+
+
+class Forecast(TypedDict):
+    """What would become of a campaign; nothing is stored."""
+    received: int
+    accepted: int
+    skipped: dict[str, int]
+    """How many are not written to, by reason."""
+    skippedExamples: list[Skipped]
+    previews: list[Preview]
+    startsAt: str | None
+    endsAt: str | None
+    """Null: under these limits not within three years."""
+
+
+class GivenUp(TypedDict):
+    """A letter is left alone."""
+    id: int
+    givenUp: bool
+
+
+class Health(TypedDict):
+    """The verdict on the process, and what it stands on."""
+    status: Verdict
+    version: str
+    time: str | None
+    rates: dict[str, Check]
+    """The four rates that the promise is made of."""
+    checks: dict[str, Check]
+    journal: Journal
+    database: Database
+    recorder: Recorder
+    units: Fleet
+    loopLagSeconds: float
+
+
+class Hook(TypedDict):
+    """A hook, and how it stands. Its secret is shown by the answers that make one, and never again."""
+    id: str
+    url: str
+    """Who may not control the unit sees its host alone: a path may hold a secret."""
+    events: list[str]
+    active: bool
+    disabledAt: str | None
+    disabledReason: Literal["gone", "failing", "unit_archived"] | str | None
+    failingSince: str | None
+    """The first failure since the last success."""
+    keyGeneration: int
+    previousKeyUntil: str | None
+    """Until then the old secret signs too."""
+    waiting: int
+    """Deliveries that are still to be made."""
+    oldestWaitingAt: str | None
+    dead: int
+    """Deliveries that were given up, kept for two weeks."""
+    createdAt: str | None
+
+
+HookEvent: TypeAlias = "Literal[\"campaign.state\", \"message.deleted\", \"message.delivery\", \"message.edited\", \"message.reaction\", \"message.received\", \"message.sent\", \"poll.vote\", \"unit.status\"]"
+
+
+class Hooks(TypedDict):
+    """The hooks of a unit, the first made first."""
+    items: list[Hook]
+
+
+class Journal(TypedDict):
+    """Webhooks that are on disk and not in the database yet."""
+    depth: int
+    ageSeconds: float
+    """Of the oldest of them."""
+    bytes: int
+    """On disk, with those that are done."""
+
+
+Lane: TypeAlias = "Literal[\"campaign\", \"reply\"] | str"
+
+
+class Letter(TypedDict):
+    """A dead letter, without its body: bodies are people's messages."""
+    id: int
+    unitId: str
+    reason: str
+    """Why it could not be used, for programs."""
+    detail: str | None
+    event: str | None
+    """The event as Evolution named it."""
+    size: int
+    """Bytes of its body."""
+    replayable: bool
+    """Whether its body was kept."""
+    receivedAt: str | None
+    createdAt: str | None
+    replayedAt: str | None
+    givenUpAt: str | None
+    """When a person decided to leave it alone."""
+
+
+class LetterPage(TypedDict):
+    """Dead letters, the newest first."""
+    items: list[Letter]
+    nextCursor: str | None
+    """For the next page; null on the last one."""
+
+
+class Loaded(TypedDict):
+    """What a list came to, and the campaign with it."""
+    list: Tally
+    campaign: Campaign
+
+
+class LoggedIn(TypedDict):
+    """A bearer token, shown this once."""
+    token: str
+    expiresAt: str | None
+
+
+class Login(TypedDict):
+    """Body of `POST /admin/login`."""
+    email: str
+    password: str
+
+
+class Me(TypedDict):
+    """Who asks, and what he may. `unitId` is null for an administrator, who may everything."""
+    kind: ActorKind
+    id: str
+    name: str
+    unitId: str | None
+    scopes: list[Scope]
+
+
+class Message(TypedDict):
+    """A message, from WhatsApp or to it. What a deleted one said is left out."""
+    id: str
+    seq: int
+    """Place in the order of arrival; what `afterSeq` counts by."""
+    conversationId: str
+    externalId: str | None
+    """WhatsApp's id; null until it has been sent."""
+    clientMessageId: str | None
+    """Yours, of a message that was sent through Zapline."""
+    fromMe: bool
+    """Whether the unit has written it."""
+    kind: Literal["unknown", "text", "image", "video", "audio", "voice", "document", "sticker", "location", "live_location", "contact", "contacts", "poll", "button_reply", "list_reply", "template_reply", "interactive_reply", "buttons", "list", "template", "interactive", "album", "order", "product", "event", "group_invite", "payment", "call_log", "sticker_pack", "poll_result", "pin", "keep", "placeholder", "reaction"] | str
+    """`reaction`: one of ours; those of others are in `reactions`."""
+    text: str | None
+    """Its text, or its caption."""
+    editedAt: str | None
+    editTextUnknown: bool
+    """It was edited, and only the phone shows the new text: `text` is the one before."""
+    deletedAt: str | None
+    media: dict[str, Any] | None
+    """What the file is; its bytes are at `.../media`."""
+    detail: dict[str, Any]
+    """What is particular to its kind, as a place or a poll."""
+    sender: str | None
+    """Who has written it, in a group."""
+    senderName: str | None
+    quotedId: str | None
+    """WhatsApp's id of the message that it answers."""
+    quoted: Quoted | None
+    """What it answers; null where nothing is told of it."""
+    forwarded: bool
+    viewOnce: bool
+    expiresAfter: int | None
+    """Seconds after which it disappears from phones."""
+    deliveryStatus: Literal["queued", "sent", "failed", "delivered", "read", "played"] | str | None
+    """Null for what others wrote."""
+    workState: Literal["queued", "leased", "uncertain", "settled", "dead", "cancelled", "expired"] | str | None
+    """Null for what Zapline did not send."""
+    failure: Failure | None
+    """Why it was not sent, or not delivered, or not surely."""
+    reactions: list[Reaction]
+    votes: list[Vote]
+    sentAt: str | None
+    receivedAt: str | None
+    origin: str
+    """Where it was first seen."""
+    backfilled: bool
+    """Read back from Evolution's store, not told by a webhook."""
+
+
+class MessageAudio(TypedDict):
+    """A voice note; `voice` false: a file."""
+    url: NotRequired[str | None]
+    """Where the file is; it is fetched by Evolution."""
+    upload: NotRequired[str | UUID | None]
+    """Instead of `url`: the id of an upload."""
+    fileName: NotRequired[str | None]
+    mimetype: NotRequired[str | None]
+    """Its media type, where it cannot be told."""
+    voice: NotRequired[bool]
+    """`false`: a file of sound instead of a voice note."""
+
+
+class MessageFile(TypedDict):
+    """`url` or `upload`: the id of what was uploaded."""
+    url: NotRequired[str | None]
+    """Where the file is; it is fetched by Evolution."""
+    upload: NotRequired[str | UUID | None]
+    """Instead of `url`: the id of an upload."""
+    caption: NotRequired[str | None]
+    fileName: NotRequired[str | None]
+    mimetype: NotRequired[str | None]
+    """Its media type, where it cannot be told."""
+
+
+class MessageNews(TypedDict):
+    """A message that is new. `conversation_id` is that under which it is shown, merged ones followed."""
+    id: str
+    seq: int
+    conversationId: str
+    contact: str | None
+    phone: str | None
+    externalId: str | None
+    clientMessageId: str | None
+    fromMe: bool
+    kind: str
+    text: str | None
+    media: Any
+    detail: Any
+    sender: str | None
+    senderName: str | None
+    quotedId: str | None
+    quoted: Any
+    deliveryStatus: str | None
+    workState: str | None
+    sentAt: str
+    editedAt: NotRequired[str | None]
+    editTextUnknown: NotRequired[bool]
+    deletedAt: NotRequired[str | None]
+    backfilled: NotRequired[bool]
+    unitId: str
+
+
+class MessageTold(TypedDict):
+    """A message, whole."""
+    type: str
+    timestamp: str
+    """When it happened."""
+    data: MessageNews
+
+
+class Minted(TypedDict):
+    """A new token, shown this once: only its digest is kept."""
+    id: str
+    kind: TokenKind
+    label: str
+    unitId: str | None
+    scopes: list[Scope]
+    """Of a unit's token; an administrator's may everything."""
+    createdBy: str
+    createdAt: str | None
+    lastUsedAt: str | None
+    """To about a minute."""
+    expiresAt: str | None
+    idleSeconds: int | None
+    """Seconds without use after which it ends."""
+    revokedAt: str | None
+    token: str
+
+
+class MoreRecipients(TypedDict):
+    """JSON body of `POST .../recipients`."""
+    recipients: Sequence[Mapping[str, str | int | float | None]]
+
+
+class NewAdminToken(TypedDict):
+    """Body of `POST /admin/tokens`."""
+    label: str
+    """What people will know it by."""
+    expiresInDays: NotRequired[int]
+
+
+class NewCampaign(TypedDict):
+    """Body of `POST /units/{id}/campaigns` and of its dry run: exactly one content; `recipients` may follow.
+    `pace`: seconds between two messages; left out, the unit's pace. `start`: at once, or at `start_at`.
+    """
+    name: str
+    """For people; recipients do not see it."""
+    text: NotRequired[str | None]
+    """May hold variables, as `Olá {{nome}}`, with a fallback as `{{nome|cliente}}`."""
+    image: NotRequired[CampaignFile | None]
+    video: NotRequired[CampaignFile | None]
+    audio: NotRequired[CampaignAudio | None]
+    document: NotRequired[CampaignFile | None]
+    linkPreview: NotRequired[bool | None]
+    recipients: NotRequired[Sequence[Mapping[str, str | int | float | None]]]
+    """Who gets it: `to`, and the variables."""
+    pace: NotRequired[float | None]
+    """Seconds between two messages; null: as the unit's pace says. The slower of both counts."""
+    window: NotRequired[CampaignWindow | None]
+    """Hours between which it sends."""
+    startAt: NotRequired[str | datetime | None]
+    """Start at this time, with its zone."""
+    clientCampaignId: NotRequired[str | None]
+    """Your key for this campaign; repeating it is safe."""
+    start: NotRequired[bool]
+    """Start it at once, or at `startAt`."""
+
+
+class NewHook(TypedDict):
+    """Body of `POST .../hooks`. Without `events` it is told all of them."""
+    url: str
+    events: NotRequired[Sequence[HookEvent]]
+
+
+class NewMessage(TypedDict):
+    """Body of `POST /units/{id}/messages`: `to` or `conversation_id`, and exactly one content."""
+    clientMessageId: str
+    """Your key for this message, printable; repeating it is safe."""
+    to: NotRequired[str | None]
+    """A phone in any usual form, or the JID of a person or group."""
+    conversationId: NotRequired[str | UUID | None]
+    """Instead of `to`: write into this conversation."""
+    text: NotRequired[str | None]
+    """With WhatsApp's own marks, as `*bold*`."""
+    image: NotRequired[MessageFile | None]
+    """A picture."""
+    video: NotRequired[MessageFile | None]
+    """A film."""
+    audio: NotRequired[MessageAudio | None]
+    """A voice note, or a file of sound."""
+    document: NotRequired[MessageFile | None]
+    """Any file."""
+    location: NotRequired[Place | None]
+    """A place."""
+    contact: NotRequired[ContactCard | None]
+    """A contact to hand on."""
+    reaction: NotRequired[NewReaction | None]
+    """An emoji on a message."""
+    poll: NotRequired[NewPoll | None]
+    """A poll."""
+    replyTo: NotRequired[str | UUID | None]
+    """Our id of the message that is answered."""
+    sendAt: NotRequired[str | datetime | None]
+    """Not before this time, with its zone; at most a year ahead."""
+    expiresAt: NotRequired[str | datetime | None]
+    """Not after this time: what has not been sent by then never is."""
+    linkPreview: NotRequired[bool | None]
+    """Of a text: whether WhatsApp shows what a link leads to; true unless told."""
+
+
+class NewMessageDraft(TypedDict):
+    """NewMessage whose clientMessageId the client makes, where you give none."""
+    clientMessageId: NotRequired[str]
+    """Your key for this message, printable; repeating it is safe."""
+    to: NotRequired[str | None]
+    """A phone in any usual form, or the JID of a person or group."""
+    conversationId: NotRequired[str | UUID | None]
+    """Instead of `to`: write into this conversation."""
+    text: NotRequired[str | None]
+    """With WhatsApp's own marks, as `*bold*`."""
+    image: NotRequired[MessageFile | None]
+    """A picture."""
+    video: NotRequired[MessageFile | None]
+    """A film."""
+    audio: NotRequired[MessageAudio | None]
+    """A voice note, or a file of sound."""
+    document: NotRequired[MessageFile | None]
+    """Any file."""
+    location: NotRequired[Place | None]
+    """A place."""
+    contact: NotRequired[ContactCard | None]
+    """A contact to hand on."""
+    reaction: NotRequired[NewReaction | None]
+    """An emoji on a message."""
+    poll: NotRequired[NewPoll | None]
+    """A poll."""
+    replyTo: NotRequired[str | UUID | None]
+    """Our id of the message that is answered."""
+    sendAt: NotRequired[str | datetime | None]
+    """Not before this time, with its zone; at most a year ahead."""
+    expiresAt: NotRequired[str | datetime | None]
+    """Not after this time: what has not been sent by then never is."""
+    linkPreview: NotRequired[bool | None]
+    """Of a text: whether WhatsApp shows what a link leads to; true unless told."""
+
+
+class NewPace(TypedDict):
+    """The limits as they shall be; what is left out gets its default."""
+    perMinute: NotRequired[float]
+    """Messages a minute, in the long run."""
+    burst: NotRequired[int]
+    """How many may go at once after a pause."""
+    gapSeconds: NotRequired[float]
+    """Seconds between two messages to the same recipient."""
+    dailyCap: NotRequired[int | None]
+    """Messages a day at most, replies too; null: no cap."""
+    warmUpFirst: NotRequired[int | None]
+    """Messages of campaigns on the first day, doubled every day; null: no warm-up."""
+    quietFrom: NotRequired[str | None]
+    """From this hour no campaign is sent, as 21:30 in the unit's time zone."""
+    quietUntil: NotRequired[str | None]
+    """Until this hour."""
+    campaignSeconds: NotRequired[float]
+    """Seconds between two messages of campaigns."""
+    resendLanes: NotRequired[Sequence[str]]
+    """Lanes in which an uncertain message is sent once more by itself; it may arrive twice."""
+
+
+class NewPoll(TypedDict):
+    """`selectable`: how many options one may choose; 0 is as many as there are."""
+    name: str
+    options: Sequence[str]
+    selectable: NotRequired[int]
+    """How many options one may choose; 0: as many as there are."""
+
+
+class NewReaction(TypedDict):
+    """`emoji` empty: take the reaction back. `message_id`: our id of the message reacted to."""
+    emoji: str
+    """Empty: take the reaction back."""
+    messageId: str | UUID
+    """Our id of the message that is reacted to."""
+
+
+class NewSuppression(TypedDict):
+    """Body of `POST /units/{id}/suppressions`: a phone in any usual form, or `lid:` and its digits."""
+    to: str
+
+
+class NewUnit(TypedDict):
+    """Body of `POST /units`."""
+    name: str
+    instance: NotRequired[str | None]
+    timeZone: NotRequired[str]
+
+
+class NewUnitToken(TypedDict):
+    """Body of `POST /units/{unit}/tokens`. `expiresInDays` null: it lasts until it is revoked."""
+    label: str
+    """What people will know it by."""
+    scopes: Sequence[Scope]
+    """What it may do."""
+    expiresInDays: NotRequired[int | None]
+
+
+class Nothing(TypedDict):
+    """A request's body: camelCase, and a field that is not known is refused, not ignored."""
+
+
+class OutboxPage(TypedDict):
+    """Messages to be sent, those asked for last first."""
+    items: list[WatchedMessage]
+    nextCursor: str | None
+    """For the next page; null on the last one."""
+
+
+class Pace(TypedDict):
+    """A unit's limits for sending, with the defaults filled in."""
+    perMinute: float
+    """Messages a minute, in the long run."""
+    burst: int
+    """How many may go at once after a pause."""
+    gapSeconds: float
+    """Seconds between two messages to the same recipient."""
+    dailyCap: int | None
+    """Messages a day at most, replies too; null: no cap."""
+    warmUpFirst: int | None
+    """Messages of campaigns on the first day, doubled every day; null: no warm-up."""
+    quietFrom: str | None
+    """From this hour no campaign is sent, as 21:30 in the unit's time zone."""
+    quietUntil: str | None
+    """Until this hour."""
+    campaignSeconds: float
+    """Seconds between two messages of campaigns."""
+    resendLanes: list[Lane]
+    """Lanes in which an uncertain message is sent once more by itself; it may arrive twice."""
+    timeZone: str
+
+
+class Pass(TypedDict):
+    """All is well, as far as this probe looks."""
+    status: Verdict
+
+
+Phase: TypeAlias = "Literal[\"backing_off\", \"connecting\", \"idle\", \"logged_out\", \"open\", \"pairing\", \"refused\"] | str"
+
+
+class Place(TypedDict):
+    """Degrees."""
+    latitude: float
+    longitude: float
+    name: NotRequired[str]
+    address: NotRequired[str]
+
+
+class Preview(TypedDict):
+    """A message as a recipient would see it."""
+    to: str
+    text: str
+
+
+class Problem(TypedDict):
+    """Every error (RFC 9457). `code` is for programs and stays as it is; `title` and `detail` are for people."""
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    retryable: bool
+    """Whether the same request may succeed later, as it is."""
+    errors: NotRequired[list[FieldError]]
+    """Of 422: the fields at fault."""
+
+
+class Queue(TypedDict):
+    """What a unit has to do, and when it was last heard of."""
+    queued: int
+    oldestQueuedAt: str | None
+    """Since when the oldest one that is due waits."""
+    uncertain: int
+    dead: int
+    """Messages given up in the last day."""
+    deadLetters: int
+    """Dead letters that nobody has dealt with."""
+    lastInboundAt: str | None
+    lastOutboundAt: str | None
+
+
+class Queued(TypedDict):
+    """A delivery that is to be made now."""
+    id: str
+    webhookId: str
+
+
+class Quoted(TypedDict):
+    """What a message answers, as WhatsApp has sent it along: the original need not be known here."""
+    id: str | None
+    """WhatsApp's id of the original."""
+    kind: Literal["unknown", "text", "image", "video", "audio", "voice", "document", "sticker", "location", "live_location", "contact", "contacts", "poll", "button_reply", "list_reply", "template_reply", "interactive_reply", "buttons", "list", "template", "interactive", "album", "order", "product", "event", "group_invite", "payment", "call_log", "sticker_pack", "poll_result", "pin", "keep", "placeholder", "reaction"] | str | None
+    """Null where WhatsApp has not told what it says."""
+    text: str | None
+    """Its text or caption, at most 1,000 characters."""
+    author: str | None
+    """Who has written it: a phone, or `lid:` and digits."""
+    fromMe: bool | None
+    """Whether the unit has written it; null where nobody knows."""
+    status: bool
+    """It is a status (story), which the contact has answered."""
+
+
+class RawLetter(TypedDict):
+    """A dead letter with its body: `text` where it is UTF-8, else `base64`; both null where it was not kept."""
+    id: int
+    unitId: str
+    reason: str
+    """Why it could not be used, for programs."""
+    detail: str | None
+    event: str | None
+    """The event as Evolution named it."""
+    size: int
+    """Bytes of its body."""
+    replayable: bool
+    """Whether its body was kept."""
+    receivedAt: str | None
+    createdAt: str | None
+    replayedAt: str | None
+    givenUpAt: str | None
+    """When a person decided to leave it alone."""
+    text: NotRequired[str | None]
+    base64: NotRequired[str | None]
+
+
+class Reaction(TypedDict):
+    """What one person says to a message."""
+    actor: str
+    emoji: str | None
+
+
+class ReactionEvent(TypedDict):
+    """A reaction to a message."""
+    type: str
+    timestamp: str
+    """When it happened."""
+    data: ReactionPayload
+
+
+class ReactionPayload(TypedDict):
+    """What one person says to a message by an emoji. The latest of each person counts."""
+    messageId: str
+    externalId: str | None
+    clientMessageId: str | None
+    conversationId: str
+    actor: str
+    emoji: str | None
+    at: str | None
+    unitId: str
+
+
+class Read(TypedDict):
+    """What became of the read receipts."""
+    marked: int
+    """Messages whose senders were told."""
+    skippedLid: int
+    """Messages of senders who cannot be told."""
+    readUpTo: int | None
+    """`seq` of the newest message that counts as read."""
+
+
+Reason: TypeAlias = "Literal[\"banned\", \"codes_not_taken\", \"connecting\", \"disconnected\", \"evolution_refused\", \"evolution_unavailable\", \"evolution_unlicensed\", \"instance_removed\", \"link_not_completed\", \"logged_out\", \"never_connected\", \"no_pairing_code\", \"passkey_asked\", \"qr_limit_reached\", \"replaced_elsewhere\", \"scan_completed\", \"session_stuck\", \"waiting_scan\"] | str"
+
+
+class Recipient(TypedDict):
+    """How a recipient stands."""
+    number: int
+    """Its place in the list, from 1."""
+    to: str
+    variables: dict[str, str]
+    state: Literal["pending", "queued", "sending", "sent", "delivered", "read", "undelivered", "uncertain", "failed", "skipped", "cancelled"] | str
+    reason: str | None
+    """Why it was not written to, for programs."""
+    detail: str | None
+    """The same for people."""
+    messageId: str | None
+    sentAt: str | None
+
+
+class RecipientPage(TypedDict):
+    """Recipients in the order of the list."""
+    items: list[Recipient]
+    nextCursor: str | None
+    """For the next page; null on the last one."""
+
+
+class Reconciliation(TypedDict):
+    """How the comparison with Evolution's own store is."""
+    reconciledUntil: str | None
+    """Up to here nothing is missing."""
+    gapSince: str | None
+    """Since when messages may be missing."""
+    running: bool
+    storeKept: bool | None
+    """Whether Evolution keeps messages at all."""
+    error: str | None
+
+
+class Recorder(TypedDict):
+    """Who writes to the database."""
+    waiting: int
+    lanes: list[str]
+
+
+class Registration(TypedDict):
+    """Whether Evolution delivers the unit's webhooks as it should, as the last check found."""
+    mode: WebhookRegistrationMode
+    """What is done about a webhook that somebody changed on Evolution: `enforce` sets it again, `observe` only
+    tells.
+    """
+    checkedAt: str | None
+    """Null: not yet since the start."""
+    differences: list[str]
+    """What somebody has changed and is still so: missing, enabled, url, headers, events, base64, byEvents."""
+    restoredAt: str | None
+    """When it was last set again."""
+
+
+class Release(TypedDict):
+    """What becomes of an uncertain message."""
+    decision: Literal["giveUp", "resend"]
+
+
+class ReplayDead(TypedDict):
+    """Body of `POST .../replay`: all that died since then."""
+    since: str | datetime
+
+
+class Replayed(TypedDict):
+    """A letter was given to its unit again."""
+    id: int
+    replayed: bool
+
+
+class Revived(TypedDict):
+    """How many are to be made once more; ask again where it is as many as can be at one time."""
+    replayed: int
+
+
+class Rotated(TypedDict):
+    """The webhook secret's generation since a rotation. The secret itself is never shown."""
+    id: str
+    secretGeneration: int
+    previousValidUntil: str | None
+    """Until then the one before is accepted too."""
+
+
+class Rotation(TypedDict):
+    """Body of `POST .../rotate-secret`. With `generation`, the same may be asked again without another rotation."""
+    generation: NotRequired[int | None]
+
+
+Scope: TypeAlias = "Literal[\"control\", \"read\", \"send\"] | str"
+
+
+class SecretHook(TypedDict):
+    """A hook with its secret, shown this once."""
+    id: str
+    url: str
+    """Who may not control the unit sees its host alone: a path may hold a secret."""
+    events: list[str]
+    active: bool
+    disabledAt: str | None
+    disabledReason: Literal["gone", "failing", "unit_archived"] | str | None
+    failingSince: str | None
+    """The first failure since the last success."""
+    keyGeneration: int
+    previousKeyUntil: str | None
+    """Until then the old secret signs too."""
+    waiting: int
+    """Deliveries that are still to be made."""
+    oldestWaitingAt: str | None
+    dead: int
+    """Deliveries that were given up, kept for two weeks."""
+    createdAt: str | None
+    secret: str
+    """`whsec_` and the key in base64."""
+
+
+class Sending(TypedDict):
+    """How the unit's sender is."""
+    state: str
+    reason: str | None
+    """Why it does not send, as a failure's code."""
+    pausedUntil: str | None
+    campaignsPausedUntil: str | None
+
+
+class Skipped(TypedDict):
+    """A line of a list that is not written to, and why."""
+    number: int
+    to: str
+    reason: str
+    detail: str | None
+
+
+Standing: TypeAlias = "Literal[\"another_daemon\", \"database_unreachable\", \"leading\", \"schema_missing\", \"schema_older_than_program\"] | str"
+
+
+class Status(TypedDict):
+    """A unit's line. What is about the code is null unless there is one to scan."""
+    status: Literal["disconnected", "connecting", "connected"] | str
+    """The line in one word."""
+    reason: Reason
+    """Why the line is so, for programs."""
+    qrCode: str | None
+    """The code to scan as `data:image/png;base64,...`."""
+    connectedAt: str | None
+    disconnectedAt: str | None
+    qrUpdatedAt: str | None
+    lastUpdate: str | None
+    phase: Phase
+    """Where the connection stands inside its machine."""
+    sentence: str
+    """The reason as a sentence for people."""
+    advice: str
+    """What to do next, as a sentence for people."""
+    wanted: bool
+    """Whether the line is to be connected; until somebody disconnects it."""
+    qrText: str | None
+    """What the code says, for who draws it himself."""
+    pairingCode: str | None
+    """To be typed in on the phone instead of a scan."""
+    qrExpiresAt: str | None
+    qrExpired: bool | None
+    profileName: str | None
+    ownerJid: str | None
+    """WhatsApp's id of the linked phone."""
+    lastMessageAt: str | None
+    """When the latest message went in or out."""
+    quarantined: bool
+    """Stopped after too many crashes; webhooks are kept meanwhile."""
+    pausedAt: str | None
+    """Since when nothing is sent, because somebody asked for that."""
+    campaignsHeldAt: str | None
+    """Since when campaigns wait for `.../release-campaigns`, because WhatsApp refused too much."""
+    campaignsHeldReason: str | None
+    """Why they do, as a failure's code."""
+    webhookRegistration: Registration
+    evolution: Evolution
+    sending: NotRequired[Sending]
+    reconciliation: NotRequired[Reconciliation | None]
+
+
+class StatusNews(TypedDict):
+    """A line's status as it is now."""
+    status: str
+    reason: str
+    phase: str
+    sentence: str
+    advice: str
+    connectedAt: str | None
+    disconnectedAt: str | None
+    updatedAt: str | None
+    quarantined: NotRequired[bool]
+    paused: NotRequired[bool]
+    campaignsHeld: NotRequired[str | None]
+    unitId: str
+
+
+class StatusTold(TypedDict):
+    """A line's status."""
+    type: str
+    timestamp: str
+    """When it happened."""
+    data: StatusNews
+
+
+class SteeredCampaign(TypedDict):
+    """A campaign after it was steered."""
+    id: str
+    name: str
+    state: CampaignState
+    content: CampaignContent | None
+    pace: float | None
+    """Seconds between two messages; null: as the unit's pace says."""
+    window: Window | None
+    startAt: str | None
+    startedAt: str | None
+    endedAt: str | None
+    createdAt: str | None
+    clientCampaignId: str | None
+    recipients: int
+    """All of them, also those skipped."""
+    counts: dict[str, int]
+    """How many stand where, for every state."""
+    skipped: dict[str, int]
+    """How many are not written to, by reason."""
+    retried: NotRequired[int]
+    """Of retry-failed: how many are tried again."""
+
+
+class Suppression(TypedDict):
+    """A contact that gets no campaigns."""
+    contact: str
+    """Names it in the path: a phone with its plus, or `lid:` and digits."""
+    phone: str | None
+    lid: str | None
+    name: str | None
+    needsPerson: bool
+    """Only a LID is known; somebody must find out whose it is."""
+    reason: str
+    """Why: the contact said so, or somebody added it."""
+    word: str | None
+    """What the contact wrote."""
+    externalId: str | None
+    """WhatsApp's id of the message in which it did."""
+    createdAt: str | None
+
+
+class SuppressionPage(TypedDict):
+    """Contacts that get no campaigns, the latest first."""
+    items: list[Suppression]
+    nextCursor: str | None
+    """For the next page; null on the last one."""
+
+
+class Tally(TypedDict):
+    """What a list comes to."""
+    received: int
+    accepted: int
+    skipped: dict[str, int]
+    """How many are not written to, by reason."""
+    skippedExamples: list[Skipped]
+
+
+class TestTold(TypedDict):
+    """A test that somebody asked for."""
+    type: str
+    timestamp: str
+    """When it happened."""
+    data: Tested
+
+
+class Tested(TypedDict):
+    """Data of `hook.test`."""
+    message: NotRequired[str]
+    unitId: str
+
+
+class ThreadPage(TypedDict):
+    """Messages of a conversation, newest first."""
+    items: list[Message]
+    nextCursor: str | None
+    """For the next page; null on the last one."""
+
+
+class Token(TypedDict):
+    """A token as it is known here: never the token itself."""
+    id: str
+    kind: TokenKind
+    label: str
+    unitId: str | None
+    scopes: list[Scope]
+    """Of a unit's token; an administrator's may everything."""
+    createdBy: str
+    createdAt: str | None
+    lastUsedAt: str | None
+    """To about a minute."""
+    expiresAt: str | None
+    idleSeconds: int | None
+    """Seconds without use after which it ends."""
+    revokedAt: str | None
+
+
+TokenKind: TypeAlias = "Literal[\"admin\", \"session\", \"unit\"] | str"
+
+
+class TokenPage(TypedDict):
+    """Tokens, the newest first, also those that have ended in the last 90 days."""
+    items: list[Token]
+    nextCursor: str | None
+    """For the next page; null on the last one."""
+
+
+class Unit(TypedDict):
+    """A unit. `status`, `reason`, `phase` and `sentence` are null while its state has not been read."""
+    id: str
+    name: str
+    instance: str
+    """Evolution's name for the line."""
+    status: Literal["disconnected", "connecting", "connected"] | str | None
+    reason: Reason | None
+    phase: Phase | None
+    sentence: str | None
+    quarantined: bool
+    """Stopped after too many crashes; webhooks are kept meanwhile."""
+    provider: str
+    timeZone: str
+    """Of the IANA data base; quiet hours and windows are hours of it."""
+    createdAt: str | None
+    lastMessageAt: str | None
+    """When the latest message went in or out."""
+    webhookPath: str
+    """Where Evolution delivers; the secret in it is never shown."""
+    secretGeneration: int | None
+    """How often the webhook secret was replaced, plus one."""
+    pausedAt: str | None
+    """Since when nothing is sent, because somebody asked for that."""
+    campaignsHeldAt: str | None
+    """Since when campaigns wait for `.../release-campaigns`, because WhatsApp refused too much."""
+    campaignsHeldReason: str | None
+    """Why they do, as a failure's code."""
+    retentionDays: int | None
+    """Messages are deleted after so many days; null: never."""
+    webhookRegistration: WebhookRegistrationMode
+    """What is done about a webhook that somebody changed on Evolution: `enforce` sets it again, `observe` only
+    tells.
+    """
+    archivedAt: NotRequired[str | None]
+
+
+class UnitPage(TypedDict):
+    """Units in the order of their making."""
+    items: list[Unit]
+    nextCursor: str | None
+    """For the next page; null on the last one."""
+
+
+class UnitPatch(TypedDict):
+    """Body of `PATCH /units/{unit}`: what is left out stays. `retentionDays` null: messages are kept for ever."""
+    name: NotRequired[str]
+    timeZone: NotRequired[str]
+    retentionDays: NotRequired[int | None]
+    webhookRegistration: NotRequired[WebhookRegistrationMode]
+
+
+class Upload(TypedDict):
+    """A file that can be sent: name its `id` as `upload` in a message or campaign."""
+    id: str
+    size: int
+    """Bytes."""
+    sha256: str
+    mimetype: str
+    fileName: str | None
+
+
+Verdict: TypeAlias = "Literal[\"fail\", \"pass\", \"warn\"] | str"
+
+
+class VersionNote(TypedDict):
+    """Something that is known of the server's version."""
+    sentence: str
+    advice: str
+    severe: bool
+    """Messages are lost because of it."""
+
+
+class Vote(TypedDict):
+    """What one person chose of a poll, or answered to an event: `going`, `not_going` or `maybe`."""
+    actor: str
+    options: list[str] | None
+    """Null: encrypted, and nobody could read it."""
+
+
+class VoteEvent(TypedDict):
+    """A vote in a poll."""
+    type: str
+    timestamp: str
+    """When it happened."""
+    data: VotePayload
+
+
+class VotePayload(TypedDict):
+    """What one person has chosen of a poll. The latest of each person counts."""
+    messageId: str
+    externalId: str | None
+    clientMessageId: str | None
+    conversationId: str
+    actor: str
+    options: list[str] | None
+    at: str | None
+    unitId: str
+
+
+class WatchedMessage(TypedDict):
+    """A message with the work on it."""
+    id: str
+    seq: int
+    """Place in the order of arrival; what `afterSeq` counts by."""
+    conversationId: str
+    externalId: str | None
+    """WhatsApp's id; null until it has been sent."""
+    clientMessageId: str | None
+    """Yours, of a message that was sent through Zapline."""
+    fromMe: bool
+    """Whether the unit has written it."""
+    kind: Literal["unknown", "text", "image", "video", "audio", "voice", "document", "sticker", "location", "live_location", "contact", "contacts", "poll", "button_reply", "list_reply", "template_reply", "interactive_reply", "buttons", "list", "template", "interactive", "album", "order", "product", "event", "group_invite", "payment", "call_log", "sticker_pack", "poll_result", "pin", "keep", "placeholder", "reaction"] | str
+    """`reaction`: one of ours; those of others are in `reactions`."""
+    text: str | None
+    """Its text, or its caption."""
+    editedAt: str | None
+    editTextUnknown: bool
+    """It was edited, and only the phone shows the new text: `text` is the one before."""
+    deletedAt: str | None
+    media: dict[str, Any] | None
+    """What the file is; its bytes are at `.../media`."""
+    detail: dict[str, Any]
+    """What is particular to its kind, as a place or a poll."""
+    sender: str | None
+    """Who has written it, in a group."""
+    senderName: str | None
+    quotedId: str | None
+    """WhatsApp's id of the message that it answers."""
+    quoted: Quoted | None
+    """What it answers; null where nothing is told of it."""
+    forwarded: bool
+    viewOnce: bool
+    expiresAfter: int | None
+    """Seconds after which it disappears from phones."""
+    deliveryStatus: Literal["queued", "sent", "failed", "delivered", "read", "played"] | str | None
+    """Null for what others wrote."""
+    workState: Literal["queued", "leased", "uncertain", "settled", "dead", "cancelled", "expired"] | str | None
+    """Null for what Zapline did not send."""
+    failure: Failure | None
+    """Why it was not sent, or not delivered, or not surely."""
+    reactions: list[Reaction]
+    votes: list[Vote]
+    sentAt: str | None
+    receivedAt: str | None
+    origin: str
+    """Where it was first seen."""
+    backfilled: bool
+    """Read back from Evolution's store, not told by a webhook."""
+    work: Work | None
+    """Null for what Zapline did not send."""
+
+
+WebhookRegistrationMode: TypeAlias = "Literal[\"enforce\", \"observe\"] | str"
+
+
+class Who(TypedDict):
+    """Body of `POST .../privacy/erasures`: a phone (or `lid:` and digits), or a contact's or conversation's id."""
+    phone: NotRequired[str | None]
+    contactId: NotRequired[str | UUID | None]
+
+
+Window = TypedDict("Window", {"from": "str", "until": "str"})
+
+
+class Work(TypedDict):
+    """The work on a message that is sent by Zapline."""
+    state: Literal["queued", "leased", "uncertain", "settled", "dead", "cancelled", "expired"] | str
+    """Where the work stands. `uncertain`: it may have been delivered, and is never sent again blindly."""
+    lane: Literal["reply", "campaign"] | str
+    """Replies go before campaigns."""
+    campaignId: str | None
+    tries: int
+    """Failures by the message's own fault; after three it is dead."""
+    resends: int
+    dueAt: str | None
+    expiresAt: str | None
+    settledAt: str | None
+    endedAt: str | None
+    stalled: bool
+    """Evolution took it, and nobody has confirmed it in time."""
+    twice: bool
+    """It was delivered a second time."""
+    failure: Failure | None
+    lookAt: str | None
+    """When Evolution's store is searched for it again."""
+    waitsForPerson: bool
+    """Uncertain, and only a person can decide: `.../release`."""
+    attempts: list[Attempt]
+    """Left out of lists."""
+
+
+class MessageReceivedEvent(TypedDict):
+    """A message came in."""
+    type: Literal['message.received']
+    timestamp: str
+    """When it happened."""
+    data: MessageNews
+
+
+class MessageSentEvent(TypedDict):
+    """The line's own people wrote a message on a phone."""
+    type: Literal['message.sent']
+    timestamp: str
+    """When it happened."""
+    data: MessageNews
+
+
+class MessageDeliveryEvent(TypedDict):
+    """A message has come further, or failed."""
+    type: Literal['message.delivery']
+    timestamp: str
+    """When it happened."""
+    data: DeliveryNews
+
+
+class MessageEditedEvent(TypedDict):
+    """A message was edited."""
+    type: Literal['message.edited']
+    timestamp: str
+    """When it happened."""
+    data: MessageNews
+
+
+class MessageDeletedEvent(TypedDict):
+    """A message was deleted."""
+    type: Literal['message.deleted']
+    timestamp: str
+    """When it happened."""
+    data: DeliveryNews
+
+
+class MessageReactionEvent(TypedDict):
+    """Somebody reacted to a message, or took it back."""
+    type: Literal['message.reaction']
+    timestamp: str
+    """When it happened."""
+    data: ReactionPayload
+
+
+class PollVoteEvent(TypedDict):
+    """Somebody voted in a poll, or took it back."""
+    type: Literal['poll.vote']
+    timestamp: str
+    """When it happened."""
+    data: VotePayload
+
+
+class UnitStatusEvent(TypedDict):
+    """The line's status has changed."""
+    type: Literal['unit.status']
+    timestamp: str
+    """When it happened."""
+    data: StatusNews
+
+
+class CampaignStateEvent(TypedDict):
+    """A campaign has started, ended, or was paused."""
+    type: Literal['campaign.state']
+    timestamp: str
+    """When it happened."""
+    data: CampaignNews
+
+
+class HookTestEvent(TypedDict):
+    """A person asked for a test."""
+    type: Literal['hook.test']
+    timestamp: str
+    """When it happened."""
+    data: Tested
+
+
+WebhookEvent: TypeAlias = MessageReceivedEvent | MessageSentEvent | MessageDeliveryEvent | MessageEditedEvent | MessageDeletedEvent | MessageReactionEvent | PollVoteEvent | UnitStatusEvent | CampaignStateEvent | HookTestEvent

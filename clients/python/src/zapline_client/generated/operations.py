@@ -1,0 +1,930 @@
+"""Each route of the API as a method. Generated from docs/openapi.json by clients/generate.py: do not edit."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from zapline_client.generated.models import (
+    Archived,
+    Arrived,
+    AuditPage,
+    Campaign,
+    CampaignPage,
+    Connect,
+    ConversationPage,
+    DeliveryPage,
+    Erasure,
+    ErasurePage,
+    Forecast,
+    GivenUp,
+    Health,
+    Hook,
+    Hooks,
+    LetterPage,
+    Loaded,
+    LoggedIn,
+    Login,
+    Me,
+    Minted,
+    MoreRecipients,
+    NewAdminToken,
+    NewCampaign,
+    NewHook,
+    NewMessage,
+    NewPace,
+    NewSuppression,
+    NewUnit,
+    NewUnitToken,
+    Nothing,
+    OutboxPage,
+    Pace,
+    Pass,
+    Queue,
+    Queued,
+    RawLetter,
+    Read,
+    RecipientPage,
+    Release,
+    ReplayDead,
+    Replayed,
+    Revived,
+    Rotated,
+    Rotation,
+    SecretHook,
+    Status,
+    SteeredCampaign,
+    Suppression,
+    SuppressionPage,
+    ThreadPage,
+    TokenPage,
+    Unit,
+    UnitPage,
+    UnitPatch,
+    Upload,
+    WatchedMessage,
+    Who,
+)
+
+Id = str | UUID
+
+
+class Operations:
+    """A subclass says how a request is made. Each method raises what that raises."""
+
+    def _call(
+        self,
+        method: str,
+        route: str,
+        *,
+        path: Mapping[str, object] | None = None,
+        query: Mapping[str, object] | None = None,
+        body: object = None,
+        content_type: str | None = None,
+        answer: Literal["json", "bytes", "nothing"] = "json",
+        names_itself: bool = False,
+    ) -> Any:
+        raise NotImplementedError
+
+    def login(self, body: Login) -> LoggedIn:
+        """Sign in with e-mail and password. `POST /admin/login`. Who may: Anybody."""
+        result: LoggedIn = self._call("POST", "/admin/login", body=body)
+        return result
+
+    def logout(self) -> None:
+        """End the token that the request comes with. `POST /admin/logout`. Who may: Whoever has a valid token."""
+        self._call("POST", "/admin/logout", answer="nothing")
+
+    def me(self) -> Me:
+        """Tell whose token this is. `GET /admin/me`. Who may: Whoever has a valid token."""
+        result: Me = self._call("GET", "/admin/me")
+        return result
+
+    def mint_token(self, unit: Id, body: NewUnitToken) -> Minted:
+        """Make a token for a unit's CRM. `POST /units/{unit}/tokens`. Who may: An administrator."""
+        result: Minted = self._call("POST", "/units/{unit}/tokens", body=body, path={"unit": unit})
+        return result
+
+    def list_tokens(self, unit: Id, *, limit: int | None = None, cursor: str | None = None) -> TokenPage:
+        """A unit's tokens. `GET /units/{unit}/tokens`. Who may: An administrator."""
+        result: TokenPage = self._call(
+            "GET",
+            "/units/{unit}/tokens",
+            path={"unit": unit},
+            query={"limit": limit, "cursor": cursor},
+        )
+        return result
+
+    def revoke_token(self, unit: Id, token: Id) -> None:
+        """End a unit's token. `DELETE /units/{unit}/tokens/{token}`. Who may: An administrator."""
+        self._call("DELETE", "/units/{unit}/tokens/{token}", path={"unit": unit, "token": token}, answer="nothing")
+
+    def mint_own_token(self, body: NewAdminToken) -> Minted:
+        """Make a token for a machine that works in your name. `POST /admin/tokens`. Who may: An administrator."""
+        result: Minted = self._call("POST", "/admin/tokens", body=body)
+        return result
+
+    def list_own_tokens(self, *, limit: int | None = None, cursor: str | None = None) -> TokenPage:
+        """Your own tokens and sessions. `GET /admin/tokens`. Who may: An administrator."""
+        result: TokenPage = self._call("GET", "/admin/tokens", query={"limit": limit, "cursor": cursor})
+        return result
+
+    def revoke_own_token(self, token: Id) -> None:
+        """End one of your own tokens or sessions. `DELETE /admin/tokens/{token}`. Who may: An administrator."""
+        self._call("DELETE", "/admin/tokens/{token}", path={"token": token}, answer="nothing")
+
+    def list_audit(
+        self,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        unit_id: str | UUID | None = None,
+        actor: str | None = None,
+        action: str | None = None,
+    ) -> AuditPage:
+        """Who changed what. `GET /audit`. Who may: An administrator."""
+        result: AuditPage = self._call(
+            "GET",
+            "/audit",
+            query={"limit": limit, "cursor": cursor, "unitId": unit_id, "actor": actor, "action": action},
+        )
+        return result
+
+    def create_unit(self, body: NewUnit) -> Unit:
+        """Make a unit. `POST /units`. Give `instance` to be sure that a repeated request makes no second unit: it
+        answers 409 then. Who may: An administrator.
+        """
+        result: Unit = self._call("POST", "/units", body=body)
+        return result
+
+    def list_units(
+        self,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        archived: bool | None = None,
+    ) -> UnitPage:
+        """All units. `GET /units`. Who may: An administrator."""
+        result: UnitPage = self._call(
+            "GET",
+            "/units",
+            query={"limit": limit, "cursor": cursor, "archived": archived},
+        )
+        return result
+
+    def get_unit(self, unit: Id) -> Unit:
+        """One unit. `GET /units/{unit}`. Who may: An administrator, or a token of the unit with the scope `read`."""
+        result: Unit = self._call("GET", "/units/{unit}", path={"unit": unit})
+        return result
+
+    def change_unit(self, unit: Id, body: UnitPatch | None = None) -> Unit:
+        """Change a unit's name, time zone, retention, or what is done about a changed webhook. `PATCH
+        /units/{unit}`. Who may: An administrator.
+        """
+        result: Unit = self._call("PATCH", "/units/{unit}", body=body, path={"unit": unit})
+        return result
+
+    def connect(self, unit: Id, body: Connect | None = None) -> Status:
+        """Connect the line: start pairing, or reconnect. `POST /units/{unit}/whatsapp/connect`. With `number`, in
+        any usual form, there is also a pairing code to type in on the phone; a pairing that shows a QR code is
+        closed and begun anew for it. May be repeated. Who may: An administrator, or a token of the unit with
+        the scope `control`.
+        """
+        result: Status = self._call("POST", "/units/{unit}/whatsapp/connect", body=body, path={"unit": unit})
+        return result
+
+    def renew(self, unit: Id, body: Nothing | None = None) -> Status:
+        """Delete the instance on Evolution, create it again and connect it. `POST /units/{unit}/whatsapp/renew`.
+        For a line that never opens again (reason `session_stuck`). The phone scans a new code; conversations
+        and what waits to be sent stay. Who may: An administrator, or a token of the unit with the scope
+        `control`.
+        """
+        result: Status = self._call("POST", "/units/{unit}/whatsapp/renew", body=body, path={"unit": unit})
+        return result
+
+    def disconnect(self, unit: Id, body: Nothing | None = None) -> Status:
+        """Disconnect the line: the phone is unlinked. `POST /units/{unit}/whatsapp/disconnect`. It stays so until
+        somebody asks to connect. May be repeated. Who may: An administrator, or a token of the unit with the
+        scope `control`.
+        """
+        result: Status = self._call("POST", "/units/{unit}/whatsapp/disconnect", body=body, path={"unit": unit})
+        return result
+
+    def status(self, unit: Id) -> Status:
+        """The line's status, why it is so, and what to do next. `GET /units/{unit}/whatsapp/status`. While a code
+        waits to be scanned, `qrCode` holds it as a picture; who looks keeps it fresh. Who may: An
+        administrator, or a token of the unit with the scope `read`.
+        """
+        result: Status = self._call("GET", "/units/{unit}/whatsapp/status", path={"unit": unit})
+        return result
+
+    def qr_svg(self, unit: Id) -> bytes:
+        """The code to scan, as a picture. `GET /units/{unit}/whatsapp/qr.svg`. Who may: An administrator, or a
+        token of the unit with the scope `control`.
+        """
+        result: bytes = self._call("GET", "/units/{unit}/whatsapp/qr.svg", path={"unit": unit}, answer="bytes")
+        return result
+
+    def pause_unit(self, unit: Id, body: Nothing | None = None) -> Unit:
+        """Send nothing until it is resumed; what comes in is stored. `POST /units/{unit}/pause`. Who may: An
+        administrator, or a token of the unit with the scope `control`.
+        """
+        result: Unit = self._call("POST", "/units/{unit}/pause", body=body, path={"unit": unit})
+        return result
+
+    def resume_unit(self, unit: Id, body: Nothing | None = None) -> Unit:
+        """Let what waits leave again. `POST /units/{unit}/resume`. Who may: An administrator, or a token of the
+        unit with the scope `control`.
+        """
+        result: Unit = self._call("POST", "/units/{unit}/resume", body=body, path={"unit": unit})
+        return result
+
+    def archive_unit(self, unit: Id, body: Nothing | None = None) -> Archived:
+        """Close a unit: its phone is unlinked, its rows stay. `POST /units/{unit}/archive`. Who may: An
+        administrator.
+        """
+        result: Archived = self._call("POST", "/units/{unit}/archive", body=body, path={"unit": unit})
+        return result
+
+    def rotate_secret(self, unit: Id, body: Rotation | None = None) -> Rotated:
+        """Give a unit a new webhook secret; the old one is accepted for a while. `POST
+        /units/{unit}/rotate-secret`. Who may: An administrator.
+        """
+        result: Rotated = self._call("POST", "/units/{unit}/rotate-secret", body=body, path={"unit": unit})
+        return result
+
+    def release_unit(self, unit: Id, body: Nothing | None = None) -> Unit:
+        """End a unit's quarantine. `POST /units/{unit}/release`. Who may: An administrator."""
+        result: Unit = self._call("POST", "/units/{unit}/release", body=body, path={"unit": unit})
+        return result
+
+    def release_campaigns(self, unit: Id, body: Nothing | None = None) -> Unit:
+        """Let the campaigns of a unit go on that are held because WhatsApp refused too much. `POST
+        /units/{unit}/release-campaigns`. Look first why they were refused, as `campaignsHeldReason` of the
+        unit says; it stops again if it goes on. Who may: An administrator, or a token of the unit with the
+        scope `control`.
+        """
+        result: Unit = self._call("POST", "/units/{unit}/release-campaigns", body=body, path={"unit": unit})
+        return result
+
+    def get_queue(self, unit: Id) -> Queue:
+        """What a unit has to do, and when it was last heard of. `GET /units/{unit}/queue`. Who may: An
+        administrator, or a token of the unit with the scope `read`.
+        """
+        result: Queue = self._call("GET", "/units/{unit}/queue", path={"unit": unit})
+        return result
+
+    def erase_person(self, unit: Id, body: Who | None = None) -> Erasure:
+        """Erase a person. `POST /units/{unit}/privacy/erasures`. Everything that came in until now goes, under
+        all the person's names. Asked again, it is the same job. Who may: An administrator.
+        """
+        result: Erasure = self._call("POST", "/units/{unit}/privacy/erasures", body=body, path={"unit": unit})
+        return result
+
+    def list_erasures(self, unit: Id, *, limit: int | None = None, cursor: str | None = None) -> ErasurePage:
+        """Erasures of a unit. `GET /units/{unit}/privacy/erasures`. Who may: An administrator."""
+        result: ErasurePage = self._call(
+            "GET",
+            "/units/{unit}/privacy/erasures",
+            path={"unit": unit},
+            query={"limit": limit, "cursor": cursor},
+        )
+        return result
+
+    def get_erasure(self, unit: Id, erasure: Id) -> Erasure:
+        """How an erasure is. `GET /units/{unit}/privacy/erasures/{erasure}`. Who may: An administrator."""
+        result: Erasure = self._call(
+            "GET",
+            "/units/{unit}/privacy/erasures/{erasure}",
+            path={"unit": unit, "erasure": erasure},
+        )
+        return result
+
+    def export_person(
+        self,
+        unit: Id,
+        *,
+        phone: str | None = None,
+        contact_id: str | UUID | None = None,
+    ) -> dict[str, Any]:
+        """Everything that is held of one person. `GET /units/{unit}/privacy/export`. One JSON object, sent while
+        it is read: an answer that is cut off is no JSON. Who may: An administrator.
+        """
+        result: dict[str, Any] = self._call(
+            "GET",
+            "/units/{unit}/privacy/export",
+            path={"unit": unit},
+            query={"phone": phone, "contactId": contact_id},
+        )
+        return result
+
+    def list_conversations(
+        self,
+        unit: Id,
+        *,
+        updated_since: str | datetime | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> ConversationPage:
+        """Conversations, the latest first. `GET /units/{unit}/conversations`. Who may: An administrator, or a
+        token of the unit with the scope `read`.
+        """
+        result: ConversationPage = self._call(
+            "GET",
+            "/units/{unit}/conversations",
+            path={"unit": unit},
+            query={"updatedSince": updated_since, "limit": limit, "cursor": cursor},
+        )
+        return result
+
+    def list_thread(
+        self,
+        unit: Id,
+        conversation: Id,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> ThreadPage:
+        """A conversation's messages, newest first. `GET /units/{unit}/conversations/{conversation}/messages`. Who
+        may: An administrator, or a token of the unit with the scope `read`.
+        """
+        result: ThreadPage = self._call(
+            "GET",
+            "/units/{unit}/conversations/{conversation}/messages",
+            path={"unit": unit, "conversation": conversation},
+            query={"limit": limit, "cursor": cursor},
+        )
+        return result
+
+    def list_messages(self, unit: Id, *, after_seq: int | None = None, limit: int | None = None) -> Arrived:
+        """What has arrived since. `GET /units/{unit}/messages`. For a CRM that polls. Ask with the last answer's
+        `nextAfterSeq`: nothing is left out, and no message comes twice in `items`. A message from before that
+        was reacted to, voted on, edited or deleted since is in `changed`. Who may: An administrator, or a
+        token of the unit with the scope `read`.
+        """
+        result: Arrived = self._call(
+            "GET",
+            "/units/{unit}/messages",
+            path={"unit": unit},
+            query={"afterSeq": after_seq, "limit": limit},
+        )
+        return result
+
+    def send_message(self, unit: Id, body: NewMessage) -> WatchedMessage:
+        """Send a message. `POST /units/{unit}/messages`. Name `to` or `conversationId`, and exactly one of
+        `text`, `image`, `video`, `audio`, `document`, `location`, `contact`, `reaction` and `poll`. It is
+        stored before the answer, and sent as soon as line and pace allow. The same `clientMessageId` is the
+        same message: a repeated request sends nothing and answers how the message stands; with another content
+        it is refused (409). So repeat a request without an answer as often as you like. Who may: An
+        administrator, or a token of the unit with the scope `send`.
+        """
+        result: WatchedMessage = self._call(
+            "POST",
+            "/units/{unit}/messages",
+            body=body,
+            path={"unit": unit},
+            names_itself=True,
+        )
+        return result
+
+    def mark_read(self, unit: Id, conversation: Id, body: Nothing | None = None) -> Read:
+        """Tell the senders that what came in was read. `POST /units/{unit}/conversations/{conversation}/read`.
+        Who may: An administrator, or a token of the unit with the scope `send`.
+        """
+        result: Read = self._call(
+            "POST",
+            "/units/{unit}/conversations/{conversation}/read",
+            body=body,
+            path={"unit": unit, "conversation": conversation},
+        )
+        return result
+
+    def get_message(self, unit: Id, message: Id) -> WatchedMessage:
+        """One message, and how the work on it stands. `GET /units/{unit}/messages/{message}`. Who may: An
+        administrator, or a token of the unit with the scope `read`.
+        """
+        result: WatchedMessage = self._call(
+            "GET",
+            "/units/{unit}/messages/{message}",
+            path={"unit": unit, "message": message},
+        )
+        return result
+
+    def cancel_message(self, unit: Id, message: Id, body: Nothing | None = None) -> WatchedMessage:
+        """Take a message back that has not been sent. `POST /units/{unit}/messages/{message}/cancel`. Who may: An
+        administrator, or a token of the unit with the scope `send`.
+        """
+        result: WatchedMessage = self._call(
+            "POST",
+            "/units/{unit}/messages/{message}/cancel",
+            body=body,
+            path={"unit": unit, "message": message},
+        )
+        return result
+
+    def release_message(self, unit: Id, message: Id, body: Release) -> WatchedMessage:
+        """Decide an uncertain message. `POST /units/{unit}/messages/{message}/release`. Look at the phone first:
+        `resend` sends it again, and if it had arrived it will be there twice. Who may: An administrator, or a
+        token of the unit with the scope `send`.
+        """
+        result: WatchedMessage = self._call(
+            "POST",
+            "/units/{unit}/messages/{message}/release",
+            body=body,
+            path={"unit": unit, "message": message},
+        )
+        return result
+
+    def list_outbox(
+        self,
+        unit: Id,
+        *,
+        state: Literal["cancelled", "dead", "expired", "leased", "queued", "settled", "stalled", "uncertain"] | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> OutboxPage:
+        """What is to be sent, and what waits for a person. `GET /units/{unit}/outbox`. Who may: An administrator,
+        or a token of the unit with the scope `read`.
+        """
+        result: OutboxPage = self._call(
+            "GET",
+            "/units/{unit}/outbox",
+            path={"unit": unit},
+            query={"state": state, "limit": limit, "cursor": cursor},
+        )
+        return result
+
+    def upload(self, unit: Id, body: bytes, *, file_name: str | None = None, content_type: str) -> Upload:
+        """Upload a file that is to be sent. `POST /units/{unit}/uploads`. The body is the file itself, at most 16
+        MiB; its type is the request's `Content-Type`. A unit keeps 2 GiB and 10,000 files; those that nothing
+        needs go first, after a day. Who may: An administrator, or a token of the unit with the scope `send`.
+        """
+        result: Upload = self._call(
+            "POST",
+            "/units/{unit}/uploads",
+            body=body,
+            content_type=content_type,
+            path={"unit": unit},
+            query={"fileName": file_name},
+        )
+        return result
+
+    def get_pace(self, unit: Id) -> Pace:
+        """The unit's limits for sending. `GET /units/{unit}/pace`. Who may: An administrator, or a token of the
+        unit with the scope `read`.
+        """
+        result: Pace = self._call("GET", "/units/{unit}/pace", path={"unit": unit})
+        return result
+
+    def put_pace(self, unit: Id, body: NewPace | None = None) -> Pace:
+        """Replace the unit's limits for sending. `PUT /units/{unit}/pace`. What is left out gets its default. It
+        holds for what is sent from now on. Who may: An administrator, or a token of the unit with the scope
+        `control`.
+        """
+        result: Pace = self._call("PUT", "/units/{unit}/pace", body=body, path={"unit": unit})
+        return result
+
+    def create_campaign(self, unit: Id, body: NewCampaign) -> Campaign:
+        """Make a campaign. `POST /units/{unit}/campaigns`. It has exactly one of `text`, `image`, `video`,
+        `audio` and `document`; text and caption may hold variables as `{{nome}}`, which are columns of the
+        list. `recipients` may be given at once or be added later; `start` starts it at once, or at `startAt`.
+        Give `clientCampaignId` to be sure that a repeated request makes no second campaign: the same again
+        answers 200 with the campaign that is there, and another one under the same id 409. Who may: An
+        administrator, or a token of the unit with the scope `send`.
+        """
+        result: Campaign = self._call(
+            "POST",
+            "/units/{unit}/campaigns",
+            body=body,
+            path={"unit": unit},
+            names_itself=True,
+        )
+        return result
+
+    def list_campaigns(self, unit: Id, *, limit: int | None = None, cursor: str | None = None) -> CampaignPage:
+        """Campaigns, newest first. `GET /units/{unit}/campaigns`. Of a campaign with more than 5,000 recipients
+        the counts may be up to five seconds old, but never older than its latest change of state. The answers
+        to commands, and those to new lists, are counted at that moment. Who may: An administrator, or a token
+        of the unit with the scope `read`.
+        """
+        result: CampaignPage = self._call(
+            "GET",
+            "/units/{unit}/campaigns",
+            path={"unit": unit},
+            query={"limit": limit, "cursor": cursor},
+        )
+        return result
+
+    def try_campaign(self, unit: Id, body: NewCampaign) -> Forecast:
+        """Try a campaign out: what would become of it. `POST /units/{unit}/campaigns/dry-run`. Counts who would
+        be written to and who would be skipped, shows some messages, and when it would end. Who may: An
+        administrator, or a token of the unit with the scope `send`.
+        """
+        result: Forecast = self._call(
+            "POST",
+            "/units/{unit}/campaigns/dry-run",
+            body=body,
+            path={"unit": unit},
+            names_itself=True,
+        )
+        return result
+
+    def get_campaign(self, unit: Id, campaign: Id) -> Campaign:
+        """One campaign, with how many of its recipients stand where. `GET /units/{unit}/campaigns/{campaign}`. Of
+        a campaign with more than 5,000 recipients the counts may be up to five seconds old, but never older
+        than its latest change of state. The answers to commands, and those to new lists, are counted at that
+        moment. Who may: An administrator, or a token of the unit with the scope `read`.
+        """
+        result: Campaign = self._call(
+            "GET",
+            "/units/{unit}/campaigns/{campaign}",
+            path={"unit": unit, "campaign": campaign},
+        )
+        return result
+
+    def add_recipients(
+        self,
+        unit: Id,
+        campaign: Id,
+        body: MoreRecipients | bytes,
+        *,
+        dry_run: Literal["false", "true"] | None = None,
+        content_type: str = "text/csv",
+    ) -> Loaded | Forecast:
+        """Add a list of recipients. `POST /units/{unit}/campaigns/{campaign}/recipients`. As JSON (1 MiB) or as
+        CSV with a header line (32 MiB, 100,000 lines; comma or semicolon; UTF-8, or as the charset of the
+        `Content-Type` says). The column `to` has the phones, all others are variables. All of the list is
+        taken, or nothing. Who may: An administrator, or a token of the unit with the scope `send`.
+        """
+        result: Loaded | Forecast = self._call(
+            "POST",
+            "/units/{unit}/campaigns/{campaign}/recipients",
+            body=body,
+            content_type=content_type,
+            path={"unit": unit, "campaign": campaign},
+            query={"dryRun": dry_run},
+        )
+        return result
+
+    def list_recipients(
+        self,
+        unit: Id,
+        campaign: Id,
+        *,
+        state: Literal["pending", "queued", "sending", "sent", "delivered", "read", "undelivered", "uncertain", "failed", "skipped", "cancelled"] | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> RecipientPage:
+        """Recipients, in the order of the list. `GET /units/{unit}/campaigns/{campaign}/recipients`. Who may: An
+        administrator, or a token of the unit with the scope `read`.
+        """
+        result: RecipientPage = self._call(
+            "GET",
+            "/units/{unit}/campaigns/{campaign}/recipients",
+            path={"unit": unit, "campaign": campaign},
+            query={"state": state, "limit": limit, "cursor": cursor},
+        )
+        return result
+
+    def export_failures(self, unit: Id, campaign: Id) -> bytes:
+        """Whoever was not written to, or not surely, as CSV. `GET
+        /units/{unit}/campaigns/{campaign}/failures.csv`. It can be mended and sent in again as a list. Who
+        may: An administrator, or a token of the unit with the scope `read`.
+        """
+        result: bytes = self._call(
+            "GET",
+            "/units/{unit}/campaigns/{campaign}/failures.csv",
+            path={"unit": unit, "campaign": campaign},
+            answer="bytes",
+        )
+        return result
+
+    def start_campaign(self, unit: Id, campaign: Id, body: Nothing | None = None) -> SteeredCampaign:
+        """Start a campaign. `POST /units/{unit}/campaigns/{campaign}/start`. At once, or at its `startAt`. May be
+        repeated: what is so already is no error. Who may: An administrator, or a token of the unit with the
+        scope `send`.
+        """
+        result: SteeredCampaign = self._call(
+            "POST",
+            "/units/{unit}/campaigns/{campaign}/start",
+            body=body,
+            path={"unit": unit, "campaign": campaign},
+        )
+        return result
+
+    def pause_campaign(self, unit: Id, campaign: Id, body: Nothing | None = None) -> SteeredCampaign:
+        """Pause a campaign. `POST /units/{unit}/campaigns/{campaign}/pause`. What is on its way still goes. May
+        be repeated: what is so already is no error. Who may: An administrator, or a token of the unit with the
+        scope `send`.
+        """
+        result: SteeredCampaign = self._call(
+            "POST",
+            "/units/{unit}/campaigns/{campaign}/pause",
+            body=body,
+            path={"unit": unit, "campaign": campaign},
+        )
+        return result
+
+    def resume_campaign(self, unit: Id, campaign: Id, body: Nothing | None = None) -> SteeredCampaign:
+        """Go on with a campaign. `POST /units/{unit}/campaigns/{campaign}/resume`. May be repeated: what is so
+        already is no error. Who may: An administrator, or a token of the unit with the scope `send`.
+        """
+        result: SteeredCampaign = self._call(
+            "POST",
+            "/units/{unit}/campaigns/{campaign}/resume",
+            body=body,
+            path={"unit": unit, "campaign": campaign},
+        )
+        return result
+
+    def cancel_campaign(self, unit: Id, campaign: Id, body: Nothing | None = None) -> SteeredCampaign:
+        """Cancel a campaign. `POST /units/{unit}/campaigns/{campaign}/cancel`. What has not been sent never will
+        be. May be repeated: what is so already is no error. Who may: An administrator, or a token of the unit
+        with the scope `send`.
+        """
+        result: SteeredCampaign = self._call(
+            "POST",
+            "/units/{unit}/campaigns/{campaign}/cancel",
+            body=body,
+            path={"unit": unit, "campaign": campaign},
+        )
+        return result
+
+    def retry_failed_campaign(self, unit: Id, campaign: Id, body: Nothing | None = None) -> SteeredCampaign:
+        """Try again whoever failed. `POST /units/{unit}/campaigns/{campaign}/retry-failed`. Nobody is written to
+        who may have got the message. Who may: An administrator, or a token of the unit with the scope `send`.
+        """
+        result: SteeredCampaign = self._call(
+            "POST",
+            "/units/{unit}/campaigns/{campaign}/retry-failed",
+            body=body,
+            path={"unit": unit, "campaign": campaign},
+        )
+        return result
+
+    def list_suppressions(
+        self,
+        unit: Id,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> SuppressionPage:
+        """Who wants no campaigns. `GET /units/{unit}/suppressions`. Who may: An administrator, or a token of the
+        unit with the scope `read`.
+        """
+        result: SuppressionPage = self._call(
+            "GET",
+            "/units/{unit}/suppressions",
+            path={"unit": unit},
+            query={"limit": limit, "cursor": cursor},
+        )
+        return result
+
+    def suppress(self, unit: Id, body: NewSuppression) -> Suppression:
+        """Write no campaigns to a contact. `POST /units/{unit}/suppressions`. 200 where it was so already.
+        Replies are not touched by it. Who may: An administrator, or a token of the unit with the scope `send`.
+        """
+        result: Suppression = self._call("POST", "/units/{unit}/suppressions", body=body, path={"unit": unit})
+        return result
+
+    def release_suppression(self, unit: Id, contact: Id) -> None:
+        """Let campaigns be written to a contact again. `DELETE /units/{unit}/suppressions/{contact}`. By its
+        phone and by its LIDs. Who may: An administrator, or a token of the unit with the scope `send`.
+        """
+        self._call(
+            "DELETE",
+            "/units/{unit}/suppressions/{contact}",
+            path={"unit": unit, "contact": contact},
+            answer="nothing",
+        )
+
+    def get_media(self, unit: Id, message: Id) -> bytes:
+        """A message's file. `GET /units/{unit}/messages/{message}/media`. Brought from WhatsApp when asked for,
+        so it may take seconds. Always a download, never shown by a browser. Who may: An administrator, or a
+        token of the unit with the scope `read`.
+        """
+        result: bytes = self._call(
+            "GET",
+            "/units/{unit}/messages/{message}/media",
+            path={"unit": unit, "message": message},
+            answer="bytes",
+        )
+        return result
+
+    def create_hook(self, unit: Id, body: NewHook) -> SecretHook:
+        """Tell the CRM of what happens to a unit; the secret is shown this once. `POST /units/{unit}/hooks`. Who
+        may: An administrator, or a token of the unit with the scope `control`.
+        """
+        result: SecretHook = self._call("POST", "/units/{unit}/hooks", body=body, path={"unit": unit})
+        return result
+
+    def list_hooks(self, unit: Id) -> Hooks:
+        """The hooks of a unit. `GET /units/{unit}/hooks`. Who may: An administrator, or a token of the unit with
+        the scope `read`.
+        """
+        result: Hooks = self._call("GET", "/units/{unit}/hooks", path={"unit": unit})
+        return result
+
+    def get_hook(self, unit: Id, hook: Id) -> Hook:
+        """One hook. `GET /units/{unit}/hooks/{hook}`. Who may: An administrator, or a token of the unit with the
+        scope `read`.
+        """
+        result: Hook = self._call("GET", "/units/{unit}/hooks/{hook}", path={"unit": unit, "hook": hook})
+        return result
+
+    def delete_hook(self, unit: Id, hook: Id) -> None:
+        """Delete a hook, and all that waits for it. `DELETE /units/{unit}/hooks/{hook}`. Who may: An
+        administrator, or a token of the unit with the scope `control`.
+        """
+        self._call("DELETE", "/units/{unit}/hooks/{hook}", path={"unit": unit, "hook": hook}, answer="nothing")
+
+    def rotate_hook_key(self, unit: Id, hook: Id, body: Nothing | None = None) -> SecretHook:
+        """Give a hook a new secret; for a day deliveries are signed with the old one too. `POST
+        /units/{unit}/hooks/{hook}/rotate-key`. Who may: An administrator, or a token of the unit with the
+        scope `control`.
+        """
+        result: SecretHook = self._call(
+            "POST",
+            "/units/{unit}/hooks/{hook}/rotate-key",
+            body=body,
+            path={"unit": unit, "hook": hook},
+        )
+        return result
+
+    def enable_hook(self, unit: Id, hook: Id, body: Nothing | None = None) -> Hook:
+        """Serve a hook again that was disabled. `POST /units/{unit}/hooks/{hook}/enable`. Who may: An
+        administrator, or a token of the unit with the scope `control`.
+        """
+        result: Hook = self._call(
+            "POST",
+            "/units/{unit}/hooks/{hook}/enable",
+            body=body,
+            path={"unit": unit, "hook": hook},
+        )
+        return result
+
+    def test_hook(self, unit: Id, hook: Id, body: Nothing | None = None) -> Queued:
+        """Deliver a `hook.test`. `POST /units/{unit}/hooks/{hook}/test`. Who may: An administrator, or a token of
+        the unit with the scope `control`.
+        """
+        result: Queued = self._call(
+            "POST",
+            "/units/{unit}/hooks/{hook}/test",
+            body=body,
+            path={"unit": unit, "hook": hook},
+        )
+        return result
+
+    def list_deliveries(
+        self,
+        unit: Id,
+        hook: Id,
+        *,
+        state: Literal["queued", "delivered", "dead"] | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> DeliveryPage:
+        """Deliveries of a hook. `GET /units/{unit}/hooks/{hook}/deliveries`. Who may: An administrator, or a
+        token of the unit with the scope `read`.
+        """
+        result: DeliveryPage = self._call(
+            "GET",
+            "/units/{unit}/hooks/{hook}/deliveries",
+            path={"unit": unit, "hook": hook},
+            query={"state": state, "limit": limit, "cursor": cursor},
+        )
+        return result
+
+    def replay_delivery(self, unit: Id, hook: Id, delivery: Id, body: Nothing | None = None) -> Queued:
+        """Make a delivery that has ended once more, under the same id. `POST
+        /units/{unit}/hooks/{hook}/deliveries/{delivery}/replay`. Who may: An administrator, or a token of the
+        unit with the scope `control`.
+        """
+        result: Queued = self._call(
+            "POST",
+            "/units/{unit}/hooks/{hook}/deliveries/{delivery}/replay",
+            body=body,
+            path={"unit": unit, "hook": hook, "delivery": delivery},
+        )
+        return result
+
+    def replay_dead_deliveries(self, unit: Id, hook: Id, body: ReplayDead) -> Revived:
+        """Make all deliveries once more that died since a time. `POST /units/{unit}/hooks/{hook}/replay`. Who
+        may: An administrator, or a token of the unit with the scope `control`.
+        """
+        result: Revived = self._call(
+            "POST",
+            "/units/{unit}/hooks/{hook}/replay",
+            body=body,
+            path={"unit": unit, "hook": hook},
+        )
+        return result
+
+    def list_dead_letters(
+        self,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        unit_id: str | UUID | None = None,
+    ) -> LetterPage:
+        """Dead letters of all units. `GET /dead-letters`. Who may: An administrator."""
+        result: LetterPage = self._call(
+            "GET",
+            "/dead-letters",
+            query={"limit": limit, "cursor": cursor, "unitId": unit_id},
+        )
+        return result
+
+    def replay_dead_letter(self, letter: int, body: Nothing | None = None) -> Replayed:
+        """Give a dead letter to its unit again. `POST /dead-letters/{letter}/replay`. Who may: An administrator."""
+        result: Replayed = self._call("POST", "/dead-letters/{letter}/replay", body=body, path={"letter": letter})
+        return result
+
+    def list_unit_dead_letters(
+        self,
+        unit: Id,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> LetterPage:
+        """A unit's dead letters. `GET /units/{unit}/dead-letters`. Who may: An administrator, or a token of the
+        unit with the scope `read`.
+        """
+        result: LetterPage = self._call(
+            "GET",
+            "/units/{unit}/dead-letters",
+            path={"unit": unit},
+            query={"limit": limit, "cursor": cursor},
+        )
+        return result
+
+    def get_dead_letter(self, unit: Id, letter: int) -> RawLetter:
+        """A dead letter with its body. `GET /units/{unit}/dead-letters/{letter}`. Who may: An administrator, or a
+        token of the unit with the scope `control`.
+        """
+        result: RawLetter = self._call(
+            "GET",
+            "/units/{unit}/dead-letters/{letter}",
+            path={"unit": unit, "letter": letter},
+        )
+        return result
+
+    def replay_unit_dead_letter(self, unit: Id, letter: int, body: Nothing | None = None) -> Replayed:
+        """Give a dead letter to its unit again. `POST /units/{unit}/dead-letters/{letter}/replay`. Who may: An
+        administrator, or a token of the unit with the scope `control`.
+        """
+        result: Replayed = self._call(
+            "POST",
+            "/units/{unit}/dead-letters/{letter}/replay",
+            body=body,
+            path={"unit": unit, "letter": letter},
+        )
+        return result
+
+    def give_up_dead_letter(self, unit: Id, letter: int, body: Nothing | None = None) -> GivenUp:
+        """Leave a dead letter alone; it is kept like the others. `POST
+        /units/{unit}/dead-letters/{letter}/give-up`. Who may: An administrator, or a token of the unit with
+        the scope `control`.
+        """
+        result: GivenUp = self._call(
+            "POST",
+            "/units/{unit}/dead-letters/{letter}/give-up",
+            body=body,
+            path={"unit": unit, "letter": letter},
+        )
+        return result
+
+    def livez(self) -> Pass:
+        """Whether the process lives. `GET /livez`. Who may: Anybody."""
+        result: Pass = self._call("GET", "/livez")
+        return result
+
+    def readyz(self) -> Pass:
+        """Whether a webhook can be made durable. `GET /readyz`. Who may: Anybody."""
+        result: Pass = self._call("GET", "/readyz")
+        return result
+
+    def health(self) -> Health:
+        """How all is, judged. `GET /health`. Always 200: the verdict is inside. Who may: Anybody."""
+        result: Health = self._call("GET", "/health")
+        return result
+
+    def metrics(self) -> bytes:
+        """Metrics for Prometheus. `GET /metrics`. Who may: Anybody."""
+        result: bytes = self._call("GET", "/metrics", answer="bytes")
+        return result
+
+    def openapi(self) -> dict[str, Any]:
+        """The API as an OpenAPI 3.1 document. `GET /openapi.json`. Who may: Anybody."""
+        result: dict[str, Any] = self._call("GET", "/openapi.json")
+        return result
+
+    def docs(self) -> bytes:
+        """The API as a page to read. `GET /docs`. Who may: Anybody."""
+        result: bytes = self._call("GET", "/docs", answer="bytes")
+        return result
+
+    def docs_style(self) -> bytes:
+        """The stylesheet of the page. `GET /docs/style.css`. Who may: Anybody."""
+        result: bytes = self._call("GET", "/docs/style.css", answer="bytes")
+        return result

@@ -1,0 +1,294 @@
+"""The clients, the phones and the examples against a whole Zapline: one, for all of these tests."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import trio
+
+from pytest_zapline.http_calls import SandboxError, until
+from pytest_zapline.sandbox import FAULTS, Sandbox
+from zapline_client import AsyncZapline, Event, Unanswered, Zapline, ZaplineProblem, models
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def client(zapline: Sandbox) -> Iterator[Zapline]:
+    with Zapline(zapline.url, zapline.token) as made:
+        yield made
+
+
+class LostReplies(httpx2.HTTPTransport):
+    """The network at its worst: the request arrives, the answer does not, as often as told."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.left, self.bodies = times, list[bytes]()
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        self.bodies.append(request.read())
+        response = super().handle_request(request)
+        if self.left:
+            self.left -= 1
+            response.read()
+            response.close()
+            raise httpx2.ReadError("the answer is lost", request=request)
+        return response
+
+
+def state(client: Zapline, unit: str, message: str, seconds: float = 20, **wanted: str) -> models.WatchedMessage:
+    """Wait until a message stands so."""
+
+    def found() -> models.WatchedMessage | None:
+        told = client.api.get_message(unit, message)
+        return told if all(told[name] == value for name, value in wanted.items()) else None  # type: ignore[literal-required]
+
+    return until(found, f"a message with {wanted}", seconds)
+
+
+def test_a_message_whose_answers_are_lost_is_sent_once(zapline: Sandbox) -> None:
+    transport = LostReplies(2)
+    with Zapline(zapline.url, zapline.token, transport=transport) as client:
+        sent = client.send(zapline.unit, zapline.phone.number, "once")
+        names = {json.loads(body)["clientMessageId"] for body in transport.bodies}
+        assert names == {sent["clientMessageId"]}
+        assert len(transport.bodies) == 3
+        transport.left = 1
+        with pytest.raises(Unanswered) as caught:
+            client.api.test_hook(zapline.unit, sent["id"])
+        assert not caught.value.safe_to_repeat
+        again = client.send(zapline.unit, zapline.phone.number, "once", client_message_id=sent["clientMessageId"])
+        assert again["id"] == sent["id"]
+        zapline.phone.waits_for("once")
+        state(client, zapline.unit, sent["id"], deliveryStatus="delivered")
+        assert len(zapline.phone.messages()) == 1
+
+
+def test_problems_and_lists_and_files_come_as_they_are(zapline: Sandbox, client: Zapline) -> None:
+    with pytest.raises(ZaplineProblem) as caught:
+        client.send(zapline.unit, "99999", "to nobody")
+    assert (caught.value.status, caught.value.code, caught.value.retryable) == (422, "invalid_request", False)
+    assert caught.value.errors[0]["field"] == "to"
+    with pytest.raises(ZaplineProblem) as caught:
+        client.api.get_unit("0b0e3c0e-8f0e-4c8e-9a66-2f6f0e1f6a11")
+    assert caught.value.code == "unit_not_found"
+    upload = client.api.upload(zapline.unit, b"%PDF-1.4", content_type="application/pdf")
+    sent = client.send_message(
+        zapline.unit, {"to": zapline.phone.number, "document": {"upload": upload["id"], "fileName": "offer.pdf"}}
+    )
+    zapline.phone.waits_for()
+    assert state(client, zapline.unit, sent["id"], deliveryStatus="delivered")["kind"] == "document"
+    phones = [zapline.new_phone() for _ in range(3)]
+    for phone in phones:
+        phone.writes("hello")
+    numbers = {phone.number for phone in phones}
+
+    def listed() -> bool:
+        every = client.pages(client.api.list_conversations, zapline.unit, limit=2)
+        return numbers <= {conversation["phone"] for conversation in every}
+
+    until(listed, "the conversations on several pages", 20)
+    assert client.api.health()["status"] in ("pass", "warn")
+
+
+async def test_the_asynchronous_client_sends_receives_and_looks_on_across_a_break(zapline: Sandbox) -> None:
+    cut = CutStreams()
+    with trio.fail_after(60):
+        async with AsyncZapline(zapline.url, zapline.token, transport=cut) as client:
+            seen: list[Event] = []
+            async with client.events(zapline.unit) as events:
+                async for event in events:
+                    seen.append(event)
+                    if event.kind == "hello" and len(seen) == 1:
+                        zapline.phone.writes("first")
+                    texts = [each.data["text"] for each in seen if each.kind == "message"]
+                    if texts == ["first"] and not cut.broken:
+                        cut.broken = True
+                        zapline.phone.writes("second")
+                    if texts == ["first", "second"]:
+                        break
+            assert cut.resumed_behind[0] is None
+            assert cut.resumed_behind[1] is not None
+            assert "reset" not in {event.kind for event in seen}
+            last = next(event for event in reversed(seen) if event.kind == "message")
+            arrived = [message async for message in client.messages_since(zapline.unit, last.data["seq"] - 1)]
+            assert [message["text"] for message in arrived][:1] == ["second"]
+            sent = await client.send(zapline.unit, zapline.phone.number, "third")
+            await trio.to_thread.run_sync(zapline.phone.waits_for, "third")
+            assert (await client.api.get_message(zapline.unit, sent["id"]))["id"] == sent["id"]
+
+
+class CutStreams(httpx2.AsyncHTTPTransport):
+    """Breaks the first stream as soon as it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.broken = False
+        self.resumed_behind: list[str | None] = []
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        response = await super().handle_async_request(request)
+        if request.url.path.endswith("/events"):
+            self.resumed_behind.append(request.headers.get("last-event-id"))
+            if len(self.resumed_behind) == 1:
+                inner = response.stream
+                response.stream = _Cut(inner, lambda: self.broken)  # type: ignore[arg-type]
+        return response
+
+
+class _Cut(httpx2.AsyncByteStream):
+    def __init__(self, inner: Any, broken: Callable[[], bool]) -> None:
+        self._inner, self._broken = inner, broken
+
+    async def __aiter__(self) -> Any:
+        async for chunk in self._inner:
+            if self._broken():
+                raise httpx2.ReadError("cut")
+            yield chunk
+            if self._broken():
+                raise httpx2.ReadError("cut")
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+# -- phones and faults -------------------------------------------------------------------------------------------
+
+
+def test_a_silent_phone_gets_its_messages_when_it_comes_back_and_reads_them(zapline: Sandbox, client: Zapline) -> None:
+    zapline.phone.goes_silent()
+    sent = client.send(zapline.unit, zapline.phone.number, "are you there?")["id"]
+    awake = zapline.new_phone()
+    other = client.send(zapline.unit, awake.number, "and you?")["id"]
+    state(client, zapline.unit, other, deliveryStatus="delivered")
+    assert state(client, zapline.unit, sent, deliveryStatus="sent")["workState"] == "settled"
+    with pytest.raises(SandboxError, match="silent"):
+        zapline.phone.reads()
+    zapline.phone.comes_back()
+    state(client, zapline.unit, sent, deliveryStatus="delivered")
+    zapline.phone.reads()
+    state(client, zapline.unit, sent, deliveryStatus="read")
+
+
+def test_phones_write_react_edit_delete_and_leave(zapline: Sandbox, client: Zapline) -> None:
+    phone, start = zapline.phone, newest(client, zapline.unit)
+    kept, taken = phone.writes("kept"), phone.writes("taken back")
+    phone.reacts(kept, "👍")
+    phone.edits(kept, "changed")
+    phone.deletes(taken)
+    phone.sends_image(b"\xff\xd8\xff", caption="look")
+    zapline.line.writes(phone, "from the shop's own phone")
+
+    def found() -> bool:
+        told = {message["externalId"]: message for message in client.messages_since(zapline.unit, start)}
+        texts = [message["text"] for message in told.values()]
+        return (
+            {"changed", "look", "from the shop's own phone"} <= set(texts)
+            and told[taken]["deletedAt"] is not None
+            and [reaction["emoji"] for reaction in told[kept]["reactions"]] == ["👍"]
+        )
+
+    until(found, "all that the phones did", 20)
+
+
+def newest(client: Zapline, unit: str) -> int:
+    return max((message["seq"] for message in client.messages_since(unit)), default=0)
+
+
+def arrived(client: Zapline, unit: str, start: int, count: int) -> list[models.Message]:
+    def enough() -> list[models.Message] | None:
+        found = list(client.messages_since(unit, start))
+        return found if len(found) >= count else None
+
+    return until(enough, f"{count} messages", 20)
+
+
+def test_each_fault_shows_as_the_documentation_says_and_is_over_behind_its_block(
+    zapline: Sandbox, client: Zapline
+) -> None:
+    unit, phone, line = zapline.unit, zapline.phone, zapline.line
+    start = newest(client, unit)
+    with zapline.fault("doubled"):
+        phone.writes("twice told")
+        phone.writes("twice told, too")
+        assert [each["text"] for each in arrived(client, unit, start, 2)] == ["twice told", "twice told, too"]
+    start = newest(client, unit)
+    with zapline.fault("late", seconds=0.3):
+        for number in range(5):
+            phone.writes(f"late {number}")
+        found = arrived(client, unit, start, 5)
+        assert {each["text"] for each in found} == {f"late {number}" for number in range(5)}
+    with zapline.fault("uncertain"):
+        sent = client.send(unit, phone.number, "did it arrive?")["id"]
+        assert phone.waits_for("did it arrive?")
+        state(client, unit, sent, workState="uncertain")
+    start = newest(client, unit)
+    with zapline.fault("lost"):
+        phone.writes("nobody is told")
+    phone.writes("told again")
+    assert [each["text"] for each in arrived(client, unit, start, 1)] == ["told again"]
+    with zapline.fault("banned"):
+        assert line.status()["reason"] == "banned"
+    assert line.status()["status"] == "connected"
+    with zapline.fault("passkey"):
+        assert line.status()["reason"] == "passkey_asked"
+    assert line.status()["status"] == "connected"
+    with pytest.raises(ValueError, match="there are late, doubled, lost"), zapline.fault("earthquake"):
+        pass
+    documented = (ROOT / "docs" / "clients.md").read_text()
+    assert all(f"| `{name}`" in documented for name in FAULTS)
+
+
+@pytest.mark.long
+def test_what_is_sent_to_a_number_without_whatsapp_fails_and_says_so(zapline: Sandbox, client: Zapline) -> None:
+    zapline.phone.leaves_whatsapp()
+    sent = client.send(zapline.unit, zapline.phone.number, "are you gone?")["id"]
+    failed = state(client, zapline.unit, sent, seconds=200, workState="dead")["failure"]
+    assert failed is not None
+    assert failed["code"] == "number_not_on_whatsapp"
+
+
+@pytest.mark.long
+def test_what_was_lost_is_read_back(zapline: Sandbox, client: Zapline) -> None:
+    start = newest(client, zapline.unit)
+    with zapline.fault("lost"):
+        zapline.phone.writes("nobody is told")
+    zapline.line.logs_out()
+    zapline.line.scans()
+
+    def found() -> bool:
+        return any(
+            each["text"] == "nobody is told" and each["backfilled"]
+            for each in client.messages_since(zapline.unit, start)
+        )
+
+    until(found, "the lost message", 200)
+
+
+# -- the examples ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.long
+def test_the_examples_do_what_they_say(zapline_sandbox: Sandbox) -> None:
+    """As a CRM's developer runs them, by the plugin, in a process of their own; on this test's Zapline."""
+    client = str(ROOT / "clients" / "python" / "src")
+    environment = {**os.environ, "PYTHONPATH": client, "ZAPLINE_SANDBOX": json.dumps(zapline_sandbox.info)}
+    plain = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:schemathesis", "-p", "no:hypothesispytest"]
+    command = [sys.executable, "-m", "pytest", *plain, "-p", "pytest_zapline", "-c", os.devnull, "--rootdir", "."]
+    ran = subprocess.run(
+        [*command, "test_examples.py"],
+        cwd=ROOT / "examples" / "python",
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
+    assert "2 passed" in ran.stdout
