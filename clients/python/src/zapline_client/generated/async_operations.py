@@ -37,6 +37,8 @@ from zapline_client.generated.models import (
     NewUnit,
     NewUnitToken,
     Nothing,
+    Numbers,
+    NumbersToCheck,
     OutboxPage,
     Pace,
     Pass,
@@ -728,6 +730,18 @@ class AsyncOperations:
             path={"unit": unit, "contact": contact},
             answer="nothing",
         )
+
+    async def check_numbers(self, unit: Id, body: NumbersToCheck) -> Numbers:
+        """Which numbers are on WhatsApp, and under which id. `POST /units/{unit}/numbers/check`. WhatsApp bans
+        lines that look up many numbers. So an answer is kept, for a week where the number is there and for six
+        hours where it is not; what is not known is asked for at a slow pace and at most so many times a day
+        (`ZAPLINE_NUMBER_CHECKS_PER_DAY`). A request that would go beyond that asks for nothing and is refused
+        with 429, which says in `Retry-After` when it may be repeated. What has been answered is not asked for
+        again. That a number is not there is WhatsApp's word of that moment, not proof. Who may: An
+        administrator, or a token of the unit with the scope `send`.
+        """
+        result: Numbers = await self._call("POST", "/units/{unit}/numbers/check", body=body, path={"unit": unit})
+        return result
 
     async def get_media(self, unit: Id, message: Id) -> bytes:
         """A message's file. `GET /units/{unit}/messages/{message}/media`. Brought from WhatsApp when asked for,

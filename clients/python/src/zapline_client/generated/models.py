@@ -750,6 +750,35 @@ class Nothing(TypedDict):
     """A request's body: camelCase, and a field that is not known is refused, not ignored."""
 
 
+class Number(TypedDict):
+    """A number that was asked about."""
+    number: str
+    """As it was asked about."""
+    phone: str | None
+    """As Zapline writes it; null: it is no phone."""
+    onWhatsapp: bool | None
+    """Null: it is no phone, so nobody was asked."""
+    whatsappId: str | None
+    """WhatsApp's own id of it. Its digits may be others than the number's: many Brazilian mobiles are known there
+    without their ninth digit.
+    """
+    checkedAt: str | None
+    """When WhatsApp said so."""
+    error: str | None
+    """Why it is no phone, in words."""
+
+
+class Numbers(TypedDict):
+    """What is known of the numbers, in the order in which they were asked about."""
+    items: list[Number]
+
+
+class NumbersToCheck(TypedDict):
+    """Up to 50 numbers."""
+    numbers: Sequence[str]
+    """Phones in any usual form."""
+
+
 class OutboxPage(TypedDict):
     """Messages to be sent, those asked for last first."""
     items: list[WatchedMessage]
