@@ -411,8 +411,8 @@ def write_typescript(document: Json, digest: str) -> None:
     with tempfile.TemporaryDirectory() as place:
         reduced, written = Path(place) / "openapi.json", Path(place) / "schema.ts"
         reduced.write_text(json.dumps(without_problems(document)))
-        command = [npm, "exec", "--no", "--", "openapi-typescript", reduced, "--default-non-nullable=false"]
-        subprocess.run([*command, "--output", written], cwd=TYPESCRIPT, check=True)  # noqa: S603
+        command = [npm, "exec", "--no", "--", "openapi-typescript", str(reduced), "--default-non-nullable=false"]
+        subprocess.run([*command, "--output", str(written)], cwd=TYPESCRIPT, check=True)  # noqa: S603
         text = f"// Generated from docs/openapi.json (SHA-256 {digest}): run `make clients`.\n" + written.read_text()
     (TYPESCRIPT / "src" / "schema.ts").write_text(text)
 

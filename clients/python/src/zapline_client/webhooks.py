@@ -78,7 +78,8 @@ def _verifier(secret: str) -> Webhook:
 
 
 def _found(headers: Headers) -> dict[str, str]:
-    pairs: Iterable[tuple[Any, Any]] = getattr(headers, "items", lambda: headers)()
+    given: Any = headers
+    pairs = given.items() if hasattr(given, "items") else given
     found: dict[str, str] = {}
     for name, value in pairs:
         key = name.decode("latin-1") if isinstance(name, bytes) else name
