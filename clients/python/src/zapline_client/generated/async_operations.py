@@ -32,6 +32,8 @@ from zapline_client.generated.models import (
     NewCampaign,
     NewHook,
     NewMessage,
+    NewOrganization,
+    NewOrganizationToken,
     NewPace,
     NewSuppression,
     NewUnit,
@@ -39,6 +41,8 @@ from zapline_client.generated.models import (
     Nothing,
     Numbers,
     NumbersToCheck,
+    Organization,
+    OrganizationPage,
     OutboxPage,
     Pace,
     Pass,
@@ -140,6 +144,132 @@ class AsyncOperations:
         """End one of your own tokens or sessions. `DELETE /admin/tokens/{token}`. Who may: An administrator."""
         await self._call("DELETE", "/admin/tokens/{token}", path={"token": token}, answer="nothing")
 
+    async def create_organization(self, body: NewOrganization) -> Organization:
+        """Make an organization. `POST /organizations`. Who may: An administrator."""
+        result: Organization = await self._call("POST", "/organizations", body=body)
+        return result
+
+    async def list_organizations(self, *, limit: int | None = None, cursor: str | None = None) -> OrganizationPage:
+        """All organizations. `GET /organizations`. Who may: An administrator."""
+        result: OrganizationPage = await self._call(
+            "GET",
+            "/organizations",
+            query={"limit": limit, "cursor": cursor},
+        )
+        return result
+
+    async def get_organization(self, organization: Id) -> Organization:
+        """One organization. `GET /organizations/{organization}`. Who may: An administrator, or a token of the
+        unit or its organization with the scope `read`.
+        """
+        result: Organization = await self._call(
+            "GET",
+            "/organizations/{organization}",
+            path={"organization": organization},
+        )
+        return result
+
+    async def rename_organization(self, organization: Id, body: NewOrganization) -> Organization:
+        """Give an organization another name. `PATCH /organizations/{organization}`. Who may: An administrator."""
+        result: Organization = await self._call(
+            "PATCH",
+            "/organizations/{organization}",
+            body=body,
+            path={"organization": organization},
+        )
+        return result
+
+    async def delete_organization(self, organization: Id) -> None:
+        """Delete an organization that has no units, and its tokens. `DELETE /organizations/{organization}`. Who
+        may: An administrator.
+        """
+        await self._call(
+            "DELETE",
+            "/organizations/{organization}",
+            path={"organization": organization},
+            answer="nothing",
+        )
+
+    async def add_organization_unit(self, organization: Id, unit: Id) -> None:
+        """Put a unit into an organization. `PUT /organizations/{organization}/units/{unit}`. A unit is in one
+        organization at most. May be repeated. Who may: An administrator.
+        """
+        await self._call(
+            "PUT",
+            "/organizations/{organization}/units/{unit}",
+            path={"organization": organization, "unit": unit},
+            answer="nothing",
+        )
+
+    async def remove_organization_unit(self, organization: Id, unit: Id) -> None:
+        """Take a unit out of its organization. `DELETE /organizations/{organization}/units/{unit}`. The
+        organization's tokens do not open it any more, from then on. May be repeated. Who may: An
+        administrator.
+        """
+        await self._call(
+            "DELETE",
+            "/organizations/{organization}/units/{unit}",
+            path={"organization": organization, "unit": unit},
+            answer="nothing",
+        )
+
+    async def mint_organization_token(self, organization: Id, body: NewOrganizationToken) -> Minted:
+        """Make a token for an organization's programs. `POST /organizations/{organization}/tokens`. Every route
+        of a unit takes it where it opens the unit and has the scope. Who may: An administrator.
+        """
+        result: Minted = await self._call(
+            "POST",
+            "/organizations/{organization}/tokens",
+            body=body,
+            path={"organization": organization},
+        )
+        return result
+
+    async def list_organization_tokens(
+        self,
+        organization: Id,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> TokenPage:
+        """An organization's tokens. `GET /organizations/{organization}/tokens`. Who may: An administrator."""
+        result: TokenPage = await self._call(
+            "GET",
+            "/organizations/{organization}/tokens",
+            path={"organization": organization},
+            query={"limit": limit, "cursor": cursor},
+        )
+        return result
+
+    async def revoke_organization_token(self, organization: Id, token: Id) -> None:
+        """End an organization's token. `DELETE /organizations/{organization}/tokens/{token}`. Who may: An
+        administrator.
+        """
+        await self._call(
+            "DELETE",
+            "/organizations/{organization}/tokens/{token}",
+            path={"organization": organization, "token": token},
+            answer="nothing",
+        )
+
+    async def list_organization_units(
+        self,
+        organization: Id,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> UnitPage:
+        """The units of an organization that your token opens. `GET /organizations/{organization}/units`. Who may:
+        An administrator, or a token of the unit or its organization with the scope `read`.
+        """
+        result: UnitPage = await self._call(
+            "GET",
+            "/organizations/{organization}/units",
+            path={"organization": organization},
+            query={"limit": limit, "cursor": cursor},
+        )
+        return result
+
     async def list_audit(
         self,
         *,
@@ -180,7 +310,9 @@ class AsyncOperations:
         return result
 
     async def get_unit(self, unit: Id) -> Unit:
-        """One unit. `GET /units/{unit}`. Who may: An administrator, or a token of the unit with the scope `read`."""
+        """One unit. `GET /units/{unit}`. Who may: An administrator, or a token of the unit or its organization
+        with the scope `read`.
+        """
         result: Unit = await self._call("GET", "/units/{unit}", path={"unit": unit})
         return result
 
@@ -194,8 +326,8 @@ class AsyncOperations:
     async def connect(self, unit: Id, body: Connect | None = None) -> Status:
         """Connect the line: start pairing, or reconnect. `POST /units/{unit}/whatsapp/connect`. With `number`, in
         any usual form, there is also a pairing code to type in on the phone; a pairing that shows a QR code is
-        closed and begun anew for it. May be repeated. Who may: An administrator, or a token of the unit with
-        the scope `control`.
+        closed and begun anew for it. May be repeated. Who may: An administrator, or a token of the unit or its
+        organization with the scope `control`.
         """
         result: Status = await self._call("POST", "/units/{unit}/whatsapp/connect", body=body, path={"unit": unit})
         return result
@@ -203,16 +335,16 @@ class AsyncOperations:
     async def renew(self, unit: Id, body: Nothing | None = None) -> Status:
         """Delete the instance on Evolution, create it again and connect it. `POST /units/{unit}/whatsapp/renew`.
         For a line that never opens again (reason `session_stuck`). The phone scans a new code; conversations
-        and what waits to be sent stay. Who may: An administrator, or a token of the unit with the scope
-        `control`.
+        and what waits to be sent stay. Who may: An administrator, or a token of the unit or its organization
+        with the scope `control`.
         """
         result: Status = await self._call("POST", "/units/{unit}/whatsapp/renew", body=body, path={"unit": unit})
         return result
 
     async def disconnect(self, unit: Id, body: Nothing | None = None) -> Status:
         """Disconnect the line: the phone is unlinked. `POST /units/{unit}/whatsapp/disconnect`. It stays so until
-        somebody asks to connect. May be repeated. Who may: An administrator, or a token of the unit with the
-        scope `control`.
+        somebody asks to connect. May be repeated. Who may: An administrator, or a token of the unit or its
+        organization with the scope `control`.
         """
         result: Status = await self._call(
             "POST",
@@ -225,14 +357,14 @@ class AsyncOperations:
     async def status(self, unit: Id) -> Status:
         """The line's status, why it is so, and what to do next. `GET /units/{unit}/whatsapp/status`. While a code
         waits to be scanned, `qrCode` holds it as a picture; who looks keeps it fresh. Who may: An
-        administrator, or a token of the unit with the scope `read`.
+        administrator, or a token of the unit or its organization with the scope `read`.
         """
         result: Status = await self._call("GET", "/units/{unit}/whatsapp/status", path={"unit": unit})
         return result
 
     async def qr_svg(self, unit: Id) -> bytes:
         """The code to scan, as a picture. `GET /units/{unit}/whatsapp/qr.svg`. Who may: An administrator, or a
-        token of the unit with the scope `control`.
+        token of the unit or its organization with the scope `control`.
         """
         result: bytes = await self._call(
             "GET",
@@ -244,14 +376,14 @@ class AsyncOperations:
 
     async def pause_unit(self, unit: Id, body: Nothing | None = None) -> Unit:
         """Send nothing until it is resumed; what comes in is stored. `POST /units/{unit}/pause`. Who may: An
-        administrator, or a token of the unit with the scope `control`.
+        administrator, or a token of the unit or its organization with the scope `control`.
         """
         result: Unit = await self._call("POST", "/units/{unit}/pause", body=body, path={"unit": unit})
         return result
 
     async def resume_unit(self, unit: Id, body: Nothing | None = None) -> Unit:
         """Let what waits leave again. `POST /units/{unit}/resume`. Who may: An administrator, or a token of the
-        unit with the scope `control`.
+        unit or its organization with the scope `control`.
         """
         result: Unit = await self._call("POST", "/units/{unit}/resume", body=body, path={"unit": unit})
         return result
@@ -278,15 +410,15 @@ class AsyncOperations:
     async def release_campaigns(self, unit: Id, body: Nothing | None = None) -> Unit:
         """Let the campaigns of a unit go on that are held because WhatsApp refused too much. `POST
         /units/{unit}/release-campaigns`. Look first why they were refused, as `campaignsHeldReason` of the
-        unit says; it stops again if it goes on. Who may: An administrator, or a token of the unit with the
-        scope `control`.
+        unit says; it stops again if it goes on. Who may: An administrator, or a token of the unit or its
+        organization with the scope `control`.
         """
         result: Unit = await self._call("POST", "/units/{unit}/release-campaigns", body=body, path={"unit": unit})
         return result
 
     async def get_queue(self, unit: Id) -> Queue:
         """What a unit has to do, and when it was last heard of. `GET /units/{unit}/queue`. Who may: An
-        administrator, or a token of the unit with the scope `read`.
+        administrator, or a token of the unit or its organization with the scope `read`.
         """
         result: Queue = await self._call("GET", "/units/{unit}/queue", path={"unit": unit})
         return result
@@ -349,7 +481,7 @@ class AsyncOperations:
         cursor: str | None = None,
     ) -> ConversationPage:
         """Conversations, the latest first. `GET /units/{unit}/conversations`. Who may: An administrator, or a
-        token of the unit with the scope `read`.
+        token of the unit or its organization with the scope `read`.
         """
         result: ConversationPage = await self._call(
             "GET",
@@ -368,7 +500,7 @@ class AsyncOperations:
         cursor: str | None = None,
     ) -> ThreadPage:
         """A conversation's messages, newest first. `GET /units/{unit}/conversations/{conversation}/messages`. Who
-        may: An administrator, or a token of the unit with the scope `read`.
+        may: An administrator, or a token of the unit or its organization with the scope `read`.
         """
         result: ThreadPage = await self._call(
             "GET",
@@ -382,7 +514,7 @@ class AsyncOperations:
         """What has arrived since. `GET /units/{unit}/messages`. For a CRM that polls. Ask with the last answer's
         `nextAfterSeq`: nothing is left out, and no message comes twice in `items`. A message from before that
         was reacted to, voted on, edited or deleted since is in `changed`. Who may: An administrator, or a
-        token of the unit with the scope `read`.
+        token of the unit or its organization with the scope `read`.
         """
         result: Arrived = await self._call(
             "GET",
@@ -398,7 +530,7 @@ class AsyncOperations:
         stored before the answer, and sent as soon as line and pace allow. The same `clientMessageId` is the
         same message: a repeated request sends nothing and answers how the message stands; with another content
         it is refused (409). So repeat a request without an answer as often as you like. Who may: An
-        administrator, or a token of the unit with the scope `send`.
+        administrator, or a token of the unit or its organization with the scope `send`.
         """
         result: WatchedMessage = await self._call(
             "POST",
@@ -411,7 +543,7 @@ class AsyncOperations:
 
     async def mark_read(self, unit: Id, conversation: Id, body: Nothing | None = None) -> Read:
         """Tell the senders that what came in was read. `POST /units/{unit}/conversations/{conversation}/read`.
-        Who may: An administrator, or a token of the unit with the scope `send`.
+        Who may: An administrator, or a token of the unit or its organization with the scope `send`.
         """
         result: Read = await self._call(
             "POST",
@@ -423,7 +555,7 @@ class AsyncOperations:
 
     async def get_message(self, unit: Id, message: Id) -> WatchedMessage:
         """One message, and how the work on it stands. `GET /units/{unit}/messages/{message}`. Who may: An
-        administrator, or a token of the unit with the scope `read`.
+        administrator, or a token of the unit or its organization with the scope `read`.
         """
         result: WatchedMessage = await self._call(
             "GET",
@@ -434,7 +566,7 @@ class AsyncOperations:
 
     async def cancel_message(self, unit: Id, message: Id, body: Nothing | None = None) -> WatchedMessage:
         """Take a message back that has not been sent. `POST /units/{unit}/messages/{message}/cancel`. Who may: An
-        administrator, or a token of the unit with the scope `send`.
+        administrator, or a token of the unit or its organization with the scope `send`.
         """
         result: WatchedMessage = await self._call(
             "POST",
@@ -447,7 +579,7 @@ class AsyncOperations:
     async def release_message(self, unit: Id, message: Id, body: Release) -> WatchedMessage:
         """Decide an uncertain message. `POST /units/{unit}/messages/{message}/release`. Look at the phone first:
         `resend` sends it again, and if it had arrived it will be there twice. Who may: An administrator, or a
-        token of the unit with the scope `send`.
+        token of the unit or its organization with the scope `send`.
         """
         result: WatchedMessage = await self._call(
             "POST",
@@ -466,7 +598,7 @@ class AsyncOperations:
         cursor: str | None = None,
     ) -> OutboxPage:
         """What is to be sent, and what waits for a person. `GET /units/{unit}/outbox`. Who may: An administrator,
-        or a token of the unit with the scope `read`.
+        or a token of the unit or its organization with the scope `read`.
         """
         result: OutboxPage = await self._call(
             "GET",
@@ -479,7 +611,8 @@ class AsyncOperations:
     async def upload(self, unit: Id, body: bytes, *, file_name: str | None = None, content_type: str) -> Upload:
         """Upload a file that is to be sent. `POST /units/{unit}/uploads`. The body is the file itself, at most 16
         MiB; its type is the request's `Content-Type`. A unit keeps 2 GiB and 10,000 files; those that nothing
-        needs go first, after a day. Who may: An administrator, or a token of the unit with the scope `send`.
+        needs go first, after a day. Who may: An administrator, or a token of the unit or its organization with
+        the scope `send`.
         """
         result: Upload = await self._call(
             "POST",
@@ -493,15 +626,15 @@ class AsyncOperations:
 
     async def get_pace(self, unit: Id) -> Pace:
         """The unit's limits for sending. `GET /units/{unit}/pace`. Who may: An administrator, or a token of the
-        unit with the scope `read`.
+        unit or its organization with the scope `read`.
         """
         result: Pace = await self._call("GET", "/units/{unit}/pace", path={"unit": unit})
         return result
 
     async def put_pace(self, unit: Id, body: NewPace | None = None) -> Pace:
         """Replace the unit's limits for sending. `PUT /units/{unit}/pace`. What is left out gets its default. It
-        holds for what is sent from now on. Who may: An administrator, or a token of the unit with the scope
-        `control`.
+        holds for what is sent from now on. Who may: An administrator, or a token of the unit or its
+        organization with the scope `control`.
         """
         result: Pace = await self._call("PUT", "/units/{unit}/pace", body=body, path={"unit": unit})
         return result
@@ -512,7 +645,7 @@ class AsyncOperations:
         list. `recipients` may be given at once or be added later; `start` starts it at once, or at `startAt`.
         Give `clientCampaignId` to be sure that a repeated request makes no second campaign: the same again
         answers 200 with the campaign that is there, and another one under the same id 409. Who may: An
-        administrator, or a token of the unit with the scope `send`.
+        administrator, or a token of the unit or its organization with the scope `send`.
         """
         result: Campaign = await self._call(
             "POST",
@@ -533,7 +666,7 @@ class AsyncOperations:
         """Campaigns, newest first. `GET /units/{unit}/campaigns`. Of a campaign with more than 5,000 recipients
         the counts may be up to five seconds old, but never older than its latest change of state. The answers
         to commands, and those to new lists, are counted at that moment. Who may: An administrator, or a token
-        of the unit with the scope `read`.
+        of the unit or its organization with the scope `read`.
         """
         result: CampaignPage = await self._call(
             "GET",
@@ -546,7 +679,7 @@ class AsyncOperations:
     async def try_campaign(self, unit: Id, body: NewCampaign) -> Forecast:
         """Try a campaign out: what would become of it. `POST /units/{unit}/campaigns/dry-run`. Counts who would
         be written to and who would be skipped, shows some messages, and when it would end. Who may: An
-        administrator, or a token of the unit with the scope `send`.
+        administrator, or a token of the unit or its organization with the scope `send`.
         """
         result: Forecast = await self._call(
             "POST",
@@ -561,7 +694,7 @@ class AsyncOperations:
         """One campaign, with how many of its recipients stand where. `GET /units/{unit}/campaigns/{campaign}`. Of
         a campaign with more than 5,000 recipients the counts may be up to five seconds old, but never older
         than its latest change of state. The answers to commands, and those to new lists, are counted at that
-        moment. Who may: An administrator, or a token of the unit with the scope `read`.
+        moment. Who may: An administrator, or a token of the unit or its organization with the scope `read`.
         """
         result: Campaign = await self._call(
             "GET",
@@ -582,7 +715,8 @@ class AsyncOperations:
         """Add a list of recipients. `POST /units/{unit}/campaigns/{campaign}/recipients`. As JSON (1 MiB) or as
         CSV with a header line (32 MiB, 100,000 lines; comma or semicolon; UTF-8, or as the charset of the
         `Content-Type` says). The column `to` has the phones, all others are variables. All of the list is
-        taken, or nothing. Who may: An administrator, or a token of the unit with the scope `send`.
+        taken, or nothing. Who may: An administrator, or a token of the unit or its organization with the scope
+        `send`.
         """
         result: Loaded | Forecast = await self._call(
             "POST",
@@ -604,7 +738,7 @@ class AsyncOperations:
         cursor: str | None = None,
     ) -> RecipientPage:
         """Recipients, in the order of the list. `GET /units/{unit}/campaigns/{campaign}/recipients`. Who may: An
-        administrator, or a token of the unit with the scope `read`.
+        administrator, or a token of the unit or its organization with the scope `read`.
         """
         result: RecipientPage = await self._call(
             "GET",
@@ -617,7 +751,7 @@ class AsyncOperations:
     async def export_failures(self, unit: Id, campaign: Id) -> bytes:
         """Whoever was not written to, or not surely, as CSV. `GET
         /units/{unit}/campaigns/{campaign}/failures.csv`. It can be mended and sent in again as a list. Who
-        may: An administrator, or a token of the unit with the scope `read`.
+        may: An administrator, or a token of the unit or its organization with the scope `read`.
         """
         result: bytes = await self._call(
             "GET",
@@ -629,8 +763,8 @@ class AsyncOperations:
 
     async def start_campaign(self, unit: Id, campaign: Id, body: Nothing | None = None) -> SteeredCampaign:
         """Start a campaign. `POST /units/{unit}/campaigns/{campaign}/start`. At once, or at its `startAt`. May be
-        repeated: what is so already is no error. Who may: An administrator, or a token of the unit with the
-        scope `send`.
+        repeated: what is so already is no error. Who may: An administrator, or a token of the unit or its
+        organization with the scope `send`.
         """
         result: SteeredCampaign = await self._call(
             "POST",
@@ -642,8 +776,8 @@ class AsyncOperations:
 
     async def pause_campaign(self, unit: Id, campaign: Id, body: Nothing | None = None) -> SteeredCampaign:
         """Pause a campaign. `POST /units/{unit}/campaigns/{campaign}/pause`. What is on its way still goes. May
-        be repeated: what is so already is no error. Who may: An administrator, or a token of the unit with the
-        scope `send`.
+        be repeated: what is so already is no error. Who may: An administrator, or a token of the unit or its
+        organization with the scope `send`.
         """
         result: SteeredCampaign = await self._call(
             "POST",
@@ -655,7 +789,8 @@ class AsyncOperations:
 
     async def resume_campaign(self, unit: Id, campaign: Id, body: Nothing | None = None) -> SteeredCampaign:
         """Go on with a campaign. `POST /units/{unit}/campaigns/{campaign}/resume`. May be repeated: what is so
-        already is no error. Who may: An administrator, or a token of the unit with the scope `send`.
+        already is no error. Who may: An administrator, or a token of the unit or its organization with the
+        scope `send`.
         """
         result: SteeredCampaign = await self._call(
             "POST",
@@ -668,7 +803,7 @@ class AsyncOperations:
     async def cancel_campaign(self, unit: Id, campaign: Id, body: Nothing | None = None) -> SteeredCampaign:
         """Cancel a campaign. `POST /units/{unit}/campaigns/{campaign}/cancel`. What has not been sent never will
         be. May be repeated: what is so already is no error. Who may: An administrator, or a token of the unit
-        with the scope `send`.
+        or its organization with the scope `send`.
         """
         result: SteeredCampaign = await self._call(
             "POST",
@@ -680,7 +815,8 @@ class AsyncOperations:
 
     async def retry_failed_campaign(self, unit: Id, campaign: Id, body: Nothing | None = None) -> SteeredCampaign:
         """Try again whoever failed. `POST /units/{unit}/campaigns/{campaign}/retry-failed`. Nobody is written to
-        who may have got the message. Who may: An administrator, or a token of the unit with the scope `send`.
+        who may have got the message. Who may: An administrator, or a token of the unit or its organization
+        with the scope `send`.
         """
         result: SteeredCampaign = await self._call(
             "POST",
@@ -698,7 +834,7 @@ class AsyncOperations:
         cursor: str | None = None,
     ) -> SuppressionPage:
         """Who wants no campaigns. `GET /units/{unit}/suppressions`. Who may: An administrator, or a token of the
-        unit with the scope `read`.
+        unit or its organization with the scope `read`.
         """
         result: SuppressionPage = await self._call(
             "GET",
@@ -710,7 +846,8 @@ class AsyncOperations:
 
     async def suppress(self, unit: Id, body: NewSuppression) -> Suppression:
         """Write no campaigns to a contact. `POST /units/{unit}/suppressions`. 200 where it was so already.
-        Replies are not touched by it. Who may: An administrator, or a token of the unit with the scope `send`.
+        Replies are not touched by it. Who may: An administrator, or a token of the unit or its organization
+        with the scope `send`.
         """
         result: Suppression = await self._call(
             "POST",
@@ -722,7 +859,8 @@ class AsyncOperations:
 
     async def release_suppression(self, unit: Id, contact: Id) -> None:
         """Let campaigns be written to a contact again. `DELETE /units/{unit}/suppressions/{contact}`. By its
-        phone and by its LIDs. Who may: An administrator, or a token of the unit with the scope `send`.
+        phone and by its LIDs. Who may: An administrator, or a token of the unit or its organization with the
+        scope `send`.
         """
         await self._call(
             "DELETE",
@@ -738,7 +876,7 @@ class AsyncOperations:
         (`ZAPLINE_NUMBER_CHECKS_PER_DAY`). A request that would go beyond that asks for nothing and is refused
         with 429, which says in `Retry-After` when it may be repeated. What has been answered is not asked for
         again. That a number is not there is WhatsApp's word of that moment, not proof. Who may: An
-        administrator, or a token of the unit with the scope `send`.
+        administrator, or a token of the unit or its organization with the scope `send`.
         """
         result: Numbers = await self._call("POST", "/units/{unit}/numbers/check", body=body, path={"unit": unit})
         return result
@@ -746,7 +884,7 @@ class AsyncOperations:
     async def get_media(self, unit: Id, message: Id) -> bytes:
         """A message's file. `GET /units/{unit}/messages/{message}/media`. Brought from WhatsApp when asked for,
         so it may take seconds. Always a download, never shown by a browser. Who may: An administrator, or a
-        token of the unit with the scope `read`.
+        token of the unit or its organization with the scope `read`.
         """
         result: bytes = await self._call(
             "GET",
@@ -758,28 +896,28 @@ class AsyncOperations:
 
     async def create_hook(self, unit: Id, body: NewHook) -> SecretHook:
         """Tell the CRM of what happens to a unit; the secret is shown this once. `POST /units/{unit}/hooks`. Who
-        may: An administrator, or a token of the unit with the scope `control`.
+        may: An administrator, or a token of the unit or its organization with the scope `control`.
         """
         result: SecretHook = await self._call("POST", "/units/{unit}/hooks", body=body, path={"unit": unit})
         return result
 
     async def list_hooks(self, unit: Id) -> Hooks:
-        """The hooks of a unit. `GET /units/{unit}/hooks`. Who may: An administrator, or a token of the unit with
-        the scope `read`.
+        """The hooks of a unit. `GET /units/{unit}/hooks`. Who may: An administrator, or a token of the unit or
+        its organization with the scope `read`.
         """
         result: Hooks = await self._call("GET", "/units/{unit}/hooks", path={"unit": unit})
         return result
 
     async def get_hook(self, unit: Id, hook: Id) -> Hook:
-        """One hook. `GET /units/{unit}/hooks/{hook}`. Who may: An administrator, or a token of the unit with the
-        scope `read`.
+        """One hook. `GET /units/{unit}/hooks/{hook}`. Who may: An administrator, or a token of the unit or its
+        organization with the scope `read`.
         """
         result: Hook = await self._call("GET", "/units/{unit}/hooks/{hook}", path={"unit": unit, "hook": hook})
         return result
 
     async def delete_hook(self, unit: Id, hook: Id) -> None:
         """Delete a hook, and all that waits for it. `DELETE /units/{unit}/hooks/{hook}`. Who may: An
-        administrator, or a token of the unit with the scope `control`.
+        administrator, or a token of the unit or its organization with the scope `control`.
         """
         await self._call(
             "DELETE",
@@ -790,8 +928,8 @@ class AsyncOperations:
 
     async def rotate_hook_key(self, unit: Id, hook: Id, body: Nothing | None = None) -> SecretHook:
         """Give a hook a new secret; for a day deliveries are signed with the old one too. `POST
-        /units/{unit}/hooks/{hook}/rotate-key`. Who may: An administrator, or a token of the unit with the
-        scope `control`.
+        /units/{unit}/hooks/{hook}/rotate-key`. Who may: An administrator, or a token of the unit or its
+        organization with the scope `control`.
         """
         result: SecretHook = await self._call(
             "POST",
@@ -803,7 +941,7 @@ class AsyncOperations:
 
     async def enable_hook(self, unit: Id, hook: Id, body: Nothing | None = None) -> Hook:
         """Serve a hook again that was disabled. `POST /units/{unit}/hooks/{hook}/enable`. Who may: An
-        administrator, or a token of the unit with the scope `control`.
+        administrator, or a token of the unit or its organization with the scope `control`.
         """
         result: Hook = await self._call(
             "POST",
@@ -815,7 +953,7 @@ class AsyncOperations:
 
     async def test_hook(self, unit: Id, hook: Id, body: Nothing | None = None) -> Queued:
         """Deliver a `hook.test`. `POST /units/{unit}/hooks/{hook}/test`. Who may: An administrator, or a token of
-        the unit with the scope `control`.
+        the unit or its organization with the scope `control`.
         """
         result: Queued = await self._call(
             "POST",
@@ -835,7 +973,7 @@ class AsyncOperations:
         cursor: str | None = None,
     ) -> DeliveryPage:
         """Deliveries of a hook. `GET /units/{unit}/hooks/{hook}/deliveries`. Who may: An administrator, or a
-        token of the unit with the scope `read`.
+        token of the unit or its organization with the scope `read`.
         """
         result: DeliveryPage = await self._call(
             "GET",
@@ -848,7 +986,7 @@ class AsyncOperations:
     async def replay_delivery(self, unit: Id, hook: Id, delivery: Id, body: Nothing | None = None) -> Queued:
         """Make a delivery that has ended once more, under the same id. `POST
         /units/{unit}/hooks/{hook}/deliveries/{delivery}/replay`. Who may: An administrator, or a token of the
-        unit with the scope `control`.
+        unit or its organization with the scope `control`.
         """
         result: Queued = await self._call(
             "POST",
@@ -860,7 +998,7 @@ class AsyncOperations:
 
     async def replay_dead_deliveries(self, unit: Id, hook: Id, body: ReplayDead) -> Revived:
         """Make all deliveries once more that died since a time. `POST /units/{unit}/hooks/{hook}/replay`. Who
-        may: An administrator, or a token of the unit with the scope `control`.
+        may: An administrator, or a token of the unit or its organization with the scope `control`.
         """
         result: Revived = await self._call(
             "POST",
@@ -903,7 +1041,7 @@ class AsyncOperations:
         cursor: str | None = None,
     ) -> LetterPage:
         """A unit's dead letters. `GET /units/{unit}/dead-letters`. Who may: An administrator, or a token of the
-        unit with the scope `read`.
+        unit or its organization with the scope `read`.
         """
         result: LetterPage = await self._call(
             "GET",
@@ -915,7 +1053,7 @@ class AsyncOperations:
 
     async def get_dead_letter(self, unit: Id, letter: int) -> RawLetter:
         """A dead letter with its body. `GET /units/{unit}/dead-letters/{letter}`. Who may: An administrator, or a
-        token of the unit with the scope `control`.
+        token of the unit or its organization with the scope `control`.
         """
         result: RawLetter = await self._call(
             "GET",
@@ -926,7 +1064,7 @@ class AsyncOperations:
 
     async def replay_unit_dead_letter(self, unit: Id, letter: int, body: Nothing | None = None) -> Replayed:
         """Give a dead letter to its unit again. `POST /units/{unit}/dead-letters/{letter}/replay`. Who may: An
-        administrator, or a token of the unit with the scope `control`.
+        administrator, or a token of the unit or its organization with the scope `control`.
         """
         result: Replayed = await self._call(
             "POST",
@@ -938,8 +1076,8 @@ class AsyncOperations:
 
     async def give_up_dead_letter(self, unit: Id, letter: int, body: Nothing | None = None) -> GivenUp:
         """Leave a dead letter alone; it is kept like the others. `POST
-        /units/{unit}/dead-letters/{letter}/give-up`. Who may: An administrator, or a token of the unit with
-        the scope `control`.
+        /units/{unit}/dead-letters/{letter}/give-up`. Who may: An administrator, or a token of the unit or its
+        organization with the scope `control`.
         """
         result: GivenUp = await self._call(
             "POST",

@@ -8,7 +8,7 @@ from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
 from uuid import UUID
 
 
-ActorKind: TypeAlias = "Literal[\"admin\", \"command\", \"system\", \"unit_token\"] | str"
+ActorKind: TypeAlias = "Literal[\"admin\", \"command\", \"organization_token\", \"system\", \"unit_token\"] | str"
 
 
 class Archived(TypedDict):
@@ -431,12 +431,17 @@ class Login(TypedDict):
 
 
 class Me(TypedDict):
-    """Who asks, and what he may. `unitId` is null for an administrator, who may everything."""
+    """Who asks, and what he may. An administrator may everything; he has neither `unitId` nor `organizationId`."""
     kind: ActorKind
     id: str
     name: str
     unitId: str | None
+    """Of a unit's token."""
     scopes: list[Scope]
+    organizationId: str | None
+    """Of an organization's token."""
+    unitIds: list[str] | None
+    """The units of the organization that the token opens; null: all, also those added later."""
 
 
 class Message(TypedDict):
@@ -557,8 +562,11 @@ class Minted(TypedDict):
     kind: TokenKind
     label: str
     unitId: str | None
+    organizationId: str | None
+    unitIds: list[str] | None
+    """Of an organization's token: the units that it opens; null: all, also later ones."""
     scopes: list[Scope]
-    """Of a unit's token; an administrator's may everything."""
+    """Of a token of units; an administrator's may everything."""
     createdBy: str
     createdAt: str | None
     lastUsedAt: str | None
@@ -687,6 +695,22 @@ class NewMessageDraft(TypedDict):
     """Of a text: whether WhatsApp shows what a link leads to; true unless told."""
 
 
+class NewOrganization(TypedDict):
+    """Body of `POST /organizations` and of `PATCH /organizations/{organization}`."""
+    name: str
+
+
+class NewOrganizationToken(TypedDict):
+    """Body of `POST /organizations/{organization}/tokens`. `expiresInDays` null: it lasts until it is revoked."""
+    label: str
+    """What people will know it by."""
+    scopes: Sequence[Scope]
+    """What it may do."""
+    unitIds: NotRequired[Sequence[str | UUID] | None]
+    """The units that it opens, as long as they are in the organization; null: all, later ones too."""
+    expiresInDays: NotRequired[int | None]
+
+
 class NewPace(TypedDict):
     """The limits as they shall be; what is left out gets its default."""
     perMinute: NotRequired[float]
@@ -777,6 +801,22 @@ class NumbersToCheck(TypedDict):
     """Up to 50 numbers."""
     numbers: Sequence[str]
     """Phones in any usual form."""
+
+
+class Organization(TypedDict):
+    """An organization."""
+    id: str
+    name: str
+    units: int
+    """How many units of it you see."""
+    createdAt: str | None
+
+
+class OrganizationPage(TypedDict):
+    """Organizations, the first made first."""
+    items: list[Organization]
+    nextCursor: str | None
+    """For the next page; null on the last one."""
 
 
 class OutboxPage(TypedDict):
@@ -1230,8 +1270,11 @@ class Token(TypedDict):
     kind: TokenKind
     label: str
     unitId: str | None
+    organizationId: str | None
+    unitIds: list[str] | None
+    """Of an organization's token: the units that it opens; null: all, also later ones."""
     scopes: list[Scope]
-    """Of a unit's token; an administrator's may everything."""
+    """Of a token of units; an administrator's may everything."""
     createdBy: str
     createdAt: str | None
     lastUsedAt: str | None
@@ -1242,7 +1285,7 @@ class Token(TypedDict):
     revokedAt: str | None
 
 
-TokenKind: TypeAlias = "Literal[\"admin\", \"session\", \"unit\"] | str"
+TokenKind: TypeAlias = "Literal[\"admin\", \"organization\", \"session\", \"unit\"] | str"
 
 
 class TokenPage(TypedDict):
