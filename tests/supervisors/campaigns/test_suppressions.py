@@ -42,11 +42,17 @@ async def arrives(conn: Connection, stack: CampaignStack, unit: UnitId, who: Add
 
 
 async def opts_out(
-    conn: Connection, stack: CampaignStack, unit: UnitId, who: Address, external: str, confirmation: str | None = SAID
+    conn: Connection,
+    stack: CampaignStack,
+    unit: UnitId,
+    who: Address,
+    external: str,
+    confirmation: str | None = SAID,
+    behind: float = 0.0,
 ) -> int:
-    """The rows that the recorder hands on for a word."""
+    """The rows that the recorder hands on for a word; ``behind``: seconds of the clock that dates its arrival."""
     await arrives(conn, stack, unit, who, external)
-    entry = EntryFacts(Seq(2), "x", stack.now, b"{}", facts=[OptedOut(who, "SAIR", ExternalId(external))])
+    entry = EntryFacts(Seq(2), "x", stack.now - behind, b"{}", facts=[OptedOut(who, "SAIR", ExternalId(external))])
     rows = prepare_batch(unit, [entry], None, None, UUID(int=1)).rows.opt_outs
     async with conn.transaction():
         told = await record_opt_outs(conn, [{**row, "confirmation": confirmation} for row in rows])
@@ -85,6 +91,11 @@ async def test_a_word_takes_back_what_lies_ready_and_is_confirmed_once(database:
         assert claimed.outgoing == OutgoingMessage(Text(SAID))
         assert claimed.campaign is None
         assert claimed.expires_at == stack.now + 86_400
+        async with stack.pool.connection() as conn:
+            assert await opts_out(conn, stack, unit, chat(jid(7)), "D", behind=40 * 86_400.0) == 1
+        claimed = await stack.claim(unit)
+        assert claimed is not None
+        assert (claimed.recipient, claimed.expires_at) == (phone(7), stack.now + 86_400)
 
 
 async def test_a_lid_opts_out_for_the_phone_it_belongs_to(database: str) -> None:

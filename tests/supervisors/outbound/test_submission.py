@@ -22,6 +22,7 @@ from zapline.sql.inbound.recorder_types import EntryFacts
 from zapline.sql.inbound.unit_batches import UnitBatch, prepare_batch
 from zapline.sql.outbound import outbox
 from zapline.sql.outbound.outbox import ChatAddress
+from zapline.sql.outbound.outbox_monitoring import date_expiries, expire_overdue
 from zapline.sql.outbound.uploads import UploadQuota
 from zapline.sql.postgres.connection import Connection, connect
 from zapline.sql.postgres.database_errors import StatementFailed, Verdict
@@ -47,6 +48,7 @@ class SubmissionStack:
     woken: list[UnitId] = field(default_factory=list)
     checked: list[str] = field(default_factory=list)
     resolvable: bool = True
+    clocks_agree: bool = True
 
 
 @pytest.fixture
@@ -65,7 +67,12 @@ async def stack(database: str) -> AsyncIterator[SubmissionStack]:
     async with Pool.open(database, size=4, role="zapline_engine") as pool:
         policy = SubmissionPolicy(region="PT", expiry=600.0)
         submissions = Submissions(
-            pool, lambda: now[0], lambda unit: stack.woken.append(unit), policy=policy, check_url=check
+            pool,
+            lambda: now[0],
+            lambda unit: stack.woken.append(unit),
+            policy=policy,
+            check_url=check,
+            clocks_agree=lambda: stack.clocks_agree,
         )
         stack = SubmissionStack(submissions, unit, now)
         yield stack
@@ -86,6 +93,33 @@ async def test_the_region_and_the_expiry_are_those_of_the_policy(stack: Submissi
     assert card.message.detail == {"contacts": [{"name": "Rui", "phones": ["+351912345678"]}]}
     with pytest.raises(ClientIdTaken):
         await stack.submissions.send(stack.unit, SendRequest("c1", Text("adeus"), to="+351912345678"))
+
+
+async def test_what_is_asked_for_while_nobody_knows_the_time_ends_by_the_time_that_turns_out(
+    stack: SubmissionStack, database: str
+) -> None:
+    """The database's clock was 40 days behind, and then was right."""
+    right = stack.now[0]
+    stack.now[0], stack.clocks_agree = right - 40 * 86_400.0, False
+    ends = {"own": right + 900.0, "late": None, "later": None}
+    for name, expires_at in ends.items():
+        send_at = right + 300.0 if name == "later" else None
+        request = SendRequest(name, Text("olá"), to="912 345 678", send_at=send_at, expires_at=expires_at)
+        made, _ = await stack.submissions.send(stack.unit, request)
+        assert made.sending is not None
+        assert (made.sending.expires_at is None) == (expires_at is None)
+    told = (
+        "select m.client_message_id as name, extract(epoch from o.expires_at)::float8 as at"
+        " from zapline.outbox o join zapline.messages m on m.id = o.message_id"
+    )
+    async with await connect(database, role="zapline_engine") as conn:
+        assert await expire_overdue(conn, right) == []
+        assert [await date_expiries(conn, right, 600.0) for _ in range(2)] == [2, 0]
+        assert {row.name: row.at for row in await conn.fetch(told)} == {
+            "own": right + 900.0,
+            "late": right + 600.0,
+            "later": right + 900.0,
+        }
 
 
 async def test_a_repeated_request_is_answered_without_checking_its_url_again(stack: SubmissionStack) -> None:

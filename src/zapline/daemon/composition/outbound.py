@@ -95,11 +95,14 @@ class Outbound:
         parts = (pool, roster.get, leadership.may_write, wake, compared.now)
         self.feeder = feeder = OutboxFeeder(*parts, feed=core.feed, clocks_agree=compared.agrees)
         stalled_after = settings.stalled_minutes * 60
-        self.monitor = OutboxMonitor(pool, counters, stalled_after, leadership.clock.now, leadership.clock.agrees)
+        expiry = settings.message_expiry_hours * 3600
+        self.monitor = OutboxMonitor(pool, counters, stalled_after, compared.now, compared.agrees, expiry)
         self.changes = UnitLifecycle(core.commands, pool, self._on_settings_changed)
-        submission_policy = SubmissionPolicy(settings.default_region, settings.message_expiry_hours * 3600)
+        submission_policy = SubmissionPolicy(settings.default_region, expiry)
         submitting = (pool, leadership.clock.now, wake, self.senders.reload_pace, submission_policy)
-        self.outgoing = Submissions(*submitting, feed=core.feed, know_time=leadership.know_time)
+        self.outgoing = Submissions(
+            *submitting, feed=core.feed, know_time=leadership.know_time, clocks_agree=compared.agrees
+        )
         cache = settings.state_dir / "media"
         self.media = MediaFetcher(client, cache, int(settings.media_cache_bytes), counters)
         self.receipts = ReadReceipts(pool, client)

@@ -74,7 +74,8 @@ def _confirmation(row: Any) -> Row:
         "content": msgspec.Raw(encoded),
         "digest": sha256(encoded).hexdigest(),
         "at": row.received_at,
-        "expires_at": row.received_at + _CONFIRMED_WITHIN,
+        # Whatever a clock that was weeks behind has made of its arrival.
+        "expires_at": max(row.received_at, row.said_at or 0.0) + _CONFIRMED_WITHIN,
     }
 
 

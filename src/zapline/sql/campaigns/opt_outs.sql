@@ -34,7 +34,10 @@ with requested as (
        and not exists (select from zapline.attempts a
                         where a.message_id = m.id and a.outcome in ('calling', 'uncertain', 'sent')))
 select known.unit_id, known.canonical, known.root_id, known.root, known.address, known.external_id,
-       known.confirmation, known.received_at
+       known.confirmation, known.received_at,
+       (select extract(epoch from m.sent_at)::float8 from zapline.messages m
+         where m.unit_id = known.unit_id and m.provider = 'evolution'
+           and m.external_id = known.external_id) as said_at
   from known join fresh using (unit_id, canonical);
 
 -- name: enqueue_confirmations

@@ -61,7 +61,8 @@ class NewMessage:
     detail: dict[str, object]
     now: float
     due_at: float
-    expires_at: float
+    expires_at: float | None
+    """None: it is not known yet what time it is; ``date_expiries`` gives it an end."""
     lane: Lane = Lane.REPLY
 
 
@@ -79,7 +80,7 @@ class QueuedMessage:
     conversation_id: UUID
     work_seq: int
     due_at: datetime
-    expires_at: datetime
+    expires_at: datetime | None
 
 
 def encode_message(unit: UnitId, new: NewMessage) -> bytes:

@@ -28,6 +28,14 @@ async def release_misdated(conn: Connection, now: float, longest: float, longest
     return len(await _SQL.rows(conn, "release_misdated", now=now, longest=longest, longest_look=longest_look))
 
 
+async def date_expiries(conn: Connection, now: float, expiry: float) -> int:
+    """Give an end to messages that were asked for while nobody knew the time: ``expiry`` seconds after they are due.
+
+    Returns how many.
+    """
+    return len(await _SQL.rows(conn, "date_expiries", now=now, expiry=expiry))
+
+
 async def count_outbox(conn: Connection) -> list[Any]:
     """Rows (state, lane, messages, oldest) of open, dead (within a day) and stalled messages."""
     return await _SQL.rows(conn, "count_outbox")

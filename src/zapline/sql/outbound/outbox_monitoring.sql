@@ -85,6 +85,13 @@ update zapline.outbox o
     or (o.state = 'uncertain' and o.look_at > to_timestamp(%(now)s + %(longest_look)s))
 returning o.message_id;
 
+-- name: date_expiries
+-- Gives an end to messages that were asked for while the clocks did not agree. A campaign's have none of their own.
+update zapline.outbox o
+   set expires_at = greatest(o.due_at, to_timestamp(%(now)s)) + make_interval(secs => %(expiry)s)
+ where o.state in ('queued', 'uncertain') and o.expires_at is null and o.campaign_id is null
+returning o.message_id;
+
 -- name: list_causes
 -- The units behind three counts, the worst first: replies that are due for over `late` seconds on lines that are open and
 -- not paused, uncertain messages that a person must decide, and stalled ones.

@@ -82,9 +82,19 @@ class ParsedRequest:
 
 
 class MessageComposer:
-    """``region``: country of phones without one. ``default_expiry``: seconds after the due time."""
+    """``region``: country of phones without one. ``default_expiry``: seconds after the due time.
 
-    def __init__(self, region: str, default_expiry: float, new_id: Callable[[], UUID] = uuid4) -> None:
+    ``clocks_agree``: whether it is known what time it is; until then a message has no end of its own.
+    """
+
+    def __init__(
+        self,
+        region: str,
+        default_expiry: float,
+        new_id: Callable[[], UUID] = uuid4,
+        clocks_agree: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._clocks_agree = clocks_agree
         self._new_id = new_id
         self._region = region
         self._default_expiry = default_expiry
@@ -145,7 +155,7 @@ class MessageComposer:
             detail=detail_column(composed),
             now=now,
             due_at=due_at,
-            expires_at=request.expires_at if request.expires_at is not None else due_at + self._default_expiry,
+            expires_at=request.expires_at or (due_at + self._default_expiry if self._clocks_agree() else None),
         )
 
     async def _find_target(self, conn: Connection, unit: UnitId, request: SendRequest) -> ReferencedMessage | None:

@@ -15,6 +15,7 @@ from zapline.sql.outbound import outbox_monitoring
 from zapline.sql.outbound.uploads import prune_uploads
 from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.counters import Counters
+from zapline.supervisors.outbound.submission import DEFAULT_EXPIRY
 
 MAX_REPLY_WAIT = 120.0
 """Seconds that a reply may wait; a line that is not connected is reported by itself."""
@@ -54,7 +55,10 @@ class OutboxMonitor:
         stalled_after: float,
         clock: Callable[[], float] = time.time,
         clocks_agree: Callable[[], bool] = lambda: True,
+        expiry: float = DEFAULT_EXPIRY,
     ) -> None:
+        """``expiry``: seconds after which a message expires that was asked for while nobody knew the time."""
+        self._expiry = expiry
         self._clocks_agree = clocks_agree
         self._pool = pool
         self._counters = counters
@@ -78,6 +82,7 @@ class OutboxMonitor:
                         if self._clocks_agree():
                             waits = (_LONGEST_WAIT, _LONGEST_LOOK)
                             self._report_misdated(await outbox_monitoring.release_misdated(conn, wall, *waits))
+                            await outbox_monitoring.date_expiries(conn, wall, self._expiry)
                     if now >= prune_at:
                         prune_at = now + _PRUNE_EVERY
                         await prune_uploads(conn)

@@ -104,6 +104,7 @@ class Submissions:
         feed: LiveFeed | None = None,
         new_id: Callable[[], UUID] = uuid4,
         know_time: Callable[[Pool], Awaitable[None]] | None = None,
+        clocks_agree: Callable[[], bool] = lambda: True,
     ) -> None:
         self._feed, self._new_id = feed or LiveFeed(), new_id
         self._pool = pool
@@ -113,7 +114,7 @@ class Submissions:
         self._wake = wake
         self._reload_pace = reload_pace
         self._policy = policy or SubmissionPolicy()
-        self._composer = MessageComposer(self._policy.region, self._policy.expiry, new_id)
+        self._composer = MessageComposer(self._policy.region, self._policy.expiry, new_id, clocks_agree)
         self._check_url = check_url
 
     async def send(self, unit: UnitId, request: SendRequest) -> tuple[TrackedMessage, bool]:
