@@ -42,6 +42,8 @@ from zapline.supervisors.accounts.organizations import Organizations
 from zapline.supervisors.campaigns.campaign_commands import Campaigns
 from zapline.supervisors.campaigns.outbox_feeder import OutboxFeeder
 from zapline.supervisors.counters import Counters
+from zapline.supervisors.directory.contact_pictures import ContactPictures
+from zapline.supervisors.directory.group_members import GroupMembers
 from zapline.supervisors.directory.number_checks import NumberChecks
 from zapline.supervisors.health.health_report import HealthMonitor
 from zapline.supervisors.inbound.dispatcher import Dispatcher
@@ -97,6 +99,8 @@ class Api:
     repaced: list[UnitId]
     """Units whose sender was told to reload its pace."""
     questions: KeptConnection
+    pictures: ContactPictures
+    groups: GroupMembers
 
     async def get(self, path: str, expect: int = 200, **query: object) -> Any:
         return await self._ask("GET", path, expect, params={name: str(value) for name, value in query.items()})
@@ -255,6 +259,8 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
             changes=UnitLifecycle(commands, engine_pool, repaced.append),
             erasures=erasures,
             checks=NumberChecks(engine_pool, client_of_evolution, counters),
+            pictures=ContactPictures(client_of_evolution, counters),
+            groups=GroupMembers(engine_pool, api_pool, client_of_evolution, counters),
         )
         app = create_app(dependencies)
         front = WebhookApp(roster, intake, counters, IntakePolicy(2**24, 2**26), rest=app)
@@ -290,6 +296,8 @@ async def running_api(database: str, directory: Path) -> AsyncIterator[Api]:
                 woken,
                 repaced,
                 questions,
+                dependencies.pictures,
+                dependencies.groups,
             )
         stop.set()
         nursery.cancel_scope.cancel()

@@ -16,7 +16,9 @@ from zapline.http.api.accounts.tokens import TokenRoutes
 from zapline.http.api.campaigns.campaigns import PROBLEMS, CampaignRoutes
 from zapline.http.api.campaigns.recipients import LIST_PATH, MAX_LIST
 from zapline.http.api.campaigns.suppressions import SuppressionRoutes
-from zapline.http.api.directory.numbers import PROBLEMS as DIRECTORY_PROBLEMS
+from zapline.http.api.directory.contacts import ContactRoutes
+from zapline.http.api.directory.groups import PROBLEMS as DIRECTORY_PROBLEMS
+from zapline.http.api.directory.groups import GroupRoutes
 from zapline.http.api.directory.numbers import NumberRoutes
 from zapline.http.api.documentation.reference_page import ReferencePage
 from zapline.http.api.documentation.webhook_event_schemas import WEBHOOK_EVENTS
@@ -113,6 +115,10 @@ def _attach(app: QuartTrio, deps: Dependencies, sign_in: PasswordSignIn) -> None
         SuppressionRoutes(commands, deps.campaigns, pool).attach(routes)
     if deps.checks is not None:
         NumberRoutes(commands, deps.checks, deps.region).attach(routes)
+    if deps.pictures is not None:
+        ContactRoutes(commands, pool, deps.pictures, deps.region).attach(routes)
+    if deps.groups is not None:
+        GroupRoutes(commands, pool, deps.groups).attach(routes)
     if deps.media is not None:
         MediaRoutes(commands, deps.media, pool).attach(routes)
     if deps.streams is not None:

@@ -14,6 +14,8 @@ from zapline.supervisors.accounts.authentication import Authentication
 from zapline.supervisors.accounts.organizations import Organizations
 from zapline.supervisors.campaigns.campaign_commands import Campaigns
 from zapline.supervisors.counters import Counters
+from zapline.supervisors.directory.contact_pictures import ContactPictures
+from zapline.supervisors.directory.group_members import GroupMembers
 from zapline.supervisors.directory.number_checks import NumberChecks
 from zapline.supervisors.health.health_report import HealthMonitor
 from zapline.supervisors.inbound.media_cache import MediaFetcher
@@ -51,6 +53,8 @@ class Dependencies:
     changes: UnitLifecycle | None = None
     erasures: ErasureJobs | None = None
     checks: NumberChecks | None = None
+    pictures: ContactPictures | None = None
+    groups: GroupMembers | None = None
     region: str = "BR"
     """Country of phone numbers without a country code."""
     max_upload: int = MAX_UPLOAD

@@ -18,6 +18,7 @@ READ = {
     *("list_campaigns", "get_campaign", "list_recipients", "export_failures"),
     *("list_hooks", "get_hook", "list_deliveries"),
     *("get_organization", "list_organization_units"),
+    *("list_contacts", "get_contact_picture", "list_groups", "get_group"),
 }
 SEND = {
     *("send_message", "cancel_message", "release_message", "upload", "mark_read", "suppress", "release_suppression"),

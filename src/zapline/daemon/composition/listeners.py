@@ -16,6 +16,8 @@ from zapline.sql.postgres.pool import Pool
 from zapline.supervisors.accounts.audit_log import AuditLog
 from zapline.supervisors.accounts.authentication import Authentication
 from zapline.supervisors.accounts.organizations import Organizations
+from zapline.supervisors.directory.contact_pictures import ContactPictures
+from zapline.supervisors.directory.group_members import GroupMembers
 from zapline.supervisors.health.health_report import HealthMonitor
 from zapline.supervisors.inbound.unrouted import UnroutedWebhooks
 
@@ -57,6 +59,8 @@ def http_listeners(
         changes=outbound.changes,
         erasures=privacy.erasures,
         checks=outbound.checks,
+        pictures=ContactPictures(core.client, core.counters, core.clock),
+        groups=GroupMembers(core.pool, api_pool, core.client, core.counters, core.clock),
         region=settings.default_region,
         sending=outbound.unit_status,
         max_upload=int(settings.upload_max_bytes),

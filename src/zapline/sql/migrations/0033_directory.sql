@@ -1,4 +1,4 @@
--- What WhatsApp knows: which numbers are there.
+-- What WhatsApp knows: which numbers are there, and who is in which group.
 
 -- What it has said of a phone; of two answers the later one counts.
 create table zapline.number_checks (
@@ -21,11 +21,30 @@ create table zapline.number_check_budgets (
     asked       integer not null
 );
 
+-- What WhatsApp has told of a group, and of who is in it.
+create table zapline.group_details (
+    group_id    uuid primary key references zapline.contacts on delete cascade,
+    unit_id     uuid not null references zapline.units,
+    size        integer not null,
+    admins_only boolean not null,
+    told_at     timestamptz not null
+);
+create table zapline.group_members (
+    group_id  uuid not null references zapline.group_details on delete cascade,
+    unit_id   uuid not null references zapline.units,
+    canonical text not null,
+    phone     text,
+    lid       text,
+    role      text not null check (role in ('owner', 'admin', 'member')),
+    primary key (group_id, canonical)
+);
+create index group_members_by_person on zapline.group_members (unit_id, canonical);
+
 do $$
 declare
     name text;
 begin
-    foreach name in array array['number_checks', 'number_check_budgets']
+    foreach name in array array['number_checks', 'number_check_budgets', 'group_details', 'group_members']
     loop
         execute format('alter table zapline.%I enable row level security', name);
         execute format('alter table zapline.%I force row level security', name);

@@ -171,6 +171,7 @@ async def delete_traces(conn: Connection, job: ErasureJob) -> None:
         waits = {"conversations": job.conversations, "names": names}
         counts["reports"] += await _SQL.execute(conn, "delete_waiting", **parked, **waits)
         counts["sightings"] += await _SQL.execute(conn, "delete_sightings", until=until, **job.person)
+        counts["memberships"] += await _SQL.execute(conn, "delete_memberships", unit_id=job.unit, names=names)
         counts["checks"] += await _SQL.execute(conn, "delete_number_checks", unit_id=job.unit, names=names)
         await store_progress(conn, job, counts)
 

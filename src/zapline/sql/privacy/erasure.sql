@@ -202,6 +202,10 @@ delete from zapline.sightings
 -- Deletes what WhatsApp has said of the person's phone.
 delete from zapline.number_checks where unit_id = %(unit_id)s and phone = any(%(names)s);
 
+-- name: delete_memberships
+-- Deletes what WhatsApp has said of the person's being in groups.
+delete from zapline.group_members where unit_id = %(unit_id)s and canonical = any(%(names)s);
+
 -- name: blank_recipients
 -- Anonymises the person in campaigns, whose counts stay. A person who was put on a list meanwhile is skipped, too,
 -- since an anonymous recipient cannot be sent a message.

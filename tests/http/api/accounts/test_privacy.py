@@ -15,6 +15,7 @@ import trio
 from zapline.domain.messages.message_secrets import SecretSealer
 from zapline.evolution.client.response_parser import MediaContent
 from zapline.evolution.client.rest_client import EvolutionClient
+from zapline.sql.directory.groups import Member, group_id, store_members
 from zapline.sql.directory.number_checks import store_checks
 from zapline.supervisors.clock_watch import ClockWatch
 from zapline.supervisors.leadership import LeadershipStatus
@@ -102,6 +103,8 @@ async def plant(api: Any, unit: Any, monkeypatch: pytest.MonkeyPatch) -> list[tu
         )
         said = {f"+{PHONE}": (True, f"{OLD_PHONE}@s.whatsapp.net"), f"+{OTHER}": (False, None)}
         await store_checks(conn, unit.id, said, BEFORE)
+        members = [Member(f"+{PHONE}", f"+{PHONE}", LID, "admin"), Member(f"+{OTHER}", f"+{OTHER}", None, "member")]
+        await store_members(conn, unit.id, group_id(unit.id, GROUP), False, members, BEFORE)
 
     async def fetch_media(client: EvolutionClient, name: str, external_id: str) -> MediaContent:
         return MediaContent("image/png", "a.png", b"x" * 99)

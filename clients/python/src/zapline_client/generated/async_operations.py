@@ -12,12 +12,15 @@ from zapline_client.generated.models import (
     Campaign,
     CampaignPage,
     Connect,
+    ContactPage,
     ConversationPage,
     DeliveryPage,
     Erasure,
     ErasurePage,
     Forecast,
     GivenUp,
+    GroupPage,
+    GroupWithMembers,
     Health,
     Hook,
     Hooks,
@@ -46,6 +49,7 @@ from zapline_client.generated.models import (
     OutboxPage,
     Pace,
     Pass,
+    Picture,
     Queue,
     Queued,
     RawLetter,
@@ -879,6 +883,78 @@ class AsyncOperations:
         administrator, or a token of the unit or its organization with the scope `send`.
         """
         result: Numbers = await self._call("POST", "/units/{unit}/numbers/check", body=body, path={"unit": unit})
+        return result
+
+    async def list_contacts(
+        self,
+        unit: Id,
+        *,
+        search: str | None = None,
+        phone: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> ContactPage:
+        """The people whom a unit knows. `GET /units/{unit}/contacts`. Who may: An administrator, or a token of
+        the unit or its organization with the scope `read`.
+        """
+        result: ContactPage = await self._call(
+            "GET",
+            "/units/{unit}/contacts",
+            path={"unit": unit},
+            query={"search": search, "phone": phone, "limit": limit, "cursor": cursor},
+        )
+        return result
+
+    async def get_contact_picture(self, unit: Id, person: Id) -> Picture:
+        """Where WhatsApp has a contact's picture. `GET /units/{unit}/contacts/{person}/picture`. WhatsApp is
+        asked within ten seconds, and its answer is kept for an hour. The picture itself stays there. Who may:
+        An administrator, or a token of the unit or its organization with the scope `read`.
+        """
+        result: Picture = await self._call(
+            "GET",
+            "/units/{unit}/contacts/{person}/picture",
+            path={"unit": unit, "person": person},
+        )
+        return result
+
+    async def list_groups(
+        self,
+        unit: Id,
+        *,
+        search: str | None = None,
+        refresh: Literal["false", "true"] | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> GroupPage:
+        """A unit's groups. `GET /units/{unit}/groups`. Those of which something was heard. With `refresh` also
+        those in which nothing was written yet. Who may: An administrator, or a token of the unit or its
+        organization with the scope `read`.
+        """
+        result: GroupPage = await self._call(
+            "GET",
+            "/units/{unit}/groups",
+            path={"unit": unit},
+            query={"search": search, "refresh": refresh, "limit": limit, "cursor": cursor},
+        )
+        return result
+
+    async def get_group(
+        self,
+        unit: Id,
+        group: Id,
+        *,
+        refresh: Literal["false", "true"] | None = None,
+    ) -> GroupWithMembers:
+        """A group, and who is in it with which role. `GET /units/{unit}/groups/{group}`. WhatsApp is asked where
+        nobody has within the hour. Where it cannot be, what it told last is told, and `membersAt` says how old
+        that is. Who may: An administrator, or a token of the unit or its organization with the scope `read`.
+        """
+        result: GroupWithMembers = await self._call(
+            "GET",
+            "/units/{unit}/groups/{group}",
+            path={"unit": unit, "group": group},
+            query={"refresh": refresh},
+        )
         return result
 
     async def get_media(self, unit: Id, message: Id) -> bytes:

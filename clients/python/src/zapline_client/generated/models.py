@@ -164,6 +164,21 @@ class Connect(TypedDict):
     number: NotRequired[str | None]
 
 
+class Contact(TypedDict):
+    """A person whom the unit knows, under all addresses that are known to be the same person's."""
+    id: str
+    phone: str | None
+    lid: str | None
+    """WhatsApp's id of a person who hides the phone."""
+    name: str | None
+    """What the person was called last."""
+    username: str | None
+    """WhatsApp's name of a person, without its `@`."""
+    conversationId: str | None
+    lastMessageAt: str | None
+    knownSince: str | None
+
+
 class ContactCard(TypedDict):
     """A contact to hand on; `phone` in any usual form."""
     name: str
@@ -172,6 +187,13 @@ class ContactCard(TypedDict):
     organization: NotRequired[str | None]
     email: NotRequired[str | None]
     url: NotRequired[str | None]
+
+
+class ContactPage(TypedDict):
+    """Contacts, in the order of their phones."""
+    items: list[Contact]
+    nextCursor: str | None
+    """For the next page; null on the last one."""
 
 
 class Conversation(TypedDict):
@@ -328,6 +350,50 @@ class GivenUp(TypedDict):
     givenUp: bool
 
 
+class Group(TypedDict):
+    """A group that the unit knows."""
+    id: str
+    jid: str
+    """WhatsApp's id of the group, to which messages are sent."""
+    name: str | None
+    """Its subject; null: not told yet."""
+    conversationId: str | None
+    lastMessageAt: str | None
+    knownSince: str | None
+    size: int | None
+    """How many are in it; null: WhatsApp was not asked yet."""
+    adminsOnly: bool | None
+    """Whether only admins write in it."""
+    membersAt: str | None
+    """When WhatsApp has told who is in it."""
+
+
+class GroupPage(TypedDict):
+    """Groups, in the order of their ids at WhatsApp."""
+    items: list[Group]
+    nextCursor: str | None
+    """For the next page; null on the last one."""
+
+
+class GroupWithMembers(TypedDict):
+    """A group with those who are in it: the owner first, then the admins, then all others."""
+    id: str
+    jid: str
+    """WhatsApp's id of the group, to which messages are sent."""
+    name: str | None
+    """Its subject; null: not told yet."""
+    conversationId: str | None
+    lastMessageAt: str | None
+    knownSince: str | None
+    size: int | None
+    """How many are in it; null: WhatsApp was not asked yet."""
+    adminsOnly: bool | None
+    """Whether only admins write in it."""
+    membersAt: str | None
+    """When WhatsApp has told who is in it."""
+    members: list[Member]
+
+
 class Health(TypedDict):
     """The verdict on the process, and what it stands on."""
     status: Verdict
@@ -442,6 +508,18 @@ class Me(TypedDict):
     """Of an organization's token."""
     unitIds: list[str] | None
     """The units of the organization that the token opens; null: all, also those added later."""
+
+
+class Member(TypedDict):
+    """Who is in a group."""
+    phone: str | None
+    lid: str | None
+    """WhatsApp's id of a person who hides the phone."""
+    role: Literal["owner", "admin", "member"] | str
+    name: str | None
+    """What the unit knows the person by."""
+    contactId: str | None
+    """The person among the unit's contacts, if known there."""
 
 
 class Message(TypedDict):
@@ -855,6 +933,14 @@ class Pass(TypedDict):
 
 
 Phase: TypeAlias = "Literal[\"backing_off\", \"connecting\", \"idle\", \"logged_out\", \"open\", \"pairing\", \"refused\"] | str"
+
+
+class Picture(TypedDict):
+    """Where WhatsApp has a person's picture."""
+    url: str | None
+    """Good for some days. Null: WhatsApp shows the line none."""
+    askedAt: str | None
+    """When WhatsApp was asked."""
 
 
 class Place(TypedDict):

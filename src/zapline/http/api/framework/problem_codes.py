@@ -21,6 +21,7 @@ MEANINGS: Mapping[str, str] = {
     "erasure_not_found": "there is no such erasure",
     "evolution_failed": "the Evolution server did not do it",
     "forbidden": "the token may not do this",
+    "group_not_found": "the unit has no such group",
     "hook_disabled": "the hook is disabled; enable it first",
     "hook_not_found": "the unit has no such hook",
     "instance_taken": "another unit has this instance",

@@ -188,6 +188,14 @@ def _number_row(server: ServerState, number: str) -> dict[str, Any]:
     return row
 
 
+async def fetch_picture(server: ServerState, instance: Instance, request: Request, body: Any) -> Response:
+    """Whatever happens, an answer without a URL: also without a connection, and for who hides the picture."""
+    jid = create_jid(str(body.get("number", "")))
+    url = server.numbers.pictures.get(jid) if instance.socket == "alive" else None
+    server.ledger.questions.append((instance.name, "picture", (jid,)))
+    return json_response({"wuid": jid, "profilePictureUrl": url})
+
+
 async def mark_read(server: ServerState, instance: Instance, request: Request, body: Any) -> Response:
     """Keys of @lid chats are ignored; the response is the same."""
     keys = [key for key in _READ.check(body)["readMessages"] if isinstance(key, dict)]

@@ -72,6 +72,14 @@ class NumberDirectory:
     """Digits of the JIDs of phones that are off: what is sent to them is reported as SERVER_ACK and no further."""
     unreported: dict[str, list[Callable[[], None]]] = field(default_factory=dict)
     """What is reported of a silent phone once it is on again."""
+    roles: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Group and participant -> ``admin`` or ``superadmin``."""
+    lids: dict[str, str] = field(default_factory=dict)
+    """Participant of a group -> the LID under which groups name it."""
+    admins_write: set[str] = field(default_factory=set)
+    """Groups in which only admins write."""
+    pictures: dict[str, str] = field(default_factory=dict)
+    """JID -> where its picture is, of those who show one."""
 
 
 class ServerState:
