@@ -32,6 +32,7 @@ from zapline.http.api.framework.security_headers import SECURITY_HEADERS
 from zapline.http.api.messages.conversations import ConversationRoutes
 from zapline.http.api.messages.dead_letters import DeadLetterRoutes
 from zapline.http.api.messages.media import MediaRoutes
+from zapline.http.api.messages.message_search import MessageSearchRoutes
 from zapline.http.api.messages.messages import MessageRoutes
 from zapline.http.api.messages.send_endpoint import SendEndpoint, answer_first
 from zapline.http.api.messages.uploads import UPLOAD_PATH, UploadRoutes
@@ -106,6 +107,7 @@ def _attach(app: QuartTrio, deps: Dependencies, sign_in: PasswordSignIn) -> None
     if deps.erasures is not None:
         PrivacyRoutes(deps.erasures, pool, deps.audit, deps.auth.trusted, deps.region).attach(routes)
     ConversationRoutes(commands, pool, deps.receipts).attach(routes)
+    MessageSearchRoutes(commands, pool).attach(routes)
     if deps.outgoing is not None:
         MessageRoutes(commands, deps.outgoing, pool).attach(routes)
         UploadRoutes(commands, deps.outgoing).attach(routes)

@@ -14,7 +14,15 @@ OPEN = {"login", "livez", "readyz", "health", "metrics", "openapi", "docs", "doc
 SIGNED_IN = {"logout", "me"}
 READ = {
     *("get_unit", "status", "get_queue", "get_pace", "watch_unit", "list_unit_dead_letters", "list_suppressions"),
-    *("list_conversations", "list_thread", "list_messages", "get_message", "get_media", "list_outbox"),
+    *(
+        "list_conversations",
+        "list_thread",
+        "list_messages",
+        "search_messages",
+        "get_message",
+        "get_media",
+        "list_outbox",
+    ),
     *("list_campaigns", "get_campaign", "list_recipients", "export_failures"),
     *("list_hooks", "get_hook", "list_deliveries"),
     *("get_organization", "list_organization_units"),

@@ -1,10 +1,12 @@
-"""The inbox's lists of conversations: merged ones count as one, with the last message and the unread count."""
+"""The inbox's lists of conversations, merged ones as one, and the search for messages by their words."""
 
 from datetime import timedelta
+from unicodedata import normalize
 from uuid import uuid4
 
 from zapline.domain.ids import UnitId
 from zapline.sql.conversations import conversations, inbox
+from zapline.sql.conversations.message_search import search_messages, search_units
 from zapline.sql.postgres.connection import connect
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.units.units import insert_unit
@@ -51,3 +53,79 @@ async def test_lists_and_searches_show_merged_conversations_as_one(database: str
         assert await conversations.list_conversations(pool, unit, None, 10, ms - timedelta(milliseconds=1)) == whole
         latest = chats[0]
         assert (latest.name, latest.text, latest.message_kind, latest.unread) == ("Zé da Silva", "text 2", "text", 4)
+
+
+SAID = (
+    "AÇÃO e reação: informações às 15h",
+    "Coração de mãe, São João",  # accents as letters and marks of their own
+    "pedido order-4711/B do cliente nº 12.5",
+    "Привет, Ёжик! ΚΑΛΗΜΕΡΑ Łódź Straße ＦＵＬＬ",
+    "ok👍obrigada!!! https://exemplo.com.br/promoção?id=77",
+    "x" * 3000 + " fim",
+    "%_\\ '; drop table 'quoted':* & | ! <->",
+    "שָׁלוֹם עולם",
+)
+FOUND = (
+    ("acao", [0]), ("AÇÃO", [0]), ("reac", [0]), ("informacoes 15H", [0]), ("eação", []), ("e reação acao", [0]),
+    ("coracao", [1]), ("corac\u0327a\u0303o", [1]), ("sao joão", [1]), ("mae", [1]),
+    ("4711", [2]), ("order-4711", [2]), ("4711/b", [2]), ("12.5", [2]), ("471", [2]), ("711", []),
+    ("привет", [3]), ("ЁЖИК", [3]), ("καλημέρα", [3]), ("LODZ", [3]), ("stras", [3]), ("full", [3]),
+    ("ok", [4]), ("obrigad", [4]), ("promocao", [4]), ("👍", None), ("exemplo.com.br", [4]), ("id=77", [4]),
+    ("x" * 60, [5]), ("fim", [5]), ("drop quoted", [6]), ("'quoted':*", [6]), ("%", None), ("& | !", None), ("", None),
+    ("שלום", [7]), ("עולם", [7]), ("acao coracao", []), ("a b c d e f g h i j k l", []),
+)  # fmt: skip
+"""What is looked for, and the places of what is found; None: nothing to look for."""
+
+
+async def test_messages_are_found_by_their_words_without_accents_in_their_own_unit_alone(database: str) -> None:
+    async with await connect(database) as conn:
+        units = [UnitId(uuid4()) for _ in range(2)]
+        for unit in units:
+            phone, lid = uuid4(), uuid4()
+            await insert_unit(conn, id=unit, name="u", instance=str(unit), secret_digest=unit.bytes, time_zone="UTC")
+            for statement in ROWS[:2]:
+                canonical = {"unit": unit, "phone": phone, "lid": lid}
+                await conn.execute(statement, canonical)
+            for place, text in enumerate(SAID):
+                said = normalize("NFD", text) if place == 1 else text
+                await conn.execute(
+                    "insert into zapline.messages (id, unit_id, conversation_id, provider, external_id, from_me, kind,"
+                    " kind_rank, body, origin, sent_at, received_at) values (gen_random_uuid(), %s, %s, 'evolution',"
+                    " %s, false, 'text', 2, %s, 'live', now(), now())",
+                    (unit, phone, str(place), said),
+                )
+        one, other = units
+        async with Pool.open(database, size=1, role="zapline_api") as pool:
+
+            async def found(text: str, unit: UnitId = one) -> list[int] | None:
+                messages = await search_messages(pool, unit, text, None, 50)
+                return None if messages is None else sorted(int(each.external_id or "") for each in messages)
+
+            for text, places in FOUND:
+                assert await found(text) == places, text
+            every = await search_messages(pool, one, "e", None, 50)
+            assert every is not None
+            assert [each.external_id for each in every] == ["4", "0"], "the latest first"
+            assert [each.id for each in await search_messages(pool, one, "e", every[0].seq, 1) or ()] == [every[1].id]
+            listed = await search_units(pool, units, "acao", None, 50)
+            assert listed is not None
+            assert [each.unit_id for each in listed] == [other, one]
+            assert {each.name for each in listed} == {None}
+            assert await search_units(pool, [], "acao", None, 50) == []
+            assert await search_units(pool, units, "!", None, 50) is None
+            changed = "where external_id = '0' and unit_id = %s"
+            await conn.execute(
+                f"update zapline.messages set edited_body = 'Correção', edited_at_ms = 1 {changed}", (one,)
+            )
+            assert [await found("acao"), await found("correcao")] == [[], [0]]
+            await conn.execute(f"update zapline.messages set deleted_at = now() {changed}", (one,))
+            assert await found("correcao") == []
+            assert await found("acao", other) == [0]
+            await conn.execute('update zapline.messages set media = \'{"fileName": "Orçamento.pdf"}\'')
+            assert await found("orcamento pdf") == [1, 2, 3, 4, 5, 6, 7]
+            await conn.execute("delete from zapline.messages where unit_id = %s", (one,))
+            assert await found("mae") == []
+            # By hand, with the other unit's id: the engine finds it, and the scope does not show it.
+            ids = [row.id for row in await conn.fetch("select id from zapline.messages where unit_id = %s", (other,))]
+            assert len(ids) == len(SAID)
+            assert await conversations.list_messages(pool, one, ids) == []

@@ -275,6 +275,13 @@ async def find_message(pool: Pool, unit: UnitId, id: UUID) -> TrackedMessage | N
         return await get_message(conn, unit, id)
 
 
+async def list_messages(pool: Pool, unit: UnitId, ids: Collection[UUID]) -> list[Message]:
+    """These messages of the unit, the latest arrival first."""
+    async with unit_scope(pool, unit) as conn:
+        rows = await _SQL.rows(conn, "list_messages", unit_id=unit, ids=list(ids))
+    return [_message(row) for row in rows]
+
+
 async def list_outbox(
     pool: Pool, unit: UnitId, states: Collection[WorkState], before: int | None, limit: int
 ) -> list[TrackedMessage]:

@@ -151,6 +151,18 @@ select
  where m.unit_id = %(unit_id)s and m.seq <= %(after_seq)s and m.kind <> 'reaction'
  order by f.changed;
 
+-- name: list_messages
+-- These messages of the unit, the latest arrival first.
+select
+       -- include: message_columns
+       coalesce(c.merged_into, c.id) as conversation_id
+  from zapline.messages m
+  join zapline.conversations c on c.id = m.conversation_id
+  -- include: reactions
+  left join zapline.outbox o on m.client_message_id is not null and o.message_id = m.id
+ where m.unit_id = %(unit_id)s and m.id = any(%(ids)s)
+ order by m.seq desc;
+
 -- name: get_message
 -- One message, and for an outgoing one its work with all calls.
 select

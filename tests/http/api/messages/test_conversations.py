@@ -219,3 +219,22 @@ async def messages_read(api: Any) -> int:
     read = "select seq_tup_read + idx_tup_fetch as rows from pg_stat_user_tables where relname = 'messages'"
     (row,) = await api.sql(read)
     return int(row.rows)
+
+
+async def test_messages_are_found_by_their_words_page_by_page(api: Any) -> None:
+    unit, other = await api.add_unit(), await api.add_unit("other")
+    said = [text(f"A{number}", f"Promoção nº {number}", NOW + number) for number in range(3)]
+    await api.send(unit, "messages.upsert", [*said, text("B", "outra coisa", NOW + 9)])
+    path = f"/units/{unit.id}/messages/search"
+    pages, cursor = [], {}
+    for _ in range(3):
+        page = await api.get(path, q="promocao", limit=1, **cursor)
+        pages += page["items"]
+        cursor = {"cursor": page["nextCursor"]}
+    assert [each["externalId"] for each in pages] == ["A2", "A1", "A0"]
+    assert page["nextCursor"] is None
+    (known,) = (await api.get(f"/units/{unit.id}/conversations"))["items"]
+    assert {each["conversationId"] for each in pages} == {known["id"]}
+    assert (await api.get(f"/units/{other.id}/messages/search", q="promocao"))["items"] == []
+    for wrong in ({}, {"q": " !? "}, {"q": "a" * 201}, {"q": "a", "cursor": "x"}):
+        assert (await api.get(path, 422, **wrong))["code"] == "invalid_request"

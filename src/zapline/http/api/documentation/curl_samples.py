@@ -17,6 +17,8 @@ def _variable(parameter: str) -> str:
 def curl_line(route: Route, doc: RouteDoc) -> str:
     """The command, with shell variables for path parameters."""
     path = _PARAMETER.sub(lambda match: f"${_variable(match[1])}", route.path)
+    required = [f"{parameter.name}=${parameter.name.upper()}" for parameter in doc.query if parameter.required]
+    path += f"?{'&'.join(required)}" if required else ""
     words = ["curl"]
     if route.method != "GET" and not (route.method == "POST" and (doc.example is not None or doc.other_media)):
         words.append(f"-X {route.method}")

@@ -235,6 +235,7 @@ def _query(parameter: QueryParameter, schemas: _Schemas) -> Json:
     return {
         "name": parameter.name,
         "in": "query",
+        **({"required": True} if parameter.required else {}),
         "description": parameter.description,
         "schema": schemas.of(parameter.kind),
     }

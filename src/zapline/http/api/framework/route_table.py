@@ -37,6 +37,7 @@ class QueryParameter:
     name: str
     kind: Any
     description: str
+    required: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,6 +133,10 @@ class ThreadPage(Page[MessageBody], frozen=True):
     """Messages of a conversation, newest first."""
 
 
+class FoundPage(Page[MessageBody], frozen=True):
+    """Messages with the words of a search, the latest arrival first."""
+
+
 class OutboxPage(Page[WatchedMessageBody], frozen=True):
     """Messages to be sent, those asked for last first."""
 

@@ -1,0 +1,62 @@
+"""Routes that find messages by their words."""
+
+from typing import Annotated
+from uuid import UUID
+
+from msgspec import Meta
+from quart import Response, request
+
+from zapline.domain.ids import UnitId
+from zapline.http.api.framework.json_bodies import json_response
+from zapline.http.api.framework.paging import PAGED, Position, Seq, page_query, split_page
+from zapline.http.api.framework.problems import invalid
+from zapline.http.api.framework.route_table import Access, QueryParameter, RouteDoc, RouteTable
+from zapline.http.api.messages.message_responses import FoundPage, message_body
+from zapline.sql.conversations.message_search import MAX_WORDS, search_messages
+from zapline.sql.postgres.pool import Pool
+from zapline.supervisors.units.unit_commands import UnitCommands
+
+_LONGEST = 200
+
+
+class _Found(Position, frozen=True, tag="f"):
+    seq: Seq
+
+
+_QUERY = QueryParameter(
+    "q",
+    Annotated[str, Meta(min_length=1, max_length=_LONGEST)],
+    f"Words, of which the first {MAX_WORDS} count: all must be there, and a word may lack its last letters.",
+    required=True,
+)
+_SEARCH = RouteDoc(
+    "Find messages by their words",
+    {200: FoundPage},
+    query=(_QUERY, *PAGED),
+    detail="Accents, capitals and signs do not count: `acao` finds *Ação!*. Searched is what a message says now (an "
+    "edited one by its new text, a deleted one not at all), its caption and the name of its file. The latest arrival "
+    "comes first.",
+)
+
+
+class MessageSearchRoutes:
+    """``/units/{id}/messages/search``."""
+
+    def __init__(self, commands: UnitCommands, pool: Pool) -> None:
+        self._commands = commands
+        self._pool = pool
+
+    def attach(self, routes: RouteTable) -> None:
+        routes.add("GET", "/units/<uuid:unit>/messages/search", "search_messages", self.search, Access.READ, _SEARCH)
+
+    async def search(self, unit: UUID) -> Response:
+        """Latest arrival first; 422 for a text without a letter or digit."""
+        id, (limit, after) = self._commands.find(UnitId(unit)).id, page_query(_Found)
+        text = request.args.get("q", "")
+        if len(text) > _LONGEST or "\0" in text:
+            raise invalid("q", "is at most 200 characters of text")
+        found = await search_messages(self._pool, id, text, after.seq if after else None, limit + 1)
+        if found is None:
+            raise invalid("q", "has no letter and no digit")
+        page, next_cursor = split_page(found, limit, lambda message: _Found(message.seq))
+        return json_response(FoundPage([message_body(message) for message in page], next_cursor))
