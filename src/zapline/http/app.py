@@ -39,6 +39,7 @@ from zapline.http.api.messages.uploads import UPLOAD_PATH, UploadRoutes
 from zapline.http.api.notifications.hooks import PROBLEMS as HOOK_PROBLEMS
 from zapline.http.api.notifications.hooks import HookRoutes
 from zapline.http.api.notifications.live_events import LiveEventRoutes
+from zapline.http.api.units.line_history import LineHistoryRoutes
 from zapline.http.api.units.organization_units import OrganizationUnitRoutes
 from zapline.http.api.units.pace import PaceRoutes
 from zapline.http.api.units.unit_changes import PROBLEMS as UNIT_PROBLEMS
@@ -102,6 +103,7 @@ def _attach(app: QuartTrio, deps: Dependencies, sign_in: PasswordSignIn) -> None
     OrganizationUnitRoutes(deps.roster, pool).attach(routes)
     AuditLogRoutes(pool).attach(routes)
     UnitRoutes(commands, deps.roster, time.time, pool, deps.region, deps.sending).attach(routes)
+    LineHistoryRoutes(commands, pool).attach(routes)
     if deps.changes is not None:
         UnitChangeRoutes(commands, deps.changes, pool).attach(routes)
     if deps.erasures is not None:

@@ -130,5 +130,31 @@ async def test_lines_that_are_out_are_the_headline_and_come_back_together(api: A
     await operator.send("/console/units/several", {"act": "pause", "unit": units[2]})
     assert "1 unit sends nothing now." in (await operator.follow()).visible_text
     assert "Praia" in (await operator.get("/console/part/units?state=paused&sort=queue")).visible_text
+    line = f"/units/{units[1]}"
+    told = await api.get(f"{line}/line-history", limit=3)
+    assert [item["reason"] for item in told["items"]] == ["logged_out", "scan_completed", "waiting_scan"]
+    assert [item["ended"] and item["ended"]["reason"] for item in told["items"]] == [
+        None,
+        "logged_out",
+        "scan_completed",
+    ]
+    rest = await api.get(f"{line}/line-history", cursor=told["nextCursor"])
+    assert ([item["phase"] for item in rest["items"]], rest["nextCursor"]) == (["connecting"], None)
+    months = (await api.get(f"{line}/uptime", months=2))["months"]
+    assert (len(months), sum(month["falls"] for month in months)) == (2, 1)
+    assert months[0]["connectedSeconds"] + months[1]["connectedSeconds"] > 0
+    csv = (await api.client.get(f"{line}/uptime.csv?months=1")).text.splitlines()
+    assert csv[0].startswith("unit,name,month,uptime,")
+    assert csv[1].startswith(f"{units[1]},Centro,{months[0]['month']},0.")
+    await api.get(f"{line}/uptime", 422, months=14)
+    page = await operator.get(f"/console/units/{units[1]}/history")
+    assert "still so" in page.visible_text
+    assert "unlinked this device" in page.visible_text
+    assert "out 2 times" in (await operator.get(f"/console/units/{units[1]}")).visible_text, (
+        "it waited for its scan, too"
+    )
+    assert "nobody wanted the line" in (await operator.get(f"/console/units/{units[2]}/part/week")).visible_text
+    everything = (await operator.client.get("/console/uptime.csv")).text.splitlines()
+    assert len(everything) == 1 + 2 * len(units)
     rows = await api.sql("select action, unit_id from zapline.audit_log where action in ('connect', 'pause_unit')")
     assert {(row.action, str(row.unit_id)) for row in rows} >= {("connect", units[0]), ("pause_unit", units[2])}

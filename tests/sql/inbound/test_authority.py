@@ -152,8 +152,8 @@ async def link_unseen(conn: Connection, unit: UnitId) -> None:
     await store_contacts(conn, rows.contacts, rows.identities, rows)
 
 
-ROWS = """select m.external_id, jsonb_build_object('row', to_jsonb(m) - array['seq', 'changed_seq', 'unit_id', 'id',
-                 'conversation_id'], 'chat', k.canonical,
+ROWS = """select m.external_id, jsonb_build_object('row', to_jsonb(m) - array['seq', 'changed_seq', 'stored_at',
+                 'unit_id', 'id', 'conversation_id'], 'chat', k.canonical,
                  'reactions', (select jsonb_agg(jsonb_build_array(x.kind, x.actor, x.value) order by x.kind, x.actor)
                                  from zapline.message_reactions x
                                 where x.unit_id = m.unit_id and x.external_id = m.external_id)) as row

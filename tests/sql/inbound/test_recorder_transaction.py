@@ -311,7 +311,7 @@ messages = st.builds(
     keep_raw=st.booleans(),
 )
 EVERYTHING = (
-    "select to_jsonb(m) - 'seq' - 'changed_seq' - 'received_at' - 'unit_id' as row "
+    "select to_jsonb(m) - 'seq' - 'changed_seq' - 'received_at' - 'stored_at' - 'unit_id' as row "
     "from zapline.messages m where unit_id = $unit "
     "union all select to_jsonb(c) - 'created_at' - 'unit_id' - 'id' from zapline.contacts c where unit_id = $unit "
     "union all select to_jsonb(v) - 'created_at' - 'unit_id' from zapline.conversations v where unit_id = $unit "
@@ -392,6 +392,29 @@ async def test_nobody_replaces_the_photo_of_somebody_else(database: str) -> None
     async with await connect(database) as conn:
         found = await rows_after(conn, [[SMALL], [foreign], [*OF_THE_COPY]], PHOTO)
     assert found == [("A", "legenda", None, None, "1280", 'B"👍"', 1, None)]
+
+
+async def test_the_first_time_of_each_status_is_kept_in_any_order_and_a_repetition_changes_nothing(
+    database: str,
+) -> None:
+    told = [(DeliveryStatus.READ, 7.0), (DeliveryStatus.DELIVERED, 9.0), (DeliveryStatus.DELIVERED, 8.0)]
+    facts: list[tuple[float, MessageFact]] = [(0.0, message("A", from_me=True))]
+    facts += [(at, StatusReported(ExternalId("A"), status)) for status, at in told]
+    query = (
+        "select array(select extract(epoch from t - 'epoch')::float8 - {now} from unnest(array[told_sent_at,"
+        " told_delivered_at, told_read_at, told_played_at]) with ordinality as x(t, n) order by n) as told, xmin::text"
+        " from zapline.messages where unit_id = '{unit}'"
+    )
+    async with await connect(database) as conn:
+        for order in itertools.permutations(facts):
+            unit = await make_unit(conn)
+            for at, fact in (*order, *order):
+                await record(conn, [write(unit, [fact], NOW + at)], RecorderCache())
+            asked = query.format(now=NOW, unit=unit)
+            ((found, version),) = await rows(conn, asked)
+            assert found == [None, 8.0, 7.0, None], order
+            await record(conn, [write(unit, [fact], NOW + 60) for _, fact in facts[1:2]], RecorderCache())
+            assert await rows(conn, asked) == [(found, version)]
 
 
 async def test_sql_and_python_agree_on_every_pair_of_delivery_statuses(database: str) -> None:

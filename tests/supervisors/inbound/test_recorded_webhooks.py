@@ -171,6 +171,7 @@ ARRIVAL = (
     "created_at",
     "name_reports",
     "refused_at",
+    *("stored_at", "told_sent_at", "told_delivered_at", "told_read_at", "told_played_at"),
     "parked_at",
     "entries",
     "merged_at",

@@ -231,6 +231,12 @@ async def test_retention_deletes_old_messages_and_leaves_those_to_be_sent(databa
                 f"update zapline.conversations c set created_at = {old}, last_message_at = (select max(received_at)"
                 " from zapline.messages m where m.conversation_id = c.id)"
             )
+            await conn.execute(
+                "insert into zapline.line_changes (unit_id, number, at, phase, status, reason)"
+                " select %s, n, now() - (10 - n) * interval '90 days', 'open', 'connected', 'scan_completed'"
+                " from generate_series(1, 7) as n",
+                (unit.id,),
+            )
         counters = Counters(trio.current_time)
         before = await stack.rows("select count(*) from zapline.messages")
         off = Retention(
@@ -251,3 +257,4 @@ async def test_retention_deletes_old_messages_and_leaves_those_to_be_sent(databa
         assert await stack.rows(people) == [("+5511777770003",), (OTHER,)]
         assert counters.totals["retention_deleted", "messages"] == 4
         assert counters.totals["retention_deleted", "letters"] == 1
+        assert await stack.rows("select number from zapline.line_changes order by 1") == [(6,), (7,)]

@@ -77,6 +77,13 @@ async def test_a_line_says_that_its_server_is_away_and_is_asked_at_once_when_it_
         await until(lambda: LineAction.OBSERVE in stack.calls.performed)
         assert unit.shown == unit.state.stored
         assert len(watched.returns) == 1
+        history = "select unit_id, number, phase, reason from zapline.line_changes order by unit_id, number"
+        told = [
+            (1, "open", "scan_completed"),
+            (2, "backing_off", "evolution_unavailable"),
+            (3, "open", "scan_completed"),
+        ]
+        await stack.wait_for_rows(history, [(unit.id, *each) for each in told])  # of a line that nobody wants, nothing
         nursery.cancel_scope.cancel()
     assert stack.counters.totals["server_absences", ""] == 1
     assert stack.counters.total("unexpected_disconnects") == 0

@@ -10,6 +10,7 @@ from zapline.http.console.settings.organizations import OrganizationPages
 from zapline.http.console.settings.sending_settings import SettingsPage
 from zapline.http.console.settings.tokens import TokensPage
 from zapline.http.console.units.bulk_actions import BulkActions
+from zapline.http.console.units.line_history import LineHistoryPage
 from zapline.http.console.units.new_unit import NewUnitPage
 from zapline.http.console.units.overview import OverviewPage
 from zapline.http.console.units.unit_actions import UnitActions
@@ -23,6 +24,7 @@ def attach_unit_pages(layout: Layout, dependencies: Dependencies, totals: Totals
     OverviewPage(layout, dependencies.roster, dependencies.health, totals, history).attach()
     NewUnitPage(layout, commands).attach()
     UnitPage(layout, commands, pool, dependencies.feed, dependencies.sending).attach()
+    LineHistoryPage(layout, commands, dependencies.roster, pool).attach()
     if dependencies.changes is not None:
         UnitActions(layout, commands, dependencies.changes, dependencies.region).attach()
         BulkActions(layout, dependencies.roster, commands, dependencies.changes).attach()

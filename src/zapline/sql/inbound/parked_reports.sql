@@ -5,14 +5,18 @@
 -- been wrong: a report waits from now on.
 insert into zapline.parked_reports as p (unit_id, provider, external_id, delivery, edited_body, edited_at_ms,
                                          edit_unread_ms, edit_read_ms, deleted_at, parked_at, refusal, refused_at,
-                                         claim, tried_at, entries)
+                                         claim, tried_at, entries, told_sent_at, told_delivered_at, told_read_at,
+                                         told_played_at)
 select r.unit_id, r.provider, r.external_id, r.delivery, r.edited_body, r.edited_at_ms, r.edit_unread_ms, r.edit_read_ms,
        to_timestamp(r.deleted_at), greatest(to_timestamp(r.parked_at), now() - interval '1 hour'), r.refusal, to_timestamp(r.refused_at),
-       r.claim, case when r.tried then now() end, r.entries
+       r.claim, case when r.tried then now() end, r.entries, to_timestamp(r.told_sent_at),
+       to_timestamp(r.told_delivered_at), to_timestamp(r.told_read_at), to_timestamp(r.told_played_at)
   from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, provider text, external_id text, delivery zapline.delivery,
                                          edited_body text, edited_at_ms bigint, edit_unread_ms bigint,
                                          edit_read_ms bigint, deleted_at float8, parked_at float8, refusal text,
-                                         refused_at float8, claim text, tried boolean, entries text[])
+                                         refused_at float8, claim text, tried boolean, entries text[],
+                                         told_sent_at float8, told_delivered_at float8, told_read_at float8,
+                                         told_played_at float8)
  order by r.unit_id, r.provider, r.external_id, r.claim
 on conflict (unit_id, provider, external_id, claim) do update
    set delivery = greatest(p.delivery, excluded.delivery),
@@ -27,6 +31,10 @@ on conflict (unit_id, provider, external_id, claim) do update
        parked_at = least(p.parked_at, excluded.parked_at),
        refusal = greatest(p.refusal collate "C", excluded.refusal collate "C"),
        refused_at = least(p.refused_at, excluded.refused_at),
+       told_sent_at = least(p.told_sent_at, excluded.told_sent_at),
+       told_delivered_at = least(p.told_delivered_at, excluded.told_delivered_at),
+       told_read_at = least(p.told_read_at, excluded.told_read_at),
+       told_played_at = least(p.told_played_at, excluded.told_played_at),
        tried_at = greatest(p.tried_at, excluded.tried_at),
        entries = zapline.some_entries(p.entries, excluded.entries)
  where excluded.delivery > p.delivery or (p.delivery is null and excluded.delivery is not null)
@@ -36,6 +44,10 @@ on conflict (unit_id, provider, external_id, claim) do update
     or excluded.deleted_at < p.deleted_at or (p.deleted_at is null and excluded.deleted_at is not null)
     or excluded.refusal collate "C" > p.refusal or (p.refusal is null and excluded.refusal is not null)
     or excluded.refused_at < p.refused_at
+    or excluded.told_sent_at < coalesce(p.told_sent_at, 'infinity')
+    or excluded.told_delivered_at < coalesce(p.told_delivered_at, 'infinity')
+    or excluded.told_read_at < coalesce(p.told_read_at, 'infinity')
+    or excluded.told_played_at < coalesce(p.told_played_at, 'infinity')
     or excluded.parked_at < p.parked_at or (p.tried_at is null and excluded.tried_at is not null);
 
 -- fragment: report
@@ -43,7 +55,11 @@ on conflict (unit_id, provider, external_id, claim) do update
 p.unit_id, p.provider, p.external_id, p.claim, p.delivery::text, p.edited_body, p.edited_at_ms,
           p.edit_unread_ms, p.edit_read_ms,
           extract(epoch from p.deleted_at)::float8 as deleted_at, extract(epoch from p.parked_at)::float8 as parked_at,
-          p.refusal, extract(epoch from p.refused_at)::float8 as refused_at, p.entries
+          p.refusal, extract(epoch from p.refused_at)::float8 as refused_at, p.entries,
+          extract(epoch from p.told_sent_at)::float8 as told_sent_at,
+          extract(epoch from p.told_delivered_at)::float8 as told_delivered_at,
+          extract(epoch from p.told_read_at)::float8 as told_read_at,
+          extract(epoch from p.told_played_at)::float8 as told_played_at
 
 -- name: take_parked_reports
 -- Removes and returns the reports that are parked for these messages.

@@ -300,6 +300,21 @@ async def _store_positions(conn: Connection, batch: Sequence[UnitBatch], epoch: 
     refused = {row["unit_id"] for row in (*changed, *advanced)} - {row.unit_id for row in written}
     if refused and await _SQL.rows(conn, "find_units", units=list(refused)):  # else their rows are gone
         raise PositionRefused("the database was set back, or another process leads")
+    await _SQL.run_batch(conn, "store_line_changes", [row for each in batch for row in _change_rows(each)])
+
+
+def _change_rows(batch: UnitBatch) -> list[Row]:
+    return [
+        {
+            "unit_id": batch.unit_id,
+            "number": change.number,
+            "at": change.at,
+            "phase": change.phase,
+            "status": change.status,
+            "reason": change.reason,
+        }
+        for change in batch.changes
+    ]
 
 
 def applied_position(journal_id: UUID, stored_id: UUID | None, stored_seq: int) -> Seq:

@@ -37,6 +37,15 @@ update zapline.unit_whatsapp_connections u
    and (r.epoch is null or exists (select from zapline.leader l where l.epoch = r.epoch))
 returning u.unit_id;
 
+-- name: store_line_changes
+-- Stores what lines have begun to show. A batch that is stored again, because nobody knew whether it was, has the same
+-- numbers.
+insert into zapline.line_changes (unit_id, number, at, phase, status, reason)
+select r.unit_id, r.number, to_timestamp(r.at), r.phase, r.status, r.reason
+  from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, number bigint, at float8, phase text, status text, reason text)
+  join zapline.unit_whatsapp_connections c on c.unit_id = r.unit_id
+on conflict (unit_id, number) do nothing;
+
 -- name: find_units
 -- Those of the units that are there.
 select unit_id from zapline.unit_whatsapp_connections where unit_id = any(%(units)s);

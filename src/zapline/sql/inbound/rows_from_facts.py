@@ -31,7 +31,7 @@ from zapline.domain.outbox.content_fingerprint import fingerprint_message
 from zapline.sql.inbound.authorship import Source, dead_letter_row, encode_claim, without_secrets
 from zapline.sql.inbound.contact_names import NAMELESS, ContactName
 from zapline.sql.inbound.recorder_types import EntryFacts, MessageKey, ReportKey, Row
-from zapline.sql.inbound.status_merge import MessageReport
+from zapline.sql.inbound.status_merge import TOLD, MessageReport
 
 _TIME_STEP = 3600.0
 """Seconds to which times of links are rounded down, so that repeated ones are stored once an hour."""
@@ -241,7 +241,7 @@ class BatchRows:
         refusal: str | None,
         entry: EntryFacts,
     ) -> None:
-        report = MessageReport(delivery=delivery)
+        report = MessageReport(delivery=delivery, told={delivery: entry.received_at} if delivery in TOLD else {})
         if delivery is DeliveryStatus.FAILED:
             report.refusal, report.refused_at = refusal or REFUSED, entry.received_at
         self._add_report(unit, external_id, claim, report, entry)

@@ -74,7 +74,12 @@ select not f.from_me as foreign_one, f.conversation_id, f.sender, f.kind, f.body
        f.unit_id, f.external_id, f.delivery::text as delivery, f.edited_body, f.edited_at_ms,
        f.edit_unread_ms, f.edit_read_ms, extract(epoch from f.deleted_at)::float8 as deleted_at,
        extract(epoch from f.received_at)::float8 as parked_at, f.refusal,
-       extract(epoch from f.refused_at)::float8 as refused_at, '{}'::text[] as entries, f.id as replaced, f.message
+       extract(epoch from f.refused_at)::float8 as refused_at,
+       extract(epoch from f.told_sent_at)::float8 as told_sent_at,
+       extract(epoch from f.told_delivered_at)::float8 as told_delivered_at,
+       extract(epoch from f.told_read_at)::float8 as told_read_at,
+       extract(epoch from f.told_played_at)::float8 as told_played_at, '{}'::text[] as entries, f.id as replaced,
+       f.message
   from taken f;
 
 -- name: count_replacement

@@ -1,7 +1,7 @@
 """Merges reports into their messages: the highest delivery status, the latest edit, the first delete."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from zapline.domain.ids import PROVIDER, ExternalId, UnitId
@@ -14,6 +14,15 @@ from zapline.sql.postgres.queries import Queries
 _SQL = Queries(__name__)
 _MOST_ENTRIES = 8
 """As in ``zapline.some_entries``."""
+
+
+TOLD = {
+    DeliveryStatus.SENT: "told_sent_at",
+    DeliveryStatus.DELIVERED: "told_delivered_at",
+    DeliveryStatus.READ: "told_read_at",
+    DeliveryStatus.PLAYED: "told_played_at",
+}
+"""The statuses of which it is stored when they were first reported, and where."""
 
 
 @dataclass(slots=True)
@@ -32,6 +41,8 @@ class MessageReport:
     refusal: str | None = None
     """Why WhatsApp refused it: the greatest code that was reported. ``refused_at``: since when."""
     refused_at: float | None = None
+    told: dict[DeliveryStatus, float] = field(default_factory=dict)
+    """When each status was first reported."""
     entries: frozenset[str] = frozenset()
     """The journal's entries that it comes from; of very many the first."""
 
@@ -45,6 +56,8 @@ class MessageReport:
         self.parked_at = _earlier(self.parked_at, other.parked_at)
         self.refusal = max(self.refusal or "", other.refusal or "") or None
         self.refused_at = _earlier(self.refused_at, other.refused_at)
+        for status, at in other.told.items():
+            self.told[status] = min(at, self.told.get(status, at))
         self.entries = frozenset(sorted(self.entries | other.entries)[:_MOST_ENTRIES])
 
     def row(self, key: ReportKey) -> Row:
@@ -62,6 +75,7 @@ class MessageReport:
             "parked_at": self.parked_at,
             "refusal": self.refusal,
             "refused_at": self.refused_at,
+            **{column: self.told.get(status) for status, column in TOLD.items()},
             "entries": sorted(self.entries),
         }
 
@@ -84,6 +98,7 @@ def report_of(row: Any) -> MessageReport:
     label = DeliveryStatus[row.delivery.upper()] if row.delivery is not None else None
     reported = MessageReport(label, edit, row.edit_unread_ms, row.edit_read_ms, row.deleted_at, row.parked_at)
     reported.refusal, reported.refused_at, reported.entries = row.refusal, row.refused_at, frozenset(row.entries)
+    reported.told = {status: at for status, column in TOLD.items() if (at := getattr(row, column)) is not None}
     return reported
 
 

@@ -2,14 +2,16 @@
 
 -- name: merge_reports
 -- Merges statuses, edits and deletes into their messages, where whoever reports them may change these: the highest
--- status, the latest edit, the first delete, the refusal that says most.
+-- status, the latest edit, the first delete, the refusal that says most, the first time of each status.
 -- Returns the reports whose messages exist, with whether they fit and the messages' new values where these changed.
 with r as (
     select * from jsonb_to_recordset(%(rows)s) as r(unit_id uuid, provider text, external_id text, claim text,
                                                     delivery zapline.delivery, edited_body text,
                                                     edited_at_ms bigint, edit_unread_ms bigint, edit_read_ms bigint,
                                                     deleted_at float8, refusal text,
-                                                    refused_at float8)
+                                                    refused_at float8, told_sent_at float8,
+                                                    told_delivered_at float8, told_read_at float8,
+                                                    told_played_at float8)
 ), judged as materialized (
     select r.*, m.id as message,
            zapline.fits(r.claim, m.unit_id, m.conversation_id, m.from_me, m.sender) as fits
@@ -20,7 +22,9 @@ with r as (
            (array_agg(edited_body order by edited_at_ms desc, edited_body collate "C" desc)
                filter (where edited_at_ms is not null))[1] as edited_body,
            max(edited_at_ms) as edited_at_ms, max(edit_unread_ms) as edit_unread_ms, max(edit_read_ms) as edit_read_ms,
-           min(deleted_at) as deleted_at, max(refusal collate "C") as refusal, min(refused_at) as refused_at
+           min(deleted_at) as deleted_at, max(refusal collate "C") as refusal, min(refused_at) as refused_at,
+           min(told_sent_at) as told_sent_at, min(told_delivered_at) as told_delivered_at,
+           min(told_read_at) as told_read_at, min(told_played_at) as told_played_at
       from judged where fits
      group by message
 ), locked as (
@@ -37,7 +41,11 @@ with r as (
            edit_read_ms = greatest(m.edit_read_ms, r.edit_read_ms),
            deleted_at = least(m.deleted_at, to_timestamp(r.deleted_at)),
            refusal = greatest(m.refusal collate "C", r.refusal collate "C"),
-           refused_at = least(m.refused_at, to_timestamp(r.refused_at))
+           refused_at = least(m.refused_at, to_timestamp(r.refused_at)),
+           told_sent_at = least(m.told_sent_at, to_timestamp(r.told_sent_at)),
+           told_delivered_at = least(m.told_delivered_at, to_timestamp(r.told_delivered_at)),
+           told_read_at = least(m.told_read_at, to_timestamp(r.told_read_at)),
+           told_played_at = least(m.told_played_at, to_timestamp(r.told_played_at))
       from merged r join locked on locked.id = r.message
      where m.id = r.message
        and (r.delivery > m.delivery or (m.delivery is null and r.delivery is not null)
@@ -47,7 +55,11 @@ with r as (
             or to_timestamp(r.deleted_at) < m.deleted_at
             or (m.deleted_at is null and r.deleted_at is not null)
             or r.refusal collate "C" > m.refusal or (m.refusal is null and r.refusal is not null)
-            or to_timestamp(r.refused_at) < m.refused_at)
+            or to_timestamp(r.refused_at) < m.refused_at
+            or to_timestamp(r.told_sent_at) < coalesce(m.told_sent_at, 'infinity')
+            or to_timestamp(r.told_delivered_at) < coalesce(m.told_delivered_at, 'infinity')
+            or to_timestamp(r.told_read_at) < coalesce(m.told_read_at, 'infinity')
+            or to_timestamp(r.told_played_at) < coalesce(m.told_played_at, 'infinity'))
 returning m.id, m.client_message_id, m.conversation_id, m.delivery::text as delivery, m.edited_at_ms,
           m.edit_unread_ms, m.edit_read_ms, m.deleted_at, m.refusal
 )

@@ -7,6 +7,7 @@ from uuid import UUID
 import msgspec
 
 from zapline.domain.ids import Seq, UnitId
+from zapline.domain.line.history import LineChange
 from zapline.domain.line.state import StoredLineState
 from zapline.sql.inbound.recorder_types import EntryFacts, StoredPosition
 from zapline.sql.inbound.rows_from_facts import BatchRows
@@ -23,6 +24,8 @@ class UnitBatch:
     applied_seq: Seq | None
     journal_id: UUID
     stored: StoredPosition = field(default_factory=StoredPosition)
+    changes: Sequence[LineChange] = ()
+    """What the line has shown on the way to the connection."""
     _rows: list[BatchRows] = field(default_factory=list, compare=False, repr=False)
 
     @property
@@ -74,7 +77,7 @@ class UnitBatch:
         return [*(self._earlier_part(tuple(part)) for part in parts), last]
 
     def _earlier_part(self, entries: Sequence[EntryFacts]) -> "UnitBatch":
-        return replace(self, entries=entries, connection=None, applied_seq=None, _rows=[])
+        return replace(self, entries=entries, connection=None, applied_seq=None, changes=(), _rows=[])
 
 
 def _part(entry: EntryFacts, start: int, end: int) -> EntryFacts:
@@ -92,9 +95,11 @@ def prepare_batch(
     applied_seq: Seq | None,
     journal_id: UUID,
     stored: StoredPosition | None = None,
+    changes: Sequence[LineChange] = (),
 ) -> UnitBatch:
     """Build the rows of a unit's entries. Runs in the unit's actor, so that a crash affects only that unit."""
-    batch = UnitBatch(unit_id, tuple(entries), connection, applied_seq, journal_id, stored or StoredPosition())
+    position = stored or StoredPosition()
+    batch = UnitBatch(unit_id, tuple(entries), connection, applied_seq, journal_id, position, tuple(changes))
     assert batch.rows is not None
     return batch
 

@@ -52,6 +52,9 @@ class UnitRecord:
     """How the line's own people are called in their messages, as far as it was known at the start."""
     stored: StoredLineState | None = None
     """None where only the journal's snapshot is known: the unit then only writes to the journal."""
+    changes_stored: int = 0
+    """The number of the latest change of its line that is stored, and what it says."""
+    recorded: tuple[Phase, Reason] | None = None
     journal_id: UUID | None = None
     applied_seq: Seq = _NOT_APPLIED
 
@@ -66,6 +69,7 @@ async def load_units(conn: Connection) -> list[UnitRecord]:
             own_names=tuple(row.own_names),
             earlier_digests=tuple(bytes(digest) for digest in row.earlier_digests),
             stored=from_row(StoredLineState, row, phase=Phase(row.phase), reason=Reason(row.reason)),
+            recorded=(Phase(row.last_phase), Reason(row.last_reason)) if row.last_phase is not None else None,
         )
         for row in await _SQL.rows(conn, "load_units")
     ]

@@ -15,9 +15,12 @@ select u.id, u.name, u.time_zone, extract(epoch from u.created_at)::float8 as cr
        extract(epoch from c.disconnected_at)::float8 as disconnected_at,
        extract(epoch from c.qr_updated_at)::float8 as qr_updated_at, c.qr_code, c.pairing_code, c.owner_jid,
        c.profile_name, extract(epoch from c.updated_at)::float8 as updated_at,
-       array(select o.name from zapline.own_names o where o.unit_id = u.id order by o.name) as own_names
+       array(select o.name from zapline.own_names o where o.unit_id = u.id order by o.name) as own_names,
+       coalesce(h.number, 0) as changes_stored, h.phase as last_phase, h.reason as last_reason
   from zapline.units u
   join zapline.unit_whatsapp_connections c on c.unit_id = u.id
+  left join lateral (
+       select * from zapline.line_changes l where l.unit_id = u.id order by l.number desc limit 1) h on true
  where c.archived_at is null or c.archived_at > now() - interval '1 day'
  order by u.created_at, u.id;
 

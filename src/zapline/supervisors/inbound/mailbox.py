@@ -57,6 +57,7 @@ class Mailbox:
         "_direct_room",
         "_entries",
         "_events",
+        "_roused",
         "_waiting",
         "room_wanted",
     )
@@ -70,6 +71,7 @@ class Mailbox:
         self._bytes = 0
         self._waiting: trio.lowlevel.Task | None = None
         self._alarm_at = float("inf")
+        self._roused = False
         self.room_wanted: bool = False
         """The dispatcher holds back entries of this unit and wants a ``refill`` when there is room."""
 
@@ -120,7 +122,8 @@ class Mailbox:
 
         Without ``for_entries``, journal entries that are already there are not a reason to return.
         """
-        if (for_entries and self._entries) or self._events or self._direct:
+        if (for_entries and self._entries) or self._events or self._direct or self._roused:
+            self._roused = False
             await trio.lowlevel.checkpoint()
             return
         self._waiting = task = trio.lowlevel.current_task()
@@ -131,6 +134,11 @@ class Mailbox:
             return trio.lowlevel.Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(abandon)
+
+    def rouse(self) -> None:
+        """Have ``wait`` return once, although nothing has arrived: something that the unit shows has changed."""
+        self._roused = True
+        self._wake()
 
     def wake_at(self, at: float, alarms: AlarmClock) -> None:
         """Have ``wait`` return at this time of trio's clock at the latest; perhaps also at an earlier given one."""
@@ -192,5 +200,5 @@ class Mailbox:
 
     def _wake(self) -> None:
         if self._waiting is not None:
-            task, self._waiting = self._waiting, None
+            task, self._waiting, self._roused = self._waiting, None, False
             trio.lowlevel.reschedule(task)

@@ -124,5 +124,5 @@ def narrowed(part: UnitBatch, refused: StatementFailed) -> list[UnitBatch]:
         return [replace(part, entries=(buried,), _rows=[])]
     if part.connection is not None:
         _LOG.error("The database refuses a unit's connection row", unit=str(part.unit_id), error=str(refused))
-        return [replace(part, connection=None)]
+        return [replace(part, connection=None, changes=())]
     return []

@@ -1,11 +1,14 @@
 """A unit's state in memory, and the result of one turn of its actor before it is stored."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 import trio
 
 from zapline.domain.ids import Seq, UnitId
+from zapline.domain.line.history import LineChange
+from zapline.domain.line.reasons import Phase, Reason
 from zapline.domain.line.state import LineState, StoredLineState
 from zapline.domain.line.transitions import LineAction
 from zapline.domain.privacy.erasure import ErasedPeople
@@ -18,6 +21,10 @@ from zapline.supervisors.inbound.server_standing import RegistrationReport, Serv
 _NOTHING = Seq(0)
 DIRECT_KEPT = 3600.0
 """Seconds for which it is remembered that webhooks went past the journal: a failover loses the last moments only."""
+
+
+UNRECORDED = (Phase.IDLE, Reason.NEVER_CONNECTED)
+"""What a line without any recorded change has shown since it was made."""
 
 
 class ActorActivity(StrEnum):
@@ -50,6 +57,10 @@ class Unit:
     activity_since: float = 0.0
     """Monotonic time."""
     last_message_at: float | None = None
+    changes_stored: int = 0
+    """The number of the latest change of its line that the database holds."""
+    recorded: tuple[Phase, Reason] = UNRECORDED
+    """What that change says; what is shown later and differs is the next one."""
     gap_since: float | None = None
     """UTC seconds of the first webhook that was lost: messages since then must be read back from Evolution."""
     direct_since: float | None = None
@@ -84,6 +95,16 @@ class Unit:
         return self.server.shown(self.state.stored) if self.state is not None else None
 
     @property
+    def shows_news(self) -> bool:
+        """Whether the line shows what its history does not hold yet."""
+        return self.state is not None and _shows(self.server.shown(self.state.stored)) != self.recorded
+
+    def note_recorded(self, changes: Sequence[LineChange]) -> None:
+        """Note that the database holds these changes of the line."""
+        if changes:
+            self.changes_stored, self.recorded = changes[-1].number, _shows(changes[-1])
+
+    @property
     def can_act(self) -> bool:
         """Whether its actor runs: its state is read, and it is not quarantined."""
         return self.state is not None and self.quarantined_at is None
@@ -92,7 +113,18 @@ class Unit:
 class TurnResult:
     """The new state, entries, writes and calls of one turn, before they are stored."""
 
-    __slots__ = ("calls", "direct", "entries", "facts", "opened", "rewrite", "state", "stored_before", "writes")
+    __slots__ = (
+        "calls",
+        "changes",
+        "direct",
+        "entries",
+        "facts",
+        "opened",
+        "rewrite",
+        "state",
+        "stored_before",
+        "writes",
+    )
 
     def __init__(self, state: LineState, rewrite: bool = False) -> None:
         self.state = state
@@ -103,19 +135,34 @@ class TurnResult:
         self.entries: list[Entry] = []
         self.direct: list[DirectEntry] = []
         self.writes: list[EntryFacts] = []
+        self.changes: list[LineChange] = []
+        """What the line has begun to show, one after the other."""
         self.opened = False
         """As of ``state_machine.Step``, for any event of the turn."""
+
+    def note_shown(self, unit: Unit, wall: float, *, again: bool = False) -> None:
+        """Note what the line shows since ``wall`` (UTC seconds), if it is news; ``again``: also if it is none."""
+        shown, last = unit.server.shown(self.state.stored), self.changes[-1] if self.changes else None
+        if again or _shows(shown) != (_shows(last) if last is not None else unit.recorded):
+            number = (last.number if last is not None else unit.changes_stored) + 1
+            self.changes.append(LineChange(number, wall, shown.phase, shown.reason))
 
     @property
     def worth_storing(self) -> bool:
         return (
             self.rewrite
+            or bool(self.changes)
             or self.state.stored != self.stored_before
             or any(w.facts or w.dead_reason for w in self.writes)
         )
 
 
+def _shows(of: LineChange | StoredLineState) -> tuple[Phase, Reason]:
+    return of.phase, of.reason
+
+
 def unit_from_record(record: UnitRecord) -> Unit:
     """A unit from its database row, or from the snapshot (without state)."""
     state = LineState(stored=record.stored) if record.stored is not None else None
-    return Unit(record, state=state, applied_seq=record.applied_seq)
+    history = (record.changes_stored, record.recorded or UNRECORDED)
+    return Unit(record, state=state, applied_seq=record.applied_seq, changes_stored=history[0], recorded=history[1])

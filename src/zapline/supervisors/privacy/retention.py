@@ -14,6 +14,7 @@ from zapline.sql.postgres.database_errors import StatementFailed
 from zapline.sql.postgres.pool import Pool
 from zapline.sql.privacy import deletion
 from zapline.sql.privacy.erasure import DropFiles
+from zapline.sql.units.line_history import prune_changes
 from zapline.supervisors.counters import Counters
 
 _EVERY = 3600.0
@@ -22,6 +23,8 @@ _BATCH_SIZE = 200
 _PAUSE = 0.05
 """Seconds between two transactions, so that others get their turn."""
 _DAY = 86_400.0
+_HISTORY_DAYS = 400.0
+"""For which it is kept what lines have shown: a year, and the month before."""
 _LOG = structlog.get_logger(scope="Retention")
 
 
@@ -55,6 +58,7 @@ class Retention:
 
         A unit whose deletion fails waits for the next round. Nothing is deleted while the clocks do not agree.
         """
+        await self._prune_history()
         async with self._pool.connection() as conn:
             retention_days = await deletion.load_retention_days(conn)
         for unit, days in retention_days.items():
@@ -70,6 +74,15 @@ class Retention:
                 self._counters.add("retention_deleted", what, count)
             if counts.total():
                 _LOG.info("What was too old is deleted", unit=str(unit), days=days, **counts)
+
+    async def _prune_history(self) -> None:
+        full = True
+        while full and self._clocks_agree():
+            async with self._pool.connection() as conn:
+                pruned = await prune_changes(conn, self._clock() - _HISTORY_DAYS * _DAY, _BATCH_SIZE)
+            self._counters.add("retention_deleted", "line_changes", pruned)
+            full = pruned >= _BATCH_SIZE
+            await trio.sleep(_PAUSE)
 
     async def _delete_expired(self, unit: UnitId, before: float) -> Counter[str]:
         counts: Counter[str] = Counter()

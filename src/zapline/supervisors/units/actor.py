@@ -136,10 +136,10 @@ class UnitActor:
         entries: Sequence[Entry] = (),
         directs: Sequence[DirectEntry] = (),
     ) -> None:
-        if not (events or entries or directs):
-            return
         unit = self._unit
         assert unit.state is not None
+        if not (events or entries or directs or unit.shows_news):
+            return
         self._set_activity(ActorActivity.STEPPING)
         turn = TurnResult(unit.state, unit.connection_unwritten)
         for event in events:
@@ -157,6 +157,7 @@ class UnitActor:
             parsed = await self._parse_large(direct.entry)
             with self._blame.on([direct.entry]):
                 self._interpret(turn, direct.entry, None, parsed)
+        turn.note_shown(unit, self._context.clock(), again=turn.rewrite)
         outcome = await self._store(turn)
         self._finish(turn, outcome)
         self._queue_calls(nursery, turn.calls)
@@ -291,6 +292,7 @@ class UnitActor:
             counters.add("unexpected_disconnects")
         turn.opened = turn.opened or result.opened
         turn.state = result.state
+        turn.note_shown(self._unit, wall)
         turn.calls.extend(result.calls)
 
     async def _store(self, turn: TurnResult) -> UnitOutcome:
@@ -299,10 +301,11 @@ class UnitActor:
         if not turn.worth_storing:
             unit.applied_seq = max(unit.applied_seq, reached or unit.applied_seq)
             return UnitOutcome()
-        stored = turn.state.stored if turn.rewrite or turn.state.stored != turn.stored_before else None
+        changed = turn.rewrite or turn.changes or turn.state.stored != turn.stored_before
+        stored = turn.state.stored if changed else None
         position = reached if reached is not None and reached > unit.applied_seq else None
         large = sum(len(entry.body) for entry in turn.writes) > IN_A_THREAD_BYTES * 4
-        arguments = (unit.id, turn.writes, stored, position, context.journal.journal_id, unit.stored)
+        arguments = (unit.id, turn.writes, stored, position, context.journal.journal_id, unit.stored, turn.changes)
         with self._blame.on([*turn.entries, *(direct.entry for direct in turn.direct)]):
             write = await trio.to_thread.run_sync(prepare_batch, *arguments) if large else prepare_batch(*arguments)
         self._set_activity(ActorActivity.RECORDING)
@@ -317,6 +320,7 @@ class UnitActor:
             unit.applied_seq = write.applied_seq
             if write.journal_id == context.journal.journal_id:
                 unit.stored.seq = write.applied_seq
+        unit.note_recorded(turn.changes)
         if turn.rewrite:
             unit.connection_unwritten = False
         return outcome

@@ -118,7 +118,8 @@ class Roster:
                 unit = self._units[record.id] = unit_from_record(replace(record, stored=None, applied_seq=Seq(0)))
                 unit.server = self.server
             if unit.state is None and record.stored is not None:
-                unit.state = unit_from_record(record).state
+                read = unit_from_record(record)
+                unit.state, unit.changes_stored, unit.recorded = read.state, read.changes_stored, read.recorded
                 # If the position belongs to another journal, all entries of this one are new.
                 unit.applied_seq = applied_position(journal_id, record.journal_id, record.applied_seq)
                 unit.stored.seq = unit.applied_seq

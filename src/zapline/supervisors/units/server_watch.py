@@ -81,6 +81,7 @@ class ServerWatch:
             if returned and unit.state is not None and unit.state.stored.wanted:
                 self._roster.send_event(unit, ServerReturned())
             self._roster.publish_status(unit)
+            unit.mailbox.rouse()  # what it shows now belongs to its line's history
             if number % _UNITS_AT_ONCE == _UNITS_AT_ONCE - 1:
                 await trio.lowlevel.checkpoint()
 

@@ -1,7 +1,5 @@
 """Routes of a campaign's recipients: load a list from JSON or CSV, list them, and export the failed ones as CSV."""
 
-import csv
-import io
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing
@@ -24,6 +22,7 @@ from zapline.http.api.campaigns.campaign_responses import (
     recipient_body,
     tally_body,
 )
+from zapline.http.api.framework.csv_bodies import csv_bytes
 from zapline.http.api.framework.json_bodies import decode_body, json_response, one_of
 from zapline.http.api.framework.paging import PAGED, Position, page_query, query_bool, split_page
 from zapline.http.api.framework.problems import Problem, invalid
@@ -136,10 +135,10 @@ class RecipientRoutes:
 
     async def _export(self, unit: UnitId, campaign: UUID, columns: Iterable[str]) -> AsyncIterator[bytes]:
         names = [name for name in columns if name not in _OWN_COLUMNS]
-        yield _csv([[*_OWN_COLUMNS, *names]])
+        yield csv_bytes([[*_OWN_COLUMNS, *names]])
         after = 0
         while page := await stored.list_recipients(self._pool, unit, campaign, _FAILED_STATES, after, _EXPORT_BATCH):
-            yield _csv([_csv_cells(recipient, names) for recipient in page])
+            yield csv_bytes([_csv_cells(recipient, names) for recipient in page])
             after = page[-1].number
 
     async def _require_campaign(self, unit: UnitId, id: UUID) -> None:
@@ -183,8 +182,6 @@ async def _recipient_list(chunks: AsyncIterator[bytes]) -> RecipientCsv | Recipi
 
 
 _OWN_COLUMNS = ("number", "to", "state", "reason", "detail")
-_FORMULA = re.compile(r"[\t\r\n]|[\s\ufeff\u200b-\u200f\u2060\x00-\x1f]*[=+\-@\uff1d\uff0b\uff0d\uff20]")
-"""Cells that some spreadsheet would run as a formula; invisible characters in front are skipped."""
 
 
 def _csv_cells(recipient: Recipient, names: Iterable[str]) -> list[str]:
@@ -192,9 +189,3 @@ def _csv_cells(recipient: Recipient, names: Iterable[str]) -> list[str]:
     to = recipient.recipient.removeprefix("+")
     own = [str(recipient.number), to, recipient.state, recipient.reason or "", recipient.detail or ""]
     return [*own, *(recipient.values.get(name, "") for name in names)]
-
-
-def _csv(rows: Iterable[Iterable[str]]) -> bytes:
-    output = io.StringIO()
-    csv.writer(output).writerows(["'" + cell if _FORMULA.match(cell) else cell for cell in row] for row in rows)
-    return output.getvalue().encode()

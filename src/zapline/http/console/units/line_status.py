@@ -29,6 +29,12 @@ class LineStatus:
     advice: str
 
 
+def phase_label(phase: Phase, reason: Reason) -> tuple[str, str]:
+    """The tone and the label of a phase, in the operator's language."""
+    tone, label = _PHASES[phase]
+    return tone, _(N_("Banned by WhatsApp") if reason is Reason.BANNED else label)
+
+
 def trouble_rank(unit: Unit) -> int:
     """The rank of a unit in a list that begins with trouble."""
     if unit.quarantined_at is not None or unit.state is None:
@@ -55,9 +61,7 @@ def line_status(unit: Unit) -> LineStatus:
             _("See that PostgreSQL is up; everything goes on by itself then."),
         )
     stored = unit.server.shown(unit.state.stored)
-    tone, label = _PHASES[stored.phase]
-    if stored.reason is Reason.BANNED:
-        label = N_("Banned by WhatsApp")
+    tone, label = phase_label(stored.phase, stored.reason)
     explanation = EXPLANATIONS[stored.reason]
     if stored.phase is Phase.OPEN and unit.record.paused_at is not None:
         return LineStatus(
@@ -66,7 +70,7 @@ def line_status(unit: Unit) -> LineStatus:
             _("The line is open and takes in messages; somebody paused the sending."),
             _("Resume the sending when it may go on."),
         )
-    return LineStatus(tone, _(label), _(explanation.sentence), _(explanation.advice))
+    return LineStatus(tone, label, _(explanation.sentence), _(explanation.advice))
 
 
 def headline(tally: LineTally) -> str:

@@ -1,5 +1,6 @@
 """A unit's page, live: its line with the QR code, its sending and reconciliation, and its recent activity."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -18,6 +19,7 @@ from zapline.http.console.framework.counts import read_if_available
 from zapline.http.console.framework.layout import Layout, NavigationLink
 from zapline.http.console.framework.live_updates import unit_events_path
 from zapline.http.console.framework.translation import N_, _
+from zapline.http.console.units.line_history import week_of
 from zapline.http.console.units.line_status import line_status, registration_text
 from zapline.http.console.units.recent_activity import recent_activity
 from zapline.http.console.units.scan_code import scan_values
@@ -68,6 +70,7 @@ class UnitPage:
     async def show(self, unit: UUID) -> Response:
         owner = self._commands.find(UnitId(unit))
         values = {**self._line_values(owner), **await self._work_values(owner), **self._activity_values(owner)}
+        values["days"] = await week_of(self._pool, owner, time.time())
         return self._layout.render(
             "unit.html", at="unit", unit=owner.record, events=unit_events_path(owner.id), **values
         )
