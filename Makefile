@@ -56,8 +56,8 @@ docs: $(READY) ## Print docs/states.md and docs/inbound.md anew from the tables
 	@$(BIN)/python -m zapline.domain.states_document > docs/states.md
 	@$(BIN)/python -m zapline.evolution.webhooks.contents.fates_document > docs/inbound.md
 
-clients: $(READY) ## Write docs/openapi.json anew, and what the clients for Python has of it
-	@$(BIN)/python clients/fetch_document.py && $(BIN)/python clients/generate.py
+clients: $(READY) ## Write docs/openapi.json anew, and what the clients for Python and TypeScript have of it (the latter needs npm)
+	@$(BIN)/python clients/fetch_document.py && $(BIN)/python clients/generate.py --typescript
 
 # The flag of %-format is removed: no text has such places, but "1-2% is normal" looks like one.
 translations: $(READY) ## Bring the console's catalogue up to date with the texts of its sources; fill in what is empty

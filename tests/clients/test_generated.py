@@ -1,5 +1,6 @@
 """What is generated agrees with docs/openapi.json, and covers all of it."""
 
+import hashlib
 import importlib.util
 import inspect
 import json
@@ -37,6 +38,12 @@ def document() -> Any:
 def test_the_python_client_agrees_with_the_document(generator: ModuleType, document: Any) -> None:
     for name, text in generator.generated(document).items():
         assert (generator.TARGET / name).read_text() == text, f"{name} is out of step: run `make clients`"
+
+
+def test_the_typescript_client_is_generated_from_the_same_document() -> None:
+    digest = hashlib.sha256(DOCUMENT.read_bytes()).hexdigest()
+    first_line, _, _ = (ROOT / "clients/typescript/src/schema.ts").read_text().partition("\n")
+    assert digest in first_line, "the types of TypeScript are out of step: run `make clients`"
 
 
 def test_each_route_is_a_method_of_both_clients_but_the_stream(document: Any, generator: ModuleType) -> None:

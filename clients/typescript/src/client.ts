@@ -1,0 +1,224 @@
+/** The client: each route by method and path, sends that happen once, and the live events of a unit. */
+import { ZaplineProblem } from "./errors.js";
+import { EventParser, type StreamEvent } from "./events.js";
+import { Attempts, PATIENCE, pause, problemOf, type Patience } from "./retries.js";
+import type { components, paths } from "./schema.js";
+
+type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
+/** The paths that know a method. */
+export type PathOf<M extends Method> = {
+  [P in keyof paths]: paths[P] extends Record<Lowercase<M>, unknown> ? P : never;
+}[keyof paths];
+type Operation<M extends Method, P extends keyof paths> = Lowercase<M> extends keyof paths[P] ? paths[P][Lowercase<M>] : never;
+type PathPart<O> = O extends { parameters: { path: infer T } } ? { path: T } : { path?: undefined };
+type QueryPart<O> = O extends { parameters: { query?: infer T } } ? { query?: T } : { query?: undefined };
+type BodyPart<O> = O extends { requestBody: { content: { "application/json": infer B } } }
+  ? { body: B }
+  : O extends { requestBody?: { content: { "application/json": infer B } } }
+    ? { body?: B }
+    : { body?: undefined };
+/** What a call is given; `signal` ends it. */
+export type Options<O> = PathPart<O> & QueryPart<O> & BodyPart<O> & { signal?: AbortSignal };
+type Good = 200 | 201 | 202 | 203 | 204;
+type Content<R> = R extends { content: { "application/json": infer J } } ? J : undefined;
+/** What a successful answer holds. */
+export type Answer<O> = O extends { responses: infer R } ? { [S in keyof R & Good]: Content<R[S]> }[keyof R & Good] : never;
+type Arguments<O> = {} extends Options<O> ? [options?: Options<O>] : [options: Options<O>];
+
+type NewMessage = components["schemas"]["NewMessage"];
+type Message = components["schemas"]["Message"];
+type Accepted = Answer<Operation<"POST", "/units/{unit}/messages">>;
+
+export interface ZaplineOptions {
+  token?: string;
+  /** Milliseconds of one try. */
+  timeout?: number;
+  patience?: Partial<Patience>;
+  /** In place of the platform's own. */
+  fetch?: typeof fetch;
+}
+
+const TIMEOUT = 40_000;
+const SILENCE = 45_000;
+const CLIENT_IDS = ["clientMessageId", "clientCampaignId"];
+const STREAM_PATIENCE: Patience = { ...PATIENCE, first: 1, longest: 30 };
+
+/** Talks to one Zapline with one token. Calls throw ZaplineProblem and Unanswered; what may be repeated is repeated. */
+export class Zapline {
+  private readonly base: string;
+  private readonly patience: Patience;
+  private readonly fetch: typeof fetch;
+
+  constructor(url: string, private readonly options: ZaplineOptions = {}) {
+    if (!/^https?:\/\//.test(url)) throw new TypeError("url is where Zapline is served, as https://zapline.example");
+    this.base = url.replace(/\/+$/, "");
+    this.patience = { ...PATIENCE, ...options.patience };
+    this.fetch = options.fetch ?? globalThis.fetch.bind(globalThis);
+  }
+
+  get<P extends PathOf<"GET">>(path: P, ...options: Arguments<Operation<"GET", P>>): Promise<Answer<Operation<"GET", P>>> {
+    return this.json("GET", path, options[0]) as Promise<Answer<Operation<"GET", P>>>;
+  }
+
+  post<P extends PathOf<"POST">>(path: P, ...options: Arguments<Operation<"POST", P>>): Promise<Answer<Operation<"POST", P>>> {
+    return this.json("POST", path, options[0]) as Promise<Answer<Operation<"POST", P>>>;
+  }
+
+  put<P extends PathOf<"PUT">>(path: P, ...options: Arguments<Operation<"PUT", P>>): Promise<Answer<Operation<"PUT", P>>> {
+    return this.json("PUT", path, options[0]) as Promise<Answer<Operation<"PUT", P>>>;
+  }
+
+  patch<P extends PathOf<"PATCH">>(path: P, ...options: Arguments<Operation<"PATCH", P>>): Promise<Answer<Operation<"PATCH", P>>> {
+    return this.json("PATCH", path, options[0]) as Promise<Answer<Operation<"PATCH", P>>>;
+  }
+
+  delete<P extends PathOf<"DELETE">>(path: P, ...options: Arguments<Operation<"DELETE", P>>): Promise<Answer<Operation<"DELETE", P>>> {
+    return this.json("DELETE", path, options[0]) as Promise<Answer<Operation<"DELETE", P>>>;
+  }
+
+  /** The answer itself, for files and CSV: `await (await client.raw("GET", "/units/{unit}/messages/{message}/media", ...)).blob()`. */
+  raw<M extends Method, P extends PathOf<M>>(
+    method: M,
+    path: P,
+    options: Omit<Options<Operation<M, P>>, "body"> & { body?: string | Uint8Array<ArrayBuffer> | Blob; contentType?: string },
+  ): Promise<Response> {
+    return this.request(method, path as string, options as Loose);
+  }
+
+  /** Send a text to a phone, once, however often it takes to be told so. Give a `clientMessageId` of your own, as
+   * `order-4711`, where it must not be sent again after your program has ended in the middle. */
+  send(unit: string, to: string, text: string, clientMessageId?: string): Promise<Accepted> {
+    return this.sendMessage(unit, { to, text, ...(clientMessageId === undefined ? {} : { clientMessageId }) });
+  }
+
+  /** Send a message of any kind; as `send`. */
+  sendMessage(unit: string, message: Omit<NewMessage, "clientMessageId"> & { clientMessageId?: string }): Promise<Accepted> {
+    const body = { ...message, clientMessageId: message.clientMessageId ?? crypto.randomUUID() } as NewMessage;
+    return this.json("POST", "/units/{unit}/messages", { path: { unit }, body }) as Promise<Accepted>;
+  }
+
+  /** All messages behind this place, in the order of their arrival; then it ends. Keep `seq` of the last. */
+  async *messagesSince(unit: string, afterSeq = 0): AsyncGenerator<Message> {
+    for (;;) {
+      const page = await this.get("/units/{unit}/messages", { path: { unit }, query: { afterSeq, limit: 200 } });
+      yield* page.items;
+      afterSeq = page.nextAfterSeq;
+      if (!page.hasMore) return;
+    }
+  }
+
+  /** Watch a unit live, across broken connections, until `signal`. It goes on behind the last event that was read;
+   * where that is too long ago comes `reset`. Throws ZaplineProblem where asking again will not help. */
+  async *events(unit: string, lastEventId = "", signal?: AbortSignal): AsyncGenerator<StreamEvent> {
+    let lastId = lastEventId, told = 1, failures = 0;
+    while (!signal?.aborted) {
+      let wait: number | undefined;
+      const silence = new AbortController();
+      const end = () => silence.abort();
+      signal?.addEventListener("abort", end);
+      let timer = setTimeout(end, SILENCE);
+      try {
+        const headers = { ...this.headers(), accept: "text/event-stream", ...(lastId ? { "last-event-id": lastId } : {}) };
+        const url = `${this.base}/units/${encodeURIComponent(unit)}/events`;
+        const response = await this.fetch(url, { headers, signal: silence.signal });
+        if (response.status !== 200 || response.body === null) {
+          const problem = await problemOf(response);
+          if (problem !== undefined && !problem.retryable && problem.status < 500) throw problem;
+          wait = problem?.retryAfter;
+        } else {
+          const parser = new EventParser(lastId);
+          for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
+            clearTimeout(timer);
+            timer = setTimeout(end, SILENCE);
+            for (const event of parser.feed(chunk)) {
+              lastId = parser.lastId;
+              failures = 0;
+              told = parser.retrySeconds ?? told;
+              yield event;
+            }
+          }
+        }
+      } catch (error) {
+        if (error instanceof ZaplineProblem) throw error;
+      } finally {
+        clearTimeout(timer);
+        signal?.removeEventListener("abort", end);
+        silence.abort(); // of a consumer that leaves early: the connection is closed
+      }
+      failures += 1;
+      const spread = Math.random();
+      const own = failures === 1 ? told * (1 - spread / 2) : Math.max(told, pause(STREAM_PATIENCE, failures, spread));
+      await sleep(Math.max(own, wait ?? 0), signal);
+    }
+  }
+
+  private headers(): Record<string, string> {
+    return this.options.token === undefined ? {} : { authorization: `Bearer ${this.options.token}` };
+  }
+
+  private async json(method: Method, path: string | number | symbol, options: Loose = {}): Promise<unknown> {
+    const body = options.body === undefined ? {} : { body: JSON.stringify(options.body), contentType: "application/json" };
+    const named = options.body as Record<string, unknown> | undefined;
+    const clientId = CLIENT_IDS.map((name) => named?.[name]).find((id) => id !== undefined);
+    const response = await this.request(method, String(path), { ...options, ...body }, clientId as string | undefined);
+    const text = await response.text();
+    return text === "" ? undefined : JSON.parse(text);
+  }
+
+  private async request(method: Method, path: string, options: Loose, clientId?: string): Promise<Response> {
+    const url = this.base + address(path, options.path ?? {}) + queryText(options.query ?? {});
+    const headers = { ...this.headers(), ...(options.contentType ? { "content-type": options.contentType } : {}) };
+    const attempts = new Attempts(this.patience, method, path, clientId);
+    for (;;) {
+      let wait: number | undefined;
+      const deadline = AbortSignal.timeout(this.options.timeout ?? TIMEOUT);
+      const signal = options.signal ? AbortSignal.any([deadline, options.signal]) : deadline;
+      try {
+        const response = await this.fetch(url, { method, headers, body: options.body as BodyInit | undefined, signal });
+        wait = await attempts.afterAnswer(response);
+        if (wait === undefined) return response;
+      } catch (error) {
+        if (options.signal?.aborted || (error instanceof Error && error.name in OWN_ERRORS)) throw error;
+        wait = attempts.afterError(error);
+      }
+      await sleep(wait, options.signal);
+    }
+  }
+}
+
+const OWN_ERRORS = { ZaplineProblem: true, Unanswered: true };
+
+interface Loose {
+  path?: Record<string, unknown>;
+  query?: Record<string, unknown>;
+  body?: unknown;
+  contentType?: string;
+  signal?: AbortSignal;
+}
+
+function address(path: string, values: Record<string, unknown>): string {
+  return path.replace(/\{(\w+)\}/g, (_, name: string) => {
+    const text = encodeURIComponent(String(values[name] ?? ""));
+    if (/^\.*$/.test(text)) throw new TypeError(`${name} is no id`);
+    return text;
+  });
+}
+
+function queryText(values: Record<string, unknown>): string {
+  const given = Object.entries(values).filter(([, value]) => value !== undefined && value !== null);
+  const query = new URLSearchParams(given.map(([name, value]): [string, string] => [name, String(value)]));
+  return given.length > 0 ? `?${query}` : "";
+}
+
+function sleep(seconds: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const end = () => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", end);
+      resolve();
+    };
+    const timer = setTimeout(end, seconds * 1000);
+    signal?.addEventListener("abort", end);
+    if (signal?.aborted) end();
+  });
+}
