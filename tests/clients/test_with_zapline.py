@@ -232,8 +232,9 @@ def test_each_fault_shows_as_the_documentation_says_and_is_over_behind_its_block
     start = newest(client, unit)
     with zapline.fault("lost"):
         phone.writes("nobody is told")
+        assert list(client.messages_since(unit, start)) == []
     phone.writes("told again")
-    assert [each["text"] for each in arrived(client, unit, start, 1)] == ["told again"]
+    until(lambda: "told again" in {each["text"] for each in client.messages_since(unit, start)}, "the message", 20)
     with zapline.fault("banned"):
         assert line.status()["reason"] == "banned"
     assert line.status()["status"] == "connected"
@@ -260,8 +261,6 @@ def test_what_was_lost_is_read_back(zapline: Sandbox, client: Zapline) -> None:
     start = newest(client, zapline.unit)
     with zapline.fault("lost"):
         zapline.phone.writes("nobody is told")
-    zapline.line.logs_out()
-    zapline.line.scans()
 
     def found() -> bool:
         return any(

@@ -66,7 +66,7 @@ class Sandbox:
 
         ``late`` (``seconds``, 2): what happens is told up to that much later, and in any order.
         ``doubled``: Evolution tells everything twice; Zapline tells it once.
-        ``lost``: Evolution tells nothing; Zapline reads it back a minute or two after it is over (``backfilled``).
+        ``lost``: Evolution tells nothing, then its line reconnects; Zapline reads back what it missed (``backfilled``).
         ``uncertain`` (``count``, 1): the next sends have no answer though they arrive: ``workState`` ``uncertain``.
         ``banned``: WhatsApp refuses the number; the line is lost with the reason ``banned``.
         ``passkey``: the phone asks for a passkey, so a scan has no effect: the reason is ``passkey_asked``.
@@ -79,6 +79,9 @@ class Sandbox:
             yield
         finally:
             self.calm()
+            if name == "lost":
+                self.control("close", code=428, reopen_after=0.1)
+                self.line.waits_for("connected")
 
     def _begin(self, name: str, properties: Mapping[str, Any]) -> None:
         if name == "banned":
