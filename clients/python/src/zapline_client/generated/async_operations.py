@@ -18,6 +18,7 @@ from zapline_client.generated.models import (
     Erasure,
     ErasurePage,
     Forecast,
+    FoundPage,
     GivenUp,
     GroupPage,
     GroupWithMembers,
@@ -25,6 +26,7 @@ from zapline_client.generated.models import (
     Hook,
     Hooks,
     LetterPage,
+    LineHistoryPage,
     Loaded,
     LoggedIn,
     Login,
@@ -72,6 +74,7 @@ from zapline_client.generated.models import (
     UnitPage,
     UnitPatch,
     Upload,
+    Uptime,
     WatchedMessage,
     Who,
 )
@@ -378,6 +381,51 @@ class AsyncOperations:
         )
         return result
 
+    async def list_line_history(
+        self,
+        unit: Id,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> LineHistoryPage:
+        """What the line has shown since when, why, for how long, and how it ended. `GET
+        /units/{unit}/line-history`. Written in the transaction of what caused the change, and kept for 400
+        days. While Zapline itself does not run, the last thing that was known stands. Who may: An
+        administrator, or a token of the unit or its organization with the scope `read`.
+        """
+        result: LineHistoryPage = await self._call(
+            "GET",
+            "/units/{unit}/line-history",
+            path={"unit": unit},
+            query={"limit": limit, "cursor": cursor},
+        )
+        return result
+
+    async def get_uptime(self, unit: Id, *, months: int | None = None) -> Uptime:
+        """How long the line was open, month by month. `GET /units/{unit}/uptime`. Who may: An administrator, or a
+        token of the unit or its organization with the scope `read`.
+        """
+        result: Uptime = await self._call(
+            "GET",
+            "/units/{unit}/uptime",
+            path={"unit": unit},
+            query={"months": months},
+        )
+        return result
+
+    async def export_uptime(self, unit: Id, *, months: int | None = None) -> bytes:
+        """The same as CSV. `GET /units/{unit}/uptime.csv`. Who may: An administrator, or a token of the unit or
+        its organization with the scope `read`.
+        """
+        result: bytes = await self._call(
+            "GET",
+            "/units/{unit}/uptime.csv",
+            path={"unit": unit},
+            query={"months": months},
+            answer="bytes",
+        )
+        return result
+
     async def pause_unit(self, unit: Id, body: Nothing | None = None) -> Unit:
         """Send nothing until it is resumed; what comes in is stored. `POST /units/{unit}/pause`. Who may: An
         administrator, or a token of the unit or its organization with the scope `control`.
@@ -554,6 +602,27 @@ class AsyncOperations:
             "/units/{unit}/conversations/{conversation}/read",
             body=body,
             path={"unit": unit, "conversation": conversation},
+        )
+        return result
+
+    async def search_messages(
+        self,
+        unit: Id,
+        *,
+        q: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> FoundPage:
+        """Find messages by their words. `GET /units/{unit}/messages/search`. Accents, capitals and signs do not
+        count: `acao` finds *Ação!*. Searched is what a message says now (an edited one by its new text, a
+        deleted one not at all), its caption and the name of its file. The latest arrival comes first. Who may:
+        An administrator, or a token of the unit or its organization with the scope `read`.
+        """
+        result: FoundPage = await self._call(
+            "GET",
+            "/units/{unit}/messages/search",
+            path={"unit": unit},
+            query={"q": q, "limit": limit, "cursor": cursor},
         )
         return result
 

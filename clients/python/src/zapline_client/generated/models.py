@@ -280,6 +280,13 @@ class DeliveryTold(TypedDict):
     data: DeliveryNews
 
 
+class Ended(TypedDict):
+    """What ended a period."""
+    at: str | None
+    status: str
+    reason: Reason
+
+
 class Erasure(TypedDict):
     """The erasure of one person. It does not tell whose: nothing does any more."""
     id: str
@@ -342,6 +349,13 @@ class Forecast(TypedDict):
     startsAt: str | None
     endsAt: str | None
     """Null: under these limits not within three years."""
+
+
+class FoundPage(TypedDict):
+    """Messages with the words of a search, the latest arrival first."""
+    items: list[Message]
+    nextCursor: str | None
+    """For the next page; null on the last one."""
 
 
 class GivenUp(TypedDict):
@@ -474,6 +488,13 @@ class Letter(TypedDict):
 class LetterPage(TypedDict):
     """Dead letters, the newest first."""
     items: list[Letter]
+    nextCursor: str | None
+    """For the next page; null on the last one."""
+
+
+class LineHistoryPage(TypedDict):
+    """What the line has shown, the latest first."""
+    items: list[Period]
     nextCursor: str | None
     """For the next page; null on the last one."""
 
@@ -654,6 +675,23 @@ class Minted(TypedDict):
     """Seconds without use after which it ends."""
     revokedAt: str | None
     token: str
+
+
+class Month(TypedDict):
+    """How long the line was open in a month of the unit's time zone; this month until now."""
+    month: str
+    """As 2026-11."""
+    uptime: float | None
+    """The part of the time in which somebody wanted the line that it was open; null: nobody did."""
+    connectedSeconds: float
+    outSeconds: float
+    """Wanted, and not open: also while it connects or waits for a scan."""
+    offSeconds: float
+    """Nobody wanted it."""
+    unknownSeconds: float
+    """Before the first change that is known."""
+    falls: int
+    """How often an open line was lost, and nobody had asked for that."""
 
 
 class MoreRecipients(TypedDict):
@@ -930,6 +968,21 @@ class Pace(TypedDict):
 class Pass(TypedDict):
     """All is well, as far as this probe looks."""
     status: Verdict
+
+
+class Period(TypedDict):
+    """A time in which the line showed one thing."""
+    at: str | None
+    """Since when."""
+    status: str
+    reason: Reason
+    phase: Phase
+    sentence: str
+    """The reason as a sentence for people."""
+    seconds: float
+    """How long it lasted, or lasts until now."""
+    ended: Ended | None
+    """What came after it; null: it is still so."""
 
 
 Phase: TypeAlias = "Literal[\"backing_off\", \"connecting\", \"idle\", \"logged_out\", \"open\", \"pairing\", \"refused\"] | str"
@@ -1441,6 +1494,12 @@ class Upload(TypedDict):
     sha256: str
     mimetype: str
     fileName: str | None
+
+
+class Uptime(TypedDict):
+    """The months, the latest first."""
+    timeZone: str
+    months: list[Month]
 
 
 Verdict: TypeAlias = "Literal[\"fail\", \"pass\", \"warn\"] | str"
