@@ -194,6 +194,7 @@ def draw(seed: int) -> Plan:
     _draw_rot(plan, random.Random(f"{seed}/rot"))
     _draw_calm(plan, random.Random(f"{seed}/calm"))
     _draw_outage(plan, random.Random(f"{seed}/outage"))
+    _draw_twice(plan, random.Random(f"{seed}/twice"))
     return plan
 
 
@@ -271,3 +272,12 @@ def _draw_outage(plan: Plan, chance: random.Random) -> None:
     plan.windows.append(Window(0.1, "database down", end + 8.0))
     plan.deaths = [death for death in plan.deaths if death.at < end / 2]
     plan.deaths += [Death(end + after + chance.uniform(0.0, 1.0), "kill", 0.1) for after in (0.0, 2.0, 4.0)]
+
+
+def _draw_twice(plan: Plan, chance: random.Random) -> None:
+    """Rarely a person has whatever is uncertain sent once more, and at the end phones hand over both in one webhook."""
+    if not plan.outbound or plan.noise or plan.outlives_starts or chance.random() > 0.05:
+        return
+    plan.decided, plan.history, plan.store, plan.honours_ids = 1.0, plan.seconds, True, False
+    plan.sends["act_then_reset"] = chance.uniform(0.4, 0.8)
+    plan.webhook_lost = chance.uniform(0.3, 0.6)

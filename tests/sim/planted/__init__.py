@@ -86,7 +86,7 @@ PLANTED: Mapping[str, Bug] = {
     "lost_wake_up": Bug(recorder.lost_wake_up, _DYING, lambda plan: bool(plan.deaths)),
     "set_back_unnoticed": Bug(recorder.set_back_unnoticed, _SET_BACK, lambda plan: plan.set_back is not None),
     "lane_stops_at_an_alias": Bug(
-        recorder.lane_stops_at_an_alias, _TWICE, lambda plan: plan.decided > 0 and plan.history is not None
+        recorder.lane_stops_at_an_alias, _TWICE, lambda plan: plan.decided > 0 and (plan.history or 0) >= plan.seconds
     ),
     "too_long_is_put_back_whole": Bug(
         recorder.too_long_is_put_back_whole, _SLOW, lambda plan: plan.contacts > 0 and plan.kilobyte > 0.4
