@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zapline.domain.messages.facts import MessageKind
+from zapline.domain.outbox.contents import File, Text
 from zapline.domain.outbox.pacing import (
     DEFAULT_BURST,
     DEFAULT_PER_MINUTE,
@@ -17,6 +19,7 @@ from zapline.domain.outbox.pacing import (
     Pacer,
     PastSend,
 )
+from zapline.domain.outbox.typing_time import MAX_TYPING, Typing
 from zapline.domain.outbox.work_states import Lane
 from zapline.domain.timestamps import Moment
 
@@ -337,3 +340,12 @@ def test_each_hold_ends_at_its_time_after_any_sequence(steps: list[Step]) -> Non
             assert hold.until - unit.moment().mono <= unit.pace.span + 1e-3
             unit.now += hold.until - unit.moment().mono
         assert pacer.hold_on(lane, unit.moment()) is None
+
+
+def test_typing_is_shown_as_long_as_a_text_takes_within_bounds_and_before_texts_alone() -> None:
+    assert [Typing(10.0).seconds(Text("a" * length)) for length in (1, 25, 80, 10_000)] == [0.1, 2.5, 8.0, 8.0]
+    assert Typing(10.0, 60.0).seconds(Text("a" * 10_000)) == MAX_TYPING, "whatever is stored"
+    assert Typing(0.0).seconds(Text("a")) == 1.0, "a speed of nothing is a mistake, which must do no harm"
+    assert Typing(10.0).seconds(File(MessageKind.IMAGE, url="https://a.example", caption="a" * 50)) == 0.0
+    assert PaceLimits(BERLIN).typing_seconds(Text("a")) == 0.0
+    assert PaceLimits.from_stored(BERLIN, typing_speed=2.0).typing_seconds(Text("abcd")) == 2.0

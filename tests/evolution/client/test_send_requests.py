@@ -69,6 +69,7 @@ CONTENTS: dict[str, tuple[Content, bytes | None]] = {
     "audio": (File(MessageKind.AUDIO, url=URL), None),
     "voice": (File(MessageKind.VOICE, upload=UUID(int=1), caption="ignored"), PIXEL),
     "document": (File(MessageKind.DOCUMENT, upload=UUID(int=1), mimetype="application/pdf; x=y"), PIXEL),
+    "sticker": (File(MessageKind.STICKER, url=URL), None),
     "location": (Location(-23.5, -46.6, "Sé", "SP"), None),
     "bare location": (Location(-23.5, -46.6), None),
     "card": (SharedContact("João", "+5511999990002", organization="Loja"), None),
@@ -93,6 +94,7 @@ FLAT: dict[str, tuple[str, dict[str, Any]]] = {
         "sendMedia",
         {"mediatype": "document", "media": RAW, "mimetype": "application/pdf; x=y", "fileName": "file.pdf"},
     ),
+    "sticker": ("sendSticker", {"sticker": URL}),
     "location": ("sendLocation", {"latitude": -23.5, "longitude": -46.6, "name": "Sé", "address": "SP"}),
     "bare location": ("sendLocation", {"latitude": -23.5, "longitude": -46.6, "name": "", "address": ""}),
     "card": (
@@ -116,6 +118,7 @@ WRAPPERS = {
     "sendText": "textMessage",
     "sendMedia": "mediaMessage",
     "sendWhatsAppAudio": "audioMessage",
+    "sendSticker": "stickerMessage",
     "sendLocation": "locationMessage",
     "sendContact": "contactMessage",
     "sendReaction": "reactionMessage",
@@ -141,9 +144,29 @@ def test_a_content_is_one_body_in_either_dialect_with_the_quoted_message_beside_
 
     options = {word: fields[word] for word in ("linkPreview", "encoding") if word in fields} | quoted
     inner: Any = {word: value for word, value in fields.items() if word not in options}
+    if name == "sticker":
+        inner = {"image": URL}
     wrapped = {**number, WRAPPERS[route]: inner["contact"] if name == "card" else inner}
     path, body = build_send_request(MARIA, OutgoingMessage(content, QUOTED), Dialect.WRAPPED, media)
     assert (path, json.loads(body)) == (route, {**wrapped, **({"options": options} if options else {})})
+
+
+def test_mentions_and_typing_go_in_the_words_of_each_dialect() -> None:
+    some = OutgoingMessage(Text("oi @5511999990001"), None, (MARIA, "111222333444555@lid"))
+    everyone = OutgoingMessage(Text("oi"), None, (), True)
+
+    def sent(outgoing: OutgoingMessage, dialect: Dialect, typing: float = 0.0) -> Any:
+        return json.loads(build_send_request("1@g.us", outgoing, dialect, typing=typing)[1])
+
+    flat = sent(some, Dialect.FLAT, 1.2345)
+    assert (flat["mentioned"], flat["delay"]) == ([MARIA, "111222333444555@lid"], 1234)
+    assert sent(everyone, Dialect.FLAT)["mentionsEveryOne"] is True
+    assert not {"delay", "mentioned"} & set(sent(everyone, Dialect.FLAT))
+    wrapped = sent(some, Dialect.WRAPPED, 2.0)["options"]
+    assert wrapped["mentions"] == {"everyOne": False, "mentioned": [MARIA, "111222333444555@lid"]}
+    assert (wrapped["delay"], wrapped["presence"]) == (2000, "composing")
+    picture = OutgoingMessage(File(MessageKind.IMAGE, url=URL))
+    assert "delay" not in sent(picture, Dialect.FLAT, 3.0), "nobody types a picture"
 
 
 @pytest.mark.parametrize("name", CONTENTS)
@@ -162,7 +185,8 @@ def test_a_chosen_id_goes_with_every_content_where_it_can_be_taken(name: str) ->
 
 
 @pytest.mark.parametrize(
-    "content", [File(MessageKind.IMAGE, upload=UUID(int=1)), File(MessageKind.STICKER, url=URL), Text("half \ud83d")]
+    "content",
+    [File(MessageKind.IMAGE, upload=UUID(int=1)), File(MessageKind.STICKER_PACK, url=URL), Text("half \ud83d")],
 )
 def test_a_content_that_fits_no_request_is_rejected_before_anything_is_sent(content: Content) -> None:
     with pytest.raises(InvalidRequest):

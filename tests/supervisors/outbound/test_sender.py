@@ -53,7 +53,7 @@ async def wait_until_paused(stack: OutboundStack, unit: Unit) -> SenderStatus:
 
 async def test_a_message_is_sent_once_and_settled(database: str, tmp_path: Path) -> None:
     async with outbound_stack(database, tmp_path) as stack:
-        unit = await stack.add_unit()
+        unit = await stack.add_unit(typing_speed=100.0)
         assert stack.senders.status(unit.id) == SenderStatus()
         await stack.enqueue(unit, "bom dia")
         await stack.wait_until_idle()
@@ -66,6 +66,7 @@ async def test_a_message_is_sent_once_and_settled(database: str, tmp_path: Path)
         assert stack.senders.status(unit.id) == SenderStatus()
         await stack.wait_until(lambda: stack.senders.statistics().running == 0)
         assert stack.counters.totals["calls_started", "reply"] == 1
+        assert list(stack.evolution.ledger.questions) == [("loja", "typing", ("5511999990001", "70"))], "milliseconds"
 
 
 async def test_whoever_watches_hears_how_far_a_message_has_come(database: str, tmp_path: Path) -> None:

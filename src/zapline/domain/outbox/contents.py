@@ -9,7 +9,7 @@ from zapline.domain.messages.facts import MessageKind
 
 
 class File(msgspec.Struct, frozen=True, tag="file", rename="camel"):
-    """Image, video, audio, voice note or document, given by ``url`` or by the id of an upload."""
+    """Image, video, audio, voice note, document or sticker, given by ``url`` or by the id of an upload."""
 
     kind: MessageKind
     url: str | None = None
@@ -75,6 +75,9 @@ class OutgoingMessage(msgspec.Struct, frozen=True, rename="camel"):
 
     content: Content
     quoted: QuotedMessage | None = None
+    mentioned: tuple[str, ...] = ()
+    """Who of a group is told that the message is about him: phones as digits, or LIDs as JIDs."""
+    mentions_all: bool = False
 
 
 def kind_of_content(content: Content) -> str:

@@ -10,8 +10,10 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import time, tzinfo
 
+from zapline.domain.outbox.contents import Content
 from zapline.domain.outbox.quiet_hours import QuietHours, local_day, next_day
 from zapline.domain.outbox.token_bucket import TokenBucket, Wait
+from zapline.domain.outbox.typing_time import DEFAULT_TYPING_LONGEST, Typing
 from zapline.domain.outbox.work_states import Lane
 from zapline.domain.timestamps import NEVER, Moment
 
@@ -52,6 +54,8 @@ class PaceLimits:
     line_since: float | None = None
     """When the line was first connected. None: today is its first day."""
     resend_lanes: frozenset[Lane] = frozenset()
+    typing: Typing | None = None
+    """What is shown before a text; it takes its time of the pace, as any call does. None: nothing."""
 
     @classmethod
     def from_stored(
@@ -68,11 +72,14 @@ class PaceLimits:
         campaign_seconds: float | None = None,
         line_since: float | None = None,
         resend_lanes: Iterable[Lane] = (),
+        typing_speed: float | None = None,
+        typing_longest: float | None = None,
     ) -> "PaceLimits":
         """The limits from their row: None stands for the default, or for no limit where that is the default."""
         quiet = (
             QuietHours(quiet_from, quiet_until, zone) if quiet_from is not None and quiet_until is not None else None
         )
+        longest = DEFAULT_TYPING_LONGEST if typing_longest is None else typing_longest
         return cls(
             zone=zone,
             per_minute=DEFAULT_PER_MINUTE if per_minute is None else max(MIN_PER_MINUTE, per_minute),
@@ -86,6 +93,7 @@ class PaceLimits:
             else max(MIN_CAMPAIGN_SECONDS, campaign_seconds),
             line_since=line_since,
             resend_lanes=frozenset(resend_lanes),
+            typing=Typing(typing_speed, longest) if typing_speed is not None else None,
         )
 
     @property
@@ -97,6 +105,10 @@ class PaceLimits:
     def history_seconds(self) -> float:
         """Seconds of past calls from which a pacer is rebuilt."""
         return self.span + LONGEST_CALL
+
+    def typing_seconds(self, content: Content) -> float:
+        """For how long typing is shown before this content."""
+        return self.typing.seconds(content) if self.typing is not None else 0.0
 
     def warm_up_limit(self, now: float) -> int | None:
         """Campaign messages allowed on this day of a new line; None where the line is warm. ``now`` in UTC."""

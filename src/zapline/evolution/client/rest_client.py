@@ -214,10 +214,12 @@ class EvolutionClient:
         media: bytes | None = None,
         message_id: ExternalId | None = None,
         begin: Callable[[], None] = lambda: None,
+        typing: float = 0.0,
     ) -> SentMessage:
         """Send one message, once. ``address``: digits, or a JID; ``media``: the bytes of an uploaded file.
 
         ``message_id``: the WhatsApp id that it is to have; whether the server honours it shows in the answer.
+        ``typing``: seconds for which Evolution shows that the line is typing before a text; it answers later by them.
         ``begin`` is called right before the first byte is written; where it raises, nothing is sent.
         Never repeated: the verdict of the failure says whether the message may have been sent. Only if a server of
         the other dialect refuses the form of the request, and so has sent nothing, is it sent again in that dialect,
@@ -226,17 +228,19 @@ class EvolutionClient:
         """
         if media is not None and len(media) > MAX_MEDIA_BYTES:
             raise TooLarge(Sentence("the file is larger than Evolution takes"))
-        seconds = self._policy.send_file if isinstance(outgoing.content, File) else self._policy.call
+        seconds = self._policy.send_file if isinstance(outgoing.content, File) else self._policy.call + typing
         dialect = self._dialect
         with _deadline(seconds):
             try:
-                return await self._send(name, address, outgoing, media, message_id, dialect, seconds, begin)
+                return await self._send(name, address, outgoing, media, message_id, dialect, seconds, begin, typing)
             except InvalidRequest as refusal:
                 if not expects_other_dialect(refusal.detail, dialect):
                     raise
                 first_refusal = refusal
             try:
-                sent = await self._send(name, address, outgoing, media, message_id, dialect.other, seconds, begin)
+                sent = await self._send(
+                    name, address, outgoing, media, message_id, dialect.other, seconds, begin, typing
+                )
             except EvolutionFailure as failure:
                 if isinstance(failure, InvalidRequest) and expects_other_dialect(failure.detail, dialect.other):
                     raise first_refusal from None
@@ -256,8 +260,9 @@ class EvolutionClient:
         dialect: Dialect,
         seconds: float,
         begin: Callable[[], None],
+        typing: float,
     ) -> SentMessage:
-        parts = (address, outgoing, dialect, media, message_id)
+        parts = (address, outgoing, dialect, media, message_id, typing)
         if media is not None and len(media) > _IN_THREAD_ABOVE:
             route, body = await trio.to_thread.run_sync(build_send_request, *parts)
         else:

@@ -68,17 +68,23 @@ _SUFFIXES = {
 }
 
 
+_WRAPPED_NAMES = {"sticker": "image"}
+"""Fields that version 1 calls otherwise."""
+
+
 def build_send_request(
     address: str,
     outgoing: OutgoingMessage,
     dialect: Dialect,
     media: bytes | None = None,
     message_id: ExternalId | None = None,
+    typing: float = 0.0,
 ) -> tuple[str, bytes]:
     """(route, JSON body) of a message to ``address``: digits, or a JID.
 
     ``message_id``: the WhatsApp id that it is to have. From 2.4 on some routes take it; where none is taken, it is
     ignored. Version 1 is not asked.
+    ``typing``: seconds for which the line is shown to be typing before a text.
     ``media`` are the bytes of an uploaded file; encoding a large one takes long, so call it in a thread.
     Raises ``InvalidRequest`` where Evolution has no request for the content.
     """
@@ -86,13 +92,24 @@ def build_send_request(
     options = dict(send.options)
     if outgoing.quoted is not None and send.route != "sendReaction":
         options["quoted"] = _quoted(outgoing.quoted)
+    if typing > 0 and send.route == "sendText":
+        options["delay"] = round(typing * 1000)
     body: dict[str, Any] = {} if send.route == "sendReaction" else {"number": address.removeprefix("+")}
     if dialect is Dialect.FLAT:
+        if outgoing.mentions_all:
+            options["mentionsEveryOne"] = True
+        elif outgoing.mentioned:
+            options["mentioned"] = list(outgoing.mentioned)
         body |= send.fields | options
         if message_id is not None:
             body["messageId"] = message_id
     else:
-        body[send.wrapper] = next(iter(send.fields.values())) if send.items else send.fields
+        if outgoing.mentions_all or outgoing.mentioned:
+            options["mentions"] = {"everyOne": outgoing.mentions_all, "mentioned": list(outgoing.mentioned)}
+        fields = {_WRAPPED_NAMES.get(name, name): value for name, value in send.fields.items()}
+        body[send.wrapper] = next(iter(fields.values())) if send.items else fields
+        if "delay" in options:
+            options["presence"] = "composing"  # version 2 shows nothing else before a text
         if options:
             body["options"] = options
     try:
@@ -108,6 +125,8 @@ def send_route(content: Content) -> str:
             return "sendText"
         case File(kind=MessageKind.VOICE):
             return "sendWhatsAppAudio"
+        case File(kind=MessageKind.STICKER):
+            return "sendSticker"
         case File():
             return "sendMedia"
         case Location():
@@ -123,6 +142,8 @@ def send_route(content: Content) -> str:
 def stored_send_route(type: str, kind: str | None) -> str:
     """The route of a content by its tag and its kind of file, as ``outbox.content`` holds them."""
     if type == "file":
+        if kind == MessageKind.STICKER:
+            return "sendSticker"
         return "sendWhatsAppAudio" if kind == MessageKind.VOICE else "sendMedia"
     return "send" + type.capitalize()
 
@@ -157,6 +178,8 @@ def _file_request(file: File, media: bytes | None) -> SendRequest:
         raise InvalidRequest(Sentence("a file without a URL and without bytes"))
     if file.kind is MessageKind.VOICE:
         return SendRequest("sendWhatsAppAudio", "audioMessage", {"audio": source}, {"encoding": True})
+    if file.kind is MessageKind.STICKER:
+        return SendRequest("sendSticker", "stickerMessage", {"sticker": source})
     if file.kind not in _MEDIATYPES:
         raise InvalidRequest(Sentence("{kind} is not a kind of file", kind=file.kind.value))
     fields: dict[str, Any] = {"mediatype": file.kind.value, "media": source}
@@ -195,7 +218,7 @@ def _quoted(quoted: QuotedMessage) -> dict[str, Any]:
 _MISSING = re.compile(r'instance requires property "(\w+)"')
 _WRAPPERS = frozenset({
     "textMessage", "mediaMessage", "audioMessage", "locationMessage", "contactMessage", "reactionMessage",
-    "pollMessage",
+    "pollMessage", "stickerMessage",
 })  # fmt: skip
 _NO_AUDIO = "Owned media must be"
 """Version 2's schema does not require ``audio``; its controller refuses a wrapped one with this text."""

@@ -57,3 +57,6 @@ begin
     end loop;
 end
 $$;
+
+-- For how long a line shows that it is typing before a text: characters a second, and seconds at most. Null: it does not.
+alter table zapline.unit_paces add column typing_speed float8, add column typing_longest float8;

@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 from zapline.domain.ids import UnitId
 from zapline.domain.outbox.pacing import PaceLimits, PastSend
+from zapline.domain.outbox.typing_time import DEFAULT_TYPING_LONGEST
 from zapline.domain.outbox.work_states import Lane
 from zapline.sql.postgres.connection import Connection
 from zapline.sql.postgres.queries import Queries
@@ -26,10 +27,31 @@ class StoredPace:
     quiet_until: time | None
     campaign_seconds: float | None
     resend_lanes: tuple[Lane, ...]
+    typing_speed: float | None
+    typing_longest: float | None
     time_zone: str
     line_since: float | None
     campaigns_held: bool
     """Whether campaigns wait for a person, because WhatsApp refused too much."""
+
+    @property
+    def limits(self) -> PaceLimits:
+        """The limits with the defaults filled in."""
+        return PaceLimits.from_stored(
+            ZoneInfo(self.time_zone),
+            per_minute=self.per_minute,
+            burst=self.burst,
+            gap=self.gap_seconds,
+            daily_cap=self.daily_cap,
+            warm_up_first=self.warm_up_first,
+            quiet_from=self.quiet_from,
+            quiet_until=self.quiet_until,
+            campaign_seconds=self.campaign_seconds,
+            line_since=self.line_since,
+            resend_lanes=self.resend_lanes,
+            typing_speed=self.typing_speed,
+            typing_longest=self.typing_longest,
+        )
 
 
 async def list_recent_calls(conn: Connection, unit: UnitId, since: float) -> list[PastSend]:
@@ -59,19 +81,7 @@ async def read_pace(conn: Connection, unit: UnitId) -> PaceLimits | None:
     row = await load_pace(conn, unit)
     if row is None:
         return None
-    return PaceLimits.from_stored(
-        ZoneInfo(row.time_zone),
-        per_minute=row.per_minute,
-        burst=row.burst,
-        gap=row.gap_seconds,
-        daily_cap=row.daily_cap,
-        warm_up_first=row.warm_up_first,
-        quiet_from=row.quiet_from,
-        quiet_until=row.quiet_until,
-        campaign_seconds=row.campaign_seconds,
-        line_since=row.line_since,
-        resend_lanes=row.resend_lanes,
-    )
+    return row.limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +97,9 @@ class PaceSettings:
     quiet_until: time | None
     campaign_seconds: float
     resend_lanes: tuple[Lane, ...]
+    typing_speed: float | None = None
+    """Characters a second; None: nothing is shown."""
+    typing_longest: float = DEFAULT_TYPING_LONGEST
 
 
 async def store_pace(conn: Connection, unit: UnitId, limits: PaceSettings) -> None:

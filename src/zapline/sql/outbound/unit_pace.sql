@@ -3,7 +3,7 @@
 -- name: load_pace
 -- A unit's own limits, and since when its line has been in use. One row, also for a unit without limits.
 select p.per_minute, p.burst, p.gap_seconds, p.daily_cap, p.warm_up_first, p.quiet_from, p.quiet_until,
-       p.campaign_seconds, p.resend_lanes, u.time_zone,
+       p.campaign_seconds, p.resend_lanes, p.typing_speed, p.typing_longest, u.time_zone,
        extract(epoch from c.first_connected_at)::float8 as line_since, u.campaigns_held_at is not null as campaigns_held
   from zapline.units u
   join zapline.unit_whatsapp_connections c on c.unit_id = u.id
@@ -13,14 +13,15 @@ select p.per_minute, p.burst, p.gap_seconds, p.daily_cap, p.warm_up_first, p.qui
 -- name: store_pace
 -- Replaces a unit's own limits.
 insert into zapline.unit_paces (unit_id, per_minute, burst, gap_seconds, daily_cap, warm_up_first, quiet_from,
-                                quiet_until, campaign_seconds, resend_lanes)
+                                quiet_until, campaign_seconds, resend_lanes, typing_speed, typing_longest)
 values (%(unit_id)s, %(per_minute)s, %(burst)s, %(gap_seconds)s, %(daily_cap)s, %(warm_up_first)s, %(quiet_from)s,
-        %(quiet_until)s, %(campaign_seconds)s, %(resend_lanes)s)
+        %(quiet_until)s, %(campaign_seconds)s, %(resend_lanes)s, %(typing_speed)s, %(typing_longest)s)
 on conflict (unit_id) do update
    set per_minute = excluded.per_minute, burst = excluded.burst, gap_seconds = excluded.gap_seconds,
        daily_cap = excluded.daily_cap, warm_up_first = excluded.warm_up_first, quiet_from = excluded.quiet_from,
        quiet_until = excluded.quiet_until, campaign_seconds = excluded.campaign_seconds,
-       resend_lanes = excluded.resend_lanes, updated_at = now();
+       resend_lanes = excluded.resend_lanes, typing_speed = excluded.typing_speed,
+       typing_longest = excluded.typing_longest, updated_at = now();
 
 -- name: list_recent_calls
 -- The calls of a unit since a time, oldest first, from which its pace is restored.

@@ -65,6 +65,9 @@ class SendRequest:
     reply_to: UUID | None = None
     send_at: float | None = None
     expires_at: float | None = None
+    mentions: tuple[str, ...] = ()
+    """Phones in any usual form, or JIDs of people; of a group alone."""
+    mention_everyone: bool = False
 
 
 class UnknownConversation(LocalError):
@@ -79,6 +82,8 @@ class ParsedRequest:
     address: Address | None
     content: RequestedContent
     digest: bytes
+    mentioned: tuple[str, ...] = ()
+    """As Evolution is told: phones as digits, and LIDs as JIDs."""
 
 
 class MessageComposer:
@@ -114,8 +119,12 @@ class MessageComposer:
             except InvalidPhone as invalid:
                 raise InvalidMessage("contact.phone", invalid.sentence) from None
         recipient = address.canonical if address is not None else None
+        canonical: tuple[object, ...]
         canonical = (recipient, request.conversation, content, request.reply_to, request.send_at, request.expires_at)
-        return ParsedRequest(request, address, content, sha256(msgspec.json.encode(canonical)).digest())
+        mentioned = tuple(dict.fromkeys(_mentioned(one, region) for one in request.mentions))
+        if mentioned or request.mention_everyone:  # what has none keeps the digest that it always had
+            canonical = (*canonical, mentioned, request.mention_everyone)
+        return ParsedRequest(request, address, content, sha256(msgspec.json.encode(canonical)).digest(), mentioned)
 
     async def compose(
         self, pool: Pool, unit: UnitId, parsed: ParsedRequest, checked_url: str | None, now: float
@@ -130,6 +139,9 @@ class MessageComposer:
                 target = await self._find_target(conn, unit, request)
                 chat = await self._find_chat(conn, unit, parsed, target)
                 upload = await self._find_upload(conn, unit, content) if isinstance(content, File) else None
+        everyone = request.mention_everyone
+        if (parsed.mentioned or everyone) and chat.kind != AddressKind.GROUP:
+            raise InvalidMessage("mentions", "are for groups alone")
         composed: sending.Content
         match content:
             case ReactionRequest(emoji=emoji):
@@ -149,7 +161,7 @@ class MessageComposer:
             client_id=request.client_id,
             chat=chat,
             address=recipient_number(chat),
-            outgoing=sending.OutgoingMessage(composed, quoted),
+            outgoing=sending.OutgoingMessage(composed, quoted, () if everyone else parsed.mentioned, everyone),
             digest=parsed.digest,
             media=media_column(composed, upload) if isinstance(composed, File) else None,
             detail=detail_column(composed),
@@ -230,6 +242,19 @@ def recipient_address(to: str, region: str) -> Address:
     except InvalidPhone as invalid:
         raise InvalidMessage("to", invalid.sentence) from None
     return Address(AddressKind.PERSON, phone, phone)
+
+
+def _mentioned(one: str, region: str) -> str:
+    """Who is mentioned, as Evolution is told. Raises InvalidMessage."""
+    typed = one.strip()
+    address = resolve_address(typed) if "@" in typed else None
+    if "@" in typed and (address is None or address.kind is not AddressKind.PERSON):
+        raise InvalidMessage("mentions", "holds phone numbers, or JIDs of people")
+    try:
+        phone = address.phone if address is not None else parse_phone(typed, region)
+    except InvalidPhone as invalid:
+        raise InvalidMessage("mentions", invalid.sentence) from None
+    return phone.removeprefix("+") if phone is not None else f"{address.lid}@lid" if address is not None else ""
 
 
 def remote_jid(chat: ChatAddress) -> str:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from math import inf
-from zoneinfo import ZoneInfo
 
 import structlog
 import trio
@@ -12,7 +11,7 @@ import trio
 from zapline.domain.errors import DatabaseUnavailable, JournalRefused, PositionRefused, TooLateToCall
 from zapline.domain.messages.facts import CallStarted, SendAnswered
 from zapline.domain.outbox.contents import File
-from zapline.domain.outbox.pacing import PaceLimits, Pacer
+from zapline.domain.outbox.pacing import Pacer
 from zapline.domain.outbox.quiet_hours import day_began
 from zapline.domain.outbox.send_outcomes import (
     CALL_WITHIN,
@@ -50,10 +49,6 @@ _STATE_TIMEOUT = 5.0
 _RETRY_CLAIM = Backoff(base=0.2, factor=2.0, cap=10.0, jitter=0.3)
 """After the database did not serve a claim: a failover takes seconds, a wrong schema takes a person."""
 _LOG = structlog.get_logger(scope="Sender")
-
-
-def _call_started(claimed: ClaimedSend, at: Moment) -> CallStarted:
-    return CallStarted(claimed.attempt, claimed.message, claimed.fence, at.wall, claimed.chosen_id)
 
 
 class Sender:
@@ -227,9 +222,9 @@ class Sender:
             state.set_activity(SenderActivity.CALLING)
             context.counters.add("calls_started", claimed.lane.value)
             state.brake_unsure |= claimed.lane is Lane.CAMPAIGN
-        ended = trio.Event()
+        ended, typing = trio.Event(), pacer.pace.typing_seconds(content)
         nursery.start_soon(self._call_and_store, claimed, pacer, at, media, missing, ended)
-        while not await self._has_ended(ended):
+        while not await self._has_ended(ended, typing):
             if len(state.undurable) <= _MAX_OVERTAKEN and await self._is_line_open():
                 context.counters.add("calls_overtaken")
                 _LOG.warning("A call hangs; other chats of the line go on", unit=str(self._unit.id))
@@ -243,7 +238,9 @@ class Sender:
             if earlier is not None and await self._is_lost(earlier, claimed):
                 await self._hand_over(claimed, earlier)
                 return False
-            noted = await context.announcements.announce(self._unit, _call_started(claimed, at))
+            noted = await context.announcements.announce(
+                self._unit, CallStarted(claimed.attempt, claimed.message, claimed.fence, at.wall, claimed.chosen_id)
+            )
         except JournalRefused:
             noted = False
         if not noted:
@@ -284,9 +281,9 @@ class Sender:
         await recover_leases(self._unit, self._state, self._context)
         self._state.claim_in_progress = False
 
-    async def _has_ended(self, ended: trio.Event) -> bool:
-        """Wait for the end of a call, but no longer than our patience."""
-        with trio.move_on_after(self._context.patience):
+    async def _has_ended(self, ended: trio.Event, typing: float) -> bool:
+        """Wait for the end of a call, but no longer than our patience, and the seconds for which typing is shown."""
+        with trio.move_on_after(self._context.patience + typing):
             await ended.wait()
         return ended.is_set()
 
@@ -318,7 +315,7 @@ class Sender:
             gone = SendFailure(UPLOAD_MISSING, "rejected", "the uploaded file is gone")
             answer = after_failure(call, gone, context.clock(), 0.0)
         else:
-            answer = await self._call(call, claimed, media, at)
+            answer = await self._call(call, claimed, media, at, pacer.pace.typing_seconds(outgoing.content))
             honoured = answer.external_id == claimed.chosen_id if answer.external_id is not None else None
         sent = answer.outcome not in ("not_sent", "rejected")
         pacer.record_end(context.moment(), claimed.recipient, claimed.lane, sent=sent)
@@ -346,13 +343,16 @@ class Sender:
         if waited > CALL_WITHIN or not self._context.standing.is_proven:
             raise TooLateToCall
 
-    async def _call(self, call: SendCall, claimed: ClaimedSend, media: bytes | None, at: Moment) -> SendAnswered:
+    async def _call(
+        self, call: SendCall, claimed: ClaimedSend, media: bytes | None, at: Moment, typing: float
+    ) -> SendAnswered:
         context, refuse_if_late = self._context, partial(self._refuse_if_late, at)
         try:
             refuse_if_late()
             sent = await context.client.send(
                 *(self._unit.record.instance, claimed.address, claimed.outgoing, media, claimed.chosen_id),
                 begin=refuse_if_late,
+                typing=typing,
             )
         except TooLateToCall:
             context.counters.add("calls_too_late")
@@ -376,22 +376,9 @@ class Sender:
             row = await unit_pace.load_pace(conn, unit)
             if row is None:
                 raise DatabaseUnavailable("the unit is not in the database")
-            zone = ZoneInfo(row.time_zone)
-            pace = PaceLimits.from_stored(
-                zone,
-                per_minute=row.per_minute,
-                burst=row.burst,
-                gap=row.gap_seconds,
-                daily_cap=row.daily_cap,
-                warm_up_first=row.warm_up_first,
-                quiet_from=row.quiet_from,
-                quiet_until=row.quiet_until,
-                campaign_seconds=row.campaign_seconds,
-                line_since=row.line_since,
-                resend_lanes=row.resend_lanes,
-            )
+            pace = row.limits
             calls = await unit_pace.list_recent_calls(conn, unit, at.wall - pace.history_seconds)
-            today = await unit_pace.count_calls_since(conn, unit, day_began(at.wall, zone))
+            today = await unit_pace.count_calls_since(conn, unit, day_began(at.wall, pace.zone))
         pacer = Pacer.rebuilt(pace, calls, today, at)
         pacer.throttled_until = state.throttled_until
         pacer.refusals_hold_until = inf if row.campaigns_held else NEVER

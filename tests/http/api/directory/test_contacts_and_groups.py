@@ -131,3 +131,34 @@ async def test_groups_are_told_with_their_members_roles_and_names_and_asked_for_
     assert len(asked(api, "groups")) == 1
     assert [item["name"] for item in (await api.get(groups, search="equi"))["items"]] == ["Equipe"]
     assert (await api.get(f"{groups}/{unit.id}", 404))["code"] == "group_not_found"
+
+
+async def test_people_are_mentioned_in_groups_alone_and_stickers_are_files(api: Any) -> None:
+    unit = await api.add_unit()
+    messages = f"/units/{unit.id}/messages"
+    text = {"clientMessageId": "a", "to": GROUP, "text": "oi @5511999990001"}
+    mentions = ["(11) 99999-0001", LID, "+55 11 99999-0001"]
+    await api.post(messages, {**text, "mentions": mentions}, 202)
+    await api.post(messages, {**text, "mentions": mentions}, 202)
+    problem = await api.post(messages, text, 409)
+    assert problem["code"] == "client_message_id_taken", "who is mentioned belongs to what is asked"
+    everyone = {"clientMessageId": "b", "to": GROUP, "mentionEveryone": True}
+    await api.post(messages, {**everyone, "image": {"url": "https://1.1.1.1/a.png"}}, 202)
+    await api.post(messages, {"clientMessageId": "c", "to": GROUP, "sticker": {"url": "https://1.1.1.1/a.webp"}}, 202)
+    rows = await api.sql("select content from zapline.outbox order by created_at")
+    told = [(row.content.get("mentioned"), row.content.get("mentionsAll")) for row in rows]
+    assert told == [(["5511999990001", LID], False), ([], True), ([], False)]
+    assert rows[2].content["content"]["kind"] == "sticker"
+    for more, field in (
+        ({"to": "+5511999990001", "mentions": mentions}, "mentions"),
+        ({"to": "+5511999990001", "mentionEveryone": True}, "mentions"),
+        ({"mentions": ["99999-0001"]}, "mentions"),
+        ({"mentions": [GROUP]}, "mentions"),
+        ({"mentions": ["+5511999990001"] * 257}, "mentions"),
+    ):
+        problem = await api.post(messages, {**text, "clientMessageId": "d", **more}, 422)
+        assert problem["errors"][0]["field"] == field, more
+    poll = {"clientMessageId": "e", "to": GROUP, "poll": {"name": "?", "options": ["a", "b"]}, "mentionEveryone": True}
+    assert (await api.post(messages, poll, 422))["errors"][0]["field"] == "mentions"
+    sticker = {"clientMessageId": "f", "to": GROUP, "sticker": {}}
+    assert (await api.post(messages, sticker, 422))["errors"][0]["field"] == "sticker"

@@ -16,6 +16,8 @@ DEFAULTS = {
     "quietUntil": None,
     "campaignSeconds": 2.0,
     "resendLanes": [],
+    "typingSpeed": None,
+    "typingLongest": 8.0,
     "timeZone": "America/Sao_Paulo",
 }
 
@@ -34,6 +36,8 @@ async def test_limits_are_shown_with_their_defaults_and_replaced_as_a_whole(api:
         "quietUntil": "07:00",
         "campaignSeconds": 4.5,
         "resendLanes": ["campaign", "reply", "campaign"],
+        "typingSpeed": 6.5,
+        "typingLongest": 12,
     }
     expected = {**DEFAULTS, **own, "resendLanes": ["campaign", "reply"]}
     assert await api.put(path, own) == expected
@@ -67,6 +71,8 @@ async def test_limits_that_make_no_sense_are_refused_by_field(api: Any) -> None:
         ({"quietFrom": "07:00", "quietUntil": "07:00"}, "quietUntil"),
         ({"campaignSeconds": 0}, "campaignSeconds"),
         ({"resendLanes": ["all"]}, "resendLanes"),
+        ({"typingSpeed": 0}, "typingSpeed"),
+        ({"typingLongest": 16}, "typingLongest"),
         ({"speed": 1}, "speed"),
     ]:
         answer = await api.client.put(path, content=msgspec.json.encode(body))

@@ -647,6 +647,14 @@ class MessageNews(TypedDict):
     unitId: str
 
 
+class MessageSticker(TypedDict):
+    """`url` or `upload`: the id of what was uploaded."""
+    url: NotRequired[str | None]
+    """Where the picture is; it is fetched by Evolution."""
+    upload: NotRequired[str | UUID | None]
+    """Instead of `url`: the id of an upload."""
+
+
 class MessageTold(TypedDict):
     """A message, whole."""
     type: str
@@ -757,6 +765,8 @@ class NewMessage(TypedDict):
     """A voice note, or a file of sound."""
     document: NotRequired[MessageFile | None]
     """Any file."""
+    sticker: NotRequired[MessageSticker | None]
+    """A picture as a sticker; Evolution makes WebP of any."""
     location: NotRequired[Place | None]
     """A place."""
     contact: NotRequired[ContactCard | None]
@@ -771,6 +781,12 @@ class NewMessage(TypedDict):
     """Not before this time, with its zone; at most a year ahead."""
     expiresAt: NotRequired[str | datetime | None]
     """Not after this time: what has not been sent by then never is."""
+    mentions: NotRequired[Sequence[str]]
+    """In a group: who is told that the message is about him, phones in any usual form or JIDs. WhatsApp shows a
+    mention where the text has `@` and the digits of the person's id.
+    """
+    mentionEveryone: NotRequired[bool]
+    """In a group: all who are in it are mentioned."""
     linkPreview: NotRequired[bool | None]
     """Of a text: whether WhatsApp shows what a link leads to; true unless told."""
 
@@ -793,6 +809,8 @@ class NewMessageDraft(TypedDict):
     """A voice note, or a file of sound."""
     document: NotRequired[MessageFile | None]
     """Any file."""
+    sticker: NotRequired[MessageSticker | None]
+    """A picture as a sticker; Evolution makes WebP of any."""
     location: NotRequired[Place | None]
     """A place."""
     contact: NotRequired[ContactCard | None]
@@ -807,6 +825,12 @@ class NewMessageDraft(TypedDict):
     """Not before this time, with its zone; at most a year ahead."""
     expiresAt: NotRequired[str | datetime | None]
     """Not after this time: what has not been sent by then never is."""
+    mentions: NotRequired[Sequence[str]]
+    """In a group: who is told that the message is about him, phones in any usual form or JIDs. WhatsApp shows a
+    mention where the text has `@` and the digits of the person's id.
+    """
+    mentionEveryone: NotRequired[bool]
+    """In a group: all who are in it are mentioned."""
     linkPreview: NotRequired[bool | None]
     """Of a text: whether WhatsApp shows what a link leads to; true unless told."""
 
@@ -847,6 +871,12 @@ class NewPace(TypedDict):
     """Seconds between two messages of campaigns."""
     resendLanes: NotRequired[Sequence[str]]
     """Lanes in which an uncertain message is sent once more by itself; it may arrive twice."""
+    typingSpeed: NotRequired[float | None]
+    """Characters a second at which typing is shown before a text; null: nothing is shown. It takes its time of
+    the pace.
+    """
+    typingLongest: NotRequired[float]
+    """Seconds for which typing is shown at most."""
 
 
 class NewPoll(TypedDict):
@@ -962,6 +992,12 @@ class Pace(TypedDict):
     """Seconds between two messages of campaigns."""
     resendLanes: list[Lane]
     """Lanes in which an uncertain message is sent once more by itself; it may arrive twice."""
+    typingSpeed: float | None
+    """Characters a second at which typing is shown before a text; null: nothing is shown. It takes its time of
+    the pace.
+    """
+    typingLongest: float
+    """Seconds for which typing is shown at most."""
     timeZone: str
 
 

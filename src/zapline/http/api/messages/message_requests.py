@@ -23,6 +23,7 @@ _Mimetype = Annotated[str, Meta(max_length=150)]
 MIMETYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,80}/[a-z0-9][a-z0-9!#$&^_.+-]{0,80}")
 _MAX_OPTIONS = 10
 """Of a poll: the limit of Evolution, which is below that of WhatsApp."""
+_MAX_MENTIONS = 256
 _MAX_EMOJI = 32
 """Code points: family emojis with skin tones have a dozen."""
 
@@ -45,6 +46,13 @@ class MessageAudio(RequestBody, frozen=True):
     file_name: _FileName | None = None
     mimetype: Annotated[_Mimetype | None, Meta(description="Its media type, where it cannot be told.")] = None
     voice: Annotated[bool, Meta(description="`false`: a file of sound instead of a voice note.")] = True
+
+
+class MessageSticker(RequestBody, frozen=True):
+    """``url`` or ``upload``: the id of what was uploaded."""
+
+    url: Annotated[_Url | None, Meta(description="Where the picture is; it is fetched by Evolution.")] = None
+    upload: Annotated[UUID | None, Meta(description="Instead of `url`: the id of an upload.")] = None
 
 
 class Place(RequestBody, frozen=True):
@@ -104,6 +112,9 @@ class NewMessage(RequestBody, frozen=True):
     video: Annotated[MessageFile | None, Meta(description="A film.")] = None
     audio: Annotated[MessageAudio | None, Meta(description="A voice note, or a file of sound.")] = None
     document: Annotated[MessageFile | None, Meta(description="Any file.")] = None
+    sticker: Annotated[
+        MessageSticker | None, Meta(description="A picture as a sticker; Evolution makes WebP of any.")
+    ] = None
     location: Annotated[Place | None, Meta(description="A place.")] = None
     contact: Annotated[ContactCard | None, Meta(description="A contact to hand on.")] = None
     reaction: Annotated[NewReaction | None, Meta(description="An emoji on a message.")] = None
@@ -115,12 +126,22 @@ class NewMessage(RequestBody, frozen=True):
     expires_at: Annotated[
         AwareDatetime | None, Meta(description="Not after this time: what has not been sent by then never is.")
     ] = None
+    mentions: Annotated[
+        tuple[Annotated[str, Meta(min_length=1, max_length=80)], ...],
+        Meta(
+            max_length=_MAX_MENTIONS,
+            description="In a group: who is told that the message is about him, phones in any usual form or JIDs. "
+            "WhatsApp shows a mention where the text has `@` and the digits of the person's id.",
+        ),
+    ] = ()
+    mention_everyone: Annotated[bool, Meta(description="In a group: all who are in it are mentioned.")] = False
     link_preview: Annotated[
         bool | None, Meta(description="Of a text: whether WhatsApp shows what a link leads to; true unless told.")
     ] = None
 
 
-_CONTENTS = ("text", "image", "video", "audio", "document", "location", "contact", "reaction", "poll")
+_CONTENTS = ("text", "image", "video", "audio", "document", "sticker", "location", "contact", "reaction", "poll")
+_WITH_MENTIONS = ("text", "image", "video", "document")
 
 
 def send_request(body: NewMessage) -> SendRequest:
@@ -140,6 +161,8 @@ def send_request(body: NewMessage) -> SendRequest:
         )
     if body.link_preview is not None and body.text is None:
         raise invalid("linkPreview", "is for texts only")
+    if (body.mentions or body.mention_everyone) and contents[0] not in _WITH_MENTIONS:
+        raise invalid("mentions", f"is for {', '.join(_WITH_MENTIONS)}")
     if body.reply_to is not None and body.reaction is not None:
         raise invalid("replyTo", "has no use with a reaction, which names its message")
     return SendRequest(
@@ -150,6 +173,8 @@ def send_request(body: NewMessage) -> SendRequest:
         reply_to=body.reply_to,
         send_at=body.send_at.timestamp() if body.send_at else None,
         expires_at=body.expires_at.timestamp() if body.expires_at else None,
+        mentions=body.mentions,
+        mention_everyone=body.mention_everyone,
     )
 
 
@@ -165,6 +190,10 @@ def _content(body: NewMessage) -> RequestedContent:
             return _file(name, kind, file, file.caption)
     if body.audio is not None:
         return _file("audio", MessageKind.VOICE if body.audio.voice else MessageKind.AUDIO, body.audio, None)
+    if body.sticker is not None:
+        if (body.sticker.url is None) is (body.sticker.upload is None):
+            raise invalid("sticker", "has either url or upload")
+        return File(kind=MessageKind.STICKER, url=body.sticker.url, upload=body.sticker.upload)
     if body.location is not None:
         location = body.location
         return Location(location.latitude, location.longitude, clean_text(location.name), clean_text(location.address))

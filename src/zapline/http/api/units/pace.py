@@ -16,6 +16,7 @@ from zapline.domain.outbox.pacing import (
     DEFAULT_PER_MINUTE,
     DEFAULT_RECIPIENT_GAP,
 )
+from zapline.domain.outbox.typing_time import DEFAULT_TYPING_LONGEST, MAX_SPEED, MAX_TYPING, MIN_SPEED
 from zapline.domain.outbox.work_states import Lane
 from zapline.domain.text import Sentence
 from zapline.http.api.framework.json_bodies import RequestBody, ResponseBody, json_response, read_body
@@ -42,6 +43,13 @@ _CAMPAIGN_SECONDS = Meta(description="Seconds between two messages of campaigns.
 _RESEND = Meta(description="Lanes in which an uncertain message is sent once more by itself; it may arrive twice.")
 
 
+_TYPING = Meta(
+    description="Characters a second at which typing is shown before a text; null: nothing is shown. It takes its time "
+    "of the pace."
+)
+_TYPING_LONGEST = Meta(description="Seconds for which typing is shown at most.")
+
+
 class NewPace(RequestBody, frozen=True):
     """The limits as they shall be; what is left out gets its default."""
 
@@ -54,6 +62,8 @@ class NewPace(RequestBody, frozen=True):
     quiet_until: Annotated[str | None, _QUIET_UNTIL] = None
     campaign_seconds: Annotated[float, Meta(ge=0.001, le=3600), _CAMPAIGN_SECONDS] = DEFAULT_CAMPAIGN_SECONDS
     resend_lanes: Annotated[tuple[str, ...], _RESEND] = ()
+    typing_speed: Annotated[Annotated[float, Meta(ge=MIN_SPEED, le=MAX_SPEED)] | None, _TYPING] = None
+    typing_longest: Annotated[float, Meta(ge=1, le=MAX_TYPING), _TYPING_LONGEST] = DEFAULT_TYPING_LONGEST
 
 
 class PaceBody(ResponseBody, frozen=True):
@@ -68,6 +78,8 @@ class PaceBody(ResponseBody, frozen=True):
     quiet_until: Annotated[str | None, _QUIET_UNTIL]
     campaign_seconds: Annotated[float, _CAMPAIGN_SECONDS]
     resend_lanes: Annotated[Sequence[Lane], _RESEND]
+    typing_speed: Annotated[float | None, _TYPING]
+    typing_longest: Annotated[float, _TYPING_LONGEST]
     time_zone: str
 
 
@@ -116,6 +128,8 @@ class PaceRoutes:
             quiet_until=_hour(row.quiet_until),
             campaign_seconds=DEFAULT_CAMPAIGN_SECONDS if row.campaign_seconds is None else row.campaign_seconds,
             resend_lanes=row.resend_lanes,
+            typing_speed=row.typing_speed,
+            typing_longest=DEFAULT_TYPING_LONGEST if row.typing_longest is None else row.typing_longest,
             time_zone=row.time_zone,
         )
 
@@ -137,6 +151,8 @@ def limits_of(body: NewPace) -> PaceSettings:
         quiet_until=quiet_until,
         campaign_seconds=body.campaign_seconds,
         resend_lanes=_lanes(body.resend_lanes),
+        typing_speed=body.typing_speed,
+        typing_longest=body.typing_longest,
     )
 
 

@@ -15,6 +15,7 @@ from zapline.domain.outbox.pacing import (
     DEFAULT_PER_MINUTE,
     DEFAULT_RECIPIENT_GAP,
 )
+from zapline.domain.outbox.typing_time import DEFAULT_TYPING_LONGEST, MAX_SPEED, MAX_TYPING, MIN_SPEED
 from zapline.domain.outbox.work_states import Lane
 from zapline.http.api.framework.problems import Problem
 from zapline.http.api.units.pace import NewPace, limits_of
@@ -95,6 +96,8 @@ class SettingsPage:
             "campaign_seconds": f"{row.campaign_seconds or DEFAULT_CAMPAIGN_SECONDS:g}",
             "daily_cap": row.daily_cap or "",
             "warm_up_first": row.warm_up_first or "",
+            "typing_speed": f"{row.typing_speed:g}" if row.typing_speed is not None else "",
+            "typing_longest": f"{DEFAULT_TYPING_LONGEST if row.typing_longest is None else row.typing_longest:g}",
             "quiet_from": f"{row.quiet_from:%H:%M}" if row.quiet_from is not None else "",
             "quiet_until": f"{row.quiet_until:%H:%M}" if row.quiet_until is not None else "",
         }
@@ -137,6 +140,8 @@ FIELD_LABELS = {
     "campaign_seconds": N_("Seconds between two of a campaign"),
     "daily_cap": N_("Messages a day at most"),
     "warm_up_first": N_("Campaign messages on the first day"),
+    "typing_speed": N_("Characters a second that are typed"),
+    "typing_longest": N_("Seconds of typing at most"),
     "quietFrom": N_("Quiet from"),
     "quietUntil": N_("Quiet until"),
 }
@@ -156,6 +161,8 @@ def _pace(form: Form) -> NewPace:
         gap_seconds=number("gap_seconds", 0, 3600, DEFAULT_RECIPIENT_GAP),
         daily_cap=form.integer("daily_cap", 1, 1_000_000),
         warm_up_first=form.integer("warm_up_first", 1, 1_000_000),
+        typing_speed=form.number("typing_speed", MIN_SPEED, MAX_SPEED),
+        typing_longest=number("typing_longest", 1, MAX_TYPING, DEFAULT_TYPING_LONGEST),
         quiet_from=form.text("quiet_from", 5) or None,
         quiet_until=form.text("quiet_until", 5) or None,
         campaign_seconds=number("campaign_seconds", 0.001, 3600, DEFAULT_CAMPAIGN_SECONDS),

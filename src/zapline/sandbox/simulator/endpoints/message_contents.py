@@ -89,6 +89,13 @@ def _audio(body: dict[str, Any], server: ServerState) -> Content:
     return Content({"audioMessage": inner}, "audioMessage", "", inner, extra_context=extra, media=file)
 
 
+def _sticker(body: dict[str, Any], server: ServerState) -> Content:
+    """Any picture becomes a WebP."""
+    file = _file(body.get("sticker", ""))
+    inner = _encrypted(server, _size(file)) | {"mimetype": "image/webp", "height": 64, "width": 64}
+    return Content({"stickerMessage": inner}, "stickerMessage", "", inner, media=file)
+
+
 def _reaction(body: dict[str, Any], server: ServerState) -> Content:
     inner = {"text": body["reaction"], "key": body["key"], "senderTimestampMs": int(time.time() * 1000)}
     return Content({"reactionMessage": inner}, "reactionMessage", body["reaction"], has_context=False)
@@ -130,6 +137,7 @@ CONTENTS: dict[str, Callable[[dict[str, Any], ServerState], Content]] = {
     "sendText": _text,
     "sendMedia": _media,
     "sendWhatsAppAudio": _audio,
+    "sendSticker": _sticker,
     "sendReaction": _reaction,
     "sendLocation": _location,
     "sendContact": _contact,

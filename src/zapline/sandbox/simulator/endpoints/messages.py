@@ -30,6 +30,7 @@ SCHEMAS: dict[str, Schema] = {
     "sendText": Schema(("number", "text"), {**_COMMON, "text": _TEXT}),
     "sendMedia": Schema(("number", "mediatype"), {**_COMMON, "mediatype": Field((str,), choices=_MEDIA_TYPES)}),
     "sendWhatsAppAudio": Schema(("number", "audio"), {**_COMMON, "audio": _TEXT}),
+    "sendSticker": Schema(("number",), {**_COMMON, "sticker": _TEXT}),
     "sendReaction": Schema(("key", "reaction"), {"key": Field((dict,)), "reaction": _TEXT}),
     "sendLocation": Schema(
         ("number", "latitude", "longitude", "name", "address"),
@@ -73,6 +74,7 @@ async def send(server: ServerState, instance: Instance, request: Request, body: 
         _check_media_host(str(body.get("media", "")))
     delay = body.get("delay", 0)
     if delay:
+        server.ledger.questions.append((instance.name, "typing", (recipient.number, str(delay))))
         await trio.sleep(min(delay / 1000, MAX_DELAY))
     fault = server.faults.trigger(_FAULTS_ON_DELIVERY, instance.name, request.path)
     if instance.socket != "alive" or (fault is not None and fault.kind == "connection_closed"):
@@ -244,10 +246,12 @@ def _context(
     server: ServerState, instance: Instance, recipient: Recipient, body: dict[str, Any], now: int
 ) -> dict[str, Any]:
     if not recipient.is_person:
-        everyone = server.numbers.groups.get(recipient.jid, ()) if body.get("mentionsEveryOne") else ()
-        return {"mentionedJid": list(everyone)} if everyone else {}
+        named = [create_jid(str(one)) for one in body.get("mentioned") or ()]
+        if body.get("mentionsEveryOne"):
+            named = list(server.numbers.groups.get(recipient.jid, ()))
+        return {"mentionedJid": named} if named else {}
     context: dict[str, Any] = {
-        "mentionedJid": list(body.get("mentioned") or []),
+        "mentionedJid": [],  # 2.3 hands them on for groups alone
         "groupMentions": [],
         "ephemeralSettingTimestamp": {"low": now - 172800, "high": 0, "unsigned": False},
         "disappearingMode": {"initiator": 0},

@@ -9,6 +9,7 @@ _CONTENT_KEYS: Mapping[str, str] = {
     "sendText": "textMessage",
     "sendMedia": "mediaMessage",
     "sendWhatsAppAudio": "audioMessage",
+    "sendSticker": "stickerMessage",
     "sendReaction": "reactionMessage",
     "sendLocation": "locationMessage",
     "sendContact": "contactMessage",
@@ -19,6 +20,7 @@ _REQUIRED: Mapping[str, tuple[str, ...]] = {
     "sendText": ("text",),
     "sendMedia": ("mediatype", "media"),
     "sendWhatsAppAudio": ("audio",),
+    "sendSticker": ("image",),
     "sendReaction": ("key", "reaction"),
     "sendLocation": ("latitude", "longitude"),
     "sendPoll": ("name", "selectableCount", "values"),
@@ -50,6 +52,8 @@ def to_v2_body(kind: str, body: Any) -> dict[str, Any]:
     mentions = flat.pop("mentions", None)
     if isinstance(mentions, dict):
         flat["mentionsEveryOne"], flat["mentioned"] = mentions.get("everyOne"), mentions.get("mentioned")
+    if kind == "sendSticker" and isinstance(content, dict):
+        return {**flat, "sticker": content["image"]}
     if kind == "sendContact":
         return {**flat, "contact": content}
     return {**flat, **(content if isinstance(content, dict) else {}), **_location_defaults(kind, content)}

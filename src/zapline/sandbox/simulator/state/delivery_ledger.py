@@ -50,7 +50,7 @@ class DeliveryLedger:
     webhooks: deque[WebhookRecord] = field(default_factory=lambda: deque(maxlen=LIMIT))
     reads: deque[ReadReceipt] = field(default_factory=lambda: deque(maxlen=LIMIT))
     questions: deque[tuple[str, str, tuple[str, ...]]] = field(default_factory=lambda: deque(maxlen=LIMIT))
-    """What WhatsApp was asked: instance, what about (``numbers``), and whom."""
+    """What WhatsApp was asked or shown: instance, what it was about (``numbers``, ``typing``), and the rest of it."""
     delivered: set[tuple[str, str]] = field(default_factory=set)
     """Instance and id of each message that reached a phone."""
     message_count: int = 0
