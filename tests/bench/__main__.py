@@ -1,4 +1,4 @@
-"""Measures both directions beside what one would write instead, memory, how cost grows, and reading large tables.
+"""Measures both directions beside what one would write instead, memory, growth, reading, and what neighbours wait.
 
 ``make bench`` runs it, on loopback only; ``make bench-quick`` the throughput of both directions. docs/performance.md
 tells what is measured and how to read it.
@@ -17,12 +17,13 @@ import psycopg
 from zapline.sandbox.embedded_postgres.server import PostgresServer
 
 from . import growth
+from .crowding import crowding
 from .environment import Environment, check, log, run_load
 from .event_streams import event_streams
 from .inbound import inbound
 from .outbound import outbound
 
-PARTS = ["throughput", "latency", "outbound", "sse", "memory", "growth", "reading"]
+PARTS = ["throughput", "latency", "outbound", "sse", "memory", "growth", "reading", "crowding"]
 MAX_COMMIT_P99 = 0.250
 MAX_UNIT_KIB = 12.0
 MAX_MIB = 64.0
@@ -125,6 +126,8 @@ def main() -> int:
         if "reading" in wanted:
             sizes = [size for size in growth.ROWS if size < options.messages]
             results.append(growth.rows(environment, [*sizes, options.messages], 40 if options.quick else 200))
+        if "crowding" in wanted:
+            results.append(crowding(environment, 20.0 if options.quick else 60.0, whole=not options.quick))
     finally:
         postgres.stop()
         postgres.close()
