@@ -153,3 +153,28 @@ async def test_an_entry_that_rotted_is_a_dead_letter_and_its_time_is_read_back(d
         assert await stack.rows("select reason from zapline.dead_letters") == [("damaged_on_disk",)]
         assert stack.counters.totals["journal_losses", "damaged_entry"] == 1
         assert stack.unit(id).gap_since is not None
+
+
+async def test_a_large_webhook_lets_others_between_its_commits_and_what_they_refuse_of_it_goes_past_them(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """5 MB of contacts: the first commits of some are taken, and the disk refuses from then on."""
+    sizes: list[int] = []
+    async with inbound_stack(database, tmp_path, database_timeout=120) as stack:
+        unit = await stack.add_unit()
+        append_many = stack.journal.append_many
+
+        async def append(arrivals: Sequence[Arrival], within: float) -> None:
+            sizes.append(sum(len(arrival.body) for arrival in arrivals))
+            if len(sizes) > 1:
+                raise JournalRefused("planted")
+            await append_many(arrivals, within)
+
+        people = [{"id": f"55119{number:08}@s.whatsapp.net", "pushName": "x" * 5000} for number in range(1000)]
+        monkeypatch.setattr(stack.journal, "append_many", append)
+        await stack.send(unit, "contacts.upsert", people)
+        assert len(sizes) == 2
+        assert max(sizes) <= 2 * 2**20
+        await stack.wait_until_stored(60)
+        assert await stack.rows("select count(*) from zapline.contacts") == [(1000,)]
+        assert stack.counters.total("lost") == 0

@@ -24,6 +24,8 @@ DATABASE_TIMEOUT = 20.0
 """Seconds to wait for PostgreSQL if the journal refuses: Evolution gives up after 30."""
 _LARGE = 256 * 1024
 """Bytes from which a body is cleaned and split in a thread, so that it does not block the event loop."""
+_COMMIT_BYTES = 2 * 2**20
+"""Of one webhook's parts in one commit of the journal: others are answered in between."""
 _LOG = structlog.get_logger(scope="Intake")
 
 
@@ -99,11 +101,18 @@ class Intake:
         return await self._make_durable(unit, [Arrival(unit.id, TOO_LARGE, self.clock(), b"%d" % size)])
 
     async def _make_durable(self, unit: Unit, arrivals: Sequence[Arrival], *, repeated: bool = False) -> bool | None:
-        try:
-            await self._journal.append_many(arrivals, within=APPEND_TIMEOUT)
+        deadline = trio.current_time() + APPEND_TIMEOUT
+        while arrivals:
+            # What is journaled is stored, and merges where the sender, who has no answer yet, sends it all again.
+            number = _fitting(arrivals)
+            try:
+                await self._journal.append_many(arrivals[:number], within=deadline - trio.current_time())
+            except JournalRefused as refused:
+                error = str(refused)
+                break
+            arrivals = arrivals[number:]
+        else:
             return True
-        except JournalRefused as refused:
-            error = str(refused)
         self._counters.add("journal_refused")
         _LOG.error("The journal refused a webhook; it goes to PostgreSQL directly", error=error)
         stored = await self._store_directly(unit, arrivals)
@@ -137,6 +146,16 @@ class Intake:
             unit=str(unit.id),
             webhook_event=arrivals[0].event,
         )
+
+
+def _fitting(arrivals: Sequence[Arrival]) -> int:
+    """How many of them share one commit: at least one."""
+    size = 0
+    for number, arrival in enumerate(arrivals):
+        size += len(arrival.body)
+        if number and size > _COMMIT_BYTES:
+            return number
+    return len(arrivals)
 
 
 def _cleaned_bodies(body: bytes) -> list[bytes]:
