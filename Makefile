@@ -99,7 +99,7 @@ planted: $(READY) ## Plant each known bug, and look within how many seeds the si
 	@PYTHONPATH=tests $(BIN)/python -m tests.sim.hunt $(BUGS)
 
 # SOURCE_DATE_EPOCH is the time of the commit, unless it is given.
-release: $(READY) ## Build wheel, source archive, Debian package and SHA256SUMS into dist/, reproducibly
+release: $(READY) ## Build wheel, source archive, Debian package, the client's wheel and SHA256SUMS into dist/, reproducibly
 	@deploy/release $(abspath $(BIN)/python) dist
 
 lock: ## Pin the dependencies anew (needs uv)

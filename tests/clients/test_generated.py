@@ -6,14 +6,18 @@ import inspect
 import json
 import re
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+import zapline
+import zapline_client
 from zapline_client.generated.async_operations import AsyncOperations
 from zapline_client.generated.operations import Operations
+from zapline_client.requests import USER_AGENT
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "openapi.json"
@@ -44,6 +48,13 @@ def test_the_typescript_client_is_generated_from_the_same_document() -> None:
     digest = hashlib.sha256(DOCUMENT.read_bytes()).hexdigest()
     first_line, _, _ = (ROOT / "clients/typescript/src/schema.ts").read_text().partition("\n")
     assert digest in first_line, "the types of TypeScript are out of step: run `make clients`"
+
+
+def test_clients_and_daemon_have_one_version() -> None:
+    package = json.loads((ROOT / "clients/typescript/package.json").read_text())
+    project = tomllib.loads((ROOT / "clients/python/pyproject.toml").read_text())["project"]
+    assert {package["version"], project["version"], zapline_client.__version__} == {zapline.__version__}
+    assert USER_AGENT.endswith(f"/{zapline.__version__}")
 
 
 def test_each_route_is_a_method_of_both_clients_but_the_stream(document: Any, generator: ModuleType) -> None:

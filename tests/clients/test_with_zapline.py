@@ -275,12 +275,26 @@ def test_what_was_lost_is_read_back(zapline: Sandbox, client: Zapline) -> None:
 
 
 @pytest.mark.long
-def test_the_examples_do_what_they_say(zapline_sandbox: Sandbox) -> None:
-    """As a CRM's developer runs them, by the plugin, in a process of their own; on this test's Zapline."""
-    client = str(ROOT / "clients" / "python" / "src")
-    environment = {**os.environ, "PYTHONPATH": client, "ZAPLINE_SANDBOX": json.dumps(zapline_sandbox.info)}
-    plain = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:schemathesis", "-p", "no:hypothesispytest"]
-    command = [sys.executable, "-m", "pytest", *plain, "-p", "pytest_zapline", "-c", os.devnull, "--rootdir", "."]
+def test_the_examples_do_what_they_say(zapline_sandbox: Sandbox, tmp_path: Path) -> None:
+    """As a CRM's developer runs them: with the client installed, whose plugin is found; on this test's Zapline."""
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
+    package = ROOT / "clients" / "python"
+    subprocess.run([*install, "--disable-pip-version-check", "--target", str(tmp_path), str(package)], check=True)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "ZAPLINE_SANDBOX": json.dumps(zapline_sandbox.info)}
+    plain = [
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        "-p",
+        "no:schemathesis",
+        "-p",
+        "no:hypothesispytest",
+        "-p",
+        "no:trio",
+    ]
+    command = [sys.executable, "-m", "pytest", *plain, "-c", os.devnull, "--rootdir", "."]
     ran = subprocess.run(
         [*command, "test_examples.py"],
         cwd=ROOT / "examples" / "python",

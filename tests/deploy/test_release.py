@@ -47,7 +47,7 @@ def test_two_builds_of_one_commit_have_the_same_bytes(built: Path, tmp_path: Pat
         if (ROOT / name).exists():
             shutil.copy(ROOT / name, target)  # with times of their own
     again = release(tmp_path / "elsewhere", tmp_path / "again")
-    assert len(again) == 4
+    assert len(again) == 5
     for name, content in again.items():
         assert content == (built / name).read_bytes(), name
     assert "OK" in run("sha256sum", "-c", "SHA256SUMS", cwd=built)
@@ -96,7 +96,7 @@ def test_the_wheel_reaches_the_first_message_in_a_fresh_environment(
 ) -> None:
     run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv")
     python = tmp_path / "venv/bin/python"
-    [wheel] = built.glob("*.whl")
+    [wheel] = built.glob("zapline-*.whl")
     where = ("--python", python, "install", "--no-index", "--no-deps", "--find-links", built)
     run(sys.executable, "-m", "pip", *where, wheel)
     # The locked dependencies, beside it. A path in a .pth file is not read for .pth files: Zapline is the wheel's own.

@@ -88,7 +88,9 @@ def sandbox(
             "--ephemeral", help="For tests: print one line of JSON when ready, end with the caller, keep nothing."
         ),
     ] = False,
-    units: Annotated[int, typer.Option(min=1, max=20, help="With --ephemeral: how many units there are.")] = 1,
+    units: Annotated[
+        int | None, typer.Option(min=1, max=20, help="With --ephemeral: how many units there are.")
+    ] = None,
 ) -> None:
     """Run everything on this machine: PostgreSQL, a simulated Evolution server, and the daemon with two units.
 
@@ -98,7 +100,9 @@ def sandbox(
     if ephemeral:
         from zapline.sandbox.ephemeral import main_ephemeral
 
-        raise typer.Exit(main_ephemeral(units))
+        raise typer.Exit(main_ephemeral(units or 1))
+    if units is not None:
+        raise typer.BadParameter("goes with --ephemeral: a sandbox to look at has two units", param_hint="--units")
     from zapline.sandbox.sandbox import main_sandbox
 
     raise typer.Exit(main_sandbox())
