@@ -1,5 +1,5 @@
 """The fixtures of the pytest plugin, which an installation finds by its entry point; the sandbox is all files' own."""
 
-from pytest_zapline import pytest_addoption, zapline, zapline_sandbox
+from pytest_zapline import zapline, zapline_sandbox
 
-__all__ = ["pytest_addoption", "zapline", "zapline_sandbox"]
+__all__ = ["zapline", "zapline_sandbox"]

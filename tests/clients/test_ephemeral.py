@@ -15,10 +15,12 @@ import httpx2
 import pytest
 from support.many_cases import in_one_test
 from support.sandbox_process import descendants
+from typer.testing import CliRunner
 
-from zapline.sandbox.embedded_postgres.host import running_processes
+from zapline.daemon.cli import app
+from zapline.sandbox.embedded_postgres.host import child_user, reachable_directory, running_processes
 
-pytestmark = [pytest.mark.long, pytest.mark.server]
+pytestmark = pytest.mark.server
 COMMAND = [sys.executable, "-m", "zapline", "sandbox", "--ephemeral"]
 
 
@@ -42,16 +44,26 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = 60) -> 
         time.sleep(0.05)
 
 
-@in_one_test([(end_input, 0), (terminate, 0), (kill, -9)])
-def test_however_it_ends_nothing_is_left(end: Callable[[subprocess.Popen[bytes]], None], code: int) -> None:
+def test_units_go_with_a_sandbox_for_tests_alone() -> None:
+    refused = CliRunner().invoke(app, ["sandbox", "--units", "3"])
+    assert refused.exit_code == 2
+    assert "goes with --ephemeral" in refused.output
+
+
+@pytest.mark.long
+@in_one_test([(end_input, 0, 0o711), (terminate, 0, 0o700), (kill, -9, 0o700)])
+def test_however_it_ends_nothing_is_left(end: Callable[[subprocess.Popen[bytes]], None], code: int, mode: int) -> None:
+    """Where only we may enter the place for temporary files, root's database is elsewhere, and is removed as well."""
     with tempfile.TemporaryDirectory(prefix="zapline-clients-") as place:
-        Path(place).chmod(0o711)
+        Path(place).chmod(mode)
         real = {"DATABASE_URL": "postgresql://real:real@127.0.0.1:9/real", "ZAPLINE_BIND": "nonsense"}
         environment = {**os.environ, **real, "TMPDIR": place}
         with subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
             assert process.stdout is not None
             info = json.loads(process.stdout.readline())
-            assert list(Path(place).iterdir())
+            [directory] = Path(place).iterdir()
+            elsewhere = reachable_directory(directory / "postgres", child_user()[0]).parent
+            assert elsewhere.exists()
             family = descendants(process.pid)
             headers = {"authorization": f"Bearer {info['token']}"}
             status = httpx2.get(f"{info['url']}/units/{info['unit']}/whatsapp/status", headers=headers, trust_env=False)
@@ -59,10 +71,11 @@ def test_however_it_ends_nothing_is_left(end: Callable[[subprocess.Popen[bytes]]
             end(process)
             assert process.wait(60) == code
             assert process.stdout.read() == b""
-        wait_until(lambda: not list(Path(place).iterdir()), "the directory is left")
+        wait_until(lambda: not (elsewhere.exists() or list(Path(place).iterdir())), "the directory is left")
         wait_until(lambda: not family & {each.pid for each in running_processes()}, "a process is left")
 
 
+@pytest.mark.long
 def test_it_ends_with_its_parent_where_its_input_is_no_pipe() -> None:
     start = f"import subprocess; print(subprocess.Popen({COMMAND!r}, stdin=subprocess.DEVNULL).stdout, flush=True)"
     script = start + "; import time; time.sleep(600)"

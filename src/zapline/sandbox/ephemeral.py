@@ -100,22 +100,26 @@ def _vanishing_directory() -> Iterator[Path]:
 
 
 async def _main(directory: Path, units: int, parent: int, watched: bool) -> None:
+    is_ready = False
     async with trio.open_nursery() as nursery:
 
-        async def end(wait: Callable[[], Awaitable[object]]) -> None:
+        async def end(wait: Callable[[], Awaitable[object]], why: str) -> None:
             await wait()
+            if not is_ready:
+                sys.stderr.write(f"The sandbox stopped before it was ready: {why}\n")
             nursery.cancel_scope.cancel()
 
         # Signals first: who starts us may end us before we are ready.
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
-            nursery.start_soon(end, signals.__anext__)
-            nursery.start_soon(end, partial(_until_parent_ends, parent))
+            nursery.start_soon(end, signals.__anext__, "a signal came")
+            nursery.start_soon(end, partial(_until_parent_ends, parent), "who started it has ended")
             if watched:
-                nursery.start_soon(end, _until_input_ends)
+                nursery.start_soon(end, _until_input_ends, "its standard input, a pipe, has ended")
             async with _running(directory) as (daemon_url, database_url, evolution):
                 ready = await _ready_line(daemon_url, database_url, evolution, units)
                 sys.stdout.write(json.dumps(ready, ensure_ascii=False) + "\n")
                 sys.stdout.flush()
+                is_ready = True
                 await trio.sleep_forever()
 
 
