@@ -178,6 +178,11 @@ async def test_a_unit_keeps_files_up_to_its_quota_and_what_nothing_needs_goes_fi
             " where m.id = o.message_id and m.client_message_id = 'c2'"
         )
         await conn.execute("update zapline.uploads set created_at = now() - interval '2 days'")
+        stack.clocks_agree = False
+        with pytest.raises(UploadsFull):
+            await store(400)  # nobody knows how old the others are
+        assert len(await conn.fetch("select from zapline.uploads")) == 3
+        stack.clocks_agree = True
         with pytest.raises(UploadsFull):
             await store(701)
         fresh = await store(700)

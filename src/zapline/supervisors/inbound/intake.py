@@ -101,12 +101,11 @@ class Intake:
         return await self._make_durable(unit, [Arrival(unit.id, TOO_LARGE, self.clock(), b"%d" % size)])
 
     async def _make_durable(self, unit: Unit, arrivals: Sequence[Arrival], *, repeated: bool = False) -> bool | None:
-        deadline = trio.current_time() + APPEND_TIMEOUT
         while arrivals:
             # What is journaled is stored, and merges where the sender, who has no answer yet, sends it all again.
             number = _fitting(arrivals)
             try:
-                await self._journal.append_many(arrivals[:number], within=deadline - trio.current_time())
+                await self._journal.append_many(arrivals[:number], within=APPEND_TIMEOUT)
             except JournalRefused as refused:
                 error = str(refused)
                 break

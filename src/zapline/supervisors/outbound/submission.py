@@ -114,6 +114,7 @@ class Submissions:
         self._wake = wake
         self._reload_pace = reload_pace
         self._policy = policy or SubmissionPolicy()
+        self._clocks_agree = clocks_agree
         self._composer = MessageComposer(self._policy.region, self._policy.expiry, new_id, clocks_agree)
         self._check_url = check_url
 
@@ -210,13 +211,14 @@ class Submissions:
     ) -> tuple[UUID, UploadInfo]:
         """Store a file to be sent later. ``id`` makes the upload repeatable.
 
-        Where the unit's quota is used up, files that nothing needs any more go first. Raises UploadsFull.
+        Where the unit's quota is used up, files that nothing needs any more go first, unless nobody knows how old they
+        are. Raises UploadsFull.
         """
         id, upload = id or self._new_id(), UploadInfo(mimetype, file_name, len(data), sha256(data).digest())
         async with self._pool.connection() as conn:
             parts = (conn, unit, id, upload, data, self._policy.uploads)
             if not await uploads.insert_upload(*parts):
-                freed = await uploads.free_unneeded(conn, unit)
+                freed = await uploads.free_unneeded(conn, unit) if self._clocks_agree() else 0
                 _LOG.warning("A unit's uploads are over their quota", unit=str(unit), freed=freed)
                 if not await uploads.insert_upload(*parts):
                     raise UploadsFull("the unit keeps as many files as it may; those that nothing needs go after a day")
